@@ -192,4 +192,4 @@ pub async fn list_openings(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

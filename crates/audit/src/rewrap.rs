@@ -337,3 +337,6 @@ fn recipients_tag(recipients: &[age::x25519::Recipient], threshold: Option<u8>) 
     let digest = Sha256::digest(parts.join("\n"));
     kernel::hex::encode(digest.get(..4).unwrap_or(&digest))
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

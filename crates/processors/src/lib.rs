@@ -13,3 +13,6 @@ pub mod resource;
 pub mod runs;
 pub mod spec;
 pub mod vault;
+
+#[cfg(test)]
+mod testing;

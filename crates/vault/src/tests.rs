@@ -1,8 +1,4 @@
-use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use bytes::Bytes;
 
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::{PlainIds, Pseudonymizer};
@@ -15,12 +11,11 @@ use pipeline::spool::RecordKind;
 use super::index_row::{IndexRow, RowKind, RowTail, UnnumberedRow};
 use super::key_ring::{KeyRing, MAX_KEY_IDLE, MAX_KEYS};
 use super::object_names::{self, FragmentScope, ObjectName, ObjectNames, SessionName};
-use super::recipients::{Audience, ContentOwner, ContentTenant, RecipientPolicy};
-use super::seal::{
-    AgeKeyGenerator, FragmentSealer, NewSessionKey, SealFailed, SessionKeyGenerator, key_id, parse_recipient,
-};
+use super::recipients::{ContentOwner, ContentTenant, RecipientPolicy};
+use super::seal::{AgeKeyGenerator, SessionKeyGenerator, key_id, parse_recipient};
 use super::spool_record::{self, FragmentHeader, KeyHeader, LeafHeader};
-use super::ticket::{DraftGroup, SealedFragment, UriBase, VaultDraft, VaultTicketer};
+use super::testing::gateway::{self, PlainKeys};
+use super::ticket::{SealedFragment, UriBase, VaultDraft, VaultTicketer};
 use super::vault_writer::{MAX_OPEN_OBJECTS, VaultWriter};
 
 /// 2026-11-20T10:00:00Z.
@@ -180,19 +175,6 @@ fn the_books_are_kept() {
     );
 }
 
-/// Beyond the bound of open objects, each further fragment becomes an object of its own.
-#[test]
-fn open_objects_are_bounded() {
-    let writer = VaultWriter::new(ObjectNames::new("", "w", "e"), 1000).with_max_open(2);
-    let last: Vec<bool> = ["a", "b", "c", "a"]
-        .map(|id| {
-            writer.place_fragment(&writer.names().object_prefix(&scope(id), NOON, None), 1, NOON, false, None).last
-        })
-        .to_vec();
-    assert_eq!(last, [false, false, true, false]);
-    assert_eq!(writer.open_count(), 2);
-}
-
 fn draft(writer: &VaultWriter, ring: &KeyRing, session: &str, plain: &[u8]) -> VaultDraft {
     let scope = scope(session);
     let key = ring.key(&scope, owner(), NOON).expect("key");
@@ -202,54 +184,21 @@ fn draft(writer: &VaultWriter, ring: &KeyRing, session: &str, plain: &[u8]) -> V
     let tail = RowTail { kind: Some(RowKind::Payload), tenant: "acme".to_owned(), ..RowTail::default() };
     let rows = vec![UnnumberedRow::new(&tail, true), UnnumberedRow::new(&RowTail::default(), false)];
     let fragment = SealedFragment {
-        id: "f00d".to_owned(),
-        key,
-        frame,
         uri_slot: Some(SlotId(1)),
         range_slot: Some(SlotId(2)),
         known_slots: vec![(SlotId(4), "k".to_owned())],
-        pin: None,
-        object_number: Arc::default(),
+        ..gateway::fragment("f00d".to_owned(), key, frame)
     };
-    let group = DraftGroup {
-        scope,
-        object_prefix: spot,
-        arrived: NOON,
-        end: false,
-        fragment: Some(fragment),
-        rows,
-        leaf_slots: vec![Some(SlotId(3)), None],
-    };
-    VaultDraft { account: "default".into(), groups: vec![group] }
-}
-
-/// Seals nothing, and costs nothing.
-struct Plain(AtomicU64);
-struct PlainSession(String);
-
-impl SessionKeyGenerator for Plain {
-    fn new_session(&self, _: &Audience, _: &str) -> Result<NewSessionKey, SealFailed> {
-        let id = format!("{:016x}", self.0.fetch_add(1, Ordering::Relaxed));
-        Ok(NewSessionKey { seal: Box::new(PlainSession(id)), object: Bytes::from_static(b"key") })
-    }
-}
-
-impl FragmentSealer for PlainSession {
-    fn key_id(&self) -> &str {
-        &self.0
-    }
-
-    fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed> {
-        out.extend_from_slice(plain);
-        Ok(())
-    }
+    let mut draft = gateway::draft(writer.names(), "default", &scope, NOON, Some(fragment), rows);
+    draft.groups[0].leaf_slots[0] = Some(SlotId(3));
+    draft
 }
 
 /// A million sessions of one fragment each, within a minute: keys and open objects stay bounded, each fragment has its
 /// own object, no number is assigned twice, and everything is released over time.
 #[test]
 fn a_million_sessions() {
-    let (writer, ring) = (writer(), KeyRing::new(Arc::new(Plain(AtomicU64::new(0))), MAX_KEYS));
+    let (writer, ring) = (writer(), KeyRing::new(Arc::new(PlainKeys(0.into())), MAX_KEYS));
     let (account, base): (Arc<str>, _) = ("default".into(), (*scope("s")).clone());
     let count = 1_000_000_u64;
     for n in 0..count {
@@ -341,18 +290,7 @@ fn a_late_price_names_its_call() {
     };
     let draft = |tails: &[RowTail]| {
         let rows: Vec<UnnumberedRow> = tails.iter().map(|tail| UnnumberedRow::new(tail, false)).collect();
-        let leaf_slots = vec![None; rows.len()];
-        let spot = writer().names().object_prefix(&scope("a"), NOON, None);
-        let group = DraftGroup {
-            scope: scope("a"),
-            object_prefix: spot,
-            arrived: NOON,
-            end: false,
-            fragment: None,
-            rows,
-            leaf_slots,
-        };
-        VaultDraft { account: "default".into(), groups: vec![group] }
+        gateway::draft(writer().names(), "default", &scope("a"), NOON, None, rows)
     };
     let rows = |writer: &Arc<VaultWriter>, tails: &[RowTail]| {
         let draft = draft(tails);
@@ -386,23 +324,6 @@ fn damaged_records_are_refused() {
         assert!(spool_record::unpack::<KeyHeader>(&body.slice(..cut)).is_none());
     }
     assert!(spool_record::unpack::<FragmentHeader>(&body).is_none());
-}
-
-/// Tools named in the module head can open the files: here their formats are read by other code.
-#[test]
-fn a_fragment_is_a_plain_age_file_of_a_zstd_frame() {
-    let auditor = age::x25519::Identity::generate();
-    let sealer = AgeKeyGenerator::new(RecipientPolicy::unlimited([auditor.to_public()]));
-    let session = sealer.new_session(&sealer.audience(owner()), "a/t/s/2026-11-20").expect("session");
-    let mut out = Vec::new();
-    session.seal.seal(&zstd::bulk::compress(b"{}", 1).expect("zstd"), &mut out).expect("seal");
-    let secret = String::from_utf8(age::decrypt(&auditor, &session.object).expect("opens")).expect("text");
-    let identity: age::x25519::Identity = secret.trim().parse().expect("identity");
-    let decryptor = age::Decryptor::new_buffered(&out[..]).expect("age");
-    let reader = decryptor.decrypt(std::iter::once(&identity as &dyn age::Identity)).expect("opens");
-    let mut plain = String::new();
-    zstd::Decoder::new(reader).expect("zstd").read_to_string(&mut plain).expect("text");
-    assert_eq!(plain, "{}");
 }
 
 /// A valid key whose data happens to begin like another type's name is accepted: one in a thousand does.

@@ -28,7 +28,6 @@ const MAX_SKEW: Duration = Duration::from_secs(60);
 pub struct VaultWriter {
     names: ObjectNames,
     max_object: u64,
-    max_open: usize,
     state: Mutex<WriterState>,
 }
 
@@ -101,12 +100,7 @@ pub struct ClosedObject {
 impl VaultWriter {
     /// A writer that begins `names.epoch()`; objects close at `max_object` bytes.
     pub fn new(names: ObjectNames, max_object: u64) -> Self {
-        Self { names, max_object, max_open: MAX_OPEN_OBJECTS, state: Mutex::default() }
-    }
-
-    /// The same writer with another limit of open objects.
-    pub fn with_max_open(self, max_open: usize) -> Self {
-        Self { max_open, ..self }
+        Self { names, max_object, state: Mutex::default() }
     }
 
     /// Object names of this writer and epoch.
@@ -160,7 +154,7 @@ impl VaultWriter {
         let last = is_alone
             || (session_ended && self.names.layout() == ObjectLayout::Session)
             || len >= self.max_object
-            || state.open.len() >= self.max_open;
+            || state.open.len() >= MAX_OPEN_OBJECTS;
         if !last {
             let open = OpenObject { number, len, fragments: 1, opened_at: arrived, pins: 0, full: false };
             state.open.insert(object_prefix.clone(), open);

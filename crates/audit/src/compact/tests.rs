@@ -33,7 +33,7 @@ fn options(folder: &Path, today: &str) -> CompactOptions {
 }
 
 async fn run_with(site: &Site, options: &CompactOptions) -> CompactSummary {
-    let vault = Vault::new(site.store.clone(), "", None);
+    let vault = site.vault();
     compact(&vault, options).await.expect("compacted")
 }
 
@@ -140,7 +140,7 @@ async fn planted_and_changed_objects_are_left_out() {
     let planted = "index/v1/account=default/dt=2026-11-20/gw-E0000-0000000777.ndjson.zst".to_owned();
     let todays = planted.replace("2026-11-20", "2026-11-22");
     for name in [&changed, &planted, &todays] {
-        site.store.0.lock().insert(name.clone(), other.clone());
+        site.plant(&name, other.clone());
     }
     let done = run(&site, folder.path(), "2026-11-22").await;
     assert_eq!((done.objects, &done.unsigned), (6, &vec![planted]), "an object of today may be signed soon");
@@ -275,7 +275,7 @@ async fn days_without_an_index_are_pruned() {
     std::fs::write(folder.path().join(old), b"changed").expect("written");
     assert_eq!(run(&site, folder.path(), "2026-11-23").await.unreadable.len(), 1);
     let prune = CompactOptions { prune: true, ..options(folder.path(), "2026-11-23") };
-    let vault = Vault::new(site.store.clone(), "", None);
+    let vault = site.vault();
     let other = CompactOptions { account: Some("other".into()), ..options(folder.path(), "2026-11-23") };
     assert!(compact(&vault, &CompactOptions { prune: true, ..other }).await.is_err());
     assert_eq!(files(folder.path()).len(), wanted.len());

@@ -5,18 +5,12 @@ use crate::erase::tests::{Desk, site};
 use kernel::clock::Clock as _;
 use vault::index_row::RowTail;
 use vault::object_names::rfc3339;
-use vault::testing::journal::signing_key;
 
 fn all() -> EvidencePeriod {
     EvidencePeriod {
         from: "2026-01-01T00:00:00.000000000Z".to_owned(),
         to: "2027-01-01T00:00:00.000000000Z".to_owned(),
     }
-}
-
-/// Public keys of the writers and of the erasers' chain.
-fn keys(desk: &Desk) -> Vec<VerifyKey> {
-    vec![signing_key().public().clone(), desk.chain_key()]
 }
 
 /// A writer can't add a session to a population: objects that no signed digest names are listed separately, and signed
@@ -26,18 +20,17 @@ async fn what_nobody_signed_is_no_evidence() {
     let site = site().await;
     let desk = Desk::of(&site, None);
     let vault = &desk.place.vault;
-    let honest = gather_evidence(vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    let honest = gather_evidence(vault, &all(), None, &desk.keys()).await.expect("gathered");
     assert!(honest.unsigned.is_empty() && honest.unreadable.is_empty(), "{:?}", honest.unsigned);
     let mut row = line("tool", "Bash", Some("denied"), "ok");
     (row.tail.writer, row.tail.epoch) = ("gw".to_owned(), "E9999".to_owned());
     let text = format!("{}\n", serde_json::to_string(&row).expect("json"));
     let forged = zstd::bulk::compress(text.as_bytes(), 3).expect("zstd");
     let folder = "index/v1/account=default/dt=2026-11-20";
-    let plant = |name: String, bytes: &[u8]| drop(site.store.0.lock().insert(name, bytes.to_vec().into()));
-    plant(format!("{folder}/gw-E9999-0000000000.ndjson.zst"), &forged);
-    plant(format!("{folder}/gw-E9998-0000000000.ndjson.zst"), b"x");
-    plant("chain/default/gw/E9999/0000000000.json".to_owned(), b"{}");
-    let told = gather_evidence(vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    site.plant(&format!("{folder}/gw-E9999-0000000000.ndjson.zst"), forged.clone());
+    site.plant(&format!("{folder}/gw-E9998-0000000000.ndjson.zst"), "x");
+    site.plant("chain/default/gw/E9999/0000000000.json", "{}");
+    let told = gather_evidence(vault, &all(), None, &desk.keys()).await.expect("gathered");
     assert_eq!((told.lines, told.sessions.len(), told.actions.len()), (honest.lines, honest.sessions.len(), 0));
     assert_eq!((told.digests.len(), told.unreadable.len()), (honest.digests.len(), 0));
     assert_eq!(told.unsigned.iter().map(|one| one.lines).sum::<u64>(), 1);
@@ -46,12 +39,8 @@ async fn what_nobody_signed_is_no_evidence() {
     let none = gather_evidence(vault, &all(), None, &[desk.chain_key()]).await.expect("gathered");
     assert_eq!((none.lines, none.digests.len()), (0, 0));
     // a replaced signed object is missing, and reported
-    let name = {
-        let objects = site.store.0.lock();
-        objects.keys().find(|name| name.starts_with(folder) && name.contains("gw-E0000")).expect("an object").clone()
-    };
-    plant(name, &forged);
-    let torn = gather_evidence(vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    site.plant(&site.name(&[folder, "gw-E0000"]), forged);
+    let torn = gather_evidence(vault, &all(), None, &desk.keys()).await.expect("gathered");
     assert!(torn.lines < honest.lines && torn.unreadable.len() == 1, "{:?}", torn.unreadable);
 }
 
@@ -65,24 +54,24 @@ async fn a_population_is_complete() {
     let middle = rfc3339(site.clock.now());
     site.send("default", "s9", "later");
     site.minutes(4).await;
-    let whole = gather_evidence(vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    let whole = gather_evidence(vault, &all(), None, &desk.keys()).await.expect("gathered");
     assert_eq!((whole.lines, whole.sessions.len(), whole.without_session, whole.gaps), (18, 4, 0, 0));
     assert_eq!(whole.sessions.values().map(|session| session.lines).sum::<u64>(), 18);
     assert_eq!(
         (whole.keys.len(), whole.sessions.values().map(|session| session.lines_with_content).sum::<u64>()),
         (4, 9)
     );
-    let before = gather_evidence(vault, &EvidencePeriod { to: middle.clone(), ..all() }, None, &keys(&desk))
+    let before = gather_evidence(vault, &EvidencePeriod { to: middle.clone(), ..all() }, None, &desk.keys())
         .await
         .expect("gathered");
     let after =
-        gather_evidence(vault, &EvidencePeriod { from: middle, ..all() }, None, &keys(&desk)).await.expect("gathered");
+        gather_evidence(vault, &EvidencePeriod { from: middle, ..all() }, None, &desk.keys()).await.expect("gathered");
     assert_eq!((before.lines, after.lines, after.sessions.len()), (16, 2, 1));
     assert!(before.digests.len() < whole.digests.len() && !after.digests.is_empty());
-    let own = gather_evidence(vault, &all(), Some("team"), &keys(&desk)).await.expect("gathered");
+    let own = gather_evidence(vault, &all(), Some("team"), &desk.keys()).await.expect("gathered");
     assert!(own.lines == 8 && own.sessions.keys().all(|(account, ..)| account == "team") && own.keys.len() == 1);
     desk.erase(&site, "s0").await;
-    let erased = gather_evidence(vault, &all(), None, &keys(&desk)).await.expect("gathered").erasures;
+    let erased = gather_evidence(vault, &all(), None, &desk.keys()).await.expect("gathered").erasures;
     assert_eq!(erased.len(), 2, "begun and done");
     assert!(erased.iter().all(|one| one.erasure.why == "ticket 4711" && one.erasure.request.is_none()));
 }
@@ -107,25 +96,12 @@ fn line(call: &str, tool: &str, decision: Option<&str>, status: &str) -> IndexRo
     IndexRow { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }
 }
 
-/// Denials by a rule and by a user are distinguished.
-#[test]
-fn a_denial_tells_by_whom() {
-    let mut all_of = PeriodEvidence::default();
-    for by in ["config", "user_reject", "config"] {
-        let mut row = line("permission", "Bash", Some("reject"), "ok");
-        row.tail.decided_by = Some(by.to_owned());
-        assert!(all_of.add_row(&row, &all()));
-    }
-    let told: Vec<_> = all_of.actions.iter().map(|(key, times)| (key.decided_by.as_deref(), times.count)).collect();
-    assert_eq!(told, [(Some("config"), 2), (Some("user_reject"), 1)]);
-}
-
 /// The signed digests show which configuration each gateway had, and until when (SOC 2, CC8.1).
 #[tokio::test]
 async fn configurations_are_told_from_digests() {
     let site = site().await;
     let desk = Desk::of(&site, None);
-    let gathered = gather_evidence(&desk.place.vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    let gathered = gather_evidence(&desk.place.vault, &all(), None, &desk.keys()).await.expect("gathered");
     let made_by: Vec<_> = gathered.configurations.keys().filter_map(|one| one.made_by.clone()).collect();
     let hash = "40bcb3ec21c27562e50fdb9f3b503f068bf02b48d59f34031f8323c1f2112b1f";
     assert!(!made_by.is_empty() && made_by.iter().all(|by| by.configuration == hash), "{made_by:?}");
@@ -138,7 +114,7 @@ async fn configurations_are_told_from_digests() {
 async fn recipients_are_shown_from_digests() {
     let site = site().await;
     let desk = Desk::of(&site, None);
-    let gathered = gather_evidence(&desk.place.vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    let gathered = gather_evidence(&desk.place.vault, &all(), None, &desk.keys()).await.expect("gathered");
     let accounts: BTreeSet<_> = gathered.sessions.keys().map(|(account, ..)| account.clone()).collect();
     let shown: Vec<_> = gathered.recipients.keys().collect();
     assert_eq!(shown.iter().map(|one| one.account.clone()).collect::<BTreeSet<_>>(), accounts);
@@ -168,7 +144,7 @@ async fn recipients_are_shown_from_digests() {
     );
 }
 
-/// Used tools and denials, with the decider, are counted separately; sums are exact.
+/// Used tools and denials, by a rule and by a user, are counted separately; sums are exact.
 #[test]
 fn denials_are_reported_with_tool_and_decider() {
     let mut all_of = PeriodEvidence::default();
@@ -199,6 +175,14 @@ fn denials_are_reported_with_tool_and_decider() {
     let session = all_of.sessions.values().next().expect("one");
     assert_eq!((session.denials, session.decisions, session.tool_calls, session.failures), (2, 3, 3, 1));
     assert_eq!((session.model_calls, session.cost_usd.map(|usd| usd.to_string())), (3, Some("0.3".to_owned())));
+    let mut decided = PeriodEvidence::default();
+    for by in ["config", "user_reject", "config"] {
+        let mut row = line("permission", "Bash", Some("reject"), "ok");
+        row.tail.decided_by = Some(by.to_owned());
+        assert!(decided.add_row(&row, &all()));
+    }
+    let told: Vec<_> = decided.actions.iter().map(|(key, times)| (key.decided_by.as_deref(), times.count)).collect();
+    assert_eq!(told, [(Some("config"), 2), (Some("user_reject"), 1)]);
 }
 
 /// A call reported by a span and a log is one call in the population, and one use.

@@ -30,7 +30,7 @@ mod text_output;
 mod turns;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use crate::error::ReadError;
 pub use crate::location::{Vault, VaultLocation};

@@ -1,12 +1,13 @@
 //! Output that must not control an auditor's terminal; sessions as trees.
 
-mod bounds;
+pub(crate) mod bounds;
 mod chat;
 mod faults;
 
 use super::ReplayedSession;
+use crate::testing::site::text_of;
+use chat::item;
 use kernel::terminal::{escape_json, escape_unsafe};
-use vault::document::{DocumentItem, ItemHead};
 use vault::index_row::{IndexRow, RowKind, RowTail};
 
 /// No control character of any plane reaches the terminal; JSON output stays equivalent.
@@ -45,24 +46,17 @@ fn row(second: u32, call: &str, (span, parent): (&str, &str), name: &str, decisi
 /// hide nothing.
 #[test]
 fn a_replay_tells_what_is_redacted() {
-    let item = |text: serde_json::Value| {
-        let mut item = serde_json::to_value(ItemHead::default()).expect("json");
-        item["content"] = serde_json::json!([{ "part": "input", "on": "span", "key": "k", "value": text }]);
-        item["content_sha256"] = "".into();
-        item["salt"] = "".into();
-        serde_json::from_value::<DocumentItem>(item).expect("an item")
-    };
     let mut replay = ReplayedSession::of_rows("s", (1..=3).map(|n| row(n, "model", ("m", ""), "gpt", None)).collect());
     let texts = ["x and x, y".into(), serde_json::json!({ "a": ["x"] }), "nothing".into()];
-    replay.entries_mut().iter_mut().zip(texts).for_each(|(entry, text)| entry.item = Some(item(text)));
+    replay.entries_mut().iter_mut().zip(texts).for_each(|(entry, text)| {
+        entry.item = Some(item("model", &[("input", "k", text)]));
+    });
     replay.apply_redaction_rules(&mut |key, text| {
         assert_eq!(key, "k");
         let of = |what: char| text.matches(what).map(move |_| what.to_uppercase().to_string());
         of('x').chain(of('y')).collect()
     });
-    let mut out = Vec::new();
-    replay.write_text(&mut out).expect("written");
-    let text = String::from_utf8(out).expect("text");
+    let text = text_of(|out| replay.write_text(out));
     let told: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("  redacted    ")).collect();
     assert_eq!(told, ["2 X, 1 Y", "1 X"], "{text}");
     let json: serde_json::Value = serde_json::from_str(&replay.to_json().expect("json")).expect("json");
@@ -77,16 +71,9 @@ fn a_finish_reason_is_no_message() {
     let shown = |reason: serde_json::Value| {
         let messages = serde_json::json!([{ "role": "assistant", "parts": [{ "type": "text", "content": "ANSWER" }],
             "finish_reason": reason }]);
-        let mut item = serde_json::to_value(ItemHead::default()).expect("json");
-        item["content"] =
-            serde_json::json!([{ "part": "output", "on": "span", "key": "gen_ai.output.messages", "value": messages }]);
-        item["content_sha256"] = "".into();
-        item["salt"] = "".into();
         let mut replay = ReplayedSession::of_rows("s", vec![row(1, "model", ("m", ""), "gpt", None)]);
-        replay.entries_mut()[0].item = Some(serde_json::from_value::<DocumentItem>(item).expect("an item"));
-        let mut out = Vec::new();
-        replay.write_text(&mut out).expect("written");
-        String::from_utf8(out).expect("text")
+        replay.entries_mut()[0].item = Some(item("model", &[("output", "gen_ai.output.messages", messages)]));
+        text_of(|out| replay.write_text(out))
     };
     let (null, none) = (serde_json::Value::Null, serde_json::json!([]));
     for reason in ["stop".into(), null, none, serde_json::json!(["stop"]), serde_json::json!([null, "length"])] {
@@ -98,9 +85,7 @@ fn a_finish_reason_is_no_message() {
 }
 
 fn told(rows: Vec<IndexRow>) -> String {
-    let mut out = Vec::new();
-    ReplayedSession::of_rows("s", rows).write_tree(&mut out).expect("written");
-    String::from_utf8(out).expect("text")
+    text_of(|out| ReplayedSession::of_rows("s", rows).write_tree(out))
 }
 
 /// Turns contain their calls, and sub-agents theirs; denials are marked; events are below their span, or in the active
@@ -179,26 +164,6 @@ model calls: 2, tool calls: 1, cost: 0 USD
     assert_eq!(told(rows), want);
 }
 
-/// Spans that name each other as parents, or are nested a thousand deep, don't break a replay and lose no call.
-#[test]
-fn strange_trees_are_shown() {
-    let ring = vec![
-        row(1, "tool", ("p", "q"), "one", None),
-        row(2, "tool", ("q", "p"), "two", None),
-        row(3, "agent", ("r", "r"), "self", None),
-    ];
-    let text = told(ring);
-    assert!(["one", "two", "self"].iter().all(|name| text.matches(name).count() == 1), "{text}");
-    let deep = (0..900_u32).map(|n| {
-        let mut row = row(n % 60, "tool", (&format!("s{n}"), &format!("s{}", n.wrapping_sub(1))), "deep", None);
-        row.tail.ts = format!("2026-11-20T10:{:02}:{:02}.000000000Z", n / 60, n % 60);
-        row
-    });
-    let text = told([row(0, "agent", ("s4294967295", ""), "main", None)].into_iter().chain(deep).collect());
-    assert_eq!(text.matches("deep").count(), 900);
-    assert!(text.lines().all(|line| line.len() < 200));
-}
-
 /// Sub-agents without a span of their own are below the calls that started them, with their own calls; a failure is
 /// shown once, even if the span does not report it.
 #[test]
@@ -253,8 +218,8 @@ model calls: 4, tool calls: 5, failed: 1, cost: 0 USD
     assert_eq!(told(rows), want);
 }
 
-/// Parents nested a hundred thousand deep, agents that start each other in a cycle, as many turns as calls: each call
-/// appears once, quickly, and not deeply nested.
+/// Parents nested a hundred thousand deep or in a cycle, agents that start each other in a cycle, as many turns as
+/// calls: each call appears once, quickly, and not deeply nested.
 #[test]
 fn hostile_parents_cost_little() {
     let at = |n: u32| format!("2026-11-20T{:02}:{:02}:{:02}.000000000Z", n / 3600, n / 60 % 60, n % 60);
@@ -283,6 +248,7 @@ fn hostile_parents_cost_little() {
     // as many turns, as many calls without a parent
     let turns = (0..some).map(|n| node(n, "agent", &format!("s{n}"), "", ""));
     count(turns.chain((0..some).map(|n| node(n, "model", "", "", ""))).collect(), some as usize);
+    count([("p", "q"), ("q", "p"), ("r", "r")].map(|(span, parent)| node(1, "tool", span, parent, "")).to_vec(), 3);
     // each of the two started the other
     let ring = vec![
         node(1, "tool", "p1", "", "id1"),
@@ -336,31 +302,24 @@ fn hostile_calls_cost_little() {
     for (n, entry) in replay.entries_mut().iter_mut().enumerate().skip(1) {
         let is_model = entry.row.as_ref().is_some_and(|row| row.tail.call == "model");
         let args = serde_json::json!({ "x": "y".repeat(60), "i": n }).to_string();
-        let (call, part, text) =
-            if is_model { ("other", "output", n.to_string()) } else { ("other", "tool_args", args) };
-        let mut item = serde_json::to_value(ItemHead::default()).expect("json");
-        (item["call"], item["kind"], item["tool"]) = (call.into(), "log".into(), "Task".into());
-        item["content"] = serde_json::json!([{ "part": part, "on": "log", "key": "k", "value": text }]);
-        (item["content_sha256"], item["salt"]) = ("".into(), "".into());
-        entry.item = Some(serde_json::from_value::<DocumentItem>(item).expect("an item"));
+        let (part, text) = if is_model { ("output", n.to_string()) } else { ("tool_args", args) };
+        let mut told = item("other", &[(part, "k", text.into())]);
+        (told.head.kind, told.head.tool) = ("log".into(), Some("Task".into()));
+        entry.item = Some(told);
     }
-    let mut out = Vec::new();
-    replay.write_tree(&mut out).expect("written");
-    assert_eq!(String::from_utf8(out).expect("text").matches("model  gpt").count(), MANY as usize);
+    let tree = text_of(|out| replay.write_tree(out));
+    assert_eq!(tree.matches("model  gpt").count(), MANY as usize);
     assert_eq!(replay.turns().len(), MANY as usize);
-    let mut out = Vec::new();
-    replay.export(super::ExportFormat::Messages, &mut out).expect("written");
-    assert_eq!(String::from_utf8(out).expect("text").lines().count(), MANY as usize);
+    let lines = text_of(|out| replay.export(super::ExportFormat::Messages, out));
+    assert_eq!(lines.lines().count(), MANY as usize);
 }
 
 /// A name can't end a Mermaid label, nor begin HTML or an entity in it.
 #[test]
 fn mermaid_labels_are_labels() {
     let hostile = "a\"] --> n1[\"<img src=x onerror=alert(1)>#quot;`\n%%{init}";
-    let mut out = Vec::new();
     let replay = ReplayedSession::of_rows(hostile, vec![row(1, "tool", ("t", ""), hostile, Some("deny"))]);
-    replay.write_mermaid(&mut out).expect("written");
-    let text = String::from_utf8(out).expect("text");
+    let text = text_of(|out| replay.write_mermaid(out));
     assert!(text.contains(":::denied") && !text.contains('<') && !text.contains("#quot;"), "{text}");
     for line in text.lines().skip(2).filter(|line| line.contains('[')) {
         assert_eq!(line.matches('"').count(), 2, "{line}");

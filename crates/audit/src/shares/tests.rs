@@ -3,14 +3,11 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::erase::tests::Desk;
 use crate::read::{FragmentOpener, ReplayFilter, replay};
-use crate::rewrap::{CopyRecipients, LedgerSigner, RewrapSummary, rewrap};
-use crate::testing::site::Site;
+use crate::rewrap::tests::Copier;
+use crate::rewrap::{CopyRecipients, RewrapSummary};
+use crate::testing::site::{Site, text_of};
 use crate::verify::VerifyOptions;
-use kernel::clock::Clock as _;
-use kernel::rng::SeededRng;
-use vault::chain::note::SigningKey;
 use vault::recipients::RecipientPolicy;
 
 /// A vault whose keys two of three people open together, with two sessions.
@@ -27,28 +24,22 @@ async fn site() -> (Site, [Identity; 3]) {
     (site, people)
 }
 
-fn vault(site: &Site) -> Vault {
-    Vault::new(site.store.clone(), "", None)
-}
-
 fn of_session(session: &str) -> KeySelection {
     KeySelection { session: Some(session.to_owned()), ..KeySelection::default() }
 }
 
 /// What these people read of the session, and what they could not read.
 async fn read_session(site: &Site, session: &str, people: &[&Identity], shares: Vec<KeyShare>) -> (bool, String) {
-    let vault = vault(site);
+    let vault = site.vault();
     let auditors = people.iter().map(|one| (*one).clone()).collect();
     let mut opener = FragmentOpener::new(&vault, auditors).with_shares(shares).with_openings(vec![of_session(session)]);
     let replayed = replay(&vault, &mut opener, session, &ReplayFilter::default()).await.expect("read");
-    let mut text = Vec::new();
-    replayed.write_text(&mut text).expect("written");
-    let shown = String::from_utf8_lossy(&text).contains(&format!("said in {session}"));
+    let shown = text_of(|out| replayed.write_text(out)).contains(&format!("said in {session}"));
     (shown, replayed.unreadable().join("\n"))
 }
 
 async fn shares_of(site: &Site, session: &str, person: &Identity) -> CollectedShares {
-    collect_shares(&vault(site), std::slice::from_ref(person), &of_session(session)).await.expect("listed")
+    collect_shares(&site.vault(), std::slice::from_ref(person), &of_session(session)).await.expect("listed")
 }
 
 /// One of three can't open, and is told what is missing; any two can, and all three; two files of one person are one.
@@ -76,7 +67,7 @@ async fn two_of_three_open() {
 #[tokio::test]
 async fn enough_auditors_need_a_request() {
     let (site, [one, two, three]) = site().await;
-    let vault = vault(&site);
+    let vault = site.vault();
     let both = [one.clone(), two.clone()].to_vec();
     let read = async |mut opener: FragmentOpener<'_>| {
         let replayed = replay(&vault, &mut opener, "s0", &ReplayFilter::default()).await.expect("read");
@@ -158,9 +149,9 @@ async fn a_wrong_share_is_reported() {
 async fn moved_keys_are_not_shared() {
     let (site, [one, two, _]) = site().await;
     let name = site.name(&["keys/default/acme/s0/", ".age"]);
-    let object = site.store.0.lock().get(&name).cloned().expect("a key");
+    let object = site.object(&name);
     let planted = name.replace("/s0/", "/s1/");
-    site.store.0.lock().insert(planted.clone(), object.clone());
+    site.plant(&planted, object.clone());
     let given = shares_of(&site, "s1", &one).await;
     assert_eq!(given.shares.iter().map(|share| &*share.place).collect::<Vec<_>>(), ["default/acme/s1/2026-11-20"]);
     assert!(given.refused.len() == 1 && given.refused[0].contains("another session or day"), "{:?}", given.refused);
@@ -187,14 +178,11 @@ async fn copies_change_the_threshold() {
     site.send("default", "s0", "said in s0");
     site.minutes(3).await;
     assert!(site.uploader.drain().await);
-    let desk = Desk::of(&site, None);
     let people = [(); 3].map(|()| Identity::generate());
     let of: Vec<_> = people.iter().map(Identity::to_public).collect();
-    let key = SigningKey::generate("rewrap.test", &SeededRng::new(7)).expect("a key");
-    let key = SigningKey::from_secret(&key).expect("a key");
-    let signer = LedgerSigner { key: &key, earlier_keys: &[], writer: "rewrap" };
     let copied = async |auditors: &[Identity], to: &CopyRecipients| -> RewrapSummary {
-        rewrap(&desk.place, auditors, to, &KeySelection::default(), &signer, site.clock.now()).await.expect("copied")
+        let copier = Copier { auditors: auditors.to_vec(), ..Copier::of(&site) };
+        copier.copy(to, &KeySelection::default()).await.expect("copied")
     };
     let together = CopyRecipients::Together { threshold: 2, of: of.clone() };
     let auditor = std::slice::from_ref(&site.auditor);
@@ -225,7 +213,7 @@ async fn copies_change_the_threshold() {
     assert_eq!(copied(auditor, &back).await.written, 1, "the recipient of the first copy opens it alone");
     let (shown, unread) = read_session(&site, "s0", &[&late], Vec::new()).await;
     assert!(shown, "{unread}");
-    let keys = vec![site.signer.public().clone(), key.public().clone()];
+    let keys = Copier::of(&site).keys();
     let report = site.verify(VerifyOptions { keys, auditors: vec![late], ..VerifyOptions::default() }).await;
     assert!(report.verified && report.counts.opened == 1, "{}", report.text());
 }

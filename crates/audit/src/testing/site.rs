@@ -18,21 +18,22 @@ use kernel::rng::{Rng, SeededRng};
 use pipeline::Ticketer;
 use pipeline::spool::SpoolRecord;
 use telemetry::Meter;
-use vault::chain::digest::{ChainDigest, GatewayIdentity};
+use vault::chain::digest::ChainDigest;
 use vault::chain::note::SigningKey;
 use vault::delta::DeltaPlan;
 use vault::document::{self, ContentPiece, DocumentHead, ItemContent, ItemHead};
 use vault::index_row::{RowKind, RowTail, UnnumberedRow};
 use vault::key_ring::KeyRing;
 use vault::object_names::{FragmentScope, ObjectLayout, ObjectNames, account_segment, date, rfc3339};
-use vault::recipients::{AccountRecipients, ContentOwner, ContentTenant, KeyHolder, RecipientPolicy};
+use vault::recipients::{ContentOwner, ContentTenant, RecipientPolicy};
 use vault::seal::AgeKeyGenerator;
 use vault::store::{
     ObjectKind, ObjectVersion, PutOutcome, StoreError, VaultReader, VaultStore, VersionLock, VersionPage,
 };
+use vault::testing::gateway;
 use vault::testing::journal::{FakeJournal, signing_key};
-use vault::ticket::{DraftGroup, SealedFragment, UriBase, VaultDraft, VaultTicketer};
-use vault::uploader::{UploadIntervals, UploadJournal, Uploader, UploaderDependencies};
+use vault::ticket::{SealedFragment, VaultTicketer};
+use vault::uploader::{UploadJournal, Uploader};
 use vault::vault_writer::VaultWriter;
 
 const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
@@ -50,17 +51,13 @@ impl VaultStore for Memory {
         now: UnixNanos,
     ) -> BoxFuture<'a, Result<PutOutcome, StoreError>> {
         let mut objects = self.0.lock();
-        let put = match objects.get(name) {
-            Some(there) if *there == bytes => Ok(PutOutcome::Exists),
-            // like S3, which does not compare bytes
-            Some(_) => Ok(PutOutcome::Exists),
-            None => {
-                objects.insert(name.to_owned(), bytes);
-                self.1.lock().insert(name.to_owned(), now);
-                Ok(PutOutcome::Written)
-            }
-        };
-        Box::pin(async move { put })
+        // like S3, which does not compare bytes
+        let is_new = !objects.contains_key(name);
+        if is_new {
+            objects.insert(name.to_owned(), bytes);
+            self.1.lock().insert(name.to_owned(), now);
+        }
+        Box::pin(async move { Ok(if is_new { PutOutcome::Written } else { PutOutcome::Exists }) })
     }
 }
 
@@ -93,64 +90,76 @@ impl VaultReader for Memory {
     }
 }
 
-/// A reader over an in-memory store that overrides some answers.
-pub trait Over: Send + Sync {
-    fn under(&self) -> &Memory;
+/// Answers a listing of a kind and prefix, in place of these names.
+type Listed = Box<dyn Fn(ObjectKind, &str, Vec<String>) -> Result<Vec<String>, StoreError> + Send + Sync>;
 
-    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
-        VaultReader::list(self.under(), kind, prefix)
+/// A reader of a store whose answers a test changes.
+pub struct Altered {
+    pub store: Arc<Memory>,
+    /// The error with which a read of a name is refused.
+    pub refuses: Box<dyn Fn(&str) -> Option<StoreError> + Send + Sync>,
+    pub lists: Listed,
+    /// The versions behind the names of a listing, in a store that has versions.
+    pub versions: Option<Box<dyn Fn(Vec<String>) -> Vec<ObjectVersion> + Send + Sync>>,
+    pub lock: Box<dyn Fn(&ObjectVersion) -> Option<VersionLock> + Send + Sync>,
+}
+
+impl Altered {
+    pub fn new(store: &Arc<Memory>) -> Self {
+        Self {
+            store: store.clone(),
+            refuses: Box::new(|_| None),
+            lists: Box::new(|_, _, names| Ok(names)),
+            versions: None,
+            lock: Box::new(|_| None),
+        }
     }
 
-    fn versions<'a>(
-        &'a self,
-        _kind: ObjectKind,
-        _prefix: &'a str,
-        _after: Option<(String, String)>,
-    ) -> BoxFuture<'a, Result<Option<VersionPage>, StoreError>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn held<'a>(
-        &'a self,
-        _kind: ObjectKind,
-        _version: &'a ObjectVersion,
-    ) -> BoxFuture<'a, Result<Option<VersionLock>, StoreError>> {
-        Box::pin(async { Ok(None) })
+    pub fn vault(self) -> Vault {
+        Vault::new(Arc::new(self), "", None)
     }
 }
 
-/// Such a reader as a store.
-pub struct Layer<T>(pub T);
-
-impl<T: Over> VaultReader for Layer<T> {
+impl VaultReader for Altered {
     fn get<'a>(
         &'a self,
         kind: ObjectKind,
         name: &'a str,
         range: Option<(u64, u64)>,
     ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
-        self.0.under().get(kind, name, range)
+        match (self.refuses)(name) {
+            Some(error) => Box::pin(async { Err(error) }),
+            None => self.store.get(kind, name, range),
+        }
     }
 
     fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
-        self.0.list(kind, prefix)
+        Box::pin(async move { (self.lists)(kind, prefix, self.store.list(kind, prefix).await?) })
     }
 
+    /// A page for each version.
     fn versions<'a>(
         &'a self,
         kind: ObjectKind,
         prefix: &'a str,
         after: Option<(String, String)>,
     ) -> BoxFuture<'a, Result<Option<VersionPage>, StoreError>> {
-        self.0.versions(kind, prefix, after)
+        Box::pin(async move {
+            let Some(versions) = &self.versions else { return Ok(None) };
+            let mut all = versions(self.store.list(kind, prefix).await?);
+            all.retain(|version| version.name.starts_with(prefix));
+            let at = after.map_or(0, |(_, at)| at.parse::<usize>().expect("ours"));
+            let next = all.get(at + 1).map(|next| (next.name.clone(), (at + 1).to_string()));
+            Ok(Some(VersionPage { versions: all.into_iter().skip(at).take(1).collect(), next }))
+        })
     }
 
     fn version_lock<'a>(
         &'a self,
-        kind: ObjectKind,
+        _: ObjectKind,
         version: &'a ObjectVersion,
     ) -> BoxFuture<'a, Result<Option<VersionLock>, StoreError>> {
-        self.0.held(kind, version)
+        Box::pin(async move { Ok((self.lock)(version)) })
     }
 
     fn written_at<'a>(
@@ -158,7 +167,7 @@ impl<T: Over> VaultReader for Layer<T> {
         kind: ObjectKind,
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
-        self.0.under().written_at(kind, name)
+        self.store.written_at(kind, name)
     }
 }
 
@@ -184,44 +193,27 @@ pub struct Site {
     pub layout: ObjectLayout,
 }
 
+/// The names that an epoch's process gives its objects.
+pub fn names(epoch: u32) -> ObjectNames {
+    ObjectNames::new("", "gw", &format!("E{epoch:04}"))
+}
+
 /// One process of the gateway.
 pub fn process<J: UploadJournal + 'static, S: VaultStore + 'static>(
     journal: &Arc<J>,
     store: &Arc<S>,
     clock: &Arc<ManualClock>,
-    epoch: u32,
+    names: ObjectNames,
     signer: &Arc<SigningKey>,
 ) -> (Arc<VaultWriter>, VaultTicketer, Uploader) {
-    process_of(journal, store, clock, ObjectNames::new("", "gw", &format!("E{epoch:04}")), epoch, signer)
+    gateway::process(journal, store, clock, VaultWriter::new(names, 4000), signer, &Meter::new())
 }
 
-/// The same with these names.
-fn process_of<J: UploadJournal + 'static, S: VaultStore + 'static>(
-    journal: &Arc<J>,
-    store: &Arc<S>,
-    clock: &Arc<ManualClock>,
-    names: ObjectNames,
-    epoch: u32,
-    signer: &Arc<SigningKey>,
-) -> (Arc<VaultWriter>, VaultTicketer, Uploader) {
-    let writer = Arc::new(VaultWriter::new(names, 4000));
-    let ticketer = VaultTicketer::new(writer.clone(), UriBase("file:///".into()), "vault".into());
-    let parts = UploaderDependencies {
-        id: "vault".into(),
-        journal: journal.clone(),
-        store: store.clone(),
-        writer: writer.clone(),
-        clock: clock.clone(),
-        rng: Arc::new(SeededRng::new(u64::from(epoch))),
-        pace: UploadIntervals { object_age: Duration::from_secs(120), index_interval: Duration::from_secs(60) },
-        key: signer.clone(),
-        made_by: Some(GatewayIdentity::current("the configuration")),
-        recipients: Arc::new(|account| AccountRecipients {
-            threshold: None,
-            of: vec![KeyHolder { key: format!("age1-of-{account}"), tenants: None }],
-        }),
-    };
-    (writer, ticketer, Uploader::new(parts, &Meter::new()))
+/// What `write` writes, as text.
+pub fn text_of(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
+    let mut out = Vec::new();
+    write(&mut out).expect("written");
+    String::from_utf8(out).expect("text")
 }
 
 /// The common columns of a batch's lines.
@@ -246,7 +238,7 @@ impl Site {
     pub fn new(seed: u64) -> Self {
         let (journal, store, clock) = (Arc::default(), Arc::default(), ManualClock::at(NOON));
         let signer = Arc::new(signing_key());
-        let (writer, ticketer, uploader) = process(&journal, &store, &clock, 0, &signer);
+        let (writer, ticketer, uploader) = process(&journal, &store, &clock, names(0), &signer);
         let auditor = age::x25519::Identity::generate();
         let recipients = RecipientPolicy::unlimited([auditor.to_public()]);
         let keys = KeyRing::new(Arc::new(AgeKeyGenerator::new(recipients)), 100);
@@ -299,9 +291,9 @@ impl Site {
 
     /// Starts a process with this epoch.
     pub fn begin(&mut self, epoch: u32) {
-        let names = ObjectNames::new("", "gw", &format!("E{epoch:04}")).with_layout(self.layout);
+        let names = names(epoch).with_layout(self.layout);
         (self.writer, self.ticketer, self.uploader) =
-            process_of(&self.journal, &self.store, &self.clock, names, epoch, &self.signer);
+            process(&self.journal, &self.store, &self.clock, names, &self.signer);
         self.keys = KeyRing::new(Arc::new(AgeKeyGenerator::new(self.policy())), 100);
     }
 
@@ -366,26 +358,9 @@ impl Site {
         };
         let action = RowTail { kind: Some(RowKind::Action), ..base };
         let rows = vec![UnnumberedRow::new(&tail, true), UnnumberedRow::new(&action, false)];
-        let fragment = SealedFragment {
-            id,
-            key,
-            frame,
-            uri_slot: None,
-            range_slot: None,
-            known_slots: Vec::new(),
-            pin: None,
-            object_number: Arc::default(),
-        };
-        let group = DraftGroup {
-            scope,
-            object_prefix: spot,
-            arrived: now,
-            end: false,
-            fragment: Some(fragment),
-            rows,
-            leaf_slots: vec![None, None],
-        };
-        self.ticketer.ticket(Box::new(VaultDraft { account: account.into(), groups: vec![group] })).records
+        let fragment = gateway::fragment(id, key, frame);
+        let draft = gateway::draft(&names, account, &scope, now, Some(fragment), rows);
+        self.ticketer.ticket(Box::new(draft)).records
     }
 
     /// Advances the clock by minutes, with the uploader running.
@@ -398,14 +373,23 @@ impl Site {
         }
     }
 
+    /// The vault as its readers reach it.
+    pub fn vault(&self) -> Vault {
+        Vault::new(self.store.clone(), "", None)
+    }
+
     pub async fn verify(&self, options: VerifyOptions) -> VerifyReport {
-        let vault = Vault::new(self.store.clone(), "", None);
+        self.verify_in(&self.vault(), options).await
+    }
+
+    /// Verifies over another reader of the vault.
+    pub async fn verify_in(&self, vault: &Vault, options: VerifyOptions) -> VerifyReport {
         let options = VerifyOptions {
             keys: if options.keys.is_empty() { vec![signing_key().public().clone()] } else { options.keys },
             now: self.clock.now(),
             ..options
         };
-        verify(&vault, &options, &mut |_| {}).await.expect("verified")
+        verify(vault, &options, &mut |_| {}).await.expect("verified")
     }
 
     /// Verifies with everything that an auditor has.
@@ -420,11 +404,25 @@ impl Site {
         name.unwrap_or_else(|| panic!("{parts:?} in {:?}", objects.keys())).clone()
     }
 
+    /// All names with this prefix.
+    pub fn names(&self, prefix: &str) -> Vec<String> {
+        self.store.0.lock().keys().filter(|name| name.starts_with(prefix)).cloned().collect()
+    }
+
+    /// The bytes of an object.
+    pub fn object(&self, name: &str) -> Bytes {
+        self.store.0.lock().get(name).cloned().expect("there")
+    }
+
+    /// Puts an object there, whatever was there.
+    pub fn plant(&self, name: &str, bytes: impl Into<Bytes>) {
+        self.store.0.lock().insert(name.to_owned(), bytes.into());
+    }
+
     pub fn change(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
-        let mut objects = self.store.0.lock();
-        let mut bytes = objects.get(name).expect("there").to_vec();
+        let mut bytes = self.object(name).to_vec();
         change(&mut bytes);
-        objects.insert(name.to_owned(), bytes.into());
+        self.plant(name, bytes);
     }
 
     pub fn remove(&self, name: &str) {
@@ -433,8 +431,7 @@ impl Site {
 
     /// Changes a digest and signs it with `key`.
     pub fn resign(&self, name: &str, key: &SigningKey, change: impl FnOnce(&mut ChainDigest)) {
-        let bytes = self.store.0.lock().get(name).cloned().expect("there");
-        let mut digest: ChainDigest = serde_json::from_slice(&bytes).expect("a digest");
+        let mut digest: ChainDigest = serde_json::from_slice(&self.object(name)).expect("a digest");
         change(&mut digest);
         let root = STANDARD.decode(&digest.root).expect("base64").try_into().expect("32 bytes");
         let origin = vault::chain::digest::checkpoint_origin(
@@ -445,8 +442,7 @@ impl Site {
         );
         digest.note = key.sign_note(&vault::chain::note::Checkpoint { origin, size: digest.tree_size, root }.text());
         let json = serde_json::to_vec(&digest).expect("json");
-        let mut objects = self.store.0.lock();
-        objects.insert(format!("{name}.sig"), key.sign(&json).to_vec().into());
-        objects.insert(name.to_owned(), json.into());
+        self.plant(&format!("{name}.sig"), key.sign(&json).to_vec());
+        self.plant(name, json);
     }
 }

@@ -1,27 +1,12 @@
 //! Tests of actions on items, compared with the Collector's behaviour, and of invalid actions.
 
-use std::sync::Arc;
-
 use serde_json::json;
 
 use super::{AttributesConfig, AttributesProcessor};
+use crate::testing::batch;
 use genai::testing::request;
-use kernel::clock::UnixNanos;
 use otlp::NodeId;
-use pipeline::{Batch, BatchOrigin, Processor, Trust};
-
-fn batch(case: &serde_json::Value) -> Batch {
-    let origin = BatchOrigin {
-        account: "default".into(),
-        receiver: "otlp".into(),
-        trust: Trust::ThirdParty,
-        received: UnixNanos(0),
-        id: [1; 16],
-        repeat: false,
-        source_record: None,
-    };
-    Batch::new(Arc::new(origin), request::payload(case))
-}
+use pipeline::Processor;
 
 fn config(actions: serde_json::Value) -> AttributesConfig {
     serde_json::from_value(json!({ "actions": actions })).expect("readable")
@@ -43,19 +28,15 @@ fn each_verb_does_what_the_collector_does() {
     ]);
     let step = AttributesProcessor::new("attributes".into(), config(actions).settings().expect("valid"));
     let item = json!({ "name": "a", "trace": 1, "span": 2, "attributes": { "there": "old", "there2": "old", "gone": 1, "number": 3 } });
-    let mut batch = batch(&json!({ "resource": { "gone": "stays" }, "items": [item.clone(), item] }));
+    let mut batch = batch(request::payload(&json!({ "resource": { "gone": "stays" }, "items": [item.clone(), item] })));
     step.process(&mut batch).expect("never fails");
     let payload = &batch.payload;
     for item in payload.items() {
-        let mut all: Vec<String> = (payload.attributes(item))
-            .map(|attribute| {
-                let mut text = String::new();
-                attribute.value.write_json(&mut text);
-                format!("{}={text}", attribute.key)
-            })
-            .collect();
-        all.sort();
-        assert_eq!(all, ["absent3=0.5", "absent=7", "copy=3", "number=3", "there2=true", "there=\"old\""]);
+        let all = crate::testing::attributes(payload, item);
+        assert_eq!(
+            json!(all),
+            json!({ "absent3": 0.5, "absent": 7, "copy": 3, "number": 3, "there2": true, "there": "old" })
+        );
     }
     let resource: NodeId = payload.resource(payload.items().next().expect("an item"));
     assert_eq!(payload.get_str(resource, "gone"), Some("stays"), "items alone");

@@ -2,31 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
-use std::sync::Arc;
 
-use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
 use super::{FilterConfig, FilterProcessor, matching};
+use crate::testing::{batch, session_files};
 use genai::testing::request;
-use kernel::clock::UnixNanos;
-use otlp::{Payload, Signal, TextField, json as otlp_json};
-use pipeline::{Batch, BatchOrigin, Processor, Trust};
+use otlp::{Payload, Signal, TextField};
+use pipeline::Processor;
 use telemetry::Meter;
-
-fn batch(payload: Payload) -> Batch {
-    let origin = BatchOrigin {
-        account: "default".into(),
-        receiver: "otlp".into(),
-        trust: Trust::ThirdParty,
-        received: UnixNanos(0),
-        id: [1; 16],
-        repeat: false,
-        source_record: None,
-    };
-    Batch::new(Arc::new(origin), payload)
-}
 
 fn filter(json: Json, meter: &Meter) -> FilterProcessor {
     let config: FilterConfig = serde_json::from_value(json).expect("readable");
@@ -129,34 +113,17 @@ fn sampling_keeps_whole_traces() {
     assert!(payload.items().all(|item| payload.get(item, "tollgate.sample.ratio").is_some()));
 }
 
-fn recordings(client: &str, found: &mut Vec<PathBuf>) {
-    let mut folders = vec![fixtures::at("tests/recordings").join(client)];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("recordings") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() { folders.push(path) } else { found.push(path) }
-        }
-    }
-}
-
 /// On recordings of real clients most items are dropped, but none with tokens, a tool call, a turn or an error.
 #[test]
 fn presets_on_recordings() {
     for (client, most) in [("codex", 0.8), ("opencode", 0.7)] {
         let step = filter(json!({ "presets": [client] }), &Meter::new());
-        let mut files = Vec::new();
-        recordings(client, &mut files);
+        let sessions = fs::read_dir(request::at("tests/recordings").join(client)).expect("recordings");
+        let sessions = sessions.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir());
         let (mut before, mut after) = (0, 0);
-        for path in files {
-            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-            let signal = match &name {
-                name if name.contains("-traces.") => Signal::Traces,
-                name if name.contains("-logs.") => Signal::Logs,
-                _ => continue,
-            };
-            let bytes = fs::read(&path).expect("readable");
-            let wire = if name.ends_with(".json") { otlp_json::decode(signal, &bytes).expect("JSON") } else { bytes };
-            let payload = Payload::parse(signal, Bytes::from(wire)).expect("a request");
+        for path in sessions.flat_map(|session| session_files(&session)) {
+            let payload = request::recorded(&path);
+            let signal = payload.signal();
             let telling = |payload: &Payload| {
                 let tells =
                     |key: &str| key.starts_with("gen_ai.usage") || key.ends_with("token_count") || key == "tool_name";

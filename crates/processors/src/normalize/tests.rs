@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json, json};
 
 use super::{NormalizeConfig, NormalizeProcessor};
+use crate::testing::{attributes, origin, received};
 use genai::testing::builtin::vocabulary;
 use genai::testing::request;
-use kernel::clock::UnixNanos;
-use otlp::{NodeId, Payload, UnknownFields, Value};
+use otlp::Payload;
 use pipeline::{Batch, BatchOrigin, Processor, Trust};
 use telemetry::Meter;
 
@@ -17,32 +17,7 @@ fn build(meter: &Meter) -> NormalizeProcessor {
 }
 
 fn batch(payload: Payload, trust: Trust) -> Batch {
-    let origin = BatchOrigin {
-        account: "default".into(),
-        receiver: "otlp".into(),
-        trust,
-        received: UnixNanos(0),
-        id: [1; 16],
-        repeat: false,
-        source_record: None,
-    };
-    Batch::new(Arc::new(origin), payload)
-}
-
-/// The batch encoded and parsed again, as a back end receives it.
-fn out(batch: &Batch) -> Payload {
-    let bytes = batch.payload.encode(UnknownFields::Keep).unwrap_or_else(|error| panic!("{}", error.message)).bytes;
-    Payload::parse(batch.payload.signal(), bytes.into()).unwrap_or_else(|error| panic!("{}", error.message))
-}
-
-fn attributes(payload: &Payload, node: NodeId) -> Map<String, Json> {
-    payload.attributes(node).map(|attribute| (attribute.key.to_owned(), plain(attribute.value))).collect()
-}
-
-fn plain(value: Value<'_>) -> Json {
-    let mut text = String::new();
-    value.write_json(&mut text);
-    serde_json::from_str(&text).unwrap()
+    Batch::new(Arc::new(BatchOrigin { trust, ..origin() }), payload)
 }
 
 /// Every golden case of the dialects: the attributes listed in `set` are present afterwards, and existing ones are
@@ -56,7 +31,7 @@ fn golden_cases() {
         let before = request::payload(&case);
         let mut batch = batch(request::payload(&case), Trust::ThirdParty);
         processor.process(&mut batch).unwrap();
-        let after = out(&batch);
+        let after = received(&batch);
         let none = Vec::new();
         let expected = case["expect"].as_array().unwrap_or(&none).iter();
         for ((then, now), expected) in before.items().zip(after.items()).zip(expected) {
@@ -88,7 +63,7 @@ fn with(config: &str) -> NormalizeProcessor {
 fn written(processor: &NormalizeProcessor, case: &Json) -> Map<String, Json> {
     let mut batch = batch(request::payload(case), Trust::ThirdParty);
     processor.process(&mut batch).unwrap();
-    let after = out(&batch);
+    let after = received(&batch);
     attributes(&after, after.items().next().unwrap())
 }
 
@@ -167,7 +142,7 @@ fn ids_fill_the_records_own_fields() {
     for (item, filled) in cases {
         let mut batch = batch(request::payload(&json!({"signal": "logs", "items": [item]})), Trust::ThirdParty);
         build(&Meter::new()).process(&mut batch).unwrap();
-        let after = out(&batch);
+        let after = received(&batch);
         let node = after.items().next().unwrap();
         let ids = (kernel::hex::encode(after.trace_id(node)), kernel::hex::encode(after.span_id(node)));
         let expected = if filled { (trace, span) } else { ("", "") };
@@ -176,7 +151,7 @@ fn ids_fill_the_records_own_fields() {
     let own = json!({"signal": "logs", "items": [{"body": "agent_decision", "trace": 7, "span": 8, "attributes": {"trace_id": trace}}]});
     let mut batch = batch(request::payload(&own), Trust::ThirdParty);
     build(&Meter::new()).process(&mut batch).unwrap();
-    let after = out(&batch);
+    let after = received(&batch);
     assert!(kernel::hex::encode(after.trace_id(after.items().next().unwrap())).ends_with('7'));
 }
 
@@ -216,7 +191,7 @@ fn stamps_of_clients_are_removed() {
     let processor = build(&meter);
     let mut untrusted = batch(request::payload(&case), Trust::ThirdParty);
     processor.process(&mut untrusted).unwrap();
-    let after = out(&untrusted);
+    let after = received(&untrusted);
     let keys: Vec<String> = after.nodes().flat_map(|node| after.attributes(node)).map(|a| a.key.to_owned()).collect();
     assert!(!keys.iter().any(|key| key.starts_with("tollgate.")), "{keys:?}");
     assert!(keys.iter().any(|key| key == "tollgatekeeper"));
@@ -231,7 +206,7 @@ fn stamps_of_clients_are_removed() {
 
     let mut trusted = batch(request::payload(&case), Trust::Internal);
     processor.process(&mut trusted).unwrap();
-    let after = out(&trusted);
+    let after = received(&trusted);
     assert_eq!(
         after.nodes().flat_map(|node| after.attributes(node)).filter(|a| a.key.starts_with("tollgate.")).count(),
         4
@@ -260,7 +235,7 @@ fn content_is_not_copied() {
     let facts = genai::cached_facts(&processor.vocabulary, &batch.payload, &mut batch.facts);
     let content = facts.items.iter().map(|item| item.content.len()).sum::<usize>();
     processor.process(&mut batch).unwrap();
-    let after = out(&batch);
+    let after = received(&batch);
     let attributes = attributes(&after, after.items().next().unwrap());
     let holding = attributes.values().filter(|value| value.to_string().contains("CANARY")).count();
     assert_eq!((holding, content <= 1), (1, true), "{attributes:?}");

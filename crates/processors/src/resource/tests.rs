@@ -1,13 +1,11 @@
 //! Tests that actions are applied to resources and to nothing else.
 
-use std::sync::Arc;
-
 use serde_json::json;
 
 use super::{ResourceConfig, ResourceProcessor};
+use crate::testing::batch;
 use genai::testing::request;
-use kernel::clock::UnixNanos;
-use pipeline::{Batch, BatchOrigin, Processor, Trust};
+use pipeline::Processor;
 
 /// The actions are applied once to each resource of a request; items stay unchanged.
 #[test]
@@ -19,17 +17,7 @@ fn resources_alone_are_changed() {
     .expect("readable");
     let step = ResourceProcessor::new("resource".into(), config.settings().expect("valid"));
     let group = |name: &str| json!({ "resource": { "service.name": name, "host.id": "h" }, "items": [{ "name": "a", "trace": 1, "span": 2, "attributes": { "host.id": "item's" } }] });
-    let origin = BatchOrigin {
-        account: "default".into(),
-        receiver: "otlp".into(),
-        trust: Trust::ThirdParty,
-        received: UnixNanos(0),
-        id: [1; 16],
-        repeat: false,
-        source_record: None,
-    };
-    let payload = request::payload(&json!({ "groups": [group("a"), group("b")] }));
-    let mut batch = Batch::new(Arc::new(origin), payload);
+    let mut batch = batch(request::payload(&json!({ "groups": [group("a"), group("b")] })));
     step.process(&mut batch).expect("never fails");
     for item in batch.payload.items() {
         let resource = batch.payload.resource(item);

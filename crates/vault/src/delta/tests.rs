@@ -197,24 +197,6 @@ fn other_notations() {
     }
 }
 
-/// A history edited in the middle shares only its beginning: the rest is stored again, correctly.
-#[test]
-fn an_edited_history_is_told_whole() {
-    let mut session = Session::default();
-    let mut said = messages(9, 1000);
-    let input =
-        |said: &[Json]| [text(ContentPart::Input, "gen_ai.input.messages", Json::Array(said.to_vec()).to_string())];
-    session.turn(&input(&said));
-    said[1] = json!({"role": "assistant", "parts": []});
-    session.turn(&input(&said));
-    said.drain(..4);
-    session.turn(&input(&said));
-    session.turn(&input(&said));
-    session.check();
-    let steps: Vec<usize> = session.stored.iter().map(String::len).collect();
-    assert!(steps[3] < 1_050, "the same again is a reference: {steps:?}");
-}
-
 /// No chain of references is longer than the bound.
 #[test]
 fn rows_of_references_are_bounded() {

@@ -104,7 +104,8 @@ async fn ciphertext_is_taken_in_every_form() {
     }
 }
 
-/// Anything but ciphertext, above all a plaintext key, is never sent and never shown.
+/// Anything but ciphertext, above all a plaintext key, also in base64 as `aws kms decrypt` prints it, is never sent and
+/// never shown.
 #[test]
 fn a_plain_key_is_no_ciphertext() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -112,10 +113,18 @@ fn a_plain_key_is_no_ciphertext() {
     crate::keygen::generate_auditor_key(&folder.path().join("auditor.key")).expect("a key");
     crate::keygen::generate_signing_key(&folder.path().join("signing.key"), "x", &kernel::rng::SystemRng)
         .expect("a key");
-    std::fs::write(folder.path().join("bare"), "PRIVATE+KEY+xyz+abcd1234+AAAA").expect("written");
-    std::fs::write(folder.path().join("pem"), "-----BEGIN PRIVATE KEY-----\nAAAA\n").expect("written");
-    for name in ["auditor.key", "signing.key", "bare", "pem"] {
+    for name in ["auditor.key", "signing.key"] {
         assert!(read(name).contains("plaintext"), "{name}: {}", read(name));
+    }
+    for key in [
+        "# public key: x\nPRIVATE+KEY+gw+0a1b2c3d+AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA\n".to_owned(),
+        format!("# created: 2026\nAGE-SECRET-KEY-1{}\n", "Q".repeat(58)),
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", "A".repeat(64)),
+    ] {
+        for file in [key.clone(), STANDARD.encode(&key), format!("\"{}\"\n", STANDARD.encode(&key))] {
+            let why = Ciphertext::parse(file.as_bytes()).err().expect("refused").to_string();
+            assert!(why.contains("plaintext"), "{why}");
+        }
     }
     std::fs::write(folder.path().join("long"), STANDARD.encode(vec![7; 6145])).expect("written");
     std::fs::write(folder.path().join("empty"), "\n").expect("written");
@@ -246,21 +255,6 @@ async fn strange_codes_are_not_shown() {
     fake.set(Mood::Says(400, "\u{1b}[31mCANARY error: all is well"));
     let error = opened(&settings(&fake), &seal(&[], SECRET.as_bytes())).await.expect_err("refused").to_string();
     assert!(error.contains("(400)") && !error.contains("CANARY") && !error.contains('\u{1b}'), "{error:?}");
-}
-
-/// A plaintext key is never sent, not even in base64, as `aws kms decrypt` prints it.
-#[test]
-fn plain_keys_are_no_ciphertext() {
-    for key in [
-        "# public key: x\nPRIVATE+KEY+gw+0a1b2c3d+AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA\n".to_owned(),
-        format!("# created: 2026\nAGE-SECRET-KEY-1{}\n", "Q".repeat(58)),
-        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", "A".repeat(64)),
-    ] {
-        for file in [key.clone(), STANDARD.encode(&key), format!("\"{}\"\n", STANDARD.encode(&key))] {
-            let why = Ciphertext::parse(file.as_bytes()).err().expect("refused").to_string();
-            assert!(why.contains("plaintext"), "{why}");
-        }
-    }
 }
 
 /// AWS' address of a region, as its SDKs build it; an invalid region name has none.

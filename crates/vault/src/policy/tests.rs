@@ -20,32 +20,17 @@ fn settings(days: u64) -> S3Settings {
     }
 }
 
-/// The writer may conditionally put locked objects below its prefix, and nothing else; reading, listing, deleting and
-/// bypassing are denied whatever else it is granted.
+/// Whatever else a writer is granted, it may not read, list, delete or bypass, nor write into others' places.
 #[test]
 fn a_writer_writes() {
-    let settings = settings(400);
-    let policy = AwsPolicies::new(&settings).writer();
+    let policy = AwsPolicies::new(&settings(400)).writer();
     let statements = policy["Statement"].as_array().expect("statements");
     let (allowed, denied): (Vec<&Value>, Vec<&Value>) = statements.iter().partition(|one| one["Effect"] == "Allow");
-    assert_eq!((allowed.len(), denied.len()), (4, 3));
+    // AWS knows the overwrite condition only for PutObject: a statement with another action would allow nothing
+    assert!(allowed.iter().all(|one| one["Action"].is_string()), "{policy}");
     let theirs = denied[2]["Resource"].to_string();
     for place in ["audit-keys/agent-sessions/holds/*", "agent-sessions/chain/*/eraser/*", "index/v1/*/eraser-*"] {
         assert!(theirs.contains(place), "{place}");
-    }
-    for (both, mode, bucket) in
-        [(&allowed[..2], "COMPLIANCE", "audit-logs"), (&allowed[2..], "GOVERNANCE", "audit-keys")]
-    {
-        let folder = if bucket == "audit-keys" { "keys/" } else { "" };
-        for one in both {
-            assert_eq!(one["Resource"], json!(format!("arn:aws:s3:::{bucket}/agent-sessions/{folder}*")));
-            assert_eq!(one["Condition"]["StringEquals"]["s3:object-lock-mode"], mode);
-            assert_eq!(one["Condition"]["NumericGreaterThanEquals"]["s3:object-lock-remaining-retention-days"], "399");
-        }
-        // AWS knows the overwrite condition only for PutObject: a statement with another action would allow nothing
-        assert_eq!((&both[0]["Action"], &both[1]["Action"]), (&json!("s3:PutObjectRetention"), &json!("s3:PutObject")));
-        assert!(both[0]["Condition"].get("Null").is_none());
-        assert_eq!(both[1]["Condition"]["Null"]["s3:if-none-match"], "false");
     }
     for action in ["s3:GetObject*", "s3:ListBucket*", "s3:DeleteObject*", "s3:BypassGovernanceRetention"] {
         assert!(denied[1]["Action"].as_array().expect("a list").contains(&json!(action)), "{action}");

@@ -26,6 +26,8 @@ async fn lists_hide_only_leftovers() {
     std::fs::write(folder.path().join(std::ffi::OsStr::from_bytes(b"bad\xff")), b"x").expect("written");
     let names = store.list(ObjectKind::Payload, "").await.expect("listed");
     assert_eq!(names, [".hidden", ".tmp", "bad\u{fffd}", "x.age.tmp"]);
+    let again = store.put_once(ObjectKind::Payload, "x.agev", Bytes::from_static(b"whole"), UnixNanos(0)).await;
+    assert_eq!(again, Ok(PutOutcome::Written), "they hinder no retry");
 }
 
 /// A name is written once: equal bytes succeed, others are an error, and the first bytes stay.
@@ -122,20 +124,6 @@ async fn temporary_files_are_erased_and_swept() {
     assert_eq!(left(), 2, "a young one may be in use");
     assert_eq!(store.remove_expired(now.plus(Duration::from_secs(90_000))).await.expect("swept").objects, 0);
     assert_eq!(left(), 1, "the object stays");
-}
-
-/// A half-written file from a crash is not listed and does not hinder the retry.
-#[tokio::test]
-async fn leftovers_do_no_harm() {
-    let folder = scratch();
-    std::fs::create_dir(folder.path().join("a")).expect("folder");
-    std::fs::write(folder.path().join("a/.x.agev.tmp"), b"half").expect("left-over");
-    let store = DirectoryStore::new(folder.path());
-    assert_eq!(
-        store.put_once(ObjectKind::Payload, "a/x.agev", Bytes::from_static(b"whole"), UnixNanos(0)).await,
-        Ok(PutOutcome::Written)
-    );
-    assert_eq!(store.list(ObjectKind::Payload, "").await.expect("list"), ["a/x.agev"]);
 }
 
 /// No name can reach out of the folder.

@@ -9,6 +9,7 @@
     reason = "test support"
 )]
 
+pub mod gateway;
 pub mod journal;
 pub mod schema;
 pub mod vandal;

@@ -10,11 +10,11 @@ use super::*;
 use crate::index_row::{IndexRow, RowTail, UnnumberedRow};
 use crate::key_ring::KeyRing;
 use crate::object_names::{FragmentScope, ObjectNames};
-use crate::recipients::{AccountRecipients, Audience, ContentOwner, ContentTenant};
-use crate::seal::{FragmentSealer, NewSessionKey, SealFailed, SessionKeyGenerator};
+use crate::recipients::{ContentOwner, ContentTenant};
 use crate::spool_record::{FragmentHeader, SealHeader};
+use crate::testing::gateway::{self, PlainKeys};
 use crate::testing::journal::{FakeJournal, NOON, signing_key};
-use crate::ticket::{DraftGroup, SealedFragment, UriBase, VaultDraft, VaultTicketer};
+use crate::ticket::{SealedFragment, VaultTicketer};
 use kernel::clock::ManualClock;
 use kernel::rng::SeededRng;
 use pipeline::Ticketer;
@@ -74,28 +74,6 @@ impl VaultStore for FakeStore {
     }
 }
 
-/// Fast stand-in for age.
-struct TestSealer(SeededRng);
-struct TestSeal(String);
-
-impl SessionKeyGenerator for TestSealer {
-    fn new_session(&self, _: &Audience, _: &str) -> Result<NewSessionKey, SealFailed> {
-        let id = format!("{:016x}", self.0.next());
-        Ok(NewSessionKey { object: Bytes::from(format!("key {id}")), seal: Box::new(TestSeal(id)) })
-    }
-}
-
-impl FragmentSealer for TestSeal {
-    fn key_id(&self) -> &str {
-        &self.0
-    }
-
-    fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed> {
-        out.extend_from_slice(plain);
-        Ok(())
-    }
-}
-
 /// A gateway: one process at a time over one journal and one store.
 struct World {
     journal: Arc<FakeJournal>,
@@ -116,7 +94,7 @@ impl World {
         let (journal, store, clock) = (Arc::default(), Arc::default(), ManualClock::at(NOON));
         let meter = Meter::new();
         let (writer, ticketer, uploader) = process(&journal, &store, &clock, 0, &meter);
-        let keys = KeyRing::new(Arc::new(TestSealer(SeededRng::new(seed))), 100);
+        let keys = ring(seed);
         let rng = SeededRng::new(seed);
         Self { journal, store, clock, meter, rng, epochs: 0, keys, writer, ticketer, uploader, sent: 0 }
     }
@@ -129,7 +107,7 @@ impl World {
         self.meter = Meter::new();
         (self.writer, self.ticketer, self.uploader) =
             process(&self.journal, &self.store, &self.clock, self.epochs, &self.meter);
-        self.keys = KeyRing::new(Arc::new(TestSealer(SeededRng::new(self.rng.next()))), 100);
+        self.keys = ring(self.rng.next());
     }
 
     fn send(&mut self, session: &str, size: usize, end: bool) {
@@ -150,27 +128,10 @@ impl World {
         frame.rest_mut().extend_from_slice(format!("<{id}:{}>", "x".repeat(size)).as_bytes());
         let tail = RowTail { fragment: Some(id.clone()), ..RowTail::default() };
         let rows = vec![UnnumberedRow::new(&tail, true), UnnumberedRow::new(&RowTail::default(), false)];
-        let fragment = SealedFragment {
-            id,
-            key,
-            frame,
-            uri_slot: None,
-            range_slot: None,
-            known_slots: Vec::new(),
-            pin: None,
-            object_number: Arc::default(),
-        };
-        let arrived = self.clock.now();
-        let group = DraftGroup {
-            scope,
-            object_prefix: spot,
-            arrived,
-            end,
-            fragment: Some(fragment),
-            rows,
-            leaf_slots: vec![None, None],
-        };
-        let ticketed = self.ticketer.ticket(Box::new(VaultDraft { account: "default".into(), groups: vec![group] }));
+        let fragment = gateway::fragment(id, key, frame);
+        let mut draft = gateway::draft(self.writer.names(), "default", &scope, self.clock.now(), Some(fragment), rows);
+        draft.groups[0].end = end;
+        let ticketed = self.ticketer.ticket(Box::new(draft));
         for record in ticketed.records {
             self.journal.append(record.kind, "default", record.body);
         }
@@ -182,7 +143,11 @@ impl World {
             self.uploader.step().await;
         }
         // lines due in the last interval
-        for _ in 0..5 {
+        self.steps(5).await;
+    }
+
+    async fn steps(&mut self, count: usize) {
+        for _ in 0..count {
             self.uploader.step().await;
         }
     }
@@ -242,6 +207,10 @@ impl World {
     }
 }
 
+fn ring(first: u64) -> KeyRing {
+    KeyRing::new(Arc::new(PlainKeys(first.into())), 100)
+}
+
 fn process<S: VaultStore + 'static>(
     journal: &Arc<FakeJournal>,
     store: &Arc<S>,
@@ -249,21 +218,8 @@ fn process<S: VaultStore + 'static>(
     epoch: u32,
     meter: &Meter,
 ) -> (Arc<VaultWriter>, VaultTicketer, Uploader) {
-    let writer = Arc::new(VaultWriter::new(ObjectNames::new("p", "gw", &format!("E{epoch:04}")), 1000));
-    let ticketer = VaultTicketer::new(writer.clone(), UriBase("s3://b/".into()), "vault".into());
-    let parts = UploaderDependencies {
-        id: "vault".into(),
-        journal: journal.clone(),
-        store: store.clone(),
-        writer: writer.clone(),
-        clock: clock.clone(),
-        rng: Arc::new(SeededRng::new(u64::from(epoch))),
-        pace: UploadIntervals { object_age: Duration::from_secs(120), index_interval: Duration::from_secs(60) },
-        key: Arc::new(signing_key()),
-        made_by: Some(GatewayIdentity::current("the configuration")),
-        recipients: Arc::new(|_| AccountRecipients { threshold: None, of: Vec::new() }),
-    };
-    (writer, ticketer, Uploader::new(parts, meter))
+    let writer = VaultWriter::new(ObjectNames::new("p", "gw", &format!("E{epoch:04}")), 1000);
+    gateway::process(journal, store, clock, writer, &Arc::new(signing_key()), meter)
 }
 
 /// Kinds of the written objects in order, without the chain.
@@ -279,14 +235,10 @@ async fn keys_then_objects_then_index() {
     let mut world = World::new(1);
     world.send("a", 10, false);
     world.send("a", 10, false);
-    for _ in 0..5 {
-        world.uploader.step().await;
-    }
+    world.steps(5).await;
     assert_eq!(kinds(&world), [ObjectKind::Key], "the object is open, its key needs no waiting");
     world.clock.advance(Duration::from_secs(121));
-    for _ in 0..5 {
-        world.uploader.step().await;
-    }
+    world.steps(5).await;
     assert_eq!(kinds(&world), [ObjectKind::Key, ObjectKind::Payload]);
     world.settle().await;
     assert_eq!(kinds(&world), [ObjectKind::Key, ObjectKind::Payload, ObjectKind::Index]);
@@ -300,9 +252,7 @@ async fn a_session_that_ends_is_written_at_once() {
     let mut world = World::new(2);
     world.send("a", 10, false);
     world.send("a", 10, true);
-    for _ in 0..5 {
-        world.uploader.step().await;
-    }
+    world.steps(5).await;
     assert_eq!(kinds(&world), [ObjectKind::Key, ObjectKind::Payload]);
 }
 
@@ -477,7 +427,7 @@ async fn s3_faults_lose_nothing() {
     for round in 0..3 {
         (world.writer, world.ticketer, world.uploader) =
             process(&world.journal, &store, &world.clock, round, &world.meter);
-        world.keys = KeyRing::new(Arc::new(TestSealer(SeededRng::new(u64::from(round)))), 100);
+        world.keys = ring(u64::from(round) << 32);
         for n in 0..6 {
             world.send(&format!("s{}", n % 3), 100, n == 5);
         }

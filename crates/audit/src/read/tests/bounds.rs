@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::row;
 use crate::read::payload_fetch::FragmentHashes;
 use crate::read::{FindResult, IndexQuery, Vault, find, find_signed, index};
@@ -20,11 +18,10 @@ async fn site() -> (Site, Vault, String) {
     let mut site = Site::new(11);
     site.send("default", "s0", "what was said");
     site.minutes(4).await;
-    let of = |name: &&String| name.starts_with("index/");
-    let name = site.store.0.lock().keys().find(of).cloned().expect("an object of the index");
-    let bytes = site.store.0.lock().get(&name).cloned().expect("there");
-    let line = index::unpack_lines(&name, &bytes).expect("lines").lines().next().expect("a line").to_owned();
-    let vault = Vault::new(site.store.clone(), "", None);
+    let name = site.name(&["index/"]);
+    let line =
+        index::unpack_lines(&name, &site.object(&name)).expect("lines").lines().next().expect("a line").to_owned();
+    let vault = site.vault();
     (site, vault, line)
 }
 
@@ -35,10 +32,8 @@ pub(crate) fn plant(site: &Site, line: &str, count: usize, id: usize) -> usize {
         line.replacen("\"leaf\":0", &format!("\"leaf\":{}", 100 + n), 1).replace("\"s0\"", &session) + "\n"
     };
     let text: String = (0..count).map(one).collect();
-    let bytes = Bytes::from(zstd::bulk::compress(text.as_bytes(), 1).expect("zstd"));
-    let size = bytes.len();
-    site.store.0.lock().insert(PLANTED.to_owned(), bytes);
-    size
+    site.plant(PLANTED, zstd::bulk::compress(text.as_bytes(), 1).expect("zstd"));
+    site.object(PLANTED).len()
 }
 
 fn kept(found: &FindResult) -> usize {

@@ -6,7 +6,7 @@ use crate::read::chat::{ChatEvent, ChatTranscript};
 use vault::document::{DocumentItem, ItemHead};
 
 /// An item of these pieces: part, key, value.
-fn item(call: &str, pieces: &[(&str, &str, Value)]) -> DocumentItem {
+pub(super) fn item(call: &str, pieces: &[(&str, &str, Value)]) -> DocumentItem {
     let mut item =
         serde_json::to_value(ItemHead { call: call.to_owned().into(), ..ItemHead::default() }).expect("json");
     let piece =

@@ -6,7 +6,7 @@ use crate::read::{
     ContentLimit, ContentReference, FragmentOpener, IndexQuery, ReadError, ReplayFilter, ReplayedSession, Vault,
     VaultLocation, find, get, identities, replay,
 };
-use crate::testing::site::Site;
+use crate::testing::site::{Site, text_of};
 
 /// A vault in a folder: a session of two fragments in one object.
 async fn folder(place: &Path) -> (Vault, age::x25519::Identity) {
@@ -44,9 +44,7 @@ async fn read(vault: &Vault, key: &age::x25519::Identity) -> Result<ReplayedSess
 }
 
 fn told(replay: &ReplayedSession) -> (String, String) {
-    let mut out = Vec::new();
-    replay.write_text(&mut out).expect("written");
-    (String::from_utf8(out).expect("text"), replay.unreadable().join("\n"))
+    (text_of(|out| replay.write_text(out)), replay.unreadable().join("\n"))
 }
 
 /// Another auditor's key opens nothing, and the error names the keys' folder; the lines are shown all the same.
@@ -79,6 +77,7 @@ fn a_key_file_that_is_none_is_told() {
         ("# comment\n", "contains no key"),
         (&*public, "not an `AGE-SECRET-KEY"),
         ("SECRET-XYZ", "not an `AGE"),
+        ("AGE-SECRET-KEY-1XYZ", ""),
     ] {
         std::fs::write(&path, text).expect("written");
         let said = identities(std::slice::from_ref(&path)).err().expect("refused");
@@ -189,7 +188,7 @@ async fn a_session_that_is_too_large_is_told() {
     }
     site.send("default", "s1", &"a".repeat(20 << 20));
     site.minutes(4).await;
-    let vault = Vault::new(site.store.clone(), "", None);
+    let vault = site.vault();
     let read = async |session: &str, content: u64| {
         let filter = ReplayFilter { content: ContentLimit(content), ..ReplayFilter::default() };
         replay(&vault, &mut FragmentOpener::new(&vault, vec![site.auditor.clone()]), session, &filter)

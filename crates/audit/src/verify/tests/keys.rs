@@ -23,7 +23,7 @@ async fn junk_among_keys_hides_nothing() {
     let other = age::x25519::Identity::generate();
     let foreign = seal_identity(&other, &[site.auditor.to_public()]).expect("sealed");
     let key = site.name(&["keys/", ".age"]);
-    let mut cut = site.store.0.lock().get(&key).expect("there").to_vec();
+    let mut cut = site.object(&key).to_vec();
     cut.truncate(cut.len() - 1);
     let junk: [(&str, Bytes); 5] = [
         ("0000.age", vec![0; (64 << 10) + 1].into()),
@@ -33,7 +33,7 @@ async fn junk_among_keys_hides_nothing() {
         ("empty", Bytes::new()),
     ];
     for (name, bytes) in &junk {
-        site.store.0.lock().insert(format!("{folder}/{name}"), bytes.clone());
+        site.plant(&format!("{folder}/{name}"), bytes.clone());
     }
     let report = site.audit().await;
     assert_eq!(report.finding_counts.get("key_unreadable"), Some(&5), "{}", report.text());
@@ -41,13 +41,11 @@ async fn junk_among_keys_hides_nothing() {
     for (name, _) in &junk {
         assert!(report.findings.iter().any(|one| one.location.ends_with(name)), "{name}: {}", report.text());
     }
-    let vault = Vault::new(site.store.clone(), "", None);
+    let vault = site.vault();
     let mut opener = FragmentOpener::new(&vault, vec![site.auditor.clone()]);
     let read = replay(&vault, &mut opener, "s0", &ReplayFilter::default()).await.expect("read");
     assert_eq!(read.unreadable().len(), 5, "{:?}", read.unreadable());
-    let mut text = Vec::new();
-    read.write_text(&mut text).expect("written");
-    assert!(String::from_utf8_lossy(&text).contains("what was said"));
+    assert!(text_of(|out| read.write_text(out)).contains("what was said"));
 }
 
 /// A key whose name was taken before the gateway wrote it is stored under an alternative name, in the form of a copy's,
@@ -58,7 +56,7 @@ async fn a_key_whose_name_was_taken_is_not_lost() {
         let mut site = Site::new(22);
         site.send("default", "s0", "what was said");
         let name = waiting(&site).pop().expect("a key");
-        site.store.0.lock().insert(name.clone(), Bytes::from_static(b"planted"));
+        site.plant(&name, "planted");
         if crash {
             site.uploader.step().await;
             site.uploader.step().await;
@@ -66,11 +64,9 @@ async fn a_key_whose_name_was_taken_is_not_lost() {
         }
         assert!(site.uploader.drain().await);
         let stem = name.strip_suffix(".age").expect("a key").to_owned() + "-";
-        let beside = site.store.0.lock().keys().filter(|other| other.starts_with(&stem)).count();
-        assert_eq!(beside, 1, "crash: {crash}");
+        assert_eq!(site.names(&stem).len(), 1, "crash: {crash}");
         let report = site.audit().await;
-        let found: Vec<_> = report.finding_counts.keys().copied().collect();
-        assert!(found.contains(&"key_unreadable") && !found.contains(&"key_missing"), "{}", report.text());
+        assert!(has(&report, "key_unreadable") && !has(&report, "key_missing"), "{}", report.text());
         assert_eq!(report.counts.opened, 1, "{}", report.text());
     }
 }
@@ -103,7 +99,7 @@ async fn a_vault_without_any_key_does_not_verify() {
     assert!(site.uploader.drain().await);
     site.store.0.lock().retain(|name, _| !name.starts_with("keys/"));
     let report = site.verify(VerifyOptions::default()).await;
-    assert!(!report.verified && report.finding_counts.contains_key("key_missing"), "{}", report.text());
+    assert!(!report.verified && has(&report, "key_missing"), "{}", report.text());
     let report = site.verify(VerifyOptions { no_payload: true, ..VerifyOptions::default() }).await;
     assert!(report.not_verified.iter().any(|what| what.contains("session keys (--no-payload)")), "{}", report.text());
 }
@@ -117,19 +113,15 @@ async fn keys_outside_of_the_range_are_looked_at() {
     let far = || VerifyOptions { from: Some("2099-01-01T00:00:00.000000000Z".to_owned()), ..VerifyOptions::default() };
     assert!(site.verify(far()).await.findings.is_empty());
     let key = site.name(&["keys/", ".age"]);
-    let bytes = site.store.0.lock().get(&key).cloned().expect("there");
+    let bytes = site.object(&key);
     let planted = key.replace(".age", "/copy.age");
-    site.store.0.lock().insert(planted.clone(), bytes);
+    site.plant(&planted, bytes);
     for options in [far(), VerifyOptions { account: Some("default".to_owned()), ..far() }] {
         let report = site.verify(options).await;
-        assert!(
-            report.findings.iter().any(|one| one.code == "unreferenced" && one.location == planted),
-            "{}",
-            report.text()
-        );
+        assert!(has_at(&report, "unreferenced", &planted), "{}", report.text());
     }
     site.remove(&planted);
     site.remove(&key);
     let report = site.verify(far()).await;
-    assert!(!report.verified && report.finding_counts.contains_key("key_missing"), "{}", report.text());
+    assert!(!report.verified && has(&report, "key_missing"), "{}", report.text());
 }

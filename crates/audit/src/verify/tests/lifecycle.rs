@@ -29,7 +29,7 @@ async fn expiry_by_lifecycle_is_no_alarm() {
     let hidden = hide(&fake, &[".agev", "index/", "keys/"]) as u64;
     let report = look(&site, &fake, VerifyOptions::default()).await;
     for code in ["delete_marker", "index_missing"] {
-        assert!(report.finding_counts.contains_key(code), "{code}: {}", report.text());
+        assert!(has(&report, code), "{code}: {}", report.text());
     }
     let report = look(&site, &fake, expired(NOON.plus(2 * DAY))).await;
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
@@ -81,7 +81,7 @@ async fn payload_outlives_its_lines() {
     let later = site.name(&["index/", "-0000000002.ndjson"]);
     site.change(&later, |bytes| bytes.extend_from_slice(b"junk"));
     let report = site.verify(options()).await;
-    assert!(report.finding_counts.contains_key("index_changed"), "{}", report.text());
+    assert!(has(&report, "index_changed"), "{}", report.text());
 }
 
 /// An archived object counts as intact as far as can be checked: it is counted, with instructions, and is no failure.
@@ -117,9 +117,7 @@ async fn archived_content_says_what_to_do() {
     let read = async || {
         let mut opener = FragmentOpener::new(&vault, vec![site.auditor.clone()]);
         let replay = replay(&vault, &mut opener, "s0", &ReplayFilter::default()).await.expect("its lines");
-        let mut text = Vec::new();
-        replay.write_text(&mut text).expect("written");
-        (String::from_utf8(text).expect("text"), replay.unreadable().join("\n"))
+        (text_of(|out| replay.write_text(out)), replay.unreadable().join("\n"))
     };
     let uri = site.name(&["default/acme/s0/", ".agev"]);
     let open = async || {
@@ -139,29 +137,10 @@ async fn archived_content_says_what_to_do() {
     assert!(open().await.expect("opened") > 0);
 }
 
-/// A store that refuses the objects that `names` accepts, with an error.
-struct Refusing<F> {
-    store: Arc<Memory>,
-    names: F,
-    error: StoreError,
-}
-
-impl<F: Fn(&str) -> bool + Send + Sync> VaultReader for Refusing<F> {
-    fn get<'a>(
-        &'a self,
-        kind: ObjectKind,
-        name: &'a str,
-        range: Option<(u64, u64)>,
-    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
-        if (self.names)(name) {
-            return Box::pin(async { Err(self.error.clone()) });
-        }
-        self.store.get(kind, name, range)
-    }
-
-    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
-        self.store.list(kind, prefix)
-    }
+/// A reader that refuses the names that `is_refused` accepts, with an error.
+fn refusing(site: &Site, error: StoreError, is_refused: impl Fn(&str) -> bool + Send + Sync + 'static) -> Vault {
+    let refuses = Box::new(move |name: &str| is_refused(name).then(|| error.clone()));
+    Altered { refuses, ..Altered::new(&site.store) }.vault()
 }
 
 /// A store that does not answer, or denies reading the chain, makes nothing unsigned: the caller gets an error. Objects
@@ -175,26 +154,23 @@ async fn what_was_signed_is_told_whole_or_not_at_all() {
     let keys = [signing_key().public().clone()];
     let index = site.name(&["index/"]);
     let (denied, down) = (StoreError::Denied("403".to_owned()), StoreError::Unavailable("503".to_owned()));
-    let store = || site.store.clone();
-    let read = async |reader: Arc<dyn VaultReader>| SignedIndex::read(&Vault::new(reader, "", None), &keys, None).await;
+    let read = async |vault: Vault| SignedIndex::read(&vault, &keys, None).await;
     for own in [site.name(&["chain/", ".json"]), site.name(&["chain/", ".sig"])] {
-        let names = move |name: &str| name == own;
-        let told = read(Arc::new(Refusing { store: store(), names, error: down.clone() })).await;
+        let told = read(refusing(&site, down.clone(), move |name| name == own)).await;
         assert!(told.expect_err("down").contains("503"));
     }
-    let names = |name: &str| name.starts_with("chain/");
-    let told = read(Arc::new(Refusing { store: store(), names, error: denied.clone() })).await;
+    let told = read(refusing(&site, denied.clone(), |name| name.starts_with("chain/"))).await;
     assert!(told.expect_err("refused").contains("403"));
     let epoch = site.name(&["chain/", ".json"]).rsplit_once('/').expect("a folder").0.to_owned();
-    let large = |bytes: usize| Bytes::from(vec![b' '; bytes]);
-    site.store.0.lock().insert(format!("{epoch}/0000000900.json"), large((16 << 20) + 1));
-    site.store.0.lock().insert(format!("{epoch}/0000000901.json"), Bytes::new());
-    site.store.0.lock().insert(format!("{epoch}/0000000901.json.sig"), large((4 << 10) + 1));
-    let signed = SignedIndex::read(&Vault::new(site.store.clone(), "", None), &keys, None).await.expect("read");
+    let large = |bytes: usize| vec![b' '; bytes];
+    site.plant(&format!("{epoch}/0000000900.json"), large((16 << 20) + 1));
+    site.plant(&format!("{epoch}/0000000901.json"), "");
+    site.plant(&format!("{epoch}/0000000901.json.sig"), large((4 << 10) + 1));
+    let signed = read(site.vault()).await.expect("read");
     assert!(signed.has_object(&index) && signed.unreadable().is_empty());
     for error in [denied, StoreError::Archived] {
-        let names = |name: &str| name.contains("0000000901.json");
-        let signed = read(Arc::new(Refusing { store: store(), names, error })).await.expect("the others can be read");
+        let signed = read(refusing(&site, error, |name| name.contains("0000000901.json"))).await;
+        let signed = signed.expect("the others can be read");
         assert!(signed.has_object(&index) && signed.unreadable().len() == 2, "{:?}", signed.unreadable());
         assert!(signed.unreadable().iter().all(|why| why.contains("0000000901.json")), "{:?}", signed.unreadable());
     }
@@ -210,15 +186,9 @@ async fn a_refusal_is_not_expiry() {
         [(["index/", ".ndjson"], "index_unreadable"), (["default/acme/", ".agev"], "object_unreadable")]
     {
         let name = site.name(&parts);
-        let (names, error) = (move |asked: &str| asked == name, StoreError::Denied("403".to_owned()));
-        let vault = Vault::new(Arc::new(Refusing { store: site.store.clone(), names, error }), "", None);
-        let options = VerifyOptions {
-            keys: vec![signing_key().public().clone()],
-            now: site.clock.now(),
-            ..expired(NOON.plus(2 * DAY))
-        };
-        let report = verify(&vault, &options, &mut |_| {}).await.expect("verified");
-        assert!(!report.verified && report.finding_counts.contains_key(code), "{}", report.text());
+        let vault = refusing(&site, StoreError::Denied("403".to_owned()), move |asked| asked == name);
+        let report = site.verify_in(&vault, expired(NOON.plus(2 * DAY))).await;
+        assert!(!report.verified && has(&report, code), "{}", report.text());
         assert_eq!(report.counts.expired, 0);
     }
 }
@@ -245,7 +215,7 @@ async fn the_oldest_versions_are_the_evidence() {
             state.planted.push((name, Planted::Version));
         }
         let report = look(&site, &fake, options()).await;
-        assert!(report.finding_counts.contains_key(code), "{code}: {}", report.text());
+        assert!(has(&report, code), "{code}: {}", report.text());
     }
     let report = look_at(&site, &fake, options(), true).await;
     assert!(report.verified && report.finding_counts.keys().eq(&["multiple_versions"]), "{}", report.text());
@@ -283,8 +253,8 @@ async fn signed_lines_that_are_gone_are_told() {
         site.minutes(4).await;
         site.clock.advance(DAY);
     }
-    let (keys, vault) = ([signing_key().public().clone()], Vault::new(site.store.clone(), "", None));
-    let names: Vec<String> = site.store.0.lock().keys().filter(|name| name.starts_with("index/")).cloned().collect();
+    let (keys, vault) = ([signing_key().public().clone()], site.vault());
+    let names = site.names("index/");
     assert_eq!(names.len(), 3, "{names:?}");
     let whole = site.store.0.lock().clone();
     let signed = Arc::new(SignedIndex::read(&vault, &keys, None).await.expect("signed"));

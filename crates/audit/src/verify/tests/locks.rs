@@ -39,8 +39,7 @@ pub(super) async fn look(site: &Site, fake: &FakeS3, options: VerifyOptions) -> 
 /// As [`look`], for the newest versions or the oldest.
 pub(super) async fn look_at(site: &Site, fake: &FakeS3, options: VerifyOptions, oldest: bool) -> VerifyReport {
     let vault = vault_of(fake, oldest).await;
-    let options = VerifyOptions { keys: vec![signing_key().public().clone()], now: site.clock.now(), ..options };
-    verify(&vault, &options, &mut |_| {}).await.expect("verified")
+    site.verify_in(&vault, options).await
 }
 
 /// The vault as an auditor reaches it.
@@ -185,8 +184,7 @@ async fn notes_of_holds_beside_keys_are_looked_at() {
     let (store, keys) = ("s3://vault".to_owned(), Some("s3://keys".to_owned()));
     let mut vault = Vault::from_location(&VaultLocation { store, keys, ..VaultLocation::default() }).expect("a vault");
     vault.reader = vault_of(&fake, false).await.reader;
-    let options = VerifyOptions { keys: vec![signing_key().public().clone()], now: site.clock.now(), ..wanted() };
-    let report = verify(&vault, &options, &mut |_| {}).await.expect("verified");
+    let report = site.verify_in(&vault, wanted()).await;
     assert_eq!(codes(&report), [("insufficient_lock", &*names[2]), ("delete_marker", &*names[3])], "{}", report.text());
 }
 

@@ -58,10 +58,8 @@ impl Older {
     async fn replayed(&self, session: &str, identity: &str) -> String {
         let (vault, session) = (self.vault(), self.told[session].as_str().expect("a session"));
         let mut opener = FragmentOpener::new(&vault, vec![self.identity(identity)]);
-        let mut text = Vec::new();
         let read = replay(&vault, &mut opener, session, &ReplayFilter::default()).await.expect("read");
-        read.write_text(&mut text).expect("written");
-        String::from_utf8_lossy(&text).into_owned()
+        text_of(|out| read.write_text(out))
     }
 }
 

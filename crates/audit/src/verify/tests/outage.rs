@@ -59,7 +59,7 @@ impl Gateway {
     fn begin(&self, site: &mut Site, store: &Arc<Flaky>, folder: &std::path::Path, epoch: u32) {
         let journal = SpoolJournal::new(self.spool.clone(), TestTasks::shared(), "vault".into(), folder);
         (site.writer, site.ticketer, site.uploader) =
-            process(&Arc::new(journal), store, &site.clock, epoch, &site.signer);
+            process(&Arc::new(journal), store, &site.clock, names(epoch), &site.signer);
         site.keys = KeyRing::new(Arc::new(AgeKeyGenerator::new(site.policy())), 100);
     }
 

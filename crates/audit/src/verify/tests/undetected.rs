@@ -2,7 +2,6 @@
 //! test here fails, the list has an entry too many.
 
 use super::*;
-use crate::verify::anchor;
 
 /// A vault of two accounts, with the objects of every minute.
 async fn site() -> Site {
@@ -15,23 +14,10 @@ async fn site() -> Site {
     site
 }
 
-fn anchorer() -> SigningKey {
-    let text = SigningKey::generate("anchor.test", &SeededRng::new(5)).expect("key");
-    SigningKey::from_secret(&text).expect("key")
-}
-
-/// An anchor of the vault in its current state.
-async fn anchored(site: &Site) -> String {
-    let heads = site.verify(VerifyOptions { chain_only: true, ..VerifyOptions::default() }).await.heads;
-    anchor::make(&heads, &rfc3339(site.clock.now()), &anchorer())
-}
-
 /// The report for an auditor with these anchors: nothing wrong.
 async fn holds(site: &Site, anchors: &[String]) -> VerifyReport {
-    let (auditors, anchor_keys) = (vec![site.auditor.clone()], vec![anchorer().public().clone()]);
-    let report = site
-        .verify(VerifyOptions { auditors, anchors: anchors.to_vec(), anchor_keys, ..VerifyOptions::default() })
-        .await;
+    let auditors = vec![site.auditor.clone()];
+    let report = site.verify(VerifyOptions { auditors, ..with_anchors(anchors) }).await;
     // gaps between digests come from jumps of the test's clock
     let odd = report.findings.iter().any(|one| one.code != "late_digest");
     assert!(report.verified && !odd, "{}", report.text());
@@ -163,9 +149,8 @@ async fn undetected_an_anchor_kept_back() {
     let second = anchored(&site).await;
     *site.store.0.lock() = then;
     holds(&site, std::slice::from_ref(&first)).await;
-    let (anchors, anchor_keys) = (vec![first, second], vec![anchorer().public().clone()]);
-    let report = site.verify(VerifyOptions { anchors, anchor_keys, ..VerifyOptions::default() }).await;
-    assert!(report.finding_counts.contains_key("anchor"), "{}", report.text());
+    let report = site.verify(with_anchors(&[first, second])).await;
+    assert!(has(&report, "anchor"), "{}", report.text());
 }
 
 /// Objects older than `--expired` may be gone, whoever removed them.
@@ -192,8 +177,6 @@ async fn undetected_a_file_that_looks_unfinished() {
         std::fs::write(path, bytes).expect("written");
     }
     let vault = Vault::new(Arc::new(vault::store::DirectoryStore::new(folder.path())), "", None);
-    let (keys, now) = (vec![signing_key().public().clone()], site.clock.now());
-    let report =
-        verify(&vault, &VerifyOptions { keys, now, ..VerifyOptions::default() }, &mut |_| {}).await.expect("verified");
+    let report = site.verify_in(&vault, VerifyOptions::default()).await;
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
 }

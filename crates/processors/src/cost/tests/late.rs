@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{attributes, batch, build, build_with, facts_in, one, run, status};
+use super::{attributes, batch, build, build_with, facts_in, metered, one, run, status};
 use crate::cost::CostConfig;
 use genai::BillingStatus;
 use kernel::clock::UnixNanos;
@@ -26,8 +26,7 @@ const TOTAL: &str = "tollgate_cost_usd_total{tenant=\"acme\",model=\"gpt-5-mini\
 /// are updated.
 #[test]
 fn priced_when_the_ancestor_comes() {
-    let meter = Meter::new();
-    let cost = build_with(&CostConfig::default().settings().unwrap(), &meter);
+    let (cost, meter) = metered();
     let first = run(&cost, one(child(3, 2)), 1);
     assert_eq!(status(&first, 0), Some(BillingStatus::Deferred));
     assert_eq!(attributes(&first, 0)["tollgate.cost.status"], "deferred");
@@ -78,8 +77,7 @@ fn restarts_and_lost_batches() {
 /// A call whose waiting time is over is counted as unpriced; a call without any ancestor is unpriced at once.
 #[test]
 fn waiting_ends() {
-    let meter = Meter::new();
-    let cost = build_with(&CostConfig::default().settings().unwrap(), &meter);
+    let (cost, meter) = metered();
     run(&cost, one(child(3, 2)), 1);
     cost.tick(UnixNanos(1_795_000_500_000_000_000));
     assert!(!meter.render().contains("tollgate_cost_unpriced_total{"));

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::{attributes, batch, build, build_with, chat, facts_in, guess, one, run, status};
-use crate::cost::{CostConfig, CostProcessor, CostSettings, DetailsEventPolicy};
+use super::{
+    all, attributes, batch, build, build_with, call, chat, defaults, facts_in, guess, metered, one, run, status,
+    statuses, with_id,
+};
+use crate::cost::{CostProcessor, CostSettings, DetailsEventPolicy};
 use genai::BillingStatus;
 use genai::testing::request;
 use kernel::clock::UnixNanos;
@@ -14,28 +17,8 @@ use otlp::Payload;
 use pipeline::{Batch, Processor as _};
 use telemetry::Meter;
 
-fn all(items: &[&Json]) -> Payload {
-    request::payload(&json!({ "items": items }))
-}
-
-fn call(span: u64, parent: u64, model: &str, input: u64, output: u64) -> Json {
-    json!({"name": "chat", "trace": 1, "span": span, "parent": parent, "attributes": {
-        "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": model,
-        "gen_ai.usage.input_tokens": input, "gen_ai.usage.output_tokens": output}})
-}
-
 fn between(span: u64, parent: u64) -> Json {
     json!({"name": "RunnableSequence", "trace": 1, "span": span, "parent": parent, "attributes": {"http.request.method": "POST"}})
-}
-
-/// The billing status of the spans of several requests, by span id.
-fn statuses(requests: &[&[&Json]]) -> std::collections::BTreeMap<u64, Option<BillingStatus>> {
-    let (cost, mut out) = (build(), std::collections::BTreeMap::new());
-    for (id, items) in (1..).zip(requests) {
-        let batch = run(&cost, all(items), id);
-        out.extend(items.iter().enumerate().map(|(at, item)| (item["span"].as_u64().unwrap(), status(&batch, at))));
-    }
-    out
 }
 
 /// With a chain, a retry helper or an HTTP span between an instrumentation's span and the vendor's, there is one call,
@@ -62,6 +45,16 @@ fn layers_with_spans_between() {
         assert!(copies == 1 || late_outer, "way {way}: {found:?}");
         assert_eq!((found.get(&2), found.get(&3).copied().flatten()), (Some(&None), None), "way {way}");
     }
+    // Directly below, where the vendor's span alone has an id; calls side by side are two.
+    let (outer, inner) = (call(1, 0, "gpt-4o", 1000, 17), with_id(call(2, 1, "gpt-4o", 1000, 17), "r1"));
+    for requests in [&[&[&inner][..], &[&outer]], &[&[&outer], &[&inner]]] {
+        let found = statuses(requests);
+        let is_copy = |status: &&Option<BillingStatus>| **status == Some(BillingStatus::NotCounted);
+        assert_eq!((found.values().filter(is_copy).count(), found.len()), (1, 2), "{found:?}");
+    }
+    let beside = [call(3, 1, "gpt-4o", 1000, 17), call(4, 1, "gpt-4o", 1000, 17)];
+    let found = statuses(&[&[&beside[0]], &[&beside[1]]]);
+    assert!(found.into_values().eq([Some(BillingStatus::Priced); 2]));
 }
 
 /// Nested calls with equal tokens but different models are two calls; so are nested calls with different tokens.
@@ -102,7 +95,7 @@ fn copies_say_so_and_roll_ups_nothing() {
     assert!(attributes(&batch, 0).keys().all(|key| !key.starts_with("tollgate.cost.")));
 }
 
-fn with_id(trace: u64, output: u64) -> Json {
+fn in_trace(trace: u64, output: u64) -> Json {
     let mut item = chat("chatcmpl-1", output);
     item["trace"] = json!(trace);
     item
@@ -113,26 +106,26 @@ fn with_id(trace: u64, output: u64) -> Json {
 #[test]
 fn ids_that_are_used_again() {
     let cost = build();
-    let both = run(&cost, all(&[&with_id(1, 50), &with_id(2, 60)]), 1);
+    let both = run(&cost, all(&[&in_trace(1, 50), &in_trace(2, 60)]), 1);
     assert_eq!([status(&both, 0), status(&both, 1)], [Some(BillingStatus::Priced); 2]);
     assert!(!attributes(&both, 0).contains_key("tollgate.cost.flags"));
     assert_eq!(attributes(&both, 1)["tollgate.cost.flags"], json!(["id_reused"]));
-    let third = run(&cost, one(with_id(3, 70)), 2);
+    let third = run(&cost, one(in_trace(3, 70)), 2);
     assert_eq!(status(&third, 0), Some(BillingStatus::Priced));
     assert_eq!(attributes(&third, 0)["tollgate.cost.flags"], json!(["id_reused"]));
     for (again, why) in [
-        (with_id(1, 50), "the first again"),
-        (with_id(2, 60), "the second again"),
-        (with_id(3, 70), "the third again"),
-        (with_id(9, 50), "another trace of the same call"),
+        (in_trace(1, 50), "the first again"),
+        (in_trace(2, 60), "the second again"),
+        (in_trace(3, 70), "the third again"),
+        (in_trace(9, 50), "another trace of the same call"),
     ] {
         assert_eq!(status(&run(&cost, one(again), 3), 0), Some(BillingStatus::NotCounted), "{why}");
     }
-    let snapshot = run(&cost, one(with_id(1, 55)), 3);
+    let snapshot = run(&cost, one(in_trace(1, 55)), 3);
     assert_eq!(attributes(&snapshot, 0)["tollgate.cost.flags"], json!(["grown"]), "a later snapshot of a stream");
     // Another pipeline branch that processes the batch stamps it alike.
-    let mut branch = super::batch(one(with_id(4, 80)), 4);
-    let first = run(&cost, one(with_id(4, 80)), 4);
+    let mut branch = super::batch(one(in_trace(4, 80)), 4);
+    let first = run(&cost, one(in_trace(4, 80)), 4);
     cost.process(&mut branch).unwrap();
     assert_eq!(attributes(&first, 0), attributes(&branch, 0));
     assert_eq!(status(&branch, 0), Some(BillingStatus::Priced));
@@ -143,14 +136,10 @@ fn ids_that_are_used_again() {
 #[test]
 fn ids_that_are_used_again_in_a_trace() {
     let used = |id: &str| -> Vec<Json> {
-        let calls = (1..4_u64).map(|at| {
-            let mut one = call(at + 1, 1, "gpt-4o", at * 1000, at);
-            one["attributes"]["gen_ai.response.id"] = json!(id);
-            one
-        });
+        let calls = (1..4_u64).map(|at| with_id(call(at + 1, 1, "gpt-4o", at * 1000, at), id));
         calls.collect()
     };
-    for id in ["chatcmpl-1", "-", "0", "unset", "<none>", "00000000-0000-0000-0000-000000000000"] {
+    for id in ["chatcmpl-1", "-", "0", "unset", "None", "<none>", "00000000-0000-0000-0000-000000000000"] {
         let calls = used(id);
         let refs: Vec<&Json> = calls.iter().collect();
         let each: Vec<&[&Json]> = refs.chunks(1).collect();
@@ -171,17 +160,13 @@ fn ids_that_are_used_again_in_a_trace() {
 /// calls.
 #[test]
 fn certain_calls_within_calls() {
-    let with = |mut item: Json, id: &str| {
-        item["attributes"]["gen_ai.response.id"] = json!(id);
-        item
-    };
-    let (outer, inner) = (with(call(1, 0, "gpt-4o", 100, 7), "a"), with(call(2, 1, "gpt-4o", 100, 7), "b"));
+    let (outer, inner) = (with_id(call(1, 0, "gpt-4o", 100, 7), "a"), with_id(call(2, 1, "gpt-4o", 100, 7), "b"));
     for requests in [&[&[&outer, &inner][..]][..], &[&[&inner], &[&outer]], &[&[&outer], &[&inner]]] {
         assert_eq!(statuses(requests).into_values().collect::<Vec<_>>(), [Some(BillingStatus::Priced); 2]);
     }
     // An instrumentation's own id beside the vendor's is no evidence.
-    let framework = with(call(1, 0, "gpt-4o", 100, 7), "run-9");
-    let vendor = with(call(2, 1, "gpt-4o", 100, 7), "chatcmpl-9");
+    let framework = with_id(call(1, 0, "gpt-4o", 100, 7), "run-9");
+    let vendor = with_id(call(2, 1, "gpt-4o", 100, 7), "chatcmpl-9");
     let found = statuses(&[&[&framework, &vendor]]);
     assert_eq!([found[&1], found[&2]], [Some(BillingStatus::NotCounted), Some(BillingStatus::Priced)]);
     for operation in ["execute_tool", "invoke_agent"] {
@@ -266,12 +251,10 @@ fn operations_by_other_names() {
         "speech_to_text",
         "chat_completion",
         "completion",
+        "invoke_model",
+        "invoke_model_with_response_stream",
+        "InvokeModel",
     ] {
-        let batch = run(&build(), one(item(operation)), 1);
-        assert_eq!(status(&batch, 0), Some(BillingStatus::Priced), "{operation}");
-        assert!(!attributes(&batch, 0).contains_key("tollgate.cost.flags"), "{operation}");
-    }
-    for operation in ["invoke_model", "invoke_model_with_response_stream", "InvokeModel"] {
         let batch = run(&build(), one(item(operation)), 1);
         assert_eq!(status(&batch, 0), Some(BillingStatus::Priced), "{operation}");
         assert!(!attributes(&batch, 0).contains_key("tollgate.cost.flags"), "{operation}");
@@ -308,8 +291,7 @@ fn operations_by_other_names() {
 /// Images and speech without tokens are counted as unbilled.
 #[test]
 fn media_without_tokens() {
-    let meter = Meter::new();
-    let cost = build_with(&CostConfig::default().settings().unwrap(), &meter);
+    let (cost, meter) = metered();
     for (id, operation) in [(1, "image_generation"), (2, "text_to_speech"), (3, "chat")] {
         let item = json!({"name": operation, "attributes": {"gen_ai.operation.name": operation,
             "gen_ai.provider.name": "openai", "gen_ai.request.model": "dall-e-3"}});
@@ -327,13 +309,8 @@ fn media_without_tokens() {
 /// it is repeated.
 #[test]
 fn answers_that_grow() {
-    let meter = Meter::new();
-    let cost = build_with(&CostConfig::default().settings().unwrap(), &meter);
-    let snapshot = |span: u64, output: u64| {
-        let mut item = call(span, 9, "gpt-5-mini", 1000, output);
-        item["attributes"]["gen_ai.response.id"] = json!("resp-1");
-        one(item)
-    };
+    let (cost, meter) = metered();
+    let snapshot = |span: u64, output: u64| one(with_id(call(span, 9, "gpt-5-mini", 1000, output), "resp-1"));
     let usd = |batch: &pipeline::Batch| attributes(batch, 0)["tollgate.cost.usd"].clone();
     assert_eq!(usd(&run(&cost, snapshot(2, 50), 1)), "0.00035");
     let grown = run(&cost, snapshot(3, 150), 2);
@@ -344,7 +321,7 @@ fn answers_that_grow() {
             Some(BillingStatus::NotCounted)
         );
     }
-    let again = build_with(&CostConfig::default().settings().unwrap(), &meter);
+    let again = build_with(&defaults(), &meter);
     again.restore(&cost.checkpoint().unwrap());
     assert_eq!(usd(&run(&again, snapshot(20, 200), 6)), "0.0001");
     let total: f64 = meter.values(&telemetry::names::COST_USD).iter().sum();
@@ -355,8 +332,7 @@ fn answers_that_grow() {
 /// around a call with tokens is not counted.
 #[test]
 fn calls_without_usage() {
-    let meter = Meter::new();
-    let cost = build_with(&CostConfig::default().settings().unwrap(), &meter);
+    let (cost, meter) = metered();
     let bare = |span: u64, parent: u64| {
         json!({"name": "chat", "trace": 1, "span": span, "parent": parent, "attributes": {"gen_ai.operation.name": "chat",
             "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5-mini"}})
@@ -397,9 +373,7 @@ fn details_events() {
         attributes["event.name"] = json!("gen_ai.client.inference.operation.details");
         request::payload(&json!({"signal": "logs", "items": [{"trace": 1, "span": 2, "attributes": attributes}]}))
     };
-    let with = |details_event| {
-        build_with(&CostSettings { details_event, ..CostConfig::default().settings().unwrap() }, &Meter::new())
-    };
+    let with = |details_event| build_with(&CostSettings { details_event, ..defaults() }, &Meter::new());
     assert_eq!(status(&run(&with(DetailsEventPolicy::Never), event(), 1), 0), Some(BillingStatus::NotCounted));
     for (first, second) in [(span as fn() -> Payload, event as fn() -> Payload), (event, span)] {
         let cost = with(DetailsEventPolicy::IfNoSpan);
@@ -409,8 +383,7 @@ fn details_events() {
         assert_eq!(status(&second, 0), Some(BillingStatus::NotCounted));
     }
     // Only one of the two carries the response id.
-    let mut named = call(2, 0, "gpt-5-mini", 1000, 50);
-    named["attributes"]["gen_ai.response.id"] = json!("chatcmpl-7");
+    let named = with_id(call(2, 0, "gpt-5-mini", 1000, 50), "chatcmpl-7");
     let cost = with(DetailsEventPolicy::IfNoSpan);
     assert_eq!(status(&run(&cost, one(named), 1), 0), Some(BillingStatus::Priced));
     assert_eq!(status(&run(&cost, event(), 2), 0), Some(BillingStatus::NotCounted));
@@ -438,8 +411,7 @@ fn no_room_to_wait() {
         json!({"name": "gen_ai.chat", "trace": 1, "span": span, "parent": 1, "attributes": {
             "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 5}})
     };
-    let meter = Meter::new();
-    let cost = build_with(&CostConfig::default().settings().unwrap(), &meter);
+    let (cost, meter) = metered();
     let room = super::super::waiting_calls::MAX_WAITING as u64;
     let items: Vec<Json> = (2..room + 12).map(waiting).collect();
     let batch = run(&cost, all(&items.iter().collect::<Vec<_>>()), 1);

@@ -11,15 +11,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::super::config::RatesRefresh;
 use super::super::refresh::RatesRefreshTask;
 use super::super::{CostConfig, CostProcessor};
-use crate::spec::ProcessorDeps;
-use echoes::FingerprintCache;
+use crate::testing::deps;
 use genai::testing::builtin::vocabulary;
 use kernel::clock::SystemClock;
-use kernel::pseudonym::{PlainIds, Pseudonymizer};
-use kernel::rng::SystemRng;
-use kernel::secret::Secret;
-use net::ProxyRules;
-use net::testing::tasks::TestTasks;
 use telemetry::Meter;
 
 /// A table of two models; `input` is the price of `m` from May 2026 on.
@@ -42,29 +36,13 @@ struct Rig {
     task: Arc<RatesRefreshTask>,
 }
 
-fn deps() -> ProcessorDeps {
-    ProcessorDeps {
-        vocabulary: vocabulary(),
-        ids: Arc::new(PlainIds(Pseudonymizer::new(&Secret::new("k".to_owned())))),
-        fingerprints: Arc::new(FingerprintCache::new(&SystemRng)),
-        max_error_text: 8 << 10,
-        max_scan: 8 << 20,
-        tasks: TestTasks::shared(),
-        clock: Arc::new(SystemClock::new()),
-        rng: Arc::new(SystemRng),
-        meter: Meter::new(),
-        proxies: Arc::new(ProxyRules::from_env(&|_| None).unwrap()),
-        storage: None,
-    }
-}
-
 /// A processor with a table of version 1, and its task.
 fn rig(folder: &Path, refresh: RatesRefresh) -> Rig {
     let base = folder.join("base.json");
     std::fs::write(&base, table("1", "2")).unwrap();
     let config = CostConfig { rates: base.display().to_string(), refresh: Some(refresh), ..CostConfig::default() };
     let settings = config.settings().unwrap();
-    let deps = deps();
+    let deps = deps(Arc::new(SystemClock::new()));
     let cost = CostProcessor::new("cost".into(), &settings, vocabulary(), &deps.meter)
         .unwrap_or_else(|error| panic!("{}", error.0));
     let cost = Arc::new(cost);

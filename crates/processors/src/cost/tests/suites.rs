@@ -3,8 +3,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{attributes, build_with, run, time_of};
-use crate::cost::CostConfig;
+use super::{attributes, build_with, defaults, run, time_of};
 use genai::testing::request;
 use telemetry::Meter;
 
@@ -124,7 +123,7 @@ fn suites_in_every_vocabulary() {
             if !told || !(voice.of.is_empty() || voice.of.contains(&provider)) {
                 continue;
             }
-            let mut settings = CostConfig::default().settings().unwrap();
+            let mut settings = defaults();
             settings.fees = case["call"]["fees"].as_bool().unwrap_or(false);
             if settings.fees && voice.name != "semconv" {
                 continue;

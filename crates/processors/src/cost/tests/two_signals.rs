@@ -2,8 +2,9 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{attributes, batch, build_with, status};
-use crate::cost::{CostConfig, CostProcessor, CostSettings};
+use super::{attributes, batch, build_with, defaults, run, status};
+use crate::cost::config::BillingSignal;
+use crate::cost::{CostProcessor, CostSettings};
 use genai::BillingStatus;
 use genai::testing::request;
 use kernel::clock::UnixNanos;
@@ -17,15 +18,30 @@ const TOTAL: &str = "tollgate_cost_usd_total{tenant=\"unattributed\"";
 
 fn built(meter: &Meter) -> CostProcessor {
     let signals = vec![Signal::Traces, Signal::Logs];
-    build_with(&CostSettings { signals, ..CostConfig::default().settings().unwrap() }, meter)
+    build_with(&CostSettings { signals, ..defaults() }, meter)
 }
 
-/// A call of Claude Code.
-fn claude(signal: &str, session: &str, id: &str) -> Payload {
-    let attributes = json!({"event.name": "api_request", "session.id": session, "model": "claude-sonnet-4-5", "input_tokens": 10,
+/// A call of Claude Code, with these attributes beside its counts.
+fn claude_with(signal: &str, session: &str, id: &str, more: Json) -> Payload {
+    let mut attributes = json!({"event.name": "api_request", "session.id": session, "model": "claude-sonnet-4-5", "input_tokens": 10,
         "output_tokens": 5, "cache_creation_tokens": 0, "cache_read_tokens": 0, "request_id": id});
+    attributes.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     request::payload(&json!({"signal": signal, "scope": {"name": "com.anthropic.claude_code.events"}, "items": [
         {"name": "claude_code.llm_request", "body": "claude_code.api_request", "trace": 1, "span": 2, "attributes": attributes}]}))
+}
+
+fn claude(signal: &str, session: &str, id: &str) -> Payload {
+    claude_with(signal, session, id, json!({}))
+}
+
+/// A call that wrote a thousand tokens to the cache, whose lifetime the log alone tells.
+fn cached(signal: &str, session: &str, id: &str) -> Payload {
+    let mut more = json!({"cache_creation_tokens": 1000});
+    if signal == "logs" {
+        more["cache_creation_1h_tokens"] = json!(1000);
+        more["cache_creation_5m_tokens"] = json!(0);
+    }
+    claude_with(signal, session, id, more)
 }
 
 /// A call of Codex, which has no id. `call`: its span.
@@ -50,6 +66,63 @@ fn total(meter: &Meter) -> String {
     let text = meter.render();
     let lines: Vec<&str> = text.lines().filter(|line| line.starts_with(TOTAL)).collect();
     lines.first().and_then(|line| line.rsplit(' ').next()).unwrap_or("none").to_owned()
+}
+
+/// Claude Code's calls are billed on the log if a logs pipeline has `cost`, else on the span, or as configured. The
+/// other signal is marked, and calls whose billed signal never arrived are counted.
+#[test]
+fn claude_code_bills_on_one_signal() {
+    let settings =
+        |bill, signals: &[Signal]| CostSettings { claude_code: bill, signals: signals.to_vec(), ..defaults() };
+    for (bill, signals, expected) in [
+        (BillingSignal::Auto, &[Signal::Traces, Signal::Logs][..], "logs"),
+        (BillingSignal::Auto, &[Signal::Traces], "traces"),
+        (BillingSignal::Auto, &[Signal::Logs], "logs"),
+        (BillingSignal::Span, &[Signal::Traces, Signal::Logs], "traces"),
+        (BillingSignal::Log, &[Signal::Traces], "logs"),
+    ] {
+        let cost = build_with(&settings(bill, signals), &Meter::new());
+        run(&cost, claude("logs", "s", "req_0"), 9);
+        for (id, signal) in [(1, "traces"), (2, "logs")] {
+            let wanted = if signal == expected { BillingStatus::Priced } else { BillingStatus::Deferred };
+            assert_eq!(status(&run(&cost, claude(signal, "s", "req_1"), id), 0), Some(wanted), "{expected} {signal}");
+        }
+    }
+    let meter = Meter::new();
+    let cost = build_with(&settings(BillingSignal::Auto, &[Signal::Traces, Signal::Logs]), &meter);
+    run(&cost, claude("logs", "s", "req_0"), 9);
+    let deferred = run(&cost, claude("traces", "s", "req_1"), 1);
+    assert_eq!(attributes(&deferred, 0)["tollgate.cost.status"], "deferred");
+    run(&cost, claude("traces", "s", "req_2"), 2);
+    run(&cost, claude("logs", "s", "req_2"), 3);
+    run(&cost, claude("logs", "s", "req_3"), 4);
+    run(&cost, claude("traces", "s", "req_3"), 5);
+    cost.tick(UnixNanos(START + 500_000_000_000));
+    assert!(!meter.render().contains("tollgate_cost_unbilled_calls_total{"));
+    cost.tick(UnixNanos(START + 700_000_000_000));
+    assert!(
+        meter.render().contains(
+            "tollgate_cost_unbilled_calls_total{dialect=\"claude-code-native\",reason=\"billed_signal_missing\"} 1"
+        ),
+        "{}",
+        meter.render()
+    );
+}
+
+/// Codex has no id shared by log and span: equal token counts show that the log arrived.
+#[test]
+fn two_signals_without_an_id_are_known_by_their_tokens() {
+    let meter = Meter::new();
+    let cost = built(&meter);
+    run(&cost, codex("logs", 1, 9), 1);
+    run(&cost, codex("traces", 2, 10), 2);
+    run(&cost, codex("logs", 2, 10), 3);
+    cost.tick(UnixNanos(START + 12 * MINUTE));
+    assert!(!meter.render().contains("tollgate_cost_unbilled_calls_total{"), "{}", meter.render());
+    run(&cost, codex("traces", 4, 11), 5);
+    cost.tick(UnixNanos(START + 24 * MINUTE));
+    let missing = "tollgate_cost_unbilled_calls_total{dialect=\"codex-cli\",reason=\"billed_signal_missing\"} 1";
+    assert!(meter.render().contains(missing), "{}", meter.render());
 }
 
 /// A client that sends only traces gets prices at once, whatever other sessions of its account send. A client that
@@ -92,15 +165,7 @@ fn logs_that_come_later_count_nothing_twice() {
 /// and a restart, also if span and log are processed at the same time.
 #[test]
 fn logs_that_know_more_cost_the_difference() {
-    let written = |signal: &str, kept: Json| {
-        let mut attributes = json!({"event.name": "api_request", "session.id": "s", "model": "claude-sonnet-4-5", "request_id": "r",
-            "input_tokens": 10, "output_tokens": 5, "cache_creation_tokens": 1000, "cache_read_tokens": 0});
-        attributes.as_object_mut().unwrap().extend(kept.as_object().unwrap().clone());
-        request::payload(&json!({"signal": signal, "scope": {"name": "com.anthropic.claude_code.events"}, "items": [
-            {"name": "claude_code.llm_request", "body": "claude_code.api_request", "trace": 1, "span": 2, "attributes": attributes}]}))
-    };
-    let span = || written("traces", json!({}));
-    let log = || written("logs", json!({"cache_creation_1h_tokens": 1000, "cache_creation_5m_tokens": 0}));
+    let (span, log) = (|| cached("traces", "s", "r"), || cached("logs", "s", "r"));
     let alone = Meter::new();
     at(&built(&alone), log(), 1, START);
     let meter = Meter::new();
@@ -129,23 +194,12 @@ fn logs_that_know_more_cost_the_difference() {
 /// A span and its log are processed at the same moment on two threads: the call costs what the log says, no less.
 #[test]
 fn span_and_log_at_once_lose_nothing() {
-    let call = |signal: &str, id: u64| {
-        let hour = if signal == "logs" { 1000 } else { 0 };
-        let mut attributes = json!({"event.name": "api_request", "session.id": format!("s{id}"), "model": "claude-sonnet-4-5",
-            "request_id": format!("r{id}"), "input_tokens": 10, "output_tokens": 5, "cache_creation_tokens": 1000, "cache_read_tokens": 0});
-        if hour > 0 {
-            attributes["cache_creation_1h_tokens"] = json!(hour);
-            attributes["cache_creation_5m_tokens"] = json!(0);
-        }
-        request::payload(&json!({"signal": signal, "scope": {"name": "com.anthropic.claude_code.events"}, "items": [
-            {"name": "claude_code.llm_request", "body": "claude_code.api_request", "trace": id, "span": 2, "attributes": attributes}]}))
-    };
     let cost = built(&Meter::new());
     let both = std::sync::Barrier::new(2);
     let costs = |signal: &'static str, first: u8| {
         (1..=2000_u64)
             .map(|id| {
-                let mut batch = batch(call(signal, id), first);
+                let mut batch = batch(cached(signal, &format!("s{id}"), &format!("r{id}")), first);
                 std::sync::Arc::get_mut(&mut batch.origin).unwrap().id =
                     (u128::from(id) * 2 + u128::from(first)).to_le_bytes();
                 both.wait();
@@ -200,12 +254,9 @@ fn clients_are_known_after_a_restart() {
     assert_eq!(status(&at(&replayed, claude("traces", "s", "req_2"), 3, START), 0), Some(BillingStatus::Deferred));
 }
 
-/// A call of Claude Code with a model that no table lists, or of Codex whose span has no model.
+/// A call of Claude Code with a model that no table lists.
 fn unlisted(signal: &str, id: &str) -> Payload {
-    let attributes = json!({"event.name": "api_request", "session.id": "s", "model": "my-own-claude-x", "request_id": id,
-        "input_tokens": 10, "output_tokens": 5, "cache_creation_tokens": 0, "cache_read_tokens": 0});
-    request::payload(&json!({"signal": signal, "scope": {"name": "com.anthropic.claude_code.events"}, "items": [
-        {"name": "claude_code.llm_request", "body": "claude_code.api_request", "trace": 1, "span": 2, "attributes": attributes}]}))
+    claude_with(signal, "s", id, json!({"model": "my-own-claude-x"}))
 }
 
 /// Number of calls counted as unpriced.

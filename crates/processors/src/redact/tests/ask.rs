@@ -48,16 +48,7 @@ fn asking(config: &RedactConfig, meter: &Meter) -> (RedactProcessor, Arc<Fake>) 
 }
 
 fn batch(signal: Signal, wire: Vec<u8>, content: ContentState) -> Batch {
-    let origin = BatchOrigin {
-        account: "default".into(),
-        receiver: "otlp".into(),
-        trust: Trust::ThirdParty,
-        received: UnixNanos(1),
-        id: [0; 16],
-        repeat: false,
-        source_record: None,
-    };
-    let mut batch = Batch::new(Arc::new(origin), Payload::parse(signal, Bytes::from(wire)).expect("payload"));
+    let mut batch = crate::testing::batch(Payload::parse(signal, Bytes::from(wire)).expect("payload"));
     batch.clearance.content = content;
     batch
 }

@@ -5,7 +5,8 @@ use serde_json::{Value as Json, json};
 
 use super::whole::{Gateway, gateway, turn};
 use crate::cost;
-use audit::read::{ExportFormat, FragmentOpener, ReplayFilter, ReplayedSession, Vault, replay};
+use crate::testing::{session_files, text_of};
+use audit::read::{ExportFormat, ReplayedSession};
 use genai::testing::builtin::vocabulary;
 use genai::testing::request;
 use otlp::{Payload, Signal};
@@ -21,9 +22,7 @@ const SUB_ANSWER: &str = "CANARY-subcompletion-7467f2a1b9c63d94";
 
 async fn read(gateway: &mut Gateway, session: &str) -> ReplayedSession {
     assert!(gateway.uploader.drain().await);
-    let vault = Vault::from_location(&gateway.location()).expect("a vault");
-    let mut opener = FragmentOpener::new(&vault, gateway.auditors());
-    replay(&vault, &mut opener, session, &ReplayFilter::default()).await.expect("read")
+    gateway.read(session).await.expect("read")
 }
 
 fn step() -> Box<dyn Processor> {
@@ -37,16 +36,8 @@ fn step() -> Box<dyn Processor> {
 
 /// A replayed recorded session, after `change` was applied to the recorded requests.
 async fn recorded(path: &str, session: &str, change: impl Fn(&mut Payload)) -> ReplayedSession {
-    let folder = request::at("tests/recordings").join(path);
-    let files = std::fs::read_dir(folder).expect("folder").map(|entry| entry.expect("entry").path());
-    let is_told = |path: &std::path::PathBuf| {
-        let name = path.file_name().expect("name").to_string_lossy();
-        name.contains("-logs.") || name.contains("-traces.")
-    };
-    let mut files: Vec<_> = files.filter(is_told).collect();
-    files.sort();
     let (mut gateway, steps) = (gateway(), [step()]);
-    for file in files {
+    for file in session_files(&request::at("tests/recordings").join(path)) {
         let mut payload = request::recorded(&file);
         change(&mut payload);
         let batch = gateway.process_after(&steps, payload);
@@ -61,21 +52,16 @@ async fn recorded(path: &str, session: &str, change: impl Fn(&mut Payload)) -> R
 }
 
 fn shown(replay: &ReplayedSession, number: usize) -> String {
-    let mut out = Vec::new();
-    replay.write_turn(number, &mut out).expect("a turn").expect("written");
-    String::from_utf8(out).expect("text")
+    text_of(|out| replay.write_turn(number, out).expect("a turn"))
 }
 
 fn tree(replay: &ReplayedSession) -> String {
-    let mut out = Vec::new();
-    replay.write_tree(&mut out).expect("written");
-    String::from_utf8(out).expect("text")
+    text_of(|out| replay.write_tree(out))
 }
 
 fn exported(replay: &ReplayedSession) -> Vec<Json> {
-    let mut out = Vec::new();
-    replay.export(ExportFormat::Messages, &mut out).expect("written");
-    String::from_utf8(out).expect("text").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    let lines = text_of(|out| replay.export(ExportFormat::Messages, out));
+    lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 /// Removes spans from a recording that older gateways did not keep, or that clients can be configured not to send.
@@ -167,9 +153,7 @@ model calls: 6, tool calls: 4, cost: 0.08754275 USD
     let replay = recorded("claude-code/mixed", MIXED, |_| {}).await;
     assert_eq!(tree(&replay), want);
     // In the chart the sub-agent's node is connected to its call, and its calls to the sub-agent.
-    let mut out = Vec::new();
-    replay.write_mermaid(&mut out).expect("written");
-    let chart = String::from_utf8(out).expect("text");
+    let chart = text_of(|out| replay.write_mermaid(out));
     let node = |label: &str| {
         let line = chart.lines().find(|line| line.contains(&format!("[\"{label}"))).expect("a node");
         line.trim().split('[').next().expect("a name").to_owned()

@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::super::context_bases::ContextBases;
-use super::whole::{Gateway, NOON, files, gateway, turn, verified};
-use audit::read::{ContentReference, ExportFormat, FragmentOpener, ReplayFilter, ReplayedSession, Vault, get, replay};
+use super::whole::{Gateway, NOON, gateway, turn, verified};
+use crate::testing::text_of;
+use audit::read::ExportFormat;
 use pipeline::Processor as _;
 
 /// Text that does not compress: hex of hashes.
@@ -29,18 +30,10 @@ fn grown(n: u64, bytes: usize) -> Json {
     json!({"items": [turn(n, &history, &words(2 * n, bytes))]})
 }
 
-async fn read(gateway: &Gateway) -> ReplayedSession {
-    let vault = Vault::from_location(&gateway.location()).expect("a vault");
-    let mut opener = FragmentOpener::new(&vault, gateway.auditors());
-    replay(&vault, &mut opener, "s-1", &ReplayFilter::default()).await.expect("read")
-}
-
 /// Total size of the payload objects, and their number.
 fn payload(gateway: &Gateway) -> (usize, usize) {
-    let mut all = Vec::new();
-    files(&gateway.folder.path().join("vault"), &mut all);
-    let objects: Vec<usize> =
-        all.iter().filter(|(name, _)| name.ends_with(".agev")).map(|(_, bytes)| bytes.len()).collect();
+    let payload = gateway.objects().into_iter().filter(|(name, _)| name.ends_with(".agev"));
+    let objects: Vec<usize> = payload.map(|(_, bytes)| bytes.len()).collect();
     (objects.iter().sum(), objects.len())
 }
 
@@ -57,24 +50,16 @@ async fn thirty_turns_in_the_store() {
     let ((before, _), (after, objects)) = (payload(&whole), payload(&deltas));
     // Compression halves hex: 1.9 MB of text become 0.95 MB.
     assert!(objects == 1 && before > 900_000 && after < 200_000, "{before} {after} {objects}");
-    let replay = read(&deltas).await;
-    let show = |number| {
-        let mut out = Vec::new();
-        replay.write_turn(number, &mut out).expect("a turn").expect("written");
-        String::from_utf8(out).expect("text")
-    };
+    let replay = deltas.read("s-1").await.expect("read");
+    let show = |number| text_of(|out| replay.write_turn(number, out).expect("a turn"));
     assert_eq!(replay.turns().len(), 30);
     for number in [1, 2, 16, 17, 30] {
         let text = show(number);
         assert!((1..=2 * number as u64).all(|at| text.contains(&words(at, 2000))), "turn {number}");
     }
-    let mut changed = Vec::new();
-    replay.diff(29, 30, &mut changed).expect("turns").expect("written");
-    let changed = String::from_utf8(changed).expect("text");
+    let changed = text_of(|out| replay.diff(29, 30, out).expect("turns"));
     assert!(changed.contains("(57 messages as before)") && !changed.contains(&words(57, 2000)), "{changed:.300}");
-    let mut exported = Vec::new();
-    replay.export(ExportFormat::Messages, &mut exported).expect("written");
-    let last = String::from_utf8(exported).expect("text");
+    let last = text_of(|out| replay.export(ExportFormat::Messages, out));
     let last: Json = serde_json::from_str(last.lines().last().expect("a line")).expect("JSON");
     assert_eq!(last["messages"].as_array().map(Vec::len), Some(60));
     verified(&deltas).await;
@@ -86,17 +71,9 @@ async fn a_range_is_read_whole() {
     let mut gateway = gateway();
     (1..=3).for_each(|n| gateway.pass(&grown(n, 1000)));
     assert!(gateway.uploader.drain().await);
-    let mut all = Vec::new();
-    files(&gateway.folder.path().join("vault"), &mut all);
-    let (object, bytes) = all.iter().find(|(name, _)| name.ends_with(".agev")).expect("object");
-    let third = memchr::memmem::find_iter(bytes, b"age-encryption.org/v1").nth(2).expect("three fragments");
-    let vault = Vault::from_location(&gateway.location()).expect("vault");
-    let mut opener = FragmentOpener::new(&vault, gateway.auditors());
-    let mut out = Vec::new();
-    let uri = object.split_once("/vault/").expect("inside").1.to_owned();
-    let wanted = ContentReference { uri, range: Some(format!("bytes={third}-{}", bytes.len() - 1)) };
-    get(&vault, &mut opener, &wanted, &mut out).await.expect("found").expect("written");
-    let text = String::from_utf8(out).expect("text");
+    let (object, bytes) = gateway.object(".agev");
+    let third = memchr::memmem::find_iter(&bytes, b"age-encryption.org/v1").nth(2).expect("three fragments");
+    let text = gateway.get(&object, Some(format!("bytes={third}-{}", bytes.len() - 1))).await.expect("found");
     assert!((1..=6).all(|at| text.contains(&words(at, 1000))));
     assert_eq!(text.lines().count(), 1);
 }
@@ -119,7 +96,7 @@ async fn only_what_is_committed_is_referred_to() {
     drop(gateway.commit(fifth));
     gateway.pass(&grown(6, 1000));
     assert!(gateway.uploader.drain().await);
-    assert_eq!(read(&gateway).await.turns().len(), 5);
+    assert_eq!(gateway.read("s-1").await.expect("read").turns().len(), 5);
     verified(&gateway).await;
 }
 
@@ -148,23 +125,14 @@ async fn an_object_never_needs_another() {
     assert!(gateway.uploader.drain().await);
     assert_eq!(payload(&gateway).1, 2);
     // Each object can be read without the other.
-    let mut all = Vec::new();
-    files(&gateway.folder.path().join("vault"), &mut all);
-    let vault = Vault::from_location(&gateway.location()).expect("vault");
+    let payload: Vec<_> = gateway.objects().into_iter().filter(|(name, _)| name.ends_with(".agev")).collect();
     let mut turns = 0;
-    for (name, _) in all.iter().filter(|(name, _)| name.ends_with(".agev")) {
-        let mut opener = FragmentOpener::new(&vault, gateway.auditors());
-        let hidden = all.iter().map(|(name, _)| name).filter(|other| other.ends_with(".agev") && *other != name);
-        let hidden: Vec<_> = hidden.map(|other| (other.clone(), format!("{other}.hidden"))).collect();
-        hidden.iter().for_each(|(from, to)| std::fs::rename(from, to).expect("hidden"));
-        let mut out = Vec::new();
-        let uri = name.split_once("/vault/").expect("inside").1.to_owned();
-        get(&vault, &mut opener, &ContentReference { uri, range: None }, &mut out)
-            .await
-            .expect("found")
-            .expect("written");
-        turns += out.iter().filter(|byte| **byte == b'\n').count();
-        hidden.iter().for_each(|(from, to)| std::fs::rename(to, from).expect("back"));
+    for (name, _) in &payload {
+        for (other, _) in payload.iter().filter(|(other, _)| other != name) {
+            std::fs::remove_file(gateway.folder.path().join("vault").join(other)).expect("hidden");
+        }
+        turns += gateway.get(name, None).await.expect("found").lines().count();
+        payload.iter().for_each(|(name, bytes)| gateway.plant(name, bytes));
     }
     assert_eq!(turns, 5);
     verified(&gateway).await;

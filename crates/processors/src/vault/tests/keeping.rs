@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 
 use super::super::options::{DirectoryConfig, DirectoryOptions, StoreLayout};
-use super::whole::{Gateway, NOON, files, gateway, gateway_with, tool, turn};
+use super::whole::{Gateway, NOON, gateway, gateway_with, tool, turn};
 use crate::vault::config::{Retention, StoreConfig};
 use audit::erase::{ContentTarget, TargetQuery, WritableVault, resolve_target};
 use audit::hold::{apply_hold, is_under_hold, list_holds, list_notes};
@@ -25,6 +25,10 @@ fn session(id: &str) -> TargetQuery {
     TargetQuery { target: ContentTarget::Session(id.to_owned()), account: None, tenant: None }
 }
 
+fn place_of(gateway: &Gateway) -> WritableVault {
+    WritableVault::from_location(&gateway.location(), None).expect("a place")
+}
+
 fn of(id: &str, n: u64) -> serde_json::Value {
     let mut item = tool(n);
     item["attributes"]["gen_ai.conversation.id"] = json!(id);
@@ -32,33 +36,32 @@ fn of(id: &str, n: u64) -> serde_json::Value {
 }
 
 fn names(gateway: &Gateway) -> Vec<String> {
-    let mut all = Vec::new();
-    files(&gateway.folder.path().join("vault"), &mut all);
-    let mut names: Vec<String> =
-        all.into_iter().map(|(name, _)| name.split_once("/vault/").expect("inside").1.to_owned()).collect();
-    names.sort_unstable();
-    names
+    gateway.objects().into_keys().collect()
 }
 
 /// Makes all files of the vault as old as `age`.
 fn age(gateway: &Gateway, age: Duration) {
-    let mut all = Vec::new();
-    files(&gateway.folder.path().join("vault"), &mut all);
-    for (name, _) in all {
+    for name in names(gateway) {
+        let name = gateway.folder.path().join("vault").join(name);
         let written = SystemTime::UNIX_EPOCH + Duration::from_nanos(NOON.0) - age;
         std::fs::File::options().write(true).open(name).expect("file").set_modified(written).expect("dated");
     }
+}
+
+/// The gateway with the sessions `s-1` and `s-2`.
+async fn two_sessions(mut gateway: Gateway) -> Gateway {
+    gateway.pass(&json!({"items": [turn(1, &[("user", "one")], "x"), of("s-2", 2)]}));
+    assert!(gateway.uploader.drain().await);
+    gateway
 }
 
 /// A hold is set, listed, blocks erasure, is released and set again; each step is a permanent note; other sessions are
 /// not affected.
 #[tokio::test]
 async fn a_hold_is_set_and_released() {
-    let mut gateway = gateway();
-    gateway.pass(&json!({"items": [turn(1, &[("user", "one")], "x"), of("s-2", 2)]}));
-    assert!(gateway.uploader.drain().await);
-    let place = WritableVault::from_location(&gateway.location(), None).expect("a place");
-    let vault = Vault::from_location(&gateway.location()).expect("a vault");
+    let gateway = two_sessions(gateway()).await;
+    let place = place_of(&gateway);
+    let vault = gateway.vault();
     let by = ("legal", "case 7");
     assert!(list_holds(&vault, None).await.expect("read").is_empty());
     assert!(apply_hold(&place, &session("none"), true, by, NOON, &SystemRng).await.is_err());
@@ -84,10 +87,8 @@ async fn a_hold_is_set_and_released() {
 /// unreadable note holds until it is released.
 #[tokio::test]
 async fn a_planted_note_ends_no_hold() {
-    let mut gateway = gateway();
-    gateway.pass(&json!({"items": [turn(1, &[("user", "one")], "x"), of("s-2", 2)]}));
-    assert!(gateway.uploader.drain().await);
-    let place = WritableVault::from_location(&gateway.location(), None).expect("a place");
+    let gateway = two_sessions(gateway()).await;
+    let place = place_of(&gateway);
     let folder = gateway.folder.path().join("vault/holds/default/acme/s-1");
     let by = ("legal", "case 7");
     apply_hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
@@ -114,10 +115,8 @@ async fn a_planted_note_ends_no_hold() {
     apply_hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
     assert_eq!(held().await, (1, 3, false));
     // A note applies where it is stored, whatever it says.
-    let other = gateway.folder.path().join("vault/holds/default/acme/s-2");
-    std::fs::create_dir_all(&other).expect("folder");
-    std::fs::write(other.join("00000000000000000001.json"), forged.to_string().replace("false", "true"))
-        .expect("planted");
+    let other = "holds/default/acme/s-2/00000000000000000001.json";
+    gateway.plant(other, forged.to_string().replace("false", "true"));
     assert!(is_under_hold(&place.vault, "default", "acme", "s-2").await.expect("read"));
 }
 
@@ -146,10 +145,8 @@ impl VaultReader for Shut {
 /// other session. Notes written without reading it cannot release it.
 #[tokio::test]
 async fn a_note_that_cannot_be_read_holds_its_session_alone() {
-    let mut gateway = gateway();
-    gateway.pass(&json!({"items": [turn(1, &[("user", "one")], "x"), of("s-2", 2)]}));
-    assert!(gateway.uploader.drain().await);
-    let place = WritableVault::from_location(&gateway.location(), None).expect("a place");
+    let gateway = two_sessions(gateway()).await;
+    let place = place_of(&gateway);
     let (by, store) = (("legal", "case 7"), gateway.folder.path().join("vault"));
     for id in ["s-1", "s-2"] {
         apply_hold(&place, &session(id), true, by, NOON, &SystemRng).await.expect("held");
@@ -158,14 +155,10 @@ async fn a_note_that_cannot_be_read_holds_its_session_alone() {
     let nothing = kernel::hex::encode(&Sha256::digest(b""));
     let forged = json!({"v": 2, "account": "default", "tenant": "acme", "session": "s-2", "set": false, "by": "x", "why": "x", "at": "x",
         "releases": [nothing]});
-    std::fs::write(store.join("holds/default/acme/s-2/00000000000000000007.json"), forged.to_string())
-        .expect("planted");
+    gateway.plant("holds/default/acme/s-2/00000000000000000007.json", forged.to_string());
     for why in [StoreError::Archived, StoreError::Denied("400 InvalidRequest".to_owned())] {
         let shut = Shut(DirectoryStore::new(&store), name.clone(), why);
-        let shut = WritableVault {
-            vault: Vault::new(Arc::new(shut), "", None),
-            ..WritableVault::from_location(&gateway.location(), None).expect("a place")
-        };
+        let shut = WritableVault { vault: Vault::new(Arc::new(shut), "", None), ..place_of(&gateway) };
         let listed = list_notes(&shut.vault, None).await.expect("listed");
         assert_eq!(listed.in_force.iter().map(|hold| &*hold.session).collect::<Vec<_>>(), ["s-1", "s-2"]);
         assert!(listed.invalid.len() == 1 && listed.invalid[0].contains(&name), "{:?}", listed.invalid);
@@ -178,12 +171,9 @@ async fn a_note_that_cannot_be_read_holds_its_session_alone() {
     }
     apply_hold(&place, &session("s-2"), false, by, NOON, &SystemRng).await.expect("released, now that it can be read");
     // If nothing can be read, listing the holds fails.
-    let only = store.join("holds/default/acme/s-1");
-    std::fs::remove_dir_all(&only).expect("gone");
-    std::fs::remove_dir_all(store.join("holds/default/acme/s-2")).expect("gone");
-    std::fs::create_dir_all(&only).expect("folder");
+    std::fs::remove_dir_all(store.join("holds/default/acme")).expect("gone");
     let name = format!("holds/default/acme/s-1/{:020}.json", 7);
-    std::fs::write(store.join(&name), "x").expect("planted");
+    gateway.plant(&name, "x");
     let shut = Shut(DirectoryStore::new(&store), name, StoreError::Denied("403 AccessDenied".to_owned()));
     assert!(list_notes(&Vault::new(Arc::new(shut), "", None), None).await.is_err());
 }
@@ -200,11 +190,8 @@ async fn a_user_is_held_and_packed_objects_too() {
     }
     assert!(gateway.uploader.drain().await);
     let keys = vec![vault::testing::journal::signing_key().public().clone()];
-    let place = WritableVault { keys, ..WritableVault::from_location(&gateway.location(), None).expect("a place") };
-    let mut users = Vec::new();
-    audit::read::each_row(&place.vault, None, &|_| true, &mut |row| users.push(row.tail.user_key.expect("user")))
-        .await
-        .expect("lines");
+    let place = WritableVault { keys, ..place_of(&gateway) };
+    let users: Vec<_> = gateway.rows().await.into_iter().map(|row| row.tail.user_key.expect("user")).collect();
     let asked = TargetQuery { target: ContentTarget::User(users[0].clone()), account: None, tenant: None };
     let touched = apply_hold(&place, &asked, true, ("legal", "case"), NOON, &SystemRng).await.expect("held");
     assert_eq!(touched.sessions, ["acme/s-1", "acme/s-2"]);
@@ -216,7 +203,7 @@ async fn a_user_is_held_and_packed_objects_too() {
 /// session lines and held data stay.
 #[tokio::test]
 async fn a_folder_keeps_what_it_should() {
-    let mut gateway = gateway_with(|config| {
+    let gateway = gateway_with(|config| {
         let path = config.store.take().map(|store| match store {
             StoreConfig::Directory(folder) => folder.path().to_owned(),
             _ => panic!("a folder"),
@@ -228,9 +215,8 @@ async fn a_folder_keeps_what_it_should() {
             max_size: Some(ByteSize(64 << 20)),
         })));
     });
-    gateway.pass(&json!({"items": [turn(1, &[("user", "one")], "x"), of("s-2", 2)]}));
-    assert!(gateway.uploader.drain().await);
-    let place = WritableVault::from_location(&gateway.location(), None).expect("a place");
+    let mut gateway = two_sessions(gateway).await;
+    let place = place_of(&gateway);
     apply_hold(&place, &session("s-2"), true, ("legal", "case"), NOON, &SystemRng).await.expect("held");
     let count = |gateway: &Gateway, start: &str| names(gateway).iter().filter(|name| name.starts_with(start)).count();
     let counts =

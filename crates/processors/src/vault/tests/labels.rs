@@ -152,20 +152,8 @@ fn what_needs_no_proof() {
         "1a2b3c4d-0000-4000-8000-1a2b3c4d5e6f",
         "run-12345",
     ];
-    let words = [
-        "Maria",
-        "maria.huber",
-        "TWFyaWEgaGFzIGNhbmNlcg==",
-        "patient+has+fever",
-        "John_Smith_1985_Boston",
-        "diabetes",
-        "huber-maria-1985",
-        "PatientHasFever",
-        "Maria_1985",
-        "HIV:1",
-        "MariaHuber85",
-        "4d617269612048554245",
-    ];
+    // `nothing_leaves_from_an_agents_item` has many disguises of words
+    let words = ["Maria", "maria.huber", "TWFyaWEgaGFzIGNhbmNlcg==", "diabetes"];
     for (texts, leaves) in [(&harmless[..], true), (&words[..], false)] {
         for text in texts {
             let out = Bench::new().commit(&call(0, &json!({"own": text})));
@@ -174,15 +162,10 @@ fn what_needs_no_proof() {
     }
 }
 
-/// Must not regress: names of a few words pass under known keys; a sentence there must prove itself.
+/// Must not regress: names of a few words pass under known keys. (A sentence there must prove itself:
+/// `nothing_leaves_from_an_agents_item`.)
 #[test]
-fn sentences_under_known_keys() {
-    for key in
-        ["gen_ai.agent.name", "gen_ai.tool.name", "error.type", "langgraph.node", "service.namespace", "os.description"]
-    {
-        let out = Bench::new().commit(&call(0, &json!({key: "please tell Maria Huber about her diagnosis"})));
-        assert_eq!(value(&out, key), "[CONTENT]", "{key}");
-    }
+fn names_under_known_keys() {
     for (key, name) in [
         ("gen_ai.agent.name", "Research Agent"),
         ("gen_ai.tool.name", "mcp__vaultdb__lookup"),

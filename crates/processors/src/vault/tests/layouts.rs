@@ -5,8 +5,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::super::options::StoreLayout;
-use super::whole::{Gateway, files, gateway_with, tool, turn, verified};
-use audit::read::{ContentReference, FragmentOpener, Vault, get};
+use super::whole::{Gateway, gateway_with, tool, turn, verified};
 
 fn laid_out(layout: StoreLayout) -> Gateway {
     gateway_with(|config| config.layout = layout)
@@ -18,12 +17,7 @@ fn of(session: &str, mut item: Json) -> Json {
 }
 
 fn names(gateway: &Gateway) -> Vec<String> {
-    let mut all = Vec::new();
-    files(&gateway.folder.path().join("vault"), &mut all);
-    let inside = |(name, _): (String, Vec<u8>)| name.split_once("/vault/").expect("inside").1.to_owned();
-    let mut names: Vec<String> = all.into_iter().map(inside).collect();
-    names.sort_unstable();
-    names
+    gateway.objects().into_keys().collect()
 }
 
 /// Sessions of one account share objects. Each session is replayed on its own, references lead to their fragment, and
@@ -47,21 +41,14 @@ async fn packed() {
     for said in [&one, &two] {
         assert!(!said.contains("not read"), "what is another session's is no loss: {said}");
     }
-    let vault = Vault::from_location(&gateway.location()).expect("vault");
-    let bytes = std::fs::read(gateway.folder.path().join("vault").join(&payload[0])).expect("object");
+    let (_, bytes) = gateway.object(&payload[0]);
     let starts: Vec<usize> = memchr::memmem::find_iter(&bytes, b"age-encryption.org/v1").collect();
     assert_eq!(starts.len(), 6);
-    let wanted = |first: usize, end: usize| ContentReference {
-        uri: payload[0].clone(),
-        range: Some(format!("bytes={first:010}-{:010}", end - 1)),
-    };
-    let mut out = Vec::new();
-    let mut opener = FragmentOpener::new(&vault, gateway.auditors());
-    get(&vault, &mut opener, &wanted(starts[1], starts[2]), &mut out).await.expect("found").expect("written");
-    let text = String::from_utf8(out).expect("text");
+    let range = || Some(format!("bytes={:010}-{:010}", starts[1], starts[2] - 1));
+    let text = gateway.get(&payload[0], range()).await.expect("found");
     assert!(text.contains("\"session\":\"s-2\"") && text.lines().count() == 1, "{text}");
     std::fs::remove_dir_all(gateway.folder.path().join("vault/index")).expect("index");
-    let refused = get(&vault, &mut opener, &wanted(starts[1], starts[2]), &mut Vec::new()).await.expect_err("unknown");
+    let refused = gateway.get(&payload[0], range()).await.expect_err("unknown");
     assert!(refused.to_string().contains("the index does not name its session (yet)"), "{refused}");
 }
 
@@ -74,7 +61,12 @@ async fn one_object_a_turn() {
         item["attributes"]["turn.id"] = json!(turn_id);
         item
     };
-    gateway.pass(&json!({"items": [numbered(1, "1"), numbered(2, "2.b"), turn(3, &[("user", "x")], "y")]}));
+    let in_trace = |n: u64| {
+        let mut item = turn(n, &[("user", "x")], "y");
+        item["trace"] = json!(n);
+        item
+    };
+    gateway.pass(&json!({"items": [numbered(1, "1"), numbered(2, "2.b"), in_trace(3), in_trace(5)]}));
     gateway.pass(&json!({"items": [numbered(4, "2.b")]}));
     assert!(gateway.uploader.drain().await);
     let payload: Vec<String> = names(&gateway).into_iter().filter(|name| name.ends_with(".json.age")).collect();
@@ -82,38 +74,19 @@ async fn one_object_a_turn() {
         .iter()
         .map(|name| name.rsplit('/').next().expect("file").split("gw-1").next().expect("start"))
         .collect();
-    let [one, two, two_again, traced] = starts[..] else { panic!("{payload:?}") };
+    let [one, two, two_again, traced, other] = starts[..] else { panic!("{payload:?}") };
     assert_eq!([one, two, two_again], ["turn_1.", "turn_2%2Eb.", "turn_2%2Eb."]);
     // If a client sends no turn id, each trace is a turn.
-    assert!(traced.starts_with("turn_trace-") && traced.len() == 44, "{traced}");
+    assert!(traced.starts_with("turn_trace-") && traced.len() == 44 && traced != other, "{traced} {other}");
     assert!(payload.iter().all(|name| name.starts_with("default/acme/s-1/2026-11-20/")), "{payload:?}");
     let replayed = gateway.replay("s-1").await.expect("replayed");
-    assert!(replayed.contains("model calls: 4"), "{replayed}");
+    assert!(replayed.contains("model calls: 5"), "{replayed}");
     verified(&gateway).await;
-    let root = gateway.folder.path().join("vault");
-    let key = names(&gateway).into_iter().find(|name| name.starts_with("keys/")).expect("a key");
-    let auditor = &gateway.auditors()[0];
-    let secret = age::decrypt(auditor, &std::fs::read(root.join(key)).expect("key")).expect("opens");
+    let (_, key) = gateway.objects().into_iter().find(|(name, _)| name.starts_with("keys/")).expect("a key");
+    let secret = age::decrypt(&gateway.auditors()[0], &key).expect("opens");
     let session: age::x25519::Identity = String::from_utf8(secret).expect("text").trim().parse().expect("identity");
-    let plain = age::decrypt(&session, &std::fs::read(root.join(&payload[0])).expect("object")).expect("opens");
+    let plain = age::decrypt(&session, &gateway.object(&payload[0]).1).expect("opens");
     serde_json::from_slice::<Json>(&plain).expect("plain JSON");
-}
-
-/// Turns without an id are identified by their traces: three in one batch are three objects.
-#[tokio::test]
-async fn turns_without_an_id_are_traces() {
-    let mut gateway = laid_out(StoreLayout::Turn);
-    let traced = |n: u64| {
-        let mut item = turn(n, &[("user", "CANARY one")], "two");
-        item["trace"] = json!(n);
-        item
-    };
-    gateway.pass(&json!({"items": [traced(1), traced(2), traced(3)]}));
-    assert!(gateway.uploader.drain().await);
-    let payload = names(&gateway).into_iter().filter(|name| name.contains("/turn_trace-")).count();
-    assert_eq!(payload, 3, "{:?}", names(&gateway));
-    assert!(gateway.replay("s-1").await.expect("replayed").contains("model calls: 3"));
-    verified(&gateway).await;
 }
 
 /// Requests for twenty sessions of twenty spans in five minutes, with a new session every second: for keys, for

@@ -217,11 +217,6 @@ fn shapes_never_hold_text() {
 fn shares_sum_exactly() {
     use super::input_shares::InputShares;
     let some = InputShares { system: 100, tools: 0, results: 1, history: 333, user: 7 };
-    for total in [0, 1, 2, 3, 99, 12_345, u64::MAX] {
-        let spread = some.distribute(total).expect("bytes");
-        assert_eq!(spread.iter().map(|tokens| u128::from(*tokens)).sum::<u128>(), u128::from(total), "{spread:?}");
-        assert_eq!(spread[1], 0, "nothing where nothing was");
-    }
     assert_eq!(some.distribute(441), Some([100, 0, 1, 333, 7]), "in proportion");
     assert_eq!(InputShares::default().distribute(5), None);
     proptest::proptest!(|(bytes: [u32; 5], total: u64)| {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::options::StoreLayout;
 use super::whole::{Gateway, gateway_with, turn};
-use audit::read::{FragmentOpener, IndexQuery, LeafId, LineSelection, Vault, each_row, get_lines};
+use audit::read::{IndexQuery, LeafId, LineSelection};
 use vault::chain::note::VerifyKey;
 use vault::index_row::IndexRow;
 use vault::testing::journal::signing_key;
@@ -20,17 +20,12 @@ async fn planted_lines_answer_for_no_others() {
         other["trace"] = json!(2);
         gateway.send(&json!({"items": [other]}));
         assert!(gateway.uploader.drain().await);
-        let vault = Vault::from_location(&gateway.location()).expect("vault");
-        let mut rows = Vec::new();
-        each_row(&vault, None, &|_| true, &mut |row| rows.push(row)).await.expect("lines");
+        let rows = gateway.rows().await;
         let [one, three] = &rows[..] else { panic!("{} lines", rows.len()) };
         let leaf = format!("{}/{}/{}", three.tail.writer, three.tail.epoch, three.leaf);
         let ask = async |keys: &[VerifyKey]| {
-            let (mut opener, mut out) = (FragmentOpener::new(&vault, gateway.auditors()), Vec::new());
             let leaf = Some(LeafId::parse(&leaf).expect("a leaf"));
-            let wanted = LineSelection { query: IndexQuery::default(), leaf, keys: keys.to_vec() };
-            let got = get_lines(&vault, &mut opener, &wanted, &mut out).await;
-            (got.map(|written| written.expect("written")), String::from_utf8(out).expect("text"))
+            gateway.get_lines(&LineSelection { query: IndexQuery::default(), leaf, keys: keys.to_vec() }).await
         };
         let keys = [signing_key().public().clone()];
         for keys in [&[][..], &keys] {
@@ -54,9 +49,7 @@ async fn a_fragment_that_two_sessions_claim_is_opened() {
     let mut gateway = gateway_with(|config| config.layout = StoreLayout::Packed);
     gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
     assert!(gateway.uploader.drain().await);
-    let vault = Vault::from_location(&gateway.location()).expect("vault");
-    let mut rows = Vec::new();
-    each_row(&vault, None, &|_| true, &mut |row| rows.push(row)).await.expect("lines");
+    let rows = gateway.rows().await;
     for session in ["a-1", "zz-9"] {
         let mut planted = rows[0].clone();
         planted.leaf += if session == "a-1" { 900 } else { 901 };
@@ -64,18 +57,15 @@ async fn a_fragment_that_two_sessions_claim_is_opened() {
         plant(&gateway, "2020-01-02", &planted);
     }
     let query = IndexQuery { trace: rows[0].tail.trace_id.clone(), ..IndexQuery::default() };
-    let (mut opener, mut out) = (FragmentOpener::new(&vault, gateway.auditors()), Vec::new());
-    let wanted = LineSelection { query: query.clone(), leaf: None, keys: Vec::new() };
-    drop(get_lines(&vault, &mut opener, &wanted, &mut out).await);
-    assert!(String::from_utf8_lossy(&out).matches("CANARY one").count() == 1, "{}", String::from_utf8_lossy(&out));
+    let wanted = LineSelection { query, leaf: None, keys: Vec::new() };
+    let (_, text) = gateway.get_lines(&wanted).await;
+    assert_eq!(text.matches("CANARY one").count(), 1, "{text}");
     // An unreadable index object is reported, whatever else is readable.
-    let index = gateway.folder.path().join("vault/index/v1/account=default/dt=2020-01-03");
-    std::fs::create_dir_all(&index).expect("folder");
-    std::fs::write(index.join("gw-1-E-0000000000.ndjson.zst"), "junk").expect("planted");
-    let mut out = Vec::new();
-    let why = get_lines(&vault, &mut opener, &wanted, &mut out).await.expect_err("told");
+    gateway.plant("index/v1/account=default/dt=2020-01-03/gw-1-E-0000000000.ndjson.zst", "junk");
+    let (got, text) = gateway.get_lines(&wanted).await;
+    let why = got.expect_err("told");
     assert!(
-        why.to_string().contains("not read: ") && why.to_string().contains("2020-01-03") && !out.is_empty(),
+        why.to_string().contains("not read: ") && why.to_string().contains("2020-01-03") && !text.is_empty(),
         "{why}"
     );
 }
@@ -83,8 +73,7 @@ async fn a_fragment_that_two_sessions_claim_is_opened() {
 /// Writes an index object with one line where a gateway puts its own objects of `day`.
 fn plant(gateway: &Gateway, day: &str, row: &IndexRow) {
     let line = serde_json::to_string(row).expect("a line") + "\n";
-    let folder = gateway.folder.path().join(format!("vault/index/v1/account=default/dt={day}"));
-    std::fs::create_dir_all(&folder).expect("folder");
     let file = format!("{}-{}-{:010}.ndjson.zst", row.tail.writer, row.tail.epoch, row.leaf);
-    std::fs::write(folder.join(file), zstd::bulk::compress(line.as_bytes(), 3).expect("zstd")).expect("planted");
+    let bytes = zstd::bulk::compress(line.as_bytes(), 3).expect("zstd");
+    gateway.plant(&format!("index/v1/account=default/dt={day}/{file}"), bytes);
 }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
 use super::super::{ContentStore, DeclaredServices, EchoFinder, LeftContent, VaultProcessor, VaultProcessorParts};
+use crate::testing::{batch, origin};
 use echoes::FingerprintCache;
 use genai::UnlistedTextPolicy;
 use genai::testing::builtin::vocabulary;
@@ -53,6 +54,8 @@ pub(super) struct Out {
     payload: Payload,
     pub(super) bytes: Vec<u8>,
     pub(super) documents: Vec<FragmentDocument>,
+    /// The documents as text.
+    opened: String,
     headers: Vec<FragmentHeader>,
     keys: Vec<KeyHeader>,
     rows: Vec<IndexRow>,
@@ -128,7 +131,7 @@ impl Bench {
 
     /// Processes a batch and commits it.
     pub(super) fn commit(&mut self, case: &Json) -> Out {
-        let mut batch = Batch::new(Arc::new(origin(Trust::ThirdParty)), request::payload(case));
+        let mut batch = batch(request::payload(case));
         self.processor.batch_facts(&mut batch);
         let effects = batch.effects;
         let out = self.pass(case);
@@ -153,16 +156,16 @@ impl Bench {
 
     /// The index lines of a request.
     pub(super) fn rows(&mut self, payload: Payload) -> Vec<IndexRow> {
-        self.pass_payload(payload, origin(Trust::ThirdParty)).rows
+        self.pass_payload(payload, origin()).rows
     }
 
     pub(super) fn pass(&mut self, case: &Json) -> Out {
-        self.pass_payload(request::payload(case), origin(Trust::ThirdParty))
+        self.pass_payload(request::payload(case), origin())
     }
 
     /// The content size in the reference, after one vault step and after a second one.
     pub(super) fn pass_twice(&self, case: &Json) -> [Option<i64>; 2] {
-        let mut batch = Batch::new(Arc::new(origin(Trust::ThirdParty)), request::payload(case));
+        let mut batch = batch(request::payload(case));
         [(); 2].map(|()| {
             self.processor.process(&mut batch).expect("processed");
             let item = batch.payload.items().next().expect("an item");
@@ -205,8 +208,16 @@ impl Bench {
     }
 
     fn open(&mut self, payload: Payload, bytes: Vec<u8>, records: Vec<SpoolRecord>) -> Out {
-        let mut out =
-            Out { payload, bytes, documents: vec![], headers: vec![], keys: vec![], rows: vec![], records: vec![] };
+        let mut out = Out {
+            payload,
+            bytes,
+            documents: vec![],
+            opened: String::new(),
+            headers: vec![],
+            keys: vec![],
+            rows: vec![],
+            records: vec![],
+        };
         for stored in &records {
             match stored.kind {
                 RecordKind::Key => {
@@ -223,7 +234,9 @@ impl Bench {
                     let json = zstd::decode_all(&plain[..]).expect("zstd");
                     self.rebuilder.add(&json).expect("a document");
                     let whole = self.rebuilder.rebuild(&json, 1 << 30).expect("whole");
-                    out.documents.push(serde_json::from_slice(&whole.unwrap_or(json)).expect("a document"));
+                    let json = String::from_utf8(whole.unwrap_or(json)).expect("text");
+                    out.documents.push(serde_json::from_str(&json).expect("a document"));
+                    out.opened.push_str(&json);
                     out.headers.push(header);
                 }
                 RecordKind::Leaf => {
@@ -263,16 +276,8 @@ impl Out {
     }
 }
 
-fn origin(trust: Trust) -> BatchOrigin {
-    BatchOrigin {
-        account: "default".into(),
-        receiver: "otlp".into(),
-        trust,
-        received: UnixNanos(1_795_168_800_000_000_000),
-        id: [7; 16],
-        repeat: false,
-        source_record: None,
-    }
+fn trusted() -> BatchOrigin {
+    BatchOrigin { trust: Trust::Internal, ..origin() }
 }
 
 fn chat(session: &str, tenant: &str, text: &str) -> Json {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::process::Bench;
+use crate::testing::{recorded_clients, session_files};
 use genai::testing::request;
 use vault::testing::schema::broken;
 
@@ -10,24 +11,16 @@ use vault::testing::schema::broken;
 #[test]
 fn recorded_lines_hold_against_the_schema() {
     let (mut wrong, mut seen, mut lines) = (BTreeSet::new(), BTreeSet::new(), 0);
-    let folders = std::fs::read_dir(request::at("tests/recordings")).expect("recordings");
-    for client in folders.map(|entry| entry.expect("entry").path()).filter(|path| path.is_dir()) {
-        let sessions = std::fs::read_dir(&client).expect("a client").map(|entry| entry.expect("entry").path());
-        for session in sessions.filter(|path| path.is_dir()) {
-            let mut files: Vec<_> =
-                std::fs::read_dir(&session).expect("a session").map(|entry| entry.expect("entry").path()).collect();
-            files.sort();
+    for (_, client, manifest) in recorded_clients() {
+        for session in manifest["sessions"].as_object().expect("sessions").keys() {
             let mut bench = Bench::new();
-            for file in files.iter().filter(|path| {
-                let name = path.file_name().expect("name").to_string_lossy();
-                name.contains("-logs.") || name.contains("-traces.")
-            }) {
-                for row in bench.rows(request::recorded(file)) {
+            for file in session_files(&client.join(session)) {
+                for row in bench.rows(request::recorded(&file)) {
                     let line = serde_json::to_value(&row).expect("json");
                     seen.extend(line["action_type"].as_str().map(str::to_owned));
                     seen.insert(line["call"].as_str().expect("a call").to_owned());
                     lines += 1;
-                    let at = file.strip_prefix(request::at("tests/recordings")).unwrap_or(file).display().to_string();
+                    let at = file.display();
                     wrong.extend(broken(&line).into_iter().map(|what| format!("{at} {}: {what}", line["action_type"])));
                 }
             }

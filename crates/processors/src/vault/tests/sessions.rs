@@ -4,19 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::whole::{Gateway, gateway, tool, turn};
-use audit::read::{
-    ExportFormat, FragmentOpener, IndexQuery, ReplayFilter, ReplayedSession, Vault, find, format_row, replay,
-};
+use super::whole::{Gateway, gateway, report, tool, turn};
+use crate::testing::text_of;
+use audit::read::{ExportFormat, IndexQuery, find, format_row};
 use vault::call_dedup::CallDeduplicator;
 use vault::index_row::{IndexRow, RowKind, RowTail, TokenBuckets};
 use vault::sessions::SessionLine;
-
-async fn read(gateway: &Gateway) -> ReplayedSession {
-    let vault = Vault::from_location(&gateway.location()).expect("a vault");
-    let mut opener = FragmentOpener::new(&vault, gateway.auditors());
-    replay(&vault, &mut opener, "s-1", &ReplayFilter::default()).await.expect("read")
-}
 
 async fn told() -> Gateway {
     let mut gateway = gateway();
@@ -37,7 +30,7 @@ async fn told() -> Gateway {
 #[tokio::test]
 async fn lines_are_found_by_what_they_tell() {
     let gateway = told().await;
-    let vault = Vault::from_location(&gateway.location()).expect("a vault");
+    let vault = gateway.vault();
     let text = |text: &str| Some(text.to_owned());
     let all = IndexQuery::default();
     let cases = [
@@ -68,23 +61,18 @@ async fn lines_are_found_by_what_they_tell() {
 /// answered with the existing ones.
 #[tokio::test]
 async fn one_turn() {
-    let replay = read(&told().await).await;
-    let show = |number| {
-        let mut out = Vec::new();
-        replay.write_turn(number, &mut out).map(|wrote| {
-            wrote.expect("written");
-            String::from_utf8(out).expect("text")
-        })
-    };
+    let replay = told().await.read("s-1").await.expect("read");
+    let show = |number| text_of(|out| replay.write_turn(number, out).expect("a turn"));
+    let refused = |number| replay.write_turn(number, &mut Vec::new()).expect_err("no such turn").to_string();
     assert_eq!(replay.turns().len(), 3);
-    let second = show(2).expect("a turn");
+    let second = show(2);
     for word in ["turn 2", "gpt-4o", "be kind", "one", "two", "three", "answered", "four"] {
         assert!(second.contains(word), "{word} in {second}");
     }
-    let third = show(3).expect("a turn");
+    let third = show(3);
     assert!(!third.contains('\u{1b}') && third.contains("\\u{1b}[2J"), "{third}");
-    assert_eq!(show(4).unwrap_err().to_string(), "the session has turns 1 to 3");
-    assert_eq!(show(0).unwrap_err().to_string(), "the session has turns 1 to 3");
+    assert_eq!(refused(4), "the session has turns 1 to 3");
+    assert_eq!(refused(0), "the session has turns 1 to 3");
 }
 
 /// A client that reports content beside its calls has turns too: each answer with the messages since the previous one,
@@ -105,22 +93,19 @@ async fn answers_beside_the_calls() {
         gateway.send(&json!({"signal": "logs", "scope": {"name": "com.anthropic.claude_code.events"}, "items": [event(n, name, key, text)]}));
     }
     assert!(gateway.uploader.drain().await);
-    let replay = read(&gateway).await;
+    let replay = gateway.read("s-1").await.expect("read");
     assert_eq!(replay.turns().len(), 2);
-    let mut out = Vec::new();
-    replay.write_turn(2, &mut out).expect("a turn").expect("written");
-    let text = String::from_utf8(out).expect("text");
+    let text = text_of(|out| replay.write_turn(2, out).expect("a turn"));
     assert!(text.contains("second question") && text.contains("second answer") && !text.contains("first"), "{text}");
 }
 
 /// A comparison of two contexts: what was added, what was removed, how much stayed.
 #[tokio::test]
 async fn two_turns_are_compared() {
-    let replay = read(&told().await).await;
+    let replay = told().await.read("s-1").await.expect("read");
     let show = |one, other| {
-        let mut out = Vec::new();
-        replay.diff(one, other, &mut out).expect("turns").expect("written");
-        String::from_utf8(out).expect("text").lines().skip(2).map(str::trim_end).map(str::to_owned).collect::<Vec<_>>()
+        let text = text_of(|out| replay.diff(one, other, out).expect("turns"));
+        text.lines().skip(2).map(|line| line.trim_end().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(show(1, 2), ["  (2 messages as before)", "+ assistant   two", "+ user        three"]);
     assert_eq!(
@@ -141,11 +126,10 @@ async fn two_turns_are_compared() {
 /// A dataset: a line per model call in the form of chat APIs, or each item in full.
 #[tokio::test]
 async fn a_session_is_exported() {
-    let replay = read(&told().await).await;
+    let replay = told().await.read("s-1").await.expect("read");
     let lines = |format| -> Vec<Json> {
-        let mut out = Vec::new();
-        replay.export(format, &mut out).expect("written");
-        String::from_utf8(out).expect("text").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+        let text = text_of(|out| replay.export(format, out));
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     };
     let messages = lines(ExportFormat::Messages);
     assert_eq!(messages.len(), 3);
@@ -164,11 +148,8 @@ async fn a_session_is_exported() {
 
 /// The lines of finished sessions, with the objects that hold them.
 fn over(gateway: &Gateway) -> Vec<SessionLine> {
-    let mut all = Vec::new();
-    super::whole::files(&gateway.folder.path().join("vault"), &mut all);
-    all.sort();
-    let objects =
-        all.iter().filter(|(name, _)| name.contains("/vault/sessions/v1/account=default/dt=2026-11-20/gw-1-"));
+    let all = gateway.objects();
+    let objects = all.iter().filter(|(name, _)| name.starts_with("sessions/v1/account=default/dt=2026-11-20/gw-1-"));
     let lines = objects.flat_map(|(_, bytes)| {
         let text = String::from_utf8(zstd::decode_all(&bytes[..]).expect("zstd")).expect("text");
         text.lines().map(|line| serde_json::from_str(line).expect("a line")).collect::<Vec<SessionLine>>()
@@ -211,20 +192,13 @@ async fn a_session_that_is_over_has_a_line() {
     minutes(&mut gateway, 200).await;
     assert_eq!(over(&gateway).len(), 2, "said once");
     assert!(!serde_json::to_string(&lines).expect("json").contains("CANARY"));
-    let vault = Vault::from_location(&gateway.location()).expect("a vault");
-    let keys = vec![vault::testing::journal::signing_key().public().clone()];
-    let options = audit::verify::VerifyOptions { keys, ..Default::default() };
-    let judge = async || {
-        let report = audit::verify::verify(&vault, &options, &mut |_| {}).await.expect("a report");
-        serde_json::to_string(&report).expect("json")
-    };
-    assert!(judge().await.contains("\"verified\":true"));
-    let mut all = Vec::new();
-    super::whole::files(&gateway.folder.path().join("vault/sessions"), &mut all);
-    std::fs::write(&all[0].0, b"other").expect("changed");
-    assert!(judge().await.contains("sessions_changed"));
-    std::fs::remove_file(&all[0].0).expect("removed");
-    assert!(judge().await.contains("sessions_missing"));
+    let judge = async || report(&gateway).await;
+    assert!(judge().await.verified);
+    let (name, _) = gateway.objects().into_iter().find(|(name, _)| name.starts_with("sessions/")).expect("an object");
+    gateway.plant(&name, "other");
+    assert!(judge().await.finding_counts.contains_key("sessions_changed"));
+    std::fs::remove_file(gateway.folder.path().join("vault").join(&name)).expect("removed");
+    assert!(judge().await.finding_counts.contains_key("sessions_missing"));
 }
 
 /// Sums of calls, tokens and cost are exact, with each line counted once, including late prices.

@@ -36,79 +36,6 @@ async fn a_damaged_fragment_holds_up_nobody() {
     }
 }
 
-/// If the only fragment of an object is unreadable, there is no object, and everything else continues.
-#[tokio::test]
-async fn an_object_may_be_lost_whole() {
-    let mut world = World::new(21);
-    world.send("a", 10, false);
-    world.send("b", 10, false);
-    let lost = world.journal.damage(RecordKind::Fragment, 0);
-    only_these_are_lost(&mut world, &[lost], 0).await;
-    assert_eq!(kinds(&world).iter().filter(|kind| **kind == ObjectKind::Payload).count(), 1);
-}
-
-/// An unreadable key or unreadable index lines don't block objects and other lines.
-#[tokio::test]
-async fn damaged_keys_and_lines_hold_up_nobody() {
-    for (kind, leaves) in [(RecordKind::Key, 0), (RecordKind::Leaf, 2)] {
-        for late in [false, true] {
-            let mut world = World::new(22);
-            world.store.0.lock().faults.extend([Fault::Refused; 2]);
-            for n in 0..4 {
-                world.send(["a", "b"][n % 2], 10, false);
-            }
-            if late {
-                world.uploader.step().await;
-                world.uploader.step().await;
-            }
-            let lost = world.journal.damage(kind, 1);
-            only_these_are_lost(&mut world, &[lost], leaves).await;
-        }
-    }
-}
-
-/// A seal that can't be read back is made again, with the same bytes.
-#[tokio::test]
-async fn damaged_seals_are_made_again() {
-    for n in [0, 1] {
-        for late in [false, true] {
-            let mut world = World::new(23);
-            world.send("a", 10, false);
-            world.send("a", 10, false);
-            let mut rounds = 0;
-            while world.journal.waiting_kinds().iter().filter(|kind| **kind == RecordKind::Seal).count() == 0 || n == 1
-            {
-                let seals = world.journal.0.lock().records.iter().filter(|one| one.kind == RecordKind::Seal).count();
-                if seals > n {
-                    break;
-                }
-                world.clock.advance(Duration::from_secs(61));
-                world.uploader.run_round(DrainMode::Normal).await;
-                while let Some(landed) = world.uploader.writes.next().await {
-                    world.uploader.finish_write(landed);
-                }
-                rounds += 1;
-                assert!(rounds < 100);
-            }
-            if late {
-                // it is read back, but the first attempt fails
-                world.store.0.lock().faults.push_back(Fault::Refused);
-                world.uploader.step().await;
-            }
-            let lost = world.journal.damage(RecordKind::Seal, n);
-            let object_seal_was_read = n == 0 && late;
-            if object_seal_was_read {
-                // its content is in memory: nothing is lost
-                world.settle().await;
-                assert_eq!(world.check_whole(), 4);
-                assert!(world.journal.waiting_kinds().is_empty());
-            } else {
-                only_these_are_lost(&mut world, &[lost], 0).await;
-            }
-        }
-    }
-}
-
 /// A fragment damaged after its object was sealed is missing from the object, and from nothing else; even after a
 /// crash, its seal must not be mistaken for that of a stored object.
 #[tokio::test]
@@ -118,15 +45,11 @@ async fn a_claim_that_is_damaged_is_not_a_claim_that_is_stored() {
         for _ in 0..3 {
             world.send("a", 10, false);
         }
-        for _ in 0..5 {
-            world.uploader.step().await;
-        }
+        world.steps(5).await;
         world.clock.advance(Duration::from_secs(121));
         // from now on nothing is written
         world.store.0.lock().faults.extend([Fault::Refused; 40]);
-        for _ in 0..4 {
-            world.uploader.step().await;
-        }
+        world.steps(4).await;
         assert!(world.journal.waiting_kinds().contains(&RecordKind::Seal), "sealed, not stored");
         let lost = world.journal.damage(RecordKind::Fragment, 1);
         if crash {
@@ -160,8 +83,9 @@ async fn a_fragment_that_comes_too_late_is_not_taken_for_stored() {
     assert_eq!(world.journal.waiting_seqs(), HashSet::from([lost, late]));
 }
 
-/// With any damage at any time: a fragment is done only if it is in its object, and without crashes only damaged
-/// records remain.
+/// With any damage at any time (of fragments, of all of an object, of keys, lines and seals): a fragment is done only
+/// if it is in its object. Without crashes only damaged records remain, everything else is stored, and no attempt has
+/// other bytes than the one before it.
 #[tokio::test]
 async fn any_damage_costs_only_itself() {
     for seed in 0..120 {
@@ -203,6 +127,7 @@ async fn any_damage_costs_only_itself() {
         }
         drop((journal, store));
         if !crashes {
+            world.check_whole();
             let (left, journal) = (world.journal.waiting_seqs(), world.journal.0.lock());
             let whole =
                 journal.records.iter().filter(|one| left.contains(&one.seq) && !journal.damaged.contains(&one.seq));

@@ -1,16 +1,10 @@
 //! An anchor that was kept elsewhere, changed in every way: it proves nothing, and this is reported.
 
 use super::*;
-use crate::verify::anchor;
-
-fn anchorer(seed: u64) -> SigningKey {
-    let text = SigningKey::generate("anchor.test", &SeededRng::new(seed)).expect("key");
-    SigningKey::from_secret(&text).expect("key")
-}
 
 /// The anchor of a vault at its current time.
 async fn anchor_of(whole: &Whole, key: &SigningKey) -> String {
-    let options = VerifyOptions { chain_only: true, keys: whole.keys.clone(), ..VerifyOptions::default() };
+    let options = VerifyOptions { keys: whole.keys.clone(), ..chain_only() };
     anchor::make(&whole.site.verify(options).await.heads, &rfc3339(whole.site.clock.now()), key)
 }
 
@@ -18,11 +12,11 @@ async fn anchor_of(whole: &Whole, key: &SigningKey) -> String {
 /// (`undetected_an_anchor_kept_back`).
 #[tokio::test]
 async fn every_change_of_an_anchor_is_told() {
-    let (whole, strangers, key) = (Whole::new(45).await, Whole::new(46).await, anchorer(1));
-    let text = anchor_of(&whole, &key).await;
+    let (whole, strangers, own) = (Whole::new(45).await, Whole::new(46).await, key("anchor.test", 1));
+    let text = anchor_of(&whole, &own).await;
     let mut changed = vec![
-        ("another's vault", anchor_of(&strangers, &key).await),
-        ("another's key", anchor_of(&whole, &anchorer(2)).await),
+        ("another's vault", anchor_of(&strangers, &own).await),
+        ("another's key", anchor_of(&whole, &key("anchor.test", 2)).await),
         ("half", text[..text.len() / 2].to_owned()),
         ("empty", String::new()),
         ("longer", format!("{text}x")),
@@ -38,14 +32,8 @@ async fn every_change_of_an_anchor_is_told() {
         changed.extend(String::from_utf8(flipped).ok().map(|text| ("flipped", text)));
     }
     let verified = async |text: &str| {
-        let (anchors, anchor_keys) = (vec![text.to_owned()], vec![key.public().clone()]);
-        let options = VerifyOptions {
-            chain_only: true,
-            keys: whole.keys.clone(),
-            anchors,
-            anchor_keys,
-            ..VerifyOptions::default()
-        };
+        let (anchors, anchor_keys) = (vec![text.to_owned()], vec![own.public().clone()]);
+        let options = VerifyOptions { keys: whole.keys.clone(), anchors, anchor_keys, ..chain_only() };
         whole.site.verify(options).await.verified
     };
     assert!(verified(&text).await);

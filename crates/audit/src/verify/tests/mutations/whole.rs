@@ -6,15 +6,15 @@ use super::*;
 use crate::erase::tests::Desk;
 use crate::erase::{TargetQuery, request::ContentTarget};
 use crate::hold::apply_hold;
-use crate::key_selection::KeySelection;
-use crate::rewrap::{CopyRecipients, LedgerSigner, rewrap};
+use crate::openings::tests::Openers;
+use crate::rewrap::tests::{Copier, of_default};
 use crate::writable_vault::WritableVault;
 use vault::chain::erasures::ErasureHead;
 use vault::object_names::{ObjectLayout, is_payload};
-use vault::store::{DirectoryStore, ErasePredicate, VaultEraser};
+use vault::store::{ErasePredicate, VaultEraser};
 
 /// Every kind of object.
-pub(super) const KINDS: [&str; 14] = [
+pub(super) const KINDS: [&str; 15] = [
     "key",
     "key stored beside, or copied",
     "payload",
@@ -22,12 +22,13 @@ pub(super) const KINDS: [&str; 14] = [
     "packed payload",
     "payload of a turn",
     "index",
-    "index of erasures and copies",
+    "index of erasures, copies and openings",
     "sessions",
     "digest",
     "signature",
     "erasure",
     "copies",
+    "opening",
     "hold",
 ];
 
@@ -41,10 +42,11 @@ pub(super) fn kind_of(name: &str) -> Option<&'static str> {
         ["keys", _, _, _, _] => "key",
         ["holds", _, _, _] => "hold",
         ["index", "v1", _, _] if gateways => "index",
-        ["index", "v1", _, _] => "index of erasures and copies",
+        ["index", "v1", _, _] => "index of erasures, copies and openings",
         ["sessions", "v1", _, _] => "sessions",
         ["chain", _, "eraser", _] => "erasure",
         ["chain", _, "rewrap", _] => "copies",
+        ["chain", _, "openings", _] => "opening",
         ["chain", _, "gw", _] if file.ends_with(".sig") => "signature",
         ["chain", _, "gw", _] => "digest",
         ["packed", _, _, _] => "packed payload",
@@ -56,7 +58,7 @@ pub(super) fn kind_of(name: &str) -> Option<&'static str> {
 }
 
 /// A vault of two accounts whose gateway has stopped: three layouts, taken names, an erasure that digests name, key
-/// copies for another auditor, a hold in force and a released one.
+/// copies for another auditor, openings, a hold in force and a released one.
 pub(super) struct Whole {
     pub(super) site: Site,
     /// Its objects.
@@ -64,7 +66,8 @@ pub(super) struct Whole {
     /// The objects at earlier times.
     pub(super) earlier: Vec<BTreeMap<String, Bytes>>,
     pub(super) keys: Vec<VerifyKey>,
-    pub(super) erasers: Vec<VerifyKey>,
+    erasers: Vec<VerifyKey>,
+    openers: Vec<VerifyKey>,
 }
 
 /// A store like a folder's, in which hold notes decide what is held.
@@ -101,16 +104,22 @@ impl Whole {
             site.minutes(3).await;
         }
         assert!(site.uploader.drain().await);
-        let copier = Self::copied(&site, &desk, seed).await;
+        let (copier, openers) = (Copier::of(&site), Openers::of(&site, None));
+        let late = age::x25519::Identity::generate();
+        assert!(copier.copy_for(&late, &of_default(Some("s0"))).await.expect("copied").newly_listed > 0);
+        for nonce in [1, 2] {
+            let file = openers.signed(&openers.request(&site, nonce));
+            openers.record(&site, &file, &[age::x25519::Identity::generate()]).await.expect("recorded");
+        }
         Self::held(&site, "s1", true).await;
         Self::held(&site, "s0", true).await;
         earlier.push(site.store.0.lock().clone());
         Self::held(&site, "s0", false).await;
         taken.iter().for_each(|name| site.remove(name));
         site.clock.advance(Duration::from_secs(3600));
-        let keys = vec![signing_key().public().clone(), desk.chain_key(), copier.public().clone()];
+        let keys = [copier.keys(), vec![desk.chain_key(), openers.chain_key()]].concat();
         let objects = site.store.0.lock().clone();
-        Self { objects, earlier, erasers: desk.erasers(), keys, site }
+        Self { objects, earlier, erasers: desk.erasers(), openers: openers.keys(), keys, site }
     }
 
     /// Names that were taken beforehand: the gateway's own objects have alternative names.
@@ -124,9 +133,7 @@ impl Whole {
                 taken.extend([format!("{folder}/gw-E0000-{n:010}.agev"), key]);
             }
         }
-        for name in &taken {
-            site.store.0.lock().insert(name.clone(), Bytes::from_static(b"taken"));
-        }
+        taken.iter().for_each(|name| site.plant(name, "taken"));
         site.send("team", "s0", "another account's");
         site.minutes(3).await;
         site.send("default", "s1", "text 5");
@@ -148,29 +155,8 @@ impl Whole {
         drop(site.uploader.erasure_inbox().report(head).expect("room"));
     }
 
-    async fn copied(site: &Site, desk: &Desk, seed: u64) -> SigningKey {
-        let copier = SigningKey::generate("rewrap.test", &SeededRng::new(seed)).expect("key");
-        let copier = SigningKey::from_secret(&copier).expect("key");
-        let teller = LedgerSigner { key: &copier, earlier_keys: &[], writer: "rewrap" };
-        let which =
-            KeySelection { account: Some("default".into()), session: Some("s0".into()), ..KeySelection::default() };
-        let auditors = [site.auditor.clone()];
-        let to = CopyRecipients::Listed(vec![age::x25519::Identity::generate().to_public()]);
-        let done = rewrap(&desk.place, &auditors, &to, &which, &teller, site.clock.now()).await.expect("copied");
-        assert!(done.newly_listed > 0);
-        copier
-    }
-
     async fn held(site: &Site, session: &str, set: bool) {
-        let vault = Vault::new(site.store.clone(), "", None);
-        let (store, holder) = (site.store.clone(), Arc::new(DirectoryStore::new("unused")));
-        let place = WritableVault {
-            vault,
-            store,
-            eraser: Arc::new(ByNotes),
-            holder,
-            keys: vec![signing_key().public().clone()],
-        };
+        let place = WritableVault { eraser: Arc::new(ByNotes), ..Desk::of(site, None).place };
         let what = ContentTarget::Session(session.to_owned());
         let asked = TargetQuery { target: what, account: Some("default".to_owned()), tenant: None };
         apply_hold(&place, &asked, set, ("auditor", "case 7"), site.clock.now(), &site.rng).await.expect("held");
@@ -180,6 +166,7 @@ impl Whole {
         let options = VerifyOptions {
             keys: self.keys.clone(),
             erasers: self.erasers.clone(),
+            openers: self.openers.clone(),
             auditors: if auditor { vec![self.site.auditor.clone()] } else { Vec::new() },
             now: ground.now(self),
             ..VerifyOptions::default()

@@ -1,168 +1,39 @@
 //! Digests, epochs, writers: removed, changed, forged, forked.
 
 use super::*;
-use crate::verify::anchor;
-
-/// Digests: missing, changed, signed by someone else, in another place, reordered, without signature.
-#[tokio::test]
-async fn digests_are_watched() {
-    let s = site().await;
-    s.remove(&s.name(&FIRST));
-    found(&s, "digest_missing", "a digest in the middle").await;
-    let s = site().await;
-    s.change(&s.name(&FIRST), |bytes| {
-        let at = memchr::memmem::find(bytes, b"\"acked\":").expect("counters");
-        bytes[at + 8] = b'9';
-    });
-    found(&s, "signature", "a digest changed").await;
-    let s = site().await;
-    s.resign(&s.name(&FIRST), &thief(), |digest| digest.counters.acked = 99);
-    found(&s, "signature", "a digest of somebody else").await;
-    let s = site().await;
-    s.remove(&format!("{}.sig", s.name(&FIRST)));
-    found(&s, "signature", "no signature").await;
-    let s = site().await;
-    s.resign(&s.name(&FIRST), &signing_key(), |digest| digest.counters.acked = 99);
-    found(&s, "link", "a digest signed anew").await;
-    let s = site().await;
-    let (one, two) = (s.name(&FIRST), s.name(&["chain/default/", "/E0000/", "0000000003.json"]));
-    for end in ["", ".sig"] {
-        let mut objects = s.store.0.lock();
-        let (a, b) = (objects[&format!("{one}{end}")].clone(), objects[&format!("{two}{end}")].clone());
-        objects.insert(format!("{one}{end}"), b);
-        objects.insert(format!("{two}{end}"), a);
-    }
-    found(&s, "misplaced", "digests in another order").await;
-    let s = site().await;
-    let copies: Vec<(String, Bytes)> = {
-        let objects = s.store.0.lock();
-        let team = objects.iter().filter(|(name, _)| name.starts_with("chain/team/"));
-        team.map(|(name, bytes)| (name.replace("team", "other"), bytes.clone())).collect()
-    };
-    s.store.0.lock().extend(copies);
-    found(&s, "misplaced", "a chain under another account").await;
-    let s = site().await;
-    s.store.0.lock().insert("chain/default/gw/E0000/hello".to_owned(), Bytes::new());
-    found(&s, "unreferenced", "something else in the chain's folder").await;
-}
-
-/// A signed continuation that skips lines is found by the end of the tree before it.
-#[tokio::test]
-async fn a_continuation_that_skips_lines_is_found() {
-    let s = site().await;
-    s.resign("chain/default/gw/E0001/0000000000.json", &signing_key(), |digest| {
-        digest.continues = Some(vault::chain::digest::ChainContinuation { epoch: "E0000".to_owned(), leaf: 99 });
-        digest.reason = Some("damaged: x".to_owned());
-    });
-    let report = s.audit().await;
-    let what = "do not start where the lines of the epoch E0000 end";
-    assert!(
-        report.findings.iter().any(|one| one.code == "tree_size" && one.message.contains(what)),
-        "{}",
-        report.text()
-    );
-}
-
-/// A signed digest with false statements: verification compares everything that can be compared.
-#[tokio::test]
-async fn false_digests_are_found() {
-    type Change = fn(&mut ChainDigest);
-    let changes: [(&str, &str, Change); 6] = [
-        ("tree_size", "a smaller tree", |digest| digest.tree_size = 1),
-        ("counters", "fewer lost lines", |digest| digest.counters.gaps = 7),
-        ("digest_time", "a clock that goes back", |digest| digest.end = "2026-11-19T00:00:00.000000000Z".to_owned()),
-        ("checkpoint", "a note of another tree", |_| {}),
-        ("object_list", "an object that no line names", |digest| digest.objects.clear()),
-        ("link", "its statements about the epoch's start differ from those of the first digest", |digest| {
-            digest.reason = Some("damaged: x".to_owned())
-        }),
-    ];
-    for (code, what, change) in changes {
-        let s = site().await;
-        let (name, _) = with_index(&s);
-        s.resign(&name, &signing_key(), change);
-        if code == "checkpoint" {
-            let other = s.store.0.lock().get("chain/default/gw/E0001/0000000000.json").cloned().expect("there");
-            s.change(&name, |bytes| {
-                let mut digest: ChainDigest = serde_json::from_slice(bytes).expect("digest");
-                digest.note = serde_json::from_slice::<ChainDigest>(&other).expect("digest").note;
-                *bytes = serde_json::to_vec(&digest).expect("json");
-            });
-        }
-        found(&s, code, what).await;
-    }
-}
-
-/// Whole epochs and writers: missing, or cut at an end that another epoch follows.
-#[tokio::test]
-async fn epochs_are_watched() {
-    let all = |s: &Site, start: &str| -> Vec<String> {
-        s.store.0.lock().keys().filter(|name| name.starts_with(start)).cloned().collect()
-    };
-    let s = site().await;
-    all(&s, "chain/default/gw/E0000/").iter().for_each(|name| s.remove(name));
-    found(&s, "epoch_missing", "a whole epoch").await;
-    let s = site().await;
-    let last = all(&s, "chain/default/gw/E0000/").into_iter().next_back().expect("digests");
-    s.remove(&last);
-    s.remove(last.strip_suffix(".sig").expect("a signature"));
-    found(&s, "epoch_truncated", "the end of an epoch that another follows").await;
-    let s = site().await;
-    all(&s, "").iter().filter(|name| name.starts_with("chain/")).for_each(|name| s.remove(name));
-    found(&s, "no_chain", "the whole chain").await;
-}
 
 /// A missing end of the newest epoch, or a missing writer: only silence is noticed, unless outside evidence exists.
 #[tokio::test]
 async fn what_is_cut_off_the_end_takes_an_anchor() {
-    let anchor_of = |report: &VerifyReport| anchor::make(&report.heads, "2026-11-20T12:00:00Z", &thief());
-    let cut = |s: &Site, start: &str| {
-        let names: Vec<String> = s.store.0.lock().keys().filter(|name| name.starts_with(start)).cloned().collect();
-        names.iter().for_each(|name| s.remove(name));
-    };
-    let anchored = |text: &str| VerifyOptions {
-        anchors: vec![text.to_owned()],
-        anchor_keys: vec![thief().public().clone()],
-        ..VerifyOptions::default()
-    };
-    for start in ["chain/default/gw/E0001/", "chain/team/"] {
-        let s = site().await;
-        let text = anchor_of(&s.audit().await);
-        let report = s.verify(anchored(&text)).await;
-        assert!(report.verified, "{}", report.text());
-        cut(&s, start);
-        let report = s.verify(anchored(&text)).await;
-        assert!(!report.verified && codes(&report).contains(&"anchor"), "{start}: {}", report.text());
+    let s = site().await;
+    let (text, before) = (anchored(&s).await, s.store.0.lock().clone());
+    let look = async |text: &str| s.verify(with_anchors(&[text.to_owned()])).await;
+    let report = look(&text).await;
+    assert!(report.verified, "{}", report.text());
+    let first = "chain/default/gw/E0001/0000000000";
+    for (start, kept) in [("chain/default/gw/E0001/", "-"), ("chain/team/", "-"), ("chain/default/gw/E0001/", first)] {
+        *s.store.0.lock() = before.clone();
+        s.store.0.lock().retain(|name, _| !name.starts_with(start) || name.starts_with(kept));
+        let report = look(&text).await;
+        assert!(!report.verified && has(&report, "anchor"), "{start}: {}", report.text());
     }
     // only the last digests: line numbers on spans reveal it, and after two hours the silence
-    let s = site().await;
-    let last = s.store.0.lock().keys().filter(|name| name.starts_with("chain/default/gw/E0001/")).count() / 2 - 1;
-    let text = anchor_of(&s.audit().await);
-    for n in 1..=last {
-        cut(&s, &format!("chain/default/gw/E0001/{n:010}"));
-    }
-    let report = s.verify(anchored(&text)).await;
-    assert!(codes(&report).contains(&"anchor"), "{}", report.text());
     let leaves = VerifyOptions { leaves: vec!["gw/E0001/000000000005".to_owned()], ..VerifyOptions::default() };
     let report = s.verify(leaves).await;
-    assert!(codes(&report).contains(&"leaf_missing"), "{}", report.text());
+    assert!(has(&report, "leaf_missing"), "{}", report.text());
     s.clock.advance(Duration::from_secs(3 * 3600));
-    assert!(codes(&s.audit().await).contains(&"no_recent_digest"));
+    assert!(has(&s.audit().await, "no_recent_digest"));
     // a changed anchor is invalid
-    let forged = text.replace("\"tree_size\":", "\"tree_size\":1");
-    let report = s.verify(anchored(&forged)).await;
-    assert!(
-        report.findings.iter().any(|finding| finding.message.contains("its entries differ from the signed ones")),
-        "{}",
-        report.text()
-    );
+    let report = look(&text.replace("\"tree_size\":", "\"tree_size\":1")).await;
+    let differ = |finding: &VerifyFinding| finding.message.contains("its entries differ from the signed ones");
+    assert!(report.findings.iter().any(differ), "{}", report.text());
 }
 
 /// The whole history rewritten with a stolen key: only an anchor (or a locked older version) reveals it.
 #[tokio::test]
 async fn a_rewritten_history_takes_an_anchor() {
     let s = site().await;
-    let text = anchor::make(&s.audit().await.heads, "2026-11-20T12:00:00Z", &thief());
+    let text = anchored(&s).await;
     // the thief runs a gateway of the same name, epochs and key, with other content
     let mut forged = Site::new(1);
     forged.auditor = s.auditor.clone();
@@ -171,9 +42,7 @@ async fn a_rewritten_history_takes_an_anchor() {
     forged.minutes(3).await;
     let report = forged.audit().await;
     assert!(report.verified, "a stolen key is not seen from inside: {}", report.text());
-    let options =
-        VerifyOptions { anchors: vec![text], anchor_keys: vec![thief().public().clone()], ..VerifyOptions::default() };
-    assert!(codes(&forged.verify(options).await).contains(&"anchor"));
+    assert!(has(&forged.verify(with_anchors(&[text])).await, "anchor"));
 }
 
 /// Two processes with the same identity: the second to write a digest's name abandons the epoch, nothing is lost, and
@@ -196,16 +65,8 @@ async fn a_fork_is_found() {
     s.send("default", "s0", "in the first");
     s.minutes(4).await;
     let report = s.audit().await;
-    assert!(!report.verified && codes(&report).contains(&"fork"), "{}", report.text());
+    assert!(!report.verified && has(&report, "fork"), "{}", report.text());
     assert_eq!(report.counts.leaves, 6, "nothing is lost: {}", report.text());
-}
-
-/// An unrelated key verifies nothing.
-#[tokio::test]
-async fn another_key_verifies_nothing() {
-    let s = site().await;
-    let report = s.verify(VerifyOptions { keys: vec![thief().public().clone()], ..VerifyOptions::default() }).await;
-    assert!(!report.verified && report.counts.digests == 0, "{}", report.text());
 }
 
 /// A thief of the signing key writes an account, and a writer, with dates of weeks ago; a later anchor includes them,
@@ -215,14 +76,8 @@ async fn another_key_verifies_nothing() {
 async fn what_was_written_later_than_it_says_is_told() {
     const DAY: Duration = Duration::from_secs(86_400);
     let s = site().await;
-    let anchor_of = |report: &VerifyReport, time: UnixNanos| anchor::make(&report.heads, &rfc3339(time), &thief());
-    let anchored = |anchors: &[String]| VerifyOptions {
-        anchors: anchors.to_vec(),
-        anchor_keys: vec![thief().public().clone()],
-        ..VerifyOptions::default()
-    };
-    let then = anchor_of(&s.audit().await, s.clock.now());
-    let report = s.verify(anchored(std::slice::from_ref(&then))).await;
+    let then = anchored(&s).await;
+    let report = s.verify(with_anchors(std::slice::from_ref(&then))).await;
     assert!(report.verified, "{}", report.text());
     // an account and another writer, in the same days, with the same key
     let mut forged = Site::new(9);
@@ -231,14 +86,14 @@ async fn what_was_written_later_than_it_says_is_told() {
     assert!(forged.uploader.drain().await);
     s.store.0.lock().extend(forged.store.0.lock().clone());
     s.clock.advance(30 * DAY);
-    let now = anchor_of(&s.audit().await, s.clock.now());
-    let report = s.verify(anchored(&[then.clone(), now.clone()])).await;
+    let now = anchored(&s).await;
+    let report = s.verify(with_anchors(&[then, now.clone()])).await;
     let told: Vec<&str> =
         report.findings.iter().filter(|one| one.code == "unanchored").map(|one| one.location.as_str()).collect();
     assert_eq!(told, ["chain/forged/gw/E0000/"], "{}", report.text());
     assert!(!report.verified);
     // without the anchors of their time, nothing proves the other chains either
-    let report = s.verify(anchored(std::slice::from_ref(&now))).await;
+    let report = s.verify(with_anchors(&[now])).await;
     assert!(!report.verified && report.finding_counts["unanchored"] > 2, "{}", report.text());
 }
 
@@ -249,13 +104,15 @@ async fn a_digest_without_a_time_is_unanchored() {
     let first = "chain/team/gw/E0000/0000000000.json";
     s.resign(first, &signing_key(), |digest| digest.end = "some day".to_owned());
     let report = s.audit().await;
-    assert!(report.findings.iter().any(|one| one.code == "digest_time" && one.location == first), "{}", report.text());
-    let text = anchor::make(&report.heads, &rfc3339(s.clock.now()), &thief());
-    let anchor_keys = vec![thief().public().clone()];
-    let report = s.verify(VerifyOptions { anchors: vec![text], anchor_keys, ..VerifyOptions::default() }).await;
-    let told =
-        |one: &super::super::super::VerifyFinding| one.code == "unanchored" && one.location == "chain/team/gw/E0000/";
-    assert!(report.findings.iter().any(told), "{}", report.text());
+    assert!(has_at(&report, "digest_time", first), "{}", report.text());
+    let report = s.verify(with_anchors(&[anchored(&s).await])).await;
+    assert!(has_at(&report, "unanchored", "chain/team/gw/E0000/"), "{}", report.text());
+}
+
+/// The digest that names an object.
+fn naming(s: &Site, object: &str) -> String {
+    let mut digests = s.names("chain/").into_iter().filter(|name| name.ends_with(".json"));
+    digests.find(|name| memchr::memmem::find(&s.object(name), object.as_bytes()).is_some()).expect("a digest")
 }
 
 /// A thief of the signing key dates a digest like its anchor, and its lines years earlier: lines are compared with the
@@ -270,13 +127,7 @@ async fn lines_that_arrived_before_their_chain_began_are_told() {
     ] {
         let s = site().await;
         let at = s.name(&["index/v1/account=team/"]);
-        let digest = {
-            let objects = s.store.0.lock();
-            let names_it = |(name, bytes): &(&String, &Bytes)| {
-                name.starts_with("chain/team/") && memchr::memmem::find(bytes, at.as_bytes()).is_some()
-            };
-            objects.iter().find(names_it).expect("a digest").0.clone()
-        };
+        let digest = naming(&s, &at);
         let text: Vec<String> = lines(&s, &at)
             .iter()
             .map(|line| {
@@ -286,19 +137,15 @@ async fn lines_that_arrived_before_their_chain_began_are_told() {
             })
             .collect();
         let name = at.replace("dt=2026-11-20", &format!("dt={day}"));
-        let bytes = s.store.0.lock().remove(&at).expect("there");
-        s.store.0.lock().insert(name.clone(), bytes);
+        s.remove(&at);
         set_lines(&s, &name, &text);
-        let sha256 = kernel::hex::encode(&kernel::sha256::Sha256::digest(s.store.0.lock().get(&name).expect("there")));
+        let sha256 = kernel::hex::encode(&kernel::sha256::Sha256::digest(s.object(&name)));
         s.resign(&digest, &signing_key(), |digest| {
             let index = digest.index.as_mut().expect("lines");
             (index.key, index.sha256) = (name.clone(), sha256);
         });
-        let heads = s.audit().await.heads;
-        let anchors = vec![anchor::make(&heads, &rfc3339(s.clock.now()), &thief())];
-        let anchor_keys = vec![thief().public().clone()];
-        let report = s.verify(VerifyOptions { anchors, anchor_keys, ..VerifyOptions::default() }).await;
-        assert!(codes(&report).contains(&code) && !report.verified, "{code}: {}", report.text());
+        let report = s.verify(with_anchors(&[anchored(&s).await])).await;
+        assert!(has(&report, code) && !report.verified, "{code}: {}", report.text());
     }
 }
 
@@ -320,7 +167,7 @@ async fn only_the_next_signature_is_early() {
         assert_eq!(put.await, Ok(PutOutcome::Written));
         let report = s.audit().await;
         assert_eq!(report.verified, early, "{name}: {}", report.text());
-        assert_eq!(codes(&report).contains(&"digest_missing"), !early, "{name}: {}", report.text());
+        assert_eq!(has(&report, "digest_missing"), !early, "{name}: {}", report.text());
         s.remove(&name);
     }
 }
@@ -334,18 +181,12 @@ async fn lines_of_sessions_stay_on_their_day() {
     s.minutes(2).await;
     assert!(s.audit().await.verified);
     let at = s.name(&["sessions/v1/account=default/"]);
-    let digest = {
-        let objects = s.store.0.lock();
-        let names_it = |(name, bytes): &(&String, &Bytes)| {
-            name.ends_with(".json") && memchr::memmem::find(bytes, at.as_bytes()).is_some()
-        };
-        objects.iter().find(names_it).expect("a digest").0.clone()
-    };
+    let digest = naming(&s, &at);
     let name = at.replace("dt=2026-11-20", "dt=2026-11-27");
     assert_ne!(name, at);
-    let bytes = s.store.0.lock().remove(&at).expect("there");
-    s.store.0.lock().insert(name.clone(), bytes);
+    s.plant(&name, s.object(&at));
+    s.remove(&at);
     s.resign(&digest, &signing_key(), |digest| digest.sessions.as_mut().expect("lines").key.clone_from(&name));
     let report = s.audit().await;
-    assert!(report.findings.iter().any(|one| one.code == "misplaced" && one.location == name), "{}", report.text());
+    assert!(has_at(&report, "misplaced", &name), "{}", report.text());
 }

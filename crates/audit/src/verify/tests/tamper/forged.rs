@@ -24,12 +24,7 @@ async fn forgery(site: &Site, fragment: &str, text: &str) -> Site {
 
 /// Every object of the forger's with this name prefix.
 fn objects(forger: &Site, prefix: &str) -> Vec<(String, Bytes)> {
-    let objects = forger.store.0.lock();
-    objects
-        .iter()
-        .filter(|(name, _)| name.starts_with(prefix))
-        .map(|(name, bytes)| (name.clone(), bytes.clone()))
-        .collect()
+    forger.names(prefix).into_iter().map(|name| (name.clone(), forger.object(&name))).collect()
 }
 
 /// The forger's payload object.
@@ -52,28 +47,22 @@ fn plant_lines(site: &Site, rows: &[IndexRow]) {
 
 /// The signed line of the first content of `s0` in the running epoch.
 fn genuine(site: &Site) -> IndexRow {
-    let names: Vec<String> = objects(site, "index/v1/account=default/").into_iter().map(|(name, _)| name).collect();
-    let rows = names
-        .iter()
-        .flat_map(|name| lines(site, name))
-        .map(|line| serde_json::from_str::<IndexRow>(&line).expect("a line"));
+    let lines = site.names("index/v1/account=default/").into_iter().flat_map(|name| lines(site, &name));
+    let rows = lines.map(|line| serde_json::from_str::<IndexRow>(&line).expect("a line"));
     let mut rows = rows.filter(|row| row.tail.epoch == "E0001" && row.object_key.is_some());
     rows.next().expect("content")
 }
 
 /// How replay shows `s0` with the keys: as text, as dataset.
 async fn shown(site: &Site, unsigned: bool) -> (ReplayedSession, String, String) {
-    let vault = Vault::new(site.store.clone(), "", None);
+    let vault = site.vault();
     let signed = SignedIndex::read(&vault, &[signing_key().public().clone()], None).await.expect("read");
     let filter = ReplayFilter { signed: Some(Arc::new(signed)), unsigned, ..ReplayFilter::default() };
     let told = replay(&vault, &mut FragmentOpener::new(&vault, vec![site.auditor.clone()]), "s0", &filter)
         .await
         .expect("told");
-    let (mut text, mut dataset) = (Vec::new(), Vec::new());
-    told.write_text(&mut text).expect("written");
-    told.export(ExportFormat::Jsonl, &mut dataset).expect("written");
-    let as_text = |bytes| String::from_utf8(bytes).expect("text");
-    (told, as_text(text), as_text(dataset))
+    let (text, dataset) = (text_of(|out| told.write_text(out)), text_of(|out| told.export(ExportFormat::Jsonl, out)));
+    (told, text, dataset)
 }
 
 /// Forged content replaces no signed line, with a planted line or without one: it is marked, in no dataset, tree or
@@ -128,7 +117,7 @@ async fn content_in_the_place_of_other_content_is_told() {
     let (told, _, dataset) = shown(&s, false).await;
     assert!(!dataset.contains("forged0") && told.is_partial(), "{:?}", told.unreadable());
     let leaf = LeafId::parse(&format!("gw/E0001/{}", row.leaf)).expect("a leaf");
-    let vault = Vault::new(s.store.clone(), "", None);
+    let vault = s.vault();
     for keys in [Vec::new(), vec![signing_key().public().clone()]] {
         let query = IndexQuery { account: Some("default".to_owned()), ..IndexQuery::default() };
         let (wanted, mut out) = (LineSelection { query, leaf: Some(leaf.clone()), keys }, Vec::new());
@@ -192,14 +181,8 @@ async fn what_stays_without_a_digest_is_named() {
         let written = std::time::UNIX_EPOCH + Duration::from_nanos(s.clock.now().0) - Duration::from_secs(age);
         let file = std::fs::File::options().write(true).open(place.path().join(&name)).expect("there");
         file.set_modified(written).expect("dated");
-        let options = VerifyOptions {
-            keys: vec![signing_key().public().clone()],
-            now: s.clock.now(),
-            ..VerifyOptions::default()
-        };
-        let report = verify(&vault, &options, &mut |_| {}).await.expect("verified");
-        let told = report.findings.iter().any(|one| one.code == "not_yet_referenced" && one.location == name);
-        assert_eq!((told, report.verified), (named, true), "{}", report.text());
+        let report = s.verify_in(&vault, VerifyOptions::default()).await;
+        assert_eq!((has_at(&report, "not_yet_referenced", &name), report.verified), (named, true), "{}", report.text());
     }
 }
 
@@ -210,24 +193,20 @@ async fn a_hole_in_a_chain_is_a_loss() {
     let s = site().await;
     let (_, _, dataset) = shown(&s, false).await;
     let row = genuine(&s);
-    let digests: Vec<String> = objects(&s, "chain/default/gw/E0001/")
-        .into_iter()
-        .map(|(name, _)| name)
-        .filter(|name| name.ends_with(".json"))
-        .collect();
+    let mut digests = s.names("chain/default/gw/E0001/");
+    digests.retain(|name| name.ends_with(".json"));
     let names_it = |name: &&String| {
-        let digest: ChainDigest = serde_json::from_slice(&s.store.0.lock()[*name]).expect("a digest");
-        digest.index.is_some_and(|index| (index.first_leaf..index.first_leaf + index.leaves).contains(&row.leaf))
+        let index = digest_in(&s, name).index;
+        index.is_some_and(|index| (index.first_leaf..index.first_leaf + index.leaves).contains(&row.leaf))
     };
     let (first, last) = (digests.iter().find(names_it).expect("one"), digests.last().expect("one"));
     assert!(digests.len() > 2);
     for end in ["", ".sig"] {
-        let bytes = s.store.0.lock().get(&format!("{last}{end}")).cloned().expect("there");
-        plant(&s, [(format!("chain/default/gw/E0001/0000099999.json{end}"), bytes)]);
+        s.plant(&format!("chain/default/gw/E0001/0000099999.json{end}"), s.object(&format!("{last}{end}")));
     }
     let (told, _, now) = shown(&s, false).await;
     assert_eq!((now, told.is_partial()), (dataset.clone(), false), "{:?}", told.unreadable());
-    plant(&s, [(format!("{first}.sig"), Bytes::from_static(b"x"))]);
+    s.plant(&format!("{first}.sig"), "x");
     let (told, _, now) = shown(&s, false).await;
     assert!(now.len() < dataset.len(), "its lines are unsigned now");
     assert!(
@@ -248,13 +227,11 @@ async fn a_name_that_is_part_of_another_hides_nothing() {
         &s,
         &[IndexRow { leaf: 900, object_key: name.strip_suffix(".agev").map(str::to_owned), ..row.clone() }],
     );
-    let vault = Vault::new(s.store.clone(), "", None);
+    let vault = s.vault();
     let told =
         replay(&vault, &mut FragmentOpener::new(&vault, vec![s.auditor.clone()]), "s0", &ReplayFilter::default())
             .await
             .expect("told");
-    let (mut text, own) = (Vec::new(), format!("gw/E0001/{:012}", row.leaf));
-    told.write_text(&mut text).expect("written");
     let json = told.to_json().expect("json");
     let entries: serde_json::Value = serde_json::from_str(&json).expect("json");
     let entry = entries["entries"]
@@ -262,5 +239,5 @@ async fn a_name_that_is_part_of_another_hides_nothing() {
         .expect("entries")
         .iter()
         .find(|entry| entry["line"]["leaf"] == row.leaf && entry["line"]["epoch"] == "E0001");
-    assert!(entry.is_some_and(|entry| !entry["item"].is_null()), "{own}: {json}");
+    assert!(entry.is_some_and(|entry| !entry["item"].is_null()), "{json}");
 }

@@ -17,11 +17,11 @@ async fn names_taken_in_advance_lose_nothing() {
     let stem = payload.strip_suffix(".agev").expect("payload");
     assert_eq!(s.store.0.lock().keys().filter(|name| name.starts_with(stem)).count(), 2);
 
-    let (digest, said) = with_index(&twin);
-    for name in [said.index.expect("lines").key, format!("{digest}.sig"), digest.clone()] {
+    let (digest, index) = with_index(&twin);
+    for name in [index, format!("{digest}.sig"), digest] {
         let s = written(std::slice::from_ref(&name)).await;
         let report = s.audit().await;
-        assert!(codes(&report).contains(&"fork"), "{name}: {}", report.text());
+        assert!(has(&report, "fork"), "{name}: {}", report.text());
         let lost = ["index_missing", "object_missing", "fragment_changed", "root", "counters"];
         assert!(!codes(&report).iter().any(|code| lost.contains(code)), "{name}: {}", report.text());
         assert_eq!(report.counts.fragments, twin.audit().await.counts.fragments, "{name}: {}", report.text());
@@ -37,7 +37,7 @@ async fn what_stands_beside_its_name_is_read() {
     };
     let taken = site().await.name(&["default/acme/s0/", "E0000", ".agev"]);
     let s = written(std::slice::from_ref(&taken)).await;
-    let vault = Vault::new(s.store.clone(), "", None);
+    let vault = s.vault();
     let opener = || FragmentOpener::new(&vault, vec![s.auditor.clone()]);
     let said =
         |moved: &[String]| moved.len() == 1 && moved[0].starts_with(&taken) && moved[0].contains("was read from");
@@ -85,23 +85,12 @@ async fn what_stands_beside_its_name_is_read() {
     assert!(why.contains("--account with one of default, team"), "{why}");
 }
 
-/// A planted payload object must not pass for evidence.
-#[tokio::test]
-async fn planted_payload_is_found() {
-    let s = site().await;
-    let name = s.name(&["default/acme/s0/", "E0000", ".agev"]);
-    let bytes = s.store.0.lock().get(&name).cloned().expect("there");
-    s.store.0.lock().insert("default/acme/s0/2026-11-20/gw-E0000-0000000099.agev".to_owned(), bytes);
-    found(&s, "unreferenced", "payload planted").await;
-}
-
 /// Objects with names that no gateway writes, or of unknown epochs, are reported by name, never only counted.
 #[tokio::test]
 async fn planted_names_are_told() {
     let s = site().await;
     let real = s.name(&["index/v1/account=default/", "E0000", ".ndjson.zst"]);
-    let lines = s.store.0.lock().get(&real).cloned().expect("there");
-    let plant = |name: &str| drop(s.store.0.lock().insert(name.to_owned(), lines.clone()));
+    let lines = s.object(&real);
     let strange = [
         "index/v1/account=default/dt=2000-01-01/a",
         "index/v1/x",
@@ -110,10 +99,10 @@ async fn planted_names_are_told() {
         "index/v1/account=default/dt=9999-12-31/gw-7ZZZZZZZZZZZZZZZZZZZZZZZZZ-0000000000.ndjson.zst",
         "index/v1/account=default/dt=2026-11-20/gw-F0000-0000000000.ndjson.zst",
     ];
-    strange.iter().for_each(|name| plant(name));
+    strange.iter().for_each(|name| s.plant(name, lines.clone()));
     // one that may just have begun: a warning that names it
     let begun = "index/v1/account=default/dt=2026-11-20/other-01KAFMGG00ABCDEFGHJKMNPQRS-0000000000.ndjson.zst";
-    plant(begun);
+    s.plant(begun, lines);
     let report = s.audit().await;
     assert!(!report.verified);
     let of = |code: &str| {
@@ -134,7 +123,7 @@ async fn planted_objects_end_no_search() {
     use crate::read::{FragmentOpener, IndexQuery, ReplayFilter, find, find_signed, replay};
     use crate::signed_index::SignedIndex;
     let s = site().await;
-    let vault = Vault::new(s.store.clone(), "", None);
+    let vault = s.vault();
     let query = IndexQuery { session: Some("s0".to_owned()), ..IndexQuery::default() };
     let whole = find(&vault, &query, &mut |_| {}).await.expect("found");
     assert!(whole.unreadable.is_empty() && whole.lines > 0);
@@ -148,7 +137,7 @@ async fn planted_objects_end_no_search() {
         ("index/v1/account=default/dt=2026-11-20/gw-E0009-0000000000.ndjson.zst", b"garbage".to_vec()),
         ("index/v1/account=default/dt=9999-12-31/gw-E0000-0000000000.ndjson.zst", packed),
     ] {
-        s.store.0.lock().insert(name.to_owned(), Bytes::from(bytes));
+        s.plant(name, bytes);
     }
     let found = find(&vault, &query, &mut |_| {}).await.expect("found");
     assert_eq!((found.lines, found.unreadable.len()), (whole.lines, 5), "{:?}", found.unreadable);
@@ -174,9 +163,7 @@ async fn planted_objects_end_no_search() {
         };
         let mut opener = FragmentOpener::new(&vault, vec![s.auditor.clone()]);
         let told = replay(&vault, &mut opener, session, &filter).await.expect("told");
-        let mut text = Vec::new();
-        told.write_text(&mut text).expect("written");
-        let text = String::from_utf8(text).expect("text");
+        let text = text_of(|out| told.write_text(out));
         assert_eq!((text.contains("UNSIGNED"), told.unsigned() > 0), (marked, marked), "{session}: {text}");
         assert_eq!(told.to_json().expect("json").contains("\"unsigned\": true"), marked, "{session}");
     }
@@ -192,10 +179,10 @@ async fn a_name_taken_behind_a_crash_is_told() {
     let fragment = s.journal.of_kind(RecordKind::Fragment).into_iter().next().expect("a fragment");
     let (FragmentHeader { object, .. }, _) = unpack(&fragment.body).expect("a header");
     s.restart(0);
-    s.store.0.lock().insert(object.clone(), Bytes::from_static(b"planted"));
+    s.plant(&object, "planted");
     assert!(s.uploader.drain().await);
     let report = s.audit().await;
-    assert!(!report.verified && codes(&report).contains(&"object_changed"), "{}", report.text());
+    assert!(!report.verified && has(&report, "object_changed"), "{}", report.text());
     assert!(report.findings.iter().all(|one| one.location.contains(&object)), "{}", report.text());
     assert_eq!(report.counts.opened, 1, "the other session's content");
 }
@@ -209,12 +196,12 @@ async fn planted_lines_of_sessions_are_found() {
     let own = s.name(&["sessions/v1/account=default/"]);
     let report = s.audit().await;
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
-    let bytes = s.store.0.lock().get(&own).cloned().expect("there");
+    let bytes = s.object(&own);
     let (folder, number) = own.rsplit_once('-').expect("a number");
     let first = format!("{folder}-0000000000.ndjson.zst");
     assert_ne!(number, "0000000000.ndjson.zst");
     for planted in [first, own.replace("E0000", "D0000"), own.replace("/v1/", "/v2/"), "sessions/junk".to_owned()] {
-        s.store.0.lock().insert(planted.clone(), bytes.clone());
+        s.plant(&planted, bytes.clone());
         let report = s.audit().await;
         let told: Vec<_> = report.findings.iter().map(|one| (one.code, one.location.as_str())).collect();
         assert_eq!(told, [("unreferenced", planted.as_str())], "{}", report.text());
@@ -230,10 +217,9 @@ async fn objects_of_no_kind_are_told() {
     let s = site().await;
     let id = "0123456789abcdef0123456789abcdef";
     for probe in [format!("doctor/{id}"), format!("keys/doctor/{id}-short")] {
-        s.store.0.lock().insert(probe, Bytes::from_static(PROBE_BODY));
+        s.plant(&probe, PROBE_BODY);
     }
-    let note = "holds/default/acme/s0/00000000000000000001.json".to_owned();
-    s.store.0.lock().insert(note, Bytes::from_static(b"{}"));
+    s.plant("holds/default/acme/s0/00000000000000000001.json", "{}");
     let report = s.audit().await;
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
     let key = s.name(&["keys/default/", ".age"]);
@@ -251,10 +237,9 @@ async fn objects_of_no_kind_are_told() {
         format!("{key}.tmp"),
         "bad\u{fffd}".to_owned(),
     ] {
-        s.store.0.lock().insert(planted.clone(), Bytes::from_static(b"junk"));
+        s.plant(&planted, "junk");
         let report = s.audit().await;
-        let told = report.findings.iter().any(|one| one.code == "unreferenced" && one.location == planted);
-        assert!(told && !report.verified, "{planted}: {}", report.text());
+        assert!(has_at(&report, "unreferenced", &planted) && !report.verified, "{planted}: {}", report.text());
         s.remove(&planted);
     }
 }

@@ -45,11 +45,9 @@ async fn a_rolled_back_erasure_is_found() {
     assert!(whole.verified && whole.erasures.len() == 1, "{}", whole.text());
     site.restart(1000);
     site.minutes(3).await;
-    let digest = site.name(&["chain/default/gw/E0001/", "0000000001.json"]);
-    let digest: ChainDigest = serde_json::from_slice(&site.store.0.lock()[&digest]).expect("a digest");
+    let digest = digest_in(&site, &site.name(&["chain/default/gw/E0001/", "0000000001.json"]));
     assert_eq!(digest.counters.erasures.len(), 1, "another process names it, too");
-    let team = site.name(&["chain/team/gw/E0001/", "0000000001.json"]);
-    let team: ChainDigest = serde_json::from_slice(&site.store.0.lock()[&team]).expect("a digest");
+    let team = digest_in(&site, &site.name(&["chain/team/gw/E0001/", "0000000001.json"]));
     assert!(team.counters.erasures.is_empty(), "another account's digests do not");
     assert!(desk.audit(&site).await.verified);
     let last = site.name(&["chain/default/eraser/", "0000000001.json"]);
@@ -57,10 +55,10 @@ async fn a_rolled_back_erasure_is_found() {
         site.remove(&name);
     }
     let report = desk.audit(&site).await;
-    assert!(report.finding_counts.contains_key("erasure_missing"), "the end of an erasure: {}", report.text());
+    assert!(has(&report, "erasure_missing"), "the end of an erasure: {}", report.text());
     roll_back(&site, &before);
     let report = desk.audit(&site).await;
-    assert!(!report.verified && report.finding_counts.contains_key("erasure_missing"), "{}", report.text());
+    assert!(!report.verified && has(&report, "erasure_missing"), "{}", report.text());
     assert!(report.findings.iter().all(|one| one.code != "key_restored"), "nothing else would tell: {}", report.text());
 }
 
@@ -69,24 +67,17 @@ async fn a_rolled_back_erasure_is_found() {
 async fn an_older_erasure_is_not_newest() {
     let (mut site, desk, _) = erased(true).await;
     desk.erase(&site, "s1").await;
-    let digests: Vec<String> = {
-        let objects = site.store.0.lock();
-        let own = objects.keys().filter(|name| name.starts_with("chain/default/eraser/") && name.ends_with(".json"));
-        own.cloned().collect()
+    let in_chain = |site: &Site, writer: &str| {
+        let names = site.names(&format!("chain/default/{writer}/")).into_iter();
+        names.filter(|name| name.ends_with(".json")).collect::<Vec<_>>()
     };
+    let digests = in_chain(&site, "eraser");
     assert_eq!(digests.len(), 4);
     for at in [3, 0, 2] {
         report(&site, &desk, &digests[at]).await;
         site.minutes(2).await;
     }
-    let name = site
-        .store
-        .0
-        .lock()
-        .keys()
-        .rfind(|name| name.starts_with("chain/default/gw/") && name.ends_with(".json"))
-        .cloned();
-    let digest: ChainDigest = serde_json::from_slice(&site.store.0.lock()[&name.expect("a digest")]).expect("a digest");
+    let digest = digest_in(&site, in_chain(&site, "gw").last().expect("a digest"));
     let link = &digest.counters.erasures["eraser"];
     assert_eq!(format!("chain/default/eraser/{}/{:010}.json", link.epoch, link.n), digests[3]);
 }

@@ -178,7 +178,10 @@ fn item(rng: &SeededRng, strict: bool, seed: u64, text: &str) -> (bool, Json) {
         12 => span["attributes"]["error.message"] = json!(text),
         13 => span["status"] = json!(text),
         14 => span["name"] = json!(word()),
-        15 => span["events"] = json!([{"name": word(), "attributes": {"exception.message": text}}]),
+        15 => {
+            let message = [json!(text), json!({"who": text})][number(rng, 2)].clone();
+            span["events"] = json!([{"name": word(), "attributes": {"exception.message": message}}]);
+        }
         _ => {
             return (
                 true,

@@ -76,7 +76,7 @@ fn columns_of_an_action() {
 fn repeats_are_marked() {
     let mut bench = Bench::new();
     let payload = request::payload(&json!({"items": [chat("s", "acme", "x")]}));
-    let out = bench.pass_payload(payload, BatchOrigin { repeat: true, ..origin(Trust::ThirdParty) });
+    let out = bench.pass_payload(payload, BatchOrigin { repeat: true, ..origin() });
     assert!(out.rows[0].tail.repeat && out.documents[0].head.repeat);
 }
 
@@ -85,7 +85,7 @@ fn repeats_are_marked() {
 fn quarantine_is_sealed() {
     let mut bench = Bench::new();
     let request = Bytes::from_static(b"CANARY poison");
-    let draft = bench.processor.seal(&origin(Trust::ThirdParty), Signal::Traces, &request, 2).expect("sealed");
+    let draft = bench.processor.seal(&origin(), Signal::Traces, &request, 2).expect("sealed");
     let ticketed = bench.ticketer.as_mut().expect("ticketer").ticket(draft.body);
     let empty = request::payload(&json!({"items": []}));
     let out = bench.open(empty, Vec::new(), ticketed.records);
@@ -98,12 +98,7 @@ fn quarantine_is_sealed() {
     assert_eq!(opened.as_deref(), Some(&request[..]));
     assert_eq!(out.rows[0].tail.kind, Some(RowKind::Quarantine));
     assert!(out.headers[0].object.contains("/=quarantine/"));
-    assert!(
-        Bench::with(LeftContent::Nothing, false)
-            .processor
-            .seal(&origin(Trust::ThirdParty), Signal::Traces, &request, 2)
-            .is_none()
-    );
+    assert!(Bench::with(LeftContent::Nothing, false).processor.seal(&origin(), Signal::Traces, &request, 2).is_none());
 }
 
 /// A text that goes to the vault because it is not a label must not appear in an index line or object name.
@@ -136,6 +131,13 @@ fn what_is_content_is_no_column() {
             assert!(!kept && !out.leaks("CANARY"), "{key}");
         }
     }
+    // A sentence is no label either, under a key that is not known to hold names.
+    for key in ["turn", "feature", "langfuse.session.id"] {
+        let mut item = chat("s-1", "acme", "x");
+        item["attributes"][key] = json!("CANARY asks to move money");
+        let out = Bench::new().pass(&json!({"items": [item]}));
+        assert!(out.attributes(0).contains_key(key) || !out.leaks("CANARY"), "{key}");
+    }
 }
 
 /// CPU time of this thread in nanoseconds, which does not depend on other processes.
@@ -156,22 +158,9 @@ fn many_parameters_take_linear_time() {
         let payload = request::payload(&json!({"signal": "traces", "items": [item]}));
         let mut bench = Bench::new();
         let before = at_work();
-        bench.pass_payload(payload, origin(Trust::ThirdParty));
+        bench.pass_payload(payload, origin());
         at_work() - before
     };
     let (few, many) = (work(5_000), work(40_000));
     assert!(many < 32 * few, "{few} ns, {many} ns");
-}
-
-/// The same for a sentence under a key that is not known to hold names.
-#[test]
-fn a_sentence_is_no_column() {
-    for key in ["turn", "feature", "langfuse.session.id"] {
-        let mut bench = Bench::new();
-        let mut item = chat("s-1", "acme", "x");
-        item["attributes"][key] = json!("CANARY asks to move money");
-        let out = bench.pass(&json!({"signal": "traces", "items": [item]}));
-        let kept = out.attributes(0).contains_key(key);
-        assert!(kept || !out.leaks("CANARY"), "{key}");
-    }
 }

@@ -42,11 +42,11 @@ fn content_goes_a_reference_stays() {
 #[test]
 fn the_auditor_finds_what_was_sent() {
     let mut bench = Bench::new();
-    let out = bench.pass(&json!({"items": [chat("s-1", "acme", "CANARY in")]}));
+    let out = bench.pass(&json!({"items": [chat("../s\u{0}1", "acme", "CANARY in")]}));
     let (document, row) = (&out.documents[0], &out.rows[0]);
     assert_eq!(
         (&*document.head.account, &*document.head.tenant, document.head.session.as_deref()),
-        ("default", "acme", Some("s-1"))
+        ("default", "acme", Some("../s\u{0}1"))
     );
     assert_eq!((&*document.head.writer, &*document.head.epoch), ("gw-1", "01KAEPOCH"));
     assert_eq!(Some(&*document.head.fragment), row.tail.fragment.as_deref());
@@ -70,13 +70,7 @@ fn the_auditor_finds_what_was_sent() {
 /// The documented way to recompute the content hash works on the stored document.
 #[test]
 fn the_content_hash_is_over_the_stored_bytes() {
-    let mut bench = Bench::new();
-    let out = bench.pass(&json!({"items": [chat("s-1", "acme", "hello")]}));
-    let (header, sealed): (FragmentHeader, Bytes) = spool_record::unpack(&out.records[1].body).expect("fragment");
-    let (_, key): (KeyHeader, Bytes) = spool_record::unpack(&out.records[0].body).expect("key");
-    let secret = String::from_utf8(age::decrypt(&bench.auditor, &key).expect("opens")).expect("text");
-    let identity: age::x25519::Identity = secret.trim().parse().expect("identity");
-    let json = zstd::decode_all(&age::decrypt(&identity, &sealed).expect("opens")[..]).expect("zstd");
+    let out = Bench::new().pass(&json!({"items": [chat("s-1", "acme", "hello")]}));
     #[derive(serde::Deserialize)]
     struct Raw<'a> {
         #[serde(borrow)]
@@ -88,17 +82,12 @@ fn the_content_hash_is_over_the_stored_bytes() {
         content: &'a serde_json::value::RawValue,
         content_sha256: String,
     }
-    let raw: Raw<'_> = serde_json::from_slice(&json).expect("document");
-    assert_eq!(
-        kernel::hex::encode(&Sha256::digest(raw.items[0].content.get())),
-        raw.items[0].content_sha256,
-        "{}",
-        header.object
-    );
+    let raw: Raw<'_> = serde_json::from_str(&out.opened).expect("document");
+    let item = &raw.items[0];
+    assert_eq!(kernel::hex::encode(&Sha256::digest(item.content.get())), item.content_sha256);
     // Compact JSON with keys in a fixed order, as `jq -c` prints it.
-    let again =
-        serde_json::to_string(&serde_json::from_str::<Json>(raw.items[0].content.get()).expect("JSON")).expect("text");
-    assert_eq!(again, raw.items[0].content.get());
+    let parsed: Json = serde_json::from_str(item.content.get()).expect("JSON");
+    assert_eq!(parsed.to_string(), item.content.get());
 }
 
 /// No fragment mixes tenants or sessions, and each session has its own key.
@@ -190,37 +179,6 @@ fn log_bodies_go() {
     assert!(out.headers[0].object.contains("/trace-00000000000000000000000000000001/"), "no session: its trace");
 }
 
-/// Hostile ids do not escape their place in object names, and do not reveal an address or a forged pseudonym.
-#[test]
-fn hostile_sessions_are_harmless() {
-    let long = "x".repeat(500);
-    for session in [
-        "../../../etc/passwd",
-        "..",
-        ".",
-        "a/b",
-        long.as_str(),
-        "日本語セッション",
-        "h-0123456789abcdef0123456789abcdef",
-        "a\u{0}b",
-        "%2e%2e",
-    ] {
-        let mut bench = Bench::new();
-        let out = bench.pass(&json!({"items": [chat(session, session, "x")]}));
-        let name = &out.headers[0].object;
-        let parsed = ObjectName::parse(name).and_then(|object| object.scope).expect("an object name");
-        let segments: Vec<&str> = name.split('/').collect();
-        assert_eq!(segments.len(), 6, "{name}");
-        assert!(
-            segments.iter().all(|part| !part.is_empty() && *part != "." && *part != ".." && part.len() <= 255),
-            "{name}"
-        );
-        assert_eq!(parsed.session, bench.ids.object_name_segment("default", session));
-        assert_eq!(out.documents[0].head.session.as_deref(), Some(session), "the auditor sees the id as sent");
-        assert_eq!(out.keys[0].name.split('/').count(), 7);
-    }
-}
-
 /// A user id is in the index only as a pseudonym.
 #[test]
 fn the_index_holds_no_user() {
@@ -251,7 +209,7 @@ fn forged_references_are_removed() {
     assert_eq!(attributes.get("git_ref").map(String::as_str), Some("main"));
     let resource = out.payload.resource(out.payload.items().next().expect("item"));
     assert!(out.of(resource).is_empty());
-    let kept = bench.pass_payload(request::payload(&json!({ "items": [span] })), origin(Trust::Internal));
+    let kept = bench.pass_payload(request::payload(&json!({ "items": [span] })), trusted());
     assert!(kept.attributes(0).contains_key("gen_ai.input.messages_ref"), "an upstream tollgate's references stay");
 }
 
@@ -265,22 +223,6 @@ fn without_a_store_content_is_dropped() {
     assert_eq!(attributes["gen_ai.payload.dropped"], "true");
     assert!(
         attributes["tollgate.content.shape"].contains("bytes") && !attributes.contains_key("gen_ai.payload.s3_uri")
-    );
-}
-
-/// `leave: redacted` seals the original and leaves the text for the redaction step.
-#[test]
-fn text_may_stay_for_redaction() {
-    let mut bench = Bench::with(LeftContent::Redacted, true);
-    let out = bench.pass(&json!({"items": [chat("s", "acme", "REDACTME")]}));
-    let attributes = out.attributes(0);
-    assert_eq!(attributes["gen_ai.input.messages"], "[X]", "the rules saw it");
-    assert!(attributes.contains_key("gen_ai.payload.s3_uri"));
-    assert!(
-        out.documents[0].items[0]
-            .content
-            .iter()
-            .any(|piece| piece.value.as_str().is_some_and(|text| text.contains("REDACTME")))
     );
 }
 
@@ -320,8 +262,7 @@ impl SessionKeyGenerator for Broken {
 #[test]
 fn sealing_fails_closed() {
     let bench = Bench::made(LeftContent::Nothing, Some(Arc::new(Broken)), age::x25519::Identity::generate());
-    let mut batch =
-        Batch::new(Arc::new(origin(Trust::ThirdParty)), request::payload(&json!({"items": [chat("s", "a", "x")]})));
+    let mut batch = batch(request::payload(&json!({"items": [chat("s", "a", "x")]})));
     assert_eq!(bench.processor.process(&mut batch), Err(Reason::Lost));
     assert!(batch.clearance.content == ContentState::Kept && batch.drafts.is_empty());
 }

@@ -22,7 +22,7 @@ fn content_goes_to_its_recipients() {
     let sealer: Arc<dyn SessionKeyGenerator> = Arc::new(AgeKeyGenerator::new(policy));
     let bench = Bench::made(LeftContent::Nothing, Some(sealer), identities[0].clone());
     let case = json!({"items": [chat("s", "red", "x"), chat("s", "blue", "y"), chat("s", "", "z")]});
-    let origin = Arc::new(origin(Trust::ThirdParty));
+    let origin = Arc::new(origin());
     let mut batch = Batch::new(Arc::clone(&origin), request::payload(&case));
     bench.processor.process(&mut batch).expect("sealed");
     let opened = |records: Vec<SpoolRecord>| -> BTreeMap<String, [bool; 3]> {

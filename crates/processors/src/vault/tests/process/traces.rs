@@ -13,10 +13,7 @@ fn bystander(trace: u32) -> Json {
 fn traces_are_known_across_requests() {
     let mut bench = Bench::new();
     assert!(bench.pass(&bystander(1)).leaks("CANARY"), "nothing says that it is an agent's");
-    let mut first = Batch::new(
-        Arc::new(origin(Trust::ThirdParty)),
-        request::payload(&json!({"items": [chat("s-1", "acme", "x")]})),
-    );
+    let mut first = batch(request::payload(&json!({"items": [chat("s-1", "acme", "x")]})));
     bench.processor.process(&mut first).expect("processed");
     assert!(bench.pass(&bystander(1)).leaks("CANARY"), "the request that told of it is not committed");
     assert_eq!(first.effects.iter().filter(|effect| !effect.body.is_empty()).count(), 1);
@@ -26,15 +23,12 @@ fn traces_are_known_across_requests() {
     assert_eq!(adopted.attributes(0).get("http.request.method").map(String::as_str), Some("GET"));
     assert!(adopted.attributes(0).contains_key("gen_ai.payload.s3_uri"));
     assert!(bench.pass(&bystander(2)).leaks("CANARY"), "another trace");
-    let other = BatchOrigin { account: "other".into(), ..origin(Trust::ThirdParty) };
+    let other = BatchOrigin { account: "other".into(), ..origin() };
     assert!(bench.pass_payload(request::payload(&bystander(1)), other).leaks("CANARY"), "another account");
     let mut again = Bench::new();
     again.processor.restore(&bench.processor.checkpoint().expect("state"));
     assert!(!again.pass(&bystander(1)).leaks("CANARY"), "after a restart");
-    let mut known = Batch::new(
-        Arc::new(origin(Trust::ThirdParty)),
-        request::payload(&json!({"items": [chat("s-1", "acme", "x")]})),
-    );
+    let mut known = batch(request::payload(&json!({"items": [chat("s-1", "acme", "x")]})));
     bench.processor.process(&mut known).expect("processed");
     assert!(known.effects.iter().all(|effect| effect.body.is_empty()), "what is known is told no more");
 }
@@ -53,7 +47,7 @@ fn services_are_known_across_requests() {
     assert!(bench.pass(&plain(1)).leaks("CANARY"), "nothing says that it is an agent's");
     let together = shop(json!([
         {"name": "GET /", "trace": 2, "attributes": {"note": "CANARY of another trace"}}, chat("s-1", "acme", "x")]));
-    let mut first = Batch::new(Arc::new(origin(Trust::ThirdParty)), request::payload(&together));
+    let mut first = batch(request::payload(&together));
     bench.processor.process(&mut first).expect("processed");
     assert!(!bench.pass(&together).leaks("CANARY"), "in the same request");
     first.effects.iter().for_each(|effect| bench.processor.apply(effect));
@@ -72,10 +66,7 @@ fn services_are_known_across_requests() {
     let mut again = Bench::new();
     again.processor.restore(&bench.processor.checkpoint().expect("state"));
     assert!(!again.pass(&plain(5)).leaks("CANARY"), "after a restart");
-    let later = BatchOrigin {
-        received: UnixNanos(origin(Trust::ThirdParty).received.0 + 86_400_000_000_000),
-        ..origin(Trust::ThirdParty)
-    };
+    let later = BatchOrigin { received: UnixNanos(origin().received.0 + 86_400_000_000_000), ..origin() };
     assert!(bench.pass_payload(request::payload(&plain(6)), later).leaks("CANARY"), "a day later");
     let mut declared = Bench::new();
     declared.processor.services = super::super::super::known_services::KnownServices::new(
@@ -94,7 +85,7 @@ fn services_that_agents_call_are_no_agents() {
     agent["trace"] = json!(1);
     let together =
         json!({"groups": [{"resource": {"service.name": "bot"}, "items": [agent]}, payments(1, "CANARY of the call")]});
-    let mut first = Batch::new(Arc::new(origin(Trust::ThirdParty)), request::payload(&together));
+    let mut first = batch(request::payload(&together));
     bench.processor.process(&mut first).expect("processed");
     first.effects.iter().for_each(|effect| bench.processor.apply(effect));
     assert!(!bench.pass(&payments(1, "CANARY of the call")).leaks("CANARY"), "of the agent's trace");
@@ -109,7 +100,7 @@ fn logs_without_a_trace_are_their_services() {
     let said = "my left knee hurts badly since last tuesday morning";
     let log = |service: &str, body: Json| {
         let case = json!({"signal": "logs", "resource": {"service.name": service}, "items": [{"body": body}]});
-        let mut batch = Batch::new(Arc::new(origin(Trust::ThirdParty)), request::payload(&case));
+        let mut batch = batch(request::payload(&case));
         bench.processor.process(&mut batch).expect("processed");
         batch
     };
@@ -218,7 +209,7 @@ fn tools_know_who_asked() {
         "gen_ai.tool.name": "t", "gen_ai.tool.call.id": id}})
     };
     let pass = |items: Vec<Json>, commit: bool| -> Vec<Option<String>> {
-        let mut batch = Batch::new(Arc::new(origin(Trust::ThirdParty)), request::payload(&json!({ "items": items })));
+        let mut batch = batch(request::payload(&json!({ "items": items })));
         bench.processor.process(&mut batch).expect("processed");
         if commit {
             batch.effects.iter().for_each(|effect| bench.processor.apply(effect));
@@ -261,7 +252,7 @@ fn long_error_texts_are_kept_whole() {
     assert!(!out.attributes(1).contains_key("gen_ai.payload.s3_uri"));
 }
 
-/// `leave: redacted` works for every part and shape of content; bytes, which the rules cannot read, are removed anyway.
+/// `leave: redacted` seals the original of every part and shape of content, and leaves the text for the redaction step.
 #[test]
 fn every_part_may_stay_for_redaction() {
     let mut bench = Bench::with(LeftContent::Redacted, true);
@@ -282,5 +273,5 @@ fn every_part_may_stay_for_redaction() {
         assert_eq!(attributes[key], "[X]", "{key}");
     }
     assert!(attributes.contains_key("gen_ai.payload.s3_uri") && attributes.contains_key("gen_ai.tool.call.result_ref"));
-    assert!(!out.leaks("REDACTME"));
+    assert!(!out.leaks("REDACTME") && out.opened.matches("REDACTME").count() == keys.len());
 }
