@@ -242,17 +242,3 @@ fn drift() {
     scene.past(60, PLAIN).wait(2);
     assert!(scene.firing().is_empty(), "{:?}", scene.firing());
 }
-
-/// Alerts survive a restart, and do not fire again because of it.
-#[test]
-fn alerts_survive() {
-    let mut scene = Scene::new();
-    scene.play(Plan { calls: 50, ended: false, ..PLAIN }).wait(1);
-    let saved = scene.line.runs.checkpoint().unwrap();
-    let meter = Meter::new();
-    let after = Line::new(runs_with(settings(), &meter));
-    after.runs.restore(&saved);
-    wait(&after.runs, scene.now, Duration::from_secs(120));
-    assert_eq!(after.runs.alerts().len(), 1);
-    assert!(!meter.render().contains("agent_alert_total{"));
-}
