@@ -2,19 +2,18 @@
 //! a gateway behaves while KMS refuses or is unavailable.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::client::post_traces;
 use crate::reload::Running;
 use fakes::fake_kms::{FakeKms, KEY, Mood, seal};
 
 /// Credentials for the standard provider chain, and nothing from this machine.
-const CREDENTIALS: [(&str, &str); 3] =
+pub(crate) const CREDENTIALS: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "x"), ("AWS_EC2_METADATA_DISABLED", "true")];
 
 struct Site {
@@ -28,7 +27,7 @@ fn tollgate(command: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tollgate")).args(command).env_clear().envs(CREDENTIALS).output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -109,17 +108,6 @@ fn send(to: std::net::SocketAddr, prompt: &str) {
         {{"key":"gen_ai.input.messages","value":{{"stringValue":"[{{\"role\":\"user\",\"parts\":[{{\"type\":\"text\",\"content\":\"{prompt}\"}}]}}]"}}}}]}}]}}]}}]}}"#
     );
     post_traces(to, &body);
-}
-
-/// Sends spans in JSON; they must be accepted.
-pub(crate) fn post_traces(to: std::net::SocketAddr, body: &str) {
-    let mut stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let head = "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json";
-    write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{body:.300}: {answer}");
 }
 
 fn keys_in_plain_text(folder: &Path) -> Vec<PathBuf> {
