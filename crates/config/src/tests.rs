@@ -50,7 +50,7 @@ fn problems_of(text: &str) -> String {
                 })
                 .collect();
             let third_party: HashSet<ComponentId> = file.exporters.iter().map(|section| section.id.clone()).collect();
-            let none = HashSet::new();
+            let (none, not_taken) = (HashSet::new(), HashSet::new());
             let tells: &[Signal] = &[Signal::Logs, Signal::Metrics];
             let joins = file.connectors.iter().map(|section| (section.id.clone(), (StepRole::Runs, tells))).collect();
             let known = ComponentFacts {
@@ -58,7 +58,7 @@ fn problems_of(text: &str) -> String {
                 audit_only: &none,
                 content_allowed: &none,
                 third_party: &third_party,
-                missing_endpoints: &none,
+                missing_endpoints: &not_taken,
                 connectors: &joins,
             };
             problems.extend(check_pipelines(&file, &known));
