@@ -1,7 +1,7 @@
 //! Tests of every command: no core dumps, and an exit code that reports failed writes.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use otlp::Signal;
 
+use crate::client;
 use crate::gateway::post;
 
 fn tollgate(folder: &Path) -> Command {
@@ -73,31 +74,15 @@ fn a_full_disk_is_a_failure() {
     }
 }
 
-/// `validate` must not create a new key for a spool whose key is lost, and the gateway must refuse to start with 78.
-#[test]
-fn a_lost_key_stays_lost() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    fs::create_dir_all(data.join("spool")).unwrap();
-    fs::write(data.join("spool/seg-0000000001.spool"), b"x").unwrap();
-    for arguments in [&["spool", "list"][..], &["run"]] {
-        let output = tollgate(folder.path()).args(arguments).output().unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(78), "{arguments:?}: {told}");
-        assert!(told.contains("spool.key is missing"), "{arguments:?}: {told}");
-        assert!(!data.join("spool.key").exists(), "{arguments:?}");
-    }
-}
-
 /// A variable that is set to the empty string, such as `TOLLGATE_DATA_DIR=` in a unit or a compose file, counts as not
-/// set.
+/// set. `validate` says which privacy profile is in force.
 #[test]
 fn an_empty_data_directory_is_none() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = tollgate(folder.path());
     command.env("TOLLGATE_DATA_DIR", "").env("XDG_STATE_HOME", folder.path()).arg("validate");
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let (code, shown, said) = client::output(&mut command);
+    assert!(code == Some(0) && shown.contains("vault: privacy `standard`\n"), "{shown}{said}");
 }
 
 /// Warnings are reported together with errors. (Regression test: an error outside of the file suppressed its
@@ -163,12 +148,8 @@ fn a_refusal_is_answered_and_logged() {
     let (line, _) = told("listening: otlp http");
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     for _ in 0..3 {
-        let mut stream = std::net::TcpStream::connect(line["address"].as_str().unwrap()).unwrap();
-        let request =
-            "POST /v1/traces?CANARY HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 6\r\n";
-        stream.write_all(format!("{request}\r\nCANARY").as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        let to = line["address"].as_str().unwrap().parse().unwrap();
+        let answer = client::ask(to, "POST /v1/traces?CANARY", "", b"CANARY");
         assert!(
             answer.starts_with("HTTP/1.1 415 ")
                 && answer.contains(r#""message":"the content type must be application/x-protobuf or application/json"#)
@@ -179,60 +160,6 @@ fn a_refusal_is_answered_and_logged() {
         assert!(line.contains(wanted), "{wanted}: {line}");
     }
     assert!(text.matches("a request was refused").count() == 1 && !text.contains("CANARY"), "{text}");
-}
-
-/// The error for a port in use names the port, its configuration key, and the option for a start without a file.
-#[test]
-fn a_port_in_use_says_what_to_set() {
-    let folder = tempfile::tempdir().unwrap();
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let at = taken.local_addr().unwrap();
-    if at.port() > 65533 {
-        return;
-    }
-    for arguments in [&["--listen"][..], &["run", "--listen"]] {
-        let output = tollgate(folder.path()).args(arguments).arg(at.to_string()).output().unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{told}");
-        for wanted in
-            [&at.to_string(), "the port is in use", "receivers.otlp.protocols", "`endpoint`", "--listen HOST:PORT"]
-        {
-            assert!(told.contains(wanted), "{wanted}: {told}");
-        }
-    }
-}
-
-/// `--listen` means the same ports in every command that has it, and is refused where it would have no effect.
-#[test]
-fn listen_is_for_the_embedded_default() {
-    let folder = tempfile::tempdir().unwrap();
-    for arguments in
-        [&["run", "--listen", "127.0.0.1:0", "--config", "x.yaml"][..], &["--listen", "127.0.0.1:0", "schema"]]
-    {
-        let output = tollgate(folder.path()).args(arguments).output().unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(2) && told.contains("embedded default"), "{told}");
-    }
-    let output = tollgate(folder.path()).args(["print-config", "--listen", "127.0.0.1:14317"]).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(["14317", "14318", "14319"].iter().all(|port| text.contains(&format!("127.0.0.1:{port}"))), "{text}");
-}
-
-/// A malformed value is wrong usage, also where the gateway would check it.
-#[test]
-fn a_malformed_value_is_wrong_usage() {
-    let folder = tempfile::tempdir().unwrap();
-    for wrong in [
-        &["report", "--since", "5x"][..],
-        &["report", "--limit", "0"],
-        &["top", "--interval", "5x"],
-        &["vault", "serve", "--port", "80x"],
-    ] {
-        let output = tollgate(folder.path()).args(wrong).output().unwrap();
-        let error = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
-        assert!(!error.contains("invalid digit"), "{error}");
-    }
 }
 
 /// A command's help shows the global options only if they act there; completions offer no hidden option.
@@ -261,43 +188,54 @@ fn help_shows_options_that_act() {
     }
     assert!(shown(&["help"]).contains("Usage: tollgate"));
     assert!(shown(&["schema", "--config", "x.yaml"]).starts_with('{'), "accepted without effect");
-    for shell in ["bash", "zsh", "fish"] {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = shown(&["completions", shell]);
-        assert!(script.contains("keygen") && script.contains("data-dir"), "{shell}");
+        assert!(script.contains("keygen") && script.contains("print-config") && script.contains("data-dir"), "{shell}");
         assert!(!script.contains("feature-gates"), "{shell}");
     }
+    assert_eq!(tollgate(folder.path()).args(["completions", "cmd"]).output().unwrap().status.code(), Some(2));
 }
 
-/// Every command that reads a configuration names the missing option if a file is given without it.
+/// A wrong call and a failed command exit with their code and say what to set; a malformed value is wrong usage, also
+/// where the gateway would check it. `--listen` means the same ports in every command that has it.
 #[test]
-fn a_file_without_its_option() {
+fn errors_say_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    for command in ["validate", "check", "print-config", "run"] {
-        let output = tollgate(folder.path()).args([command, "x.yaml"]).output().unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(2) && told.contains("did you mean `--config x.yaml`?"), "{told}");
+    let ports = std::iter::repeat_with(|| TcpListener::bind("127.0.0.1:0").unwrap());
+    // the embedded default takes the two ports behind it, too
+    let taken = ports.take(100).find(|taken| taken.local_addr().unwrap().port() < 65_534).unwrap();
+    let at = taken.local_addr().unwrap().to_string();
+    let in_use = [at.as_str(), "the port is in use", "receivers.otlp.protocols", "`endpoint`", "--listen HOST:PORT"];
+    let no_gateway = [
+        "http://127.0.0.1:3: ",
+        ": check that the gateway is running with `admin` in `service.extensions`; for another admin port",
+        "`--admin URL`",
+        "`--listen HOST:PORT`",
+    ];
+    let (no_effect, no_option) = (["embedded default"], ["did you mean `--config x.yaml`?"]);
+    for (arguments, code, wanted) in [
+        (&["--listen", &at][..], 1, &in_use[..]),
+        (&["run", "--listen", &at], 1, &in_use),
+        (&["tap", "--listen", "127.0.0.1:1"], 1, &no_gateway),
+        (&["report", "--listen", "127.0.0.1:1"], 1, &no_gateway),
+        (&["top", "--once", "--listen", "127.0.0.1:1"], 1, &no_gateway),
+        (&["run", "--listen", "127.0.0.1:0", "--config", "x.yaml"], 2, &no_effect),
+        (&["--listen", "127.0.0.1:0", "schema"], 2, &no_effect),
+        (&["validate", "x.yaml"], 2, &no_option),
+        (&["check", "x.yaml"], 2, &no_option),
+        (&["print-config", "x.yaml"], 2, &no_option),
+        (&["run", "x.yaml"], 2, &no_option),
+        (&["report", "--since", "5x"], 2, &[]),
+        (&["report", "--limit", "0"], 2, &[]),
+        (&["top", "--interval", "5x"], 2, &[]),
+        (&["vault", "serve", "--port", "80x"], 2, &[]),
+    ] {
+        let (exit, _, told) = client::output(tollgate(folder.path()).args(arguments));
+        assert_eq!(exit, Some(code), "{arguments:?}: {told}");
+        assert!(wanted.iter().all(|part| told.contains(part)) && !told.contains("invalid digit"), "{wanted:?}: {told}");
     }
-}
-
-/// If no gateway answers, the error names the port that was tried and how to set another.
-#[test]
-fn no_gateway_says_what_to_do() {
-    let folder = tempfile::tempdir().unwrap();
-    for command in ["tap", "report", "top"] {
-        let mut asked = tollgate(folder.path());
-        asked.args([command, "--listen", "127.0.0.1:1"]);
-        asked.args((command == "top").then_some("--once"));
-        let output = asked.output().unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
-        for wanted in [
-            "http://127.0.0.1:3: ",
-            ": check that the gateway is running with `admin` in `service.extensions`; for another admin port",
-            "`--admin URL`",
-            "`--listen HOST:PORT`",
-        ] {
-            assert!(output.status.code() == Some(1) && told.contains(wanted), "{wanted}: {told}");
-        }
-    }
+    let (_, text, _) = client::output(tollgate(folder.path()).args(["print-config", "--listen", "127.0.0.1:14317"]));
+    assert!(["14317", "14318", "14319"].iter().all(|port| text.contains(&format!("127.0.0.1:{port}"))), "{text}");
 }
 
 /// A new user's first span is printed with the command that opens its content, is found in the vault within seconds,

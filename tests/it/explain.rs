@@ -1,65 +1,87 @@
 //! Tests of `tollgate explain` as a user runs it, and of `docs/agent-telemetry.md`, whose tables it generates:
 //! `TOLLGATE_UPDATE=1 cargo test --test it explain` writes them.
 
+use crate::client::span_json;
 use crate::sources::root;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 fn recording(path: &str) -> PathBuf {
     root().join("tests/recordings").join(path)
 }
 
-fn explain(folder: &Path, arguments: &[&str], input: &[u8]) -> (String, String, Option<i32>) {
+/// Runs `tollgate explain` in an empty home folder, where it must write nothing.
+fn explain(arguments: &[&str], input: impl AsRef<[u8]>) -> (String, String, Option<i32>) {
+    let folder = tempfile::tempdir().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
         .arg("explain")
         .args(arguments)
         .env_clear()
-        .env("HOME", folder)
+        .env("HOME", folder.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(input).ok();
+    child.stdin.take().unwrap().write_all(input.as_ref()).ok();
     let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is written");
     (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap(), status.code())
 }
 
-fn as_json(path: &str) -> Json {
-    let folder = tempfile::tempdir().unwrap();
-    let (out, err, code) = explain(folder.path(), &["--json", recording(path).to_str().unwrap()], b"");
-    assert_eq!((code, err.as_str()), (Some(0), ""), "{path}");
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is written");
-    serde_json::from_str(&out).unwrap()
+/// The output for a good request.
+fn explained(arguments: &[&str], input: impl AsRef<[u8]>) -> String {
+    let (out, err, code) = explain(arguments, input);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    out
+}
+
+/// The first request of the output as JSON.
+fn request_of(arguments: &[&str], input: impl AsRef<[u8]>) -> Json {
+    let out = explained(&[&["--json"][..], arguments].concat(), input);
+    serde_json::from_str::<Json>(&out).unwrap()["requests"][0].take()
+}
+
+/// One span with these attributes and fields.
+fn span(name: &str, attributes: &Json, more: &Json) -> Json {
+    let attribute = |(key, value): (&String, &Json)| {
+        let kind = if value.is_string() { "stringValue" } else { "intValue" };
+        json!({"key": key, "value": {kind: value}})
+    };
+    let attributes: Vec<Json> = attributes.as_object().unwrap().iter().map(attribute).collect();
+    let mut span = json!({"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "name": name,
+        "startTimeUnixNano": "1", "endTimeUnixNano": "2", "attributes": attributes});
+    span.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    span
+}
+
+fn spans(spans: &[Json]) -> String {
+    json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).to_string()
+}
+
+fn recorded(path: &str) -> Json {
+    request_of(&[recording(path).to_str().unwrap()], "")
 }
 
 /// For a text that is removed as a whole, the output gives the reason instead of the rules that would match; a copy of
 /// a call is marked as a copy.
 #[test]
 fn whole_texts_and_copies_say_why() {
-    let chat = |id: u64, more: &str| {
-        let attributes =
-            [("gen_ai.operation.name", "chat"), ("gen_ai.provider.name", "openai"), ("gen_ai.response.id", "r")];
-        let texts = attributes.map(|(key, text)| format!(r#"{{"key":"{key}","value":{{"stringValue":"{text}"}}}}"#));
-        format!(
-            r#"{{"name":"chat","traceId":"00000000000000000000000000000001","spanId":"000000000000000{id}",{}"attributes":[{},
-            {{"key":"gen_ai.request.model","value":{{"stringValue":"gpt-4o"}}}},{more}
-            {{"key":"gen_ai.usage.input_tokens","value":{{"intValue":"10"}}}},
-            {{"key":"gen_ai.usage.output_tokens","value":{{"intValue":"5"}}}}]}}"#,
-            if id == 1 { "" } else { r#""parentSpanId":"0000000000000001","# },
-            texts.join(",")
-        )
+    let chat = |more: Json| {
+        let mut attributes = json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai",
+            "gen_ai.response.id": "r", "gen_ai.request.model": "gpt-4o", "gen_ai.usage.input_tokens": 10,
+            "gen_ai.usage.output_tokens": 5});
+        attributes.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        attributes
     };
-    let note = r#"{"key":"note","value":{"stringValue":"ask jane@example.com about it"}},"#;
-    let spans = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{},{}]}}]}}]}}"#, chat(1, note), chat(2, ""));
-    let folder = tempfile::tempdir().unwrap();
-    let (out, err, code) = explain(folder.path(), &["-"], spans.replace('\n', "").as_bytes());
-    assert_eq!(code, Some(0), "{err}");
+    let first = span("chat", &chat(json!({"note": "ask jane@example.com about it"})), &json!({}));
+    let below = json!({"spanId": "0000000000000002", "parentSpanId": "eee19b7ec3c1b174"});
+    let out = explained(&["-"], spans(&[first, span("chat", &chat(json!({})), &below)]));
     assert!(
         out.contains("the whole text was replaced: it is content and is now in the vault") && !out.contains("by email"),
         "{out}"
@@ -70,17 +92,13 @@ fn whole_texts_and_copies_say_why() {
 /// Pseudonyms equal the gateway's if its key is found; otherwise a note says that they differ.
 #[test]
 fn pseudonyms_are_the_gateways() {
-    let request =
-        br#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"chat","traceId":"00000000000000000000000000000001",
-        "spanId":"0000000000000001","attributes":[{"key":"user.id","value":{"stringValue":"jane"}}]}]}]}]}"#;
-    let request: Vec<u8> = request.iter().copied().filter(|byte| *byte != b'\n').collect();
+    let request = spans(&[span("chat", &json!({"user.id": "jane"}), &json!({}))]);
     let shown = |key: Option<&str>| {
         let folder = tempfile::tempdir().unwrap();
         if let Some(key) = key {
             fs::write(folder.path().join("pseudonym.key"), key).unwrap();
         }
-        let (out, err, code) = explain(folder.path(), &["-", "--data-dir", folder.path().to_str().unwrap()], &request);
-        assert_eq!(code, Some(0), "{err}");
+        let out = explained(&["-", "--data-dir", folder.path().to_str().unwrap()], &request);
         let made = out.split("\"h-").nth(1).and_then(|rest| rest.get(..32)).unwrap().to_owned();
         (made, out.contains("use a key generated for this run"))
     };
@@ -110,13 +128,8 @@ fn after(request: &Json) -> String {
 /// JSON output can't control a terminal: text written by a client is escaped and reads the same.
 #[test]
 fn json_drives_no_terminal() {
-    let (folder, name) = (tempfile::tempdir().unwrap(), "a\u{9b}2J\u{202e}b");
-    let span = format!(
-        r#"{{"name":"{name}","traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"0000000000000001","startTimeUnixNano":"1","endTimeUnixNano":"2"}}"#
-    );
-    let request = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{span}]}}]}}]}}"#);
-    let (out, err, code) = explain(folder.path(), &["--json", "-"], request.as_bytes());
-    assert_eq!(code, Some(0), "{err}");
+    let name = "a\u{9b}2J\u{202e}b";
+    let out = explained(&["--json", "-"], spans(&[span(name, &json!({}), &json!({}))]));
     assert!(!out.contains(['\u{9b}', '\u{202e}']), "{out:?}");
     let said: Json = serde_json::from_str(&out).unwrap();
     assert!(said.to_string().contains(name), "{out}");
@@ -125,33 +138,25 @@ fn json_drives_no_terminal() {
 /// A schema URL with a query, which no real schema has, is shown as dropped.
 #[test]
 fn says_what_schema_urls_lose() {
-    let folder = tempfile::tempdir().unwrap();
-    let span = r#"{"name":"a","traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"0000000000000001","startTimeUnixNano":"1","endTimeUnixNano":"2"}"#;
-    let url = r#""schemaUrl":"https://x.example/?by=ann.roe@example.com""#;
-    let request = format!(
-        r#"{{"resourceSpans":[{{{url},"resource":{{}},"scopeSpans":[{{{url},"scope":{{"name":"s"}},"spans":[{span}]}}]}}]}}"#
-    );
-    let (out, err, code) = explain(folder.path(), &["--json", "-"], request.as_bytes());
-    assert_eq!(code, Some(0), "{err}");
-    let said: Json = serde_json::from_str(&out).unwrap();
-    for part in said["requests"][0]["resources_and_scopes"].as_array().unwrap() {
+    let url = "https://x.example/?by=ann.roe@example.com";
+    let scope = json!({"schemaUrl": url, "scope": {"name": "s"}, "spans": [span("a", &json!({}), &json!({}))]});
+    let request = json!({"resourceSpans": [{"schemaUrl": url, "resource": {}, "scopeSpans": [scope]}]}).to_string();
+    let shown = request_of(&["-"], request);
+    let parts = shown["resources_and_scopes"].as_array().unwrap();
+    for part in parts {
         let change = part["changes"].as_array().unwrap().iter().find(|change| change["key"] == "schema_url").unwrap();
         assert_eq!(change["outcome"], "dropped", "{change}");
     }
-    assert_eq!(said["requests"][0]["resources_and_scopes"].as_array().unwrap().len(), 2, "resource and scope");
+    assert_eq!(parts.len(), 2, "resource and scope");
 }
 
 /// The status message of a failed tool is its output: it is shown as kept in the vault, not as dropped.
 #[test]
 fn says_where_a_failed_tools_status_went() {
-    let folder = tempfile::tempdir().unwrap();
-    let span = r#"{"name":"execute_tool t","traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"0000000000000001","startTimeUnixNano":"1","endTimeUnixNano":"2",
-        "status":{"code":2,"message":"nothing found"},"attributes":[{"key":"gen_ai.operation.name","value":{"stringValue":"execute_tool"}}]}"#;
-    let request = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{span}]}}]}}]}}"#);
-    let (out, err, code) = explain(folder.path(), &["--json", "-"], request.as_bytes());
-    assert_eq!(code, Some(0), "{err}");
-    let said: Json = serde_json::from_str(&out).unwrap();
-    let parts = said["requests"][0]["items"][0]["parts"].as_array().unwrap();
+    let status = json!({"status": {"code": 2, "message": "nothing found"}});
+    let tool = span("execute_tool t", &json!({"gen_ai.operation.name": "execute_tool"}), &status);
+    let shown = request_of(&["-"], spans(&[tool]));
+    let parts = shown["items"][0]["parts"].as_array().unwrap();
     let mut changes = parts.iter().flat_map(|part| part["changes"].as_array().unwrap());
     let status = changes.find(|change| change["key"] == "status.message").unwrap();
     assert_eq!(status["outcome"], "moved_to_vault", "{status}");
@@ -161,12 +166,11 @@ fn says_where_a_failed_tools_status_went() {
 /// and an arithmetic that adds up.
 #[test]
 fn says_why() {
-    let shown = as_json("semconv/openai/004-traces.pb");
-    let request = &shown["requests"][0];
-    assert_eq!(request["processors"], serde_json::json!(["normalize", "cost", "runs", "vault", "redact"]));
+    let request = &recorded("semconv/openai/004-traces.pb");
+    assert_eq!(request["processors"], json!(["normalize", "cost", "runs", "vault", "redact"]));
     let items = request["items"].as_array().unwrap();
     let call = items.iter().find(|item| item["role"] == "model call").unwrap();
-    assert_eq!(call["dialect_conditions"], serde_json::json!(["scope opentelemetry.instrumentation.genai.openai"]));
+    assert_eq!(call["dialect_conditions"], json!(["scope opentelemetry.instrumentation.genai.openai"]));
     assert!(call["vault"].as_array().unwrap().iter().any(|content| content["rule"] == "listed as content"));
     let price = &call["price"];
     assert_eq!(price["status"], "priced");
@@ -185,53 +189,40 @@ fn says_why() {
 /// Every recording can be explained, also from its bytes alone; text output is one stream without control characters.
 #[test]
 fn every_way_in() {
-    let folder = tempfile::tempdir().unwrap();
+    let heads =
+        |text: &str| text.lines().filter(|line| line.contains(" · pipeline ")).map(str::to_owned).collect::<Vec<_>>();
     for path in [
         "claude-code/json/002-traces.json",
         "claude-code/plain/002-traces.pb",
         "claude-code/plain/001-logs.pb",
         "claude-code/plain/004-metrics.pb",
     ] {
-        let bytes = fs::read(recording(path)).unwrap();
-        let named = explain(folder.path(), &[recording(path).to_str().unwrap()], b"");
-        assert_eq!((named.2, named.1.as_str()), (Some(0), ""), "{path}");
-        let piped = explain(folder.path(), &["-"], &bytes);
-        assert_eq!((piped.2, piped.1.as_str()), (Some(0), ""), "{path}");
-        let heads = |text: &str| {
-            text.lines().filter(|line| line.contains(" · pipeline ")).map(str::to_owned).collect::<Vec<_>>()
-        };
-        assert_eq!(heads(&named.0), heads(&piped.0), "{path}");
-        assert!(!named.0.chars().any(|char| char.is_control() && char != '\n'), "{path}");
+        let named = explained(&[recording(path).to_str().unwrap()], "");
+        let piped = explained(&["-"], fs::read(recording(path)).unwrap());
+        assert_eq!(heads(&named), heads(&piped), "{path}");
+        assert!(!named.chars().any(|char| char.is_control() && char != '\n'), "{path}");
     }
     let line = fs::read_to_string(recording("claude-code/json/002-traces.json")).unwrap();
     let compact = serde_json::from_str::<Json>(&line).unwrap().to_string();
-    let (out, _, code) = explain(folder.path(), &["-"], format!("{compact}\n{compact}\n").as_bytes());
-    assert_eq!(
-        (code, out.lines().filter(|line| line.contains(" · pipeline ")).count()),
-        (Some(0), 2),
-        "a line is a request"
-    );
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is written");
+    assert_eq!(heads(&explained(&["-"], format!("{compact}\n{compact}\n"))).len(), 2, "a line is a request");
 }
 
 /// Input that is not telemetry is refused in one line that does not quote it.
 #[test]
 fn what_is_no_telemetry() {
-    let folder = tempfile::tempdir().unwrap();
     for input in [&b"SECRET"[..], b"{\"SECRET\": 1}", b"{\"resourceSpans\": [SECRET]}", b"", b" \n"] {
-        let (out, err, code) = explain(folder.path(), &["-"], input);
+        let (out, err, code) = explain(&["-"], input);
         assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
         assert!(err.lines().count() == 1 && !err.contains("SECRET"), "{err}");
     }
-    assert_eq!(explain(folder.path(), &["no-such-file"], b"").2, Some(1));
-    assert_eq!(explain(folder.path(), &[], b"").2, Some(2));
+    assert_eq!(explain(&["no-such-file"], "").2, Some(1));
+    assert_eq!(explain(&[], "").2, Some(2));
 }
 
 /// The error of a document that goes over several lines has the line and column of the error, not the end of line 1.
 #[test]
 fn a_broken_document_is_refused_at_its_error() {
-    let folder = tempfile::tempdir().unwrap();
-    let error = |input: &str| explain(folder.path(), &["-"], input.as_bytes()).1;
+    let error = |input: &str| explain(&["-"], input).1;
     assert_eq!(
         error("{\n  \"resourceSpans\": [\n    {,}\n  ]\n}\n"),
         "error: -: not valid JSON: key must be a string at line 3 column 6\n"
@@ -244,37 +235,20 @@ fn a_broken_document_is_refused_at_its_error() {
 /// A span that the gateway rejects is not shown as fine: the reason is given, and the command fails.
 #[test]
 fn a_rejected_span_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let span = |id: &str| {
-        format!(
-            r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"{id}","name":"x"}}]}}]}}]}}"#
-        )
-    };
-    let (out, err, code) = explain(folder.path(), &["-"], span("12").as_bytes());
+    let (out, err, code) = explain(&["-"], spans(&[span("x", &json!({}), &json!({"spanId": "12"}))]));
     assert!(
         out.contains("refused  the gateway rejects this span: `traceId` must have 32 hex digits and `spanId` 16"),
         "{out}"
     );
     assert_eq!((code, err.as_str()), (Some(1), "error: the gateway would reject 1 item: see `refused` above\n"));
-    assert_eq!(explain(folder.path(), &["-"], span("eee19b7ec3c1b174").as_bytes()).2, Some(0));
 }
 
 /// A call without a price names the closest listed model and what sets a price.
 #[test]
 fn an_unknown_model_names_the_closest() {
-    let folder = tempfile::tempdir().unwrap();
-    let attribute = |key: &str, value: &str| format!(r#"{{"key":"{key}","value":{value}}}"#);
-    let attributes = [
-        attribute("gen_ai.operation.name", r#"{"stringValue":"chat"}"#),
-        attribute("gen_ai.provider.name", r#"{"stringValue":"openai"}"#),
-        attribute("gen_ai.request.model", r#"{"stringValue":"gpt-99"}"#),
-        attribute("gen_ai.usage.input_tokens", r#"{"intValue":"10"}"#),
-    ]
-    .join(",");
-    let request = format!(
-        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"chat","attributes":[{attributes}]}}]}}]}}]}}"#
-    );
-    let (out, err, _) = explain(folder.path(), &["-"], request.as_bytes());
+    let attributes = json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-99", "gen_ai.usage.input_tokens": 10});
+    let (out, err, _) = explain(&["-"], spans(&[span("chat", &attributes, &json!({}))]));
     assert!(out.contains("unpriced: unknown_model"), "{out}{err}");
     assert!(out.contains("closest listed model: openai/gpt-") && out.contains("`cost.overlays`"), "{out}");
 }
@@ -282,9 +256,7 @@ fn an_unknown_model_names_the_closest() {
 /// A misspelled pipeline is answered with the list of pipelines, and one of another signal is named.
 #[test]
 fn an_unknown_pipeline_is_answered_with_the_list() {
-    let folder = tempfile::tempdir().unwrap();
-    let request = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"x"}]}]}]}"#;
-    let error = |pipeline: &str| explain(folder.path(), &["-", "--pipeline", pipeline], request.as_bytes()).1;
+    let error = |pipeline: &str| explain(&["-", "--pipeline", pipeline], span_json("x")).1;
     let unknown = error("nope");
     assert!(
         unknown.starts_with("error: there is no pipeline `nope`; the configuration has: `")
@@ -335,8 +307,8 @@ fn cell(key: &str, value: &Json) -> String {
 }
 
 fn table(path: &str, names: &[&str]) -> String {
-    let shown = as_json(path);
-    let items = shown["requests"][0]["items"].as_array().unwrap();
+    let shown = recorded(path);
+    let items = shown["items"].as_array().unwrap();
     let mut out = String::new();
     for name in names {
         // the item with the most changes shows most
@@ -402,22 +374,14 @@ fn the_page_is_true() {
 /// original.
 #[test]
 fn says_which_rule() {
-    let folder = tempfile::tempdir().unwrap();
-    let request = serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": [{
-        "traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "name": "x",
-        "startTimeUnixNano": "1", "endTimeUnixNano": "2",
-        "attributes": [{"key": "note", "value": {"stringValue": "é mail bob@example.com"}}],
-    }]}]}]});
-    let input = request.to_string();
-    let (out, _, code) = explain(folder.path(), &["--json", "-"], input.as_bytes());
-    assert_eq!(code, Some(0));
-    let shown: Json = serde_json::from_str(&out).unwrap();
-    let changes = shown["requests"][0]["items"][0]["parts"][0]["changes"].as_array().unwrap();
+    let input = spans(&[span("x", &json!({"note": "é mail bob@example.com"}), &json!({}))]);
+    let shown = request_of(&["-"], &input);
+    let changes = shown["items"][0]["parts"][0]["changes"].as_array().unwrap();
     let note = changes.iter().find(|change| change["key"] == "note").unwrap();
     let rule = &note["rules"][0];
     assert_eq!((&rule["placeholder"], &rule["start"], &rule["end"]), (&"[EMAIL]".into(), &7.into(), &22.into()));
     assert!(rule["rule"].is_string() && rule["certainty"].is_string(), "{rule}");
-    let (text, _, _) = explain(folder.path(), &["-"], input.as_bytes());
+    let text = explained(&["-"], input);
     assert!(text.contains("[EMAIL] by ") && text.contains("(characters 7 to 22)"), "{text}");
 }
 
@@ -437,22 +401,15 @@ fn says_what_a_filter_drops() {
         folder.path().display()
     );
     fs::write(&config, text).unwrap();
-    let span = |name: &str| {
-        serde_json::json!({"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "name": name,
-            "startTimeUnixNano": "1", "endTimeUnixNano": "2"})
-    };
-    let spans = ["GET /healthz", "GET /x", "POST /x"].map(span);
-    let input = serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).to_string();
+    let input = spans(&["GET /healthz", "GET /x", "POST /x"].map(|name| span(name, &json!({}), &json!({}))));
     let with = format!("--config={}", config.display());
-    let (out, err, code) = explain(folder.path(), &[&with, "--json", "-"], input.as_bytes());
-    assert_eq!((code, err.as_str()), (Some(0), ""));
-    let request = &serde_json::from_str::<Json>(&out).unwrap()["requests"][0];
-    assert_eq!(request["processors"], serde_json::json!(["redact", "filter", "filter/rest"]));
+    let request = request_of(&[&with, "-"], &input);
+    assert_eq!(request["processors"], json!(["redact", "filter", "filter/rest"]));
     let dropped: Vec<Json> =
         request["items"].as_array().unwrap().iter().map(|item| item["dropped_by"].clone()).collect();
-    let by = |by: &str, rule: &str| serde_json::json!({"filter": by, "rule": rule});
+    let by = |by: &str, rule: &str| json!({"filter": by, "rule": rule});
     assert_eq!(dropped, [by("filter", "health"), by("filter/rest", "gets"), Json::Null]);
-    let (text, _, _) = explain(folder.path(), &[&with, "-"], input.as_bytes());
+    let text = explained(&[&with, "-"], input);
     assert!(text.contains("  dropped  by filter: rule health\n"), "{text}");
 }
 
@@ -460,18 +417,17 @@ fn says_what_a_filter_drops() {
 /// that are accepted. (Regression test: "0 items", exit 0.)
 #[test]
 fn a_line_of_tap_is_explained() {
-    let folder = tempfile::tempdir().unwrap();
-    let request = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"000102030405060708090a0b0c0d0e0f","spanId":"0001020304050607","name":"chat","startTimeUnixNano":"1","endTimeUnixNano":"2"}]}]}]}"#;
+    let request = span_json("chat");
     let line = format!(
         r#"{{"account":"default","items":1,"pipeline":"traces","signal":"traces","time":"x","request":{request}}}"#
     );
     let left_out = r#"{"left_out":0,"withheld":1}"#;
     for text in [line.clone(), format!("{left_out}\n{line}\n{line}\n")] {
-        let (out, err, code) = explain(folder.path(), &["-"], text.as_bytes());
-        assert!(code == Some(0) && out.contains("1 item ") && out.contains("privacy: standard"), "{out}{err}");
+        let out = explained(&["-"], text);
+        assert!(out.contains("1 item ") && out.contains("privacy: standard"), "{out}");
     }
     for none in [r#"{"resourceSpans":[]}"#.to_owned(), format!(r#"{{"data":{request}}}"#)] {
-        let (out, err, code) = explain(folder.path(), &["-"], none.as_bytes());
+        let (out, err, code) = explain(&["-"], none);
         assert!(code == Some(1) && err.contains("lines of `tap --json`"), "{out}{err}");
     }
 }

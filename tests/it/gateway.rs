@@ -1,14 +1,16 @@
 //! A whole gateway in the test's process: requests in, and the output for a third party.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 
-use config::env::EmptyLookup;
+use config::env::{EmptyLookup, SubstitutionLookup};
 use otlp::{Signal, json};
+use telemetry::Meter;
 use tollgate::app::build::GatewayDeps;
 use tollgate::app::{RunningGateway, assemble, resolve};
+
+use crate::client;
 
 /// A configuration with every step and a file in place of a third party.
 fn configuration(folder: &Path) -> String {
@@ -36,7 +38,7 @@ pub(crate) async fn forwarded(requests: Vec<(Signal, Vec<u8>)>) -> Vec<(Signal, 
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("data")).unwrap();
     let app = start(&configuration(folder.path()), folder.path()).await;
-    let otlp = app.addresses().iter().find(|(what, _)| what == "otlp http").unwrap().1;
+    let otlp = address(&app, "otlp http");
     let posted = tokio::task::spawn_blocking(move || {
         for (signal, body) in requests {
             post(otlp, signal, &body);
@@ -50,10 +52,25 @@ pub(crate) async fn forwarded(requests: Vec<(Signal, Vec<u8>)>) -> Vec<(Signal, 
 
 /// Starts a gateway with this configuration.
 pub(crate) async fn start(configuration: &str, data: &Path) -> RunningGateway {
-    let read = resolve::resolve_config("test", configuration, &EmptyLookup, data);
+    start_with(configuration, &EmptyLookup, data).await.0
+}
+
+/// The same with variables and files; returns its metrics, too.
+pub(crate) async fn start_with(
+    configuration: &str,
+    lookup: &dyn SubstitutionLookup,
+    data: &Path,
+) -> (RunningGateway, Meter) {
+    let read = resolve::resolve_config("test", configuration, lookup, data);
     let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-    let seams = GatewayDeps::system();
-    RunningGateway::start(assemble::build_blueprint(valid, &seams).await.unwrap(), seams).await.unwrap()
+    let deps = GatewayDeps::system();
+    let meter = deps.meter.clone();
+    (RunningGateway::start(assemble::build_blueprint(valid, &deps).await.unwrap(), deps).await.unwrap(), meter)
+}
+
+/// The address of one of a gateway's ports.
+pub(crate) fn address(app: &RunningGateway, of: &str) -> SocketAddr {
+    app.addresses().iter().find(|(what, _)| what == of).unwrap().1
 }
 
 fn decode(line: &str) -> (Signal, Vec<u8>) {
@@ -63,11 +80,6 @@ fn decode(line: &str) -> (Signal, Vec<u8>) {
 
 /// Posts one request over a connection of its own; it must be accepted.
 pub(crate) fn post(to: SocketAddr, signal: Signal, body: &[u8]) {
-    let mut stream = TcpStream::connect(to).unwrap();
-    let (signal, length) = (signal.as_str(), body.len());
-    write!(stream, "POST /v1/{signal} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/x-protobuf\r\ncontent-length: {length}\r\n\r\n").unwrap();
-    stream.write_all(body).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    let answer = client::ask(to, &format!("POST /v1/{}", signal.as_str()), client::PROTOBUF, body);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }

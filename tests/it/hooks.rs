@@ -2,13 +2,12 @@
 //! content stays inside. The real client is tried in `tests/peers/parts/claude.py`.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
 use otlp::Signal;
 use serde_json::{Value, json};
 
+use crate::client::{JSON, ask, status_and_body};
 use crate::gateway;
 use crate::sources::root;
 
@@ -38,23 +37,12 @@ fn configuration(folder: &Path) -> String {
     .to_string()
 }
 
-fn send(to: SocketAddr, method: &str, path: &str, body: &[u8]) -> (u16, String) {
-    let mut stream = TcpStream::connect(to).unwrap();
-    let length = body.len();
-    write!(stream, "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n").unwrap();
-    stream.write_all(body).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-}
-
 /// The runs after the native telemetry of the recorded session, its hooks or both, and what left.
 async fn played(with_native: bool, with_hooks: bool) -> (Vec<Value>, String) {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("data")).unwrap();
     let app = gateway::start(&configuration(folder.path()), folder.path()).await;
-    let at = |name: &str| app.addresses().iter().find(|(what, _)| what == name).unwrap().1;
+    let at = |name: &str| gateway::address(&app, name);
     let (otlp, hooks, admin) = (at("otlp http"), at("claude_code_hooks"), at("admin"));
     let work = move || {
         let manifest = fs::read(root().join("tests/recordings/claude-code/manifest.json")).unwrap();
@@ -69,10 +57,10 @@ async fn played(with_native: bool, with_hooks: bool) -> (Vec<Value>, String) {
             fs::read_dir(root().join(SESSION).join("hooks")).unwrap().map(|file| file.unwrap().path()).collect();
         events.sort();
         for event in events.iter().filter(|_| with_hooks) {
-            let answer = send(hooks, "POST", "/v1/hooks/claude-code", &fs::read(event).unwrap());
-            assert_eq!(answer, (200, String::new()), "{}", event.display());
+            let answer = ask(hooks, "POST /v1/hooks/claude-code", JSON, &fs::read(event).unwrap());
+            assert_eq!(status_and_body(&answer), (200, String::new()), "{}", event.display());
         }
-        let (status, runs) = send(admin, "GET", "/api/runs", b"");
+        let (status, runs) = status_and_body(&ask(admin, "GET /api/runs", "", b""));
         assert_eq!(status, 200, "{runs}");
         let mut runs = serde_json::from_str::<Value>(&runs).unwrap()["runs"].as_array().unwrap().clone();
         runs.sort_by_key(|run| run["start"].to_string());

@@ -2,19 +2,18 @@
 //! a gateway behaves while KMS refuses or is unavailable.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::client::{output, post_traces};
 use crate::reload::Running;
 use fakes::fake_kms::{FakeKms, KEY, Mood, seal};
 
 /// Credentials for the standard provider chain, and nothing from this machine.
-const CREDENTIALS: [(&str, &str); 3] =
+pub(crate) const CREDENTIALS: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "x"), ("AWS_EC2_METADATA_DISABLED", "true")];
 
 struct Site {
@@ -24,12 +23,16 @@ struct Site {
     public: Vec<(&'static str, String)>,
 }
 
-fn tollgate(command: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tollgate")).args(command).env_clear().envs(CREDENTIALS).output().unwrap()
+/// Exit code, standard output and standard error of a command.
+fn tollgate(command: &[&str]) -> (Option<i32>, String, String) {
+    output(Command::new(env!("CARGO_BIN_EXE_tollgate")).args(command).env_clear().envs(CREDENTIALS))
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+/// The output of a command that succeeds.
+fn done(command: &[&str]) -> String {
+    let (code, shown, said) = tollgate(command);
+    assert_eq!(code, Some(0), "{command:?}: {shown}{said}");
+    shown
 }
 
 impl Site {
@@ -44,9 +47,7 @@ impl Site {
             if signing {
                 command.extend(["--signing", "--name", "gw.example"]);
             }
-            let made = tollgate(&command);
-            assert!(made.status.success(), "{}", text(&made.stderr));
-            site.public.push((name, text(&made.stdout).trim().to_owned()));
+            site.public.push((name, done(&command).trim().to_owned()));
             let sealed = seal(&[("purpose", "vault")], &fs::read(&plain).unwrap());
             fs::write(site.at(&format!("{name}.kms")), sealed).unwrap();
             fs::remove_file(plain).unwrap();
@@ -89,11 +90,11 @@ impl Site {
     /// A start that fails: its error output and exit code.
     fn refused(&self, key: &str) -> (String, Option<i32>) {
         let config = format!("--config={}", self.config(key).display());
-        let done = tollgate(&["run", &config]);
-        (text(&done.stderr), done.status.code())
+        let (code, _, said) = tollgate(&["run", &config]);
+        (said, code)
     }
 
-    fn command(&self, words: &[&str]) -> Output {
+    fn command(&self, words: &[&str]) -> (Option<i32>, String, String) {
         let config = format!("--config={}", self.config("one.kms").display());
         tollgate(&[words, &[config.as_str()]].concat())
     }
@@ -109,17 +110,6 @@ fn send(to: std::net::SocketAddr, prompt: &str) {
         {{"key":"gen_ai.input.messages","value":{{"stringValue":"[{{\"role\":\"user\",\"parts\":[{{\"type\":\"text\",\"content\":\"{prompt}\"}}]}}]"}}}}]}}]}}]}}]}}"#
     );
     post_traces(to, &body);
-}
-
-/// Sends spans in JSON; they must be accepted.
-pub(crate) fn post_traces(to: std::net::SocketAddr, body: &str) {
-    let mut stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let head = "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json";
-    write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{body:.300}: {answer}");
 }
 
 fn keys_in_plain_text(folder: &Path) -> Vec<PathBuf> {
@@ -162,35 +152,26 @@ fn sealed_keys_sign_and_open() {
         "--kms-encryption-context",
         "purpose=vault",
     ];
-    let vault = |words: &[&str]| tollgate(&[&["vault"], words, &sealed[..]].concat());
-    let replayed = vault(&["replay", "s-1", "--key", key]);
-    assert!(replayed.status.success() && text(&replayed.stdout).contains("6 times 7"), "{}", text(&replayed.stderr));
+    let vault = |words: &[&str]| done(&[&["vault"], words, &sealed[..]].concat());
+    assert!(vault(&["replay", "s-1", "--key", key]).contains("6 times 7"));
     assert!(Path::new(&format!("{auditor}.openings.jsonl")).is_file(), "an opening is noted");
-    let verified = vault(&["verify", "--key", key, "--log", "none"]);
-    assert!(verified.status.success(), "{}{}", text(&verified.stdout), text(&verified.stderr));
+    vault(&["verify", "--key", key, "--log", "none"]);
     for words in [&["export", "s-1", "--format", "jsonl"][..], &["get", "--trace", "5b8efff798038103d269b633813fc60c"]]
     {
-        let done = vault(words);
-        assert!(done.status.success() && text(&done.stdout).contains("6 times 7"), "{words:?}: {}", text(&done.stderr));
+        assert!(vault(words).contains("6 times 7"), "{words:?}");
     }
     let copier = tempfile::tempdir().expect("scratch");
     let copier = copier.path().join("rewrap.key").display().to_string();
-    let made = tollgate(&["vault", "keygen", "--signing", "--name", "rewrap.example", "--output", &copier]);
-    assert!(made.status.success(), "{}", text(&made.stderr));
-    let rewrapped = vault(&["rewrap", "--recipient", site.public("auditor"), "--sign-with", &copier]);
-    assert!(rewrapped.status.success(), "{}", text(&rewrapped.stderr));
+    done(&["vault", "keygen", "--signing", "--name", "rewrap.example", "--output", &copier]);
+    vault(&["rewrap", "--recipient", site.public("auditor"), "--sign-with", &copier]);
     assert_eq!(site.kms.count(), 6, "each command asks once");
     assert!(site.kms.state().wrong.is_empty(), "{:?}", site.kms.state().wrong);
     assert_eq!(keys_in_plain_text(site.folder.path()), Vec::<PathBuf>::new());
-    let none = tollgate(&["vault", "replay", "s-1", "--store", &store]);
-    assert_eq!(none.status.code(), Some(2), "one of both kinds of keys is needed");
+    let (code, ..) = tollgate(&["vault", "replay", "s-1", "--store", &store]);
+    assert_eq!(code, Some(2), "one of both kinds of keys is needed");
     // the encryption context is needed for decryption
-    let done = tollgate(&[&["vault", "replay", "s-1"], &sealed[..8]].concat());
-    let said = text(&done.stderr);
-    assert!(
-        !done.status.success() && said.contains("InvalidCiphertextException") && said.contains("auditor.kms"),
-        "{said}"
-    );
+    let (code, _, said) = tollgate(&[&["vault", "replay", "s-1"], &sealed[..8]].concat());
+    assert!(code != Some(0) && said.contains("InvalidCiphertextException") && said.contains("auditor.kms"), "{said}");
 }
 
 /// A failed start exits with 78 if someone must change something and with 1 if the fault may pass; it never hangs, and
@@ -209,7 +190,7 @@ fn a_start_without_the_key_ends_and_says_why() {
     assert!(exit == Some(1) && said.contains("KMS is not available: 500"), "{exit:?} {said}");
     site.kms.set(Mood::Works);
     let before = site.kms.count();
-    assert!(tollgate(&["vault", "keygen", "--signing", "--output", &site.at("plain")]).status.success());
+    done(&["vault", "keygen", "--signing", "--output", &site.at("plain")]);
     let (said, exit) = site.refused("plain");
     assert!(exit == Some(78) && said.contains("plaintext") && !said.contains("PRIVATE"), "{exit:?} {said}");
     let (said, exit) = site.refused("missing");
@@ -275,7 +256,7 @@ fn a_signing_key_is_rotated_without_a_gap() {
     let store = site.at("vault");
     let verify = |keys: &[&str]| {
         let keys: Vec<&str> = keys.iter().flat_map(|name| ["--key", site.public(name)]).collect();
-        tollgate(&[&["vault", "verify", "--store", &store], &keys[..]].concat()).status.success()
+        tollgate(&[&["vault", "verify", "--store", &store], &keys[..]].concat()).0 == Some(0)
     };
     assert!(verify(&["one", "two"]) && !verify(&["one"]) && !verify(&["two"]));
 }
@@ -305,26 +286,20 @@ fn a_watch_asks_a_kms_seldom() {
 #[test]
 fn validate_asks_nobody_and_check_asks() {
     let site = Site::new();
-    let done = site.command(&["validate"]);
-    assert!(
-        done.status.success()
-            && text(&done.stderr).contains("decryption by KMS was not tried; `tollgate check` tries it"),
-        "{}",
-        text(&done.stderr)
-    );
+    let (code, _, said) = site.command(&["validate"]);
+    assert!(code == Some(0) && said.contains("decryption by KMS was not tried; `tollgate check` tries it"), "{said}");
     assert_eq!(site.kms.count(), 0);
     for (words, line) in [
         (&["check"][..], "KMS decrypts the key `processors.vault.signing_key`"),
         (&["vault", "doctor"], "KMS decrypts the signing key"),
     ] {
         site.kms.set(Mood::Works);
-        let done = site.command(words);
-        assert!(text(&done.stdout).contains(&format!("√ {line}")), "{words:?}: {}", text(&done.stdout));
-        assert!(done.status.success(), "{words:?}: {}", text(&done.stdout));
+        let (code, shown, _) = site.command(words);
+        assert!(code == Some(0) && shown.contains(&format!("√ {line}")), "{words:?}: {shown}");
         site.kms.set(Mood::Says(400, "AccessDeniedException"));
-        let done = site.command(words);
-        assert!(text(&done.stdout).contains(&format!("× {line}")), "{words:?}: {}", text(&done.stdout));
-        assert!(!done.status.success() && text(&done.stdout).contains("kms:Decrypt"), "{words:?}");
+        let (code, shown, _) = site.command(words);
+        assert!(code != Some(0) && shown.contains(&format!("× {line}")), "{words:?}: {shown}");
+        assert!(shown.contains("kms:Decrypt"), "{words:?}: {shown}");
     }
     for (mood, shown) in [
         (Mood::Works, ", KMS key created 2023-11-14 ("),
@@ -334,12 +309,12 @@ fn validate_asks_nobody_and_check_asks() {
         ),
     ] {
         site.kms.set(mood);
-        let done = site.command(&["check"]);
-        assert!(done.status.success() && text(&done.stdout).contains(shown), "{}", text(&done.stdout));
+        let (code, out, _) = site.command(&["check"]);
+        assert!(code == Some(0) && out.contains(shown), "{out}");
     }
     assert!(site.kms.state().wrong.is_empty(), "{:?}", site.kms.state().wrong);
-    fs::write(site.at("one.kms"), "contains no KMS ciphertext (expected the output of `aws kms encrypt --query CiphertextBlob`, as base64 or raw bytes)").unwrap();
-    let done = site.command(&["validate"]);
-    assert_eq!(done.status.code(), Some(78));
-    assert!(text(&done.stderr).contains("contains no KMS ciphertext (expected the output of `aws kms encrypt --query CiphertextBlob`, as base64 or raw bytes)"), "{}", text(&done.stderr));
+    let fault = "contains no KMS ciphertext (expected the output of `aws kms encrypt --query CiphertextBlob`, as base64 or raw bytes)";
+    fs::write(site.at("one.kms"), fault).unwrap();
+    let (code, _, said) = site.command(&["validate"]);
+    assert!(code == Some(78) && said.contains(fault), "{said}");
 }

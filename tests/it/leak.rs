@@ -1,11 +1,13 @@
 //! The self-check of the leak search: with sealing turned off it must find the canaries; a whole gateway with sealing
 //! must leave none. `tests/peers/run.sh leak` searches every recording, including outbound data.
 
+use crate::client::{JSON, PROTOBUF, ask};
+use crate::gateway;
 use crate::sources::root;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -110,23 +112,11 @@ async fn start(folder: &Path, off: Off) -> RunningGateway {
     RunningGateway::start(blueprint, seams).await.unwrap()
 }
 
-/// Sends one HTTP request and returns the whole response.
-fn http(to: SocketAddr, head: &str, body: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(to).unwrap();
-    let length = body.len();
-    write!(stream, "{head} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/x-protobuf\r\ncontent-length: {length}\r\n\r\n").unwrap();
-    stream.write_all(body).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    answer
-}
-
 /// Replays the session and returns every byte that the gateway wrote or showed, with its origin.
 async fn played(off: Off) -> Vec<(String, Vec<u8>)> {
     let folder = tempfile::tempdir().unwrap();
     let app = start(folder.path(), off).await;
-    let address = |name: &str| app.addresses().iter().find(|(what, _)| what == name).unwrap().1;
-    let (otlp, admin) = (address("otlp http"), address("admin"));
+    let (otlp, admin) = (gateway::address(&app, "otlp http"), gateway::address(&app, "admin"));
     let mut files: Vec<PathBuf> =
         fs::read_dir(root().join(RECORDING).join(SESSION)).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|ending| ending == "pb"));
@@ -135,11 +125,11 @@ async fn played(off: Off) -> Vec<(String, Vec<u8>)> {
         for path in files {
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
             let signal = name.split('-').nth(1).unwrap();
-            let answer = http(otlp, &format!("POST /v1/{signal}"), &fs::read(&path).unwrap());
-            assert!(answer.starts_with(b"HTTP/1.1 200"), "{name}: {}", String::from_utf8_lossy(&answer));
+            let answer = ask(otlp, &format!("POST /v1/{signal}"), PROTOBUF, &fs::read(&path).unwrap());
+            assert!(answer.starts_with("HTTP/1.1 200"), "{name}: {answer}");
         }
         ["/", "/gateway", "/runs", "/changes", "/report", "/metrics", "/readyz"]
-            .map(|page| (page.to_owned(), http(admin, &format!("GET {page}"), b"")))
+            .map(|page| (page.to_owned(), ask(admin, &format!("GET {page}"), "", b"").into_bytes()))
     });
     let mut out: Vec<_> = shown.await.unwrap().into();
     collect(folder.path(), &mut out);
@@ -263,21 +253,6 @@ fn talkative(folder: &Path) -> std::process::Child {
         .unwrap()
 }
 
-/// Sends one HTTP request with extra headers and returns the whole response.
-fn send(to: SocketAddr, target: &str, head: &str, body: &[u8]) -> String {
-    let mut stream = TcpStream::connect(to).unwrap();
-    let length = body.len();
-    write!(
-        stream,
-        "{target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{head}\r\ncontent-length: {length}\r\n\r\n"
-    )
-    .unwrap();
-    let _ = stream.write_all(body);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
 /// The log of a whole process at debug level, for a replayed session, a back end that repeats what it refuses, and
 /// requests that are invalid in every way, with canaries in each part. It may contain neither a canary nor a
 /// credential.
@@ -300,39 +275,32 @@ fn the_log_at_debug_holds_no_canary() {
     let (otlp, admin) = (address("otlp http"), address("admin"));
     let canaries = canaries();
     let canary = canaries.first().unwrap();
-    let known = format!("authorization: Bearer {TOKEN}");
+    let known = format!("authorization: Bearer {TOKEN}\r\n");
     for entry in fs::read_dir(root().join(RECORDING).join(SESSION)).unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
         let Some(signal) = name.strip_suffix(".pb").and_then(|name| name.split('-').nth(1)) else { continue };
-        let head = format!("{known}\r\ncontent-type: application/x-protobuf");
-        let answer = send(otlp, &format!("POST /v1/{signal}"), &head, &fs::read(entry.path()).unwrap());
+        let head = format!("{known}{PROTOBUF}");
+        let answer = ask(otlp, &format!("POST /v1/{signal}"), &head, &fs::read(entry.path()).unwrap());
         assert!(answer.starts_with("HTTP/1.1 200"), "{name}: {answer}");
     }
     let body = canary.as_bytes();
+    let traces = "POST /v1/traces".to_owned();
     for (target, head, status) in [
-        ("POST /v1/traces".to_owned(), format!("{known}\r\ncontent-type: application/x-protobuf"), "400"),
-        ("POST /v1/logs".to_owned(), format!("{known}\r\ncontent-type: application/json"), "400"),
-        (
-            "POST /v1/traces".to_owned(),
-            format!("{known}\r\ncontent-type: application/json\r\ncontent-encoding: gzip"),
-            "400",
-        ),
-        ("POST /v1/traces".to_owned(), format!("{known}\r\ncontent-type: text/{TOKEN}"), "415"),
-        (format!("POST /v1/{TOKEN}"), format!("{known}\r\ncontent-type: application/json"), "404"),
-        (
-            "POST /v1/traces".to_owned(),
-            format!("authorization: Bearer {TOKEN}-not\r\ncontent-type: application/json"),
-            "401",
-        ),
+        (traces.clone(), format!("{known}{PROTOBUF}"), "400"),
+        ("POST /v1/logs".to_owned(), format!("{known}{JSON}"), "400"),
+        (traces.clone(), format!("{known}{JSON}content-encoding: gzip\r\n"), "400"),
+        (traces.clone(), format!("{known}content-type: text/{TOKEN}\r\n"), "415"),
+        (format!("POST /v1/{TOKEN}"), format!("{known}{JSON}"), "404"),
+        (traces, format!("authorization: Bearer {TOKEN}-not\r\n{JSON}"), "401"),
     ] {
-        let answer = send(otlp, &target, &head, body);
+        let answer = ask(otlp, &target, &head, body);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{target} {head}: {answer}");
     }
     let refused = "tollgate_exporter_quarantined_items_total{exporter=\"otlp_http/house\"} ";
     let is_told = |page: &str| page.lines().any(|line| line.strip_prefix(refused).is_some_and(|count| count != "0"));
-    while !is_told(&send(admin, "GET /metrics", &known, b"")) {}
-    send(admin, &format!("GET /api/runs/{TOKEN}?account={TOKEN}"), &known, b"");
-    send(admin, &format!("GET /{TOKEN}"), &known, b"");
+    while !is_told(&ask(admin, "GET /metrics", &known, b"")) {}
+    ask(admin, &format!("GET /api/runs/{TOKEN}?account={TOKEN}"), &known, b"");
+    ask(admin, &format!("GET /{TOKEN}"), &known, b"");
     assert!(std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     log.extend(lines.map(|line| line.unwrap() + "\n"));
     assert!(child.wait().unwrap().success(), "{log}");

@@ -5,6 +5,7 @@
 #![recursion_limit = "256"]
 
 mod cli;
+mod client;
 mod config;
 mod demo;
 mod echoes;
@@ -22,7 +23,6 @@ mod migrate;
 mod operations;
 mod otlp;
 mod page;
-mod panels;
 mod quickstart;
 mod rates;
 mod recogniser;

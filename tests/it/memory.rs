@@ -2,14 +2,12 @@
 //! storm` tests real overload.)
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::Duration;
-
-use otlp::{Signal, json};
 
 use super::reload::Running;
+use crate::client::{PROTOBUF, ask, span};
 
 fn start(folder: &Path, protocol: &str, limits: &str) -> Running {
     let at = |name: &str| folder.join(name).display().to_string();
@@ -27,18 +25,8 @@ fn start(folder: &Path, protocol: &str, limits: &str) -> Running {
     Running::start(&folder.join("config.yaml"), &[])
 }
 
-fn connect(to: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    stream
-}
-
 fn get(admin: SocketAddr, path: &str) -> String {
-    let mut stream = connect(admin);
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    ask(admin, &format!("GET {path}"), "", b"")
 }
 
 fn metric(admin: SocketAddr, name: &str) -> f64 {
@@ -48,17 +36,7 @@ fn metric(admin: SocketAddr, name: &str) -> f64 {
 }
 
 fn post(to: SocketAddr, body: &[u8]) -> String {
-    let mut stream = connect(to);
-    write!(stream, "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n", body.len()).unwrap();
-    let _ = stream.write_all(body);
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-fn span() -> Vec<u8> {
-    let text = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"one"}]}]}]}"#;
-    json::decode(Signal::Traces, text.as_bytes()).unwrap()
+    ask(to, "POST /v1/traces", PROTOBUF, body)
 }
 
 /// While a request that is still arriving takes most of the memory, new requests get a retry delay; once it is gone,
@@ -70,7 +48,7 @@ fn short_memory_refuses_and_recovers() {
     let gateway = start(folder.path(), wide, "memory: 128MiB, in_flight: 4GiB");
     let (http, admin) = (gateway.address("otlp http"), gateway.address("admin"));
     assert_eq!(metric(admin, "tollgate_memory_limit_bytes"), 134_217_728.0);
-    let mut slow = connect(http);
+    let mut slow = TcpStream::connect(http).unwrap();
     write!(slow, "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\ncontent-length: 262144000\r\n\r\n").unwrap();
     let mut left = 240;
     while metric(admin, "tollgate_memory_pressure") < 1.0 {
@@ -80,13 +58,13 @@ fn short_memory_refuses_and_recovers() {
         }
     }
     gateway.line("short: ");
-    let answer = post(http, &span());
+    let answer = post(http, &span("one"));
     let lower = answer.to_ascii_lowercase();
     assert!(answer.starts_with("HTTP/1.1 503") && lower.contains("retry-after: 2\r\n"), "{answer}");
     assert!(answer.contains("the gateway is low on memory"), "a Status that says why: {answer}");
     drop(slow);
     // Each attempt is a new request; the first ones may still meet the large request's memory.
-    while !post(http, &span()).starts_with("HTTP/1.1 200") {}
+    while !post(http, &span("one")).starts_with("HTTP/1.1 200") {}
     let text = get(admin, "/metrics");
     let counted = "tollgate_receiver_rejections_total{receiver=\"otlp\",transport=\"http\",reason=\"low_memory\"}";
     assert!(text.lines().any(|line| line.starts_with(counted) && !line.ends_with(" 0")), "{text}");
@@ -102,6 +80,6 @@ fn a_small_limit_lowers_the_largest_request() {
     assert!(log.contains("1048576"), "{log}");
     let http = gateway.address("otlp http");
     assert!(post(http, &vec![b'x'; 2 << 20]).starts_with("HTTP/1.1 413"));
-    assert!(post(http, &span()).starts_with("HTTP/1.1 200"));
+    assert!(post(http, &span("one")).starts_with("HTTP/1.1 200"));
     assert_eq!(gateway.end(), Some(0));
 }

@@ -1,8 +1,7 @@
 //! A usual Collector file, migrated by the binary and run as a gateway before a fake back end.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Read as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -11,6 +10,8 @@ use fakes::sink::Sink;
 use otlp::{Signal, json};
 use tollgate::app::build::GatewayDeps;
 use tollgate::app::{RunningGateway, assemble, resolve};
+
+use crate::{client, gateway};
 
 const COLLECTOR: &str = r#"
 receivers:
@@ -88,15 +89,6 @@ fn trace() -> String {
     .to_string()
 }
 
-fn post(to: SocketAddr, body: &str) {
-    let mut stream = TcpStream::connect(to).unwrap();
-    let length = body.len();
-    write!(stream, "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-}
-
 fn has_object(folder: &Path) -> bool {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).any(|path| {
         if path.is_dir() { has_object(&path) } else { path.extension().is_some_and(|extension| extension == "agev") }
@@ -130,8 +122,8 @@ async fn a_usual_collectors_file_becomes_a_gateway() {
     valid.extensions.clear();
     let seams = GatewayDeps::system();
     let app = RunningGateway::start(assemble::build_blueprint(valid, &seams).await.unwrap(), seams).await.unwrap();
-    let otlp = app.addresses().iter().find(|(what, _)| what == "otlp http").unwrap().1;
-    tokio::task::spawn_blocking(move || post(otlp, &trace())).await.unwrap();
+    let otlp = gateway::address(&app, "otlp http");
+    tokio::task::spawn_blocking(move || client::post_traces(otlp, &trace())).await.unwrap();
     app.shutdown().await;
 
     let seen = sink.seen();

@@ -1,28 +1,21 @@
-//! Tests of an operator's commands: check, schema, completions, and listing, showing and reassigning spooled data.
+//! Tests of an operator's commands: check, schema, and listing, showing and reassigning spooled data.
 
+use crate::client::{output, span, tollgate};
 use crate::sources::{check_generated, root};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use config::tree::TreeNode;
-use otlp::{Signal, json};
+use otlp::Signal;
 use tollgate::app::RunningGateway;
 use tollgate::cli::schema;
 
 use super::gateway;
-
-/// Exit code, stdout, stderr.
-fn tollgate(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-    let output = command.args(arguments).env_clear().stdin(Stdio::null()).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
 
 /// `config/schema.json` is what the code generates, and contains every key of every example.
 #[test]
@@ -81,17 +74,6 @@ fn known(root: &serde_json::Value, schema: &serde_json::Value, node: &TreeNode, 
     }
 }
 
-/// Each shell gets a script that contains the commands.
-#[test]
-fn completions_know_the_commands() {
-    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        let (code, text, _) = tollgate(&["completions", shell]);
-        assert_eq!(code, Some(0));
-        assert!(text.contains("print-config") && text.contains("reassign"), "{shell}");
-    }
-    assert_eq!(tollgate(&["completions", "cmd"]).0, Some(2));
-}
-
 /// tollgate starts with the options that the Collector's operator and users pass: one file, given in either way, with
 /// notes for feature gates. Options that would change the configuration besides the file, or a second file, are errors
 /// instead of being ignored.
@@ -125,14 +107,10 @@ fn it_starts_as_a_collector_does() {
     }
     // as the operator passes the file of a sidecar
     let run = |name: &str, text: &str| {
-        let source = format!("--config=env:{name}");
-        let done = Command::new(env!("CARGO_BIN_EXE_tollgate"))
-            .args(["validate", &source])
-            .env("SIDECAR", text)
-            .output()
-            .unwrap();
-        let said = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-        (done.status.code(), said)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        let (code, shown, said) =
+            output(command.args(["validate", &format!("--config=env:{name}")]).env("SIDECAR", text));
+        (code, shown + &said)
     };
     let (code, said) = run("SIDECAR", &fs::read_to_string(&config).unwrap());
     assert!(code == Some(0) && said.contains("env:SIDECAR is valid"), "{said}");
@@ -243,13 +221,6 @@ fn check_names_the_cause() {
 
 async fn run(config: &str, folder: &Path) -> RunningGateway {
     gateway::start(&fs::read_to_string(config).unwrap(), folder).await
-}
-
-fn span(name: &str) -> Vec<u8> {
-    let text = format!(
-        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"{name}"}}]}}]}}]}}"#
-    );
-    json::decode(Signal::Traces, text.as_bytes()).unwrap()
 }
 
 async fn post(app: &RunningGateway, names: &[&str]) {
@@ -474,20 +445,6 @@ async fn what_waits_for_two_is_held_for_both() {
     assert!(tollgate(&["spool", "list", &format!("--config={config}")]).1.contains("no data is waiting"));
 }
 
-/// A key file without a key is a configuration fault for `run` as for `validate`: restarting does not help.
-#[test]
-fn garbage_in_a_key_file_ends_with_78() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = format!("--config={}", configuration(folder.path(), "debug: { trust: internal }"));
-    for garbage in [b"no key".as_slice(), b"\xff\xfe", b""] {
-        fs::write(folder.path().join("data/spool.key"), garbage).unwrap();
-        for command in ["run", "validate"] {
-            let (code, _, said) = tollgate(&[command, &config]);
-            assert!(code == Some(78) && said.contains("data/spool.key"), "{command}: {code:?} {said}");
-        }
-    }
-}
-
 /// The summary counts problems that must be fixed; warnings are counted separately. (Regression test: "2 problems".)
 #[test]
 fn warnings_are_no_problems() {
@@ -519,20 +476,6 @@ fn a_file_alone_reads_no_other() {
     fs::write(&config, text.replace("https://backend.test", "https://backend.test:99999")).unwrap();
     let (code, _, said) = tollgate(&["validate", "--file-only", "--config", &config]);
     assert!(code == Some(78) && said.contains("`99999` is not a port"), "{said}");
-}
-
-/// `validate` reports which privacy profile is in force.
-#[test]
-fn validate_tells_the_privacy_profile() {
-    let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_tollgate"))
-        .arg("validate")
-        .env_clear()
-        .env("TOLLGATE_DATA_DIR", folder.path())
-        .output()
-        .unwrap();
-    let shown = String::from_utf8(output.stdout).unwrap();
-    assert!(shown.contains("vault: privacy `standard`\n"), "{shown}");
 }
 
 /// Addresses on the command line are parsed like those of a configuration.

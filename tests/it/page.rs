@@ -1,8 +1,7 @@
 //! Tests of a whole gateway's overview page: its figures equal those of `/metrics`, of the report, and a manual count.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use kernel::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 use tollgate::app::RunningGateway;
 
+use crate::client::{self, JSON, status_and_body};
 use crate::gateway;
 
 /// Number of runs, of which every fourth fails, and iterations of each.
@@ -44,19 +44,11 @@ async fn start(folder: &Path) -> RunningGateway {
     gateway::start(&fs::read_to_string(path).unwrap(), folder).await
 }
 
-fn address(app: &RunningGateway, name: &str) -> SocketAddr {
-    app.addresses().iter().find(|(what, _)| what == name).unwrap().1
-}
-
 fn ask(to: SocketAddr, request: &str, body: &[u8]) -> String {
-    let mut stream = TcpStream::connect(to).unwrap();
-    let length = body.len();
-    write!(stream, "{request} HTTP/1.1\r\nhost: localhost\r\naccept: application/json\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n").unwrap();
-    stream.write_all(body).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{request}: {answer}");
-    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    let (status, body) =
+        status_and_body(&client::ask(to, request, &format!("accept: application/json\r\n{JSON}"), body));
+    assert_eq!(status, 200, "{request}: {body}");
+    body
 }
 
 fn front(admin: SocketAddr) -> Value {
@@ -112,7 +104,7 @@ fn sum_samples(metrics: &str, name: &str, label: &str) -> f64 {
 async fn the_page_metrics_and_report_agree() {
     let folder = tempfile::tempdir().unwrap();
     let app = start(folder.path()).await;
-    let (otlp, admin) = (address(&app, "otlp http"), address(&app, "admin"));
+    let (otlp, admin) = (gateway::address(&app, "otlp http"), gateway::address(&app, "admin"));
     let asked = tokio::task::spawn_blocking(move || {
         ask(otlp, "POST /v1/traces", telemetry(SystemClock::new().now().0).to_string().as_bytes());
         let began = Instant::now();
@@ -144,7 +136,7 @@ async fn the_page_metrics_and_report_agree() {
     assert_eq!(report["groups"][0]["by"]["name"], "invoke_agent triage");
     app.shutdown().await;
     let app = start(folder.path()).await;
-    let admin = address(&app, "admin");
+    let admin = gateway::address(&app, "admin");
     let again = tokio::task::spawn_blocking(move || (front(admin), ask(admin, "GET /report?by=name", b"")));
     let (again, report) = again.await.unwrap();
     for key in ["runs", "failed_runs", "iterations", "cost_usd", "by_tenant", "by_model"] {
@@ -154,47 +146,12 @@ async fn the_page_metrics_and_report_agree() {
     app.shutdown().await;
 }
 
-/// While runs are live, the page, `/metrics` and the report agree on them: the cost of a live run counts once it is
-/// committed, not when the run ends. (Regression test: the page reported no cost.)
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn live_runs_count_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let app = start(folder.path()).await;
-    let (otlp, admin) = (address(&app, "otlp http"), address(&app, "admin"));
-    let asked = tokio::task::spawn_blocking(move || {
-        let mut body = telemetry(SystemClock::new().now().0);
-        let spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array_mut().unwrap();
-        spans.retain(|span| span["parentSpanId"].is_string());
-        ask(otlp, "POST /v1/traces", body.to_string().as_bytes());
-        let answers = [front(admin), serde_json::from_str(&ask(admin, "GET /report", b"")).unwrap()];
-        (answers, ask(admin, "GET /metrics", b""), ask(admin, "GET /api/runs", b""))
-    });
-    let ([page, report], metrics, api) = asked.await.unwrap();
-    assert_eq!(
-        (&page["runs"], &page["live_runs"], &page["iterations"]),
-        (&json!(12), &json!(12), &json!(36)),
-        "{page}"
-    );
-    assert_eq!((&page["cost_usd"], &page["by_model"][0]["cost_usd"]), (&json!("0.162"), &json!("0.162")));
-    assert_eq!((&report["runs"]["cost_usd"], &report["runs"]["live"]), (&json!("0.162"), &json!(12)));
-    let cost = sum_samples(&metrics, "tollgate_cost_usd_total", "");
-    assert!((cost - 0.162).abs() < 1e-9, "{metrics}");
-    let api: Value = serde_json::from_str(&api).unwrap();
-    let costs = api["runs"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|run| run["totals"]["cost_usd"].as_str().unwrap().parse::<f64>().unwrap());
-    assert!((costs.sum::<f64>() - 0.162).abs() < 1e-9, "{api}");
-    app.shutdown().await;
-}
-
 /// A tool call that arrives right after a start is counted: only what was restored is not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tool_calls_of_the_first_second_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let app = start(folder.path()).await;
-    let (otlp, admin) = (address(&app, "otlp http"), address(&app, "admin"));
+    let (otlp, admin) = (gateway::address(&app, "otlp http"), gateway::address(&app, "admin"));
     let counted = tokio::task::spawn_blocking(move || {
         let now = SystemClock::new().now().0;
         let span = json!({

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use config::env::EmptyLookup;
 use serde_json::{Value as Json, json};
 use telemetry::Meter;
-use tollgate::app::build::GatewayDeps;
-use tollgate::app::{RunningGateway, assemble, resolve};
+use tollgate::app::RunningGateway;
+
+use crate::{client, gateway};
 
 /// How the server handles a call.
 #[derive(Clone, Copy, PartialEq)]
@@ -130,12 +131,9 @@ fn configuration(folder: &Path, analyzer: &Analyzer, more: &Json) -> String {
 
 async fn start(folder: &Path, analyzer: &Analyzer, more: &Json) -> (RunningGateway, SocketAddr, Meter) {
     fs::create_dir_all(folder.join("data")).unwrap();
-    let read = resolve::resolve_config("test", &configuration(folder, analyzer, more), &EmptyLookup, folder);
-    let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-    let seams = GatewayDeps::system();
-    let meter = seams.meter.clone();
-    let app = RunningGateway::start(assemble::build_blueprint(valid, &seams).await.unwrap(), seams).await.unwrap();
-    let otlp = app.addresses().iter().find(|(what, _)| what == "otlp http").unwrap().1;
+    let configuration = configuration(folder, analyzer, more);
+    let (app, meter) = gateway::start_with(&configuration, &EmptyLookup, folder).await;
+    let otlp = gateway::address(&app, "otlp http");
     (app, otlp, meter)
 }
 
@@ -164,13 +162,7 @@ fn request(number: u32) -> Vec<u8> {
 
 /// Posts a request and returns the whole response.
 fn post(to: SocketAddr, body: &[u8]) -> String {
-    let mut stream = TcpStream::connect(to).unwrap();
-    let length = body.len();
-    write!(stream, "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n").unwrap();
-    stream.write_all(body).unwrap();
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
+    client::ask(to, "POST /v1/traces", client::JSON, body)
 }
 
 fn outbound(folder: &Path) -> String {

@@ -5,13 +5,15 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use otlp::{Signal, json};
+use otlp::Signal;
+
+use crate::{client, gateway};
 
 mod files;
 mod sockets;
@@ -109,19 +111,17 @@ fn configuration(folder: &Path, out: &str, grpc: bool) -> String {
     )
 }
 
+/// A folder with a data directory, and the path of the configuration in it.
+fn place() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("data")).unwrap();
+    let config = folder.path().join("config.yaml");
+    (folder, config)
+}
+
 /// Sends one request, which must be accepted.
 fn send(to: SocketAddr, name: &str) {
-    let text = format!(
-        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"{name}"}}]}}]}}]}}"#
-    );
-    let body = json::decode(Signal::Traces, text.as_bytes()).unwrap();
-    let mut stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    write!(stream, "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n", body.len()).unwrap();
-    stream.write_all(&body).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    assert!(answer.starts_with(b"HTTP/1.1 200"), "{name}: {}", String::from_utf8_lossy(&answer));
+    gateway::post(to, Signal::Traces, &client::span(name));
 }
 
 fn names(folder: &Path, out: &str) -> Vec<String> {
@@ -134,9 +134,7 @@ fn names(folder: &Path, out: &str) -> Vec<String> {
 /// with an invalid one): each request is accepted and forwarded once, into the file configured at that time.
 #[test]
 fn no_request_is_lost_while_the_configuration_changes() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir_all(folder.path().join("data")).unwrap();
-    let config = folder.path().join("config.yaml");
+    let (folder, config) = place();
     let write = |text: String| fs::write(&config, text).unwrap();
     write(configuration(folder.path(), "one.jsonl", false));
     let gateway = Running::start(&config, &[]);
@@ -178,13 +176,7 @@ fn no_request_is_lost_while_the_configuration_changes() {
     );
     some_more();
     write(configuration(folder.path(), "three.jsonl", false));
-    let request_reload = |authorization: &str| {
-        let mut stream = TcpStream::connect(admin).unwrap();
-        write!(stream, "POST /-/reload HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{authorization}content-length: 0\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    };
+    let request_reload = |authorization: &str| client::ask(admin, "POST /-/reload", authorization, b"");
     let token = fs::read_to_string(folder.path().join("data/admin.token")).unwrap();
     let refused = request_reload("");
     assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
@@ -206,9 +198,7 @@ fn no_request_is_lost_while_the_configuration_changes() {
 /// ended before it was ready kept the spool's lock, the next one found it taken, and the process exited with 1.)
 #[test]
 fn reloads_in_a_burst_end_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir_all(folder.path().join("data")).unwrap();
-    let config = folder.path().join("config.yaml");
+    let (folder, config) = place();
     fs::write(&config, configuration(folder.path(), "one.jsonl", false)).unwrap();
     let gateway = Running::start(&config, &[]);
     let http = gateway.address("otlp http");
@@ -227,23 +217,14 @@ fn reloads_in_a_burst_end_nothing() {
 /// uses it for liveness must not kill the process.
 #[test]
 fn a_reload_is_no_end_of_life() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir_all(folder.path().join("data")).unwrap();
-    let config = folder.path().join("config.yaml");
+    let (folder, config) = place();
     let text = configuration(folder.path(), "one.jsonl", false);
     let text = text.replace("extensions: { admin:", "extensions: { health_check: { endpoint: '127.0.0.1:0' }, admin:");
     let text = text.replace("extensions: [admin]", "extensions: [admin, health_check]");
     fs::write(&config, text + "limits: { shutdown: 30s }\n").unwrap();
     let gateway = Running::start(&config, &[]);
     let (http, health) = (gateway.address("otlp http"), gateway.address("health_check"));
-    let ask = || {
-        let mut stream = TcpStream::connect(health).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    };
+    let ask = || client::ask(health, "GET /", "", b"");
     assert!(ask().starts_with("HTTP/1.1 200"));
     let mut waits = TcpStream::connect(http).unwrap();
     waits.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -269,8 +250,7 @@ fn a_reload_is_no_end_of_life() {
 /// A ConfigMap's folder is swapped by changing links: the change is detected, and an invalid file changes nothing.
 #[test]
 fn a_watched_file_is_followed_through_links() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir_all(folder.path().join("data")).unwrap();
+    let (folder, config) = place();
     let version = |name: &str, text: &str| {
         let at = folder.path().join(name);
         fs::create_dir_all(&at).unwrap();
@@ -281,7 +261,6 @@ fn a_watched_file_is_followed_through_links() {
         fs::rename(&fresh, folder.path().join("..data")).unwrap();
     };
     version("v1", &configuration(folder.path(), "one.jsonl", false));
-    let config = folder.path().join("config.yaml");
     symlink("..data/config.yaml", &config).unwrap();
     let gateway = Running::start(&config, &["--watch"]);
     let http = gateway.address("otlp http");
@@ -306,9 +285,8 @@ fn a_watched_file_is_followed_through_links() {
 /// next reload.)
 #[test]
 fn a_named_file_is_watched_too() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir_all(folder.path().join("data")).unwrap();
-    let (config, named) = (folder.path().join("config.yaml"), folder.path().join("where"));
+    let (folder, config) = place();
+    let named = folder.path().join("where");
     let at = |name: &str| folder.path().join(name).display().to_string();
     let text = configuration(folder.path(), "one.jsonl", false);
     fs::write(&config, text.replace(&at("one.jsonl"), &format!("${{file:{}}}", named.display()))).unwrap();
@@ -337,9 +315,7 @@ fn a_named_file_is_watched_too() {
 /// seconds.)
 #[test]
 fn a_watched_file_that_cannot_be_run_is_tried_once() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir_all(folder.path().join("data")).unwrap();
-    let config = folder.path().join("config.yaml");
+    let (folder, config) = place();
     let good = configuration(folder.path(), "one.jsonl", false);
     fs::write(&config, &good).unwrap();
     let gateway = Running::start(&config, &["--watch"]);
@@ -385,7 +361,7 @@ fn a_reload_is_no_end_and_a_second_word_is_told_by_the_code() {
             assert!(!line.contains("shutting down"), "{line}");
         }
         let mut stream = TcpStream::connect(http).unwrap();
-        stream.write_all(&files::request("POST /v1/traces", &files::span())).unwrap();
+        stream.write_all(&files::request("POST /v1/traces", &client::span("r"))).unwrap();
         let back_end = silent.accept().unwrap();
         gateway.signal("TERM");
         gateway.line("shutting down");

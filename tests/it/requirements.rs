@@ -1,6 +1,6 @@
 //! What users asked for by name: each of their alerts, thresholds, metrics and attributes has a line in a table here,
 //! which is compared with what ships. Their behaviour is tested elsewhere: rules in `deploy/alerts/tests`, tollgate's
-//! own alerts and metrics in `crates/tracker/src/tests`, panels in `panels`.
+//! own alerts and metrics in `crates/tracker/src/tests`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -192,6 +192,22 @@ fn asked_for() -> Vec<(&'static str, Json)> {
             "gen_ai.tool.search",
             json!({"gen_ai.tool.name": "search", "gen_ai.tool.call.id": "call_1", "tool.result_length": 99}),
         ),
+        // the panels of the dashboard of claude-otel-hooks users
+        ("claude_code.session.start", json!({"session.id": "s1"})),
+        ("claude_code.session.end", json!({"session.id": "s1", "session.duration_ms": 61_000})),
+        ("claude_code.user_prompt", json!({"session.id": "s1"})),
+        (
+            "claude_code.tool.edit",
+            json!({"gen_ai.tool.name": "Edit", "edit.lines_added": 7, "edit.lines_removed": 2, "gen_ai.tool.success": false}),
+        ),
+        ("claude_code.permission.denied", json!({"session.id": "s1", "gen_ai.tool.name": "Bash"})),
+        ("claude_code.subagent", json!({"session.id": "s1", "agent.type": "Explore", "agent.duration_ms": 1200})),
+        ("claude_code.context.compact", json!({"session.id": "s1", "context.tokens_saved": 90_000})),
+        (
+            "claude_code.turn.stop",
+            json!({"session.id": "s1", "git.repo": "acme/shop", "agent.stop_reason": "end_turn"}),
+        ),
+        ("api_error", json!({"session.id": "s1", "error": "overloaded_error", "status_code": 529})),
         (
             "model",
             json!({"model": "claude-haiku-4-5", "tenant": "acme", "iteration": 2, "input_tokens": 10, "output_tokens": 2,
@@ -244,4 +260,65 @@ async fn attributes_by_name() {
             assert!(same(&there(payload.resource(item), key), value), "{name}: {key}");
         }
     }
+}
+
+/// The spans and events of the dashboard of claude-otel-hooks users, and the attributes by which its panels filter,
+/// group and sum.
+const PANELS: [(&str, &[&str]); 6] = [
+    ("claude_code.tool", &["session.id", "gen_ai.tool.name", "gen_ai.tool.success", "edit.lines_added"]),
+    ("claude_code.user_prompt", &["session.id"]),
+    ("claude_code.session.end", &["session.duration_ms"]),
+    ("claude_code.permission.denied", &["gen_ai.tool.name"]),
+    ("claude_code.subagent", &["agent.type", "agent.duration_ms"]),
+    (
+        "claude_code.turn.stop",
+        &[
+            "session.id",
+            "git.repo",
+            "agent.stop_reason",
+            "gen_ai.request.model",
+            "gen_ai.usage.input_tokens",
+            "gen_ai.usage.output_tokens",
+            "gen_ai.usage.cache_read_tokens",
+            "gen_ai.usage.cache_creation_tokens",
+            "gen_ai.usage.cache_hit_ratio",
+        ],
+    ),
+];
+
+/// Every recorded span of claude-otel-hooks keeps its duration and what the panels read of it, so each panel shows the
+/// same figures.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn panels_show_the_same() {
+    let mut sent = Vec::new();
+    for session in ["articles", "turns", "failures"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/claude-otel-hooks").join(session);
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.file_name().unwrap().to_string_lossy().ends_with("-traces.pb") {
+                sent.push((Signal::Traces, fs::read(path).unwrap()));
+            }
+        }
+    }
+    let read = |requests: &[(Signal, Vec<u8>)]| {
+        let mut rows = Vec::new();
+        for (signal, bytes) in requests {
+            let payload = Payload::parse(*signal, Bytes::copy_from_slice(bytes)).ok().unwrap();
+            for item in payload.items() {
+                let name = payload.text(item, ::otlp::TextField::Name);
+                let Some((_, keys)) = PANELS.iter().find(|(of, _)| *of == name) else { continue };
+                let mut row = format!("{name} {}", payload.end_time(item) - payload.time(item));
+                for key in *keys {
+                    row.push(' ');
+                    let value = payload.get(item, key).or_else(|| payload.get(payload.resource(item), key));
+                    value.iter().for_each(|value| value.write_json(&mut row));
+                }
+                rows.push(row);
+            }
+        }
+        rows.sort();
+        rows
+    };
+    let wanted = read(&sent);
+    assert!(wanted.len() > 10, "{}", wanted.len());
+    assert_eq!(read(&gateway::forwarded(sent).await), wanted);
 }

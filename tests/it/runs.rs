@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use config::env::EmptyLookup;
 use kernel::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
-use tollgate::app::build::GatewayDeps;
-use tollgate::app::{RunningGateway, assemble, resolve};
+use tollgate::app::RunningGateway;
+
+use crate::client::{self, status_and_body};
+use crate::gateway;
 
 const TOKEN: &str = "only for operators";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -45,12 +46,8 @@ async fn start(folder: &Path) -> (RunningGateway, SocketAddr, SocketAddr) {
 
 async fn start_with(folder: &Path, alerts: &Value) -> (RunningGateway, SocketAddr, SocketAddr) {
     fs::create_dir_all(folder.join("data")).unwrap();
-    let read = resolve::resolve_config("test", &configuration(folder, alerts), &EmptyLookup, folder);
-    let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-    let seams = GatewayDeps::system();
-    let app = RunningGateway::start(assemble::build_blueprint(valid, &seams).await.unwrap(), seams).await.unwrap();
-    let at = |word: &str| app.addresses().iter().find(|(what, _)| what == word).unwrap().1;
-    let (otlp, admin) = (at("otlp http"), at("admin"));
+    let app = gateway::start(&configuration(folder, alerts), folder).await;
+    let (otlp, admin) = (gateway::address(&app, "otlp http"), gateway::address(&app, "admin"));
     (app, otlp, admin)
 }
 
@@ -63,14 +60,8 @@ async fn ask(
     body: String,
 ) -> (u16, String) {
     let asked = tokio::task::spawn_blocking(move || {
-        let mut stream = TcpStream::connect(to).unwrap();
         let auth = token.map_or(String::new(), |token| format!("authorization: Bearer {token}\r\n"));
-        let length = body.len();
-        write!(stream, "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{auth}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        status_and_body(&client::ask(to, &format!("{method} {path}"), &(auth + client::JSON), body.as_bytes()))
     });
     asked.await.unwrap()
 }
@@ -217,9 +208,8 @@ fn read_request(stream: &mut TcpStream) -> String {
 async fn tollgate(arguments: &[&str], environment: &[(&str, &str)]) -> (bool, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     command.args(arguments).env_clear().envs(environment.iter().copied());
-    let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (done.status.success(), text(&done.stdout), text(&done.stderr))
+    let (code, out, complaint) = tokio::task::spawn_blocking(move || client::output(&mut command)).await.unwrap();
+    (code == Some(0), out, complaint)
 }
 
 /// `top`, `report`, `check --client` and `alerts` show the gateway's data to authorised users only; a test message

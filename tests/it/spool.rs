@@ -2,14 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-/// Exit code and stderr.
-fn tollgate(arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-    let output = command.args(arguments).env_clear().stdin(Stdio::null()).output().unwrap();
-    (output.status.code(), String::from_utf8(output.stderr).unwrap())
-}
+use crate::client::tollgate;
 
 /// Writes a configuration with its spool in `directory`.
 fn config(folder: &Path, directory: &str) -> String {
@@ -29,7 +23,7 @@ fn looking_makes_nothing() {
     let spool = folder.path().join("data/spool");
     let config = config(folder.path(), &spool.display().to_string());
     for arguments in [&["spool", "list"][..], &["spool", "drop", "debug", "--yes"]] {
-        let (code, said) = tollgate(&[arguments, &[&config]].concat());
+        let (code, _, said) = tollgate(&[arguments, &[&config]].concat());
         assert_eq!(code, Some(1), "{said}");
         let remedy = "pass the `--config` or `--data-dir` of the gateway that owns the spool";
         assert_eq!(said, format!("error: there is no spool in {}: {remedy}\n", spool.display()));
@@ -37,7 +31,7 @@ fn looking_makes_nothing() {
     }
     fs::create_dir_all(&spool).unwrap();
     for arguments in [&["spool", "list"][..], &["spool", "drop", "debug", "--yes"]] {
-        let (code, said) = tollgate(&[arguments, &[&config]].concat());
+        let (code, _, said) = tollgate(&[arguments, &[&config]].concat());
         assert_eq!(code, Some(78), "{said}");
         assert!(said.contains("spool.key is missing"), "{said}");
         assert_eq!(fs::read_dir(folder.path().join("data")).unwrap().count(), 1, "no key was made");
@@ -53,7 +47,7 @@ fn an_unusable_folder_is_a_fault_of_the_configuration() {
     fs::write(folder.path().join("file"), "").unwrap();
     let config = config(folder.path(), &folder.path().join("file/spool").display().to_string());
     for command in ["validate", "run"] {
-        let (code, said) = tollgate(&[command, &config]);
+        let (code, _, said) = tollgate(&[command, &config]);
         assert_eq!(code, Some(78), "{command}: {said}");
         assert!(said.contains("spool.directory") && said.contains("is not a folder"), "{command}: {said}");
     }
@@ -65,7 +59,7 @@ fn a_spool_in_memory_is_warned_of() {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let Some(at) = mounts.lines().find_map(|line| line.strip_prefix("tmpfs ")?.split(' ').next()) else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (code, said) = tollgate(&["validate", &config(folder.path(), &format!("{at}/tollgate-not-here/spool"))]);
+    let (code, _, said) = tollgate(&["validate", &config(folder.path(), &format!("{at}/tollgate-not-here/spool"))]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.starts_with("warning: the spool's folder ") && said.contains("in memory"), "{said}");
     assert!(!Path::new(at).join("tollgate-not-here").exists());

@@ -28,10 +28,6 @@ fn configuration(folder: &Path, admin: &Value) -> String {
     configuration.to_string()
 }
 
-fn admin_address(app: &tollgate::app::RunningGateway) -> SocketAddr {
-    app.addresses().iter().find(|(what, _)| what == "admin").unwrap().1
-}
-
 /// The status of a request from an address of this machine; `head` is its request line and headers.
 async fn ask(admin: SocketAddr, from: &str, asked: &str, headers: &[&str]) -> u16 {
     let socket = TcpSocket::new_v4().unwrap();
@@ -66,7 +62,7 @@ async fn what_comes_from_elsewhere_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let text = configuration(folder.path(), &json!({ "endpoint": "127.0.0.1:0" }));
     let app = gateway::start(&text, folder.path()).await;
-    let admin = admin_address(&app);
+    let admin = gateway::address(&app, "admin");
     let token = format!("authorization: Bearer {}", read_token(folder.path()));
     let (near, far) = ("127.0.0.1", "127.0.0.6");
     for asked in ["POST /api/alerts/test", "POST /-/drain", "GET /api/tap?pipeline=none"] {
@@ -127,7 +123,7 @@ async fn roles_of_a_whole_gateway() {
     });
     let text = configuration(folder.path(), &json!({ "endpoint": "127.0.0.1:0", "auth": { "tokens": tokens } }));
     let app = gateway::start(&text, folder.path()).await;
-    let admin = admin_address(&app);
+    let admin = gateway::address(&app, "admin");
     let [viewer, operator, tapper] =
         ["viewers", "operators", "tappers"].map(|role| format!("authorization: Bearer token-of-{role}"));
     // from elsewhere: with `auth` the credential alone decides

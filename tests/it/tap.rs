@@ -1,8 +1,8 @@
 //! Tests of `tollgate tap` with a whole gateway.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use otlp::{Signal, json};
 use tollgate::app::RunningGateway;
 
 use super::gateway;
+use crate::client::{ask, tollgate};
 use crate::manual::{check_shown, examples};
 use crate::sources::{File, blocks_of};
 use fakes::tls::{Authority, pem_file};
@@ -41,10 +42,6 @@ async fn started(folder: &std::path::Path, admin: serde_json::Value) -> RunningG
     gateway::start(&configuration.to_string(), folder).await
 }
 
-fn address(app: &RunningGateway, of: &str) -> SocketAddr {
-    app.addresses().iter().find(|(what, _)| what == of).unwrap().1
-}
-
 /// The token that the gateway of [`started`] made for changes and `tap`.
 fn local_token(folder: &std::path::Path) -> String {
     fs::read_to_string(folder.join("data/admin.token")).unwrap().trim().to_owned()
@@ -57,19 +54,11 @@ fn tap(admin: SocketAddr, arguments: &[&str], token: Option<&str>) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn ask(admin: SocketAddr, path: &str, more: &str) -> String {
-    let mut stream = TcpStream::connect(admin).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{more}\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
 /// Waits up to a minute for so many connected clients; the processes `taps`, which are those clients, must keep
 /// running.
 fn until_looking(admin: SocketAddr, lookers: &str, more: &str, taps: &mut [&mut Child]) {
     let began = Instant::now();
-    while !ask(admin, "/metrics", more).contains(&format!("\ntollgate_tap_clients {lookers}\n")) {
+    while !ask(admin, "GET /metrics", more, b"").contains(&format!("\ntollgate_tap_clients {lookers}\n")) {
         assert!(taps.iter_mut().all(|tap| tap.try_wait().unwrap().is_none()), "a tap ended before it looked");
         assert!(began.elapsed() < Duration::from_secs(60), "not {lookers} look on");
         std::thread::sleep(Duration::from_millis(10));
@@ -96,7 +85,7 @@ fn span(service: &str, name: &str) -> Vec<u8> {
 async fn tap_refuses_an_unknown_pipeline() {
     let folder = tempfile::tempdir().unwrap();
     let app = started(folder.path(), serde_json::json!({ "endpoint": "127.0.0.1:0" })).await;
-    let (admin, token) = (address(&app, "admin"), local_token(folder.path()));
+    let (admin, token) = (gateway::address(&app, "admin"), local_token(folder.path()));
     let ask = move || tap(admin, &["--pipeline", "nope"], Some(&token)).wait_with_output();
     let output = tokio::task::spawn_blocking(ask);
     let output = output.await.unwrap().unwrap();
@@ -112,7 +101,7 @@ async fn tap_refuses_an_unknown_pipeline() {
 async fn tap_shows_what_leaves() {
     let folder = tempfile::tempdir().unwrap();
     let app = started(folder.path(), serde_json::json!({ "endpoint": "127.0.0.1:0" })).await;
-    let (admin, otlp) = (address(&app, "admin"), address(&app, "otlp http"));
+    let (admin, otlp) = (gateway::address(&app, "admin"), gateway::address(&app, "otlp http"));
     let token = local_token(folder.path());
     let shown = tokio::task::spawn_blocking(move || {
         let mut lines = tap(admin, &["--json", "--service", "agents", "--limit", "2"], Some(&token));
@@ -153,7 +142,7 @@ async fn tap_needs_the_ports_credentials_and_holds_nothing_up() {
     let token = "a-long-enough-token";
     let admin = serde_json::json!({ "endpoint": "127.0.0.1:0", "auth": { "bearer": token } });
     let app = started(folder.path(), admin).await;
-    let admin = address(&app, "admin");
+    let admin = gateway::address(&app, "admin");
     let (refused, mut looking) = tokio::task::spawn_blocking(move || {
         let refused = tap(admin, &[], None).wait_with_output().unwrap();
         let mut looking = tap(admin, &[], Some(token));
@@ -217,9 +206,8 @@ async fn a_configuration_says_where_its_gateway_is() {
     let elsewhere = format!("http://127.0.0.1:{nobody}/");
     let asked = tokio::task::spawn_blocking(move || {
         let ask = |arguments: &[&str]| {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-            let output = command.args(arguments).env_clear().stdin(Stdio::null()).output().unwrap();
-            (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+            let (code, _, said) = tollgate(arguments);
+            (code, said)
         };
         for command in [&["alerts", "list"][..], &["report", "--format", "json"], &["top", "--once"]] {
             let (code, said) = ask(&[command, &[&known]].concat());
@@ -246,7 +234,7 @@ async fn a_configuration_says_where_its_gateway_is() {
 async fn tap_tells_what_is_withheld() {
     let folder = tempfile::tempdir().unwrap();
     let app = started(folder.path(), serde_json::json!({ "endpoint": "127.0.0.1:0" })).await;
-    let (admin, otlp) = (address(&app, "admin"), address(&app, "otlp http"));
+    let (admin, otlp) = (gateway::address(&app, "admin"), gateway::address(&app, "otlp http"));
     let token = local_token(folder.path());
     let line = tokio::task::spawn_blocking(move || {
         let mut child = tap(admin, &["--json", "--pipeline", "traces/inside"], Some(&token));
@@ -279,7 +267,7 @@ async fn the_manuals_examples_run() {
     }
     let folder = tempfile::tempdir().unwrap();
     let app = started(folder.path(), serde_json::json!({ "endpoint": "127.0.0.1:0" })).await;
-    let (admin, otlp) = (address(&app, "admin"), address(&app, "otlp http"));
+    let (admin, otlp) = (gateway::address(&app, "admin"), gateway::address(&app, "otlp http"));
     for (command, expected) in examples {
         let arguments: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
         let home = folder.path().to_owned();

@@ -19,18 +19,8 @@ const MAX_ERRORS: usize = 50;
 /// The number of keys that a remedy lists.
 const MAX_NAMED_FIELDS: usize = 8;
 
-/// Reads `node` as a `T`. `path` is the node's path in the configuration.
-///
-/// # Errors
-/// Every problem, each with its position and the nearest valid key.
-pub fn deserialize_strict<T: DeserializeOwned>(node: &TreeNode, path: &str) -> Result<T, Vec<Problem>> {
-    match deserialize_partial(node, path) {
-        (Some(value), problems) if problems.is_empty() => Ok(value),
-        (_, problems) => Err(problems),
-    }
-}
-
-/// Returns every problem, and the value without its invalid entries, so that other checks can go on.
+/// Reads `node` as a `T`. `path` is the node's path in the configuration. Returns every problem, each with its position
+/// and the nearest valid key, and the value without its invalid entries, so that other checks can go on.
 pub fn deserialize_partial<T: DeserializeOwned>(node: &TreeNode, path: &str) -> (Option<T>, Vec<Problem>) {
     let mut pruned = HashSet::new();
     let mut problems: Vec<Problem> = Vec::new();

@@ -6,6 +6,13 @@ use super::words::{LEAST_CHARACTERS, LEAST_TOKENS, LEAST_WORDS, words};
 use super::*;
 use kernel::rng::SeededRng;
 
+/// The fingerprints of a text.
+fn prints_of(memory: &FingerprintCache, text: &str) -> ContentFingerprints {
+    let mut prints = ContentFingerprints::default();
+    prints.add(memory.key(), text);
+    prints
+}
+
 fn key() -> FingerprintKey {
     FingerprintKey::new(&SeededRng::new(7))
 }
@@ -252,11 +259,13 @@ fn what_is_no_quotation() {
     }
 }
 
-/// Paths, URLs, ids, known names, exception types and stack frames stay, whatever the content is.
+/// Paths, URLs, ids, known names, exception types and stack frames stay, whatever the content is. A name counts only as
+/// a whole word; a tool named like a word of prose does not protect words of a quote.
 #[test]
 fn names_stay() {
     let uuid = "7f3c0a52-9d1e-4c8b-a6f4-0b2d9e8c7a61";
     let path = "/home/build/the project/src/the long way/main.rs";
+    let burnt = "failed: it burnt: CANARY-toolerror-e00e5a581c9b7b21, please burn it again with gpt-5-mini now";
     let frames = "Traceback (most recent call last):\n  File \"/srv/app/tools.py\", line 31, in burn\n\
         openai.RateLimitError: it burnt the house of Jane Doe";
     for (text, content, labels, expected) in [
@@ -291,6 +300,18 @@ fn names_stay() {
             frames.replace("it burnt the house of Jane Doe", CONTENT_PLACEHOLDER),
         ),
         (format!("open {path}"), format!("the file {path} is there"), vec![path], format!("open {path}")),
+        (
+            "it burnt: CANARY-toolerror-e00e5a581c9b7b21".to_owned(),
+            burnt.to_owned(),
+            vec!["burn", "gpt-5-mini"],
+            "[CONTENT]".to_owned(),
+        ),
+        (
+            "no: please burn it again with gpt-5-mini now".to_owned(),
+            burnt.to_owned(),
+            vec!["burn", "gpt-5-mini"],
+            "no: [CONTENT] gpt-5-mini [CONTENT]".to_owned(),
+        ),
     ] {
         assert_eq!(mended(&text, &[&content], &labels), expected);
     }
@@ -303,7 +324,7 @@ fn names_stay() {
     }
 }
 
-/// All Unicode white space is recognised on both paths, at any position in a block, and nothing else is.
+/// All Unicode white space is recognised, and nothing else is. (`folding`: on both paths, at any position in a block.)
 #[test]
 fn white_space_of_unicode() {
     for char in ('\u{1}'..='\u{ffff}').filter(|char| !char.is_ascii()) {
@@ -311,24 +332,6 @@ fn white_space_of_unicode() {
         let unit = fold::fold_unit(text.as_bytes());
         assert_eq!(matches!(unit, Some((_, fold::FoldedUnit::Blank))), char.is_whitespace(), "{char:?}");
         assert!(unit.is_none_or(|(length, _)| length == char.len_utf8()));
-    }
-    for pad in 0..130 {
-        for char in ["\u{2009}", "\u{3000}", "\u{1680}", "\u{feff}", "\u{a0}", "\u{200b}"] {
-            let text = format!("{}{char}{}", "x".repeat(pad), "y".repeat(200));
-            let mut folded = [Vec::new(), Vec::new()];
-            let [one, two] = &mut folded;
-            let read = |out: &mut Vec<u8>, part: &[u8]| {
-                out.extend_from_slice(part);
-                part.len()
-            };
-            fold::ContentFolder::new().fold_text(text.as_bytes(), |part| read(one, part));
-            fold::ContentFolder::new()
-                .fold_with_reader(block_marks::PortableReader, text.as_bytes(), |part| read(two, part));
-            let blank = if char.chars().all(char::is_whitespace) { " " } else { "" };
-            for folded in folded {
-                assert_eq!(folded, text.replace(char, blank).into_bytes());
-            }
-        }
     }
 }
 
@@ -372,18 +375,6 @@ fn frames_have_the_form_of_frames() {
     }
 }
 
-/// A name counts only as a whole word; a tool named like a word of prose does not protect words of a quote.
-#[test]
-fn names_stand_alone() {
-    let content = "failed: it burnt: CANARY-toolerror-e00e5a581c9b7b21, please burn it again with gpt-5-mini now";
-    for (text, expected) in [
-        ("it burnt: CANARY-toolerror-e00e5a581c9b7b21", "[CONTENT]"),
-        ("no: please burn it again with gpt-5-mini now", "no: [CONTENT] gpt-5-mini [CONTENT]"),
-    ] {
-        assert_eq!(mended(text, &[content], &["burn", "gpt-5-mini"]), expected);
-    }
-}
-
 /// Texts that can't quote anything are rejected before any search.
 #[test]
 fn gate() {
@@ -409,11 +400,7 @@ fn repetition() {
 #[test]
 fn memory_is_bounded() {
     let memory = FingerprintCache::with_limit(&SeededRng::new(1), 300_000);
-    let prints = |text: &str| {
-        let mut prints = ContentFingerprints::default();
-        prints.add(memory.key(), text);
-        prints
-    };
+    let prints = |text: &str| prints_of(&memory, text);
     let mut source = 1_u64;
     let mut noise = |bytes: usize| -> String {
         let mut next = || {
@@ -439,9 +426,7 @@ fn memory_is_bounded() {
     assert_eq!(memory.session_texts(session("29")).len(), 1);
     let wide = FingerprintCache::new(&SeededRng::new(1));
     for _ in 0..80 {
-        let mut prints = ContentFingerprints::default();
-        prints.add(wide.key(), &noise(100_000));
-        wide.add_session_content(session("one"), &prints);
+        wide.add_session_content(session("one"), &prints_of(&wide, &noise(100_000)));
         assert!(wide.bytes() <= fingerprint_cache::MAX_SESSION_BYTES);
     }
     assert!(wide.bytes() > fingerprint_cache::MAX_SESSION_BYTES / 2);
@@ -452,9 +437,8 @@ fn memory_is_bounded() {
 fn memory_of_short_texts() {
     let memory = FingerprintCache::with_limit(&SeededRng::new(1), 10_000);
     for index in 0..1_000 {
-        let mut prints = ContentFingerprints::default();
         // long as written, short once folded
-        prints.add(memory.key(), &format!("ok{}", " ".repeat(100)));
+        let prints = prints_of(&memory, &format!("ok{}", " ".repeat(100)));
         memory.add_session_content(memory.session_key("default", index.to_string().as_bytes()), &prints);
     }
     assert_eq!((memory.session_count(), memory.bytes()), (0, 0));
@@ -466,11 +450,7 @@ fn memory_of_a_long_text() {
     let memory = FingerprintCache::new(&SeededRng::new(1));
     let session = memory.session_key("default", b"s");
     let words = |from: usize, count: usize| (from..from + count).map(|n| format!("word{n} ")).collect::<String>();
-    let remember = |text: &str| {
-        let mut prints = ContentFingerprints::default();
-        prints.add(memory.key(), text);
-        memory.add_session_content(session, &prints);
-    };
+    let remember = |text: &str| memory.add_session_content(session, &prints_of(&memory, text));
     let found = |text: &str| {
         let known = memory.session_texts(session);
         !EchoReplacements::find(memory.key(), &[text], &[], known.iter().map(|text| &**text)).is_empty()
@@ -610,15 +590,9 @@ proptest! {
 /// (A quadratic algorithm would take minutes; the test fails by not ending.)
 #[test]
 fn many_quotations_on_one_line() {
-    use std::fmt::Write as _;
-    let (mut text, mut expected) = (String::new(), String::new());
-    for n in 0..10_000 {
-        let _ = write!(text, "her invoice of March is \"overdue\" by\nforty days other{n}x ").map(|()| {
-            let _ = write!(expected, "[CONTENT] other{n}x ");
-        });
-    }
-    let text = text.replace('\n', "\\n");
-    assert_eq!(mended(&text, &[PROMPT], &[]), expected);
+    let lines = |quote: &str| (0..10_000).map(|n| format!("{quote} other{n}x ")).collect::<String>();
+    let text = lines("her invoice of March is \"overdue\" by\\nforty days");
+    assert_eq!(mended(&text, &[PROMPT], &[]), lines(CONTENT_PLACEHOLDER));
 }
 
 /// JSON that repeats content must stay JSON with its keys: only strings are replaced, and no escape is split.

@@ -519,6 +519,10 @@ fn hostile_logs_take_linear_time() {
         ("{\"content\":[{\"", "type", "\"}]}"),
         ("{\"content\":[{", "\"type\":", "}]}"),
         ("", "prompt:1-", ""),
+        ("", "prompt=a ", ""),
+        ("", "prompt='", ""),
+        ("", "Human:", ""),
+        ("", "Human:\n", ""),
     ];
     for (head, piece, tail) in around {
         let text = |times: usize| format!("{head}{}{tail}", piece.repeat(times));

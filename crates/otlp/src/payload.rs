@@ -97,11 +97,6 @@ impl Payload {
         self.signal
     }
 
-    /// Size of the request as received, bytes.
-    pub fn wire_len(&self) -> usize {
-        self.request.len()
-    }
-
     /// Number of spans, log records or data points that are not removed.
     pub fn item_count(&self) -> usize {
         self.index.items

@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, LazyLock};
 
-use proptest::prelude::*;
-
 use super::{BUILTIN, CustomRule, Detector, RuleData, SearchScratch, replace_hits};
 use config::load;
 
@@ -53,6 +51,11 @@ pub(super) fn redact(detector: &Detector, text: &str) -> String {
     let mut scratch = SearchScratch::new();
     let hits = detector.find(text, &mut scratch).to_vec();
     replace_hits(text, &hits, &mut |hit, _, out| out.push_str(detector.placeholder(hit)))
+}
+
+/// A user's rule with this pattern.
+pub(super) fn custom(name: &str, pattern: &str) -> CustomRule {
+    CustomRule { name: name.to_owned(), pattern: pattern.to_owned(), ..CustomRule::default() }
 }
 
 /// The text of an example and its expected result: each «private part» is replaced, and each «TYPE|part» by that type.
@@ -134,69 +137,19 @@ fn overlaps_merge() {
     let got = redact(&detector(), "db postgres://jane:pw12345@example.com/x");
     assert_eq!(got, "db postgres://[CONNECTION_STRING]@example.com/x");
     assert_eq!(redact(&detector(), "https://example.com:8080?x=bob@example.org"), "https://example.com:8080?x=[EMAIL]");
-    let custom =
-        CustomRule { name: "CASE".to_owned(), pattern: "case-[0-9]+ for bob".to_owned(), ..CustomRule::default() };
-    let detector = Detector::new(&rules(), &[custom]).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let detector =
+        Detector::new(&rules(), &[custom("CASE", "case-[0-9]+ for bob")]).unwrap_or_else(|errors| panic!("{errors:?}"));
     assert_eq!(redact(&detector, "case-77 for bob@example.com"), "[CASE]");
 }
 
-/// JSON with a value right after an escape stays valid.
-#[test]
-fn escapes_survive() {
-    let json = r#"{"t":"line\nbob@example.com\tghp_16C7e42F292c6912E7710c838347Ae178B4a"}"#;
-    let got = redact(&detector(), json);
-    assert_eq!(got, r#"{"t":"line\n[EMAIL]\t[GITHUB_TOKEN]"}"#);
-    assert!(serde_json::from_str::<serde_json::Value>(&got).is_ok());
-}
-
-/// Users' rules win over built-in ones; unusable rules are refused with a reason.
-#[test]
-fn users_rules() {
-    let custom = |name: &str, pattern: &str| CustomRule {
-        name: name.to_owned(),
-        pattern: pattern.to_owned(),
-        ..CustomRule::default()
-    };
-    let good =
-        Detector::new(&rules(), &[custom("ACCOUNT_ID", r"ACC-\d{8}")]).unwrap_or_else(|errors| panic!("{errors:?}"));
-    assert_eq!(redact(&good, "for ACC-12345678."), "for [ACCOUNT_ID].");
-    let cases = [
-        ("ACCOUNT_ID", "a*"),
-        ("account", "a"),
-        ("A", "a"),
-        ("BIG", "a{1000}{1000}"),
-        ("LOOK", "(?=a)b"),
-        ("OPEN", "("),
-        ("ALL", "."),
-        ("ALL", r"\S+|\s+"),
-        ("NONE", ""),
-    ];
-    for (name, pattern) in cases {
-        let errors = Detector::new(&[], &[custom(name, pattern)]).err().expect(pattern);
-        assert!(!errors.is_empty(), "{name} {pattern}");
-        for what in errors.iter().map(|error| error.kind.to_string()) {
-            assert!(!what.contains('\n') && !what.is_empty());
-        }
-    }
-}
-
-/// Hostile repetitions of near-matches end in time, because the engine is linear in the text. (A bound, not a timing.)
-#[test]
-fn hostile_repetitions_end() {
-    let detector = detector();
-    for piece in ["a@", "1-", "eyJ", "00:", "4111 ", "+1 ", "-----BEGIN PRIVATE KEY-----", "sk-", "basic "] {
-        let text = piece.repeat(20_000 / piece.len());
-        let once = redact(&detector, &text);
-        assert_eq!(redact(&detector, &once), once, "{piece}");
-    }
-}
-
-/// A user's rule may require a nearby word, a check or a key; an allowed match stays, the same text elsewhere does not.
+/// Users' rules win over built-in ones, and may require a nearby word, a check or a key; an allowed match stays, the same
+/// text elsewhere does not.
 #[test]
 fn users_rules_with_conditions() {
     let parse = |text: &str| load::parse_data::<CustomRule>("custom", text).unwrap_or_else(|_| panic!("{text}"));
-    let with = |text: &str| Detector::new(&rules(), &[parse(text)]).map_err(|errors| errors.len());
-    let made = |text: &str| with(text).unwrap_or_else(|_| panic!("{text}"));
+    let made = |text: &str| Detector::new(&rules(), &[parse(text)]).unwrap_or_else(|_| panic!("{text}"));
+    let plain = made(r"{name: ACCOUNT_ID, pattern: 'ACC-\d{8}'}");
+    assert_eq!(redact(&plain, "for ACC-12345678."), "for [ACCOUNT_ID].");
     let near = made(r"{name: BADGE, pattern: 'B\d{4}', near: [badge, door]}");
     assert_eq!(redact(&near, "badge no. B1234; order B1234\nB1234"), "badge no. [BADGE]; order [BADGE]\nB1234");
     let luhn = made(r"{name: CARD, pattern: 'c:(\d{16})', validator: credit_card}");
@@ -205,14 +158,6 @@ fn users_rules_with_conditions() {
     assert_eq!(redact(&keys, r#"{"badge_no":"anything at all","x":1}"#), r#"{"badge_no":"[BADGE]","x":1}"#);
     let allow = made(r"{name: HOST, pattern: '[a-z]+\.corp', allow: ['www\.corp']}");
     assert_eq!(redact(&allow, "www.corp db.corp www.corpx"), "www.corp [HOST] www.corpx");
-    for (text, faults) in [
-        ("{name: BADGE, near: [x]}", 2),
-        ("{name: BADGE, pattern: 'B1', near: [x]}", 1),
-        ("{name: BADGE, pattern: 'B1', validator: nothing}", 1),
-        ("{name: BADGE, pattern: 'B1', allow: ['.*']}", 1),
-    ] {
-        assert_eq!(with(text).err(), Some(faults), "{text}");
-    }
 }
 
 /// No context word has two apostrophes: a plain YAML scalar does not unescape them, so the word would never match.
@@ -222,15 +167,5 @@ fn words_are_written_as_texts_have_them() {
         for word in rule.context.iter().chain(&rule.prose).chain(&rule.cues) {
             assert!(!word.contains("''"), "{}: {word}", rule.name);
         }
-    }
-}
-
-proptest! {
-    /// For any text: no panic, idempotent, and only whole characters are replaced.
-    #[test]
-    fn any_text_is_idempotent(text in "\\PC{0,60}[a-z0-9@. +:/-]{0,60}\\PC{0,20}") {
-        let detector = detector();
-        let once = redact(&detector, &text);
-        prop_assert_eq!(redact(&detector, &once), once);
     }
 }

@@ -132,6 +132,15 @@ fn scene(folder: &Path, config: Value) -> Scene {
     Scene { notify, board, clock, seams, stop: watch::channel(false).0 }
 }
 
+/// A sender whose webhook answers as told.
+async fn stubbed(answers: &[&'static str], mut config: Value) -> (tempfile::TempDir, Came, Scene) {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, came) = stub(answers).await;
+    config["url"] = url.into();
+    let scene = scene(folder.path(), config);
+    (folder, came, scene)
+}
+
 impl Scene {
     async fn look(&self) -> bool {
         self.notify.evaluate_alerts(&mut self.stop.subscribe()).await
@@ -209,9 +218,7 @@ async fn told_once_signed_and_redacted() {
 /// behind the first one wait and keep their order. After 15 minutes the first is given up, and the others are sent.
 #[tokio::test]
 async fn attempts_are_bounded() {
-    let folder = tempfile::tempdir().unwrap();
-    let (url, came) = stub(&["503 X", "429 X\r\nretry-after: 7"]).await;
-    let up = scene(folder.path(), json!({"url": url}));
+    let (_folder, came, up) = stubbed(&["503 X", "429 X\r\nretry-after: 7"], json!({})).await;
     up.raise(alert("limit_hit", "r-1", START));
     up.raise(Alert { until: Some(START + 2), ..alert("limit_hit", "r-2", START + 1) });
     let mut seconds = Vec::new();
@@ -234,8 +241,7 @@ async fn attempts_are_bounded() {
     assert_eq!(parts("run r-2"), [false, false, false, true, true]);
     assert_eq!(parts(": ended: "), [false, false, false, false, true]);
     // one that never succeeds
-    let (url, came) = stub(&["500 X"; 21]).await;
-    let down = scene(folder.path(), json!({"url": url}));
+    let (_folder, came, down) = stubbed(&["500 X"; 21], json!({})).await;
     down.raise(alert("limit_hit", "r-3", START));
     down.raise(alert("limit_hit", "r-4", START + 1));
     for _ in 0..15 * 60 {
@@ -255,9 +261,7 @@ async fn attempts_are_bounded() {
 /// A message that the webhook refuses is given up at once, and does not delay the next one.
 #[tokio::test]
 async fn a_refused_message_delays_no_other() {
-    let folder = tempfile::tempdir().unwrap();
-    let (url, came) = stub(&["404 X"]).await;
-    let scene = scene(folder.path(), json!({"url": url}));
+    let (_folder, came, scene) = stubbed(&["404 X"], json!({})).await;
     (0..2).for_each(|n| scene.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
     assert!(scene.look().await && scene.look().await);
     assert_eq!(came.lock().len(), 2);
@@ -269,9 +273,7 @@ async fn a_refused_message_delays_no_other() {
 /// come first, then older ones.
 #[tokio::test]
 async fn a_flood_is_bounded() {
-    let folder = tempfile::tempdir().unwrap();
-    let (url, came) = stub(&["503 X", "200 OK", "200 OK", "503 X"]).await;
-    let scene = scene(folder.path(), json!({"url": url}));
+    let (_folder, came, scene) = stubbed(&["503 X", "200 OK", "200 OK", "503 X"], json!({})).await;
     let raise = |n: u64| {
         scene.raise(Alert { severity: AlertSeverity::Warning, ..alert("run_overdue", &format!("w-{n}"), START + n) })
     };
@@ -311,9 +313,7 @@ async fn critical_alerts_overtake_waiting_warnings() {
 /// Alerts below the configured severity, and those that ended long before they were seen, are not sent.
 #[tokio::test]
 async fn some_alerts_are_not_sent() {
-    let folder = tempfile::tempdir().unwrap();
-    let (url, came) = stub(&[]).await;
-    let scene = scene(folder.path(), json!({"url": url, "severity": "critical"}));
+    let (_folder, came, scene) = stubbed(&[], json!({"severity": "critical"})).await;
     scene.raise(Alert { severity: AlertSeverity::Warning, ..alert("tool_retries", "r-1", START) });
     scene.raise(Alert { until: Some(START - 20 * MINUTE), ..alert("iteration_ceiling", "r-2", START - 30 * MINUTE) });
     scene.raise(alert("iteration_ceiling", "r-3", START));
@@ -324,9 +324,7 @@ async fn some_alerts_are_not_sent() {
 /// A clock that was ahead for a while suppresses no alerts afterwards.
 #[tokio::test]
 async fn a_clock_that_was_ahead() {
-    let folder = tempfile::tempdir().unwrap();
-    let (url, came) = stub(&[]).await;
-    let scene = scene(folder.path(), json!({"url": url}));
+    let (_folder, came, scene) = stubbed(&[], json!({})).await;
     scene.clock.now.store(100 * 24 * 60 * MINUTE, Ordering::Relaxed);
     scene.raise(alert("limit_hit", "r-1", START + 100 * 24 * 60 * MINUTE));
     assert!(scene.look().await);
@@ -341,9 +339,7 @@ async fn a_clock_that_was_ahead() {
 /// A clock that is set back delays no retry.
 #[tokio::test]
 async fn a_clock_that_is_set_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let (url, came) = stub(&["503 X"]).await;
-    let scene = scene(folder.path(), json!({"url": url}));
+    let (_folder, came, scene) = stubbed(&["503 X"], json!({})).await;
     scene.raise(alert("limit_hit", "r-1", START));
     assert!(scene.look().await);
     scene.clock.now.fetch_add(1_000_000_000, Ordering::Relaxed);
@@ -357,9 +353,7 @@ async fn a_clock_that_is_set_back() {
 #[tokio::test]
 async fn an_end_that_nobody_saw() {
     for is_absence_seen in [true, false] {
-        let folder = tempfile::tempdir().unwrap();
-        let (url, came) = stub(&[]).await;
-        let scene = scene(folder.path(), json!({"url": url}));
+        let (_folder, came, scene) = stubbed(&[], json!({})).await;
         scene.raise(alert("cost_per_run_drift", "", START));
         assert!(scene.look().await);
         scene.board.alerts.lock().clear();
@@ -415,22 +409,6 @@ fn names_are_text() {
     assert_eq!(message["blocks"][0]["text"]["verbatim"], true);
 }
 
-/// An alert that could not be sent before a shutdown is sent after the next start.
-#[tokio::test]
-async fn what_was_not_sent_is_sent_after_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
-    let (url, came) = stub(&["503 X"]).await;
-    let config = json!({"url": url});
-    let first = scene(folder.path(), config.clone());
-    first.raise(alert("limit_hit", "r-1", START));
-    assert!(first.look().await);
-    let second = scene(folder.path(), config);
-    second.raise(alert("limit_hit", "r-1", START));
-    assert!(second.look().await);
-    assert_eq!(came.lock().len(), 2);
-    second.counted("sent", 1);
-}
-
 /// Invalid settings are refused; no text contains the address.
 #[test]
 fn settings_are_checked() {
@@ -461,9 +439,7 @@ fn settings_are_checked() {
 /// A test message reaches the webhook; if the webhook refuses it, the answer says why.
 #[tokio::test]
 async fn a_test_message() {
-    let folder = tempfile::tempdir().unwrap();
-    let (url, came) = stub(&["404 X"]).await;
-    let scene = scene(folder.path(), json!({"url": url}));
+    let (_folder, came, scene) = stubbed(&["404 X"], json!({})).await;
     let asked = async || {
         let router = routes::router(Some(Arc::clone(&scene.notify)));
         let request = http::Request::post("/api/alerts/test").body(axum::body::Body::empty());

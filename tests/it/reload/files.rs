@@ -11,11 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use otlp::{Signal, json};
 use rustls::ClientConfig;
 
-use super::Running;
 use super::sockets::{over_tls, trusting};
+use super::{Running, place};
+use crate::client::span;
 use fakes::tls::{Authority, pem_file};
 
 const TOKEN: &str = "a-token-of-thirty-two-characters";
@@ -45,11 +45,6 @@ pub(super) fn request(path: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-pub(super) fn span() -> Vec<u8> {
-    let text = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"r"}]}]}]}"#;
-    json::decode(Signal::Traces, text.as_bytes()).unwrap().to_vec()
-}
-
 /// The whole response over TLS.
 fn ask(to: SocketAddr, trusting: &Arc<ClientConfig>, path: &str, body: &[u8]) -> String {
     let mut stream = over_tls(to, trusting).unwrap();
@@ -63,7 +58,6 @@ fn ask(to: SocketAddr, trusting: &Arc<ClientConfig>, path: &str, body: &[u8]) ->
 
 /// Writes a server's certificate and key, a back end's authority and tokens.
 fn files(folder: &tempfile::TempDir, authority: &Authority) -> Arc<ClientConfig> {
-    fs::create_dir_all(folder.path().join("data")).unwrap();
     let made = authority.issue("localhost");
     pem_file(folder, "server.pem", "CERTIFICATE", &made.certificate);
     pem_file(folder, "server.key", "PRIVATE KEY", &made.key);
@@ -78,15 +72,14 @@ fn files(folder: &tempfile::TempDir, authority: &Authority) -> Arc<ClientConfig>
 /// with 1.)
 #[test]
 fn a_reload_with_a_broken_file_ends_nothing() {
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, config) = place();
     let authority = Authority::new();
     let trusting = files(&folder, &authority);
-    let config = folder.path().join("config.yaml");
     fs::write(&config, configuration(folder.path(), "server.pem", "tokens", "")).unwrap();
     let gateway = Running::start(&config, &[]);
     let (http, admin) = (gateway.address("otlp http"), gateway.address("admin"));
     let serves = || {
-        let answer = ask(http, &trusting, "POST /v1/traces", &span());
+        let answer = ask(http, &trusting, "POST /v1/traces", &span("r"));
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     };
     serves();
@@ -135,9 +128,8 @@ fn a_reload_with_a_broken_file_ends_nothing() {
 /// port stayed open to everyone until someone requested a reload.)
 #[test]
 fn a_refused_configuration_is_taken_once_its_files_are_there() {
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, config) = place();
     let trusting = files(&folder, &Authority::new());
-    let config = folder.path().join("config.yaml");
     let closed = configuration(folder.path(), "server.pem", "tokens", "");
     let open = closed.replace(&format!("auth: {{ tokens_file: '{}' }}, ", folder.path().join("tokens").display()), "");
     assert_ne!(open, closed);
@@ -176,9 +168,8 @@ fn a_refused_configuration_is_taken_once_its_files_are_there() {
 /// files, and the process exited.)
 #[test]
 fn what_runs_again_has_what_it_had() {
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, config) = place();
     let trusting = files(&folder, &Authority::new());
-    let config = folder.path().join("config.yaml");
     fs::write(&config, configuration(folder.path(), "server.pem", "tokens", "")).unwrap();
     let gateway = Running::start(&config, &[]);
     let (http, admin) = (gateway.address("otlp http"), gateway.address("admin"));
@@ -191,7 +182,7 @@ fn what_runs_again_has_what_it_had() {
     gateway.signal("HUP");
     gateway.line("the new configuration can't be started; restarting the previous one");
     assert_eq!((gateway.address("otlp http"), gateway.address("admin")), (http, admin));
-    let answer = ask(http, &trusting, "POST /v1/traces", &span());
+    let answer = ask(http, &trusting, "POST /v1/traces", &span("r"));
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let metrics = ask(admin, &trusting, "GET /metrics", b"");
     assert!(metrics.contains("\ntollgate_config_reload_failures_total 1\n"), "{metrics}");
@@ -227,7 +218,7 @@ fn who_waits_for_a_delivery_is_answered_at_the_end() {
     let (gateway, silent) = waiting(folder.path(), "http");
     let mut stream = TcpStream::connect(gateway.address("otlp http")).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    stream.write_all(&request("POST /v1/traces", &span())).unwrap();
+    stream.write_all(&request("POST /v1/traces", &span("r"))).unwrap();
     // the request is in the spool and being sent
     let back_end = silent.accept().unwrap();
     let code = gateway.end();
@@ -250,7 +241,7 @@ async fn who_waits_over_grpc_is_answered_at_the_end() {
     let (mut client, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    let message = span();
+    let message = span("r");
     let body = [&[0], &u32::try_from(message.len()).unwrap().to_be_bytes()[..], &message].concat();
     let request = http::Request::post("http://test/opentelemetry.proto.collector.trace.v1.TraceService/Export")
         .header("content-type", "application/grpc")
@@ -282,13 +273,12 @@ async fn who_waits_over_grpc_is_answered_at_the_end() {
 /// (Regression test: the log said nothing, and clients noticed first.)
 #[test]
 fn a_certificate_that_is_over_stands_in_the_log() {
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, config) = place();
     let authority = Authority::new();
     files(&folder, &authority);
     let over = authority.issue_for("localhost", ["200101000000Z", "210101000000Z"]);
     pem_file(&folder, "server.pem", "CERTIFICATE", &over.certificate);
     pem_file(&folder, "server.key", "PRIVATE KEY", &over.key);
-    let config = folder.path().join("config.yaml");
     fs::write(&config, configuration(folder.path(), "server.pem", "tokens", "")).unwrap();
     let gateway = Running::start(&config, &[]);
     let told = || {
@@ -324,9 +314,8 @@ fn in_memory(process: u32, text: &str) -> Option<usize> {
 /// (Regression test: it was kept for as long as the next configuration ran.)
 #[test]
 fn keys_are_forgotten_once_others_are_in_use() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir_all(folder.path().join("data")).unwrap();
-    let (config, key) = (folder.path().join("config.yaml"), folder.path().join("key"));
+    let (folder, config) = place();
+    let key = folder.path().join("key");
     let text = super::configuration(folder.path(), "one.jsonl", false);
     fs::write(&config, text + &format!("pseudonyms: {{ key: '${{file:{}}}' }}\n", key.display())).unwrap();
     let (first, second) = ("first-".to_owned() + &"q7Zx".repeat(8), "second-".to_owned() + &"w9Yv".repeat(8));

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use otlp::{Signal, json};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use super::{Running, names};
+use super::{Running, names, place};
+use crate::client::span;
 use fakes::tls::{Authority, pem_file};
 
 trait Both: Read + Write {}
@@ -39,10 +39,7 @@ fn configuration(folder: &Path, http: &str, grpc: &str) -> String {
 
 /// Sends one request on a connection that stays open and returns the response's head.
 fn exchange(stream: &mut dyn Both, name: &str) -> io::Result<String> {
-    let text = format!(
-        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"{name}"}}]}}]}}]}}"#
-    );
-    let body = json::decode(Signal::Traces, text.as_bytes()).unwrap();
+    let body = span(name);
     let head = format!(
         "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
         body.len()
@@ -152,8 +149,7 @@ pub(super) fn over_tls(
 /// on; the same holds for other TLS settings of the port, and an invalid certificate changes nothing.
 #[test]
 fn a_change_of_certificates_alone_closes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir_all(folder.path().join("data")).unwrap();
+    let (folder, config) = place();
     let (one, two) = (Authority::new(), Authority::new());
     let mut certificates = Vec::new();
     for (name, authority) in [("one", &one), ("two", &two)] {
@@ -162,7 +158,6 @@ fn a_change_of_certificates_alone_closes_nothing() {
         pem_file(&folder, &format!("{name}.pem"), "CERTIFICATE", &made.certificate);
         certificates.push(made.certificate);
     }
-    let config = folder.path().join("config.yaml");
     let write = |name: &str, more: &str| {
         let at = |ending: &str| folder.path().join(format!("{name}.{ending}")).display().to_string();
         let tls = format!("tls: {{ cert_file: '{}', key_file: '{}'{more} }}", at("pem"), at("key"));
@@ -203,9 +198,7 @@ fn a_change_of_certificates_alone_closes_nothing() {
 /// removed with the gateway.
 #[test]
 fn a_unix_socket_stays_over_reloads() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir_all(folder.path().join("data")).unwrap();
-    let config = folder.path().join("config.yaml");
+    let (folder, config) = place();
     let socket = folder.path().join("http.sock");
     let write = |http: &str, grpc: &str| {
         let http = format!("endpoint: 'unix:{}'{http}", socket.display());
@@ -250,9 +243,7 @@ fn a_unix_socket_stays_over_reloads() {
 /// all, the old host is restored. (Regression test: the gateway itself kept the port in use.)
 #[test]
 fn a_port_that_stays_gets_another_host() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir_all(folder.path().join("data")).unwrap();
-    let config = folder.path().join("config.yaml");
+    let (folder, config) = place();
     let write = |http: &str, grpc: &str| {
         let (http, grpc) = (format!("endpoint: '{http}'"), format!("endpoint: '{grpc}'"));
         fs::write(&config, configuration(folder.path(), &http, &grpc)).unwrap();

@@ -1,107 +1,9 @@
-//! Invalid bytes, random or crafted: refused, or read as prost reads them.
+//! Crafted requests: refused, or read in linear time. `fuzz.rs` compares mutated ones with prost.
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use proptest::collection::vec;
-use proptest::prelude::*;
-use prost::Message;
 
-use super::oracle::{Step, against_prost, edited};
-use super::strategies::{logs, metrics, traces};
 use crate::wire::put_bytes;
 use crate::{MAX_DEPTH, OwnedValue, Payload, Signal, TextEdit, UnknownFields};
-
-/// One change of some bytes.
-#[derive(Clone, Debug)]
-enum Change {
-    Flip(prop::sample::Index, u8),
-    Cut(prop::sample::Index),
-    Insert(prop::sample::Index, Vec<u8>),
-    Repeat(prop::sample::Index, prop::sample::Index),
-}
-
-fn changes() -> impl Strategy<Value = Vec<Change>> {
-    let at = any::<prop::sample::Index>;
-    let one = prop_oneof![
-        4 => (at(), any::<u8>()).prop_map(|(at, bits)| Change::Flip(at, bits)),
-        1 => at().prop_map(Change::Cut),
-        2 => (at(), vec(any::<u8>(), 1..5)).prop_map(|(at, bytes)| Change::Insert(at, bytes)),
-        2 => (at(), at()).prop_map(|(from, to)| Change::Repeat(from, to)),
-    ];
-    vec(one, 1..4)
-}
-
-fn change(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
-    for change in changes {
-        if bytes.is_empty() {
-            break;
-        }
-        match change {
-            Change::Flip(at, bits) => {
-                let at = at.index(bytes.len());
-                bytes[at] ^= bits;
-            }
-            Change::Cut(at) => bytes.truncate(at.index(bytes.len())),
-            Change::Insert(at, new) => {
-                let at = at.index(bytes.len());
-                bytes.splice(at..at, new.iter().copied());
-            }
-            Change::Repeat(from, to) => {
-                let (from, to) = (from.index(bytes.len()), to.index(bytes.len()));
-                let part = bytes[from.min(to)..from.max(to)].to_vec();
-                bytes.splice(from..from, part);
-            }
-        }
-    }
-    bytes
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
-
-    /// Traces, changed at random.
-    #[test]
-    fn changed_traces(request in traces(), changes in changes()) {
-        against_prost::<ExportTraceServiceRequest>(Signal::Traces, &change(request.encode_to_vec(), &changes));
-    }
-
-    /// Logs, changed at random.
-    #[test]
-    fn changed_logs(request in logs(), changes in changes()) {
-        against_prost::<ExportLogsServiceRequest>(Signal::Logs, &change(request.encode_to_vec(), &changes));
-    }
-
-    /// Metrics, changed at random.
-    #[test]
-    fn changed_metrics(request in metrics(), changes in changes()) {
-        against_prost::<ExportMetricsServiceRequest>(Signal::Metrics, &change(request.encode_to_vec(), &changes));
-    }
-
-    /// Random bytes.
-    #[test]
-    fn noise(bytes in vec(any::<u8>(), 0..40)) {
-        against_prost::<ExportTraceServiceRequest>(Signal::Traces, &bytes);
-        against_prost::<ExportLogsServiceRequest>(Signal::Logs, &bytes);
-        against_prost::<ExportMetricsServiceRequest>(Signal::Metrics, &bytes);
-    }
-}
-
-proptest! {
-    // three signals and up to forty edits per case took as long as all other tests together
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
-    /// Any edits in any order: the payload reads the same as its encoded bytes.
-    #[test]
-    fn edited_at_random(
-        traces in traces(), logs in logs(), metrics in metrics(), steps in vec(any::<[u8; 4]>().prop_map(Step), 0..40),
-    ) {
-        edited(Signal::Traces, &traces.encode_to_vec(), &steps);
-        edited(Signal::Logs, &logs.encode_to_vec(), &steps);
-        edited(Signal::Metrics, &metrics.encode_to_vec(), &steps);
-    }
-}
 
 /// `any_value` in an attribute of a span.
 fn in_attribute(any_value: &[u8]) -> Vec<u8> {
@@ -264,14 +166,13 @@ fn many_attributes() {
 #[test]
 fn a_flood_of_empty_items_is_refused() {
     let spans = |count: usize| {
-        let (mut scope, mut resource, mut request) = (Vec::new(), Vec::new(), Vec::new());
-        let body = [0x12, 0].repeat(count);
-        crate::wire::put_bytes(&mut resource, 2, &body);
-        scope.append(&mut resource);
-        crate::wire::put_bytes(&mut request, 1, &scope);
-        request
+        [2, 1].iter().fold([0x12, 0].repeat(count), |inner, number| {
+            let mut outer = Vec::new();
+            put_bytes(&mut outer, *number, &inner);
+            outer
+        })
     };
-    let parse = |count| crate::Payload::parse(crate::Signal::Traces, spans(count).into());
+    let parse = |count| Payload::parse(Signal::Traces, spans(count).into());
     assert_eq!(parse(100_000).map(|payload| payload.item_count()).map_err(|error| error.message), Ok(100_000));
     assert!(parse(300_000).is_err());
 }

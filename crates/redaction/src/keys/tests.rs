@@ -51,26 +51,6 @@ fn remembered_keys_are_of_their_table() {
     assert_ne!(table.find(b"first_name").0, KeyMatch::NONE);
 }
 
-/// The walk ends with bounded depth on hostile input: deep nesting, open strings, endless brackets.
-#[test]
-fn hostile_structures_end() {
-    for piece in [
-        "{\"name\":",
-        "[",
-        "{\"a\":[",
-        "\"name\":\"",
-        "{'",
-        "{\"name\":\"{",
-        "name: ",
-        "(name, email) VALUES (",
-        "name,email\n",
-    ] {
-        let text = piece.repeat(100_000 / piece.len());
-        let once = redact(shared(), &text);
-        assert_eq!(redact(shared(), &once), once, "{piece}");
-    }
-}
-
 /// A thing's name stays and a person's is replaced, depending on sibling keys, parent keys, or the key itself.
 #[test]
 fn names_of_things_stay() {
@@ -210,20 +190,6 @@ fn identifiers_are_told_beside_them() {
         r#"{"name":"x","a":{"system":"http://h.org/passwd","value":"12345"}}"#,
     ] {
         assert_eq!(redact(shared(), text), text);
-    }
-}
-
-/// JSON stays valid, whatever is replaced in it.
-#[test]
-fn json_stays_json() {
-    for text in [
-        r#"{"first_name":"A\"nn\\","phone":4155550132,"ssn":123456789,"dob":19900405,"card_number":4111111111111111}"#,
-        r#"{"names":["x"],"first_names":["Ann","Bob\n"],"address":{"street":"Elm \u00e9 3","line1":"x"}}"#,
-        r#"[{"cvv":123,"account_number":[12345678,"87654321"]}]"#,
-    ] {
-        let got = redact(shared(), text);
-        assert!(serde_json::from_str::<serde_json::Value>(&got).is_ok(), "{got}");
-        assert_ne!(got, text);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tests of the search options: depth, private addresses, spelt addresses, carry-over.
 
 use super::super::{CustomRule, Detector, SearchOptions};
-use super::{redact, rules};
+use super::{custom, redact, rules};
 
 fn choosing(choices: SearchOptions) -> Detector {
     Detector::new(&rules(), &[]).map_err(|errors| errors.len()).expect("rules compile").with_options(choices)
@@ -86,14 +86,25 @@ fn carrying_over() {
 #[test]
 fn rules_that_find_anything_are_refused() {
     let rule = |pattern: &str, near: &[&str]| CustomRule {
-        name: "BADGE".to_owned(),
-        pattern: pattern.to_owned(),
         near: near.iter().map(|word| (*word).to_owned()).collect(),
-        ..CustomRule::default()
+        ..custom("BADGE", pattern)
     };
-    for pattern in
-        [r"\b", r"\bx*", "(?m)^", r"\B", "a?", r"\w+", r"\d", "[A-Za-z]+", "e", r"\w{2,}", r"\S+", "[a-z ]{3,}", "(x)?"]
-    {
+    for pattern in [
+        r"\b",
+        r"\bx*",
+        "(?m)^",
+        r"\B",
+        "a?",
+        r"\w+",
+        r"\d",
+        "[A-Za-z]+",
+        "e",
+        r"\w{2,}",
+        r"\S+",
+        "[a-z ]{3,}",
+        "(x)?",
+        "a{1000}{1000}",
+    ] {
         assert!(Detector::new(&[], &[rule(pattern, &[])]).is_err(), "{pattern}");
     }
     for (pattern, near) in

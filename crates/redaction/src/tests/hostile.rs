@@ -1,9 +1,9 @@
 //! Tests of hostile and unlucky texts: fake placeholders, and texts that could take too long.
 
 use super::super::regex::MAX_CACHE;
-use super::super::{CustomRule, Detector, SearchScratch};
+use super::super::{Detector, SearchScratch};
 use super::properties::Random;
-use super::{detector, redact, rules};
+use super::{custom, detector, redact, rules};
 use fixtures::guard::ends;
 
 /// A private value in square brackets is not a placeholder, although it has only capitals and digits.
@@ -38,7 +38,7 @@ fn hostile_texts_take_linear_time() {
     }
 }
 
-/// Keys in keys, headers in headers, blocks that never end: no range is read from each of its bytes.
+/// Keys in keys, headers in headers, documents and blocks that never end: no range is read from each of its bytes.
 #[test]
 fn hostile_secrets_end() {
     for piece in [
@@ -63,6 +63,13 @@ fn hostile_secrets_end() {
         "kind: Secret\n  ",
         "id/pw:",
         "schtasks /p ",
+        "eyJ",
+        "sk-",
+        "{\"name\":",
+        "{\"a\":[",
+        "{\"name\":\"{",
+        "(name, email) VALUES (",
+        "name,email\n",
     ] {
         let text = piece.repeat(1_000_000 / piece.len());
         let got = ends(piece, move || redact(&detector(), &text).len());
@@ -111,9 +118,8 @@ fn dfa_cache_thrash_by_a_users_pattern() {
     let mut bits = |count: usize| (0..count).map(|_| if random.below(2) == 0 { '0' } else { '1' }).collect::<String>();
     let text = format!("{}1{}x {}x", bits(200_000), bits(15), "1".repeat(16));
     let found = ends("bits", move || {
-        let bits =
-            CustomRule { name: "BITS".to_owned(), pattern: "[01]*1[01]{15}x".to_owned(), ..CustomRule::default() };
-        let detector = Detector::new(&[], &[bits]).map_err(|errors| errors.len()).expect("compiles");
+        let detector =
+            Detector::new(&[], &[custom("BITS", "[01]*1[01]{15}x")]).map_err(|errors| errors.len()).expect("compiles");
         let mut scratch = SearchScratch::new();
         let found: Vec<_> = detector.find(&text, &mut scratch).iter().map(|hit| hit.range.clone()).collect();
         assert!(detector.is_loose() && scratch.bytes_read() < 4 * text.len());

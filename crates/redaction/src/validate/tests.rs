@@ -3,12 +3,13 @@
 /// A check of digits.
 type Check = fn(&[u8]) -> bool;
 
+fn digits(text: &str) -> Vec<u8> {
+    text.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect()
+}
+
 mod bank {
     use super::super::bank::{iban_length, is_bic, is_card_number, is_iban, is_routing_number};
-
-    fn digits(text: &str) -> Vec<u8> {
-        text.bytes().map(|byte| byte - b'0').collect()
-    }
+    use super::digits;
 
     /// Examples of the IBAN registry; wrong lengths and check digits fail.
     #[test]
@@ -177,15 +178,12 @@ mod lettered {
 
 mod national {
     use super::super::national::*;
-
-    fn digits(text: &str) -> Vec<u8> {
-        text.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect()
-    }
+    use super::digits;
 
     /// Published examples of each id pass; with one digit changed they fail.
     #[test]
     fn published_examples() {
-        let checks: [(&str, super::Check); 22] = [
+        let checks: [(&str, super::Check); 20] = [
             ("756.9217.0769.85", is_ahv),
             ("943 476 5919", is_nhs_number),
             ("1234567893", is_npi),
@@ -200,14 +198,12 @@ mod national {
             ("811228-9874", is_personnummer),
             ("10000000146", is_kimlik),
             ("1-2345-45678-78-1", is_thai_id),
-            ("5831-2578-4054", |d| is_my_number(d) || d.len() == 12),
             ("36574261809", is_steuer_id),
             ("51 824 753 556", is_abn),
             ("004 085 616", is_acn),
             ("123 456 782", is_tfn),
             ("20-05536168-2", is_cuit),
             ("980780684", is_uk_vat),
-            ("130692544", |d| d.len() == 9),
         ];
         for (good, check) in checks {
             assert!(check(&digits(good)), "{good}");
@@ -290,10 +286,7 @@ mod phones {
 
 mod sums {
     use super::super::checksums::{has_valid_luhn, has_valid_mod_11_10, has_valid_verhoeff, mod_97_remainder};
-
-    fn digits(text: &str) -> Vec<u8> {
-        text.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect()
-    }
+    use super::digits;
 
     /// Published examples pass; with any single wrong digit they fail.
     #[test]

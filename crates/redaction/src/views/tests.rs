@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::super::anchors::Anchors;
 use super::super::scan::{PrivateClaims, TextScan};
-use super::super::tests::{detector, redact};
+use super::super::tests::{detector, redact, shared};
 use super::super::{Detector, RedactionHit, replace_hits};
 use super::decoded_view::DecodedView;
 use super::{ViewEncoding, ViewOrigin};
@@ -54,11 +54,6 @@ fn hidden_values_are_found() {
         assert_eq!(got, wanted);
         assert_eq!(redact(&detector, &got), got);
     }
-}
-
-fn shared() -> &'static Detector {
-    static SHARED: std::sync::OnceLock<std::sync::Arc<Detector>> = std::sync::OnceLock::new();
-    SHARED.get_or_init(detector)
 }
 
 fn base64(text: &str) -> String {

@@ -256,17 +256,3 @@ fn ended_alerts_are_listed_beside_all_active_ones() {
     }
     assert_eq!(alerts.all().iter().filter(|alert| alert.until.is_some()).count(), 100);
 }
-
-/// Alerts survive a restart, and do not fire again because of it.
-#[test]
-fn alerts_survive() {
-    let mut scene = Scene::new();
-    scene.play(Plan { calls: 50, ended: false, ..PLAIN }).wait(1);
-    let saved = scene.line.runs.checkpoint().unwrap();
-    let meter = Meter::new();
-    let after = Line::new(runs_with(settings(), &meter));
-    after.runs.restore(&saved);
-    wait(&after.runs, scene.now, Duration::from_secs(120));
-    assert_eq!(after.runs.alerts().len(), 1);
-    assert!(!meter.render().contains("agent_alert_total{"));
-}

@@ -8,11 +8,11 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::support::*;
-use crate::RunTracker;
 use crate::aggregation_context::AggregationContext;
 use crate::alerts::{AlertEvaluator, AlertThresholds, RuleContext};
 use crate::evaluation::GroupEvaluation;
 use crate::timeline::tests::steps;
+use crate::{RunTracker, Settings};
 use genai::testing::request;
 use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use kernel::secret::Secret;
@@ -62,34 +62,23 @@ fn crowd(count: u64, trace: impl Fn(u64) -> u64, stray: impl Fn(u64) -> u64) -> 
     line
 }
 
-/// Many roots in one trace cost as much as separate roots: four times as many cost four to five times as much.
+/// Many roots in one trace, or each with a trace of its own in one session, cost as much as separate roots: four times
+/// as many cost four to five times as much.
 #[test]
-fn roots_of_one_trace() {
-    let look = |count: u64| {
-        let line = crowd(count, |_| 1, |_| 1);
-        let mut views = Vec::new();
-        let steps = steps(|| views = line.runs.recent_runs(usize::MAX));
-        assert_eq!(views.len() as u64, count);
-        assert!(views.iter().all(|view| view.totals.calls() == 1), "each call is in the run that was under way");
-        steps
-    };
-    let (few, many) = (look(500), look(2000));
-    assert!(many < 6 * few && many < 100 * 2000, "{few} steps for 500 roots, {many} for 2000");
-}
-
-/// The same in one session: each root and each call has a trace of its own.
-#[test]
-fn roots_of_one_session() {
-    let look = |count: u64| {
-        let line = crowd(count, |n| 1 + n, |n| 1_000_000 + n);
-        let mut views = Vec::new();
-        let steps = steps(|| views = line.runs.recent_runs(usize::MAX));
-        assert_eq!(views.len() as u64, count);
-        assert!(views.iter().all(|view| view.totals.calls() == 1));
-        steps
-    };
-    let (few, many) = (look(500), look(2000));
-    assert!(many < 6 * few && many < 100 * 2000, "{few} steps for 500 roots, {many} for 2000");
+fn many_roots_cost_no_more_than_separate_ones() {
+    let places: [(fn(u64) -> u64, fn(u64) -> u64); 2] = [(|_| 1, |_| 1), (|n| 1 + n, |n| 1_000_000 + n)];
+    for (trace, stray) in places {
+        let look = |count: u64| {
+            let line = crowd(count, trace, stray);
+            let mut views = Vec::new();
+            let steps = steps(|| views = line.runs.recent_runs(usize::MAX));
+            assert_eq!(views.len() as u64, count);
+            assert!(views.iter().all(|view| view.totals.calls() == 1), "each call is in the run that was under way");
+            steps
+        };
+        let (few, many) = (look(500), look(2000));
+        assert!(many < 6 * few && many < 100 * 2000, "{few} steps for 500 roots, {many} for 2000");
+    }
 }
 
 /// A heavy group that does not change is evaluated once, however often its runs are requested.
@@ -193,27 +182,29 @@ impl IdPolicy for Listener {
     }
 }
 
+/// A tracker whose id policy is a listener.
+fn listened(settings: Settings) -> (Arc<Listener>, Arc<RunTracker>) {
+    let ids = PlainIds(Pseudonymizer::new(&Secret::new("key".into())));
+    let zero = || AtomicU64::new(0);
+    let listener = Arc::new(Listener { ids, runs: Mutex::new(Weak::new()), asked: zero(), held: zero() });
+    let policy: Arc<dyn IdPolicy> = Arc::<Listener>::clone(&listener);
+    let runs = Arc::new(RunTracker::new("runs".into(), settings, vocabulary(), policy, &Meter::new()));
+    *listener.runs.lock().unwrap() = Arc::downgrade(&runs);
+    runs.tick(NOW);
+    (listener, runs)
+}
+
 /// A search for a pseudonymous run id must not compute a pseudonym for every id of other accounts, nor repeat it for
 /// its own account's: that takes seconds with 20,000 groups. (Counts are asserted, because times depend on the
 /// machine.)
 #[test]
 fn a_pseudonym_is_looked_up_among_its_own() {
-    let ids = PlainIds(Pseudonymizer::new(&Secret::new("key".into())));
-    let zero = || AtomicU64::new(0);
-    let listener = Arc::new(Listener { ids, runs: Mutex::new(Weak::new()), asked: zero(), held: zero() });
-    let policy: Arc<dyn IdPolicy> = Arc::<Listener>::clone(&listener);
-    let runs = Arc::new(RunTracker::new("runs".into(), settings(), vocabulary(), policy, &Meter::new()));
-    *listener.runs.lock().unwrap() = Arc::downgrade(&runs);
-    runs.tick(NOW);
+    let (listener, runs) = listened(settings());
     for (account, count) in [("few", 5_u64), ("many", 400)] {
         for trace in 1..=count {
             let mut root = span(trace, 1, "invoke_agent");
             root["attributes"]["session.id"] = json!(format!("s{trace}"));
-            let mut batch = batch(request::payload(&json!({"items": [root]})));
-            let mut origin = (*batch.origin).clone();
-            origin.account = account.into();
-            batch.origin = origin.into();
-            runs.process(&mut batch).unwrap();
+            let batch = processed_as(&runs, account, &[root]);
             batch.effects.iter().for_each(|effect| runs.apply(effect));
         }
     }
@@ -232,15 +223,8 @@ fn a_pseudonym_is_looked_up_among_its_own() {
 /// Evaluations, pages, tool calls, measures and evictions: none processes names while it holds the lock.
 #[test]
 fn nobody_waits_for_a_look() {
-    let ids = PlainIds(Pseudonymizer::new(&Secret::new("key".into())));
-    let zero = || AtomicU64::new(0);
-    let listener = Arc::new(Listener { ids, runs: Mutex::new(Weak::new()), asked: zero(), held: zero() });
     let config = crate::Config { max_runs: 2, ..Default::default() };
-    let settings = config.settings().unwrap_or_else(|_| panic!("valid"));
-    let policy: Arc<dyn IdPolicy> = Arc::<Listener>::clone(&listener);
-    let runs = Arc::new(RunTracker::new("runs".into(), settings, vocabulary(), policy, &Meter::new()));
-    *listener.runs.lock().unwrap() = Arc::downgrade(&runs);
-    runs.tick(NOW);
+    let (listener, runs) = listened(config.settings().unwrap_or_else(|_| panic!("valid")));
     for trace in 1..6_u64 {
         let mut root = span(trace, 1, "invoke_agent");
         root["attributes"]["session.id"] = json!(format!("s{trace}"));
@@ -252,7 +236,8 @@ fn nobody_waits_for_a_look() {
         batch.effects.iter().for_each(|effect| runs.apply(effect));
         assert!(!runs.recent_runs(10).is_empty());
     }
-    assert!(runs.find_run(&format!("{:032}", 5)).is_some());
+    let id = format!("{:032}", 5);
+    assert!(runs.find_run(&id).is_some() && runs.budget("default", &id).is_some() && runs.find_run("nobody").is_none());
     let now = wait(&runs, NOW, Duration::from_secs(60));
     wait(&runs, now, Duration::from_secs(3600));
     let (asked, held) = (listener.asked.load(Ordering::Relaxed), listener.held.load(Ordering::Relaxed));
@@ -345,12 +330,7 @@ fn medians_are_an_accounts_own() {
 fn an_id_of_two_accounts() {
     let line = Line::new(runs());
     for account in ["a", "b"] {
-        let mut batch = batch(request::payload(&json!({"items": [span(1, 1, "invoke_agent")]})));
-        let mut origin = (*batch.origin).clone();
-        origin.account = account.into();
-        batch.origin = origin.into();
-        line.runs.process(&mut batch).unwrap();
-        batch.effects.iter().for_each(|effect| line.apply(effect));
+        line.play_as(account, &[span(1, 1, "invoke_agent")]);
     }
     let id = format!("{:032}", 1);
     assert_eq!(line.runs.accounts_with_run(&id), ["a", "b"]);

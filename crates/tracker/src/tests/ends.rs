@@ -8,10 +8,7 @@ use super::support::*;
 use genai::testing::request;
 use history::{RunHistory, TimeWindow, compute_figures};
 use otlp::Signal;
-use otlp::r#gen::opentelemetry::proto::collector::logs::v1::ExportLogsServiceRequest;
-use otlp::r#gen::opentelemetry::proto::logs::v1::LogRecord;
-use pipeline::{Effect, Processor, RequestSource};
-use prost::Message;
+use pipeline::{Processor, RequestSource};
 use runs::{Alert, RunCatalog, RunState, RunView};
 use telemetry::{Meter, names};
 
@@ -36,13 +33,6 @@ fn chat(id: u64, parent: u64, at: u64) -> Json {
     span["attributes"]["gen_ai.request.model"] = json!("gpt-4o");
     span["attributes"]["gen_ai.usage.input_tokens"] = json!(40_000);
     span["attributes"]["gen_ai.usage.output_tokens"] = json!(0);
-    span
-}
-
-fn tool(id: u64, parent: u64, at: u64) -> Json {
-    let mut span = span("execute_tool", "execute_tool", [id, parent], [at, at + 1]);
-    span["attributes"]["gen_ai.tool.name"] = json!("grep");
-    span["attributes"]["gen_ai.tool.call.arguments"] = json!("{}");
     span
 }
 
@@ -90,111 +80,6 @@ impl Scene {
     fn counted(&self) -> f64 {
         self.meter.values(&names::RUNS).iter().sum()
     }
-
-    /// Sends items; returns the committed effects.
-    fn committed(&mut self, items: &[Json], then: u64) -> Vec<Effect> {
-        let effects = self.line.play(request::payload(&json!({"items": items}))).effects;
-        self.wait(then);
-        effects
-    }
-
-    /// The pending events with this name that a connector emits, and the effect that records the emission.
-    fn told(&self, name: &str) -> (Vec<LogRecord>, Vec<Effect>) {
-        let Some(portion) = self.line.runs.next_request(Signal::Logs, self.now) else { return Default::default() };
-        self.line.apply(&portion.effect);
-        let request = ExportLogsServiceRequest::decode(portion.wire).unwrap();
-        let scopes = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
-        let records = scopes.flat_map(|scope| scope.log_records).filter(|record| record.event_name == name);
-        (records.collect(), vec![portion.effect])
-    }
-
-    /// Another process after this one was killed; it starts from these effects only.
-    fn killed(&self, effects: &[Effect]) -> Self {
-        let after = Self::new();
-        after.line.runs.enable_signals(&[Signal::Logs]);
-        // its clock has not ticked yet
-        let line = Line::metered(runs_with(settings(), &after.meter), &after.meter);
-        line.runs.enable_signals(&[Signal::Logs]);
-        effects.iter().for_each(|effect| line.apply(effect));
-        line.runs.tick(self.now);
-        Self { line, meter: after.meter, now: self.now }
-    }
-}
-
-/// Two sub-agents whose spans arrive, with pauses, before their root's: one run throughout, which ends with its root.
-#[test]
-fn sub_agents_end_no_run() {
-    let mut scene = Scene::new();
-    scene.send(&[chat(2, 1, 0)], 45);
-    scene.send(&[chat(4, 3, 2), agent(3, 1, [2, 5])], 45);
-    assert_eq!((scene.only().state, scene.sums()), (RunState::Live, (1, 1, 1, 2)));
-    scene.send(&[chat(5, 1, 6), chat(7, 6, 8), agent(6, 1, [8, 11])], 45);
-    assert_eq!((scene.only().state, scene.sums()), (RunState::Live, (1, 1, 2, 4)));
-    let mut failed = agent(9, 1, [12, 13]);
-    failed["status"] = json!("error");
-    scene.send(&[failed], 45);
-    scene.send(&[chat(8, 1, 14), agent(1, 0, [0, 20])], 45);
-    let view = scene.only();
-    assert_eq!((view.state, view.failed, view.totals.sub_agents), (RunState::Ended, false, 3));
-    assert_eq!((view.totals.iterations, scene.sums()), (3, (1, 0, 3, 5)));
-    let counted: f64 = scene.meter.values(&names::RUNS).iter().sum();
-    assert!((counted - 1.0).abs() < f64::EPSILON, "{counted}");
-}
-
-/// After a sub-agent's end its run goes on, and its alerts fire: at most 5 s after a limit was crossed, once each.
-#[test]
-fn alerts_after_a_sub_agent() {
-    let mut scene = Scene::new();
-    scene.send(&[chat(2, 1, 0), chat(4, 3, 2), agent(3, 1, [2, 5])], 60);
-    let calls: Vec<Json> = (0..60).map(|n| chat(100 + n, 1, 10 + n)).collect();
-    let tools: Vec<Json> = (0..60).map(|n| tool(200 + n, 1, 100 + n)).collect();
-    scene.send(&calls, 0).send(&tools, 0);
-    for _ in 0..5 {
-        scene.now = scene.now.plus(Duration::from_secs(1));
-        scene.line.runs.tick(scene.now);
-    }
-    let mut rules: Vec<&str> = scene.alerts().iter().map(|alert| alert.rule.as_str()).collect();
-    rules.sort_unstable();
-    assert_eq!(rules, ["identical_tool_calls", "iteration_ceiling", "tool_calls_in_window"]);
-    scene.send(&[agent(1, 0, [0, 200])], 120);
-    scene.send(&[chat(999, 1, 150)], 120);
-    assert_eq!(
-        scene.alerts().len(),
-        3,
-        "{:?}",
-        scene.alerts().iter().map(|alert| alert.rule.as_str()).collect::<Vec<_>>()
-    );
-    assert!(scene.meter.render().contains("agent_alert_total{rule=\"iteration_ceiling\",tenant=\"acme\"} 1"));
-}
-
-/// A run crosses a limit and ends before the next evaluation: one alert.
-#[test]
-fn an_alert_fires_once() {
-    let mut scene = Scene::new();
-    let calls: Vec<Json> = (0..60).map(|n| chat(100 + n, 1, n)).collect();
-    scene.send(&calls, 0).send(&[agent(1, 0, [0, 61])], 3);
-    assert_eq!(
-        scene.alerts().iter().filter(|alert| alert.until.is_none()).count(),
-        1,
-        "it holds until the run is over"
-    );
-    scene.wait(300).send(&[chat(999, 1, 30)], 300);
-    assert_eq!(scene.alerts().len(), 1);
-    assert!(scene.meter.render().contains("agent_alert_total{rule=\"iteration_ceiling\",tenant=\"acme\"} 1"));
-}
-
-/// An agent whose parent is elsewhere ends its run too, once its trace was quiet for ten times `settle`.
-#[test]
-fn a_parent_elsewhere() {
-    let mut scene = Scene::new();
-    scene.send(&[chat(3, 2, 0), agent(2, 1, [0, 5])], 60);
-    assert_eq!(scene.only().state, RunState::Live);
-    scene.wait(300);
-    assert_eq!((scene.only().state, scene.sums()), (RunState::Ended, (1, 0, 1, 1)));
-    // it turns out to be a sub-agent
-    scene.send(&[chat(4, 1, 7), agent(1, 0, [0, 9])], 60);
-    let view = scene.only();
-    assert_eq!((view.state, view.totals.sub_agents, scene.sums()), (RunState::Ended, 1, (1, 0, 1, 2)));
 }
 
 /// Everything that cannot be corrected waits until the end is certain. A failed sub-agent, alone in its trace for so
@@ -304,96 +189,6 @@ fn a_presumed_end_is_certain_in_the_end() {
     assert_eq!((scene.meter.values(&names::RUNS), scene.sums().1), (vec![1.0], 1));
 }
 
-/// A span that arrives an hour after its run was over, while its session goes on, corrects both sums and summary.
-#[test]
-fn late_spans_correct_all_that_can_be() {
-    let mut scene = Scene::new();
-    scene.line.runs.enable_signals(&[Signal::Logs]);
-    scene.send(&of(1, vec![chat(3, 1, 0), agent(1, 0, [0, 5])]), 60);
-    for at in 0..4 {
-        scene.send(&of(2, vec![chat(100 + at, 90, 900 * at)]), 900);
-    }
-    let summaries = |scene: &Scene| {
-        scene.line.runs.next_request(Signal::Logs, scene.now).map_or(0, |one| {
-            let request = ExportLogsServiceRequest::decode(one.wire).unwrap();
-            request
-                .resource_logs
-                .iter()
-                .flat_map(|resource| &resource.scope_logs)
-                .flat_map(|scope| &scope.log_records)
-                .filter(|record| record.event_name == "tollgate.run.summary")
-                .count()
-        })
-    };
-    assert_eq!((summaries(&scene), scene.sums().2), (1, 5));
-    scene.send(&of(1, vec![chat(4, 1, 2)]), 60);
-    assert_eq!((summaries(&scene), scene.sums().2), (2, 6));
-}
-
-/// 25 traces whose roots are never sent are 25 runs, however many sub-agents they have.
-#[test]
-fn roots_that_never_come() {
-    let mut scene = Scene::new();
-    for trace in 1..=25 {
-        let mut items =
-            vec![chat(2, 1, 0), chat(4, 3, 2), agent(3, 1, [2, 5]), chat(6, 5, 7), agent(5, 1, [7, 9]), chat(8, 1, 11)];
-        items.iter_mut().for_each(|item| item["trace"] = json!(trace));
-        scene.send(&items, 1);
-    }
-    scene.wait(4000);
-    assert_eq!((scene.line.views().len(), scene.sums()), (25, (25, 0, 50, 100)));
-}
-
-/// A sub-agent's clock is a second ahead, so the run's last call seems to lie within it. Both have the same parent, so
-/// the call is outside. The root never arrives.
-#[test]
-fn a_sub_agents_clock_is_ahead() {
-    let mut scene = Scene::new();
-    scene.send(&[chat(3, 2, 1), agent(2, 1, [1, 6]), chat(4, 1, 5)], 31 * 60);
-    let view = scene.only();
-    assert_eq!((view.state, view.totals.sub_agents, view.totals.iterations), (RunState::Idle, 1, 1));
-}
-
-/// Two concurrent traces of one session are two runs, also before a root arrives and if it never does.
-#[test]
-fn traces_of_one_session_stay_apart() {
-    let mut scene = Scene::new();
-    let calls = |root: u64| vec![chat(root + 1, root, 1), chat(root + 3, root + 2, 4), chat(root + 4, root, 7)];
-    scene.send(&of(1, calls(10)), 1).send(&of(2, calls(20)), 1);
-    let each = |scene: &Scene| {
-        let mut views = scene.line.views();
-        views.sort_by(|a, b| a.run.cmp(&b.run));
-        views.iter().map(|view| (view.totals.iterations, view.totals.retries, view.state)).collect::<Vec<_>>()
-    };
-    assert_eq!(each(&scene), [(3, 0, RunState::Live), (3, 0, RunState::Live)]);
-    scene.send(&of(1, vec![agent(10, 0, [0, 9])]), 45);
-    assert_eq!(each(&scene), [(3, 0, RunState::Ended), (3, 0, RunState::Live)]);
-    scene.wait(4000);
-    assert_eq!(each(&scene), [(3, 0, RunState::Ended), (3, 0, RunState::Idle)]);
-}
-
-/// A run that was quiet for longer than `idle_timeout` and then goes on is the same run, complete on the page, in sums
-/// and in counters. Regression test: the page showed its first part alone, sums counted two runs.
-#[test]
-fn a_run_that_goes_on_is_one_run() {
-    let (mut scene, history) = (Scene::new(), RunHistory::default());
-    let page = |scene: &Scene| {
-        history.update_from_tracker(&scene.line.runs, scene.now.0);
-        let sum = compute_figures(&history.all_runs(), TimeWindow::last(86_400_000_000_000, scene.now.0)).sum;
-        (sum.runs, sum.live, sum.iterations, sum.atto / 100_000_000_000_000_000)
-    };
-    scene.send(&[chat(2, 1, 0)], 31 * 60);
-    assert_eq!((scene.only().state, page(&scene), scene.counted()), (RunState::Idle, (1, 0, 1, 1), 1.0));
-    scene.send(&[chat(3, 1, 2)], 5);
-    assert_eq!((scene.only().state, page(&scene), scene.sums()), (RunState::Live, (1, 1, 2, 2), (1, 1, 2, 2)));
-    let saved = scene.line.checkpoints();
-    scene.send(&[agent(1, 0, [0, 9])], 60);
-    assert_eq!((scene.only().state, page(&scene), scene.sums()), (RunState::Ended, (1, 0, 2, 2), (1, 0, 2, 2)));
-    scene.line.restore(&saved);
-    scene.wait(31 * 60);
-    assert_eq!((scene.only().state, scene.sums(), scene.counted()), (RunState::Idle, (1, 0, 2, 2), 1.0));
-}
-
 /// Groups that are kept in case a run resumes are evicted first; no live run is evicted instead.
 #[test]
 fn dormant_groups_make_room() {
@@ -408,18 +203,6 @@ fn dormant_groups_make_room() {
     assert_eq!((known, scene.line.views().len(), scene.sums()), (1000, 2000, (2100, 0, 2100, 2100)));
     assert!(scene.line.views().iter().all(|view| view.state == RunState::Idle));
     assert!(scene.meter.render().contains("tollgate_runs_evicted_total 0"), "{}", scene.meter.render());
-}
-
-/// A run without a reported end whose last call failed counts as failed in sums, on the page and in counters.
-/// Regression test: the last two showed `idle`.
-#[test]
-fn a_last_call_that_failed() {
-    let mut scene = Scene::new();
-    let mut failed = chat(3, 1, 2);
-    failed["status"] = json!("error");
-    scene.send(&[chat(2, 1, 0), failed], 31 * 60);
-    assert_eq!((scene.only().state, scene.line.runs.sums().all.failed), (RunState::Failed, 1));
-    assert!(scene.meter.render().contains("agent_runs_total{state=\"failed\",tenant=\"acme\""));
 }
 
 /// Claude Code's spans name no run, its log events do, and may arrive after the run is over. The run is counted once,
@@ -459,50 +242,6 @@ fn a_run_that_is_named_late_is_one_run() {
     assert_eq!(scene.meter.values(&names::SESSIONS), [1.0]);
 }
 
-/// An alert that was emitted before a crash is not emitted again, although it now fires at another time.
-#[test]
-fn an_alert_is_told_once_over_a_crash() {
-    let mut scene = Scene::new();
-    scene.line.runs.enable_signals(&[Signal::Logs]);
-    let calls: Vec<Json> = (0..60).map(|n| chat(100 + n, 1, n)).collect();
-    let mut effects = scene.committed(&calls, 5);
-    let (alerts, told) = scene.told("tollgate.alert");
-    assert_eq!(alerts.len(), 1);
-    effects.extend(told);
-    let mut after = scene.killed(&effects);
-    after.wait(60);
-    assert_eq!((after.alerts().len(), after.told("tollgate.alert").0.len()), (1, 0));
-}
-
-/// Items between a summary and a crash correct the summary afterwards; an identical summary is not emitted again.
-#[test]
-fn summaries_are_corrected_over_a_crash() {
-    let revisions = |records: &[LogRecord]| {
-        let of = |record: &LogRecord| record.attributes.iter().any(|one| one.key == "tollgate.run.revision");
-        records.iter().map(of).collect::<Vec<_>>()
-    };
-    let mut scene = Scene::new();
-    scene.line.runs.enable_signals(&[Signal::Logs]);
-    let mut effects = scene.committed(&[chat(2, 1, 0), agent(1, 0, [0, 5])], 60);
-    let (summaries, told) = scene.told("tollgate.run.summary");
-    assert_eq!(revisions(&summaries), [false]);
-    effects.extend(told);
-    let mut same = scene.killed(&effects);
-    same.wait(60);
-    assert!(same.told("tollgate.run.summary").0.is_empty());
-    effects.extend(scene.committed(&[chat(3, 1, 2)], 0));
-    let mut after = scene.killed(&effects);
-    after.wait(60);
-    let (summaries, told) = after.told("tollgate.run.summary");
-    assert_eq!((revisions(&summaries), after.sums().2), (vec![true], 2));
-    // and once more, from the state before both
-    effects.extend(told);
-    effects.extend(after.committed(&[chat(4, 1, 3)], 0));
-    let mut last = after.killed(&effects);
-    last.wait(60);
-    assert_eq!((revisions(&last.told("tollgate.run.summary").0), last.sums().2), (vec![true], 3));
-}
-
 /// Time without a process does not count for runs: replayed items are as recent as when they arrived, so late items
 /// still have `settle` to arrive after a root.
 #[test]
@@ -510,7 +249,7 @@ fn no_time_passes_between_processes() {
     let mut scene = Scene::new();
     scene.send(&[chat(2, 1, 0), agent(1, 0, [0, 5])], 5);
     let saved = scene.line.checkpoints();
-    let mut after = scene.killed(&[]);
+    let mut after = Scene::new();
     after.line = Line::metered(runs_with(settings(), &after.meter), &after.meter);
     after.line.restore(&saved);
     after.now = scene.now.plus(Duration::from_secs(3600));

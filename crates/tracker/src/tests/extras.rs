@@ -6,12 +6,12 @@ use serde_json::{Value as Json, json};
 use super::support::*;
 use crate::{RunTracker, observation};
 use genai::testing::request;
-use runs::{RunCatalog, RunState, RunView, StepKind};
+use runs::{RunState, RunView, StepKind};
 use telemetry::Meter;
 
 const T0: u64 = 1_795_166_000;
 
-pub(super) fn span(name: &str, at: u64, attributes: Json) -> Json {
+fn span(name: &str, at: u64, attributes: Json) -> Json {
     json!({"name": name, "trace": 1, "span": at + 1, "parent": 1, "start": T0 + at, "end": T0 + at + 1, "attributes": attributes})
 }
 
@@ -167,11 +167,7 @@ fn equal_calls_in_a_row() {
 #[test]
 fn digests_of_arguments_are_keyed() {
     let digest = |line: &Line, account: &str| {
-        let mut batch = batch(request::payload(&json!({"items": [tool(1, "grep", r#"{"q": 1}"#, json!({}))]})));
-        let mut origin = (*batch.origin).clone();
-        origin.account = account.into();
-        batch.origin = origin.into();
-        pipeline::Processor::process(&line.runs, &mut batch).unwrap();
+        let batch = processed_as(&line.runs, account, &[tool(1, "grep", r#"{"q": 1}"#, json!({}))]);
         let sight = observation::BatchObservation::decode(&batch.effects[0].body).unwrap();
         sight.items[0].tool.as_ref().unwrap().args
     };
@@ -280,62 +276,4 @@ fn fallbacks_are_stamped() {
     assert_eq!(words(&line.play(request::payload(&json!({"items": [answered(5, "small", 10)]})))), none);
     let both = line.play(request::payload(&json!({"items": [failed(7, "small", 429), answered(9, "other", 1)]})));
     assert_eq!(words(&both), [vec![], ["rate_limited_429", "small", "other"].map(str::to_owned).to_vec()]);
-}
-
-/// No commit waits while runs are resolved, redacted or searched for the API.
-#[test]
-fn who_asks_holds_no_lock() {
-    use std::borrow::Cow;
-    use std::sync::atomic::{AtomicU64, Ordering};
-    use std::sync::{Arc, OnceLock, Weak};
-
-    /// Counts names that were redacted, and how many of them while the state was locked.
-    #[derive(Default)]
-    struct Prying {
-        runs: OnceLock<Weak<RunTracker>>,
-        asked: AtomicU64,
-        locked: AtomicU64,
-    }
-    impl Prying {
-        fn pry(&self) {
-            if let Some(runs) = self.runs.get().and_then(Weak::upgrade) {
-                self.asked.fetch_add(1, Ordering::Relaxed);
-                self.locked.fetch_add(u64::from(runs.state.try_lock().is_none()), Ordering::Relaxed);
-            }
-        }
-    }
-    impl kernel::pseudonym::IdPolicy for Prying {
-        fn shown_id<'a>(&self, _: &str, id: &'a str) -> Cow<'a, str> {
-            self.pry();
-            id.into()
-        }
-        fn redact_column<'a>(&self, _: &str, text: &'a str) -> Cow<'a, str> {
-            self.pry();
-            text.into()
-        }
-        fn pseudonym(&self, _: &str, id: &str) -> String {
-            format!("h-{id}")
-        }
-    }
-    let prying = Arc::new(Prying::default());
-    let runs = RunTracker::new("runs".into(), settings(), vocabulary(), Arc::clone(&prying) as _, &Meter::new());
-    let line = Line::new(runs);
-    line.play(request::payload(&json!({"items": [answered(1, "m", 1), root(json!({}))]})));
-    let runs = Arc::new(line.runs);
-    prying.runs.set(Arc::downgrade(&runs)).unwrap();
-    let id = runs.recent_runs(10)[0].run.clone();
-    assert!(runs.find_run(&id).is_some() && runs.budget("default", &id).is_some() && runs.find_run("nobody").is_none());
-    assert!(prying.asked.load(Ordering::Relaxed) > 3);
-    assert_eq!(prying.locked.load(Ordering::Relaxed), 0);
-}
-
-/// A span that ends before it begins has no duration, and does not shorten its run.
-#[test]
-fn ends_before_begins() {
-    let mut odd = answered(20, "m", 5);
-    odd["end"] = json!(T0 + 1);
-    let view = run(&[odd, answered(3, "m", 10), root(json!({}))]);
-    assert_eq!(view.totals.calls(), 2);
-    assert!(view.start <= view.last && view.duration < 3_600_000_000_000, "{}", show(&view));
-    assert!(view.peaks.slowest.is_some_and(|step| step.duration <= 1_000_000_000));
 }

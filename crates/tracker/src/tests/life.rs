@@ -72,66 +72,6 @@ fn small(max_runs: u32) -> Settings {
     Config { max_runs, ..Config::default() }.settings().unwrap_or_else(|_| panic!("valid"))
 }
 
-/// A run is measured once, some time after its end, so that late items are included; its session when that is over.
-#[test]
-fn measured_after_the_end() {
-    let meter = Meter::new();
-    let line = Line::new(runs_with(settings(), &meter));
-    let items = agent_run(0);
-    // the last call arrives after the root
-    play(&line, &[items[0].clone(), items[1].clone(), items[3].clone()]);
-    assert_eq!(states(&line), [RunState::Ended]);
-    let now = wait(&line.runs, NOW, Duration::from_secs(20));
-    assert!(!meter.render().contains("agent_run_iterations_count"), "{}", meter.render());
-    play(&line, &[items[2].clone()]);
-    let now = wait(&line.runs, now, MINUTE);
-    let text = meter.render();
-    let labels = "{tenant=\"acme\",feature=\"sre\"}";
-    for line in [
-        format!("agent_run_iterations_sum{labels} 2"),
-        format!("agent_run_duration_seconds_sum{labels} 8"),
-        format!("agent_run_duration_seconds_count{labels} 1"),
-        "agent_turn_input_tokens_sum{model=\"m\"} 200".to_owned(),
-        "agent_turn_output_tokens_sum{model=\"m\"} 20".to_owned(),
-        "tollgate_runs_live 0".to_owned(),
-    ] {
-        assert!(text.contains(&line), "{line} is not in\n{text}");
-    }
-    // the session may go on
-    assert!(!text.contains("agent_sessions_total{"), "{text}");
-    wait(&line.runs, now, 31 * MINUTE);
-    let text = meter.render();
-    for line in [
-        "agent_sessions_total{feature=\"sre\"} 1",
-        "agent_session_errors_total{feature=\"sre\"} 0",
-        "agent_session_llm_calls_sum{feature=\"sre\"} 2",
-        "agent_session_tool_calls_sum{feature=\"sre\",tool_name=\"grep\"} 1",
-        "agent_session_duration_seconds_sum{feature=\"sre\",model=\"m\"} 8",
-        "agent_session_cost_usd_count{feature=\"sre\",tenant=\"acme\"} 1",
-        "agent_run_iterations_count{tenant=\"acme\",feature=\"sre\"} 1",
-    ] {
-        assert!(text.contains(line), "{line} is not in\n{text}");
-    }
-    assert_eq!(states(&line), [RunState::Ended], "still to be seen");
-}
-
-/// Without a reported end, a run and its session end after being quiet; the duration covers the events, not the wait.
-#[test]
-fn idle_end() {
-    let meter = Meter::new();
-    let line = Line::new(runs_with(settings(), &meter));
-    play(&line, &agent_run(0)[..3]);
-    assert_eq!(states(&line), [RunState::Live]);
-    let now = wait(&line.runs, NOW, 29 * MINUTE);
-    assert!(meter.render().contains("tollgate_runs_live 1"));
-    assert_eq!(states(&line), [RunState::Live]);
-    wait(&line.runs, now, 2 * MINUTE);
-    assert_eq!(states(&line), [RunState::Idle]);
-    assert!(meter.render().contains("agent_session_duration_seconds_sum{feature=\"unattributed\",model=\"m\"} 7"));
-    assert_eq!(line.runs.sums().by_tenant["unattributed"].calls, 2);
-    assert_eq!(line.runs.sums().by_model["m"].tokens.input, 200);
-}
-
 /// The end of a session ends its runs and, once quiet, the session; a session that is resumed is not cut off.
 #[test]
 fn session_end() {

@@ -78,38 +78,6 @@ fn any_order_and_batching() {
     }
 }
 
-/// All sessions mixed give the same runs as each session alone.
-#[test]
-fn sessions_do_not_mix() {
-    let all: Vec<Session> = CLIENTS.into_iter().flat_map(sessions).collect();
-    let mut expected: Vec<RunView> = all.iter().flat_map(|session| play_all(&session.payloads)).collect();
-    expected.sort_by(|a, b| (&a.session, &a.run).cmp(&(&b.session, &b.run)));
-    let mut payloads: Vec<&Payload> = all.iter().flat_map(|session| &session.payloads).collect();
-    payloads.sort_by_key(|payload| payload.wire_len());
-    let line = Line::whole(runs());
-    payloads.into_iter().for_each(|payload| drop(line.play(payload.clone())));
-    differ("all", "at once", &line.views(), &expected).unwrap_or_else(|error| panic!("{error}"));
-}
-
-/// A crash at any point: a checkpoint plus the effects after it give the state without a crash.
-#[test]
-fn crash_and_replay() {
-    for session in CLIENTS.into_iter().flat_map(sessions) {
-        let whole = Line::whole(runs());
-        let effects: Vec<_> = session.payloads.iter().flat_map(|payload| whole.play(payload.clone()).effects).collect();
-        for saved in 0..=effects.len() {
-            let before = Line::new(runs());
-            effects.iter().take(saved).for_each(|effect| before.apply(effect));
-            let checkpoint = before.runs.checkpoint().unwrap();
-            let after = Line::new(runs());
-            after.runs.restore(&checkpoint);
-            effects.iter().skip(saved).for_each(|effect| after.apply(effect));
-            differ(&session.name, "after a crash", &after.views(), &whole.views())
-                .unwrap_or_else(|error| panic!("{error}"));
-        }
-    }
-}
-
 /// A damaged checkpoint or effect is ignored.
 #[test]
 fn damage_is_ignored() {

@@ -8,7 +8,7 @@ use super::support::*;
 use genai::CallTokenBuckets;
 use otlp::Value;
 use rates::Usd;
-use runs::{RunState, RunTotals, RunView};
+use runs::{RunTotals, RunView};
 
 /// Data that the telemetry lacks but the mock model knows; everything else must be equal.
 struct Gaps {
@@ -171,16 +171,6 @@ fn hand_models(hand: &Json) -> BTreeMap<String, (u64, u64)> {
     models
 }
 
-fn played(name: &str) -> Vec<RunView> {
-    let client = name.split('/').next().unwrap();
-    let session = sessions(client).into_iter().find(|session| session.name == name).unwrap();
-    let line = Line::new(runs());
-    session.payloads.into_iter().for_each(|payload| drop(line.play(payload)));
-    let mut views = line.views();
-    views.sort_by_key(|view| view.start);
-    views
-}
-
 /// A root is stamped with the exact cost if every call has a price, and with none otherwise.
 #[test]
 fn roots_are_told_the_cost() {
@@ -200,44 +190,6 @@ fn roots_are_told_the_cost() {
     assert!(costs("claude-code/plain").is_empty());
     // its spans arrived before any log of the session, so they were priced from the spans; the logs add the rest
     assert_eq!(costs("claude-code/detailed"), [0.025614]);
-}
-
-/// A sub-agent's calls belong to the run, its iterations do not; two prompts that share a trace are two runs.
-#[test]
-fn mixed_session_by_run() {
-    let views = played("claude-code/mixed");
-    let first = &views[0].totals;
-    assert_eq!(
-        (first.calls(), first.iterations, first.sub_agents, first.tool_calls()),
-        (5, 3, 1, 4),
-        "{}",
-        show(&views[0])
-    );
-    assert_eq!(first.models["claude-haiku-4-5"].calls, 2);
-    assert_eq!((first.tools["Bash"].ok, first.tools["Bash"].failed, first.tools["Bash"].denied), (1, 0, 1));
-    let second = &views[1].totals;
-    assert_eq!((second.calls(), second.iterations, second.tool_calls()), (1, 1, 0));
-    assert!(views.iter().all(|view| view.state == RunState::Ended && view.tenant.as_deref() == Some("acme")));
-    // by the root's own times
-    assert_eq!(views[0].duration, 6_177_956_270);
-}
-
-/// A run without a reported failure whose last call failed has failed; each failure counts once, on span or log.
-#[test]
-fn failures_show() {
-    let state = |name: &str| -> Vec<_> {
-        played(name).iter().map(|view| (view.state, view.totals.calls(), view.totals.failed_calls)).collect()
-    };
-    let (failed, ended) = (RunState::Failed, RunState::Ended);
-    assert_eq!(state("claude-code/failing"), [(failed, 1, 1)]);
-    assert_eq!(state("claude-code/refused"), [(failed, 0, 1), (ended, 2, 0)]);
-    assert_eq!(state("claude-code/fallback"), [(ended, 1, 0)]);
-    assert_eq!(state("claude-otel-hooks/failures"), [(RunState::Killed, 1, 0), (failed, 0, 0)]);
-    assert_eq!(state("claude-otel-hooks/articles"), [(ended, 1, 0), (ended, 1, 0)]);
-    assert_eq!(state("semconv/anthropic"), [(failed, 3, 1)]);
-    assert_eq!(state("openinference/anthropic"), [(failed, 3, 1)]);
-    assert_eq!(state("semconv/openai"), [(failed, 4, 1)]);
-    assert_eq!(state("semconv/quiet"), [(ended, 3, 0)]);
 }
 
 /// Logs alone and traces alone give the same calls, except that logs report no call of a denied tool and no name of an

@@ -63,16 +63,6 @@ fn trace(n: u64) -> String {
     format!("{n:032}")
 }
 
-/// A sub-agent is a child: its calls belong to its parent's run and count once, in whatever order spans arrive.
-#[test]
-fn sub_agents_are_children() {
-    let items =
-        [agent(1, 1, 0, "s"), chat(1, 2, 1), agent(1, 3, 2, "s-sub"), chat(1, 4, 3), agent(1, 5, 3, ""), chat(1, 6, 5)];
-    let views = always(&items);
-    assert_eq!(brief(&views), [("s", &*trace(1), 3, 2)]);
-    assert_eq!(views[0].totals.iterations, 1);
-}
-
 /// Two invocations under one service's span are two runs of one session, even if only one span names the session.
 #[test]
 fn two_roots_of_a_trace() {
@@ -143,24 +133,6 @@ fn rings_of_parents() {
     assert!(views.iter().map(|view| view.totals.calls()).sum::<u64>() <= 1);
 }
 
-/// The same ids in two accounts are two sessions.
-#[test]
-fn accounts_do_not_mix() {
-    let line = Line::new(runs());
-    for account in ["a", "b"] {
-        let mut batch = batch(request::payload(&json!({"items": [agent(1, 1, 0, "s"), chat(1, 2, 1)]})));
-        let mut origin = (*batch.origin).clone();
-        origin.account = account.into();
-        batch.origin = origin.into();
-        pipeline::Processor::process(&line.runs, &mut batch).unwrap();
-        batch.effects.iter().for_each(|effect| line.apply(effect));
-    }
-    let views = line.views();
-    let got: Vec<_> = views.iter().map(|view| (&*view.account, view.totals.calls())).collect();
-    assert_eq!(got.len(), 2);
-    assert!(got.contains(&("a", 1)) && got.contains(&("b", 1)));
-}
-
 /// Bare spans (`model`, `tool`, `iteration`): the trace is the run, and reported iterations count.
 #[test]
 fn bare_spans() {
@@ -188,30 +160,4 @@ fn bare_spans() {
     let totals = &views[0].totals;
     assert_eq!((totals.calls(), totals.failed_calls, totals.iterations, totals.tools["search"].failed), (3, 1, 3, 1));
     assert_eq!((views[0].tenant.as_deref(), views[0].failed), (Some("acme"), false));
-}
-
-/// A call without a model takes its root's, also if the root arrives last.
-#[test]
-fn the_roots_model() {
-    let chat = span("gen_ai.chat", 1, 2, 1, json!({"gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 1}));
-    let root =
-        span("agent.run", 1, 1, 0, json!({"gen_ai.request.model": "claude-opus-4-8", "gen_ai.system": "anthropic"}));
-    let views = always(&[chat, root]);
-    assert_eq!(views[0].totals.models.keys().collect::<Vec<_>>(), ["claude-opus-4-8"]);
-}
-
-/// A run of very many spans is summed up in reasonable time, also if it arrives in small requests.
-#[test]
-fn a_run_of_many_spans() {
-    let line = Line::new(runs());
-    for part in 0..50_u64 {
-        let items: Vec<Json> = (0..200).map(|n| chat(1, 2 + part * 200 + n, 1)).collect();
-        line.play(request::payload(&json!({"items": items})));
-    }
-    let batch = line.play(request::payload(&json!({"items": [agent(1, 1, 0, "s")]})));
-    let root = batch.payload.items().next().unwrap();
-    let told = batch.payload.get(root, "agent.total_output_tokens").and_then(|value| value.as_count());
-    assert_eq!(told, Some(10_000));
-    let views = line.views();
-    assert_eq!(brief(&views), [("s", &*trace(1), 10_000, 0)]);
 }

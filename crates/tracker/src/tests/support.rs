@@ -58,6 +58,14 @@ fn numbered(payload: Payload, number: u64) -> Batch {
     Batch::new(Arc::new(origin), payload)
 }
 
+/// Items of this account, processed and not yet committed.
+pub(super) fn processed_as(runs: &RunTracker, account: &str, items: &[Json]) -> Batch {
+    let mut batch = batch(request::payload(&serde_json::json!({ "items": items })));
+    Arc::make_mut(&mut batch.origin).account = account.into();
+    runs.process(&mut batch).unwrap();
+    batch
+}
+
 /// The steps before `runs`, in pipeline order.
 pub(super) struct Line {
     steps: Vec<Box<dyn Processor>>,
@@ -106,6 +114,12 @@ impl Line {
             self.apply(effect);
         }
         batch
+    }
+
+    /// Processes and commits items of another account, in the `runs` step alone.
+    pub(super) fn play_as(&self, account: &str, items: &[Json]) {
+        let batch = processed_as(&self.runs, account, items);
+        batch.effects.iter().for_each(|effect| self.apply(effect));
     }
 
     pub(super) fn process(&self, payload: Payload) -> Batch {

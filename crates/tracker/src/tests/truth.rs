@@ -86,31 +86,3 @@ fn tells_the_truth(first: u64, count: u64) {
         }
     }
 }
-
-/// Each feature alone (with those it needs), to list open faults.
-#[test]
-#[ignore = "a list for whoever mends"]
-#[expect(clippy::print_stderr, reason = "shown with --nocapture")]
-fn features_one_by_one() {
-    let count = from_env("TOLLGATE_SEEDS").unwrap_or(60);
-    let plain = differs_of(&[], count);
-    eprintln!("nothing special: {plain}");
-    eprintln!("all together: {}", differs_of(ALL, count));
-    for &feature in ALL {
-        let on = if feature == Feature::FailedSubAgent { vec![Feature::SubAgents, feature] } else { vec![feature] };
-        eprintln!("{feature:?}: {}", differs_of(&on, count));
-    }
-}
-
-fn differs_of(on: &[Feature], count: u64) -> String {
-    let mut surfaces = std::collections::BTreeMap::<String, u64>::new();
-    let mut first = None;
-    for seed in 1..=count {
-        for line in differs(seed, on, 8).map(|(_, found)| found).unwrap_or_default() {
-            *surfaces.entry(line.split(':').next().unwrap_or_default().to_owned()).or_default() += 1;
-            first.get_or_insert(seed);
-        }
-    }
-    let Some(seed) = first else { return format!("0 of {count}") };
-    format!("{surfaces:?} of {count}; {}", smallest(seed, on, 8))
-}

@@ -1,10 +1,6 @@
-//! Hostile input: depth, size, mutations.
-
-use proptest::prelude::*;
-use prost::Message as _;
+//! Hostile input: depth and size. `tests/fuzz.rs` mutates texts.
 
 use super::super::decode;
-use crate::tests::strategies;
 use crate::{MAX_DEPTH, Payload, Signal};
 
 fn nested(levels: usize, map: bool) -> String {
@@ -104,58 +100,5 @@ fn prefixes() {
     assert!(decode(Signal::Logs, text.as_bytes()).is_ok());
     for length in 0..text.len() {
         assert!(decode(Signal::Logs, &text.as_bytes()[..length]).is_err(), "{length}");
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
-
-    /// A request with bytes changed, removed or duplicated is decoded or refused without a panic; decoded output is
-    /// protobuf.
-    #[test]
-    fn mutations(
-        message in strategies::traces(),
-        edits in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>(), 0..4_u8), 1..6),
-    ) {
-        let mut json = serde_json::to_vec(&message).unwrap();
-        for (at, byte, how) in edits {
-            let at = at.index(json.len().max(1)).min(json.len().saturating_sub(1));
-            match how {
-                _ if json.is_empty() => {}
-                0 => json[at] = byte,
-                1 => { json.remove(at); }
-                2 => json.insert(at, b"{}[]\",:\\u0e.-"[usize::from(byte) % 13]),
-                _ => { let tail = json[at..].to_vec(); json.extend(tail); }
-            }
-        }
-        if let Ok(wire) = decode(Signal::Traces, &json) {
-            type Request = opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-            prop_assert!(Request::decode(wire.as_slice()).is_ok());
-            prop_assert!(Payload::parse(Signal::Traces, wire.into()).is_ok());
-        }
-    }
-
-    /// Arbitrary bytes never cause a panic.
-    #[test]
-    fn noise(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        for signal in Signal::ALL {
-            let _ = decode(signal, &bytes);
-        }
-    }
-
-    /// Random JSON tokens under real keys never cause a panic; decoded output is protobuf.
-    #[test]
-    fn shuffled_tokens(tokens in proptest::collection::vec(0..22_usize, 0..60)) {
-        const TOKENS: [&str; 22] = [
-            "{", "}", "[", "]", ",", ":", "null", "true", "1", "-0.5e3", "\"\"", "\"a\\n\"", "\"resourceLogs\":[{",
-            "\"scopeLogs\":[{", "\"logRecords\":[{", "\"body\":{", "\"arrayValue\":{\"values\":[", "\"stringValue\":", "\"attributes\":[{\"key\":",
-            "}]}]}", "\"flags\":", " ",
-        ];
-        let text: String = std::iter::once("{\"resourceLogs\":[{").chain(tokens.into_iter().map(|i| TOKENS[i])).collect();
-        if let Ok(wire) = decode(Signal::Logs, text.as_bytes()) {
-            type Request = opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-            prop_assert!(Request::decode(wire.as_slice()).is_ok());
-            prop_assert!(Payload::parse(Signal::Logs, wire.into()).is_ok());
-        }
     }
 }
