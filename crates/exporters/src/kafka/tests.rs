@@ -4,11 +4,11 @@ use futures_util::FutureExt as _;
 
 use super::*;
 use crate::tests::deps;
-use ::kafka::memory_broker::MemoryBroker;
 use ::kafka::{
     BrokerClient, BrokerError, GroupDescription, PartitionId, PartitionOffsets, PartitionOwner, RecordConsumer,
     RecordContent, RecordOpener, RecordProducer, SubscriptionSettings, TopicDescription,
 };
+use kafka_fakes::MemoryBroker;
 use kernel::clock::{Clock, ManualClock, UnixNanos};
 use kernel::secret::Secret;
 use otlp::{Payload, json};

@@ -11,9 +11,8 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::*;
-use ::kafka::memory_broker::MemoryBroker;
-use ::kafka::simulated_machine::{ProcessTasks, SimulatedMachine};
 use ::kafka::{OutgoingRecord, PartitionId, RecordContent, RecordHead, RecordId, RecordProducer, RecordSealer};
+use kafka_fakes::{MemoryBroker, ProcessTasks, SimulatedMachine};
 use kernel::clock::{ManualClock, UnixNanos};
 use kernel::rng::SeededRng;
 use net::Spawn;

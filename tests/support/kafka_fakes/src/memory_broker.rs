@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use crate::client::{
+use kafka::{
     BrokerClient, BrokerError, BrokerFault, CommittedOffset, GroupDescription, GroupExit, GroupMember, IncomingRecord,
     OutgoingRecord, PartitionBounds, PartitionId, PartitionOffsets, PartitionOwner, RecordConsumer, RecordProducer,
     SubscriptionSettings, TopicDescription,
