@@ -9,16 +9,13 @@ use kernel::pseudonym::{PlainIds, Pseudonymizer};
 use kernel::rng::SeededRng;
 use kernel::secret::Secret;
 use otlp::SlotId;
-use pipeline::Ticketer;
 use pipeline::spool::RecordKind;
 
 use super::index_row::{IndexRow, RowKind, RowTail, UnnumberedRow};
 use super::key_ring::{KeyRing, MAX_KEY_IDLE, MAX_KEYS};
 use super::object_names::{self, FragmentScope, ObjectName, ObjectNames, SessionName};
 use super::recipients::{Audience, ContentOwner, ContentTenant, RecipientPolicy};
-use super::seal::{
-    AgeKeyGenerator, FragmentSealer, NewSessionKey, SealFailed, SessionKeyGenerator, key_id, parse_recipient,
-};
+use super::seal::{AgeKeyGenerator, NewSessionKey, SealFailed, SessionKeyGenerator, key_id, parse_recipient};
 use super::spool_record::{self, FragmentHeader, KeyHeader, LeafHeader};
 use super::ticket::{DraftGroup, SealedFragment, UriBase, VaultDraft, VaultTicketer};
 use super::vault_writer::{MAX_OPEN_OBJECTS, VaultWriter};
@@ -96,12 +93,12 @@ fn sealed_in_two_steps() {
         AgeKeyGenerator::new(RecipientPolicy::unlimited(auditors.iter().map(age::x25519::Identity::to_public)));
     let session = sealer.new_session(&sealer.audience(owner()), "a/t/s/2026-11-20").expect("session");
     let mut sealed = b"head".to_vec();
-    session.seal.seal(b"secret prompt", &mut sealed).expect("seal");
+    (session.seal)(b"secret prompt", &mut sealed).expect("seal");
     assert!(sealed.starts_with(b"headage-encryption.org/v1\n"));
     for auditor in &auditors {
         let secret = String::from_utf8(age::decrypt(auditor, &session.object).expect("opens")).expect("text");
         let identity: age::x25519::Identity = secret.trim().parse().expect("identity");
-        assert_eq!(key_id(&identity.to_public().to_string()), session.seal.key_id());
+        assert_eq!(key_id(&identity.to_public().to_string()), session.id);
         assert_eq!(age::decrypt(&identity, &sealed[4..]).expect("opens"), b"secret prompt");
     }
     assert!(age::decrypt(&auditors[0], &sealed[4..]).is_err());
@@ -198,7 +195,7 @@ fn draft(writer: &VaultWriter, ring: &KeyRing, session: &str, plain: &[u8]) -> V
     let key = ring.key(&scope, owner(), NOON).expect("key");
     let spot = writer.names().object_prefix(&scope, NOON, None);
     let mut frame = SealedFragment::empty_frame(writer.names(), &spot, key.id(), "f00d");
-    key.seal().seal(plain, frame.rest_mut()).expect("seal");
+    key.seal(plain, frame.rest_mut()).expect("seal");
     let tail = RowTail { kind: Some(RowKind::Payload), tenant: "acme".to_owned(), ..RowTail::default() };
     let rows = vec![UnnumberedRow::new(&tail, true), UnnumberedRow::new(&RowTail::default(), false)];
     let fragment = SealedFragment {
@@ -225,23 +222,15 @@ fn draft(writer: &VaultWriter, ring: &KeyRing, session: &str, plain: &[u8]) -> V
 
 /// Seals nothing, and costs nothing.
 struct Plain(AtomicU64);
-struct PlainSession(String);
 
 impl SessionKeyGenerator for Plain {
     fn new_session(&self, _: &Audience, _: &str) -> Result<NewSessionKey, SealFailed> {
         let id = format!("{:016x}", self.0.fetch_add(1, Ordering::Relaxed));
-        Ok(NewSessionKey { seal: Box::new(PlainSession(id)), object: Bytes::from_static(b"key") })
-    }
-}
-
-impl FragmentSealer for PlainSession {
-    fn key_id(&self) -> &str {
-        &self.0
-    }
-
-    fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed> {
-        out.extend_from_slice(plain);
-        Ok(())
+        let copy = |plain: &[u8], out: &mut Vec<u8>| {
+            out.extend_from_slice(plain);
+            Ok(())
+        };
+        Ok(NewSessionKey { id, seal: Box::new(copy), object: Bytes::from_static(b"key") })
     }
 }
 
@@ -395,7 +384,7 @@ fn a_fragment_is_a_plain_age_file_of_a_zstd_frame() {
     let sealer = AgeKeyGenerator::new(RecipientPolicy::unlimited([auditor.to_public()]));
     let session = sealer.new_session(&sealer.audience(owner()), "a/t/s/2026-11-20").expect("session");
     let mut out = Vec::new();
-    session.seal.seal(&zstd::bulk::compress(b"{}", 1).expect("zstd"), &mut out).expect("seal");
+    (session.seal)(&zstd::bulk::compress(b"{}", 1).expect("zstd"), &mut out).expect("seal");
     let secret = String::from_utf8(age::decrypt(&auditor, &session.object).expect("opens")).expect("text");
     let identity: age::x25519::Identity = secret.trim().parse().expect("identity");
     let decryptor = age::Decryptor::new_buffered(&out[..]).expect("age");

@@ -11,13 +11,12 @@ use crate::index_row::{IndexRow, RowTail, UnnumberedRow};
 use crate::key_ring::KeyRing;
 use crate::object_names::{FragmentScope, ObjectNames};
 use crate::recipients::{AccountRecipients, Audience, ContentOwner, ContentTenant};
-use crate::seal::{FragmentSealer, NewSessionKey, SealFailed, SessionKeyGenerator};
+use crate::seal::{NewSessionKey, SealFailed, SessionKeyGenerator};
 use crate::spool_record::{FragmentHeader, SealHeader};
 use crate::testing::journal::{FakeJournal, NOON, signing_key};
 use crate::ticket::{DraftGroup, SealedFragment, UriBase, VaultDraft, VaultTicketer};
 use kernel::clock::ManualClock;
 use kernel::rng::SeededRng;
-use pipeline::Ticketer;
 use pipeline::spool::{RecordKind, StoredRecord};
 
 /// An in-memory store that records the order of puts and fails on request.
@@ -76,23 +75,15 @@ impl VaultStore for FakeStore {
 
 /// Fast stand-in for age.
 struct TestSealer(SeededRng);
-struct TestSeal(String);
 
 impl SessionKeyGenerator for TestSealer {
     fn new_session(&self, _: &Audience, _: &str) -> Result<NewSessionKey, SealFailed> {
         let id = format!("{:016x}", self.0.next());
-        Ok(NewSessionKey { object: Bytes::from(format!("key {id}")), seal: Box::new(TestSeal(id)) })
-    }
-}
-
-impl FragmentSealer for TestSeal {
-    fn key_id(&self) -> &str {
-        &self.0
-    }
-
-    fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed> {
-        out.extend_from_slice(plain);
-        Ok(())
+        let seal = |plain: &[u8], out: &mut Vec<u8>| {
+            out.extend_from_slice(plain);
+            Ok(())
+        };
+        Ok(NewSessionKey { object: Bytes::from(format!("key {id}")), id, seal: Box::new(seal) })
     }
 }
 

@@ -85,8 +85,8 @@ fn repeats_are_marked() {
 fn quarantine_is_sealed() {
     let mut bench = Bench::new();
     let request = Bytes::from_static(b"CANARY poison");
-    let draft = bench.processor.seal(&origin(Trust::ThirdParty), Signal::Traces, &request, 2).expect("sealed");
-    let ticketed = bench.ticketer.as_mut().expect("ticketer").ticket(draft.body);
+    let draft = bench.processor.quarantine(&origin(Trust::ThirdParty), Signal::Traces, &request, 2).expect("sealed");
+    let ticketed = bench.ticketer.as_mut().expect("ticketer")(draft.body);
     let empty = request::payload(&json!({"items": []}));
     let out = bench.open(empty, Vec::new(), ticketed.records);
     assert!(!out.leaks("CANARY"));
@@ -101,7 +101,7 @@ fn quarantine_is_sealed() {
     assert!(
         Bench::with(LeftContent::Nothing, false)
             .processor
-            .seal(&origin(Trust::ThirdParty), Signal::Traces, &request, 2)
+            .quarantine(&origin(Trust::ThirdParty), Signal::Traces, &request, 2)
             .is_none()
     );
 }

@@ -180,7 +180,7 @@ impl Bench {
         let mut outside = batch.payload.encode(UnknownFields::Drop).expect("encoded").bytes;
         let mut opened = String::new();
         for draft in batch.drafts {
-            for stored in self.ticketer.as_mut().expect("ticketer").ticket(draft.body).records {
+            for stored in self.ticketer.as_mut().expect("ticketer")(draft.body).records {
                 outside.extend_from_slice(&stored.body);
                 if let Some((header, object)) =
                     spool_record::unpack::<KeyHeader>(&stored.body).filter(|_| stored.kind == RecordKind::Key)
