@@ -38,7 +38,7 @@ pub struct DropReason {
 pub struct DryRun {
     pipelines: Vec<PipelineConfig>,
     processors: BuiltProcessors,
-    ticketers: HashMap<Arc<str>, Box<dyn Ticketer>>,
+    ticketers: HashMap<Arc<str>, Box<Ticketer>>,
     deps: ProcessorDeps,
     max_item_bytes: usize,
     /// The rate tables of a `cost` processor, if there is one.
@@ -191,7 +191,7 @@ impl DryRun {
         let mut slots: HashMap<SlotId, String> = HashMap::new();
         for draft in batch.drafts {
             if let Some(ticketer) = self.ticketers.get_mut(&draft.processor) {
-                slots.extend(ticketer.ticket(draft.body).slots);
+                slots.extend(ticketer(draft.body).slots);
             }
         }
         let mut encoded = batch.payload.encode(UnknownFields::Drop)?;

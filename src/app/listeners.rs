@@ -108,10 +108,9 @@ impl BoundListener for KafkaListener {
     fn serve(self: Box<Self>, resources: ListenerResources) -> BoxFuture<'static, Box<dyn ServingListener>> {
         Box::pin(async move {
             let Self { receiver, clock } = *self;
-            let admission = resources.inlet.for_receiver(pipeline::Receiver::id(&receiver));
+            let inlet = resources.inlet.for_receiver(pipeline::Receiver::id(&receiver));
             let ListenerResources { tasks, meter, .. } = resources;
-            Box::new(receiver.serve(KafkaReceiverContext { admission, tasks, clock, meter }))
-                as Box<dyn ServingListener>
+            Box::new(receiver.serve(KafkaReceiverContext { inlet, tasks, clock, meter })) as Box<dyn ServingListener>
         })
     }
 }

@@ -19,7 +19,7 @@ use tollgate::app::build::GatewayDeps;
 use tollgate::app::{RunningGateway, assemble, resolve};
 use tollgate::components::ProcessorSettings;
 use vault::recipients::Audience;
-use vault::seal::{FragmentSealer, NewSessionKey, SealFailed, SessionKeyGenerator};
+use vault::seal::{NewSessionKey, SealFailed, SessionKeyGenerator};
 
 const RECORDING: &str = "tests/recordings/claude-code";
 const SESSION: &str = "plain";
@@ -36,22 +36,14 @@ struct Off {
 /// A sealer that does not encrypt.
 struct Plain;
 
-struct PlainSession;
-
 impl SessionKeyGenerator for Plain {
     fn new_session(&self, _: &Audience, _: &str) -> Result<NewSessionKey, SealFailed> {
-        Ok(NewSessionKey { seal: Box::new(PlainSession), object: Bytes::from_static(b"no key\n") })
-    }
-}
-
-impl FragmentSealer for PlainSession {
-    fn key_id(&self) -> &str {
-        "0000000000000000"
-    }
-
-    fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed> {
-        out.extend_from_slice(plain);
-        Ok(())
+        let seal = |plain: &[u8], out: &mut Vec<u8>| {
+            out.extend_from_slice(plain);
+            Ok(())
+        };
+        let (id, object) = ("0".repeat(16), Bytes::from_static(b"no key\n"));
+        Ok(NewSessionKey { id, seal: Box::new(seal), object })
     }
 }
 

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
-use parking_lot::Mutex;
 
 use super::outcome;
 use super::preset::{Preset, PresetKeys};
@@ -22,7 +20,9 @@ use net::testing::tasks::TestTasks;
 use net::{ContentEncoding, ProxyRules};
 use otlp::Signal;
 use otlp::status::{GrpcCode, PartialSuccess, RpcStatus, response_to_protobuf};
-use pipeline::{Admission, BytePermit, Effect, ExportRequest, Exporter, Outcome, OutletSettings, Reason, Submission};
+use pipeline::accounts::RateLimits;
+use pipeline::testing::fake_engine::FakeEngine;
+use pipeline::{ByteBudget, ExportRequest, Exporter, Outcome, OutletSettings, Reason};
 use receivers::otlp as receiver;
 use telemetry::Meter;
 
@@ -289,39 +289,6 @@ fn signoz_needs_a_region_and_a_key_in_the_cloud_and_neither_at_home() {
     assert_eq!(keys(resolve(asked(Some("eu"), Some(&key), None)).unwrap_err()), ["api_key", "ingestion_key"]);
 }
 
-/// An inlet that records what is submitted.
-#[derive(Default)]
-struct Door(Mutex<Vec<(Signal, Bytes)>>);
-
-impl Admission for Door {
-    fn accepts_signal(&self, _: Signal) -> bool {
-        true
-    }
-
-    fn admit(&self, _: &Arc<str>) -> Result<(), Outcome> {
-        Ok(())
-    }
-
-    fn charge<'a>(&'a self, _: &'a mut BytePermit, _: usize) -> BoxFuture<'a, Result<(), Outcome>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn is_crowded(&self) -> bool {
-        false
-    }
-
-    fn submit_effects(&self, _: Vec<Effect>, _: BytePermit) -> BoxFuture<'static, Outcome> {
-        Box::pin(async { Outcome::Accepted })
-    }
-
-    fn charge_refused(&self, _: &Arc<str>, _: usize) {}
-
-    fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
-        self.0.lock().push((submission.signal, submission.wire));
-        Box::pin(async { Outcome::Partial { rejected: 1, reason: Reason::Quarantined } })
-    }
-}
-
 /// A tollgate receiver accepts what each exporter sends, and the response comes back; zstd is used after the first
 /// request.
 #[tokio::test]
@@ -330,9 +297,11 @@ async fn exporters_and_the_receiver_understand_each_other() {
     let any = net::Endpoint::parse("127.0.0.1:0").unwrap();
     settings.grpc.as_mut().unwrap().endpoint = any.clone();
     settings.http.as_mut().unwrap().endpoint = any;
-    let door = Arc::new(Door::default());
+    let budget = ByteBudget::new(64 << 20, Duration::from_secs(10));
+    let (engine, inlet) =
+        FakeEngine::start("otlp", budget, RateLimits::default(), Arc::new(kernel::clock::SystemClock::new()));
     let bound = receiver::OtlpReceiver::build(Arc::from("otlp"), settings).bind().await.unwrap();
-    let running = bound.serve(Arc::clone(&door) as Arc<dyn Admission>, TestTasks::shared(), &Meter::new()).await;
+    let running = bound.serve(inlet, TestTasks::shared(), &Meter::new()).await;
     let grpc = serde_json::json!({ "endpoint": format!("http://{}", running.grpc().unwrap()) });
     let grpc: super::otlp::Config = serde_json::from_value(grpc).unwrap();
     let grpc = super::otlp::OtlpGrpcExporter::build(Arc::from("otlp"), grpc.settings().unwrap(), deps(&[])).unwrap();
@@ -344,9 +313,11 @@ async fn exporters_and_the_receiver_understand_each_other() {
     for exporter in exporters {
         for (signal, size) in [(Signal::Traces, 10), (Signal::Metrics, 100_000), (Signal::Logs, 3_000_000)] {
             let sent = request(signal, size);
-            let partial = Outcome::Partial { rejected: 1, reason: Reason::BadData };
-            assert_eq!(exporter.send(&sent).await, partial);
-            assert!(door.0.lock().pop() == Some((signal, sent.body)));
+            let partial = |reason| Outcome::Partial { rejected: 1, reason };
+            engine.outcomes.lock().push_back(partial(Reason::Quarantined));
+            assert_eq!(exporter.send(&sent).await, partial(Reason::BadData));
+            let [received] = &engine.take_requests()[..] else { panic!("one request") };
+            assert!(received.signal == signal && received.wire == sent.body);
         }
     }
     running.drain(Duration::from_secs(10)).await;

@@ -1,8 +1,8 @@
 //! Kafka's protocol for the exporter and the receiver `kafka`: the connection's settings, the sealed records of the
 //! topic between edges and workers, and the interfaces to a client ([`BrokerClient`]).
 //! The library that speaks the protocol is used in `krafka_client` only, and only if the cargo feature `client` is on:
-//! it makes the binary 4 MB larger, and one machine needs no broker. `memory_broker` replaces it in tests,
-//! which run in the simulated time of `simulated_machine`.
+//! it makes the binary 4 MB larger, and one machine needs no broker. `tests/support/kafka_fakes` replaces
+//! it in tests.
 //! The receiver (`receivers/kafka`) knows offsets and partitions, the exporter (`exporters/kafka`) requests.
 
 mod access_rights;
@@ -11,13 +11,9 @@ mod durability;
 mod kept_producer;
 #[cfg(feature = "client")]
 mod krafka_client;
-#[cfg(any(test, feature = "testing"))]
-pub mod memory_broker;
 mod partitions;
 mod sealed_record;
 mod settings;
-#[cfg(any(test, feature = "testing"))]
-pub mod simulated_machine;
 
 pub use access_rights::{AccessRight, AclResource, GrantedRights, MissingRights, missing_rights};
 pub use client::{

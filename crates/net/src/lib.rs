@@ -25,7 +25,7 @@ mod upload_speed;
 
 pub use certificate_dates::TlsFileProblem;
 pub use client::HttpClient;
-pub use collect::{BodyBudget, BodyCollector, BodyError, BodyLimits, CollectError, CollectedBody};
+pub use collect::{BodyError, BodyLimits};
 pub use config::Endpoint;
 pub use encoding::ContentEncoding;
 pub use last_good::LastGoodValue;

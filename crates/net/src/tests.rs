@@ -1,10 +1,8 @@
 use std::io::Read as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use proptest::prelude::*;
 
 use super::encoding::{InflateError, InflateStep, Inflater, compress};
@@ -235,61 +233,6 @@ fn a_proxys_password_never_goes_to_the_back_end() {
         let client = HttpClient::build(&settings, Arc::clone(&proxies), TestTasks::shared()).expect("a client");
         assert_eq!(client.proxy_authorization(&http::Uri::from_static("http://signoz.test:4317/x")).is_some(), given);
         assert!(client.proxy_authorization(&http::Uri::from_static("https://signoz.test/x")).is_none());
-    }
-}
-
-/// Counts work that was passed to a blocking thread.
-#[derive(Default)]
-struct Elsewhere(AtomicUsize);
-
-impl Spawn for Elsewhere {
-    fn spawn(&self, _: &'static str, _: BoxFuture<'static, ()>) {}
-
-    fn spawn_blocking(&self, _: &'static str, work: Box<dyn FnOnce() + Send + 'static>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        work();
-    }
-}
-
-/// A budget that always has room.
-struct Open;
-
-impl BodyBudget for Open {
-    type Permit = ();
-    type NoRoom = std::convert::Infallible;
-
-    fn charge<'a>(&'a self, (): &'a mut (), _: usize) -> BoxFuture<'a, Result<(), Self::NoRoom>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn charged_bytes(&self, (): &()) -> usize {
-        0
-    }
-
-    fn release(&self, (): &mut (), _: usize) {}
-
-    fn has_waiters(&self) -> bool {
-        false
-    }
-}
-
-/// A body of very many members without output costs time, so it must not be inflated on the thread that serves
-/// sockets.
-#[tokio::test]
-async fn empty_members_are_not_inflated_on_a_sockets_thread() {
-    let limits =
-        BodyLimits { wire: 1 << 24, inflated: 1 << 24, idle: Duration::from_secs(9), total: Duration::from_secs(9) };
-    let places = SlowUploads::default();
-    for encoding in [ContentEncoding::Gzip, ContentEncoding::Zstd] {
-        let member = compress(encoding, &Bytes::new()).expect("compresses");
-        for (members, away) in [(3, 0), (40_000, 1)] {
-            let tasks = Elsewhere::default();
-            let intake = BodyCollector { budget: &Open, tasks: &tasks, limits: &limits, slow_uploads: &places };
-            let body = rope(&[member.repeat(members)]);
-            let whole = intake.inflate(encoding, body, ()).await;
-            assert!(whole.is_ok_and(|whole| whole.bytes.is_empty()));
-            assert_eq!(tasks.0.load(Ordering::Relaxed), away, "{members} members of {}", encoding.as_str());
-        }
     }
 }
 

@@ -64,30 +64,26 @@ pub trait Processor: Send + Sync {
         true
     }
     /// The ticketer for the drafts of this processor, if it makes drafts.
-    fn ticketer(&self) -> Option<Box<dyn Ticketer>> {
+    fn ticketer(&self) -> Option<Box<Ticketer>> {
         None
     }
-    /// The [`QuarantineSealer`] that seals items which no processor of its pipelines can finish, if this processor has
-    /// one.
-    fn quarantine(&self) -> Option<&dyn QuarantineSealer> {
+    /// Whether this processor seals items that no processor of its pipelines can finish.
+    fn seals_quarantine(&self) -> bool {
+        false
+    }
+    /// Seals `request`, an `Export*ServiceRequest` of `signal` as it was received, with `items` items, to the auditors'
+    /// recipients as `kind: quarantine`, never with the spool's key. Returns a draft for this processor's ticketer, or
+    /// `None` if the request can't be sealed. If no pipeline of the route has such a processor, the items are dropped
+    /// and counted.
+    fn quarantine(&self, origin: &BatchOrigin, signal: Signal, request: &Bytes, items: u64) -> Option<RecordDraft> {
+        let _ = (origin, signal, request, items);
         None
     }
 }
 
-/// Numbers drafts in commit order. Called under the sequencer's lock: no I/O, may not fail.
-pub trait Ticketer: Send {
-    /// Fixes the object, offset, leaf and record numbers of one batch's draft.
-    fn ticket(&mut self, draft: Box<dyn Any + Send>) -> TicketResult;
-}
-
-/// Seals items that no processor could finish, to the auditors' recipients as `kind: quarantine`, never with the
-/// spool's key. The processor that has such recipients implements it ([`Processor::quarantine`]). If no pipeline of the
-/// route has one, such items are dropped and counted.
-pub trait QuarantineSealer: Send + Sync {
-    /// Seals `request`, an `Export*ServiceRequest` of `signal` as it was received, with `items` items. Returns a draft
-    /// with the id of the processor whose ticketer takes it, or `None` if the request can't be sealed.
-    fn seal(&self, origin: &BatchOrigin, signal: Signal, request: &Bytes, items: u64) -> Option<RecordDraft>;
-}
+/// Numbers drafts in commit order: fixes the object, offset, leaf and record numbers of one batch's draft. Called under
+/// the sequencer's lock: no I/O, may not fail.
+pub type Ticketer = dyn FnMut(Box<dyn Any + Send>) -> TicketResult + Send;
 
 /// The numbers that a ticket fixed, as records and as texts.
 #[derive(Default)]

@@ -1,6 +1,6 @@
-//! The interface between receivers and the engine: [`Admission`], the requests handed in ([`Submission`]), and the byte
-//! budget that bounds everything in flight ([`ByteBudget`], [`BytePermit`]). Receivers charge bytes to the budget while
-//! these arrive and are decompressed; tests substitute a fake.
+//! The interface between receivers and the engine: the requests handed in ([`Submission`]), and the byte budget that
+//! bounds everything in flight ([`ByteBudget`], [`BytePermit`]). Receivers charge bytes to the budget while these arrive
+//! and are decompressed. They do so, and hand in requests, through a [`entry::ReceiverInlet`].
 //! However a request ends, its bytes return to the budget, because they are held by a permit that is dropped with it. A
 //! charge never waits longer than the admission wait. Sockets are in `net`, statuses in `receivers/http_ports/reply`.
 
@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use otlp::Signal;
@@ -24,33 +23,6 @@ use super::pressure::{MemoryLevel, MemoryPressure};
 const HOLDING_WAIT: Duration = Duration::from_millis(250);
 /// Interval at which such requests give up, one at a time.
 const GIVE_UP_INTERVAL: Duration = Duration::from_millis(10);
-
-/// The engine as a receiver sees it. Object-safe, so that tests can fake it; no default methods, so that every fake is
-/// complete.
-pub trait Admission: Send + Sync {
-    /// Whether a pipeline takes this signal from the receiver.
-    fn accepts_signal(&self, signal: Signal) -> bool;
-    /// Takes one request from the account's rate; called before the body is read.
-    ///
-    /// # Errors
-    /// [`Outcome::Retry`] with [`Reason::RateLimited`] or [`Reason::LowMemory`], to be sent to the client unchanged.
-    fn admit(&self, account: &Arc<str>) -> Result<(), Outcome>;
-    /// Adds `n` bytes to `permit`; waits for room up to the admission wait.
-    ///
-    /// # Errors
-    /// [`Outcome::Retry`] with [`Reason::Overloaded`], [`Reason::LowMemory`] or [`Reason::ShuttingDown`], to be sent to
-    /// the client unchanged.
-    fn charge<'a>(&'a self, permit: &'a mut BytePermit, n: usize) -> BoxFuture<'a, Result<(), Outcome>>;
-    /// Whether any request is waiting for room in the budget now.
-    fn is_crowded(&self) -> bool;
-    /// Counts bytes of `account` that arrived and were refused, so that a client which only sends refused requests
-    /// still uses up its rate.
-    fn charge_refused(&self, account: &Arc<str>, bytes: usize);
-    /// Hands in one complete request. If the returned future is dropped, the work continues, but its outcome is lost.
-    fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome>;
-    /// Commits effects without a request. They hold `permit`'s bytes of the budget until they are committed.
-    fn submit_effects(&self, effects: Vec<Effect>, permit: BytePermit) -> BoxFuture<'static, Outcome>;
-}
 
 /// One complete request, as a receiver hands it in. No `Debug`: it holds telemetry.
 pub struct Submission {
@@ -184,12 +156,6 @@ impl ByteBudget {
         }
     }
 
-    /// The same budget with an endless wait, for tests that wait until every byte has returned.
-    #[cfg(any(test, feature = "testing"))]
-    pub fn patient(self) -> Self {
-        Self { max_wait: Duration::from_secs(3600), ..self }
-    }
-
     /// Size of the budget, in bytes.
     pub fn size(&self) -> usize {
         self.size
@@ -262,6 +228,6 @@ impl ByteBudget {
     }
 }
 
-pub(crate) mod entry;
+pub mod entry;
 #[cfg(test)]
 mod tests;

@@ -42,12 +42,11 @@ pub use batch::{Batch, BatchOrigin, Effect, RecordDraft};
 pub use claims::{ClaimKey, ClaimResult, Claims};
 pub use clearance::{Clearance, ContentState, TextState, Trust};
 pub use component::{
-    AttemptFailure, ExportRequest, Exporter, Processor, QuarantineSealer, Receiver, RequestSource, SourceRequest,
-    TicketResult, Ticketer,
+    AttemptFailure, ExportRequest, Exporter, Processor, Receiver, RequestSource, SourceRequest, TicketResult, Ticketer,
 };
 pub use disk::{Directory, Disk, DiskFile, RealDisk};
-pub use inlet::entry::Inlet;
-pub use inlet::{Admission, ByteBudget, BytePermit, InternalInput, SourceRecord, Submission};
+pub use inlet::entry::{Inlet, ReceiverInlet};
+pub use inlet::{ByteBudget, BytePermit, InternalInput, SourceRecord, Submission};
 pub use inquiry::{Inquiry, InquiryAnswer};
 pub use outcome::{MAX_RETRY_AFTER, Outcome, Reason};
 pub use plan::{AckMode, EngineLimits, EnginePlan, OnFullAction, OutletSettings, PipelinePlan};

@@ -18,7 +18,7 @@ use kernel::sha256::Sha256;
 
 use super::object_names::FragmentScope;
 use super::recipients::{Audience, ContentOwner};
-use super::seal::{FragmentSealer, SealFailed, SessionKeyGenerator};
+use super::seal::{FragmentSealer, NewSessionKey, SealFailed, SessionKeyGenerator};
 
 /// A key that was not used for this long is replaced.
 pub const MAX_KEY_IDLE: Duration = Duration::from_secs(3600);
@@ -32,7 +32,8 @@ pub const MAX_KEYS: usize = 50_000;
 
 /// One session's key: it can seal but not open.
 pub struct SessionKey {
-    sealer: Box<dyn FragmentSealer>,
+    id: String,
+    sealer: Box<FragmentSealer>,
     /// The key object, until it is committed.
     object: Mutex<Option<Bytes>>,
     object_len: usize,
@@ -41,17 +42,22 @@ pub struct SessionKey {
 
 impl SessionKey {
     /// A key whose object is not committed yet.
-    pub fn new(sealer: Box<dyn FragmentSealer>, object: Bytes) -> Self {
+    pub fn new(new: NewSessionKey) -> Self {
+        let NewSessionKey { id, seal: sealer, object } = new;
         let object_sha256 = kernel::hex::encode(&Sha256::digest(&object));
-        Self { sealer, object_len: object.len(), object_sha256, object: Mutex::new(Some(object)) }
+        Self { id, sealer, object_len: object.len(), object_sha256, object: Mutex::new(Some(object)) }
     }
 
     pub fn id(&self) -> &str {
-        self.sealer.key_id()
+        &self.id
     }
 
-    pub fn seal(&self) -> &dyn FragmentSealer {
-        &*self.sealer
+    /// Appends one file that contains `plain` to `out`.
+    ///
+    /// # Errors
+    /// Sealing failed; `out` may then hold a partial file.
+    pub fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed> {
+        (self.sealer)(plain, out)
     }
 
     /// Size of the key object, bytes.
@@ -118,7 +124,7 @@ impl KeyRing {
             return Ok(key.clone());
         }
         let new = self.generator.new_session(&audience, &scope.path())?;
-        let key = Arc::new(SessionKey::new(new.seal, new.object));
+        let key = Arc::new(SessionKey::new(new));
         *cell = Some(key.clone());
         Ok(key)
     }

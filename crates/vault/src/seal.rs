@@ -16,19 +16,14 @@ use super::recipients::{Audience, ContentOwner, RecipientPolicy};
 
 pub use super::age_file::{SealFailed, key_id};
 
-/// Seals to one session's public key.
-pub trait FragmentSealer: Send + Sync {
-    /// First 16 hex digits of the SHA-256 of the public key.
-    fn key_id(&self) -> &str;
-    /// Appends one age file that contains `plain` to `out`. The length of the file can't be known beforehand.
-    ///
-    /// # Errors
-    /// Sealing failed; `out` may then hold a partial file.
-    fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed>;
-}
+/// Seals to one session's public key: appends one age file that contains the bytes to the vector. The length of the
+/// file can't be known beforehand. If sealing fails, the vector may hold a partial file.
+pub type FragmentSealer = dyn Fn(&[u8], &mut Vec<u8>) -> Result<(), SealFailed> + Send + Sync;
 
 pub struct NewSessionKey {
-    pub seal: Box<dyn FragmentSealer>,
+    /// First 16 hex digits of the SHA-256 of the public key.
+    pub id: String,
+    pub seal: Box<FragmentSealer>,
     /// The key object: the session's secret, sealed to the auditors.
     pub object: Bytes,
 }
@@ -71,7 +66,10 @@ impl SessionKeyGenerator for AgeKeyGenerator {
         let object = seal_key(&identity, &self.policy.keys(audience), self.policy.threshold(), place)?;
         let id = key_id(&recipient.to_string());
         let recipient = FastRecipient::new(&recipient).ok_or(SealFailed::Internal)?;
-        Ok(NewSessionKey { seal: Box::new(AgeFragmentSealer { id, recipient }), object: object.into() })
+        let seal = move |plain: &[u8], out: &mut Vec<u8>| {
+            append_age_file(std::iter::once(&recipient as &dyn age::Recipient), plain, out)
+        };
+        Ok(NewSessionKey { id, seal: Box::new(seal), object: object.into() })
     }
 }
 
@@ -110,21 +108,6 @@ pub fn seal_identity(
     let mut object = Vec::with_capacity(1024);
     append_age_file(auditors.iter().map(|auditor| auditor as &dyn age::Recipient), line.as_bytes(), &mut object)?;
     Ok(object)
-}
-
-struct AgeFragmentSealer {
-    id: String,
-    recipient: FastRecipient,
-}
-
-impl FragmentSealer for AgeFragmentSealer {
-    fn key_id(&self) -> &str {
-        &self.id
-    }
-
-    fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed> {
-        append_age_file(std::iter::once(&self.recipient as &dyn age::Recipient), plain, out)
-    }
 }
 
 /// Parses an auditor's public key as configured: `age1…`, X25519.

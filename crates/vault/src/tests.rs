@@ -5,7 +5,6 @@ use kernel::pseudonym::{PlainIds, Pseudonymizer};
 use kernel::rng::SeededRng;
 use kernel::secret::Secret;
 use otlp::SlotId;
-use pipeline::Ticketer;
 use pipeline::spool::RecordKind;
 
 use super::index_row::{IndexRow, RowKind, RowTail, UnnumberedRow};
@@ -91,12 +90,12 @@ fn sealed_in_two_steps() {
         AgeKeyGenerator::new(RecipientPolicy::unlimited(auditors.iter().map(age::x25519::Identity::to_public)));
     let session = sealer.new_session(&sealer.audience(owner()), "a/t/s/2026-11-20").expect("session");
     let mut sealed = b"head".to_vec();
-    session.seal.seal(b"secret prompt", &mut sealed).expect("seal");
+    (session.seal)(b"secret prompt", &mut sealed).expect("seal");
     assert!(sealed.starts_with(b"headage-encryption.org/v1\n"));
     for auditor in &auditors {
         let secret = String::from_utf8(age::decrypt(auditor, &session.object).expect("opens")).expect("text");
         let identity: age::x25519::Identity = secret.trim().parse().expect("identity");
-        assert_eq!(key_id(&identity.to_public().to_string()), session.seal.key_id());
+        assert_eq!(key_id(&identity.to_public().to_string()), session.id);
         assert_eq!(age::decrypt(&identity, &sealed[4..]).expect("opens"), b"secret prompt");
     }
     assert!(age::decrypt(&auditors[0], &sealed[4..]).is_err());
@@ -180,7 +179,7 @@ fn draft(writer: &VaultWriter, ring: &KeyRing, session: &str, plain: &[u8]) -> V
     let key = ring.key(&scope, owner(), NOON).expect("key");
     let spot = writer.names().object_prefix(&scope, NOON, None);
     let mut frame = SealedFragment::empty_frame(writer.names(), &spot, key.id(), "f00d");
-    key.seal().seal(plain, frame.rest_mut()).expect("seal");
+    key.seal(plain, frame.rest_mut()).expect("seal");
     let tail = RowTail { kind: Some(RowKind::Payload), tenant: "acme".to_owned(), ..RowTail::default() };
     let rows = vec![UnnumberedRow::new(&tail, true), UnnumberedRow::new(&RowTail::default(), false)];
     let fragment = SealedFragment {

@@ -12,8 +12,8 @@ use bytes::Bytes;
 
 use kernel::clock::UnixNanos;
 use otlp::SlotId;
+use pipeline::TicketResult;
 use pipeline::spool::{RecordKind, SpoolRecord};
-use pipeline::{TicketResult, Ticketer};
 
 use super::index_row::{PriceLink, TICKET_BYTES, UnnumberedRow};
 use super::key_ring::SessionKey;
@@ -227,8 +227,9 @@ impl VaultTicketer {
     }
 }
 
-impl Ticketer for VaultTicketer {
-    fn ticket(&mut self, draft: Box<dyn Any + Send>) -> TicketResult {
+impl VaultTicketer {
+    /// See [`pipeline::Ticketer`].
+    pub fn ticket(&mut self, draft: Box<dyn Any + Send>) -> TicketResult {
         let mut out = TicketResult::default();
         if let Ok(draft) = draft.downcast::<VaultDraft>() {
             let VaultDraft { account, groups } = *draft;

@@ -15,7 +15,6 @@ use crate::verify::{VerifyOptions, VerifyReport, verify};
 use genai::ContentPart;
 use kernel::clock::{Clock, ManualClock, UnixNanos};
 use kernel::rng::{Rng, SeededRng};
-use pipeline::Ticketer;
 use pipeline::spool::SpoolRecord;
 use telemetry::Meter;
 use vault::chain::digest::ChainDigest;
@@ -342,7 +341,7 @@ impl Site {
         };
         let spot = names.object_prefix(&scope, now, None);
         let mut frame = SealedFragment::empty_frame(&names, &spot, key.id(), &id);
-        key.seal().seal(&plain, frame.rest_mut()).expect("sealed");
+        key.seal(&plain, frame.rest_mut()).expect("sealed");
         let mut base = line_of(&names, account, session, now);
         base.user_key = self.user.clone().or(base.user_key);
         let tail = RowTail {

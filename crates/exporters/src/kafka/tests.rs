@@ -1,14 +1,11 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use futures_util::FutureExt as _;
 
 use super::*;
 use crate::tests::deps;
-use ::kafka::memory_broker::MemoryBroker;
-use ::kafka::{
-    BrokerClient, BrokerError, GroupDescription, PartitionId, PartitionOffsets, PartitionOwner, RecordConsumer,
-    RecordContent, RecordOpener, RecordProducer, SubscriptionSettings, TopicDescription,
-};
+use ::kafka::{RecordContent, RecordOpener, TopicDescription};
+use kafka_fakes::MemoryBroker;
 use kernel::clock::{Clock, ManualClock, UnixNanos};
 use kernel::secret::Secret;
 use otlp::{Payload, json};
@@ -41,6 +38,17 @@ fn rig(settings: KafkaExporterSettings) -> Rig {
     let exporter = KafkaExporter::build("kafka".into(), settings, Arc::new(broker.clone()), deps)
         .unwrap_or_else(|why| panic!("{why}"));
     Rig { broker, clock, exporter }
+}
+
+fn description(replication_factor: usize, min_insync_replicas: Option<usize>) -> TopicDescription {
+    TopicDescription {
+        topic_id: [0; 16],
+        partitions: PARTITIONS,
+        replication_factor,
+        min_insync_replicas,
+        max_message_bytes: Some(1 << 20),
+        granted: None,
+    }
 }
 
 /// A request with a span of each of these sessions.
@@ -149,18 +157,7 @@ fn a_dropped_attempt_is_known() {
 /// Nothing is written to a topic that can lose acknowledged records, and the message names the command that changes it.
 #[tokio::test]
 async fn a_weak_topic_is_refused() {
-    let weak = |replication_factor, min_insync_replicas| {
-        let max_message_bytes = Some(1 << 20);
-        TopicDescription {
-            topic_id: [0; 16],
-            partitions: PARTITIONS,
-            replication_factor,
-            min_insync_replicas,
-            max_message_bytes,
-            granted: None,
-        }
-    };
-    for description in [weak(1, Some(1)), weak(3, Some(1))] {
+    for description in [description(1, Some(1)), description(3, Some(1))] {
         let rig = rig(sealed());
         rig.broker.create_topic_as("in", description.clone());
         let outcome = rig.exporter.send(&request(0..1)).await;
@@ -225,36 +222,17 @@ async fn failures_are_told_apart() {
 }
 
 /// What the topic does not take is refused before it is written, so that the outlet splits it and the client hears of
-/// a single item.
+/// a single item. If the limit is unknown, records are sent, and the broker decides.
 #[tokio::test]
 async fn too_large_is_refused() {
     let rig = rig(sealed());
-    let tiny = TopicDescription {
-        topic_id: [0; 16],
-        partitions: PARTITIONS,
-        replication_factor: 3,
-        min_insync_replicas: Some(2),
-        max_message_bytes: Some(config::RECORD_OVERHEAD + 200),
-        granted: None,
-    };
+    let safe = description(3, Some(2));
+    let tiny = TopicDescription { max_message_bytes: Some(config::RECORD_OVERHEAD + 200), ..safe.clone() };
     rig.broker.create_topic_as("in", tiny);
     assert_eq!(rig.exporter.send(&request(0..2000)).await, Outcome::Refused { reason: Reason::TooLarge });
     assert_eq!(rig.exporter.send(&request(0..1)).await, Outcome::Accepted);
-}
-
-/// If the topic's size limit is unknown, records are sent, and the broker decides.
-#[tokio::test]
-async fn an_unknown_limit_refuses_nothing() {
-    let rig = rig(sealed());
-    let silent = TopicDescription {
-        topic_id: [0; 16],
-        partitions: PARTITIONS,
-        replication_factor: 3,
-        min_insync_replicas: Some(2),
-        max_message_bytes: None,
-        granted: None,
-    };
-    rig.broker.create_topic_as("in", silent);
+    let rig = self::rig(sealed());
+    rig.broker.create_topic_as("in", TopicDescription { max_message_bytes: None, ..safe });
     assert_eq!(rig.exporter.send(&request(0..50)).await, Outcome::Accepted);
 }
 
@@ -294,51 +272,12 @@ fn the_stanza_is_checked() {
     assert!(Secret::new("x".to_owned()).to_string() == "[redacted]");
 }
 
-/// Brokers that answer no question about the topic.
-struct SilentBroker(MemoryBroker);
-
-impl BrokerClient for SilentBroker {
-    fn describe_topic<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<TopicDescription, BrokerError>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn describe_group<'a>(
-        &'a self,
-        group: &'a str,
-        topics: &'a [Arc<str>],
-    ) -> BoxFuture<'a, Result<GroupDescription, BrokerError>> {
-        self.0.describe_group(group, topics)
-    }
-
-    fn read_oldest<'a>(
-        &'a self,
-        partitions: &'a [PartitionOffsets],
-    ) -> BoxFuture<'a, Result<BTreeMap<PartitionId, i64>, BrokerError>> {
-        self.0.read_oldest(partitions)
-    }
-
-    fn open_producer(&self, timeout: Duration) -> BoxFuture<'_, Result<Arc<dyn RecordProducer>, BrokerError>> {
-        self.0.open_producer(timeout)
-    }
-
-    fn open_consumer(
-        &self,
-        subscription: SubscriptionSettings,
-        owner: Arc<dyn PartitionOwner>,
-    ) -> BoxFuture<'_, Result<Arc<dyn RecordConsumer>, BrokerError>> {
-        self.0.open_consumer(subscription, owner)
-    }
-}
-
 /// An attempt ends within `timeout` and one second whatever the brokers do not answer, so that its client is answered.
 /// (Without the limit around the whole attempt only the write ends in time.)
 #[test]
 fn an_attempt_ends_in_time() {
-    let clock = ManualClock::at(UnixNanos(1));
-    let broker = MemoryBroker::new(Arc::clone(&clock) as Arc<dyn Clock>);
-    let deps = ExporterDeps { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..deps(&[]) };
-    let exporter = KafkaExporter::build("kafka".into(), sealed(), Arc::new(SilentBroker(broker)), deps)
-        .unwrap_or_else(|why| panic!("{why}"));
+    let Rig { broker, clock, exporter } = rig(sealed());
+    broker.set_silent();
     let request = request(0..1);
     let mut sent = exporter.send(&request);
     clock.advance(Duration::from_secs(10));

@@ -25,27 +25,6 @@ fn counted(tally: &Tally) -> String {
     tally.counted().iter().map(|(name, count)| format!("{name}={count}")).collect::<Vec<_>>().join(" ")
 }
 
-/// Without a checkpoint the state must come from the spool; with one, from both; never twice.
-#[test]
-fn state_is_rebuilt_after_a_crash() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut rig, _) = open(folder.path());
-    rig.put(spans(&["a", "b"]));
-    drop(rig);
-    let (mut rig, tally) = open(folder.path());
-    assert_eq!(counted(&tally), "a=1 b=1");
-    rig.put(spans(&["c"]));
-    rig.checkpoints.write().unwrap();
-    rig.put(spans(&["d", "a"]));
-    drop(rig);
-    let (rig, tally) = open(folder.path());
-    assert_eq!(counted(&tally), "a=1 b=1 c=1 d=1");
-    drop(rig);
-    // The checkpoint exists, but the release of the effects that it covers was lost.
-    let (_, tally) = open(folder.path());
-    assert_eq!(counted(&tally), "a=1 b=1 c=1 d=1");
-}
-
 /// After a crash, an idle gateway must release the effects that its checkpoint covers: otherwise they would keep their
 /// segments for ever, and look like an ageing backlog.
 #[test]

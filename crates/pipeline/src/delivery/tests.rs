@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -13,30 +12,16 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::DeliveryTracker;
 use crate::outcome::PendingFullText;
+use crate::outlet::tests::{SECOND, retry, with};
 use crate::spool::RecordSeq;
 use crate::testing::engine::{Sink, Step, padded, spans};
-use crate::testing::rig::{Parts, Rig, submission};
-use crate::{AckMode, BytePermit, OnFullAction, Outcome, OutletSettings, Processor, Reason, Trust};
+use crate::testing::rig::{Rig, submission};
+use crate::{AckMode, BytePermit, OnFullAction, Outcome, OutletSettings, Reason, Trust};
 use kernel::clock::{ManualClock, UnixNanos};
 use telemetry::Meter;
 
-pub(super) const SECOND: Duration = Duration::from_secs(1);
-
 pub(super) fn rig(sink: &Arc<Sink>, outlets: OutletSettings) -> (Rig, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let clear: Arc<dyn Processor> = Step::clear("clear");
-    let mut parts = Parts::new(vec![clear], vec![sink.clone()]);
-    parts.outlets = outlets;
-    let _ = sink.clock.set(parts.clock.clone());
-    (parts.open(folder.path()), folder)
-}
-
-pub(super) fn scripted(answers: Vec<Outcome>) -> Arc<Sink> {
-    let asked = AtomicUsize::new(0);
-    Sink::new("x", Trust::ThirdParty, 1 << 20, move |_| {
-        let asked = asked.fetch_add(1, Ordering::SeqCst);
-        (Duration::ZERO, answers[asked.min(answers.len() - 1)].clone())
-    })
+    with(sink, vec![Step::clear("clear")], outlets)
 }
 
 pub(super) fn accepted() -> Outcome {
@@ -45,10 +30,6 @@ pub(super) fn accepted() -> Outcome {
 
 fn partial(rejected: u64, reason: Reason) -> Outcome {
     Outcome::Partial { rejected, reason }
-}
-
-pub(super) fn retry(after: Option<u64>, reason: Reason) -> Outcome {
-    Outcome::Retry { after: after.map(Duration::from_secs), reason }
 }
 
 pub(super) fn refused(reason: Reason) -> Outcome {
@@ -102,7 +83,7 @@ pub(super) fn results_and_answers() -> [(Vec<Outcome>, Outcome); 5] {
 fn the_answer_is_the_back_ends_verdict() {
     let delivered = || OutletSettings { ack: AckMode::Delivered, ..OutletSettings::default() };
     for (said, told) in results_and_answers() {
-        let sink = scripted(said.clone());
+        let sink = Sink::scripted(said.clone());
         let (mut rig, _folder) = rig(&sink, delivered());
         let mut answer = rig.submit(spans(&["a", "b"]));
         rig.commit();
@@ -112,48 +93,36 @@ fn the_answer_is_the_back_ends_verdict() {
     }
 }
 
-/// If no result arrives, the client is asked to retry, and its retry does not duplicate the data.
+/// If no result arrives within the exporter's wait, the client is asked to retry, and its retry does not duplicate the
+/// data.
 #[test]
 fn who_waited_too_long_comes_again_and_doubles_nothing() {
-    let sink = scripted(vec![retry(None, Reason::Unavailable)]);
-    let (mut rig, _folder) = rig(&sink, OutletSettings { ack: AckMode::Delivered, ..OutletSettings::default() });
-    let mut answer = rig.submit(spans(&["a"]));
-    rig.commit();
-    rig.run_outlet(59 * SECOND, &watch::Sender::new(false));
-    rig.engine.tick();
-    assert!((&mut answer).now_or_never().is_none());
-    rig.clock.advance(2 * SECOND);
-    rig.engine.tick();
-    assert_eq!(answer.now_or_never(), Some(retry(None, Reason::TimedOut)));
-    assert_eq!(rig.put(spans(&["a"])), accepted(), "the first request's data is safe");
-    assert_eq!(rig.forwarded("x"), ["a"]);
-    let waits = rig.submit(spans(&["b"]));
-    rig.commit();
-    rig.engine.delivery.close();
-    assert_eq!(waits.now_or_never(), Some(retry(None, Reason::ShuttingDown)));
-}
-
-/// An exporter may answer sooner than the general limit: nobody waits longer than its last attempt can take.
-#[test]
-fn an_exporter_may_answer_sooner() {
-    let sink = scripted(vec![retry(None, Reason::Unavailable)]);
-    let outlets = OutletSettings { ack: AckMode::Delivered, answer_wait: 5 * SECOND, ..OutletSettings::default() };
-    let (mut rig, _folder) = rig(&sink, outlets);
-    let mut answer = rig.submit(spans(&["a"]));
-    rig.commit();
-    rig.clock.advance(4 * SECOND);
-    rig.engine.tick();
-    assert!((&mut answer).now_or_never().is_none());
-    rig.clock.advance(2 * SECOND);
-    rig.engine.tick();
-    assert_eq!(answer.now_or_never(), Some(retry(None, Reason::TimedOut)));
+    let delivered = || OutletSettings { ack: AckMode::Delivered, ..OutletSettings::default() };
+    for (outlets, wait) in [(delivered(), 60), (OutletSettings { answer_wait: 5 * SECOND, ..delivered() }, 5)] {
+        let sink = Sink::scripted(vec![retry(None, Reason::Unavailable)]);
+        let (mut rig, _folder) = rig(&sink, outlets);
+        let mut answer = rig.submit(spans(&["a"]));
+        rig.commit();
+        rig.run_outlet((wait - 1) * SECOND, &watch::Sender::new(false));
+        rig.engine.tick();
+        assert!((&mut answer).now_or_never().is_none());
+        rig.clock.advance(2 * SECOND);
+        rig.engine.tick();
+        assert_eq!(answer.now_or_never(), Some(retry(None, Reason::TimedOut)));
+        assert_eq!(rig.put(spans(&["a"])), accepted(), "the first request's data is safe");
+        assert_eq!(rig.forwarded("x"), ["a"]);
+        let waits = rig.submit(spans(&["b"]));
+        rig.commit();
+        rig.engine.delivery.close();
+        assert_eq!(waits.now_or_never(), Some(retry(None, Reason::ShuttingDown)));
+    }
 }
 
 /// A client that waits for a result must hold none of the budget: a dead back end must not use up the memory of other
 /// requests. (With the permit kept in the receipt the second request finds no room.)
 #[test]
 fn who_waits_holds_no_bytes() {
-    let sink = scripted(vec![retry(None, Reason::Unavailable)]);
+    let sink = Sink::scripted(vec![retry(None, Reason::Unavailable)]);
     let (mut rig, _folder) = rig(&sink, OutletSettings { ack: AckMode::Delivered, ..OutletSettings::default() });
     let door = rig.engine.inlet.for_receiver("otlp");
     let all = rig.engine.inlet.budget().size();
@@ -177,7 +146,7 @@ fn who_waits_holds_no_bytes() {
 /// duplicate the data. (Without the bound it waits like the others.)
 #[test]
 fn only_so_many_wait() {
-    let sink = scripted(vec![retry(None, Reason::Unavailable)]);
+    let sink = Sink::scripted(vec![retry(None, Reason::Unavailable)]);
     let (mut rig, _folder) = rig(&sink, OutletSettings { ack: AckMode::Delivered, ..OutletSettings::default() });
     let mut waiting: Vec<_> =
         (0..super::MAX_WAITING_ANSWERS).map(|n| rig.submit(spans(&[format!("item{n}")]))).collect();
@@ -221,7 +190,7 @@ fn offers_are_held_in_memory() {
     let dropped = 20 - got.len();
     let line = format!(r#"tollgate_exporter_offered_dropped_batches_total{{exporter="x"}} {dropped}"#);
     assert!(rig.meter.render().contains(&line), "{line}\n{}", rig.meter.render());
-    let dead = scripted(vec![retry(None, Reason::Unavailable)]);
+    let dead = Sink::scripted(vec![retry(None, Reason::Unavailable)]);
     let (mut rig, _folder) = self::rig(&dead, OutletSettings { ack: AckMode::Offered, ..OutletSettings::default() });
     assert_eq!(rig.put(spans(&["lost"])), accepted());
     let stop = watch::Sender::new(true);

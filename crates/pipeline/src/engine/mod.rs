@@ -16,7 +16,7 @@ use super::accounts::AccountLimiter;
 use super::delivery::DeliveryTracker;
 use super::effects::Applier;
 use super::inlet::ByteBudget;
-use super::inlet::entry::Inlet;
+use super::inlet::entry::{Inlet, InletParts};
 use super::inquiry::ErrandRunner;
 use super::offload::Offload;
 use super::outlet::{Outlet, OutletContext, QUARANTINE};
@@ -104,10 +104,7 @@ impl Engine {
             max_item_bytes: plan.limits.max_item_bytes,
             metrics: WorkerMetrics::new(meter),
         };
-        let budget = ByteBudget::new(plan.limits.in_flight_bytes / WORKING_FACTOR, plan.limits.admission_wait);
-        let workers = Arc::clone(&context.workers);
-        let limiter = AccountLimiter::new(plan.limits.accounts.clone(), Arc::clone(clock), meter);
-        let inlet = Inlet::new(Arc::new(worker), workers, budget, limiter, Arc::clone(clock));
+        let inlet = build_inlet(plan, Arc::new(worker), meter);
         let outlet_context = OutletContext {
             spool: Arc::clone(spool),
             offload: Arc::clone(&context.offload),
@@ -157,6 +154,22 @@ impl Engine {
             meter.gauge(&names::QUEUE_AGE, &labels).set(age);
         }
     }
+}
+
+fn build_inlet(plan: &EnginePlan, worker: Arc<Worker>, meter: &Meter) -> Arc<Inlet> {
+    let routes = Arc::clone(&worker);
+    Inlet::new(InletParts {
+        accepts_signal: Box::new(move |receiver, signal| routes.routes.find(receiver, signal).is_some()),
+        registry: Arc::clone(&worker.registry),
+        tap: worker.sequencer.tap().clone(),
+        budget: ByteBudget::new(plan.limits.in_flight_bytes / WORKING_FACTOR, plan.limits.admission_wait),
+        limiter: AccountLimiter::new(plan.limits.accounts.clone(), Arc::clone(&worker.clock), meter),
+        clock: Arc::clone(&worker.clock),
+        queue: Box::new(move |request| {
+            let owned = Arc::clone(&worker);
+            worker.workers.submit(Box::new(move || owned.process_request(request)))
+        }),
+    })
 }
 
 /// How fast the spool fills.

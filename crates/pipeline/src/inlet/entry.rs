@@ -12,39 +12,47 @@ use tokio::sync::oneshot;
 use crate::accounts::AccountLimiter;
 use crate::batch::Effect;
 use crate::clearance::{Clearance, Trust};
-use crate::inlet::{Admission, ByteBudget, BytePermit, InternalInput, Submission};
+use crate::inlet::{ByteBudget, BytePermit, InternalInput, Submission};
 use crate::outcome::{Outcome, Reason};
+use crate::receipt::RequestRegistry;
 use crate::tap::Tap;
-use crate::worker::{AdmittedRequest, Worker};
-use crate::workers::Workers;
+use crate::worker::AdmittedRequest;
 use kernel::clock::Clock;
 use otlp::Signal;
 
+/// The engine behind an inlet, as far as the inlet needs it.
+pub struct InletParts {
+    /// Whether a pipeline takes this signal from the receiver with this id.
+    pub accepts_signal: Box<dyn Fn(&str, Signal) -> bool + Send + Sync>,
+    /// Queues an admitted request; `false` if the queue is full.
+    pub queue: Box<dyn Fn(AdmittedRequest) -> bool + Send + Sync>,
+    /// Counts open requests.
+    pub registry: Arc<RequestRegistry>,
+    /// Shows committed data.
+    pub tap: Tap,
+    /// Bytes that may be in flight.
+    pub budget: ByteBudget,
+    /// Rates of the accounts.
+    pub limiter: AccountLimiter,
+    /// Source of time.
+    pub clock: Arc<dyn Clock>,
+}
+
 /// Admits requests of all receivers.
 pub struct Inlet {
-    worker: Arc<Worker>,
-    workers: Arc<dyn Workers>,
-    budget: ByteBudget,
-    limiter: AccountLimiter,
-    clock: Arc<dyn Clock>,
+    parts: InletParts,
     is_open: AtomicBool,
 }
 
 impl Inlet {
-    /// Creates an open inlet that runs admitted requests with `worker`, on `workers`.
-    pub fn new(
-        worker: Arc<Worker>,
-        workers: Arc<dyn Workers>,
-        budget: ByteBudget,
-        limiter: AccountLimiter,
-        clock: Arc<dyn Clock>,
-    ) -> Arc<Self> {
-        Arc::new(Self { worker, workers, budget, limiter, clock, is_open: AtomicBool::new(true) })
+    /// Creates an open inlet.
+    pub fn new(parts: InletParts) -> Arc<Self> {
+        Arc::new(Self { parts, is_open: AtomicBool::new(true) })
     }
 
     /// The interface for the receiver with this id.
-    pub fn for_receiver(self: &Arc<Self>, receiver: &str) -> Arc<dyn Admission> {
-        Arc::new(ReceiverInlet { inlet: Arc::clone(self), receiver: receiver.into() })
+    pub fn for_receiver(self: &Arc<Self>, receiver: &str) -> ReceiverInlet {
+        ReceiverInlet { inlet: Arc::clone(self), receiver: receiver.into() }
     }
 
     /// Stops admitting requests.
@@ -54,17 +62,17 @@ impl Inlet {
 
     /// Completes when every admitted request is answered.
     pub async fn wait_until_drained(&self) {
-        self.worker.registry.wait_until_drained().await;
+        self.parts.registry.wait_until_drained().await;
     }
 
     /// The tap that shows committed data.
     pub fn tap(&self) -> &Tap {
-        self.worker.sequencer.tap()
+        &self.parts.tap
     }
 
     /// The byte budget.
     pub fn budget(&self) -> &ByteBudget {
-        &self.budget
+        &self.parts.budget
     }
 
     /// Hands in a request that tollgate makes itself. If it has no bytes, only its effects are committed, and no
@@ -79,61 +87,73 @@ impl Inlet {
         internal: Option<InternalInput>,
     ) -> Result<oneshot::Receiver<Outcome>, Reason> {
         // Counted before the check, so that a task which closes the inlet and then waits for open requests misses none.
-        let open = self.worker.registry.open_request();
+        let open = self.parts.registry.open_request();
         if !self.is_open.load(Ordering::SeqCst) {
             return Err(Reason::ShuttingDown);
         }
         if internal.is_none() {
-            self.limiter.charge(&submission.account, submission.wire.len());
+            self.parts.limiter.charge(&submission.account, submission.wire.len());
         }
         let (waiter, answer) = oneshot::channel();
-        let worker = Arc::clone(&self.worker);
-        let request = AdmittedRequest { submission, received: self.clock.now(), waiter, open, internal };
-        let is_queued = self.workers.submit(Box::new(move || worker.process_request(request)));
-        if is_queued { Ok(answer) } else { Err(Reason::Overloaded) }
+        let request = AdmittedRequest { submission, received: self.parts.clock.now(), waiter, open, internal };
+        if (self.parts.queue)(request) { Ok(answer) } else { Err(Reason::Overloaded) }
     }
 }
 
-/// One receiver's view of the inlet.
-struct ReceiverInlet {
+/// The engine as one receiver sees it.
+#[derive(Clone)]
+pub struct ReceiverInlet {
     inlet: Arc<Inlet>,
     receiver: Arc<str>,
 }
 
-impl Admission for ReceiverInlet {
-    fn accepts_signal(&self, signal: Signal) -> bool {
-        self.inlet.worker.routes.find(&self.receiver, signal).is_some()
+impl ReceiverInlet {
+    /// Whether a pipeline takes this signal from the receiver.
+    pub fn accepts_signal(&self, signal: Signal) -> bool {
+        (self.inlet.parts.accepts_signal)(&self.receiver, signal)
     }
 
-    fn admit(&self, account: &Arc<str>) -> Result<(), Outcome> {
-        if self.inlet.budget.is_short(0) {
+    /// Takes one request from the account's rate; called before the body is read.
+    ///
+    /// # Errors
+    /// [`Outcome::Retry`] with [`Reason::RateLimited`] or [`Reason::LowMemory`], to be sent to the client unchanged.
+    pub fn admit(&self, account: &Arc<str>) -> Result<(), Outcome> {
+        if self.inlet.budget().is_short(0) {
             return Err(Reason::LowMemory.outcome());
         }
-        self.inlet.limiter.admit(account)
+        self.inlet.parts.limiter.admit(account)
     }
 
-    fn charge<'a>(&'a self, permit: &'a mut BytePermit, n: usize) -> BoxFuture<'a, Result<(), Outcome>> {
-        Box::pin(async move {
-            if !self.inlet.is_open.load(Ordering::SeqCst) {
-                return Err(Reason::ShuttingDown.outcome());
-            }
-            self.inlet.budget.charge(permit, n).await
-        })
+    /// Adds `n` bytes to `permit`; waits for room up to the admission wait.
+    ///
+    /// # Errors
+    /// [`Outcome::Retry`] with [`Reason::Overloaded`], [`Reason::LowMemory`] or [`Reason::ShuttingDown`], to be sent to
+    /// the client unchanged.
+    pub async fn charge(&self, permit: &mut BytePermit, n: usize) -> Result<(), Outcome> {
+        if !self.inlet.is_open.load(Ordering::SeqCst) {
+            return Err(Reason::ShuttingDown.outcome());
+        }
+        self.inlet.budget().charge(permit, n).await
     }
 
-    fn is_crowded(&self) -> bool {
-        self.inlet.budget.is_crowded()
+    /// Whether any request is waiting for room in the budget now.
+    pub fn is_crowded(&self) -> bool {
+        self.inlet.budget().is_crowded()
     }
 
-    fn charge_refused(&self, account: &Arc<str>, bytes: usize) {
-        self.inlet.limiter.charge(account, bytes);
+    /// Counts bytes of `account` that arrived and were refused, so that a client which only sends refused requests
+    /// still uses up its rate.
+    pub fn charge_refused(&self, account: &Arc<str>, bytes: usize) {
+        self.inlet.parts.limiter.charge(account, bytes);
     }
 
-    fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
+    /// Hands in one complete request. If the returned future is dropped, the work continues, but its outcome is lost.
+    pub fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
         await_outcome(self.inlet.submit(submission, None))
     }
 
-    fn submit_effects(&self, effects: Vec<Effect>, permit: BytePermit) -> BoxFuture<'static, Outcome> {
+    /// Commits effects without a request. They hold `permit`'s bytes of the budget until they are committed.
+    pub fn submit_effects(&self, effects: Vec<Effect>, permit: BytePermit) -> BoxFuture<'static, Outcome> {
         let nothing = Submission {
             signal: Signal::Traces,
             wire: Bytes::new(),

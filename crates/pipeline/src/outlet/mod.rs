@@ -16,7 +16,7 @@ mod outlet_metrics;
 mod quarantine;
 mod slots;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::future::pending;
 use std::sync::Arc;

@@ -10,33 +10,6 @@ fn retry(reason: Reason) -> Outcome {
     Outcome::Retry { after: None, reason }
 }
 
-/// A request with equal bytes must join the one in flight and get its answer, not be processed again.
-#[test]
-fn equal_bytes_join_while_in_flight() {
-    let repeats = repeats();
-    let (first, mut first_answer) = oneshot::channel();
-    let (second, mut second_answer) = oneshot::channel();
-    assert_eq!(repeats.register_request("a", [1; 16], first, NOW), RepeatCheck::First { repeat: false });
-    assert_eq!(repeats.register_request("a", [1; 16], second, NOW), RepeatCheck::Joined);
-    repeats.finish([1; 16], &Outcome::Accepted, true, NOW);
-    assert_eq!(first_answer.try_recv(), Ok(Outcome::Accepted));
-    assert_eq!(second_answer.try_recv(), Ok(Outcome::Accepted));
-    assert_eq!(repeats.in_flight(), 0);
-}
-
-/// After an OK was delivered, equal bytes must be a new request, marked as a repeat.
-#[test]
-fn equal_bytes_after_an_ok_are_a_marked_repeat() {
-    let repeats = repeats();
-    let (first, _answer) = oneshot::channel();
-    repeats.register_request("a", [1; 16], first, NOW);
-    repeats.finish([1; 16], &Outcome::Accepted, true, NOW);
-    let (second, _second) = oneshot::channel();
-    assert_eq!(repeats.register_request("a", [1; 16], second, NOW), RepeatCheck::First { repeat: true });
-    let (other, _other) = oneshot::channel();
-    assert_eq!(repeats.register_request("a", [2; 16], other, NOW), RepeatCheck::First { repeat: false });
-}
-
 /// If a committed request's client went away, its retry must get the stored answer, and not be stored twice.
 #[test]
 fn an_answer_nobody_heard_is_given_to_the_next_try() {
@@ -53,30 +26,6 @@ fn an_answer_nobody_heard_is_given_to_the_next_try() {
     assert_eq!(answer.try_recv(), Ok(Outcome::Accepted));
     let (fourth, _answer) = oneshot::channel();
     assert_eq!(repeats.register_request("a", [1; 16], fourth, NOW), RepeatCheck::First { repeat: true });
-}
-
-/// A request that was not committed must leave no trace: its repeat is a first request.
-#[test]
-fn what_was_not_committed_is_forgotten() {
-    let repeats = repeats();
-    let (first, mut answer) = oneshot::channel();
-    repeats.register_request("a", [1; 16], first, NOW);
-    repeats.finish([1; 16], &retry(Reason::SpoolFull), false, NOW);
-    assert_eq!(answer.try_recv(), Ok(retry(Reason::SpoolFull)));
-    let (second, _answer) = oneshot::channel();
-    assert_eq!(repeats.register_request("a", [1; 16], second, NOW), RepeatCheck::First { repeat: false });
-}
-
-/// If a client was asked to retry although its data was committed, the retry must join, not be stored again.
-#[test]
-fn a_retry_after_the_commit_is_joined() {
-    let repeats = repeats();
-    let (first, _answer) = oneshot::channel();
-    repeats.register_request("a", [1; 16], first, NOW);
-    repeats.finish([1; 16], &retry(Reason::TimedOut), true, NOW);
-    let (second, mut answer) = oneshot::channel();
-    assert_eq!(repeats.register_request("a", [1; 16], second, NOW), RepeatCheck::Joined);
-    assert_eq!(answer.try_recv(), Ok(Outcome::Accepted));
 }
 
 /// Memory must be bounded in number and in time.

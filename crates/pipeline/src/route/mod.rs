@@ -11,7 +11,7 @@ use telemetry::{Counter, Meter, names};
 
 use super::batch::{Batch, Effect, RecordDraft};
 use super::clearance::Trust;
-use super::component::{Processor, QuarantineSealer};
+use super::component::Processor;
 use super::forward_label::ForwardLabel;
 use super::outcome::Reason;
 use super::plan::{EnginePlan, PipelinePlan};
@@ -160,10 +160,10 @@ impl PipelineRoute {
         route
     }
 
-    /// The [`QuarantineSealer`] (vault) of one of these pipelines. Pipelines that share a receiver and a signal share
-    /// their vault (`config/src/graph.rs`). `None`: no pipeline of the route has a vault.
-    pub fn quarantine(&self) -> Option<&dyn QuarantineSealer> {
-        let own_sealer = self.steps.iter().find_map(|step| step.processor.quarantine());
+    /// The vault of one of these pipelines, which seals their quarantined items. Pipelines that share a receiver and a
+    /// signal share their vault (`config/src/graph.rs`). `None`: no pipeline of the route has a vault.
+    pub fn quarantine(&self) -> Option<&dyn Processor> {
+        let own_sealer = self.steps.iter().map(|step| &*step.processor).find(|step| step.seals_quarantine());
         own_sealer.or_else(|| self.forks.iter().find_map(|fork| fork.quarantine()))
     }
 }

@@ -107,16 +107,6 @@ fn a_copy_carries_its_clearance() {
     }
 }
 
-/// A processor's refusal must keep the batch back from all pipelines.
-#[test]
-fn a_refusal_keeps_everything_back() {
-    let pipelines = vec![
-        pipeline("traces/a", vec![], &[("x", Trust::Internal)]),
-        pipeline("traces/b", vec![Step::picky("picky")], &[("y", Trust::Internal)]),
-    ];
-    assert_eq!(run(pipelines, spans(&["keep"])).err(), Some(RouteFailure::ProcessorRefused(Reason::SpoolFull)));
-}
-
 /// A ticket's text must be patched into the copy, and one that does not fit must be counted.
 #[test]
 fn slots_are_patched_in_place() {
@@ -130,13 +120,4 @@ fn slots_are_patched_in_place() {
     assert_eq!(copy.fill_slots(&HashMap::from([(slot, "short".to_owned())])), 1);
     assert_eq!(copy.fill_slots(&HashMap::from([(slot, "0123456789".to_owned())])), 0);
     assert_eq!(attributes(&read(copy).1)["reference"], "0123456789");
-}
-
-/// Signals and receivers that no pipeline names must have no route.
-#[test]
-fn only_named_receivers_have_routes() {
-    let routes = PipelineRoutes::new(&plan(vec![pipeline("traces", vec![], &[("x", Trust::Internal)])]), &Meter::new());
-    assert!(routes.find("otlp", Signal::Traces).is_some());
-    assert!(routes.find("otlp", Signal::Logs).is_none());
-    assert!(routes.find("otlp/other", Signal::Traces).is_none());
 }

@@ -45,7 +45,7 @@ pub struct FinishedBatch {
     pub receipt: Receipt,
 }
 
-type TicketerMap = HashMap<Arc<str>, Box<dyn Ticketer>>;
+type TicketerMap = HashMap<Arc<str>, Box<Ticketer>>;
 
 /// See the module.
 pub struct Sequencer {
@@ -198,7 +198,7 @@ impl Sequencer {
         let mut texts = SlotTexts::new();
         for draft in product.drafts {
             let Some(ticketer) = ticketers.get_mut(&draft.processor) else { continue };
-            let mut ticket = ticketer.ticket(draft.body);
+            let mut ticket = ticketer(draft.body);
             records.append(&mut ticket.records);
             for (slot, text) in ticket.slots {
                 // The first draft wins: a draft of items that were kept back comes last and must not change the copies.

@@ -28,7 +28,8 @@ const MAX_QUEUED: usize = 256;
 /// Maximum bytes in one client's queue, if it holds more than one request.
 const MAX_QUEUED_BYTES: usize = 8 << 20;
 
-/// See the module.
+/// See the module. Clones share the clients.
+#[derive(Clone)]
 pub struct Tap {
     clients: Arc<TapClients>,
     /// Requests that did not fit into a client's queue.

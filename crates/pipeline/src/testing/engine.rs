@@ -3,7 +3,6 @@
 
 #![allow(missing_docs, reason = "test support")]
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -21,7 +20,7 @@ use prost::Message;
 use crate::spool::{RecordKind, SpoolRecord};
 use crate::{
     Batch, BatchOrigin, ClaimKey, ClaimResult, Claims, Clearance, ContentState, Effect, ExportRequest, Exporter,
-    Outcome, Processor, QuarantineSealer, Reason, RecordDraft, TextState, TicketResult, Ticketer, Trust,
+    Outcome, Processor, Reason, RecordDraft, TextState, TicketResult, Ticketer, Trust,
 };
 use kernel::clock::{Clock, UnixNanos};
 use otlp::{OwnedValue, Payload, Signal, SlotId, TextField};
@@ -314,46 +313,31 @@ impl Processor for Drafter {
         Ok(())
     }
 
-    fn ticketer(&self) -> Option<Box<dyn Ticketer>> {
-        Some(Box::new(DraftTicketer {
-            holders: Arc::new([Arc::clone(&self.id)]),
-            last_number: Arc::clone(&self.last_number),
+    fn ticketer(&self) -> Option<Box<Ticketer>> {
+        let (holders, last_number): (Arc<[Arc<str>]>, _) =
+            (Arc::new([Arc::clone(&self.id)]), Arc::clone(&self.last_number));
+        Some(Box::new(move |draft| {
+            let body = *draft.downcast::<Vec<u8>>().unwrap();
+            let mut number = last_number.lock();
+            *number += 1;
+            let mut record = format!("{number:010}:").into_bytes();
+            record.extend_from_slice(&body);
+            let (kind, holders) = (RecordKind::Fragment, Arc::clone(&holders));
+            TicketResult {
+                records: vec![SpoolRecord { kind, holders, body: record.into() }],
+                slots: vec![(SlotId(1), format!("{number:010}"))],
+            }
         }))
     }
 
-    fn quarantine(&self) -> Option<&dyn QuarantineSealer> {
-        Some(self)
+    fn seals_quarantine(&self) -> bool {
+        true
     }
-}
 
-/// Seals the names of the items.
-impl QuarantineSealer for Drafter {
-    fn seal(&self, _: &BatchOrigin, _: Signal, request: &Bytes, items: u64) -> Option<RecordDraft> {
+    /// Seals the names of the items.
+    fn quarantine(&self, _: &BatchOrigin, _: Signal, request: &Bytes, items: u64) -> Option<RecordDraft> {
         let body = format!("quarantine {items}: {}", names(request).join(",")).into_bytes();
         Some(RecordDraft { processor: Arc::clone(&self.id), bytes: body.len() as u64 + 64, body: Box::new(body) })
-    }
-}
-
-struct DraftTicketer {
-    holders: Arc<[Arc<str>]>,
-    last_number: Arc<Mutex<u64>>,
-}
-
-impl Ticketer for DraftTicketer {
-    fn ticket(&mut self, draft: Box<dyn Any + Send>) -> TicketResult {
-        let body = *draft.downcast::<Vec<u8>>().unwrap();
-        let mut number = self.last_number.lock();
-        *number += 1;
-        let mut record = format!("{number:010}:").into_bytes();
-        record.extend_from_slice(&body);
-        TicketResult {
-            records: vec![SpoolRecord {
-                kind: RecordKind::Fragment,
-                holders: Arc::clone(&self.holders),
-                body: record.into(),
-            }],
-            slots: vec![(SlotId(1), format!("{number:010}"))],
-        }
     }
 }
 
@@ -407,6 +391,17 @@ impl Sink {
     /// Names of all accepted items, in order.
     pub fn all(&self) -> Vec<String> {
         self.accepted.lock().concat()
+    }
+}
+
+impl Sink {
+    /// A sink that gives these answers in turn, repeating the last one.
+    pub fn scripted(answers: Vec<Outcome>) -> Arc<Self> {
+        let asked = AtomicUsize::new(0);
+        Self::new("x", Trust::ThirdParty, 1 << 20, move |_| {
+            let asked = asked.fetch_add(1, Ordering::SeqCst);
+            (Duration::ZERO, answers[asked.min(answers.len() - 1)].clone())
+        })
     }
 }
 

@@ -12,5 +12,6 @@
 pub mod drive;
 pub mod engine;
 pub mod errands;
+pub mod fake_engine;
 pub mod rig;
 pub mod sim_disk;

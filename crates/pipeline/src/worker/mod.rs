@@ -311,7 +311,7 @@ impl Worker {
         let sealed = route.quarantine().map(|sealer| {
             catch_unwind(AssertUnwindSafe(|| {
                 let request = Bytes::from(poison.encode(UnknownFields::Keep).ok()?.bytes);
-                sealer.seal(origin, poison.signal(), &request, items)
+                sealer.quarantine(origin, poison.signal(), &request, items)
             }))
         });
         let meter = &self.metrics.meter;

@@ -75,15 +75,6 @@ fn poison_items_are_sealed_and_the_rest_goes_on() {
     assert!(rig.meter.render().contains("tollgate_quarantined_items_total{signal=\"traces\"} 2"));
 }
 
-/// A request that is poison as a whole must be sealed as a whole.
-#[test]
-fn a_wholly_poisoned_request_is_sealed() {
-    let (mut rig, _folder) = rig(vec![Drafter::new("vault"), Step::picky("picky")]);
-    assert_eq!(rig.put(spans(&["poison"])), partial(1));
-    assert!(rig.waiting("x").is_empty());
-    assert_eq!(fragments(&rig), ["0000000001:quarantine 1: poison"]);
-}
-
 /// Items that fail only together must be kept back together, not forwarded.
 #[test]
 fn items_that_fail_together_are_kept_together() {

@@ -21,9 +21,7 @@ use kernel::compression::CompressorPool;
 use kernel::pseudonym::IdPolicy;
 use kernel::rng::Rng;
 use otlp::{OwnedValue, Signal};
-use pipeline::{
-    Batch, BatchOrigin, ContentState, Effect, Processor, QuarantineSealer, Reason, RecordDraft, Ticketer, Trust,
-};
+use pipeline::{Batch, BatchOrigin, ContentState, Effect, Processor, Reason, RecordDraft, Ticketer, Trust};
 use telemetry::{Counter, Gauge, Meter, names as metric};
 use vault::key_ring::{KeyRing, MAX_KEYS};
 use vault::seal::{SealFailed, SessionKeyGenerator};
@@ -433,19 +431,18 @@ impl Processor for VaultProcessor {
         }
     }
 
-    fn ticketer(&self) -> Option<Box<dyn Ticketer>> {
+    fn ticketer(&self) -> Option<Box<Ticketer>> {
         let sealer = self.sealer.as_ref()?;
         let ticketer = VaultTicketer::new(sealer.writer.clone(), sealer.uri.clone(), self.id.clone());
-        Some(Box::new(if sealer.forward_after_put { ticketer.with_put_holder() } else { ticketer }))
+        let mut ticketer = if sealer.forward_after_put { ticketer.with_put_holder() } else { ticketer };
+        Some(Box::new(move |draft| ticketer.ticket(draft)))
     }
 
-    fn quarantine(&self) -> Option<&dyn QuarantineSealer> {
-        self.sealer.as_ref().map(|_| self as &dyn QuarantineSealer)
+    fn seals_quarantine(&self) -> bool {
+        self.sealer.is_some()
     }
-}
 
-impl QuarantineSealer for VaultProcessor {
-    fn seal(&self, origin: &BatchOrigin, signal: Signal, request: &Bytes, items: u64) -> Option<RecordDraft> {
+    fn quarantine(&self, origin: &BatchOrigin, signal: Signal, request: &Bytes, items: u64) -> Option<RecordDraft> {
         let sealer = self.sealer.as_ref()?;
         let draft = sealer.seal_quarantined(origin, signal, request, items).ok()?;
         Some(self.to_record_draft(sealer, draft))

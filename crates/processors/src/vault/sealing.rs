@@ -302,7 +302,7 @@ impl ContentSealer {
             ObjectLayout::Turn => plain.into_bytes(),
             _ => self.zstd.compress(plain.as_bytes()).map_err(|_| SealFailed::Internal)?,
         };
-        key.seal().seal(&document, frame.rest_mut())?;
+        key.seal(&document, frame.rest_mut())?;
         Ok(frame)
     }
 

@@ -20,7 +20,7 @@ use crate::http_ports::{BodyTally, ChargedBody, ReceiverPort};
 use kernel::clock::{Clock, with_timeout};
 use net::listen::{ReplyBody, RequestHandler};
 use net::spawn::run_blocking;
-use net::{BodyBudget, ContentEncoding, SlowUploads};
+use net::{ContentEncoding, SlowUploads};
 use otlp::Signal;
 use otlp::status::GrpcCode;
 use pipeline::{Outcome, Reason};
@@ -110,9 +110,8 @@ impl HookPort {
     ) -> Result<ChargedBody, RequestRefusal> {
         let intake = self.port.intake(tally);
         let ChargedBody { bytes, mut permit } = ReceiverPort::read_inflated(&intake, encoding, body).await?;
-        let refuse = |outcome: Outcome| RequestRefusal::from_outcome(&outcome);
         let size = bytes.len();
-        intake.budget.charge(&mut permit, size.saturating_mul(COPIES)).await.map_err(refuse)?;
+        intake.charge(&mut permit, size.saturating_mul(COPIES)).await.map_err(RequestRefusal::body_failed)?;
         let (now, starts, account) = (self.clock.now().0, Arc::clone(&self.starts), Arc::clone(account));
         let translate = move || translate_event(&bytes, &account, now, &starts);
         let translated = if size <= MAX_INLINE_BYTES {
@@ -120,11 +119,12 @@ impl HookPort {
         } else {
             run_blocking(&*self.port.context.tasks, "hook", translate).await
         };
-        let lost = || refuse(Outcome::Retry { after: None, reason: Reason::Lost });
+        let lost = || RequestRefusal::from_outcome(&Outcome::Retry { after: None, reason: Reason::Lost });
         let request = translated.ok_or_else(lost)?;
         let request = request.map_err(|error| RequestRefusal::malformed_body(error.to_string()))?;
         let charged = permit.bytes();
-        intake.budget.charge(&mut permit, request.len().saturating_sub(charged)).await.map_err(refuse)?;
+        let missing = request.len().saturating_sub(charged);
+        intake.charge(&mut permit, missing).await.map_err(RequestRefusal::body_failed)?;
         permit.release(permit.bytes().saturating_sub(request.len()));
         Ok(ChargedBody { bytes: Bytes::from(request), permit })
     }

@@ -31,7 +31,7 @@ use crate::http_ports::{
 use kernel::clock::Clock;
 use net::listen::{self, RunningPort};
 use net::{RetainedSockets, ServerTls, Spawn};
-use pipeline::{Admission, Trust};
+use pipeline::{ReceiverInlet, Trust};
 use telemetry::Meter;
 
 /// Where a hook sets its credential.
@@ -94,10 +94,10 @@ impl BoundClaudeCodeHooks {
         self.port.address()
     }
 
-    /// Starts to accept connections and submits events to `admission`; `tasks` spawns background work.
+    /// Starts to accept connections and submits events to `inlet`; `tasks` spawns background work.
     pub fn serve(
         self,
-        admission: Arc<dyn Admission>,
+        inlet: ReceiverInlet,
         tasks: Arc<dyn Spawn>,
         clock: Arc<dyn Clock>,
         meter: &Meter,
@@ -109,7 +109,7 @@ impl BoundClaudeCodeHooks {
             // no attribute of a span is named by the client, so none can be a stamp
             trust: Trust::ThirdParty,
             clients: self.clients,
-            admission,
+            inlet,
             tasks: Arc::clone(&tasks),
             drain_ending,
         });

@@ -7,11 +7,12 @@ use http::header::{CONNECTION, CONTENT_ENCODING, EXPECT};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, request};
 use hyper::body::{Body as _, Incoming};
 
-use super::port::{BodyTally, ChargedBody, ReceiverPort};
-use super::reply::{BodyFormat, RequestRefusal, collect_error_outcome};
+use super::body_collector::{BodyCollector, ChargedBody};
+use super::port::ReceiverPort;
+use super::reply::{BodyFormat, RequestRefusal};
+use net::ContentEncoding;
 use net::collect::discard;
 use net::listen::{LocalClient, ReplyBody};
-use net::{BodyCollector, ContentEncoding};
 use otlp::status::GrpcCode;
 use pipeline::{BytePermit, Reason};
 
@@ -24,15 +25,14 @@ impl ReceiverPort {
     /// # Errors
     /// The body is too large, too slow or cut off, or its encoding does not fit.
     pub(crate) async fn read_inflated(
-        intake: &BodyCollector<'_, BodyTally<'_>>,
+        intake: &BodyCollector<'_>,
         encoding: ContentEncoding,
         body: &mut Incoming,
     ) -> Result<ChargedBody, RequestRefusal> {
         let mut permit = BytePermit::new();
-        let rope = intake.read_body(body, &mut permit, |_| Ok(())).await;
-        let rope = rope.map_err(|error| RequestRefusal::from_outcome(&collect_error_outcome(error)))?;
+        let rope = intake.read_body(body, &mut permit, |_| Ok(())).await.map_err(RequestRefusal::body_failed)?;
         let inflated = intake.inflate(encoding, rope, permit).await;
-        inflated.map_err(|error| RequestRefusal::inflate_failed(encoding, &collect_error_outcome(error)))
+        inflated.map_err(|error| RequestRefusal::inflate_failed(encoding, &error))
     }
 
     /// Counts a refusal; logs it at most once a minute for its reason.

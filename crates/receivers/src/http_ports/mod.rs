@@ -4,6 +4,7 @@
 
 pub(crate) mod auth;
 pub(crate) mod auth_config;
+pub(crate) mod body_collector;
 pub(crate) mod http_request;
 pub(crate) mod metrics;
 pub(crate) mod open_error;
@@ -19,7 +20,8 @@ pub use open_error::ReceiverOpenError;
 pub use view::{ReceiverPortView, ReceiverPortsView};
 
 pub(crate) use auth::AcceptedClients;
+pub(crate) use body_collector::{BodyCollector, BodyTally, ChargedBody};
 pub(crate) use metrics::ReceiverMetrics;
-pub(crate) use port::{BodyTally, ChargedBody, PartialResult, ReceiverContext, ReceiverPort, drain_ports};
+pub(crate) use port::{PartialResult, ReceiverContext, ReceiverPort, drain_ports};
 pub(crate) use reload::ReloadableFiles;
 pub(crate) use settings_problems::SettingsProblems;

@@ -6,18 +6,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use super::auth::AcceptedClients;
+use super::body_collector::{BodyCollector, BodyTally, ChargedBody};
 use super::metrics::ReceiverMetrics;
 use super::reply::{self, RequestRefusal};
 use net::listen::RunningPort;
 use net::spawn::run_blocking;
-use net::{BodyBudget, BodyCollector, BodyLimits, SlowUploads, Spawn};
+use net::{BodyLimits, SlowUploads, Spawn};
 use otlp::status::PartialSuccess;
 use otlp::{Signal, count_items};
-use pipeline::{Admission, BytePermit, Outcome, Reason, Submission, Trust};
+use pipeline::{Outcome, Reason, ReceiverInlet, Submission, Trust};
 
 /// Time reserved at the end of a drain for the last responses, but at most a quarter of the drain.
 const FINAL_ANSWER_TIME: Duration = Duration::from_secs(1);
@@ -32,7 +33,7 @@ pub(crate) struct ReceiverContext {
     /// Finds the account of a request.
     pub(crate) clients: Arc<AcceptedClients>,
     /// The engine's inlet.
-    pub(crate) admission: Arc<dyn Admission>,
+    pub(crate) inlet: ReceiverInlet,
     pub(crate) tasks: Arc<dyn Spawn>,
     /// Becomes true when a drain is nearly over: clients that still wait for an outcome are then asked to retry.
     pub(crate) drain_ending: watch::Receiver<bool>,
@@ -45,7 +46,7 @@ impl ReceiverContext {
         let mut drain_ending = self.drain_ending.clone();
         tokio::select! {
             biased;
-            outcome = self.admission.submit(submission) => outcome,
+            outcome = self.inlet.submit(submission) => outcome,
             _ = drain_ending.wait_for(|is_ending| *is_ending) => Reason::ShuttingDown.outcome(),
         }
     }
@@ -86,54 +87,18 @@ pub(crate) struct ReceiverPort {
     pub(crate) guards_browsers: bool,
 }
 
-/// A complete body with its byte permit.
-pub(crate) type ChargedBody = net::CollectedBody<BytePermit>;
-
 /// Rejected items and the reason, sent with an OK.
 pub(crate) type PartialResult = Option<PartialSuccess>;
-
-/// The byte budget for one request's body. Counts all charged bytes, both as sent and as inflated.
-pub(crate) struct BodyTally<'a> {
-    admission: &'a dyn Admission,
-    bytes: AtomicUsize,
-}
-
-impl BodyBudget for BodyTally<'_> {
-    type Permit = BytePermit;
-    type NoRoom = Outcome;
-
-    fn charge<'a>(&'a self, permit: &'a mut BytePermit, n: usize) -> BoxFuture<'a, Result<(), Outcome>> {
-        self.bytes.fetch_add(n, Ordering::Relaxed);
-        self.admission.charge(permit, n)
-    }
-
-    fn charged_bytes(&self, permit: &BytePermit) -> usize {
-        permit.bytes()
-    }
-
-    fn release(&self, permit: &mut BytePermit, n: usize) {
-        permit.release(n);
-    }
-
-    fn has_waiters(&self) -> bool {
-        self.admission.is_crowded()
-    }
-}
 
 impl ReceiverPort {
     /// The byte budget of a new request.
     pub(crate) fn tally(&self) -> BodyTally<'_> {
-        BodyTally { admission: &*self.context.admission, bytes: AtomicUsize::new(0) }
+        BodyTally { inlet: &self.context.inlet, bytes: AtomicUsize::new(0) }
     }
 
     /// The collector of a request's body.
-    pub(crate) fn intake<'a>(&'a self, tally: &'a BodyTally<'a>) -> BodyCollector<'a, BodyTally<'a>> {
-        BodyCollector {
-            budget: tally,
-            tasks: &*self.context.tasks,
-            limits: &self.limits,
-            slow_uploads: &self.upload_slots,
-        }
+    pub(crate) fn intake<'a>(&'a self, tally: &'a BodyTally<'a>) -> BodyCollector<'a> {
+        BodyCollector { tally, tasks: &*self.context.tasks, limits: &self.limits, slow_uploads: &self.upload_slots }
     }
 
     /// Handles a refused body. A body that is refused for good counts against the account's rate as if it had been
@@ -146,14 +111,14 @@ impl ReceiverPort {
         refusal: RequestRefusal,
     ) -> RequestRefusal {
         if refusal.retry_after.is_none() {
-            self.context.admission.charge_refused(account, tally.bytes.load(Ordering::Relaxed));
+            self.context.inlet.charge_refused(account, tally.bytes.load(Ordering::Relaxed));
         }
         refusal
     }
 
     /// Refuses, before reading the body, a signal that no pipeline takes.
     pub(crate) fn check_signal(&self, signal: Signal) -> Result<(), RequestRefusal> {
-        if self.context.admission.accepts_signal(signal) {
+        if self.context.inlet.accepts_signal(signal) {
             return Ok(());
         }
         Err(RequestRefusal::from_outcome(&Outcome::Refused { reason: Reason::NoPipeline }))
@@ -161,7 +126,7 @@ impl ReceiverPort {
 
     /// Refuses, before reading the body, a request over the account's rate.
     pub(crate) fn check_rate(&self, account: &Arc<str>) -> Result<(), RequestRefusal> {
-        self.context.admission.admit(account).map_err(|outcome| RequestRefusal::from_outcome(&outcome))
+        self.context.inlet.admit(account).map_err(|outcome| RequestRefusal::from_outcome(&outcome))
     }
 
     /// Submits one complete request of `account`. An empty request succeeds without reaching the engine.

@@ -12,8 +12,9 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 
+use super::body_collector::CollectError;
+use net::ContentEncoding;
 use net::listen::ReplyBody;
-use net::{BodyError, CollectError, ContentEncoding};
 use otlp::Signal;
 use otlp::status::{GrpcCode, PartialSuccess, RpcStatus, response_to_json, response_to_protobuf};
 use pipeline::{Outcome, Reason};
@@ -98,9 +99,14 @@ impl RequestRefusal {
         Self { violation: Some(what), ..Self::from_outcome(&Outcome::Refused { reason: Reason::Malformed }) }
     }
 
+    /// The body was not received.
+    pub(crate) fn body_failed(error: impl Into<CollectError>) -> Self {
+        Self::from_outcome(&error.into().0)
+    }
+
     /// The body could not be inflated. The message for a damaged body names the encoding, so that the user does not
     /// search for the fault in the data that was compressed.
-    pub(crate) fn inflate_failed(encoding: ContentEncoding, outcome: &Outcome) -> Self {
+    pub(crate) fn inflate_failed(encoding: ContentEncoding, CollectError(outcome): &CollectError) -> Self {
         if encoding != ContentEncoding::Identity && *outcome == (Outcome::Refused { reason: Reason::Malformed }) {
             return Self::malformed_body(format!(
                 "the body is damaged, or is not {} although its encoding header says so",
@@ -206,19 +212,6 @@ impl RequestRefusal {
         response.headers_mut().insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(ContentEncoding::ACCEPTED));
         response
     }
-}
-
-/// The outcome of a request whose body was not received.
-pub(crate) fn collect_error_outcome(error: CollectError<Outcome>) -> Outcome {
-    let reason = match error {
-        CollectError::NoRoom(outcome) => return outcome,
-        CollectError::Body(BodyError::TooLarge) => Reason::TooLarge,
-        CollectError::Body(BodyError::Malformed) => Reason::Malformed,
-        CollectError::Body(BodyError::TimedOut) => Reason::TimedOut,
-        CollectError::Body(BodyError::Disconnected) => Reason::Disconnected,
-        CollectError::Body(BodyError::Lost) => Reason::Lost,
-    };
-    reason.outcome()
 }
 
 /// Retry-After has whole seconds: rounded up, at least one.

@@ -117,7 +117,7 @@ impl KafkaReceiver {
         let (stop, stopping) = watch::channel(false);
         let hand_over = self.hand_over;
         let (tasks, clock) = (Arc::clone(&context.tasks), Arc::clone(&context.clock));
-        let gate = || RecordGate::new(Arc::clone(&context.admission), Arc::clone(&tasks));
+        let gate = || RecordGate::new(context.inlet.clone(), Arc::clone(&tasks));
         let sink = RequestSink::new(Arc::clone(&self.id), &self.settings, gate());
         let requests = RecordLoop::new(
             Arc::clone(&self.id),

@@ -21,7 +21,7 @@ use ::kafka::{
 };
 use kernel::clock::{Clock, with_timeout};
 use net::Spawn;
-use pipeline::{Admission, Outcome, Reason};
+use pipeline::{Outcome, Reason, ReceiverInlet};
 use telemetry::{Meter, names};
 
 /// Longest wait of one poll. It bounds how late a commit is, so that a crash repeats little.
@@ -108,7 +108,7 @@ impl Drop for StoringId<'_> {
 #[derive(Clone)]
 pub struct KafkaReceiverContext {
     /// The engine's entry.
-    pub admission: Arc<dyn Admission>,
+    pub inlet: ReceiverInlet,
     pub tasks: Arc<dyn Spawn>,
     /// Source of time.
     pub clock: Arc<dyn Clock>,

@@ -10,7 +10,7 @@ use super::decode::{RecordReader, RecordRequest, UnusableRecord};
 use ::kafka::{IncomingRecord, PartitionId};
 use net::Spawn;
 use net::spawn::run_blocking;
-use pipeline::{Admission, BytePermit, Effect, Outcome, Reason, SourceRecord, Submission, Trust};
+use pipeline::{BytePermit, Effect, Outcome, Reason, ReceiverInlet, SourceRecord, Submission, Trust};
 
 /// Records that may be open and not charged to the byte budget yet.
 const MAX_OPENING: usize = 4;
@@ -39,23 +39,23 @@ pub(super) trait RecordSink: Send + Sync {
 /// bounded too.
 pub(super) struct RecordGate {
     opening: Semaphore,
-    admission: Arc<dyn Admission>,
+    inlet: ReceiverInlet,
     tasks: Arc<dyn Spawn>,
 }
 
 impl RecordGate {
-    pub(super) fn new(admission: Arc<dyn Admission>, tasks: Arc<dyn Spawn>) -> Self {
-        Self { opening: Semaphore::new(MAX_OPENING), admission, tasks }
+    pub(super) fn new(inlet: ReceiverInlet, tasks: Arc<dyn Spawn>) -> Self {
+        Self { opening: Semaphore::new(MAX_OPENING), inlet, tasks }
     }
 
     /// The engine's entry.
-    pub(super) fn admission(&self) -> &dyn Admission {
-        &*self.admission
+    pub(super) fn inlet(&self) -> &ReceiverInlet {
+        &self.inlet
     }
 
     /// See [`RecordSink::store_position`].
     pub(super) fn store_position(&self, position: Effect) -> BoxFuture<'static, Outcome> {
-        self.admission.submit_effects(vec![position], BytePermit::new())
+        self.inlet.submit_effects(vec![position], BytePermit::new())
     }
 
     /// Opens a record off the async threads with `open`, and charges as many bytes as `size` tells.
@@ -72,7 +72,7 @@ impl RecordGate {
         match opened.ok_or_else(|| Reason::Lost.outcome())? {
             Ok(opened) => {
                 let mut permit = BytePermit::new();
-                self.admission.charge(&mut permit, size(&opened)).await?;
+                self.inlet.charge(&mut permit, size(&opened)).await?;
                 Ok(Ok((opened, permit)))
             }
             Err(why) => Ok(Err(why)),
@@ -120,7 +120,7 @@ impl RecordSink for RequestSink {
                 effects: vec![position],
                 source_record: Some(SourceRecord { position: position_text, id: id.map(|id| id.0.to_le_bytes()) }),
             };
-            Ok(self.gate.admission().submit(submission).await)
+            Ok(self.gate.inlet().submit(submission).await)
         })
     }
 

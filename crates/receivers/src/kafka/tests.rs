@@ -1,4 +1,4 @@
-//! The receiver over a broker in memory and a stand-in for the engine (`StoringInlet`), which stores a record and its
+//! The receiver over a broker in memory and a stand-in for the engine (`StoringEngine`), which stores a record and its
 //! effects at once after a time that a seed chooses, or answers as a test asks. `crates/receivers/tests/fleet` runs the
 //! real engine behind the receiver, with kills, moves and lost volumes; these tests are about single events.
 //! `TOLLGATE_SEED=n` begins at that seed, `TOLLGATE_SEEDS=n` runs that many.
@@ -7,19 +7,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::*;
-use ::kafka::memory_broker::MemoryBroker;
-use ::kafka::simulated_machine::{ProcessTasks, SimulatedMachine};
 use ::kafka::{OutgoingRecord, PartitionId, RecordContent, RecordHead, RecordId, RecordProducer, RecordSealer};
+use kafka_fakes::{MemoryBroker, ProcessTasks, SimulatedMachine};
 use kernel::clock::{ManualClock, UnixNanos};
 use kernel::rng::SeededRng;
 use net::Spawn;
 use otlp::Signal;
+use pipeline::accounts::RateLimits;
 use pipeline::spool::SpoolKey;
-use pipeline::{Admission, BytePermit, Effect, Outcome, Processor, Reason, Submission, Trust};
+use pipeline::testing::fake_engine::{Answer, inlet_over};
+use pipeline::{ByteBudget, Effect, Outcome, Processor, Reason, ReceiverInlet, Submission};
 use telemetry::Meter;
 
 const PARTITIONS: i32 = 4;
@@ -52,81 +52,61 @@ fn apply(state: &[Arc<dyn Processor>], effect: &Effect) {
     state.iter().filter(|part| *part.id() == effect.processor).for_each(|part| part.apply(effect));
 }
 
-/// The engine's entry, over a volume. Storing takes a time that a seed chooses.
-struct StoringInlet {
+/// Stands in for the engine, over a volume. Storing takes a time that a seed chooses.
+struct StoringEngine {
     volume: Volume,
     state: Vec<Arc<dyn Processor>>,
     rng: SeededRng,
     clock: Arc<ManualClock>,
     /// The answer to this request, instead of storing it.
     answers: Mutex<BTreeMap<Bytes, Outcome>>,
-    open: Arc<Mutex<usize>>,
+    open: Mutex<usize>,
     most_open: Mutex<usize>,
 }
 
-impl Admission for StoringInlet {
-    fn accepts_signal(&self, _: Signal) -> bool {
-        true
-    }
-
-    fn admit(&self, _: &Arc<str>) -> Result<(), Outcome> {
-        Ok(())
-    }
-
-    fn charge<'a>(&'a self, _: &'a mut BytePermit, _: usize) -> BoxFuture<'a, Result<(), Outcome>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn is_crowded(&self) -> bool {
-        false
-    }
-
-    fn charge_refused(&self, _: &Arc<str>, _: usize) {}
-
-    fn submit_effects(&self, effects: Vec<Effect>, permit: BytePermit) -> BoxFuture<'static, Outcome> {
-        let (signal, wire) = (Signal::Traces, Bytes::new());
-        let (account, receiver, transport, trust) = ("default".into(), "kafka".into(), "internal", Trust::Internal);
-        let source_record = None;
-        self.submit(Submission { signal, wire, permit, account, receiver, transport, trust, effects, source_record })
-    }
-
-    fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
-        if let Some(answer) = self.answers.lock().get(&submission.wire) {
-            let answer = answer.clone();
-            return Box::pin(async { answer });
-        }
-        let [before, after] = [0, 1].map(|_| Duration::from_millis(self.rng.next() % 40));
-        let (volume, state, open) = (self.volume.clone(), self.state.clone(), Arc::clone(&self.open));
-        let clock = Arc::clone(&self.clock);
-        let now_open = {
-            let mut open = open.lock();
-            *open += submission.wire.len();
-            *open
+impl StoringEngine {
+    fn inlet(self: &Arc<Self>, tasks: Arc<ProcessTasks>) -> ReceiverInlet {
+        let (engine, clock) = (Arc::clone(self), Arc::clone(&self.clock));
+        let limits = (ByteBudget::new(1 << 30, Duration::ZERO), RateLimits::default());
+        let process = move |submission: Submission, answer: Answer| {
+            if let Some(prepared) = engine.answers.lock().get(&submission.wire) {
+                return answer.send(prepared.clone());
+            }
+            let waits = [0, 1].map(|_| Duration::from_millis(engine.rng.next() % 40));
+            let now_open = {
+                let mut open = engine.open.lock();
+                *open += submission.wire.len();
+                *open
+            };
+            let mut most = engine.most_open.lock();
+            *most = (*most).max(now_open);
+            tasks.spawn("store", Box::pin(Arc::clone(&engine).store(submission, answer, waits)));
         };
-        let mut most = self.most_open.lock();
-        *most = (*most).max(now_open);
-        Box::pin(async move {
-            clock.sleep(before).await;
-            if !submission.wire.is_empty() {
-                *volume.requests.lock().entry(submission.wire.clone()).or_default() += 1;
-                let record = submission.source_record.map(|record| (submission.wire.clone(), record.position));
-                volume.records.lock().extend(record);
-            }
-            for effect in submission.effects {
-                apply(&state, &effect);
-                volume.effects.lock().push(effect);
-            }
-            clock.sleep(after).await;
-            *open.lock() -= submission.wire.len();
-            Outcome::Accepted
-        })
+        inlet_over(limits, clock, |_| true, process).for_receiver("kafka")
+    }
+
+    async fn store(self: Arc<Self>, submission: Submission, answer: Answer, [before, after]: [Duration; 2]) {
+        let Submission { wire, source_record, effects, permit, .. } = submission;
+        self.clock.sleep(before).await;
+        if !wire.is_empty() {
+            *self.volume.requests.lock().entry(wire.clone()).or_default() += 1;
+            self.volume.records.lock().extend(source_record.map(|record| (wire.clone(), record.position)));
+        }
+        for effect in effects {
+            apply(&self.state, &effect);
+            self.volume.effects.lock().push(effect);
+        }
+        self.clock.sleep(after).await;
+        *self.open.lock() -= wire.len();
+        drop(permit);
+        answer.send(Outcome::Accepted);
     }
 }
 
 /// A process with one receiver.
 pub(super) struct Process {
     running: RunningKafkaReceiver,
-    inlet: Arc<StoringInlet>,
+    engine: Arc<StoringEngine>,
     tasks: Arc<ProcessTasks>,
     meter: Meter,
 }
@@ -160,24 +140,24 @@ impl Process {
         for effect in volume.effects.lock().iter() {
             apply(&state, effect);
         }
-        let inlet = Arc::new(StoringInlet {
+        let engine = Arc::new(StoringEngine {
             volume: volume.clone(),
             state,
             rng: SeededRng::new(seed),
             clock: Arc::clone(&machine.clock),
             answers: Mutex::default(),
-            open: Arc::default(),
+            open: Mutex::default(),
             most_open: Mutex::default(),
         });
         let tasks = Arc::new(ProcessTasks::new(machine));
         let meter = Meter::new();
         let running = receiver.serve(KafkaReceiverContext {
-            admission: Arc::clone(&inlet) as Arc<dyn Admission>,
+            inlet: engine.inlet(Arc::clone(&tasks)),
             tasks: Arc::clone(&tasks) as Arc<dyn Spawn>,
             clock: Arc::clone(&machine.clock) as Arc<dyn Clock>,
             meter: meter.clone(),
         });
-        Self { running, inlet, tasks, meter }
+        Self { running, engine, tasks, meter }
     }
 
     /// SIGKILL: nothing that was under way goes on.
@@ -225,24 +205,6 @@ pub(super) fn run(test: impl AsyncFnOnce(SimulatedMachine)) {
 
 fn committed(broker: &MemoryBroker) -> i64 {
     (0..PARTITIONS).map(|number| broker.committed_offset("in", number).unwrap_or(0)).sum()
-}
-
-/// Every record is stored once, and its offset is committed only after that.
-#[test]
-fn records_are_stored_then_committed() {
-    run(async |machine| {
-        let (broker, volume) = (broker(&machine), Volume::default());
-        produce(&broker, 0, 200).await;
-        let process = Process::start(&machine, &broker, &volume, settings(), 1);
-        machine
-            .until("a commit", || {
-                assert!(committed(&broker) as usize <= volume.stored());
-                committed(&broker) == 200
-            })
-            .await;
-        assert_eq!((volume.stored(), volume.most_often()), (200, 1));
-        process.running.drain(Duration::from_secs(10)).await;
-    });
 }
 
 /// Most records that a partition gets in a commit interval: it has one every 5 ms, and an interval is a poll (50 ms), a
@@ -399,35 +361,6 @@ fn a_drained_worker_hands_its_partitions_over() {
     }
 }
 
-/// A worker and its volume are gone for good. Once the group's offsets are set back, the worker that is left stores
-/// what the other had, and nothing of its own again.
-#[test]
-fn a_lost_volume_is_read_again() {
-    run(async |machine| {
-        let broker = broker(&machine);
-        let [lost, left] = [Volume::default(), Volume::default()];
-        let both = [&lost, &left].map(|volume| Process::start(&machine, &broker, volume, settings(), 1));
-        for batch in 0..10 {
-            produce(&broker, batch * 20, 20).await;
-            machine.clock.sleep(Duration::from_millis(100)).await;
-        }
-        machine.until("all", || committed(&broker) == 200).await;
-        assert!(lost.stored() > 20 && lost.stored() + left.stored() == 200);
-        let [first, second] = both;
-        first.kill();
-        broker.expire_members();
-        produce(&broker, 200, 20).await;
-        machine.until("the rest", || committed(&broker) == 220).await;
-        second.running.drain(Duration::from_secs(60)).await;
-        (0..PARTITIONS).for_each(|number| broker.set_committed("in", number, 0));
-        let process = Process::start(&machine, &broker, &left, settings(), 2);
-        machine.until("what is missing", || left.stored() == 220).await;
-        machine.until("the end", || committed(&broker) == 220).await;
-        assert_eq!(left.most_often(), 1);
-        drop(process);
-    });
-}
-
 /// A worker that was silent for too long has lost its partitions: what it still stores is not committed, and the new
 /// owner stores it too. Nothing is lost.
 #[test]
@@ -443,21 +376,6 @@ fn a_lost_partition_is_not_committed() {
         // The same volume: what was stored before the loss is not stored again.
         assert_eq!(volume.most_often(), 1);
         assert!(process.meter.render().contains("change=\"lost\""));
-    });
-}
-
-/// A member that the group has removed for good is made anew, and commits nothing of its earlier self.
-#[test]
-fn a_fenced_member_is_made_anew() {
-    run(async |machine| {
-        let (broker, volume) = (broker(&machine), Volume::default());
-        produce(&broker, 0, 100).await;
-        let process = Process::start(&machine, &broker, &volume, settings(), 3);
-        machine.clock.sleep(Duration::from_millis(30)).await;
-        broker.fence_members();
-        machine.until("the rest", || committed(&broker) == 100).await;
-        assert_eq!((volume.stored(), volume.most_often()), (100, 1));
-        drop(process);
     });
 }
 
@@ -495,12 +413,12 @@ fn refused_records_are_kept_and_others_come_again() {
         let process = Process::start(&machine, &broker, &volume, settings(), 1);
         let refused = Outcome::Refused { reason: Reason::Malformed };
         let busy = Outcome::Retry { after: None, reason: Reason::SpoolFull };
-        process.inlet.answers.lock().extend([("request 0".into(), refused), ("request 1".into(), busy)]);
+        process.engine.answers.lock().extend([("request 0".into(), refused), ("request 1".into(), busy)]);
         machine.until("the others", || volume.stored() == 6 && broker.record_count("dead") == 1).await;
         machine.clock.sleep(Duration::from_secs(60)).await;
         // Partition 1 waits for its first record; the others are done.
         assert_eq!(broker.committed_offset("in", 1), Some(0));
-        process.inlet.answers.lock().clear();
+        process.engine.answers.lock().clear();
         machine.until("all", || committed(&broker) == 8).await;
         assert_eq!(volume.stored(), 7);
     });
@@ -513,12 +431,12 @@ fn content_without_a_recipient_holds_the_partition() {
         let (broker, volume) = (broker(&machine), Volume::default());
         produce(&broker, 0, 8).await;
         let process = Process::start(&machine, &broker, &volume, settings(), 1);
-        process.inlet.answers.lock().insert("request 1".into(), Reason::NoRecipient.outcome());
+        process.engine.answers.lock().insert("request 1".into(), Reason::NoRecipient.outcome());
         machine.until("the others", || volume.stored() == 7).await;
         machine.clock.sleep(Duration::from_secs(60)).await;
         assert_eq!((broker.committed_offset("in", 1), broker.record_count("dead")), (Some(0), 0));
         assert!(process.counts("tollgate_kafka_held_partitions{receiver=\"kafka\"} 1"));
-        process.inlet.answers.lock().clear();
+        process.engine.answers.lock().clear();
         machine.until("all", || committed(&broker) == 8).await;
         assert!(process.counts("tollgate_kafka_held_partitions{receiver=\"kafka\"} 0"));
     });
@@ -639,28 +557,7 @@ fn reading_pauses_while_too_much_is_under_way() {
         machine.until("all", || committed(&broker) == 400).await;
         assert_eq!((volume.stored(), volume.most_often()), (400, 1));
         // One poll of each partition may come on top.
-        assert!(*process.inlet.most_open.lock() < 2_000, "{}", *process.inlet.most_open.lock());
-    });
-}
-
-/// A broker that is away at the start or later is waited for.
-#[test]
-fn a_broker_that_is_away_is_waited_for() {
-    run(async |machine| {
-        let (broker, volume) = (broker(&machine), Volume::default());
-        produce(&broker, 0, 10).await;
-        broker.set_away(true);
-        let process = Process::start(&machine, &broker, &volume, settings(), 1);
-        machine.clock.sleep(Duration::from_secs(30)).await;
-        broker.set_away(false);
-        machine.until("the first ones", || committed(&broker) == 10).await;
-        broker.set_away(true);
-        machine.clock.sleep(Duration::from_secs(30)).await;
-        broker.set_away(false);
-        produce(&broker, 10, 10).await;
-        machine.until("all", || committed(&broker) == 20).await;
-        assert_eq!((volume.stored(), volume.most_often()), (20, 1));
-        drop(process);
+        assert!(*process.engine.most_open.lock() < 2_000, "{}", *process.engine.most_open.lock());
     });
 }
 

@@ -146,7 +146,7 @@ impl GrpcPort {
         let mut reader = PrefixReader { max_bytes: intake.limits.wire, prefix: None };
         let mut permit = BytePermit::new();
         let rope = intake.read_body(body, &mut permit, |rope| reader.check_prefix(rope)).await;
-        let rope = rope.map_err(|error| RequestRefusal::from_outcome(&reply::collect_error_outcome(error)))?;
+        let rope = rope.map_err(RequestRefusal::body_failed)?;
         let Some(MessagePrefix { is_compressed, length }) = reader.prefix else {
             return Err(RequestRefusal::malformed_body("the request has no message".to_owned()));
         };
@@ -162,7 +162,7 @@ impl GrpcPort {
         }
         let encoding = if is_compressed { encoding } else { ContentEncoding::Identity };
         let message = intake.inflate(encoding, rope, permit).await;
-        message.map_err(|error| RequestRefusal::inflate_failed(encoding, &reply::collect_error_outcome(error)))
+        message.map_err(|error| RequestRefusal::inflate_failed(encoding, &error))
     }
 }
 

@@ -60,8 +60,7 @@ impl HealthEndpoint {
         let is_watch = request.uri().path().ends_with("/Watch");
         let (head, mut body) = request.into_parts();
         let message = read_message(&mut body, limits, slow_uploads).await;
-        let message =
-            message.map_err(|error| RequestRefusal::from_outcome(&reply::collect_error_outcome(error.into())))?;
+        let message = message.map_err(RequestRefusal::body_failed)?;
         let request = Request::from_parts(head, Full::new(message));
         let response = match self.service.clone().oneshot(request).await {
             Ok(response) => response,

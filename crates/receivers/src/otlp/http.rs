@@ -15,10 +15,10 @@ use super::cors;
 use crate::http_ports::http_request::parse_content_encoding;
 use crate::http_ports::reply::{self, BodyFormat, RequestRefusal};
 use crate::http_ports::web_pages::refuse_web_page;
-use crate::http_ports::{BodyTally, ChargedBody, PartialResult, ReceiverPort};
+use crate::http_ports::{BodyCollector, BodyTally, ChargedBody, PartialResult, ReceiverPort};
 use net::listen::{ReplyBody, RequestHandler};
 use net::spawn::run_blocking;
-use net::{BodyBudget, BodyCollector, ContentEncoding, SlowUploads};
+use net::{ContentEncoding, SlowUploads};
 use otlp::status::GrpcCode;
 use otlp::{Signal, json};
 use pipeline::{Outcome, Reason};
@@ -126,15 +126,14 @@ impl HttpPort {
     /// in memory. An empty body is invalid JSON, although it is a valid protobuf message.
     async fn transcode(
         &self,
-        intake: &BodyCollector<'_, BodyTally<'_>>,
+        intake: &BodyCollector<'_>,
         signal: Signal,
         json_body: ChargedBody,
     ) -> Result<ChargedBody, RequestRefusal> {
         let ChargedBody { bytes, mut permit } = json_body;
-        let refuse = |outcome: Outcome| RequestRefusal::from_outcome(&outcome);
         let size = bytes.len();
         // room for the protobuf, which is smaller than its JSON as a rule; settled below
-        intake.budget.charge(&mut permit, size).await.map_err(refuse)?;
+        intake.charge(&mut permit, size).await.map_err(RequestRefusal::body_failed)?;
         let limit = self.port.limits.inflated;
         let decode = move || json::decode_within(signal, &bytes, limit);
         let decoded = if size <= MAX_INLINE_JSON_BYTES {
@@ -148,7 +147,8 @@ impl HttpPort {
             false => RequestRefusal::malformed_body(error.to_string()),
         })?;
         let charged = permit.bytes();
-        intake.budget.charge(&mut permit, protobuf.len().saturating_sub(charged)).await.map_err(refuse)?;
+        let missing = protobuf.len().saturating_sub(charged);
+        intake.charge(&mut permit, missing).await.map_err(RequestRefusal::body_failed)?;
         permit.release(permit.bytes().saturating_sub(protobuf.len()));
         Ok(ChargedBody { bytes: Bytes::from(protobuf), permit })
     }

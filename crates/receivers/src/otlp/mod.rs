@@ -40,7 +40,7 @@ use net::listen::{self, RunningPort};
 use net::server_tls;
 use net::{BodyLimits, RetainedSockets, ServerTls, Spawn};
 use otlp::Signal;
-use pipeline::Admission;
+use pipeline::ReceiverInlet;
 use telemetry::Meter;
 
 /// Where OTLP clients set their credential.
@@ -125,13 +125,8 @@ impl BoundOtlpReceiver {
         self.http.as_ref().and_then(listen::BoundPort::address)
     }
 
-    /// Starts to accept connections and submits requests to `admission`; `tasks` spawns background work.
-    pub async fn serve(
-        self,
-        admission: Arc<dyn Admission>,
-        tasks: Arc<dyn Spawn>,
-        meter: &Meter,
-    ) -> RunningOtlpReceiver {
+    /// Starts to accept connections and submits requests to `inlet`; `tasks` spawns background work.
+    pub async fn serve(self, inlet: ReceiverInlet, tasks: Arc<dyn Spawn>, meter: &Meter) -> RunningOtlpReceiver {
         let (grpc_port, http_port) = (self.grpc().map(|at| at.port()), self.http().map(|at| at.port()));
         let guards_http = needs_guard(self.clients.has_auth(), self.http());
         let (answer_now, drain_ending) = watch::channel(false);
@@ -139,7 +134,7 @@ impl BoundOtlpReceiver {
             id: self.id,
             trust: self.settings.trust,
             clients: self.clients,
-            admission,
+            inlet,
             tasks: Arc::clone(&tasks),
             drain_ending,
         });

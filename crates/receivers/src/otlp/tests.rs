@@ -8,7 +8,6 @@ mod slow;
 mod sockets;
 mod support;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::{Request, Version};
@@ -152,23 +151,23 @@ async fn success_partial_success_and_empty_requests_are_answered_as_otlp_says() 
     let rig = Rig::new().await;
     for way in WAYS {
         check_ok("full", way, &post(&rig, way, Signal::Traces, None, span(way, 5)).await, None);
-        let taken = rig.door.taken();
+        let taken = rig.engine.take_requests();
         assert_eq!(taken.len(), 1);
-        assert_eq!((taken[0].0, &taken[0].1), (Signal::Traces, &span(Way::Proto, 5)), "{way:?}");
-        assert_eq!(taken[0].2, taken[0].1.len(), "the permit holds the request's bytes, no more");
+        assert_eq!((taken[0].signal, &taken[0].wire), (Signal::Traces, &span(Way::Proto, 5)), "{way:?}");
+        assert_eq!(taken[0].charged, taken[0].wire.len(), "the permit holds the request's bytes, no more");
 
         let partial = Outcome::Partial { rejected: 1, reason: Reason::Quarantined };
-        rig.door.outcomes.lock().push_back(partial);
+        rig.engine.outcomes.lock().push_back(partial);
         check_ok("partial", way, &post(&rig, way, Signal::Traces, None, span(way, 5)).await, Some(1));
-        assert_eq!(rig.door.taken().len(), 1);
+        assert_eq!(rig.engine.take_requests().len(), 1);
 
         if way != Way::Json {
             check_ok("empty", way, &post(&rig, way, Signal::Traces, None, Bytes::new()).await, None);
-            assert!(rig.door.taken().is_empty(), "an empty request is nobody's work");
+            assert!(rig.engine.take_requests().is_empty(), "an empty request is nobody's work");
         }
     }
     check_ok("{}", Way::Json, &post(&rig, Way::Json, Signal::Traces, None, Bytes::from_static(b"{}")).await, None);
-    rig.door.idle().await;
+    rig.idle().await;
 }
 
 #[tokio::test]
@@ -184,8 +183,8 @@ async fn every_signal_goes_in_as_what_it_is_and_its_items_are_counted() {
             let body = if way == Way::Json { Bytes::from(json) } else { Bytes::from(wire.clone()) };
             let answer = post(&rig, way, signal, None, body).await;
             assert_eq!(answer.status, 200);
-            let taken = rig.door.taken();
-            assert_eq!((taken[0].0, taken[0].1.len()), (signal, wire.len()), "{way:?}");
+            let taken = rig.engine.take_requests();
+            assert_eq!((taken[0].signal, taken[0].wire.len()), (signal, wire.len()), "{way:?}");
         }
     }
     let text = rig.meter.render();
@@ -218,7 +217,7 @@ async fn each_outcome_has_the_one_status_that_otlp_gives_it() {
     ];
     for way in WAYS {
         for (outcome, code, http, after) in &table {
-            rig.door.outcomes.lock().push_back(outcome.clone());
+            rig.engine.outcomes.lock().push_back(outcome.clone());
             let answer = post(&rig, way, Signal::Traces, None, span(way, 5)).await;
             check_refused(&format!("{outcome:?}"), way, &answer, Refused { code: *code, http: *http, after: *after });
         }
@@ -238,19 +237,19 @@ async fn each_outcome_has_the_one_status_that_otlp_gives_it() {
 #[tokio::test]
 async fn a_signal_without_a_pipeline_is_refused_for_good() {
     let rig = Rig::new().await;
-    rig.door.takes.lock().retain(|signal| *signal != Signal::Traces);
+    rig.engine.refused_signals.lock().push(Signal::Traces);
     for way in WAYS {
         let answer = post(&rig, way, Signal::Traces, None, span(way, 5)).await;
         check_refused("no pipeline", way, &answer, Refused { code: Code::Unimplemented, http: 404, after: None });
     }
-    assert!(rig.door.taken().is_empty());
+    assert!(rig.engine.take_requests().is_empty());
 }
 
 #[tokio::test]
 async fn a_full_byte_budget_is_overload_on_both_protocols() {
     let rig = Rig::new().await;
     let mut all = BytePermit::new();
-    rig.door.budget.charge(&mut all, BUDGET - 100).await.expect("room");
+    rig.engine.budget.charge(&mut all, BUDGET - 100).await.expect("room");
     let second = Duration::from_secs(1);
     let want = Refused { code: Code::Unavailable, http: 503, after: Some((second, "1")) };
     for way in WAYS {
@@ -262,9 +261,9 @@ async fn a_full_byte_budget_is_overload_on_both_protocols() {
         let answer = post(&rig, way, Signal::Traces, Some("zstd"), small).await;
         check_refused("inflate", way, &answer, want);
     }
-    assert!(rig.door.taken().is_empty());
+    assert!(rig.engine.take_requests().is_empty());
     drop(all);
-    rig.door.idle().await;
+    rig.idle().await;
 }
 
 #[tokio::test]
@@ -280,9 +279,9 @@ async fn compressed_requests_are_inflated_several_members_too() {
             ] {
                 let packed = compress(encoding, &body).expect("compresses");
                 check_ok(token, way, &post(&rig, way, Signal::Traces, Some(token), packed).await, None);
-                let taken = rig.door.taken();
-                assert_eq!(taken[0].1, span(Way::Proto, size), "{way:?} {token}");
-                assert_eq!(taken[0].2, taken[0].1.len(), "the permit holds the request's bytes, no more");
+                let taken = rig.engine.take_requests();
+                assert_eq!(taken[0].wire, span(Way::Proto, size), "{way:?} {token}");
+                assert_eq!(taken[0].charged, taken[0].wire.len(), "the permit holds the request's bytes, no more");
             }
             let (head, tail) = body.split_at(body.len() / 2);
             for encoding in [ContentEncoding::Gzip, ContentEncoding::Zstd] {
@@ -290,14 +289,14 @@ async fn compressed_requests_are_inflated_several_members_too() {
                 members.extend_from_slice(&compress(encoding, &Bytes::copy_from_slice(tail)).expect("compresses"));
                 let token = Some(encoding.as_str());
                 check_ok("members", way, &post(&rig, way, Signal::Traces, token, Bytes::from(members)).await, None);
-                assert_eq!(rig.door.taken()[0].1, span(Way::Proto, size), "{way:?} {encoding:?}");
+                assert_eq!(rig.engine.take_requests()[0].wire, span(Way::Proto, size), "{way:?} {encoding:?}");
             }
         }
         let body = span(way, 5);
         check_ok("identity", way, &post(&rig, way, Signal::Traces, Some("identity"), body).await, None);
-        assert_eq!(rig.door.taken()[0].1, span(Way::Proto, 5), "{way:?}");
+        assert_eq!(rig.engine.take_requests()[0].wire, span(Way::Proto, 5), "{way:?}");
     }
-    rig.door.idle().await;
+    rig.idle().await;
 }
 
 #[tokio::test]
@@ -321,12 +320,12 @@ async fn oversize_before_and_after_decompression_is_too_large_and_never_retryabl
             if way != Way::Json {
                 let at = compress(encoding, &Bytes::from(vec![b' '; INFLATED])).expect("compresses");
                 check_ok("at", way, &post(&rig, way, Signal::Traces, Some(token), at).await, None);
-                assert_eq!(rig.door.taken()[0].1.len(), INFLATED);
+                assert_eq!(rig.engine.take_requests()[0].wire.len(), INFLATED);
             }
         }
     }
-    assert!(rig.door.taken().is_empty());
-    rig.door.idle().await;
+    assert!(rig.engine.take_requests().is_empty());
+    rig.idle().await;
 }
 
 #[tokio::test]
@@ -353,8 +352,8 @@ async fn cut_and_damaged_streams_are_malformed() {
         post(&rig, Way::Json, Signal::Traces, None, Bytes::from_static(b"{\"resourceSpans\":\"SECRET\"}")).await;
     check_refused("JSON", Way::Json, &answer, want);
     assert!(!String::from_utf8_lossy(&answer.body).contains("SECRET"));
-    assert!(rig.door.taken().is_empty());
-    rig.door.idle().await;
+    assert!(rig.engine.take_requests().is_empty());
+    rig.idle().await;
 }
 
 /// An empty text is not valid JSON, and a text below the limit may become too large a request.
@@ -398,8 +397,8 @@ async fn json_is_refused_for_what_it_is() {
     }
     let body = compress(ContentEncoding::Gzip, &Bytes::from(numbers(INFLATED / 8 - 100))).expect("compresses");
     check_ok("grows enough", Way::Json, &post(&rig, Way::Json, Signal::Metrics, Some("gzip"), body).await, None);
-    assert_eq!(rig.door.taken().len(), 1);
-    rig.door.idle().await;
+    assert_eq!(rig.engine.take_requests().len(), 1);
+    rig.idle().await;
 }
 
 #[tokio::test]
@@ -492,7 +491,7 @@ async fn grpc_on_the_http_port_and_the_reverse_say_which_port_was_meant() {
         let message = format!("this is the OTLP/gRPC port; OTLP/HTTP is served on port {port}");
         assert_eq!(body["message"], message, "{version:?}");
     }
-    assert!(rig.door.taken().is_empty());
+    assert!(rig.engine.take_requests().is_empty());
 }
 
 #[tokio::test]
@@ -513,11 +512,11 @@ async fn grpc_framing_that_is_not_one_whole_message_is_malformed() {
         let answer = send(rig.grpc(), Version::HTTP_2, request(Way::Grpc, Signal::Traces, None), frames).await;
         check_refused(name, Way::Grpc, &answer, Refused { code: Code::InvalidArgument, http: 200, after: None });
     }
-    assert!(rig.door.taken().is_empty());
+    assert!(rig.engine.take_requests().is_empty());
     let bytes: Vec<Bytes> = whole.chunks(1).map(Bytes::copy_from_slice).collect();
     let answer = send(rig.grpc(), Version::HTTP_2, request(Way::Grpc, Signal::Traces, None), bytes).await;
     check_ok("byte by byte", Way::Grpc, &answer, None);
-    assert_eq!(rig.door.taken()[0].1, body);
+    assert_eq!(rig.engine.take_requests()[0].wire, body);
 }
 
 #[tokio::test]
@@ -540,8 +539,7 @@ async fn unknown_services_and_methods_are_unimplemented() {
 
 #[tokio::test]
 async fn the_clients_deadline_ends_the_wait_and_not_the_work() {
-    let gate = Arc::new(tokio::sync::Semaphore::new(0));
-    let rig = Rig::with(Knobs { gate: Some(Arc::clone(&gate)), ..Knobs::default() }).await;
+    let rig = Rig::with(Knobs { holds_answers: true, ..Knobs::default() }).await;
     let (mut parts, ()) = request(Way::Grpc, Signal::Traces, None).into_parts();
     let body = vec![frame(0, &span(Way::Grpc, 5))];
     // On a busy machine the shorter timeouts may end before the request is submitted.
@@ -549,11 +547,11 @@ async fn the_clients_deadline_ends_the_wait_and_not_the_work() {
         parts.headers.insert("grpc-timeout", limit.parse().expect("a value"));
         let answer = send(rig.grpc(), Version::HTTP_2, Request::from_parts(parts.clone(), ()), body.clone()).await;
         assert_eq!(answer.grpc().code(), Code::DeadlineExceeded);
-        if !rig.door.submitted.lock().is_empty() {
+        if !rig.engine.requests.lock().is_empty() {
             break;
         }
     }
-    assert_eq!(rig.door.taken().len(), 1, "it was handed in all the same");
+    assert_eq!(rig.engine.take_requests().len(), 1, "it was handed in all the same");
     parts.headers.insert("grpc-timeout", "soon".parse().expect("a value"));
     let answer = send(rig.grpc(), Version::HTTP_2, Request::from_parts(parts, ()), body).await;
     assert_eq!(answer.grpc().code(), Code::InvalidArgument);

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use kafka::simulated_machine::SimulatedMachine;
+use kafka_fakes::SimulatedMachine;
 use kernel::clock::UnixNanos;
 
 use crate::judge::judge;

@@ -13,8 +13,7 @@ use tokio::sync::watch;
 use crate::store::{Outside, SINK, Sink, VAULT, VolumeId};
 use echoes::FingerprintCache;
 use genai::testing::builtin::vocabulary;
-use kafka::memory_broker::MemoryBroker;
-use kafka::simulated_machine::{ProcessTasks, SimulatedMachine};
+use kafka_fakes::{MemoryBroker, ProcessTasks, SimulatedMachine};
 use kernel::clock::Clock;
 use kernel::pseudonym::{PlainIds, Pseudonymizer};
 use kernel::rng::{Rng, SeededRng};
@@ -270,9 +269,9 @@ impl WorkerProcess {
             move || outside.upload(volume, &spool)
         });
         engine.tick();
-        let admission = engine.inlet.for_receiver("kafka");
+        let inlet = engine.inlet.for_receiver("kafka");
         let tasks = Arc::clone(&process.tasks) as Arc<dyn Spawn>;
-        let running = receiver.serve(KafkaReceiverContext { admission, tasks, clock, meter });
+        let running = receiver.serve(KafkaReceiverContext { inlet, tasks, clock, meter });
         let ProcessStart { tasks, stop, finishing, .. } = process;
         Self { tasks, running, stop, finishing, committer, engine, checkpoints, spool, tracker }
     }

@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka::memory_broker::MemoryBroker;
-use kafka::simulated_machine::SimulatedMachine;
 use kafka::{
     BrokerClient as _, OutgoingRecord, RECORD_HEADERS, RecordContent, RecordHead, RecordId, RecordProducer as _,
 };
 use kafka::{IncomingRecord, RecordSealer};
+use kafka_fakes::{MemoryBroker, SimulatedMachine};
 use kernel::clock::Clock as _;
 use kernel::rng::SeededRng;
 

@@ -16,7 +16,7 @@ use crate::index_row::UnnumberedRow;
 use crate::key_ring::SessionKey;
 use crate::object_names::{FragmentScope, ObjectNames};
 use crate::recipients::{AccountRecipients, Audience, KeyHolder};
-use crate::seal::{FragmentSealer, NewSessionKey, SealFailed, SessionKeyGenerator};
+use crate::seal::{NewSessionKey, SealFailed, SessionKeyGenerator};
 use crate::spool_record::RecordFrame;
 use crate::store::VaultStore;
 use crate::ticket::{DraftGroup, SealedFragment, UriBase, VaultDraft, VaultTicketer};
@@ -25,23 +25,15 @@ use crate::vault_writer::VaultWriter;
 
 /// Keys that seal nothing, numbered from a start.
 pub struct PlainKeys(pub AtomicU64);
-struct PlainSeal(String);
 
 impl SessionKeyGenerator for PlainKeys {
     fn new_session(&self, _: &Audience, _: &str) -> Result<NewSessionKey, SealFailed> {
         let id = format!("{:016x}", self.0.fetch_add(1, Ordering::Relaxed));
-        Ok(NewSessionKey { object: Bytes::from(format!("key {id}")), seal: Box::new(PlainSeal(id)) })
-    }
-}
-
-impl FragmentSealer for PlainSeal {
-    fn key_id(&self) -> &str {
-        &self.0
-    }
-
-    fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed> {
-        out.extend_from_slice(plain);
-        Ok(())
+        let copy = |plain: &[u8], out: &mut Vec<u8>| {
+            out.extend_from_slice(plain);
+            Ok(())
+        };
+        Ok(NewSessionKey { object: Bytes::from(format!("key {id}")), id, seal: Box::new(copy) })
     }
 }
 

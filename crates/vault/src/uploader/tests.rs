@@ -17,7 +17,6 @@ use crate::testing::journal::{FakeJournal, NOON, signing_key};
 use crate::ticket::{SealedFragment, VaultTicketer};
 use kernel::clock::ManualClock;
 use kernel::rng::SeededRng;
-use pipeline::Ticketer;
 use pipeline::spool::{RecordKind, StoredRecord};
 
 /// An in-memory store that records the order of puts and fails on request.

@@ -7,6 +7,5 @@
 
 pub mod fake_kms;
 pub mod fake_s3;
-pub mod raw;
 pub mod sink;
 pub mod tls;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
-use super::super::tests::{SECOND, accepted, refused, results_and_answers, retry, rig, scripted};
+use super::super::tests::{accepted, refused, results_and_answers, rig};
 use crate::outcome::PendingFullText;
+use crate::outlet::tests::{SECOND, retry};
 use crate::testing::engine::{Drafter, Sink, Step, Tally, padded, spans};
 use crate::testing::rig::{Parts, Rig, submission};
 use crate::{AckMode, Batch, BytePermit, Effect, Outcome, OutletSettings, Processor, Reason, Trust};
@@ -39,7 +40,7 @@ fn away() -> (Arc<Sink>, Arc<AtomicBool>) {
 #[test]
 fn the_answer_is_the_result_without_a_copy_on_disk() {
     for (said, told) in results_and_answers() {
-        let sink = scripted(said.clone());
+        let sink = Sink::scripted(said.clone());
         let (mut rig, _folder) = rig(&sink, OutletSettings { retry_initial: SECOND, ..in_memory() });
         let next = rig.spool.next();
         let mut answer = rig.submit(spans(&["a", "b"]));
@@ -141,7 +142,7 @@ fn what_was_accepted_in_part_is_not_given_up() {
 /// raised the limit. (With `committed` the second one gets the first one's answer, without an attempt.)
 #[test]
 fn a_refused_request_may_come_again() {
-    let sink = scripted(vec![refused(Reason::BadData), accepted()]);
+    let sink = Sink::scripted(vec![refused(Reason::BadData), accepted()]);
     let (mut rig, _folder) = rig(&sink, in_memory());
     drop(rig.submit(spans(&["a"])));
     run(&mut rig, SECOND, &watch::Sender::new(false));

@@ -1,7 +1,7 @@
 //! A group that the back end does not accept does not block others.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::testing::sim_disk::SimDisk;
 use kernel::rng::SeededRng;
@@ -185,65 +185,5 @@ fn whatever_fails_when_all_arrives_once() {
             found.values_mut().chain(wanted.values_mut()).for_each(|names| names.sort());
         }
         assert_eq!(found, wanted, "seed {seed}");
-    }
-}
-
-/// A parcel that returns from parking waits for a slot: at most `consumers` requests are in flight, however many are
-/// parked.
-#[test]
-fn no_more_than_so_many_are_asked_at_once() {
-    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let asked = AtomicUsize::new(0);
-    let (counted, top) = (Arc::clone(&now), Arc::clone(&most));
-    let exporter = Sink::new("x", Trust::ThirdParty, 1 << 20, move |_| {
-        // At first all fail, at different times, and take long.
-        let first = asked.fetch_add(1, Ordering::SeqCst);
-        (3 * SECOND, if first < 40 { retry(None, Reason::Unavailable) } else { Outcome::Accepted })
-    });
-    let counting = Arc::new(Counting { inner: Arc::clone(&exporter), now: counted, most: top });
-    let folder = tempfile::tempdir().unwrap();
-    let mut parts = Parts::new(vec![Step::clear("clear")], vec![counting]);
-    parts.outlets =
-        OutletSettings { merge_bytes: 1, linger: Duration::ZERO, consumers: 2, ..OutletSettings::default() };
-    let _ = exporter.clock.set(parts.clock.clone());
-    let mut rig = parts.open(folder.path());
-    for n in 0..12 {
-        drop(rig.submit_as(&format!("account{}", n % 6), spans(&[format!("item{n}")])));
-        rig.commit();
-    }
-    rig.run_outlet(600 * SECOND, &going());
-    assert_eq!(exporter.all().len(), 12);
-    assert_eq!(most.load(Ordering::SeqCst), 2);
-    assert_eq!(now.load(Ordering::SeqCst), 0);
-}
-
-/// Counts requests in flight.
-struct Counting {
-    inner: Arc<Sink>,
-    now: Arc<AtomicUsize>,
-    most: Arc<AtomicUsize>,
-}
-
-impl crate::Exporter for Counting {
-    fn id(&self) -> &Arc<str> {
-        self.inner.id()
-    }
-
-    fn trust(&self) -> Trust {
-        self.inner.trust()
-    }
-
-    fn max_request_bytes(&self) -> usize {
-        self.inner.max_request_bytes()
-    }
-
-    fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
-        Box::pin(async move {
-            let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
-            self.most.fetch_max(now, Ordering::SeqCst);
-            let outcome = self.inner.send(request).await;
-            self.now.fetch_sub(1, Ordering::SeqCst);
-            outcome
-        })
     }
 }

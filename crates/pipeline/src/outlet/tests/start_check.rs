@@ -33,7 +33,7 @@ impl crate::Exporter for Asked {
 }
 
 fn rig_asking(refusals: Vec<Reason>) -> (Rig, Arc<Sink>, Arc<Asked>, tempfile::TempDir) {
-    let sink = scripted(vec![Outcome::Accepted]);
+    let sink = Sink::scripted(vec![Outcome::Accepted]);
     let asked = Arc::new(Asked { inner: Arc::clone(&sink), refusals: Mutex::new(refusals) });
     let folder = tempfile::tempdir().unwrap();
     let mut parts = Parts::new(vec![Step::clear("clear")], vec![Arc::clone(&asked) as Arc<dyn crate::Exporter>]);

@@ -238,32 +238,6 @@ fn every_synced_group_is_told() {
     assert!(anew > 0, "never written anew");
 }
 
-/// A torn tail is not damage: the records before it are read, and nothing is appended behind it.
-#[test]
-fn a_torn_tail_is_ignored() {
-    let (disk, sent) = filled(8);
-    // The state before the last group was synced.
-    disk.put("progress", &filled(7).0.contents("progress").unwrap());
-    let name = segments(&disk).pop().unwrap();
-    let whole = disk.contents(&name).unwrap();
-    let used = whole.iter().rposition(|byte| *byte != 0).unwrap();
-    for cut in [used - 10, used - 200, used - 900] {
-        let clone = disk.fork();
-        let mut torn = whole.clone();
-        torn.truncate(cut);
-        clone.put(&name, &torn);
-        let (spool, mut committer) = on(&clone, &[key(1)]).unwrap();
-        assert_eq!(bodies(&spool, "a"), sent[..7]);
-        send(&spool, "acme", vec![record(RecordKind::Forward, &["a"], "after")]).unwrap();
-        assert_eq!(committer.step(STEP).committed, 1);
-        drop((spool, committer));
-        clone.kill();
-        let (spool, _committer) = on(&clone, &[key(1)]).unwrap();
-        assert_eq!(bodies(&spool, "a")[6..], [sent[6].clone(), "after".to_owned()]);
-        assert!(clone.rule_breaks().is_empty(), "{:?}", clone.rule_breaks());
-    }
-}
-
 /// Inputs of a nonce: salt of the segment, number of the record.
 type Sealing = ([u8; 32], u32);
 

@@ -3,44 +3,6 @@
 use super::faults::{Rig, body, rig};
 use super::*;
 
-/// A full volume must refuse before the ticket and keep progress working, and new room must be noticed; on file systems
-/// that can allocate ahead and on those that can't.
-#[test]
-fn a_full_volume_refuses_and_recovers() {
-    for no_room_ahead in [false, true] {
-        let Rig { spool, mut committer, disk, clock, .. } = rig(64 << 20, |disk| {
-            disk.set_no_room_ahead(no_room_ahead);
-            disk.set_capacity(24 << 20);
-        });
-        let mut sent = 0;
-        let refused = loop {
-            clock.advance(Duration::from_millis(300));
-            match send(&spool, "acme", body(300_000)) {
-                Ok(_) => assert_eq!(committer.step(STEP).committed, 1, "what was reserved has room"),
-                Err(reason) => break reason,
-            }
-            sent += 1;
-        };
-        assert_eq!(refused, Reason::SpoolFull);
-        assert!(sent > 30, "{sent}");
-        // Another process takes the rest.
-        disk.set_capacity(disk.used());
-        let half: Vec<RecordSeq> =
-            spool.read("a", None, usize::MAX, sent / 2).unwrap().iter().map(|stored| stored.seq).collect();
-        assert_eq!(half.len(), sent / 2);
-        spool.mark_done("a", &half);
-        clock.advance(Duration::from_secs(2));
-        committer.step(STEP);
-        committer.step(STEP);
-        assert!(spool.status().segments < 8, "finished segments are unlinked on a full disk");
-        clock.advance(Duration::from_millis(300));
-        let again = send(&spool, "acme", body(300_000));
-        assert!(again.is_ok(), "{no_room_ahead} {:?} {}", spool.status(), disk.used());
-        assert_eq!(committer.step(STEP).committed, 1);
-        assert!(spool.poisoned().is_none());
-    }
-}
-
 /// `left` is what new data can take: limited by the volume if that is smaller than the limit, so that the estimated
 /// time reaches 0 before anything is refused. A volume that is small compared to a spool file is used nevertheless.
 /// (With `limit - bytes`, 20 GiB were left.)
@@ -137,49 +99,4 @@ fn a_full_volume_that_is_killed_drains() {
         }
         assert!(send(&spool, "acme", both()).is_ok(), "{no_room_ahead} {more} {:?} {}", spool.status(), disk.used());
     }
-}
-
-/// The same on a real small volume (tmpfs with a size, a loop-mounted file), given by `TOLLGATE_SMALL_VOLUME`.
-#[test]
-#[ignore = "needs a small volume: TOLLGATE_SMALL_VOLUME=/path"]
-fn a_real_full_volume() {
-    #[expect(clippy::disallowed_methods, reason = "a test's own switch")]
-    let path = std::env::var("TOLLGATE_SMALL_VOLUME").expect("TOLLGATE_SMALL_VOLUME");
-    let path = Path::new(&path).join("spool");
-    let (spool, mut committer) = super::open(&path, 256 << 20, &[key(1)]).unwrap();
-    let mut acked = 0_u64;
-    let full = loop {
-        match send(&spool, "acme", body(100_000)) {
-            Ok(answer) => {
-                assert_eq!(committer.step(STEP).committed, 1, "what was reserved has room");
-                acked += u64::from(seqs(&answer)[0] > RecordSeq(0));
-            }
-            Err(reason) => break reason,
-        }
-    };
-    assert!(full == Reason::SpoolFull && acked > 20, "{acked}");
-    // Fill the rest, as another process would.
-    let stuffing = path.parent().unwrap().join("stuffing");
-    let mut size = 16 << 20;
-    while size > 512 {
-        let mut all = std::fs::read(&stuffing).unwrap_or_default();
-        all.resize(all.len() + size, 1);
-        if std::fs::write(&stuffing, &all).is_err() {
-            size /= 2;
-        }
-    }
-    drop((spool, committer));
-    let (spool, mut committer) = super::open(&path, 256 << 20, &[key(1)]).expect("a start on a full volume");
-    assert_eq!(spool.status().consumers[0].records, acked, "0 lost");
-    let all = spool.read("a", None, usize::MAX, usize::MAX).unwrap();
-    spool.mark_done("a", &all.iter().map(|stored| stored.seq).collect::<Vec<_>>());
-    let mut again = Err(Reason::SpoolFull);
-    let clock = SystemClock::new();
-    let began = kernel::clock::Clock::monotonic(&clock);
-    while again.is_err() && kernel::clock::Clock::monotonic(&clock) - began < Duration::from_secs(5) {
-        committer.step(Duration::from_millis(20));
-        again = send(&spool, "acme", body(100_000)).map(|_| ());
-    }
-    assert_eq!(again, Ok(()), "takes data again by itself: {:?}", spool.status());
-    assert_eq!(committer.step(STEP).committed, 1);
 }

@@ -27,7 +27,7 @@ use kernel::secret::Secret;
 use kernel::sha256::Sha256;
 use otlp::{Payload, Signal, TextEdit, TextPlaceKind, UnknownFields};
 use pipeline::spool::{RecordKind, SpoolRecord};
-use pipeline::{Batch, BatchOrigin, ContentState, Processor, QuarantineSealer, Reason, Ticketer, Trust};
+use pipeline::{Batch, BatchOrigin, ContentState, Processor, Reason, Ticketer, Trust};
 use telemetry::Meter;
 use vault::delta::ContentRebuilder;
 use vault::document::{FragmentDocument, commitment};
@@ -42,7 +42,7 @@ use vault::vault_writer::VaultWriter;
 pub(super) struct Bench {
     processor: VaultProcessor,
     pub(super) meter: Meter,
-    ticketer: Option<Box<dyn Ticketer>>,
+    ticketer: Option<Box<Ticketer>>,
     auditor: age::x25519::Identity,
     ids: PlainIds,
     rebuilder: ContentRebuilder,
@@ -181,7 +181,7 @@ impl Bench {
         let mut records = Vec::new();
         let mut slots = BTreeMap::new();
         for draft in batch.drafts {
-            let ticketed = self.ticketer.as_mut().expect("a ticketer").ticket(draft.body);
+            let ticketed = self.ticketer.as_mut().expect("a ticketer")(draft.body);
             let size: u64 = ticketed.records.iter().map(|record| record.body.len() as u64 + 64).sum();
             assert!(size <= draft.bytes, "the reservation was too small: {size} > {}", draft.bytes);
             records.extend(ticketed.records);

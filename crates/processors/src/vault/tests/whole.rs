@@ -30,7 +30,7 @@ pub(super) struct Gateway {
     pub(super) clock: Arc<ManualClock>,
     journal: Arc<FakeJournal>,
     pub(super) processor: Arc<super::super::VaultProcessor>,
-    ticketer: Box<dyn Ticketer>,
+    ticketer: Box<Ticketer>,
     pub(super) uploader: Uploader,
 }
 
@@ -82,7 +82,7 @@ impl Gateway {
     /// Gives the batch its ticket and commits it. Returns its effects.
     pub(super) fn commit(&mut self, batch: Batch) -> Vec<Effect> {
         for draft in batch.drafts {
-            for record in self.ticketer.ticket(draft.body).records {
+            for record in (self.ticketer)(draft.body).records {
                 self.journal.append(record.kind, "default", record.body);
             }
         }

@@ -1,103 +1,49 @@
 //! The port's answers, over real sockets. What each answer does to the agent is in `tests/peers/parts/claude.py`.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 
 use super::super::{ClaudeCodeHooksConfig, ClaudeCodeHooksReceiver, RunningClaudeCodeHooks};
 use super::*;
+use fixtures::until::until;
 use kernel::clock::{Clock, ManualClock, SystemClock, UnixNanos};
 use net::testing::tasks::TestTasks;
-use otlp::Signal;
-use pipeline::{Admission, ByteBudget, BytePermit, Effect, Outcome, Reason, Submission};
+use pipeline::accounts::{RateLimit, RateLimits};
+use pipeline::testing::fake_engine::{FakeEngine, ReceivedRequest};
+use pipeline::{ByteBudget, Outcome, Reason};
 use telemetry::Meter;
 
 const TOKEN: &str = "token-of-acme-0123";
+/// Of an account that may send one request a second.
+const BUSY_TOKEN: &str = "token-of-busy-0123";
 const PATH: &str = "/v1/hooks/claude-code";
 const LIMIT: usize = 300_000;
 
-/// An inlet that records spans with their accounts and answers with prepared outcomes.
-struct FakeInlet {
-    budget: ByteBudget,
-    outcomes: Mutex<VecDeque<Outcome>>,
-    stored: Mutex<Vec<(String, String)>>,
-    admitted: Mutex<Result<(), Outcome>>,
-    /// A submission is answered when there is a permit.
-    gate: Semaphore,
-    arrived: Semaphore,
-}
-
-impl Admission for FakeInlet {
-    fn accepts_signal(&self, signal: Signal) -> bool {
-        signal == Signal::Traces
-    }
-
-    fn admit(&self, _: &Arc<str>) -> Result<(), Outcome> {
-        self.admitted.lock().clone()
-    }
-
-    fn charge<'a>(&'a self, permit: &'a mut BytePermit, n: usize) -> BoxFuture<'a, Result<(), Outcome>> {
-        Box::pin(self.budget.charge(permit, n))
-    }
-
-    fn is_crowded(&self) -> bool {
-        self.budget.is_crowded()
-    }
-
-    fn submit_effects(&self, _: Vec<Effect>, _: BytePermit) -> BoxFuture<'static, Outcome> {
-        Box::pin(async { Outcome::Accepted })
-    }
-
-    fn charge_refused(&self, _: &Arc<str>, _: usize) {}
-
-    fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
-        let request = ExportTraceServiceRequest::decode(submission.wire.clone()).expect("a request");
-        let name = request.resource_spans[0].scope_spans[0].spans[0].name.clone();
-        self.stored.lock().push((submission.account.to_string(), name));
-        assert!(submission.permit.bytes() >= submission.wire.len(), "the request is charged");
-        self.arrived.add_permits(1);
-        let outcome = self.outcomes.lock().pop_front().unwrap_or(Outcome::Accepted);
-        match self.gate.try_acquire() {
-            Ok(permit) => {
-                permit.forget();
-                Box::pin(async { outcome })
-            }
-            Err(_) => Box::pin(std::future::pending()),
-        }
-    }
-}
-
 struct Rig {
-    inlet: Arc<FakeInlet>,
+    engine: Arc<FakeEngine>,
     running: RunningClaudeCodeHooks,
 }
 
 impl Rig {
     async fn new(clock: Arc<dyn Clock>, open: bool) -> Self {
-        let config = json!({"endpoint": "127.0.0.1:0", "auth": {"tokens": {"acme": [TOKEN]}},
+        let config = json!({"endpoint": "127.0.0.1:0", "auth": {"tokens": {"acme": [TOKEN], "busy": [BUSY_TOKEN]}},
                             "max_request_body_size": LIMIT});
         let settings = serde_json::from_value::<ClaudeCodeHooksConfig>(config).expect("readable").settings();
-        let inlet = Arc::new(FakeInlet {
-            budget: ByteBudget::new(8 << 20, Duration::from_millis(20)),
-            outcomes: Mutex::default(),
-            stored: Mutex::default(),
-            admitted: Mutex::new(Ok(())),
-            gate: Semaphore::new(if open { 1000 } else { 0 }),
-            arrived: Semaphore::new(0),
-        });
+        let limit = RateLimit { requests: Some(1.0), bytes: None, burst: Duration::ZERO };
+        let rates = RateLimits { named: [("busy".into(), limit)].into(), ..RateLimits::default() };
+        let budget = ByteBudget::new(8 << 20, Duration::from_millis(20));
+        let (engine, inlet) = FakeEngine::start("claude_code_hooks", budget, rates, Arc::clone(&clock));
+        engine.holds_answers.store(!open, Ordering::SeqCst);
         let receiver = ClaudeCodeHooksReceiver::build("claude_code_hooks".into(), settings.expect("valid"));
         let bound = receiver.bind().await.expect("a port");
-        let admission = Arc::clone(&inlet) as Arc<dyn Admission>;
-        let running = bound.serve(admission, TestTasks::shared(), clock, &Meter::new());
-        Self { inlet, running }
+        let running = bound.serve(inlet, TestTasks::shared(), clock, &Meter::new());
+        Self { engine, running }
     }
 
     /// Sends one request and returns status and body.
@@ -146,7 +92,12 @@ async fn stored_event_gets_an_empty_ok() {
     assert_eq!(rig.send(&Sent::default()).await, (200, String::new()));
     let large = event("PostToolUse", &format!(r#","tool_name":"Read","tool_response":"{}""#, "x".repeat(LIMIT / 2)));
     assert_eq!(rig.send(&Sent { body: large, ..Sent::default() }).await, (200, String::new()));
-    let stored = std::mem::take(&mut *rig.inlet.stored.lock());
+    let name = |request: &ReceivedRequest| {
+        assert!(request.charged >= request.wire.len(), "the request is charged");
+        let decoded = ExportTraceServiceRequest::decode(request.wire.clone()).expect("a request");
+        (request.account.clone(), decoded.resource_spans[0].scope_spans[0].spans[0].name.clone())
+    };
+    let stored: Vec<_> = rig.engine.take_requests().iter().map(name).collect();
     let expected = ["claude_code.turn.stop", "claude_code.tool"].map(|name| ("acme".to_owned(), name.to_owned()));
     assert_eq!(stored, expected);
 }
@@ -170,17 +121,18 @@ async fn refusals_have_their_status() {
         assert_eq!(found, status, "{body}");
         assert!(!body.is_empty() && !body.contains("CANARY"), "{body}");
     }
-    assert!(rig.inlet.stored.lock().is_empty());
+    assert!(rig.engine.take_requests().is_empty());
     for (status, outcome) in [
         (503, Reason::SpoolFull.outcome()),
         (503, Reason::ShuttingDown.outcome()),
         (422, Outcome::Partial { rejected: 1, reason: Reason::ItemTooLarge }),
     ] {
-        rig.inlet.outcomes.lock().push_back(outcome);
+        rig.engine.outcomes.lock().push_back(outcome);
         assert_eq!(rig.send(&ok()).await.0, status);
     }
-    *rig.inlet.admitted.lock() = Err(Reason::RateLimited.outcome());
-    assert_eq!(rig.send(&ok()).await.0, 429);
+    for status in [200, 429] {
+        assert_eq!(rig.send(&Sent { token: BUSY_TOKEN, ..ok() }).await.0, status);
+    }
 }
 
 /// The agent waits for the answer, so it comes after `answer_within` even if the event is not stored by then.
@@ -191,7 +143,7 @@ async fn slow_store_is_not_waited_for() {
     let request = Sent::default();
     let answer = rig.send(&request);
     let time_passes = async {
-        rig.inlet.arrived.acquire().await.expect("open").forget();
+        until(|| rig.engine.held_count() == 1).await;
         // the timer may be made just after the event arrived
         loop {
             clock.advance(Duration::from_millis(100));
@@ -202,7 +154,7 @@ async fn slow_store_is_not_waited_for() {
         (status, _) = answer => assert_eq!(status, 503),
         () = time_passes => {}
     }
-    assert_eq!(rig.inlet.stored.lock().len(), 1, "the engine has the event all the same");
+    assert_eq!(rig.engine.take_requests().len(), 1, "the engine has the event all the same");
 }
 
 /// A drain ends although a hook still waits.
@@ -210,10 +162,10 @@ async fn slow_store_is_not_waited_for() {
 async fn drain_answers_waiting_hooks() {
     let rig = Rig::new(ManualClock::at(UnixNanos(NOON)), false).await;
     let to = rig.running.address().expect("tcp");
-    let Rig { inlet, running } = rig;
+    let Rig { engine, running } = rig;
     let request = Sent::default();
     let drained = async {
-        inlet.arrived.acquire().await.expect("open").forget();
+        until(|| engine.held_count() == 1).await;
         running.drain(Duration::from_millis(200)).await;
     };
     let ((status, _), ()) = tokio::join!(send(to, &request), drained);

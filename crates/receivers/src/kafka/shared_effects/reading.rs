@@ -77,7 +77,7 @@ impl RecordSink for EffectsSink {
                 Err(outcome) => return Ok(outcome),
             };
             let effects = vec![position, self.shared.effect(peer)];
-            let outcome = self.gate.admission().submit_effects(effects, permit).await;
+            let outcome = self.gate.inlet().submit_effects(effects, permit).await;
             self.received.increment(u64::from(outcome == Outcome::Accepted));
             Ok(outcome)
         })

@@ -21,6 +21,7 @@ use kernel::secret::Secret;
 use net::encoding::compress;
 use net::{ContentEncoding, LastGoodValue, server_tls};
 use otlp::Signal;
+use pipeline::accounts::{RateLimit, RateLimits};
 
 const ACME: &str = "acme-token-0123456789";
 const GLOBEX: &str = "globex-token-0123456789";
@@ -96,27 +97,29 @@ async fn bearer_tokens() {
             }
         }
     }
-    assert_eq!(*rig.door.accounts.lock(), ["acme"; 9]);
+    assert_eq!(rig.engine.accounts(), ["acme"; 9]);
     let open = Rig::new().await;
     ask(&open, Way::Json, &[&right]).await;
     ask(&open, Way::Json, &[]).await;
-    assert_eq!(*open.door.accounts.lock(), ["default"; 2]);
+    assert_eq!(open.engine.accounts(), ["default"; 2]);
 }
 
 /// Refused bodies (damaged, too large once inflated, invalid JSON) count against their account's rate, because other
-/// accounts would pay otherwise. Accepted and retryable requests are counted by the engine instead. (Regression test:
-/// only complete requests were counted.)
+/// accounts would pay otherwise: the account must wait for at least their bytes. Accepted requests are counted once.
+/// (Regression test: only complete requests were counted.)
 #[tokio::test]
 async fn refused_bodies_are_paid_for() {
-    let rig = Rig::with(knobs(tokens())).await;
+    const RATE: usize = 1000;
+    let limit = RateLimit { requests: None, bytes: Some(RATE as f64), burst: Duration::from_secs(1) };
+    let rates = RateLimits { named: [("acme".into(), limit)].into(), ..RateLimits::default() };
+    let rig = Rig::with(Knobs { rates, ..knobs(tokens()) }).await;
     let header = format!("Bearer {ACME}");
     let post = async |way: Way, encoding: Option<&str>, body: Vec<u8>| {
         let mut request = request(way, Signal::Traces, encoding);
         request.headers_mut().append("authorization", header.parse().expect("a header"));
         let (at, version) =
             if way == Way::Grpc { (rig.grpc(), Version::HTTP_2) } else { (rig.http(), Version::HTTP_11) };
-        send(at, version, request, vec![body.into()]).await;
-        std::mem::take(&mut *rig.door.spent.lock())
+        send(at, version, request, vec![body.into()]).await.status
     };
     let bomb = compress(ContentEncoding::Gzip, &Bytes::from(vec![0; INFLATED + 1])).expect("compresses");
     for (way, encoding, body, least) in [
@@ -126,11 +129,15 @@ async fn refused_bodies_are_paid_for() {
         (Way::Grpc, Some("gzip"), frame(1, &bomb).to_vec(), INFLATED),
         (Way::Grpc, None, frame(0, &[0; 5000]).iter().chain(&[0; 9]).copied().collect(), 5000),
     ] {
-        let spent = post(way, encoding, body).await;
-        let [(account, bytes)] = &spent[..] else { panic!("{way:?}: {spent:?}") };
-        assert!(account == "acme" && *bytes >= least, "{way:?}: {spent:?}");
+        post(way, encoding, body).await;
+        // One burst was there before.
+        rig.clock.advance(Duration::from_secs((least / RATE - 2) as u64));
+        assert_eq!(post(Way::Proto, None, Vec::new()).await, 429, "{way:?} {least}");
+        rig.clock.advance(Duration::from_secs(100_000));
     }
-    assert!(post(Way::Proto, None, span(Way::Proto, 5).to_vec()).await.is_empty(), "the engine counts it");
+    for status in [200, 200, 429] {
+        assert_eq!(post(Way::Proto, None, span(Way::Proto, RATE * 3 / 5).to_vec()).await, status);
+    }
 }
 
 /// Tokens are rotated in a file while the receiver runs; a file that can't be used changes nothing and is counted.
@@ -145,7 +152,7 @@ async fn tokens_are_read_again() {
     until(&rig, GLOBEX, false).await;
     std::fs::write(&file, format!("acme {ACME}\nglobex\t{GLOBEX}\n")).expect("written");
     until(&rig, GLOBEX, true).await;
-    assert_eq!(rig.door.accounts.lock().last().map(String::as_str), Some("globex"));
+    assert_eq!(rig.engine.accounts().last().map(String::as_str), Some("globex"));
     let failures = |rig: &Rig| {
         let all = rig.meter.render();
         let line = all.lines().find(|line| line.starts_with("tollgate_receiver_reload_failures_total{"));
@@ -352,7 +359,7 @@ async fn certificates_tell_accounts() {
         let forged = Authority::new().issue("agent-1.acme.example");
         assert!(ask_over_tls(&rig, way, &pki.authority, Some(forged)).await.is_none(), "{way:?}");
     }
-    assert_eq!(*rig.door.accounts.lock(), ["acme"; 3]);
+    assert_eq!(rig.engine.accounts(), ["acme"; 3]);
 }
 
 /// Without `auth`, a port on loopback refuses browsers under foreign host names (DNS rebinding) and pages of other sites;

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use super::sockets::{closed, offered, post, read_head};
 use super::support::{BUDGET, Knobs, Rig, send};
 use super::{Way, request, span};
+use fixtures::until::until;
 use net::listen::PortSettings;
 use otlp::Signal;
 use pipeline::BytePermit;
@@ -23,8 +24,9 @@ async fn begun(rig: &Rig) -> TcpStream {
     let head =
         "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9000\r\n\r\n";
     slow.write_all(head.as_bytes()).await.expect("writes");
+    let before = rig.engine.budget.in_use();
     slow.write_all(&[b' '; 1900]).await.expect("writes");
-    rig.door.charged.acquire().await.expect("open").forget();
+    until(|| rig.engine.budget.in_use() >= before + 1900).await;
     slow
 }
 
@@ -35,7 +37,7 @@ async fn begun(rig: &Rig) -> TcpStream {
 async fn a_slow_upload_makes_room_for_others() {
     let rig = Rig::with(Knobs { charge_wait: Duration::from_secs(20), ..Knobs::default() }).await;
     let mut rest = BytePermit::new();
-    rig.door.budget.charge(&mut rest, BUDGET - 2000).await.expect("room");
+    rig.engine.budget.charge(&mut rest, BUDGET - 2000).await.expect("room");
     let mut slow = begun(&rig).await;
     let other =
         send(rig.http(), Version::HTTP_11, request(Way::Json, Signal::Traces, None), vec![span(Way::Json, 900)]);
@@ -55,7 +57,7 @@ async fn a_slow_upload_makes_room_for_others() {
 async fn a_slow_upload_alone_is_not_ended() {
     let rig = Rig::new().await;
     let mut rest = BytePermit::new();
-    rig.door.budget.charge(&mut rest, BUDGET - 20_000).await.expect("room");
+    rig.engine.budget.charge(&mut rest, BUDGET - 20_000).await.expect("room");
     let mut slow = begun(&rig).await;
     let mut answer = [0; 12];
     let early = tokio::time::timeout(SLOW, slow.read_exact(&mut answer)).await;

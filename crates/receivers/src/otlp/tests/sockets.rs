@@ -9,20 +9,15 @@ use http_body_util::StreamBody;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
-use tonic::codec::CompressionEncoding;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
-use tonic_types::StatusExt as _;
 
 use super::super::*;
-use super::support::{INFLATED, Knobs, Rig, WIRE};
+use super::support::{Knobs, Rig, WIRE};
 use super::{Way, span};
-use fakes::raw::Raw;
 use fixtures::until::until;
 use net::Endpoint;
 use net::listen::PortSettings;
-use pipeline::{Outcome, Reason};
 
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -52,7 +47,7 @@ async fn connections_without_a_first_request_are_closed_whatever_they_sent() {
         text.contains(r#"connections_closed_total{receiver="otlp/test",transport="grpc",reason="no_request"}"#),
         "{text}"
     );
-    assert!(rig.door.taken().is_empty());
+    assert!(rig.engine.take_requests().is_empty());
 }
 
 /// Begins a request whose body is not complete yet.
@@ -70,7 +65,7 @@ async fn a_connection_over_the_cap_is_closed_and_the_others_go_on() {
     let connections = PortSettings { max_connections: 1, ..PortSettings::default() };
     let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
     let mut first = busy(rig.http()).await;
-    rig.door.charged.acquire().await.expect("open").forget();
+    until(|| rig.engine.budget.in_use() > 0).await;
     let mut second = TcpStream::connect(rig.http()).await.expect("connects");
     assert!(closed(&mut second).await.is_empty());
     first.write_all(b"}").await.expect("still served");
@@ -88,7 +83,7 @@ async fn whoever_rests_longest_makes_room() {
         let connections = PortSettings { max_connections: 3, ..PortSettings::default() };
         let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
         let mut working = busy(rig.http()).await;
-        rig.door.charged.acquire().await.expect("open").forget();
+        until(|| rig.engine.budget.in_use() > 0).await;
         let mut resting = Vec::new();
         for _ in 0..2 {
             let mut stream = TcpStream::connect(rig.http()).await.expect("connects");
@@ -170,19 +165,18 @@ async fn a_connection_that_rests_too_long_is_closed_in_order() {
 /// grace.
 #[tokio::test]
 async fn an_old_connection_is_closed_in_order() {
-    let gate = Arc::new(Semaphore::new(0));
     let with_grace = async |grace| {
         let connections = PortSettings { age: Some((Duration::from_millis(500), grace)), ..PortSettings::default() };
-        Rig::with(Knobs { connections, gate: Some(Arc::clone(&gate)), ..Knobs::default() }).await
+        Rig::with(Knobs { connections, holds_answers: true, ..Knobs::default() }).await
     };
     let rig = with_grace(Duration::from_secs(600)).await;
     let (mut requests, conn) = client(rig.grpc(), 1 << 16).await;
     let sent = requests.send_request(one_span());
     let told = async {
-        rig.door.arrived.acquire().await.expect("open").forget();
+        rig.held(1).await;
         // Longer than the maximum age: the connection is asked to leave meanwhile.
         until(|| rig.meter.render().contains(r#"reason="age"} 1"#)).await;
-        gate.add_permits(1);
+        rig.engine.answer_held();
     };
     // The client may see the end in the same moment as the response that came before it.
     let (answer, (), ended) = tokio::join!(sent, told, conn);
@@ -199,11 +193,10 @@ async fn an_old_connection_is_closed_in_order() {
 /// meantime.
 #[tokio::test]
 async fn a_request_in_hand_is_no_rest() {
-    let gate = Arc::new(Semaphore::new(0));
-    let rig = Rig::with(Knobs { connections: restless(), gate: Some(Arc::clone(&gate)), ..Knobs::default() }).await;
+    let rig = Rig::with(Knobs { connections: restless(), holds_answers: true, ..Knobs::default() }).await;
     let (mut requests, mut conn) = client(rig.grpc(), 1 << 16).await;
     let others = async {
-        rig.door.arrived.acquire().await.expect("open").forget();
+        rig.held(1).await;
         for _ in 0..3 {
             // Refused before its body is read.
             let (mut requests, conn) = client(rig.grpc(), 1 << 16).await;
@@ -213,7 +206,7 @@ async fn a_request_in_hand_is_no_rest() {
             ended.expect("told to go");
         }
         assert_eq!(closed_as_idle(&rig, "grpc"), "3");
-        gate.add_permits(1);
+        rig.engine.answer_held();
     };
     let sent = requests.send_request(one_span());
     let both = async { tokio::join!(sent, others).0 };
@@ -302,8 +295,8 @@ async fn a_client_that_stops_within_a_body_is_told_to_come_again_and_nothing_is_
         let answer = String::from_utf8_lossy(&closed(&mut socket).await).into_owned();
         assert!(answer.starts_with("HTTP/1.1 503"), "408 would be dropped by OTLP clients: {answer}");
         assert!(answer.contains("retry-after: 1"), "{answer}");
-        assert!(rig.door.taken().is_empty());
-        rig.door.idle().await;
+        assert!(rig.engine.take_requests().is_empty());
+        rig.idle().await;
     }
 }
 
@@ -314,8 +307,9 @@ async fn a_client_gone_within_a_body_leaves_nothing_behind() {
     let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
     socket.write_all(&post_head(body.len(), "")).await.expect("writes");
     socket.write_all(&body[..100]).await.expect("writes");
-    rig.door.charged.acquire().await.expect("open").forget();
+    until(|| rig.engine.budget.in_use() > 0).await;
     drop(socket);
+    rig.idle().await;
 
     // The same on the gRPC port: a message that does not end, then no connection.
     let part = super::frame(0, &span(Way::Grpc, 500)).slice(..100);
@@ -327,11 +321,11 @@ async fn a_client_gone_within_a_body_leaves_nothing_behind() {
     tokio::select! {
         _ = conn => panic!("the server closed"),
         _ = client.send_request(request) => panic!("answered"),
-        charged = rig.door.charged.acquire() => charged.expect("open").forget(),
+        () = until(|| rig.engine.budget.in_use() > 0) => {}
     }
     drop(client);
-    rig.door.idle().await;
-    assert!(rig.door.taken().is_empty());
+    rig.idle().await;
+    assert!(rig.engine.take_requests().is_empty());
 }
 
 #[tokio::test]
@@ -359,29 +353,17 @@ async fn a_client_that_sends_too_much_at_once_still_reads_413() {
 }
 
 #[tokio::test]
-async fn an_http1_connection_is_kept_for_the_next_request() {
-    let rig = Rig::new().await;
-    let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
-    for _ in 0..3 {
-        socket.write_all(&post_head(2, "")).await.expect("writes");
-        socket.write_all(b"{}").await.expect("writes");
-        assert!(read_head(&mut socket).await.starts_with("HTTP/1.1 200"));
-    }
-}
-
-#[tokio::test]
 async fn a_drain_answers_what_is_in_hand_and_closes_the_ports() {
-    let gate = Arc::new(Semaphore::new(0));
-    let rig = Rig::with(Knobs { gate: Some(Arc::clone(&gate)), ..Knobs::default() }).await;
+    let rig = Rig::with(Knobs { holds_answers: true, ..Knobs::default() }).await;
     let (grpc, http) = (rig.grpc(), rig.http());
     let mut socket = TcpStream::connect(http).await.expect("connects");
     let body = span(Way::Json, 5);
     socket.write_all(&post_head(body.len(), "")).await.expect("writes");
     socket.write_all(&body).await.expect("writes");
-    rig.door.arrived.acquire().await.expect("open").forget();
+    rig.held(1).await;
     let drain = rig.running.drain(Duration::from_secs(60));
     let client = async {
-        gate.add_permits(1);
+        rig.engine.answer_held();
         assert!(read_head(&mut socket).await.starts_with("HTTP/1.1 200"));
         assert!(closed(&mut socket).await.is_empty());
     };
@@ -392,14 +374,14 @@ async fn a_drain_answers_what_is_in_hand_and_closes_the_ports() {
 
 #[tokio::test]
 async fn a_drain_ends_at_its_deadline_with_a_request_still_in_hand() {
-    let rig = Rig::with(Knobs { gate: Some(Arc::new(Semaphore::new(0))), ..Knobs::default() }).await;
+    let rig = Rig::with(Knobs { holds_answers: true, ..Knobs::default() }).await;
     let body = span(Way::Json, 5);
     let mut half = TcpStream::connect(rig.http()).await.expect("connects");
     half.write_all(&post_head(body.len(), "")).await.expect("writes");
     let mut whole = TcpStream::connect(rig.http()).await.expect("connects");
     whole.write_all(&post_head(body.len(), "")).await.expect("writes");
     whole.write_all(&body).await.expect("writes");
-    rig.door.arrived.acquire().await.expect("open").forget();
+    rig.held(1).await;
     rig.running.drain(Duration::from_secs(4)).await;
     assert!(closed(&mut half).await.is_empty());
     assert!(closed(&mut whole).await.starts_with(b"HTTP/1.1 503"), "who waits for an outcome is told to come again");
@@ -452,39 +434,4 @@ async fn a_watch_does_not_hold_up_a_drain() {
         last
     };
     assert_eq!(tokio::join!(drained, seen).1, Some(2), "told that it does not serve any more, then ended");
-}
-
-/// tonic's own client, with and without compression, reads the responses correctly.
-#[tokio::test]
-async fn tonics_client_understands_the_grpc_port() {
-    let rig = Rig::new().await;
-    let url = format!("http://{}", rig.grpc());
-    let channel = tonic::transport::Endpoint::from_shared(url).expect("a URL").connect().await.expect("connects");
-    let path = || "/opentelemetry.proto.collector.trace.v1.TraceService/Export".parse().expect("a path");
-    for encoding in [None, Some(CompressionEncoding::Gzip), Some(CompressionEncoding::Zstd)] {
-        let mut client = tonic::client::Grpc::new(channel.clone());
-        if let Some(encoding) = encoding {
-            client = client.send_compressed(encoding).accept_compressed(encoding);
-        }
-        let body = span(Way::Grpc, 30_000);
-        client.ready().await.expect("ready");
-        let answer = client.unary(tonic::Request::new(body.clone()), path(), Raw).await.expect("accepted");
-        assert!(answer.into_inner().is_empty());
-        assert_eq!(rig.door.taken()[0].1, body);
-
-        let outcome = Outcome::Retry { after: Some(Duration::from_secs(3)), reason: Reason::SpoolFull };
-        rig.door.outcomes.lock().push_back(outcome);
-        client.ready().await.expect("ready");
-        let status = client.unary(tonic::Request::new(body), path(), Raw).await.expect_err("refused");
-        assert_eq!((status.code(), status.message()), (tonic::Code::Unavailable, "the spool is full"));
-        let delay = status.get_details_retry_info().and_then(|info| info.retry_delay);
-        assert_eq!(delay, Some(Duration::from_secs(3)));
-        rig.door.taken();
-
-        let large = span(Way::Grpc, INFLATED + 1);
-        client.ready().await.expect("ready");
-        let status = client.unary(tonic::Request::new(large), path(), Raw).await.expect_err("refused");
-        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
-        assert!(status.get_details_retry_info().is_none());
-    }
 }

@@ -1,25 +1,26 @@
-//! A fake inlet, and clients that control every frame.
+//! A receiver before a fake engine, and clients that control every frame.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request, StatusCode, Version};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::super::{OtlpReceiver, OtlpReceiverConfig, OtlpReceiverSettings, RunningOtlpReceiver};
 use crate::http_ports::auth;
+use fixtures::until::until;
+use kernel::clock::{ManualClock, UnixNanos};
 use net::testing::tasks::TestTasks;
 use net::{listen, server_tls};
-use otlp::Signal;
-use pipeline::{Admission, ByteBudget, BytePermit, Effect, Outcome, Submission};
+use pipeline::ByteBudget;
+use pipeline::accounts::RateLimits;
+use pipeline::testing::fake_engine::FakeEngine;
 use telemetry::Meter;
 
 /// Size limits of the test receiver, in bytes.
@@ -28,101 +29,11 @@ pub(super) const INFLATED: usize = 256 * 1024;
 /// The byte budget of the test inlet.
 pub(super) const BUDGET: usize = 8 << 20;
 
-/// An inlet that records submissions and answers with prepared outcomes.
-pub(super) struct Door {
-    pub(super) budget: ByteBudget,
-    pub(super) outcomes: Mutex<VecDeque<Outcome>>,
-    pub(super) submitted: Mutex<Vec<(Signal, Bytes, usize)>>,
-    pub(super) takes: Mutex<Vec<Signal>>,
-    /// The account of each submission.
-    pub(super) accounts: Mutex<Vec<String>>,
-    /// Bytes charged to accounts for refused bodies.
-    pub(super) spent: Mutex<Vec<(String, usize)>>,
-    /// Submissions wait for this many permits before they are answered.
-    pub(super) gate: Option<Arc<tokio::sync::Semaphore>>,
-    /// One permit for each charge that was made.
-    pub(super) charged: tokio::sync::Semaphore,
-    /// One permit for each submission that arrived.
-    pub(super) arrived: tokio::sync::Semaphore,
-}
-
-impl Door {
-    fn new(wait: Duration, gate: Option<Arc<tokio::sync::Semaphore>>) -> Arc<Self> {
-        Arc::new(Self {
-            budget: ByteBudget::new(BUDGET, wait),
-            outcomes: Mutex::default(),
-            submitted: Mutex::default(),
-            takes: Mutex::new(Signal::ALL.to_vec()),
-            accounts: Mutex::default(),
-            spent: Mutex::default(),
-            gate,
-            charged: tokio::sync::Semaphore::new(0),
-            arrived: tokio::sync::Semaphore::new(0),
-        })
-    }
-
-    /// Takes the submissions since the last call.
-    pub(super) fn taken(&self) -> Vec<(Signal, Bytes, usize)> {
-        std::mem::take(&mut self.submitted.lock())
-    }
-
-    /// Waits until every byte has been returned to the budget.
-    pub(super) async fn idle(&self) {
-        let mut all = BytePermit::new();
-        let patient = ByteBudget::clone(&self.budget).patient();
-        patient.charge(&mut all, BUDGET).await.expect("every permit is dropped in the end");
-    }
-}
-
-impl Admission for Door {
-    fn accepts_signal(&self, signal: Signal) -> bool {
-        self.takes.lock().contains(&signal)
-    }
-
-    fn admit(&self, _: &Arc<str>) -> Result<(), Outcome> {
-        Ok(())
-    }
-
-    fn charge<'a>(&'a self, permit: &'a mut BytePermit, n: usize) -> BoxFuture<'a, Result<(), Outcome>> {
-        Box::pin(async move {
-            let charged = self.budget.charge(permit, n).await;
-            self.charged.add_permits(1);
-            charged
-        })
-    }
-
-    fn is_crowded(&self) -> bool {
-        self.budget.is_crowded()
-    }
-
-    fn submit_effects(&self, _: Vec<Effect>, _: BytePermit) -> BoxFuture<'static, Outcome> {
-        Box::pin(async { Outcome::Accepted })
-    }
-
-    fn charge_refused(&self, account: &Arc<str>, bytes: usize) {
-        self.spent.lock().push((account.to_string(), bytes));
-    }
-
-    fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
-        assert_eq!(&*submission.receiver, "otlp/test");
-        self.accounts.lock().push(submission.account.to_string());
-        self.submitted.lock().push((submission.signal, submission.wire.clone(), submission.permit.bytes()));
-        self.arrived.add_permits(1);
-        let outcome = self.outcomes.lock().pop_front().unwrap_or(Outcome::Accepted);
-        let gate = self.gate.clone();
-        Box::pin(async move {
-            if let Some(gate) = gate {
-                gate.acquire().await.expect("open").forget();
-            }
-            drop(submission);
-            outcome
-        })
-    }
-}
-
 /// A receiver on ports of the system's choice.
 pub(super) struct Rig {
-    pub(super) door: Arc<Door>,
+    pub(super) engine: Arc<FakeEngine>,
+    /// The clock of the accounts' rates.
+    pub(super) clock: Arc<ManualClock>,
     pub(super) running: RunningOtlpReceiver,
     pub(super) meter: Meter,
 }
@@ -131,7 +42,8 @@ pub(super) struct Rig {
 #[derive(Clone)]
 pub(super) struct Knobs {
     pub(super) charge_wait: Duration,
-    pub(super) gate: Option<Arc<tokio::sync::Semaphore>>,
+    pub(super) holds_answers: bool,
+    pub(super) rates: RateLimits,
     pub(super) body_idle: Duration,
     pub(super) body_total: Duration,
     pub(super) connections: listen::PortSettings,
@@ -143,7 +55,8 @@ impl Default for Knobs {
     fn default() -> Self {
         Self {
             charge_wait: Duration::from_millis(20),
-            gate: None,
+            holds_answers: false,
+            rates: RateLimits::default(),
             body_idle: Duration::from_secs(30),
             body_total: Duration::from_secs(30),
             connections: listen::PortSettings::default(),
@@ -165,11 +78,23 @@ impl Rig {
     pub(super) async fn try_with(knobs: Knobs) -> Result<Self, String> {
         let settings = settings(&knobs);
         let meter = Meter::new();
-        let door = Door::new(knobs.charge_wait, knobs.gate);
+        let (budget, clock) = (ByteBudget::new(BUDGET, knobs.charge_wait), ManualClock::at(UnixNanos(0)));
+        let (engine, inlet) = FakeEngine::start("otlp/test", budget, knobs.rates, clock.clone());
+        engine.holds_answers.store(knobs.holds_answers, Ordering::SeqCst);
         let bound =
             OtlpReceiver::build(Arc::from("otlp/test"), settings).bind().await.map_err(|error| error.to_string())?;
-        let running = bound.serve(Arc::clone(&door) as Arc<dyn Admission>, TestTasks::shared(), &meter).await;
-        Ok(Self { door, running, meter })
+        let running = bound.serve(inlet, TestTasks::shared(), &meter).await;
+        Ok(Self { engine, clock, running, meter })
+    }
+
+    /// Waits until every byte has been returned to the budget.
+    pub(super) async fn idle(&self) {
+        until(|| self.engine.budget.in_use() == 0).await;
+    }
+
+    /// Waits until as many requests wait for their answers.
+    pub(super) async fn held(&self, count: usize) {
+        until(|| self.engine.held_count() == count).await;
     }
 
     pub(super) fn grpc(&self) -> SocketAddr {

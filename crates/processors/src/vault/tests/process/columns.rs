@@ -85,8 +85,8 @@ fn repeats_are_marked() {
 fn quarantine_is_sealed() {
     let mut bench = Bench::new();
     let request = Bytes::from_static(b"CANARY poison");
-    let draft = bench.processor.seal(&origin(), Signal::Traces, &request, 2).expect("sealed");
-    let ticketed = bench.ticketer.as_mut().expect("ticketer").ticket(draft.body);
+    let draft = bench.processor.quarantine(&origin(), Signal::Traces, &request, 2).expect("sealed");
+    let ticketed = bench.ticketer.as_mut().expect("ticketer")(draft.body);
     let empty = request::payload(&json!({"items": []}));
     let out = bench.open(empty, Vec::new(), ticketed.records);
     assert!(!out.leaks("CANARY"));
@@ -98,7 +98,7 @@ fn quarantine_is_sealed() {
     assert_eq!(opened.as_deref(), Some(&request[..]));
     assert_eq!(out.rows[0].tail.kind, Some(RowKind::Quarantine));
     assert!(out.headers[0].object.contains("/=quarantine/"));
-    assert!(Bench::with(LeftContent::Nothing, false).processor.seal(&origin(), Signal::Traces, &request, 2).is_none());
+    assert!(Bench::with(LeftContent::Nothing, false).processor.quarantine(&origin(), Signal::Traces, &request, 2).is_none());
 }
 
 /// A text that goes to the vault because it is not a label must not appear in an index line or object name.

@@ -35,13 +35,13 @@ fn content_goes_to_its_recipients() {
         .collect()
     };
     let mut ticketer = bench.processor.ticketer().expect("a ticketer");
-    let records = batch.drafts.into_iter().flat_map(|draft| ticketer.ticket(draft.body).records).collect();
+    let records = batch.drafts.into_iter().flat_map(|draft| ticketer(draft.body).records).collect();
     let expected =
         [("blue", [true, false, false]), ("red", [true, true, false]), ("unattributed", [true, false, true])];
     assert_eq!(opened(records), BTreeMap::from(expected.map(|(tenant, opens)| (tenant.to_owned(), opens))));
     let request = Bytes::from_static(b"a request that no step could finish");
-    let draft = QuarantineSealer::seal(&bench.processor, &origin, Signal::Traces, &request, 1).expect("a draft");
-    let quarantined = opened(ticketer.ticket(draft.body).records);
+    let draft = bench.processor.quarantine(&origin, Signal::Traces, &request, 1).expect("a draft");
+    let quarantined = opened(ticketer(draft.body).records);
     assert_eq!(quarantined, BTreeMap::from([("unattributed".to_owned(), [true, false, false])]));
     let stranger = BatchOrigin { account: "stranger".into(), ..(*origin).clone() };
     let mut batch = Batch::new(Arc::new(stranger), request::payload(&json!({"items": [chat("s", "red", "x")]})));

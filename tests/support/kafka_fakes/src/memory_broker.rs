@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use crate::client::{
+use kafka::{
     BrokerClient, BrokerError, BrokerFault, CommittedOffset, GroupDescription, GroupExit, GroupMember, IncomingRecord,
     OutgoingRecord, PartitionBounds, PartitionId, PartitionOffsets, PartitionOwner, RecordConsumer, RecordProducer,
     SubscriptionSettings, TopicDescription,
@@ -40,6 +40,7 @@ struct BrokerState {
     /// Number of topics that were created.
     created: u64,
     is_away: bool,
+    is_silent: bool,
     failing_commits: u32,
     /// Commits that meet a rebalance, from now on.
     rebalancing_commits: u32,
@@ -133,6 +134,11 @@ impl MemoryBroker {
     /// Lets every call fail as if no broker were there, or ends that.
     pub fn set_away(&self, is_away: bool) {
         self.state.lock().is_away = is_away;
+    }
+
+    /// Lets questions about topics go without an answer.
+    pub fn set_silent(&self) {
+        self.state.lock().is_silent = true;
     }
 
     /// Lets the next `count` commits fail.
@@ -242,6 +248,9 @@ impl BrokerClient for MemoryBroker {
     fn describe_topic<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<TopicDescription, BrokerError>> {
         Box::pin(async move {
             self.answers()?;
+            if self.state.lock().is_silent {
+                std::future::pending::<()>().await;
+            }
             let state = self.state.lock();
             state.topics.get(topic).map(|topic| topic.description.clone()).ok_or_else(no_topic)
         })

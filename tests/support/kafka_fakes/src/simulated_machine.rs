@@ -1,8 +1,6 @@
 //! [`SimulatedMachine`]: the tasks of several processes on one thread and in simulated time; [`ProcessTasks`] ends
 //! those of one process at once, as SIGKILL does.
 
-#![allow(clippy::expect_used, clippy::panic, missing_docs, reason = "test support")]
-
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
