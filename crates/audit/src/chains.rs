@@ -51,17 +51,11 @@ pub(crate) fn epoch_folder(chain: &ChainId, epoch: &str) -> String {
 }
 
 /// The vault's chains that `scope` selects. Nothing is verified.
-///
-/// # Errors
-/// The store can't be listed.
 pub(crate) async fn list_chains(vault: &Vault, scope: ChainScope<'_>) -> Result<EpochsByChain, ReadError> {
     Ok(list_chain_objects(vault, scope).await?.chains)
 }
 
 /// As [`list_chains`], with unrecognised names and early signatures.
-///
-/// # Errors
-/// As [`list_chains`].
 pub(crate) async fn list_chain_objects(vault: &Vault, scope: ChainScope<'_>) -> Result<ChainListing, ReadError> {
     let prefix = match (scope.account, scope.writer) {
         (Some(account), Some(writer)) => format!("chain/{}/{writer}/", account_segment(account)),

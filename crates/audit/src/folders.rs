@@ -3,7 +3,7 @@
 
 use vault::index_row::ShreddedKey;
 use vault::key_shares::KeyShare;
-use vault::object_names::UNATTRIBUTED;
+use vault::object_names::{UNATTRIBUTED, id_segment};
 
 /// Tenant and session, as segments of object names.
 pub(crate) type SessionFolder = (String, String);
@@ -47,8 +47,7 @@ pub(crate) fn parse_session_folder(name: &str, account_folder: &str) -> Option<S
 
 /// An id as a segment of object names.
 pub(crate) fn encode_segment(id: &str) -> String {
-    let id = if id.is_empty() { UNATTRIBUTED } else { id };
-    kernel::pseudonym::encode_segment(id).unwrap_or_else(|| id.to_owned())
+    id_segment(if id.is_empty() { UNATTRIBUTED } else { id })
 }
 
 pub(crate) fn is_segment(text: &str) -> bool {

@@ -29,9 +29,6 @@ pub trait SignedRequest: Serialize + DeserializeOwned {
     /// Creation and expiry, RFC 3339.
     fn times(&self) -> (&str, &str);
     /// Checks the fields of this kind of request.
-    ///
-    /// # Errors
-    /// A field has no valid value.
     fn check_fields(&self) -> Result<(), &'static str>;
 
     fn text(&self) -> String {
@@ -41,9 +38,6 @@ pub trait SignedRequest: Serialize + DeserializeOwned {
 }
 
 /// Parses and checks the request in a file's text, without its signatures; returns the request and the signed text.
-///
-/// # Errors
-/// The text is not a valid request.
 pub fn read<R: SignedRequest>(file_text: &str) -> Result<(R, &str), &'static str> {
     // the first empty line ends the request, because indented JSON has none
     let text = match file_text.find("\n\n") {
@@ -102,9 +96,6 @@ pub fn open<R: SignedRequest>(file_text: &str, people: &[VerifyKey]) -> Result<(
 }
 
 /// Checks that a request may be used now.
-///
-/// # Errors
-/// The request has expired, or was created in the future.
 pub fn check_validity<R: SignedRequest>(request: &R, now: UnixNanos) -> Result<(), ReadError> {
     let (time, expires) = request.times();
     if is_expired(expires, now) {

@@ -87,14 +87,13 @@ impl FragmentScope {
 
     /// The scope of an index line, whose ids are in display form.
     pub fn from_tail(tail: &RowTail) -> Self {
-        let segment = |id: &str| kernel::pseudonym::encode_segment(id).unwrap_or_else(|| id.to_owned());
         let session = match (&tail.session_id, &tail.trace_id) {
             _ if tail.kind == Some(RowKind::Quarantine) => QUARANTINE_SESSION.to_owned(),
-            (Some(id), _) => segment(id),
+            (Some(id), _) => id_segment(id),
             (None, trace) => format!("trace-{}", trace.as_deref().unwrap_or("none")),
         };
         let date = tail.ingest_ts.get(..10).unwrap_or_default().to_owned();
-        Self { account: account_segment(&tail.account), tenant: segment(&tail.tenant), session, date }
+        Self { account: account_segment(&tail.account), tenant: id_segment(&tail.tenant), session, date }
     }
 
     /// `account/tenant/session/date`.
@@ -196,6 +195,11 @@ impl ObjectNames {
     pub fn digest(&self, account: &str, n: u64) -> String {
         format!("{}{}", self.prefix, digest_name(&account_segment(account), &self.writer, &self.epoch, n))
     }
+}
+
+/// An id in its shown form as a segment of object names.
+pub fn id_segment(id: &str) -> String {
+    kernel::pseudonym::encode_segment(id).unwrap_or_else(|| id.to_owned())
 }
 
 /// Name of digest number `n` without the vault's prefix; `account` is a name segment ([`account_segment`]).

@@ -121,9 +121,6 @@ async fn check_user_sessions(place: &WritableVault, request: &ErasureRequest) ->
 
 /// Completes an erasure that an earlier run had begun, from the request in its announcement; the signatures are checked
 /// again. `None` if no erasure is unfinished.
-///
-/// # Errors
-/// As [`execute_request`].
 pub async fn resume_erasure(
     place: &WritableVault,
     ledger: &mut Ledger<'_>,

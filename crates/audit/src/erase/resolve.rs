@@ -55,9 +55,6 @@ pub struct ResolvedTarget {
 }
 
 /// Finds the sessions and keys that a request would destroy.
-///
-/// # Errors
-/// The store fails, or there is nothing to destroy.
 pub async fn resolve_target(place: &WritableVault, query: &TargetQuery) -> Result<ResolvedTarget, ReadError> {
     let matched = find_sessions(place, query).await?;
     let excluded = matched.excluded();
@@ -209,8 +206,7 @@ impl TargetQuery {
         if is_other_tenant || is_of_no_session {
             return;
         }
-        let trace_session = || tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
-        let Some(session) = tail.session_id.clone().or_else(trace_session) else { return };
+        let Some(session) = tail.session_name() else { return };
         let is_match = match &self.target {
             ContentTarget::Session(wanted) => *wanted == session,
             ContentTarget::User(user) => tail.user_key.as_ref() == Some(user),

@@ -36,9 +36,6 @@ const MAX_LISTED_UNREADABLE: usize = 100;
 
 /// Calls `visit` with each line of one account or of all accounts, for the days of arrival (`2026-11-20`) that `is_day`
 /// accepts. Returns the unreadable parts, a line each.
-///
-/// # Errors
-/// The index can't be listed.
 pub async fn each_row(
     vault: &Vault,
     account: Option<&str>,
@@ -50,9 +47,6 @@ pub async fn each_row(
 
 /// As [`each_row`], for the index objects that signed digests name. An object that differs from its hash in the
 /// digest is not read, and a missing one is reported.
-///
-/// # Errors
-/// As [`each_row`].
 pub async fn each_signed_row(
     vault: &Vault,
     account: Option<&str>,
@@ -66,9 +60,6 @@ pub async fn each_signed_row(
 
 /// As [`each_row`], for the index objects that no signed digest names, each line with its object: objects that a
 /// gateway is about to sign, or planted ones.
-///
-/// # Errors
-/// As [`each_row`].
 pub async fn each_unsigned_row(
     vault: &Vault,
     account: Option<&str>,
@@ -207,9 +198,7 @@ fn hash_line_place(row: &IndexRow) -> [u8; 16] {
 impl Vault {
     /// The stored bytes of an index object; an error if they exceed the limit, which is lower for an unsigned object.
     pub(crate) async fn fetch_index_object(&self, name: &str, signed: bool) -> Result<Bytes, StoreError> {
-        let limit = if signed { MAX_STORED } else { MAX_UNSIGNED_STORED };
-        let bytes = self.reader.get(ObjectKind::Index, name, Some((0, limit + 1))).await?;
-        if bytes.len() as u64 > limit { Err(StoreError::TooLarge) } else { Ok(bytes) }
+        self.fetch_within(ObjectKind::Index, name, if signed { MAX_STORED } else { MAX_UNSIGNED_STORED }).await
     }
 
     /// The lines of an index object; an error if they exceed the limit, which is lower for an unsigned object.

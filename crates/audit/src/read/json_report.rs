@@ -46,9 +46,6 @@ struct ReportEntry<'r> {
 
 impl ReplayedSession {
     /// The session as JSON.
-    ///
-    /// # Errors
-    /// Serialisation failed; no session is known for which it fails.
     pub fn to_json(&self) -> Result<String, ReadError> {
         let entries = self.entries().iter();
         let report = ReplayReport {

@@ -68,6 +68,7 @@ pub struct SessionTotal {
     pub cost_usd: Option<String>,
 }
 
+#[derive(Default)]
 pub struct ReplayedSession {
     pub(super) session: String,
     pub(super) accounts: BTreeSet<String>,
@@ -127,19 +128,7 @@ impl ReplayedSession {
     pub(super) fn of_rows(session: &str, rows: Vec<IndexRow>) -> Self {
         let mut entries: Vec<SessionEntry> = rows.into_iter().map(SessionEntry::from_line).collect();
         entries.sort_by(|a, b| (&a.at, a.leaf).cmp(&(&b.at, b.leaf)));
-        Self {
-            session: session.to_owned(),
-            accounts: BTreeSet::new(),
-            entries,
-            erasures: Vec::new(),
-            unreadable: Vec::new(),
-            lossless_remarks: 0,
-            older_missing: None,
-            omitted: 0,
-            signatures_checked: false,
-            counts_unsigned: false,
-            unsigned: BTreeSet::new(),
-        }
+        Self { session: session.to_owned(), entries, ..Self::default() }
     }
 
     /// All entries, in order of time.

@@ -61,9 +61,7 @@ impl VerificationRun<'_> {
         let Some(rows) = rows else { return };
         rows.iter().for_each(|row| self.turns.add_row(row));
         if epoch.is_valid {
-            epoch.erasure_lines.extend(self.record_erasures(&epoch.account, &rows));
-            epoch.erasure_lines.extend(self.record_key_copies(&rows));
-            epoch.erasure_lines.extend(self.record_openings(&epoch.account, &rows));
+            epoch.key_lines.extend(self.record_key_lines(&epoch.account, &rows));
         }
         let payloads = self.group_by_object(&digest, rows, name);
         for payload in &payloads {

@@ -161,13 +161,7 @@ impl VerificationRun<'_> {
             unopened: epoch.unopened,
             expired: epoch.expired,
         };
-        self.resume.save_position(
-            folder,
-            position,
-            std::mem::take(&mut epoch.erasure_lines),
-            &self.report.counts,
-            save_now,
-        )
+        self.resume.save_position(folder, position, std::mem::take(&mut epoch.key_lines), &self.report.counts, save_now)
     }
 
     /// Judges a digest on its own and against the previous one; returns it if its content can be judged.

@@ -10,19 +10,15 @@ mod anchor_check;
 mod content;
 mod epoch;
 mod epoch_links;
-mod erasures;
 mod fragment_check;
 mod key_check;
+mod key_lines;
 mod locks;
-mod named_key;
-mod named_stores;
-mod openings;
 mod options;
 mod report;
 mod resume;
 mod run_state;
 mod times;
-mod unknown_objects;
 mod unreferenced_keys;
 mod unreferenced_objects;
 
@@ -129,9 +125,9 @@ fn is_next_digest(epochs: &[EpochVerification], name: &str, n: u64) -> bool {
 impl VerificationRun<'_> {
     /// Resumes the work of an earlier, interrupted run.
     fn resume_earlier_run(&mut self) -> Result<(), ReadError> {
-        self.resume = ResumeFile::read(self.options, self.keys.are_listed())?;
+        self.resume = ResumeFile::read(self.options, self.keys.present.is_some())?;
         (self.report.counts, self.earlier_digests) = (self.resume.counts(), self.resume.seen_digests());
-        self.record_earlier_erasures();
+        self.record_earlier_lines();
         Ok(())
     }
 

@@ -63,9 +63,9 @@ struct SavedProgress {
     /// The newest digest of each epoch that any run found valid.
     #[serde(default)]
     seen: BTreeMap<String, SeenDigest>,
-    /// Lines of verified erasures, which every run needs.
-    #[serde(default)]
-    erasures: Vec<IndexRow>,
+    /// Lines of verified erasures, openings and key copies, which every run needs.
+    #[serde(default, rename = "erasures")]
+    key_lines: Vec<IndexRow>,
 }
 
 /// The progress file, if a path is given, and its content.
@@ -112,9 +112,9 @@ impl ResumeFile {
         self.is_resumed
     }
 
-    /// Lines of erasures that earlier runs verified.
-    pub(super) fn erasures(&self) -> &[IndexRow] {
-        &self.saved.erasures
+    /// Lines about keys that earlier runs verified.
+    pub(super) fn key_lines(&self) -> &[IndexRow] {
+        &self.saved.key_lines
     }
 
     pub(super) fn epoch_progress(&self, folder: &str) -> Option<&EpochProgress> {
@@ -131,14 +131,14 @@ impl ResumeFile {
         &mut self,
         folder: &str,
         position: EpochProgress,
-        erasure_lines: Vec<IndexRow>,
+        key_lines: Vec<IndexRow>,
         counts: &VerifyCounts,
         save_now: bool,
     ) -> Result<(), ReadError> {
         if self.path.is_none() {
             return Ok(());
         }
-        self.saved.erasures.extend(erasure_lines);
+        self.saved.key_lines.extend(key_lines);
         if self.saved.seen.get(folder).is_none_or(|seen| seen.n < position.n) {
             self.saved.seen.insert(folder.to_owned(), SeenDigest { n: position.n, sha256: position.sha256.clone() });
         }

@@ -51,9 +51,6 @@ pub trait StoreSpec {
     /// The S3 settings, for `check` and `vault doctor`; `None` for other stores.
     fn s3_settings(&self) -> Option<&S3Settings>;
     /// Creates everything that must exist before the first put.
-    ///
-    /// # Errors
-    /// Something can't be created, or a file can't be used.
     fn prepare(&self) -> Result<(), StoreUnusable>;
     /// Builds the store for the uploader; connects to nothing.
     fn open(&self) -> Arc<dyn VaultStore>;
