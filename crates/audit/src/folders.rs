@@ -34,17 +34,6 @@ pub(crate) fn is_key_name(name: &str) -> bool {
     [account, tenant, session].into_iter().all(is_segment) && is_day(day) && parse_key_name(name).is_some()
 }
 
-/// Tenant and session in `…keys/account/tenant/session/day/key.age`; `account_folder` is the name up to the tenant.
-pub(crate) fn parse_session_folder(name: &str, account_folder: &str) -> Option<SessionFolder> {
-    let mut parts = name.strip_prefix(account_folder)?.split('/');
-    let (tenant, session, _day, _file, None) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next())
-    else {
-        return None;
-    };
-    Some((tenant.to_owned(), session.to_owned()))
-}
-
 /// An id as a segment of object names.
 pub(crate) fn encode_segment(id: &str) -> String {
     id_segment(if id.is_empty() { UNATTRIBUTED } else { id })

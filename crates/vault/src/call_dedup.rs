@@ -19,11 +19,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use kernel::bounded_map::{AccountHash, BoundedMap};
 use serde_json::Value;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::document::ItemHead;
 use super::index_row::{IndexRow, RowTail};
+use super::object_names::parse_time;
 
 #[cfg(test)]
 mod tests;
@@ -164,8 +163,8 @@ impl<'a> CallReport<'a> {
     }
 
     /// Start and end, ns since 1970.
-    fn time_nanos(&self) -> (i128, i128) {
-        let nanos = |text: &str| OffsetDateTime::parse(text, &Rfc3339).map_or(0, OffsetDateTime::unix_timestamp_nanos);
+    fn time_nanos(&self) -> (u64, u64) {
+        let nanos = |text: &str| parse_time(text).unwrap_or_default().0;
         (nanos(self.time.0), nanos(self.time.1))
     }
 }
@@ -188,7 +187,7 @@ struct ReportCounts {
     child_spans: u32,
     logs: u32,
     /// Start and end of the last span that counted as a call.
-    last_span: (i128, i128),
+    last_span: (u64, u64),
 }
 
 impl ReportCounts {
@@ -198,7 +197,7 @@ impl ReportCounts {
     }
 
     /// Adds a span with this tool call id. Returns whether it reports a call that was not reported before.
-    fn add_span(&mut self, (start, end): (i128, i128)) -> bool {
+    fn add_span(&mut self, (start, end): (u64, u64)) -> bool {
         let overlaps = start < self.last_span.1 && self.last_span.0 < end || (start, end) == self.last_span;
         if self.spans > 0 && overlaps {
             return false;

@@ -8,6 +8,8 @@ use kernel::calendar::utc;
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use kernel::rng::Rng;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::index_row::{IndexRow, RowKind, RowTail};
 
@@ -348,6 +350,12 @@ pub fn arrival_day(name: &str) -> Option<&str> {
         _ => return None,
     };
     is_day(day).then_some(day)
+}
+
+/// A time in RFC 3339, of any zone; `None` also before 1970.
+pub fn parse_time(text: &str) -> Option<UnixNanos> {
+    let nanos = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
+    u64::try_from(nanos).ok().map(UnixNanos)
 }
 
 /// Whether a text has the form `2026-11-20`.

@@ -203,7 +203,8 @@ impl Vault {
 
     /// The lines of an index object; an error if they exceed the limit, which is lower for an unsigned object.
     pub(crate) fn unpack_index_lines(name: &str, bytes: &[u8], signed: bool) -> Result<String, ReadError> {
-        unpack_within(name, bytes, if signed { MAX_INDEX } else { MAX_UNSIGNED_INDEX })
+        let lines = inflate(bytes, signed).map_err(|problem| ReadError::Damaged(format!("{name}: {problem}")))?;
+        String::from_utf8(lines).map_err(|_| ReadError::damaged(format!("{name}: damaged")))
     }
 }
 
@@ -229,26 +230,17 @@ impl UnreadableObjects {
 
 /// The lines of a signed index object.
 pub(crate) fn unpack_lines(name: &str, bytes: &[u8]) -> Result<String, ReadError> {
-    unpack_within(name, bytes, MAX_INDEX)
-}
-
-fn unpack_within(name: &str, bytes: &[u8], limit: u64) -> Result<String, ReadError> {
-    let lines = inflate_within(bytes, limit).map_err(|problem| ReadError::Damaged(format!("{name}: {problem}")))?;
-    String::from_utf8(lines).map_err(|_| ReadError::damaged(format!("{name}: damaged")))
+    Vault::unpack_index_lines(name, bytes, true)
 }
 
 /// An index object's decompressed bytes, or a description of the problem.
-pub(crate) fn inflate(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
-    inflate_within(bytes, MAX_INDEX)
-}
-
-fn inflate_within(bytes: &[u8], limit: u64) -> Result<Vec<u8>, &'static str> {
-    let mut lines = Vec::new();
+pub(crate) fn inflate(bytes: &[u8], signed: bool) -> Result<Vec<u8>, &'static str> {
+    let (limit, mut lines) = (if signed { MAX_INDEX } else { MAX_UNSIGNED_INDEX }, Vec::new());
     let decoder = zstd::Decoder::new(bytes).map_err(|_| "damaged")?;
     decoder.take(limit + 1).read_to_end(&mut lines).map_err(|_| "damaged")?;
     match lines.len() as u64 {
         len if len <= limit => Ok(lines),
-        _ if limit == MAX_INDEX => Err("too large"),
+        _ if signed => Err("too large"),
         _ => Err("too large for an object that is not known to be signed: give --key to check signatures"),
     }
 }

@@ -16,11 +16,10 @@ use kernel::sha256::Sha256;
 use vault::chain::digest::{ChainDigest, PayloadReference};
 use vault::chain::tree::leaf_hash;
 use vault::index_row::{IndexRow, RowKind};
-use vault::object_names::{ObjectName, ObjectNames, is_alternative_name};
+use vault::object_names::{ObjectName, ObjectNames, is_alternative_name, parse_time};
 use vault::store::{ObjectKind, StoreError};
 
 use super::run_state::{EpochVerification, VerificationRun};
-use super::times::parse_time;
 
 /// Objects fetched concurrently.
 const CONCURRENT_FETCHES: usize = 8;
@@ -284,7 +283,7 @@ impl VerificationRun<'_> {
             epoch.is_valid &= epoch.has_all_lines;
             self.report.fail("index_changed", name, "its hash differs from the one in its digest");
         }
-        let lines = inflate(bytes);
+        let lines = inflate(bytes, true);
         if lines.is_err() {
             epoch.is_valid = false;
             self.report.fail("index_changed", name, "it can't be decompressed");

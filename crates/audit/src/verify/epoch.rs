@@ -16,13 +16,13 @@ use kernel::clock::UnixNanos;
 use vault::chain::digest::{ChainDigest, DigestLink, VERSION, checkpoint_origin};
 use vault::chain::note::{self, Checkpoint};
 use vault::chain::tree::NodeHash;
-use vault::object_names::{SIGNATURE_SUFFIX, account_segment};
+use vault::object_names::{SIGNATURE_SUFFIX, account_segment, parse_time};
 use vault::store::{ObjectKind, StoreError};
 
 use super::options::VerifyProgress;
 use super::resume::EpochProgress;
 use super::run_state::{EpochVerification, NewestDigest, VerificationRun};
-use super::times::{ClockStop, DigestTimes, LongInterval, parse_time};
+use super::times::{ClockStop, DigestTimes, LongInterval};
 
 /// Digests fetched concurrently.
 const CONCURRENT_FETCHES: usize = 8;
