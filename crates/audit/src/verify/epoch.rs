@@ -246,11 +246,8 @@ impl VerificationRun<'_> {
         let origin = checkpoint_origin(key.name(), &digest.account, &digest.writer, &epoch.name);
         let expected_checkpoint = root.map(|root| Checkpoint { origin, size: digest.tree_size, root });
         if expected_checkpoint.is_none() || Checkpoint::parse(text) != expected_checkpoint {
-            self.report.fail(
-                "checkpoint",
-                name,
-                "the checkpoint does not match this digest, account, writer and epoch",
-            );
+            let message = "the checkpoint does not match this digest, account, writer and epoch";
+            self.report.fail("checkpoint", name, message);
         }
     }
 
@@ -293,11 +290,8 @@ impl VerificationRun<'_> {
             self.report.fail("tree_size", name, "its tree is smaller than the previous one");
         }
         if epoch.has_digest && (digest.continues != epoch.continues || digest.reason.is_some()) {
-            self.report.fail(
-                "link",
-                name,
-                "its statements about the epoch's start differ from those of the first digest",
-            );
+            let message = "its statements about the epoch's start differ from those of the first digest";
+            self.report.fail("link", name, message);
         }
     }
 }

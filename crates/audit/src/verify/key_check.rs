@@ -273,11 +273,8 @@ impl VerificationRun<'_> {
                     self.report.fail("key_missing", name, message);
                 }
                 KeyState::Changed => {
-                    self.report.fail(
-                        "key_changed",
-                        name,
-                        "it differs from the key copy that was written: damaged or replaced",
-                    );
+                    let message = "it differs from the key copy that was written: damaged or replaced";
+                    self.report.fail("key_changed", name, message);
                 }
                 KeyState::Unknown(why) => self.report.fail("key_unreadable", name, why),
             }

@@ -234,11 +234,8 @@ impl VerificationRun<'_> {
             }
             (_, unlocked) => {
                 for name in tally.first_unlocked {
-                    self.report.warn(
-                        "unlocked",
-                        name,
-                        format!("not locked, unlike other objects; {unlocked} {kind_name} are not locked"),
-                    );
+                    let message = format!("not locked, unlike other objects; {unlocked} {kind_name} are not locked");
+                    self.report.warn("unlocked", name, message);
                 }
             }
         }

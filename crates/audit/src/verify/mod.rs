@@ -140,11 +140,8 @@ impl VerificationRun<'_> {
             }
         }
         if found.chains.is_empty() {
-            self.report.fail(
-                "no_chain",
-                "chain/",
-                "no digest found, so nothing can be verified: check --store, --account and --writer",
-            );
+            let message = "no digest found, so nothing can be verified: check --store, --account and --writer";
+            self.report.fail("no_chain", "chain/", message);
         }
     }
 

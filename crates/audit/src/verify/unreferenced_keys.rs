@@ -84,11 +84,8 @@ impl VerificationRun<'_> {
                 UnreferencedKeyKind::OldCopy => old_copies += 1,
                 UnreferencedKeyKind::Probe if bytes == PROBE_BODY => {}
                 UnreferencedKeyKind::Planted | UnreferencedKeyKind::Probe => {
-                    self.report.fail(
-                        "unreferenced",
-                        name,
-                        "no line names this object: it was planted, or is left over",
-                    );
+                    let message = "no line names this object: it was planted, or is left over";
+                    self.report.fail("unreferenced", name, message);
                 }
                 UnreferencedKeyKind::Key
                     if written.is_some_and(|written| written.plus(MAX_DIGEST_DELAY) >= self.options.now) =>
