@@ -94,8 +94,8 @@ pub struct Vault {
     bucket: Option<String>,
     /// Whether the location names the bucket of the keys.
     is_key_bucket_given: bool,
-    /// Whether the keys' bucket differs from the payload's.
-    has_separate_key_bucket: bool,
+    /// Whether keys and hold notes are in a bucket of their own.
+    pub(crate) has_separate_key_bucket: bool,
 }
 
 impl Vault {
@@ -151,11 +151,6 @@ impl Vault {
     /// A name without the prefix; `None` if the name has another start.
     pub(crate) fn relative_name<'n>(&self, name: &'n str) -> Option<&'n str> {
         name.strip_prefix(&self.prefix)
-    }
-
-    /// Whether keys and hold notes are in a bucket of their own.
-    pub(crate) fn has_separate_key_bucket(&self) -> bool {
-        self.has_separate_key_bucket
     }
 
     /// Whether keys may be in a bucket that the location does not name.

@@ -70,11 +70,8 @@ impl EvidenceBundle<'_> {
         folder.write_file("verify.txt", text.as_bytes())?;
         for (subfolder, paths) in [("anchors", self.anchors), ("attached", self.attached)] {
             for (number, path) in (1..).zip(paths) {
-                let name = path
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .replace(|character: char| !is_file_name_char(character), "_");
+                let is_unusual = |letter: char| !letter.is_ascii_alphanumeric() && !matches!(letter, '.' | '-' | '_');
+                let name = path.file_name().unwrap_or_default().to_string_lossy().replace(is_unusual, "_");
                 folder.write_file(&format!("{subfolder}/{number:02}-{name}"), &read_attachment(path)?)?;
             }
         }
@@ -88,10 +85,6 @@ impl EvidenceBundle<'_> {
         );
         folder.write_file("README.md", (readme + &counts).as_bytes())
     }
-}
-
-fn is_file_name_char(character: char) -> bool {
-    character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_')
 }
 
 fn read_attachment(path: &Path) -> Result<Vec<u8>, ReadError> {

@@ -172,7 +172,7 @@ impl ReplayedSession {
             // the lines' events happened even if their content did not open
             self.entries.extend(rows.into_iter().map(SessionEntry::from_line));
         }
-        for message in opener.take_restored_keys() {
+        for message in std::mem::take(&mut opener.restored_keys) {
             self.add_unreadable(message, false);
         }
         for key in opener.take_bad_keys() {

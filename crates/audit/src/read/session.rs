@@ -71,7 +71,9 @@ pub struct SessionTotal {
 #[derive(Default)]
 pub struct ReplayedSession {
     pub(super) session: String,
+    /// Descriptions of accounts and tenants.
     pub(super) accounts: BTreeSet<String>,
+    /// All entries, in order of time.
     pub(super) entries: Vec<SessionEntry>,
     /// Descriptions of erasures that concern the session.
     pub(super) erasures: Vec<String>,
@@ -131,22 +133,12 @@ impl ReplayedSession {
         Self { session: session.to_owned(), entries, ..Self::default() }
     }
 
-    /// All entries, in order of time.
-    pub(super) fn entries(&self) -> &[SessionEntry] {
-        &self.entries
-    }
-
     pub(super) fn entries_mut(&mut self) -> &mut [SessionEntry] {
         &mut self.entries
     }
 
     pub fn id(&self) -> &str {
         &self.session
-    }
-
-    /// Descriptions of accounts and tenants.
-    pub(super) fn accounts(&self) -> impl Iterator<Item = &str> {
-        self.accounts.iter().map(String::as_str)
     }
 
     /// Descriptions of erasures that concern the session. They are reliable only once verified.

@@ -149,11 +149,6 @@ impl FragmentOpener<'_> {
         })
     }
 
-    /// Takes the messages about keys that exist although an erasure names them.
-    pub(super) fn take_restored_keys(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.restored_keys)
-    }
-
     /// Takes the objects among the keys that are not usable keys.
     pub fn take_bad_keys(&mut self) -> Vec<BadKey> {
         std::mem::take(&mut self.bad_keys)

@@ -14,14 +14,14 @@ impl ReplayedSession {
     /// Writes the session as text.
     pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "session {}", escape_unsafe(self.id()))?;
-        for account in self.accounts() {
+        for account in &self.accounts {
             writeln!(out, "{}", escape_unsafe(account))?;
         }
         for erasure in self.erasures() {
             writeln!(out, "{}", escape_unsafe(erasure))?;
         }
         let mut earlier: Vec<MessagePart> = Vec::new();
-        for entry in self.entries() {
+        for entry in &self.entries {
             writeln!(out)?;
             let mark = match (self.is_unsigned(entry), &entry.row) {
                 (false, _) => "",

@@ -61,7 +61,7 @@ impl VerificationRun<'_> {
     ) -> Result<EpochVerification, ReadError> {
         let (vault, folder) = (self.vault, epoch_folder(chain, name));
         // a saved position is useless without the digest at which it ends
-        let position = self.resume.epoch_progress(&folder).filter(|position| numbers.contains(&position.n)).cloned();
+        let position = self.resume.saved.epochs.get(&folder).filter(|position| numbers.contains(&position.n)).cloned();
         let is_known = |n: u64| position.as_ref().is_some_and(|position| n <= position.n);
         let (chain_only, mut epoch) = (self.options.chain_only, EpochVerification::new(name));
         self.report.counts.epochs += u64::from(position.is_none());

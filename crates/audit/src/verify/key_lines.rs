@@ -75,7 +75,7 @@ impl VerificationRun<'_> {
 
     /// Records the erasures, openings and key copies that earlier runs verified.
     pub(super) fn record_earlier_lines(&mut self) {
-        for row in self.resume.key_lines().to_vec() {
+        for row in self.resume.saved.key_lines.clone() {
             self.record_key_lines(&row.tail.account.clone(), &[row]);
         }
     }

@@ -94,7 +94,7 @@ impl VerificationRun<'_> {
             (ObjectKind::Key, HOLDS_FOLDER, "versions of hold notes"),
         ] {
             // with one bucket, the first pass includes them
-            if folder == HOLDS_FOLDER && !self.vault.has_separate_key_bucket() {
+            if folder == HOLDS_FOLDER && !self.vault.has_separate_key_bucket {
                 continue;
             }
             let mut tally = LockTally::default();

@@ -126,7 +126,7 @@ impl VerificationRun<'_> {
     /// Resumes the work of an earlier, interrupted run.
     fn resume_earlier_run(&mut self) -> Result<(), ReadError> {
         self.resume = ResumeFile::read(self.options, self.keys.present.is_some())?;
-        (self.report.counts, self.earlier_digests) = (self.resume.counts(), self.resume.seen_digests());
+        (self.report.counts, self.earlier_digests) = (self.resume.saved.counts.clone(), self.resume.saved.seen.clone());
         self.record_earlier_lines();
         Ok(())
     }

@@ -50,7 +50,7 @@ pub(super) struct SeenDigest {
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct SavedProgress {
+pub(super) struct SavedProgress {
     v: u8,
     /// Hash of the options: positions of a run that checked less, or something else, are not used.
     #[serde(default, rename = "asked")]
@@ -58,24 +58,25 @@ struct SavedProgress {
     /// The latest time before which a run allowed content to be gone.
     #[serde(default)]
     expired: Option<String>,
-    counts: VerifyCounts,
-    epochs: BTreeMap<String, EpochProgress>,
-    /// The newest digest of each epoch that any run found valid.
+    pub(super) counts: VerifyCounts,
+    /// Verified positions, by the folders of their epochs.
+    pub(super) epochs: BTreeMap<String, EpochProgress>,
+    /// The newest digest of each epoch that any run found valid, by the epoch's folder.
     #[serde(default)]
-    seen: BTreeMap<String, SeenDigest>,
+    pub(super) seen: BTreeMap<String, SeenDigest>,
     /// Lines of verified erasures, openings and key copies, which every run needs.
     #[serde(default, rename = "erasures")]
-    key_lines: Vec<IndexRow>,
+    pub(super) key_lines: Vec<IndexRow>,
 }
 
 /// The progress file, if a path is given, and its content.
 #[derive(Default)]
 pub(super) struct ResumeFile {
     path: Option<PathBuf>,
-    saved: SavedProgress,
+    pub(super) saved: SavedProgress,
     /// Digests since the last save.
     unsaved: u64,
-    is_resumed: bool,
+    pub(super) is_resumed: bool,
 }
 
 /// Hash of the options that positions depend on, except [`VerifyOptions::expired`].
@@ -102,28 +103,6 @@ impl ResumeFile {
         (saved.v, saved.options_hash, saved.expired) = (1, options_hash, options.expired.clone());
         let is_resumed = !saved.epochs.is_empty();
         Ok(Self { path: path.map(Path::to_path_buf), saved, unsaved: 0, is_resumed })
-    }
-
-    pub(super) fn counts(&self) -> VerifyCounts {
-        self.saved.counts.clone()
-    }
-
-    pub(super) fn is_resumed(&self) -> bool {
-        self.is_resumed
-    }
-
-    /// Lines about keys that earlier runs verified.
-    pub(super) fn key_lines(&self) -> &[IndexRow] {
-        &self.saved.key_lines
-    }
-
-    pub(super) fn epoch_progress(&self, folder: &str) -> Option<&EpochProgress> {
-        self.saved.epochs.get(folder)
-    }
-
-    /// Digests that any run found valid, by the folders of their epochs.
-    pub(super) fn seen_digests(&self) -> BTreeMap<String, SeenDigest> {
-        self.saved.seen.clone()
     }
 
     /// Saves that everything up to this position is valid.

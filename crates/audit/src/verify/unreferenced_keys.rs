@@ -43,7 +43,7 @@ impl VerificationRun<'_> {
     /// Reports objects in the keys' folders that no line names.
     pub(super) async fn report_unreferenced_keys(&mut self, chains: &[ChainVerification]) {
         let options = self.options;
-        let is_partial = options.writer.is_some() || self.resume.is_resumed();
+        let is_partial = options.writer.is_some() || self.resume.is_resumed;
         let Some(present) = self.keys.present.take().filter(|_| !is_partial) else { return };
         let folder = options
             .account

@@ -54,7 +54,7 @@ fn is_hold_note_name(name: &str) -> bool {
 impl VerificationRun<'_> {
     /// Lists all objects and reports those that nothing names.
     pub(super) async fn report_unreferenced_objects(&mut self, chains: &[ChainVerification]) -> Result<(), ReadError> {
-        let is_partial = self.options.account.is_some() || self.options.writer.is_some() || self.resume.is_resumed();
+        let is_partial = self.options.account.is_some() || self.options.writer.is_some() || self.resume.is_resumed;
         if is_partial {
             self.report
                 .not_verified
@@ -152,7 +152,7 @@ impl VerificationRun<'_> {
 
     /// Reports unknown objects in the payload's bucket, whose names are `names`, and in the keys' bucket.
     async fn report_unknown_objects(&mut self, names: BTreeSet<String>) -> Result<(), ReadError> {
-        let keys = self.keys.present.clone().filter(|_| self.vault.has_separate_key_bucket());
+        let keys = self.keys.present.clone().filter(|_| self.vault.has_separate_key_bucket);
         for name in &names {
             let relative = self.vault.relative_name(name).unwrap_or(name);
             // with one bucket, `unreferenced_keys` judges all objects below `keys/`; the list of keys may lack those
