@@ -20,8 +20,6 @@ pub use kernel::folders::{account_segment, session_folder};
 pub const UNATTRIBUTED: &str = "unattributed";
 /// Session segment of quarantined requests; no session id has this form.
 pub const QUARANTINE_SESSION: &str = "=quarantine";
-/// Digits of the object number in a name.
-pub const NUMBER_DIGITS: usize = 10;
 /// Largest object number that fits into a name.
 pub const MAX_NUMBER: u64 = 9_999_999_999;
 /// Suffix of key object names.

@@ -104,10 +104,7 @@ impl S3Store {
             .content_type("application/octet-stream")
             .body(ByteStream::from(bytes));
         if let Some(lock) = self.settings.lock {
-            let mode = match (kind, lock.mode) {
-                (ObjectKind::Key, _) | (_, LockMode::Governance) => ObjectLockMode::Governance,
-                (_, LockMode::Compliance) => ObjectLockMode::Compliance,
-            };
+            let mode = if kind == ObjectKind::Key { ObjectLockMode::Governance } else { lock.mode.into() };
             let until = i64::try_from(now.plus(lock.retention).seconds()).unwrap_or(i64::MAX);
             put = put.object_lock_mode(mode).object_lock_retain_until_date(DateTime::from_secs(until));
         }
