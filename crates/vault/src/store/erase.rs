@@ -70,35 +70,6 @@ impl S3Store {
         let versions = self.versions_of(kind, name, &|listed| listed == name).await?;
         Ok(versions.into_iter().filter(|version| !version.marker).map(|version| version.id).collect())
     }
-
-    async fn is_any_version_held(&self, kind: ObjectKind, name: &str) -> Result<bool, StoreError> {
-        for id in self.version_ids(kind, name).await? {
-            let get = self.client().await?.get_object_legal_hold().bucket(self.bucket(kind)).key(name).version_id(id);
-            match get.send().await {
-                Ok(hold) => {
-                    let status = hold.legal_hold.and_then(|hold| hold.status);
-                    if status == Some(ObjectLockLegalHoldStatus::On) {
-                        return Ok(true);
-                    }
-                }
-                Err(error) if has_no_lock(&error) => {}
-                Err(error) => return Err(to_store_error(error)),
-            }
-        }
-        Ok(false)
-    }
-
-    async fn destroy_versions(&self, prefix: &str, is_target: &ErasePredicate<'_>) -> Result<u64, StoreError> {
-        let mut destroyed = 0;
-        // markers last: after an interrupted run, the next one still sees that there was something
-        for ObjectVersion { name, id, .. } in self.versions_of(ObjectKind::Key, prefix, is_target).await? {
-            let delete = self.client().await?.delete_object().bucket(self.bucket(ObjectKind::Key)).key(name);
-            let delete = delete.version_id(id).bypass_governance_retention(true).send().await;
-            delete.map_err(to_store_error)?;
-            destroyed += 1;
-        }
-        Ok(destroyed)
-    }
 }
 
 /// Whether the object or its bucket has no lock, so that the object can't be under legal hold.
@@ -110,10 +81,35 @@ fn has_no_lock<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
 
 impl VaultEraser for S3Store {
     fn is_on_hold<'a>(&'a self, kind: ObjectKind, name: &'a str) -> StoreFuture<'a, bool> {
-        Box::pin(self.is_any_version_held(kind, name))
+        Box::pin(async move {
+            for id in self.version_ids(kind, name).await? {
+                let get = self.client().await?.get_object_legal_hold().bucket(self.bucket(kind)).key(name);
+                match get.version_id(id).send().await {
+                    Ok(hold) => {
+                        let status = hold.legal_hold.and_then(|hold| hold.status);
+                        if status == Some(ObjectLockLegalHoldStatus::On) {
+                            return Ok(true);
+                        }
+                    }
+                    Err(error) if has_no_lock(&error) => {}
+                    Err(error) => return Err(to_store_error(error)),
+                }
+            }
+            Ok(false)
+        })
     }
 
     fn destroy<'a>(&'a self, prefix: &'a str, is_target: &'a ErasePredicate<'a>) -> StoreFuture<'a, u64> {
-        Box::pin(self.destroy_versions(prefix, is_target))
+        Box::pin(async move {
+            let mut destroyed = 0;
+            // markers last: after an interrupted run, the next one still sees that there was something
+            for ObjectVersion { name, id, .. } in self.versions_of(ObjectKind::Key, prefix, is_target).await? {
+                let delete = self.client().await?.delete_object().bucket(self.bucket(ObjectKind::Key)).key(name);
+                let delete = delete.version_id(id).bypass_governance_retention(true).send().await;
+                delete.map_err(to_store_error)?;
+                destroyed += 1;
+            }
+            Ok(destroyed)
+        })
     }
 }
