@@ -23,6 +23,9 @@ const CONCURRENT_FETCHES: usize = 16;
 /// Most unreadable objects that are listed.
 const MAX_LISTED_UNREADABLE: usize = 100;
 
+/// Gets a digest's full name, and its bytes and content if a given key signed it.
+pub(crate) type DigestVisitor<'v> = dyn FnMut(&str, Option<(&Bytes, ChainDigest)>) + Send + 'v;
+
 /// Index objects that signed digests name: SHA-256 in hex, by full name.
 #[derive(Clone, Debug, Default)]
 pub struct SignedIndex {
@@ -62,7 +65,7 @@ impl SignedIndex {
         vault: &Vault,
         keys: &[VerifyKey],
         account: Option<&str>,
-        visit: &mut (dyn FnMut(&str, Option<(&Bytes, ChainDigest)>) + Send),
+        visit: &mut DigestVisitor<'_>,
     ) -> Result<(), ReadError> {
         let chains = list_chains(vault, ChainScope { account, writer: None }).await?;
         let digests = chains.iter().flat_map(|(chain, epochs)| {
