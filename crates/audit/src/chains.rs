@@ -51,17 +51,11 @@ pub(crate) fn epoch_folder(chain: &ChainId, epoch: &str) -> String {
 }
 
 /// The vault's chains that `scope` selects. Nothing is verified.
-///
-/// # Errors
-/// The store can't be listed.
 pub(crate) async fn list_chains(vault: &Vault, scope: ChainScope<'_>) -> Result<EpochsByChain, ReadError> {
     Ok(list_chain_objects(vault, scope).await?.chains)
 }
 
 /// As [`list_chains`], with unrecognised names and early signatures.
-///
-/// # Errors
-/// As [`list_chains`].
 pub(crate) async fn list_chain_objects(vault: &Vault, scope: ChainScope<'_>) -> Result<ChainListing, ReadError> {
     let prefix = match (scope.account, scope.writer) {
         (Some(account), Some(writer)) => format!("chain/{}/{writer}/", account_segment(account)),
@@ -72,11 +66,11 @@ pub(crate) async fn list_chain_objects(vault: &Vault, scope: ChainScope<'_>) -> 
     for name in vault.list(ObjectKind::Chain, &prefix).await? {
         match vault.relative_name(&name).and_then(parse_object_name) {
             None => listing.unrecognised.push(name),
-            Some(object) if scope.writer.is_some_and(|writer| *writer != object.chain.writer) => {}
-            Some(ChainObjectName { chain, epoch, n, is_digest: true }) => {
+            Some((chain, ..)) if scope.writer.is_some_and(|writer| *writer != chain.writer) => {}
+            Some((chain, epoch, n, ChainObject::Digest)) => {
                 listing.chains.entry(chain).or_default().entry(epoch).or_default().insert(n);
             }
-            Some(ChainObjectName { chain, epoch, n, is_digest: false }) => {
+            Some((chain, epoch, n, ChainObject::Signature)) => {
                 signatures.push(EarlySignature { chain, epoch, n, name });
             }
         }
@@ -88,27 +82,20 @@ pub(crate) async fn list_chain_objects(vault: &Vault, scope: ChainScope<'_>) -> 
     Ok(listing)
 }
 
-/// The parts of the name of a digest or a signature.
-struct ChainObjectName {
-    chain: ChainId,
-    epoch: String,
-    n: u64,
-    /// Whether the object is a digest; otherwise it is a signature.
-    is_digest: bool,
+enum ChainObject {
+    Digest,
+    Signature,
 }
 
-fn parse_object_name(name: &str) -> Option<ChainObjectName> {
-    let mut parts = name.strip_prefix("chain/")?.split('/');
-    let (account, writer, epoch, file) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() {
-        return None;
-    }
-    let (file, is_digest) = match file.strip_suffix(SIGNATURE_SUFFIX) {
-        Some(file) => (file, false),
-        None => (file, true),
+/// The chain, the epoch, and the number of a digest or signature.
+fn parse_object_name(name: &str) -> Option<(ChainId, String, u64, ChainObject)> {
+    let parts: Vec<&str> = name.split('/').collect();
+    let ["chain", account, writer, epoch, file] = parts[..] else { return None };
+    let (file, kind) = match file.strip_suffix(SIGNATURE_SUFFIX) {
+        Some(file) => (file, ChainObject::Signature),
+        None => (file, ChainObject::Digest),
     };
     let number = file.strip_suffix(".json")?;
     let n: u64 = number.parse().ok().filter(|n| format!("{n:010}") == number)?;
-    let chain = ChainId { account: account.to_owned(), writer: writer.to_owned() };
-    Some(ChainObjectName { chain, epoch: epoch.to_owned(), n, is_digest })
+    Some((ChainId { account: account.to_owned(), writer: writer.to_owned() }, epoch.to_owned(), n, kind))
 }

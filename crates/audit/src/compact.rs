@@ -91,9 +91,6 @@ struct CompactRun<'a> {
 }
 
 /// Packs the signed index objects of past days that are in no packed file yet.
-///
-/// # Errors
-/// The store or the folder fails.
 pub async fn compact(vault: &Vault, options: &CompactOptions) -> Result<CompactSummary, ReadError> {
     let account = options.account.as_deref().map(|account| format!("account={}", account_segment(account)));
     let prefix = account.as_ref().map_or("index/v1/".to_owned(), |account| format!("index/v1/{account}/"));

@@ -10,19 +10,18 @@ use bytes::Bytes;
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 
-use super::chains::{ChainScope, list_chains};
 use super::error::ReadError;
 use super::folders::parse_key_name;
 use super::location::Vault;
 use super::read::find::day_before;
 use super::read::{UnreadIndex, each_signed_row, each_unsigned_row};
-use super::signed_index::{SignedIndex, read_optional_chain_object};
+use super::signed_index::SignedIndex;
 use kernel::sha256::Sha256;
 use vault::call_dedup::{CallDeduplicator, CallReport, is_denied, is_model_line};
 use vault::chain::digest::{ChainDigest, GatewayIdentity};
 use vault::chain::note::VerifyKey;
 use vault::index_row::{ErasureRecord, IndexRow, RowKind};
-use vault::object_names::{SIGNATURE_SUFFIX, account_segment, digest_name};
+use vault::object_names::account_segment;
 use vault::recipients::AccountRecipients;
 use vault::store::ObjectKind;
 
@@ -243,12 +242,6 @@ pub struct PeriodEvidence {
     calls: CallDeduplicator,
 }
 
-/// Whether a line is the first report of a tool call, and of a failure.
-struct FirstReport {
-    tool_call: bool,
-    failure: bool,
-}
-
 /// Gathers a period, of one account or of all, from objects named by digests that one of `keys` signed.
 ///
 /// # Errors
@@ -260,9 +253,17 @@ pub async fn gather_evidence(
     keys: &[VerifyKey],
 ) -> Result<PeriodEvidence, ReadError> {
     let mut evidence = PeriodEvidence::default();
+    let (mut signed, mut unsigned_digests) = (SignedIndex::default(), Vec::new());
+    let mut add_digest = |name: &str, digest: Option<(&Bytes, ChainDigest)>| match digest {
+        Some((bytes, digest)) => evidence.add_digest(name, bytes, digest, period),
+        None => {
+            let reason = "this digest is not signed by a given key, was moved, or is malformed".to_owned();
+            unsigned_digests.push(UnsignedObject { name: Some(name.to_owned()), lines: 0, reason });
+        }
+    };
+    signed.visit_new_digests(vault, keys, account, &mut add_digest).await?;
     let mut is_full = false;
     let mut add_row = |row: IndexRow| is_full |= !evidence.add_row(&row, period);
-    let signed = SignedIndex::read(vault, keys, account).await?;
     let may_contain_day = |day: &str| period.may_contain_day(day);
     let UnreadIndex { mut unreadable, older_missing } =
         each_signed_row(vault, account, &may_contain_day, &signed, &mut add_row).await?;
@@ -277,22 +278,15 @@ pub async fn gather_evidence(
     let mut unsigned_lines: BTreeMap<String, u64> = BTreeMap::new();
     let mut count_row = |object: &str, row: IndexRow| {
         if period.contains(&row) {
-            match unsigned_lines.get_mut(object) {
-                Some(lines) => *lines += 1,
-                None => drop(unsigned_lines.insert(object.to_owned(), 1)),
-            }
+            *unsigned_lines.entry(object.to_owned()).or_default() += 1;
         }
     };
     let messages = each_unsigned_row(vault, account, &may_contain_day, &signed, &mut count_row).await?;
     let reason = "no digest signed by a given key names it";
-    let named = unsigned_lines.into_iter().map(|(name, lines)| UnsignedObject {
-        name: Some(name),
-        lines,
-        reason: reason.to_owned(),
-    });
-    let unnamed = messages.into_iter().map(|message| UnsignedObject { name: None, lines: 0, reason: message });
-    evidence.unsigned = named.chain(unnamed).collect();
-    evidence.collect_digests(vault, period, account, keys).await?;
+    let named = unsigned_lines.into_iter().map(|(name, lines)| (Some(name), lines, reason.to_owned()));
+    let unnamed = messages.into_iter().map(|message| (None, 0, message));
+    let unsigned = named.chain(unnamed).map(|(name, lines, reason)| UnsignedObject { name, lines, reason });
+    evidence.unsigned = unsigned.chain(unsigned_digests).collect();
     evidence.list_keys(vault, period, account).await?;
     Ok(evidence)
 }
@@ -323,19 +317,17 @@ impl PeriodEvidence {
             self.gaps += 1;
             return true;
         }
-        let trace_session = || tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
-        let Some(id) = tail.session_id.clone().or_else(trace_session) else {
+        let Some(id) = tail.session_name() else {
             self.without_session += 1;
             return true;
         };
-        let key = (tail.account.clone(), tail.tenant.clone(), id);
+        let key = (tail.account.clone(), tail.tenant.clone(), id.into_owned());
         if self.sessions.len() >= MAX_SESSIONS && !self.sessions.contains_key(&key) {
             return false;
         }
         let report = CallReport::from_row(row);
-        let tool_call = self.calls.is_new_tool(&report);
-        let first_report = FirstReport { tool_call, failure: self.calls.is_new_failure(&report) };
-        self.add_tool_action(row, &key, tool_call);
+        let (is_tool_call, is_failure) = (self.calls.is_new_tool(&report), self.calls.is_new_failure(&report));
+        self.add_tool_action(row, &key, is_tool_call);
         let (account, tenant, session) = key.clone();
         let new_session = || SessionEvidence {
             account,
@@ -344,7 +336,7 @@ impl PeriodEvidence {
             cost_usd: Some(Decimal::ZERO),
             ..SessionEvidence::default()
         };
-        self.sessions.entry(key).or_insert_with(new_session).add_row(row, &first_report);
+        self.sessions.entry(key).or_insert_with(new_session).add_row(row, is_tool_call, is_failure);
         true
     }
 
@@ -378,50 +370,27 @@ impl PeriodEvidence {
         widen_range(&mut occurrences.first_seen, &mut occurrences.last_seen, &tail.ts);
     }
 
-    async fn collect_digests(
-        &mut self,
-        vault: &Vault,
-        period: &EvidencePeriod,
-        account: Option<&str>,
-        keys: &[VerifyKey],
-    ) -> Result<(), ReadError> {
-        for (chain, epochs) in list_chains(vault, ChainScope { account, writer: None }).await? {
-            for (epoch, numbers) in epochs {
-                for n in numbers {
-                    let name = vault.full_name(&digest_name(&chain.account, &chain.writer, &epoch, n));
-                    let bytes = fetch_signed_digest(vault, &name, keys).await?.unwrap_or_default();
-                    let digest = serde_json::from_slice::<ChainDigest>(&bytes).ok().filter(|digest| {
-                        let location = (account_segment(&digest.account), &digest.writer, &digest.epoch, digest.n);
-                        location == (chain.account.clone(), &chain.writer, &epoch, n)
-                    });
-                    let Some(digest) = digest else {
-                        let reason = "this digest is not signed by a given key, was moved, or is malformed".to_owned();
-                        self.unsigned.push(UnsignedObject { name: Some(name), lines: 0, reason });
-                        continue;
-                    };
-                    if digest.end < period.from || digest.start >= period.to {
-                        continue;
-                    }
-                    self.add_configuration(&digest);
-                    self.digests.push(DigestEvidence {
-                        name,
-                        sha256: kernel::hex::encode(&Sha256::digest(&bytes)),
-                        account: digest.account,
-                        writer: digest.writer,
-                        epoch: digest.epoch,
-                        n: digest.n,
-                        end: digest.end,
-                        tree_size: digest.tree_size,
-                        root: digest.root,
-                        note: digest.note,
-                        pending: digest.counters.pending,
-                        gaps: digest.counters.gaps,
-                        made_by: digest.made_by,
-                    });
-                }
-            }
+    /// Adds a digest that a given key signed, if it covers a part of the period.
+    fn add_digest(&mut self, name: &str, bytes: &[u8], digest: ChainDigest, period: &EvidencePeriod) {
+        if digest.end < period.from || digest.start >= period.to {
+            return;
         }
-        Ok(())
+        self.add_configuration(&digest);
+        self.digests.push(DigestEvidence {
+            name: name.to_owned(),
+            sha256: kernel::hex::encode(&Sha256::digest(bytes)),
+            account: digest.account,
+            writer: digest.writer,
+            epoch: digest.epoch,
+            n: digest.n,
+            end: digest.end,
+            tree_size: digest.tree_size,
+            root: digest.root,
+            note: digest.note,
+            pending: digest.counters.pending,
+            gaps: digest.counters.gaps,
+            made_by: digest.made_by,
+        });
     }
 
     fn add_configuration(&mut self, digest: &ChainDigest) {
@@ -460,15 +429,16 @@ impl ConfigurationPeriod {
 }
 
 impl SessionEvidence {
-    fn add_row(&mut self, row: &IndexRow, first_report: &FirstReport) {
+    /// Adds a line; `is_tool_call` and `is_failure` say whether it is the first report of one.
+    fn add_row(&mut self, row: &IndexRow, is_tool_call: bool, is_failure: bool) {
         let tail = &row.tail;
         self.lines += 1;
         self.lines_with_content += u64::from(row.object_key.is_some());
         let status = tail.cost_status.as_deref().unwrap_or_default();
         self.model_calls += u64::from(is_model_line(tail));
         self.unpriced_calls += u64::from(status == "unpriced");
-        self.tool_calls += u64::from(first_report.tool_call);
-        self.failures += u64::from(first_report.failure);
+        self.tool_calls += u64::from(is_tool_call);
+        self.failures += u64::from(is_failure);
         self.decisions += u64::from(tail.decision.is_some());
         self.denials += u64::from(tail.decision.as_deref().is_some_and(is_denied));
         if status == "priced" {
@@ -489,14 +459,6 @@ impl SessionEvidence {
         }
         widen_range(&mut self.first_seen, &mut self.last_seen, &tail.ts);
     }
-}
-
-/// The bytes of a digest that one of `keys` signed; `None` also if the digest can't be read.
-async fn fetch_signed_digest(vault: &Vault, name: &str, keys: &[VerifyKey]) -> Result<Option<Bytes>, ReadError> {
-    let Some(bytes) = read_optional_chain_object(vault, name).await? else { return Ok(None) };
-    let signature = read_optional_chain_object(vault, &format!("{name}{SIGNATURE_SUFFIX}")).await?;
-    let is_signed = signature.is_some_and(|signature| keys.iter().any(|key| key.is_signed(&bytes, &signature)));
-    Ok(is_signed.then_some(bytes))
 }
 
 /// Serialises a sum as text, as index lines do.

@@ -3,7 +3,7 @@
 
 use vault::index_row::ShreddedKey;
 use vault::key_shares::KeyShare;
-use vault::object_names::UNATTRIBUTED;
+use vault::object_names::{UNATTRIBUTED, id_segment};
 
 /// Tenant and session, as segments of object names.
 pub(crate) type SessionFolder = (String, String);
@@ -34,21 +34,9 @@ pub(crate) fn is_key_name(name: &str) -> bool {
     [account, tenant, session].into_iter().all(is_segment) && is_day(day) && parse_key_name(name).is_some()
 }
 
-/// Tenant and session in `…keys/account/tenant/session/day/key.age`; `account_folder` is the name up to the tenant.
-pub(crate) fn parse_session_folder(name: &str, account_folder: &str) -> Option<SessionFolder> {
-    let mut parts = name.strip_prefix(account_folder)?.split('/');
-    let (tenant, session, _day, _file, None) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next())
-    else {
-        return None;
-    };
-    Some((tenant.to_owned(), session.to_owned()))
-}
-
 /// An id as a segment of object names.
 pub(crate) fn encode_segment(id: &str) -> String {
-    let id = if id.is_empty() { UNATTRIBUTED } else { id };
-    kernel::pseudonym::encode_segment(id).unwrap_or_else(|| id.to_owned())
+    id_segment(if id.is_empty() { UNATTRIBUTED } else { id })
 }
 
 pub(crate) fn is_segment(text: &str) -> bool {

@@ -21,7 +21,7 @@ use super::read::each_row;
 use super::writable_vault::WritableVault;
 use vault::hold_note::{HOLDS_FOLDER, HoldNote, active_holds, drop_oversized, note_number};
 use vault::index_row::IndexRow;
-use vault::object_names::{FragmentScope, ObjectName, account_segment, rfc3339};
+use vault::object_names::{FragmentScope, ObjectName, account_segment, id_segment, rfc3339};
 use vault::store::directory::NOT_A_REGULAR_FILE;
 use vault::store::{ObjectKind, StoreError};
 
@@ -52,9 +52,6 @@ pub struct HoldOutcome {
 /// Sets a hold on the sessions that match `query`, or releases it. The note protects later content from erasure and
 /// sweeps; in S3, objects written later are held only if this is called again. A hold for a user includes sessions that
 /// only unsigned lines name, because holding too much is safe; a release does not.
-///
-/// # Errors
-/// The store fails, or there is no such session.
 pub async fn apply_hold(
     place: &WritableVault,
     query: &TargetQuery,
@@ -139,11 +136,10 @@ async fn find_held_session(
     query: &TargetQuery,
     session: &str,
 ) -> Result<(String, BTreeSet<SessionFolder>), ReadError> {
-    let encode = |id: &str| kernel::pseudonym::encode_segment(id).unwrap_or_else(|| id.to_owned());
     let mut folders: BTreeMap<String, BTreeSet<SessionFolder>> = BTreeMap::new();
     for hold in list_holds(&place.vault, query.account.as_deref()).await? {
-        let is_wanted_tenant = query.tenant.as_deref().is_none_or(|tenant| encode(tenant) == hold.tenant);
-        if is_wanted_tenant && hold.session == encode(session) {
+        let is_wanted_tenant = query.tenant.as_deref().is_none_or(|tenant| id_segment(tenant) == hold.tenant);
+        if is_wanted_tenant && hold.session == id_segment(session) {
             folders.entry(hold.account).or_default().insert((hold.tenant, hold.session));
         }
     }
@@ -255,9 +251,6 @@ async fn list_session_objects(
 }
 
 /// Notes of one account (as the index shows it) or of all.
-///
-/// # Errors
-/// The store fails.
 pub async fn list_notes(vault: &Vault, account: Option<&str>) -> Result<HoldNotes, ReadError> {
     let prefix =
         account.map_or(HOLDS_FOLDER.to_owned(), |account| format!("{HOLDS_FOLDER}{}/", account_segment(account)));
@@ -298,9 +291,6 @@ pub async fn list_notes(vault: &Vault, account: Option<&str>) -> Result<HoldNote
 }
 
 /// Holds in force, of one account (as the index shows it) or of all.
-///
-/// # Errors
-/// The store fails.
 pub async fn list_holds(vault: &Vault, account: Option<&str>) -> Result<Vec<HoldNote>, ReadError> {
     Ok(list_notes(vault, account).await?.in_force)
 }
@@ -317,12 +307,8 @@ pub(super) async fn has_hold_note(
 }
 
 /// Whether a session (as the index shows it, `trace-…` for records without one) is under hold.
-///
-/// # Errors
-/// The store fails.
 pub async fn is_under_hold(vault: &Vault, account: &str, tenant: &str, session: &str) -> Result<bool, ReadError> {
-    let encode = |id: &str| kernel::pseudonym::encode_segment(id).unwrap_or_else(|| id.to_owned());
-    let (tenant, session) = (encode(tenant), encode(session));
+    let (tenant, session) = (id_segment(tenant), id_segment(session));
     let holds = list_holds(vault, Some(account)).await?;
     Ok(holds.iter().any(|hold| hold.tenant == tenant && hold.session == session))
 }

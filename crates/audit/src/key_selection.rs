@@ -1,6 +1,6 @@
 //! [`KeySelection`]: which session keys a command is about, by the names of their folders.
 
-use vault::object_names::account_segment;
+use vault::object_names::{account_segment, id_segment};
 
 #[derive(Clone, Debug, Default)]
 pub struct KeySelection {
@@ -19,10 +19,8 @@ impl KeySelection {
     pub(crate) fn matches(&self, name: &str) -> bool {
         let parts: Vec<&str> = name.split('/').collect();
         let ["keys", account, tenant, session, day, _] = parts[..] else { return false };
-        let matches_id = |wanted: &Option<String>, segment: &str| {
-            let encode = |id: &String| kernel::pseudonym::encode_segment(id).unwrap_or_else(|| id.clone());
-            wanted.as_ref().is_none_or(|wanted| encode(wanted) == segment)
-        };
+        let matches_id =
+            |wanted: &Option<String>, segment: &str| wanted.as_ref().is_none_or(|wanted| id_segment(wanted) == segment);
         self.account.as_ref().is_none_or(|wanted| account_segment(wanted) == account)
             && matches_id(&self.tenant, tenant)
             && matches_id(&self.session, session)

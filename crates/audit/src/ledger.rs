@@ -101,11 +101,6 @@ struct LedgerEpoch {
     begun: Option<IndexRow>,
 }
 
-struct SignedDigest {
-    digest: ChainDigest,
-    sha256: String,
-}
-
 struct LedgerLine {
     row: IndexRow,
     /// The line as stored, without the line break.
@@ -201,7 +196,7 @@ impl<'p> Ledger<'p> {
         let (mut is_closed, mut has_all_lines, mut signed_digests) = (false, true, 0);
         for n in numbers {
             let digest_name = epoch.names.digest(&self.account, *n);
-            let Some(SignedDigest { digest, sha256 }) = self.read_signed_digest(&digest_name, name, *n).await? else {
+            let Some((digest, sha256)) = self.read_signed_digest(&digest_name, name, *n).await? else {
                 continue;
             };
             // a signed digest must follow the previous signed one, otherwise the chain was tampered with
@@ -233,9 +228,14 @@ impl<'p> Ledger<'p> {
         Ok(())
     }
 
-    /// The digest with this name, if one of the keys signed it and its content matches the name; any other object is
-    /// counted as foreign.
-    async fn read_signed_digest(&mut self, name: &str, epoch: &str, n: u64) -> Result<Option<SignedDigest>, ReadError> {
+    /// The digest with this name and its SHA-256 (hex), if one of the keys signed it and its content matches the name;
+    /// any other object is counted as foreign.
+    async fn read_signed_digest(
+        &mut self,
+        name: &str,
+        epoch: &str,
+        n: u64,
+    ) -> Result<Option<(ChainDigest, String)>, ReadError> {
         let bytes = self.fetch_if_present(name).await?;
         let signature = self.fetch_if_present(&format!("{name}{SIGNATURE_SUFFIX}")).await?;
         let digest: Option<ChainDigest> = bytes.as_ref().and_then(|bytes| serde_json::from_slice(bytes).ok());
@@ -248,7 +248,7 @@ impl<'p> Ledger<'p> {
         };
         match (digest, bytes) {
             (Some(digest), Some(bytes)) if is_signed => {
-                Ok(Some(SignedDigest { digest, sha256: kernel::hex::encode(&Sha256::digest(&bytes)) }))
+                Ok(Some((digest, kernel::hex::encode(&Sha256::digest(&bytes)))))
             }
             (digest, _) => {
                 // garbage must not make this an invalid chain, otherwise anyone could block every erasure
@@ -355,9 +355,6 @@ impl<'p> Ledger<'p> {
 
     /// Whether an earlier run stored this line while its request was valid, and died before the line's digest.
     /// [`Self::finish_begun`] then takes that line, also after the request has expired: nothing else can follow it.
-    ///
-    /// # Errors
-    /// The store fails.
     pub async fn has_begun_in_time<R: SignedRequest>(
         &self,
         request: &R,
@@ -383,9 +380,6 @@ impl<'p> Ledger<'p> {
 
     /// The name of a digest or signature of the last epoch that is not locked although the store supports locks; `None`
     /// if all are locked, or the store is a folder.
-    ///
-    /// # Errors
-    /// The store does not report locks.
     pub async fn find_unlocked_object(&self) -> Result<Option<String>, ReadError> {
         let Some(LedgerHead { link, .. }) = &self.head else { return Ok(None) };
         let folder = format!("chain/{}/{}/{}/", account_segment(&self.account), self.writer, link.epoch);
@@ -569,32 +563,27 @@ impl<'p> Ledger<'p> {
     /// The line for `entry` with the time of `template` and, for an erasure, the template's count of destroyed objects.
     fn encode_row(&self, epoch: &LedgerEpoch, n: u64, entry: &LedgerEntry, template: &IndexRow) -> Vec<u8> {
         let ts = template.tail.ts.clone();
-        let entry_fields = match entry {
+        let mut fields = RowTail::default();
+        let (kind, action) = match entry.clone() {
             LedgerEntry::Erasure(erasure) => {
                 let earlier = template.tail.erasure.as_ref();
                 let destroyed = earlier.map_or(erasure.destroyed, |earlier| earlier.destroyed);
                 let destroyed = destroyed.filter(|_| erasure.destroyed.is_some());
-                RowTail {
-                    kind: Some(RowKind::Erasure),
-                    action_type: Some("erase".to_owned()),
-                    erasure: Some(Box::new(ErasureRecord { destroyed, ..erasure.clone() })),
-                    ..RowTail::default()
-                }
+                fields.erasure = Some(Box::new(ErasureRecord { destroyed, ..erasure }));
+                (RowKind::Erasure, "erase")
             }
-            LedgerEntry::KeyCopies(copies) => RowTail {
-                kind: Some(RowKind::KeyCopies),
-                action_type: Some("rewrap".to_owned()),
-                key_copies: copies.clone(),
-                ..RowTail::default()
-            },
-            LedgerEntry::Opening(opening) => RowTail {
-                kind: Some(RowKind::Opening),
-                action_type: Some("open".to_owned()),
-                opening: Some(Box::new(opening.clone())),
-                ..RowTail::default()
-            },
+            LedgerEntry::KeyCopies(copies) => {
+                fields.key_copies = copies;
+                (RowKind::KeyCopies, "rewrap")
+            }
+            LedgerEntry::Opening(opening) => {
+                fields.opening = Some(Box::new(opening));
+                (RowKind::Opening, "open")
+            }
         };
         let tail = RowTail {
+            kind: Some(kind),
+            action_type: Some(action.to_owned()),
             ingest_ts: ts.clone(),
             account: self.account.clone(),
             tenant: UNATTRIBUTED.to_owned(),
@@ -603,7 +592,7 @@ impl<'p> Ledger<'p> {
             writer: self.writer.clone(),
             epoch: epoch.names.epoch().to_string(),
             ts,
-            ..entry_fields
+            ..fields
         };
         let row = IndexRow { v: 1, leaf: n, object_key: None, off: None, of: None, tail };
         serde_json::to_vec(&row).unwrap_or_default() // strings and numbers: can't fail

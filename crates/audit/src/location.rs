@@ -50,9 +50,6 @@ pub(crate) enum ParsedLocation {
 
 impl VaultLocation {
     /// Parses the location. A folder must exist.
-    ///
-    /// # Errors
-    /// The location is not valid.
     pub(crate) fn parse(&self) -> Result<ParsedLocation, ReadError> {
         let Some(rest) = self.store.strip_prefix("s3://") else {
             if self.store.is_empty() {
@@ -97,8 +94,8 @@ pub struct Vault {
     bucket: Option<String>,
     /// Whether the location names the bucket of the keys.
     is_key_bucket_given: bool,
-    /// Whether the keys' bucket differs from the payload's.
-    has_separate_key_bucket: bool,
+    /// Whether keys and hold notes are in a bucket of their own.
+    pub(crate) has_separate_key_bucket: bool,
 }
 
 impl Vault {
@@ -109,9 +106,6 @@ impl Vault {
     }
 
     /// The vault at `location`. No I/O yet.
-    ///
-    /// # Errors
-    /// The location is not valid.
     pub fn from_location(location: &VaultLocation) -> Result<Self, ReadError> {
         Ok(match location.parse()? {
             ParsedLocation::Folder(_) if location.oldest => {
@@ -132,9 +126,6 @@ impl Vault {
     }
 
     /// The object's name in a reference: `s3://bucket/name`, `file:///name`, or the plain name.
-    ///
-    /// # Errors
-    /// The reference is to another bucket.
     pub fn parse_reference<'a>(&self, reference: &'a str) -> Result<&'a str, ReadError> {
         if let Some(name) = reference.strip_prefix("file://") {
             return Ok(name.trim_start_matches('/'));
@@ -162,11 +153,6 @@ impl Vault {
         name.strip_prefix(&self.prefix)
     }
 
-    /// Whether keys and hold notes are in a bucket of their own.
-    pub(crate) fn has_separate_key_bucket(&self) -> bool {
-        self.has_separate_key_bucket
-    }
-
     /// Whether keys may be in a bucket that the location does not name.
     pub(crate) fn keys_may_be_elsewhere(&self) -> bool {
         self.bucket.is_some() && !self.is_key_bucket_given
@@ -185,7 +171,12 @@ impl Vault {
     /// A digest or a signature; an object too large to be one is an error.
     pub(crate) async fn try_fetch_chain_object(&self, name: &str) -> Result<Bytes, StoreError> {
         let limit = if name.ends_with(SIGNATURE_SUFFIX) { MAX_SIGNATURE } else { MAX_DIGEST };
-        let bytes = self.reader.get(ObjectKind::Chain, name, Some((0, limit + 1))).await?;
+        self.fetch_within(ObjectKind::Chain, name, limit).await
+    }
+
+    /// A whole object of at most `limit` bytes; a larger one is an error.
+    pub(crate) async fn fetch_within(&self, kind: ObjectKind, name: &str, limit: u64) -> Result<Bytes, StoreError> {
+        let bytes = self.reader.get(kind, name, Some((0, limit + 1))).await?;
         if bytes.len() as u64 > limit { Err(StoreError::TooLarge) } else { Ok(bytes) }
     }
 

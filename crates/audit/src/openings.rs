@@ -3,7 +3,7 @@
 //!
 //! A request is for one session of one vault and is used once by each auditor. What auditors open with their own tools
 //! is in no chain. Neighbours: `shares` opens the shares, `signed_request` has the request's
-//! file, `verify/openings` checks the lines.
+//! file, `verify/key_lines` checks the lines.
 
 use std::collections::BTreeMap;
 
@@ -169,9 +169,6 @@ pub(crate) fn line_name(row: &IndexRow) -> String {
 }
 
 /// The lines about openings in objects that signed digests name, in order of time, and what could not be read.
-///
-/// # Errors
-/// The store fails.
 pub async fn list_openings(
     vault: &Vault,
     signed: &SignedIndex,

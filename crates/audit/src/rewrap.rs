@@ -194,14 +194,7 @@ impl CopyJob<'_, '_> {
     ) -> Result<KeyObjects, ReadError> {
         let (mut existing, prefix) = (KeyObjects::default(), self.copy_prefix());
         for name in objects {
-            let object = match self.place.vault.fetch_key_object(name).await {
-                Ok(object) => object,
-                Err(error @ (StoreError::TooLarge | StoreError::Archived)) => {
-                    failures.push(format!("{name}: {error}"));
-                    continue;
-                }
-                Err(error) => return Err(ReadError::from_object_error(name, &error)),
-            };
+            let Some(object) = self.place.vault.fetch_key_or_refuse(name, failures).await? else { continue };
             if name.starts_with(&prefix) {
                 let copy = describe_copy(name, &object);
                 if is_sealed_for(&object, self.recipients, self.threshold) && self.is_proved(&copy, &object) {

@@ -16,7 +16,7 @@ use crate::key_selection::KeySelection;
 use crate::location::Vault;
 use vault::key_shares::{CombineFailure, KeyShare, ShareEnvelope, combine_shares};
 use vault::seal::key_id;
-use vault::store::{ObjectKind, StoreError};
+use vault::store::ObjectKind;
 
 /// Largest file of shares, bytes: those of some thousand keys.
 pub const MAX_SHARE_FILE: u64 = 8 << 20;
@@ -32,9 +32,6 @@ pub struct CollectedShares {
 }
 
 /// Opens the shares of the selected keys.
-///
-/// # Errors
-/// The store fails.
 pub async fn collect_shares(
     vault: &Vault,
     auditors: &[Identity],
@@ -43,14 +40,7 @@ pub async fn collect_shares(
     let mut collected = CollectedShares::default();
     for name in vault.list(ObjectKind::Key, "keys/").await? {
         let Some(relative) = vault.relative_name(&name).filter(|name| selection.matches(name)) else { continue };
-        let object = match vault.fetch_key_object(&name).await {
-            Ok(object) => object,
-            Err(error @ (StoreError::TooLarge | StoreError::Archived)) => {
-                collected.refused.push(format!("{name}: {error}"));
-                continue;
-            }
-            Err(error) => return Err(ReadError::from_object_error(&name, &error)),
-        };
+        let Some(object) = vault.fetch_key_or_refuse(&name, &mut collected.refused).await? else { continue };
         if !ShareEnvelope::is_envelope(&object) {
             collected.without_shares += 1;
             continue;

@@ -23,6 +23,9 @@ const CONCURRENT_FETCHES: usize = 16;
 /// Most unreadable objects that are listed.
 const MAX_LISTED_UNREADABLE: usize = 100;
 
+/// Gets a digest's full name, and its bytes and content if a given key signed it.
+pub(crate) type DigestVisitor<'v> = dyn FnMut(&str, Option<(&Bytes, ChainDigest)>) + Send + 'v;
+
 /// Index objects that signed digests name: SHA-256 in hex, by full name.
 #[derive(Clone, Debug, Default)]
 pub struct SignedIndex {
@@ -46,14 +49,23 @@ impl SignedIndex {
     }
 
     /// Reads the digests that were added since the last call; signed digests are not read again.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
     pub async fn read_new_digests(
         &mut self,
         vault: &Vault,
         keys: &[VerifyKey],
         account: Option<&str>,
+    ) -> Result<(), ReadError> {
+        self.visit_new_digests(vault, keys, account, &mut |_, _| {}).await
+    }
+
+    /// As [`Self::read_new_digests`], and calls `visit` with the full name of each, in order of names; without a digest
+    /// if none of `keys` signed one that belongs there.
+    pub(crate) async fn visit_new_digests(
+        &mut self,
+        vault: &Vault,
+        keys: &[VerifyKey],
+        account: Option<&str>,
+        visit: &mut DigestVisitor<'_>,
     ) -> Result<(), ReadError> {
         let chains = list_chains(vault, ChainScope { account, writer: None }).await?;
         let digests = chains.iter().flat_map(|(chain, epochs)| {
@@ -67,7 +79,7 @@ impl SignedIndex {
             let signature = read_chain_object(vault, &format!("{name}{SIGNATURE_SUFFIX}")).await?;
             Ok::<_, ReadError>((name, json, signature))
         });
-        let mut fetched = fetched.buffer_unordered(CONCURRENT_FETCHES);
+        let mut fetched = fetched.buffered(CONCURRENT_FETCHES);
         let (mut unreadable, mut first_denial, mut has_read_any) = (Vec::new(), None, !self.digests.is_empty());
         while let Some(fetched) = fetched.next().await {
             let (name, json, signature) = fetched?;
@@ -82,14 +94,16 @@ impl SignedIndex {
                     }
                 }
             }
-            // a missing or unsigned digest names nothing; `vault verify` reports it
-            let (ChainObjectRead::Bytes(json), ChainObjectRead::Bytes(signature)) = (json, signature) else { continue };
-            if keys.iter().any(|key| key.is_signed(&json, &signature))
-                && let Ok(digest) = serde_json::from_slice::<ChainDigest>(&json)
+            if let (ChainObjectRead::Bytes(json), ChainObjectRead::Bytes(signature)) = (&json, &signature)
+                && keys.iter().any(|key| key.is_signed(json, signature))
+                && let Ok(digest) = serde_json::from_slice::<ChainDigest>(json)
                 && vault.relative_name(&name) == Some(&digest_object_name(&digest))
             {
-                self.objects.extend(digest.index.map(|index| (index.key, index.sha256)));
+                self.objects.extend(digest.index.clone().map(|index| (index.key, index.sha256)));
+                visit(&name, Some((json, digest)));
                 self.digests.insert(name);
+            } else {
+                visit(&name, None); // it names nothing; `vault verify` reports it
             }
         }
         // every read was denied: the caller lacks permission, rather than one object being unreadable
@@ -232,13 +246,5 @@ async fn read_chain_object(vault: &Vault, name: &str) -> Result<ChainObjectRead,
             ChainObjectRead::Denied(ReadError::from_store_error(&error, message(&error)))
         }
         Err(error) => return Err(ReadError::from_object_error(name, &error)),
-    })
-}
-
-/// A digest or a signature; `None` if it does not exist or can't be read.
-pub(super) async fn read_optional_chain_object(vault: &Vault, name: &str) -> Result<Option<Bytes>, ReadError> {
-    Ok(match read_chain_object(vault, name).await? {
-        ChainObjectRead::Bytes(bytes) => Some(bytes),
-        ChainObjectRead::None | ChainObjectRead::Archived(_) | ChainObjectRead::Denied(_) => None,
     })
 }

@@ -2,20 +2,20 @@
 //! request's JSON, so exactly the signed text is parsed. Two signatures by one key count as one. Neighbours:
 //! `erase/request` and `openings` have the requests.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::error::ReadError;
 use kernel::clock::UnixNanos;
 use vault::chain::note::{self, SigningKey, VerifyKey};
-use vault::object_names::rfc3339;
+use vault::object_names::parse_time;
 
 /// Minimum number of signers.
 pub const MIN_SIGNERS: usize = 2;
 /// Longest validity of a request.
-pub const MAX_VALIDITY: time::Duration = time::Duration::days(30);
+const MAX_VALIDITY: Duration = Duration::from_secs(30 * 86_400);
 
 /// What kinds of requests have in common.
 pub trait SignedRequest: Serialize + DeserializeOwned {
@@ -29,9 +29,6 @@ pub trait SignedRequest: Serialize + DeserializeOwned {
     /// Creation and expiry, RFC 3339.
     fn times(&self) -> (&str, &str);
     /// Checks the fields of this kind of request.
-    ///
-    /// # Errors
-    /// A field has no valid value.
     fn check_fields(&self) -> Result<(), &'static str>;
 
     fn text(&self) -> String {
@@ -41,9 +38,6 @@ pub trait SignedRequest: Serialize + DeserializeOwned {
 }
 
 /// Parses and checks the request in a file's text, without its signatures; returns the request and the signed text.
-///
-/// # Errors
-/// The text is not a valid request.
 pub fn read<R: SignedRequest>(file_text: &str) -> Result<(R, &str), &'static str> {
     // the first empty line ends the request, because indented JSON has none
     let text = match file_text.find("\n\n") {
@@ -58,7 +52,7 @@ pub fn read<R: SignedRequest>(file_text: &str) -> Result<(R, &str), &'static str
         return Err("was reformatted or edited: sign the file exactly as it was made");
     }
     let (time, expires) = request.times();
-    let validity = parse_time(expires).zip(parse_time(time)).map(|(expires, time)| expires - time);
+    let validity = parse_time(expires).zip(parse_time(time)).map(|(expires, time)| expires.since(time));
     if validity.is_none_or(|validity| validity > MAX_VALIDITY) {
         return Err("is valid for more than 30 days, or has unreadable times");
     }
@@ -102,15 +96,12 @@ pub fn open<R: SignedRequest>(file_text: &str, people: &[VerifyKey]) -> Result<(
 }
 
 /// Checks that a request may be used now.
-///
-/// # Errors
-/// The request has expired, or was created in the future.
 pub fn check_validity<R: SignedRequest>(request: &R, now: UnixNanos) -> Result<(), ReadError> {
     let (time, expires) = request.times();
     if is_expired(expires, now) {
         return Err(ReadError::invalid(format!("expired at {expires}: make a new request")));
     }
-    if parse_time(&rfc3339(now)) < parse_time(time) {
+    if Some(now) < parse_time(time) {
         return Err(ReadError::invalid(format!("was created in the future ({time}): check the clocks")));
     }
     Ok(())
@@ -118,16 +109,12 @@ pub fn check_validity<R: SignedRequest>(request: &R, now: UnixNanos) -> Result<(
 
 /// Whether a request that expires at `expires` (RFC 3339) can't be used any more.
 pub fn is_expired(expires: &str, now: UnixNanos) -> bool {
-    parse_time(&rfc3339(now)) >= parse_time(expires)
+    Some(now) >= parse_time(expires)
 }
 
-/// Whether a line of this time is from the time in which the request may be used.
+/// Whether a line of this time is from the time in which the request may be used. Times of two zones are compared as
+/// instants, not as texts.
 pub(crate) fn is_valid_at<R: SignedRequest>(request: &R, ts: &str) -> bool {
     let ((time, expires), ts) = (request.times(), parse_time(ts));
     ts >= parse_time(time) && ts < parse_time(expires)
-}
-
-/// A time, which may be of any zone: as texts, times of two zones can't be compared.
-fn parse_time(text: &str) -> Option<OffsetDateTime> {
-    OffsetDateTime::parse(text, &Rfc3339).ok()
 }

@@ -8,7 +8,7 @@ use super::error::ReadError;
 use super::location::{ParsedLocation, Vault, VaultLocation};
 use vault::chain::note::VerifyKey;
 use vault::store::settings::{LockMode, ObjectLock};
-use vault::store::{DirectoryStore, S3Store, VaultEraser, VaultLegalHolds, VaultStore};
+use vault::store::{DirectoryStore, S3Store, VaultEraser, VaultLegalHolds, VaultReader, VaultStore};
 
 /// A vault with the rights to read, write, erase and hold.
 pub struct WritableVault {
@@ -27,36 +27,26 @@ pub struct WritableVault {
 impl WritableVault {
     /// The vault at `location`. Objects written to S3 are locked for `lock_days`, or by the bucket's default if `None`.
     /// The store is not contacted yet.
-    ///
-    /// # Errors
-    /// The location is not valid.
     pub fn from_location(location: &VaultLocation, lock_days: Option<u32>) -> Result<Self, ReadError> {
         Ok(match location.parse()? {
-            ParsedLocation::Folder(folder) => {
-                let store = Arc::new(DirectoryStore::new(folder));
-                Self {
-                    vault: Vault::new(store.clone(), "", None),
-                    store: store.clone(),
-                    eraser: store.clone(),
-                    holder: store,
-                    keys: Vec::new(),
-                }
-            }
+            ParsedLocation::Folder(folder) => Self::over(DirectoryStore::new(folder), "", None),
             ParsedLocation::S3 { mut settings, prefix } => {
                 settings.lock = lock_days.map(|days| ObjectLock {
                     mode: LockMode::Compliance,
                     retention: Duration::from_secs(u64::from(days) * 86_400),
                 });
                 let bucket = settings.bucket.clone();
-                let store = Arc::new(S3Store::new(*settings));
-                Self {
-                    vault: Vault::new(store.clone(), &prefix, Some(bucket)),
-                    store: store.clone(),
-                    eraser: store.clone(),
-                    holder: store,
-                    keys: Vec::new(),
-                }
+                Self::over(S3Store::new(*settings), &prefix, Some(bucket))
             }
         })
+    }
+
+    fn over<S>(store: S, prefix: &str, bucket: Option<String>) -> Self
+    where
+        S: VaultReader + VaultStore + VaultEraser + VaultLegalHolds + 'static,
+    {
+        let store = Arc::new(store);
+        let vault = Vault::new(store.clone(), prefix, bucket);
+        Self { vault, store: store.clone(), eraser: store.clone(), holder: store, keys: Vec::new() }
     }
 }

@@ -104,9 +104,6 @@ pub(crate) enum CaFileError {
 }
 
 /// The standard AWS credential chain, using [`http_client`]. With an empty `region`, the chain determines the region.
-///
-/// # Errors
-/// The certificates can't be used.
 pub(crate) async fn load_credential_chain(region: &str, ca_file: Option<&Path>) -> Result<ConfigLoader, CaFileError> {
     let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client(ca_file).await?);
     Ok(if region.is_empty() { loader } else { loader.region(Region::new(region.to_owned())) })
@@ -114,9 +111,6 @@ pub(crate) async fn load_credential_chain(region: &str, ca_file: Option<&Path>) 
 
 /// An HTTP client that uses the environment's proxy and the given certificates (without a file: the system's). Only a
 /// connector built this way honours both.
-///
-/// # Errors
-/// The certificates can't be used.
 pub(crate) async fn http_client(ca_file: Option<&Path>) -> Result<SharedHttpClient, CaFileError> {
     let trust = match ca_file {
         None => TrustStore::default(),

@@ -19,11 +19,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use kernel::bounded_map::BoundedMap;
 use serde_json::Value;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::document::ItemHead;
 use super::index_row::{IndexRow, RowTail};
+use super::object_names::parse_time;
 
 #[cfg(test)]
 mod tests;
@@ -79,6 +78,7 @@ pub fn is_same_arguments(first: &Value, second: &Value) -> bool {
     }
 }
 
+#[derive(Default)]
 pub struct CallReport<'a> {
     /// Account, tenant and session id.
     session: [&'a str; 3],
@@ -100,52 +100,42 @@ pub struct CallReport<'a> {
 impl<'a> CallReport<'a> {
     pub fn from_row(row: &'a IndexRow) -> Self {
         let tail: &RowTail = &row.tail;
-        let ids = [&tail.trace_id, &tail.span_id, &tail.parent_span_id, &tail.tool_name, &tail.tool_call_id];
         Self {
             session: [&tail.account, &tail.tenant, tail.session_id.as_deref().unwrap_or_default()],
+            trace: tail.trace_id.as_deref().unwrap_or_default(),
+            span: tail.span_id.as_deref(),
+            parent: tail.parent_span_id.as_deref(),
             role: (&tail.call, tail.action_type.as_deref().unwrap_or_default()),
+            tool: tail.tool_name.as_deref().unwrap_or_default(),
+            tool_call: tail.tool_call_id.as_deref(),
             response: tail.response_id.as_deref(),
             is_span: tail.signal == "traces",
             time: (&tail.ts, tail.end_ts.as_deref().unwrap_or(&tail.ts)),
             failed: tail.status != "ok",
             repeat: tail.repeat,
-            ..Self::with_ids(ids.map(Option::as_deref))
         }
     }
 
     /// The report in a document's item that has no index line.
     pub fn from_item_head(head: &'a ItemHead<'_>) -> Self {
-        let [trace, span, parent] = [&head.trace_id, &head.span_id, &head.parent_span_id].map(Option::as_deref);
         Self {
+            trace: head.trace_id.as_deref().unwrap_or_default(),
+            span: head.span_id.as_deref(),
+            parent: head.parent_span_id.as_deref(),
             role: (&head.call, head.operation.as_deref().unwrap_or_default()),
+            tool: head.tool.as_deref().unwrap_or_default(),
+            tool_call: head.tool_call.as_deref(),
             response: head.response_id.as_deref(),
             is_span: head.kind == "span",
             time: (&head.start, head.end.as_deref().unwrap_or(&head.start)),
             failed: head.failed || head.error.is_some(),
-            ..Self::with_ids([trace, span, parent, head.tool.as_deref(), head.tool_call.as_deref()])
-        }
-    }
-
-    fn with_ids([trace, span, parent, tool, tool_call]: [Option<&'a str>; 5]) -> Self {
-        Self {
-            session: [""; 3],
-            trace: trace.unwrap_or_default(),
-            span,
-            parent,
-            role: ("", ""),
-            tool: tool.unwrap_or_default(),
-            tool_call,
-            response: None,
-            is_span: false,
-            time: ("", ""),
-            failed: false,
-            repeat: false,
+            ..Self::default()
         }
     }
 
     /// Ignores the session ids, for callers whose reports all belong to one session, with or without index lines.
     pub fn without_session(self) -> Self {
-        Self { session: [""; 3], ..self }
+        Self { session: Default::default(), ..self }
     }
 
     /// The tool call that the item reports, as a key for comparing reports.
@@ -173,8 +163,8 @@ impl<'a> CallReport<'a> {
     }
 
     /// Start and end, ns since 1970.
-    fn time_nanos(&self) -> (i128, i128) {
-        let nanos = |text: &str| OffsetDateTime::parse(text, &Rfc3339).map_or(0, OffsetDateTime::unix_timestamp_nanos);
+    fn time_nanos(&self) -> (u64, u64) {
+        let nanos = |text: &str| parse_time(text).unwrap_or_default().0;
         (nanos(self.time.0), nanos(self.time.1))
     }
 }
@@ -197,7 +187,7 @@ struct ReportCounts {
     child_spans: u32,
     logs: u32,
     /// Start and end of the last span that counted as a call.
-    last_span: (i128, i128),
+    last_span: (u64, u64),
 }
 
 impl ReportCounts {
@@ -207,7 +197,7 @@ impl ReportCounts {
     }
 
     /// Adds a span with this tool call id. Returns whether it reports a call that was not reported before.
-    fn add_span(&mut self, (start, end): (i128, i128)) -> bool {
+    fn add_span(&mut self, (start, end): (u64, u64)) -> bool {
         let overlaps = start < self.last_span.1 && self.last_span.0 < end || (start, end) == self.last_span;
         if self.spans > 0 && overlaps {
             return false;

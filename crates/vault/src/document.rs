@@ -141,7 +141,7 @@ impl<'p> ItemContent<'p> {
             let head_len = head_end - start;
             ContentFingerprint::from_piece(piece, part != ContentPart::Input, (element, head_len), (value, text))
         } else {
-            ContentFingerprint::none()
+            ContentFingerprint::default()
         });
         let [system, tools] = &mut self.fixed;
         if let Some(hash) = match part {

@@ -5,6 +5,7 @@
 //! the sequencer's lock. A line has no text that the redaction rules have not checked, and no unsalted hash of
 //! plaintext. Neighbours: `vault_writer` (leaf numbers), `uploader` (index objects).
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use schemars::JsonSchema;
@@ -291,6 +292,14 @@ pub struct RowTail {
     /// The opening of an opening line; absent in other lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opening: Option<Box<OpeningRecord>>,
+}
+
+impl RowTail {
+    /// The session as commands name it: its id, or `trace-…` without one; `None` if the line belongs to no session.
+    pub fn session_name(&self) -> Option<Cow<'_, str>> {
+        let trace_name = || Some(Cow::Owned(format!("trace-{}", self.trace_id.as_ref()?)));
+        self.session_id.as_deref().map(Cow::Borrowed).or_else(trace_name)
+    }
 }
 
 /// Longest line in bytes, except for erasures and key copies. A gateway cuts client-supplied texts to 256 bytes a

@@ -190,9 +190,6 @@ impl ShareEnvelope {
     }
 
     /// Parses a key object. The caller limits its size.
-    ///
-    /// # Errors
-    /// The object is not a valid envelope.
     pub fn parse(object: &[u8]) -> Result<Self, &'static str> {
         let envelope: Self = serde_json::from_slice(object).map_err(|_| "it is not a valid envelope of shares")?;
         let positions: BTreeSet<u8> = envelope.shares.iter().map(|share| share.x).collect();

@@ -8,6 +8,8 @@ use kernel::calendar::utc;
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use kernel::rng::Rng;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::index_row::{IndexRow, RowKind, RowTail};
 
@@ -18,8 +20,6 @@ pub use kernel::folders::{account_segment, session_folder};
 pub const UNATTRIBUTED: &str = "unattributed";
 /// Session segment of quarantined requests; no session id has this form.
 pub const QUARANTINE_SESSION: &str = "=quarantine";
-/// Digits of the object number in a name.
-pub const NUMBER_DIGITS: usize = 10;
 /// Largest object number that fits into a name.
 pub const MAX_NUMBER: u64 = 9_999_999_999;
 /// Suffix of key object names.
@@ -87,14 +87,13 @@ impl FragmentScope {
 
     /// The scope of an index line, whose ids are in display form.
     pub fn from_tail(tail: &RowTail) -> Self {
-        let segment = |id: &str| kernel::pseudonym::encode_segment(id).unwrap_or_else(|| id.to_owned());
         let session = match (&tail.session_id, &tail.trace_id) {
             _ if tail.kind == Some(RowKind::Quarantine) => QUARANTINE_SESSION.to_owned(),
-            (Some(id), _) => segment(id),
+            (Some(id), _) => id_segment(id),
             (None, trace) => format!("trace-{}", trace.as_deref().unwrap_or("none")),
         };
         let date = tail.ingest_ts.get(..10).unwrap_or_default().to_owned();
-        Self { account: account_segment(&tail.account), tenant: segment(&tail.tenant), session, date }
+        Self { account: account_segment(&tail.account), tenant: id_segment(&tail.tenant), session, date }
     }
 
     /// `account/tenant/session/date`.
@@ -196,6 +195,11 @@ impl ObjectNames {
     pub fn digest(&self, account: &str, n: u64) -> String {
         format!("{}{}", self.prefix, digest_name(&account_segment(account), &self.writer, &self.epoch, n))
     }
+}
+
+/// An id in its shown form as a segment of object names.
+pub fn id_segment(id: &str) -> String {
+    kernel::pseudonym::encode_segment(id).unwrap_or_else(|| id.to_owned())
 }
 
 /// Name of digest number `n` without the vault's prefix; `account` is a name segment ([`account_segment`]).
@@ -344,6 +348,12 @@ pub fn arrival_day(name: &str) -> Option<&str> {
         _ => return None,
     };
     is_day(day).then_some(day)
+}
+
+/// A time in RFC 3339, of any zone; `None` also before 1970.
+pub fn parse_time(text: &str) -> Option<UnixNanos> {
+    let nanos = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
+    u64::try_from(nanos).ok().map(UnixNanos)
 }
 
 /// Whether a text has the form `2026-11-20`.

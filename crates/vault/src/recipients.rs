@@ -11,7 +11,7 @@ use std::sync::Arc;
 use age::x25519::Recipient;
 use serde::{Deserialize, Serialize};
 
-use super::object_names::{QUARANTINE_SESSION, UNATTRIBUTED, account_segment};
+use super::object_names::{QUARANTINE_SESSION, UNATTRIBUTED, account_segment, id_segment};
 
 /// The origin of content: the account that sent it, and the tenant that the client named.
 #[derive(Clone, Copy)]
@@ -131,12 +131,11 @@ impl RecipientPolicy {
     /// The recipients who may open a session key, by the account, tenant and session in its object's name. A private
     /// tenant has a pseudonym there, which is no listed tenant.
     pub fn audience_of_names(&self, account: &str, tenant: &str, session: &str) -> Audience {
-        let encode_tenant = |name: &String| kernel::pseudonym::encode_segment(name).unwrap_or_else(|| name.clone());
         self.select(|recipient| {
             let is_of_account =
                 |accounts: &BTreeSet<String>| accounts.iter().any(|one| account_segment(one) == account);
             let is_of_tenant = |tenants: &BTreeSet<String>| {
-                session != QUARANTINE_SESSION && tenants.iter().any(|one| encode_tenant(one) == tenant)
+                session != QUARANTINE_SESSION && tenants.iter().any(|one| id_segment(one) == tenant)
             };
             recipient.accounts.as_ref().is_none_or(is_of_account) && recipient.tenants.as_ref().is_none_or(is_of_tenant)
         })

@@ -86,8 +86,7 @@ impl SessionLine {
         if matches!(tail.kind, Some(RowKind::Gap | RowKind::Quarantine)) {
             return None;
         }
-        let trace = || tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
-        Some((tail.tenant.clone(), tail.session_id.clone().or_else(trace)?))
+        Some((tail.tenant.clone(), tail.session_name()?.into_owned()))
     }
 
     pub fn own_session(&self) -> SessionIdentity {

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::ReadError;
-use crate::folders::{SessionFolder, is_copy_of, parse_key_name, parse_session_folder};
+use crate::folders::{SessionFolder, is_copy_of, parse_key_name};
 use crate::hold::has_hold_note;
 use crate::ledger::{Ledger, LedgerEntry};
 use crate::signed_request::{check_validity, open};
@@ -121,9 +121,6 @@ async fn check_user_sessions(place: &WritableVault, request: &ErasureRequest) ->
 
 /// Completes an erasure that an earlier run had begun, from the request in its announcement; the signatures are checked
 /// again. `None` if no erasure is unfinished.
-///
-/// # Errors
-/// As [`execute_request`].
 pub async fn resume_erasure(
     place: &WritableVault,
     ledger: &mut Ledger<'_>,
@@ -238,7 +235,8 @@ async fn destroy_keys(
     for key in keys {
         let stem = format!("{}{}", key.folder, key.id);
         // a hold may have been set since `check_no_holds`
-        if let Some(folder) = parse_session_folder(&format!("{stem}.age"), &account_prefix) {
+        let mut parts = key.folder.strip_prefix(&account_prefix).unwrap_or_default().split('/').map(str::to_owned);
+        if let Some(folder) = parts.next().zip(parts.next()) {
             check_no_hold_note(place, request, &folder).await.map_err(add_retry_hint)?;
         }
         let is_target = |name: &str| is_copy_of(name, &stem);

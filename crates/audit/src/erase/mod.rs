@@ -3,7 +3,7 @@
 //! announces the erasure before the first key is destroyed and another one confirms the erasure after the last, so that
 //! `verify` can report keys that vanish without a record. The next run completes an interrupted one with the same bytes
 //! under the same names. No object under legal hold is destroyed, and no request is executed twice. Neighbours:
-//! `verify::erasures` judges erasures; docs/erasure.md lists the copies of content that erasure does not reach.
+//! `verify::key_lines` judges erasures; docs/erasure.md lists the copies of content that erasure does not reach.
 
 mod execute;
 pub mod request;

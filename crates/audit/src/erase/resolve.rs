@@ -55,9 +55,6 @@ pub struct ResolvedTarget {
 }
 
 /// Finds the sessions and keys that a request would destroy.
-///
-/// # Errors
-/// The store fails, or there is nothing to destroy.
 pub async fn resolve_target(place: &WritableVault, query: &TargetQuery) -> Result<ResolvedTarget, ReadError> {
     let matched = find_sessions(place, query).await?;
     let excluded = matched.excluded();
@@ -209,8 +206,7 @@ impl TargetQuery {
         if is_other_tenant || is_of_no_session {
             return;
         }
-        let trace_session = || tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
-        let Some(session) = tail.session_id.clone().or_else(trace_session) else { return };
+        let Some(session) = tail.session_name() else { return };
         let is_match = match &self.target {
             ContentTarget::Session(wanted) => *wanted == session,
             ContentTarget::User(user) => tail.user_key.as_ref() == Some(user),
@@ -232,16 +228,13 @@ pub(crate) struct MatchedSessions {
 }
 
 impl MatchedSessions {
-    /// The error if no line that counts names the user; lists the sessions that unsigned lines name.
-    fn unknown_user_error(&self) -> ReadError {
-        let message = "no index line names this user: give the pseudonym `h-…` as spans show it".to_owned();
-        ReadError::NotFound(std::iter::once(message).chain(self.excluded()).collect::<Vec<_>>().join("\n"))
-    }
-
-    /// Fails if the query is for a user and no session matched.
+    /// Fails if the query is for a user and no session matched; the error lists the sessions that unsigned lines name.
     fn require_user_sessions(self, query: &TargetQuery) -> Result<Self, ReadError> {
-        let is_unknown = self.folders.is_empty() && query.target.users().is_some();
-        if is_unknown { Err(self.unknown_user_error()) } else { Ok(self) }
+        if !self.folders.is_empty() || query.target.users().is_none() {
+            return Ok(self);
+        }
+        let message = "no index line names this user: give the pseudonym `h-…` as spans show it".to_owned();
+        Err(ReadError::NotFound(std::iter::once(message).chain(self.excluded()).collect::<Vec<_>>().join("\n")))
     }
 
     /// Messages about the unsigned sessions and the unreadable parts that are not included.

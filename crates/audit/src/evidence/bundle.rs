@@ -19,6 +19,9 @@ use vault::object_names::rfc3339;
 /// Size of the largest file that can be attached, bytes.
 const MAX_ATTACHED: u64 = 64 << 20;
 
+/// The text of the folder's README.md, with placeholders for the period.
+const README: &str = include_str!("bundle_readme.md");
+
 /// The data from which the folder is written.
 pub struct EvidenceBundle<'b> {
     pub period: &'b EvidencePeriod,
@@ -39,9 +42,6 @@ pub struct EvidenceBundle<'b> {
 
 impl EvidenceBundle<'_> {
     /// Writes the folder, which must not exist.
-    ///
-    /// # Errors
-    /// A file can't be read or written, or is too large.
     pub fn write(&self, folder: &Path) -> Result<(), ReadError> {
         let mut folder = BundleFolder::create(folder)?;
         self.write_files(&mut folder)?;
@@ -49,55 +49,42 @@ impl EvidenceBundle<'_> {
     }
 
     fn write_files(&self, folder: &mut BundleFolder) -> Result<(), ReadError> {
-        folder.write_lines("population.ndjson", self.gathered.sessions.values())?;
-        let actions =
-            self.gathered.actions.iter().map(|(action, times)| json!({"action": action, "occurrences": times}));
+        let gathered = self.gathered;
+        folder.write_lines("population.ndjson", gathered.sessions.values())?;
+        let actions = gathered.actions.iter().map(|(action, times)| json!({"action": action, "occurrences": times}));
         folder.write_lines("tools_and_decisions.ndjson", actions)?;
-        let configurations = self
-            .gathered
-            .configurations
-            .iter()
-            .map(|(configuration, period)| json!({"configuration": configuration, "period": period}));
+        let configurations = gathered.configurations.iter();
+        let configurations = configurations.map(|(one, period)| json!({"configuration": one, "period": period}));
         folder.write_lines("configurations.ndjson", configurations)?;
-        let recipients = self
-            .gathered
-            .recipients
-            .iter()
-            .map(|(sealed_to, period)| json!({"sealed_to": sealed_to, "period": period}));
+        let recipients = gathered.recipients.iter();
+        let recipients = recipients.map(|(sealed_to, period)| json!({"sealed_to": sealed_to, "period": period}));
         folder.write_lines("recipients.ndjson", recipients)?;
-        folder.write_lines("digests.ndjson", &self.gathered.digests)?;
-        folder.write_lines("keys.ndjson", &self.gathered.keys)?;
-        folder.write_lines("erasures.ndjson", &self.gathered.erasures)?;
-        folder.write_lines("unsigned.ndjson", &self.gathered.unsigned)?;
-        folder.write_lines("unreadable.ndjson", &self.gathered.unreadable)?;
+        folder.write_lines("digests.ndjson", &gathered.digests)?;
+        folder.write_lines("keys.ndjson", &gathered.keys)?;
+        folder.write_lines("erasures.ndjson", &gathered.erasures)?;
+        folder.write_lines("unsigned.ndjson", &gathered.unsigned)?;
+        folder.write_lines("unreadable.ndjson", &gathered.unreadable)?;
         let json = serde_json::to_string_pretty(self.report).unwrap_or_default(); // strings and numbers: can't fail
         folder.write_file("verify.json", escape_json(&json).as_bytes())?;
         let text = self.report.text() + "\n";
         folder.write_file("verify.txt", text.as_bytes())?;
         for (subfolder, paths) in [("anchors", self.anchors), ("attached", self.attached)] {
             for (number, path) in (1..).zip(paths) {
-                let name = path
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .replace(|character: char| !is_file_name_char(character), "_");
+                let is_unusual = |letter: char| !letter.is_ascii_alphanumeric() && !matches!(letter, '.' | '-' | '_');
+                let name = path.file_name().unwrap_or_default().to_string_lossy().replace(is_unusual, "_");
                 folder.write_file(&format!("{subfolder}/{number:02}-{name}"), &read_attachment(path)?)?;
             }
         }
         let readme = README.replace("{from}", &self.period.from).replace("{to}", &self.period.to);
         let counts = format!(
             "{}, {} without session or trace, {} that record a lost line; {}.\n",
-            format_count(self.gathered.lines, "index line"),
-            self.gathered.without_session,
-            self.gathered.gaps,
-            format_count(self.gathered.sessions.len(), "session")
+            format_count(gathered.lines, "index line"),
+            gathered.without_session,
+            gathered.gaps,
+            format_count(gathered.sessions.len(), "session")
         );
         folder.write_file("README.md", (readme + &counts).as_bytes())
     }
-}
-
-fn is_file_name_char(character: char) -> bool {
-    character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_')
 }
 
 fn read_attachment(path: &Path) -> Result<Vec<u8>, ReadError> {
@@ -186,26 +173,3 @@ impl BundleFolder {
         }
     }
 }
-
-const README: &str = "# Evidence from {from} to {to}\n
-Made from the vault's index and chain, without any content. `sha256sum -c SHA256SUMS` checks the files;
-`manifest.json.sig` is the Ed25519 signature of `manifest.json` by the key in `manifest.json.key` (compare \
-that key with one you have from
-elsewhere).
-
-| file | what it is | SOC 2 criteria it can support |
-|---|---|---|
-| `population.ndjson` | every session of the period: who (pseudonyms), which agent and version, calls, cost, denials, ids of its keys | PI1.3, PI1.5, CC7.2 |
-| `tools_and_decisions.ndjson` | by session: tools used, permission decisions and denials, who decided (`decided_by`), for which agent and user | CC6.1, CC6.3, CC7.2 |
-| `configurations.ndjson` | versions of the gateways and SHA-256 of their configuration files, from when to when, from signed digests | CC8.1 |
-| `recipients.ndjson` | public keys to which the gateways sealed each account's content, with their limits, from when to when, from signed digests. Copies that `vault rewrap` made for others are in `keys.ndjson` (`KEY-….age`); its operator's log of openings names their recipients | CC6.1, CC6.3, C1.1 |
-| `verify.json`, `verify.txt` | what was verified, found and not checked; missing turns | CC7.2, CC7.3, PI1.4 |
-| `digests.ndjson` | signed roots of the period, one a minute, with the number of pending and lost lines | PI1.3, A1.2 |
-| `anchors/` | anchors: signed roots that were stored outside the vault | CC7.2 |
-| `keys.ndjson` | existing session keys, and how they are sealed | CC6.7, C1.1 |
-| `erasures.ndjson` | erasures: content, reason, requester and signers | C1.2 |
-| `unsigned.ndjson` | index and chain objects not signed by a given key: planted, or not signed yet. No other file counts them | CC7.2 |
-| `unreadable.ndjson` | signed objects that are missing or could not be read; empty if the population is complete | PI1.3 |
-| `attached/` | files added by the operator: `vault doctor`, policies, drills, logs of openings | CC6.1, CC8.1, A1.2 |
-
-";

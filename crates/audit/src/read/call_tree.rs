@@ -35,7 +35,7 @@ pub struct SessionTurn {
 }
 
 /// A call of a model, tool or agent, or a permission request.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub struct CallNode {
     pub start: String,
     /// Kind: `model`, `tool`, `agent` or `permission`.
@@ -78,9 +78,6 @@ impl ReplayedSession {
     }
 
     /// Writes the tree as text.
-    ///
-    /// # Errors
-    /// Errors of `out`.
     pub fn write_tree(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "session {}", escape_unsafe(self.id()))?;
         for erased in self.erasures() {
@@ -95,9 +92,6 @@ impl ReplayedSession {
     }
 
     /// Writes the tree as a Mermaid flowchart.
-    ///
-    /// # Errors
-    /// Errors of `out`.
     pub fn write_mermaid(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "flowchart LR\n  classDef denied stroke-width:4px,stroke-dasharray:4")?;
         writeln!(out, "  n0[\"session {}\"]", quote_mermaid(self.id()))?;
@@ -328,11 +322,8 @@ impl<'n, 'e> CallForest<'n, 'e> {
                 call: "agent".to_owned(),
                 name: self.agents.name(at - self.nodes.len()).map(str::to_owned),
                 status: "ok".to_owned(),
-                decision: None,
-                denied: false,
-                cost_usd: None,
-                leaf: None,
                 calls: self.build_calls(at, children, depth),
+                ..CallNode::default()
             });
         };
         let (tail, head) =

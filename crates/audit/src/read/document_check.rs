@@ -42,17 +42,11 @@ pub(crate) struct UntrustedDocument<'a>(FragmentDocument<'a>);
 
 impl<'a> UntrustedDocument<'a> {
     /// Parses a document.
-    ///
-    /// # Errors
-    /// The bytes are not a document.
     pub(crate) fn read(plain: &'a [u8]) -> Result<Self, &'static str> {
         serde_json::from_slice(plain).map(Self).map_err(|_| "it is not a valid vault document")
     }
 
     /// Checks that the document agrees with these lines.
-    ///
-    /// # Errors
-    /// The first disagreement.
     pub(crate) fn check_rows<'r>(&self, rows: impl IntoIterator<Item = &'r IndexRow>) -> Result<(), &'static str> {
         rows.into_iter().try_for_each(|row| self.check_row(row))
     }

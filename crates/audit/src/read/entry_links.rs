@@ -7,13 +7,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
 use kernel::clock::UnixNanos;
 use vault::call_dedup::{is_agent_tool, is_same_tool};
 use vault::document::DocumentItem;
-use vault::object_names::rfc3339;
+use vault::object_names::{parse_time, rfc3339};
 
 use super::session::SessionEntry;
 
@@ -126,11 +123,8 @@ impl<'e> EntryNode<'e> {
     /// Start of the reported operation: an event with a duration is sent at the end.
     pub(super) fn begin_time(&self) -> String {
         let duration = self.entry.row.as_ref().and_then(|row| row.tail.duration_ns).filter(|_| !self.is_span);
-        let began = duration.and_then(|duration| {
-            let end = OffsetDateTime::parse(self.at, &Rfc3339).ok()?;
-            let end_ns = u64::try_from(end.unix_timestamp_nanos()).ok()?;
-            Some(rfc3339(UnixNanos(end_ns.checked_sub(duration)?)))
-        });
+        let began =
+            duration.and_then(|duration| Some(rfc3339(UnixNanos(parse_time(self.at)?.0.checked_sub(duration)?))));
         began.unwrap_or_else(|| self.at.to_owned())
     }
 

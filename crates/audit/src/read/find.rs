@@ -48,14 +48,6 @@ impl IndexQuery {
         let is = |wanted: &Option<String>, column: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| column == Some(wanted))
         };
-        let is_session = || match &self.session {
-            None => true,
-            Some(wanted) => match (&tail.session_id, &tail.trace_id) {
-                (Some(id), _) => id == wanted,
-                (None, Some(trace)) => wanted.strip_prefix("trace-") == Some(trace),
-                (None, None) => false,
-            },
-        };
         let is_commit = || match (&self.commit, &tail.commit_sha) {
             (None, _) => true,
             (Some(wanted), Some(sha)) => sha == wanted || (wanted.len() >= 4 && sha.starts_with(wanted.as_str())),
@@ -74,7 +66,7 @@ impl IndexQuery {
             && (!self.failed || tail.status != "ok")
             && self.since.as_deref().is_none_or(|since| &*tail.ts >= since)
             && self.until.as_deref().is_none_or(|until| &*tail.ts < until)
-            && is_session()
+            && is(&self.session, tail.session_name().as_deref())
             && is_commit()
     }
 
@@ -132,8 +124,8 @@ impl<'q, 'v> IndexSearch<'q, 'v> {
     fn visit_row(&mut self, row: &IndexRow) {
         if self.query.matches(row) {
             self.found.lines += 1;
-            if let Some(session) = session_name(row) {
-                self.add_session((session, row.tail.account.clone()));
+            if let Some(session) = row.tail.session_name() {
+                self.add_session((session.into_owned(), row.tail.account.clone()));
             }
             (self.visit)(row);
         }
@@ -154,9 +146,6 @@ impl<'q, 'v> IndexSearch<'q, 'v> {
 }
 
 /// Calls `visit` with each line that matches `query`, in the order of index objects. Signatures are not checked.
-///
-/// # Errors
-/// The index can't be listed.
 pub async fn find(
     vault: &Vault,
     query: &IndexQuery,
@@ -171,9 +160,6 @@ pub async fn find(
 
 /// As [`find`], but visits first the lines of objects that signed digests name, with `false`, and then the other lines,
 /// with `true`. Returns the results of both.
-///
-/// # Errors
-/// The index can't be listed.
 pub async fn find_signed(
     vault: &Vault,
     query: &IndexQuery,
@@ -187,27 +173,11 @@ pub async fn find_signed(
         each_signed_row(vault, account, &may_match_day, signed, &mut |row| signed_search.visit_row(&row)).await?;
     unreadable.extend_from_slice(signed.unreadable());
     let signed_result = FindResult { unreadable, older_missing, ..signed_search.found };
-    Ok((signed_result, find_unsigned(vault, query, signed, visit).await?))
-}
-
-/// Visits matching lines that no signed digest covers, with `true`.
-async fn find_unsigned(
-    vault: &Vault,
-    query: &IndexQuery,
-    signed: &SignedIndex,
-    visit: &mut (dyn FnMut(&IndexRow, bool) + Send),
-) -> Result<FindResult, ReadError> {
     let mut visit_unsigned = |row: &IndexRow| visit(row, true);
     let mut search = IndexSearch::new(query, MAX_UNSIGNED_SESSION_NAME_BYTES, &mut visit_unsigned);
-    let (may_match_day, account) = (|day: &str| query.may_match_day(day), query.account.as_deref());
     let mut visit_row = |_: &str, row: IndexRow| search.visit_row(&row);
     let unreadable = each_unsigned_row(vault, account, &may_match_day, signed, &mut visit_row).await?;
-    Ok(FindResult { unreadable, ..search.found })
-}
-
-/// The name under which `replay` finds a line's session.
-fn session_name(row: &IndexRow) -> Option<String> {
-    row.tail.session_id.clone().or_else(|| row.tail.trace_id.as_ref().map(|trace| format!("trace-{trace}")))
+    Ok((signed_result, FindResult { unreadable, ..search.found }))
 }
 
 /// Formats a line as text: time, session, agent, action, outcome, cost.
@@ -221,7 +191,7 @@ pub fn format_row(row: &IndexRow) -> String {
     escape_unsafe(&format!(
         "{}  {}  {}  {}{}  {}{}{}",
         tail.ts.get(..23).unwrap_or(&tail.ts),
-        session_name(row).unwrap_or_else(|| "-".to_owned()),
+        tail.session_name().as_deref().unwrap_or("-"),
         tail.actor.as_deref().unwrap_or("-"),
         action,
         target,

@@ -69,9 +69,6 @@ pub struct LeafId {
 
 impl LeafId {
     /// Parses `writer/epoch/number`.
-    ///
-    /// # Errors
-    /// The text has another form.
     pub fn parse(text: &str) -> Result<Self, ReadError> {
         let mut parts = text.rsplitn(3, '/');
         let number = parts.next().and_then(|number| number.parse().ok());
@@ -245,25 +242,20 @@ async fn write_documents(
         Ok(bytes) => opener.open_documents(&at, &bytes, &facts.scopes, room).await.map_err(ReadError::from),
         Err(error) => Err(error),
     };
-    match documents {
-        Err(error) => failures.push(error),
-        Ok(documents) => {
-            for document in documents {
-                match document {
-                    Err(failure) => failures.push(failure.into()),
-                    Ok(opened)
-                        if !rows.is_empty() && !has_agreeing_row(&opened.plain, sealed_sha256.as_deref(), rows) =>
-                    {
-                        failures.push(ReadError::Damaged(format!(
-                            "{at} at {}: {CONTENT_MISMATCH}",
-                            range.map_or(0, |(first, _)| first)
-                        )));
-                    }
-                    Ok(opened) => {
-                        out.extend_from_slice(&opened.plain);
-                        out.push(b'\n');
-                    }
-                }
+    let documents = match documents {
+        Ok(documents) => documents,
+        Err(error) => return failures.push(error),
+    };
+    for document in documents {
+        match document {
+            Err(failure) => failures.push(failure.into()),
+            Ok(opened) if !rows.is_empty() && !has_agreeing_row(&opened.plain, sealed_sha256.as_deref(), rows) => {
+                let first = range.map_or(0, |(first, _)| first);
+                failures.push(ReadError::Damaged(format!("{at} at {first}: {CONTENT_MISMATCH}")));
+            }
+            Ok(opened) => {
+                out.extend_from_slice(&opened.plain);
+                out.push(b'\n');
             }
         }
     }

@@ -36,9 +36,6 @@ const MAX_LISTED_UNREADABLE: usize = 100;
 
 /// Calls `visit` with each line of one account or of all accounts, for the days of arrival (`2026-11-20`) that `is_day`
 /// accepts. Returns the unreadable parts, a line each.
-///
-/// # Errors
-/// The index can't be listed.
 pub async fn each_row(
     vault: &Vault,
     account: Option<&str>,
@@ -50,9 +47,6 @@ pub async fn each_row(
 
 /// As [`each_row`], for the index objects that signed digests name. An object that differs from its hash in the
 /// digest is not read, and a missing one is reported.
-///
-/// # Errors
-/// As [`each_row`].
 pub async fn each_signed_row(
     vault: &Vault,
     account: Option<&str>,
@@ -66,9 +60,6 @@ pub async fn each_signed_row(
 
 /// As [`each_row`], for the index objects that no signed digest names, each line with its object: objects that a
 /// gateway is about to sign, or planted ones.
-///
-/// # Errors
-/// As [`each_row`].
 pub async fn each_unsigned_row(
     vault: &Vault,
     account: Option<&str>,
@@ -207,14 +198,13 @@ fn hash_line_place(row: &IndexRow) -> [u8; 16] {
 impl Vault {
     /// The stored bytes of an index object; an error if they exceed the limit, which is lower for an unsigned object.
     pub(crate) async fn fetch_index_object(&self, name: &str, signed: bool) -> Result<Bytes, StoreError> {
-        let limit = if signed { MAX_STORED } else { MAX_UNSIGNED_STORED };
-        let bytes = self.reader.get(ObjectKind::Index, name, Some((0, limit + 1))).await?;
-        if bytes.len() as u64 > limit { Err(StoreError::TooLarge) } else { Ok(bytes) }
+        self.fetch_within(ObjectKind::Index, name, if signed { MAX_STORED } else { MAX_UNSIGNED_STORED }).await
     }
 
     /// The lines of an index object; an error if they exceed the limit, which is lower for an unsigned object.
     pub(crate) fn unpack_index_lines(name: &str, bytes: &[u8], signed: bool) -> Result<String, ReadError> {
-        unpack_within(name, bytes, if signed { MAX_INDEX } else { MAX_UNSIGNED_INDEX })
+        let lines = inflate(bytes, signed).map_err(|problem| ReadError::Damaged(format!("{name}: {problem}")))?;
+        String::from_utf8(lines).map_err(|_| ReadError::damaged(format!("{name}: damaged")))
     }
 }
 
@@ -240,26 +230,17 @@ impl UnreadableObjects {
 
 /// The lines of a signed index object.
 pub(crate) fn unpack_lines(name: &str, bytes: &[u8]) -> Result<String, ReadError> {
-    unpack_within(name, bytes, MAX_INDEX)
-}
-
-fn unpack_within(name: &str, bytes: &[u8], limit: u64) -> Result<String, ReadError> {
-    let lines = inflate_within(bytes, limit).map_err(|problem| ReadError::Damaged(format!("{name}: {problem}")))?;
-    String::from_utf8(lines).map_err(|_| ReadError::damaged(format!("{name}: damaged")))
+    Vault::unpack_index_lines(name, bytes, true)
 }
 
 /// An index object's decompressed bytes, or a description of the problem.
-pub(crate) fn inflate(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
-    inflate_within(bytes, MAX_INDEX)
-}
-
-fn inflate_within(bytes: &[u8], limit: u64) -> Result<Vec<u8>, &'static str> {
-    let mut lines = Vec::new();
+pub(crate) fn inflate(bytes: &[u8], signed: bool) -> Result<Vec<u8>, &'static str> {
+    let (limit, mut lines) = (if signed { MAX_INDEX } else { MAX_UNSIGNED_INDEX }, Vec::new());
     let decoder = zstd::Decoder::new(bytes).map_err(|_| "damaged")?;
     decoder.take(limit + 1).read_to_end(&mut lines).map_err(|_| "damaged")?;
     match lines.len() as u64 {
         len if len <= limit => Ok(lines),
-        _ if limit == MAX_INDEX => Err("too large"),
+        _ if signed => Err("too large"),
         _ => Err("too large for an object that is not known to be signed: give --key to check signatures"),
     }
 }

@@ -1,6 +1,8 @@
 //! A session as one JSON document, for other programs: everything that was read, and a list of the parts that could not
 //! be read. Fields are only ever added; any other change increases `schema`. Neighbours: `replay`, `call_tree`.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::error::ReadError;
@@ -16,7 +18,7 @@ struct ReplayReport<'r> {
     schema: u8,
     session: &'r str,
     /// Accounts and tenants under which the session was found.
-    accounts: Vec<&'r str>,
+    accounts: &'r BTreeSet<String>,
     /// Erasures of the session, with the requester.
     erasures: &'r [String],
     turns: Vec<SessionTurn>,
@@ -46,18 +48,16 @@ struct ReportEntry<'r> {
 
 impl ReplayedSession {
     /// The session as JSON.
-    ///
-    /// # Errors
-    /// Serialisation failed; no session is known for which it fails.
     pub fn to_json(&self) -> Result<String, ReadError> {
-        let entries = self.entries().iter();
         let report = ReplayReport {
             schema: 1,
             session: self.id(),
-            accounts: self.accounts().collect(),
+            accounts: &self.accounts,
             erasures: self.erasures(),
             turns: self.tree(),
-            entries: entries
+            entries: self
+                .entries
+                .iter()
                 .map(|entry| ReportEntry {
                     time: &entry.at,
                     line: entry.row.as_ref(),

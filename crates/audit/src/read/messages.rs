@@ -1,7 +1,11 @@
 //! Extracts conversation messages from content values for human readers, in the many forms that clients use. Nothing is
 //! omitted: a value of unknown form is shown as JSON. Neighbour: `chat` converts to the form of chat APIs.
 
+use std::io::{self, Write};
+
+use kernel::terminal::escape_unsafe;
 use serde_json::{Map, Value};
+use vault::document::DocumentItem;
 
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct MessagePart {
@@ -14,6 +18,24 @@ impl MessagePart {
     fn new(speaker: &str, text: impl Into<String>) -> Self {
         Self { speaker: speaker.to_owned(), text: text.into() }
     }
+
+    /// Writes the message with a mark before each line.
+    pub(super) fn write(&self, mark: char, out: &mut dyn Write) -> io::Result<()> {
+        let mut lines = self.text.lines();
+        let first_line = lines.next().unwrap_or_default();
+        writeln!(out, "{mark} {:<11} {}", escape_unsafe(&self.speaker), escape_unsafe(first_line))?;
+        lines.try_for_each(|line| writeln!(out, "{mark} {:<11} {}", "", escape_unsafe(line)))
+    }
+}
+
+/// The messages in an item's pieces of one part, and the number of pieces that repeat another piece.
+pub(super) fn part_messages(item: &DocumentItem, part: &str, speaker: &str) -> (Vec<MessagePart>, usize) {
+    let (mut distinct, mut repeated): (Vec<Vec<MessagePart>>, _) = (Vec::new(), 0);
+    for piece in item.content.iter().filter(|piece| piece.part == part) {
+        let messages = extract_messages(&piece.value, speaker);
+        if distinct.contains(&messages) { repeated += 1 } else { distinct.push(messages) }
+    }
+    (distinct.into_iter().flatten().collect(), repeated)
 }
 
 /// All messages in `value`; `speaker` is the speaker of those that name none.

@@ -17,7 +17,7 @@ use crate::location::Vault;
 use kernel::pseudonym::PREFIX;
 use vault::document::{DocumentHead, FragmentDocument};
 use vault::key_shares::KeyShare;
-use vault::object_names::{FragmentScope, ObjectName, UNATTRIBUTED, account_segment};
+use vault::object_names::{FragmentScope, ObjectName, UNATTRIBUTED, account_segment, id_segment};
 
 /// Largest plaintext of a fragment, bytes; a request of 64 MiB gives at most about 140 MiB.
 pub(super) const MAX_PLAIN: usize = 256 << 20;
@@ -191,9 +191,7 @@ fn unseal_without_zeros(sealed: &[u8], keys: &[age::x25519::Identity], room: u64
 /// can't be compared without the gateway's key.
 fn is_in_place(document: &DocumentPlace, scope: &FragmentScope) -> bool {
     let head: &DocumentHead<'_> = &document.head;
-    let is_named = |id: &str, segment: &str| {
-        segment.starts_with(PREFIX) || kernel::pseudonym::encode_segment(id).as_deref().unwrap_or(id) == segment
-    };
+    let is_named = |id: &str, segment: &str| segment.starts_with(PREFIX) || id_segment(id) == segment;
     let tenant = if head.tenant.is_empty() { UNATTRIBUTED } else { &head.tenant };
     let is_session = match (&head.session, document.items.first().and_then(|item| item.trace_id.as_deref())) {
         (Some(id), _) => is_named(id, &scope.session),

@@ -35,9 +35,6 @@ struct ObjectLines {
 }
 
 /// Reads a session by its id as the index shows it (`trace-…` for records without one).
-///
-/// # Errors
-/// The store fails, or there is no such session.
 pub async fn replay(
     vault: &Vault,
     opener: &mut FragmentOpener<'_>,
@@ -57,8 +54,6 @@ pub async fn replay(
     }
     let mut replay = ReplayedSession {
         session: session.to_owned(),
-        accounts: BTreeSet::new(),
-        entries: Vec::new(),
         erasures: describe_erasures(&erasures, session, &rows),
         unreadable,
         lossless_remarks: unsigned_remarks,
@@ -67,6 +62,7 @@ pub async fn replay(
         signatures_checked: filter.signed.is_some(),
         counts_unsigned: filter.unsigned,
         unsigned,
+        ..ReplayedSession::default()
     };
     let mut objects = replay.take_lines(rows);
     for name in unindexed {
@@ -176,7 +172,7 @@ impl ReplayedSession {
             // the lines' events happened even if their content did not open
             self.entries.extend(rows.into_iter().map(SessionEntry::from_line));
         }
-        for message in opener.take_restored_keys() {
+        for message in std::mem::take(&mut opener.restored_keys) {
             self.add_unreadable(message, false);
         }
         for key in opener.take_bad_keys() {

@@ -68,9 +68,12 @@ pub struct SessionTotal {
     pub cost_usd: Option<String>,
 }
 
+#[derive(Default)]
 pub struct ReplayedSession {
     pub(super) session: String,
+    /// Descriptions of accounts and tenants.
     pub(super) accounts: BTreeSet<String>,
+    /// All entries, in order of time.
     pub(super) entries: Vec<SessionEntry>,
     /// Descriptions of erasures that concern the session.
     pub(super) erasures: Vec<String>,
@@ -127,24 +130,7 @@ impl ReplayedSession {
     pub(super) fn of_rows(session: &str, rows: Vec<IndexRow>) -> Self {
         let mut entries: Vec<SessionEntry> = rows.into_iter().map(SessionEntry::from_line).collect();
         entries.sort_by(|a, b| (&a.at, a.leaf).cmp(&(&b.at, b.leaf)));
-        Self {
-            session: session.to_owned(),
-            accounts: BTreeSet::new(),
-            entries,
-            erasures: Vec::new(),
-            unreadable: Vec::new(),
-            lossless_remarks: 0,
-            older_missing: None,
-            omitted: 0,
-            signatures_checked: false,
-            counts_unsigned: false,
-            unsigned: BTreeSet::new(),
-        }
-    }
-
-    /// All entries, in order of time.
-    pub(super) fn entries(&self) -> &[SessionEntry] {
-        &self.entries
+        Self { session: session.to_owned(), entries, ..Self::default() }
     }
 
     pub(super) fn entries_mut(&mut self) -> &mut [SessionEntry] {
@@ -153,11 +139,6 @@ impl ReplayedSession {
 
     pub fn id(&self) -> &str {
         &self.session
-    }
-
-    /// Descriptions of accounts and tenants.
-    pub(super) fn accounts(&self) -> impl Iterator<Item = &str> {
-        self.accounts.iter().map(String::as_str)
     }
 
     /// Descriptions of erasures that concern the session. They are reliable only once verified.

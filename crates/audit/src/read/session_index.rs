@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use vault::index_row::{ErasureState, IndexRow, KeyCopy, RowKind};
-use vault::object_names::{ObjectName, account_segment, session_folder};
+use vault::object_names::{ObjectName, account_segment, id_segment, session_folder};
 use vault::store::ObjectKind;
 
 use super::index::{UnreadIndex, each_row, each_signed_row, each_unsigned_row};
@@ -21,17 +21,13 @@ const MAX_UNSIGNED_ERASURES: usize = 100;
 const MAX_COPIES: usize = 10_000;
 
 fn is_wanted(row: &IndexRow, session: &str, filter: &ReplayFilter) -> bool {
-    let is_of_session = match (&row.tail.session_id, &row.tail.trace_id) {
-        (Some(id), _) => id == session,
-        (None, Some(trace)) => session.strip_prefix("trace-") == Some(trace),
-        (None, None) => session == "trace-none",
-    };
-    is_of_session
+    row.tail.session_name().as_deref().unwrap_or("trace-none") == session
         && !matches!(row.tail.kind, Some(RowKind::Quarantine | RowKind::Gap))
         && filter.account.as_ref().is_none_or(|account| *account == row.tail.account)
         && filter.tenant.as_ref().is_none_or(|tenant| *tenant == row.tail.tenant)
 }
 
+#[derive(Default)]
 pub(super) struct SessionIndex {
     pub(super) rows: Vec<IndexRow>,
     /// Erasure lines, of any session; only signed ones, if signatures were checked.
@@ -69,7 +65,7 @@ impl SessionIndex {
 
 /// Descriptions of the erasures that name this session; those of other accounts are excluded.
 pub(super) fn describe_erasures(erasures: &[IndexRow], session: &str, rows: &[IndexRow]) -> Vec<String> {
-    let segment = kernel::pseudonym::encode_segment(session).unwrap_or_else(|| session.to_owned());
+    let segment = id_segment(session);
     let account = rows.first().map(|row| row.tail.account.as_str());
     let concerned = erasures.iter().filter(|row| account.is_none_or(|account| account == row.tail.account));
     let erasures = concerned.filter_map(|row| Some((row, row.tail.erasure.as_ref()?)));
@@ -101,90 +97,63 @@ pub(super) async fn read_session_index(
     session: &str,
     filter: &ReplayFilter,
 ) -> Result<SessionIndex, ReadError> {
-    let (mut rows, mut erasures, mut omitted_lines) = (Vec::new(), Vec::new(), 0_u64);
-    let (mut copies, mut unsigned_erasures) = (Vec::new(), Vec::new());
-    let segment = kernel::pseudonym::encode_segment(session).unwrap_or_else(|| session.to_owned());
+    let mut found = SessionIndex::default();
+    let segment = id_segment(session);
     let is_session_copy = |copy: &KeyCopy| copy.name.rsplit('/').nth(2) == Some(&*segment);
     let is_session = |name: &String| name.split_once('/').is_some_and(|(_, name)| name == segment);
     let max_rows = usize::try_from(filter.content.0 / LINE_MEMORY).unwrap_or(usize::MAX);
-    let mut visit = |row: IndexRow| {
-        if row.tail.kind == Some(RowKind::Erasure) {
-            erasures.push(row);
-        } else if row.tail.kind == Some(RowKind::KeyCopies) {
-            copies.extend(row.tail.key_copies.into_iter().filter(is_session_copy));
-        } else if is_wanted(&row, session, filter) {
-            if rows.len() < max_rows { rows.push(row) } else { omitted_lines += 1 }
-        }
+    let mut visit = |row: IndexRow| match row.tail.kind {
+        Some(RowKind::Erasure) => found.erasures.push(row),
+        Some(RowKind::KeyCopies) => found.copies.extend(row.tail.key_copies.into_iter().filter(is_session_copy)),
+        _ if !is_wanted(&row, session, filter) => {}
+        _ if found.rows.len() < max_rows => found.rows.push(row),
+        _ => found.omitted_lines += 1,
     };
     let account = filter.account.as_deref();
     let Some(signed) = &filter.signed else {
-        let unreadable = each_row(vault, account, &|_| true, &mut visit).await?;
-        return Ok(SessionIndex {
-            rows,
-            erasures,
-            unsigned_erasures,
-            copies,
-            unreadable,
-            unsigned_remarks: 0,
-            older_missing: None,
-            omitted_lines,
-            unsigned: BTreeSet::new(),
-        });
+        found.unreadable = each_row(vault, account, &|_| true, &mut visit).await?;
+        return Ok(found);
     };
-    let UnreadIndex { mut unreadable, older_missing } =
+    let UnreadIndex { unreadable, older_missing } =
         each_signed_row(vault, account, &|_| true, signed, &mut visit).await?;
-    unreadable.extend_from_slice(signed.unreadable());
-    let (mut unsigned, mut reused_numbers, mut other_accounts, mut over_limit) = (BTreeSet::new(), 0_u64, 0_u64, 0_u64);
-    let signed_ids: HashSet<LineId> = rows.iter().map(line_id).collect();
-    let signed_accounts: HashSet<String> = rows.iter().map(|row| row.tail.account.clone()).collect();
-    let mut visit = |_: &str, row: IndexRow| {
-        match row.tail.kind {
-            // an unsigned erasure erases nothing; it is considered only for warnings about existing keys
-            Some(RowKind::Erasure) => {
-                let mut sessions = row.tail.erasure.iter().flat_map(|erasure| &erasure.sessions);
-                if sessions.any(is_session) && unsigned_erasures.len() < MAX_UNSIGNED_ERASURES {
-                    unsigned_erasures.push(row);
-                }
-                return;
+    (found.unreadable, found.older_missing) = (unreadable, older_missing);
+    found.unreadable.extend_from_slice(signed.unreadable());
+    let (mut reused_numbers, mut other_accounts, mut over_limit) = (0_u64, 0_u64, 0_u64);
+    let signed_ids: HashSet<LineId> = found.rows.iter().map(line_id).collect();
+    let signed_accounts: HashSet<String> = found.rows.iter().map(|row| row.tail.account.clone()).collect();
+    let mut visit = |_: &str, row: IndexRow| match row.tail.kind {
+        // an unsigned erasure erases nothing; it is considered only for warnings about existing keys
+        Some(RowKind::Erasure) => {
+            let mut sessions = row.tail.erasure.iter().flat_map(|erasure| &erasure.sessions);
+            if sessions.any(is_session) && found.unsigned_erasures.len() < MAX_UNSIGNED_ERASURES {
+                found.unsigned_erasures.push(row);
             }
-            Some(RowKind::KeyCopies) => {
-                let room = MAX_COPIES.saturating_sub(copies.len());
-                return copies.extend(row.tail.key_copies.into_iter().filter(is_session_copy).take(room));
-            }
-            _ if !is_wanted(&row, session, filter) => return,
-            _ => {}
         }
-        match (signed_ids.contains(&line_id(&row)), rows.len() < max_rows) {
-            (true, _) => reused_numbers += 1,
-            _ if !signed_accounts.is_empty() && !signed_accounts.contains(&row.tail.account) => other_accounts += 1,
-            (false, true) => {
-                unsigned.insert(line_id(&row));
-                rows.push(row);
-            }
-            (false, false) => over_limit += 1,
+        Some(RowKind::KeyCopies) => {
+            let room = MAX_COPIES.saturating_sub(found.copies.len());
+            found.copies.extend(row.tail.key_copies.into_iter().filter(is_session_copy).take(room));
         }
+        _ if !is_wanted(&row, session, filter) => {}
+        _ if signed_ids.contains(&line_id(&row)) => reused_numbers += 1,
+        _ if !signed_accounts.is_empty() && !signed_accounts.contains(&row.tail.account) => other_accounts += 1,
+        _ if found.rows.len() < max_rows => {
+            found.unsigned.insert(line_id(&row));
+            found.rows.push(row);
+        }
+        _ => over_limit += 1,
     };
-    let signed_remarks = unreadable.len();
-    unreadable.extend(each_unsigned_row(vault, account, &|_| true, signed, &mut visit).await?);
+    let unsigned_remarks = each_unsigned_row(vault, account, &|_| true, signed, &mut visit).await?;
+    let signed_remarks = found.unreadable.len();
+    found.unreadable.extend(unsigned_remarks);
     for (count, problem) in [
         (reused_numbers, "reuse the numbers of signed lines: they were planted"),
         (other_accounts, "belong to accounts that have no signed line of this session"),
         (over_limit, "were left out: the memory limit is reached"),
     ] {
-        unreadable.extend((count > 0).then(|| format!("{count} unsigned lines {problem}")));
+        found.unreadable.extend((count > 0).then(|| format!("{count} unsigned lines {problem}")));
     }
-    let unsigned_remarks = unreadable.len() - signed_remarks;
-    Ok(SessionIndex {
-        rows,
-        erasures,
-        unsigned_erasures,
-        copies,
-        unreadable,
-        unsigned_remarks,
-        older_missing,
-        omitted_lines,
-        unsigned,
-    })
+    found.unsigned_remarks = found.unreadable.len() - signed_remarks;
+    Ok(found)
 }
 
 /// Offsets of other sessions' fragments in those of these objects that several sessions share; only the index has the
@@ -227,10 +196,7 @@ pub(super) async fn find_unindexed_objects(
     filter: &ReplayFilter,
     accounts: &BTreeSet<String>,
 ) -> Result<BTreeSet<String>, ReadError> {
-    let segment = kernel::pseudonym::encode_segment(session);
-    let segment = segment.as_deref().unwrap_or(session);
-    let tenant =
-        filter.tenant.as_deref().map(|tenant| kernel::pseudonym::encode_segment(tenant).unwrap_or(tenant.to_owned()));
+    let (segment, tenant) = (id_segment(session), filter.tenant.as_deref().map(id_segment));
     // without a given tenant, all tenants are searched: new objects may belong to a tenant without lines
     let mut folders: BTreeSet<String> = match &filter.tenant {
         Some(tenant) => accounts.iter().map(|account| session_folder(account, tenant, session)).collect(),

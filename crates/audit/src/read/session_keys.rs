@@ -31,8 +31,23 @@ const MAX_REPORTED_BAD_KEYS: usize = 1000;
 
 impl Vault {
     pub(crate) async fn fetch_key_object(&self, name: &str) -> Result<Bytes, StoreError> {
-        let bytes = self.reader.get(ObjectKind::Key, name, Some((0, MAX_KEY + 1))).await?;
-        if bytes.len() as u64 > MAX_KEY { Err(StoreError::TooLarge) } else { Ok(bytes) }
+        self.fetch_within(ObjectKind::Key, name, MAX_KEY).await
+    }
+
+    /// A key object; if it is archived, or too large for a key, `None`, and a line in `refused`.
+    pub(crate) async fn fetch_key_or_refuse(
+        &self,
+        name: &str,
+        refused: &mut Vec<String>,
+    ) -> Result<Option<Bytes>, ReadError> {
+        match self.fetch_key_object(name).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error @ (StoreError::TooLarge | StoreError::Archived)) => {
+                refused.push(format!("{name}: {error}"));
+                Ok(None)
+            }
+            Err(error) => Err(ReadError::from_object_error(name, &error)),
+        }
     }
 }
 
@@ -68,28 +83,21 @@ impl FragmentOpener<'_> {
             let opened = match object {
                 Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_))) => return Err(store_failure(error)),
                 Err(error) => Err(bad_key(error.to_string(), error == StoreError::Archived)),
-                Ok(object) => {
-                    match open_named(
-                        vault.relative_name(&name).unwrap_or_default(),
-                        &object,
-                        &self.auditors,
-                        &self.shares,
-                    ) {
-                        Ok(KeyOpening::OpenedTogether(_)) if !is_permitted => {
-                            needs_request = true;
-                            Ok(None)
-                        }
-                        Ok(KeyOpening::Opened(key) | KeyOpening::OpenedTogether(key)) => {
-                            Ok(Some((key, kernel::hex::encode(&Sha256::digest(&object)))))
-                        }
-                        Ok(KeyOpening::TooFewShares(why)) => {
-                            too_few.get_or_insert(why);
-                            Ok(None)
-                        }
-                        Ok(KeyOpening::SealedToOthers) => Ok(None),
-                        Err(why) => Err(bad_key(why, false)),
+                Ok(object) => match open_named(vault.relative_name(&name), &object, &self.auditors, &self.shares) {
+                    Ok(KeyOpening::OpenedTogether(_)) if !is_permitted => {
+                        needs_request = true;
+                        Ok(None)
                     }
-                }
+                    Ok(KeyOpening::Opened(key) | KeyOpening::OpenedTogether(key)) => {
+                        Ok(Some((key, kernel::hex::encode(&Sha256::digest(&object)))))
+                    }
+                    Ok(KeyOpening::TooFewShares(why)) => {
+                        too_few.get_or_insert(why);
+                        Ok(None)
+                    }
+                    Ok(KeyOpening::SealedToOthers) => Ok(None),
+                    Err(why) => Err(bad_key(why, false)),
+                },
             };
             let judged = opened.and_then(|key| match key {
                 None => Ok(None),
@@ -141,11 +149,6 @@ impl FragmentOpener<'_> {
         })
     }
 
-    /// Takes the messages about keys that exist although an erasure names them.
-    pub(super) fn take_restored_keys(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.restored_keys)
-    }
-
     /// Takes the objects among the keys that are not usable keys.
     pub fn take_bad_keys(&mut self) -> Vec<BadKey> {
         std::mem::take(&mut self.bad_keys)
@@ -174,7 +177,13 @@ impl KeyOpening {
 }
 
 /// As [`open_key`]; the key must be the one that the object's name says.
-fn open_named(name: &str, object: &[u8], auditors: &[Identity], shares: &[KeyShare]) -> Result<KeyOpening, String> {
+fn open_named(
+    name: Option<&str>,
+    object: &[u8],
+    auditors: &[Identity],
+    shares: &[KeyShare],
+) -> Result<KeyOpening, String> {
+    let name = name.unwrap_or_default();
     let opening = open_key(Some(name), object, auditors, shares)?;
     let (KeyOpening::Opened(key) | KeyOpening::OpenedTogether(key)) = &opening else { return Ok(opening) };
     let has_named_id = parse_key_name(name).is_some_and(|named| named.id == key_id(&key.to_public().to_string()));

@@ -5,26 +5,23 @@ use std::io::{self, Write};
 
 use vault::document::DocumentItem;
 
-use super::messages::{MessagePart, extract_messages};
+use super::messages::{MessagePart, extract_messages, part_messages};
 use super::redaction_counts::format_counts;
 use super::session::{ReplayedSession, SessionEntry, cost_facts};
 use kernel::terminal::escape_unsafe;
 
 impl ReplayedSession {
     /// Writes the session as text.
-    ///
-    /// # Errors
-    /// Errors of `out`.
     pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "session {}", escape_unsafe(self.id()))?;
-        for account in self.accounts() {
+        for account in &self.accounts {
             writeln!(out, "{}", escape_unsafe(account))?;
         }
         for erasure in self.erasures() {
             writeln!(out, "{}", escape_unsafe(erasure))?;
         }
         let mut earlier: Vec<MessagePart> = Vec::new();
-        for entry in self.entries() {
+        for entry in &self.entries {
             writeln!(out)?;
             let mark = match (self.is_unsigned(entry), &entry.row) {
                 (false, _) => "",
@@ -88,19 +85,14 @@ const PARTS: [(&str, &str); 6] = [
 fn write_content(item: &DocumentItem, earlier: &mut Vec<MessagePart>, out: &mut dyn Write) -> io::Result<()> {
     for (part, default_speaker) in PARTS {
         let speaker = if part == "output" && item.head.call == "tool" { "result" } else { default_speaker };
-        let (mut pieces, mut duplicates): (Vec<Vec<MessagePart>>, _) = (Vec::new(), 0_usize);
-        for piece in item.content.iter().filter(|piece| piece.part == part) {
-            let messages = extract_messages(&piece.value, speaker);
-            if pieces.contains(&messages) { duplicates += 1 } else { pieces.push(messages) }
-        }
-        let messages: Vec<MessagePart> = pieces.into_iter().flatten().collect();
+        let (messages, duplicates) = part_messages(item, part, speaker);
         let count_repeated = || messages.iter().zip(earlier.iter()).take_while(|(new, old)| new == old).count();
         let repeated = if part == "input" { count_repeated() } else { 0 };
         if repeated > 0 {
             let noun = if repeated == 1 { "message" } else { "messages" };
             writeln!(out, "  ({repeated} earlier {noun} as before)")?;
         }
-        messages.iter().skip(repeated).try_for_each(|message| write_message(message, out))?;
+        messages.iter().skip(repeated).try_for_each(|message| message.write(' ', out))?;
         if duplicates > 0 {
             let noun = if duplicates == 1 { "place" } else { "places" };
             writeln!(out, "  (the same in {duplicates} more {noun})")?;
@@ -114,13 +106,7 @@ fn write_content(item: &DocumentItem, earlier: &mut Vec<MessagePart>, out: &mut 
     }
     for piece in item.content.iter().filter(|piece| !PARTS.iter().any(|(part, _)| *part == piece.part)) {
         let speaker = piece.key.as_deref().unwrap_or("other");
-        extract_messages(&piece.value, speaker).iter().try_for_each(|message| write_message(message, out))?;
+        extract_messages(&piece.value, speaker).iter().try_for_each(|message| message.write(' ', out))?;
     }
     Ok(())
-}
-
-fn write_message(message: &MessagePart, out: &mut dyn Write) -> io::Result<()> {
-    let mut lines = message.text.lines();
-    writeln!(out, "  {:<11} {}", escape_unsafe(&message.speaker), escape_unsafe(lines.next().unwrap_or_default()))?;
-    lines.try_for_each(|line| writeln!(out, "  {:<11} {}", "", escape_unsafe(line)))
 }

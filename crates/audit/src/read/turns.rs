@@ -17,7 +17,7 @@ use vault::document::{DocumentItem, ReadPiece};
 use super::agents::{AgentAssignment, OWN_AGENT};
 use super::chat::{ChatEvent, ChatTranscript};
 use super::entry_links::{EntryLinks, EntryNode};
-use super::messages::{MessagePart, extract_messages};
+use super::messages::{MessagePart, extract_messages, part_messages};
 use super::session::ReplayedSession;
 use crate::error::ReadError;
 use kernel::terminal::{escape_unsafe, format_count};
@@ -48,18 +48,8 @@ const CONTEXT: [(&str, &str); 3] = [("system", "system"), ("tools", "tools"), ("
 
 impl<'r> ModelTurn<'r> {
     fn from_item(item: &'r DocumentItem) -> Self {
-        let part_messages = |(part, speaker): (&str, &str)| -> Vec<MessagePart> {
-            let mut distinct: Vec<Vec<MessagePart>> = Vec::new();
-            for piece in item.content.iter().filter(|piece| piece.part == part) {
-                let messages = extract_messages(&piece.value, speaker);
-                if !distinct.contains(&messages) {
-                    distinct.push(messages);
-                }
-            }
-            distinct.into_iter().flatten().collect()
-        };
-        let context = CONTEXT.into_iter().flat_map(part_messages).collect();
-        let response = part_messages(("output", "assistant"));
+        let context = CONTEXT.iter().flat_map(|(part, speaker)| part_messages(item, part, speaker).0).collect();
+        let response = part_messages(item, "output", "assistant").0;
         Self { number: 0, agent: None, item, events: Vec::new(), context, response }
     }
 
@@ -136,24 +126,18 @@ impl ReplayedSession {
     }
 
     /// Writes one turn: the model's full input, and its answer.
-    ///
-    /// # Errors
-    /// There is no such turn; errors of `out` are passed through.
     pub fn write_turn(&self, number: usize, out: &mut dyn Write) -> Result<io::Result<()>, ReadError> {
         let turn = self.find_turn(number)?;
         let write = |out: &mut dyn Write| {
             writeln!(out, "{}", escape_unsafe(&turn.headline()))?;
-            turn.context.iter().try_for_each(|message| write_marked_message(' ', message, out))?;
+            turn.context.iter().try_for_each(|message| message.write(' ', out))?;
             writeln!(out, "answered")?;
-            turn.response.iter().try_for_each(|message| write_marked_message(' ', message, out))
+            turn.response.iter().try_for_each(|message| message.write(' ', out))
         };
         Ok(write(out))
     }
 
     /// Writes the differences between the contexts of two turns.
-    ///
-    /// # Errors
-    /// There is no such turn; errors of `out` are passed through.
     pub fn diff(&self, first: usize, second: usize, out: &mut dyn Write) -> Result<io::Result<()>, ReadError> {
         let (first, second) = (self.find_turn(first)?, self.find_turn(second)?);
         let changes = diff_messages(&first.context, &second.context);
@@ -165,17 +149,14 @@ impl ReplayedSession {
             }
             changes.iter().try_for_each(|change| match change {
                 ContextChange::Same(count) => writeln!(out, "  ({} as before)", format_count(*count, "message")),
-                ContextChange::Removed(message) => write_marked_message('-', message, out),
-                ContextChange::Added(message) => write_marked_message('+', message, out),
+                ContextChange::Removed(message) => message.write('-', out),
+                ContextChange::Added(message) => message.write('+', out),
             })
         };
         Ok(write(out))
     }
 
     /// Writes the session as a dataset.
-    ///
-    /// # Errors
-    /// Errors of `out`.
     pub fn export(&self, format: ExportFormat, out: &mut dyn Write) -> io::Result<()> {
         match format {
             ExportFormat::Messages => self.turns().iter().try_for_each(|turn| {
@@ -308,14 +289,6 @@ fn has_answer(item: &DocumentItem) -> bool {
 
 fn is_message(piece: &ReadPiece) -> bool {
     matches!(piece.part.as_str(), "system" | "input" | "output")
-}
-
-/// Writes a message with a mark before each line.
-fn write_marked_message(mark: char, message: &MessagePart, out: &mut dyn Write) -> io::Result<()> {
-    let mut lines = message.text.lines();
-    let first_line = lines.next().unwrap_or_default();
-    writeln!(out, "{mark} {:<11} {}", escape_unsafe(&message.speaker), escape_unsafe(first_line))?;
-    lines.try_for_each(|line| writeln!(out, "{mark} {:<11} {}", "", escape_unsafe(line)))
 }
 
 /// A difference between two lists of messages.

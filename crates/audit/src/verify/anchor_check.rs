@@ -10,11 +10,10 @@ use std::collections::BTreeMap;
 use crate::chains::{ChainId, epoch_folder};
 use kernel::clock::UnixNanos;
 use vault::chain::digest::DigestLink;
-use vault::object_names::{account_segment, rfc3339};
+use vault::object_names::{account_segment, parse_time, rfc3339};
 
 use super::anchor::{self, Anchor};
 use super::run_state::{ChainVerification, EpochVerification, VerificationRun};
-use super::times::parse_time;
 
 /// Time of the first anchor that covers an epoch, by account (as in object names), writer and epoch.
 type FirstAnchors<'c> = BTreeMap<(&'c str, &'c str, &'c str), UnixNanos>;

@@ -16,11 +16,10 @@ use kernel::sha256::Sha256;
 use vault::chain::digest::{ChainDigest, PayloadReference};
 use vault::chain::tree::leaf_hash;
 use vault::index_row::{IndexRow, RowKind};
-use vault::object_names::{ObjectName, ObjectNames, is_alternative_name};
+use vault::object_names::{ObjectName, ObjectNames, is_alternative_name, parse_time};
 use vault::store::{ObjectKind, StoreError};
 
 use super::run_state::{EpochVerification, VerificationRun};
-use super::times::parse_time;
 
 /// Objects fetched concurrently.
 const CONCURRENT_FETCHES: usize = 8;
@@ -61,9 +60,7 @@ impl VerificationRun<'_> {
         let Some(rows) = rows else { return };
         rows.iter().for_each(|row| self.turns.add_row(row));
         if epoch.is_valid {
-            epoch.erasure_lines.extend(self.record_erasures(&epoch.account, &rows));
-            epoch.erasure_lines.extend(self.record_key_copies(&rows));
-            epoch.erasure_lines.extend(self.record_openings(&epoch.account, &rows));
+            epoch.key_lines.extend(self.record_key_lines(&epoch.account, &rows));
         }
         let payloads = self.group_by_object(&digest, rows, name);
         for payload in &payloads {
@@ -171,11 +168,8 @@ impl VerificationRun<'_> {
             };
             self.referenced.add(&index.key);
             if index.first_leaf != epoch.base + epoch.tree.size() && epoch.is_valid && epoch.has_all_lines {
-                self.report.fail(
-                    "tree_size",
-                    name,
-                    "its first line number does not follow the last line of the digest before",
-                );
+                let message = "its first line number does not follow the last line of the digest before";
+                self.report.fail("tree_size", name, message);
             }
             let Some(lines) = lines else {
                 epoch.has_all_lines = false;
@@ -286,7 +280,7 @@ impl VerificationRun<'_> {
             epoch.is_valid &= epoch.has_all_lines;
             self.report.fail("index_changed", name, "its hash differs from the one in its digest");
         }
-        let lines = inflate(bytes);
+        let lines = inflate(bytes, true);
         if lines.is_err() {
             epoch.is_valid = false;
             self.report.fail("index_changed", name, "it can't be decompressed");
@@ -328,19 +322,13 @@ impl VerificationRun<'_> {
         let mut fragments: BTreeMap<u64, (u64, &str)> = BTreeMap::new();
         for row in &payload.rows {
             let (Some(off), Some(len), Some(hash)) = (row.off, row.tail.len, row.tail.ct_sha256.as_deref()) else {
-                self.report.fail(
-                    "index_line",
-                    format!("{name} leaf {}", row.leaf),
-                    "the line has no offset, length or hash for its fragment",
-                );
+                let message = "the line has no offset, length or hash for its fragment";
+                self.report.fail("index_line", format!("{name} leaf {}", row.leaf), message);
                 continue;
             };
             if fragments.insert(off, (len, hash)).is_some_and(|other| other != (len, hash)) {
-                self.report.fail(
-                    "index_line",
-                    format!("{name} leaf {}", row.leaf),
-                    "two lines disagree about a fragment",
-                );
+                let message = "two lines disagree about a fragment";
+                self.report.fail("index_line", format!("{name} leaf {}", row.leaf), message);
             }
         }
         let signed_size_and_hash =
@@ -381,17 +369,11 @@ impl VerificationRun<'_> {
             let is_zeroed = fragment.is_some_and(|fragment| fragment.iter().all(|byte| *byte == 0));
             let location = format!("{name} at {off}");
             if is_authentic && is_zeroed {
-                self.report.warn(
-                    "fragment_lost",
-                    location,
-                    "the writer lost it in its spool and wrote zeros in its place",
-                );
+                let message = "the writer lost it in its spool and wrote zeros in its place";
+                self.report.warn("fragment_lost", location, message);
             } else if is_authentic && fragment.is_none() && digest.counters.damaged > 0 {
-                self.report.warn(
-                    "fragment_lost",
-                    location,
-                    "the writer lost it in its spool: the object ends before it",
-                );
+                let message = "the writer lost it in its spool: the object ends before it";
+                self.report.warn("fragment_lost", location, message);
             } else {
                 epoch.is_valid = false;
                 let explanation = if digest.counters.damaged > 0 { LOSSY } else { "" };

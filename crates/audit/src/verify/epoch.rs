@@ -16,13 +16,13 @@ use kernel::clock::UnixNanos;
 use vault::chain::digest::{ChainDigest, DigestLink, VERSION, checkpoint_origin};
 use vault::chain::note::{self, Checkpoint};
 use vault::chain::tree::NodeHash;
-use vault::object_names::{SIGNATURE_SUFFIX, account_segment};
+use vault::object_names::{SIGNATURE_SUFFIX, account_segment, parse_time};
 use vault::store::{ObjectKind, StoreError};
 
 use super::options::VerifyProgress;
 use super::resume::EpochProgress;
 use super::run_state::{EpochVerification, NewestDigest, VerificationRun};
-use super::times::{ClockStop, DigestTimes, LongInterval, parse_time};
+use super::times::{ClockStop, DigestTimes, LongInterval};
 
 /// Digests fetched concurrently.
 const CONCURRENT_FETCHES: usize = 8;
@@ -61,7 +61,7 @@ impl VerificationRun<'_> {
     ) -> Result<EpochVerification, ReadError> {
         let (vault, folder) = (self.vault, epoch_folder(chain, name));
         // a saved position is useless without the digest at which it ends
-        let position = self.resume.epoch_progress(&folder).filter(|position| numbers.contains(&position.n)).cloned();
+        let position = self.resume.saved.epochs.get(&folder).filter(|position| numbers.contains(&position.n)).cloned();
         let is_known = |n: u64| position.as_ref().is_some_and(|position| n <= position.n);
         let (chain_only, mut epoch) = (self.options.chain_only, EpochVerification::new(name));
         self.report.counts.epochs += u64::from(position.is_none());
@@ -161,13 +161,7 @@ impl VerificationRun<'_> {
             unopened: epoch.unopened,
             expired: epoch.expired,
         };
-        self.resume.save_position(
-            folder,
-            position,
-            std::mem::take(&mut epoch.erasure_lines),
-            &self.report.counts,
-            save_now,
-        )
+        self.resume.save_position(folder, position, std::mem::take(&mut epoch.key_lines), &self.report.counts, save_now)
     }
 
     /// Judges a digest on its own and against the previous one; returns it if its content can be judged.
@@ -252,11 +246,8 @@ impl VerificationRun<'_> {
         let origin = checkpoint_origin(key.name(), &digest.account, &digest.writer, &epoch.name);
         let expected_checkpoint = root.map(|root| Checkpoint { origin, size: digest.tree_size, root });
         if expected_checkpoint.is_none() || Checkpoint::parse(text) != expected_checkpoint {
-            self.report.fail(
-                "checkpoint",
-                name,
-                "the checkpoint does not match this digest, account, writer and epoch",
-            );
+            let message = "the checkpoint does not match this digest, account, writer and epoch";
+            self.report.fail("checkpoint", name, message);
         }
     }
 
@@ -299,11 +290,8 @@ impl VerificationRun<'_> {
             self.report.fail("tree_size", name, "its tree is smaller than the previous one");
         }
         if epoch.has_digest && (digest.continues != epoch.continues || digest.reason.is_some()) {
-            self.report.fail(
-                "link",
-                name,
-                "its statements about the epoch's start differ from those of the first digest",
-            );
+            let message = "its statements about the epoch's start differ from those of the first digest";
+            self.report.fail("link", name, message);
         }
     }
 }

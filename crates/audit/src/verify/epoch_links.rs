@@ -54,11 +54,8 @@ impl VerificationRun<'_> {
         }
         for epoch in &roots {
             if epoch.reason.is_none() {
-                self.report.fail(
-                    "link",
-                    epoch_folder(chain, &epoch.name),
-                    "it names no previous digest and gives no reason",
-                );
+                let message = "it names no previous digest and gives no reason";
+                self.report.fail("link", epoch_folder(chain, &epoch.name), message);
             }
         }
         if roots.is_empty() && epochs.iter().any(|epoch| epoch.digests.contains_key(&0)) {
@@ -68,11 +65,8 @@ impl VerificationRun<'_> {
             epochs.iter().filter(|epoch| !epochs.iter().any(|other| is_successor(other, epoch))).collect();
         if heads.len() > roots.len().max(1) {
             let names: Vec<&str> = heads.iter().map(|epoch| epoch.name.as_str()).collect();
-            self.report.fail(
-                "fork",
-                epoch_folder(chain, ""),
-                format!("several epochs are the last of the chain: {}", names.join(", ")),
-            );
+            let message = format!("several epochs are the last of the chain: {}", names.join(", "));
+            self.report.fail("fork", epoch_folder(chain, ""), message);
         }
         for epoch in heads {
             self.check_head(chain, epoch);
@@ -194,11 +188,8 @@ impl VerificationRun<'_> {
                 }
             }
             if !is_found {
-                self.report.fail(
-                    "leaf_missing",
-                    leaf,
-                    "no chain contains it: its digest was removed, or is not written yet",
-                );
+                let message = "no chain contains it: its digest was removed, or is not written yet";
+                self.report.fail("leaf_missing", leaf, message);
             } else if !accounts_without.is_empty() {
                 let accounts = accounts_without.into_iter().collect::<Vec<_>>().join(", ");
                 let message = format!(

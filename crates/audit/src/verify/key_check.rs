@@ -18,11 +18,23 @@ use vault::object_names::{FragmentScope, ObjectName};
 use vault::store::{ObjectKind, StoreError};
 
 use super::content::ReferencedPayload;
-use super::named_key::{KeyState, NamedKey};
-use super::run_state::{KeyInventory, RecordedErasure, VerificationRun};
+use super::run_state::{KeyInventory, KeyState, NamedKey, RecordedErasure, VerificationRun};
 
 /// Key objects fetched concurrently.
 const CONCURRENT_FETCHES: usize = 32;
+
+/// The state of a key object that must have this hash.
+async fn judge_key_object(vault: &Vault, name: &str, sha256: &str) -> KeyState {
+    match vault.fetch_key_object(name).await {
+        Ok(bytes) if kernel::hex::encode(&Sha256::digest(&bytes)) == sha256 => KeyState::Present,
+        Err(StoreError::Missing) => KeyState::Missing,
+        Err(StoreError::Archived) => KeyState::Archived,
+        Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_) | StoreError::Denied(_))) => {
+            KeyState::Unknown(error.to_string())
+        }
+        Ok(_) | Err(_) => KeyState::Changed,
+    }
+}
 
 async fn find_key_object(
     vault: &Vault,
@@ -42,17 +54,11 @@ async fn find_key_object(
     };
     let mut state = KeyState::Missing;
     for name in names {
-        match vault.fetch_key_object(name).await {
-            Ok(bytes) if kernel::hex::encode(&Sha256::digest(&bytes)) == wanted => {
-                return (KeyState::Present, name.clone());
-            }
-            Err(StoreError::Archived) => state = KeyState::Archived,
-            Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_) | StoreError::Denied(_))) => {
-                state = KeyState::Unknown(error.to_string());
-            }
-            Err(StoreError::Missing) => {}
-            Ok(_) | Err(_) if state == KeyState::Missing => state = KeyState::Changed,
-            Ok(_) | Err(_) => {}
+        match judge_key_object(vault, name, wanted).await {
+            KeyState::Present => return (KeyState::Present, name.clone()),
+            KeyState::Missing => {}
+            KeyState::Changed if state != KeyState::Missing => {}
+            found => state = found,
         }
     }
     (state, own)
@@ -253,14 +259,7 @@ impl VerificationRun<'_> {
                 if !present.contains(&name) {
                     return (name, KeyState::Missing);
                 }
-                let state = match vault.fetch_key_object(&name).await {
-                    Ok(bytes) if kernel::hex::encode(&Sha256::digest(&bytes)) == sha256 => KeyState::Present,
-                    Err(StoreError::Archived) => KeyState::Archived,
-                    Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_) | StoreError::Denied(_))) => {
-                        KeyState::Unknown(error.to_string())
-                    }
-                    Ok(_) | Err(_) => KeyState::Changed,
-                };
+                let state = judge_key_object(vault, &name, &sha256).await;
                 (name, state)
             });
         let states: Vec<(String, KeyState)> = checks.buffered(CONCURRENT_FETCHES).collect().await;
@@ -274,11 +273,8 @@ impl VerificationRun<'_> {
                     self.report.fail("key_missing", name, message);
                 }
                 KeyState::Changed => {
-                    self.report.fail(
-                        "key_changed",
-                        name,
-                        "it differs from the key copy that was written: damaged or replaced",
-                    );
+                    let message = "it differs from the key copy that was written: damaged or replaced";
+                    self.report.fail("key_changed", name, message);
                 }
                 KeyState::Unknown(why) => self.report.fail("key_unreadable", name, why),
             }

@@ -94,7 +94,7 @@ impl VerificationRun<'_> {
             (ObjectKind::Key, HOLDS_FOLDER, "versions of hold notes"),
         ] {
             // with one bucket, the first pass includes them
-            if folder == HOLDS_FOLDER && !self.vault.has_separate_key_bucket() {
+            if folder == HOLDS_FOLDER && !self.vault.has_separate_key_bucket {
                 continue;
             }
             let mut tally = LockTally::default();
@@ -234,11 +234,8 @@ impl VerificationRun<'_> {
             }
             (_, unlocked) => {
                 for name in tally.first_unlocked {
-                    self.report.warn(
-                        "unlocked",
-                        name,
-                        format!("not locked, unlike other objects; {unlocked} {kind_name} are not locked"),
-                    );
+                    let message = format!("not locked, unlike other objects; {unlocked} {kind_name} are not locked");
+                    self.report.warn("unlocked", name, message);
                 }
             }
         }

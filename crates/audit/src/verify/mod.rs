@@ -10,19 +10,15 @@ mod anchor_check;
 mod content;
 mod epoch;
 mod epoch_links;
-mod erasures;
 mod fragment_check;
 mod key_check;
+mod key_lines;
 mod locks;
-mod named_key;
-mod named_stores;
-mod openings;
 mod options;
 mod report;
 mod resume;
 mod run_state;
 mod times;
-mod unknown_objects;
 mod unreferenced_keys;
 mod unreferenced_objects;
 
@@ -129,9 +125,9 @@ fn is_next_digest(epochs: &[EpochVerification], name: &str, n: u64) -> bool {
 impl VerificationRun<'_> {
     /// Resumes the work of an earlier, interrupted run.
     fn resume_earlier_run(&mut self) -> Result<(), ReadError> {
-        self.resume = ResumeFile::read(self.options, self.keys.are_listed())?;
-        (self.report.counts, self.earlier_digests) = (self.resume.counts(), self.resume.seen_digests());
-        self.record_earlier_erasures();
+        self.resume = ResumeFile::read(self.options, self.keys.present.is_some())?;
+        (self.report.counts, self.earlier_digests) = (self.resume.saved.counts.clone(), self.resume.saved.seen.clone());
+        self.record_earlier_lines();
         Ok(())
     }
 
@@ -144,11 +140,8 @@ impl VerificationRun<'_> {
             }
         }
         if found.chains.is_empty() {
-            self.report.fail(
-                "no_chain",
-                "chain/",
-                "no digest found, so nothing can be verified: check --store, --account and --writer",
-            );
+            let message = "no digest found, so nothing can be verified: check --store, --account and --writer";
+            self.report.fail("no_chain", "chain/", message);
         }
     }
 

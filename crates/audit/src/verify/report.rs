@@ -184,19 +184,7 @@ impl VerifyReport {
     }
 
     pub fn text(&self) -> String {
-        let VerifyCounts {
-            epochs,
-            digests,
-            leaves,
-            gaps,
-            objects,
-            fragments,
-            opened,
-            bytes,
-            locked,
-            expired,
-            archived,
-        } = &self.counts;
+        let counts = &self.counts;
         let mut lines = Vec::new();
         for finding in &self.findings {
             let severity = if finding.severity == Severity::Failure { "FAILURE" } else { "warning" };
@@ -253,13 +241,18 @@ impl VerifyReport {
         lines.extend(self.missing_turns.iter().map(|session| format!("turns are missing: {session}")));
         lines.extend(self.not_verified.iter().map(|limit| format!("not verified: {limit}")));
         lines.push(format!(
-            "{}, {}, {} ({gaps} record a lost line), {}, {}, {opened} opened, {bytes} bytes, {locked} locked, \
-             {expired} expired, {archived} archived",
-            format_count(*epochs, "epoch"),
-            format_count(*digests, "digest"),
-            format_count(*leaves, "line"),
-            format_count(*objects, "object"),
-            format_count(*fragments, "fragment"),
+            "{}, {}, {} ({} record a lost line), {}, {}, {} opened, {} bytes, {} locked, {} expired, {} archived",
+            format_count(counts.epochs, "epoch"),
+            format_count(counts.digests, "digest"),
+            format_count(counts.leaves, "line"),
+            counts.gaps,
+            format_count(counts.objects, "object"),
+            format_count(counts.fragments, "fragment"),
+            counts.opened,
+            counts.bytes,
+            counts.locked,
+            counts.expired,
+            counts.archived
         ));
         lines.push(
             match (self.verified, self.opened_nothing()) {

@@ -50,7 +50,7 @@ pub(super) struct SeenDigest {
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct SavedProgress {
+pub(super) struct SavedProgress {
     v: u8,
     /// Hash of the options: positions of a run that checked less, or something else, are not used.
     #[serde(default, rename = "asked")]
@@ -58,24 +58,25 @@ struct SavedProgress {
     /// The latest time before which a run allowed content to be gone.
     #[serde(default)]
     expired: Option<String>,
-    counts: VerifyCounts,
-    epochs: BTreeMap<String, EpochProgress>,
-    /// The newest digest of each epoch that any run found valid.
+    pub(super) counts: VerifyCounts,
+    /// Verified positions, by the folders of their epochs.
+    pub(super) epochs: BTreeMap<String, EpochProgress>,
+    /// The newest digest of each epoch that any run found valid, by the epoch's folder.
     #[serde(default)]
-    seen: BTreeMap<String, SeenDigest>,
-    /// Lines of verified erasures, which every run needs.
-    #[serde(default)]
-    erasures: Vec<IndexRow>,
+    pub(super) seen: BTreeMap<String, SeenDigest>,
+    /// Lines of verified erasures, openings and key copies, which every run needs.
+    #[serde(default, rename = "erasures")]
+    pub(super) key_lines: Vec<IndexRow>,
 }
 
 /// The progress file, if a path is given, and its content.
 #[derive(Default)]
 pub(super) struct ResumeFile {
     path: Option<PathBuf>,
-    saved: SavedProgress,
+    pub(super) saved: SavedProgress,
     /// Digests since the last save.
     unsaved: u64,
-    is_resumed: bool,
+    pub(super) is_resumed: bool,
 }
 
 /// Hash of the options that positions depend on, except [`VerifyOptions::expired`].
@@ -104,41 +105,19 @@ impl ResumeFile {
         Ok(Self { path: path.map(Path::to_path_buf), saved, unsaved: 0, is_resumed })
     }
 
-    pub(super) fn counts(&self) -> VerifyCounts {
-        self.saved.counts.clone()
-    }
-
-    pub(super) fn is_resumed(&self) -> bool {
-        self.is_resumed
-    }
-
-    /// Lines of erasures that earlier runs verified.
-    pub(super) fn erasures(&self) -> &[IndexRow] {
-        &self.saved.erasures
-    }
-
-    pub(super) fn epoch_progress(&self, folder: &str) -> Option<&EpochProgress> {
-        self.saved.epochs.get(folder)
-    }
-
-    /// Digests that any run found valid, by the folders of their epochs.
-    pub(super) fn seen_digests(&self) -> BTreeMap<String, SeenDigest> {
-        self.saved.seen.clone()
-    }
-
     /// Saves that everything up to this position is valid.
     pub(super) fn save_position(
         &mut self,
         folder: &str,
         position: EpochProgress,
-        erasure_lines: Vec<IndexRow>,
+        key_lines: Vec<IndexRow>,
         counts: &VerifyCounts,
         save_now: bool,
     ) -> Result<(), ReadError> {
         if self.path.is_none() {
             return Ok(());
         }
-        self.saved.erasures.extend(erasure_lines);
+        self.saved.key_lines.extend(key_lines);
         if self.saved.seen.get(folder).is_none_or(|seen| seen.n < position.n) {
             self.saved.seen.insert(folder.to_owned(), SeenDigest { n: position.n, sha256: position.sha256.clone() });
         }

@@ -12,7 +12,6 @@ use vault::chain::digest::{ChainContinuation, ChainDigest, DigestLink};
 use vault::chain::tree::{Frontier, NodeHash};
 use vault::index_row::{IndexRow, ShreddedKey};
 
-use super::named_key::NamedKey;
 use super::options::{VerifyOptions, VerifyProgress};
 use super::report::{ErasedContent, VerifyReport};
 use super::resume::{ResumeFile, SeenDigest};
@@ -66,6 +65,7 @@ pub(super) struct ChainVerification {
     pub(super) epochs: Vec<EpochVerification>,
 }
 
+#[derive(Default)]
 pub(super) struct EpochVerification {
     pub(super) name: String,
     pub(super) line_epoch: String,
@@ -85,8 +85,8 @@ pub(super) struct EpochVerification {
     pub(super) gaps: u64,
     /// Whether the writer declares damaged records in its spool.
     pub(super) damaged: bool,
-    /// Lines of erasures since the last saved position.
-    pub(super) erasure_lines: Vec<IndexRow>,
+    /// Lines about keys since the last saved position.
+    pub(super) key_lines: Vec<IndexRow>,
     /// Fragments whose keys none of the given identities opens.
     pub(super) unopened: u64,
     /// Fragments whose keys expired.
@@ -125,35 +125,8 @@ pub(super) struct NewestDigest {
 
 impl EpochVerification {
     pub(super) fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            line_epoch: name.to_owned(),
-            base: 0,
-            account: String::new(),
-            prev: None,
-            reason: None,
-            continues: None,
-            began_at: None,
-            first_arrival: None,
-            digests: BTreeMap::new(),
-            last: None,
-            gaps: 0,
-            damaged: false,
-            erasure_lines: Vec::new(),
-            unopened: 0,
-            expired: 0,
-            newest_valid: None,
-            has_foreign_end: false,
-            broken: false,
-            is_valid: true,
-            has_remarks: false,
-            has_all_lines: true,
-            tree: Frontier::default(),
-            tiled_objects: BTreeMap::new(),
-            times: DigestTimes::default(),
-            has_digest: false,
-            next_digest: 0,
-        }
+        let (name, line_epoch) = (name.to_owned(), name.to_owned());
+        Self { name, line_epoch, is_valid: true, has_all_lines: true, ..Self::default() }
     }
 
     /// Takes the epoch's properties from its first digest.
@@ -211,6 +184,30 @@ impl TurnNumbers {
     }
 }
 
+/// A session key that index lines name.
+pub(super) struct NamedKey {
+    /// SHA-256 of its object; `None` if its lines are of a version without hashes.
+    pub(super) sha256: Option<String>,
+    pub(super) state: KeyState,
+    /// Name of the key's object, or of a copy that matches the hash.
+    pub(super) object: String,
+    /// Fragments that can't be opened because of this key's state.
+    pub(super) fragments: u64,
+    /// One of the payload objects that the key opens.
+    pub(super) payload: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum KeyState {
+    Present,
+    Missing,
+    /// An object exists, but not the one that was written.
+    Changed,
+    Archived,
+    /// The state is unknown, for this reason.
+    Unknown(String),
+}
+
 /// Session keys: listed, named by lines, and erased.
 #[derive(Default)]
 pub(super) struct KeyInventory {
@@ -230,12 +227,6 @@ pub(super) struct KeyInventory {
 pub(super) struct RecordedErasure {
     pub(super) erased: ErasedContent,
     pub(super) keys: Vec<ShreddedKey>,
-}
-
-impl KeyInventory {
-    pub(super) fn are_listed(&self) -> bool {
-        self.present.is_some()
-    }
 }
 
 /// Names that digests and lines reference; half a hash of each saves memory.

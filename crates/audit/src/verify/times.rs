@@ -5,17 +5,8 @@
 //! digest is not reported, because the writer declares it. The writer's own digests determine the usual interval.
 //! Neighbours: `epoch` (consistency of times), `epoch_links` (chains that ended).
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
-use kernel::clock::UnixNanos;
 use vault::chain::digest::ChainDigest;
-
-/// Parses an RFC 3339 time.
-pub(super) fn parse_time(text: &str) -> Option<UnixNanos> {
-    let nanos = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
-    u64::try_from(nanos).ok().map(UnixNanos)
-}
+use vault::object_names::parse_time;
 
 /// Shortest gap that is reported, seconds: by default a gateway makes a digest a minute.
 const MIN_REPORTED_GAP: u64 = 600;
@@ -65,9 +56,9 @@ impl DigestTimes {
             return;
         }
         self.same_time_run = 0;
-        let parse = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp);
-        let seconds = parse(&digest.start).zip(parse(&digest.end)).and_then(|(start, end)| end.checked_sub(start));
-        let Some(seconds) = seconds.and_then(|seconds| u64::try_from(seconds).ok()) else { return };
+        let seconds = |text: &str| parse_time(text).map(|time| time.seconds());
+        let times = seconds(&digest.start).zip(seconds(&digest.end));
+        let Some(seconds) = times.and_then(|(start, end)| end.checked_sub(start)) else { return };
         self.intervals.push(seconds);
         if seconds > MIN_REPORTED_GAP {
             let (start, end) = (digest.start.clone(), digest.end.clone());

@@ -43,7 +43,7 @@ impl VerificationRun<'_> {
     /// Reports objects in the keys' folders that no line names.
     pub(super) async fn report_unreferenced_keys(&mut self, chains: &[ChainVerification]) {
         let options = self.options;
-        let is_partial = options.writer.is_some() || self.resume.is_resumed();
+        let is_partial = options.writer.is_some() || self.resume.is_resumed;
         let Some(present) = self.keys.present.take().filter(|_| !is_partial) else { return };
         let folder = options
             .account
@@ -84,11 +84,8 @@ impl VerificationRun<'_> {
                 UnreferencedKeyKind::OldCopy => old_copies += 1,
                 UnreferencedKeyKind::Probe if bytes == PROBE_BODY => {}
                 UnreferencedKeyKind::Planted | UnreferencedKeyKind::Probe => {
-                    self.report.fail(
-                        "unreferenced",
-                        name,
-                        "no line names this object: it was planted, or is left over",
-                    );
+                    let message = "no line names this object: it was planted, or is left over";
+                    self.report.fail("unreferenced", name, message);
                 }
                 UnreferencedKeyKind::Key
                     if written.is_some_and(|written| written.plus(MAX_DIGEST_DELAY) >= self.options.now) =>

@@ -1,8 +1,8 @@
-//! Reports index and payload objects that no digest and no line names, because a planted object must not pass for
-//! evidence. Objects that an open epoch may still name are treated separately. Neighbour: `content` judges named
-//! objects.
+//! Reports index and payload objects that no digest and no line names, and objects that belong to no kind of vault
+//! object, because no planted object may pass for a part of the vault. Objects that an open epoch may still name are
+//! treated separately. Neighbours: `content` judges named objects, `unreferenced_keys` the keys' folders.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -10,8 +10,10 @@ use futures_util::{StreamExt, stream};
 use crate::chains::ChainId;
 use crate::error::ReadError;
 use kernel::clock::UnixNanos;
+use vault::hold_note::{HOLDS_FOLDER, note_number};
 use vault::object_names::{IndexName, ObjectName, epoch_start_millis, is_payload, parse_file_stem, rfc3339};
 use vault::store::ObjectKind;
+use vault::store::probe::{PROBE_BODY, is_probe};
 
 use super::run_state::{ChainVerification, VerificationRun};
 
@@ -39,10 +41,20 @@ enum UnreferencedKind {
     Payload,
 }
 
+/// Folders that other modules judge.
+const JUDGED: [&str; 3] = ["index/", "sessions/", "chain/"];
+
+/// Whether a name is that of a hold note: account, tenant, session, number.
+fn is_hold_note_name(name: &str) -> bool {
+    let parts: Vec<&str> = name.strip_prefix(HOLDS_FOLDER).unwrap_or_default().split('/').collect();
+    let [account, tenant, session, file] = parts[..] else { return false };
+    [account, tenant, session].into_iter().all(crate::folders::is_segment) && note_number(file).is_some()
+}
+
 impl VerificationRun<'_> {
     /// Lists all objects and reports those that nothing names.
     pub(super) async fn report_unreferenced_objects(&mut self, chains: &[ChainVerification]) -> Result<(), ReadError> {
-        let is_partial = self.options.account.is_some() || self.options.writer.is_some() || self.resume.is_resumed();
+        let is_partial = self.options.account.is_some() || self.options.writer.is_some() || self.resume.is_resumed;
         if is_partial {
             self.report
                 .not_verified
@@ -136,6 +148,43 @@ impl VerificationRun<'_> {
             let message = format!("{pending} objects that no digest covers yet (or whose lines were lost)");
             self.report.not_verified.push(message);
         }
+    }
+
+    /// Reports unknown objects in the payload's bucket, whose names are `names`, and in the keys' bucket.
+    async fn report_unknown_objects(&mut self, names: BTreeSet<String>) -> Result<(), ReadError> {
+        let keys = self.keys.present.clone().filter(|_| self.vault.has_separate_key_bucket);
+        for name in &names {
+            let relative = self.vault.relative_name(name).unwrap_or(name);
+            // with one bucket, `unreferenced_keys` judges all objects below `keys/`; the list of keys may lack those
+            // that a running gateway has written since
+            let is_key = relative.starts_with("keys/") && keys.as_ref().is_none_or(|keys| keys.contains(name));
+            let is_judged = (is_payload(name) && !relative.starts_with("keys/"))
+                || JUDGED.iter().any(|folder| relative.starts_with(folder))
+                || is_hold_note_name(relative);
+            if !is_key && !is_judged {
+                self.report_unknown_object(ObjectKind::Payload, name).await;
+            }
+        }
+        if keys.is_none() {
+            return Ok(());
+        }
+        for name in self.vault.list(ObjectKind::Key, "").await? {
+            let relative = self.vault.relative_name(&name).unwrap_or(&name);
+            if !relative.starts_with("keys/") && !is_hold_note_name(relative) && !names.contains(&name) {
+                self.report_unknown_object(ObjectKind::Key, &name).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn report_unknown_object(&mut self, kind: ObjectKind, name: &str) {
+        let relative = self.vault.relative_name(name).unwrap_or(name);
+        // one byte more than a probe's body is enough to compare
+        let range = Some((0, PROBE_BODY.len() as u64 + 1));
+        if is_probe(relative) && self.vault.fetch(kind, name, range).await.is_ok_and(|bytes| bytes == PROBE_BODY) {
+            return;
+        }
+        self.report.fail("unreferenced", name, "no object of a vault has such a name: it was planted, or is left over");
     }
 }
 

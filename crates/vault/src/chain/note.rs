@@ -126,9 +126,6 @@ fn key_id(name: &str, key: &[u8; 32]) -> [u8; 4] {
 
 impl VerifyKey {
     /// Parses `name+id+key`, with an id of 8 hex digits and the key in base64.
-    ///
-    /// # Errors
-    /// What is wrong.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const MALFORMED: &str =
             "is not a signer's public key (expected `name+id+key`, as `tollgate vault keygen --signing` prints it)";

@@ -20,8 +20,8 @@ pub(super) struct ValueChunk {
     pub(super) bytes: u32,
 }
 
-/// Fingerprint of a piece (see the module).
-#[derive(Clone)]
+/// Fingerprint of a piece (see the module). The default one is of a piece that is never referred to.
+#[derive(Clone, Default)]
 pub struct ContentFingerprint {
     /// Whether the piece is part of the model's input.
     pub(super) is_context: bool,
@@ -38,18 +38,6 @@ pub struct ContentFingerprint {
 }
 
 impl ContentFingerprint {
-    /// Fingerprint of a piece that is never referred to.
-    pub fn none() -> Self {
-        Self {
-            is_context: false,
-            is_fixed: false,
-            head_hash: 0,
-            element_hash: [0; 16],
-            bytes: 0,
-            chunks: Box::default(),
-        }
-    }
-
     /// Fingerprint of a part of a context: its piece, its element as JSON (of which `head_len` bytes come before the
     /// value), its value as JSON, and as text if it is one.
     pub fn from_piece(

@@ -99,9 +99,6 @@ pub struct ContentRebuilder {
 
 impl ContentRebuilder {
     /// Keeps a document, so that others may refer to it.
-    ///
-    /// # Errors
-    /// The bytes are not a document.
     pub fn add(&mut self, plain: &[u8]) -> Result<(), RebuildError> {
         let document: StoredDocument<'_> = serde_json::from_slice(plain).map_err(|_| MALFORMED)?;
         let items: Result<Vec<StoredElements>, RebuildError> =

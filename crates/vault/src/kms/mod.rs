@@ -102,9 +102,6 @@ pub struct DecryptedKey {
 }
 
 /// Decrypts ciphertext with the credentials of the standard chain.
-///
-/// # Errors
-/// KMS refuses, or is unavailable.
 pub async fn decrypt(settings: &KmsSettings, sealed: &Ciphertext) -> Result<DecryptedKey, KmsError> {
     within_deadline(async { request_decrypt(&load_shared(settings).await?, settings, sealed).await }).await
 }

@@ -9,11 +9,16 @@ mod terraform;
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::key_ring::EXTRA_KEY_RETENTION_DAYS;
 use super::object_names::account_segment;
 use super::store::settings::{LockMode, S3Settings};
+
+/// The statements of all policies by their `Sid`, with placeholders.
+const STATEMENTS: &str = include_str!("../../../../config/aws/statements.json");
+/// A bucket in Terraform, with placeholders.
+const BUCKET: &str = include_str!("../../../../config/aws/bucket.tf");
 
 /// Days of a retention, rounded down, because a policy counts whole remaining days.
 fn whole_days(retention: Duration) -> u64 {
@@ -34,138 +39,84 @@ impl<'s> AwsPolicies<'s> {
         Self { settings, prefix }
     }
 
-    fn object_arn(&self, bucket: &str) -> String {
-        format!("arn:aws:s3:::{bucket}/{}*", self.prefix)
+    /// A policy of these statements of `statements.json`. `values` fill placeholders beside those of the settings.
+    fn policy(&self, sids: &[&str], values: &[(&str, &str)]) -> Value {
+        let S3Settings { bucket, key_bucket, lock, .. } = self.settings;
+        let days = lock.map_or(0, |lock| whole_days(lock.retention));
+        let own_values = [
+            ("{bucket}", format!("arn:aws:s3:::{bucket}")),
+            ("{key_bucket}", format!("arn:aws:s3:::{key_bucket}")),
+            ("{objects}", format!("arn:aws:s3:::{bucket}/{}", self.prefix)),
+            ("{key_objects}", format!("arn:aws:s3:::{key_bucket}/{}", self.prefix)),
+            ("{mode}", self.lock_mode().to_owned()),
+            // a put takes time, so the remaining retention at arrival is slightly less than requested
+            ("{min_days}", days.saturating_sub(1).to_string()),
+            // a stolen credential must not be able to fill the bucket for a century
+            ("{max_days}", (days + 1).to_string()),
+        ];
+        let own_values = own_values.iter().map(|(name, value)| (*name, value.as_str()));
+        // names in the settings need no escaping
+        let fill = |text: String, (name, value): (&str, &str)| text.replace(name, value);
+        let text = own_values.chain(values.iter().copied()).fold(STATEMENTS.to_owned(), fill);
+        let statements: Map<String, Value> = serde_json::from_str(&text).unwrap_or_default();
+        let with_sid = |sid: &&str| {
+            let fields = statements.get(*sid).and_then(Value::as_object).into_iter().flatten();
+            let fields = fields.map(|(key, value)| (key.clone(), value.clone()));
+            Value::Object(std::iter::once(("Sid".to_owned(), Value::from(*sid))).chain(fields).collect())
+        };
+        json!({"Version": "2012-10-17", "Statement": sids.iter().map(with_sid).collect::<Vec<_>>()})
     }
 
-    fn key_arn(&self, bucket: &str) -> String {
-        format!("arn:aws:s3:::{bucket}/{}keys/*", self.prefix)
+    /// The mode of the payload's lock, as S3 spells it.
+    fn lock_mode(&self) -> &'static str {
+        let is_compliance = self.settings.lock.is_some_and(|lock| lock.mode == LockMode::Compliance);
+        if is_compliance { "COMPLIANCE" } else { "GOVERNANCE" }
     }
 
     /// The writer's IAM policy: it allows only puts with a lock. `s3:if-none-match` forces conditional writes, so that
     /// nothing is overwritten. Only `s3:PutObject` knows that condition key; `s3:PutObjectRetention`, which a put with
-    /// a lock also needs, never carries it.
+    /// a lock also needs, never carries it. If payload and keys share a bucket, the payload's rule must not apply to
+    /// keys, which stay erasable. The writer does not own legal hold notes and the chains of erasures, key copies and
+    /// openings: a stolen credential must not be able to forge them.
     pub fn writer(&self) -> Value {
-        let S3Settings { bucket, key_bucket, lock, .. } = self.settings;
-        let (mut condition, mut key_condition) = (serde_json::Map::new(), serde_json::Map::new());
-        let mut statements = Vec::new();
-        let write_actions = ["s3:PutObject", "s3:PutObjectRetention"];
-        if let Some(lock) = lock {
-            let mode = if lock.mode == LockMode::Compliance { "COMPLIANCE" } else { "GOVERNANCE" };
-            // a put takes time, so the remaining retention at arrival is slightly less than requested
-            let min_days = whole_days(lock.retention).saturating_sub(1).to_string();
-            // a stolen credential must not be able to fill the bucket for a century
-            let max_days = (whole_days(lock.retention) + 1).to_string();
-            for (condition, mode) in [(&mut condition, mode), (&mut key_condition, "GOVERNANCE")] {
-                condition.insert("StringEquals".to_owned(), json!({"s3:object-lock-mode": mode}));
-                for (operator, days) in [("NumericGreaterThanEquals", &min_days), ("NumericLessThanEquals", &max_days)]
-                {
-                    condition.insert(operator.to_owned(), json!({"s3:object-lock-remaining-retention-days": days}));
-                }
-            }
-            // if payload and keys share a bucket, the payload's rule must not apply to keys: keys must stay erasable
-            statements.push(json!({"Sid": "KeysStayErasable", "Effect": "Deny", "Action": write_actions,
-                "Resource": self.key_arn(key_bucket), "Condition": {"StringEquals": {"s3:object-lock-mode": "COMPLIANCE"}}}));
+        if self.settings.lock.is_some() {
+            let sids = ["KeysStayErasable", "Lock", "WriteOnce", "KeysLock", "Keys", "Never", "NotTheirs"];
+            return self.policy(&sids, &[]);
         }
-        let grants = [
-            ("WriteOnce", "Lock", self.object_arn(bucket), condition),
-            ("Keys", "KeysLock", self.key_arn(key_bucket), key_condition),
-        ];
-        for (put_sid, lock_sid, resource, mut condition) in grants {
-            if !condition.is_empty() {
-                statements.push(
-                    json!({"Sid": lock_sid, "Effect": "Allow", "Action": "s3:PutObjectRetention", "Resource": resource,
-                    "Condition": condition}),
-                );
-            }
-            condition.insert("Null".to_owned(), json!({"s3:if-none-match": "false"}));
-            statements.push(json!({"Sid": put_sid, "Effect": "Allow", "Action": "s3:PutObject", "Resource": resource,
-                "Condition": condition}));
-        }
-        statements.extend([
-            json!({"Sid": "Never", "Effect": "Deny", "Resource": "*", "Action": [
-                "s3:GetObject*", "s3:ListBucket*", "s3:DeleteObject*", "s3:BypassGovernanceRetention", "s3:PutObjectLegalHold",
-                "s3:RestoreObject", "s3:PutBucket*", "s3:PutLifecycleConfiguration", "s3:DeleteBucket*"]}),
-            // the writer does not own legal hold notes and the chains of erasures, key copies and openings: a stolen
-            // credential must not be able to forge them
-            json!({"Sid": "NotTheirs", "Effect": "Deny", "Action": write_actions, "Resource": [
-                format!("arn:aws:s3:::{key_bucket}/{}holds/*", self.prefix), format!("arn:aws:s3:::{bucket}/{}holds/*", self.prefix),
-                format!("arn:aws:s3:::{bucket}/{}chain/*/eraser/*", self.prefix),
-                format!("arn:aws:s3:::{bucket}/{}index/v1/*/eraser-*", self.prefix),
-                format!("arn:aws:s3:::{bucket}/{}chain/*/rewrap/*", self.prefix),
-                format!("arn:aws:s3:::{bucket}/{}index/v1/*/rewrap-*", self.prefix),
-                format!("arn:aws:s3:::{bucket}/{}chain/*/openings*/*", self.prefix),
-                format!("arn:aws:s3:::{bucket}/{}index/v1/*/openings*-*", self.prefix)]}),
-        ]);
-        json!({"Version": "2012-10-17", "Statement": statements})
+        let mut policy = self.policy(&["WriteOnce", "Keys", "Never", "NotTheirs"], &[]);
+        let statements = policy.get_mut("Statement").and_then(Value::as_array_mut).into_iter().flatten();
+        let conditions = statements.filter_map(|statement| statement.get_mut("Condition")?.as_object_mut());
+        conditions.for_each(|condition| condition.retain(|operator, _| operator == "Null"));
+        policy
     }
 
     /// An auditor's IAM policy: read and list only. With `restore`, it also allows temporary restores of archived
     /// objects, which cost money.
     pub fn auditor(&self, restore: bool) -> Value {
-        let S3Settings { bucket, key_bucket, .. } = self.settings;
-        let buckets = [bucket, key_bucket].map(|bucket| format!("arn:aws:s3:::{bucket}"));
-        let objects = [bucket, key_bucket].map(|bucket| self.object_arn(bucket));
-        let mut statements = vec![
-            json!({"Sid": "Read", "Effect": "Allow", "Resource": objects, "Action": [
-                "s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectRetention", "s3:GetObjectLegalHold"]}),
-            json!({"Sid": "List", "Effect": "Allow", "Resource": buckets, "Action": [
-                "s3:ListBucket", "s3:ListBucketVersions", "s3:GetBucketVersioning", "s3:GetBucketObjectLockConfiguration"]}),
-        ];
-        if restore {
-            statements.push(
-                json!({"Sid": "Restore", "Effect": "Allow", "Resource": objects, "Action": ["s3:RestoreObject"]}),
-            );
-        }
-        json!({"Version": "2012-10-17", "Statement": statements})
+        self.policy(if restore { &["Read", "List", "Restore"] } else { &["Read", "List"] }, &[])
     }
 
     /// The erasers' IAM policy: read, destroy keys, and write a chain of erasures under the name `writer`. It allows no
     /// deletion of payload.
     pub fn eraser(&self, writer: &str) -> Value {
-        let key_bucket = &self.settings.key_bucket;
-        let Value::Object(mut policy) = self.auditor(false) else { return Value::Null };
-        if let Some(statements) = policy.get_mut("Statement").and_then(Value::as_array_mut) {
-            statements.push(json!({"Sid": "DestroyKeys", "Effect": "Allow",
-                "Resource": self.key_arn(key_bucket), "Action": [
-                    "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"]}));
-            statements.push(self.own_chain(writer));
-        }
-        Value::Object(policy)
+        self.policy(&["Read", "List", "DestroyKeys", "OwnChain"], &[("{writer}", writer)])
     }
 
     /// The IAM policy of auditors who open keys together: an auditor's, and a chain of openings under the name
     /// `writer`. `restore` as in [`Self::auditor`].
     pub fn opener(&self, writer: &str, restore: bool) -> Value {
-        let Value::Object(mut policy) = self.auditor(restore) else { return Value::Null };
-        if let Some(statements) = policy.get_mut("Statement").and_then(Value::as_array_mut) {
-            statements.push(self.own_chain(writer));
-        }
-        Value::Object(policy)
-    }
-
-    fn own_chain(&self, writer: &str) -> Value {
-        let below_prefix = format!("arn:aws:s3:::{}/{}", self.settings.bucket, self.prefix);
-        json!({"Sid": "OwnChain", "Effect": "Allow", "Action": ["s3:PutObject", "s3:PutObjectRetention"],
-            "Resource": [format!("{below_prefix}index/v1/*/{writer}-*"), format!("{below_prefix}chain/*/{writer}/*")]})
+        let sids: &[&str] =
+            if restore { &["Read", "List", "Restore", "OwnChain"] } else { &["Read", "List", "OwnChain"] };
+        self.policy(sids, &[("{writer}", writer)])
     }
 
     /// A bucket's own policy: no plain HTTP. On the bucket with the keys (`has_keys`), only erasers may bypass
     /// governance, and their own policy limits the bypass to keys; on another bucket, no one may.
     pub fn bucket(&self, has_keys: bool) -> Value {
-        let has_keys = has_keys || self.settings.bucket == self.settings.key_bucket;
-        let name = if has_keys { &self.settings.key_bucket } else { &self.settings.bucket };
-        let resources = [format!("arn:aws:s3:::{name}"), format!("arn:aws:s3:::{name}/*")];
-        let mut statements =
-            vec![json!({"Sid": "OnlyTls", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": resources,
-            "Condition": {"Bool": {"aws:SecureTransport": "false"}}})];
-        let bypass = "s3:BypassGovernanceRetention";
-        statements.push(match has_keys {
-            false => json!({"Sid": "NoBypass", "Effect": "Deny", "Principal": "*", "Action": bypass, "Resource": resources}),
-            true => json!({"Sid": "OnlyErasersBypass", "Effect": "Deny", "Principal": "*", "Action": bypass, "Resource": resources,
-                "Condition": {"ArnNotLike": {"aws:PrincipalArn": "arn:aws:iam::ACCOUNT_ID:role/tollgate-eraser"}}}),
-        });
-        json!({"Version": "2012-10-17", "Statement": statements})
+        let S3Settings { bucket, key_bucket, .. } = self.settings;
+        let has_keys = has_keys || bucket == key_bucket;
+        let (own_bucket, bypass) = if has_keys { (key_bucket, "OnlyErasersBypass") } else { (bucket, "NoBypass") };
+        self.policy(&["OnlyTls", bypass], &[("{own_bucket}", &format!("arn:aws:s3:::{own_bucket}"))])
     }
 
     /// Lifecycle rules of the payload bucket: payload of `accounts` moves to colder storage classes and expires a day
@@ -234,62 +185,20 @@ impl<'s> AwsPolicies<'s> {
     pub fn terraform(&self, accounts: &[String], restore: bool) -> String {
         let S3Settings { bucket, key_bucket, lock, .. } = self.settings;
         let to_json = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
-        let mode = lock
-            .map_or("GOVERNANCE", |lock| if lock.mode == LockMode::Compliance { "COMPLIANCE" } else { "GOVERNANCE" });
-        let days = lock.map_or(90, |lock| whole_days(lock.retention));
+        let days = lock.map_or(90, |lock| whole_days(lock.retention)).to_string();
         let mut out = String::from(
             "# An operator applies this, never the gateway. Replace ACCOUNT_ID with your AWS account id.\n",
         );
         for (name, bucket, mode, has_keys) in
-            [("vault", bucket, mode, false), ("vault_keys", key_bucket, "GOVERNANCE", true)]
+            [("vault", bucket, self.lock_mode(), false), ("vault_keys", key_bucket, "GOVERNANCE", true)]
         {
             if has_keys && bucket == &self.settings.bucket {
                 break;
             }
-            out.push_str(&format!(
-                r#"
-resource "aws_s3_bucket" "{name}" {{
-  bucket              = "{bucket}"
-  object_lock_enabled = true
-}}
-
-resource "aws_s3_bucket_versioning" "{name}" {{
-  bucket = aws_s3_bucket.{name}.id
-  versioning_configuration {{ status = "Enabled" }}
-}}
-
-resource "aws_s3_bucket_object_lock_configuration" "{name}" {{
-  bucket = aws_s3_bucket.{name}.id
-  rule {{
-    default_retention {{
-      mode = "{mode}"
-      days = {days}
-    }}
-  }}
-}}
-
-resource "aws_s3_bucket_ownership_controls" "{name}" {{
-  bucket = aws_s3_bucket.{name}.id
-  rule {{ object_ownership = "BucketOwnerEnforced" }}
-}}
-
-resource "aws_s3_bucket_public_access_block" "{name}" {{
-  bucket                  = aws_s3_bucket.{name}.id
-  block_public_acls       = true
-  block_public_policy     = true
-  ignore_public_acls      = true
-  restrict_public_buckets = true
-}}
-
-resource "aws_s3_bucket_policy" "{name}" {{
-  bucket = aws_s3_bucket.{name}.id
-  policy = <<-JSON
-{}
-  JSON
-}}
-"#,
-                to_json(&self.bucket(has_keys))
-            ));
+            let policy = to_json(&self.bucket(has_keys));
+            let values =
+                [("{name}", name), ("{bucket}", bucket), ("{mode}", mode), ("{days}", &days), ("{policy}", &policy)];
+            out += &values.iter().fold(BUCKET.to_owned(), |text, (name, value)| text.replace(name, value));
             let rules = if has_keys { self.key_lifecycle() } else { self.lifecycle(accounts) };
             out.push_str(&terraform::format_lifecycle(name, &rules));
         }

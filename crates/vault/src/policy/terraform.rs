@@ -14,59 +14,39 @@ pub(super) fn format_lifecycle(name: &str, rules: &Value) -> String {
         for (name, key) in [("id", "ID"), ("status", "Status")] {
             out.push_str(&format!("    {name:<6} = {}\n", rule.get(key).unwrap_or(&Value::Null)));
         }
-        out.push_str(&format_filter(rule.get("Filter").unwrap_or(&Value::Null)));
-        for transition in rule.get("Transitions").and_then(Value::as_array).into_iter().flatten() {
-            out.push_str(&format_block(
-                "transition",
-                transition,
-                &[("days", "Days"), ("storage_class", "StorageClass")],
-            ));
-        }
-        let blocks = [
-            (
-                "expiration",
-                "Expiration",
-                &[("days", "Days"), ("expired_object_delete_marker", "ExpiredObjectDeleteMarker")][..],
-            ),
-            (
-                "noncurrent_version_expiration",
-                "NoncurrentVersionExpiration",
-                &[("noncurrent_days", "NoncurrentDays")][..],
-            ),
-            (
-                "abort_incomplete_multipart_upload",
-                "AbortIncompleteMultipartUpload",
-                &[("days_after_initiation", "DaysAfterInitiation")][..],
-            ),
-        ];
-        for (block_name, key, fields) in blocks {
-            out.push_str(&rule.get(key).map_or(String::new(), |value| format_block(block_name, value, fields)));
+        for key in BLOCKS {
+            match rule.get(key) {
+                Some(Value::Array(values)) => values.iter().for_each(|one| push_block(&mut out, 4, key, one)),
+                value => value.into_iter().for_each(|one| push_block(&mut out, 4, key, one)),
+            }
         }
         out.push_str("  }\n");
     }
     out + "}\n"
 }
 
-/// A filter with a prefix alone, or with a prefix and a size.
-fn format_filter(filter: &Value) -> String {
-    const FIELDS: [(&str, &str); 2] = [("prefix", "Prefix"), ("object_size_greater_than", "ObjectSizeGreaterThan")];
-    match filter.get("And") {
-        None => format_block("filter", filter, &FIELDS),
-        Some(and) => {
-            let inner =
-                format_fields(and, &FIELDS).into_iter().map(|field| format!("        {field}\n")).collect::<String>();
-            format!("    filter {{\n      and {{\n{inner}      }}\n    }}\n")
+/// The blocks of a rule, in Terraform's usual order.
+const BLOCKS: [&str; 5] =
+    ["Filter", "Transitions", "Expiration", "NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload"];
+
+/// Appends a JSON object as a block. Values have the same syntax in JSON and Terraform, because none contains anything
+/// that Terraform would interpolate.
+fn push_block(out: &mut String, indent: usize, key: &str, value: &Value) {
+    out.push_str(&format!("{:indent$}{} {{\n", "", terraform_name(key.trim_end_matches('s'))));
+    for (key, value) in value.as_object().into_iter().flatten() {
+        match value {
+            Value::Object(_) => push_block(out, indent + 2, key, value),
+            value => out.push_str(&format!("{:indent$}  {} = {value}\n", "", terraform_name(key))),
         }
     }
+    out.push_str(&format!("{:indent$}}}\n", ""));
 }
 
-fn format_block(name: &str, value: &Value, names: &[(&str, &str)]) -> String {
-    let fields = format_fields(value, names).into_iter().map(|field| format!("      {field}\n")).collect::<String>();
-    format!("    {name} {{\n{fields}    }}\n")
-}
-
-/// Formats fields of a JSON object; `names` are pairs of Terraform's name and the JSON key. Values have the same syntax
-/// in JSON and Terraform, because none contains anything that Terraform would interpolate.
-fn format_fields(value: &Value, names: &[(&str, &str)]) -> Vec<String> {
-    names.iter().filter_map(|(name, key)| Some(format!("{name} = {}", value.get(*key)?))).collect()
+/// `storage_class` for `StorageClass`.
+fn terraform_name(key: &str) -> String {
+    let is_inner = |at: usize, letter: char| at > 0 && letter.is_ascii_uppercase();
+    let spell = |(at, letter): (usize, char)| {
+        is_inner(at, letter).then_some('_').into_iter().chain([letter.to_ascii_lowercase()])
+    };
+    key.char_indices().flat_map(spell).collect()
 }

@@ -9,7 +9,6 @@ use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
@@ -18,7 +17,7 @@ use kernel::clock::UnixNanos;
 use kernel::rng::{Rng as _, SystemRng};
 
 use super::limits::{DirectoryLimits, SweepResult, UsedSpace};
-use super::object::{MAX_READ_BYTES, ObjectKind, PutOutcome, StoreError, VaultReader, VaultStore};
+use super::object::{MAX_READ_BYTES, ObjectKind, PutOutcome, StoreError, StoreFuture, VaultReader, VaultStore};
 
 /// Prefix of references to objects in a directory; the path is relative to the vault's folder.
 pub const DIRECTORY_URI: &str = "file:///";
@@ -46,9 +45,6 @@ impl DirectoryStore {
     }
 
     /// Creates the folder (0700) if it is missing, so that an unusable one is reported at start.
-    ///
-    /// # Errors
-    /// The file system's error.
     pub fn create_folder(root: &Path) -> io::Result<()> {
         std::fs::DirBuilder::new().mode(0o700).recursive(true).create(root)?;
         std::fs::File::open(root)?.sync_all()
@@ -97,11 +93,10 @@ impl DirectoryStore {
         Ok(PutOutcome::Written)
     }
 
-    /// The names of all files that begin with `prefix`, in no order, temporary files included.
-    pub(super) async fn list_files(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let top = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
+    /// All files below the folder `top` (empty: the vault's own), with their names, in no order; temporary files too.
+    pub(super) async fn walk_files(&self, top: &str) -> Result<Vec<(String, PathBuf)>, StoreError> {
         let mut folders = vec![if top.is_empty() { self.root.clone() } else { self.path(top)? }];
-        let mut names = Vec::new();
+        let mut files = Vec::new();
         while let Some(folder) = folders.pop() {
             let mut entries = match tokio::fs::read_dir(&folder).await {
                 Ok(entries) => entries,
@@ -111,14 +106,26 @@ impl DirectoryStore {
             while let Some(entry) = entries.next_entry().await.map_err(classify_io_error)? {
                 if entry.file_type().await.map_err(classify_io_error)?.is_dir() {
                     folders.push(entry.path());
-                } else if let Some(name) = relative_name(&self.root, &entry.path())
-                    && name.starts_with(prefix)
-                {
-                    names.push(name);
+                } else if let Some(name) = relative_name(&self.root, &entry.path()) {
+                    files.push((name, entry.path()));
                 }
             }
         }
-        Ok(names)
+        Ok(files)
+    }
+
+    /// The names of all files that begin with `prefix`, in no order, temporary files included.
+    pub(super) async fn list_files(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let files = self.walk_files(prefix.rsplit_once('/').map_or("", |(folder, _)| folder)).await?;
+        Ok(files.into_iter().map(|(name, _)| name).filter(|name| name.starts_with(prefix)).collect())
+    }
+
+    /// A file's metadata; `None` if it does not exist (any more).
+    pub(super) async fn metadata(&self, name: &str) -> Result<Option<std::fs::Metadata>, StoreError> {
+        match tokio::fs::symlink_metadata(self.path(name)?).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            metadata => metadata.map(Some).map_err(classify_io_error),
+        }
     }
 }
 
@@ -129,7 +136,7 @@ impl VaultStore for DirectoryStore {
         name: &'a str,
         bytes: Bytes,
         _now: UnixNanos,
-    ) -> BoxFuture<'a, Result<PutOutcome, StoreError>> {
+    ) -> StoreFuture<'a, PutOutcome> {
         Box::pin(async move {
             // a folder that was removed meanwhile is created again by the next attempt
             let folder_removed = || StoreError::Unavailable("the folder was removed during the write".to_owned());
@@ -139,18 +146,13 @@ impl VaultStore for DirectoryStore {
         })
     }
 
-    fn sweep(&self, now: UnixNanos) -> BoxFuture<'_, Result<Option<SweepResult>, StoreError>> {
+    fn sweep(&self, now: UnixNanos) -> StoreFuture<'_, Option<SweepResult>> {
         Box::pin(async move { self.remove_expired(now).await.map(Some) })
     }
 }
 
 impl VaultReader for DirectoryStore {
-    fn get<'a>(
-        &'a self,
-        _kind: ObjectKind,
-        name: &'a str,
-        range: Option<(u64, u64)>,
-    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+    fn get<'a>(&'a self, _kind: ObjectKind, name: &'a str, range: Option<(u64, u64)>) -> StoreFuture<'a, Bytes> {
         Box::pin(async move {
             let mut file = open_regular(&self.path(name)?).await?;
             let mut out = Vec::new();
@@ -161,7 +163,7 @@ impl VaultReader for DirectoryStore {
         })
     }
 
-    fn list<'a>(&'a self, _kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+    fn list<'a>(&'a self, _kind: ObjectKind, prefix: &'a str) -> StoreFuture<'a, Vec<String>> {
         Box::pin(async move {
             let mut names = self.list_files(prefix).await?;
             names.retain(|name| !is_temporary(name));
@@ -170,11 +172,7 @@ impl VaultReader for DirectoryStore {
         })
     }
 
-    fn written_at<'a>(
-        &'a self,
-        _kind: ObjectKind,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
+    fn written_at<'a>(&'a self, _kind: ObjectKind, name: &'a str) -> StoreFuture<'a, Option<UnixNanos>> {
         Box::pin(async move {
             let metadata = tokio::fs::symlink_metadata(self.path(name)?).await.map_err(classify_io_error)?;
             modification_time(&metadata).map(Some)

@@ -1,4 +1,4 @@
-//! The kinds of store, in one table, and the questions that the gateway asks of each before it runs ([`StoreSpec`]).
+//! The kinds of store, and the questions that the gateway asks of each before it runs ([`StoreSpec`]).
 //! The trait has no default methods, so a new kind compiles only if it answers every question. Neighbours: `directory`
 //! and `s3` (puts and reads), `processors/vault/config` (the user's configuration).
 
@@ -51,9 +51,6 @@ pub trait StoreSpec {
     /// The S3 settings, for `check` and `vault doctor`; `None` for other stores.
     fn s3_settings(&self) -> Option<&S3Settings>;
     /// Creates everything that must exist before the first put.
-    ///
-    /// # Errors
-    /// Something can't be created, or a file can't be used.
     fn prepare(&self) -> Result<(), StoreUnusable>;
     /// Builds the store for the uploader; connects to nothing.
     fn open(&self) -> Arc<dyn VaultStore>;
@@ -66,26 +63,23 @@ pub struct DirectorySettings {
     pub limits: DirectoryLimits,
 }
 
-macro_rules! table {
-    ($($(#[$doc:meta])* $name:ident($settings:ty);)*) => {
-        /// Where content is stored.
-        #[derive(Clone, Debug, PartialEq, Eq)]
-        pub enum StoreSettings { $($(#[$doc])* $name($settings),)* }
-
-        impl StoreSettings {
-            /// The store's answers to the gateway's questions.
-            pub fn spec(&self) -> &dyn StoreSpec {
-                match self { $(Self::$name(settings) => settings,)* }
-            }
-        }
-    };
+/// Where content is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreSettings {
+    /// A folder.
+    Directory(DirectorySettings),
+    /// S3 buckets.
+    S3(S3Settings),
 }
 
-table! {
-    /// A folder.
-    Directory(DirectorySettings);
-    /// S3 buckets.
-    S3(S3Settings);
+impl StoreSettings {
+    /// The store's answers to the gateway's questions.
+    pub fn spec(&self) -> &dyn StoreSpec {
+        match self {
+            Self::Directory(settings) => settings,
+            Self::S3(settings) => settings,
+        }
+    }
 }
 
 impl StoreSpec for DirectorySettings {

@@ -19,7 +19,8 @@ pub use erase::{ErasePredicate, VaultEraser};
 pub use hold::VaultLegalHolds;
 pub use limits::{DirectoryLimits, SweepResult};
 pub use object::{
-    ObjectKind, ObjectVersion, PutOutcome, StoreError, VaultReader, VaultStore, VersionLock, VersionPage,
+    ObjectKind, ObjectVersion, PageStart, PutOutcome, StoreError, StoreFuture, VaultReader, VaultStore, VersionLock,
+    VersionPage,
 };
 pub use s3::S3Store;
 

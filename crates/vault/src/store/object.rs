@@ -94,6 +94,9 @@ impl StoreError {
     }
 }
 
+/// The future answer of a store.
+pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
 /// Writes objects once.
 pub trait VaultStore: Send + Sync {
     /// Writes `bytes` under `name` unless the name exists, locked from `now` on if the store can lock. May be repeated
@@ -104,10 +107,10 @@ pub trait VaultStore: Send + Sync {
         name: &'a str,
         bytes: Bytes,
         now: UnixNanos,
-    ) -> BoxFuture<'a, Result<PutOutcome, StoreError>>;
+    ) -> StoreFuture<'a, PutOutcome>;
 
     /// Removes objects that are expired at `now`; `None` if the store has its own expiry rules.
-    fn sweep(&self, _now: UnixNanos) -> BoxFuture<'_, Result<Option<SweepResult>, StoreError>> {
+    fn sweep(&self, _now: UnixNanos) -> StoreFuture<'_, Option<SweepResult>> {
         Box::pin(async { Ok(None) })
     }
 }
@@ -121,12 +124,15 @@ pub struct ObjectVersion {
     pub marker: bool,
 }
 
+/// Name and version id at which a page of versions starts.
+pub type PageStart = (String, String);
+
 /// A page of versions in order of names, and the start of the next page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VersionPage {
     pub versions: Vec<ObjectVersion>,
-    /// Name and version id at which the next page starts, if there is one.
-    pub next: Option<(String, String)>,
+    /// The start of the next page, if there is one.
+    pub next: Option<PageStart>,
 }
 
 /// A version's write time and lock, as the store reports them.
@@ -141,15 +147,10 @@ pub struct VersionLock {
 /// Reads objects, for auditors.
 pub trait VaultReader: Send + Sync {
     /// A whole object, or `range` of it (first byte, length).
-    fn get<'a>(
-        &'a self,
-        kind: ObjectKind,
-        name: &'a str,
-        range: Option<(u64, u64)>,
-    ) -> BoxFuture<'a, Result<Bytes, StoreError>>;
+    fn get<'a>(&'a self, kind: ObjectKind, name: &'a str, range: Option<(u64, u64)>) -> StoreFuture<'a, Bytes>;
 
     /// All names that start with `prefix`, sorted.
-    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>>;
+    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> StoreFuture<'a, Vec<String>>;
 
     /// A page of all versions of names that start with `prefix`, from `after` on; `None` if the store keeps no
     /// versions.
@@ -157,17 +158,13 @@ pub trait VaultReader: Send + Sync {
         &'a self,
         _kind: ObjectKind,
         _prefix: &'a str,
-        _after: Option<(String, String)>,
-    ) -> BoxFuture<'a, Result<Option<VersionPage>, StoreError>> {
+        _after: Option<PageStart>,
+    ) -> StoreFuture<'a, Option<VersionPage>> {
         Box::pin(async { Ok(None) })
     }
 
     /// When an object was written, by the store's clock; `None` if the store does not report it.
-    fn written_at<'a>(
-        &'a self,
-        _kind: ObjectKind,
-        _name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
+    fn written_at<'a>(&'a self, _kind: ObjectKind, _name: &'a str) -> StoreFuture<'a, Option<UnixNanos>> {
         Box::pin(async { Ok(None) })
     }
 
@@ -176,7 +173,7 @@ pub trait VaultReader: Send + Sync {
         &'a self,
         _kind: ObjectKind,
         _version: &'a ObjectVersion,
-    ) -> BoxFuture<'a, Result<Option<VersionLock>, StoreError>> {
+    ) -> StoreFuture<'a, Option<VersionLock>> {
         Box::pin(async { Ok(None) })
     }
 }

@@ -115,8 +115,8 @@ impl StoreAnswer {
         }
     }
 
-    fn is_refused_with(&self, expected: u16) -> bool {
-        matches!(self, Self::Refused(status, _) if *status == expected)
+    fn is_refused(&self) -> bool {
+        matches!(self, Self::Refused(403, _))
     }
 }
 
@@ -188,9 +188,6 @@ pub enum ProbeScope {
 }
 
 /// Tests what a writer may do. `id` gives the probe objects unused names.
-///
-/// # Errors
-/// The client can't be created.
 pub async fn probe_store(
     store: &S3Store,
     id: &str,
@@ -251,9 +248,15 @@ impl BucketProbe<'_> {
     }
 
     /// Records a check that expects a refusal.
-    fn expect_refusal(&mut self, property: &str, answer: &StoreAnswer, remedy: &str) {
-        let verdict = if answer.is_refused_with(403) { ProbeVerdict::Holds } else { ProbeVerdict::Fails };
-        self.add_check(property, verdict, answer, remedy);
+    fn expect_refusal<T, E: ProvideErrorMetadata>(
+        &mut self,
+        property: &str,
+        result: Result<T, SdkError<E>>,
+        remedy: &str,
+    ) {
+        let answer = StoreAnswer::from_result(result, |_| None);
+        let verdict = if answer.is_refused() { ProbeVerdict::Holds } else { ProbeVerdict::Fails };
+        self.add_check(property, verdict, &answer, remedy);
     }
 
     fn add_write_failure(&mut self, answer: &StoreAnswer) {
@@ -320,35 +323,28 @@ impl BucketProbe<'_> {
 
     async fn probe_reads(&mut self, name: &str) {
         let get = self.client.get_object().bucket(self.name).key(name).send().await;
-        let answer = StoreAnswer::from_result(get, |_| None);
-        self.expect_refusal("the writer can't read", &answer, "remove s3:GetObject from the writer's policy");
+        self.expect_refusal("the writer can't read", get, "remove s3:GetObject from the writer's policy");
         let list = self.client.list_objects_v2().bucket(self.name).max_keys(1).send().await;
-        let answer = StoreAnswer::from_result(list, |_| None);
-        self.expect_refusal("the writer can't list", &answer, "remove s3:ListBucket from the writer's policy");
+        self.expect_refusal("the writer can't list", list, "remove s3:ListBucket from the writer's policy");
     }
 
     async fn probe_deletes(&mut self, name: &str, version: Option<&str>) {
-        let delete = self.client.delete_object().bucket(self.name).key(name).send().await;
-        let answer = StoreAnswer::from_result(delete, |output| output.version_id());
-        self.expect_refusal(
-            "the writer can't hide an object behind a delete marker",
-            &answer,
-            "remove s3:DeleteObject from the writer's policy",
-        );
-        if let Some(version) = version {
-            let delete = self.client.delete_object().bucket(self.name).key(name).version_id(version);
-            let answer = StoreAnswer::from_result(delete.send().await, |_| None);
-            let remedy = "the version was deleted: enable Object Lock, and remove s3:DeleteObjectVersion from the writer's policy";
-            self.expect_refusal("the writer can't delete a version", &answer, remedy);
-            let delete = self.client.delete_object().bucket(self.name).key(name).version_id(version);
-            let answer = StoreAnswer::from_result(delete.bypass_governance_retention(true).send().await, |_| None);
-            let remedy = "remove s3:BypassGovernanceRetention from the writer's policy";
-            self.expect_refusal("the writer can't bypass governance to delete a version", &answer, remedy);
-        } else {
+        let delete = self.client.delete_object().bucket(self.name).key(name);
+        let property = "the writer can't hide an object behind a delete marker";
+        let remedy = "remove s3:DeleteObject from the writer's policy";
+        self.expect_refusal(property, delete.clone().send().await, remedy);
+        let Some(version) = version else {
             let answer = StoreAnswer::NoAnswer("the store returned no version id".to_owned());
             let remedy = "enable versioning: without it, a lock protects nothing";
-            self.add_check("objects have versions", ProbeVerdict::Fails, &answer, remedy);
-        }
+            return self.add_check("objects have versions", ProbeVerdict::Fails, &answer, remedy);
+        };
+        let delete = delete.version_id(version);
+        let remedy =
+            "the version was deleted: enable Object Lock, and remove s3:DeleteObjectVersion from the writer's policy";
+        self.expect_refusal("the writer can't delete a version", delete.clone().send().await, remedy);
+        let property = "the writer can't bypass governance to delete a version";
+        let remedy = "remove s3:BypassGovernanceRetention from the writer's policy";
+        self.expect_refusal(property, delete.bypass_governance_retention(true).send().await, remedy);
     }
 
     async fn probe_shorter_retention(&mut self, name: &str, version: Option<&str>, mode: &ObjectLockMode) {
@@ -361,17 +357,18 @@ impl BucketProbe<'_> {
         let put = self.client.put_object_retention().bucket(self.name).key(name).retention(short);
         let answer = StoreAnswer::from_result(put.set_version_id(version.map(str::to_owned)).send().await, |_| None);
         // 404: the writer was able to delete the object that this test would use
-        let remedy = match answer {
-            StoreAnswer::Refused(404, _) => {
-                "not tested, because the writer was able to delete the probe object (see above): fix that, then run the test again"
+        let (verdict, remedy) = match answer {
+            StoreAnswer::Refused(403, _) => (ProbeVerdict::Holds, ""),
+            StoreAnswer::Done(_) => {
+                (ProbeVerdict::Fails, "the lock is not in force: check the bucket's Object Lock configuration")
             }
-            StoreAnswer::Refused(..)
-            | StoreAnswer::NoChecksum(..)
-            | StoreAnswer::NotSent(_)
-            | StoreAnswer::NoAnswer(_) => "unknown: the store answered neither with success nor with a refusal (403)",
-            StoreAnswer::Done(_) => "the lock is not in force: check the bucket's Object Lock configuration",
+            StoreAnswer::Refused(404, _) => (
+                ProbeVerdict::Fails,
+                "not tested, because the writer was able to delete the probe object (see above): fix that, then run the test again",
+            ),
+            _ => (ProbeVerdict::Fails, "unknown: the store answered neither with success nor with a refusal (403)"),
         };
-        self.expect_refusal("a retention can't be shortened", &answer, remedy);
+        self.add_check("a retention can't be shortened", verdict, &answer, remedy);
     }
 
     /// Objects that a stolen credential could write: deletable by anyone, keys that can't be erased, and objects that
@@ -393,16 +390,9 @@ impl BucketProbe<'_> {
         ];
         for (suffix, property, lock) in cases {
             let answer = self.put(&format!("{name}-{suffix}"), lock).await;
-            let verdict = match &answer {
-                StoreAnswer::Refused(403, _) => ProbeVerdict::Holds,
-                _ => ProbeVerdict::Weak,
-            };
-            self.add_check(
-                property,
-                verdict,
-                &answer,
-                "restrict lock mode and retention in the writer's policy (`tollgate vault policy`)",
-            );
+            let verdict = if answer.is_refused() { ProbeVerdict::Holds } else { ProbeVerdict::Weak };
+            let remedy = "restrict lock mode and retention in the writer's policy (`tollgate vault policy`)";
+            self.add_check(property, verdict, &answer, remedy);
         }
     }
 }

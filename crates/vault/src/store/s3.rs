@@ -20,7 +20,6 @@ use aws_sdk_s3::{Client, Config};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use futures_util::future::BoxFuture;
 use tokio::sync::OnceCell;
 
 use crate::aws::{CONNECT_TIMEOUT, SendFailure, TIMED_OUT, http_client, is_error_code, load_credential_chain};
@@ -29,8 +28,8 @@ use kernel::secret::Secret;
 use kernel::sha256::Sha256;
 
 use super::object::{
-    MAX_READ_BYTES, ObjectKind, ObjectVersion, PutOutcome, StoreError, VaultReader, VaultStore, VersionLock,
-    VersionPage,
+    MAX_READ_BYTES, ObjectKind, ObjectVersion, PageStart, PutOutcome, StoreError, StoreFuture, VaultReader, VaultStore,
+    VersionLock, VersionPage,
 };
 use super::settings::{LockMode, S3Settings};
 
@@ -56,9 +55,6 @@ impl S3Store {
     }
 
     /// A store with these credentials instead of the standard chain's.
-    ///
-    /// # Errors
-    /// The certificates can't be used.
     pub async fn with_credentials(settings: S3Settings, key: &str, secret: &Secret) -> Result<Self, StoreError> {
         let credentials = Credentials::new(key, secret.expose(), None, None, "tollgate");
         let mut config = aws_sdk_s3::config::Builder::new()
@@ -108,10 +104,7 @@ impl S3Store {
             .content_type("application/octet-stream")
             .body(ByteStream::from(bytes));
         if let Some(lock) = self.settings.lock {
-            let mode = match (kind, lock.mode) {
-                (ObjectKind::Key, _) | (_, LockMode::Governance) => ObjectLockMode::Governance,
-                (_, LockMode::Compliance) => ObjectLockMode::Compliance,
-            };
+            let mode = if kind == ObjectKind::Key { ObjectLockMode::Governance } else { lock.mode.into() };
             let until = i64::try_from(now.plus(lock.retention).seconds()).unwrap_or(i64::MAX);
             put = put.object_lock_mode(mode).object_lock_retain_until_date(DateTime::from_secs(until));
         }
@@ -138,7 +131,7 @@ impl S3Store {
         let version = if self.reads_oldest { Some(self.first_version(kind, name).await?) } else { None };
         let get = self.client().await?.get_object().bucket(self.bucket(kind)).key(name).set_range(range);
         let get = get.set_version_id(version);
-        let mut body = match get.send().await.map_err(|error| classify_sdk_error(&error).into_store_error()) {
+        let mut body = match get.send().await.map_err(to_store_error) {
             Ok(object) => object.body,
             // an empty object has no first byte
             Err(StoreError::Denied(why)) if why.starts_with("416") && from_start => return Ok(Bytes::new()),
@@ -161,12 +154,12 @@ impl S3Store {
         &self,
         kind: ObjectKind,
         prefix: &str,
-        after: Option<(String, String)>,
+        after: Option<PageStart>,
     ) -> Result<VersionPage, StoreError> {
         let (key, version) = after.unzip();
         let list = self.client().await?.list_object_versions().bucket(self.bucket(kind)).prefix(prefix);
         let page = list.set_key_marker(key).set_version_id_marker(version.filter(|id| !id.is_empty())).send().await;
-        let page = page.map_err(|error| classify_sdk_error(&error).into_store_error())?;
+        let page = page.map_err(to_store_error)?;
         let to_version = |name: Option<String>, id: Option<String>, marker: bool| ObjectVersion {
             name: name.unwrap_or_default(),
             id: id.unwrap_or_default(),
@@ -185,56 +178,49 @@ impl S3Store {
         Ok(VersionPage { versions, next })
     }
 
-    /// The id of the version that was written first.
-    async fn first_version(&self, kind: ObjectKind, name: &str) -> Result<String, StoreError> {
-        let (mut oldest, mut after) = (None, None);
+    /// Calls `visit` with each version of names that start with `prefix`: names in order, and of each name the newest
+    /// version first, before the delete markers.
+    pub(super) async fn each_version(
+        &self,
+        kind: ObjectKind,
+        prefix: &str,
+        visit: &mut (dyn FnMut(ObjectVersion) + Send),
+    ) -> Result<(), StoreError> {
+        let mut after = None;
         loop {
-            // S3 lists versions newest first; longer names with this prefix follow
-            let page = self.list_versions(kind, name, after.clone()).await?;
-            let has_longer_names = page.versions.iter().any(|version| version.name != name);
-            let mut own_versions = page.versions.into_iter().filter(|version| version.name == name && !version.marker);
-            oldest = own_versions.next_back().map(|version| version.id).or(oldest);
+            let page = self.list_versions(kind, prefix, after.clone()).await?;
+            page.versions.into_iter().for_each(&mut *visit);
             match page.next {
-                Some(next) if !has_longer_names && after.as_ref() != Some(&next) => after = Some(next),
-                _ => return oldest.ok_or(StoreError::Missing),
+                Some(next) if after.as_ref() != Some(&next) => after = Some(next),
+                _ => return Ok(()),
             }
         }
+    }
+
+    /// The id of the version that was written first.
+    async fn first_version(&self, kind: ObjectKind, name: &str) -> Result<String, StoreError> {
+        let mut oldest = None;
+        let mut visit = |version: ObjectVersion| {
+            if version.name == name && !version.marker {
+                oldest = Some(version.id);
+            }
+        };
+        self.each_version(kind, name, &mut visit).await?;
+        oldest.ok_or(StoreError::Missing)
     }
 
     /// Names that have a version, even if a delete marker hides it.
     async fn list_names_of_all_versions(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let (mut names, mut after) = (Vec::new(), None);
-        loop {
-            let page = self.list_versions(kind, prefix, after.clone()).await?;
-            names.extend(page.versions.into_iter().filter(|version| !version.marker).map(|version| version.name));
-            names.dedup();
-            match page.next {
-                Some(next) if after.as_ref() != Some(&next) => after = Some(next),
-                _ => break,
+        let mut names: Vec<String> = Vec::new();
+        let mut visit = |version: ObjectVersion| {
+            if !version.marker && names.last() != Some(&version.name) {
+                names.push(version.name);
             }
-        }
+        };
+        self.each_version(kind, prefix, &mut visit).await?;
         names.sort_unstable();
         names.dedup();
         Ok(names)
-    }
-
-    async fn read_lock(&self, kind: ObjectKind, version: &ObjectVersion) -> Result<VersionLock, StoreError> {
-        let head = self.client().await?.head_object().bucket(self.bucket(kind)).key(&version.name);
-        let head =
-            head.version_id(&version.id).send().await.map_err(|error| classify_sdk_error(&error).into_store_error())?;
-        let mode = head.object_lock_mode.as_ref().and_then(|mode| match mode {
-            ObjectLockMode::Compliance => Some(LockMode::Compliance),
-            ObjectLockMode::Governance => Some(LockMode::Governance),
-            _ => None,
-        });
-        let lock = mode.zip(head.object_lock_retain_until_date.map(to_unix_nanos));
-        Ok(VersionLock { written: head.last_modified.map_or(UnixNanos(0), to_unix_nanos), lock })
-    }
-
-    async fn read_write_time(&self, kind: ObjectKind, name: &str) -> Result<Option<UnixNanos>, StoreError> {
-        let head = self.client().await?.head_object().bucket(self.bucket(kind)).key(name);
-        let head = head.send().await.map_err(|error| classify_sdk_error(&error).into_store_error())?;
-        Ok(head.last_modified.map(to_unix_nanos))
     }
 
     async fn list_names(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, StoreError> {
@@ -245,7 +231,7 @@ impl S3Store {
         let mut pages = list.into_paginator().send();
         let mut names = Vec::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| classify_sdk_error(&error).into_store_error())?;
+            let page = page.map_err(to_store_error)?;
             names.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
         }
         names.sort_unstable();
@@ -260,22 +246,17 @@ impl VaultStore for S3Store {
         name: &'a str,
         bytes: Bytes,
         now: UnixNanos,
-    ) -> BoxFuture<'a, Result<PutOutcome, StoreError>> {
+    ) -> StoreFuture<'a, PutOutcome> {
         Box::pin(self.put(kind, name, bytes, now))
     }
 }
 
 impl VaultReader for S3Store {
-    fn get<'a>(
-        &'a self,
-        kind: ObjectKind,
-        name: &'a str,
-        range: Option<(u64, u64)>,
-    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+    fn get<'a>(&'a self, kind: ObjectKind, name: &'a str, range: Option<(u64, u64)>) -> StoreFuture<'a, Bytes> {
         Box::pin(self.read(kind, name, range))
     }
 
-    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> StoreFuture<'a, Vec<String>> {
         Box::pin(self.list_names(kind, prefix))
     }
 
@@ -283,25 +264,36 @@ impl VaultReader for S3Store {
         &'a self,
         kind: ObjectKind,
         prefix: &'a str,
-        after: Option<(String, String)>,
-    ) -> BoxFuture<'a, Result<Option<VersionPage>, StoreError>> {
+        after: Option<PageStart>,
+    ) -> StoreFuture<'a, Option<VersionPage>> {
         Box::pin(async move { self.list_versions(kind, prefix, after).await.map(Some) })
     }
 
-    fn written_at<'a>(
-        &'a self,
-        kind: ObjectKind,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
-        Box::pin(self.read_write_time(kind, name))
+    fn written_at<'a>(&'a self, kind: ObjectKind, name: &'a str) -> StoreFuture<'a, Option<UnixNanos>> {
+        Box::pin(async move {
+            let head = self.client().await?.head_object().bucket(self.bucket(kind)).key(name);
+            let head = head.send().await.map_err(to_store_error)?;
+            Ok(head.last_modified.map(to_unix_nanos))
+        })
     }
 
     fn version_lock<'a>(
         &'a self,
         kind: ObjectKind,
         version: &'a ObjectVersion,
-    ) -> BoxFuture<'a, Result<Option<VersionLock>, StoreError>> {
-        Box::pin(async move { self.read_lock(kind, version).await.map(Some) })
+    ) -> StoreFuture<'a, Option<VersionLock>> {
+        Box::pin(async move {
+            let head = self.client().await?.head_object().bucket(self.bucket(kind)).key(&version.name);
+            let head = head.version_id(&version.id).send().await;
+            let head = head.map_err(to_store_error)?;
+            let mode = head.object_lock_mode.as_ref().and_then(|mode| match mode {
+                ObjectLockMode::Compliance => Some(LockMode::Compliance),
+                ObjectLockMode::Governance => Some(LockMode::Governance),
+                _ => None,
+            });
+            let lock = mode.zip(head.object_lock_retain_until_date.map(to_unix_nanos));
+            Ok(Some(VersionLock { written: head.last_modified.map_or(UnixNanos(0), to_unix_nanos), lock }))
+        })
     }
 }
 
@@ -311,23 +303,22 @@ fn to_unix_nanos(time: DateTime) -> UnixNanos {
 }
 
 /// Why a request failed.
-pub(crate) enum RequestFailure {
+enum RequestFailure {
     /// The name of a conditional put exists.
     Exists,
     Error(StoreError),
 }
 
-impl RequestFailure {
-    pub(crate) fn into_store_error(self) -> StoreError {
-        match self {
-            Self::Exists => StoreError::Differs,
-            Self::Error(error) => error,
-        }
+/// The error of a request that is no conditional put.
+pub(crate) fn to_store_error<E: ProvideErrorMetadata>(error: SdkError<E>) -> StoreError {
+    match classify_sdk_error(&error) {
+        RequestFailure::Exists => StoreError::Differs,
+        RequestFailure::Error(error) => error,
     }
 }
 
 /// Maps an SDK error. Texts are error codes, never bodies.
-pub(crate) fn classify_sdk_error<E: ProvideErrorMetadata>(error: &SdkError<E>) -> RequestFailure {
+fn classify_sdk_error<E: ProvideErrorMetadata>(error: &SdkError<E>) -> RequestFailure {
     let unavailable = |why: String| RequestFailure::Error(StoreError::Unavailable(why));
     match error {
         SdkError::TimeoutError(_) => unavailable(TIMED_OUT.to_owned()),

@@ -6,7 +6,6 @@
 //! crashed writers are removed after a day. A full folder accepts no more objects and loses none. A clock that runs far
 //! ahead makes objects expire early, so keep the machine's clock right. Neighbour: `uploader` decides when to sweep.
 
-use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -33,11 +32,7 @@ impl DirectoryStore {
     async fn count_used_bytes(&self) -> Result<(), StoreError> {
         let mut bytes = 0;
         for name in self.list(ObjectKind::Payload, "").await? {
-            match tokio::fs::symlink_metadata(self.path(&name)?).await {
-                Ok(metadata) => bytes += metadata.len(),
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(classify_io_error(error)),
-            }
+            bytes += self.metadata(&name).await?.map_or(0, |metadata| metadata.len());
         }
         self.used.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
@@ -66,12 +61,7 @@ impl DirectoryStore {
                 (Some(retention), false, false) if is_payload(&name) => retention,
                 (Some(_), false, false) => continue, // digests, session lines, hold notes
             };
-            let path = self.path(&name)?;
-            let metadata = match tokio::fs::symlink_metadata(&path).await {
-                Ok(metadata) => metadata,
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(classify_io_error(error)),
-            };
+            let (path, Some(metadata)) = (self.path(&name)?, self.metadata(&name).await?) else { continue };
             if now.since(modification_time(&metadata)?) < keep_for {
                 continue;
             }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use kernel::sha256::Sha256;
 
-use crate::store::s3::classify_sdk_error;
+use crate::store::s3::to_store_error;
 use crate::store::{ObjectKind, ObjectVersion, S3Store, StoreError, VaultReader};
 
 /// Has every right on these buckets.
@@ -21,7 +21,7 @@ impl Vandal {
     pub async fn overwrite(&self, kind: ObjectKind, name: &str, bytes: Bytes) -> Result<(), StoreError> {
         let put = self.0.client().await?.put_object().bucket(self.0.bucket(kind)).key(name);
         let put = put.checksum_sha256(STANDARD.encode(Sha256::digest(&bytes))).body(ByteStream::from(bytes));
-        put.send().await.map(drop).map_err(|error| classify_sdk_error(&error).into_store_error())
+        put.send().await.map(drop).map_err(to_store_error)
     }
 
     /// Puts a delete marker over an object.
@@ -30,7 +30,7 @@ impl Vandal {
     /// The store refuses, or is unavailable.
     pub async fn hide(&self, kind: ObjectKind, name: &str) -> Result<(), StoreError> {
         let delete = self.0.client().await?.delete_object().bucket(self.0.bucket(kind)).key(name);
-        delete.send().await.map(drop).map_err(|error| classify_sdk_error(&error).into_store_error())
+        delete.send().await.map(drop).map_err(to_store_error)
     }
 
     /// Destroys one version or marker, even under governance.
@@ -40,7 +40,7 @@ impl Vandal {
     pub async fn destroy(&self, kind: ObjectKind, version: &ObjectVersion) -> Result<(), StoreError> {
         let delete = self.0.client().await?.delete_object().bucket(self.0.bucket(kind)).key(&version.name);
         let delete = delete.version_id(&version.id).bypass_governance_retention(true);
-        delete.send().await.map(drop).map_err(|error| classify_sdk_error(&error).into_store_error())
+        delete.send().await.map(drop).map_err(to_store_error)
     }
 
     /// Every version and marker of names with this prefix, newest first for each name.

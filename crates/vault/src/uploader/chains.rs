@@ -98,6 +98,7 @@ pub(super) struct UnsavedPositions {
 }
 
 /// State of all chains (see the module).
+#[derive(Default)]
 pub(super) struct ChainStates {
     own_writer: Arc<str>,
     own_epoch: Arc<str>,
@@ -112,14 +113,7 @@ pub(super) struct ChainStates {
 impl ChainStates {
     /// No chains yet; `writer` and `epoch` are those of this process.
     pub(super) fn new(writer: Arc<str>, epoch: Arc<str>) -> Self {
-        Self {
-            own_writer: writer,
-            own_epoch: epoch,
-            chains: BTreeMap::new(),
-            alternative_names: BTreeMap::new(),
-            erasures: NewestErasures::default(),
-            unsaved: UnsavedPositions::default(),
-        }
+        Self { own_writer: writer, own_epoch: epoch, ..Self::default() }
     }
 
     pub(super) fn restore(&mut self, saved: SavedChains) {
@@ -138,13 +132,9 @@ impl ChainStates {
             let (account, writer) = (chain_id.account.to_string(), chain_id.writer.to_string());
             Some(SavedChain { account, writer, position, sessions: Vec::new() })
         };
+        let chains = self.chains.iter().filter_map(to_saved_chain).collect();
         let (alternative_names, erasures) = (self.alternative_names.clone(), self.erasures.clone());
-        SavedChains {
-            v: 1,
-            chains: self.chains.iter().filter_map(to_saved_chain).collect(),
-            alternative_names,
-            erasures,
-        }
+        SavedChains { v: 1, chains, alternative_names, erasures }
     }
 
     /// Records an alternative name for an object whose own name was taken.
@@ -209,18 +199,8 @@ impl ChainStates {
             }
             return (DigestVerdict::Void, Some(ChainBreak::Damaged));
         }
-        let item = UploadItem {
-            kind: ObjectKind::Chain,
-            name: digest.name.clone(),
-            seq: digest.seq,
-            parts: Vec::new(),
-            claims: digest.claims.clone(),
-            keys: Vec::new(),
-            attempts: 0,
-            not_before: Duration::ZERO,
-            is_first_attempt: in_flight.is_some(),
-            alternative_name: None,
-        };
+        let item = UploadItem::new(ObjectKind::Chain, digest.name.clone(), digest.seq, in_flight.is_some());
+        let item = UploadItem { claims: digest.claims.clone(), ..item };
         let ChainPosition { line_epoch, epoch, base, .. } = position.clone();
         chain.queue.push_back(QueuedDigest { item, line_epoch, epoch, base });
         chain.read_back = Some(position.clone());

@@ -54,9 +54,6 @@ pub trait UploadJournal: Send + Sync {
     fn release_lost(&self, _seqs: &[RecordSeq]) {}
     /// Appends a seal of an object or digest; the seal is durable once it is read back. Seals of objects free no space,
     /// so they must leave room for seals that do.
-    ///
-    /// # Errors
-    /// The spool has no room, or failed.
     fn append_seal(&self, account: &Arc<str>, body: Bytes, kind: SealKind) -> Result<(), Reason>;
     /// The file with the chains' positions; `None` if it does not exist.
     fn read_chains(&self) -> BoxFuture<'static, io::Result<Option<Vec<u8>>>>;
@@ -111,10 +108,8 @@ impl UploadJournal for SpoolJournal {
                     error @ SpoolReadError::Io(_) => JournalReadError::Failed(error.to_string()),
                 })
             };
-            match run_blocking(&*tasks, "vault read", read).await {
-                Some(result) => result,
-                None => Err(JournalReadError::Failed(SHUTTING_DOWN.to_owned())),
-            }
+            let stopped = || Err(JournalReadError::Failed(SHUTTING_DOWN.to_owned()));
+            run_blocking(&*tasks, "vault read", read).await.unwrap_or_else(stopped)
         })
     }
 

@@ -71,6 +71,15 @@ pub(super) struct UploadItem {
     pub(super) alternative_name: Option<Arc<str>>,
 }
 
+impl UploadItem {
+    /// An item that no attempt was made for, without fragments, claims and keys.
+    pub(super) fn new(kind: ObjectKind, name: Arc<str>, seq: RecordSeq, is_first_attempt: bool) -> Self {
+        let (parts, claims, keys) = Default::default();
+        let (attempts, not_before) = (0, Duration::ZERO);
+        Self { kind, name, seq, parts, claims, keys, attempts, not_before, is_first_attempt, alternative_name: None }
+    }
+}
+
 /// The leaves of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LeafBatch {
@@ -139,6 +148,7 @@ pub(super) struct ReadDigest {
 }
 
 /// Bookkeeping of records (see the module).
+#[derive(Default)]
 pub(super) struct RecordTracker {
     own_epoch: Arc<str>,
     objects: HashMap<Arc<str>, GatheringObject>,
@@ -165,20 +175,7 @@ pub(super) struct RecordTracker {
 impl RecordTracker {
     /// A tracker without records; `own_epoch` is this process's epoch.
     pub(super) fn new(own_epoch: Arc<str>) -> Self {
-        Self {
-            own_epoch,
-            objects: HashMap::new(),
-            unread_fragments: HashMap::new(),
-            unstored: HashSet::new(),
-            unstored_keys: HashSet::new(),
-            logs: BTreeMap::new(),
-            ready: VecDeque::new(),
-            to_seal: Vec::new(),
-            caught_up: false,
-            tracked: 0,
-            damaged: HashSet::new(),
-            sealed_without_waiting: HashSet::new(),
-        }
+        Self { own_epoch, ..Self::default() }
     }
 
     pub(super) fn tracked(&self) -> usize {
@@ -204,18 +201,8 @@ impl RecordTracker {
         let (key, is_own): (Arc<str>, _) = (header.key.into(), *header.epoch == *self.own_epoch);
         self.unstored_keys.insert(key.clone());
         self.tracked += 1;
-        self.ready.push_front(UploadItem {
-            kind: ObjectKind::Key,
-            name: header.name.into(),
-            seq: stored.seq,
-            parts: Vec::new(),
-            claims: Vec::new(),
-            keys: vec![key],
-            attempts: 0,
-            not_before: Duration::ZERO,
-            is_first_attempt: is_own,
-            alternative_name: None,
-        });
+        let item = UploadItem::new(ObjectKind::Key, header.name.into(), stored.seq, is_own);
+        self.ready.push_front(UploadItem { keys: vec![key], ..item });
         Some(())
     }
 
@@ -275,18 +262,6 @@ impl RecordTracker {
         let (header, _): (SealHeader, _) = spool_record::unpack(&stored.body)?;
         let name: Arc<str> = header.name.into();
         let claims: Vec<RecordSeq> = header.claims.into_iter().map(RecordSeq).collect();
-        let item = |kind, parts, claims, keys| UploadItem {
-            kind,
-            name: name.clone(),
-            seq: stored.seq,
-            parts,
-            claims,
-            keys,
-            attempts: 0,
-            not_before: Duration::ZERO,
-            is_first_attempt: false,
-            alternative_name: None,
-        };
         match header.kind {
             SealKind::Digest => {
                 let seal = header.digest?;
@@ -297,7 +272,8 @@ impl RecordTracker {
             SealKind::Index => {
                 self.claim_leaves(&claims);
                 self.tracked += 1;
-                self.ready.push_back(item(ObjectKind::Index, Vec::new(), claims, Vec::new()));
+                let item = UploadItem::new(ObjectKind::Index, name, stored.seq, false);
+                self.ready.push_back(UploadItem { claims, ..item });
                 Some(ReadEffects::default())
             }
             SealKind::Object => {
@@ -307,16 +283,7 @@ impl RecordTracker {
                     return Some(ReadEffects { done: vec![stored.seq], ..ReadEffects::default() });
                 }
                 let is_own = gathered.as_ref().is_some_and(|object| object.epoch == self.own_epoch);
-                let item = |parts, claims, keys| UploadItem {
-                    is_first_attempt: is_own,
-                    ..item(ObjectKind::Payload, parts, claims, keys)
-                };
                 let (mut parts, keys) = gathered.map_or_else(Default::default, |object| (object.parts, object.keys));
-                if claims.iter().eq(parts.iter().map(|part| &part.seq)) {
-                    self.tracked += 1;
-                    self.ready.push_back(item(parts, claims, keys));
-                    return Some(ReadEffects::default());
-                }
                 let read_count = parts.len();
                 let claimed: HashSet<RecordSeq> = claims.iter().copied().collect();
                 let late = parts.extract_if(.., |part| !claimed.contains(&part.seq)).map(|part| part.seq).collect();
@@ -330,12 +297,13 @@ impl RecordTracker {
                     return Some(ReadEffects { done, late, ..ReadEffects::default() });
                 }
                 self.tracked = self.tracked.saturating_sub(read_count - parts.len());
-                let claims: Vec<RecordSeq> = parts.iter().map(|part| part.seq).collect();
                 if parts.is_empty() {
                     self.unstored.remove(&name); // every fragment is damaged
                 } else {
                     self.tracked += 1;
-                    self.ready.push_back(item(parts, claims, keys));
+                    let claims = parts.iter().map(|part| part.seq).collect();
+                    let item = UploadItem::new(ObjectKind::Payload, name, stored.seq, is_own);
+                    self.ready.push_back(UploadItem { parts, claims, keys, ..item });
                 }
                 Some(ReadEffects { late, ..ReadEffects::default() })
             }
