@@ -12,7 +12,7 @@ from harness import start
 COLUMNS = 100
 # of a character at 14 px; the pieces are stretched to it
 CHARACTER, LINE, PAD, BAR = 8.4, 19, 20, 34
-# by SGR parameters, as in src/cli/demo/story.rs
+# by SGR parameters, as in crates/onboarding/src/demo/story.rs
 CLASSES = {"0": "", "1": "title", "2": "dim", "33": "private", "32": "safe", "36": "link", "1;31": "wrong"}
 STYLE = """
     text { font: 14px ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace; fill: #d5dce6; white-space: pre; }
