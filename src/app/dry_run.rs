@@ -14,8 +14,9 @@ use crate::app::build::GatewayDeps;
 use crate::app::processors::{BuiltProcessors, dry_run_deps};
 use crate::app::resolve::ValidSettings;
 use crate::app::start_error::StartError;
-use crate::app::tasks;
 use crate::components::id_text;
+use command::error::CommandError;
+use command::tasks;
 use config::ComponentId;
 use config::file::PipelineConfig;
 use genai::{Facts, Vocabulary};
@@ -91,6 +92,15 @@ pub enum DryRunError {
     /// A processor refuses the request; its id and reason.
     #[error("`{0}` refuses the request: {1}")]
     Refused(Arc<str>, &'static str),
+}
+
+impl From<DryRunError> for CommandError {
+    fn from(error: DryRunError) -> Self {
+        match error {
+            DryRunError::Start(error) => error.into(),
+            other => Self::Failed(other.to_string()),
+        }
+    }
 }
 
 impl DryRun {

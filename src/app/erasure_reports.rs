@@ -12,40 +12,20 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
 
 use processors::spec::ErasureReportTarget;
-use vault::chain::erasures::ErasureHead;
+use vault::chain::erasures::{ErasureHead, ErasureReport};
 
-pub(crate) const REPORT_PATH: &str = "/-/erasures";
 /// How long the uploader may take to sync the report to disk.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The body of a report; both fields are base64.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct ErasureReport {
-    digest: String,
-    signature: String,
-}
-
-impl ErasureReport {
-    /// Encodes a digest and its signature.
-    pub(crate) fn new(digest: &[u8], signature: &[u8]) -> Self {
-        Self { digest: STANDARD.encode(digest), signature: STANDARD.encode(signature) }
-    }
-}
-
 pub(super) fn router(targets: Vec<Arc<ErasureReportTarget>>) -> Router {
-    Router::new().route(REPORT_PATH, post(accept_report)).with_state(Arc::<[_]>::from(targets))
+    Router::new().route(ErasureReport::PATH, post(accept_report)).with_state(Arc::<[_]>::from(targets))
 }
 
 async fn accept_report(State(targets): State<Arc<[Arc<ErasureReportTarget>]>>, body: Bytes) -> Response {
     let report: Option<ErasureReport> = serde_json::from_slice(&body).ok();
-    let decoded =
-        report.and_then(|report| STANDARD.decode(report.digest).ok().zip(STANDARD.decode(report.signature).ok()));
-    let Some((digest, signature)) = decoded else {
+    let Some((digest, signature)) = report.and_then(|report| report.decode()) else {
         return (StatusCode::BAD_REQUEST, "the body must be JSON with `digest` and `signature` in base64\n")
             .into_response();
     };

@@ -6,10 +6,10 @@ use std::pin::pin;
 
 use super::build::GatewayBlueprint;
 use super::gateway_deps::GatewayDeps;
-use super::process::StopSignal;
 use super::running::RunningGateway;
 use super::shutdown::ShutdownReport;
 use super::start_error::StartError;
+use command::os::StopSignal;
 
 /// How the gateway ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,36 +1,28 @@
 //! Implements [`Listener`] for the receivers, and [`WebListener`] for admin and health pages. The accept loop is
 //! in `net/listen`, the answers in `receivers` and `telemetry/admin`.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::sync::watch;
-use tower::ServiceExt;
 
+use access::page_port::{serve_pages, watch_certificates};
 use config::Endpoint;
 use kernel::clock::Clock;
-use net::listen::{self, PortMetrics, ReplyBody, RequestHandler, RunningPort};
+use net::listen::{self, RunningPort};
 use net::server_tls;
-use net::spawn::run_blocking;
 use net::{BindError, RetainedSockets, ServerTls, Spawn};
 use receivers::ReceiverOpenError;
 use receivers::claude_code_hooks::{BoundClaudeCodeHooks, ClaudeCodeHooksReceiver, RunningClaudeCodeHooks};
 use receivers::kafka::{EffectsSender, KafkaReceiver, KafkaReceiverContext, RunningKafkaReceiver};
 use receivers::otlp::{self, OtlpReceiver};
-use telemetry::{Meter, names};
 
 use super::build::{BackgroundTask, BoundListener, Listener, ListenerResources, ServingListener};
 use super::start_error::StartError;
 
-/// Concurrent connections to the port of a page.
-const MAX_CONNECTIONS: usize = 256;
 /// How long a connection to a page may be idle. Idle connections must not block the kubelet's probe.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -230,92 +222,14 @@ impl BoundListener for BoundWebListener {
     }
 }
 
-pub fn serve_pages(
-    bound: listen::BoundPort,
-    router: Router,
-    name: &'static str,
-    idle_timeout: Duration,
-    meter: &Meter,
-    tasks: Arc<dyn Spawn>,
-) -> RunningPort {
-    let settings = listen::PortSettings {
-        max_connections: MAX_CONNECTIONS,
-        first_request: idle_timeout,
-        idle: idle_timeout,
-        mark_local_clients: true,
-        ..listen::PortSettings::default()
-    };
-    bound.serve(Arc::new(RouterHandler(router)), settings, PortMetrics::new(meter, name, "http"), tasks)
-}
-
 struct ServingWebListener {
     serving: RunningPort,
     /// Stops reloading certificates when it is dropped.
     _reload: Option<watch::Sender<()>>,
 }
 
-/// Reloads certificates when their files change, until the returned sender is dropped.
-pub fn watch_certificates(
-    name: &'static str,
-    tls: Arc<ServerTls>,
-    meter: &Meter,
-    tasks: &Arc<dyn Spawn>,
-) -> watch::Sender<()> {
-    let failures = meter.counter(&names::RECEIVER_RELOAD_FAILURES, &[("receiver", name)]);
-    let (stop, mut stopped) = watch::channel(());
-    let blocking_tasks = Arc::clone(tasks);
-    let watch = async move {
-        let mut last_error = None;
-        loop {
-            tokio::select! {
-                _ = stopped.changed() => return,
-                () = tokio::time::sleep(tls.interval()) => {}
-            }
-            let tls = Arc::clone(&tls);
-            match run_blocking(&*blocking_tasks, "reload", move || tls.reload()).await {
-                Some(Err(why)) => {
-                    failures.increment(1);
-                    if last_error.as_ref() != Some(&why) {
-                        let text = why.to_string();
-                        tracing::error!(
-                            port = name,
-                            why = text,
-                            "a changed TLS file can't be used; the previous one stays in use"
-                        );
-                        last_error = Some(why);
-                    }
-                }
-                Some(Ok(changed)) => {
-                    last_error = None;
-                    if changed {
-                        tracing::info!(port = name, "certificates were reloaded");
-                    }
-                }
-                None => {}
-            }
-        }
-    };
-    tasks.spawn("reload", Box::pin(watch));
-    stop
-}
-
 impl ServingListener for ServingWebListener {
     fn drain(self: Box<Self>, grace: Duration) -> BoxFuture<'static, ()> {
         Box::pin(self.serving.drain(grace))
-    }
-}
-
-struct RouterHandler(Router);
-
-impl RequestHandler for RouterHandler {
-    fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>> {
-        let router = self.0.clone();
-        Box::pin(async move {
-            let reply: Result<_, Infallible> = router.oneshot(request).await;
-            match reply {
-                Ok(reply) => reply.map(|body| ReplyBody::new(body.map_err(Into::into))),
-                Err(never) => match never {},
-            }
-        })
     }
 }

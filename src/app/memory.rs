@@ -13,7 +13,7 @@ use pipeline::{MemoryLevel, MemoryPressure};
 use telemetry::names;
 
 use super::gateway_deps::GatewayDeps;
-use super::process;
+use command::os;
 
 #[cfg(test)]
 mod tests;
@@ -149,7 +149,7 @@ impl MemoryLimit {
     /// Bytes in use that the system can't reclaim.
     pub fn used(&self) -> Option<u64> {
         let (folder, usage_file, cache_names) = match &self.usage_source {
-            UsageSource::Resident => return process::resident_bytes(),
+            UsageSource::Resident => return os::resident_bytes(),
             UsageSource::V2(folder) => (folder, "memory.current", ["inactive_file", "active_file", "slab_reclaimable"]),
             UsageSource::V1(folder) => {
                 (folder, "memory.usage_in_bytes", ["total_inactive_file", "total_active_file", ""])

@@ -4,7 +4,6 @@
 //! undelivered data stays in the spool. If the spool can't be written, the process ends with an error. Configuration is
 //! in the crate `config`, the engine in `pipeline`.
 
-pub(crate) mod access_control;
 mod alert_sender;
 pub mod assemble;
 pub mod build;
@@ -26,16 +25,13 @@ mod history_setup;
 mod kafka_loops;
 mod key_command;
 pub mod key_opening;
-pub mod keyfile;
 mod lifecycle;
 mod limits;
 pub mod listeners;
 pub mod memory;
 mod memory_limiter;
-pub(crate) mod oidc;
 pub mod own_metrics;
 mod port_conflicts;
-pub mod process;
 mod processors;
 mod reported_outcomes;
 pub mod resolve;
@@ -46,7 +42,6 @@ pub(crate) mod start_checks;
 mod start_error;
 mod supervise;
 mod tap;
-pub mod tasks;
 #[cfg(test)]
 mod tests;
 mod valid_settings;

@@ -26,8 +26,8 @@ use super::build::{
 use super::destinations::{self, ExporterDestination};
 use super::gateway_deps::GatewayDeps;
 use super::start_error::{StartError, StartFault};
-use super::tasks::{TaskGroup, TaskMember, Tasks};
 use super::{memory, process};
+use command::tasks::{TaskGroup, TaskMember, Tasks};
 
 /// Name of the folder of checkpoints in the spool's folder.
 const CHECKPOINT_FOLDER: &str = "state";
@@ -316,8 +316,8 @@ async fn run_every_second(engine: Arc<Engine>, spool: Arc<Spool>, deps: GatewayD
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         engine.tick();
-        rss.set(process::resident_bytes().unwrap_or(0) as f64);
-        cpu.set(process::cpu_seconds().unwrap_or(0.0));
+        rss.set(os::resident_bytes().unwrap_or(0) as f64);
+        cpu.set(os::cpu_seconds().unwrap_or(0.0));
         logging::report_left_out();
         uptime.set(deps.clock.monotonic().saturating_sub(began).as_secs_f64());
         let status = spool.status();

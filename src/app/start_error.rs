@@ -1,6 +1,7 @@
 //! [`StartError`]: why a gateway did not start, and the exit code for it.
 
-use super::keyfile::KeyFileError;
+use command::error::CommandError;
+use command::keyfile::KeyFileError;
 use exporters::spec::BuildError;
 use net::{BindError, ProxyError, TlsError};
 use receivers::ReceiverOpenError;
@@ -65,3 +66,10 @@ macro_rules! from {
 }
 
 from!(BindError, BuildError, KeyFileError, ReceiverOpenError, ProxyError, StoreUnusable, TlsError);
+
+impl From<StartError> for CommandError {
+    fn from(error: StartError) -> Self {
+        let kind = if error.fault == StartFault::Configuration { Self::Config } else { Self::Failed };
+        kind(error.text)
+    }
+}

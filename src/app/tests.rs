@@ -18,8 +18,8 @@ use super::build::{
     BackgroundTask, BoundListener, GatewayBlueprint, GatewayComponents, GatewayDeps, GatewayResources, GatewaySettings,
     Listener, ListenerResources, ServingListener,
 };
-use super::tasks::Tasks;
 use super::*;
+use command::tasks::Tasks;
 use fixtures::until::until;
 use kernel::rng::SystemRng;
 use net::Spawn;
@@ -326,9 +326,9 @@ async fn a_panic_in_a_task_is_counted() {
 /// The process must be able to read its memory use after core dumps are disabled.
 #[test]
 fn memory_is_known() {
-    assert!(process::resident_bytes().unwrap() > 1 << 20);
-    process::harden_process().unwrap();
-    assert!(process::resident_bytes().unwrap() > 1 << 20);
+    assert!(os::resident_bytes().unwrap() > 1 << 20);
+    os::harden_process().unwrap();
+    assert!(os::resident_bytes().unwrap() > 1 << 20);
 }
 
 /// Sends one HTTP/1.1 request on its own connection; returns the whole answer.

@@ -6,17 +6,15 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
-
-use super::admin_client::{AdminClient, AdminPort, basic_auth};
 use super::common::CommonArgs;
 use super::config_loading::{FileCreation, LoadedConfig, load_config};
 use super::data_dir::resolve_data_dir;
-use super::error::{CommandError, ExitStatus};
-use super::runtime::block_on;
 use crate::app::gateway_keys::{ADMIN_TOKEN_FILE, admin_token_path};
-use crate::app::keyfile;
 use crate::components::{ExtensionConfig, ExtensionSettings};
+use command::admin_client::{AdminClient, AdminPort, AdminPortArgs, basic_auth};
+use command::error::{CommandError, ExitStatus};
+use command::keyfile;
+use command::runtime::block_on;
 use config::{Endpoint, env};
 use kernel::secret::Secret;
 use net::{server_tls, tls};
@@ -24,28 +22,6 @@ use telemetry::admin::{self, roles::Role};
 
 /// The admin port of the embedded default, and of a configuration that sets none.
 const DEFAULT_ADMIN_URL: &str = "http://127.0.0.1:8888";
-
-/// Options that locate the gateway.
-#[derive(Args)]
-pub(super) struct AdminPortArgs {
-    /// Address of the admin port [default: that of `--config` or `--listen`, or else http://127.0.0.1:8888]. If it
-    /// requires credentials, set TOLLGATE_ADMIN_TOKEN, or TOLLGATE_ADMIN_USER and TOLLGATE_ADMIN_PASSWORD; otherwise
-    /// those of the configuration are used, or the token in its data directory.
-    #[arg(long, env = "TOLLGATE_ADMIN", value_name = "URL")]
-    admin: Option<String>,
-    /// File with a token for the admin port, such as `admin.token` in the gateway's data directory.
-    #[arg(long, env = "TOLLGATE_ADMIN_TOKEN_FILE", value_name = "FILE")]
-    admin_token_file: Option<PathBuf>,
-    /// PEM certificates to trust, if the admin port has TLS.
-    #[arg(long, env = "TOLLGATE_ADMIN_CA", value_name = "FILE")]
-    admin_ca: Option<PathBuf>,
-    /// PEM client certificate to present.
-    #[arg(long, env = "TOLLGATE_ADMIN_CERT", value_name = "FILE", requires = "admin_key")]
-    admin_cert: Option<PathBuf>,
-    /// PEM private key of the client certificate.
-    #[arg(long, env = "TOLLGATE_ADMIN_KEY", value_name = "FILE", requires = "admin_cert")]
-    admin_key: Option<PathBuf>,
-}
 
 /// Runs `work` with a client for the selected gateway.
 pub(super) fn run_with_client<W, F>(
@@ -57,61 +33,58 @@ where
     W: FnOnce(AdminClient) -> F,
     F: Future<Output = Result<(), CommandError>>,
 {
-    let port = admin_port.resolve(common)?;
+    let port = resolve_admin_port(admin_port, common)?;
     block_on(async { work(AdminClient::for_gateway(port)?).await })?;
     Ok(ExitStatus::Success)
 }
 
-impl AdminPortArgs {
-    /// The selected admin port.
-    ///
-    /// # Errors
-    /// The configuration can't be read, or has no reachable admin port.
-    pub(super) fn resolve(&self, common: &CommonArgs) -> Result<AdminPort, CommandError> {
-        let configured_port = match (&self.admin, &common.config) {
-            (None, Some(source)) => {
-                let loaded = load_config(common, FileCreation::Nothing)?;
-                Some(configured_admin_port(&loaded).map_err(|why| format!("{source}: {why}: use --admin URL"))?)
-            }
-            _ => None,
-        };
-        let requested_credential = self.requested_credential()?;
-        let base = match (&self.admin, common.listen) {
-            (Some(admin), _) => admin.clone(),
-            (None, None) => DEFAULT_ADMIN_URL.to_owned(),
-            (None, Some(listen)) => {
-                let page =
-                    listen.page_address().ok_or("with port 0 the system chooses the admin port: use --admin URL")?;
-                format!("http://{page}")
-            }
-        };
-        let embedded_token = || {
-            let data_dir = resolve_data_dir(common.data_dir().as_deref()).ok().filter(|_| self.admin.is_none())?;
-            read_local_token(&data_dir.join(ADMIN_TOKEN_FILE))
-        };
-        let mut port = configured_port.unwrap_or_else(|| AdminPort {
-            base,
-            tls: tls::ClientTlsSettings::default(),
-            authorization: embedded_token(),
-        });
-        port.authorization = requested_credential.or(port.authorization);
-        port.tls.identity = self.admin_cert.clone().zip(self.admin_key.clone());
-        if let Some(ca) = &self.admin_ca {
-            (port.tls.ca_file, port.tls.system_roots_too) = (Some(ca.clone()), false);
+/// The selected admin port.
+///
+/// # Errors
+/// The configuration can't be read, or has no reachable admin port.
+pub(super) fn resolve_admin_port(options: &AdminPortArgs, common: &CommonArgs) -> Result<AdminPort, CommandError> {
+    let configured_port = match (&options.admin, &common.config) {
+        (None, Some(source)) => {
+            let loaded = load_config(common, FileCreation::Nothing)?;
+            Some(configured_admin_port(&loaded).map_err(|why| format!("{source}: {why}: use --admin URL"))?)
         }
-        Ok(port)
+        _ => None,
+    };
+    let requested_credential = requested_credential(options)?;
+    let base = match (&options.admin, common.listen) {
+        (Some(admin), _) => admin.clone(),
+        (None, None) => DEFAULT_ADMIN_URL.to_owned(),
+        (None, Some(listen)) => {
+            let page = listen.page_address().ok_or("with port 0 the system chooses the admin port: use --admin URL")?;
+            format!("http://{page}")
+        }
+    };
+    let embedded_token = || {
+        let data_dir = resolve_data_dir(common.data_dir().as_deref()).ok().filter(|_| options.admin.is_none())?;
+        read_local_token(&data_dir.join(ADMIN_TOKEN_FILE))
+    };
+    let mut port = configured_port.unwrap_or_else(|| AdminPort {
+        base,
+        tls: tls::ClientTlsSettings::default(),
+        authorization: embedded_token(),
+    });
+    port.authorization = requested_credential.or(port.authorization);
+    port.tls.identity = options.admin_cert.clone().zip(options.admin_key.clone());
+    if let Some(ca) = &options.admin_ca {
+        (port.tls.ca_file, port.tls.system_roots_too) = (Some(ca.clone()), false);
     }
+    Ok(port)
+}
 
-    fn requested_credential(&self) -> Result<Option<Secret>, CommandError> {
-        if let Some(path) = &self.admin_token_file {
-            let token = keyfile::read_argument(path).map_err(|why| CommandError::Failed(why.to_string()))?;
-            let missing = || CommandError::Failed(format!("--admin-token-file: {} does not exist", path.display()));
-            return Ok(Some(bearer(&token.ok_or_else(missing)?)));
-        }
-        let token = env::var("TOLLGATE_ADMIN_TOKEN").map(|token| bearer(&Secret::new(token)));
-        let login = env::var("TOLLGATE_ADMIN_USER").zip(env::var("TOLLGATE_ADMIN_PASSWORD"));
-        Ok(token.or_else(|| login.map(|(user, password)| basic_auth(&user, &password))))
+fn requested_credential(options: &AdminPortArgs) -> Result<Option<Secret>, CommandError> {
+    if let Some(path) = &options.admin_token_file {
+        let token = keyfile::read_argument(path).map_err(|why| CommandError::Failed(why.to_string()))?;
+        let missing = || CommandError::Failed(format!("--admin-token-file: {} does not exist", path.display()));
+        return Ok(Some(bearer(&token.ok_or_else(missing)?)));
     }
+    let token = env::var("TOLLGATE_ADMIN_TOKEN").map(|token| bearer(&Secret::new(token)));
+    let login = env::var("TOLLGATE_ADMIN_USER").zip(env::var("TOLLGATE_ADMIN_PASSWORD"));
+    Ok(token.or_else(|| login.map(|(user, password)| basic_auth(&user, &password))))
 }
 
 fn bearer(token: &Secret) -> Secret {

@@ -7,10 +7,10 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::admin_address::{AdminPortArgs, run_with_client};
-use super::admin_client::{AdminClient, parse_json};
 use super::common::CommonArgs;
-use super::error::{CommandError, ExitStatus};
-use super::output;
+use command::admin_client::{AdminClient, parse_json};
+use command::error::{CommandError, ExitStatus};
+use command::output;
 use kernel::terminal::escape_unsafe;
 
 /// Subcommands of `alerts`.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::error::CommandError;
 use super::listen::{ListenAddress, parse_listen_address};
+use command::error::CommandError;
 use config::env;
 
 /// Options of every command that reads a configuration.

@@ -7,20 +7,17 @@ use age::secrecy::ExposeSecret;
 
 use super::common::{CommonArgs, ConfigSource};
 use super::data_dir;
-use super::error::CommandError;
-use super::output::{print_to_stderr, use_colour_on_stderr};
 use crate::app::defaults::{DATA_DIR_VARIABLE, DEFAULT_CONFIG, TRYOUT_RECIPIENT_VARIABLE};
-use crate::app::keyfile;
 use crate::app::resolve::{ResolvedConfig, TypedConfig, ValidSettings, resolve_config};
+use command::error::CommandError;
+use command::keyfile::{self, TRYOUT_KEY};
+use command::output::{print_to_stderr, use_colour_on_stderr};
 use config::env::{self, ProcessLookup, SubstitutionFileError, SubstitutionLookup};
 use config::{MaskedSource, Problem, ProblemSeverity};
 use kernel::files::{describe_io_error, read_text as read_text_file};
 use kernel::secret::Secret;
 use kernel::sha256::Sha256;
 use kernel::terminal::format_count;
-
-/// File name of the try-out auditor's key in the data directory.
-pub(super) const TRYOUT_KEY: &str = "auditor.key";
 
 /// Largest configuration file, in bytes.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;

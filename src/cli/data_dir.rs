@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::error::CommandError;
+use command::error::CommandError;
 use config::env;
 
 /// Returns `given`, or else the tollgate folder in the XDG state directory.

@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 
 use super::common::CommonArgs;
 use super::config_loading::{FileCreation, load_config};
-use super::error::{CommandError, ExitStatus};
-use super::output::print_result;
-use super::runtime::block_on;
 use crate::components::ReceiverSettings;
+use command::error::{CommandError, ExitStatus};
+use command::output::print_result;
+use command::runtime::block_on;
 use kafka::{BrokerError, GroupDescription, PartitionId, PartitionOffsets};
 use kernel::clock::{Clock, SystemClock, UnixNanos};
 use kernel::terminal::{escape_unsafe, format_count};

@@ -5,11 +5,11 @@ use clap::Args;
 
 use super::common::{CommonArgs, RejectFileArg};
 use super::config_loading::{load_with_check, load_without_files};
-use super::error::{CommandError, ExitStatus};
-use super::output::{print_result, print_to_stderr};
 use crate::app::start_checks::finding::MachineContext;
 use crate::app::{start_checks, volume};
 use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
+use command::error::{CommandError, ExitStatus};
+use command::output::{print_result, print_to_stderr};
 use kernel::clock::{Clock, SystemClock};
 use kernel::terminal::format_count;
 
@@ -60,4 +60,13 @@ pub(super) fn list_components() -> Result<ExitStatus, CommandError> {
     section("connectors", ConnectorKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
     section("extensions", ExtensionKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
     print_result(&text)
+}
+
+/// The OTLP receivers of the configuration.
+///
+/// # Errors
+/// The configuration is invalid.
+pub(super) fn list_otlp_receivers(common: &CommonArgs) -> Result<Vec<OtlpReceiverSettings>, CommandError> {
+    let receivers = load_config(common, FileCreation::Nothing)?.valid.receivers;
+    Ok(receivers.iter().filter_map(|placed| placed.value.otlp().cloned()).collect())
 }

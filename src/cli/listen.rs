@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::error::CommandError;
+use command::error::CommandError;
 
 /// The ports in the text of the embedded default.
 const DEFAULT_ENDPOINTS: [&str; 3] =

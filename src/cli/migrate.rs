@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::error::{CommandError, ExitStatus};
-use super::output::{print, print_to_stderr, use_colour_on_stderr};
 use super::print_config::{AUDITOR_COMMENT, AUDITOR_REFERENCE, ConfigPrinter, is_below};
 use crate::app::collector_compat::{MEMORY_LIMITER, find_replacement, remove_unused_parts};
 use crate::app::resolve::resolve_config;
+use command::error::{CommandError, ExitStatus};
+use command::output::{print, print_to_stderr, use_colour_on_stderr};
 use config::env::OtherMachineLookup;
 use config::file::{self, ComponentSection, ConfigFile, PipelineConfig};
 use config::schema::{DocumentedValue, write_comment};

@@ -3,10 +3,7 @@
 //! or its data to a panic message. The running gateway is in `app`.
 
 mod admin_address;
-mod admin_client;
 mod alerts;
-mod audit_page;
-mod auditor_keys;
 mod check;
 mod common;
 mod config_loading;
@@ -14,7 +11,6 @@ mod data_dir;
 mod demo;
 mod doctor;
 mod doctor_recipients;
-mod error;
 mod explain;
 mod fixtures;
 mod fleet;
@@ -22,26 +18,18 @@ mod global_options;
 mod inspect;
 mod listen;
 mod migrate;
-mod opening_log;
-mod output;
 mod print_config;
 mod rates;
 mod redact;
 mod reload;
 mod report;
 mod run;
-mod runtime;
 pub mod schema;
-mod session_argument;
-mod sessions;
-mod setup;
 mod spool;
 mod spool_move;
-mod store_access;
 mod tap;
 #[cfg(test)]
 mod tests;
-mod time_option;
 mod top;
 mod vault;
 mod version;
@@ -50,13 +38,14 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::app::{crypto_module, process};
+use crate::app::crypto_module;
+use command::error::CommandError;
+use command::os;
+use command::output::{self, print_to_stderr};
 use config::path_value::contains_key;
-use error::CommandError;
-use output::print_to_stderr;
 
+pub use command::error::ExitStatus;
 pub use common::{CommonArgs, ConfigSource};
-pub use error::ExitStatus;
 pub use listen::ListenAddress;
 
 /// An OpenTelemetry gateway for AI agents: moves content to an encrypted vault, then prices, redacts and forwards the
@@ -78,7 +67,7 @@ enum CliCommand {
     ///
     /// All files are in a new directory below `--data-dir` or the system's temporary directory, and are removed at the
     /// end.
-    Demo(demo::DemoArgs),
+    Demo(onboarding::demo::DemoArgs),
     /// Checks a configuration and the certificates, keys and folders it names; reports every error with file, line and
     /// column.
     Validate(inspect::ValidateArgs),
@@ -93,7 +82,7 @@ enum CliCommand {
     /// evidence.
     Check(check::CheckArgs),
     /// Prints the settings that point a client at this gateway (Claude Code, Codex, an SDK, …), or writes them.
-    Setup(setup::SetupArgs),
+    Setup(onboarding::setup::SetupArgs),
     /// Prints the JSON schema of the configuration, for editors.
     Schema,
     /// Prints shell completions, e.g. `source <(tollgate completions bash)`.
@@ -158,7 +147,7 @@ enum CliCommand {
 /// Parses and runs the command line.
 pub fn main() -> ExitStatus {
     // This comes before anything is read, because it may be a key.
-    if let Err(error) = process::prepare_process() {
+    if let Err(error) = os::prepare_process() {
         print_to_stderr(&format!("warning: core dumps could not be switched off: {error}"));
     }
     if let Err(why) = crypto_module::check_fips_mode() {
@@ -185,7 +174,7 @@ pub fn main() -> ExitStatus {
         CliCommand::Validate(options) => inspect::validate(&common, options),
         CliCommand::Migrate(options) => migrate::run(&options),
         CliCommand::Check(options) => check::run(&common, &options),
-        CliCommand::Setup(options) => setup::run(&common, &options),
+        CliCommand::Setup(options) => onboarding::setup::run(&options, &|| inspect::list_otlp_receivers(&common)),
         CliCommand::Schema => output::print_result(&schema::generate_schema()),
         CliCommand::Completions { shell } => print_completions(shell),
         CliCommand::PrintConfig { comments, .. } => print_config::print_config(&common, comments),

@@ -4,10 +4,10 @@
 
 use super::common::CommonArgs;
 use super::config_loading::{FileCreation, LoadedConfig, load_config};
-use super::error::{CommandError, ExitStatus};
-use super::output::print_result;
 use crate::app::resolve::{ConfiguredComponent, TypedConfig};
 use crate::components::ProcessorConfig;
+use command::error::{CommandError, ExitStatus};
+use command::output::print_result;
 use config::file::{ComponentSection, ConfigFile, PipelineConfig};
 use config::schema::{DocumentedValue, format_text, write_comment};
 use config::{ComponentId, SourcePosition};

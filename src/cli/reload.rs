@@ -17,12 +17,12 @@ use super::common::CommonArgs;
 use super::config_loading::{
     ConfigMessages, ConfigSnapshot, FileCreation, LoadedConfig, load_with_messages, read_snapshot,
 };
-use super::output::print_to_stderr;
 use crate::app::build::GatewayDeps;
 use crate::app::resolve::ValidSettings;
 use crate::app::start_checks;
 use crate::app::start_checks::finding::MachineContext;
-use crate::app::tasks::Tasks;
+use command::output::print_to_stderr;
+use command::tasks::Tasks;
 use kernel::clock::{Clock, UnixNanos};
 use net::spawn::run_blocking;
 use telemetry::{Counter, names};

@@ -5,11 +5,11 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::admin_address::{AdminPortArgs, run_with_client};
-use super::admin_client::{AdminClient, basic_auth, parse_json, percent_encode};
 use super::common::CommonArgs;
-use super::error::{CommandError, ExitStatus};
-use super::output;
-use super::time_option::parse_duration;
+use command::admin_client::{AdminClient, basic_auth, parse_json, percent_encode};
+use command::error::{CommandError, ExitStatus};
+use command::output;
+use command::time_option::parse_duration;
 use config::env;
 use net::ProxyRules;
 

@@ -14,16 +14,17 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::common::{CommonArgs, RejectFileArg};
-use super::config_loading::{ConfigSnapshot, FileCreation, LoadedConfig, TRYOUT_KEY, load_config};
-use super::error::{CommandError, ExitStatus};
-use super::output::report_error;
+use super::config_loading::{ConfigSnapshot, FileCreation, LoadedConfig, load_config};
 use super::reload::{ReloadWatcher, warn_expiring_certificates};
-use super::runtime::{EXIT_GRACE, runtime_threads};
 use crate::app::assemble::ReloadResources;
 use crate::app::build::GatewayDeps;
 use crate::app::gateway_keys::GatewayKeys;
 use crate::app::resolve::ValidSettings;
 use crate::app::{GatewayOutcome, RunningGateway, StartError, StartFault, assemble, process, tasks, volume};
+use command::error::{CommandError, ExitStatus};
+use command::keyfile::TRYOUT_KEY;
+use command::output::report_error;
+use command::runtime::{EXIT_GRACE, runtime_threads};
 use kernel::clock::{Clock, SystemClock};
 use net::RetainedSockets;
 use telemetry::logging;
@@ -53,7 +54,7 @@ pub(super) fn run(common: &CommonArgs, options: RunArgs) -> Result<ExitStatus, C
 
 /// Runs rounds of one gateway, each with the latest usable configuration.
 async fn run_rounds(common: CommonArgs, options: RunArgs, loaded: LoadedConfig) -> Result<ExitStatus, CommandError> {
-    let (stop, second_signal) = match (process::stop_signal(), process::second_signal()) {
+    let (stop, second_signal) = match (os::stop_signal(), os::second_signal()) {
         (Ok(stop), Ok(second_signal)) => (stop, second_signal),
         (Err(error), _) | (_, Err(error)) => return Err(signal_error(&error)),
     };

@@ -8,15 +8,15 @@ use clap::Subcommand;
 
 use super::common::CommonArgs;
 use super::config_loading::{FileCreation, LoadedConfig, load_config};
-use super::error::{CommandError, ExitStatus};
-use super::output::{print_result, print_to_stderr};
-use super::runtime::block_on;
 use super::spool_move;
 use crate::app::build::GatewayDeps;
 use crate::app::destinations::parse_held_consumer;
 use crate::app::gateway_keys::read_existing_spool_keys;
 use crate::app::key_opening::configured_keys;
 use crate::components::id_text;
+use command::error::{CommandError, ExitStatus};
+use command::output::{print_result, print_to_stderr};
+use command::runtime::block_on;
 use config::ByteSize;
 use kernel::clock::{Clock, UnixNanos};
 use kernel::terminal::format_count;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::error::{CommandError, ExitStatus};
-use super::output::{print_result, print_to_stderr};
+use command::error::{CommandError, ExitStatus};
+use command::output::{print_result, print_to_stderr};
 use kernel::clock::UnixNanos;
 use kernel::terminal::format_count;
 use otlp::json;

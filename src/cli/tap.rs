@@ -11,10 +11,10 @@ use std::io::{self, IsTerminal};
 use clap::Args;
 
 use super::admin_address::{AdminPortArgs, run_with_client};
-use super::admin_client::{AdminClient, percent_encode};
 use super::common::CommonArgs;
-use super::error::{CommandError, ExitStatus};
-use super::output;
+use command::admin_client::{AdminClient, percent_encode};
+use command::error::{CommandError, ExitStatus};
+use command::output;
 use kernel::terminal::escape_json;
 
 #[derive(Args)]

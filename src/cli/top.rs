@@ -9,11 +9,11 @@ use clap::Args;
 use serde_json::Value;
 
 use super::admin_address::{AdminPortArgs, run_with_client};
-use super::admin_client::{AdminClient, parse_json};
 use super::common::CommonArgs;
-use super::error::{CommandError, ExitStatus};
-use super::output::{self, use_colour_on_stdout};
-use super::time_option::parse_duration;
+use command::admin_client::{AdminClient, parse_json};
+use command::error::{CommandError, ExitStatus};
+use command::output::{self, use_colour_on_stdout};
+use command::time_option::parse_duration;
 use kernel::clock::{Clock, SystemClock};
 use kernel::terminal::{escape_unsafe, format_count};
 use runs::amounts::{self, NO_PRICE};

@@ -3,9 +3,9 @@
 use clap::Args;
 
 use super::common::RejectFileArg;
-use super::error::{CommandError, ExitStatus};
-use super::output::print_result;
 use crate::app::crypto_module;
+use command::error::{CommandError, ExitStatus};
+use command::output::print_result;
 
 #[derive(Args, Clone, Copy)]
 pub(super) struct VersionArgs {

@@ -2,10 +2,11 @@
 //!
 //! This crate trusts no writer, only signatures by the keys that the caller gives. It reads through
 //! [`vault::store::VaultReader`], so that a folder and S3 behave alike. It writes (holds, erasures, key copies) only
-//! at the request of a named person. Neighbours: `vault` writes the data that this crate reads; `src/cli` prints the
-//! results. A running gateway never calls this crate.
+//! at the request of a named person. `cli` has the commands `tollgate vault …` and their page. Neighbour: `vault` writes
+//! the data that this crate reads. A running gateway never calls this crate.
 
 mod chains;
+pub mod cli;
 pub mod compact;
 pub mod erase;
 mod error;

@@ -1,4 +1,4 @@
-//! [`Spawn`], the interface through which sockets get tasks, and its adapter for hyper. Only `app/tasks` spawns tasks,
+//! [`Spawn`], the interface through which sockets get tasks, and its adapter for hyper. Only `command/tasks` spawns tasks,
 //! so that every task is known there by name.
 
 use std::future::Future;

@@ -3,7 +3,7 @@
 //! The engine knows no component by name and starts no thread. Between a batch's ticket and its append to the spool,
 //! only I/O can fail. An item is forwarded only if every step of its pipeline succeeded.
 //! Protobuf is handled in the crate `otlp`; components are in the crates `receivers`, `processors`, `exporters` and
-//! `connectors`; tasks are in `src/app/tasks.rs`.
+//! `connectors`; tasks are in `crates/command/src/tasks.rs`.
 
 #![warn(missing_docs)]
 

@@ -1,5 +1,5 @@
 //! [`Offload`]: runs the disk and CPU work of outlets, so that it does not block tasks that own sockets. The threads
-//! are in `src/app/tasks.rs`.
+//! are in `crates/command/src/tasks.rs`.
 //! Unlike `workers`, this is not drained with the requests: outlets continue after the last request.
 
 use tokio::sync::oneshot;

@@ -110,7 +110,7 @@ fn over(protocol: &str, sink: &Sink, clock: Arc<dyn Clock>, meter: &Meter) -> Ar
         sink.address
     );
     let deps = ExporterDeps {
-        tasks: crate::app::tasks::Tasks::new(meter),
+        tasks: command::tasks::Tasks::new(meter),
         clock,
         proxies: Arc::new(net::ProxyRules::direct()),
         meter: meter.clone(),
@@ -169,7 +169,7 @@ async fn exports_reach_a_receiver() {
         let meter = Meter::new();
         meter.counter(&names::RECEIVER_ACCEPTED_SPANS, &[("receiver", "otlp"), ("transport", "grpc")]).increment(7);
         let deps = ExporterDeps {
-            tasks: crate::app::tasks::Tasks::new(&meter),
+            tasks: command::tasks::Tasks::new(&meter),
             clock: Arc::new(kernel::clock::SystemClock::new()),
             proxies: Arc::new(net::ProxyRules::direct()),
             meter: meter.clone(),

@@ -7,11 +7,11 @@ use bytes::Bytes;
 
 use crate::app::exporters::build_exporter;
 use crate::app::gateway_deps::GatewayDeps;
-use crate::app::oidc::{OidcClient, OidcParts};
 use crate::app::own_metrics;
-use crate::app::tasks::Tasks;
 use crate::app::valid_settings::ValidSettings;
 use crate::components::ExtensionSettings;
+use access::oidc::{OidcClient, OidcParts};
+use command::tasks::Tasks;
 use config::{ComponentId, env};
 use exporters::remote::ExporterDeps;
 use exporters::spec::ExportTarget;

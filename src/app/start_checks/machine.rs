@@ -12,10 +12,10 @@ use bytes::Bytes;
 use http::{Request, Uri, header};
 use time::OffsetDateTime;
 
-use crate::app::tasks::Tasks;
 use crate::app::valid_settings::ValidSettings;
 use crate::app::volume;
 use crate::components::ProcessorSettings;
+use command::tasks::Tasks;
 use config::{ByteSize, env};
 use exporters::outcome;
 use exporters::spec::ExportTarget;

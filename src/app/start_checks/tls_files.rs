@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::finding::{MachineContext, MachineFindings, component_sections};
-use crate::app::keyfile;
 use crate::app::valid_settings::ValidSettings;
 use crate::components::{ExtensionSettings, ProcessorSettings, ReceiverSettings};
+use command::keyfile;
 use config::file::PipelineConfig;
 use config::tree::{NodeValue, TreeNode};
 use config::{ComponentId, SourcePosition};

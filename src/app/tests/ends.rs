@@ -3,8 +3,8 @@
 use tokio::sync::{Notify, oneshot};
 
 use super::super::GatewayOutcome;
-use super::super::process::StopSignal;
 use super::*;
+use command::os::StopSignal;
 use pipeline::{Batch, ExportRequest};
 
 /// How long a hanging thread may keep a test's runtime.

@@ -7,8 +7,8 @@ use std::sync::Barrier;
 use super::super::gateway_keys::{
     GatewayKeys, find_key_problems, read_existing_spool_keys, read_pseudonymizer, read_spool_keys,
 };
-use super::super::keyfile;
 use super::*;
+use command::keyfile;
 use config::env::ProcessLookup;
 use kernel::secret::Secret;
 

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::super::alert_sender::{AlertSender, AlertSenderParts, routes};
 use super::super::build::{BackgroundTask as _, GatewayDeps};
-use super::super::tasks::Tasks;
+use command::tasks::Tasks;
 use fixtures::until::until;
 use kernel::clock::{Clock, UnixNanos};
 use kernel::pseudonym::Pseudonymizer;

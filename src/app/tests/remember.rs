@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::super::build::{BackgroundTask as _, GatewayDeps};
 use super::super::history_recorder::HistoryRecorder;
-use super::super::tasks::Tasks;
+use command::tasks::Tasks;
 use history::testing::view;
 use history::{FailedSpans, HistoryWrite, RunHistory};
 use kernel::clock::{Clock, UnixNanos};

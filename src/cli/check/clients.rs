@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::admin_client::{AdminClient, parse_json};
-use super::super::error::CommandError;
-use super::super::output;
-use super::super::setup::client_catalog::{ClientCatalog, ClientEntry, ClientSetting};
+use command::admin_client::{AdminClient, parse_json};
+use command::error::CommandError;
+use command::output;
 use kernel::terminal::escape_unsafe;
+use onboarding::setup::client_catalog::{ClientCatalog, ClientEntry, ClientSetting};
 
 const SIGNALS: [&str; 3] = ["traces", "logs", "metrics"];
 /// The parts of content, with their names for people.

@@ -15,12 +15,12 @@ use serde_json::json;
 use super::admin_address::{AdminPortArgs, run_with_client};
 use super::common::{CommonArgs, RejectFileArg};
 use super::config_loading::{FileCreation, LoadedConfig, load_config};
-use super::error::{CommandError, ExitStatus};
-use super::output::{self, use_colour_on_stdout};
-use super::runtime::block_on;
-use super::time_option::parse_duration;
 use crate::app::start_checks;
 use crate::app::start_checks::finding::MachineContext;
+use command::error::{CommandError, ExitStatus};
+use command::output::{self, use_colour_on_stdout};
+use command::runtime::block_on;
+use command::time_option::parse_duration;
 use kernel::clock::{Clock, SystemClock};
 use vault::store::probe::{ProbeCheck, ProbeVerdict};
 

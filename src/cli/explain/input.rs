@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::cli::error::CommandError;
+use command::error::CommandError;
 use otlp::{Payload, Signal, json};
 
 /// The largest file, in bytes.

@@ -14,12 +14,12 @@ use clap::Args;
 
 use super::common::CommonArgs;
 use super::config_loading::{FileCreation, load_config};
-use super::error::{CommandError, ExitStatus};
-use super::output::{print_result, use_colour_on_stdout};
 use crate::app::build::GatewayDeps;
 use crate::app::dry_run::DryRun;
 use crate::app::resolve::ConfiguredComponent;
 use crate::components::ProcessorSettings;
+use command::error::{CommandError, ExitStatus};
+use command::output::{print_result, use_colour_on_stdout};
 use compare::RequestExplanation;
 use kernel::pseudonym::contains_pseudonym;
 use kernel::terminal::{escape_json, format_count};

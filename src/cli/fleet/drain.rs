@@ -7,11 +7,11 @@ use clap::Args;
 
 use crate::app::fleet_drain::{DRAIN_PATH, DrainState, WaitingRecords};
 use crate::cli::admin_address::{AdminPortArgs, run_with_client};
-use crate::cli::admin_client::AdminClient;
 use crate::cli::common::CommonArgs;
-use crate::cli::error::{CommandError, ExitStatus};
-use crate::cli::output::print;
-use crate::cli::time_option::parse_duration;
+use command::admin_client::AdminClient;
+use command::error::{CommandError, ExitStatus};
+use command::output::print;
+use command::time_option::parse_duration;
 use kernel::clock::{Clock, SystemClock};
 use kernel::terminal::{escape_unsafe, format_bytes, format_count};
 

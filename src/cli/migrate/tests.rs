@@ -7,7 +7,7 @@ use config::file;
 
 use super::{MAX_SOURCE_BYTES, MigrateArgs, Migration, migrate, run, sections};
 use crate::app::resolve::resolve_config;
-use crate::cli::error::{CommandError, ExitStatus};
+use command::error::{CommandError, ExitStatus};
 
 /// The variables of a text: those of a case's file `env`, an auditor's key, and a token for any other name without a
 /// default.

@@ -11,8 +11,8 @@ mod tests;
 use clap::Subcommand;
 
 use super::common::CommonArgs;
-use super::error::{CommandError, ExitStatus};
-use super::output::print;
+use command::error::{CommandError, ExitStatus};
+use command::output::print;
 use rates::{FindingSeverity, TableFinding};
 use tables::{print_pretty_json, read_table};
 

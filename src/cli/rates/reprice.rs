@@ -12,12 +12,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::tables::{print_pretty_json, read_table};
-use crate::app::keyfile;
-use crate::cli::error::{CommandError, ExitStatus};
-use crate::cli::output::print;
-use crate::cli::runtime::block_on;
 use crate::cli::store_access::StoreAccessArgs;
 use audit::read::{Vault, each_row};
+use command::error::{CommandError, ExitStatus};
+use command::keyfile;
+use command::output::print;
+use command::runtime::block_on;
 use genai::{BillingStatus, Facts, Vocabulary};
 use kernel::clock::UnixNanos;
 use kernel::files::describe_io_error;

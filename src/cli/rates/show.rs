@@ -8,9 +8,9 @@ use super::render_rates;
 use super::tables::{print_pretty_json, read_table};
 use crate::cli::common::CommonArgs;
 use crate::cli::config_loading::{FileCreation, load_config};
-use crate::cli::error::{CommandError, ExitStatus};
-use crate::cli::output::print;
 use crate::components::ProcessorSettings;
+use command::error::{CommandError, ExitStatus};
+use command::output::print;
 use processors::cost::CostSettings;
 use rates::{EffectiveTable, ListedModel, RateTable, TableSource};
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::cli::error::CommandError;
-use crate::cli::output::print_json;
+use command::error::CommandError;
+use command::output::print_json;
 use kernel::files::{describe_io_error, read_text};
 use rates::TableSource;
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 use crate::app::build::GatewayDeps;
-use crate::app::tasks::{self, Tasks};
-use crate::cli::error::CommandError;
 use ::recogniser::{ClientDependencies, PresidioClient, TextRecogniser};
+use command::error::CommandError;
+use command::tasks::{self, Tasks};
 use config::env;
 use net::ProxyRules;
 use processors::redact::RedactSettings;

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::cli::error::CommandError;
+use command::error::CommandError;
 use kernel::files::describe_io_error;
 use redaction::score::TypedRange;
 

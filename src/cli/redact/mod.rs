@@ -19,9 +19,9 @@ use clap::Args;
 
 use super::common::CommonArgs;
 use super::config_loading::{FileCreation, load_config};
-use super::error::{CommandError, ExitStatus};
-use super::output::{print, print_json, print_to_stderr};
 use crate::components::ProcessorSettings;
+use command::error::{CommandError, ExitStatus};
+use command::output::{print, print_json, print_to_stderr};
 use finder::PrivateTextFinder;
 use kernel::files::describe_io_error;
 use lines::{InputRecord, RecordReader};

@@ -1,5 +1,5 @@
 //! `vault get`: opens the content that a reference or index lines point to, and writes it as JSON. Neighbours: `opener`
-//! opens fragments; the command line is in `src/cli`.
+//! opens fragments; the command line is in `cli`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};

@@ -1,6 +1,6 @@
 //! [`Engine`]: the parts of the engine, put together from a plan and an open spool. The gateway and the single-threaded
 //! simulation use the same parts. The engine spawns no task and binds no socket; tasks and threads are in
-//! `src/app/tasks.rs`, start and stop in `src/app`.
+//! `crates/command/src/tasks.rs`, start and stop in `src/app`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

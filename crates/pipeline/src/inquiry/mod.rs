@@ -2,7 +2,7 @@
 //! ([`super::Processor::inquire`]), and an [`ErrandRunner`] runs the question, because workers are synchronous and must
 //! not wait for another process. A step asks when it is the next one to run, about the batch in the state just before
 //! it. A waiting batch keeps its bytes, its receipt and its claims, and releases all of them if the question
-//! disappears. The waiting request is in `worker/parked`, the tasks are in `src/app/tasks.rs`.
+//! disappears. The waiting request is in `worker/parked`, the tasks are in `crates/command/src/tasks.rs`.
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 //! record is sent before the named consumers have finished the records before it.
 //! A parked parcel takes no slot from other signals and accounts, and usually no room in the window. No request mixes
 //! accounts or signals. Memory is bounded by the window and the requests in flight. Protocols are in the crate
-//! `exporters`, durability is in `spool/`, tasks are in `src/app/tasks.rs`.
+//! `exporters`, durability is in `spool/`, tasks are in `crates/command/src/tasks.rs`.
 
 mod backoff;
 mod deliver;

@@ -37,7 +37,7 @@ fn a_panic_does_not_end_the_worker() {
 
 /// Threads that serve one queue must share its work and end with it.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the product's threads come from app/tasks")]
+#[expect(clippy::disallowed_methods, reason = "the product's threads come from command/tasks")]
 fn threads_share_a_queue() {
     let (queue, done) = (Arc::new(JobQueue::new(1000)), Arc::new(AtomicUsize::new(0)));
     let threads: Vec<_> = (0..2)

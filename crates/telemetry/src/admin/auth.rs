@@ -1,5 +1,5 @@
 //! The credentials of the admin port and their roles. Secrets are stored and compared as SHA-256.
-//! `src/app/access_control` decides what a role may do.
+//! `crates/access/src/access_control` decides what a role may do.
 
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 //! of all pages of the port.
 //! Host names other than IP literals, localhost and `allowed_hosts` are refused (DNS rebinding), and so are cross-site
 //! POSTs. The page shows the values of `/metrics`. `net/listen` has the sockets, [`super::health`] defines readiness,
-//! `src/app/access_control` checks credentials and roles.
+//! `crates/access/src/access_control` checks credentials and roles.
 
 pub mod auth;
 pub mod links;

@@ -1,5 +1,5 @@
 //! `auth.oidc` of the admin extension: which identity provider is trusted, and which of its groups have which role.
-//! `src/app/oidc` verifies tokens and logs browsers in.
+//! `crates/access/src/oidc` verifies tokens and logs browsers in.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

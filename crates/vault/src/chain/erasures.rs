@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kernel::sha256::Sha256;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +38,28 @@ impl ErasureHead {
         let link =
             DigestLink { epoch: parsed.epoch, n: parsed.n, sha256: kernel::hex::encode(&Sha256::digest(digest)) };
         Ok(Self { account: parsed.account, writer: parsed.writer, link })
+    }
+}
+
+/// The body of a report to a gateway; both fields are base64.
+#[derive(Serialize, Deserialize)]
+pub struct ErasureReport {
+    digest: String,
+    signature: String,
+}
+
+impl ErasureReport {
+    /// The path of reports on the admin port.
+    pub const PATH: &str = "/-/erasures";
+
+    /// Encodes a digest and its signature.
+    pub fn new(digest: &[u8], signature: &[u8]) -> Self {
+        Self { digest: STANDARD.encode(digest), signature: STANDARD.encode(signature) }
+    }
+
+    /// The digest and its signature, if both are base64.
+    pub fn decode(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        STANDARD.decode(&self.digest).ok().zip(STANDARD.decode(&self.signature).ok())
     }
 }
 

@@ -1,0 +1,226 @@
+//! Decides who may use a route of the admin port or of `vault serve`: credentials have roles (`telemetry/admin/auth`,
+//! `oidc`), routes need one (`route_roles`). On a port without credentials everyone may read; changes and `tap` need
+//! the token in the data directory and a client on this machine, because a scraper's port must not let its neighbours
+//! reload or drain. Host names and cross-site requests are checked before, in `telemetry/admin`.
+
+mod route_roles;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Redirect, Response};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::oidc::{OidcClient, OidcRefusal};
+use kernel::clock::SystemClock;
+use kernel::secret::Secret;
+use net::ClientCertificateNames;
+use net::listen::LocalClient;
+use telemetry::admin::auth::{AdminAuth, KnownClient};
+use telemetry::admin::roles::Role;
+use telemetry::refusal_log::RefusalLogLimiter;
+use telemetry::{Meter, names};
+
+use route_roles::{AUDIT_ROUTES, ROUTES, RouteAccess, RouteRow, find_access};
+
+/// The header that a script on the port's own page sets with a change. A page of another site can't set it.
+const CSRF_HEADER: &str = "x-tollgate-csrf";
+
+/// The credentials that a port accepts, and what its routes need.
+pub struct AccessControl {
+    routes: &'static [RouteRow],
+    /// `extensions.admin.auth`.
+    auth: Option<AdminAuth>,
+    /// The token in the data directory; it counts only without `auth`.
+    local_token: Option<AdminAuth>,
+    /// The identity provider of `auth`.
+    oidc: Option<Arc<OidcClient>>,
+    refusals: RefusalRecorder,
+}
+
+/// The beginning of the cookie of a session, behind `__Host-` with TLS.
+const SESSION_COOKIE: &[u8] = b"tollgate=";
+
+/// Counts and logs refused requests, so that guesses at credentials are seen.
+struct RefusalRecorder {
+    meter: Meter,
+    log_limiter: RefusalLogLimiter,
+}
+
+impl RefusalRecorder {
+    fn new(meter: &Meter) -> Self {
+        Self { meter: meter.clone(), log_limiter: RefusalLogLimiter::new(Arc::new(SystemClock::new())) }
+    }
+
+    /// Records an answer that refuses `request`. The log gets fixed texts and nothing from the request.
+    fn record(&self, request: &Parts, answer: &Response) {
+        // browsers send cookies of other ports of the host, too
+        let has_session = (request.headers.get_all(header::COOKIE).iter())
+            .any(|cookies| cookies.as_bytes().windows(SESSION_COOKIE.len()).any(|part| part == SESSION_COOKIE));
+        let has_credential = has_session || request.headers.contains_key(header::AUTHORIZATION);
+        let reason = match answer.status() {
+            StatusCode::UNAUTHORIZED if has_credential => "wrong_credential",
+            StatusCode::UNAUTHORIZED => "no_credential",
+            StatusCode::FORBIDDEN => "forbidden",
+            _ => return,
+        };
+        self.meter.counter(&names::ADMIN_REJECTIONS, &[("reason", reason)]).increment(1);
+        if let Some(more) = self.log_limiter.count_refusal(reason) {
+            let is_local = request.extensions.get::<LocalClient>().is_some();
+            tracing::warn!(
+                reason,
+                from = if is_local { "this machine" } else { "elsewhere" },
+                more,
+                "a request was refused for its credential or role; `more` is the number of refusals for this reason since the last \
+                 such line that were not logged"
+            );
+        }
+    }
+}
+
+impl AccessControl {
+    /// Accepts the configured credentials, or else the token in the data directory. `oidc` is the client of the
+    /// identity provider in `auth`.
+    pub fn new(
+        auth: Option<AdminAuth>,
+        local_token: Option<&Secret>,
+        oidc: Option<Arc<OidcClient>>,
+        meter: &Meter,
+    ) -> Self {
+        let refusals = RefusalRecorder::new(meter);
+        Self { routes: ROUTES, auth, local_token: local_token.map(AdminAuth::from_token), oidc, refusals }
+    }
+
+    /// Accepts these credentials on the routes of `vault serve`.
+    pub fn for_audit_page(auth: AdminAuth, oidc: Option<Arc<OidcClient>>) -> Self {
+        let refusals = RefusalRecorder::new(&Meter::new());
+        Self { routes: AUDIT_ROUTES, auth: Some(auth), local_token: None, oidc, refusals }
+    }
+
+    /// The client of a request that may pass, if the route or the port asks who it is; else the answer.
+    async fn admit(&self, request: &Parts) -> Result<Option<KnownClient>, Box<Response>> {
+        let access = match request.extensions.get::<MatchedPath>() {
+            // An unknown path: 404, but only for clients that may read.
+            None => RouteAccess::Needs(Role::Viewer),
+            Some(path) => match find_access(self.routes, &request.method, path.as_str()) {
+                Some(access) => access,
+                None => return Err(Box::new(StatusCode::METHOD_NOT_ALLOWED.into_response())),
+            },
+        };
+        let RouteAccess::Needs(role) = access else { return Ok(None) };
+        let Some(auth) = &self.auth else {
+            return self.refuse_on_open_port(role, request).map_or(Ok(None), |refusal| Err(Box::new(refusal)));
+        };
+        let client = self.find_client(auth, request).await?;
+        if client.roles.has(role) {
+            return Ok(Some(client));
+        }
+        let text = format!("this needs the role `{}`, which the credential does not have\n", role.as_str());
+        Err(Box::new((StatusCode::FORBIDDEN, text).into_response()))
+    }
+
+    fn refuse_on_open_port(&self, role: Role, request: &Parts) -> Option<Response> {
+        // The port requires a certificate of a configured authority: with no `auth`, that gives every role.
+        if role == Role::Viewer || request.extensions.get::<Arc<ClientCertificateNames>>().is_some() {
+            return None;
+        }
+        if request.extensions.get::<LocalClient>().is_none() {
+            let text = "only clients on this machine may do this: to allow others, set `extensions.admin.auth` or `tls.client_ca_file`\n";
+            return Some((StatusCode::FORBIDDEN, text).into_response());
+        }
+        let client = self.local_token.as_ref().and_then(|token| token.find_client(&request.headers, &[]));
+        if client.is_some_and(|client| client.roles.has(role)) {
+            return None;
+        }
+        let text = format!(
+            "this needs the role `{}`: send `authorization: Bearer TOKEN` with the token in the file `admin.token` of the data directory, or set `extensions.admin.auth`\n",
+            role.as_str()
+        );
+        Some(unauthorized("Bearer realm=\"tollgate\"", text))
+    }
+
+    /// The client: by its `authorization` header if it sends one, else by its session or its certificate.
+    async fn find_client(&self, auth: &AdminAuth, request: &Parts) -> Result<KnownClient, Box<Response>> {
+        let headers = &request.headers;
+        let certificate = request.extensions.get::<Arc<ClientCertificateNames>>();
+        let names = certificate.map_or(&[][..], |certificate| &certificate.names);
+        if let Some(client) = auth.find_client(headers, names) {
+            return Ok(client);
+        }
+        let refused = || {
+            let text = "the credential is missing or wrong\n".to_owned();
+            Box::new(unauthorized(auth.challenge(), text))
+        };
+        let oidc = self.oidc.as_ref().ok_or_else(refused)?;
+        if headers.contains_key(header::AUTHORIZATION) {
+            let token = bearer_token(headers).ok_or_else(refused)?;
+            return oidc.find_token_client(token).await.map_err(|why| match why {
+                OidcRefusal::Invalid => refused(),
+                OidcRefusal::Unavailable => {
+                    let text = "the identity provider does not answer, so the token can't be verified\n";
+                    Box::new((StatusCode::SERVICE_UNAVAILABLE, text).into_response())
+                }
+            });
+        }
+        let is_read = matches!(request.method, Method::GET | Method::HEAD);
+        match oidc.find_session_client(headers) {
+            Some(_) if !is_read && !is_from_own_page(headers) => {
+                let text = format!("a change from a browser needs the header `{CSRF_HEADER}`\n");
+                Err(Box::new((StatusCode::FORBIDDEN, text).into_response()))
+            }
+            Some(client) => Ok(client),
+            None if is_read && oidc.has_login() && wants_html(headers) => {
+                let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
+                let path = utf8_percent_encode(path, NON_ALPHANUMERIC);
+                Err(Box::new(Redirect::to(&format!("/login?next={path}")).into_response()))
+            }
+            None => Err(refused()),
+        }
+    }
+}
+
+/// The token of the only `authorization` header, if its scheme is Bearer.
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Whether a browser says, or only a script of this port's page could have sent, that a change is its own.
+fn is_from_own_page(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin") || headers.contains_key(CSRF_HEADER)
+}
+
+fn wants_html(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|text| text.contains("text/html"))
+}
+
+fn unauthorized(challenge: &'static str, text: String) -> Response {
+    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)], text).into_response()
+}
+
+/// Puts the check of credentials and roles in front of `routes`.
+pub fn check_routes(routes: Router, access: AccessControl) -> Router {
+    routes.layer(middleware::from_fn_with_state(Arc::new(access), check_role))
+}
+
+async fn check_role(State(access): State<Arc<AccessControl>>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match access.admit(&parts).await {
+        Err(refusal) => {
+            access.refusals.record(&parts, &refusal);
+            *refusal
+        }
+        Ok(client) => {
+            client.and_then(|client| parts.extensions.insert(client));
+            next.run(Request::from_parts(parts, body)).await
+        }
+    }
+}

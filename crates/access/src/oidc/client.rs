@@ -1,0 +1,139 @@
+//! [`OidcClient`]: the roles of a bearer token or of a browser's session, and what a login derives from its cookie.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, header};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use zeroize::Zeroizing;
+
+use super::provider::{IdentityProvider, ProviderData};
+use super::sessions::SessionTable;
+use super::token::{TokenClaims, TokenRefusal, client_of_claims, verify_token};
+use kernel::clock::Clock;
+use kernel::rng::Rng;
+use kernel::sha256::hmac_sha256;
+use net::{ProxyRules, Spawn, TlsError};
+use telemetry::admin::auth::KnownClient;
+use telemetry::admin::oidc::OidcSettings;
+
+/// Why a token gives no roles.
+#[derive(Debug, PartialEq, Eq)]
+pub enum OidcRefusal {
+    /// The token is not valid.
+    Invalid,
+    /// The provider's keys were never fetched.
+    Unavailable,
+}
+
+/// The resources of a client.
+pub struct OidcParts {
+    pub proxies: Arc<ProxyRules>,
+    pub tasks: Arc<dyn Spawn>,
+    pub clock: Arc<dyn Clock>,
+    pub rng: Arc<dyn Rng>,
+}
+
+/// A client of an identity provider.
+pub struct OidcClient {
+    pub(super) provider: Arc<IdentityProvider>,
+    pub(super) sessions: SessionTable,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    /// The key with which a login's state, nonce and verifier are derived from its cookie.
+    login_key: Zeroizing<[u8; 32]>,
+}
+
+impl OidcClient {
+    /// Builds the client; opens no connection.
+    ///
+    /// # Errors
+    /// The CA file can't be used, or there are no root certificates.
+    pub fn build(settings: OidcSettings, parts: OidcParts) -> Result<Self, TlsError> {
+        let OidcParts { proxies, tasks, clock, rng } = parts;
+        let provider = Arc::new(IdentityProvider::build(settings, proxies, tasks, Arc::clone(&clock))?);
+        let mut login_key = Zeroizing::new([0; 32]);
+        rng.fill(&mut *login_key);
+        Ok(Self { provider, sessions: SessionTable::default(), clock, rng, login_key })
+    }
+
+    pub(super) fn settings(&self) -> &OidcSettings {
+        &self.provider.settings
+    }
+
+    /// Whether browsers can log in.
+    pub fn has_login(&self) -> bool {
+        self.settings().public_url.is_some()
+    }
+
+    /// Unix seconds.
+    pub(super) fn now(&self) -> u64 {
+        self.clock.now().0 / 1_000_000_000
+    }
+
+    /// 256 random bits as text.
+    pub(super) fn random_text(&self) -> String {
+        let mut bytes = Zeroizing::new([0; 32]);
+        self.rng.fill(&mut *bytes);
+        BASE64_URL_SAFE_NO_PAD.encode(*bytes)
+    }
+
+    /// A value that only this process can derive from a login's cookie, so that logins need no memory.
+    pub(super) fn derive(&self, purpose: &str, cookie: &str) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(hmac_sha256(&*self.login_key, format!("{purpose} {cookie}").as_bytes()))
+    }
+
+    /// The roles of a bearer token.
+    ///
+    /// # Errors
+    /// The token is not valid, or can't be verified now.
+    pub async fn find_token_client(&self, token: &str) -> Result<KnownClient, OidcRefusal> {
+        let claims = self.verify(token, &self.settings().audience).await?;
+        Ok(client_of_claims(&claims, self.settings()))
+    }
+
+    /// The client of the session in the request's cookie.
+    pub fn find_session_client(&self, headers: &HeaderMap) -> Option<KnownClient> {
+        let id = find_cookie(headers, self.session_cookie())?;
+        self.sessions.find_client(id, self.now())
+    }
+
+    /// The name of the session's cookie. The prefix makes browsers insist on TLS, this host and the path `/`.
+    pub(super) fn session_cookie(&self) -> &'static str {
+        if self.is_secure() { "__Host-tollgate" } else { "tollgate" }
+    }
+
+    /// Whether browsers reach the port with TLS.
+    pub(super) fn is_secure(&self) -> bool {
+        self.settings().public_url.as_ref().is_some_and(|url| url.starts_with("https://"))
+    }
+
+    /// The claims of a token. Keys are fetched again if the token names one that is not known.
+    pub(super) async fn verify(&self, token: &str, audience: &str) -> Result<TokenClaims, OidcRefusal> {
+        // What is no JWT must not make this gateway ask the provider.
+        if token.matches('.').count() != 2 {
+            return Err(OidcRefusal::Invalid);
+        }
+        let data = self.provider.data().await.ok_or(OidcRefusal::Unavailable)?;
+        let issuer = &self.settings().issuer;
+        let verify_with = |data: &ProviderData| verify_token(token, &data.keys, issuer, audience);
+        match verify_with(&data) {
+            Ok(claims) => Ok(claims),
+            Err(TokenRefusal::Invalid) => Err(OidcRefusal::Invalid),
+            Err(TokenRefusal::UnknownKey) => {
+                let newer = self.provider.newer_data(&data).await.ok_or(OidcRefusal::Invalid)?;
+                verify_with(&newer).map_err(|_| OidcRefusal::Invalid)
+            }
+        }
+    }
+}
+
+/// The value of a cookie; `None` also if it is sent twice, because another site may have set one of them.
+pub(super) fn find_cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let sent = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut values = sent
+        .flat_map(|value| value.split(';'))
+        .filter_map(|cookie| cookie.trim().strip_prefix(name)?.strip_prefix('='));
+    let value = values.next()?;
+    values.next().is_none().then_some(value)
+}

@@ -1,0 +1,221 @@
+//! `/login`, `/callback` and `/logout` for browsers: authorization code with PKCE (S256), state and nonce. A login
+//! needs no memory here: its cookie holds a random value from which state, nonce and verifier are derived, so only the
+//! browser that began a login can end it. Addresses to return to are paths of this port.
+
+use std::sync::Arc;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::get;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::client::{OidcClient, OidcRefusal, find_cookie};
+use super::provider::encode_form;
+use super::sessions::MAX_SESSION_SECONDS;
+use super::token::{TokenClaims, client_of_claims};
+use kernel::sha256::Sha256;
+use telemetry::admin::roles::Role;
+
+/// How long a login may take, in seconds.
+const LOGIN_SECONDS: u64 = 600;
+/// Longest path to return to, in bytes.
+const MAX_PATH_BYTES: usize = 1024;
+
+type OidcClientState = State<Arc<OidcClient>>;
+
+/// The routes; they are open, because a browser without a session needs them.
+pub fn login_router(client: Arc<OidcClient>) -> Router {
+    Router::new()
+        .route("/login", get(begin_login))
+        .route("/callback", get(finish_login))
+        .route("/logout", get(ask_logout).post(logout))
+        .with_state(client)
+}
+
+#[derive(Deserialize)]
+struct LoginQuery {
+    next: Option<String>,
+}
+
+/// The provider's answer (RFC 6749, section 4.1.2).
+#[derive(Deserialize)]
+struct CallbackQuery {
+    code: Option<String>,
+    state: Option<String>,
+}
+
+/// Why a login failed; the text says what to do.
+enum LoginFailure {
+    Unavailable,
+    /// The answer does not belong to a login that this browser began.
+    NotBegun,
+    Refused,
+    NoRole,
+}
+
+impl IntoResponse for LoginFailure {
+    fn into_response(self) -> Response {
+        let (status, text) = match self {
+            Self::Unavailable => {
+                (StatusCode::BAD_GATEWAY, "the identity provider does not answer: see tollgate's log, and try again\n")
+            }
+            Self::NotBegun => (
+                StatusCode::BAD_REQUEST,
+                "this login was not begun here, or took too long: start again at the path /login of `public_url`\n",
+            ),
+            Self::Refused => (StatusCode::FORBIDDEN, "the identity provider did not confirm the login\n"),
+            Self::NoRole => (StatusCode::FORBIDDEN, "none of your groups has a role here: see `auth.oidc.roles`\n"),
+        };
+        (status, text).into_response()
+    }
+}
+
+/// The path, if it stays on this port; else `/`. Browsers read `//` and `/\` as another host.
+fn local_path(path: &str) -> &str {
+    let is_local = path.starts_with('/')
+        && !path.starts_with("//")
+        && !path.contains('\\')
+        && path.len() <= MAX_PATH_BYTES
+        && path.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_local { path } else { "/" }
+}
+
+impl OidcClient {
+    fn login_cookie(&self) -> &'static str {
+        if self.is_secure() { "__Host-tollgate-login" } else { "tollgate-login" }
+    }
+
+    fn redirect_uri(&self) -> String {
+        format!("{}/callback", self.settings().public_url.as_deref().unwrap_or_default())
+    }
+
+    /// The `set-cookie` header. `SameSite=Lax`, because the provider's redirect to `/callback` comes from its site.
+    fn set_cookie(&self, response: &mut Response, name: &str, value: &str, seconds: u64) {
+        let secure = if self.is_secure() { "; Secure" } else { "" };
+        let text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
+        if let Ok(header) = HeaderValue::from_str(&text) {
+            response.headers_mut().append(header::SET_COOKIE, header);
+        }
+    }
+
+    /// The provider's address for a login with this cookie; `None` if the provider's data were never fetched.
+    async fn authorization_url(&self, cookie: &str) -> Option<String> {
+        let data = self.provider.data().await?;
+        let (state, nonce) = (self.derive("state", cookie), self.derive("nonce", cookie));
+        let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(self.derive("verifier", cookie).as_bytes()));
+        let query = encode_form(&[
+            ("response_type", "code"),
+            ("client_id", &self.settings().client_id),
+            ("redirect_uri", &self.redirect_uri()),
+            ("scope", &self.settings().scope),
+            ("state", &state),
+            ("nonce", &nonce),
+            ("code_challenge", &challenge),
+            ("code_challenge_method", "S256"),
+        ]);
+        let endpoint = &data.metadata.authorization_endpoint;
+        let separator = if endpoint.contains('?') { '&' } else { '?' };
+        Some(format!("{endpoint}{separator}{query}"))
+    }
+
+    /// Completes a login: returns the path to go to and the id of the new session.
+    async fn complete_login(
+        &self,
+        headers: &HeaderMap,
+        query: &CallbackQuery,
+    ) -> Result<(String, String), LoginFailure> {
+        let cookie = find_cookie(headers, self.login_cookie()).ok_or(LoginFailure::NotBegun)?;
+        let derive = |purpose| self.derive(purpose, cookie);
+        let state = query.state.as_deref().unwrap_or_default();
+        verify_slices_are_equal(state.as_bytes(), derive("state").as_bytes()).map_err(|_| LoginFailure::NotBegun)?;
+        let code = query.code.as_deref().ok_or(LoginFailure::Refused)?;
+        let data = self.provider.data().await.ok_or(LoginFailure::Unavailable)?;
+        let exchange = (code, &*derive("verifier"), &*self.redirect_uri());
+        let token = self.provider.exchange_code(&data.metadata, exchange).await.map_err(|why| {
+            let why = why.to_string();
+            tracing::warn!(why, "the identity provider did not exchange the code of a login");
+            LoginFailure::Refused
+        })?;
+        let claims = self.verify(token.expose(), &self.settings().client_id).await.map_err(|why| match why {
+            OidcRefusal::Invalid => LoginFailure::Refused,
+            OidcRefusal::Unavailable => LoginFailure::Unavailable,
+        })?;
+        if !is_for_login(&claims, &derive("nonce"), &self.settings().client_id) {
+            return Err(LoginFailure::Refused);
+        }
+        let client = client_of_claims(&claims, self.settings());
+        if !client.roles.has(Role::Viewer) {
+            return Err(LoginFailure::NoRole);
+        }
+        // RFC 7519: a NumericDate may have a fraction. A cast from float saturates.
+        let end = claims.get("exp").and_then(Value::as_f64).unwrap_or_default() as u64;
+        if end <= self.now() {
+            return Err(LoginFailure::Refused);
+        }
+        let id = self.random_text();
+        self.sessions.insert(&id, client, self.now(), end);
+        tracing::info!("a browser logged in");
+        let path = cookie.split_once('.').and_then(|(_, path)| BASE64_URL_SAFE_NO_PAD.decode(path).ok());
+        let path = path.and_then(|path| String::from_utf8(path).ok()).unwrap_or_default();
+        Ok((local_path(&path).to_owned(), id))
+    }
+}
+
+/// Whether an ID token answers this login (OpenID Connect Core 1.0, section 3.1.3.7): its nonce, and its authorized
+/// party if it has several audiences.
+fn is_for_login(claims: &TokenClaims, nonce: &str, client_id: &str) -> bool {
+    let text = |name: &str| claims.get(name).and_then(Value::as_str);
+    let has_one_audience = match claims.get("aud") {
+        Some(Value::Array(audiences)) => audiences.len() == 1,
+        _ => true,
+    };
+    let is_party = text("azp").map_or(has_one_audience, |party| party == client_id);
+    text("nonce") == Some(nonce) && is_party
+}
+
+async fn begin_login(State(client): OidcClientState, Query(query): Query<LoginQuery>) -> Response {
+    let path = local_path(query.next.as_deref().unwrap_or("/"));
+    let cookie = format!("{}.{}", client.random_text(), BASE64_URL_SAFE_NO_PAD.encode(path));
+    let Some(url) = client.authorization_url(&cookie).await else { return LoginFailure::Unavailable.into_response() };
+    let mut response = Redirect::to(&url).into_response();
+    client.set_cookie(&mut response, client.login_cookie(), &cookie, LOGIN_SECONDS);
+    response
+}
+
+async fn finish_login(
+    State(client): OidcClientState,
+    Query(query): Query<CallbackQuery>,
+    headers: HeaderMap,
+) -> Response {
+    let mut response = match client.complete_login(&headers, &query).await {
+        Ok((path, id)) => {
+            let mut response = Redirect::to(&path).into_response();
+            client.set_cookie(&mut response, client.session_cookie(), &id, MAX_SESSION_SECONDS);
+            response
+        }
+        Err(failure) => failure.into_response(),
+    };
+    client.set_cookie(&mut response, client.login_cookie(), "", 0);
+    response
+}
+
+async fn ask_logout() -> Html<&'static str> {
+    Html(
+        "<!doctype html><html lang=en><meta charset=utf-8><title>tollgate</title><form method=post action=/logout><button>Log out</button></form>",
+    )
+}
+
+async fn logout(State(client): OidcClientState, headers: HeaderMap) -> Response {
+    if let Some(id) = find_cookie(&headers, client.session_cookie()) {
+        client.sessions.remove(id);
+    }
+    let mut response = "logged out of tollgate\n".into_response();
+    client.set_cookie(&mut response, client.session_cookie(), "", 0);
+    response
+}

@@ -1,0 +1,85 @@
+//! [`KmsIdentityArgs`], the options for auditors' keys that are encrypted with AWS KMS, and [`read_identities`], which
+//! reads all auditors' keys given to a command. All commands that open content share them. Decrypted keys stay in
+//! memory. `vault/kms` calls KMS; `opening_log` records what is opened.
+
+use std::path::{Path, PathBuf};
+
+use age::x25519::Identity;
+use clap::Args;
+
+use crate::cli::store_access::{StoreAccessArgs, parse_server_url};
+use crate::read::{identities, identities_in};
+use command::error::CommandError;
+use command::keyfile;
+use command::output;
+use vault::kms::{Ciphertext, KmsSettings, decrypt};
+
+/// Options for key files that KMS decrypts.
+#[derive(Args)]
+pub(super) struct KmsIdentityArgs {
+    /// Auditor's key file encrypted with AWS KMS (`aws kms encrypt`: base64 or bytes), decrypted in memory with the
+    /// credentials of the standard chain; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    identity_kms: Vec<PathBuf>,
+    /// Region of KMS [default: --region, or else that of the standard chain].
+    #[arg(long, value_name = "REGION", requires = "identity_kms")]
+    kms_region: Option<String>,
+    /// Address of KMS, if it is not that of AWS in the region [default: $AWS_ENDPOINT_URL_KMS].
+    #[arg(long, value_name = "URL", requires = "identity_kms", value_parser = parse_server_url)]
+    kms_endpoint: Option<String>,
+    /// The only KMS key (id, ARN, `alias/…`) that may decrypt it [default: the key that the ciphertext names].
+    #[arg(long, value_name = "ID", requires = "identity_kms")]
+    kms_key_id: Option<String>,
+    /// Value given to `aws kms encrypt --encryption-context`; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_key_value, requires = "identity_kms")]
+    kms_encryption_context: Vec<(String, String)>,
+}
+
+fn parse_key_value(text: &str) -> Result<(String, String), CommandError> {
+    let (key, value) =
+        text.split_once('=').ok_or_else(|| CommandError::Usage("must have the form `key=value`".to_owned()))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// The auditors' secret keys and the files that they came from, in order.
+///
+/// # Errors
+/// No key was given, or a file can't be read or decrypted, or has no key. Messages never contain a file's contents.
+pub(super) async fn read_identities(
+    files: &[PathBuf],
+    kms: &KmsIdentityArgs,
+    store_access: &StoreAccessArgs,
+) -> Result<(Vec<PathBuf>, Vec<Identity>), CommandError> {
+    files.iter().for_each(|file| warn_if_key_is_open(file));
+    let kms_only = files.is_empty() && !kms.identity_kms.is_empty();
+    let mut keys = if kms_only { Vec::new() } else { identities(files)? };
+    let settings = KmsSettings {
+        region: kms.kms_region.as_deref().or(store_access.region()).unwrap_or_default().to_owned(),
+        endpoint: kms.kms_endpoint.clone(),
+        key_id: kms.kms_key_id.clone(),
+        encryption_context: kms.kms_encryption_context.iter().cloned().collect(),
+        // AWS' own KMS is trusted by the system's certificates.
+        ca_file: kms.kms_endpoint.as_ref().and(store_access.ca_file()).map(Path::to_owned),
+    };
+    for path in &kms.identity_kms {
+        let with_path = |why: &dyn std::fmt::Display| format!("the identity file {}: {why}", path.display());
+        let ciphertext = Ciphertext::read(path).map_err(|why| with_path(&why))?;
+        let key = decrypt(&settings, &ciphertext).await.map_err(|why| with_path(&why))?;
+        keys.extend(identities_in(path, key.text.expose())?);
+    }
+    Ok((files.iter().chain(&kms.identity_kms).cloned().collect(), keys))
+}
+
+/// Warns on stderr about the file of a secret key that every user of the machine may access.
+pub(super) fn warn_if_key_is_open(file: &Path) {
+    if let Some(warning) = keyfile::warn_if_open_to_all(file) {
+        output::print_notes("warning", [&warning]);
+    }
+}
+
+impl KmsIdentityArgs {
+    /// Whether no encrypted key was given.
+    pub(super) fn is_empty(&self) -> bool {
+        self.identity_kms.is_empty()
+    }
+}

@@ -1,0 +1,300 @@
+//! `tollgate vault verify` and `anchor`. The exit code is 0 only if everything checked is valid; it is 1 if something
+//! is invalid or nothing could be checked. The verification is in `audit/verify`.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, ValueEnum};
+
+use super::public_keys::{read_public_keys, read_public_keys_of_option, read_text_file};
+use crate::cli::auditor_keys::{self, KmsIdentityArgs};
+use crate::cli::opening_log::OpeningLog;
+use crate::cli::store_access::StoreAccessArgs;
+use crate::read::Vault;
+use crate::verify::{RequiredLock, VerifyOptions, VerifyProgress, VerifyReport, anchor, verify};
+use command::error::{CommandError, ExitStatus};
+use command::output;
+use command::runtime::block_on;
+use command::time_option::{TimeOption, parse_time_option};
+use config::types::TimeSpan;
+use kernel::clock::{Clock, SystemClock};
+use kernel::secret::Secret;
+use kernel::terminal::{escape_json, escape_unsafe, format_count};
+use vault::chain::note::SigningKey;
+use vault::object_names::rfc3339;
+use vault::store::settings::LockMode;
+
+/// Minimum time between two updates of the progress.
+const UPDATE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Options that select chains.
+#[derive(Args)]
+pub(super) struct ChainArgs {
+    /// A folder, or `s3://bucket/prefix`.
+    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
+    store: String,
+    /// Public key of the writer's signer (`name+id+key`), or a file that contains it; may be repeated.
+    #[arg(long, required = true, value_name = "KEY|FILE")]
+    key: Vec<String>,
+    /// Only this account.
+    #[arg(long)]
+    account: Option<String>,
+    /// Only this writer.
+    #[arg(long)]
+    writer: Option<String>,
+    /// Bucket of the key objects, if it is another one.
+    #[arg(long, value_name = "s3://BUCKET")]
+    keys: Option<String>,
+    /// Data that arrived before this time, or longer ago than this, may be missing or hidden, because its retention has
+    /// ended. `vault verify --retention` implies this too.
+    #[arg(long, value_parser = parse_time_option, value_name = "TIME|DAYS")]
+    expired: Option<TimeOption>,
+    #[command(flatten)]
+    store_access: StoreAccessArgs,
+}
+
+impl ChainArgs {
+    pub(super) fn store(&self) -> &str {
+        &self.store
+    }
+
+    pub(super) fn store_access(&self) -> &StoreAccessArgs {
+        &self.store_access
+    }
+
+    pub(super) fn account(&self) -> Option<&str> {
+        self.account.as_deref()
+    }
+
+    pub(super) fn open_vault(&self) -> Result<Vault, CommandError> {
+        Ok(Vault::from_location(&self.store_access.location(&self.store, self.keys.as_deref()))?)
+    }
+
+    pub(super) fn verify_options(&self) -> Result<VerifyOptions, CommandError> {
+        Ok(VerifyOptions {
+            keys: read_public_keys(&self.key)?,
+            account: self.account.clone(),
+            writer: self.writer.clone(),
+            now: SystemClock::new().now(),
+            expired: self.expired.as_ref().map(|moment| moment.to_text(SystemClock::new().now())),
+            ..VerifyOptions::default()
+        })
+    }
+}
+
+/// Options of `vault verify`.
+#[derive(Args)]
+#[command(group = ArgGroup::new("auditor").multiple(true).args(["identity", "identity_kms"]))]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    chains: ChainArgs,
+    /// An auditor's key file, with which fragments are opened and compared with their lines.
+    #[arg(long, short, value_name = "FILE")]
+    identity: Vec<PathBuf>,
+    #[command(flatten)]
+    kms_identity: KmsIdentityArgs,
+    /// Reads payload only of digests from this time on: `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z` (UTC).
+    #[arg(long, value_parser = parse_time_option, value_name = "TIME")]
+    from: Option<TimeOption>,
+    /// Reads payload only of digests up to this time, in the same forms.
+    #[arg(long, value_parser = parse_time_option, value_name = "TIME")]
+    to: Option<TimeOption>,
+    /// Verifies chain and index only.
+    #[arg(long)]
+    no_payload: bool,
+    /// An anchor kept elsewhere; give all you have, since each proves what existed at its time.
+    #[arg(long, value_name = "FILE")]
+    anchor: Vec<PathBuf>,
+    /// Public key of the signer of anchors, or a file that contains it.
+    #[arg(long, value_name = "KEY|FILE")]
+    anchor_key: Vec<String>,
+    /// With `--anchor`: how soon after its beginning an epoch must appear in an anchor. An epoch that was written later
+    /// than it claims appears in no anchor of its time.
+    #[arg(long, value_parser = parse_time_span, default_value = "25h", value_name = "TIME")]
+    anchored_within: Duration,
+    /// A leaf seen elsewhere (`gen_ai.payload.leaf`), or a file with one per line; the chain must contain it.
+    #[arg(long, value_name = "WRITER/EPOCH/NUMBER|FILE")]
+    leaf: Vec<String>,
+    /// Public keys of those who sign requests for erasure, or a file that contains them; an erasure must be signed by
+    /// two.
+    #[arg(long, value_name = "KEY|FILE")]
+    erasers: Vec<String>,
+    /// Public keys of those who sign requests to open sessions, or a file that contains them; an opening must be signed
+    /// by two.
+    #[arg(long, value_name = "KEY|FILE")]
+    openers: Vec<String>,
+    /// File in which openings of fragments are logged before they happen; `none` disables it [default: the first key
+    /// file's name with `.openings.jsonl` appended].
+    #[arg(long, value_name = "FILE|none", requires = "auditor")]
+    log: Option<PathBuf>,
+    /// The least time, from its writing, for which every object must be locked (S3) and present: `100d`, `400d`. Older
+    /// objects may be missing, and are counted.
+    #[arg(long, value_parser = parse_time_span, value_name = "TIME")]
+    retention: Option<Duration>,
+    /// The lock mode required of all objects but keys (keys are always in governance mode).
+    #[arg(long, value_enum, default_value = "compliance", requires = "retention")]
+    lock_mode: LockModeArg,
+    /// Does not query the locks of objects, which takes a request per object.
+    #[arg(long, conflicts_with = "retention")]
+    no_locks: bool,
+    /// File that records what was verified, so that an interrupted run can continue.
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
+    /// Prints the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Modes of Object Lock.
+#[derive(Clone, Copy, ValueEnum)]
+enum LockModeArg {
+    /// Can't be removed by anyone.
+    Compliance,
+    /// Can be removed by those with the permission to bypass it.
+    Governance,
+}
+
+/// Parses `100d` or `12h`, as in a configuration.
+fn parse_time_span(text: &str) -> Result<Duration, CommandError> {
+    TimeSpan::parse(text)
+        .map(|span| span.0)
+        .ok_or_else(|| CommandError::Usage("must be a duration such as `100d` or `2400h`".to_owned()))
+}
+
+/// Options of `vault anchor`.
+#[derive(Args)]
+pub(crate) struct AnchorArgs {
+    #[command(flatten)]
+    chains: ChainArgs,
+    /// The key that signs the anchor, which must not be a writer's (`vault keygen --signing`).
+    #[arg(long, value_name = "FILE")]
+    sign_with: PathBuf,
+    /// The new file.
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+}
+
+/// Runs `vault verify`.
+pub(super) fn run_verify(options: &VerifyArgs) -> Result<ExitStatus, CommandError> {
+    let mut report = VerifyReport::default();
+    block_on(async {
+        let vault = options.chains.open_vault()?;
+        let mut verify_options = options.chains.verify_options()?;
+        let to_text = |time: &TimeOption| time.to_text(verify_options.now);
+        (verify_options.from, verify_options.to) =
+            (options.from.as_ref().map(to_text), options.to.as_ref().map(to_text));
+        if verify_options.from.as_ref().zip(verify_options.to.as_ref()).is_some_and(|(from, to)| from >= to) {
+            return Err("--to must be after --from: otherwise no payload is read".into());
+        }
+        verify_options.no_payload = options.no_payload;
+        // Objects older than the required lock may be gone.
+        verify_options.expired = verify_options
+            .expired
+            .or(options.retention.map(|min_time| TimeOption::Relative(min_time).to_text(verify_options.now)));
+        if !(options.identity.is_empty() && options.kms_identity.is_empty()) {
+            let (log, chains) = (options.log.as_deref(), &options.chains);
+            let (files, keys) =
+                auditor_keys::read_identities(&options.identity, &options.kms_identity, chains.store_access()).await?;
+            verify_options.auditors = keys;
+            let log = OpeningLog::open_requested(log, &files, chains.store(), &verify_options.auditors)?;
+            log.record_opening("verify", "every fragment")?;
+        }
+        verify_options.anchors = options.anchor.iter().map(|path| read_text_file(path)).collect::<Result<_, _>>()?;
+        verify_options.anchor_keys = read_public_keys_of_option("--anchor-key", &options.anchor_key)?;
+        verify_options.anchored_within = options.anchored_within;
+        verify_options.erasers = read_public_keys_of_option("--erasers", &options.erasers)?;
+        verify_options.openers = read_public_keys_of_option("--openers", &options.openers)?;
+        for leaf in &options.leaf {
+            let path = Path::new(leaf);
+            let lines = if path.is_file() { read_text_file(path)? } else { leaf.clone() };
+            verify_options
+                .leaves
+                .extend(lines.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
+        }
+        verify_options.no_locks = options.no_locks;
+        let mode = match options.lock_mode {
+            LockModeArg::Compliance => LockMode::Compliance,
+            LockModeArg::Governance => LockMode::Governance,
+        };
+        verify_options.retention = options.retention.map(|min_time| RequiredLock { mode, least: min_time });
+        verify_options.resume.clone_from(&options.resume);
+        let mut bar = ProgressBar::new();
+        report = verify(&vault, &verify_options, &mut |progress| bar.show(progress)).await?;
+        bar.end();
+        Ok(())
+    })?;
+    let text = if options.json {
+        escape_json(&serde_json::to_string_pretty(&report).unwrap_or_default()) // can't fail: strings and numbers
+    } else {
+        report.text()
+    };
+    output::print(&format!("{text}\n"))?;
+    Ok(if report.verified && !report.opened_nothing() { ExitStatus::Success } else { ExitStatus::Failed })
+}
+
+/// Runs `vault anchor`: verifies the chains, then signs. Planted objects are reported and don't prevent an anchor,
+/// because they may be locked for years; broken chains are reported and left out. In both cases the exit code is 1.
+pub(super) fn run_anchor(options: &AnchorArgs) -> Result<ExitStatus, CommandError> {
+    let key = SigningKey::from_secret(&Secret::new(read_text_file(&options.sign_with)?));
+    let key = key.map_err(|why| format!("{} {why}", options.sign_with.display()))?;
+    let verify_options = VerifyOptions { chain_only: true, ..options.chains.verify_options()? };
+    if verify_options.keys.contains(key.public()) {
+        return Err("--sign-with is the writer's own key: use another key, because an anchor that the gateway could sign proves nothing".into());
+    }
+    let mut report = VerifyReport::default();
+    block_on(async {
+        let mut bar = ProgressBar::new();
+        report = verify(&options.chains.open_vault()?, &verify_options, &mut |progress| bar.show(progress)).await?;
+        bar.end();
+        Ok(())
+    })?;
+    let (heads, left_out) = report.anchorable();
+    if !report.verified {
+        output::print(&format!("{}\n", report.text()))?;
+    }
+    if heads.is_empty() {
+        output::print("no anchor was made\n")?;
+        return Ok(ExitStatus::Failed);
+    }
+    let text = anchor::make(&heads, &rfc3339(SystemClock::new().now()), &key);
+    let written = kernel::files::write_new(&options.output, text.as_bytes());
+    written.map_err(|error| format!("can't write {}: {error}", options.output.display()))?;
+    let left_out = left_out.iter().map(|line| format!("left out: {}\n", escape_unsafe(line))).collect::<String>();
+    output::print(&format!("{left_out}{}, signed by {}\n", format_count(heads.len(), "writer"), key.public()))?;
+    Ok(if report.verified { ExitStatus::Success } else { ExitStatus::Failed })
+}
+
+struct ProgressBar {
+    clock: SystemClock,
+    last_shown: Option<Duration>,
+    is_terminal: bool,
+}
+
+impl ProgressBar {
+    fn new() -> Self {
+        Self { clock: SystemClock::new(), last_shown: None, is_terminal: io::stderr().is_terminal() }
+    }
+
+    fn show(&mut self, progress: VerifyProgress) {
+        let now = self.clock.monotonic();
+        if !self.is_terminal || self.last_shown.is_some_and(|shown| now.saturating_sub(shown) < UPDATE_INTERVAL) {
+            return;
+        }
+        self.last_shown = Some(now);
+        let VerifyProgress { done, all, bytes } = progress;
+        let filled = usize::try_from(done * 30 / all.max(1)).unwrap_or(30).min(30);
+        let bar = format!("[{}{}]", "#".repeat(filled), " ".repeat(30 - filled));
+        let line = format!("\r{bar} {done} of {all} digests, {} MiB of payload", bytes >> 20);
+        drop(io::stderr().lock().write_all(line.as_bytes()));
+    }
+
+    fn end(&self) {
+        if self.last_shown.is_some() {
+            drop(io::stderr().lock().write_all(b"\n"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! `tollgate vault compact`: reads the index and the chain, and packs the signed lines of past days into few files.
+//! `audit/compact` does it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::public_keys::read_public_keys;
+use crate::cli::store_access::StoreAccessArgs;
+use crate::compact::{CompactOptions, compact};
+use crate::read::Vault;
+use command::error::{CommandError, ExitStatus};
+use command::output;
+use command::runtime::block_on;
+use kernel::clock::{Clock, SystemClock};
+use kernel::terminal::{escape_unsafe, format_count};
+
+/// Maximum number of unreadable objects that are named.
+const MAX_LISTED: usize = 100;
+
+/// Options of `vault compact`.
+#[derive(Args)]
+pub(crate) struct CompactArgs {
+    /// The folder of the packed files; created if missing. Nothing else should write there.
+    #[arg(long, short, value_name = "DIR")]
+    output: PathBuf,
+    /// Only this account.
+    #[arg(long)]
+    account: Option<String>,
+    /// Public key of the writer's signer, or a file that contains it: only lines of objects that a signed digest names,
+    /// with a matching hash, are packed. Needs read access to the chain too.
+    #[arg(long, required = true, value_name = "KEY|FILE")]
+    key: Vec<String>,
+    /// Removes days that are no longer in the index because their retention has ended.
+    #[arg(long)]
+    prune: bool,
+    /// Prints the result as JSON.
+    #[arg(long)]
+    json: bool,
+    /// A folder, or `s3://bucket/prefix`.
+    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
+    store: String,
+    /// Bucket of the key objects: has no effect, since this command opens no content.
+    #[arg(long, value_name = "s3://BUCKET")]
+    keys: Option<String>,
+    #[command(flatten)]
+    store_access: StoreAccessArgs,
+}
+
+/// Runs `vault compact`.
+pub(super) fn run_compact(options: &CompactArgs) -> Result<ExitStatus, CommandError> {
+    let compact_options = CompactOptions {
+        folder: options.output.clone(),
+        account: options.account.clone(),
+        keys: read_public_keys(&options.key)?,
+        prune: options.prune,
+        today: vault::object_names::date(SystemClock::new().now()),
+    };
+    let location = options.store_access.location(&options.store, options.keys.as_deref());
+    let summary = block_on(async { Ok(compact(&Vault::from_location(&location)?, &compact_options).await?) })?;
+    if options.json {
+        output::print(&format!("{}\n", serde_json::to_string(&summary).unwrap_or_default()))?;
+    } else {
+        let older = summary.missing_older_objects.iter().map(|older| format!("left out: {older}"));
+        let unsigned = summary.unsigned.iter().map(|name| format!("left out, not in a signed digest: {name}"));
+        for message in older.chain(unsigned) {
+            output::print(&format!("{}\n", escape_unsafe(&message)))?;
+        }
+        output::print(&format!(
+            "{} of {} packed: {}, {} bytes; {} removed\n",
+            format_count(summary.lines, "line"),
+            format_count(summary.objects, "index object"),
+            format_count(summary.files, "file"),
+            summary.bytes,
+            format_count(summary.pruned_days, "day")
+        ))?;
+    }
+    let messages = summary.unreadable.iter().take(MAX_LISTED).map(|why| format!("left out: {why}"));
+    let more = summary.unreadable.len().checked_sub(MAX_LISTED).filter(|more| *more > 0);
+    let messages: Vec<String> = messages.chain(more.map(|more| format!("and {more} more"))).collect();
+    if messages.is_empty() { Ok(ExitStatus::Success) } else { Err(CommandError::Failed(messages.join("\n"))) }
+}

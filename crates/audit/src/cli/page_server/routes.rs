@@ -1,0 +1,453 @@
+//! The routes of the audit page: search, sessions turn by turn, verification results. They only read. On loopback, the
+//! token in the printed address works once and sets a cookie that every further request needs, below a secret path;
+//! with `--access`, `access/access_control` decides. Other Host names are refused; there are no scripts; everything is
+//! escaped. Each opened session is logged before it is opened. Content is read in `audit/read`, verified in
+//! `audit/verify`, and formatted in `page`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Extension, Query as Params, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::get;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+
+use crate::read::{
+    ContentLimit, FindResult, FragmentOpener, IndexQuery, ReadError, ReplayFilter, ReplayedSession, Vault, find,
+    find_signed, replay,
+};
+use crate::signed_index::SignedIndex;
+use kernel::clock::{Clock as _, SystemClock};
+use kernel::terminal::{escape_unsafe, unescape_unsafe};
+use telemetry::admin::auth::{AdminAuth, KnownClient};
+use telemetry::admin::{guard_routes, is_cross_site};
+use vault::call_dedup::CallDeduplicator;
+use vault::chain::note::VerifyKey;
+use vault::index_row::IndexRow;
+
+use super::page::{
+    SearchForm, SearchPage, SessionPage, SessionRow, TurnRow, VerificationBanner, VerificationPage, VerificationState,
+    session_link,
+};
+use crate::cli::opening::PermittedOpening;
+use crate::cli::opening_log::OpeningLog;
+use crate::cli::sessions::pseudonym_hint;
+use access::access_control::{AccessControl, check_routes};
+use access::oidc::{OidcClient, login_router};
+use command::time_option::parse_time_option;
+
+/// Maximum number of sessions that a search shows.
+const MAX_SESSIONS: usize = 200;
+/// Maximum content of a session that is shown, in bytes; larger pages are unusable.
+const MAX_CONTENT: u64 = 64 << 20;
+/// Most searches and sessions that are read at once.
+const MAX_READERS: usize = 4;
+
+pub(super) struct AuditState {
+    pub(super) vault: Vault,
+    pub(super) auditors: Vec<age::x25519::Identity>,
+    /// Recorded openings of keys that several auditors open together.
+    openings: Mutex<Vec<PermittedOpening>>,
+    pub(super) verified: Mutex<VerificationState>,
+    pub(super) log: OpeningLog,
+    /// Public keys of the writers' signers; if empty, signatures are not checked.
+    keys: Vec<VerifyKey>,
+    /// Objects named by digests that these keys signed, as far as read.
+    signed_objects: tokio::sync::Mutex<Arc<SignedIndex>>,
+    /// Searches and sessions at once: each reads a lot of the store, or holds a lot of memory.
+    readers: Semaphore,
+}
+
+/// The one browser of a page on loopback.
+pub(super) struct LocalBrowser {
+    /// The token of the printed address; `None` after it was used.
+    token: Mutex<Option<String>>,
+    cookie: AccessCookie,
+    /// Accepted Host headers, with port.
+    hosts: [String; 2],
+}
+
+/// The cookie of an accepted browser. Browsers send cookies to every port of a host, so the cookie has a secret path,
+/// which pages on other ports don't know, and a name that contains the port.
+struct AccessCookie {
+    name: String,
+    value: String,
+    /// Starts and ends with a slash; all routes are below it.
+    path: String,
+}
+
+impl LocalBrowser {
+    /// `token`, `cookie` and `path` are random; `port` is the page's port.
+    pub(super) fn new([token, cookie, path]: [String; 3], port: u16) -> Self {
+        let hosts = ["127.0.0.1", "localhost"].map(|host| format!("{host}:{port}"));
+        let cookie = AccessCookie { name: format!("audit-{port}"), value: cookie, path: format!("/{path}/") };
+        Self { token: Mutex::new(Some(token)), cookie, hosts }
+    }
+}
+
+impl AuditState {
+    pub(super) fn new(
+        vault: Vault,
+        auditors: Vec<age::x25519::Identity>,
+        log: OpeningLog,
+        keys: Vec<VerifyKey>,
+    ) -> Self {
+        let (verified, signed_objects, openings) = (Mutex::default(), tokio::sync::Mutex::default(), Mutex::default());
+        let readers = Semaphore::new(MAX_READERS);
+        Self { vault, auditors, openings, verified, log, keys, signed_objects, readers }
+    }
+
+    /// Permits what recorded openings permit.
+    pub(super) fn permit(&self, openings: Vec<PermittedOpening>) {
+        *self.openings.lock() = openings;
+    }
+
+    /// The objects named by signed digests so far; `None` if no keys were given.
+    async fn read_signed_objects(&self) -> Result<Option<Arc<SignedIndex>>, ReadError> {
+        if self.keys.is_empty() {
+            return Ok(None);
+        }
+        let mut signed = self.signed_objects.lock().await;
+        Arc::make_mut(&mut signed).read_new_digests(&self.vault, &self.keys, None).await?;
+        Ok(Some(Arc::clone(&signed)))
+    }
+
+    fn banner(&self) -> VerificationBanner {
+        VerificationBanner::from_state(&self.verified.lock())
+    }
+}
+
+/// The routes for one browser on this machine; each request passes [`check_access`] first.
+pub(super) fn local_router(audit: Arc<AuditState>, browser: Arc<LocalBrowser>) -> Router {
+    let pages = pages_below(&browser.cookie.path, audit);
+    pages.layer(middleware::from_fn_with_state(browser, check_access))
+}
+
+/// The routes for all who have a role.
+pub(super) fn shared_router(audit: Arc<AuditState>, auth: AdminAuth, port: SharedPort) -> Router {
+    let login = port.oidc.clone().filter(|oidc| oidc.has_login()).map_or_else(Router::new, login_router);
+    let access = AccessControl::for_audit_page(auth, port.oidc);
+    guard_routes(check_routes(pages_below("/", audit).merge(login), access), port.allowed_hosts)
+}
+
+/// A port that several people use.
+pub(super) struct SharedPort {
+    /// The identity provider, if there is one.
+    pub(super) oidc: Option<Arc<OidcClient>>,
+    /// Accepted Host names, in addition to IP literals and localhost.
+    pub(super) allowed_hosts: Vec<String>,
+}
+
+fn pages_below(path: &str, audit: Arc<AuditState>) -> Router {
+    Router::new()
+        .route(path, get(get_search))
+        .route(&format!("{path}session"), get(get_session))
+        .route(&format!("{path}verification"), get(get_verification))
+        .with_state(audit)
+}
+
+/// Checks host, token and cookie before anything else, and adds security headers.
+async fn check_access(State(browser): State<Arc<LocalBrowser>>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    if !host.is_some_and(|host| browser.hosts.iter().any(|known| known == host)) {
+        return (StatusCode::MISDIRECTED_REQUEST, "this host name is not served here\n").into_response();
+    }
+    let mut response = match decide_access(&browser, &request) {
+        AccessDecision::Allowed => next.run(request).await,
+        AccessDecision::SetCookie => {
+            let AccessCookie { name, value, path } = &browser.cookie;
+            let cookie = format!("{name}={value}; HttpOnly; SameSite=Strict; Path={path}");
+            let mut response = Redirect::to(path).into_response();
+            if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+                response.headers_mut().insert(header::SET_COOKIE, cookie);
+            }
+            response
+        }
+        AccessDecision::Refused => {
+            let text = "open the address that `tollgate vault serve` printed; it works once and then grants access to this browser\n";
+            (StatusCode::FORBIDDEN, text).into_response()
+        }
+    };
+    let policy =
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+enum AccessDecision {
+    Allowed,
+    /// The token was used: set the cookie.
+    SetCookie,
+    Refused,
+}
+
+fn decide_access(browser: &LocalBrowser, request: &Request) -> AccessDecision {
+    let path = &*browser.cookie.path;
+    let inside = request.uri().path().starts_with(path);
+    if inside
+        && cookie_values(request.headers(), &browser.cookie.name)
+            .any(|value| is_same_secret(value, &browser.cookie.value))
+    {
+        return AccessDecision::Allowed;
+    }
+    let sent_token =
+        request.uri().query().and_then(|query| query.strip_prefix("token=")).filter(|_| request.uri().path() == path);
+    let mut token = browser.token.lock();
+    let is_valid =
+        sent_token.zip(token.as_deref()).is_some_and(|(sent_token, token)| is_same_secret(sent_token, token));
+    if !is_valid {
+        return AccessDecision::Refused;
+    }
+    *token = None;
+    AccessDecision::SetCookie
+}
+
+/// The values of all cookies with this name.
+fn cookie_values<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h str> {
+    let headers_sent = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    headers_sent
+        .flat_map(|value| value.split(';'))
+        .filter_map(move |cookie| cookie.trim().strip_prefix(name)?.strip_prefix('='))
+}
+
+fn is_same_secret(left: &str, right: &str) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(left.as_bytes(), right.as_bytes()).is_ok()
+}
+
+impl SearchForm {
+    fn to_query(&self) -> Result<IndexQuery, ReadError> {
+        let non_empty = |text: &str| Some(unescape_unsafe(text.trim())).filter(|text| !text.is_empty());
+        let now = SystemClock::new().now();
+        let since = non_empty(&self.since).map(|text| parse_time_option(&text)).transpose();
+        let since = since.map_err(|why| ReadError::Invalid(format!("the time {why}")))?.map(|since| since.to_text(now));
+        Ok(IndexQuery {
+            session: non_empty(&self.session),
+            // The pseudonyms of several epochs, separated by blanks.
+            users: self.user.split_whitespace().map(unescape_unsafe).collect(),
+            tool: non_empty(&self.tool),
+            action: non_empty(&self.action),
+            issue: non_empty(&self.issue),
+            since,
+            failed: !self.failed.is_empty(),
+            ..IndexQuery::default()
+        })
+    }
+
+    /// Hints that the id may be stored as a pseudonym.
+    fn pseudonym_hints(&self) -> Vec<String> {
+        let users = self.user.split_whitespace().map(|id| ("User", id));
+        let ids = [("Session", self.session.trim())].into_iter().chain(users);
+        ids.filter_map(|(field, id)| pseudonym_hint(field, &unescape_unsafe(id), "Since or Tool")).collect()
+    }
+
+    /// The form's values without invisible characters.
+    fn without_invisible(&self) -> Self {
+        let [session, user, tool, action, issue, since, failed] =
+            [&self.session, &self.user, &self.tool, &self.action, &self.issue, &self.since, &self.failed]
+                .map(|text| escape_unsafe(text));
+        Self { session, user, tool, action, issue, since, failed }
+    }
+}
+
+async fn get_search(State(audit): State<Arc<AuditState>>, Params(search): Params<SearchForm>) -> Response {
+    let _reading = audit.readers.acquire().await;
+    let mut sessions: BTreeMap<(String, String), SessionRow> = BTreeMap::new();
+    let (mut left_out, mut calls) = (false, CallDeduplicator::default());
+    let mut add_line = |row: &IndexRow, unsigned: bool| {
+        let trace = || row.tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
+        let Some(id) = row.tail.session_id.clone().or_else(trace) else { return };
+        let key = (id, row.tail.account.clone());
+        // More sessions are collected than shown, so that the latest can be selected.
+        if sessions.contains_key(&key) || sessions.len() < 50 * MAX_SESSIONS {
+            let line = sessions.entry(key).or_insert_with_key(|(session, account)| SessionRow::new(session, account));
+            line.add_index_line(row, unsigned, &mut calls);
+        } else {
+            left_out = true;
+        }
+    };
+    let found = match search.to_query() {
+        Ok(query) => search_index(&audit, &query, &mut add_line).await,
+        Err(why) => Err(why),
+    };
+    let mut lines: Vec<SessionRow> = sessions.into_values().collect();
+    // Unsigned sessions may have any time, and must not displace signed ones.
+    lines.sort_by(|a, b| (b.signed, &b.last).cmp(&(a.signed, &a.last)));
+    left_out |= lines.len() > MAX_SESSIONS;
+    lines.truncate(MAX_SESSIONS);
+    let unread_note = |found: &FindResult| {
+        (!found.unreadable.is_empty()).then(|| format!("not read: {}", found.unreadable.join("; ")))
+    };
+    let problem = found.as_ref().map_or_else(|why| Some(why.to_string()), unread_note).map(|why| escape_unsafe(&why));
+    let is_empty = found.as_ref().is_ok_and(|found| found.lines == 0);
+    let hints = if is_empty { search.pseudonym_hints() } else { Vec::new() };
+    let count = found.map_or(0, |found| found.lines);
+    render_page(&SearchPage {
+        banner: audit.banner(),
+        search: search.without_invisible(),
+        lines,
+        count,
+        problem,
+        hints,
+        left_out,
+    })
+}
+
+/// Searches index lines; with keys, unsigned lines come last and are passed with `true`.
+async fn search_index(
+    audit: &AuditState,
+    query: &IndexQuery,
+    visit: &mut (dyn FnMut(&IndexRow, bool) + Send),
+) -> Result<FindResult, ReadError> {
+    let Some(signed) = audit.read_signed_objects().await? else {
+        return find(&audit.vault, query, &mut |row| visit(row, false)).await;
+    };
+    let (signed_found, unsigned_found) = find_signed(&audit.vault, query, &signed, visit).await?;
+    let unreadable = signed_found
+        .unreadable
+        .into_iter()
+        .chain(unsigned_found.unreadable)
+        .chain(signed_found.older_missing)
+        .collect();
+    Ok(FindResult { lines: signed_found.lines + unsigned_found.lines, unreadable, ..FindResult::default() })
+}
+
+#[derive(Deserialize)]
+struct SessionQuery {
+    session: String,
+    account: String,
+    turn: Option<usize>,
+}
+
+async fn get_session(
+    State(audit): State<Arc<AuditState>>,
+    client: Option<Extension<KnownClient>>,
+    Params(query): Params<SessionQuery>,
+    headers: HeaderMap,
+) -> Response {
+    // A page of another site could make a browser open sessions in its user's name. The redirect after a login at the
+    // identity provider looks the same.
+    if is_cross_site(&headers) {
+        let link = session_link(&(query.session, query.account), query.turn);
+        let page = format!(
+            "<!doctype html><html lang=en><meta charset=utf-8><title>tollgate</title><p>A link on another site, or a \
+             login, led here, so nothing was opened. <a href=\"{link}\">Open the session</a>"
+        );
+        return (StatusCode::FORBIDDEN, Html(page)).into_response();
+    }
+    let opened = format!("session {} of {}", query.session, query.account);
+    let client = client.as_ref().map(|client| &*client.name);
+    let _reading = audit.readers.acquire().await;
+    if let Err(why) = audit.log.record_opening_for(client, "serve", &opened) {
+        // An opening that can't be logged must not happen.
+        return (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response();
+    }
+    let openings = PermittedOpening::now(&audit.openings.lock());
+    let mut opener = FragmentOpener::new(&audit.vault, audit.auditors.clone()).with_openings(openings);
+    let signed = match audit.read_signed_objects().await {
+        Ok(signed) => signed,
+        Err(why) => return (StatusCode::BAD_GATEWAY, clean_lines(&why.to_string()) + "\n").into_response(),
+    };
+    let filter = ReplayFilter {
+        account: Some(query.account.clone()),
+        tenant: None,
+        content: ContentLimit(MAX_CONTENT),
+        signed,
+        unsigned: false,
+    };
+    match replay(&audit.vault, &mut opener, &query.session, &filter).await {
+        Err(why) => (StatusCode::NOT_FOUND, clean_lines(&why.to_string()) + "\n").into_response(),
+        Ok(replay) => render_page(&build_session_page(&audit, &query, &replay, opener.alternative_reads())),
+    }
+}
+
+fn build_session_page(
+    audit: &AuditState,
+    wanted: &SessionQuery,
+    replay: &ReplayedSession,
+    moved: &[String],
+) -> SessionPage {
+    let model_turns = replay.turns();
+    let comparable = model_turns.iter().all(|turn| turn.is_whole());
+    let turns: Vec<TurnRow> = model_turns.iter().map(TurnRow::from_turn).collect();
+    let text = |write: &dyn Fn(&mut Vec<u8>) -> Option<()>| {
+        let mut out = Vec::new();
+        write(&mut out).map(|()| String::from_utf8_lossy(&out).into_owned())
+    };
+    let whole_session = || text(&|out| replay.write_text(out).ok());
+    let one_turn = |turn: usize| text(&|out| replay.write_turn(turn, out).ok()?.ok());
+    let (body, change) = match wanted.turn {
+        None => (whole_session(), None),
+        Some(turn) => (
+            one_turn(turn),
+            turn.checked_sub(1)
+                .filter(|previous| *previous > 0 && comparable)
+                .and_then(|previous| text(&|out| replay.diff(previous, turn, out).ok()?.ok())),
+        ),
+    };
+    let segment = kernel::pseudonym::encode_segment(&wanted.session).unwrap_or_else(|| wanted.session.clone());
+    let concerned = match &*audit.verified.lock() {
+        VerificationState::Done(report) => {
+            let segment_path = format!("/{segment}/");
+            report
+                .findings
+                .iter()
+                .filter(|finding| finding.location.contains(&segment_path))
+                .map(|finding| escape_unsafe(&finding.message))
+                .collect()
+        }
+        _ => Vec::new(),
+    };
+    SessionPage {
+        banner: audit.banner(),
+        link_ids: (wanted.session.clone(), wanted.account.clone()),
+        session: escape_unsafe(&wanted.session),
+        account: escape_unsafe(&wanted.account),
+        turn: wanted.turn,
+        turns,
+        body: body.unwrap_or_else(|| "there is no such turn".to_owned()),
+        change,
+        concerned,
+        unsigned: replay.unsigned(),
+        closed: replay
+            .unreadable()
+            .iter()
+            .chain(replay.older_missing())
+            .chain(moved)
+            .map(|why| escape_unsafe(why))
+            .collect(),
+    }
+}
+
+async fn get_verification(State(audit): State<Arc<AuditState>>) -> Response {
+    let text = match &*audit.verified.lock() {
+        VerificationState::Done(report) => report.text(),
+        VerificationState::NoKeys => "Give the writers' public keys (--key) to verify what is shown.".to_owned(),
+        VerificationState::Running { verified, total } => format!("{verified} of {total} digests so far"),
+        VerificationState::Failed(why) => clean_lines(why),
+    };
+    render_page(&VerificationPage { banner: audit.banner(), text })
+}
+
+/// A text of several lines without invisible characters.
+fn clean_lines(text: &str) -> String {
+    text.lines().map(escape_unsafe).collect::<Vec<_>>().join("\n")
+}
+
+fn render_page(page: &impl askama::Template) -> Response {
+    match page.render() {
+        Ok(page) => Html(page).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

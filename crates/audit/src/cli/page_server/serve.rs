@@ -1,0 +1,170 @@
+//! `tollgate vault serve`: opens a port on loopback and prints an address with a token, or serves people with roles
+//! (`--access`), and verifies in the background. It ends with Ctrl-C or SIGTERM. Only the log of openings is written,
+//! and the chain of openings with `--request`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use axum::Router;
+
+use super::access::read_access;
+use super::page::VerificationState;
+use super::routes::{AuditState, LocalBrowser, SharedPort, local_router, shared_router};
+use crate::cli::opening::RequestedOpenings;
+use crate::cli::public_keys::read_public_keys;
+use crate::cli::vault_args::{VaultArgs, open_with_auditors};
+use crate::read::Vault;
+use crate::verify::{VerifyOptions, VerifyProgress, verify};
+use access::oidc::{OidcClient, OidcParts};
+use access::page_port::{serve_pages, watch_certificates};
+use command::error::{CommandError, ExitStatus};
+use command::output;
+use command::runtime::block_on;
+use command::tasks::Tasks;
+use command::time_option::{TimeOption, parse_time_option};
+use config::{Endpoint, env};
+use kernel::clock::{Clock, SystemClock};
+use kernel::rng::{Rng, SystemRng};
+use net::listen::{self, BoundPort};
+use net::server_tls::ServerTlsSettings;
+use net::{ProxyRules, ServerTls, Spawn};
+use telemetry::{Meter, logging};
+
+/// How long a browser's connection may be idle.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Options of `vault serve`.
+#[derive(Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    requested: RequestedOpenings,
+    #[command(flatten)]
+    vault: VaultArgs,
+    /// Public key of the writer's signer (`name+id+key`), or a file that contains it, with which the shown content is
+    /// verified.
+    #[arg(long, value_name = "KEY|FILE")]
+    key: Vec<String>,
+    /// Content that arrived before this time, or longer ago than this, may be missing or hidden, because its retention
+    /// has ended.
+    #[arg(long, value_parser = parse_time_option, value_name = "TIME|DAYS")]
+    expired: Option<TimeOption>,
+    /// Port on 127.0.0.1; with 0 the system chooses one.
+    #[arg(long, default_value_t = 8898, value_parser = parse_port)]
+    port: u16,
+    /// Serves several people: a file with keys of the admin port (`auth`, `endpoint`, `tls`, `public_url`,
+    /// `allowed_hosts`). Each role may search and see verification results; only `tapper` may open sessions.
+    #[arg(long, value_name = "FILE")]
+    access: Option<PathBuf>,
+}
+
+fn parse_port(text: &str) -> Result<u16, CommandError> {
+    text.parse().map_err(|_| CommandError::Usage("must be a number from 0 to 65535".to_owned()))
+}
+
+/// Runs `vault serve` until it is stopped.
+pub(crate) fn run_serve(options: &ServeArgs) -> Result<ExitStatus, CommandError> {
+    block_on(async {
+        let (vault, auditors, log) = open_with_auditors(&options.vault).await?;
+        let keys = read_public_keys(&options.key)?;
+        let (meter, verified_vault) = (Meter::new(), options.vault.open_vault()?);
+        let tasks: Arc<dyn Spawn> = Tasks::new(&meter);
+        if !keys.is_empty() {
+            log.record_opening("serve", "every fragment, to verify what is shown")?;
+        }
+        let audit = Arc::new(AuditState::new(vault, auditors.clone(), log, keys.clone()));
+        let page = open_page(options, &audit, &tasks).await?;
+        // last, because a request is used up
+        audit.permit(options.requested.record(&options.vault, &auditors).await?);
+        let serving = serve_pages(page.bound, page.router, "audit", IDLE_TIMEOUT, &meter, Arc::clone(&tasks));
+        let _reload = page.tls.map(|tls| watch_certificates("audit", tls, &meter, &tasks));
+        output::print(&page.greeting)?;
+        let verifying = async {
+            if !keys.is_empty() {
+                let now = SystemClock::new().now();
+                let expired = options.expired.as_ref().map(|moment| moment.to_text(now));
+                verify_vault(
+                    &audit,
+                    &verified_vault,
+                    VerifyOptions { keys, auditors, now, expired, ..VerifyOptions::default() },
+                )
+                .await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = verifying => {}
+            ended = wait_for_stop() => ended?,
+        }
+        serving.drain(Duration::from_secs(1)).await;
+        Ok(ExitStatus::Success)
+    })
+}
+
+/// A page whose port is bound.
+struct OpenPage {
+    bound: BoundPort,
+    router: Router,
+    tls: Option<Arc<ServerTls>>,
+    /// The text that tells the user where the page is.
+    greeting: String,
+}
+
+async fn open_page(
+    options: &ServeArgs,
+    audit: &Arc<AuditState>,
+    tasks: &Arc<dyn Spawn>,
+) -> Result<OpenPage, CommandError> {
+    let local_endpoint = format!("127.0.0.1:{}", options.port);
+    let Some(file) = &options.access else {
+        let bound = listen::bind(&Endpoint::parse(&local_endpoint)?).await?;
+        let port = bound.address().map_or(0, |at| at.port());
+        let [token, cookie, path] = [(); 3].map(|()| kernel::hex::encode(&SystemRng.id()));
+        let greeting = format!(
+            "http://127.0.0.1:{port}/{path}/?token={token}\nopen this address in a browser on this machine; it works once. Press Ctrl-C to stop.\n"
+        );
+        let browser = Arc::new(LocalBrowser::new([token, cookie, path], port));
+        return Ok(OpenPage { bound, router: local_router(Arc::clone(audit), browser), tls: None, greeting });
+    };
+    logging::init(logging::LogLevel::default());
+    let settings = read_access(file, &local_endpoint)?;
+    let auth = settings.auth.ok_or("the file of --access has no credential")?;
+    let parts = OidcParts {
+        proxies: Arc::new(ProxyRules::from_env(&env::var).map_err(|error| error.to_string())?),
+        tasks: Arc::clone(tasks),
+        clock: Arc::new(SystemClock::new()),
+        rng: Arc::new(SystemRng),
+    };
+    let oidc = auth.oidc.clone().map(|oidc| OidcClient::build(oidc, parts)).transpose()?.map(Arc::new);
+    let tls = settings.tls.as_ref().map(|port| ServerTls::read(ServerTlsSettings::from(port)));
+    let tls = tls.transpose()?.map(Arc::new);
+    let bound = listen::bind(&settings.endpoint).await?.with_tls(tls.clone());
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let address = bound.address().map_or_else(|| settings.endpoint.to_string(), |at| format!("{scheme}://{at}/"));
+    let greeting = format!("{address}\nopen to those who have a role in {}. Press Ctrl-C to stop.\n", file.display());
+    let port = SharedPort { oidc, allowed_hosts: settings.allowed_hosts };
+    Ok(OpenPage { bound, router: shared_router(Arc::clone(audit), auth, port), tls, greeting })
+}
+
+async fn wait_for_stop() -> Result<(), CommandError> {
+    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(|error| format!("can't wait for signals: {error}"))?;
+    tokio::select! {
+        ctrl_c = tokio::signal::ctrl_c() => Ok(ctrl_c.map_err(|error| format!("can't wait for signals: {error}"))?),
+        _ = term.recv() => Ok(()),
+    }
+}
+
+async fn verify_vault(audit: &AuditState, vault: &Vault, options: VerifyOptions) {
+    *audit.verified.lock() = VerificationState::Running { verified: 0, total: 0 };
+    let mut show_progress = |VerifyProgress { done, all, .. }: VerifyProgress| {
+        *audit.verified.lock() = VerificationState::Running { verified: done, total: all };
+    };
+    let result = verify(vault, &options, &mut show_progress).await;
+    *audit.verified.lock() = match result {
+        Ok(report) => VerificationState::Done(Box::new(report)),
+        Err(why) => VerificationState::Failed(why.to_string()),
+    };
+}

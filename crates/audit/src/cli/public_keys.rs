@@ -1,0 +1,51 @@
+//! Reads public keys given as texts or files, and other files of the caller.
+
+use std::path::Path;
+
+use command::error::CommandError;
+use vault::chain::note::VerifyKey;
+
+/// The largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 256 << 20;
+
+/// The public keys of `--key`, as texts or in files.
+pub(crate) fn read_public_keys(given: &[String]) -> Result<Vec<VerifyKey>, CommandError> {
+    read_public_keys_of_option("--key", given)
+}
+
+pub(super) fn read_public_keys_of_option(option: &str, given: &[String]) -> Result<Vec<VerifyKey>, CommandError> {
+    let mut keys = Vec::new();
+    for text in given {
+        match VerifyKey::parse(text) {
+            Ok(key) => keys.push(key),
+            Err(why) => {
+                let path = Path::new(text);
+                if !path.is_file() {
+                    return Err(CommandError::Failed(format!("{option} {why}, and not a file either")));
+                }
+                let lines = read_text_file(path)?;
+                // A signing key's file has the public key in a comment.
+                let lines = lines.lines().map(|line| line.trim_start_matches("# public key: "));
+                let known_count = keys.len();
+                keys.extend(lines.filter_map(|line| VerifyKey::parse(line).ok()));
+                if keys.len() == known_count {
+                    return Err(CommandError::Failed(format!("{} contains no signer's public key", path.display())));
+                }
+            }
+        }
+    }
+    Ok(keys)
+}
+
+/// Reads a text file of the caller, of at most [`MAX_FILE_BYTES`].
+pub(super) fn read_text_file(path: &Path) -> Result<String, CommandError> {
+    use std::io::Read;
+    let file = std::fs::File::open(path).map_err(|error| format!("can't read {}: {error}", path.display()))?;
+    let mut text = String::new();
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text);
+    read.map_err(|error| format!("can't read {}: {error}", path.display()))?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("{} is larger than {} MiB: split it", path.display(), MAX_FILE_BYTES >> 20).into());
+    }
+    Ok(text)
+}

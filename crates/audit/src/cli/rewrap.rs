@@ -1,0 +1,151 @@
+//! `tollgate vault rewrap`: copies session keys for more auditors. With `--configured` each auditor gets only copies of
+//! keys that the configuration lets them open. The work is in `audit/rewrap`.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+
+use super::erase::read_signing_key;
+use super::public_keys::read_public_keys_of_option;
+use super::vault_args::{VaultArgs, print_bytes};
+use crate::cli::GatewayConfig;
+use crate::cli::session_argument::parse_session_argument;
+use crate::key_selection::KeySelection;
+use crate::rewrap::{CopyRecipients, LedgerSigner, rewrap};
+use crate::writable_vault::WritableVault;
+use command::error::{CommandError, ExitStatus};
+use command::runtime::block_on;
+use kernel::clock::{Clock, SystemClock};
+use kernel::terminal::escape_unsafe;
+use vault::key_shares::{MAX_SHARES, is_valid_threshold};
+use vault::recipients::RecipientPolicy;
+use vault::seal::parse_recipient;
+
+/// Default name of the writer whose chain records copies of keys.
+pub(crate) const DEFAULT_REWRAP_WRITER: &str = "rewrap";
+
+/// Options of `vault rewrap`.
+#[derive(Args)]
+#[command(group = ArgGroup::new("copies").required(true).args(["recipient", "configured"]))]
+pub(crate) struct RewrapArgs {
+    /// Public key (`age1…`) of an auditor who shall be able to open all selected sessions too; may be repeated.
+    #[arg(long, value_name = "age1…")]
+    recipient: Vec<String>,
+    /// How many of the `--recipient`s are needed together to open a copy [default: each opens it alone].
+    #[arg(long, value_name = "NUMBER", requires = "recipient", conflicts_with = "configured")]
+    threshold: Option<u8>,
+    /// Copies each key for the recipients in the configuration (`--config`) who may open its account and tenant; ID
+    /// names the vault, if there are several.
+    #[arg(long, value_name = "ID", num_args = 0..=1, default_missing_value = "")]
+    configured: Option<String>,
+    /// The key that signs the chain of copies (`vault keygen --signing`), not a gateway's. `vault verify` needs its
+    /// public key too.
+    #[arg(long, value_name = "FILE")]
+    sign_with: PathBuf,
+    /// Public key that signed the chain of copies before `--sign-with`, or a file that contains it.
+    #[arg(long, value_name = "KEY|FILE")]
+    earlier_key: Vec<String>,
+    /// Name of the writer whose chain records copies; not a gateway's, and not that of erasures.
+    #[arg(long, default_value = DEFAULT_REWRAP_WRITER)]
+    writer: String,
+    /// Only this session.
+    #[arg(long)]
+    session: Option<String>,
+    /// Only this account.
+    #[arg(long)]
+    account: Option<String>,
+    /// Only this tenant.
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Only keys of this day or later, `2026-11-20`.
+    #[arg(long, value_name = "DAY")]
+    since: Option<String>,
+    /// Locks the copies for this many days (GOVERNANCE, like all keys) [default: the bucket's default].
+    #[arg(long, value_name = "DAYS")]
+    lock_days: Option<u32>,
+    #[command(flatten)]
+    vault: VaultArgs,
+}
+
+fn copy_recipients(config: &dyn GatewayConfig, options: &RewrapArgs) -> Result<CopyRecipients, CommandError> {
+    if let Some(id) = &options.configured {
+        return configured_recipients(config, Some(id.as_str()).filter(|id| !id.is_empty()))
+            .map(CopyRecipients::Permitted);
+    }
+    let recipients =
+        options.recipient.iter().map(|text| parse_recipient(text).map_err(|why| format!("--recipient {why}")));
+    let recipients: Vec<_> = recipients.collect::<Result<_, _>>()?;
+    let Some(threshold) = options.threshold else { return Ok(CopyRecipients::Listed(recipients)) };
+    let distinct: BTreeSet<String> = recipients.iter().map(ToString::to_string).collect();
+    if distinct.len() != recipients.len() || !is_valid_threshold(usize::from(threshold), recipients.len()) {
+        let message =
+            format!("--threshold must be from 2 to the number of different --recipients, at most {MAX_SHARES}");
+        return Err(CommandError::Usage(message));
+    }
+    Ok(CopyRecipients::Together { threshold, of: recipients })
+}
+
+/// The recipients of the only vault of the configuration, or of the one with this id.
+fn configured_recipients(config: &dyn GatewayConfig, id: Option<&str>) -> Result<RecipientPolicy, CommandError> {
+    let vaults = config.vault_recipients()?;
+    let ids = vaults.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(", ");
+    let mut selected = vaults.iter().filter(|(name, _)| id.is_none_or(|id| id == name));
+    match (selected.next(), selected.next()) {
+        (Some((_, recipients)), None) => Ok(recipients.clone()),
+        (None, _) if ids.is_empty() => Err("--configured: the configuration has no vault with a store".into()),
+        (None, _) => Err(CommandError::Failed(format!("--configured: no such vault; the configuration has {ids}"))),
+        (Some(_), Some(_)) => Err(CommandError::Failed(format!("--configured: name one of the vaults: {ids}"))),
+    }
+}
+
+/// Runs `vault rewrap`.
+pub(super) fn run_rewrap(config: &dyn GatewayConfig, options: &RewrapArgs) -> Result<ExitStatus, CommandError> {
+    let recipients = copy_recipients(config, options)?;
+    let (session, account) =
+        match options.session.as_deref().map(|id| parse_session_argument(id, options.account.as_deref())) {
+            Some((session, account)) => (Some(session), account),
+            None => (None, options.account.clone()),
+        };
+    let selection = KeySelection { account, tenant: options.tenant.clone(), session, since: options.since.clone() };
+    let (key, earlier_keys) = (
+        read_signing_key(Some(&options.sign_with))?,
+        read_public_keys_of_option("--earlier-key", &options.earlier_key)?,
+    );
+    let signer = LedgerSigner { key: &key, earlier_keys: &earlier_keys, writer: &options.writer };
+    let mut result = Default::default();
+    block_on(async {
+        let vault = &options.vault;
+        let (auditors, log) = vault.read_auditors().await?;
+        let writable_vault = WritableVault::from_location(
+            &vault.store_access.location(&vault.store, vault.keys.as_deref()),
+            options.lock_days,
+        )?;
+        let opened = options
+            .session
+            .as_deref()
+            .map_or("session keys".to_owned(), |session| format!("keys of session {session}"));
+        let recipient_names = match &recipients {
+            CopyRecipients::Listed(_) | CopyRecipients::Together { .. } => options.recipient.join(" "),
+            CopyRecipients::Permitted(policy) => {
+                let keys = policy.recipients().iter().map(|recipient| recipient.key.to_string());
+                keys.collect::<Vec<_>>().join(" ")
+            }
+        };
+        log.record_opening("rewrap", &format!("{opened} for {recipient_names}"))?;
+        result = rewrap(&writable_vault, &auditors, &recipients, &selection, &signer, SystemClock::new().now()).await?;
+        Ok(())
+    })?;
+    let not_copied: String = result.failed.iter().map(|why| format!("not copied: {}\n", escape_unsafe(why))).collect();
+    let summary = format!(
+        "{} keys: {} copies written, {} already present; {} recorded in the chain of {}, signed by {}\n",
+        result.keys,
+        result.written,
+        result.already_present,
+        result.newly_listed,
+        options.writer,
+        key.public()
+    );
+    print_bytes(format!("{not_copied}{summary}").as_bytes())?;
+    Ok(if result.failed.is_empty() { ExitStatus::Success } else { ExitStatus::Failed })
+}
