@@ -14,7 +14,7 @@ use config::Endpoint;
 use kernel::clock::Clock;
 use net::listen::{self, RunningPort};
 use net::server_tls;
-use net::{BindError, RetainedSockets, ServerTls, Spawn};
+use net::{BindError, RetainedSockets, ServerTls};
 use receivers::ReceiverOpenError;
 use receivers::claude_code_hooks::{BoundClaudeCodeHooks, ClaudeCodeHooksReceiver, RunningClaudeCodeHooks};
 use receivers::kafka::{EffectsSender, KafkaReceiver, KafkaReceiverContext, RunningKafkaReceiver};

@@ -25,8 +25,9 @@ use super::build::{
 };
 use super::destinations::{self, ExporterDestination};
 use super::gateway_deps::GatewayDeps;
+use super::memory;
 use super::start_error::{StartError, StartFault};
-use super::{memory, process};
+use command::os;
 use command::tasks::{TaskGroup, TaskMember, Tasks};
 
 /// Name of the folder of checkpoints in the spool's folder.

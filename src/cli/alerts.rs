@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::admin_address::{AdminPortArgs, run_with_client};
+use super::admin_address::run_with_client;
 use super::common::CommonArgs;
+use command::admin_client::AdminPortArgs;
 use command::admin_client::{AdminClient, parse_json};
 use command::error::{CommandError, ExitStatus};
 use command::output;

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::LocalBoxFuture;
 
 use super::common::CommonArgs;
 use super::config_loading::{FileCreation, load_config};
@@ -73,7 +73,7 @@ impl DemoGateway for RunningGateway {
         consumers.iter().filter(|waiting| &*waiting.name == consumer).map(|waiting| waiting.records).sum()
     }
 
-    fn run_until<'s>(self: Box<Self>, stop: BoxFuture<'s, ()>) -> BoxFuture<'s, bool> {
+    fn run_until<'s>(self: Box<Self>, stop: LocalBoxFuture<'s, ()>) -> LocalBoxFuture<'s, bool> {
         Box::pin(async move { RunningGateway::run_until(*self, stop).await.failed.is_some() })
     }
 }

@@ -4,7 +4,7 @@
 use clap::Args;
 
 use super::common::{CommonArgs, RejectFileArg};
-use super::config_loading::{load_with_check, load_without_files};
+use super::config_loading::{FileCreation, load_config, load_with_check, load_without_files};
 use crate::app::start_checks::finding::MachineContext;
 use crate::app::{start_checks, volume};
 use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
@@ -12,6 +12,7 @@ use command::error::{CommandError, ExitStatus};
 use command::output::{print_result, print_to_stderr};
 use kernel::clock::{Clock, SystemClock};
 use kernel::terminal::format_count;
+use receivers::otlp::OtlpReceiverSettings;
 
 #[derive(Args, Clone, Copy)]
 pub(super) struct ValidateArgs {

@@ -4,8 +4,9 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::admin_address::{AdminPortArgs, run_with_client};
+use super::admin_address::run_with_client;
 use super::common::CommonArgs;
+use command::admin_client::AdminPortArgs;
 use command::admin_client::{AdminClient, basic_auth, parse_json, percent_encode};
 use command::error::{CommandError, ExitStatus};
 use command::output;

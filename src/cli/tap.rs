@@ -10,8 +10,9 @@ use std::io::{self, IsTerminal};
 
 use clap::Args;
 
-use super::admin_address::{AdminPortArgs, run_with_client};
+use super::admin_address::run_with_client;
 use super::common::CommonArgs;
+use command::admin_client::AdminPortArgs;
 use command::admin_client::{AdminClient, percent_encode};
 use command::error::{CommandError, ExitStatus};
 use command::output;

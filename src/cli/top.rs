@@ -8,8 +8,9 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::admin_address::{AdminPortArgs, run_with_client};
+use super::admin_address::run_with_client;
 use super::common::CommonArgs;
+use command::admin_client::AdminPortArgs;
 use command::admin_client::{AdminClient, parse_json};
 use command::error::{CommandError, ExitStatus};
 use command::output::{self, use_colour_on_stdout};

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::os::StopSignal;
 use net::{BindError, TlsError};
 use pipeline::spool::SpoolOpenError;
+use rates::RatesError;
 
 /// `EX_CONFIG` of sysexits.h.
 const EX_CONFIG: u8 = 78;
@@ -87,6 +88,12 @@ impl From<BindError> for CommandError {
 
 impl From<TlsError> for CommandError {
     fn from(error: TlsError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<RatesError> for CommandError {
+    fn from(error: RatesError) -> Self {
         Self::Failed(error.to_string())
     }
 }

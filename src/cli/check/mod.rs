@@ -12,11 +12,12 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::admin_address::{AdminPortArgs, run_with_client};
+use super::admin_address::run_with_client;
 use super::common::{CommonArgs, RejectFileArg};
 use super::config_loading::{FileCreation, LoadedConfig, load_config};
 use crate::app::start_checks;
 use crate::app::start_checks::finding::MachineContext;
+use command::admin_client::AdminPortArgs;
 use command::error::{CommandError, ExitStatus};
 use command::output::{self, use_colour_on_stdout};
 use command::runtime::block_on;

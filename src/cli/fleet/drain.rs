@@ -6,9 +6,10 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::app::fleet_drain::{DRAIN_PATH, DrainState, WaitingRecords};
-use crate::cli::admin_address::{AdminPortArgs, run_with_client};
+use crate::cli::admin_address::run_with_client;
 use crate::cli::common::CommonArgs;
 use command::admin_client::AdminClient;
+use command::admin_client::AdminPortArgs;
 use command::error::{CommandError, ExitStatus};
 use command::output::print;
 use command::time_option::parse_duration;

@@ -86,7 +86,7 @@ impl ChainArgs {
 /// Options of `vault verify`.
 #[derive(Args)]
 #[command(group = ArgGroup::new("auditor").multiple(true).args(["identity", "identity_kms"]))]
-pub(crate) struct VerifyArgs {
+pub struct VerifyArgs {
     #[command(flatten)]
     chains: ChainArgs,
     /// An auditor's key file, with which fragments are opened and compared with their lines.
@@ -164,7 +164,7 @@ fn parse_time_span(text: &str) -> Result<Duration, CommandError> {
 
 /// Options of `vault anchor`.
 #[derive(Args)]
-pub(crate) struct AnchorArgs {
+pub struct AnchorArgs {
     #[command(flatten)]
     chains: ChainArgs,
     /// The key that signs the anchor, which must not be a writer's (`vault keygen --signing`).

@@ -20,7 +20,7 @@ const MAX_LISTED: usize = 100;
 
 /// Options of `vault compact`.
 #[derive(Args)]
-pub(crate) struct CompactArgs {
+pub struct CompactArgs {
     /// The folder of the packed files; created if missing. Nothing else should write there.
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,

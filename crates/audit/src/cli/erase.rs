@@ -37,14 +37,14 @@ use vault::index_row::ShreddedKey;
 use vault::object_names::rfc3339;
 
 /// Default name of the writer whose chain records erasures.
-pub(crate) const DEFAULT_ERASER_WRITER: &str = "eraser";
+pub const DEFAULT_ERASER_WRITER: &str = "eraser";
 /// The longest validity of a request.
 const MAX_VALIDITY: Duration = Duration::from_secs(30 * 86_400);
 
 /// Options of `vault erase`.
 #[derive(Args)]
 #[command(group = ArgGroup::new("step").required(true).args(["request", "sign", "execute", "resume"]))]
-pub(crate) struct EraseArgs {
+pub struct EraseArgs {
     /// Session id as shown in spans and the index; `trace-ID` for records without a session.
     #[arg(requires = "request", conflicts_with = "user")]
     session: Option<String>,

@@ -23,7 +23,7 @@ use vault::chain::note::SigningKey;
 /// Options of `vault evidence`.
 #[derive(Args)]
 #[command(group = ArgGroup::new("auditor").multiple(true).args(["identity", "identity_kms"]))]
-pub(crate) struct EvidenceArgs {
+pub struct EvidenceArgs {
     #[command(flatten)]
     chains: ChainArgs,
     /// First day or time of arrival (UTC): `2026-11-01`.

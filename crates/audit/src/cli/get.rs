@@ -18,7 +18,7 @@ use kernel::terminal::escape_json;
 
 /// Options of `vault get`; one of the first selectors is required.
 #[derive(Args)]
-pub(crate) struct GetArgs {
+pub struct GetArgs {
     /// `s3://bucket/name`, `file:///name`, or the object's name.
     #[arg(required_unless_present_any = ["trace", "span", "leaf"])]
     uri: Option<String>,

@@ -19,7 +19,7 @@ use kernel::terminal::{escape_unsafe, format_count};
 
 /// Subcommands of `vault hold`.
 #[derive(Subcommand)]
-pub(crate) enum HoldCommand {
+pub enum HoldCommand {
     /// Sets a legal hold on a session's payload and keys: they can't be deleted, erase refuses them, and sweeps keep
     /// them. Repeat it for a session that continues.
     Set(HoldArgs),
@@ -37,7 +37,7 @@ pub(crate) enum HoldCommand {
 
 /// Options that select the content to hold.
 #[derive(Args)]
-pub(crate) struct HoldArgs {
+pub struct HoldArgs {
     /// Session id as shown in spans and the index; `trace-ID` for records without a session.
     #[arg(required_unless_present = "user", conflicts_with = "user")]
     session: Option<String>,
@@ -67,7 +67,7 @@ pub(crate) struct HoldArgs {
 
 /// Options that locate the vault.
 #[derive(Args)]
-pub(crate) struct VaultLocationArgs {
+pub struct VaultLocationArgs {
     /// A folder, or `s3://bucket/prefix`.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     store: String,

@@ -24,7 +24,7 @@ mod rewrap;
 mod session_argument;
 mod sessions;
 mod share;
-mod store_access;
+pub mod store_access;
 mod vault_args;
 
 use crate::cli::sessions::{ExportFormatArg, FindArgs, SessionArgs, run_find, run_session};
@@ -39,6 +39,9 @@ use redaction::{Detector, SearchScratch};
 use std::sync::Arc;
 use vault::keygen::{generate_auditor_key, generate_signing_key};
 use vault::recipients::RecipientPolicy;
+
+pub use erase::DEFAULT_ERASER_WRITER;
+pub use opening::DEFAULT_OPENINGS_WRITER;
 
 /// Subcommands of `vault` that work on a vault, without a gateway.
 #[derive(Subcommand)]

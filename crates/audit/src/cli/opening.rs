@@ -30,11 +30,11 @@ use kernel::terminal::{escape_json, escape_unsafe};
 use vault::object_names::rfc3339;
 
 /// Default name of the writer whose chain records openings.
-pub(crate) const DEFAULT_OPENINGS_WRITER: &str = "openings";
+pub const DEFAULT_OPENINGS_WRITER: &str = "openings";
 
 /// Options of `vault open-request`.
 #[derive(Args)]
-pub(crate) struct OpenRequestArgs {
+pub struct OpenRequestArgs {
     /// Session id as shown in spans and the index; `trace-ID` for records without a session.
     session: String,
     /// The session's account [default: `default`].
@@ -59,7 +59,7 @@ pub(crate) struct OpenRequestArgs {
 
 /// Options of `vault approve`.
 #[derive(Args)]
-pub(crate) struct ApproveArgs {
+pub struct ApproveArgs {
     /// The request's file, which gets your signature.
     request: PathBuf,
     /// Your own signing key.
@@ -72,7 +72,7 @@ pub(crate) struct ApproveArgs {
 
 /// Options of `vault openings`.
 #[derive(Args)]
-pub(crate) struct OpeningsArgs {
+pub struct OpeningsArgs {
     /// A folder, or `s3://bucket/prefix`.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     store: String,

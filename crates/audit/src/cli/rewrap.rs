@@ -28,7 +28,7 @@ pub(crate) const DEFAULT_REWRAP_WRITER: &str = "rewrap";
 /// Options of `vault rewrap`.
 #[derive(Args)]
 #[command(group = ArgGroup::new("copies").required(true).args(["recipient", "configured"]))]
-pub(crate) struct RewrapArgs {
+pub struct RewrapArgs {
     /// Public key (`age1…`) of an auditor who shall be able to open all selected sessions too; may be repeated.
     #[arg(long, value_name = "age1…")]
     recipient: Vec<String>,

@@ -29,7 +29,7 @@ use vault::index_row::IndexRow;
 
 /// Options of `vault find`.
 #[derive(Args)]
-pub(super) struct FindArgs {
+pub struct FindArgs {
     /// Session id as shown in spans and the index; `trace-ID` for records without a session.
     #[arg(long)]
     session: Option<String>,
@@ -95,7 +95,7 @@ pub(super) struct FindArgs {
 
 /// Options that select a session and the keys that open it.
 #[derive(Args)]
-pub(super) struct SessionArgs {
+pub struct SessionArgs {
     /// Session id as shown in spans and the index; `trace-ID` for records without a session.
     session: String,
     /// Only this account.
@@ -129,7 +129,7 @@ fn parse_size(text: &str) -> Result<ContentLimit, CommandError> {
 
 /// Formats of an export.
 #[derive(Clone, Copy, ValueEnum)]
-pub(super) enum ExportFormatArg {
+pub enum ExportFormatArg {
     /// One line per model call: `{"messages": [...], "model": ...}`.
     Messages,
     /// One line per item: head, parameters, content.

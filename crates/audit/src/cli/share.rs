@@ -24,7 +24,7 @@ use vault::seal::parse_recipient;
 
 /// Options of `vault share`.
 #[derive(Args)]
-pub(crate) struct ShareArgs {
+pub struct ShareArgs {
     /// The request for the session, with two signatures (`vault open-request`, `vault approve`).
     #[arg(requires_all = ["openers", "sign_with"])]
     request: PathBuf,

@@ -9,7 +9,7 @@ use crate::read::VaultLocation;
 
 /// Options of a store in S3.
 #[derive(Args)]
-pub(super) struct StoreAccessArgs {
+pub struct StoreAccessArgs {
     /// Region of the buckets.
     #[arg(long, env = "AWS_REGION")]
     region: Option<String>,
@@ -29,7 +29,7 @@ pub(super) struct StoreAccessArgs {
 }
 
 /// Checks an address by the client's rules; an empty variable counts as unset.
-pub(super) fn parse_server_url(text: &str) -> Result<String, String> {
+pub fn parse_server_url(text: &str) -> Result<String, String> {
     if !text.is_empty() {
         config::address::parse_url(text)?;
     }
@@ -38,18 +38,18 @@ pub(super) fn parse_server_url(text: &str) -> Result<String, String> {
 
 impl StoreAccessArgs {
     /// The certificates to trust, if given.
-    pub(super) fn ca_file(&self) -> Option<&Path> {
+    pub fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
     }
 
     /// The region, if given.
-    pub(super) fn region(&self) -> Option<&str> {
+    pub fn region(&self) -> Option<&str> {
         self.region.as_deref()
     }
 
     /// The location of `store`, a folder or `s3://bucket/prefix`; `keys` is the bucket of key objects if it is another
     /// one.
-    pub(super) fn location(&self, store: &str, keys: Option<&str>) -> VaultLocation {
+    pub fn location(&self, store: &str, keys: Option<&str>) -> VaultLocation {
         VaultLocation {
             store: store.to_owned(),
             keys: keys.map(str::to_owned),

@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::LocalBoxFuture;
 
 use command::error::CommandError;
 use kernel::clock::{Clock, SystemClock, with_timeout};
@@ -24,13 +24,13 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A running gateway: the embedded default, but it exports to [`EXPORTED`] only, as to a third party, so that the user
 /// sees the data that a third party would get. The root package implements it.
-pub trait DemoGateway: Send + Sync {
+pub trait DemoGateway {
     /// The bound addresses, with their labels (`otlp grpc`, `otlp http`, `admin`).
     fn addresses(&self) -> &[(String, SocketAddr)];
     /// Records of the spool that a consumer has not taken yet.
     fn waiting_records(&self, consumer: &str) -> u64;
     /// Serves until `stop`, then shuts down; returns whether the spool failed.
-    fn run_until<'s>(self: Box<Self>, stop: BoxFuture<'s, ()>) -> BoxFuture<'s, bool>;
+    fn run_until<'s>(self: Box<Self>, stop: LocalBoxFuture<'s, ()>) -> LocalBoxFuture<'s, bool>;
 }
 
 /// The gateway, its addresses and its directory.

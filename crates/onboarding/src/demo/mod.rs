@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use futures_util::future::BoxFuture;
+use futures_util::future::LocalBoxFuture;
 use tokio::signal::unix::{SignalKind, signal};
 
 use command::admin_client::AdminClient;
@@ -51,7 +51,8 @@ pub struct DemoArgs {
 }
 
 /// Starts a gateway whose data is in the folder.
-pub type StartGateway<'s> = &'s dyn for<'d> Fn(&'d Path) -> BoxFuture<'d, Result<Box<dyn DemoGateway>, CommandError>>;
+pub type StartGateway<'s> =
+    &'s dyn for<'d> Fn(&'d Path) -> LocalBoxFuture<'d, Result<Box<dyn DemoGateway>, CommandError>>;
 
 /// Runs `demo`; the folder for its data is made in `parent`, or else in the system's temporary directory.
 pub fn run(options: &DemoArgs, parent: Option<PathBuf>, start: StartGateway<'_>) -> Result<ExitStatus, CommandError> {
@@ -96,7 +97,7 @@ async fn run_demo(options: &DemoArgs, directory: &Path, start: StartGateway<'_>)
         None => ExitStatus::Success,
     };
     let keeps_serving = !options.once && matches!(result, Some(Ok(_))) && story.has_reader;
-    let stop = if keeps_serving { stop as BoxFuture<'_, ()> } else { Box::pin(std::future::ready(())) };
+    let stop = if keeps_serving { stop as LocalBoxFuture<'_, ()> } else { Box::pin(std::future::ready(())) };
     let ending = gateway.gateway.run_until(stop);
     Ok(tokio::select! {
         failed = ending => if failed { ExitStatus::Failed } else { exit_status },

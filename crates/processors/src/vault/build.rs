@@ -109,7 +109,12 @@ pub fn build(
 
 impl ProcessorSpec for VaultSettings {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile { notes: &self.notes, redaction: None, privacy: Some(self.privacy.name()), calls_recogniser: false }
+        ProcessorProfile {
+            notes: &self.notes,
+            redaction: None,
+            privacy: Some(self.privacy.name()),
+            calls_recogniser: false,
+        }
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {

@@ -38,7 +38,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Options of `vault serve`.
 #[derive(Args)]
-pub(crate) struct ServeArgs {
+pub struct ServeArgs {
     #[command(flatten)]
     requested: RequestedOpenings,
     #[command(flatten)]

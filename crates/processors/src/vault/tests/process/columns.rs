@@ -98,7 +98,9 @@ fn quarantine_is_sealed() {
     assert_eq!(opened.as_deref(), Some(&request[..]));
     assert_eq!(out.rows[0].tail.kind, Some(RowKind::Quarantine));
     assert!(out.headers[0].object.contains("/=quarantine/"));
-    assert!(Bench::with(LeftContent::Nothing, false).processor.quarantine(&origin(), Signal::Traces, &request, 2).is_none());
+    assert!(
+        Bench::with(LeftContent::Nothing, false).processor.quarantine(&origin(), Signal::Traces, &request, 2).is_none()
+    );
 }
 
 /// A text that goes to the vault because it is not a label must not appear in an index line or object name.
