@@ -30,6 +30,7 @@ use ::vault::ticket::UriBase;
 use ::vault::vault_writer::VaultWriter;
 use benches::load::{LOADS, Load, NOW, REQUEST_MARK, Source, Template, marked, number, text};
 use bytes::Bytes;
+use command::tasks;
 use config::env::EmptyLookup;
 use criterion::{Criterion, SamplingMode, Throughput};
 use echoes::{ContentFingerprints, EchoReplacements, FingerprintCache};
@@ -47,7 +48,7 @@ use processors::{cost, normalize, redact, vault};
 use redaction::RedactionIdPolicy;
 use telemetry::Meter;
 use tollgate::app::build::GatewayDeps;
-use tollgate::app::{RunningGateway, assemble, resolve, tasks};
+use tollgate::app::{RunningGateway, assemble, resolve};
 
 /// The allocator that the binary uses.
 #[global_allocator]

@@ -143,7 +143,7 @@ fn a_crash_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let retry = Outcome::Retry { after: None, reason: Reason::Unavailable };
     let dead = Sink::new("x", Trust::Internal, 1 << 20, move |_| (Duration::ZERO, retry.clone()));
-    let runtime = tasks::build_runtime(1).unwrap();
+    let runtime = command::tasks::build_runtime(1).unwrap();
     let counts = || Extras { processors: vec![Tally::new("tally")], ..Extras::default() };
     let app = runtime.block_on(start(folder.path(), &dead, counts()));
     let answer = submit(&app.engine().inlet, spans(&["a"]));
@@ -326,9 +326,9 @@ async fn a_panic_in_a_task_is_counted() {
 /// The process must be able to read its memory use after core dumps are disabled.
 #[test]
 fn memory_is_known() {
-    assert!(os::resident_bytes().unwrap() > 1 << 20);
-    os::harden_process().unwrap();
-    assert!(os::resident_bytes().unwrap() > 1 << 20);
+    assert!(command::os::resident_bytes().unwrap() > 1 << 20);
+    command::os::harden_process().unwrap();
+    assert!(command::os::resident_bytes().unwrap() > 1 << 20);
 }
 
 /// Sends one HTTP/1.1 request on its own connection; returns the whole answer.

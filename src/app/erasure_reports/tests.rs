@@ -48,7 +48,7 @@ impl Gateway {
 
     /// Posts a body and lets time pass until the next digest.
     async fn post(&mut self, body: String) -> (StatusCode, String) {
-        let request = Request::post(REPORT_PATH).body(Body::from(body)).expect("a request");
+        let request = Request::post(ErasureReport::PATH).body(Body::from(body)).expect("a request");
         self.site.send("default", "s0", "more");
         let (answer, ()) = tokio::join!(self.routes.clone().oneshot(request), self.site.minutes(2));
         let answer = answer.expect("an answer");

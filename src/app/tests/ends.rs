@@ -107,7 +107,7 @@ fn a_start_can_be_interrupted() {
         std::future::pending(),
     );
     // A runtime that waited for the thread would hang here.
-    let life = tasks::run_to_end(tasks::build_runtime(2).unwrap(), MOMENT, live);
+    let life = command::tasks::run_to_end(command::tasks::build_runtime(2).unwrap(), MOMENT, live);
     assert_eq!(life.unwrap(), GatewayOutcome::StoppedBeforeReady);
     gate.open();
 }
@@ -148,7 +148,7 @@ fn a_hung_volume_does_not_hold_up_the_end() {
         begun.notified(),
         std::future::pending(),
     );
-    let life = tasks::run_to_end(tasks::build_runtime(2).unwrap(), MOMENT, live);
+    let life = command::tasks::run_to_end(command::tasks::build_runtime(2).unwrap(), MOMENT, live);
     assert_eq!(life.unwrap(), GatewayOutcome::Completed(ShutdownReport { failed: None, records_left: 0 }));
     gate.open();
 }

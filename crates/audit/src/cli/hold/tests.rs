@@ -1,8 +1,8 @@
 use clap::Parser;
 
-use super::erase::{EraseArgs, run_erase};
 use super::*;
 use crate::cli::NoConfig;
+use crate::cli::erase::{EraseArgs, run_erase};
 use crate::testing::site::Site;
 
 #[derive(Parser)]

@@ -4,9 +4,9 @@ use std::fs;
 
 use clap::Parser;
 
-use super::share::{ShareArgs, run_share};
 use super::*;
 use crate::cli::sessions::{SessionArgs, run_session};
+use crate::cli::share::{ShareArgs, run_share};
 use vault::keygen::{generate_auditor_key, generate_signing_key};
 
 #[derive(Parser)]

@@ -12,9 +12,9 @@ use vault::chain::erasures::ErasureHead;
 use vault::chain::note::VerifyKey;
 use vault::keygen::generate_signing_key;
 
-use super::erase::{EraseArgs, run_erase};
 use super::*;
 use crate::cli::NoConfig;
+use crate::cli::erase::{EraseArgs, run_erase};
 use command::error::ExitStatus;
 
 #[derive(Parser)]
