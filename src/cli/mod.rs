@@ -156,7 +156,8 @@ pub fn main() -> ExitStatus {
     if let Err(error) = refuse_keys(std::env::args_os()) {
         return output::report_error(&error);
     }
-    let matches = global_options::hide_ineffective_options(Cli::command()).get_matches();
+    let command = Cli::command().mut_subcommand("vault", vault::group_subcommands);
+    let matches = global_options::hide_ineffective_options(command).get_matches();
     let Cli { command, common } = match Cli::from_arg_matches(&matches) {
         Ok(parsed) => parsed,
         Err(error) => error.exit(),

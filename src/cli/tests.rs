@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
-use super::refuse_keys;
+use clap::CommandFactory as _;
+
+use super::{Cli, refuse_keys, vault};
 
 /// A key in place of its file's path is wrong usage, and the error does not show it. (Shown to fail without the call of
 /// `contains_key`.)
@@ -28,4 +30,16 @@ fn keys_are_no_arguments() {
     ] {
         assert_eq!(refused(path.as_bytes()), Ok(()));
     }
+}
+
+/// Each subcommand of `vault` is below one heading of its help, so that none is missing there.
+#[test]
+fn every_subcommand_of_vault_has_a_heading() {
+    let cli = Cli::command();
+    let vault = cli.find_subcommand("vault").unwrap();
+    let mut names: Vec<_> = vault.get_subcommands().map(clap::Command::get_name).collect();
+    let mut listed: Vec<_> = vault::HEADINGS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+    names.sort_unstable();
+    listed.sort_unstable();
+    assert_eq!(listed, names);
 }

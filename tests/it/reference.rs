@@ -78,9 +78,10 @@ fn describe(path: &[String], page: &mut String) {
     let title = [&["tollgate".to_owned()], path].concat().join(" ");
     let text: Vec<&str> = help.lines().map(str::trim_end).collect();
     let _ = writeln!(page, "## `{title}`\n\n```text\n{}\n```\n", text.join("\n").trim());
-    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // below `Commands:` or headings of their own; arguments begin with a bracket
+    let commands = help.lines().skip_while(|line| !line.starts_with("Usage:")).take_while(|line| *line != "Options:");
     let names: Vec<&str> = commands
-        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.strip_prefix("  ").filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase())))
         .filter_map(|line| line.split_whitespace().next())
         .filter(|name| *name != "help")
         .collect();

@@ -1,6 +1,7 @@
 //! Ports that serve pages to people: who may use a route ([`access_control`]), login through an identity provider
-//! ([`oidc`]), and the port itself with its certificates ([`page_port`]). The admin port and `vault serve` have the same
-//! rules. Neighbours: `telemetry/admin` checks host names and knows the settings, `pages` and `audit` have the pages.
+//! ([`oidc`]), and the port itself with its certificates ([`page_port`]). The admin port and `vault serve` have the
+//! same rules. Neighbours: `telemetry/admin` checks host names and knows the settings, `pages` and `audit` have the
+//! pages.
 
 pub mod access_control;
 pub mod oidc;

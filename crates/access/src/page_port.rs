@@ -1,5 +1,5 @@
-//! The port of a page: accepts connections, answers from a router, and follows its certificate files. The accept loop is
-//! in `net/listen`.
+//! The port of a page: accepts connections, answers from a router, and follows its certificate files. The accept loop
+//! is in `net/listen`.
 
 use std::convert::Infallible;
 use std::sync::Arc;

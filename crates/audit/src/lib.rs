@@ -1,8 +1,8 @@
 //! The auditor's side of the vault: finds, opens, replays, verifies, packs, holds and erases its content.
 //!
 //! This crate trusts no writer, only signatures by the keys that the caller gives. It reads through
-//! [`vault::store::VaultReader`], so that a folder and S3 behave alike. It writes (holds, erasures, key copies) only
-//! at the request of a named person. `cli` has the commands `tollgate vault …` and their page. Neighbour: `vault` writes
+//! [`vault::store::VaultReader`], so that a folder and S3 behave alike. It writes (holds, erasures, key copies) only at
+//! the request of a named person. `cli` has the commands `tollgate vault …` and their page. Neighbour: `vault` writes
 //! the data that this crate reads. A running gateway never calls this crate.
 
 mod chains;

@@ -30,7 +30,7 @@ fn report_error_as(error: &CommandError, format: impl FnOnce(&str) -> String) ->
 /// Prints the whole output of a command. If the reader has gone away, the process exits with 0, like standard tools.
 ///
 /// # Errors
-/// See [`print`].
+/// See [`print()`].
 pub fn print_result(text: &str) -> Result<ExitStatus, CommandError> {
     print(text)?;
     Ok(ExitStatus::Success)
@@ -54,7 +54,7 @@ pub fn print(text: &str) -> Result<(), CommandError> {
 /// JSON.
 ///
 /// # Errors
-/// See [`print`].
+/// See [`print()`].
 pub fn print_json(json: &str) -> Result<(), CommandError> {
     print(&format!("{}\n", escape_json(json.trim_end())))
 }

@@ -1,7 +1,6 @@
 //! [`HarmlessValues`] remembers short texts in which no content was found. Most attributes of ordinary spans hold one
-//! of a few values (a method, a host, a route, a statement), and judging a text costs far more than finding it again.
-//! A remembered text is compared byte by byte, with everything else that its judgement depends on. It has no account: a
-//! text that was forgotten is judged again.
+//! of a few values (a method, a host, a route), and judging a text costs far more than finding it again. A remembered
+//! text is compared byte by byte, with all that its judgement depends on; a forgotten one is only judged again.
 
 use std::hash::Hash;
 

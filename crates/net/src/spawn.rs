@@ -1,5 +1,5 @@
-//! [`Spawn`], the interface through which sockets get tasks, and its adapter for hyper. Only `command/tasks` spawns tasks,
-//! so that every task is known there by name.
+//! [`Spawn`], the interface through which sockets get tasks, and its adapter for hyper. Only `command/tasks` spawns
+//! tasks, so that every task is known there by name.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! [`Clearance`]: how far a batch may travel, as two facts (content, text). The vault processor raises `content`; so does
-//! the redact processor for metrics, from which it removes content itself, and where its `content` is `allow`. Only the
-//! redact processor raises `text`. The check runs when the graph is loaded and again before each send. Content is
-//! defined in `genai/`, private text in `processors/redact`.
+//! [`Clearance`]: how far a batch may travel, as two facts (content, text). The vault processor raises `content`; so
+//! does the redact processor for metrics, from which it removes content itself, and where its `content` is `allow`.
+//! Only the redact processor raises `text`. The check runs when the graph is loaded and again before each send. Content
+//! is defined in `genai/`, private text in `processors/redact`.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,8 @@
 //! The interface between receivers and the engine: the requests handed in ([`Submission`]), and the byte budget that
-//! bounds everything in flight ([`ByteBudget`], [`BytePermit`]). Receivers charge bytes to the budget while these arrive
-//! and are decompressed. They do so, and hand in requests, through a [`entry::ReceiverInlet`].
-//! However a request ends, its bytes return to the budget, because they are held by a permit that is dropped with it. A
-//! charge never waits longer than the admission wait. Sockets are in `net`, statuses in `receivers/http_ports/reply`.
+//! bounds everything in flight ([`ByteBudget`], [`BytePermit`]). Receivers charge bytes to the budget while these
+//! arrive and are decompressed. They do so, and hand in requests, through a [`entry::ReceiverInlet`]. However a request
+//! ends, its bytes return to the budget, because they are held by a permit that is dropped with it. A charge never
+//! waits longer than the admission wait. Sockets are in `net`, statuses in `receivers/http_ports/reply`.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;

@@ -29,7 +29,9 @@ pub enum LogLevel {
 
 /// The crates of this workspace that write to the log; a test compares them with the workspace.
 pub const OWN_CRATES: &[&str] = &[
+    "access",
     "audit",
+    "command",
     "config",
     "connectors",
     "echoes",
@@ -39,6 +41,7 @@ pub const OWN_CRATES: &[&str] = &[
     "kafka",
     "kernel",
     "net",
+    "onboarding",
     "otlp",
     "pages",
     "pipeline",

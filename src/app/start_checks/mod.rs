@@ -117,7 +117,8 @@ fn run_on_disk(check: &StartCheck, context: MachineContext<'_>) -> Vec<MachineFi
 pub(crate) fn find_start_faults(context: MachineContext<'_>) -> Vec<String> {
     let findings = CHECKS.iter().flat_map(|check| run_on_disk(check, context));
     let faults = findings.filter(|finding| finding.prevents_start);
-    let faults: Vec<String> = faults.map(|finding| finding.problem.to_string()).collect();
+    let describe = |problem: Problem| format!("{}: {}", problem.path, problem.message);
+    let faults: Vec<String> = faults.map(|finding| describe(finding.problem)).collect();
     if !faults.is_empty() {
         return faults;
     }

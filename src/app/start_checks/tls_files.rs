@@ -158,7 +158,8 @@ fn check_tls_below(context: MachineContext<'_>, path: &str, node: &TreeNode, fin
         problems.into_iter().for_each(|problem| findings.add_tls(&path_here, problem));
         // Problems that were already reported with the component's settings are not repeated.
         let new = findings.all.split_off(known_count).into_iter();
-        let is_new = |found: &super::MachineFinding| !findings.all.iter().any(|known| known.problem == found.problem);
+        let is_new =
+            |found: &super::finding::MachineFinding| !findings.all.iter().any(|known| known.problem == found.problem);
         let new: Vec<_> = new.filter(is_new).collect();
         findings.all.extend(new);
     }

@@ -178,7 +178,12 @@ async fn a_route_without_a_row_is_closed() {
 
 /// The sources whose routers are merged into the admin port's.
 fn admin_sources() -> Vec<String> {
-    let sources = ["crates/telemetry/src/admin/mod.rs", "crates/runs/src/api.rs", "crates/pages/src/lib.rs"];
+    let sources = [
+        "crates/telemetry/src/admin/mod.rs",
+        "crates/runs/src/api.rs",
+        "crates/pages/src/lib.rs",
+        "crates/access/src/oidc/login.rs",
+    ];
     let mut paths = sources.map(fixtures::at).to_vec();
     let mut folders = vec![fixtures::at("src/app")];
     while let Some(folder) = folders.pop() {

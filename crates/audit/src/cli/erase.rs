@@ -11,8 +11,8 @@ use clap::{ArgGroup, Args};
 
 use super::public_keys::{read_public_keys_of_option, read_text_file};
 use super::report_erasure;
-use crate::cli::GatewayConfig;
 use crate::cli::auditor_keys::warn_if_key_is_open;
+use crate::cli::gateway_config::GatewayConfig;
 use crate::cli::session_argument::parse_session_argument;
 use crate::cli::store_access::StoreAccessArgs;
 use crate::erase::{

@@ -13,6 +13,7 @@ mod chain;
 mod compact;
 mod erase;
 mod evidence;
+mod gateway_config;
 mod get;
 mod hold;
 mod opening;
@@ -29,18 +30,16 @@ mod vault_args;
 
 use crate::cli::sessions::{ExportFormatArg, FindArgs, SessionArgs, run_find, run_session};
 use crate::read::{ReadError, ReplayedSession};
-use command::admin_client::{AdminPort, AdminPortArgs};
 use command::error::{CommandError, ExitStatus};
 use command::output::{self, report_error_clean};
 use kernel::rng::SystemRng;
 use kernel::terminal::escape_json;
 use page_server::{ServeArgs, run_serve};
-use redaction::{Detector, SearchScratch};
-use std::sync::Arc;
+use redaction::SearchScratch;
 use vault::keygen::{generate_auditor_key, generate_signing_key};
-use vault::recipients::RecipientPolicy;
 
 pub use erase::DEFAULT_ERASER_WRITER;
+pub use gateway_config::GatewayConfig;
 pub use opening::DEFAULT_OPENINGS_WRITER;
 
 /// Subcommands of `vault` that work on a vault, without a gateway.
@@ -150,16 +149,6 @@ impl From<ReadError> for CommandError {
     }
 }
 
-/// What these commands ask of the gateway's configuration (`--config`), which only the root package can read.
-pub trait GatewayConfig {
-    /// The admin port of the selected gateway.
-    fn admin_port(&self, options: &AdminPortArgs) -> Result<AdminPort, CommandError>;
-    /// The redaction rules of the configuration, or the built-in ones.
-    fn redaction_rules(&self) -> Result<Arc<Detector>, CommandError>;
-    /// The recipients of each vault with a store, by the vault's id.
-    fn vault_recipients(&self) -> Result<Vec<(String, RecipientPolicy)>, CommandError>;
-}
-
 /// Runs a subcommand. Control characters in errors are removed, since names in a vault may contain them.
 pub fn run(config: &dyn GatewayConfig, command: AuditCommand) -> ExitStatus {
     run_on_vault(config, command).unwrap_or_else(|error| report_error_clean(&error))
@@ -229,24 +218,4 @@ fn print_with_redaction_marks(
         });
         write(replay, out)
     })
-}
-
-/// A configuration for tests: only `--admin URL` is known.
-#[cfg(test)]
-pub(crate) struct NoConfig;
-
-#[cfg(test)]
-impl GatewayConfig for NoConfig {
-    fn admin_port(&self, options: &AdminPortArgs) -> Result<AdminPort, CommandError> {
-        let base = options.admin.clone().unwrap_or_default();
-        Ok(AdminPort { base, tls: Default::default(), authorization: None })
-    }
-
-    fn redaction_rules(&self) -> Result<Arc<Detector>, CommandError> {
-        Err("no configuration".into())
-    }
-
-    fn vault_recipients(&self) -> Result<Vec<(String, RecipientPolicy)>, CommandError> {
-        Ok(Vec::new())
-    }
 }

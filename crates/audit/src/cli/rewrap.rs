@@ -9,7 +9,7 @@ use clap::{ArgGroup, Args};
 use super::erase::read_signing_key;
 use super::public_keys::read_public_keys_of_option;
 use super::vault_args::{VaultArgs, print_bytes};
-use crate::cli::GatewayConfig;
+use crate::cli::gateway_config::GatewayConfig;
 use crate::cli::session_argument::parse_session_argument;
 use crate::key_selection::KeySelection;
 use crate::rewrap::{CopyRecipients, LedgerSigner, rewrap};

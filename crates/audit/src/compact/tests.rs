@@ -140,7 +140,7 @@ async fn planted_and_changed_objects_are_left_out() {
     let planted = "index/v1/account=default/dt=2026-11-20/gw-E0000-0000000777.ndjson.zst".to_owned();
     let todays = planted.replace("2026-11-20", "2026-11-22");
     for name in [&changed, &planted, &todays] {
-        site.plant(&name, other.clone());
+        site.plant(name, other.clone());
     }
     let done = run(&site, folder.path(), "2026-11-22").await;
     assert_eq!((done.objects, &done.unsigned), (6, &vec![planted]), "an object of today may be signed soon");

@@ -92,15 +92,20 @@ impl VaultReader for Memory {
 /// Answers a listing of a kind and prefix, in place of these names.
 type Listed = Box<dyn Fn(ObjectKind, &str, Vec<String>) -> Result<Vec<String>, StoreError> + Send + Sync>;
 
+type Versions = Box<dyn Fn(Vec<String>) -> Vec<ObjectVersion> + Send + Sync>;
+
+/// The answer of a test to a question about `Q`, if it has one.
+type Answer<Q, A> = Box<dyn Fn(&Q) -> Option<A> + Send + Sync>;
+
 /// A reader of a store whose answers a test changes.
 pub struct Altered {
     pub store: Arc<Memory>,
     /// The error with which a read of a name is refused.
-    pub refuses: Box<dyn Fn(&str) -> Option<StoreError> + Send + Sync>,
+    pub refuses: Answer<str, StoreError>,
     pub lists: Listed,
     /// The versions behind the names of a listing, in a store that has versions.
-    pub versions: Option<Box<dyn Fn(Vec<String>) -> Vec<ObjectVersion> + Send + Sync>>,
-    pub lock: Box<dyn Fn(&ObjectVersion) -> Option<VersionLock> + Send + Sync>,
+    pub versions: Option<Versions>,
+    pub lock: Answer<ObjectVersion, VersionLock>,
 }
 
 impl Altered {

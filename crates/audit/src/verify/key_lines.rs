@@ -1,10 +1,10 @@
 //! Lines about keys in the chain: erasures, openings and key copies. A line counts only if it is in a valid tree. An
-//! erasure or opening must also agree with its request, and, if the public keys of the people who sign such requests are
-//! given, two of them signed the request.
+//! erasure or opening must also agree with its request, and, if the public keys of the people who sign such requests
+//! are given, two of them signed the request.
 //!
-//! People sign for one vault, so a request for another one is worth a warning. It is no failure: copies and moved vaults
-//! keep the requests with the earlier name. Neighbours: `key_check` (key objects), the crate's `erase` and `openings`
-//! (writing the lines).
+//! People sign for one vault, so a request for another one is worth a warning. It is no failure: copies and moved
+//! vaults keep the requests with the earlier name. Neighbours: `key_check` (key objects), the crate's `erase` and
+//! `openings` (writing the lines).
 
 use crate::chains::ChainId;
 use crate::erase::ErasureRequest;

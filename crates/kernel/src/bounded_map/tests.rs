@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -133,14 +132,12 @@ fn entries_name_their_accounts() {
     assert_eq!(entries, [(AccountHash::from("a"), &1, &'x'), (AccountHash::from("b"), &2, &'y')]);
 }
 
-/// Making room does not walk all accounts: with 40,000 of them that would take minutes.
+/// Making room does not walk all accounts: with 40,000 of them this test would take minutes.
 #[test]
 fn making_room_does_not_walk_the_accounts() {
-    let (mut map, began) = (BoundedMap::<u64, ()>::new(40_000), Instant::now());
-    for key in 0..80_000 {
-        map.insert_for(key, key, (), 1);
-        assert!(began.elapsed() < Duration::from_secs(10), "{key}");
-    }
+    let mut map = BoundedMap::<u64, ()>::new(40_000);
+    (0..80_000).for_each(|key| drop(map.insert_for(key, key, (), 1)));
+    assert_eq!(map.len(), 40_000);
 }
 
 /// A written entry is younger than one that was only read, and tells how many writes ago that was.

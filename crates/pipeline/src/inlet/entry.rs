@@ -20,10 +20,13 @@ use crate::worker::AdmittedRequest;
 use kernel::clock::Clock;
 use otlp::Signal;
 
+/// Whether a pipeline takes this signal from the receiver with this id.
+pub type SignalFilter = dyn Fn(&str, Signal) -> bool + Send + Sync;
+
 /// The engine behind an inlet, as far as the inlet needs it.
 pub struct InletParts {
-    /// Whether a pipeline takes this signal from the receiver with this id.
-    pub accepts_signal: Box<dyn Fn(&str, Signal) -> bool + Send + Sync>,
+    /// Refuses signals before their bytes are read.
+    pub accepts_signal: Box<SignalFilter>,
     /// Queues an admitted request; `false` if the queue is full.
     pub queue: Box<dyn Fn(AdmittedRequest) -> bool + Send + Sync>,
     /// Counts open requests.

@@ -1,7 +1,8 @@
 //! [`Workers`]: runs CPU work (parsing, scanning, sealing), so that it does not block the tasks that own sockets.
 //! [`JobQueue`] is a bounded queue for threads; [`InlineWorkers`] lets a simulation run everything on one thread. This
-//! module starts no thread: `crates/command/src/tasks.rs` does, and calls [`JobQueue::run_jobs`]. A full queue refuses jobs, an
-//! accepted job is always run, and a job that panics ends neither the thread nor the process. The jobs are in `worker`.
+//! module starts no thread: `crates/command/src/tasks.rs` does, and calls [`JobQueue::run_jobs`]. A full queue refuses
+//! jobs, an accepted job is always run, and a job that panics ends neither the thread nor the process. The jobs are in
+//! `worker`.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -66,7 +66,8 @@ fn crowd(count: u64, trace: impl Fn(u64) -> u64, stray: impl Fn(u64) -> u64) -> 
 /// as many cost four to five times as much.
 #[test]
 fn many_roots_cost_no_more_than_separate_ones() {
-    let places: [(fn(u64) -> u64, fn(u64) -> u64); 2] = [(|_| 1, |_| 1), (|n| 1 + n, |n| 1_000_000 + n)];
+    type Place = fn(u64) -> u64;
+    let places: [(Place, Place); 2] = [(|_| 1, |_| 1), (|n| 1 + n, |n| 1_000_000 + n)];
     for (trace, stray) in places {
         let look = |count: u64| {
             let line = crowd(count, trace, stray);

@@ -180,6 +180,10 @@ impl Run {
             }
         }
         for deeds in self.whole.rolled_back(kind) {
+            // nothing names the chain of openings, so its removal is a writer's: `undetected_a_writer_removed`
+            if kind == "opening" && deeds.iter().all(|(_, deeds)| matches!(deeds[..], [Deed::Delete])) {
+                continue;
+            }
             self.attempt(kind, "rolled back", deeds).await;
         }
         for (name, bytes, place) in places(&objects, number("TOLLGATE_PLACES").unwrap_or(PLACES), rng) {

@@ -51,7 +51,7 @@ async fn keys_that_come_meanwhile_are_not_unreferenced() {
     site.send("default", "s0", "text");
     site.minutes(4).await;
     let late = "keys/default/acme/s9/2026-11-20/0123456789abcdef.age";
-    site.plant(&late, "a key");
+    site.plant(late, "a key");
     for keys in [None, Some("s3://vault".to_owned())] {
         let location = VaultLocation { store: "s3://vault".to_owned(), keys, ..VaultLocation::default() };
         let mut vault = Vault::from_location(&location).expect("a vault");
