@@ -20,7 +20,7 @@ use vault::chain::erasures::{ErasureHead, ErasureReport};
 const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) fn router(targets: Vec<Arc<ErasureReportTarget>>) -> Router {
-    Router::new().route(ErasureReport::PATH, post(accept_report)).with_state(Arc::<[_]>::from(targets))
+    Router::new().route("/-/erasures", post(accept_report)).with_state(Arc::<[_]>::from(targets))
 }
 
 async fn accept_report(State(targets): State<Arc<[Arc<ErasureReportTarget>]>>, body: Bytes) -> Response {

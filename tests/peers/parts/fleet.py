@@ -397,7 +397,7 @@ def secure_row(work, cluster, options):
         broker.kill()
 
 
-CLIENTS = ("claude-code", "langgraph", "codex", "opencode")
+CLIENTS = ("claude-code", "codex", "opencode")
 
 
 def recordings():
