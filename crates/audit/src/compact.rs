@@ -46,7 +46,7 @@ pub struct CompactOptions {
     pub today: String,
 }
 
-/// Result of a run: what was packed, written and left out.
+/// What a run packed and wrote, and what it could not pack.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CompactSummary {
     /// Index objects packed by this run.
@@ -59,7 +59,7 @@ pub struct CompactSummary {
     pub pruned_days: usize,
     /// Index objects of past days that no signed digest names.
     pub unsigned: Vec<String>,
-    /// Objects, files and digests that can't be read, differ from what was signed, or are missing; a line each.
+    /// One line for each object, file or digest that is missing, can't be read, or differs from what was signed.
     pub unreadable: Vec<String>,
     /// Signed objects that are missing and older than any that exists.
     pub missing_older_objects: Option<String>,

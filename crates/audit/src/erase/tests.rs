@@ -300,8 +300,8 @@ async fn a_crash_anywhere_is_finished_and_never_leaves_keys_gone_without_a_word(
     }
 }
 
-/// A user's sessions are erased together, by one pseudonym or by those of several epochs, and no others, whoever signed
-/// the request. A planted unreadable line blocks nothing.
+/// One request erases all sessions of a user and no other user's, by one pseudonym or by those of several epochs. A
+/// planted unreadable line blocks nothing.
 #[tokio::test]
 async fn a_user_is_erased_whole() {
     let mut site = site().await;
@@ -387,7 +387,7 @@ async fn planted_sessions_of_a_user_are_bounded() {
 }
 
 /// Two people who are one, keys that the signers did not see, another vault, an expired request: nothing is touched,
-/// and who signs is told too. (`faulty_requests_record_nothing` has the faults of every kind of signed request.)
+/// and the signer is warned. (`faulty_requests_record_nothing` has the faults of every kind of signed request.)
 #[tokio::test]
 async fn what_two_people_did_not_ask_for_is_refused() {
     let site = site().await;

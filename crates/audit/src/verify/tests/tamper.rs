@@ -1,5 +1,5 @@
 //! Every row of the table of attacks in docs/vault.md, on realistically written objects. Each attack is detected, or
-//! the table says that it is not. [`PAYLOAD`] and [`CHAIN`] have the attacks that one finding or two tell of.
+//! the table says that it is not. [`PAYLOAD`] and [`CHAIN`] list attacks with their findings.
 
 use super::*;
 use vault::chain::digest::ChainContinuation;
@@ -14,7 +14,7 @@ const OBJECT: [&str; 3] = ["default/acme/s0/", "E0000", ".agev"];
 const OTHER: [&str; 3] = ["default/acme/s1/", "E0000", ".agev"];
 const FRAGMENT: &[u8] = b"age-encryption.org/v1\n";
 
-/// What someone does to a vault, and the findings that tell of it.
+/// An attack on a vault, and the findings that report it.
 type Attack = (&'static str, fn(&Site), &'static [&'static str]);
 
 /// Payload and keys: changed, replaced, cut, longer, moved, removed, planted.
@@ -208,13 +208,13 @@ fn digest_in(s: &Site, name: &str) -> ChainDigest {
     serde_json::from_slice(&s.object(name)).expect("a digest")
 }
 
-/// Checks that what was done is reported, with these codes.
+/// Checks that the attack is reported with these codes.
 async fn told(s: &Site, codes: &[&str], what: &str) {
     let report = s.audit().await;
     assert!(!report.verified && codes.iter().all(|code| has(&report, code)), "{what}: {}", report.text());
 }
 
-/// Each attack is told by its findings; an unrelated key verifies nothing.
+/// Each attack is reported with its findings; with an unrelated key nothing is verified.
 #[tokio::test]
 async fn every_attack_is_told_by_its_findings() {
     let s = site().await;
