@@ -42,7 +42,7 @@ pub(super) struct HistorySetup {
 impl HistorySetup {
     pub(super) fn new(valid: &ValidSettings, keys: &[SpoolKey]) -> Self {
         let vault = valid.processors.iter().find_map(|component| match &component.value {
-            ProcessorSettings::Vault(settings) => settings.store.as_ref().map(|store| store.spec().location()),
+            ProcessorSettings::Vault(settings) => settings.store.as_ref().map(|store| store.location()),
             _ => None,
         });
         let ceiling = valid.processors.iter().find_map(|component| match &component.value {

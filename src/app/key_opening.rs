@@ -10,7 +10,7 @@ use crate::app::start_error::{StartError, StartFault};
 use crate::app::valid_settings::ValidSettings;
 use crate::components::{ExporterSettings, ProcessorSettings, ReceiverSettings};
 use ::vault::chain::note::SigningKey;
-use ::vault::kms::{self, Ciphertext, DecryptedKey, KmsSettings};
+use ::vault::kms::{self, Ciphertext, DecryptedKey};
 use config::address::parse_url;
 use config::file::ConfigFile;
 use config::tree::TreeNode;
@@ -214,7 +214,7 @@ async fn open<T>(
 async fn decrypt(key: &KmsKeyFile) -> Result<DecryptedKey, StartError> {
     let ciphertext =
         Ciphertext::read(&key.file).map_err(|why| StartError::config(describe_file(key, &why.to_string())))?;
-    kms::decrypt(&KmsSettings::from(key), &ciphertext).await.map_err(|error| {
+    kms::decrypt(key, &ciphertext).await.map_err(|error| {
         let fault = if error.is_refused() { StartFault::Configuration } else { StartFault::Machine };
         StartError::new(describe_file(key, &error.to_string())).with_fault(fault)
     })

@@ -145,7 +145,7 @@ fn load_vaults(common: &CommonArgs, only: Option<&str>) -> Result<ConfiguredVaul
         Some(ConfiguredVault {
             id: placed.id.to_string(),
             recipients: vault.recipients.clone(),
-            s3: vault.store.as_ref()?.spec().s3_settings().cloned(),
+            s3: vault.store.as_ref()?.s3_settings().cloned(),
             signing_key_service: configured_keys(&valid)
                 .into_iter()
                 .find(|key| key.section == format!("processors.{}", placed.id)),

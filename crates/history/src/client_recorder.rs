@@ -4,10 +4,10 @@
 //! costs a look-up for each resource and a few comparisons for each place that holds content. The step has no
 //! configuration: it exists wherever the admin port does.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::clients::{BatchSightings, ClientSighting, ClientTable, PartSet};
+use super::clients::{BatchSightings, ClientSighting, ClientTable};
 use super::failure_recorder::truncate;
 use genai::{ContentLocation, ContentPart, ContentPlace, Facts, ItemFacts, ItemRole, known_facts};
 use kernel::pseudonym::IdPolicy;
@@ -54,8 +54,8 @@ impl ClientRecorder {
             dialect: None,
             version: version_of("service.version").into(),
             sdk: format!("{language} {sdk}").trim().into(),
-            expected: PartSet::default(),
-            carried: PartSet::default(),
+            expected: BTreeSet::new(),
+            carried: BTreeSet::new(),
         })
     }
 
@@ -74,10 +74,10 @@ impl ClientRecorder {
             });
             let Some(client) = index.and_then(|index| clients.get_mut(index)) else { continue };
             client.dialect = client.dialect.or(item.dialect);
-            client.expected.join(expected_parts(item));
+            client.expected.extend(expected_parts(item));
             for place in &item.content {
-                if !client.carried.contains(place.part) && is_carried(payload, place) {
-                    client.carried.add(place.part);
+                if !client.carried.contains(&place.part) && is_carried(payload, place) {
+                    client.carried.insert(place.part);
                 }
             }
         }
@@ -119,14 +119,14 @@ impl Processor for ClientRecorder {
 }
 
 /// The parts that an item of this role carries unless its client holds them back.
-fn expected_parts(item: &ItemFacts) -> PartSet {
+fn expected_parts(item: &ItemFacts) -> &'static [ContentPart] {
     match item.call {
-        ItemRole::Model | ItemRole::Agent => PartSet::of(&[ContentPart::Input, ContentPart::Output]),
+        ItemRole::Model | ItemRole::Agent => &[ContentPart::Input, ContentPart::Output],
         // a tool that failed may have no result
-        ItemRole::Tool if item.failed || item.tool_failed => PartSet::of(&[ContentPart::ToolArgs]),
-        ItemRole::Tool => PartSet::of(&[ContentPart::ToolArgs, ContentPart::ToolResult]),
-        ItemRole::Permission => PartSet::of(&[ContentPart::ToolArgs]),
-        ItemRole::ModelCopy | ItemRole::TurnEnd | ItemRole::SessionEnd | ItemRole::Other => PartSet::default(),
+        ItemRole::Tool if item.failed || item.tool_failed => &[ContentPart::ToolArgs],
+        ItemRole::Tool => &[ContentPart::ToolArgs, ContentPart::ToolResult],
+        ItemRole::Permission => &[ContentPart::ToolArgs],
+        ItemRole::ModelCopy | ItemRole::TurnEnd | ItemRole::SessionEnd | ItemRole::Other => &[],
     }
 }
 

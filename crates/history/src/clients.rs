@@ -4,6 +4,7 @@
 //! the account with most loses its least recently seen one. `client_recorder` observes batches; nothing is written to
 //! disk, so the table begins empty at each start.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -20,32 +21,6 @@ pub(super) const PARTS: [ContentPart; 4] =
     [ContentPart::Input, ContentPart::Output, ContentPart::ToolArgs, ContentPart::ToolResult];
 const NS_PER_SECOND: f64 = 1e9;
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct PartSet(u8);
-
-impl PartSet {
-    pub(super) fn of(parts: &[ContentPart]) -> Self {
-        let mut set = Self::default();
-        parts.iter().for_each(|part| set.add(*part));
-        set
-    }
-
-    /// Adds a part; parts without a switch are left out.
-    pub(super) fn add(&mut self, part: ContentPart) {
-        if let Some(bit) = PARTS.iter().position(|known| *known == part) {
-            self.0 |= 1 << bit;
-        }
-    }
-
-    pub(super) fn join(&mut self, other: Self) {
-        self.0 |= other.0;
-    }
-
-    pub(super) fn contains(self, part: ContentPart) -> bool {
-        PARTS.iter().position(|known| *known == part).is_some_and(|bit| self.0 & (1 << bit) != 0)
-    }
-}
-
 /// One client in one batch. It has no `Debug`, like everything that is made from telemetry.
 pub(super) struct ClientSighting {
     /// The service's name as it may be shown.
@@ -57,8 +32,8 @@ pub(super) struct ClientSighting {
     /// Language and version of its SDK; "" if they are not known.
     pub(super) sdk: Box<str>,
     /// The parts that items of these kinds carry unless they are switched off.
-    pub(super) expected: PartSet,
-    pub(super) carried: PartSet,
+    pub(super) expected: BTreeSet<ContentPart>,
+    pub(super) carried: BTreeSet<ContentPart>,
 }
 
 pub(super) struct BatchSightings {
@@ -102,10 +77,10 @@ impl ClientRecord {
             set_later(&mut self.last_sent, index);
         }
         for (index, part) in PARTS.into_iter().enumerate() {
-            if sighting.expected.contains(part) {
+            if sighting.expected.contains(&part) {
                 set_later(&mut self.last_expected, index);
             }
-            if sighting.carried.contains(part) {
+            if sighting.carried.contains(&part) {
                 set_later(&mut self.last_carried, index);
             }
         }

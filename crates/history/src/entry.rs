@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use runs::{RunState, RunTotals, RunView, total_input_tokens};
+use runs::{RunState, RunView, total_input_tokens};
 
 /// Maximum number of models, tenants, tools, troubles, fallbacks or denials kept per run.
 const MAX_PARTS: usize = 24;
@@ -107,6 +107,7 @@ impl RunRecord {
         let totals = &view.totals;
         let shared = |text: &Option<String>| text.as_deref().map(Arc::from);
         let tokens = totals.tokens();
+        let word = |word: &String| -> Arc<str> { word.as_str().into() };
         Self {
             account: view.account.as_str().into(),
             run: view.run.as_str().into(),
@@ -136,10 +137,17 @@ impl RunRecord {
             unpriced: totals.unpriced(),
             models: collect_models(&totals.models),
             others: collect_models(&totals.other_tenants),
-            tools: collect_tools(totals),
-            troubles: collect_troubles(totals),
-            fallbacks: collect_fallbacks(totals),
-            denials: collect_denials(totals),
+            tools: first_parts(&totals.tools, |(name, tool)| RunToolUsage {
+                name: word(name),
+                calls: tool.ok + tool.failed + tool.denied,
+                failed: tool.failed,
+                denied: tool.denied,
+            }),
+            troubles: first_parts(&totals.troubles, |(one, count)| ([&one.reason, &one.provider].map(word), *count)),
+            fallbacks: first_parts(&totals.fallbacks, |(one, count)| {
+                ([&one.reason, &one.provider, &one.from, &one.to].map(word), *count)
+            }),
+            denials: first_parts(&totals.denials, |(one, count)| (word(&one.tool), word(&one.source), *count)),
         }
     }
 
@@ -169,7 +177,7 @@ impl RunRecord {
 }
 
 fn collect_models(totals: &BTreeMap<String, runs::ModelTotals>) -> Vec<RunModelUsage> {
-    let usage = |(name, model): (&String, &runs::ModelTotals)| RunModelUsage {
+    first_parts(totals, |(name, model)| RunModelUsage {
         name: name.as_str().into(),
         calls: model.calls,
         input: total_input_tokens(&model.tokens),
@@ -177,34 +185,9 @@ fn collect_models(totals: &BTreeMap<String, runs::ModelTotals>) -> Vec<RunModelU
         atto: model.atto_usd,
         unpriced: model.unpriced,
         no_usage: model.no_usage,
-    };
-    totals.iter().take(MAX_PARTS).map(usage).collect()
+    })
 }
 
-fn collect_tools(totals: &RunTotals) -> Vec<RunToolUsage> {
-    let usage = |(name, tool): (&String, &runs::ToolTotals)| RunToolUsage {
-        name: name.as_str().into(),
-        calls: tool.ok + tool.failed + tool.denied,
-        failed: tool.failed,
-        denied: tool.denied,
-    };
-    totals.tools.iter().take(MAX_PARTS).map(usage).collect()
-}
-
-fn collect_troubles(totals: &RunTotals) -> Vec<([Arc<str>; 2], u64)> {
-    let words =
-        |trouble: &runs::ModelCallTrouble| [&trouble.reason, &trouble.provider].map(|word| Arc::from(word.as_str()));
-    totals.troubles.iter().take(MAX_PARTS).map(|(trouble, count)| (words(trouble), *count)).collect()
-}
-
-fn collect_fallbacks(totals: &RunTotals) -> Vec<([Arc<str>; 4], u64)> {
-    let words = |fallback: &runs::ModelFallback| {
-        [&fallback.reason, &fallback.provider, &fallback.from, &fallback.to].map(|word| Arc::from(word.as_str()))
-    };
-    totals.fallbacks.iter().take(MAX_PARTS).map(|(fallback, count)| (words(fallback), *count)).collect()
-}
-
-fn collect_denials(totals: &RunTotals) -> Vec<(Arc<str>, Arc<str>, u64)> {
-    let denials = totals.denials.iter().take(MAX_PARTS);
-    denials.map(|(denial, count)| (denial.tool.as_str().into(), denial.source.as_str().into(), *count)).collect()
+fn first_parts<K, V, P>(parts: &BTreeMap<K, V>, convert: impl Fn((&K, &V)) -> P) -> Vec<P> {
+    parts.iter().take(MAX_PARTS).map(convert).collect()
 }

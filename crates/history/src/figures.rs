@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::entry::{RunModelUsage, RunRecord};
+use super::entry::{RunModelUsage, RunRecord, RunToolUsage};
 use super::usage::CallsWithoutUsage;
 
 pub const DAY: u64 = 24 * 3_600_000_000_000;
@@ -189,54 +189,18 @@ pub struct CostShare {
 }
 
 impl CostShare {
+    fn new(account: &str, name: &str, sum: RunSums) -> Self {
+        Self { account: account.to_owned(), name: name.to_owned(), names: 1, sum }
+    }
+
     fn add(&mut self, other: &Self) {
         self.names += other.names;
         self.sum.add(&other.sum);
     }
 }
 
-#[derive(Clone, Default)]
-pub struct ToolFigures {
-    pub name: String,
-    pub calls: u64,
-    pub failed: u64,
-    /// Calls that were not allowed.
-    pub denied: u64,
-}
-
-/// Denied permissions.
-#[derive(Clone)]
-pub struct DenialCount {
-    pub tool: String,
-    pub source: String,
-    pub count: u64,
-}
-
-/// Fallbacks from one model to another.
-#[derive(Clone)]
-pub struct FallbackCount {
-    pub reason: String,
-    /// Provider of the model that did not answer.
-    pub provider: String,
-    /// The model that did not answer.
-    pub from: String,
-    /// The model that answered.
-    pub to: String,
-    /// Tenant of the run; "" = unknown.
-    pub tenant: String,
-    /// Prompt template; "" = unknown.
-    pub template: String,
-    pub count: u64,
-}
-
-/// Model calls that a provider did not answer as asked.
-#[derive(Clone)]
-pub struct ModelTroubleCount {
-    pub reason: String,
-    pub provider: String,
-    /// Number of calls.
-    pub count: u64,
-}
+/// Names that occurred together, and how often; most frequent first.
+pub type NameCounts<const N: usize> = Vec<([String; N], u64)>;
 
 /// The figures of a window, as a page shows them.
 pub struct WindowFigures {
@@ -260,13 +224,15 @@ pub struct WindowFigures {
     pub by_model: Vec<CostShare>,
     pub by_feature: Vec<CostShare>,
     /// Tools with failures or denials, most first.
-    pub tools: Vec<ToolFigures>,
-    /// Denied permissions.
-    pub denials: Vec<DenialCount>,
-    /// Model calls that were refused, rate-limited or overloaded.
-    pub troubles: Vec<ModelTroubleCount>,
+    pub tools: Vec<RunToolUsage>,
+    /// Denied permissions: tool, source of the denial.
+    pub denials: NameCounts<2>,
+    /// Model calls that were refused, rate-limited or overloaded: reason, provider.
+    pub troubles: NameCounts<2>,
     pub failed_calls: u64,
-    pub fallbacks: Vec<FallbackCount>,
+    /// Fallbacks: reason, provider and name of the model that did not answer, the model that did, and the run's tenant
+    /// and prompt template ("" = unknown).
+    pub fallbacks: NameCounts<6>,
     /// Model calls whose client reported no usage.
     pub no_usage: CallsWithoutUsage,
     /// Longest runs, including live ones.
@@ -335,8 +301,13 @@ pub fn compute_figures(runs: &[Arc<RunRecord>], window: TimeWindow) -> WindowFig
     let failure = metric(current.failure(), day_before.failure(), series(RunTally::failure));
     let cost = metric(current.cost(), day_before.cost(), series(RunTally::cost));
     let p95 = metric(current.p95(), day_before.p95(), steps.iter_mut().map(RunTally::p95).collect());
-    let shares =
-        |name: fn(&RunRecord) -> &Option<Arc<str>>| top_shares(counted.iter().map(|run| share_of_run(run, name(run))));
+    let features = counted.iter().map(|run| share_of_run(run, &run.feature, RunSums::from_run(run)));
+    let models = counted.iter().flat_map(|run| run.models.iter().map(move |model| (run, model)));
+    let models = models.map(|(run, model)| CostShare::new("", &model.name, RunSums::from_part(run, model)));
+    let denials = counted.iter().flat_map(|run| &run.denials);
+    let denials = denials.map(|(tool, source, count)| ([&**tool, &**source], *count));
+    let troubles = counted.iter().flat_map(|run| &run.troubles);
+    let troubles = troubles.map(|(names, count)| (names.each_ref().map(|name| &**name), *count));
     WindowFigures {
         window,
         sum: current.sum,
@@ -347,13 +318,13 @@ pub fn compute_figures(runs: &[Arc<RunRecord>], window: TimeWindow) -> WindowFig
         failure,
         cost,
         by_tenant: top_shares(counted.iter().flat_map(|run| tenant_shares(run))),
-        by_model: top_shares(counted.iter().flat_map(|run| model_shares(run))),
-        by_feature: shares(|run| &run.feature),
+        by_model: top_shares(models),
+        by_feature: top_shares(features),
         tools: top_tools(&counted),
-        denials: top_denials(&counted),
-        troubles: top_troubles(&counted),
+        denials: top_counts(denials),
+        troubles: top_counts(troubles),
         failed_calls: counted.iter().map(|run| run.failed_calls).sum(),
-        fallbacks: top_fallbacks(&counted),
+        fallbacks: top_counts(counted.iter().flat_map(|run| named_fallbacks(run))),
         no_usage: CallsWithoutUsage::from_runs(counted.iter().map(|run| &***run)),
         longest: first_runs(&counted, |run| Reverse((run.elapsed(end), run.at))),
         most_expensive: first_runs(&counted, |run| Reverse((run.atto, run.at))),
@@ -370,33 +341,16 @@ fn first_runs<K: Ord>(runs: &[&Arc<RunRecord>], rank: impl Fn(&RunRecord) -> K) 
     runs.into_iter().map(Arc::clone).collect()
 }
 
-fn share_of_run(run: &RunRecord, name: &Option<Arc<str>>) -> CostShare {
-    CostShare {
-        account: if name.is_some() { run.account.to_string() } else { String::new() },
-        name: name.as_deref().unwrap_or(UNATTRIBUTED).to_owned(),
-        names: 1,
-        sum: RunSums::from_run(run),
-    }
+fn share_of_run(run: &RunRecord, name: &Option<Arc<str>>, sum: RunSums) -> CostShare {
+    let (account, name) = name.as_deref().map_or(("", UNATTRIBUTED), |name| (&*run.account, name));
+    CostShare::new(account, name, sum)
 }
 
 fn tenant_shares(run: &RunRecord) -> impl Iterator<Item = CostShare> + '_ {
-    let own_share = CostShare { sum: RunSums::from_own_part(run), ..share_of_run(run, &run.tenant) };
-    let share_of_other = |other: &RunModelUsage| CostShare {
-        account: run.account.to_string(),
-        name: other.name.to_string(),
-        names: 1,
-        sum: RunSums::from_part(run, other),
-    };
-    std::iter::once(own_share).chain(run.others.iter().map(share_of_other))
-}
-
-fn model_shares(run: &RunRecord) -> impl Iterator<Item = CostShare> + '_ {
-    run.models.iter().map(|model| CostShare {
-        account: String::new(),
-        name: model.name.to_string(),
-        names: 1,
-        sum: RunSums::from_part(run, model),
-    })
+    let own_share = share_of_run(run, &run.tenant, RunSums::from_own_part(run));
+    let others = run.others.iter();
+    let others = others.map(|other| CostShare::new(&run.account, &other.name, RunSums::from_part(run, other)));
+    std::iter::once(own_share).chain(others)
 }
 
 /// Sums by name, most expensive first; names beyond ten are added up as `other`; runs without a name come last.
@@ -429,16 +383,17 @@ fn top_shares(shares: impl Iterator<Item = CostShare>) -> Vec<CostShare> {
     rows
 }
 
-fn top_tools(runs: &[&Arc<RunRecord>]) -> Vec<ToolFigures> {
-    let mut by_name: HashMap<&str, ToolFigures> = HashMap::new();
+fn top_tools(runs: &[&Arc<RunRecord>]) -> Vec<RunToolUsage> {
+    let mut by_name: HashMap<&str, RunToolUsage> = HashMap::new();
     for usage in runs.iter().flat_map(|run| &run.tools) {
-        let tool = by_name.entry(&usage.name).or_default();
-        tool.calls += usage.calls;
-        tool.failed += usage.failed;
-        tool.denied += usage.denied;
+        let add = |tool: &mut RunToolUsage| {
+            tool.calls += usage.calls;
+            tool.failed += usage.failed;
+            tool.denied += usage.denied;
+        };
+        by_name.entry(&usage.name).and_modify(add).or_insert_with(|| usage.clone());
     }
-    let tools = by_name.into_iter().map(|(name, tool)| ToolFigures { name: name.to_owned(), ..tool });
-    let mut rows: Vec<ToolFigures> = tools.filter(|tool| tool.failed + tool.denied > 0).collect();
+    let mut rows: Vec<RunToolUsage> = by_name.into_values().filter(|tool| tool.failed + tool.denied > 0).collect();
     rows.sort_by(|a, b| {
         (Reverse(a.failed), Reverse(a.denied), &a.name).cmp(&(Reverse(b.failed), Reverse(b.denied), &b.name))
     });
@@ -446,55 +401,18 @@ fn top_tools(runs: &[&Arc<RunRecord>]) -> Vec<ToolFigures> {
     rows
 }
 
-fn top_denials(runs: &[&Arc<RunRecord>]) -> Vec<DenialCount> {
-    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for (tool, source, count) in runs.iter().flat_map(|run| &run.denials) {
-        *sums.entry((tool, source)).or_default() += count;
-    }
-    let row =
-        |((tool, source), count): ((&str, &str), u64)| DenialCount { tool: tool.into(), source: source.into(), count };
-    let mut rows: Vec<DenialCount> = sums.into_iter().map(row).collect();
-    rows.sort_by_key(|row| Reverse(row.count));
-    rows.truncate(MAX_TABLE_ROWS);
-    rows
+fn named_fallbacks(run: &RunRecord) -> impl Iterator<Item = ([&str; 6], u64)> {
+    let [tenant, template] = [&run.tenant, &run.template].map(|name| name.as_deref().unwrap_or(""));
+    run.fallbacks.iter().map(move |([reason, provider, from, to], count)| {
+        ([&**reason, &**provider, &**from, &**to, tenant, template], *count)
+    })
 }
 
-fn top_troubles(runs: &[&Arc<RunRecord>]) -> Vec<ModelTroubleCount> {
-    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for ([reason, provider], count) in runs.iter().flat_map(|run| &run.troubles) {
-        *sums.entry((reason, provider)).or_default() += count;
-    }
-    let mut rows: Vec<ModelTroubleCount> = (sums.into_iter())
-        .map(|((reason, provider), count)| ModelTroubleCount {
-            reason: reason.into(),
-            provider: provider.into(),
-            count,
-        })
-        .collect();
-    rows.sort_by_key(|row| Reverse(row.count));
-    rows.truncate(MAX_TABLE_ROWS);
-    rows
-}
-
-fn top_fallbacks(runs: &[&Arc<RunRecord>]) -> Vec<FallbackCount> {
-    let mut sums: BTreeMap<[&str; 6], u64> = BTreeMap::new();
-    for run in runs {
-        let (tenant, template) = (run.tenant.as_deref().unwrap_or(""), run.template.as_deref().unwrap_or(""));
-        for ([reason, provider, from, to], count) in &run.fallbacks {
-            *sums.entry([reason, provider, from, to, tenant, template]).or_default() += count;
-        }
-    }
-    let row = |([reason, provider, from, to, tenant, template], count): ([&str; 6], u64)| FallbackCount {
-        reason: reason.into(),
-        provider: provider.into(),
-        from: from.into(),
-        to: to.into(),
-        tenant: tenant.into(),
-        template: template.into(),
-        count,
-    };
-    let mut rows: Vec<FallbackCount> = sums.into_iter().map(row).collect();
-    rows.sort_by_key(|row| Reverse(row.count));
+fn top_counts<'r, const N: usize>(counts: impl Iterator<Item = ([&'r str; N], u64)>) -> NameCounts<N> {
+    let mut sums: BTreeMap<[&str; N], u64> = BTreeMap::new();
+    counts.for_each(|(names, count)| *sums.entry(names).or_default() += count);
+    let mut rows: NameCounts<N> = sums.into_iter().map(|(names, count)| (names.map(str::to_owned), count)).collect();
+    rows.sort_by_key(|(_, count)| Reverse(*count));
     rows.truncate(MAX_TABLE_ROWS);
     rows
 }

@@ -82,17 +82,15 @@ pub fn figures_json(figures: &WindowFigures) -> Value {
     let runs = |runs: &[std::sync::Arc<RunRecord>]| {
         runs.iter().map(|run| run_json(run, figures.window.to)).collect::<Vec<_>>()
     };
-    let tools = figures.tools.iter();
-    let tools =
-        tools.map(|tool| json!({"name": tool.name, "calls": tool.calls, "failed": tool.failed, "denied": tool.denied}));
     let denials = figures.denials.iter();
-    let denials = denials.map(|row| json!({"tool": row.tool, "source": row.source, "count": row.count}));
-    let fallbacks = figures.fallbacks.iter().map(|row| {
-        json!({"reason": row.reason, "provider": row.provider, "from": row.from, "to": row.to,
-            "tenant": row.tenant, "template": row.template, "count": row.count})
+    let denials = denials.map(|([tool, source], count)| json!({"tool": tool, "source": source, "count": count}));
+    let fallbacks = figures.fallbacks.iter().map(|([reason, provider, from, to, tenant, template], count)| {
+        json!({"reason": reason, "provider": provider, "from": from, "to": to,
+            "tenant": tenant, "template": template, "count": count})
     });
     let troubles = figures.troubles.iter();
-    let troubles = troubles.map(|row| json!({"reason": row.reason, "provider": row.provider, "count": row.count}));
+    let troubles =
+        troubles.map(|([reason, provider], count)| json!({"reason": reason, "provider": provider, "count": count}));
     let sum = &figures.sum;
     json!({
         "schema": SCHEMA,
@@ -120,7 +118,7 @@ pub fn figures_json(figures: &WindowFigures) -> Value {
         "by_tenant": shares_json(&figures.by_tenant),
         "by_model": shares_json(&figures.by_model),
         "by_feature": shares_json(&figures.by_feature),
-        "tools": tools.collect::<Vec<_>>(),
+        "tools": figures.tools,
         "permission_denials": denials.collect::<Vec<_>>(),
         "model_call_failures": troubles.collect::<Vec<_>>(),
         "fallbacks": fallbacks.collect::<Vec<_>>(),

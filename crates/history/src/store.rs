@@ -128,8 +128,12 @@ impl HistoryStore {
     ) -> Result<OpenedHistory, rusqlite::Error> {
         let mut store = Self { db: open_checked(path)?, sealer: None, max_pages: MAX_PAGES };
         let are_samples_readable = store.set_up_sealer(keys, rng)?;
-        let (runs, counts) = (store.read_runs(now)?, store.read_counts(now)?);
-        let samples = if are_samples_readable { store.read_samples(now)? } else { Vec::new() };
+        let parse_run = |bytes: Vec<u8>| serde_json::from_slice(&bytes).ok();
+        let open_sample = |sealed: Vec<u8>| serde_json::from_slice(&store.sealer.as_ref()?.open(&sealed)?).ok();
+        let runs = store.read_blobs("SELECT entry FROM runs WHERE at >= ?1 ORDER BY rowid", now, parse_run)?;
+        let counts = store.read_counts(now)?;
+        let query = "SELECT sealed FROM samples WHERE at >= ?1 ORDER BY id";
+        let samples = if are_samples_readable { store.read_blobs(query, now, open_sample)? } else { Vec::new() };
         if !are_samples_readable {
             store.db.execute("DELETE FROM samples", [])?;
         }
@@ -158,12 +162,16 @@ impl HistoryStore {
         Ok(false)
     }
 
-    fn read_runs(&self, now: u64) -> Result<Vec<RunRecord>, rusqlite::Error> {
-        let mut statement = self.db.prepare("SELECT entry FROM runs WHERE at >= ?1 ORDER BY rowid")?;
-        let entries =
-            statement.query_map([to_millis(now.saturating_sub(RETENTION))], |row| row.get::<_, Vec<u8>>(0))?;
-        // Skips entries of another version.
-        entries.filter_map(|row| row.map(|bytes| serde_json::from_slice(&bytes).ok()).transpose()).collect()
+    /// The blobs of `query` whose time is within the retention, parsed; those that can't be are skipped.
+    fn read_blobs<T>(
+        &self,
+        query: &str,
+        now: u64,
+        parse: impl Fn(Vec<u8>) -> Option<T>,
+    ) -> Result<Vec<T>, rusqlite::Error> {
+        let mut statement = self.db.prepare(query)?;
+        let blobs = statement.query_map([to_millis(now.saturating_sub(RETENTION))], |row| row.get::<_, Vec<u8>>(0))?;
+        blobs.filter_map(|row| row.map(&parse).transpose()).collect()
     }
 
     fn read_counts(&self, now: u64) -> Result<Vec<FailureCount>, rusqlite::Error> {
@@ -179,14 +187,6 @@ impl HistoryStore {
             Ok(stored_count)
         })?;
         counts.filter_map(Result::transpose).collect()
-    }
-
-    fn read_samples(&self, now: u64) -> Result<Vec<FailureSample>, rusqlite::Error> {
-        let mut statement = self.db.prepare("SELECT sealed FROM samples WHERE at >= ?1 ORDER BY id")?;
-        let sealed_samples =
-            statement.query_map([to_millis(now.saturating_sub(RETENTION))], |row| row.get::<_, Vec<u8>>(0))?;
-        let open = |sealed: Vec<u8>| serde_json::from_slice(&self.sealer.as_ref()?.open(&sealed)?).ok();
-        sealed_samples.filter_map(|row| row.map(open).transpose()).collect()
     }
 
     /// Writes in one transaction, and deletes what is older than 48 hours. If the file's size limit is reached, deletes

@@ -65,21 +65,15 @@ impl HistoryWrite {
     pub fn keep_newest(self, max_rows: usize) -> Self {
         let Self { mut runs, mut removed, mut counts, mut samples } = self;
         removed.truncate(max_rows);
-        let ranks = (0..).zip(&runs).map(|(index, (run, _))| (&*run.account, (run.at, index), 1, index));
-        let excess = split_fairly(ranks, max_rows).1;
-        remove_at(&mut runs, excess);
+        keep_fairly(&mut runs, max_rows, |(run, _)| (&run.account, run.at));
         let details = (0..)
             .zip(&runs)
             .filter_map(|(index, (run, detail))| Some((&*run.account, (run.at, index), detail.as_ref()?.len(), index)));
         for index in split_fairly(details, MAX_WAITING_DETAIL_BYTES).1 {
             runs.get_mut(index).into_iter().for_each(|(_, detail)| *detail = None);
         }
-        let ranks = (0..).zip(&counts).map(|(index, count)| (&*count.account, (count.slot, index), 1, index));
-        let excess = split_fairly(ranks, max_rows).1;
-        remove_at(&mut counts, excess);
-        let ranks = (0..).zip(&samples).map(|(index, sample)| (&*sample.account, (sample.at, index), 1, index));
-        let excess = split_fairly(ranks, max_rows).1;
-        remove_at(&mut samples, excess);
+        keep_fairly(&mut counts, max_rows, |count| (&count.account, count.slot));
+        keep_fairly(&mut samples, max_rows, |sample| (&sample.account, sample.at));
         Self { runs, removed, counts, samples }
     }
 
@@ -89,8 +83,14 @@ impl HistoryWrite {
     }
 }
 
-fn remove_at<T>(elements: &mut Vec<T>, mut indexes: Vec<usize>) {
-    indexes.sort_unstable();
+/// Keeps `max_rows` elements, given their accounts and times.
+fn keep_fairly<T>(elements: &mut Vec<T>, max_rows: usize, rank: impl Fn(&T) -> (&Arc<str>, u64)) {
+    let ranks = (0..).zip(&*elements).map(|(index, element)| {
+        let (account, time) = rank(element);
+        (&**account, (time, index), 1, index)
+    });
+    let mut excess: Vec<usize> = split_fairly(ranks, max_rows).1;
+    excess.sort_unstable();
     let mut next = 0..;
-    elements.retain(|_| next.next().is_none_or(|index| indexes.binary_search(&index).is_err()));
+    elements.retain(|_| next.next().is_none_or(|index| excess.binary_search(&index).is_err()));
 }

@@ -26,11 +26,8 @@ pub fn account_of_segment(segment: &str) -> Option<String> {
 pub fn account_segment(account: &str) -> String {
     let segment = crate::pseudonym::encode_segment(account).unwrap_or_else(|| account.to_owned());
     if RESERVED.contains(&segment.as_str()) {
-        let mut chars = segment.chars();
-        let mut out = String::from("%");
-        crate::hex::push_upper(&mut out, &[chars.next().map_or(0, |first| first as u8)]);
-        out.push_str(chars.as_str());
-        return out;
+        let first = segment.bytes().next().unwrap_or_default();
+        return format!("%{first:02X}{}", segment.get(1..).unwrap_or_default());
     }
     segment
 }

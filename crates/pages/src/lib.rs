@@ -26,7 +26,7 @@ use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -73,11 +73,11 @@ pub struct AdminPages {
 /// The routes, to be placed behind the admin port's guard.
 pub fn router(pages: Arc<AdminPages>) -> Router {
     Router::new()
-        .route("/", get(overview_page))
-        .route("/runs", get(list))
+        .route("/", page(overview_page))
+        .route("/runs", page(list))
         .route("/runs/{id}", get(run))
-        .route("/changes", get(changes))
-        .route("/report", get(report))
+        .route("/changes", page(changes))
+        .route("/report", page(report::report_response))
         .route("/api/gateway", get(gateway))
         .route("/api/clients", get(clients))
         .route("/report/issue/{id}", get(issue))
@@ -153,22 +153,23 @@ async fn respond_with(
     response.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
 }
 
-async fn overview_page(State(pages): PagesState, Query(query): Query<PageQuery>, headers: HeaderMap) -> Response {
-    let as_json = wants_json(&headers);
-    respond_with(&pages, move |pages| match as_json {
-        true => json_response(&overview::overview_json(pages, &query)),
-        false => render_refreshing_page(&overview::OverviewPage::build(pages, &query), query.paused.is_some()),
+/// A page, for a browser or as JSON.
+fn page(build: fn(&AdminPages, &PageQuery, bool) -> Response) -> MethodRouter<Arc<AdminPages>> {
+    get(move |State(pages): PagesState, Query(query): Query<PageQuery>, headers: HeaderMap| async move {
+        respond_with(&pages, move |pages| build(pages, &query, wants_json(&headers))).await
     })
-    .await
 }
 
-async fn list(State(pages): PagesState, Query(query): Query<PageQuery>, headers: HeaderMap) -> Response {
-    let as_json = wants_json(&headers);
-    respond_with(&pages, move |pages| {
-        let list = run_list::RunListPage::build(pages, &query);
-        if as_json { json_response(&list.json(pages)) } else { render_refreshing_page(&list, query.paused.is_some()) }
-    })
-    .await
+fn overview_page(pages: &AdminPages, query: &PageQuery, as_json: bool) -> Response {
+    match as_json {
+        true => json_response(&overview::overview_json(pages, query)),
+        false => render_refreshing_page(&overview::OverviewPage::build(pages, query), query.paused.is_some()),
+    }
+}
+
+fn list(pages: &AdminPages, query: &PageQuery, as_json: bool) -> Response {
+    let list = run_list::RunListPage::build(pages, query);
+    if as_json { json_response(&list.json(pages)) } else { render_refreshing_page(&list, query.paused.is_some()) }
 }
 
 async fn run(
@@ -208,18 +209,9 @@ fn run_response(pages: &AdminPages, run: Option<Value>, as_json: bool, paused: b
     }
 }
 
-async fn changes(State(pages): PagesState, Query(query): Query<PageQuery>, headers: HeaderMap) -> Response {
-    let as_json = wants_json(&headers);
-    respond_with(&pages, move |pages| {
-        let changes = run_list::ChangesPage::build(pages, &query);
-        if as_json { json_response(&changes.json()) } else { render_page(&changes) }
-    })
-    .await
-}
-
-async fn report(State(pages): PagesState, Query(query): Query<PageQuery>, headers: HeaderMap) -> Response {
-    let as_json = wants_json(&headers);
-    respond_with(&pages, move |pages| report::report_response(pages, &query, as_json)).await
+fn changes(pages: &AdminPages, query: &PageQuery, as_json: bool) -> Response {
+    let changes = run_list::ChangesPage::build(pages, query);
+    if as_json { json_response(&changes.json()) } else { render_page(&changes) }
 }
 
 async fn gateway(State(pages): PagesState) -> Response {

@@ -8,10 +8,7 @@ use serde_json::{Value, json};
 
 use super::sparkline::Sparkline;
 use super::{AdminPages, PageQuery, alert_message, text};
-use history::{
-    CostShare, FallbackCount, ModelTroubleCount, RunRecord, TimeWindow, WindowFigures, WindowMetric, compute_figures,
-    figures_json,
-};
+use history::{CostShare, RunRecord, TimeWindow, WindowFigures, WindowMetric, compute_figures, figures_json};
 use runs::{Alert, OTHER, json as to_json};
 use telemetry::moved_keys::{MovedKey, VaultSummary};
 use telemetry::names::{self, MetricDefinition};
@@ -202,9 +199,10 @@ struct CountRow {
     note: String,
 }
 
-struct GatewayVital {
-    what: &'static str,
-    value: String,
+impl CountRow {
+    fn new(name: &str, detail: String, count: u64, note: String) -> Self {
+        Self { name: text::clean_name(name), detail, value: text::format_count(count), note }
+    }
 }
 
 #[derive(Template)]
@@ -239,7 +237,8 @@ pub(super) struct OverviewPage {
     denials: Vec<CountRow>,
     fallbacks: Vec<CountRow>,
     troubles: Vec<(String, &'static str)>,
-    vitals: Vec<GatewayVital>,
+    /// A few figures of the gateway itself, with their names.
+    vitals: Vec<(&'static str, String)>,
     left_out: String,
     /// Summary of model calls that providers refused.
     troubles_of_calls: Option<String>,
@@ -260,28 +259,17 @@ impl OverviewPage {
         let mut firing = pages.board.alerts();
         firing.retain(|alert| alert.until.is_none());
         let (alerts, alerts_left) = alert_groups(pages, &firing, &runs, now);
-        let tools = figures.tools.iter().map(|tool| CountRow {
-            name: text::clean_name(&tool.name),
-            detail: format!("of {}", text::format_count(tool.calls)),
-            value: text::format_count(tool.failed),
-            note: if tool.denied > 0 { format!("{} denied", text::format_count(tool.denied)) } else { String::new() },
+        let tools = figures.tools.iter().map(|tool| {
+            let note =
+                if tool.denied > 0 { format!("{} denied", text::format_count(tool.denied)) } else { String::new() };
+            CountRow::new(&tool.name, format!("of {}", text::format_count(tool.calls)), tool.failed, note)
         });
-        let denials = figures.denials.iter().map(|row| CountRow {
-            name: text::clean_name(&row.tool),
-            detail: format!("by {}", text::clean_name(&row.source)),
-            value: text::format_count(row.count),
-            note: String::new(),
+        let denials = figures.denials.iter().map(|([tool, source], count)| {
+            CountRow::new(tool, format!("by {}", text::clean_name(source)), *count, String::new())
         });
-        let fallbacks = figures.fallbacks.iter().map(|row| CountRow {
-            name: text::clean_name(&row.reason),
-            detail: format!(
-                "{}: {} → {}",
-                text::clean_name(&row.provider),
-                text::clean_name(&row.from),
-                text::clean_name(&row.to)
-            ),
-            value: text::format_count(row.count),
-            note: fallback_context(row),
+        let fallbacks = figures.fallbacks.iter().map(|([reason, provider, from, to, tenant, template], count)| {
+            let [provider, from, to] = [provider, from, to].map(|name| text::clean_name(name));
+            CountRow::new(reason, format!("{provider}: {from} → {to}"), *count, fallback_context(tenant, template))
         });
         Self {
             page: "overview",
@@ -329,9 +317,9 @@ impl OverviewPage {
 }
 
 /// The tenant and prompt template for which a model fell back to another.
-fn fallback_context(row: &FallbackCount) -> String {
+fn fallback_context(tenant: &str, template: &str) -> String {
     let part = |word: &str, name: &str| (!name.is_empty()).then(|| format!("{word} {}", text::clean_name(name)));
-    [part("tenant", &row.tenant), part("template", &row.template)].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    [part("tenant", tenant), part("template", template)].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// How many runs the figures leave out, and why.
@@ -356,32 +344,32 @@ fn describe_trend(number: &WindowMetric, window: &str) -> (String, &'static str)
     }
 }
 
-/// How a number is judged and formatted.
-struct CardSpec {
-    title: &'static str,
-    state: &'static str,
-    threshold_state: &'static str,
-    as_text: fn(f64) -> String,
-    /// The sort order of `/runs` that the card links to.
-    sort: &'static str,
+/// The limit of a number, as a person reads it; the colours of the value and of the text beside the limit.
+struct Judgement {
     limit: Option<f64>,
     threshold: String,
+    state: &'static str,
+    threshold_state: &'static str,
 }
 
 /// The four main numbers.
 fn build_cards(figures: &WindowFigures, ceiling: u64, window: &str) -> Vec<MetricCard> {
-    let time_spec = judge_growth(figures, &figures.p95, "p95 time per run", "time", text::format_seconds);
-    let cost_spec = judge_growth(figures, &figures.cost, "Cost per run", "cost", text::format_dollars);
+    let card = |number: &WindowMetric, title, sort, as_text: fn(f64) -> String, judgement| {
+        build_card(number, (title, sort), as_text, judgement, window)
+    };
+    let judge = |number: &WindowMetric, as_text| judge_growth(figures, number, as_text);
+    let (seconds, dollars): (fn(f64) -> String, fn(f64) -> String) = (text::format_seconds, text::format_dollars);
+    let (iterations, failures) = (judge_iterations(figures, ceiling), judge_failures(figures));
     vec![
-        build_card(&figures.iterations, judge_iterations(figures, ceiling), window),
-        build_card(&figures.p95, time_spec, window),
-        build_card(&figures.failure, judge_failures(figures), window),
-        build_card(&figures.cost, cost_spec, window),
+        card(&figures.iterations, "Iterations per run", "iterations", text::format_decimal, iterations),
+        card(&figures.p95, "p95 time per run", "time", seconds, judge(&figures.p95, seconds)),
+        card(&figures.failure, "Failure rate", "failed", text::format_percent, failures),
+        card(&figures.cost, "Cost per run", "cost", dollars, judge(&figures.cost, dollars)),
     ]
 }
 
 /// Judges iterations against the ceiling: the average and the highest value of one run each have a colour.
-fn judge_iterations(figures: &WindowFigures, ceiling: u64) -> CardSpec {
+fn judge_iterations(figures: &WindowFigures, ceiling: u64) -> Judgement {
     let judge = |iterations: f64| match iterations / ceiling.max(1) as f64 {
         share if share >= 1.0 => "bad",
         share if share >= WARNING_SHARE => "warn",
@@ -390,18 +378,11 @@ fn judge_iterations(figures: &WindowFigures, ceiling: u64) -> CardSpec {
     let state = figures.iterations.value.map_or("", judge);
     let threshold_state = if figures.most_iterations == 0 { "" } else { judge(figures.most_iterations as f64) };
     let threshold = format!("highest in one run {} (ceiling {ceiling})", text::format_count(figures.most_iterations));
-    let (title, limit) = ("Iterations per run", Some(ceiling as f64));
-    CardSpec { title, state, threshold_state, as_text: text::format_decimal, sort: "iterations", limit, threshold }
+    Judgement { limit: Some(ceiling as f64), threshold, state, threshold_state }
 }
 
 /// Judges a number that must not rise much above yesterday's.
-fn judge_growth(
-    figures: &WindowFigures,
-    number: &WindowMetric,
-    title: &'static str,
-    sort: &'static str,
-    as_text: fn(f64) -> String,
-) -> CardSpec {
+fn judge_growth(figures: &WindowFigures, number: &WindowMetric, as_text: fn(f64) -> String) -> Judgement {
     let has_enough_runs = figures.sum.runs >= MIN_RUNS && figures.yesterday.runs >= MIN_RUNS;
     let limit = number.yesterday.map(|before| before * MAX_GROWTH);
     let state = match (number.value, limit) {
@@ -413,11 +394,11 @@ fn judge_growth(
     let note = if has_enough_runs || number.value.is_none() { "" } else { TOO_FEW_RUNS };
     let threshold =
         limit.map_or_else(text_without_limit, |limit| format!("threshold {} (1.5 × yesterday){note}", as_text(limit)));
-    CardSpec { title, state, threshold_state: "", as_text, sort, limit, threshold }
+    Judgement { limit, threshold, state, threshold_state: "" }
 }
 
 /// Judges the failure rate against 5 % and twice yesterday's rate, if yesterday has enough runs.
-fn judge_failures(figures: &WindowFigures) -> CardSpec {
+fn judge_failures(figures: &WindowFigures) -> Judgement {
     let yesterday = figures.failure.yesterday.filter(|_| figures.yesterday.finished() >= MIN_RUNS);
     let limit = yesterday.map_or(MAX_FAILURE_RATE, |before| (before * MAX_FAILURE_GROWTH).max(MAX_FAILURE_RATE));
     let has_enough_runs = figures.sum.finished() >= MIN_RUNS;
@@ -428,12 +409,17 @@ fn judge_failures(figures: &WindowFigures) -> CardSpec {
         None => ("", ""),
     };
     let threshold = format!("threshold {} (5 %, or 2 × yesterday){note}", text::format_percent(limit));
-    let (title, limit) = ("Failure rate", Some(limit));
-    CardSpec { title, state, threshold_state: "", as_text: text::format_percent, sort: "failed", limit, threshold }
+    Judgement { limit: Some(limit), threshold, state, threshold_state: "" }
 }
 
-fn build_card(number: &WindowMetric, spec: CardSpec, window: &str) -> MetricCard {
-    let CardSpec { title, state, threshold_state, as_text, sort, limit, threshold } = spec;
+fn build_card(
+    number: &WindowMetric,
+    (title, sort): (&'static str, &str),
+    as_text: fn(f64) -> String,
+    judgement: Judgement,
+    window: &str,
+) -> MetricCard {
+    let Judgement { limit, threshold, state, threshold_state } = judgement;
     let (trend, direction) = describe_trend(number, window);
     let points = number.series.iter().flatten().copied();
     let (lowest, highest) =
@@ -552,11 +538,10 @@ impl AlertGroup {
 /// One sentence about the model calls that providers refused.
 fn troubles_sentence(figures: &WindowFigures) -> Option<String> {
     let all = figures.sum.calls.saturating_add(figures.failed_calls);
-    let count: u64 = figures.troubles.iter().map(|row| row.count).sum();
-    let row = |row: &ModelTroubleCount| {
-        let provider =
-            if row.provider.is_empty() { "provider unknown".to_owned() } else { text::clean_name(&row.provider) };
-        format!("{provider} {} ({})", text::clean_name(&row.reason), text::format_count(row.count))
+    let count: u64 = figures.troubles.iter().map(|(_, count)| count).sum();
+    let row = |([reason, provider], count): &([String; 2], u64)| {
+        let provider = if provider.is_empty() { "provider unknown".to_owned() } else { text::clean_name(provider) };
+        format!("{provider} {} ({})", text::clean_name(reason), text::format_count(*count))
     };
     let rows = figures.troubles.iter().map(row).collect::<Vec<_>>().join(", ");
     let (count, all) = (text::format_count(count), text::format_count(all));
@@ -574,26 +559,20 @@ fn live_runs(runs: &[Arc<RunRecord>]) -> (Vec<Arc<RunRecord>>, usize) {
 }
 
 /// A few figures of the gateway itself; its own page has the rest.
-fn gateway_vitals(pages: &AdminPages) -> Vec<GatewayVital> {
+fn gateway_vitals(pages: &AdminPages) -> Vec<(&'static str, String)> {
     let sum = |def: &'static MetricDefinition| pages.meter.values(def).iter().sum::<f64>();
     let max = |def: &'static MetricDefinition| pages.meter.values(def).into_iter().fold(0.0, f64::max);
     let mib = |bytes: f64| format!("{:.1} MiB", bytes / 1_048_576.0);
     let count_text = |number: f64| text::format_count(number.max(0.0) as u64);
     vec![
-        GatewayVital {
-            what: "Spool",
-            value: format!("{} of {}", mib(sum(&names::SPOOL_BYTES)), mib(sum(&names::SPOOL_LIMIT_BYTES))),
-        },
-        GatewayVital { what: "Oldest record", value: text::format_seconds(max(&names::SPOOL_OLDEST_SECONDS)) },
-        GatewayVital { what: "Batches waiting", value: count_text(sum(&names::QUEUE_SIZE)) },
-        GatewayVital { what: "Spans sent", value: count_text(sum(&names::SENT_SPANS)) },
-        GatewayVital { what: "Upload lag", value: text::format_seconds(max(&names::VAULT_UPLOAD_LAG)) },
-        GatewayVital { what: "Unpriced calls", value: count_text(sum(&names::COST_UNPRICED)) },
-        GatewayVital {
-            what: "Quarantined",
-            value: count_text(sum(&names::SET_ASIDE) + sum(&names::QUARANTINED_ITEMS)),
-        },
-        GatewayVital { what: "Memory", value: mib(sum(&names::RSS)) },
-        GatewayVital { what: "Uptime", value: text::format_seconds(sum(&names::UPTIME)) },
+        ("Spool", format!("{} of {}", mib(sum(&names::SPOOL_BYTES)), mib(sum(&names::SPOOL_LIMIT_BYTES)))),
+        ("Oldest record", text::format_seconds(max(&names::SPOOL_OLDEST_SECONDS))),
+        ("Batches waiting", count_text(sum(&names::QUEUE_SIZE))),
+        ("Spans sent", count_text(sum(&names::SENT_SPANS))),
+        ("Upload lag", text::format_seconds(max(&names::VAULT_UPLOAD_LAG))),
+        ("Unpriced calls", count_text(sum(&names::COST_UNPRICED))),
+        ("Quarantined", count_text(sum(&names::SET_ASIDE) + sum(&names::QUARANTINED_ITEMS))),
+        ("Memory", mib(sum(&names::RSS))),
+        ("Uptime", text::format_seconds(sum(&names::UPTIME))),
     ]
 }

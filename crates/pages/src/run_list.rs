@@ -72,11 +72,11 @@ impl RunListPage {
             ("account", &query.account),
         ];
         let set_filters = filters.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
-        let filter_query: String =
-            set_filters.clone().map(|(name, value)| format!("&{name}={}", text::percent_encode(value))).collect();
-        let query_without_state = set_filters.clone().filter(|(name, _)| *name != "state");
-        let query_without_state: String =
-            query_without_state.map(|(name, value)| format!("&{name}={}", text::percent_encode(value))).collect();
+        let filters_except = |left_out: &str| -> String {
+            let kept = set_filters.clone().filter(|(name, _)| *name != left_out);
+            kept.map(|(name, value)| format!("&{name}={}", text::percent_encode(value))).collect()
+        };
+        let (filter_query, query_without_state) = (filters_except(""), filters_except("state"));
         let rows: Vec<RunRow> = runs.iter().take(MAX_ROWS).map(|run| RunRow::from_run(pages, run, now)).collect();
         Self {
             page: "runs",

@@ -12,31 +12,9 @@ use super::{AdminPages, router};
 use ::runs::testing::runs::{self, MINUTE, Made, NOW};
 use ::runs::{Alert, AlertSeverity, RunCatalog, RunState, RunStep, RunView, StepKind};
 use history::{ClientTable, FailedSpans, RunHistory};
-use kernel::clock::{Clock, UnixNanos};
+use kernel::clock::{ManualClock, UnixNanos};
 use telemetry::admin::{self, AdminConfig, AdminState};
 use telemetry::{Health, Meter, names};
-
-struct Still;
-
-impl Clock for Still {
-    fn now(&self) -> UnixNanos {
-        UnixNanos(NOW)
-    }
-
-    fn monotonic(&self) -> std::time::Duration {
-        std::time::Duration::ZERO
-    }
-}
-
-struct Here;
-
-impl net::Spawn for Here {
-    fn spawn(&self, _: &'static str, _: futures_util::future::BoxFuture<'static, ()>) {}
-
-    fn spawn_blocking(&self, _: &'static str, work: Box<dyn FnOnce() + Send + 'static>) {
-        work();
-    }
-}
 
 /// A run with calls, failures, denials and fallbacks, which every page shows.
 fn run(id: &str, tenant: &str, state: RunState, atto: i128) -> RunView {
@@ -91,8 +69,8 @@ fn pages_of(tracker: Made, link: &str, history: Option<RunHistory>) -> (axum::Ro
         vault: Some("s3://audit-logs/x".to_owned()),
         meter: meter.clone(),
         health: health.clone(),
-        clock: Arc::new(Still),
-        tasks: Arc::new(Here),
+        clock: ManualClock::at(UnixNanos(NOW)),
+        tasks: net::testing::tasks::TestTasks::shared(),
         several_accounts: Default::default(),
     };
     let guard = AdminState { meter: meter.clone(), health, money: ::runs::amounts::format_dollars };
@@ -107,6 +85,12 @@ async fn ask(router: &axum::Router, path: &str, accept: &str) -> (StatusCode, St
     let status = answer.status();
     let body = answer.into_body().collect().await.expect("body").to_bytes();
     (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+async fn ask_json(router: &axum::Router, path: &str) -> Value {
+    let (status, text) = ask(router, path, "application/json").await;
+    assert_eq!(status, StatusCode::OK, "{path}: {text}");
+    serde_json::from_str(&text).expect("JSON")
 }
 
 const HTML: &str = "text/html,application/xhtml+xml";
@@ -157,8 +141,7 @@ async fn programs_get_json() {
         (run("b", "acme", RunState::Failed, 500_000_000_000_000_000), vec![]),
     ];
     let (router, _) = pages(made(details), LINK);
-    let (_, text) = ask(&router, "/?window=1h", "application/json").await;
-    let value: Value = serde_json::from_str(&text).expect("JSON");
+    let value = ask_json(&router, "/?window=1h").await;
     assert_eq!(
         (value["runs"].as_u64(), value["failed_runs"].as_u64(), value["cost_usd"].as_str()),
         (Some(2), Some(1), Some("0.75"))
@@ -169,9 +152,7 @@ async fn programs_get_json() {
         assert!(html.contains(shown), "{shown}: {html}");
     }
     for path in ["/runs", "/runs/a", "/changes", "/changes?by=issue", "/report", "/report/issue/OPS-1"] {
-        let (status, text) = ask(&router, path, "application/json").await;
-        assert_eq!(status, StatusCode::OK, "{path}");
-        assert!(serde_json::from_str::<Value>(&text).is_ok_and(|value| value["schema"] == 2), "{path}: {text}");
+        assert_eq!(ask_json(&router, path).await["schema"], 2, "{path}");
     }
     assert_eq!(ask(&router, "/runs/nobody", "application/json").await.0, StatusCode::NOT_FOUND);
     assert_eq!(ask(&router, "/report?since=3w", HTML).await.0, StatusCode::BAD_REQUEST);
@@ -192,12 +173,11 @@ async fn live_runs_count_up_to_now() {
     unknown.totals.models.values_mut().for_each(|model| model.unpriced = model.calls);
     details.push((unknown, vec![step("m", 1, 0, StepKind::Model)]));
     let (router, _) = pages_of(made(details), LINK, None);
-    let (_, text) = ask(&router, "/", "application/json").await;
-    let value: Value = serde_json::from_str(&text).expect("JSON");
+    let value = ask_json(&router, "/").await;
     assert_eq!((&value["runs"], &value["live_runs"], &value["cost_usd"]), (&17.into(), &17.into(), &"10.72".into()));
-    assert_eq!(value["by_tenant"][2]["cost_usd"], Value::Null, "{text}");
+    assert_eq!(value["by_tenant"][2]["cost_usd"], Value::Null, "{value}");
     // The time of a live run is counted like in `p95_seconds_per_run`: up to now.
-    assert_eq!(value["longest"][0]["duration_seconds"], value["p95_seconds_per_run"]["value"], "{text}");
+    assert_eq!(value["longest"][0]["duration_seconds"], value["p95_seconds_per_run"]["value"], "{value}");
     let (_, html) = ask(&router, "/", HTML).await;
     for shown in
         ["17 runs", "17 live now", "$10.72", "up to now", "and 7 more live runs", "no price", "1 calls without"]
@@ -435,8 +415,7 @@ async fn troubles_and_long_ids() {
     let (_, html) = ask(&router, &format!("/runs/{id}"), HTML).await;
     assert!(html.contains(&format!("<dd>{id}</dd>")), "its session: {html}");
     assert!(html.contains("<dt>Sub-agents</dt><dd><strong>2</strong>"), "{html}");
-    let (_, text) = ask(&router, "/", "application/json").await;
-    let value: Value = serde_json::from_str(&text).expect("JSON");
+    let value = ask_json(&router, "/").await;
     assert_eq!((&value["model_call_failures"][0]["count"], &value["failed_model_calls"]), (&36.into(), &36.into()));
 }
 
@@ -463,15 +442,13 @@ async fn an_id_of_two_accounts() {
     assert!(status == StatusCode::CONFLICT && text.contains("add ?account="), "{text}");
     let (status, html) = ask(&router, "/runs/same?account=ours", HTML).await;
     assert!(status == StatusCode::OK && html.contains("mine"), "{html}");
-    let (_, text) = ask(&router, "/runs?account=theirs", "application/json").await;
-    let value: Value = serde_json::from_str(&text).expect("JSON");
+    let value = ask_json(&router, "/runs?account=theirs").await;
     assert_eq!(
         (value["runs"].as_array().map(Vec::len), value["runs"][0]["account"].as_str()),
         (Some(1), Some("theirs"))
     );
-    let (_, text) = ask(&router, "/", "application/json").await;
-    let value: Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!(value["by_tenant"].as_array().map(Vec::len), Some(2), "{text}");
+    let value = ask_json(&router, "/").await;
+    assert_eq!(value["by_tenant"].as_array().map(Vec::len), Some(2), "{value}");
 }
 
 /// A link leads only to the back end, whatever the id contains; an invalid address is refused with its field.
@@ -519,12 +496,10 @@ async fn moved_keys_are_named() {
     }
     meter.gauge(&names::VAULT_PRIVACY, &[("processor", "vault"), ("profile", "strict")]).set(1.0);
     for path in ["/api/gateway", "/", "/report"] {
-        let (status, text) = ask(&router, path, "application/json").await;
-        let json: Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(status, StatusCode::OK);
-        assert_eq!(json["moved_keys"][0]["key"], "team", "{path}: {text}");
-        assert_eq!(json["moved_keys"][1]["keep_config"], "vault: { labels: { keep: [jira] } }", "{path}: {text}");
-        assert!(path == "/report" || json["privacy"]["vault"] == "strict", "{path}: {text}");
+        let json = ask_json(&router, path).await;
+        assert_eq!(json["moved_keys"][0]["key"], "team", "{path}: {json}");
+        assert_eq!(json["moved_keys"][1]["keep_config"], "vault: { labels: { keep: [jira] } }", "{path}: {json}");
+        assert!(path == "/report" || json["privacy"]["vault"] == "strict", "{path}: {json}");
     }
     let (_, text) = ask(&router, "/report", HTML).await;
     assert!(text.contains("- 1,200 × `team`: `vault: { labels: { keep: [team] } }`"), "{text}");

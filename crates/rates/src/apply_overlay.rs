@@ -30,11 +30,8 @@ pub struct OverlayChange {
     pub inherited: bool,
 }
 
-#[derive(Default)]
-pub(super) struct OverlayResult {
-    pub(super) changes: Vec<OverlayChange>,
-    pub(super) warnings: Vec<TableProblem>,
-}
+/// The changes, and warnings of an overlay.
+type OverlayResult = (Vec<OverlayChange>, Vec<TableProblem>);
 
 /// Applies an overlay to a file. Discounts are applied first, so the overlay's own prices are not discounted. `below`
 /// is the name and version of the base; `explain` records sources and changes.
@@ -50,7 +47,8 @@ pub(super) fn apply_overlay(
         base_label: below.to_owned(),
         explain,
         problems: Vec::new(),
-        result: OverlayResult::default(),
+        changes: Vec::new(),
+        warnings: Vec::new(),
     };
     let written = &*overlay.file;
     if let Some(text) = &written.discount {
@@ -66,7 +64,8 @@ pub(super) fn apply_overlay(
     for (key, over) in &written.providers {
         application.apply_provider(file, key, over);
     }
-    if application.problems.is_empty() { Ok(application.result) } else { Err(application.problems) }
+    let OverlayApplication { problems, changes, warnings, .. } = application;
+    if problems.is_empty() { Ok((changes, warnings)) } else { Err(problems) }
 }
 
 struct OverlayApplication {
@@ -75,7 +74,8 @@ struct OverlayApplication {
     base_label: String,
     explain: bool,
     problems: Vec<TableProblem>,
-    result: OverlayResult,
+    changes: Vec<OverlayChange>,
+    warnings: Vec<TableProblem>,
 }
 
 impl OverlayApplication {
@@ -91,7 +91,7 @@ impl OverlayApplication {
         inherited: bool,
     ) {
         if self.explain {
-            self.result.changes.push(OverlayChange {
+            self.changes.push(OverlayChange {
                 overlay: self.label.clone(),
                 tenant: self.tenant.clone(),
                 place: place.to_owned(),
@@ -261,7 +261,7 @@ impl OverlayApplication {
             message.push_str("`tiers` and `adjust` (long prompts, batch) of the base table no longer apply; ");
         }
         message.push_str("set `inherit: true` to accept this, or `inherit: false` to use no price of the base table");
-        self.result.warnings.push(TableProblem { path: path.to_owned(), message });
+        self.warnings.push(TableProblem { path: path.to_owned(), message });
     }
 
     fn explain_piece(&mut self, place: &str, below: &[RateSpec], window: &RateSpec, piece: &RateSpec) {

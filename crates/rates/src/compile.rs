@@ -14,7 +14,9 @@ use time::format_description::well_known::Rfc3339;
 
 use super::decimal::{Decimal, Ratio};
 use super::schema::{self, SCHEMA, TableFile};
-use super::table::{Adjustment, Model, Provider, ProviderCatalog, Rate, RateTable, ResolutionCache, Tier, UnitPrices};
+use super::table::{
+    Adjustment, LazyCatalog, Model, Provider, ProviderCatalog, Rate, RateTable, ResolutionCache, Tier, UnitPrices,
+};
 use super::unit::{Fee, Unit, Variable};
 
 /// Providers that sell the models of others, even if the table does not say so.
@@ -34,9 +36,9 @@ pub(super) struct TableProblem {
 
 /// Compiles a table; `digest` becomes part of its stamp.
 pub(super) fn compile(file: &TableFile, digest: &str) -> Result<RateTable, Vec<TableProblem>> {
-    compile_with(file, digest, |compiler, provider, spec| {
-        let catalog = compiler.compile_catalog(&provider.key, &spec.models);
-        provider.with_catalog(catalog)
+    compile_with(file, digest, |compiler, key, spec| {
+        let catalog = compiler.compile_catalog(key, &spec.models);
+        LazyCatalog::new(Box::new(|| catalog))
     })
 }
 
@@ -47,19 +49,19 @@ pub(super) fn compile_lazily(
     digest: &str,
 ) -> Result<RateTable, Vec<TableProblem>> {
     let per_tokens = file.per_tokens;
-    compile_with(file, digest, |_, provider, _| {
-        let (key, text) = (provider.key.clone(), model_text(&provider.key));
-        provider.with_lazy_catalog(move || {
+    compile_with(file, digest, |_, key, _| {
+        let (key, text) = (key.to_owned(), model_text(key));
+        LazyCatalog::new(Box::new(move || {
             let models: Vec<schema::ModelSpec> = serde_json::from_str(text).unwrap_or_default();
             TableCompiler::new(per_tokens).compile_catalog(&key, &models)
-        })
+        }))
     })
 }
 
 fn compile_with(
     file: &TableFile,
     digest: &str,
-    add_catalog: impl Fn(&mut TableCompiler, Provider, &schema::ProviderSpec) -> Provider,
+    make_catalog: impl Fn(&mut TableCompiler, &str, &schema::ProviderSpec) -> LazyCatalog,
 ) -> Result<RateTable, Vec<TableProblem>> {
     let mut compiler = TableCompiler::new(file.per_tokens);
     compiler.check_head(file);
@@ -69,8 +71,10 @@ fn compile_with(
     let mut providers = Vec::with_capacity(file.providers.len());
     for (at, (key, spec)) in file.providers.iter().enumerate() {
         compiler.compile_names((at, key), &spec.names, &mut names);
-        let provider = compiler.compile_provider(key, spec, &keys);
-        providers.push(add_catalog(&mut compiler, provider, spec));
+        let fallback = compiler.compile_fallback(key, spec, &keys);
+        let reseller = spec.reseller || RESELLERS.contains(&&**key);
+        let catalog = make_catalog(&mut compiler, key, spec);
+        providers.push(Provider { key: key.as_str().into(), fallback, reseller, catalog });
     }
     let scopes = file.bedrock_scopes.iter().map(|(from, to)| (from.as_str().into(), to.as_str().into()));
     let short_digest = digest.get(..12).unwrap_or(digest);
@@ -182,7 +186,7 @@ impl TableCompiler {
         }
     }
 
-    fn compile_provider(&mut self, key: &str, data: &schema::ProviderSpec, keys: &HashMap<&str, usize>) -> Provider {
+    fn compile_fallback(&mut self, key: &str, data: &schema::ProviderSpec, keys: &HashMap<&str, usize>) -> Vec<usize> {
         let place = format!("providers.{key}");
         if data.discount.is_some() {
             self.report_problem(format!("{place}.discount"), "`discount` is allowed only in overlays");
@@ -200,7 +204,7 @@ impl TableCompiler {
                 ),
             }
         }
-        Provider::new(key, data.reseller || RESELLERS.contains(&key), fallback)
+        fallback
     }
 
     fn compile_catalog(&mut self, key: &str, specs: &[schema::ModelSpec]) -> ProviderCatalog {

@@ -135,7 +135,7 @@ impl<'t> TableGuard<'t> {
             }
         }
         let vendors = old.providers.iter().chain(&new.providers).filter(|provider| !provider.reseller);
-        let ids = vendors.flat_map(|provider| provider.catalog().ids.keys());
+        let ids = vendors.flat_map(|provider| provider.catalog.ids.keys());
         for id in ids.chain(old.aliases.keys()).chain(new.aliases.keys()).collect::<BTreeSet<_>>() {
             self.compare_call("", id);
         }

@@ -163,7 +163,7 @@ impl RateTable {
     /// A provider's own model for `id` (lower case), and the index of the matching spelling.
     fn find_own_model(&self, at: usize, id: &str, vertex: bool) -> Option<(usize, ResolvedModel)> {
         let provider = self.providers.get(at)?;
-        let catalog = provider.catalog();
+        let catalog = &provider.catalog;
         let aws = &*provider.key == AWS;
         let forms = IdSpellings::spellings_of(id, self, &provider.key);
         let found = |form: &IdSpelling, model: usize| {

@@ -28,7 +28,7 @@ pub use guard::{FindingSeverity, TableFinding};
 pub use listing::{ListedModel, ListedPrice, PriceWindow};
 pub use model_identity::same_model;
 pub use overlay::{EffectiveTable, RateTables};
-pub use refresh::{AcceptedTable, ActiveRates, RefreshOutcome, TablePin, TableRefresher};
+pub use refresh::{AcceptedTable, ActiveRates, TablePin, TableRefresher};
 pub use resolved::{NO_USAGE_HINT, UnpricedReason};
 pub use row::{CallCircumstances, PriceRow, RateQuery, RowFlags};
 pub use source::TableSource;

@@ -132,12 +132,10 @@ impl EffectiveTable {
         let applies = |overlay: &&TableSource| overlay.tenant().is_none_or(|own| Some(own) == tenant);
         let overlays: Vec<&TableSource> = overlays.iter().filter(applies).collect();
         for overlay in &overlays {
-            let result = apply_overlay(&mut file, overlay, &base_label, explain)
+            let (own_changes, own_warnings) = apply_overlay(&mut file, overlay, &base_label, explain)
                 .map_err(|problems| overlay.locate_problems(&problems))?;
-            changes.extend(result.changes);
-            if !result.warnings.is_empty() {
-                warnings.extend(overlay.locate_problems(&result.warnings).0.lines().map(str::to_owned));
-            }
+            changes.extend(own_changes);
+            warnings.extend(overlay.locate_problems(&own_warnings).0.lines().map(str::to_owned));
             digests.push_str(&overlay.digest);
             name.push_str(" + ");
             name.push_str(&overlay.name);

@@ -115,13 +115,6 @@ pub struct AcceptedTable {
     pub kept_models: Vec<String>,
 }
 
-/// The outcome of [`TableRefresher::offer_table`].
-pub enum RefreshOutcome {
-    /// The file is the one in use.
-    Unchanged,
-    Accepted(Box<AcceptedTable>),
-}
-
 /// Compares new tables with the last accepted one.
 pub struct TableRefresher {
     base: TableSource,
@@ -138,14 +131,14 @@ impl TableRefresher {
         Self { last_digest: base.digest.clone(), base, overlays, accepted_places }
     }
 
-    /// Parses, validates and compares a new table; its pin must have been checked.
+    /// Parses, validates and compares a new table; its pin must have been checked. `None`: the file is the one in use.
     ///
     /// # Errors
     /// Why the table is refused, one reason per line.
-    pub fn offer_table(&mut self, name: &str, text: &str) -> Result<RefreshOutcome, RatesError> {
+    pub fn offer_table(&mut self, name: &str, text: &str) -> Result<Option<AcceptedTable>, RatesError> {
         let digest = digest_text(text);
         if digest == self.last_digest {
-            return Ok(RefreshOutcome::Unchanged);
+            return Ok(None);
         }
         let mut new = TableSource::parse(name, text)?;
         let findings = self.base.diff(&new, &self.accepted_places)?;
@@ -158,7 +151,7 @@ impl TableRefresher {
         let kept_models = new.keep_vanished(&self.base);
         let rates = RateTables::build(&new, &self.overlays)?;
         (self.base, self.last_digest) = (new, digest);
-        Ok(RefreshOutcome::Accepted(Box::new(AcceptedTable { rates, findings, kept_models })))
+        Ok(Some(AcceptedTable { rates, findings, kept_models }))
     }
 
     /// The table that was accepted last.

@@ -1,45 +1,30 @@
 //! The result of looking up a model id: an entry of the table ([`ResolvedModel`]), or the reason why there is no price
 //! ([`UnpricedReason`]). `id_resolution` does the look-up.
 
-/// Why a call has no price; written to `tollgate.cost.reason`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum UnpricedReason {
-    /// The provider does not list the model.
-    UnknownModel,
-    /// The provider is not in the table.
-    UnknownProvider,
-    /// The call names no provider, and several list the model.
-    AmbiguousProvider,
-    /// The call names no model.
-    NoModel,
-    /// The model has no rate at the time of the call.
-    NoRateAtTime,
-    /// The call uses a unit that has no price.
-    MissingUnit,
-    /// The token counts are contradictory.
-    BadUsage,
-    /// The call reports no token counts: streaming without `stream_options.include_usage`, for instance.
-    NoUsage,
+kernel::word_enum! {
+    /// Why a call has no price; its word is written to `tollgate.cost.reason`.
+    pub UnpricedReason {
+        /// The provider does not list the model.
+        UnknownModel = "unknown_model",
+        /// The provider is not in the table.
+        UnknownProvider = "unknown_provider",
+        /// The call names no provider, and several list the model.
+        AmbiguousProvider = "ambiguous_provider",
+        /// The call names no model.
+        NoModel = "no_model",
+        /// The model has no rate at the time of the call.
+        NoRateAtTime = "no_rate_at_time",
+        /// The call uses a unit that has no price.
+        MissingUnit = "missing_unit",
+        /// The token counts are contradictory.
+        BadUsage = "bad_usage",
+        /// The call reports no token counts: streaming without `stream_options.include_usage`, for instance.
+        NoUsage = "no_usage",
+    }
 }
 
 /// How to get a price for calls of [`UnpricedReason::NoUsage`], as the end of a sentence.
 pub const NO_USAGE_HINT: &str = "have the client report usage, for OpenAI's streams with stream_options.include_usage";
-
-impl UnpricedReason {
-    /// The word in `tollgate.cost.reason`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UnknownModel => "unknown_model",
-            Self::UnknownProvider => "unknown_provider",
-            Self::AmbiguousProvider => "ambiguous_provider",
-            Self::NoModel => "no_model",
-            Self::NoRateAtTime => "no_rate_at_time",
-            Self::MissingUnit => "missing_unit",
-            Self::BadUsage => "bad_usage",
-            Self::NoUsage => "no_usage",
-        }
-    }
-}
 
 /// An entry of the table, by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

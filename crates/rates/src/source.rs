@@ -173,7 +173,8 @@ impl TableSource {
 
     /// Formats problems with file, line and column.
     pub(super) fn locate_problems(&self, problems: &[TableProblem]) -> RatesError {
-        let tree = self.text.as_deref().and_then(|text| load::parse_data_tree(text).ok());
+        let text = self.text.as_deref().filter(|_| !problems.is_empty());
+        let tree = text.and_then(|text| load::parse_data_tree(text).ok());
         let lines = problems.iter().map(|TableProblem { path, message }| match &tree {
             Some(tree) => {
                 let at = tree.nearest_position(path);

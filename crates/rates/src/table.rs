@@ -3,8 +3,9 @@
 //! call.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock};
 
+use kernel::bounded_map::{BoundedMap, Equivalent};
 use parking_lot::RwLock;
 use regex_automata::meta::Regex;
 
@@ -34,35 +35,16 @@ pub(super) struct Provider {
     pub(super) key: Box<str>,
     pub(super) fallback: Vec<usize>,
     pub(super) reseller: bool,
-    catalog: OnceLock<ProviderCatalog>,
-    /// Builds the catalog on first use: most programs call two or three of seventy providers.
-    build_catalog: Option<Box<dyn Fn() -> ProviderCatalog + Send + Sync>>,
+    /// Built on first use: most programs call two or three of seventy providers.
+    pub(super) catalog: LazyCatalog,
 }
 
-#[derive(Default)]
+pub(super) type LazyCatalog = LazyLock<ProviderCatalog, Box<dyn FnOnce() -> ProviderCatalog + Send>>;
+
 pub(super) struct ProviderCatalog {
     pub(super) ids: HashMap<Box<str>, usize>,
     pub(super) patterns: Vec<(Regex, usize)>,
     pub(super) models: Vec<Model>,
-}
-
-impl Provider {
-    pub(super) fn new(key: &str, reseller: bool, fallback: Vec<usize>) -> Self {
-        Self { key: key.into(), fallback, reseller, catalog: OnceLock::new(), build_catalog: None }
-    }
-
-    pub(super) fn with_catalog(self, catalog: ProviderCatalog) -> Self {
-        Self { catalog: OnceLock::from(catalog), ..self }
-    }
-
-    pub(super) fn with_lazy_catalog(self, build: impl Fn() -> ProviderCatalog + Send + Sync + 'static) -> Self {
-        Self { build_catalog: Some(Box::new(build)), ..self }
-    }
-
-    /// The catalog; built on first use.
-    pub(super) fn catalog(&self) -> &ProviderCatalog {
-        self.catalog.get_or_init(|| self.build_catalog.as_ref().map(|build| build()).unwrap_or_default())
-    }
 }
 
 pub(super) struct Model {
@@ -155,7 +137,7 @@ impl RateTable {
 
     pub(super) fn model(&self, found: ResolvedModel) -> Option<(&Provider, &Model)> {
         let provider = self.providers.get(found.provider)?;
-        Some((provider, provider.catalog().models.get(found.model)?))
+        Some((provider, provider.catalog.models.get(found.model)?))
     }
 
     /// `provider/model`.
@@ -167,17 +149,17 @@ impl RateTable {
     pub(super) fn known_ids(&self, provider: usize) -> impl Iterator<Item = &Box<str>> {
         let own = self.providers.get(provider);
         let fallback = own.map_or(&[][..], |own| &own.fallback).iter().filter_map(|at| self.providers.get(*at));
-        own.into_iter().chain(fallback).flat_map(|provider| provider.catalog().ids.keys())
+        own.into_iter().chain(fallback).flat_map(|provider| provider.catalog.ids.keys())
     }
 
     /// Number of models of all providers.
     pub fn model_count(&self) -> usize {
-        self.providers.iter().map(|provider| provider.catalog().models.len()).sum()
+        self.providers.iter().map(|provider| provider.catalog.models.len()).sum()
     }
 
     /// Number of ids of all providers.
     pub fn id_count(&self) -> usize {
-        self.providers.iter().map(|provider| provider.catalog().ids.len()).sum()
+        self.providers.iter().map(|provider| provider.catalog.ids.len()).sum()
     }
 
     /// The listed id most similar to `model`, as `provider/id`. Searches the ids of `provider` if it is known;
@@ -187,7 +169,7 @@ impl RateTable {
         let searched_provider = provider.and_then(|name| self.provider_index(name));
         let searched =
             self.providers.iter().enumerate().filter(|(at, _)| searched_provider.is_none_or(|wanted| wanted == *at));
-        let ids = searched.flat_map(|(_, provider)| provider.catalog().ids.keys().map(move |id| (provider, &**id)));
+        let ids = searched.flat_map(|(_, provider)| provider.catalog.ids.keys().map(move |id| (provider, &**id)));
         let scored = ids.map(|(provider, id)| (strsim::jaro_winkler(&model, id), provider, id));
         let order = |a: &(f64, &Provider, &str), b: &(f64, &Provider, &str)| {
             let (later, earlier) = ((b.1.reseller, &b.1.key, b.2), (a.1.reseller, &a.1.key, a.2));
@@ -201,37 +183,36 @@ impl RateTable {
 /// Ids less similar than this are not offered as hints.
 const MIN_SIMILARITY: f64 = 0.8;
 
-/// Maximum number of cached ids; beyond it, the cache is emptied.
+/// The result of resolving an id, by provider as sent ("" = none) and by model.
+#[derive(Default)]
+pub(super) struct ResolutionCache(
+    RwLock<BoundedMap<(Box<str>, Box<str>), Result<ResolvedModel, UnpricedReason>, MAX_CACHED_IDS>>,
+);
+
+/// Maximum number of cached ids.
 const MAX_CACHED_IDS: usize = 4_096;
 
-/// Cache of resolved ids, so that a look-up allocates nothing: by provider as sent ("" = none), then by model.
-#[derive(Default)]
-pub(super) struct ResolutionCache(RwLock<CachedResolutions>);
+/// A key of the cache that a look-up borrows, so that it allocates nothing.
+#[derive(Hash)]
+struct BorrowedId<'a>(&'a str, &'a str);
 
-type ResolutionsByModel = HashMap<Box<str>, Result<ResolvedModel, UnpricedReason>>;
-
-#[derive(Default)]
-struct CachedResolutions {
-    by_provider: HashMap<Box<str>, ResolutionsByModel>,
-    count: usize,
+impl Equivalent<(Box<str>, Box<str>)> for BorrowedId<'_> {
+    fn equivalent(&self, (provider, model): &(Box<str>, Box<str>)) -> bool {
+        *self.0 == **provider && *self.1 == **model
+    }
 }
 
 impl ResolutionCache {
     pub(super) fn get(&self, provider: &str, model: &str) -> Option<Result<ResolvedModel, UnpricedReason>> {
-        self.0.read().by_provider.get(provider)?.get(model).copied()
+        self.0.read().get(&BorrowedId(provider, model)).copied()
     }
 
     pub(super) fn put(&self, provider: &str, model: &str, found: Result<ResolvedModel, UnpricedReason>) {
-        let mut cached = self.0.write();
-        if cached.count >= MAX_CACHED_IDS {
-            *cached = CachedResolutions::default();
-        }
-        cached.count += 1;
-        cached.by_provider.entry(provider.into()).or_default().insert(model.into(), found);
+        self.0.write().insert((provider.into(), model.into()), found);
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.0.read().count
+        self.0.read().len()
     }
 }

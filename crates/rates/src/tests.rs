@@ -62,7 +62,7 @@ fn models_read_late_are_those_of_the_whole_table() {
     let late = builtin();
     assert_eq!(late.providers.len(), whole.providers.len());
     for (late, whole) in late.providers.iter().zip(&whole.providers) {
-        let (key, late, whole) = (&late.key, late.catalog(), whole.catalog());
+        let (key, late, whole) = (&late.key, &*late.catalog, &*whole.catalog);
         assert!(late.ids == whole.ids && late.patterns.len() == whole.patterns.len(), "{key}");
         let same = late.models.iter().zip(&whole.models).all(|(a, b)| a.id == b.id && a.rates == b.rates);
         assert!(same && late.models.len() == whole.models.len() && !late.models.is_empty(), "{key}");

@@ -1,33 +1,9 @@
 //! Units in which tokens are sold, fees, and the variables that prices depend on. The sets are finite; a table with an
 //! unknown word is refused.
 
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$each:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[allow(missing_docs, reason = "the word of most variants is their documentation")]
-        pub enum $name { $($(#[$each])* $variant,)* }
-
-        impl $name {
-            /// All values.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The word in tables.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)* }
-            }
-
-            /// Parses the word in tables.
-            pub fn parse(word: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|one| one.as_str() == word)
-            }
-        }
-    };
-}
-
-words! {
+kernel::word_enum! {
     /// Units in which tokens are sold.
-    Unit {
+    pub Unit {
         /// Uncached text input.
         Input = "input",
         Output = "output",
@@ -54,9 +30,9 @@ words! {
     }
 }
 
-words! {
+kernel::word_enum! {
     /// Fees charged per use.
-    Fee {
+    pub Fee {
         /// The call itself: always charged.
         Request = "request",
         WebSearch = "web_search",
@@ -69,9 +45,9 @@ words! {
     }
 }
 
-words! {
+kernel::word_enum! {
     /// Variables that the conditions of an `adjust` entry can test.
-    Variable {
+    pub Variable {
         /// `flex`, `priority`, `fast`.
         ServiceTier = "service_tier",
         /// `batch`.

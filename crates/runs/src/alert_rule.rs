@@ -1,86 +1,49 @@
 //! [`AlertRule`]: the rules of the alerts that tollgate computes itself, with the name, severity and unit of each. The
 //! crate `tracker` evaluates them; pages, webhooks and metrics name them. The order of the rules is part of the
-//! checkpoint's format: a new rule is added at the end.
+//! checkpoint's format: a new rule is added before the test message.
 
-/// A rule of the alerts that tollgate computes itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AlertRule {
-    /// A run reached 80 % of its iteration ceiling.
-    IterationCeilingWarning,
-    /// A run reached its iteration ceiling.
-    IterationCeiling,
-    /// A run called one tool with equal arguments again and again.
-    IdenticalToolCalls,
-    /// A run called one tool very often in a short time.
-    ToolCallsInWindow,
-    /// A run repeated failed tool calls.
-    ToolRetries,
-    /// A run has not ended for a long time.
-    RunOverdue,
-    /// A limit ended a run.
-    LimitHit,
-    /// A session costs much more than is usual for its feature.
-    SessionCost,
-    /// A session costs far more than is usual for its feature.
-    SessionCostRunaway,
-    /// A session takes much longer than is usual for its feature.
-    SessionDuration,
-    /// The tokens per run of a feature have grown.
-    TokensPerRunDrift,
-    /// The cost per run of a tenant has grown.
-    CostPerRunDrift,
-    /// Not a rule: the test message of a webhook.
-    Test,
+kernel::word_enum! {
+    /// A rule of the alerts that tollgate computes itself.
+    pub AlertRule {
+        /// A run reached 80 % of its iteration ceiling.
+        IterationCeilingWarning = "iteration_ceiling_warning",
+        /// A run reached its iteration ceiling.
+        IterationCeiling = "iteration_ceiling",
+        /// A run called one tool with equal arguments again and again.
+        IdenticalToolCalls = "identical_tool_calls",
+        /// A run called one tool very often in a short time.
+        ToolCallsInWindow = "tool_calls_in_window",
+        /// A run repeated failed tool calls.
+        ToolRetries = "tool_retries",
+        /// A run has not ended for a long time.
+        RunOverdue = "run_overdue",
+        /// A limit ended a run.
+        LimitHit = "limit_hit",
+        /// A session costs much more than is usual for its feature.
+        SessionCost = "session_cost",
+        /// A session costs far more than is usual for its feature.
+        SessionCostRunaway = "session_cost_runaway",
+        /// A session takes much longer than is usual for its feature.
+        SessionDuration = "session_duration",
+        /// The tokens per run of a feature have grown.
+        TokensPerRunDrift = "tokens_per_run_drift",
+        /// The cost per run of a tenant has grown.
+        CostPerRunDrift = "cost_per_run_drift",
+        /// Not a rule: the test message of a webhook.
+        Test = "test",
+    }
 }
 
 impl AlertRule {
-    /// All rules, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
-        Self::IterationCeilingWarning,
-        Self::IterationCeiling,
-        Self::IdenticalToolCalls,
-        Self::ToolCallsInWindow,
-        Self::ToolRetries,
-        Self::RunOverdue,
-        Self::LimitHit,
-        Self::SessionCost,
-        Self::SessionCostRunaway,
-        Self::SessionDuration,
-        Self::TokensPerRunDrift,
-        Self::CostPerRunDrift,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::IterationCeilingWarning => "iteration_ceiling_warning",
-            Self::IterationCeiling => "iteration_ceiling",
-            Self::IdenticalToolCalls => "identical_tool_calls",
-            Self::ToolCallsInWindow => "tool_calls_in_window",
-            Self::ToolRetries => "tool_retries",
-            Self::RunOverdue => "run_overdue",
-            Self::LimitHit => "limit_hit",
-            Self::SessionCost => "session_cost",
-            Self::SessionCostRunaway => "session_cost_runaway",
-            Self::SessionDuration => "session_duration",
-            Self::TokensPerRunDrift => "tokens_per_run_drift",
-            Self::CostPerRunDrift => "cost_per_run_drift",
-            Self::Test => "test",
-        }
+    /// All rules without the test message, in the order of their numbers.
+    pub fn rules() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(|rule| *rule != Self::Test)
     }
 
     pub fn severity(self) -> AlertSeverity {
         match self {
             Self::IterationCeiling | Self::IdenticalToolCalls | Self::SessionCostRunaway => AlertSeverity::Critical,
-            Self::IterationCeilingWarning
-            | Self::ToolCallsInWindow
-            | Self::ToolRetries
-            | Self::RunOverdue
-            | Self::LimitHit
-            | Self::SessionCost
-            | Self::SessionDuration
-            | Self::TokensPerRunDrift
-            | Self::CostPerRunDrift
-            | Self::Test => AlertSeverity::Warning,
+            _ => AlertSeverity::Warning,
         }
     }
 
@@ -101,20 +64,12 @@ impl AlertRule {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AlertSeverity {
-    /// Should be looked at.
-    Warning,
-    /// Needs immediate action.
-    Critical,
-}
-
-impl AlertSeverity {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        }
+kernel::word_enum! {
+    pub AlertSeverity {
+        /// Should be looked at.
+        Warning = "warning",
+        /// Needs immediate action.
+        Critical = "critical",
     }
 }
 

@@ -9,11 +9,11 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{OutcomeError, OutcomeStore, OutcomeVerdict, RunCatalog, RunOutcome, json as to_json};
+use super::{OutcomeError, OutcomeStore, OutcomeVerdict, RunCatalog, RunOutcome, RunView, json as to_json};
 use net::{Spawn, spawn::run_blocking};
 
 /// Default and maximum number of runs in one answer.
@@ -34,15 +34,18 @@ pub struct RunsApi {
 
 pub fn router(api: RunsApi) -> Router {
     Router::new()
-        .route("/api/runs", get(runs))
-        .route("/api/runs/{id}", get(run))
-        .route("/api/runs/{id}/budget", get(budget))
+        .route("/api/runs", list(to_json::runs))
+        .route(
+            "/api/runs/{id}",
+            one(|board, account, id| Some(to_json::detail(&board.find_run_of_account(account, id)?))),
+        )
+        .route("/api/runs/{id}/budget", one(|board, account, id| Some(to_json::budget(&board.budget(account, id)?))))
         .route("/api/runs/{id}/outcome", post(outcome))
-        .route("/api/sessions", get(sessions))
-        .route("/api/sums", get(sums))
-        .route("/api/investigations", get(investigations))
-        .route("/api/measures", get(measures))
-        .route("/api/alerts", get(alerts))
+        .route("/api/sessions", list(to_json::sessions))
+        .route("/api/sums", all(|board| to_json::sums(&board.sums())))
+        .route("/api/investigations", all(|board| to_json::investigations(&board.investigations())))
+        .route("/api/measures", all(|board| to_json::measures(&board.measures())))
+        .route("/api/alerts", all(|board| to_json::alerts(&board.alerts())))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(api)
 }
@@ -59,7 +62,7 @@ struct RunFilter {
 }
 
 impl RunFilter {
-    fn list_runs(&self, board: &dyn RunCatalog) -> Vec<super::RunView> {
+    fn list_runs(&self, board: &dyn RunCatalog) -> Vec<RunView> {
         let is_unfiltered = self.tenant.is_none() && self.feature.is_none() && self.state.is_none();
         let is_unfiltered = is_unfiltered && self.session.is_none() && self.incident.is_none();
         let limit = self.limit.unwrap_or(DEFAULT_RUNS).min(MAX_RUNS);
@@ -104,14 +107,26 @@ async fn respond_off_thread(api: RunsApi, make: impl FnOnce(&RunsApi) -> Respons
     response.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
 }
 
-async fn runs(State(api): State<RunsApi>, Query(filter): Query<RunFilter>) -> Response {
-    respond_off_thread(api, move |api| JsonResponse(to_json::runs(&filter.list_runs(&*api.board))).into_response())
-        .await
+/// Answers with runs that match the query's filter.
+fn list(make: fn(&[RunView]) -> Value) -> MethodRouter<RunsApi> {
+    get(move |State(api): State<RunsApi>, Query(filter): Query<RunFilter>| {
+        respond_off_thread(api, move |api| JsonResponse(make(&filter.list_runs(&*api.board))).into_response())
+    })
 }
 
-async fn sessions(State(api): State<RunsApi>, Query(filter): Query<RunFilter>) -> Response {
-    respond_off_thread(api, move |api| JsonResponse(to_json::sessions(&filter.list_runs(&*api.board))).into_response())
-        .await
+/// Answers about one run, given its account and id.
+fn one(find: fn(&dyn RunCatalog, &str, &str) -> Option<Value>) -> MethodRouter<RunsApi> {
+    get(move |State(api): State<RunsApi>, Path(id): Path<String>, Query(query): Query<AccountQuery>| {
+        respond_off_thread(api, move |api| match query.resolve_account(api, &id) {
+            Ok(account) => json_or_not_found(find(&*api.board, &account, &id)),
+            Err(answer) => *answer,
+        })
+    })
+}
+
+/// Answers with what the catalog holds ready.
+fn all(make: fn(&dyn RunCatalog) -> Value) -> MethodRouter<RunsApi> {
+    get(move |State(api): State<RunsApi>| async move { JsonResponse(make(&*api.board)) })
 }
 
 /// Selects the account, if several have a run of the same id.
@@ -137,38 +152,6 @@ impl AccountQuery {
             }
         }
     }
-}
-
-async fn run(State(api): State<RunsApi>, Path(id): Path<String>, Query(query): Query<AccountQuery>) -> Response {
-    let respond = move |api: &RunsApi| match query.resolve_account(api, &id) {
-        Ok(account) => json_or_not_found(api.board.find_run_of_account(&account, &id).as_ref().map(to_json::detail)),
-        Err(answer) => *answer,
-    };
-    respond_off_thread(api, respond).await
-}
-
-async fn budget(State(api): State<RunsApi>, Path(id): Path<String>, Query(query): Query<AccountQuery>) -> Response {
-    let respond = move |api: &RunsApi| match query.resolve_account(api, &id) {
-        Ok(account) => json_or_not_found(api.board.budget(&account, &id).as_ref().map(to_json::budget)),
-        Err(answer) => *answer,
-    };
-    respond_off_thread(api, respond).await
-}
-
-async fn sums(State(api): State<RunsApi>) -> Response {
-    JsonResponse(to_json::sums(&api.board.sums())).into_response()
-}
-
-async fn investigations(State(api): State<RunsApi>) -> Response {
-    JsonResponse(to_json::investigations(&api.board.investigations())).into_response()
-}
-
-async fn measures(State(api): State<RunsApi>) -> Response {
-    JsonResponse(to_json::measures(&api.board.measures())).into_response()
-}
-
-async fn alerts(State(api): State<RunsApi>) -> Response {
-    JsonResponse(to_json::alerts(&api.board.alerts())).into_response()
 }
 
 /// `{"outcome": "confirmed" | "overridden", "confidence": 0…1, "resolution_seconds": seconds}`

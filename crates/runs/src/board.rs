@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use serde::Serialize;
 
 use super::{AlertRule, AlertSeverity, InvestigationStats, RunDetail, RunOwner, RunSums, RunView};
 
@@ -59,24 +60,15 @@ pub enum OutcomeError {
     NotStoredNow,
 }
 
-/// State of a run relative to its iteration ceiling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum BudgetState {
-    /// Below 80 %.
-    Ok,
-    /// At 80 % or above.
-    Warned,
-    /// At or above the ceiling: the run should stop.
-    Exceeded,
-}
-
-impl BudgetState {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warned => "warned",
-            Self::Exceeded => "exceeded",
-        }
+kernel::word_enum! {
+    /// State of a run relative to its iteration ceiling.
+    pub BudgetState {
+        /// Below 80 %.
+        Ok = "ok",
+        /// At 80 % or above.
+        Warned = "warned",
+        /// At or above the ceiling: the run should stop.
+        Exceeded = "exceeded",
     }
 }
 
@@ -114,12 +106,15 @@ pub struct Alert {
 }
 
 /// Aggregate of one numeric span attribute.
+#[derive(Serialize)]
 pub struct MeasureAggregate {
+    #[serde(rename = "measure")]
     pub name: String,
     /// `service.name`.
     pub service: String,
     pub tenant: String,
     /// `build.commit_sha`.
+    #[serde(rename = "commit_sha")]
     pub commit: String,
     /// Number of values.
     pub count: u64,

@@ -62,12 +62,6 @@ pub fn totals(totals: &RunTotals) -> Value {
         };
         models.iter().map(|(name, one)| (name.clone(), model_json(one))).collect()
     };
-    let tools: Map<String, Value> = (totals.tools.iter())
-        .map(|(name, tool)| {
-            let one = json!({"ok": tool.ok, "failed": tool.failed, "denied": tool.denied, "retries": tool.retries});
-            (name.clone(), one)
-        })
-        .collect();
     let fallbacks = totals.fallbacks.iter().map(|(one, count)| {
         json!({"reason": one.reason, "provider": one.provider, "from": one.from, "to": one.to, "count": count})
     });
@@ -88,7 +82,7 @@ pub fn totals(totals: &RunTotals) -> Value {
         "cost_usd": cost(totals.atto_usd(), totals.unpriced()),
         "unpriced_calls": totals.unpriced(),
         "models": models_json(&totals.models),
-        "tools": tools,
+        "tools": totals.tools,
         "finish_reasons": totals.finish_reasons,
         "errors": totals.errors,
         "model_call_failures": troubles.collect::<Vec<_>>(),
@@ -283,11 +277,7 @@ pub fn upgrade_schema(mut run: Value) -> Value {
 
 /// Numeric span attributes.
 pub fn measures(all: &[MeasureAggregate]) -> Value {
-    let measure_json = |one: &MeasureAggregate| {
-        json!({"measure": one.name, "service": one.service, "tenant": one.tenant, "commit_sha": one.commit,
-            "count": one.count, "sum": one.sum, "p95": one.p95})
-    };
-    json!({"schema": SCHEMA, "measures": all.iter().map(measure_json).collect::<Vec<_>>()})
+    json!({"schema": SCHEMA, "measures": all})
 }
 
 pub fn alerts(all: &[Alert]) -> Value {

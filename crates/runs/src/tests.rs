@@ -31,20 +31,10 @@ fn view() -> RunView {
     totals.add_fallback(["refusal", "openai", "gpt", "mini"], 2);
     (totals.reads, totals.writes) = (3, 2);
     RunView {
-        owner: RunOwner::Here,
-        account: "default".into(),
         run: "run <1>".into(),
         session: "s".into(),
-        trace: "0af7651916cd43dd8448eb211c80319c".into(),
         root: [0, 0, 0, 0, 0, 0, 0, 9],
-        tenant: Some("acme".into()),
-        feature: None,
         user: Some("h-1".into()),
-        template: None,
-        incident: None,
-        commit: None,
-        issue: None,
-        service: None,
         state: RunState::Killed,
         failed: true,
         start: 1_795_166_000_000_000_000,
@@ -52,7 +42,7 @@ fn view() -> RunView {
         duration: 1_500_000_000,
         totals,
         peaks: RunPeaks { context: [100, 250, 300], ..RunPeaks::default() },
-        judgement: RunJudgement::default(),
+        ..testing::runs::ended("", 0, 0)
     }
 }
 

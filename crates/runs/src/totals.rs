@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use genai::CallTokenBuckets;
+use serde::Serialize;
 
 /// Maximum number of tools, models or finish reasons in one sum.
 const MAX_KINDS: usize = 64;
@@ -13,7 +14,7 @@ pub const OTHER: &str = "other";
 /// Name used if none was given.
 pub const UNKNOWN: &str = "unknown";
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct ToolTotals {
     /// Calls without a reported failure.
     pub ok: u64,

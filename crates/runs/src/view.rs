@@ -5,51 +5,29 @@ use std::sync::Arc;
 
 use super::{RunOutcome, RunTotals};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RunState {
-    /// No end is known yet.
-    Live,
-    /// Ended without a failure.
-    Ended,
-    /// Ended with a failure.
-    Failed,
-    /// Ended by a limit: turns, recursion, iterations.
-    Killed,
-    /// No end arrived, and no event for the idle time.
-    Idle,
-    /// Evicted from memory to make room: the numbers are incomplete.
-    Evicted,
-}
-
-impl RunState {
-    pub const ALL: [Self; 6] = [Self::Live, Self::Ended, Self::Failed, Self::Killed, Self::Idle, Self::Evicted];
-
-    /// The state's name, for pages and labels.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Ended => "ended",
-            Self::Failed => "failed",
-            Self::Killed => "killed",
-            Self::Idle => "idle",
-            Self::Evicted => "evicted",
-        }
+kernel::word_enum! {
+    pub RunState {
+        /// No end is known yet.
+        Live = "live",
+        /// Ended without a failure.
+        Ended = "ended",
+        /// Ended with a failure.
+        Failed = "failed",
+        /// Ended by a limit: turns, recursion, iterations.
+        Killed = "killed",
+        /// No end arrived, and no event for the idle time.
+        Idle = "idle",
+        /// Evicted from memory to make room: the numbers are incomplete.
+        Evicted = "evicted",
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StepKind {
-    #[default]
-    Model,
-    Tool,
-}
-
-impl StepKind {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Model => "model",
-            Self::Tool => "tool",
-        }
+kernel::word_enum! {
+    #[derive(Default)]
+    pub StepKind {
+        #[default]
+        Model = "model",
+        Tool = "tool",
     }
 }
 

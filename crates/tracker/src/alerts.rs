@@ -148,7 +148,7 @@ type AlertKey = (AlertRule, (String, String));
 
 /// The bit of a rule in a set of rules.
 fn rule_bit(rule: AlertRule) -> u16 {
-    AlertRule::ALL.iter().position(|one| *one == rule).map_or(0, |number| 1 << number)
+    AlertRule::rules().position(|one| one == rule).map_or(0, |number| 1 << number)
 }
 
 impl BinaryCodec for AlertRule {
@@ -494,7 +494,7 @@ impl AlertEvaluator {
     }
 
     fn end_alerts(&mut self, account: &str, subject: &str, now: u64) {
-        for rule in AlertRule::ALL {
+        for rule in AlertRule::rules() {
             self.end_alert(&(rule, (account.to_owned(), subject.to_owned())), now);
         }
     }

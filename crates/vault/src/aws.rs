@@ -3,7 +3,6 @@
 //! certificates are an error, never a panic. Neighbours: the requests themselves are in `store/s3` and `kms`.
 
 use std::error::Error;
-use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -31,37 +30,20 @@ pub(crate) fn is_error_code(text: &str) -> bool {
 }
 
 /// Why a request could not be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SendFailure {
     /// No answer within the time limit.
+    #[error("{}", TIMED_OUT)]
     TimedOut,
-    /// No connection, or none that TLS accepts.
-    Connection(ConnectionCause),
+    /// No connection, or none that TLS accepts; texts contain at most names of hosts and certificates.
+    #[error("no connection: {text}")]
+    Connection { text: String, remedy: &'static str },
     /// No credentials were found.
+    #[error("{}", NO_CREDENTIALS)]
     NoCredentials,
     /// No connection, or no credentials; the SDK does not say which.
+    #[error("no connection, or no credentials in the environment, profile or metadata service")]
     Unknown,
-}
-
-/// Why there is no connection: at most names of hosts and certificates.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ConnectionCause {
-    text: String,
-    /// What to do about it.
-    pub(crate) remedy: &'static str,
-}
-
-impl fmt::Display for SendFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TimedOut => f.write_str(TIMED_OUT),
-            Self::Connection(cause) => write!(f, "no connection: {}", cause.text),
-            Self::NoCredentials => f.write_str(NO_CREDENTIALS),
-            Self::Unknown => {
-                f.write_str("no connection, or no credentials in the environment, profile or metadata service")
-            }
-        }
-    }
 }
 
 impl SendFailure {
@@ -72,7 +54,7 @@ impl SendFailure {
             Some(error) if error.is_timeout() => Self::TimedOut,
             Some(error) if error.is_io() => {
                 let ClientError { text, remedy, .. } = ClientError::from_error(error);
-                Self::Connection(ConnectionCause { text, remedy })
+                Self::Connection { text, remedy }
             }
             // the SDK has no error kind for missing credentials
             _ if causes.any(|cause| cause.to_string().contains("credential")) => Self::NoCredentials,
@@ -83,7 +65,7 @@ impl SendFailure {
     /// The failure, followed by its remedy if it has one.
     pub(crate) fn with_remedy(&self) -> String {
         match self {
-            Self::Connection(cause) => format!("{self}: {}", cause.remedy),
+            Self::Connection { remedy, .. } => format!("{self}: {remedy}"),
             _ => self.to_string(),
         }
     }

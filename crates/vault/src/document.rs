@@ -335,11 +335,7 @@ impl DocumentWriter {
 
 /// The salted commitment to a content hash, hex.
 pub fn commitment(salt: &[u8; 32], content: &[u8; 32]) -> String {
-    let mut hash = Sha256::new();
-    hash.update(b"ctx1\0");
-    hash.update(salt);
-    hash.update(content);
-    kernel::hex::encode(&hash.finalize())
+    kernel::hex::encode(&Sha256::digest_parts([&b"ctx1\0"[..], salt, content]))
 }
 
 /// Appends a reference to an earlier piece.

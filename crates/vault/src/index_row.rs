@@ -310,59 +310,29 @@ pub const MAX_TEXT: usize = 1 << 10;
 /// Longest name of an object, bytes.
 const MAX_NAME: usize = 4 << 10;
 
+/// References to these fields.
+macro_rules! fields {
+    ($of:ident: $($field:ident)*) => { [$(&$of.$field),*] };
+}
+
 impl IndexRow {
     /// Whether a gateway can have written this line, judging by the sizes of the line and its texts. Readers keep the
     /// ids of all lines, and a writer must not control how much memory they need.
     pub fn is_sane(&self, line_bytes: usize) -> bool {
         let tail = &self.tail;
-        let optional_texts = [
-            &tail.end_ts,
-            &tail.session_id,
-            &tail.run_id,
-            &tail.turn,
-            &tail.trace_id,
-            &tail.span_id,
-            &tail.parent_span_id,
-            &tail.user_key,
-            &tail.actor,
-            &tail.agent_id,
-            &tail.agent_version,
-            &tail.feature,
-            &tail.issue_id,
-            &tail.commit_sha,
-            &tail.environment,
-            &tail.action_type,
-            &tail.tool_name,
-            &tail.tool_call_id,
-            &tail.model,
-            &tail.provider,
-            &tail.response_id,
-            &tail.finish,
-            &tail.decision,
-            &tail.decided_by,
-            &tail.fragment,
-            &tail.ct_sha256,
-            &tail.key_id,
-            &tail.key_sha256,
-            &tail.commitment,
-            &tail.tier,
-            &tail.source_record,
-            &self.of,
-        ];
-        let required_texts = [
-            &tail.ts,
-            &tail.ingest_ts,
-            &tail.signal,
-            &tail.account,
-            &tail.tenant,
-            &tail.call,
-            &tail.status,
-            &tail.writer,
-            &tail.epoch,
-        ];
+        let optional_texts = fields!(tail: end_ts session_id run_id turn trace_id span_id parent_span_id user_key actor
+            agent_id agent_version feature issue_id commit_sha environment action_type tool_name tool_call_id model
+            provider response_id finish decision decided_by fragment ct_sha256 key_id key_sha256 commitment tier
+            source_record);
+        let required_texts = fields!(tail: ts ingest_ts signal account tenant call status writer epoch);
         (line_bytes <= MAX_LINE || tail.kind.is_some_and(RowKind::may_be_long))
             && self.object_key.as_ref().is_none_or(|name| name.len() <= MAX_NAME)
-            && optional_texts.into_iter().flatten().chain(required_texts).all(|text| text.len() <= MAX_TEXT)
+            && optional_texts
+                .into_iter()
+                .chain([&self.of])
+                .flatten()
+                .chain(required_texts)
+                .all(|text| text.len() <= MAX_TEXT)
     }
 }
 
@@ -442,13 +412,8 @@ impl UnnumberedRow {
     }
 
     /// Upper bound of the line's size in bytes, without [`TICKET_BYTES`] and the object's name.
-    pub fn len(&self) -> usize {
+    pub fn max_size(&self) -> usize {
         self.json.len() + if self.link.is_some() { MAX_CALL_REFERENCE_BYTES } else { 0 }
-    }
-
-    /// Never true: a tail always has columns.
-    pub fn is_empty(&self) -> bool {
-        self.json.is_empty()
     }
 
     /// Appends the final line with its line feed; `object` is the payload object's name and the fragment's offset.

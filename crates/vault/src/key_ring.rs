@@ -6,13 +6,13 @@
 //! that needs it. Content for another audience gets another key, also if its names are the same. Neighbours: `seal`
 //! (sealing), `recipients` (audiences), `object_names`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use kernel::bounded_map::BoundedMap;
 use kernel::clock::UnixNanos;
 use kernel::sha256::Sha256;
 
@@ -27,7 +27,7 @@ pub const MAX_KEY_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Days for which stores keep a key beyond the retention of content: a fragment sealed with it may be written a day
 /// later, or weeks later after an outage of the store.
 pub const EXTRA_KEY_RETENTION_DAYS: u64 = 30;
-/// Limit for the keys in the ring; the least recently used are evicted.
+/// Limit for the keys in the ring; the account with most loses its least recently used one.
 pub const MAX_KEYS: usize = 50_000;
 
 /// One session's key: it can seal but not open.
@@ -80,16 +80,15 @@ impl SessionKey {
 /// The keys in use, by scope.
 pub struct KeyRing {
     generator: Arc<dyn SessionKeyGenerator>,
-    limit: usize,
-    keys: Mutex<HashMap<RingKey, RingEntry>>,
+    keys: Mutex<BoundedMap<(Arc<FragmentScope>, Audience), RingEntry>>,
 }
 
-type RingKey = (Arc<FragmentScope>, Audience);
+/// Locked while the key is generated, so that two workers don't generate two.
+type KeyCell = Arc<Mutex<Option<Arc<SessionKey>>>>;
 
 #[derive(Clone)]
 struct RingEntry {
-    /// Locked while the key is generated, so that two workers don't generate two.
-    key: Arc<Mutex<Option<Arc<SessionKey>>>>,
+    key: KeyCell,
     created_at: UnixNanos,
     last_used_at: UnixNanos,
 }
@@ -103,7 +102,7 @@ impl RingEntry {
 impl KeyRing {
     /// A ring of at most `limit` keys.
     pub fn new(generator: Arc<dyn SessionKeyGenerator>, limit: usize) -> Self {
-        Self { generator, limit: limit.max(1), keys: Mutex::new(HashMap::new()) }
+        Self { generator, keys: Mutex::new(BoundedMap::new(limit)) }
     }
 
     /// The key of `scope` for a batch that arrived at `now`; generated if there is none. `owner` has the ids that the
@@ -118,7 +117,7 @@ impl KeyRing {
         now: UnixNanos,
     ) -> Result<Arc<SessionKey>, SealFailed> {
         let audience = self.generator.audience(owner);
-        let cell = self.key_cell((scope.clone(), audience.clone()), now);
+        let cell = self.key_cell(scope, audience.clone(), now);
         let mut cell = cell.lock();
         if let Some(key) = &*cell {
             return Ok(key.clone());
@@ -129,18 +128,12 @@ impl KeyRing {
         Ok(key)
     }
 
-    fn key_cell(&self, key: RingKey, now: UnixNanos) -> Arc<Mutex<Option<Arc<SessionKey>>>> {
-        let mut keys = self.keys.lock();
-        if let Some(entry) = keys.get_mut(&key) {
-            if !entry.is_stale(now) {
-                entry.last_used_at = entry.last_used_at.max(now);
-                return entry.key.clone();
-            }
-        } else if keys.len() >= self.limit {
-            evict_least_recent(&mut keys, self.limit);
-        }
-        let entry = RingEntry { key: Arc::default(), created_at: now, last_used_at: now };
-        keys.insert(key, entry.clone());
+    fn key_cell(&self, scope: &Arc<FragmentScope>, audience: Audience, now: UnixNanos) -> KeyCell {
+        let (mut keys, id) = (self.keys.lock(), (scope.clone(), audience));
+        let fresh = RingEntry { key: Arc::default(), created_at: now, last_used_at: now };
+        let mut entry = keys.remove(&id).filter(|entry| !entry.is_stale(now)).unwrap_or(fresh);
+        entry.last_used_at = entry.last_used_at.max(now);
+        keys.insert_for(&*scope.account, id, entry.clone(), 1);
         entry.key
     }
 
@@ -157,17 +150,4 @@ impl KeyRing {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
-
-/// Evicts the least recently used tenth (at least one key).
-fn evict_least_recent(keys: &mut HashMap<RingKey, RingEntry>, limit: usize) {
-    let mut use_times: Vec<UnixNanos> = keys.values().map(|entry| entry.last_used_at).collect();
-    let mut to_evict = (limit / 10).clamp(1, use_times.len().max(1));
-    let (_, newest_evicted, _) = use_times.select_nth_unstable(to_evict - 1);
-    let newest_evicted = *newest_evicted;
-    keys.retain(|_, entry| {
-        let is_evicted = to_evict > 0 && entry.last_used_at <= newest_evicted;
-        to_evict -= usize::from(is_evicted);
-        !is_evicted
-    });
 }

@@ -175,20 +175,17 @@ impl ObjectNames {
 
     /// Name of the index object that starts with leaf `first` of an account.
     pub fn index(&self, account: &str, day: &str, first: u64) -> String {
-        let account = account_segment(account);
-        format!(
-            "{}index/v1/account={account}/dt={day}/{}-{}-{first:010}.ndjson.zst",
-            self.prefix, self.writer, self.epoch
-        )
+        self.lines("index", account, day, first)
     }
 
     /// Name of the object with session lines that digest number `n` refers to.
     pub fn sessions(&self, account: &str, day: &str, n: u64) -> String {
-        let account = account_segment(account);
-        format!(
-            "{}sessions/v1/account={account}/dt={day}/{}-{}-{n:010}.ndjson.zst",
-            self.prefix, self.writer, self.epoch
-        )
+        self.lines("sessions", account, day, n)
+    }
+
+    fn lines(&self, folder: &str, account: &str, day: &str, n: u64) -> String {
+        let (prefix, account) = (&self.prefix, account_segment(account));
+        format!("{prefix}{folder}/v1/account={account}/dt={day}/{}-{}-{n:010}.ndjson.zst", self.writer, self.epoch)
     }
 
     /// Name of digest number `n` of an account.

@@ -141,13 +141,8 @@ impl RecordFrame {
     }
 
     /// Size of the whole body, bytes.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.bytes.len()
-    }
-
-    /// Always false: the body includes the reserved header.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
     }
 
     /// Writes the header and pads a shorter one with spaces.

@@ -5,7 +5,6 @@
 //! the announced widths ([`widths`]). Neighbour: `processors/vault` gathers and seals content.
 
 use std::any::Any;
-use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -90,9 +89,9 @@ impl VaultDraft {
         let group_bytes = |group: &DraftGroup| {
             // a record's header, or an object's name
             let record = group.scope.path().len().max(group.object_prefix.len()) + header_bytes;
-            let rows: usize = group.rows.iter().map(|row| row.len() + TICKET_BYTES + record).sum();
+            let rows: usize = group.rows.iter().map(|row| row.max_size() + TICKET_BYTES + record).sum();
             let fragment = group.fragment.as_ref();
-            let sealed = fragment.map_or(0, |part| part.frame.len() + part.key.object_len() + 2 * record);
+            let sealed = fragment.map_or(0, |part| part.frame.size() + part.key.object_len() + 2 * record);
             rows + sealed + record
         };
         self.groups.iter().map(group_bytes).sum::<usize>() as u64
@@ -162,13 +161,13 @@ impl VaultTicketer {
         let first = self.writer.assign_leaves(account, rows.len() as u64);
         let object = placement.as_ref().map(|placed| (placed.object.as_str(), placed.offset));
         let size: usize =
-            rows.iter().map(|row| row.len() + TICKET_BYTES + object.map_or(0, |(name, _)| name.len())).sum();
+            rows.iter().map(|row| row.max_size() + TICKET_BYTES + object.map_or(0, |(name, _)| name.len())).sum();
         let mut lines = String::with_capacity(size);
         for (leaf, (row, slot)) in (first..).zip(rows.iter().zip(&leaf_slots)) {
             let call_leaf = match row.link {
                 None => None,
                 Some(PriceLink::Call(number)) => {
-                    self.writer.remember_leaf(number, leaf);
+                    self.writer.remember_leaf(account, number, leaf);
                     None
                 }
                 Some(PriceLink::Price(number)) => {
@@ -225,9 +224,7 @@ impl VaultTicketer {
         };
         out.records.push(self.build_record(RecordKind::Fragment, fragment.frame.finish(&header)));
     }
-}
 
-impl VaultTicketer {
     /// See [`pipeline::Ticketer`].
     pub fn ticket(&mut self, draft: Box<dyn Any + Send>) -> TicketResult {
         let mut out = TicketResult::default();
@@ -248,7 +245,5 @@ fn range_text(offset: u64, len: u64) -> String {
 
 /// A leaf as `writer/epoch/leaf`.
 pub fn leaf_text(names: &ObjectNames, leaf: u64) -> String {
-    let mut out = format!("{}/{}/", names.writer(), names.epoch());
-    let _ = write!(out, "{leaf:0width$}", width = widths::LEAF_DIGITS); // writing to a String can't fail
-    out
+    format!("{}/{}/{leaf:0width$}", names.writer(), names.epoch(), width = widths::LEAF_DIGITS)
 }

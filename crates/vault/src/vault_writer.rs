@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use kernel::bounded_map::BoundedMap;
 use kernel::clock::UnixNanos;
 
 use super::object_names::{ObjectLayout, ObjectNames};
@@ -39,7 +40,7 @@ struct WriterState {
     /// Next leaf number by account.
     next_leaves: HashMap<Arc<str>, u64>,
     /// Leaf number by call number, for calls that are priced later.
-    remembered_leaves: HashMap<u64, u64>,
+    remembered_leaves: BoundedMap<u64, u64, MAX_REMEMBERED_LEAVES>,
 }
 
 struct OpenObject {
@@ -176,14 +177,9 @@ impl VaultWriter {
         self.state.lock().next_leaves.get(account).copied().unwrap_or_default()
     }
 
-    /// Remembers the leaf of call number `call`, which is priced later. At [`MAX_REMEMBERED_LEAVES`] entries, all are
-    /// forgotten.
-    pub fn remember_leaf(&self, call: u64, leaf: u64) {
-        let mut state = self.state.lock();
-        if state.remembered_leaves.len() >= MAX_REMEMBERED_LEAVES {
-            state.remembered_leaves.clear();
-        }
-        state.remembered_leaves.insert(call, leaf);
+    /// Remembers the leaf of call number `call` of an account, which is priced later.
+    pub fn remember_leaf(&self, account: &str, call: u64, leaf: u64) {
+        self.state.lock().remembered_leaves.insert_for(account, call, leaf, 1);
     }
 
     /// Takes the remembered leaf of a call whose price has arrived.

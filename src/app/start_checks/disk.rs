@@ -44,7 +44,7 @@ pub(super) fn list_notes(context: &FileContext<'_>) -> Vec<FileFinding> {
 pub(super) fn find_shared_folders(context: &FileContext<'_>) -> Vec<FileFinding> {
     let is_shared = |component: &&ConfiguredComponent<ProcessorSettings>| {
         let ProcessorSettings::Vault(vault) = &component.value else { return false };
-        let folder = vault.store.as_ref().and_then(|store| store.spec().folder());
+        let folder = vault.store.as_ref().and_then(|store| store.folder());
         folder.is_some() && folder == context.spool
     };
     let message = "is the folder of the spool: give the vault a folder of its own";
@@ -113,7 +113,7 @@ pub(super) fn check_folders(context: MachineContext<'_>, findings: &mut MachineF
     let MachineContext { valid, .. } = context;
     for ConfiguredComponent { id, value } in &valid.processors {
         let ProcessorSettings::Vault(settings) = value else { continue };
-        let Some(store) = settings.store.as_ref().map(|store| store.spec()) else { continue };
+        let Some(store) = &settings.store else { continue };
         if let Some(why) = store.folder().and_then(volume::find_write_problem) {
             findings.add_error(format!("processors.{id}.store.{}", store.key()), why);
         }

@@ -17,7 +17,7 @@ use config::tree::TreeNode;
 use kernel::calendar::date;
 use kernel::clock::UnixNanos;
 use kernel::key_source::{KeyService, KeySource, KmsKeyFile};
-use vault::kms::{KmsSettings, fetch_creation};
+use vault::kms::fetch_creation;
 use vault::store::probe::ProbeCheck;
 
 /// Opens the keys that come from a service; the faults. An opened key is kept for the start.
@@ -133,7 +133,7 @@ impl KeyAges {
     /// `, KMS key created 2025-03-01 (271 days ago)`. An unknown age is no fault: the gateway needs no right to ask.
     async fn describe_kms_key(&self, kms: &KmsKeyFile, decrypted_by: Option<String>) -> String {
         let created = match decrypted_by.as_ref().or(kms.key_id.as_ref()) {
-            Some(kms_key_id) => fetch_creation(&KmsSettings::from(kms), kms_key_id).await,
+            Some(kms_key_id) => fetch_creation(kms, kms_key_id).await,
             None => Err("KMS named no key".to_owned()),
         };
         match created {

@@ -67,7 +67,7 @@ pub(super) fn check_volumes(valid: &ValidSettings) -> Vec<ProbeCheck> {
     }
     for placed in &valid.processors {
         if let ProcessorSettings::Vault(vault) = &placed.value
-            && let Some(path) = vault.store.as_ref().and_then(|store| store.spec().folder())
+            && let Some(path) = vault.store.as_ref().and_then(|store| store.folder())
         {
             results.push(ProbeCheck::new(
                 format!("the vault's folder {} is writable", path.display()),
@@ -152,7 +152,7 @@ pub(super) async fn check_stores(valid: &ValidSettings) -> Vec<ProbeCheck> {
     let mut results = Vec::new();
     for placed in &valid.processors {
         let ProcessorSettings::Vault(vault) = &placed.value else { continue };
-        let Some(s3) = vault.store.as_ref().and_then(|store| store.spec().s3_settings()) else { continue };
+        let Some(s3) = vault.store.as_ref().and_then(|store| store.s3_settings()) else { continue };
         let store = S3Store::new(s3.clone());
         let name = kernel::hex::encode(&SystemRng.id());
         match probe_store(&store, &name, SystemClock::new().now(), ProbeScope::Writes).await {
@@ -204,7 +204,7 @@ fn http_servers(valid: &ValidSettings) -> Vec<(String, Uri, tls::ClientTlsSettin
     });
     let stores = valid.processors.iter().filter_map(|placed| match &placed.value {
         ProcessorSettings::Vault(vault) => {
-            let server = vault.store.as_ref()?.spec().server()?;
+            let server = vault.store.as_ref()?.server()?;
             let tls = tls::ClientTlsSettings {
                 ca_file: server.ca_file.map(Path::to_owned),
                 ..tls::ClientTlsSettings::default()

@@ -67,7 +67,7 @@ fn tls_uses(valid: &ValidSettings) -> Vec<(String, TlsFiles)> {
     }
     for placed in &valid.processors {
         let ProcessorSettings::Vault(vault) = &placed.value else { continue };
-        let Some(store) = vault.store.as_ref().map(|store| store.spec()) else { continue };
+        let Some(store) = &vault.store else { continue };
         let path = format!("processors.{}.store.{}", placed.id, store.key());
         uses.extend(store.server().map(|server| (path, TlsFiles::authority(server.ca_file))));
     }

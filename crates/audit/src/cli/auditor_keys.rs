@@ -12,7 +12,8 @@ use crate::read::{identities, identities_in};
 use command::error::CommandError;
 use command::keyfile;
 use command::output;
-use vault::kms::{Ciphertext, KmsSettings, decrypt};
+use kernel::key_source::KmsKeyFile;
+use vault::kms::{Ciphertext, decrypt};
 
 /// Options for key files that KMS decrypts.
 #[derive(Args)]
@@ -53,13 +54,14 @@ pub(super) async fn read_identities(
     files.iter().for_each(|file| warn_if_key_is_open(file));
     let kms_only = files.is_empty() && !kms.identity_kms.is_empty();
     let mut keys = if kms_only { Vec::new() } else { identities(files)? };
-    let settings = KmsSettings {
+    let settings = KmsKeyFile {
         region: kms.kms_region.as_deref().or(store_access.region()).unwrap_or_default().to_owned(),
         endpoint: kms.kms_endpoint.clone(),
         key_id: kms.kms_key_id.clone(),
         encryption_context: kms.kms_encryption_context.iter().cloned().collect(),
         // AWS' own KMS is trusted by the system's certificates.
         ca_file: kms.kms_endpoint.as_ref().and(store_access.ca_file()).map(Path::to_owned),
+        ..KmsKeyFile::default()
     };
     for path in &kms.identity_kms {
         let with_path = |why: &dyn std::fmt::Display| format!("the identity file {}: {why}", path.display());

@@ -82,15 +82,7 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if path.symlink_metadata().is_ok() {
         return Err(ErrorKind::AlreadyExists.into());
     }
-    let (temporary, mut file) = create_temporary(path)?;
-    let written =
-        file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| rename_without_replacing(&temporary, path));
-    if written.is_err() {
-        // A temporary file that can't be removed does no harm: nothing reads that name.
-        drop(std::fs::remove_file(&temporary));
-    }
-    written?;
-    sync_folder(parent_folder(path))
+    place_file(path, bytes, |_| Ok(()), rename_without_replacing)
 }
 
 /// Writes a file, replacing an existing one: afterwards the path has the complete old or the complete new file.
@@ -99,7 +91,7 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Any error of the file system. The old file then remains, unless only the folder's sync failed: then either may be
 /// there.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace_with(path, bytes, |_| Ok(()))
+    place_file(path, bytes, |_| Ok(()), |from, to| std::fs::rename(from, to))
 }
 
 /// [`replace_file`] with the group and the mode bits of the file before. A group that may not be given to the new file
@@ -108,20 +100,28 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// As [`replace_file`].
 pub fn replace_file_like(before: &Metadata, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace_with(path, bytes, |file| {
+    let copy_rights = |file: &File| {
         let mode = before.mode() & MODE_BITS;
         let has_group = file.metadata()?.gid() == before.gid() || fchown(file, None, Some(before.gid())).is_ok();
         file.set_permissions(Permissions::from_mode(if has_group { mode } else { mode & !GROUP_BITS }))
-    })
+    };
+    place_file(path, bytes, copy_rights, |from, to| std::fs::rename(from, to))
 }
 
-fn replace_with(path: &Path, bytes: &[u8], prepare: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+/// Writes a temporary file, and renames it once it is complete and synced.
+fn place_file(
+    path: &Path,
+    bytes: &[u8],
+    prepare: impl FnOnce(&File) -> io::Result<()>,
+    rename: impl FnOnce(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
     let (temporary, mut file) = create_temporary(path)?;
     let written = prepare(&file)
         .and_then(|()| file.write_all(bytes))
         .and_then(|()| file.sync_all())
-        .and_then(|()| std::fs::rename(&temporary, path));
+        .and_then(|()| rename(&temporary, path));
     if written.is_err() {
+        // A temporary file that can't be removed does no harm: nothing reads that name.
         drop(std::fs::remove_file(&temporary));
     }
     written?;
@@ -152,8 +152,11 @@ enum RenameMethod {
     CheckThenRename,
 }
 
-/// Renames `from` to `to` unless `to` exists.
-fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
+/// Renames `from` to `to`.
+///
+/// # Errors
+/// `AlreadyExists` if `to` exists, or any other error of the file system.
+pub fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
     match rename_by(RenameMethod::Rename, from, to) {
         Err(error) if error.kind() == ErrorKind::Unsupported => match rename_by(RenameMethod::Link, from, to) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {

@@ -170,8 +170,7 @@ pub fn encode_segment(text: &str) -> Option<String> {
         if is_plain(byte) && !is_dots {
             out.push(char::from(byte));
         } else {
-            out.push('%');
-            crate::hex::push_upper(&mut out, &[byte]);
+            out.push_str(&format!("%{byte:02X}"));
         }
     }
     Some(out)

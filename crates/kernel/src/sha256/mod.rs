@@ -1,8 +1,6 @@
 //! SHA-256, HMAC and HKDF by aws-lc, the library that also does TLS and AES-256-GCM. With the feature `fips` it is the
 //! validated module. Spool, vault, pseudonyms and signatures hash through here; only `age` has hashing of its own.
 
-use std::io;
-
 use aws_lc_rs::digest::{self, Context, SHA256};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
@@ -52,17 +50,6 @@ impl Default for Sha256 {
     }
 }
 
-impl io::Write for Sha256 {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// An HMAC-SHA-256 (RFC 2104) that is fed in parts.
 pub struct HmacSha256(hmac::Context);
 
@@ -85,9 +72,7 @@ impl HmacSha256 {
 
 /// The HMAC-SHA-256 (RFC 2104) of `bytes`.
 pub fn hmac_sha256(key: &[u8], bytes: &[u8]) -> [u8; HASH_BYTES] {
-    let mut mac = HmacSha256::new(key);
-    mac.update(bytes);
-    mac.finalize()
+    to_array(hmac::sign(&hmac::Key::new(HMAC_SHA256, key), bytes).as_ref())
 }
 
 /// A key of 32 bytes by HKDF-SHA-256 (RFC 5869). `None`: the library refused, for which there is no known cause.

@@ -19,7 +19,7 @@ use kernel::files::describe_io_error;
 use net::client::{self, ClientError, HttpClient, read_response, upload_body};
 use net::spawn::run_blocking;
 use net::{TlsError, tls};
-use rates::{AcceptedTable, FindingSeverity, RatesError, RefreshOutcome, TablePin, TableRefresher};
+use rates::{AcceptedTable, FindingSeverity, RatesError, TablePin, TableRefresher};
 use telemetry::names;
 
 use super::{CostProcessor, CostSettings, RefreshSettings, RefreshSource};
@@ -257,9 +257,9 @@ impl RatesRefreshTask {
         state.etag.clone_from(&fetched.etag);
         drop(state);
         match outcome {
-            RefreshOutcome::Unchanged => Ok("same"),
-            RefreshOutcome::Accepted(accepted) => {
-                self.adopt_table(*accepted);
+            None => Ok("same"),
+            Some(accepted) => {
+                self.adopt_table(accepted);
                 if save {
                     self.save_table(fetched);
                 }

@@ -16,7 +16,7 @@ use vault::ticket::{UriBase, put_holder};
 use vault::uploader::{self, SpoolJournal, UploadIntervals, UploadJournal, Uploader};
 use vault::vault_writer::VaultWriter;
 
-use super::config::{StoreSettings, VaultSettings};
+use super::config::VaultSettings;
 use super::echo::EchoFinder;
 use super::options::ForwardPolicy;
 use super::{ContentStore, VaultProcessor, VaultProcessorParts};
@@ -57,7 +57,7 @@ fn build_parts(
             max_scan: deps.max_scan,
         },
     };
-    let Some(store) = settings.store.as_ref().map(StoreSettings::spec) else { return (parts, None) };
+    let Some(store) = &settings.store else { return (parts, None) };
     let epoch = object_names::new_epoch(deps.clock.now(), &*deps.rng);
     let writer = Arc::new(VaultWriter::new(
         ObjectNames::new(store.prefix(), &settings.writer, &epoch).with_layout(settings.layout),
@@ -121,7 +121,7 @@ impl ProcessorSpec for VaultSettings {
         let Some(storage) = &deps.storage else {
             return Ok(BuiltProcessor::new(Arc::new(build_processor(id, self, deps))));
         };
-        self.store.as_ref().map_or(Ok(()), |store| store.spec().prepare())?;
+        self.store.as_ref().map_or(Ok(()), |store| store.prepare())?;
         let (spool, tasks) = (Arc::clone(&storage.spool), Arc::clone(&deps.tasks));
         let folder = storage.spool.settings().directory.clone();
         let journal = Arc::new(SpoolJournal::new(spool, tasks, Arc::clone(id), &folder));

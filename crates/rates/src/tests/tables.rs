@@ -2,8 +2,8 @@
 
 use super::super::source::digest_text;
 use super::super::{
-    CallCircumstances, Fee, RateQuery, RateTable, RateTables, RefreshOutcome, TablePin, TableRefresher, TableSource,
-    Unit, UnpricedReason, Usd, compile,
+    CallCircumstances, Fee, RateQuery, RateTable, RateTables, TablePin, TableRefresher, TableSource, Unit,
+    UnpricedReason, Usd, compile,
 };
 use super::{NOW, builtin, find, price, small};
 
@@ -160,7 +160,7 @@ fn refreshing() {
     let contract = source(&overlay("match: {resource: {tenant.id: acme}}\ndiscount: \"0.5\"\n"));
     let mut refresher = TableRefresher::new(base, vec![contract], Vec::new());
     let now = "2026-05-06T12:00:00Z";
-    assert!(matches!(refresher.offer_table("t", &base_text("7", PLAIN)), Ok(RefreshOutcome::Unchanged)));
+    assert!(matches!(refresher.offer_table("t", &base_text("7", PLAIN)), Ok(None)));
     let text = |version: &str, input: &str| {
         let rates = format!(
             r#"{{to: "2026-05-01T00:00:00Z", price: {{input: "2", output: "10"}}}}, {{from: "2026-05-01T00:00:00Z", price: {{input: "{input}", output: "10"}}}}"#
@@ -178,7 +178,7 @@ fn refreshing() {
         assert_eq!(refresher.base().version(), "7");
     }
     let renamed = text("8", "3").replace("id: x1,", "id: y1,");
-    let Ok(RefreshOutcome::Accepted(taken)) = refresher.offer_table("t", &renamed) else { panic!("not taken") };
+    let Ok(Some(taken)) = refresher.offer_table("t", &renamed) else { panic!("not taken") };
     assert_eq!(taken.kept_models, ["p/x1"]);
     for (tenant, model, expected) in [
         (None, "m", "3"),
@@ -189,7 +189,7 @@ fn refreshing() {
     ] {
         assert_eq!(of_m(&taken.rates, tenant, model, now).as_deref(), Some(expected), "{tenant:?} {model}");
     }
-    assert!(matches!(refresher.offer_table("t", &renamed), Ok(RefreshOutcome::Unchanged)));
+    assert!(matches!(refresher.offer_table("t", &renamed), Ok(None)));
 }
 
 /// A pin accepts its own bytes and no others.

@@ -54,7 +54,7 @@ pub fn ended(run: &str, minutes: u64, atto: i128) -> RunView {
 pub fn alert(rule: &str, run: &str, since: u64) -> Alert {
     Alert {
         owner: RunOwner::Here,
-        rule: AlertRule::ALL.into_iter().find(|known| known.as_str() == rule).expect("a rule"),
+        rule: AlertRule::parse(rule).expect("a rule"),
         severity: AlertSeverity::Critical,
         account: "default".into(),
         run: run.into(),

@@ -51,11 +51,9 @@ impl SigningKey {
             *target = *byte;
         }
         let mut text = Zeroizing::new(String::with_capacity(PRIVATE_KEY_PREFIX.len() + name.len() + 64));
-        text.push_str(PRIVATE_KEY_PREFIX);
-        text.push_str(name);
-        text.push('+');
-        text.push_str(&kernel::hex::encode(&public.id));
-        text.push('+');
+        for part in [PRIVATE_KEY_PREFIX, name, "+", &kernel::hex::encode(&public.id), "+"] {
+            text.push_str(part);
+        }
         STANDARD.encode_string(*bytes, &mut text);
         Some(Secret::new(std::mem::take(&mut *text)))
     }
@@ -78,9 +76,7 @@ impl SigningKey {
         const MALFORMED: &str = "contains no signing key (expected `PRIVATE+KEY+name+id+…`; create one with `tollgate vault keygen --signing`)";
         let mut lines = text.expose().lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let (line, None) = (lines.next().ok_or(MALFORMED)?, lines.next()) else { return Err(MALFORMED) };
-        let mut parts = line.strip_prefix(PRIVATE_KEY_PREFIX).ok_or(MALFORMED)?.splitn(3, '+');
-        let (name, id, key) =
-            (parts.next().ok_or(MALFORMED)?, parts.next().ok_or(MALFORMED)?, parts.next().ok_or(MALFORMED)?);
+        let (name, id, key) = line.strip_prefix(PRIVATE_KEY_PREFIX).and_then(split_key).ok_or(MALFORMED)?;
         let mut bytes = Zeroizing::new([0_u8; 48]);
         let decoded = STANDARD.decode_slice(key, &mut *bytes).map_err(|_| MALFORMED)?;
         let Some((ED25519_ALGORITHM, seed)) =
@@ -110,12 +106,16 @@ impl SigningKey {
 
     /// Builds a signed note from `text`, which must end in a line feed.
     pub fn sign_note(&self, text: &str) -> String {
-        let mut bytes = [0_u8; 68];
-        for (target, byte) in bytes.iter_mut().zip(self.public.id.iter().chain(&self.sign(text.as_bytes()))) {
-            *target = *byte;
-        }
-        format!("{text}\n\u{2014} {} {}\n", self.public.name, STANDARD.encode(bytes))
+        let signature = [&self.public.id[..], &self.sign(text.as_bytes())].concat();
+        format!("{text}\n\u{2014} {} {}\n", self.public.name, STANDARD.encode(signature))
     }
+}
+
+/// Name, id and key of `name+id+key`.
+fn split_key(text: &str) -> Option<(&str, &str, &str)> {
+    let (name, rest) = text.split_once('+')?;
+    let (id, key) = rest.split_once('+')?;
+    Some((name, id, key))
 }
 
 /// First four bytes of the SHA-256 of name, line feed, algorithm and key.
@@ -129,9 +129,7 @@ impl VerifyKey {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const MALFORMED: &str =
             "is not a signer's public key (expected `name+id+key`, as `tollgate vault keygen --signing` prints it)";
-        let mut parts = text.trim().splitn(3, '+');
-        let (name, id, key) =
-            (parts.next().ok_or(MALFORMED)?, parts.next().ok_or(MALFORMED)?, parts.next().ok_or(MALFORMED)?);
+        let (name, id, key) = split_key(text.trim()).ok_or(MALFORMED)?;
         if name == "PRIVATE" {
             return Err("is a secret key: use the public key instead");
         }

@@ -4,6 +4,7 @@
 //! file.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,7 @@ use super::tree::Frontier;
 /// Limit for remembered abandoned epochs; the oldest are forgotten.
 const MAX_ABANDONED_EPOCHS: usize = 32;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainPosition {
     #[serde(rename = "of")]
     pub line_epoch: String,
@@ -50,20 +51,9 @@ pub struct ChainPosition {
 impl ChainPosition {
     /// The start of an epoch at its line `base`, after the position `previous`.
     pub fn start(epoch: &str, base: u64, previous: Option<&Self>, now: UnixNanos) -> Self {
-        Self {
-            line_epoch: epoch.to_owned(),
-            epoch: epoch.to_owned(),
-            base,
-            next: 0,
-            serial: previous.map_or(0, |previous| previous.serial),
-            tree: Frontier::default(),
-            prev: previous.and_then(|previous| previous.prev.clone()),
-            end: previous.map_or(now.0, |previous| previous.end),
-            gaps: 0,
-            reason: None,
-            closed: false,
-            abandoned_epochs: previous.map(|previous| previous.abandoned_epochs.clone()).unwrap_or_default(),
-        }
+        let start = Self { line_epoch: epoch.to_owned(), epoch: epoch.to_owned(), base, end: now.0, ..Self::default() };
+        let Some(Self { serial, prev, end, abandoned_epochs, .. }) = previous.cloned() else { return start };
+        Self { serial, prev, end, abandoned_epochs, ..start }
     }
 
     /// Number of the next line.
@@ -105,10 +95,17 @@ pub struct SavedChains {
     pub erasures: NewestErasures,
 }
 
+/// The chain of one account and writer, across all epochs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ChainId {
+    pub account: Arc<str>,
+    pub writer: Arc<str>,
+}
+
 #[derive(Serialize, Deserialize)]
 pub struct SavedChain {
-    pub account: String,
-    pub writer: String,
+    #[serde(flatten)]
+    pub id: ChainId,
     pub position: ChainPosition,
     /// Sessions in stored digests that have no session line yet.
     #[serde(default)]

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::piece::{self, ContentPiece};
+use kernel::bounded_map::{AccountHash, BoundedMap};
 use otlp::write_json_text;
 
 use super::plan::MAX_DEPTH;
@@ -19,8 +20,8 @@ use super::plan::MAX_DEPTH;
 const MAX_REFERENCE_CHAIN: u8 = 2 * MAX_DEPTH + 2;
 /// Longest value; a request of 64 MiB gives at most about 140 MiB.
 const MAX_VALUE_BYTES: usize = 256 << 20;
-/// Limit for rebuilt pieces in the cache, which is emptied when it is full.
-const MAX_CACHED_BYTES: usize = 64 << 20;
+/// Limit for rebuilt pieces in the cache; a value of any size fits.
+const MAX_CACHED_BYTES: usize = MAX_VALUE_BYTES + (64 << 20);
 
 /// Why content can't be restored.
 #[derive(Debug, PartialEq, Eq)]
@@ -93,8 +94,7 @@ type PieceAddress = (Arc<str>, u32, u32);
 #[derive(Default)]
 pub struct ContentRebuilder {
     fragments: HashMap<Arc<str>, Vec<StoredElements>>,
-    cache: HashMap<PieceAddress, Arc<str>>,
-    cached_bytes: usize,
+    cache: BoundedMap<PieceAddress, Arc<str>, MAX_CACHED_BYTES>,
 }
 
 impl ContentRebuilder {
@@ -192,12 +192,7 @@ impl ContentRebuilder {
         let start = index.checked_sub(1).and_then(|before| elements.get(before)).map_or(0, |(end, _)| *end);
         let (element, nth) = (Arc::clone(element), base.piece - start);
         let whole = self.resolve_piece(&element, nth, depth)?;
-        if self.cached_bytes > MAX_CACHED_BYTES {
-            self.cache.clear();
-            self.cached_bytes = 0;
-        }
-        self.cached_bytes += whole.len();
-        self.cache.insert(address, Arc::clone(&whole));
+        self.cache.insert_for(AccountHash::NONE, address, Arc::clone(&whole), whole.len());
         Ok(whole)
     }
 

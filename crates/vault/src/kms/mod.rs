@@ -9,10 +9,7 @@
 mod ciphertext;
 mod request;
 
-use std::collections::BTreeMap;
 use std::error::Error;
-use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -24,58 +21,32 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use aws_smithy_types::retry::RetryConfig;
-use aws_smithy_types::timeout::TimeoutConfig;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 
-use super::aws::{CONNECT_TIMEOUT, CaFileError, SendFailure, TIMED_OUT, is_error_code, load_credential_chain};
+use super::aws::{CaFileError, SendFailure, TIMED_OUT, is_error_code, load_credential_chain};
 use kernel::clock::UnixNanos;
 use kernel::key_source::KmsKeyFile;
 use kernel::secret::Secret;
 use net::is_local_host;
 
 pub use ciphertext::{Ciphertext, CiphertextError};
-use request::{DecryptRequest, KmsCall, KmsFailure, Plaintext, RetryPolicy};
+use request::{KmsCall, KmsFailure, Plaintext, send};
 
 /// Limit for the whole operation: credentials, attempts, and the waits between them.
 pub const DEADLINE: Duration = Duration::from_secs(15);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ATTEMPTS: u32 = 5;
-
-/// How to reach KMS, and the request's parameters besides the ciphertext.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KmsSettings {
-    /// Region; if empty, the standard credential chain determines it.
-    pub region: String,
-    /// Address, if it is not the region's AWS endpoint.
-    pub endpoint: Option<String>,
-    /// The only key that may decrypt; without it, the key that the ciphertext names.
-    pub key_id: Option<String>,
-    pub encryption_context: BTreeMap<String, String>,
-    /// PEM certificates to trust.
-    pub ca_file: Option<PathBuf>,
-}
-
-impl From<&KmsKeyFile> for KmsSettings {
-    fn from(key: &KmsKeyFile) -> Self {
-        Self {
-            region: key.region.clone(),
-            endpoint: key.endpoint.clone(),
-            key_id: key.key_id.clone(),
-            encryption_context: key.encryption_context.clone(),
-            ca_file: key.ca_file.clone(),
-        }
-    }
-}
+/// The remedy for a request that can't be built.
+const NOT_BUILT: &str = "check credentials, region and endpoint";
 
 /// Why KMS did not decrypt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KmsError {
     /// Retrying is useless: KMS' answer, and the remedy.
+    #[error("KMS refused to decrypt the key ({0}): {1}")]
     Refused(String, &'static str),
+    #[error("KMS is not available: {0}")]
     Unavailable(String),
 }
 
@@ -84,14 +55,9 @@ impl KmsError {
     pub fn is_refused(&self) -> bool {
         matches!(self, Self::Refused(..))
     }
-}
 
-impl fmt::Display for KmsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(answer, remedy) => write!(f, "KMS refused to decrypt the key ({answer}): {remedy}"),
-            Self::Unavailable(why) => write!(f, "KMS is not available: {why}"),
-        }
+    fn not_sent(remedy: &'static str) -> Self {
+        Self::Refused("request not sent".to_owned(), remedy)
     }
 }
 
@@ -102,7 +68,7 @@ pub struct DecryptedKey {
 }
 
 /// Decrypts ciphertext with the credentials of the standard chain.
-pub async fn decrypt(settings: &KmsSettings, sealed: &Ciphertext) -> Result<DecryptedKey, KmsError> {
+pub async fn decrypt(settings: &KmsKeyFile, sealed: &Ciphertext) -> Result<DecryptedKey, KmsError> {
     within_deadline(async { request_decrypt(&load_shared(settings).await?, settings, sealed).await }).await
 }
 
@@ -110,7 +76,7 @@ pub async fn decrypt(settings: &KmsSettings, sealed: &Ciphertext) -> Result<Decr
 ///
 /// # Errors
 /// Why KMS gave no date: an error code, never a value.
-pub async fn fetch_creation(settings: &KmsSettings, kms_key_id: &str) -> Result<UnixNanos, String> {
+pub async fn fetch_creation(settings: &KmsKeyFile, kms_key_id: &str) -> Result<UnixNanos, String> {
     let fetched =
         within_deadline(async { request_creation(&load_shared(settings).await?, settings, kms_key_id).await }).await;
     fetched.map_err(describe_missing_date)
@@ -133,14 +99,14 @@ async fn within_deadline<T>(operation: impl Future<Output = Result<T, KmsError>>
 }
 
 /// The credentials and the region of a request.
-async fn load_shared(settings: &KmsSettings) -> Result<SdkConfig, KmsError> {
+async fn load_shared(settings: &KmsKeyFile) -> Result<SdkConfig, KmsError> {
     if settings.endpoint.as_deref().is_some_and(is_cleartext_endpoint) {
-        return Err(KmsError::Refused("request not sent".to_owned(), CLEARTEXT_REFUSED));
+        return Err(KmsError::not_sent(CLEARTEXT_REFUSED));
     }
     let chain = load_credential_chain(&settings.region, settings.ca_file.as_deref()).await;
     let shared = chain.map_err(ca_file_refusal)?.load().await;
     if shared.region().is_none() {
-        return Err(KmsError::Refused("request not sent".to_owned(), "set the region of the key"));
+        return Err(KmsError::not_sent("set the region of the key"));
     }
     Ok(shared)
 }
@@ -158,16 +124,9 @@ pub fn is_cleartext_endpoint(endpoint: &str) -> bool {
 struct CleartextGuard;
 
 /// The request would have crossed the network unencrypted.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{}", CLEARTEXT_REFUSED)]
 struct CleartextError;
-
-impl fmt::Display for CleartextError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(CLEARTEXT_REFUSED)
-    }
-}
-
-impl Error for CleartextError {}
 
 impl Intercept for CleartextGuard {
     fn name(&self) -> &'static str {
@@ -205,30 +164,12 @@ fn ca_file_refusal(why: CaFileError) -> KmsError {
     )
 }
 
-fn retry_policy() -> RetryPolicy {
-    RetryPolicy {
-        retries: RetryConfig::standard()
-            .with_max_attempts(MAX_ATTEMPTS)
-            .with_initial_backoff(Duration::from_millis(200)),
-        timeouts: TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-            .operation_timeout(DEADLINE)
-            .build(),
-    }
-}
-
 async fn request_decrypt(
     shared: &SdkConfig,
-    settings: &KmsSettings,
+    settings: &KmsKeyFile,
     sealed: &Ciphertext,
 ) -> Result<DecryptedKey, KmsError> {
-    let request = DecryptRequest {
-        ciphertext_blob: STANDARD.encode(sealed.bytes()),
-        key_id: settings.key_id.as_deref(),
-        encryption_context: &settings.encryption_context,
-    };
-    let Plaintext { bytes, key_id } = send(shared, settings, KmsCall::decrypt(&request)).await?;
+    let Plaintext { bytes, key_id } = send(shared, settings, KmsCall::decrypt(settings, sealed)).await?;
     let text = std::str::from_utf8(&bytes).ok().map(str::trim).filter(|text| !text.is_empty());
     let not_a_key_file = || {
         KmsError::Refused(
@@ -240,32 +181,20 @@ async fn request_decrypt(
     Ok(DecryptedKey { text, kms_key_id: key_id })
 }
 
-async fn request_creation(shared: &SdkConfig, settings: &KmsSettings, kms_key_id: &str) -> Result<UnixNanos, KmsError> {
+async fn request_creation(shared: &SdkConfig, settings: &KmsKeyFile, kms_key_id: &str) -> Result<UnixNanos, KmsError> {
     let created = send(shared, settings, KmsCall::describe_key(kms_key_id)).await?;
     Ok(UnixNanos::default().plus(created))
-}
-
-async fn send<T: fmt::Debug + Send + Sync + 'static>(
-    shared: &SdkConfig,
-    settings: &KmsSettings,
-    call: KmsCall<T>,
-) -> Result<T, KmsError> {
-    let policy = retry_policy();
-    let response = request::send(shared, settings.endpoint.as_deref(), &policy, CleartextGuard, call).await;
-    response.map_err(|error| classify_sdk_error(&error))
 }
 
 /// Maps an SDK error. Texts are error codes, never bodies.
 fn classify_sdk_error(error: &SdkError<KmsFailure, HttpResponse>) -> KmsError {
     match error {
-        error if is_cleartext_error(error) => KmsError::Refused("request not sent".to_owned(), CLEARTEXT_REFUSED),
+        error if is_cleartext_error(error) => KmsError::not_sent(CLEARTEXT_REFUSED),
         SdkError::TimeoutError(_) => KmsError::Unavailable(TIMED_OUT.to_owned()),
         SdkError::DispatchFailure(failure) => {
             KmsError::Unavailable(SendFailure::from_connector(failure.as_connector_error()).with_remedy())
         }
-        SdkError::ConstructionFailure(_) => {
-            KmsError::Refused("request not sent".to_owned(), "check credentials, region and endpoint")
-        }
+        SdkError::ConstructionFailure(_) => KmsError::not_sent(NOT_BUILT),
         SdkError::ServiceError(service) => {
             classify_answer(service.raw().status().as_u16(), service.err().code().unwrap_or_default())
         }

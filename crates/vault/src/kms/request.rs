@@ -8,7 +8,6 @@
 //! rules of the AWS SDKs.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -27,9 +26,7 @@ use aws_smithy_runtime_api::client::auth::{
     AuthSchemeOptionResolverParams, SharedAuthScheme, SharedAuthSchemeOptionResolver,
 };
 use aws_smithy_runtime_api::client::identity::SharedIdentityResolver;
-use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError, SensitiveOutput};
-use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder;
 use aws_smithy_runtime_api::client::runtime_plugin::RuntimePlugin;
 use aws_smithy_types::body::SdkBody;
@@ -43,22 +40,15 @@ use aws_types::service_config::ServiceConfigKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{CONTENT_TYPE, USER_AGENT};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use kernel::key_source::KmsKeyFile;
+use serde::Deserialize;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct DecryptRequest<'r> {
-    /// The ciphertext, in base64.
-    pub ciphertext_blob: String,
-    /// If set, KMS refuses a ciphertext made under another key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_id: Option<&'r str>,
-    /// Must equal the context given at encryption, or KMS refuses.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub encryption_context: &'r BTreeMap<String, String>,
-}
+use super::{
+    ATTEMPT_TIMEOUT, Ciphertext, CleartextGuard, DEADLINE, KmsError, MAX_ATTEMPTS, NOT_BUILT, classify_sdk_error,
+};
+use crate::aws::CONNECT_TIMEOUT;
 
 /// The decrypted bytes. `Debug` prints none of them.
 pub(super) struct Plaintext {
@@ -74,16 +64,9 @@ impl fmt::Debug for Plaintext {
 }
 
 /// KMS answered with an error, or with a body that can't be parsed; holds the error code if there was one.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("KMS refused")]
 pub(super) struct KmsFailure(ErrorMetadata);
-
-impl fmt::Display for KmsFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KMS refused")
-    }
-}
-
-impl Error for KmsFailure {}
 
 impl ProvideErrorMetadata for KmsFailure {
     fn meta(&self) -> &ErrorMetadata {
@@ -100,62 +83,63 @@ pub(super) struct KmsCall<T> {
 }
 
 impl KmsCall<Plaintext> {
-    pub(super) fn decrypt(request: &DecryptRequest<'_>) -> Self {
-        let body = serde_json::to_vec(request).unwrap_or_default(); // strings: can't fail
-        Self { operation: "Decrypt", body, parse: parse_plaintext }
+    pub(super) fn decrypt(settings: &KmsKeyFile, sealed: &Ciphertext) -> Self {
+        let mut request = json!({ "CiphertextBlob": STANDARD.encode(sealed.bytes()) });
+        // with a key, KMS refuses a ciphertext made under another one; the context must equal that of the encryption
+        if let Some(key_id) = &settings.key_id {
+            request["KeyId"] = json!(key_id);
+        }
+        if !settings.encryption_context.is_empty() {
+            request["EncryptionContext"] = json!(settings.encryption_context);
+        }
+        Self { operation: "Decrypt", body: request.to_string().into_bytes(), parse: parse_plaintext }
     }
 }
 
 impl KmsCall<Duration> {
     /// `DescribeKey`, which gives the key's creation as a time since 1970.
     pub(super) fn describe_key(key_id: &str) -> Self {
-        let body = serde_json::json!({ "KeyId": key_id }).to_string().into_bytes();
+        let body = json!({ "KeyId": key_id }).to_string().into_bytes();
         Self { operation: "DescribeKey", body, parse: parse_creation }
     }
 }
 
-pub(super) struct RetryPolicy {
-    /// Attempts, and the waits between them.
-    pub retries: RetryConfig,
-    /// Limits for connecting, for each attempt, and for the whole operation.
-    pub timeouts: TimeoutConfig,
-}
-
 /// Makes a call, with retries, until it succeeds, is refused or times out.
-///
-/// # Errors
-/// As the SDK's clients report them: not built, not sent, timed out, refused.
 pub(super) async fn send<T: fmt::Debug + Send + Sync + 'static>(
     shared: &SdkConfig,
-    endpoint: Option<&str>,
-    policy: &RetryPolicy,
-    guard: impl Intercept + 'static,
+    settings: &KmsKeyFile,
     call: KmsCall<T>,
-) -> Result<T, SdkError<KmsFailure, HttpResponse>> {
+) -> Result<T, KmsError> {
     let KmsCall { operation: name, body, parse } = call;
-    let not_built = |why: &str| SdkError::construction_failure(why.to_owned());
-    let endpoint_url = resolve_endpoint(shared, endpoint).ok_or_else(|| not_built("no address for this region"))?;
-    let client = shared.http_client().ok_or_else(|| not_built("no HTTP client"))?;
+    let not_built = || KmsError::not_sent(NOT_BUILT);
+    let endpoint_url = resolve_endpoint(shared, settings.endpoint.as_deref()).ok_or_else(not_built)?;
+    let client = shared.http_client().ok_or_else(not_built)?;
+    let retries =
+        RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS).with_initial_backoff(Duration::from_millis(200));
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(DEADLINE);
     let operation = Operation::builder()
         .service_name("KMS")
         .operation_name(name)
         .behavior_version(shared.behavior_version().unwrap_or_else(BehaviorVersion::latest))
         .http_client(client)
         .endpoint_url(&endpoint_url)
-        .standard_retry(&policy.retries)
-        .timeout_config(policy.timeouts.clone())
+        .standard_retry(&retries)
+        .timeout_config(timeouts.build())
         .retry_classifier(TransientErrorClassifier::<KmsFailure>::new())
         .retry_classifier(HttpStatusCodeClassifier::default())
         .retry_classifier(AwsErrorCodeClassifier::<KmsFailure>::new())
         .retry_classifier(ServiceClockSkewClassifier::<KmsFailure>::new())
         .with_connection_poisoning()
         .interceptor(ServiceClockSkewInterceptor::new())
-        .interceptor(guard)
-        .runtime_plugin(SigV4Plugin::new(shared).ok_or_else(|| not_built("no credentials"))?)
+        .interceptor(CleartextGuard)
+        .runtime_plugin(SigV4Plugin::new(shared).ok_or_else(not_built)?)
         .serializer(move |body| build_request(name, body))
         .deserializer(move |answer: &HttpResponse| parse_response(answer, parse).map_err(OrchestratorError::operation))
         .build();
-    operation.invoke(body).await
+    operation.invoke(body).await.map_err(|error| classify_sdk_error(&error))
 }
 
 fn build_request(operation: &str, body: Vec<u8>) -> Result<HttpRequest, Box<dyn Error + Send + Sync>> {

@@ -14,8 +14,8 @@ use fakes::fake_kms::{FakeKms, KEY, Mood, seal};
 /// A key that must appear only in the decrypted result.
 const SECRET: &str = "# public key: CANARY\nCANARY-SECRET";
 
-fn settings(fake: &FakeKms) -> KmsSettings {
-    KmsSettings { region: "eu-central-1".to_owned(), endpoint: Some(fake.url()), ..KmsSettings::default() }
+fn settings(fake: &FakeKms) -> KmsKeyFile {
+    KmsKeyFile { region: "eu-central-1".to_owned(), endpoint: Some(fake.url()), ..KmsKeyFile::default() }
 }
 
 /// The standard chain's configuration, without an environment.
@@ -29,7 +29,7 @@ async fn shared(region: &str) -> aws_types::sdk_config::Builder {
 }
 
 /// As [`decrypt`], with credentials that don't come from the environment.
-async fn opened(settings: &KmsSettings, file: &[u8]) -> Result<Secret, KmsError> {
+async fn opened(settings: &KmsKeyFile, file: &[u8]) -> Result<Secret, KmsError> {
     let shared = shared(&settings.region).await.build();
     let decrypted = request_decrypt(&shared, settings, &Ciphertext::parse(file).expect("ciphertext")).await?;
     assert_eq!(decrypted.kms_key_id.as_deref(), Some(KEY));
@@ -41,7 +41,7 @@ async fn opened(settings: &KmsSettings, file: &[u8]) -> Result<Secret, KmsError>
 async fn a_key_is_opened_with_one_request() {
     let fake = FakeKms::start();
     let context = [("purpose", "vault"), ("env", "prod")];
-    let settings = KmsSettings {
+    let settings = KmsKeyFile {
         key_id: Some(KEY.to_owned()),
         encryption_context: context.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
         ..settings(&fake)
@@ -144,8 +144,8 @@ async fn a_refusal_names_what_to_change() {
     let fake = FakeKms::start();
     let sealed = seal(&[("purpose", "vault")], SECRET.as_bytes());
     let right =
-        KmsSettings { encryption_context: [("purpose".to_owned(), "vault".to_owned())].into(), ..settings(&fake) };
-    let said = async |settings: &KmsSettings, mood: Mood, file: &[u8]| {
+        KmsKeyFile { encryption_context: [("purpose".to_owned(), "vault".to_owned())].into(), ..settings(&fake) };
+    let said = async |settings: &KmsKeyFile, mood: Mood, file: &[u8]| {
         fake.set(mood);
         let before = fake.count();
         let error = opened(settings, file).await.expect_err("refused");
@@ -168,7 +168,7 @@ async fn a_refusal_names_what_to_change() {
     assert!(said(&right, Mood::Page, &sealed).await.contains("proxy"));
     assert!(said(&settings(&fake), Mood::Works, &sealed).await.contains("encryption context"));
     assert!(said(&right, Mood::Works, &[0xfe; 80]).await.contains("InvalidCiphertext"));
-    let other = KmsSettings { key_id: Some("alias/other".to_owned()), ..right.clone() };
+    let other = KmsKeyFile { key_id: Some("alias/other".to_owned()), ..right.clone() };
     assert!(said(&other, Mood::Works, &sealed).await.contains("another key"));
     for nothing in [b"".as_slice(), b"  \n", b"\xff\xfeCANARY"] {
         let told = said(&settings(&fake), Mood::Works, &seal(&[], nothing)).await;
@@ -192,7 +192,7 @@ async fn an_outage_is_tried_again_for_a_while() {
         assert_eq!(fake.count() - before, MAX_ATTEMPTS as usize, "{status} {code}");
     }
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
-    let dead = KmsSettings { endpoint: Some(format!("http://{free}")), ..settings(&fake) };
+    let dead = KmsKeyFile { endpoint: Some(format!("http://{free}")), ..settings(&fake) };
     let error = opened(&dead, &sealed).await.expect_err("away").to_string();
     assert!(
         error.contains("no connection: Connection refused ") && error.contains("no server listens there"),
@@ -229,10 +229,10 @@ async fn a_key_crosses_no_network_in_clear() {
     ] {
         assert_eq!(is_cleartext_endpoint(endpoint), clear, "{endpoint}");
     }
-    let settings = KmsSettings {
+    let settings = KmsKeyFile {
         region: "x".to_owned(),
         endpoint: Some("http://kms.example.com".to_owned()),
-        ..KmsSettings::default()
+        ..KmsKeyFile::default()
     };
     let sealed = Ciphertext::parse(&seal(&[], SECRET.as_bytes())).expect("ciphertext");
     let error = decrypt(&settings, &sealed).await.expect_err("refused");
@@ -244,7 +244,7 @@ async fn a_key_crosses_no_network_in_clear() {
 async fn no_address_of_the_environment_is_asked_in_clear() {
     let shared = shared("eu-central-1").await.endpoint_url("http://192.0.2.1:9").build();
     let sealed = Ciphertext::parse(&seal(&[], SECRET.as_bytes())).expect("ciphertext");
-    let error = request_decrypt(&shared, &KmsSettings::default(), &sealed).await.expect_err("refused");
+    let error = request_decrypt(&shared, &KmsKeyFile::default(), &sealed).await.expect_err("refused");
     assert_eq!(error, KmsError::Refused("request not sent".to_owned(), CLEARTEXT_REFUSED));
 }
 

@@ -17,6 +17,10 @@ use super::store::settings::{LockMode, S3Settings};
 
 /// The statements of all policies by their `Sid`, with placeholders.
 const STATEMENTS: &str = include_str!("../../../../config/aws/statements.json");
+/// Lifecycle rules by name, with placeholders. Cold classes bill at least 128 KiB per object. Session lines never
+/// expire, because they outlive all content. In a versioned bucket, expiry leaves a delete marker, which is useless
+/// once the version below it is gone.
+const LIFECYCLE: &str = include_str!("../../../../config/aws/lifecycle.json");
 /// A bucket in Terraform, with placeholders.
 const BUCKET: &str = include_str!("../../../../config/aws/bucket.tf");
 
@@ -123,61 +127,36 @@ impl<'s> AwsPolicies<'s> {
     /// after its retention, as does the index; chain and session lines stay. A rule applies to a prefix without
     /// exceptions, so each account has its own.
     pub fn lifecycle(&self, accounts: &[String]) -> Value {
-        let days = self.settings.lock.map_or(365, |lock| whole_days(lock.retention)) + 1;
-        let rule = |id: &str, filter: &str, transitions: Value| {
-            let mut rule = json!({"ID": id, "Status": "Enabled", "Filter": {"Prefix": filter},
-                "Expiration": {"Days": days}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
-                "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}});
-            if let Some(fields) = rule.as_object_mut().filter(|_| !transitions.is_null()) {
-                fields.insert("Transitions".to_owned(), transitions);
-            }
-            rule
-        };
-        let colder: Vec<Value> = [(30, "GLACIER_IR"), (180, "DEEP_ARCHIVE")]
-            .into_iter()
-            .filter(|(day, _)| *day + 90 <= days)
-            .map(|(day, class)| json!({"Days": day, "StorageClass": class}))
-            .collect();
-        let colder = if colder.is_empty() { Value::Null } else { Value::Array(colder) };
-        let prefix = &self.prefix;
-        let payload = accounts.iter().flat_map(|account| {
-            let segment = account_segment(account);
-            let packed = format!("{prefix}packed/{segment}/");
-            [
-                rule(&format!("payload-{segment}"), &format!("{prefix}{segment}/"), colder.clone()),
-                rule(&format!("packed-{segment}"), &packed, colder.clone()),
-            ]
-        });
-        // cold classes bill at least 128 KiB per object, and session lines never expire, because they outlive all
-        // content
-        let sessions = json!({"ID": "sessions", "Status": "Enabled",
-            "Filter": {"And": {"Prefix": format!("{prefix}sessions/"), "ObjectSizeGreaterThan": 131_072}},
-            "Transitions": [{"Days": 30, "StorageClass": "GLACIER_IR"}]});
+        let payload = accounts.iter().flat_map(|account| self.rules(&["payload", "packed"], &account_segment(account)));
         let is_one_bucket = self.settings.bucket == self.settings.key_bucket;
-        let rules: Vec<Value> = std::iter::once(rule("index", &format!("{prefix}index/"), Value::Null))
-            .chain(payload)
-            .chain(is_one_bucket.then(|| self.key_rule()))
-            .chain([self.marker_rule(), sessions])
-            .collect();
-        json!({ "Rules": rules })
+        let others: &[&str] = if is_one_bucket { &["keys", "markers", "sessions"] } else { &["markers", "sessions"] };
+        let rules = self.rules(&["index"], "").into_iter().chain(payload).chain(self.rules(others, ""));
+        json!({ "Rules": rules.collect::<Vec<_>>() })
     }
 
     /// Lifecycle rules of the key bucket: a key expires after the content that it opens.
     pub fn key_lifecycle(&self) -> Value {
-        json!({"Rules": [self.key_rule(), self.marker_rule()]})
+        json!({ "Rules": self.rules(&["keys", "markers"], "") })
     }
 
-    /// Keys expire later than content: a fragment sealed on a key's last day must stay readable until its own last day.
-    fn key_rule(&self) -> Value {
-        let days = self.settings.lock.map_or(365, |lock| whole_days(lock.retention)) + 1 + EXTRA_KEY_RETENTION_DAYS;
-        json!({"ID": "keys", "Status": "Enabled", "Filter": {"Prefix": format!("{}keys/", self.prefix)},
-            "Expiration": {"Days": days}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1}})
-    }
-
-    /// In a versioned bucket, expiry leaves a delete marker, which is useless once the version below it is gone.
-    fn marker_rule(&self) -> Value {
-        json!({"ID": "markers", "Status": "Enabled", "Filter": {"Prefix": self.prefix},
-            "Expiration": {"ExpiredObjectDeleteMarker": true}})
+    /// These rules of `lifecycle.json`. Keys expire later than content: a fragment sealed on a key's last day must stay
+    /// readable until its own last day.
+    fn rules(&self, names: &[&str], account: &str) -> Vec<Value> {
+        let days = self.settings.lock.map_or(365, |lock| whole_days(lock.retention)) + 1;
+        let colder = [(30, "GLACIER_IR"), (180, "DEEP_ARCHIVE")].into_iter().filter(|(day, _)| *day + 90 <= days);
+        let colder: Vec<Value> = colder.map(|(day, class)| json!({"Days": day, "StorageClass": class})).collect();
+        let values = [
+            ("{prefix}", self.prefix.clone()),
+            ("{account}", account.to_owned()),
+            ("\"{days}\"", days.to_string()),
+            ("\"{key_days}\"", (days + EXTRA_KEY_RETENTION_DAYS).to_string()),
+            ("\"{colder}\"", Value::from(colder).to_string()),
+        ];
+        let text = values.iter().fold(LIFECYCLE.to_owned(), |text, (name, value)| text.replace(name, value));
+        let mut rules: Map<String, Value> = serde_json::from_str(&text).unwrap_or_default();
+        let fields = rules.values_mut().filter_map(Value::as_object_mut);
+        fields.for_each(|fields| fields.retain(|_, value| *value != json!([])));
+        names.iter().filter_map(|name| rules.get(*name).cloned()).collect()
     }
 
     /// The whole configuration as Terraform for AWS; `accounts` as in [`Self::lifecycle`], `restore` as in

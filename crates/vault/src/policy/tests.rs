@@ -6,18 +6,11 @@ use serde_json::{Value, json};
 
 use super::AwsPolicies;
 use crate::store::settings::{LockMode, ObjectLock, S3Settings};
+use crate::testing::gateway::s3_settings;
 
 fn settings(days: u64) -> S3Settings {
-    S3Settings {
-        bucket: "audit-logs".into(),
-        key_bucket: "audit-keys".into(),
-        prefix: "agent-sessions".into(),
-        region: "eu-west-1".into(),
-        endpoint: None,
-        force_path_style: false,
-        lock: Some(ObjectLock { mode: LockMode::Compliance, retention: Duration::from_secs(days * 86_400) }),
-        ca_file: None,
-    }
+    let lock = ObjectLock { mode: LockMode::Compliance, retention: Duration::from_secs(days * 86_400) };
+    S3Settings { lock: Some(lock), ..s3_settings(None) }
 }
 
 /// Whatever else a writer is granted, it may not read, list, delete or bypass, nor write into others' places.

@@ -18,6 +18,11 @@ fn named<'a>(account: &'a str, tenant: Option<&'a str>) -> ContentOwner<'a> {
     ContentOwner { account, tenant: ContentTenant::Named(tenant) }
 }
 
+fn scope(account: &str) -> Arc<FragmentScope> {
+    let [account, tenant, session, date] = [account, "same", "s", "2026-11-20"].map(str::to_owned);
+    Arc::new(FragmentScope { account, tenant, session, date })
+}
+
 /// One recipient for everything, one for an account, one for a tenant of it, one for content without a tenant.
 fn policy() -> RecipientPolicy {
     let limited = |accounts, tenants| PolicyRecipient { key: key().to_public(), accounts, tenants };
@@ -79,14 +84,8 @@ fn holders_are_of_the_account() {
     let json = serde_json::to_string(&together.holders("globex", str::to_owned)).expect("json");
     assert!(json.starts_with("{\"threshold\":2,\"of\":["), "{json}");
     // a threshold that the audience can't reach seals nothing
-    let scope = Arc::new(FragmentScope {
-        account: "globex".to_owned(),
-        tenant: "same".to_owned(),
-        session: "s".to_owned(),
-        date: "2026-11-20".to_owned(),
-    });
     let generator = AgeKeyGenerator::new(RecipientPolicy::unlimited([key().to_public()]).with_threshold(Some(2)));
-    assert!(KeyRing::new(Arc::new(generator), 1).key(&scope, named("globex", None), UnixNanos(0)).is_err());
+    assert!(KeyRing::new(Arc::new(generator), 1).key(&scope("globex"), named("globex", None), UnixNanos(0)).is_err());
 }
 
 /// A session key opens only with the secrets of its audience. The same names for another audience get another key, and
@@ -101,24 +100,20 @@ fn keys_are_sealed_to_their_audience() {
     ]);
     let ring = KeyRing::new(Arc::new(AgeKeyGenerator::new(policy)), 10);
     // two tenants whose names give one segment must not share a key
-    let scope = Arc::new(FragmentScope {
-        account: "acme".to_owned(),
-        tenant: "same".to_owned(),
-        session: "s".to_owned(),
-        date: "2026-11-20".to_owned(),
-    });
     let mut ids = BTreeSet::new();
     for (owner, opens) in [
         (named("acme", Some("red")), [true, true, true]),
         (named("acme", Some("blue")), [true, false, true]),
         (named("globex", Some("red")), [false, false, true]),
     ] {
-        let key = ring.key(&scope, owner, UnixNanos(0)).expect("a key");
+        let key = ring.key(&scope("acme"), owner, UnixNanos(0)).expect("a key");
         let object = key.take_object().expect("the first use");
         assert_eq!([&acme, &red, &all].map(|identity| age::decrypt(identity, &object).is_ok()), opens);
         assert!(ids.insert(key.id().to_owned()));
-        assert_eq!(ring.key(&scope, owner, UnixNanos(0)).expect("the same").id(), key.id());
+        assert_eq!(ring.key(&scope("acme"), owner, UnixNanos(0)).expect("the same").id(), key.id());
     }
-    let Err(failed) = ring.key(&scope, named("unknown", None), UnixNanos(0)) else { panic!("sealed to nobody") };
+    let Err(failed) = ring.key(&scope("acme"), named("unknown", None), UnixNanos(0)) else {
+        panic!("sealed to nobody")
+    };
     assert_eq!(failed, SealFailed::NoRecipient);
 }

@@ -9,11 +9,11 @@ use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
-use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
-use rustix::io::Errno;
+use rustix::fs::OFlags;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use kernel::clock::UnixNanos;
+use kernel::files;
 use kernel::rng::{Rng as _, SystemRng};
 
 use super::limits::{DirectoryLimits, SweepResult, UsedSpace};
@@ -71,7 +71,7 @@ impl DirectoryStore {
         let file_name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = folder.join(temporary_name(&file_name));
         let written = match write_synced(&temporary, bytes).await {
-            Ok(()) => rename_new(&temporary, &path).await,
+            Ok(()) => files::rename_without_replacing(&temporary, &path),
             failed => failed,
         };
         if written.is_err() {
@@ -89,7 +89,7 @@ impl DirectoryStore {
             Err(error) => return Err(classify_io_error(error)),
         }
         sync_folder(&folder).await.map_err(classify_io_error)?;
-        self.add_used_bytes(bytes.len() as u64);
+        self.change_used(|used| used + bytes.len() as u64);
         Ok(PutOutcome::Written)
     }
 
@@ -226,7 +226,7 @@ async fn compare_existing(path: &Path, bytes: &Bytes) -> Result<Option<PutOutcom
         return Err(StoreError::Differs);
     }
     // an earlier attempt may have crashed between rename and sync
-    sync_folder(path.parent().unwrap_or(path)).await.map_err(classify_io_error)?;
+    sync_folder(files::parent_folder(path)).await.map_err(classify_io_error)?;
     Ok(Some(PutOutcome::Exists))
 }
 
@@ -257,23 +257,11 @@ pub(super) async fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, Sto
 
 /// Creates missing folders (0700) and syncs each into its parent.
 async fn make_folders(folder: &Path) -> io::Result<()> {
-    let mut missing = Vec::new();
-    let mut next = Some(folder);
-    while let Some(ancestor) = next.filter(|ancestor| !ancestor.as_os_str().is_empty()) {
-        if tokio::fs::metadata(ancestor).await.is_ok() {
-            break;
-        }
-        missing.push(ancestor);
-        next = ancestor.parent();
-    }
-    for folder in missing.into_iter().rev() {
-        match std::fs::DirBuilder::new().mode(0o700).create(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        if let Some(parent) = folder.parent() {
-            sync_folder(parent).await?;
-        }
+    let is_missing = |ancestor: &&Path| !ancestor.as_os_str().is_empty() && !ancestor.exists();
+    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
+    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(folder)?;
+    for made in missing.into_iter().rev() {
+        sync_folder(files::parent_folder(made)).await?;
     }
     Ok(())
 }
@@ -288,24 +276,7 @@ pub(super) async fn write_synced(path: &Path, bytes: &Bytes) -> io::Result<()> {
     file.sync_all().await
 }
 
-/// Renames `from` to `to` unless `to` exists.
-async fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match tokio::fs::hard_link(from, to).await {
-            Ok(()) => {
-                let _ = tokio::fs::remove_file(from).await; // a second name that nothing reads
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
-            // no hard links either: the name was free a moment ago, and a gateway's names are its own
-            Err(_) => tokio::fs::rename(from, to).await,
-        },
-        renamed => Ok(renamed?),
-    }
-}
-
 pub(super) async fn sync_folder(folder: &Path) -> io::Result<()> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     tokio::fs::File::open(folder).await?.sync_all().await
 }
 

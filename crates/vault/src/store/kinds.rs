@@ -1,6 +1,6 @@
-//! The kinds of store, and the questions that the gateway asks of each before it runs ([`StoreSpec`]).
-//! The trait has no default methods, so a new kind compiles only if it answers every question. Neighbours: `directory`
-//! and `s3` (puts and reads), `processors/vault/config` (the user's configuration).
+//! [`StoreSettings`]: the kinds of store, and the questions that the gateway asks of each before it runs. Every question
+//! is an exhaustive match, so a new kind compiles only if it answers all. Neighbours: `directory` and `s3` (puts and
+//! reads), `processors/vault/config` (the user's configuration).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,43 +17,13 @@ pub struct StoreServer<'s> {
 
 /// Why a store can't be used on this machine.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreUnusable {
-    /// The folder can't be created.
-    #[error("can't use the vault's folder {}: {error}", path.display())]
-    Folder {
-        path: PathBuf,
-        /// The file system's error.
-        error: io::Error,
-    },
-    /// The file with its certificates can't be read.
-    #[error("can't use the `ca_file` of the vault's store, {}: {error}", path.display())]
-    Certificates {
-        path: PathBuf,
-        /// The file system's error.
-        error: io::Error,
-    },
-}
-
-/// Properties of a store that the gateway needs before it runs, answered from the store's settings.
-pub trait StoreSpec {
-    /// The key of this store below `store:` in the configuration.
-    fn key(&self) -> &'static str;
-    /// Where content is stored, for display: a path, or `s3://bucket/prefix`.
-    fn location(&self) -> String;
-    /// Prefix of every object's name; may be empty.
-    fn prefix(&self) -> &str;
-    /// Prefix of references to its objects, e.g. `s3://bucket/`.
-    fn uri(&self) -> String;
-    /// The local folder that it writes to, if any.
-    fn folder(&self) -> Option<&Path>;
-    /// The server that it connects to, if any.
-    fn server(&self) -> Option<StoreServer<'_>>;
-    /// The S3 settings, for `check` and `vault doctor`; `None` for other stores.
-    fn s3_settings(&self) -> Option<&S3Settings>;
-    /// Creates everything that must exist before the first put.
-    fn prepare(&self) -> Result<(), StoreUnusable>;
-    /// Builds the store for the uploader; connects to nothing.
-    fn open(&self) -> Arc<dyn VaultStore>;
+#[error("can't use {what} {}: {error}", path.display())]
+pub struct StoreUnusable {
+    /// What the path is: the folder, or the file with certificates.
+    what: &'static str,
+    path: PathBuf,
+    /// The file system's error.
+    error: io::Error,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,92 +43,75 @@ pub enum StoreSettings {
 }
 
 impl StoreSettings {
-    /// The store's answers to the gateway's questions.
-    pub fn spec(&self) -> &dyn StoreSpec {
+    /// The key of this store below `store:` in the configuration.
+    pub fn key(&self) -> &'static str {
         match self {
-            Self::Directory(settings) => settings,
-            Self::S3(settings) => settings,
+            Self::Directory(_) => "directory",
+            Self::S3(_) => "s3",
         }
     }
-}
 
-impl StoreSpec for DirectorySettings {
-    fn key(&self) -> &'static str {
-        "directory"
+    /// Where content is stored, for display: a path, or `s3://bucket/prefix`.
+    pub fn location(&self) -> String {
+        match self {
+            Self::Directory(directory) => directory.path.display().to_string(),
+            Self::S3(s3) => format!("s3://{}/{}", s3.bucket, s3.prefix).trim_end_matches('/').to_owned(),
+        }
     }
 
-    fn location(&self) -> String {
-        self.path.display().to_string()
+    /// Prefix of every object's name; may be empty.
+    pub fn prefix(&self) -> &str {
+        self.s3_settings().map_or("", |s3| &s3.prefix)
     }
 
-    fn prefix(&self) -> &str {
-        ""
+    /// Prefix of references to its objects, e.g. `s3://bucket/`.
+    pub fn uri(&self) -> String {
+        self.s3_settings().map_or_else(|| DIRECTORY_URI.to_owned(), |s3| format!("s3://{}/", s3.bucket))
     }
 
-    fn uri(&self) -> String {
-        DIRECTORY_URI.to_owned()
+    /// The local folder that it writes to, if any.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Directory(directory) => Some(&directory.path),
+            Self::S3(_) => None,
+        }
     }
 
-    fn folder(&self) -> Option<&Path> {
-        Some(&self.path)
+    /// The server that it connects to, if any.
+    pub fn server(&self) -> Option<StoreServer<'_>> {
+        let s3 = self.s3_settings()?;
+        let aws_url = || format!("https://s3.{}.amazonaws.com/", s3.region);
+        Some(StoreServer { url: s3.endpoint.clone().unwrap_or_else(aws_url), ca_file: s3.ca_file.as_deref() })
     }
 
-    fn server(&self) -> Option<StoreServer<'_>> {
-        None
+    /// The S3 settings, for `check` and `vault doctor`; `None` for other stores.
+    pub fn s3_settings(&self) -> Option<&S3Settings> {
+        match self {
+            Self::Directory(_) => None,
+            Self::S3(s3) => Some(s3),
+        }
     }
 
-    fn s3_settings(&self) -> Option<&S3Settings> {
-        None
+    /// Creates everything that must exist before the first put, and opens the certificates: the client would notice
+    /// unreadable ones only with the first upload, and then retry forever.
+    pub fn prepare(&self) -> Result<(), StoreUnusable> {
+        let (what, path, result) = match self {
+            Self::Directory(DirectorySettings { path, .. }) => {
+                ("the vault's folder", path, DirectoryStore::create_folder(path))
+            }
+            Self::S3(S3Settings { ca_file: Some(path), .. }) => {
+                ("the `ca_file` of the vault's store,", path, std::fs::File::open(path).map(drop))
+            }
+            Self::S3(_) => return Ok(()),
+        };
+        result.map_err(|error| StoreUnusable { what, path: path.clone(), error })
     }
 
-    fn prepare(&self) -> Result<(), StoreUnusable> {
-        DirectoryStore::create_folder(&self.path)
-            .map_err(|error| StoreUnusable::Folder { path: self.path.clone(), error })
-    }
-
-    fn open(&self) -> Arc<dyn VaultStore> {
-        Arc::new(DirectoryStore::new(&self.path).with_limits(self.limits))
-    }
-}
-
-impl StoreSpec for S3Settings {
-    fn key(&self) -> &'static str {
-        "s3"
-    }
-
-    fn location(&self) -> String {
-        format!("s3://{}/{}", self.bucket, self.prefix).trim_end_matches('/').to_owned()
-    }
-
-    fn prefix(&self) -> &str {
-        &self.prefix
-    }
-
-    fn uri(&self) -> String {
-        format!("s3://{}/", self.bucket)
-    }
-
-    fn folder(&self) -> Option<&Path> {
-        None
-    }
-
-    fn server(&self) -> Option<StoreServer<'_>> {
-        let aws_url = || format!("https://s3.{}.amazonaws.com/", self.region);
-        Some(StoreServer { url: self.endpoint.clone().unwrap_or_else(aws_url), ca_file: self.ca_file.as_deref() })
-    }
-
-    fn s3_settings(&self) -> Option<&S3Settings> {
-        Some(self)
-    }
-
-    /// Otherwise the client would detect unreadable certificates only with the first upload, and then retry forever.
-    fn prepare(&self) -> Result<(), StoreUnusable> {
-        let Some(path) = &self.ca_file else { return Ok(()) };
-        let opened = std::fs::File::open(path).map(drop);
-        opened.map_err(|error| StoreUnusable::Certificates { path: path.clone(), error })
-    }
-
-    fn open(&self) -> Arc<dyn VaultStore> {
-        Arc::new(S3Store::new(self.clone()))
+    /// Builds the store for the uploader; connects to nothing.
+    pub fn open(&self) -> Arc<dyn VaultStore> {
+        match self {
+            Self::Directory(directory) => Arc::new(DirectoryStore::new(&directory.path).with_limits(directory.limits)),
+            Self::S3(s3) => Arc::new(S3Store::new(s3.clone())),
+        }
     }
 }

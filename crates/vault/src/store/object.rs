@@ -12,29 +12,16 @@ use super::settings::LockMode;
 /// Largest object that is read; the largest that is written holds one fragment of about 140 MiB.
 pub(super) const MAX_READ_BYTES: usize = 512 << 20;
 
-/// Kinds of object, which may use different buckets and locks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ObjectKind {
-    /// A session key, sealed to the auditors.
-    Key,
-    /// Sealed fragments.
-    Payload,
-    Index,
-    /// Digests and their signatures.
-    Chain,
-}
-
-impl ObjectKind {
-    pub const ALL: [Self; 4] = [Self::Key, Self::Payload, Self::Index, Self::Chain];
-
-    /// The value of the metric label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Key => "key",
-            Self::Payload => "payload",
-            Self::Index => "index",
-            Self::Chain => "chain",
-        }
+kernel::word_enum! {
+    /// Kinds of object, which may use different buckets and locks. The words are values of a metric label.
+    pub ObjectKind {
+        /// A session key, sealed to the auditors.
+        Key = "key",
+        /// Sealed fragments.
+        Payload = "payload",
+        Index = "index",
+        /// Digests and their signatures.
+        Chain = "chain",
     }
 }
 

@@ -68,7 +68,7 @@ enum StoreAnswer {
     /// The request could not be sent, or was not answered in time.
     NotSent(SendFailure),
     /// No readable answer; the reason.
-    NoAnswer(String),
+    NoAnswer(&'static str),
 }
 
 impl StoreAnswer {
@@ -86,7 +86,7 @@ impl StoreAnswer {
             Err(SdkError::DispatchFailure(failure)) => {
                 Self::NotSent(SendFailure::from_connector(failure.as_connector_error()))
             }
-            Err(_) => Self::NoAnswer("the response can't be read".to_owned()),
+            Err(_) => Self::NoAnswer("the response can't be read"),
         }
     }
 
@@ -111,7 +111,7 @@ impl StoreAnswer {
                 format!("{status} {code}").trim_end().to_owned()
             }
             Self::NotSent(failure) => failure.to_string(),
-            Self::NoAnswer(why) => why.clone(),
+            Self::NoAnswer(why) => (*why).to_owned(),
         }
     }
 
@@ -267,7 +267,7 @@ impl BucketProbe<'_> {
             StoreAnswer::NotSent(SendFailure::NoCredentials) => {
                 "set credentials for the gateway: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role of the machine"
             }
-            StoreAnswer::NotSent(SendFailure::Connection(cause)) => cause.remedy,
+            StoreAnswer::NotSent(SendFailure::Connection { remedy, .. }) => remedy,
             StoreAnswer::NotSent(SendFailure::TimedOut) => {
                 "the endpoint does not respond: check its address, the network and the proxy (credentials were not tested)"
             }
@@ -334,7 +334,7 @@ impl BucketProbe<'_> {
         let remedy = "remove s3:DeleteObject from the writer's policy";
         self.expect_refusal(property, delete.clone().send().await, remedy);
         let Some(version) = version else {
-            let answer = StoreAnswer::NoAnswer("the store returned no version id".to_owned());
+            let answer = StoreAnswer::NoAnswer("the store returned no version id");
             let remedy = "enable versioning: without it, a lock protects nothing";
             return self.add_check("objects have versions", ProbeVerdict::Fails, &answer, remedy);
         };

@@ -7,11 +7,10 @@
 
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
@@ -22,7 +21,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OnceCell;
 
-use crate::aws::{CONNECT_TIMEOUT, SendFailure, TIMED_OUT, http_client, is_error_code, load_credential_chain};
+use crate::aws::{CONNECT_TIMEOUT, SendFailure, TIMED_OUT, is_error_code, load_credential_chain};
 use kernel::clock::UnixNanos;
 use kernel::secret::Secret;
 use kernel::sha256::Sha256;
@@ -57,18 +56,8 @@ impl S3Store {
     /// A store with these credentials instead of the standard chain's.
     pub async fn with_credentials(settings: S3Settings, key: &str, secret: &Secret) -> Result<Self, StoreError> {
         let credentials = Credentials::new(key, secret.expose(), None, None, "tollgate");
-        let mut config = aws_sdk_s3::config::Builder::new()
-            .behavior_version(BehaviorVersion::latest())
-            .credentials_provider(credentials)
-            .region(Region::new(settings.region.clone()))
-            .http_client(
-                http_client(settings.ca_file.as_deref())
-                    .await
-                    .map_err(|error| StoreError::Denied(error.to_string()))?,
-            );
-        config.set_endpoint_url(settings.endpoint.clone());
-        let client = Client::from_conf(build_config(config, &settings));
-        Ok(Self { settings, client: OnceCell::new_with(Some(client)), reads_oldest: false })
+        let client = OnceCell::new_with(Some(connect(&settings, Some(credentials)).await?));
+        Ok(Self { client, ..Self::new(settings) })
     }
 
     /// The same store, reading the first version of each name instead of the newest: a version or delete marker that
@@ -83,7 +72,7 @@ impl S3Store {
     }
 
     pub(crate) async fn client(&self) -> Result<&Client, StoreError> {
-        self.client.get_or_try_init(|| connect(&self.settings)).await
+        self.client.get_or_try_init(|| connect(&self.settings, None)).await
     }
 
     pub(crate) fn bucket(&self, kind: ObjectKind) -> &str {
@@ -117,10 +106,7 @@ impl S3Store {
         let put_config = Config::builder().timeout_config(timeouts).retry_config(RetryConfig::disabled());
         match put.customize().config_override(put_config).send().await {
             Ok(_) => Ok(PutOutcome::Written),
-            Err(error) => match classify_sdk_error(&error) {
-                RequestFailure::Exists => Ok(PutOutcome::Exists),
-                RequestFailure::Error(error) => Err(error),
-            },
+            Err(error) => classify_sdk_error(&error).map_or(Ok(PutOutcome::Exists), Err),
         }
     }
 
@@ -302,47 +288,35 @@ fn to_unix_nanos(time: DateTime) -> UnixNanos {
     UnixNanos(u64::try_from(time.as_nanos()).unwrap_or_default())
 }
 
-/// Why a request failed.
-enum RequestFailure {
-    /// The name of a conditional put exists.
-    Exists,
-    Error(StoreError),
-}
-
 /// The error of a request that is no conditional put.
 pub(crate) fn to_store_error<E: ProvideErrorMetadata>(error: SdkError<E>) -> StoreError {
-    match classify_sdk_error(&error) {
-        RequestFailure::Exists => StoreError::Differs,
-        RequestFailure::Error(error) => error,
-    }
+    classify_sdk_error(&error).unwrap_or(StoreError::Differs)
 }
 
-/// Maps an SDK error. Texts are error codes, never bodies.
-fn classify_sdk_error<E: ProvideErrorMetadata>(error: &SdkError<E>) -> RequestFailure {
-    let unavailable = |why: String| RequestFailure::Error(StoreError::Unavailable(why));
-    match error {
-        SdkError::TimeoutError(_) => unavailable(TIMED_OUT.to_owned()),
-        SdkError::DispatchFailure(failure) => {
-            unavailable(SendFailure::from_connector(failure.as_connector_error()).with_remedy())
+/// Maps an SDK error; `None` if the name of a conditional put exists. Texts are error codes, never bodies.
+fn classify_sdk_error<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<StoreError> {
+    let why = match error {
+        SdkError::TimeoutError(_) => TIMED_OUT.to_owned(),
+        SdkError::DispatchFailure(failure) => SendFailure::from_connector(failure.as_connector_error()).with_remedy(),
+        SdkError::ResponseError(_) => "the response can't be read".to_owned(),
+        SdkError::ConstructionFailure(_) => {
+            return Some(StoreError::Denied("the request can't be built: check credentials and region".to_owned()));
         }
-        SdkError::ResponseError(_) => unavailable("the response can't be read".to_owned()),
-        SdkError::ConstructionFailure(_) => RequestFailure::Error(StoreError::Denied(
-            "the request can't be built: check credentials and region".to_owned(),
-        )),
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
-            classify_answer(status, service.err().code().unwrap_or_default())
+            return classify_answer(status, service.err().code().unwrap_or_default());
         }
-        _ => unavailable("the request failed".to_owned()),
-    }
+        _ => "the request failed".to_owned(),
+    };
+    Some(StoreError::Unavailable(why))
 }
 
-fn classify_answer(status: u16, code: &str) -> RequestFailure {
+fn classify_answer(status: u16, code: &str) -> Option<StoreError> {
     let code = if is_error_code(code) { code } else { "" };
     let answer = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
     let is_checksum_error = code == "BadDigest" || code == "InvalidDigest" || code.contains("SHA256Mismatch");
-    RequestFailure::Error(match (status, code) {
-        (412, _) => return RequestFailure::Exists,
+    Some(match (status, code) {
+        (412, _) => return None,
         (400, _) if is_checksum_error => StoreError::Corrupt(answer),
         (404, "NoSuchKey") => StoreError::Missing,
         (403, "InvalidObjectState") => StoreError::Archived,
@@ -352,11 +326,15 @@ fn classify_answer(status: u16, code: &str) -> RequestFailure {
     })
 }
 
-async fn connect(settings: &S3Settings) -> Result<Client, StoreError> {
+/// A client with the standard chain's credentials, or with these.
+async fn connect(settings: &S3Settings, credentials: Option<Credentials>) -> Result<Client, StoreError> {
     let loader = load_credential_chain(&settings.region, settings.ca_file.as_deref()).await;
     let mut loader = loader.map_err(|error| StoreError::Denied(error.to_string()))?;
     if let Some(endpoint) = &settings.endpoint {
         loader = loader.endpoint_url(endpoint);
+    }
+    if let Some(credentials) = credentials {
+        loader = loader.credentials_provider(credentials);
     }
     let shared = loader.load().await;
     Ok(Client::from_conf(build_config(aws_sdk_s3::config::Builder::from(&shared), settings)))

@@ -38,10 +38,11 @@ impl DirectoryStore {
         Ok(())
     }
 
-    /// Adds `bytes` to the used size.
-    pub(super) fn add_used_bytes(&self, bytes: u64) {
+    /// Changes the used size, once it was counted.
+    pub(super) fn change_used(&self, change: impl Fn(u64) -> u64) {
         if self.used.counted.initialized() {
-            self.used.bytes.fetch_add(bytes, Ordering::Relaxed);
+            // always Some
+            let _ = self.used.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(change(used)));
         }
     }
 
@@ -75,20 +76,11 @@ impl DirectoryStore {
                 swept.objects += 1;
                 swept.bytes += metadata.len();
                 // at once, so that an error at a later object leaves the count right
-                self.subtract_used(metadata.len());
+                self.change_used(|used| used.saturating_sub(metadata.len()));
             }
             self.remove_empty_folders(&path).await;
         }
         Ok(swept)
-    }
-
-    fn subtract_used(&self, bytes: u64) {
-        if self.used.counted.initialized() {
-            let _ = self
-                .used
-                .bytes
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_sub(bytes))); // always Some
-        }
     }
 
     /// Removes folders that became empty; a concurrent put creates them again.

@@ -19,6 +19,7 @@ use crate::recipients::{AccountRecipients, Audience, KeyHolder};
 use crate::seal::{NewSessionKey, SealFailed, SessionKeyGenerator};
 use crate::spool_record::RecordFrame;
 use crate::store::VaultStore;
+use crate::store::settings::S3Settings;
 use crate::ticket::{DraftGroup, SealedFragment, UriBase, VaultDraft, VaultTicketer};
 use crate::uploader::{UploadIntervals, UploadJournal, Uploader, UploaderDependencies};
 use crate::vault_writer::VaultWriter;
@@ -86,4 +87,18 @@ pub fn process<J: UploadJournal + 'static, S: VaultStore + 'static>(
         }),
     };
     (writer, ticketer, Uploader::new(parts, meter))
+}
+
+/// Settings of two buckets without locks; `endpoint` as in [`S3Settings`].
+pub fn s3_settings(endpoint: Option<String>) -> S3Settings {
+    S3Settings {
+        bucket: "audit-logs".into(),
+        key_bucket: "audit-keys".into(),
+        prefix: "agent-sessions".into(),
+        region: "eu-west-1".into(),
+        force_path_style: endpoint.is_some(),
+        endpoint,
+        lock: None,
+        ca_file: None,
+    }
 }

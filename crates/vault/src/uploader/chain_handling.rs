@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::chain::position::{ChainPosition, SavedChains};
+use crate::chain::position::{ChainId, ChainPosition, SavedChains};
 use crate::object_names;
 use crate::store::{PutOutcome, StoreError, SweepResult};
 use kernel::clock::UnixNanos;
@@ -16,7 +16,7 @@ use super::chains::{ChainBreak, DigestVerdict};
 use super::erasures::ErasureInbox;
 use super::object_write::WriteFailure;
 use super::open_sessions::OpenSessions;
-use super::record_tracker::{ChainId, ReadDigest, UploadItem};
+use super::record_tracker::{ReadDigest, UploadItem};
 use super::{SWEEP_INTERVAL, Uploader};
 
 impl Uploader {
@@ -35,9 +35,8 @@ impl Uploader {
             match serde_json::from_slice::<SavedChains>(&bytes) {
                 Ok(mut saved) if saved.v == 1 => {
                     for chain in &mut saved.chains {
-                        let chain_id =
-                            ChainId { account: chain.account.as_str().into(), writer: chain.writer.as_str().into() };
-                        self.open_sessions.insert(chain_id, OpenSessions::restore(std::mem::take(&mut chain.sessions)));
+                        let sessions = OpenSessions::restore(std::mem::take(&mut chain.sessions));
+                        self.open_sessions.insert(chain.id.clone(), sessions);
                     }
                     self.chains.restore(saved);
                 }
@@ -67,13 +66,6 @@ impl Uploader {
         }
     }
 
-    /// Confirms the reports that are now on disk.
-    fn confirm_erasures(&mut self) {
-        for confirm in self.confirmations.drain(..) {
-            let _ = confirm.send(()); // the requester may have stopped waiting
-        }
-    }
-
     /// Saves the positions of the chains, then marks the records up to them as done. True if positions were saved.
     pub(super) async fn save_positions(&mut self) -> bool {
         if !self.chains.unsaved.dirty {
@@ -81,8 +73,7 @@ impl Uploader {
         }
         let mut saved = self.chains.to_saved();
         for chain in &mut saved.chains {
-            let chain_id = ChainId { account: chain.account.as_str().into(), writer: chain.writer.as_str().into() };
-            chain.sessions = self.open_sessions.get(&chain_id).map(OpenSessions::to_saved).unwrap_or_default();
+            chain.sessions = self.open_sessions.get(&chain.id).map(OpenSessions::to_saved).unwrap_or_default();
         }
         let bytes = serde_json::to_vec(&saved).unwrap_or_default(); // strings and numbers: serialising can't fail
         if let Err(why) = self.deps.journal.write_chains(bytes).await {
@@ -95,7 +86,9 @@ impl Uploader {
             return false;
         }
         self.chains.unsaved.dirty = false;
-        self.confirm_erasures();
+        for confirm in self.confirmations.drain(..) {
+            let _ = confirm.send(()); // the requester may have stopped waiting
+        }
         for done in std::mem::take(&mut self.chains.unsaved.done) {
             self.mark_done(&done);
         }
@@ -108,7 +101,7 @@ impl Uploader {
         match verdict {
             DigestVerdict::Valid => {
                 self.record_tracker.claim_leaves(&digest.claims);
-                self.record_tracker.track();
+                self.record_tracker.tracked += 1;
             }
             DigestVerdict::Stored => {
                 self.record_tracker.claim_leaves(&digest.claims);
@@ -184,9 +177,7 @@ impl Uploader {
     }
 
     fn report_break(&self, chain_id: &ChainId, why: ChainBreak) {
-        if let Some((_, counter)) = self.metrics.breaks.iter().find(|(reason, _)| *reason == why) {
-            counter.increment(1);
-        }
+        self.metrics.breaks.get(&why).into_iter().for_each(|counter| counter.increment(1));
         tracing::error!(
             vault = &*self.deps.id,
             writer = &*chain_id.writer,
@@ -215,7 +206,7 @@ impl Uploader {
     /// Stops waiting for records that may never arrive because records were damaged.
     pub(super) fn stop_waiting_for_lost(&mut self, now: Duration, patience: Duration) {
         self.record_tracker.stop_waiting_for_lost(now, patience);
-        if self.record_tracker.has_damage() {
+        if !self.record_tracker.damaged.is_empty() {
             self.chains.resend_overdue_seals(now, patience);
         }
     }

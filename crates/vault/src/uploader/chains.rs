@@ -13,39 +13,28 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::chain::erasures::NewestErasures;
-use crate::chain::position::{ChainPosition, SavedChain, SavedChains};
+use crate::chain::position::{ChainId, ChainPosition, SavedChain, SavedChains};
 use crate::store::ObjectKind;
 use kernel::clock::UnixNanos;
 use pipeline::spool::RecordSeq;
 
-use super::record_tracker::{ChainId, EpochLog, ReadDigest, RecordTracker, UploadItem};
+use super::record_tracker::{EpochLog, ReadDigest, RecordTracker, UploadItem};
 
-/// Why a chain abandoned its epoch. The digest contains the reason's text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ChainBreak {
-    /// Another process wrote this name: a cloned volume or machine.
-    Fork,
-    /// A digest could not be read back from the spool.
-    Damaged,
-    /// An operator dropped a digest from the spool.
-    Dropped,
+kernel::word_enum! {
+    /// Why a chain abandoned its epoch. The digest contains the whole text, metrics and logs its first word.
+    pub(super) ChainBreak {
+        /// Another process wrote this name: a cloned volume or machine.
+        Fork = "fork: another process wrote the next digest of the epoch, its lines or its signature",
+        /// A digest could not be read back from the spool.
+        Damaged = "damaged: a digest of the epoch could not be read in the spool",
+        /// An operator dropped a digest from the spool.
+        Dropped = "dropped: a digest of the epoch was dropped from the spool",
+    }
 }
 
 impl ChainBreak {
     pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Fork => "fork",
-            Self::Damaged => "damaged",
-            Self::Dropped => "dropped",
-        }
-    }
-
-    fn reason(self) -> &'static str {
-        match self {
-            Self::Fork => "fork: another process wrote the next digest of the epoch, its lines or its signature",
-            Self::Damaged => "damaged: a digest of the epoch could not be read in the spool",
-            Self::Dropped => "dropped: a digest of the epoch was dropped from the spool",
-        }
+        self.as_str().split(':').next().unwrap_or_default()
     }
 }
 
@@ -62,9 +51,8 @@ struct SealInFlight {
 /// A digest that was read back from the spool and is not stored yet.
 struct QueuedDigest {
     item: UploadItem,
-    line_epoch: String,
-    epoch: String,
-    base: u64,
+    /// The chain's position after it.
+    position: ChainPosition,
 }
 
 #[derive(Default)]
@@ -118,19 +106,16 @@ impl ChainStates {
 
     pub(super) fn restore(&mut self, saved: SavedChains) {
         (self.alternative_names, self.erasures) = (saved.alternative_names, saved.erasures);
-        for SavedChain { account, writer, position, .. } in saved.chains {
-            let chain_id = ChainId { account: account.into(), writer: writer.into() };
+        for SavedChain { id, position, .. } in saved.chains {
             let chain =
                 ChainState { read_back: Some(position.clone()), stored: Some(position), ..ChainState::default() };
-            self.chains.insert(chain_id, chain);
+            self.chains.insert(id, chain);
         }
     }
 
     pub(super) fn to_saved(&self) -> SavedChains {
-        let to_saved_chain = |(chain_id, chain): (&ChainId, &ChainState)| {
-            let position = chain.stored.clone()?;
-            let (account, writer) = (chain_id.account.to_string(), chain_id.writer.to_string());
-            Some(SavedChain { account, writer, position, sessions: Vec::new() })
+        let to_saved_chain = |(id, chain): (&ChainId, &ChainState)| {
+            Some(SavedChain { id: id.clone(), position: chain.stored.clone()?, sessions: Vec::new() })
         };
         let chains = self.chains.iter().filter_map(to_saved_chain).collect();
         let (alternative_names, erasures) = (self.alternative_names.clone(), self.erasures.clone());
@@ -195,14 +180,13 @@ impl ChainStates {
         });
         if in_flight.is_none() && !follows {
             if let Some(previous) = &chain.read_back {
-                chain.read_back = Some(previous.abandon_epoch(new_epoch(), ChainBreak::Damaged.reason()));
+                chain.read_back = Some(previous.abandon_epoch(new_epoch(), ChainBreak::Damaged.as_str()));
             }
             return (DigestVerdict::Void, Some(ChainBreak::Damaged));
         }
         let item = UploadItem::new(ObjectKind::Chain, digest.name.clone(), digest.seq, in_flight.is_some());
         let item = UploadItem { claims: digest.claims.clone(), ..item };
-        let ChainPosition { line_epoch, epoch, base, .. } = position.clone();
-        chain.queue.push_back(QueuedDigest { item, line_epoch, epoch, base });
+        chain.queue.push_back(QueuedDigest { item, position: position.clone() });
         chain.read_back = Some(position.clone());
         (DigestVerdict::Valid, None)
     }
@@ -247,14 +231,15 @@ impl ChainStates {
     ) -> Vec<Vec<RecordSeq>> {
         let Some(chain) = self.chains.get_mut(chain_id) else { return Vec::new() };
         let Some(first) = chain.queue.front() else { return Vec::new() };
+        let ChainPosition { epoch, line_epoch, base, .. } = &first.position;
         let broken_at = match &chain.stored {
-            Some(stored) if stored.epoch == first.epoch => stored.clone(),
-            previous => ChainPosition {
-                epoch: first.epoch.clone(),
-                ..ChainPosition::start(&first.line_epoch, first.base, previous.as_ref(), now)
-            },
+            Some(stored) if stored.epoch == *epoch => stored.clone(),
+            previous => {
+                let start = ChainPosition::start(line_epoch, *base, previous.as_ref(), now);
+                ChainPosition { epoch: epoch.clone(), ..start }
+            }
         };
-        let position = broken_at.abandon_epoch(new_epoch, why.reason());
+        let position = broken_at.abandon_epoch(new_epoch, why.as_str());
         (chain.read_back, chain.stored) = (Some(position.clone()), Some(position));
         (chain.is_writing, chain.seal_in_flight) = (false, None);
         let void_digests: Vec<QueuedDigest> = chain.queue.drain(..).collect();
@@ -279,11 +264,7 @@ impl ChainStates {
             return None;
         }
         let previous = chain.and_then(|chain| chain.read_back.as_ref());
-        let log = |epoch: &str| EpochLog {
-            account: chain_id.account.clone(),
-            writer: chain_id.writer.clone(),
-            epoch: epoch.into(),
-        };
+        let log = |epoch: &str| EpochLog { chain_id: chain_id.clone(), epoch: epoch.into() };
         if let Some(previous) = previous
             && (!previous.closed || tracker.first_leaf(&log(&previous.line_epoch)).is_some())
         {

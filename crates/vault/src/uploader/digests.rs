@@ -13,14 +13,14 @@ use bytes::{Bytes, BytesMut};
 
 use super::journal::UploadJournal;
 use super::object_write::{self, WriteFailure};
-use super::record_tracker::{ChainId, EpochLog, LeafBatch, NextLeaves};
+use super::record_tracker::{EpochLog, LeafBatch, NextLeaves};
 use super::{COMPRESSION_LEVEL, DueDigests, MAX_INDEX_BYTES, Uploader};
 use crate::chain::digest::{
     ChainContinuation, ChainDigest, DigestCounters, DigestLink, GatewayIdentity, IndexReference, PayloadReference,
     SessionsReference, VERSION, checkpoint_origin,
 };
 use crate::chain::note::Checkpoint;
-use crate::chain::position::ChainPosition;
+use crate::chain::position::{ChainId, ChainPosition};
 use crate::chain::tree::leaf_hash;
 use crate::index_row::{IndexRow, RowKind, RowTail};
 use crate::object_names::{self, ObjectNames, UNATTRIBUTED, rfc3339};
@@ -68,7 +68,7 @@ impl Uploader {
                 return self.chains.resend_overdue_seals(monotonic, Duration::ZERO);
             }
         }
-        if !self.record_tracker.is_caught_up() {
+        if !self.record_tracker.caught_up {
             return; // digests sealed by former processes come first
         }
         if !due.interval_over && !due.lines_left && !self.chains.is_recovering(&self.record_tracker) {
@@ -331,7 +331,7 @@ impl Uploader {
                 uploaded: position_after.next_leaf(),
                 pending: acked.saturating_sub(position_after.next_leaf()),
                 gaps: position_after.gaps,
-                damaged: self.record_tracker.damaged_records(),
+                damaged: self.record_tracker.damaged.len() as u64,
                 erasures: self.chains.erasures.of_account(&chain_id.account),
             },
             last: contents.last,
@@ -391,11 +391,7 @@ impl Uploader {
 }
 
 fn epoch_log(chain_id: &ChainId, position: &ChainPosition) -> EpochLog {
-    EpochLog {
-        account: chain_id.account.clone(),
-        writer: chain_id.writer.clone(),
-        epoch: position.line_epoch.as_str().into(),
-    }
+    EpochLog { chain_id: chain_id.clone(), epoch: position.line_epoch.as_str().into() }
 }
 
 /// A line that replaces a lost one.

@@ -91,6 +91,17 @@ impl SpoolJournal {
             changed,
         }
     }
+
+    fn with_chains_file<T: Send + 'static>(
+        &self,
+        access: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> BoxFuture<'static, io::Result<T>> {
+        let (tasks, path) = (self.tasks.clone(), self.chains_file.clone());
+        Box::pin(async move {
+            let accessed = run_blocking(&*tasks, "chain positions", move || access(&path)).await;
+            accessed.unwrap_or_else(|| Err(io::Error::other(SHUTTING_DOWN)))
+        })
+    }
 }
 
 impl UploadJournal for SpoolJournal {
@@ -137,25 +148,14 @@ impl UploadJournal for SpoolJournal {
     }
 
     fn read_chains(&self) -> BoxFuture<'static, io::Result<Option<Vec<u8>>>> {
-        let (tasks, path) = (self.tasks.clone(), self.chains_file.clone());
-        Box::pin(async move {
-            let read = move || match std::fs::read(&path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(error),
-                Ok(bytes) => Ok(Some(bytes)),
-            };
-            run_blocking(&*tasks, "chain positions", read).await.unwrap_or_else(|| Err(io::Error::other(SHUTTING_DOWN)))
+        self.with_chains_file(|path| match std::fs::read(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            read => read.map(Some),
         })
     }
 
     fn write_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, io::Result<()>> {
-        let (tasks, path) = (self.tasks.clone(), self.chains_file.clone());
-        Box::pin(async move {
-            let write = move || files::replace_file(&path, &bytes);
-            run_blocking(&*tasks, "chain positions", write)
-                .await
-                .unwrap_or_else(|| Err(io::Error::other(SHUTTING_DOWN)))
-        })
+        self.with_chains_file(move |path| files::replace_file(path, &bytes))
     }
 
     fn changed(&self) -> BoxFuture<'static, ()> {

@@ -35,6 +35,7 @@ use telemetry::{Counter, Gauge, Meter, names as metric};
 
 use super::chain::digest::GatewayIdentity;
 use super::chain::note::SigningKey;
+use super::chain::position::ChainId;
 use super::chain::tree::NodeHash;
 use super::recipients::AccountRecipients;
 use super::spool_record;
@@ -43,7 +44,7 @@ use super::vault_writer::VaultWriter;
 use chains::{ChainBreak, ChainStates};
 use object_write::{FinishedWrite, WriteBackoff, WriteFailure};
 use open_sessions::OpenSessions;
-use record_tracker::{ChainId, RecordTracker, UploadItem};
+use record_tracker::{RecordTracker, UploadItem};
 
 pub use erasures::ErasureInbox;
 pub use journal::{JournalBacklog, JournalReadError, SpoolJournal, UploadJournal};
@@ -98,9 +99,9 @@ pub struct UploaderDependencies {
 }
 
 struct UploaderMetrics {
-    uploads: Vec<(ObjectKind, &'static str, Counter)>,
+    uploads: HashMap<(ObjectKind, &'static str), Counter>,
     corrupt: Counter,
-    breaks: Vec<(ChainBreak, Counter)>,
+    breaks: HashMap<ChainBreak, Counter>,
     gaps: Counter,
     damaged: Counter,
     pending: Gauge,
@@ -154,19 +155,19 @@ impl Uploader {
             ["written", "exists", "retry", "denied", "corrupt", "differs", "missing", "gone", "damaged", "full"];
         let uploads = ObjectKind::ALL.iter().flat_map(|kind| outcomes.map(|outcome| (*kind, outcome)));
         let uploads = uploads.map(|(kind, outcome)| {
-            let labels: &[(&'static str, &str)] = &[("processor", &id), ("kind", kind.label()), ("outcome", outcome)];
-            (kind, outcome, meter.counter(&metric::VAULT_UPLOADS, labels))
+            let labels: &[(&'static str, &str)] = &[("processor", &id), ("kind", kind.as_str()), ("outcome", outcome)];
+            ((kind, outcome), meter.counter(&metric::VAULT_UPLOADS, labels))
         });
         let processor_label: &[(&'static str, &str)] = &[("processor", &id)];
         let metrics = UploaderMetrics {
             uploads: uploads.collect(),
             corrupt: meter.counter(&metric::VAULT_CORRUPT_UPLOADS, processor_label),
-            breaks: [ChainBreak::Fork, ChainBreak::Damaged, ChainBreak::Dropped]
+            breaks: (ChainBreak::ALL.iter())
                 .map(|why| {
                     let labels: &[(&'static str, &str)] = &[("processor", &id), ("reason", why.label())];
-                    (why, meter.counter(&metric::VAULT_CHAIN_BREAKS, labels))
+                    (*why, meter.counter(&metric::VAULT_CHAIN_BREAKS, labels))
                 })
-                .into(),
+                .collect(),
             gaps: meter.counter(&metric::VAULT_GAP_LEAVES, processor_label),
             damaged: meter.counter(&metric::VAULT_DAMAGED_RECORDS, processor_label),
             pending: meter.gauge(&metric::VAULT_PENDING_BYTES, processor_label),
@@ -216,7 +217,7 @@ impl Uploader {
     /// Closes every object and writes everything, in order, until nothing is left or the store fails. Returns whether
     /// nothing is left.
     pub async fn drain(&mut self) -> bool {
-        self.backoff.retry_now();
+        self.backoff.retry_at = Duration::ZERO;
         let mut idle = 0;
         while idle < MAX_IDLE_ROUNDS {
             let changed = self.deps.journal.changed();
@@ -224,12 +225,12 @@ impl Uploader {
             if let Some(finished) = self.writes.next().await {
                 self.finish_write(finished);
                 idle = 0;
-            } else if self.record_tracker.is_caught_up()
+            } else if self.record_tracker.caught_up
                 && !self.may_have_unread
                 && self.records_to_reread.is_empty()
                 && self.is_empty()
             {
-                return !self.record_tracker.has_damage();
+                return self.record_tracker.damaged.is_empty();
             } else if self.backoff.is_failing() {
                 return false;
             } else if !busy {
@@ -274,9 +275,9 @@ impl Uploader {
         }
         self.seal_objects(monotonic);
         let final_round = mode == DrainMode::Drain
-            && self.record_tracker.is_caught_up()
+            && self.record_tracker.caught_up
             && !self.may_have_unread
-            && self.record_tracker.all_stored();
+            && self.record_tracker.unstored.is_empty();
         let interval_over =
             final_round || monotonic.saturating_sub(self.last_digest_at) >= self.deps.pace.index_interval;
         if interval_over && mode == DrainMode::Normal {
@@ -284,9 +285,7 @@ impl Uploader {
         }
         let lines_left = std::mem::take(&mut self.has_more_lines);
         self.seal_digests(now, monotonic, DueDigests { interval_over, lines_left, final_round }).await;
-        for item in self.chains.take_ready() {
-            self.record_tracker.push_ready(item);
-        }
+        self.record_tracker.ready.extend(self.chains.take_ready());
         self.start_writes(now, monotonic);
         self.sweep(now, monotonic).await;
         self.report_backlog(now, monotonic);
@@ -295,7 +294,7 @@ impl Uploader {
 
     /// Reads more records. True if there may be more.
     async fn read(&mut self) -> bool {
-        if self.record_tracker.tracked() >= MAX_TRACKED_RECORDS && self.record_tracker.has_ready() {
+        if self.record_tracker.tracked >= MAX_TRACKED_RECORDS && !self.record_tracker.ready.is_empty() {
             return false;
         }
         let monotonic = self.deps.clock.monotonic();
@@ -378,7 +377,7 @@ impl Uploader {
             let body = spool_record::pack(&to_seal.header, &[]);
             if self.deps.journal.append_seal(&to_seal.account, body, spool_record::SealKind::Object).is_err() {
                 // the spool has no room now; the next round retries
-                return self.record_tracker.return_unsealed(to_seal);
+                return self.record_tracker.to_seal.push(to_seal.header.name.into());
             }
         }
     }
@@ -400,10 +399,7 @@ impl Uploader {
             Ok(PutOutcome::Exists) => "exists",
             Err(failure) => failure.label(),
         };
-        let is_counter = |kind: ObjectKind, label: &str| kind == item.kind && label == outcome;
-        if let Some((.., counter)) = self.metrics.uploads.iter().find(|(kind, label, _)| is_counter(*kind, label)) {
-            counter.increment(1);
-        }
+        self.metrics.uploads.get(&(item.kind, outcome)).into_iter().for_each(|counter| counter.increment(1));
         if !damaged_fragments.is_empty() {
             damaged_fragments.iter().for_each(|seq| self.report_damaged(*seq));
             self.record_tracker.remove_damaged_fragments(&mut item, &damaged_fragments);
@@ -440,7 +436,8 @@ impl Uploader {
                 if item.kind != ObjectKind::Payload {
                     self.report_damaged(item.seq);
                 }
-                self.record_tracker.give_up_object(&item);
+                // none of its records is done: the object was not stored, and nothing waits for it any more
+                drop(self.record_tracker.untrack_item(&item));
                 self.records_to_reread.append(&mut item.claims);
             }
             Err(WriteFailure::Store(error)) => self.handle_write_failure(item, &error),
@@ -464,7 +461,7 @@ impl Uploader {
         };
         if should_log {
             // names contain only ids that passed the redaction rules, so they may be logged
-            let (vault, object, kind) = (&*self.deps.id, &*item.name, item.kind.label());
+            let (vault, object, kind) = (&*self.deps.id, &*item.name, item.kind.as_str());
             tracing::error!(vault, object, kind, %error, "can't write to the vault's store; all data stays in the spool");
         }
         self.record_tracker.put_back(item, !concerns_object);

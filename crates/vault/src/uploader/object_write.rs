@@ -201,7 +201,7 @@ pub(super) async fn read_record(journal: &dyn UploadJournal, seq: RecordSeq) -> 
 #[derive(Default)]
 pub(super) struct WriteBackoff {
     failures: u32,
-    retry_at: Duration,
+    pub(super) retry_at: Duration,
     logged_at: Duration,
 }
 
@@ -224,11 +224,6 @@ impl WriteBackoff {
     pub(super) fn time_left(&self, now: Duration, max_wait: Duration) -> Duration {
         let left = self.retry_at.saturating_sub(now);
         if left.is_zero() { max_wait } else { left.min(max_wait) }
-    }
-
-    /// Lets the next attempt start at once.
-    pub(super) fn retry_now(&mut self) {
-        self.retry_at = Duration::ZERO;
     }
 
     /// Records a failure. Returns whether it should be logged.

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::chain::position::ChainId;
 use crate::spool_record::{self, DigestSeal, FragmentHeader, KeyHeader, LeafHeader, SealHeader, SealKind};
 use crate::store::ObjectKind;
 use crate::vault_writer::ClosedObject;
@@ -94,16 +95,8 @@ pub(super) struct LeafBatch {
 /// One writer's log of an account, in one epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct EpochLog {
-    pub(super) account: Arc<str>,
-    pub(super) writer: Arc<str>,
+    pub(super) chain_id: ChainId,
     pub(super) epoch: Arc<str>,
-}
-
-/// The chain of one account and writer, across all epochs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct ChainId {
-    pub(super) account: Arc<str>,
-    pub(super) writer: Arc<str>,
 }
 
 /// The next lines in a log.
@@ -155,19 +148,20 @@ pub(super) struct RecordTracker {
     /// Closed objects without any fragment read, with the number of their fragments.
     unread_fragments: HashMap<Arc<str>, u32>,
     /// Objects with fragments in the spool that are not stored.
-    unstored: HashSet<Arc<str>>,
+    pub(super) unstored: HashSet<Arc<str>>,
     /// Ids of keys that are not stored.
     unstored_keys: HashSet<Arc<str>>,
     /// Waiting lines.
     logs: BTreeMap<EpochLog, VecDeque<LeafBatch>>,
-    ready: VecDeque<UploadItem>,
+    /// Items that can be written now, or once their keys are stored.
+    pub(super) ready: VecDeque<UploadItem>,
     /// Complete objects without a seal in flight.
-    to_seal: Vec<Arc<str>>,
+    pub(super) to_seal: Vec<Arc<str>>,
     /// Whether all records of former epochs were read, so that their objects are complete as they are.
-    caught_up: bool,
-    tracked: usize,
+    pub(super) caught_up: bool,
+    pub(super) tracked: usize,
     /// Records that exist but can't be read.
-    damaged: HashSet<RecordSeq>,
+    pub(super) damaged: HashSet<RecordSeq>,
     /// Objects that were sealed without waiting longer for missing fragments or a seal; later fragments are refused.
     sealed_without_waiting: HashSet<Arc<str>>,
 }
@@ -176,10 +170,6 @@ impl RecordTracker {
     /// A tracker without records; `own_epoch` is this process's epoch.
     pub(super) fn new(own_epoch: Arc<str>) -> Self {
         Self { own_epoch, ..Self::default() }
-    }
-
-    pub(super) fn tracked(&self) -> usize {
-        self.tracked
     }
 
     /// Registers a record read at `now` (monotonic).
@@ -238,8 +228,8 @@ impl RecordTracker {
 
     fn read_leaves(&mut self, stored: &StoredRecord) -> Option<()> {
         let (header, rest): (LeafHeader, _) = spool_record::unpack(&stored.body)?;
-        let log =
-            EpochLog { account: stored.account.clone(), writer: header.writer.into(), epoch: header.epoch.into() };
+        let chain_id = ChainId { account: stored.account.clone(), writer: header.writer.into() };
+        let log = EpochLog { chain_id, epoch: header.epoch.into() };
         self.tracked += 1;
         let leaves = self.logs.entry(log).or_default();
         // sorted by number, even if records are read again
@@ -335,11 +325,6 @@ impl RecordTracker {
         }
     }
 
-    /// Whether [`RecordTracker::mark_caught_up`] was called.
-    pub(super) fn is_caught_up(&self) -> bool {
-        self.caught_up
-    }
-
     /// The next object that needs a seal, which is sent at `now` (monotonic).
     pub(super) fn next_to_seal(&mut self, now: Duration) -> Option<PendingSeal> {
         while let Some(name) = self.to_seal.pop() {
@@ -353,34 +338,9 @@ impl RecordTracker {
         None
     }
 
-    /// Takes back a seal that found no room in the spool.
-    pub(super) fn return_unsealed(&mut self, seal: PendingSeal) {
-        self.to_seal.push(seal.header.name.into());
-    }
-
-    /// Number of records that could not be read.
-    pub(super) fn damaged_records(&self) -> u64 {
-        self.damaged.len() as u64
-    }
-
-    /// Queues an item for writing.
-    pub(super) fn push_ready(&mut self, item: UploadItem) {
-        self.ready.push_back(item);
-    }
-
     /// Reduces the number of tracked records.
     pub(super) fn untrack(&mut self, records: usize) {
         self.tracked = self.tracked.saturating_sub(records);
-    }
-
-    /// Counts a digest as tracked.
-    pub(super) fn track(&mut self) {
-        self.tracked += 1;
-    }
-
-    /// Whether all objects are stored.
-    pub(super) fn all_stored(&self) -> bool {
-        self.unstored.is_empty()
     }
 
     /// The next item to write at `now` whose keys are stored; keys come first. Examines at most 64 items, in turn.
@@ -395,11 +355,6 @@ impl RecordTracker {
             self.ready.push_back(item);
         }
         None
-    }
-
-    /// Whether an item can be written now, or once its key is stored.
-    pub(super) fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
     }
 
     /// Puts back an item whose attempt failed.

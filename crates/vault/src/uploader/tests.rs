@@ -399,16 +399,8 @@ async fn dropped_records_do_not_move_others() {
 
 /// A store over HTTP.
 async fn s3(fake: &fakes::fake_s3::FakeS3) -> Arc<crate::store::S3Store> {
-    let settings = crate::store::settings::S3Settings {
-        bucket: "audit-logs".into(),
-        key_bucket: "audit-logs".into(),
-        prefix: "p".into(),
-        region: "eu-west-1".into(),
-        endpoint: Some(fake.url()),
-        force_path_style: true,
-        lock: None,
-        ca_file: None,
-    };
+    let buckets = gateway::s3_settings(Some(fake.url()));
+    let settings = crate::store::settings::S3Settings { key_bucket: buckets.bucket.clone(), ..buckets };
     let secret = kernel::secret::Secret::new(fakes::fake_s3::KEYS.1.into());
     let store =
         crate::store::S3Store::with_credentials(settings, fakes::fake_s3::KEYS.0, &secret).await.expect("store");

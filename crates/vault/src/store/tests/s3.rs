@@ -6,6 +6,7 @@ use super::super::probe::{ProbeScope, ProbeVerdict, probe_store};
 use super::super::settings::{LockMode, ObjectLock, S3Settings};
 use super::super::*;
 use crate::aws::SendFailure;
+use crate::testing::gateway::s3_settings;
 use fakes::fake_s3::{FakeS3, Fault, KEYS};
 use kernel::clock::UnixNanos;
 use kernel::secret::Secret;
@@ -13,16 +14,7 @@ use kernel::secret::Secret;
 const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
 
 fn settings(fake: &FakeS3, lock: Option<ObjectLock>) -> S3Settings {
-    S3Settings {
-        bucket: "audit-logs".into(),
-        key_bucket: "audit-keys".into(),
-        prefix: "agent-sessions".into(),
-        region: "eu-west-1".into(),
-        endpoint: Some(fake.url()),
-        force_path_style: true,
-        lock,
-        ca_file: None,
-    }
+    S3Settings { lock, ..s3_settings(Some(fake.url())) }
 }
 
 const COMPLIANCE: Option<ObjectLock> =

@@ -18,11 +18,6 @@ impl RecordTracker {
         self.damaged.len() < MAX_DAMAGED && self.damaged.insert(seq)
     }
 
-    /// Whether records were damaged.
-    pub(in crate::uploader) fn has_damage(&self) -> bool {
-        !self.damaged.is_empty()
-    }
-
     /// If records were damaged, awaited records may never arrive. Objects incomplete for `patience` then count as
     /// complete, and seals that did not come back within `patience` are sent again.
     pub(in crate::uploader) fn stop_waiting_for_lost(&mut self, now: Duration, patience: Duration) {
@@ -57,11 +52,5 @@ impl RecordTracker {
         item.claims.retain(|claim| !damaged.contains(claim));
         item.parts.retain(|part| !damaged.contains(&part.seq));
         self.tracked = self.tracked.saturating_sub(claims_before - item.claims.len());
-    }
-
-    /// Gives up an object without any readable fragment: nothing waits for it any more, and none of its records is
-    /// marked done.
-    pub(in crate::uploader) fn give_up_object(&mut self, item: &UploadItem) {
-        drop(self.untrack_item(item)); // the returned records may be marked done only if the object was stored
     }
 }

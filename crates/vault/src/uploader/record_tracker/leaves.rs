@@ -55,7 +55,7 @@ impl RecordTracker {
 
     /// The chains that have waiting lines.
     pub(in crate::uploader) fn chains_with_lines(&self) -> impl Iterator<Item = ChainId> {
-        self.logs.keys().map(|log| ChainId { account: log.account.clone(), writer: log.writer.clone() })
+        self.logs.keys().map(|log| log.chain_id.clone())
     }
 
     /// Number of the first waiting line of a log.
@@ -65,7 +65,7 @@ impl RecordTracker {
 
     /// The epoch of a chain whose lines come first in the spool; the live epoch is last.
     pub(in crate::uploader) fn oldest_log(&self, chain_id: &ChainId) -> Option<EpochLog> {
-        let logs = self.logs.iter().filter(|(log, _)| log.account == chain_id.account && log.writer == chain_id.writer);
+        let logs = self.logs.iter().filter(|(log, _)| log.chain_id == *chain_id);
         let order = |(log, waiting): &(&EpochLog, &VecDeque<LeafBatch>)| {
             (log.epoch == self.own_epoch, waiting.front().map(|batch| batch.seq))
         };
