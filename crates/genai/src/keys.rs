@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use kernel::bounded_map::BoundedMap;
 use otlp::Value;
 use parking_lot::RwLock;
 
@@ -279,8 +280,7 @@ impl Vocabulary {
     }
 }
 
-/// Maximum number of remembered keys that are no literals. A full memory is cleared, so that made-up keys do not use it
-/// for long.
+/// Maximum number of remembered keys that are no literals.
 const MAX_DYNAMIC_KEYS: usize = 4096;
 /// Maximum size of a remembered key, bytes.
 const MAX_DYNAMIC_KEY_BYTES: usize = 256;
@@ -291,7 +291,7 @@ pub(super) struct KeyClassifier {
     codes: HashMap<Box<str>, u32>,
     classes: Vec<KeyClass>,
     /// Classes of keys that are no literals. A class depends on the key alone.
-    dynamic_classes: RwLock<HashMap<Box<str>, Arc<KeyClass>>>,
+    dynamic_classes: RwLock<BoundedMap<Box<str>, Arc<KeyClass>, MAX_DYNAMIC_KEYS>>,
     /// The id of the next class.
     next_id: AtomicU64,
     /// Values of `type` and `object` that mark a map as a piece of a chat.
@@ -356,11 +356,7 @@ impl KeyClassifier {
         }
         let class = Arc::new(KeyClass { id: self.new_id(), ..KeyClass::classify_dynamic(&self.facts, key) });
         if key.len() <= MAX_DYNAMIC_KEY_BYTES {
-            let mut classes = self.dynamic_classes.write();
-            if classes.len() >= MAX_DYNAMIC_KEYS {
-                classes.clear();
-            }
-            classes.insert(key.into(), Arc::clone(&class));
+            self.dynamic_classes.write().insert(key.into(), Arc::clone(&class));
         }
         class
     }

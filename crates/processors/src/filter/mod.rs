@@ -3,11 +3,10 @@
 //!
 //! It runs after `redact` (checked in `config/graph`), so vault, cost and runs see everything. Dropped items are
 //! counted by rule after their batch is committed. Sampling keeps or drops a trace as a whole. Conditions are in
-//! `matching`, presets in `presets`.
+//! `matching`.
 
 pub mod config;
 mod matching;
-pub mod presets;
 
 #[cfg(test)]
 mod tests;

@@ -9,9 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use config::{ByteSize, FieldProblem, TimeSpan};
+use genai::UnlistedTextPolicy;
 use kernel::key_source::{KeyService, KeySource, LazyKey};
 use vault::chain::note::{SigningKey, VerifyKey};
-use vault::object_names;
 use vault::recipients::RecipientPolicy;
 use vault::seal::SessionKeyGenerator;
 pub use vault::store::kinds::StoreSettings;
@@ -48,7 +48,7 @@ pub struct VaultConfig {
     /// Treatment of text on agents' spans and logs under keys that no list names: `text` (content, unless it is a
     /// number or a generated id, or `labels` permits it), `all` (all of it is content), or `keep` (stays, redacted).
     /// Default: `text`.
-    pub unlisted: UnlistedTextOption,
+    pub unlisted: UnlistedTextPolicy,
     /// Which short texts under unlisted keys may be forwarded anyway. All others are replaced by `[CONTENT]`.
     pub labels: LabelPolicy,
     /// How much of the other texts on agents' items is forwarded: `standard` (names that are not sentences, error texts
@@ -93,7 +93,7 @@ impl Default for VaultConfig {
             recipients: RecipientsConfig::default(),
             store: None,
             leave: LeftContent::Nothing,
-            unlisted: UnlistedTextOption::Text,
+            unlisted: UnlistedTextPolicy::Text,
             labels: LabelPolicy::default(),
             privacy: PrivacyProfile::Standard,
             agents: AgentServices::default(),
@@ -131,31 +131,6 @@ pub enum LeftContent {
     Nothing,
     /// The redacted text, cut to its cap. Structure stays structure, with its leaves redacted and cut.
     Redacted,
-}
-
-/// Treatment of text on agents' items under keys that no list names. Listed content always goes to the vault.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum UnlistedTextOption {
-    /// Text is content, except numbers and generated ids, until enough sessions have sent the same text. Maps, lists
-    /// and bytes are always content.
-    #[default]
-    Text,
-    /// All text, maps, lists and bytes are content, labels included. Numbers and booleans stay.
-    All,
-    /// Text stays, redacted and capped. If a new client puts its prompts under a new key, they are forwarded until that
-    /// key is listed.
-    Keep,
-}
-
-impl From<UnlistedTextOption> for genai::UnlistedTextPolicy {
-    fn from(unlisted: UnlistedTextOption) -> Self {
-        match unlisted {
-            UnlistedTextOption::Text => Self::Text,
-            UnlistedTextOption::All => Self::All,
-            UnlistedTextOption::Keep => Self::Keep,
-        }
-    }
 }
 
 /// An S3 store.
@@ -260,13 +235,8 @@ pub struct VaultSettings {
     pub recipients: RecipientPolicy,
     /// The destination of content. `None`: content is dropped.
     pub store: Option<StoreSettings>,
-    /// The content left in the telemetry.
-    pub leave: LeftContent,
-    pub unlisted: UnlistedTextOption,
-    /// Policy for short texts under unlisted keys.
-    pub labels: LabelPolicy,
-    /// Policy for the other texts.
-    pub privacy: PrivacyProfile,
+    /// The rest, as written.
+    pub config: VaultConfig,
     /// Services declared as agents' services.
     pub agents: DeclaredServices,
     /// Name of the writer, `[A-Za-z0-9._-]`, at most 64 bytes.
@@ -277,10 +247,6 @@ pub struct VaultSettings {
     pub signing_key_service: Option<LazyKey<Arc<SigningKey>>>,
     /// Public keys that sign the chain of erasures.
     pub erasure_keys: Vec<VerifyKey>,
-    /// When exporters receive telemetry.
-    pub forward: ForwardPolicy,
-    /// How content is arranged in the store.
-    pub layout: object_names::ObjectLayout,
     /// Size at which objects are closed, bytes.
     pub object_size: u64,
     /// Age at which objects are closed.
@@ -349,7 +315,7 @@ impl VaultConfig {
                 "`after_put` needs a store; set `store`, or use `forward: committed`",
             ));
         }
-        if self.unlisted == UnlistedTextOption::Keep {
+        if self.unlisted == UnlistedTextPolicy::Keep {
             let note = "`keep` forwards prompts under unlisted keys, redacted; `text` moves them to the vault";
             notes.push(FieldProblem::new("unlisted", note));
         }
@@ -359,17 +325,12 @@ impl VaultConfig {
         Ok(VaultSettings {
             recipients,
             store,
-            leave: self.leave,
-            unlisted: self.unlisted,
-            labels: self.labels.clone(),
-            privacy: self.privacy,
+            config: self.clone(),
             agents,
             writer,
             signing_key,
             signing_key_service: signing_key_service.map(LazyKey::new),
             erasure_keys,
-            forward: self.forward,
-            layout: self.layout.into(),
             object_size: object_size.0,
             object_age: object_age.0,
             index_interval: self.index_interval.0,

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{attributes, build_with, defaults, run, time_of};
+use super::{attributes, build_with, configured, run, time_of};
 use genai::testing::request;
 use telemetry::Meter;
 
@@ -123,11 +123,11 @@ fn suites_in_every_vocabulary() {
             if !told || !(voice.of.is_empty() || voice.of.contains(&provider)) {
                 continue;
             }
-            let mut settings = defaults();
-            settings.fees = case["call"]["fees"].as_bool().unwrap_or(false);
-            if settings.fees && voice.name != "semconv" {
+            let fees = case["call"]["fees"].as_bool().unwrap_or(false);
+            if fees && voice.name != "semconv" {
                 continue;
             }
+            let settings = configured(|config| config.fees = fees);
             let batch = run(&build_with(&settings, &Meter::new()), request::payload(&span(case, voice, at)), 1);
             let got = attributes(&batch, 0);
             for (key, expected) in [("tollgate.cost.usd", "usd"), ("tollgate.cost.reason", "reason")] {

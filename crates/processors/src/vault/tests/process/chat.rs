@@ -59,9 +59,7 @@ fn item(rng: &SeededRng, shape: &str, is_json: bool) -> (bool, Json) {
 /// No word of the chat is forwarded, whatever shape, place, spacing and nesting the seed selects.
 #[test]
 fn no_shape_leaves_in_any_place() {
-    let path = request::at("tests/cases/chat/shapes.yaml");
-    let text = std::fs::read_to_string(path).expect("readable");
-    let shapes: Shapes = ::config::load::parse_data("shapes.yaml", &text).unwrap_or_else(|problem| panic!("{problem}"));
+    let shapes: Shapes = crate::testing::case_file("tests/cases/chat/shapes.yaml");
     let json = shapes.json.iter().map(|(name, shape)| (name, shape, true));
     let all: Vec<_> = json.chain(shapes.text.iter().map(|(name, shape)| (name, shape, false))).collect();
     let mut leaks = Vec::new();
