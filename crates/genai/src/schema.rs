@@ -7,9 +7,7 @@ use serde::Deserialize;
 
 use super::attribute_types::AttributeType;
 use super::facts::{ContentPart, ItemRole};
-use super::keys::{
-    ADDRESSES, AGENT, BESIDE_ROLE, CALL, CHAT, ERROR_TYPES, GENERIC, GLOBAL, KeySetId, STATEMENTS, TOOL_ERRORS,
-};
+use super::keys::KeyListDefinitions;
 use super::sources::{FactSourceLists, UsageSourceLists};
 
 /// The supported value of `schema`.
@@ -86,63 +84,6 @@ pub(super) struct ExtractDefinition {
     pub(super) dialect: Option<String>,
     pub(super) from: NameList,
     pub(super) to: String,
-}
-
-/// Roles of attribute keys in every dialect.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct KeyListDefinitions {
-    pub(super) secret: NameList,
-    pub(super) pii: NameList,
-    /// Keys of a user's id or name, in addition to the `user` fields of the dialects.
-    pub(super) persons: NameList,
-    pub(super) error_text: NameList,
-    pub(super) redact: NameList,
-    pub(super) label: NameList,
-    content: BTreeMap<ContentPart, NameList>,
-    /// Key patterns that are content on agent items only, if nothing else is known of the key.
-    agent_content: BTreeMap<ContentPart, NameList>,
-    /// Keys of `content` that are ambiguous.
-    generic: BTreeMap<ContentPart, NameList>,
-    /// Keys that mark their neighbours as parts of a model call.
-    call_marks: BTreeMap<ContentPart, NameList>,
-    /// Keys that are content in a map with the shape of a chat.
-    chat: BTreeMap<ContentPart, NameList>,
-    /// Addresses: on an agent's item each part is judged separately.
-    addresses: BTreeMap<ContentPart, NameList>,
-    /// Statements: where an agent talks to a cache only the commands stay.
-    statements: BTreeMap<ContentPart, NameList>,
-    /// Keys that are content in a map that names a speaker.
-    beside_role: BTreeMap<ContentPart, NameList>,
-    /// Keys of `error_text` that hold a tool's output on an item of a tool.
-    tool_errors: BTreeMap<ContentPart, NameList>,
-    /// Keys of `tool_errors` under which a single word is the error's type and stays.
-    tool_error_types: BTreeMap<ContentPart, NameList>,
-    /// Values of `type` and `object` that mark a map as a piece of a chat.
-    pub(super) chat_types: NameList,
-    /// Words after which plain text quotes a user or a model.
-    pub(super) quote_introductions: NameList,
-    /// Human and machine speakers at the start of a dialogue's lines. One of each makes a text a dialogue.
-    pub(super) human_speakers: NameList,
-    pub(super) machine_speakers: NameList,
-}
-
-impl KeyListDefinitions {
-    /// The key lists that apply to every dialect.
-    pub(super) fn sets(&self) -> [(KeySetId, &BTreeMap<ContentPart, NameList>); 10] {
-        [
-            (GLOBAL, &self.content),
-            (AGENT, &self.agent_content),
-            (GENERIC, &self.generic),
-            (CALL, &self.call_marks),
-            (CHAT, &self.chat),
-            (TOOL_ERRORS, &self.tool_errors),
-            (ERROR_TYPES, &self.tool_error_types),
-            (BESIDE_ROLE, &self.beside_role),
-            (ADDRESSES, &self.addresses),
-            (STATEMENTS, &self.statements),
-        ]
-    }
 }
 
 /// The shape of the values of an attribute in the semantic conventions.

@@ -17,7 +17,7 @@ use super::content::AttributeRules;
 use super::detect::DetectionClause;
 use super::facts::ContentPart;
 use super::harmless_values::HarmlessValues;
-use super::keys::{GLOBAL, KeyClassifier, KeyFact, KeyRole, KeySetId, LAST_BUILTIN_SET, SlotIndex};
+use super::keys::{GLOBAL, KeyClassifier, KeyFact, KeyListDefinitions, KeyRole, KeySetId, LAST_BUILTIN_SET, SlotIndex};
 use super::pattern::{NamePatterns, PatternMap, pattern_weight};
 use super::schema::{self, DialectsFile, NameList};
 use super::sources::{FactSource, FactSourceLists, SourceList, Sources, UsageSources};
@@ -446,7 +446,7 @@ impl<'d> VocabularyCompiler<'d> {
         }
     }
 
-    fn add_roles(&mut self, keys: &schema::KeyListDefinitions) {
+    fn add_roles(&mut self, keys: &KeyListDefinitions) {
         let lists = [
             (&keys.secret, KeyRole::Secret),
             (&keys.pii, KeyRole::Pii),

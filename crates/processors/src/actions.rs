@@ -170,7 +170,7 @@ fn check_actions(
 
 impl ProcessorSpec for ActionSettings {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile { notes: &[], redaction: None, privacy: None, calls_recogniser: false }
+        ProcessorProfile::default()
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], _: &ProcessorDeps) -> ProcessorBuildResult {

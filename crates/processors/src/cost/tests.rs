@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json, json};
 
 use super::{CallPriceInput, CostConfig, CostProcessor, CostSettings, PriceAlias, price_call};
-use crate::testing::{case_file, origin, received, recorded_clients};
+use crate::testing::{assert_shows, case_file, origin, received, recorded_clients};
 use genai::testing::builtin::vocabulary;
 use genai::testing::request;
 use genai::usage::{PriceBasis, PricingFlags};
@@ -289,14 +289,14 @@ fn stamps() {
     }
     assert!(!stamped.contains_key("tollgate.cost.flags") && !stamped.contains_key("tollgate.cost.reason"));
     assert!(!stamped.contains_key("tollgate.cost.cache_write_usd"));
-    let text = meter.render();
-    assert!(
-        text.contains("tollgate_cost_usd_total{tenant=\"acme\",model=\"gpt-5-mini\",provider=\"openai\"} 0.00026"),
-        "{text}"
-    );
-    assert!(text.contains("tollgate_cost_calls_total{status=\"priced\"} 1"));
-    assert!(text.contains("tollgate_cost_reported_mismatch_total 1"));
-    assert!(text.contains("tollgate_rates_info{version=\"2026-11-20.8\""));
+    for shown in [
+        "tollgate_cost_usd_total{tenant=\"acme\",model=\"gpt-5-mini\",provider=\"openai\"} 0.00026",
+        "tollgate_cost_calls_total{status=\"priced\"} 1",
+        "tollgate_cost_reported_mismatch_total 1",
+        "tollgate_rates_info{version=\"2026-11-20.8\"",
+    ] {
+        assert_shows(&meter, shown);
+    }
 }
 
 /// Additional price attributes are set on request, but never over a client's own.
@@ -335,12 +335,9 @@ fn unpriced_is_told() {
     assert_eq!(stamped["tollgate.cost.reported_usd"], "0.5");
     assert!(stamped.contains_key("tollgate.cost.rates"));
     assert!(!stamped.contains_key("gen_ai.usage.cost") && !stamped.contains_key("tollgate.cost.usd"));
-    let text = meter.render();
-    assert!(
-        text.contains("tollgate_cost_unpriced_total{provider=\"openai\",model=\"gpt-99\",reason=\"unknown_model\",nearest=\"openai/gpt-"),
-        "{text}"
-    );
-    assert!(text.contains("tollgate_cost_unpriced_tokens_total{provider=\"openai\",model=\"gpt-99\"} 1050"));
+    let unknown = "provider=\"openai\",model=\"gpt-99\",reason=\"unknown_model\",nearest=\"openai/gpt-";
+    assert_shows(&meter, &format!("tollgate_cost_unpriced_total{{{unknown}"));
+    assert_shows(&meter, "tollgate_cost_unpriced_tokens_total{provider=\"openai\",model=\"gpt-99\"} 1050");
 }
 
 /// Roll-ups, tools and calls without tokens get no price; a client's cost on them is moved.
@@ -524,7 +521,7 @@ fn restarts_remember() {
     assert_eq!(status(&run(&restored, one(chat("r1", 50)), 3), 0), COPY);
     run(&restored, one(chat("r2", 50)), 4);
     let total = "tollgate_cost_usd_total{tenant=\"acme\",model=\"gpt-5-mini\",provider=\"openai\"} 0.0007";
-    assert!(meter.render().contains(total), "{}", meter.render());
+    assert_shows(&meter, total);
     restored.restore(b"broken");
 }
 

@@ -79,15 +79,15 @@ pub enum SignalName {
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// 5 and above.
-    Debug,
+    Debug = 5,
     /// 9 and above.
-    Info,
+    Info = 9,
     /// 13 and above.
-    Warn,
+    Warn = 13,
     /// 17 and above.
-    Error,
+    Error = 17,
     /// 21 and above.
-    Fatal,
+    Fatal = 21,
 }
 
 /// Keeps a share of all traces, each as a whole. The decision depends only on the trace id, so all gateways decide
@@ -124,13 +124,7 @@ impl SignalName {
 impl Severity {
     /// The lowest severity number of the range.
     pub fn number(self) -> i32 {
-        match self {
-            Self::Debug => 5,
-            Self::Info => 9,
-            Self::Warn => 13,
-            Self::Error => 17,
-            Self::Fatal => 21,
-        }
+        self as i32
     }
 }
 

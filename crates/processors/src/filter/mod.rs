@@ -75,7 +75,7 @@ impl ItemFilter for FilterProcessor {
 
 impl ProcessorSpec for FilterSettings {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile { notes: &[], redaction: None, privacy: None, calls_recogniser: false }
+        ProcessorProfile::default()
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {

@@ -58,7 +58,7 @@ impl NormalizeProcessor {
 
 impl ProcessorSpec for NormalizeConfig {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile { notes: &[], redaction: None, privacy: None, calls_recogniser: false }
+        ProcessorProfile::default()
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {

@@ -560,7 +560,7 @@ impl ProcessorSpec for RedactSettings {
             allows_content: self.config.content == ContentPolicy::Allow,
         };
         let calls_recogniser = self.recogniser.is_some();
-        ProcessorProfile { notes: &[], redaction: Some(redaction), privacy: None, calls_recogniser }
+        ProcessorProfile { redaction: Some(redaction), calls_recogniser, ..ProcessorProfile::default() }
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {

@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, Key
 use prost::Message;
 
 use super::{RedactConfig, RedactProcessor};
-use crate::testing::batch;
+use crate::testing::{assert_shows, batch};
 use genai::testing::builtin::vocabulary;
 use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use kernel::secret::Secret;
@@ -318,7 +318,7 @@ fn bytes_that_are_no_text_do_not_go_on() {
     }
     assert_eq!(bytes_after(&redact, b"[UNSCANNED]"), b"[UNSCANNED]");
     let told = format!("tollgate_redact_unscanned_values_total{{signal=\"traces\"}} {}", hidden.len());
-    assert!(meter.render().contains(&told), "{}", meter.render());
+    assert_shows(&meter, &told);
     for width in [8_u8, 16, 32] {
         let id: Vec<u8> = (0..width).map(|n| n.wrapping_mul(37) ^ 0x9c).collect();
         assert_eq!(bytes_after(&redact, &id), id);

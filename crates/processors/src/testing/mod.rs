@@ -94,6 +94,12 @@ pub(crate) fn session_files(session: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// The metrics hold this text.
+pub(crate) fn assert_shows(meter: &Meter, text: &str) {
+    let rendered = meter.render();
+    assert!(rendered.contains(text), "{text} is not in\n{rendered}");
+}
+
 /// The data in a YAML file of the repository.
 pub(crate) fn case_file<T: serde::de::DeserializeOwned>(path: &str) -> T {
     let text = std::fs::read_to_string(request::at(path)).expect("readable");

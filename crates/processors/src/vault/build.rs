@@ -109,12 +109,8 @@ pub fn build(
 
 impl ProcessorSpec for VaultSettings {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile {
-            notes: &self.notes,
-            redaction: None,
-            privacy: Some(self.config.privacy.name()),
-            calls_recogniser: false,
-        }
+        let privacy = Some(self.config.privacy.name());
+        ProcessorProfile { notes: &self.notes, privacy, ..ProcessorProfile::default() }
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {

@@ -310,10 +310,8 @@ impl VaultConfig {
             problems.push(FieldProblem::new("leave", "`redacted` needs a store; set `store`, or use `leave: nothing`"));
         }
         if self.forward == ForwardPolicy::AfterPut && drops_content {
-            problems.push(FieldProblem::new(
-                "forward",
-                "`after_put` needs a store; set `store`, or use `forward: committed`",
-            ));
+            let problem = "`after_put` needs a store; set `store`, or use `forward: committed`";
+            problems.push(FieldProblem::new("forward", problem));
         }
         if self.unlisted == UnlistedTextPolicy::Keep {
             let note = "`keep` forwards prompts under unlisted keys, redacted; `text` moves them to the vault";
@@ -388,40 +386,27 @@ impl VaultConfig {
 impl S3Config {
     fn settings(&self, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) -> Option<S3Settings> {
         let earlier_problems = problems.len();
-        for (path, bucket, missing) in [
-            (
-                "store.s3.bucket",
-                &self.bucket,
-                "is missing: write the bucket for content, such as `bucket: acme-evidence`",
-            ),
-            (
-                "store.s3.key_bucket",
-                &self.key_bucket,
-                "is missing: write a second bucket for session keys, such as `key_bucket: acme-evidence-keys`",
-            ),
-        ] {
-            if !is_bucket_name(bucket) {
-                let problem = if bucket.is_empty() {
-                    missing
-                } else {
-                    "must be a bucket name: 3 to 63 lower-case letters, digits, `.`, `-` or `_`"
-                };
-                problems.push(FieldProblem::new(path, problem));
+        let mut add = |key: &str, problem: &str| problems.push(FieldProblem::new(format!("store.s3.{key}"), problem));
+        let (content, keys) = (
+            "is missing: write the bucket for content, such as `bucket: acme-evidence`",
+            "is missing: write a second bucket for session keys, such as `key_bucket: acme-evidence-keys`",
+        );
+        for (key, bucket, missing) in [("bucket", &self.bucket, content), ("key_bucket", &self.key_bucket, keys)] {
+            if bucket.is_empty() {
+                add(key, missing);
+            } else if !is_bucket_name(bucket) {
+                add(key, "must be a bucket name: 3 to 63 lower-case letters, digits, `.`, `-` or `_`");
             }
         }
         if self.region.is_empty() {
-            problems.push(FieldProblem::new(
-                "store.s3.region",
-                "is missing: write the region of the buckets, such as `region: eu-central-1`",
-            ));
+            add("region", "is missing: write the region of the buckets, such as `region: eu-central-1`");
         }
         let prefix = self.prefix.trim_matches('/');
         if prefix.len() > 200 || !prefix.split('/').all(|part| prefix.is_empty() || is_plain_name(part)) {
-            let problem = "must be at most 200 letters, digits, `.`, `_`, `-`, in parts separated by `/`";
-            problems.push(FieldProblem::new("store.s3.prefix", problem));
+            add("prefix", "must be at most 200 letters, digits, `.`, `_`, `-`, in parts separated by `/`");
         }
         if let Some(problem) = self.endpoint.as_deref().and_then(server_address_problem) {
-            problems.push(FieldProblem::new("store.s3.endpoint", problem));
+            add("endpoint", &problem);
         }
         let lock = lock_settings(self.object_lock.as_ref(), problems, notes);
         if self.bucket == self.key_bucket {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use config::{ByteSize, FieldProblem, address};
 use kernel::key_source::{KeyService, KmsKeyFile};
 use vault::kms;
-pub use vault::object_names::ObjectLayout as StoreLayout;
+pub(super) use vault::object_names::ObjectLayout as StoreLayout;
 use vault::store::DirectoryLimits;
 use vault::store::kinds::DirectorySettings;
 

@@ -3,7 +3,8 @@
 use serde_json::{Value as Json, json};
 
 use super::{
-    DEFERRED, PRICED, UNPRICED, attributes, batch, build, build_with, configured, facts_in, metered, one, run, status,
+    DEFERRED, PRICED, UNPRICED, assert_shows, attributes, batch, build, build_with, configured, facts_in, metered, one,
+    run, status,
 };
 use kernel::clock::UnixNanos;
 use pipeline::Processor;
@@ -36,7 +37,7 @@ fn priced_when_the_ancestor_comes() {
     assert_eq!(late.len(), 1);
     assert_eq!(late[0].cost.usd.as_deref(), Some("0.00035"));
     assert_eq!((late[0].span[7], late[0].parent[7]), (3, 2));
-    assert!(meter.render().contains(&format!("{TOTAL} 0.00035")), "{}", meter.render());
+    assert_shows(&meter, &format!("{TOTAL} 0.00035"));
     let again = run(&cost, one(root(2, 0)), 3);
     assert!(facts_in(&again).late_prices.is_empty(), "once");
     assert!(meter.render().contains(&format!("{TOTAL} 0.00035")));
@@ -82,8 +83,8 @@ fn waiting_ends() {
     cost.tick(UnixNanos(1_795_000_500_000_000_000));
     assert!(!meter.render().contains("tollgate_cost_unpriced_total{"));
     cost.tick(UnixNanos(1_795_000_700_000_000_000));
-    assert!(meter.render().contains("reason=\"no_model\",nearest=\"\"} 1"), "{}", meter.render());
-    assert!(meter.render().contains("tollgate_cost_calls_total{status=\"unpriced\"} 1"), "{}", meter.render());
+    assert_shows(&meter, "reason=\"no_model\",nearest=\"\"} 1");
+    assert_shows(&meter, "tollgate_cost_calls_total{status=\"unpriced\"} 1");
     assert!(facts_in(&run(&cost, one(root(2, 0)), 2)).late_prices.is_empty());
     assert_eq!(status(&run(&cost, one(child(9, 0)), 3), 0), UNPRICED);
 }

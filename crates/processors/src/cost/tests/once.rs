@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use super::{
-    COPY, PRICED, UNPRICED, all, attributes, batch, build, build_with, call, chat, configured, defaults, facts_in,
-    guess, metered, one, run, status, statuses, with_id,
+    COPY, PRICED, UNPRICED, all, assert_shows, attributes, batch, build, build_with, call, chat, configured, defaults,
+    facts_in, guess, metered, one, run, status, statuses, with_id,
 };
 use crate::cost::{CostProcessor, DetailsEventPolicy};
 use genai::BillingStatus;
@@ -278,11 +278,9 @@ fn media_without_tokens() {
             "gen_ai.provider.name": "openai", "gen_ai.request.model": "dall-e-3"}});
         assert_eq!(status(&run(&cost, one(item), id), 0), UNPRICED);
     }
-    let rendered = meter.render();
-    assert!(
-        rendered
-            .contains("tollgate_cost_unbilled_calls_total{dialect=\"otel-semconv-1.37-1.41\",reason=\"no_tokens\"} 2"),
-        "{rendered}"
+    assert_shows(
+        &meter,
+        "tollgate_cost_unbilled_calls_total{dialect=\"otel-semconv-1.37-1.41\",reason=\"no_tokens\"} 2",
     );
 }
 
@@ -397,13 +395,13 @@ fn no_room_to_wait() {
         (&over["tollgate.cost.status"], &over["tollgate.cost.reason"]),
         (&json!("unpriced"), &json!("no_model"))
     );
-    assert!(meter.render().contains("tollgate_cost_wait_rejected_total 10"), "{}", meter.render());
+    assert_shows(&meter, "tollgate_cost_wait_rejected_total 10");
     // All calls that wait for one parent are settled by it.
     let root = json!({"name": "agent.run", "trace": 1, "span": 1, "attributes": {"gen_ai.system": "openai", "gen_ai.request.model": "gpt-5-mini"}});
     let settled = run(&cost, one(root), 2);
     assert_eq!(super::facts_in(&settled).late_prices.len(), room as usize);
     cost.tick(UnixNanos(1_795_000_700_000_000_000));
-    assert!(meter.render().contains("reason=\"no_model\",nearest=\"\"} 10"), "{}", meter.render());
+    assert_shows(&meter, "reason=\"no_model\",nearest=\"\"} 10");
 }
 
 /// A record that another worker counted is a copy here, and its price is known. A copy in another record has no price.

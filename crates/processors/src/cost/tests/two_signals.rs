@@ -2,7 +2,9 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{COPY, DEFERRED, PRICED, UNPRICED, attributes, batch, build_with, configured, defaults, run, status};
+use super::{
+    COPY, DEFERRED, PRICED, UNPRICED, assert_shows, attributes, batch, build_with, configured, defaults, run, status,
+};
 use crate::cost::config::BillingSignal;
 use crate::cost::{CostProcessor, CostSettings};
 use genai::BillingStatus;
@@ -102,12 +104,9 @@ fn claude_code_bills_on_one_signal() {
     cost.tick(UnixNanos(START + 500_000_000_000));
     assert!(!meter.render().contains("tollgate_cost_unbilled_calls_total{"));
     cost.tick(UnixNanos(START + 700_000_000_000));
-    assert!(
-        meter.render().contains(
-            "tollgate_cost_unbilled_calls_total{dialect=\"claude-code-native\",reason=\"billed_signal_missing\"} 1"
-        ),
-        "{}",
-        meter.render()
+    assert_shows(
+        &meter,
+        "tollgate_cost_unbilled_calls_total{dialect=\"claude-code-native\",reason=\"billed_signal_missing\"} 1",
     );
 }
 
@@ -124,7 +123,7 @@ fn two_signals_without_an_id_are_known_by_their_tokens() {
     run(&cost, codex("traces", 4, 11), 5);
     cost.tick(UnixNanos(START + 24 * MINUTE));
     let missing = "tollgate_cost_unbilled_calls_total{dialect=\"codex-cli\",reason=\"billed_signal_missing\"} 1";
-    assert!(meter.render().contains(missing), "{}", meter.render());
+    assert_shows(&meter, missing);
 }
 
 /// A client that sends only traces gets prices at once, whatever other sessions of its account send. A client that
