@@ -74,10 +74,16 @@ fn batch(payload: Payload, id: u8) -> Batch {
     Batch::new(Arc::new(BatchOrigin { received, id, ..origin() }), payload)
 }
 
-/// Processes and commits a payload.
-fn run(cost: &CostProcessor, payload: Payload, id: u8) -> Batch {
+/// Processes a payload without committing it.
+fn processed(cost: &CostProcessor, payload: Payload, id: u8) -> Batch {
     let mut batch = batch(payload, id);
     cost.process(&mut batch).unwrap();
+    batch
+}
+
+/// Processes and commits a payload.
+fn run(cost: &CostProcessor, payload: Payload, id: u8) -> Batch {
+    let batch = processed(cost, payload, id);
     batch.effects.iter().for_each(|effect| cost.apply(effect));
     batch
 }
@@ -374,8 +380,7 @@ fn counted_once() {
     assert_eq!(stamped["tollgate.cost.flags"], json!(["late_copy"]));
     assert!(!stamped.contains_key("tollgate.cost.usd") && !stamped.contains_key("gen_ai.usage.cost"));
 
-    let mut lost = batch(one(chat("r2", 50)), 3);
-    cost.process(&mut lost).unwrap();
+    let lost = processed(&cost, one(chat("r2", 50)), 3);
     cost.discard(&lost.origin.id);
     assert_eq!(status(&run(&cost, one(chat("r2", 50)), 4), 0), PRICED);
 
@@ -439,8 +444,7 @@ fn roll_ups_above_the_parent_across_requests() {
     }
     // Calls that were not committed cover nothing.
     let cost = build();
-    let mut lost = batch(all(&[&calls[0], &between]), 1);
-    cost.process(&mut lost).unwrap();
+    let lost = processed(&cost, all(&[&calls[0], &between]), 1);
     cost.discard(&lost.origin.id);
     let alone = status(&run(&cost, all(&[&above, &roll_up]), 2), 1);
     assert!(matches!(alone, Some(BillingStatus::Priced | BillingStatus::Unpriced)), "{alone:?}");
@@ -530,8 +534,7 @@ fn restarts_remember() {
 fn branches_count_once() {
     let cost = build();
     let first = run(&cost, one(chat("r1", 50)), 1);
-    let mut second = batch(one(chat("r1", 50)), 1);
-    cost.process(&mut second).unwrap();
+    let second = processed(&cost, one(chat("r1", 50)), 1);
     assert_eq!(attributes(&first, 0), attributes(&second, 0));
     assert!(second.effects.is_empty());
 }
@@ -718,8 +721,7 @@ fn damaged_requests() {
                 }
                 let Ok(payload) = Payload::parse(original.signal(), bytes.into()) else { continue };
                 parsed += 1;
-                let mut batch = batch(payload, 1);
-                cost.process(&mut batch).unwrap();
+                let batch = processed(&cost, payload, 1);
                 cost.discard(&batch.origin.id);
                 for item in batch.facts.iter().flat_map(|_| facts_in(&batch).items.clone()) {
                     assert!(item.cost.and_then(|cost| cost.usd).is_none_or(|usd| Usd::parse(&usd).is_some()));

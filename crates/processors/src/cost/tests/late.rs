@@ -3,8 +3,8 @@
 use serde_json::{Value as Json, json};
 
 use super::{
-    DEFERRED, PRICED, UNPRICED, assert_shows, attributes, batch, build, build_with, configured, facts_in, metered, one,
-    run, status,
+    DEFERRED, PRICED, UNPRICED, assert_shows, attributes, build, build_with, configured, facts_in, metered, one,
+    processed, run, status,
 };
 use kernel::clock::UnixNanos;
 use pipeline::Processor;
@@ -68,8 +68,7 @@ fn restarts_and_lost_batches() {
 
     let restored = build();
     restored.restore(&first.checkpoint().unwrap());
-    let mut lost = batch(one(root(2, 0)), 3);
-    restored.process(&mut lost).unwrap();
+    let lost = processed(&restored, one(root(2, 0)), 3);
     assert_eq!(facts_in(&lost).late_prices.len(), 1);
     restored.discard(&lost.origin.id);
     assert_eq!(facts_in(&run(&restored, one(root(2, 0)), 4)).late_prices.len(), 1, "not committed: not priced yet");

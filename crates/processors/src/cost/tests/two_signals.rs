@@ -3,7 +3,8 @@
 use serde_json::{Value as Json, json};
 
 use super::{
-    COPY, DEFERRED, PRICED, UNPRICED, assert_shows, attributes, batch, build_with, configured, defaults, run, status,
+    COPY, DEFERRED, PRICED, UNPRICED, assert_shows, attributes, batch, build_with, configured, defaults, processed,
+    run, status,
 };
 use crate::cost::config::BillingSignal;
 use crate::cost::{CostProcessor, CostSettings};
@@ -167,8 +168,7 @@ fn logs_that_know_more_cost_the_difference() {
     at(&built(&alone), log(), 1, START);
     let meter = Meter::new();
     let cost = built(&meter);
-    let mut first = batch(span(), 1);
-    cost.process(&mut first).unwrap();
+    let first = processed(&cost, span(), 1);
     let mut both = [batch(log(), 2), batch(log(), 2)];
     for batch in &mut both {
         cost.process(batch).unwrap();
@@ -240,8 +240,7 @@ fn clients_are_known_after_a_restart() {
     let restored = built(&Meter::new());
     restored.restore(&first.checkpoint().unwrap());
     assert_eq!(status(&at(&restored, claude("traces", "s", "req_2"), 3, START), 0), DEFERRED);
-    let mut lost = batch(codex("logs", 2, 10), 4);
-    restored.process(&mut lost).unwrap();
+    let lost = processed(&restored, codex("logs", 2, 10), 4);
     assert_eq!(status(&lost, 0), COPY);
     restored.discard(&lost.origin.id);
     let again = at(&restored, codex("logs", 2, 10), 5, START);
@@ -275,8 +274,7 @@ fn lone_spans_without_a_price_are_unpriced() {
         (&stamps["tollgate.cost.status"], &stamps["tollgate.cost.reason"]),
         (&json!("unpriced"), &json!("unknown_model"))
     );
-    let mut branch = batch(unlisted("traces", "req_1"), 1);
-    cost.process(&mut branch).unwrap();
+    let branch = processed(&cost, unlisted("traces", "req_1"), 1);
     assert_eq!(status(&branch, 0), UNPRICED, "another branch of the pipelines");
     assert_eq!(status(&at(&cost, unlisted("traces", "req_1"), 2, START), 0), COPY, "sent again");
     assert_eq!(unpriced(&meter), 1);
