@@ -141,8 +141,8 @@ pub(super) fn is_evidence_key(key: &str) -> bool {
 
 /// Keys of a stop reason, and the known reasons.
 const STOP_REASON_KEYS: [&str; 4] = ["finish_reason", "finishReason", "stop_reason", "stopReason"];
-const STOP_REASONS: &str = "stop length tool_calls tool-calls content_filter content-filter function_call end_turn max_tokens \
-    stop_sequence tool_use pause_turn refusal safety recitation complete eos_token eos";
+const STOP_REASONS: &str = "stop length tool_calls tool-calls content_filter content-filter function_call end_turn \
+    max_tokens stop_sequence tool_use pause_turn refusal safety recitation complete eos_token eos";
 /// Roles in a conversation with a model.
 const ROLES: &str =
     "role_user role_agent user assistant system tool model developer human ai function bot chatbot agent";

@@ -275,8 +275,8 @@ fn is_decimal(text: &str) -> bool {
 
 /// Returns true if a response id is usable: not a word for "none", and not made of punctuation or zeros only.
 fn is_usable_id(id: &str) -> bool {
-    const NONE_WORDS: &str = "none|null|nil|undefined|unknown|unset|missing|empty|absent|default|n/a|na|nan|no id|no_id|\
-        no-id|not set|not_set|true|false";
+    const NONE_WORDS: &str = "none|null|nil|undefined|unknown|unset|missing|empty|absent|default|n/a|na|nan|no id|\
+        no_id|no-id|not set|not_set|true|false";
     let word = id.trim_matches(|c: char| !c.is_alphanumeric());
     let only_zeros = id.chars().all(|c| c == '0' || !c.is_alphanumeric());
     !only_zeros && !NONE_WORDS.split('|').any(|none| word.eq_ignore_ascii_case(none))

@@ -49,7 +49,12 @@ fn compile_list(compiler: &mut VocabularyCompiler<'_>, names: &[String]) -> Sour
 /// Declares the lists of sources of one dialect, as the file has them (with the rules beside them) and compiled. The
 /// lists after `all` are followed by those for all dialects; the lists after `own` replace them.
 macro_rules! source_lists {
-    ($lists:ident => $sources:ident; all: $($all:ident)*; own: $($own:ident)*; $($(#[$doc:meta])* $rule:ident: $type:ty,)*) => {
+    (
+        $lists:ident => $sources:ident;
+        all: $($all:ident)*;
+        own: $($own:ident)*;
+        $($(#[$doc:meta])* $rule:ident: $type:ty,)*
+    ) => {
         #[derive(Default, Deserialize)]
         #[serde(deny_unknown_fields, default)]
         pub(super) struct $lists {
@@ -87,8 +92,8 @@ macro_rules! source_lists {
 // are charged by use, not by token.
 source_lists! {
     FactSourceLists => Sources;
-    all: session turn iteration trace span user tenant feature actor tool tool_call finish success exit_code error status decision
-        service_tier speed inference_geo server_address web_searches file_searches;
+    all: session turn iteration trace span user tenant feature actor tool tool_call finish success exit_code error status
+        decision service_tier speed inference_geo server_address web_searches file_searches;
     own: run sub_agent operation provider request_model response_model response_id cost;
 }
 
@@ -98,7 +103,8 @@ source_lists! {
     UsageSourceLists => CountSources;
     all:;
     own: input output cache_read cache_write cache_write_5m cache_write_1h reasoning cache_read_in_content
-        cache_write_in_content reasoning_in_content total input_audio output_audio cache_read_audio input_image output_image input_video;
+        cache_write_in_content reasoning_in_content total input_audio output_audio cache_read_audio input_image output_image
+        input_video;
     /// Absent = decided by the provider, or not known.
     input_includes_cached: Option<bool>,
     /// Tried in order before `input_includes_cached`.

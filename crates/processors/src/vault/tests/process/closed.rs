@@ -8,9 +8,11 @@ use kernel::rng::SeededRng;
 /// Number of seeds in `cargo test`; nightly runs use more (`TOLLGATE_SEEDS`).
 const SEEDS: u64 = 1000;
 /// Keys that an application might use for its own data.
-const OWN: &str = "note customer app.team patient.name order.state userNote x-remark db.row aws.note openai.remark service.motto k8s.comment";
+const OWN: &str = "note customer app.team patient.name order.state userNote \
+    x-remark db.row aws.note openai.remark service.motto k8s.comment";
 /// Keys of the conventions and dialects that hold names.
-const KNOWN: &str = "gen_ai.agent.name gen_ai.tool.name error.type langgraph.node service.namespace os.description gen_ai.workflow.name tool_name";
+const KNOWN: &str = "gen_ai.agent.name gen_ai.tool.name error.type langgraph.node service.namespace \
+    os.description gen_ai.workflow.name tool_name";
 
 /// Disguises `text` as an id, an address or a command.
 fn disguised(rng: &SeededRng, text: &str) -> String {
