@@ -12,7 +12,7 @@ use connectors::{forward, runs as connector};
 use exporters::spec::ExporterSpec;
 use exporters::{debug, file, kafka as kafka_exporter, otlp as otlp_grpc, otlp_http};
 use processors::spec::ProcessorSpec;
-use processors::{attributes, cost, filter, normalize, redact, resource, vault};
+use processors::{actions, cost, filter, normalize, redact, vault};
 use receivers::{ReceiverPortsView, claude_code_hooks, kafka as kafka_receiver, otlp};
 use telemetry::{admin, health};
 
@@ -143,7 +143,7 @@ table! {
     /// Processors, in the order that a pipeline must keep.
     ProcessorKind, ProcessorConfig, ProcessorSettings => ProcessorSpec:
     /// Adds the current names of the GenAI conventions.
-    Normalize = "normalize", normalize::NormalizeConfig, normalize::NormalizeSettings, "adds the current OpenTelemetry GenAI attribute names to items", StepRole::Normalize;
+    Normalize = "normalize", normalize::NormalizeConfig, normalize::NormalizeConfig, "adds the current OpenTelemetry GenAI attribute names to items", StepRole::Normalize;
     /// Prices model calls.
     Cost = "cost", cost::CostConfig, cost::CostSettings, "prices each model call once, exactly, from a versioned rate table", StepRole::Cost;
     /// Tracks runs and sessions.
@@ -153,9 +153,9 @@ table! {
     /// Replaces private text by typed placeholders.
     Redact = "redact", redact::RedactConfig, redact::RedactSettings, "replaces private data in every text with typed placeholders", StepRole::Redact;
     /// Edits attributes of items.
-    Attributes = "attributes", attributes::AttributesConfig, attributes::AttributesSettings, "inserts, updates and deletes attributes of spans, log records and data points", StepRole::Last;
+    Attributes = "attributes", actions::AttributesConfig, actions::ActionSettings, "inserts, updates and deletes attributes of spans, log records and data points", StepRole::Last;
     /// Edits attributes of resources.
-    Resource = "resource", resource::ResourceConfig, resource::ResourceSettings, "inserts, updates and deletes attributes of resources", StepRole::Last;
+    Resource = "resource", actions::ResourceConfig, actions::ActionSettings, "inserts, updates and deletes attributes of resources", StepRole::Last;
     /// Drops items.
     Filter = "filter", filter::FilterConfig, filter::FilterSettings, "drops items before they are sent: by rule, noise of known clients, sampling of traces", StepRole::Last;
 }

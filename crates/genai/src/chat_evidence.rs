@@ -50,16 +50,12 @@ const MAX_ELEMENTS: usize = 8;
 /// Keys of a message's content, beside its role.
 const MESSAGE_CONTENT_KEYS: [&str; 4] = ["content", "parts", "tool_calls", "text"];
 /// Keys of message parts in APIs whose parts have no type (Gemini, Bedrock). In text, only a part's first key counts.
-const UNTYPED_PART_KEYS: [&str; 8] = [
-    "text",
-    "inlineData",
-    "inline_data",
-    "functionCall",
-    "function_call",
-    "functionResponse",
-    "function_response",
-    "thought",
-];
+const UNTYPED_PART_KEYS: &str =
+    "text inlineData inline_data functionCall function_call functionResponse function_response thought";
+
+fn is_untyped_part_key(key: &str) -> bool {
+    UNTYPED_PART_KEYS.split(' ').any(|known| known == key)
+}
 
 /// Returns true for a message or a list of messages.
 pub(super) fn is_message_value(value: Value<'_>) -> bool {
@@ -94,8 +90,7 @@ pub(super) fn is_message_text(text: &str) -> bool {
 pub(super) fn is_part_list_value(value: Value<'_>, types: &HashSet<Box<str>>) -> bool {
     let typed =
         |(key, value): (&str, Value<'_>)| is_type(key) && value.as_str().is_some_and(|text| types.contains(text));
-    let is_part =
-        |part: Value<'_>| part.entries().any(|(key, value)| UNTYPED_PART_KEYS.contains(&key) || typed((key, value)));
+    let is_part = |part: Value<'_>| part.entries().any(|(key, value)| is_untyped_part_key(key) || typed((key, value)));
     matches!(value, Value::List(_)) && value.items().take(MAX_ELEMENTS).any(is_part)
 }
 
@@ -110,8 +105,7 @@ pub(super) fn is_part_list_text(text: &str, types: &HashSet<Box<str>>) -> bool {
         map.get(at + key.len()..).filter(|after| opening_quote && after.starts_with(['"', '\'', '\\']))
     };
     let type_keys = ["type", "kind"].into_iter().flat_map(|key| map.match_indices(key));
-    UNTYPED_PART_KEYS.contains(&first)
-        || type_keys.filter_map(after_whole_key).any(|after| types.contains(next_word(after)))
+    is_untyped_part_key(first) || type_keys.filter_map(after_whole_key).any(|after| types.contains(next_word(after)))
 }
 
 /// The next word, after quotes, blanks and `:` or `=`.
@@ -142,51 +136,19 @@ pub(super) fn entry_text(value: Value<'_>) -> &str {
 
 /// Returns true if the value under this key can show that its map is a piece of a chat.
 pub(super) fn is_evidence_key(key: &str) -> bool {
-    is_type(key) || matches_any(key, &["role", "delta"]) || matches_any(key, &STOP_REASON_KEYS)
+    is_type(key) || matches_any(key, ["role", "delta"]) || matches_any(key, STOP_REASON_KEYS)
 }
 
 /// Keys of a stop reason, and the known reasons.
 const STOP_REASON_KEYS: [&str; 4] = ["finish_reason", "finishReason", "stop_reason", "stopReason"];
-const STOP_REASONS: [&str; 18] = [
-    "stop",
-    "length",
-    "tool_calls",
-    "tool-calls",
-    "content_filter",
-    "content-filter",
-    "function_call",
-    "end_turn",
-    "max_tokens",
-    "stop_sequence",
-    "tool_use",
-    "pause_turn",
-    "refusal",
-    "safety",
-    "recitation",
-    "complete",
-    "eos_token",
-    "eos",
-];
+const STOP_REASONS: &str = "stop length tool_calls tool-calls content_filter content-filter function_call end_turn \
+    max_tokens stop_sequence tool_use pause_turn refusal safety recitation complete eos_token eos";
 /// Roles in a conversation with a model.
-const ROLES: [&str; 14] = [
-    "role_user",
-    "role_agent",
-    "user",
-    "assistant",
-    "system",
-    "tool",
-    "model",
-    "developer",
-    "human",
-    "ai",
-    "function",
-    "bot",
-    "chatbot",
-    "agent",
-];
+const ROLES: &str =
+    "role_user role_agent user assistant system tool model developer human ai function bot chatbot agent";
 
-fn matches_any(word: &str, words: &[&str]) -> bool {
-    words.iter().any(|one| one.eq_ignore_ascii_case(word))
+fn matches_any<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> bool {
+    words.into_iter().any(|one| one.eq_ignore_ascii_case(word))
 }
 
 /// The evidence from the entries of one map (values as returned by [`entry_text`]). `types`: types of chat pieces;
@@ -199,17 +161,17 @@ pub(super) fn collect_evidence<'k>(
     let (mut evidence, mut has) = (ChatEvidence::default(), [false; 8]);
     let [role, content, delta, chunk_index, name, arguments, uri, resource] = &mut has;
     for (key, text) in entries {
-        *role |= matches_any(key, &["role"]) && matches_any(text, &ROLES);
+        *role |= key.eq_ignore_ascii_case("role") && matches_any(text, ROLES.split(' '));
         *delta |= key == "delta" && !text.is_empty();
         *chunk_index |= matches!(key, "index" | "item_id" | "output_index");
-        *name |= matches_any(key, &["name"]);
-        *arguments |= matches_any(key, &["arguments"]);
+        *name |= key.eq_ignore_ascii_case("name");
+        *arguments |= key.eq_ignore_ascii_case("arguments");
         *uri |= key == "uri";
         // MCP resource contents, whose type may be left out.
         *resource |= matches!(key, "mimeType" | "mime_type" | "text" | "blob");
-        *content |= matches_any(key, &MESSAGE_CONTENT_KEYS);
+        *content |= matches_any(key, MESSAGE_CONTENT_KEYS);
         evidence.chat_shape |= (is_type(key) && types.contains(text))
-            || (STOP_REASON_KEYS.contains(&key) && matches_any(text, &STOP_REASONS));
+            || (STOP_REASON_KEYS.contains(&key) && matches_any(text, STOP_REASONS.split(' ')));
         evidence.model_call |= is_mark(key);
     }
     evidence.chat_shape |=

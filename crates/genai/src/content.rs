@@ -12,6 +12,8 @@
 use std::cell::RefCell;
 
 use otlp::{AttrId, NodeId, NodeKind, Payload, TextField, Value};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::address;
 use super::cache_statements;
@@ -39,15 +41,19 @@ pub(super) struct ContentFinder<'v, 'p> {
     harmless: RefCell<HarmlessValues<AttributeRules>>,
 }
 
-/// The treatment of text on agent items under keys that no list names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// Treatment of text on agents' items under keys that no list names. Listed content always goes to the vault.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "UnlistedTextOption")]
 pub enum UnlistedTextPolicy {
-    /// Text is content unless it is a number or a generated id. Structure and bytes are content.
+    /// Text is content, except numbers and generated ids, until enough sessions have sent the same text. Maps, lists
+    /// and bytes are always content.
     #[default]
     Text,
-    /// All text, structure and bytes are content. Numbers stay.
+    /// All text, maps, lists and bytes are content, labels included. Numbers and booleans stay.
     All,
-    /// Text stays.
+    /// Text stays, redacted and capped. If a new client puts its prompts under a new key, they are forwarded until that
+    /// key is listed.
     Keep,
 }
 

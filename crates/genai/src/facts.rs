@@ -5,15 +5,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use otlp::{AttrId, NodeId, OwnedValue};
 
 /// The role of an item in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ItemRole {
     /// A model call whose tokens are billed on this item.
     Model,
     /// A model call that is a copy, a roll-up, or a failure without usage: not billable, but still recorded as a model
-    /// call.
+    /// call. A rule that names this role is for a copy.
+    #[serde(rename = "copy")]
     ModelCopy,
     /// A tool call.
     Tool,
@@ -26,11 +31,13 @@ pub enum ItemRole {
     /// A permission decision.
     Permission,
     /// Any other item.
+    #[default]
     Other,
 }
 
 /// The part of a conversation that a content place holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ContentPart {
     /// Prompt, input messages.
     Input,
@@ -45,10 +52,33 @@ pub enum ContentPart {
     /// Result of a tool call.
     ToolResult,
     /// Any other content, including unlisted text of agent items.
+    #[default]
     Other,
 }
 
 impl ContentPart {
+    /// All parts, in a fixed order.
+    pub const ALL: [Self; 7] =
+        [Self::Input, Self::Output, Self::System, Self::Tools, Self::ToolArgs, Self::ToolResult, Self::Other];
+
+    /// The conventional attribute for a reference to this part of the conversation.
+    pub fn reference_key(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Input => "gen_ai.input.messages_ref",
+            Self::Output => "gen_ai.output.messages_ref",
+            Self::System => "gen_ai.system_instructions_ref",
+            Self::Tools => "gen_ai.tool.definitions_ref",
+            Self::ToolArgs => "gen_ai.tool.call.arguments_ref",
+            Self::ToolResult => "gen_ai.tool.call.result_ref",
+            Self::Other => return None,
+        })
+    }
+
+    /// Returns true for a conventional attribute for references.
+    pub fn is_reference_key(key: &str) -> bool {
+        Self::ALL.into_iter().any(|part| part.reference_key() == Some(key))
+    }
+
     /// The name of the part in index lines and fragments.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -190,21 +220,18 @@ pub struct TokenUsage {
 impl TokenUsage {
     /// Returns true if any billed count is above zero, or a count could not be read.
     pub fn has_billed_tokens(&self) -> bool {
-        let counts =
-            [self.input, self.output, self.cache_read, self.cache_write, self.cache_write_5m, self.cache_write_1h];
-        self.invalid_count || counts.into_iter().flatten().chain(self.reasoning).any(|count| count > 0)
+        self.invalid_count || self.billed_counts().any(|count| count > 0)
+    }
+
+    /// The billed counts that the emitter reported.
+    fn billed_counts(&self) -> impl Iterator<Item = u64> {
+        let inputs = [self.input, self.cache_read, self.cache_write, self.cache_write_5m, self.cache_write_1h];
+        inputs.into_iter().chain([self.output, self.reasoning]).flatten()
     }
 
     /// Returns true if the emitter reported any billed count, even zero.
     pub fn is_reported(&self) -> bool {
-        self.invalid_count
-            || self.input.is_some()
-            || self.output.is_some()
-            || self.cache_read.is_some()
-            || self.cache_write.is_some()
-            || self.cache_write_5m.is_some()
-            || self.cache_write_1h.is_some()
-            || self.reasoning.is_some()
+        self.invalid_count || self.billed_counts().next().is_some()
     }
 }
 
@@ -226,11 +253,12 @@ pub struct PriceContext {
 }
 
 /// The billing status of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BillingStatus {
     /// Priced here.
     Priced,
     /// The call should have a price, but none could be determined.
+    #[default]
     Unpriced,
     /// The price comes later: the same call is billed on its other signal, or its model or provider is not known yet.
     Deferred,
@@ -253,26 +281,28 @@ impl BillingStatus {
     }
 }
 
-/// Disjoint token buckets. The input-side buckets add up to the size of the prompt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Token buckets that do not overlap.
+// The input-side buckets add up to the size of the prompt. A cache lifetime that was not reported counts as 5 minutes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "TokenBuckets")]
 pub struct CallTokenBuckets {
-    /// Input that was neither read from nor written to a cache.
+    /// Input tokens outside of caches.
     pub input: u64,
-    /// Read from a cache.
+    /// Tokens read from a cache.
     pub cache_read: u64,
-    /// Written to a cache for 5 minutes, or for a lifetime that was not reported.
+    /// Tokens written to a cache for 5 minutes.
     pub cache_write_5m: u64,
-    /// Written to a cache for 1 hour.
+    /// Tokens written to a cache for 1 hour.
     pub cache_write_1h: u64,
-    /// Output, reasoning included.
+    /// Output tokens, reasoning included.
     pub output: u64,
-    /// The part of the output that was reasoning, if reported.
+    /// Reasoning tokens.
     pub reasoning: u64,
 }
 
 /// The result of the cost processor. [`ItemFacts::cost`] is `None` until the processor has run, and for items that are
 /// not calls.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct CallCost {
     /// The billing status.
     pub status: BillingStatus,
@@ -301,7 +331,7 @@ pub struct CallCost {
 }
 
 /// The facts of one item.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct ItemFacts {
     /// The span, log record or data point.
     pub node: NodeId,

@@ -8,8 +8,7 @@ use super::detect::has_equal_values;
 use super::facts::{ItemFacts, ItemRole, PriceContext, TokenUsage};
 use super::item_reader::{ItemReader, ReportedCount, text_of};
 use super::label_shape;
-use super::schema::ItemRoleName;
-use super::sources::{Emitter, SourceList, Sources, UsageSources};
+use super::sources::{CountSources, Emitter, SourceList, Sources};
 use super::vocabulary::{CallRule, Dialect};
 
 /// Stop reasons that mean failure.
@@ -21,11 +20,15 @@ const EXECUTE_TOOL: &str = "execute_tool";
 /// Reads the facts of the reader's current item.
 pub(super) fn read_item(reader: &ItemReader<'_, '_>, node: NodeId, dialect: Option<&Dialect>) -> ItemFacts {
     let sources = dialect.map_or(&reader.vocabulary.identity, |dialect| &dialect.sources);
-    let mut facts = empty_facts(node);
-    facts.dialect = dialect.map(|dialect| dialect.name);
-    facts.agent = dialect.is_some();
-    facts.inherits_model = dialect.is_some_and(|dialect| dialect.inherit_model);
-    facts.from_vendor_sdk = dialect.is_some_and(|dialect| dialect.from_vendor_sdk);
+    let mut facts = ItemFacts {
+        node,
+        dialect: dialect.map(|dialect| dialect.name),
+        agent: dialect.is_some(),
+        inherits_model: dialect.is_some_and(|dialect| dialect.inherit_model),
+        from_vendor_sdk: dialect.is_some_and(|dialect| dialect.from_vendor_sdk),
+        output_includes_reasoning: true,
+        ..ItemFacts::default()
+    };
     read_identity(reader, sources, &mut facts);
     if let Some(dialect) = dialect.filter(|_| reader.kind != NodeKind::DataPoint) {
         read_call(reader, dialect, &mut facts);
@@ -42,65 +45,6 @@ pub(super) fn read_item(reader: &ItemReader<'_, '_>, node: NodeId, dialect: Opti
         }
     }
     facts
-}
-
-fn empty_facts(node: NodeId) -> ItemFacts {
-    ItemFacts {
-        node,
-        dialect: None,
-        agent: false,
-        of_agent_service: false,
-        call: ItemRole::Other,
-        billable: false,
-        on_two_signals: false,
-        may_lack_other_signal: false,
-        is_turn: false,
-        from_vendor_sdk: false,
-        copy: false,
-        guessed: false,
-        counts_if_no_span: false,
-        sold_by_other_unit: false,
-        no_usage: false,
-        call_key: None,
-        event: None,
-        operation: None,
-        session: None,
-        run: None,
-        sub_agent: None,
-        turn: None,
-        iteration: None,
-        trace: None,
-        span: None,
-        user: None,
-        tenant: None,
-        feature: None,
-        actor: None,
-        provider: None,
-        request_model: None,
-        response_model: None,
-        response_id: None,
-        inherits_model: false,
-        usage: TokenUsage::default(),
-        context: None,
-        input_includes_cached: None,
-        output_includes_reasoning: true,
-        total_by_provider: false,
-        cost: None,
-        reported_cost: None,
-        tool: None,
-        tool_call: None,
-        finish: None,
-        failed: false,
-        error: None,
-        status: None,
-        decision: None,
-        extracted: Vec::new(),
-        converted: Vec::new(),
-        content: Vec::new(),
-        errors: Vec::new(),
-        tool_failed: false,
-        embedded: None,
-    }
 }
 
 fn read_identity(reader: &ItemReader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
@@ -135,7 +79,7 @@ fn read_call(reader: &ItemReader<'_, '_>, dialect: &Dialect, facts: &mut ItemFac
     facts.event = (reader.kind == NodeKind::LogRecord && label_shape::is_label(event) && !event.is_empty())
         .then(|| event.to_owned());
     facts.operation = read_operation(reader, &sources.operation);
-    facts.usage = read_usage(reader, &dialect.usage);
+    facts.usage = read_usage(reader, &dialect.usage.counts);
     facts.request_model = reader.label(&sources.request_model);
     facts.response_model = reader.label(&sources.response_model);
     facts.provider = read_provider(reader, dialect);
@@ -153,7 +97,7 @@ fn read_call(reader: &ItemReader<'_, '_>, dialect: &Dialect, facts: &mut ItemFac
     }
     if matches!(facts.call, ItemRole::Model | ItemRole::ModelCopy) || facts.billable {
         facts.response_id = reader.text(&sources.response_id);
-        read_embedded_counts(reader, &dialect.usage, &mut facts.usage);
+        read_embedded_counts(reader, &dialect.usage.counts, &mut facts.usage);
         facts.context = read_price_context(reader, sources);
         facts.reported_cost = reader.label(&sources.cost).filter(|text| is_decimal(text));
         let usage = &dialect.usage;
@@ -183,36 +127,31 @@ fn matches_rule(rule: &CallRule, reader: &ItemReader<'_, '_>, event: &str, facts
         && (rule.log.is_empty() || (reader.kind == NodeKind::LogRecord && rule.log.matches(event)))
         && (rule.operation.is_empty() || rule.operation.matches(operation))
         && has_equal_values(&rule.equals, reader)
-        && (!rule.root || (reader.kind == NodeKind::Span && reader.payload.parent_span_id(facts.node).is_empty()))
-        && (!rule.usage || facts.usage.is_reported())
+        && (!rule.data.root || (reader.kind == NodeKind::Span && reader.payload.parent_span_id(facts.node).is_empty()))
+        && (!rule.data.usage || facts.usage.is_reported())
 }
 
 fn apply_rule(reader: &ItemReader<'_, '_>, rule: &CallRule, facts: &mut ItemFacts) {
-    facts.call = match rule.role {
-        ItemRoleName::Model if facts.usage.is_reported() => ItemRole::Model,
-        ItemRoleName::Model | ItemRoleName::Copy => ItemRole::ModelCopy,
-        ItemRoleName::Tool => ItemRole::Tool,
-        ItemRoleName::Agent => ItemRole::Agent,
-        ItemRoleName::TurnEnd => ItemRole::TurnEnd,
-        ItemRoleName::SessionEnd => ItemRole::SessionEnd,
-        ItemRoleName::Permission => ItemRole::Permission,
-        ItemRoleName::Other => ItemRole::Other,
+    let data = &rule.data;
+    facts.call = match data.role {
+        ItemRole::Model if !facts.usage.is_reported() => ItemRole::ModelCopy,
+        role => role,
     };
-    (facts.on_two_signals, facts.may_lack_other_signal) = (rule.on_two_signals, rule.may_lack_other_signal);
-    facts.is_turn = rule.turn;
-    facts.failed |= rule.failed;
-    facts.decision.clone_from(&rule.decision);
+    (facts.on_two_signals, facts.may_lack_other_signal) = (data.on_two_signals, data.may_lack_other_signal);
+    facts.is_turn = data.turn;
+    facts.failed |= data.failed;
+    facts.decision.clone_from(&data.decision);
     let operation = facts.operation.as_deref();
     facts.guessed = facts.call == ItemRole::Model
-        && rule.usage
+        && data.usage
         && operation.is_some_and(|operation| !reader.vocabulary.known_operations.contains(operation));
-    facts.sold_by_other_unit = rule.role == ItemRoleName::Model
+    facts.sold_by_other_unit = data.role == ItemRole::Model
         && facts.call == ItemRole::ModelCopy
         && operation.is_some_and(|operation| reader.vocabulary.media.contains(operation));
-    let is_single_span = reader.kind == NodeKind::Span && !rule.on_two_signals;
-    facts.no_usage = rule.role == ItemRoleName::Model && facts.call == ItemRole::ModelCopy && is_single_span;
-    facts.copy = rule.role == ItemRoleName::Copy && facts.usage.has_billed_tokens();
-    facts.counts_if_no_span = rule.counts_if_no_span && facts.usage.is_reported();
+    let is_single_span = reader.kind == NodeKind::Span && !data.on_two_signals;
+    facts.no_usage = data.role == ItemRole::Model && facts.call == ItemRole::ModelCopy && is_single_span;
+    facts.copy = data.role == ItemRole::ModelCopy && facts.usage.has_billed_tokens();
+    facts.counts_if_no_span = data.counts_if_no_span && facts.usage.is_reported();
     let is_only_carrier = rule.bill_unless.is_some_and(|slot| match reader.value(slot) {
         None => true,
         Some(value) => value.as_count() == Some(0),
@@ -274,7 +213,7 @@ fn read_count(reader: &ItemReader<'_, '_>, list: &SourceList, faults: &mut Count
 
 /// Reads counts that are often only found inside content, such as cache lifetimes. Parsing content is expensive, so
 /// this is done for calls only.
-fn read_embedded_counts(reader: &ItemReader<'_, '_>, sources: &UsageSources, usage: &mut TokenUsage) {
+fn read_embedded_counts(reader: &ItemReader<'_, '_>, sources: &CountSources, usage: &mut TokenUsage) {
     let mut faults = CountFaults { invalid: usage.invalid_count, conflicting: usage.conflicting_counts };
     usage.cache_write_5m = read_count(reader, &sources.cache_write_5m, &mut faults);
     usage.cache_write_1h = read_count(reader, &sources.cache_write_1h, &mut faults);
@@ -289,7 +228,7 @@ fn read_embedded_counts(reader: &ItemReader<'_, '_>, sources: &UsageSources, usa
     (usage.invalid_count, usage.conflicting_counts) = (faults.invalid, faults.conflicting);
 }
 
-fn read_usage(reader: &ItemReader<'_, '_>, sources: &UsageSources) -> TokenUsage {
+fn read_usage(reader: &ItemReader<'_, '_>, sources: &CountSources) -> TokenUsage {
     let mut faults = CountFaults::default();
     let mut read = |list: &SourceList| read_count(reader, list, &mut faults);
     let usage = TokenUsage {
@@ -336,31 +275,11 @@ fn is_decimal(text: &str) -> bool {
 
 /// Returns true if a response id is usable: not a word for "none", and not made of punctuation or zeros only.
 fn is_usable_id(id: &str) -> bool {
-    const NONE_WORDS: [&str; 20] = [
-        "none",
-        "null",
-        "nil",
-        "undefined",
-        "unknown",
-        "unset",
-        "missing",
-        "empty",
-        "absent",
-        "default",
-        "n/a",
-        "na",
-        "nan",
-        "no id",
-        "no_id",
-        "no-id",
-        "not set",
-        "not_set",
-        "true",
-        "false",
-    ];
+    const NONE_WORDS: &str = "none|null|nil|undefined|unknown|unset|missing|empty|absent|default|n/a|na|nan|no id|\
+        no_id|no-id|not set|not_set|true|false";
     let word = id.trim_matches(|c: char| !c.is_alphanumeric());
     let only_zeros = id.chars().all(|c| c == '0' || !c.is_alphanumeric());
-    !only_zeros && !NONE_WORDS.iter().any(|none| word.eq_ignore_ascii_case(none))
+    !only_zeros && !NONE_WORDS.split('|').any(|none| word.eq_ignore_ascii_case(none))
 }
 
 /// The kind of a response id (`chatcmpl`, `msg`; empty if the id has no such prefix). Two different ids of the same

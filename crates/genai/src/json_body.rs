@@ -1,8 +1,10 @@
 //! Reads the plain entries of a JSON object in text, and of objects inside it, without copying. Lists and strings with
 //! escapes are skipped; text that is not a whole JSON object yields nothing.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use otlp::Value;
@@ -93,7 +95,7 @@ impl<'de> Visitor<'de> for EntryCollector<'_, 'de> {
         self.maps.push(Vec::new());
         // An object inside the top-level one is one level down.
         let levels = if self.is_top_level { self.levels } else { self.levels - 1 };
-        while let Some(BorrowedKey(key)) = map.next_key()? {
+        while let Some(EntryKey(key)) = map.next_key()? {
             let inner = EntryCollector {
                 maps: &mut *self.maps,
                 entries_left: &mut *self.entries_left,
@@ -101,7 +103,7 @@ impl<'de> Visitor<'de> for EntryCollector<'_, 'de> {
                 is_top_level: false,
             };
             let value = map.next_value_seed(inner)?;
-            if let (Some(key), Some(value), true) = (key, value, *self.entries_left > 0) {
+            if let (Cow::Borrowed(key), Some(value), true) = (key, value, *self.entries_left > 0) {
                 *self.entries_left -= 1;
                 self.maps.get_mut(map_index).into_iter().for_each(|entries| entries.push((key, value)));
             }
@@ -110,24 +112,6 @@ impl<'de> Visitor<'de> for EntryCollector<'_, 'de> {
     }
 }
 
-/// A key, if it can be borrowed.
-struct BorrowedKey<'a>(Option<&'a str>);
-
-impl<'de> serde::Deserialize<'de> for BorrowedKey<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct BorrowedKeyVisitor;
-        impl<'de> Visitor<'de> for BorrowedKeyVisitor {
-            type Value = BorrowedKey<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<BorrowedKey<'de>, E> {
-                Ok(BorrowedKey(Some(text)))
-            }
-            fn visit_str<E>(self, _: &str) -> Result<BorrowedKey<'de>, E> {
-                Ok(BorrowedKey(None))
-            }
-        }
-        deserializer.deserialize_str(BorrowedKeyVisitor)
-    }
-}
+/// A key, borrowed unless it has escapes.
+#[derive(Deserialize)]
+struct EntryKey<'a>(#[serde(borrow)] Cow<'a, str>);

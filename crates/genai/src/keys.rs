@@ -2,44 +2,87 @@
 //! all others when they are first seen; their classes are remembered across payloads.
 
 use foldhash::{HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use kernel::bounded_map::BoundedMap;
 use otlp::Value;
 use parking_lot::RwLock;
+use serde::Deserialize;
 
 use super::announcements::AnnouncementFinder;
 use super::attribute_types::AttributeType;
 use super::facts::ContentPart;
 use super::label_shape;
 use super::pattern::{self, PatternMap};
+use super::schema::NameList;
 use super::vocabulary::Vocabulary;
 
 /// Index of a value that the vocabulary reads.
 pub(super) type SlotIndex = u16;
 /// Id of a list of content keys: one of the constants below, a dialect's own list or an event's.
 pub(super) type KeySetId = u16;
-/// Content keys on every item.
-pub(super) const GLOBAL: KeySetId = 0;
-/// Content keys on agent items that no other list covers: guesses by the key's last word.
-pub(super) const AGENT: KeySetId = 1;
-/// Keys of [`GLOBAL`] that are ambiguous: outside agent items they need more evidence to count as content.
-pub(super) const GENERIC: KeySetId = 2;
-/// Keys that mark their neighbours as parts of a model call.
-pub(super) const CALL: KeySetId = 3;
-/// Keys that are content only in a map with the shape of a message, a message part, a chunk or a tool call.
-pub(super) const CHAT: KeySetId = 4;
-/// Error texts that, on an item of a tool, are the tool's output.
-pub(super) const TOOL_ERRORS: KeySetId = 5;
-/// Keys of [`TOOL_ERRORS`] under which a single word is the error's type.
-pub(super) const ERROR_TYPES: KeySetId = 6;
-/// Keys such as `message` that are content only in a map that names the speaker (`role`).
-pub(super) const BESIDE_ROLE: KeySetId = 7;
-/// Addresses: on an agent's item each part is judged separately.
-pub(super) const ADDRESSES: KeySetId = 8;
-/// Statements: on an agent's item that talks to a cache, only the commands stay.
-pub(super) const STATEMENTS: KeySetId = 9;
+
+/// Declares the lists of content keys that apply to every dialect: the id and the name in the file of each.
+macro_rules! key_sets {
+    ($($(#[$doc:meta])* $id:ident = $number:literal, $name:ident;)*) => {
+        $($(#[$doc])* pub(super) const $id: KeySetId = $number;)*
+
+        /// Roles of attribute keys in every dialect.
+        #[derive(Default, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(super) struct KeyListDefinitions {
+            pub(super) secret: NameList,
+            pub(super) pii: NameList,
+            /// Keys of a user's id or name, in addition to the `user` fields of the dialects.
+            pub(super) persons: NameList,
+            pub(super) error_text: NameList,
+            pub(super) redact: NameList,
+            pub(super) label: NameList,
+            /// Values of `type` and `object` that mark a map as a piece of a chat.
+            pub(super) chat_types: NameList,
+            /// Words after which plain text quotes a user or a model.
+            pub(super) quote_introductions: NameList,
+            /// Human and machine speakers at the start of a dialogue's lines. One of each makes a text a dialogue.
+            pub(super) human_speakers: NameList,
+            pub(super) machine_speakers: NameList,
+            $($(#[$doc])* $name: BTreeMap<ContentPart, NameList>,)*
+        }
+
+        impl KeyListDefinitions {
+            /// The content keys that apply to every dialect, by list.
+            pub(super) fn sets(&self) -> Vec<(KeySetId, &BTreeMap<ContentPart, NameList>)> {
+                vec![$(($id, &self.$name),)*]
+            }
+        }
+    };
+}
+
+key_sets! {
+    /// Content keys on every item.
+    GLOBAL = 0, content;
+    /// Content keys on agent items that no other list covers: guesses by the key's last word.
+    AGENT = 1, agent_content;
+    /// Keys of [`GLOBAL`] that are ambiguous: outside agent items they need more evidence to count as content.
+    GENERIC = 2, generic;
+    /// Keys that mark their neighbours as parts of a model call.
+    CALL = 3, call_marks;
+    /// Keys that are content only in a map with the shape of a message, a message part, a chunk or a tool call.
+    CHAT = 4, chat;
+    /// Error texts that, on an item of a tool, are the tool's output.
+    TOOL_ERRORS = 5, tool_errors;
+    /// Keys of [`TOOL_ERRORS`] under which a single word is the error's type.
+    ERROR_TYPES = 6, tool_error_types;
+    /// Keys such as `message` that are content only in a map that names the speaker (`role`).
+    BESIDE_ROLE = 7, beside_role;
+    /// Addresses: on an agent's item each part is judged separately.
+    ADDRESSES = 8, addresses;
+    /// Statements: on an agent's item that talks to a cache, only the commands stay.
+    STATEMENTS = 9, statements;
+}
+
 /// The last id that does not belong to a dialect or event.
 pub(super) const LAST_BUILTIN_SET: KeySetId = STATEMENTS;
 
@@ -279,8 +322,7 @@ impl Vocabulary {
     }
 }
 
-/// Maximum number of remembered keys that are no literals. A full memory is cleared, so that made-up keys do not use it
-/// for long.
+/// Maximum number of remembered keys that are no literals.
 const MAX_DYNAMIC_KEYS: usize = 4096;
 /// Maximum size of a remembered key, bytes.
 const MAX_DYNAMIC_KEY_BYTES: usize = 256;
@@ -291,7 +333,7 @@ pub(super) struct KeyClassifier {
     codes: HashMap<Box<str>, u32>,
     classes: Vec<KeyClass>,
     /// Classes of keys that are no literals. A class depends on the key alone.
-    dynamic_classes: RwLock<HashMap<Box<str>, Arc<KeyClass>>>,
+    dynamic_classes: RwLock<BoundedMap<Box<str>, Arc<KeyClass>, MAX_DYNAMIC_KEYS>>,
     /// The id of the next class.
     next_id: AtomicU64,
     /// Values of `type` and `object` that mark a map as a piece of a chat.
@@ -356,11 +398,7 @@ impl KeyClassifier {
         }
         let class = Arc::new(KeyClass { id: self.new_id(), ..KeyClass::classify_dynamic(&self.facts, key) });
         if key.len() <= MAX_DYNAMIC_KEY_BYTES {
-            let mut classes = self.dynamic_classes.write();
-            if classes.len() >= MAX_DYNAMIC_KEYS {
-                classes.clear();
-            }
-            classes.insert(key.into(), Arc::clone(&class));
+            self.dynamic_classes.write().insert(key.into(), Arc::clone(&class));
         }
         class
     }

@@ -99,27 +99,13 @@ impl<'f> CallLayer<'f> {
 /// The part of a model name that all layers of a call share: without a path, a vendor prefix, and a date or version
 /// suffix. Only for telling layers from separate calls, never for prices.
 pub fn model_stem(model: &str) -> &str {
-    const VENDOR_PREFIXES: [&str; 14] = [
-        "us",
-        "eu",
-        "apac",
-        "global",
-        "anthropic",
-        "amazon",
-        "meta",
-        "mistral",
-        "cohere",
-        "deepseek",
-        "openai",
-        "qwen",
-        "google",
-        "ai21",
-    ];
+    const VENDOR_PREFIXES: &str = "\
+        us eu apac global anthropic amazon meta mistral cohere deepseek openai qwen google ai21";
     let model = model.trim();
     let mut stem = model.rsplit('/').next().unwrap_or(model);
     stem = stem.split([':', '@', '[']).next().unwrap_or(stem);
     while let Some((first, rest)) = stem.split_once('.') {
-        if !VENDOR_PREFIXES.iter().any(|word| first.eq_ignore_ascii_case(word)) {
+        if !VENDOR_PREFIXES.split(' ').any(|word| first.eq_ignore_ascii_case(word)) {
             break;
         }
         stem = rest;

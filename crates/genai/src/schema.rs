@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::attribute_types::AttributeType;
-use super::facts::ContentPart;
-use super::keys::{
-    ADDRESSES, AGENT, BESIDE_ROLE, CALL, CHAT, ERROR_TYPES, GENERIC, GLOBAL, KeySetId, STATEMENTS, TOOL_ERRORS,
-};
+use super::facts::{ContentPart, ItemRole};
+use super::keys::KeyListDefinitions;
+use super::sources::{FactSourceLists, UsageSourceLists};
 
 /// The supported value of `schema`.
 pub(super) const SUPPORTED_SCHEMA: u32 = 1;
@@ -87,77 +86,6 @@ pub(super) struct ExtractDefinition {
     pub(super) to: String,
 }
 
-/// Roles of attribute keys in every dialect.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct KeyListDefinitions {
-    pub(super) secret: NameList,
-    pub(super) pii: NameList,
-    /// Keys of a user's id or name, in addition to the `user` fields of the dialects.
-    #[serde(default)]
-    pub(super) persons: NameList,
-    pub(super) error_text: NameList,
-    pub(super) redact: NameList,
-    pub(super) label: NameList,
-    content: BTreeMap<PartName, NameList>,
-    /// Key patterns that are content on agent items only, if nothing else is known of the key.
-    #[serde(default)]
-    agent_content: BTreeMap<PartName, NameList>,
-    /// Keys of `content` that are ambiguous.
-    #[serde(default)]
-    generic: BTreeMap<PartName, NameList>,
-    /// Keys that mark their neighbours as parts of a model call.
-    #[serde(default)]
-    call_marks: BTreeMap<PartName, NameList>,
-    /// Keys that are content in a map with the shape of a chat.
-    #[serde(default)]
-    chat: BTreeMap<PartName, NameList>,
-    /// Addresses: on an agent's item each part is judged separately.
-    #[serde(default)]
-    addresses: BTreeMap<PartName, NameList>,
-    /// Statements: where an agent talks to a cache only the commands stay.
-    #[serde(default)]
-    statements: BTreeMap<PartName, NameList>,
-    /// Keys that are content in a map that names a speaker.
-    #[serde(default)]
-    beside_role: BTreeMap<PartName, NameList>,
-    /// Keys of `error_text` that hold a tool's output on an item of a tool.
-    #[serde(default)]
-    tool_errors: BTreeMap<PartName, NameList>,
-    /// Keys of `tool_errors` under which a single word is the error's type and stays.
-    #[serde(default)]
-    tool_error_types: BTreeMap<PartName, NameList>,
-    /// Values of `type` and `object` that mark a map as a piece of a chat.
-    #[serde(default)]
-    pub(super) chat_types: NameList,
-    /// Words after which plain text quotes a user or a model.
-    #[serde(default)]
-    pub(super) quote_introductions: NameList,
-    /// Human and machine speakers at the start of a dialogue's lines. One of each makes a text a dialogue.
-    #[serde(default)]
-    pub(super) human_speakers: NameList,
-    #[serde(default)]
-    pub(super) machine_speakers: NameList,
-}
-
-impl KeyListDefinitions {
-    /// The key lists that apply to every dialect.
-    pub(super) fn sets(&self) -> [(KeySetId, &BTreeMap<PartName, NameList>); 10] {
-        [
-            (GLOBAL, &self.content),
-            (AGENT, &self.agent_content),
-            (GENERIC, &self.generic),
-            (CALL, &self.call_marks),
-            (CHAT, &self.chat),
-            (TOOL_ERRORS, &self.tool_errors),
-            (ERROR_TYPES, &self.tool_error_types),
-            (BESIDE_ROLE, &self.beside_role),
-            (ADDRESSES, &self.addresses),
-            (STATEMENTS, &self.statements),
-        ]
-    }
-}
-
 /// The shape of the values of an attribute in the semantic conventions.
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
@@ -177,39 +105,12 @@ impl LabelShape {
     }
 }
 
-/// The names of [`ContentPart`] in the file.
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum PartName {
-    Input,
-    Output,
-    System,
-    Tools,
-    ToolArgs,
-    ToolResult,
-    Other,
-}
-
-impl From<PartName> for ContentPart {
-    fn from(name: PartName) -> Self {
-        match name {
-            PartName::Input => Self::Input,
-            PartName::Output => Self::Output,
-            PartName::System => Self::System,
-            PartName::Tools => Self::Tools,
-            PartName::ToolArgs => Self::ToolArgs,
-            PartName::ToolResult => Self::ToolResult,
-            PartName::Other => Self::Other,
-        }
-    }
-}
-
 /// An event that carries content: a span event or a log event of this name.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EventDefinition {
     pub(super) name: String,
-    pub(super) part: PartName,
+    pub(super) part: ContentPart,
     /// The attributes that are content. Absent: all text attributes.
     #[serde(default)]
     pub(super) attributes: Option<NameList>,
@@ -218,104 +119,20 @@ pub(super) struct EventDefinition {
     pub(super) body: bool,
 }
 
-/// The sources of facts. Entries are `key`, `resource:key`, `text:key`, `key#json.path`, `key#^words` or `span.name`.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct FactSourceLists {
-    pub(super) session: NameList,
-    /// Id of the agent invocation, if the dialect reports one. Otherwise the run is derived from the spans.
-    pub(super) run: NameList,
-    /// Id of the sub-agent that acted, if the dialect distinguishes it from the main agent.
-    pub(super) sub_agent: NameList,
-    pub(super) turn: NameList,
-    pub(super) iteration: NameList,
-    /// Trace id and span id for a record whose own fields are empty.
-    pub(super) trace: NameList,
-    pub(super) span: NameList,
-    pub(super) user: NameList,
-    pub(super) tenant: NameList,
-    pub(super) feature: NameList,
-    pub(super) actor: NameList,
-    pub(super) operation: NameList,
-    pub(super) provider: NameList,
-    pub(super) request_model: NameList,
-    pub(super) response_model: NameList,
-    pub(super) response_id: NameList,
-    pub(super) tool: NameList,
-    pub(super) tool_call: NameList,
-    pub(super) finish: NameList,
-    pub(super) success: NameList,
-    /// Exit code of a program that a tool ran: any value other than 0 is a failure, whatever `success` says.
-    pub(super) exit_code: NameList,
-    pub(super) error: NameList,
-    pub(super) status: NameList,
-    pub(super) decision: NameList,
-    pub(super) cost: NameList,
-    pub(super) service_tier: NameList,
-    pub(super) speed: NameList,
-    pub(super) inference_geo: NameList,
-    pub(super) server_address: NameList,
-    /// Counts of features that are charged by use, not by token.
-    pub(super) web_searches: NameList,
-    pub(super) file_searches: NameList,
-}
-
-/// The sources of token counts, and how the counts overlap.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct UsageSourceLists {
-    pub(super) input: NameList,
-    pub(super) output: NameList,
-    pub(super) cache_read: NameList,
-    pub(super) cache_write: NameList,
-    pub(super) cache_write_5m: NameList,
-    pub(super) cache_write_1h: NameList,
-    pub(super) reasoning: NameList,
-    /// Sources inside content, read for calls only and only if the lists above find nothing.
-    pub(super) cache_read_in_content: NameList,
-    pub(super) cache_write_in_content: NameList,
-    pub(super) reasoning_in_content: NameList,
-    pub(super) total: NameList,
-    pub(super) input_audio: NameList,
-    pub(super) output_audio: NameList,
-    pub(super) cache_read_audio: NameList,
-    pub(super) input_image: NameList,
-    pub(super) output_image: NameList,
-    pub(super) input_video: NameList,
-    /// Absent = decided by the provider, or not known.
-    pub(super) input_includes_cached: Option<bool>,
-    /// Tried in order before `input_includes_cached`.
-    pub(super) inclusion: Vec<InclusionDefinition>,
-    /// Absent = true.
-    pub(super) output_includes_reasoning: Option<bool>,
-    /// Tried in order before `output_includes_reasoning`.
-    pub(super) reasoning_inclusion: Vec<InclusionDefinition>,
-    pub(super) total_by_provider: bool,
-    /// Provider pattern. For these providers the part of the total beyond input and output is reasoning, if no
-    /// reasoning is reported.
-    pub(super) reasoning_in_total: Option<String>,
-}
-
 /// An exception to `input_includes_cached` or `output_includes_reasoning`. All conditions given must match.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct InclusionDefinition {
-    #[serde(default)]
     pub(super) scope: Option<String>,
     /// `>=1.2`, `<=0.1.12`, `<2`, `>1`, `0.30.x` or an exact version.
-    #[serde(default)]
     pub(super) version: Option<String>,
     /// Current provider name, or a pattern for it.
-    #[serde(default)]
     pub(super) provider: Option<String>,
     /// At least one of these attributes is present.
-    #[serde(default)]
     pub(super) has: NameList,
     /// None of these attributes is present.
-    #[serde(default)]
     pub(super) lacks: NameList,
     /// The answer: whether the count is included. Absent = not known: the numbers and the provider decide.
-    #[serde(default)]
     pub(super) value: Option<bool>,
 }
 
@@ -342,60 +159,33 @@ pub(super) struct ClauseDefinition {
     pub(super) metric: NameList,
 }
 
-/// The kind of an item.
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum ItemRoleName {
-    Model,
-    Copy,
-    Tool,
-    Agent,
-    TurnEnd,
-    SessionEnd,
-    Permission,
-    Other,
-}
-
 /// A rule for the kind of an item. The first rule whose conditions all hold wins.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct CallRuleDefinition {
-    pub(super) role: ItemRoleName,
-    #[serde(default)]
+    pub(super) role: ItemRole,
     pub(super) span: NameList,
-    #[serde(default)]
     pub(super) log: NameList,
-    #[serde(default)]
     pub(super) operation: NameList,
-    #[serde(default)]
     pub(super) equals: BTreeMap<String, NameList>,
     /// Matches only if tokens are reported.
-    #[serde(default)]
     pub(super) usage: bool,
     /// Matches only a span without a parent.
-    #[serde(default)]
     pub(super) root: bool,
     /// The agent invocation is one turn of a conversation. It has no enclosing agent, whatever its parent span is.
-    #[serde(default)]
     pub(super) turn: bool,
     /// The same call is reported on another signal too.
-    #[serde(default)]
     pub(super) on_two_signals: bool,
     /// For a call on two signals: clients can be configured to send this signal without the other.
-    #[serde(default)]
     pub(super) may_lack_other_signal: bool,
     /// A copy that counts as the call itself if its span never arrives.
-    #[serde(default)]
     pub(super) counts_if_no_span: bool,
     /// An item of this kind is a failure.
-    #[serde(default)]
     pub(super) failed: bool,
     /// The permission decision of an item of this kind, if the item does not report one.
-    #[serde(default)]
     pub(super) decision: Option<String>,
     /// Attribute that counts the model calls reported elsewhere. If it is absent or 0 and the request holds no model
     /// call of the trace, this item is the only carrier of its tokens and is billed.
-    #[serde(default)]
     pub(super) bill_unless: Option<String>,
 }
 
@@ -403,48 +193,36 @@ pub(super) struct CallRuleDefinition {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ContentDefinition {
-    pub(super) attributes: BTreeMap<PartName, NameList>,
+    pub(super) attributes: BTreeMap<ContentPart, NameList>,
     pub(super) events: Vec<EventDefinition>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct DialectDefinition {
     pub(super) name: String,
     pub(super) priority: u32,
     pub(super) detect: Vec<ClauseDefinition>,
     /// Prefix removed from log event names before they are compared.
-    #[serde(default)]
     pub(super) event_prefix: String,
-    #[serde(default)]
     pub(super) calls: Vec<CallRuleDefinition>,
     /// Spans and log events, other than tool calls, whose error text is a tool's output.
-    #[serde(default)]
     pub(super) tool_items: NameList,
     /// Tokens count only on spans with no tokens on any span below.
-    #[serde(default)]
     pub(super) leaves_only: bool,
     /// Model calls take model and provider from the nearest ancestor span that has one.
-    #[serde(default)]
     pub(super) inherit_model: bool,
     /// Emitted by a vendor's own SDK, below or beside an instrumentation's span of the same call.
-    #[serde(default)]
     pub(super) from_vendor_sdk: bool,
     /// The dialect is also recognised where a logger wrapped its line: one or two levels down in a log's body, or in an
     /// attribute.
-    #[serde(default)]
     pub(super) wrapped_in_log_lines: bool,
     /// Provider to use if none is reported.
-    #[serde(default)]
     pub(super) default_provider: Option<String>,
-    #[serde(default)]
     pub(super) fields: FactSourceLists,
-    #[serde(default)]
     pub(super) usage: UsageSourceLists,
-    #[serde(default)]
     pub(super) content: ContentDefinition,
     /// Keys that hold labels without blanks (enumerations, server names) in this dialect, but are too generic to treat
     /// so everywhere.
-    #[serde(default)]
     pub(super) labels: NameList,
 }

@@ -5,11 +5,13 @@
 //! provider, models, response id and cost use only the dialect's own list if it has one, because a foreign key may mean
 //! something else.
 
+use serde::Deserialize;
+
 use super::facts::TokenUsage;
 use super::keys::SlotIndex;
 use super::label_shape;
 use super::pattern::KeyPattern;
-use super::schema::{self, FactSourceLists, UsageSourceLists};
+use super::schema::{InclusionDefinition, NameList};
 use super::vocabulary::VocabularyCompiler;
 
 /// One location of a fact.
@@ -44,16 +46,30 @@ fn compile_list(compiler: &mut VocabularyCompiler<'_>, names: &[String]) -> Sour
     compiler.expand_lists(names).iter().map(|name| FactSource::compile(compiler, name)).collect()
 }
 
-macro_rules! sources {
-    (all: $($all:ident)*; own: $($own:ident)*;) => {
-        /// The sources of every fact of one dialect.
-        pub(super) struct Sources {
+/// Declares the lists of sources of one dialect, as the file has them (with the rules beside them) and compiled. The
+/// lists after `all` are followed by those for all dialects; the lists after `own` replace them.
+macro_rules! source_lists {
+    (
+        $lists:ident => $sources:ident;
+        all: $($all:ident)*;
+        own: $($own:ident)*;
+        $($(#[$doc:meta])* $rule:ident: $type:ty,)*
+    ) => {
+        #[derive(Default, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(super) struct $lists {
+            $(pub(super) $all: NameList,)*
+            $(pub(super) $own: NameList,)*
+            $($(#[$doc])* $rule: $type,)*
+        }
+
+        pub(super) struct $sources {
             $(pub(super) $all: SourceList,)*
             $(pub(super) $own: SourceList,)*
         }
 
-        impl Sources {
-            pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, own: &FactSourceLists, all: Option<&FactSourceLists>) -> Self {
+        impl $sources {
+            pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, own: &$lists, all: Option<&$lists>) -> Self {
                 Self {
                     $($all: {
                         let mut sources = compile_list(compiler, &own.$all);
@@ -70,33 +86,43 @@ macro_rules! sources {
     };
 }
 
-sources! {
-    all: session turn iteration trace span user tenant feature actor tool tool_call finish success exit_code error status decision
-        service_tier speed inference_geo server_address web_searches file_searches;
+// The sources of facts. `run`: the agent invocation, if the dialect reports one; otherwise the run is derived from the
+// spans. `sub_agent`: who acted, if the dialect distinguishes it from the main agent. `trace` and `span`: for a record
+// whose own fields are empty. `exit_code`: any value other than 0 is a failure, whatever `success` says. The searches
+// are charged by use, not by token.
+source_lists! {
+    FactSourceLists => Sources;
+    all: session turn iteration trace span user tenant feature actor tool tool_call finish success exit_code error status
+        decision service_tier speed inference_geo server_address web_searches file_searches;
     own: run sub_agent operation provider request_model response_model response_id cost;
+}
+
+// The sources of token counts, and how the counts overlap. Sources `_in_content` are read for calls only, and only if
+// the others find nothing.
+source_lists! {
+    UsageSourceLists => CountSources;
+    all:;
+    own: input output cache_read cache_write cache_write_5m cache_write_1h reasoning cache_read_in_content
+        cache_write_in_content reasoning_in_content total input_audio output_audio cache_read_audio input_image output_image
+        input_video;
+    /// Absent = decided by the provider, or not known.
+    input_includes_cached: Option<bool>,
+    /// Tried in order before `input_includes_cached`.
+    inclusion: Vec<InclusionDefinition>,
+    /// Absent = true.
+    output_includes_reasoning: Option<bool>,
+    /// Tried in order before `output_includes_reasoning`.
+    reasoning_inclusion: Vec<InclusionDefinition>,
+    /// The total is the provider's figure, not a sum that the instrumentation made.
+    total_by_provider: bool,
+    /// Provider pattern. For these providers the part of the total beyond input and output is reasoning, if no
+    /// reasoning is reported.
+    reasoning_in_total: Option<String>,
 }
 
 /// The sources of every token count of one dialect, and the rules for how the counts overlap.
 pub(super) struct UsageSources {
-    pub(super) input: SourceList,
-    pub(super) output: SourceList,
-    pub(super) cache_read: SourceList,
-    pub(super) cache_write: SourceList,
-    pub(super) cache_write_5m: SourceList,
-    pub(super) cache_write_1h: SourceList,
-    pub(super) reasoning: SourceList,
-    /// Sources inside content, read only if the others find nothing.
-    pub(super) cache_read_in_content: SourceList,
-    pub(super) cache_write_in_content: SourceList,
-    pub(super) reasoning_in_content: SourceList,
-    pub(super) total: SourceList,
-    pub(super) input_audio: SourceList,
-    pub(super) output_audio: SourceList,
-    pub(super) cache_read_audio: SourceList,
-    pub(super) input_image: SourceList,
-    pub(super) output_image: SourceList,
-    pub(super) input_video: SourceList,
-    /// The total is the provider's figure, not a sum that the instrumentation made.
+    pub(super) counts: CountSources,
     pub(super) total_by_provider: bool,
     reasoning_in_total: Option<KeyPattern>,
     includes_cached: Option<bool>,
@@ -127,7 +153,7 @@ pub(super) struct Emitter<'a> {
 }
 
 impl InclusionRule {
-    fn compile(compiler: &mut VocabularyCompiler<'_>, rule: &schema::InclusionDefinition) -> Self {
+    fn compile(compiler: &mut VocabularyCompiler<'_>, rule: &InclusionDefinition) -> Self {
         Self {
             scope: rule.scope.as_deref().map(KeyPattern::new),
             version: rule.version.clone(),
@@ -155,30 +181,13 @@ fn first_match(rules: &[InclusionRule], emitter: Emitter<'_>, default: Option<bo
 
 impl UsageSources {
     pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, keys: &UsageSourceLists) -> Self {
-        let mut compile_rules = |list: &[schema::InclusionDefinition]| {
-            list.iter().map(|rule| InclusionRule::compile(compiler, rule)).collect()
-        };
+        let mut compile_rules =
+            |list: &[InclusionDefinition]| list.iter().map(|rule| InclusionRule::compile(compiler, rule)).collect();
         Self {
             inclusion: compile_rules(&keys.inclusion),
             reasoning_inclusion: compile_rules(&keys.reasoning_inclusion),
-            input: compile_list(compiler, &keys.input),
-            output: compile_list(compiler, &keys.output),
-            cache_read: compile_list(compiler, &keys.cache_read),
-            cache_write: compile_list(compiler, &keys.cache_write),
-            cache_write_5m: compile_list(compiler, &keys.cache_write_5m),
-            cache_write_1h: compile_list(compiler, &keys.cache_write_1h),
-            reasoning: compile_list(compiler, &keys.reasoning),
-            cache_read_in_content: compile_list(compiler, &keys.cache_read_in_content),
-            cache_write_in_content: compile_list(compiler, &keys.cache_write_in_content),
-            reasoning_in_content: compile_list(compiler, &keys.reasoning_in_content),
-            total: compile_list(compiler, &keys.total),
-            input_audio: compile_list(compiler, &keys.input_audio),
-            output_audio: compile_list(compiler, &keys.output_audio),
-            cache_read_audio: compile_list(compiler, &keys.cache_read_audio),
+            counts: CountSources::compile(compiler, keys, None),
             includes_reasoning: keys.output_includes_reasoning.unwrap_or(true),
-            input_image: compile_list(compiler, &keys.input_image),
-            output_image: compile_list(compiler, &keys.output_image),
-            input_video: compile_list(compiler, &keys.input_video),
             total_by_provider: keys.total_by_provider,
             reasoning_in_total: keys.reasoning_in_total.as_deref().map(KeyPattern::new),
             includes_cached: keys.input_includes_cached,

@@ -403,20 +403,8 @@ fn recorded_canaries_are_content() {
 #[test]
 fn recorded_metadata_stays() {
     let vocabulary = builtin();
-    let kept = [
-        "model",
-        "tool_name",
-        "gen_ai.tool.name",
-        "session.id",
-        "gen_ai.request.model",
-        "gen_ai.response.finish_reasons",
-        "stop_reason",
-        "agent.stop_reason",
-        "service.name",
-        "build.commit_sha",
-        "work_tracker.issue_id",
-        "tenant.id",
-    ];
+    let kept = "model tool_name gen_ai.tool.name session.id gen_ai.request.model gen_ai.response.finish_reasons \
+        stop_reason agent.stop_reason service.name build.commit_sha work_tracker.issue_id tenant.id";
     for path in recordings() {
         let payload = request::recorded(&path);
         let facts = super::read_facts(&vocabulary, &payload);
@@ -425,7 +413,7 @@ fn recorded_metadata_stays() {
             for place in &item.content {
                 let ContentLocation::Attribute(id) = place.at else { continue };
                 let key = payload.attribute(id).unwrap().key;
-                assert!(!kept.contains(&key), "{}: {key}", path.display());
+                assert!(!kept.split(' ').any(|kept| kept == key), "{}: {key}", path.display());
             }
         }
     }

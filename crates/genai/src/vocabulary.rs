@@ -17,10 +17,10 @@ use super::content::AttributeRules;
 use super::detect::DetectionClause;
 use super::facts::ContentPart;
 use super::harmless_values::HarmlessValues;
-use super::keys::{GLOBAL, KeyClassifier, KeyFact, KeyRole, KeySetId, LAST_BUILTIN_SET, SlotIndex};
+use super::keys::{GLOBAL, KeyClassifier, KeyFact, KeyListDefinitions, KeyRole, KeySetId, LAST_BUILTIN_SET, SlotIndex};
 use super::pattern::{NamePatterns, PatternMap, pattern_weight};
 use super::schema::{self, DialectsFile, NameList};
-use super::sources::{FactSource, SourceList, Sources, UsageSources};
+use super::sources::{FactSource, FactSourceLists, SourceList, Sources, UsageSources};
 use super::wrapped_lines::WrappedLineFinder;
 
 pub(super) static BUILTIN: &str = include_str!("../../../config/dialects.json");
@@ -109,19 +109,11 @@ pub(super) struct ExtractRule {
 
 /// A compiled [`schema::CallRuleDefinition`].
 pub(super) struct CallRule {
-    pub(super) role: schema::ItemRoleName,
+    pub(super) data: schema::CallRuleDefinition,
     pub(super) span: NamePatterns,
     pub(super) log: NamePatterns,
     pub(super) operation: NamePatterns,
     pub(super) equals: Vec<(SlotIndex, Vec<String>)>,
-    pub(super) usage: bool,
-    pub(super) root: bool,
-    pub(super) turn: bool,
-    pub(super) on_two_signals: bool,
-    pub(super) may_lack_other_signal: bool,
-    pub(super) counts_if_no_span: bool,
-    pub(super) failed: bool,
-    pub(super) decision: Option<String>,
     pub(super) bill_unless: Option<SlotIndex>,
 }
 
@@ -202,7 +194,7 @@ impl Vocabulary {
     pub fn original_keys(&self, dialect: &str, fact: FactKind) -> Vec<&str> {
         let dialect = self.dialects.iter().find(|known| known.name == dialect);
         let sources = dialect.map(|dialect| {
-            let (fields, usage) = (&dialect.sources, &dialect.usage);
+            let (fields, usage) = (&dialect.sources, &dialect.usage.counts);
             match fact {
                 FactKind::Session => &fields.session,
                 FactKind::Operation => &fields.operation,
@@ -269,26 +261,6 @@ pub enum FactKind {
     Reasoning,
 }
 
-impl FactKind {
-    /// All variants.
-    pub const ALL: [Self; 14] = [
-        Self::Session,
-        Self::Operation,
-        Self::Provider,
-        Self::RequestModel,
-        Self::ResponseModel,
-        Self::ResponseId,
-        Self::Tool,
-        Self::ToolCall,
-        Self::Finish,
-        Self::Input,
-        Self::Output,
-        Self::CacheRead,
-        Self::CacheWrite,
-        Self::Reasoning,
-    ];
-}
-
 fn slot_keys(slots: &HashMap<String, SlotIndex>) -> Vec<Box<str>> {
     let mut keys: Vec<(SlotIndex, &String)> = slots.iter().map(|(key, slot)| (*slot, key)).collect();
     keys.sort_unstable();
@@ -315,7 +287,7 @@ fn person_keys(data: &DialectsFile) -> HashSet<String> {
 /// The attribute keys from which `fields` are read in any dialect.
 fn fact_source_keys<const N: usize>(
     data: &DialectsFile,
-    fields: impl Fn(&schema::FactSourceLists) -> [&NameList; N],
+    fields: impl Fn(&FactSourceLists) -> [&NameList; N],
 ) -> impl Iterator<Item = String> {
     let lists = std::iter::once(&data.identity).chain(data.dialects.iter().map(|dialect| &dialect.fields));
     lists
@@ -434,7 +406,7 @@ impl<'d> VocabularyCompiler<'d> {
         })
     }
 
-    fn compile_dialect(&mut self, data: &schema::DialectDefinition, identity: &schema::FactSourceLists) -> Dialect {
+    fn compile_dialect(&mut self, data: &schema::DialectDefinition, identity: &FactSourceLists) -> Dialect {
         let set = self.new_set();
         self.add_content_lists(set, &data.content.attributes);
         for key in self.expand_lists(&data.labels) {
@@ -465,24 +437,16 @@ impl<'d> VocabularyCompiler<'d> {
 
     fn compile_call_rule(&mut self, rule: &schema::CallRuleDefinition) -> CallRule {
         CallRule {
-            role: rule.role,
+            data: rule.clone(),
             span: self.compile_names(&rule.span),
             log: self.compile_names(&rule.log),
             operation: self.compile_names(&rule.operation),
             equals: self.compile_equals(&rule.equals),
-            usage: rule.usage,
-            root: rule.root,
-            turn: rule.turn,
-            on_two_signals: rule.on_two_signals,
-            may_lack_other_signal: rule.may_lack_other_signal,
-            counts_if_no_span: rule.counts_if_no_span,
-            failed: rule.failed,
-            decision: rule.decision.clone(),
             bill_unless: rule.bill_unless.as_deref().map(|key| self.slot_for_key(key)),
         }
     }
 
-    fn add_roles(&mut self, keys: &schema::KeyListDefinitions) {
+    fn add_roles(&mut self, keys: &KeyListDefinitions) {
         let lists = [
             (&keys.secret, KeyRole::Secret),
             (&keys.pii, KeyRole::Pii),
@@ -521,10 +485,10 @@ impl<'d> VocabularyCompiler<'d> {
         kinds
     }
 
-    fn add_content_lists(&mut self, set: KeySetId, lists: &BTreeMap<schema::PartName, NameList>) {
+    fn add_content_lists(&mut self, set: KeySetId, lists: &BTreeMap<ContentPart, NameList>) {
         for (part, list) in lists {
             for key in self.expand_lists(list) {
-                self.facts.insert(&key, KeyFact::Content(set, (*part).into(), pattern_weight(&key)));
+                self.facts.insert(&key, KeyFact::Content(set, *part, pattern_weight(&key)));
             }
         }
     }
@@ -532,15 +496,14 @@ impl<'d> VocabularyCompiler<'d> {
     fn compile_events(&mut self, list: &[schema::EventDefinition]) -> PatternMap<EventRule> {
         let mut out = PatternMap::default();
         for event in list {
-            let part = event.part.into();
             let set = event.attributes.as_ref().map(|keys| {
                 let set = self.new_set();
                 for key in self.expand_lists(keys) {
-                    self.facts.insert(&key, KeyFact::Content(set, part, pattern_weight(&key)));
+                    self.facts.insert(&key, KeyFact::Content(set, event.part, pattern_weight(&key)));
                 }
                 set
             });
-            out.insert(&event.name, EventRule { part, set, body: event.body });
+            out.insert(&event.name, EventRule { part: event.part, set, body: event.body });
         }
         out
     }

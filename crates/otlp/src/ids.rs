@@ -1,7 +1,7 @@
 //! Handles of a payload's elements and their kinds. `payload` and `index` resolve them.
 
 /// Handle of one element of a payload. Valid only for the payload that it came from and its clones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub(super) u32);
 
 /// The kind of a node.

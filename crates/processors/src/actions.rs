@@ -1,14 +1,40 @@
-//! Actions on attributes in the Collector's spelling (`insert`, `update`, `upsert`, `delete`): their configuration and
-//! their execution. `attributes` and `resource` share them and differ only in the node they act on.
+//! The processors `attributes` and `resource`: actions on attributes in the Collector's spelling (`insert`, `update`,
+//! `upsert`, `delete`). They differ only in the nodes they act on.
 //!
+//! Both run after `redact` (checked in `config/graph`), so vault, cost and runs never depend on their changes.
 //! Attributes stamped by tollgate can be deleted, but not set or copied: content references are not known yet when
-//! these steps run. The order of steps is checked in `config/graph`.
+//! these steps run.
+
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use config::FieldProblem;
-use otlp::{NodeId, OwnedValue, Payload, Value};
+use genai::ContentPart;
+use otlp::{NodeId, NodeKind, OwnedValue, Payload, Signal, Value};
+use pipeline::{Batch, Processor, Reason};
+
+use crate::spec::{BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorProfile, ProcessorSpec};
+
+#[cfg(test)]
+mod tests;
+
+/// Inserts, updates and deletes attributes of spans, log records and data points.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AttributesConfig {
+    /// The actions, applied in order.
+    pub actions: Vec<AttributeAction>,
+}
+
+/// Inserts, updates and deletes attributes of resources.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResourceConfig {
+    /// The actions, applied in order.
+    pub attributes: Vec<AttributeAction>,
+}
 
 /// One action on one attribute.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -56,42 +82,59 @@ pub enum ScalarValue {
     Str(String),
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct CheckedActions(Vec<ActionStep>);
-
-#[derive(Clone, Debug)]
-struct ActionStep {
-    key: String,
-    kind: ActionKind,
-    source: ValueSource,
+/// The nodes whose attributes are changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ActionTarget {
+    /// Spans, log records and data points.
+    Items,
+    Resources,
 }
 
+/// The checked configuration.
 #[derive(Clone, Debug)]
-enum ValueSource {
-    Literal(ScalarValue),
-    Attribute(String),
-    NoSource,
+pub struct ActionSettings {
+    target: ActionTarget,
+    actions: Vec<AttributeAction>,
+}
+
+/// The processor of both.
+pub struct ActionProcessor {
+    id: Arc<str>,
+    settings: ActionSettings,
 }
 
 /// Returns true for attributes that only tollgate may set.
 fn is_tollgate_attribute(key: &str) -> bool {
-    const REFERENCES: [&str; 6] = [
-        "gen_ai.input.messages_ref",
-        "gen_ai.output.messages_ref",
-        "gen_ai.system_instructions_ref",
-        "gen_ai.tool.definitions_ref",
-        "gen_ai.tool.call.arguments_ref",
-        "gen_ai.tool.call.result_ref",
-    ];
-    key.starts_with("tollgate.") || key.starts_with("gen_ai.payload.") || REFERENCES.contains(&key)
+    key.starts_with("tollgate.") || key.starts_with("gen_ai.payload.") || ContentPart::is_reference_key(key)
 }
 
-/// Checks the actions listed under `field`.
-///
-/// # Errors
-/// Every problem, with its path inside the component.
-pub fn check_actions(field: &str, written: &[AttributeAction]) -> Result<CheckedActions, Vec<FieldProblem>> {
-    let (mut steps, mut problems) = (Vec::new(), Vec::new());
+impl AttributesConfig {
+    /// Checks the configuration.
+    ///
+    /// # Errors
+    /// Every problem, by field.
+    pub fn settings(&self) -> Result<ActionSettings, Vec<FieldProblem>> {
+        check_actions("actions", &self.actions, ActionTarget::Items)
+    }
+}
+
+impl ResourceConfig {
+    /// Checks the configuration.
+    ///
+    /// # Errors
+    /// Every problem, by field.
+    pub fn settings(&self) -> Result<ActionSettings, Vec<FieldProblem>> {
+        check_actions("attributes", &self.attributes, ActionTarget::Resources)
+    }
+}
+
+/// Checks the actions on `target` that are listed under `field`.
+fn check_actions(
+    field: &str,
+    written: &[AttributeAction],
+    target: ActionTarget,
+) -> Result<ActionSettings, Vec<FieldProblem>> {
+    let mut problems = Vec::new();
     if written.is_empty() {
         problems.push(FieldProblem::new(field, "must list at least one action"));
     }
@@ -105,40 +148,59 @@ pub fn check_actions(field: &str, written: &[AttributeAction]) -> Result<Checked
         if sets_value && is_tollgate_attribute(&action.key) {
             add_problem(".key", "is an attribute that only tollgate may set; the only action allowed is `delete`");
         }
-        let source = match (&action.value, &action.from_attribute) {
+        match (&action.value, &action.from_attribute) {
             (Some(_), Some(_)) => {
                 add_problem(".from_attribute", "cannot be combined with `value`; set only one of them");
-                continue;
             }
             (Some(_), None) | (None, Some(_)) if !sets_value => {
                 add_problem("", "must not have `value` or `from_attribute`, because its action is `delete`");
-                continue;
             }
-            (Some(value), None) => ValueSource::Literal(value.clone()),
             (None, Some(source_key)) if is_tollgate_attribute(source_key) => {
                 add_problem(
                     ".from_attribute",
                     "must not be an attribute that tollgate sets: its value is not known at this step",
                 );
-                continue;
             }
-            (None, Some(source_key)) => ValueSource::Attribute(source_key.clone()),
-            (None, None) if sets_value => {
-                add_problem("", "needs a value: set `value` or `from_attribute`");
-                continue;
-            }
-            (None, None) => ValueSource::NoSource,
-        };
-        steps.push(ActionStep { key: action.key.clone(), kind: action.action, source });
+            (None, None) if sets_value => add_problem("", "needs a value: set `value` or `from_attribute`"),
+            _ => {}
+        }
     }
-    if problems.is_empty() { Ok(CheckedActions(steps)) } else { Err(problems) }
+    if problems.is_empty() { Ok(ActionSettings { target, actions: written.to_vec() }) } else { Err(problems) }
 }
 
-impl CheckedActions {
-    pub fn apply(&self, payload: &mut Payload, node: NodeId) {
-        for ActionStep { key, kind, source } in &self.0 {
+impl ProcessorSpec for ActionSettings {
+    fn profile(&self) -> ProcessorProfile<'_> {
+        ProcessorProfile::default()
+    }
+
+    fn build(&self, id: &Arc<str>, _: &[Signal], _: &ProcessorDeps) -> ProcessorBuildResult {
+        Ok(BuiltProcessor::new(Arc::new(ActionProcessor { id: Arc::clone(id), settings: self.clone() })))
+    }
+}
+
+impl Processor for ActionProcessor {
+    fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
+        let payload = &mut batch.payload;
+        let nodes: Vec<NodeId> = match self.settings.target {
+            ActionTarget::Items => payload.items().collect(),
+            ActionTarget::Resources => {
+                payload.nodes().filter(|node| payload.kind(*node) == NodeKind::Resource).collect()
+            }
+        };
+        nodes.into_iter().for_each(|node| self.settings.apply(payload, node));
+        Ok(())
+    }
+}
+
+impl ActionSettings {
+    fn apply(&self, payload: &mut Payload, node: NodeId) {
+        for AttributeAction { key, action, value, from_attribute } in &self.actions {
             let is_present = payload.get(node, key).is_some();
-            let applies = match kind {
+            let applies = match action {
                 ActionKind::Insert => !is_present,
                 ActionKind::Update => is_present,
                 ActionKind::Upsert => true,
@@ -147,13 +209,13 @@ impl CheckedActions {
                     continue;
                 }
             };
-            let value = match source {
-                ValueSource::Literal(ScalarValue::Bool(value)) => Some(OwnedValue::Bool(*value)),
-                ValueSource::Literal(ScalarValue::Int(value)) => Some(OwnedValue::Int(*value)),
-                ValueSource::Literal(ScalarValue::Double(value)) => Some(OwnedValue::Double(*value)),
-                ValueSource::Literal(ScalarValue::Str(value)) => Some(OwnedValue::Str(value.clone())),
-                ValueSource::Attribute(source_key) => payload.get(node, source_key).and_then(to_scalar),
-                ValueSource::NoSource => None,
+            let copied = || payload.get(node, from_attribute.as_deref()?).and_then(to_scalar);
+            let value = match value {
+                Some(ScalarValue::Bool(value)) => Some(OwnedValue::Bool(*value)),
+                Some(ScalarValue::Int(value)) => Some(OwnedValue::Int(*value)),
+                Some(ScalarValue::Double(value)) => Some(OwnedValue::Double(*value)),
+                Some(ScalarValue::Str(value)) => Some(OwnedValue::Str(value.clone())),
+                None => copied(),
             };
             if let Some(value) = value.filter(|_| applies) {
                 payload.set(node, key, value);

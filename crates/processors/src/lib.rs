@@ -1,15 +1,13 @@
 //! The processors, one folder each. A processor is a step over a batch. Processors never import each other; `actions`
-//! is shared by two of them, and knowledge that several need is in crates (`genai`, `redaction`, `vault`, `rates`).
+//! is two of them, and knowledge that several need is in crates (`genai`, `redaction`, `vault`, `rates`).
 //! `spec` is how a gateway and a dry run wire one.
 //! Order and clearance are checked in `config/graph`; the engine is in `pipeline`.
 
 pub mod actions;
-pub mod attributes;
 pub mod cost;
 pub mod filter;
 pub mod normalize;
 pub mod redact;
-pub mod resource;
 pub mod runs;
 pub mod spec;
 pub mod vault;

@@ -92,6 +92,7 @@ pub struct ProcessorStorage {
 }
 
 /// What the gateway needs to know about any processor.
+#[derive(Default)]
 pub struct ProcessorProfile<'s> {
     /// Notes on valid settings that the user should see.
     pub notes: &'s [FieldProblem],

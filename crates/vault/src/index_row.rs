@@ -336,22 +336,7 @@ impl IndexRow {
     }
 }
 
-/// Token buckets that do not overlap.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TokenBuckets {
-    /// Input tokens outside of caches.
-    pub input: u64,
-    /// Tokens read from a cache.
-    pub cache_read: u64,
-    /// Tokens written to a cache for 5 minutes.
-    pub cache_write_5m: u64,
-    /// Tokens written to a cache for 1 hour.
-    pub cache_write_1h: u64,
-    /// Output tokens, reasoning included.
-    pub output: u64,
-    /// Reasoning tokens.
-    pub reasoning: u64,
-}
+pub use genai::CallTokenBuckets as TokenBuckets;
 
 /// A line before its ticket, which gives the line its number.
 pub struct UnnumberedRow {

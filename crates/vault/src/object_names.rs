@@ -8,6 +8,8 @@ use kernel::calendar::utc;
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use kernel::rng::Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -31,15 +33,18 @@ const BASE32_DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Longest segment that shows a turn id; a longer one is replaced by a pseudonym.
 const MAX_TURN_BYTES: usize = 64;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How content is arranged in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "StoreLayout")]
 pub enum ObjectLayout {
-    /// An object holds fragments of one session for some time, in the session's folder.
+    /// Objects of one session.
     #[default]
-    Session,
-    /// An object holds fragments of all sessions of an account, by the hour.
-    Packed,
-    /// An object holds one fragment of one turn, in the session's folder; not compressed.
-    Turn,
+    Session, // for some time, in the session's folder
+    /// Objects of all sessions of an account.
+    Packed, // by the hour
+    /// One object per turn.
+    Turn, // in the session's folder; not compressed
 }
 
 impl ObjectLayout {

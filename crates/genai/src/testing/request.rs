@@ -10,7 +10,8 @@
 //!   - {event_name: x, body: {k: v}, trace: 1, span: 2, time: 1700000000, attributes: {}}
 //!   - {metric: name, attributes: {}, value: 3}
 //! ```
-//! Ids are small numbers or whole hex; times are seconds. `{$bytes: base64}` is a bytes value.
+//! Ids are small numbers or whole hex; times are seconds. `{$bytes: base64}` is a bytes value,
+//! `{$text: …}` structure as JSON text.
 
 use std::fs;
 use std::path::Path;
@@ -160,9 +161,10 @@ fn any_value(value: &Json) -> Json {
         Json::Number(number) => json!({ "intValue": number.to_string() }),
         Json::String(text) => json!({ "stringValue": text }),
         Json::Array(items) => json!({"arrayValue": {"values": items.iter().map(any_value).collect::<Vec<_>>()}}),
-        Json::Object(entries) => match entries.get("$bytes") {
-            Some(bytes) => json!({ "bytesValue": bytes }),
-            None => json!({"kvlistValue": {"values": attributes(value)}}),
+        Json::Object(entries) => match (entries.get("$bytes"), entries.get("$text")) {
+            (Some(bytes), _) => json!({ "bytesValue": bytes }),
+            (None, Some(text)) => json!({ "stringValue": text.to_string() }),
+            (None, None) => json!({"kvlistValue": {"values": attributes(value)}}),
         },
     }
 }

@@ -179,20 +179,10 @@ pub struct CostSettings {
     pub overlays: Vec<PathBuf>,
     /// Source of newer tables, if configured.
     pub refresh: Option<RefreshSettings>,
-    /// The signal that bills Claude Code's calls.
-    pub claude_code: BillingSignal,
-    /// See [`CostConfig::details_event`].
-    pub details_event: DetailsEventPolicy,
-    /// Whether to stamp `tollgate.usage.*`.
-    pub usage_attributes: bool,
-    /// Additional attributes for the price.
-    pub aliases: Vec<PriceAlias>,
-    /// Whether to add fees per use.
-    pub fees: bool,
     /// See [`CostConfig::tolerance_usd`].
     pub tolerance: Usd,
-    /// Whether to price calls again that an upstream tollgate priced.
-    pub reprice: bool,
+    /// The rest, as written.
+    pub config: CostConfig,
     /// Signals of the pipelines that contain this processor. Filled in when the pipelines are assembled.
     pub signals: Vec<Signal>,
 }
@@ -228,13 +218,8 @@ impl CostConfig {
             rates,
             overlays: self.overlays.iter().map(PathBuf::from).collect(),
             refresh,
-            claude_code: self.bill.claude_code,
-            details_event: self.details_event,
-            usage_attributes: self.usage_attributes,
-            aliases: self.aliases.clone(),
-            fees: self.fees,
             tolerance,
-            reprice: self.reprice,
+            config: self.clone(),
             signals: vec![Signal::Traces, Signal::Logs],
         })
     }
@@ -293,7 +278,7 @@ impl RatesRefresh {
 impl CostSettings {
     /// The signal that bills calls arriving on two signals.
     pub(super) fn billed_signal(&self) -> Signal {
-        match self.claude_code {
+        match self.config.bill.claude_code {
             BillingSignal::Log => Signal::Logs,
             BillingSignal::Span => Signal::Traces,
             BillingSignal::Auto if self.signals.contains(&Signal::Logs) => Signal::Logs,

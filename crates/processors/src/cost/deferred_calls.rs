@@ -28,8 +28,7 @@ impl CostProcessor {
         let is_counted = by == CountedBy::ThisRecord;
         let until = pass.now.0.saturating_add(MAX_WAIT);
         let waiting = WaitingCall::from_item(pass.payload, item, until)?;
-        let unpriced =
-            price::price_call(table, &CallPriceInput::from_basis(&waiting.basis), self.include_fees).err()?;
+        let unpriced = price::price_call(table, &CallPriceInput::from_basis(&waiting.basis), self.config.fees).err()?;
         if !is_only_model_missing(unpriced.reason, &waiting) {
             return None;
         }
@@ -42,13 +41,13 @@ impl CostProcessor {
             item.provider = item.provider.take().or(provider);
             return None;
         }
-        if is_counted && self.ledger.lock_waiting_calls().is_full(pass.changes.waiting_count()) {
-            pass.changes.count_rejected_wait();
+        if is_counted && self.ledger.lock_waiting_calls().is_full(pass.changes.started_waits.len()) {
+            pass.changes.rejected_waits += 1;
             return None;
         }
         pass.mark_status(item.node, BillingStatus::Deferred, PricingFlags::default());
         if is_counted {
-            pass.changes.start_waiting(ancestor, waiting);
+            pass.changes.started_waits.push((ancestor, waiting));
         }
         Some(unpriced_fact(BillingStatus::Deferred, table.stamp(), unpriced.buckets))
     }
@@ -91,7 +90,7 @@ impl CostProcessor {
             let Some((trace, span)) = own_span_id(pass.payload, item.node) else { continue };
             let inherited =
                 InheritedModel { model: item.request_model.clone(), provider: item.provider.clone(), until };
-            pass.changes.add_ancestor(span_key(&pass.account, &trace, &span), inherited);
+            pass.changes.ancestors.push((span_key(&pass.account, &trace, &span), inherited));
         }
     }
 
@@ -109,13 +108,13 @@ impl CostProcessor {
         let (inherited, missing) = (spans.inherited_model(facts, index), spans.missing_ancestor(index));
         call.basis.inherit(inherited.model.as_deref(), inherited.provider.as_deref());
         let table = std::sync::Arc::clone(pass.rates.table(call.tenant.as_deref()));
-        let result = price::price_call(&table, &CallPriceInput::from_basis(&call.basis), self.include_fees);
+        let result = price::price_call(&table, &CallPriceInput::from_basis(&call.basis), self.config.fees);
         if let (Err(unpriced), Some((trace, span))) = (&result, missing)
             && is_only_model_missing(unpriced.reason, &call)
         {
             // An ancestor farther up may have the missing value.
-            pass.changes.end_waiting(ancestor, &call.call_key);
-            pass.changes.start_waiting(span_key(&pass.account, &trace, &span), call);
+            pass.changes.ended_waits.push((ancestor, call.call_key.clone()));
+            pass.changes.started_waits.push((span_key(&pass.account, &trace, &span), call));
             return None;
         }
         let key = ClaimKey::from_parts(&[b"late", pass.account.as_bytes(), call.call_key.as_bytes()]);
@@ -123,11 +122,11 @@ impl CostProcessor {
             return None;
         }
         pass.changes.add_claim(key);
-        pass.changes.end_waiting(ancestor, &call.call_key);
+        pass.changes.ended_waits.push((ancestor, call.call_key.clone()));
         let contract: Option<Box<str>> = pass.rates.contract_digest(call.tenant.as_deref()).map(Into::into);
         let cost = match result {
             Ok(priced) => {
-                pass.changes.count_status(BillingStatus::Priced.as_str());
+                pass.changes.count_status(BillingStatus::Priced);
                 pass.changes.add_priced(call.tenant.as_deref(), priced.model, priced.provider, priced.total);
                 CostFact {
                     usd: Some(priced.total.to_string()),
@@ -139,7 +138,7 @@ impl CostProcessor {
             Err(unpriced) => {
                 let reason = unpriced.reason.as_str();
                 let (provider, model) = (call.basis.provider.as_deref(), call.basis.models.first().map(String::as_str));
-                pass.changes.count_status(BillingStatus::Unpriced.as_str());
+                pass.changes.count_status(BillingStatus::Unpriced);
                 pass.changes.add_unpriced(provider, model, reason, super::total_tokens(&unpriced.buckets));
                 CostFact {
                     reason: Some(reason),

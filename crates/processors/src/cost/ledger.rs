@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use genai::BillingStatus;
 use genai::usage::TokenSplit;
-use kernel::bounded_map::AccountHash;
+use kernel::bounded_map::{AccountHash, BoundedMap};
 use kernel::clock::UnixNanos;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
@@ -83,30 +83,30 @@ pub(super) struct LedgerChanges {
     #[serde(rename = "deferred")]
     awaited_records: Vec<(String, String)>,
     #[serde(rename = "waits", default, skip_serializing_if = "Vec::is_empty")]
-    started_waits: Vec<(LedgerKey, WaitingCall)>,
+    pub(super) started_waits: Vec<(LedgerKey, WaitingCall)>,
     /// Calls that stop waiting: the span they waited for, and their call key.
     #[serde(rename = "settled", default, skip_serializing_if = "Vec::is_empty")]
-    ended_waits: Vec<(LedgerKey, String)>,
+    pub(super) ended_waits: Vec<(LedgerKey, String)>,
     /// Spans that pass model and provider on to the spans below them.
     #[serde(rename = "above", default, skip_serializing_if = "Vec::is_empty")]
-    ancestors: Vec<(LedgerKey, InheritedModel)>,
+    pub(super) ancestors: Vec<(LedgerKey, InheritedModel)>,
     /// Token counts to add to the billed sums. The key is the nearest boundary span above the call, or the answer's id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    sums: Vec<(LedgerKey, BilledSum)>,
+    pub(super) sums: Vec<(LedgerKey, BilledSum)>,
     /// Sessions whose clients sent the billing record of a call that arrives on two signals.
     #[serde(rename = "heard", default, skip_serializing_if = "BTreeSet::is_empty")]
-    log_sessions: BTreeSet<LedgerKey>,
+    pub(super) log_sessions: BTreeSet<LedgerKey>,
     /// Spans that were counted without their log, with the tokens they were billed for. `None`: the span was unpriced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    billed_spans: Vec<(LedgerKey, Option<TokenSplit>)>,
+    pub(super) billed_spans: Vec<(LedgerKey, Option<TokenSplit>)>,
     statuses: BTreeMap<String, u64>,
-    mismatches: u64,
+    pub(super) mismatches: u64,
     /// Calls without tokens that are sold by another unit, by dialect.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     unbilled: BTreeMap<String, u64>,
     /// Number of calls that found no room to wait.
     #[serde(rename = "full", default)]
-    rejected_waits: u64,
+    pub(super) rejected_waits: u64,
     #[serde(skip)]
     display: NameDisplay,
 }
@@ -136,8 +136,8 @@ impl LedgerChanges {
         self.claims.push(hex::encode(&key.to_bytes()));
     }
 
-    pub(super) fn count_status(&mut self, status: &str) {
-        *self.statuses.entry(status.to_owned()).or_default() += 1;
+    pub(super) fn count_status(&mut self, status: BillingStatus) {
+        *self.statuses.entry(status.as_str().to_owned()).or_default() += 1;
     }
 
     pub(super) fn add_priced(&mut self, tenant: Option<&str>, model: &str, provider: &str, total: Usd) {
@@ -156,47 +156,9 @@ impl LedgerChanges {
         self.awaited_records.push((dialect.to_owned(), hex::encode(&key.to_bytes())));
     }
 
-    pub(super) fn start_waiting(&mut self, ancestor: LedgerKey, call: WaitingCall) {
-        self.started_waits.push((ancestor, call));
-    }
-
-    pub(super) fn end_waiting(&mut self, ancestor: LedgerKey, call_key: &str) {
-        self.ended_waits.push((ancestor, call_key.to_owned()));
-    }
-
-    pub(super) fn add_ancestor(&mut self, ancestor: LedgerKey, inherited: InheritedModel) {
-        self.ancestors.push((ancestor, inherited));
-    }
-
-    pub(super) fn add_sum(&mut self, key: LedgerKey, sum: BilledSum) {
-        self.sums.push((key, sum));
-    }
-
-    pub(super) fn add_log_session(&mut self, session: LedgerKey) {
-        self.log_sessions.insert(session);
-    }
-
-    pub(super) fn add_billed_span(&mut self, key: LedgerKey, tokens: Option<TokenSplit>) {
-        self.billed_spans.push((key, tokens));
-    }
-
-    /// Number of calls that start waiting.
-    pub(super) fn waiting_count(&self) -> usize {
-        self.started_waits.len()
-    }
-
-    /// Counts a call that found no room to wait.
-    pub(super) fn count_rejected_wait(&mut self) {
-        self.rejected_waits += 1;
-    }
-
     /// Counts a call without tokens that is sold by another unit.
     pub(super) fn count_unbilled(&mut self, dialect: &str) {
         *self.unbilled.entry(dialect.to_owned()).or_default() += 1;
-    }
-
-    pub(super) fn count_mismatch(&mut self) {
-        self.mismatches += 1;
     }
 }
 
@@ -239,7 +201,7 @@ struct LedgerTotals {
     /// When each warning was last logged, Unix ns.
     last_logged: HashMap<String, u64>,
     /// The closest listed model id for models without a price.
-    nearest_models: HashMap<String, String>,
+    nearest_models: BoundedMap<String, String, MAX_LOGGED_WARNINGS>,
 }
 
 /// The processor's state.
@@ -325,8 +287,7 @@ impl CostLedger {
         }
         let mut totals = self.totals.lock();
         for (tenant, model, provider, atto) in &changes.priced {
-            let labels = (totals.tenants.admit(tenant), totals.models.admit(model), totals.providers.admit(provider));
-            self.add_price(&mut totals, labels, atto.parse().unwrap_or(0));
+            self.add_price(&mut totals, [tenant, model, provider], atto);
         }
         for (provider, model, reason, tokens) in &changes.unpriced {
             self.count_unpriced(&mut totals, provider, model, reason, *tokens, changes.arrived);
@@ -501,15 +462,14 @@ impl CostLedger {
         }
         let provider = Some(provider).filter(|provider| !is_unnamed(provider));
         let nearest = self.active_rates.rates().common().nearest_id(provider, model).unwrap_or_default();
-        if totals.nearest_models.len() < MAX_LOGGED_WARNINGS {
-            totals.nearest_models.insert(key.to_owned(), nearest.clone());
-        }
+        totals.nearest_models.insert(key.to_owned(), nearest.clone());
         nearest
     }
 
-    fn add_price(&self, totals: &mut LedgerTotals, labels: PriceLabels, atto: i128) {
+    fn add_price(&self, totals: &mut LedgerTotals, [tenant, model, provider]: [&str; 3], atto: &str) {
+        let labels = (totals.tenants.admit(tenant), totals.models.admit(model), totals.providers.admit(provider));
         let (total, gauge) = totals.usd.entry(labels.clone()).or_default();
-        *total = total.saturating_add(atto);
+        *total = total.saturating_add(atto.parse().unwrap_or(0));
         let gauge = gauge.get_or_insert_with(|| {
             let (tenant, model, provider) = &labels;
             self.meter.gauge(&names::COST_USD, &[("tenant", tenant), ("model", model), ("provider", provider)])
@@ -572,10 +532,8 @@ impl CostLedger {
         let Ok(saved) = serde_json::from_slice::<LedgerCheckpoint>(head) else { return false };
         let are_claims_read = self.claims.load(claims);
         let mut totals = self.totals.lock();
-        for ((tenant, model, provider), atto) in saved.usd {
-            let labels =
-                (totals.tenants.admit(&tenant), totals.models.admit(&model), totals.providers.admit(&provider));
-            self.add_price(&mut totals, labels, atto.parse().unwrap_or(0));
+        for ((tenant, model, provider), atto) in &saved.usd {
+            self.add_price(&mut totals, [tenant, model, provider], atto);
         }
         self.apply_waits(Vec::new(), saved.waiting_calls, saved.ancestors);
         saved.sums.iter().for_each(|SavedEntry(key, sum, account)| self.add_sum(*account, *key, sum));
@@ -607,12 +565,6 @@ fn is_warning_due(last_logged: &mut HashMap<String, u64>, key: String, now: u64)
 }
 
 fn decode_claim(text: &str) -> Option<[u8; 16]> {
-    let mut out = [0; 16];
-    if text.len() != 32 || !text.is_ascii() {
-        return None;
-    }
-    for (at, byte) in out.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
-    }
-    Some(out)
+    let is_claim = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u128::from_str_radix(text, 16).ok().filter(|_| is_claim).map(u128::to_be_bytes)
 }

@@ -54,16 +54,11 @@ pub struct CostProcessor {
     table_age_gauge: Gauge,
     meter: Meter,
     ledger: CostLedger,
-    /// The signal that bills calls arriving on two signals, and the setting that it follows from.
+    /// The signal that bills calls arriving on two signals.
     billed_signal: Signal,
-    billing_policy: BillingSignal,
-    usage_attributes: bool,
-    aliases: Vec<PriceAlias>,
-    include_fees: bool,
+    config: CostConfig,
     /// 1e-18 USD.
     tolerance: i128,
-    reprice: bool,
-    details_event: DetailsEventPolicy,
 }
 
 impl CostProcessor {
@@ -88,13 +83,8 @@ impl CostProcessor {
             table_age_gauge: meter.gauge(&names::RATES_AGE, &[]),
             meter: meter.clone(),
             billed_signal: settings.billed_signal(),
-            billing_policy: settings.claude_code,
-            usage_attributes: settings.usage_attributes,
-            aliases: settings.aliases.clone(),
-            include_fees: settings.fees,
+            config: settings.config.clone(),
             tolerance: settings.tolerance.0,
-            reprice: settings.reprice,
-            details_event: settings.details_event,
         })
     }
 
@@ -147,9 +137,6 @@ impl CostProcessor {
         let (node, account) = (item.node, pass.account.clone());
         let contract: Option<Box<str>> = pass.rates.contract_digest(item.tenant.as_deref()).map(Into::into);
         let status_only = |status| unpriced_fact(status, table.stamp(), CallTokenBuckets::default());
-        if let Some(upstream) = self.upstream_cost(pass, node) {
-            return upstream;
-        }
         stamp::move_reported_cost(pass.payload, node, item.reported_cost.as_deref());
         self.record_log_session(pass, item);
         let other_signal = self.is_other_signal(pass.payload, item);
@@ -191,10 +178,7 @@ impl CostProcessor {
     }
 
     /// Marks an item that repeats a call of the same request.
-    fn mark_copy(&self, pass: &mut BatchPass<'_>, item: &ItemFacts) -> CostFact {
-        if let Some(upstream) = self.upstream_cost(pass, item.node) {
-            return upstream;
-        }
+    fn mark_copy(pass: &mut BatchPass<'_>, item: &ItemFacts) -> CostFact {
         stamp::move_reported_cost(pass.payload, item.node, item.reported_cost.as_deref());
         let table = Arc::clone(pass.rates.table(item.tenant.as_deref()));
         Self::mark_late_copy(pass, item, table.stamp())
@@ -202,9 +186,6 @@ impl CostProcessor {
 
     /// Handles a call without tokens: it has no price and is counted as unpriced once.
     fn mark_without_usage(&self, pass: &mut BatchPass<'_>, item: &ItemFacts) -> CostFact {
-        if let Some(upstream) = self.upstream_cost(pass, item.node) {
-            return upstream;
-        }
         let table_stamp = Arc::clone(pass.rates.table(item.tenant.as_deref()).stamp());
         let (payload, claims) = (&*pass.payload, &self.ledger.claims);
         let span_id = [payload.trace_id(item.node), payload.span_id(item.node)].concat();
@@ -217,7 +198,7 @@ impl CostProcessor {
         if !pass.is_repeat && claims.claim(key, &pass.batch, pass.now) == ClaimResult::First {
             pass.changes.add_claim(key);
             let model = item.response_model.as_deref().or(item.request_model.as_deref());
-            pass.changes.count_status(BillingStatus::Unpriced.as_str());
+            pass.changes.count_status(BillingStatus::Unpriced);
             pass.changes.add_unpriced(item.provider.as_deref(), model, reason, 0);
         }
         CostFact { reason: Some(reason), ..unpriced_fact(BillingStatus::Unpriced, &table_stamp, unpriced.buckets) }
@@ -225,21 +206,16 @@ impl CostProcessor {
 
     /// Returns the cost that a trusted upstream tollgate stamped, which is kept.
     fn upstream_cost(&self, pass: &BatchPass<'_>, node: NodeId) -> Option<CostFact> {
-        let status = pass.payload.get_str(node, stamp::STATUS).filter(|_| pass.is_trusted && !self.reprice)?;
+        let status = pass.payload.get_str(node, stamp::STATUS).filter(|_| pass.is_trusted && !self.config.reprice)?;
         let table_stamp = pass.payload.get_str(node, stamp::RATES).unwrap_or("");
         let usd = pass.payload.get_str(node, "tollgate.cost.usd").map(str::to_owned);
         Some(CostFact {
             status: BillingStatus::ALL.into_iter().find(|candidate| candidate.as_str() == status)?,
-            atto_usd: usd.as_deref().and_then(rates::Usd::parse).map(|usd| usd.0),
-            billed_before: None,
-            billed_before_atto_usd: 0,
+            atto_usd: usd.as_deref().and_then(Usd::parse).map(|usd| usd.0),
             usd,
-            uncounted_usd: None,
             rate_table: table_stamp.into(),
             rate_row: pass.payload.get_str(node, "tollgate.cost.rate").map(str::to_owned),
-            contract: None,
-            reason: None,
-            buckets: CallTokenBuckets::default(),
+            ..CostFact::default()
         })
     }
 
@@ -302,7 +278,7 @@ impl CostProcessor {
         pass.changes.add_claim(key);
         let boundary = ancestors.last().map(|(trace, span)| waiting_calls::span_key(&pass.account, trace, span));
         for sum_key in boundary.into_iter().chain(answer_key) {
-            pass.changes.add_sum(sum_key, BilledSum::from_item(item));
+            pass.changes.sums.push((sum_key, BilledSum::from_item(item)));
         }
         let pair =
             item.on_two_signals.then(|| two_signal_claim(&pass.account, item)).flatten().filter(|pair| *pair != key);
@@ -332,7 +308,7 @@ impl CostProcessor {
         let by = match self.ledger.claims.claim(key, &pass.batch, pass.now) {
             ClaimResult::First => {
                 pass.changes.add_claim(key);
-                pass.changes.add_sum(answer_key, growth);
+                pass.changes.sums.push((answer_key, growth));
                 CountedBy::ThisRecord
             }
             ClaimResult::ClaimedBy(holder) if holder == pass.batch => self.own_counting(pass, key),
@@ -355,7 +331,7 @@ impl CostProcessor {
         let (table_stamp, time) = (table.stamp(), pass.payload.time(item.node));
         let mut bill_difference = || {
             let call = CallPriceInput::from_item(item, time).ok()?;
-            let (mut priced, billed_usd) = price::price_difference(table, &call, &billed, self.include_fees).ok()?;
+            let (mut priced, billed_usd) = price::price_difference(table, &call, &billed, self.config.fees).ok()?;
             if priced.total <= Usd::ZERO || priced.parts.has_negative() {
                 return None;
             }
@@ -364,7 +340,7 @@ impl CostProcessor {
                 return Some(pass.mark_counted_elsewhere(item.node, &priced, table_stamp));
             }
             stamp::write_price(pass.payload, item.node, &priced, table_stamp);
-            stamp::write_aliases(pass.payload, item.node, &priced, &self.aliases);
+            stamp::write_aliases(pass.payload, item.node, &priced, &self.config.aliases);
             if by == CountedBy::ThisRecord {
                 pass.changes.add_priced(item.tenant.as_deref(), priced.model, priced.provider, priced.total);
             }
@@ -387,7 +363,7 @@ impl CostProcessor {
         by: CountedBy,
     ) -> CostFact {
         let call = CallPriceInput::from_item(item, pass.payload.time(item.node));
-        if call.is_ok_and(|call| price::price_call(table, &call, self.include_fees).is_ok()) {
+        if call.is_ok_and(|call| price::price_call(table, &call, self.config.fees).is_ok()) {
             return self.price_item(pass, table, item, by, PricingFlags::AFTER_SPAN);
         }
         Self::mark_late_copy(pass, item, table.stamp())
@@ -402,7 +378,7 @@ impl CostProcessor {
     fn span_claim(&self, pass: &BatchPass<'_>, item: &ItemFacts) -> Option<ClaimKey> {
         let payload = &*pass.payload;
         let (trace, span) = (payload.trace_id(item.node), payload.span_id(item.node));
-        let may_bill_event = self.details_event == DetailsEventPolicy::IfNoSpan;
+        let may_bill_event = self.config.details_event == DetailsEventPolicy::IfNoSpan;
         let has_ids = !trace.is_empty() && !span.is_empty();
         let is_event_or_span = item.counts_if_no_span || payload.signal() == Signal::Traces;
         let key = || format!("s/{}/{}", hex::encode(trace), hex::encode(span));
@@ -422,7 +398,7 @@ impl CostProcessor {
 
     /// Turns events that repeat a call into calls of their own, for calls whose span never arrives.
     fn promote_details_events(&self, facts: &mut Facts) {
-        if self.details_event == DetailsEventPolicy::Never {
+        if self.config.details_event == DetailsEventPolicy::Never {
             return;
         }
         for item in facts.items.iter_mut().filter(|item| item.counts_if_no_span) {
@@ -462,7 +438,7 @@ impl CostProcessor {
     ) -> CostFact {
         let (node, table_stamp) = (item.node, table.stamp());
         let result = CallPriceInput::from_item(item, pass.payload.time(node))
-            .and_then(|call| price::price_call(table, &call, self.include_fees));
+            .and_then(|call| price::price_call(table, &call, self.config.fees));
         let count = by == CountedBy::ThisRecord;
         let fact = match result {
             Ok(priced) if by == CountedBy::OtherWorker => pass.mark_counted_elsewhere(node, &priced, table_stamp),
@@ -470,16 +446,16 @@ impl CostProcessor {
             Ok(mut priced) => {
                 priced.flags.add(flags);
                 stamp::write_price(pass.payload, node, &priced, table_stamp);
-                stamp::write_aliases(pass.payload, node, &priced, &self.aliases);
+                stamp::write_aliases(pass.payload, node, &priced, &self.config.aliases);
                 if count {
-                    pass.changes.count_status(BillingStatus::Priced.as_str());
+                    pass.changes.count_status(BillingStatus::Priced);
                     pass.changes.add_priced(item.tenant.as_deref(), priced.model, priced.provider, priced.total);
                     if item
                         .reported_cost
                         .as_deref()
                         .is_some_and(|own| price::exceeds_tolerance(own, priced.total, self.tolerance))
                     {
-                        pass.changes.count_mismatch();
+                        pass.changes.mismatches += 1;
                     }
                 }
                 priced_fact(priced, table_stamp)
@@ -489,7 +465,7 @@ impl CostProcessor {
                 let reason = unpriced.reason.as_str();
                 if count {
                     let model = item.response_model.as_deref().or(item.request_model.as_deref());
-                    pass.changes.count_status(BillingStatus::Unpriced.as_str());
+                    pass.changes.count_status(BillingStatus::Unpriced);
                     pass.changes.add_unpriced(item.provider.as_deref(), model, reason, total_tokens(&unpriced.buckets));
                 }
                 CostFact {
@@ -498,7 +474,7 @@ impl CostProcessor {
                 }
             }
         };
-        if self.usage_attributes {
+        if self.config.usage_attributes {
             stamp::write_buckets(pass.payload, node, &fact.buckets);
         }
         fact
@@ -567,7 +543,7 @@ struct BatchPass<'b> {
 impl BatchPass<'_> {
     fn mark_status(&mut self, node: NodeId, status: BillingStatus, flags: PricingFlags) {
         stamp::write_status(self.payload, node, status, flags);
-        self.changes.count_status(status.as_str());
+        self.changes.count_status(status);
     }
 
     /// Marks a call that another worker counts for the same record.
@@ -582,19 +558,7 @@ impl BatchPass<'_> {
 }
 
 fn unpriced_fact(status: BillingStatus, table_stamp: &Arc<str>, buckets: CallTokenBuckets) -> CostFact {
-    CostFact {
-        status,
-        usd: None,
-        uncounted_usd: None,
-        atto_usd: None,
-        billed_before: None,
-        billed_before_atto_usd: 0,
-        rate_table: table_stamp.clone(),
-        rate_row: None,
-        contract: None,
-        reason: None,
-        buckets,
-    }
+    CostFact { status, rate_table: table_stamp.clone(), buckets, ..CostFact::default() }
 }
 
 fn priced_fact(priced: PricedCall<'_>, table_stamp: &Arc<str>) -> CostFact {
@@ -689,16 +653,24 @@ impl Processor for CostProcessor {
         let (inner, outer): (Vec<_>, Vec<_>) =
             facts.items.iter_mut().enumerate().partition(|(_, item)| item.from_vendor_sdk);
         for (index, item) in inner.into_iter().chain(outer) {
-            if item.billable {
+            let is_call = item.billable || item.copy || item.no_usage;
+            let upstream = self.upstream_cost(&pass, item.node).filter(|_| is_call);
+            let cost = if upstream.is_some() {
+                upstream
+            } else if item.billable {
                 let is_winner = item.call_key.as_deref().is_none_or(|key| winners.get(key) == Some(&index));
-                item.cost = Some(Box::new(self.bill_item(&mut pass, index, item, is_winner)));
+                Some(self.bill_item(&mut pass, index, item, is_winner))
             } else if item.copy {
-                item.cost = Some(Box::new(self.mark_copy(&mut pass, item)));
+                Some(Self::mark_copy(&mut pass, item))
             } else if item.no_usage {
-                item.cost = Some(Box::new(self.mark_without_usage(&mut pass, item)));
-            } else if !pass.is_trusted && pass.payload.get(item.node, stamp::USAGE_COST).is_some() {
-                stamp::move_reported_cost(pass.payload, item.node, None);
-            }
+                Some(self.mark_without_usage(&mut pass, item))
+            } else {
+                if !pass.is_trusted && pass.payload.get(item.node, stamp::USAGE_COST).is_some() {
+                    stamp::move_reported_cost(pass.payload, item.node, None);
+                }
+                None
+            };
+            item.cost = cost.map(Box::new);
             if let Some(dialect) = item.dialect.filter(|_| item.sold_by_other_unit && !pass.is_repeat) {
                 pass.changes.count_unbilled(dialect);
             }

@@ -17,7 +17,7 @@ use crate::spec::{
 
 impl ProcessorSpec for CostSettings {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile { notes: &[], redaction: None, privacy: None, calls_recogniser: false }
+        ProcessorProfile::default()
     }
 
     fn build(&self, id: &Arc<str>, signals: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {

@@ -65,7 +65,7 @@ impl CostProcessor {
     /// Records that a session's client sends the billing record.
     pub(super) fn record_log_session(&self, pass: &mut BatchPass<'_>, item: &ItemFacts) {
         if item.on_two_signals && !pass.is_repeat && pass.payload.signal() == self.billed_signal {
-            pass.changes.add_log_session(session_key(&pass.account, item));
+            pass.changes.log_sessions.insert(session_key(&pass.account, item));
         }
     }
 
@@ -77,7 +77,7 @@ impl CostProcessor {
         table: &RateTable,
         item: &ItemFacts,
     ) -> Option<LoneSpan> {
-        if !item.may_lack_other_signal || self.billing_policy != BillingSignal::Auto {
+        if !item.may_lack_other_signal || self.config.bill.claude_code != BillingSignal::Auto {
             return None;
         }
         let last_log = self.ledger.last_log_time(&session_key(&pass.account, item));
@@ -85,7 +85,7 @@ impl CostProcessor {
             return None;
         }
         Some(match CallPriceInput::from_item(item, pass.payload.time(item.node)) {
-            Ok(call) if price_call(table, &call, self.include_fees).is_ok() => LoneSpan::Priced(call.split()),
+            Ok(call) if price_call(table, &call, self.config.fees).is_ok() => LoneSpan::Priced(call.split()),
             _ => LoneSpan::Unpriced,
         })
     }
@@ -100,7 +100,7 @@ impl CostProcessor {
                 // Stored before the commit, because span and log arrive within milliseconds of each other. If the batch
                 // is not committed, the claim is released, and without it the tokens are not looked up.
                 self.ledger.put_billed_span(&*pass.account, key.to_bytes(), tokens);
-                pass.changes.add_billed_span(key.to_bytes(), tokens);
+                pass.changes.billed_spans.push((key.to_bytes(), tokens));
                 return;
             }
         }

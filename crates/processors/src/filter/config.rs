@@ -1,15 +1,18 @@
 //! Configuration of the `filter` processor. A rule without a condition is refused, because it would drop everything.
-//! Conditions are evaluated in `matching`; presets are defined in `presets`.
+//! Conditions are evaluated in `matching`; `config/filter_presets.yaml` has the rules of the presets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use config::FieldProblem;
+use config::{FieldProblem, Problem, load};
 use otlp::Signal;
 
-use super::presets::FilterPreset;
+static PRESETS: &str = include_str!("../../../../config/filter_presets.yaml");
+/// Attribute keys that concern an agent: an item that has one is never a preset's noise.
+const AGENT_KEY_PATTERNS: [&str; 7] =
+    ["gen_ai.*", "tool_name", "tool.*", "ai.*", "*token_count", "*_tokens", "tollgate.cost.*"];
 
 /// Drops spans, log records and data points before export; vault, cost and runs have already seen them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +25,17 @@ pub struct FilterConfig {
     pub drop: Vec<FilterRule>,
     /// Keeps a share of all traces, each with all its spans and logs.
     pub sampling: Option<Sampling>,
+}
+
+/// A client whose noise is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FilterPreset {
+    /// OpenAI's Codex CLI (0.14x): spans of its own files, settings and tool lists, and an event for each piece of a
+    /// stream.
+    Codex,
+    /// OpenCode (1.x): spans of its own database, files and state.
+    Opencode,
 }
 
 /// Conditions under which an item is dropped. In patterns `*` matches any characters; in a list one match is enough.
@@ -65,15 +79,15 @@ pub enum SignalName {
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// 5 and above.
-    Debug,
+    Debug = 5,
     /// 9 and above.
-    Info,
+    Info = 9,
     /// 13 and above.
-    Warn,
+    Warn = 13,
     /// 17 and above.
-    Error,
+    Error = 17,
     /// 21 and above.
-    Fatal,
+    Fatal = 21,
 }
 
 /// Keeps a share of all traces, each as a whole. The decision depends only on the trace id, so all gateways decide
@@ -110,13 +124,7 @@ impl SignalName {
 impl Severity {
     /// The lowest severity number of the range.
     pub fn number(self) -> i32 {
-        match self {
-            Self::Debug => 5,
-            Self::Info => 9,
-            Self::Warn => 13,
-            Self::Error => 17,
-            Self::Fatal => 21,
-        }
+        self as i32
     }
 }
 
@@ -167,8 +175,18 @@ impl FilterConfig {
         if self.drop.is_empty() && self.presets.is_empty() && self.sampling.is_none() {
             problems.push(FieldProblem::new("", "would drop nothing; set `presets`, `drop` or `sampling`"));
         }
-        rules.extend(self.presets.iter().flat_map(|preset| preset.rules()));
+        match self.preset_rules() {
+            Ok(of_presets) => rules.extend(of_presets),
+            Err(problem) => problems.push(FieldProblem::new("presets", problem.to_string())),
+        }
         let ratio = self.sampling.map(|sampling| sampling.ratio).filter(|ratio| *ratio < 1.0);
         if problems.is_empty() { Ok(FilterSettings { rules, ratio }) } else { Err(problems) }
+    }
+
+    fn preset_rules(&self) -> Result<Vec<FilterRule>, Problem> {
+        let known: BTreeMap<FilterPreset, Vec<FilterRule>> = load::parse_data("filter_presets.yaml", PRESETS)?;
+        let rules = self.presets.iter().filter_map(|preset| known.get(preset)).flatten();
+        let without = AGENT_KEY_PATTERNS.map(str::to_owned);
+        Ok(rules.map(|rule| FilterRule { without: without.to_vec(), ..rule.clone() }).collect())
     }
 }

@@ -3,11 +3,10 @@
 //!
 //! It runs after `redact` (checked in `config/graph`), so vault, cost and runs see everything. Dropped items are
 //! counted by rule after their batch is committed. Sampling keeps or drops a trace as a whole. Conditions are in
-//! `matching`, presets in `presets`.
+//! `matching`.
 
 pub mod config;
 mod matching;
-pub mod presets;
 
 #[cfg(test)]
 mod tests;
@@ -76,7 +75,7 @@ impl ItemFilter for FilterProcessor {
 
 impl ProcessorSpec for FilterSettings {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile { notes: &[], redaction: None, privacy: None, calls_recogniser: false }
+        ProcessorProfile::default()
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {

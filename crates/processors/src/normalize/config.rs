@@ -38,21 +38,12 @@ pub enum SemconvVersion {
     Development,
 }
 
-/// The checked configuration.
-#[derive(Clone, Debug, Default)]
-pub struct NormalizeSettings {
-    /// Version of the semantic conventions to write.
-    pub semconv: SemconvVersion,
-    /// Whether the original attributes are removed.
-    pub drop_originals: bool,
-}
-
 impl NormalizeConfig {
     /// Checks the configuration.
     ///
     /// # Errors
     /// None: every value is valid.
-    pub fn settings(&self) -> Result<NormalizeSettings, Vec<FieldProblem>> {
-        Ok(NormalizeSettings { semconv: self.semconv, drop_originals: self.drop_originals })
+    pub fn settings(&self) -> Result<Self, Vec<FieldProblem>> {
+        Ok(self.clone())
     }
 }

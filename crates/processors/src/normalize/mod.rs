@@ -15,8 +15,6 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use genai::{VaultedTexts, Vocabulary, cached_facts, missing_required_attributes};
 use otlp::{AttrId, Payload, Signal};
 use pipeline::{Batch, Effect, Processor, Reason, Trust};
@@ -24,7 +22,7 @@ use telemetry::{Counter, Meter, names as metrics};
 
 use crate::spec::{BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorProfile, ProcessorSpec};
 
-pub use config::{NormalizeConfig, NormalizeSettings, SemconvVersion};
+pub use config::{NormalizeConfig, SemconvVersion};
 use semconv_names::SemconvNames;
 
 /// Prefix of the attributes that clients may not set.
@@ -34,41 +32,33 @@ const NO_DIALECT: &str = "none";
 /// Metric label for an attribute named by a stored effect but unknown to this version.
 const OTHER_ATTRIBUTE: &str = "other";
 
+/// The counts of a batch: its signal, removed stamps, items by dialect, and items by dialect and missing attribute.
+type ItemCounts = (Signal, u64, Vec<(String, u64)>, Vec<((String, String), u64)>);
+
 pub struct NormalizeProcessor {
     id: Arc<str>,
     vocabulary: Arc<Vocabulary>,
     names: SemconvNames,
     meter: Meter,
     removed_stamps: Counter,
-    /// By dialect and signal. There are few dialects.
-    item_counters: Mutex<BTreeMap<(String, Signal), Counter>>,
 }
 
 impl NormalizeProcessor {
-    pub fn new(id: Arc<str>, settings: &NormalizeSettings, vocabulary: Arc<Vocabulary>, meter: &Meter) -> Self {
+    pub fn new(id: Arc<str>, settings: &NormalizeConfig, vocabulary: Arc<Vocabulary>, meter: &Meter) -> Self {
         let removed_stamps = meter.counter(&metrics::CLIENT_STAMPS, &[("processor", &id)]);
         let names = SemconvNames::new(settings, &vocabulary);
-        Self { id, vocabulary, names, meter: meter.clone(), removed_stamps, item_counters: Mutex::new(BTreeMap::new()) }
+        Self { id, vocabulary, names, meter: meter.clone(), removed_stamps }
     }
 
     /// The metric label for a dialect. A stored effect may come from another version.
     fn dialect_label<'d>(&self, dialect: &'d str) -> &'d str {
         if self.vocabulary.dialects().any(|name| name == dialect) { dialect } else { NO_DIALECT }
     }
-
-    fn count_items(&self, signal: Signal, dialect: &str, items: u64) {
-        let mut counters = self.item_counters.lock();
-        let dialect = self.dialect_label(dialect);
-        let counter = counters.entry((dialect.to_owned(), signal)).or_insert_with(|| {
-            self.meter.counter(&metrics::DIALECT_ITEMS, &[("dialect", dialect), ("signal", signal.as_str())])
-        });
-        counter.increment(items);
-    }
 }
 
-impl ProcessorSpec for NormalizeSettings {
+impl ProcessorSpec for NormalizeConfig {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile { notes: &[], redaction: None, privacy: None, calls_recogniser: false }
+        ProcessorProfile::default()
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
@@ -108,16 +98,18 @@ impl Processor for NormalizeProcessor {
                 *missing.entry((item.dialect.unwrap_or(NO_DIALECT), attribute)).or_default() += 1;
             }
         }
-        let body = encode(batch.payload.signal(), stamps, &counts, &missing);
+        let (counts, missing): (Vec<_>, Vec<_>) = (counts.into_iter().collect(), missing.into_iter().collect());
+        let body = serde_json::to_vec(&(batch.payload.signal(), stamps, counts, missing)).unwrap_or_default();
         batch.effects.push(Effect::new(self.id.clone(), body));
         Ok(())
     }
 
     fn apply(&self, effect: &Effect) {
-        let Some((signal, stamps, counts, missing)) = decode(&effect.body) else { return };
+        let Ok((signal, stamps, counts, missing)) = serde_json::from_slice::<ItemCounts>(&effect.body) else { return };
         self.removed_stamps.increment(stamps);
         for (dialect, items) in counts {
-            self.count_items(signal, &dialect, items);
+            let labels = [("dialect", self.dialect_label(&dialect)), ("signal", signal.as_str())];
+            self.meter.counter(&metrics::DIALECT_ITEMS, &labels).increment(items);
         }
         for ((dialect, attribute), items) in missing {
             let attribute = if self.names.is_semconv_name(&attribute) { attribute.as_str() } else { OTHER_ATTRIBUTE };
@@ -139,25 +131,4 @@ fn remove_stamps(payload: &mut Payload) -> u64 {
         payload.remove_attribute(*id);
     }
     stamped.len() as u64
-}
-
-/// Number of items by dialect.
-type DialectCounts = Vec<(String, u64)>;
-
-/// Number of items by dialect and missing attribute.
-type MissingAttributeCounts = Vec<((String, String), u64)>;
-
-fn encode(
-    signal: Signal,
-    stamps: u64,
-    counts: &BTreeMap<&'static str, u64>,
-    missing: &BTreeMap<(&'static str, &'static str), u64>,
-) -> Vec<u8> {
-    let counts: Vec<(&&str, &u64)> = counts.iter().collect();
-    let missing: Vec<(&(&str, &str), &u64)> = missing.iter().collect();
-    serde_json::to_vec(&(signal, stamps, counts, missing)).unwrap_or_default()
-}
-
-fn decode(body: &[u8]) -> Option<(Signal, u64, DialectCounts, MissingAttributeCounts)> {
-    serde_json::from_slice(body).ok()
 }

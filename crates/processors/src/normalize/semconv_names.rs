@@ -7,10 +7,29 @@ use genai::usage::{TokenSplit, split_tokens};
 use genai::{FactKind, ItemFacts, ItemRole, VaultedTexts, Vocabulary};
 use otlp::{NodeId, OwnedValue, Payload, Value};
 
-use super::config::{NormalizeSettings, SemconvVersion};
+use super::config::{NormalizeConfig, SemconvVersion};
 
 /// Older names that dashboards still read. They are never removed.
 const LEGACY_NAMES: [&str; 2] = ["gen_ai.system", "session.id"];
+/// The names of facts: each from a version on, until a later row names the fact anew.
+const NAMES: [(FactKind, SemconvVersion, &str); 16] = [
+    (FactKind::Session, SemconvVersion::V36, "gen_ai.conversation.id"),
+    (FactKind::Operation, SemconvVersion::V36, "gen_ai.operation.name"),
+    (FactKind::Provider, SemconvVersion::V36, "gen_ai.system"),
+    (FactKind::Provider, SemconvVersion::V37, "gen_ai.provider.name"),
+    (FactKind::RequestModel, SemconvVersion::V36, "gen_ai.request.model"),
+    (FactKind::ResponseModel, SemconvVersion::V36, "gen_ai.response.model"),
+    (FactKind::ResponseId, SemconvVersion::V36, "gen_ai.response.id"),
+    (FactKind::Tool, SemconvVersion::V36, "gen_ai.tool.name"),
+    (FactKind::ToolCall, SemconvVersion::V36, "gen_ai.tool.call.id"),
+    (FactKind::Finish, SemconvVersion::V36, "gen_ai.response.finish_reasons"),
+    (FactKind::Input, SemconvVersion::V36, "gen_ai.usage.input_tokens"),
+    (FactKind::Output, SemconvVersion::V36, "gen_ai.usage.output_tokens"),
+    (FactKind::CacheRead, SemconvVersion::V40, "gen_ai.usage.cache_read.input_tokens"),
+    (FactKind::CacheWrite, SemconvVersion::V40, "gen_ai.usage.cache_creation.input_tokens"),
+    (FactKind::CacheWrite, SemconvVersion::Development, "gen_ai.usage.cache_write.input_tokens"),
+    (FactKind::Reasoning, SemconvVersion::Latest, "gen_ai.usage.reasoning.output_tokens"),
+];
 /// The attribute for the type of a failure.
 const ERROR_TYPE: &str = "error.type";
 
@@ -23,12 +42,12 @@ pub(super) struct SemconvNames {
 }
 
 impl SemconvNames {
-    pub(super) fn new(settings: &NormalizeSettings, vocabulary: &Vocabulary) -> Self {
+    pub(super) fn new(settings: &NormalizeConfig, vocabulary: &Vocabulary) -> Self {
         let mut names =
             Self { semconv: settings.semconv, original_keys: HashMap::new(), drops_originals: settings.drop_originals };
         for dialect in vocabulary.dialects().filter(|_| settings.drop_originals) {
             let mut dialect_keys = Vec::new();
-            for fact in FactKind::ALL {
+            for (fact, ..) in NAMES {
                 let keys = vocabulary.original_keys(dialect, fact).into_iter();
                 let keys = keys.filter(|key| !LEGACY_NAMES.contains(key) && !names.is_fact_name(key));
                 dialect_keys.extend(keys.map(|key| (fact, key.into())));
@@ -40,27 +59,9 @@ impl SemconvNames {
 
     /// The name of a fact in the configured version, if it has one.
     fn name_of(&self, fact: FactKind) -> Option<&'static str> {
-        let since = |version: SemconvVersion, name| (self.semconv as u8 >= version as u8).then_some(name);
-        match fact {
-            FactKind::Session => Some("gen_ai.conversation.id"),
-            FactKind::Operation => Some("gen_ai.operation.name"),
-            FactKind::Provider if self.semconv == SemconvVersion::V36 => Some("gen_ai.system"),
-            FactKind::Provider => Some("gen_ai.provider.name"),
-            FactKind::RequestModel => Some("gen_ai.request.model"),
-            FactKind::ResponseModel => Some("gen_ai.response.model"),
-            FactKind::ResponseId => Some("gen_ai.response.id"),
-            FactKind::Tool => Some("gen_ai.tool.name"),
-            FactKind::ToolCall => Some("gen_ai.tool.call.id"),
-            FactKind::Finish => Some("gen_ai.response.finish_reasons"),
-            FactKind::Input => Some("gen_ai.usage.input_tokens"),
-            FactKind::Output => Some("gen_ai.usage.output_tokens"),
-            FactKind::CacheRead => since(SemconvVersion::V40, "gen_ai.usage.cache_read.input_tokens"),
-            FactKind::CacheWrite if self.semconv == SemconvVersion::Development => {
-                Some("gen_ai.usage.cache_write.input_tokens")
-            }
-            FactKind::CacheWrite => since(SemconvVersion::V40, "gen_ai.usage.cache_creation.input_tokens"),
-            FactKind::Reasoning => since(SemconvVersion::Latest, "gen_ai.usage.reasoning.output_tokens"),
-        }
+        let is_known = |since: SemconvVersion| self.semconv as u8 >= since as u8;
+        let mut names = NAMES.iter().rev().filter(|(named, since, _)| *named == fact && is_known(*since));
+        names.next().map(|(_, _, name)| *name)
     }
 
     /// Returns true if `key` is a name of the configured version.
@@ -69,7 +70,7 @@ impl SemconvNames {
     }
 
     fn is_fact_name(&self, key: &str) -> bool {
-        FactKind::ALL.into_iter().any(|fact| self.name_of(fact) == Some(key))
+        NAMES.iter().any(|(fact, _, name)| *name == key && self.name_of(*fact) == Some(key))
     }
 
     /// Writes the missing attributes of one item.

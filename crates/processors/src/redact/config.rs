@@ -155,10 +155,6 @@ pub struct RedactSettings {
     pub detector: Arc<Detector>,
     /// The replacement for a match, by rule index of the detector.
     pub forms: Vec<ReplacementForm>,
-    /// Whether findings are replaced.
-    pub mode: RedactMode,
-    /// Whether content may be forwarded.
-    pub content: ContentPolicy,
     /// The external recogniser, if configured.
     pub recogniser: Option<recogniser::Settings>,
     /// Maximum size of a value, bytes.
@@ -167,10 +163,8 @@ pub struct RedactSettings {
     pub max_error_text: usize,
     /// Maximum size of a text that is searched, bytes.
     pub max_scan: usize,
-    /// Treatment of user ids and names.
-    pub user_ids: UserIdPolicy,
-    /// Whether items record what was found on them.
-    pub record_lengths: bool,
+    /// The rest, as written.
+    pub config: Arc<RedactConfig>,
 }
 
 /// Default maximum size of a text that is searched, bytes.
@@ -242,14 +236,11 @@ impl RedactConfig {
                 Ok(RedactSettings {
                     recogniser,
                     forms: detector.rule_names().map(form).collect(),
-                    mode: self.mode,
-                    content: self.content,
                     detector: Arc::new(detector.with_options(self.search_options())),
                     max_value: bytes(self.max_value_bytes),
                     max_error_text: bytes(self.error_text_bytes),
                     max_scan: bytes(self.max_scan_bytes),
-                    user_ids: self.user_ids,
-                    record_lengths: self.record_lengths,
+                    config: Arc::new(self.clone()),
                 })
             }
             _ => Err(problems),

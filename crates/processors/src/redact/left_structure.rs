@@ -49,7 +49,7 @@ impl RedactProcessor {
             places.extend(edits.map(|edit| (edit.node, edit.attribute)));
         }
         for (node, attribute) in places {
-            let recorded_node = self.settings.record_lengths.then_some(node);
+            let recorded_node = self.settings.config.record_lengths.then_some(node);
             let context = &PlaceContext { node: recorded_node, learn_for: Some(node), ..*context };
             let Some(replacement) = self.redact_place_structure(&batch.payload, node, attribute, context, worker)
             else {

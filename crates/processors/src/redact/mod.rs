@@ -33,6 +33,7 @@ use echoes::EchoReplacements;
 use finding_lengths::FindingLengths;
 use genai::{Vocabulary, bounded_id};
 use kernel::CONTENT;
+use kernel::bounded_map::BoundedMap;
 use kernel::pseudonym::IdPolicy;
 use otlp::{AttrId, NodeId, NodeKind, OwnedValue, Signal, TextEdit, TextField, TextPlace, TextPlaceKind};
 use pipeline::{Batch, ContentState, Inquiry, Processor, Reason, TextState};
@@ -64,8 +65,8 @@ pub struct RedactProcessor {
 struct WorkerBuffers {
     scratch: SearchScratch,
     clean_texts: CleanTexts,
-    /// Cached by key. Cleared when full, so that made-up keys do not use memory for long.
-    key_rules: foldhash::HashMap<Box<str>, KeyRule>,
+    /// Cached by key.
+    key_rules: BoundedMap<Box<str>, KeyRule, MAX_KEY_RULES>,
     /// The signal that `key_rules` apply to.
     signal: Option<Signal>,
     /// Redacted forms of this batch's ids, which occur on every item.
@@ -101,9 +102,8 @@ impl WorkerBuffers {
     }
 
     fn key_rule(&mut self, vocabulary: &Vocabulary, signal: Signal, key: &str) -> KeyRule {
-        if self.signal != Some(signal) || self.key_rules.len() >= MAX_KEY_RULES {
-            self.key_rules.clear();
-            self.signal = Some(signal);
+        if self.signal.replace(signal) != Some(signal) {
+            self.key_rules = BoundedMap::default();
         }
         if let Some(rule) = self.key_rules.get(key) {
             return *rule;
@@ -253,7 +253,7 @@ impl RedactProcessor {
             }
             let context = PlaceContext {
                 account: &account,
-                node: self.settings.record_lengths.then_some(place.node),
+                node: self.settings.config.record_lengths.then_some(place.node),
                 signal,
                 place: place_label(place.kind),
                 learn_for: Some(place.node),
@@ -298,7 +298,7 @@ impl RedactProcessor {
     ) -> TextEdit {
         let KeyRule { treatment, is_content, .. } = worker.key_rule(&self.vocabulary, context.signal, key);
         // Content that is still here was not taken by the vault step.
-        let is_content = is_content && self.settings.content == ContentPolicy::Vault;
+        let is_content = is_content && self.settings.config.content == ContentPolicy::Vault;
         if treatment == Treatment::Drop || (is_content && !is_number) {
             self.counters.dropped.get(&context.signal).into_iter().for_each(|counter| counter.increment(1));
             return TextEdit::Remove;
@@ -425,7 +425,8 @@ impl RedactProcessor {
             hits
         };
         if may_remember && hits.is_empty() && context.place == place_label(TextPlaceKind::Key) {
-            worker.key_rules.get_mut(text).into_iter().for_each(|rule| rule.is_clean = true);
+            let rule = worker.key_rules.get(text).map(|rule| KeyRule { is_clean: true, ..*rule });
+            rule.into_iter().for_each(|rule| drop(worker.key_rules.insert(text.into(), rule)));
         }
         // A version such as `1.2.3.4` looks like an address.
         let are_all_addresses =
@@ -439,7 +440,7 @@ impl RedactProcessor {
         let is_person = treatment == Treatment::Person;
         if is_person || treatment == Treatment::Identity {
             let is_named =
-                is_person && self.settings.user_ids == UserIdPolicy::Pseudonym && !is_opaque(&bounded_id(text));
+                is_person && self.settings.config.user_ids == UserIdPolicy::Pseudonym && !is_opaque(&bounded_id(text));
             let is_private = !hits.is_empty() || is_named;
             return self.redacted_id(context.account, text, is_private, &mut worker.redacted_ids);
         }
@@ -555,11 +556,11 @@ impl ProcessorSpec for RedactSettings {
             detector: &self.detector,
             max_error_text: self.max_error_text,
             max_scan: self.max_scan,
-            is_audit_only: self.mode == RedactMode::Audit,
-            allows_content: self.content == ContentPolicy::Allow,
+            is_audit_only: self.config.mode == RedactMode::Audit,
+            allows_content: self.config.content == ContentPolicy::Allow,
         };
         let calls_recogniser = self.recogniser.is_some();
-        ProcessorProfile { notes: &[], redaction: Some(redaction), privacy: None, calls_recogniser }
+        ProcessorProfile { redaction: Some(redaction), calls_recogniser, ..ProcessorProfile::default() }
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
@@ -591,7 +592,7 @@ impl Processor for RedactProcessor {
     }
 
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
-        if self.settings.mode == RedactMode::Audit {
+        if self.settings.config.mode == RedactMode::Audit {
             // Audit mode: redact and count everything, then restore the batch.
             let (payload, clearance) = (batch.payload.clone(), batch.clearance);
             let result = self.redact_batch(batch);
@@ -628,7 +629,7 @@ impl RedactProcessor {
         self.workers.lock().push(worker);
         batch.clearance.text = TextState::Redacted;
         // Content that the user allowed counts as cleared.
-        if batch.payload.signal() == Signal::Metrics || self.settings.content == ContentPolicy::Allow {
+        if batch.payload.signal() == Signal::Metrics || self.settings.config.content == ContentPolicy::Allow {
             batch.clearance.content = ContentState::Stripped;
         }
         Ok(())

@@ -28,13 +28,13 @@ impl RedactProcessor {
             let digits = buffer.format_number(number)?;
             // A user's number is an id, like a user id in text.
             let is_person_id =
-                self.settings.user_ids == UserIdPolicy::Pseudonym && self.vocabulary.is_person(number.key);
+                self.settings.config.user_ids == UserIdPolicy::Pseudonym && self.vocabulary.is_person(number.key);
             if !is_person_id && !self.settings.detector.may_be_private(number.key, digits) {
                 return None;
             }
             let context = PlaceContext {
                 account: &account,
-                node: self.settings.record_lengths.then_some(number.node),
+                node: self.settings.config.record_lengths.then_some(number.node),
                 learn_for: None,
                 signal,
                 place: place_label(TextPlaceKind::Value),

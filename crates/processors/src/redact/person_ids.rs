@@ -22,7 +22,8 @@ impl RedactProcessor {
         text: &str,
         worker: &mut WorkerBuffers,
     ) -> Option<String> {
-        let is_searched = self.settings.user_ids == UserIdPolicy::Pseudonym && text.len() <= self.settings.max_scan;
+        let is_searched =
+            self.settings.config.user_ids == UserIdPolicy::Pseudonym && text.len() <= self.settings.max_scan;
         let has_mark = || PERSON_KEY_MARKS.iter().any(|mark| memmem::find(text.as_bytes(), mark.as_bytes()).is_some());
         if !is_searched || !has_mark() || !may_contain_structure(text) {
             return None;

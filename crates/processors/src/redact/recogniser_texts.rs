@@ -109,7 +109,8 @@ impl RedactProcessor {
             return None;
         }
         // In audit mode nothing is held back.
-        let holds_batch = settings.on_error == OnRecogniserError::Hold && self.settings.mode == RedactMode::Enforce;
+        let holds_batch =
+            settings.on_error == OnRecogniserError::Hold && self.settings.config.mode == RedactMode::Enforce;
         let answers = configured.recogniser.recognise(Arc::clone(&batch.origin.account), texts.clone());
         let held_requests = configured.held_requests.clone();
         Some(Box::pin(async move {

@@ -63,7 +63,7 @@ impl RedactProcessor {
             let Some((learned, with_pseudonym)) = nodes.get(&place.node).copied() else { return TextEdit::Keep };
             let context = PlaceContext {
                 account: &account,
-                node: self.settings.record_lengths.then_some(place.node),
+                node: self.settings.config.record_lengths.then_some(place.node),
                 learn_for: None,
                 place: place_label(place.kind),
                 with_pseudonym,

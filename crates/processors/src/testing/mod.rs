@@ -94,6 +94,18 @@ pub(crate) fn session_files(session: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// The metrics hold this text.
+pub(crate) fn assert_shows(meter: &Meter, text: &str) {
+    let rendered = meter.render();
+    assert!(rendered.contains(text), "{text} is not in\n{rendered}");
+}
+
+/// The data in a YAML file of the repository.
+pub(crate) fn case_file<T: serde::de::DeserializeOwned>(path: &str) -> T {
+    let text = std::fs::read_to_string(request::at(path)).expect("readable");
+    config::load::parse_data(path, &text).unwrap_or_else(|problem| panic!("{problem}"))
+}
+
 /// What `write` writes, as text.
 pub(crate) fn text_of(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
     let mut out = Vec::new();

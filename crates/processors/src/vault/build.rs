@@ -46,11 +46,11 @@ fn build_parts(
         ids: deps.ids.clone(),
         rng: deps.rng.clone(),
         store: None,
-        leave: settings.leave,
-        unlisted: settings.unlisted.into(),
+        leave: settings.config.leave,
+        unlisted: settings.config.unlisted,
         agents: settings.agents.clone(),
-        labels: settings.labels.clone(),
-        privacy: settings.privacy,
+        labels: settings.config.labels.clone(),
+        privacy: settings.config.privacy,
         echo_finder: EchoFinder {
             memory: Arc::clone(&deps.fingerprints),
             max_error_text: deps.max_error_text,
@@ -60,10 +60,10 @@ fn build_parts(
     let Some(store) = &settings.store else { return (parts, None) };
     let epoch = object_names::new_epoch(deps.clock.now(), &*deps.rng);
     let writer = Arc::new(VaultWriter::new(
-        ObjectNames::new(store.prefix(), &settings.writer, &epoch).with_layout(settings.layout),
+        ObjectNames::new(store.prefix(), &settings.writer, &epoch).with_layout(settings.config.layout),
         settings.object_size,
     ));
-    let forward_after_put = settings.forward == ForwardPolicy::AfterPut;
+    let forward_after_put = settings.config.forward == ForwardPolicy::AfterPut;
     parts.store =
         Some(ContentStore { sealer, writer: writer.clone(), uri: UriBase(store.uri().into()), forward_after_put });
     (parts, Some((store.open(), writer)))
@@ -109,12 +109,8 @@ pub fn build(
 
 impl ProcessorSpec for VaultSettings {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile {
-            notes: &self.notes,
-            redaction: None,
-            privacy: Some(self.privacy.name()),
-            calls_recogniser: false,
-        }
+        let privacy = Some(self.config.privacy.name());
+        ProcessorProfile { notes: &self.notes, privacy, ..ProcessorProfile::default() }
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
@@ -129,7 +125,7 @@ impl ProcessorSpec for VaultSettings {
         let VaultWithUploader { processor, uploader } = build(id, self, deps, journal, key, made_by);
         let mut built = BuiltProcessor::new(processor);
         if let Some(uploader) = uploader {
-            built.put_holder = (self.forward == ForwardPolicy::AfterPut).then(|| put_holder(id));
+            built.put_holder = (self.config.forward == ForwardPolicy::AfterPut).then(|| put_holder(id));
             built.consumers = [Some(Arc::clone(id)), built.put_holder.clone()].into_iter().flatten().collect();
             let (keys, inbox) = (self.erasure_keys.clone(), uploader.erasure_inbox());
             built.erasure_target = Some(Arc::new(ErasureReportTarget { keys, inbox }));

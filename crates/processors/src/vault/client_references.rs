@@ -10,29 +10,6 @@ pub(super) const REFERENCE_PREFIX: &str = "gen_ai.payload.";
 /// Prefix given to a client's own references.
 pub(super) const REPORTED_PREFIX: &str = "tollgate.reported.";
 
-/// The conventional attribute for a reference to a part of the conversation.
-pub(super) fn reference_key(part: ContentPart) -> Option<&'static str> {
-    Some(match part {
-        ContentPart::Input => "gen_ai.input.messages_ref",
-        ContentPart::Output => "gen_ai.output.messages_ref",
-        ContentPart::System => "gen_ai.system_instructions_ref",
-        ContentPart::Tools => "gen_ai.tool.definitions_ref",
-        ContentPart::ToolArgs => "gen_ai.tool.call.arguments_ref",
-        ContentPart::ToolResult => "gen_ai.tool.call.result_ref",
-        ContentPart::Other => return None,
-    })
-}
-
-/// The parts that have a conventional reference attribute.
-const REFERENCED_PARTS: [ContentPart; 6] = [
-    ContentPart::Input,
-    ContentPart::Output,
-    ContentPart::System,
-    ContentPart::Tools,
-    ContentPart::ToolArgs,
-    ContentPart::ToolResult,
-];
-
 /// Removes or renames references sent by a client. Returns the number of attributes changed.
 pub(super) fn clean_references(payload: &mut Payload) -> u64 {
     let mut forged: Vec<AttrId> = Vec::new();
@@ -42,7 +19,7 @@ pub(super) fn clean_references(payload: &mut Payload) -> u64 {
             let attribute = attribute.decode();
             if attribute.key.starts_with(REFERENCE_PREFIX) {
                 forged.push(attribute.id);
-            } else if REFERENCED_PARTS.iter().any(|part| reference_key(*part) == Some(attribute.key)) {
+            } else if ContentPart::is_reference_key(attribute.key) {
                 reported.push((attribute.id, format!("{REPORTED_PREFIX}{}", attribute.key)));
             }
         }

@@ -9,9 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use config::{ByteSize, FieldProblem, TimeSpan};
+use genai::UnlistedTextPolicy;
 use kernel::key_source::{KeyService, KeySource, LazyKey};
 use vault::chain::note::{SigningKey, VerifyKey};
-use vault::object_names;
 use vault::recipients::RecipientPolicy;
 use vault::seal::SessionKeyGenerator;
 pub use vault::store::kinds::StoreSettings;
@@ -48,7 +48,7 @@ pub struct VaultConfig {
     /// Treatment of text on agents' spans and logs under keys that no list names: `text` (content, unless it is a
     /// number or a generated id, or `labels` permits it), `all` (all of it is content), or `keep` (stays, redacted).
     /// Default: `text`.
-    pub unlisted: UnlistedTextOption,
+    pub unlisted: UnlistedTextPolicy,
     /// Which short texts under unlisted keys may be forwarded anyway. All others are replaced by `[CONTENT]`.
     pub labels: LabelPolicy,
     /// How much of the other texts on agents' items is forwarded: `standard` (names that are not sentences, error texts
@@ -93,7 +93,7 @@ impl Default for VaultConfig {
             recipients: RecipientsConfig::default(),
             store: None,
             leave: LeftContent::Nothing,
-            unlisted: UnlistedTextOption::Text,
+            unlisted: UnlistedTextPolicy::Text,
             labels: LabelPolicy::default(),
             privacy: PrivacyProfile::Standard,
             agents: AgentServices::default(),
@@ -131,31 +131,6 @@ pub enum LeftContent {
     Nothing,
     /// The redacted text, cut to its cap. Structure stays structure, with its leaves redacted and cut.
     Redacted,
-}
-
-/// Treatment of text on agents' items under keys that no list names. Listed content always goes to the vault.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum UnlistedTextOption {
-    /// Text is content, except numbers and generated ids, until enough sessions have sent the same text. Maps, lists
-    /// and bytes are always content.
-    #[default]
-    Text,
-    /// All text, maps, lists and bytes are content, labels included. Numbers and booleans stay.
-    All,
-    /// Text stays, redacted and capped. If a new client puts its prompts under a new key, they are forwarded until that
-    /// key is listed.
-    Keep,
-}
-
-impl From<UnlistedTextOption> for genai::UnlistedTextPolicy {
-    fn from(unlisted: UnlistedTextOption) -> Self {
-        match unlisted {
-            UnlistedTextOption::Text => Self::Text,
-            UnlistedTextOption::All => Self::All,
-            UnlistedTextOption::Keep => Self::Keep,
-        }
-    }
 }
 
 /// An S3 store.
@@ -260,13 +235,8 @@ pub struct VaultSettings {
     pub recipients: RecipientPolicy,
     /// The destination of content. `None`: content is dropped.
     pub store: Option<StoreSettings>,
-    /// The content left in the telemetry.
-    pub leave: LeftContent,
-    pub unlisted: UnlistedTextOption,
-    /// Policy for short texts under unlisted keys.
-    pub labels: LabelPolicy,
-    /// Policy for the other texts.
-    pub privacy: PrivacyProfile,
+    /// The rest, as written.
+    pub config: VaultConfig,
     /// Services declared as agents' services.
     pub agents: DeclaredServices,
     /// Name of the writer, `[A-Za-z0-9._-]`, at most 64 bytes.
@@ -277,10 +247,6 @@ pub struct VaultSettings {
     pub signing_key_service: Option<LazyKey<Arc<SigningKey>>>,
     /// Public keys that sign the chain of erasures.
     pub erasure_keys: Vec<VerifyKey>,
-    /// When exporters receive telemetry.
-    pub forward: ForwardPolicy,
-    /// How content is arranged in the store.
-    pub layout: object_names::ObjectLayout,
     /// Size at which objects are closed, bytes.
     pub object_size: u64,
     /// Age at which objects are closed.
@@ -344,12 +310,10 @@ impl VaultConfig {
             problems.push(FieldProblem::new("leave", "`redacted` needs a store; set `store`, or use `leave: nothing`"));
         }
         if self.forward == ForwardPolicy::AfterPut && drops_content {
-            problems.push(FieldProblem::new(
-                "forward",
-                "`after_put` needs a store; set `store`, or use `forward: committed`",
-            ));
+            let problem = "`after_put` needs a store; set `store`, or use `forward: committed`";
+            problems.push(FieldProblem::new("forward", problem));
         }
-        if self.unlisted == UnlistedTextOption::Keep {
+        if self.unlisted == UnlistedTextPolicy::Keep {
             let note = "`keep` forwards prompts under unlisted keys, redacted; `text` moves them to the vault";
             notes.push(FieldProblem::new("unlisted", note));
         }
@@ -359,17 +323,12 @@ impl VaultConfig {
         Ok(VaultSettings {
             recipients,
             store,
-            leave: self.leave,
-            unlisted: self.unlisted,
-            labels: self.labels.clone(),
-            privacy: self.privacy,
+            config: self.clone(),
             agents,
             writer,
             signing_key,
             signing_key_service: signing_key_service.map(LazyKey::new),
             erasure_keys,
-            forward: self.forward,
-            layout: self.layout.into(),
             object_size: object_size.0,
             object_age: object_age.0,
             index_interval: self.index_interval.0,
@@ -427,40 +386,27 @@ impl VaultConfig {
 impl S3Config {
     fn settings(&self, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) -> Option<S3Settings> {
         let earlier_problems = problems.len();
-        for (path, bucket, missing) in [
-            (
-                "store.s3.bucket",
-                &self.bucket,
-                "is missing: write the bucket for content, such as `bucket: acme-evidence`",
-            ),
-            (
-                "store.s3.key_bucket",
-                &self.key_bucket,
-                "is missing: write a second bucket for session keys, such as `key_bucket: acme-evidence-keys`",
-            ),
-        ] {
-            if !is_bucket_name(bucket) {
-                let problem = if bucket.is_empty() {
-                    missing
-                } else {
-                    "must be a bucket name: 3 to 63 lower-case letters, digits, `.`, `-` or `_`"
-                };
-                problems.push(FieldProblem::new(path, problem));
+        let mut add = |key: &str, problem: &str| problems.push(FieldProblem::new(format!("store.s3.{key}"), problem));
+        let (content, keys) = (
+            "is missing: write the bucket for content, such as `bucket: acme-evidence`",
+            "is missing: write a second bucket for session keys, such as `key_bucket: acme-evidence-keys`",
+        );
+        for (key, bucket, missing) in [("bucket", &self.bucket, content), ("key_bucket", &self.key_bucket, keys)] {
+            if bucket.is_empty() {
+                add(key, missing);
+            } else if !is_bucket_name(bucket) {
+                add(key, "must be a bucket name: 3 to 63 lower-case letters, digits, `.`, `-` or `_`");
             }
         }
         if self.region.is_empty() {
-            problems.push(FieldProblem::new(
-                "store.s3.region",
-                "is missing: write the region of the buckets, such as `region: eu-central-1`",
-            ));
+            add("region", "is missing: write the region of the buckets, such as `region: eu-central-1`");
         }
         let prefix = self.prefix.trim_matches('/');
         if prefix.len() > 200 || !prefix.split('/').all(|part| prefix.is_empty() || is_plain_name(part)) {
-            let problem = "must be at most 200 letters, digits, `.`, `_`, `-`, in parts separated by `/`";
-            problems.push(FieldProblem::new("store.s3.prefix", problem));
+            add("prefix", "must be at most 200 letters, digits, `.`, `_`, `-`, in parts separated by `/`");
         }
         if let Some(problem) = self.endpoint.as_deref().and_then(server_address_problem) {
-            problems.push(FieldProblem::new("store.s3.endpoint", problem));
+            add("endpoint", &problem);
         }
         let lock = lock_settings(self.object_lock.as_ref(), problems, notes);
         if self.bucket == self.key_bucket {

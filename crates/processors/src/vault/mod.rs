@@ -28,6 +28,27 @@ use vault::seal::{SealFailed, SessionKeyGenerator};
 use vault::ticket::{UriBase, VaultDraft, VaultTicketer};
 use vault::vault_writer::VaultWriter;
 
+/// The methods of a serde visitor of JSON for which numbers, booleans and nulls are `$value`.
+macro_rules! visit_scalars_as {
+    ($value:expr) => {
+        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+        fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+        fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+        fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+    };
+}
+
 mod build;
 mod client_references;
 pub mod config;
@@ -151,19 +172,7 @@ struct VaultMetrics {
 
 impl VaultProcessor {
     pub fn new(parts: VaultProcessorParts, meter: &Meter) -> Self {
-        let VaultProcessorParts {
-            id,
-            vocabulary,
-            ids,
-            rng,
-            store,
-            leave,
-            unlisted,
-            agents,
-            labels: label_policy,
-            privacy,
-            echo_finder,
-        } = parts;
+        let VaultProcessorParts { id, ids, labels: label_policy, privacy, .. } = parts;
         let labels: &[(&'static str, &str)] = &[("processor", &id)];
         let metrics = VaultMetrics {
             fragments: meter.counter(&metric::VAULT_FRAGMENTS, labels),
@@ -181,9 +190,9 @@ impl VaultProcessor {
             meter.gauge(&metric::VAULT_PRIVACY, labels).set(u8::from(profile == privacy).into());
         }
         let slot_base = first_slot(&id);
-        let sealer = store.map(|store| ContentSealer {
+        let sealer = parts.store.map(|store| ContentSealer {
             ids: Arc::clone(&ids),
-            rng,
+            rng: parts.rng,
             keys: KeyRing::new(store.sealer, MAX_KEYS),
             writer: store.writer,
             uri: store.uri,
@@ -195,14 +204,14 @@ impl VaultProcessor {
         Self {
             moved_values: MovedValueCounters::new(Arc::clone(&id), Arc::clone(&ids), meter),
             id,
-            vocabulary,
-            leave,
-            unlisted,
-            echo_finder,
+            vocabulary: parts.vocabulary,
+            leave: parts.leave,
+            unlisted: parts.unlisted,
+            echo_finder: parts.echo_finder,
             tool_requests: ToolCallRequests::default(),
             sealer,
             traces: KnownTraces::default(),
-            services: KnownServices::new(agents, known_services::LIMIT),
+            services: KnownServices::new(parts.agents, known_services::LIMIT),
             ids,
             labels: ProvenLabels::new(label_policy, labels::LIMIT),
             privacy,

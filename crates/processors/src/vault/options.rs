@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use config::{ByteSize, FieldProblem, address};
 use kernel::key_source::{KeyService, KmsKeyFile};
 use vault::kms;
-use vault::object_names;
+pub(super) use vault::object_names::ObjectLayout as StoreLayout;
 use vault::store::DirectoryLimits;
 use vault::store::kinds::DirectorySettings;
 
@@ -27,29 +27,6 @@ pub enum ForwardPolicy {
     Committed,
     /// Once its content and keys are in the store.
     AfterPut,
-}
-
-/// How content is arranged in the store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum StoreLayout {
-    /// Objects of one session.
-    #[default]
-    Session,
-    /// Objects of all sessions of an account.
-    Packed,
-    /// One object per turn.
-    Turn,
-}
-
-impl From<StoreLayout> for object_names::ObjectLayout {
-    fn from(layout: StoreLayout) -> Self {
-        match layout {
-            StoreLayout::Session => Self::Session,
-            StoreLayout::Packed => Self::Packed,
-            StoreLayout::Turn => Self::Turn,
-        }
-    }
 }
 
 /// Services that are always treated as agents' services.

@@ -10,10 +10,10 @@ use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use otlp::{NodeId, Payload};
 use pipeline::BatchOrigin;
-use vault::index_row::{RowKind, RowTail, TokenBuckets};
+use vault::index_row::{RowKind, RowTail};
 use vault::object_names::{SessionName, UNATTRIBUTED, rfc3339};
 
-use super::session_items::hex_id;
+use super::session_items::{hex_id, session_id};
 
 /// The attribute stamped by the runs step.
 pub(super) const RUN_ID: &str = "tollgate.run.id";
@@ -51,10 +51,7 @@ pub(super) fn index_row(
         signal: payload.signal().as_str().to_owned(),
         account: account.to_owned(),
         tenant: shown(item.tenant.as_deref()).unwrap_or_else(|| UNATTRIBUTED.to_owned()),
-        session_id: match session {
-            SessionName::Id(id) => shown(Some(id)),
-            SessionName::Trace(_) => None,
-        },
+        session_id: shown(session_id(session)),
         run_id: shown(payload.get_str(node, RUN_ID)),
         turn: shown(item.turn.as_deref()),
         iteration: item.iteration,
@@ -87,7 +84,7 @@ pub(super) fn index_row(
         source_record: origin.source_record.as_deref().map(str::to_owned),
         tokens_in: item.usage.input,
         tokens_out: item.usage.output,
-        buckets: cost.map(|cost| buckets(cost.buckets)),
+        buckets: cost.map(|cost| cost.buckets),
         tier: item.context.as_deref().and_then(|context| column(&context.service_tier)),
         cost_status: cost.map(|cost| cost.status.as_str().to_owned()),
         cost_usd: cost.and_then(|cost| cost.usd.clone()),
@@ -147,7 +144,7 @@ pub(super) fn late_price_row(ids: &dyn IdPolicy, origin: &BatchOrigin, late: &La
         model: column(basis.models.first().map(String::as_str)),
         provider: column(basis.provider.as_deref()),
         status: "ok".to_owned(),
-        buckets: Some(buckets(cost.buckets)),
+        buckets: Some(cost.buckets),
         cost_status: Some(cost.status.as_str().to_owned()),
         cost_usd: cost.usd.clone(),
         rates: Some(cost.rate_table.to_string()),
@@ -201,17 +198,6 @@ fn listed_model(row_name: &str) -> Option<&str> {
     let (_, id) = row_name.split(';').next()?.split_once('/')?;
     let is_time = |tail: &str| tail.len() == "2026-01-01T00:00:00Z".len() && tail.ends_with('Z') && tail.contains('T');
     Some(id.rsplit_once('@').filter(|(_, tail)| is_time(tail)).map_or(id, |(id, _)| id))
-}
-
-fn buckets(buckets: genai::CallTokenBuckets) -> TokenBuckets {
-    TokenBuckets {
-        input: buckets.input,
-        cache_read: buckets.cache_read,
-        cache_write_5m: buckets.cache_write_5m,
-        cache_write_1h: buckets.cache_write_1h,
-        output: buckets.output,
-        reasoning: buckets.reasoning,
-    }
 }
 
 pub(super) fn role_word(role: ItemRole) -> &'static str {

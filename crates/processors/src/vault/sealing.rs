@@ -18,7 +18,7 @@ use pipeline::BatchOrigin;
 use vault::document::{self, ContentHashes, DocumentHead};
 use vault::index_row::{RowKind, RowTail, UnnumberedRow};
 use vault::key_ring::{KeyRing, SessionKey};
-use vault::object_names::{self, FragmentScope, ObjectLayout, QUARANTINE_SESSION, SessionName, UNATTRIBUTED};
+use vault::object_names::{self, FragmentScope, ObjectLayout, QUARANTINE_SESSION, UNATTRIBUTED};
 use vault::recipients::{ContentOwner, ContentTenant};
 use vault::seal::SealFailed;
 use vault::spool_record::RecordFrame;
@@ -29,7 +29,7 @@ use super::content::read_content;
 use super::context_bases::{ContextBases, LearnedContexts};
 use super::input_shares::billed_input;
 use super::row::index_row;
-use super::session_items::{SessionItems, group_by_session, item_head, present_parts, replay_parameters};
+use super::session_items::{SessionItems, group_by_session, item_head, present_parts, replay_parameters, session_id};
 use super::stamp::{ReferenceStamp, TextSlot};
 
 /// Seals content into drafts.
@@ -209,7 +209,8 @@ impl ContentSealer {
         let uri = slots.next(self.uri.uri(&names.object(object_prefix, 0)).len());
         let range = slots.next(widths::RANGE);
         let key_slot = fill_slot(key.id().to_owned(), slots);
-        let head = self.fragment_head(origin, payload, session, &id);
+        let named = (session.tenant.unwrap_or(UNATTRIBUTED), session_id(session.name));
+        let head = self.fragment_head(origin, payload.signal(), named, &id);
         let mut document = document::DocumentWriter::begin(&head);
         let mut lookup = self.bases.lookup(&self.writer, scope, object_prefix, &id);
         let mut tails = Vec::with_capacity(session.items.len());
@@ -324,18 +325,7 @@ impl ContentSealer {
         let key = self.keys.key(&scope, owner, origin.received)?;
         let id = kernel::hex::encode(&self.rng.id());
         let names = self.writer.names();
-        let head = DocumentHead {
-            v: 1,
-            fragment: Cow::Borrowed(&id),
-            account: Cow::Borrowed(&origin.account),
-            tenant: Cow::Borrowed(UNATTRIBUTED),
-            session: None,
-            writer: Cow::Borrowed(names.writer()),
-            epoch: Cow::Borrowed(names.epoch()),
-            received: object_names::rfc3339(origin.received).into(),
-            signal: Cow::Borrowed(signal.as_str()),
-            repeat: origin.repeat,
-        };
+        let head = DocumentHead { v: 1, ..self.fragment_head(origin, signal, (UNATTRIBUTED, None), &id) };
         let plain = document::DocumentWriter::quarantine(&head, request);
         let object_prefix = names.object_prefix(&scope, origin.received, None);
         let frame = self.seal_document(plain, &key, &object_prefix, &id)?;
@@ -381,11 +371,12 @@ impl ContentSealer {
         Ok(VaultDraft { account: origin.account.clone(), groups: vec![group] })
     }
 
+    /// The head of a document of a tenant and session.
     fn fragment_head<'a>(
         &'a self,
         origin: &'a BatchOrigin,
-        payload: &Payload,
-        session: &SessionItems<'a>,
+        signal: Signal,
+        (tenant, session): (&'a str, Option<&'a str>),
         id: &'a str,
     ) -> DocumentHead<'a> {
         let names = self.writer.names();
@@ -393,15 +384,12 @@ impl ContentSealer {
             v: 2,
             fragment: Cow::Borrowed(id),
             account: Cow::Borrowed(&origin.account),
-            tenant: Cow::Borrowed(session.tenant.unwrap_or(UNATTRIBUTED)),
-            session: match session.name {
-                SessionName::Id(id) => Some(Cow::Borrowed(id)),
-                SessionName::Trace(_) => None,
-            },
+            tenant: Cow::Borrowed(tenant),
+            session: session.map(Cow::Borrowed),
             writer: Cow::Borrowed(names.writer()),
             epoch: Cow::Borrowed(names.epoch()),
             received: object_names::rfc3339(origin.received).into(),
-            signal: Cow::Borrowed(payload.signal().as_str()),
+            signal: Cow::Borrowed(signal.as_str()),
             repeat: origin.repeat,
         }
     }

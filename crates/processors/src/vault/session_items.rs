@@ -122,17 +122,7 @@ fn is_sub_agent_link(payload: &Payload, item: &ItemFacts, starters: &HashSet<(&[
 
 /// The parts present, without duplicates, in a fixed order.
 pub(super) fn present_parts(item: &ItemFacts) -> impl Iterator<Item = ContentPart> + '_ {
-    [
-        ContentPart::Input,
-        ContentPart::Output,
-        ContentPart::System,
-        ContentPart::Tools,
-        ContentPart::ToolArgs,
-        ContentPart::ToolResult,
-        ContentPart::Other,
-    ]
-    .into_iter()
-    .filter(|part| item.content.iter().any(|place| place.part == *part))
+    ContentPart::ALL.into_iter().filter(|part| item.content.iter().any(|place| place.part == *part))
 }
 
 pub(super) fn item_head<'a>(payload: &'a Payload, item: &'a ItemFacts) -> ItemHead<'a> {
@@ -179,6 +169,14 @@ pub(super) fn item_head<'a>(payload: &'a Payload, item: &'a ItemFacts) -> ItemHe
     }
 }
 
+/// The session's id as sent, if it has one.
+pub(super) fn session_id(name: SessionName<'_>) -> Option<&str> {
+    match name {
+        SessionName::Id(id) => Some(id),
+        SessionName::Trace(_) => None,
+    }
+}
+
 /// Hex form of an id, if it is set.
 pub(super) fn hex_id(bytes: &[u8]) -> Option<String> {
     (!bytes.is_empty()).then(|| kernel::hex::encode(bytes))
@@ -186,37 +184,21 @@ pub(super) fn hex_id(bytes: &[u8]) -> Option<String> {
 
 /// Prefixes of the attributes that a replay needs beside the content: parameters of request and response, and timing
 /// other than start and end.
-const PARAMETER_PREFIXES: [&str; 8] = [
-    "gen_ai.request.",
-    "gen_ai.response.",
-    "gen_ai.server.",
-    "gen_ai.client.",
-    "llm.request.",
-    "llm.response.",
-    "ai.settings.",
-    "ai.response.ms",
-];
+const PARAMETER_PREFIXES: &str = "\
+    gen_ai.request. gen_ai.response. gen_ai.server. gen_ai.client. llm.request. llm.response. ai.settings. \
+    ai.response.ms";
 /// Whole keys of such attributes.
-const PARAMETER_KEYS: [&str; 12] = [
-    "llm.invocation_parameters",
-    "gen_ai.output.type",
-    "gen_ai.openai.request.service_tier",
-    "gen_ai.openai.response.service_tier",
-    "gen_ai.openai.response.system_fingerprint",
-    "llm.is_streaming",
-    "ai.response.avgOutputTokensPerSecond",
-    "duration_ms",
-    "ttft_ms",
-    "time_to_first_token_ms",
-    "api_request_duration_ms",
-    "attempt",
-];
+const PARAMETER_KEYS: &str = "\
+    llm.invocation_parameters gen_ai.output.type gen_ai.openai.request.service_tier \
+    gen_ai.openai.response.service_tier gen_ai.openai.response.system_fingerprint llm.is_streaming \
+    ai.response.avgOutputTokensPerSecond duration_ms ttft_ms time_to_first_token_ms api_request_duration_ms \
+    attempt";
 
 /// The item's parameters of request and response, and timing, as JSON.
 pub(super) fn replay_parameters<'a>(payload: &'a Payload, item: &ItemFacts) -> Vec<(&'a str, String)> {
     let is_parameter = |key: &[u8]| {
-        PARAMETER_PREFIXES.iter().any(|prefix| key.starts_with(prefix.as_bytes()))
-            || PARAMETER_KEYS.iter().any(|known| known.as_bytes() == key)
+        PARAMETER_PREFIXES.split(' ').any(|prefix| key.starts_with(prefix.as_bytes()))
+            || PARAMETER_KEYS.split(' ').any(|known| known.as_bytes() == key)
     };
     let content: HashSet<ContentLocation> = item.content.iter().map(|place| place.at).collect();
     let is_content = |id: AttrId| content.contains(&ContentLocation::Attribute(id));

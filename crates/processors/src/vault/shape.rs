@@ -257,21 +257,7 @@ macro_rules! deserialize_with {
                     fn visit_map<A: MapAccess<'de>>(self, mut $map: A) -> Result<$type, A::Error> {
                         $on_map
                     }
-                    fn visit_bool<E>(self, _: bool) -> Result<$type, E> {
-                        Ok($empty)
-                    }
-                    fn visit_i64<E>(self, _: i64) -> Result<$type, E> {
-                        Ok($empty)
-                    }
-                    fn visit_u64<E>(self, _: u64) -> Result<$type, E> {
-                        Ok($empty)
-                    }
-                    fn visit_f64<E>(self, _: f64) -> Result<$type, E> {
-                        Ok($empty)
-                    }
-                    fn visit_unit<E>(self) -> Result<$type, E> {
-                        Ok($empty)
-                    }
+                    visit_scalars_as!($empty);
                 }
                 deserializer.deserialize_any(ShapeVisitor)
             }
@@ -279,20 +265,28 @@ macro_rules! deserialize_with {
     };
 }
 
-deserialize_with!(DocumentMessages: DocumentMessages(MessageShapes::default());
-    |text| DocumentMessages(MessageShapes::from_message(MessageShape::from_piece("text", text.len() as u64)));
-    |seq| {
-        let mut messages = MessageShapes::default();
-        while let Some(ListEntry(entry)) = seq.next_element()? {
-            messages.extend(entry);
-        }
-        Ok(DocumentMessages(messages))
+/// Implements `Deserialize` for messages: an array of them or of lists of them, one message, or a text.
+macro_rules! deserialize_messages {
+    ($type:ident: $empty:expr) => {
+        deserialize_with!($type: $type($empty);
+            |text| $type(MessageShapes::from_message(MessageShape::from_piece("text", text.len() as u64)));
+            |seq| {
+                let mut messages = MessageShapes::default();
+                while let Some(ListEntry(entry)) = seq.next_element()? {
+                    messages.extend(entry);
+                }
+                Ok($type(messages))
+            };
+            |map| {
+                let (message, wrapped) = read_message(&mut map)?;
+                Ok($type(wrapped.unwrap_or_else(|| MessageShapes::from_message(message))))
+            }
+        );
     };
-    |map| {
-        let (message, wrapped) = read_message(&mut map)?;
-        Ok(DocumentMessages(wrapped.unwrap_or_else(|| MessageShapes::from_message(message))))
-    }
-);
+}
+
+deserialize_messages!(DocumentMessages: MessageShapes::default());
+deserialize_messages!(ListEntry: MessageShapes::from_message(MessageShape::from_piece("json", 0)));
 
 deserialize_with!(ArrayElement: ArrayElement(MessageShape::from_piece("json", 0));
     |text| ArrayElement(MessageShape::from_piece("text", text.len() as u64));
@@ -304,21 +298,6 @@ deserialize_with!(ArrayElement: ArrayElement(MessageShape::from_piece("json", 0)
         Ok(ArrayElement(MessageShape::from_piece("json", bytes)))
     };
     |map| read_message(&mut map).map(|(message, _)| ArrayElement(message))
-);
-
-deserialize_with!(ListEntry: ListEntry(MessageShapes::from_message(MessageShape::from_piece("json", 0)));
-    |text| ListEntry(MessageShapes::from_message(MessageShape::from_piece("text", text.len() as u64)));
-    |seq| {
-        let mut messages = MessageShapes::default();
-        while let Some(ListEntry(entry)) = seq.next_element()? {
-            messages.extend(entry);
-        }
-        Ok(ListEntry(messages))
-    };
-    |map| {
-        let (message, wrapped) = read_message(&mut map)?;
-        Ok(ListEntry(wrapped.unwrap_or_else(|| MessageShapes::from_message(message))))
-    }
 );
 
 deserialize_with!(ContentPieces: ContentPieces(Vec::new());

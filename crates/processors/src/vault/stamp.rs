@@ -8,7 +8,6 @@ use genai::{ContentBasis, ContentLocation, ContentPart, EmbeddedContentEdit, Fac
 use kernel::CONTENT;
 use otlp::{NodeId, OwnedValue, Payload, SlotId, TextEdit, TextField, TextPlace, TextPlaceKind, Value};
 
-use super::client_references::reference_key;
 use super::content::read_content;
 use super::input_shares::{KEYS, billed_input};
 
@@ -59,7 +58,7 @@ pub(super) fn write_references(payload: &mut Payload, stamps: &[ReferenceStamp])
             (COMMITMENT, stamp.commitment),
             (SHAPE, stamp.shape),
         ];
-        let references = stamp.parts.iter().filter_map(|part| reference_key(*part)).map(|key| (key, stamp.uri));
+        let references = stamp.parts.iter().filter_map(|part| part.reference_key()).map(|key| (key, stamp.uri));
         let context = CONTEXT.into_iter().zip(stamp.context).filter_map(|(key, slot)| Some((key, slot?)));
         for (key, slot) in slots.into_iter().chain(references).chain(context) {
             payload.set_slot(node, key, slot.id, slot.width);

@@ -19,10 +19,10 @@ fn fill(ledger: &CostLedger, account: &str, keys: Range<u32>) {
     let display = NameDisplay { ids: None, account: account.into() };
     let mut changes = LedgerChanges::new(&[0; 16], UnixNanos(1), display);
     for key in keys.map(key) {
-        changes.add_sum(key, BilledSum::default());
-        changes.add_log_session(key);
-        changes.add_billed_span(key, None);
-        changes.add_ancestor(key, InheritedModel::default());
+        changes.sums.push((key, BilledSum::default()));
+        changes.log_sessions.insert(key);
+        changes.billed_spans.push((key, None));
+        changes.ancestors.push((key, InheritedModel::default()));
     }
     ledger.apply(&changes.encode());
 }

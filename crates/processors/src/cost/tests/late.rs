@@ -2,9 +2,10 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{attributes, batch, build, build_with, facts_in, metered, one, run, status};
-use crate::cost::CostConfig;
-use genai::BillingStatus;
+use super::{
+    DEFERRED, PRICED, UNPRICED, assert_shows, attributes, build, build_with, configured, facts_in, metered, one,
+    processed, run, status,
+};
 use kernel::clock::UnixNanos;
 use pipeline::Processor;
 use telemetry::Meter;
@@ -28,7 +29,7 @@ const TOTAL: &str = "tollgate_cost_usd_total{tenant=\"acme\",model=\"gpt-5-mini\
 fn priced_when_the_ancestor_comes() {
     let (cost, meter) = metered();
     let first = run(&cost, one(child(3, 2)), 1);
-    assert_eq!(status(&first, 0), Some(BillingStatus::Deferred));
+    assert_eq!(status(&first, 0), DEFERRED);
     assert_eq!(attributes(&first, 0)["tollgate.cost.status"], "deferred");
     assert!(!meter.render().contains(TOTAL));
     let second = run(&cost, one(root(2, 0)), 2);
@@ -36,7 +37,7 @@ fn priced_when_the_ancestor_comes() {
     assert_eq!(late.len(), 1);
     assert_eq!(late[0].cost.usd.as_deref(), Some("0.00035"));
     assert_eq!((late[0].span[7], late[0].parent[7]), (3, 2));
-    assert!(meter.render().contains(&format!("{TOTAL} 0.00035")), "{}", meter.render());
+    assert_shows(&meter, &format!("{TOTAL} 0.00035"));
     let again = run(&cost, one(root(2, 0)), 3);
     assert!(facts_in(&again).late_prices.is_empty(), "once");
     assert!(meter.render().contains(&format!("{TOTAL} 0.00035")));
@@ -47,7 +48,7 @@ fn priced_when_the_ancestor_comes() {
 fn ancestors_before_and_further_up() {
     let cost = build();
     run(&cost, one(root(2, 0)), 1);
-    assert_eq!(status(&run(&cost, one(child(3, 2)), 2), 0), Some(BillingStatus::Priced));
+    assert_eq!(status(&run(&cost, one(child(3, 2)), 2), 0), PRICED);
 
     let cost = build();
     run(&cost, one(child(4, 3)), 1);
@@ -67,8 +68,7 @@ fn restarts_and_lost_batches() {
 
     let restored = build();
     restored.restore(&first.checkpoint().unwrap());
-    let mut lost = batch(one(root(2, 0)), 3);
-    restored.process(&mut lost).unwrap();
+    let lost = processed(&restored, one(root(2, 0)), 3);
     assert_eq!(facts_in(&lost).late_prices.len(), 1);
     restored.discard(&lost.origin.id);
     assert_eq!(facts_in(&run(&restored, one(root(2, 0)), 4)).late_prices.len(), 1, "not committed: not priced yet");
@@ -82,10 +82,10 @@ fn waiting_ends() {
     cost.tick(UnixNanos(1_795_000_500_000_000_000));
     assert!(!meter.render().contains("tollgate_cost_unpriced_total{"));
     cost.tick(UnixNanos(1_795_000_700_000_000_000));
-    assert!(meter.render().contains("reason=\"no_model\",nearest=\"\"} 1"), "{}", meter.render());
-    assert!(meter.render().contains("tollgate_cost_calls_total{status=\"unpriced\"} 1"), "{}", meter.render());
+    assert_shows(&meter, "reason=\"no_model\",nearest=\"\"} 1");
+    assert_shows(&meter, "tollgate_cost_calls_total{status=\"unpriced\"} 1");
     assert!(facts_in(&run(&cost, one(root(2, 0)), 2)).late_prices.is_empty());
-    assert_eq!(status(&run(&cost, one(child(9, 0)), 3), 0), Some(BillingStatus::Unpriced));
+    assert_eq!(status(&run(&cost, one(child(9, 0)), 3), 0), UNPRICED);
 }
 
 /// A call with a model that several providers list, whose provider never arrived, is reported as ambiguous: no unknown
@@ -97,12 +97,11 @@ fn waiting_for_a_provider_ends() {
     let rates = r#"models: [{id: m, rates: [{price: {input: "1", output: "2"}}]}]"#;
     let head = "schema: 1\nversion: t\ncurrency: USD\nper_tokens: 1000000\n";
     std::fs::write(&path, format!("{head}providers: {{p: {{{rates}}}, q: {{{rates}}}}}\n")).unwrap();
-    let settings = CostConfig { rates: path.display().to_string(), ..CostConfig::default() }.settings().unwrap();
     let meter = Meter::new();
-    let cost = build_with(&settings, &meter);
+    let cost = build_with(&configured(|config| config.rates = path.display().to_string()), &meter);
     let mut call = child(3, 2);
     call["attributes"]["gen_ai.request.model"] = json!("m");
-    assert_eq!(status(&run(&cost, one(call), 1), 0), Some(BillingStatus::Deferred));
+    assert_eq!(status(&run(&cost, one(call), 1), 0), DEFERRED);
     cost.tick(UnixNanos(1_795_000_700_000_000_000));
     let text = meter.render();
     assert!(text.contains("model=\"m\",reason=\"ambiguous_provider\",nearest="), "{text}");
@@ -115,5 +114,5 @@ fn waiting_for_a_provider_ends() {
 fn unknown_models_do_not_wait() {
     let mut call = child(3, 2);
     call["attributes"]["gen_ai.request.model"] = json!("nobody");
-    assert_eq!(status(&run(&build(), one(call), 1), 0), Some(BillingStatus::Unpriced));
+    assert_eq!(status(&run(&build(), one(call), 1), 0), UNPRICED);
 }

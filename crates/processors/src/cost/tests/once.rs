@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use super::{
-    all, attributes, batch, build, build_with, call, chat, defaults, facts_in, guess, metered, one, run, status,
-    statuses, with_id,
+    COPY, PRICED, UNPRICED, all, assert_shows, attributes, batch, build, build_with, call, chat, configured, defaults,
+    facts_in, guess, metered, one, run, status, statuses, with_id,
 };
-use crate::cost::{CostProcessor, CostSettings, DetailsEventPolicy};
+use crate::cost::{CostProcessor, DetailsEventPolicy};
 use genai::BillingStatus;
 use genai::testing::request;
 use kernel::clock::UnixNanos;
@@ -38,8 +38,8 @@ fn layers_with_spans_between() {
     ];
     for (way, requests) in ways.into_iter().enumerate() {
         let found = statuses(requests);
-        let priced = found.values().filter(|status| **status == Some(BillingStatus::Priced)).count();
-        let copies = found.values().filter(|status| **status == Some(BillingStatus::NotCounted)).count();
+        let priced = found.values().filter(|status| **status == PRICED).count();
+        let copies = found.values().filter(|status| **status == COPY).count();
         let late_outer = way == 6;
         assert!(priced == 1 || late_outer, "way {way}: {found:?}");
         assert!(copies == 1 || late_outer, "way {way}: {found:?}");
@@ -49,12 +49,12 @@ fn layers_with_spans_between() {
     let (outer, inner) = (call(1, 0, "gpt-4o", 1000, 17), with_id(call(2, 1, "gpt-4o", 1000, 17), "r1"));
     for requests in [&[&[&inner][..], &[&outer]], &[&[&outer], &[&inner]]] {
         let found = statuses(requests);
-        let is_copy = |status: &&Option<BillingStatus>| **status == Some(BillingStatus::NotCounted);
+        let is_copy = |status: &&Option<BillingStatus>| **status == COPY;
         assert_eq!((found.values().filter(is_copy).count(), found.len()), (1, 2), "{found:?}");
     }
     let beside = [call(3, 1, "gpt-4o", 1000, 17), call(4, 1, "gpt-4o", 1000, 17)];
     let found = statuses(&[&[&beside[0]], &[&beside[1]]]);
-    assert!(found.into_values().eq([Some(BillingStatus::Priced); 2]));
+    assert!(found.into_values().eq([PRICED; 2]));
 }
 
 /// Nested calls with equal tokens but different models are two calls; so are nested calls with different tokens.
@@ -69,13 +69,13 @@ fn calls_in_calls_with_spans_between() {
         let outer = call(1, 0, "gpt-4o", 900, 1);
         for requests in [&[&[&inner, &middle, &outer][..]][..], &[&[&inner], &[&middle], &[&outer]]] {
             let found = statuses(requests);
-            assert_eq!([found[&1], found[&3]], [Some(BillingStatus::Priced); 2], "{told}");
+            assert_eq!([found[&1], found[&3]], [PRICED; 2], "{told}");
         }
         let (direct, outer) =
             (call(3, 1, inner["attributes"]["gen_ai.request.model"].as_str().unwrap(), 900, 1), outer);
         if told == "model" {
             for requests in [&[&[&direct, &outer][..]][..], &[&[&direct], &[&outer]]] {
-                assert_eq!(statuses(requests).into_values().collect::<Vec<_>>(), [Some(BillingStatus::Priced); 2]);
+                assert_eq!(statuses(requests).into_values().collect::<Vec<_>>(), [PRICED; 2]);
             }
         }
     }
@@ -85,12 +85,12 @@ fn calls_in_calls_with_spans_between() {
 #[test]
 fn copies_say_so_and_roll_ups_nothing() {
     let batch = run(&build(), all(&[&call(1, 0, "gpt-4o", 10, 5), &call(2, 1, "gpt-4o", 10, 5)]), 1);
-    assert_eq!([status(&batch, 0), status(&batch, 1)], [Some(BillingStatus::NotCounted), Some(BillingStatus::Priced)]);
+    assert_eq!([status(&batch, 0), status(&batch, 1)], [COPY, PRICED]);
     assert_eq!(attributes(&batch, 0)["tollgate.cost.status"], "not_counted");
     assert!(!attributes(&batch, 0).contains_key("tollgate.cost.usd"));
     let parts = [call(2, 1, "gpt-4o", 10, 5), call(3, 1, "gpt-4o", 20, 6)];
     let batch = run(&build(), all(&[&call(1, 0, "gpt-4o", 30, 11), &parts[0], &parts[1]]), 1);
-    let expected = [None, Some(BillingStatus::Priced), Some(BillingStatus::Priced)];
+    let expected = [None, PRICED, PRICED];
     assert_eq!([0, 1, 2].map(|at| status(&batch, at)), expected);
     assert!(attributes(&batch, 0).keys().all(|key| !key.starts_with("tollgate.cost.")));
 }
@@ -107,11 +107,11 @@ fn in_trace(trace: u64, output: u64) -> Json {
 fn ids_that_are_used_again() {
     let cost = build();
     let both = run(&cost, all(&[&in_trace(1, 50), &in_trace(2, 60)]), 1);
-    assert_eq!([status(&both, 0), status(&both, 1)], [Some(BillingStatus::Priced); 2]);
+    assert_eq!([status(&both, 0), status(&both, 1)], [PRICED; 2]);
     assert!(!attributes(&both, 0).contains_key("tollgate.cost.flags"));
     assert_eq!(attributes(&both, 1)["tollgate.cost.flags"], json!(["id_reused"]));
     let third = run(&cost, one(in_trace(3, 70)), 2);
-    assert_eq!(status(&third, 0), Some(BillingStatus::Priced));
+    assert_eq!(status(&third, 0), PRICED);
     assert_eq!(attributes(&third, 0)["tollgate.cost.flags"], json!(["id_reused"]));
     for (again, why) in [
         (in_trace(1, 50), "the first again"),
@@ -119,7 +119,7 @@ fn ids_that_are_used_again() {
         (in_trace(3, 70), "the third again"),
         (in_trace(9, 50), "another trace of the same call"),
     ] {
-        assert_eq!(status(&run(&cost, one(again), 3), 0), Some(BillingStatus::NotCounted), "{why}");
+        assert_eq!(status(&run(&cost, one(again), 3), 0), COPY, "{why}");
     }
     let snapshot = run(&cost, one(in_trace(1, 55)), 3);
     assert_eq!(attributes(&snapshot, 0)["tollgate.cost.flags"], json!(["grown"]), "a later snapshot of a stream");
@@ -128,7 +128,7 @@ fn ids_that_are_used_again() {
     let first = run(&cost, one(in_trace(4, 80)), 4);
     cost.process(&mut branch).unwrap();
     assert_eq!(attributes(&first, 0), attributes(&branch, 0));
-    assert_eq!(status(&branch, 0), Some(BillingStatus::Priced));
+    assert_eq!(status(&branch, 0), PRICED);
 }
 
 /// An id shared by calls of one trace with different inputs identifies nothing, in one request or several; nor do words
@@ -144,7 +144,7 @@ fn ids_that_are_used_again_in_a_trace() {
         let refs: Vec<&Json> = calls.iter().collect();
         let each: Vec<&[&Json]> = refs.chunks(1).collect();
         for requests in [&[&refs[..]][..], &each] {
-            assert_eq!(statuses(requests).into_values().collect::<Vec<_>>(), [Some(BillingStatus::Priced); 3], "{id}");
+            assert_eq!(statuses(requests).into_values().collect::<Vec<_>>(), [PRICED; 3], "{id}");
         }
         let flags = |at: usize| attributes(&run(&build(), all(&refs), 1), at).get("tollgate.cost.flags").cloned();
         let told = (id == "chatcmpl-1").then(|| json!(["id_reused"]));
@@ -153,7 +153,7 @@ fn ids_that_are_used_again_in_a_trace() {
     let mut calls = used("chatcmpl-1");
     calls[1]["attributes"]["gen_ai.usage.input_tokens"] = json!(1000);
     let found = statuses(&[&[&calls[0]], &[&calls[1]]]);
-    assert_eq!([found[&2], found[&3]], [Some(BillingStatus::Priced); 2], "the second costs what came since");
+    assert_eq!([found[&2], found[&3]], [PRICED; 2], "the second costs what came since");
 }
 
 /// Nested calls that agree in everything but the response id, or that have a tool or an agent between them, are two
@@ -162,13 +162,13 @@ fn ids_that_are_used_again_in_a_trace() {
 fn certain_calls_within_calls() {
     let (outer, inner) = (with_id(call(1, 0, "gpt-4o", 100, 7), "a"), with_id(call(2, 1, "gpt-4o", 100, 7), "b"));
     for requests in [&[&[&outer, &inner][..]][..], &[&[&inner], &[&outer]], &[&[&outer], &[&inner]]] {
-        assert_eq!(statuses(requests).into_values().collect::<Vec<_>>(), [Some(BillingStatus::Priced); 2]);
+        assert_eq!(statuses(requests).into_values().collect::<Vec<_>>(), [PRICED; 2]);
     }
     // An instrumentation's own id beside the vendor's is no evidence.
     let framework = with_id(call(1, 0, "gpt-4o", 100, 7), "run-9");
     let vendor = with_id(call(2, 1, "gpt-4o", 100, 7), "chatcmpl-9");
     let found = statuses(&[&[&framework, &vendor]]);
-    assert_eq!([found[&1], found[&2]], [Some(BillingStatus::NotCounted), Some(BillingStatus::Priced)]);
+    assert_eq!([found[&1], found[&2]], [COPY, PRICED]);
     for operation in ["execute_tool", "invoke_agent"] {
         let mut middle = between(2, 1);
         middle["attributes"] = json!({"gen_ai.operation.name": operation, "gen_ai.provider.name": "openai"});
@@ -181,7 +181,7 @@ fn certain_calls_within_calls() {
             &[&[&outer], &[&middle, &inner]],
         ] {
             let found = statuses(requests);
-            assert_eq!([found[&1], found[&3]], [Some(BillingStatus::Priced); 2], "{operation}: {found:?}");
+            assert_eq!([found[&1], found[&3]], [PRICED; 2], "{operation}: {found:?}");
         }
     }
 }
@@ -195,10 +195,10 @@ fn layers_that_tell_their_output_alone() {
     outer["attributes"].as_object_mut().unwrap().remove("gen_ai.usage.input_tokens");
     for requests in [&[&[&outer, &inner][..]][..], &[&[&inner], &[&outer]]] {
         let found = statuses(requests);
-        assert_eq!([found[&1], found[&2]], [Some(BillingStatus::NotCounted), Some(BillingStatus::Priced)]);
+        assert_eq!([found[&1], found[&2]], [COPY, PRICED]);
     }
     let found = statuses(&[&[&outer], &[&inner]]);
-    assert_eq!(found.values().filter(|status| **status == Some(BillingStatus::Priced)).count(), 1, "{found:?}");
+    assert_eq!(found.values().filter(|status| **status == PRICED).count(), 1, "{found:?}");
 }
 
 /// A total shows whether input excludes cached tokens, and output reasoning, whatever the conventions say.
@@ -227,7 +227,7 @@ fn request_ids_of_applications() {
         })
         .collect();
     let batch = run(&build(), all(&steps.iter().collect::<Vec<_>>()), 1);
-    assert_eq!([0, 1, 2].map(|at| status(&batch, at)), [Some(BillingStatus::Priced); 3]);
+    assert_eq!([0, 1, 2].map(|at| status(&batch, at)), [PRICED; 3]);
 }
 
 /// Whatever the operation is called, an item with tokens and a model is a call, unless the name denotes a sum of calls.
@@ -238,47 +238,28 @@ fn operations_by_other_names() {
         item["attributes"]["gen_ai.operation.name"] = json!(operation);
         item
     };
-    for operation in [
-        "chat_completions",
-        "text_generation",
-        "generate_text",
-        "stream_chat",
-        "create_response",
-        "message_create",
-        "responses_create",
-        "structured_output",
-        "image_generation",
-        "speech_to_text",
-        "chat_completion",
-        "completion",
-        "invoke_model",
-        "invoke_model_with_response_stream",
-        "InvokeModel",
-    ] {
+    for operation in "chat_completions text_generation generate_text stream_chat create_response message_create \
+            responses_create structured_output image_generation speech_to_text chat_completion completion \
+            invoke_model invoke_model_with_response_stream InvokeModel"
+        .split(' ')
+    {
         let batch = run(&build(), one(item(operation)), 1);
-        assert_eq!(status(&batch, 0), Some(BillingStatus::Priced), "{operation}");
+        assert_eq!(status(&batch, 0), PRICED, "{operation}");
         assert!(!attributes(&batch, 0).contains_key("tollgate.cost.flags"), "{operation}");
     }
-    for operation in [
-        "ask_oracle",
-        "summarise_letters",
-        "execute_model",
-        "agent_chat",
-        "team_chat",
-        "task_completion",
-        "agent_llm_call",
-        "summarize_thread",
-        "flow_llm",
-    ] {
+    for operation in "ask_oracle summarise_letters execute_model agent_chat team_chat task_completion agent_llm_call \
+            summarize_thread flow_llm"
+        .split(' ')
+    {
         let cost = build();
         let batch = run(&cost, one(item(operation)), 1);
-        assert_eq!(status(&batch, 0), Some(BillingStatus::Priced), "{operation}");
+        assert_eq!(status(&batch, 0), PRICED, "{operation}");
         assert_eq!(attributes(&batch, 0)["tollgate.cost.flags"], json!(["unknown_operation"]));
         // Above a call it is a roll-up, in one request or two.
         let mut above = item(operation);
         (above["span"], above["parent"], above["attributes"]["gen_ai.usage.input_tokens"]) =
             (json!(1), json!(0), json!(1100));
-        assert_eq!(status(&run(&cost, one(above.clone()), 2), 0), Some(BillingStatus::NotCounted));
+        assert_eq!(status(&run(&cost, one(above.clone()), 2), 0), COPY);
         assert_eq!(status(&run(&build(), all(&[&above, &item("chat")]), 1), 0), None);
     }
     for operation in
@@ -295,13 +276,11 @@ fn media_without_tokens() {
     for (id, operation) in [(1, "image_generation"), (2, "text_to_speech"), (3, "chat")] {
         let item = json!({"name": operation, "attributes": {"gen_ai.operation.name": operation,
             "gen_ai.provider.name": "openai", "gen_ai.request.model": "dall-e-3"}});
-        assert_eq!(status(&run(&cost, one(item), id), 0), Some(BillingStatus::Unpriced));
+        assert_eq!(status(&run(&cost, one(item), id), 0), UNPRICED);
     }
-    let rendered = meter.render();
-    assert!(
-        rendered
-            .contains("tollgate_cost_unbilled_calls_total{dialect=\"otel-semconv-1.37-1.41\",reason=\"no_tokens\"} 2"),
-        "{rendered}"
+    assert_shows(
+        &meter,
+        "tollgate_cost_unbilled_calls_total{dialect=\"otel-semconv-1.37-1.41\",reason=\"no_tokens\"} 2",
     );
 }
 
@@ -316,10 +295,7 @@ fn answers_that_grow() {
     let grown = run(&cost, snapshot(3, 150), 2);
     assert_eq!((usd(&grown), &attributes(&grown, 0)["tollgate.cost.flags"]), (json!("0.0002"), &json!(["grown"])));
     for (number, output) in [(3_u8, 150), (4, 50), (5, 149)] {
-        assert_eq!(
-            status(&run(&cost, snapshot(u64::from(number) + 10, output), number), 0),
-            Some(BillingStatus::NotCounted)
-        );
+        assert_eq!(status(&run(&cost, snapshot(u64::from(number) + 10, output), number), 0), COPY);
     }
     let again = build_with(&defaults(), &meter);
     again.restore(&cost.checkpoint().unwrap());
@@ -339,7 +315,7 @@ fn calls_without_usage() {
     };
     for batch in 1..=3 {
         let batch = run(&cost, one(bare(2, 9)), batch);
-        assert_eq!(status(&batch, 0), Some(BillingStatus::Unpriced));
+        assert_eq!(status(&batch, 0), UNPRICED);
         assert_eq!(attributes(&batch, 0)["tollgate.cost.reason"], "no_usage");
     }
     let counted = || {
@@ -353,10 +329,10 @@ fn calls_without_usage() {
     // Another instrumentation's span around a call with tokens, and one inside it.
     let told = call(4, 3, "gpt-5-mini", 1000, 50);
     let batch = run(&cost, request::payload(&json!({"items": [bare(3, 9), told, bare(5, 4)]})), 4);
-    assert_eq!([0, 1, 2].map(|at| status(&batch, at)), [None, Some(BillingStatus::Priced), None]);
+    assert_eq!([0, 1, 2].map(|at| status(&batch, at)), [None, PRICED, None]);
     // In a chain without tokens the innermost span counts.
     let batch = run(&cost, request::payload(&json!({"items": [bare(6, 9), bare(7, 6)]})), 5);
-    assert_eq!([0, 1].map(|at| status(&batch, at)), [None, Some(BillingStatus::Unpriced)]);
+    assert_eq!([0, 1].map(|at| status(&batch, at)), [None, UNPRICED]);
     let mut failed = bare(8, 9);
     failed["status"] = json!("error");
     assert_eq!(status(&run(&cost, one(failed), 6), 0), None);
@@ -373,20 +349,20 @@ fn details_events() {
         attributes["event.name"] = json!("gen_ai.client.inference.operation.details");
         request::payload(&json!({"signal": "logs", "items": [{"trace": 1, "span": 2, "attributes": attributes}]}))
     };
-    let with = |details_event| build_with(&CostSettings { details_event, ..defaults() }, &Meter::new());
-    assert_eq!(status(&run(&with(DetailsEventPolicy::Never), event(), 1), 0), Some(BillingStatus::NotCounted));
+    let with = |details_event| build_with(&configured(|config| config.details_event = details_event), &Meter::new());
+    assert_eq!(status(&run(&with(DetailsEventPolicy::Never), event(), 1), 0), COPY);
     for (first, second) in [(span as fn() -> Payload, event as fn() -> Payload), (event, span)] {
         let cost = with(DetailsEventPolicy::IfNoSpan);
         let first = run(&cost, first(), 1);
         assert_eq!(attributes(&first, 0)["tollgate.cost.usd"], "0.00035");
         let second = run(&cost, second(), 2);
-        assert_eq!(status(&second, 0), Some(BillingStatus::NotCounted));
+        assert_eq!(status(&second, 0), COPY);
     }
     // Only one of the two carries the response id.
     let named = with_id(call(2, 0, "gpt-5-mini", 1000, 50), "chatcmpl-7");
     let cost = with(DetailsEventPolicy::IfNoSpan);
-    assert_eq!(status(&run(&cost, one(named), 1), 0), Some(BillingStatus::Priced));
-    assert_eq!(status(&run(&cost, event(), 2), 0), Some(BillingStatus::NotCounted));
+    assert_eq!(status(&run(&cost, one(named), 1), 0), PRICED);
+    assert_eq!(status(&run(&cost, event(), 2), 0), COPY);
 }
 
 /// A client's retry with tokens is a call of its own; a failed attempt without tokens is not.
@@ -398,10 +374,7 @@ fn retries() {
     let mut cut_off = call(3, 1, "gpt-4o", 1000, 7);
     cut_off["attributes"]["error.type"] = json!("timeout");
     let batch = run(&build(), all(&[&failed, &cut_off, &call(4, 1, "gpt-4o", 1000, 90)]), 1);
-    assert_eq!(
-        [0, 1, 2].map(|at| status(&batch, at)),
-        [None, Some(BillingStatus::Priced), Some(BillingStatus::Priced)]
-    );
+    assert_eq!([0, 1, 2].map(|at| status(&batch, at)), [None, PRICED, PRICED]);
 }
 
 /// When the maximum number of calls waits for a parent, a further call is counted as unpriced at once.
@@ -422,13 +395,13 @@ fn no_room_to_wait() {
         (&over["tollgate.cost.status"], &over["tollgate.cost.reason"]),
         (&json!("unpriced"), &json!("no_model"))
     );
-    assert!(meter.render().contains("tollgate_cost_wait_rejected_total 10"), "{}", meter.render());
+    assert_shows(&meter, "tollgate_cost_wait_rejected_total 10");
     // All calls that wait for one parent are settled by it.
     let root = json!({"name": "agent.run", "trace": 1, "span": 1, "attributes": {"gen_ai.system": "openai", "gen_ai.request.model": "gpt-5-mini"}});
     let settled = run(&cost, one(root), 2);
     assert_eq!(super::facts_in(&settled).late_prices.len(), room as usize);
     cost.tick(UnixNanos(1_795_000_700_000_000_000));
-    assert!(meter.render().contains("reason=\"no_model\",nearest=\"\"} 10"), "{}", meter.render());
+    assert_shows(&meter, "reason=\"no_model\",nearest=\"\"} 10");
 }
 
 /// A record that another worker counted is a copy here, and its price is known. A copy in another record has no price.

@@ -1,93 +1,42 @@
 //! Usage cases from the test suites of public pricing libraries (`tests/cases/cost/suites.yaml`), sent as the spans
 //! that instrumentations create for such calls: a call costs the same in every vocabulary.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
-use super::{attributes, build_with, defaults, run, time_of};
+use super::{attributes, build_with, case_file, configured, run, time_of};
 use genai::testing::request;
 use telemetry::Meter;
 
 /// One vocabulary's attribute names for the counts of a case.
+#[derive(Deserialize)]
 struct Voice {
-    name: &'static str,
-    scope: &'static str,
-    provider: &'static str,
-    model: &'static str,
-    counts: &'static [(&'static str, &'static str)],
+    name: String,
+    scope: String,
+    provider: String,
+    model: String,
+    counts: BTreeMap<String, String>,
     /// Providers to use it for; empty = all.
-    of: &'static [&'static str],
+    of: Vec<String>,
 }
-
-const VOICES: [Voice; 3] = [
-    Voice {
-        name: "semconv",
-        scope: "my.app",
-        provider: "gen_ai.provider.name",
-        model: "gen_ai.request.model",
-        counts: &[
-            ("input", "gen_ai.usage.input_tokens"),
-            ("output", "gen_ai.usage.output_tokens"),
-            ("cache_read", "gen_ai.usage.cache_read.input_tokens"),
-            ("cache_write", "gen_ai.usage.cache_creation.input_tokens"),
-            ("cache_write_5m", "gen_ai.usage.cache_creation.ephemeral_5m_input_tokens"),
-            ("cache_write_1h", "gen_ai.usage.cache_creation.ephemeral_1h_input_tokens"),
-            ("reasoning", "gen_ai.usage.reasoning.output_tokens"),
-            ("input_audio", "gen_ai.usage.audio.input_tokens"),
-            ("output_audio", "gen_ai.usage.audio.output_tokens"),
-            ("cache_read_audio", "gen_ai.usage.audio.cache_read.input_tokens"),
-            ("output_image", "gen_ai.usage.image.output_tokens"),
-            ("web_searches", "gen_ai.usage.web_search_requests"),
-        ],
-        of: &[],
-    },
-    Voice {
-        name: "openinference",
-        scope: "openinference.instrumentation.",
-        provider: "llm.provider",
-        model: "llm.model_name",
-        counts: &[
-            ("input", "llm.token_count.prompt"),
-            ("output", "llm.token_count.completion"),
-            ("cache_read", "llm.token_count.prompt_details.cache_read"),
-            ("cache_write", "llm.token_count.prompt_details.cache_write"),
-            ("reasoning", "llm.token_count.completion_details.reasoning"),
-            ("input_audio", "llm.token_count.prompt_details.audio"),
-            ("output_audio", "llm.token_count.completion_details.audio"),
-        ],
-        of: &["openai", "anthropic"],
-    },
-    Voice {
-        name: "openllmetry",
-        scope: "opentelemetry.instrumentation.",
-        provider: "gen_ai.system",
-        model: "gen_ai.request.model",
-        counts: &[
-            ("input", "gen_ai.usage.input_tokens"),
-            ("output", "gen_ai.usage.output_tokens"),
-            ("cache_read", "gen_ai.usage.cache_read_input_tokens"),
-            ("cache_write", "gen_ai.usage.cache_creation_input_tokens"),
-            ("reasoning", "gen_ai.usage.reasoning_tokens"),
-            ("total", "llm.usage.total_tokens"),
-        ],
-        of: &["openai", "anthropic"],
-    },
-];
 
 fn span(case: &Json, voice: &Voice, at: usize) -> Json {
     let call = &case["call"];
     let provider = call["provider"].as_str().unwrap_or("");
     let mut attributes = Map::new();
     if !provider.is_empty() {
-        attributes.insert(voice.provider.into(), provider.into());
+        attributes.insert(voice.provider.clone(), provider.into());
     }
-    attributes.insert(voice.model.into(), call["model"].clone());
-    for (count, key) in voice.counts {
-        if let Some(number) = call["usage"].get(*count) {
-            attributes.insert((*key).into(), number.clone());
+    attributes.insert(voice.model.clone(), call["model"].clone());
+    for (count, key) in &voice.counts {
+        if let Some(number) = call["usage"].get(count) {
+            attributes.insert(key.clone(), number.clone());
         }
     }
     let operation = call["operation"].as_str().unwrap_or("chat");
-    match voice.name {
+    match voice.name.as_str() {
         "openinference" => {
             attributes.insert("openinference.span.kind".into(), "LLM".into());
             let (short, long) = (&call["usage"]["cache_write_5m"], &call["usage"]["cache_write_1h"]);
@@ -103,7 +52,7 @@ fn span(case: &Json, voice: &Voice, at: usize) -> Json {
     if let Some(tier) = call["tier"].as_str() {
         attributes.insert("gen_ai.response.service_tier".into(), tier.into());
     }
-    let scope = if voice.of.is_empty() { voice.scope.to_owned() } else { format!("{}{provider}", voice.scope) };
+    let scope = if voice.of.is_empty() { voice.scope.clone() } else { format!("{}{provider}", voice.scope) };
     let seconds = time_of(call) as f64 / 1e9;
     json!({"scope": {"name": scope, "version": "0.50.0"}, "items": [{"name": format!("{operation} m"), "trace": at + 1, "span": 1,
         "start": seconds, "attributes": attributes}]})
@@ -116,18 +65,19 @@ fn suites_in_every_vocabulary() {
     cases.retain(|(name, _)| name.starts_with("suites.yaml"));
     assert!(cases.len() >= 70, "{}", cases.len());
     let (mut sent, mut failed) = (0, Vec::new());
-    for voice in &VOICES {
+    let voices: Vec<Voice> = case_file("tests/cases/voices.yaml");
+    for voice in &voices {
         for (at, (name, case)) in cases.iter().enumerate() {
             let provider = case["call"]["provider"].as_str().unwrap_or("");
-            let told = case["voices"].as_array().is_none_or(|list| list.iter().any(|one| one == voice.name));
-            if !told || !(voice.of.is_empty() || voice.of.contains(&provider)) {
+            let told = case["voices"].as_array().is_none_or(|list| list.iter().any(|one| *one == voice.name));
+            if !told || !(voice.of.is_empty() || voice.of.iter().any(|of| of == provider)) {
                 continue;
             }
-            let mut settings = defaults();
-            settings.fees = case["call"]["fees"].as_bool().unwrap_or(false);
-            if settings.fees && voice.name != "semconv" {
+            let fees = case["call"]["fees"].as_bool().unwrap_or(false);
+            if fees && voice.name != "semconv" {
                 continue;
             }
+            let settings = configured(|config| config.fees = fees);
             let batch = run(&build_with(&settings, &Meter::new()), request::payload(&span(case, voice, at)), 1);
             let got = attributes(&batch, 0);
             for (key, expected) in [("tollgate.cost.usd", "usd"), ("tollgate.cost.reason", "reason")] {

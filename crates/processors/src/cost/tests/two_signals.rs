@@ -2,7 +2,10 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{attributes, batch, build_with, defaults, run, status};
+use super::{
+    COPY, DEFERRED, PRICED, UNPRICED, assert_shows, attributes, batch, build_with, configured, defaults, processed,
+    run, status,
+};
 use crate::cost::config::BillingSignal;
 use crate::cost::{CostProcessor, CostSettings};
 use genai::BillingStatus;
@@ -72,8 +75,10 @@ fn total(meter: &Meter) -> String {
 /// other signal is marked, and calls whose billed signal never arrived are counted.
 #[test]
 fn claude_code_bills_on_one_signal() {
-    let settings =
-        |bill, signals: &[Signal]| CostSettings { claude_code: bill, signals: signals.to_vec(), ..defaults() };
+    let settings = |bill, signals: &[Signal]| CostSettings {
+        signals: signals.to_vec(),
+        ..configured(|config| config.bill.claude_code = bill)
+    };
     for (bill, signals, expected) in [
         (BillingSignal::Auto, &[Signal::Traces, Signal::Logs][..], "logs"),
         (BillingSignal::Auto, &[Signal::Traces], "traces"),
@@ -100,12 +105,9 @@ fn claude_code_bills_on_one_signal() {
     cost.tick(UnixNanos(START + 500_000_000_000));
     assert!(!meter.render().contains("tollgate_cost_unbilled_calls_total{"));
     cost.tick(UnixNanos(START + 700_000_000_000));
-    assert!(
-        meter.render().contains(
-            "tollgate_cost_unbilled_calls_total{dialect=\"claude-code-native\",reason=\"billed_signal_missing\"} 1"
-        ),
-        "{}",
-        meter.render()
+    assert_shows(
+        &meter,
+        "tollgate_cost_unbilled_calls_total{dialect=\"claude-code-native\",reason=\"billed_signal_missing\"} 1",
     );
 }
 
@@ -122,7 +124,7 @@ fn two_signals_without_an_id_are_known_by_their_tokens() {
     run(&cost, codex("traces", 4, 11), 5);
     cost.tick(UnixNanos(START + 24 * MINUTE));
     let missing = "tollgate_cost_unbilled_calls_total{dialect=\"codex-cli\",reason=\"billed_signal_missing\"} 1";
-    assert!(meter.render().contains(missing), "{}", meter.render());
+    assert_shows(&meter, missing);
 }
 
 /// A client that sends only traces gets prices at once, whatever other sessions of its account send. A client that
@@ -135,11 +137,11 @@ fn traces_alone_are_priced() {
     assert!(attributes(&span, 0).contains_key("tollgate.cost.usd"));
     at(&cost, claude("logs", "other", "req_2"), 2, START + MINUTE);
     let later = at(&cost, claude("traces", "s", "req_3"), 3, START + 2 * MINUTE);
-    assert_eq!(status(&later, 0), Some(BillingStatus::Priced));
+    assert_eq!(status(&later, 0), PRICED);
     let waits = at(&cost, claude("traces", "other", "req_4"), 4, START + 2 * MINUTE);
-    assert_eq!(status(&waits, 0), Some(BillingStatus::Deferred));
+    assert_eq!(status(&waits, 0), DEFERRED);
     let quiet = at(&cost, claude("traces", "other", "req_5"), 5, START + 30 * MINUTE);
-    assert_eq!(status(&quiet, 0), Some(BillingStatus::Priced));
+    assert_eq!(status(&quiet, 0), PRICED);
 }
 
 /// A call priced by its span costs nothing more when its log arrives later with equal counts; the client's next spans
@@ -151,14 +153,10 @@ fn logs_that_come_later_count_nothing_twice() {
     at(&cost, claude("traces", "s", "req_1"), 1, START);
     let once = total(&meter);
     let log = at(&cost, claude("logs", "s", "req_1"), 2, START);
-    assert_eq!(status(&log, 0), Some(BillingStatus::NotCounted));
+    assert_eq!(status(&log, 0), COPY);
     assert_eq!(total(&meter), once);
-    assert_eq!(
-        status(&at(&cost, claude("traces", "s", "req_2"), 3, START), 0),
-        Some(BillingStatus::Deferred),
-        "its logs come"
-    );
-    assert_eq!(status(&at(&cost, claude("logs", "s", "req_2"), 4, START), 0), Some(BillingStatus::Priced));
+    assert_eq!(status(&at(&cost, claude("traces", "s", "req_2"), 3, START), 0), DEFERRED, "its logs come");
+    assert_eq!(status(&at(&cost, claude("logs", "s", "req_2"), 4, START), 0), PRICED);
 }
 
 /// A log with more detail than the span (cache lifetimes) costs the difference, once across pipeline branches, repeats
@@ -170,12 +168,11 @@ fn logs_that_know_more_cost_the_difference() {
     at(&built(&alone), log(), 1, START);
     let meter = Meter::new();
     let cost = built(&meter);
-    let mut first = batch(span(), 1);
-    cost.process(&mut first).unwrap();
+    let first = processed(&cost, span(), 1);
     let mut both = [batch(log(), 2), batch(log(), 2)];
     for batch in &mut both {
         cost.process(batch).unwrap();
-        assert_eq!(status(batch, 0), Some(BillingStatus::Priced));
+        assert_eq!(status(batch, 0), PRICED);
         assert_eq!(attributes(batch, 0)["tollgate.cost.flags"], json!(["after_span"]));
         assert_eq!(attributes(batch, 0)["tollgate.cost.usd"], "0.00225");
     }
@@ -183,7 +180,7 @@ fn logs_that_know_more_cost_the_difference() {
         batch.effects.iter().for_each(|effect| cost.apply(effect));
     }
     assert_eq!(total(&meter), total(&alone));
-    assert_eq!(status(&at(&cost, log(), 3, START), 0), Some(BillingStatus::NotCounted), "sent again");
+    assert_eq!(status(&at(&cost, log(), 3, START), 0), COPY, "sent again");
     let restored = built(&Meter::new());
     let before = built(&Meter::new());
     at(&before, span(), 1, START);
@@ -223,14 +220,14 @@ fn span_and_log_at_once_lose_nothing() {
 fn sizes_stand_in_for_ids() {
     let cost = built(&Meter::new());
     let run = |payload, id| status(&at(&cost, payload, id, START), 0);
-    assert_eq!(run(codex("traces", 2, 10), 1), Some(BillingStatus::Priced));
-    assert_eq!(run(codex("traces", 3, 10), 2), Some(BillingStatus::Priced));
-    assert_eq!(run(codex("logs", 2, 10), 3), Some(BillingStatus::NotCounted));
+    assert_eq!(run(codex("traces", 2, 10), 1), PRICED);
+    assert_eq!(run(codex("traces", 3, 10), 2), PRICED);
+    assert_eq!(run(codex("logs", 2, 10), 3), COPY);
     // Another pipeline's branch of the same batch.
-    assert_eq!(run(codex("logs", 2, 10), 3), Some(BillingStatus::NotCounted));
-    assert_eq!(run(codex("logs", 3, 10), 4), Some(BillingStatus::NotCounted));
-    assert_eq!(run(codex("logs", 4, 10), 5), Some(BillingStatus::Priced), "a call of its own");
-    assert_eq!(run(codex("traces", 4, 10), 6), Some(BillingStatus::Deferred));
+    assert_eq!(run(codex("logs", 2, 10), 3), COPY);
+    assert_eq!(run(codex("logs", 3, 10), 4), COPY);
+    assert_eq!(run(codex("logs", 4, 10), 5), PRICED, "a call of its own");
+    assert_eq!(run(codex("traces", 4, 10), 6), DEFERRED);
 }
 
 /// Known clients and calls priced by their spans survive a checkpoint and a replay; a log whose batch was not committed
@@ -242,16 +239,15 @@ fn clients_are_known_after_a_restart() {
     at(&first, codex("traces", 2, 10), 2, START);
     let restored = built(&Meter::new());
     restored.restore(&first.checkpoint().unwrap());
-    assert_eq!(status(&at(&restored, claude("traces", "s", "req_2"), 3, START), 0), Some(BillingStatus::Deferred));
-    let mut lost = batch(codex("logs", 2, 10), 4);
-    restored.process(&mut lost).unwrap();
-    assert_eq!(status(&lost, 0), Some(BillingStatus::NotCounted));
+    assert_eq!(status(&at(&restored, claude("traces", "s", "req_2"), 3, START), 0), DEFERRED);
+    let lost = processed(&restored, codex("logs", 2, 10), 4);
+    assert_eq!(status(&lost, 0), COPY);
     restored.discard(&lost.origin.id);
     let again = at(&restored, codex("logs", 2, 10), 5, START);
-    assert_eq!(status(&again, 0), Some(BillingStatus::NotCounted), "it was not taken");
+    assert_eq!(status(&again, 0), COPY, "it was not taken");
     let replayed = built(&Meter::new());
     heard.effects.iter().for_each(|effect| replayed.apply(effect));
-    assert_eq!(status(&at(&replayed, claude("traces", "s", "req_2"), 3, START), 0), Some(BillingStatus::Deferred));
+    assert_eq!(status(&at(&replayed, claude("traces", "s", "req_2"), 3, START), 0), DEFERRED);
 }
 
 /// A call of Claude Code with a model that no table lists.
@@ -278,27 +274,18 @@ fn lone_spans_without_a_price_are_unpriced() {
         (&stamps["tollgate.cost.status"], &stamps["tollgate.cost.reason"]),
         (&json!("unpriced"), &json!("unknown_model"))
     );
-    let mut branch = batch(unlisted("traces", "req_1"), 1);
-    cost.process(&mut branch).unwrap();
-    assert_eq!(status(&branch, 0), Some(BillingStatus::Unpriced), "another branch of the pipelines");
-    assert_eq!(
-        status(&at(&cost, unlisted("traces", "req_1"), 2, START), 0),
-        Some(BillingStatus::NotCounted),
-        "sent again"
-    );
+    let branch = processed(&cost, unlisted("traces", "req_1"), 1);
+    assert_eq!(status(&branch, 0), UNPRICED, "another branch of the pipelines");
+    assert_eq!(status(&at(&cost, unlisted("traces", "req_1"), 2, START), 0), COPY, "sent again");
     assert_eq!(unpriced(&meter), 1);
     let restored_meter = Meter::new();
     let restored = built(&restored_meter);
     restored.restore(&cost.checkpoint().unwrap());
     for (cost, meter, counted) in [(&cost, &meter, 1), (&restored, &restored_meter, 0)] {
-        assert_eq!(status(&at(cost, unlisted("logs", "req_1"), 3, START), 0), Some(BillingStatus::NotCounted));
+        assert_eq!(status(&at(cost, unlisted("logs", "req_1"), 3, START), 0), COPY);
         assert_eq!(unpriced(meter), counted, "its log has no price either");
-        assert_eq!(
-            status(&at(cost, unlisted("traces", "req_2"), 4, START), 0),
-            Some(BillingStatus::Deferred),
-            "its logs come"
-        );
-        assert_eq!(status(&at(cost, unlisted("logs", "req_2"), 5, START), 0), Some(BillingStatus::Unpriced));
+        assert_eq!(status(&at(cost, unlisted("traces", "req_2"), 4, START), 0), DEFERRED, "its logs come");
+        assert_eq!(status(&at(cost, unlisted("logs", "req_2"), 5, START), 0), UNPRICED);
     }
     assert_eq!(unpriced(&meter), 2);
 }
@@ -330,16 +317,12 @@ fn logs_of_unpriced_spans_cost_everything() {
         let mut both = [batch(codex("logs", 2, 10), 2), batch(codex("logs", 2, 10), 2)];
         for batch in &mut both {
             cost.process(batch).unwrap();
-            assert_eq!(status(batch, 0), Some(BillingStatus::Priced));
+            assert_eq!(status(batch, 0), PRICED);
             assert_eq!(attributes(batch, 0)["tollgate.cost.flags"], json!(["after_span"]));
         }
         both.iter().flat_map(|batch| &batch.effects).for_each(|effect| cost.apply(effect));
         assert_eq!(total(meter), total(&alone));
-        assert_eq!(
-            status(&at(cost, codex("logs", 2, 10), 2, START), 0),
-            Some(BillingStatus::Priced),
-            "the same batch again"
-        );
+        assert_eq!(status(&at(cost, codex("logs", 2, 10), 2, START), 0), PRICED, "the same batch again");
         assert_eq!(total(meter), total(&alone));
     }
     assert_eq!(unpriced(&meter), 1);

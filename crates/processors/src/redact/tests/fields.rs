@@ -76,11 +76,10 @@ fn every_field_is_named() {
 /// a second pass does not change.
 #[test]
 fn nothing_private_leaves_any_field() {
-    let redact = processor(&RedactConfig::default(), &Meter::new());
     let private = format!("to {MAIL} with ghp_16C7e42F292c6912E7710c838347Ae178B4a");
     for (signal, _, way, request) in requests_with(private.as_bytes()) {
-        let (bytes, clearance) = pass(&redact, signal, request);
-        assert!(pass(&redact, signal, bytes.clone()).0 == bytes, "{way}");
+        let (bytes, clearance) = pass(by_default(), signal, request);
+        assert!(pass(by_default(), signal, bytes.clone()).0 == bytes, "{way}");
         let left = String::from_utf8_lossy(&bytes);
         assert!(!left.contains("jane") && !left.contains("example.com") && !left.contains("ghp_"), "{way}: {left}");
         assert!(clearance.text == TextState::Redacted && Payload::parse(signal, Bytes::from(bytes)).is_ok(), "{way}");
@@ -101,7 +100,6 @@ fn shown_number(redact: &RedactProcessor, key: &str, value: Value) -> String {
 /// in lists and maps too. Numbers that dashboards count stay numbers.
 #[test]
 fn private_numbers_become_placeholders() {
-    let redact = processor(&RedactConfig::default(), &Meter::new());
     for (key, number, wanted) in [
         ("x", 4_111_111_111_111_111, "[CREDIT_CARD]"),
         ("payment.card_number", 4_111_111_111_111_111, "[CREDIT_CARD]"),
@@ -110,13 +108,13 @@ fn private_numbers_become_placeholders() {
         ("password", 48_291_355, "[PASSWORD]"),
         ("app.password", 48_291_355, "[PASSWORD]"),
     ] {
-        assert_eq!(shown_number(&redact, key, Value::IntValue(number)), wanted, "{key}");
-        assert_eq!(shown_number(&redact, key, Value::DoubleValue(number as f64)), wanted, "{key}, a double");
+        assert_eq!(shown_number(by_default(), key, Value::IntValue(number)), wanted, "{key}");
+        assert_eq!(shown_number(by_default(), key, Value::DoubleValue(number as f64)), wanted, "{key}, a double");
         let list = Value::ArrayValue(ArrayValue { values: vec![AnyValue { value: Some(Value::IntValue(number)) }] });
-        let shown = shown_number(&redact, key, list);
+        let shown = shown_number(by_default(), key, list);
         assert!(shown.contains(wanted) && !shown.contains(&number.to_string()), "{shown}");
         let shown =
-            shown_number(&redact, "a", map(vec![kv(key, Value::IntValue(number)), kv("n", Value::IntValue(7))]));
+            shown_number(by_default(), "a", map(vec![kv(key, Value::IntValue(number)), kv("n", Value::IntValue(7))]));
         assert!(shown.contains(wanted) && shown.contains("IntValue(7)"), "{shown}");
     }
     for (key, number) in [
@@ -133,16 +131,18 @@ fn private_numbers_become_placeholders() {
         ("password_length", 482_913),
         ("http.response.body.size", 4_155_550_132),
     ] {
-        assert_eq!(shown_number(&redact, key, Value::IntValue(number)), number.to_string(), "{key}");
+        assert_eq!(shown_number(by_default(), key, Value::IntValue(number)), number.to_string(), "{key}");
     }
-    let twice = attributes_after(&redact, attributes_after(&redact, vec![kv("phone", Value::IntValue(4_155_550_132))]));
+    let twice = attributes_after(
+        by_default(),
+        attributes_after(by_default(), vec![kv("phone", Value::IntValue(4_155_550_132))]),
+    );
     assert_eq!(twice, vec![text("phone", "[PHONE]")], "a second pass changes nothing");
 }
 
 /// An attribute whose key marks it as secret is removed as a whole, in a list or map too; words about secrets stay.
 #[test]
 fn secret_keys_of_attributes() {
-    let redact = processor(&RedactConfig::default(), &Meter::new());
     let item = |value: &str| AnyValue { value: Some(Value::StringValue(value.to_owned())) };
     for (key, value) in [
         ("app.password", "Tr0ub4dor3w"),
@@ -150,11 +150,11 @@ fn secret_keys_of_attributes() {
         ("client_secret", "q8w7e6r5t4y3u2i1"),
         ("api_key", "q8w7e6r5t4y3u2i1"),
     ] {
-        let shown = string_after(&redact, key, value).expect("kept");
+        let shown = string_after(by_default(), key, value).expect("kept");
         assert!(shown.starts_with('[') && !shown.contains(value), "{key}: {shown}");
         let list = Value::ArrayValue(ArrayValue { values: vec![item(value)] });
         for holder in [list, map(vec![text(key, value)])] {
-            let after = format!("{:?}", attributes_after(&redact, vec![kv(key, holder)]));
+            let after = format!("{:?}", attributes_after(by_default(), vec![kv(key, holder)]));
             assert!(!after.contains(value), "{after}");
         }
     }
@@ -167,18 +167,17 @@ fn secret_keys_of_attributes() {
         ("messaging.message.key", "order-7"),
         ("order_id", "4111111111111111"),
     ] {
-        assert_eq!(string_after(&redact, key, value).as_deref(), Some(value), "{key}");
+        assert_eq!(string_after(by_default(), key, value).as_deref(), Some(value), "{key}");
     }
 }
 
 /// A sentence under a key of machines and programs becomes the content mark, in lists too; their names stay.
 #[test]
 fn sentences_are_no_names_of_machines() {
-    let redact = processor(&RedactConfig::default(), &Meter::new());
     let sentence = "please tell Maria Huber about her diagnosis";
     for key in ["host.name", "net.host.name", "process.executable.name", "session.host"] {
-        assert_eq!(string_after(&redact, key, sentence).as_deref(), Some("[CONTENT]"), "{key}");
-        assert_eq!(string_after(&redact, key, &"a".repeat(300)).as_deref(), Some("[CONTENT]"), "{key}");
+        assert_eq!(string_after(by_default(), key, sentence).as_deref(), Some("[CONTENT]"), "{key}");
+        assert_eq!(string_after(by_default(), key, &"a".repeat(300)).as_deref(), Some("[CONTENT]"), "{key}");
         for name in [
             "ip-10-0-0-7.eu-west-1.compute.internal",
             "internal-agents-prod-alb-123.us-east-1.elb.amazonaws.com",
@@ -186,19 +185,18 @@ fn sentences_are_no_names_of_machines() {
             "claude",
             "Google Chrome Helper (Renderer)",
         ] {
-            assert_ne!(string_after(&redact, key, name).as_deref(), Some("[CONTENT]"), "{key} {name}");
+            assert_ne!(string_after(by_default(), key, name).as_deref(), Some("[CONTENT]"), "{key} {name}");
         }
     }
     let item = AnyValue { value: Some(Value::StringValue(sentence.to_owned())) };
     let list = Value::ArrayValue(ArrayValue { values: vec![item] });
-    let shown = format!("{:?}", attributes_after(&redact, vec![kv("host.name", list)]));
+    let shown = format!("{:?}", attributes_after(by_default(), vec![kv("host.name", list)]));
     assert!(shown.contains("[CONTENT]") && !shown.contains("Maria"), "{shown}");
 }
 
 /// References to entities hold a type and attribute keys; sentences there become the content mark.
 #[test]
 fn entity_references_hold_keys() {
-    let redact = processor(&RedactConfig::default(), &Meter::new());
     let reference = |[kind, id, description, schema]: [&str; 4]| EntityRef {
         schema_url: schema.to_owned(),
         r#type: kind.to_owned(),
@@ -208,7 +206,7 @@ fn entity_references_hold_keys() {
     let after = |sent: EntityRef| {
         let mut request = ExportTraceServiceRequest::decode(&span_with(Vec::new())[..]).expect("decodes");
         request.resource_spans[0].resource = Some(Resource { entity_refs: vec![sent], ..Resource::default() });
-        let (bytes, _) = pass(&redact, Signal::Traces, request.encode_to_vec());
+        let (bytes, _) = pass(by_default(), Signal::Traces, request.encode_to_vec());
         let request = ExportTraceServiceRequest::decode(&bytes[..]).expect("decodes");
         request.resource_spans[0].resource.clone().expect("a resource").entity_refs[0].clone()
     };

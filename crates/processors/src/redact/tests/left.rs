@@ -1,20 +1,13 @@
 //! Tests of structure left by the vault step: redacted leaf by leaf, structure of the same kind, within its cap.
 
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValueList, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
-use prost::Message;
 
-use super::super::RedactConfig;
-use super::{attributes_of, kv, pass_with, processor, span_with, text};
-use otlp::Signal;
-use pipeline::ContentState;
-use telemetry::Meter;
+use super::*;
 
 /// Structure left by `leave: redacted` is redacted leaf by leaf and stays structure of its kind: messages, tool
 /// arguments and results, as JSON text and as maps. Numbers, keys and escaped texts are checked too.
 #[test]
 fn structure_that_was_left_stays_structure() {
-    let redact = processor(&RedactConfig::default(), &Meter::new());
     let messages =
         r#"[{"role":"user","parts":[{"type":"text","content":"mail jane.doe@example.com \u006eow"}]}, {"n": 3}]"#;
     let call = r#"{"to":"jane.doe@example.com","card":4111111111111111,"authorization":"Bearer abc","jane.doe@example.com":1,
@@ -33,7 +26,7 @@ fn structure_that_was_left_stays_structure() {
         kv("gen_ai.tool.call.result", map),
         text("gen_ai.output.messages", "plain jane.doe@example.com"),
     ]);
-    let (bytes, _) = pass_with(&redact, Signal::Traces, wire, ContentState::Stripped);
+    let (bytes, _) = pass_with(by_default(), Signal::Traces, wire, ContentState::Stripped);
     let attributes = attributes_of(&bytes);
     let json = |key: &str| -> serde_json::Value {
         match &attributes[key] {
@@ -60,12 +53,11 @@ fn structure_that_was_left_stays_structure() {
 /// empty key beside a body, a repeated body.
 #[test]
 fn what_stands_beside_structure_of_the_same_name_is_looked_at() {
-    let redact = processor(&RedactConfig::default(), &Meter::new());
     let (structure, plain) = (r#"{"a":"jane.doe@example.com"}"#, "plain jane.doe@example.com");
     for (first, second) in [(structure, plain), (plain, structure)] {
         let prompts = vec![text("gen_ai.prompt", first), text("gen_ai.prompt", second)];
         let wire = span_with([vec![text("gen_ai.operation.name", "chat")], prompts].concat());
-        let (bytes, _) = pass_with(&redact, Signal::Traces, wire, ContentState::Stripped);
+        let (bytes, _) = pass_with(by_default(), Signal::Traces, wire, ContentState::Stripped);
         assert!(!String::from_utf8_lossy(&bytes).contains("jane"), "{first}");
     }
     let body = |text: &str| AnyValue { value: Some(Value::StringValue(text.to_owned())) };
@@ -87,7 +79,7 @@ fn what_stands_beside_structure_of_the_same_name_is_looked_at() {
             outer.extend(inner);
             outer
         });
-        let (bytes, _) = pass_with(&redact, Signal::Logs, wire, ContentState::Stripped);
+        let (bytes, _) = pass_with(by_default(), Signal::Logs, wire, ContentState::Stripped);
         assert!(bytes.len() > 20 && !String::from_utf8_lossy(&bytes).contains("jane"), "{first} {second:?}");
     }
 }
@@ -95,7 +87,6 @@ fn what_stands_beside_structure_of_the_same_name_is_looked_at() {
 /// Unquoted words in Python text are checked like strings; plain numbers and constants stay.
 #[test]
 fn words_without_quotes_that_were_left() {
-    let redact = processor(&RedactConfig::default(), &Meter::new());
     let token = format!("ghp_{}", "16C7e42F292c6912E7710c838347Ae178B4a");
     for (left, wanted) in [
         (format!("{{name: jane.doe@example.com, token: {token}}}"), None),
@@ -105,7 +96,7 @@ fn words_without_quotes_that_were_left() {
         ("{a: 12, b: True, c: None, d: -1.5e3}".to_owned(), Some("{a: 12, b: True, c: None, d: -1.5e3}")),
     ] {
         let wire = span_with(vec![text("gen_ai.operation.name", "chat"), text("gen_ai.prompt", &left)]);
-        let (bytes, _) = pass_with(&redact, Signal::Traces, wire, ContentState::Stripped);
+        let (bytes, _) = pass_with(by_default(), Signal::Traces, wire, ContentState::Stripped);
         let Value::StringValue(got) = &attributes_of(&bytes)["gen_ai.prompt"] else { panic!("a text") };
         assert!(!got.contains("jane.doe") && !got.contains("16C7e42F") && !got.contains("AKIAQ3"), "{got}");
         assert!(wanted.is_none_or(|wanted| wanted == got), "{got}");
@@ -115,7 +106,6 @@ fn words_without_quotes_that_were_left() {
 /// Structure that is too long is cut in its leaves: it stays JSON and fits; a second pass changes nothing.
 #[test]
 fn structure_that_was_left_fits_its_cap() {
-    let redact = processor(&RedactConfig::default(), &Meter::new());
     let cap = RedactConfig::default().settings().map_err(|_| ()).expect("valid").max_value;
     let part = |bytes: usize| format!(r#"{{"role":"user","content":"{}"}}"#, "é".repeat(bytes / 2));
     for list in [vec![part(2 * cap)], vec![part(4_000); 40], vec![part(10); 20_000]] {
@@ -123,10 +113,10 @@ fn structure_that_was_left_fits_its_cap() {
             text("gen_ai.operation.name", "chat"),
             text("gen_ai.input.messages", &format!("[{}]", list.join(","))),
         ]);
-        let (once, _) = pass_with(&redact, Signal::Traces, wire, ContentState::Stripped);
+        let (once, _) = pass_with(by_default(), Signal::Traces, wire, ContentState::Stripped);
         let Value::StringValue(left) = &attributes_of(&once)["gen_ai.input.messages"] else { panic!("text") };
         assert!(left.len() <= cap && left.contains("TRUNCATED"), "{}", left.len());
         serde_json::from_str::<serde_json::Value>(left).expect("JSON");
-        assert!(pass_with(&redact, Signal::Traces, once.clone(), ContentState::Stripped).0 == once);
+        assert!(pass_with(by_default(), Signal::Traces, once.clone(), ContentState::Stripped).0 == once);
     }
 }

@@ -64,8 +64,7 @@ async fn session_ids() {
 async fn sixty_four_mib() {
     let mut gateway = gateway();
     let text = "0123456789abcde\n".repeat(4 << 20);
-    gateway.pass(&json!({"items": [turn(1, &[("user", &text)], "x")]}));
-    assert!(gateway.uploader.drain().await);
+    gateway.pass_stored(json!([turn(1, &[("user", &text)], "x")])).await;
     let replay = gateway.read("s-1").await.expect("read");
     let mut first = Vec::new();
     replay.write_turn(1, &mut first).expect("a turn").expect("written");
@@ -137,8 +136,7 @@ async fn the_clock_goes_back() {
         gateway.uploader.step().await;
     }
     assert_eq!(gateway.writer().open_count(), 0, "an object from the future is closed");
-    gateway.pass(&json!({"items": [turn(3, &[("user", "three")], "z")]}));
-    assert!(gateway.uploader.drain().await);
+    gateway.pass_stored(json!([turn(3, &[("user", "three")], "z")])).await;
     let report = report(&gateway).await;
     assert!(report.verified, "{}", report.text());
     let text = gateway.replay("s-1").await.expect("replayed");

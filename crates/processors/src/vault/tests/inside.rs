@@ -112,10 +112,10 @@ fn names_that_are_messages() {
 /// The option is read, and `keep` adds a note with its consequence.
 #[test]
 fn unlisted_is_configured() {
-    use super::super::config::UnlistedTextOption as Written;
+    use UnlistedTextPolicy as Written;
     for (text, written, notes) in [("text", Written::Text, 1), ("all", Written::All, 1), ("keep", Written::Keep, 2)] {
         let settings = super::parse(&format!("store: none\nunlisted: {text}")).settings().unwrap_or_else(|_| panic!());
-        assert_eq!((settings.unlisted, settings.notes.len()), (written, notes));
+        assert_eq!((settings.config.unlisted, settings.notes.len()), (written, notes));
     }
     assert_eq!(super::parse("store: none").unlisted, Written::Text);
     assert_eq!(LeftContent::default(), LeftContent::Nothing);

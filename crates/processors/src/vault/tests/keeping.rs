@@ -50,8 +50,7 @@ fn age(gateway: &Gateway, age: Duration) {
 
 /// The gateway with the sessions `s-1` and `s-2`.
 async fn two_sessions(mut gateway: Gateway) -> Gateway {
-    gateway.pass(&json!({"items": [turn(1, &[("user", "one")], "x"), of("s-2", 2)]}));
-    assert!(gateway.uploader.drain().await);
+    gateway.pass_stored(json!([turn(1, &[("user", "one")], "x"), of("s-2", 2)])).await;
     gateway
 }
 

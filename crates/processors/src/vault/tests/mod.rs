@@ -26,6 +26,10 @@ fn parse(text: &str) -> VaultConfig {
     ::config::load::parse_data("vault.yaml", text).unwrap_or_else(|problem| panic!("{problem}"))
 }
 
+fn settings_of(text: &str) -> VaultSettings {
+    parse(text).settings().unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
 fn recipient() -> String {
     age::x25519::Identity::generate().to_public().to_string()
 }
@@ -41,16 +45,14 @@ fn problems(text: &str) -> Vec<String> {
 #[test]
 fn the_documented_stanza_loads() {
     let (one, two) = (recipient(), recipient());
-    let settings = parse(&format!(
+    let settings = settings_of(&format!(
         "recipients: [{one}, {two}]\nstore: {{ s3: {{ bucket: audit-logs, key_bucket: audit-keys, prefix: agent-sessions, \
          region: eu-west-1, object_lock: {{ mode: compliance, retention: 400d }} }} }}"
-    ))
-    .settings()
-    .unwrap_or_else(|problems| panic!("{problems:?}"));
+    ));
     assert!(
         settings.notes.is_empty()
             && settings.recipients.recipients().len() == 2
-            && settings.leave == LeftContent::Nothing
+            && settings.config.leave == LeftContent::Nothing
     );
     let Some(StoreSettings::S3(s3)) = settings.store else { panic!("not S3") };
     assert_eq!(s3.lock.map(|lock| lock.retention.as_secs()), Some(400 * 86_400));
@@ -61,13 +63,11 @@ fn the_documented_stanza_loads() {
 #[test]
 fn stores_in_short() {
     let one = recipient();
-    let settings = parse(&format!("recipients: [{one}]\nstore: {{ directory: ./vault }}\nleave: redacted"))
-        .settings()
-        .unwrap_or_else(|problems| panic!("{problems:?}"));
+    let settings = settings_of(&format!("recipients: [{one}]\nstore: {{ directory: ./vault }}\nleave: redacted"));
     let kept = DirectorySettings { path: "./vault".into(), limits: vault::store::DirectoryLimits::default() };
     assert_eq!(settings.store, Some(StoreSettings::Directory(kept)));
-    assert_eq!((settings.leave, settings.notes.len()), (LeftContent::Redacted, 1));
-    let none = parse("store: none").settings().unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!((settings.config.leave, settings.notes.len()), (LeftContent::Redacted, 1));
+    let none = settings_of("store: none");
     assert_eq!((none.store, none.notes.len()), (None, 1));
 }
 
@@ -75,15 +75,10 @@ fn stores_in_short() {
 #[test]
 fn all_problems_at_once() {
     let found = problems("recipients: [nonsense]\nwriter: a/b\nobject_size: 1\nstore: { s3: { bucket: B } }");
-    for path in [
-        "recipients[0]",
-        "writer",
-        "object_size",
-        "store.s3.bucket",
-        "store.s3.key_bucket",
-        "store.s3.region",
-        "store.s3.object_lock",
-    ] {
+    for path in "recipients[0] writer object_size store.s3.bucket store.s3.key_bucket store.s3.region \
+            store.s3.object_lock"
+        .split(' ')
+    {
         assert!(found.iter().any(|problem| problem.starts_with(&format!("{path}:"))), "{path} in {found:?}");
     }
     assert!(!found.iter().any(|problem| problem.contains("nonsense")), "values are not quoted");
@@ -125,7 +120,7 @@ fn a_kms_is_named_whole() {
     assert!(clear.iter().any(|problem| problem.contains("unencrypted")), "{clear:?}");
     let text = "signing_key: /k\nsigning_key_kms: { region: eu-central-1, endpoint: 'http://[::1]:4566', encryption_context: { purpose: vault } }";
     let text = format!("recipients: [{}]\nstore: {{ directory: ./vault }}\n{text}", recipient());
-    let settings = parse(&text).settings().unwrap_or_else(|problems| panic!("{problems:?}"));
+    let settings = settings_of(&text);
     let kms_key = |settings: &VaultSettings| match settings.signing_key_service.as_ref().map(LazyKey::source) {
         Some(KeySource::Service(KeyService::Kms(key))) => key.clone(),
         _ => panic!("no key of a KMS"),
@@ -136,7 +131,7 @@ fn a_kms_is_named_whole() {
     // The newer spelling says the same, and both together are refused.
     let newer = "signing_key: { kms: { file: /k, region: eu-central-1, endpoint: 'http://[::1]:4566', encryption_context: { purpose: vault } } }";
     let newer = format!("recipients: [{}]\nstore: {{ directory: ./vault }}\n{newer}", recipient());
-    let parsed = parse(&newer).settings().unwrap_or_else(|problems| panic!("{problems:?}"));
+    let parsed = settings_of(&newer);
     assert_eq!(kms_key(&parsed), key);
     let both = with("signing_key: { command: [/bin/key] }\nsigning_key_kms: { region: eu-central-1 }");
     assert!(both.iter().any(|problem| problem.starts_with("signing_key_kms: is for a file")), "{both:?}");
@@ -149,7 +144,7 @@ fn erasure_keys_are_public_keys() {
     let key = SigningKey::from_secret(&text).expect("a key").public().clone();
     let with =
         |keys: &str| format!("recipients: [{}]\nstore: {{ directory: ./vault }}\nerasure_keys: {keys}", recipient());
-    let settings = parse(&with(&format!("['{key}']"))).settings().unwrap_or_else(|problems| panic!("{problems:?}"));
+    let settings = settings_of(&with(&format!("['{key}']")));
     assert!(settings.erasure_keys == [key.clone()]);
     let found = problems(&with(&format!("['{key}', zebra]")));
     assert!(found.len() == 1 && found[0].starts_with("erasure_keys[1]:") && !found[0].contains("zebra"), "{found:?}");

@@ -18,8 +18,7 @@ async fn planted_lines_answer_for_no_others() {
         gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
         let mut other = turn(3, &[("user", "CANARY three")], "y");
         other["trace"] = json!(2);
-        gateway.send(&json!({"items": [other]}));
-        assert!(gateway.uploader.drain().await);
+        gateway.send_stored(json!([other])).await;
         let rows = gateway.rows().await;
         let [one, three] = &rows[..] else { panic!("{} lines", rows.len()) };
         let leaf = format!("{}/{}/{}", three.tail.writer, three.tail.epoch, three.leaf);
@@ -47,8 +46,7 @@ async fn planted_lines_answer_for_no_others() {
 #[tokio::test]
 async fn a_fragment_that_two_sessions_claim_is_opened() {
     let mut gateway = gateway_with(|config| config.layout = StoreLayout::Packed);
-    gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
-    assert!(gateway.uploader.drain().await);
+    gateway.send_stored(json!([turn(1, &[("user", "CANARY one")], "x")])).await;
     let rows = gateway.rows().await;
     for session in ["a-1", "zz-9"] {
         let mut planted = rows[0].clone();

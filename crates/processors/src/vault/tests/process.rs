@@ -129,6 +129,13 @@ impl Bench {
         self
     }
 
+    /// Processes a batch without sealing or committing it.
+    fn processed(&self, case: &Json) -> Batch {
+        let mut batch = batch(request::payload(case));
+        self.processor.process(&mut batch).expect("processed");
+        batch
+    }
+
     /// Processes a batch and commits it.
     pub(super) fn commit(&mut self, case: &Json) -> Out {
         let mut batch = batch(request::payload(case));

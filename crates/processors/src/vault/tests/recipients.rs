@@ -17,6 +17,17 @@ fn notes(recipients: &str) -> Vec<String> {
     settings.notes.into_iter().map(|note| note.message).collect()
 }
 
+/// Each text of recipients is refused with this phrase at this path, and no message has a key or a wrong value.
+fn refused(cases: &[(String, &str, &str)]) {
+    for (text, path, phrase) in cases {
+        let found = settings(text).err().unwrap_or_else(|| panic!("{text}"));
+        let expected = |problem: &String| problem.starts_with(&format!("{path}: ")) && problem.contains(phrase);
+        assert!(found.iter().any(expected), "{path} {phrase}: {found:?}");
+        assert!(!found.iter().any(|problem| problem.contains("age1") && !problem.contains("`age1…`")), "{found:?}");
+        assert!(!found.iter().any(|problem| problem.contains("zebra")), "{found:?}");
+    }
+}
+
 /// Plain keys and keys with limits stand beside each other.
 #[test]
 fn limited_recipients_load() {
@@ -43,7 +54,7 @@ fn limited_recipients_load() {
 fn faulty_recipients_are_refused() {
     let (one, two) = (recipient(), recipient());
     let all = format!("{{ key: {one}, accounts: [acme] }}");
-    for (text, path, phrase) in [
+    refused(&[
         (format!("[{{ key: {one}, accounts: [acme], tenants: [red] }}]"), "recipients[0].tenants", "by nobody"),
         (format!("[{two}, {one}, {{ key: {one}, accounts: [acme] }}]"), "recipients[2]", "with limits and without"),
         (format!("[{all}, {all}]"), "recipients[1]", "in one entry"),
@@ -54,13 +65,7 @@ fn faulty_recipients_are_refused() {
         ("[{ key: zebra, accounts: [acme] }]".to_owned(), "recipients[0].key", "is not an age public key"),
         ("[]".to_owned(), "recipients", "at least one"),
         (format!("[{}]", vec![recipient(); 65].join(", ")), "recipients", "more than 64"),
-    ] {
-        let found = settings(&text).err().unwrap_or_else(|| panic!("{text}"));
-        let expected = |problem: &String| problem.starts_with(&format!("{path}: ")) && problem.contains(phrase);
-        assert!(found.iter().any(expected), "{path} {phrase}: {found:?}");
-        assert!(!found.iter().any(|problem| problem.contains("age1") && !problem.contains("`age1…`")), "{found:?}");
-        assert!(!found.iter().any(|problem| problem.contains("zebra")), "{found:?}");
-    }
+    ]);
 }
 
 /// An account whose content one person alone can open is noted.
@@ -90,7 +95,7 @@ fn a_threshold_loads() {
     assert!(found.len() == 1 && found[0].starts_with("all recipients are needed together"), "{found:?}");
     let limits = serde_json::json!({ "threshold": 2, "of": [one, { "key": two, "accounts": ["acme"] }] });
     assert!(serde_json::from_value::<RecipientsConfig>(limits).is_err(), "a limit beside a threshold");
-    for (text, path, phrase) in [
+    refused(&[
         (format!("{{ threshold: 1, of: [{one}, {two}] }}"), "recipients.threshold", "from 2 to the number"),
         (format!("{{ threshold: 0, of: [{one}, {two}] }}"), "recipients.threshold", "from 2 to the number"),
         (format!("{{ threshold: 3, of: [{one}, {two}] }}"), "recipients.threshold", "from 2 to the number"),
@@ -99,10 +104,5 @@ fn a_threshold_loads() {
         (format!("{{ threshold: 2, of: [{one}, {two}, {one}] }}"), "recipients.of[2]", "is listed twice"),
         (format!("{{ threshold: 2, of: [{one}, zebra] }}"), "recipients.of[1]", "is not an age public key"),
         (format!("{{ threshold: 2, of: [{}] }}", vec![recipient(); 17].join(", ")), "recipients.of", "more than 16"),
-    ] {
-        let found = settings(&text).err().unwrap_or_else(|| panic!("{text}"));
-        let expected = |problem: &String| problem.starts_with(&format!("{path}: ")) && problem.contains(phrase);
-        assert!(found.iter().any(expected), "{path} {phrase}: {found:?}");
-        assert!(!found.iter().any(|problem| problem.contains("zebra")), "{found:?}");
-    }
+    ]);
 }

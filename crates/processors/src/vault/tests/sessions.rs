@@ -21,8 +21,7 @@ async fn told() -> Gateway {
     failed["attributes"]["gen_ai.conversation.id"] = json!("s-2");
     failed["attributes"]["work_tracker.issue_id"] = json!("PAY-17");
     failed["attributes"]["build.commit_sha"] = json!("0a1b2c3d");
-    gateway.send(&json!({"items": [failed]}));
-    assert!(gateway.uploader.drain().await);
+    gateway.send_stored(json!([failed])).await;
     gateway
 }
 

@@ -65,6 +65,18 @@ impl Gateway {
         drop(self.commit(batch));
     }
 
+    /// Sends items, and waits until everything is in the store.
+    pub(super) async fn send_stored(&mut self, items: Json) {
+        self.send(&json!({ "items": items }));
+        assert!(self.uploader.drain().await);
+    }
+
+    /// The same for items whose effects are applied.
+    pub(super) async fn pass_stored(&mut self, items: Json) {
+        self.pass(&json!({ "items": items }));
+        assert!(self.uploader.drain().await);
+    }
+
     /// Processes a batch without committing it.
     pub(super) fn process(&self, case: &Json) -> Batch {
         self.process_after(&[], request::payload(case))
@@ -233,8 +245,7 @@ async fn a_session_is_replayed() {
 async fn a_reference_is_opened() {
     let mut gateway = gateway();
     gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
-    gateway.send(&json!({"items": [turn(2, &[("user", "CANARY two")], "y")]}));
-    assert!(gateway.uploader.drain().await);
+    gateway.send_stored(json!([turn(2, &[("user", "CANARY two")], "y")])).await;
     let (name, bytes) = gateway.object(".agev");
     let second = memchr::memmem::find_iter(&bytes, b"age-encryption.org/v1").nth(1).expect("two fragments");
     let range = Some(format!("bytes={second:010}-{:010}", bytes.len() - 1));
@@ -264,8 +275,7 @@ async fn lines_are_opened() {
         gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x"), tool(2)]}));
         let mut other = turn(3, &[("user", "CANARY three")], "y");
         other["trace"] = json!(2);
-        gateway.send(&json!({"items": [other]}));
-        assert!(gateway.uploader.drain().await);
+        gateway.send_stored(json!([other])).await;
         let rows = gateway.rows().await;
         let [one, two, three] = &rows[..] else { panic!("{} lines", rows.len()) };
         let ask = async |query: IndexQuery, leaf: Option<&str>| {
@@ -295,8 +305,7 @@ async fn lines_are_opened() {
 #[tokio::test]
 async fn nothing_readable_lies_in_the_directory() {
     let mut gateway = gateway();
-    gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "CANARY"), tool(2)]}));
-    assert!(gateway.uploader.drain().await);
+    gateway.send_stored(json!([turn(1, &[("user", "CANARY one")], "CANARY"), tool(2)])).await;
     let all = gateway.objects();
     assert_eq!(all.len(), 5, "key, object, index, digest, signature");
     for (name, bytes) in &all {
@@ -315,8 +324,7 @@ async fn nothing_readable_lies_in_the_directory() {
 #[tokio::test]
 async fn a_fragment_copied_to_another_tenant_or_session_is_refused() {
     let mut gateway = gateway();
-    gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
-    assert!(gateway.uploader.drain().await);
+    gateway.send_stored(json!([turn(1, &[("user", "CANARY one")], "x")])).await;
     let all = gateway.objects();
     for (from, to, session) in [
         ("/acme/s-1/", "/globex/s-1/", "s-1"),
@@ -416,8 +424,7 @@ async fn nothing_that_was_said_is_left_out() {
         ])
         .to_string()
     );
-    gateway.send(&json!({"items": [case]}));
-    assert!(gateway.uploader.drain().await);
+    gateway.send_stored(json!([case])).await;
     let text = gateway.replay("s-1").await.expect("replayed");
     for said in ["refusal", "thought", "call", "inner", "tool"] {
         assert!(text.contains(&format!("CANARY-{said}")), "{said} is not in\n{text}");

@@ -1,38 +1,18 @@
 //! Text in any place of an agent's item that is not declared harmless is never forwarded: product, place, wording and
 //! order are chosen by seed.
 
-use super::chat::{number, said};
+use super::chat::{number, pick, said};
 use super::*;
 use kernel::rng::SeededRng;
 
 /// Number of seeds in `cargo test`; nightly runs use more (`TOLLGATE_SEEDS`).
 const SEEDS: u64 = 1000;
 /// Keys that an application might use for its own data.
-const OWN: [&str; 12] = [
-    "note",
-    "customer",
-    "app.team",
-    "patient.name",
-    "order.state",
-    "userNote",
-    "x-remark",
-    "db.row",
-    "aws.note",
-    "openai.remark",
-    "service.motto",
-    "k8s.comment",
-];
+const OWN: &str = "note customer app.team patient.name order.state userNote \
+    x-remark db.row aws.note openai.remark service.motto k8s.comment";
 /// Keys of the conventions and dialects that hold names.
-const KNOWN: [&str; 8] = [
-    "gen_ai.agent.name",
-    "gen_ai.tool.name",
-    "error.type",
-    "langgraph.node",
-    "service.namespace",
-    "os.description",
-    "gen_ai.workflow.name",
-    "tool_name",
-];
+const KNOWN: &str = "gen_ai.agent.name gen_ai.tool.name error.type langgraph.node service.namespace \
+    os.description gen_ai.workflow.name tool_name";
 
 /// Disguises `text` as an id, an address or a command.
 fn disguised(rng: &SeededRng, text: &str) -> String {
@@ -74,7 +54,7 @@ fn encoded(rng: &SeededRng, text: &str) -> String {
 fn found(rng: &SeededRng, seed: u64, text: &str) -> (bool, Json, String) {
     let mut span = json!({"name": "execute_tool", "trace": seed + 1, "span": 1, "attributes": {
         "gen_ai.operation.name": "execute_tool", "gen_ai.request.model": "gpt-4o", "gen_ai.conversation.id": format!("s-{seed}")}});
-    let own = OWN[number(rng, OWN.len())];
+    let own = pick(rng, OWN);
     let words = format!("{text} and as many words more as no name of anything that has one would need");
     let (mut log, mut absent) = (false, String::new());
     match number(rng, 15) {
@@ -115,7 +95,7 @@ fn found(rng: &SeededRng, seed: u64, text: &str) -> (bool, Json, String) {
         }
         2 => {
             let joined = words.replace(' ', ["_", "-", "+", "."][number(rng, 4)]);
-            span["attributes"][KNOWN[number(rng, KNOWN.len())]] = json!(joined);
+            span["attributes"][pick(rng, KNOWN)] = json!(joined);
         }
         3 => {
             let joined = words.replace(' ', "-");
@@ -149,14 +129,14 @@ fn item(rng: &SeededRng, strict: bool, seed: u64, text: &str) -> (bool, Json) {
     let operation = ["chat", "invoke_agent", "execute_tool"][number(rng, 3)];
     let mut span = json!({"name": operation, "trace": seed + 1, "span": 1, "attributes": {
         "gen_ai.operation.name": operation, "gen_ai.request.model": "gpt-4o", "gen_ai.conversation.id": format!("s-{seed}")}});
-    let own = OWN[number(rng, OWN.len())];
+    let own = pick(rng, OWN);
     let sentence = format!("{text} and six words more in it");
     let place = number(rng, if strict { 17 } else { 12 });
     match place {
         0 => span["attributes"][own] = json!(word()),
         1 => span["attributes"][own] = json!(text),
         2 => span["attributes"][own] = json!({"inner": [text]}),
-        3 => span["attributes"][KNOWN[number(rng, KNOWN.len())]] = json!(sentence),
+        3 => span["attributes"][pick(rng, KNOWN)] = json!(sentence),
         4 => {
             span["attributes"]["url.full"] =
                 json!(format!("https://api.example/search?q={}", sentence.replace(' ', "+")))
@@ -216,7 +196,7 @@ fn nothing_leaves_from_an_agents_item() {
             }
         };
         let child = json!({"name": "POST", "trace": seed + 1_000_000, "span": 3, "attributes": {
-            "http.request.method": "POST", OWN[number(&rng, OWN.len())]: text}});
+            "http.request.method": "POST", pick(&rng, OWN): text}});
         let mut requests =
             vec![service(json!([item]), if log { "logs" } else { "traces" }), service(json!([child]), "traces")];
         if number(&rng, 2) == 1 {

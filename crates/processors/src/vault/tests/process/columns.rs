@@ -106,24 +106,11 @@ fn quarantine_is_sealed() {
 /// A text that goes to the vault because it is not a label must not appear in an index line or object name.
 #[test]
 fn what_is_content_is_no_column() {
-    for key in [
-        "gen_ai.conversation.id",
-        "session.id",
-        "turn.id",
-        "turn",
-        "gen_ai.agent.name",
-        "agent.name",
-        "feature",
-        "gen_ai.agent.id",
-        "gen_ai.tool.name",
-        "gen_ai.tool.call.id",
-        "gen_ai.response.id",
-        "gen_ai.request.model",
-        "gen_ai.response.model",
-        "error.type",
-        "tenant.id",
-        "gen_ai.operation.name",
-    ] {
+    for key in "gen_ai.conversation.id session.id turn.id turn gen_ai.agent.name agent.name feature gen_ai.agent.id \
+            gen_ai.tool.name gen_ai.tool.call.id gen_ai.response.id gen_ai.request.model gen_ai.response.model \
+            error.type tenant.id gen_ai.operation.name"
+        .split(' ')
+    {
         for text in ["CANARY is asked\nto transfer money", "{\"prompt\": \"CANARY please\"}"] {
             let mut bench = Bench::new();
             let mut item = chat("s-1", "acme", "x");

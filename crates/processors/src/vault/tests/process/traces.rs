@@ -13,8 +13,7 @@ fn bystander(trace: u32) -> Json {
 fn traces_are_known_across_requests() {
     let mut bench = Bench::new();
     assert!(bench.pass(&bystander(1)).leaks("CANARY"), "nothing says that it is an agent's");
-    let mut first = batch(request::payload(&json!({"items": [chat("s-1", "acme", "x")]})));
-    bench.processor.process(&mut first).expect("processed");
+    let first = bench.processed(&json!({"items": [chat("s-1", "acme", "x")]}));
     assert!(bench.pass(&bystander(1)).leaks("CANARY"), "the request that told of it is not committed");
     assert_eq!(first.effects.iter().filter(|effect| !effect.body.is_empty()).count(), 1);
     first.effects.iter().for_each(|effect| bench.processor.apply(effect));
@@ -28,8 +27,7 @@ fn traces_are_known_across_requests() {
     let mut again = Bench::new();
     again.processor.restore(&bench.processor.checkpoint().expect("state"));
     assert!(!again.pass(&bystander(1)).leaks("CANARY"), "after a restart");
-    let mut known = batch(request::payload(&json!({"items": [chat("s-1", "acme", "x")]})));
-    bench.processor.process(&mut known).expect("processed");
+    let known = bench.processed(&json!({"items": [chat("s-1", "acme", "x")]}));
     assert!(known.effects.iter().all(|effect| effect.body.is_empty()), "what is known is told no more");
 }
 
@@ -47,8 +45,7 @@ fn services_are_known_across_requests() {
     assert!(bench.pass(&plain(1)).leaks("CANARY"), "nothing says that it is an agent's");
     let together = shop(json!([
         {"name": "GET /", "trace": 2, "attributes": {"note": "CANARY of another trace"}}, chat("s-1", "acme", "x")]));
-    let mut first = batch(request::payload(&together));
-    bench.processor.process(&mut first).expect("processed");
+    let first = bench.processed(&together);
     assert!(!bench.pass(&together).leaks("CANARY"), "in the same request");
     first.effects.iter().for_each(|effect| bench.processor.apply(effect));
     let known = bench.pass(&plain(3));
@@ -85,8 +82,7 @@ fn services_that_agents_call_are_no_agents() {
     agent["trace"] = json!(1);
     let together =
         json!({"groups": [{"resource": {"service.name": "bot"}, "items": [agent]}, payments(1, "CANARY of the call")]});
-    let mut first = batch(request::payload(&together));
-    bench.processor.process(&mut first).expect("processed");
+    let first = bench.processed(&together);
     first.effects.iter().for_each(|effect| bench.processor.apply(effect));
     assert!(!bench.pass(&payments(1, "CANARY of the call")).leaks("CANARY"), "of the agent's trace");
     let nightly = bench.pass(&payments(2, "nightly job settled all invoices"));
@@ -100,9 +96,7 @@ fn logs_without_a_trace_are_their_services() {
     let said = "my left knee hurts badly since last tuesday morning";
     let log = |service: &str, body: Json| {
         let case = json!({"signal": "logs", "resource": {"service.name": service}, "items": [{"body": body}]});
-        let mut batch = batch(request::payload(&case));
-        bench.processor.process(&mut batch).expect("processed");
-        batch
+        bench.processed(&case)
     };
     let first = log("shop", json!({"role": "user", "content": said}));
     first.effects.iter().for_each(|effect| bench.processor.apply(effect));
@@ -209,8 +203,7 @@ fn tools_know_who_asked() {
         "gen_ai.tool.name": "t", "gen_ai.tool.call.id": id}})
     };
     let pass = |items: Vec<Json>, commit: bool| -> Vec<Option<String>> {
-        let mut batch = batch(request::payload(&json!({ "items": items })));
-        bench.processor.process(&mut batch).expect("processed");
+        let batch = bench.processed(&json!({ "items": items }));
         if commit {
             batch.effects.iter().for_each(|effect| bench.processor.apply(effect));
         }

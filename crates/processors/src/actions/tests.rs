@@ -1,12 +1,14 @@
-//! Tests of actions on items, compared with the Collector's behaviour, and of invalid actions.
+//! Tests of actions on items and resources, compared with the Collector's behaviour, and of invalid actions.
 
 use serde_json::json;
 
-use super::{AttributesConfig, AttributesProcessor};
+use super::*;
 use crate::testing::batch;
 use genai::testing::request;
-use otlp::NodeId;
-use pipeline::Processor;
+
+fn processor(settings: Result<ActionSettings, Vec<FieldProblem>>) -> ActionProcessor {
+    ActionProcessor { id: "actions".into(), settings: settings.expect("valid") }
+}
 
 fn config(actions: serde_json::Value) -> AttributesConfig {
     serde_json::from_value(json!({ "actions": actions })).expect("readable")
@@ -26,7 +28,7 @@ fn each_verb_does_what_the_collector_does() {
         { "key": "copy2", "action": "upsert", "from_attribute": "nothing" },
         { "key": "gone", "action": "delete" },
     ]);
-    let step = AttributesProcessor::new("attributes".into(), config(actions).settings().expect("valid"));
+    let step = processor(config(actions).settings());
     let item = json!({ "name": "a", "trace": 1, "span": 2, "attributes": { "there": "old", "there2": "old", "gone": 1, "number": 3 } });
     let mut batch = batch(request::payload(&json!({ "resource": { "gone": "stays" }, "items": [item.clone(), item] })));
     step.process(&mut batch).expect("never fails");
@@ -71,4 +73,25 @@ fn what_cannot_be_meant_is_refused() {
     assert!(
         serde_json::from_value::<AttributesConfig>(json!({ "actions": [{ "key": "a", "action": "hash" }] })).is_err()
     );
+}
+
+/// The actions are applied once to each resource of a request; items stay unchanged.
+#[test]
+fn resources_alone_are_changed() {
+    let config: ResourceConfig = serde_json::from_value(json!({ "attributes": [
+        { "key": "deployment.environment.name", "action": "upsert", "value": "prod" },
+        { "key": "host.id", "action": "delete" },
+    ] }))
+    .expect("readable");
+    let step = processor(config.settings());
+    let group = |name: &str| json!({ "resource": { "service.name": name, "host.id": "h" }, "items": [{ "name": "a", "trace": 1, "span": 2, "attributes": { "host.id": "item's" } }] });
+    let mut batch = batch(request::payload(&json!({ "groups": [group("a"), group("b")] })));
+    step.process(&mut batch).expect("never fails");
+    for item in batch.payload.items() {
+        let resource = batch.payload.resource(item);
+        assert_eq!(batch.payload.get_str(resource, "deployment.environment.name"), Some("prod"));
+        assert!(batch.payload.get(resource, "host.id").is_none());
+        assert!(batch.payload.get_str(resource, "service.name").is_some());
+        assert_eq!(batch.payload.get_str(item, "host.id"), Some("item's"));
+    }
 }
