@@ -29,7 +29,7 @@ fn audit_by(folder: &std::path::Path, keys: Vec<VerifyKey>) -> LocalPage {
     let store = folder.display().to_string();
     let vault =
         Vault::from_location(&VaultLocation { store: store.clone(), ..VaultLocation::default() }).expect("a vault");
-    let log = OpeningLog::open(Some(&folder.join("openings.jsonl")), &store, &[]).expect("a log");
+    let log = OpeningLog::open_requested(Some(&folder.join("openings.jsonl")), None, &store, &[]).expect("a log");
     let browser = LocalBrowser::new(["token", "cookie", "path"].map(str::to_owned), 8898);
     (Arc::new(AuditState::new(vault, Vec::new(), log, keys)), Arc::new(browser))
 }
@@ -174,7 +174,7 @@ async fn marks_are_shown() {
     let mut site = crate::testing::site::Site::new(31);
     site.send("default", "s\u{202e}x\u{9b}", "what was said");
     site.minutes(4).await;
-    site.store.0.lock().iter().for_each(|(name, bytes)| put(folder.path(), name, bytes));
+    site.write_to(folder.path());
     let audit = audit(folder.path());
     let mut report = crate::verify::VerifyReport::default();
     report.fail("unreferenced", "default/acme/s%E2%80%AEx%C2%9B/1", "planted \u{202e}");
@@ -206,7 +206,7 @@ async fn planted_lines_are_marked() {
     site.send("default", "s", "what was said");
     site.minutes(4).await;
     let objects = site.store.0.lock().clone();
-    objects.iter().for_each(|(name, bytes)| put(folder.path(), name, bytes));
+    site.write_to(folder.path());
     let name = objects.keys().find(|name| name.starts_with("index/")).expect("lines");
     let lines = zstd::decode_all(&objects[name][..]).expect("zstd");
     let line: &str = std::str::from_utf8(&lines).expect("text").lines().next().expect("a line");
@@ -239,7 +239,7 @@ async fn planted_lines_are_marked() {
             .map(|row| row.split("</td>").skip(6).take(4).collect::<String>())
     };
     let clean = tempfile::tempdir().expect("a folder");
-    objects.iter().for_each(|(name, bytes)| put(clean.path(), name, bytes));
+    site.write_to(clean.path());
     let (_, _, without) =
         ask(&audit_by(clean.path(), vec![signing_key().public().clone()]), "/path/", HOST, cookie).await;
     assert!(!without.contains("unsigned") && sums(&without).is_some(), "{without}");
@@ -251,9 +251,7 @@ async fn planted_lines_are_marked() {
     // The planted lines stay unsigned; what the gateway signs next is read without a restart.
     site.send("default", "later", "more");
     site.minutes(4).await;
-    for (name, bytes) in &*site.store.0.lock() {
-        put(folder.path(), name, bytes);
-    }
+    site.write_to(folder.path());
     let (_, _, page) = ask(&audit, "/path/?session=later", HOST, cookie).await;
     assert!(page.contains(" in 1 session") && !page.contains("unsigned"), "{page}");
 }

@@ -14,11 +14,7 @@ async fn folder(place: &Path) -> (Vault, age::x25519::Identity) {
     site.send("default", "s0", "the first");
     site.send("default", "s0", "the second");
     site.minutes(4).await;
-    for (name, bytes) in &*site.store.0.lock() {
-        let path = place.join(name);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        std::fs::write(path, bytes).expect("written");
-    }
+    site.write_to(place);
     let location = VaultLocation { store: place.display().to_string(), ..VaultLocation::default() };
     (Vault::from_location(&location).expect("a vault"), site.auditor)
 }
