@@ -140,7 +140,7 @@ fn visit_object_lines(
             None => malformed += 1,
             Some(row) => {
                 let hash = Sha256::digest(line).first_chunk::<8>().copied().unwrap_or_default();
-                match seen.first_in_place(&row, hash) {
+                match seen.record_line(&row, hash) {
                     (_, true) => visit(name, row),
                     // an earlier, different line of this number takes precedence
                     (first, false) => conflicting += u64::from(first != hash),
@@ -166,8 +166,8 @@ struct SeenLines(HashMap<[u8; 16], LineHash>);
 type LineHash = [u8; 8];
 
 impl SeenLines {
-    /// The hash of the first line in this line's place, and whether this is that line: none stood there before.
-    fn first_in_place(&mut self, row: &IndexRow, line_hash: LineHash) -> (LineHash, bool) {
+    /// Records a line. Returns the hash of the first line in its place, and whether that is this line.
+    fn record_line(&mut self, row: &IndexRow, line_hash: LineHash) -> (LineHash, bool) {
         let places = self.0.len();
         let first = *self.0.entry(hash_line_place(row)).or_insert(line_hash);
         (first, self.0.len() > places)

@@ -88,14 +88,14 @@ impl LocalBrowser {
         Self { token: Mutex::new(Some(token)), cookie, hosts }
     }
 
-    fn sent_cookie(&self, request: &Request) -> bool {
+    fn has_cookie(&self, request: &Request) -> bool {
         let AccessCookie { name, value, path } = &self.cookie;
         let is_inside = request.uri().path().starts_with(path);
         is_inside && cookie_values(request.headers(), name).any(|sent| is_same_secret(sent, value))
     }
 
-    /// Whether the request has the token of the printed address, which it uses up.
-    fn uses_token(&self, request: &Request) -> bool {
+    /// Takes the token of the printed address, if the request has it.
+    fn take_token(&self, request: &Request) -> bool {
         let query = request.uri().query().filter(|_| request.uri().path() == self.cookie.path);
         let sent = query.and_then(|query| query.strip_prefix("token="));
         let mut token = self.token.lock();
@@ -170,9 +170,9 @@ async fn check_access(State(browser): State<Arc<LocalBrowser>>, request: Request
     if !host.is_some_and(|host| browser.hosts.iter().any(|known| known == host)) {
         return (StatusCode::MISDIRECTED_REQUEST, "this host name is not served here\n").into_response();
     }
-    let mut response = if browser.sent_cookie(&request) {
+    let mut response = if browser.has_cookie(&request) {
         next.run(request).await
-    } else if browser.uses_token(&request) {
+    } else if browser.take_token(&request) {
         let AccessCookie { name, value, path } = &browser.cookie;
         let cookie = format!("{name}={value}; HttpOnly; SameSite=Strict; Path={path}");
         let mut response = Redirect::to(path).into_response();
