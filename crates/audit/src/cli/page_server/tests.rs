@@ -58,32 +58,34 @@ const HOST: &str = "127.0.0.1:8898";
 async fn one_browser_comes_in() {
     let folder = tempfile::tempdir().expect("a folder");
     let audit = audit(folder.path());
-    let status = |answer: (StatusCode, header::HeaderMap, String)| answer.0;
-    assert_eq!(status(ask(&audit, "/path/", HOST, None).await), StatusCode::FORBIDDEN);
-    assert_eq!(status(ask(&audit, "/path/?token=wrong", HOST, None).await), StatusCode::FORBIDDEN);
-    assert_eq!(status(ask(&audit, "/path/session?token=token", HOST, None).await), StatusCode::FORBIDDEN);
-    assert_eq!(
-        status(ask(&audit, "/path/?token=token", "evil.example:8898", None).await),
-        StatusCode::MISDIRECTED_REQUEST
-    );
+    let refused = async |path: &str, host: &str, cookie: Option<&str>, expected: StatusCode| {
+        assert_eq!(ask(&audit, path, host, cookie).await.0, expected, "{path} {host} {cookie:?}");
+    };
+    for path in ["/path/", "/path/?token=wrong", "/path/session?token=token"] {
+        refused(path, HOST, None, StatusCode::FORBIDDEN).await;
+    }
+    refused("/path/?token=token", "evil.example:8898", None, StatusCode::MISDIRECTED_REQUEST).await;
     let (entered, headers, _) = ask(&audit, "/path/?token=token", HOST, None).await;
     assert_eq!(entered, StatusCode::SEE_OTHER);
     let cookie = headers[header::SET_COOKIE].to_str().expect("text").to_owned();
     // Pages on other ports of this machine can't use the cookie: they don't know the path, and it is sent only there.
     assert_eq!(cookie, "audit-8898=cookie; HttpOnly; SameSite=Strict; Path=/path/");
-    assert_eq!(status(ask(&audit, "/path/?token=token", HOST, None).await), StatusCode::FORBIDDEN);
+    refused("/path/?token=token", HOST, None, StatusCode::FORBIDDEN).await;
     let cookie = cookie.split(';').next().expect("a cookie").to_owned();
-    let (status_, headers, page) = ask(&audit, "/path/", HOST, Some(&format!("other=1; {cookie}"))).await;
-    assert_eq!(status_, StatusCode::OK);
+    let (status, headers, page) = ask(&audit, "/path/", HOST, Some(&format!("other=1; {cookie}"))).await;
+    assert_eq!(status, StatusCode::OK);
     assert!(headers[header::CONTENT_SECURITY_POLICY].to_str().expect("text").starts_with("default-src 'none'"));
     assert!(page.contains("not verified") && page.contains("0 index lines"), "{page}");
-    assert_eq!(status(ask(&audit, "/path/", HOST, Some("audit-8898=wrong")).await), StatusCode::FORBIDDEN);
-    for (path, cookie) in
-        [("/", &*cookie), ("/session?session=s", &cookie), ("/path/", "audit-8899=cookie"), ("/path/", "audit=cookie")]
-    {
-        assert_eq!(status(ask(&audit, path, HOST, Some(cookie)).await), StatusCode::FORBIDDEN, "{path} {cookie}");
+    for (path, cookie) in [
+        ("/path/", "audit-8898=wrong"),
+        ("/", &*cookie),
+        ("/session?session=s", &cookie),
+        ("/path/", "audit-8899=cookie"),
+        ("/path/", "audit=cookie"),
+    ] {
+        refused(path, HOST, Some(cookie), StatusCode::FORBIDDEN).await;
     }
-    assert_eq!(status(ask(&audit, "/path/", "localhost:9999", Some(&cookie)).await), StatusCode::MISDIRECTED_REQUEST);
+    refused("/path/", "localhost:9999", Some(&cookie), StatusCode::MISDIRECTED_REQUEST).await;
 }
 
 /// Typed and found text never becomes markup; each opening is logged before it happens; the banner shows a failure.
