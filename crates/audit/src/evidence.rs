@@ -183,15 +183,6 @@ pub struct ConfigurationPeriod {
     pub last_digest: String,
 }
 
-/// A key object in the vault.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct KeyEvidence {
-    pub name: String,
-    pub key_id: String,
-    /// How the key is sealed.
-    pub encryption: &'static str,
-}
-
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ErasureLine {
     /// Account of the erased content.
@@ -229,7 +220,8 @@ pub struct PeriodEvidence {
     pub configurations: BTreeMap<GatewayConfiguration, ConfigurationPeriod>,
     /// Who can open the content of each account, from when to when.
     pub recipients: BTreeMap<SealedTo, ConfigurationPeriod>,
-    pub keys: Vec<KeyEvidence>,
+    /// Names and key ids of the key objects.
+    pub keys: Vec<(String, String)>,
     /// Erasures that were recorded in the period; their content may be older.
     pub erasures: Vec<ErasureLine>,
     /// Objects without a valid signature: planted, or not signed yet.
@@ -399,7 +391,7 @@ impl PeriodEvidence {
             let Some(key) = parse_key_name(&name) else { continue };
             let day = key.folder.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
             if period.may_contain_day(day) {
-                self.keys.push(KeyEvidence { key_id: key.id, name, encryption: "age v1, X25519" });
+                self.keys.push((name, key.id));
             }
         }
         Ok(())

@@ -61,7 +61,9 @@ impl EvidenceBundle<'_> {
         let recipients = recipients.map(|(sealed_to, period)| json!({"sealed_to": sealed_to, "period": period}));
         folder.write_lines("recipients.ndjson", recipients)?;
         folder.write_lines("digests.ndjson", gathered.digests.iter().map(digest_row))?;
-        folder.write_lines("keys.ndjson", &gathered.keys)?;
+        let seal = "age v1, X25519";
+        let keys = gathered.keys.iter().map(|(name, id)| json!({"name": name, "key_id": id, "encryption": seal}));
+        folder.write_lines("keys.ndjson", keys)?;
         folder.write_lines("erasures.ndjson", &gathered.erasures)?;
         folder.write_lines("unsigned.ndjson", &gathered.unsigned)?;
         folder.write_lines("unreadable.ndjson", &gathered.unreadable)?;

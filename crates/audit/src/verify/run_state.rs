@@ -118,6 +118,11 @@ impl EpochVerification {
         Self { name, line_epoch, is_valid: true, has_all_lines: true, ..Self::default() }
     }
 
+    /// Whether the tree of all lines so far is known, so that later roots and numbers can be compared.
+    pub(super) fn has_known_tree(&self) -> bool {
+        self.is_valid && self.has_all_lines
+    }
+
     /// Takes the epoch's properties from its first digest.
     pub(super) fn begin(&mut self, digest: &ChainDigest) {
         if std::mem::replace(&mut self.has_digest, true) {
