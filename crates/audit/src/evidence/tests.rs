@@ -102,7 +102,7 @@ fn line(call: &str, tool: &str, decision: Option<&str>, status: &str) -> IndexRo
 /// The signed digests show which configuration each gateway had, and until when (SOC 2, CC8.1).
 #[tokio::test]
 async fn configurations_are_told_from_digests() {
-    let (site, desk) = site_and_desk().await;
+    let (_, desk) = site_and_desk().await;
     let gathered = gathered(&desk).await;
     let made_by: Vec<_> = gathered.configurations.keys().filter_map(|one| one.made_by.clone()).collect();
     let hash = "40bcb3ec21c27562e50fdb9f3b503f068bf02b48d59f34031f8323c1f2112b1f";

@@ -94,7 +94,7 @@ impl Openers {
 }
 
 async fn site() -> Site {
-    let site = Site::of_session(41, "said", 3).await;
+    let mut site = Site::of_session(41, "said", 3).await;
     assert!(site.uploader.drain().await);
     site
 }

@@ -175,7 +175,7 @@ async fn moved_keys_are_not_shared() {
 /// Copies lead from one of n to two of three and back; the next run finds them, and each opens for whom it is made.
 #[tokio::test]
 async fn copies_change_the_threshold() {
-    let site = Site::of_session(32, "said in s0", 3).await;
+    let mut site = Site::of_session(32, "said in s0", 3).await;
     assert!(site.uploader.drain().await);
     let people = [(); 3].map(|()| Identity::generate());
     let of: Vec<_> = people.iter().map(Identity::to_public).collect();
