@@ -19,13 +19,6 @@ pub struct ChainId {
 /// Epochs with the numbers of their digests, by account and writer.
 pub(crate) type EpochsByChain = BTreeMap<ChainId, BTreeMap<String, BTreeSet<u64>>>;
 
-/// Selects chains: of all accounts and writers, of one account, or of one writer.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct ChainScope<'a> {
-    pub(crate) account: Option<&'a str>,
-    pub(crate) writer: Option<&'a str>,
-}
-
 /// A signature whose number is beyond its epoch's newest digest.
 pub(crate) struct EarlySignature {
     pub(crate) chain: ChainId,
@@ -50,28 +43,25 @@ pub(crate) fn epoch_folder(chain: &ChainId, epoch: &str) -> String {
     format!("chain/{}/{}/{epoch}/", chain.account, chain.writer)
 }
 
-/// The vault's chains that `scope` selects. Nothing is verified.
-pub(crate) async fn list_chains(vault: &Vault, scope: ChainScope<'_>) -> Result<EpochsByChain, ReadError> {
-    Ok(list_chain_objects(vault, scope).await?.chains)
-}
-
-/// As [`list_chains`], with unrecognised names and early signatures.
-pub(crate) async fn list_chain_objects(vault: &Vault, scope: ChainScope<'_>) -> Result<ChainListing, ReadError> {
-    let prefix = match (scope.account, scope.writer) {
-        (Some(account), Some(writer)) => format!("chain/{}/{writer}/", account_segment(account)),
-        (Some(account), None) => format!("chain/{}/", account_segment(account)),
+/// The vault's chains, of one account and writer or of all. Nothing is verified.
+pub(crate) async fn list_chains(
+    vault: &Vault,
+    account: Option<&str>,
+    writer: Option<&str>,
+) -> Result<ChainListing, ReadError> {
+    let prefix = match (account.map(account_segment), writer) {
+        (Some(account), Some(writer)) => format!("chain/{account}/{writer}/"),
+        (Some(account), None) => format!("chain/{account}/"),
         (None, _) => "chain/".to_owned(),
     };
     let (mut listing, mut signatures) = (ChainListing::default(), Vec::new());
     for name in vault.list(ObjectKind::Chain, &prefix).await? {
         match vault.relative_name(&name).and_then(parse_object_name) {
             None => listing.unrecognised.push(name),
-            Some((chain, ..)) if scope.writer.is_some_and(|writer| *writer != chain.writer) => {}
-            Some((chain, epoch, n, ChainObject::Digest)) => {
+            Some((chain, ..)) if writer.is_some_and(|writer| *writer != chain.writer) => {}
+            Some((chain, epoch, n, true)) => signatures.push(EarlySignature { chain, epoch, n, name }),
+            Some((chain, epoch, n, false)) => {
                 listing.chains.entry(chain).or_default().entry(epoch).or_default().insert(n);
-            }
-            Some((chain, epoch, n, ChainObject::Signature)) => {
-                signatures.push(EarlySignature { chain, epoch, n, name });
             }
         }
     }
@@ -82,20 +72,13 @@ pub(crate) async fn list_chain_objects(vault: &Vault, scope: ChainScope<'_>) -> 
     Ok(listing)
 }
 
-enum ChainObject {
-    Digest,
-    Signature,
-}
-
-/// The chain, the epoch, and the number of a digest or signature.
-fn parse_object_name(name: &str) -> Option<(ChainId, String, u64, ChainObject)> {
+/// The chain, the epoch, and the number of a digest, or of a signature (`true`).
+fn parse_object_name(name: &str) -> Option<(ChainId, String, u64, bool)> {
     let parts: Vec<&str> = name.split('/').collect();
     let ["chain", account, writer, epoch, file] = parts[..] else { return None };
-    let (file, kind) = match file.strip_suffix(SIGNATURE_SUFFIX) {
-        Some(file) => (file, ChainObject::Signature),
-        None => (file, ChainObject::Digest),
-    };
-    let number = file.strip_suffix(".json")?;
+    let signed_file = file.strip_suffix(SIGNATURE_SUFFIX);
+    let number = signed_file.unwrap_or(file).strip_suffix(".json")?;
     let n: u64 = number.parse().ok().filter(|n| format!("{n:010}") == number)?;
-    Some((ChainId { account: account.to_owned(), writer: writer.to_owned() }, epoch.to_owned(), n, kind))
+    let chain = ChainId { account: account.to_owned(), writer: writer.to_owned() };
+    Some((chain, epoch.to_owned(), n, signed_file.is_some()))
 }

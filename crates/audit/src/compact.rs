@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::error::ReadError;
 use crate::location::Vault;
+use crate::read::index::unpack_lines;
 use crate::signed_index::SignedIndex;
 use kernel::sha256::Sha256;
 use vault::chain::note::VerifyKey;
@@ -278,7 +279,7 @@ fn check_signed_object(
     if objects.signed.get(&*kernel::hex::encode(&Sha256::digest(&bytes))) != Some(&name) {
         return Err(ReadError::damaged(format!("{name}: does not match the hash in its digest; run `vault verify`")));
     }
-    let text = Vault::unpack_index_lines(name, &bytes, true)?;
+    let text = unpack_lines(name, &bytes, true)?;
     let index_name = vault.relative_name(name).and_then(IndexName::parse);
     let is_index_line = |line: &str| {
         let row = serde_json::from_str::<IndexRow>(line).ok();

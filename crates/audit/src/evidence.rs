@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use clap::Args;
+use command::error::CommandError;
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 
@@ -33,11 +35,26 @@ mod tests;
 const MAX_SESSIONS: usize = 2_000_000;
 
 /// A period of arrival at the gateway, RFC 3339.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Args, Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EvidencePeriod {
+    /// First day or time of arrival (UTC): `2026-11-01`.
+    #[arg(long, value_name = "TIME", value_parser = parse_period_time)]
     pub from: String,
-    /// End of the period, exclusive.
+    /// End of the period (exclusive), a day or time: `2026-12-01`.
+    #[arg(long, value_name = "TIME", value_parser = parse_period_time)]
     pub to: String,
+}
+
+/// Converts a day or time to the form used in index lines.
+fn parse_period_time(text: &str) -> Result<String, CommandError> {
+    let shaped: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    match shaped.as_str() {
+        "0000-00-00" => Ok(format!("{text}T00:00:00.000000000Z")),
+        "0000-00-00T00:00:00Z" => Ok(format!("{}.000000000Z", text.trim_end_matches('Z'))),
+        _ => {
+            Err(CommandError::Usage("must be a day or time such as `2026-11-01` or `2026-11-01T08:00:00Z`".to_owned()))
+        }
+    }
 }
 
 impl EvidencePeriod {
@@ -130,31 +147,12 @@ pub struct ActionOccurrences {
     pub last_seen: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A digest of the period, without the lists of what it covers.
 pub struct DigestEvidence {
     pub name: String,
     /// SHA-256 of the digest's bytes, hex.
     pub sha256: String,
-    /// Account whose lines the digest covers.
-    pub account: String,
-    pub writer: String,
-    pub epoch: String,
-    /// Number of the digest in its epoch.
-    pub n: u64,
-    /// Time at which the digest was made.
-    pub end: String,
-    /// Number of leaves.
-    pub tree_size: u64,
-    /// Root of the tree, base64.
-    pub root: String,
-    /// Signed checkpoint.
-    pub note: String,
-    /// Lines that were acknowledged but not yet in the store.
-    pub pending: u64,
-    /// Lost lines.
-    pub gaps: u64,
-    /// The gateway's version and the hash of its configuration; null if the digest has none.
-    pub made_by: Option<GatewayIdentity>,
+    pub digest: ChainDigest,
 }
 
 /// A gateway configuration under which digests were made.
@@ -183,15 +181,6 @@ pub struct ConfigurationPeriod {
     pub digests: u64,
     pub first_digest: String,
     pub last_digest: String,
-}
-
-/// A key object in the vault.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct KeyEvidence {
-    pub name: String,
-    pub key_id: String,
-    /// How the key is sealed.
-    pub encryption: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -231,7 +220,8 @@ pub struct PeriodEvidence {
     pub configurations: BTreeMap<GatewayConfiguration, ConfigurationPeriod>,
     /// Who can open the content of each account, from when to when.
     pub recipients: BTreeMap<SealedTo, ConfigurationPeriod>,
-    pub keys: Vec<KeyEvidence>,
+    /// Names and key ids of the key objects.
+    pub keys: Vec<(String, String)>,
     /// Erasures that were recorded in the period; their content may be older.
     pub erasures: Vec<ErasureLine>,
     /// Objects without a valid signature: planted, or not signed yet.
@@ -376,21 +366,8 @@ impl PeriodEvidence {
             return;
         }
         self.add_configuration(&digest);
-        self.digests.push(DigestEvidence {
-            name: name.to_owned(),
-            sha256: kernel::hex::encode(&Sha256::digest(bytes)),
-            account: digest.account,
-            writer: digest.writer,
-            epoch: digest.epoch,
-            n: digest.n,
-            end: digest.end,
-            tree_size: digest.tree_size,
-            root: digest.root,
-            note: digest.note,
-            pending: digest.counters.pending,
-            gaps: digest.counters.gaps,
-            made_by: digest.made_by,
-        });
+        let (name, sha256) = (name.to_owned(), kernel::hex::encode(&Sha256::digest(bytes)));
+        self.digests.push(DigestEvidence { name, sha256, digest: ChainDigest { objects: Vec::new(), ..digest } });
     }
 
     fn add_configuration(&mut self, digest: &ChainDigest) {
@@ -414,7 +391,7 @@ impl PeriodEvidence {
             let Some(key) = parse_key_name(&name) else { continue };
             let day = key.folder.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
             if period.may_contain_day(day) {
-                self.keys.push(KeyEvidence { key_id: key.id, name, encryption: "age v1, X25519" });
+                self.keys.push((name, key.id));
             }
         }
         Ok(())

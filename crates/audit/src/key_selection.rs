@@ -1,16 +1,22 @@
 //! [`KeySelection`]: which session keys a command is about, by the names of their folders.
 
+use clap::Args;
 use vault::object_names::{account_segment, id_segment};
 
-#[derive(Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct KeySelection {
-    /// Only this account.
-    pub account: Option<String>,
-    /// Only this tenant, as the index shows it.
-    pub tenant: Option<String>,
     /// Only this session.
+    #[arg(long)]
     pub session: Option<String>,
+    /// Only this account.
+    #[arg(long)]
+    pub account: Option<String>,
+    /// Only this tenant.
+    // as the index shows it
+    #[arg(long)]
+    pub tenant: Option<String>,
     /// Only keys of this day or later, `2026-11-20`.
+    #[arg(long, value_name = "DAY")]
     pub since: Option<String>,
 }
 

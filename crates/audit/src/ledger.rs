@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
-use crate::chains::{ChainScope, list_chains};
+use crate::chains::list_chains;
 use crate::error::ReadError;
 use crate::read::index;
 use crate::signed_request::{SignedRequest, is_valid_at};
@@ -61,7 +61,7 @@ impl LedgerEntry {
 pub struct Ledger<'p> {
     place: &'p WritableVault,
     key: &'p SigningKey,
-    account: String,
+    pub(crate) account: String,
     writer: String,
     /// Keys whose signatures count: the present and earlier ones.
     keys: Vec<VerifyKey>,
@@ -101,11 +101,8 @@ struct LedgerEpoch {
     begun: Option<IndexRow>,
 }
 
-struct LedgerLine {
-    row: IndexRow,
-    /// The line as stored, without the line break.
-    text: String,
-}
+/// A line, and its text as stored, without the line break.
+type LedgerLine = (IndexRow, String);
 
 struct IndexObject {
     name: String,
@@ -121,13 +118,6 @@ struct StoredLines {
     expected: usize,
     /// Whether others hold other lines.
     has_other_lines: bool,
-}
-
-/// Whether a line may be written that no earlier run stored.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum NewLine {
-    Allowed,
-    Refused,
 }
 
 /// Yields given bytes instead of random ones, so that an epoch's name is reproducible.
@@ -170,19 +160,14 @@ impl<'p> Ledger<'p> {
             open_epoch: None,
             foreign_digests: ForeignDigests::default(),
         };
-        let scope = ChainScope { account: Some(account), writer: Some(writer) };
-        let chains = list_chains(&place.vault, scope).await?;
-        for (epoch, numbers) in chains.into_values().flatten() {
+        let found = list_chains(&place.vault, Some(account), Some(writer)).await?;
+        for (epoch, numbers) in found.chains.into_values().flatten() {
             ledger.read_epoch(&epoch, &numbers).await?;
         }
         if ledger.head.is_none() && ledger.foreign_digests.has_digest_form {
             return Err(ledger.invalid_chain_error("none of the given keys signed it"));
         }
         Ok(ledger)
-    }
-
-    pub fn account(&self) -> &str {
-        &self.account
     }
 
     /// Digests under the writer's name that no key given to [`Self::read`] signed: the first name and the count.
@@ -192,7 +177,7 @@ impl<'p> Ledger<'p> {
 
     /// Reads one epoch; epochs must come in order.
     async fn read_epoch(&mut self, name: &str, numbers: &BTreeSet<u64>) -> Result<(), ReadError> {
-        let mut epoch = LedgerEpoch { names: self.epoch_names(name), tree: Frontier::default(), begun: None };
+        let mut epoch = self.empty_epoch(name);
         let (mut is_closed, mut has_all_lines, mut signed_digests) = (false, true, 0);
         for n in numbers {
             let digest_name = epoch.names.digest(&self.account, *n);
@@ -273,30 +258,33 @@ impl<'p> Ledger<'p> {
 
     /// Adds the line of a signed index object to the state.
     fn record_line(&mut self, epoch: &mut LedgerEpoch, object: &Bytes) -> Result<(), ReadError> {
-        let LedgerLine { row, text } = self.parse_line(object)?;
+        let (row, text) = self.parse_line(object)?;
         epoch.tree.push(leaf_hash(text.as_bytes()));
-        if row.tail.kind == Some(RowKind::KeyCopies) {
-            self.copies.extend(row.tail.key_copies.into_iter().map(|copy| (copy.name, copy.sha256)));
-            return Ok(());
+        let tail = &row.tail;
+        if tail.kind != Some(RowKind::KeyCopies) && tail.opening.is_none() && tail.erasure.is_none() {
+            return Err(self.invalid_chain_error("a line does not record an erasure"));
         }
-        if let Some(opening) = &row.tail.opening {
-            self.executed_nonces.extend(opening.uses());
-            return Ok(());
-        }
-        let erasure =
-            row.tail.erasure.as_ref().ok_or_else(|| self.invalid_chain_error("a line does not record an erasure"))?;
-        if erasure.state == ErasureState::Done {
-            self.executed_nonces.insert(erasure.nonce.clone());
-        } else {
-            epoch.begun = Some(row);
-        }
+        epoch.begun = self.record_row(row).or(epoch.begun.take());
         Ok(())
+    }
+
+    /// Adds to the state what a line says is done; returns a line that begins an erasure.
+    fn record_row(&mut self, row: IndexRow) -> Option<IndexRow> {
+        let tail = &row.tail;
+        self.copies.extend(tail.key_copies.iter().map(|copy| (copy.name.clone(), copy.sha256.clone())));
+        self.executed_nonces.extend(tail.opening.iter().flat_map(|opening| opening.uses()));
+        let erasure = tail.erasure.as_ref()?;
+        if erasure.state != ErasureState::Done {
+            return Some(row);
+        }
+        self.executed_nonces.insert(erasure.nonce.clone());
+        None
     }
 
     /// The only line of one of the ledger's index objects.
     fn parse_line(&self, object: &Bytes) -> Result<LedgerLine, ReadError> {
-        let mut text =
-            index::unpack_lines("", object).map_err(|_| self.invalid_chain_error("an index object is damaged"))?;
+        let mut text = index::unpack_lines("", object, true)
+            .map_err(|_| self.invalid_chain_error("an index object is damaged"))?;
         if text.pop() != Some('\n') || text.contains('\n') {
             return Err(self.invalid_chain_error("an index object does not hold exactly one line"));
         }
@@ -305,7 +293,7 @@ impl<'p> Ledger<'p> {
         if !matches!(row.tail.kind, Some(RowKind::Erasure | RowKind::KeyCopies | RowKind::Opening)) {
             return Err(self.invalid_chain_error("a line records neither an erasure, key copies nor an opening"));
         }
-        Ok(LedgerLine { row, text })
+        Ok((row, text))
     }
 
     fn invalid_chain_error(&self, defect: &str) -> ReadError {
@@ -316,13 +304,14 @@ impl<'p> Ledger<'p> {
         ))
     }
 
-    fn epoch_names(&self, epoch: &str) -> ObjectNames {
-        ObjectNames::new(self.place.vault.prefix(), &self.writer, epoch)
+    fn empty_epoch(&self, name: &str) -> LedgerEpoch {
+        let names = ObjectNames::new(self.place.vault.prefix(), &self.writer, name);
+        LedgerEpoch { names, tree: Frontier::default(), begun: None }
     }
 
-    /// The name of the epoch after the last digest. Every holder of the key computes the same name. Without the key the
-    /// name can't be predicted, so no one else can take it in advance.
-    fn next_epoch(&self, attempt: u64) -> String {
+    /// The epoch after the last digest. Every holder of the key computes the same name. Without the key the name
+    /// can't be predicted, so no one else can take it in advance.
+    fn new_epoch(&self, attempt: u64) -> LedgerEpoch {
         let last_digest = self.head.as_ref().map_or("", |head| head.link.sha256.as_str());
         let mut hash = Sha256::new();
         for part in ["erase", self.account.as_str(), self.writer.as_str(), last_digest, &attempt.to_string()] {
@@ -330,11 +319,8 @@ impl<'p> Ledger<'p> {
             hash.update(part);
         }
         let seed = Sha256::digest(self.key.sign(&hash.finalize()));
-        object_names::new_epoch(UnixNanos((self.epochs + 1) * 1_000_000), &FixedRng(seed))
-    }
-
-    fn new_epoch(&self, attempt: u64) -> LedgerEpoch {
-        LedgerEpoch { names: self.epoch_names(&self.next_epoch(attempt)), tree: Frontier::default(), begun: None }
+        let name = object_names::new_epoch(UnixNanos((self.epochs + 1) * 1_000_000), &FixedRng(seed));
+        self.empty_epoch(&name)
     }
 
     /// The last digest and its signature, as stored, to be reported to a gateway ([`vault::chain::erasures`]).
@@ -343,7 +329,7 @@ impl<'p> Ledger<'p> {
     /// The store fails, or the digest was deleted or changed after it was written.
     pub async fn fetch_newest_digest(&self) -> Result<Option<(Bytes, Bytes)>, ReadError> {
         let Some(LedgerHead { link, .. }) = &self.head else { return Ok(None) };
-        let name = self.epoch_names(&link.epoch).digest(&self.account, link.n);
+        let name = self.empty_epoch(&link.epoch).names.digest(&self.account, link.n);
         let digest = self.fetch_if_present(&name).await?;
         let signature = self.fetch_if_present(&format!("{name}{SIGNATURE_SUFFIX}")).await?;
         let is_unchanged = |digest: &Bytes| kernel::hex::encode(&Sha256::digest(digest)) == link.sha256;
@@ -409,7 +395,7 @@ impl<'p> Ledger<'p> {
     /// # Errors
     /// As [`Self::append`], or the line is not stored any more.
     pub async fn finish_begun(&mut self, entry: LedgerEntry, now: UnixNanos) -> Result<(), ReadError> {
-        self.append_line(entry, now, NewLine::Refused).await
+        self.append_line(entry, now, false).await
     }
 
     /// Writes the next line and its digest; [`ErasureState::Done`], copies and openings end the epoch. If another
@@ -418,12 +404,13 @@ impl<'p> Ledger<'p> {
     /// # Errors
     /// The store fails, or another run is active.
     pub async fn append(&mut self, entry: LedgerEntry, now: UnixNanos) -> Result<(), ReadError> {
-        self.append_line(entry, now, NewLine::Allowed).await
+        self.append_line(entry, now, true).await
     }
 
-    async fn append_line(&mut self, entry: LedgerEntry, now: UnixNanos, new_line: NewLine) -> Result<(), ReadError> {
+    /// `may_begin`: whether a line may be written that no earlier run stored.
+    async fn append_line(&mut self, entry: LedgerEntry, now: UnixNanos, may_begin: bool) -> Result<(), ReadError> {
         if let Some(epoch) = self.open_epoch.take() {
-            if self.write_line(&epoch, entry, now, new_line).await? {
+            if self.write_line(&epoch, entry, now, may_begin).await? {
                 return Ok(());
             }
             let name = epoch.names.digest(&self.account, epoch.tree.size());
@@ -441,7 +428,7 @@ impl<'p> Ledger<'p> {
                     return Err(busy_error());
                 }
                 Some(_) => {}
-                None if self.write_line(&epoch, entry.clone(), now, new_line).await? => return Ok(()),
+                None if self.write_line(&epoch, entry.clone(), now, may_begin).await? => return Ok(()),
                 None => {
                     // another run's line may have another day in its name, and its digest may follow
                     let stored = self.find_stored_lines(&epoch, 0, &entry, now).await?;
@@ -463,12 +450,12 @@ impl<'p> Ledger<'p> {
         epoch: &LedgerEpoch,
         entry: LedgerEntry,
         now: UnixNanos,
-        new_line: NewLine,
+        may_begin: bool,
     ) -> Result<bool, ReadError> {
         let (is_last, is_opening) = (entry.is_last(), matches!(entry, LedgerEntry::Opening(_)));
         let (n, mut tree) = (epoch.tree.size(), epoch.tree.clone());
-        let index = self.ensure_index_object(epoch, n, entry, now, new_line).await?;
-        let LedgerLine { row, text } = self.parse_line(&index.bytes)?;
+        let index = self.ensure_index_object(epoch, n, entry, now, may_begin).await?;
+        let (row, text) = self.parse_line(&index.bytes)?;
         tree.push(leaf_hash(text.as_bytes()));
         let digest = self.build_digest(epoch, n, &tree, &index, &row.tail.ts, is_last);
         let bytes = Bytes::from(serde_json::to_vec(&digest).unwrap_or_default()); // strings and numbers: can't fail
@@ -489,13 +476,8 @@ impl<'p> Ledger<'p> {
         let link = DigestLink { epoch: epoch.names.epoch().to_string(), n, sha256 };
         self.head = Some(LedgerHead { link, end: digest.end });
         self.epochs += u64::from(n == 0);
-        if is_last {
-            self.executed_nonces.extend(row.tail.erasure.iter().map(|erasure| erasure.nonce.clone()));
-            self.executed_nonces.extend(row.tail.opening.iter().flat_map(|opening| opening.uses()));
-            self.copies.extend(row.tail.key_copies.into_iter().map(|copy| (copy.name, copy.sha256)));
-        } else {
-            self.open_epoch = Some(LedgerEpoch { names: epoch.names.clone(), begun: Some(row), tree });
-        }
+        let begun = self.record_row(row);
+        self.open_epoch = (!is_last).then(|| LedgerEpoch { names: epoch.names.clone(), begun, tree });
         Ok(true)
     }
 
@@ -506,25 +488,26 @@ impl<'p> Ledger<'p> {
         n: u64,
         entry: LedgerEntry,
         now: UnixNanos,
-        new_line: NewLine,
+        may_begin: bool,
     ) -> Result<IndexObject, ReadError> {
-        match self.find_stored_lines(epoch, n, &entry, now).await? {
-            StoredLines { newest: Some((_, object)), .. } => return Ok(object),
-            // only a holder of the key can know the name of a new epoch: another run is or was active
-            StoredLines { has_other_lines: true, .. } if n == 0 => return Err(busy_error()),
-            StoredLines { .. } if new_line == NewLine::Refused => {
-                return Err(ReadError::invalid("the request expired, and the line of the killed run is not usable"));
-            }
-            StoredLines { .. } => {}
+        let stored = self.find_stored_lines(epoch, n, &entry, now).await?;
+        if let Some((_, object)) = stored.newest {
+            return Ok(object);
         }
-        let tail = RowTail { ts: rfc3339(now), ..RowTail::default() };
-        let template = IndexRow { v: 1, leaf: n, object_key: None, off: None, of: None, tail };
-        let mut line = self.encode_row(epoch, n, &entry, &template);
+        // only a holder of the key can know the name of a new epoch: another run is or was active
+        if stored.has_other_lines && n == 0 {
+            return Err(busy_error());
+        }
+        if !may_begin {
+            return Err(ReadError::invalid("the request expired, and the line of the killed run is not usable"));
+        }
+        let ts = rfc3339(now);
+        let mut line = self.encode_row(epoch, n, &entry, &ts, None);
         line.push(b'\n');
         let bytes = zstd::bulk::compress(&line, COMPRESSION_LEVEL)
             .map(Bytes::from)
             .map_err(|_| ReadError::unavailable("a line can't be compressed"))?;
-        let name = epoch.names.index(&self.account, template.tail.ts.get(..10).unwrap_or_default(), n);
+        let name = epoch.names.index(&self.account, ts.get(..10).unwrap_or_default(), n);
         match self.ensure_object(ObjectKind::Index, &name, bytes.clone(), now).await? {
             Some(_) => Ok(IndexObject { name, bytes }),
             None => Err(busy_error()),
@@ -545,9 +528,9 @@ impl<'p> Ledger<'p> {
         let mut stored = StoredLines::default();
         for name in names.into_iter().filter(|name| name.ends_with(&file)) {
             let Ok(bytes) = self.place.vault.fetch(ObjectKind::Index, &name, None).await else { continue };
-            let Ok(LedgerLine { row, text }) = self.parse_line(&bytes) else { continue };
+            let Ok((row, text)) = self.parse_line(&bytes) else { continue };
             // the line is not signed yet, so it counts as an earlier run's only if this run would write the same line
-            let expected = self.encode_row(epoch, n, entry, &row);
+            let expected = self.encode_row(epoch, n, entry, &row.tail.ts, row.tail.erasure.as_deref());
             if text.as_bytes() != expected || row.tail.ts > rfc3339(now.plus(MAX_CLOCK_SKEW)) {
                 stored.has_other_lines = true;
                 continue;
@@ -560,13 +543,18 @@ impl<'p> Ledger<'p> {
         Ok(stored)
     }
 
-    /// The line for `entry` with the time of `template` and, for an erasure, the template's count of destroyed objects.
-    fn encode_row(&self, epoch: &LedgerEpoch, n: u64, entry: &LedgerEntry, template: &IndexRow) -> Vec<u8> {
-        let ts = template.tail.ts.clone();
+    /// The line for `entry` with this time and, for an erasure, the count of objects that an earlier run destroyed.
+    fn encode_row(
+        &self,
+        epoch: &LedgerEpoch,
+        n: u64,
+        entry: &LedgerEntry,
+        ts: &str,
+        earlier: Option<&ErasureRecord>,
+    ) -> Vec<u8> {
         let mut fields = RowTail::default();
         let (kind, action) = match entry.clone() {
             LedgerEntry::Erasure(erasure) => {
-                let earlier = template.tail.erasure.as_ref();
                 let destroyed = earlier.map_or(erasure.destroyed, |earlier| earlier.destroyed);
                 let destroyed = destroyed.filter(|_| erasure.destroyed.is_some());
                 fields.erasure = Some(Box::new(ErasureRecord { destroyed, ..erasure }));
@@ -584,14 +572,14 @@ impl<'p> Ledger<'p> {
         let tail = RowTail {
             kind: Some(kind),
             action_type: Some(action.to_owned()),
-            ingest_ts: ts.clone(),
+            ts: ts.to_owned(),
+            ingest_ts: ts.to_owned(),
             account: self.account.clone(),
             tenant: UNATTRIBUTED.to_owned(),
             call: "other".to_owned(),
             status: "ok".to_owned(),
             writer: self.writer.clone(),
             epoch: epoch.names.epoch().to_string(),
-            ts,
             ..fields
         };
         let row = IndexRow { v: 1, leaf: n, object_key: None, off: None, of: None, tail };

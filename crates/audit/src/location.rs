@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use clap::Args;
 
 use super::error::ReadError;
 use kernel::clock::UnixNanos;
@@ -20,23 +21,54 @@ const MAX_DIGEST: u64 = 16 << 20;
 /// Size of the largest signature, bytes: a gateway's has 64.
 const MAX_SIGNATURE: u64 = 4 << 10;
 
-/// A vault's location as the user gives it.
-#[derive(Clone, Debug, Default)]
+/// A vault's location as the user gives it, in options that every command which reads a vault has.
+#[derive(Args, Clone, Debug, Default)]
 pub struct VaultLocation {
     /// A folder, or `s3://bucket/prefix`.
+    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     pub store: String,
-    /// `s3://bucket` of the key objects, if they are in a bucket of their own.
+    /// Bucket of the key objects, if it is another one.
+    #[arg(long, value_name = "s3://BUCKET")]
     pub keys: Option<String>,
-    /// Region; defaults to the environment's.
-    pub region: Option<String>,
-    /// Address of a store that is not AWS; defaults to the environment's.
-    pub endpoint: Option<String>,
-    /// Whether URLs have the form `endpoint/bucket/key`.
-    pub force_path_style: bool,
+    #[command(flatten)]
+    pub access: StoreAccessArgs,
+}
+
+/// How to connect to a store in S3.
+#[derive(Args, Clone, Debug, Default)]
+pub struct StoreAccessArgs {
+    /// Region of the buckets.
+    #[arg(long, env = "AWS_REGION")]
+    pub(crate) region: Option<String>,
+    /// Address of an S3-compatible store other than AWS.
+    #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL", value_parser = parse_server_url)]
+    endpoint: Option<String>,
+    /// Addresses buckets as `endpoint/bucket/key`.
+    #[arg(long)]
+    force_path_style: bool,
     /// PEM certificates to trust.
-    pub ca_file: Option<PathBuf>,
-    /// Whether to read the first version of each object instead of the newest; needs a store with versions.
-    pub oldest: bool,
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Reads the first version of each object instead of the newest, so that later versions and delete markers have no
+    /// effect (S3).
+    #[arg(long)]
+    first_version: bool,
+}
+
+/// Checks an address by the client's rules; an empty variable counts as unset.
+pub(crate) fn parse_server_url(text: &str) -> Result<String, String> {
+    if !text.is_empty() {
+        config::address::parse_url(text)?;
+    }
+    Ok(text.to_owned())
+}
+
+impl StoreAccessArgs {
+    /// The location of `store`, a folder or `s3://bucket/prefix`; `keys` is the bucket of key objects if it is another
+    /// one.
+    pub fn location(&self, store: &str, keys: Option<&str>) -> VaultLocation {
+        VaultLocation { store: store.to_owned(), keys: keys.map(str::to_owned), access: self.clone() }
+    }
 }
 
 pub(crate) enum ParsedLocation {
@@ -76,11 +108,11 @@ impl VaultLocation {
             bucket: bucket.to_owned(),
             key_bucket: keys.to_owned(),
             prefix: String::new(),
-            region: self.region.clone().unwrap_or_default(),
-            endpoint: self.endpoint.clone(),
-            force_path_style: self.force_path_style,
+            region: self.access.region.clone().unwrap_or_default(),
+            endpoint: self.access.endpoint.clone(),
+            force_path_style: self.access.force_path_style,
             lock: None,
-            ca_file: self.ca_file.clone(),
+            ca_file: self.access.ca_file.clone(),
         };
         Ok(ParsedLocation::S3 { settings: Box::new(settings), prefix: prefix.to_owned() })
     }
@@ -108,14 +140,14 @@ impl Vault {
     /// The vault at `location`. No I/O yet.
     pub fn from_location(location: &VaultLocation) -> Result<Self, ReadError> {
         Ok(match location.parse()? {
-            ParsedLocation::Folder(_) if location.oldest => {
+            ParsedLocation::Folder(_) if location.access.first_version => {
                 return Err(ReadError::invalid("--first-version needs a store with versions; a folder has none"));
             }
             ParsedLocation::Folder(folder) => Self::new(Arc::new(DirectoryStore::new(folder)), "", None),
             ParsedLocation::S3 { settings, prefix } => {
                 let bucket = settings.bucket.clone();
                 let has_separate_key_bucket = settings.key_bucket != bucket;
-                let reader = Arc::new(S3Store::new(*settings).with_oldest_versions(location.oldest));
+                let reader = Arc::new(S3Store::new(*settings).with_oldest_versions(location.access.first_version));
                 Self {
                     is_key_bucket_given: location.keys.is_some(),
                     has_separate_key_bucket,

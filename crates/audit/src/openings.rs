@@ -105,7 +105,7 @@ pub async fn record_opening(
         return Err(ReadError::invalid("the request is larger than 64 KiB"));
     }
     let (request, signers) = open::<OpeningRequest>(signed_request, openers).map_err(with_subject)?;
-    if ledger.account() != request.account {
+    if ledger.account != request.account {
         return Err(ReadError::invalid("the request was made for another account"));
     }
     if request.store != store {

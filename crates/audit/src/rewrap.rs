@@ -26,45 +26,6 @@ use vault::recipients::RecipientPolicy;
 use vault::seal::{key_id, seal_key};
 use vault::store::{ObjectKind, PutOutcome, StoreError};
 
-/// For whom copies are made.
-pub enum CopyRecipients {
-    /// The same public keys for every selected key.
-    Listed(Vec<age::x25519::Recipient>),
-    /// The same public keys for every selected key; `threshold` of them are needed together.
-    Together {
-        /// How many are needed.
-        threshold: u8,
-        /// The public keys.
-        of: Vec<age::x25519::Recipient>,
-    },
-    /// Those who may open the content of the key's account and tenant.
-    Permitted(RecipientPolicy),
-}
-
-impl CopyRecipients {
-    /// The recipients of a key in this folder, without the vault's prefix: `keys/account/tenant/session/day/`.
-    fn of_folder(&self, folder: &str) -> Vec<age::x25519::Recipient> {
-        match self {
-            Self::Listed(recipients) | Self::Together { of: recipients, .. } => recipients.clone(),
-            Self::Permitted(policy) => match folder.split('/').collect::<Vec<_>>()[..] {
-                ["keys", account, tenant, session, ..] => {
-                    policy.keys(&policy.audience_of_names(account, tenant, session))
-                }
-                _ => Vec::new(),
-            },
-        }
-    }
-
-    /// How many recipients are needed together; `None`: each opens alone.
-    fn threshold(&self) -> Option<u8> {
-        match self {
-            Self::Listed(_) => None,
-            Self::Together { threshold, .. } => Some(*threshold),
-            Self::Permitted(policy) => policy.threshold(),
-        }
-    }
-}
-
 /// Result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RewrapSummary {
@@ -97,7 +58,7 @@ const MAX_COPIES_PER_LINE: usize = 1000;
 pub async fn rewrap(
     place: &WritableVault,
     auditors: &[age::x25519::Identity],
-    recipients: &CopyRecipients,
+    recipients: &RecipientPolicy,
     selection: &KeySelection,
     signer: &LedgerSigner<'_>,
     now: UnixNanos,
@@ -124,7 +85,7 @@ pub async fn rewrap(
                 entry.insert(Ledger::read(place, signer.key, signer.earlier_keys, &account, signer.writer).await?)
             }
         };
-        let permitted = recipients.of_folder(place.vault.relative_name(&key.folder).unwrap_or_default());
+        let permitted = recipients_of_folder(recipients, place.vault.relative_name(&key.folder).unwrap_or_default());
         if permitted.is_empty() {
             summary.failed.push(format!("{}{}.age: no recipient may open its account and tenant", key.folder, key.id));
             continue;
@@ -149,6 +110,14 @@ pub async fn rewrap(
         }
     }
     Ok(summary)
+}
+
+/// The recipients of a key in this folder, without the vault's prefix: `keys/account/tenant/session/day/`.
+fn recipients_of_folder(policy: &RecipientPolicy, folder: &str) -> Vec<age::x25519::Recipient> {
+    match folder.split('/').collect::<Vec<_>>()[..] {
+        ["keys", account, tenant, session, ..] => policy.keys(&policy.audience_of_names(account, tenant, session)),
+        _ => Vec::new(),
+    }
 }
 
 struct CopyJob<'j, 'k> {

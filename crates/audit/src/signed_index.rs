@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
-use super::chains::{ChainScope, list_chains};
+use super::chains::list_chains;
 use super::error::ReadError;
 use super::location::Vault;
 use kernel::sha256::Sha256;
@@ -48,6 +48,15 @@ impl SignedIndex {
         Ok(signed)
     }
 
+    /// As [`Self::read`]; `None` without keys: signatures are not checked.
+    pub async fn read_if_keys(
+        vault: &Vault,
+        keys: &[VerifyKey],
+        account: Option<&str>,
+    ) -> Result<Option<Self>, ReadError> {
+        if keys.is_empty() { Ok(None) } else { Self::read(vault, keys, account).await.map(Some) }
+    }
+
     /// Reads the digests that were added since the last call; signed digests are not read again.
     pub async fn read_new_digests(
         &mut self,
@@ -67,7 +76,7 @@ impl SignedIndex {
         account: Option<&str>,
         visit: &mut DigestVisitor<'_>,
     ) -> Result<(), ReadError> {
-        let chains = list_chains(vault, ChainScope { account, writer: None }).await?;
+        let chains = list_chains(vault, account, None).await?.chains;
         let digests = chains.iter().flat_map(|(chain, epochs)| {
             let name =
                 move |epoch: &str, n: u64| vault.full_name(&digest_name(&chain.account, &chain.writer, epoch, n));
@@ -83,18 +92,14 @@ impl SignedIndex {
         let (mut unreadable, mut first_denial, mut has_read_any) = (Vec::new(), None, !self.digests.is_empty());
         while let Some(fetched) = fetched.next().await {
             let (name, json, signature) = fetched?;
-            has_read_any |= matches!(signature, ChainObjectRead::Bytes(_));
-            for result in [&json, &signature] {
-                match result {
-                    ChainObjectRead::Bytes(_) | ChainObjectRead::None => {}
-                    ChainObjectRead::Archived(message) => unreadable.push(message.clone()),
-                    ChainObjectRead::Denied(error) => {
-                        first_denial = first_denial.or_else(|| Some(error.clone()));
-                        unreadable.push(error.to_string());
-                    }
-                }
+            has_read_any |= matches!(signature, Ok(Some(_)));
+            for error in [&json, &signature].into_iter().filter_map(|read| read.as_ref().err()) {
+                // the store denies access, possibly to every object
+                let denial = Some(error).filter(|error| matches!(error, ReadError::Forbidden(_)));
+                first_denial = first_denial.or(denial.cloned());
+                unreadable.push(error.to_string());
             }
-            if let (ChainObjectRead::Bytes(json), ChainObjectRead::Bytes(signature)) = (&json, &signature)
+            if let (Ok(Some(json)), Ok(Some(signature))) = (&json, &signature)
                 && keys.iter().any(|key| key.is_signed(json, signature))
                 && let Ok(digest) = serde_json::from_slice::<ChainDigest>(json)
                 && vault.relative_name(&name) == Some(&digest_object_name(&digest))
@@ -224,27 +229,18 @@ fn parse_account_day<'n>(vault: &Vault, name: &'n str) -> Option<(String, &'n st
     Some((IndexName::parse(name)?.account, arrival_day(name)?))
 }
 
-/// The result of reading a digest or a signature.
-enum ChainObjectRead {
-    Bytes(Bytes),
-    /// There is no such object, or one that no gateway wrote: too large, or not a regular file.
-    None,
-    Archived(String),
-    /// The store denies access, possibly to every object.
-    Denied(ReadError),
-}
-
-async fn read_chain_object(vault: &Vault, name: &str) -> Result<ChainObjectRead, ReadError> {
-    let message = |error: &StoreError| format!("{name}: {error}; the objects that this digest names count as unsigned");
-    Ok(match vault.try_fetch_chain_object(name).await {
-        Ok(bytes) => ChainObjectRead::Bytes(bytes),
-        Err(StoreError::Missing | StoreError::TooLarge) => ChainObjectRead::None,
+/// A digest or a signature; `None` if there is no such object, or one that no gateway wrote: too large, or not a
+/// regular file. The inner error is one of this object, the outer one of the store.
+async fn read_chain_object(vault: &Vault, name: &str) -> Result<Result<Option<Bytes>, ReadError>, ReadError> {
+    match vault.try_fetch_chain_object(name).await {
+        Ok(bytes) => Ok(Ok(Some(bytes))),
+        Err(StoreError::Missing | StoreError::TooLarge) => Ok(Ok(None)),
         // in a vault that is a folder: a pipe, a link or a folder has the object's name
-        Err(StoreError::Denied(why)) if why == NOT_A_REGULAR_FILE => ChainObjectRead::None,
-        Err(error @ StoreError::Archived) => ChainObjectRead::Archived(message(&error)),
-        Err(error @ StoreError::Denied(_)) => {
-            ChainObjectRead::Denied(ReadError::from_store_error(&error, message(&error)))
+        Err(StoreError::Denied(why)) if why == NOT_A_REGULAR_FILE => Ok(Ok(None)),
+        Err(error @ (StoreError::Archived | StoreError::Denied(_))) => {
+            let message = format!("{name}: {error}; the objects that this digest names count as unsigned");
+            Ok(Err(ReadError::from_store_error(&error, message)))
         }
-        Err(error) => return Err(ReadError::from_object_error(name, &error)),
-    })
+        Err(error) => Err(ReadError::from_object_error(name, &error)),
+    }
 }

@@ -12,8 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::tables::{print_pretty_json, read_table};
-use audit::cli::store_access::StoreAccessArgs;
-use audit::read::{Vault, each_row};
+use audit::read::{StoreAccessArgs, Vault, each_row};
 use command::error::{CommandError, ExitStatus};
 use command::keyfile;
 use command::output::print;

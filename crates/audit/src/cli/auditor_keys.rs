@@ -1,4 +1,4 @@
-//! [`KmsIdentityArgs`], the options for auditors' keys that are encrypted with AWS KMS, and [`read_identities`], which
+//! [`KmsIdentityArgs`], the options for auditors' keys that are encrypted with AWS KMS, and [`open_auditors`], which
 //! reads all auditors' keys given to a command. All commands that open content share them. Decrypted keys stay in
 //! memory. `vault/kms` calls KMS; `opening_log` records what is opened.
 
@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use age::x25519::Identity;
 use clap::Args;
 
-use crate::cli::store_access::{StoreAccessArgs, parse_server_url};
-use crate::read::{identities, identities_in};
+use crate::cli::opening_log::OpeningLog;
+use crate::location::parse_server_url;
+use crate::read::{VaultLocation, identities, identities_in};
 use command::error::CommandError;
 use command::keyfile;
 use command::output;
@@ -42,25 +43,29 @@ fn parse_key_value(text: &str) -> Result<(String, String), CommandError> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// The auditors' secret keys and the files that they came from, in order.
+/// The auditors' secret keys, and the log of what they open; `None` if no key was given.
 ///
 /// # Errors
-/// No key was given, or a file can't be read or decrypted, or has no key. Messages never contain a file's contents.
-pub(super) async fn read_identities(
+/// A file can't be read or decrypted, or has no key, or the log can't be opened. Messages never contain a file's
+/// contents.
+pub(super) async fn open_auditors(
     files: &[PathBuf],
     kms: &KmsIdentityArgs,
-    store_access: &StoreAccessArgs,
-) -> Result<(Vec<PathBuf>, Vec<Identity>), CommandError> {
+    log: Option<&Path>,
+    location: &VaultLocation,
+) -> Result<Option<(Vec<Identity>, OpeningLog)>, CommandError> {
+    if files.is_empty() && kms.identity_kms.is_empty() {
+        return Ok(None);
+    }
     files.iter().for_each(|file| warn_if_key_is_open(file));
-    let kms_only = files.is_empty() && !kms.identity_kms.is_empty();
-    let mut keys = if kms_only { Vec::new() } else { identities(files)? };
+    let mut keys = if files.is_empty() { Vec::new() } else { identities(files)? };
     let settings = KmsKeyFile {
-        region: kms.kms_region.as_deref().or(store_access.region()).unwrap_or_default().to_owned(),
+        region: kms.kms_region.clone().or_else(|| location.access.region.clone()).unwrap_or_default(),
         endpoint: kms.kms_endpoint.clone(),
         key_id: kms.kms_key_id.clone(),
         encryption_context: kms.kms_encryption_context.iter().cloned().collect(),
         // AWS' own KMS is trusted by the system's certificates.
-        ca_file: kms.kms_endpoint.as_ref().and(store_access.ca_file()).map(Path::to_owned),
+        ca_file: kms.kms_endpoint.as_ref().and(location.access.ca_file.clone()),
         ..KmsKeyFile::default()
     };
     for path in &kms.identity_kms {
@@ -69,19 +74,14 @@ pub(super) async fn read_identities(
         let key = decrypt(&settings, &ciphertext).await.map_err(|why| with_path(&why))?;
         keys.extend(identities_in(path, key.text.expose())?);
     }
-    Ok((files.iter().chain(&kms.identity_kms).cloned().collect(), keys))
+    let first_file = files.iter().chain(&kms.identity_kms).next();
+    let log = OpeningLog::open_requested(log, first_file.map(PathBuf::as_path), &location.store, &keys)?;
+    Ok(Some((keys, log)))
 }
 
 /// Warns on stderr about the file of a secret key that every user of the machine may access.
 pub(super) fn warn_if_key_is_open(file: &Path) {
     if let Some(warning) = keyfile::warn_if_open_to_all(file) {
         output::print_notes("warning", [&warning]);
-    }
-}
-
-impl KmsIdentityArgs {
-    /// Whether no encrypted key was given.
-    pub(super) fn is_empty(&self) -> bool {
-        self.identity_kms.is_empty()
     }
 }

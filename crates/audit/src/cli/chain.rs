@@ -7,21 +7,17 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueEnum};
 
-use super::public_keys::{read_public_keys, read_public_keys_of_option, read_text_file};
-use crate::cli::auditor_keys::{self, KmsIdentityArgs};
-use crate::cli::opening_log::OpeningLog;
-use crate::cli::store_access::StoreAccessArgs;
-use crate::read::Vault;
-use crate::verify::{RequiredLock, VerifyOptions, VerifyProgress, VerifyReport, anchor, verify};
+use super::public_keys::{parse_signing_key, read_public_keys, read_public_keys_of_option, read_text_file};
+use crate::cli::auditor_keys::{KmsIdentityArgs, open_auditors};
+use crate::read::{Vault, VaultLocation};
+use crate::verify::{RequiredLock, VerifyOptions, VerifyProgress, anchor, verify};
 use command::error::{CommandError, ExitStatus};
 use command::output;
 use command::runtime::block_on;
 use command::time_option::{TimeOption, parse_time_option};
 use config::types::TimeSpan;
 use kernel::clock::{Clock, SystemClock};
-use kernel::secret::Secret;
 use kernel::terminal::{escape_json, escape_unsafe, format_count};
-use vault::chain::note::SigningKey;
 use vault::object_names::rfc3339;
 use vault::store::settings::LockMode;
 
@@ -31,46 +27,24 @@ const UPDATE_INTERVAL: Duration = Duration::from_millis(200);
 /// Options that select chains.
 #[derive(Args)]
 pub(super) struct ChainArgs {
-    /// A folder, or `s3://bucket/prefix`.
-    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
-    store: String,
+    #[command(flatten)]
+    pub(super) location: VaultLocation,
     /// Public key of the writer's signer (`name+id+key`), or a file that contains it; may be repeated.
     #[arg(long, required = true, value_name = "KEY|FILE")]
     key: Vec<String>,
     /// Only this account.
     #[arg(long)]
-    account: Option<String>,
+    pub(super) account: Option<String>,
     /// Only this writer.
     #[arg(long)]
     writer: Option<String>,
-    /// Bucket of the key objects, if it is another one.
-    #[arg(long, value_name = "s3://BUCKET")]
-    keys: Option<String>,
     /// Data that arrived before this time, or longer ago than this, may be missing or hidden, because its retention has
     /// ended. `vault verify --retention` implies this too.
     #[arg(long, value_parser = parse_time_option, value_name = "TIME|DAYS")]
     expired: Option<TimeOption>,
-    #[command(flatten)]
-    store_access: StoreAccessArgs,
 }
 
 impl ChainArgs {
-    pub(super) fn store(&self) -> &str {
-        &self.store
-    }
-
-    pub(super) fn store_access(&self) -> &StoreAccessArgs {
-        &self.store_access
-    }
-
-    pub(super) fn account(&self) -> Option<&str> {
-        self.account.as_deref()
-    }
-
-    pub(super) fn open_vault(&self) -> Result<Vault, CommandError> {
-        Ok(Vault::from_location(&self.store_access.location(&self.store, self.keys.as_deref()))?)
-    }
-
     pub(super) fn verify_options(&self) -> Result<VerifyOptions, CommandError> {
         Ok(VerifyOptions {
             keys: read_public_keys(&self.key)?,
@@ -177,9 +151,8 @@ pub struct AnchorArgs {
 
 /// Runs `vault verify`.
 pub(super) fn run_verify(options: &VerifyArgs) -> Result<ExitStatus, CommandError> {
-    let mut report = VerifyReport::default();
-    block_on(async {
-        let vault = options.chains.open_vault()?;
+    let report = block_on(async {
+        let vault = Vault::from_location(&options.chains.location)?;
         let mut verify_options = options.chains.verify_options()?;
         let to_text = |time: &TimeOption| time.to_text(verify_options.now);
         (verify_options.from, verify_options.to) =
@@ -192,17 +165,15 @@ pub(super) fn run_verify(options: &VerifyArgs) -> Result<ExitStatus, CommandErro
         verify_options.expired = verify_options
             .expired
             .or(options.retention.map(|min_time| TimeOption::Relative(min_time).to_text(verify_options.now)));
-        if !(options.identity.is_empty() && options.kms_identity.is_empty()) {
-            let (log, chains) = (options.log.as_deref(), &options.chains);
-            let (files, keys) =
-                auditor_keys::read_identities(&options.identity, &options.kms_identity, chains.store_access()).await?;
-            verify_options.auditors = keys;
-            let log = OpeningLog::open_requested(log, &files, chains.store(), &verify_options.auditors)?;
+        let (log, location) = (options.log.as_deref(), &options.chains.location);
+        let opened = open_auditors(&options.identity, &options.kms_identity, log, location).await?;
+        if let Some((auditors, log)) = opened {
             log.record_opening("verify", "every fragment")?;
+            verify_options.auditors = auditors;
         }
         verify_options.anchors = options.anchor.iter().map(|path| read_text_file(path)).collect::<Result<_, _>>()?;
         verify_options.anchor_keys = read_public_keys_of_option("--anchor-key", &options.anchor_key)?;
-        verify_options.anchored_within = options.anchored_within;
+        verify_options.anchored_within = Some(options.anchored_within);
         verify_options.erasers = read_public_keys_of_option("--erasers", &options.erasers)?;
         verify_options.openers = read_public_keys_of_option("--openers", &options.openers)?;
         for leaf in &options.leaf {
@@ -220,9 +191,9 @@ pub(super) fn run_verify(options: &VerifyArgs) -> Result<ExitStatus, CommandErro
         verify_options.retention = options.retention.map(|min_time| RequiredLock { mode, least: min_time });
         verify_options.resume.clone_from(&options.resume);
         let mut bar = ProgressBar::new();
-        report = verify(&vault, &verify_options, &mut |progress| bar.show(progress)).await?;
+        let report = verify(&vault, &verify_options, &mut |progress| bar.show(progress)).await?;
         bar.end();
-        Ok(())
+        Ok(report)
     })?;
     let text = if options.json {
         escape_json(&serde_json::to_string_pretty(&report).unwrap_or_default()) // can't fail: strings and numbers
@@ -236,18 +207,17 @@ pub(super) fn run_verify(options: &VerifyArgs) -> Result<ExitStatus, CommandErro
 /// Runs `vault anchor`: verifies the chains, then signs. Planted objects are reported and don't prevent an anchor,
 /// because they may be locked for years; broken chains are reported and left out. In both cases the exit code is 1.
 pub(super) fn run_anchor(options: &AnchorArgs) -> Result<ExitStatus, CommandError> {
-    let key = SigningKey::from_secret(&Secret::new(read_text_file(&options.sign_with)?));
-    let key = key.map_err(|why| format!("{} {why}", options.sign_with.display()))?;
+    let key = parse_signing_key(&options.sign_with)?;
     let verify_options = VerifyOptions { chain_only: true, ..options.chains.verify_options()? };
     if verify_options.keys.contains(key.public()) {
         return Err("--sign-with is the writer's own key: use another key, because an anchor that the gateway could sign proves nothing".into());
     }
-    let mut report = VerifyReport::default();
-    block_on(async {
+    let report = block_on(async {
+        let vault = Vault::from_location(&options.chains.location)?;
         let mut bar = ProgressBar::new();
-        report = verify(&options.chains.open_vault()?, &verify_options, &mut |progress| bar.show(progress)).await?;
+        let report = verify(&vault, &verify_options, &mut |progress| bar.show(progress)).await?;
         bar.end();
-        Ok(())
+        Ok(report)
     })?;
     let (heads, left_out) = report.anchorable();
     if !report.verified {

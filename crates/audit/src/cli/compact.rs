@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::public_keys::read_public_keys;
-use crate::cli::store_access::StoreAccessArgs;
+use crate::cli::sessions::KEYS_WITHOUT_EFFECT;
 use crate::compact::{CompactOptions, compact};
-use crate::read::Vault;
+use crate::read::{Vault, VaultLocation};
 use command::error::{CommandError, ExitStatus};
 use command::output;
 use command::runtime::block_on;
@@ -20,6 +20,7 @@ const MAX_LISTED: usize = 100;
 
 /// Options of `vault compact`.
 #[derive(Args)]
+#[command(mut_arg("keys", |keys| keys.help(KEYS_WITHOUT_EFFECT)))]
 pub struct CompactArgs {
     /// The folder of the packed files; created if missing. Nothing else should write there.
     #[arg(long, short, value_name = "DIR")]
@@ -37,14 +38,8 @@ pub struct CompactArgs {
     /// Prints the result as JSON.
     #[arg(long)]
     json: bool,
-    /// A folder, or `s3://bucket/prefix`.
-    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
-    store: String,
-    /// Bucket of the key objects: has no effect, since this command opens no content.
-    #[arg(long, value_name = "s3://BUCKET")]
-    keys: Option<String>,
     #[command(flatten)]
-    store_access: StoreAccessArgs,
+    location: VaultLocation,
 }
 
 /// Runs `vault compact`.
@@ -56,8 +51,7 @@ pub(super) fn run_compact(options: &CompactArgs) -> Result<ExitStatus, CommandEr
         prune: options.prune,
         today: vault::object_names::date(SystemClock::new().now()),
     };
-    let location = options.store_access.location(&options.store, options.keys.as_deref());
-    let summary = block_on(async { Ok(compact(&Vault::from_location(&location)?, &compact_options).await?) })?;
+    let summary = block_on(async { Ok(compact(&Vault::from_location(&options.location)?, &compact_options).await?) })?;
     if options.json {
         output::print(&format!("{}\n", serde_json::to_string(&summary).unwrap_or_default()))?;
     } else {

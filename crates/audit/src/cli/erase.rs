@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 
-use super::public_keys::{read_public_keys_of_option, read_text_file};
+use super::public_keys::{parse_signing_key, read_public_keys_of_option, read_text_file};
 use super::report_erasure;
 use crate::cli::auditor_keys::warn_if_key_is_open;
 use crate::cli::gateway_config::GatewayConfig;
-use crate::cli::session_argument::parse_session_argument;
-use crate::cli::store_access::StoreAccessArgs;
+use crate::cli::session_argument::parse_target;
 use crate::erase::{
-    ContentTarget, ErasureOutcome, ErasureRequest, Ledger, TargetQuery, WritableVault, execute_request, resolve_target,
+    ContentTarget, ErasureOutcome, ErasureRequest, Ledger, WritableVault, execute_request, resolve_target,
     resume_erasure,
 };
+use crate::read::StoreAccessArgs;
 use crate::signed_request::{self, SignedRequest};
 use command::admin_client::{AdminClient, AdminPortArgs};
 use command::error::{CommandError, ExitStatus};
@@ -29,7 +29,6 @@ use config::load::parse_data;
 use kernel::clock::{Clock, SystemClock};
 use kernel::files;
 use kernel::rng::{Rng, SystemRng};
-use kernel::secret::Secret;
 use kernel::terminal::{escape_json, escape_unsafe, format_count};
 use redaction::{BUILTIN, Detector, RuleData, SearchScratch};
 use vault::chain::note::{SigningKey, VerifyKey};
@@ -151,8 +150,7 @@ pub(super) fn run_erase(config: &dyn GatewayConfig, options: &EraseArgs) -> Resu
     };
     // Check this before anything is destroyed, so that a wrong option ends the command in time.
     let admin_port = config.admin_port(&options.gateway)?;
-    let mut outcome = None;
-    block_on(async {
+    let outcome = block_on(async {
         let gateway = AdminClient::for_gateway(admin_port)?;
         let (vault, store) = locate_vault(options)?;
         let mut ledger = Ledger::read(&vault, &key, &earlier_keys, &account, &options.writer).await?;
@@ -163,7 +161,7 @@ pub(super) fn run_erase(config: &dyn GatewayConfig, options: &EraseArgs) -> Resu
             ));
         }
         let now = SystemClock::new().now();
-        outcome = match &request_text {
+        let outcome = match &request_text {
             Some(request_text) => {
                 Some(execute_request(&vault, &mut ledger, request_text, &erasers, &store, now).await?)
             }
@@ -173,14 +171,13 @@ pub(super) fn run_erase(config: &dyn GatewayConfig, options: &EraseArgs) -> Resu
         if let Err(why) = report_erasure::report_newest_erasure(&ledger, &gateway).await {
             print_warning(&report_erasure::unreported_warning(&why, &account));
         }
-        Ok(())
+        Ok(outcome)
     })?;
     let text = match outcome {
         None => "no unfinished erasure was found\n".to_owned(),
         Some(outcome) => format_result(&outcome, &options.writer, &key),
     };
-    output::print(&text)?;
-    Ok(ExitStatus::Success)
+    output::print_result(&text)
 }
 
 /// The signing key of the chain of erasures; it must not be an eraser's or a gateway's key.
@@ -242,38 +239,28 @@ fn locate_vault(options: &EraseArgs) -> Result<(WritableVault, String), CommandE
 pub(super) fn read_signing_key(path: Option<&Path>) -> Result<SigningKey, CommandError> {
     let path = path.ok_or("a signing key is required: pass its file")?;
     warn_if_key_is_open(path);
-    let key = SigningKey::from_secret(&Secret::new(read_text_file(path)?));
-    key.map_err(|why| CommandError::Failed(format!("{} {why}", path.display())))
+    parse_signing_key(path)
 }
 
 /// Creates a request, and prints what it would destroy.
 fn create_request(options: &EraseArgs) -> Result<ExitStatus, CommandError> {
-    let mut account = options.account.clone();
-    let target = match (&options.session, ContentTarget::of_users(&options.user)) {
-        (Some(session), None) => {
-            let (session, account_of_session) = parse_session_argument(session, account.as_deref());
-            account = account_of_session;
-            ContentTarget::Session(session)
-        }
-        (None, Some(users)) => users,
-        _ => return Err("pass a session or --user to select what to erase".into()),
-    };
+    let EraseArgs { session, user, account, tenant, .. } = options;
+    let query = parse_target(session.as_deref(), user, account.as_deref(), tenant.as_deref());
+    let query = query.ok_or("pass a session or --user to select what to erase")?;
     let (requested_by, reason) =
         (options.requested_by.clone().unwrap_or_default(), options.reason.clone().unwrap_or_default());
     check_public_text("--requested-by", &requested_by)?;
     check_public_text("--reason", &reason)?;
     let path = options.output.as_deref().ok_or("--output is required: the file for the new request")?;
-    let mut text = String::new();
-    block_on(async {
+    let text = block_on(async {
         let (vault, store) = locate_vault(options)?;
-        let query = TargetQuery { target: target.clone(), account, tenant: options.tenant.clone() };
         let resolved = resolve_target(&vault, &query).await?;
         let now = SystemClock::new().now();
         let request = ErasureRequest {
             v: ErasureRequest::VERSION,
             store,
             account: resolved.account,
-            what: target,
+            what: query.target,
             who: requested_by,
             why: reason,
             time: rfc3339(now),
@@ -285,15 +272,14 @@ fn create_request(options: &EraseArgs) -> Result<ExitStatus, CommandError> {
         };
         files::write_new(path, request.text().as_bytes())
             .map_err(|error| format!("can't write {}: {error}", path.display()))?;
-        text = summarize_request(&request);
+        let mut text = summarize_request(&request);
         for warning in &resolved.excluded {
             print_warning(warning);
             text.push_str(&(escape_unsafe(warning) + "\n"));
         }
-        Ok(())
+        Ok(text)
     })?;
-    output::print(&text)?;
-    Ok(ExitStatus::Success)
+    output::print_result(&text)
 }
 
 /// The summary of a request, with the object of each key. Those who sign have no other view of it, so each field is

@@ -6,19 +6,17 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 
 use super::chain::ChainArgs;
-use super::public_keys::{read_public_keys_of_option, read_text_file};
-use crate::cli::auditor_keys::{self, KmsIdentityArgs};
-use crate::cli::opening_log::OpeningLog;
+use super::public_keys::{parse_signing_key, read_public_keys_of_option, read_text_file};
+use crate::cli::auditor_keys::{KmsIdentityArgs, open_auditors};
 use crate::evidence::bundle::EvidenceBundle;
-use crate::evidence::{EvidencePeriod, PeriodEvidence, gather_evidence};
-use crate::verify::{VerifyReport, verify};
+use crate::evidence::{EvidencePeriod, gather_evidence};
+use crate::read::Vault;
+use crate::verify::verify;
 use command::error::{CommandError, ExitStatus};
 use command::output;
 use command::runtime::block_on;
 use kernel::clock::{Clock, SystemClock};
-use kernel::secret::Secret;
 use kernel::terminal::format_count;
-use vault::chain::note::SigningKey;
 
 /// Options of `vault evidence`.
 #[derive(Args)]
@@ -26,12 +24,8 @@ use vault::chain::note::SigningKey;
 pub struct EvidenceArgs {
     #[command(flatten)]
     chains: ChainArgs,
-    /// First day or time of arrival (UTC): `2026-11-01`.
-    #[arg(long, value_name = "TIME", value_parser = parse_period_time)]
-    from: String,
-    /// End of the period (exclusive), a day or time: `2026-12-01`.
-    #[arg(long, value_name = "TIME", value_parser = parse_period_time)]
-    to: String,
+    #[command(flatten)]
+    period: EvidencePeriod,
     /// An auditor's key file, with which fragments of the period are opened and compared with their lines.
     #[arg(long, short, value_name = "FILE")]
     identity: Vec<PathBuf>,
@@ -64,62 +58,42 @@ pub struct EvidenceArgs {
     output: PathBuf,
 }
 
-/// Converts a day or time to the form used in index lines.
-fn parse_period_time(text: &str) -> Result<String, CommandError> {
-    let shaped: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-    match shaped.as_str() {
-        "0000-00-00" => Ok(format!("{text}T00:00:00.000000000Z")),
-        "0000-00-00T00:00:00Z" => Ok(format!("{}.000000000Z", text.trim_end_matches('Z'))),
-        _ => {
-            Err(CommandError::Usage("must be a day or time such as `2026-11-01` or `2026-11-01T08:00:00Z`".to_owned()))
-        }
-    }
-}
-
 /// Runs `vault evidence`.
 pub(super) fn run_evidence(options: &EvidenceArgs) -> Result<ExitStatus, CommandError> {
-    if options.from >= options.to {
+    let period = &options.period;
+    if period.from >= period.to {
         return Err("--to must be after --from".into());
     }
-    let key = options.sign_with.as_deref().map(|path| {
-        let key = SigningKey::from_secret(&Secret::new(read_text_file(path)?));
-        key.map_err(|why| CommandError::Failed(format!("{} {why}", path.display())))
-    });
-    let key = key.transpose()?;
+    let key = options.sign_with.as_deref().map(parse_signing_key).transpose()?;
     if options.output.symlink_metadata().is_ok() {
         return Err(CommandError::Failed(format!(
             "{} already exists: --output must be a new folder",
             options.output.display()
         )));
     }
-    let period = EvidencePeriod { from: options.from.clone(), to: options.to.clone() };
-    let mut report = VerifyReport::default();
-    let mut gathered = PeriodEvidence::default();
-    block_on(async {
-        let (vault, account) = (options.chains.open_vault()?, options.chains.account());
+    let (gathered, report) = block_on(async {
+        let vault = Vault::from_location(&options.chains.location)?;
         let mut verify_options = options.chains.verify_options()?;
         (verify_options.from, verify_options.to) = (Some(period.from.clone()), Some(period.to.clone()));
         verify_options.anchors = options.anchor.iter().map(|path| read_text_file(path)).collect::<Result<_, _>>()?;
         verify_options.anchor_keys = read_public_keys_of_option("--anchor-key", &options.anchor_key)?;
         verify_options.erasers = read_public_keys_of_option("--erasers", &options.erasers)?;
         verify_options.openers = read_public_keys_of_option("--openers", &options.openers)?;
-        if !(options.identity.is_empty() && options.kms_identity.is_empty()) {
-            let (log, chains) = (options.log.as_deref(), &options.chains);
-            let (files, keys) =
-                auditor_keys::read_identities(&options.identity, &options.kms_identity, chains.store_access()).await?;
-            verify_options.auditors = keys;
-            let log = OpeningLog::open_requested(log, &files, chains.store(), &verify_options.auditors)?;
+        let (log, location) = (options.log.as_deref(), &options.chains.location);
+        let opened = open_auditors(&options.identity, &options.kms_identity, log, location).await?;
+        if let Some((auditors, log)) = opened {
             log.record_opening("evidence", &format!("every fragment from {} to {}", period.from, period.to))?;
+            verify_options.auditors = auditors;
         }
-        gathered = gather_evidence(&vault, &period, account, &verify_options.keys).await?;
-        report = verify(&vault, &verify_options, &mut |_| {}).await?;
-        Ok(())
+        let account = options.chains.account.as_deref();
+        let gathered = gather_evidence(&vault, period, account, &verify_options.keys).await?;
+        Ok((gathered, verify(&vault, &verify_options, &mut |_| {}).await?))
     })?;
     let bundle = EvidenceBundle {
-        period: &period,
+        period,
         gathered: &gathered,
         report: &report,
-        store: options.chains.store(),
+        store: &options.chains.location.store,
         anchors: &options.anchor,
         attached: &options.attach,
         key: key.as_ref(),

@@ -9,7 +9,7 @@ use clap::Args;
 use super::opening::PermittedOpening;
 use super::public_keys::read_public_keys;
 use super::share::GivenShares;
-use super::vault_args::{VaultArgs, open_with_auditors, print_bytes};
+use super::vault_args::{VaultArgs, print_bytes};
 use crate::read::{ContentReference, FragmentOpener, IndexQuery, LeafId, LineSelection, get, get_lines};
 use command::error::{CommandError, ExitStatus};
 use command::output;
@@ -52,13 +52,13 @@ pub(super) fn run_get(options: &GetArgs) -> Result<ExitStatus, CommandError> {
     let GetArgs { uri, range, trace, span, leaf, account, key, shares, vault: vault_args } = options;
     block_on(async {
         let (leaf, keys) = (leaf.as_deref().map(LeafId::parse).transpose()?, read_public_keys(key)?);
-        let (vault, auditors, log) = open_with_auditors(vault_args).await?;
+        let (vault, auditors, log) = vault_args.open().await?;
         let opened = [uri, trace, span, &options.leaf].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
         log.record_opening("get", &opened)?;
         let given = shares.read(&auditors)?;
         let openings = PermittedOpening::now(&shares.requested.record(vault_args, &auditors).await?);
-        let opener = FragmentOpener::new(&vault, auditors).with_shares(given);
-        let (mut opener, mut text) = (opener.with_openings(openings), Vec::new());
+        let (mut opener, mut text) = (FragmentOpener::for_openings(&vault, auditors, openings), Vec::new());
+        opener.shares = given;
         let result = match uri {
             Some(uri) => {
                 let reference = ContentReference { uri: uri.clone(), range: range.clone() };
@@ -72,7 +72,7 @@ pub(super) fn run_get(options: &GetArgs) -> Result<ExitStatus, CommandError> {
         };
         // Print what could be opened before reporting other errors.
         print_bytes(&escape_for_terminal(text))?;
-        output::print_notes("read from another location", opener.alternative_reads());
+        output::print_notes("read from another location", &opener.alternative_reads);
         result?.map_err(|error| error.to_string())?;
         Ok(ExitStatus::Success)
     })

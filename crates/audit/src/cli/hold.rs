@@ -1,21 +1,20 @@
 //! `tollgate vault hold set|release|list`. `audit/hold` sets holds; the store enforces permissions.
 
-use std::io::{self, Write as _};
-
 use clap::{Args, Subcommand};
 
+use super::erase::print_warning;
 use super::public_keys::read_public_keys;
 use super::vault_args::print_bytes;
-use crate::cli::session_argument::parse_session_argument;
-use crate::cli::store_access::StoreAccessArgs;
-use crate::erase::{ContentTarget, TargetQuery, WritableVault};
+use crate::cli::session_argument::parse_target;
+use crate::erase::WritableVault;
 use crate::hold::{apply_hold, list_notes};
-use crate::read::Vault;
+use crate::read::{Vault, VaultLocation};
 use command::error::{CommandError, ExitStatus};
 use command::runtime::block_on;
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::SystemRng;
 use kernel::terminal::{escape_unsafe, format_count};
+use vault::hold_note::HoldNote;
 
 /// Subcommands of `vault hold`.
 #[derive(Subcommand)]
@@ -31,7 +30,7 @@ pub enum HoldCommand {
         #[arg(long)]
         account: Option<String>,
         #[command(flatten)]
-        location: VaultLocationArgs,
+        location: VaultLocation,
     },
 }
 
@@ -62,78 +61,38 @@ pub struct HoldArgs {
     #[arg(long)]
     tenant: Option<String>,
     #[command(flatten)]
-    location: VaultLocationArgs,
-}
-
-/// Options that locate the vault.
-#[derive(Args)]
-pub struct VaultLocationArgs {
-    /// A folder, or `s3://bucket/prefix`.
-    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
-    store: String,
-    /// Bucket of the key objects, if it is another one.
-    #[arg(long, value_name = "s3://BUCKET")]
-    keys: Option<String>,
-    #[command(flatten)]
-    store_access: StoreAccessArgs,
+    location: VaultLocation,
 }
 
 /// Runs `vault hold`.
 pub(super) fn run_hold(command: &HoldCommand) -> Result<ExitStatus, CommandError> {
-    let (mut out, mut problems, mut is_complete) = (String::new(), Vec::new(), true);
-    block_on(async {
+    let (out, problems) = block_on(async {
         match command {
-            HoldCommand::Set(options) => (out, problems) = change_hold(options, true).await?,
-            HoldCommand::Release(options) => (out, problems) = change_hold(options, false).await?,
+            HoldCommand::Set(options) => change_hold(options, true).await,
+            HoldCommand::Release(options) => change_hold(options, false).await,
             HoldCommand::List { account, location } => {
-                let vault =
-                    Vault::from_location(&location.store_access.location(&location.store, location.keys.as_deref()))?;
-                let notes = list_notes(&vault, account.as_deref()).await?;
-                problems = notes.invalid;
-                for hold in notes.in_force {
-                    let line = format!(
-                        "{}/{}/{}  since {}  {}: {}",
-                        hold.account, hold.tenant, hold.session, hold.at, hold.by, hold.why
-                    );
-                    out.push_str(&(escape_unsafe(&line) + "\n"));
-                }
+                let notes = list_notes(&Vault::from_location(location)?, account.as_deref()).await?;
+                let lines = notes.in_force.iter().map(|HoldNote { account, tenant, session, at, by, why, .. }| {
+                    escape_unsafe(&format!("{account}/{tenant}/{session}  since {at}  {by}: {why}")) + "\n"
+                });
+                Ok((lines.collect(), notes.invalid))
             }
         }
-        is_complete = problems.is_empty() || matches!(command, HoldCommand::List { .. });
-        Ok(())
     })?;
+    let is_complete = problems.is_empty() || matches!(command, HoldCommand::List { .. });
     print_bytes(out.as_bytes())?;
-    for why in &problems {
-        // Stderr may be closed.
-        drop(writeln!(io::stderr().lock(), "{}", escape_unsafe(why)));
-    }
+    problems.iter().for_each(|why| print_warning(why));
     Ok(if is_complete { ExitStatus::Success } else { ExitStatus::Failed })
 }
 
 async fn change_hold(options: &HoldArgs, sets: bool) -> Result<(String, Vec<String>), CommandError> {
-    let mut account = options.account.clone();
-    let target = match (&options.session, ContentTarget::of_users(&options.user)) {
-        (Some(session), _) => {
-            let (session, account_of_session) = parse_session_argument(session, account.as_deref());
-            account = account_of_session;
-            ContentTarget::Session(session)
-        }
-        (None, Some(users)) => users,
-        (None, None) => return Err("pass a session or --user".into()),
-    };
-    let query = TargetQuery { target, account, tenant: options.tenant.clone() };
-    let location = options.location.store_access.location(&options.location.store, options.location.keys.as_deref());
-    let vault =
-        WritableVault { keys: read_public_keys(&options.key)?, ..WritableVault::from_location(&location, None)? };
-    let result = apply_hold(
-        &vault,
-        &query,
-        sets,
-        (&options.requested_by, &options.reason),
-        SystemClock::new().now(),
-        &SystemRng,
-    )
-    .await?;
+    let HoldArgs { session, user, account, tenant, .. } = options;
+    let query = parse_target(session.as_deref(), user, account.as_deref(), tenant.as_deref());
+    let query = query.ok_or("pass a session or --user")?;
+    let keys = read_public_keys(&options.key)?;
+    let vault = WritableVault { keys, ..WritableVault::from_location(&options.location, None)? };
+    let (reason, now) = ((&*options.requested_by, &*options.reason), SystemClock::new().now());
+    let result = apply_hold(&vault, &query, sets, reason, now, &SystemRng).await?;
     let verb = if sets { "held" } else { "released" };
     let mut out: String = result.sessions.iter().map(|session| escape_unsafe(session) + "\n").collect();
     out.push_str(&format!(
@@ -142,9 +101,7 @@ async fn change_hold(options: &HoldArgs, sets: bool) -> Result<(String, Vec<Stri
         format_count(result.objects, "object"),
         result.note_only
     ));
-    for why in &result.ignored_lines {
-        drop(writeln!(io::stderr().lock(), "{}", escape_unsafe(why)));
-    }
+    result.ignored_lines.iter().for_each(|why| print_warning(why));
     let missed = |why: String| format!("not read, so packed objects may have been missed: {why}");
     Ok((out, result.unreadable.into_iter().map(missed).collect()))
 }

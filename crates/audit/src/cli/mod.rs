@@ -25,11 +25,10 @@ mod rewrap;
 mod session_argument;
 mod sessions;
 mod share;
-pub mod store_access;
 mod vault_args;
 
-use crate::cli::sessions::{ExportFormatArg, FindArgs, SessionArgs, run_find, run_session};
-use crate::read::{ReadError, ReplayedSession};
+use crate::cli::sessions::{FindArgs, SessionArgs, run_find, run_session};
+use crate::read::{ExportFormat, ReadError, ReplayedSession};
 use command::error::{CommandError, ExitStatus};
 use command::output::{self, report_error_clean};
 use kernel::rng::SystemRng;
@@ -139,7 +138,7 @@ pub enum AuditCommand {
         session: SessionArgs,
         /// Format of the lines.
         #[arg(long, value_enum, default_value = "messages")]
-        format: ExportFormatArg,
+        format: ExportFormat,
     },
 }
 
@@ -198,7 +197,7 @@ fn run_on_vault(config: &dyn GatewayConfig, command: AuditCommand) -> Result<Exi
             run_session(session, false, |replay, out| replay.diff(first, second, out))
         }
         AuditCommand::Export { session, format } => {
-            run_session(session, false, |replay, out| Ok(replay.export(format.into(), out)))
+            run_session(session, false, |replay, out| Ok(replay.export(format, out)))
         }
     }
 }

@@ -12,11 +12,10 @@ use super::erase::{check_public_text, parse_validity, quote, read_signing_key, s
 use super::public_keys::{read_public_keys_of_option, read_text_file};
 use super::vault_args::VaultArgs;
 use crate::cli::session_argument::parse_session_argument;
-use crate::cli::store_access::StoreAccessArgs;
 use crate::key_selection::KeySelection;
 use crate::ledger::Ledger;
 use crate::openings::{OpeningRequest, find_repeated_uses, list_openings, record_opening};
-use crate::read::Vault;
+use crate::read::{StoreAccessArgs, Vault};
 use crate::signed_index::SignedIndex;
 use crate::signed_request::{self, SignedRequest as _};
 use crate::writable_vault::WritableVault;
@@ -193,10 +192,9 @@ impl OpeningArgs {
         let earlier_keys = read_public_keys_of_option("--earlier-key", &self.earlier_key)?;
         let OpeningRequest { account, expires, why, .. } = parse_request(request, &text)?;
         check_public_text("the request's reason", &why)?;
-        let location = vault.store_access.location(&vault.store, vault.keys.as_deref());
-        let place = WritableVault::from_location(&location, self.lock_days)?;
+        let place = WritableVault::from_location(&vault.location, self.lock_days)?;
         let mut ledger = Ledger::read(&place, &key, &earlier_keys, &account, &self.writer).await?;
-        let (store, now) = (vault.store.trim_end_matches('/'), SystemClock::new().now());
+        let (store, now) = (vault.location.store.trim_end_matches('/'), SystemClock::new().now());
         let keys = record_opening(&mut ledger, &text, &openers, store, auditors, now).await?;
         warn_if_unlocked(&ledger).await;
         Ok(PermittedOpening { keys, expires })
@@ -254,13 +252,13 @@ fn summarize_request(request: &OpeningRequest) -> String {
 /// Runs `vault openings`.
 pub(super) fn run_openings(options: &OpeningsArgs) -> Result<ExitStatus, CommandError> {
     let keys = read_public_keys_of_option("--key", &options.key)?;
-    let (mut text, mut is_complete) = (String::new(), true);
-    block_on(async {
+    let (text, is_complete) = block_on(async {
+        let mut text = String::new();
         let vault = Vault::from_location(&options.store_access.location(&options.store, None))?;
         let signed = SignedIndex::read(&vault, &keys, options.account.as_deref()).await?;
         let (rows, unreadable) = list_openings(&vault, &signed, options.account.as_deref()).await?;
         let repeated = find_repeated_uses(&rows);
-        is_complete = unreadable.is_empty() && repeated.is_empty();
+        let is_complete = unreadable.is_empty() && repeated.is_empty();
         output::print_notes("not read", &unreadable);
         output::print_notes("used again", &repeated);
         for row in rows {
@@ -279,7 +277,7 @@ pub(super) fn run_openings(options: &OpeningsArgs) -> Result<ExitStatus, Command
             };
             text.push_str(&(line + "\n"));
         }
-        Ok(())
+        Ok((text, is_complete))
     })?;
     output::print(&text)?;
     Ok(if is_complete { ExitStatus::Success } else { ExitStatus::Failed })

@@ -26,18 +26,18 @@ pub(super) struct OpeningLog {
 }
 
 impl OpeningLog {
-    /// The requested log: a file, `none`, or by default a file beside the first key file.
+    /// The requested log: a file, `none`, or by default a file beside the first key file. Creates the file (mode 0600).
     ///
     /// # Errors
     /// The file can't be opened; the message says how to do without it.
     pub(super) fn open_requested(
         requested: Option<&Path>,
-        identities: &[PathBuf],
+        first_identity: Option<&Path>,
         store: &str,
         auditors: &[age::x25519::Identity],
     ) -> Result<Self, CommandError> {
         let default_path = || {
-            let mut name = identities.first()?.clone().into_os_string();
+            let mut name = first_identity?.as_os_str().to_owned();
             name.push(".openings.jsonl");
             Some(PathBuf::from(name))
         };
@@ -47,44 +47,18 @@ impl OpeningLog {
         };
         // the name beside a key can be guessed, so another user may have put a link there
         let flags = if requested.is_none() { OFlags::NOFOLLOW | OFlags::NONBLOCK } else { OFlags::empty() };
-        let log = Self::open_with(flags, path.as_deref(), store, auditors);
-        log.map_err(|why| {
-            CommandError::Failed(format!(
-                "{why}; nothing was opened: use --log FILE for another log, or --log none to open without logging"
-            ))
-        })
-    }
-
-    /// Opens or creates the file (mode 0600).
-    ///
-    /// # Errors
-    /// The file can't be opened.
-    #[cfg(test)]
-    pub(super) fn open(
-        path: Option<&Path>,
-        store: &str,
-        auditors: &[age::x25519::Identity],
-    ) -> Result<Self, CommandError> {
-        Self::open_with(OFlags::empty(), path, store, auditors)
-    }
-
-    fn open_with(
-        flags: OFlags,
-        path: Option<&Path>,
-        store: &str,
-        auditors: &[age::x25519::Identity],
-    ) -> Result<Self, CommandError> {
         let file = path.map(|path| {
             let mut options = OpenOptions::new();
             options.append(true).create(true).mode(0o600).custom_flags(flags.bits().cast_signed());
-            options.open(path).map(Mutex::new).map_err(|error| {
-                match error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
-                    true => format!(
-                        "the log of openings {} is a symbolic link that somebody may have planted: remove it",
-                        path.display()
-                    ),
-                    false => format!("the log of openings {} can't be written: {error}", path.display()),
-                }
+            options.open(&path).map(Mutex::new).map_err(|error| {
+                let place = format!("the log of openings {}", path.display());
+                let why = match error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
+                    true => format!("{place} is a symbolic link that somebody may have planted: remove it"),
+                    false => format!("{place} can't be written: {error}"),
+                };
+                CommandError::Failed(format!(
+                    "{why}; nothing was opened: use --log FILE for another log, or --log none to open without logging"
+                ))
             })
         });
         let auditors = auditors.iter().map(|identity| identity.to_public().to_string()).collect();

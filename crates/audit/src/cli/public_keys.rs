@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use command::error::CommandError;
-use vault::chain::note::VerifyKey;
+use kernel::secret::Secret;
+use vault::chain::note::{SigningKey, VerifyKey};
 
 /// The largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -35,6 +36,12 @@ pub(super) fn read_public_keys_of_option(option: &str, given: &[String]) -> Resu
         }
     }
     Ok(keys)
+}
+
+/// The secret key in a signer's file.
+pub(super) fn parse_signing_key(path: &Path) -> Result<SigningKey, CommandError> {
+    let key = SigningKey::from_secret(&Secret::new(read_text_file(path)?));
+    key.map_err(|why| CommandError::Failed(format!("{} {why}", path.display())))
 }
 
 /// Reads a text file of the caller, of at most [`MAX_FILE_BYTES`].

@@ -12,7 +12,7 @@ use super::vault_args::{VaultArgs, print_bytes};
 use crate::cli::gateway_config::GatewayConfig;
 use crate::cli::session_argument::parse_session_argument;
 use crate::key_selection::KeySelection;
-use crate::rewrap::{CopyRecipients, LedgerSigner, rewrap};
+use crate::rewrap::{LedgerSigner, rewrap};
 use crate::writable_vault::WritableVault;
 use command::error::{CommandError, ExitStatus};
 use command::runtime::block_on;
@@ -49,18 +49,8 @@ pub struct RewrapArgs {
     /// Name of the writer whose chain records copies; not a gateway's, and not that of erasures.
     #[arg(long, default_value = DEFAULT_REWRAP_WRITER)]
     writer: String,
-    /// Only this session.
-    #[arg(long)]
-    session: Option<String>,
-    /// Only this account.
-    #[arg(long)]
-    account: Option<String>,
-    /// Only this tenant.
-    #[arg(long)]
-    tenant: Option<String>,
-    /// Only keys of this day or later, `2026-11-20`.
-    #[arg(long, value_name = "DAY")]
-    since: Option<String>,
+    #[command(flatten)]
+    selection: KeySelection,
     /// Locks the copies for this many days (GOVERNANCE, like all keys) [default: the bucket's default].
     #[arg(long, value_name = "DAYS")]
     lock_days: Option<u32>,
@@ -68,22 +58,23 @@ pub struct RewrapArgs {
     vault: VaultArgs,
 }
 
-fn copy_recipients(config: &dyn GatewayConfig, options: &RewrapArgs) -> Result<CopyRecipients, CommandError> {
+fn copy_recipients(config: &dyn GatewayConfig, options: &RewrapArgs) -> Result<RecipientPolicy, CommandError> {
     if let Some(id) = &options.configured {
-        return configured_recipients(config, Some(id.as_str()).filter(|id| !id.is_empty()))
-            .map(CopyRecipients::Permitted);
+        return configured_recipients(config, Some(id.as_str()).filter(|id| !id.is_empty()));
     }
     let recipients =
         options.recipient.iter().map(|text| parse_recipient(text).map_err(|why| format!("--recipient {why}")));
     let recipients: Vec<_> = recipients.collect::<Result<_, _>>()?;
-    let Some(threshold) = options.threshold else { return Ok(CopyRecipients::Listed(recipients)) };
     let distinct: BTreeSet<String> = recipients.iter().map(ToString::to_string).collect();
-    if distinct.len() != recipients.len() || !is_valid_threshold(usize::from(threshold), recipients.len()) {
+    let is_valid = |threshold: u8| {
+        distinct.len() == recipients.len() && is_valid_threshold(usize::from(threshold), recipients.len())
+    };
+    if options.threshold.is_some_and(|threshold| !is_valid(threshold)) {
         let message =
             format!("--threshold must be from 2 to the number of different --recipients, at most {MAX_SHARES}");
         return Err(CommandError::Usage(message));
     }
-    Ok(CopyRecipients::Together { threshold, of: recipients })
+    Ok(RecipientPolicy::unlimited(recipients).with_threshold(options.threshold))
 }
 
 /// The recipients of the only vault of the configuration, or of the one with this id.
@@ -102,39 +93,26 @@ fn configured_recipients(config: &dyn GatewayConfig, id: Option<&str>) -> Result
 /// Runs `vault rewrap`.
 pub(super) fn run_rewrap(config: &dyn GatewayConfig, options: &RewrapArgs) -> Result<ExitStatus, CommandError> {
     let recipients = copy_recipients(config, options)?;
-    let (session, account) =
-        match options.session.as_deref().map(|id| parse_session_argument(id, options.account.as_deref())) {
-            Some((session, account)) => (Some(session), account),
-            None => (None, options.account.clone()),
-        };
-    let selection = KeySelection { account, tenant: options.tenant.clone(), session, since: options.since.clone() };
+    let mut selection = options.selection.clone();
+    if let Some(session) = &selection.session {
+        let (session, account) = parse_session_argument(session, selection.account.as_deref());
+        (selection.session, selection.account) = (Some(session), account);
+    }
     let (key, earlier_keys) = (
         read_signing_key(Some(&options.sign_with))?,
         read_public_keys_of_option("--earlier-key", &options.earlier_key)?,
     );
     let signer = LedgerSigner { key: &key, earlier_keys: &earlier_keys, writer: &options.writer };
-    let mut result = Default::default();
-    block_on(async {
+    let result = block_on(async {
         let vault = &options.vault;
-        let (auditors, log) = vault.read_auditors().await?;
-        let writable_vault = WritableVault::from_location(
-            &vault.store_access.location(&vault.store, vault.keys.as_deref()),
-            options.lock_days,
-        )?;
-        let opened = options
-            .session
-            .as_deref()
-            .map_or("session keys".to_owned(), |session| format!("keys of session {session}"));
-        let recipient_names = match &recipients {
-            CopyRecipients::Listed(_) | CopyRecipients::Together { .. } => options.recipient.join(" "),
-            CopyRecipients::Permitted(policy) => {
-                let keys = policy.recipients().iter().map(|recipient| recipient.key.to_string());
-                keys.collect::<Vec<_>>().join(" ")
-            }
-        };
-        log.record_opening("rewrap", &format!("{opened} for {recipient_names}"))?;
-        result = rewrap(&writable_vault, &auditors, &recipients, &selection, &signer, SystemClock::new().now()).await?;
-        Ok(())
+        let (_, auditors, log) = vault.open().await?;
+        let writable_vault = WritableVault::from_location(&vault.location, options.lock_days)?;
+        let of_session = |session: &String| format!("keys of session {session}");
+        let opened = options.selection.session.as_ref().map_or("session keys".to_owned(), of_session);
+        let names: Vec<String> = recipients.recipients().iter().map(|recipient| recipient.key.to_string()).collect();
+        log.record_opening("rewrap", &format!("{opened} for {}", names.join(" ")))?;
+        let now = SystemClock::new().now();
+        Ok(rewrap(&writable_vault, &auditors, &recipients, &selection, &signer, now).await?)
     })?;
     let not_copied: String = result.failed.iter().map(|why| format!("not copied: {}\n", escape_unsafe(why))).collect();
     let summary = format!(

@@ -11,9 +11,9 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use super::opening::{OpeningArgs, RequestedOpenings};
-use super::vault_args::{VaultArgs, open_with_auditors, print_bytes};
+use super::vault_args::{VaultArgs, print_bytes};
 use crate::key_selection::KeySelection;
-use crate::shares::{CollectedShares, MAX_SHARE_FILE, collect_shares, combine_all, parse_shares};
+use crate::shares::{MAX_SHARE_FILE, collect_shares, combine_all, parse_shares};
 use command::error::{CommandError, ExitStatus};
 use command::output;
 use command::runtime::block_on;
@@ -84,7 +84,7 @@ pub(super) fn run_share(options: &ShareArgs) -> Result<ExitStatus, CommandError>
     let recipient = recipient.map_err(|why| format!("--recipient {why}"))?;
     // reserve the file first: if it can't be written, the request must not be used up
     reserve_file(&options.output)?;
-    let Written { text, status } = write_shares(options, recipient).inspect_err(|_| {
+    let (text, status) = write_shares(options, recipient).inspect_err(|_| {
         let is_unused = options.output.metadata().is_ok_and(|file| file.len() == 0);
         // if the removal fails, an empty file stays, and a person must remove it
         drop(is_unused.then(|| std::fs::remove_file(&options.output)));
@@ -104,24 +104,19 @@ fn reserve_file(path: &Path) -> Result<(), CommandError> {
     }
 }
 
-/// The report on a written file of shares.
-struct Written {
-    text: String,
-    status: ExitStatus,
-}
-
-/// Records the opening, and writes the shares into the reserved file.
-fn write_shares(options: &ShareArgs, recipient: Option<age::x25519::Recipient>) -> Result<Written, CommandError> {
-    let (mut collected, mut session) = (CollectedShares::default(), String::new());
-    block_on(async {
-        let (vault, auditors, log) = open_with_auditors(&options.vault).await?;
+/// Records the opening, writes the shares into the reserved file, and returns a report on them.
+fn write_shares(
+    options: &ShareArgs,
+    recipient: Option<age::x25519::Recipient>,
+) -> Result<(String, ExitStatus), CommandError> {
+    let (collected, session) = block_on(async {
+        let (vault, auditors, log) = options.vault.open().await?;
         let permitted = options.opening.record(&options.request, &options.vault, &auditors).await?;
         let selection = KeySelection { tenant: options.tenant.clone(), ..permitted.keys };
-        session = selection.session.clone().unwrap_or_default();
+        let session = selection.session.clone().unwrap_or_default();
         let receiver = options.recipient.as_deref().unwrap_or("a plain file");
         log.record_opening("share", &format!("shares of session {session} for {receiver}"))?;
-        collected = collect_shares(&vault, &auditors, &selection).await?;
-        Ok(())
+        Ok((collect_shares(&vault, &auditors, &selection).await?, session))
     })?;
     output::print_notes("not shared", &collected.refused);
     if collected.shares.is_empty() {
@@ -141,7 +136,7 @@ fn write_shares(options: &ShareArgs, recipient: Option<age::x25519::Recipient>) 
     let form = if sealed.is_some() { "sealed to --recipient" } else { "in plain text: keep the file secret" };
     let text = format!("{} written, {form}\n", format_count(collected.shares.len(), "share"));
     let status = if collected.refused.is_empty() { ExitStatus::Success } else { ExitStatus::Failed };
-    Ok(Written { text, status })
+    Ok((text, status))
 }
 
 /// Runs `vault combine`: shares on stdin, session keys on stdout, in the form that `age -d -i` reads.

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{EvidencePeriod, PeriodEvidence};
+use super::{DigestEvidence, EvidencePeriod, PeriodEvidence};
 use crate::error::ReadError;
 use crate::verify::VerifyReport;
 use kernel::clock::UnixNanos;
 use kernel::files;
 use kernel::sha256::Sha256;
 use kernel::terminal::{escape_json, format_count};
+use vault::chain::digest::ChainDigest;
 use vault::chain::note::SigningKey;
 use vault::object_names::rfc3339;
 
@@ -59,8 +60,10 @@ impl EvidenceBundle<'_> {
         let recipients = gathered.recipients.iter();
         let recipients = recipients.map(|(sealed_to, period)| json!({"sealed_to": sealed_to, "period": period}));
         folder.write_lines("recipients.ndjson", recipients)?;
-        folder.write_lines("digests.ndjson", &gathered.digests)?;
-        folder.write_lines("keys.ndjson", &gathered.keys)?;
+        folder.write_lines("digests.ndjson", gathered.digests.iter().map(digest_row))?;
+        let seal = "age v1, X25519";
+        let keys = gathered.keys.iter().map(|(name, id)| json!({"name": name, "key_id": id, "encryption": seal}));
+        folder.write_lines("keys.ndjson", keys)?;
         folder.write_lines("erasures.ndjson", &gathered.erasures)?;
         folder.write_lines("unsigned.ndjson", &gathered.unsigned)?;
         folder.write_lines("unreadable.ndjson", &gathered.unreadable)?;
@@ -85,6 +88,17 @@ impl EvidenceBundle<'_> {
         );
         folder.write_file("README.md", (readme + &counts).as_bytes())
     }
+}
+
+/// A signed digest as evidence: its checkpoint (`note`), the lines that were acknowledged but not yet in the store
+/// (`pending`) or lost (`gaps`), and the gateway's version and the hash of its configuration (`made_by`).
+fn digest_row(DigestEvidence { name, sha256, digest }: &DigestEvidence) -> serde_json::Value {
+    let ChainDigest { account, writer, epoch, n, end, tree_size, root, note, counters, made_by, .. } = digest;
+    json!({
+        "name": name, "sha256": sha256, "account": account, "writer": writer, "epoch": epoch, "n": n, "end": end,
+        "tree_size": tree_size, "root": root, "note": note, "pending": counters.pending, "gaps": counters.gaps,
+        "made_by": made_by,
+    })
 }
 
 fn read_attachment(path: &Path) -> Result<Vec<u8>, ReadError> {

@@ -1,7 +1,7 @@
 //! Populations are complete, periods have exact ends, denials are never lost.
 
 use super::*;
-use crate::erase::tests::{Desk, site};
+use crate::erase::tests::{Desk, site_and_desk};
 use kernel::clock::Clock as _;
 use vault::index_row::RowTail;
 use vault::object_names::rfc3339;
@@ -13,14 +13,18 @@ fn all() -> EvidencePeriod {
     }
 }
 
+/// The evidence of all times and accounts.
+async fn gathered(desk: &Desk) -> PeriodEvidence {
+    gather_evidence(&desk.place.vault, &all(), None, &desk.keys()).await.expect("gathered")
+}
+
 /// A writer can't add a session to a population: objects that no signed digest names are listed separately, and signed
 /// objects that changed are reported as missing.
 #[tokio::test]
 async fn what_nobody_signed_is_no_evidence() {
-    let site = site().await;
-    let desk = Desk::of(&site, None);
+    let (site, desk) = site_and_desk().await;
     let vault = &desk.place.vault;
-    let honest = gather_evidence(vault, &all(), None, &desk.keys()).await.expect("gathered");
+    let honest = gathered(&desk).await;
     assert!(honest.unsigned.is_empty() && honest.unreadable.is_empty(), "{:?}", honest.unsigned);
     let mut row = line("tool", "Bash", Some("denied"), "ok");
     (row.tail.writer, row.tail.epoch) = ("gw".to_owned(), "E9999".to_owned());
@@ -30,7 +34,7 @@ async fn what_nobody_signed_is_no_evidence() {
     site.plant(&format!("{folder}/gw-E9999-0000000000.ndjson.zst"), forged.clone());
     site.plant(&format!("{folder}/gw-E9998-0000000000.ndjson.zst"), "x");
     site.plant("chain/default/gw/E9999/0000000000.json", "{}");
-    let told = gather_evidence(vault, &all(), None, &desk.keys()).await.expect("gathered");
+    let told = gathered(&desk).await;
     assert_eq!((told.lines, told.sessions.len(), told.actions.len()), (honest.lines, honest.sessions.len(), 0));
     assert_eq!((told.digests.len(), told.unreadable.len()), (honest.digests.len(), 0));
     assert_eq!(told.unsigned.iter().map(|one| one.lines).sum::<u64>(), 1);
@@ -40,7 +44,7 @@ async fn what_nobody_signed_is_no_evidence() {
     assert_eq!((none.lines, none.digests.len()), (0, 0));
     // a replaced signed object is missing, and reported
     site.plant(&site.name(&[folder, "gw-E0000"]), forged);
-    let torn = gather_evidence(vault, &all(), None, &desk.keys()).await.expect("gathered");
+    let torn = gathered(&desk).await;
     assert!(torn.lines < honest.lines && torn.unreadable.len() == 1, "{:?}", torn.unreadable);
 }
 
@@ -48,13 +52,12 @@ async fn what_nobody_signed_is_no_evidence() {
 /// data.
 #[tokio::test]
 async fn a_population_is_complete() {
-    let mut site = site().await;
-    let desk = Desk::of(&site, None);
+    let (mut site, desk) = site_and_desk().await;
     let vault = &desk.place.vault;
     let middle = rfc3339(site.clock.now());
     site.send("default", "s9", "later");
     site.minutes(4).await;
-    let whole = gather_evidence(vault, &all(), None, &desk.keys()).await.expect("gathered");
+    let whole = gathered(&desk).await;
     assert_eq!((whole.lines, whole.sessions.len(), whole.without_session, whole.gaps), (18, 4, 0, 0));
     assert_eq!(whole.sessions.values().map(|session| session.lines).sum::<u64>(), 18);
     assert_eq!(
@@ -71,7 +74,7 @@ async fn a_population_is_complete() {
     let own = gather_evidence(vault, &all(), Some("team"), &desk.keys()).await.expect("gathered");
     assert!(own.lines == 8 && own.sessions.keys().all(|(account, ..)| account == "team") && own.keys.len() == 1);
     desk.erase(&site, "s0").await;
-    let erased = gather_evidence(vault, &all(), None, &desk.keys()).await.expect("gathered").erasures;
+    let erased = gathered(&desk).await.erasures;
     assert_eq!(erased.len(), 2, "begun and done");
     assert!(erased.iter().all(|one| one.erasure.why == "ticket 4711" && one.erasure.request.is_none()));
 }
@@ -99,9 +102,8 @@ fn line(call: &str, tool: &str, decision: Option<&str>, status: &str) -> IndexRo
 /// The signed digests show which configuration each gateway had, and until when (SOC 2, CC8.1).
 #[tokio::test]
 async fn configurations_are_told_from_digests() {
-    let site = site().await;
-    let desk = Desk::of(&site, None);
-    let gathered = gather_evidence(&desk.place.vault, &all(), None, &desk.keys()).await.expect("gathered");
+    let (_, desk) = site_and_desk().await;
+    let gathered = gathered(&desk).await;
     let made_by: Vec<_> = gathered.configurations.keys().filter_map(|one| one.made_by.clone()).collect();
     let hash = "40bcb3ec21c27562e50fdb9f3b503f068bf02b48d59f34031f8323c1f2112b1f";
     assert!(!made_by.is_empty() && made_by.iter().all(|by| by.configuration == hash), "{made_by:?}");
@@ -112,9 +114,8 @@ async fn configurations_are_told_from_digests() {
 /// The signed digests show to whom each account's content was sealed, without the keys of other accounts.
 #[tokio::test]
 async fn recipients_are_shown_from_digests() {
-    let site = site().await;
-    let desk = Desk::of(&site, None);
-    let gathered = gather_evidence(&desk.place.vault, &all(), None, &desk.keys()).await.expect("gathered");
+    let (site, desk) = site_and_desk().await;
+    let gathered = gathered(&desk).await;
     let accounts: BTreeSet<_> = gathered.sessions.keys().map(|(account, ..)| account.clone()).collect();
     let shown: Vec<_> = gathered.recipients.keys().collect();
     assert_eq!(shown.iter().map(|one| one.account.clone()).collect::<BTreeSet<_>>(), accounts);

@@ -94,18 +94,21 @@ impl Openers {
 }
 
 async fn site() -> Site {
-    let mut site = Site::new(41);
-    site.send("default", "s0", "said");
-    site.minutes(3).await;
+    let mut site = Site::of_session(41, "said", 3).await;
     assert!(site.uploader.drain().await);
     site
+}
+
+async fn site_and_openers() -> (Site, Openers) {
+    let site = site().await;
+    let openers = Openers::of(&site, None);
+    (site, openers)
 }
 
 /// Two signatures record an opening; the report and the list show time, session, reason and signers.
 #[tokio::test]
 async fn an_opening_is_recorded() {
-    let site = site().await;
-    let openers = Openers::of(&site, None);
+    let (site, openers) = site_and_openers().await;
     let auditors = [Identity::generate()];
     let expires = rfc3339(site.clock.now().plus(Duration::from_secs(30 * 86_400)));
     let file = openers.signed(&OpeningRequest { expires, ..openers.request(&site, 1) });
@@ -136,8 +139,7 @@ async fn an_opening_is_recorded() {
 /// early, or of another kind record nothing.
 #[tokio::test]
 async fn faulty_requests_record_nothing() {
-    let site = site().await;
-    let openers = Openers::of(&site, None);
+    let (site, openers) = site_and_openers().await;
     let (request, auditors) = (openers.request(&site, 2), [Identity::generate()]);
     let objects = site.store.0.lock().len();
     let [alice, bob, carol] = &openers.desk.people;
@@ -234,7 +236,7 @@ async fn a_line_begun_in_time_is_finished_after_its_request_expired() {
         assert!(refused.contains("expired at") && !refused.contains("is recorded now"), "{left}: {refused}");
         let begun = before.keys().find(|name| name.contains("/openings-")).cloned();
         if let Some(name) = &begun {
-            let line = crate::read::index::unpack_lines(name, &before[name]).expect("lines");
+            let line = crate::read::index::unpack_lines(name, &before[name], true).expect("lines");
             let late = line.replace(&format!("ts\":\"{begun_at}"), &format!("ts\":\"{}", rfc3339(site.clock.now())));
             assert_ne!(line, late);
             let late = zstd::bulk::compress(late.as_bytes(), 3).expect("zstd");
@@ -282,8 +284,7 @@ async fn an_expired_request_begins_no_line_under_another_name() {
 /// One writer's chain refuses a second use by the same auditor. Another writer's can't know of it, so readers report it.
 #[tokio::test]
 async fn a_request_used_under_two_writers_is_reported() {
-    let site = site().await;
-    let openers = Openers::of(&site, None);
+    let (site, openers) = site_and_openers().await;
     let file = openers.signed(&openers.request(&site, 9));
     let (one, other) = (Identity::generate(), Identity::generate());
     openers.record(&site, &file, std::slice::from_ref(&one)).await.expect("recorded");
@@ -300,16 +301,14 @@ async fn a_request_used_under_two_writers_is_reported() {
 /// A request for another vault is reported, but fails neither a copy of the vault nor one that was moved.
 #[tokio::test]
 async fn a_request_for_another_vault_is_reported() {
-    let site = site().await;
-    let openers = Openers::of(&site, None);
+    let (site, openers) = site_and_openers().await;
     openers.desk.erase(&site, "s0").await;
     openers.record(&site, &openers.signed(&openers.request(&site, 1)), &[Identity::generate()]).await.expect("here");
     let warnings = async |bucket: Option<&str>| {
         let vault = Vault::new(site.store.clone(), "", bucket.map(str::to_owned));
         let keys = [openers.desk.keys(), vec![openers.chain_key()]].concat();
         let options = VerifyOptions { keys, openers: openers.keys(), ..VerifyOptions::default() };
-        let report = site.verify_in(&vault, options).await;
-        assert!(report.verified, "{}", report.text());
+        let report = site.verify_in(&vault, options).await.assert_verified();
         let found = report.findings.into_iter().filter(|finding| finding.code == "other_store");
         found.map(|finding| format!("{} {}", finding.location, finding.message)).collect::<Vec<_>>()
     };
@@ -332,8 +331,7 @@ async fn a_request_for_another_vault_is_reported() {
 /// line alone, and the next opening follows it.
 #[tokio::test]
 async fn concurrent_runs_record_one_opening() {
-    let site = site().await;
-    let openers = Openers::of(&site, None);
+    let (site, openers) = site_and_openers().await;
     let auditors = [Identity::generate()];
     for round in 0..48 {
         // also runs on both sides of midnight, whose lines have names with different days
@@ -362,8 +360,7 @@ async fn concurrent_runs_record_one_opening() {
 /// epoch as a whole is missed by an anchor alone. (`every_change_of_every_object_is_told` changes each object.)
 #[tokio::test]
 async fn changes_of_the_chain_are_reported() {
-    let site = site().await;
-    let openers = Openers::of(&site, None);
+    let (site, openers) = site_and_openers().await;
     for nonce in [4, 5, 6] {
         let file = openers.signed(&openers.request(&site, nonce));
         openers.record(&site, &file, &[Identity::generate()]).await.expect("recorded");

@@ -50,13 +50,6 @@ struct AgentCallFacts {
     is_answered: bool,
 }
 
-/// A call of an agent-starting tool, as events report it.
-struct CallPeriod {
-    /// The last entry that reports on the call; its time is the end of the call.
-    last_report: usize,
-    began: String,
-}
-
 /// Argument keys that hold an agent's prompt.
 const PROMPT_KEYS: [&str; 6] = ["prompt", "task", "message", "instructions", "query", "input"];
 /// Argument keys that hold an agent's name.
@@ -214,15 +207,13 @@ impl<'n, 'e> AgentAssignment<'n, 'e> {
     /// For clients that send only events: assigns an agent with an id to the call during which it was active, if there
     /// is exactly one such call.
     fn assign_calls_by_events(&mut self) {
-        let mut calls: HashMap<(&str, &str), CallPeriod> = HashMap::new();
+        // when each call of an agent-starting tool began, and the last entry that reports on it, at the call's end
+        let mut calls: HashMap<(&str, &str), (String, usize)> = HashMap::new();
         let starters = self.nodes.iter().enumerate().filter(|(_, node)| node.tool.is_some_and(is_agent_tool));
         for (at, node) in starters {
             let Some(id) = node.call_id() else { continue };
-            let began = match calls.remove(&id) {
-                Some(call) => call.began.min(node.begin_time()),
-                None => node.begin_time(),
-            };
-            calls.insert(id, CallPeriod { last_report: at, began });
+            let call = calls.entry(id).or_insert_with(|| (node.begin_time(), at));
+            *call = (std::mem::take(&mut call.0).min(node.begin_time()), at);
         }
         if calls.len() > MAX_CANDIDATES {
             return;
@@ -237,14 +228,14 @@ impl<'n, 'e> AgentAssignment<'n, 'e> {
             else {
                 continue;
             };
-            let is_around = |call: &&CallPeriod| {
-                call.began.as_str() <= from
-                    && time(call.last_report).is_some_and(|end| until <= end)
-                    && self.agent(call.last_report) != index
+            let is_around = |(began, last_report): &&(String, usize)| {
+                began.as_str() <= from
+                    && time(*last_report).is_some_and(|end| until <= end)
+                    && self.agent(*last_report) != index
             };
             let mut found = calls.values().filter(is_around);
-            if let (Some(call), None) = (found.next(), found.next()) {
-                let call = call.last_report;
+            if let (Some((_, call)), None) = (found.next(), found.next()) {
+                let call = *call;
                 self.agents_by_call.entry(call).or_default().push(index);
                 self.agents.get_mut(index).into_iter().for_each(|agent| agent.call = Some(call));
             }

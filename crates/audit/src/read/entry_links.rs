@@ -212,14 +212,8 @@ fn only_one(mut candidates: impl Iterator<Item = usize>) -> Option<usize> {
     candidates.next().filter(|_| candidates.next().is_none())
 }
 
-/// Entries that name one parent span, which left no line.
-struct OrphanGroup<'e> {
-    entries: Vec<usize>,
-    /// Start of the first entry.
-    from: &'e str,
-    /// End of the last entry.
-    until: &'e str,
-}
+/// Entries that name one parent span, which left no line; the start of the first one, and the end of the last one.
+type OrphanGroup<'e> = (Vec<usize>, &'e str, &'e str);
 
 /// Places the entries of each orphan group below the agent call during which all of them happened, if there is exactly
 /// one.
@@ -235,22 +229,20 @@ fn adopt_orphans(nodes: &[EntryNode<'_>], parents: &mut [Option<usize>], repeats
     for (at, (node, parent)) in nodes.iter().zip(parents.iter()).enumerate() {
         let is_orphan = parent.is_none() && agent_calls.contains_key(node.trace);
         let Some(parent_span) = node.parent_span().filter(|_| is_orphan) else { continue };
-        let new_group = || OrphanGroup { entries: Vec::new(), from: node.at, until: node.end_time() };
-        let group = groups.entry((node.trace, parent_span)).or_insert_with(new_group);
-        group.entries.push(at);
-        (group.from, group.until) = (group.from.min(node.at), group.until.max(node.end_time()));
+        let new_group = || (Vec::new(), node.at, node.end_time());
+        let (entries, from, until) = groups.entry((node.trace, parent_span)).or_insert_with(new_group);
+        entries.push(at);
+        (*from, *until) = ((*from).min(node.at), (*until).max(node.end_time()));
     }
-    for ((trace, parent_span), group) in groups {
+    for ((trace, parent_span), (entries, from, until)) in groups {
         let is_around = |at: &usize| {
             nodes.get(*at).is_some_and(|call| {
-                call.parent != Some(parent_span)
-                    && call.span != Some(parent_span)
-                    && call.is_spanning(group.from, group.until)
+                call.parent != Some(parent_span) && call.span != Some(parent_span) && call.is_spanning(from, until)
             })
         };
         let calls = agent_calls.get(trace).into_iter().flatten().copied();
         if let Some(call) = only_one(calls.filter(is_around)) {
-            for orphan in group.entries {
+            for orphan in entries {
                 parents.get_mut(orphan).into_iter().for_each(|parent| *parent = Some(call));
             }
         }

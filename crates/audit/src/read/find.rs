@@ -4,42 +4,71 @@
 
 use std::collections::BTreeSet;
 
+use clap::Args;
+use command::error::CommandError;
+use command::time_option::parse_time_option;
 use time::{Date, Month};
 
 use super::index::{UnreadIndex, each_row, each_signed_row, each_unsigned_row};
 use crate::error::ReadError;
 use crate::location::Vault;
 use crate::signed_index::SignedIndex;
+use kernel::clock::{Clock as _, SystemClock};
 use kernel::terminal::escape_unsafe;
 use vault::index_row::{IndexRow, RowKind};
 
-/// The search conditions; all that are given must hold.
-#[derive(Clone, Debug, Default)]
+/// The search conditions, in options of `vault find`; all that are given must hold.
+#[derive(Args, Clone, Debug, Default)]
 pub struct IndexQuery {
-    pub account: Option<String>,
-    pub tenant: Option<String>,
-    /// Session id, as the index shows it; `trace-…` for lines without one.
+    /// Session id as shown in spans and the index; `trace-ID` for records without a session.
+    #[arg(long)]
     pub session: Option<String>,
-    /// Trace id, hex.
+    /// Trace id.
+    #[arg(long)]
     pub trace: Option<String>,
-    /// Span id, hex.
+    /// Span id.
+    #[arg(long)]
     pub span: Option<String>,
-    /// Pseudonyms of a user, `h-…`: those of all epochs. Empty: any user.
+    /// Pseudonym of a user (`h-…`), as shown in spans; may be repeated, e.g. with the pseudonym of each epoch.
+    #[arg(long = "user", value_name = "h-…")]
     pub users: Vec<String>,
+    /// Name of a tool.
+    #[arg(long)]
     pub tool: Option<String>,
-    /// Operation: `chat`, `execute_tool`, …
+    /// Operation: `chat`, `execute_tool`, `invoke_agent`, …
+    #[arg(long)]
     pub action: Option<String>,
-    /// `work_tracker.issue_id`.
-    pub issue: Option<String>,
-    /// `build.commit_sha`, or a prefix of it with at least 4 digits.
-    pub commit: Option<String>,
+    /// Name of a model.
+    #[arg(long)]
     pub model: Option<String>,
-    /// Only items that failed.
+    /// Issue (`work_tracker.issue_id`).
+    #[arg(long)]
+    pub issue: Option<String>,
+    /// Commit (`build.commit_sha`) or a prefix of it.
+    // a prefix has at least 4 digits
+    #[arg(long)]
+    pub commit: Option<String>,
+    /// Only failed items.
+    #[arg(long)]
     pub failed: bool,
-    /// Earliest time, inclusive; RFC 3339 as in the index, compared as text.
+    /// Earliest time: `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z` (UTC).
+    // both times are RFC 3339 as in the index, and compared as text
+    #[arg(long, value_parser = parse_index_time, value_name = "TIME")]
     pub since: Option<String>,
-    /// Latest time, exclusive.
+    /// Latest time (exclusive), in the same forms.
+    #[arg(long, value_parser = parse_index_time, value_name = "TIME")]
     pub until: Option<String>,
+    /// Only this account.
+    #[arg(long)]
+    pub account: Option<String>,
+    /// Only this tenant.
+    #[arg(long)]
+    pub tenant: Option<String>,
+}
+
+/// A time option in the form of the index.
+pub(crate) fn parse_index_time(text: &str) -> Result<String, CommandError> {
+    Ok(parse_time_option(text)?.to_text(SystemClock::new().now()))
 }
 
 impl IndexQuery {
@@ -159,13 +188,16 @@ pub async fn find(
 }
 
 /// As [`find`], but visits first the lines of objects that signed digests name, with `false`, and then the other lines,
-/// with `true`. Returns the results of both.
+/// with `true`. Returns the results of both. Without `signed`, all lines count as the first kind.
 pub async fn find_signed(
     vault: &Vault,
     query: &IndexQuery,
-    signed: &SignedIndex,
+    signed: Option<&SignedIndex>,
     visit: &mut (dyn FnMut(&IndexRow, bool) + Send),
 ) -> Result<(FindResult, FindResult), ReadError> {
+    let Some(signed) = signed else {
+        return Ok((find(vault, query, &mut |row| visit(row, false)).await?, FindResult::default()));
+    };
     let (may_match_day, account) = (|day: &str| query.may_match_day(day), query.account.as_deref());
     let mut visit_signed = |row: &IndexRow| visit(row, false);
     let mut signed_search = IndexSearch::new(query, MAX_SESSION_NAME_BYTES, &mut visit_signed);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use super::document_check::{CONTENT_MISMATCH, UntrustedDocument};
-use super::find::{IndexQuery, find, find_signed};
+use super::find::{IndexQuery, find_signed};
 use super::index::each_row;
 use super::opener::{FragmentOpener, FragmentScopes};
 use super::payload_fetch::{FetchedPayload, FragmentHashes};
@@ -42,16 +42,15 @@ pub async fn get(
     let range = wanted.range.as_deref().map(parse_range).transpose()?;
     let packed = ObjectName::parse(name).is_some_and(|object| object.scope.is_none());
     let facts = if packed { read_range_facts(vault, name, range).await? } else { RangeFacts::default() };
-    let (mut failures, mut text, mut room) = (Vec::new(), Vec::new(), ContentLimit::default().0);
-    write_documents(opener, (name, range), &facts, &[], &mut room, &mut failures, &mut text).await;
+    let (mut text, mut failures) =
+        read_documents(opener, (name, range), &facts, &[], &mut ContentLimit::default().0).await;
     if !failures.is_empty() && !packed {
         // another program's object may occupy this name; the index then gives the name that the gateway used instead
         let facts = RangeFacts { scopes: FragmentScopes::new(), ..read_range_facts(vault, name, range).await? };
-        let (mut retry_failures, mut retry_text, mut room) = (Vec::new(), Vec::new(), ContentLimit::default().0);
-        let reads_before = opener.alternative_reads().len();
-        write_documents(opener, (name, range), &facts, &[], &mut room, &mut retry_failures, &mut retry_text).await;
-        if opener.alternative_reads().len() > reads_before {
-            (failures, text) = (retry_failures, retry_text);
+        let reads_before = opener.alternative_reads.len();
+        let again = read_documents(opener, (name, range), &facts, &[], &mut ContentLimit::default().0).await;
+        if opener.alternative_reads.len() > reads_before {
+            (text, failures) = again;
         }
     }
     let written = out.write_all(&text);
@@ -116,13 +115,9 @@ impl NamedContent {
                 named.add(row, unsigned);
             }
         };
-        let unreadable = if wanted.keys.is_empty() {
-            find(vault, query, &mut |row| visit(row, false)).await?.unreadable
-        } else {
-            let signed = SignedIndex::read(vault, &wanted.keys, query.account.as_deref()).await?;
-            // unreadable unsigned objects don't affect the answer
-            find_signed(vault, query, &signed, &mut visit).await?.0.unreadable
-        };
+        let signed = SignedIndex::read_if_keys(vault, &wanted.keys, query.account.as_deref()).await?;
+        // unreadable unsigned objects don't affect the answer
+        let unreadable = find_signed(vault, query, signed.as_ref(), &mut visit).await?.0.unreadable;
         named.unreadable_index = unreadable.iter().map(|why| format!("not read: {why}")).collect();
         Ok(named)
     }
@@ -195,19 +190,19 @@ pub async fn get_lines(
         // lines may disagree on the session or account that the fragment belongs to
         let scopes: BTreeSet<FragmentScope> = rows.iter().map(|row| FragmentScope::from_tail(&row.tail)).collect();
         for scope in scopes {
-            let (mut text, failures_before) = (Vec::new(), fragment_failures.len());
             let same_scope: Vec<&IndexRow> =
                 rows.iter().filter(|row| FragmentScope::from_tail(&row.tail) == scope).collect();
             facts.scopes = FragmentScopes::from([((0, len), scope)]);
             let place = (&*object, Some((off, len)));
-            write_documents(opener, place, &facts, &same_scope, &mut room, &mut fragment_failures, &mut text).await;
+            let (text, scope_failures) = read_documents(opener, place, &facts, &same_scope, &mut room).await;
             let written = out.write_all(&text);
             if written.is_err() {
                 return Ok(written);
             }
-            if fragment_failures.len() == failures_before {
+            if scope_failures.is_empty() {
                 break;
             }
+            fragment_failures.extend(scope_failures);
         }
         fragment_failures.dedup();
         failures.extend(fragment_failures);
@@ -224,17 +219,15 @@ struct RangeFacts {
     hashes: FragmentHashes,
 }
 
-/// Writes the documents in a range of an object; adds a line to `failures` for each that does not open. `rows` are
-/// lines that refer to the range as a whole: if there are any, the document must agree with one of them.
-async fn write_documents(
+/// The documents in a range of an object, a line each, and a failure for each that does not open. `rows` are lines that
+/// refer to the range as a whole: if there are any, the document must agree with one of them.
+async fn read_documents(
     opener: &mut FragmentOpener<'_>,
     (name, range): (&str, Option<(u64, u64)>),
     facts: &RangeFacts,
     rows: &[&IndexRow],
     room: &mut u64,
-    failures: &mut Vec<ReadError>,
-    out: &mut Vec<u8>,
-) {
+) -> (Vec<u8>, Vec<ReadError>) {
     let FetchedPayload { at, bytes, .. } = opener.fetch_payload(name, range, &facts.hashes).await;
     let compared_bytes = bytes.as_ref().ok().filter(|_| !rows.is_empty());
     let sealed_sha256 = compared_bytes.map(|bytes| kernel::hex::encode(&Sha256::digest(bytes)));
@@ -244,8 +237,9 @@ async fn write_documents(
     };
     let documents = match documents {
         Ok(documents) => documents,
-        Err(error) => return failures.push(error),
+        Err(error) => return (Vec::new(), vec![error]),
     };
+    let (mut out, mut failures) = (Vec::new(), Vec::new());
     for document in documents {
         match document {
             Err(failure) => failures.push(failure.into()),
@@ -259,6 +253,7 @@ async fn write_documents(
             }
         }
     }
+    (out, failures)
 }
 
 /// Whether a document and the hash of its sealed bytes agree with one of these lines; other lines may be planted.

@@ -6,7 +6,6 @@
 //! Neighbours: [`SignedIndex`] (the index objects that signed digests name), `verify`.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::io::Read;
 
 use bytes::Bytes;
@@ -106,7 +105,7 @@ async fn visit_index_rows(
             ))),
             _ => Ok(bytes),
         });
-        let lines = bytes.and_then(|bytes| Vault::unpack_index_lines(&name, &bytes, is_signed));
+        let lines = bytes.and_then(|bytes| unpack_lines(&name, &bytes, is_signed));
         match lines {
             Ok(lines) => visit_object_lines(&name, &index_name, &lines, &mut seen, &mut unreadable, visit),
             Err(error) => unreadable.add(error.to_string()),
@@ -139,11 +138,14 @@ fn visit_object_lines(
         let row = serde_json::from_str::<IndexRow>(line).ok();
         match row.filter(|row| index_name.may_contain(row) && row.is_sane(line.len())) {
             None => malformed += 1,
-            Some(row) => match seen.classify_line(&row, line) {
-                LineOccurrence::New => visit(name, row),
-                LineOccurrence::Repeated => {}
-                LineOccurrence::Conflicting => conflicting += 1,
-            },
+            Some(row) => {
+                let hash = Sha256::digest(line).first_chunk::<8>().copied().unwrap_or_default();
+                match seen.record_line(&row, hash) {
+                    (_, true) => visit(name, row),
+                    // an earlier, different line of this number takes precedence
+                    (first, false) => conflicting += u64::from(first != hash),
+                }
+            }
         }
     }
     if malformed > 0 {
@@ -159,27 +161,16 @@ fn visit_object_lines(
 
 /// Hashes of the lines already visited, by [`hash_line_place`]. A line takes about 40 bytes.
 #[derive(Default)]
-struct SeenLines(HashMap<[u8; 16], [u8; 8]>);
+struct SeenLines(HashMap<[u8; 16], LineHash>);
 
-enum LineOccurrence {
-    New,
-    /// The line was stored twice.
-    Repeated,
-    /// An earlier, different line has the same number and takes precedence.
-    Conflicting,
-}
+type LineHash = [u8; 8];
 
 impl SeenLines {
-    fn classify_line(&mut self, row: &IndexRow, line: &str) -> LineOccurrence {
-        let line_hash = Sha256::digest(line).first_chunk::<8>().copied().unwrap_or_default();
-        match self.0.entry(hash_line_place(row)) {
-            Entry::Occupied(first) if *first.get() == line_hash => LineOccurrence::Repeated,
-            Entry::Occupied(_) => LineOccurrence::Conflicting,
-            Entry::Vacant(entry) => {
-                entry.insert(line_hash);
-                LineOccurrence::New
-            }
-        }
+    /// Records a line. Returns the hash of the first line in its place, and whether that is this line.
+    fn record_line(&mut self, row: &IndexRow, line_hash: LineHash) -> (LineHash, bool) {
+        let places = self.0.len();
+        let first = *self.0.entry(hash_line_place(row)).or_insert(line_hash);
+        (first, self.0.len() > places)
     }
 }
 
@@ -199,12 +190,6 @@ impl Vault {
     /// The stored bytes of an index object; an error if they exceed the limit, which is lower for an unsigned object.
     pub(crate) async fn fetch_index_object(&self, name: &str, signed: bool) -> Result<Bytes, StoreError> {
         self.fetch_within(ObjectKind::Index, name, if signed { MAX_STORED } else { MAX_UNSIGNED_STORED }).await
-    }
-
-    /// The lines of an index object; an error if they exceed the limit, which is lower for an unsigned object.
-    pub(crate) fn unpack_index_lines(name: &str, bytes: &[u8], signed: bool) -> Result<String, ReadError> {
-        let lines = inflate(bytes, signed).map_err(|problem| ReadError::Damaged(format!("{name}: {problem}")))?;
-        String::from_utf8(lines).map_err(|_| ReadError::damaged(format!("{name}: damaged")))
     }
 }
 
@@ -228,9 +213,10 @@ impl UnreadableObjects {
     }
 }
 
-/// The lines of a signed index object.
-pub(crate) fn unpack_lines(name: &str, bytes: &[u8]) -> Result<String, ReadError> {
-    Vault::unpack_index_lines(name, bytes, true)
+/// The lines of an index object; an error if they exceed the limit, which is lower for an unsigned object.
+pub(crate) fn unpack_lines(name: &str, bytes: &[u8], signed: bool) -> Result<String, ReadError> {
+    let lines = inflate(bytes, signed).map_err(|problem| ReadError::Damaged(format!("{name}: {problem}")))?;
+    String::from_utf8(lines).map_err(|_| ReadError::damaged(format!("{name}: damaged")))
 }
 
 /// An index object's decompressed bytes, or a description of the problem.

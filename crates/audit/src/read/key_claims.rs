@@ -19,7 +19,7 @@ struct ObjectClaim {
 
 /// Claims about a session's key objects.
 #[derive(Default)]
-pub(super) struct KeyClaims {
+pub(crate) struct KeyClaims {
     objects: HashMap<String, ObjectClaim>,
     /// Name and hash of the copies that `rewrap` made.
     copies: HashSet<(String, String)>,
@@ -32,9 +32,8 @@ pub(super) struct KeyClaims {
 /// The verdict on a key object that opened.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum KeyVerdict {
-    Usable,
-    /// The key is usable, with this warning.
-    Doubtful(String),
+    /// The key is usable, maybe with a warning.
+    Usable(Option<String>),
     /// The key was destroyed by request and is back.
     Erased(String),
     /// The object's hash is not in any line.
@@ -107,12 +106,11 @@ impl KeyClaims {
         if !self.objects.get(id).is_none_or(is_listed) {
             return KeyVerdict::Unlisted;
         }
-        match self.erased_unsigned.get(id) {
-            None => KeyVerdict::Usable,
-            Some(erasure) => KeyVerdict::Doubtful(format!(
+        KeyVerdict::Usable(self.erased_unsigned.get(id).map(|erasure| {
+            format!(
                 "{erasure} according to an unsigned line, but its key still exists: give the public key that signs \
                  erasures as another --key, and run `tollgate vault verify`"
-            )),
-        }
+            )
+        }))
     }
 }

@@ -33,7 +33,7 @@ mod turns;
 pub(crate) mod tests;
 
 pub use crate::error::ReadError;
-pub use crate::location::{Vault, VaultLocation};
+pub use crate::location::{StoreAccessArgs, Vault, VaultLocation};
 pub use call_tree::{CallNode, SessionTurn};
 pub(crate) use document_check::UntrustedDocument;
 pub use find::{FindResult, IndexQuery, find, find_signed, format_row};

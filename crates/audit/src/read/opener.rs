@@ -27,22 +27,22 @@ pub type FragmentScopes = BTreeMap<(u64, u64), FragmentScope>;
 
 /// Opens fragments, and caches the session keys that it opened.
 pub struct FragmentOpener<'a> {
-    pub(super) vault: &'a Vault,
-    pub(super) auditors: Vec<age::x25519::Identity>,
+    pub(crate) vault: &'a Vault,
+    pub(crate) auditors: Vec<age::x25519::Identity>,
     /// Shares of keys that other auditors opened.
-    pub(super) shares: Vec<KeyShare>,
-    /// Keys that the auditors may open with their own shares alone; `None`: all.
-    permitted: Option<Vec<KeySelection>>,
+    pub(crate) shares: Vec<KeyShare>,
+    /// Keys that the auditors may open with their own shares alone; `None`: all, for a command that shows no content.
+    pub(crate) permitted: Option<Vec<KeySelection>>,
     /// Session keys, or the reason why there are none, by the folder of the key objects.
-    pub(super) sessions: HashMap<String, Result<Vec<age::x25519::Identity>, OpenFailure>>,
+    pub(crate) sessions: HashMap<String, Result<Vec<age::x25519::Identity>, OpenFailure>>,
     /// Objects among the key objects that are not usable keys.
-    pub(super) bad_keys: Vec<BadKey>,
+    pub(crate) bad_keys: Vec<BadKey>,
     /// Claims of index lines about the keys of the session being read.
-    pub(super) claims: KeyClaims,
+    pub(crate) claims: KeyClaims,
     /// Messages about keys that exist although an erasure names them.
-    pub(super) restored_keys: Vec<String>,
-    /// Messages about objects that were read under an alternative name.
-    pub(super) alternative_reads: Vec<String>,
+    pub(crate) restored_keys: Vec<String>,
+    /// Messages about objects that were read under an alternative name, one for each object.
+    pub(crate) alternative_reads: Vec<String>,
 }
 
 impl<'a> FragmentOpener<'a> {
@@ -61,23 +61,10 @@ impl<'a> FragmentOpener<'a> {
         }
     }
 
-    /// The same opener, which also uses these shares that other auditors opened.
-    #[must_use]
-    pub fn with_shares(self, shares: Vec<KeyShare>) -> Self {
-        Self { shares, ..self }
-    }
-
-    /// The same opener for recorded openings ([`crate::openings`]): keys that several people open together, it opens
-    /// for these selections also without another auditor's share.
-    #[must_use]
-    pub fn with_openings(self, openings: Vec<KeySelection>) -> Self {
-        Self { permitted: Some(openings), ..self }
-    }
-
-    /// The same opener for a command that shows no content, and needs no recorded opening.
-    #[must_use]
-    pub(crate) fn for_checks(self) -> Self {
-        Self { permitted: None, ..self }
+    /// An opener for recorded openings ([`crate::openings`]): for these selections, it opens keys that several people
+    /// open together also without another auditor's share.
+    pub fn for_openings(vault: &'a Vault, auditors: Vec<age::x25519::Identity>, openings: Vec<KeySelection>) -> Self {
+        Self { permitted: Some(openings), ..Self::new(vault, auditors) }
     }
 
     /// Whether an opening of the keys in this folder is recorded, or need not be.

@@ -130,9 +130,4 @@ impl FragmentOpener<'_> {
         }
         fetched
     }
-
-    /// Messages about objects that were read under an alternative name, one for each object.
-    pub fn alternative_reads(&self) -> &[String] {
-        &self.alternative_reads
-    }
 }

@@ -42,7 +42,7 @@ pub(super) fn format_counts(counts: &RedactionCounts) -> Option<String> {
 impl ReplayedSession {
     /// Applies a gateway's rules to all opened content; text and JSON output then include the counts.
     pub fn apply_redaction_rules(&mut self, find: &mut PlaceholderFinder<'_>) {
-        for entry in self.entries_mut() {
+        for entry in &mut self.entries {
             entry.redaction_counts = entry.item.as_ref().map(|item| count_redactions(item, find));
         }
     }

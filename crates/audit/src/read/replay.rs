@@ -175,7 +175,7 @@ impl ReplayedSession {
         for message in std::mem::take(&mut opener.restored_keys) {
             self.add_unreadable(message, false);
         }
-        for key in opener.take_bad_keys() {
+        for key in std::mem::take(&mut opener.bad_keys) {
             self.add_unreadable(format!("{} among the session's keys: {}", key.name, key.why), true);
         }
         at

@@ -57,7 +57,7 @@ pub(super) struct SessionEntry {
     pub(super) redaction_counts: Option<RedactionCounts>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SessionTotal {
     pub model_calls: u64,
     pub tool_calls: u64,
@@ -133,10 +133,6 @@ impl ReplayedSession {
         Self { session: session.to_owned(), entries, ..Self::default() }
     }
 
-    pub(super) fn entries_mut(&mut self) -> &mut [SessionEntry] {
-        &mut self.entries
-    }
-
     pub fn id(&self) -> &str {
         &self.session
     }
@@ -181,7 +177,7 @@ impl ReplayedSession {
 
     /// Counts of calls, and cost.
     pub fn total(&self) -> SessionTotal {
-        let mut total = SessionTotal { model_calls: 0, tool_calls: 0, failures: 0, unpriced_calls: 0, cost_usd: None };
+        let mut total = SessionTotal::default();
         let (mut deduplicator, mut cost) = (CallDeduplicator::default(), Some(Decimal::ZERO));
         for entry in self.counted_entries() {
             let (_, status, usd) = cost_facts(entry);

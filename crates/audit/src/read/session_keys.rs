@@ -77,7 +77,7 @@ impl FragmentOpener<'_> {
             .map(async |name| (vault.fetch_key_object(&name).await, name))
             .buffered(CONCURRENT_FETCHES);
         let is_permitted = self.is_permitted(folder);
-        let (mut keys, mut erased, mut too_few, mut needs_request) = (Vec::new(), None, None, false);
+        let (mut keys, mut erased, mut too_few, mut needs_request) = (Vec::new(), None::<String>, None, false);
         while let Some((object, name)) = objects.next().await {
             let bad_key = |why: String, archived: bool| BadKey { name: name.clone(), why, archived };
             let opened = match object {
@@ -99,27 +99,20 @@ impl FragmentOpener<'_> {
                     Err(why) => Err(bad_key(why, false)),
                 },
             };
-            let judged = opened.and_then(|key| match key {
-                None => Ok(None),
-                Some((key, sha256)) => {
-                    match self.claims.judge_key(&name, &key_id(&key.to_public().to_string()), &sha256) {
-                        KeyVerdict::Usable => Ok(Some(key)),
-                        KeyVerdict::Doubtful(why) => {
-                            self.restored_keys.push(format!("{name}: {why}"));
-                            Ok(Some(key))
-                        }
-                        KeyVerdict::Erased(why) => {
-                            self.restored_keys.push(format!("{name}: {why}"));
-                            erased = Some(why);
-                            Ok(None)
-                        }
-                        KeyVerdict::Unlisted => Err(bad_key(
-                            "its hash is not the one that index lines give for this key: run `tollgate vault verify`"
-                                .to_owned(),
-                            false,
-                        )),
+            let judged = opened.and_then(|opened| {
+                let Some((key, sha256)) = opened else { return Ok(None) };
+                let (key, warning) = match self.claims.judge_key(&name, &key_id(&key.to_public().to_string()), &sha256)
+                {
+                    KeyVerdict::Usable(warning) => (Some(key), warning),
+                    KeyVerdict::Erased(why) => (None, erased.insert(why).clone().into()),
+                    KeyVerdict::Unlisted => {
+                        let why = "its hash is not the one that index lines give for this key: run `tollgate \
+                                   vault verify`";
+                        return Err(bad_key(why.to_owned(), false));
                     }
-                }
+                };
+                self.restored_keys.extend(warning.map(|why| format!("{name}: {why}")));
+                Ok(key)
             });
             match judged {
                 Ok(key) => keys.extend(key),
@@ -127,15 +120,13 @@ impl FragmentOpener<'_> {
                 Err(_) => {}
             }
         }
-        Ok(match (keys.is_empty(), count) {
-            (false, _) => Ok(keys),
-            (true, _) if erased.is_some() => {
-                Err(OpenFailure::NoKey(format!("{folder}: {}", erased.unwrap_or_default())))
-            }
-            (true, 0) => Err(OpenFailure::NoKey(format!(
+        Ok(match (erased, count) {
+            _ if !keys.is_empty() => Ok(keys),
+            (Some(why), _) => Err(OpenFailure::NoKey(format!("{folder}: {why}"))),
+            (None, 0) => Err(OpenFailure::NoKey(format!(
                 "{folder}: no key object: it was erased, or is in another bucket (give --keys)"
             ))),
-            (true, _) => Err(OpenFailure::NoIdentity(match too_few {
+            (None, _) => Err(OpenFailure::NoIdentity(match too_few {
                 _ if needs_request => format!(
                     "{folder}: its key is opened only for a signed request: add --request, made with `tollgate vault \
                      open-request` and `vault approve`"
@@ -147,11 +138,6 @@ impl FragmentOpener<'_> {
                 None => format!("{folder}: none of the given identities opens the session's key"),
             })),
         })
-    }
-
-    /// Takes the objects among the keys that are not usable keys.
-    pub fn take_bad_keys(&mut self) -> Vec<BadKey> {
-        std::mem::take(&mut self.bad_keys)
     }
 }
 

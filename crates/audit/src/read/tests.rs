@@ -48,7 +48,7 @@ fn row(second: u32, call: &str, (span, parent): (&str, &str), name: &str, decisi
 fn a_replay_tells_what_is_redacted() {
     let mut replay = ReplayedSession::of_rows("s", (1..=3).map(|n| row(n, "model", ("m", ""), "gpt", None)).collect());
     let texts = ["x and x, y".into(), serde_json::json!({ "a": ["x"] }), "nothing".into()];
-    replay.entries_mut().iter_mut().zip(texts).for_each(|(entry, text)| {
+    replay.entries.iter_mut().zip(texts).for_each(|(entry, text)| {
         entry.item = Some(item("model", &[("input", "k", text)]));
     });
     replay.apply_redaction_rules(&mut |key, text| {
@@ -72,7 +72,7 @@ fn a_finish_reason_is_no_message() {
         let messages = serde_json::json!([{ "role": "assistant", "parts": [{ "type": "text", "content": "ANSWER" }],
             "finish_reason": reason }]);
         let mut replay = ReplayedSession::of_rows("s", vec![row(1, "model", ("m", ""), "gpt", None)]);
-        replay.entries_mut()[0].item = Some(item("model", &[("output", "gen_ai.output.messages", messages)]));
+        replay.entries[0].item = Some(item("model", &[("output", "gen_ai.output.messages", messages)]));
         text_of(|out| replay.write_text(out))
     };
     let (null, none) = (serde_json::Value::Null, serde_json::json!([]));
@@ -299,7 +299,7 @@ fn hostile_calls_cost_little() {
     let told = |n: u32| node(MANY + n, "permission", ("et", ""), None);
     let rows = [task].into_iter().chain((1..=MANY).map(model)).chain((1..=MANY).map(told));
     let mut replay = ReplayedSession::of_rows("s", rows.collect());
-    for (n, entry) in replay.entries_mut().iter_mut().enumerate().skip(1) {
+    for (n, entry) in replay.entries.iter_mut().enumerate().skip(1) {
         let is_model = entry.row.as_ref().is_some_and(|row| row.tail.call == "model");
         let args = serde_json::json!({ "x": "y".repeat(60), "i": n }).to_string();
         let (part, text) = if is_model { ("output", n.to_string()) } else { ("tool_args", args) };

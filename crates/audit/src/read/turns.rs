@@ -22,11 +22,11 @@ use super::session::ReplayedSession;
 use crate::error::ReadError;
 use kernel::terminal::{escape_unsafe, format_count};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ExportFormat {
-    /// A line for each model call: `{"messages": […], "model": …}`, as chat APIs and fine-tuning accept it.
+    /// One line per model call: `{"messages": [...], "model": ...}`.
     Messages,
-    /// A line for each item: its metadata, parameters and content.
+    /// One line per item: head, parameters, content.
     Jsonl,
 }
 

@@ -24,13 +24,13 @@ impl Copier {
         Self { desk, key: key("rewrap.test", 51), auditors, now: site.clock.now() }
     }
 
-    pub(crate) async fn copy(&self, to: &CopyRecipients, which: &KeySelection) -> Result<RewrapSummary, ReadError> {
+    pub(crate) async fn copy(&self, to: &RecipientPolicy, which: &KeySelection) -> Result<RewrapSummary, ReadError> {
         let signer = LedgerSigner { key: &self.key, earlier_keys: &[], writer: "rewrap" };
         rewrap(&self.desk.place, &self.auditors, to, which, &signer, self.now).await
     }
 
     pub(crate) async fn copy_for(&self, late: &Identity, which: &KeySelection) -> Result<RewrapSummary, ReadError> {
-        self.copy(&CopyRecipients::Listed(vec![late.to_public()]), which).await
+        self.copy(&RecipientPolicy::unlimited([late.to_public()]), which).await
     }
 
     /// The gateway's public key, and that of the copies' chain.
@@ -59,8 +59,7 @@ async fn a_later_auditor_opens_what_was_written_before() {
     let (new, nobody) = (Identity::generate(), Identity::generate());
     let opened = async |identity: &Identity| {
         let (keys, auditors) = (copier.keys(), vec![identity.clone()]);
-        let report = site.verify(VerifyOptions { keys, auditors, ..VerifyOptions::default() }).await;
-        assert!(report.verified, "{}", report.text());
+        let report = site.verify(VerifyOptions { keys, auditors, ..VerifyOptions::default() }).await.assert_verified();
         report.counts.opened
     };
     assert_eq!(opened(&new).await, 0);
@@ -102,11 +101,10 @@ async fn copies_keep_the_limits_of_recipients() {
     let site = site().await;
     let (all, other_tenant) = (Identity::generate(), Identity::generate());
     let names = |name: &str| Some([name.to_owned()].into());
-    let policy = RecipientPolicy::new(vec![
+    let to = RecipientPolicy::new(vec![
         PolicyRecipient { key: all.to_public(), accounts: names("default"), tenants: None },
         PolicyRecipient { key: other_tenant.to_public(), accounts: names("default"), tenants: names("globex") },
     ]);
-    let to = CopyRecipients::Permitted(policy);
     let done = Copier::of(&site).copy(&to, &KeySelection::default()).await.expect("done");
     assert_eq!((done.keys, done.written, done.failed.len()), (3, 2, 1), "{:?}", done.failed);
     assert!(done.failed.iter().all(|why| why.ends_with("no recipient may open its account and tenant")));

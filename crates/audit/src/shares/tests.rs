@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::read::{FragmentOpener, ReplayFilter, replay};
+use crate::rewrap::RewrapSummary;
 use crate::rewrap::tests::Copier;
-use crate::rewrap::{CopyRecipients, RewrapSummary};
 use crate::testing::site::{Site, text_of};
 use crate::verify::VerifyOptions;
 use vault::recipients::RecipientPolicy;
@@ -32,7 +32,8 @@ fn of_session(session: &str) -> KeySelection {
 async fn read_session(site: &Site, session: &str, people: &[&Identity], shares: Vec<KeyShare>) -> (bool, String) {
     let vault = site.vault();
     let auditors = people.iter().map(|one| (*one).clone()).collect();
-    let mut opener = FragmentOpener::new(&vault, auditors).with_shares(shares).with_openings(vec![of_session(session)]);
+    let mut opener =
+        FragmentOpener { shares, ..FragmentOpener::for_openings(&vault, auditors, vec![of_session(session)]) };
     let replayed = replay(&vault, &mut opener, session, &ReplayFilter::default()).await.expect("read");
     let shown = text_of(|out| replayed.write_text(out)).contains(&format!("said in {session}"));
     (shown, replayed.unreadable().join("\n"))
@@ -75,20 +76,20 @@ async fn enough_auditors_need_a_request() {
     };
     let other_account = KeySelection { account: Some("acme".to_owned()), ..of_session("s0") };
     for openings in [vec![], vec![of_session("s1"), other_account]] {
-        let unread = read(FragmentOpener::new(&vault, both.clone()).with_openings(openings)).await;
+        let unread = read(FragmentOpener::for_openings(&vault, both.clone(), openings)).await;
         assert!(unread.contains("opened only for a signed request: add --request"), "{unread}");
     }
     let default = KeySelection { account: Some("default".to_owned()), ..of_session("s0") };
-    assert_eq!(read(FragmentOpener::new(&vault, both.clone()).with_openings(vec![default])).await, "");
+    assert_eq!(read(FragmentOpener::for_openings(&vault, both.clone(), vec![default])).await, "");
     let share = shares_of(&site, "s0", &three).await.shares;
     let text = String::from_utf8(share[0].to_line().expect("a line").to_vec()).expect("text");
     let y = text.rsplit("\"y\":\"").next().expect("a value").trim_end_matches("\"}\n");
     let invented = parse_shares(text.replace(y, &"A".repeat(y.len())).as_bytes(), &[]).expect("shares");
     for surplus in [share, invented] {
-        let unread = read(FragmentOpener::new(&vault, both.clone()).with_shares(surplus)).await;
+        let unread = read(FragmentOpener { shares: surplus, ..FragmentOpener::new(&vault, both.clone()) }).await;
         assert!(unread.contains("opened only for a signed request"), "{unread}");
     }
-    assert_eq!(read(FragmentOpener::new(&vault, both).for_checks()).await, "");
+    assert_eq!(read(FragmentOpener { permitted: None, ..FragmentOpener::new(&vault, both) }).await, "");
 }
 
 /// One auditor's shares of a session and another auditor open that session and no other, as plain text and sealed; the
@@ -174,24 +175,22 @@ async fn moved_keys_are_not_shared() {
 /// Copies lead from one of n to two of three and back; the next run finds them, and each opens for whom it is made.
 #[tokio::test]
 async fn copies_change_the_threshold() {
-    let mut site = Site::new(32);
-    site.send("default", "s0", "said in s0");
-    site.minutes(3).await;
+    let mut site = Site::of_session(32, "said in s0", 3).await;
     assert!(site.uploader.drain().await);
     let people = [(); 3].map(|()| Identity::generate());
     let of: Vec<_> = people.iter().map(Identity::to_public).collect();
-    let copied = async |auditors: &[Identity], to: &CopyRecipients| -> RewrapSummary {
+    let copied = async |auditors: &[Identity], to: &RecipientPolicy| -> RewrapSummary {
         let copier = Copier { auditors: auditors.to_vec(), ..Copier::of(&site) };
         copier.copy(to, &KeySelection::default()).await.expect("copied")
     };
-    let together = CopyRecipients::Together { threshold: 2, of: of.clone() };
+    let together = RecipientPolicy::unlimited(of.clone()).with_threshold(Some(2));
     let auditor = std::slice::from_ref(&site.auditor);
     let done = copied(auditor, &together).await;
     assert!((done.keys, done.written, done.newly_listed) == (1, 1, 1) && done.failed.is_empty(), "{done:?}");
     let again = copied(auditor, &together).await;
     assert_eq!((again.written, again.already_present), (0, 1), "{again:?}");
     // the same people with another threshold, or each alone, are another copy
-    let all = copied(auditor, &CopyRecipients::Together { threshold: 3, of: of.clone() }).await;
+    let all = copied(auditor, &RecipientPolicy::unlimited(of.clone()).with_threshold(Some(3))).await;
     assert_eq!((all.written, all.already_present), (1, 0), "{all:?}");
     let [one, two, _] = &people;
     let (shown, _) = read_session(&site, "s0", &[one], Vec::new()).await;
@@ -199,7 +198,7 @@ async fn copies_change_the_threshold() {
     let (shown, unread) = read_session(&site, "s0", &[one, two], Vec::new()).await;
     assert!(shown, "{unread}");
     let late = Identity::generate();
-    let back = CopyRecipients::Listed(vec![late.to_public()]);
+    let back = RecipientPolicy::unlimited([late.to_public()]);
     let failed = copied(std::slice::from_ref(one), &back).await.failed;
     assert!(
         failed.len() == 1 && failed[0].contains("of the 2 shares") || failed[0].contains("of the 3 shares"),
@@ -208,7 +207,7 @@ async fn copies_change_the_threshold() {
     let both = [one.clone(), two.clone()];
     let refused = copied(&both, &back).await;
     assert!(refused.written == 0 && refused.failed[0].contains("give --threshold"), "{refused:?}");
-    let more = CopyRecipients::Together { threshold: 2, of: vec![one.to_public(), late.to_public()] };
+    let more = RecipientPolicy::unlimited(vec![one.to_public(), late.to_public()]).with_threshold(Some(2));
     assert_eq!(copied(&both, &more).await.written, 1, "for several, several may copy");
     assert_eq!(copied(auditor, &back).await.written, 1, "the recipient of the first copy opens it alone");
     let (shown, unread) = read_session(&site, "s0", &[&late], Vec::new()).await;

@@ -267,6 +267,15 @@ impl Site {
         }
     }
 
+    /// A vault with a batch of the session `s0`, this many minutes later; with 0, when all is uploaded.
+    pub async fn of_session(seed: u64, text: &str, minutes: u32) -> Self {
+        let mut site = Site::new(seed);
+        site.send("default", "s0", text);
+        site.minutes(minutes).await;
+        assert!(minutes > 0 || site.uploader.drain().await);
+        site
+    }
+
     /// A line of the session `s0` from each of two processes.
     pub async fn of_two_epochs() -> Self {
         let mut site = Site::new(1);
@@ -401,6 +410,15 @@ impl Site {
         self.verify(VerifyOptions { auditors: vec![self.auditor.clone()], ..VerifyOptions::default() }).await
     }
 
+    /// Writes every object below a folder.
+    pub fn write_to(&self, folder: &std::path::Path) {
+        for (name, bytes) in &*self.store.0.lock() {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            std::fs::write(path, bytes).expect("written");
+        }
+    }
+
     /// The first object whose name has these parts.
     pub fn name(&self, parts: &[&str]) -> String {
         let objects = self.store.0.lock();
@@ -448,5 +466,43 @@ impl Site {
         let json = serde_json::to_vec(&digest).expect("json");
         self.plant(&format!("{name}.sig"), key.sign(&json).to_vec());
         self.plant(name, json);
+    }
+}
+
+#[track_caller]
+fn check(report: VerifyReport, is_expected: impl Fn(&VerifyReport) -> bool) -> VerifyReport {
+    assert!(is_expected(&report), "{}", report.text());
+    report
+}
+
+impl VerifyReport {
+    /// The report, which has no failure.
+    #[track_caller]
+    pub fn assert_verified(self) -> Self {
+        check(self, |report| report.verified)
+    }
+
+    /// The report, which has no finding.
+    #[track_caller]
+    pub fn assert_clean(self) -> Self {
+        check(self, |report| report.verified && report.findings.is_empty())
+    }
+
+    /// The report, which has a failure.
+    #[track_caller]
+    pub fn assert_not_verified(self) -> Self {
+        check(self, |report| !report.verified)
+    }
+
+    /// The report, which has a failure, and a finding with this code.
+    #[track_caller]
+    pub fn assert_failed(self, code: &str) -> Self {
+        check(self, |report| !report.verified && report.finding_counts.contains_key(code))
+    }
+
+    /// The report, which has a finding with this code.
+    #[track_caller]
+    pub fn assert_told(self, code: &str) -> Self {
+        check(self, |report| report.finding_counts.contains_key(code))
     }
 }

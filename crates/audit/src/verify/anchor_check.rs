@@ -6,6 +6,7 @@
 //! them. Neighbour: `anchor` parses anchor files.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::chains::{ChainId, epoch_folder};
 use kernel::clock::UnixNanos;
@@ -13,6 +14,7 @@ use vault::chain::digest::DigestLink;
 use vault::object_names::{account_segment, parse_time, rfc3339};
 
 use super::anchor::{self, Anchor};
+use super::options::DEFAULT_ANCHORED_WITHIN;
 use super::run_state::{ChainVerification, EpochVerification, VerificationRun};
 
 /// Time of the first anchor that covers an epoch, by account (as in object names), writer and epoch.
@@ -101,9 +103,13 @@ impl VerificationRun<'_> {
         }
     }
 
+    fn anchored_within(&self) -> Duration {
+        self.options.anchored_within.unwrap_or(DEFAULT_ANCHORED_WITHIN)
+    }
+
     /// Checks that an epoch was anchored at about the time of its first digest.
     fn check_epoch_anchor(&mut self, chain: &ChainId, epoch: &EpochVerification, anchored: Option<UnixNanos>) {
-        let (location, within) = (epoch_folder(chain, &epoch.name), self.options.anchored_within);
+        let (location, within) = (epoch_folder(chain, &epoch.name), self.anchored_within());
         let Some(began) = epoch.began_at.as_deref().and_then(parse_time) else {
             let message = "the time of its first digest is unreadable, so no anchor can confirm it";
             return self.report.fail("unanchored", location, message);
@@ -130,7 +136,7 @@ impl VerificationRun<'_> {
     /// Checks that an epoch's lines did not arrive before the start of its chain, which anchors confirm.
     fn check_arrival(&mut self, chain: &ChainId, epoch: &EpochVerification, began: Option<UnixNanos>) {
         let (Some(first), Some(began)) = (epoch.first_arrival, began) else { return };
-        if first.plus(self.options.anchored_within) < began {
+        if first.plus(self.anchored_within()) < began {
             let message = format!(
                 "its lines claim to have arrived from {} on, but its chain began at {}: a thief of the signing key \
                  could have written them later",

@@ -54,7 +54,7 @@ impl VerificationRun<'_> {
     ) {
         self.check_sessions_object(&digest).await;
         let rows = self.check_index(chain, epoch, &digest, name, index);
-        if digest.counters.gaps != epoch.gaps && epoch.is_valid && epoch.has_all_lines {
+        if digest.counters.gaps != epoch.gaps && epoch.has_known_tree() {
             self.report.fail("counters", name, "its count of lost lines differs from the count in its index lines");
         }
         let Some(rows) = rows else { return };
@@ -167,7 +167,7 @@ impl VerificationRun<'_> {
                 None => None,
             };
             self.referenced.add(&index.key);
-            if index.first_leaf != epoch.base + epoch.tree.size() && epoch.is_valid && epoch.has_all_lines {
+            if index.first_leaf != epoch.base + epoch.tree.size() && epoch.has_known_tree() {
                 let message = "its first line number does not follow the last line of the digest before";
                 self.report.fail("tree_size", name, message);
             }
@@ -178,15 +178,15 @@ impl VerificationRun<'_> {
                 names.flatten().for_each(|name| self.referenced.add(name));
                 return None;
             };
-            for (number, text) in (index.first_leaf..).zip(lines.split(|byte| *byte == b'\n').filter(|l| !l.is_empty()))
-            {
+            let location = |number: u64| format!("{} line {}", index.key, number - index.first_leaf + 1);
+            let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            for (number, text) in (index.first_leaf..).zip(lines) {
                 epoch.tree.push(leaf_hash(text));
                 match serde_json::from_slice::<IndexRow>(text) {
                     Ok(row) if is_in_place(&row, number, chain, epoch) => {
                         let arrived = parse_time(&row.tail.ingest_ts);
                         if arrived.is_none() {
-                            let location = format!("{} line {}", index.key, number - index.first_leaf + 1);
-                            self.report.fail("index_line", location, "its time of arrival is unreadable");
+                            self.report.fail("index_line", location(number), "its time of arrival is unreadable");
                         }
                         epoch.first_arrival = epoch.first_arrival.into_iter().chain(arrived).min();
                         if number == index.first_leaf && !self.is_index_name(&index.key, &row, epoch) {
@@ -197,15 +197,12 @@ impl VerificationRun<'_> {
                         rows.push(row);
                     }
                     _ => {
-                        let location = format!("{} line {}", index.key, number - index.first_leaf + 1);
-                        self.report.fail("index_line", location, "not the index line that is expected here");
+                        let message = "not the index line that is expected here";
+                        self.report.fail("index_line", location(number), message);
                     }
                 }
             }
-            if epoch.tree.size() + epoch.base != index.first_leaf + index.leaves
-                && epoch.is_valid
-                && epoch.has_all_lines
-            {
+            if epoch.tree.size() + epoch.base != index.first_leaf + index.leaves && epoch.has_known_tree() {
                 self.report.fail("tree_size", &index.key, "its number of lines differs from the number in its digest");
             }
         }
@@ -257,12 +254,9 @@ impl VerificationRun<'_> {
     }
 
     fn check_root(&mut self, epoch: &mut EpochVerification, digest: &ChainDigest, name: &str) {
-        if !epoch.is_valid || !epoch.has_all_lines {
-            // the tree is unknown after a missing or wrong line, which was reported or counted before
-            return;
-        }
-        let root = STANDARD.encode(epoch.tree.root());
-        if digest.tree_size != epoch.tree.size() || digest.root != root {
+        // the tree is unknown after a missing or wrong line, which was reported or counted before
+        let differs = || digest.tree_size != epoch.tree.size() || digest.root != STANDARD.encode(epoch.tree.root());
+        if epoch.has_known_tree() && differs() {
             epoch.is_valid = false;
             self.report.fail("root", name, "the stored lines do not give the signed root");
         }

@@ -20,9 +20,10 @@ use vault::object_names::{SIGNATURE_SUFFIX, account_segment, parse_time};
 use vault::store::{ObjectKind, StoreError};
 
 use super::options::VerifyProgress;
+use super::report::ChainHead;
 use super::resume::EpochProgress;
-use super::run_state::{EpochVerification, NewestDigest, VerificationRun};
-use super::times::{ClockStop, DigestTimes, LongInterval};
+use super::run_state::{EpochVerification, VerificationRun};
+use super::times::DigestTimes;
 
 /// Digests fetched concurrently.
 const CONCURRENT_FETCHES: usize = 8;
@@ -95,15 +96,15 @@ impl VerificationRun<'_> {
     fn report_times(&mut self, chain: &ChainId, epoch: &str, mut times: DigestTimes) {
         let usual = times.longest_usual_interval();
         let location = epoch_folder(chain, epoch);
-        let is_long = |interval: &LongInterval| usual.is_some_and(|usual| interval.seconds > usual);
-        for LongInterval { start, end, .. } in times.long_intervals.into_iter().filter(is_long) {
+        let is_long = |(seconds, ..): &(u64, String, String)| usual.is_some_and(|usual| *seconds > usual);
+        for (_, start, end) in times.long_intervals.into_iter().filter(is_long) {
             let message = format!(
                 "no digest between {start} and {end}, so nothing proves when the content of the next one was written \
                  in that time; the writer could not reach its store, was not running, or made no digest"
             );
             self.report.warn("late_digest", &location, message);
         }
-        for ClockStop { time, digests } in times.clock_stops {
+        for (time, digests) in times.clock_stops {
             let message = format!(
                 "{digests} consecutive digests have the same time as the one before them, {time}: the writer's clock \
                  was set back, so nothing proves when they were made"
@@ -190,7 +191,8 @@ impl VerificationRun<'_> {
                 return None;
             }
         };
-        epoch.digests.insert(fetched.n, kernel::sha256::Sha256::digest(json));
+        let sha256 = kernel::sha256::Sha256::digest(json);
+        epoch.digests.insert(fetched.n, sha256);
         let Some(digest) = fetched.digest.clone() else {
             self.report.fail("digest_format", name, "not a digest, or of a version that this program does not support");
             epoch.is_valid = false;
@@ -201,12 +203,14 @@ impl VerificationRun<'_> {
         self.check_place(chain, epoch, &digest, fetched);
         epoch.begin(&digest);
         epoch.damaged |= digest.counters.damaged > 0;
-        epoch.last = Some(NewestDigest {
-            n: digest.n,
-            end: digest.end.clone(),
-            is_final: digest.last,
+        epoch.last = Some(ChainHead {
+            account: epoch.account.clone(),
+            writer: chain.writer.clone(),
+            digest: DigestLink { epoch: epoch.name.clone(), n: digest.n, sha256: kernel::hex::encode(&sha256) },
             tree_size: digest.tree_size,
             root: digest.root.clone(),
+            end: digest.end.clone(),
+            is_final: digest.last,
             pending: digest.counters.pending,
         });
         let is_valid_digest = self.report.finding_counts.values().sum::<u64>() == before;
@@ -275,15 +279,11 @@ impl VerificationRun<'_> {
         let Some(last) = &epoch.last else {
             return;
         };
-        let before = epoch.digests.get(&last.n).map(|sha256| DigestLink {
-            epoch: epoch.name.clone(),
-            n: last.n,
-            sha256: kernel::hex::encode(sha256),
-        });
-        if last.n.checked_add(1) == Some(digest.n) && digest.prev != before {
+        let follows = last.digest.n.checked_add(1) == Some(digest.n);
+        if follows && digest.prev.as_ref() != Some(&last.digest) {
             self.report.fail("link", name, "the previous digest differs from the one that this digest names");
         }
-        if last.n.checked_add(1) == Some(digest.n) && digest.start != last.end {
+        if follows && digest.start != last.end {
             self.report.fail("digest_time", name, "its start time differs from the end time of the previous digest");
         }
         if digest.tree_size < last.tree_size {

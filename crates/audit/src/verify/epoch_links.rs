@@ -10,7 +10,6 @@ use crate::read::LeafId;
 use vault::chain::digest::DigestLink;
 use vault::object_names::rfc3339;
 
-use super::report::ChainHead;
 use super::run_state::{ChainVerification, EpochVerification, VerificationRun};
 
 /// A chain without digests for this long is reported.
@@ -102,7 +101,7 @@ impl VerificationRun<'_> {
             Some(_) => {}
         }
         // foreign objects after the named digest don't extend the epoch
-        let named_digest = previous.newest_valid.as_ref().filter(|newest| newest.n == prev.n);
+        let named_digest = previous.newest_valid.as_ref().filter(|newest| newest.digest.n == prev.n);
         let Some(last) = named_digest.or(previous.last.as_ref()) else { return };
         // lines must continue exactly where the abandoned tree ends, without gaps or repetitions
         if let Some(continues) = &epoch.continues
@@ -110,7 +109,7 @@ impl VerificationRun<'_> {
             && previous.base.checked_add(last.tree_size) != Some(continues.leaf)
         {
             // more digests than the one that it names mean a fork, whatever the lines
-            let (code, end) = if last.n == prev.n { ("tree_size", "end") } else { ("fork", "end now") };
+            let (code, end) = if last.digest.n == prev.n { ("tree_size", "end") } else { ("fork", "end now") };
             let message = format!("its lines do not start where the lines of the epoch {} {end}", prev.epoch);
             self.report.fail(code, location.clone(), message);
         }
@@ -128,7 +127,7 @@ impl VerificationRun<'_> {
                 let reason = epoch.reason.as_deref().unwrap_or("no reason is given");
                 self.report.fail("fork", location, format!("the chain left the epoch {}: {reason}", prev.epoch));
             }
-            None if last.n != prev.n => {
+            None if last.digest.n != prev.n => {
                 let message = format!("the epoch {} continues after the digest that it names", prev.epoch);
                 self.report.fail("fork", location, message);
             }
@@ -143,7 +142,6 @@ impl VerificationRun<'_> {
     /// Judges the newest digest of a writer.
     fn check_head(&mut self, chain: &ChainId, epoch: &EpochVerification) {
         let (Some(last), location) = (&epoch.newest_valid, epoch_folder(chain, &epoch.name)) else { return };
-        let Some(sha256) = epoch.digests.get(&last.n) else { return };
         let oldest_allowed =
             self.options.now.0.saturating_sub(u64::try_from(MAX_SILENCE.as_nanos()).unwrap_or(u64::MAX));
         if !last.is_final && last.end < rfc3339(kernel::clock::UnixNanos(oldest_allowed)) {
@@ -154,17 +152,7 @@ impl VerificationRun<'_> {
             );
             self.report.warn("no_recent_digest", &location, message);
         }
-        let digest = DigestLink { epoch: epoch.name.clone(), n: last.n, sha256: kernel::hex::encode(sha256) };
-        self.report.heads.push(ChainHead {
-            account: epoch.account.clone(),
-            writer: chain.writer.clone(),
-            digest,
-            tree_size: last.tree_size,
-            root: last.root.clone(),
-            end: last.end.clone(),
-            is_final: last.is_final,
-            pending: last.pending,
-        });
+        self.report.heads.push(last.clone());
     }
 
     /// Checks that leaves seen elsewhere are in a chain.

@@ -43,7 +43,7 @@ impl VerificationRun<'_> {
         });
         let scopes: FragmentScopes = scopes.collect();
         let opened = open_existing_fragments(opener, payload, bytes, &scopes, lost).await;
-        for BadKey { name, why, archived } in opener.take_bad_keys() {
+        for BadKey { name, why, archived } in std::mem::take(&mut opener.bad_keys) {
             // `key_check` reports objects whose hash is in a line
             let is_judged = self.keys.named.values().any(|key| key.object == name && key.sha256.is_some());
             match archived {
@@ -56,20 +56,14 @@ impl VerificationRun<'_> {
                 ),
             }
         }
-        let opened = match opened {
-            Ok(opened) => opened,
-            Err(failure) => {
-                let mut counts = UnopenedCounts::default();
-                rows.keys().for_each(|_| counts.add(&failure));
-                self.count_unopened(epoch, payload, rows.into_keys().collect(), &counts, may_be_gone);
-                return self.report_unopened(&payload.name, failure, may_be_gone);
-            }
-        };
-        let mut counts = UnopenedCounts::default();
-        for opened in opened {
+        // a failure of the whole object is one of each of its fragments
+        let failures = if opened.is_err() { rows.len() as u64 } else { 1 };
+        let (mut no_key, mut no_identity) = (0, 0);
+        for opened in opened.unwrap_or_else(|failure| vec![Err(failure)]) {
             match opened {
                 Err(failure) => {
-                    counts.add(&failure);
+                    no_key += if matches!(failure, OpenFailure::NoKey(_)) { failures } else { 0 };
+                    no_identity += if matches!(failure, OpenFailure::NoIdentity(_)) { failures } else { 0 };
                     self.report_unopened(&payload.name, failure, may_be_gone);
                 }
                 Ok(opened) => {
@@ -84,38 +78,11 @@ impl VerificationRun<'_> {
                 }
             }
         }
-        self.count_unopened(epoch, payload, rows.into_keys().collect(), &counts, may_be_gone);
-    }
-}
-
-/// Fragments of an object that can't be opened for lack of a key.
-#[derive(Default)]
-struct UnopenedCounts {
-    no_key: u64,
-    no_identity: u64,
-}
-
-impl UnopenedCounts {
-    fn add(&mut self, failure: &OpenFailure) {
-        self.no_key += u64::from(matches!(failure, OpenFailure::NoKey(_)));
-        self.no_identity += u64::from(matches!(failure, OpenFailure::NoIdentity(_)));
-    }
-}
-
-impl VerificationRun<'_> {
-    /// Counts the fragments at `starts` that were not opened because their keys expired or belong to others. Fragments
-    /// with changed keys are not counted, because `key_check` reports these keys.
-    fn count_unopened(
-        &self,
-        epoch: &mut EpochVerification,
-        payload: &ReferencedPayload,
-        starts: BTreeSet<u64>,
-        counts: &UnopenedCounts,
-        may_be_gone: bool,
-    ) {
-        epoch.expired += if may_be_gone { counts.no_key } else { 0 };
-        if counts.no_identity > 0 {
-            epoch.unopened += counts.no_identity.saturating_sub(self.count_changed_keys(payload, &starts));
+        epoch.expired += if may_be_gone { no_key } else { 0 };
+        if no_identity > 0 {
+            // `key_check` reports changed keys, so their fragments are not counted here
+            let changed = self.count_changed_keys(payload, &rows.into_keys().collect());
+            epoch.unopened += no_identity.saturating_sub(changed);
         }
     }
 

@@ -18,7 +18,7 @@ use vault::object_names::{FragmentScope, ObjectName};
 use vault::store::{ObjectKind, StoreError};
 
 use super::content::ReferencedPayload;
-use super::run_state::{KeyInventory, KeyState, NamedKey, RecordedErasure, VerificationRun};
+use super::run_state::{KeyState, NamedKey, RecordedErasure, VerificationRun};
 
 /// Key objects fetched concurrently.
 const CONCURRENT_FETCHES: usize = 32;
@@ -150,8 +150,8 @@ impl VerificationRun<'_> {
 
     /// Compares missing keys with erasures.
     pub(super) async fn reconcile_erasures(&mut self) {
-        let KeyInventory { present, named, erasures, copies, unopenable_fragments, .. } =
-            std::mem::take(&mut self.keys);
+        let erasures = std::mem::take(&mut self.keys.erasures);
+        let (present, named) = (&self.keys.present, &self.keys.named);
         let mut all_erased: BTreeSet<ShreddedKey> = BTreeSet::new();
         let is_there = |key: &ShreddedKey| {
             let stem = format!("{}{}", key.folder, key.id);
@@ -182,14 +182,7 @@ impl VerificationRun<'_> {
             let message = "that two erasers signed each erasure, because their public keys were not given (--erasers)";
             self.report.not_verified.push(message.to_owned());
         }
-        self.keys = KeyInventory {
-            present,
-            named,
-            erased: all_erased,
-            copies,
-            unopenable_fragments,
-            ..KeyInventory::default()
-        };
+        self.keys.erased = all_erased;
         self.report_keys();
         self.check_key_copies().await;
     }

@@ -27,7 +27,7 @@ pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 
-use super::chains::{ChainListing, ChainScope, EarlySignature, list_chain_objects};
+use super::chains::{ChainListing, EarlySignature, list_chains};
 use super::error::ReadError;
 use super::location::Vault;
 use super::read::FragmentOpener;
@@ -54,13 +54,9 @@ pub async fn verify(
     if options.keys.is_empty() {
         return Err(ReadError::invalid("give --key: the public key of the writer's signer"));
     }
-    let found = list_chain_objects(
-        vault,
-        ChainScope { account: options.account.as_deref(), writer: options.writer.as_deref() },
-    )
-    .await?;
-    let opener =
-        (!options.auditors.is_empty()).then(|| FragmentOpener::new(vault, options.auditors.clone()).for_checks());
+    let found = list_chains(vault, options.account.as_deref(), options.writer.as_deref()).await?;
+    let opener = || FragmentOpener { permitted: None, ..FragmentOpener::new(vault, options.auditors.clone()) };
+    let opener = (!options.auditors.is_empty()).then(opener);
     let all = found.chains.values().flat_map(|epochs| epochs.values()).map(|numbers| numbers.len() as u64).sum();
     let mut run = VerificationRun {
         vault,

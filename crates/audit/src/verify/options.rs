@@ -8,8 +8,9 @@ use vault::chain::note::VerifyKey;
 use vault::store::settings::LockMode;
 
 /// Default time within which an epoch must be anchored: anchors are made hourly, or at least daily.
-const DEFAULT_ANCHORED_WITHIN: Duration = Duration::from_secs(25 * 3600);
+pub(super) const DEFAULT_ANCHORED_WITHIN: Duration = Duration::from_secs(25 * 3600);
 
+#[derive(Default)]
 pub struct VerifyOptions {
     /// Public keys of the writers' signers.
     pub keys: Vec<VerifyKey>,
@@ -39,8 +40,9 @@ pub struct VerifyOptions {
     pub anchors: Vec<String>,
     /// Public keys that sign anchors.
     pub anchor_keys: Vec<VerifyKey>,
-    /// Longest time from an epoch's first digest to the first anchor that covers the epoch, if anchors are given.
-    pub anchored_within: Duration,
+    /// Longest time from an epoch's first digest to the first anchor that covers the epoch, if anchors are given;
+    /// `None`: [`DEFAULT_ANCHORED_WITHIN`].
+    pub anchored_within: Option<Duration>,
     /// Leaves seen elsewhere (`gen_ai.payload.leaf` on spans), which the chain must contain.
     pub leaves: Vec<String>,
     /// Required lock of every version of an object; without it, unlocked objects are reported if others are locked.
@@ -51,32 +53,6 @@ pub struct VerifyOptions {
     pub resume: Option<PathBuf>,
     /// Current time, to detect chains without recent digests.
     pub now: UnixNanos,
-}
-
-impl Default for VerifyOptions {
-    fn default() -> Self {
-        Self {
-            keys: Vec::new(),
-            account: None,
-            writer: None,
-            from: None,
-            to: None,
-            no_payload: false,
-            chain_only: false,
-            expired: None,
-            auditors: Vec::new(),
-            erasers: Vec::new(),
-            openers: Vec::new(),
-            anchors: Vec::new(),
-            anchor_keys: Vec::new(),
-            anchored_within: DEFAULT_ANCHORED_WITHIN,
-            leaves: Vec::new(),
-            retention: None,
-            no_locks: false,
-            resume: None,
-            now: UnixNanos::default(),
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@ use vault::chain::tree::{Frontier, NodeHash};
 use vault::index_row::{IndexRow, ShreddedKey};
 
 use super::options::{VerifyOptions, VerifyProgress};
-use super::report::{ErasedContent, VerifyReport};
+use super::report::{ChainHead, ErasedContent, VerifyReport};
 use super::resume::{ResumeFile, SeenDigest};
 use super::times::DigestTimes;
 
@@ -81,7 +81,7 @@ pub(super) struct EpochVerification {
     pub(super) first_arrival: Option<UnixNanos>,
     pub(super) digests: BTreeMap<u64, NodeHash>,
     /// Its newest digest, valid or not.
-    pub(super) last: Option<NewestDigest>,
+    pub(super) last: Option<ChainHead>,
     pub(super) gaps: u64,
     /// Whether the writer declares damaged records in its spool.
     pub(super) damaged: bool,
@@ -92,7 +92,7 @@ pub(super) struct EpochVerification {
     /// Fragments whose keys expired.
     pub(super) expired: u64,
     /// Its newest valid digest: signed, in its place, and linked to the previous one.
-    pub(super) newest_valid: Option<NewestDigest>,
+    pub(super) newest_valid: Option<ChainHead>,
     /// Whether foreign objects follow the newest valid digest in place of digests.
     pub(super) has_foreign_end: bool,
     /// Whether digests before the newest valid one are missing or invalid.
@@ -112,21 +112,15 @@ pub(super) struct EpochVerification {
     pub(super) next_digest: u64,
 }
 
-#[derive(Clone)]
-pub(super) struct NewestDigest {
-    pub(super) n: u64,
-    pub(super) end: String,
-    /// Whether the writer declares that the epoch ends with this digest.
-    pub(super) is_final: bool,
-    pub(super) tree_size: u64,
-    pub(super) root: String,
-    pub(super) pending: u64,
-}
-
 impl EpochVerification {
     pub(super) fn new(name: &str) -> Self {
         let (name, line_epoch) = (name.to_owned(), name.to_owned());
         Self { name, line_epoch, is_valid: true, has_all_lines: true, ..Self::default() }
+    }
+
+    /// Whether the tree of all lines so far is known, so that later roots and numbers can be compared.
+    pub(super) fn has_known_tree(&self) -> bool {
+        self.is_valid && self.has_all_lines
     }
 
     /// Takes the epoch's properties from its first digest.

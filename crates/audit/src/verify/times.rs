@@ -17,25 +17,14 @@ const MIN_INTERVALS: usize = 3;
 /// Consecutive digests with the same time that a running clock can't produce.
 const MIN_SAME_TIMES: u64 = 2;
 
-/// An interval between two digests that is longer than [`MIN_REPORTED_GAP`].
-pub(super) struct LongInterval {
-    pub(super) seconds: u64,
-    pub(super) start: String,
-    pub(super) end: String,
-}
-
-/// A time that several consecutive digests have.
-pub(super) struct ClockStop {
-    pub(super) time: String,
-    pub(super) digests: u64,
-}
-
 #[derive(Default)]
 pub(super) struct DigestTimes {
     /// Seconds between two digests.
     intervals: Vec<u64>,
-    pub(super) long_intervals: Vec<LongInterval>,
-    pub(super) clock_stops: Vec<ClockStop>,
+    /// Intervals longer than [`MIN_REPORTED_GAP`]: seconds, start and end.
+    pub(super) long_intervals: Vec<(u64, String, String)>,
+    /// Times that several consecutive digests have, each with their number.
+    pub(super) clock_stops: Vec<(String, u64)>,
     /// Number of consecutive digests, up to the newest, that start and end at the same time.
     same_time_run: u64,
 }
@@ -50,8 +39,8 @@ impl DigestTimes {
         if digest.start == digest.end && !digest.last {
             self.same_time_run += 1;
             if self.same_time_run >= MIN_SAME_TIMES {
-                self.clock_stops.pop_if(|stop| stop.time == digest.end);
-                self.clock_stops.push(ClockStop { time: digest.end.clone(), digests: self.same_time_run });
+                self.clock_stops.pop_if(|(time, _)| *time == digest.end);
+                self.clock_stops.push((digest.end.clone(), self.same_time_run));
             }
             return;
         }
@@ -61,8 +50,7 @@ impl DigestTimes {
         let Some(seconds) = times.and_then(|(start, end)| end.checked_sub(start)) else { return };
         self.intervals.push(seconds);
         if seconds > MIN_REPORTED_GAP {
-            let (start, end) = (digest.start.clone(), digest.end.clone());
-            self.long_intervals.push(LongInterval { seconds, start, end });
+            self.long_intervals.push((seconds, digest.start.clone(), digest.end.clone()));
         }
     }
 

@@ -26,12 +26,8 @@ struct EpochCoverage {
     has_losses: bool,
 }
 
-/// Lines and digests are numbered by account, so the chain is part of the key.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct EpochKey {
-    chain: ChainId,
-    epoch: String,
-}
+/// Lines and digests are numbered by account, so the chain is part of an epoch's key.
+type CoveredEpochs = BTreeMap<(ChainId, String), EpochCoverage>;
 
 /// Kind of an object, by its location.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,18 +57,22 @@ impl VerificationRun<'_> {
                 .push("unreferenced objects, because this run checked only a part of the chains".to_owned());
             return Ok(());
         }
-        let mut covered: BTreeMap<EpochKey, EpochCoverage> = BTreeMap::new();
+        let mut covered = CoveredEpochs::new();
         for ChainVerification { id, epochs } in chains {
             for epoch in epochs {
                 let size = epoch.last.as_ref().map_or(0, |last| last.tree_size);
                 let is_complete = epoch.last.as_ref().is_some_and(|last| last.is_final)
                     || epochs.iter().any(|other| other.prev.as_ref().is_some_and(|prev| prev.epoch == epoch.name));
                 let has_losses = epoch.gaps > 0 || epoch.damaged;
-                let (next_line, next_digest) = (epoch.base + size, epoch.last.as_ref().map_or(0, |last| last.n + 1));
+                let (next_line, next_digest) =
+                    (epoch.base + size, epoch.last.as_ref().map_or(0, |last| last.digest.n + 1));
                 for name in [&epoch.name, &epoch.line_epoch] {
-                    let coverage = covered
-                        .entry(EpochKey { chain: id.clone(), epoch: name.clone() })
-                        .or_insert(EpochCoverage { is_complete, next_line, next_digest, has_losses });
+                    let coverage = covered.entry((id.clone(), name.clone())).or_insert(EpochCoverage {
+                        is_complete,
+                        next_line,
+                        next_digest,
+                        has_losses,
+                    });
                     coverage.is_complete &= is_complete;
                     coverage.next_line = coverage.next_line.max(next_line);
                     coverage.next_digest = coverage.next_digest.max(next_digest);
@@ -100,16 +100,7 @@ impl VerificationRun<'_> {
                 }
                 match explain_unreferenced(relative, kind, &covered, &lossy_writers, now_millis) {
                     UnreferencedExplanation::Pending => pending.push((object_kind, name.clone())),
-                    UnreferencedExplanation::NoDigestYet => {
-                        let message =
-                            "its epoch has no digest (yet): its gateway has just started, or the object was planted";
-                        self.report.warn("not_yet_referenced", name, message);
-                    }
-                    UnreferencedExplanation::Lost => {
-                        let message =
-                            "no line names it: its writer reports lost spool records, or the object was planted";
-                        self.report.warn("not_yet_referenced", name, message);
-                    }
+                    UnreferencedExplanation::Possible(why) => self.report.warn("not_yet_referenced", name, why),
                     UnreferencedExplanation::Unexplained => {
                         let message = "neither a digest nor a line names it: it was planted, or is left over";
                         self.report.fail("unreferenced", name, message);
@@ -199,13 +190,18 @@ const CONCURRENT_QUERIES: usize = 16;
 enum UnreferencedExplanation {
     /// A digest of a known epoch may still name it.
     Pending,
-    /// Its epoch may not have a digest yet.
-    NoDigestYet,
-    /// Its epoch lost records.
-    Lost,
+    /// Its epoch may not have a digest yet, or lost records: this message says so.
+    Possible(&'static str),
     /// There is no explanation.
     Unexplained,
 }
+
+const NO_DIGEST_YET: UnreferencedExplanation = UnreferencedExplanation::Possible(
+    "its epoch has no digest (yet): its gateway has just started, or the object was planted",
+);
+const LOST: UnreferencedExplanation = UnreferencedExplanation::Possible(
+    "no line names it: its writer reports lost spool records, or the object was planted",
+);
 
 /// Largest difference between the clocks of a gateway and of this machine, milliseconds.
 const MAX_CLOCK_SKEW_MILLIS: u64 = 15 * 60 * 1000;
@@ -214,7 +210,7 @@ const MAX_CLOCK_SKEW_MILLIS: u64 = 15 * 60 * 1000;
 fn explain_unreferenced(
     name: &str,
     kind: UnreferencedKind,
-    covered: &BTreeMap<EpochKey, EpochCoverage>,
+    covered: &CoveredEpochs,
     lossy_writers: &HashSet<String>,
     now_millis: u64,
 ) -> UnreferencedExplanation {
@@ -228,23 +224,23 @@ fn explain_unreferenced(
         }),
     };
     let Some((account, writer, epoch, number)) = parts else { return UnreferencedExplanation::Unexplained };
-    let key = EpochKey { chain: ChainId { account, writer }, epoch };
+    let key = (ChainId { account, writer }, epoch);
+    let (ChainId { writer, .. }, epoch) = &key;
     let Some(coverage) = covered.get(&key) else {
-        let of_writer = || covered.iter().filter(|(other, _)| other.chain.writer == key.chain.writer);
+        let of_writer = || covered.iter().filter(|((chain, _), _)| chain.writer == *writer);
         // the epoch may be open, and these may be its first objects of this account
-        let mut of_epoch = of_writer().filter(|(other, _)| other.epoch == key.epoch).peekable();
+        let mut of_epoch = of_writer().filter(|((_, other), _)| other == epoch).peekable();
         let is_first = kind == UnreferencedKind::Payload || number == 0;
         if is_first && of_epoch.peek().is_some() && of_epoch.all(|(_, coverage)| !coverage.is_complete) {
             return UnreferencedExplanation::Pending;
         }
         // an epoch older than one with digests, of the same writer, would have digests too
-        let newest = of_writer().map(|(other, _)| other.epoch.as_str()).max();
-        let is_newest = newest.is_none_or(|newest| *key.epoch > *newest);
-        let has_begun = epoch_start_millis(&key.epoch)
-            .is_some_and(|start| start <= now_millis.saturating_add(MAX_CLOCK_SKEW_MILLIS));
-        return match (is_newest && has_begun, lossy_writers.contains(&key.chain.writer)) {
-            (true, _) => UnreferencedExplanation::NoDigestYet,
-            (false, true) => UnreferencedExplanation::Lost,
+        let is_newest = of_writer().map(|((_, other), _)| other).max().is_none_or(|newest| epoch > newest);
+        let latest_start = now_millis.saturating_add(MAX_CLOCK_SKEW_MILLIS);
+        let has_begun = epoch_start_millis(epoch).is_some_and(|start| start <= latest_start);
+        return match (is_newest && has_begun, lossy_writers.contains(writer)) {
+            (true, _) => NO_DIGEST_YET,
+            (false, true) => LOST,
             (false, false) => UnreferencedExplanation::Unexplained,
         };
     };
@@ -255,7 +251,7 @@ fn explain_unreferenced(
     };
     match (may_follow, coverage.has_losses) {
         (true, _) => UnreferencedExplanation::Pending,
-        (false, true) => UnreferencedExplanation::Lost,
+        (false, true) => LOST,
         (false, false) => UnreferencedExplanation::Unexplained,
     }
 }

@@ -32,11 +32,7 @@ fn a_line_of_find_names_what_is_held_and_erased() {
         site.minutes(3).await;
         assert!(site.uploader.drain().await);
         std::fs::write(folder.path().join("key"), site.signer.public().to_string()).expect("written");
-        for (name, bytes) in &*site.store.0.lock() {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-            std::fs::write(path, bytes).expect("written");
-        }
+        site.write_to(folder.path());
     });
     let store = folder.path().display().to_string();
     let request = |session: &str, file: &str| {

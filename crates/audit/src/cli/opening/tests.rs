@@ -60,6 +60,14 @@ fn options(folder: &Path) -> Vec<String> {
     pairs.iter().flat_map(|(option, name)| [(*option).to_owned(), at(name)]).collect()
 }
 
+/// Why no share is written into a file of the folder for a request there.
+fn share_fault(folder: &Path, request: &str, output: &str) -> String {
+    let at = |name: &str| folder.join(name).display().to_string();
+    let line = ["share".to_owned(), at(request), "--output".to_owned(), at(output)];
+    let parsed = ShareLine::try_parse_from(line.into_iter().chain(options(folder))).expect("parsed");
+    run_share(&parsed.args).expect_err("nothing is shared").to_string()
+}
+
 /// A share that can't be written, or a request for another session than the one to open, does not use the request.
 #[test]
 fn a_request_is_not_burned() {
@@ -67,16 +75,7 @@ fn a_request_is_not_burned() {
     let at = |name: &str| folder.path().join(name);
     let is_recorded = || at("vault/chain").exists();
     std::os::unix::fs::symlink(at("nothing"), at("dangling")).expect("a link");
-    let share = |output: &str| {
-        let line = [
-            "share".to_owned(),
-            at("request").display().to_string(),
-            "--output".to_owned(),
-            at(output).display().to_string(),
-        ];
-        let parsed = ShareLine::try_parse_from(line.into_iter().chain(options(folder.path()))).expect("parsed");
-        run_share(&parsed.args).expect_err("no key is there").to_string()
-    };
+    let share = |output: &str| share_fault(folder.path(), "request", output);
     for output in ["missing/x", "dangling"] {
         let why = share(output);
         assert!((why.contains("can't write") || why.contains("exists already")) && !is_recorded(), "{why}");
@@ -105,14 +104,7 @@ fn private_text_is_refused() {
     assert!(why.contains("private text"), "{why}");
     let signed = sign_twice(folder.path(), &request);
     fs::write(&path, signed).expect("written");
-    let line = [
-        "share".to_owned(),
-        path.display().to_string(),
-        "--output".to_owned(),
-        folder.path().join("s").display().to_string(),
-    ];
-    let parsed = ShareLine::try_parse_from(line.into_iter().chain(options(folder.path()))).expect("parsed");
-    let why = run_share(&parsed.args).expect_err("private").to_string();
+    let why = share_fault(folder.path(), "private", "s");
     assert!(why.contains("private text") && !folder.path().join("vault/chain").exists(), "{why}");
 }
 

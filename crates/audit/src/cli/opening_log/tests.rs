@@ -7,9 +7,8 @@ fn the_log_lies_beside_the_key() {
     let folder = tempfile::tempdir().expect("scratch");
     let key = folder.path().join("auditor.key");
     let beside = folder.path().join("auditor.key.openings.jsonl");
-    let of = |given: Option<&str>, key: &Path| {
-        OpeningLog::open_requested(given.map(Path::new), &[key.to_owned()], "store", &[])
-    };
+    let of =
+        |given: Option<&str>, key: &Path| OpeningLog::open_requested(given.map(Path::new), Some(key), "store", &[]);
     of(Some("none"), &key).expect("no log").record_opening("get", "x").expect("noted nowhere");
     assert!(!beside.exists());
     for _ in 0..2 {
@@ -32,7 +31,7 @@ fn a_planted_link_is_refused() {
     let beside = folder.path().join("auditor.key.openings.jsonl");
     std::fs::write(&victim, b"").expect("a file");
     std::os::unix::fs::symlink(&victim, &beside).expect("a link");
-    let of = |given: Option<&Path>| OpeningLog::open_requested(given, std::slice::from_ref(&key), "store", &[]);
+    let of = |given: Option<&Path>| OpeningLog::open_requested(given, Some(&key), "store", &[]);
     let why = of(None).err().expect("refused").to_string();
     assert!(why.contains("nothing was opened") && std::fs::read(&victim).expect("there").is_empty(), "{why}");
     of(Some(&beside)).expect("named").record_opening("get", "s\u{202e}0").expect("noted");

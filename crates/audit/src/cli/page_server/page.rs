@@ -72,6 +72,7 @@ impl VerificationBanner {
 }
 
 /// A session in the search result.
+#[derive(Default)]
 pub(super) struct SessionRow {
     /// Session and account unescaped, for the link.
     link_ids: (String, String),
@@ -97,16 +98,8 @@ impl SessionRow {
             link_ids: (session.to_owned(), account.to_owned()),
             session: escape_unsafe(session),
             account: escape_unsafe(account),
-            tenant: String::new(),
-            first: String::new(),
-            last: String::new(),
-            actors: String::new(),
-            calls: 0,
-            tools: 0,
-            failed: 0,
             usd: Some(Decimal::ZERO),
-            unsigned: 0,
-            signed: false,
+            ..Self::default()
         }
     }
 

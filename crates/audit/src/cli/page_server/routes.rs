@@ -17,12 +17,12 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
+use crate::read::find::parse_index_time;
 use crate::read::{
-    ContentLimit, FindResult, FragmentOpener, IndexQuery, ReadError, ReplayFilter, ReplayedSession, Vault, find,
-    find_signed, replay,
+    ContentLimit, FindResult, FragmentOpener, IndexQuery, ReadError, ReplayFilter, ReplayedSession, Vault, find_signed,
+    replay,
 };
 use crate::signed_index::SignedIndex;
-use kernel::clock::{Clock as _, SystemClock};
 use kernel::terminal::{escape_unsafe, unescape_unsafe};
 use telemetry::admin::auth::{AdminAuth, KnownClient};
 use telemetry::admin::{guard_routes, is_cross_site};
@@ -39,7 +39,6 @@ use crate::cli::opening_log::OpeningLog;
 use crate::cli::sessions::pseudonym_hint;
 use access::access_control::{AccessControl, check_routes};
 use access::oidc::{OidcClient, login_router};
-use command::time_option::parse_time_option;
 
 /// Maximum number of sessions that a search shows.
 const MAX_SESSIONS: usize = 200;
@@ -87,6 +86,20 @@ impl LocalBrowser {
         let hosts = ["127.0.0.1", "localhost"].map(|host| format!("{host}:{port}"));
         let cookie = AccessCookie { name: format!("audit-{port}"), value: cookie, path: format!("/{path}/") };
         Self { token: Mutex::new(Some(token)), cookie, hosts }
+    }
+
+    fn has_cookie(&self, request: &Request) -> bool {
+        let AccessCookie { name, value, path } = &self.cookie;
+        let is_inside = request.uri().path().starts_with(path);
+        is_inside && cookie_values(request.headers(), name).any(|sent| is_same_secret(sent, value))
+    }
+
+    /// Takes the token of the printed address, if the request has it.
+    fn take_token(&self, request: &Request) -> bool {
+        let query = request.uri().query().filter(|_| request.uri().path() == self.cookie.path);
+        let sent = query.and_then(|query| query.strip_prefix("token="));
+        let mut token = self.token.lock();
+        token.take_if(|token| sent.is_some_and(|sent| is_same_secret(sent, token))).is_some()
     }
 }
 
@@ -157,21 +170,19 @@ async fn check_access(State(browser): State<Arc<LocalBrowser>>, request: Request
     if !host.is_some_and(|host| browser.hosts.iter().any(|known| known == host)) {
         return (StatusCode::MISDIRECTED_REQUEST, "this host name is not served here\n").into_response();
     }
-    let mut response = match decide_access(&browser, &request) {
-        AccessDecision::Allowed => next.run(request).await,
-        AccessDecision::SetCookie => {
-            let AccessCookie { name, value, path } = &browser.cookie;
-            let cookie = format!("{name}={value}; HttpOnly; SameSite=Strict; Path={path}");
-            let mut response = Redirect::to(path).into_response();
-            if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-                response.headers_mut().insert(header::SET_COOKIE, cookie);
-            }
-            response
+    let mut response = if browser.has_cookie(&request) {
+        next.run(request).await
+    } else if browser.take_token(&request) {
+        let AccessCookie { name, value, path } = &browser.cookie;
+        let cookie = format!("{name}={value}; HttpOnly; SameSite=Strict; Path={path}");
+        let mut response = Redirect::to(path).into_response();
+        if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
         }
-        AccessDecision::Refused => {
-            let text = "open the address that `tollgate vault serve` printed; it works once and then grants access to this browser\n";
-            (StatusCode::FORBIDDEN, text).into_response()
-        }
+        response
+    } else {
+        let text = "open the address that `tollgate vault serve` printed; it works once and then grants access to this browser\n";
+        (StatusCode::FORBIDDEN, text).into_response()
     };
     let policy =
         "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
@@ -184,34 +195,6 @@ async fn check_access(State(browser): State<Arc<LocalBrowser>>, request: Request
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
-}
-
-enum AccessDecision {
-    Allowed,
-    /// The token was used: set the cookie.
-    SetCookie,
-    Refused,
-}
-
-fn decide_access(browser: &LocalBrowser, request: &Request) -> AccessDecision {
-    let path = &*browser.cookie.path;
-    let inside = request.uri().path().starts_with(path);
-    if inside
-        && cookie_values(request.headers(), &browser.cookie.name)
-            .any(|value| is_same_secret(value, &browser.cookie.value))
-    {
-        return AccessDecision::Allowed;
-    }
-    let sent_token =
-        request.uri().query().and_then(|query| query.strip_prefix("token=")).filter(|_| request.uri().path() == path);
-    let mut token = browser.token.lock();
-    let is_valid =
-        sent_token.zip(token.as_deref()).is_some_and(|(sent_token, token)| is_same_secret(sent_token, token));
-    if !is_valid {
-        return AccessDecision::Refused;
-    }
-    *token = None;
-    AccessDecision::SetCookie
 }
 
 /// The values of all cookies with this name.
@@ -229,9 +212,8 @@ fn is_same_secret(left: &str, right: &str) -> bool {
 impl SearchForm {
     fn to_query(&self) -> Result<IndexQuery, ReadError> {
         let non_empty = |text: &str| Some(unescape_unsafe(text.trim())).filter(|text| !text.is_empty());
-        let now = SystemClock::new().now();
-        let since = non_empty(&self.since).map(|text| parse_time_option(&text)).transpose();
-        let since = since.map_err(|why| ReadError::Invalid(format!("the time {why}")))?.map(|since| since.to_text(now));
+        let since = non_empty(&self.since).map(|text| parse_index_time(&text)).transpose();
+        let since = since.map_err(|why| ReadError::Invalid(format!("the time {why}")))?;
         Ok(IndexQuery {
             session: non_empty(&self.session),
             // The pseudonyms of several epochs, separated by blanks.
@@ -310,17 +292,10 @@ async fn search_index(
     query: &IndexQuery,
     visit: &mut (dyn FnMut(&IndexRow, bool) + Send),
 ) -> Result<FindResult, ReadError> {
-    let Some(signed) = audit.read_signed_objects().await? else {
-        return find(&audit.vault, query, &mut |row| visit(row, false)).await;
-    };
-    let (signed_found, unsigned_found) = find_signed(&audit.vault, query, &signed, visit).await?;
-    let unreadable = signed_found
-        .unreadable
-        .into_iter()
-        .chain(unsigned_found.unreadable)
-        .chain(signed_found.older_missing)
-        .collect();
-    Ok(FindResult { lines: signed_found.lines + unsigned_found.lines, unreadable, ..FindResult::default() })
+    let signed = audit.read_signed_objects().await?;
+    let (found, unsigned) = find_signed(&audit.vault, query, signed.as_deref(), visit).await?;
+    let unreadable = found.unreadable.into_iter().chain(unsigned.unreadable).chain(found.older_missing).collect();
+    Ok(FindResult { lines: found.lines + unsigned.lines, unreadable, ..FindResult::default() })
 }
 
 #[derive(Deserialize)]
@@ -354,7 +329,7 @@ async fn get_session(
         return (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response();
     }
     let openings = PermittedOpening::now(&audit.openings.lock());
-    let mut opener = FragmentOpener::new(&audit.vault, audit.auditors.clone()).with_openings(openings);
+    let mut opener = FragmentOpener::for_openings(&audit.vault, audit.auditors.clone(), openings);
     let signed = match audit.read_signed_objects().await {
         Ok(signed) => signed,
         Err(why) => return (StatusCode::BAD_GATEWAY, clean_lines(&why.to_string()) + "\n").into_response(),
@@ -368,7 +343,7 @@ async fn get_session(
     };
     match replay(&audit.vault, &mut opener, &query.session, &filter).await {
         Err(why) => (StatusCode::NOT_FOUND, clean_lines(&why.to_string()) + "\n").into_response(),
-        Ok(replay) => render_page(&build_session_page(&audit, &query, &replay, opener.alternative_reads())),
+        Ok(replay) => render_page(&build_session_page(&audit, &query, &replay, &opener.alternative_reads)),
     }
 }
 

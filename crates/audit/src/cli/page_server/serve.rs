@@ -15,7 +15,7 @@ use super::page::VerificationState;
 use super::routes::{AuditState, LocalBrowser, SharedPort, local_router, shared_router};
 use crate::cli::opening::RequestedOpenings;
 use crate::cli::public_keys::read_public_keys;
-use crate::cli::vault_args::{VaultArgs, open_with_auditors};
+use crate::cli::vault_args::VaultArgs;
 use crate::read::Vault;
 use crate::verify::{VerifyOptions, VerifyProgress, verify};
 use access::oidc::{OidcClient, OidcParts};
@@ -67,9 +67,9 @@ fn parse_port(text: &str) -> Result<u16, CommandError> {
 /// Runs `vault serve` until it is stopped.
 pub(crate) fn run_serve(options: &ServeArgs) -> Result<ExitStatus, CommandError> {
     block_on(async {
-        let (vault, auditors, log) = open_with_auditors(&options.vault).await?;
+        let (vault, auditors, log) = options.vault.open().await?;
         let keys = read_public_keys(&options.key)?;
-        let (meter, verified_vault) = (Meter::new(), options.vault.open_vault()?);
+        let (meter, verified_vault) = (Meter::new(), Vault::from_location(&options.vault.location)?);
         let tasks: Arc<dyn Spawn> = Tasks::new(&meter);
         if !keys.is_empty() {
             log.record_opening("serve", "every fragment, to verify what is shown")?;

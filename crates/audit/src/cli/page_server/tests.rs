@@ -29,7 +29,7 @@ fn audit_by(folder: &std::path::Path, keys: Vec<VerifyKey>) -> LocalPage {
     let store = folder.display().to_string();
     let vault =
         Vault::from_location(&VaultLocation { store: store.clone(), ..VaultLocation::default() }).expect("a vault");
-    let log = OpeningLog::open(Some(&folder.join("openings.jsonl")), &store, &[]).expect("a log");
+    let log = OpeningLog::open_requested(Some(&folder.join("openings.jsonl")), None, &store, &[]).expect("a log");
     let browser = LocalBrowser::new(["token", "cookie", "path"].map(str::to_owned), 8898);
     (Arc::new(AuditState::new(vault, Vec::new(), log, keys)), Arc::new(browser))
 }
@@ -58,32 +58,34 @@ const HOST: &str = "127.0.0.1:8898";
 async fn one_browser_comes_in() {
     let folder = tempfile::tempdir().expect("a folder");
     let audit = audit(folder.path());
-    let status = |answer: (StatusCode, header::HeaderMap, String)| answer.0;
-    assert_eq!(status(ask(&audit, "/path/", HOST, None).await), StatusCode::FORBIDDEN);
-    assert_eq!(status(ask(&audit, "/path/?token=wrong", HOST, None).await), StatusCode::FORBIDDEN);
-    assert_eq!(status(ask(&audit, "/path/session?token=token", HOST, None).await), StatusCode::FORBIDDEN);
-    assert_eq!(
-        status(ask(&audit, "/path/?token=token", "evil.example:8898", None).await),
-        StatusCode::MISDIRECTED_REQUEST
-    );
+    let refused = async |path: &str, host: &str, cookie: Option<&str>, expected: StatusCode| {
+        assert_eq!(ask(&audit, path, host, cookie).await.0, expected, "{path} {host} {cookie:?}");
+    };
+    for path in ["/path/", "/path/?token=wrong", "/path/session?token=token"] {
+        refused(path, HOST, None, StatusCode::FORBIDDEN).await;
+    }
+    refused("/path/?token=token", "evil.example:8898", None, StatusCode::MISDIRECTED_REQUEST).await;
     let (entered, headers, _) = ask(&audit, "/path/?token=token", HOST, None).await;
     assert_eq!(entered, StatusCode::SEE_OTHER);
     let cookie = headers[header::SET_COOKIE].to_str().expect("text").to_owned();
     // Pages on other ports of this machine can't use the cookie: they don't know the path, and it is sent only there.
     assert_eq!(cookie, "audit-8898=cookie; HttpOnly; SameSite=Strict; Path=/path/");
-    assert_eq!(status(ask(&audit, "/path/?token=token", HOST, None).await), StatusCode::FORBIDDEN);
+    refused("/path/?token=token", HOST, None, StatusCode::FORBIDDEN).await;
     let cookie = cookie.split(';').next().expect("a cookie").to_owned();
-    let (status_, headers, page) = ask(&audit, "/path/", HOST, Some(&format!("other=1; {cookie}"))).await;
-    assert_eq!(status_, StatusCode::OK);
+    let (status, headers, page) = ask(&audit, "/path/", HOST, Some(&format!("other=1; {cookie}"))).await;
+    assert_eq!(status, StatusCode::OK);
     assert!(headers[header::CONTENT_SECURITY_POLICY].to_str().expect("text").starts_with("default-src 'none'"));
     assert!(page.contains("not verified") && page.contains("0 index lines"), "{page}");
-    assert_eq!(status(ask(&audit, "/path/", HOST, Some("audit-8898=wrong")).await), StatusCode::FORBIDDEN);
-    for (path, cookie) in
-        [("/", &*cookie), ("/session?session=s", &cookie), ("/path/", "audit-8899=cookie"), ("/path/", "audit=cookie")]
-    {
-        assert_eq!(status(ask(&audit, path, HOST, Some(cookie)).await), StatusCode::FORBIDDEN, "{path} {cookie}");
+    for (path, cookie) in [
+        ("/path/", "audit-8898=wrong"),
+        ("/", &*cookie),
+        ("/session?session=s", &cookie),
+        ("/path/", "audit-8899=cookie"),
+        ("/path/", "audit=cookie"),
+    ] {
+        refused(path, HOST, Some(cookie), StatusCode::FORBIDDEN).await;
     }
-    assert_eq!(status(ask(&audit, "/path/", "localhost:9999", Some(&cookie)).await), StatusCode::MISDIRECTED_REQUEST);
+    refused("/path/", "localhost:9999", Some(&cookie), StatusCode::MISDIRECTED_REQUEST).await;
 }
 
 /// Typed and found text never becomes markup; each opening is logged before it happens; the banner shows a failure.
@@ -174,7 +176,7 @@ async fn marks_are_shown() {
     let mut site = crate::testing::site::Site::new(31);
     site.send("default", "s\u{202e}x\u{9b}", "what was said");
     site.minutes(4).await;
-    site.store.0.lock().iter().for_each(|(name, bytes)| put(folder.path(), name, bytes));
+    site.write_to(folder.path());
     let audit = audit(folder.path());
     let mut report = crate::verify::VerifyReport::default();
     report.fail("unreferenced", "default/acme/s%E2%80%AEx%C2%9B/1", "planted \u{202e}");
@@ -206,7 +208,7 @@ async fn planted_lines_are_marked() {
     site.send("default", "s", "what was said");
     site.minutes(4).await;
     let objects = site.store.0.lock().clone();
-    objects.iter().for_each(|(name, bytes)| put(folder.path(), name, bytes));
+    site.write_to(folder.path());
     let name = objects.keys().find(|name| name.starts_with("index/")).expect("lines");
     let lines = zstd::decode_all(&objects[name][..]).expect("zstd");
     let line: &str = std::str::from_utf8(&lines).expect("text").lines().next().expect("a line");
@@ -239,7 +241,7 @@ async fn planted_lines_are_marked() {
             .map(|row| row.split("</td>").skip(6).take(4).collect::<String>())
     };
     let clean = tempfile::tempdir().expect("a folder");
-    objects.iter().for_each(|(name, bytes)| put(clean.path(), name, bytes));
+    site.write_to(clean.path());
     let (_, _, without) =
         ask(&audit_by(clean.path(), vec![signing_key().public().clone()]), "/path/", HOST, cookie).await;
     assert!(!without.contains("unsigned") && sums(&without).is_some(), "{without}");
@@ -251,9 +253,7 @@ async fn planted_lines_are_marked() {
     // The planted lines stay unsigned; what the gateway signs next is read without a restart.
     site.send("default", "later", "more");
     site.minutes(4).await;
-    for (name, bytes) in &*site.store.0.lock() {
-        put(folder.path(), name, bytes);
-    }
+    site.write_to(folder.path());
     let (_, _, page) = ask(&audit, "/path/?session=later", HOST, cookie).await;
     assert!(page.contains(" in 1 session") && !page.contains("unsigned"), "{page}");
 }

@@ -27,14 +27,8 @@ struct Line {
 fn filled(folder: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let mut site = Site::new(7);
-        site.send("default", "s0", "text");
-        site.minutes(3).await;
-        for (name, bytes) in &*site.store.0.lock() {
-            let path = folder.join(name);
-            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-            std::fs::write(path, bytes).expect("written");
-        }
+        let site = Site::of_session(7, "text", 3).await;
+        site.write_to(folder);
     });
 }
 

@@ -15,12 +15,14 @@ const PLANTED: &str = "index/v1/account=default/dt=2026-11-20/gw-E0000-000000010
 
 /// A vault with a session, and a line of it.
 async fn site() -> (Site, Vault, String) {
-    let mut site = Site::new(11);
-    site.send("default", "s0", "what was said");
-    site.minutes(4).await;
+    let site = Site::of_session(11, "what was said", 4).await;
     let name = site.name(&["index/"]);
-    let line =
-        index::unpack_lines(&name, &site.object(&name)).expect("lines").lines().next().expect("a line").to_owned();
+    let line = index::unpack_lines(&name, &site.object(&name), true)
+        .expect("lines")
+        .lines()
+        .next()
+        .expect("a line")
+        .to_owned();
     let vault = site.vault();
     (site, vault, line)
 }
@@ -59,7 +61,7 @@ async fn what_no_gateway_can_have_written_is_not_read() {
         let found = find(&vault, &query, &mut |_| {}).await.expect("found");
         assert_eq!((found.lines, &found.sessions), (whole.lines, &only), "{why}");
         assert!(found.unreadable.len() == 1 && found.unreadable[0].contains(why), "{:?}", found.unreadable);
-        let (own, others) = find_signed(&vault, &query, &signed, &mut |_, _| {}).await.expect("found");
+        let (own, others) = find_signed(&vault, &query, Some(&*signed), &mut |_, _| {}).await.expect("found");
         assert_eq!((own.lines, others.lines, others.sessions.len()), (whole.lines, 0, 0), "{why}");
     }
 }
@@ -79,7 +81,7 @@ async fn names_of_sessions_are_bounded() {
     );
     let keys = [signing_key().public().clone()];
     let signed = Arc::new(SignedIndex::read(&vault, &keys, None).await.expect("read"));
-    let (own, others) = find_signed(&vault, &query, &signed, &mut |_, _| {}).await.expect("found");
+    let (own, others) = find_signed(&vault, &query, Some(&*signed), &mut |_, _| {}).await.expect("found");
     assert_eq!((own.sessions.len(), own.more_sessions), (1, false));
     assert!(others.more_sessions && others.lines == 200 && kept(&others) <= 32 << 10, "{}", kept(&others));
 }

@@ -69,138 +69,93 @@ fn chat_of(item: &DocumentItem) -> Value {
     chat.messages.into()
 }
 
-fn in_parts() -> DocumentItem {
-    let arguments = json!({"path": "/"});
-    item(
-        "model",
-        &[
-            ("system", "gen_ai.system_instructions", json!([{"type": "text", "content": "be kind"}])),
-            (
-                "input",
-                "gen_ai.input.messages",
-                json!([
-                    {"role": "user", "parts": [{"type": "text", "content": "what is here?"}]},
-                    {"role": "assistant", "parts": [{"type": "tool_call", "id": "c1", "name": "ls", "arguments": arguments}]},
-                    {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c1", "response": "notes.txt"}]},
-                ]),
-            ),
-            (
-                "output",
-                "gen_ai.output.messages",
-                json!([
-            {"role": "assistant", "parts": [{"type": "text", "content": "a file"}], "finish_reason": "stop"}]),
-            ),
-        ],
-    )
-}
-
-fn of_openai() -> DocumentItem {
-    let messages = json!([
-        {"role": "developer", "content": "be kind"},
-        {"role": "user", "content": [{"type": "text", "text": "what is here?"}]},
-        {"role": "assistant", "content": null, "tool_calls": [
-            {"id": "c1", "type": "function", "function": {"name": "ls", "arguments": "{\"path\":\"/\"}"}}]},
-        {"role": "tool", "tool_call_id": "c1", "content": "notes.txt"},
-    ]);
-    item(
-        "model",
-        &[
-            ("input", "messages", Value::String(messages.to_string())),
-            ("output", "choice", json!({"role": "assistant", "content": "a file"})),
-        ],
-    )
-}
-
-fn of_anthropic() -> DocumentItem {
-    let arguments = json!({"path": "/"});
-    item(
-        "model",
-        &[
-            (
-                "input",
-                "request",
-                json!({"system": "be kind", "messages": [
-                    {"role": "user", "content": "what is here?"},
-                    {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "ls", "input": arguments}]},
-                    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": [{"type": "text", "text": "notes.txt"}]}]},
-                ]}),
-            ),
-            ("output", "response", json!([{"type": "text", "text": "a file"}])),
-        ],
-    )
-}
-
-fn of_responses() -> DocumentItem {
-    item(
-        "model",
-        &[
-            ("system", "instructions", "be kind".into()),
-            (
-                "input",
-                "input",
-                json!([
-                    {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "what is here?"}]},
-                    {"type": "function_call", "call_id": "c1", "id": "fc_1", "name": "ls", "arguments": "{\"path\":\"/\"}"},
-                    {"type": "function_call_output", "call_id": "c1", "output": "notes.txt"},
-                ]),
-            ),
-            (
-                "output",
-                "output",
-                json!([{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a file"}]}]),
-            ),
-        ],
-    )
-}
-
-fn of_gemini() -> DocumentItem {
-    let arguments = json!({"path": "/"});
-    item(
-        "model",
-        &[
-            ("system", "system_instruction", "be kind".into()),
-            (
-                "input",
-                "contents",
-                json!([
-                    {"role": "user", "parts": [{"text": "what is here?"}]},
-                    {"role": "model", "parts": [{"functionCall": {"id": "c1", "name": "ls", "args": arguments}}]},
-                    {"role": "user", "parts": [{"functionResponse": {"id": "c1", "name": "ls", "response": "notes.txt"}}]},
-                ]),
-            ),
-            ("output", "candidates", json!([{"role": "model", "parts": [{"text": "a file"}]}])),
-        ],
-    )
-}
+/// One conversation in the forms of clients, as part, key and value of each piece.
+const FORMS: [(&str, &str); 5] = [
+    (
+        "OpenTelemetry",
+        r#"[["system", "gen_ai.system_instructions", [{"type": "text", "content": "be kind"}]],
+            ["input", "gen_ai.input.messages", [
+                {"role": "user", "parts": [{"type": "text", "content": "what is here?"}]},
+                {"role": "assistant", "parts": [{"type": "tool_call", "id": "c1", "name": "ls", "arguments": {"path": "/"}}]},
+                {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c1", "response": "notes.txt"}]}]],
+            ["output", "gen_ai.output.messages", [
+                {"role": "assistant", "parts": [{"type": "text", "content": "a file"}], "finish_reason": "stop"}]]]"#,
+    ),
+    (
+        "OpenAI",
+        r#"[["input", "messages", [
+                {"role": "developer", "content": "be kind"},
+                {"role": "user", "content": [{"type": "text", "text": "what is here?"}]},
+                {"role": "assistant", "content": null, "tool_calls": [
+                    {"id": "c1", "type": "function", "function": {"name": "ls", "arguments": "{\"path\":\"/\"}"}}]},
+                {"role": "tool", "tool_call_id": "c1", "content": "notes.txt"}]],
+            ["output", "choice", {"role": "assistant", "content": "a file"}]]"#,
+    ),
+    (
+        "Anthropic",
+        r#"[["input", "request", {"system": "be kind", "messages": [
+                {"role": "user", "content": "what is here?"},
+                {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "ls", "input": {"path": "/"}}]},
+                {"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": "c1", "content": [{"type": "text", "text": "notes.txt"}]}]}]}],
+            ["output", "response", [{"type": "text", "text": "a file"}]]]"#,
+    ),
+    (
+        "Responses",
+        r#"[["system", "instructions", "be kind"],
+            ["input", "input", [
+                {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "what is here?"}]},
+                {"type": "function_call", "call_id": "c1", "id": "fc_1", "name": "ls", "arguments": "{\"path\":\"/\"}"},
+                {"type": "function_call_output", "call_id": "c1", "output": "notes.txt"}]],
+            ["output", "output", [
+                {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a file"}]}]]]"#,
+    ),
+    (
+        "Gemini",
+        r#"[["system", "system_instruction", "be kind"],
+            ["input", "contents", [
+                {"role": "user", "parts": [{"text": "what is here?"}]},
+                {"role": "model", "parts": [{"functionCall": {"id": "c1", "name": "ls", "args": {"path": "/"}}}]},
+                {"role": "user", "parts": [{"functionResponse": {"id": "c1", "name": "ls", "response": "notes.txt"}}]}]],
+            ["output", "candidates", [{"role": "model", "parts": [{"text": "a file"}]}]]]"#,
+    ),
+];
 
 fn in_numbered_keys() -> DocumentItem {
-    let flat = |field: &str, value: &str| ("input", field.to_owned(), Value::from(value));
     let keys = [
-        flat("gen_ai.prompt.0.role", "system"),
-        flat("gen_ai.prompt.0.content", "be kind"),
-        flat("gen_ai.prompt.1.content", "what is here?"),
-        flat("gen_ai.prompt.2.role", "assistant"),
-        flat("gen_ai.prompt.2.tool_calls.0.id", "c1"),
-        flat("gen_ai.prompt.2.tool_calls.0.name", "ls"),
-        flat("gen_ai.prompt.2.tool_calls.0.arguments", "{\"path\":\"/\"}"),
-        flat("gen_ai.prompt.3.role", "tool"),
-        flat("gen_ai.prompt.3.tool_call_id", "c1"),
-        flat("gen_ai.prompt.3.content", "notes.txt"),
-    ];
+        ("0.role", "system"),
+        ("0.content", "be kind"),
+        ("1.content", "what is here?"),
+        ("2.role", "assistant"),
+        ("2.tool_calls.0.id", "c1"),
+        ("2.tool_calls.0.name", "ls"),
+        ("2.tool_calls.0.arguments", "{\"path\":\"/\"}"),
+        ("3.role", "tool"),
+        ("3.tool_call_id", "c1"),
+        ("3.content", "notes.txt"),
+    ]
+    .map(|(field, value)| (format!("gen_ai.prompt.{field}"), value));
     let mut pieces: Vec<(&str, &str, Value)> =
-        keys.iter().map(|(part, key, value)| (*part, key.as_str(), value.clone())).collect();
+        keys.iter().map(|(key, value)| ("input", key.as_str(), Value::from(*value))).collect();
     pieces.push(("output", "gen_ai.completion.0.content", "a file".into()));
     item("model", &pieces)
 }
 
-/// Every client's form of a conversation becomes the same conversation, in a form that chat APIs accept.
+/// Every client's form of a conversation, also as text, becomes the same conversation, in a form that chat APIs accept.
 #[test]
 fn every_form_becomes_one() {
-    assert_eq!(chat_of(&in_parts()), wanted(), "OpenTelemetry");
-    assert_eq!(chat_of(&of_openai()), wanted(), "OpenAI, as text");
-    assert_eq!(chat_of(&of_anthropic()), wanted(), "Anthropic");
-    assert_eq!(chat_of(&of_responses()), wanted(), "Responses");
-    assert_eq!(chat_of(&of_gemini()), wanted(), "Gemini");
+    for (name, pieces) in FORMS {
+        let pieces: Vec<(&str, &str, Value)> = serde_json::from_str(pieces).expect("pieces");
+        assert_eq!(chat_of(&item("model", &pieces)), wanted(), "{name}");
+        let as_text = |(part, key, value): &(&'static str, &'static str, Value)| match *part {
+            "input" => (*part, *key, Value::String(value.to_string())),
+            _ => (*part, *key, value.clone()),
+        };
+        if name == "OpenAI" {
+            let pieces: Vec<_> = pieces.iter().map(as_text).collect();
+            assert_eq!(chat_of(&item("model", &pieces)), wanted(), "{name}, as text");
+        }
+    }
     assert_eq!(chat_of(&in_numbered_keys()), wanted(), "numbered keys");
 }
 

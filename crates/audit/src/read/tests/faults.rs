@@ -14,11 +14,7 @@ async fn folder(place: &Path) -> (Vault, age::x25519::Identity) {
     site.send("default", "s0", "the first");
     site.send("default", "s0", "the second");
     site.minutes(4).await;
-    for (name, bytes) in &*site.store.0.lock() {
-        let path = place.join(name);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        std::fs::write(path, bytes).expect("written");
-    }
+    site.write_to(place);
     let location = VaultLocation { store: place.display().to_string(), ..VaultLocation::default() };
     (Vault::from_location(&location).expect("a vault"), site.auditor)
 }
@@ -69,7 +65,8 @@ async fn a_wrong_key_is_told() {
 fn a_key_file_that_is_none_is_told() {
     let place = tempfile::tempdir().expect("scratch");
     let path = place.path().join("key");
-    assert!(identities(std::slice::from_ref(&path)).err().expect("missing").contains("can't be read"));
+    let said = identities(std::slice::from_ref(&path)).err().expect("missing");
+    assert!(said.contains("can't be read") && matches!(said, ReadError::NotFound(_)), "{said}");
     assert!(identities(&[]).err().expect("none given").contains("--identity"));
     let public = age::x25519::Identity::generate().to_public().to_string();
     for (text, why) in [
@@ -132,50 +129,40 @@ async fn lines_that_point_outside_are_told() {
     }
 }
 
-/// A reference to missing bytes, to nothing, or out of the vault's folder.
+/// Makes an error of one kind.
+type Kind = fn(String) -> ReadError;
+
+/// A reference to missing bytes, to nothing, or out of the vault's folder. A caller distinguishes errors by kind, not by
+/// text: a missing object is not a changed one.
 #[tokio::test]
 async fn references_that_lead_nowhere_are_told() {
     let place = tempfile::tempdir().expect("scratch");
     let (vault, key) = folder(place.path()).await;
     let name = file(place.path(), ".agev").strip_prefix(place.path()).expect("below").display().to_string();
-    for (uri, range, why) in [
-        (name.as_str(), Some("bytes=99999999-100000000"), "no fragment"),
-        (name.as_str(), Some("bytes=7-3"), "the range is invalid: use `bytes=first-last`"),
-        (name.as_str(), Some("nonsense"), "the range is invalid: use `bytes=first-last`"),
-        ("default/acme/s0/2026-11-20/gw-E0000-0000000077.agev", None, "no such object"),
-        ("file:///../../etc/passwd", None, "refuses"),
-        ("s3://bucket/x.agev", None, "--store is a folder"),
-    ] {
+    let fault = async |uri: &str, range: Option<&str>| {
         let wanted = ContentReference { uri: uri.to_owned(), range: range.map(str::to_owned) };
         let mut out = Vec::new();
         let said = get(&vault, &mut FragmentOpener::new(&vault, vec![key.clone()]), &wanted, &mut out).await;
-        let said = said.expect_err(uri);
-        assert!(said.contains(why) && out.is_empty(), "{uri} {range:?}: {said}");
-    }
-}
-
-/// A caller distinguishes errors by kind, not by text: a missing object is not a changed one.
-#[tokio::test]
-async fn an_error_has_its_kind() {
-    let place = tempfile::tempdir().expect("scratch");
-    let (vault, key) = folder(place.path()).await;
-    let object = file(place.path(), ".agev");
-    let name = object.strip_prefix(place.path()).expect("below").display().to_string();
-    let mut bytes = std::fs::read(&object).expect("there");
-    *bytes.last_mut().expect("a byte") ^= 1;
-    std::fs::write(&object, bytes).expect("changed");
-    let kind = async |uri: &str, range: Option<&str>| {
-        let wanted = ContentReference { uri: uri.to_owned(), range: range.map(str::to_owned) };
-        let got = get(&vault, &mut FragmentOpener::new(&vault, vec![key.clone()]), &wanted, &mut Vec::new()).await;
-        got.expect_err(uri)
+        assert!(out.is_empty(), "{uri}");
+        said.expect_err(uri)
     };
-    assert!(matches!(kind(&name, None).await, ReadError::Damaged(_)), "changed");
-    assert!(matches!(kind(&name, Some("nonsense")).await, ReadError::Invalid(_)), "no range");
-    let gone = "default/acme/s0/2026-11-20/gw-E0000-0000000077.agev";
-    assert!(matches!(kind(gone, None).await, ReadError::NotFound(_)), "not there");
-    assert!(matches!(kind("file:///../../etc/passwd", None).await, ReadError::Forbidden(_)), "out of the folder");
-    let said = identities(&[place.path().join("none")]).err().expect("missing");
-    assert!(matches!(said, ReadError::NotFound(_)), "{said}");
+    let (not_found, invalid, forbidden) =
+        (ReadError::NotFound as Kind, ReadError::Invalid as Kind, ReadError::Forbidden as Kind);
+    for (uri, range, why, kind) in [
+        (name.as_str(), Some("bytes=99999999-100000000"), "no fragment", not_found),
+        (name.as_str(), Some("bytes=7-3"), "the range is invalid: use `bytes=first-last`", invalid),
+        (name.as_str(), Some("nonsense"), "the range is invalid: use `bytes=first-last`", invalid),
+        ("default/acme/s0/2026-11-20/gw-E0000-0000000077.agev", None, "no such object", not_found),
+        ("file:///../../etc/passwd", None, "refuses", forbidden),
+        ("s3://bucket/x.agev", None, "--store is a folder", invalid),
+    ] {
+        let said = fault(uri, range).await;
+        assert!(said.contains(why) && said == kind(said.to_string()), "{uri} {range:?}: {said:?}");
+    }
+    let mut bytes = std::fs::read(place.path().join(&name)).expect("there");
+    *bytes.last_mut().expect("a byte") ^= 1;
+    std::fs::write(place.path().join(&name), bytes).expect("changed");
+    assert!(matches!(fault(&name, None).await, ReadError::Damaged(_)), "changed");
 }
 
 /// A session beyond the memory limit is an error that says so, and the part read is shown; a fragment that would unpack

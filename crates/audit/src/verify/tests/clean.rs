@@ -15,8 +15,7 @@ async fn a_clean_vault_verifies() {
     site.restart(100);
     site.send("default", "s0", "later");
     site.minutes(4).await;
-    let report = site.audit().await;
-    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    let report = site.audit().await.assert_clean();
     let counts = &report.counts;
     assert_eq!((counts.epochs, counts.leaves, counts.fragments, counts.opened), (4, 26, 13, 13), "{}", report.text());
     assert_eq!(report.heads.len(), 2);
@@ -31,9 +30,7 @@ async fn a_clean_vault_verifies() {
 /// time.
 #[tokio::test]
 async fn keys_are_rotated_without_a_gap() {
-    let mut site = Site::new(5);
-    site.send("default", "s0", "before");
-    site.minutes(3).await;
+    let mut site = Site::of_session(5, "before", 3).await;
     site.send("default", "s0", "waits");
     let (old, before) = (site.signer.public().clone(), site.auditor.clone());
     site.signer = Arc::new(key("vault.next", 6));
@@ -45,8 +42,7 @@ async fn keys_are_rotated_without_a_gap() {
     let with = async |keys: Vec<VerifyKey>, auditors: Vec<age::x25519::Identity>| {
         site.verify(VerifyOptions { keys, auditors, ..VerifyOptions::default() }).await
     };
-    let report = with(vec![old.clone(), new.clone()], vec![before, site.auditor.clone()]).await;
-    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    let report = with(vec![old.clone(), new.clone()], vec![before, site.auditor.clone()]).await.assert_clean();
     assert_eq!((report.counts.epochs, report.counts.leaves, report.counts.gaps), (2, 6, 0), "{}", report.text());
     assert_eq!((report.counts.fragments, report.counts.opened), (3, 3), "{}", report.text());
     for one in [old, new] {
@@ -178,17 +174,14 @@ async fn erased_is_no_alarm(site: &mut Site, seed: u64) -> bool {
 /// Objects gone after their retention are no failure if the retention is given; the chain, which stays, is still valid.
 #[tokio::test]
 async fn what_expired_is_told() {
-    let mut site = Site::new(1);
-    site.send("default", "s0", "old");
-    site.minutes(4).await;
+    let mut site = Site::of_session(1, "old", 4).await;
     let now = rfc3339(site.clock.now());
     site.send("default", "s0", "new");
     site.minutes(4).await;
     site.remove(&site.name(&["index/", "-0000000000.ndjson"]));
     site.remove(&site.name(&["default/acme/s0/", "E0000-0000000000.agev"]));
     assert!(!site.verify(VerifyOptions::default()).await.verified);
-    let report = site.verify(VerifyOptions { expired: Some(now), ..VerifyOptions::default() }).await;
-    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    let report = site.verify(VerifyOptions { expired: Some(now), ..VerifyOptions::default() }).await.assert_clean();
     assert!(report.not_verified.iter().any(|what| what.contains("1 expired objects")), "{}", report.text());
     assert_eq!(report.counts.fragments, 1);
     site.remove(&site.name(&["default/acme/s0/", "E0000-0000000001.agev"]));

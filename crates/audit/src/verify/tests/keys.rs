@@ -75,9 +75,7 @@ async fn a_key_whose_name_was_taken_is_not_lost() {
 /// as successful.
 #[tokio::test]
 async fn a_strangers_key_is_told() {
-    let mut site = Site::new(24);
-    site.send("default", "s0", "what was said");
-    assert!(site.uploader.drain().await);
+    let site = Site::of_session(24, "what was said", 0).await;
     let stranger = VerifyOptions { auditors: vec![age::x25519::Identity::generate()], ..VerifyOptions::default() };
     let report = site.verify(stranger).await;
     assert!(report.verified && report.opened_nothing() && report.counts.fragments > 0, "{}", report.text());
@@ -94,12 +92,9 @@ async fn a_strangers_key_is_told() {
 /// so.
 #[tokio::test]
 async fn a_vault_without_any_key_does_not_verify() {
-    let mut site = Site::new(25);
-    site.send("default", "s0", "what was said");
-    assert!(site.uploader.drain().await);
+    let site = Site::of_session(25, "what was said", 0).await;
     site.store.0.lock().retain(|name, _| !name.starts_with("keys/"));
-    let report = site.verify(VerifyOptions::default()).await;
-    assert!(!report.verified && has(&report, "key_missing"), "{}", report.text());
+    site.verify(VerifyOptions::default()).await.assert_failed("key_missing");
     let report = site.verify(VerifyOptions { no_payload: true, ..VerifyOptions::default() }).await;
     assert!(report.not_verified.iter().any(|what| what.contains("session keys (--no-payload)")), "{}", report.text());
 }
@@ -107,9 +102,7 @@ async fn a_vault_without_any_key_does_not_verify() {
 /// Keys are checked whatever the range or the account: an unreferenced or missing one is reported.
 #[tokio::test]
 async fn keys_outside_of_the_range_are_looked_at() {
-    let mut site = Site::new(26);
-    site.send("default", "s0", "what was said");
-    assert!(site.uploader.drain().await);
+    let site = Site::of_session(26, "what was said", 0).await;
     let far = || VerifyOptions { from: Some("2099-01-01T00:00:00.000000000Z".to_owned()), ..VerifyOptions::default() };
     assert!(site.verify(far()).await.findings.is_empty());
     let key = site.name(&["keys/", ".age"]);
@@ -122,6 +115,5 @@ async fn keys_outside_of_the_range_are_looked_at() {
     }
     site.remove(&planted);
     site.remove(&key);
-    let report = site.verify(far()).await;
-    assert!(!report.verified && has(&report, "key_missing"), "{}", report.text());
+    site.verify(far()).await.assert_failed("key_missing");
 }

@@ -31,8 +31,7 @@ async fn expiry_by_lifecycle_is_no_alarm() {
     for code in ["delete_marker", "index_missing"] {
         assert!(has(&report, code), "{code}: {}", report.text());
     }
-    let report = look(&site, &fake, expired(NOON.plus(2 * DAY))).await;
-    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    let report = look(&site, &fake, expired(NOON.plus(2 * DAY))).await.assert_clean();
     assert_eq!(report.counts.expired, 3, "an index object each: {}", report.text());
     assert!(report.not_verified.iter().any(|what| what.contains(&format!("{hidden} delete markers"))));
     // on the day itself nothing has expired
@@ -80,8 +79,7 @@ async fn payload_outlives_its_lines() {
     assert_eq!((report.counts.expired, report.counts.opened), (1, 1), "{}", report.text());
     let later = site.name(&["index/", "-0000000002.ndjson"]);
     site.change(&later, |bytes| bytes.extend_from_slice(b"junk"));
-    let report = site.verify(options()).await;
-    assert!(has(&report, "index_changed"), "{}", report.text());
+    site.verify(options()).await.assert_told("index_changed");
 }
 
 /// An archived object counts as intact as far as can be checked: it is counted, with instructions, and is no failure.
@@ -93,14 +91,12 @@ async fn archived_objects_are_counted() {
         object.archived = name.ends_with(".agev") || name.starts_with("sessions/");
         count += u64::from(object.archived);
     }
-    let report = look(&site, &fake, VerifyOptions::default()).await;
-    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    let report = look(&site, &fake, VerifyOptions::default()).await.assert_clean();
     assert_eq!((report.counts.archived, report.counts.objects), (count, 0), "{}", report.text());
     assert!(report.not_verified.iter().any(|what| what.contains("restore-object")), "{}", report.text());
     // an archived index object prevents only the check of later roots
     change(&fake, "index/", |object| object.archived = true);
-    let report = look(&site, &fake, VerifyOptions::default()).await;
-    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    look(&site, &fake, VerifyOptions::default()).await.assert_clean();
 }
 
 /// Replaying or opening archived content reports this with instructions for restoring; lines are shown, and after the
@@ -148,9 +144,7 @@ fn refusing(site: &Site, error: StoreError, is_refused: impl Fn(&str) -> bool + 
 #[tokio::test]
 async fn what_was_signed_is_told_whole_or_not_at_all() {
     use crate::signed_index::SignedIndex;
-    let mut site = Site::new(3);
-    site.send("default", "s0", "text");
-    site.minutes(4).await;
+    let site = Site::of_session(3, "text", 4).await;
     let keys = [signing_key().public().clone()];
     let index = site.name(&["index/"]);
     let (denied, down) = (StoreError::Denied("403".to_owned()), StoreError::Unavailable("503".to_owned()));
@@ -179,9 +173,7 @@ async fn what_was_signed_is_told_whole_or_not_at_all() {
 /// Only missing objects count as expired; an answer that hides something does not.
 #[tokio::test]
 async fn a_refusal_is_not_expiry() {
-    let mut site = Site::new(5);
-    site.send("default", "s0", "old");
-    site.minutes(4).await;
+    let site = Site::of_session(5, "old", 4).await;
     for (parts, code) in
         [(["index/", ".ndjson"], "index_unreadable"), (["default/acme/", ".agev"], "object_unreadable")]
     {
@@ -258,7 +250,8 @@ async fn signed_lines_that_are_gone_are_told() {
     assert_eq!(names.len(), 3, "{names:?}");
     let whole = site.store.0.lock().clone();
     let signed = Arc::new(SignedIndex::read(&vault, &keys, None).await.expect("signed"));
-    let found = async || find_signed(&vault, &IndexQuery::default(), &signed, &mut |_, _| {}).await.expect("found").0;
+    let found =
+        async || find_signed(&vault, &IndexQuery::default(), Some(&*signed), &mut |_, _| {}).await.expect("found").0;
     let period =
         EvidencePeriod { from: "2026-01-01T00:00:00.000000000Z".into(), to: "2027-01-01T00:00:00.000000000Z".into() };
     let closed = async || gather_evidence(&vault, &period, None, &keys).await.expect("gathered").unreadable;

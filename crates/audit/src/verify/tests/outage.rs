@@ -1,8 +1,7 @@
 //! A store that is down for a working day, over the real spool on a simulated disk, in paused time.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use super::*;
+use crate::erase::tests::Mortal;
 use net::testing::tasks::TestTasks;
 use pipeline::Reason;
 use pipeline::spool::{Committer, Spool, SpoolKey, SpoolSettings, Transaction, bytes_to_reserve};
@@ -13,28 +12,6 @@ use vault::uploader::SpoolJournal;
 const LIMIT: u64 = 4 << 20;
 /// Time between two batches.
 const PAUSE: Duration = Duration::from_secs(20);
-
-/// A store that can be unavailable.
-#[derive(Default)]
-struct Flaky {
-    store: Arc<Memory>,
-    dead: AtomicBool,
-}
-
-impl VaultStore for Flaky {
-    fn put_once<'a>(
-        &'a self,
-        kind: ObjectKind,
-        name: &'a str,
-        bytes: Bytes,
-        now: UnixNanos,
-    ) -> BoxFuture<'a, Result<PutOutcome, StoreError>> {
-        if self.dead.load(Ordering::SeqCst) {
-            return Box::pin(async { Err(StoreError::Unavailable("no connection".to_owned())) });
-        }
-        self.store.put_once(kind, name, bytes, now)
-    }
-}
 
 /// A gateway's spool, on a disk whose every byte is counted.
 struct Gateway {
@@ -56,7 +33,7 @@ impl Gateway {
     }
 
     /// Starts a process over it: uploader and ticketer.
-    fn begin(&self, site: &mut Site, store: &Arc<Flaky>, folder: &std::path::Path, epoch: u32) {
+    fn begin(&self, site: &mut Site, store: &Arc<Mortal>, folder: &std::path::Path, epoch: u32) {
         let journal = SpoolJournal::new(self.spool.clone(), TestTasks::shared(), "vault".into(), folder);
         (site.writer, site.ticketer, site.uploader) =
             process(&Arc::new(journal), store, &site.clock, names(epoch), &site.signer);
@@ -114,7 +91,7 @@ impl Gateway {
 #[tokio::test]
 async fn a_store_that_is_dead_for_eight_hours() {
     let (mut site, folder) = (Site::new(5), tempfile::tempdir().expect("scratch"));
-    let (disk, store) = (SimDisk::new(), Arc::new(Flaky { store: site.store.clone(), dead: AtomicBool::new(false) }));
+    let (disk, store) = (SimDisk::new(), Mortal::new(site.store.clone(), None));
     let mut gateway = Gateway::open(&disk, &site);
     gateway.begin(&mut site, &store, folder.path(), 1);
     for _ in 0..30 {
@@ -122,7 +99,7 @@ async fn a_store_that_is_dead_for_eight_hours() {
         gateway.pass(&mut site, PAUSE).await;
     }
     assert_eq!(gateway.refused, 0);
-    store.dead.store(true, Ordering::SeqCst);
+    store.live(Some(0));
     let before = site.store.0.lock().len();
     let dead = 8 * 3600 / PAUSE.as_secs();
     for n in 0..dead {
@@ -140,7 +117,7 @@ async fn a_store_that_is_dead_for_eight_hours() {
     assert_eq!(site.store.0.lock().len(), before, "it was dead");
     assert!(gateway.refused > 100, "the limit was never met: {} accepted", gateway.accepted);
     assert!(disk.used() > LIMIT / 2, "room was refused that is there: {} bytes used", disk.used());
-    store.dead.store(false, Ordering::SeqCst);
+    store.live(None);
     let refused = gateway.refused;
     gateway.drained(&mut site).await;
     for _ in 0..30 {

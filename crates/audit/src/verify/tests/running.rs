@@ -39,17 +39,14 @@ async fn accounts_are_numbered_apart() {
         assert!(report.verified && odd.is_empty(), "from {from}: {}", report.text());
     }
     assert!(site.uploader.drain().await);
-    let report = site.verify(VerifyOptions::default()).await;
-    assert!(!report.verified && has(&report, "unreferenced"), "{}", report.text());
+    site.verify(VerifyOptions::default()).await.assert_failed("unreferenced");
 }
 
 /// A key written between the listing of keys and that of the bucket is not reported as an unknown object, whether the
 /// keys' bucket is named or not.
 #[tokio::test]
 async fn keys_that_come_meanwhile_are_not_unreferenced() {
-    let mut site = Site::new(52);
-    site.send("default", "s0", "text");
-    site.minutes(4).await;
+    let site = Site::of_session(52, "text", 4).await;
     let late = "keys/default/acme/s9/2026-11-20/0123456789abcdef.age";
     site.plant(late, "a key");
     for keys in [None, Some("s3://vault".to_owned())] {

@@ -148,8 +148,7 @@ const CHAIN: [Attack; 18] = [
 /// Two epochs, two accounts, several digests, objects of several fragments.
 async fn site() -> Site {
     let site = written(&[]).await;
-    let report = site.audit().await;
-    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    site.audit().await.assert_clean();
     site
 }
 
@@ -267,8 +266,7 @@ async fn losses_are_told() {
     }
     s.journal.damage(pipeline::spool::RecordKind::Leaf, 1);
     s.minutes(10).await;
-    let report = s.audit().await;
-    assert!(report.verified, "{}", report.text());
+    let report = s.audit().await.assert_verified();
     assert_eq!((report.counts.leaves, report.counts.gaps), (8, 2), "{}", report.text());
 }
 
@@ -308,14 +306,12 @@ async fn a_run_that_looked_at_less_is_not_taken_up() {
         VerifyOptions { from: far(), ..options() },
     ] {
         broken_off(&s, less).await;
-        let report = s.verify(options()).await;
-        assert!(!report.verified, "{}", report.text());
+        s.verify(options()).await.assert_not_verified();
     }
     // content missing for this run: an earlier one with a wider `expired` allowed it
     s.remove(&payload);
     broken_off(&s, VerifyOptions { expired: far(), ..options() }).await;
-    let report = s.verify(options()).await;
-    assert!(has(&report, "object_missing"), "{}", report.text());
+    s.verify(options()).await.assert_told("object_missing");
     // a completed run: the next one reads everything again, and knows the digests seen
     std::fs::write(&path, before).expect("written");
     let done = s.verify(options()).await;
@@ -364,8 +360,7 @@ async fn an_anchor_looks_at_the_chain_alone() {
     let report = s.verify(chain_only()).await;
     assert!(report.verified && !report.heads.is_empty(), "{}", report.text());
     s.resign(&s.name(&FIRST), &signing_key(), |digest| digest.counters.acked = 99);
-    let report = s.verify(chain_only()).await;
-    assert!(!report.verified && has(&report, "link"), "{}", report.text());
+    let report = s.verify(chain_only()).await.assert_failed("link");
     let (heads, left) = report.anchorable();
     assert!(left == ["default/gw"] && heads.len() == 1 && heads[0].account == "team", "the others are anchored");
 }

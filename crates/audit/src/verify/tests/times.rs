@@ -14,9 +14,7 @@ fn remarks(report: &VerifyReport) -> Vec<&str> {
 /// intervals, or stopped in between is not.
 #[tokio::test]
 async fn holes_between_digests_are_told() {
-    let mut site = Site::new(1);
-    site.send("default", "s0", "text");
-    site.minutes(12).await;
+    let mut site = Site::of_session(1, "text", 12).await;
     let before = rfc3339(site.clock.now());
     assert!(remarks(&site.audit().await).is_empty(), "idle");
     site.clock.advance(Duration::from_secs(700));
@@ -43,9 +41,7 @@ async fn holes_between_digests_are_told() {
 /// A clock that was set back shows: digests have the same time until it has caught up.
 #[tokio::test]
 async fn a_clock_that_went_back_is_told() {
-    let mut site = Site::new(1);
-    site.send("default", "s0", "text");
-    site.minutes(5).await;
+    let mut site = Site::of_session(1, "text", 5).await;
     let at = rfc3339(site.clock.now());
     site.clock.set_back(Duration::from_secs(1_800));
     site.send("default", "s0", "text");

@@ -149,8 +149,7 @@ async fn undetected_an_anchor_kept_back() {
     let second = anchored(&site).await;
     *site.store.0.lock() = then;
     holds(&site, std::slice::from_ref(&first)).await;
-    let report = site.verify(with_anchors(&[first, second])).await;
-    assert!(has(&report, "anchor"), "{}", report.text());
+    site.verify(with_anchors(&[first, second])).await.assert_told("anchor");
 }
 
 /// Objects older than `--expired` may be gone, whoever removed them.
@@ -169,14 +168,8 @@ async fn undetected_what_had_expired_removed_by_somebody() {
 #[tokio::test]
 async fn undetected_a_file_that_looks_unfinished() {
     let (site, folder) = (site().await, tempfile::tempdir().expect("scratch"));
-    let objects = site.store.0.lock().clone();
-    let hidden = [(".x.tmp".to_owned(), Bytes::from_static(b"anything"))];
-    for (name, bytes) in objects.into_iter().chain(hidden) {
-        let path = folder.path().join(&name);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        std::fs::write(path, bytes).expect("written");
-    }
+    site.plant(".x.tmp", "anything");
+    site.write_to(folder.path());
     let vault = Vault::new(Arc::new(vault::store::DirectoryStore::new(folder.path())), "", None);
-    let report = site.verify_in(&vault, VerifyOptions::default()).await;
-    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    site.verify_in(&vault, VerifyOptions::default()).await.assert_clean();
 }

@@ -8,8 +8,7 @@ async fn what_is_cut_off_the_end_takes_an_anchor() {
     let s = site().await;
     let (text, before) = (anchored(&s).await, s.store.0.lock().clone());
     let look = async |text: &str| s.verify(with_anchors(&[text.to_owned()])).await;
-    let report = look(&text).await;
-    assert!(report.verified, "{}", report.text());
+    look(&text).await.assert_verified();
     let first = "chain/default/gw/E0001/0000000000";
     for (start, kept) in [("chain/default/gw/E0001/", "-"), ("chain/team/", "-"), ("chain/default/gw/E0001/", first)] {
         *s.store.0.lock() = before.clone();
@@ -19,8 +18,7 @@ async fn what_is_cut_off_the_end_takes_an_anchor() {
     }
     // only the last digests: line numbers on spans reveal it, and after two hours the silence
     let leaves = VerifyOptions { leaves: vec!["gw/E0001/000000000005".to_owned()], ..VerifyOptions::default() };
-    let report = s.verify(leaves).await;
-    assert!(has(&report, "leaf_missing"), "{}", report.text());
+    s.verify(leaves).await.assert_told("leaf_missing");
     s.clock.advance(Duration::from_secs(3 * 3600));
     assert!(has(&s.audit().await, "no_recent_digest"));
     // a changed anchor is invalid
@@ -64,8 +62,7 @@ async fn a_fork_is_found() {
     // the first one continues: its next digest's name is taken
     s.send("default", "s0", "in the first");
     s.minutes(4).await;
-    let report = s.audit().await;
-    assert!(!report.verified && has(&report, "fork"), "{}", report.text());
+    let report = s.audit().await.assert_failed("fork");
     assert_eq!(report.counts.leaves, 6, "nothing is lost: {}", report.text());
 }
 
@@ -77,8 +74,7 @@ async fn what_was_written_later_than_it_says_is_told() {
     const DAY: Duration = Duration::from_secs(86_400);
     let s = site().await;
     let then = anchored(&s).await;
-    let report = s.verify(with_anchors(std::slice::from_ref(&then))).await;
-    assert!(report.verified, "{}", report.text());
+    s.verify(with_anchors(std::slice::from_ref(&then))).await.assert_verified();
     // an account and another writer, in the same days, with the same key
     let mut forged = Site::new(9);
     forged.send("forged", "s0", "text");

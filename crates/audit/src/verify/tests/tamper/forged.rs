@@ -170,11 +170,7 @@ async fn what_stays_without_a_digest_is_named() {
     let (name, bytes) = payload(&forger);
     plant(&s, [(name.clone(), bytes)]);
     let place = tempfile::tempdir().expect("scratch");
-    for (name, bytes) in &*s.store.0.lock() {
-        let path = place.path().join(name);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        std::fs::write(path, bytes).expect("written");
-    }
+    s.write_to(place.path());
     let location = crate::read::VaultLocation { store: place.path().display().to_string(), ..Default::default() };
     let vault = Vault::from_location(&location).expect("a vault");
     for (age, named) in [(60, false), (7200, true)] {

@@ -46,7 +46,7 @@ async fn what_stands_beside_its_name_is_read() {
     let mut reader = opener();
     let session = replay(&vault, &mut reader, "s0", &filter).await.expect("read");
     assert!(!session.is_partial() && session.unreadable().is_empty(), "{:?}", session.unreadable());
-    assert!(said(reader.alternative_reads()), "{:?}", reader.alternative_reads());
+    assert!(said(&reader.alternative_reads), "{:?}", &reader.alternative_reads);
     let mut out = Vec::new();
     session.export(ExportFormat::Jsonl, &mut out).expect("written");
     let text = String::from_utf8(out).expect("text");
@@ -63,16 +63,16 @@ async fn what_stands_beside_its_name_is_read() {
     let (mut reader, mut out) = (opener(), Vec::new());
     let lines = LineSelection { query, leaf: Some(LeafId::parse(&leaf).expect("a leaf")), keys: Vec::new() };
     get_lines(&vault, &mut reader, &lines, &mut out).await.expect("opened").expect("written");
-    assert!(said(reader.alternative_reads()) && out.starts_with(b"{\"v\":1"));
+    assert!(said(&reader.alternative_reads) && out.starts_with(b"{\"v\":1"));
     // by the reference on the span
     for range in [None, row.off.zip(row.tail.len).map(|(off, len)| format!("bytes={off}-{}", off + len - 1))] {
         let (mut reader, mut whole) = (opener(), Vec::new());
         let wanted = ContentReference { uri: taken.clone(), range };
         get(&vault, &mut reader, &wanted, &mut whole).await.expect("opened").expect("written");
         assert!(
-            said(reader.alternative_reads()) && whole.starts_with(&out[..out.len() - 1]),
+            said(&reader.alternative_reads) && whole.starts_with(&out[..out.len() - 1]),
             "{:?}",
-            reader.alternative_reads()
+            &reader.alternative_reads
         );
     }
     // other accounts' lines with this number are not opened by accident
@@ -148,13 +148,13 @@ async fn planted_objects_end_no_search() {
     let signed = Arc::new(SignedIndex::read(&vault, &keys, None).await.expect("read"));
     let mut marks = Vec::new();
     let (own, others) =
-        find_signed(&vault, &forged, &signed, &mut |_, unsigned| marks.push(unsigned)).await.expect("found");
+        find_signed(&vault, &forged, Some(&*signed), &mut |_, unsigned| marks.push(unsigned)).await.expect("found");
     assert_eq!((own.lines, others.lines > 0, own.unreadable.len()), (0, true, 0));
     assert!(marks.iter().all(|unsigned| *unsigned), "{marks:?}");
-    let (own, others) = find_signed(&vault, &query, &signed, &mut |_, _| {}).await.expect("found");
+    let (own, others) = find_signed(&vault, &query, Some(&*signed), &mut |_, _| {}).await.expect("found");
     assert_eq!((own.lines, others.lines), (whole.lines, 0));
     let none = Arc::new(SignedIndex::read(&vault, &[], None).await.expect("read"));
-    assert_eq!(find_signed(&vault, &query, &none, &mut |_, _| {}).await.expect("found").0.lines, 0);
+    assert_eq!(find_signed(&vault, &query, Some(&*none), &mut |_, _| {}).await.expect("found").0.lines, 0);
     for (session, signed, marked) in [("forged", &signed, true), ("s0", &signed, false), ("s0", &none, true)] {
         let filter = ReplayFilter {
             signed: Some(signed.clone()),
@@ -181,8 +181,7 @@ async fn a_name_taken_behind_a_crash_is_told() {
     s.restart(0);
     s.plant(&object, "planted");
     assert!(s.uploader.drain().await);
-    let report = s.audit().await;
-    assert!(!report.verified && has(&report, "object_changed"), "{}", report.text());
+    let report = s.audit().await.assert_failed("object_changed");
     assert!(report.findings.iter().all(|one| one.location.contains(&object)), "{}", report.text());
     assert_eq!(report.counts.opened, 1, "the other session's content");
 }
@@ -194,8 +193,7 @@ async fn planted_lines_of_sessions_are_found() {
     s.send("default", "s0", "what was said");
     s.minutes(40).await;
     let own = s.name(&["sessions/v1/account=default/"]);
-    let report = s.audit().await;
-    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    s.audit().await.assert_clean();
     let bytes = s.object(&own);
     let (folder, number) = own.rsplit_once('-').expect("a number");
     let first = format!("{folder}-0000000000.ndjson.zst");
@@ -220,8 +218,7 @@ async fn objects_of_no_kind_are_told() {
         s.plant(&probe, PROBE_BODY);
     }
     s.plant("holds/default/acme/s0/00000000000000000001.json", "{}");
-    let report = s.audit().await;
-    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    s.audit().await.assert_clean();
     let key = s.name(&["keys/default/", ".age"]);
     for planted in [
         "lines/v1/x.ndjson.zst".to_owned(),
