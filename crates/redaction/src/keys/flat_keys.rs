@@ -24,7 +24,6 @@ pub(super) fn claim_flat_keys(
     scan: &TextScan<'_>,
     json_keys: &[usize],
     cache: &mut KeyCache,
-    person_ranges: &mut Vec<Range<usize>>,
     claims: &mut PrivateClaims,
 ) {
     let text = scan.text.as_bytes();
@@ -49,7 +48,7 @@ pub(super) fn claim_flat_keys(
         if json_keys.peek() != Some(&&key.start)
             && let Some((key, key_match)) = match_key(scan, key, cache, &mut last_lookup)
         {
-            claim_key_value(scan, key, key_match, &mut lines, person_ranges, claims);
+            claim_key_value(scan, key, key_match, &mut lines, claims);
         }
     }
 }
@@ -171,7 +170,6 @@ fn claim_key_value(
     key: Range<usize>,
     key_match: KeyMatch,
     lines: &mut LineCache,
-    person_ranges: &mut Vec<Range<usize>>,
     claims: &mut PrivateClaims,
 ) -> Option<()> {
     let are_codes = scan.detector.keys.rules(key_match).iter().all(|rule| ends_before_other_text(rule.value_form));
@@ -246,7 +244,7 @@ fn claim_key_value(
         if is_private {
             let range = if is_unquoted { own_part(scan, range, rule.value_form, kind) } else { range };
             let value = KeyedValue { key_match, evidence: SiblingEvidence::all(), range, kind };
-            claim_value(scan, &scan.detector.keys, &value, person_ranges, claims);
+            claim_value(scan, &value, claims);
             return Some(());
         }
     }

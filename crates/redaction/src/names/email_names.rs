@@ -18,9 +18,8 @@ pub(super) fn claim_names_at_emails(
     claims: &mut PrivateClaims,
 ) {
     let Some(rule) = scan.rule(RuleFamily::NameMail) else { return };
-    let is_email = |rule: u16| {
-        scan.detector.rules.get(usize::from(rule)).is_some_and(|rule| rule.meaning == PlaceholderMeaning::Mail)
-    };
+    let is_email =
+        |rule: u16| scan.detector.compiled_rule(rule).is_some_and(|rule| rule.meaning == PlaceholderMeaning::Mail);
     let mut index = 0;
     while let Some(claim) = claims.list.get(index) {
         index += 1;

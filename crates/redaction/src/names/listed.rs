@@ -12,20 +12,17 @@ use super::name_cues::{is_all_capitals, is_organisation_name};
 use super::name_lists::{is_given_name, may_be_given_name};
 use super::name_shape::{self, PersonName};
 use super::{place_names, thing_names};
-use crate::wordlists;
 
 /// Words before a single given name that indicate a person.
-static WORDS_BEFORE_PERSONS: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("names.words_before_names")));
+static WORDS_BEFORE_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.words_before_names"));
 /// Words after a single given name that indicate a person.
-static WORDS_AFTER_PERSONS: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("names.words_after_names")));
+static WORDS_AFTER_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.words_after_names"));
 
 /// Words for things named after well-known people.
-static NAMED_AFTER: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.eponymous_things")));
+static NAMED_AFTER: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.eponymous_things"));
 
 /// Capitalised words that turn the name after them into a place or building.
-static PLACE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.place_prefixes")));
+static PLACE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.place_prefixes"));
 
 /// Claims listed names.
 pub(super) fn claim_listed_names(

@@ -146,7 +146,7 @@ pub(super) fn name_below_closing(scan: &TextScan<'_>, cue: &StemMatch) -> Option
 }
 
 /// Words for a group that signs.
-static GROUPS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.signing_groups")));
+static GROUPS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.signing_groups"));
 
 /// Whether the capitalised words after a name end in a group: `Travel Deals Team`, but not `Sales Manager`.
 fn is_group(after: &str) -> bool {
@@ -167,7 +167,7 @@ fn is_group(after: &str) -> bool {
 }
 
 /// Programs and roles that are greeted or sign letters.
-static ASSISTANTS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.assistants")));
+static ASSISTANTS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.assistants"));
 
 /// Whether a single word is a program or a role.
 fn is_assistant(scan: &TextScan<'_>, name: &PersonName) -> bool {
@@ -249,8 +249,7 @@ fn lower_case_name(scan: &TextScan<'_>, at: usize) -> Option<PersonName> {
 }
 
 /// Words that end the name of an organisation or place.
-static ORGANISATIONS: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("names.organisation_suffixes")));
+static ORGANISATIONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.organisation_suffixes"));
 
 /// Whether a word ends names of organisations or places.
 pub(crate) fn is_organisation_word(word: &str) -> bool {

@@ -6,15 +6,13 @@ use std::sync::LazyLock;
 use crate::addresses::address_parts::STATES;
 use crate::scan::TextScan;
 use crate::sets::WordSet;
-use crate::wordlists;
 
 /// Listed given names that are more often a place, a building or a unit if only a preposition comes before them.
-static PLACES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.given_names_or_places")));
+static PLACES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.given_names_or_places"));
 /// Words before persons that also come before places and units.
-static WORDS_BEFORE_EITHER: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("names.words_before_names_or_places")));
+static WORDS_BEFORE_EITHER: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.words_before_names_or_places"));
 /// Words for journeys, which go to a place or come from one.
-static JOURNEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.travel_words")));
+static JOURNEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.travel_words"));
 
 /// Whether a given name may also be a place.
 pub(super) fn may_be_place(name: &str) -> bool {

@@ -8,20 +8,19 @@ use std::sync::LazyLock;
 use super::name_lists;
 use crate::scan::TextScan;
 use crate::sets::WordSet;
-use crate::wordlists;
 
 /// Bytes on either side in which sibling keys are searched.
 const MAX_DISTANCE: usize = 240;
 
 /// Keys that hold names of things.
-static KEYS_OF_NAMES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.thing_name_keys")));
+static KEYS_OF_NAMES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.thing_name_keys"));
 /// Keys that only things have.
-static KEYS_OF_THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.thing_record_keys")));
+static KEYS_OF_THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.thing_record_keys"));
 /// Keys of things and of purchases: two of them indicate a thing, or one if the name's second word is common.
 static KEYS_OF_PURCHASES: LazyLock<WordSet> =
     LazyLock::new(|| WordSet::new("price stock inventory quantity qty brand"));
 /// Keys that persons have.
-static KEYS_OF_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.person_record_keys")));
+static KEYS_OF_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.person_record_keys"));
 
 /// Whether the name at `range` begins the value of a thing's key.
 pub(crate) fn is_thing_name(scan: &TextScan<'_>, range: &Range<usize>) -> bool {

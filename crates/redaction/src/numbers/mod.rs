@@ -37,7 +37,7 @@ pub(super) fn claim_numbers(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
         scan,
         claims,
         has_cues: scan.anchors.words_by_use.number_words.iter().any(|word| is_cue(word.action)),
-        has_foreign_words: scan.anchors.byte_kinds.high && !scan.detector.foreign_words.is_empty(),
+        has_foreign_words: scan.anchors.byte_kinds.high != 0 && !scan.detector.foreign_words.is_empty(),
         next_word: 0,
         decided_end: 0,
         claimed_end: 0,

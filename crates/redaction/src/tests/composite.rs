@@ -61,7 +61,7 @@ pub(crate) const PUBLIC: &[&str] = &[
 /// Each private id gets the same pseudonym in an attribute and in an object's name; every other id stays.
 #[test]
 fn ids_are_read_part_by_part() {
-    let ids = RedactionIdPolicy::new(vec![detector()], Pseudonymizer::new(&Secret::new("key".to_owned())));
+    let ids = RedactionIdPolicy::new(vec![detector().clone()], Pseudonymizer::new(&Secret::new("key".to_owned())));
     let mut failures = Vec::new();
     for id in PRIVATE {
         let (shown, name) = (ids.shown_id("a", id), ids.object_name_segment("a", id));
@@ -76,7 +76,7 @@ fn ids_are_read_part_by_part() {
 /// Random ids with a word before them stay: digits among hex digits are not a personal number.
 #[test]
 fn random_ids_stay() {
-    let ids = RedactionIdPolicy::new(vec![detector()], Pseudonymizer::new(&Secret::new("key".to_owned())));
+    let ids = RedactionIdPolicy::new(vec![detector().clone()], Pseudonymizer::new(&Secret::new("key".to_owned())));
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
