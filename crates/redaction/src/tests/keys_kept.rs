@@ -61,18 +61,7 @@ const TAILS: &[&str] = &[
 
 /// Neutral keys, which are not private themselves.
 const KEYS: &[&str] = &[
-    "is_error",
-    "metadata",
-    "status",
-    "io",
-    "exit_code",
-    "output",
-    "content",
-    "interrupted",
-    "is error",
-    "a1",
-    "0f",
-    "duration_seconds",
+    "is_error", "metadata", "status", "io", "code", "output", "content", "stopped", "is error", "a1", "0f", "seconds",
 ];
 
 fn value(random: &mut Random, depth: usize) -> Value {
