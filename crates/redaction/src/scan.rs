@@ -195,6 +195,16 @@ impl<'t> TextScan<'t> {
         range.start..range.end - backslashes
     }
 
+    /// At most about `most` bytes of text before `end`, in whole characters.
+    pub(super) fn text_before(&self, end: usize, most: usize) -> &'t str {
+        self.part(self.widen_to_characters(end.saturating_sub(most)..end).start..end)
+    }
+
+    /// At most about `most` bytes of text from `start` on, in whole characters.
+    pub(super) fn text_after(&self, start: usize, most: usize) -> &'t str {
+        self.part(start..self.widen_to_characters(start..start + most).end)
+    }
+
     /// Widens a range to whole characters.
     pub(super) fn widen_to_characters(&self, range: Range<usize>) -> Range<usize> {
         let (mut start, mut end) = (range.start, range.end.min(self.text.len()));

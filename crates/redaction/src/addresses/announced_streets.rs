@@ -42,7 +42,7 @@ enum AddressAnnouncement {
 
 /// Returns how strongly the words that end at `start` announce an address.
 fn announcement_before(scan: &TextScan<'_>, start: usize) -> AddressAnnouncement {
-    let head = scan.part(scan.widen_to_characters(start.saturating_sub(24)..start).start..start);
+    let head = scan.text_before(start, 24);
     let head = head.trim_end_matches([' ', '\n', '\r']);
     let head = head.strip_suffix("\\n").map_or(head, |head| head.trim_end_matches("\\n"));
     if !LAST_WORDS_OF_CUES.contains(head.rsplit([' ', '\n']).next().unwrap_or("")) {

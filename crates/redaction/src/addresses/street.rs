@@ -75,7 +75,7 @@ fn match_number_first(scan: &TextScan<'_>, number: &Range<usize>) -> Option<Rang
         return None;
     }
     static IN_STREET_LINE: ByteSet = ByteSet::new(b"\n\":;(){}[<=|/\t").complement();
-    let rest = scan.part(at..scan.widen_to_characters(at..scan.text.len().min(at + 72)).end);
+    let rest = scan.text_after(at, 72);
     let rest = rest.get(..IN_STREET_LINE.count_leading(rest.as_bytes())).unwrap_or("");
     let (at, rest) = match rest.strip_prefix("bis ").or_else(|| rest.strip_prefix("ter ")) {
         Some(rest) => (at + 4, rest),
@@ -302,8 +302,7 @@ fn may_be_street(head: &[u8]) -> bool {
 /// Length of `-14` or `/68` after a house number.
 fn number_range_len(scan: &TextScan<'_>, at: usize) -> usize {
     let has_joint = b"-/".contains(&scan.byte(at));
-    let len =
-        scan.bytes(at + 1..scan.text.len().min(at + 7)).iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    let len = scan.bytes(at + 1..at + 7).iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
     if has_joint && (1..5).contains(&len) && scan.byte(at + 1).is_ascii_digit() { 1 + len } else { 0 }
 }
 

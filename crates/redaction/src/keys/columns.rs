@@ -111,18 +111,16 @@ fn read_insert(scan: &TextScan<'_>, at: usize, list_end: &mut usize, claims: &mu
     static IN_LIST: ByteSet = ByteSet::new(b"_ ,.`\"[]\t\r\n\\").and_alnum();
     let list_start = at - IN_LIST.count_trailing(scan.bytes(at.saturating_sub(512)..at));
     if scan.byte_before(list_start, 1) != b'(' {
-        *list_end = at + IN_LIST.count_leading(scan.bytes(at..scan.text.len().min(at + 512)));
+        *list_end = at + IN_LIST.count_leading(scan.bytes(at..at + 512));
         return None;
     }
-    let rest = scan.bytes(list_start..scan.text.len().min(list_start + MAX_HEADER));
+    let rest = scan.bytes(list_start..list_start + MAX_HEADER);
     let len = IN_LIST.count_leading(rest);
     *list_end = list_start + len;
     if rest.get(len) != Some(&b')') {
         return None;
     }
-    let after = scan.part(
-        list_start + len + 1..scan.widen_to_characters(list_start..scan.text.len().min(list_start + len + 24)).end,
-    );
+    let after = scan.part(list_start + len + 1..scan.widen_to_characters(list_start..list_start + len + 24).end);
     let values = after.trim_start_matches([' ', '\n', '\r', '\t', '\\', 'n']);
     if !values.get(..6).is_some_and(|word| word.eq_ignore_ascii_case("values")) {
         return None;
@@ -145,7 +143,7 @@ fn read_insert_row(
     columns: &TableColumns,
     claims: &mut PrivateClaims,
 ) -> Option<usize> {
-    let blanks = scan.bytes(from..scan.text.len().min(from + 64));
+    let blanks = scan.bytes(from..from + 64);
     let blanks = blanks.iter().take_while(|byte| b" ,\n\r\t\\n".contains(byte)).count();
     let mut at = from + blanks;
     if scan.byte(at) != b'(' {
@@ -164,7 +162,7 @@ fn read_insert_row(
             let end = literal_end(scan, at + 1, quote)?;
             (at + 1..end, end + 1)
         } else {
-            let rest = scan.bytes(at..scan.text.len().min(at + 256));
+            let rest = scan.bytes(at..at + 256);
             let len = rest.iter().take_while(|byte| !b",)\n".contains(byte)).count();
             let value_len = rest.get(..len).unwrap_or_default().trim_ascii_end().len();
             (at..at + value_len, at + len)
@@ -196,7 +194,7 @@ fn read_insert_row(
 
 /// End of a quoted SQL literal; a doubled quote is part of it.
 fn literal_end(scan: &TextScan<'_>, from: usize, quote: u8) -> Option<usize> {
-    let rest = scan.bytes(from..scan.text.len().min(from + 8192));
+    let rest = scan.bytes(from..from + 8192);
     let mut at = 0;
     loop {
         at += memchr::memchr(quote, rest.get(at..)?)?;
@@ -216,7 +214,7 @@ fn read_table(scan: &TextScan<'_>, at: usize, claims: &mut PrivateClaims) -> Opt
     if start > 0 && scan.byte_before(start, 1) != b'\n' {
         return None;
     }
-    let rest = scan.bytes(start..scan.text.len().min(start + MAX_HEADER));
+    let rest = scan.bytes(start..start + MAX_HEADER);
     let len = IN_HEADER.count_leading(rest);
     if !matches!(rest.get(len), Some(b'\n' | b'\r')) {
         return None;
@@ -238,7 +236,7 @@ fn read_table(scan: &TextScan<'_>, at: usize, claims: &mut PrivateClaims) -> Opt
     }
     let mut from = start + len + 1;
     if separator == '|' {
-        let rest = scan.bytes(from..scan.text.len().min(from + 512));
+        let rest = scan.bytes(from..from + 512);
         let dashes = rest.iter().take_while(|byte| b"|-+: \r".contains(byte)).count();
         if dashes < 3 || rest.get(dashes) != Some(&b'\n') {
             return None;

@@ -111,7 +111,7 @@ fn has_only_bytes(set: &ByteSet, checked: &mut Range<usize>, text: &[u8], start:
 fn may_have_separator(scan: &TextScan<'_>, end: usize) -> bool {
     static BETWEEN: ByteSet = ByteSet::new(b" *\"'`\\\t]?");
     static SEPARATORS: ByteSet = ByteSet::new(b":=|>,(");
-    let rest = scan.bytes(end..scan.text.len().min(end + 8));
+    let rest = scan.bytes(end..end + 8);
     // The end of a table cell or term
     let ends_cell = || [&b"</td>"[..], b"</th>", b"</dt>"].iter().any(|tag| rest.starts_with(tag));
     rest.get(BETWEEN.count_leading(rest)).is_some_and(|byte| SEPARATORS.contains(*byte) || *byte == b'<' && ends_cell())
@@ -275,7 +275,7 @@ fn unquoted_range(scan: &TextScan<'_>, pair: &pairs::KeyValuePair) -> Range<usiz
 fn include_call(scan: &TextScan<'_>, pair: &pairs::KeyValuePair) -> Range<usize> {
     let value = pair.value.clone();
     let bracket = memchr::memchr(b'(', scan.bytes(value.clone()));
-    let rest = scan.bytes(value.end..scan.text.len().min(value.end + MAX_CALL_END));
+    let rest = scan.bytes(value.end..value.end + MAX_CALL_END);
     let more_len = rest.iter().take_while(|byte| byte.is_ascii_digit() || b", ".contains(byte)).count();
     match bracket.is_some() && rest.get(more_len) == Some(&b')') {
         true => value.start..value.end + more_len + 1,

@@ -179,7 +179,7 @@ static IN_NAME: ByteSet = ByteSet::new(b"_-. ").and_alnum();
 /// Whether a word of a key is followed by a colon, or a quote and a separator; otherwise no walk is needed.
 fn may_have_json_key(scan: &TextScan<'_>) -> bool {
     scan.anchors.words_by_use.key_words.iter().any(|word| {
-        let rest = scan.bytes(word.end..scan.text.len().min(word.end + 48));
+        let rest = scan.bytes(word.end..word.end + 48);
         let mut rest = rest.iter().skip(IN_NAME.count_leading(rest)).skip_while(|byte| **byte == b'\\');
         match rest.next() {
             Some(b'"' | b'\'') => matches!(rest.find(|byte| **byte != b' '), Some(b':' | b'=' | b',')),

@@ -89,7 +89,7 @@ fn has_uncommon_last_word(scan: &TextScan<'_>, name: &PersonName) -> bool {
 }
 
 fn name_after_email(scan: &TextScan<'_>, email: &Range<usize>) -> Option<PersonName> {
-    let rest = scan.bytes(email.end..scan.text.len().min(email.end + 6));
+    let rest = scan.bytes(email.end..email.end + 6);
     let gap = AFTER_ADDRESS.count_leading(rest);
     let name = (gap > 0).then(|| name_shape::read_name(scan.text, email.end + gap)).flatten()?;
     let is_in_brackets = rest.get(..gap).is_some_and(|rest| rest.contains(&b'(')) && scan.byte(name.range.end) == b')';

@@ -33,7 +33,7 @@ pub(super) fn is_state(text: &str) -> bool {
 
 /// Whether a word for a journey and `to`, `from` or `of` come before `start`: `a flight to `.
 pub(super) fn follows_journey(scan: &TextScan<'_>, start: usize) -> bool {
-    let head = scan.part(scan.widen_to_characters(start.saturating_sub(24)..start).start..start);
+    let head = scan.text_before(start, 24);
     let head = [" to ", " from ", " of "].iter().find_map(|word| head.strip_suffix(*word));
     head.and_then(|head| head.rsplit(|c: char| !c.is_ascii_alphabetic()).next())
         .is_some_and(|word| JOURNEYS.contains(word))

@@ -24,14 +24,12 @@ static KEYS_OF_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("na
 
 /// Whether the name at `range` begins the value of a thing's key.
 pub(crate) fn is_thing_name(scan: &TextScan<'_>, range: &Range<usize>) -> bool {
-    let head =
-        scan.part(scan.widen_to_characters(range.start.saturating_sub(MAX_DISTANCE)..range.start).start..range.start);
+    let head = scan.text_before(range.start, MAX_DISTANCE);
     let Some((before, key)) = key_at_end(head) else { return false };
     if !KEYS_OF_NAMES.contains(key) {
         return false;
     }
-    let after =
-        scan.part(range.end..scan.widen_to_characters(range.end..scan.text.len().min(range.end + MAX_DISTANCE)).end);
+    let after = scan.text_after(range.end, MAX_DISTANCE);
     let before = before.rsplit(['{', '}']).next().unwrap_or("");
     let after = after.split('}').next().unwrap_or("");
     let second_word = scan.part(range.clone()).split(' ').nth(1);

@@ -285,7 +285,7 @@ pub(super) fn claim_putty_key(scan: &TextScan<'_>, at: usize, claims: &mut Priva
     let from = at + private_lines + 14;
     let count_len =
         bytes_ahead(scan, from, 8).iter().take_while(|byte| byte.is_ascii_digit() || **byte == b' ').count();
-    let rest = scan.bytes(from + count_len..scan.text.len().min(at + MAX_BLOCK));
+    let rest = scan.bytes(from + count_len..at + MAX_BLOCK);
     let mac = memchr::memmem::find(rest, b"Private-MAC").unwrap_or(rest.len());
     let len =
         rest.iter().take(mac).take_while(|byte| byte.is_ascii_alphanumeric() || b"+/=\\ \t\r\n".contains(byte)).count();
