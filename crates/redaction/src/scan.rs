@@ -196,12 +196,12 @@ impl<'t> TextScan<'t> {
     }
 
     /// At most about `most` bytes of text before `end`, in whole characters.
-    pub(super) fn text_before(&self, end: usize, most: usize) -> &'t str {
+    pub(super) fn text_before(&self, end: usize, most: usize) -> &str {
         self.part(self.widen_to_characters(end.saturating_sub(most)..end).start..end)
     }
 
     /// At most about `most` bytes of text from `start` on, in whole characters.
-    pub(super) fn text_after(&self, start: usize, most: usize) -> &'t str {
+    pub(super) fn text_after(&self, start: usize, most: usize) -> &str {
         self.part(start..self.widen_to_characters(start..start + most).end)
     }
 
