@@ -83,10 +83,8 @@ fn match_zero_prefix(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
         return None;
     }
     let (range, groups) = longest_planned_number(site, 2)?;
-    (groups >= 3).then(|| NumberFinding {
-        family: RuleFamily::PhoneInternational,
-        range: site.start()..extension_end(site, range.end),
-    })
+    let range = site.start()..extension_end(site, range.end);
+    (groups >= 3).then_some(NumberFinding { family: RuleFamily::PhoneInternational, range })
 }
 
 /// Whether capitals or digits come before, as in the groups of an IBAN.
