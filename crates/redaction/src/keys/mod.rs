@@ -109,24 +109,19 @@ pub(super) fn is_value_of_sibling(key: &[u8]) -> bool {
 fn claim_sibling_values(scan: &TextScan<'_>, tree: &JsonTree, claims: &mut PrivateClaims) {
     for (index, two) in tree.pairs.windows(2).enumerate() {
         let [key, value] = two else { continue };
+        let mut claim = |key_match: KeyMatch| {
+            let (range, evidence) = (value.value.clone(), SiblingEvidence::default());
+            claim_value(scan, &KeyedValue { key_match, evidence, range, kind: value.kind }, claims);
+        };
         if value.kind == ValueForm::Text && scan.bytes(value.key.clone()) == b"value" {
-            let value = KeyedValue {
-                key_match: match_described_value(scan, tree, index + 1),
-                evidence: Default::default(),
-                range: value.value.clone(),
-                kind: value.kind,
-            };
-            claim_value(scan, &value, claims);
+            claim(match_described_value(scan, tree, index + 1));
         }
         let are_siblings = key.object == value.object && value.kind == ValueForm::Text && key.kind == ValueForm::Text;
         let has_key_in = |pair: &json_tree::JsonPair, words: &WordSet| words.contains(scan.bytes(pair.key.clone()));
         if !are_siblings || !has_key_in(value, &VALUE_KEYS) || !has_key_in(key, &NAMING_KEYS) {
             continue;
         }
-        let (key_match, _) = scan.detector.keys.find(scan.bytes(key.value.clone()));
-        let value =
-            KeyedValue { key_match, evidence: Default::default(), range: value.value.clone(), kind: value.kind };
-        claim_value(scan, &value, claims);
+        claim(scan.detector.keys.find(scan.bytes(key.value.clone())).0);
     }
 }
 
