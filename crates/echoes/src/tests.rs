@@ -190,6 +190,7 @@ fn data_without_white_space() {
         "{\"patient\":\"JohnCanary\",\"diagnosis\":\"hepatitis\",\"city\":\"Paris\",\"note\":\"call_sister_anna\"}";
     let escaped = serde_json::to_string(json).expect("JSON");
     let twice = serde_json::to_string(&escaped).expect("JSON");
+    let cells = "JohnCanary;1970;hepatitis;Paris;divorced";
     let lines = "one\\ntwo\\nthree\\nfour\\nfive\\nsix\\nseven";
     let query = "https://clinic.example.com/api/v1/find?name=JohnCanary&illness=hepatitis&city=Paris";
     let named = "{\"id\":\"toolu_01AbCdEfGhIj\",\"name\":\"JohnCanary\",\"model\":\"gpt-5-mini\",\"illness\":\"hepatitis\",\"file\":\"/srv/app/x.py\"}";
@@ -199,21 +200,9 @@ fn data_without_white_space() {
         (format!("bad: {escaped}"), &*twice, "bad: \"{\\\"[CONTENT]\\\"}\""),
         (format!("bad: {twice}"), json, "bad: \"\\\"{\\\\\\\"[CONTENT]\\\\\\\"}\\\"\""),
         (json.replace('"', "'"), &json.replace('"', "'"), "{'[CONTENT]'}"),
-        (
-            "bad:JohnCanary;1970;hepatitis;Paris;divorced".to_owned(),
-            "JohnCanary;1970;hepatitis;Paris;divorced",
-            "bad:[CONTENT]",
-        ),
-        (
-            "row JohnCanary,1970,hepatitis,Paris,divorced".to_owned(),
-            "JohnCanary,1970,hepatitis,Paris,divorced",
-            "row [CONTENT]",
-        ),
-        (
-            "row JohnCanary|1970|hepatitis|Paris|divorced".to_owned(),
-            "JohnCanary|1970|hepatitis|Paris|divorced",
-            "row [CONTENT]",
-        ),
+        (format!("bad:{cells}"), cells, "bad:[CONTENT]"),
+        (format!("row {cells}").replace(';', ","), &cells.replace(';', ","), "row [CONTENT]"),
+        (format!("row {cells}").replace(';', "|"), &cells.replace(';', "|"), "row [CONTENT]"),
         (format!("bad: {lines}"), lines, "bad: [CONTENT]"),
         (format!("GET {query}: 404"), query, "GET https://clinic.example.com/api/v1/find?[CONTENT]: 404"),
         (
@@ -225,11 +214,7 @@ fn data_without_white_space() {
         assert!(may_quote(&text, &[]), "{text}");
         let out = mended(&text, &[content], &["gpt-5-mini"]);
         assert_eq!(out, expected);
-        assert_eq!(
-            mended(&out, &[content], &["gpt-5-mini"]),
-            expected,
-            "second stop signal: exiting at once; accepted data is in the spool"
-        );
+        assert_eq!(mended(&out, &[content], &["gpt-5-mini"]), expected, "a second pass");
     }
     for text in [
         "open C:\\new\\table\\records\\names.txt",
@@ -268,52 +253,23 @@ fn names_stay() {
     let burnt = "failed: it burnt: CANARY-toolerror-e00e5a581c9b7b21, please burn it again with gpt-5-mini now";
     let frames = "Traceback (most recent call last):\n  File \"/srv/app/tools.py\", line 31, in burn\n\
         openai.RateLimitError: it burnt the house of Jane Doe";
-    for (text, content, labels, expected) in [
-        (
-            format!("order {uuid} is not there"),
-            format!("order {uuid} please"),
-            vec![],
-            format!("order {uuid} is not there"),
-        ),
-        (
-            "ENOENT: no such file, open '/repo/src/app/server.ts'".to_owned(),
-            "{\"path\":\"/repo/src/app/server.ts\"}".to_owned(),
-            vec![],
-            "ENOENT: no such file, open '/repo/src/app/server.ts'".to_owned(),
-        ),
-        (
-            "ENOENT: no such file or directory, open '/repo/src/app/server.ts'".to_owned(),
-            "Error: ENOENT: no such file or directory, open '/repo/src/app/server.ts'".to_owned(),
-            vec![],
-            "ENOENT: [CONTENT] '/repo/src/app/server.ts'".to_owned(),
-        ),
-        (
-            "invoke_agent Support Agent For Angry Customers".to_owned(),
-            "You are the Support Agent For Angry Customers of this shop".to_owned(),
-            vec!["Support Agent For Angry Customers"],
-            "invoke_agent Support Agent For Angry Customers".to_owned(),
-        ),
-        (
-            frames.to_owned(),
-            frames.to_owned(),
-            vec![],
-            frames.replace("it burnt the house of Jane Doe", CONTENT_PLACEHOLDER),
-        ),
-        (format!("open {path}"), format!("the file {path} is there"), vec![path], format!("open {path}")),
-        (
-            "it burnt: CANARY-toolerror-e00e5a581c9b7b21".to_owned(),
-            burnt.to_owned(),
-            vec!["burn", "gpt-5-mini"],
-            "[CONTENT]".to_owned(),
-        ),
-        (
-            "no: please burn it again with gpt-5-mini now".to_owned(),
-            burnt.to_owned(),
-            vec!["burn", "gpt-5-mini"],
-            "no: [CONTENT] gpt-5-mini [CONTENT]".to_owned(),
-        ),
+    let missing = "ENOENT: no such file or directory, open '/repo/src/app/server.ts'";
+    let agent = "Support Agent For Angry Customers";
+    for (text, content, label) in [
+        (format!("order {uuid} is not there"), format!("order {uuid} please"), "x"),
+        (missing.replace(" or directory", ""), "{\"path\":\"/repo/src/app/server.ts\"}".to_owned(), "x"),
+        (format!("invoke_agent {agent}"), format!("You are the {agent} of this shop"), agent),
+        (format!("open {path}"), format!("the file {path} is there"), path),
     ] {
-        assert_eq!(mended(&text, &[&content], &labels), expected);
+        assert_eq!(mended(&text, &[&content], &[label]), text);
+    }
+    for (text, content, expected) in [
+        (missing, &*format!("Error: {missing}"), "ENOENT: [CONTENT] '/repo/src/app/server.ts'"),
+        (frames, frames, &frames.replace("it burnt the house of Jane Doe", CONTENT_PLACEHOLDER)),
+        ("it burnt: CANARY-toolerror-e00e5a581c9b7b21", burnt, "[CONTENT]"),
+        ("no: please burn it again with gpt-5-mini now", burnt, "no: [CONTENT] gpt-5-mini [CONTENT]"),
+    ] {
+        assert_eq!(mended(text, &[content], &["burn", "gpt-5-mini"]), expected);
     }
     for token in ["src/main.rs:12", "C:\\Users\\x", "https://example.com/a", "toolu_01AbCdEfGhIj", "deadbeef00", "../x"]
     {
@@ -497,28 +453,13 @@ fn survives(text: &str, content: &str) -> bool {
 }
 
 fn prose() -> impl Strategy<Value = String> {
-    prop::collection::vec(
-        prop::sample::select(vec![
-            "the",
-            "invoice",
-            "of",
-            "Jane",
-            "is",
-            "überfällig",
-            "please",
-            "a",
-            "quantity",
-            "now",
-            "don't",
-            "x",
-        ]),
-        5..60,
-    )
-    .prop_flat_map(|words| {
-        let seps = prop::collection::vec(prop::sample::select(vec![" ", ", ", "\n", " \"", ". "]), words.len());
-        (Just(words), seps)
-    })
-    .prop_map(|(words, seps)| words.iter().zip(seps).map(|(word, sep)| format!("{word}{sep}")).collect())
+    let words = "the invoice of Jane is überfällig please a quantity now don't x".split(' ').collect::<Vec<_>>();
+    prop::collection::vec(prop::sample::select(words), 5..60)
+        .prop_flat_map(|words| {
+            let seps = prop::collection::vec(prop::sample::select(vec![" ", ", ", "\n", " \"", ". "]), words.len());
+            (Just(words), seps)
+        })
+        .prop_map(|(words, seps)| words.iter().zip(seps).map(|(word, sep)| format!("{word}{sep}")).collect())
 }
 
 proptest! {

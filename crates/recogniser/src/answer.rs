@@ -42,21 +42,21 @@ struct EntityFinding<'a> {
 /// Returns the body of a call.
 pub(super) fn build_request(settings: &Settings, texts: &[Arc<str>]) -> Option<Vec<u8>> {
     let text = match texts {
-        [one] if settings.batch_texts == 1 => RequestTexts::One(one),
+        [one] if settings.config.batch_texts == 1 => RequestTexts::One(one),
         several => RequestTexts::Several(several.iter().map(|text| &**text).collect()),
     };
     let request = AnalyzeRequest {
         text,
-        language: &settings.language,
-        score_threshold: settings.threshold,
-        entities: &settings.entities,
+        language: &settings.config.language,
+        score_threshold: settings.config.score_threshold,
+        entities: &settings.config.entities,
     };
     serde_json::to_vec(&request).ok()
 }
 
 /// Returns the findings for each text. `None`: the body is not a valid answer to these texts.
 pub(super) fn parse_findings(settings: &Settings, texts: &[Arc<str>], body: &[u8]) -> Option<Vec<Vec<EntityHit>>> {
-    let lists: Vec<Vec<EntityFinding<'_>>> = match settings.batch_texts {
+    let lists: Vec<Vec<EntityFinding<'_>>> = match settings.config.batch_texts {
         1 => vec![serde_json::from_slice(body).ok()?],
         _ => serde_json::from_slice(body).ok()?,
     };
@@ -72,7 +72,7 @@ fn match_entities(settings: &Settings, text: &str, findings: &[EntityFinding<'_>
     let rules = &settings.rules;
     let mut hits: Vec<EntityHit> = Vec::with_capacity(findings.len());
     for (finding, range) in findings.iter().zip(ranges) {
-        let is_confident = finding.score.is_none_or(|score| score.is_nan() || score >= settings.threshold);
+        let is_confident = finding.score.is_none_or(|score| score.is_nan() || score >= settings.config.score_threshold);
         let rule = rules.by_entity.get(finding.entity_type.as_ref()).copied().unwrap_or(rules.other);
         if is_confident && rule != usize::MAX && !range.is_empty() {
             hits.push(EntityHit { range, rule });

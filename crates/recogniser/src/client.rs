@@ -24,7 +24,7 @@ use telemetry::{Counter, Histogram, Meter, names};
 use super::answer::{build_request, parse_findings};
 use super::call_scheduler::CallScheduler;
 use super::circuit_breaker::CircuitBreaker;
-use super::config::{OnRecogniserError, Settings};
+use super::config::{Config, OnRecogniserError, Settings};
 use super::recognise::{RecogniserAnswers, TextRecogniser};
 
 /// Largest answer that is read, in bytes.
@@ -122,7 +122,7 @@ impl PresidioClient {
         let labels = &[("processor", &*id)];
         let inner = ClientInner {
             client: HttpClient::build(&client_settings, proxies, Arc::clone(&tasks))?,
-            scheduler: CallScheduler::new(settings.in_flight),
+            scheduler: CallScheduler::new(settings.config.in_flight),
             breaker: CircuitBreaker::default(),
             slow_breakers: Mutex::default(),
             last_refused: AtomicBool::new(false),
@@ -145,12 +145,13 @@ impl TextRecogniser for PresidioClient {
         Box::pin(async move {
             let answers = Mutex::new(RecogniserAnswers::default());
             let (batches, gave_up) = (inner.split_into_calls(texts).into_iter(), AtomicBool::new(false));
-            let owner = inner.call_owner(account);
+            let slow_breaker = Arc::clone(inner.slow_breakers.lock().entry(Arc::clone(&account)).or_default());
+            let owner = CallOwner { account, slow_breaker };
             let send = |batch| inner.send_batch(batch, &owner, &answers, &gave_up);
             let mut running: FuturesUnordered<_> = batches.map(send).collect();
             let finish_all = async { while running.next().await.is_some() {} };
             // Answers that arrived in time count; the caller sees which are missing.
-            let _ = with_timeout(&*inner.clock, inner.settings.timeout, finish_all).await;
+            let _ = with_timeout(&*inner.clock, inner.settings.config.timeout.0, finish_all).await;
             drop(running);
             answers.into_inner()
         })
@@ -164,21 +165,15 @@ struct CallOwner {
 }
 
 impl ClientInner {
-    fn call_owner(&self, account: Arc<str>) -> CallOwner {
-        let slow_breaker = Arc::clone(self.slow_breakers.lock().entry(Arc::clone(&account)).or_default());
-        CallOwner { account, slow_breaker }
-    }
-
     /// Splits texts into calls, in order, within the configured limits of texts and bytes.
     fn split_into_calls(&self, texts: Vec<Arc<str>>) -> Vec<Vec<Arc<str>>> {
+        let Config { batch_texts, batch_bytes, .. } = &self.settings.config;
         let mut batches: Vec<Vec<Arc<str>>> = Vec::new();
         let mut bytes = 0_usize;
         for text in texts {
             bytes = bytes.saturating_add(text.len());
             match batches.last_mut() {
-                Some(last) if last.len() < self.settings.batch_texts && bytes <= self.settings.batch_bytes => {
-                    last.push(text);
-                }
+                Some(last) if last.len() < *batch_texts && bytes as u64 <= batch_bytes.0 => last.push(text),
                 _ => {
                     bytes = text.len();
                     batches.push(vec![text]);
@@ -189,8 +184,7 @@ impl ClientInner {
     }
 
     /// Sends one call. Splits it in halves if it is too large, or if one of its texts may have spoiled the answers of
-    /// the others. Once
-    /// `gave_up` is set, no further call begins; running calls finish, so that their results are recorded.
+    /// the others. Once `gave_up` is set, no further call begins; running calls finish, so that their results count.
     async fn send_batch(
         &self,
         texts: Vec<Arc<str>>,

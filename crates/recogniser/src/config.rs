@@ -108,24 +108,12 @@ pub struct Settings {
     pub tls: Option<tls::ClientTlsSettings>,
     /// Headers of every call.
     pub headers: HeaderMap,
-    /// See [`Config::language`].
-    pub language: String,
-    /// See [`Config::entities`].
-    pub entities: Vec<String>,
-    /// See [`Config::score_threshold`].
-    pub threshold: f64,
     /// See [`Config::on_error`].
     pub on_error: OnRecogniserError,
-    /// See [`Config::timeout`].
-    pub timeout: Duration,
-    /// See [`Config::batch_texts`].
-    pub batch_texts: usize,
-    /// See [`Config::batch_bytes`].
-    pub batch_bytes: usize,
     /// See [`Config::max_text_bytes`].
     pub max_text: usize,
-    /// See [`Config::in_flight`].
-    pub in_flight: usize,
+    /// The settings that are used as they were given.
+    pub config: Config,
     /// Kinds of findings. The last row is for entities without a row of their own.
     pub rows: Vec<EntityRow>,
     /// Rule indices in the detector by entity; empty until [`Settings::bind_rules`].
@@ -172,16 +160,13 @@ impl Config {
         let mut problems = Vec::new();
         let mut wrong = |path: &str, what: String| problems.push(FieldProblem::new(format!("recogniser.{path}"), what));
         let endpoint = parse_endpoint(&self.endpoint).map_err(|what| wrong("endpoint", what)).ok();
-        match self.trust {
-            Some(Trust::Internal) => {}
-            Some(Trust::ThirdParty) => wrong(
-                "trust",
-                "the recogniser receives unredacted texts, so it must be `internal`, not `third_party`".to_owned(),
-            ),
-            None => wrong(
-                "trust",
-                "the recogniser receives unredacted texts: set `trust: internal` to allow that".to_owned(),
-            ),
+        let what = match self.trust {
+            Some(Trust::Internal) => None,
+            Some(Trust::ThirdParty) => Some(", so it must be `internal`, not `third_party`"),
+            None => Some(": set `trust: internal` to allow that"),
+        };
+        if let Some(what) = what {
+            wrong("trust", format!("the recogniser receives unredacted texts{what}"));
         }
         if !(0.0..=1.0).contains(&self.score_threshold) {
             wrong("score_threshold", "must be from 0 to 1".to_owned());
@@ -214,15 +199,9 @@ impl Config {
                 endpoint,
                 tls,
                 headers,
-                language: self.language.clone(),
-                entities: self.entities.clone(),
-                threshold: self.score_threshold,
                 on_error: self.on_error,
-                timeout: self.timeout.0,
-                batch_texts: self.batch_texts,
-                batch_bytes: usize::try_from(self.batch_bytes.0).unwrap_or(usize::MAX),
                 max_text: usize::try_from(self.max_text_bytes.0).unwrap_or(usize::MAX),
-                in_flight: self.in_flight,
+                config: self.clone(),
                 rows,
                 rules: Arc::default(),
             }),
@@ -286,9 +265,7 @@ impl Config {
             rows.iter_mut().for_each(|row| row.entities.retain(|known| *known != entity));
             match rows.iter_mut().find(|row| row.placeholder == *placeholder) {
                 Some(row) => row.entities.push(entity),
-                None => {
-                    rows.insert(0, EntityRow { placeholder: placeholder.clone(), entities: vec![entity] });
-                }
+                None => rows.insert(0, EntityRow { placeholder: placeholder.clone(), entities: vec![entity] }),
             }
         }
         rows

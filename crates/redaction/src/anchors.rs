@@ -14,25 +14,41 @@ use super::views::entities::is_entity;
 use super::views::soft_breaks::may_be_quoted_printable;
 use super::words_by_use::WordsByUse;
 
-/// Kinds of bytes in a text, from which the views to decode are chosen.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+/// Kinds of bytes in a text, from which the views to decode are chosen: for each the union of all blocks' masks, 0 if
+/// there is none.
+#[derive(Clone, Copy, Default)]
 pub(super) struct ByteKinds {
-    /// A backslash.
-    pub(super) backslash: bool,
+    /// Backslashes.
+    pub(super) backslash: u64,
     /// `%` before a letter or digit.
-    pub(super) percent: bool,
+    pub(super) percent: u64,
     /// `&` that begins an entity.
-    pub(super) ampersand: bool,
+    pub(super) ampersand: u64,
     /// `=` before a digit or capital letter.
-    pub(super) equals: bool,
+    pub(super) equals: u64,
     /// `=` that ends a soft line break or begins an escape with a letter.
-    pub(super) soft: bool,
-    /// A non-ASCII byte.
-    pub(super) high: bool,
-    /// A digit.
-    pub(super) digit: bool,
+    pub(super) soft: u64,
+    /// Non-ASCII bytes.
+    pub(super) high: u64,
     /// The escape character of terminals.
-    pub(super) escape: bool,
+    pub(super) escape: u64,
+}
+
+impl ByteKinds {
+    #[inline(always)]
+    fn add(&mut self, block: &ByteMasks) {
+        // The byte after the block is not known here, so it counts as a match
+        self.backslash |= block.backslash;
+        self.percent |= block.percent & ((block.alnum >> 1) | (1 << 63));
+        self.equals |= block.equals & (((block.digit | block.upper) >> 1) | (1 << 63));
+        self.high |= block.high;
+        self.escape |= block.escape;
+    }
+
+    /// Whether any byte may begin an escape.
+    pub(super) fn may_have_escape(&self) -> bool {
+        self.backslash | self.percent | self.ampersand | self.equals | self.high | self.escape != 0
+    }
 }
 
 /// Anchors of one text, ordered by position. Reused between texts.
@@ -101,14 +117,13 @@ const SHORTEST_BASE64: usize = 40;
 impl Anchors {
     /// Whether nothing private can begin anywhere, also not in decoded views.
     pub(super) fn is_empty(&self) -> bool {
-        let ByteKinds { backslash, percent, ampersand, equals, soft: _, high, digit: _, escape } = self.byte_kinds;
         self.words.is_empty()
             && self.digit_runs.is_empty()
             && self.at_signs.is_empty()
             && self.given_names.is_empty()
             && self.schemes.is_empty()
             && self.base64_runs.is_empty()
-            && !(backslash | percent | ampersand | equals | high | escape)
+            && !self.byte_kinds.may_have_escape()
     }
 
     /// Groups the words; called when those within placeholders are removed.
@@ -125,7 +140,6 @@ impl Anchors {
         self.schemes.clear();
         self.base64_runs.clear();
         self.given_names.clear();
-        self.byte_kinds = ByteKinds::default();
         // A search that panicked may have left offsets behind
         self.word_starts.clear();
         self.key_separators.clear();
@@ -137,11 +151,11 @@ impl Anchors {
             has_numeric_words: stems.has_numeric(),
             anchors: self,
             previous: ByteMasks::default(),
-            seen: SeenByteKinds::default(),
+            seen: ByteKinds::default(),
             run_start: 0,
         };
         byte_masks::read_text(text, &mut masks, &mut pass);
-        self.byte_kinds = pass.seen.byte_kinds();
+        self.byte_kinds = pass.seen;
         self.masks = masks;
     }
 }
@@ -156,48 +170,9 @@ struct AnchorPass<'a> {
     anchors: &'a mut Anchors,
     /// Masks of the previous block.
     previous: ByteMasks,
-    seen: SeenByteKinds,
+    seen: ByteKinds,
     /// Start of the run of letters and digits at the end of the last block, if there is one.
     run_start: usize,
-}
-
-/// Kinds of bytes seen so far, as the union of all blocks' masks.
-#[derive(Default)]
-struct SeenByteKinds {
-    backslash: u64,
-    percent: u64,
-    ampersand: u64,
-    equals: u64,
-    soft: u64,
-    high: u64,
-    digit: u64,
-    escape: u64,
-}
-
-impl SeenByteKinds {
-    #[inline(always)]
-    fn add(&mut self, block: &ByteMasks) {
-        // The byte after the block is not known here, so it counts as a match
-        self.backslash |= block.backslash;
-        self.percent |= block.percent & ((block.alnum >> 1) | (1 << 63));
-        self.equals |= block.equals & (((block.digit | block.upper) >> 1) | (1 << 63));
-        self.high |= block.high;
-        self.digit |= block.digit;
-        self.escape |= block.escape;
-    }
-
-    fn byte_kinds(&self) -> ByteKinds {
-        ByteKinds {
-            backslash: self.backslash != 0,
-            percent: self.percent != 0,
-            ampersand: self.ampersand != 0,
-            equals: self.equals != 0,
-            soft: self.soft != 0,
-            high: self.high != 0,
-            digit: self.digit != 0,
-            escape: self.escape != 0,
-        }
-    }
 }
 
 impl byte_masks::MaskReader for AnchorPass<'_> {

@@ -29,7 +29,7 @@ pub(super) fn read_text(text: &[u8], buffer: &mut Vec<ByteMasks>, reader: &mut i
 
 fn read_masks(masks: &[ByteMasks], base: usize, reader: &mut impl MaskReader) {
     #[cfg(target_arch = "x86_64")]
-    if avx2::read_masks(masks, base, reader) {
+    if avx2::read_masks(masks, base, reader).is_some() {
         return;
     }
     for (index, block) in masks.iter().enumerate() {
@@ -39,7 +39,7 @@ fn read_masks(masks: &[ByteMasks], base: usize, reader: &mut impl MaskReader) {
 
 fn end_piece(base: usize, reader: &mut impl MaskReader) {
     #[cfg(target_arch = "x86_64")]
-    if avx2::end_piece(base, reader) {
+    if avx2::end_piece(base, reader).is_some() {
         return;
     }
     reader.end_piece(base);
@@ -91,7 +91,7 @@ fn make_masks<'m>(piece: &[u8], masks: &'m mut [ByteMasks]) -> &'m [ByteMasks] {
 
 fn fill_masks(blocks: &[[u8; 64]], masks: &mut [ByteMasks]) {
     #[cfg(target_arch = "x86_64")]
-    if avx2::fill_masks(blocks, masks) {
+    if avx2::fill_masks(blocks, masks).is_some() {
         return;
     }
     blocks.iter().zip(masks.iter_mut()).for_each(|(block, masks)| *masks = portable_masks(block));
@@ -121,18 +121,16 @@ pub(super) fn portable_masks(block: &[u8; 64]) -> ByteMasks {
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
+    use core::arch::x86_64::__m256i;
+
     use pulp::x86::V3;
     use pulp::{NullaryFnOnce, cast};
 
     use crate::byte_masks::{ByteMasks, MaskReader};
 
-    /// Makes the masks; false if the processor has no AVX2.
-    pub(super) fn fill_masks(blocks: &[[u8; 64]], masks: &mut [ByteMasks]) -> bool {
-        match V3::try_new() {
-            Some(v3) => v3.vectorize(MaskFill { v3, blocks, masks }),
-            None => return false,
-        }
-        true
+    /// Makes the masks; `None` if the processor has no AVX2.
+    pub(super) fn fill_masks(blocks: &[[u8; 64]], masks: &mut [ByteMasks]) -> Option<()> {
+        V3::try_new().map(|v3| v3.vectorize(MaskFill { v3, blocks, masks }))
     }
 
     /// Makes the masks with AVX2, without `unsafe`. Everything it calls must be inlined, so no closures.
@@ -154,13 +152,9 @@ mod avx2 {
         }
     }
 
-    /// Like [`super::read_masks`]; false if the processor has no AVX2.
-    pub(super) fn read_masks(masks: &[ByteMasks], base: usize, reader: &mut impl MaskReader) -> bool {
-        match V3::try_new() {
-            Some(v3) => v3.vectorize(MaskReading { masks, base, reader }),
-            None => return false,
-        }
-        true
+    /// Like [`super::read_masks`]; `None` if the processor has no AVX2.
+    pub(super) fn read_masks(masks: &[ByteMasks], base: usize, reader: &mut impl MaskReader) -> Option<()> {
+        V3::try_new().map(|v3| v3.vectorize(MaskReading { masks, base, reader }))
     }
 
     struct MaskReading<'a, R> {
@@ -182,13 +176,9 @@ mod avx2 {
         }
     }
 
-    /// Ends a piece; false if the processor has no AVX2.
-    pub(super) fn end_piece(base: usize, reader: &mut impl MaskReader) -> bool {
-        match V3::try_new() {
-            Some(v3) => v3.vectorize(PieceEnd { base, reader }),
-            None => return false,
-        }
-        true
+    /// Ends a piece; `None` if the processor has no AVX2.
+    pub(super) fn end_piece(base: usize, reader: &mut impl MaskReader) -> Option<()> {
+        V3::try_new().map(|v3| v3.vectorize(PieceEnd { base, reader }))
     }
 
     struct PieceEnd<'a, R> {
@@ -208,88 +198,56 @@ mod avx2 {
     #[inline(always)]
     fn block_masks(v3: V3, block: &[u8; 64]) -> ByteMasks {
         let [low, high]: [[u8; 32]; 2] = cast(*block);
-        let (low, high) = (half_masks(v3, low), half_masks(v3, high));
+        let block = [cast(low), cast(high)];
+        let (upper, digit) = (between(v3, block, b'A', b'Z'), between(v3, block, b'0', b'9'));
+        let alnum = either(v3, either(v3, upper, between(v3, block, b'a', b'z')), digit);
+        let joint = either(v3, equal(v3, block, b'+'), equal(v3, block, b'/'));
+        let joint = either(v3, joint, either(v3, equal(v3, block, b'-'), equal(v3, block, b'_')));
         ByteMasks {
-            alnum: join_halves(low.alnum, high.alnum),
-            upper: join_halves(low.upper, high.upper),
-            digit: join_halves(low.digit, high.digit),
-            at: join_halves(low.at, high.at),
-            colon: join_halves(low.colon, high.colon),
-            backslash: join_halves(low.backslash, high.backslash),
-            percent: join_halves(low.percent, high.percent),
-            ampersand: join_halves(low.ampersand, high.ampersand),
-            equals: join_halves(low.equals, high.equals),
-            high: join_halves(low.high, high.high),
-            bracket: join_halves(low.bracket, high.bracket),
-            escape: join_halves(low.escape, high.escape),
-            joint: join_halves(low.joint, high.joint),
+            alnum: mask(v3, alnum),
+            upper: mask(v3, upper),
+            digit: mask(v3, digit),
+            at: mask(v3, equal(v3, block, b'@')),
+            colon: mask(v3, equal(v3, block, b':')),
+            backslash: mask(v3, equal(v3, block, b'\\')),
+            percent: mask(v3, equal(v3, block, b'%')),
+            ampersand: mask(v3, equal(v3, block, b'&')),
+            equals: mask(v3, equal(v3, block, b'=')),
+            high: mask(v3, block),
+            bracket: mask(v3, equal(v3, block, b'[')),
+            escape: mask(v3, equal(v3, block, 0x1b)),
+            joint: mask(v3, joint),
         }
     }
 
-    /// Classes of 32 bytes.
-    struct HalfMasks {
-        alnum: i32,
-        upper: i32,
-        digit: i32,
-        at: i32,
-        colon: i32,
-        backslash: i32,
-        percent: i32,
-        ampersand: i32,
-        equals: i32,
-        high: i32,
-        bracket: i32,
-        escape: i32,
-        joint: i32,
-    }
+    /// The two halves of a block; in a result, the top bit of each byte counts.
+    type Halves = [__m256i; 2];
 
     #[inline(always)]
-    fn join_halves(low: i32, high: i32) -> u64 {
+    fn mask(v3: V3, [low, high]: Halves) -> u64 {
+        let (low, high) = (v3.avx2._mm256_movemask_epi8(low), v3.avx2._mm256_movemask_epi8(high));
         u64::from(low.cast_unsigned()) | (u64::from(high.cast_unsigned()) << 32)
     }
 
     #[inline(always)]
-    fn half_masks(v3: V3, bytes: [u8; 32]) -> HalfMasks {
-        let (avx, avx2) = (v3.avx, v3.avx2);
-        let v: core::arch::x86_64::__m256i = cast(bytes);
-        // Signed comparison: non-ASCII bytes are negative, so no range contains them
-        let upper = avx2._mm256_and_si256(
-            avx2._mm256_cmpgt_epi8(v, avx._mm256_set1_epi8(0x40)),
-            avx2._mm256_cmpgt_epi8(avx._mm256_set1_epi8(0x5b), v),
-        );
-        let lower = avx2._mm256_and_si256(
-            avx2._mm256_cmpgt_epi8(v, avx._mm256_set1_epi8(0x60)),
-            avx2._mm256_cmpgt_epi8(avx._mm256_set1_epi8(0x7b), v),
-        );
-        let digit = avx2._mm256_and_si256(
-            avx2._mm256_cmpgt_epi8(v, avx._mm256_set1_epi8(0x2f)),
-            avx2._mm256_cmpgt_epi8(avx._mm256_set1_epi8(0x3a), v),
-        );
-        let alnum = avx2._mm256_or_si256(avx2._mm256_or_si256(upper, lower), digit);
-        let joint = avx2._mm256_or_si256(
-            avx2._mm256_or_si256(
-                avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x2b)),
-                avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x2f)),
-            ),
-            avx2._mm256_or_si256(
-                avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x2d)),
-                avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x5f)),
-            ),
-        );
-        HalfMasks {
-            alnum: avx2._mm256_movemask_epi8(alnum),
-            upper: avx2._mm256_movemask_epi8(upper),
-            digit: avx2._mm256_movemask_epi8(digit),
-            at: avx2._mm256_movemask_epi8(avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x40))),
-            colon: avx2._mm256_movemask_epi8(avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x3a))),
-            backslash: avx2._mm256_movemask_epi8(avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x5c))),
-            percent: avx2._mm256_movemask_epi8(avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x25))),
-            ampersand: avx2._mm256_movemask_epi8(avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x26))),
-            equals: avx2._mm256_movemask_epi8(avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x3d))),
-            high: avx2._mm256_movemask_epi8(v),
-            bracket: avx2._mm256_movemask_epi8(avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x5b))),
-            escape: avx2._mm256_movemask_epi8(avx2._mm256_cmpeq_epi8(v, avx._mm256_set1_epi8(0x1b))),
-            joint: avx2._mm256_movemask_epi8(joint),
-        }
+    fn equal(v3: V3, [low, high]: Halves, byte: u8) -> Halves {
+        let byte = v3.avx._mm256_set1_epi8(byte.cast_signed());
+        [v3.avx2._mm256_cmpeq_epi8(low, byte), v3.avx2._mm256_cmpeq_epi8(high, byte)]
+    }
+
+    #[inline(always)]
+    fn either(v3: V3, [low, high]: Halves, [other_low, other_high]: Halves) -> Halves {
+        [v3.avx2._mm256_or_si256(low, other_low), v3.avx2._mm256_or_si256(high, other_high)]
+    }
+
+    /// The comparison is signed: non-ASCII bytes are negative, so no range contains them.
+    #[inline(always)]
+    fn between(v3: V3, [low, high]: Halves, first: u8, last: u8) -> Halves {
+        let below = v3.avx._mm256_set1_epi8(first.cast_signed() - 1);
+        let above = v3.avx._mm256_set1_epi8(last.cast_signed() + 1);
+        [
+            v3.avx2._mm256_and_si256(v3.avx2._mm256_cmpgt_epi8(low, below), v3.avx2._mm256_cmpgt_epi8(above, low)),
+            v3.avx2._mm256_and_si256(v3.avx2._mm256_cmpgt_epi8(high, below), v3.avx2._mm256_cmpgt_epi8(above, high)),
+        ]
     }
 }

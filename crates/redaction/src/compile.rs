@@ -3,21 +3,19 @@
 
 use regex_automata::meta::Regex;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
-use serde::Deserialize as _;
-use serde::de::IntoDeserializer as _;
 
 use super::action::WordAction;
-use super::detector::{CompiledRule, Detector, PlaceholderMeaning, RulePattern};
+use super::detector::{CompiledRule, Detector, PlaceholderMeaning, RulePattern, SearchOptions};
 use super::error::{RuleError, RuleErrorKind};
 use super::keys::table::KeyTable;
 use super::literal_search::{self, LiteralSearch};
 use super::matcher::PatternMatcher;
 use super::regex::{compile, parse};
 use super::rule::{CustomRule, FamilyRules, MatchBounds, RuleClass, RuleData, RuleFamily};
-use super::search_options::SearchOptions;
 use super::secrets;
 use super::stems::{SHORTEST, Stem, Stems};
 use super::validate::Validator;
+use super::wordlists;
 
 /// Most rules in a detector.
 const MAX_RULES: usize = 20_000;
@@ -28,7 +26,10 @@ impl Detector {
     /// # Errors
     /// All rules that can't be used, each with its reason.
     pub fn new(rules: &[RuleData], custom: &[CustomRule]) -> Result<Self, Vec<RuleError>> {
-        let mut builder = DetectorBuilder { rules: vec![unscanned_rule()], ..DetectorBuilder::default() };
+        let mut builder = DetectorBuilder {
+            rules: vec![empty_rule("unscanned", "UNSCANNED", RuleClass::Custom)],
+            ..DetectorBuilder::default()
+        };
         for rule in rules.iter().filter(|rule| rule.on) {
             builder.add_rule(&rule.name, |index, stems| {
                 compile_builtin_rule(rule, index, stems).map_err(|fault| vec![fault])
@@ -61,25 +62,17 @@ impl Detector {
                 pattern.unanchored = false;
             }
         }
-        let secrets = secrets::secret_rules::SecretRules::new(&builder.families);
-        builder.stems.extend(secrets::secret_stems(&secrets));
+        builder.stems.extend(secrets::secret_stems(&builder.families));
         if !builder.keys.is_empty() {
-            let action = WordAction::SqlValues;
-            builder.stems.push(Stem { text: b"values"[..].into(), exact: false, whole: true, action });
+            builder.stems.push(Stem::new(b"values", false, true, WordAction::SqlValues));
         }
         let has_listed_names = builder.families.rule(RuleFamily::NameListed).is_some();
-        let stems = Stems::new(builder.stems).with_suffix_word_action(secrets::suffix_word_action(&secrets));
+        let stems = Stems::new(builder.stems).with_suffix_word_action(secrets::suffix_word_action(&builder.families));
         let stems = if has_listed_names { stems.with_given_names() } else { stems };
         let is_unanchored = |rule: &CompiledRule| rule.pattern.as_ref().is_some_and(|pattern| pattern.unanchored);
         let placeholder_name = |rule: &CompiledRule| rule.placeholder.trim_matches(['[', ']']).into();
         Ok(Self {
-            unanchored: builder
-                .rules
-                .iter()
-                .enumerate()
-                .filter(|(_, rule)| is_unanchored(rule))
-                .map(|(index, _)| index)
-                .collect(),
+            unanchored: (0..).zip(&builder.rules).filter(|(_, rule)| is_unanchored(rule)).map(|(at, _)| at).collect(),
             placeholders: builder.rules.iter().map(placeholder_name).collect(),
             rules: builder.rules,
             users_words,
@@ -88,7 +81,6 @@ impl Detector {
             families: builder.families,
             keys: builder.keys,
             options: SearchOptions::default(),
-            secrets,
         })
     }
 }
@@ -120,10 +112,8 @@ impl DetectorBuilder {
                 .into_iter()
                 .flat_map(|family| foreign_words.clone().map(move |word| (word.as_str().into(), family))),
         );
-        for cue in &rule.cues {
-            let action = WordAction::Cue(index);
-            self.stems.push(Stem { text: cue.as_bytes().into(), exact: false, whole: true, action });
-        }
+        let cue_stem = |cue: &String| Stem::new(cue.as_bytes(), false, true, WordAction::Cue(index));
+        self.stems.extend(rule.cues.iter().map(cue_stem));
         for key in &rule.keys {
             // A key is found by its last word; if that is short or has digits, by its first one
             let name = key.trim_start_matches("*_");
@@ -132,12 +122,7 @@ impl DetectorBuilder {
             let anchor = anchor.split('_').next().unwrap_or(anchor);
             if !self.key_stems.iter().any(|known| known == anchor) {
                 self.key_stems.push(anchor.to_owned());
-                self.stems.push(Stem {
-                    text: anchor.as_bytes().into(),
-                    exact: false,
-                    whole: anchor.len() < 4,
-                    action: WordAction::Key,
-                });
+                self.stems.push(Stem::new(anchor.as_bytes(), false, anchor.len() < 4, WordAction::Key));
             }
         }
     }
@@ -166,12 +151,8 @@ fn compile_builtin_rule(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> R
                 return Err(RuleErrorKind::NoBounds);
             }
             let words = first_words(&rule.pattern).ok_or(RuleErrorKind::NoFirstWord)?;
-            stems.extend(words.into_iter().map(|(text, exact)| Stem {
-                text: text.into(),
-                exact,
-                whole: false,
-                action: WordAction::Pattern(index),
-            }));
+            let stem = |(text, exact): (Vec<u8>, bool)| Stem::new(&text, exact, false, WordAction::Pattern(index));
+            stems.extend(words.into_iter().map(stem));
             Some(RulePattern { matcher: PatternMatcher::new(&rule.pattern), unanchored: false })
         }
         (true, Some(_)) => None,
@@ -188,24 +169,20 @@ fn compile_builtin_rule(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> R
         let spellings = [" ", "_", "-", ""].map(|joint| word.replace(' ', joint));
         // Words of prose have no other spellings
         let spelling_count = if word.contains(' ') && action == context_action { 4 } else { 1 };
-        stems.extend(spellings.iter().take(spelling_count).map(|word| Stem {
-            text: word.as_bytes().into(),
-            exact: word.starts_with(|c: char| c.is_ascii_uppercase()),
-            whole: true,
-            action,
-        }));
+        stems.extend(
+            spellings.iter().take(spelling_count).map(|word| {
+                Stem::new(word.as_bytes(), word.starts_with(|c: char| c.is_ascii_uppercase()), true, action)
+            }),
+        );
     }
     Ok(CompiledRule {
-        name: rule.name.as_str().into(),
-        placeholder: format!("[{}]", rule.placeholder).into(),
-        meaning: PlaceholderMeaning::from_placeholder(&rule.placeholder),
-        class: rule.class,
         family: rule.family,
         bounds: rule.bounds,
         validator: rule.validator,
         needs_context: !rule.context.is_empty(),
         allow: compile_allow_patterns(&rule.allow)?,
         pattern,
+        ..empty_rule(&rule.name, &rule.placeholder, rule.class)
     })
 }
 
@@ -251,12 +228,13 @@ fn users_first_words(pattern: &str) -> Option<Vec<Vec<u8>>> {
     (shortest >= literal_search::SHORTEST && words.len() <= MAX_WORDS).then_some(words)
 }
 
-fn unscanned_rule() -> CompiledRule {
+/// A rule that finds nothing by itself.
+fn empty_rule(name: &str, placeholder: &str, class: RuleClass) -> CompiledRule {
     CompiledRule {
-        name: "unscanned".into(),
-        placeholder: "[UNSCANNED]".into(),
-        meaning: PlaceholderMeaning::Other,
-        class: RuleClass::Custom,
+        name: name.into(),
+        placeholder: format!("[{placeholder}]").into(),
+        meaning: PlaceholderMeaning::from_placeholder(placeholder),
+        class,
         family: None,
         bounds: MatchBounds::None,
         validator: Validator::None,
@@ -283,42 +261,22 @@ fn compile_users_rule(
         faults.push(RuleErrorKind::NothingToFind);
     }
     let compiled = (!rule.pattern.is_empty()).then(|| compile_users_pattern(rule)).transpose();
-    let pattern = compiled.unwrap_or_else(|fault| {
-        faults.push(fault);
-        None
-    });
+    let pattern = compiled.map_err(|fault| faults.push(fault)).unwrap_or_default();
     let is_short =
         |word: &String| word.len() < SHORTEST || !word.starts_with(|first: char| first.is_ascii_alphanumeric());
     if rule.near.iter().any(is_short) {
         faults.push(RuleErrorKind::ShortNearWord);
     }
-    let validator = parse_validator(&rule.validator).unwrap_or_else(|fault| {
-        faults.push(fault);
-        Validator::None
-    });
-    let allow = compile_allow_patterns(&rule.allow).unwrap_or_else(|fault| {
-        faults.push(fault);
-        None
-    });
+    let validator = parse_validator(&rule.validator).map_err(|fault| faults.push(fault)).unwrap_or_default();
+    let allow = compile_allow_patterns(&rule.allow).map_err(|fault| faults.push(fault)).unwrap_or_default();
     if !faults.is_empty() {
         return Err(faults);
     }
     for word in &rule.near {
-        let text = word.to_ascii_lowercase().into_bytes().into();
-        stems.push(Stem { text, exact: false, whole: true, action: WordAction::Context(index) });
+        stems.push(Stem::new(word.to_ascii_lowercase().as_bytes(), false, true, WordAction::Context(index)));
     }
-    Ok(CompiledRule {
-        name: rule.name.to_ascii_lowercase().into(),
-        placeholder: format!("[{}]", rule.name).into(),
-        meaning: PlaceholderMeaning::from_placeholder(&rule.name),
-        class: RuleClass::Custom,
-        family: None,
-        bounds: MatchBounds::None,
-        validator,
-        needs_context: !rule.near.is_empty(),
-        allow,
-        pattern,
-    })
+    let empty = empty_rule(&rule.name.to_ascii_lowercase(), &rule.name, RuleClass::Custom);
+    Ok(CompiledRule { validator, needs_context: !rule.near.is_empty(), allow, pattern, ..empty })
 }
 
 fn compile_users_pattern(rule: &CustomRule) -> Result<RulePattern, RuleErrorKind> {
@@ -353,8 +311,7 @@ fn parse_validator(name: &str) -> Result<Validator, RuleErrorKind> {
     if name.is_empty() {
         return Ok(Validator::None);
     }
-    let validator: Result<Validator, serde::de::value::Error> = Validator::deserialize(name.into_deserializer());
-    validator.map_err(|_| RuleErrorKind::UnknownValidator)
+    wordlists::variant(name).ok_or(RuleErrorKind::UnknownValidator)
 }
 
 /// Compiles the patterns of matches to leave in place.

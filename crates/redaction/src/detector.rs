@@ -10,8 +10,6 @@ use super::literal_search::LiteralSearch;
 use super::matcher::PatternMatcher;
 use super::resolve::RedactionHit;
 use super::rule::{FamilyRules, MatchBounds, RuleClass, RuleFamily};
-use super::search_options::SearchOptions;
-use super::secrets::secret_rules::SecretRules;
 use super::stems::Stems;
 use super::validate::Validator;
 
@@ -74,16 +72,38 @@ pub struct Detector {
     pub(super) foreign_words: Vec<(Box<str>, RuleFamily)>,
     /// Rules that are found by code.
     pub(super) families: FamilyRules,
-    /// The rules of secrets.
-    pub(super) secrets: SecretRules,
     /// Indices of rules whose patterns are tried at every position.
-    pub(super) unanchored: Vec<usize>,
+    pub(super) unanchored: Vec<u16>,
     /// Placeholders without their brackets.
     pub(super) placeholders: HashSet<Box<str>>,
     /// The keys whose values are private.
     pub(super) keys: KeyTable,
     /// Search options set by the user.
     pub(super) options: SearchOptions,
+}
+
+/// Search options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SearchOptions {
+    /// Number of nested encodings that are decoded; text nested deeper becomes `[UNSCANNED]`.
+    pub depth: u8,
+    /// Whether IP addresses of private networks are private.
+    pub private_addresses: bool,
+    /// Whether mail addresses that are spelt out count: `jane at example dot com`.
+    pub spelled_emails: bool,
+    /// Whether further occurrences of a found value in the same text are replaced.
+    pub redact_repeats: bool,
+}
+
+impl SearchOptions {
+    /// Largest allowed [`Self::depth`].
+    pub const MAX_DEPTH: u8 = 8;
+}
+
+impl Default for SearchOptions {
+    fn default() -> Self {
+        Self { depth: 4, private_addresses: false, spelled_emails: false, redact_repeats: true }
+    }
 }
 
 /// The rule for text that was not searched because a limit was reached. Always the first.
@@ -99,9 +119,14 @@ impl Detector {
         Self { options, ..self }
     }
 
+    /// A rule by its index.
+    pub(super) fn compiled_rule(&self, rule: u16) -> Option<&CompiledRule> {
+        self.rules.get(usize::from(rule))
+    }
+
     /// Whether a hit is text that could not be searched, rather than a finding.
     pub fn is_unscanned(&self, hit: &RedactionHit) -> bool {
-        hit.rule == usize::from(UNSCANNED)
+        hit.rule == UNSCANNED
     }
 
     /// Names of all rules, used as metric labels.

@@ -9,7 +9,6 @@ use super::action::WordAction;
 use super::rule::RuleFamily;
 use super::scan::{PrivateClaims, TextScan};
 use super::sets::{ByteSet, WordSet};
-use crate::wordlists;
 
 /// Longest local part and longest domain (RFC 5321 §4.5.3.1).
 const MAX_LOCAL_PART: usize = 64;
@@ -21,8 +20,7 @@ const MAX_LABELS: usize = 6;
 const ALGORITHM_DOMAINS: &[&str] = &["openssh.com", "libssh.org"];
 
 /// File endings and units that are not top-level domains.
-static NO_TOP_LEVEL_DOMAINS: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("notation.file_endings")));
+static NO_TOP_LEVEL_DOMAINS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("notation.file_endings"));
 
 /// Claims every e-mail address and UPI address.
 pub(super) fn claim_emails(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
@@ -38,7 +36,7 @@ pub(super) fn claim_emails(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
 }
 
 /// Handles of banks and apps in India's payment system UPI.
-static UPI_HANDLES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.upi_handles")));
+static UPI_HANDLES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.upi_handles"));
 /// Longest handle, and longest distance between the word "UPI" and an address.
 const MAX_HANDLE: usize = 24;
 const MAX_UPI_WORD_DISTANCE: usize = 24;

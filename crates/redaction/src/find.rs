@@ -14,21 +14,22 @@ use super::resolve::{RedactionHit, find_placeholders, find_placeholders_at, reso
 use super::rule::{RuleClass, RuleFamily};
 use super::scan::{PrivateClaims, TextScan};
 use super::secrets;
+use super::validate::bank;
 use super::views::{self, DecodedView, ViewEncoding, ViewOrigin};
 
 /// Buffers of one worker, reused between texts.
 #[derive(Default)]
 pub struct SearchScratch {
     pub(super) hits: Vec<RedactionHit>,
-    state: SearchState,
+    pub(super) state: SearchState,
     /// The text itself, then views of views.
     levels: [LevelBuffers; views::LEVELS + 1],
 }
 
 /// State shared by all levels of a search.
 #[derive(Default)]
-struct SearchState {
-    automaton_caches: AutomatonCaches,
+pub(super) struct SearchState {
+    pub(super) automaton_caches: AutomatonCaches,
     bytes_read: usize,
     /// Bytes that may still be decoded.
     decode_budget: usize,
@@ -63,12 +64,6 @@ impl SearchScratch {
     pub fn bytes_read(&self) -> usize {
         self.state.bytes_read
     }
-
-    /// Size of the largest regex cache in use, in bytes.
-    #[cfg(test)]
-    pub(super) fn largest_cache(&self) -> usize {
-        self.state.automaton_caches.iter().flatten().map(|(cache, _)| cache.memory_usage()).max().unwrap_or(0)
-    }
 }
 
 impl Detector {
@@ -100,12 +95,7 @@ impl Detector {
         if key.is_empty() && levels.first().is_none_or(|level| level.claims.list.is_empty()) {
             return;
         }
-        let claims = levels.first_mut().map(|level| level.claims.list.drain(..));
-        hits.extend(claims.into_iter().flatten().map(|claim| RedactionHit {
-            range: claim.range,
-            rule: usize::from(claim.rule),
-            added_quotes: claim.added_quotes,
-        }));
+        hits.extend(levels.first_mut().into_iter().flat_map(|level| level.claims.list.drain(..)));
         if keys::is_id_key(key.as_bytes()) {
             // Bare digits under an id key are not a card number
             hits.retain(|hit| hit.range != (0..text.len()) || !self.is_bare_card(text, hit));
@@ -114,17 +104,22 @@ impl Detector {
             levels.first_mut().filter(|_| !key.is_empty()).and_then(|level| self.whole_value_hit(key, text, level));
         hits.extend(whole_value);
         if let Some(level) = levels.first_mut().filter(|_| self.options.redact_repeats && !hits.is_empty()) {
-            resolve_overlaps(hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
+            resolve_overlaps(hits, &self.rules);
             find_placeholders(text, &|name| self.is_placeholder(name), &mut level.reserved);
             let repeated = self.find_repeated_values(text, &level.reserved, hits);
             hits.extend(repeated);
         }
-        resolve_overlaps(hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
+        self.settle_hits(text, hits);
+    }
+
+    /// Makes hits disjoint, and keeps a JSON document valid.
+    pub(super) fn settle_hits(&self, text: &str, hits: &mut Vec<RedactionHit>) {
+        resolve_overlaps(hits, &self.rules);
         json_repair::split_breaking_hits(text, hits, &|name| self.is_placeholder(name));
     }
 
     fn is_bare_card(&self, text: &str, hit: &RedactionHit) -> bool {
-        let family = self.rules.get(hit.rule).and_then(|rule| rule.family);
+        let family = self.compiled_rule(hit.rule).and_then(|rule| rule.family);
         family == Some(RuleFamily::Card) && text.bytes().all(|byte| byte.is_ascii_digit())
     }
 
@@ -132,13 +127,14 @@ impl Detector {
     /// number. All other numbers are counts, sizes, times and ids.
     pub fn may_be_private(&self, key: &str, digits: &str) -> bool {
         keys::private_under_key(&self.keys, key, digits).is_some()
-            || secrets::is_password(&self.secrets, key.as_bytes(), digits.as_bytes())
-            || (matches!(digits.len(), 12..=19) && super::validate::is_card(digits))
+            || secrets::is_password(&self.families, key.as_bytes(), digits.as_bytes())
+            || (digits.bytes().all(|byte| byte.is_ascii_digit()) && bank::has_card_number(digits.as_bytes()))
     }
 
     /// The part of `text` that is private as the value of `key`, and the rule.
     pub(super) fn private_under_key(&self, key: &str, text: &str) -> Option<(Range<usize>, u16)> {
-        let secret = || Some((0..text.len(), secrets::rule_under_key(&self.secrets, key.as_bytes(), text.as_bytes())?));
+        let secret =
+            || Some((0..text.len(), secrets::rule_under_key(&self.families, key.as_bytes(), text.as_bytes())?));
         keys::private_under_key(&self.keys, key, text).or_else(secret)
     }
 
@@ -151,9 +147,9 @@ impl Detector {
                 || (placeholder.start < range.end && range.end < placeholder.end)
                 || placeholder.end == range.end
         });
-        let allow = self.rules.get(usize::from(rule)).and_then(|rule| rule.allow.as_ref());
+        let allow = self.compiled_rule(rule).and_then(|rule| rule.allow.as_ref());
         let allowed = allow.is_some_and(|allow| allow.is_match(text.get(range.clone()).unwrap_or_default()));
-        (!cuts && !allowed).then_some(RedactionHit { range, rule: usize::from(rule), added_quotes: None })
+        (!cuts && !allowed).then_some(RedactionHit { range, rule, added_quotes: None })
     }
 
     /// Collects the claims on one text and its views in the first of `levels`.
@@ -185,7 +181,7 @@ impl Detector {
         super::email::claim_emails(&scan, &mut level.claims);
         super::spelled_email::claim_spelled_emails(&scan, &mut level.claims);
         super::numbers::claim_numbers(&scan, &mut level.claims);
-        secrets::claim_secrets(&scan, &self.secrets, &mut level.claims);
+        secrets::claim_secrets(&scan, &mut level.claims);
         names::claim_names(&scan, &mut level.names, &mut level.claims);
         let LevelBuffers { claims, view, windows, decoded_windows, names, .. } = level;
         decoded_windows.clear();
@@ -248,29 +244,9 @@ impl Detector {
         true
     }
 
-    /// The positions at which patterns are tried because of a word, for the test against a naive search.
-    #[cfg(test)]
-    pub(super) fn tries(&self, text: &str) -> Vec<usize> {
-        use super::action::WordAction;
-        let mut anchors = Anchors::default();
-        anchors.find(text.as_bytes(), &self.stems);
-        let pattern = |index: u16| self.rules.get(usize::from(index))?.pattern.as_ref()?.matcher.compiled();
-        let rest = |at: usize| text.as_bytes().get(at..).unwrap_or_default();
-        let fits = |at: usize, rule: u16| pattern(rule).is_some_and(|made| made.may_begin(rest(at)));
-        let words = anchors.words.iter().map(|word| (word.start, word.action));
-        let tried = words.filter(|(at, action)| matches!(action, WordAction::Pattern(rule) if fits(*at, *rule)));
-        tried.map(|(at, _)| at).collect()
-    }
-
     /// Whether everything is found at anchors only.
     fn searches_only_anchors(&self) -> bool {
         self.unanchored.is_empty() && self.users_words.is_empty() && !self.options.spelled_emails
-    }
-
-    /// Whether any pattern is tried at every position.
-    #[cfg(test)]
-    pub(super) fn is_loose(&self) -> bool {
-        !self.unanchored.is_empty()
     }
 
     /// Whether `text` contains anything private.
@@ -280,7 +256,7 @@ impl Detector {
 
     /// The placeholder of a hit, with its brackets.
     pub fn placeholder(&self, hit: &RedactionHit) -> &str {
-        self.rules.get(hit.rule).map_or("[REDACTED]", |rule| &rule.placeholder)
+        self.compiled_rule(hit.rule).map_or("[REDACTED]", |rule| &rule.placeholder)
     }
 
     /// The placeholder of a rule, without its brackets.
@@ -290,12 +266,12 @@ impl Detector {
 
     /// The class of a hit's rule.
     pub fn class(&self, hit: &RedactionHit) -> RuleClass {
-        self.rules.get(hit.rule).map_or(RuleClass::Secret, |rule| rule.class)
+        self.compiled_rule(hit.rule).map_or(RuleClass::Secret, |rule| rule.class)
     }
 
     /// The name of a hit's rule, used as a metric label.
     pub fn rule_name(&self, hit: &RedactionHit) -> &str {
-        self.rules.get(hit.rule).map_or("unknown", |rule| &rule.name)
+        self.compiled_rule(hit.rule).map_or("unknown", |rule| &rule.name)
     }
 
     /// Whether some rule's placeholder is `[name]`.

@@ -9,9 +9,8 @@ use std::sync::LazyLock;
 use super::anchors::Anchors;
 use super::detector::{Detector, PlaceholderMeaning};
 use super::find::SearchScratch;
-use super::json_repair;
 use super::names;
-use super::resolve::{RedactionHit, find_placeholders, resolve_overlaps};
+use super::resolve::{RedactionHit, find_placeholders};
 use super::rule::RuleFamily;
 use super::scan::{PrivateClaims, TextScan};
 use super::value_carry::{FoundValue, is_carried};
@@ -23,7 +22,7 @@ const MAX_FINDINGS: usize = 64;
 #[derive(Default)]
 pub struct ItemFindings {
     /// Values, with the rules that found them.
-    values: Vec<(Box<str>, usize)>,
+    values: Vec<(Box<str>, u16)>,
     /// Words of names.
     names: Vec<Box<str>>,
 }
@@ -40,7 +39,7 @@ impl ItemFindings {
         other.names.into_iter().for_each(|name| self.add_name(&name));
     }
 
-    fn add_value(&mut self, value: &str, rule: usize) {
+    fn add_value(&mut self, value: &str, rule: u16) {
         if self.values.len() < MAX_FINDINGS && !self.values.iter().any(|(known, _)| **known == *value) {
             self.values.push((value.into(), rule));
         }
@@ -63,7 +62,7 @@ impl Detector {
             return;
         }
         for hit in hits {
-            let Some(rule) = self.rules.get(hit.rule) else { continue };
+            let Some(rule) = self.compiled_rule(hit.rule) else { continue };
             let found = text.get(hit.range.clone()).unwrap_or_default();
             if is_carried(rule, found) {
                 findings.add_value(found, hit.rule);
@@ -98,17 +97,12 @@ impl Detector {
             let scan = TextScan { text, anchors: &NO_ANCHORS, placeholders: &placeholders, detector: self };
             let (mut claims, words) = (PrivateClaims::default(), findings.names.iter().map(|name| &**name).collect());
             names::claim_words(&scan, rule, words, &mut claims);
-            hits.extend(claims.list.into_iter().map(|claim| RedactionHit {
-                range: claim.range,
-                rule: usize::from(claim.rule),
-                added_quotes: None,
-            }));
+            hits.extend(claims.list);
         }
         if hits.is_empty() {
             return &scratch.hits;
         }
-        resolve_overlaps(&mut hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
-        json_repair::split_breaking_hits(text, &mut hits, &|name| self.is_placeholder(name));
+        self.settle_hits(text, &mut hits);
         scratch.hits = hits;
         self.find_exposed(key, text, scratch);
         &scratch.hits

@@ -13,6 +13,7 @@ use std::ops::Range;
 use kernel::notation::{Notation, Token, Tokens, escape_at};
 
 use super::resolve::{RedactionHit, is_placeholder};
+use super::scan::is_object_key;
 
 /// Splits hits that would break the document `text`, or a document in its strings; leaves other texts alone. `known`:
 /// names of placeholders.
@@ -47,11 +48,12 @@ fn split_in_strings(text: &str, hits: &mut Vec<RedactionHit>, known: &dyn Fn(&st
         if !hits_in_string.iter().any(|hit| nested::may_cross(text, hit)) {
             continue;
         }
-        let Some(document) = nested::DecodedString::decode(text, token.range) else { continue };
-        let mut inner_hits: Vec<RedactionHit> = hits_in_string.iter().map(|hit| document.map_in(hit)).collect();
-        split_breaking_hits(&document.text, &mut inner_hits, known);
+        let Some(document) = nested::decode(text, token.range) else { continue };
+        let mut inner_hits: Vec<RedactionHit> =
+            hits_in_string.iter().map(|hit| nested::map_in(&document, hit)).collect();
+        split_breaking_hits(document.text(), &mut inner_hits, known);
         split_hits.extend(hits.get(from..first).unwrap_or_default().iter().cloned());
-        split_hits.extend(inner_hits.iter().map(|hit| document.map_out(hit)));
+        split_hits.extend(inner_hits.iter().map(|hit| nested::map_out(&document, hit)));
         from = end;
     }
     if from > 0 {
@@ -104,11 +106,6 @@ fn add_covered_part(
     if !range.is_empty() && !is_constant && !must_stay && !overlaps_last {
         out.push(RedactionHit { range, rule: hit.rule, added_quotes });
     }
-}
-
-/// Whether a string is an object's key, given the text after its quote.
-pub(super) fn is_object_key(after: &[u8]) -> bool {
-    after.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
 }
 
 /// Whether each hit lies within a string, or is a bare value that gets quotes.

@@ -39,7 +39,6 @@ mod resolve;
 mod rule;
 mod scan;
 pub mod score;
-mod search_options;
 mod secrets;
 mod sets;
 mod spelled_email;
@@ -55,14 +54,13 @@ mod words_by_use;
 
 pub use clean_texts::CleanTexts;
 pub use composite_ids::is_uuid;
-pub use detector::Detector;
+pub use detector::{Detector, SearchOptions};
 pub use error::{RuleError, RuleErrorKind};
 pub use find::SearchScratch;
 pub use id_policy::{RedactionIdPolicy, is_id_bytes};
 pub use item_findings::ItemFindings;
 pub use resolve::{RedactionHit, replace_hits};
 pub use rule::{CustomRule, KeyValueForm, RuleClass, RuleData, RuleFamily};
-pub use search_options::SearchOptions;
 
 /// The built-in rule files by the name that configuration uses.
 pub const BUILTIN: &[(&str, &str)] = &[

@@ -46,14 +46,3 @@ impl From<Regex> for PatternMatcher {
         }
     }
 }
-
-impl CompiledPattern {
-    /// Whether a match may begin at the start of `rest`, judged by the automaton's head.
-    #[cfg(test)]
-    pub(super) fn may_begin(&self, rest: &[u8]) -> bool {
-        match self {
-            Self::Steps(_) => true,
-            Self::Automaton(_, head) => head.may_match(rest),
-        }
-    }
-}

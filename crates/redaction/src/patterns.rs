@@ -11,7 +11,8 @@ use regex_automata::{Anchored, Input};
 use super::action::WordAction;
 use super::detector::{CompiledRule, Detector};
 use super::matcher::CompiledPattern;
-use super::scan::{PrivateClaim, PrivateClaims, TextScan};
+use super::resolve::RedactionHit;
+use super::scan::{PrivateClaims, TextScan};
 
 /// Most candidates of an unanchored pattern in one text; beyond that, the whole text counts as private. Protects
 /// against hostile input.
@@ -35,7 +36,7 @@ impl Detector {
         let (mut bytes_read, max_bytes) = (0_usize, max_candidate_bytes(scan.text));
         for word in &scan.anchors.words_by_use.pattern_words {
             let WordAction::Pattern(index) = word.action else { continue };
-            let Some((run, slot)) = PatternRun::for_rule(self, usize::from(index), caches) else { continue };
+            let Some((run, slot)) = PatternRun::for_rule(self, index, caches) else { continue };
             bytes_read += run.try_at(scan, word.start, slot, claims);
             if bytes_read > max_bytes {
                 run.claim_whole_text(scan, claims);
@@ -55,7 +56,7 @@ impl Detector {
         let (mut bytes_read, max_bytes) = (0_usize, max_candidate_bytes(scan.text));
         self.users_words.for_each_match(scan.text, |at, indices| {
             for index in indices {
-                let Some((run, slot)) = PatternRun::for_rule(self, usize::from(*index), caches) else { continue };
+                let Some((run, slot)) = PatternRun::for_rule(self, *index, caches) else { continue };
                 if bytes_read <= max_bytes {
                     bytes_read += run.try_at(scan, at, slot, claims);
                 } else if bytes_read < usize::MAX {
@@ -105,19 +106,19 @@ fn max_candidate_bytes(text: &str) -> usize {
 struct PatternRun<'a> {
     rule: &'a CompiledRule,
     compiled: &'a CompiledPattern,
-    index: usize,
+    index: u16,
 }
 
 impl<'a> PatternRun<'a> {
     /// The pattern of a rule, and its automaton cache.
     fn for_rule<'s>(
         detector: &'a Detector,
-        index: usize,
+        index: u16,
         caches: &'s mut AutomatonCaches,
     ) -> Option<(Self, &'s mut CacheSlot)> {
-        let rule = detector.rules.get(index)?;
+        let rule = detector.compiled_rule(index)?;
         let compiled = rule.pattern.as_ref()?.matcher.compiled()?;
-        Some((Self { rule, compiled, index }, caches.get_mut(index)?))
+        Some((Self { rule, compiled, index }, caches.get_mut(usize::from(index))?))
     }
 
     /// Tries the pattern at its first word. Returns an estimate of the bytes read.
@@ -126,7 +127,7 @@ impl<'a> PatternRun<'a> {
         let Some(matched) = self.match_at_start(scan.text, at..end, slot) else { return NO_MATCH_COST };
         let bytes_read = matched.whole.len();
         if let Some(range) = self.check_match(scan, matched.private) {
-            claims.add(scan, self.rule_index(), range);
+            claims.add(scan, self.index, range);
         }
         bytes_read
     }
@@ -149,7 +150,7 @@ impl<'a> PatternRun<'a> {
             let range = self.check_match(scan, private);
             // The search continues after an allowed match, as after a claimed one
             let mut is_settled = |range: &Range<usize>| {
-                scan.is_allowed(self.rule_index(), range) || claims.add(scan, self.rule_index(), range.clone())
+                scan.is_allowed(self.index, range) || claims.add(scan, self.index, range.clone())
             };
             match range.filter(|range| is_settled(range)) {
                 Some(range) => from = range.end.max(whole.start + 1),
@@ -172,11 +173,7 @@ impl<'a> PatternRun<'a> {
 
     /// Claims the whole text, because it has too many near-matches.
     fn claim_whole_text(&self, scan: &TextScan<'_>, claims: &mut PrivateClaims) {
-        claims.list.push(PrivateClaim { range: 0..scan.text.len(), rule: self.rule_index(), added_quotes: None });
-    }
-
-    fn rule_index(&self) -> u16 {
-        u16::try_from(self.index).unwrap_or(u16::MAX)
+        claims.list.push(RedactionHit { range: 0..scan.text.len(), rule: self.index, added_quotes: None });
     }
 
     /// The private part of a match that passes all checks.
@@ -186,7 +183,7 @@ impl<'a> PatternRun<'a> {
             return None;
         }
         let range = self.rule.validator.check(scan.text, range)?;
-        (!self.rule.needs_context || scan.has_context(self.rule_index(), &range)).then_some(range)
+        (!self.rule.needs_context || scan.has_context(self.index, &range)).then_some(range)
     }
 
     /// The match at the start of `within`.

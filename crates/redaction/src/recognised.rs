@@ -11,8 +11,7 @@ use serde::Deserialize;
 
 use super::detector::Detector;
 use super::find::SearchScratch;
-use super::json_repair;
-use super::resolve::{RedactionHit, find_placeholders, resolve_overlaps};
+use super::resolve::{RedactionHit, find_placeholders};
 use super::rule::{RuleClass, RuleData, RuleFamily};
 
 /// A row of `config/rules/recogniser.yaml`.
@@ -95,7 +94,7 @@ impl Detector {
         self.find_for_key(key, text, scratch);
         if !entities.is_empty() {
             self.add_entity_hits(text, entities, &mut scratch.hits);
-            json_repair::split_breaking_hits(text, &mut scratch.hits, &|name| self.is_placeholder(name));
+            self.settle_hits(text, &mut scratch.hits);
             self.find_exposed(key, text, scratch);
         }
         &scratch.hits
@@ -112,7 +111,8 @@ impl Detector {
         let quotes = QuoteStates::new(text);
         let units = split_into_units(text, &placeholders, &quotes);
         for EntityHit { range, rule } in entities {
-            let allow = self.rules.get(*rule).and_then(|rule| rule.allow.as_ref());
+            let rule = u16::try_from(*rule).unwrap_or(u16::MAX);
+            let allow = self.compiled_rule(rule).and_then(|rule| rule.allow.as_ref());
             for piece in replaceable_parts(text, &units, range) {
                 let content = text.get(piece.clone()).unwrap_or_default();
                 let has_word_character = content.bytes().any(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii());
@@ -120,15 +120,14 @@ impl Detector {
                     continue;
                 }
                 match quotes.unquoted_value(text, &piece) {
-                    None => hits.push(RedactionHit { range: piece, rule: *rule, added_quotes: None }),
+                    None => hits.push(RedactionHit { range: piece, rule, added_quotes: None }),
                     Some(UnquotedValue::Number(range, backslashes)) => {
-                        hits.push(RedactionHit { range, rule: *rule, added_quotes: Some(backslashes) })
+                        hits.push(RedactionHit { range, rule, added_quotes: Some(backslashes) })
                     }
                     Some(UnquotedValue::Word) => {}
                 }
             }
         }
-        resolve_overlaps(hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
     }
 }
 

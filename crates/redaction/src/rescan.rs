@@ -11,9 +11,9 @@ use std::ops::Range;
 
 use super::detector::{Detector, UNSCANNED};
 use super::find::SearchScratch;
-use super::resolve::{RedactionHit, replace_hits, resolve_overlaps};
+use super::keys;
+use super::resolve::{RedactionHit, replace_hits};
 use super::sets::ByteSet;
-use super::{json_repair, keys};
 
 /// Most further passes.
 const MAX_PASSES: usize = 6;
@@ -56,11 +56,10 @@ impl Detector {
             scratch.hits.extend(
                 new_hits.into_iter().map(|hit| RedactionHit { range: map_back(&replaced_hits, hit.range), ..hit }),
             );
-            resolve_overlaps(&mut scratch.hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
-            json_repair::split_breaking_hits(text, &mut scratch.hits, &|name| self.is_placeholder(name));
+            self.settle_hits(text, &mut scratch.hits);
         }
         scratch.hits.clear();
-        scratch.hits.push(RedactionHit { range: 0..text.len(), rule: usize::from(UNSCANNED), added_quotes: None });
+        scratch.hits.push(RedactionHit { range: 0..text.len(), rule: UNSCANNED, added_quotes: None });
     }
 
     fn locate_replacements(&self, text: &str, hits: &[RedactionHit]) -> Vec<ReplacedHit> {

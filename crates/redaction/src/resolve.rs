@@ -1,11 +1,11 @@
 //! Makes overlapping hits disjoint, replaces hits in a text, and finds placeholders that are already in it. The winner
-//! of an overlap is decided by class (see [`RuleClass`]), then length, position and rule. A partial overlap is merged
+//! of an overlap is decided by class (see [`super::RuleClass`]), then length, position and rule. A partial overlap is merged
 //! under the winner, so that no tail leaks.
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::rule::RuleClass;
+use super::detector::CompiledRule;
 use crate::wordlists;
 
 /// A private range in a text.
@@ -14,7 +14,7 @@ pub struct RedactionHit {
     /// Byte range, on character boundaries.
     pub range: Range<usize>,
     /// Index of the rule in its detector.
-    pub(super) rule: usize,
+    pub(super) rule: u16,
     /// For a bare JSON number: its replacement needs quotes, each preceded by this many backslashes.
     pub(super) added_quotes: Option<u8>,
 }
@@ -22,12 +22,12 @@ pub struct RedactionHit {
 impl RedactionHit {
     /// Index of the rule in its detector's [`super::Detector::rule_names`].
     pub fn rule(&self) -> usize {
-        self.rule
+        usize::from(self.rule)
     }
 }
 
-/// Merges overlapping hits. The result is sorted and disjoint. `class` returns the class of a hit's rule.
-pub(super) fn resolve_overlaps(hits: &mut Vec<RedactionHit>, class: &dyn Fn(&RedactionHit) -> Option<RuleClass>) {
+/// Merges overlapping hits of `rules`. The result is sorted and disjoint.
+pub(super) fn resolve_overlaps(hits: &mut Vec<RedactionHit>, rules: &[CompiledRule]) {
     if hits.is_sorted_by(|a, b| a.range.end <= b.range.start) {
         return;
     }
@@ -38,6 +38,7 @@ pub(super) fn resolve_overlaps(hits: &mut Vec<RedactionHit>, class: &dyn Fn(&Red
         let overlaps = hit.range.start < merged.range.end;
         if overlaps {
             let union = merged.range.start..merged.range.end.max(hit.range.end);
+            let class = |hit: &RedactionHit| rules.get(hit.rule()).map(|rule| rule.class);
             let rank = |hit: &RedactionHit| (class(hit), std::cmp::Reverse(hit.range.len()), hit.range.start, hit.rule);
             let winner = if rank(hit) < rank(merged) { hit.rule } else { merged.rule };
             // Quotes belong only around a whole bare value

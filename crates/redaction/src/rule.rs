@@ -66,7 +66,7 @@ pub enum MatchBounds {
 
 /// A rule in `config/rules/*.yaml`: either a `pattern`, or the name of a `family` implemented in code.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct RuleData {
     /// Unique name, used as a metric label.
     pub name: String,
@@ -79,52 +79,38 @@ pub struct RuleData {
     pub on: bool,
     /// Byte-oriented pattern (no look-around). With a group, the first group is the private part. A pattern that begins
     /// with a word of two letters or more is tried only at that word.
-    #[serde(default)]
     pub pattern: String,
     /// The code that finds matches.
-    #[serde(default)]
     pub family: Option<RuleFamily>,
     /// Keys (of JSON and similar notations, attributes, columns) whose whole value is private: the last segment, in
     /// snake case; plurals included. `*_phone` also matches after other words (`home_phone`).
-    #[serde(default)]
     pub keys: Vec<String>,
     /// Required form of a key's value.
-    #[serde(default)]
     pub value: KeyValueForm,
     /// The keys count only if one of these is a sibling or parent key, or comes before them in the same key.
-    #[serde(default)]
     pub beside: Vec<String>,
     /// The keys do not count next to one of these.
-    #[serde(default)]
     pub against: Vec<String>,
     /// Words that announce a family's values.
-    #[serde(default)]
     pub cues: Vec<String>,
     /// Context words, one of which must be near a match: at most 35 bytes before or 15 after, on the same line. In
     /// lower case; a word that begins with a capital matches only in that spelling. Families of numbers have their own
     /// distances. A blank in a word also matches `_`, `-` and nothing.
-    #[serde(default)]
     pub context: Vec<String>,
     /// Context words for a family of numbers that count only in prose, not inside keys: `call` is not found in
     /// `call_id`.
-    #[serde(default)]
     pub prose: Vec<String>,
     /// Condition on the characters next to the match.
-    #[serde(default)]
     pub bounds: MatchBounds,
     /// Name of a further check.
-    #[serde(default)]
     pub validator: Validator,
     /// Patterns for matches that are not private after all; they must fit the whole match.
-    #[serde(default)]
     pub allow: Vec<String>,
     /// Example texts with each private part in «…», used as tests. A running gateway does not keep them.
-    #[cfg_attr(test, serde(default))]
-    #[cfg_attr(not(test), serde(default, deserialize_with = "skip_examples"))]
+    #[cfg_attr(not(test), serde(deserialize_with = "skip_examples"))]
     pub hits: Vec<String>,
     /// Similar texts without private parts, used as tests.
-    #[cfg_attr(test, serde(default))]
-    #[cfg_attr(not(test), serde(default, deserialize_with = "skip_examples"))]
+    #[cfg_attr(not(test), serde(deserialize_with = "skip_examples"))]
     pub misses: Vec<String>,
 }
 

@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::action::WordAction;
 use super::anchors::Anchors;
 use super::detector::Detector;
+use super::resolve::RedactionHit;
 use super::rule::{MatchBounds, RuleFamily};
 
 /// Most bytes before and after a match in which its context word may be.
@@ -26,28 +27,22 @@ pub(super) struct TextScan<'a> {
     pub(super) detector: &'a Detector,
 }
 
-/// A range that a rule finds private.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PrivateClaim {
-    /// Byte range in the text of its scan.
-    pub(super) range: Range<usize>,
-    /// Index of the rule.
-    pub(super) rule: u16,
-    /// For a bare JSON number: its replacement needs quotes, each preceded by this many backslashes.
-    pub(super) added_quotes: Option<u8>,
-}
-
 /// All claims on one text.
 #[derive(Default)]
 pub(super) struct PrivateClaims {
     /// Claims in the order of finding.
-    pub(super) list: Vec<PrivateClaim>,
+    pub(super) list: Vec<RedactionHit>,
 }
 
 impl PrivateClaims {
     /// Adds a claim, unless it is empty, allowed, or cuts a placeholder. Returns whether it was added.
     pub(super) fn add(&mut self, scan: &TextScan<'_>, rule: u16, range: Range<usize>) -> bool {
-        self.add_claim(scan, PrivateClaim { range, rule, added_quotes: None })
+        self.add_claim(scan, RedactionHit { range, rule, added_quotes: None })
+    }
+
+    /// Adds a claim of a family's rule, if that is enabled, under the conditions of [`PrivateClaims::add`].
+    pub(super) fn add_for(&mut self, scan: &TextScan<'_>, family: RuleFamily, range: Range<usize>) -> bool {
+        scan.rule(family).is_some_and(|rule| self.add(scan, rule, range))
     }
 
     /// Adds a claim on a bare JSON number. Its quotes are escaped like those before it.
@@ -55,10 +50,8 @@ impl PrivateClaims {
         let before = scan.bytes(range.start.saturating_sub(QUOTE_REACH)..range.start);
         let head = memchr::memrchr(b'"', before).and_then(|at| before.get(..at)).unwrap_or_default();
         let backslashes = head.iter().rev().take_while(|byte| **byte == b'\\').count();
-        self.add_claim(
-            scan,
-            PrivateClaim { range, rule, added_quotes: Some(u8::try_from(backslashes).unwrap_or(u8::MAX)) },
-        )
+        let added_quotes = Some(u8::try_from(backslashes).unwrap_or(u8::MAX));
+        self.add_claim(scan, RedactionHit { range, rule, added_quotes })
     }
 
     /// Adds a claim on text that could not be searched; placeholders at its ends are included.
@@ -71,11 +64,11 @@ impl PrivateClaims {
             }
             range = range.start.min(placeholder.start)..range.end.max(placeholder.end);
         }
-        self.list.push(PrivateClaim { range, rule, added_quotes: None });
+        self.list.push(RedactionHit { range, rule, added_quotes: None });
     }
 
     /// Adds a claim under the conditions of [`PrivateClaims::add`].
-    pub(super) fn add_claim(&mut self, scan: &TextScan<'_>, mut claim: PrivateClaim) -> bool {
+    pub(super) fn add_claim(&mut self, scan: &TextScan<'_>, mut claim: RedactionHit) -> bool {
         claim.range = scan.adjust_range(claim.range);
         if claim.range.is_empty() || scan.cuts_placeholder(&claim.range) || scan.is_allowed(claim.rule, &claim.range) {
             return false;
@@ -98,7 +91,7 @@ impl<'t> TextScan<'t> {
 
     /// Whether the user's configuration allows this match.
     pub(super) fn is_allowed(&self, rule: u16, range: &Range<usize>) -> bool {
-        let allow = self.detector.rules.get(usize::from(rule)).and_then(|rule| rule.allow.as_ref());
+        let allow = self.detector.compiled_rule(rule).and_then(|rule| rule.allow.as_ref());
         allow.is_some_and(|allow| allow.is_match(self.part(range.clone())))
     }
 
@@ -119,7 +112,7 @@ impl<'t> TextScan<'t> {
 
     /// The family of a rule, if it has one.
     pub(super) fn family(&self, rule: u16) -> Option<RuleFamily> {
-        self.detector.rules.get(usize::from(rule))?.family
+        self.detector.compiled_rule(rule)?.family
     }
 
     /// Whether the letter before `at` belongs to an escape such as `\n`.
@@ -202,6 +195,16 @@ impl<'t> TextScan<'t> {
         range.start..range.end - backslashes
     }
 
+    /// At most about `most` bytes of text before `end`, in whole characters.
+    pub(super) fn text_before(&self, end: usize, most: usize) -> &str {
+        self.part(self.widen_to_characters(end.saturating_sub(most)..end).start..end)
+    }
+
+    /// At most about `most` bytes of text from `start` on, in whole characters.
+    pub(super) fn text_after(&self, start: usize, most: usize) -> &str {
+        self.part(start..self.widen_to_characters(start..start + most).end)
+    }
+
     /// Widens a range to whole characters.
     pub(super) fn widen_to_characters(&self, range: Range<usize>) -> Range<usize> {
         let (mut start, mut end) = (range.start, range.end.min(self.text.len()));
@@ -222,4 +225,9 @@ pub(crate) fn bytes_ahead<'a>(scan: &TextScan<'a>, at: usize, max_len: usize) ->
         scan.placeholders.get(scan.placeholders.partition_point(|placeholder| placeholder.end <= at));
     let len = next_placeholder.map_or(max_len, |placeholder| placeholder.start.saturating_sub(at).min(max_len));
     rest.get(..rest.len().min(len)).unwrap_or_default()
+}
+
+/// Whether a string is an object's key, given the text after its quote.
+pub(crate) fn is_object_key(after: &[u8]) -> bool {
+    after.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
 }

@@ -3,6 +3,8 @@
 //! Constant byte tables are built at compile time; a look-up does not allocate. `byte_masks` classifies 64 bytes at a
 //! time.
 
+use super::wordlists;
+
 /// A set of bytes. Keep it in a `static`: a constant would be copied at each use.
 pub(super) struct ByteSet([bool; 256]);
 
@@ -120,6 +122,11 @@ impl WordSet {
     /// The words of a lower-case text, separated by white space.
     pub(super) fn new(text: &'static str) -> Self {
         Self::from_words(text.split_ascii_whitespace())
+    }
+
+    /// The words of a list of `config/rules/lists`.
+    pub(super) fn listed(name: &str) -> Self {
+        Self::from_words(wordlists::words(name))
     }
 
     /// The set of these lower-case words.

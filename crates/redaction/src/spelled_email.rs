@@ -36,7 +36,7 @@ pub(super) fn claim_spelled_emails(scan: &TextScan<'_>, claims: &mut PrivateClai
 fn match_spelled_address(scan: &TextScan<'_>, at: usize, claimed_end: usize) -> Option<Range<usize>> {
     let lowest = claimed_end.max(at.saturating_sub(REACH)).min(at);
     let before = scan.widen_to_characters(lowest..at);
-    let after = scan.widen_to_characters(at + 2..scan.text.len().min(at + REACH));
+    let after = scan.widen_to_characters(at + 2..at + REACH);
     let (before, after) = (scan.part(before), scan.part(after));
     let (local, bracket) = strip_opening(before)?;
     let domain = strip_closing(after, bracket)?;

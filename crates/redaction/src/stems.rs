@@ -62,18 +62,12 @@ impl FirstBytesFilter {
         let mut filter = Self { by_four: Box::new([0; FOUR_SLOTS]), by_three: Box::new([0; THREE_SLOTS]) };
         for (begins, len) in long {
             let classes = if len < 6 { u8::MAX } else { 1 << Self::class_of_next_two(begins) };
-            filter
-                .by_four
-                .get_mut(Self::slot::<FOUR_SLOTS>(begins as u32))
-                .into_iter()
-                .for_each(|slot| *slot |= classes);
+            let slot = filter.by_four.get_mut(Self::slot::<FOUR_SLOTS>(begins as u32));
+            slot.into_iter().for_each(|slot| *slot |= classes);
         }
         for begins in short {
-            filter
-                .by_three
-                .get_mut(Self::slot::<THREE_SLOTS>((begins as u32) << 8))
-                .into_iter()
-                .for_each(|slot| *slot = 1);
+            let slot = filter.by_three.get_mut(Self::slot::<THREE_SLOTS>((begins as u32) << 8));
+            slot.into_iter().for_each(|slot| *slot = 1);
         }
         filter
     }
@@ -161,6 +155,10 @@ impl StemEntry {
 }
 
 impl Stem {
+    pub(super) fn new(text: &[u8], exact: bool, whole: bool, action: WordAction) -> Self {
+        Self { text: text.into(), exact, whole, action }
+    }
+
     /// Whether the stem's bytes after the first eight match; many stems begin alike (`customer_…`).
     fn matches_rest(&self, text: &[u8], range: Range<usize>) -> bool {
         let (Some(found), Some(wanted)) = (text.get(range), self.text.get(8..)) else { return false };

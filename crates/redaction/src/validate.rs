@@ -86,7 +86,7 @@ impl Validator {
             Self::SecretBody => is_secret_body(matched),
             Self::Mixed => has_mixed_classes(matched),
             Self::Luhn => digits_pass(2..=usize::MAX, checksums::has_valid_luhn),
-            Self::CreditCard => bank::is_card_number(&digit_values(matched)),
+            Self::CreditCard => bank::has_card_number(matched.as_bytes()),
             Self::Iban => is_iban(matched),
             Self::Verhoeff => digits_pass(2..=usize::MAX, checksums::has_valid_verhoeff),
             Self::Mod97 => checksums::mod_97_remainder(upper_alphanumeric(matched).into_iter()) == Some(1),
@@ -100,14 +100,6 @@ impl Validator {
         };
         is_accepted.then_some(found)
     }
-}
-
-/// Whether digits have a card issuer's prefix, a fitting length and a valid check digit.
-pub(super) fn is_card(digits: &str) -> bool {
-    let mut values = [0; 19];
-    let digits = digits.as_bytes();
-    values.iter_mut().zip(digits).for_each(|(value, digit)| *value = digit.wrapping_sub(b'0'));
-    values.get(..digits.len()).is_some_and(bank::is_card_number)
 }
 
 /// The digit values of a match, without separators.

@@ -31,7 +31,7 @@ const REACH: usize = 512;
 #[derive(Clone, Copy)]
 pub(super) struct FoundValue<'t> {
     pub(super) value: &'t str,
-    pub(super) rule: usize,
+    pub(super) rule: u16,
 }
 
 impl Detector {
@@ -45,7 +45,7 @@ impl Detector {
         let found_value =
             |hit: &RedactionHit| FoundValue { value: text.get(hit.range.clone()).unwrap_or_default(), rule: hit.rule };
         let is_plain_searched =
-            |found: &FoundValue<'_>| self.rules.get(found.rule).is_some_and(|rule| is_carried(rule, found.value));
+            |found: &FoundValue<'_>| self.compiled_rule(found.rule).is_some_and(|rule| is_carried(rule, found.value));
         let mut plain: Vec<FoundValue<'_>> =
             hits.iter().map(found_value).filter(is_plain_searched).take(MAX_PLAIN).collect();
         plain.sort_unstable_by_key(|found| (found.value, found.rule));
@@ -294,7 +294,7 @@ impl<'t, I: Iterator<Item = FoundValue<'t>> + Clone> EncodedNeedles<'t, I> {
     }
 
     /// Returns the first occurrence of any value in `bytes`.
-    fn find(&self, bytes: &[u8]) -> Option<(Range<usize>, usize)> {
+    fn find(&self, bytes: &[u8]) -> Option<(Range<usize>, u16)> {
         bytes.windows(8).enumerate().find_map(|(at, window)| {
             let window = first_eight_bytes(window).filter(|window| self.head_filter.may_contain(*window))?;
             let list = self.sorted();
@@ -349,7 +349,7 @@ fn find_in_blobs<'t>(
 fn rule_of_value_in_blob<'t>(
     blob: &[u8],
     needles: &EncodedNeedles<'t, impl Iterator<Item = FoundValue<'t>> + Clone>,
-) -> Option<usize> {
+) -> Option<u16> {
     let find = |bytes: Vec<u8>| needles.find(&bytes).map(|(_, rule)| rule);
     let head = blob.first_chunk::<8>()?;
     if blob.len() >= 16

@@ -5,6 +5,10 @@
 
 use std::sync::LazyLock;
 
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::Error;
+
 /// All files; the head of each describes its format.
 pub(crate) const FILES: [&str; 6] = [
     include_str!("../../../config/rules/lists/addresses.txt"),
@@ -55,4 +59,18 @@ pub(crate) fn lines(name: &str) -> impl Iterator<Item = &'static str> + use<> {
 /// The rows of a table, `left = right`.
 pub(crate) fn rows(name: &str) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
     text(name).lines().filter_map(|line| line.split_once(" = "))
+}
+
+/// The variant of an enum that a word of a table names.
+pub(crate) fn variant<'n, T: Deserialize<'n>>(name: &'n str) -> Option<T> {
+    T::deserialize(IntoDeserializer::<'n, Error>::into_deserializer(name)).ok()
+}
+
+/// The rows of a table whose left side is read by `parse`, with each word of the right side.
+pub(crate) fn words_of_rows<T: Copy, P: Fn(&'static str) -> Option<T>>(
+    name: &str,
+    parse: P,
+) -> impl Iterator<Item = (&'static str, T)> + use<T, P> {
+    let rows = rows(name).filter_map(move |(left, words)| Some((parse(left)?, words)));
+    rows.flat_map(|(left, words)| words.split(' ').map(move |word| (word, left)))
 }

@@ -56,7 +56,7 @@ pub(super) fn address_end(scan: &TextScan<'_>, end: usize) -> usize {
 
 /// The next 48 bytes.
 fn text_ahead<'s>(scan: &'s TextScan<'_>, from: usize) -> &'s str {
-    scan.part(from..scan.widen_to_characters(from..scan.text.len().min(from + 48)).end)
+    scan.text_after(from, 48)
 }
 
 /// Whether a city with a state abbreviation and a five-digit code follows `end`: `, Chicago, IL 60640`.
@@ -89,7 +89,7 @@ pub(crate) fn is_unit(word: &str) -> bool {
 
 /// Skips the separator between two parts at `at`; `None` if there is none.
 fn skip_separator(scan: &TextScan<'_>, at: usize) -> Option<usize> {
-    let rest = scan.bytes(at..scan.text.len().min(at + 6));
+    let rest = scan.bytes(at..at + 6);
     let mut len = rest.iter().take_while(|byte| b",. -".contains(byte)).count();
     match rest.get(len) {
         Some(b'\n') => len += 1,

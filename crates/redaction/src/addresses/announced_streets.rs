@@ -17,21 +17,19 @@ use crate::wordlists;
 static SURE_CUES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.cues").collect());
 static CUES_BEFORE_PLACE: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.place_cues").collect());
 /// The last words of all cues.
-static LAST_WORDS_OF_CUES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("addresses.cue_endings")));
+static LAST_WORDS_OF_CUES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.cue_endings"));
 
 /// Lower-case street words between name and number: unambiguous ones, and ones that need further evidence.
 static STREET_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new("ulica utca út tér körút põik"));
 static AMBIGUOUS_STREET_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new("u. tn mnt terrasse allee väg vej"));
 /// Lower-case words within street names.
-static SMALL_WORDS: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("addresses.street_function_words")));
+static SMALL_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.street_function_words"));
 /// Words before the numbers of parts of houses, programs and texts, such as "section".
-static NUMBERED_THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("addresses.numbered_parts")));
-static DIRECTIONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("addresses.road_directions")));
+static NUMBERED_THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.numbered_parts"));
+static DIRECTIONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.road_directions"));
 /// Names of numbered roads: those that need no owner, and those after a word of [`OWNERS`].
-static ROADS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("addresses.numbered_roads")));
-static ROADS_OWNED: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("addresses.numbered_roads_after_owner")));
+static ROADS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.numbered_roads"));
+static ROADS_OWNED: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.numbered_roads_after_owner"));
 static OWNERS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new("state county us u.s old city"));
 
 /// How strongly the words before a text announce an address.
@@ -44,7 +42,7 @@ enum AddressAnnouncement {
 
 /// Returns how strongly the words that end at `start` announce an address.
 fn announcement_before(scan: &TextScan<'_>, start: usize) -> AddressAnnouncement {
-    let head = scan.part(scan.widen_to_characters(start.saturating_sub(24)..start).start..start);
+    let head = scan.text_before(start, 24);
     let head = head.trim_end_matches([' ', '\n', '\r']);
     let head = head.strip_suffix("\\n").map_or(head, |head| head.trim_end_matches("\\n"));
     if !LAST_WORDS_OF_CUES.contains(head.rsplit([' ', '\n']).next().unwrap_or("")) {

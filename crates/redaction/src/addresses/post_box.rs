@@ -7,7 +7,7 @@ use crate::stems::StemMatch;
 /// Finds `P.O. Box 12` at a cue, and returns its start and end.
 pub(super) fn match_post_box(scan: &TextScan<'_>, cue: &StemMatch) -> Option<(usize, usize)> {
     let word = scan.part(cue.start..cue.end);
-    let rest = scan.bytes(cue.end..scan.text.len().min(cue.end + 24));
+    let rest = scan.bytes(cue.end..cue.end + 24);
     let blanks = rest.iter().take_while(|byte| b" #:.".contains(byte)).count();
     // `APO`, `FPO` and `DPO` are the only cues of three letters
     if word.len() == 3 {
@@ -41,7 +41,7 @@ fn box_number_len(rest: &[u8]) -> usize {
 
 /// Returns the start of a mail stop such as `lockbox 1007 `, `dept. 8096 ` or `MSC 41083 ` before a post box at `at`.
 fn mail_stop_start(scan: &TextScan<'_>, at: usize) -> usize {
-    let head = scan.part(scan.widen_to_characters(at.saturating_sub(24)..at).start..at);
+    let head = scan.text_before(at, 24);
     let trimmed = head.trim_end_matches([' ', ',']);
     let Some((before, id)) = trimmed.rsplit_once(' ').filter(|_| trimmed.len() < head.len()) else { return at };
     let is_number = (1..11).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit());
@@ -59,7 +59,7 @@ fn match_military(scan: &TextScan<'_>, cue: &StemMatch, rest: &[u8]) -> Option<(
     }
     if let [b' ', b'A', b'A' | b'E' | b'P', b' ', digits @ ..] = rest {
         let len = digits.iter().take(5).take_while(|byte| byte.is_ascii_digit()).count();
-        let head = scan.part(scan.widen_to_characters(cue.start.saturating_sub(48)..cue.start).start..cue.start);
+        let head = scan.text_before(cue.start, 48);
         let line = head.trim_end_matches(['\n', ' ', ',']);
         let line = line.rsplit(['\n', '"', ':']).next().unwrap_or("");
         let unit_start = ["PSC ", "Unit ", "USNS ", "USCGC ", "USNV ", "USS "]

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use crate::names::name_lists::{self, WordIndex};
+use crate::names::name_lists;
 use crate::scan::TextScan;
 use crate::sets::{ByteSet, WordSet};
 
@@ -14,35 +14,30 @@ use super::street_context::{is_announced, is_followed_by_place, is_year};
 use crate::wordlists;
 
 /// English words such as "Street" that end a street name; any name before them counts.
-static STREET_WORDS: LazyLock<WordIndex> =
-    LazyLock::new(|| WordIndex::new(wordlists::text("addresses.street_suffixes")));
+static STREET_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.street_suffixes"));
 /// Words that may end a street name, but need further evidence.
-static AMBIGUOUS_STREET_WORDS: LazyLock<WordIndex> =
-    LazyLock::new(|| WordIndex::new(wordlists::text("addresses.street_suffixes_ambiguous")));
+static AMBIGUOUS_STREET_WORDS: LazyLock<WordSet> =
+    LazyLock::new(|| WordSet::listed("addresses.street_suffixes_ambiguous"));
 /// Directions within or before a street name.
-static DIRECTIONS: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(wordlists::text("addresses.directions")));
+static DIRECTIONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.directions"));
 /// Words that never follow a house number in a street written in lower case.
-static NEVER_AFTER_NUMBER: LazyLock<WordIndex> =
-    LazyLock::new(|| WordIndex::new(wordlists::text("addresses.not_streets")));
+static NEVER_AFTER_NUMBER: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.not_streets"));
 /// Words that begin a street name when the number comes after it.
-static PREFIXES: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(wordlists::text("addresses.street_prefixes")));
+static PREFIXES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.street_prefixes"));
 /// Romance street words that follow the house number.
-static ROMANCE_STREET_WORDS: LazyLock<WordIndex> =
-    LazyLock::new(|| WordIndex::new(wordlists::text("addresses.streets_after_number")));
+static ROMANCE_STREET_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.streets_after_number"));
 /// Endings of one-word street names that come before the number.
 static ENDINGS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("addresses.street_endings").collect());
 
 /// Street words in lower case: unambiguous ones, and ones that need further evidence.
-static LOWER_STREET_WORDS: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("addresses.street_suffixes_lowercase")));
+static LOWER_STREET_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.street_suffixes_lowercase"));
 static AMBIGUOUS_LOWER_STREET_WORDS: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("addresses.street_suffixes_lowercase_ambiguous")));
+    LazyLock::new(|| WordSet::listed("addresses.street_suffixes_lowercase_ambiguous"));
 /// Words for a kind of unit before a house number.
-static UNITS_BEFORE_NUMBER: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("addresses.rooms")));
+static UNITS_BEFORE_NUMBER: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.rooms"));
 /// Lower-case words within street names.
-static PARTICLES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("addresses.particles_romance")));
-static GERMANIC_PARTICLES: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("addresses.particles_germanic")));
+static PARTICLES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.particles_romance"));
+static GERMANIC_PARTICLES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.particles_germanic"));
 
 /// The last bytes of all [`ENDINGS`].
 static LAST_LETTERS: ByteSet = ByteSet::new(b"adefgjklmnrstuz.").and_non_ascii();
@@ -80,7 +75,7 @@ fn match_number_first(scan: &TextScan<'_>, number: &Range<usize>) -> Option<Rang
         return None;
     }
     static IN_STREET_LINE: ByteSet = ByteSet::new(b"\n\":;(){}[<=|/\t").complement();
-    let rest = scan.part(at..scan.widen_to_characters(at..scan.text.len().min(at + 72)).end);
+    let rest = scan.text_after(at, 72);
     let rest = rest.get(..IN_STREET_LINE.count_leading(rest.as_bytes())).unwrap_or("");
     let (at, rest) = match rest.strip_prefix("bis ").or_else(|| rest.strip_prefix("ter ")) {
         Some(rest) => (at + 4, rest),
@@ -124,20 +119,20 @@ fn match_english(scan: &TextScan<'_>, number: &Range<usize>, at: usize, rest: &s
             break;
         }
         let is_broadway = bare.eq_ignore_ascii_case("broadway");
-        if STREET_WORDS.contains_any_case(bare) && (name_words > 0 || is_broadway) {
+        if STREET_WORDS.contains(bare) && (name_words > 0 || is_broadway) {
             best_match = Some((end, true));
-        } else if AMBIGUOUS_STREET_WORDS.contains_any_case(bare)
+        } else if AMBIGUOUS_STREET_WORDS.contains(bare)
             && name_words > 0
             && best_match.is_none_or(|(_, is_unambiguous)| !is_unambiguous)
         {
             best_match = Some((end, false));
-        } else if DIRECTIONS.contains_any_case(bare) && best_match.is_some_and(|(_, is_unambiguous)| is_unambiguous) {
+        } else if DIRECTIONS.contains(bare) && best_match.is_some_and(|(_, is_unambiguous)| is_unambiguous) {
             best_match = Some((end, true));
             break;
         } else if best_match.is_some_and(|(_, is_unambiguous)| is_unambiguous) && index > 1 {
             break;
         }
-        name_words += usize::from(!DIRECTIONS.contains_any_case(bare) || name_words > 0);
+        name_words += usize::from(!DIRECTIONS.contains(bare) || name_words > 0);
         let has_end_mark = word.len() > bare.len() && !(word.ends_with('.') && bare.len() < 5);
         offset += word.len() + 1;
         if has_end_mark {
@@ -197,7 +192,7 @@ fn lower_street_len(scan: &TextScan<'_>, number: &Range<usize>, rest: &str) -> O
         if is_street_word {
             let end = offset + bare.len();
             let may_be_in_street =
-                |word: &str| !NEVER_AFTER_NUMBER.contains_any_case(word.trim_end_matches(['.', ',', '!', '?']));
+                |word: &str| !NEVER_AFTER_NUMBER.contains(word.trim_end_matches(['.', ',', '!', '?']));
             let after = rest.get(end..)?;
             let dots = usize::from(after.starts_with(". "));
             return rest.get(..end)?.split(' ').all(may_be_in_street).then(|| end + direction_len(after, dots));
@@ -233,7 +228,7 @@ static END_MARKS: ByteSet = ByteSet::new(b".,!?");
 
 /// `rue de la Paix`, `avenue Foch`: French and similar streets after the number.
 fn romance_street_len(rest: &str) -> Option<usize> {
-    let first = rest.split(' ').next().filter(|first| ROMANCE_STREET_WORDS.contains_any_case(first))?;
+    let first = rest.split(' ').next().filter(|first| ROMANCE_STREET_WORDS.contains(first))?;
     street_name_end(rest, first.len() + 1)
 }
 
@@ -307,8 +302,7 @@ fn may_be_street(head: &[u8]) -> bool {
 /// Length of `-14` or `/68` after a house number.
 fn number_range_len(scan: &TextScan<'_>, at: usize) -> usize {
     let has_joint = b"-/".contains(&scan.byte(at));
-    let len =
-        scan.bytes(at + 1..scan.text.len().min(at + 7)).iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    let len = scan.bytes(at + 1..at + 7).iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
     if has_joint && (1..5).contains(&len) && scan.byte(at + 1).is_ascii_digit() { 1 + len } else { 0 }
 }
 
@@ -372,7 +366,7 @@ fn germanic_street_start(head: &str, last_word: &str) -> Option<usize> {
 fn prefixed_street_start(head: &str) -> Option<usize> {
     let mut offset = 0;
     for word in head.split(' ') {
-        if PREFIXES.contains_any_case(word) && street_name_end(head, offset + word.len() + 1) == Some(head.len()) {
+        if PREFIXES.contains(word) && street_name_end(head, offset + word.len() + 1) == Some(head.len()) {
             // `via PEP 658`: capitals after a lower-case word are not a street
             let name = head.get(offset + word.len()..).unwrap_or_default();
             let is_street = word.starts_with(char::is_uppercase) || name.contains(char::is_lowercase);

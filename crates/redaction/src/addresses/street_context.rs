@@ -24,7 +24,7 @@ pub(super) fn is_followed_by_place(scan: &TextScan<'_>, end: usize) -> bool {
 
 /// Whether one of the announcing words is near before `start`.
 pub(super) fn is_announced(scan: &TextScan<'_>, start: usize) -> bool {
-    let head = scan.part(scan.widen_to_characters(start.saturating_sub(48)..start).start..start);
+    let head = scan.text_before(start, 48);
     ANNOUNCING_WORDS.iter().any(|word| {
         head.len() >= word.len()
             && head.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))

@@ -7,6 +7,7 @@ use std::ops::Range;
 use kernel::notation::decode_escape;
 
 use super::super::resolve::RedactionHit;
+use super::super::views::DecodedView;
 
 /// Whether a hit may break a document in a string: it contains a quote, begins with punctuation between two strings, or
 /// looks like a whole bare value.
@@ -20,72 +21,30 @@ pub(super) fn may_cross(text: &str, hit: &RedactionHit) -> bool {
     begins_between || is_bare || memchr::memchr(b'"', found).is_some()
 }
 
-/// An escape: its position in the text and in the decoded string.
-struct DecodedEscape {
-    raw: Range<usize>,
-    decoded: Range<usize>,
+/// Decodes the string at `range` if it may be a document.
+pub(super) fn decode(text: &str, range: Range<usize>) -> Option<DecodedView> {
+    let raw = text.get(range.clone()).filter(|raw| raw.starts_with(['{', '[', ' ', '\\']))?;
+    let mut document = DecodedView::default();
+    document.reset(range.start);
+    let mut is_valid = true;
+    let next = |from: usize| Some(from + memchr::memchr(b'\\', raw.as_bytes().get(from..)?)?);
+    document.decode(raw, next, |at| {
+        let (character, len) = decode_escape(raw.get(at..).unwrap_or_default());
+        is_valid &= character.is_some();
+        Ok((len, character))
+    });
+    is_valid.then_some(document)
 }
 
-/// A decoded string with the map back to the text.
-pub(super) struct DecodedString {
-    pub(super) text: String,
-    /// Start of the string in the text.
-    start: usize,
-    escapes: Vec<DecodedEscape>,
+/// Maps a hit of the text into the decoded string; a hit that cuts an escape takes all of it.
+pub(super) fn map_in(document: &DecodedView, hit: &RedactionHit) -> RedactionHit {
+    let added_quotes = hit.added_quotes.map(|backslashes| backslashes.saturating_sub(1) / 2);
+    let range = document.map_position_in(hit.range.start, false)..document.map_position_in(hit.range.end, true);
+    RedactionHit { range, rule: hit.rule, added_quotes }
 }
 
-impl DecodedString {
-    /// Decodes the string at `range` if it may be a document.
-    pub(super) fn decode(text: &str, range: Range<usize>) -> Option<Self> {
-        let raw = text.get(range.clone())?;
-        if !raw.starts_with(['{', '[', ' ', '\\']) {
-            return None;
-        }
-        let mut document = Self { text: String::with_capacity(raw.len()), start: range.start, escapes: Vec::new() };
-        let mut from = 0;
-        while let Some(found) = memchr::memchr(b'\\', raw.as_bytes().get(from..)?) {
-            let at = from + found;
-            document.text.push_str(raw.get(from..at)?);
-            let (character, len) = decode_escape(raw.get(at..)?);
-            let start = document.text.len();
-            document.text.push(character?);
-            from = at + len;
-            let raw = range.start + at..range.start + from;
-            document.escapes.push(DecodedEscape { raw, decoded: start..document.text.len() });
-        }
-        document.text.push_str(raw.get(from..)?);
-        Some(document)
-    }
-
-    /// Maps a hit of the text into the decoded string; a hit that cuts an escape takes all of it.
-    pub(super) fn map_in(&self, hit: &RedactionHit) -> RedactionHit {
-        let map_position = |at: usize, is_end: bool| {
-            let next = self.escapes.partition_point(|escape| escape.raw.start < at);
-            match next.checked_sub(1).and_then(|last| self.escapes.get(last)) {
-                Some(escape) if at < escape.raw.end && is_end => escape.decoded.end,
-                Some(escape) if at < escape.raw.end => escape.decoded.start,
-                Some(escape) => escape.decoded.end + (at - escape.raw.end),
-                None => at - self.start,
-            }
-        };
-        let added_quotes = hit.added_quotes.map(|backslashes| backslashes.saturating_sub(1) / 2);
-        RedactionHit {
-            range: map_position(hit.range.start, false)..map_position(hit.range.end, true),
-            rule: hit.rule,
-            added_quotes,
-        }
-    }
-
-    /// Maps a hit of the decoded string back to the text.
-    pub(super) fn map_out(&self, hit: &RedactionHit) -> RedactionHit {
-        let map_position = |at: usize| {
-            let next = self.escapes.partition_point(|escape| escape.decoded.start < at);
-            match next.checked_sub(1).and_then(|last| self.escapes.get(last)) {
-                Some(escape) => escape.raw.end + at.saturating_sub(escape.decoded.end),
-                None => self.start + at,
-            }
-        };
-        let added_quotes = hit.added_quotes.map(|backslashes| backslashes.saturating_mul(2).saturating_add(1));
-        RedactionHit { range: map_position(hit.range.start)..map_position(hit.range.end), rule: hit.rule, added_quotes }
-    }
+/// Maps a hit of the decoded string back to the text.
+pub(super) fn map_out(document: &DecodedView, hit: &RedactionHit) -> RedactionHit {
+    let added_quotes = hit.added_quotes.map(|backslashes| backslashes.saturating_mul(2).saturating_add(1));
+    RedactionHit { range: document.map_range(&hit.range), rule: hit.rule, added_quotes }
 }

@@ -2,7 +2,7 @@
 
 use super::json_tree::ValueForm;
 use super::private_values;
-use super::table::{KeyMatch, KeyTable, SiblingEvidence};
+use super::table::{KeyMatch, SiblingEvidence};
 use crate::scan::{PrivateClaims, TextScan};
 use crate::sets::ByteSet;
 
@@ -21,40 +21,24 @@ pub(crate) struct KeyedValue {
 /// Blanks before a value.
 static BLANKS: ByteSet = ByteSet::new(b" \t\r\n");
 
-/// Claims a value by the first of its key's rules that accepts it, and adds a person's name to `person_ranges`. Returns
-/// whether the value was claimed.
-pub(crate) fn claim_value(
-    scan: &TextScan<'_>,
-    table: &KeyTable,
-    value: &KeyedValue,
-    person_ranges: &mut Vec<std::ops::Range<usize>>,
-    claims: &mut PrivateClaims,
-) -> bool {
+/// Claims a value by the first of its key's rules that accepts it.
+pub(crate) fn claim_value(scan: &TextScan<'_>, value: &KeyedValue, claims: &mut PrivateClaims) {
     // In a second pass, most values are placeholders
     let first_byte = value.range.start + BLANKS.count_leading(scan.bytes(value.range.clone()));
     if scan.is_in_placeholder(first_byte) {
-        return false;
+        return;
     }
-    for rule in table.rules(value.key_match) {
-        if !rule.is_allowed(value.key_match, value.evidence) {
-            continue;
-        }
-        let Some(range) = private_values::private_part(scan.text, value.range.clone(), rule.value_form, value.kind)
-        else {
-            continue;
-        };
-        let is_added = match value.kind {
-            ValueForm::Bare
-                if scan.bytes(range.clone()).iter().all(|byte| byte.is_ascii_digit() || b".-+".contains(byte)) =>
-            {
-                claims.add_bare(scan, rule.rule, range.clone())
-            }
-            _ => claims.add(scan, rule.rule, range.clone()),
-        };
-        if is_added && rule.is_person {
-            person_ranges.push(range);
-        }
-        return is_added;
+    let rules = scan.detector.keys.rules(value.key_match).iter();
+    let mut allowed = rules.filter(|rule| rule.is_allowed(value.key_match, value.evidence));
+    let found = allowed.find_map(|rule| {
+        let range = private_values::private_part(scan.text, value.range.clone(), rule.value_form, value.kind)?;
+        Some((rule.rule, range))
+    });
+    let Some((rule, range)) = found else { return };
+    let is_number = |bytes: &[u8]| bytes.iter().all(|byte| byte.is_ascii_digit() || b".-+".contains(byte));
+    if value.kind == ValueForm::Bare && is_number(scan.bytes(range.clone())) {
+        claims.add_bare(scan, rule, range);
+    } else {
+        claims.add(scan, rule, range);
     }
-    false
 }

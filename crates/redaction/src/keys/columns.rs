@@ -3,8 +3,6 @@
 //! read as rows only after a header with a known column. Columns of secrets are checked by `secrets`. `flat_keys`
 //! handles `SET name = '…'`.
 
-use std::ops::Range;
-
 use super::claim::{KeyedValue, claim_value};
 use super::json_tree::ValueForm;
 use super::table::{KeyMatch, SiblingEvidence};
@@ -48,7 +46,7 @@ impl TableColumns {
             let (found, evidence) = scan.detector.keys.find(name.as_bytes());
             *key_match = found;
             if found == KeyMatch::NONE {
-                *secret = secret_column(&scan.detector.secrets, name.as_bytes());
+                *secret = secret_column(&scan.detector.families, name.as_bytes());
             }
             columns.count += 1;
             columns.evidence = columns.evidence.combine(evidence);
@@ -68,7 +66,7 @@ impl TableColumns {
 }
 
 /// Claims values by their columns.
-pub(super) fn claim_columns(scan: &TextScan<'_>, person_ranges: &mut Vec<Range<usize>>, claims: &mut PrivateClaims) {
+pub(super) fn claim_columns(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
     let text = scan.text.as_bytes();
     let has_sql_values = scan.anchors.words_by_use.has_sql_values;
     // A line is read once, from its first key; most JSON of agents is a single long line
@@ -80,8 +78,7 @@ pub(super) fn claim_columns(scan: &TextScan<'_>, person_ranges: &mut Vec<Range<u
             continue;
         }
         let skips_insert = !has_sql_values || word.start < list_end;
-        let insert_end =
-            if skips_insert { None } else { read_insert(scan, word.start, &mut list_end, person_ranges, claims) };
+        let insert_end = if skips_insert { None } else { read_insert(scan, word.start, &mut list_end, claims) };
         if let Some(end) = insert_end {
             table_end = end;
         } else if word.start >= line_end {
@@ -89,7 +86,7 @@ pub(super) fn claim_columns(scan: &TextScan<'_>, person_ranges: &mut Vec<Range<u
             line_end = end.map_or(text.len(), |end| word.start + end);
             // A header may not be longer than that
             if line_end - word.start <= MAX_HEADER && line_end < text.len() {
-                table_end = read_table(scan, word.start, person_ranges, claims).unwrap_or(table_end);
+                table_end = read_table(scan, word.start, claims).unwrap_or(table_end);
             }
         }
     }
@@ -110,28 +107,20 @@ fn is_secret_name(scan: &TextScan<'_>, word: &StemMatch, has_sql_values: bool) -
 
 /// Reads `(a, b, c) VALUES (…), (…)` with a known column at `at`, and returns its end. Sets `list_end` to the end of
 /// the list of columns, so that the list is not read again for its other words.
-fn read_insert(
-    scan: &TextScan<'_>,
-    at: usize,
-    list_end: &mut usize,
-    person_ranges: &mut Vec<Range<usize>>,
-    claims: &mut PrivateClaims,
-) -> Option<usize> {
+fn read_insert(scan: &TextScan<'_>, at: usize, list_end: &mut usize, claims: &mut PrivateClaims) -> Option<usize> {
     static IN_LIST: ByteSet = ByteSet::new(b"_ ,.`\"[]\t\r\n\\").and_alnum();
     let list_start = at - IN_LIST.count_trailing(scan.bytes(at.saturating_sub(512)..at));
     if scan.byte_before(list_start, 1) != b'(' {
-        *list_end = at + IN_LIST.count_leading(scan.bytes(at..scan.text.len().min(at + 512)));
+        *list_end = at + IN_LIST.count_leading(scan.bytes(at..at + 512));
         return None;
     }
-    let rest = scan.bytes(list_start..scan.text.len().min(list_start + MAX_HEADER));
+    let rest = scan.bytes(list_start..list_start + MAX_HEADER);
     let len = IN_LIST.count_leading(rest);
     *list_end = list_start + len;
     if rest.get(len) != Some(&b')') {
         return None;
     }
-    let after = scan.part(
-        list_start + len + 1..scan.widen_to_characters(list_start..scan.text.len().min(list_start + len + 24)).end,
-    );
+    let after = scan.part(list_start + len + 1..scan.widen_to_characters(list_start..list_start + len + 24).end);
     let values = after.trim_start_matches([' ', '\n', '\r', '\t', '\\', 'n']);
     if !values.get(..6).is_some_and(|word| word.eq_ignore_ascii_case("values")) {
         return None;
@@ -139,7 +128,7 @@ fn read_insert(
     let columns = TableColumns::read(scan, scan.part(list_start..list_start + len).split(','));
     let mut from = list_start + len + 1 + (after.len() - values.len()) + 6;
     for _ in 0..MAX_ROWS {
-        match read_insert_row(scan, from, &columns, person_ranges, claims) {
+        match read_insert_row(scan, from, &columns, claims) {
             Some(end) => from = end,
             None => break,
         }
@@ -152,10 +141,9 @@ fn read_insert_row(
     scan: &TextScan<'_>,
     from: usize,
     columns: &TableColumns,
-    person_ranges: &mut Vec<Range<usize>>,
     claims: &mut PrivateClaims,
 ) -> Option<usize> {
-    let blanks = scan.bytes(from..scan.text.len().min(from + 64));
+    let blanks = scan.bytes(from..from + 64);
     let blanks = blanks.iter().take_while(|byte| b" ,\n\r\t\\n".contains(byte)).count();
     let mut at = from + blanks;
     if scan.byte(at) != b'(' {
@@ -174,7 +162,7 @@ fn read_insert_row(
             let end = literal_end(scan, at + 1, quote)?;
             (at + 1..end, end + 1)
         } else {
-            let rest = scan.bytes(at..scan.text.len().min(at + 256));
+            let rest = scan.bytes(at..at + 256);
             let len = rest.iter().take_while(|byte| !b",)\n".contains(byte)).count();
             let value_len = rest.get(..len).unwrap_or_default().trim_ascii_end().len();
             (at..at + value_len, at + len)
@@ -187,7 +175,7 @@ fn read_insert_row(
                 range,
                 kind: ValueForm::Text,
             };
-            claim_value(scan, &scan.detector.keys, &value, person_ranges, claims);
+            claim_value(scan, &value, claims);
         } else if let Some(secret) = secret.filter(|_| is_literal || is_number) {
             claim_cell(scan, secret, range, true, claims);
         }
@@ -206,7 +194,7 @@ fn read_insert_row(
 
 /// End of a quoted SQL literal; a doubled quote is part of it.
 fn literal_end(scan: &TextScan<'_>, from: usize, quote: u8) -> Option<usize> {
-    let rest = scan.bytes(from..scan.text.len().min(from + 8192));
+    let rest = scan.bytes(from..from + 8192);
     let mut at = 0;
     loop {
         at += memchr::memchr(quote, rest.get(at..)?)?;
@@ -220,18 +208,13 @@ fn literal_end(scan: &TextScan<'_>, from: usize, quote: u8) -> Option<usize> {
 }
 
 /// Reads a header line around `at` and the table below it, and returns the end.
-fn read_table(
-    scan: &TextScan<'_>,
-    at: usize,
-    person_ranges: &mut Vec<Range<usize>>,
-    claims: &mut PrivateClaims,
-) -> Option<usize> {
+fn read_table(scan: &TextScan<'_>, at: usize, claims: &mut PrivateClaims) -> Option<usize> {
     static IN_HEADER: ByteSet = ByteSet::new(b"_ ,;\t|\".-*").and_alnum();
     let start = at - IN_HEADER.count_trailing(scan.bytes(at.saturating_sub(512)..at));
     if start > 0 && scan.byte_before(start, 1) != b'\n' {
         return None;
     }
-    let rest = scan.bytes(start..scan.text.len().min(start + MAX_HEADER));
+    let rest = scan.bytes(start..start + MAX_HEADER);
     let len = IN_HEADER.count_leading(rest);
     if !matches!(rest.get(len), Some(b'\n' | b'\r')) {
         return None;
@@ -253,7 +236,7 @@ fn read_table(
     }
     let mut from = start + len + 1;
     if separator == '|' {
-        let rest = scan.bytes(from..scan.text.len().min(from + 512));
+        let rest = scan.bytes(from..from + 512);
         let dashes = rest.iter().take_while(|byte| b"|-+: \r".contains(byte)).count();
         if dashes < 3 || rest.get(dashes) != Some(&b'\n') {
             return None;
@@ -261,7 +244,7 @@ fn read_table(
         from += dashes + 1;
     }
     for _ in 0..MAX_ROWS {
-        match read_table_line(scan, from, separator, &columns, person_ranges, claims) {
+        match read_table_line(scan, from, separator, &columns, claims) {
             Some(end) => from = end,
             None => break,
         }
@@ -275,7 +258,6 @@ fn read_table_line(
     from: usize,
     separator: char,
     columns: &TableColumns,
-    person_ranges: &mut Vec<Range<usize>>,
     claims: &mut PrivateClaims,
 ) -> Option<usize> {
     let rest = scan.part(from..scan.text.len());
@@ -310,7 +292,7 @@ fn read_table_line(
         let range = from + cell_range.start + lead_len..from + cell_range.start + lead_len + inner.len();
         if key_match != KeyMatch::NONE && !inner.is_empty() {
             let value = KeyedValue { key_match, evidence: columns.evidence, range, kind: ValueForm::Text };
-            claim_value(scan, &scan.detector.keys, &value, person_ranges, claims);
+            claim_value(scan, &value, claims);
         } else if let Some(secret) = secret {
             claim_cell(scan, secret, range, columns.has_clean_separators, claims);
         }

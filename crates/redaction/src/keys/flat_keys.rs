@@ -24,7 +24,6 @@ pub(super) fn claim_flat_keys(
     scan: &TextScan<'_>,
     json_keys: &[usize],
     cache: &mut KeyCache,
-    person_ranges: &mut Vec<Range<usize>>,
     claims: &mut PrivateClaims,
 ) {
     let text = scan.text.as_bytes();
@@ -49,7 +48,7 @@ pub(super) fn claim_flat_keys(
         if json_keys.peek() != Some(&&key.start)
             && let Some((key, key_match)) = match_key(scan, key, cache, &mut last_lookup)
         {
-            claim_key_value(scan, key, key_match, &mut lines, person_ranges, claims);
+            claim_key_value(scan, key, key_match, &mut lines, claims);
         }
     }
 }
@@ -112,7 +111,7 @@ fn has_only_bytes(set: &ByteSet, checked: &mut Range<usize>, text: &[u8], start:
 fn may_have_separator(scan: &TextScan<'_>, end: usize) -> bool {
     static BETWEEN: ByteSet = ByteSet::new(b" *\"'`\\\t]?");
     static SEPARATORS: ByteSet = ByteSet::new(b":=|>,(");
-    let rest = scan.bytes(end..scan.text.len().min(end + 8));
+    let rest = scan.bytes(end..end + 8);
     // The end of a table cell or term
     let ends_cell = || [&b"</td>"[..], b"</th>", b"</dt>"].iter().any(|tag| rest.starts_with(tag));
     rest.get(BETWEEN.count_leading(rest)).is_some_and(|byte| SEPARATORS.contains(*byte) || *byte == b'<' && ends_cell())
@@ -171,7 +170,6 @@ fn claim_key_value(
     key: Range<usize>,
     key_match: KeyMatch,
     lines: &mut LineCache,
-    person_ranges: &mut Vec<Range<usize>>,
     claims: &mut PrivateClaims,
 ) -> Option<()> {
     let are_codes = scan.detector.keys.rules(key_match).iter().all(|rule| ends_before_other_text(rule.value_form));
@@ -246,7 +244,7 @@ fn claim_key_value(
         if is_private {
             let range = if is_unquoted { own_part(scan, range, rule.value_form, kind) } else { range };
             let value = KeyedValue { key_match, evidence: SiblingEvidence::all(), range, kind };
-            claim_value(scan, &scan.detector.keys, &value, person_ranges, claims);
+            claim_value(scan, &value, claims);
             return Some(());
         }
     }
@@ -277,7 +275,7 @@ fn unquoted_range(scan: &TextScan<'_>, pair: &pairs::KeyValuePair) -> Range<usiz
 fn include_call(scan: &TextScan<'_>, pair: &pairs::KeyValuePair) -> Range<usize> {
     let value = pair.value.clone();
     let bracket = memchr::memchr(b'(', scan.bytes(value.clone()));
-    let rest = scan.bytes(value.end..scan.text.len().min(value.end + MAX_CALL_END));
+    let rest = scan.bytes(value.end..value.end + MAX_CALL_END);
     let more_len = rest.iter().take_while(|byte| byte.is_ascii_digit() || b", ".contains(byte)).count();
     match bracket.is_some() && rest.get(more_len) == Some(&b')') {
         true => value.start..value.end + more_len + 1,

@@ -17,7 +17,6 @@ mod tests;
 use super::rule;
 use super::scan::{PrivateClaims, TextScan};
 use super::sets::{ByteSet, WordSet};
-use crate::wordlists;
 use claim::{KeyedValue, claim_value};
 use json_tree::{JsonTree, ValueForm};
 use table::{KeyCache, KeyMatch, KeyTable, SiblingEvidence};
@@ -29,18 +28,15 @@ pub(super) struct KeyScratch {
     cache: KeyCache,
     /// Whether every key is accepted as if its siblings confirmed it.
     pub(super) trusts_keys: bool,
-    /// Ranges of persons' names found by keys, carried by `names::name_carry`.
-    pub(super) person_ranges: Vec<std::ops::Range<usize>>,
 }
 
 /// Claims values by keys in JSON, tables and other notations.
 pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: &mut PrivateClaims) {
-    scratch.person_ranges.clear();
     let table = &scan.detector.keys;
     if table.is_empty() {
         return;
     }
-    let KeyScratch { tree, person_ranges, trusts_keys, cache } = scratch;
+    let KeyScratch { tree, trusts_keys, cache } = scratch;
     match may_have_json_key(scan) {
         true => tree.walk(scan.text, table, cache),
         false => tree.clear(),
@@ -67,11 +63,11 @@ pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: 
         };
         let evidence = if *trusts_keys { SiblingEvidence::all() } else { evidence };
         let value = KeyedValue { key_match, evidence, range: pair.value.clone(), kind: pair.kind };
-        claim_value(scan, table, &value, person_ranges, claims);
+        claim_value(scan, &value, claims);
     }
-    claim_sibling_values(scan, tree, table, person_ranges, claims);
-    columns::claim_columns(scan, person_ranges, claims);
-    flat_keys::claim_flat_keys(scan, tree.key_starts(), cache, person_ranges, claims);
+    claim_sibling_values(scan, tree, claims);
+    columns::claim_columns(scan, claims);
+    flat_keys::claim_flat_keys(scan, tree.key_starts(), cache, claims);
 }
 
 /// The part of `text` that is private as the value of an attribute's `key`, and the rule.
@@ -96,7 +92,7 @@ pub(super) fn is_id_key(key: &[u8]) -> bool {
 }
 
 /// Keys whose value names the sibling's value, as `name` in `{"name":"email","value":"x"}`.
-static NAMING_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("keys.key_name_keys")));
+static NAMING_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("keys.key_name_keys"));
 /// Keys of siblings that such a key names, as `value` above.
 static VALUE_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new("value val answer v content text stringvalue"));
 
@@ -110,33 +106,22 @@ pub(super) fn is_value_of_sibling(key: &[u8]) -> bool {
 
 /// `{"key":"email","value":"x"}`: the value of one sibling is the key of the other; or, as in FHIR, the pairs before a
 /// `value` describe it.
-fn claim_sibling_values(
-    scan: &TextScan<'_>,
-    tree: &JsonTree,
-    table: &KeyTable,
-    person_ranges: &mut Vec<std::ops::Range<usize>>,
-    claims: &mut PrivateClaims,
-) {
+fn claim_sibling_values(scan: &TextScan<'_>, tree: &JsonTree, claims: &mut PrivateClaims) {
     for (index, two) in tree.pairs.windows(2).enumerate() {
         let [key, value] = two else { continue };
+        let mut claim = |key_match: KeyMatch| {
+            let (range, evidence) = (value.value.clone(), SiblingEvidence::default());
+            claim_value(scan, &KeyedValue { key_match, evidence, range, kind: value.kind }, claims);
+        };
         if value.kind == ValueForm::Text && scan.bytes(value.key.clone()) == b"value" {
-            let value = KeyedValue {
-                key_match: match_described_value(scan, tree, index + 1, table),
-                evidence: Default::default(),
-                range: value.value.clone(),
-                kind: value.kind,
-            };
-            claim_value(scan, table, &value, person_ranges, claims);
+            claim(match_described_value(scan, tree, index + 1));
         }
         let are_siblings = key.object == value.object && value.kind == ValueForm::Text && key.kind == ValueForm::Text;
         let has_key_in = |pair: &json_tree::JsonPair, words: &WordSet| words.contains(scan.bytes(pair.key.clone()));
         if !are_siblings || !has_key_in(value, &VALUE_KEYS) || !has_key_in(key, &NAMING_KEYS) {
             continue;
         }
-        let (key_match, _) = table.find(scan.bytes(key.value.clone()));
-        let value =
-            KeyedValue { key_match, evidence: Default::default(), range: value.value.clone(), kind: value.kind };
-        claim_value(scan, table, &value, person_ranges, claims);
+        claim(scan.detector.keys.find(scan.bytes(key.value.clone())).0);
     }
 }
 
@@ -145,7 +130,8 @@ const MAX_PAIRS_BEFORE: usize = 10;
 
 /// The match of the value at `index` by its description in FHIR:
 /// `{"type":{"text":"Medical Record Number"}, "system":"http://…/us-ssn","value":"x"}`.
-fn match_described_value(scan: &TextScan<'_>, tree: &JsonTree, index: usize, table: &KeyTable) -> KeyMatch {
+fn match_described_value(scan: &TextScan<'_>, tree: &JsonTree, index: usize) -> KeyMatch {
+    let table = &scan.detector.keys;
     let Some(value) = tree.pairs.get(index) else { return KeyMatch::NONE };
     let is_in_type = |pair: &json_tree::JsonPair| {
         let mut ancestor = tree.parent(pair);
@@ -188,7 +174,7 @@ static IN_NAME: ByteSet = ByteSet::new(b"_-. ").and_alnum();
 /// Whether a word of a key is followed by a colon, or a quote and a separator; otherwise no walk is needed.
 fn may_have_json_key(scan: &TextScan<'_>) -> bool {
     scan.anchors.words_by_use.key_words.iter().any(|word| {
-        let rest = scan.bytes(word.end..scan.text.len().min(word.end + 48));
+        let rest = scan.bytes(word.end..word.end + 48);
         let mut rest = rest.iter().skip(IN_NAME.count_leading(rest)).skip_while(|byte| **byte == b'\\');
         match rest.next() {
             Some(b'"' | b'\'') => matches!(rest.find(|byte| **byte != b' '), Some(b':' | b'=' | b',')),

@@ -83,7 +83,7 @@ fn is_missing(text: &str) -> bool {
 }
 
 /// Words that occur in descriptions of a value, but not in values.
-static DESCRIBING: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("keys.description_words")));
+static DESCRIBING: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("keys.description_words"));
 
 /// Whether a text describes a value.
 fn is_description(text: &str) -> bool {

@@ -65,8 +65,6 @@ pub(crate) struct KeyRule {
     pub(crate) rule: u16,
     /// The accepted form of values.
     pub(crate) value_form: KeyValueForm,
-    /// Whether its values are names of persons.
-    pub(crate) is_person: bool,
     /// Its evidence bit; 0 if it does not depend on evidence.
     evidence_bit: u32,
     /// Whether it also applies after other words (`*_phone`).
@@ -197,13 +195,7 @@ impl KeyTable {
         let evidence_bit = if needs_evidence { self.next_evidence_bit()? } else { 0 };
         for key in &rule.keys {
             let (name, allows_words_before) = key.strip_prefix("*_").map_or((key.as_str(), false), |name| (name, true));
-            let key_rule = KeyRule {
-                rule: index,
-                value_form: rule.value,
-                is_person: rule.placeholder == "PERSON",
-                evidence_bit,
-                allows_words_before,
-            };
+            let key_rule = KeyRule { rule: index, value_form: rule.value, evidence_bit, allows_words_before };
             for form in singular_and_plural(name) {
                 // Users' rules come first
                 let position = |rules: &Vec<KeyRule>| if rule.class == RuleClass::Custom { 0 } else { rules.len() };

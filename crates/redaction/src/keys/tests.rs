@@ -2,12 +2,12 @@
 
 use super::json_tree::{JsonTree, ValueForm};
 use super::table::{KeyCache, KeyMatch, KeyTable, SiblingEvidence};
-use crate::tests::{redact, shared};
+use crate::tests::{assert_redacted, detector, redact};
 use crate::{SearchScratch, replace_hits};
 
 fn pairs(text: &str) -> Vec<(String, String)> {
     let mut tree = JsonTree::default();
-    tree.walk(text, &shared().keys, &mut KeyCache::default());
+    tree.walk(text, &detector().keys, &mut KeyCache::default());
     let pairs = tree.pairs.iter().filter(|pair| pair.kind != ValueForm::Container);
     pairs.map(|pair| (text[pair.key.clone()].to_owned(), text[pair.value.clone()].to_owned())).collect()
 }
@@ -40,7 +40,7 @@ fn structures_are_read() {
 /// The cache of look-ups serves only its own table and never confuses keys.
 #[test]
 fn remembered_keys_are_of_their_table() {
-    let (mut known, table, empty) = (KeyCache::default(), &shared().keys, KeyTable::default());
+    let (mut known, table, empty) = (KeyCache::default(), &detector().keys, KeyTable::default());
     let long = format!("{}_first_name", "x".repeat(40));
     for key in ["email", "first_name", "fire_shame", "customer.first_name", "nothing", "e", "", &long] {
         for _ in 0..2 {
@@ -61,7 +61,7 @@ fn names_of_things_stay() {
         r#"{"kind":"Deployment","metadata":{"name":"emma","namespace":"default"}}"#,
         r#"{"file_name":"Jane Doe.txt","tool_name":"Jane Smithers"}"#.replace("Jane Doe.txt", "a.txt").replace("Jane Smithers", "x").as_str(),
     ] {
-        assert_eq!(redact(shared(), text), text);
+        assert_eq!(redact(detector(), text), text);
     }
 }
 
@@ -77,61 +77,48 @@ fn messages_are_no_names() {
         r#"{"user":"Ok, Mark as done all that is older than a week"}"#,
         "role: user\ncontent: Please, Grant access to the folder",
     ] {
-        let got = redact(shared(), text);
+        let got = redact(detector(), text);
         assert!(!got.contains("\"[PERSON]\"") && !got.contains(": [PERSON]"), "{got}");
     }
-    for (text, wanted) in [
-        (r#"{"customer_name":"Zorblatt, Jane A."}"#, r#"{"customer_name":"[PERSON]"}"#),
-        (r#"{"customer_name":"Doe, Jane"}"#, r#"{"customer_name":"[PERSON]"}"#),
-        ("Author: Ben Gertzfield, Barry Warsaw\n", "Author: [PERSON]\n"),
-        (r#"{"name":"first_name","value":"Zorblatt"}"#, r#"{"name":"first_name","value":"[PERSON]"}"#),
-        (r#"{"name":"first_name","content":"Zorblatt"}"#, r#"{"name":"first_name","content":"[PERSON]"}"#),
-    ] {
-        assert_eq!(redact(shared(), text), wanted);
-    }
+    assert_redacted(&[
+        r#"{"customer_name":"«PERSON|Zorblatt, Jane A.»"}"#,
+        r#"{"customer_name":"«PERSON|Doe, Jane»"}"#,
+        "Author: «PERSON|Ben Gertzfield, Barry Warsaw»\n",
+        r#"{"name":"first_name","value":"«PERSON|Zorblatt»"}"#,
+        r#"{"name":"first_name","content":"«PERSON|Zorblatt»"}"#,
+    ]);
 }
 
 /// Columns give their keys to values: SQL by order, tables by their header.
 #[test]
 fn columns_are_keys() {
-    let cases = [
-        (
-            "INSERT INTO t (id, first_name, street) VALUES (7, 'Zorblatt', 'Elmsgasse 9'), (8, 'O''Zorb', 'Elm 1');",
-            "INSERT INTO t (id, first_name, street) VALUES (7, '[PERSON]', '[ADDRESS]'), (8, '[PERSON]', '[ADDRESS]');",
-        ),
-        ("UPDATE t SET first_name = 'Zorblatt' WHERE id = 3", "UPDATE t SET first_name = '[PERSON]' WHERE id = 3"),
-        (
-            "id,first_name,plan\n1,Zorblatt,pro\n2,\"Quux\",free\n",
-            "id,first_name,plan\n1,[PERSON],pro\n2,\"[PERSON]\",free\n",
-        ),
-        ("| Id | Full name |\n|---|---|\n| 1 | Zorblatt Quux |\n", "| Id | Full name |\n|---|---|\n| 1 | [PERSON] |\n"),
-        ("SELECT first_name, street FROM t WHERE plan = 'pro'", "SELECT first_name, street FROM t WHERE plan = 'pro'"),
-    ];
-    for (text, wanted) in cases {
-        assert_eq!(redact(shared(), text), wanted);
-    }
+    assert_redacted(&[
+        "INSERT INTO t (id, first_name, street) VALUES (7, '«PERSON|Zorblatt»', '«ADDRESS|Elmsgasse 9»'), (8, '«PERSON|O''Zorb»', '«ADDRESS|Elm 1»');",
+        "UPDATE t SET first_name = '«PERSON|Zorblatt»' WHERE id = 3",
+        "id,first_name,plan\n1,«PERSON|Zorblatt»,pro\n2,\"«PERSON|Quux»\",free\n",
+        "| Id | Full name |\n|---|---|\n| 1 | «PERSON|Zorblatt Quux» |\n",
+        "SELECT first_name, street FROM t WHERE plan = 'pro'",
+    ]);
 }
 
 /// A line's value belongs to its first key only and is replaced whole: months in any language, dashes and slashes
 /// between numbers, capitals in a code.
 #[test]
 fn values_of_lines_go_whole() {
-    for (text, wanted) in [
-        ("date_of_birth: 12 kwietnia 1987", "date_of_birth: [DATE_OF_BIRTH]"),
-        ("date_of_birth: 12 tháng 4 năm 1987", "date_of_birth: [DATE_OF_BIRTH]"),
-        ("date_of_birth: 12 de abril del 1987", "date_of_birth: [DATE_OF_BIRTH]"),
-        ("dob: 1 April 1987 MRN ward 7", "dob: [DATE_OF_BIRTH] MRN ward 7"),
-        ("dob: 1 April 1987 ward 7", "dob: [DATE_OF_BIRTH] ward 7"),
-        ("dob: 5 May 87 the patient left", "dob: [DATE_OF_BIRTH] the patient left"),
-        ("telefon: 089 / 12345", "telefon: [PHONE]"),
-        ("telefon: 089 12345 / bitte", "telefon: [PHONE] / bitte"),
-        ("telefon: 089 oder 12345", "telefon: [PHONE]"),
-        ("passport_number: 12 ABCD 345678", "passport_number: [PASSPORT]"),
-        ("passport_number: X30532459 VALID", "passport_number: [PASSPORT] VALID"),
-        ("passport_number: X30532459 until May", "passport_number: [PASSPORT] until May"),
-    ] {
-        assert_eq!(redact(shared(), text), wanted);
-    }
+    assert_redacted(&[
+        "date_of_birth: «DATE_OF_BIRTH|12 kwietnia 1987»",
+        "date_of_birth: «DATE_OF_BIRTH|12 tháng 4 năm 1987»",
+        "date_of_birth: «DATE_OF_BIRTH|12 de abril del 1987»",
+        "dob: «DATE_OF_BIRTH|1 April 1987» MRN ward 7",
+        "dob: «DATE_OF_BIRTH|1 April 1987» ward 7",
+        "dob: «DATE_OF_BIRTH|5 May 87» the patient left",
+        "telefon: «PHONE|089 / 12345»",
+        "telefon: «PHONE|089 12345» / bitte",
+        "telefon: «PHONE|089 oder 12345»",
+        "passport_number: «PASSPORT|12 ABCD 345678»",
+        "passport_number: «PASSPORT|X30532459» VALID",
+        "passport_number: «PASSPORT|X30532459» until May",
+    ]);
 }
 
 /// Keys of attributes: whole values, never ids, never placeholders again.
@@ -139,8 +126,8 @@ fn values_of_lines_go_whole() {
 fn attribute_keys() {
     let under = |key: &str, text: &str| {
         let mut scratch = SearchScratch::new();
-        let hits = shared().find_for_key(key, text, &mut scratch).to_vec();
-        replace_hits(text, &hits, &mut |hit, _, out| out.push_str(shared().placeholder(hit)))
+        let hits = detector().find_for_key(key, text, &mut scratch).to_vec();
+        replace_hits(text, &hits, &mut |hit, _, out| out.push_str(detector().placeholder(hit)))
     };
     assert_eq!(under("user.full_name", "zorblatt quux"), "[PERSON]");
     assert_eq!(under("enduser.name", "Li"), "[PERSON]");
@@ -167,30 +154,15 @@ fn attribute_keys() {
 /// The FHIR description next to an identifier is its key; other systems and codes have no effect.
 #[test]
 fn identifiers_are_told_beside_them() {
-    for (text, wanted) in [
-        (
-            r#"{"name":"x","identifier":[{"system":"http://hl7.org/fhir/sid/us-ssn","value":"999-51-6412"}]}"#,
-            r#"{"name":"x","identifier":[{"system":"http://hl7.org/fhir/sid/us-ssn","value":"[SSN]"}]}"#,
-        ),
-        (
-            r#"{"name":"x","a":[{"type":{"text":"Medical Record Number"},"system":"http://h.org","value":"b03f4c8e21"}]}"#,
-            r#"{"name":"x","a":[{"type":{"text":"Medical Record Number"},"system":"http://h.org","value":"[MEDICAL_ID]"}]}"#,
-        ),
-        (
-            r#"{"name":"x","a":[{"type":{"coding":[{"system":"http://t.org/v2-0203","code":"MR"}]},"value":"12345"}]}"#,
-            r#"{"name":"x","a":[{"type":{"coding":[{"system":"http://t.org/v2-0203","code":"MR"}]},"value":"[MEDICAL_ID]"}]}"#,
-        ),
-        (r#"{"family":"Kozey370","given":["Delmar187"]}"#, r#"{"family":"[PERSON]","given":["[PERSON]"]}"#),
-    ] {
-        assert_eq!(redact(shared(), text), wanted);
-    }
-    for text in [
+    assert_redacted(&[
+        r#"{"name":"x","identifier":[{"system":"http://hl7.org/fhir/sid/us-ssn","value":"«SSN|999-51-6412»"}]}"#,
+        r#"{"name":"x","a":[{"type":{"text":"Medical Record Number"},"system":"http://h.org","value":"«MEDICAL_ID|b03f4c8e21»"}]}"#,
+        r#"{"name":"x","a":[{"type":{"coding":[{"system":"http://t.org/v2-0203","code":"MR"}]},"value":"«MEDICAL_ID|12345»"}]}"#,
+        r#"{"family":"«PERSON|Kozey370»","given":["«PERSON|Delmar187»"]}"#,
         r#"{"name":"x","metric":[{"system":"linux","code":"MR","value":"b03f4c8e21"}]}"#,
         r#"{"name":"x","a":[{"text":"Medical Record Number"},{"value":"b03f4c8e21"}]}"#,
         r#"{"name":"x","a":{"system":"http://h.org/passwd","value":"12345"}}"#,
-    ] {
-        assert_eq!(redact(shared(), text), text);
-    }
+    ]);
 }
 
 /// An id is found behind keys without one, at any position, although the absence of digits is cached for other keys.
@@ -198,7 +170,7 @@ fn identifiers_are_told_beside_them() {
 fn an_id_behind_keys_without_one_is_found() {
     for keys in (0..90).chain([400, 2000]) {
         for (id, joint) in [("A48K2913", "\n"), ("XXXAB82", "\nx: "), ("A48K2913", "dob ")] {
-            let got = redact(shared(), &format!("{}{joint}mrn: {id}\n{0}", "mrn: ".repeat(keys)));
+            let got = redact(detector(), &format!("{}{joint}mrn: {id}\n{0}", "mrn: ".repeat(keys)));
             assert!(!got.contains(id), "{id} behind {keys}: {got}");
         }
     }
@@ -209,7 +181,7 @@ fn an_id_behind_keys_without_one_is_found() {
 fn a_scratch_forgets() {
     let mut scratch = SearchScratch::new();
     let (json, flat) = (r#"{"n": 1234567, "first_name": "Ann"}"#, "<a>1234567</a><firstName>Zorblatt</firstName>");
-    let found = |text: &str, scratch: &mut SearchScratch| shared().find(text, scratch).to_vec();
+    let found = |text: &str, scratch: &mut SearchScratch| detector().find(text, scratch).to_vec();
     let alone = found(flat, &mut SearchScratch::new());
     for from in 0..json.len() {
         found(&json[from..], &mut scratch);

@@ -33,7 +33,7 @@ const MAX_CHARACTERS: usize = 6;
 pub(super) fn claim_cjk_names(scan: &TextScan<'_>, rule: u16, claims: &mut PrivateClaims) {
     // Most non-ASCII texts have only dashes and accents, and none of these bytes
     let has_any = |[a, b, c]: [u8; 3]| memchr::memchr3(a, b, c, scan.text.as_bytes()).is_some();
-    if !scan.anchors.byte_kinds.high || !FIRST_BYTE_SETS.into_iter().any(has_any) {
+    if scan.anchors.byte_kinds.high == 0 || !FIRST_BYTE_SETS.into_iter().any(has_any) {
         return;
     }
     let starts = scan.text.bytes().enumerate().filter(|(_, byte)| FIRST_BYTES.contains(byte)).map(|(at, _)| at);

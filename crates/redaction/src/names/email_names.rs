@@ -18,9 +18,8 @@ pub(super) fn claim_names_at_emails(
     claims: &mut PrivateClaims,
 ) {
     let Some(rule) = scan.rule(RuleFamily::NameMail) else { return };
-    let is_email = |rule: u16| {
-        scan.detector.rules.get(usize::from(rule)).is_some_and(|rule| rule.meaning == PlaceholderMeaning::Mail)
-    };
+    let is_email =
+        |rule: u16| scan.detector.compiled_rule(rule).is_some_and(|rule| rule.meaning == PlaceholderMeaning::Mail);
     let mut index = 0;
     while let Some(claim) = claims.list.get(index) {
         index += 1;
@@ -90,7 +89,7 @@ fn has_uncommon_last_word(scan: &TextScan<'_>, name: &PersonName) -> bool {
 }
 
 fn name_after_email(scan: &TextScan<'_>, email: &Range<usize>) -> Option<PersonName> {
-    let rest = scan.bytes(email.end..scan.text.len().min(email.end + 6));
+    let rest = scan.bytes(email.end..email.end + 6);
     let gap = AFTER_ADDRESS.count_leading(rest);
     let name = (gap > 0).then(|| name_shape::read_name(scan.text, email.end + gap)).flatten()?;
     let is_in_brackets = rest.get(..gap).is_some_and(|rest| rest.contains(&b'(')) && scan.byte(name.range.end) == b')';

@@ -6,13 +6,12 @@ use std::sync::LazyLock;
 use super::name_cues::is_organisation_word;
 use super::name_lists::{is_common_word, is_family_name, is_lower_given_name};
 use crate::sets::WordSet;
-use crate::wordlists;
 
 /// Programs and models named like a person.
-static PROGRAMS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.programs_in_ids")));
+static PROGRAMS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.programs_in_ids"));
 
 /// Words before a person's name in an id.
-static WORDS_FOR_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.persons_in_ids")));
+static WORDS_FOR_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.persons_in_ids"));
 
 /// Whether a word is a given name, and neither a common word nor a program.
 fn is_certain_given_name(word: &str) -> bool {

@@ -12,20 +12,17 @@ use super::name_cues::{is_all_capitals, is_organisation_name};
 use super::name_lists::{is_given_name, may_be_given_name};
 use super::name_shape::{self, PersonName};
 use super::{place_names, thing_names};
-use crate::wordlists;
 
 /// Words before a single given name that indicate a person.
-static WORDS_BEFORE_PERSONS: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("names.words_before_names")));
+static WORDS_BEFORE_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.words_before_names"));
 /// Words after a single given name that indicate a person.
-static WORDS_AFTER_PERSONS: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("names.words_after_names")));
+static WORDS_AFTER_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.words_after_names"));
 
 /// Words for things named after well-known people.
-static NAMED_AFTER: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.eponymous_things")));
+static NAMED_AFTER: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.eponymous_things"));
 
 /// Capitalised words that turn the name after them into a place or building.
-static PLACE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.place_prefixes")));
+static PLACE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.place_prefixes"));
 
 /// Claims listed names.
 pub(super) fn claim_listed_names(
@@ -80,9 +77,9 @@ pub(super) fn claim_listed_names(
 /// `DOE/JANE MR`, as in bookings; the given name is at `at`.
 fn booking_name_range(scan: &TextScan<'_>, at: usize) -> Option<Range<usize>> {
     let count_capitals = |part: &[u8]| part.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
-    let given_end = at + count_capitals(scan.bytes(at..scan.text.len().min(at + 24)));
+    let given_end = at + count_capitals(scan.bytes(at..at + 24));
     let has_title = [&b" MR"[..], b" MRS", b" MS", b" MISS", b" MSTR", b" CHD", b" DR"].into_iter().any(|title| {
-        scan.bytes(given_end..scan.text.len().min(given_end + title.len())) == title
+        scan.bytes(given_end..given_end + title.len()) == title
             && !scan.byte(given_end + title.len()).is_ascii_alphanumeric()
     });
     let head = scan.bytes(at.saturating_sub(24)..at - 1);
@@ -94,7 +91,7 @@ fn booking_name_range(scan: &TextScan<'_>, at: usize) -> Option<Range<usize>> {
 /// Whether the word at `at` may be a given name: a word of plain letters must be listed.
 fn may_begin_name(scan: &TextScan<'_>, at: usize) -> bool {
     static JOINTS: ByteSet = ByteSet::new(b"-'").and_non_ascii();
-    let rest = scan.bytes(at..scan.text.len().min(at + 32));
+    let rest = scan.bytes(at..at + 32);
     let len = rest.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
     let word = scan.part(at..at + len);
     rest.get(len).is_some_and(|byte| JOINTS.contains(*byte)) || is_given_name(word) || may_be_given_name(word)
@@ -102,7 +99,7 @@ fn may_begin_name(scan: &TextScan<'_>, at: usize) -> bool {
 
 /// Whether the word before `at` makes a place of it: `San Francisco`, `Port Arthur`.
 pub(super) fn follows_place_word(scan: &TextScan<'_>, at: usize) -> bool {
-    let head = scan.part(scan.widen_to_characters(at.saturating_sub(12)..at).start..at);
+    let head = scan.text_before(at, 12);
     let Some(head) = head.strip_suffix(' ') else { return false };
     let word = head.strip_suffix('.').unwrap_or(head).rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or("");
     word.starts_with(char::is_uppercase) && PLACE_WORDS.contains(word)
@@ -111,7 +108,7 @@ pub(super) fn follows_place_word(scan: &TextScan<'_>, at: usize) -> bool {
 /// Whether the text on either side of a single given name indicates a person.
 fn is_in_person_context(scan: &TextScan<'_>, name: &PersonName) -> bool {
     let Range { start, end } = name.range;
-    let after = scan.part(end..scan.widen_to_characters(end..scan.text.len().min(end + 20)).end);
+    let after = scan.text_after(end, 20);
     // `Smith, Kelly and Sons` is a company or some other list
     let is_list_item = scan.part(start.saturating_sub(2)..start) == ", "
         && (scan.byte_before(start, 3).is_ascii_alphabetic() || scan.byte_before(start, 3) == b']');
@@ -146,7 +143,7 @@ fn is_in_person_context(scan: &TextScan<'_>, name: &PersonName) -> bool {
     if is_addressed && scan.byte_before(start, 1) == b'\n' {
         return true;
     }
-    let head = scan.part(scan.widen_to_characters(start.saturating_sub(16)..start).start..start);
+    let head = scan.text_before(start, 16);
     let Some(head) = head.strip_suffix(' ') else { return false };
     let word = head.rsplit(|c: char| !c.is_ascii_alphabetic() && c != '\'').next().unwrap_or("");
     let ends_name = after.is_empty() || !after.starts_with(['-', '_', '/', '(', '=', ':', '+']);

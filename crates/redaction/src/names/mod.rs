@@ -98,7 +98,7 @@ pub(super) fn claim_names(scan: &TextScan<'_>, scratch: &mut NameScratch, claims
 pub(super) fn claim_carried_names(scan: &TextScan<'_>, scratch: &mut NameScratch, claims: &mut PrivateClaims) {
     let Some(rule) = scan.rule(RuleFamily::NameRepeated) else { return };
     let is_key = |rule: u16| {
-        let rule = scan.detector.rules.get(usize::from(rule));
+        let rule = scan.detector.compiled_rule(rule);
         rule.is_some_and(|rule| rule.meaning == PlaceholderMeaning::Person && rule.family == Some(RuleFamily::Keys))
     };
     scratch

@@ -106,7 +106,7 @@ pub(super) fn name_after_greeting(
 
 /// Finds a name on the line below a closing formula.
 pub(super) fn name_below_closing(scan: &TextScan<'_>, cue: &StemMatch) -> Option<PersonName> {
-    let rest = scan.bytes(cue.end..scan.text.len().min(cue.end + 24));
+    let rest = scan.bytes(cue.end..cue.end + 24);
     let mut at = cue.end;
     let mut line_breaks = 0;
     let mut bytes = rest.iter();
@@ -146,7 +146,7 @@ pub(super) fn name_below_closing(scan: &TextScan<'_>, cue: &StemMatch) -> Option
 }
 
 /// Words for a group that signs.
-static GROUPS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.signing_groups")));
+static GROUPS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.signing_groups"));
 
 /// Whether the capitalised words after a name end in a group: `Travel Deals Team`, but not `Sales Manager`.
 fn is_group(after: &str) -> bool {
@@ -167,7 +167,7 @@ fn is_group(after: &str) -> bool {
 }
 
 /// Programs and roles that are greeted or sign letters.
-static ASSISTANTS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.assistants")));
+static ASSISTANTS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.assistants"));
 
 /// Whether a single word is a program or a role.
 fn is_assistant(scan: &TextScan<'_>, name: &PersonName) -> bool {
@@ -206,14 +206,14 @@ fn follows_capitalised_word(scan: &TextScan<'_>, start: usize) -> bool {
 
 /// Position after one to `most` of the `skipped` bytes from `from` on; `None` if there are none or more.
 fn skip_bytes(scan: &TextScan<'_>, from: usize, skipped: &[u8], most: usize) -> Option<usize> {
-    let rest = scan.bytes(from..scan.text.len().min(from + most + 1));
+    let rest = scan.bytes(from..from + most + 1);
     let len = rest.iter().take_while(|byte| skipped.contains(byte)).count();
     (len > 0 && len <= most).then_some(from + len)
 }
 
 /// Skips a title at `at`, if there is one.
 pub(super) fn skip_title(scan: &TextScan<'_>, at: usize) -> usize {
-    let rest = scan.part(at..scan.widen_to_characters(at..scan.text.len().min(at + 16)).end);
+    let rest = scan.text_after(at, 16);
     let len = rest.bytes().position(|byte| matches!(byte, b' ' | b'.')).unwrap_or(rest.len());
     let word = rest.get(..len).unwrap_or("");
     if !TITLES.contains(word) || !word.starts_with(|c: char| c.is_uppercase()) {
@@ -227,7 +227,7 @@ pub(super) fn skip_title(scan: &TextScan<'_>, at: usize) -> usize {
 
 /// Finds a lower-case name after an unambiguous cue: a listed name and the word after it.
 fn lower_case_name(scan: &TextScan<'_>, at: usize) -> Option<PersonName> {
-    let rest = scan.part(at..scan.widen_to_characters(at..scan.text.len().min(at + 48)).end);
+    let rest = scan.text_after(at, 48);
     let mut words = rest.split(' ').map(|word| {
         let len = word.bytes().take_while(|byte| byte.is_ascii_lowercase()).count();
         (word.get(..len).unwrap_or(""), len == word.len())
@@ -249,8 +249,7 @@ fn lower_case_name(scan: &TextScan<'_>, at: usize) -> Option<PersonName> {
 }
 
 /// Words that end the name of an organisation or place.
-static ORGANISATIONS: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("names.organisation_suffixes")));
+static ORGANISATIONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.organisation_suffixes"));
 
 /// Whether a word ends names of organisations or places.
 pub(crate) fn is_organisation_word(word: &str) -> bool {
@@ -284,8 +283,7 @@ pub(super) fn is_organisation_name(scan: &TextScan<'_>, name: &PersonName) -> bo
 /// Like [`is_organisation_name`]; the second word after the name counts only if `reads_second` is set.
 fn has_organisation_word(scan: &TextScan<'_>, name: &PersonName, reads_second: bool) -> bool {
     let text = scan.part(name.range.clone());
-    let after = scan
-        .part(name.range.end..scan.widen_to_characters(name.range.end..scan.text.len().min(name.range.end + 32)).end);
+    let after = scan.text_after(name.range.end, 32);
     let ends_word = |c: char| matches!(c, ' ' | ',' | '.' | '\n' | '"');
     let words_after = after.trim_start_matches([' ', ',', '&', '–']);
     let (next, second) = words_after.split_once(ends_word).unwrap_or((words_after, ""));

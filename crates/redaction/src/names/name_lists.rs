@@ -15,7 +15,7 @@ static GIVEN: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(GIVEN_TEXT))
 static COMMON: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(COMMON_TEXT));
 
 /// A hash set of the words in a text.
-pub(crate) struct WordIndex {
+struct WordIndex {
     text: &'static str,
     /// Start of each word in the text; string slices would take four times the space.
     words: Box<[u32]>,
@@ -25,7 +25,7 @@ pub(crate) struct WordIndex {
 
 impl WordIndex {
     /// Builds the set of the words in a text, separated by white space.
-    pub(crate) fn new(text: &'static str) -> Self {
+    fn new(text: &'static str) -> Self {
         let word_start = |(at, byte): (usize, &u8)| {
             let is_first =
                 at.checked_sub(1).and_then(|before| text.as_bytes().get(before)).is_none_or(u8::is_ascii_whitespace);
@@ -66,13 +66,6 @@ impl WordIndex {
                 Some(_) => at = (at + 1) & (self.slots.len() - 1),
             }
         }
-    }
-}
-
-impl WordIndex {
-    /// Whether a word, ignoring ASCII case, is in a list of lower-case words.
-    pub(crate) fn contains_any_case(&self, word: &str) -> bool {
-        with_lower_case(word, |word| self.contains(word))
     }
 }
 

@@ -35,7 +35,7 @@ struct NameWord<'t> {
 /// Particles before a family name.
 static PARTICLES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("names.particles").collect());
 /// Titles before a name, which are not part of it.
-pub(crate) static TITLES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.titles")));
+pub(crate) static TITLES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.titles"));
 
 /// Reads the name that starts at `at`.
 pub(crate) fn read_name(text: &str, at: usize) -> Option<PersonName> {

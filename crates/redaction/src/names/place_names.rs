@@ -6,15 +6,13 @@ use std::sync::LazyLock;
 use crate::addresses::address_parts::STATES;
 use crate::scan::TextScan;
 use crate::sets::WordSet;
-use crate::wordlists;
 
 /// Listed given names that are more often a place, a building or a unit if only a preposition comes before them.
-static PLACES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.given_names_or_places")));
+static PLACES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.given_names_or_places"));
 /// Words before persons that also come before places and units.
-static WORDS_BEFORE_EITHER: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("names.words_before_names_or_places")));
+static WORDS_BEFORE_EITHER: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.words_before_names_or_places"));
 /// Words for journeys, which go to a place or come from one.
-static JOURNEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.travel_words")));
+static JOURNEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.travel_words"));
 
 /// Whether a given name may also be a place.
 pub(super) fn may_be_place(name: &str) -> bool {
@@ -35,7 +33,7 @@ pub(super) fn is_state(text: &str) -> bool {
 
 /// Whether a word for a journey and `to`, `from` or `of` come before `start`: `a flight to `.
 pub(super) fn follows_journey(scan: &TextScan<'_>, start: usize) -> bool {
-    let head = scan.part(scan.widen_to_characters(start.saturating_sub(24)..start).start..start);
+    let head = scan.text_before(start, 24);
     let head = [" to ", " from ", " of "].iter().find_map(|word| head.strip_suffix(*word));
     head.and_then(|head| head.rsplit(|c: char| !c.is_ascii_alphabetic()).next())
         .is_some_and(|word| JOURNEYS.contains(word))

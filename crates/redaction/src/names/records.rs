@@ -96,7 +96,6 @@ fn claim_hl7_segment(
     if !text.split('|').nth(name_index).is_some_and(|name| name.contains('^')) {
         return;
     }
-    let mut person_ranges = Vec::new();
     for (index, range) in split_ranges(text, line.start, '|').enumerate() {
         let Some((_, field)) = fields.iter().find(|(known, _)| *known == index) else { continue };
         let field_text = scan.part(range.clone());
@@ -110,11 +109,10 @@ fn claim_hl7_segment(
             }
             SegmentField::Key(key) => {
                 let len = field_text.find(['^', '~', '&']).unwrap_or(field_text.len());
-                let table = &scan.detector.keys;
-                let (key_match, _) = table.find(key);
+                let (key_match, _) = scan.detector.keys.find(key);
                 let range = range.start..range.start + len;
                 let value = KeyedValue { key_match, evidence: SiblingEvidence::all(), range, kind: ValueForm::Text };
-                claim_value(scan, table, &value, &mut person_ranges, claims);
+                claim_value(scan, &value, claims);
             }
         }
     }

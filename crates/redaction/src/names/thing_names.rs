@@ -8,31 +8,28 @@ use std::sync::LazyLock;
 use super::name_lists;
 use crate::scan::TextScan;
 use crate::sets::WordSet;
-use crate::wordlists;
 
 /// Bytes on either side in which sibling keys are searched.
 const MAX_DISTANCE: usize = 240;
 
 /// Keys that hold names of things.
-static KEYS_OF_NAMES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.thing_name_keys")));
+static KEYS_OF_NAMES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.thing_name_keys"));
 /// Keys that only things have.
-static KEYS_OF_THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.thing_record_keys")));
+static KEYS_OF_THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.thing_record_keys"));
 /// Keys of things and of purchases: two of them indicate a thing, or one if the name's second word is common.
 static KEYS_OF_PURCHASES: LazyLock<WordSet> =
     LazyLock::new(|| WordSet::new("price stock inventory quantity qty brand"));
 /// Keys that persons have.
-static KEYS_OF_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.person_record_keys")));
+static KEYS_OF_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.person_record_keys"));
 
 /// Whether the name at `range` begins the value of a thing's key.
 pub(crate) fn is_thing_name(scan: &TextScan<'_>, range: &Range<usize>) -> bool {
-    let head =
-        scan.part(scan.widen_to_characters(range.start.saturating_sub(MAX_DISTANCE)..range.start).start..range.start);
+    let head = scan.text_before(range.start, MAX_DISTANCE);
     let Some((before, key)) = key_at_end(head) else { return false };
     if !KEYS_OF_NAMES.contains(key) {
         return false;
     }
-    let after =
-        scan.part(range.end..scan.widen_to_characters(range.end..scan.text.len().min(range.end + MAX_DISTANCE)).end);
+    let after = scan.text_after(range.end, MAX_DISTANCE);
     let before = before.rsplit(['{', '}']).next().unwrap_or("");
     let after = after.split('}').next().unwrap_or("");
     let second_word = scan.part(range.clone()).split(' ').nth(1);

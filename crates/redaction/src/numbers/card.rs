@@ -111,22 +111,19 @@ pub(super) fn match_announced_card(site: &NumberSite<'_, '_>, distance: CueDista
     let last = last_card_group(site)?;
     let chain = site.chain;
     let length = chain.digit_count(site.first, last);
-    let is_detached = chain.is_free_after(last) && site.is_detached_after(last) && site.is_detached_before();
     let has_card_length = match distance {
         CueDistance::Key => length >= 12,
         CueDistance::Close => length >= 13 && (last > site.first || length <= 16),
         CueDistance::Near => last > site.first && length >= 14,
     };
-    (is_detached && has_card_length)
+    (site.is_separate(last) && has_card_length)
         .then(|| NumberFinding { family: RuleFamily::CardCued, range: chain.range(site.first, last) })
 }
 
 /// Finds a card code: three or four digits after their key or a word.
 pub(super) fn match_card_code(site: &NumberSite<'_, '_>, distance: CueDistance) -> Option<NumberFinding> {
     let has_code_length = matches!(site.chain.len(site.first), 3 | 4);
-    let is_detached =
-        site.chain.is_free_after(site.first) && site.is_detached_after(site.first) && site.is_detached_before();
-    (distance != CueDistance::Near && has_code_length && is_detached)
+    (distance != CueDistance::Near && has_code_length && site.is_separate(site.first))
         .then(|| NumberFinding { family: RuleFamily::CardCode, range: site.chain.range(site.first, site.first) })
 }
 
@@ -144,10 +141,7 @@ pub(super) fn match_expiry_date(site: &NumberSite<'_, '_>, distance: CueDistance
         && (1..=12).contains(&month)
         && matches!(sep, b'/' | b'-' | b'~')
         && is_not_range;
-    let has_year = matches!(year_len, 2 | 4)
-        && chain.is_free_after(first + 1)
-        && site.is_detached_after(first + 1)
-        && site.is_detached_before();
+    let has_year = matches!(year_len, 2 | 4) && site.is_separate(first + 1);
     (has_month && has_year && distance != CueDistance::Near)
         .then(|| NumberFinding { family: RuleFamily::CardExpiry, range: chain.range(first, first + 1) })
 }

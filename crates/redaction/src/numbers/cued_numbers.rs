@@ -2,7 +2,7 @@
 //! national ids, devices, vehicles. A value must have a plausible size for its kind; the farther its word, the stricter
 //! the shape or check. Dates, times and hashes are excluded. The words are in `pii.yaml`.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::LazyLock;
 
 use super::super::rule::RuleFamily;
@@ -12,7 +12,6 @@ use super::super::validate::{bank, lettered_checks, national};
 use super::number_cues::{CueDistance, NumberCues, country_start, series_start};
 use super::number_site::{self, NumberFinding, NumberSite};
 use super::{card, date, phone};
-use crate::wordlists;
 
 /// Most bytes in a value.
 const MAX_TOKEN: usize = 40;
@@ -123,20 +122,14 @@ fn match_one_time_code(site: &NumberSite<'_, '_>, distance: CueDistance) -> Opti
         Some(lens) => first + lens.len() - 1,
         None => first,
     };
-    let has_code_length =
-        distance != CueDistance::Near && (4..=8).contains(&chain.digit_count(first, last)) && chain.is_free_after(last);
+    let has_code_length = distance != CueDistance::Near && (4..=8).contains(&chain.digit_count(first, last));
     let range = chain.range(first, last);
     // `auth.rs:1234` is a line number, `20251125` a day
     let key = if site.scan.byte_before(range.start, 1) == b':' { site.cues().key.clone() } else { None };
     let is_line_number = key.is_some_and(|key| site.scan.bytes(key).contains(&b'.'));
     let is_date = last == first && date::numeric_date(site).is_some();
-    (has_code_length
-        && !is_line_number
-        && !is_date
-        && site.is_detached_after(last)
-        && site.is_detached_before()
-        && !is_amount(site.scan, range.end))
-    .then_some(NumberFinding { family: RuleFamily::OneTimeCode, range })
+    (has_code_length && !is_line_number && !is_date && site.is_separate(last) && !is_amount(site.scan, range.end))
+        .then_some(NumberFinding { family: RuleFamily::OneTimeCode, range })
 }
 
 /// Whether the word after a number says what it counts: `your code is 1200 lines long`.
@@ -192,8 +185,7 @@ fn match_ssn(site: &NumberSite<'_, '_>, distance: CueDistance) -> Option<NumberF
     let (chain, first) = (site.chain, site.first);
     let last = (first..chain.count.min(first + 3)).find(|last| chain.digit_count(first, *last) >= 9)?;
     let (digits, length) = site.digits::<12>(first, last)?;
-    let has_nine_digits =
-        length == 9 && chain.is_free_after(last) && site.is_detached_after(last) && site.is_detached_before();
+    let has_nine_digits = length == 9 && site.is_separate(last);
     let is_grouped = last == first || chain.has_groups(first, &[3, 2, 4], b"-. /").is_some();
     let is_plausible = distance != CueDistance::Near
         || (is_grouped && national::is_ssn(digits.get(..length)?) && !site.counts_thing());
@@ -255,8 +247,7 @@ fn match_grouped(site: &NumberSite<'_, '_>, family: RuleFamily, distance: CueDis
         _ => return None,
     };
     let has_plausible_size = (min_digits..=max_digits).contains(&digits) && (has_long_groups || sep != b' ');
-    (has_plausible_size && chain.is_free_after(last) && site.is_detached_after(last) && site.is_detached_before())
-        .then(|| NumberFinding { family, range: chain.range(first, last) })
+    (has_plausible_size && site.is_separate(last)).then(|| NumberFinding { family, range: chain.range(first, last) })
 }
 
 fn is_date(site: &NumberSite<'_, '_>) -> bool {
@@ -278,47 +269,21 @@ fn match_token(
     let is_key_value = distance == CueDistance::Key;
     let is_printed = token.is_upper() || token.letters <= 4;
     let may_be_hash = token.lower > 0 && len >= 16;
+    let is_id = |lengths: RangeInclusive<usize>, min_digits: usize, passes_check: &dyn Fn() -> bool| {
+        let has_size = lengths.contains(&len) && digits >= min_digits;
+        has_size && is_printed && (!is_near || passes_check()) && !begins_with_date(text)
+    };
     let has_shape = match family {
         RuleFamily::Account => {
             // `X509v3` is not an account
             let min_digits = if token.lower > 0 { 6 } else { 4 + usize::from(!is_key_value) };
             !is_near && digits >= min_digits && len <= 34 && is_printed && !begins_with_date(text)
         }
-        RuleFamily::TaxCued => {
-            (7..=18).contains(&len)
-                && digits >= 7 - 2 * usize::from(token.letters > 0)
-                && is_printed
-                && (!is_near || is_tax_id(text))
-                && !begins_with_date(text)
-        }
-        RuleFamily::NationalCued => {
-            (5..=20).contains(&len)
-                && digits >= 5
-                && is_printed
-                && (!is_near || is_national_id(text))
-                && !begins_with_date(text)
-        }
-        RuleFamily::Passport => {
-            (6..=12).contains(&len)
-                && digits >= 4
-                && is_printed
-                && (!is_near || is_lettered(token, text, 6))
-                && !begins_with_date(text)
-        }
-        RuleFamily::License => {
-            (5..=20).contains(&len)
-                && digits >= 3
-                && is_printed
-                && (!is_near || is_lettered(token, text, 6))
-                && !begins_with_date(text)
-        }
-        RuleFamily::MedicalCued => {
-            (5..=20).contains(&len)
-                && digits >= 4
-                && is_printed
-                && (!is_near || is_medical_id(text))
-                && !begins_with_date(text)
-        }
+        RuleFamily::TaxCued => is_id(7..=18, 7 - 2 * usize::from(token.letters > 0), &|| is_tax_id(text)),
+        RuleFamily::NationalCued => is_id(5..=20, 5, &|| is_national_id(text)),
+        RuleFamily::Passport => is_id(6..=12, 4, &|| is_lettered(token, text, 6)),
+        RuleFamily::License => is_id(5..=20, 3, &|| is_lettered(token, text, 6)),
+        RuleFamily::MedicalCued => is_id(5..=20, 4, &|| is_medical_id(text)),
         RuleFamily::Device => is_device(token, text) && (!is_near || digits == 15 || len == 36),
         RuleFamily::VehicleCued => is_vehicle(token, text) && (!is_near || len == 17),
         RuleFamily::Wallet => (26..=64).contains(&len) && digits >= 2 && !is_near && !text.contains(&b'-'),
@@ -362,42 +327,41 @@ fn passes_any_check(text: &[u8], checks: &[fn(&[u8]) -> bool]) -> bool {
 }
 
 fn is_tax_id(text: &[u8]) -> bool {
+    use national::*;
+    let checks: [fn(&[u8]) -> bool; 10] = [
+        is_abn,
+        is_acn,
+        is_tfn,
+        is_cuit,
+        is_steuer_id,
+        is_uk_vat,
+        is_itin,
+        is_partita_iva,
+        is_belgian_enterprise,
+        is_rnokpp,
+    ];
     let is_ein = lettered_checks::matches_shape(text, "99-9999999");
-    is_ein
-        || passes_any_check(
-            text,
-            &[
-                national::is_abn,
-                national::is_acn,
-                national::is_tfn,
-                national::is_cuit,
-                national::is_steuer_id,
-                national::is_uk_vat,
-                national::is_itin,
-                national::is_partita_iva,
-                national::is_belgian_enterprise,
-                national::is_rnokpp,
-            ],
-        )
+    is_ein || passes_any_check(text, &checks)
 }
 
 fn is_national_id(text: &[u8]) -> bool {
+    use national::*;
     let checks: [fn(&[u8]) -> bool; 15] = [
-        national::is_cpf,
-        national::is_pesel,
-        national::is_sin,
-        national::is_aadhaar,
-        national::is_bsn,
-        national::is_nir,
-        national::is_personnummer,
-        national::is_kimlik,
-        national::is_thai_id,
-        national::is_emirates_id,
-        national::is_my_number,
-        national::is_belgian_national_number,
-        national::is_austrian_insurance_number,
-        national::is_snils,
-        national::is_israeli_id,
+        is_cpf,
+        is_pesel,
+        is_sin,
+        is_aadhaar,
+        is_bsn,
+        is_nir,
+        is_personnummer,
+        is_kimlik,
+        is_thai_id,
+        is_emirates_id,
+        is_my_number,
+        is_belgian_national_number,
+        is_austrian_insurance_number,
+        is_snils,
+        is_israeli_id,
     ];
     passes_any_check(text, &checks)
 }
@@ -459,7 +423,7 @@ pub(super) fn plate_after(scan: &TextScan<'_>, end: usize) -> Option<Range<usize
 }
 
 /// Words between the word for a BIC and the BIC itself.
-static BIC_LINKS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.bic_linking_words")));
+static BIC_LINKS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.bic_linking_words"));
 
 /// Finds a BIC after its word, which ends at `end`.
 pub(super) fn bic_after(scan: &TextScan<'_>, end: usize) -> Option<Range<usize>> {

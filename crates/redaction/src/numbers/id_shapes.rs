@@ -3,8 +3,8 @@
 //! rarely pass. The checks are in `validate::national`.
 
 use super::super::rule::RuleFamily;
+use super::super::validate::checksums::{has_valid_luhn, is_one_digit};
 use super::super::validate::national;
-use super::super::validate::phones::is_repeated_digit;
 use super::number_site::{NumberFinding, NumberSite};
 
 /// A shape of ids.
@@ -164,16 +164,10 @@ pub(super) fn match_single_group(site: &NumberSite<'_, '_>) -> Option<NumberFind
     let (digits, length) = site.digits::<18>(first, first)?;
     let digits = digits.get(..length)?;
     let passes_check = match length {
-        15 if group.starts_with(b"784") => {
-            national::is_emirates_id(digits) && super::super::validate::checksums::has_valid_luhn(digits)
-        }
+        15 if group.starts_with(b"784") => national::is_emirates_id(digits) && has_valid_luhn(digits),
         18 => digits.split_last().is_some_and(|(last, body)| national::is_chinese_resident_id(body, *last)),
         _ => false,
     };
-    (passes_check
-        && !is_repeated_digit(group)
-        && site.is_detached_before()
-        && chain.is_free_after(first)
-        && site.is_detached_after(first))
-    .then(|| NumberFinding { family: RuleFamily::NationalShape, range: chain.range(first, first) })
+    (passes_check && !is_one_digit(group) && site.is_separate(first))
+        .then(|| NumberFinding { family: RuleFamily::NationalShape, range: chain.range(first, first) })
 }

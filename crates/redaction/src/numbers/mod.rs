@@ -37,7 +37,7 @@ pub(super) fn claim_numbers(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
         scan,
         claims,
         has_cues: scan.anchors.words_by_use.number_words.iter().any(|word| is_cue(word.action)),
-        has_foreign_words: scan.anchors.byte_kinds.high && !scan.detector.foreign_words.is_empty(),
+        has_foreign_words: scan.anchors.byte_kinds.high != 0 && !scan.detector.foreign_words.is_empty(),
         next_word: 0,
         decided_end: 0,
         claimed_end: 0,
@@ -267,18 +267,10 @@ impl NumberSearch<'_, '_> {
         while words.get(self.next_word).is_some_and(|word| word.start < run.start) {
             self.next_word += 1;
         }
-        let before = words.get(..self.next_word).unwrap_or_default();
-        let is_cue_before = before
-            .iter()
-            .rev()
-            .take_while(|word| word.start + MAX_CUE_DISTANCE >= run.start)
-            .any(|word| is_cue(word.action));
-        let after = words.get(self.next_word..).unwrap_or_default();
-        is_cue_before
-            || after
-                .iter()
-                .take_while(|word| word.start <= run.end + MAX_CUE_DISTANCE / 2)
-                .any(|word| is_cue(word.action))
+        let (before, after) = words.split_at_checked(self.next_word).unwrap_or_default();
+        let before = before.iter().rev().take_while(|word| word.start + MAX_CUE_DISTANCE >= run.start);
+        let after = after.iter().take_while(|word| word.start <= run.end + MAX_CUE_DISTANCE / 2);
+        before.chain(after).any(|word| is_cue(word.action))
             || self.last_in_list.is_some_and(|(_, end)| run.start <= end + 8)
     }
 
@@ -301,23 +293,14 @@ impl NumberSearch<'_, '_> {
     fn claim(&mut self, found: &NumberFinding) {
         let Some(rule) = self.scan.rule(found.family) else { return };
         self.claimed_end = found.range.end;
-        let may_begin_list = matches!(
-            found.family,
-            RuleFamily::PhoneCued
-                | RuleFamily::PhoneNational
-                | RuleFamily::PhoneInternational
-                | RuleFamily::CardCued
-                | RuleFamily::Account
-                | RuleFamily::SsnCued
-        );
-        if may_begin_list {
-            let family = if matches!(found.family, RuleFamily::PhoneNational | RuleFamily::PhoneInternational) {
-                RuleFamily::PhoneCued
-            } else {
-                found.family
-            };
-            self.last_in_list = Some((family, found.range.end));
-        }
+        let list_kind = match found.family {
+            RuleFamily::PhoneNational | RuleFamily::PhoneInternational => Some(RuleFamily::PhoneCued),
+            family @ (RuleFamily::PhoneCued | RuleFamily::CardCued | RuleFamily::Account | RuleFamily::SsnCued) => {
+                Some(family)
+            }
+            _ => None,
+        };
+        self.last_in_list = list_kind.map(|family| (family, found.range.end)).or(self.last_in_list);
         if is_bare_json(self.scan, &found.range) {
             self.claims.add_bare(self.scan, rule, found.range.clone());
         } else {
@@ -371,6 +354,7 @@ fn match_at(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
         false if is_announced_id(site) => cued_numbers::match_announced(site).or_else(|| phone::match_phone(site)),
         false => phone::match_phone(site),
     };
+    let by_nhs = || if has_few { None } else { id_shapes::match_nhs_number(site) };
     let by_shape = match first_len {
         _ if site.scan.byte_before(site.start(), 1) == b'+' => phone::match_phone(site),
         4 if !is_single && !has_few => card::match_card(site).or_else(by_groups).or_else(by_phone),
@@ -379,18 +363,10 @@ fn match_at(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
             lettered_ids::match_spaced_nino(site.scan, site.start()).or_else(by_groups).or_else(by_phone)
         }
         3 if !is_single => by_groups()
-            .or_else(|| {
-                if has_few || site.is_bracketed(first) {
-                    None
-                } else {
-                    id_shapes::match_nhs_number(site).filter(|_| site.announces(RuleFamily::MedicalCued))
-                }
-            })
+            .or_else(|| by_nhs().filter(|_| !site.is_bracketed(first) && site.announces(RuleFamily::MedicalCued)))
             .or_else(by_phone)
-            .or_else(|| if has_few { None } else { id_shapes::match_nhs_number(site) }),
-        6 | 8
-            if site.scan.byte(site.start() + first_len) == b'-' || site.scan.byte(site.start() + first_len) == b'+' =>
-        {
+            .or_else(by_nhs),
+        6 | 8 if matches!(site.scan.byte(site.start() + first_len), b'-' | b'+') => {
             by_groups().or_else(|| lettered_ids::match_id_with_last_letter(site.scan, site.start())).or_else(by_phone)
         }
         1..=8 if !is_single => by_groups().or_else(by_phone),

@@ -137,7 +137,7 @@ fn is_upgrade(before: &[u8]) -> bool {
 }
 
 /// Programs whose versions have four numbers.
-static PRODUCTS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.versioned_products")));
+static PRODUCTS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.versioned_products"));
 
 /// Whether `rest` begins with a decimal such as ` 2.03`, not followed by further numbers.
 fn is_decimal(rest: &[u8]) -> bool {

@@ -270,7 +270,7 @@ fn is_json_key(scan: &TextScan<'_>, key: Option<&Range<usize>>) -> bool {
 }
 
 /// Small words that may come between a word and its value.
-static LINKS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.linking_words")));
+static LINKS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.linking_words"));
 
 /// Whether `between` has only small words and punctuation. A line may end in it if no word follows the line break.
 fn is_linking_text(between: &[u8]) -> bool {
@@ -314,7 +314,7 @@ fn ends_in_number_abbreviation(head: &[u8]) -> bool {
 }
 
 /// Neutral keys, which do not describe their values.
-static NEUTRAL_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.uninformative_keys")));
+static NEUTRAL_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.uninformative_keys"));
 
 fn is_neutral_key(key: &[u8]) -> bool {
     let last_word = key.rsplit(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();

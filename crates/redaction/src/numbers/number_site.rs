@@ -133,6 +133,11 @@ impl<'a, 't> NumberSite<'a, 't> {
         }
     }
 
+    /// Whether no digits are attached after group `last`, and nothing on either side.
+    pub(super) fn is_separate(&self, last: usize) -> bool {
+        self.chain.is_free_after(last) && self.is_detached_after(last) && self.is_detached_before()
+    }
+
     /// Whether a comma after the chain begins the next cell of a row, rather than a fraction: `,2026-07-12`, `,7,`.
     pub(super) fn ends_cell(&self, last: usize) -> bool {
         let rest = self.scan.bytes(self.chain.end..self.scan.text.len().min(self.chain.end + 24));
@@ -192,15 +197,14 @@ impl<'a, 't> NumberSite<'a, 't> {
 }
 
 /// Words for numbered things.
-static THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.numbered_things")));
+static THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.numbered_things"));
 
 /// Words for numbered things that also come before phone numbers (`the office line`, `any time`). They count only right
 /// before bare digits, or before `#`, `:` or a word for "number".
-static AMBIGUOUS_THINGS: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("numbers.numbered_things_ambiguous")));
+static AMBIGUOUS_THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.numbered_things_ambiguous"));
 
 /// Words between such a word and its number.
-static FILLERS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.thing_linking_words")));
+static FILLERS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.thing_linking_words"));
 
 /// Whether a word is in either list.
 pub(super) fn is_thing(word: &[u8]) -> bool {

@@ -4,7 +4,8 @@
 use std::ops::Range;
 
 use super::super::rule::RuleFamily;
-use super::super::validate::phones::{code_length, is_filler_number, is_international, is_repeated_digit};
+use super::super::validate::checksums::is_one_digit;
+use super::super::validate::phones::{code_length, is_filler_number, is_international};
 use super::number_cues::CueDistance;
 use super::number_site::{NumberFinding, NumberSite, extension_end};
 
@@ -82,10 +83,8 @@ fn match_zero_prefix(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
         return None;
     }
     let (range, groups) = longest_planned_number(site, 2)?;
-    (groups >= 3).then(|| NumberFinding {
-        family: RuleFamily::PhoneInternational,
-        range: site.start()..extension_end(site, range.end),
-    })
+    let range = site.start()..extension_end(site, range.end);
+    (groups >= 3).then_some(NumberFinding { family: RuleFamily::PhoneInternational, range })
 }
 
 /// Whether capitals or digits come before, as in the groups of an IBAN.
@@ -184,9 +183,9 @@ fn match_nanp(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let area_fits = is_in_plan
         || (area_digit >= b'2' && (is_bracketed || sep == b'-' || is_announced()))
         || (is_bracketed || is_announced()) && area_digit != b'0';
-    let has_repeated_digits = is_repeated_digit(site.group_digits(area))
-        && is_repeated_digit(site.group_digits(area + 1))
-        && is_repeated_digit(site.group_digits(last))
+    let has_repeated_digits = is_one_digit(site.group_digits(area))
+        && is_one_digit(site.group_digits(area + 1))
+        && is_one_digit(site.group_digits(last))
         && !is_fictional;
     (has_shape && area_fits && !has_repeated_digits).then(|| site.phone_finding(RuleFamily::PhoneNational, first, last))
 }
@@ -281,7 +280,7 @@ fn is_date_or_ssn(site: &NumberSite<'_, '_>) -> bool {
 /// Finds a number that a word announces: any plausible number of digits.
 pub(super) fn match_announced_phone(site: &NumberSite<'_, '_>, distance: CueDistance) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
-    if is_repeated_digit(site.group_digits(first)) && chain.len(first) > 7 || site.counts_thing() {
+    if is_one_digit(site.group_digits(first)) && chain.len(first) > 7 || site.counts_thing() {
         return None;
     }
     let (mut best, mut digits) = (None, 0);

@@ -6,7 +6,6 @@ use std::sync::LazyLock;
 
 use super::super::sets::WordSet;
 use super::cursor::{MAX_VALUE, PairCursor};
-use crate::wordlists;
 
 /// The strings in the list or wrapping object at `at`, each with its quote: `["v", "w"]`, `[]string{"v"}`,
 /// `{"S": "v"}`.
@@ -96,7 +95,7 @@ impl Iterator for WrappedStrings<'_> {
 }
 
 /// Keys in objects that only wrap a value.
-static WRAPPING_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("notation.wrapping_keys")));
+static WRAPPING_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("notation.wrapping_keys"));
 
 /// Whether a line begins with the key at `key` and has a single `|`, at `bar`: `first_name | Ann`, as psql prints a
 /// record. A header line would have dashes below it.

@@ -5,7 +5,6 @@
 use super::super::pairs::{KeyValuePair, PairSeparator};
 use super::calls;
 use super::secret_keys::{SecretKind, classify_key};
-use super::secret_rules::SecretRules;
 use super::value_checks::{ByteCounts, cannot_be_secret, is_wordlike};
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 
@@ -24,12 +23,7 @@ pub(super) fn claim_planned_value(scan: &TextScan<'_>, end: usize, rule: u16, cl
 
 /// Claims the values of `user, password = "bob", "x"`, where the last name is the key of the pair. Returns false if
 /// there is only one name.
-pub(super) fn claim_parallel_values(
-    scan: &TextScan<'_>,
-    pair: &KeyValuePair,
-    rules: &SecretRules,
-    claims: &mut PrivateClaims,
-) -> bool {
+pub(super) fn claim_parallel_values(scan: &TextScan<'_>, pair: &KeyValuePair, claims: &mut PrivateClaims) -> bool {
     if pair.sep != PairSeparator::Equals
         || pair.quote.is_none()
         || scan.bytes(pair.key.start.saturating_sub(2)..pair.key.start) != b", "
@@ -81,7 +75,9 @@ pub(super) fn claim_parallel_values(
             SecretKind::Secret | SecretKind::Token => counts.len >= 8 && is_mixed && !is_wordlike(text),
             _ => false,
         };
-        if let Some(rule) = rules.rule_for_key(kind, name).filter(|_| is_plausible && !cannot_be_secret(text)) {
+        if let Some(rule) =
+            scan.detector.families.rule_for_key(kind, name).filter(|_| is_plausible && !cannot_be_secret(text))
+        {
             claims.add(scan, rule, open_quote + value.start..open_quote + value.end);
             is_last_claimed |= index == last;
         }

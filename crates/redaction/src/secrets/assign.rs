@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::super::pairs::{
     KeyValuePair, PairReadCache, PairSeparator, ends_with, key_around, pair_before_name, read_pair,
 };
+use super::super::rule::RuleFamily;
 use super::super::scan::{PrivateClaims, TextScan};
 use super::super::stems::StemMatch;
 use super::key_candidate::may_be_key;
@@ -14,7 +15,6 @@ use super::known_calls::SecretArgument;
 use super::pair_context::{LONG_VALUE, PairContext, end_of_checked, is_key_a_value};
 use super::secret_check::is_secret_value;
 use super::secret_keys::{KeyKindCache, SecretKind, classify_key};
-use super::secret_rules::SecretRules;
 use super::value_checks::is_random;
 use super::{
     adjacent_values, calls, fallback, headers, provider_values, secret_lists, stated_passwords, url_parameters,
@@ -25,13 +25,12 @@ use super::{
 pub(super) fn check_key(
     scan: &TextScan<'_>,
     word: &StemMatch,
-    rules: &SecretRules,
     key_kinds: &mut KeyKindCache,
     claims: &mut PrivateClaims,
 ) -> usize {
     let text = scan.text.as_bytes();
     if !may_be_key(scan, word) {
-        check_prose(scan, word, rules, claims);
+        check_prose(scan, word, claims);
         return word.start;
     }
     let key = key_around(text, word.start..word.end);
@@ -46,11 +45,11 @@ pub(super) fn check_key(
     });
     let Some(mut pair) = found else {
         if scan.byte(key.end) == b':' && scan.byte(key.end + 1) == b'\n' {
-            return secret_lists::claim_list_below(scan, &(start..key.end), kind, rules, claims);
+            return secret_lists::claim_list_below(scan, &(start..key.end), kind, claims);
         }
-        variables::claim_default_value(scan, &key, kind, rules, claims);
-        stated_passwords::claim_form_part(scan, &key, kind, rules, claims);
-        check_prose(scan, word, rules, claims);
+        variables::claim_default_value(scan, &key, kind, claims);
+        stated_passwords::claim_form_part(scan, &key, kind, claims);
+        check_prose(scan, word, claims);
         return key.end;
     };
     let kind = match kind {
@@ -64,29 +63,25 @@ pub(super) fn check_key(
     pair.key.start = start;
     fallback::use_fallback_literal(scan, &mut pair);
     if secret_lists::opens_list(scan, &pair) {
-        return secret_lists::claim_items(scan, &pair, kind, rules, claims);
+        return secret_lists::claim_items(scan, &pair, kind, claims);
     }
     if let Some(range) = secret_lists::login_password(scan, &pair, kind)
-        && let Some(rule) = rules.password
+        && let Some(rule) = scan.rule(RuleFamily::Password)
     {
-        if !range.is_empty() {
-            claims.add(scan, rule, range);
-        }
+        claims.add(scan, rule, range);
         return end_of_checked(&pair, &key);
     }
     if secret_lists::is_login_tuple(scan, &pair, kind) {
-        calls::check_call(scan, pair.value.start, SecretArgument::SECOND, &mut key_kinds.unquoted, rules, claims);
+        calls::check_call(scan, pair.value.start, SecretArgument::SECOND, &mut key_kinds.unquoted, claims);
         return end_of_checked(&pair, &key);
     }
-    if adjacent_values::claim_parallel_values(scan, &pair, rules, claims)
-        || calls::has_no_password(scan, &mut pair, kind)
-    {
+    if adjacent_values::claim_parallel_values(scan, &pair, claims) || calls::has_no_password(scan, &mut pair, kind) {
         return end_of_checked(&pair, &key);
     }
     if matches!(kind, SecretKind::Header | SecretKind::Cookie) {
-        return headers::check_header(scan, &pair, kind, rules, claims).max(key.end);
+        return headers::check_header(scan, &pair, kind, claims).max(key.end);
     }
-    claim_value(scan, &pair, &key, (kind, is_parameter), rules, claims)
+    claim_value(scan, &pair, &key, (kind, is_parameter), claims)
 }
 
 /// Claims the value of `pair` if it is plausible for a key of this kind; `key` is the whole key. Returns the position
@@ -96,7 +91,6 @@ fn claim_value(
     pair: &KeyValuePair,
     key: &Range<usize>,
     (kind, is_parameter): (SecretKind, bool),
-    rules: &SecretRules,
     claims: &mut PrivateClaims,
 ) -> usize {
     let context = PairContext::around(scan, pair, is_parameter);
@@ -104,7 +98,7 @@ fn claim_value(
     let content = scan.bytes(value.clone());
     if kind == SecretKind::Weak
         && secret_lists::is_docker_auth(scan, pair)
-        && let Some(rule) = rules.basic
+        && let Some(rule) = scan.rule(RuleFamily::BasicCredentials)
     {
         claims.add(scan, rule, value);
         return key.end;
@@ -112,7 +106,8 @@ fn claim_value(
     if equals_key(content, scan.bytes(pair.key.clone())) || !is_secret_value(kind, content, pair, &context) {
         return if pair.quote.is_none() && value.len() > LONG_VALUE { value.end } else { key.end };
     }
-    let Some(rule) = rules.rule_for_key(kind, scan.bytes(key.clone())) else { return pair.value.start.max(key.end) };
+    let rule = scan.detector.families.rule_for_key(kind, scan.bytes(key.clone()));
+    let Some(rule) = rule else { return pair.value.start.max(key.end) };
     let end = value.end;
     let added = match pair.is_bare_json() && content.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') {
         true => claims.add_bare(scan, rule, value),
@@ -153,19 +148,16 @@ fn is_titled(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
 }
 
 /// Searches for a random token near a word of prose.
-fn check_prose(scan: &TextScan<'_>, word: &StemMatch, rules: &SecretRules, claims: &mut PrivateClaims) {
+fn check_prose(scan: &TextScan<'_>, word: &StemMatch, claims: &mut PrivateClaims) {
     let (before, after) = (scan.byte_before(word.start, 1), scan.byte(word.end));
     if before == b' ' && scan.byte_before(word.start, 2) == b'=' {
-        stated_passwords::claim_compared_value(scan, word.start..word.end, rules, claims);
+        stated_passwords::claim_compared_value(scan, word.start..word.end, claims);
     }
     if before != b' ' || !matches!(after, b' ' | b',' | b'.' | b':') || word.end - word.start > 12 {
         return;
     }
-    if let Some(rule) = rules
-        .entropy
-        .filter(|_| matches!(classify_key(scan.bytes(word.start..word.end)), Some(kind) if kind != SecretKind::Weak))
-    {
-        provider_values::claim_random_token(scan, &(word.start..word.end), rule, claims);
+    if matches!(classify_key(scan.bytes(word.start..word.end)), Some(kind) if kind != SecretKind::Weak) {
+        provider_values::claim_random_token(scan, &(word.start..word.end), claims);
     }
 }
 

@@ -3,18 +3,13 @@
 
 use std::ops::Range;
 
+use super::super::rule::RuleFamily;
 use super::super::scan::{PrivateClaims, TextScan};
 use super::value_checks::{ByteCounts, contains_any_case, is_wordlike};
 
 /// Claims the AWS secret within three lines and `reach` bytes (before and after) of `at`, where a key id or the word
 /// `aws` is.
-pub(super) fn claim_aws_secret(
-    scan: &TextScan<'_>,
-    at: usize,
-    reach: (usize, usize),
-    rule: u16,
-    claims: &mut PrivateClaims,
-) {
+pub(super) fn claim_aws_secret(scan: &TextScan<'_>, at: usize, reach: (usize, usize), claims: &mut PrivateClaims) {
     let runs = &scan.anchors.base64_runs;
     let first_index = runs.partition_point(|run| run.end + reach.0 < at);
     for run in runs.iter().skip(first_index).take_while(|run| run.start < at + reach.1).take(8) {
@@ -33,7 +28,7 @@ pub(super) fn claim_aws_secret(
             && !is_path(scan, run)
             && !scan.contains_placeholder(&(run.end.min(at)..run.start.max(at)))
         {
-            claims.add(scan, rule, run.clone());
+            claims.add_for(scan, RuleFamily::AwsSecret, run.clone());
         }
     }
 }

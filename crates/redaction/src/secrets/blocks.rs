@@ -8,10 +8,10 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::super::json_repair::is_object_key;
 use super::super::sets::ByteSet;
 use super::value_checks::contains_any_case;
-use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
+use crate::rule::RuleFamily;
+use crate::scan::{PrivateClaims, TextScan, bytes_ahead, is_object_key};
 
 /// Most bytes of a block.
 const MAX_BLOCK: usize = 64 << 10;
@@ -25,7 +25,7 @@ static NEXT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("-----BEGI
 static DASHES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("----"));
 
 /// Claims the PEM block whose `BEGIN` is at `at`, and returns its end.
-pub(super) fn claim_pem_block(scan: &TextScan<'_>, at: usize, rule: u16, claims: &mut PrivateClaims) -> usize {
+pub(super) fn claim_pem_block(scan: &TextScan<'_>, at: usize, claims: &mut PrivateClaims) -> usize {
     let head = scan.bytes(at.saturating_sub(5)..at);
     if head != b"-----" && !head.ends_with(b"---- ") {
         return at;
@@ -50,7 +50,7 @@ pub(super) fn claim_pem_block(scan: &TextScan<'_>, at: usize, rule: u16, claims:
     let prefix = line_prefix(scan, start);
     let end =
         end.unwrap_or_else(|| body_start + unterminated_end(rest.get(body_start - from..).unwrap_or_default(), prefix));
-    claim_pieces(scan, start..end, prefix, rule, claims);
+    claim_pieces(scan, start..end, prefix, claims);
     end
 }
 
@@ -60,7 +60,6 @@ pub(super) fn claim_truncated_pem_block(
     scan: &TextScan<'_>,
     at: usize,
     from: usize,
-    rule: u16,
     claims: &mut PrivateClaims,
 ) -> usize {
     let title = bytes_ahead(scan, at, 64);
@@ -93,7 +92,7 @@ pub(super) fn claim_truncated_pem_block(
         (start, body_len, first_content) = (line, body_len + content.len(), Some(line + skipped));
     }
     if let Some(first_content) = first_content.filter(|_| body_len >= 24) {
-        claims.add(scan, rule, first_content..end);
+        claims.add_for(scan, RuleFamily::KeyBlock, first_content..end);
     }
     end
 }
@@ -236,7 +235,7 @@ static IN_BLOCK: ByteSet = ByteSet::new(b"+/=\\ \t\r\n:,.-*_@()").and_alnum();
 static IN_LINE: ByteSet = ByteSet::new(b"\n\"n>").complement();
 
 /// Claims a block piece by piece: if it is a list of strings, each string is a claim of its own.
-fn claim_pieces(scan: &TextScan<'_>, block: Range<usize>, prefix: &[u8], rule: u16, claims: &mut PrivateClaims) {
+fn claim_pieces(scan: &TextScan<'_>, block: Range<usize>, prefix: &[u8], claims: &mut PrivateClaims) {
     let bytes = scan.bytes(block.clone());
     let mut at = block.start;
     for part in bytes.split(|byte| matches!(byte, b'"' | b'\'' | b'`')) {
@@ -250,7 +249,7 @@ fn claim_pieces(scan: &TextScan<'_>, block: Range<usize>, prefix: &[u8], rule: u
         if is_plain && word_bytes >= 8 && has_body(content.trim_ascii()) && word_bytes * 2 > content.len() && !is_key()
         {
             let blanks = content.len() - content.trim_ascii_start().len();
-            claims.add(scan, rule, at + blanks..at + content.trim_ascii_end().len());
+            claims.add_for(scan, RuleFamily::KeyBlock, at + blanks..at + content.trim_ascii_end().len());
         }
         at += part.len() + 1;
     }
@@ -280,13 +279,13 @@ impl<'a> Iterator for DashSeparated<'a> {
 }
 
 /// Claims the private lines of the PuTTY key file whose first word is at `at`.
-pub(super) fn claim_putty_key(scan: &TextScan<'_>, at: usize, rule: u16, claims: &mut PrivateClaims) -> usize {
+pub(super) fn claim_putty_key(scan: &TextScan<'_>, at: usize, claims: &mut PrivateClaims) -> usize {
     let rest = bytes_ahead(scan, at, MAX_BLOCK);
     let Some(private_lines) = memchr::memmem::find(rest, b"Private-Lines:") else { return at };
     let from = at + private_lines + 14;
     let count_len =
         bytes_ahead(scan, from, 8).iter().take_while(|byte| byte.is_ascii_digit() || **byte == b' ').count();
-    let rest = scan.bytes(from + count_len..scan.text.len().min(at + MAX_BLOCK));
+    let rest = scan.bytes(from + count_len..at + MAX_BLOCK);
     let mac = memchr::memmem::find(rest, b"Private-MAC").unwrap_or(rest.len());
     let len =
         rest.iter().take(mac).take_while(|byte| byte.is_ascii_alphanumeric() || b"+/=\\ \t\r\n".contains(byte)).count();
@@ -294,7 +293,7 @@ pub(super) fn claim_putty_key(scan: &TextScan<'_>, at: usize, rule: u16, claims:
     let leading = line_breaks_len(body);
     let trailing = if body.ends_with(b"\\n") { 2 } else { 0 };
     let end = from + count_len + body.get(..len - trailing).unwrap_or_default().trim_ascii_end().len();
-    claims.add(scan, rule, from + count_len + leading..end);
+    claims.add_for(scan, RuleFamily::KeyBlock, from + count_len + leading..end);
     end
 }
 

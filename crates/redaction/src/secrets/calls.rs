@@ -9,10 +9,10 @@ use super::super::sets::ByteSet;
 use super::known_calls::{ArgumentForm, CHAR_ARRAY_CALLS, SecretArgument};
 use super::pair_context::is_app_password;
 use super::secret_keys::SecretKind;
-use super::secret_rules::SecretRules;
 use super::value_checks::{
     ByteCounts, cannot_be_secret, is_algorithm, is_path, is_random, is_twilio_id, is_uuid, is_wordlike, names_a_secret,
 };
+use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 
 /// Most bytes of a call.
@@ -30,7 +30,6 @@ pub(super) fn check_call(
     end: usize,
     secret: SecretArgument,
     unquoted: &mut Range<usize>,
-    rules: &SecretRules,
     claims: &mut PrivateClaims,
 ) {
     // Without a string, no argument counts
@@ -49,7 +48,6 @@ pub(super) fn check_call(
     if rest.get(blanks) != Some(&b'(') && !is_powershell && !has_no_brackets {
         return;
     }
-    let Some(rule) = rule_for_form(secret.form, rules) else { return };
     let ahead = scan.bytes(end..end + QUOTE_REACH);
     let quote_at = memchr::memchr2(b'"', b'\'', ahead).unwrap_or(ahead.len());
     *unquoted = end..end + quote_at;
@@ -76,21 +74,22 @@ pub(super) fn check_call(
     if is_example || !has_form(rest, &argument, secret.form) {
         return;
     }
-    claims.add(scan, rule, end + argument.start..end + argument.end);
+    let family = family_for_form(secret.form);
+    claims.add_for(scan, family, end + argument.start..end + argument.end);
     // `Client(key, secret)`: the key may be random as well
     let key = quoted_argument(rest, blanks + 1)
         .filter(|key| secret.form == ArgumentForm::Key && index == 1 && has_form(rest, key, ArgumentForm::Key));
     let is_id = |value: &[u8]| value.len() < 20 || is_twilio_id(value);
     if let Some(key) = key.filter(|key| !rest.get(key.clone()).is_some_and(is_id)) {
-        claims.add(scan, rule, end + key.start..end + key.end);
+        claims.add_for(scan, family, end + key.start..end + key.end);
     }
 }
 
-/// The rule for the required form of an argument.
-fn rule_for_form(form: ArgumentForm, rules: &SecretRules) -> Option<u16> {
+/// The family for the required form of an argument.
+fn family_for_form(form: ArgumentForm) -> RuleFamily {
     match form {
-        ArgumentForm::Password | ArgumentForm::Mixed | ArgumentForm::Third => rules.password,
-        ArgumentForm::Secret | ArgumentForm::Key | ArgumentForm::Uuid => rules.value,
+        ArgumentForm::Password | ArgumentForm::Mixed | ArgumentForm::Third => RuleFamily::Password,
+        ArgumentForm::Secret | ArgumentForm::Key | ArgumentForm::Uuid => RuleFamily::SecretValue,
     }
 }
 
@@ -151,7 +150,7 @@ fn is_concatenated(rest: &[u8], end: usize) -> bool {
 }
 
 /// Claims the string in `"…".toCharArray()` if it is an argument of a call that takes a password.
-pub(super) fn claim_char_array(scan: &TextScan<'_>, at: usize, rules: &SecretRules, claims: &mut PrivateClaims) {
+pub(super) fn claim_char_array(scan: &TextScan<'_>, at: usize, claims: &mut PrivateClaims) {
     let start = at.saturating_sub(MAX_CALL / 2);
     let head = scan.bytes(start..at);
     let Some(body) = head.strip_suffix(b".").filter(|_| scan.byte(at + 11) == b'(') else { return };
@@ -166,8 +165,8 @@ pub(super) fn claim_char_array(scan: &TextScan<'_>, at: usize, rules: &SecretRul
         .get(..len_without_backslashes(before_quote))
         .and_then(open_call_name)
         .is_some_and(|name| CHAR_ARRAY_CALLS.iter().any(|end| ends_with(name, end)));
-    if let Some(rule) = rules.password.filter(|_| takes_password && has_form(head, &range, ArgumentForm::Secret)) {
-        claims.add(scan, rule, start + range.start..start + range.end);
+    if takes_password && has_form(head, &range, ArgumentForm::Secret) {
+        claims.add_for(scan, RuleFamily::Password, start + range.start..start + range.end);
     }
 }
 

@@ -3,10 +3,13 @@
 
 use std::sync::LazyLock;
 
+use serde::Deserialize;
+
 use crate::wordlists;
 
 /// The option by which a command takes a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum SecretOption {
     /// `-u user:password`, `--user`, `-U`.
     User,
@@ -29,35 +32,12 @@ pub(crate) enum SecretOption {
 }
 
 /// Commands with the option that each takes.
-pub(super) static COMMANDS: LazyLock<Vec<(&str, SecretOption)>> = LazyLock::new(|| {
-    let commands_of_row = |(option, names): (&'static str, &'static str)| {
-        SecretOption::from_name(option)
-            .into_iter()
-            .flat_map(move |option| names.split(' ').map(move |name| (name, option)))
-    };
-    wordlists::rows("secrets.commands").flat_map(commands_of_row).collect()
-});
-
-impl SecretOption {
-    /// Looks up the name used in the table.
-    fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "user" => Self::User,
-            "glued" => Self::Glued,
-            "p" => Self::P,
-            "a" => Self::A,
-            "big_p" => Self::BigP,
-            "w" => Self::W,
-            "percent" => Self::Percent,
-            "literal" => Self::Literal,
-            "switch" => Self::Switch,
-            _ => return None,
-        })
-    }
-}
+pub(crate) static COMMANDS: LazyLock<Vec<(&str, SecretOption)>> =
+    LazyLock::new(|| wordlists::words_of_rows("secrets.commands", wordlists::variant).collect());
 
 /// How a command takes a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum SecretPosition {
     /// After one of these flags (listed without `-`, separated by blanks).
     Flags(&'static str),
@@ -66,10 +46,13 @@ pub(crate) enum SecretPosition {
     /// The argument after so many others.
     Argument(usize),
     /// From its standard input.
+    #[serde(rename = "fed")]
     Stdin,
     /// From its standard input, if the name begins the command.
+    #[serde(rename = "fed_first")]
     StdinOfFirstCommand,
     /// Lines `user:password` from its standard input.
+    #[serde(rename = "fed_pairs")]
     StdinPairs,
     /// `key=value`, whatever the key.
     Pairs,
@@ -82,6 +65,7 @@ pub(crate) enum SecretPosition {
     /// `--value x` together with `SecureString`.
     Parameter,
     /// `/user:u x`.
+    #[serde(rename = "share")]
     WindowsShare,
     /// `user/password@…`.
     Slash,
@@ -92,7 +76,7 @@ pub(crate) enum SecretPosition {
 }
 
 /// Commands, or parts of them, with the way each takes a secret.
-pub(super) static FORMS: LazyLock<Vec<(&str, SecretPosition)>> = LazyLock::new(|| {
+pub(crate) static FORMS: LazyLock<Vec<(&str, SecretPosition)>> = LazyLock::new(|| {
     wordlists::rows("secrets.command_forms")
         .filter_map(|(name, form)| Some((name, SecretPosition::from_entry(form)?)))
         .collect()
@@ -109,19 +93,7 @@ impl SecretPosition {
                 Self::AfterWord(words, skipped.parse().ok()?)
             }
             "argument" => Self::Argument(rest.parse().ok()?),
-            "fed" => Self::Stdin,
-            "fed_first" => Self::StdinOfFirstCommand,
-            "fed_pairs" => Self::StdinPairs,
-            "pairs" => Self::Pairs,
-            "settings" => Self::Settings,
-            "htpasswd" => Self::Htpasswd,
-            "openssl" => Self::Openssl,
-            "parameter" => Self::Parameter,
-            "share" => Self::WindowsShare,
-            "slash" => Self::Slash,
-            "comma" => Self::Comma,
-            "last" => Self::Last,
-            _ => return None,
+            _ => return wordlists::variant(form),
         })
     }
 }

@@ -4,30 +4,24 @@
 use super::arguments::line_end;
 use super::command_forms::SecretOption;
 use super::headers;
-use super::secret_rules::SecretRules;
 use super::value_checks::cannot_be_secret;
+use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 
 /// Most bytes of a command's line.
 const MAX_LINE: usize = 512;
 
 /// Checks the command whose name ends at `at`. Returns the position from which the search for commands continues.
-pub(super) fn check_command(
-    scan: &TextScan<'_>,
-    at: usize,
-    option: SecretOption,
-    rules: &SecretRules,
-    claims: &mut PrivateClaims,
-) -> usize {
+pub(super) fn check_command(scan: &TextScan<'_>, at: usize, option: SecretOption, claims: &mut PrivateClaims) -> usize {
     let has_extension = scan.bytes(at..at + 4).eq_ignore_ascii_case(b".exe");
     let at = if has_extension { at + 4 } else { at };
     let rest = bytes_ahead(scan, at, MAX_LINE);
     if option == SecretOption::Literal {
-        claim_kubectl_literal(scan, at, rules, claims);
+        claim_kubectl_literal(scan, at, claims);
         return at;
     }
     if option == SecretOption::Switch {
-        claim_windows_switch(scan, at, rest, rules, claims);
+        claim_windows_switch(scan, at, rest, claims);
         return at + line_end(rest);
     }
     if rest.first().is_none_or(|byte| !b" \t\"',".contains(byte)) {
@@ -46,9 +40,9 @@ pub(super) fn check_command(
         let word = line.get(start..).unwrap_or_default();
         let flag_len = flag_len(word, option);
         if option == SecretOption::User && word.starts_with(b"-b") {
-            claim_cookie_option(scan, at + start + 2, rules, claims);
+            claim_cookie_option(scan, at + start + 2, claims);
         } else if let Some(len) = flag_len {
-            claim_option_value(scan, at + start + len, at + end, option, rules, claims);
+            claim_option_value(scan, at + start + len, at + end, option, claims);
         }
         from = start + 1;
     }
@@ -56,7 +50,7 @@ pub(super) fn check_command(
 }
 
 /// Claims cookies after `-b`, unless it names a file.
-fn claim_cookie_option(scan: &TextScan<'_>, at: usize, rules: &SecretRules, claims: &mut PrivateClaims) {
+fn claim_cookie_option(scan: &TextScan<'_>, at: usize, claims: &mut PrivateClaims) {
     let rest = bytes_ahead(scan, at, MAX_LINE);
     let leading = rest.iter().take_while(|byte| b" \\".contains(byte)).count();
     let quote = rest.get(leading).filter(|byte| b"\"'".contains(byte));
@@ -68,15 +62,17 @@ fn claim_cookie_option(scan: &TextScan<'_>, at: usize, rules: &SecretRules, clai
     let len = rest.iter().skip(from).take_while(|byte| !is_end(byte)).count();
     let content = rest.get(from..from + len).unwrap_or_default();
     if content.contains(&b'=') && (quote.is_some() || leading > 0) {
-        headers::claim_cookie_values(scan, at + from..at + from + len, (false, true), rules, claims);
+        headers::claim_cookie_values(scan, at + from..at + from + len, (false, true), claims);
     }
 }
 
 /// Claims the value in `kubectl create secret --from-literal=key=value`, whatever its key.
-fn claim_kubectl_literal(scan: &TextScan<'_>, at: usize, rules: &SecretRules, claims: &mut PrivateClaims) {
+fn claim_kubectl_literal(scan: &TextScan<'_>, at: usize, claims: &mut PrivateClaims) {
     let is_create_secret =
         memchr::memmem::find(scan.bytes(at.saturating_sub(MAX_LINE)..at), b"create secret").is_some();
-    let Some(rule) = rules.value.filter(|_| is_create_secret && b"= ".contains(&scan.byte(at))) else { return };
+    if !is_create_secret || !b"= ".contains(&scan.byte(at)) {
+        return;
+    }
     let rest = bytes_ahead(scan, at + 1, MAX_LINE);
     let Some(key_len) = rest.iter().take(128).position(|byte| *byte == b'=') else { return };
     let quote = rest.get(key_len + 1).filter(|byte| b"\"'".contains(byte));
@@ -89,7 +85,7 @@ fn claim_kubectl_literal(scan: &TextScan<'_>, at: usize, rules: &SecretRules, cl
     let value = rest.get(from..from + len).unwrap_or_default();
     let is_key = rest.iter().take(key_len).all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
     if is_key && value.len() > 2 && !cannot_be_secret(value) {
-        claims.add(scan, rule, at + 1 + from..at + 1 + from + len);
+        claims.add_for(scan, RuleFamily::SecretValue, at + 1 + from..at + 1 + from + len);
     }
 }
 
@@ -97,7 +93,7 @@ fn claim_kubectl_literal(scan: &TextScan<'_>, at: usize, rules: &SecretRules, cl
 const PASSWORD_SWITCHES: [&[u8]; 5] = [b"/pass:", b"/password:", b"/rp ", b"/p ", b"/p:"];
 
 /// Claims the password after a switch.
-fn claim_windows_switch(scan: &TextScan<'_>, at: usize, rest: &[u8], rules: &SecretRules, claims: &mut PrivateClaims) {
+fn claim_windows_switch(scan: &TextScan<'_>, at: usize, rest: &[u8], claims: &mut PrivateClaims) {
     let line = rest.get(..line_end(rest)).unwrap_or_default();
     let word_starts = line.iter().enumerate().filter(|(_, byte)| **byte == b' ').map(|(blank, _)| blank + 1);
     for from in word_starts {
@@ -114,9 +110,8 @@ fn claim_windows_switch(scan: &TextScan<'_>, at: usize, rest: &[u8], rules: &Sec
         };
         let len = after.iter().skip(quote_len).take_while(|byte| !is_end(byte)).count();
         let value = after.get(quote_len..quote_len + len).unwrap_or_default();
-        if let Some(rule) = rules.password.filter(|_| len >= 4 && !value.starts_with(b"/") && !cannot_be_secret(value))
-        {
-            claims.add(scan, rule, at + start + quote_len..at + start + quote_len + len);
+        if len >= 4 && !value.starts_with(b"/") && !cannot_be_secret(value) {
+            claims.add_for(scan, RuleFamily::Password, at + start + quote_len..at + start + quote_len + len);
         }
     }
 }
@@ -149,14 +144,7 @@ fn flag_len(word: &[u8], option: SecretOption) -> Option<usize> {
     }
 }
 
-fn claim_option_value(
-    scan: &TextScan<'_>,
-    at: usize,
-    end: usize,
-    option: SecretOption,
-    rules: &SecretRules,
-    claims: &mut PrivateClaims,
-) {
+fn claim_option_value(scan: &TextScan<'_>, at: usize, end: usize, option: SecretOption, claims: &mut PrivateClaims) {
     let escapes = scan.bytes(at..end).iter().take_while(|byte| **byte == b'\\').count();
     let quote = Some(scan.byte(at + escapes)).filter(|byte| b"\"'".contains(byte));
     let start = if quote.is_some() { at + escapes + 1 } else { at };
@@ -169,28 +157,26 @@ fn claim_option_value(
     let quoted_len = if option == SecretOption::User { quoted_password_len(rest, len, quote) } else { 0 };
     let value = rest.get(..len + quoted_len).unwrap_or_default();
     let position_of = |mark: u8| value.iter().position(|byte| *byte == mark);
-    let (rule, skip) = match option {
-        SecretOption::User | SecretOption::A if position_of(b':').is_some() => (rules.basic, 0),
+    let (family, skip) = match option {
+        SecretOption::User | SecretOption::A if position_of(b':').is_some() => (RuleFamily::BasicCredentials, 0),
         SecretOption::User => return,
         SecretOption::Percent => match position_of(b'%') {
-            Some(at) => (rules.password, at + 1),
+            Some(at) => (RuleFamily::Password, at + 1),
             None => return,
         },
-        _ => (rules.password, 0),
+        _ => (RuleFamily::Password, 0),
     };
     let secret = value.get(skip..).unwrap_or_default();
     let secret = secret.strip_suffix(b":").unwrap_or(secret);
     let password = position_of(b':')
-        .filter(|at| at + 1 < value.len() && rule == rules.basic)
+        .filter(|at| at + 1 < value.len() && family == RuleFamily::BasicCredentials)
         .and_then(|at| value.get(at + 1..))
         .unwrap_or(secret);
     let password = if quoted_len > 0 { trim_quotes(password) } else { password };
     let is_number = password.iter().all(|byte| byte.is_ascii_digit() || *byte == b':') && option != SecretOption::User;
     let is_variable_name = password.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_');
-    if let Some(rule) =
-        rule.filter(|_| !cannot_be_secret(password) && password.len() >= 3 && !is_number && !is_variable_name)
-    {
-        claims.add(scan, rule, start + skip..start + value.len());
+    if !cannot_be_secret(password) && password.len() >= 3 && !is_number && !is_variable_name {
+        claims.add_for(scan, family, start + skip..start + value.len());
     }
 }
 

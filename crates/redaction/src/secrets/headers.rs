@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 
 use super::super::pairs::{KeyValuePair, PairSeparator};
 use super::secret_keys::SecretKind;
-use super::secret_rules::SecretRules;
 use super::value_checks::{ByteCounts, cannot_be_secret, is_wordlike};
+use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 use crate::sets::{ByteSet, WordMap, WordSet};
 use crate::wordlists;
@@ -23,22 +23,19 @@ static SCHEMES: LazyLock<WordMap<bool>> = LazyLock::new(|| {
     WordMap::from_entries(single.chain(entries(SCHEMES_WITH_LISTS, true)).collect())
 });
 /// Attributes of `Set-Cookie`.
-static ATTRIBUTES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.cookie_attributes")));
+static ATTRIBUTES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("secrets.cookie_attributes"));
 
 /// Cookies that hold a preference rather than a session.
-static PREFERENCE_COOKIES: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("secrets.preference_cookies")));
+static PREFERENCE_COOKIES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("secrets.preference_cookies"));
 
 /// Cookie values that are not secret.
-static HARMLESS_VALUES: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("secrets.non_session_cookie_values")));
+static HARMLESS_VALUES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("secrets.non_session_cookie_values"));
 
 /// Claims the secrets in the header `pair`. Returns the position from which the search for keys continues.
 pub(super) fn check_header(
     scan: &TextScan<'_>,
     pair: &KeyValuePair,
     kind: SecretKind,
-    rules: &SecretRules,
     claims: &mut PrivateClaims,
 ) -> usize {
     // `curl --cookie "a=b"`
@@ -74,8 +71,14 @@ pub(super) fn check_header(
     };
     let end = content.end;
     match kind {
-        SecretKind::Cookie => claim_cookies(scan, pair, content, rules, claims),
-        _ => claim_credentials(scan, content, (first_word.len(), scheme), rules, claims),
+        SecretKind::Cookie => {
+            let is_certain = pair.quote.is_some() || pair.sep == PairSeparator::Colon;
+            // `Set-Cookie`
+            let first_only =
+                scan.bytes(pair.key.clone()).get(..3).is_some_and(|head| head.eq_ignore_ascii_case(b"set"));
+            claim_cookie_values(scan, content, (first_only, is_certain), claims);
+        }
+        _ => claim_credentials(scan, content, (first_word.len(), scheme), claims),
     }
     // A long line is not read again from each of its keys
     if pair.quote.is_none() && end > pair.key.end + 512 { end } else { pair.key.end }
@@ -107,7 +110,6 @@ fn claim_credentials(
     scan: &TextScan<'_>,
     content: Range<usize>,
     first_word: (usize, Option<bool>),
-    rules: &SecretRules,
     claims: &mut PrivateClaims,
 ) {
     static IN_SCHEME: ByteSet = ByteSet::new(b"-").and_alnum();
@@ -121,7 +123,7 @@ fn claim_credentials(
     let (has_scheme, has_list) = (scheme.is_some(), scheme == Some(true));
     let rest = bytes.get(start..).unwrap_or_default();
     if has_scheme && name.eq_ignore_ascii_case(b"digest") && rest.contains(&b'=') {
-        return claim_digest(scan, content.start + start..content.end, rules, claims);
+        return claim_digest(scan, content.start + start..content.end, claims);
     }
     let len = match has_list {
         true => rest.len(),
@@ -148,25 +150,23 @@ fn claim_credentials(
                 && !is_wordlike(credentials)
         }
     };
-    let rule = if name.eq_ignore_ascii_case(b"basic") { rules.basic } else { rules.header };
-    if let Some(rule) =
-        rule.filter(|_| is_secret && !credentials.starts_with(b"realm=") && !credentials.starts_with(b"{"))
-    {
-        claims.add(scan, rule, content.start + start..content.start + start + len);
+    let is_basic = name.eq_ignore_ascii_case(b"basic");
+    let family = if is_basic { RuleFamily::BasicCredentials } else { RuleFamily::HeaderCredentials };
+    if is_secret && !credentials.starts_with(b"realm=") && !credentials.starts_with(b"{") {
+        claims.add_for(scan, family, content.start + start..content.start + start + len);
     }
 }
 
 /// Claims the response in `Digest username="…", realm="…", response="…"`, which is computed from the password. If the
 /// header is unquoted, the quotes of its parts have ended `content` too early.
-fn claim_digest(scan: &TextScan<'_>, content: Range<usize>, rules: &SecretRules, claims: &mut PrivateClaims) {
-    let Some(rule) = rules.header else { return };
+fn claim_digest(scan: &TextScan<'_>, content: Range<usize>, claims: &mut PrivateClaims) {
     let rest = bytes_ahead(scan, content.start, MAX_HEADER);
     let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
     let Some(at) = memchr::memmem::find(line, b"response=") else { return };
     let from = at + 9 + line.iter().skip(at + 9).take_while(|byte| b"\\\"'".contains(byte)).count();
     let len = line.iter().skip(from).take_while(|byte| byte.is_ascii_hexdigit()).count();
     if len >= 16 {
-        claims.add(scan, rule, content.start + from..content.start + from + len);
+        claims.add_for(scan, RuleFamily::HeaderCredentials, content.start + from..content.start + from + len);
     }
 }
 
@@ -185,29 +185,14 @@ fn reread_scheme(scan: &TextScan<'_>, pair: &KeyValuePair) -> Option<KeyValuePai
     })
 }
 
-fn claim_cookies(
-    scan: &TextScan<'_>,
-    pair: &KeyValuePair,
-    content: Range<usize>,
-    rules: &SecretRules,
-    claims: &mut PrivateClaims,
-) {
-    let is_certain = pair.quote.is_some() || pair.sep == PairSeparator::Colon;
-    // `Set-Cookie`
-    let first_only = scan.bytes(pair.key.clone()).get(..3).is_some_and(|head| head.eq_ignore_ascii_case(b"set"));
-    claim_cookie_values(scan, content, (first_only, is_certain), rules, claims);
-}
-
 /// Claims the values of cookies: all or `first_only`. Lower-case words count only if it `is_certain` that these are
 /// cookies.
 pub(super) fn claim_cookie_values(
     scan: &TextScan<'_>,
     content: Range<usize>,
     (first_only, is_certain): (bool, bool),
-    rules: &SecretRules,
     claims: &mut PrivateClaims,
 ) {
-    let Some(rule) = rules.cookie else { return };
     let mut at = content.start;
     for part in scan.bytes(content).split(|byte| *byte == b';') {
         let from = at;
@@ -234,7 +219,7 @@ pub(super) fn claim_cookie_values(
             || value.starts_with(b"{");
         if is_name && !ATTRIBUTES.contains(name) && !is_harmless {
             let blanks = value.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-            claims.add(scan, rule, from + equals + 1 + blanks..from + equals + 1 + len);
+            claims.add_for(scan, RuleFamily::Cookie, from + equals + 1 + blanks..from + equals + 1 + len);
         }
         if first_only {
             break;

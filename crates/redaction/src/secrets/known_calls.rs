@@ -4,10 +4,13 @@
 
 use std::sync::LazyLock;
 
+use serde::Deserialize;
+
 use crate::wordlists;
 
 /// Required form of an argument.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum ArgumentForm {
     /// A password of any form.
     Password,
@@ -36,35 +39,18 @@ impl SecretArgument {
     pub(super) const SECOND: Self = Self { index: 1, form: ArgumentForm::Password };
 }
 
-impl ArgumentForm {
-    /// Looks up the name used in the tables of calls.
-    fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "password" => Self::Password,
-            "mixed" => Self::Mixed,
-            "third" => Self::Third,
-            "secret" => Self::Secret,
-            "key" => Self::Key,
-            "uuid" => Self::Uuid,
-            _ => return None,
-        })
-    }
-}
-
 /// The calls: each name, whether its case counts, and its secret argument.
-pub(super) fn all_calls() -> impl Iterator<Item = (&'static str, bool, SecretArgument)> {
+pub(crate) fn all_calls() -> impl Iterator<Item = (&'static str, bool, SecretArgument)> {
     let calls_of_list = |list: &str, is_exact: bool| {
-        wordlists::rows(list)
-            .filter_map(|(entry, names)| Some((parse_argument(entry)?, names)))
-            .flat_map(move |(argument, names)| names.split(' ').map(move |name| (name, is_exact, argument)))
+        wordlists::words_of_rows(list, parse_argument).map(move |(name, argument)| (name, is_exact, argument))
     };
     calls_of_list("secrets.calls", false).chain(calls_of_list("secrets.calls_case_sensitive", true))
 }
 
 /// Parses `1 secret`: the number of arguments before, and the required form.
-fn parse_argument(entry: &str) -> Option<SecretArgument> {
+fn parse_argument(entry: &'static str) -> Option<SecretArgument> {
     let (index, form) = entry.split_once(' ')?;
-    Some(SecretArgument { index: index.parse().ok()?, form: ArgumentForm::from_name(form)? })
+    Some(SecretArgument { index: index.parse().ok()?, form: wordlists::variant(form)? })
 }
 
 /// Name endings of calls whose argument `"…".toCharArray()` is a password.

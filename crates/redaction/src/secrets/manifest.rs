@@ -6,9 +6,9 @@ use std::ops::Range;
 
 use super::super::keys::json_tree::{JsonTree, ValueForm};
 use super::super::keys::table::KeyCache;
+use super::super::rule::RuleFamily;
 use super::super::scan::{PrivateClaims, TextScan};
 use super::super::stems::StemMatch;
-use super::secret_rules::SecretRules;
 use super::value_checks::cannot_be_secret;
 
 /// Progress of reading manifests.
@@ -28,11 +28,12 @@ const MAX_LEVELS: u32 = 4;
 pub(super) fn check_manifest(
     scan: &TextScan<'_>,
     word: &StemMatch,
-    rules: &SecretRules,
     progress: &mut ManifestProgress,
     claims: &mut PrivateClaims,
 ) {
-    let Some(rule) = rules.value.filter(|_| scan.bytes(word.start..word.end) == b"Secret") else { return };
+    if scan.bytes(word.start..word.end) != b"Secret" {
+        return;
+    }
     let head = scan.bytes(word.start.saturating_sub(32)..word.start);
     let quote = head.trim_ascii_end().last().copied().filter(|byte| b"\"'".contains(byte));
     let is_double_quoted = quote == Some(b'"');
@@ -44,20 +45,20 @@ pub(super) fn check_manifest(
     match quoted_key {
         Some(key) if is_double_quoted && key.ends_with(b"kind") && !progress.is_json_read => {
             progress.is_json_read = true;
-            claim_json_secrets(scan, rule, claims);
+            claim_json_secrets(scan, claims);
         }
         None if key.ends_with(b"kind")
             && word.start >= progress.yaml_end
             && b"\n\r".contains(&scan.byte(word.end + usize::from(Some(scan.byte(word.end)) == quote))) =>
         {
-            progress.yaml_end = claim_yaml_secret(scan, word.start, progress.yaml_end, rule, claims);
+            progress.yaml_end = claim_yaml_secret(scan, word.start, progress.yaml_end, claims);
         }
         _ => {}
     }
 }
 
 /// Claims the values of every secret in a JSON text.
-fn claim_json_secrets(scan: &TextScan<'_>, rule: u16, claims: &mut PrivateClaims) {
+fn claim_json_secrets(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
     let (mut tree, mut key_cache) = (JsonTree::default(), KeyCache::default());
     tree.walk(scan.text, &scan.detector.keys, &mut key_cache);
     let equals = |range: &Range<usize>, word: &[u8]| scan.bytes(range.clone()) == word;
@@ -70,13 +71,13 @@ fn claim_json_secrets(scan: &TextScan<'_>, rule: u16, claims: &mut PrivateClaims
         });
         let mut data_objects = ancestors.filter(|pair| equals(&pair.key, b"data") || equals(&pair.key, b"stringData"));
         if data_objects.any(|pair| objects.contains(&pair.object)) {
-            claim_data_value(scan, pair.value.clone(), rule, claims);
+            claim_data_value(scan, pair.value.clone(), claims);
         }
     }
 }
 
 /// Claims the values of the YAML secret whose kind is at `at`. Returns the end of the text that was read.
-fn claim_yaml_secret(scan: &TextScan<'_>, at: usize, read_end: usize, rule: u16, claims: &mut PrivateClaims) -> usize {
+fn claim_yaml_secret(scan: &TextScan<'_>, at: usize, read_end: usize, claims: &mut PrivateClaims) -> usize {
     let Some(column) = key_column(scan, at) else { return read_end };
     let lowest = read_end.max(at.saturating_sub(REACH));
     let mut start = line_start(scan, at, lowest);
@@ -117,9 +118,9 @@ fn claim_yaml_secret(scan: &TextScan<'_>, at: usize, read_end: usize, rule: u16,
             is_in_data = body == b"data:" || body == b"stringData:";
             block_depth = usize::MAX;
         } else if is_in_data && depth > block_depth {
-            claim_data_value(scan, start + depth..start + line.trim_ascii_end().len(), rule, claims);
+            claim_data_value(scan, start + depth..start + line.trim_ascii_end().len(), claims);
         } else if is_in_data {
-            let is_block = read_data_line(scan, start + depth..start + line.trim_ascii_end().len(), rule, claims);
+            let is_block = read_data_line(scan, start + depth..start + line.trim_ascii_end().len(), claims);
             block_depth = if is_block { depth } else { usize::MAX };
         }
         start = next;
@@ -128,7 +129,7 @@ fn claim_yaml_secret(scan: &TextScan<'_>, at: usize, read_end: usize, rule: u16,
 }
 
 /// Reads one line of data, `key: value`. Returns whether the value is a block on the lines below.
-fn read_data_line(scan: &TextScan<'_>, line: Range<usize>, rule: u16, claims: &mut PrivateClaims) -> bool {
+fn read_data_line(scan: &TextScan<'_>, line: Range<usize>, claims: &mut PrivateClaims) -> bool {
     let text = scan.bytes(line.clone());
     let Some(colon) = text.iter().position(|byte| *byte == b':') else { return false };
     let after_colon = text.get(colon + 1..).unwrap_or_default();
@@ -139,18 +140,18 @@ fn read_data_line(scan: &TextScan<'_>, line: Range<usize>, rule: u16, claims: &m
         [open @ (b'"' | b'\''), inner @ .., close] if open == close => start + 1..start + 1 + inner.len(),
         unquoted => start..start + unquoted.len(),
     };
-    claim_data_value(scan, range, rule, claims);
+    claim_data_value(scan, range, claims);
     false
 }
 
 /// Claims a value, unless it is a template or means "no value".
-fn claim_data_value(scan: &TextScan<'_>, range: Range<usize>, rule: u16, claims: &mut PrivateClaims) {
+fn claim_data_value(scan: &TextScan<'_>, range: Range<usize>, claims: &mut PrivateClaims) {
     let value = scan.bytes(range.clone());
     if !cannot_be_secret(value)
         && memchr::memmem::find(value, b"{{").is_none()
         && value.iter().any(u8::is_ascii_alphanumeric)
     {
-        claims.add(scan, rule, range);
+        claims.add_for(scan, RuleFamily::SecretValue, range);
     }
 }
 

@@ -12,13 +12,13 @@ mod aws;
 mod blocks;
 mod byte_counts;
 mod calls;
-mod command_forms;
+pub(crate) mod command_forms;
 mod commands;
 mod fallback;
 mod headers;
 mod key_candidate;
 mod key_word_lists;
-mod known_calls;
+pub(crate) mod known_calls;
 mod manifest;
 mod other_scripts;
 mod pair_context;
@@ -28,9 +28,8 @@ mod provider_values;
 mod randomness;
 mod secret_check;
 pub(crate) mod secret_cue;
-mod secret_keys;
+pub(crate) mod secret_keys;
 pub(crate) mod secret_lists;
-pub(crate) mod secret_rules;
 mod seed_phrases;
 mod shell;
 mod stated_passwords;
@@ -41,22 +40,19 @@ pub(crate) mod value_checks;
 mod variables;
 
 use super::action::WordAction;
+use super::rule::FamilyRules;
 use super::scan::{PrivateClaims, TextScan};
 use super::stems::{Stem, StemMatch};
 use crate::wordlists;
 use secret_cue::SecretCue;
-use secret_rules::SecretRules;
 
 /// The words that lead to secrets.
-pub(super) fn secret_stems(rules: &SecretRules) -> Vec<Stem> {
-    if !rules.is_any_enabled() {
+pub(super) fn secret_stems(families: &FamilyRules) -> Vec<Stem> {
+    if !families.has_any_secret() {
         return Vec::new();
     }
-    let stem = |text: &str, exact: bool, whole: bool, cue: SecretCue| Stem {
-        text: text.as_bytes().into(),
-        exact,
-        whole,
-        action: WordAction::Secret(cue),
+    let stem = |text: &str, exact: bool, whole: bool, cue: SecretCue| {
+        Stem::new(text.as_bytes(), exact, whole, WordAction::Secret(cue))
     };
     let keys = wordlists::words("secrets.key_stems").map(|text| stem(text, false, false, SecretCue::Key));
     let providers = wordlists::words("secrets.providers").map(|text| stem(text, false, false, SecretCue::Provider));
@@ -93,56 +89,55 @@ pub(super) fn secret_stems(rules: &SecretRules) -> Vec<Stem> {
 }
 
 /// The action at a secret's word that is only the end of a longer word (`glued_words`).
-pub(super) fn suffix_word_action(rules: &SecretRules) -> Option<WordAction> {
-    rules.is_any_enabled().then_some(WordAction::Secret(SecretCue::Key))
+pub(super) fn suffix_word_action(families: &FamilyRules) -> Option<WordAction> {
+    families.has_any_secret().then_some(WordAction::Secret(SecretCue::Key))
 }
 
 /// The rule of `value` as the whole value of an attribute's `key`, if the key names a secret.
-pub(super) fn rule_under_key(rules: &SecretRules, key: &[u8], value: &[u8]) -> Option<u16> {
+pub(super) fn rule_under_key(families: &FamilyRules, key: &[u8], value: &[u8]) -> Option<u16> {
     let kind = secret_keys::classify_key(key).filter(|kind| secret_check::is_secret_under(*kind, key, value))?;
-    rules.rule_for_key(kind, key)
+    families.rule_for_key(kind, key)
 }
 
 /// Whether a number that is the value of an attribute's `key` is a password. Numbers under keys of tokens and API keys
 /// are counts.
-pub(super) fn is_password(rules: &SecretRules, key: &[u8], digits: &[u8]) -> bool {
+pub(super) fn is_password(families: &FamilyRules, key: &[u8], digits: &[u8]) -> bool {
     let is_password_key = || {
         matches!(
             secret_keys::classify_key(key),
             Some(secret_keys::SecretKind::Password | secret_keys::SecretKind::Pass | secret_keys::SecretKind::Pin)
         )
     };
-    digits.len() >= 4 && is_password_key() && rule_under_key(rules, key, digits).is_some()
+    digits.len() >= 4 && is_password_key() && rule_under_key(families, key, digits).is_some()
 }
 
 /// Claims the secrets in one text.
-pub(super) fn claim_secrets(scan: &TextScan<'_>, rules: &SecretRules, claims: &mut PrivateClaims) {
+pub(super) fn claim_secrets(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
     let mut progress = SearchProgress::default();
     for word in &scan.anchors.words_by_use.secret_words {
         match word.action {
             WordAction::Secret(SecretCue::Key) => {
                 if scan.byte(word.start) == b'S' {
-                    manifest::check_manifest(scan, word, rules, &mut progress.manifests, claims);
+                    manifest::check_manifest(scan, word, &mut progress.manifests, claims);
                 }
                 if word.start >= progress.keys {
-                    progress.keys = assign::check_key(scan, word, rules, &mut progress.key_kinds, claims);
+                    progress.keys = assign::check_key(scan, word, &mut progress.key_kinds, claims);
                 }
             }
             // Most of these words are not calls
             WordAction::Secret(SecretCue::Call(_)) if !matches!(scan.byte(word.end), b'(' | b' ') => {}
-            WordAction::Secret(cue) => check_word(scan, word, cue, rules, &mut progress, claims),
+            WordAction::Secret(cue) => check_word(scan, word, cue, &mut progress, claims),
             _ => {}
         }
     }
     for colon in &scan.anchors.schemes {
-        urls::check_url(scan, *colon, rules, claims);
+        urls::check_url(scan, *colon, claims);
     }
     for run in &scan.anchors.digit_runs {
-        provider_values::check_token_shapes(scan, run, &rules.shapes, claims);
+        provider_values::check_token_shapes(scan, run, claims);
     }
-    let Some(rule) = rules.password.filter(|_| scan.anchors.byte_kinds.high) else { return };
-    for run in &scan.anchors.digit_runs {
-        other_scripts::claim_after_script_word(scan, run, rule, claims);
+    if scan.anchors.byte_kinds.high != 0 {
+        scan.anchors.digit_runs.iter().for_each(|run| other_scripts::claim_after_script_word(scan, run, claims));
     }
 }
 
@@ -165,71 +160,41 @@ fn check_word(
     scan: &TextScan<'_>,
     word: &StemMatch,
     cue: SecretCue,
-    rules: &SecretRules,
     progress: &mut SearchProgress,
     claims: &mut PrivateClaims,
 ) {
-    match (cue, rules.block, rules.provider, rules.aws) {
-        (SecretCue::Provider, _, Some(rule), _) if word.start >= progress.providers => {
-            progress.providers = provider_values::check_provider(scan, word.end, rule, claims)
+    match cue {
+        SecretCue::Provider if word.start >= progress.providers => {
+            progress.providers = provider_values::check_provider(scan, word.end, claims);
         }
-        (SecretCue::Command(option), ..) if word.start >= progress.commands => {
-            progress.commands = commands::check_command(scan, word.end, option, rules, claims);
+        SecretCue::Command(option) if word.start >= progress.commands => {
+            progress.commands = commands::check_command(scan, word.end, option, claims);
         }
-        (SecretCue::Shell(form), ..) if word.start >= progress.shell => {
-            progress.shell = shell::check_command(scan, word.start..word.end, form, rules, claims);
+        SecretCue::Shell(form) if word.start >= progress.shell => {
+            progress.shell = shell::check_command(scan, word.start..word.end, form, claims);
         }
-        (SecretCue::Begin, Some(rule), ..) if word.start >= progress.blocks => {
-            progress.blocks = blocks::claim_pem_block(scan, word.start, rule, claims)
+        SecretCue::Begin if word.start >= progress.blocks => {
+            progress.blocks = blocks::claim_pem_block(scan, word.start, claims);
         }
-        (SecretCue::End, Some(rule), ..) if word.start >= progress.blocks => {
-            progress.blocks = blocks::claim_truncated_pem_block(scan, word.start, progress.blocks, rule, claims)
+        SecretCue::End if word.start >= progress.blocks => {
+            progress.blocks = blocks::claim_truncated_pem_block(scan, word.start, progress.blocks, claims);
         }
-        (SecretCue::Putty, Some(rule), ..) if word.start >= progress.blocks => {
-            progress.blocks = blocks::claim_putty_key(scan, word.start, rule, claims)
+        SecretCue::Putty if word.start >= progress.blocks => {
+            progress.blocks = blocks::claim_putty_key(scan, word.start, claims);
         }
-        (SecretCue::TerraformToken, ..) => {
-            if let Some(rule) = rules.shapes.marked_token {
-                provider_values::claim_terraform_token(scan, word.start, word.end, rule, claims);
-            }
+        SecretCue::TerraformToken => provider_values::claim_terraform_token(scan, word.start, word.end, claims),
+        SecretCue::Call(argument) => {
+            calls::check_call(scan, word.end, argument, &mut progress.key_kinds.unquoted, claims);
         }
-        (SecretCue::Call(argument), ..) => {
-            calls::check_call(scan, word.end, argument, &mut progress.key_kinds.unquoted, rules, claims)
+        SecretCue::PasswordBelow => stated_passwords::claim_password_below(scan, word.end, claims),
+        SecretCue::Login => stated_passwords::claim_login_password(scan, word.end, claims),
+        SecretCue::CharArray => calls::claim_char_array(scan, word.start, claims),
+        SecretCue::Pgpass => progress.pgpass = pgpass::claim_pgpass_lines(scan, word, progress.pgpass, claims),
+        SecretCue::SeedPhrase => {
+            progress.phrases = seed_phrases::claim_seed_phrases(scan, word.end, progress.phrases, claims);
         }
-        (SecretCue::PasswordBelow, ..) => stated_passwords::claim_password_below(scan, word.end, rules, claims),
-        (SecretCue::Login, ..) => stated_passwords::claim_login_password(scan, word.end, rules, claims),
-        (SecretCue::CharArray, ..) => calls::claim_char_array(scan, word.start, rules, claims),
-        (SecretCue::Pgpass, ..) => {
-            if let Some(rule) = rules.password {
-                progress.pgpass = pgpass::claim_pgpass_lines(scan, word, progress.pgpass, rule, claims);
-            }
-        }
-        (SecretCue::SeedPhrase, ..) => {
-            if let Some(rule) = rules.phrase {
-                progress.phrases = seed_phrases::claim_seed_phrases(scan, word.end, progress.phrases, rule, claims);
-            }
-        }
-        (SecretCue::Aws, _, _, Some(rule)) => aws::claim_aws_secret(scan, word.end, (0, 64), rule, claims),
-        (SecretCue::AwsKeyId, _, _, Some(rule)) => aws::claim_aws_secret(scan, word.start, (200, 300), rule, claims),
+        SecretCue::Aws => aws::claim_aws_secret(scan, word.end, (0, 64), claims),
+        SecretCue::AwsKeyId => aws::claim_aws_secret(scan, word.start, (200, 300), claims),
         _ => {}
-    }
-}
-
-/// Number of entries in each table.
-#[cfg(test)]
-pub(super) struct Tables {
-    pub(super) commands: usize,
-    pub(super) forms: usize,
-    pub(super) calls: usize,
-    pub(super) kinds: usize,
-}
-
-#[cfg(test)]
-pub(super) fn tables() -> Tables {
-    Tables {
-        commands: command_forms::COMMANDS.len(),
-        forms: command_forms::FORMS.len(),
-        calls: known_calls::all_calls().count(),
-        kinds: secret_keys::standalone_words().count(),
     }
 }

@@ -5,6 +5,7 @@
 use super::value_checks::{ByteCounts, cannot_be_secret};
 use crate::anchors::DigitRun;
 use crate::glued_words::FOREIGN_PASSWORD_WORDS;
+use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 
 /// Most bytes read before a run, and of a value.
@@ -14,7 +15,7 @@ const LINKS: [&str; 16] =
     ["是", "为", "為", "は", "는", "은", "이", "가", "：", ":", "такой", "такий", "это", "—", " ", "\""];
 
 /// Claims the value around `run` if a word for a password comes before it.
-pub(super) fn claim_after_script_word(scan: &TextScan<'_>, run: &DigitRun, rule: u16, claims: &mut PrivateClaims) {
+pub(super) fn claim_after_script_word(scan: &TextScan<'_>, run: &DigitRun, claims: &mut PrivateClaims) {
     let from = scan.text.ceil_char_boundary(run.start.saturating_sub(REACH));
     let head = scan.part(from..run.start);
     if head.is_ascii() {
@@ -43,7 +44,7 @@ pub(super) fn claim_after_script_word(scan: &TextScan<'_>, run: &DigitRun, rule:
     let Some(value) = value.filter(|value| value.len() >= 6 && !cannot_be_secret(value)) else { return };
     let counts = ByteCounts::count(value);
     if counts.digits > 0 && (counts.letters() > 0 || has_non_ascii) {
-        claims.add(scan, rule, start..start + value.len());
+        claims.add_for(scan, RuleFamily::Password, start..start + value.len());
     }
 }
 

@@ -15,6 +15,7 @@ use crate::wordlists;
 pub(super) const LONG_VALUE: usize = 512;
 
 /// The surroundings of a pair.
+#[derive(Default)]
 pub(super) struct PairContext {
     /// It is a parameter of a URL.
     pub(super) is_parameter: bool,
@@ -87,21 +88,7 @@ impl PairContext {
 
     /// The surroundings of a text that is the whole value of a key; `is_upper`: the key is in capitals.
     pub(super) fn whole_value(is_upper: bool) -> Self {
-        Self {
-            is_parameter: false,
-            is_always_secret: false,
-            is_at_line_start: true,
-            is_at_line_end: true,
-            is_stored: false,
-            is_spaced: false,
-            is_argument: false,
-            is_flag: false,
-            is_foreign: false,
-            is_upper,
-            is_last_word: true,
-            is_type: false,
-            is_in_list: false,
-        }
+        Self { is_at_line_start: true, is_at_line_end: true, is_upper, is_last_word: true, ..Self::default() }
     }
 
     /// The range of the value; an unquoted passphrase extends to the end of its line.

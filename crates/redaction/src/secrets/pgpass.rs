@@ -2,6 +2,7 @@
 //! nor a shape. They are searched only near the file's name, and every byte is read once. `PGPASSWORD=…` is in
 //! `assign`.
 
+use super::super::rule::RuleFamily;
 use super::super::scan::{PrivateClaims, TextScan};
 use super::super::stems::StemMatch;
 use super::value_checks::cannot_be_secret;
@@ -15,7 +16,6 @@ pub(super) fn claim_pgpass_lines(
     scan: &TextScan<'_>,
     word: &StemMatch,
     read_end: usize,
-    rule: u16,
     claims: &mut PrivateClaims,
 ) -> usize {
     // `PGPASSWORD` is a key
@@ -35,7 +35,7 @@ pub(super) fn claim_pgpass_lines(
         };
         let len = rest.iter().enumerate().position(|(at, byte)| is_end((at, byte))).unwrap_or(rest.len());
         if let Some(password_at) = rest.get(..len).and_then(password_start) {
-            claims.add(scan, rule, from + start + password_at..from + start + len);
+            claims.add_for(scan, RuleFamily::Password, from + start + password_at..from + start + len);
         }
         start += len + if rest.get(len) == Some(&b'\\') { 2 } else { 1 };
     }

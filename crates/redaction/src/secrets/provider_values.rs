@@ -9,10 +9,10 @@ use std::sync::LazyLock;
 use super::super::anchors::DigitRun;
 use super::super::pairs::ends_with;
 use super::super::sets::ByteSet;
-use super::secret_rules::TokenShapeRules;
 use super::value_checks::{
     ByteCounts, cannot_be_secret, contains_any_case, is_path, is_twilio_id, is_uuid, is_wordlike, shannon_entropy,
 };
+use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 use crate::wordlists;
 
@@ -26,7 +26,7 @@ static HARMLESS_WORDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes(
 
 /// Checks the text after the provider's name that ends at `end`. Returns the position from which the search for
 /// providers continues.
-pub(super) fn check_provider(scan: &TextScan<'_>, end: usize, rule: u16, claims: &mut PrivateClaims) -> usize {
+pub(super) fn check_provider(scan: &TextScan<'_>, end: usize, claims: &mut PrivateClaims) -> usize {
     let rest = bytes_ahead(scan, end, REACH + MAX_VALUE);
     if rest.first().is_none_or(|byte| byte.is_ascii_lowercase() || *byte == b'/' || *byte == b'@') {
         return end;
@@ -57,7 +57,7 @@ pub(super) fn check_provider(scan: &TextScan<'_>, end: usize, rule: u16, claims:
                 .count();
             let is_near = line_breaks == 0 || ends_in_secret_key(between);
             if !is_harmless && word_count <= 4 && is_near && !ends_in_id_key(between) && !is_call_or_message_id(value) {
-                let is_claimed = claims.add(scan, rule, end + from..end + from + value.len());
+                let is_claimed = claims.add_for(scan, RuleFamily::ProviderValue, end + from..end + from + value.len());
                 return if is_claimed { end + from + value.len() } else { end };
             }
             return end;
@@ -121,7 +121,7 @@ fn has_key_form(value: &[u8]) -> bool {
 }
 
 /// Claims random tokens in the prose around a word such as `key`; ids, digests and parts of paths stay.
-pub(super) fn claim_random_token(scan: &TextScan<'_>, word: &Range<usize>, rule: u16, claims: &mut PrivateClaims) {
+pub(super) fn claim_random_token(scan: &TextScan<'_>, word: &Range<usize>, claims: &mut PrivateClaims) {
     let runs = &scan.anchors.digit_runs;
     let is_announced = announces(scan, word);
     let first_index = runs.partition_point(|run| run.end + 24 < word.start);
@@ -138,7 +138,7 @@ pub(super) fn claim_random_token(scan: &TextScan<'_>, word: &Range<usize>, rule:
             && (is_random_token(scan.bytes(run.clone()))
                 || is_announced && run.start == word.end + 1 && is_mixed(scan.bytes(run.clone())))
         {
-            claims.add(scan, rule, run.clone());
+            claims.add_for(scan, RuleFamily::Entropy, run.clone());
         }
     }
 }
@@ -176,66 +176,58 @@ static BEFORE_RUN: ByteSet = ByteSet::new(b".+/*");
 
 /// Checks a run of letters and digits; the bytes next to it reject most.
 #[inline]
-pub(super) fn check_token_shapes(
-    scan: &TextScan<'_>,
-    run: &DigitRun,
-    shapes: &TokenShapeRules,
-    claims: &mut PrivateClaims,
-) {
+pub(super) fn check_token_shapes(scan: &TextScan<'_>, digit_run: &DigitRun, claims: &mut PrivateClaims) {
     // Nearly all runs are too short for the shapes that these bytes suggest
-    let may_begin = AFTER_RUN.contains(run.after) && (run.len() >= 8 || matches!(run.after, b'$' | b'~'));
-    let may_end = BEFORE_RUN.contains(run.before) && (run.len() >= 18 || run.before == b'/');
-    if !(may_begin || may_end) {
-        return;
-    }
-    match (run.after, run.len()) {
-        (b':', 8..=13) => claim_telegram_token(scan, &run.range(), shapes.telegram, claims),
-        (b'|', 14..=17) => claim_facebook_token(scan, &run.range(), shapes.marked_token, claims),
-        (b'-', 32) => claim_mailchimp_key(scan, &run.range(), shapes.mailchimp, claims),
-        (b'.', 23..=28) if b"MNO".contains(&scan.byte(run.start)) => {
-            claim_discord_token(scan, &run.range(), shapes.discord, claims)
-        }
-        (b'$', ..=8) => claim_password_hash(scan, &run.range(), shapes.hash, claims),
-        (_, 24) if run.before == b'.' => claim_prefixed_token(scan, &run.range(), b"s.", shapes.marked_token, claims),
-        (_, 18) if run.before == b'+' => claim_prefixed_token(scan, &run.range(), b"u+", shapes.marked_token, claims),
-        (_, _) if run.before == b'/' && scan.byte(run.start) == b'0' => {
-            claim_refresh_token(scan, &run.range(), shapes.marked_token, claims)
-        }
-        (_, 40) if run.before == b'*' => claim_mysql_hash(scan, &run.range(), shapes.hash, claims),
-        (b'~', _) if scan.byte_before(run.end, 1) == b'Q' => {
-            claim_azure_secret(scan, &run.range(), shapes.azure, claims)
-        }
-        _ => {}
+    let may_begin =
+        AFTER_RUN.contains(digit_run.after) && (digit_run.len() >= 8 || matches!(digit_run.after, b'$' | b'~'));
+    let may_end = BEFORE_RUN.contains(digit_run.before) && (digit_run.len() >= 18 || digit_run.before == b'/');
+    if may_begin || may_end {
+        claim_token_shape(scan, digit_run, claims);
     }
 }
 
-fn claim_telegram_token(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut PrivateClaims) {
+fn claim_token_shape(scan: &TextScan<'_>, digit_run: &DigitRun, claims: &mut PrivateClaims) {
+    let run = &digit_run.range();
+    let (family, found) = match (digit_run.after, digit_run.len()) {
+        (b':', 8..=13) => (RuleFamily::TelegramToken, telegram_token(scan, run)),
+        (b'|', 14..=17) => (RuleFamily::MarkedToken, facebook_token(scan, run)),
+        (b'-', 32) => (RuleFamily::MailchimpKey, mailchimp_key(scan, run)),
+        (b'.', 23..=28) if b"MNO".contains(&scan.byte(run.start)) => {
+            (RuleFamily::DiscordToken, discord_token(scan, run))
+        }
+        (b'$', ..=8) => (RuleFamily::PasswordHash, password_hash(scan, run)),
+        (_, 24) if digit_run.before == b'.' => (RuleFamily::MarkedToken, prefixed_token(scan, run, b"s.")),
+        (_, 18) if digit_run.before == b'+' => (RuleFamily::MarkedToken, prefixed_token(scan, run, b"u+")),
+        (_, _) if digit_run.before == b'/' && scan.byte(run.start) == b'0' => {
+            (RuleFamily::MarkedToken, refresh_token(scan, run))
+        }
+        (_, 40) if digit_run.before == b'*' => (RuleFamily::PasswordHash, mysql_hash(scan, run)),
+        (b'~', _) if scan.byte_before(run.end, 1) == b'Q' => (RuleFamily::AzureKey, azure_secret(scan, run)),
+        _ => return,
+    };
+    if let Some(range) = found {
+        claims.add_for(scan, family, range);
+    }
+}
+
+/// The text from `at` on, up to `max_len` bytes, as far as it has only letters, digits and `marks`.
+fn body_after<'t>(scan: &TextScan<'t>, at: usize, max_len: usize, marks: &[u8]) -> &'t [u8] {
+    let rest = bytes_ahead(scan, at, max_len);
+    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || marks.contains(byte)).count();
+    rest.get(..len).unwrap_or_default()
+}
+
+fn telegram_token(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
     let digits = scan.bytes(run.clone()).iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let start = run.end - digits;
-    let rest = bytes_ahead(scan, run.end + 1, 64);
-    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)).count();
-    let body = rest.get(..len).unwrap_or_default();
-    let counts = ByteCounts::count(body);
+    let body = body_after(scan, run.end + 1, 64, b"-_");
     let is_bot = start == run.start || scan.bytes(run.start..start).eq_ignore_ascii_case(b"bot");
-    if let Some(rule) = rule.filter(|_| {
-        (8..=10).contains(&digits)
-            && is_bot
-            && body.starts_with(b"A")
-            && (28..=40).contains(&len)
-            && counts.distinct > 9
-    }) {
-        claims.add(scan, rule, start..run.end + 1 + len);
-    }
+    let has_form = (8..=10).contains(&digits) && is_bot && body.starts_with(b"A") && (28..=40).contains(&body.len());
+    (has_form && ByteCounts::count(body).distinct > 9).then(|| start..run.end + 1 + body.len())
 }
 
 /// Tokens with a letter and a sign before them: old Vault tokens (`s.`), PagerDuty user tokens (`u+`).
-fn claim_prefixed_token(
-    scan: &TextScan<'_>,
-    run: &Range<usize>,
-    prefix: &[u8],
-    rule: Option<u16>,
-    claims: &mut PrivateClaims,
-) {
+fn prefixed_token(scan: &TextScan<'_>, run: &Range<usize>, prefix: &[u8]) -> Option<Range<usize>> {
     let start = run.start.saturating_sub(prefix.len());
     let body = scan.bytes(run.clone());
     let counts = ByteCounts::count(body);
@@ -244,59 +236,47 @@ fn claim_prefixed_token(
     let is_separate = scan.bytes(start..run.start) == prefix
         && !(scan.byte_before(start, 1).is_ascii_alphanumeric() || b"_$.".contains(&scan.byte_before(start, 1)))
         && !b"(_+/".contains(&scan.byte(run.end));
-    if let Some(rule) = rule.filter(|_| is_mixed && is_separate) {
-        claims.add(scan, rule, start..run.end);
-    }
+    (is_mixed && is_separate).then_some(start..run.end)
 }
 
 /// Google refresh tokens: `1//0` and a long body.
-fn claim_refresh_token(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut PrivateClaims) {
-    let Some(start) = run.start.checked_sub(3).filter(|start| scan.bytes(*start..run.start) == b"1//") else { return };
-    let rest = bytes_ahead(scan, run.start, 160);
-    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)).count();
-    let body = rest.get(..len).unwrap_or_default();
+fn refresh_token(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
+    let start = run.start.checked_sub(3).filter(|start| scan.bytes(*start..run.start) == b"1//")?;
+    let body = body_after(scan, run.start, 160, b"-_");
     let counts = ByteCounts::count(body);
-    let is_mixed = len >= 32 && counts.upper > 3 && counts.lower > 3 && counts.distinct >= 16 && !is_wordlike(body);
-    if let Some(rule) = rule.filter(|_| is_mixed && !scan.byte_before(start, 1).is_ascii_alphanumeric()) {
-        claims.add(scan, rule, start..run.start + len);
-    }
+    let is_mixed =
+        body.len() >= 32 && counts.upper > 3 && counts.lower > 3 && counts.distinct >= 16 && !is_wordlike(body);
+    (is_mixed && !scan.byte_before(start, 1).is_ascii_alphanumeric()).then(|| start..run.start + body.len())
 }
 
-fn claim_mailchimp_key(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut PrivateClaims) {
+fn mailchimp_key(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
     let rest = bytes_ahead(scan, run.end, 5);
     let digits = rest.iter().skip(3).take_while(|byte| byte.is_ascii_digit()).count();
     let is_hex = scan.bytes(run.clone()).iter().all(u8::is_ascii_hexdigit);
-    if let Some(rule) = rule.filter(|_| rest.starts_with(b"-us") && digits > 0 && is_hex) {
-        claims.add(scan, rule, run.start..run.end + 3 + digits);
-    }
+    (rest.starts_with(b"-us") && digits > 0 && is_hex).then(|| run.start..run.end + 3 + digits)
 }
 
 /// Facebook app tokens: a number, `|`, and 22 to 34 characters.
-fn claim_facebook_token(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut PrivateClaims) {
-    let rest = bytes_ahead(scan, run.end + 1, 40);
-    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)).count();
+fn facebook_token(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
+    let body = body_after(scan, run.end + 1, 40, b"-_");
     let is_number = scan.bytes(run.clone()).iter().all(u8::is_ascii_digit);
-    let counts = ByteCounts::count(rest.get(..len).unwrap_or_default());
-    if let Some(rule) =
-        rule.filter(|_| is_number && (22..=34).contains(&len) && counts.distinct > 9 && counts.upper > 1)
-    {
-        claims.add(scan, rule, run.start..run.end + 1 + len);
-    }
+    let counts = ByteCounts::count(body);
+    (is_number && (22..=34).contains(&body.len()) && counts.distinct > 9 && counts.upper > 1)
+        .then(|| run.start..run.end + 1 + body.len())
 }
 
-/// Terraform Cloud tokens, around `atlasv1` at `at..end`.
-pub(super) fn claim_terraform_token(scan: &TextScan<'_>, at: usize, end: usize, rule: u16, claims: &mut PrivateClaims) {
+/// Claims Terraform Cloud tokens, around `atlasv1` at `at..end`.
+pub(super) fn claim_terraform_token(scan: &TextScan<'_>, at: usize, end: usize, claims: &mut PrivateClaims) {
     let head = scan.bytes(at.saturating_sub(24)..at.saturating_sub(1));
     let head_len = head.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-    let rest = bytes_ahead(scan, end + 1, 128);
-    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_=".contains(byte)).count();
+    let len = body_after(scan, end + 1, 128, b"-_=").len();
     if scan.byte_before(at, 1) == b'.' && scan.byte(end) == b'.' && head_len >= 10 && len >= 40 {
-        claims.add(scan, rule, at - 1 - head_len..end + 1 + len);
+        claims.add_for(scan, RuleFamily::MarkedToken, at - 1 - head_len..end + 1 + len);
     }
 }
 
 /// Password hashes in crypt format, `$2y$10$…`, `$6$salt$…`, `$apr1$…`, `$argon2id$…`, and Django's `pbkdf2_sha256$…`.
-fn claim_password_hash(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut PrivateClaims) {
+fn password_hash(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
     static CRYPT_SCHEMES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.crypt_schemes"));
     let scheme = scan.bytes(run.clone());
     let is_pbkdf2 = scan.bytes(run.start.saturating_sub(7)..run.start) == b"pbkdf2_" && scheme.starts_with(b"sha");
@@ -304,52 +284,37 @@ fn claim_password_hash(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16
         && CRYPT_SCHEMES.contains(&scheme)
         && (!scan.byte_before(run.start, 2).is_ascii_alphanumeric() || scan.is_escape_letter(run.start - 1));
     if !is_pbkdf2 && !is_crypt {
-        return;
+        return None;
     }
-    let rest = bytes_ahead(scan, run.end, 160);
-    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"./$=,+-".contains(byte)).count();
-    let parts = rest.get(..len).unwrap_or_default().split(|byte| *byte == b'$');
+    let hash = body_after(scan, run.end, 160, b"./$=,+-");
     // The hash follows a cost or salt
-    let longest = parts.skip(2).map(<[u8]>::len).max().unwrap_or(0);
+    let longest = hash.split(|byte| *byte == b'$').skip(2).map(<[u8]>::len).max().unwrap_or(0);
     let start = run.start - if is_pbkdf2 { 7 } else { 1 };
-    if let Some(rule) = rule.filter(|_| longest >= 18) {
-        claims.add(scan, rule, start..run.end + len);
-    }
+    (longest >= 18).then(|| start..run.end + hash.len())
 }
 
 /// MySQL password hashes: `*` and 40 upper-case hex digits.
-fn claim_mysql_hash(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut PrivateClaims) {
+fn mysql_hash(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
     let is_upper_hex = |byte: &u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(byte);
-    if let Some(rule) = rule.filter(|_| scan.bytes(run.clone()).iter().all(is_upper_hex)) {
-        claims.add(scan, rule, run.start - 1..run.end);
-    }
+    scan.bytes(run.clone()).iter().all(is_upper_hex).then(|| run.start - 1..run.end)
 }
 
 /// Discord bot tokens: the id in base64, a time, a digest.
-fn claim_discord_token(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut PrivateClaims) {
+fn discord_token(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
     let rest = bytes_ahead(scan, run.end + 1, 64);
     let mut parts = rest.split(|byte| !byte.is_ascii_alphanumeric() && !b"-_".contains(byte));
     let (time, digest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let has_second_dot = rest.get(time.len()) == Some(&b'.');
-    if let Some(rule) = rule.filter(|_| has_second_dot && (5..=7).contains(&time.len()) && digest.len() >= 24) {
-        claims.add(scan, rule, run.start..run.end + 2 + time.len() + digest.len());
-    }
+    (has_second_dot && (5..=7).contains(&time.len()) && digest.len() >= 24)
+        .then(|| run.start..run.end + 2 + time.len() + digest.len())
 }
 
 /// Azure client secrets: three characters, a digit, `Q~`, and 25 to 40 more.
-fn claim_azure_secret(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut PrivateClaims) {
-    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
-    let Some(start) = run.end.checked_sub(5) else { return };
-    let rest = bytes_ahead(scan, run.end + 1, 48);
-    let len = rest.iter().take_while(|byte| is_part(byte)).count();
+fn azure_secret(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
+    let start = run.end.checked_sub(5)?;
+    let body = body_after(scan, run.end + 1, 48, b"-_.~");
     let head = scan.bytes(start..run.end);
-    let has_digit = head.get(3).is_some_and(u8::is_ascii_digit);
-    if let Some(rule) = rule.filter(|_| {
-        has_digit
-            && head.iter().all(is_part)
-            && (25..=40).contains(&len)
-            && rest.iter().take(len).any(u8::is_ascii_digit)
-    }) {
-        claims.add(scan, rule, start..run.end + 1 + len);
-    }
+    let has_digits = head.get(3).is_some_and(u8::is_ascii_digit) && body.iter().any(u8::is_ascii_digit);
+    let is_head = head.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte));
+    (has_digits && is_head && (25..=40).contains(&body.len())).then(|| start..run.end + 1 + body.len())
 }

@@ -5,15 +5,20 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use serde::Deserialize;
+
 use super::super::pairs::{PairReadCache, ends_with};
 use super::key_word_lists::{KeyWordList, build_word_map};
+use super::value_checks::contains_any_case;
 use crate::glued_words::FOREIGN_PASSWORD_WORDS;
+use crate::rule::{FamilyRules, RuleFamily};
 use crate::sets::{ByteSet, WordMap};
 use crate::wordlists;
 
 /// The kind of secret that a key names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SecretKind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SecretKind {
     /// A password; may be as short as four characters.
     Password,
     /// `pass` alone, which may also be a test result.
@@ -69,24 +74,8 @@ static STANDALONE: LazyLock<WordMap<SecretKind>> =
     LazyLock::new(|| WordMap::from_entries(standalone_words().collect()));
 
 /// The words of the table, each with its kind.
-pub(super) fn standalone_words() -> impl Iterator<Item = (&'static str, SecretKind)> {
-    let rows =
-        wordlists::rows("secrets.key_kinds").filter_map(|(kind, words)| Some((SecretKind::from_name(kind)?, words)));
-    rows.flat_map(|(kind, words)| words.split(' ').map(move |word| (word, kind)))
-}
-
-impl SecretKind {
-    /// Looks up the name used in the table.
-    fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "header" => Self::Header,
-            "weak" => Self::Weak,
-            "cookie" => Self::Cookie,
-            "pin" => Self::Pin,
-            "parameter" => Self::Parameter,
-            _ => return None,
-        })
-    }
+pub(crate) fn standalone_words() -> impl Iterator<Item = (&'static str, SecretKind)> {
+    wordlists::words_of_rows("secrets.key_kinds", wordlists::variant)
 }
 
 /// The lists that contain a word, as bits.
@@ -246,4 +235,28 @@ fn classify_word(rest: &[u8], last_word: &[u8], lists: u16) -> Option<SecretKind
         return Some(SecretKind::Password);
     }
     STANDALONE.get(last_word)
+}
+
+impl FamilyRules {
+    /// The rule for a key's value.
+    pub(super) fn rule_for_key(&self, kind: SecretKind, key: &[u8]) -> Option<u16> {
+        let has = |word: &[u8]| contains_any_case(key, word);
+        let is_aws = (has(b"aws") || (has(b"access") && has(b"secret"))) && !has(b"session");
+        let is_azure = has(b"accountkey") || has(b"sharedaccess") || has(b"azure");
+        let value_rule = self.rule(RuleFamily::SecretValue);
+        match kind {
+            SecretKind::Password | SecretKind::Pass | SecretKind::Pin | SecretKind::Doubtful => {
+                self.rule(RuleFamily::Password)
+            }
+            _ if is_aws && has(b"secret") => self.rule(RuleFamily::AwsSecret).or(value_rule),
+            _ if is_azure => self.rule(RuleFamily::AzureKey).or(value_rule),
+            _ => value_rule,
+        }
+    }
+
+    /// Whether anything is to be searched with code.
+    pub(super) fn has_any_secret(&self) -> bool {
+        use RuleFamily::{KeyBlock, Password, ProviderValue, SecretValue};
+        [Password, SecretValue, ProviderValue, KeyBlock].into_iter().any(|family| self.rule(family).is_some())
+    }
 }

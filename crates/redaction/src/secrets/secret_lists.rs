@@ -10,9 +10,9 @@ use super::pair_context::PairContext;
 use super::prose_passwords::is_word_password;
 use super::secret_check::is_secret_value;
 use super::secret_keys::{SecretKind, classify_key};
-use super::secret_rules::SecretRules;
 use super::templates::is_broken_template;
 use super::value_checks::{ByteCounts, cannot_be_secret, is_path, is_prose_or_code_word, is_random, is_wordlike};
+use crate::rule::FamilyRules;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 use crate::validate::Validator;
 
@@ -35,12 +35,11 @@ pub(super) fn claim_items(
     scan: &TextScan<'_>,
     parent: &KeyValuePair,
     kind: SecretKind,
-    rules: &SecretRules,
     claims: &mut PrivateClaims,
 ) -> usize {
     let mut end = parent.key.end;
     for (quote, range) in wrapped_strings(scan.text.as_bytes(), parent.value.start) {
-        if claim_item(scan, &parent.key, (Some(quote), range.clone()), kind, rules, claims) {
+        if claim_item(scan, &parent.key, (Some(quote), range.clone()), kind, claims) {
             end = range.end;
         }
     }
@@ -53,14 +52,13 @@ pub(super) fn claim_item(
     key: &Range<usize>,
     (quote, range): (Option<u8>, Range<usize>),
     kind: SecretKind,
-    rules: &SecretRules,
     claims: &mut PrivateClaims,
 ) -> bool {
     let value = scan.bytes(range.clone());
     let pair =
         KeyValuePair { key: key.clone(), sep: PairSeparator::Colon, quote, json_key: false, value: range.clone() };
     if matches!(kind, SecretKind::Header | SecretKind::Cookie) {
-        headers::check_header(scan, &pair, kind, rules, claims);
+        headers::check_header(scan, &pair, kind, claims);
         return false;
     }
     let counts = ByteCounts::count(value);
@@ -68,7 +66,7 @@ pub(super) fn claim_item(
     let may_be_plain =
         kind == SecretKind::Token || counts.blanks > 0 || value.contains(&b'|') || is_wordlike(value) || !is_mixed;
     let is_plausible = is_random(value) || !may_be_plain || kind == SecretKind::Pin;
-    let rule = rules.rule_for_key(kind, scan.bytes(key.clone())).filter(|_| is_plausible);
+    let rule = scan.detector.families.rule_for_key(kind, scan.bytes(key.clone())).filter(|_| is_plausible);
     rule.is_some_and(|rule| {
         is_secret_value(kind, value, &pair, &PairContext::around(scan, &pair, false)) && claims.add(scan, rule, range)
     })
@@ -80,7 +78,6 @@ pub(super) fn claim_list_below(
     scan: &TextScan<'_>,
     key: &Range<usize>,
     kind: SecretKind,
-    rules: &SecretRules,
     claims: &mut PrivateClaims,
 ) -> usize {
     let mut at = key.end + 2;
@@ -113,7 +110,7 @@ pub(super) fn claim_list_below(
         };
         // An item that is itself a pair has its own key
         if quote.is_some() || !value.contains(&b' ') {
-            claim_item(scan, key, (quote, range), kind, rules, claims);
+            claim_item(scan, key, (quote, range), kind, claims);
         }
         at += len + 1;
     }
@@ -200,10 +197,10 @@ pub(crate) struct SecretColumn {
 }
 
 /// Returns the column `name`, if it holds secrets.
-pub(crate) fn secret_column(rules: &SecretRules, name: &[u8]) -> Option<SecretColumn> {
+pub(crate) fn secret_column(families: &FamilyRules, name: &[u8]) -> Option<SecretColumn> {
     let kind = classify_key(name)
         .filter(|kind| !matches!(kind, SecretKind::Parameter | SecretKind::Header | SecretKind::Cookie))?;
-    Some(SecretColumn { kind, rule: rules.rule_for_key(kind, name)? })
+    Some(SecretColumn { kind, rule: families.rule_for_key(kind, name)? })
 }
 
 /// Claims the cell at `range` of a column. If it `is_certain` (quoted, or between clean separators), a password of

@@ -6,9 +6,9 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 use crate::sets::WordSet;
-use crate::wordlists;
 
 /// Most bytes between an announcing word and the phrase.
 const REACH: usize = 48;
@@ -19,8 +19,7 @@ const MAX_SEPARATOR: usize = 32;
 
 /// Words of three to eight letters that prose needs and that are not among a wallet's 2048 words (`all`, `can`, `more`,
 /// `used` are).
-static PROSE_WORDS: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("secrets.seed_phrase_non_words")));
+static PROSE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("secrets.seed_phrase_non_words"));
 
 /// Checks the text after the word that ends at `end`, from `read_end` on, where an earlier search ended. Returns the
 /// end of the text that was read.
@@ -28,7 +27,6 @@ pub(super) fn claim_seed_phrases(
     scan: &TextScan<'_>,
     end: usize,
     read_end: usize,
-    rule: u16,
     claims: &mut PrivateClaims,
 ) -> usize {
     let start = end.max(read_end);
@@ -42,7 +40,7 @@ pub(super) fn claim_seed_phrases(
         }
         let (phrase, stop) = read_phrase(rest, at);
         if !phrase.is_empty() {
-            claims.add(scan, rule, start + phrase.start..start + phrase.end);
+            claims.add_for(scan, RuleFamily::SeedPhrase, start + phrase.start..start + phrase.end);
         }
         // A phrase that begins within a run does not extend further than the run
         at = stop.max(at + 1);

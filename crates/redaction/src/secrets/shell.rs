@@ -10,8 +10,8 @@ use super::super::pairs::ends_with;
 use super::arguments::{CommandWords, line_end};
 use super::command_forms::SecretPosition;
 use super::secret_keys::classify_key;
-use super::secret_rules::SecretRules;
 use super::value_checks::{ByteCounts, cannot_be_secret, is_path, is_random, is_wordlike, names_a_secret};
+use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 use crate::wordlists;
 
@@ -23,23 +23,24 @@ pub(super) fn check_command(
     scan: &TextScan<'_>,
     name: Range<usize>,
     form: SecretPosition,
-    rules: &SecretRules,
     claims: &mut PrivateClaims,
 ) -> usize {
     let at = name.end;
     let rest = bytes_ahead(scan, at, MAX_LINE);
     // `.net user` is the platform, not the command
     let is_dotnet = form == SecretPosition::Argument(1) && scan.byte_before(name.start, 1) == b'.';
-    let Some(rule) = rules.password.filter(|_| may_follow(rest, form) && !is_dotnet) else { return at };
+    if !may_follow(rest, form) || is_dotnet {
+        return at;
+    }
     let line = rest.get(..line_end(rest)).unwrap_or_default();
-    let mut search = CommandSearch { scan, rule, at, line, claims };
+    let mut search = CommandSearch { scan, at, line, claims };
     match form {
         SecretPosition::Flags(flags) => search.claim_flag_values(flags),
         SecretPosition::AfterWord(words, skipped) => search.claim_after_word(words, skipped),
         SecretPosition::Argument(skipped) => search.claim_argument(CommandWords::new(line), skipped),
         SecretPosition::Stdin | SecretPosition::StdinOfFirstCommand | SecretPosition::StdinPairs => {
             let start = name.start;
-            claim_stdin(scan, name, rest, (form, rule), search.claims);
+            claim_stdin(scan, name, rest, form, search.claims);
             return start;
         }
         SecretPosition::Pairs | SecretPosition::Settings => search.claim_pairs(form == SecretPosition::Settings),
@@ -67,7 +68,6 @@ fn may_follow(rest: &[u8], form: SecretPosition) -> bool {
 /// A command being searched.
 struct CommandSearch<'s, 'a, 'c> {
     scan: &'s TextScan<'a>,
-    rule: u16,
     /// Start of the line.
     at: usize,
     line: &'a [u8],
@@ -82,7 +82,7 @@ impl CommandSearch<'_, '_, '_> {
     /// Claims a word if it may be a secret.
     fn claim_word(&mut self, range: Range<usize>) {
         if is_secret(self.word(&range)) {
-            self.claims.add(self.scan, self.rule, self.at + range.start..self.at + range.end);
+            self.claims.add_for(self.scan, RuleFamily::Password, self.at + range.start..self.at + range.end);
         }
     }
 
@@ -305,13 +305,7 @@ fn is_harmless_setting(key: &[u8]) -> bool {
 }
 
 /// Claims the input of a command: `echo x | command`, `command <<< x`, `command <<EOF`.
-fn claim_stdin(
-    scan: &TextScan<'_>,
-    name: Range<usize>,
-    rest: &[u8],
-    (form, rule): (SecretPosition, u16),
-    claims: &mut PrivateClaims,
-) {
+fn claim_stdin(scan: &TextScan<'_>, name: Range<usize>, rest: &[u8], form: SecretPosition, claims: &mut PrivateClaims) {
     let has_users = form == SecretPosition::StdinPairs;
     let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
     if let Some(at) = memchr::memmem::find(line, b"<<") {
@@ -320,9 +314,9 @@ fn claim_stdin(
         match word {
             Some(word) => {
                 let start = name.end + at + 3;
-                claim_input(scan, start + word.start..start + word.end, (has_users, rule), claims);
+                claim_input(scan, start + word.start..start + word.end, has_users, claims);
             }
-            None if has_users => claim_here_document(scan, name.end + at + 2, rule, claims),
+            None if has_users => claim_here_document(scan, name.end + at + 2, claims),
             None => {}
         }
         return;
@@ -336,7 +330,7 @@ fn claim_stdin(
     }
     let before_pipe = head.get(..pipe).unwrap_or_default();
     if let Some(lines) = quoted_lines(before_pipe).filter(|_| has_users) {
-        return claim_input(scan, start + lines.start..start + lines.end, (has_users, rule), claims);
+        return claim_input(scan, start + lines.start..start + lines.end, has_users, claims);
     }
     let command_start = before_pipe.iter().rposition(|byte| b"\n;|&".contains(byte)).map_or(0, |at| at + 1);
     let command = before_pipe.get(command_start..).unwrap_or_default();
@@ -352,7 +346,7 @@ fn claim_stdin(
     };
     let mut words = CommandWords::new(before_pipe.get(from..).unwrap_or_default()).filter(is_argument);
     if let (Some(word), None) = (words.next(), words.next()) {
-        claim_input(scan, start + from + word.start..start + from + word.end, (has_users, rule), claims);
+        claim_input(scan, start + from + word.start..start + from + word.end, has_users, claims);
     }
 }
 
@@ -372,7 +366,7 @@ fn quoted_lines(text: &[u8]) -> Option<Range<usize>> {
 }
 
 /// Claims a word that is a command's input: all of it, or with `has_users` the part after `user:` in each line.
-fn claim_input(scan: &TextScan<'_>, range: Range<usize>, (has_users, rule): (bool, u16), claims: &mut PrivateClaims) {
+fn claim_input(scan: &TextScan<'_>, range: Range<usize>, has_users: bool, claims: &mut PrivateClaims) {
     let input = scan.bytes(range.clone());
     // `echo "x\n"`
     let input = input.strip_suffix(b"\\n").unwrap_or(input);
@@ -383,7 +377,7 @@ fn claim_input(scan: &TextScan<'_>, range: Range<usize>, (has_users, rule): (boo
         let colon = line.iter().position(|byte| *byte == b':').filter(|colon| *colon > escape_len);
         let from = if has_users { colon.map(|colon| colon + 1) } else { Some(escape_len) };
         if let Some(from) = from.filter(|from| line.get(*from..).is_some_and(is_secret)) {
-            claims.add(scan, rule, at + from..at + line.len());
+            claims.add_for(scan, RuleFamily::Password, at + from..at + line.len());
         }
         at += line.len() + 1;
     }
@@ -393,7 +387,7 @@ fn claim_input(scan: &TextScan<'_>, range: Range<usize>, (has_users, rule): (boo
 const MAX_LINES: usize = 16;
 
 /// Claims the passwords in lines `user:password` of a here-document.
-fn claim_here_document(scan: &TextScan<'_>, at: usize, rule: u16, claims: &mut PrivateClaims) {
+fn claim_here_document(scan: &TextScan<'_>, at: usize, claims: &mut PrivateClaims) {
     let rest = bytes_ahead(scan, at, 2 * MAX_LINE);
     let Some(first_len) = memchr::memchr(b'\n', rest) else { return };
     let end_word = rest.get(..first_len).unwrap_or_default().trim_ascii();
@@ -404,7 +398,7 @@ fn claim_here_document(scan: &TextScan<'_>, at: usize, rule: u16, claims: &mut P
         if line.trim_ascii() == end_word {
             return;
         }
-        claim_input(scan, at + start..at + start + line.trim_ascii_end().len(), (true, rule), claims);
+        claim_input(scan, at + start..at + start + line.trim_ascii_end().len(), true, claims);
         start += line.len() + 1;
     }
 }

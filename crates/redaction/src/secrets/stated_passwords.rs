@@ -8,20 +8,15 @@ use super::super::pairs::ends_with;
 use super::prose_passwords::{is_compared_password, is_word_password};
 use super::secret_keys::{SecretKind, classify_key};
 use super::secret_lists;
-use super::secret_rules::SecretRules;
 use super::value_checks::{ByteCounts, cannot_be_secret, is_algorithm, is_path, is_random, is_wordlike};
+use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 
 /// Most bytes before or after a key or phrase in which the value may be; a multiple of it across line breaks.
 const REACH: usize = 128;
 
 /// Claims the value before `==` or `!=` and the key at `key`: `"x" != password`.
-pub(super) fn claim_compared_value(
-    scan: &TextScan<'_>,
-    key: Range<usize>,
-    rules: &SecretRules,
-    claims: &mut PrivateClaims,
-) {
+pub(super) fn claim_compared_value(scan: &TextScan<'_>, key: Range<usize>, claims: &mut PrivateClaims) {
     if classify_key(scan.bytes(key.clone())) != Some(SecretKind::Password) {
         return;
     }
@@ -38,8 +33,8 @@ pub(super) fn claim_compared_value(
     let value = body.get(open_quote + 1..).unwrap_or_default();
     let is_plausible =
         value.len() >= 4 && !cannot_be_secret(value) && is_compared_password(value, &ByteCounts::count(value));
-    if let Some(rule) = rules.password.filter(|_| is_plausible) {
-        claims.add(scan, rule, from + open_quote + 1..from + body.len());
+    if is_plausible {
+        claims.add_for(scan, RuleFamily::Password, from + open_quote + 1..from + body.len());
     }
 }
 
@@ -48,7 +43,7 @@ pub(super) const LOGIN_PHRASES: [&str; 5] =
     ["logging in with", "log in with", "login with", "log in as", "sign in with"];
 
 /// Claims the password of `log in with admin / x`.
-pub(super) fn claim_login_password(scan: &TextScan<'_>, end: usize, rules: &SecretRules, claims: &mut PrivateClaims) {
+pub(super) fn claim_login_password(scan: &TextScan<'_>, end: usize, claims: &mut PrivateClaims) {
     let rest = bytes_ahead(scan, end, REACH);
     let blanks = rest.iter().take(2).take_while(|byte| **byte == b' ').count();
     let Some((true, password)) = rest.get(blanks..).and_then(secret_lists::password_after_user) else { return };
@@ -63,8 +58,8 @@ pub(super) fn claim_login_password(scan: &TextScan<'_>, end: usize, rules: &Secr
             && counts.letters() > 2
             && (!is_wordlike(value) || is_word_password(value, &counts, true));
     let is_name = ends_with(value, b"password") || is_algorithm(value) || is_path(value);
-    if let Some(rule) = rules.password.filter(|_| counts.len >= 6 && is_mixed && !is_name && !cannot_be_secret(value)) {
-        claims.add(scan, rule, start..start + value.len());
+    if counts.len >= 6 && is_mixed && !is_name && !cannot_be_secret(value) {
+        claims.add_for(scan, RuleFamily::Password, start..start + value.len());
     }
 }
 
@@ -72,7 +67,7 @@ pub(super) fn claim_login_password(scan: &TextScan<'_>, end: usize, rules: &Secr
 pub(super) const PHRASES_BEFORE_PASSWORD: [&str; 3] = ["following password", "generated password", "initial password"];
 
 /// Claims the password on the line below a phrase that ends in a colon.
-pub(super) fn claim_password_below(scan: &TextScan<'_>, end: usize, rules: &SecretRules, claims: &mut PrivateClaims) {
+pub(super) fn claim_password_below(scan: &TextScan<'_>, end: usize, claims: &mut PrivateClaims) {
     let rest = bytes_ahead(scan, end, 2 * REACH);
     let Some(colon) = rest.iter().take(REACH).position(|byte| b":\n\\".contains(byte)) else { return };
     let (mut at, mut line_breaks) = (colon + 1, 0);
@@ -98,21 +93,13 @@ pub(super) fn claim_password_below(scan: &TextScan<'_>, end: usize, rules: &Secr
     let counts = ByteCounts::count(value);
     let is_mixed = is_random(value) && counts.upper > 0 && counts.digits > 0;
     let is_plausible = counts.len >= 12 && (is_mixed || counts.hex && counts.digits > 3) && !cannot_be_secret(value);
-    if let Some(rule) =
-        rules.password.filter(|_| rest.get(colon) == Some(&b':') && line_breaks > 0 && is_alone && is_plausible)
-    {
-        claims.add(scan, rule, end + at..end + at + len);
+    if rest.get(colon) == Some(&b':') && line_breaks > 0 && is_alone && is_plausible {
+        claims.add_for(scan, RuleFamily::Password, end + at..end + at + len);
     }
 }
 
 /// Claims the part of a multipart form named by the word at `key`: `name="password"`, an empty line, the value.
-pub(super) fn claim_form_part(
-    scan: &TextScan<'_>,
-    key: &Range<usize>,
-    kind: SecretKind,
-    rules: &SecretRules,
-    claims: &mut PrivateClaims,
-) {
+pub(super) fn claim_form_part(scan: &TextScan<'_>, key: &Range<usize>, kind: SecretKind, claims: &mut PrivateClaims) {
     let head = scan.bytes(key.start.saturating_sub(16)..key.start);
     let head = head.strip_suffix(b"\"").unwrap_or_default();
     let backslashes = head.iter().rev().take_while(|byte| **byte == b'\\').count();
@@ -137,9 +124,7 @@ pub(super) fn claim_form_part(
     let min_len = if kind == SecretKind::Password { 4 } else { 8 };
     let is_secret_kind =
         matches!(kind, SecretKind::Password | SecretKind::Secret | SecretKind::Token | SecretKind::Pass);
-    if let Some(rule) = rules.password.filter(|_| {
-        is_closed && is_secret_kind && counts.len >= min_len && counts.blanks == 0 && !cannot_be_secret(value)
-    }) {
-        claims.add(scan, rule, part_start + break_len..part_start + break_len + len);
+    if is_closed && is_secret_kind && counts.len >= min_len && counts.blanks == 0 && !cannot_be_secret(value) {
+        claims.add_for(scan, RuleFamily::Password, part_start + break_len..part_start + break_len + len);
     }
 }

@@ -1,8 +1,8 @@
 //! Finds `user:password@` in URLs of any scheme, and tokens in that place. Scheme and host stay; at most 1 KiB after
 //! `://` is read. Query parameters are in `assign`.
 
-use super::secret_rules::SecretRules;
 use super::value_checks::{ByteCounts, cannot_be_secret, is_random};
+use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 
 /// Most bytes of an authority, and of a webhook's path.
@@ -11,25 +11,23 @@ const MAX_PART: usize = 1024;
 const MAX_SCHEME: usize = 24;
 
 /// Checks the URL whose `://` begins at `colon`.
-pub(super) fn check_url(scan: &TextScan<'_>, colon: usize, rules: &SecretRules, claims: &mut PrivateClaims) {
+pub(super) fn check_url(scan: &TextScan<'_>, colon: usize, claims: &mut PrivateClaims) {
     let start = colon + 3;
     let rest = bytes_ahead(scan, start, MAX_PART);
     let is_end = |byte: &u8| *byte <= b' ' || b"\"'`<>\\/?#,;)]}".contains(byte) || !byte.is_ascii();
     let authority_len = rest.iter().take_while(|byte| !is_end(byte)).count();
     let Some(mut at) = userinfo_len(rest, authority_len) else {
-        claim_webhook(scan, colon, rest.get(..authority_len).unwrap_or_default(), rules, claims);
+        claim_webhook(scan, colon, rest.get(..authority_len).unwrap_or_default(), claims);
         return;
     };
     let userinfo = rest.get(..at).unwrap_or_default();
     let scheme = scan.bytes(colon.saturating_sub(MAX_SCHEME)..colon);
     let is_web = scheme.ends_with(b"http") || scheme.ends_with(b"https");
-    let rule = if is_web { rules.url_web } else { rules.url_other };
     if is_web && at > authority_len {
         // The path may contain `@`
         at = rest.get(..authority_len).and_then(|rest| rest.iter().rposition(|byte| *byte == b'@')).unwrap_or(at);
     }
     let userinfo = rest.get(..at).unwrap_or(userinfo);
-    let Some(rule) = rule else { return };
     let is_private = match userinfo.iter().position(|byte| *byte == b':') {
         Some(colon_at) => {
             is_password(userinfo.get(..colon_at).unwrap_or_default(), userinfo.get(colon_at + 1..).unwrap_or_default())
@@ -37,24 +35,24 @@ pub(super) fn check_url(scan: &TextScan<'_>, colon: usize, rules: &SecretRules, 
         None => is_web && userinfo.len() >= 16 && is_random(userinfo),
     };
     if is_private {
-        claims.add(scan, rule, start..start + at);
+        let family = if is_web { RuleFamily::WebUserinfo } else { RuleFamily::Userinfo };
+        claims.add_for(scan, family, start..start + at);
     }
 }
 
 /// Claims webhook URLs under hosts such as `example.webhook.office.com`; the whole URL is secret.
-fn claim_webhook(scan: &TextScan<'_>, colon: usize, authority: &[u8], rules: &SecretRules, claims: &mut PrivateClaims) {
+fn claim_webhook(scan: &TextScan<'_>, colon: usize, authority: &[u8], claims: &mut PrivateClaims) {
     let host = authority.strip_suffix(b":443").unwrap_or(authority);
     let is_webhook_host = host.ends_with(b".webhook.office.com")
         || host.ends_with(b".logic.azure.com")
         || (host.starts_with(b"hook.") && host.ends_with(b".make.com"));
-    let Some(rule) = rules.webhook.filter(|_| is_webhook_host) else { return };
     let path_start = colon + 3 + authority.len();
     let is_end = |byte: &u8| *byte <= b' ' || b"\"'`<>\\),".contains(byte);
     let len = bytes_ahead(scan, path_start, MAX_PART).iter().take_while(|byte| !is_end(byte)).count();
     let scheme_len =
         scan.bytes(colon.saturating_sub(5)..colon).iter().rev().take_while(|byte| byte.is_ascii_lowercase()).count();
-    if len >= 24 {
-        claims.add(scan, rule, colon - scheme_len..path_start + len);
+    if is_webhook_host && len >= 24 {
+        claims.add_for(scan, RuleFamily::HostedWebhook, colon - scheme_len..path_start + len);
     }
 }
 

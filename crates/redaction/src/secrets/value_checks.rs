@@ -14,13 +14,13 @@ use crate::sets::{ByteSet, WordSet};
 use crate::wordlists;
 
 /// Words in place of a value, such as "none".
-static NO_VALUE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.non_values")));
+static NO_VALUE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("secrets.non_values"));
 
 /// Words of prose and code after a key, which are passwords only if the notation is unambiguous.
-static PROSE_OR_CODE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.prose_words")));
+static PROSE_OR_CODE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("secrets.prose_words"));
 
 /// Words of sentences.
-static SENTENCE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.sentence_words")));
+static SENTENCE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("secrets.sentence_words"));
 
 /// Whether a value is a sentence rather than a passphrase.
 pub(super) fn is_prose(value: &[u8]) -> bool {

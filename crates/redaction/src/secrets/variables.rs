@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use super::super::pairs::{KeyValuePair, PairSeparator};
 use super::secret_keys::SecretKind;
-use super::secret_rules::SecretRules;
 use super::{calls, secret_lists};
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 
@@ -17,7 +16,6 @@ pub(super) fn claim_default_value(
     scan: &TextScan<'_>,
     key: &Range<usize>,
     kind: SecretKind,
-    rules: &SecretRules,
     claims: &mut PrivateClaims,
 ) {
     let head = scan.bytes(key.start.saturating_sub(10)..key.start);
@@ -37,12 +35,12 @@ pub(super) fn claim_default_value(
                 json_key: false,
                 value: start..start,
             };
-            secret_lists::claim_items(scan, &parent, kind, rules, claims);
+            secret_lists::claim_items(scan, &parent, kind, claims);
         }
         Some(b'"') => {
             if let Some(content) = calls::quoted_argument(block, value_at) {
                 let range = key.end + content.start..key.end + content.end;
-                secret_lists::claim_item(scan, key, (Some(b'"'), range), kind, rules, claims);
+                secret_lists::claim_item(scan, key, (Some(b'"'), range), kind, claims);
             }
         }
         _ => {}

@@ -11,23 +11,160 @@ use super::properties::{Random, spliced};
 use super::{detector, rules};
 
 const DIGITS: &str = "0123456789";
-const LOWER: &str = "abcdefghijklmnopqrstuvwxyz";
-const UPPER: &str = "ABCDEFGHJKLMNPQRSTUVWXYZ";
-const HEX: &str = "0123456789abcdef";
 const MIXED: &str = "abcdefghjkmnpqrstuvwxyzABCDEFGHJKMNPQRSTUVWXYZ23456789";
+
+/// A «value» of each family, with the text that announces it and the text behind it. `drawn` explains the ‹slots›.
+const VALUES: &[(RuleFamily, &str)] = &[
+    // Names, mail addresses and postal addresses
+    (RuleFamily::Email, "mail «‹l4›.‹l5›@‹l5›.example.com» now"),
+    (RuleFamily::NameIntroduced, "my name is «‹first› ‹last›» and I wait"),
+    (RuleFamily::NameCued, "for customer «‹first› ‹last›» today"),
+    (RuleFamily::NameGreeted, "Dear «‹first›»,"),
+    (RuleFamily::NameSigned, "Best regards,\n«‹first› ‹last›»"),
+    (RuleFamily::NameRecord, "BEGIN:VCARD\nN:«‹last›»;;;;\nEND:VCARD"),
+    (RuleFamily::NameMail, "ask «‹first› ‹last›» <x@example.com>"),
+    (RuleFamily::NameRepeated, "{\"last_name\":\"Quesadero\"} then «Quesadero» left"),
+    (RuleFamily::NameListed, "the talk by «‹first› ‹last›» was good"),
+    (RuleFamily::NameCjk, "患者«王小明»先生"),
+    (RuleFamily::Street, "ship to «‹1-9000› ‹last› Street» today"),
+    (RuleFamily::PostBox, "write to «P.O. Box ‹n4›» please"),
+    (RuleFamily::PhoneInternational, "ring «+49 30 9‹d6›» now"),
+    (RuleFamily::PhoneNational, "or «(‹212-218›) ‹234-933›-‹d4›» now"),
+    (RuleFamily::PhoneCued, "phone: «41555‹n5›»"),
+    (RuleFamily::Birth, "born on «‹1-12›/‹1-28›/19‹40-99›»"),
+    // Cards, accounts and wallets
+    (RuleFamily::Card, "paid with «4‹d15›» today"),
+    (RuleFamily::CardCued, "card number: «4‹d15›»"),
+    (RuleFamily::CardCode, "cvv «‹n3›»"),
+    (RuleFamily::CardExpiry, "exp date «0‹1-9›/‹27-35›»"),
+    (RuleFamily::Iban, "to «DE‹d20›» please"),
+    (RuleFamily::Upi, "pay to «‹l6›‹d2›@okaxis» now"),
+    (RuleFamily::OneTimeCode, "your code is «‹n6›»"),
+    (RuleFamily::Account, "account number: «‹n10›»"),
+    (RuleFamily::Swift, "SWIFT: «‹u4›DEFF»"),
+    (RuleFamily::Routing, "routing number «0‹n8›»"),
+    (RuleFamily::Wallet, "to «0x‹h40›» today"),
+    // National and medical ids
+    (RuleFamily::Ssn, "on file «‹219-518›-‹10-89›-‹1000-9999›»"),
+    (RuleFamily::SsnCued, "ssn=«‹219-518›‹10-89›‹1000-9999›»"),
+    (RuleFamily::TaxShape, "pan «‹u3›P‹u1›‹n4›‹u1›»"),
+    (RuleFamily::TaxCued, "EIN «‹20-27›-‹n7›»"),
+    (RuleFamily::NationalShape, "DNI «‹n8›‹u1›»"),
+    (RuleFamily::NationalCued, "\"national_id\": \"«85‹d9›»\""),
+    (RuleFamily::Passport, "passport no. «‹u1›‹n8›»"),
+    (RuleFamily::License, "the driver license number is «‹u1›‹n7›»"),
+    (RuleFamily::MedicalShape, "NHS number «‹n3› ‹d3› ‹d4›»"),
+    (RuleFamily::MedicalCued, "MRN: «‹n8›»"),
+    // Devices, networks and vehicles
+    (RuleFamily::Ipv4, "peer «203.0.113.‹1-254›» left"),
+    (RuleFamily::Ipv6, "from «2606:4700:‹h4›::‹1-9›» ok"),
+    (RuleFamily::Mac, "from «02:1a:‹h2›:‹h2›:‹h2›:9f»"),
+    (RuleFamily::Device, "imei: «49‹d13›»"),
+    (RuleFamily::Vin, "car «1HGCM8263‹d1›A‹n6›» sold"),
+    (RuleFamily::VehicleCued, "license plate: «‹u3›-‹n4›»"),
+    // Credentials behind keys, in headers and in URLs
+    (RuleFamily::Password, "DB_PASSWORD=«‹t8›»"),
+    (RuleFamily::SecretValue, "\"api_key\": \"«‹t20›»\""),
+    (RuleFamily::HeaderCredentials, "Authorization: Token «‹t12›»"),
+    (RuleFamily::BasicCredentials, "curl -u «bob:‹t4›» https://example.com/"),
+    (RuleFamily::Cookie, "Set-Cookie: sid=«‹t10›»; Path=/; HttpOnly"),
+    (RuleFamily::AwsSecret, "keys for aws: «‹t35›»"),
+    (RuleFamily::AzureKey, "found «abc8Q~‹t27›» there"),
+    (RuleFamily::WebUserinfo, "proxy http://«bob:‹t5›»@proxy:3128"),
+    (RuleFamily::Userinfo, "postgres://«app:‹t5›»@db.example.net:5432/x"),
+    (RuleFamily::KeyBlock, "«-----BEGIN PRIVATE KEY-----\n‹t50›\n-----END PRIVATE KEY-----»"),
+    (RuleFamily::ProviderValue, "datadog «‹h24›0a1b2c3d»"),
+    (RuleFamily::TelegramToken, "bot «‹n9›:AA‹t28›»"),
+    (RuleFamily::MarkedToken, "vault token «s.‹t19›» of old"),
+    (RuleFamily::MailchimpKey, "key «‹h24›0a1b2c3d-us‹1-20›»"),
+    (RuleFamily::DiscordToken, "bot «MT‹t19›.G‹m5›.‹t25›»"),
+    (RuleFamily::PasswordHash, "hash «$2y$10$‹t48›»"),
+    (RuleFamily::HostedWebhook, "post to «https://acme.webhook.office.com/webhookb2/‹t30›»"),
+    (RuleFamily::SeedPhrase, "seed phrase: '«‹words›»'"),
+    (RuleFamily::Entropy, "here is my API key «‹t25›» thanks"),
+];
 
 fn some(random: &mut Random, count: usize, from: &str) -> String {
     (0..count).map(|_| char::from(from.as_bytes()[random.below(from.len())])).collect()
 }
 
-/// A random token that can't be read as words: letters of both cases and digits.
-fn token(random: &mut Random, count: usize) -> String {
-    let mixed = some(random, count, MIXED);
-    format!("{}4K7q9{}", &mixed[..count / 2], &mixed[count / 2..])
+/// The text of a slot: a letter and a count of characters, a range of numbers, or a name.
+fn drawn(slot: &str, random: &mut Random) -> String {
+    let number = |text: &str| text.parse::<usize>().expect("a number");
+    if let Some((from, to)) = slot.split_once('-') {
+        return (number(from) + random.below(number(to) + 1 - number(from))).to_string();
+    }
+    match slot {
+        "first" => return random.pick(&["Jennifer", "Gabriela", "Thomas", "Miguel", "Aisha"]).to_owned(),
+        "last" => return random.pick(&["Okonkwo", "Quesadero", "Lindqvist", "Hernandez"]).to_owned(),
+        "words" => {
+            // Words of a wallet that prose also uses
+            let own =
+                ["all", "between", "can", "more", "must", "other", "used", "use", "very", "where", "zoo", "sausage"];
+            let joint = [" ", ", ", "\n", "', '", "',\n      '"][random.below(5)];
+            let words = (0..[12, 18, 24, 36][random.below(4)]).map(|_| own[random.below(own.len())]);
+            return words.collect::<Vec<_>>().join(joint);
+        }
+        _ => {}
+    }
+    let (kind, count) = (&slot[..1], number(&slot[1..]));
+    match kind {
+        "d" => some(random, count, DIGITS),
+        "n" => format!("{}{}", 1 + random.below(9), some(random, count - 1, DIGITS)),
+        "h" => some(random, count, "0123456789abcdef"),
+        "l" => some(random, count, "abcdefghijklmnopqrstuvwxyz"),
+        "u" => some(random, count, "ABCDEFGHJKLMNPQRSTUVWXYZ"),
+        "r" => some(random, count, "23456789"),
+        "a" => some(random, count, "ABCDEFGHJKLMNPQRSTUVWXYZ234567"),
+        "m" => some(random, count, MIXED),
+        // A token that can't be read as words: letters of both cases and digits
+        "t" => format!("{}4K7q9{}", some(random, count / 2, MIXED), some(random, count - count / 2, MIXED)),
+        _ => panic!("{slot}"),
+    }
 }
 
-fn number(random: &mut Random, count: usize) -> String {
-    format!("{}{}", 1 + random.below(9), some(random, count - 1, DIGITS))
+/// `template` with its slots drawn.
+fn filled(template: &str, random: &mut Random) -> String {
+    let mut parts = template.split('‹');
+    let head = parts.next().unwrap_or_default().to_owned();
+    parts.filter_map(|part| part.split_once('›')).fold(head, |text, (slot, tail)| text + &drawn(slot, random) + tail)
+}
+
+/// Whether a drawn value has the check digit of its family.
+fn fits(family: RuleFamily, value: &str) -> bool {
+    let last = |value: &str| u32::from(value.as_bytes()[value.len() - 1] - b'0');
+    match family {
+        RuleFamily::Card | RuleFamily::Device => luhn(value),
+        RuleFamily::CardCued => !luhn(value),
+        RuleFamily::Iban => mod_97(&format!("{}{}", &value[4..], &value[..4])) == 1,
+        RuleFamily::Routing => weighted(value, &[3, 7, 1, 3, 7, 1, 3, 7, 1]).is_multiple_of(10),
+        RuleFamily::NationalShape => {
+            let check = b"TRWAGMYFPDXBNJZSQVHLCKE"[value[..8].parse::<usize>().unwrap_or(0) % 23];
+            value.as_bytes()[8] == check
+        }
+        RuleFamily::NationalCued => (10 - weighted(value, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3]) % 10) % 10 == last(value),
+        RuleFamily::MedicalShape => {
+            let rest = 11 - weighted(&value.replace(' ', ""), &[10, 9, 8, 7, 6, 5, 4, 3, 2]) % 11;
+            rest % 11 == last(value) && rest != 10
+        }
+        RuleFamily::Vin => vin(value),
+        _ => true,
+    }
+}
+
+/// The text before the «value» of a template, the value, and the text behind it.
+pub(super) fn made_from(template: &str, random: &mut Random) -> (String, String, String) {
+    let text = filled(template, random);
+    let (before, rest) = text.split_once('«').expect("a value");
+    let (value, behind) = rest.split_once('»').expect("its end");
+    (before.to_owned(), value.to_owned(), behind.to_owned())
+}
+
+/// Generates a value of a family, with the text around it.
+fn made(family: RuleFamily, random: &mut Random) -> (String, String, String) {
+    let (_, template) = VALUES.iter().find(|(of, _)| *of == family).unwrap_or_else(|| panic!("{family:?} is not made"));
+    let mut each = std::iter::repeat_with(|| made_from(template, random));
+    each.find(|(_, value, _)| fits(family, value)).expect("one fits")
 }
 
 /// Luhn check, in a simple implementation.
@@ -54,235 +191,6 @@ fn mod_97(text: &str) -> u32 {
 
 fn weighted(digits: &str, weights: &[u32]) -> u32 {
     digits.bytes().zip(weights).map(|(digit, weight)| u32::from(digit - b'0') * weight).sum()
-}
-
-/// Repeats `make` until the result fits.
-fn until(random: &mut Random, make: impl Fn(&mut Random) -> String, fits: impl Fn(&str) -> bool) -> String {
-    loop {
-        let made = make(random);
-        if fits(&made) {
-            return made;
-        }
-    }
-}
-
-fn card(random: &mut Random) -> String {
-    until(random, |random| format!("4{}", some(random, 15, DIGITS)), luhn)
-}
-
-/// The text that announces a value, the value, and the text behind it.
-type Made = (String, String, String);
-
-fn of(before: &str, value: String, behind: &str) -> Made {
-    (before.to_owned(), value, behind.to_owned())
-}
-
-/// Generates a value of a family.
-fn made(family: RuleFamily, random: &mut Random) -> Made {
-    let groups = [made_person, made_money, made_id, made_device, made_secret];
-    groups.iter().find_map(|made| made(family, random)).unwrap_or_else(|| panic!("{family:?} is not made"))
-}
-
-/// Generates names, mail addresses and postal addresses.
-fn made_person(family: RuleFamily, random: &mut Random) -> Option<Made> {
-    let first = random.pick(&["Jennifer", "Gabriela", "Thomas", "Miguel", "Aisha"]).to_owned();
-    let last = random.pick(&["Okonkwo", "Quesadero", "Lindqvist", "Hernandez"]).to_owned();
-    let made = match family {
-        RuleFamily::Email => {
-            let value =
-                format!("{}.{}@{}.example.com", some(random, 4, LOWER), some(random, 5, LOWER), some(random, 5, LOWER));
-            of("mail ", value, " now")
-        }
-        RuleFamily::NameIntroduced => of("my name is ", format!("{first} {last}"), " and I wait"),
-        RuleFamily::NameCued => of("for customer ", format!("{first} {last}"), " today"),
-        RuleFamily::NameGreeted => of("Dear ", first, ","),
-        RuleFamily::NameSigned => of("Best regards,\n", format!("{first} {last}"), ""),
-        RuleFamily::NameRecord => of("BEGIN:VCARD\nN:", last, ";;;;\nEND:VCARD"),
-        RuleFamily::NameMail => of("ask ", format!("{first} {last}"), " <x@example.com>"),
-        RuleFamily::NameRepeated => of("{\"last_name\":\"Quesadero\"} then ", "Quesadero".to_owned(), " left"),
-        RuleFamily::NameListed => of("the talk by ", format!("{first} {last}"), " was good"),
-        RuleFamily::NameCjk => of("患者", "王小明".to_owned(), "先生"),
-        RuleFamily::Street => of("ship to ", format!("{} {} Street", 1 + random.below(9_000), last), " today"),
-        RuleFamily::PostBox => of("write to ", format!("P.O. Box {}", number(random, 4)), " please"),
-        RuleFamily::PhoneInternational => of("ring ", format!("+49 30 9{}", some(random, 6, DIGITS)), " now"),
-        RuleFamily::PhoneNational => of(
-            "or ",
-            format!("({}) {}-{}", 212 + random.below(7), 234 + random.below(700), some(random, 4, DIGITS)),
-            " now",
-        ),
-        RuleFamily::PhoneCued => of("phone: ", format!("41555{}", number(random, 5)), ""),
-        RuleFamily::Birth => {
-            of("born on ", format!("{}/{}/19{}", 1 + random.below(12), 1 + random.below(28), 40 + random.below(60)), "")
-        }
-        _ => return None,
-    };
-    Some(made)
-}
-
-/// Generates cards, accounts and wallets.
-fn made_money(family: RuleFamily, random: &mut Random) -> Option<Made> {
-    let made = match family {
-        RuleFamily::Card => of("paid with ", card(random), " today"),
-        RuleFamily::CardCued => of(
-            "card number: ",
-            until(random, |random| format!("4{}", some(random, 15, DIGITS)), |text| !luhn(text)),
-            "",
-        ),
-        RuleFamily::CardCode => of("cvv ", number(random, 3), ""),
-        RuleFamily::CardExpiry => of("exp date ", format!("0{}/{}", 1 + random.below(9), 27 + random.below(9)), ""),
-        RuleFamily::Iban => {
-            let body = some(random, 18, DIGITS);
-            of("to ", format!("DE{:02}{body}", 98 - mod_97(&format!("{body}DE00"))), " please")
-        }
-        RuleFamily::Upi => {
-            of("pay to ", format!("{}{}@okaxis", some(random, 6, LOWER), some(random, 2, DIGITS)), " now")
-        }
-        RuleFamily::OneTimeCode => of("your code is ", number(random, 6), ""),
-        RuleFamily::Account => of("account number: ", number(random, 10), ""),
-        RuleFamily::Swift => of("SWIFT: ", format!("{}DEFF", some(random, 4, UPPER)), ""),
-        RuleFamily::Routing => of(
-            "routing number ",
-            until(
-                random,
-                |random| format!("0{}{}", 1 + random.below(9), some(random, 7, DIGITS)),
-                |text| weighted(text, &[3, 7, 1, 3, 7, 1, 3, 7, 1]).is_multiple_of(10),
-            ),
-            "",
-        ),
-        RuleFamily::Wallet => of("to ", format!("0x{}", some(random, 40, HEX)), " today"),
-        _ => return None,
-    };
-    Some(made)
-}
-
-/// Generates national and medical ids.
-fn made_id(family: RuleFamily, random: &mut Random) -> Option<Made> {
-    let made = match family {
-        RuleFamily::Ssn => of(
-            "on file ",
-            format!("{}-{}-{}", 219 + random.below(300), 10 + random.below(80), 1000 + random.below(9000)),
-            "",
-        ),
-        RuleFamily::SsnCued => {
-            of("ssn=", format!("{}{}{}", 219 + random.below(300), 10 + random.below(80), 1000 + random.below(9000)), "")
-        }
-        RuleFamily::TaxShape => of(
-            "pan ",
-            format!(
-                "{}P{}{}{}",
-                some(random, 3, UPPER),
-                some(random, 1, UPPER),
-                number(random, 4),
-                some(random, 1, UPPER)
-            ),
-            "",
-        ),
-        RuleFamily::TaxCued => of("EIN ", format!("{}-{}", 20 + random.below(8), number(random, 7)), ""),
-        RuleFamily::NationalShape => {
-            let body = number(random, 8);
-            let check = b"TRWAGMYFPDXBNJZSQVHLCKE"[body.parse::<usize>().unwrap_or(0) % 23];
-            of("DNI ", format!("{body}{}", char::from(check)), "")
-        }
-        RuleFamily::NationalCued => of(
-            "\"national_id\": \"",
-            until(
-                random,
-                |random| format!("85{}", some(random, 9, DIGITS)),
-                |text| {
-                    let sum = weighted(text, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3]);
-                    (10 - sum % 10) % 10 == u32::from(text.as_bytes()[10] - b'0')
-                },
-            ),
-            "\"",
-        ),
-        RuleFamily::Passport => of("passport no. ", format!("{}{}", some(random, 1, UPPER), number(random, 8)), ""),
-        RuleFamily::License => {
-            of("the driver license number is ", format!("{}{}", some(random, 1, UPPER), number(random, 7)), "")
-        }
-        RuleFamily::MedicalShape => {
-            let digits = until(
-                random,
-                |random| number(random, 10),
-                |text| {
-                    let rest = 11 - weighted(text, &[10, 9, 8, 7, 6, 5, 4, 3, 2]) % 11;
-                    rest % 11 == u32::from(text.as_bytes()[9] - b'0') && rest != 10
-                },
-            );
-            of("NHS number ", format!("{} {} {}", &digits[..3], &digits[3..6], &digits[6..]), "")
-        }
-        RuleFamily::MedicalCued => of("MRN: ", number(random, 8), ""),
-        _ => return None,
-    };
-    Some(made)
-}
-
-/// Generates values of devices, networks and vehicles.
-fn made_device(family: RuleFamily, random: &mut Random) -> Option<Made> {
-    let made = match family {
-        RuleFamily::Ipv4 => of("peer ", format!("203.0.113.{}", 1 + random.below(254)), " left"),
-        RuleFamily::Ipv6 => of("from ", format!("2606:4700:{}::{}", some(random, 4, HEX), 1 + random.below(9)), " ok"),
-        RuleFamily::Mac => of(
-            "from ",
-            format!(
-                "02:1a:{}",
-                [some(random, 2, HEX), some(random, 2, HEX), some(random, 2, HEX), "9f".to_owned()].join(":")
-            ),
-            "",
-        ),
-        RuleFamily::Device => of("imei: ", until(random, |random| format!("49{}", some(random, 13, DIGITS)), luhn), ""),
-        RuleFamily::Vin => of(
-            "car ",
-            until(random, |random| format!("1HGCM8263{}A{}", some(random, 1, DIGITS), number(random, 6)), vin),
-            " sold",
-        ),
-        RuleFamily::VehicleCued => {
-            of("license plate: ", format!("{}-{}", some(random, 3, UPPER), number(random, 4)), "")
-        }
-        _ => return None,
-    };
-    Some(made)
-}
-
-/// Generates credentials behind keys, in headers and in URLs.
-fn made_secret(family: RuleFamily, random: &mut Random) -> Option<Made> {
-    let made = match family {
-        RuleFamily::Password => of("DB_PASSWORD=", token(random, 8), ""),
-        RuleFamily::SecretValue => of("\"api_key\": \"", token(random, 20), "\""),
-        RuleFamily::HeaderCredentials => of("Authorization: Token ", token(random, 12), ""),
-        RuleFamily::BasicCredentials => of("curl -u ", format!("bob:{}", token(random, 4)), " https://example.com/"),
-        RuleFamily::Cookie => of("Set-Cookie: sid=", token(random, 10), "; Path=/; HttpOnly"),
-        RuleFamily::AwsSecret => of("keys for aws: ", token(random, 35), ""),
-        RuleFamily::AzureKey => of("found ", format!("abc8Q~{}", token(random, 27)), " there"),
-        RuleFamily::WebUserinfo => of("proxy http://", format!("bob:{}", token(random, 5)), "@proxy:3128"),
-        RuleFamily::Userinfo => of("postgres://", format!("app:{}", token(random, 5)), "@db.example.net:5432/x"),
-        RuleFamily::KeyBlock => {
-            of("", format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----", token(random, 50)), "")
-        }
-        RuleFamily::ProviderValue => of("datadog ", some(random, 24, HEX) + "0a1b2c3d", ""),
-        RuleFamily::TelegramToken => of("bot ", format!("{}:AA{}", number(random, 9), token(random, 28)), ""),
-        RuleFamily::MarkedToken => of("vault token ", format!("s.{}", token(random, 19)), " of old"),
-        RuleFamily::MailchimpKey => {
-            of("key ", format!("{}0a1b2c3d-us{}", some(random, 24, HEX), 1 + random.below(20)), "")
-        }
-        RuleFamily::DiscordToken => {
-            of("bot ", format!("MT{}.G{}.{}", token(random, 19), some(random, 5, MIXED), token(random, 25)), "")
-        }
-        RuleFamily::PasswordHash => of("hash ", format!("$2y$10${}", token(random, 48)), ""),
-        RuleFamily::HostedWebhook => {
-            of("post to ", format!("https://acme.webhook.office.com/webhookb2/{}", token(random, 30)), "")
-        }
-        RuleFamily::SeedPhrase => {
-            // Words of a wallet that prose also uses
-            let own =
-                ["all", "between", "can", "more", "must", "other", "used", "use", "very", "where", "zoo", "sausage"];
-            let joint = [" ", ", ", "\n", "', '", "',\n      '"][random.below(5)];
-            let words = (0..[12, 18, 24, 36][random.below(4)]).map(|_| own[random.below(own.len())]);
-            of("seed phrase: '", words.collect::<Vec<_>>().join(joint), "'")
-        }
-        RuleFamily::Entropy => of("here is my API key ", token(random, 25), " thanks"),
-        _ => return None,
-    };
-    Some(made)
 }
 
 /// VIN check digit, by the table of letter values.

@@ -3,7 +3,7 @@
 use super::super::regex::MAX_CACHE;
 use super::super::{Detector, SearchScratch};
 use super::properties::Random;
-use super::{custom, detector, redact, rules};
+use super::{assert_redacted, custom, detector, redact, rules};
 use fixtures::guard::ends;
 
 /// A private value in square brackets is not a placeholder, although it has only capitals and digits.
@@ -11,11 +11,11 @@ use fixtures::guard::ends;
 fn a_bracketed_secret_is_no_placeholder() {
     let detector = detector();
     for text in ["key [AKIAQ3EGRIU2SZKWX4FN] used", "account [GB29NWBK60161331926819]"] {
-        let got = redact(&detector, text);
+        let got = redact(detector, text);
         assert!(!got.contains("AKIAQ3") && !got.contains("GB29"), "{got}");
-        assert_eq!(redact(&detector, &got), got);
+        assert_eq!(redact(detector, &got), got);
     }
-    assert_eq!(redact(&detector, "[EMAIL] [JWT] [IP_ADDRESS]"), "[EMAIL] [JWT] [IP_ADDRESS]");
+    assert_redacted(&["[EMAIL] [JWT] [IP_ADDRESS]"]);
 }
 
 /// Search time is linear in the text for any input: a quadratic search would take minutes here, and candidates are not
@@ -31,7 +31,7 @@ fn hostile_texts_take_linear_time() {
         let (got, read) = ends(name, move || {
             let (detector, mut scratch) = (detector(), SearchScratch::new());
             detector.find(&text, &mut scratch);
-            (redact(&detector, &text), scratch.bytes_read())
+            (redact(detector, &text), scratch.bytes_read())
         });
         assert!(!got.contains("example.org") && !got.contains("8.8.4.4"), "{name}");
         assert!(read < 40 * size + (8 << 20), "{name}: {read} bytes of {size}");
@@ -72,7 +72,7 @@ fn hostile_secrets_end() {
         "name,email\n",
     ] {
         let text = piece.repeat(1_000_000 / piece.len());
-        let got = ends(piece, move || redact(&detector(), &text).len());
+        let got = ends(piece, move || redact(detector(), &text).len());
         assert!(got > 0, "{piece}");
     }
 }
@@ -84,10 +84,10 @@ fn headers_in_a_row_are_read() {
     let detector = detector();
     for scheme in ["Basic", "Bearer", "Token"] {
         let text = format!("Authorization: {scheme} ").repeat(50);
-        assert_eq!(redact(&detector, &text), text);
+        assert_eq!(redact(detector, &text), text);
     }
     let text = (0..40).map(|n| format!("Authorization: Token aB3dE6gH9j{n}K2mN5pQ was taken ")).collect::<String>();
-    let got = redact(&detector, &text);
+    let got = redact(detector, &text);
     assert!(got.matches("[API_KEY]").count() == 40 && !got.contains("aB3dE6"), "{got}");
 }
 
@@ -106,7 +106,8 @@ fn dfa_cache_thrash_by_built_in_patterns() {
     }
     let mut scratch = SearchScratch::new();
     detector().find(&text, &mut scratch);
-    let largest = scratch.largest_cache();
+    let caches = scratch.state.automaton_caches.iter().flatten();
+    let largest = caches.map(|(cache, _)| cache.memory_usage()).max().unwrap_or(0);
     assert!(largest > 0 && largest < MAX_CACHE, "{largest} bytes");
 }
 
@@ -122,7 +123,7 @@ fn dfa_cache_thrash_by_a_users_pattern() {
             Detector::new(&[], &[custom("BITS", "[01]*1[01]{15}x")]).map_err(|errors| errors.len()).expect("compiles");
         let mut scratch = SearchScratch::new();
         let found: Vec<_> = detector.find(&text, &mut scratch).iter().map(|hit| hit.range.clone()).collect();
-        assert!(detector.is_loose() && scratch.bytes_read() < 4 * text.len());
+        assert!(!detector.unanchored.is_empty() && scratch.bytes_read() < 4 * text.len());
         found
     });
     assert_eq!(found, [0..200_017, 200_018..200_035]);
@@ -138,7 +139,7 @@ fn ids_follow_the_strictest_rules() {
     use kernel::secret::Secret;
 
     let lax = Arc::new(Detector::new(&[], &[]).map_err(|errors| errors.len()).expect("no rules"));
-    let strict = detector();
+    let strict = detector().clone();
     for detectors in [vec![lax.clone(), strict.clone()], vec![strict, lax]] {
         let ids = RedactionIdPolicy::new(detectors, Pseudonymizer::new(&Secret::new("key".to_owned())));
         assert!(ids.shown_id("default", "jane@example.com").starts_with("h-"));

@@ -1,11 +1,11 @@
 //! Tests of lines within strings that announce the lines below.
 
-use super::{redact, shared};
+use super::{detector, redact};
 
 /// Tables and labels within JSON strings are read as in plain text, at any depth of escapes.
 #[test]
 fn lines_within_strings_are_read_as_lines() {
-    let all = |text: &str| redact(shared(), text);
+    let all = |text: &str| redact(detector(), text);
     let quoted = |text: &str| serde_json::to_string(&serde_json::json!({ "o": text })).unwrap();
     for (text, found) in [
         ("id,first_name,last_name,phone,date_of_birth\n7,Kwame,Nakamura,+55 11 97052-2157,1943-06-05\n", 4),

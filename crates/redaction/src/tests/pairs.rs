@@ -90,28 +90,8 @@ fn no_pairs() {
 #[test]
 fn what_was_read_before_changes_no_value() {
     const PIECES: [&str; 22] = [
-        "auth=(",
-        "key=[",
-        "a={",
-        "k: ",
-        "k=",
-        "k = ",
-        "(",
-        "[",
-        "{",
-        ")",
-        "]",
-        "}",
-        " ",
-        ",",
-        "x",
-        "str(\"v",
-        "Some('",
-        "\"",
-        "&b=",
-        "\n",
-        "\\n",
-        "abcdefghijklmnopqrstuvwxyz",
+        "auth=(", "key=[", "a={", "k: ", "k=", "k = ", "(", "[", "{", ")", "]", "}", " ", ",", "x", "str(\"v",
+        "Some('", "\"", "&b=", "\n", "\\n", "abcdefgh",
     ];
     let mut random = Random::new(20_261_122);
     for _ in 0..4_000 {

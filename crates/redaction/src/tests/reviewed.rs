@@ -1,9 +1,9 @@
 //! Regressions found in reviews of the rules for strings, names and blocks: each value must be replaced.
 
-use super::{redact as redacted_by, shared};
+use super::{detector, redact as redacted_by};
 
 fn redact(text: &str) -> String {
-    redacted_by(shared(), text)
+    redacted_by(detector(), text)
 }
 
 /// A private key whose lines are log records or list items: no line of it stays, but the records' keys do.

@@ -58,11 +58,8 @@ proptest! {
     fn stems_are_found_as_by_comparing(
         text in "((to|TO|key|Key|api|API|name|card|token|TOKENS|first-name|x_long_word|contact( no)?|[a-z]{1,4})[ ,\r._/A-Z0-9-]{0,2}){0,40}",
     ) {
-        let stem = |(index, (text, exact, whole)): (usize, (&str, bool, bool))| Stem {
-            text: text.as_bytes().into(),
-            exact,
-            whole,
-            action: WordAction::Context(index as u16),
+        let stem = |(index, (text, exact, whole)): (usize, (&str, bool, bool))| {
+            Stem::new(text.as_bytes(), exact, whole, WordAction::Context(index as u16))
         };
         let mut anchors = Anchors::default();
         anchors.find(text.as_bytes(), &Stems::new(WORDS.into_iter().enumerate().map(stem).collect()));

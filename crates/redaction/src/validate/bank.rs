@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::checksums::{has_valid_luhn, mod_97_remainder, weighted_sum};
+use super::checksums::{has_valid_luhn, is_one_digit, mod_97_remainder, weighted_sum};
 use crate::wordlists;
 
 /// IBAN lengths by country from the SWIFT registry, sorted: `DE22`.
@@ -48,8 +48,18 @@ pub(crate) fn is_card_number(digits: &[u8]) -> bool {
         (_, 50 | 56..=58 | 63 | 67 | 68, _) => (12..=19).contains(&length),
         _ => false,
     };
-    let is_one_digit = digits.iter().all(|digit| Some(digit) == digits.first());
-    issuer && !is_one_digit && has_valid_luhn(digits)
+    issuer && !is_one_digit(digits) && has_valid_luhn(digits)
+}
+
+/// Whether the digits of a text are a card number.
+pub(crate) fn has_card_number(text: &[u8]) -> bool {
+    let (mut digits, mut len) = ([0_u8; 19], 0);
+    for byte in text.iter().filter(|byte| byte.is_ascii_digit()) {
+        let Some(digit) = digits.get_mut(len) else { return false };
+        *digit = byte - b'0';
+        len += 1;
+    }
+    digits.get(..len).is_some_and(is_card_number)
 }
 
 /// ISO 3166 codes of countries and territories.

@@ -18,6 +18,11 @@ pub(crate) fn has_valid_luhn(digits: &[u8]) -> bool {
     total.is_multiple_of(10)
 }
 
+/// Whether all digits are the same.
+pub(crate) fn is_one_digit(digits: &[u8]) -> bool {
+    digits.windows(2).all(|two| matches!(two, [a, b] if a == b))
+}
+
 /// Sum of digits times weights, up to the shorter of the two.
 pub(crate) fn weighted_sum(digits: &[u8], weights: &[u32]) -> u32 {
     digits.iter().zip(weights).map(|(digit, weight)| u32::from(*digit) * weight).sum()

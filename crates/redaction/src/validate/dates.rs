@@ -18,10 +18,8 @@ pub(crate) fn is_day(year: u32, month: u32, day: u32) -> bool {
 }
 
 /// Month names in several languages, by their first letters.
-static MONTHS: LazyLock<Vec<(&str, u32)>> = LazyLock::new(|| {
-    let rows = wordlists::rows("numbers.months").filter_map(|(month, names)| Some((month.parse().ok()?, names)));
-    rows.flat_map(|(month, names)| names.split(' ').map(move |name| (name, month))).collect()
-});
+pub(crate) static MONTHS: LazyLock<Vec<(&str, u32)>> =
+    LazyLock::new(|| wordlists::words_of_rows("numbers.months", |month| month.parse().ok()).collect());
 
 /// The month named by a word, in full or by three or four letters.
 pub(crate) fn month_of_name(word: &str) -> Option<u32> {
@@ -32,10 +30,4 @@ pub(crate) fn month_of_name(word: &str) -> Option<u32> {
         is_prefix && (may_be_short || letters.next().is_none())
     };
     MONTHS.iter().find(|(name, _)| is_named(name)).map(|(_, month)| *month)
-}
-
-/// Number of known month names.
-#[cfg(test)]
-pub(crate) fn months() -> usize {
-    MONTHS.len()
 }

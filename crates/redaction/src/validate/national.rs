@@ -2,7 +2,9 @@
 //! functions; a wrong number of digits fails. Ids with letters are in
 //! `lettered_checks`.
 
-use super::checksums::{has_valid_luhn, has_valid_mod_11_10, has_valid_verhoeff, mod_97_remainder, weighted_sum};
+use super::checksums::{
+    has_valid_luhn, has_valid_mod_11_10, has_valid_verhoeff, is_one_digit, mod_97_remainder, weighted_sum,
+};
 use super::dates::is_day;
 
 /// The last digit, and those before it; `None` for another number of digits, or if all are the same.
@@ -11,8 +13,10 @@ fn split_check_digit(digits: &[u8], length: usize) -> Option<(u32, &[u8])> {
     (digits.len() == length && !is_one_digit(digits)).then_some((u32::from(*check), body))
 }
 
-fn is_one_digit(digits: &[u8]) -> bool {
-    digits.windows(2).all(|two| matches!(two, [a, b] if a == b))
+/// Whether the last digit makes the weighted sum of all digits a multiple of `modulus`.
+fn has_check_digit(digits: &[u8], weights: &[u32], modulus: u32) -> bool {
+    split_check_digit(digits, weights.len() + 1)
+        .is_some_and(|(check, body)| (modulus - weighted_sum(body, weights) % modulus) % modulus == check)
 }
 
 fn digits_value(digits: &[u8]) -> u32 {
@@ -40,8 +44,7 @@ pub(crate) fn is_itin(digits: &[u8]) -> bool {
 
 /// British NHS number: mod 11.
 pub(crate) fn is_nhs_number(digits: &[u8]) -> bool {
-    let Some((check, body)) = split_check_digit(digits, 10) else { return false };
-    (11 - weighted_sum(body, &[10, 9, 8, 7, 6, 5, 4, 3, 2]) % 11) % 11 == check
+    has_check_digit(digits, &[10, 9, 8, 7, 6, 5, 4, 3, 2], 11)
 }
 
 /// US National Provider Identifier: Luhn check after the prefix `80840`.
@@ -83,9 +86,7 @@ pub(crate) fn is_cnpj(digits: &[u8]) -> bool {
 
 /// Polish PESEL: weights 1, 3, 7, 9, and a date.
 pub(crate) fn is_pesel(digits: &[u8]) -> bool {
-    let Some((check, body)) = split_check_digit(digits, 11) else { return false };
-    let sum = weighted_sum(body, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3]);
-    (10 - sum % 10) % 10 == check
+    has_check_digit(digits, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3], 10)
         && matches!(part_value(digits, 2, 4) % 20, 1..=12)
         && matches!(part_value(digits, 4, 6), 1..=31)
 }
@@ -180,8 +181,7 @@ pub(crate) fn is_abn(digits: &[u8]) -> bool {
 
 /// Australian company number: weights 8 to 1, mod 10.
 pub(crate) fn is_acn(digits: &[u8]) -> bool {
-    let Some((check, body)) = split_check_digit(digits, 9) else { return false };
-    (10 - weighted_sum(body, &[8, 7, 6, 5, 4, 3, 2, 1]) % 10) % 10 == check
+    has_check_digit(digits, &[8, 7, 6, 5, 4, 3, 2, 1], 10)
 }
 
 /// Australian tax file number: mod 11.
@@ -191,9 +191,8 @@ pub(crate) fn is_tfn(digits: &[u8]) -> bool {
 
 /// Argentine CUIT (tax): mod 11.
 pub(crate) fn is_cuit(digits: &[u8]) -> bool {
-    let Some((check, body)) = split_check_digit(digits, 11) else { return false };
-    let sum = weighted_sum(body, &[5, 4, 3, 2, 7, 6, 5, 4, 3, 2]);
-    matches!(part_value(digits, 0, 2), 20 | 23..=27 | 30 | 33 | 34) && (11 - sum % 11) % 11 == check
+    matches!(part_value(digits, 0, 2), 20 | 23..=27 | 30 | 33 | 34)
+        && has_check_digit(digits, &[5, 4, 3, 2, 7, 6, 5, 4, 3, 2], 11)
 }
 
 /// Chilean RUT (tax): mod 11 of the digits; the check is 0 to 9, or 10 for `K`.
@@ -218,9 +217,7 @@ pub(crate) fn is_uk_vat(digits: &[u8]) -> bool {
 
 /// Swiss AHV number: 756, and an EAN-13 check digit.
 pub(crate) fn is_ahv(digits: &[u8]) -> bool {
-    let Some((check, body)) = split_check_digit(digits, 13) else { return false };
-    part_value(digits, 0, 3) == 756
-        && (10 - weighted_sum(body, &[1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3]) % 10) % 10 == check
+    part_value(digits, 0, 3) == 756 && has_check_digit(digits, &[1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3], 10)
 }
 
 /// Whether fifteen digits may be an IMEI; its grouping is checked by the caller.

@@ -53,21 +53,15 @@ fn has_emphasis(bytes: &[u8], at: usize) -> bool {
 }
 
 pub(super) fn decode(text: &str, view: &mut DecodedView) {
-    let bytes = text.as_bytes();
-    let mut from = 0;
-    for at in memchr::memchr3_iter(ESC, b'*', b'`', bytes) {
-        let len = match bytes.get(at) {
-            _ if at < from => continue,
-            Some(&ESC) => sequence_len(bytes.get(at..).unwrap_or_default()),
-            _ => bytes.get(at..).unwrap_or_default().iter().take(3).take_while(|byte| b"*`".contains(byte)).count(),
+    let rest = |at: usize| text.as_bytes().get(at..).unwrap_or_default();
+    let next = |from: usize| memchr::memchr3(ESC, b'*', b'`', rest(from)).map(|found| from + found);
+    view.decode(text, next, |at| {
+        let len = match rest(at) {
+            bytes @ [ESC, ..] => sequence_len(bytes),
+            bytes => bytes.iter().take(3).take_while(|byte| b"*`".contains(byte)).count(),
         };
-        if len > 0 {
-            view.push_plain(text.get(from..at).unwrap_or_default());
-            view.push_decoded(len, None);
-            from = at + len;
-        }
-    }
-    view.push_plain(text.get(from..).unwrap_or_default());
+        if len > 0 { Ok((len, None)) } else { Err(1) }
+    });
 }
 
 /// Length of the terminal sequence at the start of `bytes`.

@@ -39,16 +39,19 @@ impl DecodedView {
     }
 
     /// Prepares the view of the window that starts at `at`.
-    pub(super) fn reset(&mut self, at: usize) {
+    pub(crate) fn reset(&mut self, at: usize) {
         self.text.clear();
         self.units.clear();
         (self.window_start, self.next_raw, self.whole_window, self.is_cut) = (at, at, None, false);
     }
 
     /// Adds bytes that are not escaped.
+    #[inline]
     pub(super) fn push_plain(&mut self, text: &str) {
-        self.text.push_str(text);
-        self.next_raw += text.len();
+        if !text.is_empty() {
+            self.text.push_str(text);
+            self.next_raw += text.len();
+        }
     }
 
     /// Adds a character, or nothing, decoded from the next `raw_len` bytes.
@@ -62,9 +65,32 @@ impl DecodedView {
         self.next_raw += raw_len;
     }
 
+    /// Decodes `text`. `next`: the position of the next escape from a position on. `read`: the length and character of
+    /// the escape at a position, or how many bytes to skip there.
+    #[inline(always)]
+    pub(crate) fn decode(
+        &mut self,
+        text: &str,
+        next: impl Fn(usize) -> Option<usize>,
+        mut read: impl FnMut(usize) -> Result<(usize, Option<char>), usize>,
+    ) {
+        let (mut from, mut searched) = (0, 0);
+        while let Some(at) = next(searched) {
+            match read(at) {
+                Ok((len, char)) => {
+                    self.push_plain(text.get(from..at).unwrap_or_default());
+                    self.push_decoded(len, char);
+                    (from, searched) = (at + len, at + len);
+                }
+                Err(len) => searched = at + len,
+            }
+        }
+        self.push_plain(text.get(from..).unwrap_or_default());
+    }
+
     /// The range of the text from which a range of the view was decoded: whole escapes, without those at its ends that
     /// decode to nothing.
-    pub(super) fn map_range(&self, range: &Range<usize>) -> Range<usize> {
+    pub(crate) fn map_range(&self, range: &Range<usize>) -> Range<usize> {
         if let Some(whole) = &self.whole_window {
             return whole.clone();
         }
@@ -78,6 +104,20 @@ impl DecodedView {
             None => self.window_start + range.end,
         };
         start..end.max(start)
+    }
+
+    /// The position in the view of a position in the text; within an escape, that of its start or end.
+    pub(crate) fn map_position_in(&self, at: usize, is_end: bool) -> usize {
+        let next = self.units.partition_point(|unit| unit.raw_at < at);
+        let Some(unit) = next.checked_sub(1).and_then(|last| self.units.get(last)) else {
+            return at - self.window_start;
+        };
+        let (raw_end, end) = (unit.raw_at + usize::from(unit.raw_len), unit.at + usize::from(unit.len));
+        match at < raw_end {
+            true if !is_end => unit.at,
+            true => end,
+            false => end + (at - raw_end),
+        }
     }
 
     /// The parts of the text from which a range of the view was decoded, without the escapes within it. Empty if it has

@@ -205,7 +205,7 @@ fn count_separators(line: &[u8], separator: u8) -> usize {
 
 /// The line from `from`, in a string whose line breaks have `depth` backslashes; quotes with fewer end the string.
 fn read_line(scan: &TextScan<'_>, from: usize, depth: usize) -> EscapedLine {
-    let bytes = scan.bytes(from..scan.text.len().min(from + MAX_ROW));
+    let bytes = scan.bytes(from..from + MAX_ROW);
     let mut at = 0;
     while let Some(found) = memchr::memchr3(b'\\', b'"', b'\n', bytes.get(at..).unwrap_or_default()) {
         at += found;

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use kernel::notation::decode_escape;
+
 use super::super::scan::TextScan;
 use super::decoded_view::DecodedView;
 use super::escaped_lines::EscapedLines;
@@ -169,47 +171,28 @@ fn terminal_prefix_len(bytes: &[u8]) -> Option<usize> {
 
 pub(super) fn decode(text: &str, view: &mut DecodedView) {
     let bytes = text.as_bytes();
-    let mut from = 0;
-    while let Some(found) = memchr::memchr(b'\\', bytes.get(from..).unwrap_or_default()) {
-        view.push_plain(text.get(from..from + found).unwrap_or_default());
-        let at = from + found;
-        if continues_word(bytes, at) {
-            view.push_decoded(2, None);
-            from = at + 2;
-            continue;
-        }
-        match read_escape(bytes.get(at..).unwrap_or_default()) {
-            Some((len, char)) => {
-                view.push_decoded(len, Some(char));
-                from = at + len;
-            }
-            None => {
-                view.push_plain("\\");
-                from = at + 1;
-            }
-        }
-    }
-    view.push_plain(text.get(from..).unwrap_or_default());
+    let next = |from: usize| Some(from + memchr::memchr(b'\\', bytes.get(from..)?)?);
+    view.decode(text, next, |at| match text.get(at..).filter(|_| !continues_word(bytes, at)) {
+        Some(rest) => read_escape(rest).map(|(len, char)| (len, Some(char))).ok_or(1),
+        None => Ok((2, None)),
+    });
 }
 
-/// The escape at the start of `bytes`: its length and its character.
-fn read_escape(bytes: &[u8]) -> Option<(usize, char)> {
-    let short = |char: char| Some((2, char));
-    let hex_code = |from: usize, to: usize| parse_hex(bytes.get(from..to));
+/// The escape at the start of `rest`: its length and its character.
+fn read_escape(rest: &str) -> Option<(usize, char)> {
+    let bytes = rest.as_bytes();
     match bytes.get(1)? {
-        b'n' => short('\n'),
-        b't' => short('\t'),
-        b'r' => short('\r'),
-        b'b' | b'f' => short(' '),
-        byte @ (b'\\' | b'"' | b'\'' | b'/') => short(char::from(*byte)),
-        byte if is_value_mark(*byte) => short(char::from(*byte)),
+        b'b' | b'f' => Some((2, ' ')),
+        byte if is_value_mark(*byte) => Some((2, char::from(*byte))),
         b'u' if bytes.get(2) == Some(&b'{') => {
             let digits = bytes.iter().skip(3).take(7).take_while(|byte| byte.is_ascii_hexdigit()).count();
             let closed = bytes.get(3 + digits) == Some(&b'}');
-            Some((4 + digits, char::from_u32(hex_code(3, 3 + digits).filter(|_| closed)?)?))
+            Some((4 + digits, char::from_u32(parse_hex(bytes.get(3..3 + digits)).filter(|_| closed)?)?))
         }
-        b'u' => read_unicode_escape(bytes),
-        b'U' => Some((10, char::from_u32(hex_code(2, 10)?)?)),
+        b'n' | b't' | b'r' | b'\\' | b'"' | b'\'' | b'/' | b'u' | b'U' => {
+            let (char, len) = decode_escape(rest);
+            Some((len, char?))
+        }
         b'x' => read_byte_escapes(bytes),
         b'0' | b'e' if terminal_prefix_len(bytes.get(1..)?).is_some() => {
             Some((1 + terminal_prefix_len(bytes.get(1..)?)?, '\u{1b}'))
@@ -225,18 +208,6 @@ fn read_octal_escape(bytes: &[u8]) -> Option<char> {
     let is_octal = *escape == b'\\' && digits.iter().all(|digit| (b'0'..=b'7').contains(digit));
     let code = digits.iter().fold(0_u32, |code, digit| code * 8 + u32::from(digit & 7));
     char::from_u32(code).filter(|char| is_octal && (' '..='~').contains(char))
-}
-
-/// `\uXXXX`, or a surrogate pair of two.
-fn read_unicode_escape(bytes: &[u8]) -> Option<(usize, char)> {
-    let first = parse_hex(bytes.get(2..6))?;
-    if let Some(char) = char::from_u32(first) {
-        return Some((6, char));
-    }
-    let second = bytes.get(6..8).filter(|start| *start == b"\\u").and_then(|_| parse_hex(bytes.get(8..12)))?;
-    let low = second.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
-    let high = first.checked_sub(0xd800).filter(|high| *high < 0x400)?;
-    Some((12, char::from_u32(0x1_0000 + (high << 10) + low)?))
 }
 
 /// `\xNN`: a character, or several bytes of one.

@@ -11,10 +11,9 @@ use super::super::sets::WordSet;
 use super::decoded_view::DecodedView;
 use super::entities::read_entity;
 use super::windows;
-use crate::wordlists;
 
 /// Inline elements.
-static INLINE_ELEMENTS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("notation.inline_elements")));
+static INLINE_ELEMENTS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("notation.inline_elements"));
 
 /// Whether a text may contain an empty element.
 pub(super) fn may_have_empty_element(text: &str) -> bool {
@@ -56,15 +55,8 @@ pub(super) fn find_windows(scan: &TextScan<'_>, is_fresh: &dyn Fn(Range<usize>) 
 
 pub(super) fn decode(text: &str, view: &mut DecodedView) {
     let bytes = text.as_bytes();
-    let mut from = 0;
-    for at in memchr::memchr2_iter(b'&', b'<', bytes) {
-        if let Some((len, char)) = read_markup(bytes, at).filter(|_| at >= from) {
-            view.push_plain(text.get(from..at).unwrap_or_default());
-            view.push_decoded(len, char);
-            from = at + len;
-        }
-    }
-    view.push_plain(text.get(from..).unwrap_or_default());
+    let next = |from: usize| Some(from + memchr::memchr2(b'&', b'<', bytes.get(from..)?)?);
+    view.decode(text, next, |at| read_markup(bytes, at).ok_or(1));
 }
 
 /// The entity or empty element at `at`: its length, and its character if it has one.

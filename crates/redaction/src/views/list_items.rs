@@ -18,20 +18,7 @@ pub(super) fn next_item_start(bytes: &[u8], at: usize) -> Option<usize> {
 
 /// Removes the separators between the strings.
 pub(super) fn decode(text: &str, view: &mut DecodedView) {
-    let mut from = 0;
-    while let Some(found) = memchr::memchr2(b'"', b'\'', text.as_bytes().get(from..).unwrap_or_default()) {
-        let at = from + found;
-        view.push_plain(text.get(from..at).unwrap_or_default());
-        match next_item_start(text.as_bytes(), at) {
-            Some(next) => {
-                view.push_decoded(next - at, None);
-                from = next;
-            }
-            None => {
-                view.push_plain(text.get(at..at + 1).unwrap_or_default());
-                from = at + 1;
-            }
-        }
-    }
-    view.push_plain(text.get(from..).unwrap_or_default());
+    let bytes = text.as_bytes();
+    let next = |from: usize| Some(from + memchr::memchr2(b'"', b'\'', bytes.get(from..)?)?);
+    view.decode(text, next, |at| next_item_start(bytes, at).map(|next| (next - at, None)).ok_or(1));
 }

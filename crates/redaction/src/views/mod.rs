@@ -27,8 +27,8 @@ use std::ops::Range;
 
 pub(super) use split_values::claim_pieces;
 
-use super::anchors::ByteKinds;
-use super::scan::{PrivateClaim, PrivateClaims, TextScan};
+use super::resolve::RedactionHit;
+use super::scan::{PrivateClaims, TextScan};
 pub(super) use decoded_view::DecodedView;
 
 /// Most nested views. More than the depth that users can choose, because adjacent encodings are also decoded in nested
@@ -78,14 +78,12 @@ impl ViewEncoding {
 
     /// Whether any encoding may have a window; most short texts have nothing that begins one.
     pub(super) fn may_have_any(scan: &TextScan<'_>) -> bool {
-        let ByteKinds { backslash, percent, ampersand, equals, high, escape, soft: _, digit: _ } =
-            scan.anchors.byte_kinds;
         let has_runs = !scan.anchors.base64_runs.is_empty()
             || !scan.anchors.at_signs.is_empty()
             || Self::has_short_blob(scan)
             || Self::has_token(scan)
             || scan.anchors.digit_runs.iter().any(|run| split_numbers::closing_quote_of_item(scan, run).is_some());
-        backslash | percent | ampersand | equals | high | escape | has_runs || html::may_have_empty_element(scan.text)
+        scan.anchors.byte_kinds.may_have_escape() || has_runs || html::may_have_empty_element(scan.text)
     }
 
     fn has_short_blob(scan: &TextScan<'_>) -> bool {
@@ -98,14 +96,14 @@ impl ViewEncoding {
 
     /// Whether a text may have a window of this encoding.
     pub(super) fn may_have_window(self, scan: &TextScan<'_>) -> bool {
-        let byte_kinds: &ByteKinds = &scan.anchors.byte_kinds;
+        let byte_kinds = &scan.anchors.byte_kinds;
         match self {
-            Self::Escapes => byte_kinds.backslash,
-            Self::Html => byte_kinds.ampersand || html::may_have_empty_element(scan.text),
-            Self::Percent => byte_kinds.percent,
-            Self::QuotedPrintable => byte_kinds.equals,
-            Self::Markup => byte_kinds.escape || !scan.anchors.at_signs.is_empty(),
-            Self::Unicode => byte_kinds.high,
+            Self::Escapes => byte_kinds.backslash != 0,
+            Self::Html => byte_kinds.ampersand != 0 || html::may_have_empty_element(scan.text),
+            Self::Percent => byte_kinds.percent != 0,
+            Self::QuotedPrintable => byte_kinds.equals != 0,
+            Self::Markup => byte_kinds.escape != 0 || !scan.anchors.at_signs.is_empty(),
+            Self::Unicode => byte_kinds.high != 0,
             Self::Blobs => !scan.anchors.base64_runs.is_empty() || Self::has_short_blob(scan),
             Self::SplitValues => {
                 !scan.anchors.at_signs.is_empty() || !scan.anchors.digit_runs.is_empty() || Self::has_token(scan)
@@ -170,14 +168,14 @@ impl ViewEncoding {
     }
 
     /// Maps a claim on a view to the text from which it was decoded.
-    pub(super) fn map_claim(self, view: &DecodedView, claim: PrivateClaim) -> Option<PrivateClaim> {
+    pub(super) fn map_claim(self, view: &DecodedView, claim: RedactionHit) -> Option<RedactionHit> {
         let range = view.map_range(&claim.range);
         let added_quotes = claim
             .added_quotes
             .filter(|_| self == Self::Escapes)
             .map(|backslashes| backslashes.saturating_mul(2).saturating_add(1));
         let is_decoded = self != Self::QuotedPrintable || view.touches(&claim.range);
-        is_decoded.then_some(PrivateClaim { range, rule: claim.rule, added_quotes })
+        is_decoded.then_some(RedactionHit { range, rule: claim.rule, added_quotes })
     }
 }
 

@@ -62,34 +62,23 @@ pub(super) fn read_character(byte: impl Fn(usize) -> Option<u8>) -> Option<(usiz
 
 pub(super) fn decode(text: &str, view: &mut DecodedView) {
     let bytes = text.as_bytes();
-    let (mut from, mut at) = (0, 0);
     // End of the current run without blanks, and whether it is form data
     let (mut run_end, mut is_form) = (0, false);
-    loop {
+    let next = |from: usize| match bytes.get(from)? {
         // Escapes are often adjacent
-        let here = matches!(bytes.get(at), Some(b'%' | b'+')).then_some(0);
-        let next = || memchr::memchr2(b'%', b'+', bytes.get(at..).unwrap_or_default());
-        let Some(found) = here.or_else(next) else { break };
-        at += found;
+        b'%' | b'+' => Some(from),
+        _ => Some(from + memchr::memchr2(b'%', b'+', bytes.get(from..)?)?),
+    };
+    view.decode(text, next, |at| {
         if at >= run_end {
-            (run_end, is_form) = form_run_end(bytes, from, at);
+            (run_end, is_form) = form_run_end(bytes, run_end, at);
         }
         let decoded = match bytes.get(at) {
             Some(b'+') => is_form.then_some((1, ' ')),
             _ => read_character(|index| encoded_byte_at(bytes, at + index * 3)).map(|(len, char)| (len * 3, char)),
         };
-        let Some((len, char)) = decoded else {
-            at += 1;
-            continue;
-        };
-        if from < at {
-            view.push_plain(text.get(from..at).unwrap_or_default());
-        }
-        view.push_decoded(len, Some(char));
-        at += len;
-        from = at;
-    }
-    view.push_plain(text.get(from..).unwrap_or_default());
+        decoded.map(|(len, char)| (len, Some(char))).ok_or(1)
+    });
 }
 
 /// End of the run around `at`, and whether it is form data.

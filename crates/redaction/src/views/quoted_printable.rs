@@ -30,7 +30,7 @@ pub(super) fn find_windows(scan: &TextScan<'_>, is_fresh: &dyn Fn(Range<usize>) 
             windows::add_window(scan.text, at..at + 3, out);
         }
     };
-    if is_quoted_printable(bytes, scan.anchors.byte_kinds.soft) || has_escape_run(scan) {
+    if is_quoted_printable(bytes, scan.anchors.byte_kinds.soft != 0) || has_escape_run(scan) {
         memchr::memchr_iter(b'=', bytes).for_each(|at| add(at, true));
         return;
     }
@@ -125,21 +125,13 @@ pub(super) fn decode(text: &str, view: &mut DecodedView) {
         (Some(3), Some([high, low])) => hex_byte(*high, *low),
         _ => None,
     };
-    let mut from = 0;
-    for at in memchr::memchr_iter(b'=', bytes) {
-        if at < from {
-            continue;
-        }
+    let next = |from: usize| Some(from + memchr::memchr(b'=', bytes.get(from..)?)?);
+    view.decode(text, next, |at| {
         let is_soft_break = bytes.get(at + 1).is_some_and(|byte| matches!(byte, b'\n' | b'\r'));
         let decoded = match (is_soft_break, escape_len(bytes, at)) {
             (true, Some(len)) => Some((len, None)),
             _ => read_character(|index| encoded_byte(at + index * 3)).map(|(len, char)| (len * 3, Some(char))),
         };
-        if let Some((len, char)) = decoded {
-            view.push_plain(text.get(from..at).unwrap_or_default());
-            view.push_decoded(len, char);
-            from = at + len;
-        }
-    }
-    view.push_plain(text.get(from..).unwrap_or_default());
+        decoded.ok_or(1)
+    });
 }

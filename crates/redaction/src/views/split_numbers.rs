@@ -8,8 +8,9 @@ use std::ops::{Range, RangeInclusive};
 
 use super::super::action::WordAction;
 use super::super::anchors::DigitRun;
+use super::super::resolve::RedactionHit;
 use super::super::rule::{RuleClass, RuleFamily};
-use super::super::scan::{PrivateClaim, TextScan};
+use super::super::scan::TextScan;
 use super::decoded_view::DecodedView;
 use super::list_items::{self, next_item_start};
 use super::windows;
@@ -206,7 +207,7 @@ pub(super) fn is_unambiguous(
     scan: &TextScan<'_>,
     window: &Range<usize>,
     view: &DecodedView,
-    claim: &PrivateClaim,
+    claim: &RedactionHit,
 ) -> bool {
     let text = scan.bytes(window.clone());
     let Some(open) = memchr::memrchr(b'[', text) else { return false };
@@ -218,7 +219,7 @@ pub(super) fn is_unambiguous(
         return false;
     }
     let counts = ItemCounts::count(list);
-    let rule = scan.detector.rules.get(usize::from(claim.rule));
+    let rule = scan.detector.compiled_rule(claim.rule);
     let (class, family) = rule.map_or((RuleClass::Name, None), |rule| (rule.class, rule.family));
     let is_cued = matches!(class, RuleClass::Key | RuleClass::Cued);
     let has_separator = content.iter().any(|byte| SEPARATORS.contains(*byte));
@@ -230,8 +231,9 @@ pub(super) fn is_unambiguous(
     let has_distinct_start =
         !is_first_whole && matches!(content.first(), Some(b'+' | b'(' | b'A'..=b'Z' | b'a'..=b'z'));
     let is_spelt = counts.longest == 1 && is_cued;
-    let is_card =
-        || is_card_number(content) && (class == RuleClass::Key || has_card_word_before(scan, window.start + open));
+    let is_card = || {
+        bank::has_card_number(content) && (class == RuleClass::Key || has_card_word_before(scan, window.start + open))
+    };
     class != RuleClass::Name
         && class != RuleClass::Entropy
         && (has_distinct_start
@@ -240,17 +242,6 @@ pub(super) fn is_unambiguous(
             || (counts.split_at_separator > 0 && has_separator)
             || family == Some(RuleFamily::Email)
             || is_card())
-}
-
-/// Whether digits are a card number, by issuer, length and check digit.
-fn is_card_number(content: &[u8]) -> bool {
-    let (mut digits, mut len) = ([0_u8; 19], 0);
-    for byte in content.iter().filter(|byte| byte.is_ascii_digit()) {
-        let Some(digit) = digits.get_mut(len) else { return false };
-        *digit = byte - b'0';
-        len += 1;
-    }
-    digits.get(..len).is_some_and(bank::is_card_number)
 }
 
 /// Whether a word right before `at` announces a card.

@@ -5,9 +5,9 @@
 
 use std::ops::Range;
 
-use super::super::json_repair::is_object_key;
+use super::super::resolve::RedactionHit;
 use super::super::rule::{RuleClass, RuleFamily};
-use super::super::scan::{PrivateClaim, PrivateClaims, TextScan};
+use super::super::scan::{PrivateClaims, TextScan, is_object_key};
 use super::blobs::sorted_ranges;
 use super::decoded_view::DecodedView;
 use super::list_items::next_item_start;
@@ -98,11 +98,11 @@ pub(crate) fn claim_pieces(
     scan: &TextScan<'_>,
     window: &Range<usize>,
     view: &DecodedView,
-    found: impl Iterator<Item = PrivateClaim>,
+    found: impl Iterator<Item = RedactionHit>,
     claims: &mut PrivateClaims,
 ) {
     for claim in found {
-        let rule = scan.detector.rules.get(usize::from(claim.rule));
+        let rule = scan.detector.compiled_rule(claim.rule);
         let is_certain = match scan.part(window.clone()).ends_with(']') {
             true => split_numbers::is_unambiguous(scan, window, view, &claim),
             false => rule.is_some_and(|rule| rule.class == RuleClass::Secret || rule.family == Some(RuleFamily::Email)),

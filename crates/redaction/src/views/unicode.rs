@@ -173,22 +173,20 @@ fn opens_window(bytes: &[u8], fold: FoldedCharacter, at: usize, end: usize) -> b
 
 pub(super) fn decode(text: &str, view: &mut DecodedView) {
     let bytes = text.as_bytes();
-    let (mut from, mut at) = (0, 0);
-    while let Some(found) = next_non_ascii(bytes, at) {
-        let Some(char) = text.get(found..).and_then(|rest| rest.chars().next()) else { break };
-        at = found + char.len_utf8();
-        let is_folded = |fold: &FoldedCharacter| match fold {
-            FoldedCharacter::LookAlike(_) => has_ascii_letter_in_token(text, found),
-            FoldedCharacter::Punctuation('.') => opens_window(bytes, *fold, found, at),
-            _ => true,
-        };
-        if let Some(fold) = fold_character(char).filter(is_folded) {
-            view.push_plain(text.get(from..found).unwrap_or_default());
-            view.push_decoded(char.len_utf8(), fold.replacement());
-            from = at;
-        }
-    }
-    view.push_plain(text.get(from..).unwrap_or_default());
+    view.decode(
+        text,
+        |from| next_non_ascii(bytes, from),
+        |at| {
+            let char = text.get(at..).and_then(|rest| rest.chars().next()).ok_or(text.len())?;
+            let len = char.len_utf8();
+            let is_folded = |fold: &FoldedCharacter| match fold {
+                FoldedCharacter::LookAlike(_) => has_ascii_letter_in_token(text, at),
+                FoldedCharacter::Punctuation('.') => opens_window(bytes, *fold, at, at + len),
+                _ => true,
+            };
+            fold_character(char).filter(is_folded).map(|fold| (len, fold.replacement())).ok_or(len)
+        },
+    );
 }
 
 /// Most characters of a token on each side in which an ASCII letter is searched.
