@@ -13,7 +13,6 @@ use net::tls::{self, TlsError};
 use pipeline::{Exporter, OutletSettings, Trust};
 
 use crate::remote::ExporterDeps;
-use crate::stanza::{RemoteSettings, destination_of_urls};
 
 /// Why an exporter can't be built.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -21,9 +20,6 @@ pub enum BuildError {
     /// A TLS file can't be used, or root certificates are missing.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The signal's path can't be appended to the endpoint.
-    #[error("the signal's path can't be appended to the endpoint")]
-    Endpoint,
     /// No client of Kafka can be made.
     #[error(transparent)]
     Kafka(#[from] BrokerError),
@@ -73,17 +69,6 @@ impl<'s> ExporterProfile<'s> {
     /// The profile of an exporter that writes on this machine.
     pub fn local(trust: Trust, target: ExportTarget<'s>) -> Self {
         Self { trust, target, destination: None, outlet: None, notes: &[] }
-    }
-
-    /// The profile of an exporter that sends OTLP to a server at `urls`, the first of which may answer HTTP/1.1.
-    pub fn remote(trust: Trust, common: &'s RemoteSettings, urls: &[&'s Uri], answers_http1: bool) -> Self {
-        Self {
-            trust,
-            target: ExportTarget::Server { tls: &common.tls, http: urls.first().copied().filter(|_| answers_http1) },
-            destination: Some((destination_of_urls(urls.iter().copied()), &common.moved_from)),
-            outlet: Some(&common.outlet),
-            notes: &common.notes,
-        }
     }
 }
 

@@ -83,7 +83,8 @@ impl DebugExporter {
             let mut text = String::new();
             json::encode(request.signal, &request.body, &mut text).ok()?;
             let (tree, now) = (JsonNode::read(&text)?, self.clock.monotonic());
-            spans::write_spans(&mut out, &tree, &self.settings.open_with, &mut self.span_limiter.lock(), now);
+            let open_with = self.settings.open_with.as_deref().unwrap_or_default();
+            spans::write_spans(&mut out, &tree, open_with, &mut self.span_limiter.lock(), now);
         }
         Some(out)
     }

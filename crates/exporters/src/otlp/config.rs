@@ -1,27 +1,19 @@
 //! The `otlp` (gRPC) exporter's own keys. The keys shared with `otlp_http` are in `stanza`.
 
+use std::marker::PhantomData;
+
 use http::Uri;
 
-use crate::stanza::{RemoteSettings, remote_config};
+use super::{OtlpGrpcSettings, grpc_path};
+use crate::stanza::{RemoteSettings, remote_config, with_path};
 use config::FieldProblem;
-use pipeline::Trust;
+use otlp::Signal;
 
 remote_config! {
     /// Sends OTLP over gRPC.
     timeout = 5;
     /// `host:port`, or a URL with `https://`, or `http://` for plain text.
     endpoint;
-}
-
-/// The exporter's checked settings.
-#[derive(Clone, Debug)]
-pub struct OtlpGrpcSettings {
-    /// `https://host:port` or `http://host:port`.
-    pub endpoint: Uri,
-    /// Settings shared with `otlp_http`.
-    pub common: RemoteSettings,
-    /// Which telemetry the exporter may receive.
-    pub trust: Trust,
 }
 
 impl Config {
@@ -37,7 +29,9 @@ impl Config {
         match endpoint {
             Some(Ok(endpoint)) if problems.is_empty() => {
                 common.note_plain_text(self.trust, "endpoint", &endpoint);
-                return Ok(OtlpGrpcSettings { endpoint, common, trust: self.trust });
+                let url = |signal| Some((signal, with_path(&endpoint, grpc_path(signal))?));
+                let urls = Signal::ALL.into_iter().filter_map(url).collect();
+                return Ok(OtlpGrpcSettings { urls, common, trust: self.trust, protocol: PhantomData });
             }
             Some(Err(what)) => problems.push(FieldProblem::new("endpoint", what)),
             None if self.preset.is_none() => {

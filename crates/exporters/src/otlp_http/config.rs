@@ -1,11 +1,13 @@
 //! The `otlp_http` exporter's own keys. The keys shared with `otlp` are in `stanza`.
 
+use std::marker::PhantomData;
+
 use http::Uri;
 
+use super::OtlpHttpSettings;
 use crate::stanza::{RemoteSettings, remote_config, with_path};
 use config::FieldProblem;
 use otlp::Signal;
-use pipeline::Trust;
 
 remote_config! {
     /// Sends OTLP over HTTP, encoded as protobuf.
@@ -18,16 +20,6 @@ remote_config! {
     metrics_endpoint;
     /// Complete URL for logs; overrides `endpoint`.
     logs_endpoint;
-}
-
-/// The exporter's checked settings.
-#[derive(Clone, Debug)]
-pub struct OtlpHttpSettings {
-    /// The URL for each signal; the exporter does not take a signal without a URL.
-    pub urls: Vec<(Signal, Uri)>,
-    pub common: RemoteSettings,
-    /// Which telemetry the exporter may receive.
-    pub trust: Trust,
 }
 
 impl Config {
@@ -63,7 +55,8 @@ impl Config {
         if urls.is_empty() && problems.is_empty() {
             problems.push(FieldProblem::new("endpoint", "is missing: set the URL to send to, or a `preset`"));
         }
-        if problems.is_empty() { Ok(OtlpHttpSettings { urls, common, trust: self.trust }) } else { Err(problems) }
+        let settings = OtlpHttpSettings { urls, common, trust: self.trust, protocol: PhantomData };
+        if problems.is_empty() { Ok(settings) } else { Err(problems) }
     }
 }
 

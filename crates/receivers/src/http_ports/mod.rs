@@ -20,7 +20,7 @@ pub use open_error::ReceiverOpenError;
 pub use view::{ReceiverPortView, ReceiverPortsView};
 
 pub(crate) use auth::AcceptedClients;
-pub(crate) use body_collector::{BodyCollector, BodyTally, ChargedBody};
+pub(crate) use body_collector::{BodyTally, ChargedBody};
 pub(crate) use metrics::ReceiverMetrics;
 pub(crate) use port::{PartialResult, ReceiverContext, ReceiverPort, drain_ports};
 pub(crate) use reload::ReloadableFiles;
