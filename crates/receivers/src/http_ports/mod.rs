@@ -17,6 +17,7 @@ pub(crate) mod web_pages;
 
 pub use auth::TokensError;
 pub use open_error::ReceiverOpenError;
+pub use port::PortReceiver;
 pub use view::{ReceiverPortView, ReceiverPortsView};
 
 pub(crate) use auth::AcceptedClients;
