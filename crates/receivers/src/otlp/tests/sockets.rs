@@ -1,6 +1,5 @@
 //! Tests of connections that misbehave, and of the end of a port.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
