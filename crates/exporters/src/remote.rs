@@ -17,38 +17,21 @@ use parking_lot::Mutex;
 
 use super::cumulative::{ConversionLock, CumulativeConverter, PendingTotals};
 use super::outcome::UNAVAILABLE;
+pub use super::spec::ExporterDeps;
 use super::spec::{BuildError, ExportTarget, ExporterProfile, ExporterSpec};
 use super::stanza::{Compression, RemoteSettings, destination_of_urls};
 use config::ComponentId;
-use kafka::SessionPartitioner;
-use kernel::clock::Clock;
 use net::client::{self, ClientError, UploadBody, upload_body};
 use net::encoding::compress;
 use net::spawn::run_blocking;
-use net::{ContentEncoding, ProxyRules, ReloadingClient, Spawn, TlsError};
+use net::{ContentEncoding, ReloadingClient, TlsError};
 use otlp::Signal;
 use pipeline::{AttemptFailure, ExportRequest, Exporter, Outcome, Reason, Trust};
-use telemetry::Meter;
 
 /// Larger bodies are compressed on a blocking thread instead of the reactor.
 const MAX_INLINE_COMPRESSION: usize = 64 * 1024;
 /// How long after a refusal the configured encoding is tried again: a proxy may have had a passing fault.
 const ENCODING_RETRY_AFTER: Duration = Duration::from_secs(3600);
-
-/// Shared services that exporters are built with.
-#[derive(Clone)]
-pub struct ExporterDeps {
-    /// Spawns connection and compression tasks.
-    pub tasks: Arc<dyn Spawn>,
-    /// The source of time.
-    pub clock: Arc<dyn Clock>,
-    /// Proxies for outgoing connections.
-    pub proxies: Arc<ProxyRules>,
-    /// Registers metrics.
-    pub meter: Meter,
-    /// Sorts items by session, for Kafka's partitions.
-    pub partitioner: Arc<SessionPartitioner>,
-}
 
 /// State of a running exporter that sends to another machine.
 pub struct RemoteExporter {

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use ::otlp::Signal;
 use config::{ComponentId, FieldProblem};
 use http::Uri;
-use kafka::{BrokerError, BrokerSettings};
+use kafka::{BrokerError, BrokerSettings, SessionPartitioner};
+use kernel::clock::Clock;
 use net::tls::{self, TlsError};
+use net::{ProxyRules, Spawn};
 use pipeline::{Exporter, OutletSettings, Trust};
-
-use crate::remote::ExporterDeps;
+use telemetry::Meter;
 
 /// Why an exporter can't be built.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -23,6 +24,21 @@ pub enum BuildError {
     /// No client of Kafka can be made.
     #[error(transparent)]
     Kafka(#[from] BrokerError),
+}
+
+/// Shared services that exporters are built with.
+#[derive(Clone)]
+pub struct ExporterDeps {
+    /// Spawns connection and compression tasks.
+    pub tasks: Arc<dyn Spawn>,
+    /// The source of time.
+    pub clock: Arc<dyn Clock>,
+    /// Proxies for outgoing connections.
+    pub proxies: Arc<ProxyRules>,
+    /// Registers metrics.
+    pub meter: Meter,
+    /// Sorts items by session, for Kafka's partitions.
+    pub partitioner: Arc<SessionPartitioner>,
 }
 
 /// Where an exporter writes. `validate`, `check` and the start of the gateway examine the target beforehand.

@@ -20,8 +20,7 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
 
-use crate::remote::ExporterDeps;
-use crate::spec::{BuildError, ExportTarget, ExporterProfile, ExporterSpec};
+use crate::spec::{BuildError, ExportTarget, ExporterDeps, ExporterProfile, ExporterSpec};
 use ::config::ComponentId;
 use kernel::clock::Clock;
 use otlp::{Signal, json};

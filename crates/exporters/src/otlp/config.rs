@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use http::Uri;
 
-use super::{OtlpGrpcSettings, grpc_path};
+use crate::remote::OtlpSettings;
 use crate::stanza::{RemoteSettings, remote_config, with_path};
 use config::FieldProblem;
 use otlp::Signal;
@@ -15,6 +15,12 @@ remote_config! {
     /// `host:port`, or a URL with `https://`, or `http://` for plain text.
     endpoint;
 }
+
+/// OTLP over gRPC.
+#[derive(Clone, Copy, Debug)]
+pub struct GrpcProtocol;
+
+pub type OtlpGrpcSettings = OtlpSettings<GrpcProtocol>;
 
 impl Config {
     /// Validates the stanza.
@@ -54,4 +60,12 @@ fn parse_endpoint(common: &RemoteSettings, text: &str) -> Result<Uri, String> {
         return Err("must have a port: write `host:port`, such as `collector:4317`".to_owned());
     }
     Ok(uri)
+}
+
+fn grpc_path(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+    }
 }

@@ -13,35 +13,21 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Version, response};
 use hyper::body::Incoming;
 
-pub use config::Config;
+pub use config::{Config, GrpcProtocol, OtlpGrpcSettings};
 
 use super::outcome::{self, MAX_RESPONSE_BYTES};
 use super::remedies::grpc_remedy;
-use super::remote::{OtlpExporter, OtlpProtocol, OtlpSettings, RemoteExporter};
+use super::remote::{OtlpExporter, OtlpProtocol, RemoteExporter};
 use net::ContentEncoding;
 use net::client::{self, ResponseReadError};
 use net::encoding::{InflateStep, Inflater};
 use net::rope::Rope;
-use otlp::Signal;
 use pipeline::{AttemptFailure, Outcome, Reason};
 
 /// Number of bytes before each gRPC message: a flag and the message's length.
 const PREFIX: usize = 5;
 
-/// OTLP over gRPC.
-#[derive(Clone, Copy, Debug)]
-pub struct GrpcProtocol;
-
 pub type OtlpGrpcExporter = OtlpExporter<GrpcProtocol>;
-pub type OtlpGrpcSettings = OtlpSettings<GrpcProtocol>;
-
-fn grpc_path(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-        Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-    }
-}
 
 /// The `grpc-timeout` value: milliseconds, or seconds if eight digits can't hold the milliseconds.
 fn grpc_timeout(timeout: Duration) -> String {

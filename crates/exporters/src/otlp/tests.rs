@@ -9,6 +9,7 @@ use crate::stanza::Compression;
 use crate::tests::{deps, inflated, request};
 use fakes::sink::{Answer, Proxy, Seen, Sink};
 use fakes::tls::{Authority, pem_file};
+use otlp::Signal;
 use otlp::status::{GrpcCode, PartialSuccess, RpcStatus, response_to_protobuf};
 use pipeline::{Exporter, Trust};
 

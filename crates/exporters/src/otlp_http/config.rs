@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use http::Uri;
 
-use super::OtlpHttpSettings;
+use crate::remote::OtlpSettings;
 use crate::stanza::{RemoteSettings, remote_config, with_path};
 use config::FieldProblem;
 use otlp::Signal;
@@ -21,6 +21,12 @@ remote_config! {
     /// Complete URL for logs; overrides `endpoint`.
     logs_endpoint;
 }
+
+/// OTLP over HTTP, as protobuf.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpProtocol;
+
+pub type OtlpHttpSettings = OtlpSettings<HttpProtocol>;
 
 impl Config {
     /// Validates the stanza.

@@ -12,11 +12,11 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode, Version, response};
 use hyper::body::Incoming;
 
-pub use config::Config;
+pub use config::{Config, HttpProtocol, OtlpHttpSettings};
 
 use super::outcome::{self, MAX_RESPONSE_BYTES};
 use super::remedies::http_remedy;
-use super::remote::{OtlpExporter, OtlpProtocol, OtlpSettings, RemoteExporter};
+use super::remote::{OtlpExporter, OtlpProtocol, RemoteExporter};
 use net::ContentEncoding;
 use net::client::{self, ResponseReadError};
 use pipeline::{AttemptFailure, Outcome, Reason};
@@ -26,12 +26,7 @@ const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf")
 /// How long, and up to how many bytes, the body of an error response is read.
 const ERROR_BODY_LIMITS: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
 
-/// OTLP over HTTP, as protobuf.
-#[derive(Clone, Copy, Debug)]
-pub struct HttpProtocol;
-
 pub type OtlpHttpExporter = OtlpExporter<HttpProtocol>;
-pub type OtlpHttpSettings = OtlpSettings<HttpProtocol>;
 
 impl OtlpProtocol for HttpProtocol {
     const VERSION: Version = Version::HTTP_11;

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::*;
-use crate::remote::ExporterDeps;
-use crate::spec::ExporterSpec as _;
+use crate::spec::{ExporterDeps, ExporterSpec as _};
 use crate::tests::{deps, inflated, request};
 use fakes::sink::{Answer, Proxy, Seen, Sink};
 use fakes::tls::{Authority, pem_file};
