@@ -1,8 +1,9 @@
-//! State shared by the running `otlp` and `otlp_http` exporters, which differ only in framing: client, compression,
-//! the timeout of an attempt, and the last failure that was logged.
+//! The exporters `otlp` and `otlp_http`, which differ only in framing ([`OtlpProtocol`]): client, compression, the
+//! timeout of an attempt, and the last failure that was logged.
 //! Every attempt ends within its timeout, and a logged failure never contains text from the back end. `stanza` has the
 //! configuration, `outcome` interprets statuses.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,42 +11,27 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::uri::Scheme;
-use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
 use super::cumulative::{ConversionLock, CumulativeConverter, PendingTotals};
 use super::outcome::UNAVAILABLE;
-use super::stanza::{Compression, RemoteSettings};
-use kafka::SessionPartitioner;
-use kernel::clock::Clock;
-use net::client::{self, ClientError, UploadBody};
+pub use super::spec::ExporterDeps;
+use super::spec::{BuildError, ExportTarget, ExporterProfile, ExporterSpec};
+use super::stanza::{Compression, RemoteSettings, destination_of_urls};
+use config::ComponentId;
+use net::client::{self, ClientError, UploadBody, upload_body};
 use net::encoding::compress;
 use net::spawn::run_blocking;
-use net::{ContentEncoding, ProxyRules, ReloadingClient, Spawn, TlsError};
+use net::{ContentEncoding, ReloadingClient, TlsError};
 use otlp::Signal;
 use pipeline::{AttemptFailure, ExportRequest, Exporter, Outcome, Reason, Trust};
-use telemetry::Meter;
 
 /// Larger bodies are compressed on a blocking thread instead of the reactor.
 const MAX_INLINE_COMPRESSION: usize = 64 * 1024;
 /// How long after a refusal the configured encoding is tried again: a proxy may have had a passing fault.
 const ENCODING_RETRY_AFTER: Duration = Duration::from_secs(3600);
-
-/// Shared services that exporters are built with.
-#[derive(Clone)]
-pub struct ExporterDeps {
-    /// Spawns connection and compression tasks.
-    pub tasks: Arc<dyn Spawn>,
-    /// The source of time.
-    pub clock: Arc<dyn Clock>,
-    /// Proxies for outgoing connections.
-    pub proxies: Arc<ProxyRules>,
-    /// Registers metrics.
-    pub meter: Meter,
-    /// Sorts items by session, for Kafka's partitions.
-    pub partitioner: Arc<SessionPartitioner>,
-}
 
 /// State of a running exporter that sends to another machine.
 pub struct RemoteExporter {
@@ -67,17 +53,107 @@ pub struct RemoteExporter {
     cumulative: Option<CumulativeConverter>,
 }
 
-/// An exporter that sends requests to another machine by a protocol.
-pub struct OtlpExporter<P> {
-    pub(crate) remote: RemoteExporter,
-    pub(crate) trust: Trust,
-    pub(crate) protocol: P,
+/// How requests of OTLP are framed and their responses are read.
+pub trait OtlpProtocol: Clone + Send + Sync + 'static {
+    const VERSION: Version;
+    /// The header that names a request's encoding, and the one by which a server names those that it accepts.
+    const ENCODING_HEADERS: [&'static str; 2];
+    /// The bytes before a body of `length` bytes; `None` if it is too long.
+    fn frame(encoding: ContentEncoding, length: usize) -> Option<Bytes>;
+    /// Adds the protocol's own headers. `timeout`: the client's.
+    fn add_headers(timeout: Duration, headers: &mut HeaderMap);
+    /// The outcome of a request that was sent with `encoding`.
+    fn evaluate_response(
+        remote: &RemoteExporter,
+        encoding: ContentEncoding,
+        head: response::Parts,
+        body: Incoming,
+    ) -> impl Future<Output = Outcome> + Send;
 }
 
-/// How a request is framed and where it goes.
-pub trait OtlpProtocol: Send + Sync + Sized {
+/// The checked settings of an exporter that sends OTLP to another machine.
+#[derive(Clone, Debug)]
+pub struct OtlpSettings<P> {
+    /// The URL for each signal; the exporter does not take a signal without a URL.
+    pub urls: Vec<(Signal, Uri)>,
+    pub common: RemoteSettings,
+    /// Which telemetry the exporter may receive.
+    pub trust: Trust,
+    pub(crate) protocol: PhantomData<P>,
+}
+
+impl<P: OtlpProtocol> ExporterSpec for OtlpSettings<P> {
+    fn profile(&self) -> ExporterProfile<'_> {
+        let http = self.urls.first().map(|(_, url)| url).filter(|_| P::VERSION < Version::HTTP_2);
+        let destination = destination_of_urls(self.urls.iter().map(|(_, url)| url));
+        ExporterProfile {
+            trust: self.trust,
+            target: ExportTarget::Server { tls: &self.common.tls, http },
+            destination: Some((destination, &self.common.moved_from)),
+            outlet: Some(&self.common.outlet),
+            notes: &self.common.notes,
+        }
+    }
+
+    fn accepts_signal(&self, signal: Signal) -> bool {
+        self.urls.iter().any(|(with_url, _)| *with_url == signal)
+    }
+
+    fn build(&self, id: &ComponentId, deps: ExporterDeps) -> Result<Arc<dyn Exporter>, BuildError> {
+        Ok(Arc::new(OtlpExporter::build(id.to_string().into(), self.clone(), deps)?))
+    }
+}
+
+/// An exporter that sends OTLP to another machine by a protocol.
+pub struct OtlpExporter<P> {
+    remote: RemoteExporter,
+    trust: Trust,
+    urls: Vec<(Signal, Uri)>,
+    protocol: PhantomData<P>,
+}
+
+impl<P: OtlpProtocol> OtlpExporter<P> {
+    /// Creates an exporter with component id `id`. Reads TLS files; connects only when there is something to send.
+    ///
+    /// # Errors
+    /// A TLS file can't be used, or root certificates are missing.
+    pub fn build(id: Arc<str>, settings: OtlpSettings<P>, deps: ExporterDeps) -> Result<Self, TlsError> {
+        let OtlpSettings { urls, common, trust, protocol } = settings;
+        let remote = RemoteExporter::build(id, common, P::VERSION == Version::HTTP_2, &urls, deps)?;
+        Ok(Self { remote, trust, urls, protocol })
+    }
+
     /// Makes one attempt to send a request.
-    fn send_once(exporter: &OtlpExporter<Self>, request: &ExportRequest) -> impl Future<Output = Outcome> + Send;
+    async fn send_once(&self, request: &ExportRequest) -> Outcome {
+        let Some((_, url)) = self.urls.iter().find(|(signal, _)| *signal == request.signal) else {
+            let reason = format!("no URL is configured for {}", request.signal.as_str());
+            let remedy = "set `endpoint`, or the signal's own URL";
+            self.remote.log_failure(Some(AttemptFailure { reason, remedy }));
+            return Outcome::Retry { after: None, reason: Reason::Denied };
+        };
+        let encoding = self.remote.encoding();
+        let Some(body) = self.remote.compress(encoding, &request.body).await else { return UNAVAILABLE };
+        let Some(frame) = P::frame(encoding, body.len()) else { return Outcome::Refused { reason: Reason::TooLarge } };
+        let mut http_request = Request::new(upload_body(frame, body));
+        *http_request.method_mut() = Method::POST;
+        *http_request.version_mut() = P::VERSION;
+        *http_request.uri_mut() = url.clone();
+        let headers = http_request.headers_mut();
+        self.remote.add_headers(request.signal, &request.account, headers);
+        P::add_headers(self.remote.common.timeout, headers);
+        let [encoding_header, advertising_header] = P::ENCODING_HEADERS;
+        if encoding != ContentEncoding::Identity {
+            headers.insert(encoding_header, HeaderValue::from_static(encoding.as_str()));
+        }
+        match self.remote.send(http_request).await {
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                self.remote.note_advertised_encodings(&head.headers, advertising_header);
+                P::evaluate_response(&self.remote, encoding, head, body).await
+            }
+            Err(error) => self.remote.log_connection_error(&error),
+        }
+    }
 }
 
 impl<P: OtlpProtocol> Exporter for OtlpExporter<P> {
@@ -97,7 +173,7 @@ impl<P: OtlpProtocol> Exporter for OtlpExporter<P> {
         Box::pin(async move {
             let outgoing = self.remote.convert_to_totals(request).await;
             let outcome = match outgoing.request_to_send(request) {
-                Ok(request) => self.remote.with_timeout(P::send_once(self, request)).await,
+                Ok(request) => self.remote.with_timeout(self.send_once(request)).await,
                 Err(outcome_unsent) => outcome_unsent,
             };
             outgoing.finish(outcome)
@@ -105,15 +181,21 @@ impl<P: OtlpProtocol> Exporter for OtlpExporter<P> {
     }
 
     fn last_failure(&self) -> Option<AttemptFailure> {
-        self.remote.last_failure()
+        self.remote.last_failure.lock().clone()
     }
 }
 
 /// The form in which a request is sent.
 pub enum OutgoingRequest<'r> {
     Unchanged,
-    /// Deltas replaced by totals.
-    Totals(CumulativeRequest<'r>),
+    /// Deltas replaced by totals. The next request waits until this one has an outcome.
+    Totals {
+        converter: &'r CumulativeConverter,
+        /// An empty body means that there is nothing to send.
+        request: ExportRequest,
+        pending: PendingTotals,
+        _lock: ConversionLock,
+    },
     /// The conversion failed; the outcome of the request.
     NotSent(Outcome),
 }
@@ -127,41 +209,24 @@ impl OutgoingRequest<'_> {
         match self {
             Self::Unchanged => Ok(request),
             Self::NotSent(outcome) => Err(outcome.clone()),
-            Self::Totals(totals) if totals.request.body.is_empty() => Err(Outcome::Accepted),
-            Self::Totals(totals) => Ok(&totals.request),
+            Self::Totals { request, .. } if request.body.is_empty() => Err(Outcome::Accepted),
+            Self::Totals { request, .. } => Ok(request),
         }
     }
 
     /// Commits the totals if `outcome` is a success, and returns `outcome` for the engine.
     pub fn finish(self, outcome: Outcome) -> Outcome {
-        match self {
-            Self::Totals(totals) => totals.finish(outcome),
-            Self::Unchanged | Self::NotSent(_) => outcome,
-        }
-    }
-}
-
-/// A request of totals. The next one waits until this one has an outcome.
-pub struct CumulativeRequest<'r> {
-    converter: &'r CumulativeConverter,
-    /// The request to send; an empty body means that there is nothing to send.
-    pub request: ExportRequest,
-    pending: PendingTotals,
-    _lock: ConversionLock,
-}
-
-impl CumulativeRequest<'_> {
-    /// Commits the totals if they were delivered.
-    pub fn finish(self, outcome: Outcome) -> Outcome {
-        if matches!(outcome, Outcome::Accepted | Outcome::Partial { .. }) {
-            self.converter.commit_delivered(self.pending);
+        if let Self::Totals { converter, pending, .. } = self
+            && matches!(outcome, Outcome::Accepted | Outcome::Partial { .. })
+        {
+            converter.commit_delivered(pending);
         }
         outcome
     }
 }
 
 impl RemoteExporter {
-    /// Opens the client for `destinations`.
+    /// Opens the client for `urls`.
     ///
     /// # Errors
     /// A TLS file can't be used, or root certificates are missing.
@@ -169,10 +234,10 @@ impl RemoteExporter {
         id: Arc<str>,
         common: RemoteSettings,
         http2_only: bool,
-        destinations: &[&Uri],
+        urls: &[(Signal, Uri)],
         deps: ExporterDeps,
     ) -> Result<Self, TlsError> {
-        let has_tls = destinations.iter().any(|uri| uri.scheme() == Some(&Scheme::HTTPS));
+        let has_tls = urls.iter().any(|(_, url)| url.scheme() == Some(&Scheme::HTTPS));
         let settings = client::ClientSettings { tls: has_tls.then(|| common.tls.clone()), http2_only };
         let (proxies, tasks, clock) = (Arc::clone(&deps.proxies), Arc::clone(&deps.tasks), Arc::clone(&deps.clock));
         let client = Arc::new(ReloadingClient::build(settings, proxies, tasks, clock)?);
@@ -219,7 +284,7 @@ impl RemoteExporter {
             Some(Some((body, pending))) => {
                 let (signal, account, items) = (request.signal, Arc::clone(&request.account), request.items);
                 let request = ExportRequest { signal, account, body, items };
-                OutgoingRequest::Totals(CumulativeRequest { converter, request, pending, _lock: lock })
+                OutgoingRequest::Totals { converter, request, pending, _lock: lock }
             }
         }
     }
@@ -321,11 +386,6 @@ impl RemoteExporter {
             }
             *last = failure;
         }
-    }
-
-    /// Why the last attempt failed; `None` if it succeeded.
-    pub fn last_failure(&self) -> Option<AttemptFailure> {
-        self.last_failure.lock().clone()
     }
 }
 

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use ::otlp::Signal;
 use config::{ComponentId, FieldProblem};
 use http::Uri;
-use kafka::{BrokerError, BrokerSettings};
+use kafka::{BrokerError, BrokerSettings, SessionPartitioner};
+use kernel::clock::Clock;
 use net::tls::{self, TlsError};
+use net::{ProxyRules, Spawn};
 use pipeline::{Exporter, OutletSettings, Trust};
-
-use crate::remote::ExporterDeps;
-use crate::stanza::{RemoteSettings, destination_of_urls};
+use telemetry::Meter;
 
 /// Why an exporter can't be built.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -21,12 +21,24 @@ pub enum BuildError {
     /// A TLS file can't be used, or root certificates are missing.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The signal's path can't be appended to the endpoint.
-    #[error("the signal's path can't be appended to the endpoint")]
-    Endpoint,
     /// No client of Kafka can be made.
     #[error(transparent)]
     Kafka(#[from] BrokerError),
+}
+
+/// Shared services that exporters are built with.
+#[derive(Clone)]
+pub struct ExporterDeps {
+    /// Spawns connection and compression tasks.
+    pub tasks: Arc<dyn Spawn>,
+    /// The source of time.
+    pub clock: Arc<dyn Clock>,
+    /// Proxies for outgoing connections.
+    pub proxies: Arc<ProxyRules>,
+    /// Registers metrics.
+    pub meter: Meter,
+    /// Sorts items by session, for Kafka's partitions.
+    pub partitioner: Arc<SessionPartitioner>,
 }
 
 /// Where an exporter writes. `validate`, `check` and the start of the gateway examine the target beforehand.
@@ -73,17 +85,6 @@ impl<'s> ExporterProfile<'s> {
     /// The profile of an exporter that writes on this machine.
     pub fn local(trust: Trust, target: ExportTarget<'s>) -> Self {
         Self { trust, target, destination: None, outlet: None, notes: &[] }
-    }
-
-    /// The profile of an exporter that sends OTLP to a server at `urls`, the first of which may answer HTTP/1.1.
-    pub fn remote(trust: Trust, common: &'s RemoteSettings, urls: &[&'s Uri], answers_http1: bool) -> Self {
-        Self {
-            trust,
-            target: ExportTarget::Server { tls: &common.tls, http: urls.first().copied().filter(|_| answers_http1) },
-            destination: Some((destination_of_urls(urls.iter().copied()), &common.moved_from)),
-            outlet: Some(&common.outlet),
-            notes: &common.notes,
-        }
     }
 }
 

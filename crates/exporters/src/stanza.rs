@@ -13,7 +13,6 @@ use rustls::pki_types::ServerName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::cumulative;
 pub use super::cumulative::DeltaToCumulativeConfig as Totals;
 use super::preset::{Preset, PresetHeader, PresetKeys};
 use super::queue::{RetryOnFailure, SendingQueue};
@@ -203,7 +202,7 @@ pub struct RemoteConfigKeys<'a> {
     pub moved_from: &'a [String],
     pub queue: &'a SendingQueue,
     pub retry: &'a RetryOnFailure,
-    pub deltatocumulative: Option<&'a cumulative::DeltaToCumulativeConfig>,
+    pub deltatocumulative: Option<&'a Totals>,
 }
 
 /// The checked settings that both exporters share.
@@ -232,7 +231,7 @@ pub struct RemoteSettings {
     /// How the spool serves the exporter.
     pub outlet: OutletSettings,
     /// Conversion of deltas to totals, if configured.
-    pub cumulative: Option<cumulative::DeltaToCumulativeSettings>,
+    pub cumulative: Option<Totals>,
     /// Earlier destinations; data that waits for them is sent to the current destination.
     pub moved_from: Vec<String>,
     /// Notes on valid keys that work differently in the Collector.
@@ -280,7 +279,7 @@ impl RemoteConfigKeys<'_> {
             ));
         }
         let max_pending = self.max_pending.map(|bound| bound.0);
-        let cumulative = self.deltatocumulative.map(|written| written.settings(problems));
+        let cumulative = self.deltatocumulative.copied().inspect(|written| written.check(problems));
         // Totals depend on the order of the deltas.
         let ordered = self.ordered || cumulative.is_some();
         let outlet = OutletSettings { ack: self.ack, max_pending, on_full: self.on_full, ordered, ..outlet };

@@ -360,19 +360,19 @@ async fn wait_for_phase(phase: &mut watch::Receiver<PortPhase>, until: PortPhase
 
 async fn serve_connection<H: RequestHandler>(
     port: Arc<PortState<H>>,
-    socket: ConnectionStream,
+    ConnectionStream { bytes, is_local }: ConnectionStream,
     mut phase: watch::Receiver<PortPhase>,
     (slot, (activity, mut idle_watcher)): (OwnedSemaphorePermit, (ConnectionActivity, IdleWatcher)),
 ) {
     port.metrics.open.increment(1.0);
     let mut kill = phase.clone();
-    let is_local = port.settings.mark_local_clients && socket.is_local();
+    let is_local = port.settings.mark_local_clients && is_local;
     let served = async {
         let Some(tls) = &port.tls else {
-            return serve_stream(&port, socket, (None, is_local), (activity, idle_watcher), phase).await;
+            return serve_stream(&port, bytes, (None, is_local), (activity, idle_watcher), phase).await;
         };
         let handshake = tokio::select! {
-            result = tokio::time::timeout(port.settings.first_request, tls.acceptor().accept(socket)) => result,
+            result = tokio::time::timeout(port.settings.first_request, tls.acceptor().accept(bytes)) => result,
             () = idle_watcher.wait_until_crowded() => {
                 port.metrics.evicted.increment(1);
                 return;

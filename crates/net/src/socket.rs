@@ -4,17 +4,15 @@
 //! conflicts with a new one is closed. The accept loop is in `listen`.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use http::HeaderMap;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use config::Endpoint;
 
@@ -128,21 +126,16 @@ pub(super) struct SocketFile {
     identity: Option<(u64, u64)>,
 }
 
-pub(super) enum ConnectionStream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
+/// The bytes of a connection of either kind.
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl ConnectionStream {
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
+
+pub(super) struct ConnectionStream {
+    pub(super) bytes: Box<dyn ByteStream>,
     /// Whether the client is on this machine. Other addresses of 127/8 do not count: sidecars use them to forward
     /// requests from elsewhere.
-    pub(super) fn is_local(&self) -> bool {
-        let is_loopback = |ip: IpAddr| ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
-        match self {
-            Self::Tcp(stream) => stream.peer_addr().is_ok_and(|peer| is_loopback(peer.ip().to_canonical())),
-            Self::Unix(_) => true,
-        }
-    }
+    pub(super) is_local: bool,
 }
 
 /// Why a port or socket can't be listened on.
@@ -209,11 +202,15 @@ impl ListenSocket {
     pub(super) async fn accept(&self) -> io::Result<ConnectionStream> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _peer) = listener.accept().await?;
+                let (stream, peer) = listener.accept().await?;
                 let _ = stream.set_nodelay(true);
-                Ok(ConnectionStream::Tcp(stream))
+                let ip = peer.ip().to_canonical();
+                let is_local = ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
+                Ok(ConnectionStream { bytes: Box::new(stream), is_local })
             }
-            Self::Unix { listener, .. } => Ok(ConnectionStream::Unix(listener.accept().await?.0)),
+            Self::Unix { listener, .. } => {
+                Ok(ConnectionStream { bytes: Box::new(listener.accept().await?.0), is_local: true })
+            }
         }
     }
 }
@@ -264,56 +261,6 @@ fn describe_io_error(error: &io::Error) -> String {
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
         io::ErrorKind::NotFound => "the folder does not exist".to_owned(),
         _ => error.to_string(),
-    }
-}
-
-impl AsyncRead for ConnectionStream {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(context, to),
-            Self::Unix(stream) => Pin::new(stream).poll_read(context, to),
-        }
-    }
-}
-
-impl AsyncWrite for ConnectionStream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(context, from),
-            Self::Unix(stream) => Pin::new(stream).poll_write(context, from),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
-            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        from: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, from),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, from),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(stream) => stream.is_write_vectored(),
-            Self::Unix(stream) => stream.is_write_vectored(),
-        }
     }
 }
 

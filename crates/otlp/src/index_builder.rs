@@ -5,7 +5,7 @@
 use super::check::{self, ValueFindings, expect_wire_type};
 use super::ids::NodeKind;
 use super::index::{
-    AttrRec, FieldRec, MessageFrame, NONE, NodeRec, PayloadIndex, RecordChain, StorageState, UnknownRec, is_item,
+    AttrRec, FieldRec, MessageFrame, NO_NODE, NONE, NodeRec, PayloadIndex, StorageState, UnknownRec, is_item,
 };
 use super::malformed::MalformedOtlp;
 use super::merge_repeated;
@@ -138,17 +138,11 @@ impl RequestIndexer<'_> {
         self.index.nodes.push(NodeRec {
             kind,
             removed: false,
-            has_lookup: false,
             attributes_number: msg.attributes_number() as u8,
-            field_count: 0,
-            attribute_count: 0,
             parent: position.node,
             frame,
-            inner: NONE,
             end: index + 1,
-            attributes: RecordChain::EMPTY,
-            fields: RecordChain::EMPTY,
-            repeated_texts: RecordChain::EMPTY,
+            ..NO_NODE
         });
         self.index.items += usize::from(is_item(kind));
         (self.bodies_seen, self.body_repeated) = (0, false);

@@ -11,16 +11,15 @@ use config::FieldProblem;
 #[serde(deny_unknown_fields, default)]
 pub struct ForwardConfig {}
 
-/// The checked form of [`ForwardConfig`].
-#[derive(Clone, Copy, Debug)]
-pub struct ForwardSettings;
+/// There is nothing to check.
+pub type ForwardSettings = ForwardConfig;
 
 impl ForwardConfig {
-    /// Returns the settings; there is nothing to check.
+    /// The settings.
     ///
     /// # Errors
     /// Never.
     pub fn settings(&self) -> Result<ForwardSettings, Vec<FieldProblem>> {
-        Ok(ForwardSettings)
+        Ok(self.clone())
     }
 }

@@ -1,4 +1,4 @@
-//! The `runs` connector's stanza and its checked settings.
+//! The `runs` connector's stanza.
 
 use std::time::Duration;
 
@@ -23,12 +23,8 @@ impl Default for RunsConfig {
     }
 }
 
-/// The checked form of [`RunsConfig`].
-#[derive(Clone, Debug)]
-pub struct RunsSettings {
-    /// How often new events and metrics are sent.
-    pub interval: Duration,
-}
+/// A stanza that was checked.
+pub type RunsSettings = RunsConfig;
 
 impl RunsConfig {
     /// Validates the stanza.
@@ -40,6 +36,6 @@ impl RunsConfig {
         if interval < Duration::from_secs(1) || interval > Duration::from_secs(3600) {
             return Err(vec![FieldProblem::new("interval", "must be from 1s to 1h")]);
         }
-        Ok(RunsSettings { interval })
+        Ok(self.clone())
     }
 }

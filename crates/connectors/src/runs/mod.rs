@@ -59,7 +59,7 @@ impl RunsConnector {
     pub async fn run(&self, inlet: &Inlet, mut stop: watch::Receiver<bool>) {
         loop {
             tokio::select! {
-                () = self.clock.sleep(self.settings.interval) => {}
+                () = self.clock.sleep(self.settings.interval.0) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
             tokio::select! {
@@ -133,7 +133,7 @@ impl RunsConnector {
 
     /// How often new requests are sent.
     pub fn interval(&self) -> Duration {
-        self.settings.interval
+        self.settings.interval.0
     }
 }
 

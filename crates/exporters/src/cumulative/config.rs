@@ -1,14 +1,12 @@
 //! The `deltatocumulative:` stanza of an exporter, with the Collector's keys.
 
-use std::time::Duration;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use config::{FieldProblem, TimeSpan};
 
 /// Converts delta sums and histograms to cumulative ones, for back ends that do not accept deltas.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeltaToCumulativeConfig {
     /// A series without a data point for this long is dropped; a later point starts it again at zero. Default: 5
@@ -24,24 +22,14 @@ impl Default for DeltaToCumulativeConfig {
     }
 }
 
-/// The checked form of [`DeltaToCumulativeConfig`].
-#[derive(Clone, Copy, Debug)]
-pub struct DeltaToCumulativeSettings {
-    /// See [`DeltaToCumulativeConfig::max_stale`].
-    pub max_stale: Duration,
-    /// See [`DeltaToCumulativeConfig::max_streams`].
-    pub max_streams: usize,
-}
-
 impl DeltaToCumulativeConfig {
     /// Validates the stanza and adds problems to `problems`.
-    pub fn settings(&self, problems: &mut Vec<FieldProblem>) -> DeltaToCumulativeSettings {
+    pub fn check(&self, problems: &mut Vec<FieldProblem>) {
         if self.max_stale.0.is_zero() {
             problems.push(FieldProblem::new("deltatocumulative.max_stale", "must be more than zero"));
         }
         if !(1..=10_000_000).contains(&self.max_streams) {
             problems.push(FieldProblem::new("deltatocumulative.max_streams", "must be from 1 to 10000000"));
         }
-        DeltaToCumulativeSettings { max_stale: self.max_stale.0, max_streams: self.max_streams }
     }
 }

@@ -30,7 +30,7 @@ use proto::common::v1::KeyValue;
 use proto::metrics::v1::AggregationTemporality::{Cumulative as Total, Delta};
 use proto::metrics::v1::{Metric, metric};
 
-pub use config::{DeltaToCumulativeConfig, DeltaToCumulativeSettings};
+pub use config::DeltaToCumulativeConfig;
 use series::{DeltaPoint, DropReason, MetricSeries};
 
 /// Hash of account, resource, scope, metric and attributes.
@@ -39,7 +39,7 @@ type SeriesKey = [u8; 16];
 /// The series of one exporter. Clones share the same state.
 #[derive(Clone)]
 pub struct CumulativeConverter {
-    settings: DeltaToCumulativeSettings,
+    settings: DeltaToCumulativeConfig,
     clock: Arc<dyn Clock>,
     series: Arc<Mutex<SeriesTable>>,
     /// Serialises requests: the next request's totals depend on whether this one is delivered.
@@ -75,7 +75,7 @@ pub type ConversionLock = tokio::sync::OwnedMutexGuard<()>;
 
 impl CumulativeConverter {
     /// A converter without any series.
-    pub fn new(settings: DeltaToCumulativeSettings, exporter: &str, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
+    pub fn new(settings: DeltaToCumulativeConfig, exporter: &str, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
         let labels = [("exporter", exporter)];
         let dropped = |reason| meter.counter(&names::CUMULATIVE_DROPPED, &[("exporter", exporter), ("reason", reason)]);
         let metrics = SeriesMetrics {
@@ -98,10 +98,10 @@ impl CumulativeConverter {
     pub fn convert(&self, account: &str, body: &[u8]) -> Option<(Bytes, PendingTotals)> {
         let mut request = Request::decode(body).ok()?;
         let (table, now) = (self.series.lock(), self.clock.monotonic());
-        let stale_before = now.saturating_sub(self.settings.max_stale);
+        let stale_before = now.saturating_sub(self.settings.max_stale.0);
         let mut conversion = RequestConversion {
             table: &table,
-            stale_before: (now >= self.settings.max_stale).then_some(stale_before),
+            stale_before: (now >= self.settings.max_stale.0).then_some(stale_before),
             pending: PendingTotals { account: account.into(), changed: BTreeMap::new(), dropped: [0; 2] },
         };
         for resource in &mut request.resource_metrics {
@@ -129,7 +129,7 @@ impl CumulativeConverter {
         self.metrics.older.increment(older);
         self.metrics.invalid.increment(invalid);
         let (mut table, now) = (self.series.lock(), self.clock.monotonic());
-        table.expire(|_, stored| now.saturating_sub(stored.updated_at) >= self.settings.max_stale);
+        table.expire(|_, stored| now.saturating_sub(stored.updated_at) >= self.settings.max_stale.0);
         for (key, series) in changed {
             let evicted = table.insert_for(account, key, StoredSeries { updated_at: now, series }, 1);
             self.metrics.evicted.increment(evicted.len() as u64);

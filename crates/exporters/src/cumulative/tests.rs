@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 
-use super::{CumulativeConverter, DeltaToCumulativeConfig, DeltaToCumulativeSettings, Request, proto};
+use super::{CumulativeConverter, DeltaToCumulativeConfig, Request, proto};
 use kernel::clock::{ManualClock, UnixNanos};
 use telemetry::Meter;
 
@@ -26,10 +26,10 @@ fn scene(change: fn(&mut DeltaToCumulativeConfig)) -> Scene {
     let mut config = DeltaToCumulativeConfig::default();
     change(&mut config);
     let mut problems = Vec::new();
-    let settings: DeltaToCumulativeSettings = config.settings(&mut problems);
+    config.check(&mut problems);
     assert!(problems.is_empty());
     let (clock, meter) = (ManualClock::at(UnixNanos(1)), Meter::new());
-    let totals = CumulativeConverter::new(settings, "otlp/x", clock.clone(), &meter);
+    let totals = CumulativeConverter::new(config, "otlp/x", clock.clone(), &meter);
     Scene { totals, clock, meter }
 }
 

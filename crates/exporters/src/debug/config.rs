@@ -36,23 +36,15 @@ pub enum Verbosity {
     Detailed,
 }
 
-#[derive(Clone, Debug)]
-pub struct DebugExporterSettings {
-    /// How much is printed.
-    pub verbosity: Verbosity,
-    /// Which telemetry may be printed.
-    pub trust: Trust,
-    /// Options appended to the printed `tollgate vault get` command.
-    pub open_with: String,
-}
+/// Every stanza is valid.
+pub type DebugExporterSettings = DebugExporterConfig;
 
 impl DebugExporterConfig {
-    /// Validates the stanza.
+    /// The settings.
     ///
     /// # Errors
     /// Never; the signature is the one that all components share.
     pub fn settings(&self) -> Result<DebugExporterSettings, Vec<FieldProblem>> {
-        let open_with = self.open_with.clone().unwrap_or_default();
-        Ok(DebugExporterSettings { verbosity: self.verbosity, trust: self.trust, open_with })
+        Ok(self.clone())
     }
 }

@@ -20,8 +20,7 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
 
-use crate::remote::ExporterDeps;
-use crate::spec::{BuildError, ExportTarget, ExporterProfile, ExporterSpec};
+use crate::spec::{BuildError, ExportTarget, ExporterDeps, ExporterProfile, ExporterSpec};
 use ::config::ComponentId;
 use kernel::clock::Clock;
 use otlp::{Signal, json};
@@ -83,7 +82,8 @@ impl DebugExporter {
             let mut text = String::new();
             json::encode(request.signal, &request.body, &mut text).ok()?;
             let (tree, now) = (JsonNode::read(&text)?, self.clock.monotonic());
-            spans::write_spans(&mut out, &tree, &self.settings.open_with, &mut self.span_limiter.lock(), now);
+            let open_with = self.settings.open_with.as_deref().unwrap_or_default();
+            spans::write_spans(&mut out, &tree, open_with, &mut self.span_limiter.lock(), now);
         }
         Some(out)
     }

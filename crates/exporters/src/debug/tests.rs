@@ -39,7 +39,7 @@ impl AsyncWrite for Kept {
 
 fn exporter(verbosity: Verbosity) -> (DebugExporter, Kept) {
     let kept = Kept::default();
-    let open_with = "--store v --identity k".to_owned();
+    let open_with = Some("--store v --identity k".to_owned());
     let settings = DebugExporterSettings { verbosity, trust: Trust::ThirdParty, open_with };
     let sink: DebugOutput = Box::new(kept.clone());
     (with_sink(&ComponentId::parse("debug").unwrap(), settings, Some(sink), Arc::new(SystemClock::new())), kept)

@@ -1,6 +1,8 @@
 //! A tree of slices over the compact JSON that `otlp/json` writes: numbers and escapes are shown as written, without
 //! being parsed and printed again. It reads no other JSON.
 
+use kernel::notation::{Notation, Token, Tokens};
+
 pub(super) enum JsonNode<'a> {
     Object(Vec<(&'a str, JsonNode<'a>)>),
     List(Vec<JsonNode<'a>>),
@@ -13,9 +15,35 @@ pub(super) enum JsonNode<'a> {
 impl<'a> JsonNode<'a> {
     /// Parses one value. `otlp/json` limits the depth.
     pub(super) fn read(text: &'a str) -> Option<Self> {
-        let mut rest = text;
-        let node = parse_value(&mut rest)?;
-        rest.is_empty().then_some(node)
+        Self::parse(text, &mut Tokens::new(text, Notation::Json))
+    }
+
+    fn parse(text: &'a str, tokens: &mut Tokens<'_>) -> Option<Self> {
+        let first = tokens.next()?;
+        Self::parse_from(first, text, tokens)
+    }
+
+    fn parse_from(first: Token, text: &'a str, tokens: &mut Tokens<'_>) -> Option<Self> {
+        match first {
+            Token::Text { range, .. } => text.get(range).map(Self::Text),
+            Token::Word(range) => text.get(range).map(Self::Literal),
+            Token::Open(bracket) => {
+                let (mut members, mut elements) = (Vec::new(), Vec::new());
+                loop {
+                    match tokens.next()? {
+                        Token::Comma => {}
+                        Token::Close(_) if bracket == b'{' => return Some(Self::Object(members)),
+                        Token::Close(_) => return Some(Self::List(elements)),
+                        Token::Text { range, .. } if bracket == b'{' => {
+                            let (key, _) = (text.get(range)?, tokens.next()?);
+                            members.push((key, Self::parse(text, tokens)?));
+                        }
+                        token => elements.push(Self::parse_from(token, text, tokens)?),
+                    }
+                }
+            }
+            Token::Close(_) | Token::Comma | Token::Colon => None,
+        }
     }
 
     /// The members of an object; empty for other values.
@@ -46,53 +74,4 @@ impl<'a> JsonNode<'a> {
             _ => "",
         }
     }
-}
-
-fn parse_value<'a>(rest: &mut &'a str) -> Option<JsonNode<'a>> {
-    if take_char(rest, '{') {
-        let mut members = Vec::new();
-        while !take_char(rest, '}') {
-            take_char(rest, ',');
-            let key = parse_string(rest)?;
-            if !take_char(rest, ':') {
-                return None;
-            }
-            members.push((key, parse_value(rest)?));
-        }
-        return Some(JsonNode::Object(members));
-    }
-    if take_char(rest, '[') {
-        let mut elements = Vec::new();
-        while !take_char(rest, ']') {
-            take_char(rest, ',');
-            elements.push(parse_value(rest)?);
-        }
-        return Some(JsonNode::List(elements));
-    }
-    if rest.starts_with('"') {
-        return parse_string(rest).map(JsonNode::Text);
-    }
-    let (literal, after) = rest.split_at_checked(rest.find([',', '}', ']']).unwrap_or(rest.len()))?;
-    *rest = after;
-    (!literal.is_empty()).then_some(JsonNode::Literal(literal))
-}
-
-/// Removes `wanted` from the front of `rest`; false if it is not there.
-fn take_char(rest: &mut &str, wanted: char) -> bool {
-    let after = rest.strip_prefix(wanted);
-    *rest = after.unwrap_or(rest);
-    after.is_some()
-}
-
-fn parse_string<'a>(rest: &mut &'a str) -> Option<&'a str> {
-    let inside = rest.strip_prefix('"')?;
-    let mut is_escaped = false;
-    let end = inside.bytes().position(|byte| {
-        let is_end = byte == b'"' && !is_escaped;
-        is_escaped = byte == b'\\' && !is_escaped;
-        is_end
-    })?;
-    let (text, after) = inside.split_at_checked(end)?;
-    *rest = after.strip_prefix('"')?;
-    Some(text)
 }

@@ -14,8 +14,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 
-use crate::remote::ExporterDeps;
-use crate::spec::{BuildError, ExportTarget, ExporterProfile, ExporterSpec};
+use crate::spec::{BuildError, ExportTarget, ExporterDeps, ExporterProfile, ExporterSpec};
 use ::config::ComponentId;
 use kernel::clock::Clock;
 use otlp::Signal;

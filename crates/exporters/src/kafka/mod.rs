@@ -18,8 +18,7 @@ use tokio::sync::Mutex as AsyncMutex;
 
 pub use config::{KafkaExporterConfig, KafkaExporterSettings, RecordEncoding, RecordTarget, SignalTopicConfig};
 
-use crate::remote::ExporterDeps;
-use crate::spec::{BuildError, ExportTarget, ExporterProfile, ExporterSpec};
+use crate::spec::{BuildError, ExportTarget, ExporterDeps, ExporterProfile, ExporterSpec};
 use ::config::ComponentId;
 use ::kafka::{
     BrokerClient, BrokerError, BrokerFault, KeptProducer, OutgoingRecord, RecordContent, RecordHead, RecordId,

@@ -1,10 +1,13 @@
 //! The `otlp` (gRPC) exporter's own keys. The keys shared with `otlp_http` are in `stanza`.
 
+use std::marker::PhantomData;
+
 use http::Uri;
 
-use crate::stanza::{RemoteSettings, remote_config};
+use crate::remote::OtlpSettings;
+use crate::stanza::{RemoteSettings, remote_config, with_path};
 use config::FieldProblem;
-use pipeline::Trust;
+use otlp::Signal;
 
 remote_config! {
     /// Sends OTLP over gRPC.
@@ -13,16 +16,11 @@ remote_config! {
     endpoint;
 }
 
-/// The exporter's checked settings.
-#[derive(Clone, Debug)]
-pub struct OtlpGrpcSettings {
-    /// `https://host:port` or `http://host:port`.
-    pub endpoint: Uri,
-    /// Settings shared with `otlp_http`.
-    pub common: RemoteSettings,
-    /// Which telemetry the exporter may receive.
-    pub trust: Trust,
-}
+/// OTLP over gRPC.
+#[derive(Clone, Copy, Debug)]
+pub struct GrpcProtocol;
+
+pub type OtlpGrpcSettings = OtlpSettings<GrpcProtocol>;
 
 impl Config {
     /// Validates the stanza.
@@ -37,7 +35,9 @@ impl Config {
         match endpoint {
             Some(Ok(endpoint)) if problems.is_empty() => {
                 common.note_plain_text(self.trust, "endpoint", &endpoint);
-                return Ok(OtlpGrpcSettings { endpoint, common, trust: self.trust });
+                let url = |signal| Some((signal, with_path(&endpoint, grpc_path(signal))?));
+                let urls = Signal::ALL.into_iter().filter_map(url).collect();
+                return Ok(OtlpGrpcSettings { urls, common, trust: self.trust, protocol: PhantomData });
             }
             Some(Err(what)) => problems.push(FieldProblem::new("endpoint", what)),
             None if self.preset.is_none() => {
@@ -60,4 +60,12 @@ fn parse_endpoint(common: &RemoteSettings, text: &str) -> Result<Uri, String> {
         return Err("must have a port: write `host:port`, such as `collector:4317`".to_owned());
     }
     Ok(uri)
+}
+
+fn grpc_path(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+    }
 }

@@ -1,11 +1,13 @@
 //! The `otlp_http` exporter's own keys. The keys shared with `otlp` are in `stanza`.
 
+use std::marker::PhantomData;
+
 use http::Uri;
 
+use crate::remote::OtlpSettings;
 use crate::stanza::{RemoteSettings, remote_config, with_path};
 use config::FieldProblem;
 use otlp::Signal;
-use pipeline::Trust;
 
 remote_config! {
     /// Sends OTLP over HTTP, encoded as protobuf.
@@ -20,15 +22,11 @@ remote_config! {
     logs_endpoint;
 }
 
-/// The exporter's checked settings.
-#[derive(Clone, Debug)]
-pub struct OtlpHttpSettings {
-    /// The URL for each signal; the exporter does not take a signal without a URL.
-    pub urls: Vec<(Signal, Uri)>,
-    pub common: RemoteSettings,
-    /// Which telemetry the exporter may receive.
-    pub trust: Trust,
-}
+/// OTLP over HTTP, as protobuf.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpProtocol;
+
+pub type OtlpHttpSettings = OtlpSettings<HttpProtocol>;
 
 impl Config {
     /// Validates the stanza.
@@ -63,7 +61,8 @@ impl Config {
         if urls.is_empty() && problems.is_empty() {
             problems.push(FieldProblem::new("endpoint", "is missing: set the URL to send to, or a `preset`"));
         }
-        if problems.is_empty() { Ok(OtlpHttpSettings { urls, common, trust: self.trust }) } else { Err(problems) }
+        let settings = OtlpHttpSettings { urls, common, trust: self.trust, protocol: PhantomData };
+        if problems.is_empty() { Ok(settings) } else { Err(problems) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A tokenizer for JSON text (RFC 8259) that is known to be UTF-8. It only moves forward and reads each byte once;
-//! strings without escapes are borrowed. `decode` interprets values.
+//! strings without escapes are borrowed. `decode` interprets values. It is not the reader of `kernel::notation`, which
+//! accepts any text, and on which this crate must not depend.
 
 use memchr::memchr2;
 

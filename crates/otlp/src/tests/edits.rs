@@ -290,33 +290,6 @@ fn texts_of_now() {
     assert!(span.events.is_empty() && span.attributes.len() == 1);
 }
 
-/// An empty text removes a field; a field that the node's kind does not have is ignored.
-#[test]
-fn fields() {
-    let mut request = one_span(&[]);
-    let scope = InstrumentationScope { name: "n".into(), version: "v".into(), ..InstrumentationScope::default() };
-    request.resource_spans[0].scope_spans[0].scope = Some(scope);
-    request.resource_spans[0].schema_url = "url".into();
-    let mut payload = parse(Signal::Traces, &request.encode_to_vec());
-    let span = payload.items().next().unwrap();
-    let (scope, resource) = (payload.scope(span), payload.resource(span));
-    payload.set_text(scope, TextField::Version, "");
-    payload.set_text(resource, TextField::SchemaUrl, "");
-    payload.set_text(resource, TextField::Name, "nothing");
-    payload.set_text(span, TextField::Unit, "nothing");
-    payload.set_text(span, TextField::TraceState, "k=v");
-    payload.set_body(span, OwnedValue::Int(1));
-    assert_eq!(payload.text(scope, TextField::Version), "");
-    request.resource_spans[0].scope_spans[0].scope.as_mut().unwrap().version.clear();
-    request.resource_spans[0].schema_url.clear();
-    request.resource_spans[0].scope_spans[0].spans[0].trace_state = "k=v".into();
-    assert!(decoded(&payload) == request);
-    // And back.
-    payload.set_text(resource, TextField::SchemaUrl, "url2");
-    request.resource_spans[0].schema_url = "url2".into();
-    assert!(decoded(&payload) == request);
-}
-
 /// A point, a metric or all of them can be removed; an emptied metric is dropped with its envelopes.
 #[test]
 fn removed_points() {

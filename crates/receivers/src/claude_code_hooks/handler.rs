@@ -19,14 +19,11 @@ use crate::http_ports::web_pages::refuse_web_page;
 use crate::http_ports::{BodyTally, ChargedBody, ReceiverPort};
 use kernel::clock::{Clock, with_timeout};
 use net::listen::{ReplyBody, RequestHandler};
-use net::spawn::run_blocking;
 use net::{ContentEncoding, SlowUploads};
 use otlp::Signal;
 use otlp::status::GrpcCode;
 use pipeline::{Outcome, Reason};
 
-/// Larger events are translated on a blocking thread instead of the reactor.
-const MAX_INLINE_BYTES: usize = 64 * 1024;
 /// While an event is translated, its texts are held as attributes and as the request; both are charged.
 const COPIES: usize = 2;
 
@@ -69,8 +66,7 @@ impl HookPort {
             return Err(RequestRefusal::new(GrpcCode::NotFound, StatusCode::NOT_FOUND, "not_found", message));
         }
         if parts.method != Method::POST {
-            let (code, status) = (GrpcCode::Unimplemented, StatusCode::METHOD_NOT_ALLOWED);
-            return Err(RequestRefusal::new(code, status, "method", "hooks must use POST").with_header("allow", "POST"));
+            return Err(RequestRefusal::wrong_method("hooks must use POST").with_header("allow", "POST"));
         }
         if self.port.guards_browsers {
             refuse_web_page(parts, |_| false)?;
@@ -80,9 +76,7 @@ impl HookPort {
         self.port.check_rate(&account)?;
         // A web page can't send this type to another origin without being asked, so it can't invent events.
         if BodyFormat::from_headers(&parts.headers) != Some(BodyFormat::Json) {
-            let message = "the content type must be application/json";
-            let (code, status) = (GrpcCode::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE);
-            return Err(RequestRefusal::new(code, status, "content_type", message));
+            return Err(RequestRefusal::unsupported("content_type", "the content type must be application/json"));
         }
         let encoding = parse_content_encoding(&parts.headers)?;
         let tally = self.port.tally();
@@ -109,23 +103,12 @@ impl HookPort {
         body: &mut Incoming,
     ) -> Result<ChargedBody, RequestRefusal> {
         let intake = self.port.intake(tally);
-        let ChargedBody { bytes, mut permit } = ReceiverPort::read_inflated(&intake, encoding, body).await?;
-        let size = bytes.len();
-        intake.charge(&mut permit, size.saturating_mul(COPIES)).await.map_err(RequestRefusal::body_failed)?;
+        let body = ReceiverPort::read_inflated(&intake, encoding, body).await?;
         let (now, starts, account) = (self.clock.now().0, Arc::clone(&self.starts), Arc::clone(account));
-        let translate = move || translate_event(&bytes, &account, now, &starts);
-        let translated = if size <= MAX_INLINE_BYTES {
-            Some(translate())
-        } else {
-            run_blocking(&*self.port.context.tasks, "hook", translate).await
+        let translate = move |bytes: Bytes| {
+            let request = translate_event(&bytes, &account, now, &starts);
+            request.map_err(|error| RequestRefusal::malformed_body(error.to_string()))
         };
-        let lost = || RequestRefusal::from_outcome(&Outcome::Retry { after: None, reason: Reason::Lost });
-        let request = translated.ok_or_else(lost)?;
-        let request = request.map_err(|error| RequestRefusal::malformed_body(error.to_string()))?;
-        let charged = permit.bytes();
-        let missing = request.len().saturating_sub(charged);
-        intake.charge(&mut permit, missing).await.map_err(RequestRefusal::body_failed)?;
-        permit.release(permit.bytes().saturating_sub(request.len()));
-        Ok(ChargedBody { bytes: Bytes::from(request), permit })
+        self.port.convert_body(&intake, body, ("hook", COPIES), translate).await
     }
 }

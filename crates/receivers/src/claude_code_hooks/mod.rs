@@ -26,11 +26,12 @@ use self::handler::HookPort;
 use self::start_times::StartTimes;
 use crate::http_ports::web_pages::needs_guard;
 use crate::http_ports::{
-    AcceptedClients, ReceiverContext, ReceiverMetrics, ReceiverOpenError, ReceiverPort, ReloadableFiles, drain_ports,
+    AcceptedClients, PortReceiver, ReceiverContext, ReceiverMetrics, ReceiverOpenError, ReceiverPort, ReloadableFiles,
+    drain_ports,
 };
 use kernel::clock::Clock;
+use net::Spawn;
 use net::listen::{self, RunningPort};
-use net::{RetainedSockets, ServerTls, Spawn};
 use pipeline::{ReceiverInlet, Trust};
 use telemetry::Meter;
 
@@ -38,40 +39,18 @@ use telemetry::Meter;
 const CREDENTIAL_PLACE: &str = "`headers` and `allowedEnvVars` of the hook";
 
 /// A receiver that is not listening yet.
-pub struct ClaudeCodeHooksReceiver {
-    id: Arc<str>,
-    settings: ClaudeCodeHooksSettings,
-    sockets: Option<RetainedSockets>,
-}
+pub type ClaudeCodeHooksReceiver = PortReceiver<ClaudeCodeHooksSettings>;
 
-impl ClaudeCodeHooksReceiver {
-    /// Creates a receiver with component id `id`, without opening a port.
-    pub fn build(id: Arc<str>, settings: ClaudeCodeHooksSettings) -> Self {
-        Self { id, settings, sockets: None }
-    }
-
-    /// Takes its port from `sockets`, where an earlier configuration may hold it.
-    #[must_use]
-    pub fn with_sockets(self, sockets: Option<RetainedSockets>) -> Self {
-        Self { sockets, ..self }
-    }
-
+impl PortReceiver<ClaudeCodeHooksSettings> {
     /// Opens the port and reads certificate and tokens; no connection is accepted yet.
     ///
     /// # Errors
     /// The address can't be listened on, or a file can't be used.
     pub async fn bind(self) -> Result<BoundClaudeCodeHooks, ReceiverOpenError> {
         let clients = Arc::new(AcceptedClients::read(self.settings.auth.clone(), CREDENTIAL_PLACE)?);
-        let tls = self.settings.tls.clone().map(|settings| ServerTls::read(settings).map(Arc::new)).transpose()?;
-        let port = listen::bind_reusing(self.sockets.as_ref(), &self.settings.endpoint).await?.with_tls(tls.clone());
+        let (port, tls) = self.open(&self.settings.endpoint, self.settings.tls.clone()).await?;
         let files = ReloadableFiles { clients: Arc::clone(&clients), tls: tls.into_iter().collect() };
         Ok(BoundClaudeCodeHooks { id: self.id, settings: self.settings, clients, files, port })
-    }
-}
-
-impl pipeline::Receiver for ClaudeCodeHooksReceiver {
-    fn id(&self) -> &Arc<str> {
-        &self.id
     }
 }
 

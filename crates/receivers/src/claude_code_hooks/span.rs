@@ -14,9 +14,7 @@ use proto::trace::v1::status::StatusCode;
 use proto::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 
 use super::event::{EventError, HookEvent};
-use super::event_table::{
-    COMMON_FIELDS, DROPPED_FIELDS, EventOutcome, EventShape, FieldForm, FieldRule, Interval, OTHER_SHAPE, find_shape,
-};
+use super::event_table::{EVENT_TABLE, EventOutcome, EventShape, FieldForm, FieldRule, Interval, OTHER_SHAPE};
 use super::span_ids::SpanPlace;
 use super::start_times::{StartTimes, interval_key};
 
@@ -39,7 +37,7 @@ pub(super) fn translate_event(
     starts: &StartTimes,
 ) -> Result<Vec<u8>, EventError> {
     let event = HookEvent::parse(body)?;
-    let shape = find_shape(&event.name).unwrap_or(OTHER_SHAPE);
+    let shape = EVENT_TABLE.find_shape(&event.name).unwrap_or(&OTHER_SHAPE);
     // the prompt that is named by the events of a session is only the last one
     let turn = event.prompt.as_deref().filter(|_| !shape.span.starts_with("claude_code.session."));
     let start = start_time(&event, shape, turn, (account, now), starts);
@@ -49,7 +47,7 @@ pub(super) fn translate_event(
         attributes.add_text("turn.id", turn.to_owned());
     }
     attributes.add_shape(&event, shape, start.map(|start| now.saturating_sub(start)));
-    let status = match shape.outcome {
+    let status = match &shape.outcome {
         EventOutcome::None => None,
         EventOutcome::Ok => Some(Status { code: StatusCode::Ok as i32, ..Status::default() }),
         EventOutcome::Failed(default) => {
@@ -108,8 +106,8 @@ fn start_time(
 
 /// The name of an event's span. The name of an unlisted event is part of it if it looks like one.
 fn span_name(event: &str, shape: &EventShape) -> String {
-    let is_unlisted = std::ptr::eq(shape, OTHER_SHAPE);
-    if is_unlisted && is_name(event) { format!("{}.{event}", shape.span) } else { shape.span.to_owned() }
+    let is_unlisted = std::ptr::eq(shape, &*OTHER_SHAPE);
+    if is_unlisted && is_name(event) { format!("{}.{event}", shape.span) } else { shape.span.clone() }
 }
 
 /// Whether a text looks like the name of an event.
@@ -162,14 +160,14 @@ impl SpanAttributes {
     }
 
     /// Adds the listed fields, and the values that follow from them. `length`: of the span in ns, if known.
-    fn add_shape(&mut self, event: &HookEvent<'_>, shape: &EventShape, length: Option<u64>) {
-        if let Some(operation) = shape.operation {
-            self.add_text("gen_ai.operation.name", operation.to_owned());
+    fn add_shape(&mut self, event: &HookEvent<'_>, shape: &'static EventShape, length: Option<u64>) {
+        if let Some(operation) = &shape.operation {
+            self.add_text("gen_ai.operation.name", operation.clone());
         }
-        for rule in COMMON_FIELDS.iter().chain(shape.fields) {
+        for rule in EVENT_TABLE.common_fields.iter().chain(&shape.fields) {
             if let Some(value) = read_field(event, rule) {
-                self.add(rule.attribute, value);
-                self.used.push(rule.field);
+                self.add(&rule.attribute, value);
+                self.used.push(&rule.field);
             }
         }
         let length_key = match shape.ends {
@@ -234,7 +232,8 @@ impl SpanAttributes {
 
     /// All attributes, with the fields that no rule read.
     fn finish(mut self, event: &HookEvent<'_>) -> Vec<KeyValue> {
-        let rest = event.rest(|key| DROPPED_FIELDS.contains(&key) || self.used.contains(&key));
+        let dropped = &EVENT_TABLE.dropped_fields;
+        let rest = event.rest(|key| dropped.iter().any(|one| one == key) || self.used.contains(&key));
         if let Some(rest) = rest {
             self.add_text(REST, rest);
         }
@@ -244,18 +243,18 @@ impl SpanAttributes {
 
 /// A field's value; `None` if it is missing, empty or of another type.
 fn read_field(event: &HookEvent<'_>, rule: &FieldRule) -> Option<Value> {
-    let text = || event.text(rule.field).filter(|text| !text.is_empty());
+    let text = || event.text(&rule.field).filter(|text| !text.is_empty());
     match rule.form {
         FieldForm::Text => text().map(Value::StringValue),
-        FieldForm::TextOrJson => text().or_else(|| event.json(rule.field).map(str::to_owned)).map(Value::StringValue),
-        FieldForm::Flag => event.flag(rule.field).map(Value::BoolValue),
+        FieldForm::TextOrJson => text().or_else(|| event.json(&rule.field).map(str::to_owned)).map(Value::StringValue),
+        FieldForm::Flag => event.flag(&rule.field).map(Value::BoolValue),
         FieldForm::AssistantMessage => {
             text()?;
-            let content = event.json(rule.field)?;
+            let content = event.json(&rule.field)?;
             let message = format!(r#"[{{"role":"assistant","parts":[{{"type":"text","content":{content}}}]}}]"#);
             Some(Value::StringValue(message))
         }
-        FieldForm::Level => event.level(rule.field).map(Value::StringValue),
+        FieldForm::Level => event.level(&rule.field).map(Value::StringValue),
     }
 }
 

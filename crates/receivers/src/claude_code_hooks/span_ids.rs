@@ -32,10 +32,10 @@ impl SpanPlace {
                 return Self { trace, span: root, parent: None };
             }
             SpanIdentity::Agent if !is_repeated_stop => event.text("agent_id").map(|id| agent_span(&id)),
-            SpanIdentity::ToolUse => event.text("tool_use_id").map(|id| span_id(&trace, shape.span, &id)),
+            SpanIdentity::ToolUse => event.text("tool_use_id").map(|id| span_id(&trace, &shape.span, &id)),
             SpanIdentity::Turn | SpanIdentity::Agent | SpanIdentity::Event => None,
         };
-        let span = own_id.unwrap_or_else(|| span_id(&trace, shape.span, &format!("{}:{arrival}", event.name)));
+        let span = own_id.unwrap_or_else(|| span_id(&trace, &shape.span, &format!("{}:{arrival}", event.name)));
         let is_inside = shape.identity != SpanIdentity::Agent;
         let agent = event.text("agent_id").filter(|_| is_inside).map(|id| agent_span(&id));
         Self { trace, span, parent: agent.or_else(|| turn.map(|_| root)) }

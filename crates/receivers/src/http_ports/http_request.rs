@@ -1,10 +1,12 @@
-//! What HTTP requests of all receivers have in common: the encoding of the body, and the response to a refused one.
+//! What HTTP requests of all receivers have in common: the encoding of the body, its conversion to a request, and the
+//! response to a refused one.
 //! An HTTP/1.1 client that is refused while it is still sending gets the response all the same.
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_ENCODING, EXPECT};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, request};
+use http::{HeaderMap, HeaderValue, Response, Version, request};
 use hyper::body::{Body as _, Incoming};
 
 use super::body_collector::{BodyCollector, ChargedBody};
@@ -13,11 +15,13 @@ use super::reply::{BodyFormat, RequestRefusal};
 use net::ContentEncoding;
 use net::collect::discard;
 use net::listen::{LocalClient, ReplyBody};
-use otlp::status::GrpcCode;
-use pipeline::{BytePermit, Reason};
+use net::spawn::run_blocking;
+use pipeline::{BytePermit, Outcome, Reason};
 
 /// How long a refused HTTP/1.1 client may keep sending before the response is written.
 const DISCARD_TIME: Duration = Duration::from_secs(2);
+/// Larger bodies are converted on a blocking thread instead of the reactor.
+const MAX_INLINE_BYTES: usize = 64 * 1024;
 
 impl ReceiverPort {
     /// Reads a body and inflates it.
@@ -33,6 +37,31 @@ impl ReceiverPort {
         let rope = intake.read_body(body, &mut permit, |_| Ok(())).await.map_err(RequestRefusal::body_failed)?;
         let inflated = intake.inflate(encoding, rope, permit).await;
         inflated.map_err(|error| RequestRefusal::inflate_failed(encoding, &error))
+    }
+
+    /// Converts a body to a request, on a blocking thread named `task` if it is large. While both are in memory, the
+    /// body stays charged, and `copies` times its size for the request, which is settled at the end.
+    ///
+    /// # Errors
+    /// The budget has no room, or `convert` refuses the body.
+    pub(crate) async fn convert_body(
+        &self,
+        intake: &BodyCollector<'_>,
+        ChargedBody { bytes, mut permit }: ChargedBody,
+        (task, copies): (&'static str, usize),
+        convert: impl FnOnce(Bytes) -> Result<Vec<u8>, RequestRefusal> + Send + 'static,
+    ) -> Result<ChargedBody, RequestRefusal> {
+        let size = bytes.len();
+        intake.charge(&mut permit, size.saturating_mul(copies)).await.map_err(RequestRefusal::body_failed)?;
+        let work = move || convert(bytes);
+        let converted =
+            if size <= MAX_INLINE_BYTES { Some(work()) } else { run_blocking(&*self.context.tasks, task, work).await };
+        let lost = || RequestRefusal::from_outcome(&Outcome::Retry { after: None, reason: Reason::Lost });
+        let request = converted.ok_or_else(lost)??;
+        let missing = request.len().saturating_sub(permit.bytes());
+        intake.charge(&mut permit, missing).await.map_err(RequestRefusal::body_failed)?;
+        permit.release(permit.bytes().saturating_sub(request.len()));
+        Ok(ChargedBody { bytes: Bytes::from(request), permit })
     }
 
     /// Counts a refusal; logs it at most once a minute for its reason.
@@ -68,8 +97,7 @@ pub(crate) fn parse_content_encoding(headers: &HeaderMap) -> Result<ContentEncod
     let mut values = headers.get_all(CONTENT_ENCODING).iter();
     let unknown = || {
         let message = format!("this content encoding is not supported; use one of: {}", ContentEncoding::ACCEPTED);
-        RequestRefusal::new(GrpcCode::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", message)
-            .with_header("accept-encoding", "gzip, zstd, deflate, identity")
+        RequestRefusal::unsupported("encoding", message).with_header("accept-encoding", "gzip, zstd, deflate, identity")
     };
     match (values.next(), values.next()) {
         (None, _) => Ok(ContentEncoding::Identity),

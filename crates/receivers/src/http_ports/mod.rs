@@ -17,10 +17,11 @@ pub(crate) mod web_pages;
 
 pub use auth::TokensError;
 pub use open_error::ReceiverOpenError;
+pub use port::PortReceiver;
 pub use view::{ReceiverPortView, ReceiverPortsView};
 
 pub(crate) use auth::AcceptedClients;
-pub(crate) use body_collector::{BodyCollector, BodyTally, ChargedBody};
+pub(crate) use body_collector::{BodyTally, ChargedBody};
 pub(crate) use metrics::ReceiverMetrics;
 pub(crate) use port::{PartialResult, ReceiverContext, ReceiverPort, drain_ports};
 pub(crate) use reload::ReloadableFiles;

@@ -1,4 +1,5 @@
-//! What every port does with a complete request: submit it, count it, turn the outcome into a response. `otlp/grpc` has
+//! Receivers with a port, and what every port does with a complete request: submit it, count it, turn the outcome into a
+//! response. `otlp/grpc` has
 //! the framing; `otlp/http` and `claude_code_hooks/handler` have paths and content types.
 
 use std::sync::Arc;
@@ -12,10 +13,12 @@ use tokio::sync::watch;
 use super::auth::AcceptedClients;
 use super::body_collector::{BodyCollector, BodyTally, ChargedBody};
 use super::metrics::ReceiverMetrics;
+use super::open_error::ReceiverOpenError;
 use super::reply::{self, RequestRefusal};
-use net::listen::RunningPort;
+use net::listen::{self, BoundPort, RunningPort};
+use net::server_tls::ServerTlsSettings;
 use net::spawn::run_blocking;
-use net::{BodyLimits, SlowUploads, Spawn};
+use net::{BodyLimits, Endpoint, RetainedSockets, ServerTls, SlowUploads, Spawn};
 use otlp::status::PartialSuccess;
 use otlp::{Signal, count_items};
 use pipeline::{Outcome, Reason, ReceiverInlet, Submission, Trust};
@@ -49,6 +52,43 @@ impl ReceiverContext {
             outcome = self.inlet.submit(submission) => outcome,
             _ = drain_ending.wait_for(|is_ending| *is_ending) => Reason::ShuttingDown.outcome(),
         }
+    }
+}
+
+/// A receiver with settings `S` that is not listening yet.
+pub struct PortReceiver<S> {
+    pub(crate) id: Arc<str>,
+    pub(crate) settings: S,
+    sockets: Option<RetainedSockets>,
+}
+
+impl<S> PortReceiver<S> {
+    /// Creates a receiver with component id `id`, without opening a port.
+    pub fn build(id: Arc<str>, settings: S) -> Self {
+        Self { id, settings, sockets: None }
+    }
+
+    /// Takes its ports from `sockets`, where an earlier configuration may hold them.
+    #[must_use]
+    pub fn with_sockets(self, sockets: Option<RetainedSockets>) -> Self {
+        Self { sockets, ..self }
+    }
+
+    /// Opens a port and reads its certificate; no connection is accepted yet.
+    pub(crate) async fn open(
+        &self,
+        endpoint: &Endpoint,
+        tls: Option<ServerTlsSettings>,
+    ) -> Result<(BoundPort, Option<Arc<ServerTls>>), ReceiverOpenError> {
+        let tls = tls.map(|settings| ServerTls::read(settings).map(Arc::new)).transpose()?;
+        let bound = listen::bind_reusing(self.sockets.as_ref(), endpoint).await?;
+        Ok((bound.with_tls(tls.clone()), tls))
+    }
+}
+
+impl<S: Send + Sync> pipeline::Receiver for PortReceiver<S> {
+    fn id(&self) -> &Arc<str> {
+        &self.id
     }
 }
 

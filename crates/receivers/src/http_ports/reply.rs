@@ -78,15 +78,18 @@ pub(crate) struct RequestRefusal {
 impl RequestRefusal {
     /// A refusal by the protocol, without an engine outcome.
     pub(crate) fn new(code: GrpcCode, http: StatusCode, label: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            http_status: http,
-            message: message.into(),
-            retry_after: None,
-            violation: None,
-            label,
-            extra_header: None,
-        }
+        let (retry_after, violation, extra_header) = (None, None, None);
+        Self { code, http_status: http, message: message.into(), retry_after, violation, label, extra_header }
+    }
+
+    /// The method is not POST.
+    pub(crate) fn wrong_method(message: &str) -> Self {
+        Self::new(GrpcCode::Unimplemented, StatusCode::METHOD_NOT_ALLOWED, "method", message)
+    }
+
+    /// The body has a form that this port does not take.
+    pub(crate) fn unsupported(label: &'static str, message: impl Into<String>) -> Self {
+        Self::new(GrpcCode::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE, label, message)
     }
 
     /// Adds an HTTP header.

@@ -93,8 +93,7 @@ impl GrpcPort {
             discard(&mut request.into_body(), WRONG_PORT_READ.0, WRONG_PORT_READ.1).await;
         }
         let message = self.port.wrong_port_message("OTLP/gRPC", "OTLP/HTTP");
-        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        let refusal = RequestRefusal::new(GrpcCode::InvalidArgument, status, "wrong_port", message);
+        let refusal = RequestRefusal::unsupported("wrong_port", message);
         self.port.meters.record_refusal(&refusal, is_local);
         refusal.http_response(format)
     }
@@ -102,13 +101,7 @@ impl GrpcPort {
     async fn export(&self, request: Request<Incoming>) -> Result<PartialResult, RequestRefusal> {
         let signal = parse_signal(request.uri().path())?;
         if request.method() != Method::POST {
-            let message = "gRPC requests must use POST";
-            return Err(RequestRefusal::new(
-                GrpcCode::Unimplemented,
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method",
-                message,
-            ));
+            return Err(RequestRefusal::wrong_method("gRPC requests must use POST"));
         }
         let account = self.port.context.clients.account(request.headers(), request.extensions())?;
         self.port.check_signal(signal)?;

@@ -15,16 +15,12 @@ use super::cors;
 use crate::http_ports::http_request::parse_content_encoding;
 use crate::http_ports::reply::{self, BodyFormat, RequestRefusal};
 use crate::http_ports::web_pages::refuse_web_page;
-use crate::http_ports::{BodyCollector, BodyTally, ChargedBody, PartialResult, ReceiverPort};
+use crate::http_ports::{BodyTally, ChargedBody, PartialResult, ReceiverPort};
 use net::listen::{ReplyBody, RequestHandler};
-use net::spawn::run_blocking;
 use net::{ContentEncoding, SlowUploads};
 use otlp::status::GrpcCode;
 use otlp::{Signal, json};
 use pipeline::{Outcome, Reason};
-
-/// Larger JSON bodies are transcoded on a blocking thread instead of the reactor.
-const MAX_INLINE_JSON_BYTES: usize = 64 * 1024;
 
 /// Handles requests on the HTTP port.
 pub(super) struct HttpPort {
@@ -77,13 +73,7 @@ impl HttpPort {
         }
         let signal = self.find_signal(parts.uri.path())?;
         if parts.method != Method::POST {
-            let refusal = RequestRefusal::new(
-                GrpcCode::Unimplemented,
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method",
-                "OTLP requests must use POST",
-            );
-            return Err(refusal.with_header("allow", "POST"));
+            return Err(RequestRefusal::wrong_method("OTLP requests must use POST").with_header("allow", "POST"));
         }
         if self.port.guards_browsers {
             refuse_web_page(parts, |origin| self.cors.as_ref().is_some_and(|cors| cors.allows(origin)))?;
@@ -93,7 +83,7 @@ impl HttpPort {
         self.port.check_rate(&account)?;
         let format = BodyFormat::from_headers(&parts.headers).ok_or_else(|| {
             let message = "the content type must be application/x-protobuf or application/json";
-            RequestRefusal::new(GrpcCode::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message)
+            RequestRefusal::unsupported("content_type", message)
         })?;
         let encoding = parse_content_encoding(&parts.headers)?;
         let tally = self.port.tally();
@@ -111,7 +101,19 @@ impl HttpPort {
     ) -> Result<ChargedBody, RequestRefusal> {
         let intake = self.port.intake(tally);
         let inflated = ReceiverPort::read_inflated(&intake, encoding, body).await?;
-        if format == BodyFormat::Json { self.transcode(&intake, signal, inflated).await } else { Ok(inflated) }
+        if format != BodyFormat::Json {
+            return Ok(inflated);
+        }
+        let limit = self.port.limits.inflated;
+        // An empty body is invalid JSON, although it is a valid protobuf message.
+        let decode = move |bytes: Bytes| {
+            json::decode_within(signal, &bytes, limit).map_err(|error| match error.is_too_large() {
+                true => RequestRefusal::from_outcome(&Outcome::Refused { reason: Reason::TooLarge }),
+                false => RequestRefusal::malformed_body(error.to_string()),
+            })
+        };
+        // Protobuf is smaller than its JSON as a rule.
+        self.port.convert_body(&intake, inflated, ("json", 1), decode).await
     }
 
     fn find_signal(&self, path: &str) -> Result<Signal, RequestRefusal> {
@@ -120,37 +122,6 @@ impl HttpPort {
             let message = format!("OTLP is served at {}", served.join(", "));
             RequestRefusal::new(GrpcCode::NotFound, StatusCode::NOT_FOUND, "not_found", message)
         })
-    }
-
-    /// Converts JSON to protobuf, up to the size that a request may have. The JSON text stays charged while both are
-    /// in memory. An empty body is invalid JSON, although it is a valid protobuf message.
-    async fn transcode(
-        &self,
-        intake: &BodyCollector<'_>,
-        signal: Signal,
-        json_body: ChargedBody,
-    ) -> Result<ChargedBody, RequestRefusal> {
-        let ChargedBody { bytes, mut permit } = json_body;
-        let size = bytes.len();
-        // room for the protobuf, which is smaller than its JSON as a rule; settled below
-        intake.charge(&mut permit, size).await.map_err(RequestRefusal::body_failed)?;
-        let limit = self.port.limits.inflated;
-        let decode = move || json::decode_within(signal, &bytes, limit);
-        let decoded = if size <= MAX_INLINE_JSON_BYTES {
-            Some(decode())
-        } else {
-            run_blocking(&*self.port.context.tasks, "json", decode).await
-        };
-        let lost = || RequestRefusal::from_outcome(&Outcome::Retry { after: None, reason: Reason::Lost });
-        let protobuf = decoded.ok_or_else(lost)?.map_err(|error| match error.is_too_large() {
-            true => RequestRefusal::from_outcome(&Outcome::Refused { reason: Reason::TooLarge }),
-            false => RequestRefusal::malformed_body(error.to_string()),
-        })?;
-        let charged = permit.bytes();
-        let missing = protobuf.len().saturating_sub(charged);
-        intake.charge(&mut permit, missing).await.map_err(RequestRefusal::body_failed)?;
-        permit.release(permit.bytes().saturating_sub(protobuf.len()));
-        Ok(ChargedBody { bytes: Bytes::from(protobuf), permit })
     }
 
     async fn answer_refusal(

@@ -33,12 +33,11 @@ use self::health::HealthEndpoint;
 use self::http::HttpPort;
 use crate::http_ports::web_pages::needs_guard;
 use crate::http_ports::{
-    AcceptedClients, ReceiverContext, ReceiverMetrics, ReceiverOpenError, ReceiverPort, ReloadableFiles, drain_ports,
-    reply,
+    AcceptedClients, PortReceiver, ReceiverContext, ReceiverMetrics, ReceiverOpenError, ReceiverPort, ReloadableFiles,
+    drain_ports, reply,
 };
 use net::listen::{self, RunningPort};
-use net::server_tls;
-use net::{BodyLimits, RetainedSockets, ServerTls, Spawn};
+use net::{BodyLimits, Spawn};
 use otlp::Signal;
 use pipeline::ReceiverInlet;
 use telemetry::Meter;
@@ -47,56 +46,28 @@ use telemetry::Meter;
 const CREDENTIAL_PLACE: &str = "OTEL_EXPORTER_OTLP_HEADERS";
 
 /// A receiver that is not listening yet.
-pub struct OtlpReceiver {
-    id: Arc<str>,
-    settings: OtlpReceiverSettings,
-    sockets: Option<RetainedSockets>,
-}
+pub type OtlpReceiver = PortReceiver<OtlpReceiverSettings>;
 
-impl OtlpReceiver {
-    /// Creates a receiver with component id `id`, without opening a port.
-    pub fn build(id: Arc<str>, settings: OtlpReceiverSettings) -> Self {
-        Self { id, settings, sockets: None }
-    }
-
-    /// Takes its ports from `sockets`, where an earlier configuration may hold them.
-    #[must_use]
-    pub fn with_sockets(self, sockets: Option<RetainedSockets>) -> Self {
-        Self { sockets, ..self }
-    }
-
+impl PortReceiver<OtlpReceiverSettings> {
     /// Opens the ports and reads certificates and tokens; no connection is accepted yet.
     ///
     /// # Errors
     /// An address can't be listened on, or a file can't be used.
     pub async fn bind(self) -> Result<BoundOtlpReceiver, ReceiverOpenError> {
         let clients = Arc::new(AcceptedClients::read(self.settings.auth.clone(), CREDENTIAL_PLACE)?);
-        let tls = |settings: Option<server_tls::ServerTlsSettings>| {
-            settings.map(|settings| ServerTls::read(settings).map(Arc::new)).transpose()
-        };
-        let tls = [
-            tls(self.settings.grpc.as_ref().and_then(|grpc| grpc.tls.clone()))?,
-            tls(self.settings.http.as_ref().and_then(|http| http.tls.clone()))?,
-        ];
-        let grpc = match &self.settings.grpc {
-            Some(grpc) => Some(listen::bind_reusing(self.sockets.as_ref(), &grpc.endpoint).await?),
+        let (grpc, grpc_tls) = match &self.settings.grpc {
+            Some(grpc) => Some(self.open(&grpc.endpoint, grpc.tls.clone()).await?),
             None => None,
-        };
-        let http = match &self.settings.http {
-            Some(http) => Some(listen::bind_reusing(self.sockets.as_ref(), &http.endpoint).await?),
+        }
+        .unzip();
+        let (http, http_tls) = match &self.settings.http {
+            Some(http) => Some(self.open(&http.endpoint, http.tls.clone()).await?),
             None => None,
-        };
-        let [grpc_tls, http_tls] = tls.clone();
-        let grpc = grpc.map(|bound| bound.with_tls(grpc_tls));
-        let http = http.map(|bound| bound.with_tls(http_tls));
-        let files = ReloadableFiles { clients: Arc::clone(&clients), tls: tls.into_iter().flatten().collect() };
+        }
+        .unzip();
+        let tls = [grpc_tls, http_tls].into_iter().flatten().flatten().collect();
+        let files = ReloadableFiles { clients: Arc::clone(&clients), tls };
         Ok(BoundOtlpReceiver { id: self.id, settings: self.settings, clients, files, grpc, http })
-    }
-}
-
-impl pipeline::Receiver for OtlpReceiver {
-    fn id(&self) -> &Arc<str> {
-        &self.id
     }
 }
 

@@ -71,46 +71,28 @@ fn unknown_fields() {
     let got =
         span(r#"{"trace_id":"zz","new":{"a":[1,{"b":null}],"c":"\u00e9"},"name":"x","more":[],"x":-0.5e+3}"#).unwrap();
     assert_eq!(got, Span { name: "x".into(), ..Span::default() });
-    for bad in [
-        r#"{"new":}"#,
-        r#"{"new":tru}"#,
-        r#"{"new":[1,]}"#,
-        r#"{"new":{"a"}}"#,
-        r#"{"new":{"a":1,}}"#,
-        r#"{"new":01}"#,
-        r#"{"new":1.}"#,
-        r#"{"new":.5}"#,
-        r#"{"new":+1}"#,
-        r#"{"new":1e}"#,
-        r#"{"new":NaN}"#,
-        r#"{"new":"\x"}"#,
-        r#"{"new":"\ud800"}"#,
-        r#"{"new":[1}}"#,
-        r#"{"new":{"a":1]}"#,
-        r#"{"new":'a'}"#,
-        "{\"new\":\"\n\"}",
-        r#"{"new":1 "name":"x"}"#,
-        r#"{"new" 1}"#,
-        r#"{new:1}"#,
-    ] {
+    let values = r#"tru [1,] {"a"} {"a":1,} 01 1. .5 +1 1e NaN "\x" "\ud800" [1} {"a":1] 'a'"#.split(' ');
+    for bad in values.map(|value| format!(r#"{{"new":{value}}}"#)) {
+        assert!(span(&bad).is_err(), "{bad}");
+    }
+    for bad in [r#"{"new":}"#, "{\"new\":\"\n\"}", r#"{"new":1 "name":"x"}"#, r#"{"new" 1}"#, r#"{new:1}"#] {
         assert!(span(bad).is_err(), "{bad}");
     }
 }
 
-/// Keys are compared after unescaping.
-#[test]
-fn escaped_keys() {
-    assert_eq!(span(r#"{"n\u0061me":"x"}"#).unwrap().name, "x");
-    assert_eq!(what(r#"{"n\u0061me":"x","name":"y"}"#), "a field occurs twice in an object");
-}
-
-/// A known field that occurs twice could hide a text, so it is refused, also if one is null; unknown fields may
-/// repeat.
+/// A known field that occurs twice could hide a text, so it is refused, also if one is null or its key is escaped;
+/// unknown fields may repeat.
 #[test]
 fn duplicate_keys() {
-    assert_eq!(what(r#"{"name":"a","name":"b"}"#), "a field occurs twice in an object");
-    assert_eq!(what(r#"{"name":null,"name":"b"}"#), "a field occurs twice in an object");
-    assert_eq!(what(r#"{"attributes":[],"attributes":[]}"#), "a field occurs twice in an object");
+    assert_eq!(span(r#"{"n\u0061me":"x"}"#).unwrap().name, "x");
+    for twice in [
+        r#"{"name":"a","name":"b"}"#,
+        r#"{"name":null,"name":"b"}"#,
+        r#"{"attributes":[],"attributes":[]}"#,
+        r#"{"n\u0061me":"x","name":"y"}"#,
+    ] {
+        assert_eq!(what(twice), "a field occurs twice in an object", "{twice}");
+    }
     assert_eq!(span(r#"{"new":1,"new":2,"name":"a"}"#).unwrap().name, "a");
 }
 
@@ -189,30 +171,9 @@ fn integers() {
         }
     }
     assert_eq!(value(r#"{"intValue":"\u0034\u0032"}"#).unwrap(), Some(Value::IntValue(42)));
-    let bad = [
-        "9223372036854775808",
-        "-9223372036854775809",
-        "1e19",
-        "1e-1",
-        "0.5",
-        "1.5e0",
-        "1e99999999999999999999",
-        "1e-99999999999999999999",
-        "99999999999999999999999999999999999999999999",
-        "\"\"",
-        "\" 1\"",
-        "\"1 \"",
-        "\"+1\"",
-        "\"01\"",
-        "\"0x1\"",
-        "\"1_0\"",
-        "\"NaN\"",
-        "\"-\"",
-        "true",
-        "{}",
-        "[]",
-    ];
-    for text in bad {
+    let bad = r#"9223372036854775808 -9223372036854775809 1e19 1e-1 0.5 1.5e0 1e99999999999999999999
+        1e-99999999999999999999 99999999999999999999999999999999999999999999 "" "+1" "01" "0x1" "1_0" "NaN" "-" true {} []"#;
+    for text in bad.split_whitespace().chain(["\" 1\"", "\"1 \""]) {
         assert!(value(&format!(r#"{{"intValue":{text}}}"#)).is_err(), "{text}");
     }
     let time = |text: &str| span(&format!(r#"{{"startTimeUnixNano":{text}}}"#)).map(|span| span.start_time_unix_nano);
@@ -236,24 +197,17 @@ fn doubles() {
     for (text, wanted) in [("1", 1.0), ("-1.5e-3", -0.0015), ("\"2.5\"", 2.5), ("1e-400", 0.0), ("5e-324", 5e-324)] {
         assert_eq!(double(text), Ok(wanted), "{text}");
     }
+    // To the last bit, because a cost is a double; the reader of the official types is a bit off here.
+    for text in "0.0012850000000000001 0.1 2.2250738585072011e-308 9007199254740993 123456789012345680000000".split(' ')
+    {
+        assert_eq!(double(text), Ok(text.parse().unwrap()), "{text}");
+    }
     assert!(double("\"NaN\"").unwrap().is_nan());
     assert_eq!(double("\"Infinity\""), Ok(f64::INFINITY));
     assert_eq!(double("\"-Infinity\""), Ok(f64::NEG_INFINITY));
     assert_eq!(double("-0.0").map(f64::to_bits), Ok((-0.0_f64).to_bits()));
-    for bad in [
-        "1e400",
-        "\"1e400\"",
-        "\"nan\"",
-        "\"inf\"",
-        "\"+Infinity\"",
-        "NaN",
-        "Infinity",
-        "-Infinity",
-        "\"\"",
-        "\"0x1p3\"",
-        "\"1.\"",
-        "true",
-    ] {
+    let bad = r#"1e400 "1e400" "nan" "inf" "+Infinity" NaN Infinity -Infinity "" "0x1p3" "1." true"#;
+    for bad in bad.split(' ') {
         assert!(double(bad).is_err(), "{bad}");
     }
     let point =
@@ -313,19 +267,10 @@ fn oneofs() {
 /// A list in place of a value, and a value in place of a list, are refused.
 #[test]
 fn shapes() {
-    for bad in [
-        r#"{"attributes":{}}"#,
-        r#"{"attributes":"x"}"#,
-        r#"{"name":["x"]}"#,
-        r#"{"status":[]}"#,
-        r#"{"status":"x"}"#,
-        r#"{"events":[[]]}"#,
-        r#"{"events":[1]}"#,
-        r#"{"events":[{},]}"#,
-        r#"{"events":[{} {}]}"#,
-        r#"{"events":[,{}]}"#,
-    ] {
-        assert!(span(bad).is_err(), "{bad}");
+    let bad = r#""attributes":{} "attributes":"x" "name":["x"] "status":[] "status":"x" "events":[[]] "events":[1]
+        "events":[{},] "events":[{}{}] "events":[,{}]"#;
+    for bad in bad.split_whitespace() {
+        assert!(span(&format!("{{{bad}}}")).is_err(), "{bad}");
     }
     let got = span(r#"{"status":{},"events":[{},{}],"attributes":[{"key":"a","value":{}},{}]}"#).unwrap();
     assert_eq!((got.status.is_some(), got.events.len(), got.attributes.len()), (true, 2, 2));
@@ -354,15 +299,4 @@ fn errors_show_no_payload() {
     let error = span(r#"{"name":"secret","kind":"secret"}"#).unwrap_err();
     assert_eq!(error.to_string(), "enum value must be an integer at byte 67");
     assert!(!format!("{error:?}").contains("secret"));
-}
-
-/// Doubles are read exactly, to the last bit (a cost is a double); the reader of the official types is a bit off here.
-#[test]
-fn doubles_are_exact() {
-    for text in
-        ["0.0012850000000000001", "0.1", "2.2250738585072011e-308", "9007199254740993", "123456789012345680000000"]
-    {
-        let got = value(&format!(r#"{{"doubleValue":{text}}}"#)).unwrap();
-        assert_eq!(got, Some(Value::DoubleValue(text.parse().unwrap())), "{text}");
-    }
 }

@@ -5,9 +5,6 @@ use opentelemetry_proto::tonic::collector::{
 };
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
-use opentelemetry_proto::tonic::metrics::v1::{
-    Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data, number_data_point,
-};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -149,21 +146,6 @@ fn repeated_occurrences() {
     assert!(!text.contains("gone"), "{text}");
     let wire = decode(Signal::Logs, text.as_bytes()).unwrap();
     assert_eq!(ExportLogsServiceRequest::decode(wire.as_slice()).unwrap(), logs(wanted));
-}
-
-/// A non-finite number survives the round trip.
-#[test]
-fn not_finite() {
-    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        let value = Some(number_data_point::Value::AsDouble(number));
-        let point = NumberDataPoint { value, ..NumberDataPoint::default() };
-        let metrics = vec![Metric { data: Some(Data::Gauge(Gauge { data_points: vec![point] })), ..Metric::default() }];
-        let scope_metrics = vec![ScopeMetrics { metrics, ..ScopeMetrics::default() }];
-        let resource_metrics = vec![ResourceMetrics { scope_metrics, ..ResourceMetrics::default() }];
-        let wire = ExportMetricsServiceRequest { resource_metrics }.encode_to_vec();
-        let text = json(Signal::Metrics, &wire).unwrap();
-        assert_eq!(decode(Signal::Metrics, text.as_bytes()), Ok(wire));
-    }
 }
 
 proptest! {

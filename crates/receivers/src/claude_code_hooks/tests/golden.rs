@@ -41,7 +41,7 @@ fn check_golden(name: &str, found: &str) {
 }
 
 /// Names, ids, times and attributes of spans are as recorded: users' dashboards are built on them. Seen failing: with a
-/// row of `event_table` removed.
+/// row of `config/hooks.yaml` removed.
 #[test]
 fn events_become_spans() {
     let mut names: Vec<String> = fs::read_dir(fixtures::at("tests/cases/hooks"))

@@ -12,7 +12,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_client::HealthClient;
 
 use super::support::{Knobs, Rig};
 use net::testing::tasks::TestTasks;
@@ -62,14 +61,10 @@ async fn a_health_request_is_small_and_comes_in_time() {
 #[tokio::test]
 async fn only_so_many_watch_health_and_the_oldest_goes() {
     let rig = Rig::new().await;
-    let client = async || {
-        let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", rig.grpc())).expect("a URL");
-        HealthClient::new(channel.connect().await.expect("connects"))
-    };
     let request = || HealthCheckRequest { service: String::new() };
     let mut watching = std::collections::VecDeque::new();
     for _ in 0..33 {
-        let mut client = client().await;
+        let mut client = rig.health_client().await;
         let mut told = client.watch(request()).await.expect("watches").into_inner();
         assert_eq!(told.message().await.expect("told").map(|answer| answer.status), Some(1));
         watching.push_back((client, told));

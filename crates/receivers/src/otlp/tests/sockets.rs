@@ -1,6 +1,5 @@
 //! Tests of connections that misbehave, and of the end of a port.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -10,13 +9,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_client::HealthClient;
 
 use super::super::*;
 use super::support::{Knobs, Rig, WIRE};
 use super::{Way, span};
 use fixtures::until::until;
-use net::Endpoint;
 use net::listen::PortSettings;
 
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -388,21 +385,9 @@ async fn a_drain_ends_at_its_deadline_with_a_request_still_in_hand() {
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_one_clear_line() {
-    let rig = Rig::new().await;
-    let mut settings = OtlpReceiverConfig::default().settings().expect("valid");
-    settings.http = None;
-    let taken = rig.grpc();
-    settings.grpc.as_mut().expect("on").endpoint = Endpoint::parse(&taken.to_string()).expect("an endpoint");
-    let error = OtlpReceiver::build(Arc::from("otlp"), settings).bind().await.err();
-    assert_eq!(error.map(|error| error.to_string()), Some(format!("can't listen on {taken}: the port is in use")));
-}
-
-#[tokio::test]
 async fn health_is_answered_by_service_and_follows_the_gateway() {
     let rig = Rig::new().await;
-    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", rig.grpc())).expect("a URL");
-    let mut client = HealthClient::new(channel.connect().await.expect("connects"));
+    let mut client = rig.health_client().await;
     let mut ask = async |service: &str| {
         let request = HealthCheckRequest { service: service.to_owned() };
         client.check(request).await.map(|answer| answer.into_inner().status).map_err(|status| status.code())
@@ -418,8 +403,7 @@ async fn health_is_answered_by_service_and_follows_the_gateway() {
 #[tokio::test]
 async fn a_watch_does_not_hold_up_a_drain() {
     let rig = Rig::new().await;
-    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", rig.grpc())).expect("a URL");
-    let mut client = HealthClient::new(channel.connect().await.expect("connects"));
+    let mut client = rig.health_client().await;
     let request = HealthCheckRequest { service: String::new() };
     let mut told = client.watch(request).await.expect("watches").into_inner();
     assert_eq!(told.message().await.expect("told").map(|answer| answer.status), Some(1));

@@ -6,11 +6,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{HeaderMap, Request, StatusCode, Version};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tonic_health::pb::health_client::HealthClient;
 
 use super::super::{OtlpReceiver, OtlpReceiverConfig, OtlpReceiverSettings, RunningOtlpReceiver};
 use crate::http_ports::auth;
@@ -104,6 +106,11 @@ impl Rig {
     pub(super) fn http(&self) -> SocketAddr {
         self.running.http().expect("on")
     }
+
+    pub(super) async fn health_client(&self) -> HealthClient<tonic::transport::Channel> {
+        let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", self.grpc())).expect("a URL");
+        HealthClient::new(channel.connect().await.expect("connects"))
+    }
 }
 
 fn settings(knobs: &Knobs) -> OtlpReceiverSettings {
@@ -163,17 +170,11 @@ pub(super) async fn send_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static
     let request = request.map(|()| StreamBody::new(futures_util::stream::iter(frames)));
     let response = if version == Version::HTTP_2 {
         let (mut send, conn) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.ok()?;
-        let conn = async move {
-            let _ = conn.await;
-        };
-        TestTasks::shared().spawn("client", Box::pin(conn));
+        TestTasks::shared().spawn("client", Box::pin(conn.map(drop)));
         send.send_request(request).await
     } else {
         let (mut send, conn) = hyper::client::conn::http1::handshake(io).await.ok()?;
-        let conn = async move {
-            let _ = conn.await;
-        };
-        TestTasks::shared().spawn("client", Box::pin(conn));
+        TestTasks::shared().spawn("client", Box::pin(conn.map(drop)));
         send.send_request(request).await
     };
     let (parts, body) = response.ok()?.into_parts();
