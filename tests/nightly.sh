@@ -253,7 +253,7 @@ case $part in
       target=${targets[$((next % ${#targets[@]}))]}
       corpus=$PWD/target/fuzz-corpus/$target
       mkdir -p "$corpus"
-      [ "$target" != config ] || cp -n config/default.yaml config/examples/*.yaml tests/cases/config/otelcol.yaml "$corpus"
+      [ "$target" != config ] || cp -n config/default.yaml config/examples/*.yaml tests/cases/otelcol.yaml "$corpus"
       share=$(($(left) < each ? $(left) : each))
       TOLLGATE_FUZZ_FOLDER=/dev/shm "$folder/$target" "$corpus" -artifact_prefix=target/fuzz-found/"$target"- \
         -max_total_time="$share" -rss_limit_mb=2048 -max_len=65536 -timeout=20 -print_final_stats=1 2> target/nightly/fuzz-"$target".log || {

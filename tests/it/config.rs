@@ -171,25 +171,122 @@ fn wrong_configurations_say_what_is_wrong() {
     }
 }
 
-/// A Collector's queue, retry, connection, pool, buffer and log settings get notes, as the snapshots show, and none
+/// A stanza of the Collector can be pasted in: each key that works differently gets a note and is not an error.
+#[test]
+fn the_collectors_queue_and_retry_are_accepted_with_notes() {
+    let stanza = |keys: &str| {
+        format!(
+            "receivers: {{ otlp: }}\nexporters:\n  otlphttp:\n    endpoint: https://backend.test\n    trust: internal\n{keys}\n\
+             service: {{ pipelines: {{ logs: {{ receivers: [otlp], exporters: [otlphttp] }} }} }}\n"
+        )
+    };
+    let notes = |keys: &str| {
+        let text = stanza(keys);
+        let read = resolve::resolve_config("c.yaml", &text, &Everything, Path::new("/tmp/data"));
+        assert!(read.result.is_ok(), "{keys}");
+        read.warnings.iter().map(|note| note.path.replace("exporters.otlphttp.", "")).collect::<Vec<_>>()
+    };
+    let collectors = "
+    sending_queue:
+      enabled: true
+      num_consumers: 10
+      queue_size: 1000
+      sizer: requests
+      storage: file_storage
+      batch: { flush_timeout: 200ms, min_size: 8192, max_size: 0 }
+    retry_on_failure: { enabled: true, initial_interval: 5s, multiplier: 1.5, max_interval: 30s, max_elapsed_time: 300s }";
+    assert_eq!(
+        notes(collectors),
+        [
+            "sending_queue.queue_size",
+            "sending_queue.sizer",
+            "sending_queue.storage",
+            "sending_queue.batch.min_size",
+            "sending_queue.batch.max_size",
+            "retry_on_failure.max_elapsed_time",
+        ]
+    );
+    let ours = "
+    sending_queue: { num_consumers: 2, batch: { flush_timeout: 1s, sizer: bytes, min_size: 1MiB, max_size: 2MiB } }
+    retry_on_failure: { initial_interval: 1s, max_interval: 10s, max_elapsed_time: 0 }";
+    assert_eq!(notes(ours), [""; 0]);
+}
+
+/// A typical Collector file loads; a note for each part says what it became, in the order of the file.
+#[test]
+fn a_collectors_file_loads_with_notes() {
+    let text = fs::read_to_string(root().join("tests/cases/otelcol.yaml")).unwrap();
+    let read = resolve::resolve_config("otelcol.yaml", &text, &Everything, Path::new("/tmp/data"));
+    let (typed, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
+    let mut notes: Vec<&str> = read.warnings.iter().map(|note| note.path.as_str()).collect();
+    notes.sort_unstable();
+    assert_eq!(
+        notes,
+        [
+            "exporters.otlphttp.retry_on_failure.max_elapsed_time",
+            "exporters.otlphttp.sending_queue.queue_size",
+            "exporters.otlphttp.sending_queue.storage",
+            "extensions.file_storage",
+            "extensions.pprof",
+            "extensions.zpages",
+            "processors.batch",
+            "processors.memory_limiter",
+            "receivers.otlp.protocols.grpc.endpoint",
+            "receivers.otlp.protocols.grpc.keepalive.enforcement_policy",
+            "receivers.otlp.protocols.http.endpoint",
+            "receivers.otlp.protocols.http.include_metadata",
+            "service.telemetry.metrics.address",
+            "service.telemetry.metrics.level",
+        ]
+    );
+    assert_eq!(typed.processors.len(), 3);
+    let processors =
+        |at: usize| valid.pipelines[at].processors.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>();
+    assert_eq!(processors(0), ["redact", "resource", "attributes/team"]);
+}
+
+/// Settings of connections, pools, buffers and the Collector's own log have no effect: each gets a note and none
 /// prevents the start. A path for probes is served, because failing probes would end the pod.
 #[test]
-fn a_collectors_files_load() {
-    let valid = |name: &str| {
-        let text = fs::read_to_string(root().join("tests/cases/config").join(name)).unwrap();
-        let read = resolve::resolve_config(name, &text, &Everything, Path::new("/tmp/data"));
-        read.result.map_err(|problems| read.source.render(&problems, false)).unwrap()
-    };
-    valid("collectors-queue.yaml");
-    let (typed, settings) = valid("otelcol.yaml");
-    assert_eq!(typed.processors.len(), 3);
-    let processors: Vec<_> = settings.pipelines[0].processors.iter().map(|(id, _)| id.to_string()).collect();
-    assert_eq!(processors, ["redact", "resource", "attributes/team"]);
-    let path = valid("otelcol-gateway.yaml").1.extensions.into_iter().find_map(|placed| match placed.value {
-        ExtensionSettings::HealthCheck(health) => Some(health.path),
+fn a_collectors_tuning_is_told_and_no_error() {
+    let text = fs::read_to_string(root().join("tests/cases/otelcol-gateway.yaml")).unwrap();
+    let read = resolve::resolve_config("otelcol-gateway.yaml", &text, &Everything, Path::new("/tmp/data"));
+    let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
+    let mut notes: Vec<&str> = read.warnings.iter().map(|note| note.path.as_str()).collect();
+    notes.sort_unstable();
+    assert_eq!(
+        notes,
+        [
+            "exporters.debug.sampling_initial",
+            "exporters.debug.sampling_thereafter",
+            "exporters.otlp_grpc.balancer_name",
+            "exporters.otlp_grpc.keepalive",
+            "exporters.otlp_grpc.wait_for_ready",
+            "exporters.otlp_http.idle_conn_timeout",
+            "exporters.otlp_http.max_idle_conns",
+            "exporters.otlp_http.read_buffer_size",
+            "exporters.otlp_http.sending_queue.blocking",
+            "exporters.otlp_http.sending_queue.queue_size",
+            "exporters.otlp_http.sending_queue.storage",
+            "exporters.otlp_http.tls.cipher_suites",
+            "extensions.file_storage",
+            "extensions.health_check.check_collector_pipeline",
+            "extensions.memory_ballast",
+            "processors.batch",
+            "processors.memory_limiter",
+            "receivers.otlp.protocols.grpc.endpoint",
+            "receivers.otlp.protocols.http.endpoint",
+            "service.telemetry.logs.initial_fields",
+            "service.telemetry.logs.sampling",
+            "service.telemetry.metrics.address",
+            "service.telemetry.metrics.level",
+        ]
+    );
+    let path = valid.extensions.iter().find_map(|placed| match &placed.value {
+        ExtensionSettings::HealthCheck(health) => Some(health.path.as_str()),
         ExtensionSettings::Admin(_) => None,
     });
-    assert_eq!(path.as_deref(), Some("/healthz"));
+    assert_eq!(path, Some("/healthz"));
 }
 
 /// Supplies the variables and files that the manual's blocks name.

@@ -44,7 +44,7 @@ fn configurations() {
         "config/default.yaml",
         "config/examples/honeycomb.yaml",
         "config/examples/runs.yaml",
-        "tests/cases/config/otelcol.yaml",
+        "tests/cases/otelcol.yaml",
     ];
     let examples: Vec<_> = names.iter().map(|name| std::fs::read(format!("{root}{name}")).unwrap()).collect();
     smoke(250, &examples[1..], config::body);
