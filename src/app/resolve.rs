@@ -280,11 +280,9 @@ fn join_forwarded_pipelines(
             // Pipelines without a `forward` connector are usable all the same.
             let has_no_forward =
                 |ids: &[(ComponentId, SourcePosition)]| !ids.iter().any(|(id, _)| forwards.contains(id));
-            let usable = file
-                .pipelines
-                .iter()
-                .filter(|pipeline| has_no_forward(&pipeline.receivers) && has_no_forward(&pipeline.exporters));
-            usable.cloned().collect()
+            let is_usable =
+                |pipeline: &&PipelineConfig| has_no_forward(&pipeline.receivers) && has_no_forward(&pipeline.exporters);
+            file.pipelines.iter().filter(is_usable).cloned().collect()
         }
     }
 }
