@@ -31,7 +31,7 @@ use ::vault::vault_writer::VaultWriter;
 use benches::load::{LOADS, Load, NOW, REQUEST_MARK, Source, Template, marked, number, text};
 use bytes::Bytes;
 use command::tasks;
-use config::env::EmptyLookup;
+use config::env::OtherMachineLookup;
 use criterion::{Criterion, SamplingMode, Throughput};
 use echoes::{ContentFingerprints, EchoReplacements, FingerprintCache};
 use genai::Vocabulary;
@@ -692,7 +692,7 @@ fn configuration(folder: &Path) -> String {
 }
 
 async fn gateway(folder: &Path) -> RunningGateway {
-    let read = resolve::resolve_config("bench", &configuration(folder), &EmptyLookup, folder);
+    let read = resolve::resolve_config("bench", &configuration(folder), &OtherMachineLookup, folder);
     let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
     let seams = GatewayDeps::system();
     let blueprint = assemble::build_blueprint(valid, &seams).await.unwrap();

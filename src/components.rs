@@ -16,6 +16,20 @@ use processors::{actions, cost, filter, normalize, redact, vault};
 use receivers::{ReceiverPortsView, claude_code_hooks, kafka as kafka_receiver, otlp};
 use telemetry::{admin, health};
 
+/// A type of component, without its settings.
+pub struct ComponentRow {
+    /// The type name in a component id.
+    pub name: &'static str,
+    /// The type name and the Collector's aliases for it.
+    pub names: &'static [&'static str],
+    /// A one-line description for `tollgate components`.
+    pub summary: &'static str,
+    /// The JSON schema of the configuration; shared definitions go to the generator.
+    pub schema: fn(&mut SchemaGenerator) -> serde_json::Value,
+    /// The default configuration with its documentation.
+    pub defaults: fn() -> DocumentedValue,
+}
+
 macro_rules! table {
     ($(#[$doc:meta])* $kind:ident, $config:ident, $settings:ident $(=> $spec:path)?: $($(#[$row:meta])* $name:ident = $text:literal $(| $alias:literal)*, $row_config:ty, $row_settings:ty, $summary:literal $(, $role:expr)?;)*) => {
         $(#[$doc])*
@@ -23,37 +37,17 @@ macro_rules! table {
         pub enum $kind { $($(#[$row])* $name,)* }
 
         impl $kind {
-            /// All kinds, in the order of the table.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
+            const ROWS: &[ComponentRow] = &[$(ComponentRow {
+                name: $text,
+                names: &[$text $(, $alias)*],
+                summary: $summary,
+                schema: |generator| generator.subschema_for::<$row_config>().to_value(),
+                defaults: || DocumentedValue::from_value(&<$row_config>::default()),
+            },)*];
 
             /// The kind with this type name, or with this alias of the Collector.
             pub fn parse(text: &str) -> Option<Self> {
                 match text { $($text $(| $alias)* => Some(Self::$name),)* _ => None }
-            }
-
-            /// The type name in a component id.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
-            }
-
-            /// The type name and the Collector's aliases for it.
-            pub fn names(self) -> &'static [&'static str] {
-                match self { $(Self::$name => &[$text $(, $alias)*],)* }
-            }
-
-            /// The JSON schema of this component's configuration; shared definitions go to `generator`.
-            pub fn schema(self, generator: &mut SchemaGenerator) -> serde_json::Value {
-                match self { $(Self::$name => generator.subschema_for::<$row_config>().to_value(),)* }
-            }
-
-            /// A one-line description for `tollgate components`.
-            pub fn summary(self) -> &'static str {
-                match self { $(Self::$name => $summary,)* }
-            }
-
-            /// The default configuration with its documentation.
-            pub fn defaults(self) -> DocumentedValue {
-                match self { $(Self::$name => DocumentedValue::from_value(&<$row_config>::default()),)* }
             }
 
             /// Types a component's body: the configuration without invalid entries, and every problem.
@@ -73,11 +67,6 @@ macro_rules! table {
         pub enum $config { $($(#[$row])* $name($row_config),)* }
 
         impl $config {
-            /// The kind of component that this configures.
-            pub fn kind(&self) -> $kind {
-                match self { $(Self::$name(_) => $kind::$name,)* }
-            }
-
             /// The configuration with its documentation, for `print-config`.
             pub fn documented(&self) -> DocumentedValue {
                 match self { $(Self::$name(config) => DocumentedValue::from_value(config),)* }
@@ -262,15 +251,18 @@ impl ExtensionSettings {
     }
 }
 
-/// The type names of a section of the configuration, for "did you mean" hints.
-pub fn type_names(section: &str) -> Vec<&'static str> {
-    match section {
-        "receivers" => ReceiverKind::ALL.iter().map(|kind| kind.name()).collect(),
-        "processors" => ProcessorKind::ALL.iter().map(|kind| kind.name()).collect(),
-        "exporters" => ExporterKind::ALL.iter().map(|kind| kind.name()).collect(),
-        "connectors" => ConnectorKind::ALL.iter().map(|kind| kind.name()).collect(),
-        _ => ExtensionKind::ALL.iter().map(|kind| kind.name()).collect(),
-    }
+/// The sections of the configuration, with the types of their components in the order of the table.
+pub const SECTIONS: [(&str, &[ComponentRow]); 5] = [
+    ("receivers", ReceiverKind::ROWS),
+    ("processors", ProcessorKind::ROWS),
+    ("exporters", ExporterKind::ROWS),
+    ("connectors", ConnectorKind::ROWS),
+    ("extensions", ExtensionKind::ROWS),
+];
+
+/// The types of components in a section.
+pub fn component_rows(section: &str) -> &'static [ComponentRow] {
+    SECTIONS.iter().find(|(name, _)| *name == section).map_or(&[], |(_, rows)| rows)
 }
 
 /// A component id in the text form that the engine and metrics use.

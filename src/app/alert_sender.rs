@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::{Request, StatusCode, header};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -17,7 +16,7 @@ use tokio::sync::watch;
 
 pub(super) mod routes;
 
-use crate::app::build::{BackgroundTask, GatewayDeps};
+use crate::app::build::{BackgroundTask, GatewayDeps, background_task};
 use crate::app::start_error::StartError;
 use history::{RunHistory, RunRecord};
 use kernel::files;
@@ -350,32 +349,30 @@ fn retry_after(headers: &http::HeaderMap) -> Duration {
     seconds.map_or(Duration::ZERO, Duration::from_secs)
 }
 
-impl BackgroundTask for AlertSender {
-    fn name(&self) -> &'static str {
-        "alerts"
+impl AlertSender {
+    pub(super) fn into_task(self: Arc<Self>) -> BackgroundTask {
+        let sender = Arc::clone(&self);
+        background_task("alerts", move || sender.prepare(), |stop| self.run(stop))
     }
 
     /// Loads the record of sent alerts. An unreadable file may cause repetitions, but does not prevent the start.
-    fn prepare(&self) -> Result<(), StartError> {
-        let Ok(text) = std::fs::read(&self.parts.file) else { return Ok(()) };
+    pub(super) fn prepare(&self) {
+        let Ok(text) = std::fs::read(&self.parts.file) else { return };
         match serde_json::from_slice::<AlertRecords>(&text) {
             Ok(sent) => *self.state.lock() = SenderState { queued: sent.clone(), sent, ..SenderState::default() },
             Err(_) => tracing::warn!("the record of sent alerts can't be read: some alerts may be sent again"),
         }
-        Ok(())
     }
 
-    fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            loop {
-                let ended = tokio::select! {
-                    _ = stop.wait_for(|stop| *stop) => true,
-                    () = self.parts.deps.clock.sleep(EVALUATION_INTERVAL) => false,
-                };
-                if ended || !self.evaluate_alerts(&mut stop).await {
-                    return;
-                }
+    async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        loop {
+            let ended = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => true,
+                () = self.parts.deps.clock.sleep(EVALUATION_INTERVAL) => false,
+            };
+            if ended || !self.evaluate_alerts(&mut stop).await {
+                return;
             }
-        })
+        }
     }
 }

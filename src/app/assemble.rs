@@ -11,9 +11,9 @@ use tokio::sync::Notify;
 use crate::app::alert_sender::{self, AlertSender};
 use crate::app::build::{
     BackgroundTask, GatewayBlueprint, GatewayComponents, GatewayResources, GatewaySettings, InletCell, Listener,
+    background_task,
 };
-use crate::app::configured_component::ConfiguredComponent;
-use crate::app::connector_task::RunsConnectorTask;
+use crate::app::configured_component::{ConfiguredComponent, admin_ports};
 use crate::app::destinations::ExporterDestination;
 use crate::app::exporters::{build_exporters, wait_for_puts};
 use crate::app::extensions::ExtensionListeners;
@@ -21,16 +21,17 @@ use crate::app::gateway_deps::GatewayDeps;
 use crate::app::gateway_keys::GatewayKeys;
 use crate::app::history_setup::HistorySetup;
 use crate::app::limits::{self, MIN_MEMORY};
-use crate::app::listeners::{HooksListener, KafkaListener};
+use crate::app::listeners::{listen_for_hooks, listen_for_otlp, read_from_kafka};
 use crate::app::memory::{MemoryLimit, RequestMemory};
 use crate::app::own_metrics;
 use crate::app::processors::{BuiltProcessors, processor_deps};
 use crate::app::start_error::StartError;
 use crate::app::valid_settings::ValidSettings;
-use crate::components::{ConnectorSettings, ExtensionSettings, ProcessorKind, ReceiverSettings, id_text};
+use crate::components::{ConnectorSettings, ExtensionSettings, ReceiverSettings, id_text};
 use ::otlp::Signal;
 use access::oidc::{OidcClient, OidcParts};
 use config::file::PipelineConfig;
+use config::graph::StepRole;
 use config::{ComponentId, SourcePosition, env};
 use exporters::remote::ExporterDeps;
 use history::{ClientRecorder, FailedSpanRecorder};
@@ -38,6 +39,7 @@ use kafka::SessionPartitioner;
 use kernel::files::parent_folder;
 use kernel::secret::Secret;
 use net::{ProxyRules, RetainedSockets};
+use pages::alert_message::MessageLinks;
 use pipeline::plan::{EngineLimits, PipelinePlan};
 use pipeline::{EnginePlan, Exporter, Processor, RequestSource};
 use processors::spec::{ProcessorDeps, ProcessorStorage};
@@ -160,12 +162,12 @@ fn determine_memory_limits(valid: &mut ValidSettings) -> (Option<MemoryLimit>, R
 /// The receivers, and what they need besides.
 #[derive(Default)]
 struct BuiltReceivers {
-    listeners: Vec<Box<dyn Listener>>,
+    listeners: Vec<Listener>,
     /// Parts that have state.
     state: Vec<Arc<dyn Processor>>,
     /// Consumers of the spool that tell other replicas of effects, and their tasks.
     effects_consumers: Vec<Arc<str>>,
-    effects_senders: Vec<Arc<dyn BackgroundTask>>,
+    effects_senders: Vec<BackgroundTask>,
     /// What `tollgate fleet drain` asks.
     hand_overs: Vec<PartitionHandOver>,
 }
@@ -234,7 +236,7 @@ impl GatewayAssembler<'_> {
                 .has_admin_port
                 .then(|| self.history_setup.build_recorder(self.resources, processors.combined_catalog())),
         );
-        background_tasks.extend(alert_sender.map(|alert_sender| alert_sender as Arc<dyn BackgroundTask>));
+        background_tasks.extend(alert_sender.map(AlertSender::into_task));
         Ok(GatewayComponents { plan, outlets, consumers, destinations, background_tasks, listeners, inlet })
     }
 
@@ -249,13 +251,13 @@ impl GatewayAssembler<'_> {
             match value {
                 ReceiverSettings::Otlp(settings) => {
                     let receiver = otlp::OtlpReceiver::build(id_text(&id), settings);
-                    built.listeners.push(Box::new(receiver.with_sockets(self.reload_resources.sockets.clone())));
+                    built.listeners.push(listen_for_otlp(receiver.with_sockets(self.reload_resources.sockets.clone())));
                 }
                 ReceiverSettings::ClaudeCodeHooks(settings) => {
                     let receiver = ClaudeCodeHooksReceiver::build(id_text(&id), settings);
                     let receiver = receiver.with_sockets(self.reload_resources.sockets.clone());
                     let clock = Arc::clone(&self.resources.deps.clock);
-                    built.listeners.push(Box::new(HooksListener { receiver, clock }));
+                    built.listeners.push(listen_for_hooks(receiver, clock));
                 }
                 ReceiverSettings::Kafka(settings) => {
                     let client = ::kafka::build_client(&settings.brokers);
@@ -277,8 +279,11 @@ impl GatewayAssembler<'_> {
                         meter: meter.clone(),
                     };
                     let sender = receiver.effects_sender(parts, &**rng);
-                    built.effects_senders.extend(sender.map(|sender| Arc::new(sender) as Arc<dyn BackgroundTask>));
-                    built.listeners.push(Box::new(KafkaListener { receiver, clock: Arc::clone(clock) }));
+                    built.effects_senders.extend(sender.map(|sender| {
+                        let run = |stop| async move { sender.run(stop).await };
+                        background_task("shared effects", || (), run)
+                    }));
+                    built.listeners.push(read_from_kafka(receiver, Arc::clone(clock)));
                 }
             }
         }
@@ -314,7 +319,7 @@ impl GatewayAssembler<'_> {
             let steps = processors.steps(pipeline);
             let mut steps: Vec<_> = steps.map(|built| Arc::clone(&built.processor)).collect();
             if let Some(recorder) = &recorder {
-                let normalize = ids.iter().position(|(id, _)| id.kind == ProcessorKind::Normalize.name());
+                let normalize = ids.iter().position(|(id, _)| id.kind == StepRole::Normalize.name());
                 steps.insert(normalize.map_or(steps.len(), |at| at + 1), Arc::clone(&client_recorder));
                 steps.push(Arc::clone(recorder));
             }
@@ -348,7 +353,7 @@ impl GatewayAssembler<'_> {
         pipelines: &[PipelineConfig],
         processors: &BuiltProcessors,
         inlet: &InletCell,
-    ) -> Option<Arc<dyn BackgroundTask>> {
+    ) -> Option<BackgroundTask> {
         let ConnectorSettings::Runs(settings) = value else { return None };
         let contains =
             |list: &[(ComponentId, SourcePosition)], wanted: &ComponentId| list.iter().any(|(id, _)| id == wanted);
@@ -362,7 +367,14 @@ impl GatewayAssembler<'_> {
         signals.dedup();
         let (clock, meter) = (Arc::clone(&self.resources.deps.clock), &self.resources.deps.meter);
         let connector = connectors::runs::RunsConnector::build(id_text(&id), settings, sources, signals, clock, meter);
-        Some(Arc::new(RunsConnectorTask { connector, inlet: Arc::clone(inlet) }))
+        let inlet = Arc::clone(inlet);
+        let run = |stop| async move {
+            // Always set: the engine exists before background tasks run.
+            if let Some(inlet) = inlet.get() {
+                connector.run(inlet, stop).await;
+            }
+        };
+        Some(background_task("runs connector", || (), run))
     }
 
     /// The client of the identity provider, if one is configured.
@@ -370,10 +382,7 @@ impl GatewayAssembler<'_> {
         &self,
         extensions: &[ConfiguredComponent<ExtensionSettings>],
     ) -> Result<Option<Arc<OidcClient>>, StartError> {
-        let settings = extensions.iter().find_map(|component| match &component.value {
-            ExtensionSettings::Admin(settings) => settings.auth.as_ref()?.oidc.clone(),
-            ExtensionSettings::HealthCheck(_) => None,
-        });
+        let settings = admin_ports(extensions).find_map(|(_, settings)| settings.auth.as_ref()?.oidc.clone());
         let Some(settings) = settings else { return Ok(None) };
         let deps = &self.resources.deps;
         let parts = OidcParts {
@@ -391,17 +400,9 @@ impl GatewayAssembler<'_> {
         catalog: Arc<dyn RunCatalog>,
         file: PathBuf,
     ) -> Result<Option<Arc<AlertSender>>, StartError> {
-        let webhook_and_links = extensions.iter().find_map(|component| match &component.value {
-            ExtensionSettings::Admin(settings) => {
-                let links = pages::alert_message::MessageLinks {
-                    trace: settings.trace_link.clone(),
-                    page: settings.public_url.clone(),
-                };
-                Some((settings.alerts.clone()?, links))
-            }
-            ExtensionSettings::HealthCheck(_) => None,
-        });
-        let Some((webhook, links)) = webhook_and_links else { return Ok(None) };
+        let with_webhook = admin_ports(extensions).find_map(|(_, settings)| Some((settings, settings.alerts.clone()?)));
+        let Some((settings, webhook)) = with_webhook else { return Ok(None) };
+        let links = MessageLinks { trace: settings.trace_link.clone(), page: settings.public_url.clone() };
         let parts = alert_sender::AlertSenderParts {
             catalog,
             ids: Arc::clone(&self.processor_deps.ids),

@@ -17,6 +17,7 @@ use crate::app::start_error::StartError;
 use net::Spawn;
 use pipeline::spool::{self, Spool, SpoolKey};
 use pipeline::{EnginePlan, Inlet, OutletSettings};
+use processors::spec::ProcessorTask;
 use telemetry::{Health, Meter};
 
 /// The resources that builders of components use.
@@ -84,26 +85,23 @@ pub struct GatewayComponents {
     pub consumers: Vec<Arc<str>>,
     pub destinations: Vec<ExporterDestination>,
     /// Background tasks beside the pipelines, such as the vault's uploader.
-    pub background_tasks: Vec<Arc<dyn BackgroundTask>>,
+    pub background_tasks: Vec<BackgroundTask>,
     /// Listeners to bind: receivers and web ports.
-    pub listeners: Vec<Box<dyn Listener>>,
+    pub listeners: Vec<Listener>,
     /// Filled with the engine's inlet at start, for components that are not receivers.
     pub inlet: InletCell,
 }
 
-/// A background task that runs beside the pipelines for as long as the gateway does.
-pub trait BackgroundTask: Send + Sync {
-    /// A fixed name for logs.
-    fn name(&self) -> &'static str;
-    /// Called off the async threads, after the spool was recovered and before anything is admitted.
-    ///
-    /// # Errors
-    /// The gateway does not start.
-    fn prepare(&self) -> Result<(), StartError> {
-        Ok(())
-    }
-    /// Runs until `stop` turns true, then should end soon; it is dropped at the deadline of the shutdown.
-    fn run(self: Arc<Self>, stop: watch::Receiver<bool>) -> BoxFuture<'static, ()>;
+/// Runs beside the pipelines for as long as the gateway does. It is prepared after the spool was recovered and before
+/// anything is admitted, and is dropped at the deadline of the shutdown.
+pub type BackgroundTask = ProcessorTask;
+
+pub(super) fn background_task<F: Future<Output = ()> + Send + 'static>(
+    name: &'static str,
+    prepare: impl Fn() + Send + Sync + 'static,
+    run: impl FnOnce(watch::Receiver<bool>) -> F + Send + 'static,
+) -> BackgroundTask {
+    BackgroundTask { name, prepare: Box::new(prepare), run: Box::new(|stop| Box::pin(run(stop))) }
 }
 
 #[derive(Clone)]
@@ -116,26 +114,18 @@ pub struct ListenerResources {
     pub health: Health,
 }
 
-/// A listener that is not bound yet.
-pub trait Listener: Send {
-    /// Binds the ports; nothing is accepted yet.
-    fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, StartError>>;
-}
+/// A listener that is not bound yet. When awaited, it binds its ports; nothing is accepted yet.
+pub type Listener = BoxFuture<'static, Result<BoundListener, StartError>>;
 
 /// A listener that has bound its ports. Dropping it releases them.
-pub trait BoundListener: Send {
+pub struct BoundListener {
     /// The bound addresses, each with a label such as `otlp grpc`.
-    fn addresses(&self) -> Vec<(String, SocketAddr)>;
-    /// Starts to accept connections.
-    fn serve(self: Box<Self>, serve: ListenerResources) -> BoxFuture<'static, Box<dyn ServingListener>>;
+    pub addresses: Vec<(String, SocketAddr)>,
     /// Whether the listener stays open until the end of the shutdown (admin) or is drained first (receivers).
-    fn stays_until_end(&self) -> bool {
-        false
-    }
+    pub stays_until_end: bool,
+    /// Starts to accept connections.
+    pub serve: Box<dyn FnOnce(ListenerResources) -> BoxFuture<'static, DrainListener> + Send>,
 }
 
-/// A listener that accepts connections.
-pub trait ServingListener: Send {
-    /// Stops accepting, waits up to `grace` for open requests, then closes the rest.
-    fn drain(self: Box<Self>, grace: Duration) -> BoxFuture<'static, ()>;
-}
+/// Stops a listener: it accepts nothing more, waits up to this time for open requests, then closes the rest.
+pub type DrainListener = Box<dyn FnOnce(Duration) -> BoxFuture<'static, ()> + Send>;

@@ -93,12 +93,7 @@ pub(crate) fn remove_unused_parts(file: &mut ConfigFile) -> Vec<Problem> {
     for pipeline in &mut file.pipelines {
         pipeline.processors.retain(|(id, _)| !is_removed("processors", &id.kind));
     }
-    for (section, parts) in [
-        ("receivers", &mut file.receivers),
-        ("processors", &mut file.processors),
-        ("exporters", &mut file.exporters),
-        ("extensions", &mut file.extensions),
-    ] {
+    for (section, parts) in file.sections_mut() {
         for part in parts {
             let path = format!("{section}.{}", part.id);
             remove_keys(section, &part.id.kind, &path, &mut part.body, &mut notes);

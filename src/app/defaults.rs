@@ -3,7 +3,7 @@
 //! it with the file.
 
 use crate::app::resolve::{LimitsConfig, PseudonymsConfig, TelemetryConfig};
-use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
+use crate::components::{ComponentRow, ProcessorKind, SECTIONS, component_rows};
 use config::graph::StepRole;
 use config::schema::DocumentedValue;
 use pipeline::spool;
@@ -46,50 +46,38 @@ const OPTION_OVERRIDES: &[(&str, &str, &str)] = &[
     ("spool", "# directory:", "directory: \"${env:TOLLGATE_DATA_DIR}/spool\""),
 ];
 
-/// Exporters that the embedded default uses; the others are written as comments.
-const DEFAULT_EXPORTERS: &[ExporterKind] = &[ExporterKind::Debug];
-/// Extensions that the embedded default uses.
-const DEFAULT_EXTENSIONS: &[ExtensionKind] = &[ExtensionKind::Admin];
+/// Whether the embedded default uses a component; the others are written as comments.
+fn is_used(section: &str, name: &str) -> bool {
+    match section {
+        "receivers" => true,
+        "processors" => ProcessorKind::parse(name).is_some_and(|kind| kind.step() != StepRole::Last),
+        "exporters" => name == "debug",
+        "extensions" => name == "admin",
+        _ => false,
+    }
+}
 
 /// Generates the text of `config/default.yaml`.
 pub fn generate() -> String {
     let mut out = FILE_HEADER.to_owned();
-    let section = |out: &mut String, name: &str| out.push_str(&format!("{name}:\n"));
-    section(&mut out, "receivers");
-    for kind in ReceiverKind::ALL {
-        write_component(&mut out, kind.name(), kind.summary(), &kind.defaults(), true);
-    }
-    section(&mut out, "processors");
-    for kind in ProcessorKind::ALL {
-        write_component(&mut out, kind.name(), kind.summary(), &kind.defaults(), kind.step() != StepRole::Last);
-    }
-    section(&mut out, "exporters");
-    for kind in ExporterKind::ALL {
-        write_component(&mut out, kind.name(), kind.summary(), &kind.defaults(), DEFAULT_EXPORTERS.contains(kind));
-    }
-    section(&mut out, "connectors");
-    for kind in ConnectorKind::ALL {
-        write_component(&mut out, kind.name(), kind.summary(), &kind.defaults(), false);
-    }
-    section(&mut out, "extensions");
-    for kind in ExtensionKind::ALL {
-        write_component(&mut out, kind.name(), kind.summary(), &kind.defaults(), DEFAULT_EXTENSIONS.contains(kind));
+    for (section, rows) in SECTIONS {
+        out.push_str(&format!("{section}:\n"));
+        rows.iter().for_each(|row| write_component(&mut out, row, is_used(section, row.name)));
     }
     for (name, documented) in [
         ("spool", DocumentedValue::from_value(&spool::SpoolConfig::default())),
         ("pseudonyms", DocumentedValue::from_value(&PseudonymsConfig::default())),
         ("limits", DocumentedValue::from_value(&LimitsConfig::default())),
     ] {
-        section(&mut out, name);
-        out.push_str(&render_with_overrides(name, &documented, 2));
+        out.push_str(&format!("{name}:\n{}", render_with_overrides(name, &documented, 2)));
     }
     out.push_str(&render_service());
     out
 }
 
 /// Writes `name:` and its options; as comments unless the component is used by the default configuration.
-fn write_component(out: &mut String, name: &str, summary: &str, documented: &DocumentedValue, is_used: bool) {
-    let body = render_with_overrides(name, documented, 4);
+fn write_component(out: &mut String, ComponentRow { name, summary, defaults, .. }: &ComponentRow, is_used: bool) {
+    let body = render_with_overrides(name, &defaults(), 4);
     let head = if body.lines().all(|line| line.trim_start().starts_with('#')) {
         format!("  # {summary}\n  {name}: {{}}\n{body}")
     } else {
@@ -115,11 +103,10 @@ fn render_with_overrides(name: &str, documented: &DocumentedValue, indent: usize
 }
 
 fn render_service() -> String {
-    let list = |names: Vec<&str>| format!("[{}]", names.join(", "));
-    let kinds = ProcessorKind::ALL.iter().filter(|kind| kind.step() != StepRole::Last);
-    let processors = list(kinds.map(|kind| kind.name()).collect());
-    let exporters = list(DEFAULT_EXPORTERS.iter().map(|kind| kind.name()).collect());
-    let extensions = list(DEFAULT_EXTENSIONS.iter().map(|kind| kind.name()).collect());
+    let [processors, exporters, extensions] = ["processors", "exporters", "extensions"].map(|section| {
+        let used = component_rows(section).iter().map(|row| row.name).filter(|name| is_used(section, name));
+        format!("[{}]", used.collect::<Vec<_>>().join(", "))
+    });
     let mut telemetry = String::new();
     DocumentedValue::from_value(&TelemetryConfig::default()).write(&mut telemetry, 4, true);
     format!(

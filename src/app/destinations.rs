@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::app::configured_component::ConfiguredComponent;
@@ -67,7 +67,7 @@ pub(super) fn update_destinations(
     let path = spool.settings().directory.join(DESTINATIONS_FILE);
     let recorded = read(&path).unwrap_or_else(|why| {
         tracing::warn!(
-            why = why.to_string(),
+            why,
             "the record of exporters' former destinations can't be read; waiting data is sent to the present ones"
         );
         BTreeMap::new()
@@ -96,11 +96,8 @@ pub(super) fn update_destinations(
     updated.retain(|id, _| exporters.iter().any(|exporter| *exporter.exporter == **id) || spool.pending_bytes(id) > 0);
     let is_durable = moved == 0 || committer.sync_progress();
     let written = if is_durable && updated != recorded { write(&path, &updated) } else { Ok(()) };
-    if let Some(why) = written
-        .err()
-        .map(|why| why.to_string())
-        .or((!is_durable).then(|| "the spool's progress can't be written".to_owned()))
-    {
+    let not_durable = (!is_durable).then(|| "the spool's progress can't be written".to_owned());
+    if let Some(why) = written.err().or(not_durable) {
         tracing::warn!(
             why,
             "the exporters' destinations can't be recorded; waiting data may be held at the next start"
@@ -144,25 +141,20 @@ pub fn find_changed_destinations(valid: &ValidSettings) -> Vec<(ComponentId, Str
     valid.exporters.iter().filter_map(change).collect()
 }
 
-/// The file of destinations can't be read or written.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {why}", path.display())]
-struct DestinationsFileError {
-    path: PathBuf,
-    why: io::Error,
+/// The error for the file of destinations, with its path.
+fn file_error(path: &Path, error: io::Error) -> String {
+    format!("{}: {error}", path.display())
 }
 
-fn read(path: &Path) -> Result<BTreeMap<String, String>, DestinationsFileError> {
-    let file_error = |why| DestinationsFileError { path: path.to_owned(), why };
+fn read(path: &Path) -> Result<BTreeMap<String, String>, String> {
     match std::fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text).map_err(|error| file_error(error.into())),
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| file_error(path, error.into())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
-        Err(error) => Err(file_error(error)),
+        Err(error) => Err(file_error(path, error)),
     }
 }
 
-fn write(path: &Path, destinations: &BTreeMap<String, String>) -> Result<(), DestinationsFileError> {
-    let file_error = |why| DestinationsFileError { path: path.to_owned(), why };
-    let text = serde_json::to_vec(destinations).map_err(|error| file_error(error.into()))?;
-    files::replace_file(path, &text).map_err(file_error)
+fn write(path: &Path, destinations: &BTreeMap<String, String>) -> Result<(), String> {
+    let text = serde_json::to_vec(destinations).map_err(io::Error::from);
+    text.and_then(|text| files::replace_file(path, &text)).map_err(|error| file_error(path, error))
 }

@@ -8,19 +8,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use crate::app::build::GatewayDeps;
 use crate::app::processors::{BuiltProcessors, dry_run_deps};
 use crate::app::resolve::ValidSettings;
-use crate::app::start_error::StartError;
 use crate::components::id_text;
 use command::error::CommandError;
 use command::tasks;
 use config::ComponentId;
 use config::file::PipelineConfig;
 use genai::{Facts, Vocabulary};
-use otlp::{MalformedOtlp, Payload, Signal, SlotId, UnknownFields};
+use otlp::{Payload, Signal, SlotId, UnknownFields};
 use pipeline::item_refusal::refusal_reason;
 use pipeline::{Batch, BatchOrigin, InquiryAnswer, Reason, Ticketer, Trust};
 use processors::spec::{BuiltProcessor, ProcessorDeps};
@@ -28,10 +28,10 @@ use rates::ActiveRates;
 use recogniser::RecogniserAnswers;
 use redaction::Detector;
 
-/// The reason that an item is dropped.
-#[derive(Clone)]
+/// The filter and rule that drop an item.
+#[derive(Clone, Serialize)]
 pub struct DropReason {
-    pub filter: Arc<str>,
+    pub filter: String,
     pub rule: String,
 }
 
@@ -69,46 +69,12 @@ pub struct DryRunResult {
     pub answers: Option<Arc<RecogniserAnswers>>,
 }
 
-/// Why processors could not be built, or could not process a request, outside a running gateway.
-#[derive(Debug, thiserror::Error)]
-pub enum DryRunError {
-    /// A part of the configuration can't be used on this machine.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// The operating system can't start threads.
-    #[error("can't start threads: {0}")]
-    NoThreads(std::io::ErrorKind),
-    /// The configuration has no pipeline for this signal.
-    #[error("no pipeline accepts {0}")]
-    NoPipeline(&'static str),
-    /// The configuration has no pipeline with the requested id; the ids that it has.
-    #[error("there is no pipeline `{}`; the configuration has: {}", .0.escape_default(), .1.join(", "))]
-    UnknownPipeline(String, Vec<String>),
-    /// The requested pipeline is for another signal; its id and the request's signal.
-    #[error("the pipeline `{0}` does not accept {1}")]
-    OtherSignal(Arc<str>, &'static str),
-    #[error(transparent)]
-    Payload(#[from] MalformedOtlp),
-    /// A processor refuses the request; its id and reason.
-    #[error("`{0}` refuses the request: {1}")]
-    Refused(Arc<str>, &'static str),
-}
-
-impl From<DryRunError> for CommandError {
-    fn from(error: DryRunError) -> Self {
-        match error {
-            DryRunError::Start(error) => error.into(),
-            other => Self::Failed(other.to_string()),
-        }
-    }
-}
-
 impl DryRun {
     /// Builds the processors of `valid`.
     ///
     /// # Errors
     /// A rate table or word list can't be read, or a recogniser's client can't be built.
-    pub fn new(valid: &ValidSettings, deps: &GatewayDeps) -> Result<Self, DryRunError> {
+    pub fn new(valid: &ValidSettings, deps: &GatewayDeps) -> Result<Self, CommandError> {
         let (deps, temporary_pseudonyms) = dry_run_deps(valid, deps)?;
         let processors = BuiltProcessors::build(valid, &deps)?;
         let has_recogniser = valid.processors.iter().any(|component| component.value.spec().profile().calls_recogniser);
@@ -124,7 +90,7 @@ impl DryRun {
             rate_tables,
             processors,
             temporary_pseudonyms,
-            recogniser_runtime: recogniser_runtime.map_err(|error| DryRunError::NoThreads(error.kind()))?,
+            recogniser_runtime: recogniser_runtime.map_err(|error| format!("can't start threads: {}", error.kind()))?,
         })
     }
 
@@ -139,15 +105,15 @@ impl DryRun {
     }
 
     /// Why no pipeline was found for a request of `signal`.
-    fn missing_pipeline(&self, signal: Signal, pipeline: Option<&str>) -> DryRunError {
-        let Some(wanted) = pipeline else { return DryRunError::NoPipeline(signal.as_str()) };
-        match self.pipelines.iter().find(|known| known.id.to_string() == wanted) {
-            Some(known) => DryRunError::OtherSignal(id_text(&known.id), signal.as_str()),
-            None => {
-                let known_ids = self.pipelines.iter().map(|known| format!("`{}`", known.id)).collect();
-                DryRunError::UnknownPipeline(wanted.to_owned(), known_ids)
-            }
+    fn missing_pipeline(&self, signal: Signal, pipeline: Option<&str>) -> String {
+        let signal = signal.as_str();
+        let Some(wanted) = pipeline else { return format!("no pipeline accepts {signal}") };
+        if self.pipelines.iter().any(|known| known.id.to_string() == wanted) {
+            return format!("the pipeline `{wanted}` does not accept {signal}");
         }
+        let known_ids: Vec<String> = self.pipelines.iter().map(|known| format!("`{}`", known.id)).collect();
+        let wanted = wanted.escape_default();
+        format!("there is no pipeline `{wanted}`; the configuration has: {}", known_ids.join(", "))
     }
 
     /// Processes one protobuf request with the pipeline `wanted_id`, or with the first one of its signal by id,
@@ -160,13 +126,13 @@ impl DryRun {
         signal: Signal,
         wire: Bytes,
         wanted_id: Option<&str>,
-    ) -> Result<DryRunResult, DryRunError> {
+    ) -> Result<DryRunResult, CommandError> {
         let is_wanted = |id: &ComponentId| wanted_id.is_none_or(|wanted| id.to_string() == wanted);
         let candidates = self.pipelines.iter().filter(|known| known.signal == signal && is_wanted(&known.id));
         let rank = |known: &&PipelineConfig| (!known.processors.is_empty(), Reverse(known.id.to_string()));
         let pipeline = candidates.max_by_key(rank).ok_or_else(|| self.missing_pipeline(signal, wanted_id))?;
         let steps: Vec<&BuiltProcessor> = self.processors.steps(pipeline).collect();
-        let payload = Payload::parse(signal, wire)?;
+        let payload = Payload::parse(signal, wire).map_err(|error| error.to_string())?;
         let refused = payload.items().map(|item| refusal_reason(&payload, item, self.max_item_bytes)).collect();
         let origin = BatchOrigin {
             account: "default".into(),
@@ -185,7 +151,7 @@ impl DryRun {
                 record_dropped(&mut dropped, step.id(), &filter.dropping_rules(&mut batch.payload));
                 continue;
             }
-            let refusal = |reason: Reason| DryRunError::Refused(Arc::clone(step.id()), reason.text());
+            let refusal = |reason: Reason| format!("`{}` refuses the request: {}", step.id(), reason.text());
             if let Some(runtime) = &self.recogniser_runtime
                 && let Some(inquiry) = step.inquire(&mut batch)
             {
@@ -204,7 +170,7 @@ impl DryRun {
                 slots.extend(ticketer(draft.body).slots);
             }
         }
-        let mut encoded = batch.payload.encode(UnknownFields::Drop)?;
+        let mut encoded = batch.payload.encode(UnknownFields::Drop).map_err(|error| error.to_string())?;
         for slot in &encoded.slots {
             if let (Some(to), Some(text)) = (encoded.bytes.get_mut(slot.range.clone()), slots.get(&slot.slot))
                 && to.len() == text.len()
@@ -212,7 +178,7 @@ impl DryRun {
                 to.copy_from_slice(text.as_bytes());
             }
         }
-        let after = Payload::parse(signal, Bytes::from(encoded.bytes))?;
+        let after = Payload::parse(signal, Bytes::from(encoded.bytes)).map_err(|error| error.to_string())?;
         Ok(DryRunResult {
             pipeline: id_text(&pipeline.id),
             steps: steps.iter().map(|step| Arc::clone(step.processor.id())).collect(),
@@ -232,7 +198,7 @@ fn record_dropped(dropped: &mut Vec<Option<DropReason>>, filter: &Arc<str>, verd
     dropped.resize(dropped.len().max(verdicts.len()), None);
     for (reason, rule) in dropped.iter_mut().zip(verdicts) {
         if let (None, Some(rule)) = (&reason, rule) {
-            *reason = Some(DropReason { filter: Arc::clone(filter), rule: (*rule).to_owned() });
+            *reason = Some(DropReason { filter: filter.to_string(), rule: (*rule).to_owned() });
         }
     }
 }

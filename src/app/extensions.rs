@@ -49,9 +49,9 @@ pub(super) struct ExtensionListeners<'p> {
 }
 
 impl ExtensionListeners<'_> {
-    pub(super) fn build_listener(&self, settings: ExtensionSettings) -> Box<dyn Listener> {
+    pub(super) fn build_listener(&self, settings: ExtensionSettings) -> Listener {
         let sockets = self.sockets.cloned();
-        Box::new(match settings {
+        let web = match settings {
             ExtensionSettings::Admin(settings) => self.build_admin(settings, sockets),
             ExtensionSettings::HealthCheck(settings) => {
                 let router = admin::health_router(self.resources.deps.health.clone(), &settings.path);
@@ -64,7 +64,8 @@ impl ExtensionListeners<'_> {
                     tls: None,
                 }
             }
-        })
+        };
+        web.listen()
     }
 
     fn build_admin(&self, settings: admin::AdminSettings, sockets: Option<RetainedSockets>) -> WebListener {

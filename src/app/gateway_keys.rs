@@ -12,14 +12,14 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::app::configured_component::ConfiguredComponent;
+use crate::app::configured_component::{admin_ports, vaults};
 use crate::app::gateway_deps::GatewayDeps;
 use crate::app::key_opening::configured_keys;
 use crate::app::seen_keys::{PresentKeys, note_keys};
 use crate::app::start_error::StartError;
 use crate::app::valid_settings::ValidSettings;
 use crate::app::volume;
-use crate::components::{ExtensionSettings, ProcessorSettings, id_text};
+use crate::components::id_text;
 use ::vault::chain::note::SigningKey;
 use command::keyfile::{self, random_key};
 use kernel::clock::UnixNanos;
@@ -49,6 +49,8 @@ const PSEUDONYM_KEY: KeyFileKind = KeyFileKind {
     created_warning: "no pseudonym key is configured, so one was generated: replicas need the same key, see pseudonyms.key",
 };
 
+/// File beside the spool with the signing key of a vault that names none.
+const SIGNING_KEY_FILE: &str = "signing.key";
 /// File in the data directory with the token for changes through an admin port without credentials.
 pub(crate) const ADMIN_TOKEN_FILE: &str = "admin.token";
 
@@ -110,10 +112,7 @@ fn read_admin_token(valid: &ValidSettings, rng: &dyn Rng) -> Result<Option<Secre
 
 /// Whether there is an admin port without credentials.
 fn needs_admin_token(valid: &ValidSettings) -> bool {
-    valid.extensions.iter().any(|component| match &component.value {
-        ExtensionSettings::Admin(settings) => settings.is_open(),
-        ExtensionSettings::HealthCheck(_) => false,
-    })
+    admin_ports(&valid.extensions).any(|(_, settings)| settings.is_open())
 }
 
 /// Refuses a token that another user knows: one who may read the file, or who put it there.
@@ -135,17 +134,13 @@ fn check_admin_token(path: &Path, metadata: &fs::Metadata) -> Result<(), String>
 
 fn read_signing_keys(valid: &ValidSettings, rng: &dyn Rng) -> Result<HashMap<Arc<str>, Arc<SigningKey>>, StartError> {
     let mut signers = HashMap::new();
-    for ConfiguredComponent { id, value } in &valid.processors {
-        if let ProcessorSettings::Vault(settings) = value
-            && settings.store.is_some()
-        {
-            let key = match &settings.signing_key_service {
-                Some(key) => key.get().cloned().ok_or_else(|| StartError::new("the signing key was not opened"))?,
-                None => Arc::new(read_signing_key(settings, &valid.spool.directory, rng)?),
-            };
-            tracing::info!(vault_key = %key.public(), "digests of the vault are signed");
-            signers.insert(id_text(id), key);
-        }
+    for (id, settings, _) in vaults(&valid.processors) {
+        let key = match &settings.signing_key_service {
+            Some(key) => key.get().cloned().ok_or_else(|| StartError::new("the signing key was not opened"))?,
+            None => Arc::new(read_signing_key(settings, &valid.spool.directory, rng)?),
+        };
+        tracing::info!(vault_key = %key.public(), "digests of the vault are signed");
+        signers.insert(id_text(id), key);
     }
     Ok(signers)
 }
@@ -217,8 +212,7 @@ fn key_file_path(kind: &KeyFileKind, spool: &Path) -> PathBuf {
 /// Reads the key file beside the spool, or generates it if that is allowed.
 fn read_or_create_key(kind: &KeyFileKind, spool: &Path, make: impl FnOnce() -> Secret) -> Result<Secret, StartError> {
     let path = key_file_path(kind, spool);
-    let is_elsewhere =
-        is_on_other_volume(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())));
+    let is_elsewhere = is_on_other_volume(spool);
     if let Some(key) = keyfile::read(&path).map_err(|error| StartError::config(error.to_string()))? {
         if is_elsewhere? {
             tracing::warn!(path = %path.display(), "the key file is not on the spool's volume, so one may be lost without the other: set {}", kind.setting);
@@ -283,13 +277,10 @@ pub fn key_files(valid: &ValidSettings) -> Vec<KeyOnDisk> {
     if valid.pseudonym_key.is_none() {
         found.extend(beside(&PSEUDONYM_KEY, &|key| Some(Pseudonymizer::new(key).key_id())));
     }
-    for placed in &valid.processors {
-        let ProcessorSettings::Vault(settings) = &placed.value else { continue };
-        if settings.store.is_some() && settings.signing_key_service.is_none() {
-            let path = settings.signing_key.clone().unwrap_or_else(|| parent_folder(spool).join("signing.key"));
-            let id = |key: &Secret| SigningKey::from_secret(key).ok().map(|key| key.public().to_string());
-            found.extend(read(format!("processors.{}.signing_key", placed.id), path, &id));
-        }
+    for (vault, settings, _) in vaults(&valid.processors).filter(|(_, vault, _)| vault.signing_key_service.is_none()) {
+        let path = settings.signing_key.clone().unwrap_or_else(|| parent_folder(spool).join(SIGNING_KEY_FILE));
+        let id = |key: &Secret| SigningKey::from_secret(key).ok().map(|key| key.public().to_string());
+        found.extend(read(format!("processors.{vault}.signing_key"), path, &id));
     }
     found
 }
@@ -297,9 +288,8 @@ pub fn key_files(valid: &ValidSettings) -> Vec<KeyOnDisk> {
 /// Checks whether a key may be generated beside the spool.
 fn check_may_create(kind: &KeyFileKind, spool: &Path) -> Result<(), StartError> {
     let path = key_file_path(kind, spool);
-    let is_elsewhere =
-        is_on_other_volume(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())));
-    if is_spool_used(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())))? {
+    let is_elsewhere = is_on_other_volume(spool);
+    if is_spool_used(spool).map_err(|error| spool_error(spool, &error))? {
         return Err(StartError::config(format!(
             "the spool {} was used before, but the key file {} is missing: restore it, or set {}; a new key can't \
              replace it (to start over and lose the waiting data, remove the spool's folder)",
@@ -316,6 +306,10 @@ fn check_may_create(kind: &KeyFileKind, spool: &Path) -> Result<(), StartError> 
         )));
     }
     Ok(())
+}
+
+fn spool_error(spool: &Path, error: &std::io::Error) -> StartError {
+    StartError::new(format!("{}: {error}", spool.display()))
 }
 
 /// Whether a gateway has written to this spool before.
@@ -336,11 +330,11 @@ fn is_spool_used(spool: &Path) -> std::io::Result<bool> {
 }
 
 /// Whether the folder beside the spool is on another volume than the spool.
-fn is_on_other_volume(spool: &Path) -> std::io::Result<bool> {
+fn is_on_other_volume(spool: &Path) -> Result<bool, StartError> {
     let device = |path: &Path| match fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata.dev())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+        Err(error) => Err(spool_error(spool, &error)),
     };
     // A spool folder that does not exist yet will be created on its parent's volume.
     let Some(spool_device) = device(spool)? else { return Ok(false) };
@@ -360,15 +354,11 @@ fn read_signing_key(settings: &vault::VaultSettings, spool: &Path, rng: &dyn Rng
     let (path, text) = match &settings.signing_key {
         Some(path) => {
             let text = keyfile::read(path).map_err(|error| StartError::config(error.to_string()))?;
-            (
-                path.clone(),
-                text.ok_or_else(|| {
-                    signing_key_error(path, "no such file (generate one with `tollgate vault keygen --signing`)")
-                })?,
-            )
+            let missing = "no such file (generate one with `tollgate vault keygen --signing`)";
+            (path.clone(), text.ok_or_else(|| signing_key_error(path, missing))?)
         }
         None => {
-            let path = parent_folder(spool).join("signing.key");
+            let path = parent_folder(spool).join(SIGNING_KEY_FILE);
             let name = format!("tollgate.{}", settings.writer);
             let make = || SigningKey::generate(&name, rng).map(|key| add_public_key(&key)).unwrap_or_default();
             let file = keyfile::read_or_create(&path, make)?;
@@ -389,7 +379,7 @@ pub fn find_signing_key_problem(settings: &vault::VaultSettings, spool: &Path, r
     if settings.signing_key_service.is_some() {
         return None;
     }
-    let exists = settings.signing_key.is_some() || parent_folder(spool).join("signing.key").exists();
+    let exists = settings.signing_key.is_some() || parent_folder(spool).join(SIGNING_KEY_FILE).exists();
     exists.then(|| read_signing_key(settings, spool, rng).err()).flatten().map(|error| error.text)
 }
 

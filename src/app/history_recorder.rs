@@ -10,12 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::app::build::{BackgroundTask, GatewayDeps};
-use crate::app::start_error::StartError;
+use crate::app::build::{BackgroundTask, GatewayDeps, background_task};
 use history::{FailedSpans, HistoryStore, HistoryWrite, RunHistory, RunRecord, StoreError};
 use net::{Spawn, spawn::run_blocking};
 use pages::SharedHistoryStore;
@@ -137,36 +135,34 @@ fn detail_text(mut detail: RunDetail) -> String {
     run_json::detail(&detail).to_string()
 }
 
-impl BackgroundTask for HistoryRecorder {
-    fn name(&self) -> &'static str {
-        "history"
+impl HistoryRecorder {
+    pub(super) fn into_task(self: Arc<Self>) -> BackgroundTask {
+        let recorder = Arc::clone(&self);
+        background_task("history", move || recorder.prepare(), |stop| self.run(stop))
     }
 
     /// Restores the history. An unusable file costs the history, but does not prevent the start.
-    fn prepare(&self) -> Result<(), StartError> {
+    pub(super) fn prepare(&self) {
         if let Err(error) = self.open(self.now()) {
             tracing::warn!("the history file can't be opened, so history is lost at a restart: {error}");
         }
-        Ok(())
     }
 
-    fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            loop {
-                let clock = Arc::clone(&self.deps.clock);
-                let stopping = tokio::select! {
-                    _ = stop.wait_for(|stop| *stop) => true,
-                    () = clock.sleep(UPDATE_INTERVAL) => false,
-                };
-                let recorder = Arc::clone(&self);
-                run_blocking(&*self.tasks, "history", move || recorder.update()).await;
-                if stopping {
-                    // After a reload, the next round opens the file itself.
-                    *self.store.lock() = None;
-                    self.reopen_at.store(0, Ordering::Relaxed);
-                    return;
-                }
+    async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        loop {
+            let clock = Arc::clone(&self.deps.clock);
+            let stopping = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => true,
+                () = clock.sleep(UPDATE_INTERVAL) => false,
+            };
+            let recorder = Arc::clone(&self);
+            run_blocking(&*self.tasks, "history", move || recorder.update()).await;
+            if stopping {
+                // After a reload, the next round opens the file itself.
+                *self.store.lock() = None;
+                self.reopen_at.store(0, Ordering::Relaxed);
+                return;
             }
-        })
+        }
     }
 }

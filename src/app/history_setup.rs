@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use parking_lot::Mutex;
 
 use crate::app::build::{BackgroundTask, GatewayResources};
+use crate::app::configured_component::{admin_ports, vaults};
 use crate::app::history_recorder::HistoryRecorder;
 use crate::app::valid_settings::ValidSettings;
-use crate::components::{ExtensionSettings, ProcessorSettings};
+use crate::components::ProcessorSettings;
 use history::{ClientTable, FailedSpans, HistoryWrite, RunHistory};
 use kernel::files::parent_folder;
 use pages::{AdminPages, SharedHistoryStore};
@@ -41,10 +42,7 @@ pub(super) struct HistorySetup {
 
 impl HistorySetup {
     pub(super) fn new(valid: &ValidSettings, keys: &[SpoolKey]) -> Self {
-        let vault = valid.processors.iter().find_map(|component| match &component.value {
-            ProcessorSettings::Vault(settings) => settings.store.as_ref().map(|store| store.location()),
-            _ => None,
-        });
+        let vault = vaults(&valid.processors).next().map(|(.., store)| store.location());
         let ceiling = valid.processors.iter().find_map(|component| match &component.value {
             ProcessorSettings::Runs(settings) => Some(settings.iteration_ceiling),
             _ => None,
@@ -56,10 +54,7 @@ impl HistorySetup {
             store: SharedHistoryStore::default(),
             file: parent_folder(&valid.spool.directory).join(HISTORY_FILE),
             keys: keys.to_vec(),
-            has_admin_port: valid
-                .extensions
-                .iter()
-                .any(|component| matches!(component.value, ExtensionSettings::Admin(_))),
+            has_admin_port: admin_ports(&valid.extensions).next().is_some(),
             vault,
             has_trackers: ceiling.is_some(),
             iteration_ceiling: ceiling.unwrap_or(0),
@@ -93,12 +88,8 @@ impl HistorySetup {
     }
 
     /// The background task that records the history.
-    pub(super) fn build_recorder(
-        &self,
-        resources: &GatewayResources,
-        catalog: Arc<dyn RunCatalog>,
-    ) -> Arc<dyn BackgroundTask> {
-        Arc::new(HistoryRecorder {
+    pub(super) fn build_recorder(&self, resources: &GatewayResources, catalog: Arc<dyn RunCatalog>) -> BackgroundTask {
+        let recorder = HistoryRecorder {
             catalog,
             history: Arc::clone(&self.history),
             failures: Arc::clone(&self.failures),
@@ -110,6 +101,7 @@ impl HistorySetup {
             is_failing: AtomicBool::new(false),
             unwritten: Mutex::new(HistoryWrite::default()),
             reopen_at: AtomicU64::new(0),
-        })
+        };
+        Arc::new(recorder).into_task()
     }
 }

@@ -21,45 +21,30 @@ mod tests;
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Most bytes that a command may print.
 const MAX_OUTPUT: usize = 4096;
+const TOO_LONG: &str = "printed more than 4096 bytes: it must print the key alone";
 /// Time between two looks for output.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Why a command gave no key. No text has anything that it printed.
+/// Why a command gave no key. The text has nothing that it printed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum KeyCommandError {
-    /// The list has no program.
-    #[error("names no program: write `[/path/of/program, argument]`")]
-    NoProgram,
-    /// The program would be searched in the folders that `PATH` happens to have.
-    #[error("must begin with the whole path of the program, such as `/usr/bin/vault`")]
-    NotAbsolute,
-    /// The operating system can't run the program.
-    #[error("can't be run: {}", describe_io_error(.0.kind()))]
-    NotStarted(io::Error),
-    /// Its output can't be read.
-    #[error("its output can't be read: {0}")]
-    Unreadable(io::Error),
-    /// It did not end in time.
-    #[error("did not end within {} s", .0.as_secs())]
-    TooSlow(Duration),
-    /// It printed more than a key.
-    #[error("printed more than 4096 bytes: it must print the key alone")]
-    TooLong,
-    #[error("failed ({0}): run it as the gateway's user to see why")]
-    Failed(ExitStatus),
-    /// It printed nothing.
-    #[error("printed nothing: it must print the key")]
-    Empty,
-    /// It printed bytes.
-    #[error("printed bytes that are not text: it must print the key as base64 or hex")]
-    NotText,
+#[error("{text}")]
+pub(super) struct KeyCommandError {
+    text: String,
+    /// Whether the same command may give the key later, such as when a service is back.
+    pub(super) may_pass: bool,
 }
 
-impl KeyCommandError {
-    /// Whether the same command may give the key later, such as when a service is back.
-    pub(super) fn may_pass(&self) -> bool {
-        matches!(self, Self::TooSlow(_) | Self::Failed(_) | Self::Unreadable(_))
-    }
+/// The fault of a command that will never give a key.
+fn refusal(text: &str) -> KeyCommandError {
+    KeyCommandError { text: text.to_owned(), may_pass: false }
+}
+
+fn failure(text: String) -> KeyCommandError {
+    KeyCommandError { text, may_pass: true }
+}
+
+fn unreadable(error: impl Into<io::Error>) -> KeyCommandError {
+    failure(format!("its output can't be read: {}", error.into()))
 }
 
 /// The program of a command, and its arguments.
@@ -67,8 +52,11 @@ impl KeyCommandError {
 /// # Errors
 /// There is no program, or not its whole path.
 pub(super) fn check_command(command: &[String]) -> Result<(&str, &[String]), KeyCommandError> {
-    let (program, arguments) = command.split_first().ok_or(KeyCommandError::NoProgram)?;
-    if program.starts_with('/') { Ok((program, arguments)) } else { Err(KeyCommandError::NotAbsolute) }
+    let no_program = "names no program: write `[/path/of/program, argument]`";
+    let (program, arguments) = command.split_first().ok_or_else(|| refusal(no_program))?;
+    // Otherwise the program would be searched in the folders that `PATH` happens to have.
+    let relative = "must begin with the whole path of the program, such as `/usr/bin/vault`";
+    if program.starts_with('/') { Ok((program, arguments)) } else { Err(refusal(relative)) }
 }
 
 /// A running command; dropping it kills the command and its children, then collects it.
@@ -80,7 +68,8 @@ impl RunningCommand {
         let (program, arguments) = check_command(command)?;
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
-        command.spawn().map(Self).map_err(KeyCommandError::NotStarted)
+        let why = |error: io::Error| refusal(&format!("can't be run: {}", describe_io_error(error.kind())));
+        command.spawn().map(Self).map_err(why)
     }
 
     /// Whether the command has ended. It is not collected yet, so its group's number can't belong to others.
@@ -117,36 +106,39 @@ pub(super) async fn read_key(command: &[String]) -> Result<Secret, KeyCommandErr
 async fn read_key_within(command: &[String], limit: Duration) -> Result<Secret, KeyCommandError> {
     let mut running = RunningCommand::start(command)?;
     let reading = read_output(&mut running);
-    let (output, status) =
-        tokio::time::timeout(limit, reading).await.map_err(|_| KeyCommandError::TooSlow(limit))??;
+    let too_slow = |_| failure(format!("did not end within {} s", limit.as_secs()));
+    let (output, status) = tokio::time::timeout(limit, reading).await.map_err(too_slow)??;
     if !status.success() {
-        return Err(KeyCommandError::Failed(status));
+        return Err(failure(format!("failed ({status}): run it as the gateway's user to see why")));
     }
-    let text = std::str::from_utf8(&output).map_err(|_| KeyCommandError::NotText)?.trim();
-    if text.is_empty() { Err(KeyCommandError::Empty) } else { Ok(Secret::new(text.to_owned())) }
+    let not_text = |_| refusal("printed bytes that are not text: it must print the key as base64 or hex");
+    let text = std::str::from_utf8(&output).map_err(not_text)?.trim();
+    match text.is_empty() {
+        true => Err(refusal("printed nothing: it must print the key")),
+        false => Ok(Secret::new(text.to_owned())),
+    }
 }
 
 /// Reads the output to its end, and waits for the command.
 async fn read_output(running: &mut RunningCommand) -> Result<(Zeroizing<Vec<u8>>, ExitStatus), KeyCommandError> {
     // Its whole room at once: a growing buffer would leave copies of the key behind.
     let (mut buffer, mut length) = (Zeroizing::new(vec![0; MAX_OUTPUT + 1]), 0);
-    let mut pipe = running.0.stdout.take().ok_or_else(|| KeyCommandError::Unreadable(ErrorKind::BrokenPipe.into()))?;
-    let flags = rustix::fs::fcntl_getfl(&pipe).map_err(|error| KeyCommandError::Unreadable(error.into()))?;
-    rustix::fs::fcntl_setfl(&pipe, flags | OFlags::NONBLOCK)
-        .map_err(|error| KeyCommandError::Unreadable(error.into()))?;
+    let mut pipe = running.0.stdout.take().ok_or_else(|| unreadable(ErrorKind::BrokenPipe))?;
+    let flags = rustix::fs::fcntl_getfl(&pipe).map_err(unreadable)?;
+    rustix::fs::fcntl_setfl(&pipe, flags | OFlags::NONBLOCK).map_err(unreadable)?;
     loop {
         match pipe.read(buffer.get_mut(length..).unwrap_or_default()) {
-            Ok(0) if length > MAX_OUTPUT => return Err(KeyCommandError::TooLong),
+            Ok(0) if length > MAX_OUTPUT => return Err(refusal(TOO_LONG)),
             Ok(0) => break,
             Ok(read) => length += read,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => tokio::time::sleep(POLL_INTERVAL).await,
-            Err(error) => return Err(KeyCommandError::Unreadable(error)),
+            Err(error) => return Err(unreadable(error)),
         }
     }
     buffer.truncate(length);
-    while !running.has_ended().map_err(KeyCommandError::Unreadable)? {
+    while !running.has_ended().map_err(unreadable)? {
         tokio::time::sleep(POLL_INTERVAL).await;
     }
-    Ok((buffer, running.end().map_err(KeyCommandError::Unreadable)?))
+    Ok((buffer, running.end().map_err(unreadable)?))
 }

@@ -5,10 +5,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::app::configured_component::{kafka_receivers, vaults};
 use crate::app::key_command;
 use crate::app::start_error::{StartError, StartFault};
 use crate::app::valid_settings::ValidSettings;
-use crate::components::{ExporterSettings, ProcessorSettings, ReceiverSettings};
+use crate::components::ExporterSettings;
 use ::vault::chain::note::SigningKey;
 use ::vault::kms::{self, Ciphertext, DecryptedKey};
 use config::address::parse_url;
@@ -150,21 +151,16 @@ pub fn configured_keys(valid: &ValidSettings) -> Vec<ConfiguredKey> {
     if let Some(key) = &valid.pseudonym_key {
         add("pseudonyms", "key".to_owned(), ConfiguredKeyKind::Pseudonyms(key.clone()));
     }
-    for placed in &valid.receivers {
-        let ReceiverSettings::Kafka(settings) = &placed.value else { continue };
+    for (id, settings) in kafka_receivers(&valid.receivers) {
         for (index, key) in settings.keys.iter().enumerate() {
-            let section = format!("receivers.{}", placed.id);
+            let section = format!("receivers.{id}");
             add(&section, format!("keys[{index}]"), ConfiguredKeyKind::Sealing(key.clone()));
         }
     }
-    for placed in &valid.processors {
-        // Without a store nothing is signed.
-        if let ProcessorSettings::Vault(settings) = &placed.value
-            && settings.store.is_some()
-            && let Some(key) = &settings.signing_key_service
-        {
-            let section = format!("processors.{}", placed.id);
-            add(&section, "signing_key".to_owned(), ConfiguredKeyKind::Signing(key.clone()));
+    // Without a store nothing is signed.
+    for (id, settings, _) in vaults(&valid.processors) {
+        if let Some(key) = &settings.signing_key_service {
+            add(&format!("processors.{id}"), "signing_key".to_owned(), ConfiguredKeyKind::Signing(key.clone()));
         }
     }
     for placed in &valid.exporters {
@@ -226,7 +222,7 @@ fn describe_file(key: &KmsKeyFile, why: &str) -> String {
 
 async fn run(command: &[String]) -> Result<Secret, StartError> {
     key_command::read_key(command).await.map_err(|error| {
-        let fault = if error.may_pass() { StartFault::Machine } else { StartFault::Configuration };
+        let fault = if error.may_pass { StartFault::Machine } else { StartFault::Configuration };
         StartError::new(format!("the command {} {error}", program(command))).with_fault(fault)
     })
 }

@@ -112,9 +112,7 @@ impl LimitsConfig {
         if self.max_item_size.0 == 0 {
             problems.push(FieldProblem::new("max_item_size", "must be more than zero"));
         }
-        if let Some(rate) = &self.per_account {
-            rate.check("per_account", &mut problems);
-        }
+        self.per_account.iter().for_each(|rate| rate.check("per_account", &mut problems));
         self.accounts.iter().for_each(|(account, rate)| rate.check(&format!("accounts.{account}"), &mut problems));
         // Twice the size: the request as received and as parsed. Inflating takes extra memory.
         let needed = largest.saturating_mul(2).saturating_add(INFLATE_BYTES).saturating_mul(WORKING_FACTOR as u64);
@@ -125,8 +123,8 @@ impl LimitsConfig {
             problems.push(FieldProblem::new("memory_percentage", "must be between 1 and 100"));
         }
         if self.memory.is_some() && self.memory_percentage.is_some() {
-            problems
-                .push(FieldProblem::new("memory_percentage", "can't be combined with `memory`: set only one of them"));
+            let what = "can't be combined with `memory`: set only one of them";
+            problems.push(FieldProblem::new("memory_percentage", what));
         }
         // Without `in_flight` the limit is made to fit at start. Invalid receivers are reported on their own.
         if largest == 0 || self.in_flight.is_none_or(|in_flight| in_flight.0 >= needed) {
@@ -147,14 +145,11 @@ impl LimitsConfig {
         receivers: &[ConfiguredComponent<ReceiverSettings>],
     ) -> Vec<FieldProblem> {
         // Sealed records of Kafka carry the accounts of the edges, which this configuration does not know.
-        if receivers.iter().any(|component| component.value.ports().is_none()) {
+        let ports: Option<Vec<_>> = receivers.iter().map(|component| component.value.ports()).collect();
+        let Some(ports) = ports.filter(|ports| ports.iter().all(|view| view.tokens_file().is_none())) else {
             return Vec::new();
-        }
-        let clients = || receivers.iter().filter_map(|component| component.value.ports());
-        if clients().any(|view| view.tokens_file().is_some()) {
-            return Vec::new();
-        }
-        let known: BTreeSet<Arc<str>> = clients().flat_map(|view| view.accounts()).collect();
+        };
+        let known: BTreeSet<Arc<str>> = ports.iter().flat_map(|view| view.accounts()).collect();
         let mut names: Vec<&str> = known.iter().map(|account| &**account).take(MAX_LISTED_ACCOUNTS + 1).collect();
         if names.len() > MAX_LISTED_ACCOUNTS {
             names.truncate(MAX_LISTED_ACCOUNTS);
@@ -162,11 +157,8 @@ impl LimitsConfig {
         }
         let unknown = self.accounts.keys().filter(|account| !known.contains(account.as_str()));
         let problem = |account: &String| {
-            let message = format!(
-                "no receiver has this account, so the limit has no effect; known accounts: {}",
-                names.join(", ")
-            );
-            FieldProblem::new(format!("accounts.{account}"), message)
+            let what = "no receiver has this account, so the limit has no effect; known accounts";
+            FieldProblem::new(format!("accounts.{account}"), format!("{what}: {}", names.join(", ")))
         };
         unknown.map(problem).collect()
     }

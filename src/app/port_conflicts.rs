@@ -15,27 +15,22 @@ type ConfiguredPort<'c> = (&'static str, &'c ComponentId, &'static str, Endpoint
 /// All listeners with a valid address, in the order of the sections. Other faults of a component do not hide a clash.
 fn configured_ports<'c>(context: &FileContext<'c>) -> impl Iterator<Item = ConfiguredPort<'c>> {
     let typed = context.typed;
-    let is_used = |id: &ComponentId| {
-        let mut receivers = typed.file.pipelines.iter().flat_map(|pipeline| &pipeline.receivers);
-        receivers.any(|(used, _)| used == id)
-    };
-    let receivers = typed.receivers.iter().filter(move |component| is_used(&component.id));
+    let receivers = typed.receivers.iter().filter(move |component| typed.file.uses("receivers", &component.id));
     let receivers = receivers.flat_map(|ConfiguredComponent { id, value }| {
-        let (grpc, http) = match value {
-            ReceiverConfig::Otlp(otlp) => (otlp.protocols.grpc.as_ref(), otlp.protocols.http.as_ref()),
-            ReceiverConfig::ClaudeCodeHooks(_) | ReceiverConfig::Kafka(_) => (None, None),
+        let endpoints = match value {
+            ReceiverConfig::Otlp(otlp) => {
+                let (grpc, http) = (otlp.protocols.grpc.as_ref(), otlp.protocols.http.as_ref());
+                let grpc = grpc.map(|grpc| ("protocols.grpc.endpoint", grpc.transport.endpoint(&grpc.endpoint)));
+                let http = http.map(|http| ("protocols.http.endpoint", http.transport.endpoint(&http.endpoint)));
+                [grpc, http]
+            }
+            ReceiverConfig::ClaudeCodeHooks(hooks) => [Some(("endpoint", Endpoint::parse(&hooks.endpoint))), None],
+            ReceiverConfig::Kafka(_) => [None, None],
         };
-        let grpc = grpc.map(|grpc| ("protocols.grpc.endpoint", grpc.transport.endpoint(&grpc.endpoint)));
-        let http = http.map(|http| ("protocols.http.endpoint", http.transport.endpoint(&http.endpoint)));
-        let hooks = match value {
-            ReceiverConfig::ClaudeCodeHooks(hooks) => Some(("endpoint", Endpoint::parse(&hooks.endpoint))),
-            ReceiverConfig::Otlp(_) | ReceiverConfig::Kafka(_) => None,
-        };
-        let endpoints = grpc.into_iter().chain(http).chain(hooks);
+        let endpoints = endpoints.into_iter().flatten();
         endpoints.filter_map(move |(field, endpoint)| Some(("receivers", id, field, endpoint.ok()?)))
     });
-    let is_enabled = |id: &ComponentId| typed.file.enabled.iter().any(|(enabled, _)| enabled == id);
-    let extensions = typed.extensions.iter().filter(move |component| is_enabled(&component.id));
+    let extensions = typed.extensions.iter().filter(move |component| typed.file.uses("extensions", &component.id));
     let extensions = extensions.filter_map(|ConfiguredComponent { id, value }| {
         let endpoint = match value {
             ExtensionConfig::Admin(admin) => &admin.endpoint,

@@ -1,7 +1,6 @@
 //! Builds processors, for a gateway and for a dry run: both use the wiring of `ProcessorSpec`, and a dry run has no
 //! storage. The settings are in `components`.
 
-use std::future::ready;
 use std::sync::Arc;
 
 use crate::app::build::{BackgroundTask, GatewayDeps};
@@ -15,17 +14,14 @@ use command::tasks::Tasks;
 use config::file::PipelineConfig;
 use config::{ComponentId, env};
 use echoes::FingerprintCache;
-use futures_util::future::BoxFuture;
 use genai::Vocabulary;
 use kernel::pseudonym::Pseudonymizer;
 use net::{ProxyRules, Spawn};
 use otlp::Signal;
-use parking_lot::Mutex;
 use processors::redact::RedactConfig;
-use processors::spec::{BuiltProcessor, ProcessorDeps, ProcessorSpec, ProcessorTask, ProcessorUnusable, RunTask};
+use processors::spec::{BuiltProcessor, ProcessorDeps, ProcessorSpec, ProcessorUnusable};
 use redaction::RedactionIdPolicy;
 use runs::{CombinedRunCatalog, RunCatalog};
-use tokio::sync::watch;
 use tracker::RunTracker;
 
 /// The services that the processors of `valid` are built with, without storage.
@@ -149,34 +145,7 @@ impl BuiltProcessors {
         Arc::new(CombinedRunCatalog(catalogs.collect()))
     }
 
-    pub(super) fn take_tasks(&mut self) -> Vec<Arc<dyn BackgroundTask>> {
-        let tasks = self.0.iter_mut().filter_map(|(_, built)| built.task.take());
-        let to_background = |ProcessorTask { name, prepare, run }| {
-            Arc::new(ProcessorBackgroundTask { name, prepare, run: Mutex::new(Some(run)) }) as Arc<dyn BackgroundTask>
-        };
-        tasks.map(to_background).collect()
-    }
-}
-
-/// A processor's task, which can run once.
-struct ProcessorBackgroundTask {
-    name: &'static str,
-    prepare: Box<dyn Fn() + Send + Sync>,
-    run: Mutex<Option<Box<RunTask>>>,
-}
-
-impl BackgroundTask for ProcessorBackgroundTask {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn prepare(&self) -> Result<(), StartError> {
-        (self.prepare)();
-        Ok(())
-    }
-
-    fn run(self: Arc<Self>, stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
-        let run = self.run.lock().take();
-        run.map_or_else(|| Box::pin(ready(())) as BoxFuture<'static, ()>, |run| run(stop))
+    pub(super) fn take_tasks(&mut self) -> Vec<BackgroundTask> {
+        self.0.iter_mut().filter_map(|(_, built)| built.task.take()).collect()
     }
 }

@@ -8,10 +8,10 @@ use std::path::Path;
 use crate::app::collector_compat;
 use crate::app::key_opening::check_pseudonym_key;
 use crate::app::start_checks::find_file_problems;
-use crate::app::start_checks::finding::{FileContext, FileFinding, UsedComponents, component_sections};
+use crate::app::start_checks::finding::{FileContext, FileFinding, UsedComponents};
 use crate::components::{
     ConnectorConfig, ConnectorKind, ExporterConfig, ExporterKind, ExporterSettings, ExtensionConfig, ExtensionKind,
-    ProcessorConfig, ProcessorKind, ReceiverConfig, ReceiverKind, ReceiverSettings, type_names,
+    ProcessorConfig, ProcessorKind, ReceiverConfig, ReceiverKind, ReceiverSettings, component_rows,
 };
 use ::vault::chain::digest::GatewayIdentity;
 use config::env::SubstitutionLookup;
@@ -81,7 +81,7 @@ pub fn resolve_config(name: &str, text: &str, lookup: &dyn SubstitutionLookup, d
 
 /// Types the file. Invalid entries are left out and reported in `problems`.
 fn type_components(file: ConfigFile, problems: &mut Vec<Problem>) -> TypedConfig {
-    let mut types = ComponentTyper { problems };
+    let mut types = SettingsChecker { problems };
     let receivers = types.type_all("receivers", &file.receivers, ReceiverKind::parse, ReceiverKind::typed);
     let processors = types.type_all("processors", &file.processors, ProcessorKind::parse, ProcessorKind::typed);
     let exporters = types.type_all("exporters", &file.exporters, ExporterKind::parse, ExporterKind::typed);
@@ -94,11 +94,12 @@ fn type_components(file: ConfigFile, problems: &mut Vec<Problem>) -> TypedConfig
     TypedConfig { receivers, processors, exporters, connectors, extensions, spool, pseudonyms, limits, telemetry, file }
 }
 
-struct ComponentTyper<'p> {
+/// Types and checks the parts of a file, and collects their problems.
+struct SettingsChecker<'p> {
     problems: &'p mut Vec<Problem>,
 }
 
-impl ComponentTyper<'_> {
+impl SettingsChecker<'_> {
     fn type_section<T: serde::de::DeserializeOwned + Default>(&mut self, path: &str, node: &TreeNode) -> T {
         let (found, problems) = de::deserialize_partial(node, path);
         self.problems.extend(problems);
@@ -132,17 +133,11 @@ impl ComponentTyper<'_> {
 /// The remedy for a type of component that does not exist; `None` for one that does. A connector may be named among
 /// receivers and exporters.
 pub(crate) fn unknown_type_hint(section: &str, kind: &str) -> Option<String> {
-    let known = match section {
-        "receivers" => ReceiverKind::parse(kind).is_some() || ConnectorKind::parse(kind).is_some(),
-        "processors" => ProcessorKind::parse(kind).is_some(),
-        "exporters" => ExporterKind::parse(kind).is_some() || ConnectorKind::parse(kind).is_some(),
-        "connectors" => ConnectorKind::parse(kind).is_some(),
-        _ => ExtensionKind::parse(kind).is_some(),
-    };
-    if known {
+    let is_of = |section: &str| component_rows(section).iter().any(|row| row.names.contains(&kind));
+    if is_of(section) || (["receivers", "exporters"].contains(&section) && is_of("connectors")) {
         return None;
     }
-    let names = type_names(section);
+    let names: Vec<&str> = component_rows(section).iter().map(|row| row.name).collect();
     let near = || find_nearest(kind, names.iter().copied()).map(|near| format!("did you mean `{near}`?"));
     let replacement = collector_compat::find_replacement(section, kind).map(|(text, _)| text.to_owned());
     replacement.or_else(near).or_else(|| Some(format!("available: {}", names.join(", "))))
@@ -194,14 +189,6 @@ fn validate_settings(
     })
 }
 
-/// The ids that pipelines name in one of their lists.
-fn ids_in_pipelines(
-    file: &ConfigFile,
-    list: fn(&PipelineConfig) -> &[(ComponentId, SourcePosition)],
-) -> HashSet<&ComponentId> {
-    file.pipelines.iter().flat_map(list).map(|(id, _)| id).collect()
-}
-
 /// Problems across pipelines: references, order, and data that third parties would get.
 fn check_across_pipelines(
     file: &ConfigFile,
@@ -214,10 +201,7 @@ fn check_across_pipelines(
     let steps = file.processors.iter().filter_map(step).collect::<HashMap<_, _>>();
     let connectors = kinds.iter().filter_map(|(id, kind)| Some((id.clone(), (kind.required_step()?, kind.signals()))));
     let connectors = connectors.collect::<HashMap<_, _>>();
-    // If the processor has other faults, only the text of this setting is available.
-    let has_text = |section: &ComponentSection, key: &str, word: &str| {
-        section.body.get(key).is_some_and(|(_, node)| matches!(&node.value, NodeValue::Str(text) if text == word))
-    };
+    // If the processor has other faults, only the text of a setting is available.
     let ids_with = |predicate: fn(&RedactionProfile<'_>) -> bool, key: &str, word: &str| -> HashSet<ComponentId> {
         let settings_of =
             |section: &ComponentSection| used.processors.iter().find(|component| component.id == section.id);
@@ -242,17 +226,16 @@ fn check_across_pipelines(
     graph::check_pipelines(&ConfigFile { pipelines: pipelines.to_vec(), ..file.clone() }, &facts)
 }
 
+fn has_text(section: &ComponentSection, key: &str, word: &str) -> bool {
+    section.body.get(key).is_some_and(|(_, node)| matches!(&node.value, NodeValue::Str(text) if text == word))
+}
+
 fn find_third_parties(file: &ConfigFile, exporters: &[ConfiguredComponent<ExporterSettings>]) -> HashSet<ComponentId> {
     let known_trust = |id: &ComponentId| {
         exporters.iter().find(|exporter| exporter.id == *id).map(|exporter| exporter.value.spec().profile().trust)
     };
     // If the exporter has other faults, only the text of this setting is available.
-    let says_internal = |section: &ComponentSection| {
-        section
-            .body
-            .get("trust")
-            .is_some_and(|(_, node)| matches!(&node.value, NodeValue::Str(word) if word == "internal"))
-    };
+    let says_internal = |section: &ComponentSection| has_text(section, "trust", "internal");
     (file.exporters.iter())
         .filter(|section| match known_trust(&section.id) {
             Some(trust) => trust == Trust::ThirdParty,
@@ -297,46 +280,30 @@ fn join_forwarded_pipelines(
             // Pipelines without a `forward` connector are usable all the same.
             let has_no_forward =
                 |ids: &[(ComponentId, SourcePosition)]| !ids.iter().any(|(id, _)| forwards.contains(id));
-            let usable = file
-                .pipelines
-                .iter()
-                .filter(|pipeline| has_no_forward(&pipeline.receivers) && has_no_forward(&pipeline.exporters));
-            usable.cloned().collect()
+            let is_usable =
+                |pipeline: &&PipelineConfig| has_no_forward(&pipeline.receivers) && has_no_forward(&pipeline.exporters);
+            file.pipelines.iter().filter(is_usable).cloned().collect()
         }
     }
-}
-
-struct SettingsChecker<'p> {
-    problems: &'p mut Vec<Problem>,
 }
 
 impl SettingsChecker<'_> {
     fn validate_components(&mut self, typed: &TypedConfig) -> UsedComponents {
         let file = &typed.file;
-        let (receivers, exporters) =
-            (ids_in_pipelines(file, |p| &p.receivers), ids_in_pipelines(file, |p| &p.exporters));
-        let processors = ids_in_pipelines(file, |p| &p.processors);
-        let connectors = receivers.union(&exporters).copied().collect();
-        let enabled = file.enabled.iter().map(|(id, _)| id).collect();
-        macro_rules! valid {
-            ($section:ident, $used:ident, $config:ident) => {
-                self.validate_all(stringify!($section), &file.$section, &typed.$section, &$used, $config::settings)
-            };
-        }
         UsedComponents {
-            receivers: valid!(receivers, receivers, ReceiverConfig),
-            processors: valid!(processors, processors, ProcessorConfig),
-            exporters: valid!(exporters, exporters, ExporterConfig),
-            connectors: valid!(connectors, connectors, ConnectorConfig),
-            extensions: valid!(extensions, enabled, ExtensionConfig),
+            receivers: self.validate_all(file, "receivers", &typed.receivers, ReceiverConfig::settings),
+            processors: self.validate_all(file, "processors", &typed.processors, ProcessorConfig::settings),
+            exporters: self.validate_all(file, "exporters", &typed.exporters, ExporterConfig::settings),
+            connectors: self.validate_all(file, "connectors", &typed.connectors, ConnectorConfig::settings),
+            extensions: self.validate_all(file, "extensions", &typed.extensions, ExtensionConfig::settings),
         }
     }
 
     /// Reports problems between the settings of several components.
     fn report_findings(&mut self, context: &FileContext<'_>) {
         for FileFinding { section, id, severity, problem } in find_file_problems(context) {
-            let mut sections = component_sections(&context.typed.file, section).iter();
-            let Some(written) = sections.find(|written| written.id == id) else { continue };
+            let mut written = context.typed.file.section(section).iter();
+            let Some(written) = written.find(|written| written.id == id) else { continue };
             self.report_problems(severity, &format!("{section}.{id}"), &written.body, written.at, vec![problem]);
         }
     }
@@ -366,10 +333,9 @@ impl SettingsChecker<'_> {
     fn check_limits(&mut self, typed: &TypedConfig, receivers: &[ConfiguredComponent<ReceiverSettings>]) {
         let file = &typed.file;
         self.settings_or_report("limits", &file.limits, typed.limits.check(receivers));
-        let used_receivers = ids_in_pipelines(file, |p| &p.receivers);
         let is_valid = |section: &ComponentSection| receivers.iter().any(|receiver| receiver.id == section.id);
         // The accounts of an invalid receiver are unknown.
-        if file.receivers.iter().all(|section| !used_receivers.contains(&section.id) || is_valid(section)) {
+        if file.receivers.iter().all(|section| !file.uses("receivers", &section.id) || is_valid(section)) {
             let unknown = typed.limits.find_unknown_accounts(receivers);
             self.report_problems(ProblemSeverity::Warning, "limits", &file.limits, file.limits.at, unknown);
         }
@@ -426,15 +392,16 @@ impl SettingsChecker<'_> {
 
     fn validate_all<C, S>(
         &mut self,
+        file: &ConfigFile,
         section: &str,
-        sections: &[ComponentSection],
         configs: &[ConfiguredComponent<C>],
-        used: &HashSet<&ComponentId>,
         settings: impl Fn(&C) -> Result<S, Vec<FieldProblem>>,
     ) -> Vec<ConfiguredComponent<S>> {
         let mut valid = Vec::new();
-        for component in configs.iter().filter(|component| used.contains(&component.id)) {
-            let Some(written) = sections.iter().find(|section| section.id == component.id) else { continue };
+        for component in configs.iter().filter(|component| file.uses(section, &component.id)) {
+            let Some(written) = file.section(section).iter().find(|section| section.id == component.id) else {
+                continue;
+            };
             match settings(&component.value) {
                 Ok(settings) => valid.push(ConfiguredComponent { id: component.id.clone(), value: settings }),
                 Err(problems) => self.report_problems(

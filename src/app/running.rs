@@ -20,8 +20,8 @@ use pipeline::workers::{JobQueue, Workers};
 use telemetry::{GATEWAY, logging, names};
 
 use super::build::{
-    BackgroundTask, BoundListener, GatewayBlueprint, GatewayResources, GatewaySettings, Listener, ListenerResources,
-    ServingListener,
+    BackgroundTask, BoundListener, DrainListener, GatewayBlueprint, GatewayResources, GatewaySettings, Listener,
+    ListenerResources,
 };
 use super::destinations::{self, ExporterDestination};
 use super::gateway_deps::GatewayDeps;
@@ -52,8 +52,8 @@ pub struct RunningGateway {
     pub(super) workers: Vec<JoinHandle<()>>,
     pub(super) committer: Option<JoinHandle<()>>,
     pub(super) end_committer: Arc<AtomicBool>,
-    pub(super) receivers: Vec<Box<dyn ServingListener>>,
-    pub(super) lasting_listeners: Vec<Box<dyn ServingListener>>,
+    pub(super) receivers: Vec<DrainListener>,
+    pub(super) lasting_listeners: Vec<DrainListener>,
     pub(super) addresses: Vec<(String, SocketAddr)>,
     pub(super) stops: ShutdownSignals,
     /// Outlets and background tasks.
@@ -116,7 +116,7 @@ impl RunningGateway {
         )
         .map_err(|error| StartError::new(format!("the folder of checkpoints can't be opened: {error}")))?;
         let checkpoints = Arc::new(checkpoints);
-        restore_state(&spawn, &checkpoints, &built.background_tasks).await?;
+        let background_tasks = restore_state(&spawn, &checkpoints, built.background_tasks).await?;
         let bound = bind_listeners(built.listeners).await?;
         // This comes after the last step that can refuse the start: a round that never ran must leave the spool
         // unchanged for the previous one, which runs again.
@@ -128,7 +128,7 @@ impl RunningGateway {
         };
         warn_of_orphans(&spool, &destinations);
         let gateway = Self {
-            addresses: bound.iter().flat_map(|listener| listener.addresses()).collect(),
+            addresses: bound.iter().flat_map(|listener| listener.addresses.clone()).collect(),
             deps,
             settings,
             tasks,
@@ -144,7 +144,7 @@ impl RunningGateway {
             stops: ShutdownSignals { finish: watch::Sender::new(false), end: watch::Sender::new(false) },
             finishing_tasks: TaskGroup::new(),
         };
-        gateway.run(committer, built.background_tasks, bound).await
+        gateway.run(committer, background_tasks, bound).await
     }
 
     /// The bound addresses, with labels.
@@ -164,8 +164,8 @@ impl RunningGateway {
     async fn run(
         mut self,
         committer: Committer,
-        background_tasks: Vec<Arc<dyn BackgroundTask>>,
-        bound: Vec<Box<dyn BoundListener>>,
+        background_tasks: Vec<BackgroundTask>,
+        bound: Vec<BoundListener>,
     ) -> Result<Self, StartError> {
         let thread_error = |error: std::io::Error| StartError::new(format!("can't start a thread: {error}"));
         let (ending, engine) = (Arc::clone(&self.end_committer), Arc::clone(&self.engine));
@@ -176,24 +176,16 @@ impl RunningGateway {
             self.workers.push(self.tasks.spawn_thread("worker", move || queue.run_jobs()).map_err(thread_error)?);
         }
         self.spawn_supervised(background_tasks);
-        self.spawn_until_end(
-            "tick",
-            run_every_second(Arc::clone(&self.engine), Arc::clone(&self.spool), self.deps.clone()),
-            None,
-        );
+        let tick = run_every_second(Arc::clone(&self.engine), Arc::clone(&self.spool), self.deps.clone());
+        self.spawn_until_end("tick", tick, None);
         if let Some(limit) = self.settings.memory.clone() {
             let pressure = Arc::clone(self.engine.inlet.budget().pressure());
             self.spawn_until_end("memory", memory::watch_memory(limit, pressure, self.deps.clone()), None);
         }
         let spawn: Arc<dyn Spawn> = Arc::<Tasks>::clone(&self.tasks);
-        let interval = self.settings.checkpoint_interval;
-        let clock = Arc::clone(&self.deps.clock);
-        self.spawn_until_end(
-            "checkpoint",
-            run_checkpoints(Arc::clone(&self.checkpoints), clock, spawn, interval),
-            None,
-        );
-        let spawn: Arc<dyn Spawn> = Arc::<Tasks>::clone(&self.tasks);
+        let (clock, interval) = (Arc::clone(&self.deps.clock), self.settings.checkpoint_interval);
+        let write = run_checkpoints(Arc::clone(&self.checkpoints), clock, Arc::clone(&spawn), interval);
+        self.spawn_until_end("checkpoint", write, None);
         let resources = ListenerResources {
             inlet: Arc::clone(&self.engine.inlet),
             tasks: spawn,
@@ -203,9 +195,8 @@ impl RunningGateway {
         // From the first tick on, effects are new and are counted; those before were restored.
         self.engine.tick();
         for listener in bound {
-            let stays_until_end = listener.stays_until_end();
-            let serving = listener.serve(resources.clone()).await;
-            if stays_until_end { self.lasting_listeners.push(serving) } else { self.receivers.push(serving) }
+            let drain = (listener.serve)(resources.clone()).await;
+            if listener.stays_until_end { self.lasting_listeners.push(drain) } else { self.receivers.push(drain) }
         }
         self.deps.health.set(GATEWAY, None);
         Ok(self)
@@ -250,25 +241,26 @@ fn warn_of_orphans(spool: &Spool, exporters: &[ExporterDestination]) {
     }
 }
 
-/// Rebuilds state up to the end of the spool.
+/// Rebuilds state up to the end of the spool, and prepares the background tasks.
 async fn restore_state(
     spawn: &Arc<dyn Spawn>,
     checkpoints: &Arc<CheckpointStore>,
-    background_tasks: &[Arc<dyn BackgroundTask>],
-) -> Result<(), StartError> {
-    let (checkpoints, background_tasks) = (Arc::clone(checkpoints), background_tasks.to_vec());
+    background_tasks: Vec<BackgroundTask>,
+) -> Result<Vec<BackgroundTask>, StartError> {
+    let checkpoints = Arc::clone(checkpoints);
     let work = move || {
         let restored = checkpoints.restore().map_err(|error| StartError::new(error.to_string()))?;
         tracing::info!(checkpoint = restored.file, replayed = restored.replayed, "state rebuilt");
-        background_tasks.iter().try_for_each(|task| task.prepare())
+        background_tasks.iter().for_each(|task| (task.prepare)());
+        Ok(background_tasks)
     };
     run_start_step(spawn, work).await?
 }
 
-async fn bind_listeners(listeners: Vec<Box<dyn Listener>>) -> Result<Vec<Box<dyn BoundListener>>, StartError> {
+async fn bind_listeners(listeners: Vec<Listener>) -> Result<Vec<BoundListener>, StartError> {
     let mut bound = Vec::new();
     for listener in listeners {
-        bound.push(listener.bind().await.map_err(|error| error.with_fault(StartFault::Port))?);
+        bound.push(listener.await.map_err(|error| error.with_fault(StartFault::Port))?);
     }
     Ok(bound)
 }

@@ -119,20 +119,11 @@ pub(super) fn note_keys(spool: &Path, keys: PresentKeys<'_>, now: UnixNanos) {
 
 fn tell_new_pseudonyms(before: &SeenKey, epoch: u8) {
     let (previous, since) = (before.epoch.unwrap_or_default(), &before.since);
-    if epoch > previous {
-        tracing::warn!(
-            epoch,
-            previous,
-            since,
-            "pseudonyms have a new epoch: those made before don't match those made from now on"
-        );
+    let what = if epoch > previous {
+        "pseudonyms have a new epoch: those made before don't match those made from now on"
     } else {
-        tracing::warn!(
-            epoch,
-            previous,
-            since,
-            "the pseudonym key changed, but pseudonyms.epoch is not higher than before: pseudonyms of both keys look \
-             alike and don't match; set pseudonyms.epoch to the next number"
-        );
-    }
+        "the pseudonym key changed, but pseudonyms.epoch is not higher than before: pseudonyms of both keys look alike \
+         and don't match; set pseudonyms.epoch to the next number"
+    };
+    tracing::warn!(epoch, previous, since, "{what}");
 }

@@ -57,7 +57,7 @@ impl RunningGateway {
         let grace = |configured: Duration| if is_failed { Duration::ZERO } else { configured };
         let (request_grace, outlet_grace) = (grace(self.settings.drain_requests), grace(self.settings.drain_outlets));
         let receivers = std::mem::take(&mut self.receivers);
-        join_all(receivers.into_iter().map(|listener| listener.drain(request_grace))).await;
+        join_all(receivers.into_iter().map(|drain| drain(request_grace))).await;
         // All connections are answered or closed; now the requests they left behind are processed.
         self.engine.inlet.close();
         let _ = tokio::time::timeout(request_grace, self.engine.inlet.wait_until_drained()).await;
@@ -75,7 +75,7 @@ impl RunningGateway {
         // Clients of the tap must not delay the end.
         self.engine.sequencer.tap().close();
         let lasting_listeners = std::mem::take(&mut self.lasting_listeners);
-        join_all(lasting_listeners.into_iter().map(|listener| listener.drain(FINAL_GRACE))).await;
+        join_all(lasting_listeners.into_iter().map(|drain| drain(FINAL_GRACE))).await;
         let (report, tasks) = (self.build_report(), Arc::clone(&self.tasks));
         // Connections of exporters close when the engine is dropped.
         drop(self);

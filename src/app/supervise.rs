@@ -20,7 +20,7 @@ const TASK_PANICKED: &str = "panicked and has stopped; restart tollgate";
 
 impl RunningGateway {
     /// Runs outlets and background tasks until they are asked to finish.
-    pub(super) fn spawn_supervised(&self, background_tasks: Vec<Arc<dyn BackgroundTask>>) {
+    pub(super) fn spawn_supervised(&self, background_tasks: Vec<BackgroundTask>) {
         for outlet in &self.engine.outlets {
             let (outlet, finish) = (Arc::clone(outlet), self.stops.finish.subscribe());
             let (clock, count_panic) = (Arc::clone(&self.deps.clock), self.panic_counter("outlet"));
@@ -42,8 +42,8 @@ impl RunningGateway {
             };
             self.spawn_until_end("outlet", run_outlet, Some(self.finishing_tasks.add_member()));
         }
-        for background_task in background_tasks {
-            let (name, run) = (background_task.name(), background_task.run(self.stops.finish.subscribe()));
+        for BackgroundTask { name, run, .. } in background_tasks {
+            let run = run(self.stops.finish.subscribe());
             let (health, count_panic) = (self.deps.health.clone(), self.panic_counter(name));
             let run_task = async move {
                 if AssertUnwindSafe(run).catch_unwind().await.is_err() {

@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::build::{
-    BackgroundTask, BoundListener, GatewayBlueprint, GatewayComponents, GatewayDeps, GatewayResources, GatewaySettings,
-    Listener, ListenerResources, ServingListener,
+    BackgroundTask, BoundListener, DrainListener, GatewayBlueprint, GatewayComponents, GatewayDeps, GatewayResources,
+    GatewaySettings, Listener, ListenerResources, background_task,
 };
 use super::*;
 use command::tasks::Tasks;
@@ -39,8 +39,8 @@ mod remember;
 #[derive(Default)]
 struct Extras {
     processors: Vec<Arc<dyn Processor>>,
-    companions: Vec<Arc<dyn BackgroundTask>>,
-    listeners: Vec<Box<dyn Listener>>,
+    companions: Vec<BackgroundTask>,
+    listeners: Vec<Listener>,
     outlets: HashMap<Arc<str>, OutletSettings>,
     fails: Option<&'static str>,
 }
@@ -173,68 +173,39 @@ fn copy_files(from: &Path, to: &Path) {
 /// The events of a start, in order.
 type Log = Arc<Mutex<Vec<&'static str>>>;
 
-struct Beside(Log, Option<&'static str>);
-
-impl BackgroundTask for Beside {
-    fn name(&self) -> &'static str {
-        "beside"
-    }
-
-    fn prepare(&self) -> Result<(), StartError> {
-        self.0.lock().push("prepare");
-        self.1.map_or(Ok(()), |fails| Err(StartError::new(fails)))
-    }
-
-    fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            self.0.lock().push("run");
-            let _ = stop.wait_for(|stop| *stop).await;
-            self.0.lock().push("finished");
-        })
-    }
+fn beside(log: &Log) -> BackgroundTask {
+    let (prepared, log) = (Arc::clone(log), Arc::clone(log));
+    let run = |mut stop: watch::Receiver<bool>| async move {
+        log.lock().push("run");
+        let _ = stop.wait_for(|stop| *stop).await;
+        log.lock().push("finished");
+    };
+    background_task("beside", move || prepared.lock().push("prepare"), run)
 }
 
-struct Port(Log, Option<&'static str>);
-
-impl Listener for Port {
-    fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, StartError>> {
-        Box::pin(async move {
-            self.0.lock().push("bind");
-            match self.1 {
-                Some(fails) => Err(StartError::new(fails)),
-                None => Ok(self as Box<dyn BoundListener>),
-            }
-        })
-    }
-}
-
-impl BoundListener for Port {
-    fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        vec![("port".to_owned(), SocketAddr::from(([127, 0, 0, 1], 9)))]
-    }
-
-    fn serve(self: Box<Self>, _: ListenerResources) -> BoxFuture<'static, Box<dyn ServingListener>> {
-        self.0.lock().push("serve");
-        Box::pin(async move { self as Box<dyn ServingListener> })
-    }
-}
-
-impl ServingListener for Port {
-    fn drain(self: Box<Self>, _: Duration) -> BoxFuture<'static, ()> {
-        self.0.lock().push("drain");
-        Box::pin(ready(()))
-    }
+fn port(log: &Log, fails: Option<&'static str>) -> Listener {
+    let log = Arc::clone(log);
+    Box::pin(async move {
+        log.lock().push("bind");
+        fails.map_or(Ok(()), |fails| Err(StartError::new(fails)))?;
+        let addresses = vec![("port".to_owned(), SocketAddr::from(([127, 0, 0, 1], 9)))];
+        let serve = move |_| {
+            log.lock().push("serve");
+            let drain = move |_| {
+                log.lock().push("drain");
+                Box::pin(ready(())) as BoxFuture<'static, ()>
+            };
+            Box::pin(ready(Box::new(drain) as DrainListener)) as BoxFuture<'static, DrainListener>
+        };
+        Ok(BoundListener { addresses, stays_until_end: false, serve: Box::new(serve) })
+    })
 }
 
 /// State must be rebuilt before ports are bound, all parts must run before ports serve, and listeners must end first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parts_start_and_stop_in_order() {
     let (folder, sink, log) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), Log::default());
-    let extras = Extras {
-        companions: vec![Arc::new(Beside(Arc::clone(&log), None))],
-        listeners: vec![Box::new(Port(Arc::clone(&log), None))],
-        ..Extras::default()
-    };
+    let extras = Extras { companions: vec![beside(&log)], listeners: vec![port(&log, None)], ..Extras::default() };
     let app = start(folder.path(), &sink, extras).await;
     assert_eq!(app.addresses()[0].0, "port");
     let tasks = Arc::clone(&app.tasks);
@@ -249,14 +220,13 @@ async fn parts_start_and_stop_in_order() {
 /// A failed start must give its reason in one line and leave nothing running.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_start_leaves_nothing() {
-    let (folder, sink, log) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), Log::default());
-    let port = |fails| Box::new(Port(Log::default(), fails)) as Box<dyn Listener>;
+    let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
+    let port = |fails| port(&Log::default(), fails);
     let cases = [
         Extras { fails: Some("no such file"), ..Extras::default() },
-        Extras { companions: vec![Arc::new(Beside(Arc::clone(&log), Some("no store")))], ..Extras::default() },
         Extras { listeners: vec![port(None), port(Some("the port is in use"))], ..Extras::default() },
     ];
-    for (extras, wanted) in cases.into_iter().zip(["no such file", "no store", "the port is in use"]) {
+    for (extras, wanted) in cases.into_iter().zip(["no such file", "the port is in use"]) {
         let failed =
             RunningGateway::start(blueprint(folder.path(), &sink, extras), GatewayDeps::system()).await.err().unwrap();
         assert_eq!((failed.text.as_str(), failed.exit_code()), (wanted, 1));
@@ -344,7 +314,7 @@ async fn http(address: SocketAddr, head: &str, body: &[u8]) -> String {
 }
 
 /// Listeners for OTLP over HTTP and the admin port.
-fn sockets(seams: &GatewayDeps) -> Vec<Box<dyn Listener>> {
+fn sockets(seams: &GatewayDeps) -> Vec<Listener> {
     let config: receivers::otlp::OtlpReceiverConfig =
         serde_json::from_str(r#"{"protocols": {"http": {"endpoint": "127.0.0.1:0"}}}"#).unwrap();
     let receiver = receivers::otlp::OtlpReceiver::build("otlp".into(), config.settings().unwrap());
@@ -358,7 +328,7 @@ fn sockets(seams: &GatewayDeps) -> Vec<Box<dyn Listener>> {
         tls: None,
         sockets: None,
     };
-    vec![Box::new(receiver), Box::new(web)]
+    vec![listeners::listen_for_otlp(receiver), web.listen()]
 }
 
 /// A client refused because of one exporter's `max_pending`, and `/readyz`, must be given that exporter's name; the
@@ -450,6 +420,6 @@ service: {{ pipelines: {{ traces: {{ receivers: [otlp], processors: [cost], expo
         deps.meter.render().lines().any(|line| line.starts_with(&info) && line.ends_with(" 1"))
     };
     assert!(has_version("1") && !has_version("2"));
-    built.background_tasks.iter().for_each(|task| task.prepare().unwrap());
+    built.background_tasks.iter().for_each(|task| (task.prepare)());
     assert!(has_version("2") && !has_version("1"));
 }

@@ -56,40 +56,27 @@ pub struct LogsConfig {
     pub level: logging::LogLevel,
 }
 
-/// A configuration with all components typed.
+/// A configuration as written, with all components typed.
 pub struct TypedConfig {
-    /// Receivers under `receivers:`.
     pub receivers: Vec<ConfiguredComponent<ReceiverConfig>>,
-    /// Processors under `processors:`.
     pub processors: Vec<ConfiguredComponent<ProcessorConfig>>,
-    /// Exporters under `exporters:`.
     pub exporters: Vec<ConfiguredComponent<ExporterConfig>>,
-    /// Connectors under `connectors:`.
     pub connectors: Vec<ConfiguredComponent<ConnectorConfig>>,
-    /// Extensions under `extensions:`.
     pub extensions: Vec<ConfiguredComponent<ExtensionConfig>>,
-    /// `spool:`
     pub spool: spool::SpoolConfig,
-    /// `pseudonyms:`
     pub pseudonyms: PseudonymsConfig,
-    /// `limits:`
     pub limits: LimitsConfig,
-    /// `service.telemetry:`
     pub telemetry: TelemetryConfig,
     /// The rest of the file, with positions.
     pub file: ConfigFile,
 }
 
-/// Validated settings of a whole configuration.
+/// Validated settings of a whole configuration, with the components that are used.
 #[derive(Clone)]
 pub struct ValidSettings {
-    /// Receivers that pipelines use.
     pub receivers: Vec<ConfiguredComponent<ReceiverSettings>>,
-    /// Processors that pipelines use.
     pub processors: Vec<ConfiguredComponent<ProcessorSettings>>,
-    /// Exporters that pipelines use.
     pub exporters: Vec<ConfiguredComponent<ExporterSettings>>,
-    /// Connectors that pipelines use.
     pub connectors: Vec<ConfiguredComponent<ConnectorSettings>>,
     pub extensions: Vec<ConfiguredComponent<ExtensionSettings>>,
     pub spool: spool::SpoolSettings,

@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::configured_component::ConfiguredComponent;
+use super::configured_component::{ConfiguredComponent, vaults};
 use super::start_checks::finding::{FileContext, FileFinding};
-use crate::components::{ProcessorSettings, ReceiverSettings};
+use crate::components::ReceiverSettings;
 use config::file::PipelineConfig;
 use config::{ComponentId, ProblemSeverity};
 use processors::vault::VaultSettings;
@@ -26,12 +26,8 @@ struct FedAccounts {
 
 /// Checks every vault with a store that a pipeline names.
 pub(super) fn check_vault_recipients(context: &FileContext<'_>) -> Vec<FileFinding> {
-    let vaults = context.used.processors.iter().filter_map(|component| match &component.value {
-        ProcessorSettings::Vault(vault) if vault.store.is_some() => Some((&component.id, vault)),
-        _ => None,
-    });
     let accounts = |id| accounts_of_vault(id, context.pipelines, &context.used.receivers);
-    vaults.flat_map(|(id, vault)| check_vault(id, vault, &accounts(id))).collect()
+    vaults(&context.used.processors).flat_map(|(id, vault, _)| check_vault(id, vault, &accounts(id))).collect()
 }
 
 fn accounts_of_vault(

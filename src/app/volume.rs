@@ -12,26 +12,14 @@ const MEMORY_FILE_SYSTEMS: [i128; 2] = [0x0102_1994, 0x8584_58f6];
 /// `f_type` of kernel file systems in which no file can be created: proc, sysfs, cgroup (2 and 1), debugfs, tracefs,
 /// securityfs, configfs, bpf, devpts, selinuxfs, efivarfs, pstore, mqueue and binfmt_misc.
 const KERNEL_FILE_SYSTEMS: [i128; 15] = [
-    0x9fa0,
-    0x6265_6572,
-    0x6367_7270,
-    0x0027_e0eb,
-    0x6462_6720,
-    0x7472_6163,
-    0x7363_6673,
-    0x6265_6570,
-    0xcafe_4a11,
-    0x1cd1,
-    0xf97c_ff8c,
-    0xde5e_81e4,
-    0x6165_676c,
-    0x1980_0202,
-    0x4249_4e4d,
+    0x9fa0, 0x62656572, 0x63677270, 0x27e0eb, 0x64626720, 0x74726163, 0x73636673, 0x62656570, 0xcafe4a11, 0x1cd1,
+    0xf97cff8c, 0xde5e81e4, 0x6165676c, 0x19800202, 0x42494e4d,
 ];
 
 /// A warning if `directory`, or its nearest existing ancestor, is in memory.
 pub fn warn_if_in_memory(directory: &Path) -> Option<String> {
-    is_in_memory(directory).then(|| {
+    let volume = ancestors(directory).find_map(|path| rustix::fs::statfs(path).ok())?;
+    MEMORY_FILE_SYSTEMS.contains(&i128::from(volume.f_type)).then(|| {
         format!(
             "the spool's folder {} is in memory (tmpfs): accepted data is lost when the machine or the pod restarts",
             directory.display()
@@ -73,11 +61,6 @@ pub fn used_bytes(directory: &Path) -> u64 {
         .filter(|metadata| metadata.is_file())
         .map(|metadata| metadata.len())
         .sum()
-}
-
-fn is_in_memory(directory: &Path) -> bool {
-    let volume = ancestors(directory).find_map(|path| rustix::fs::statfs(path).ok());
-    volume.is_some_and(|volume| MEMORY_FILE_SYSTEMS.contains(&i128::from(volume.f_type)))
 }
 
 /// The folder and all folders above it. The last one of a relative path is `.`, not the empty path.

@@ -3,14 +3,14 @@
 //! and then the file is not read. Credentials of a file, and the token in its data directory, are sent to the port in
 //! that file only, and are never printed. `admin_client` makes the requests.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use super::common::CommonArgs;
 use super::config_loading::{FileCreation, LoadedConfig, load_config};
 use super::data_dir::resolve_data_dir;
+use crate::app::configured_component::admin_ports;
 use crate::app::gateway_keys::{ADMIN_TOKEN_FILE, admin_token_path};
-use crate::components::{ExtensionConfig, ExtensionSettings};
+use crate::components::ExtensionConfig;
 use command::admin_client::{AdminClient, AdminPort, AdminPortArgs, basic_auth};
 use command::error::{CommandError, ExitStatus};
 use command::keyfile;
@@ -98,12 +98,8 @@ fn read_local_token(path: &Path) -> Option<Secret> {
 }
 
 fn configured_admin_port(loaded: &LoadedConfig) -> Result<AdminPort, CommandError> {
-    let mut settings = loaded.valid.extensions.iter().filter_map(|placed| match &placed.value {
-        ExtensionSettings::Admin(settings) => Some((&placed.id, settings)),
-        ExtensionSettings::HealthCheck(_) => None,
-    });
-    let (id, settings) =
-        settings.next().ok_or("the configuration has no admin port (`admin` in `service.extensions`)")?;
+    let no_port = "the configuration has no admin port (`admin` in `service.extensions`)";
+    let (id, settings) = admin_ports(&loaded.valid.extensions).next().ok_or(no_port)?;
     let host = connect_host(&settings.endpoint)?;
     let (scheme, tls) = match &settings.tls {
         None => ("http", tls::ClientTlsSettings::default()),
@@ -130,13 +126,7 @@ fn connect_host(endpoint: &Endpoint) -> Result<String, CommandError> {
     if endpoint.port() == 0 {
         return Err("the configuration lets the system choose the admin port".into());
     }
-    let ip = match endpoint.socket_addr().map(|at| at.ip()) {
-        None => return Ok(endpoint.host().to_owned()),
-        Some(IpAddr::V4(ip)) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        Some(IpAddr::V6(ip)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        Some(ip) => ip,
-    };
-    Ok(if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() })
+    Ok(endpoint.local_host())
 }
 
 /// Trusts the certificates in the port's own file. The certificate may be for another name than `host`, as is usual

@@ -52,11 +52,6 @@ impl ConfigSnapshot {
         let files = named.map(|(path, _)| file_digest(path)).collect();
         Self { text, files }
     }
-
-    /// The text alone, without the files.
-    fn text_only(text: String) -> Self {
-        Self { text, files: Vec::new() }
-    }
 }
 
 /// The digest of a regular file's text. A pipe can be read only once and counts as unchanged.
@@ -98,11 +93,8 @@ fn read_text(common: &CommonArgs) -> Result<String, CommandError> {
             CommandError::Config(format!("the environment variable {name} is not set, or is not text: {READ_HINT}"))
         }),
         Some(ConfigSource::File(path)) => read_text_file(path, MAX_CONFIG_BYTES).map_err(|error| {
-            CommandError::Config(format!(
-                "can't read {}: {}: {READ_HINT}",
-                path.display(),
-                describe_io_error(error.kind())
-            ))
+            let why = describe_io_error(error.kind());
+            CommandError::Config(format!("can't read {}: {why}: {READ_HINT}", path.display()))
         }),
         None => Ok(common.listen.map_or_else(|| DEFAULT_CONFIG.to_owned(), |listen| listen.apply_to(DEFAULT_CONFIG))),
     }
@@ -194,43 +186,33 @@ fn load_and_check(
         directory.unwrap_or_else(|_| PathBuf::from("."))
     };
     // The snapshot is taken before parsing, so that a later change of a named file is detected.
-    let snapshot =
-        if files == FileLookup::Read { ConfigSnapshot::with_files(text) } else { ConfigSnapshot::text_only(text) };
+    let snapshot = match files {
+        FileLookup::Read => ConfigSnapshot::with_files(text),
+        FileLookup::OnOtherMachine => ConfigSnapshot { text, files: Vec::new() },
+    };
     let text = &snapshot.text;
-    let tryout =
-        if embedded { Some(tryout_recipient(&directory, creation).map_err(ConfigMessages::from_error)?) } else { None };
+    let tryout = embedded.then(|| tryout_recipient(&directory, creation)).transpose();
+    let tryout = tryout.map_err(ConfigMessages::from_error)?;
     let key_exists = directory.join(TRYOUT_KEY).exists();
     let temporary_recipient = tryout.clone().filter(|_| !key_exists);
     let lookup = DefaultLookup { directory: &directory, tryout, files };
     let ResolvedConfig { source, mut warnings, result, usable_parts } =
         resolve_config(&name, text, &lookup, &directory);
-    let extra_problems = result
-        .as_ref()
-        .ok()
-        .or(usable_parts.as_deref())
-        .map(|(typed, valid)| extra_check(typed, valid))
-        .unwrap_or_default();
+    let parts = result.as_ref().ok().or(usable_parts.as_deref());
+    let extra_problems = parts.map(|(typed, valid)| extra_check(typed, valid)).unwrap_or_default();
     let (errors, extra_warnings): (Vec<_>, Vec<_>) =
         extra_problems.into_iter().partition(|problem| problem.severity == ProblemSeverity::Error);
     warnings.extend(extra_warnings);
-    let result = match result {
-        Ok(usable) if errors.is_empty() => Ok(usable),
-        Ok(_) => Err(Vec::new()),
-        Err(problems) => Err(problems),
-    };
-    // Warnings are shown with errors, since both may be corrected at once.
-    let result = result.map_err(|mut problems| {
-        problems.extend(errors);
-        problems.append(&mut warnings);
-        problems
-    });
     match result {
-        Ok((typed, valid)) => {
+        Ok((typed, valid)) if errors.is_empty() => {
             let messages =
                 if embedded { ConfigMessages::default() } else { ConfigMessages::from_problems(&source, &warnings) };
             Ok((LoadedConfig { typed, valid, embedded, temporary_recipient, snapshot }, messages))
         }
-        Err(problems) => {
+        unusable => {
+            // Warnings are shown with errors, since both may be corrected at once.
+            let problems = unusable.err().unwrap_or_default();
+            let problems: Vec<_> = problems.into_iter().chain(errors).chain(warnings).collect();
             let mut messages = ConfigMessages::from_problems(&source, &problems);
             messages.rendered.push_str(&format!("\n{}: {}", source.name(), count_problems(&problems)));
             Err(messages)
@@ -244,11 +226,8 @@ fn count_problems(problems: &[Problem]) -> String {
         let count = problems.iter().filter(|problem| problem.severity == severity).count();
         (count > 0).then(|| format_count(count, name))
     };
-    [counted(ProblemSeverity::Error, "problem"), counted(ProblemSeverity::Warning, "warning")]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>()
-        .join(", ")
+    let counts = [counted(ProblemSeverity::Error, "problem"), counted(ProblemSeverity::Warning, "warning")];
+    counts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Looks up the environment, and the embedded default's own variables.

@@ -10,9 +10,8 @@ use super::check::{as_line, fail_if_any};
 use super::common::CommonArgs;
 use super::config_loading::{FileCreation, load_config};
 use super::doctor_recipients;
+use crate::app::configured_component::vaults;
 use crate::app::key_opening::{ConfiguredKey, configured_keys};
-use crate::app::resolve::ConfiguredComponent;
-use crate::components::ProcessorSettings;
 use audit::cli::{DEFAULT_ERASER_WRITER, DEFAULT_OPENINGS_WRITER};
 use command::error::{CommandError, ExitStatus};
 use command::output;
@@ -140,18 +139,14 @@ impl KnownAccounts {
 /// All vaults that can be tested, or only the requested one.
 fn load_vaults(common: &CommonArgs, only: Option<&str>) -> Result<ConfiguredVaults, CommandError> {
     let valid = load_config(common, FileCreation::Nothing)?.valid;
-    let to_vault = |placed: &ConfiguredComponent<ProcessorSettings>| {
-        let ProcessorSettings::Vault(vault) = &placed.value else { return None };
-        Some(ConfiguredVault {
-            id: placed.id.to_string(),
-            recipients: vault.recipients.clone(),
-            s3: vault.store.as_ref()?.s3_settings().cloned(),
-            signing_key_service: configured_keys(&valid)
-                .into_iter()
-                .find(|key| key.section == format!("processors.{}", placed.id)),
-        })
-    };
-    let mut vaults: Vec<_> = valid.processors.iter().filter_map(to_vault).collect();
+    let signing_key = |section: String| configured_keys(&valid).into_iter().find(|key| key.section == section);
+    let vaults = vaults(&valid.processors).map(|(id, vault, store)| ConfiguredVault {
+        id: id.to_string(),
+        recipients: vault.recipients.clone(),
+        s3: store.s3_settings().cloned(),
+        signing_key_service: signing_key(format!("processors.{id}")),
+    });
+    let mut vaults: Vec<_> = vaults.collect();
     if vaults.is_empty() {
         return Err(NO_VAULT.into());
     }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::common::CommonArgs;
 use super::config_loading::{FileCreation, load_config};
-use crate::components::ReceiverSettings;
+use crate::app::configured_component::kafka_receivers;
 use command::error::{CommandError, ExitStatus};
 use command::output::print_result;
 use command::runtime::block_on;
@@ -56,12 +56,8 @@ pub(super) fn run(common: &CommonArgs, command: &FleetCommand) -> Result<ExitSta
 
 fn show_status(common: &CommonArgs, options: &StatusArgs) -> Result<ExitStatus, CommandError> {
     let loaded = load_config(common, FileCreation::Nothing)?;
-    let receivers: Vec<_> = (loaded.valid.receivers.iter())
-        .filter_map(|placed| match &placed.value {
-            ReceiverSettings::Kafka(settings) => Some((placed.id.to_string(), settings)),
-            ReceiverSettings::Otlp(_) | ReceiverSettings::ClaudeCodeHooks(_) => None,
-        })
-        .collect();
+    let receivers: Vec<_> =
+        kafka_receivers(&loaded.valid.receivers).map(|(id, settings)| (id.to_string(), settings)).collect();
     if receivers.is_empty() {
         return Err(CommandError::Failed(
             "the configuration has no `kafka` receiver: give that of a worker with --config".to_owned(),

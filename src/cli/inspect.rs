@@ -7,7 +7,7 @@ use super::common::{CommonArgs, RejectFileArg};
 use super::config_loading::{FileCreation, load_config, load_with_check, load_without_files};
 use crate::app::start_checks::finding::MachineContext;
 use crate::app::{start_checks, volume};
-use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
+use crate::components::SECTIONS;
 use command::error::{CommandError, ExitStatus};
 use command::output::{print_result, print_to_stderr};
 use kernel::clock::{Clock, SystemClock};
@@ -49,17 +49,10 @@ pub(super) fn validate(common: &CommonArgs, options: ValidateArgs) -> Result<Exi
 
 pub(super) fn list_components() -> Result<ExitStatus, CommandError> {
     let mut text = String::new();
-    let mut section = |name: &str, rows: Vec<(&str, &str)>| {
-        text.push_str(&format!("{name}:\n"));
-        for (id, summary) in rows {
-            text.push_str(&format!("  {id:<17} {summary}\n"));
-        }
-    };
-    section("receivers", ReceiverKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
-    section("processors", ProcessorKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
-    section("exporters", ExporterKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
-    section("connectors", ConnectorKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
-    section("extensions", ExtensionKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
+    for (section, rows) in SECTIONS {
+        text.push_str(&format!("{section}:\n"));
+        rows.iter().for_each(|row| text.push_str(&format!("  {:<17} {}\n", row.name, row.summary)));
+    }
     print_result(&text)
 }
 

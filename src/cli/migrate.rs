@@ -20,7 +20,7 @@ use crate::app::resolve::resolve_config;
 use command::error::{CommandError, ExitStatus};
 use command::output::{print, print_to_stderr, use_colour_on_stderr};
 use config::env::OtherMachineLookup;
-use config::file::{self, ComponentSection, ConfigFile, PipelineConfig};
+use config::file::{self, ComponentRefs, ComponentSection, ConfigFile, PipelineConfig};
 use config::schema::{DocumentedValue, write_comment};
 use config::tree::{MapKey, NodeValue, TreeNode};
 use config::{ComponentId, Problem, ProblemSeverity, SourcePosition, load};
@@ -133,16 +133,6 @@ fn describe_removal(part: &str, problem: &Problem) -> String {
     format!("left out `{part}`: {}", describe(problem).replacen(&format!(" (at `{part}`)"), "", 1))
 }
 
-fn sections(file: &mut ConfigFile) -> [(&'static str, &mut Vec<ComponentSection>); 5] {
-    [
-        ("receivers", &mut file.receivers),
-        ("processors", &mut file.processors),
-        ("exporters", &mut file.exporters),
-        ("connectors", &mut file.connectors),
-        ("extensions", &mut file.extensions),
-    ]
-}
-
 impl Migration {
     fn remark(&mut self, path: &str, text: impl Into<String>, is_by_hand: bool) {
         self.remarks.push(Remark { path: path.to_owned(), text: text.into(), is_by_hand });
@@ -154,10 +144,10 @@ impl Migration {
 
     /// Removes a component, and its id from pipelines and `service.extensions`.
     fn remove(&mut self, section: &str, id: &ComponentId) {
-        for (name, parts) in sections(&mut self.file) {
+        for (name, parts) in self.file.sections_mut() {
             parts.retain(|part| name != section || part.id != *id);
         }
-        let remove_from = |list: &mut Vec<(ComponentId, SourcePosition)>, sections: &[&str]| {
+        let remove_from = |list: &mut ComponentRefs, sections: &[&str]| {
             list.retain(|(other, _)| !sections.contains(&section) || other != id);
         };
         remove_from(&mut self.file.enabled, &["extensions"]);
@@ -172,7 +162,7 @@ impl Migration {
         let lists = self.file.pipelines.iter().flat_map(|one| [&one.receivers, &one.processors, &one.exporters]);
         let used = lists.flatten().chain(&self.file.enabled).map(|(id, _)| id.clone()).collect::<HashSet<_>>();
         let mut unused = Vec::new();
-        for (section, parts) in sections(&mut self.file) {
+        for (section, parts) in self.file.sections_mut() {
             parts.retain(|part| {
                 let is_used = used.contains(&part.id);
                 unused.extend((!is_used).then(|| format!("{section}.{}", part.id)));
@@ -307,7 +297,7 @@ impl Migration {
     /// Leaves out the part that a problem is about, for the user to do by hand. Returns whether it was found.
     fn leave_out(&mut self, problem: &Problem) -> bool {
         let (at, path) = (problem.at.unwrap_or_default(), problem.path.as_str());
-        let owner = sections(&mut self.file).into_iter().find_map(|(section, parts)| {
+        let owner = self.file.sections_mut().into_iter().find_map(|(section, parts)| {
             let owners = parts.iter_mut().filter(|part| is_below(path, &format!("{section}.{}", part.id)));
             owners.max_by_key(|part| part.id.to_string().len()).map(|part| (section, part))
         });
@@ -342,7 +332,7 @@ impl Migration {
         let (at, path) = (problem.at.unwrap_or_default(), problem.path.as_str());
         let ConfigFile { pipelines, enabled, telemetry, limits, .. } = &mut self.file;
         // A pipeline must not lose a step of ours that other data needs.
-        let cut_from = |list: &mut Vec<(ComponentId, SourcePosition)>| {
+        let cut_from = |list: &mut ComponentRefs| {
             let cut = list.iter().position(|(id, other)| *other == at && !OWN_STEPS.contains(&id.kind.as_str()));
             cut.map(|index| list.remove(index).0.to_string())
         };
@@ -383,11 +373,11 @@ impl Migration {
             let text = format!("{} to migrate by hand: see `by hand` below and {PAGE}.", format_count(by_hand, "part"));
             write_comment(&mut printer.text, &text, 0);
         }
-        let mut file = self.file.clone();
+        let file = &self.file;
         if file.processors.iter().any(|part| part.id.kind == "vault") {
             printer.text.push_str(AUDITOR_COMMENT);
         }
-        for (section, parts) in sections(&mut file) {
+        for (section, parts) in file.sections() {
             let components = parts.iter().map(|part| (&part.id, DocumentedValue::from_tree(&part.body)));
             printer.print_components(section, &[], components.collect());
         }

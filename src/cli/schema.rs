@@ -6,28 +6,22 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::app::resolve::{LimitsConfig, PseudonymsConfig, TelemetryConfig};
-use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
+use crate::components::{ComponentRow, SECTIONS};
 use pipeline::spool;
 
 /// The schema as JSON text.
 pub fn generate_schema() -> String {
     let mut generator = SchemaGenerator::default();
-    let section = |kinds: Vec<(&'static [&'static str], Value)>| {
-        let patterns: Map<String, Value> = kinds
-            .into_iter()
-            .map(|(names, schema)| {
-                let either = json!({ "anyOf": [schema, { "type": "null" }] });
-                (format!("^({})(/.+)?$", names.join("|")), either)
-            })
-            .collect();
-        json!({ "type": "object", "patternProperties": patterns, "additionalProperties": false })
-    };
     let generator = &mut generator;
-    let receivers = section(ReceiverKind::ALL.iter().map(|kind| (kind.names(), kind.schema(generator))).collect());
-    let processors = section(ProcessorKind::ALL.iter().map(|kind| (kind.names(), kind.schema(generator))).collect());
-    let exporters = section(ExporterKind::ALL.iter().map(|kind| (kind.names(), kind.schema(generator))).collect());
-    let connectors = section(ConnectorKind::ALL.iter().map(|kind| (kind.names(), kind.schema(generator))).collect());
-    let extensions = section(ExtensionKind::ALL.iter().map(|kind| (kind.names(), kind.schema(generator))).collect());
+    let mut properties = Map::new();
+    for (section, rows) in SECTIONS {
+        let either = |schema: Value| json!({ "anyOf": [schema, { "type": "null" }] });
+        let pattern = |row: &ComponentRow| format!("^({})(/.+)?$", row.names.join("|"));
+        let patterns: Map<String, Value> =
+            rows.iter().map(|row| (pattern(row), either((row.schema)(generator)))).collect();
+        let schema = json!({ "type": "object", "patternProperties": patterns, "additionalProperties": false });
+        properties.insert(section.to_owned(), schema);
+    }
     let ids = json!({ "type": "array", "items": { "type": "string" } });
     let pipeline = json!({
         "type": "object", "additionalProperties": false, "required": ["receivers", "exporters"],
@@ -41,21 +35,20 @@ pub fn generate_schema() -> String {
             "pipelines": { "type": "object", "patternProperties": { "^(traces|logs|metrics)(/.+)?$": pipeline }, "additionalProperties": false },
         },
     });
-    let (spool, pseudonyms, limits) = (
-        subschema_of::<spool::SpoolConfig>(generator),
-        subschema_of::<PseudonymsConfig>(generator),
-        subschema_of::<LimitsConfig>(generator),
-    );
+    for (name, schema) in [
+        ("service", service),
+        ("spool", subschema_of::<spool::SpoolConfig>(generator)),
+        ("pseudonyms", subschema_of::<PseudonymsConfig>(generator)),
+        ("limits", subschema_of::<LimitsConfig>(generator)),
+    ] {
+        properties.insert(name.to_owned(), schema);
+    }
     let schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "tollgate",
         "description": "A configuration of tollgate. Scalars may hold ${env:NAME}, ${env:NAME:-default} and ${file:/path}.",
         "type": "object", "additionalProperties": false, "required": ["receivers", "exporters", "service"],
-        "properties": {
-            "receivers": receivers, "processors": processors, "exporters": exporters, "connectors": connectors,
-            "extensions": extensions,
-            "service": service, "spool": spool, "pseudonyms": pseudonyms, "limits": limits,
-        },
+        "properties": properties,
         "$defs": generator.take_definitions(true),
     });
     let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();

@@ -18,10 +18,10 @@ use command::error::{CommandError, ExitStatus};
 use command::output::{print_result, print_to_stderr};
 use command::runtime::block_on;
 use config::ByteSize;
-use kernel::clock::{Clock, UnixNanos};
+use kernel::clock::UnixNanos;
 use kernel::terminal::format_count;
 use pipeline::RealDisk;
-use pipeline::spool::{Committer, ConsumerStatus, Spool, SpoolKey, SpoolOpenError, SpoolStatus};
+use pipeline::spool::{Committer, ConsumerStatus, Spool, SpoolOpenError, SpoolStatus};
 use telemetry::logging;
 
 /// Subcommands of `spool`.
@@ -81,19 +81,19 @@ pub(super) fn run(common: &CommonArgs, command: SpoolCommand) -> Result<ExitStat
     block_on(opening)?;
     let keys = read_existing_spool_keys(&loaded.valid).map_err(|error| CommandError::Config(error.text))?;
     let status = Spool::peek(&RealDisk, &loaded.valid.spool, &keys)?;
+    let now = deps.clock.now();
+    let open = || Spool::open(deps.disk, &loaded.valid.spool, &keys, deps.clock, deps.rng, &deps.meter);
     match command {
-        SpoolCommand::List => print_result(&format_status(&status, deps.clock.now())),
+        SpoolCommand::List => print_result(&format_status(&status, now)),
         SpoolCommand::Peek { consumer, limit, json } => {
             check_consumer(&status, &consumer)?;
-            let now = deps.clock.now();
-            with_open_spool(&loaded, deps, &keys, |spool, _| {
-                spool_move::print_records(spool, &consumer, limit, json, now)
-            })
+            let (spool, _committer) = open()?;
+            spool_move::print_records(&spool, &consumer, limit, json, now)
         }
-        SpoolCommand::Replay { to } => move_all(&loaded, deps, &keys, spool_move::QUARANTINE_CONSUMER, to.as_deref()),
+        SpoolCommand::Replay { to } => move_all(&loaded, open, spool_move::QUARANTINE_CONSUMER, to.as_deref()),
         SpoolCommand::Reassign { from, to } => {
             find_waiting(&status, &from)?;
-            move_all(&loaded, deps, &keys, &from, Some(&to))
+            move_all(&loaded, open, &from, Some(&to))
         }
         SpoolCommand::Drop { consumer, yes } => {
             let waiting = find_waiting(&status, &consumer)?;
@@ -104,9 +104,7 @@ pub(super) fn run(common: &CommonArgs, command: SpoolCommand) -> Result<ExitStat
                 ));
                 return Ok(ExitStatus::Usage);
             }
-            let clock: Arc<dyn Clock> = Arc::clone(&deps.clock);
-            let spool = &loaded.valid.spool;
-            let (spool, committer) = Spool::open(deps.disk, spool, &keys, clock, deps.rng, &deps.meter)?;
+            let (spool, committer) = open()?;
             let dropped = spool.drop_pending(&consumer, None);
             if !committer.close() {
                 return Err(
@@ -130,30 +128,18 @@ fn check_consumer(status: &SpoolStatus, consumer: &str) -> Result<(), CommandErr
 
 /// The status of a consumer with waiting data. If it has none, the error lists the consumers that have some.
 fn find_waiting<'a>(status: &'a SpoolStatus, consumer: &str) -> Result<&'a ConsumerStatus, CommandError> {
-    let waiting: Vec<&ConsumerStatus> =
-        status.consumers.iter().filter(|status_entry| status_entry.records > 0).collect();
-    if let Some(found) = waiting.iter().find(|status_entry| *status_entry.name == *consumer) {
+    let waiting = || status.consumers.iter().filter(|entry| entry.records > 0);
+    if let Some(found) = waiting().find(|entry| *entry.name == *consumer) {
         return Ok(found);
     }
-    let names: Vec<&str> = waiting.iter().map(|status_entry| &*status_entry.name).collect();
+    let names: Vec<&str> = waiting().map(|entry| &*entry.name).collect();
     let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     Err(CommandError::Failed(format!("no data is waiting for `{consumer}`; consumers with waiting data: {names}")))
 }
 
-fn with_open_spool(
-    loaded: &LoadedConfig,
-    deps: GatewayDeps,
-    keys: &[SpoolKey],
-    work: impl FnOnce(&Spool, Committer) -> Result<ExitStatus, CommandError>,
-) -> Result<ExitStatus, CommandError> {
-    let (spool, committer) = Spool::open(deps.disk, &loaded.valid.spool, keys, deps.clock, deps.rng, &deps.meter)?;
-    work(&spool, committer)
-}
-
 fn move_all(
     loaded: &LoadedConfig,
-    deps: GatewayDeps,
-    keys: &[SpoolKey],
+    open: impl FnOnce() -> Result<(Arc<Spool>, Committer), SpoolOpenError>,
     from: &str,
     to: Option<&str>,
 ) -> Result<ExitStatus, CommandError> {
@@ -167,9 +153,8 @@ fn move_all(
     if to == Some(from) {
         return Err(CommandError::Failed(format!("the data is already waiting for `{from}`")));
     }
-    with_open_spool(loaded, deps, keys, |spool, committer| {
-        spool_move::move_records(spool, committer, from, to, &exporters)
-    })
+    let (spool, committer) = open()?;
+    spool_move::move_records(&spool, committer, from, to, &exporters)
 }
 
 fn format_status(status: &SpoolStatus, now: UnixNanos) -> String {

@@ -10,7 +10,7 @@ use super::common::CommonArgs;
 use super::config_loading::{FileCreation, load_config};
 use super::doctor::{DoctorArgs, PolicyArgs, run_doctor, run_policy};
 use super::redact::load_rules;
-use crate::components::ProcessorSettings;
+use crate::app::configured_component::vaults;
 use audit::cli::{AuditCommand, GatewayConfig};
 use command::admin_client::{AdminPort, AdminPortArgs};
 use command::error::{CommandError, ExitStatus};
@@ -69,12 +69,6 @@ impl GatewayConfig for CommonArgs {
 
     fn vault_recipients(&self) -> Result<Vec<(String, RecipientPolicy)>, CommandError> {
         let processors = load_config(self, FileCreation::Nothing)?.valid.processors;
-        let vaults = processors.iter().filter_map(|placed| match &placed.value {
-            ProcessorSettings::Vault(vault) if vault.store.is_some() => {
-                Some((placed.id.to_string(), vault.recipients.clone()))
-            }
-            _ => None,
-        });
-        Ok(vaults.collect())
+        Ok(vaults(&processors).map(|(id, vault, _)| (id.to_string(), vault.recipients.clone())).collect())
     }
 }

@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use otlp::{Signal, json};
+use otlp::Signal;
+use serde_json::{Value, json};
 
 pub(crate) const JSON: &str = "content-type: application/json\r\n";
 pub(crate) const PROTOBUF: &str = "content-type: application/x-protobuf\r\n";
@@ -48,6 +49,17 @@ pub(crate) fn post_traces(to: SocketAddr, body: &str) {
     assert!(answer.starts_with("HTTP/1.1 200"), "{body:.300}: {answer}");
 }
 
+/// The attributes of OTLP for a map of texts, numbers and flags.
+pub(crate) fn attributes(all: &Value) -> Vec<Value> {
+    let value = |value: &Value| match value {
+        Value::String(text) => json!({ "stringValue": text }),
+        Value::Bool(flag) => json!({ "boolValue": flag }),
+        Value::Number(number) if number.is_f64() => json!({ "doubleValue": number }),
+        number => json!({ "intValue": number.to_string() }),
+    };
+    all.as_object().unwrap().iter().map(|(key, one)| json!({ "key": key, "value": value(one) })).collect()
+}
+
 /// A request with one span of this name, in JSON.
 pub(crate) fn span_json(name: &str) -> String {
     format!(
@@ -57,5 +69,5 @@ pub(crate) fn span_json(name: &str) -> String {
 
 /// The same in protobuf.
 pub(crate) fn span(name: &str) -> Vec<u8> {
-    json::decode(Signal::Traces, span_json(name).as_bytes()).unwrap()
+    otlp::json::decode(Signal::Traces, span_json(name).as_bytes()).unwrap()
 }

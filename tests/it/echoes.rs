@@ -87,19 +87,16 @@ impl Line {
 }
 
 fn span(name: &str, attributes: &Json, message: &str) -> Json {
-    let attributes: Vec<Json> = attributes
-        .as_object()
-        .unwrap()
-        .iter()
-        .map(|(key, value)| {
-            let value =
-                if value.is_boolean() { json!({ "boolValue": value }) } else { json!({ "stringValue": value }) };
-            json!({ "key": key, "value": value })
-        })
-        .collect();
     json!({ "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "name": name,
-        "startTimeUnixNano": "1", "endTimeUnixNano": "2", "attributes": attributes,
+        "startTimeUnixNano": "1", "endTimeUnixNano": "2", "attributes": crate::client::attributes(attributes),
         "status": if message.is_empty() { json!({}) } else { json!({ "code": 2, "message": message }) } })
+}
+
+/// Gives a span's attribute another value, or with `null` removes it.
+fn set(span: &mut Json, key: &str, value: Json) {
+    let attributes = span["attributes"].as_array_mut().unwrap();
+    attributes.retain(|attribute| attribute["key"] != key);
+    attributes.extend((!value.is_null()).then(|| json!({ "key": key, "value": value })));
 }
 
 fn traces(spans: Vec<Json>) -> Payload {
@@ -189,28 +186,18 @@ fn traces_keep_their_frames() {
         .collect();
     let trace = format!("Traceback (most recent call last):\n{frames}mail.MailError: {PROMPT}\n");
     let mut span = failing("s");
-    span["attributes"]
-        .as_array_mut()
-        .unwrap()
-        .push(json!({ "key": "exception.stacktrace", "value": { "stringValue": trace } }));
+    set(&mut span, "exception.stacktrace", json!({ "stringValue": trace }));
     let out = Line::new(true).pass(traces(vec![chat("s"), span]), false);
     let node = out.items().find(|node| out.get(*node, "error").is_some()).unwrap();
     let cut = out.get_str(node, "exception.stacktrace").unwrap();
-    assert!(
-        cut.len() <= redact::DEFAULT_MAX_ERROR_TEXT && cut.len() > redact::DEFAULT_MAX_ERROR_TEXT / 2,
-        "{}",
-        cut.len()
-    );
+    assert!(cut.len() <= redact::DEFAULT_MAX_ERROR_TEXT, "{}", cut.len());
+    assert!(cut.len() > redact::DEFAULT_MAX_ERROR_TEXT / 2, "{}", cut.len());
     assert!(
         cut.starts_with("Traceback (most recent call last):\n  File \"/srv/app/mail.py\", line 0, in send\n"),
         "{cut}"
     );
-    assert!(
-        cut.contains("line 399, in send")
-            && cut.ends_with("mail.MailError: [CONTENT]\n")
-            && cut.contains("…[TRUNCATED]"),
-        "{cut}"
-    );
+    assert!(cut.contains("line 399, in send") && cut.ends_with("mail.MailError: [CONTENT]\n"), "{cut}");
+    assert!(cut.contains("…[TRUNCATED]"), "{cut}");
     let again = Line::new(true).pass(out.clone(), false);
     let node = again.items().find(|node| again.get(*node, "error").is_some()).unwrap();
     assert_eq!(again.get_str(node, "exception.stacktrace"), Some(cut), "a second pass changes nothing");
@@ -240,13 +227,9 @@ fn structured_errors() {
         ),
     ]);
     let mut span = failing("s");
-    let attributes = span["attributes"].as_array_mut().unwrap();
-    attributes.retain(|attribute| attribute["key"] != "error" && attribute["key"] != "exception.message");
-    attributes.push(entry("error", error));
-    attributes.push(entry(
-        "exception.message",
-        map(vec![entry("text", value("code-3: tell Jane Doe that her invoice of March"))]),
-    ));
+    set(&mut span, "error", error);
+    let text = entry("text", value("code-3: tell Jane Doe that her invoice of March"));
+    set(&mut span, "exception.message", map(vec![text]));
     let out = Line::new(true).pass(traces(vec![chat("s"), span]), false);
     assert_eq!(out_of(&out, "code-"), "code-1: [CONTENT]|code-2: [CONTENT]|code-3: [CONTENT]");
     assert!(out_of(&out, "long: ").len() <= redact::DEFAULT_MAX_ERROR_TEXT);
@@ -261,9 +244,7 @@ fn structured_errors() {
 fn texts_that_stay() {
     let quote = "tell Jane Doe that her invoice of March";
     let mut span = failing("s");
-    let attributes = span["attributes"].as_array_mut().unwrap();
-    attributes.retain(|attribute| attribute["key"] != "error.type");
-    attributes.push(json!({ "key": "error.type", "value": { "stringValue": format!("type-1 {quote}") } }));
+    set(&mut span, "error.type", json!({ "stringValue": format!("type-1 {quote}") }));
     span["events"] = json!([{ "timeUnixNano": "1", "name": format!("event-4: {quote}"),
         "attributes": [{ "key": "error.type", "value": { "stringValue": format!("type-5 {quote}") } }] }]);
     let out = Line::new(true).pass(traces(vec![chat("s"), span]), false);
@@ -297,7 +278,7 @@ fn queries_and_labels_stay() {
 #[test]
 fn children_without_the_session() {
     let without = |mut span: Json| {
-        span["attributes"].as_array_mut().unwrap().retain(|attribute| attribute["key"] != "gen_ai.conversation.id");
+        set(&mut span, "gen_ai.conversation.id", Json::Null);
         span
     };
     for (first, second) in [
@@ -409,18 +390,14 @@ fn recordings() {
             }
         }
     }
-    println!(
-        "echoes on the recordings: {} texts in the places, {} long enough to quote, {} changed, of them without a canary {}: {:#?}",
-        count.texts,
-        count.searched,
-        count.changed,
-        count.false_finds.len(),
-        count.false_finds
-    );
-    println!("canaries in error texts that repeat nothing stripped before: {:#?}", count.errors);
-    assert!(count.left.is_empty(), "content that stands in error texts: {:#?}", count.left);
-    assert!(count.changed > 1 && count.texts > 200, "{} of {}", count.changed, count.texts);
-    assert!(count.false_finds.len() * 100 <= count.searched, "{} of {}", count.false_finds.len(), count.searched);
+    let Count { texts, searched, changed, false_finds, left, errors } = count;
+    let found = false_finds.len();
+    println!("echoes on the recordings: {texts} texts in the places, {searched} long enough to quote");
+    println!("{changed} changed, of them without a canary {found}: {false_finds:#?}");
+    println!("canaries in error texts that repeat nothing stripped before: {errors:#?}");
+    assert!(left.is_empty(), "content that stands in error texts: {left:#?}");
+    assert!(changed > 1 && texts > 200, "{changed} of {texts}");
+    assert!(found * 100 <= searched, "{found} of {searched}");
 }
 
 fn quotes(vocabulary: &Vocabulary, kind: TextPlaceKind, key: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Tests of `tollgate explain` as a user runs it, and of `docs/agent-telemetry.md`, whose tables it generates:
 //! `TOLLGATE_UPDATE=1 cargo test --test it explain` writes them.
 
-use crate::client::span_json;
+use crate::client::{self, span_json};
 use crate::sources::root;
 use std::fmt::Write as _;
 use std::fs;
@@ -49,13 +49,8 @@ fn request_of(arguments: &[&str], input: impl AsRef<[u8]>) -> Json {
 
 /// One span with these attributes and fields.
 fn span(name: &str, attributes: &Json, more: &Json) -> Json {
-    let attribute = |(key, value): (&String, &Json)| {
-        let kind = if value.is_string() { "stringValue" } else { "intValue" };
-        json!({"key": key, "value": {kind: value}})
-    };
-    let attributes: Vec<Json> = attributes.as_object().unwrap().iter().map(attribute).collect();
     let mut span = json!({"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "name": name,
-        "startTimeUnixNano": "1", "endTimeUnixNano": "2", "attributes": attributes});
+        "startTimeUnixNano": "1", "endTimeUnixNano": "2", "attributes": client::attributes(attributes)});
     span.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     span
 }
@@ -82,10 +77,8 @@ fn whole_texts_and_copies_say_why() {
     let first = span("chat", &chat(json!({"note": "ask jane@example.com about it"})), &json!({}));
     let below = json!({"spanId": "0000000000000002", "parentSpanId": "eee19b7ec3c1b174"});
     let out = explained(&["-"], spans(&[first, span("chat", &chat(json!({})), &below)]));
-    assert!(
-        out.contains("the whole text was replaced: it is content and is now in the vault") && !out.contains("by email"),
-        "{out}"
-    );
+    assert!(out.contains("the whole text was replaced: it is content and is now in the vault"), "{out}");
+    assert!(!out.contains("by email"), "{out}");
     assert!(out.contains("price    not counted: a copy of a call that is counted elsewhere"), "{out}");
 }
 
@@ -258,11 +251,8 @@ fn an_unknown_model_names_the_closest() {
 fn an_unknown_pipeline_is_answered_with_the_list() {
     let error = |pipeline: &str| explain(&["-", "--pipeline", pipeline], span_json("x")).1;
     let unknown = error("nope");
-    assert!(
-        unknown.starts_with("error: there is no pipeline `nope`; the configuration has: `")
-            && unknown.contains("`logs`"),
-        "{unknown}"
-    );
+    assert!(unknown.starts_with("error: there is no pipeline `nope`; the configuration has: `"), "{unknown}");
+    assert!(unknown.contains("`logs`"), "{unknown}");
     assert_eq!(error("logs"), "error: the pipeline `logs` does not accept traces\n");
 }
 

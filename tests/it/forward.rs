@@ -11,32 +11,29 @@ use super::gateway;
 
 fn configuration(folder: &Path, behind: &[&str]) -> String {
     let at = |name: &str| folder.join(name).display().to_string();
-    let public = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
     let pipeline = |receiver: &str, steps: &[&str], exporters: &[&str]| serde_json::json!({ "receivers": [receiver], "processors": steps, "exporters": exporters });
-    serde_json::json!({
-        "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
-        "processors": {
-            "normalize": {}, "redact": {},
-            "vault": { "recipients": [public], "store": { "directory": at("vault") }, "writer": "test" },
+    let changes = serde_json::json!({
+        "connectors": { "forward": {} },
+        "exporters": {
+            "file": null,
+            "file/raw": { "path": at("raw.jsonl"), "trust": "internal" },
+            "file/out": { "path": at("out.jsonl") },
         },
-        "connectors": { "forward": null },
-        "exporters": { "file/raw": { "path": at("raw.jsonl"), "trust": "internal" }, "file/out": { "path": at("out.jsonl") } },
-        "spool": { "directory": at("data/spool"), "max_size": "64MiB" },
         "service": { "pipelines": {
             "traces/in": pipeline("otlp", &["normalize"], &["forward", "file/raw"]),
             "traces": pipeline("forward", behind, &["file/out"]),
+            "logs": null,
         } },
-    })
-    .to_string()
+    });
+    gateway::configuration(folder, &changes)
 }
 
 /// Items that a pipeline forwards go through the next pipeline's steps once; its own exports do not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_goes_on_in_another() {
     let folder = tempfile::tempdir().unwrap();
-    fs::create_dir_all(folder.path().join("data")).unwrap();
     let app = gateway::start(&configuration(folder.path(), &["vault", "redact"]), folder.path()).await;
-    let http = app.addresses()[0].1;
+    let http = gateway::address(&app, "otlp http");
     let text = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174",
         "name":"chat m","attributes":[{"key":"gen_ai.operation.name","value":{"stringValue":"chat"}},
         {"key":"gen_ai.input.messages","value":{"stringValue":"[{\"role\":\"user\",\"parts\":[{\"type\":\"text\",\"content\":\"the whole story\"}]}]"}},

@@ -4,40 +4,70 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use config::env::{EmptyLookup, SubstitutionLookup};
-use otlp::{Signal, json};
+use config::env::{OtherMachineLookup, SubstitutionLookup};
+use otlp::Signal;
+use serde_json::{Value, json};
 use telemetry::Meter;
 use tollgate::app::build::GatewayDeps;
 use tollgate::app::{RunningGateway, assemble, resolve};
 
 use crate::client;
 
-/// A configuration with every step and a file in place of a third party.
-fn configuration(folder: &Path) -> String {
-    let public = vault::keygen::generate_auditor_key(&folder.join("auditor.key")).unwrap();
+const AUDITOR: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+
+/// A configuration with every step, an admin port, and a file in place of a third party; a key of `changes` replaces
+/// the same one, and `null` removes it.
+pub(crate) fn configuration(folder: &Path, changes: &Value) -> String {
+    fs::create_dir_all(folder.join("data")).unwrap();
     let at = |name: &str| folder.join(name).display().to_string();
     let steps = ["normalize", "cost", "runs", "vault", "redact"];
-    let pipeline =
-        |steps: &[&str]| serde_json::json!({ "receivers": ["otlp"], "processors": steps, "exporters": ["file"] });
-    serde_json::json!({
+    let pipeline = json!({ "receivers": ["otlp"], "processors": steps, "exporters": ["file"] });
+    let mut whole = json!({
         "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
         "processors": {
             "normalize": {}, "cost": {}, "runs": {}, "redact": {},
-            "vault": { "recipients": [public], "store": { "directory": at("vault") }, "writer": "test" },
+            "vault": { "recipients": [AUDITOR], "store": { "directory": at("vault") }, "writer": "test" },
         },
         "exporters": { "file": { "path": at("outbound.jsonl") } },
+        "extensions": { "admin": { "endpoint": "127.0.0.1:0" } },
         "spool": { "directory": at("data/spool"), "max_size": "64MiB" },
         "limits": { "shutdown": "10s" },
-        "service": { "pipelines": { "traces": pipeline(&steps), "logs": pipeline(&steps) } },
-    })
-    .to_string()
+        "service": { "extensions": ["admin"], "pipelines": { "traces": pipeline, "logs": pipeline } },
+    });
+    change(&mut whole, changes);
+    whole.to_string()
+}
+
+fn change(whole: &mut Value, changes: &Value) {
+    let Value::Object(changes) = changes else { return whole.clone_from(changes) };
+    if !whole.is_object() {
+        *whole = json!({});
+    }
+    let known = whole.as_object_mut().unwrap();
+    for (key, value) in changes {
+        match value {
+            Value::Null => drop(known.remove(key)),
+            value => change(known.entry(key).or_insert(Value::Null), value),
+        }
+    }
+}
+
+/// A file with one pipeline: protocols of the OTLP receiver, an exporter, more lines, which may have an admin port.
+pub(crate) fn plain(folder: &Path, protocols: &str, exporter: &str, more: &str) -> String {
+    let (spool, id) = (folder.join("data/spool"), exporter.split(':').next().unwrap());
+    let enabled = if more.contains("admin: {") { "extensions: [admin], " } else { "" };
+    format!(
+        "receivers: {{ otlp: {{ protocols: {{ {protocols} }} }} }}\nexporters:\n  {exporter}\n{more}\n\
+         spool: {{ directory: '{}', max_size: 64MiB }}\n\
+         service: {{ {enabled}pipelines: {{ traces: {{ receivers: [otlp], exporters: [{id}] }} }} }}\n",
+        spool.display()
+    )
 }
 
 /// Posts the requests to a gateway and returns what it had forwarded when it was shut down.
 pub(crate) async fn forwarded(requests: Vec<(Signal, Vec<u8>)>) -> Vec<(Signal, Vec<u8>)> {
     let folder = tempfile::tempdir().unwrap();
-    fs::create_dir_all(folder.path().join("data")).unwrap();
-    let app = start(&configuration(folder.path()), folder.path()).await;
+    let app = start(&configuration(folder.path(), &json!({})), folder.path()).await;
     let otlp = address(&app, "otlp http");
     let posted = tokio::task::spawn_blocking(move || {
         for (signal, body) in requests {
@@ -52,7 +82,7 @@ pub(crate) async fn forwarded(requests: Vec<(Signal, Vec<u8>)>) -> Vec<(Signal, 
 
 /// Starts a gateway with this configuration.
 pub(crate) async fn start(configuration: &str, data: &Path) -> RunningGateway {
-    start_with(configuration, &EmptyLookup, data).await.0
+    start_with(configuration, &OtherMachineLookup, data).await.0
 }
 
 /// The same with variables and files; returns its metrics, too.
@@ -75,7 +105,7 @@ pub(crate) fn address(app: &RunningGateway, of: &str) -> SocketAddr {
 
 fn decode(line: &str) -> (Signal, Vec<u8>) {
     let signal = if line.starts_with("{\"resourceLogs\"") { Signal::Logs } else { Signal::Traces };
-    (signal, json::decode(signal, line.as_bytes()).unwrap())
+    (signal, otlp::json::decode(signal, line.as_bytes()).unwrap())
 }
 
 /// Posts one request over a connection of its own; it must be accepted.

@@ -181,10 +181,8 @@ fn a_start_without_the_key_ends_and_says_why() {
     let site = Site::new();
     site.kms.set(Mood::Says(400, "AccessDeniedException"));
     let (said, exit) = site.refused("one.kms");
-    assert!(
-        exit == Some(78) && said.contains("AccessDeniedException") && said.contains("kms:Decrypt"),
-        "{exit:?} {said}"
-    );
+    assert!(exit == Some(78) && said.contains("AccessDeniedException"), "{exit:?} {said}");
+    assert!(said.contains("kms:Decrypt"), "{exit:?} {said}");
     site.kms.set(Mood::Says(500, "KMSInternalException"));
     let (said, exit) = site.refused("one.kms");
     assert!(exit == Some(1) && said.contains("KMS is not available: 500"), "{exit:?} {said}");

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
-use config::env::EmptyLookup;
+use config::env::OtherMachineLookup;
 use tollgate::app::build::GatewayDeps;
 use tollgate::app::{RunningGateway, assemble, resolve};
 use tollgate::components::ProcessorSettings;
@@ -58,38 +58,23 @@ fn canaries() -> Vec<String> {
 
 /// Two branches: the output for a third party, and, for the spool, all data for an internal exporter that is down.
 fn configuration(folder: &Path) -> String {
-    let public = vault::keygen::generate_auditor_key(&folder.join("auditor.key")).unwrap();
-    let at = |name: &str| folder.join(name).display().to_string();
-    serde_json::json!({
-        "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
-        "processors": {
-            "normalize": {},
-            "vault": { "recipients": [public], "store": { "directory": at("vault") }, "writer": "test", "object_age": "100ms", "index_interval": "100ms" },
-            "redact": {},
-        },
-        "exporters": {
-            "file": { "path": at("outbound.jsonl") },
-            "otlp_http/house": { "endpoint": "http://127.0.0.1:9", "trust": "internal" },
-        },
-        "extensions": { "admin": { "endpoint": "127.0.0.1:0" } },
-        "spool": { "directory": at("data/spool"), "max_size": "64MiB" },
+    let steps = ["normalize", "vault", "redact"];
+    let changes = serde_json::json!({
+        "processors": { "cost": null, "runs": null, "vault": { "object_age": "100ms", "index_interval": "100ms" } },
+        "exporters": { "otlp_http/house": { "endpoint": "http://127.0.0.1:9", "trust": "internal" } },
         "limits": { "shutdown": "1s" },
-        "service": {
-            "extensions": ["admin"],
-            "pipelines": {
-                "traces": { "receivers": ["otlp"], "processors": ["normalize", "vault", "redact"], "exporters": ["file"] },
-                "logs": { "receivers": ["otlp"], "processors": ["normalize", "vault", "redact"], "exporters": ["file"] },
-                "metrics": { "receivers": ["otlp"], "processors": ["redact"], "exporters": ["file"] },
-                "traces/house": { "receivers": ["otlp"], "exporters": ["otlp_http/house"] },
-            },
-        },
-    })
-    .to_string()
+        "service": { "pipelines": {
+            "traces": { "processors": steps },
+            "logs": { "processors": steps },
+            "metrics": { "receivers": ["otlp"], "processors": ["redact"], "exporters": ["file"] },
+            "traces/house": { "receivers": ["otlp"], "exporters": ["otlp_http/house"] },
+        } },
+    });
+    gateway::configuration(folder, &changes)
 }
 
 async fn start(folder: &Path, off: Off) -> RunningGateway {
-    fs::create_dir_all(folder.join("data")).unwrap();
-    let read = resolve::resolve_config("test", &configuration(folder), &EmptyLookup, folder);
+    let read = resolve::resolve_config("test", &configuration(folder), &OtherMachineLookup, folder);
     let (_, mut valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
     if off.spool {
         valid.spool = valid.spool.unsealed_for_self_check();
@@ -229,7 +214,6 @@ const TOKEN: &str = "canary-of-a-credential-4711";
 
 /// A gateway process that accepts [`TOKEN`], logs everything, and sends to [`parrot`].
 fn talkative(folder: &Path) -> std::process::Child {
-    fs::create_dir_all(folder.join("data")).unwrap();
     let mut config: serde_json::Value = serde_json::from_str(&configuration(folder)).unwrap();
     config["service"]["telemetry"] = serde_json::json!({ "logs": { "level": "debug" } });
     config["receivers"]["otlp"]["auth"] = serde_json::json!({ "tokens": { "acme": [TOKEN] } });

@@ -51,7 +51,7 @@ impl SubstitutionLookup for Environment {
     }
 
     fn read_file(&self, _: &str) -> Result<String, SubstitutionFileError> {
-        Err(SubstitutionFileError::FilesUnsupported)
+        Err(SubstitutionFileError::Missing)
     }
 }
 
@@ -65,25 +65,21 @@ impl Environment {
 }
 
 fn trace() -> String {
-    let span = |id: &str, name: &str, attributes: &[(&str, &str)]| {
-        let attributes: Vec<_> = attributes
-            .iter()
-            .map(|(key, value)| serde_json::json!({ "key": key, "value": { "stringValue": value } }))
-            .collect();
+    let span = |id: &str, name: &str, attributes: serde_json::Value| {
         serde_json::json!({
             "traceId": "5b8aa5a2d2c872e8321cf37308d69df2", "spanId": id, "name": name, "kind": 2,
-            "startTimeUnixNano": "1700000000000000000", "endTimeUnixNano": "1700000001000000000", "attributes": attributes
+            "startTimeUnixNano": "1700000000000000000", "endTimeUnixNano": "1700000001000000000", "attributes": client::attributes(&attributes)
         })
     };
     let messages = format!(r#"[{{"role":"user","parts":[{{"type":"text","content":"{PROMPT}"}}]}}]"#);
-    let chat =
-        [("gen_ai.operation.name", "chat"), ("gen_ai.request.model", "gpt-4o"), ("gen_ai.input.messages", &messages)];
+    let chat = serde_json::json!({ "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o",
+        "gen_ai.input.messages": messages });
     serde_json::json!({ "resourceSpans": [{
-        "resource": { "attributes": [{ "key": "service.name", "value": { "stringValue": "shop" } }] },
+        "resource": { "attributes": client::attributes(&serde_json::json!({ "service.name": "shop" })) },
         "scopeSpans": [{ "spans": [
-            span("051581bf3cb55c11", "GET /healthz", &[("url.path", "/healthz")]),
-            span("051581bf3cb55c12", "GET /orders", &[("url.path", "/orders")]),
-            span("051581bf3cb55c13", "chat gpt-4o", &chat),
+            span("051581bf3cb55c11", "GET /healthz", serde_json::json!({ "url.path": "/healthz" })),
+            span("051581bf3cb55c12", "GET /orders", serde_json::json!({ "url.path": "/orders" })),
+            span("051581bf3cb55c13", "chat gpt-4o", chat),
         ] }],
     }] })
     .to_string()
@@ -127,9 +123,8 @@ async fn a_usual_collectors_file_becomes_a_gateway() {
     app.shutdown().await;
 
     let seen = sink.seen();
-    assert!(
-        !seen.is_empty() && seen.iter().all(|one| one.header("x-honeycomb-team") == Some("hcaik-0123456789abcdef"))
-    );
+    assert!(!seen.is_empty());
+    assert!(seen.iter().all(|one| one.header("x-honeycomb-team") == Some("hcaik-0123456789abcdef")));
     let sent: Vec<String> = seen.iter().map(|one| json_of(one.header("content-encoding"), &one.body)).collect();
     let sent = sent.concat();
     assert!(!sent.contains("healthz"), "{sent}");

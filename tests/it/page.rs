@@ -1,6 +1,5 @@
 //! Tests of a whole gateway's overview page: its figures equal those of `/metrics`, of the report, and a manual count.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,39 +8,16 @@ use kernel::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 use tollgate::app::RunningGateway;
 
-use crate::client::{self, JSON, status_and_body};
+use crate::client::{self, JSON, attributes, status_and_body};
 use crate::gateway;
 
 /// Number of runs, of which every fourth fails, and iterations of each.
 const RUNS: u64 = 12;
 const ITERATIONS: u64 = 3;
 
-fn configuration(folder: &Path) -> String {
-    let public = vault::keygen::generate_auditor_key(&folder.join("auditor.key")).unwrap();
-    let at = |name: &str| folder.join(name).display().to_string();
-    json!({
-        "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
-        "processors": {
-            "normalize": {}, "cost": {}, "runs": { "settle": "1s" }, "redact": {},
-            "vault": { "recipients": [public], "store": { "directory": at("vault") }, "writer": "test" },
-        },
-        "exporters": { "file": { "path": at("outbound.jsonl") } },
-        "extensions": { "admin": { "endpoint": "127.0.0.1:0" } },
-        "spool": { "directory": at("data/spool"), "max_size": "64MiB" },
-        "service": { "extensions": ["admin"], "pipelines": {
-            "traces": { "receivers": ["otlp"], "processors": ["normalize", "cost", "runs", "vault", "redact"], "exporters": ["file"] },
-        } },
-    })
-    .to_string()
-}
-
 async fn start(folder: &Path) -> RunningGateway {
-    fs::create_dir_all(folder.join("data")).unwrap();
-    let path = folder.join("configuration");
-    if !path.exists() {
-        fs::write(&path, configuration(folder)).unwrap();
-    }
-    gateway::start(&fs::read_to_string(path).unwrap(), folder).await
+    let soon = json!({ "processors": { "runs": { "settle": "1s" } } });
+    gateway::start(&gateway::configuration(folder, &soon), folder).await
 }
 
 fn ask(to: SocketAddr, request: &str, body: &[u8]) -> String {
@@ -55,10 +31,6 @@ fn front(admin: SocketAddr) -> Value {
     serde_json::from_str(&ask(admin, "GET /", b"")).unwrap()
 }
 
-fn attribute(key: &str, value: &str) -> Value {
-    json!({ "key": key, "value": { "stringValue": value } })
-}
-
 fn telemetry(now: u64) -> Value {
     let spans = (0..RUNS).flat_map(|run| {
         let (trace, root) = (format!("{:032x}", run + 1), format!("{:016x}", 1000 * (run + 1)));
@@ -68,8 +40,8 @@ fn telemetry(now: u64) -> Value {
             "traceId": trace, "spanId": root, "name": "invoke_agent triage", "kind": 1,
             "startTimeUnixNano": start.to_string(), "endTimeUnixNano": (start + 10 * second).to_string(),
             "status": if failed { json!({ "code": 2, "message": "gave up" }) } else { json!({}) },
-            "attributes": [attribute("gen_ai.operation.name", "invoke_agent"), attribute("gen_ai.agent.name", "triage"),
-                attribute("gen_ai.conversation.id", &format!("c{run}"))],
+            "attributes": attributes(&json!({ "gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "triage",
+                "gen_ai.conversation.id": format!("c{run}") })),
         })];
         for call in 0..ITERATIONS {
             let at = start + call * 2 * second;
@@ -77,15 +49,14 @@ fn telemetry(now: u64) -> Value {
                 "traceId": trace, "spanId": format!("{:016x}", 1000 * (run + 1) + call + 1), "parentSpanId": root,
                 "name": "chat claude-sonnet-4-5", "kind": 3,
                 "startTimeUnixNano": at.to_string(), "endTimeUnixNano": (at + second).to_string(),
-                "attributes": [attribute("gen_ai.operation.name", "chat"), attribute("gen_ai.provider.name", "anthropic"),
-                    attribute("gen_ai.request.model", "claude-sonnet-4-5"), attribute("gen_ai.conversation.id", &format!("c{run}")),
-                    json!({ "key": "gen_ai.usage.input_tokens", "value": { "intValue": "1000" } }),
-                    json!({ "key": "gen_ai.usage.output_tokens", "value": { "intValue": "100" } })],
+                "attributes": attributes(&json!({ "gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic",
+                    "gen_ai.request.model": "claude-sonnet-4-5", "gen_ai.conversation.id": format!("c{run}"),
+                    "gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 100 })),
             }));
         }
         spans
     });
-    let resource = json!({ "attributes": [attribute("service.name", "agents"), attribute("tenant.id", "acme")] });
+    let resource = json!({ "attributes": attributes(&json!({ "service.name": "agents", "tenant.id": "acme" })) });
     json!({ "resourceSpans": [{ "resource": resource, "scopeSpans": [{ "scope": {}, "spans": spans.collect::<Vec<_>>() }] }] })
 }
 
@@ -157,8 +128,8 @@ async fn tool_calls_of_the_first_second_are_counted() {
         let span = json!({
             "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "name": "execute_tool grep", "kind": 1,
             "startTimeUnixNano": (now - 2_000_000_000).to_string(), "endTimeUnixNano": (now - 1_000_000_000).to_string(),
-            "attributes": [attribute("gen_ai.operation.name", "execute_tool"), attribute("gen_ai.tool.name", "grep"),
-                attribute("gen_ai.tool.call.id", "call-1"), attribute("gen_ai.conversation.id", "c1")],
+            "attributes": attributes(&json!({ "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "grep",
+                "gen_ai.tool.call.id": "call-1", "gen_ai.conversation.id": "c1" })),
         });
         let request =
             json!({ "resourceSpans": [{ "resource": {}, "scopeSpans": [{ "scope": {}, "spans": [span] }] }] });

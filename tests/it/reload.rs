@@ -99,16 +99,9 @@ impl Drop for Running {
 /// `out` is the output file of the pipeline; `grpc`: whether the configuration has a gRPC port.
 fn configuration(folder: &Path, out: &str, grpc: bool) -> String {
     let grpc = if grpc { "grpc: { endpoint: '127.0.0.1:0' }, " } else { "" };
-    let at = |name: &str| folder.join(name).display().to_string();
-    format!(
-        "receivers: {{ otlp: {{ protocols: {{ {grpc}http: {{ endpoint: 'localhost:0' }} }} }} }}\n\
-         exporters: {{ file: {{ path: '{}', trust: internal }} }}\n\
-         extensions: {{ admin: {{ endpoint: '127.0.0.2:0' }} }}\n\
-         spool: {{ directory: '{}', max_size: 64MiB }}\n\
-         service: {{ extensions: [admin], pipelines: {{ traces: {{ receivers: [otlp], exporters: [file] }} }} }}\n",
-        at(out),
-        at("data/spool")
-    )
+    let exporter = format!("file: {{ path: '{}', trust: internal }}", folder.join(out).display());
+    let admin = "extensions: { admin: { endpoint: '127.0.0.2:0' } }";
+    gateway::plain(folder, &format!("{grpc}http: {{ endpoint: 'localhost:0' }}"), &exporter, admin)
 }
 
 /// A folder with a data directory, and the path of the configuration in it.
@@ -170,10 +163,8 @@ fn no_request_is_lost_while_the_configuration_changes() {
     let refused: serde_json::Value =
         serde_json::from_str(&gateway.next_line("reloading the configuration", "can't be used")).unwrap();
     assert_eq!(refused["level"], "ERROR");
-    assert!(
-        refused["why"].as_str().unwrap().contains("protocol") && !refused["why"].as_str().unwrap().contains('\n'),
-        "{refused}"
-    );
+    assert!(refused["why"].as_str().unwrap().contains("protocol"), "{refused}");
+    assert!(!refused["why"].as_str().unwrap().contains('\n'), "{refused}");
     some_more();
     write(configuration(folder.path(), "three.jsonl", false));
     let request_reload = |authorization: &str| client::ask(admin, "POST /-/reload", authorization, b"");

@@ -12,6 +12,7 @@ use serde_json::{Value as Json, json};
 use telemetry::names::ALL;
 use tracker::{AlertThresholds, Config};
 
+use crate::client::attributes;
 use crate::gateway;
 
 fn read(path: &str) -> String {
@@ -219,15 +220,6 @@ fn asked_for() -> Vec<(&'static str, Json)> {
 /// None of these attributes is removed or renamed on the way to a third party, including those of the resource.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn attributes_by_name() {
-    let value = |value: &Json| match value {
-        Json::String(text) => json!({"stringValue": text}),
-        Json::Bool(flag) => json!({"boolValue": flag}),
-        Json::Number(number) if number.is_f64() => json!({"doubleValue": number}),
-        number => json!({"intValue": number.to_string()}),
-    };
-    let attributes = |all: &Json| -> Vec<Json> {
-        all.as_object().unwrap().iter().map(|(key, one)| json!({"key": key, "value": value(one)})).collect()
-    };
     let service = json!({"service.name": "agents", "service.version": "1.2", "build.commit_sha": "c0ffee", "deploy.environment": "prod",
         "work_tracker.issue_id": "OPS-7"});
     let span = |(at, (name, all)): (u64, (&'static str, Json))| {
@@ -264,25 +256,17 @@ async fn attributes_by_name() {
 
 /// The spans and events of the dashboard of claude-otel-hooks users, and the attributes by which its panels filter,
 /// group and sum.
-const PANELS: [(&str, &[&str]); 6] = [
-    ("claude_code.tool", &["session.id", "gen_ai.tool.name", "gen_ai.tool.success", "edit.lines_added"]),
-    ("claude_code.user_prompt", &["session.id"]),
-    ("claude_code.session.end", &["session.duration_ms"]),
-    ("claude_code.permission.denied", &["gen_ai.tool.name"]),
-    ("claude_code.subagent", &["agent.type", "agent.duration_ms"]),
+const PANELS: [(&str, &str); 6] = [
+    ("claude_code.tool", "session.id gen_ai.tool.name gen_ai.tool.success edit.lines_added"),
+    ("claude_code.user_prompt", "session.id"),
+    ("claude_code.session.end", "session.duration_ms"),
+    ("claude_code.permission.denied", "gen_ai.tool.name"),
+    ("claude_code.subagent", "agent.type agent.duration_ms"),
     (
         "claude_code.turn.stop",
-        &[
-            "session.id",
-            "git.repo",
-            "agent.stop_reason",
-            "gen_ai.request.model",
-            "gen_ai.usage.input_tokens",
-            "gen_ai.usage.output_tokens",
-            "gen_ai.usage.cache_read_tokens",
-            "gen_ai.usage.cache_creation_tokens",
-            "gen_ai.usage.cache_hit_ratio",
-        ],
+        "session.id git.repo agent.stop_reason gen_ai.request.model gen_ai.usage.input_tokens \
+            gen_ai.usage.output_tokens gen_ai.usage.cache_read_tokens gen_ai.usage.cache_creation_tokens \
+            gen_ai.usage.cache_hit_ratio",
     ),
 ];
 
@@ -307,7 +291,7 @@ async fn panels_show_the_same() {
                 let name = payload.text(item, ::otlp::TextField::Name);
                 let Some((_, keys)) = PANELS.iter().find(|(of, _)| *of == name) else { continue };
                 let mut row = format!("{name} {}", payload.end_time(item) - payload.time(item));
-                for key in *keys {
+                for key in keys.split_whitespace() {
                     row.push(' ');
                     let value = payload.get(item, key).or_else(|| payload.get(payload.resource(item), key));
                     value.iter().for_each(|value| value.write_json(&mut row));

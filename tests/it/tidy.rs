@@ -50,31 +50,9 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Types that hold telemetry text or configuration values: no `Debug`, no `Display`.
-const NO_DEBUG: &[&str] = &[
-    "Payload",
-    "Value",
-    "Attribute",
-    "OwnedValue",
-    "EncodedRequest",
-    "EncodedTransaction",
-    "Batch",
-    "RecordDraft",
-    "Effect",
-    "SpoolRecord",
-    "StoredRecord",
-    "Transaction",
-    "Submission",
-    "ExportRequest",
-    "Facts",
-    "ItemFacts",
-    "SealedFragment",
-    "BatchObservation",
-    "ObservedItem",
-    "ItemGroup",
-    "RunTotals",
-    "RunView",
-    "SessionView",
-];
+const NO_DEBUG: &str = "Payload Value Attribute OwnedValue EncodedRequest EncodedTransaction Batch RecordDraft Effect SpoolRecord \
+    StoredRecord Transaction Submission ExportRequest Facts ItemFacts SealedFragment BatchObservation ObservedItem \
+    ItemGroup RunTotals RunView SessionView";
 
 /// The name of the type that a line defines, if it does. In macros, definitions are indented.
 fn defined_type(line: &str) -> Option<String> {
@@ -125,7 +103,7 @@ fn every_crate_may_log() {
     let mut crates: Vec<String> = folders.map(|folder| folder.unwrap().file_name().into_string().unwrap()).collect();
     crates.push("tollgate".to_owned());
     crates.sort();
-    assert_eq!(telemetry::logging::OWN_CRATES, crates);
+    assert_eq!(telemetry::logging::OWN_CRATES, crates.join(" "));
 }
 
 /// Components of one kind never import each other (those of different kinds are separate crates). A folder that is
@@ -181,7 +159,7 @@ fn telemetry_text_has_no_debug() {
         let lines: Vec<&str> = file.text.lines().collect();
         for (number, line) in lines.iter().enumerate() {
             let Some(name) = defined_type(line) else { continue };
-            if !NO_DEBUG.contains(&name.as_str()) || file.path.starts_with("crates/config/src/") {
+            if !NO_DEBUG.split(' ').any(|known| known == name) || file.path.starts_with("crates/config/src/") {
                 continue;
             }
             found.insert(name.clone());
@@ -199,7 +177,7 @@ fn telemetry_text_has_no_debug() {
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
     // A name in the list that no type has would check nothing
-    let gone: Vec<_> = NO_DEBUG.iter().filter(|name| !found.contains(**name)).collect();
+    let gone: Vec<_> = NO_DEBUG.split(' ').filter(|name| !found.contains(*name)).collect();
     assert!(gone.is_empty(), "no such types: {gone:?}");
 }
 

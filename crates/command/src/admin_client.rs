@@ -19,7 +19,7 @@ use crate::error::CommandError;
 use crate::tasks::Tasks;
 use config::address;
 use kernel::secret::Secret;
-use net::client::{self, ClientError, HttpClient, read_response, upload_body};
+use net::client::{self, ClientError, HttpClient, Incoming, read_response, upload_body};
 use net::{ProxyRules, Spawn, tls};
 use telemetry::Meter;
 
@@ -146,20 +146,7 @@ impl AdminClient {
         accept: &str,
         on_lines: impl Fn(&str) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
-        let sending = self.client.send(self.build_request(Method::GET, path, accept, None)?);
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, sending).await;
-        let answer = answer.map_err(|_| format!("{}: no answer in time", self.base))?;
-        let answer = answer.map_err(|error| self.connection_error(&error))?;
-        let status = answer.status();
-        let mut body = answer.into_body();
-        if !status.is_success() {
-            let error_body = tokio::time::timeout(ANSWER_TIMEOUT, read_response(body, MAX_ANSWER_BYTES))
-                .await
-                .ok()
-                .and_then(Result::ok);
-            let text = error_body.map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-            return Err(CommandError::Failed(self.status_error(status, path, &text)));
-        }
+        let mut body = self.in_time(self.open(Method::GET, path, accept, None)).await?;
         let mut pending: Vec<u8> = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| format!("{}: the connection was cut off", self.base))?;
@@ -200,20 +187,16 @@ impl AdminClient {
     }
 
     fn status_error(&self, status: StatusCode, path: &str, text: &str) -> String {
-        match status {
-            StatusCode::UNAUTHORIZED => {
-                let reason = self.error_reason(text);
-                let separator = if reason.is_empty() { "" } else { ": " };
-                format!("{}: the credentials were refused (HTTP status 401){separator}{reason}", self.base)
+        let (base, reason, code) = (&self.base, self.error_reason(text), status.as_u16());
+        // The query may be long and is encoded; the path says what was asked.
+        let path = path.split('?').next().unwrap_or_default();
+        match (status, &*reason) {
+            (StatusCode::UNAUTHORIZED, "") => format!("{base}: the credentials were refused (HTTP status 401)"),
+            (StatusCode::UNAUTHORIZED, _) => {
+                format!("{base}: the credentials were refused (HTTP status 401): {reason}")
             }
-            status => match self.error_reason(text) {
-                reason if reason.is_empty() => {
-                    // The query may be long and is encoded; the path says what was asked.
-                    let path = path.split('?').next().unwrap_or_default();
-                    format!("{}{path}: HTTP status {}", self.base, status.as_u16())
-                }
-                reason => format!("{}: {reason} (HTTP status {})", self.base, status.as_u16()),
-            },
+            (_, "") => format!("{base}{path}: HTTP status {code}"),
+            _ => format!("{base}: {reason} (HTTP status {code})"),
         }
     }
 
@@ -224,25 +207,42 @@ impl AdminClient {
         accept: &str,
         json: Option<String>,
     ) -> Result<String, CommandError> {
-        let request = self.build_request(method, path, accept, json)?;
         let exchange = async {
-            let answer = self.client.send(request).await.map_err(|error| self.connection_error(&error))?;
-            let status = answer.status();
-            let (bytes, _) = read_response(answer.into_body(), MAX_ANSWER_BYTES)
-                .await
-                .map_err(|_| format!("{}{path}: the answer is too large, or the connection was cut off", self.base))?;
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            if status.is_success() {
-                Ok(text)
-            } else {
-                Err(CommandError::Failed(self.status_error(status, path, &text)))
-            }
+            let body = self.open(method, path, accept, json).await?;
+            self.read(path, body).await
         };
-        tokio::time::timeout(ANSWER_TIMEOUT, exchange).await.map_err(|_| format!("{}: no answer in time", self.base))?
+        self.in_time(exchange).await
     }
-}
 
-impl AdminClient {
+    /// Sends a request, and returns the body of an answer with a status of success.
+    async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &str,
+        json: Option<String>,
+    ) -> Result<Incoming, CommandError> {
+        let request = self.build_request(method, path, accept, json)?;
+        let answer = self.client.send(request).await.map_err(|error| self.connection_error(&error))?;
+        let (status, body) = (answer.status(), answer.into_body());
+        if status.is_success() {
+            return Ok(body);
+        }
+        let text = self.read(path, body).await?;
+        Err(CommandError::Failed(self.status_error(status, path, &text)))
+    }
+
+    async fn read(&self, path: &str, body: Incoming) -> Result<String, CommandError> {
+        let cut_off = |_| format!("{}{path}: the answer is too large, or the connection was cut off", self.base);
+        let (bytes, _) = read_response(body, MAX_ANSWER_BYTES).await.map_err(cut_off)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    async fn in_time<T>(&self, exchange: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
+        let no_answer = |_| format!("{}: no answer in time", self.base);
+        tokio::time::timeout(ANSWER_TIMEOUT, exchange).await.map_err(no_answer)?
+    }
+
     /// The reason in an error answer; empty if the answer repeats the credentials, as those of some proxies do.
     fn error_reason(&self, text: &str) -> String {
         let credential = self

@@ -74,29 +74,17 @@ impl From<String> for CommandError {
     }
 }
 
-impl From<&str> for CommandError {
-    fn from(text: &str) -> Self {
-        Self::Failed(text.to_owned())
-    }
+macro_rules! from {
+    ($($error:ty),*) => {$(
+        impl From<$error> for CommandError {
+            fn from(error: $error) -> Self {
+                Self::Failed(error.to_string())
+            }
+        }
+    )*};
 }
 
-impl From<BindError> for CommandError {
-    fn from(error: BindError) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
-impl From<TlsError> for CommandError {
-    fn from(error: TlsError) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
-impl From<RatesError> for CommandError {
-    fn from(error: RatesError) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
+from!(&str, BindError, TlsError, RatesError);
 
 impl From<SpoolOpenError> for CommandError {
     fn from(error: SpoolOpenError) -> Self {

@@ -5,7 +5,7 @@
 use std::fs::{Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -30,29 +30,13 @@ pub struct KeyFile {
     pub metadata: Metadata,
 }
 
-/// Why a key file can't be used. Messages name the file, never its contents.
+/// Why a key file can't be used. The text names the file, never its contents.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyFileError {
-    /// The file can't be read or created.
-    #[error("can't use the key file {}: {error}", path.display())]
-    Unusable {
-        path: PathBuf,
-        /// The operating system's error.
-        error: io::Error,
-    },
-    /// The path names a folder, pipe or device.
-    #[error("the key file {} is not a regular file: replace it with one of mode 0600 that holds the key", .0.display())]
-    NotRegular(PathBuf),
-    /// The file has no key in it.
-    #[error("the key file {} is empty", .0.display())]
-    Empty(PathBuf),
-    /// The file was created and has disappeared.
-    #[error("the key file {} disappeared after it was created", .0.display())]
-    Vanished(PathBuf),
-}
+#[error("{0}")]
+pub struct KeyFileError(String);
 
 fn unusable_error(path: &Path, error: io::Error) -> KeyFileError {
-    KeyFileError::Unusable { path: path.to_owned(), error }
+    KeyFileError(format!("can't use the key file {}: {error}", path.display()))
 }
 
 /// Reads the key in `path`; `None` if there is no such file. Creates nothing.
@@ -88,7 +72,8 @@ fn open_with(path: &Path, flags: OFlags) -> Result<Option<KeyFile>, KeyFileError
     };
     let metadata = file.metadata().map_err(|error| unusable_error(path, error))?;
     if flags.contains(OFlags::NONBLOCK) && !metadata.is_file() {
-        return Err(KeyFileError::NotRegular(path.to_owned()));
+        let what = "is not a regular file: replace it with one of mode 0600 that holds the key";
+        return Err(KeyFileError(format!("the key file {} {what}", path.display())));
     }
     let access_by_others = metadata.mode() & 0o077;
     if access_by_others != 0 {
@@ -103,7 +88,7 @@ fn open_with(path: &Path, flags: OFlags) -> Result<Option<KeyFile>, KeyFileError
     file.take(MAX_KEY_BYTES).read_to_string(&mut text).map_err(|error| unusable_error(path, error))?;
     // With an empty key anyone could compute the pseudonyms.
     if text.trim().is_empty() {
-        return Err(KeyFileError::Empty(path.to_owned()));
+        return Err(KeyFileError(format!("the key file {} is empty", path.display())));
     }
     Ok(Some(KeyFile { key: Secret::new(text.trim().to_owned()), created: false, metadata }))
 }
@@ -159,7 +144,8 @@ pub fn read_or_create(path: &Path, make: impl FnOnce() -> Secret) -> Result<KeyF
         Err(error) => return Err(unusable_error(path, error)),
     };
     // Read the file again, so that this process uses the same key as the next start.
-    let file = open(path)?.ok_or_else(|| KeyFileError::Vanished(path.to_owned()))?;
+    let vanished = || KeyFileError(format!("the key file {} disappeared after it was created", path.display()));
+    let file = open(path)?.ok_or_else(vanished)?;
     Ok(KeyFile { created, ..file })
 }
 

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use super::file::{ConfigFile, PipelineConfig};
 use super::graph::{ComponentFacts, StepRole};
 use super::id::ComponentId;
-use super::problem::{Problem, SourcePosition};
+use super::problem::Problem;
 
 /// Checks that need no typed components: ids are unambiguous, both sides are connected, and there is no cycle.
 pub(super) fn check_connector_references(file: &ConfigFile, problems: &mut Vec<Problem>) {
@@ -20,10 +20,7 @@ pub(super) fn check_connector_references(file: &ConfigFile, problems: &mut Vec<P
             let what = format!("`{}` is also in `{kind}:`, so a reference to it is ambiguous", section.id);
             problems.push(Problem::error(Some(section.at), path.clone(), what).with_hint("name it `type/name`"));
         }
-        let contains = |uses: &[(ComponentId, SourcePosition)]| uses.iter().any(|(id, _)| *id == section.id);
-        let is_exporter = file.pipelines.iter().any(|pipeline| contains(&pipeline.exporters));
-        let is_receiver = file.pipelines.iter().any(|pipeline| contains(&pipeline.receivers));
-        let what = match (is_exporter, is_receiver) {
+        let what = match (file.uses("exporters", &section.id), file.uses("receivers", &section.id)) {
             (true, true) => continue,
             (false, false) => {
                 let what = format!("`{}` is in no pipeline and will not run", section.id);

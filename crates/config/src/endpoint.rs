@@ -68,6 +68,17 @@ impl Endpoint {
         &self.host
     }
 
+    /// The host under which this machine reaches the endpoint, in the form of URLs: loopback in place of all addresses.
+    pub fn local_host(&self) -> String {
+        match self.socket_addr().map(|at| at.ip()) {
+            None => self.host.clone(),
+            Some(IpAddr::V6(ip)) if ip.is_unspecified() => "[::1]".to_owned(),
+            Some(IpAddr::V6(ip)) => format!("[{ip}]"),
+            Some(ip) if ip.is_unspecified() => "127.0.0.1".to_owned(),
+            Some(ip) => ip.to_string(),
+        }
+    }
+
     /// The port; with 0 the system chooses one.
     pub fn port(&self) -> u16 {
         self.port

@@ -33,9 +33,6 @@ pub enum SubstitutionFileError {
     /// The file is not UTF-8.
     #[error("not text in UTF-8")]
     NotText,
-    /// This [`SubstitutionLookup`] reads no files.
-    #[error("files can't be read in this configuration")]
-    FilesUnsupported,
     /// The file is on another machine, so its text is unknown. This is not a fault of the configuration.
     #[error("not read")]
     OtherMachine,
@@ -58,7 +55,7 @@ pub trait SubstitutionLookup {
     /// The text of a file without its final line end.
     ///
     /// # Errors
-    /// The file can't be read, is too large, or this lookup reads no files.
+    /// The file can't be read or is too large, or is on another machine.
     fn read_file(&self, path: &str) -> Result<String, SubstitutionFileError>;
     /// Whether the variables are set on another machine, so that one without a value is not a fault.
     fn is_other_machine(&self) -> bool {
@@ -83,19 +80,6 @@ impl SubstitutionLookup for ProcessLookup {
         let text = std::fs::read_to_string(path)?;
         let text = text.strip_suffix('\n').unwrap_or(&text);
         Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
-    }
-}
-
-/// Finds no variable and no file: for configurations that must not depend on the machine that reads them.
-pub struct EmptyLookup;
-
-impl SubstitutionLookup for EmptyLookup {
-    fn var(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn read_file(&self, _: &str) -> Result<String, SubstitutionFileError> {
-        Err(SubstitutionFileError::FilesUnsupported)
     }
 }
 

@@ -11,6 +11,9 @@ use super::problem::{MaskedSource, Problem, SourcePosition, find_nearest};
 use super::snippet;
 use super::tree::{MapKey, NodeValue, TreeNode};
 
+/// Component ids as listed in the file, with their positions.
+pub type ComponentRefs = Vec<(ComponentId, SourcePosition)>;
+
 /// One configured component, its body not yet typed.
 #[derive(Clone)]
 pub struct ComponentSection {
@@ -27,10 +30,10 @@ pub struct PipelineConfig {
     /// The signal named by the type of its id.
     pub signal: Signal,
     pub at: SourcePosition,
-    pub receivers: Vec<(ComponentId, SourcePosition)>,
+    pub receivers: ComponentRefs,
     /// Processors in the order written, each with its position.
-    pub processors: Vec<(ComponentId, SourcePosition)>,
-    pub exporters: Vec<(ComponentId, SourcePosition)>,
+    pub processors: ComponentRefs,
+    pub exporters: ComponentRefs,
 }
 
 /// A parsed configuration file.
@@ -47,7 +50,7 @@ pub struct ConfigFile {
     /// Components under `extensions:`.
     pub extensions: Vec<ComponentSection>,
     /// Ids listed in `service.extensions`.
-    pub enabled: Vec<(ComponentId, SourcePosition)>,
+    pub enabled: ComponentRefs,
     /// Pipelines under `service.pipelines`.
     pub pipelines: Vec<PipelineConfig>,
     /// The untyped node `service.telemetry`.
@@ -55,6 +58,48 @@ pub struct ConfigFile {
     pub spool: TreeNode,
     pub pseudonyms: TreeNode,
     pub limits: TreeNode,
+}
+
+impl ConfigFile {
+    /// The components by section.
+    pub fn sections(&self) -> [(&'static str, &[ComponentSection]); 5] {
+        [
+            ("receivers", &self.receivers),
+            ("processors", &self.processors),
+            ("exporters", &self.exporters),
+            ("connectors", &self.connectors),
+            ("extensions", &self.extensions),
+        ]
+    }
+
+    /// The components of a section.
+    pub fn section(&self, name: &str) -> &[ComponentSection] {
+        self.sections().into_iter().find(|(section, _)| *section == name).map_or(&[], |(_, components)| components)
+    }
+
+    /// As [`Self::sections`].
+    pub fn sections_mut(&mut self) -> [(&'static str, &mut Vec<ComponentSection>); 5] {
+        [
+            ("receivers", &mut self.receivers),
+            ("processors", &mut self.processors),
+            ("exporters", &mut self.exporters),
+            ("connectors", &mut self.connectors),
+            ("extensions", &mut self.extensions),
+        ]
+    }
+
+    /// Whether a pipeline or `service.extensions` names this component of a section.
+    pub fn uses(&self, section: &str, id: &ComponentId) -> bool {
+        let is_in = |list: &ComponentRefs| list.iter().any(|(listed, _)| listed == id);
+        let is_in_pipeline = |pipeline: &PipelineConfig| match section {
+            "receivers" => is_in(&pipeline.receivers),
+            "processors" => is_in(&pipeline.processors),
+            "exporters" => is_in(&pipeline.exporters),
+            "connectors" => is_in(&pipeline.receivers) || is_in(&pipeline.exporters),
+            _ => false,
+        };
+        self.pipelines.iter().any(is_in_pipeline) || (section == "extensions" && is_in(&self.enabled))
+    }
 }
 
 const TOP_LEVEL_KEYS: [&str; 9] =
@@ -265,14 +310,14 @@ impl ShapeParser<'_> {
         near.and_then(Signal::from_name).unwrap_or(Signal::Traces)
     }
 
-    fn parse_references(&mut self, node: &TreeNode, path: &str) -> Vec<(ComponentId, SourcePosition)> {
+    fn parse_references(&mut self, node: &TreeNode, path: &str) -> ComponentRefs {
         let NodeValue::Seq(items) = &node.value else {
             if !matches!(node.value, NodeValue::Null) {
                 self.report_error(node.at, path, "expected a list of component ids", "");
             }
             return Vec::new();
         };
-        let mut references: Vec<(ComponentId, SourcePosition)> = Vec::new();
+        let mut references = ComponentRefs::new();
         for item in items {
             let id = match &item.value {
                 NodeValue::Str(text) => ComponentId::parse(text).ok(),

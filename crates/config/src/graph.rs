@@ -121,29 +121,13 @@ impl ReferenceCheck<'_> {
     }
 
     fn report_unused(&mut self, file: &ConfigFile) {
-        for (kind, sections) in
-            [("receivers", &file.receivers), ("processors", &file.processors), ("exporters", &file.exporters)]
-        {
-            for section in sections.iter().filter(|section| (self.hint)(kind, &section.id.kind).is_none()) {
-                let used = file.pipelines.iter().any(|pipeline| {
-                    let uses = match kind {
-                        "receivers" => &pipeline.receivers,
-                        "processors" => &pipeline.processors,
-                        _ => &pipeline.exporters,
-                    };
-                    uses.iter().any(|(id, _)| *id == section.id)
-                });
-                if !used {
-                    let what = format!("`{}` is in no pipeline and will not run", section.id);
-                    self.problems.push(Problem::warning(Some(section.at), format!("{kind}.{}", section.id), what));
-                }
+        for (kind, sections) in file.sections().into_iter().filter(|(kind, _)| *kind != "connectors") {
+            let place = if kind == "extensions" { "not in `service.extensions`" } else { "in no pipeline" };
+            let has_known_type = |section: &&ComponentSection| (self.hint)(kind, &section.id.kind).is_none();
+            for section in sections.iter().filter(has_known_type).filter(|section| !file.uses(kind, &section.id)) {
+                let what = format!("`{}` is {place} and will not run", section.id);
+                self.problems.push(Problem::warning(Some(section.at), format!("{kind}.{}", section.id), what));
             }
-        }
-        let is_enabled = |section: &ComponentSection| file.enabled.iter().any(|(id, _)| *id == section.id);
-        let has_known_type = |section: &ComponentSection| (self.hint)("extensions", &section.id.kind).is_none();
-        for section in file.extensions.iter().filter(|section| !is_enabled(section) && has_known_type(section)) {
-            let what = format!("`{}` is not in `service.extensions` and will not run", section.id);
-            self.problems.push(Problem::warning(Some(section.at), format!("extensions.{}", section.id), what));
         }
     }
 }

@@ -51,7 +51,7 @@ async fn a_command_without_a_key_is_refused() {
         let error = run(&command).await.expect_err("no key");
         let text = format!("{error} {error:?}");
         assert!(text.contains(says) && !text.contains("CANARY"), "{command:?}: {text}");
-        assert_eq!(error.may_pass(), may_pass, "{command:?}");
+        assert_eq!(error.may_pass, may_pass, "{command:?}");
     }
 }
 
@@ -65,7 +65,7 @@ async fn a_command_that_hangs_is_killed() {
         let clock = SystemClock::new();
         let began = clock.monotonic();
         let error = read_key_within(&shell(script), Duration::from_millis(500)).await.expect_err("no key");
-        assert!(matches!(error, KeyCommandError::TooSlow(_)) && error.may_pass(), "{script}: {error}");
+        assert!(error.text.starts_with("did not end within") && error.may_pass, "{script}: {error}");
         assert!(clock.monotonic() - began < Duration::from_secs(5), "{script}");
     }
     let pid = fs::read_to_string(&pid_file).expect("a child");

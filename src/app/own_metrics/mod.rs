@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, Either, select};
+use futures_util::future::{Either, select};
 use tokio::sync::watch;
 
 use crate::components::ExporterSettings;
@@ -27,7 +27,7 @@ use otlp::Signal;
 use pipeline::{ExportRequest, Exporter, Outcome};
 use telemetry::{Counter, Meter, names};
 
-use super::build::BackgroundTask;
+use super::build::{BackgroundTask, background_task};
 use super::exporters::build_exporter;
 use super::start_error::StartError;
 
@@ -56,7 +56,7 @@ pub(super) fn build_export_tasks(
     readers: Vec<MetricsReaderSettings>,
     deps: &ExporterDeps,
     rng: &dyn Rng,
-) -> Result<Vec<Arc<dyn BackgroundTask>>, StartError> {
+) -> Result<Vec<BackgroundTask>, StartError> {
     let instance = deps.meter.instance(|| hex::encode(&rng.id()));
     let build = |(index, reader): (usize, MetricsReaderSettings)| {
         let kind = match &reader.exporter {
@@ -75,7 +75,7 @@ pub(super) fn build_export_tasks(
             sent: outcome("sent"),
             failed: outcome("failed"),
         };
-        Ok(Arc::new(task) as Arc<dyn BackgroundTask>)
+        Ok(background_task("own metrics", || (), |stop| task.run(stop)))
     };
     readers.into_iter().enumerate().map(build).collect()
 }
@@ -97,30 +97,22 @@ impl OwnMetricsTask {
             "own metrics could not be exported; the next export covers the same totals"
         );
     }
-}
 
-impl BackgroundTask for OwnMetricsTask {
-    fn name(&self) -> &'static str {
-        "own metrics"
-    }
-
-    fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            loop {
-                let stopping = tokio::select! {
-                    () = self.clock.sleep(self.interval) => false,
-                    _ = stop.wait_for(|stop| *stop) => true,
-                };
-                let export = pin!(self.export());
-                let deadline = pin!(async {
-                    let _ = stop.wait_for(|stop| *stop).await;
-                    self.clock.sleep(SHUTDOWN_GRACE).await;
-                });
-                let timed_out = matches!(select(export, deadline).await, Either::Right(_));
-                if stopping || timed_out {
-                    return;
-                }
+    async fn run(self, mut stop: watch::Receiver<bool>) {
+        loop {
+            let stopping = tokio::select! {
+                () = self.clock.sleep(self.interval) => false,
+                _ = stop.wait_for(|stop| *stop) => true,
+            };
+            let export = pin!(self.export());
+            let deadline = pin!(async {
+                let _ = stop.wait_for(|stop| *stop).await;
+                self.clock.sleep(SHUTDOWN_GRACE).await;
+            });
+            let timed_out = matches!(select(export, deadline).await, Either::Right(_));
+            if stopping || timed_out {
+                return;
             }
-        })
+        }
     }
 }

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::app::resolve;
-use ::config::env::EmptyLookup;
+use ::config::env::OtherMachineLookup;
 use fakes::sink::{Answer, Sink};
 use fixtures::until::until;
 use kernel::rng::SystemRng;
@@ -58,7 +58,7 @@ fn valid(telemetry: &str) -> Result<(Vec<MetricsReaderSettings>, Vec<String>), S
     let text = format!(
         "receivers: {{ otlp: }}\nexporters: {{ debug: {{ trust: internal }} }}\nservice:\n  telemetry: {telemetry}\n  pipelines: {{ logs: {{ receivers: [otlp], exporters: [debug] }} }}\n"
     );
-    let read = resolve::resolve_config("t", &text, &EmptyLookup, Path::new("/tmp/data"));
+    let read = resolve::resolve_config("t", &text, &OtherMachineLookup, Path::new("/tmp/data"));
     let notes = read.warnings.iter().map(|note| note.path.clone()).collect();
     match read.result {
         Ok((_, valid)) => Ok((valid.own_metrics, notes)),
@@ -99,14 +99,15 @@ fn the_collectors_spellings() {
 }
 
 /// A reader that sends to `sink`, with this clock and these metrics.
-fn to(sink: &Sink, clock: Arc<dyn Clock>, meter: &Meter) -> Arc<dyn BackgroundTask> {
-    over("http/protobuf", sink, clock, meter)
+fn to(sink: &Sink, clock: Arc<dyn Clock>, meter: &Meter) -> BackgroundTask {
+    reader("interval: 60000, timeout: 600000", "protocol: http/protobuf, compression: none", sink, clock, meter)
 }
 
-/// The same over this protocol.
-fn over(protocol: &str, sink: &Sink, clock: Arc<dyn Clock>, meter: &Meter) -> Arc<dyn BackgroundTask> {
+/// The same with these settings of the reader and of its exporter; one counter has a value.
+fn reader(times: &str, otlp: &str, sink: &Sink, clock: Arc<dyn Clock>, meter: &Meter) -> BackgroundTask {
+    meter.counter(&names::RECEIVER_ACCEPTED_SPANS, &[("receiver", "otlp"), ("transport", "grpc")]).increment(7);
     let text = format!(
-        "{{ metrics: {{ readers: [{{ periodic: {{ interval: 60000, timeout: 600000, exporter: {{ otlp: {{ protocol: {protocol}, endpoint: 'http://{}', compression: none }} }} }} }}] }} }}",
+        "{{ metrics: {{ readers: [{{ periodic: {{ {times}, exporter: {{ otlp: {{ {otlp}, endpoint: 'http://{}' }} }} }} }}] }} }}",
         sink.address
     );
     let deps = ExporterDeps {
@@ -124,10 +125,9 @@ fn over(protocol: &str, sink: &Sink, clock: Arc<dyn Clock>, meter: &Meter) -> Ar
 async fn a_reload_is_no_second_instance() {
     let (sink, meter) = (Sink::new(None, []).await, Meter::new());
     let clock = kernel::clock::ManualClock::at(UnixNanos(7_000_000_000));
-    meter.counter(&names::RECEIVER_ACCEPTED_SPANS, &[("receiver", "otlp"), ("transport", "grpc")]).increment(7);
     let mut told = Vec::new();
     for _ in 0..2 {
-        to(&sink, clock.clone(), &meter).run(watch::channel(true).1).await;
+        (to(&sink, clock.clone(), &meter).run)(watch::channel(true).1).await;
         let (seen, mut json) = (sink.seen(), String::new());
         encode(Signal::Metrics, &seen[0].body, &mut json).unwrap();
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -151,7 +151,7 @@ async fn a_back_end_that_hangs_holds_up_no_end() {
         until(|| !sink.seen().is_empty()).await;
         clock.advance(SHUTDOWN_GRACE);
     };
-    let both = async { tokio::join!(own.run(watch::channel(true).1), asked) };
+    let both = async { tokio::join!((own.run)(watch::channel(true).1), asked) };
     assert!(tokio::time::timeout(Duration::from_secs(60), both).await.is_ok(), "it waits for the back end");
 }
 
@@ -161,38 +161,19 @@ async fn a_back_end_that_hangs_holds_up_no_end() {
 async fn exports_reach_a_receiver() {
     for (status, outcome) in [(200, "sent"), (503, "failed")] {
         let sink = Sink::new(None, std::iter::repeat_n(Answer::http(status), 100)).await;
-        let text = format!(
-            "{{ metrics: {{ readers: [{{ periodic: {{ interval: 100, exporter: {{ otlp: {{ endpoint: 'http://{}', headers: {{ x-key: k }} }} }} }} }}] }} }}",
-            sink.address
-        );
-        let readings = valid(&text).unwrap().0;
-        let meter = Meter::new();
-        meter.counter(&names::RECEIVER_ACCEPTED_SPANS, &[("receiver", "otlp"), ("transport", "grpc")]).increment(7);
-        let deps = ExporterDeps {
-            tasks: command::tasks::Tasks::new(&meter),
-            clock: Arc::new(kernel::clock::SystemClock::new()),
-            proxies: Arc::new(net::ProxyRules::direct()),
-            meter: meter.clone(),
-            partitioner: Arc::default(),
-        };
-        let own = build_export_tasks(readings, &deps, &SystemRng).unwrap().remove(0);
+        let (clock, meter) = (Arc::new(kernel::clock::SystemClock::new()), Meter::new());
+        let own = reader("interval: 100", "headers: { x-key: k }", &sink, clock, &meter);
         let (stop, stopped) = watch::channel(false);
         let count = || {
-            meter
-                .render()
-                .lines()
-                .find_map(|line| {
-                    line.strip_prefix(&format!("tollgate_own_metrics_exports_total{{outcome=\"{outcome}\"}} "))?
-                        .parse::<u64>()
-                        .ok()
-                })
-                .unwrap_or(0)
+            let name = format!("tollgate_own_metrics_exports_total{{outcome=\"{outcome}\"}} ");
+            let value = |line: &str| line.strip_prefix(&name)?.parse::<u64>().ok();
+            meter.render().lines().find_map(value).unwrap_or(0)
         };
         let counted = async {
             until(|| count() >= 2).await;
             stop.send_replace(true);
         };
-        tokio::join!(own.run(stopped), counted);
+        tokio::join!((own.run)(stopped), counted);
         let seen = sink.seen();
         assert!(seen.len() >= 3 && count() >= 3, "two at intervals, one at the end: {}", seen.len());
         assert!(seen.iter().all(|one| one.uri.path() == "/v1/metrics" && one.header("x-key") == Some("k")));
@@ -205,8 +186,8 @@ async fn exports_go_over_grpc_too() {
     for (answer, outcome) in [(Answer::grpc(0, b""), "sent"), (Answer::grpc_failure(14), "failed")] {
         let (sink, meter) = (Sink::new(None, [answer]).await, Meter::new());
         let clock = kernel::clock::ManualClock::at(UnixNanos(7_000_000_000));
-        meter.counter(&names::RECEIVER_ACCEPTED_SPANS, &[("receiver", "otlp"), ("transport", "grpc")]).increment(7);
-        over("grpc", &sink, clock, &meter).run(watch::channel(true).1).await;
+        let own = reader("interval: 60000, timeout: 600000", "protocol: grpc, compression: none", &sink, clock, &meter);
+        (own.run)(watch::channel(true).1).await;
         let (seen, mut json) = (sink.seen(), String::new());
         assert_eq!(seen.len(), 1);
         assert_eq!(seen[0].uri.path(), "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export");

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
+use crate::app::configured_component::kafka_receivers;
 use crate::app::valid_settings::ValidSettings;
-use crate::components::ReceiverSettings;
 use exporters::spec::ExportTarget;
 use kafka::{
     AccessRight, AclResource, BrokerClient, BrokerError, BrokerFault, BrokerSettings, GrantedRights, GroupDescription,
@@ -56,13 +56,11 @@ pub(super) async fn check_brokers(valid: &ValidSettings) -> Vec<ProbeCheck> {
             }
         }
     }
-    for placed in &valid.receivers {
-        if let ReceiverSettings::Kafka(settings) = &placed.value {
-            let id = placed.id.to_string();
-            match build_client(&id, &settings.brokers) {
-                Ok(client) => check_receiver(&id, &*client, settings, &mut results).await,
-                Err(failed) => results.push(failed),
-            }
+    for (id, settings) in kafka_receivers(&valid.receivers) {
+        let id = id.to_string();
+        match build_client(&id, &settings.brokers) {
+            Ok(client) => check_receiver(&id, &*client, settings, &mut results).await,
+            Err(failed) => results.push(failed),
         }
     }
     results
@@ -103,16 +101,24 @@ async fn check_receiver(
 
 /// Whether this worker may use a group.
 fn check_group(id: &str, group: &str, found: Result<&GroupDescription, &BrokerError>) -> ProbeCheck {
-    let lacks = |granted| {
-        let missing = missing_rights(AclResource::Group(group), &[AccessRight::Read], granted);
-        missing.map(|missing| (missing.why, missing.remedy))
-    };
-    let (what, fault) = match found {
-        Ok(found) => (format!("has {} members", found.members.len()), found.granted.and_then(lacks)),
-        Err(why) if why.fault == BrokerFault::Unauthorized => ("can be used".to_owned(), lacks(GrantedRights::NONE)),
-        Err(why) => ("can be used".to_owned(), Some(to_finding(why.clone()))),
-    };
+    let what = found.map_or("can be used".to_owned(), |found| format!("has {} members", found.members.len()));
+    let granted = found.map(|found| found.granted);
+    let fault = find_missing_rights(AclResource::Group(group), &[AccessRight::Read], granted);
     ProbeCheck::new(format!("`{id}`: the group `{group}` {what}"), fault.map_or(Ok(()), Err))
+}
+
+/// What a client may not do with a resource, or why the brokers do not tell.
+fn find_missing_rights(
+    resource: AclResource<'_>,
+    needed: &[AccessRight],
+    granted: Result<Option<GrantedRights>, &BrokerError>,
+) -> Option<Finding> {
+    let granted = match granted {
+        Ok(granted) => granted?,
+        Err(why) if why.fault == BrokerFault::Unauthorized => GrantedRights::NONE,
+        Err(why) => return Some(to_finding(why.clone())),
+    };
+    missing_rights(resource, needed, granted).map(|missing| (missing.why, missing.remedy))
 }
 
 /// A warning if some of a group's workers have no partition to read.
@@ -151,18 +157,11 @@ async fn check_topics(
 
 /// Why a topic can't be used.
 fn find_fault(used: &TopicUse<'_>, found: Result<&TopicDescription, &BrokerError>) -> Option<Finding> {
-    let lacks = |granted| {
-        let missing = missing_rights(AclResource::Topic(used.topic), used.needed, granted);
-        missing.map(|missing| (missing.why, missing.remedy))
-    };
-    match found {
-        Ok(found) => found.granted.and_then(lacks).or_else(|| {
-            let problem = durability_problem(used.topic, found).filter(|_| used.is_durable)?;
-            Some((problem.why, problem.remedy))
-        }),
-        Err(why) if why.fault == BrokerFault::Unauthorized => lacks(GrantedRights::NONE),
-        Err(why) => Some(to_finding(why.clone())),
-    }
+    let granted = found.map(|found| found.granted);
+    find_missing_rights(AclResource::Topic(used.topic), used.needed, granted).or_else(|| {
+        let problem = durability_problem(used.topic, found.ok()?).filter(|_| used.is_durable)?;
+        Some((problem.why, problem.remedy))
+    })
 }
 
 /// A warning if a record of the largest request may be larger than the topic takes: it is refused unless it compresses

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::app::configured_component::admin_ports;
 use crate::app::exporters::build_exporter;
 use crate::app::gateway_deps::GatewayDeps;
 use crate::app::own_metrics;
 use crate::app::valid_settings::ValidSettings;
-use crate::components::ExtensionSettings;
 use access::oidc::{OidcClient, OidcParts};
 use command::tasks::Tasks;
 use config::{ComponentId, env};
@@ -46,13 +46,12 @@ pub(super) fn find_client_faults(valid: &ValidSettings) -> Vec<String> {
         }
     }
     faults.extend(own_metrics::build_export_tasks(valid.own_metrics.clone(), &deps, &*rng).err().map(|why| why.text));
-    for placed in &valid.extensions {
-        let ExtensionSettings::Admin(admin) = &placed.value else { continue };
+    for (id, admin) in admin_ports(&valid.extensions) {
         let ExporterDeps { proxies, tasks, clock, .. } = deps.clone();
         let parts = OidcParts { proxies, tasks, clock, rng: Arc::clone(&rng) };
         let settings = admin.auth.as_ref().and_then(|auth| auth.oidc.clone());
         let client = settings.map(|settings| OidcClient::build(settings, parts));
-        faults.extend(client.and_then(Result::err).map(|why| format!("extensions.{}.auth.oidc: {why}", placed.id)));
+        faults.extend(client.and_then(Result::err).map(|why| format!("extensions.{id}.auth.oidc: {why}")));
     }
     faults
 }

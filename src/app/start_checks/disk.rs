@@ -1,10 +1,10 @@
 //! Checks how settings fit together, and the files and folders that they name on this machine; reads only: nothing is
 //! created, bound or connected. TLS files are checked in `tls_files`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::finding::{FileContext, FileFinding, MachineContext, MachineFindings};
-use crate::app::configured_component::ConfiguredComponent;
+use crate::app::configured_component::{ConfiguredComponent, vaults};
 use crate::app::gateway_deps::GatewayDeps;
 use crate::app::key_opening::configured_keys;
 use crate::app::processors::{build_processor, dry_run_deps};
@@ -42,14 +42,10 @@ pub(super) fn list_notes(context: &FileContext<'_>) -> Vec<FileFinding> {
 
 /// Vaults in the folder of the spool: each would take the other's files for damaged ones of its own.
 pub(super) fn find_shared_folders(context: &FileContext<'_>) -> Vec<FileFinding> {
-    let is_shared = |component: &&ConfiguredComponent<ProcessorSettings>| {
-        let ProcessorSettings::Vault(vault) = &component.value else { return false };
-        let folder = vault.store.as_ref().and_then(|store| store.folder());
-        folder.is_some() && folder == context.spool
-    };
+    let is_shared = |folder: Option<&Path>| folder.is_some() && folder == context.spool;
     let message = "is the folder of the spool: give the vault a folder of its own";
-    let shared = context.used.processors.iter().filter(is_shared);
-    shared.map(|found| FileFinding::error("processors", &found.id, "store.directory", message)).collect()
+    let shared = vaults(&context.used.processors).filter(|(.., store)| is_shared(store.folder()));
+    shared.map(|(id, ..)| FileFinding::error("processors", id, "store.directory", message)).collect()
 }
 
 pub(super) fn check_receivers(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
@@ -87,9 +83,8 @@ pub(super) fn check_processors(context: MachineContext<'_>, findings: &mut Machi
 
 pub(super) fn check_signing_keys(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
     let MachineContext { valid, .. } = context;
-    for ConfiguredComponent { id, value } in &valid.processors {
-        let ProcessorSettings::Vault(settings) = value else { continue };
-        if settings.store.is_none() || (settings.signing_key.is_none() && valid.placeholders.spool) {
+    for (id, settings, _) in vaults(&valid.processors) {
+        if settings.signing_key.is_none() && valid.placeholders.spool {
             continue;
         }
         let problem = gateway_keys::find_signing_key_problem(settings, &valid.spool.directory, &SystemRng);
@@ -111,9 +106,7 @@ pub(super) fn check_export_files(context: MachineContext<'_>, findings: &mut Mac
 
 pub(super) fn check_folders(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
     let MachineContext { valid, .. } = context;
-    for ConfiguredComponent { id, value } in &valid.processors {
-        let ProcessorSettings::Vault(settings) = value else { continue };
-        let Some(store) = &settings.store else { continue };
+    for (id, _, store) in vaults(&valid.processors) {
         if let Some(why) = store.folder().and_then(volume::find_write_problem) {
             findings.add_error(format!("processors.{id}.store.{}", store.key()), why);
         }

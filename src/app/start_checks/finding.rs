@@ -44,17 +44,6 @@ impl FileFinding {
     }
 }
 
-pub(crate) fn component_sections<'f>(file: &'f ConfigFile, section: &str) -> &'f [ComponentSection] {
-    match section {
-        "receivers" => &file.receivers,
-        "processors" => &file.processors,
-        "exporters" => &file.exporters,
-        "connectors" => &file.connectors,
-        "extensions" => &file.extensions,
-        _ => &[],
-    }
-}
-
 /// A configuration on the machine that is to run it.
 #[derive(Clone, Copy)]
 pub(crate) struct MachineContext<'c> {
@@ -112,7 +101,7 @@ impl<'c> MachineFindings<'c> {
                     let field = rest.strip_prefix(&known.id.to_string())?;
                     (field.is_empty() || field.starts_with('.')).then(|| (known, field.trim_start_matches('.')))
                 };
-                let found = component_sections(self.file, section).iter().filter_map(field_of);
+                let found = self.file.section(section).iter().filter_map(field_of);
                 let (known, field) = found.min_by_key(|(_, field)| field.len())?;
                 let body = &known.body;
                 return Some(if body.entries().is_empty() { known.at } else { body.nearest_position(field) });

@@ -12,9 +12,9 @@ use bytes::Bytes;
 use http::{Request, Uri, header};
 use time::OffsetDateTime;
 
+use crate::app::configured_component::vaults;
 use crate::app::valid_settings::ValidSettings;
 use crate::app::volume;
-use crate::components::ProcessorSettings;
 use command::tasks::Tasks;
 use config::{ByteSize, env};
 use exporters::outcome;
@@ -48,33 +48,18 @@ pub(super) fn check_volumes(valid: &ValidSettings) -> Vec<ProbeCheck> {
         let remedy = "put `spool.directory` on a volume that survives a restart".to_owned();
         results.push(ProbeCheck::new("the spool is on a disk", Err((warning, remedy))));
     }
-    if let Some((free, used)) =
-        volume::free_bytes(&spool.directory).map(|free| (free, volume::used_bytes(&spool.directory)))
-    {
-        let needed = spool.max_size.saturating_sub(used);
-        let result = if free >= needed {
-            Ok(())
-        } else {
-            Err((
-                volume::describe_shortage(free, needed),
-                "lower `spool.max_size`, or enlarge the volume: when the disk is full, clients are refused".to_owned(),
-            ))
-        };
-        results.push(ProbeCheck::new(
-            format!("the volume has room for a full spool ({})", ByteSize(spool.max_size)),
-            result,
-        ));
+    if let Some(free) = volume::free_bytes(&spool.directory) {
+        let needed = spool.max_size.saturating_sub(volume::used_bytes(&spool.directory));
+        let remedy = "lower `spool.max_size`, or enlarge the volume: when the disk is full, clients are refused";
+        let shortage = (free < needed).then(|| (volume::describe_shortage(free, needed), remedy.to_owned()));
+        let property = format!("the volume has room for a full spool ({})", ByteSize(spool.max_size));
+        results.push(ProbeCheck::new(property, shortage.map_or(Ok(()), Err)));
     }
-    for placed in &valid.processors {
-        if let ProcessorSettings::Vault(vault) = &placed.value
-            && let Some(path) = vault.store.as_ref().and_then(|store| store.folder())
-        {
-            results.push(ProbeCheck::new(
-                format!("the vault's folder {} is writable", path.display()),
-                check_writable(path),
-            ));
-        }
-    }
+    let folders = vaults(&valid.processors).filter_map(|(.., store)| store.folder());
+    let check = |path: &Path| {
+        ProbeCheck::new(format!("the vault's folder {} is writable", path.display()), check_writable(path))
+    };
+    results.extend(folders.map(check));
     results
 }
 
@@ -118,13 +103,10 @@ pub(super) fn check_sync_speed(valid: &ValidSettings) -> Option<ProbeCheck> {
     let description =
         |took: Duration| format!("the spool's volume syncs 4 KiB in {} ms (median of {SYNC_COUNT})", took.as_millis());
     Some(match median {
-        Ok(took) if took <= MAX_SYNC_TIME => ProbeCheck::new(description(took), Ok(())),
         Ok(took) => {
-            let fault = format!("more than {} ms: each OK to a client waits for a sync", MAX_SYNC_TIME.as_millis());
-            ProbeCheck::new(
-                description(took),
-                Err((fault, "put `spool.directory` on a faster volume (SSD, not network)".to_owned())),
-            )
+            let why = format!("more than {} ms: each OK to a client waits for a sync", MAX_SYNC_TIME.as_millis());
+            let remedy = "put `spool.directory` on a faster volume (SSD, not network)".to_owned();
+            ProbeCheck::new(description(took), if took > MAX_SYNC_TIME { Err((why, remedy)) } else { Ok(()) })
         }
         Err(error) => {
             let remedy = "check the volume: tollgate can't accept data if syncs fail".to_owned();
@@ -150,20 +132,19 @@ fn median_sync_time(file: &mut File) -> std::io::Result<Duration> {
 /// Whether each vault in S3 can be written to, by one small locked object per bucket.
 pub(super) async fn check_stores(valid: &ValidSettings) -> Vec<ProbeCheck> {
     let mut results = Vec::new();
-    for placed in &valid.processors {
-        let ProcessorSettings::Vault(vault) = &placed.value else { continue };
-        let Some(s3) = vault.store.as_ref().and_then(|store| store.s3_settings()) else { continue };
+    for (id, _, store) in vaults(&valid.processors) {
+        let Some(s3) = store.s3_settings() else { continue };
         let store = S3Store::new(s3.clone());
         let name = kernel::hex::encode(&SystemRng.id());
         match probe_store(&store, &name, SystemClock::new().now(), ProbeScope::Writes).await {
             Ok(checks) => results.extend(checks.into_iter().map(|check| ProbeCheck {
-                property: format!("`{}` in S3, {}", placed.id, check.property),
+                property: format!("`{id}` in S3, {}", check.property),
                 answer: if check.verdict == ProbeVerdict::Holds { String::new() } else { check.answer },
                 ..check
             })),
             Err(error) => {
                 let remedy = "check `store.s3`: endpoint, ca_file, credentials".to_owned();
-                results.push(ProbeCheck::new(format!("`{}` reaches S3", placed.id), Err((error.to_string(), remedy))));
+                results.push(ProbeCheck::new(format!("`{id}` reaches S3"), Err((error.to_string(), remedy))));
             }
         }
     }
@@ -179,16 +160,12 @@ pub(super) async fn check_clocks(valid: &ValidSettings) -> Vec<ProbeCheck> {
         let Ok(ours) = ours else { continue };
         let skew = (ours - theirs).unsigned_abs();
         let description = format!("the clock agrees with that of {server} within {} s", MAX_CLOCK_SKEW.as_secs());
-        let result = if skew <= MAX_CLOCK_SKEW {
-            Ok(())
-        } else {
-            let direction = if ours > theirs { "ahead" } else { "behind" };
-            let remedy =
-                "synchronise the clock by NTP: otherwise S3 refuses requests, and prices and retention use wrong dates"
-                    .to_owned();
-            Err((format!("this machine is {} s {direction}", skew.as_secs()), remedy))
-        };
-        results.push(ProbeCheck::new(description, result));
+        let direction = if ours > theirs { "ahead" } else { "behind" };
+        let why = format!("this machine is {} s {direction}", skew.as_secs());
+        let remedy =
+            "synchronise the clock by NTP: otherwise S3 refuses requests, and prices and retention use wrong dates";
+        let fault = (skew > MAX_CLOCK_SKEW).then(|| (why, remedy.to_owned()));
+        results.push(ProbeCheck::new(description, fault.map_or(Ok(()), Err)));
     }
     results
 }
@@ -202,16 +179,11 @@ fn http_servers(valid: &ValidSettings) -> Vec<(String, Uri, tls::ClientTlsSettin
         | ExportTarget::File { .. }
         | ExportTarget::Output => None,
     });
-    let stores = valid.processors.iter().filter_map(|placed| match &placed.value {
-        ProcessorSettings::Vault(vault) => {
-            let server = vault.store.as_ref()?.server()?;
-            let tls = tls::ClientTlsSettings {
-                ca_file: server.ca_file.map(Path::to_owned),
-                ..tls::ClientTlsSettings::default()
-            };
-            Some((format!("S3 of `{}`", placed.id), server.url.parse().ok()?, tls))
-        }
-        _ => None,
+    let stores = vaults(&valid.processors).filter_map(|(id, _, store)| {
+        let server = store.server()?;
+        let ca_file = server.ca_file.map(Path::to_owned);
+        let tls = tls::ClientTlsSettings { ca_file, ..tls::ClientTlsSettings::default() };
+        Some((format!("S3 of `{id}`"), server.url.parse().ok()?, tls))
     });
     exporters.chain(stores).collect()
 }

@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::finding::{MachineContext, MachineFindings, component_sections};
+use super::finding::{MachineContext, MachineFindings};
+use crate::app::configured_component::{admin_ports, vaults};
 use crate::app::valid_settings::ValidSettings;
-use crate::components::{ExtensionSettings, ProcessorSettings, ReceiverSettings};
+use crate::components::ReceiverSettings;
 use command::keyfile;
-use config::file::PipelineConfig;
 use config::tree::{NodeValue, TreeNode};
-use config::{ComponentId, SourcePosition};
 use exporters::spec::ExportTarget;
 use kafka::BrokerSettings;
 use kernel::clock::UnixNanos;
@@ -65,10 +64,8 @@ fn tls_uses(valid: &ValidSettings) -> Vec<(String, TlsFiles)> {
             uses.extend(settings.map(|tls| (format!("{path}.{}", port.key("tls")), TlsFiles::Port(tls))));
         }
     }
-    for placed in &valid.processors {
-        let ProcessorSettings::Vault(vault) = &placed.value else { continue };
-        let Some(store) = &vault.store else { continue };
-        let path = format!("processors.{}.store.{}", placed.id, store.key());
+    for (id, _, store) in vaults(&valid.processors) {
+        let path = format!("processors.{id}.store.{}", store.key());
         uses.extend(store.server().map(|server| (path, TlsFiles::authority(server.ca_file))));
     }
     for placed in &valid.exporters {
@@ -79,9 +76,8 @@ fn tls_uses(valid: &ValidSettings) -> Vec<(String, TlsFiles)> {
         };
         uses.extend(files.map(|files| (format!("exporters.{}.tls", placed.id), files)));
     }
-    for placed in &valid.extensions {
-        let ExtensionSettings::Admin(admin) = &placed.value else { continue };
-        let path = format!("extensions.{}", placed.id);
+    for (id, admin) in admin_ports(&valid.extensions) {
+        let path = format!("extensions.{id}");
         let port = admin.tls.as_ref().map(ServerTlsSettings::from);
         let port = port.map(|port| port.sharing_last_good(&valid.admin_certificates));
         uses.extend(port.map(|port| (format!("{path}.tls"), TlsFiles::Port(port))));
@@ -124,16 +120,9 @@ pub(crate) fn find_expiring_certificates(valid: &ValidSettings, now: UnixNanos) 
 
 /// Checks the TLS files named by used components of a faulty configuration, whose settings may be missing.
 fn check_faulty_components(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
-    let file = context.file;
-    let used = |list: fn(&PipelineConfig) -> &[(ComponentId, SourcePosition)]| {
-        file.pipelines.iter().flat_map(list).collect::<Vec<_>>()
-    };
-    let (receivers, exporters) = (used(|pipeline| &pipeline.receivers), used(|pipeline| &pipeline.exporters));
-    for (name, used) in
-        [("receivers", receivers), ("exporters", exporters), ("extensions", file.enabled.iter().collect())]
-    {
-        let sections = component_sections(file, name).iter();
-        for section in sections.filter(|section| used.iter().any(|(id, _)| *id == section.id)) {
+    for name in ["receivers", "exporters", "extensions"] {
+        let sections = context.file.section(name).iter();
+        for section in sections.filter(|section| context.file.uses(name, &section.id)) {
             check_tls_below(context, &format!("{name}.{}", section.id), &section.body, findings);
         }
     }

@@ -28,54 +28,6 @@ impl Gate {
     }
 }
 
-/// A companion whose preparation hangs, like a spool that takes minutes to read.
-struct Slow(Gate);
-
-impl BackgroundTask for Slow {
-    fn name(&self) -> &'static str {
-        "slow"
-    }
-
-    fn prepare(&self) -> Result<(), StartError> {
-        self.0.hang();
-        Ok(())
-    }
-
-    fn run(self: Arc<Self>, _: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
-        Box::pin(ready(()))
-    }
-}
-
-/// A companion that never finishes.
-struct Endless(Arc<Notify>);
-
-impl BackgroundTask for Endless {
-    fn name(&self) -> &'static str {
-        "endless"
-    }
-
-    fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            let _ = stop.wait_for(|stop| *stop).await;
-            self.0.notify_one();
-            std::future::pending().await
-        })
-    }
-}
-
-/// A companion that panics.
-struct Broken;
-
-impl BackgroundTask for Broken {
-    fn name(&self) -> &'static str {
-        "broken"
-    }
-
-    fn run(self: Arc<Self>, _: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
-        Box::pin(async { panic!("in a companion") })
-    }
-}
-
 /// A processor whose checkpoint hangs, as on a hung volume.
 struct Hung(Arc<str>, Gate);
 
@@ -98,7 +50,10 @@ impl Processor for Hung {
 #[test]
 fn a_start_can_be_interrupted() {
     let (folder, sink, gate) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), Gate::default());
-    let extras = Extras { companions: vec![Arc::new(Slow(gate.clone()))], ..Extras::default() };
+    // Its preparation hangs, like a spool that takes minutes to read.
+    let hanging = gate.clone();
+    let slow = background_task("slow", move || hanging.hang(), |_| ready(()));
+    let extras = Extras { companions: vec![slow], ..Extras::default() };
     let live = RunningGateway::run_until_stopped(
         blueprint(folder.path(), &sink, extras),
         GatewayDeps::system(),
@@ -117,7 +72,13 @@ fn a_start_can_be_interrupted() {
 async fn a_second_word_ends_it_at_once() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
     let (begun, ending) = (Notify::new(), Arc::new(Notify::new()));
-    let extras = Extras { companions: vec![Arc::new(Endless(Arc::clone(&ending)))], ..Extras::default() };
+    let notify = Arc::clone(&ending);
+    let run = |mut stop: watch::Receiver<bool>| async move {
+        let _ = stop.wait_for(|stop| *stop).await;
+        notify.notify_one();
+        std::future::pending().await
+    };
+    let extras = Extras { companions: vec![background_task("endless", || (), run)], ..Extras::default() };
     let mut blueprint = blueprint(folder.path(), &sink, extras);
     blueprint.settings.drain_outlets = Duration::from_secs(86_400);
     let life = RunningGateway::run_until_stopped(
@@ -210,7 +171,8 @@ async fn an_outlet_that_panics_begins_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_companion_that_panics_is_told() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
-    let extras = Extras { companions: vec![Arc::new(Broken)], ..Extras::default() };
+    let broken = background_task("broken", || (), async |_| panic!("in a companion"));
+    let extras = Extras { companions: vec![broken], ..Extras::default() };
     let app = start(folder.path(), &sink, extras).await;
     until(|| !app.deps.health.troubles().is_empty()).await;
     assert_eq!((app.deps.health.troubles()[0].0.as_str(), app.deps.health.is_ready()), ("broken", false));
@@ -280,18 +242,16 @@ async fn a_page_port_closes_who_rests() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let router = telemetry::admin::health_router(Health::new(), "/");
     let endpoint = config::Endpoint::parse("127.0.0.1:0").unwrap();
-    let bound = Box::new(listeners::WebListener {
+    let web = listeners::WebListener {
         name: "health_check",
         endpoint,
         router,
         idle_timeout: MOMENT * 50,
         sockets: None,
         tls: None,
-    })
-    .bind()
-    .await
-    .unwrap();
-    let address = bound.addresses()[0].1;
+    };
+    let bound = web.listen().await.unwrap();
+    let address = bound.addresses[0].1;
     let (folder, sink, seams) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), GatewayDeps::system());
     let app = start(folder.path(), &sink, Extras::default()).await;
     let serve = ListenerResources {
@@ -300,13 +260,13 @@ async fn a_page_port_closes_who_rests() {
         meter: seams.meter.clone(),
         health: seams.health.clone(),
     };
-    let serving = bound.serve(serve).await;
+    let drain = (bound.serve)(serve).await;
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
     socket.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut answer = [0; 4096];
     assert!(socket.read(&mut answer).await.unwrap() > 0);
     let closed = tokio::time::timeout(Duration::from_secs(60), socket.read_to_end(&mut Vec::new())).await;
     assert!(closed.is_ok(), "it may rest for as long as at a receiver");
-    serving.drain(Duration::ZERO).await;
+    drain(Duration::ZERO).await;
     app.shutdown().await;
 }

@@ -1,20 +1,18 @@
 //! Alerts to a webhook: sent once, signed, redacted, retried, in order, recorded.
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, pending};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 
 use super::super::alert_sender::{AlertSender, AlertSenderParts, routes};
-use super::super::build::{BackgroundTask as _, GatewayDeps};
+use super::super::build::GatewayDeps;
 use command::tasks::Tasks;
+use fakes::sink::{Answer, Seen, Sink};
 use fixtures::until::until;
 use kernel::clock::{Clock, UnixNanos};
 use kernel::pseudonym::Pseudonymizer;
@@ -50,50 +48,15 @@ impl Clock for Quick {
     }
 }
 
-/// The received requests: head and body.
-type Came = Arc<Mutex<Vec<(String, String)>>>;
-
-/// Answers requests with these statuses (`hang`: never answers), then with 200.
-async fn stub(answers: &[&'static str]) -> (String, Came) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let came: Came = Came::default();
-    let (seen, mut answers, mut held) = (Arc::clone(&came), VecDeque::from(answers.to_vec()), Vec::new());
-    #[expect(clippy::disallowed_methods, reason = "a back end of this test, not a task of the product")]
-    tokio::spawn(async move {
-        'next: while let Ok((mut stream, _)) = listener.accept().await {
-            let (mut text, mut part) = (Vec::new(), [0; 4096]);
-            let (head, body) = loop {
-                let length = stream.read(&mut part).await.unwrap_or(0);
-                text.extend_from_slice(&part[..length]);
-                let all = String::from_utf8_lossy(&text).into_owned();
-                let whole = all.split_once("\r\n\r\n").filter(|(head, body)| {
-                    let length = head
-                        .to_lowercase()
-                        .split("content-length: ")
-                        .nth(1)
-                        .map(|rest| rest.split("\r\n").next().unwrap().parse::<usize>().unwrap());
-                    length == Some(body.len())
-                });
-                if let Some((head, body)) = whole {
-                    break (head.to_owned(), body.to_owned());
-                }
-                if length == 0 {
-                    // The client closed the connection.
-                    continue 'next;
-                }
-            };
-            seen.lock().push((head, body));
-            let status = answers.pop_front().unwrap_or("200 OK");
-            if status == "hang" {
-                held.push(stream);
-                continue;
-            }
-            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            stream.write_all(answer.as_bytes()).await.unwrap();
-        }
-    });
-    (format!("http://{address}/services/T0/B0/secretpath"), came)
+/// A webhook that answers with these statuses (0: never), then with 200.
+async fn stub(answers: &[u16]) -> (String, Sink) {
+    let answer = |status: &u16| match *status {
+        0 => Answer { hang: true, ..Answer::http(200) },
+        429 => Answer::http(429).with("retry-after", "7"),
+        status => Answer::http(status),
+    };
+    let sink = Sink::new(None, answers.iter().map(answer)).await;
+    (format!("http://{}/services/T0/B0/secretpath", sink.address), sink)
 }
 
 struct Scene {
@@ -128,12 +91,12 @@ fn scene(folder: &Path, config: Value) -> Scene {
         file: folder.join("alerts-sent.json"),
     };
     let notify = Arc::new(AlertSender::build(webhook, parts).unwrap());
-    notify.prepare().unwrap();
+    notify.prepare();
     Scene { notify, board, clock, seams, stop: watch::channel(false).0 }
 }
 
 /// A sender whose webhook answers as told.
-async fn stubbed(answers: &[&'static str], mut config: Value) -> (tempfile::TempDir, Came, Scene) {
+async fn stubbed(answers: &[u16], mut config: Value) -> (tempfile::TempDir, Sink, Scene) {
     let folder = tempfile::tempdir().unwrap();
     let (url, came) = stub(answers).await;
     config["url"] = url.into();
@@ -170,11 +133,8 @@ async fn told_once_signed_and_redacted() {
     first.raise(one.clone());
     assert!(first.look().await && first.look().await);
     first.counted("sent", 1);
-    let (head, body) = came.lock().first().cloned().unwrap();
-    let header = |name: &str| {
-        let line = head.lines().find(|line| line.to_lowercase().starts_with(name)).unwrap();
-        line.split_once(": ").unwrap().1.to_owned()
-    };
+    let sent = came.seen().remove(0);
+    let (header, body) = (|name: &str| sent.header(name).unwrap(), String::from_utf8_lossy(&sent.body).into_owned());
     let signed = format!("v1:{}:{body}", header("x-tollgate-timestamp"));
     let code = kernel::sha256::hmac_sha256(KEY.as_bytes(), signed.as_bytes());
     assert_eq!(header("x-tollgate-signature"), format!("v1={}", kernel::hex::encode(&code)));
@@ -195,22 +155,22 @@ async fn told_once_signed_and_redacted() {
     let second = scene(folder.path(), config);
     second.raise(one.clone());
     assert!(second.look().await);
-    assert_eq!(came.lock().len(), 1, "sent twice");
+    assert!(came.requests().is_empty(), "sent twice");
     // a crash may have made the tracker raise it again
     second.board.alerts.lock()[0].since = START + MINUTE;
     assert!(second.look().await);
-    assert_eq!(came.lock().len(), 1, "sent twice");
+    assert!(came.requests().is_empty(), "sent twice");
     second.board.alerts.lock()[0].until = Some(START + 2 * MINUTE);
     assert!(second.look().await && second.look().await);
-    assert_eq!(came.lock().len(), 2);
-    let message: Value = serde_json::from_str(&came.lock()[1].1).unwrap();
+    assert_eq!(came.requests().len(), 1);
+    let message: Value = serde_json::from_slice(&came.requests()[0].body).unwrap();
     let ended = message["text"].as_str().unwrap();
     assert!(ended.starts_with(":white_check_mark: ended: identical_tool_calls: 7 identical calls in a row"), "{ended}");
     assert_eq!(ended.lines().nth(1), text.lines().nth(1));
     // it begins again
     second.raise(Alert { since: START + 3 * MINUTE, ..one });
     assert!(second.look().await && second.look().await);
-    assert_eq!(came.lock().len(), 3);
+    assert_eq!(came.requests().len(), 2);
     second.counted("sent", 2);
 }
 
@@ -218,53 +178,51 @@ async fn told_once_signed_and_redacted() {
 /// behind the first one wait and keep their order. After 15 minutes the first is given up, and the others are sent.
 #[tokio::test]
 async fn attempts_are_bounded() {
-    let (_folder, came, up) = stubbed(&["503 X", "429 X\r\nretry-after: 7"], json!({})).await;
+    let (_folder, came, up) = stubbed(&[503, 429], json!({})).await;
     up.raise(alert("limit_hit", "r-1", START));
     up.raise(Alert { until: Some(START + 2), ..alert("limit_hit", "r-2", START + 1) });
     let mut seconds = Vec::new();
-    while came.lock().len() < 5 {
-        let before = came.lock().len();
+    while came.requests().len() < 5 {
+        let before = came.requests().len();
         assert!(up.look().await);
-        if came.lock().len() > before {
+        if came.requests().len() > before {
             seconds.push(up.clock.now.load(Ordering::Relaxed) / 1_000_000_000);
         }
         up.clock.now.fetch_add(1_000_000_000, Ordering::Relaxed);
     }
     assert_eq!(seconds, [0, 1, 8]);
     up.counted("sent", 3);
-    let delivery = |(head, _): &(String, String)| {
-        head.lines().find(|line| line.starts_with("x-tollgate-delivery: ")).unwrap().to_owned()
-    };
-    let ids: Vec<String> = came.lock().iter().map(delivery).collect();
+    let delivery = |seen: &Seen| seen.header("x-tollgate-delivery").unwrap().to_owned();
+    let ids: Vec<String> = came.requests().iter().map(delivery).collect();
     assert!(ids[0] == ids[1] && ids[1] == ids[2] && ids[2] != ids[3] && ids[3] != ids[4], "{ids:?}");
-    let parts = |word: &str| came.lock().iter().map(|(_, body)| body.contains(word)).collect::<Vec<_>>();
+    let parts = |word: &str| came.requests().iter().map(|seen| seen.contains(word)).collect::<Vec<_>>();
     assert_eq!(parts("run r-2"), [false, false, false, true, true]);
     assert_eq!(parts(": ended: "), [false, false, false, false, true]);
     // one that never succeeds
-    let (_folder, came, down) = stubbed(&["500 X"; 21], json!({})).await;
+    let (_folder, came, down) = stubbed(&[500; 21], json!({})).await;
     down.raise(alert("limit_hit", "r-3", START));
     down.raise(alert("limit_hit", "r-4", START + 1));
     for _ in 0..15 * 60 {
         assert!(down.look().await);
         down.clock.now.fetch_add(1_000_000_000, Ordering::Relaxed);
     }
-    assert_eq!(came.lock().len(), 20, "0, 1, 3, 7, 15, 31, 63, 123, … 843 s");
+    assert_eq!(came.requests().len(), 20, "0, 1, 3, 7, 15, 31, 63, 123, … 843 s");
     down.clock.now.fetch_add(60_000_000_000, Ordering::Relaxed);
     assert!(down.look().await);
     down.counted("failed", 1);
     down.clock.now.fetch_add(60_000_000_000, Ordering::Relaxed);
     assert!(down.look().await);
-    assert!(came.lock()[21].1.contains("run r-4"));
+    assert!(came.requests()[21].contains("run r-4"));
     down.counted("sent", 1);
 }
 
 /// A message that the webhook refuses is given up at once, and does not delay the next one.
 #[tokio::test]
 async fn a_refused_message_delays_no_other() {
-    let (_folder, came, scene) = stubbed(&["404 X"], json!({})).await;
+    let (_folder, came, scene) = stubbed(&[404], json!({})).await;
     (0..2).for_each(|n| scene.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
     assert!(scene.look().await && scene.look().await);
-    assert_eq!(came.lock().len(), 2);
+    assert_eq!(came.requests().len(), 2);
     scene.counted("failed", 1);
     scene.counted("sent", 1);
 }
@@ -273,7 +231,7 @@ async fn a_refused_message_delays_no_other() {
 /// come first, then older ones.
 #[tokio::test]
 async fn a_flood_is_bounded() {
-    let (_folder, came, scene) = stubbed(&["503 X", "200 OK", "200 OK", "503 X"], json!({})).await;
+    let (_folder, came, scene) = stubbed(&[503, 200, 200, 503], json!({})).await;
     let raise = |n: u64| {
         scene.raise(Alert { severity: AlertSeverity::Warning, ..alert("run_overdue", &format!("w-{n}"), START + n) })
     };
@@ -288,8 +246,8 @@ async fn a_flood_is_bounded() {
     scene.counted("dropped", 1);
     scene.counted("sent", 2);
     let runs = ["run critical", "run critical", "run w-0", "run w-2"];
-    assert!(came.lock().iter().zip(runs).all(|((_, body), run)| body.contains(run)));
-    assert_eq!(came.lock().len(), 4);
+    assert!(came.requests().iter().zip(runs).all(|(seen, run)| seen.contains(run)));
+    assert_eq!(came.requests().len(), 4);
 }
 
 /// A critical alert that begins while warnings are sent does not wait for all of them.
@@ -302,11 +260,11 @@ async fn critical_alerts_overtake_waiting_warnings() {
         scene.raise(Alert { severity: AlertSeverity::Warning, ..alert("run_overdue", &format!("w-{n}"), START + n) });
     }
     let critical = async {
-        until(|| !came.lock().is_empty()).await;
+        until(|| !came.requests().is_empty()).await;
         scene.raise(alert("limit_hit", "critical", START));
     };
     assert!(tokio::join!(scene.look(), critical).0);
-    let position = came.lock().iter().position(|(_, body)| body.contains("run critical"));
+    let position = came.requests().iter().position(|seen| seen.contains("run critical"));
     assert!(position.is_some_and(|position| position < 200), "{position:?}");
 }
 
@@ -318,7 +276,7 @@ async fn some_alerts_are_not_sent() {
     scene.raise(Alert { until: Some(START - 20 * MINUTE), ..alert("iteration_ceiling", "r-2", START - 30 * MINUTE) });
     scene.raise(alert("iteration_ceiling", "r-3", START));
     assert!(scene.look().await && scene.look().await);
-    assert_eq!(came.lock().iter().map(|(_, body)| body.contains("run r-3")).collect::<Vec<_>>(), [true]);
+    assert_eq!(came.requests().iter().map(|seen| seen.contains("run r-3")).collect::<Vec<_>>(), [true]);
 }
 
 /// A clock that was ahead for a while suppresses no alerts afterwards.
@@ -330,22 +288,22 @@ async fn a_clock_that_was_ahead() {
     assert!(scene.look().await);
     scene.clock.set_back.store(100 * 24 * 60 * MINUTE, Ordering::Relaxed);
     assert!(scene.look().await && scene.look().await);
-    assert_eq!(came.lock().len(), 1, "no alert of the future is sent");
+    assert_eq!(came.requests().len(), 1, "no alert of the future is sent");
     scene.board.alerts.lock()[0].since = START;
     assert!(scene.look().await && scene.look().await);
-    assert_eq!(came.lock().len(), 2);
+    assert_eq!(came.requests().len(), 2);
 }
 
 /// A clock that is set back delays no retry.
 #[tokio::test]
 async fn a_clock_that_is_set_back() {
-    let (_folder, came, scene) = stubbed(&["503 X"], json!({})).await;
+    let (_folder, came, scene) = stubbed(&[503], json!({})).await;
     scene.raise(alert("limit_hit", "r-1", START));
     assert!(scene.look().await);
     scene.clock.now.fetch_add(1_000_000_000, Ordering::Relaxed);
     scene.clock.set_back.store(10 * MINUTE, Ordering::Relaxed);
     assert!(scene.look().await);
-    assert_eq!(came.lock().len(), 2);
+    assert_eq!(came.requests().len(), 2);
 }
 
 /// An alert whose end the sender did not see (its tracker lost its state) does not suppress a later one, also if the
@@ -363,7 +321,7 @@ async fn an_end_that_nobody_saw() {
         }
         scene.raise(alert("cost_per_run_drift", "", START + 61 * MINUTE));
         assert!(scene.look().await && scene.look().await);
-        assert_eq!(came.lock().len(), 2);
+        assert_eq!(came.requests().len(), 2);
     }
 }
 
@@ -372,13 +330,13 @@ async fn an_end_that_nobody_saw() {
 #[tokio::test]
 async fn each_message_is_noted_before_the_next() {
     let folder = tempfile::tempdir().unwrap();
-    let (url, came) = stub(&["200 OK", "hang"]).await;
+    let (url, came) = stub(&[200, 0]).await;
     let config = json!({"url": url});
     let first = scene(folder.path(), config.clone());
     (0..2).for_each(|n| first.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
     let mut stop = first.stop.subscribe();
     let end = async {
-        until(|| came.lock().len() == 2).await;
+        until(|| came.requests().len() == 2).await;
         first.stop.send_replace(true);
     };
     let (goes_on, ()) = tokio::join!(first.notify.evaluate_alerts(&mut stop), end);
@@ -386,7 +344,7 @@ async fn each_message_is_noted_before_the_next() {
     let second = scene(folder.path(), config);
     (0..2).for_each(|n| second.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
     assert!(second.look().await);
-    let runs: Vec<bool> = came.lock().iter().map(|(_, body)| body.contains("run r-0")).collect();
+    let runs: Vec<bool> = came.requests().iter().map(|seen| seen.contains("run r-0")).collect();
     assert_eq!(runs, [true, false, false]);
 }
 
@@ -439,7 +397,7 @@ fn settings_are_checked() {
 /// A test message reaches the webhook; if the webhook refuses it, the answer says why.
 #[tokio::test]
 async fn a_test_message() {
-    let (_folder, came, scene) = stubbed(&["404 X"], json!({})).await;
+    let (_folder, came, scene) = stubbed(&[404], json!({})).await;
     let asked = async || {
         let router = routes::router(Some(Arc::clone(&scene.notify)));
         let request = http::Request::post("/api/alerts/test").body(axum::body::Body::empty());
@@ -451,5 +409,5 @@ async fn a_test_message() {
     let (status, why) = asked().await;
     assert!(status == 502 && why.contains("the webhook answered 404"), "{status} {why}");
     assert_eq!(asked().await.0, 200);
-    assert!(came.lock()[1].1.contains(":warning: warning: test: "), "{}", came.lock()[1].1);
+    assert!(came.requests()[1].contains(":warning: warning: test: "));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::super::build::{BackgroundTask as _, GatewayDeps};
+use super::super::build::GatewayDeps;
 use super::super::history_recorder::HistoryRecorder;
 use command::tasks::Tasks;
 use history::testing::view;
@@ -101,7 +101,7 @@ fn ended(account: &str, run: &str) -> RunView {
 fn a_file_is_tried_again() {
     let folder = tempfile::tempdir().unwrap();
     let first = bench(folder.path());
-    first.remember.prepare().unwrap();
+    first.remember.prepare();
     first.board.0.lock().push(ended("default", "past"));
     first.remember.update();
     drop(first);
@@ -109,7 +109,7 @@ fn a_file_is_tried_again() {
     std::fs::remove_file(&log).ok();
     std::fs::create_dir(&log).unwrap();
     let later = bench(folder.path());
-    later.remember.prepare().unwrap();
+    later.remember.prepare();
     later.board.0.lock().push(ended("default", "meanwhile"));
     later.remember.update();
     assert!(later.remember.store.lock().is_none() && later.remember.history.all_runs().len() == 1);
@@ -119,7 +119,7 @@ fn a_file_is_tried_again() {
     assert!(later.remember.history.find_run("default", "past").is_some());
     drop(later);
     let again = bench(folder.path());
-    again.remember.prepare().unwrap();
+    again.remember.prepare();
     assert_eq!(again.remember.history.all_runs().len(), 2);
 }
 
@@ -128,7 +128,7 @@ fn a_file_is_tried_again() {
 fn runs_of_all_accounts_have_details() {
     let folder = tempfile::tempdir().unwrap();
     let bench = bench(folder.path());
-    bench.remember.prepare().unwrap();
+    bench.remember.prepare();
     let flood = (0..100).map(|run| ended("flood", &format!("r{run}")));
     bench.board.0.lock().extend(flood.chain([ended("quiet", "r0"), ended("quiet", "own")]));
     bench.remember.update();
@@ -146,7 +146,7 @@ fn runs_of_all_accounts_have_details() {
 fn a_shared_id_ends_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let bench = bench(folder.path());
-    bench.remember.prepare().unwrap();
+    bench.remember.prepare();
     let live = |account: &str| RunView { account: account.into(), ..view("shared", 5, 1, RunState::Live, None, 1) };
     bench.board.0.lock().push(live("quiet"));
     bench.remember.update();

@@ -60,18 +60,11 @@ pub(super) struct ItemExplanation {
     pub(super) refused: Option<&'static str>,
     /// The filter and rule that drop the item.
     #[serde(rename = "dropped_by", skip_serializing_if = "Option::is_none")]
-    pub(super) dropped: Option<DropExplanation>,
+    pub(super) dropped: Option<DropReason>,
     /// Attributes that the conventions require and that are still missing.
     #[serde(rename = "missing_attributes")]
     pub(super) missing: Vec<&'static str>,
     pub(super) parts: Vec<ExplainedPart>,
-}
-
-/// The filter and rule that drop an item.
-#[derive(Serialize)]
-pub(super) struct DropExplanation {
-    pub(super) filter: String,
-    pub(super) rule: String,
 }
 
 /// The item itself, one of its events, a resource or a scope.
@@ -82,7 +75,7 @@ pub(super) struct ExplainedPart {
 }
 
 /// An attribute or field before and after.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct AttributeChange {
     pub(super) key: String,
     /// `kept`, `changed`, `moved_to_vault`, `dropped` or `added`.
@@ -163,7 +156,7 @@ pub(super) fn explain_request(vocabulary: &Vocabulary, result: &DryRunResult) ->
     let items = before.items().zip(after.items()).zip(explain_dialects(vocabulary, before)).enumerate();
     let items = items.map(|(at, ((old_node, new_node), why))| ItemExplanation {
         refused: result.refused.get(at).copied().flatten().map(explain_refusal),
-        dropped: result.dropped.get(at).and_then(Option::as_ref).map(explain_drop),
+        dropped: result.dropped.get(at).cloned().flatten(),
         ..explain_item(result, facts.items.get(at), old_node, new_node, why)
     });
     let items = items.collect();
@@ -205,11 +198,8 @@ fn explain_item(
     let content = facts.map(|facts| facts.content.as_slice()).unwrap_or_default();
     let children = before.children(old_node).zip(after.children(new_node));
     let mut parts = vec![explain_part(result, old_node, new_node, content)];
-    parts.extend(
-        children
-            .map(|(old_node, new_node)| explain_part(result, old_node, new_node, content))
-            .filter(|part| !part.changes.is_empty()),
-    );
+    let children = children.map(|(old_node, new_node)| explain_part(result, old_node, new_node, content));
+    parts.extend(children.filter(|part| !part.changes.is_empty()));
     ItemExplanation {
         kind: kind_name(before.kind(old_node)),
         name: item_name(before, old_node),
@@ -238,18 +228,12 @@ fn explain_refusal(reason: Reason) -> &'static str {
     }
 }
 
-fn explain_drop(reason: &DropReason) -> DropExplanation {
-    DropExplanation { filter: reason.filter.to_string(), rule: reason.rule.clone() }
-}
-
 fn item_name(payload: &Payload, node: NodeId) -> String {
     let field = match payload.kind(node) {
         NodeKind::LogRecord => TextField::EventName,
         NodeKind::DataPoint => {
-            return payload
-                .parent(node)
-                .map(|metric| payload.text(metric, TextField::Name).to_owned())
-                .unwrap_or_default();
+            let metric = payload.parent(node);
+            return metric.map(|metric| payload.text(metric, TextField::Name).to_owned()).unwrap_or_default();
         }
         _ => TextField::Name,
     };
@@ -319,9 +303,7 @@ fn explain_tokens(facts: &ItemFacts) -> TokenCounts {
     ];
     TokenCounts {
         reported: reported.into_iter().filter_map(|(name, count)| Some((name, count?))).collect(),
-        buckets: find_buckets(facts)
-            .map(|buckets| named_buckets(&buckets).into_iter().filter(|(_, count)| *count > 0).collect())
-            .unwrap_or_default(),
+        buckets: find_buckets(facts).iter().flat_map(named_buckets).filter(|(_, count)| *count > 0).collect(),
         input_includes_cached: facts.input_includes_cached,
     }
 }
@@ -389,33 +371,19 @@ fn explain_vaulted(
 ) -> Option<VaultedContent> {
     if let ContentLocation::Embedded(index) = place.at {
         let part = embedded?.parts.get(index as usize)?;
-        let rule = "listed as content, inside a value that stays";
-        return Some(VaultedContent {
-            key: part.key.clone(),
-            part: place.part.as_str(),
-            rule,
-            bytes: part.value.len(),
-        });
+        let (rule, bytes) = ("listed as content, inside a value that stays", part.value.len());
+        return Some(VaultedContent { key: part.key.clone(), part: place.part.as_str(), rule, bytes });
     }
+    let text = |field| Value::Str(before.text(place.node, field));
     let (key, value) = match place.at {
-        ContentLocation::Attribute(id) => {
-            before.attribute(id).map(|attribute| (attribute.key.to_owned(), attribute.value))?
-        }
-        ContentLocation::Body => ("body".to_owned(), before.body(place.node)?),
-        ContentLocation::Status => {
-            ("status.message".to_owned(), Value::Str(before.text(place.node, TextField::StatusMessage)))
-        }
-        ContentLocation::Name | ContentLocation::Embedded(_) => {
-            ("name".to_owned(), Value::Str(before.text(place.node, TextField::Name)))
-        }
+        ContentLocation::Attribute(id) => before.attribute(id).map(|attribute| (attribute.key, attribute.value))?,
+        ContentLocation::Body => ("body", before.body(place.node)?),
+        ContentLocation::Status => ("status.message", text(TextField::StatusMessage)),
+        ContentLocation::Name | ContentLocation::Embedded(_) => ("name", text(TextField::Name)),
     };
-    let mut text = String::new();
     let bytes = match value {
         Value::Str(text) => text.len(),
-        _ => {
-            value.write_json(&mut text);
-            text.len()
-        }
+        _ => write_json(value).len(),
     };
     let rule = match place.basis {
         ContentBasis::Listed => "listed as content",
@@ -429,7 +397,7 @@ fn explain_vaulted(
              (`vault.labels`)"
         }
     };
-    Some(VaultedContent { key, part: place.part.as_str(), rule, bytes })
+    Some(VaultedContent { key: key.to_owned(), part: place.part.as_str(), rule, bytes })
 }
 
 /// The visible fields and attributes of a node, in that order.
@@ -443,22 +411,22 @@ fn visible_fields(payload: &Payload, node: NodeId) -> Vec<(String, Json)> {
         ("version", TextField::Version),
         ("schema_url", TextField::SchemaUrl),
     ];
-    let mut out: Vec<(String, Json)> = Vec::new();
-    for (name, field) in fields {
-        let text = payload.text(node, field);
-        if !text.is_empty() {
-            out.push((name.to_owned(), Json::String(text.to_owned())));
-        }
-    }
-    out.extend(payload.body(node).map(|body| ("body".to_owned(), to_json(body))));
-    out.extend(payload.attributes(node).map(|attribute| (attribute.key.to_owned(), to_json(attribute.value))));
-    out
+    let fields = fields.into_iter().map(|(name, field)| (name, payload.text(node, field)));
+    let fields = fields.filter(|(_, text)| !text.is_empty()).map(|(name, text)| (name.to_owned(), text.into()));
+    let body = payload.body(node).map(|body| ("body".to_owned(), to_json(body)));
+    let attributes = payload.attributes(node);
+    let attributes = attributes.map(|attribute| (attribute.key.to_owned(), to_json(attribute.value)));
+    fields.chain(body).chain(attributes).collect()
+}
+
+fn write_json(value: Value<'_>) -> String {
+    let mut text = String::new();
+    value.write_json(&mut text);
+    text
 }
 
 fn to_json(value: Value<'_>) -> Json {
-    let mut text = String::new();
-    value.write_json(&mut text);
-    serde_json::from_str(&text).unwrap_or(Json::Null)
+    serde_json::from_str(&write_json(value)).unwrap_or(Json::Null)
 }
 
 fn explain_part(result: &DryRunResult, old_node: NodeId, new_node: NodeId, content: &[ContentPlace]) -> ExplainedPart {
@@ -502,14 +470,8 @@ fn explain_part(result: &DryRunResult, old_node: NodeId, new_node: NodeId, conte
         if let Some(added) = unmatched.get_mut(key.as_str())
             && added.pop().is_some()
         {
-            changes.push(AttributeChange {
-                key: key.clone(),
-                outcome: "added",
-                before: None,
-                after: Some(value.clone()),
-                replaced_because: None,
-                rules: Vec::new(),
-            });
+            let (key, after) = (key.clone(), Some(value.clone()));
+            changes.push(AttributeChange { key, outcome: "added", after, ..AttributeChange::default() });
         }
     }
     let kind = kind_name(result.before.kind(old_node));

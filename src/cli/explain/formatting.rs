@@ -7,7 +7,9 @@ use serde_json::Value as Json;
 
 use super::compare::{
     AttributeChange, ExplainedPart, ItemExplanation, PriceExplanation, RequestExplanation, TokenCounts, UNKNOWN_MODEL,
+    VaultedContent,
 };
+use crate::app::dry_run::DropReason;
 use kernel::terminal::{escape_unsafe, format_count};
 
 #[derive(Clone, Copy)]
@@ -26,10 +28,8 @@ pub(super) fn format_request(request: &RequestExplanation, options: FormatOption
     let items = format_count(request.items.len(), "item");
     let steps = request.processors.join(" ▸ ");
     let privacy = request.privacy.map_or_else(String::new, |profile| format!(" · privacy: {profile}"));
-    write_line(
-        &mut out,
-        &format!("{} · {items} · pipeline {}: {steps}{privacy}", request.signal, escape_unsafe(&request.pipeline)),
-    );
+    let pipeline = escape_unsafe(&request.pipeline);
+    write_line(&mut out, &format!("{} · {items} · pipeline {pipeline}: {steps}{privacy}", request.signal));
     request.items.iter().for_each(|item| write_item(item, options, &mut out));
     for part in &request.shared {
         write_line(&mut out, &format!("\n{}", colour_text(options, "1", &escape_unsafe(&part.node))));
@@ -43,63 +43,35 @@ fn write_line(out: &mut String, text: &str) {
 }
 
 fn write_item(item: &ItemExplanation, options: FormatOptions, out: &mut String) {
-    let ids_shown =
-        [&item.trace_id, &item.span_id].into_iter().filter(|id| !id.is_empty()).map(String::as_str).collect::<Vec<_>>();
-    write_line(
-        out,
-        &format!(
-            "\n{}  {}",
-            colour_text(options, "1", &format!("{} {}", item.kind, escape_unsafe(&item.name))),
-            ids_shown.join("/")
-        ),
-    );
+    let ids: Vec<&str> = [&*item.trace_id, &*item.span_id].into_iter().filter(|id| !id.is_empty()).collect();
+    let head = colour_text(options, "1", &format!("{} {}", item.kind, escape_unsafe(&item.name)));
+    write_line(out, &format!("\n{head}  {}", ids.join("/")));
     let mut row = |name: &str, text: String| write_line(out, &format!("  {name:<8} {text}"));
+    let red = |text: String| colour_text(options, "31", &text);
     if let Some(reason) = item.refused {
-        row("refused", colour_text(options, "31", &format!("the gateway rejects this {}: {reason}", item.kind)));
+        row("refused", red(format!("the gateway rejects this {}: {reason}", item.kind)));
     }
-    match item.dialect {
-        Some(dialect) => row(
-            "dialect",
-            format!(
-                "{dialect}: {}",
-                item.dialect_conditions.iter().map(|why| escape_unsafe(why)).collect::<Vec<_>>().join("; ")
-            ),
-        ),
-        None if item.agent => {
-            row("dialect", "none; counted as an agent's item because others of its trace or session are".to_owned())
-        }
-        None => row("dialect", "none".to_owned()),
-    }
+    let conditions = || item.dialect_conditions.iter().map(|why| escape_unsafe(why)).collect::<Vec<_>>().join("; ");
+    let dialect = match item.dialect {
+        Some(dialect) => format!("{dialect}: {}", conditions()),
+        None if item.agent => "none; counted as an agent's item because others of its trace or session are".to_owned(),
+        None => "none".to_owned(),
+    };
+    row("dialect", dialect);
     let ids: Vec<String> = item.ids.iter().map(|(name, id)| format!("{name} {}", escape_unsafe(id))).collect();
     row("is", [vec![item.role.to_owned()], ids].concat().join(" · "));
-    if let Some(tokens) = &item.tokens {
-        row("tokens", format_tokens(tokens));
-    }
-    if let Some(price) = &item.price {
-        format_price(price)
-            .into_iter()
-            .enumerate()
-            .for_each(|(at, text)| row(if at == 0 { "price" } else { "" }, text));
-    }
+    item.tokens.iter().for_each(|tokens| row("tokens", format_tokens(tokens)));
+    let lines = item.price.iter().flat_map(format_price).enumerate();
+    lines.for_each(|(at, text)| row(if at == 0 { "price" } else { "" }, text));
     let max_listed = if options.full { usize::MAX } else { MAX_LISTED };
-    for vaulted in item.vault.iter().take(max_listed) {
-        row(
-            "vault",
-            format!("{} ({}, {} bytes): {}", escape_unsafe(&vaulted.key), vaulted.part, vaulted.bytes, vaulted.rule),
-        );
+    for VaultedContent { key, part, bytes, rule } in item.vault.iter().take(max_listed) {
+        row("vault", format!("{} ({part}, {bytes} bytes): {rule}", escape_unsafe(key)));
     }
     if item.vault.len() > max_listed {
         row("", format!("… and {} more", item.vault.len() - max_listed));
     }
-    if let Some(dropped) = &item.dropped {
-        row(
-            "dropped",
-            colour_text(
-                options,
-                "31",
-                &format!("by {}: rule {}", escape_unsafe(&dropped.filter), escape_unsafe(&dropped.rule)),
-            ),
-        );
+    if let Some(DropReason { filter, rule }) = &item.dropped {
+        row("dropped", red(format!("by {}: rule {}", escape_unsafe(filter), escape_unsafe(rule))));
     }
     if !item.missing.is_empty() {
         row("missing", item.missing.join(", "));
@@ -138,10 +110,8 @@ fn format_price(price: &PriceExplanation) -> Vec<String> {
     let mut out = vec![format!("{status}{usd}{reason}{row}{table}")];
     if price.reason == Some(UNKNOWN_MODEL) {
         let nearest = price.nearest.as_deref().unwrap_or("none");
-        out.push(format!(
-            "closest listed model: {}; an overlay (`cost.overlays`) can set a price or an alias",
-            escape_unsafe(nearest)
-        ));
+        let nearest = escape_unsafe(nearest);
+        out.push(format!("closest listed model: {nearest}; an overlay (`cost.overlays`) can set a price or an alias"));
     }
     for line in &price.sum {
         let times = line.usd_per_million.as_ref().map(|price| format!(" × {price} USD/million")).unwrap_or_default();
@@ -174,10 +144,8 @@ fn write_changes(part: &ExplainedPart, options: FormatOptions, out: &mut String)
         let max_listed = if options.full { usize::MAX } else { MAX_LISTED };
         for hit in rules.iter().take(max_listed) {
             let range = format!("characters {} to {}", hit.start, hit.end);
-            write_line(
-                out,
-                &format!("        {} by {}: {} ({range})", hit.placeholder, escape_unsafe(&hit.rule), hit.why),
-            );
+            let rule = escape_unsafe(&hit.rule);
+            write_line(out, &format!("        {} by {rule}: {} ({range})", hit.placeholder, hit.why));
         }
         if rules.len() > max_listed {
             write_line(out, &format!("        … and {} more", rules.len() - max_listed));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use config::env::{OtherMachineLookup, SubstitutionFileError, SubstitutionLookup};
 use config::file;
 
-use super::{MAX_SOURCE_BYTES, MigrateArgs, Migration, migrate, run, sections};
+use super::{MAX_SOURCE_BYTES, MigrateArgs, Migration, migrate, run};
 use crate::app::resolve::resolve_config;
 use command::error::{CommandError, ExitStatus};
 
@@ -66,8 +66,8 @@ fn cases_give_their_results_which_load() {
         assert_eq!(load_problems(&text, env.collect()), "", "{}\n{text}", case.display());
         assert!(!text.contains("none"), "{text}");
         let words: String = text.split_whitespace().collect::<Vec<_>>().join(" ").replace(" # ", " ");
-        let mut file = file::read_collector("", &source, &OtherMachineLookup).file.unwrap();
-        for (section, parts) in sections(&mut file) {
+        let file = file::read_collector("", &source, &OtherMachineLookup).file.unwrap();
+        for (section, parts) in file.sections() {
             for part in parts {
                 let (path, line) = (format!("{section}.{}", part.id), format!("\n  {}:", part.id));
                 let is_named = words.contains(&path) || words.contains(&format!("`{}`", part.id));

@@ -89,12 +89,10 @@ fn is_dash(path: &Path) -> bool {
 }
 
 fn open_input(path: &Path) -> Result<RecordReader<Box<dyn Read>>, CommandError> {
+    let why = |error: io::Error| format!("can't read {}: {}", path.display(), describe_io_error(error.kind()));
     let read: Box<dyn Read> = match is_dash(path) {
         true => Box::new(io::stdin()),
-        false => Box::new(
-            File::open(path)
-                .map_err(|error| format!("can't read {}: {}", path.display(), describe_io_error(error.kind())))?,
-        ),
+        false => Box::new(File::open(path).map_err(why)?),
     };
     Ok(RecordReader::new(path.display().to_string(), BufReader::with_capacity(1 << 20, read)))
 }

@@ -16,6 +16,7 @@ use rustls::ClientConfig;
 use super::sockets::{over_tls, trusting};
 use super::{Running, place};
 use crate::client::span;
+use crate::gateway;
 use fakes::tls::{Authority, pem_file};
 
 const TOKEN: &str = "a-token-of-thirty-two-characters";
@@ -24,17 +25,14 @@ const TOKEN: &str = "a-token-of-thirty-two-characters";
 fn configuration(folder: &Path, certificate: &str, tokens: &str, grpc: &str) -> String {
     let at = |name: &str| folder.join(name).display().to_string();
     let tls = format!("tls: {{ cert_file: '{}', key_file: '{}' }}", at(certificate), at("server.key"));
-    format!(
-        "receivers: {{ otlp: {{ auth: {{ tokens_file: '{}' }}, protocols: {{ {grpc} http: {{ endpoint: 'localhost:0', {tls} }} }} }} }}\n\
-         exporters: {{ otlp_http: {{ endpoint: 'https://127.0.0.1:9', trust: internal, tls: {{ ca_file: '{}' }} }} }}\n\
-         extensions: {{ admin: {{ endpoint: '127.0.0.1:0', {tls} }} }}\n\
-         limits: {{ shutdown: 1s }}\n\
-         spool: {{ directory: '{}', max_size: 64MiB }}\n\
-         service: {{ extensions: [admin], pipelines: {{ traces: {{ receivers: [otlp], exporters: [otlp_http] }} }} }}\n",
-        at(tokens),
-        at("back-end.pem"),
-        at("data/spool"),
+    let ca = format!("tls: {{ ca_file: '{}' }}", at("back-end.pem"));
+    gateway::plain(
+        folder,
+        &format!("{grpc} http: {{ endpoint: 'localhost:0', {tls} }}"),
+        &format!("otlp_http: {{ endpoint: 'https://127.0.0.1:9', trust: internal, {ca} }}"),
+        &format!("extensions: {{ admin: {{ endpoint: '127.0.0.1:0', {tls} }} }}\nlimits: {{ shutdown: 1s }}"),
     )
+    .replace("otlp: { ", &format!("otlp: {{ auth: {{ tokens_file: '{}' }}, ", at(tokens)))
 }
 
 pub(super) fn request(path: &str, body: &[u8]) -> Vec<u8> {
@@ -197,15 +195,10 @@ pub(super) fn waiting(folder: &Path, protocol: &str) -> (Running, TcpListener) {
     fs::create_dir_all(folder.join("data")).unwrap();
     let config = folder.join("config.yaml");
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let text = format!(
-        "receivers: {{ otlp: {{ protocols: {{ {protocol}: {{ endpoint: '127.0.0.1:0' }} }} }} }}\n\
-         exporters: {{ otlp_http: {{ endpoint: 'http://{}', trust: internal, ack: delivered }} }}\n\
-         limits: {{ shutdown: 2s }}\n\
-         spool: {{ directory: '{}', max_size: 64MiB }}\n\
-         service: {{ pipelines: {{ traces: {{ receivers: [otlp], exporters: [otlp_http] }} }} }}\n",
-        silent.local_addr().unwrap(),
-        folder.join("data/spool").display(),
-    );
+    let to = silent.local_addr().unwrap();
+    let exporter = format!("otlp_http: {{ endpoint: 'http://{to}', trust: internal, ack: delivered }}");
+    let protocol = format!("{protocol}: {{ endpoint: '127.0.0.1:0' }}");
+    let text = gateway::plain(folder, &protocol, &exporter, "limits: { shutdown: 2s }");
     fs::write(&config, text).unwrap();
     (Running::start(&config, &[]), silent)
 }
@@ -283,10 +276,8 @@ fn a_certificate_that_is_over_stands_in_the_log() {
     let gateway = Running::start(&config, &[]);
     let told = || {
         let line = gateway.line("a certificate has expired or expires soon: renew it");
-        assert!(
-            line.contains("WARN") && line.contains("server.pem: its certificate expired on 2021-01-01, "),
-            "{line}"
-        );
+        assert!(line.contains("WARN"), "{line}");
+        assert!(line.contains("server.pem: its certificate expired on 2021-01-01, "), "{line}");
     };
     told();
     gateway.address("otlp http");

@@ -16,6 +16,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::{Running, names, place};
 use crate::client::span;
+use crate::gateway;
 use fakes::tls::{Authority, pem_file};
 
 trait Both: Read + Write {}
@@ -26,15 +27,8 @@ type Connect = Arc<dyn Fn() -> io::Result<Box<dyn Both>> + Send + Sync>;
 
 /// A gateway's configuration with the given settings of `http:` and `grpc:`.
 fn configuration(folder: &Path, http: &str, grpc: &str) -> String {
-    let at = |name: &str| folder.join(name).display().to_string();
-    format!(
-        "receivers: {{ otlp: {{ protocols: {{ http: {{ {http} }}, grpc: {{ {grpc} }} }} }} }}\n\
-         exporters: {{ file: {{ path: '{}', trust: internal }} }}\n\
-         spool: {{ directory: '{}', max_size: 64MiB }}\n\
-         service: {{ pipelines: {{ traces: {{ receivers: [otlp], exporters: [file] }} }} }}\n",
-        at("out.jsonl"),
-        at("data/spool")
-    )
+    let exporter = format!("file: {{ path: '{}', trust: internal }}", folder.join("out.jsonl").display());
+    gateway::plain(folder, &format!("http: {{ {http} }}, grpc: {{ {grpc} }}"), &exporter, "")
 }
 
 /// Sends one request on a connection that stays open and returns the response's head.

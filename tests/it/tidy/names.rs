@@ -12,41 +12,8 @@ use crate::sources::{File, files, product, root};
 const SHARED: &[(&str, &str, &str)] = &[];
 
 /// Words of the idiom that this project once had. A reader would have to look them up.
-const IDIOM: &[&str] = &[
-    "told",
-    "tell",
-    "tells",
-    "dear",
-    "dearest",
-    "look",
-    "looker",
-    "lookers",
-    "sight",
-    "glance",
-    "stand",
-    "stands",
-    "heard",
-    "kept",
-    "said",
-    "whose",
-    "nobody",
-    "somebody",
-    "aside",
-    "strange",
-    "troubles",
-    "forgotten",
-    "unended",
-    "stray",
-    "unclaimed",
-    "twin",
-    "spoken",
-    "crowded",
-    "elsewhere",
-    "gravity",
-    "what",
-    "who",
-    "why",
-];
+const IDIOM: &str = "told tell tells dear dearest look looker lookers sight glance stand stands heard kept said whose nobody somebody \
+    aside strange troubles forgotten unended stray unclaimed twin spoken crowded elsewhere gravity what who why";
 
 /// Public names that contain such a word in its ordinary meaning, and the reason.
 const ORDINARY: &[(&str, &str)] = &[];
@@ -145,21 +112,15 @@ fn properties(schema: &serde_json::Value, names: &mut BTreeSet<String>) {
 #[test]
 fn public_names_have_no_idiom() {
     let names = public_names();
-    for known in [
-        "recipients",
-        "tollgate_receiver_rejections_total",
-        "--config",
-        "model_call_failures",
-        "recogniser_unavailable",
-        "unreferenced",
-        "on_two_signals",
-        "names.titles",
-    ] {
+    let some = "recipients tollgate_receiver_rejections_total --config model_call_failures recogniser_unavailable \
+        unreferenced on_two_signals names.titles";
+    for known in some.split_whitespace() {
         assert!(names.contains(known), "{known} is not among the {} names", names.len());
     }
     let of_idiom = |name: &&String| {
         let mut words = name.split(|c: char| !c.is_ascii_alphanumeric());
-        words.any(|word| IDIOM.contains(&word)) && !ORDINARY.iter().any(|(known, _)| known == *name)
+        words.any(|word| IDIOM.split(' ').any(|known| known == word))
+            && !ORDINARY.iter().any(|(known, _)| known == *name)
     };
     let broken: Vec<&String> = names.iter().filter(of_idiom).collect();
     assert!(broken.is_empty(), "use the field's word, or give the reason in ORDINARY: {broken:?}");

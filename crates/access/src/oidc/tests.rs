@@ -535,8 +535,8 @@ async fn a_login_belongs_to_its_browser() {
     let key = Key::new("k1");
     let provider = Provider::new(keys_of(&[&key]));
     let setup = start_client(&provider.issuer, json!({}));
-    let finish = async |cookie: &str, state: &str, claims: Value| {
-        let (own, address) = begin(&setup, "/login").await;
+    let finish_at = async |path: &str, cookie: &str, state: &str, claims: Value| {
+        let (own, address) = begin(&setup, path).await;
         let (cookie, state) = (cookie.replace("OWN", &own), state.replace("OWN", &parameter(&address, "state")));
         let mut claims = super::tests::claims(&provider.issuer, claims);
         if claims["nonce"].is_null() {
@@ -546,8 +546,9 @@ async fn a_login_belongs_to_its_browser() {
         let path = format!("/callback?code=the-code&state={state}");
         let (status, headers) = browse(&setup, Method::GET, &path, &[("cookie", &cookie)]).await;
         assert_eq!(cookie_of(&headers, "__Host-tollgate").is_some(), status == StatusCode::SEE_OTHER);
-        status
+        (status, headers)
     };
+    let finish = async |cookie: &str, state: &str, claims: Value| finish_at("/login", cookie, state, claims).await.0;
     let (other, other_address) = begin(&setup, "/login").await;
     let own = "__Host-tollgate-login=OWN";
     assert_eq!(finish(own, "OWN", json!({})).await, StatusCode::SEE_OTHER);
@@ -575,13 +576,7 @@ async fn a_login_belongs_to_its_browser() {
         assert_eq!(status, StatusCode::FORBIDDEN, "{path}");
     }
     for next in ["//evil.example", "https://evil.example", "/%5Cevil.example", "%5C%5Cevil", "/%0d%0ax:y", "x", ""] {
-        let (cookie, address) = begin(&setup, &format!("/login?next={next}")).await;
-        let nonce = parameter(&address, "nonce");
-        let token = key.sign(&claims(&provider.issuer, json!({ "nonce": nonce })));
-        expect_exchange(&setup, &provider, &cookie, &address, &token);
-        let path = format!("/callback?code=the-code&state={}", parameter(&address, "state"));
-        let cookie = format!("__Host-tollgate-login={cookie}");
-        let (_, headers) = browse(&setup, Method::GET, &path, &[("cookie", &cookie)]).await;
+        let (_, headers) = finish_at(&format!("/login?next={next}"), own, "OWN", json!({})).await;
         assert_eq!(location(&headers), "/", "{next}");
     }
 }

@@ -17,7 +17,7 @@ impl SubstitutionLookup for Nothing {
     }
 
     fn read_file(&self, _: &str) -> Result<String, SubstitutionFileError> {
-        Err(SubstitutionFileError::FilesUnsupported)
+        Err(SubstitutionFileError::Missing)
     }
 }
 

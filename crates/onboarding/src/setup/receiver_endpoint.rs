@@ -1,8 +1,6 @@
 //! [`ReceiverEndpoint`]: the URL at which clients on this machine reach the OTLP receiver of a configuration, and the
 //! credential that it wants. Secrets of the configuration are never read here. Used by `setup`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use super::client_catalog::ProtocolFamily;
 use command::error::CommandError;
 use config::{Endpoint, address};
@@ -58,17 +56,12 @@ impl ReceiverEndpoint {
             return Err("the system chooses the receiver's port: use --endpoint".into());
         }
         let certified = tls.and_then(|tls| certificate_host_names(&tls.cert_file).into_iter().next());
+        let ip = endpoint.socket_addr().map(|at| at.ip());
         let mut notes = Vec::new();
-        let host = match (endpoint.socket_addr().map(|at| at.ip()), certified) {
-            (None, _) => endpoint.host().to_owned(),
-            (Some(_), Some(name)) => name,
-            (Some(ip), None) if ip.is_unspecified() => {
-                notes
-                    .push("on other machines, put the gateway's host name in place of the loopback address".to_owned());
-                show_ip(if ip.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() })
-            }
-            (Some(ip), None) => show_ip(ip),
-        };
+        if certified.is_none() && ip.is_some_and(|ip| ip.is_unspecified()) {
+            notes.push("on other machines, put the gateway's host name in place of the loopback address".to_owned());
+        }
+        let host = certified.filter(|_| ip.is_some()).unwrap_or_else(|| endpoint.local_host());
         let scheme = if tls.is_some() { "https" } else { "http" };
         Ok(Self { url: format!("{scheme}://{host}:{}", endpoint.port()), scheme: None, notes })
     }
@@ -98,10 +91,6 @@ fn common_prefix(paths: &[(Signal, String)]) -> Option<&str> {
     };
     let first = prefix(Signal::Traces)?;
     Signal::ALL.into_iter().all(|signal| prefix(signal) == Some(first)).then_some(first)
-}
-
-fn show_ip(ip: IpAddr) -> String {
-    if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() }
 }
 
 /// Checks a URL that the user gave, and removes a slash at its end.

@@ -35,6 +35,11 @@ impl Seen {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
+
+    /// Whether the body, which is text, contains `text`.
+    pub fn contains(&self, text: &str) -> bool {
+        String::from_utf8_lossy(&self.body).contains(text)
+    }
 }
 
 /// A prepared response.
@@ -126,6 +131,11 @@ impl Sink {
             }
         });
         sink
+    }
+
+    /// All requests that [`Self::seen`] has not yet taken.
+    pub fn requests(&self) -> parking_lot::MutexGuard<'_, Vec<Seen>> {
+        self.seen.lock()
     }
 
     /// The requests since the last call.
