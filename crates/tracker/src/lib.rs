@@ -134,7 +134,7 @@ impl RunTracker {
 
     fn aggregation_context(&self) -> AggregationContext {
         let table = self.rate_tables.get().map(|active| Arc::clone(active.rates().common()));
-        AggregationContext { window: constants::nanos(self.settings.tool_window), table }
+        AggregationContext { window: constants::nanos(self.settings.tool_window.0), table }
     }
 
     /// The effect to commit for an outcome that a user recorded for a run of an account. `None`: no such run.
@@ -148,11 +148,8 @@ impl RunTracker {
         let observation = BatchObservation {
             account: view.account.as_str().into(),
             received: received.0,
-            keys: Vec::new(),
-            names: Vec::new(),
-            items: Vec::new(),
             outcomes: vec![observed],
-            measures: Vec::new(),
+            ..BatchObservation::default()
         };
         Some(Effect::new(Arc::clone(&self.id), observation.encode()))
     }

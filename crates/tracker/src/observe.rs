@@ -83,11 +83,7 @@ pub(super) fn observe_batch(
         observation: BatchObservation {
             account: (&*origin.account).into(),
             received: origin.received.0,
-            keys: Vec::new(),
-            names: Vec::new(),
-            items: Vec::new(),
-            outcomes: Vec::new(),
-            measures: Vec::new(),
+            ..BatchObservation::default()
         },
     };
     let has_measures = payload.signal() == Signal::Traces && !context.settings.measures.is_empty();
@@ -274,33 +270,22 @@ impl<'a> BatchReader<'a> {
             price_quality: price_quality::PRICED,
             buckets: late_price.cost.buckets,
             atto: late_price.cost.atto_usd.unwrap_or(0),
-            requested_model: 0,
-            provider: 0,
-            trouble: trouble::NONE,
-            fallback: trouble::NONE,
-            attempts: 0,
+            ..ObservedModelCall::default()
         };
         ObservedItem {
             trace: self.intern_trace(late_price.trace),
             session: self.intern_key(key_kind::SESSION, late_price.session.as_deref(), 0),
-            run: 0,
             node: place(late_price.span),
             parent: place(late_price.parent),
             flags: flag::SPAN | flag::USED_TOKENS,
-            iteration: 0,
             start,
             end: start,
             attribution: ItemAttribution {
                 tenant: self.intern_name(late_price.tenant.as_deref()),
                 ..ItemAttribution::default()
             },
-            finish: 0,
-            error: 0,
-            model: 0,
-            mark: mark::NONE,
-            sub_agent: 0,
             call: Some(call),
-            tool: None,
+            ..ObservedItem::default()
         }
     }
 

@@ -13,7 +13,7 @@ use super::observation::{self, flag, trouble};
 use super::tokens::PackedTokens;
 
 /// One model or tool call of a run.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct RunCall {
     pub(super) kind: StepKind,
     /// The call's key in its group; breaks ties in the sort order.
