@@ -41,11 +41,6 @@ impl RequestRegistry {
         let _ = self.open_requests.subscribe().wait_for(|count| *count == 0).await;
     }
 
-    /// Number of requests between admission and answer.
-    pub fn open_count(&self) -> usize {
-        *self.open_requests.borrow()
-    }
-
     /// Counts one more open request until the returned value is dropped.
     pub fn open_request(self: &Arc<Self>) -> OpenRequest {
         self.open_requests.send_modify(|count| *count += 1);

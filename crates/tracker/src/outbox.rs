@@ -119,10 +119,10 @@ fn signal_bit(signal: Signal) -> u8 {
 }
 
 /// An event that was not emitted yet on all its signals.
-struct OutboxEntry {
+pub(super) struct OutboxEntry {
     /// See [`OutboxEvent::identity_digest`].
     identity: u64,
-    event: OutboxEvent,
+    pub(super) event: OutboxEvent,
     /// Signals on which the event must still be emitted, as bits.
     pending: u8,
 }
@@ -130,7 +130,7 @@ struct OutboxEntry {
 /// See the module documentation.
 #[derive(Default)]
 pub(super) struct Outbox {
-    entries: BoundedMap<u64, OutboxEntry, MAX_ENTRIES>,
+    pub(super) entries: BoundedMap<u64, OutboxEntry, MAX_ENTRIES>,
     /// By identity, the signals on which news were emitted that do not exist again yet (see the module); for summaries
     /// also by content.
     emitted_early: HashMap<u64, u8>,
@@ -269,18 +269,6 @@ impl Outbox {
             }
         }
         true
-    }
-
-    /// Number of waiting entries.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Waiting news, oldest first.
-    #[cfg(test)]
-    pub(super) fn news(&self) -> impl Iterator<Item = &OutboxEvent> {
-        self.entries.iter().map(|(_, entry)| &entry.event)
     }
 
     /// Keeps the current connectors' signals when a saved state is restored; news for signals that no connector reads

@@ -11,7 +11,6 @@ use crate::outcome::Reason;
 
 use super::commit::Committer;
 use super::progress::{ProgressFile, ProgressLines};
-use super::progress_lines::{name_done, name_transfer, take_progress_lines};
 use super::record::segment_name;
 use super::space::CUSHION;
 
@@ -137,7 +136,7 @@ impl Committer {
     fn write_progress(&mut self) {
         let spool = Arc::clone(&self.spool);
         let mut progress = spool.progress.lock();
-        take_progress_lines(&mut spool.index.lock(), &mut self.progress_lines);
+        spool.index.lock().take_progress(&mut self.progress_lines);
         self.record_synced();
         let lines = std::mem::take(&mut self.progress_lines);
         if progress.needs_rewrite() || progress.append(&lines).is_err() {
@@ -186,10 +185,7 @@ impl Committer {
         for number in &self.removed {
             lines.add_removed(*number);
         }
-        let transfers = index.transfer_runs();
-        lines.add_transfers(transfers.iter().filter_map(|run| name_transfer(&index, run)));
-        let done = index.done_runs();
-        lines.add_done(done.iter().filter_map(|run| name_done(&index, run)));
+        index.add_all_progress(&mut lines);
         lines
     }
 

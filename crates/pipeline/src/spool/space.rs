@@ -251,7 +251,8 @@ impl SpaceAllocator {
         match purpose {
             ReservationPurpose::Accept if account.cannot_allocate => self.query_free_space(account, needed)?,
             ReservationPurpose::Accept if self.required_free() > account.checked_free => {
-                self.query_required_free(account)?
+                // More must stay free than at the last query.
+                self.query_if_due(account, purpose, |account| self.check_required_free(account))?
             }
             ReservationPurpose::Prepare | ReservationPurpose::Drain if account.cannot_allocate => {
                 self.check_free_space(account, needed)?
@@ -366,11 +367,6 @@ impl SpaceAllocator {
         }
         account.checked_free = required.saturating_add(QUERY_MARGIN).min(free.bytes);
         Ok(())
-    }
-
-    /// Queries the volume, because more must stay free than at the last query.
-    fn query_required_free(&self, account: &mut SpaceAccount) -> Result<(), Reason> {
-        self.query_if_due(account, ReservationPurpose::Accept, |account| self.check_required_free(account))
     }
 
     /// Checks that the volume has room for `bytes` and for some files.

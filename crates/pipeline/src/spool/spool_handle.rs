@@ -8,9 +8,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::config::SpoolSettings;
-use super::index::{PlannedRead, SpoolIndex};
+use super::index::SpoolIndex;
 use super::progress::{ProgressFile, ProgressLines};
-use super::progress_lines::take_progress_lines;
 use super::queue::{QueuedTransaction, TransactionQueue};
 use super::read::read_record;
 use super::space::{ReservationPurpose, RoomReservation, SpaceAllocator};
@@ -145,24 +144,32 @@ impl Spool {
         max_bytes: usize,
         max_records: usize,
     ) -> Result<Vec<StoredRecord>, SpoolReadError> {
-        let plan = self.index.lock().plan_reads(consumer, None, after, max_bytes, max_records);
-        Self::read_planned(&plan)
+        self.read_account(consumer, None, after, max_bytes, max_records)
     }
 
-    /// As [`Spool::read`], only records of this account.
+    /// As [`Spool::read`], only records of this account if one is given.
     ///
     /// # Errors
     /// As [`Spool::read`].
     pub fn read_account(
         &self,
         consumer: &str,
-        account: &str,
+        account: Option<&str>,
         after: Option<RecordSeq>,
         max_bytes: usize,
         max_records: usize,
     ) -> Result<Vec<StoredRecord>, SpoolReadError> {
-        let plan = self.index.lock().plan_reads(consumer, Some(account), after, max_bytes, max_records);
-        Self::read_planned(&plan)
+        let plan = self.index.lock().plan_reads(consumer, account, after, max_bytes, max_records);
+        let mut records = Vec::with_capacity(plan.len());
+        for planned in &plan {
+            match read_record(planned) {
+                Ok(record) => records.push(record),
+                // The next read starts with this record, and reports the error.
+                Err(_) if !records.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(records)
     }
 
     /// Those of `seqs` that `consumer` has not finished, in that order, without damaged ones.
@@ -185,19 +192,6 @@ impl Spool {
     /// Whether any of `seqs` is still pending for `consumer`.
     pub fn is_any_pending(&self, consumer: &str, seqs: &[RecordSeq]) -> bool {
         !self.index.lock().plan_positions(consumer, seqs).is_empty()
-    }
-
-    fn read_planned(plan: &[PlannedRead]) -> Result<Vec<StoredRecord>, SpoolReadError> {
-        let mut records = Vec::with_capacity(plan.len());
-        for planned in plan {
-            match read_record(planned) {
-                Ok(record) => records.push(record),
-                // The next read starts with this record, and reports the error.
-                Err(_) if !records.is_empty() => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(records)
     }
 
     /// The first record that any of these consumers has not finished.
@@ -225,7 +219,7 @@ impl Spool {
             return;
         }
         let mut lines = ProgressLines::default();
-        take_progress_lines(&mut self.index.lock(), &mut lines);
+        self.index.lock().take_progress(&mut lines);
         // After an error the committer rewrites the file.
         let _ = progress.append(&lines);
     }

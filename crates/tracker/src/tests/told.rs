@@ -338,6 +338,6 @@ fn what_nobody_asks_for_is_not_kept() {
     let line = Line::new(runs());
     line.play(request::payload(&json!({"items": run_of(1)})));
     wait(&line.runs, NOW, Duration::from_secs(60));
-    assert_eq!(line.runs.state.lock().outbox.len(), 0);
+    assert_eq!(line.runs.state.lock().outbox.entries.len(), 0);
     assert!(line.runs.next_request(Signal::Logs, NOW).is_none());
 }

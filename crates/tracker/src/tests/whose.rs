@@ -251,7 +251,7 @@ fn accounts_are_added_up_apart() {
     assert_eq!((sums.all.runs, sums.by_tenant["acme"].tool_calls), (2, 44));
     let of = |account: &str| sums.by_account[account].by_tenant["acme"].tool_calls;
     assert_eq!((of("ours"), of("theirs")), (4, 40));
-    let told: Vec<(String, f64)> = (line.runs.state.lock().outbox.news())
+    let told: Vec<(String, f64)> = (line.runs.state.lock().outbox.entries.iter().map(|(_, entry)| &entry.event))
         .filter_map(|news| match news {
             OutboxEvent::ToolCallsP95(account, _, calls) => Some((account.clone(), *calls)),
             _ => None,
@@ -297,8 +297,13 @@ fn one_account_does_not_crowd_out_anothers_news() {
     let news = |account: &str, n: u64| OutboxEvent::Investigation(account.into(), "sre".into(), format!("INC-{n}"));
     (0..10).for_each(|n| assert_eq!(outbox.push_events(vec![news("few", n)]), 0));
     let dropped: u64 = (0..25_000).map(|n| outbox.push_events(vec![news("many", n)])).sum();
-    assert_eq!((dropped, outbox.len()), (5010, 20_000));
-    assert_eq!(outbox.news().filter(|news| news.account() == "few").count(), 10);
+    assert_eq!((dropped, outbox.entries.len()), (5010, 20_000));
+    assert_eq!(news(&outbox).filter(|news| news.account() == "few").count(), 10);
+}
+
+/// Waiting news, oldest first.
+fn news(outbox: &Outbox) -> impl Iterator<Item = &OutboxEvent> {
+    outbox.entries.iter().map(|(_, entry)| &entry.event)
 }
 
 /// Only the latest value of a gauge is kept, also if several arrive at once.
@@ -309,7 +314,7 @@ fn the_latest_figure_is_told() {
     let calls = |kind: &str, value: f64| OutboxEvent::ToolCallsP95("a".into(), kind.into(), value);
     assert_eq!(outbox.push_events(vec![calls("sre", 1.0), calls("sre", 2.0), calls("dev", 7.0)]), 0);
     assert_eq!(outbox.push_events(vec![calls("sre", 3.0)]), 0);
-    let told = outbox.news().map(|news| if let OutboxEvent::ToolCallsP95(.., value) = news { *value } else { 0.0 });
+    let told = news(&outbox).map(|news| if let OutboxEvent::ToolCallsP95(.., value) = news { *value } else { 0.0 });
     assert_eq!(told.collect::<Vec<_>>(), [7.0, 3.0]);
 }
 
