@@ -16,7 +16,8 @@ use super::repeats::{RepeatedRequests, RequestFingerprint};
 
 /// State that all receipts share.
 pub struct RequestRegistry {
-    repeats: RepeatedRequests,
+    /// In-flight and remembered requests.
+    pub(crate) repeats: RepeatedRequests,
     clock: Arc<dyn Clock>,
     meter: Meter,
     accepted: Counter,
@@ -29,11 +30,6 @@ impl RequestRegistry {
     pub fn new(repeats: RepeatedRequests, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
         let accepted = meter.counter(&names::REQUESTS, &[("outcome", "accepted"), ("reason", "")]);
         Self { repeats, clock, meter: meter.clone(), accepted, open_requests: watch::Sender::new(0) }
-    }
-
-    /// The tables of in-flight and remembered requests.
-    pub fn repeats(&self) -> &RepeatedRequests {
-        &self.repeats
     }
 
     /// Completes when no request is open.

@@ -279,7 +279,7 @@ impl Processor for RunTracker {
         let context = ObservationContext { settings: &self.settings, ids: &*self.ids, vaulted: &vaulted };
         let (mut observation, rejected_measures) =
             observe::observe_batch(&batch.origin, &batch.payload, &facts, context);
-        self.metrics.count_rejected_measures(rejected_measures);
+        self.metrics.rejected_measures.increment(rejected_measures);
         if observation.items.is_empty() && observation.measures.is_empty() {
             return Ok(());
         }
@@ -349,7 +349,7 @@ impl Processor for RunTracker {
         self.publish_evicted(&evicted, &inputs);
         let mut state = self.state.lock();
         state.recount_unfinished();
-        self.metrics.live.set(state.unfinished_runs() as f64);
+        self.metrics.live.set(state.unfinished_runs as f64);
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {

@@ -144,7 +144,8 @@ pub(super) struct RunMetrics {
     pub(super) labels: MetricLabels,
     pub(super) live: Gauge,
     evicted: Counter,
-    rejected_measures: Counter,
+    /// Measure values that were rejected as invalid.
+    pub(super) rejected_measures: Counter,
     dropped_events: Counter,
 }
 
@@ -158,11 +159,6 @@ impl RunMetrics {
             rejected_measures: meter.counter(&names::MEASURES_REFUSED, &[]),
             dropped_events: meter.counter(&names::RUN_EVENTS_DROPPED, &[]),
         }
-    }
-
-    /// Counts measure values that were rejected as invalid.
-    pub(super) fn count_rejected_measures(&self, count: u64) {
-        self.rejected_measures.increment(count);
     }
 
     /// Counts a call or a failure of a tool; `name` is the tool's name as it may be shown.

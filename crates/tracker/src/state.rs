@@ -50,7 +50,8 @@ pub(super) struct TrackerState {
     pub(super) alerts: AlertEvaluator,
     /// News that connectors still have to emit.
     pub(super) outbox: Outbox,
-    unfinished_runs: u64,
+    /// Unfinished runs that this replica counts, as of their groups' last evaluation.
+    pub(super) unfinished_runs: u64,
     /// Set by the first tick: effects applied from then on are new, not replayed from the spool.
     has_ticked: bool,
 }
@@ -77,11 +78,6 @@ impl TrackerState {
             unfinished_runs: 0,
             has_ticked: false,
         }
-    }
-
-    /// Unfinished runs that this replica counts, as of their groups' last evaluation.
-    pub(super) fn unfinished_runs(&self) -> u64 {
-        self.unfinished_runs
     }
 
     /// Applies a batch that `owner` committed. `shown_names` holds the names of its measures as they may be shown.

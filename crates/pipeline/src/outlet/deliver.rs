@@ -121,7 +121,7 @@ impl ParcelDelivery {
 
     /// Takes the next piece. With `ordered`, no piece overtakes one that waits for the quarantine.
     fn take_next_piece(&mut self) -> Option<RequestPiece> {
-        let must_wait = self.evidence.is_ordered() && !self.unquarantined.is_empty();
+        let must_wait = self.evidence.ordered && !self.unquarantined.is_empty();
         if must_wait { None } else { self.evidence.take_next_piece(&mut self.pieces) }
     }
 

@@ -53,10 +53,10 @@ pub(super) struct SpoolIndex {
     segments: VecDeque<SpoolSegment>,
     consumers: Vec<ConsumerState>,
     by_name: HashMap<Arc<str>, usize>,
-    /// Number of records in the segments.
-    records: u64,
+    /// Number of records in the segments, including internal ones.
+    pub(super) records: u64,
     /// Lower bound of the next record's position.
-    next: u64,
+    pub(super) next: u64,
     /// Positions that were finished or transferred since [`SpoolIndex::take_progress`] was called last.
     done_log: Vec<PositionRun<1>>,
     transfer_log: Vec<PositionRun<2>>,
@@ -73,16 +73,6 @@ impl SpoolIndex {
             done_log: Vec::new(),
             transfer_log: Vec::new(),
         }
-    }
-
-    /// Number of records in the segments, including internal ones.
-    pub(super) fn records(&self) -> u64 {
-        self.records
-    }
-
-    /// Lower bound of the next record's position.
-    pub(super) fn next(&self) -> u64 {
-        self.next
     }
 
     /// Marks positions below `next` as used.

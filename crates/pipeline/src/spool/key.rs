@@ -48,9 +48,6 @@ impl SpoolKey {
     }
 
     /// A key of the configuration. A text is read at once, other sources when the gateway starts.
-    ///
-    /// # Errors
-    /// See [`Self::from_secret`].
     pub fn from_source(source: &KeySource) -> Result<LazyKey<Self>, &'static str> {
         Ok(match source {
             KeySource::Value(secret) => LazyKey::with_key(source.clone(), Self::from_secret(secret)?),

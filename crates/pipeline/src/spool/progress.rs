@@ -243,7 +243,8 @@ fn encode_numbers(tag: u8, numbers: &[u64]) -> Vec<u8> {
 pub(super) struct ProgressFile {
     /// `None`: must be rewritten before anything can be appended.
     file: Option<Arc<dyn DiskFile>>,
-    len: u64,
+    /// Bytes on disk.
+    pub(super) len: u64,
     /// Size after the last rewrite.
     rewritten_len: u64,
     /// Above this size the file is rewritten when it has doubled.
@@ -257,12 +258,6 @@ impl ProgressFile {
         Self { file: None, len: 0, rewritten_len: 0, rewrite_above, is_synced: true }
     }
 
-    /// Bytes on disk.
-    pub(super) fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// Whether lines can be appended.
     pub(super) fn is_usable(&self) -> bool {
         self.file.is_some()
     }

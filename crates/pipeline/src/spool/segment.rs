@@ -252,7 +252,6 @@ impl SpoolSegment {
         Some((offset, end.saturating_sub(offset)))
     }
 
-    /// Name of the record's account.
     pub(super) fn account(&self, record: u32) -> Option<&Arc<str>> {
         self.entries.get(record as usize).and_then(|entry| self.name(entry.account))
     }

@@ -63,7 +63,6 @@ impl RoomReservation {
         self.bytes
     }
 
-    /// Whether the reservation has a file of its own.
     pub(super) fn has_own_file(&self) -> bool {
         self.own_file.is_some()
     }
@@ -407,7 +406,6 @@ impl SpaceAllocator {
         account.closed_bytes += newly_closed;
     }
 
-    /// Sets the unused bytes of the active segment.
     pub(super) fn set_active_free(&self, free: u64) {
         self.account.lock().active_free = free;
     }
@@ -438,7 +436,6 @@ impl SpaceAllocator {
         (new_files * self.segment_size).saturating_add(account.writable_bytes().saturating_sub(not_available))
     }
 
-    /// Bytes of all files.
     pub(super) fn total(&self) -> u64 {
         self.account.lock().total()
     }

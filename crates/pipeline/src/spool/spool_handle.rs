@@ -77,7 +77,7 @@ impl Spool {
         let has_too_many_records = {
             let index = self.index.lock();
             self.update_growth(&index);
-            index.records() >= self.settings.max_records
+            index.records >= self.settings.max_records
         };
         self.too_many_records.store(has_too_many_records, Ordering::Relaxed);
         self.reserve_for(bytes, ReservationPurpose::Accept, has_too_many_records)
@@ -86,9 +86,6 @@ impl Spool {
     /// As [`Spool::reserve`], from room that ordinary transactions leave free: for the small records without which
     /// other records can't be finished and deleted (the vault's seals of digests). A full spool must still be able to
     /// drain.
-    ///
-    /// # Errors
-    /// As [`Spool::reserve`].
     pub fn reserve_to_drain(&self, bytes: u64) -> Result<RoomReservation, Reason> {
         self.reserve_for(bytes, ReservationPurpose::Drain, self.has_twice_max_records())
     }
@@ -96,15 +93,12 @@ impl Spool {
     /// As [`Spool::reserve_to_drain`], but leaves half of that room free: for records that are needed before older data
     /// can be processed, but release nothing by themselves (seals of objects). However many of them accumulate while a
     /// store is down, there is room for the records that release data (digests) when it is back.
-    ///
-    /// # Errors
-    /// As [`Spool::reserve`].
     pub fn reserve_to_prepare(&self, bytes: u64) -> Result<RoomReservation, Reason> {
         self.reserve_for(bytes, ReservationPurpose::Prepare, self.has_twice_max_records())
     }
 
     fn has_twice_max_records(&self) -> bool {
-        self.index.lock().records() / 2 >= self.settings.max_records
+        self.index.lock().records / 2 >= self.settings.max_records
     }
 
     fn reserve_for(
@@ -148,9 +142,6 @@ impl Spool {
     }
 
     /// As [`Spool::read`], only records of this account if one is given.
-    ///
-    /// # Errors
-    /// As [`Spool::read`].
     pub fn read_account(
         &self,
         consumer: &str,
@@ -260,7 +251,7 @@ impl Spool {
     /// Numbers for metrics, the status page and `spool list`.
     pub fn status(&self) -> SpoolStatus {
         let mut index = self.index.lock();
-        let (segments, records, next) = (index.segments().count() as u64, index.records(), RecordSeq(index.next()));
+        let (segments, records, next) = (index.segments().count() as u64, index.records, RecordSeq(index.next));
         let consumers = index.consumers();
         drop(index);
         SpoolStatus {
@@ -320,7 +311,7 @@ impl Spool {
 
     /// Lower bound of the next record's position.
     pub fn next(&self) -> RecordSeq {
-        RecordSeq(self.index.lock().next())
+        RecordSeq(self.index.lock().next)
     }
 
     /// The reason, once the spool can no longer be written.
@@ -342,7 +333,7 @@ impl Spool {
 
     /// Ends a refusal for too many records once there is room again.
     pub(super) fn clear_record_limit(&self) {
-        if self.too_many_records.load(Ordering::Relaxed) && self.index.lock().records() < self.settings.max_records {
+        if self.too_many_records.load(Ordering::Relaxed) && self.index.lock().records < self.settings.max_records {
             self.too_many_records.store(false, Ordering::Relaxed);
         }
     }

@@ -227,7 +227,7 @@ impl Worker {
         open: OpenRequest,
         now: UnixNanos,
     ) -> Option<(Receipt, bool)> {
-        match self.registry.repeats().register_request(account, fingerprint, waiter, now) {
+        match self.registry.repeats.register_request(account, fingerprint, waiter, now) {
             RepeatCheck::First { repeat } => {
                 self.metrics.repeats.increment(u64::from(repeat));
                 Some((Receipt::new(&self.registry, fingerprint, permit, open), repeat))

@@ -13,8 +13,6 @@ use kernel::pseudonym::PREFIX;
 use runs::{BudgetState, OutcomeVerdict, RunCatalog, RunOutcome};
 use telemetry::Meter;
 
-const T0: u64 = 1_795_166_000;
-
 /// Users are pseudonyms everywhere; incident, template, commit and issue are the run's own.
 #[test]
 fn whose_run_it_is() {
@@ -47,13 +45,11 @@ fn with(change: impl FnOnce(&mut Config)) -> Settings {
 #[test]
 fn a_live_run_is_not_its_sub_agents() {
     let call = |id: u64, parent: u64, agent: &str| {
-        json!({"name": "chat", "trace": 1, "span": id, "parent": parent, "start": T0 + id, "end": T0 + id + 1, "attributes": {
-            "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "m",
-            "gen_ai.usage.input_tokens": 1, "gen_ai.usage.output_tokens": 1, "gen_ai.agent.name": agent}})
+        let more = merged(usage("m", 1, 1), &json!({"gen_ai.agent.name": agent}));
+        span("chat", [1, id, parent], [id, id + 1], &more)
     };
-    let agent = |id: u64, parent: u64, name: &str, [start, end]: [u64; 2]| {
-        json!({"name": format!("invoke_agent {name}"), "trace": 1, "span": id, "parent": parent, "start": T0 + start, "end": T0 + end, "attributes": {
-            "gen_ai.operation.name": "invoke_agent", "gen_ai.provider.name": "openai", "gen_ai.agent.name": name}})
+    let agent = |id: u64, parent: u64, name: &str, times: [u64; 2]| {
+        span("invoke_agent", [1, id, parent], times, &json!({"gen_ai.agent.name": name}))
     };
     let items = [
         call(10, 1, "incident-triage"),
@@ -74,8 +70,7 @@ fn a_live_run_is_not_its_sub_agents() {
     let mut reversed = items.to_vec();
     reversed.reverse();
     assert_eq!(whose(&reversed).as_deref(), Some("incident-triage"));
-    let mut root = agent(1, 0, "oncall", [5, 20]);
-    root.as_object_mut().unwrap().remove("parent");
+    let root = agent(1, 0, "oncall", [5, 20]);
     let line = Line::new(runs());
     line.play(request::payload(&json!({"items": items})));
     line.play(request::payload(&json!({"items": [root]})));
