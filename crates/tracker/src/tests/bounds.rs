@@ -15,7 +15,10 @@ fn one_span(trace: u64) -> Json {
     span("chat", [trace, 2, 0], [0, 1], &usage("m", 1, 1))
 }
 
-fn many(runs: u64) {
+/// Far more one-span runs than the limit: all but the latest are evicted and counted, and memory is bounded.
+#[test]
+fn many_small_runs() {
+    let runs = 20_000;
     let meter = Meter::new();
     let settings = Config { max_runs: 500, ..Config::default() }.settings().unwrap_or_else(|_| panic!("valid"));
     let line = Line::new(runs_with(settings, &meter));
@@ -31,19 +34,6 @@ fn many(runs: u64) {
     let evicted = format!("tollgate_runs_evicted_total {}", runs - 500);
     assert!(meter.render().contains(&evicted), "{}", meter.render());
     assert!(line.runs.checkpoint().unwrap().len() < 4 << 20);
-}
-
-/// Far more one-span runs than the limit: all but the latest are evicted and counted, and memory is bounded.
-#[test]
-fn many_small_runs() {
-    many(20_000);
-}
-
-/// The same with a million. `cargo test -p tracker --release -- --ignored a_million`
-#[test]
-#[ignore = "a million runs: minutes"]
-fn a_million_small_runs() {
-    many(1_000_000);
 }
 
 /// A run of 50,000 spans is summed up, evaluated and shown.

@@ -12,7 +12,7 @@ pub(super) fn on(disk: &SimDisk, keys: &[SpoolKey]) -> Result<(Arc<Spool>, Commi
     seeded(disk, &settings, keys, 7)
 }
 
-fn seeded(
+pub(super) fn seeded(
     disk: &SimDisk,
     settings: &SpoolSettings,
     keys: &[SpoolKey],
