@@ -14,6 +14,7 @@ use pipeline::BatchOrigin;
 
 use super::attributes::{ItemAttributes, ResourceAttributes};
 use super::config::Settings;
+use super::constants::has_word;
 use super::observation::{
     BatchObservation, ItemAttribution, ObservedItem, ObservedKey, ObservedMeasure, ObservedModelCall, ObservedOutcome,
     ObservedToolCall, flag, key_kind, mark, price_quality, span_place, trouble,
@@ -32,27 +33,11 @@ const MAX_TIMESTAMP_LEAD: u64 = DAY;
 const DENIAL_WORDS: [&str; 7] = ["reject", "rejected", "deny", "denied", "block", "blocked", "abort"];
 
 /// Finish reasons of runs that were stopped by a limit.
-const LIMIT_REASONS: [&str; 9] = [
-    "max_turns",
-    "error_max_turns",
-    "max_iterations",
-    "iteration_limit",
-    "max_steps",
-    "recursion_limit",
-    "tool_limit",
-    "usage_limit_exceeded",
-    "max_tool_calls",
-];
+const LIMIT_REASONS: &str = "max_turns error_max_turns max_iterations iteration_limit max_steps recursion_limit \
+    tool_limit usage_limit_exceeded max_tool_calls";
 /// Error types with the same meaning, without the path of modules before them.
-const LIMIT_ERRORS: [&str; 7] = [
-    "GraphRecursionError",
-    "MaxTurnsExceeded",
-    "MaxIterationsExceeded",
-    "UsageLimitExceeded",
-    "RecursionLimitExceeded",
-    "AgentMaxIterationsError",
-    "MaxStepsExceeded",
-];
+const LIMIT_ERRORS: &str = "GraphRecursionError MaxTurnsExceeded MaxIterationsExceeded UsageLimitExceeded \
+    RecursionLimitExceeded AgentMaxIterationsError MaxStepsExceeded";
 
 /// Context for reading a batch.
 #[derive(Clone, Copy)]
@@ -402,11 +387,10 @@ fn is_denied(item: &ItemFacts, attributes: &ItemAttributes<'_>) -> bool {
 
 /// Whether a limit stopped the run or call that the item describes.
 fn is_limit(item: &ItemFacts, error: Option<&str>) -> bool {
-    let has_limit_reason =
-        item.finish.as_deref().is_some_and(|word| LIMIT_REASONS.contains(&word.to_lowercase().as_str()));
+    let has_limit_reason = item.finish.as_deref().is_some_and(|word| has_word(LIMIT_REASONS, &word.to_lowercase()));
     let is_limit_error = |name: &str| {
         let last_part = name.rsplit(['.', ':', '/']).next().unwrap_or("");
-        LIMIT_ERRORS.contains(&last_part) || LIMIT_REASONS.contains(&name)
+        has_word(LIMIT_ERRORS, last_part) || has_word(LIMIT_REASONS, name)
     };
     has_limit_reason || error.is_some_and(is_limit_error)
 }

@@ -406,14 +406,4 @@ fn recorder_if(is_counted: bool, recorder: &dyn RunEventRecorder) -> &dyn RunEve
 /// A recorder that ignores all events.
 struct NoopRecorder;
 
-impl RunEventRecorder for NoopRecorder {
-    fn record_run(&self, _: &RunView) {}
-    fn record_session(&self, _: &SessionView) {}
-    fn count_evicted(&self, _: u64) {}
-    fn record_measure(&self, _: &str, _: [&str; 4], _: f64) {}
-    fn count_dropped_events(&self, _: u64) {}
-    fn count_alert(&self, _: &Alert) {}
-    fn count_investigation(&self, _: &str, _: &str) {}
-    fn count_override(&self, _: &str, _: &str) {}
-    fn set_tool_calls_p95(&self, _: &str, _: &str, _: f64) {}
-}
+impl RunEventRecorder for NoopRecorder {}

@@ -322,12 +322,10 @@ impl Outlet {
                     "a record of the spool is damaged and is skipped"
                 );
             }
-            Some(Err(SpoolReadError::Io(error))) => {
-                tracing::error!(exporter = &**self.id(), kind = %error.kind(), "the spool can't be read");
-                run.lanes.retry_read(lane);
-                run.pause.begin(self.shared.clock.sleep(READ_RETRY));
-            }
-            None => {
+            failure => {
+                if let Some(Err(SpoolReadError::Io(error))) = failure {
+                    tracing::error!(exporter = &**self.id(), kind = %error.kind(), "the spool can't be read");
+                }
                 run.lanes.retry_read(lane);
                 run.pause.begin(self.shared.clock.sleep(READ_RETRY));
             }

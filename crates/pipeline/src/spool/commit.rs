@@ -231,13 +231,11 @@ impl Committer {
         if members.is_empty() {
             return Err(GroupFailure::Poison("a transaction does not fit into a segment of its own".to_owned()));
         }
-        match self.write_group() {
-            Ok(()) => Ok(self.publish_group(members, now)),
-            Err(failure) => {
-                self.put_back(members);
-                Err(failure)
-            }
+        if let Err(failure) = self.write_group() {
+            self.put_back(members);
+            return Err(failure);
         }
+        Ok(self.publish_group(members, now))
     }
 
     /// Returns the transactions of an unwritten group to the front of the backlog.
@@ -356,17 +354,13 @@ impl Committer {
             })?,
         };
         let name = spare.name.clone();
-        match self.activate(spare, now) {
-            Ok(active) => {
-                self.active = Some(active);
-                Ok(())
-            }
-            Err(failure) => {
-                // Best effort: the next start removes spare files.
-                let _ = self.directory.remove(&name);
-                Err(failure)
-            }
+        let activated = self.activate(spare, now);
+        if activated.is_err() {
+            // Best effort: the next start removes spare files.
+            let _ = self.directory.remove(&name);
         }
+        self.active = Some(activated?);
+        Ok(())
     }
 
     /// Makes `spare` the next segment: header, sync, name, sync of the directory.
