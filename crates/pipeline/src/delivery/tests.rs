@@ -1,7 +1,7 @@
 //! Results of back ends, offers and `max_pending`: the clients' answers, and where data waits.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -232,12 +232,13 @@ fn what_may_wait_is_bounded() {
 /// nothing was logged.)
 #[test]
 fn refusals_for_max_pending_are_told() {
-    let written = Arc::new(Mutex::new(Vec::new()));
+    let log = tempfile::NamedTempFile::new().unwrap();
     let lines = |words: &[&str]| {
-        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        let text = std::fs::read_to_string(log.path()).unwrap();
         text.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
     };
-    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Arc::clone(&written));
+    let writer = Arc::new(log.reopen().unwrap());
+    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer);
     let subscriber = tracing_subscriber::registry().with(layer);
     let sink = Sink::open("x", Trust::ThirdParty);
     let (mut rig, _folder) =

@@ -293,11 +293,11 @@ fn one_account_does_not_crowd_out_anothers_news() {
     (0..10).for_each(|n| assert_eq!(outbox.push_events(vec![news("few", n)]), 0));
     let dropped: u64 = (0..25_000).map(|n| outbox.push_events(vec![news("many", n)])).sum();
     assert_eq!((dropped, outbox.entries.len()), (5010, 20_000));
-    assert_eq!(news(&outbox).filter(|news| news.account() == "few").count(), 10);
+    assert_eq!(waiting_news(&outbox).filter(|news| news.account() == "few").count(), 10);
 }
 
 /// Waiting news, oldest first.
-fn news(outbox: &Outbox) -> impl Iterator<Item = &OutboxEvent> {
+fn waiting_news(outbox: &Outbox) -> impl Iterator<Item = &OutboxEvent> {
     outbox.entries.iter().map(|(_, entry)| &entry.event)
 }
 
@@ -309,7 +309,8 @@ fn the_latest_figure_is_told() {
     let calls = |kind: &str, value: f64| OutboxEvent::ToolCallsP95("a".into(), kind.into(), value);
     assert_eq!(outbox.push_events(vec![calls("sre", 1.0), calls("sre", 2.0), calls("dev", 7.0)]), 0);
     assert_eq!(outbox.push_events(vec![calls("sre", 3.0)]), 0);
-    let told = news(&outbox).map(|news| if let OutboxEvent::ToolCallsP95(.., value) = news { *value } else { 0.0 });
+    let told =
+        waiting_news(&outbox).map(|news| if let OutboxEvent::ToolCallsP95(.., value) = news { *value } else { 0.0 });
     assert_eq!(told.collect::<Vec<_>>(), [7.0, 3.0]);
 }
 
