@@ -237,8 +237,7 @@ fn refusals_for_max_pending_are_told() {
         let text = std::fs::read_to_string(log.path()).unwrap();
         text.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
     };
-    let writer = Arc::new(log.reopen().unwrap());
-    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer);
+    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(log.reopen().unwrap());
     let subscriber = tracing_subscriber::registry().with(layer);
     let sink = Sink::open("x", Trust::ThirdParty);
     let (mut rig, _folder) =
