@@ -26,41 +26,31 @@ pub trait Processor: Send + Sync {
     /// no visible change to it. The answer arrives in [`Batch::answer`].
     /// While the engine bisects a batch after a panic, it asks no questions, so a step must be able to work without an
     /// answer.
-    fn inquire(&self, batch: &mut Batch) -> Option<Inquiry> {
-        let _ = batch;
+    fn inquire(&self, _batch: &mut Batch) -> Option<Inquiry> {
         None
     }
     /// Processes the batch. `Err` keeps the batch back (fail closed). The engine catches a panic and bisects the batch.
     fn process(&self, batch: &mut Batch) -> Result<(), Reason>;
     /// Applies one effect after its batch was committed, in commit order; also during recovery. Must not fail.
-    fn apply(&self, effect: &Effect) {
-        let _ = effect;
-    }
+    fn apply(&self, _effect: &Effect) {}
     /// Whether this processor's effects are sent to the other replicas of a fleet. Its [`Processor::apply_shared`] must
     /// give the same state in any order of the effects, and if one comes twice.
     fn shares_effects(&self) -> bool {
         false
     }
     /// Applies an effect that another replica committed. That replica counts it, so this one must not.
-    fn apply_shared(&self, effect: &Effect, replica: &Arc<str>) {
-        let _ = (effect, replica);
-    }
+    fn apply_shared(&self, _effect: &Effect, _replica: &Arc<str>) {}
     /// Called when the batch was not committed: releases what the batch claimed.
-    fn discard(&self, batch_id: &[u8; 16]) {
-        let _ = batch_id;
-    }
+    fn discard(&self, _batch_id: &[u8; 16]) {}
     /// Called about once a second by one task.
-    fn tick(&self, now: UnixNanos) {
-        let _ = now;
-    }
+    fn tick(&self, _now: UnixNanos) {}
     /// State to restore after a restart, sealed by the engine before it is written to disk. `None`: stateless.
     fn checkpoint(&self) -> Option<Vec<u8>> {
         None
     }
     /// Restores the state that [`Processor::checkpoint`] returned. `false`: it can't be read, perhaps because a newer
     /// version wrote it; the processor then starts empty, and the engine keeps the file.
-    fn restore(&self, checkpoint: &[u8]) -> bool {
-        let _ = checkpoint;
+    fn restore(&self, _checkpoint: &[u8]) -> bool {
         true
     }
     /// The ticketer for the drafts of this processor, if it makes drafts.
@@ -71,12 +61,11 @@ pub trait Processor: Send + Sync {
     fn seals_quarantine(&self) -> bool {
         false
     }
-    /// Seals `request`, an `Export*ServiceRequest` of `signal` as it was received, with `items` items, to the auditors'
-    /// recipients as `kind: quarantine`, never with the spool's key. Returns a draft for this processor's ticketer, or
-    /// `None` if the request can't be sealed. If no pipeline of the route has such a processor, the items are dropped
-    /// and counted.
-    fn quarantine(&self, origin: &BatchOrigin, signal: Signal, request: &Bytes, items: u64) -> Option<RecordDraft> {
-        let _ = (origin, signal, request, items);
+    /// Seals the request, an `Export*ServiceRequest` of the signal as it was received, with this many items, to the
+    /// auditors' recipients as `kind: quarantine`, never with the spool's key. Returns a draft for this processor's
+    /// ticketer, or `None` if the request can't be sealed. If no pipeline of the route has such a processor, the items
+    /// are dropped and counted.
+    fn quarantine(&self, _origin: &BatchOrigin, _: Signal, _request: &Bytes, _items: u64) -> Option<RecordDraft> {
         None
     }
 }

@@ -1,8 +1,8 @@
 //! The interface to the file system: [`Disk`], [`Directory`], [`DiskFile`]. [`RealDisk`] is the operating system's; a
 //! seeded simulation (`testing/sim_disk`) crashes, tears and fills the disk at every step.
 //! Files have mode 0600 in a flat 0700 directory, with plain names. Nothing is durable before [`DiskFile::sync_data`]
-//! (contents and size) and [`Directory::sync`] (names). The caller handles short writes. The spool's file formats are
-//! defined in `spool/`.
+//! (contents and size) and [`Directory::sync`] (names). The caller handles short writes. Errors are the file system's.
+//! The spool's file formats are defined in `spool/`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -18,9 +18,6 @@ mod tests;
 /// Opens directories.
 pub trait Disk: Send + Sync + 'static {
     /// Opens `path`, creating it (0700, durable in its parent) if it does not exist.
-    ///
-    /// # Errors
-    /// The file system's.
     fn directory(&self, path: &Path) -> io::Result<Arc<dyn Directory>>;
     /// Opens `path`, which must exist.
     ///
@@ -64,19 +61,10 @@ pub trait Directory: Send + Sync {
     /// `NotFound`, or another error of the file system.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// All plain files.
-    ///
-    /// # Errors
-    /// The file system's.
     fn list(&self) -> io::Result<Vec<DirectoryEntry>>;
     /// Removes a file's name; open handles of the file stay usable.
-    ///
-    /// # Errors
-    /// The file system's.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Renames a file atomically, replacing any file of the new name.
-    ///
-    /// # Errors
-    /// The file system's.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Makes creations, removals and renamings durable.
     ///
@@ -84,15 +72,9 @@ pub trait Directory: Send + Sync {
     /// The file system's; the names may then be lost after a crash.
     fn sync(&self) -> io::Result<()>;
     /// Free space of the volume.
-    ///
-    /// # Errors
-    /// The file system's.
     fn free_space(&self) -> io::Result<FreeSpace>;
     /// Takes the lock file `name`; `None`: another process has it. The lock is released when the value is dropped or
     /// the process ends.
-    ///
-    /// # Errors
-    /// The file system's.
     fn lock(&self, name: &str) -> io::Result<Option<Box<dyn Send + Sync>>>;
 }
 
@@ -104,9 +86,6 @@ pub trait DiskFile: Send + Sync {
     /// The file system's; any part may have been written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize>;
     /// Reads once; 0 = end of the file.
-    ///
-    /// # Errors
-    /// The file system's.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize>;
     /// Makes contents and size durable.
     ///
@@ -114,14 +93,8 @@ pub trait DiskFile: Send + Sync {
     /// The file system's; everything not yet durable must then be considered lost.
     fn sync_data(&self) -> io::Result<()>;
     /// Truncates the file, or extends it with zeros.
-    ///
-    /// # Errors
-    /// The file system's.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Size in bytes.
-    ///
-    /// # Errors
-    /// The file system's.
     fn size(&self) -> io::Result<u64>;
 }
 

@@ -16,7 +16,8 @@ use super::repeats::{RepeatedRequests, RequestFingerprint};
 
 /// State that all receipts share.
 pub struct RequestRegistry {
-    repeats: RepeatedRequests,
+    /// In-flight and remembered requests.
+    pub(crate) repeats: RepeatedRequests,
     clock: Arc<dyn Clock>,
     meter: Meter,
     accepted: Counter,
@@ -31,19 +32,9 @@ impl RequestRegistry {
         Self { repeats, clock, meter: meter.clone(), accepted, open_requests: watch::Sender::new(0) }
     }
 
-    /// The tables of in-flight and remembered requests.
-    pub fn repeats(&self) -> &RepeatedRequests {
-        &self.repeats
-    }
-
     /// Completes when no request is open.
     pub async fn wait_until_drained(&self) {
         let _ = self.open_requests.subscribe().wait_for(|count| *count == 0).await;
-    }
-
-    /// Number of requests between admission and answer.
-    pub fn open_count(&self) -> usize {
-        *self.open_requests.borrow()
     }
 
     /// Counts one more open request until the returned value is dropped.

@@ -13,9 +13,11 @@ use serde::{Deserialize, Serialize};
 use config::{FieldProblem, TimeSpan};
 use kernel::bounded_map::{AccountHash, BoundedMap};
 use runs::fair_eviction::choose_eviction;
-use runs::{Alert, AlertRule, RunOwner, RunState, RunView, SessionView, total_input_tokens};
+use runs::{
+    Alert, AlertRule, CallStreak, RunOwner, RunPeaks, RunState, RunTotals, RunView, SessionView, total_input_tokens,
+};
 
-use super::codec::{BinaryCodec, fields};
+use super::codec::{BinaryCodec, fields, put_map};
 use super::constants::nanos;
 use super::run::Run;
 
@@ -175,14 +177,6 @@ pub(super) struct AlertEvaluator {
 /// By account and name ([`account_scoped_name`]).
 type Baselines<T> = BoundedMap<String, T, MAX_BASELINES>;
 
-fn put_baselines<T: BinaryCodec>(baselines: &Baselines<T>, out: &mut Vec<u8>) {
-    baselines.len().put(out);
-    for (name, baseline) in baselines.iter() {
-        name.put(out);
-        baseline.put(out);
-    }
-}
-
 fn take_baselines<T: BinaryCodec>(from: &mut &[u8]) -> Option<Baselines<T>> {
     let mut baselines = Baselines::default();
     for (name, baseline) in <Vec<(String, T)>>::take(from)? {
@@ -207,50 +201,29 @@ fn account_scoped_name(account: &str, name: &str) -> String {
     format!("{account}\n{name}")
 }
 
-impl BinaryCodec for Alert {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.rule.put(out);
-        for text in [&self.account, &self.run, &self.session, &self.trace, &self.tool] {
-            text.put(out);
-        }
-        self.tenant.put(out);
-        self.feature.put(out);
-        self.value.put(out);
-        self.threshold.put(out);
-        self.since.put(out);
-        self.until.put(out);
-    }
-
-    fn take(from: &mut &[u8]) -> Option<Self> {
-        let rule = AlertRule::take(from)?;
-        let mut text = || String::take(from);
-        let (account, run, session, trace, tool) = (text()?, text()?, text()?, text()?, text()?);
-        Some(Self {
-            owner: RunOwner::Here,
-            rule,
-            severity: rule.severity(),
-            account,
-            run,
-            session,
-            trace,
-            tool,
-            tenant: BinaryCodec::take(from)?,
-            feature: BinaryCodec::take(from)?,
-            value: BinaryCodec::take(from)?,
-            threshold: BinaryCodec::take(from)?,
-            since: BinaryCodec::take(from)?,
-            until: BinaryCodec::take(from)?,
-        })
-    }
-}
+fields!(Alert {
+    owner,
+    rule,
+    account,
+    run,
+    session,
+    trace,
+    tool,
+    tenant,
+    feature,
+    value,
+    threshold,
+    since,
+    until,
+} { severity: AlertRule::severity(rule) });
 
 impl BinaryCodec for AlertEvaluator {
     fn put(&self, out: &mut Vec<u8>) {
         self.active.put(out);
         self.ended.len().put(out);
         self.ended.iter().for_each(|(_, alert)| alert.put(out));
-        put_baselines(&self.features, out);
-        put_baselines(&self.tenants, out);
+        put_map(self.features.iter(), out);
+        put_map(self.tenants.iter(), out);
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
@@ -269,23 +242,46 @@ pub(super) struct RuleContext<'a> {
     pub(super) now: u64,
 }
 
+/// A broken rule, with value, threshold and the tool that it is about ("" = none).
+type BrokenRule<'r> = (AlertRule, f64, f64, &'r str);
+
 impl RuleContext<'_> {
     /// The rules that an unfinished run may break, as a set of bits. A cheap pre-check: it may list too
     /// many rules, never too few.
     pub(super) fn suspected_rules(&self, run: &Run) -> u16 {
-        let (totals, peaks, limits) = (&run.totals, &run.peaks, self.limits);
-        let most = |streak: &Option<runs::CallStreak>| streak.as_ref().map_or(0, |streak| streak.count);
-        let is_near = totals.iterations.saturating_mul(5) >= self.ceiling.saturating_mul(4);
+        let broken = self.broken_rules(&run.totals, &run.peaks, run.killed, run.start);
+        broken.fold(0, |bits, (rule, ..)| bits | rule_bit(rule))
+    }
+
+    /// `unended_since`: start of a run that has not ended, otherwise 0.
+    fn broken_rules<'r>(
+        &self,
+        totals: &RunTotals,
+        peaks: &'r RunPeaks,
+        is_killed: bool,
+        unended_since: u64,
+    ) -> impl Iterator<Item = BrokenRule<'r>> {
+        let (used, ceiling) = (totals.iterations as f64, self.ceiling as f64);
+        let count_and_tool = |streak: &'r Option<CallStreak>| {
+            streak.as_ref().map_or((0.0, ""), |streak| (streak.count as f64, &*streak.tool))
+        };
+        let (identical, identical_tool) = count_and_tool(&peaks.identical_row);
+        let (in_window, busiest_tool) = count_and_tool(&peaks.busiest_window);
+        let retries = totals.tool_retries() as f64;
+        let limits = self.limits;
+        let [max_identical, max_calls, max_retries] =
+            [limits.identical_calls, limits.tool_calls, limits.tool_retries].map(f64::from);
+        let age = self.now.saturating_sub(unended_since) as f64 / 1e9;
         let rules = [
-            (AlertRule::IterationCeilingWarning, is_near && totals.iterations < self.ceiling),
-            (AlertRule::IterationCeiling, totals.iterations >= self.ceiling),
-            (AlertRule::IdenticalToolCalls, most(&peaks.identical_row) >= u64::from(limits.identical_calls)),
-            (AlertRule::ToolCallsInWindow, most(&peaks.busiest_window) > u64::from(limits.tool_calls)),
-            (AlertRule::ToolRetries, totals.tool_retries() > u64::from(limits.tool_retries)),
-            (AlertRule::LimitHit, run.killed),
-            (AlertRule::RunOverdue, self.is_overdue(run.start)),
+            (used >= ceiling, (AlertRule::IterationCeiling, used, ceiling, "")),
+            (used >= 0.8 * ceiling && used < ceiling, (AlertRule::IterationCeilingWarning, used, 0.8 * ceiling, "")),
+            (identical >= max_identical, (AlertRule::IdenticalToolCalls, identical, max_identical, identical_tool)),
+            (in_window > max_calls, (AlertRule::ToolCallsInWindow, in_window, max_calls, busiest_tool)),
+            (retries > max_retries, (AlertRule::ToolRetries, retries, max_retries, "")),
+            (self.is_overdue(unended_since), (AlertRule::RunOverdue, age, limits.overdue_after.0.as_secs_f64(), "")),
+            (is_killed, (AlertRule::LimitHit, 1.0, 0.0, "")),
         ];
-        rules.into_iter().filter(|(_, holds)| *holds).fold(0, |bits, (rule, _)| bits | rule_bit(rule))
+        rules.into_iter().filter(|(is_broken, _)| *is_broken).map(|(_, broken)| broken)
     }
 
     fn is_overdue(&self, start: u64) -> bool {
@@ -303,36 +299,11 @@ impl AlertEvaluator {
         fired: &mut u16,
         rule: RuleContext<'_>,
     ) -> Vec<Alert> {
-        let (totals, peaks, limits) = (&view.totals, &view.peaks, rule.limits);
-        let mut found: Vec<(AlertRule, f64, f64, &str)> = Vec::new();
-        let (used, ceiling) = (totals.iterations as f64, rule.ceiling as f64);
-        if used >= ceiling {
-            found.push((AlertRule::IterationCeiling, used, ceiling, ""));
-        } else if used >= 0.8 * ceiling {
-            found.push((AlertRule::IterationCeilingWarning, used, 0.8 * ceiling, ""));
-        }
-        if let Some(row) = peaks.identical_row.as_ref().filter(|row| row.count >= u64::from(limits.identical_calls)) {
-            found.push((AlertRule::IdenticalToolCalls, row.count as f64, f64::from(limits.identical_calls), &row.tool));
-        }
-        if let Some(window) = peaks.busiest_window.as_ref().filter(|window| window.count > u64::from(limits.tool_calls))
-        {
-            found.push((AlertRule::ToolCallsInWindow, window.count as f64, f64::from(limits.tool_calls), &window.tool));
-        }
-        if totals.tool_retries() > u64::from(limits.tool_retries) {
-            found.push((AlertRule::ToolRetries, totals.tool_retries() as f64, f64::from(limits.tool_retries), ""));
-        }
-        let seconds = |ns: u64| ns as f64 / 1e9;
-        if view.state == RunState::Live && rule.is_overdue(view.start) {
-            let age = seconds(rule.now.saturating_sub(view.start));
-            found.push((AlertRule::RunOverdue, age, limits.overdue_after.0.as_secs_f64(), ""));
-        }
-        if view.state == RunState::Killed {
-            found.push((AlertRule::LimitHit, 1.0, 0.0, ""));
-        }
+        let unended_since = if view.state == RunState::Live { view.start } else { 0 };
+        let is_killed = view.state == RunState::Killed;
         let mut new = Vec::new();
-        for (broken, value, threshold, tool) in found {
-            let about = alert_for_run(broken, view, rule.now, tool);
-            new.extend(self.fire_once(&about, (&view.run, fired), value, threshold));
+        for broken in rule.broken_rules(&view.totals, &view.peaks, is_killed, unended_since) {
+            new.extend(self.fire_once(alert_for_run(view, rule.now, broken), &view.run, fired));
         }
         if over {
             self.end_alerts(&view.account, &view.run, rule.now);
@@ -365,16 +336,15 @@ impl AlertEvaluator {
         }
         let mut fired = Vec::new();
         for (drifted, subject, drift) in moved {
-            let mut about = alert_for_run(drifted, view, rule.now, "");
-            (about.run, about.session, about.trace) = (String::new(), String::new(), String::new());
-            if drifted == AlertRule::TokensPerRunDrift {
-                about.tenant = None
-            } else {
-                about.feature = None
-            }
+            let (tenant, feature) = match drifted {
+                AlertRule::TokensPerRunDrift => (None, view.feature.clone()),
+                _ => (view.tenant.clone(), None),
+            };
             match drift {
                 Some(drift) if drift > rule.limits.drift => {
-                    fired.extend(self.fire(&about, &subject, drift, rule.limits.drift));
+                    let broken = (drifted, drift, rule.limits.drift, "");
+                    let alert = Alert { tenant, feature, ..new_alert(&view.owner, &view.account, rule.now, broken) };
+                    fired.extend(self.fire(alert, &subject));
                 }
                 _ => self.end_alert(&(drifted, (view.account.clone(), subject)), rule.now),
             }
@@ -397,35 +367,25 @@ impl AlertEvaluator {
         let mut found = Vec::new();
         if let Some(median) = known.session_cost.percentile(0.5, least) {
             if cost > rule.limits.session_cost_runaway * median {
-                found.push((AlertRule::SessionCostRunaway, cost, rule.limits.session_cost_runaway * median));
+                found.push((AlertRule::SessionCostRunaway, cost, rule.limits.session_cost_runaway * median, ""));
             } else if cost > rule.limits.session_cost * median {
-                found.push((AlertRule::SessionCost, cost, rule.limits.session_cost * median));
+                found.push((AlertRule::SessionCost, cost, rule.limits.session_cost * median, ""));
             }
         }
         if let Some(p95) = known.session_duration.percentile(0.95, least)
             && seconds > rule.limits.session_duration * p95
         {
-            found.push((AlertRule::SessionDuration, seconds, rule.limits.session_duration * p95));
+            found.push((AlertRule::SessionDuration, seconds, rule.limits.session_duration * p95, ""));
         }
-        let about = |broken: AlertRule| Alert {
-            owner: view.owner.clone(),
-            rule: broken,
-            severity: broken.severity(),
-            account: view.account.clone(),
-            run: String::new(),
-            session: view.session.clone(),
-            trace: String::new(),
-            tenant: view.tenant.clone(),
-            feature: Some(feature.clone()),
-            tool: String::new(),
-            value: 0.0,
-            threshold: 0.0,
-            since: rule.now,
-            until: None,
-        };
         let mut new = Vec::new();
-        for (broken, value, threshold) in found {
-            new.extend(self.fire_once(&about(broken), (&view.session, fired), value, threshold));
+        for broken in found {
+            let alert = Alert {
+                session: view.session.clone(),
+                tenant: view.tenant.clone(),
+                feature: Some(feature.clone()),
+                ..new_alert(&view.owner, &view.account, rule.now, broken)
+            };
+            new.extend(self.fire_once(alert, &view.session, fired));
         }
         if over {
             self.bounds = None;
@@ -460,33 +420,26 @@ impl AlertEvaluator {
     }
 
     /// Fires unless the rule fired before for this subject: an alert that ended does not fire again.
-    fn fire_once(
-        &mut self,
-        about: &Alert,
-        (subject, fired): (&str, &mut u16),
-        value: f64,
-        threshold: f64,
-    ) -> Option<Alert> {
-        let bit = rule_bit(about.rule);
-        let holds = self.active.contains_key(&(about.rule, (about.account.clone(), subject.to_owned())));
+    fn fire_once(&mut self, alert: Alert, subject: &str, fired: &mut u16) -> Option<Alert> {
+        let bit = rule_bit(alert.rule);
+        let holds = self.active.contains_key(&(alert.rule, (alert.account.clone(), subject.to_owned())));
         if *fired & bit != 0 && !holds {
             return None;
         }
         *fired |= bit;
-        self.fire(about, subject, value, threshold)
+        self.fire(alert, subject)
     }
 
-    fn fire(&mut self, about: &Alert, subject: &str, value: f64, threshold: f64) -> Option<Alert> {
-        let key = (about.rule, (about.account.clone(), subject.to_owned()));
+    fn fire(&mut self, alert: Alert, subject: &str) -> Option<Alert> {
+        let key = (alert.rule, (alert.account.clone(), subject.to_owned()));
         if let Some(known) = self.active.get_mut(&key) {
-            known.value = known.value.max(value);
+            known.value = known.value.max(alert.value);
             return None;
         }
-        let alert = Alert { value, threshold, ..about.clone() };
         if self.active.len() >= MAX_ACTIVE {
             let alerts = self.active.iter().map(|(key, alert)| (&*alert.account, alert.since, key));
             if let Some(oldest) = choose_eviction(alerts).cloned() {
-                self.end_alert(&oldest, about.since);
+                self.end_alert(&oldest, alert.since);
             }
         }
         self.active.insert(key, alert.clone());
@@ -529,21 +482,32 @@ impl AlertEvaluator {
     }
 }
 
-fn alert_for_run(rule: AlertRule, view: &RunView, now: u64, tool: &str) -> Alert {
+fn alert_for_run(view: &RunView, now: u64, broken: BrokenRule<'_>) -> Alert {
     Alert {
-        owner: view.owner.clone(),
-        rule,
-        severity: rule.severity(),
-        account: view.account.clone(),
         run: view.run.clone(),
         session: view.session.clone(),
         trace: view.trace.clone(),
         tenant: view.tenant.clone(),
         feature: view.feature.clone(),
+        ..new_alert(&view.owner, &view.account, now, broken)
+    }
+}
+
+fn new_alert(owner: &RunOwner, account: &str, since: u64, (rule, value, threshold, tool): BrokenRule<'_>) -> Alert {
+    Alert {
+        owner: owner.clone(),
+        rule,
+        severity: rule.severity(),
+        account: account.to_owned(),
+        run: String::new(),
+        session: String::new(),
+        trace: String::new(),
+        tenant: None,
+        feature: None,
         tool: tool.to_owned(),
-        value: 0.0,
-        threshold: 0.0,
-        since: now,
+        value,
+        threshold,
+        since,
         until: None,
     }
 }

@@ -13,16 +13,42 @@ pub(super) trait BinaryCodec: Sized {
     fn take(from: &mut &[u8]) -> Option<Self>;
 }
 
-/// Encodes a struct as its fields, in order.
+/// Encodes a struct as its fields, in order. What follows in the second list is not encoded, but made from them.
 macro_rules! fields {
-    ($name:ident { $($field:ident),* $(,)? }) => {
+    ($name:ident { $($field:ident),* $(,)? } $({ $($made:ident: $value:expr),* })?) => {
         impl $crate::codec::BinaryCodec for $name {
             fn put(&self, out: &mut Vec<u8>) {
-                let Self { $($field),* } = self;
+                let Self { $($field,)* $($($made: _,)*)? } = self;
                 $($crate::codec::BinaryCodec::put($field, out);)*
             }
             fn take(from: &mut &[u8]) -> Option<Self> {
-                Some(Self { $($field: $crate::codec::BinaryCodec::take(from)?,)* })
+                $(let $field = $crate::codec::BinaryCodec::take(from)?;)*
+                Some(Self { $($($made: $value,)*)? $($field),* })
+            }
+        }
+    };
+}
+
+/// Encodes an enum as the number of its variant, then the variant's fields.
+macro_rules! tagged {
+    ($name:ident { $($tag:literal: $variant:ident($($field:ident),*),)* }) => {
+        impl $crate::codec::BinaryCodec for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$variant($($field),*) => {
+                        out.push($tag);
+                        $($crate::codec::BinaryCodec::put($field, out);)*
+                    })*
+                }
+            }
+            fn take(from: &mut &[u8]) -> Option<Self> {
+                Some(match u8::take(from)? {
+                    $($tag => {
+                        $(let $field = $crate::codec::BinaryCodec::take(from)?;)*
+                        Self::$variant($($field),*)
+                    })*
+                    _ => return None,
+                })
             }
         }
     };
@@ -38,7 +64,7 @@ macro_rules! record {
         )*
     };
 }
-pub(super) use {fields, record};
+pub(super) use {fields, record, tagged};
 
 /// Encodes an unsigned integer in groups of 7 bits, low ones first; the highest bit of a byte says that more follow.
 macro_rules! varint {
@@ -121,17 +147,6 @@ impl<const N: usize> BinaryCodec for [u8; N] {
     }
 }
 
-impl BinaryCodec for Box<[u8]> {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.len().put(out);
-        out.extend_from_slice(self);
-    }
-
-    fn take(from: &mut &[u8]) -> Option<Self> {
-        take_bytes(from).map(Into::into)
-    }
-}
-
 impl BinaryCodec for [u64; 3] {
     fn put(&self, out: &mut Vec<u8>) {
         self.iter().for_each(|number| number.put(out));
@@ -152,14 +167,6 @@ impl BinaryCodec for f64 {
     }
 }
 
-/// A length, then that many bytes.
-fn take_bytes<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = usize::take(from)?;
-    let (bytes, rest) = from.split_at_checked(length)?;
-    *from = rest;
-    Some(bytes)
-}
-
 impl BinaryCodec for usize {
     fn put(&self, out: &mut Vec<u8>) {
         (*self as u64).put(out);
@@ -170,25 +177,41 @@ impl BinaryCodec for usize {
     }
 }
 
-impl BinaryCodec for Box<str> {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.len().put(out);
-        out.extend_from_slice(self.as_bytes());
-    }
+/// Encodes bytes or a text as its length, then the bytes.
+macro_rules! bytes {
+    ($($kind:ty: $from_bytes:expr;)*) => {
+        $(impl BinaryCodec for $kind {
+            fn put(&self, out: &mut Vec<u8>) {
+                self.len().put(out);
+                out.extend_from_slice(AsRef::<[u8]>::as_ref(&**self));
+            }
 
-    fn take(from: &mut &[u8]) -> Option<Self> {
-        std::str::from_utf8(take_bytes(from)?).ok().map(Self::from)
-    }
+            fn take(from: &mut &[u8]) -> Option<Self> {
+                let length = usize::take(from)?;
+                let (bytes, rest) = from.split_at_checked(length)?;
+                *from = rest;
+                $from_bytes(bytes).map(Self::from)
+            }
+        })*
+    };
+}
+bytes! {
+    Box<[u8]>: Some;
+    Box<str>: as_text;
+    String: as_text;
 }
 
-impl BinaryCodec for String {
+fn as_text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+impl<T: BinaryCodec> BinaryCodec for Box<T> {
     fn put(&self, out: &mut Vec<u8>) {
-        self.len().put(out);
-        out.extend_from_slice(self.as_bytes());
+        (**self).put(out);
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        std::str::from_utf8(take_bytes(from)?).ok().map(Self::from)
+        T::take(from).map(Self::new)
     }
 }
 
@@ -213,6 +236,18 @@ impl<A: BinaryCodec, B: BinaryCodec> BinaryCodec for (A, B) {
 
     fn take(from: &mut &[u8]) -> Option<Self> {
         Some((A::take(from)?, B::take(from)?))
+    }
+}
+
+/// A map: its length, then its entries.
+pub(super) fn put_map<'a, K: BinaryCodec + 'a, V: BinaryCodec + 'a>(
+    entries: impl ExactSizeIterator<Item = (&'a K, &'a V)>,
+    out: &mut Vec<u8>,
+) {
+    entries.len().put(out);
+    for (key, value) in entries {
+        key.put(out);
+        value.put(out);
     }
 }
 
@@ -253,11 +288,7 @@ impl<T: BinaryCodec + Eq + Hash, S: BuildHasher + Default> BinaryCodec for HashS
 
 impl<K: BinaryCodec + Eq + Hash, V: BinaryCodec, S: BuildHasher + Default> BinaryCodec for HashMap<K, V, S> {
     fn put(&self, out: &mut Vec<u8>) {
-        self.len().put(out);
-        for (key, value) in self {
-            key.put(out);
-            value.put(out);
-        }
+        put_map(self.iter(), out);
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
@@ -267,11 +298,7 @@ impl<K: BinaryCodec + Eq + Hash, V: BinaryCodec, S: BuildHasher + Default> Binar
 
 impl<K: BinaryCodec + Ord, V: BinaryCodec> BinaryCodec for BTreeMap<K, V> {
     fn put(&self, out: &mut Vec<u8>) {
-        self.len().put(out);
-        for (key, value) in self {
-            key.put(out);
-            value.put(out);
-        }
+        put_map(self.iter(), out);
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
@@ -279,22 +306,4 @@ impl<K: BinaryCodec + Ord, V: BinaryCodec> BinaryCodec for BTreeMap<K, V> {
     }
 }
 
-impl BinaryCodec for CallTokenBuckets {
-    fn put(&self, out: &mut Vec<u8>) {
-        let Self { input, cache_read, cache_write_5m, cache_write_1h, output, reasoning } = self;
-        for count in [input, cache_read, cache_write_5m, cache_write_1h, output, reasoning] {
-            count.put(out);
-        }
-    }
-
-    fn take(from: &mut &[u8]) -> Option<Self> {
-        Some(Self {
-            input: u64::take(from)?,
-            cache_read: u64::take(from)?,
-            cache_write_5m: u64::take(from)?,
-            cache_write_1h: u64::take(from)?,
-            output: u64::take(from)?,
-            reasoning: u64::take(from)?,
-        })
-    }
-}
+fields!(CallTokenBuckets { input, cache_read, cache_write_5m, cache_write_1h, output, reasoning });

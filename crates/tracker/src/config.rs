@@ -1,6 +1,7 @@
 //! The configuration stanza `runs:` and its checked form.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -58,29 +59,24 @@ impl Default for Config {
 /// The checked form of [`Config`].
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// A run or session without items for this long has ended.
-    pub idle_timeout: Duration,
-    /// Quiet time after a run's end before the run is summed up.
-    pub settle: Duration,
-    /// Maximum number of runs in memory.
-    pub max_runs: usize,
+    config: Config,
     /// Attributes that name the feature; `None` = those that the dialects define.
     pub feature_from: Option<Vec<String>>,
-    /// Numeric span attributes that are summed.
-    pub measures: Vec<String>,
-    /// Iterations at which a run must stop.
-    pub iteration_ceiling: u64,
-    pub iteration_ceilings: BTreeMap<String, u64>,
-    /// Window in which calls of one tool are counted.
-    pub tool_window: Duration,
-    pub alerts: AlertThresholds,
+}
+
+impl Deref for Settings {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        &self.config
+    }
 }
 
 impl Settings {
     /// Iterations at which a run of this feature must stop.
     pub fn ceiling(&self, feature: Option<&str>) -> u64 {
         let own_ceiling = feature.and_then(|feature| self.iteration_ceilings.get(feature));
-        own_ceiling.copied().unwrap_or(self.iteration_ceiling)
+        u64::from(*own_ceiling.unwrap_or(&self.iteration_ceiling))
     }
 }
 
@@ -124,17 +120,7 @@ impl Config {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let ceilings = self.iteration_ceilings.iter().map(|(name, ceiling)| (name.clone(), u64::from(*ceiling)));
-        Ok(Settings {
-            idle_timeout,
-            settle,
-            max_runs: self.max_runs as usize,
-            feature_from: (self.feature_from != DEFAULT_FEATURE_FROM).then(|| self.feature_from.clone()),
-            measures: self.measures.clone(),
-            iteration_ceiling: u64::from(self.iteration_ceiling),
-            iteration_ceilings: ceilings.collect(),
-            tool_window: self.tool_window.0,
-            alerts: self.alerts.clone(),
-        })
+        let feature_from = (self.feature_from != DEFAULT_FEATURE_FROM).then(|| self.feature_from.clone());
+        Ok(Settings { config: self.clone(), feature_from })
     }
 }

@@ -9,3 +9,8 @@ pub(super) const UNATTRIBUTED: &str = "unattributed";
 pub(super) fn nanos(span: std::time::Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
+
+/// Whether the list, a text of words between spaces, has the word.
+pub(super) fn has_word(list: &str, word: &str) -> bool {
+    list.split_ascii_whitespace().any(|known| known == word)
+}

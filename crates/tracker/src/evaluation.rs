@@ -2,8 +2,10 @@
 //! may fire an alert. An evaluation takes long and depends only on the group and on [`EvaluationInputs`], so it runs
 //! outside the state's lock. The result holds no reference to the group. `state` applies it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use kernel::pseudonym::IdPolicy;
 use runs::{RunState, RunView, SessionView};
@@ -16,7 +18,6 @@ use super::constants::{MAX_RECENT_RUNS, nanos};
 use super::contribution::RunContribution;
 use super::group::{ItemGroup, PublicationRecord};
 use super::headroom::{CallHeadroom, warning_threshold};
-use super::observation::mark;
 use super::observe::{digest, run_digest};
 use super::resolve::ResolvedRuns;
 use super::run::Run;
@@ -93,6 +94,7 @@ pub(super) enum EvaluationFinding {
 }
 
 /// See the module documentation.
+#[derive(Default)]
 pub(super) struct GroupEvaluation {
     /// Id of the group's first key, by which the group is recognised later.
     pub(super) first_key: Option<KeyId>,
@@ -222,7 +224,7 @@ impl GroupEvaluation {
 /// does not make a heavy group be summed up all the time.
 pub(super) fn evaluation_interval(group: &ItemGroup, settings: &Settings) -> u64 {
     let weight = u64::try_from(group.weight()).unwrap_or(u64::MAX);
-    nanos(settings.settle) / FULL_INTERVAL_WEIGHT * weight.min(FULL_INTERVAL_WEIGHT)
+    nanos(settings.settle.0) / FULL_INTERVAL_WEIGHT * weight.min(FULL_INTERVAL_WEIGHT)
 }
 
 impl<'e> GroupEvaluator<'e> {
@@ -233,26 +235,22 @@ impl<'e> GroupEvaluator<'e> {
         inputs: &'e EvaluationInputs,
     ) -> Self {
         let group = resolved.group;
-        let mut session_ends: HashMap<u32, u64> = HashMap::new();
-        for mark in group.marks.values().filter(|mark| mark.kind == mark::SESSION_END) {
-            let latest = session_ends.entry(mark.session).or_default();
-            *latest = mark.end.max(*latest);
-        }
-        let idle_at = group.touched.saturating_add(nanos(settings.idle_timeout));
+        let idle_at = group.touched.saturating_add(nanos(settings.idle_timeout.0));
         let evaluation = GroupEvaluation {
             first_key: group.keys.first().map(|key| key.id),
             batch: group.batch,
-            unfinished_runs: 0,
-            evicted_runs: 0,
             next_at: idle_at,
             is_idle: idle_at <= inputs.running,
-            findings: Vec::new(),
-            contributions: Vec::new(),
-            retired: Vec::new(),
-            dropped_run_ids: Vec::new(),
-            headroom: None,
+            ..GroupEvaluation::default()
         };
-        Self { group, views: ViewBuilder { ids, resolved }, inputs, settings, session_ends, evaluation }
+        Self {
+            group,
+            views: ViewBuilder { ids, resolved },
+            inputs,
+            settings,
+            session_ends: group.session_ends(),
+            evaluation,
+        }
     }
 
     fn run_record(&self, run: &Run) -> KeyedRecord {
@@ -273,8 +271,9 @@ impl<'e> GroupEvaluator<'e> {
         }
         let running = self.inputs.running;
         let after_quiet = |wait: u64| run.touched.saturating_add(wait).min(self.idle_at());
-        let publish_at = after_quiet(nanos(if run.ended { self.settings.settle } else { self.settings.idle_timeout }));
-        let presume_at = after_quiet(nanos(self.settings.settle).saturating_mul(PRESUMED_END_FACTOR));
+        let publish_at =
+            after_quiet(nanos(if run.ended { self.settings.settle.0 } else { self.settings.idle_timeout.0 }));
+        let presume_at = after_quiet(nanos(self.settings.settle.0).saturating_mul(PRESUMED_END_FACTOR));
         let has_end = run.ended || run.presumed_end;
         if self.evaluation.is_idle || (has_end && publish_at <= running) {
             match was_over {
@@ -335,7 +334,7 @@ impl<'e> GroupEvaluator<'e> {
     }
 
     fn idle_at(&self) -> u64 {
-        self.group.touched.saturating_add(nanos(self.settings.idle_timeout))
+        self.group.touched.saturating_add(nanos(self.settings.idle_timeout.0))
     }
 
     fn finish_run(&mut self, run: &Run, key: u64, record: PublicationRecord, unended_state: RunState) {

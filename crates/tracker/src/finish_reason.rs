@@ -4,44 +4,25 @@
 
 use genai::ItemFacts;
 
+use super::constants::has_word;
 use super::observation::trouble;
 
-/// Finish reasons by their normalised spelling.
-const FINISH_REASONS: &[(&str, &[&str])] = &[
-    (
-        "stop",
-        &["stop", "end_turn", "stop_sequence", "eos", "eos_token", "completed", "complete", "finished", "success"],
-    ),
+/// Finish reasons: the normalised spelling, and all spellings.
+const FINISH_REASONS: [(&str, &str); 6] = [
+    ("stop", "stop end_turn stop_sequence eos eos_token completed complete finished success"),
     (
         "length",
-        &[
-            "length",
-            "max_tokens",
-            "max_output_tokens",
-            "max_completion_tokens",
-            "token_limit",
-            "model_length",
-            "model_context_window_exceeded",
-            "incomplete",
-        ],
+        "length max_tokens max_output_tokens max_completion_tokens token_limit model_length \
+         model_context_window_exceeded incomplete",
     ),
-    ("tool_calls", &["tool_calls", "tool_call", "tool_use", "function_call", "tool-calls"]),
-    ("refusal", &["refusal", "refused"]),
+    ("tool_calls", "tool_calls tool_call tool_use function_call tool-calls"),
+    ("refusal", "refusal refused"),
     (
         "content_filter",
-        &[
-            "content_filter",
-            "content-filter",
-            "content_filtered",
-            "safety",
-            "recitation",
-            "blocklist",
-            "prohibited_content",
-            "spii",
-            "guardrail_intervened",
-        ],
+        "content_filter content-filter content_filtered safety recitation blocklist prohibited_content spii \
+         guardrail_intervened",
     ),
-    ("max_turns", &["max_turns", "error_max_turns"]),
+    ("max_turns", "max_turns error_max_turns"),
 ];
 
 /// The normalised spelling of a finish reason; unknown ones are returned unchanged.
@@ -50,7 +31,7 @@ pub(super) fn normalize_finish_reason(reason: &str) -> &str {
     if let Some(stripped) = lower.strip_prefix("finish_reason_") {
         lower = stripped.to_owned();
     }
-    let found = FINISH_REASONS.iter().find(|(_, spellings)| spellings.contains(&lower.as_str()));
+    let found = FINISH_REASONS.iter().find(|(_, spellings)| has_word(spellings, &lower));
     found.map_or(reason, |(normalized, _)| normalized)
 }
 

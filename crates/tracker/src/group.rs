@@ -6,9 +6,10 @@
 
 use std::cmp::Ordering;
 
+use foldhash::{HashMap, HashMapExt as _};
+
 use runs::{OTHER, RunOwner};
 
-use super::compact_map::CompactMap;
 use super::observation::{
     BatchObservation, ObservedItem, ObservedKey, ObservedModelCall, earlier, flag, key_kind, mark, trouble,
 };
@@ -49,26 +50,32 @@ impl BatchNames {
     }
 }
 
+/// Adds a record to a map of the group. One that is known already is completed by the new one: the fields before the
+/// semicolon are names, of which the alphabetically first one counts.
+macro_rules! add_record {
+    ($group:ident.$records:ident, $key:ident, $known:ident, $new:ident => $kind:ident {
+        $($name:ident),*; $($field:ident: $value:expr,)*
+    }) => {
+        let record = match $group.$records.remove($key) {
+            None => $new,
+            Some($known) => $kind {
+                session: $group.first_key($known.session, $new.session),
+                run: $group.first_key($known.run, $new.run),
+                flags: merge_flags($known.flags, $new.flags),
+                start: earlier($known.start, $new.start),
+                end: $known.end.max($new.end),
+                $($name: $group.first_name($known.$name, $new.$name),)*
+                $($field: $value,)*
+                position: $group.first_position($known.position, $new.position),
+            },
+        };
+        $group.$records.insert($key, record);
+    };
+}
+
 impl ItemGroup {
     pub(super) fn new(account: &str) -> Self {
-        Self {
-            owner: RunOwner::Here,
-            account: account.into(),
-            keys: Vec::new(),
-            names: Vec::new(),
-            nodes: CompactMap::default(),
-            calls: CompactMap::default(),
-            tools: CompactMap::default(),
-            marks: CompactMap::default(),
-            published: CompactMap::default(),
-            contributions: Box::default(),
-            received: 0,
-            touched: 0,
-            batch: 0,
-            unfinished_runs: 0,
-            named_runs: 0,
-            has_trouble: false,
-        }
+        Self { account: account.into(), ..Self::default() }
     }
 
     /// Approximate memory use, in units of 40 bytes.
@@ -100,16 +107,7 @@ impl ItemGroup {
     /// Adds a key that the group does not hold yet; returns its number. `session` is the number of a run's session.
     pub(super) fn add_key(&mut self, id: [u8; 16], key: &ObservedKey, session: u32) -> u32 {
         self.named_runs = self.named_runs.saturating_add(u32::from(key.kind == key_kind::RUN));
-        self.keys.push(GroupKey {
-            id,
-            kind: key.kind,
-            text: key.text.clone(),
-            session,
-            first: 0,
-            last: 0,
-            touched: 0,
-            tags: AttributionTags::default(),
-        });
+        self.keys.push(GroupKey { id, kind: key.kind, text: key.text.clone(), session, ..GroupKey::default() });
         u32::try_from(self.keys.len()).unwrap_or(u32::MAX)
     }
 
@@ -219,6 +217,16 @@ impl ItemGroup {
         if item.sub_agent != 0 {
             self.add_mark(item.sub_agent, new_mark(mark::SUB_AGENT, flags & !flag::FAILED));
         }
+    }
+
+    /// By session, the latest time of its reported ends.
+    pub(super) fn session_ends(&self) -> HashMap<u32, u64> {
+        let mut ends = HashMap::new();
+        for mark in self.marks.values().filter(|mark| mark.kind == mark::SESSION_END) {
+            let latest: &mut u64 = ends.entry(mark.session).or_default();
+            *latest = mark.end.max(*latest);
+        }
+        ends
     }
 
     /// The merged flags of the item's tool call; 0 if the call is not in the group.
@@ -360,82 +368,35 @@ impl ItemGroup {
 
     fn add_call(&mut self, key: u64, new: ModelCallRecord) {
         self.has_trouble |= new.trouble != trouble::NONE;
-        let Some(known) = self.calls.remove(key) else {
-            self.calls.insert(key, new);
-            return;
-        };
-        let (model, model_quality) = match known.model_quality.cmp(&new.model_quality) {
-            Ordering::Greater => (known.model, known.model_quality),
-            Ordering::Less => (new.model, new.model_quality),
-            Ordering::Equal => (self.first_name(known.model, new.model), new.model_quality),
-        };
-        let (price_quality, atto) = (known.price_quality, known.atto).max((new.price_quality, new.atto));
-        let merged = ModelCallRecord {
-            position: self.first_position(known.position, new.position),
-            session: self.first_key(known.session, new.session),
-            run: self.first_key(known.run, new.run),
-            flags: merge_flags(known.flags, new.flags),
-            start: earlier(known.start, new.start),
-            end: known.end.max(new.end),
-            finish: self.first_name(known.finish, new.finish),
-            model,
-            model_quality,
-            price_quality,
-            atto,
+        add_record!(self.calls, key, known, new => ModelCallRecord {
+            finish, requested_model, provider, tenant, feature, error;
+            model: match known.model_quality.cmp(&new.model_quality) {
+                Ordering::Greater => known.model,
+                Ordering::Less => new.model,
+                Ordering::Equal => self.first_name(known.model, new.model),
+            },
+            model_quality: known.model_quality.max(new.model_quality),
+            price_quality: known.price_quality.max(new.price_quality),
+            atto: (known.price_quality, known.atto).max((new.price_quality, new.atto)).1,
             tokens: known.tokens.max(new.tokens),
-            requested_model: self.first_name(known.requested_model, new.requested_model),
-            provider: self.first_name(known.provider, new.provider),
-            tenant: self.first_name(known.tenant, new.tenant),
-            feature: self.first_name(known.feature, new.feature),
-            error: self.first_name(known.error, new.error),
             trouble: most_specific_trouble(known.trouble, new.trouble),
             fallback: most_specific_trouble(known.fallback, new.fallback),
             attempts: known.attempts.max(new.attempts),
-        };
-        self.calls.insert(key, merged);
+        });
     }
 
     fn add_tool(&mut self, key: u64, new: ToolCallRecord) {
-        let Some(known) = self.tools.remove(key) else {
-            self.tools.insert(key, new);
-            return;
-        };
-        let merged = ToolCallRecord {
-            position: self.first_position(known.position, new.position),
-            session: self.first_key(known.session, new.session),
-            run: self.first_key(known.run, new.run),
-            flags: merge_flags(known.flags, new.flags),
-            start: earlier(known.start, new.start),
-            end: known.end.max(new.end),
-            name: self.first_name(known.name, new.name),
-            alias: self.first_name(known.alias, new.alias),
-            error: self.first_name(known.error, new.error),
-            denial_source: self.first_name(known.denial_source, new.denial_source),
+        add_record!(self.tools, key, known, new => ToolCallRecord {
+            name, alias, error, denial_source;
             args: known.args.max(new.args),
-        };
-        self.tools.insert(key, merged);
+        });
     }
 
     fn add_mark(&mut self, key: u64, new: LifecycleMark) {
-        let Some(known) = self.marks.remove(key) else {
-            self.marks.insert(key, new);
-            return;
-        };
-        let merged = LifecycleMark {
+        add_record!(self.marks, key, known, new => LifecycleMark {
+            finish, tenant, feature, model, error;
             kind: known.kind.max(new.kind),
-            position: self.first_position(known.position, new.position),
-            session: self.first_key(known.session, new.session),
-            run: self.first_key(known.run, new.run),
-            flags: merge_flags(known.flags, new.flags),
-            start: earlier(known.start, new.start),
-            end: known.end.max(new.end),
-            finish: self.first_name(known.finish, new.finish),
-            tenant: self.first_name(known.tenant, new.tenant),
-            feature: self.first_name(known.feature, new.feature),
-            model: self.first_name(known.model, new.model),
-            error: self.first_name(known.error, new.error),
-        };
-        self.marks.insert(key, merged);
+        });
     }
 }
 

@@ -9,7 +9,7 @@ use super::tokens::{PackedAttoUsd, PackedTokens};
 
 record! {
     /// Sessions and traces that were seen together, with all their items.
-    #[derive(Clone)]
+    #[derive(Clone, Default)]
     pub(super) struct ItemGroup {
         /// The replica that counts its runs: the one that got the latest batch.
         owner: RunOwner,
@@ -41,7 +41,7 @@ record! {
     }
 
     /// A session, a trace or a named run.
-    #[derive(Clone)]
+    #[derive(Clone, Default)]
     pub(super) struct GroupKey {
         /// The key's id in the store's index.
         id: [u8; 16],
@@ -87,7 +87,7 @@ record! {
     }
 
     /// Position of an item in a trace.
-    #[derive(Clone)]
+    #[derive(Clone, Default)]
     pub(super) struct TracePosition {
         /// True if `node` is the item's own span; false if it is the span a log record was written in.
         is_own_span: bool,

@@ -41,7 +41,7 @@ impl CallHeadroom {
             .iteration_ceilings
             .values()
             .fold(settings.iteration_ceiling, |lowest, ceiling| lowest.min(*ceiling));
-        let mut headroom = Self { by_key: HashMap::new(), for_new_key: warning_threshold(lowest_ceiling) };
+        let mut headroom = Self { by_key: HashMap::new(), for_new_key: warning_threshold(lowest_ceiling.into()) };
         let traces = resolved.traces_of_runs();
         for (run, remaining) in runs {
             if let RunIdentity::Named(key) | RunIdentity::Session(key) = run.id {

@@ -86,26 +86,7 @@ pub(super) struct RunHistory {
     pub(super) events: Vec<OutboxEvent>,
 }
 
-impl BinaryCodec for RunSums {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.all.put(out);
-        for map in [&self.by_tenant, &self.by_feature, &self.by_model, &self.by_user, &self.by_session] {
-            map.put(out);
-        }
-    }
-
-    fn take(from: &mut &[u8]) -> Option<Self> {
-        Some(Self {
-            all: BinaryCodec::take(from)?,
-            by_tenant: BinaryCodec::take(from)?,
-            by_feature: BinaryCodec::take(from)?,
-            by_model: BinaryCodec::take(from)?,
-            by_user: BinaryCodec::take(from)?,
-            by_session: BinaryCodec::take(from)?,
-            by_account: BTreeMap::new(),
-        })
-    }
-}
+fields!(RunSums { all, by_tenant, by_feature, by_model, by_user, by_session } { by_account: BTreeMap::new() });
 
 impl BinaryCodec for RunHistory {
     fn put(&self, out: &mut Vec<u8>) {

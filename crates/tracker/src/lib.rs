@@ -134,7 +134,7 @@ impl RunTracker {
 
     fn aggregation_context(&self) -> AggregationContext {
         let table = self.rate_tables.get().map(|active| Arc::clone(active.rates().common()));
-        AggregationContext { window: constants::nanos(self.settings.tool_window), table }
+        AggregationContext { window: constants::nanos(self.settings.tool_window.0), table }
     }
 
     /// The effect to commit for an outcome that a user recorded for a run of an account. `None`: no such run.
@@ -148,11 +148,8 @@ impl RunTracker {
         let observation = BatchObservation {
             account: view.account.as_str().into(),
             received: received.0,
-            keys: Vec::new(),
-            names: Vec::new(),
-            items: Vec::new(),
             outcomes: vec![observed],
-            measures: Vec::new(),
+            ..BatchObservation::default()
         };
         Some(Effect::new(Arc::clone(&self.id), observation.encode()))
     }
@@ -282,7 +279,7 @@ impl Processor for RunTracker {
         let context = ObservationContext { settings: &self.settings, ids: &*self.ids, vaulted: &vaulted };
         let (mut observation, rejected_measures) =
             observe::observe_batch(&batch.origin, &batch.payload, &facts, context);
-        self.metrics.count_rejected_measures(rejected_measures);
+        self.metrics.rejected_measures.increment(rejected_measures);
         if observation.items.is_empty() && observation.measures.is_empty() {
             return Ok(());
         }
@@ -352,7 +349,7 @@ impl Processor for RunTracker {
         self.publish_evicted(&evicted, &inputs);
         let mut state = self.state.lock();
         state.recount_unfinished();
-        self.metrics.live.set(state.unfinished_runs() as f64);
+        self.metrics.live.set(state.unfinished_runs as f64);
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {

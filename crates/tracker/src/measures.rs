@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use runs::{MeasureAggregate, OTHER};
 
-use super::codec::{BinaryCodec, fields};
+use super::codec::fields;
 use super::config::Settings;
 use super::constants::UNATTRIBUTED;
 use super::observation::BatchObservation;
@@ -44,21 +44,7 @@ pub(super) struct Measures {
     older_values: HashSet<u64>,
 }
 
-impl BinaryCodec for Measures {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.series.put(out);
-        self.recent_values.put(out);
-        self.older_values.put(out);
-    }
-
-    fn take(from: &mut &[u8]) -> Option<Self> {
-        Some(Self {
-            series: BinaryCodec::take(from)?,
-            recent_values: BinaryCodec::take(from)?,
-            older_values: BinaryCodec::take(from)?,
-        })
-    }
-}
+fields!(Measures { series, recent_values, older_values });
 
 impl Measures {
     /// Applies a committed batch. `shown_names` holds the batch's names as they may be shown, by number.

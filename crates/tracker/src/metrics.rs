@@ -1,12 +1,14 @@
 //! [`RunMetrics`]: metrics of finished runs and sessions, and of events counted immediately, under the documented
-//! names. Labels are tenants, features, models, tools and similar, each with a capped number of values; run, session
-//! and user ids are never labels. `state` decides when something is over; `points` sends the same metrics over OTLP.
+//! names. [`MetricLabels`] says which figures those are. Labels are tenants, features, models, tools and similar, each
+//! with a capped number of values; run, session and user ids are never labels. `state` decides when something is over;
+//! `points` sends the same figures over OTLP.
 
 use std::sync::Arc;
 
 use runs::{Alert, RunView, SessionView, total_input_tokens};
 use telemetry::labels::LabelValues;
-use telemetry::{Counter, Gauge, Meter, names};
+use telemetry::names::{self, MetricDefinition, MetricKind};
+use telemetry::{Counter, Gauge, Meter};
 
 use super::recorder::RunEventRecorder;
 use super::store::NewToolCall;
@@ -14,19 +16,22 @@ use super::store::NewToolCall;
 const NANOS_PER_SECOND: f64 = 1e9;
 const ATTO_PER_USD: f64 = 1e18;
 
+/// Receives figures: metric, labels, value. Counters and totals grow by the value.
+pub(super) type FigureSink<'s> = dyn FnMut(&'static MetricDefinition, &[(&'static str, &str)], f64) + 's;
+
 /// All labels whose values come from telemetry.
 pub(super) struct MetricLabels {
-    pub(super) tenants: Arc<LabelValues>,
-    pub(super) features: Arc<LabelValues>,
-    pub(super) models: Arc<LabelValues>,
-    pub(super) tools: Arc<LabelValues>,
-    pub(super) providers: Arc<LabelValues>,
-    pub(super) templates: Arc<LabelValues>,
-    pub(super) sources: Arc<LabelValues>,
-    pub(super) finishes: Arc<LabelValues>,
-    pub(super) services: Arc<LabelValues>,
-    pub(super) commits: Arc<LabelValues>,
-    pub(super) errors: Arc<LabelValues>,
+    tenants: Arc<LabelValues>,
+    features: Arc<LabelValues>,
+    models: Arc<LabelValues>,
+    tools: Arc<LabelValues>,
+    providers: Arc<LabelValues>,
+    templates: Arc<LabelValues>,
+    sources: Arc<LabelValues>,
+    finishes: Arc<LabelValues>,
+    services: Arc<LabelValues>,
+    commits: Arc<LabelValues>,
+    errors: Arc<LabelValues>,
 }
 
 impl MetricLabels {
@@ -46,6 +51,91 @@ impl MetricLabels {
             errors: label("error_type"),
         }
     }
+
+    /// The figures of a finished run.
+    pub(super) fn run_figures(&self, run: &RunView, record: &mut FigureSink<'_>) {
+        let (totals, account) = (&run.totals, &*run.account);
+        let tenant = self.tenants.value(account, run.tenant.as_deref());
+        let feature = self.features.value(account, run.feature.as_deref());
+        let labels = [("tenant", tenant), ("feature", feature)];
+        record(&names::RUNS, &[("state", run.state.as_str()), ("tenant", tenant), ("feature", feature)], 1.0);
+        record(&names::RUN_ITERATIONS, &labels, totals.iterations as f64);
+        record(&names::RUN_DURATION, &labels, run.duration as f64 / NANOS_PER_SECOND);
+        for (tenant, share) in totals.by_tenant(run.tenant.as_deref()) {
+            let labels = [("tenant", self.tenants.value(account, tenant)), ("feature", feature)];
+            record(&names::RUN_COST, &labels, usd(share.atto_usd));
+        }
+        record(&names::ESTIMATED_COST, &[("agent_type", feature)], usd(totals.atto_usd()));
+        record(&names::RUN_TOOL_RETRIES, &[("feature", feature)], totals.tool_retries() as f64);
+        for (name, model) in &totals.models {
+            let labels = [("model", self.models.value(account, Some(name)))];
+            record(&names::TURN_INPUT_TOKENS, &labels, total_input_tokens(&model.tokens) as f64);
+            record(&names::TURN_OUTPUT_TOKENS, &labels, model.tokens.output as f64);
+        }
+        let template = self.templates.value(account, run.template.as_deref());
+        let fallbacks = totals
+            .fallbacks
+            .iter()
+            .map(|(fallback, count)| (&names::FALLBACKS, &*fallback.reason, &*fallback.provider, *count));
+        let troubles = totals
+            .troubles
+            .iter()
+            .map(|(trouble, count)| (&names::MODEL_TROUBLES, &*trouble.reason, &*trouble.provider, *count));
+        for (metric, reason, provider, count) in fallbacks.chain(troubles) {
+            let provider = self.providers.value(account, Some(provider));
+            let labels = [("reason", reason), ("provider", provider), ("tenant", tenant), ("template", template)];
+            record(metric, &labels, count as f64);
+        }
+        for (denial, count) in &totals.denials {
+            let tool = self.tools.value(account, Some(&denial.tool));
+            let source = self.sources.value(account, Some(&denial.source));
+            record(&names::PERMISSION_DENIALS, &[("tool", tool), ("source", source)], *count as f64);
+        }
+        for (reason, count) in &totals.finish_reasons {
+            let reason = self.finishes.value(account, Some(reason));
+            record(&names::FINISHES, &[("reason", reason)], *count as f64);
+        }
+        for (error, count) in &totals.errors {
+            let error = self.errors.value(account, Some(error));
+            record(&names::RUN_ERRORS, &[("error_type", error)], *count as f64);
+        }
+    }
+
+    /// The figures of a finished session.
+    pub(super) fn session_figures(&self, session: &SessionView, record: &mut FigureSink<'_>) {
+        let (totals, account) = (&session.totals, &*session.account);
+        let feature = ("feature", self.features.value(account, session.feature.as_deref()));
+        let model = ("model", self.models.value(account, totals.main_model()));
+        record(&names::SESSION_DURATION, &[feature, model], session.duration as f64 / NANOS_PER_SECOND);
+        record(&names::SESSION_LLM_CALLS, &[feature], totals.calls() as f64);
+        for (name, tool) in &totals.tools {
+            let name = ("tool_name", self.tools.value(account, Some(name)));
+            record(&names::SESSION_TOOL_CALLS, &[feature, name], (tool.ok + tool.failed + tool.denied) as f64);
+        }
+        for (tenant, share) in totals.by_tenant(session.tenant.as_deref()) {
+            let tenant = ("tenant", self.tenants.value(account, tenant));
+            record(&names::SESSION_COST, &[feature, tenant], usd(share.atto_usd));
+        }
+        record(&names::SESSIONS, &[feature], 1.0);
+        record(&names::SESSION_ERRORS, &[feature], f64::from(u8::from(session.failed)));
+    }
+
+    pub(super) fn alert_figures(&self, alert: &Alert, record: &mut FigureSink<'_>) {
+        let tenant = self.tenants.value(&alert.account, alert.tenant.as_deref());
+        record(&names::ALERTS, &[("rule", alert.rule.as_str()), ("tenant", tenant)], 1.0);
+    }
+
+    /// The figures of a new investigation.
+    pub(super) fn investigation_figures(&self, account: &str, agent_type: &str, record: &mut FigureSink<'_>) {
+        let labels = [self.agent_type(account, agent_type)];
+        record(&names::INVESTIGATIONS, &labels, 1.0);
+        record(&names::OVERRIDES, &labels, 0.0);
+    }
+
+    /// The label by which investigations are counted.
+    pub(super) fn agent_type<'a>(&self, account: &str, agent_type: &'a str) -> (&'static str, &'a str) {
+        ("agent_type", self.features.value(account, Some(agent_type)))
+    }
 }
 
 /// See the module documentation.
@@ -54,7 +144,8 @@ pub(super) struct RunMetrics {
     pub(super) labels: MetricLabels,
     pub(super) live: Gauge,
     evicted: Counter,
-    rejected_measures: Counter,
+    /// Measure values that were rejected as invalid.
+    pub(super) rejected_measures: Counter,
     dropped_events: Counter,
 }
 
@@ -70,11 +161,6 @@ impl RunMetrics {
         }
     }
 
-    /// Counts measure values that were rejected as invalid.
-    pub(super) fn count_rejected_measures(&self, count: u64) {
-        self.rejected_measures.increment(count);
-    }
-
     /// Counts a call or a failure of a tool; `name` is the tool's name as it may be shown.
     pub(super) fn count_tool_call(&self, account: &str, name: &str, call: &NewToolCall) {
         let labels = [("tool_name", self.labels.tools.value(account, Some(name)))];
@@ -82,82 +168,22 @@ impl RunMetrics {
         self.meter.counter(&names::TOOL_FAILURES, &labels).increment(u64::from(call.failed));
     }
 
-    /// Counts a run's fallbacks, troubles, denials, finish reasons and errors.
-    fn record_troubles(&self, run: &RunView, tenant: &str) {
-        let (meter, labels, account) = (&self.meter, &self.labels, &*run.account);
-        let template = labels.templates.value(account, run.template.as_deref());
-        for (fallback, count) in &run.totals.fallbacks {
-            let provider = labels.providers.value(account, Some(&fallback.provider));
-            let reason = ("reason", &*fallback.reason);
-            let labels = [reason, ("provider", provider), ("tenant", tenant), ("template", template)];
-            meter.counter(&names::FALLBACKS, &labels).increment(*count);
-        }
-        for (trouble, count) in &run.totals.troubles {
-            let provider = labels.providers.value(account, Some(&trouble.provider));
-            let reason = ("reason", &*trouble.reason);
-            let labels = [reason, ("provider", provider), ("tenant", tenant), ("template", template)];
-            meter.counter(&names::MODEL_TROUBLES, &labels).increment(*count);
-        }
-        for (denial, count) in &run.totals.denials {
-            let (tool, source) =
-                (labels.tools.value(account, Some(&denial.tool)), labels.sources.value(account, Some(&denial.source)));
-            meter.counter(&names::PERMISSION_DENIALS, &[("tool", tool), ("source", source)]).increment(*count);
-        }
-        for (reason, count) in &run.totals.finish_reasons {
-            let reason = labels.finishes.value(account, Some(reason));
-            meter.counter(&names::FINISHES, &[("reason", reason)]).increment(*count);
-        }
-        for (error, count) in &run.totals.errors {
-            let error = labels.errors.value(account, Some(error));
-            meter.counter(&names::RUN_ERRORS, &[("error_type", error)]).increment(*count);
+    fn record_figure(&self, metric: &'static MetricDefinition, labels: &[(&'static str, &str)], value: f64) {
+        match metric.kind {
+            MetricKind::Counter => self.meter.counter(metric, labels).increment(value as u64),
+            MetricKind::Gauge | MetricKind::Sum => self.meter.gauge(metric, labels).increment(value),
+            MetricKind::Histogram(_) => self.meter.histogram(metric, labels).record(value),
         }
     }
 }
 
 impl RunEventRecorder for RunMetrics {
     fn record_run(&self, run: &RunView) {
-        let (meter, values, totals, account) = (&self.meter, &self.labels, &run.totals, &*run.account);
-        let tenant = values.tenants.value(account, run.tenant.as_deref());
-        let feature = values.features.value(account, run.feature.as_deref());
-        let labels = [("tenant", tenant), ("feature", feature)];
-        let state = [("state", run.state.as_str()), ("tenant", tenant), ("feature", feature)];
-        meter.counter(&names::RUNS, &state).increment(1);
-        meter.histogram(&names::RUN_ITERATIONS, &labels).record(totals.iterations as f64);
-        meter.histogram(&names::RUN_DURATION, &labels).record(run.duration as f64 / NANOS_PER_SECOND);
-        for (tenant, share) in totals.by_tenant(run.tenant.as_deref()) {
-            let labels = [("tenant", values.tenants.value(account, tenant)), ("feature", feature)];
-            meter.histogram(&names::RUN_COST, &labels).record(usd(share.atto_usd));
-        }
-        meter.gauge(&names::ESTIMATED_COST, &[("agent_type", feature)]).increment(usd(totals.atto_usd()));
-        meter.histogram(&names::RUN_TOOL_RETRIES, &[("feature", feature)]).record(totals.tool_retries() as f64);
-        for (name, model) in &totals.models {
-            let labels = [("model", values.models.value(account, Some(name)))];
-            meter.histogram(&names::TURN_INPUT_TOKENS, &labels).record(total_input_tokens(&model.tokens) as f64);
-            meter.histogram(&names::TURN_OUTPUT_TOKENS, &labels).record(model.tokens.output as f64);
-        }
-        self.record_troubles(run, tenant);
+        self.labels.run_figures(run, &mut |metric, labels, value| self.record_figure(metric, labels, value));
     }
 
     fn record_session(&self, session: &SessionView) {
-        let (meter, values, totals) = (&self.meter, &self.labels, &session.totals);
-        let account = &*session.account;
-        let feature = values.features.value(account, session.feature.as_deref());
-        let model = values.models.value(account, totals.main_model());
-        let by_feature = [("feature", feature)];
-        let duration = meter.histogram(&names::SESSION_DURATION, &[("feature", feature), ("model", model)]);
-        duration.record(session.duration as f64 / NANOS_PER_SECOND);
-        meter.histogram(&names::SESSION_LLM_CALLS, &by_feature).record(totals.calls() as f64);
-        for (name, tool) in &totals.tools {
-            let labels = [("feature", feature), ("tool_name", values.tools.value(account, Some(name)))];
-            let calls = tool.ok + tool.failed + tool.denied;
-            meter.histogram(&names::SESSION_TOOL_CALLS, &labels).record(calls as f64);
-        }
-        for (tenant, share) in totals.by_tenant(session.tenant.as_deref()) {
-            let labels = [("feature", feature), ("tenant", values.tenants.value(account, tenant))];
-            meter.histogram(&names::SESSION_COST, &labels).record(usd(share.atto_usd));
-        }
-        meter.counter(&names::SESSIONS, &by_feature).increment(1);
-        meter.counter(&names::SESSION_ERRORS, &by_feature).increment(u64::from(session.failed));
+        self.labels.session_figures(session, &mut |metric, labels, value| self.record_figure(metric, labels, value));
     }
 
     fn count_evicted(&self, runs: u64) {
@@ -180,25 +206,21 @@ impl RunEventRecorder for RunMetrics {
     }
 
     fn count_alert(&self, alert: &Alert) {
-        let tenant = self.labels.tenants.value(&alert.account, alert.tenant.as_deref());
-        self.meter.counter(&names::ALERTS, &[("rule", alert.rule.as_str()), ("tenant", tenant)]).increment(1);
+        self.labels.alert_figures(alert, &mut |metric, labels, value| self.record_figure(metric, labels, value));
     }
 
     fn count_investigation(&self, account: &str, agent_type: &str) {
-        let labels = [("agent_type", self.labels.features.value(account, Some(agent_type)))];
-        self.meter.counter(&names::INVESTIGATIONS, &labels).increment(1);
-        self.meter.counter(&names::OVERRIDES, &labels).increment(0);
+        self.labels.investigation_figures(account, agent_type, &mut |metric, labels, value| {
+            self.record_figure(metric, labels, value);
+        });
     }
 
     fn count_override(&self, account: &str, agent_type: &str) {
-        self.meter
-            .counter(&names::OVERRIDES, &[("agent_type", self.labels.features.value(account, Some(agent_type)))])
-            .increment(1);
+        self.record_figure(&names::OVERRIDES, &[self.labels.agent_type(account, agent_type)], 1.0);
     }
 
     fn set_tool_calls_p95(&self, account: &str, agent_type: &str, calls: f64) {
-        let labels = [("agent_type", self.labels.features.value(account, Some(agent_type)))];
-        self.meter.gauge(&names::TOOL_CALLS_P95, &labels).set(calls);
+        self.meter.gauge(&names::TOOL_CALLS_P95, &[self.labels.agent_type(account, agent_type)]).set(calls);
     }
 }
 

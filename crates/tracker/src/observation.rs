@@ -70,6 +70,7 @@ pub(super) mod key_kind {
 
 record! {
     /// The observations of one batch.
+    #[derive(Default)]
     pub(super) struct BatchObservation {
         account: Box<str>,
         /// Gateway time of arrival, unix ns.
@@ -108,7 +109,7 @@ record! {
     }
 
     /// One agent item.
-    #[derive(Clone)]
+    #[derive(Clone, Default)]
     pub(super) struct ObservedItem {
         trace: u32,
         session: u32,
@@ -138,7 +139,7 @@ record! {
     }
 
     /// A model call.
-    #[derive(Clone)]
+    #[derive(Clone, Default)]
     pub(super) struct ObservedModelCall {
         /// Digest of the id that identifies the call.
         key: u64,

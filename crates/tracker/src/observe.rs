@@ -14,6 +14,7 @@ use pipeline::BatchOrigin;
 
 use super::attributes::{ItemAttributes, ResourceAttributes};
 use super::config::Settings;
+use super::constants::has_word;
 use super::observation::{
     BatchObservation, ItemAttribution, ObservedItem, ObservedKey, ObservedMeasure, ObservedModelCall, ObservedOutcome,
     ObservedToolCall, flag, key_kind, mark, price_quality, span_place, trouble,
@@ -32,27 +33,11 @@ const MAX_TIMESTAMP_LEAD: u64 = DAY;
 const DENIAL_WORDS: [&str; 7] = ["reject", "rejected", "deny", "denied", "block", "blocked", "abort"];
 
 /// Finish reasons of runs that were stopped by a limit.
-const LIMIT_REASONS: [&str; 9] = [
-    "max_turns",
-    "error_max_turns",
-    "max_iterations",
-    "iteration_limit",
-    "max_steps",
-    "recursion_limit",
-    "tool_limit",
-    "usage_limit_exceeded",
-    "max_tool_calls",
-];
+const LIMIT_REASONS: &str = "max_turns error_max_turns max_iterations iteration_limit max_steps recursion_limit \
+    tool_limit usage_limit_exceeded max_tool_calls";
 /// Error types with the same meaning, without the path of modules before them.
-const LIMIT_ERRORS: [&str; 7] = [
-    "GraphRecursionError",
-    "MaxTurnsExceeded",
-    "MaxIterationsExceeded",
-    "UsageLimitExceeded",
-    "RecursionLimitExceeded",
-    "AgentMaxIterationsError",
-    "MaxStepsExceeded",
-];
+const LIMIT_ERRORS: &str = "GraphRecursionError MaxTurnsExceeded MaxIterationsExceeded UsageLimitExceeded \
+    RecursionLimitExceeded AgentMaxIterationsError MaxStepsExceeded";
 
 /// Context for reading a batch.
 #[derive(Clone, Copy)]
@@ -83,11 +68,7 @@ pub(super) fn observe_batch(
         observation: BatchObservation {
             account: (&*origin.account).into(),
             received: origin.received.0,
-            keys: Vec::new(),
-            names: Vec::new(),
-            items: Vec::new(),
-            outcomes: Vec::new(),
-            measures: Vec::new(),
+            ..BatchObservation::default()
         },
     };
     let has_measures = payload.signal() == Signal::Traces && !context.settings.measures.is_empty();
@@ -274,33 +255,22 @@ impl<'a> BatchReader<'a> {
             price_quality: price_quality::PRICED,
             buckets: late_price.cost.buckets,
             atto: late_price.cost.atto_usd.unwrap_or(0),
-            requested_model: 0,
-            provider: 0,
-            trouble: trouble::NONE,
-            fallback: trouble::NONE,
-            attempts: 0,
+            ..ObservedModelCall::default()
         };
         ObservedItem {
             trace: self.intern_trace(late_price.trace),
             session: self.intern_key(key_kind::SESSION, late_price.session.as_deref(), 0),
-            run: 0,
             node: place(late_price.span),
             parent: place(late_price.parent),
             flags: flag::SPAN | flag::USED_TOKENS,
-            iteration: 0,
             start,
             end: start,
             attribution: ItemAttribution {
                 tenant: self.intern_name(late_price.tenant.as_deref()),
                 ..ItemAttribution::default()
             },
-            finish: 0,
-            error: 0,
-            model: 0,
-            mark: mark::NONE,
-            sub_agent: 0,
             call: Some(call),
-            tool: None,
+            ..ObservedItem::default()
         }
     }
 
@@ -417,11 +387,10 @@ fn is_denied(item: &ItemFacts, attributes: &ItemAttributes<'_>) -> bool {
 
 /// Whether a limit stopped the run or call that the item describes.
 fn is_limit(item: &ItemFacts, error: Option<&str>) -> bool {
-    let has_limit_reason =
-        item.finish.as_deref().is_some_and(|word| LIMIT_REASONS.contains(&word.to_lowercase().as_str()));
+    let has_limit_reason = item.finish.as_deref().is_some_and(|word| has_word(LIMIT_REASONS, &word.to_lowercase()));
     let is_limit_error = |name: &str| {
         let last_part = name.rsplit(['.', ':', '/']).next().unwrap_or("");
-        LIMIT_ERRORS.contains(&last_part) || LIMIT_REASONS.contains(&name)
+        has_word(LIMIT_ERRORS, last_part) || has_word(LIMIT_REASONS, name)
     };
     has_limit_reason || error.is_some_and(is_limit_error)
 }

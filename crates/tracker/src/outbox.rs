@@ -11,7 +11,7 @@ use kernel::bounded_map::{AccountHash, BoundedMap};
 use otlp::Signal;
 use runs::{Alert, RunView, SessionView};
 
-use super::codec::BinaryCodec;
+use super::codec::{BinaryCodec, fields, tagged};
 use super::evaluation::view_digest;
 use super::observe::digest;
 
@@ -119,10 +119,10 @@ fn signal_bit(signal: Signal) -> u8 {
 }
 
 /// An event that was not emitted yet on all its signals.
-struct OutboxEntry {
+pub(super) struct OutboxEntry {
     /// See [`OutboxEvent::identity_digest`].
     identity: u64,
-    event: OutboxEvent,
+    pub(super) event: OutboxEvent,
     /// Signals on which the event must still be emitted, as bits.
     pending: u8,
 }
@@ -130,7 +130,7 @@ struct OutboxEntry {
 /// See the module documentation.
 #[derive(Default)]
 pub(super) struct Outbox {
-    entries: BoundedMap<u64, OutboxEntry, MAX_ENTRIES>,
+    pub(super) entries: BoundedMap<u64, OutboxEntry, MAX_ENTRIES>,
     /// By identity, the signals on which news were emitted that do not exist again yet (see the module); for summaries
     /// also by content.
     emitted_early: HashMap<u64, u8>,
@@ -271,18 +271,6 @@ impl Outbox {
         true
     }
 
-    /// Number of waiting entries.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Waiting news, oldest first.
-    #[cfg(test)]
-    pub(super) fn news(&self) -> impl Iterator<Item = &OutboxEvent> {
-        self.entries.iter().map(|(_, entry)| &entry.event)
-    }
-
     /// Keeps the current connectors' signals when a saved state is restored; news for signals that no connector reads
     /// any more are dropped.
     pub(super) fn keep_signals(&mut self, before: &Self) {
@@ -295,71 +283,29 @@ impl Outbox {
     }
 }
 
-impl BinaryCodec for OutboxEvent {
-    fn put(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Run(view, revision) => {
-                out.push(0);
-                view.put(out);
-                revision.put(out);
-            }
-            Self::Session(view) => {
-                out.push(1);
-                view.put(out);
-            }
-            Self::Alert(alert) => {
-                out.push(2);
-                alert.put(out);
-            }
-            Self::Investigation(account, agent_type, incident) => {
-                out.push(3);
-                [account, agent_type, incident].into_iter().for_each(|text| text.put(out));
-            }
-            Self::Overridden(account, agent_type, incident) => {
-                out.push(4);
-                [account, agent_type, incident].into_iter().for_each(|text| text.put(out));
-            }
-            Self::ToolCallsP95(account, agent_type, value) => {
-                out.push(5);
-                [account, agent_type].into_iter().for_each(|text| text.put(out));
-                value.put(out);
-            }
-        }
-    }
-
-    fn take(from: &mut &[u8]) -> Option<Self> {
-        Some(match u8::take(from)? {
-            0 => Self::Run(Box::new(BinaryCodec::take(from)?), BinaryCodec::take(from)?),
-            1 => Self::Session(Box::new(BinaryCodec::take(from)?)),
-            2 => Self::Alert(Box::new(BinaryCodec::take(from)?)),
-            3 => Self::Investigation(BinaryCodec::take(from)?, BinaryCodec::take(from)?, BinaryCodec::take(from)?),
-            4 => Self::Overridden(BinaryCodec::take(from)?, BinaryCodec::take(from)?, BinaryCodec::take(from)?),
-            5 => Self::ToolCallsP95(BinaryCodec::take(from)?, BinaryCodec::take(from)?, BinaryCodec::take(from)?),
-            _ => return None,
-        })
-    }
-}
+tagged!(OutboxEvent {
+    0: Run(view, revision),
+    1: Session(view),
+    2: Alert(alert),
+    3: Investigation(account, agent_type, incident),
+    4: Overridden(account, agent_type, incident),
+    5: ToolCallsP95(account, agent_type, calls),
+});
+fields!(OutboxEntry { identity, pending, event });
 
 impl BinaryCodec for Outbox {
     fn put(&self, out: &mut Vec<u8>) {
         self.entries.len().put(out);
-        for (_, entry) in self.entries.iter() {
-            entry.identity.put(out);
-            entry.pending.put(out);
-            entry.event.put(out);
-        }
+        self.entries.iter().for_each(|(_, entry)| entry.put(out));
         self.emitted_early.put(out);
         self.last_metrics_end.put(out);
         self.dropped.put(out);
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        let count = usize::take(from).filter(|count| *count <= from.len())?;
         let mut outbox = Self::default();
-        for _ in 0..count {
-            let (identity, pending, event) =
-                (BinaryCodec::take(from)?, BinaryCodec::take(from)?, BinaryCodec::take(from)?);
-            outbox.push_entry(OutboxEntry { identity, event, pending });
+        for entry in <Vec<OutboxEntry>>::take(from)? {
+            outbox.push_entry(entry);
         }
         outbox.emitted_early = BinaryCodec::take(from)?;
         outbox.last_metrics_end = BinaryCodec::take(from)?;

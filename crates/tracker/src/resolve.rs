@@ -4,8 +4,6 @@
 
 use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
-use runs::{RunPeaks, RunTotals};
-
 use super::aggregation_context::AggregationContext;
 use super::group::{AttributionTags, ItemGroup, LifecycleMark, ModelCallRecord, ToolCallRecord, TracePosition};
 use super::observation::{earlier, key_kind, mark};
@@ -116,31 +114,7 @@ impl<'g> ResolvedRuns<'g> {
     fn open_run(&mut self, id: RunIdentity) -> usize {
         let runs = &mut self.runs;
         *self.by_id.entry(id).or_insert_with(|| {
-            runs.push(Run {
-                id,
-                id_text: String::new(),
-                session: String::new(),
-                session_key: 0,
-                tags: AttributionTags::default(),
-                model: 0,
-                start: 0,
-                last: 0,
-                roots: Vec::new(),
-                root: None,
-                touched: 0,
-                ended: false,
-                presumed_end: false,
-                failed: false,
-                presumed_failed: false,
-                succeeded: false,
-                killed: false,
-                totals: RunTotals::default(),
-                peaks: RunPeaks::default(),
-                calls: Vec::new(),
-                trace: 0,
-                is_alone_in_trace: false,
-                own_session: 0,
-            });
+            runs.push(Run { id, ..Run::default() });
             runs.len() - 1
         })
     }

@@ -18,6 +18,13 @@ pub(super) enum RunIdentity {
     Session(u32),
 }
 
+impl Default for RunIdentity {
+    fn default() -> Self {
+        Self::Session(0)
+    }
+}
+
+#[derive(Default)]
 pub(super) struct Run {
     pub(super) id: RunIdentity,
     pub(super) id_text: String,

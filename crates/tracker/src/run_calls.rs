@@ -8,12 +8,13 @@ use foldhash::{HashMap, HashMapExt as _};
 use runs::{CallStreak, RunPeaks, RunStep, RunTotals, StepKind};
 
 use super::aggregation_context::AggregationContext;
+use super::constants::has_word;
 use super::group::{ItemGroup, TracePosition};
 use super::observation::{self, flag, trouble};
 use super::tokens::PackedTokens;
 
 /// One model or tool call of a run.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct RunCall {
     pub(super) kind: StepKind,
     /// The call's key in its group; breaks ties in the sort order.
@@ -197,9 +198,9 @@ fn count_tool_retries(tools: &[&RunCall], totals: &mut RunTotals, group: &ItemGr
             totals.tool(name).retries += 1;
         }
         match tool_access(name) {
-            ToolAccess::Reads => totals.reads += 1,
-            ToolAccess::Writes => totals.writes += 1,
-            ToolAccess::Unknown => {}
+            Some(ToolAccess::Reads) => totals.reads += 1,
+            Some(ToolAccess::Writes) => totals.writes += 1,
+            None => {}
         }
     }
 }
@@ -256,83 +257,29 @@ fn context_sizes(models: &[&RunCall]) -> [u64; 3] {
     [sizes.first().copied().unwrap_or(0), sizes.last().copied().unwrap_or(0), largest]
 }
 
-/// Whether a tool reads or changes external state.
+/// How a tool uses external state.
 enum ToolAccess {
     Reads,
     Writes,
-    Unknown,
 }
 
 /// Words in the names of tools that change something.
-const WRITE_WORDS: [&str; 24] = [
-    "write",
-    "edit",
-    "multiedit",
-    "notebookedit",
-    "apply",
-    "patch",
-    "create",
-    "update",
-    "delete",
-    "remove",
-    "insert",
-    "replace",
-    "put",
-    "post",
-    "send",
-    "move",
-    "rename",
-    "save",
-    "upload",
-    "append",
-    "commit",
-    "push",
-    "set",
-    "merge",
-];
+const WRITE_WORDS: &str = "write edit multiedit notebookedit apply patch create update delete remove insert replace \
+    put post send move rename save upload append commit push set merge";
 /// Words in the names of tools that only read.
-const READ_WORDS: [&str; 20] = [
-    "read",
-    "glob",
-    "grep",
-    "ls",
-    "list",
-    "get",
-    "search",
-    "find",
-    "fetch",
-    "webfetch",
-    "websearch",
-    "view",
-    "lookup",
-    "query",
-    "describe",
-    "show",
-    "cat",
-    "open",
-    "browse",
-    "head",
-];
+const READ_WORDS: &str = "read glob grep ls list get search find fetch webfetch websearch view lookup query describe \
+    show cat open browse head";
 
 /// Decided by the first known word in the tool's name, otherwise by the whole name; the server prefix of an MCP tool's
-/// name is skipped.
-fn tool_access(name: &str) -> ToolAccess {
+/// name is skipped. `None`: unknown.
+fn tool_access(name: &str) -> Option<ToolAccess> {
     let name = name.rsplit("__").next().unwrap_or(name);
     let name = name.rsplit([':', '.', '/']).next().unwrap_or(name);
-    let mut words = split_words(name);
-    let by_word = words.find_map(|word| {
-        if WRITE_WORDS.contains(&word.as_str()) {
-            return Some(ToolAccess::Writes);
-        }
-        READ_WORDS.contains(&word.as_str()).then_some(ToolAccess::Reads)
-    });
-    let whole_name = name.to_ascii_lowercase();
-    match by_word {
-        Some(access) => access,
-        None if WRITE_WORDS.contains(&whole_name.as_str()) => ToolAccess::Writes,
-        None if READ_WORDS.contains(&whole_name.as_str()) => ToolAccess::Reads,
-        None => ToolAccess::Unknown,
-    }
+    let access = |word: String| {
+        let reads = has_word(READ_WORDS, &word).then_some(ToolAccess::Reads);
+        if has_word(WRITE_WORDS, &word) { Some(ToolAccess::Writes) } else { reads }
+    };
+    split_words(name).chain([name.to_ascii_lowercase()]).find_map(access)
 }
 
 /// `readFile`, `read_file`, `ReadFile` → `read`, `file`.

@@ -50,7 +50,8 @@ pub(super) struct TrackerState {
     pub(super) alerts: AlertEvaluator,
     /// News that connectors still have to emit.
     pub(super) outbox: Outbox,
-    unfinished_runs: u64,
+    /// Unfinished runs that this replica counts, as of their groups' last evaluation.
+    pub(super) unfinished_runs: u64,
     /// Set by the first tick: effects applied from then on are new, not replayed from the spool.
     has_ticked: bool,
 }
@@ -64,7 +65,7 @@ pub(super) struct BatchFollowUp {
 
 impl TrackerState {
     pub(super) fn new(settings: Settings) -> Self {
-        let store = GroupStore::new(settings.max_runs);
+        let store = GroupStore::new(settings.max_runs as usize);
         Self {
             settings,
             store,
@@ -77,11 +78,6 @@ impl TrackerState {
             unfinished_runs: 0,
             has_ticked: false,
         }
-    }
-
-    /// Unfinished runs that this replica counts, as of their groups' last evaluation.
-    pub(super) fn unfinished_runs(&self) -> u64 {
-        self.unfinished_runs
     }
 
     /// Applies a batch that `owner` committed. `shown_names` holds the names of its measures as they may be shown.
@@ -106,7 +102,7 @@ impl TrackerState {
         let batch_owner = (owner, self.running);
         let (touched, evicted) = self.store.apply(observation, &key_ids(observation), batch_owner, &mut collect_call);
         let min_delay = match owner {
-            RunOwner::Here => nanos(self.settings.settle).min(EVALUATION_DELAY),
+            RunOwner::Here => nanos(self.settings.settle.0).min(EVALUATION_DELAY),
             RunOwner::Replica(_) => OTHERS_EVALUATION_DELAY,
         };
         for id in touched {
@@ -135,21 +131,11 @@ impl TrackerState {
     }
 
     pub(super) fn next_due_group(&mut self) -> Option<(u32, Arc<ItemGroup>)> {
-        loop {
-            let id = self.store.next_due_group(self.running)?;
-            if let Some(group) = self.store.snapshot(id) {
-                return Some((id, group));
-            }
-        }
+        self.store.next_due_group(self.running)
     }
 
     pub(super) fn next_suspect_group(&mut self) -> Option<(u32, Arc<ItemGroup>)> {
-        loop {
-            let id = self.store.next_suspect_group(self.running)?;
-            if let Some(group) = self.store.snapshot(id) {
-                return Some((id, group));
-            }
-        }
+        self.store.next_suspect_group(self.running)
     }
 
     pub(super) fn recount_unfinished(&mut self) {
@@ -239,7 +225,7 @@ impl TrackerState {
                     let fired_before = record.fired;
                     if let Some(view) = view {
                         let view = self.with_judgement(*view);
-                        alerts.extend(self.evaluate_run_alerts(&view, false, &mut record.fired));
+                        alerts.extend(self.evaluate_run_alerts(&view, (false, false), &mut record.fired));
                     }
                     records.extend((is_newly_presumed || record.fired != fired_before).then_some((key, record)));
                 }
@@ -247,7 +233,7 @@ impl TrackerState {
                     let (digest, view) = (view.digest, self.with_judgement(*view));
                     recorder.record_run(&view);
                     if is_kept {
-                        alerts.extend(self.evaluate_run_alerts(&view, true, &mut record.fired));
+                        alerts.extend(self.evaluate_run_alerts(&view, (true, false), &mut record.fired));
                     }
                     self.history.add_to_investigation(&view, digest, recorder);
                     let (revision, must_emit) = self.outbox.next_revision(&view, 0);
@@ -261,7 +247,7 @@ impl TrackerState {
                 EvaluationFinding::RunRevised { view, record: (key, mut record) } => {
                     if let Some(view) = view {
                         let (digest, view) = (view.digest, self.with_judgement(*view));
-                        alerts.extend(self.evaluate_late_run_alerts(&view, &mut record.fired));
+                        alerts.extend(self.evaluate_run_alerts(&view, (true, true), &mut record.fired));
                         self.history.add_to_investigation(&view, digest, recorder);
                         let (revision, must_emit) = self.outbox.next_revision(&view, record.revision);
                         record.revision = revision;
@@ -293,22 +279,21 @@ impl TrackerState {
         records
     }
 
-    /// Evaluates the alert rules for a run; if the run is over, adds it to the baselines.
-    fn evaluate_run_alerts(&mut self, view: &RunView, is_over: bool, fired: &mut u16) -> Vec<Alert> {
+    /// Evaluates the alert rules for a run; a run that has just ended (`is_over` and not `was_over`) is added to the
+    /// baselines.
+    fn evaluate_run_alerts(
+        &mut self,
+        view: &RunView,
+        (is_over, was_over): (bool, bool),
+        fired: &mut u16,
+    ) -> Vec<Alert> {
         let ceiling = self.settings.ceiling(view.feature.as_deref());
         let context = RuleContext { limits: &self.settings.alerts, ceiling, now: self.wall.unwrap_or(0) };
         let mut alerts = self.alerts.evaluate_run(view, is_over, fired, context);
-        if is_over {
+        if is_over && !was_over {
             alerts.extend(self.alerts.update_baselines(view, context));
         }
         alerts
-    }
-
-    /// The same for a run that was over before.
-    fn evaluate_late_run_alerts(&mut self, view: &RunView, fired: &mut u16) -> Vec<Alert> {
-        let ceiling = self.settings.ceiling(view.feature.as_deref());
-        let context = RuleContext { limits: &self.settings.alerts, ceiling, now: self.wall.unwrap_or(0) };
-        self.alerts.evaluate_run(view, true, fired, context)
     }
 
     fn evaluate_session_alerts(&mut self, view: &SessionView, is_over: bool, fired: &mut u16) -> Vec<Alert> {
@@ -421,14 +406,4 @@ fn recorder_if(is_counted: bool, recorder: &dyn RunEventRecorder) -> &dyn RunEve
 /// A recorder that ignores all events.
 struct NoopRecorder;
 
-impl RunEventRecorder for NoopRecorder {
-    fn record_run(&self, _: &RunView) {}
-    fn record_session(&self, _: &SessionView) {}
-    fn count_evicted(&self, _: u64) {}
-    fn record_measure(&self, _: &str, _: [&str; 4], _: f64) {}
-    fn count_dropped_events(&self, _: u64) {}
-    fn count_alert(&self, _: &Alert) {}
-    fn count_investigation(&self, _: &str, _: &str) {}
-    fn count_override(&self, _: &str, _: &str) {}
-    fn set_tool_calls_p95(&self, _: &str, _: &str, _: f64) {}
-}
+impl RunEventRecorder for NoopRecorder {}

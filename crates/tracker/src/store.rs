@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
+use foldhash::{HashMap, HashSet, HashSetExt as _};
 
 use pipeline::claims::ClaimKey;
 use runs::RunOwner;
@@ -95,6 +95,7 @@ impl DormantGroups {
     }
 }
 
+#[derive(Default)]
 pub(super) struct GroupStore {
     groups: Vec<Option<Arc<ItemGroup>>>,
     /// Group ids that are not in use.
@@ -117,20 +118,7 @@ pub(super) struct GroupStore {
 
 impl GroupStore {
     pub(super) fn new(max_groups: usize) -> Self {
-        Self {
-            groups: Vec::new(),
-            free: Vec::new(),
-            index: HashMap::new(),
-            accounts: BTreeMap::new(),
-            count: 0,
-            evaluations: Schedule::default(),
-            suspect_searches: Schedule::default(),
-            watches: HashMap::new(),
-            dormant: DormantGroups::default(),
-            units: 0,
-            max_groups,
-            batch: 0,
-        }
+        Self { max_groups, ..Self::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -237,19 +225,19 @@ impl GroupStore {
     }
 
     /// Removes and returns one group that is due for evaluation.
-    pub(super) fn next_due_group(&mut self, now: u64) -> Option<u32> {
+    pub(super) fn next_due_group(&mut self, now: u64) -> Option<(u32, Arc<ItemGroup>)> {
         let id = self.evaluations.pop_due(now)?;
         // an evaluation finds suspects too
         self.suspect_searches.cancel(id);
         self.begin_watch(id);
-        Some(id)
+        Some((id, self.snapshot(id)?))
     }
 
     /// Removes and returns one group that is due for a search for suspects.
-    pub(super) fn next_suspect_group(&mut self, now: u64) -> Option<u32> {
+    pub(super) fn next_suspect_group(&mut self, now: u64) -> Option<(u32, Arc<ItemGroup>)> {
         let id = self.suspect_searches.pop_due(now)?;
         self.begin_watch(id);
-        Some(id)
+        Some((id, self.snapshot(id)?))
     }
 
     /// Applies a batch that `owner` committed; `ids` are the ids of its keys. Returns the groups it touched and those

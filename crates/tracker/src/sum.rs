@@ -9,7 +9,7 @@ use runs::{ModelTotals, StepKind};
 use super::aggregation_context::AggregationContext;
 use super::group::{ItemGroup, LifecycleMark, ModelCallRecord, ToolCallRecord, TracePosition};
 use super::layers::{self, CountDecision};
-use super::observation::{flag, mark, trouble};
+use super::observation::{flag, mark};
 use super::paired_records::PairedRecords;
 use super::resolve::ResolvedRuns;
 use super::run::{ItemRecord, Run, RunIdentity, RunItem};
@@ -147,17 +147,9 @@ fn add_tool(
         error: tool.error,
         failed: failed && !denied,
         denied,
-        outside_loop: false,
         sub_agent: sub_agent || is_nested,
-        tokens: PackedTokens::from_buckets(&Default::default()),
-        atto: None,
-        requested_model: 0,
-        provider: 0,
-        trouble: trouble::NONE,
-        fallback: trouble::NONE,
-        attempts: 0,
         args: tool.args,
-        replaced_model: None,
+        ..RunCall::default()
     });
 }
 
@@ -293,22 +285,16 @@ impl LatestCalls {
             name: model,
             error: call.error,
             failed,
-            denied: false,
             outside_loop,
             sub_agent,
-            tokens: if decision == CountDecision::Failed {
-                PackedTokens::from_buckets(&Default::default())
-            } else {
-                call.tokens
-            },
+            tokens: if decision == CountDecision::Failed { PackedTokens::default() } else { call.tokens },
             atto: price,
             requested_model: call.requested_model,
             provider: call.provider,
             trouble: call.trouble,
             fallback: call.fallback,
             attempts: call.attempts,
-            args: 0,
-            replaced_model: None,
+            ..RunCall::default()
         });
         let (latest, rank) = (self.latest_call.entry(run_index).or_default(), (!outside_loop, call.end));
         // if two calls end at the same time, the answered one decides
@@ -348,11 +334,7 @@ fn apply_reported_iterations(resolved: &mut ResolvedRuns<'_>) {
 
 /// The end of a session ends the runs that had started by then.
 fn apply_session_ends(resolved: &mut ResolvedRuns<'_>) {
-    let mut ends: HashMap<u32, u64> = HashMap::new();
-    for mark in resolved.group.marks.values().filter(|mark| mark.kind == mark::SESSION_END) {
-        let latest = ends.entry(mark.session).or_default();
-        *latest = mark.end.max(*latest);
-    }
+    let ends = resolved.group.session_ends();
     for run in &mut resolved.runs {
         run.ended |= run.session_key != 0 && ends.get(&run.session_key).is_some_and(|end| run.start <= *end);
     }

@@ -11,7 +11,7 @@ const HIGH_BITS: u32 = 10;
 
 /// Token counts of one call, in the order of [`Self::counts`]: the low bits of each count in an element of `low`, the
 /// rarely used high bits of all in `high`.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct PackedTokens {
     low: [u32; 6],
     high: u64,

@@ -88,9 +88,6 @@ struct StoredCheckpoint {
 
 impl CheckpointStore {
     /// Opens the folder `path`, creating it if it does not exist. The first key encrypts, all of them decrypt.
-    ///
-    /// # Errors
-    /// The file system's.
     pub fn open(
         context: &CheckpointContext,
         path: &std::path::Path,
@@ -260,7 +257,6 @@ impl CheckpointStore {
         draft.sync_data()
     }
 
-    /// Reads the file.
     fn read_snapshot(&self) -> Result<StoredCheckpoint, SpoolReadError> {
         let sealed = match self.read_file(FILE) {
             Ok(Some(sealed)) => sealed,

@@ -3,6 +3,7 @@
 //! At most one batch holds a key. A claim becomes permanent when its batch is committed ([`Claims::settle`]), and is
 //! released if the batch is not ([`Claims::discard`]). Only settled claims are saved. The number of keys is bounded,
 //! and dropped keys are counted. The processor that counts defines the keys.
+//! `kernel::bounded_map` would take three times the memory for a million keys: here each has 4 bytes besides itself.
 
 use std::time::Duration;
 
@@ -43,11 +44,8 @@ impl ClaimKey {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        let mut key = [0; 16];
-        for (to, from) in key.iter_mut().zip(hash.finalize()) {
-            *to = from;
-        }
-        Self(key)
+        let hash = hash.finalize();
+        Self(std::array::from_fn(|at| hash.get(at).copied().unwrap_or_default()))
     }
 
     /// Encodes the key for an effect's body.

@@ -46,23 +46,18 @@ struct MemoryQueueState {
 
 /// A client that waits for the result of its batch.
 pub struct WaitingClient {
-    /// The receipt of its request.
-    pub receipt: Receipt,
-    /// Outcome of the engine itself.
-    pub engine_outcome: Outcome,
-    /// Number of items in the batch.
-    pub items: u64,
+    pub(crate) receipt: Receipt,
+    pub(crate) engine_outcome: Outcome,
+    pub(crate) items: u64,
     /// No attempt begins after this time, monotonic.
-    pub deadline: Duration,
+    pub(crate) deadline: Duration,
     /// When those who wait are asked to retry, monotonic: at the deadline, and then after each further `wait`, for
     /// retries that have joined.
-    pub next_answer: Duration,
-    /// The exporter's `answer_wait`.
-    pub wait: Duration,
-    /// Bytes of the batch.
-    pub bytes: u64,
+    pub(crate) next_answer: Duration,
+    pub(crate) wait: Duration,
+    pub(crate) bytes: u64,
     /// Called once the exporter has accepted something of it.
-    pub on_delivered: Box<dyn FnOnce() + Send>,
+    pub(crate) on_delivered: Box<dyn FnOnce() + Send>,
 }
 
 impl MemoryQueue {
@@ -120,11 +115,6 @@ impl MemoryQueue {
             batches.push(next);
         }
         batches
-    }
-
-    /// Bytes that wait for the outlet.
-    pub fn bytes(&self) -> u64 {
-        self.state.lock().bytes
     }
 
     /// Number of clients that wait, and bytes of their batches.

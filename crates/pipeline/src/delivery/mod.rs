@@ -65,15 +65,12 @@ struct DeliveryState {
 /// A batch of which nothing is stored, for [`DeliveryTracker::add_to_memory`].
 pub struct BatchInMemory {
     /// Its forward copy.
-    pub body: Bytes,
-    /// Number of its items.
-    pub items: u64,
-    /// Outcome of the engine itself.
-    pub engine_outcome: Outcome,
-    /// The receipt of its request.
-    pub receipt: Receipt,
+    pub(crate) body: Bytes,
+    pub(crate) items: u64,
+    pub(crate) engine_outcome: Outcome,
+    pub(crate) receipt: Receipt,
     /// Called once the exporter has accepted it, or a part of it.
-    pub on_delivered: Box<dyn FnOnce() + Send>,
+    pub(crate) on_delivered: Box<dyn FnOnce() + Send>,
 }
 
 /// Bytes that may wait in memory for an exporter.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
-use parking_lot::Mutex;
 use tracing_subscriber::layer::SubscriberExt;
 
 use super::DeliveryTracker;
@@ -228,36 +227,17 @@ fn what_may_wait_is_bounded() {
     assert!(rig.meter.render().contains(&line), "{line}");
 }
 
-/// Captures the log.
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Written {
-    fn lines(&self, words: &[&str]) -> usize {
-        let text = String::from_utf8(self.0.lock().clone()).unwrap();
-        text.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
-    }
-}
-
 /// A refusal because of an exporter's `max_pending` must be logged once when it begins and once when it is over,
 /// however often clients retry and data is delivered in between, and be visible in the gauge meanwhile. (Before the fix
 /// nothing was logged.)
 #[test]
 fn refusals_for_max_pending_are_told() {
-    let written = Written::default();
-    let to = written.clone();
-    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || to.clone());
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let lines = |words: &[&str]| {
+        let text = std::fs::read_to_string(log.path()).unwrap();
+        text.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
+    };
+    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(log.reopen().unwrap());
     let subscriber = tracing_subscriber::registry().with(layer);
     let sink = Sink::open("x", Trust::ThirdParty);
     let (mut rig, _folder) =
@@ -280,7 +260,7 @@ fn refusals_for_max_pending_are_told() {
                 rig.put(padded(&[format!("item{round}{n}")], 900));
                 rig.engine.tick();
             }
-            assert_eq!((written.lines(&began), written.lines(&over)), (1, 0), "{round}");
+            assert_eq!((lines(&began), lines(&over)), (1, 0), "{round}");
             assert_eq!(reached(&rig), [true]);
             shown(&rig, 1);
             rig.run_outlet(5 * SECOND, &watch::Sender::new(false));
@@ -288,11 +268,11 @@ fn refusals_for_max_pending_are_told() {
         }
         rig.clock.advance(5 * SECOND);
         rig.engine.tick();
-        assert_eq!((written.lines(&began), written.lines(&over)), (1, 1));
+        assert_eq!((lines(&began), lines(&over)), (1, 1));
         assert_eq!(reached(&rig), [false]);
         shown(&rig, 0);
     });
-    assert_eq!(written.lines(&["item0"]), 0, "no payload");
+    assert_eq!(lines(&["item0"]), 0, "no payload");
 }
 
 /// After an outage new data is sent at once, alternating with the backlog, and nothing is lost or duplicated; with

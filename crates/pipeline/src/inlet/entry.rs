@@ -26,19 +26,15 @@ pub type SignalFilter = dyn Fn(&str, Signal) -> bool + Send + Sync;
 /// The engine behind an inlet, as far as the inlet needs it.
 pub struct InletParts {
     /// Refuses signals before their bytes are read.
-    pub accepts_signal: Box<SignalFilter>,
+    pub(crate) accepts_signal: Box<SignalFilter>,
     /// Queues an admitted request; `false` if the queue is full.
-    pub queue: Box<dyn Fn(AdmittedRequest) -> bool + Send + Sync>,
+    pub(crate) queue: Box<dyn Fn(AdmittedRequest) -> bool + Send + Sync>,
     /// Counts open requests.
-    pub registry: Arc<RequestRegistry>,
-    /// Shows committed data.
-    pub tap: Tap,
-    /// Bytes that may be in flight.
-    pub budget: ByteBudget,
-    /// Rates of the accounts.
-    pub limiter: AccountLimiter,
-    /// Source of time.
-    pub clock: Arc<dyn Clock>,
+    pub(crate) registry: Arc<RequestRegistry>,
+    pub(crate) tap: Tap,
+    pub(crate) budget: ByteBudget,
+    pub(crate) limiter: AccountLimiter,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// Admits requests of all receivers.

@@ -121,7 +121,7 @@ impl ParcelDelivery {
 
     /// Takes the next piece. With `ordered`, no piece overtakes one that waits for the quarantine.
     fn take_next_piece(&mut self) -> Option<RequestPiece> {
-        let must_wait = self.evidence.is_ordered() && !self.unquarantined.is_empty();
+        let must_wait = self.evidence.ordered && !self.unquarantined.is_empty();
         if must_wait { None } else { self.evidence.take_next_piece(&mut self.pieces) }
     }
 
@@ -440,7 +440,7 @@ impl Outlet {
                 if let Some(Err(error)) = failure {
                     tracing::error!(exporter = &**self.id(), %error, "parked records can't be read from the spool; tollgate will retry");
                 }
-                self.metrics.count_read_failure();
+                self.metrics.read_failures.increment(1);
                 return Err(RereadError);
             }
         };
@@ -553,7 +553,7 @@ impl Outlet {
         if before == now {
             return;
         }
-        self.metrics.set_denied(now == BackendCondition::Denied);
+        self.metrics.denied.set(f64::from(u8::from(now == BackendCondition::Denied)));
         let (exporter, reason) = (&**self.id(), reason.map_or("", Reason::label));
         match now {
             BackendCondition::Healthy => tracing::info!(exporter, "the back end accepts data again"),

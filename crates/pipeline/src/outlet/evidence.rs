@@ -40,7 +40,7 @@ impl RequestPiece {
 #[derive(Default)]
 pub(super) struct RefusalEvidence {
     /// Items are sent in order.
-    ordered: bool,
+    pub(super) ordered: bool,
     /// The back end accepted a part of this parcel.
     pub(super) any_accepted: bool,
     /// Number of single items refused.
@@ -64,11 +64,6 @@ impl RefusalEvidence {
     pub(super) fn take_next_piece(&mut self, pieces: &mut VecDeque<RequestPiece>) -> Option<RequestPiece> {
         let skips = std::mem::take(&mut self.skip_ahead) && !self.any_accepted && !self.ordered;
         if skips { pieces.pop_front() } else { pieces.pop_back() }
-    }
-
-    /// Whether items are sent in order.
-    pub(super) fn is_ordered(&self) -> bool {
-        self.ordered
     }
 
     /// Forgets the evidence before the parcel is tried again. If nothing was accepted so far, one more refused item is

@@ -152,7 +152,6 @@ impl ParcelGatherer {
         self.groups.iter().any(|group| !group.is_due && group.bytes < self.target)
     }
 
-    /// Marks all groups as due.
     pub(super) fn mark_all_due(&mut self) {
         for group in &mut self.groups {
             group.is_due = true;

@@ -106,7 +106,6 @@ impl ReadLanes {
         self.lanes.iter_mut().find(|lane| lane.id == id)
     }
 
-    /// Whether the lane with this id is a common one.
     pub(super) fn is_common(&self, id: u64) -> bool {
         self.lanes.iter().any(|lane| lane.id == id && lane.own_group.is_none())
     }
@@ -288,7 +287,6 @@ impl ReadLanes {
         self.lanes.iter().any(|lane| lane.gatherer.is_lingering())
     }
 
-    /// Whether nothing is gathered.
     pub(super) fn is_empty(&self) -> bool {
         self.lanes.iter().all(|lane| lane.gatherer.is_empty())
     }

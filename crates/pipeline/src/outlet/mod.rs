@@ -57,18 +57,14 @@ const WAITS_FOR_INTERVAL: Duration = Duration::from_millis(500);
 /// Dependencies that all outlets share.
 #[derive(Clone)]
 pub struct OutletContext {
-    /// Source of the records.
-    pub spool: Arc<Spool>,
+    pub(crate) spool: Arc<Spool>,
     /// Runs disk and CPU work off the async threads.
-    pub offload: Arc<dyn Offload>,
-    /// Timers.
-    pub clock: Arc<dyn Clock>,
-    /// Source of jitter.
-    pub rng: Arc<dyn Rng>,
-    /// Registry of the metrics.
-    pub meter: Meter,
+    pub(crate) offload: Arc<dyn Offload>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) meter: Meter,
     /// Receives the back ends' results.
-    pub delivery: Arc<DeliveryTracker>,
+    pub(crate) delivery: Arc<DeliveryTracker>,
 }
 
 /// Serves one exporter.
@@ -136,24 +132,26 @@ impl<T> OptionalWait<T> {
 impl Outlet {
     /// An outlet for `exporter`.
     pub fn new(exporter: Arc<dyn Exporter>, settings: OutletSettings, shared: OutletContext) -> Arc<Self> {
-        let metrics = OutletMetrics::new(&shared.meter, exporter.id());
         let memory = shared.delivery.offers(exporter.id()).cloned();
-        let condition = Arc::new(Mutex::new(BackendCondition::Healthy));
-        Arc::new(Self { exporter, settings, shared, metrics, condition, no_room_logged_at: Mutex::default(), memory })
+        Self::build(exporter, settings, shared, Arc::new(Mutex::new(BackendCondition::Healthy)), memory)
     }
 
     /// The second outlet of this exporter, which sends from memory. `None`: the exporter has no such queue.
     pub fn create_memory_outlet(&self) -> Option<Arc<Self>> {
-        let memory = self.shared.delivery.memory_queue(self.id())?;
-        Some(Arc::new(Self {
-            exporter: Arc::clone(&self.exporter),
-            settings: self.settings.clone(),
-            shared: self.shared.clone(),
-            metrics: OutletMetrics::new(&self.shared.meter, self.id()),
-            condition: Arc::clone(&self.condition),
-            no_room_logged_at: Mutex::default(),
-            memory: Some(Arc::clone(memory)),
-        }))
+        let memory = Arc::clone(self.shared.delivery.memory_queue(self.id())?);
+        let (exporter, condition) = (Arc::clone(&self.exporter), Arc::clone(&self.condition));
+        Some(Self::build(exporter, self.settings.clone(), self.shared.clone(), condition, Some(memory)))
+    }
+
+    fn build(
+        exporter: Arc<dyn Exporter>,
+        settings: OutletSettings,
+        shared: OutletContext,
+        condition: Arc<Mutex<BackendCondition>>,
+        memory: Option<Arc<MemoryQueue>>,
+    ) -> Arc<Self> {
+        let metrics = OutletMetrics::new(&shared.meter, exporter.id());
+        Arc::new(Self { exporter, settings, shared, metrics, condition, no_room_logged_at: Mutex::default(), memory })
     }
 
     /// The exporter's id.
@@ -250,10 +248,8 @@ impl Outlet {
             run.reading.begin(async move {
                 let read = move || {
                     let (after, max_bytes, max_records) = (request.after, request.max_bytes, MAX_RECORDS_PER_READ);
-                    let mut records = match &request.account {
-                        Some(account) => spool.read_account(exporter.id(), account, after, max_bytes, max_records)?,
-                        None => spool.read(exporter.id(), after, max_bytes, max_records)?,
-                    };
+                    let account = request.account.as_deref();
+                    let mut records = spool.read_account(exporter.id(), account, after, max_bytes, max_records)?;
                     records.retain(|record| request.until.is_none_or(|until| record.seq <= until));
                     // Must follow the read, so that it includes all records that were committed before the read ones.
                     let first_unfinished = spool.first_pending(&waits_for);
@@ -305,7 +301,7 @@ impl Outlet {
                 // A record that a separate lane reads was counted already when a common lane read it.
                 if is_common && intake.uncleared > 0 {
                     run.uncleared += intake.uncleared;
-                    self.metrics.set_uncleared(run.uncleared);
+                    self.metrics.uncleared.set(run.uncleared as f64);
                     tracing::error!(
                         exporter = &**self.id(),
                         batches = intake.uncleared,
@@ -326,17 +322,15 @@ impl Outlet {
                     "a record of the spool is damaged and is skipped"
                 );
             }
-            Some(Err(SpoolReadError::Io(error))) => {
-                tracing::error!(exporter = &**self.id(), kind = %error.kind(), "the spool can't be read");
-                run.lanes.retry_read(lane);
-                run.pause.begin(self.shared.clock.sleep(READ_RETRY));
-            }
-            None => {
+            failure => {
+                if let Some(Err(SpoolReadError::Io(error))) = failure {
+                    tracing::error!(exporter = &**self.id(), kind = %error.kind(), "the spool can't be read");
+                }
                 run.lanes.retry_read(lane);
                 run.pause.begin(self.shared.clock.sleep(READ_RETRY));
             }
         }
-        self.metrics.count_read_failure();
+        self.metrics.read_failures.increment(1);
     }
 }
 

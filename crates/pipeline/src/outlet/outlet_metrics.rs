@@ -18,11 +18,11 @@ pub(super) struct OutletMetrics {
     shown_in_flight: AtomicUsize,
     request_items: Histogram,
     request_bytes: Histogram,
-    denied: Gauge,
-    uncleared: Gauge,
-    quarantined: Counter,
-    quarantine_expired: Counter,
-    read_failures: Counter,
+    pub(super) denied: Gauge,
+    pub(super) uncleared: Gauge,
+    pub(super) quarantined: Counter,
+    pub(super) quarantine_expired: Counter,
+    pub(super) read_failures: Counter,
 }
 
 impl OutletMetrics {
@@ -72,26 +72,6 @@ impl OutletMetrics {
 
     pub(super) fn count_retry(&self, reason: Reason) {
         self.meter.counter(&names::RETRIES, &[("exporter", &self.exporter), ("reason", reason.label())]).increment(1);
-    }
-
-    pub(super) fn set_denied(&self, denied: bool) {
-        self.denied.set(f64::from(u8::from(denied)));
-    }
-
-    pub(super) fn set_uncleared(&self, batches: u64) {
-        self.uncleared.set(batches as f64);
-    }
-
-    pub(super) fn count_quarantined(&self, items: u64) {
-        self.quarantined.increment(items);
-    }
-
-    pub(super) fn count_quarantine_expired(&self, records: u64) {
-        self.quarantine_expired.increment(records);
-    }
-
-    pub(super) fn count_read_failure(&self) {
-        self.read_failures.increment(1);
     }
 }
 

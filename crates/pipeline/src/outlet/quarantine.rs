@@ -63,7 +63,7 @@ impl Outlet {
             return false;
         }
         self.metrics.count_failed(parcel.signal, piece.items);
-        self.metrics.count_quarantined(piece.items);
+        self.metrics.quarantined.increment(piece.items);
         self.log_quarantined(piece.items, reason);
         true
     }
@@ -120,7 +120,7 @@ impl Outlet {
         let keep = limit.saturating_sub(added).max(present.saturating_sub(added.saturating_mul(2)));
         let records = spool.expire(QUARANTINE, keep);
         if records > 0 {
-            self.metrics.count_quarantine_expired(records);
+            self.metrics.quarantine_expired.increment(records);
             tracing::error!(records, "the quarantine is full: its oldest records were deleted");
         }
         true

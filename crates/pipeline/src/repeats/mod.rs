@@ -131,11 +131,6 @@ impl RepeatedRequests {
         drop(tables);
         waiters.unwrap_or_default().into_iter().for_each(|waiter| drop(waiter.send(outcome.clone())));
     }
-
-    /// Number of requests in flight.
-    pub fn in_flight(&self) -> usize {
-        self.tables.lock().in_flight.len()
-    }
 }
 
 impl RepeatTables {

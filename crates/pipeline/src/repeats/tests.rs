@@ -10,14 +10,20 @@ fn retry(reason: Reason) -> Outcome {
     Outcome::Retry { after: None, reason }
 }
 
+/// A request that is accepted; its client is there to hear it, or went away.
+fn finish(repeats: &RepeatedRequests, account: &str, fingerprint: RequestFingerprint, is_delivered: bool) {
+    let (waiter, answer) = oneshot::channel();
+    let answer = is_delivered.then_some(answer);
+    repeats.register_request(account, fingerprint, waiter, NOW);
+    repeats.finish(fingerprint, &Outcome::Accepted, true, NOW);
+    drop(answer);
+}
+
 /// If a committed request's client went away, its retry must get the stored answer, and not be stored twice.
 #[test]
 fn an_answer_nobody_heard_is_given_to_the_next_try() {
     let repeats = repeats();
-    let (first, answer) = oneshot::channel();
-    repeats.register_request("a", [1; 16], first, NOW);
-    drop(answer);
-    repeats.finish([1; 16], &Outcome::Accepted, true, NOW);
+    finish(&repeats, "a", [1; 16], false);
     let (second, answer) = oneshot::channel();
     drop(answer);
     assert_eq!(repeats.register_request("a", [1; 16], second, NOW), RepeatCheck::Joined, "gone again");
@@ -34,14 +40,8 @@ fn tables_are_bounded() {
     let repeats =
         RepeatedRequests::new(RepeatLimits { answered: 10, undelivered: 10, waiters: 2, ..RepeatLimits::default() });
     for n in 0..100 {
-        for heard in [true, false] {
-            let (waiter, answer) = oneshot::channel();
-            let answer = heard.then_some(answer);
-            let fingerprint = [n + u8::from(heard) * 100; 16];
-            repeats.register_request("a", fingerprint, waiter, NOW);
-            repeats.finish(fingerprint, &Outcome::Accepted, true, NOW);
-            drop(answer);
-        }
+        finish(&repeats, "a", [n; 16], false);
+        finish(&repeats, "a", [n + 100; 16], true);
     }
     let tables = repeats.tables.lock();
     assert_eq!((tables.answered.len(), tables.undelivered.len()), (10, 10));
@@ -59,15 +59,8 @@ fn tables_are_bounded() {
 #[test]
 fn a_flood_forgets_no_other_account() {
     let repeats = RepeatedRequests::new(RepeatLimits { answered: 10, undelivered: 10, ..RepeatLimits::default() });
-    let finish = |account, fingerprint, is_delivered: bool| {
-        let (waiter, answer) = oneshot::channel();
-        let answer = is_delivered.then_some(answer);
-        repeats.register_request(account, fingerprint, waiter, NOW);
-        repeats.finish(fingerprint, &Outcome::Accepted, true, NOW);
-        drop(answer);
-    };
-    (0..2).for_each(|n| finish("small", [200 + n; 16], n == 0));
-    (0..100).for_each(|n| finish("large", [n; 16], n % 2 == 0));
+    (0..2).for_each(|n| finish(&repeats, "small", [200 + n; 16], n == 0));
+    (0..100).for_each(|n| finish(&repeats, "large", [n; 16], n % 2 == 0));
     let register = |fingerprint| repeats.register_request("small", fingerprint, oneshot::channel().0, NOW);
     assert_eq!((register([200; 16]), register([201; 16])), (RepeatCheck::First { repeat: true }, RepeatCheck::Joined));
 }

@@ -73,27 +73,24 @@ struct PipelineEnd {
 #[derive(Default)]
 pub struct BatchProduct {
     /// Effects to apply after the commit.
-    pub effects: Vec<Effect>,
+    pub(crate) effects: Vec<Effect>,
     /// Drafts for the ticketers.
-    pub drafts: Vec<RecordDraft>,
+    pub(crate) drafts: Vec<RecordDraft>,
     /// Forward copies for the exporters.
-    pub copies: Vec<ForwardCopy>,
+    pub(crate) copies: Vec<ForwardCopy>,
     /// Number of unknown fields left out of copies for third parties.
-    pub unknown_dropped: u64,
+    pub(crate) unknown_dropped: u64,
 }
 
 /// One forward copy: OTLP bytes and label.
 pub struct ForwardCopy {
-    /// Consumers that need the copy.
-    pub holders: HolderIds,
+    pub(crate) holders: HolderIds,
     /// OTLP bytes, then the label.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// Byte ranges whose texts are filled in after the ticket.
-    pub slots: Vec<SlotRange>,
-    /// Signal of the copy.
-    pub signal: Signal,
-    /// Number of spans, log records or data points.
-    pub items: u64,
+    pub(crate) slots: Vec<SlotRange>,
+    pub(crate) signal: Signal,
+    pub(crate) items: u64,
 }
 
 /// Why a batch was not processed.
@@ -178,14 +175,10 @@ fn common_step(pipelines: &[&PipelinePlan], depth: usize) -> Option<Arc<dyn Proc
 
 fn fork_batch(batch: &Batch) -> Batch {
     Batch {
-        origin: Arc::clone(&batch.origin),
-        payload: batch.payload.clone(),
         clearance: batch.clearance,
-        effects: Vec::new(),
-        drafts: Vec::new(),
         facts: batch.facts.clone(),
         echoes: batch.echoes.clone(),
-        answer: None,
+        ..Batch::new(Arc::clone(&batch.origin), batch.payload.clone())
     }
 }
 

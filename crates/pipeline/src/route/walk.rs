@@ -67,9 +67,6 @@ impl RouteExecution {
     }
 
     /// Runs all steps without questions.
-    ///
-    /// # Errors
-    /// As [`RouteExecution::run_steps`].
     pub fn run_to_end(mut self) -> Result<BatchProduct, RouteFailure> {
         self.run_steps(false)?;
         Ok(self.product)

@@ -35,14 +35,12 @@ pub const CHECKPOINT: &str = "checkpoint";
 
 /// A batch that went through its pipelines.
 pub struct FinishedBatch {
-    /// Origin of the batch.
-    pub origin: Arc<BatchOrigin>,
+    pub(crate) origin: Arc<BatchOrigin>,
     /// Effects, drafts and forward copies, from which the records are made.
-    pub product: BatchProduct,
+    pub(crate) product: BatchProduct,
     /// The client's answer if the batch is committed.
-    pub answer: Outcome,
-    /// The receipt to answer.
-    pub receipt: Receipt,
+    pub(crate) answer: Outcome,
+    pub(crate) receipt: Receipt,
 }
 
 type TicketerMap = HashMap<Arc<str>, Box<Ticketer>>;

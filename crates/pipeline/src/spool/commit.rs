@@ -50,7 +50,7 @@ pub struct Committer {
     backlog: VecDeque<QueuedTransaction>,
     buffer: Vec<u8>,
     /// No room or no file: the next attempt comes after a wait.
-    is_stalled: bool,
+    pub(super) is_stalled: bool,
     /// Steps in a row that could not create a file although the disk is not full.
     failing_steps: u32,
     /// Lines to be appended to the progress file.
@@ -165,10 +165,6 @@ impl Committer {
         self.maintenance.repacking.is_closing = true;
     }
 
-    pub(super) fn is_stalled(&self) -> bool {
-        self.is_stalled
-    }
-
     fn refuse_all(&mut self, reason: Reason, step: &mut CommitStep) {
         loop {
             for queued in self.backlog.drain(..) {
@@ -235,13 +231,11 @@ impl Committer {
         if members.is_empty() {
             return Err(GroupFailure::Poison("a transaction does not fit into a segment of its own".to_owned()));
         }
-        match self.write_group() {
-            Ok(()) => Ok(self.publish_group(members, now)),
-            Err(failure) => {
-                self.put_back(members);
-                Err(failure)
-            }
+        if let Err(failure) = self.write_group() {
+            self.put_back(members);
+            return Err(failure);
         }
+        Ok(self.publish_group(members, now))
     }
 
     /// Returns the transactions of an unwritten group to the front of the backlog.
@@ -255,7 +249,7 @@ impl Committer {
     fn encode_group(&mut self, now: u64) -> Result<Vec<GroupMember>, GroupFailure> {
         let mut members: Vec<GroupMember> = Vec::new();
         let Some(active) = &mut self.active else { return Ok(members) };
-        let Ok(group) = u32::try_from(active.encoder.end()) else { return Ok(members) };
+        let Ok(group) = u32::try_from(active.encoder.end) else { return Ok(members) };
         let stamp = GroupStamp { group, committed: now };
         while members.len() < MAX_GROUP_TRANSACTIONS && self.buffer.len() < MAX_GROUP_BYTES {
             let Some(next) = self.backlog.front() else { break };
@@ -274,7 +268,7 @@ impl Committer {
                     return Err(GroupFailure::Poison("a record can't be sealed".to_owned()));
                 }
             };
-            let end = active.encoder.end();
+            let end = active.encoder.end;
             members.extend(self.backlog.pop_front().map(|queued| GroupMember { queued, encoded, end }));
         }
         Ok(members)
@@ -360,17 +354,13 @@ impl Committer {
             })?,
         };
         let name = spare.name.clone();
-        match self.activate(spare, now) {
-            Ok(active) => {
-                self.active = Some(active);
-                Ok(())
-            }
-            Err(failure) => {
-                // Best effort: the next start removes spare files.
-                let _ = self.directory.remove(&name);
-                Err(failure)
-            }
+        let activated = self.activate(spare, now);
+        if activated.is_err() {
+            // Best effort: the next start removes spare files.
+            let _ = self.directory.remove(&name);
         }
+        self.active = Some(activated?);
+        Ok(())
     }
 
     /// Makes `spare` the next segment: header, sync, name, sync of the directory.
@@ -382,7 +372,7 @@ impl Committer {
         let mut salt = [0; 32];
         self.spool.rng.fill(&mut salt);
         let number = self.newest_number + 1;
-        let first = self.spool.index.lock().next();
+        let first = self.spool.index.lock().next;
         let sealed = self.spool.settings.sealing;
         let previous_len = self.newest_len;
         let header =

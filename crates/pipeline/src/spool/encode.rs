@@ -15,7 +15,7 @@ use super::transaction::{SpoolRecord, Transaction};
 pub(super) struct SegmentEncoder {
     cipher: Arc<SegmentCipher>,
     /// Offset after the last encoded record.
-    end: u64,
+    pub(super) end: u64,
     next_record: u32,
     /// Numbers of the names and holder sets in the segment's tables.
     names: HashMap<Arc<str>, u16>,
@@ -92,11 +92,6 @@ impl SegmentEncoder {
         names.insert(Arc::from(""), 0);
         sets.insert(Vec::new(), 0);
         Self { cipher, end: SEGMENT_HEADER as u64, next_record: 0, names, sets }
-    }
-
-    /// Offset after the last encoded record.
-    pub(super) fn end(&self) -> u64 {
-        self.end
     }
 
     /// Appends `transaction` to `out` if it ends at or before the offset `capacity`; the bytes must be written directly

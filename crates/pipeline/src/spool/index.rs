@@ -12,6 +12,7 @@ use kernel::clock::UnixNanos;
 
 use super::cipher::SegmentCipher;
 use super::encode::{EncodedTransaction, TableAdditions};
+use super::progress::{PositionRun, ProgressLines, add_to_runs};
 use super::segment::SpoolSegment;
 use super::status::ConsumerStatus;
 use super::transaction::RecordSeq;
@@ -47,25 +48,18 @@ impl PlannedRead {
     }
 }
 
-/// Positions that a consumer finished: consumer number, first position, count.
-pub(super) type DoneRun = (usize, u64, u32);
-
-/// Positions transferred between consumers: numbers of giver and receiver, first position, count.
-pub(super) type TransferRun = (usize, usize, u64, u32);
-
 /// See the module.
 pub(super) struct SpoolIndex {
     segments: VecDeque<SpoolSegment>,
     consumers: Vec<ConsumerState>,
     by_name: HashMap<Arc<str>, usize>,
-    /// Number of records in the segments.
-    records: u64,
+    /// Number of records in the segments, including internal ones.
+    pub(super) records: u64,
     /// Lower bound of the next record's position.
-    next: u64,
-    /// Positions that were finished since [`SpoolIndex::take_done_log`] was called last.
-    done_log: Vec<DoneRun>,
-    /// Positions that were transferred since [`SpoolIndex::take_transfer_log`] was called last.
-    transfer_log: Vec<TransferRun>,
+    pub(super) next: u64,
+    /// Positions that were finished or transferred since [`SpoolIndex::take_progress`] was called last.
+    done_log: Vec<PositionRun<1>>,
+    transfer_log: Vec<PositionRun<2>>,
 }
 
 impl SpoolIndex {
@@ -79,16 +73,6 @@ impl SpoolIndex {
             done_log: Vec::new(),
             transfer_log: Vec::new(),
         }
-    }
-
-    /// Number of records in the segments, including internal ones.
-    pub(super) fn records(&self) -> u64 {
-        self.records
-    }
-
-    /// Lower bound of the next record's position.
-    pub(super) fn next(&self) -> u64 {
-        self.next
     }
 
     /// Marks positions below `next` as used.
@@ -119,7 +103,7 @@ impl SpoolIndex {
         number
     }
 
-    pub(super) fn name(&self, consumer: usize) -> Option<&Arc<str>> {
+    fn name(&self, consumer: usize) -> Option<&Arc<str>> {
         self.consumers.get(consumer).map(|consumer| &consumer.name)
     }
 
@@ -260,14 +244,7 @@ impl SpoolIndex {
         let (from, to) = (self.consumer_number(from), self.consumer_number(to));
         let is_transferred = from != to && self.transfer_record(from, to, seq);
         if is_transferred {
-            match self.transfer_log.last_mut() {
-                Some((giver, receiver, first, count))
-                    if (*giver, *receiver) == (from, to) && first.saturating_add(u64::from(*count)) == seq =>
-                {
-                    *count = count.saturating_add(1);
-                }
-                _ => self.transfer_log.push((from, to, seq, 1)),
-            }
+            add_to_runs(&mut self.transfer_log, [from, to], seq);
             self.notify(&[to]);
         }
         is_transferred
@@ -281,14 +258,7 @@ impl SpoolIndex {
                 continue;
             }
             finished += 1;
-            match self.done_log.last_mut() {
-                Some((last_consumer, first, count))
-                    if *last_consumer == consumer && first.saturating_add(u64::from(*count)) == seq =>
-                {
-                    *count = count.saturating_add(1);
-                }
-                _ => self.done_log.push((consumer, seq, 1)),
-            }
+            add_to_runs(&mut self.done_log, [consumer], seq);
         }
         finished
     }
@@ -336,9 +306,13 @@ impl SpoolIndex {
     /// Announces that this many bytes of `consumer` will be repacked: the copies do not count until
     /// [`SpoolIndex::end_repack`].
     pub(super) fn begin_repack(&mut self, consumer: &str, bytes: u64) {
-        if let Some(consumer) = self.by_name.get(consumer).and_then(|number| self.consumers.get_mut(*number)) {
+        if let Some(consumer) = self.consumer_mut(consumer) {
             consumer.repacking_bytes = consumer.repacking_bytes.saturating_add(bytes);
         }
+    }
+
+    fn consumer_mut(&mut self, name: &str) -> Option<&mut ConsumerState> {
+        self.by_name.get(name).and_then(|number| self.consumers.get_mut(*number))
     }
 
     /// Ends the repacking of pairs of old and new positions. If the consumer no longer needs the old record (it was
@@ -349,7 +323,7 @@ impl SpoolIndex {
                 self.finish_by_name(consumer, [new]);
             }
         }
-        if let Some(consumer) = self.by_name.get(consumer).and_then(|number| self.consumers.get_mut(*number)) {
+        if let Some(consumer) = self.consumer_mut(consumer) {
             consumer.repacking_bytes = consumer.repacking_bytes.saturating_sub(bytes);
         }
     }
@@ -371,37 +345,31 @@ impl SpoolIndex {
         oldest
     }
 
-    /// Takes the log of finished positions.
-    pub(super) fn take_done_log(&mut self) -> Vec<DoneRun> {
-        std::mem::take(&mut self.done_log)
+    /// Takes what was done or transferred since the last call, and adds it to `lines`.
+    pub(super) fn take_progress(&mut self, lines: &mut ProgressLines) {
+        let (transfers, done) = (std::mem::take(&mut self.transfer_log), std::mem::take(&mut self.done_log));
+        self.add_lines(&transfers, &done, lines);
     }
 
-    /// Takes the log of transferred positions.
-    pub(super) fn take_transfer_log(&mut self) -> Vec<TransferRun> {
-        std::mem::take(&mut self.transfer_log)
-    }
-
-    /// All transfers in the existing segments.
-    pub(super) fn transfer_runs(&self) -> Vec<TransferRun> {
-        let runs_of = |segment: &SpoolSegment| {
-            let first = segment.first;
-            let runs = segment.transfer_runs().into_iter();
-            runs.map(move |(from, to, record, count)| (from, to, first.saturating_add(u64::from(record)), count))
+    /// Adds all that was done or transferred in the existing segments to `lines`.
+    pub(super) fn add_all_progress(&self, lines: &mut ProgressLines) {
+        let transfers: Vec<_> = self.segments.iter().flat_map(SpoolSegment::transfer_runs).collect();
+        let done_in = |segment: &SpoolSegment| -> Vec<_> {
+            segment.consumers().into_iter().flat_map(|consumer| segment.done_runs(consumer)).collect()
         };
-        self.segments.iter().flat_map(runs_of).collect()
+        let done: Vec<_> = self.segments.iter().flat_map(done_in).collect();
+        self.add_lines(&transfers, &done, lines);
     }
 
-    /// All finished positions in the existing segments.
-    pub(super) fn done_runs(&self) -> Vec<DoneRun> {
-        let mut runs = Vec::new();
-        for segment in &self.segments {
-            for consumer in segment.consumers() {
-                for (first, count) in segment.done_runs(consumer) {
-                    runs.push((consumer, segment.first.saturating_add(u64::from(first)), count));
-                }
-            }
-        }
-        runs
+    fn add_lines(&self, transfers: &[PositionRun<2>], done: &[PositionRun<1>], lines: &mut ProgressLines) {
+        lines.add_transfers(
+            transfers
+                .iter()
+                .filter_map(|([from, to], first, count)| Some(([self.name(*from)?, self.name(*to)?], *first, *count))),
+        );
+        lines.add_done(
+            done.iter().filter_map(|([consumer], first, count)| Some(([self.name(*consumer)?], *first, *count))),
+        );
     }
 
     /// The next records that `consumer` may read, of one account or of all. The first one may exceed `max_bytes`.

@@ -24,10 +24,8 @@ impl SpoolKey {
         let mut hash = Sha256::new();
         hash.update(b"tollgate spool key id\0");
         hash.update(bytes);
-        let mut id = [0; 8];
-        for (to, from) in id.iter_mut().zip(hash.finalize()) {
-            *to = from;
-        }
+        let hash = hash.finalize();
+        let id = std::array::from_fn(|at| hash.get(at).copied().unwrap_or_default());
         Self { id, bytes: Zeroizing::new(bytes) }
     }
 
@@ -50,9 +48,6 @@ impl SpoolKey {
     }
 
     /// A key of the configuration. A text is read at once, other sources when the gateway starts.
-    ///
-    /// # Errors
-    /// See [`Self::from_secret`].
     pub fn from_source(source: &KeySource) -> Result<LazyKey<Self>, &'static str> {
         Ok(match source {
             KeySource::Value(secret) => LazyKey::with_key(source.clone(), Self::from_secret(secret)?),

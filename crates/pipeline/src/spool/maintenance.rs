@@ -11,7 +11,6 @@ use crate::outcome::Reason;
 
 use super::commit::Committer;
 use super::progress::{ProgressFile, ProgressLines};
-use super::progress_lines::{name_done, name_transfer, take_progress_lines};
 use super::record::segment_name;
 use super::space::CUSHION;
 
@@ -137,13 +136,13 @@ impl Committer {
     fn write_progress(&mut self) {
         let spool = Arc::clone(&self.spool);
         let mut progress = spool.progress.lock();
-        take_progress_lines(&mut spool.index.lock(), &mut self.progress_lines);
+        spool.index.lock().take_progress(&mut self.progress_lines);
         self.record_synced();
         let lines = std::mem::take(&mut self.progress_lines);
         if progress.needs_rewrite() || progress.append(&lines).is_err() {
             self.rewrite_progress(&mut progress);
         }
-        spool.space.set_progress_bytes(progress.len() + self.maintenance.cushion);
+        spool.space.set_progress_bytes(progress.len + self.maintenance.cushion);
     }
 
     /// Records how much of the active segment was synced, so that damage in its last group is not mistaken for a torn
@@ -176,7 +175,7 @@ impl Committer {
         let mut lines = ProgressLines::default();
         let lowest = index.segments().map(|segment| segment.number).min().unwrap_or(self.newest_number + 1);
         self.removed = self.removed.split_off(&lowest);
-        lines.add_watermarks(index.next(), self.newest_number, lowest);
+        lines.add_watermarks(index.next, self.newest_number, lowest);
         for segment in index.segments().filter(|segment| segment.closed) {
             lines.add_closed(segment.number, segment.len);
         }
@@ -186,10 +185,7 @@ impl Committer {
         for number in &self.removed {
             lines.add_removed(*number);
         }
-        let transfers = index.transfer_runs();
-        lines.add_transfers(transfers.iter().filter_map(|run| name_transfer(&index, run)));
-        let done = index.done_runs();
-        lines.add_done(done.iter().filter_map(|run| name_done(&index, run)));
+        index.add_all_progress(&mut lines);
         lines
     }
 
@@ -197,7 +193,7 @@ impl Committer {
     fn reclaim(&mut self) {
         let (finished, next) = {
             let index = self.spool.index.lock();
-            (index.reclaimable(), index.next())
+            (index.reclaimable(), index.next)
         };
         let now = self.spool.clock.monotonic();
         let failed_at = self.maintenance.unlink_failed_at;
@@ -248,8 +244,7 @@ impl Committer {
         let size = self.spool.settings.cushion_size();
         let last_attempt = self.maintenance.last_cushion_attempt;
         let is_too_early = last_attempt.is_some_and(|last| now.saturating_sub(last) < RETRY_INTERVAL);
-        if self.maintenance.cushion > 0 || self.spool.space.is_waiting_for_space() || self.is_stalled() || is_too_early
-        {
+        if self.maintenance.cushion > 0 || self.spool.space.is_waiting_for_space() || self.is_stalled || is_too_early {
             return;
         }
         self.maintenance.last_cushion_attempt = Some(now);
@@ -262,7 +257,7 @@ impl Committer {
             // Best effort: a cushion that is too small only takes room. A later step tries again.
             Err(_) => drop(self.directory.remove(CUSHION)),
         }
-        self.spool.space.set_progress_bytes(self.spool.progress.lock().len() + self.maintenance.cushion);
+        self.spool.space.set_progress_bytes(self.spool.progress.lock().len + self.maintenance.cushion);
     }
 
     /// Fills a file with incompressible bytes, for file systems that can't allocate ahead.

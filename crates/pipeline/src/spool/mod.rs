@@ -12,7 +12,6 @@ pub mod key;
 mod maintenance;
 mod open;
 mod progress;
-mod progress_lines;
 mod queue;
 mod read;
 mod record;

@@ -166,9 +166,6 @@ impl Spool {
 
     /// Status of a spool directory, without taking its lock or changing anything (a missing directory is not created).
     /// If a gateway is running there, parts of the status may be newer than others.
-    ///
-    /// # Errors
-    /// As [`Spool::open`].
     pub fn peek(disk: &dyn Disk, settings: &SpoolSettings, keys: &[SpoolKey]) -> Result<SpoolStatus, SpoolOpenError> {
         let directory = disk.existing(&settings.directory).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => SpoolOpenError::no_spool(&settings.directory),
@@ -180,9 +177,9 @@ impl Spool {
             limit: settings.max_size,
             available: settings.max_size.saturating_sub(surveyed.bytes),
             segments: surveyed.index.segments().count() as u64,
-            records: surveyed.index.records(),
+            records: surveyed.index.records,
             max_records: settings.max_records,
-            next: RecordSeq(surveyed.index.next()),
+            next: RecordSeq(surveyed.index.next),
             poisoned: None,
             refusing: None,
             consumers: surveyed.index.consumers(),

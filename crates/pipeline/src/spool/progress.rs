@@ -138,8 +138,21 @@ fn apply_line(contents: &mut ProgressContents, payload: &[u8]) -> Option<()> {
 }
 
 fn read_name(reader: &mut ByteReader<'_>) -> Option<Arc<str>> {
-    let len = reader.u16()?;
-    Some(Arc::from(std::str::from_utf8(reader.bytes(usize::from(len))?).ok()?))
+    reader.text().map(Arc::from)
+}
+
+/// Consecutive positions that a consumer finished (`[consumer]`) or gave away (`[giver, receiver]`): the consumers'
+/// numbers, first position, count.
+pub(super) type PositionRun<const N: usize> = ([usize; N], u64, u32);
+
+/// Adds a position to the last run if it continues that, otherwise as a run of its own.
+pub(super) fn add_to_runs<const N: usize>(runs: &mut Vec<PositionRun<N>>, consumers: [usize; N], position: u64) {
+    match runs.last_mut() {
+        Some((last, first, count)) if *last == consumers && first.saturating_add(u64::from(*count)) == position => {
+            *count = count.saturating_add(1);
+        }
+        _ => runs.push((consumers, position, 1)),
+    }
 }
 
 /// Lines to be appended.
@@ -157,12 +170,13 @@ impl ProgressLines {
         self.0.is_empty()
     }
 
-    pub(super) fn add_done<'a>(&mut self, runs: impl IntoIterator<Item = (&'a Arc<str>, u64, u32)>) {
-        self.add_runs(TAG_DONE, runs.into_iter().map(|(name, first, count)| ([name], first, count)));
+    pub(super) fn add_done<'a>(&mut self, runs: impl IntoIterator<Item = ([&'a Arc<str>; 1], u64, u32)>) {
+        self.add_runs(TAG_DONE, runs);
     }
 
-    pub(super) fn add_transfers<'a>(&mut self, runs: impl IntoIterator<Item = (&'a Arc<str>, &'a Arc<str>, u64, u32)>) {
-        self.add_runs(TAG_TRANSFERRED, runs.into_iter().map(|(from, to, first, count)| ([from, to], first, count)));
+    /// Each from the first consumer to the second.
+    pub(super) fn add_transfers<'a>(&mut self, runs: impl IntoIterator<Item = ([&'a Arc<str>; 2], u64, u32)>) {
+        self.add_runs(TAG_TRANSFERRED, runs);
     }
 
     /// Adds runs in their order; consecutive runs of the same consumers share a line.
@@ -229,7 +243,8 @@ fn encode_numbers(tag: u8, numbers: &[u64]) -> Vec<u8> {
 pub(super) struct ProgressFile {
     /// `None`: must be rewritten before anything can be appended.
     file: Option<Arc<dyn DiskFile>>,
-    len: u64,
+    /// Bytes on disk.
+    pub(super) len: u64,
     /// Size after the last rewrite.
     rewritten_len: u64,
     /// Above this size the file is rewritten when it has doubled.
@@ -243,12 +258,6 @@ impl ProgressFile {
         Self { file: None, len: 0, rewritten_len: 0, rewrite_above, is_synced: true }
     }
 
-    /// Bytes on disk.
-    pub(super) fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// Whether lines can be appended.
     pub(super) fn is_usable(&self) -> bool {
         self.file.is_some()
     }

@@ -76,7 +76,6 @@ impl TransactionQueue {
         backlog.extend(state.transactions.drain(..count));
     }
 
-    /// Number of waiting transactions.
     pub(super) fn len(&self) -> usize {
         self.state.lock().transactions.len()
     }

@@ -103,6 +103,12 @@ impl<'a> ByteReader<'a> {
         self.0 = rest;
         Some(first)
     }
+
+    /// A text after its length of two bytes.
+    pub(super) fn text(&mut self) -> Option<&'a str> {
+        let len = self.u16()?;
+        std::str::from_utf8(self.bytes(usize::from(len))?).ok()
+    }
 }
 
 /// Writes arrays one after the other; an array that does not fit is left out.
@@ -321,10 +327,7 @@ pub(super) fn parse_table(body: &[u8]) -> Option<Vec<TableEntry<'_>>> {
     while !reader.0.is_empty() {
         let (tag, id) = (reader.u8()?, reader.u16()?);
         entries.push(match tag {
-            ENTRY_NAME => {
-                let len = reader.u16()?;
-                TableEntry::Name(id, std::str::from_utf8(reader.bytes(usize::from(len))?).ok()?)
-            }
+            ENTRY_NAME => TableEntry::Name(id, reader.text()?),
             ENTRY_SET => {
                 let count = reader.u8()?;
                 TableEntry::Set(id, (0..count).map(|_| reader.u16()).collect::<Option<_>>()?)

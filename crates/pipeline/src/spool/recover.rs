@@ -51,7 +51,6 @@ struct OpenedSegment {
     cipher: Arc<SegmentCipher>,
 }
 
-/// Reads the directory.
 pub(super) fn survey(
     directory: &Arc<dyn Directory>,
     settings: &SpoolSettings,
@@ -95,13 +94,13 @@ pub(super) fn survey(
     surveyed.index.reserve_positions(progress.next);
     for (from, to, first, count) in &progress.transfers {
         let (from, to) = (surveyed.index.consumer_number(from), surveyed.index.consumer_number(to));
-        for seq in *first..first.saturating_add(u64::from(*count)).min(surveyed.index.next()) {
+        for seq in *first..first.saturating_add(u64::from(*count)).min(surveyed.index.next) {
             surveyed.index.transfer_record(from, to, seq);
         }
     }
     for (name, first, count) in &progress.done {
         let consumer = surveyed.index.consumer_number(name);
-        for seq in *first..first.saturating_add(u64::from(*count)).min(surveyed.index.next()) {
+        for seq in *first..first.saturating_add(u64::from(*count)).min(surveyed.index.next) {
             surveyed.index.mark_done(consumer, seq);
         }
     }

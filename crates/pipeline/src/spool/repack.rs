@@ -52,7 +52,7 @@ impl Committer {
         let is_too_early = repacking.last_attempt.is_some_and(|last| now.saturating_sub(last) < REPACK_INTERVAL);
         let is_busy = repacking.is_closing || Arc::strong_count(&repacking.in_progress) > 1;
         // If the old segments can't be unlinked, the records would only exist twice.
-        if is_too_early || is_busy || self.maintenance.is_hampered() || self.is_stalled() || !self.is_room_short() {
+        if is_too_early || is_busy || self.maintenance.is_hampered() || self.is_stalled || !self.is_room_short() {
             return;
         }
         self.maintenance.repacking.last_attempt = Some(now);

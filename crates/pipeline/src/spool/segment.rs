@@ -8,6 +8,7 @@ use crate::disk::DiskFile;
 
 use super::cipher::SegmentCipher;
 use super::encode::{EncodedTransaction, PlacedRecord};
+use super::progress::{PositionRun, add_to_runs};
 use super::transaction::MAX_HOLDERS;
 
 /// One record.
@@ -214,21 +215,14 @@ impl SpoolSegment {
         Some(bytes)
     }
 
-    /// Runs of transferred records for the progress file: (member of the set, receiver, first record, count).
-    pub(super) fn transfer_runs(&self) -> Vec<(usize, usize, u32, u32)> {
-        let mut transfers: Vec<(usize, usize, u32)> =
-            self.transfers.iter().map(|((record, member), receiver)| (*member, *receiver, *record)).collect();
+    /// Runs of transferred records for the progress file: from the member of the set to the receiver.
+    pub(super) fn transfer_runs(&self) -> Vec<PositionRun<2>> {
+        let mut transfers: Vec<([usize; 2], u32)> =
+            self.transfers.iter().map(|((record, member), receiver)| ([*member, *receiver], *record)).collect();
         transfers.sort_unstable();
-        let mut runs: Vec<(usize, usize, u32, u32)> = Vec::new();
-        for (member, receiver, record) in transfers {
-            match runs.last_mut() {
-                Some((run_member, run_receiver, first, count))
-                    if (*run_member, *run_receiver) == (member, receiver) && first.saturating_add(*count) == record =>
-                {
-                    *count += 1;
-                }
-                _ => runs.push((member, receiver, record, 1)),
-            }
+        let mut runs = Vec::new();
+        for (consumers, record) in transfers {
+            add_to_runs(&mut runs, consumers, self.first.saturating_add(u64::from(record)));
         }
         runs
     }
@@ -258,7 +252,6 @@ impl SpoolSegment {
         Some((offset, end.saturating_sub(offset)))
     }
 
-    /// Name of the record's account.
     pub(super) fn account(&self, record: u32) -> Option<&Arc<str>> {
         self.entries.get(record as usize).and_then(|entry| self.name(entry.account))
     }
@@ -323,16 +316,12 @@ impl SpoolSegment {
         Some(first)
     }
 
-    /// Runs of records that `consumer` has finished, for the progress file: (first record, count).
-    pub(super) fn done_runs(&self, consumer: usize) -> Vec<(u32, u32)> {
-        let mut runs: Vec<(u32, u32)> = Vec::new();
+    /// Runs of records that `consumer` has finished, for the progress file.
+    pub(super) fn done_runs(&self, consumer: usize) -> Vec<PositionRun<1>> {
+        let mut runs = Vec::new();
         for (record, entry) in (0_u32..).zip(&self.entries) {
-            if self.holder_bit(consumer, record).is_none_or(|bit| entry.pending & bit != 0) {
-                continue;
-            }
-            match runs.last_mut() {
-                Some((first, count)) if first.saturating_add(*count) == record => *count += 1,
-                _ => runs.push((record, 1)),
+            if self.holder_bit(consumer, record).is_some_and(|bit| entry.pending & bit == 0) {
+                add_to_runs(&mut runs, [consumer], self.first.saturating_add(u64::from(record)));
             }
         }
         runs

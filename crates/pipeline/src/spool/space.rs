@@ -63,7 +63,6 @@ impl RoomReservation {
         self.bytes
     }
 
-    /// Whether the reservation has a file of its own.
     pub(super) fn has_own_file(&self) -> bool {
         self.own_file.is_some()
     }
@@ -251,7 +250,8 @@ impl SpaceAllocator {
         match purpose {
             ReservationPurpose::Accept if account.cannot_allocate => self.query_free_space(account, needed)?,
             ReservationPurpose::Accept if self.required_free() > account.checked_free => {
-                self.query_required_free(account)?
+                // More must stay free than at the last query.
+                self.query_if_due(account, purpose, |account| self.check_required_free(account))?
             }
             ReservationPurpose::Prepare | ReservationPurpose::Drain if account.cannot_allocate => {
                 self.check_free_space(account, needed)?
@@ -368,11 +368,6 @@ impl SpaceAllocator {
         Ok(())
     }
 
-    /// Queries the volume, because more must stay free than at the last query.
-    fn query_required_free(&self, account: &mut SpaceAccount) -> Result<(), Reason> {
-        self.query_if_due(account, ReservationPurpose::Accept, |account| self.check_required_free(account))
-    }
-
     /// Checks that the volume has room for `bytes` and for some files.
     fn check_free_space(&self, account: &mut SpaceAccount, bytes: u64) -> Result<(), Reason> {
         let free = self.directory.free_space().map_err(|_| Reason::SpoolFailed)?;
@@ -411,7 +406,6 @@ impl SpaceAllocator {
         account.closed_bytes += newly_closed;
     }
 
-    /// Sets the unused bytes of the active segment.
     pub(super) fn set_active_free(&self, free: u64) {
         self.account.lock().active_free = free;
     }
@@ -442,7 +436,6 @@ impl SpaceAllocator {
         (new_files * self.segment_size).saturating_add(account.writable_bytes().saturating_sub(not_available))
     }
 
-    /// Bytes of all files.
     pub(super) fn total(&self) -> u64 {
         self.account.lock().total()
     }

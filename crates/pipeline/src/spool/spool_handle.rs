@@ -8,9 +8,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::config::SpoolSettings;
-use super::index::{PlannedRead, SpoolIndex};
+use super::index::SpoolIndex;
 use super::progress::{ProgressFile, ProgressLines};
-use super::progress_lines::take_progress_lines;
 use super::queue::{QueuedTransaction, TransactionQueue};
 use super::read::read_record;
 use super::space::{ReservationPurpose, RoomReservation, SpaceAllocator};
@@ -78,7 +77,7 @@ impl Spool {
         let has_too_many_records = {
             let index = self.index.lock();
             self.update_growth(&index);
-            index.records() >= self.settings.max_records
+            index.records >= self.settings.max_records
         };
         self.too_many_records.store(has_too_many_records, Ordering::Relaxed);
         self.reserve_for(bytes, ReservationPurpose::Accept, has_too_many_records)
@@ -87,9 +86,6 @@ impl Spool {
     /// As [`Spool::reserve`], from room that ordinary transactions leave free: for the small records without which
     /// other records can't be finished and deleted (the vault's seals of digests). A full spool must still be able to
     /// drain.
-    ///
-    /// # Errors
-    /// As [`Spool::reserve`].
     pub fn reserve_to_drain(&self, bytes: u64) -> Result<RoomReservation, Reason> {
         self.reserve_for(bytes, ReservationPurpose::Drain, self.has_twice_max_records())
     }
@@ -97,15 +93,12 @@ impl Spool {
     /// As [`Spool::reserve_to_drain`], but leaves half of that room free: for records that are needed before older data
     /// can be processed, but release nothing by themselves (seals of objects). However many of them accumulate while a
     /// store is down, there is room for the records that release data (digests) when it is back.
-    ///
-    /// # Errors
-    /// As [`Spool::reserve`].
     pub fn reserve_to_prepare(&self, bytes: u64) -> Result<RoomReservation, Reason> {
         self.reserve_for(bytes, ReservationPurpose::Prepare, self.has_twice_max_records())
     }
 
     fn has_twice_max_records(&self) -> bool {
-        self.index.lock().records() / 2 >= self.settings.max_records
+        self.index.lock().records / 2 >= self.settings.max_records
     }
 
     fn reserve_for(
@@ -145,24 +138,29 @@ impl Spool {
         max_bytes: usize,
         max_records: usize,
     ) -> Result<Vec<StoredRecord>, SpoolReadError> {
-        let plan = self.index.lock().plan_reads(consumer, None, after, max_bytes, max_records);
-        Self::read_planned(&plan)
+        self.read_account(consumer, None, after, max_bytes, max_records)
     }
 
-    /// As [`Spool::read`], only records of this account.
-    ///
-    /// # Errors
-    /// As [`Spool::read`].
+    /// As [`Spool::read`], only records of this account if one is given.
     pub fn read_account(
         &self,
         consumer: &str,
-        account: &str,
+        account: Option<&str>,
         after: Option<RecordSeq>,
         max_bytes: usize,
         max_records: usize,
     ) -> Result<Vec<StoredRecord>, SpoolReadError> {
-        let plan = self.index.lock().plan_reads(consumer, Some(account), after, max_bytes, max_records);
-        Self::read_planned(&plan)
+        let plan = self.index.lock().plan_reads(consumer, account, after, max_bytes, max_records);
+        let mut records = Vec::with_capacity(plan.len());
+        for planned in &plan {
+            match read_record(planned) {
+                Ok(record) => records.push(record),
+                // The next read starts with this record, and reports the error.
+                Err(_) if !records.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(records)
     }
 
     /// Those of `seqs` that `consumer` has not finished, in that order, without damaged ones.
@@ -185,19 +183,6 @@ impl Spool {
     /// Whether any of `seqs` is still pending for `consumer`.
     pub fn is_any_pending(&self, consumer: &str, seqs: &[RecordSeq]) -> bool {
         !self.index.lock().plan_positions(consumer, seqs).is_empty()
-    }
-
-    fn read_planned(plan: &[PlannedRead]) -> Result<Vec<StoredRecord>, SpoolReadError> {
-        let mut records = Vec::with_capacity(plan.len());
-        for planned in plan {
-            match read_record(planned) {
-                Ok(record) => records.push(record),
-                // The next read starts with this record, and reports the error.
-                Err(_) if !records.is_empty() => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(records)
     }
 
     /// The first record that any of these consumers has not finished.
@@ -225,7 +210,7 @@ impl Spool {
             return;
         }
         let mut lines = ProgressLines::default();
-        take_progress_lines(&mut self.index.lock(), &mut lines);
+        self.index.lock().take_progress(&mut lines);
         // After an error the committer rewrites the file.
         let _ = progress.append(&lines);
     }
@@ -266,7 +251,7 @@ impl Spool {
     /// Numbers for metrics, the status page and `spool list`.
     pub fn status(&self) -> SpoolStatus {
         let mut index = self.index.lock();
-        let (segments, records, next) = (index.segments().count() as u64, index.records(), RecordSeq(index.next()));
+        let (segments, records, next) = (index.segments().count() as u64, index.records, RecordSeq(index.next));
         let consumers = index.consumers();
         drop(index);
         SpoolStatus {
@@ -326,7 +311,7 @@ impl Spool {
 
     /// Lower bound of the next record's position.
     pub fn next(&self) -> RecordSeq {
-        RecordSeq(self.index.lock().next())
+        RecordSeq(self.index.lock().next)
     }
 
     /// The reason, once the spool can no longer be written.
@@ -348,7 +333,7 @@ impl Spool {
 
     /// Ends a refusal for too many records once there is room again.
     pub(super) fn clear_record_limit(&self) {
-        if self.too_many_records.load(Ordering::Relaxed) && self.index.lock().records() < self.settings.max_records {
+        if self.too_many_records.load(Ordering::Relaxed) && self.index.lock().records < self.settings.max_records {
             self.too_many_records.store(false, Ordering::Relaxed);
         }
     }

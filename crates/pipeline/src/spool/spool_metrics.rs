@@ -55,7 +55,6 @@ impl SpoolMetrics {
         self.poisoned.set(1.0);
     }
 
-    /// Sets the gauges.
     pub(super) fn update_gauges(&self, status: &SpoolStatus, now: UnixNanos) {
         self.bytes.set(status.bytes as f64);
         let oldest = status.consumers.iter().filter_map(|consumer| consumer.oldest).min();

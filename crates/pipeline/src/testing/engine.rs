@@ -138,13 +138,14 @@ pub struct Step {
     id: Arc<str>,
     action: StepAction,
     pub runs: AtomicUsize,
+    pub applied: AtomicUsize,
     pub discarded: AtomicUsize,
 }
 
 impl Step {
     pub fn new(id: &str, action: impl Fn(&mut Batch) -> Result<(), Reason> + Send + Sync + 'static) -> Arc<Self> {
-        let (runs, discarded) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { id: id.into(), action: Box::new(action), runs, discarded })
+        let [runs, applied, discarded] = [0; 3].map(AtomicUsize::new);
+        Arc::new(Self { id: id.into(), action: Box::new(action), runs, applied, discarded })
     }
 
     /// A step that sets the attribute `mark.ID` on every item, where `ID` is its id.
@@ -192,6 +193,10 @@ impl Processor for Step {
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
         self.runs.fetch_add(1, Ordering::SeqCst);
         (self.action)(batch)
+    }
+
+    fn apply(&self, _: &Effect) {
+        self.applied.fetch_add(1, Ordering::SeqCst);
     }
 
     fn discard(&self, _: &[u8; 16]) {
@@ -360,6 +365,8 @@ pub struct Sink {
     pub request_times: Mutex<Vec<Duration>>,
     /// Needed by answers that take time.
     pub clock: OnceLock<Arc<dyn Clock>>,
+    /// What it says when it is asked, the last first, before it says yes.
+    pub refusals: Mutex<Vec<Reason>>,
 }
 
 impl Sink {
@@ -380,6 +387,7 @@ impl Sink {
             requests: Mutex::default(),
             request_times: Mutex::default(),
             clock: OnceLock::new(),
+            refusals: Mutex::default(),
         })
     }
 
@@ -420,6 +428,11 @@ impl Exporter for Sink {
 
     fn max_item_bytes(&self) -> usize {
         self.max_item_bytes.get().copied().unwrap_or(self.max_request_bytes)
+    }
+
+    fn check_back_end(&self) -> BoxFuture<'_, Result<(), Reason>> {
+        let refusal = self.refusals.lock().pop();
+        Box::pin(async move { refusal.map_or(Ok(()), Err) })
     }
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {

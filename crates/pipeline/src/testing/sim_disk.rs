@@ -76,6 +76,7 @@ struct Inode {
 /// Names that change together (one for a creation or removal, two for a renaming), and their new inodes.
 type NameChange = Vec<(String, Option<u64>)>;
 
+#[derive(Default)]
 struct World {
     inodes: BTreeMap<u64, Inode>,
     live: BTreeMap<String, u64>,
@@ -108,23 +109,7 @@ impl Default for SimDisk {
 impl SimDisk {
     /// An empty disk without limits or faults.
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(World {
-            inodes: BTreeMap::new(),
-            live: BTreeMap::new(),
-            durable: BTreeMap::new(),
-            pending: Vec::new(),
-            locks: BTreeSet::new(),
-            process: 0,
-            ops: 0,
-            crash_at: None,
-            crashed: false,
-            capacity: u64::MAX / 2,
-            no_room_ahead: false,
-            ignore_sync_data: false,
-            ignore_sync_dir: false,
-            faults: None,
-            rule_breaks: Vec::new(),
-        })))
+        Self(Arc::new(Mutex::new(World { capacity: u64::MAX / 2, ..World::default() })))
     }
 
     /// Number of operations so far.

@@ -13,7 +13,6 @@ use bytes::Bytes;
 
 use kernel::clock::{Clock, UnixNanos};
 use kernel::rng::Rng;
-use kernel::sha256::Sha256;
 use otlp::{Payload, Signal, UnknownFields};
 use telemetry::{Counter, Gauge, Histogram, Meter, names};
 
@@ -38,28 +37,22 @@ mod tests;
 
 /// Dependencies of all worker threads, shared by them.
 pub struct Worker {
-    /// Pipelines by receiver and signal.
-    pub routes: PipelineRoutes,
-    /// Orders commits.
-    pub sequencer: Arc<Sequencer>,
+    pub(crate) routes: PipelineRoutes,
+    pub(crate) sequencer: Arc<Sequencer>,
     /// Releases claims of batches that are not committed.
-    pub applier: Arc<Applier>,
-    /// Answers requests.
-    pub registry: Arc<RequestRegistry>,
+    pub(crate) applier: Arc<Applier>,
+    pub(crate) registry: Arc<RequestRegistry>,
     /// Runs the turns of suspended requests.
-    pub workers: Arc<dyn Workers>,
-    /// Runs the inquiries of processors.
-    pub errands: Arc<dyn ErrandRunner>,
-    /// Source of time.
-    pub clock: Arc<dyn Clock>,
+    pub(crate) workers: Arc<dyn Workers>,
+    pub(crate) errands: Arc<dyn ErrandRunner>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Source of batch ids.
-    pub rng: Arc<dyn Rng>,
+    pub(crate) rng: Arc<dyn Rng>,
     /// Attempts to find the poison items of one batch.
-    pub bisect_tries: usize,
+    pub(crate) bisect_tries: usize,
     /// Largest span, log record or data point, in bytes.
-    pub max_item_bytes: usize,
-    /// The workers' metrics.
-    pub metrics: WorkerMetrics,
+    pub(crate) max_item_bytes: usize,
+    pub(crate) metrics: WorkerMetrics,
 }
 
 /// The workers' metrics.
@@ -89,16 +82,14 @@ impl WorkerMetrics {
 
 /// A request that was admitted.
 pub struct AdmittedRequest {
-    /// The request as handed in.
-    pub submission: Submission,
-    /// Time of arrival.
-    pub received: UnixNanos,
+    pub(crate) submission: Submission,
+    pub(crate) received: UnixNanos,
     /// Channel to the client, which may be gone.
-    pub waiter: AnswerSender,
+    pub(crate) waiter: AnswerSender,
     /// Counts the request as open until dropped.
-    pub open: OpenRequest,
+    pub(crate) open: OpenRequest,
     /// Effects and clearance, if tollgate itself made the request.
-    pub internal: Option<InternalInput>,
+    pub(crate) internal: Option<InternalInput>,
 }
 
 /// A request that this worker must answer.
@@ -236,7 +227,7 @@ impl Worker {
         open: OpenRequest,
         now: UnixNanos,
     ) -> Option<(Receipt, bool)> {
-        match self.registry.repeats().register_request(account, fingerprint, waiter, now) {
+        match self.registry.repeats.register_request(account, fingerprint, waiter, now) {
             RepeatCheck::First { repeat } => {
                 self.metrics.repeats.increment(u64::from(repeat));
                 Some((Receipt::new(&self.registry, fingerprint, permit, open), repeat))
@@ -354,14 +345,6 @@ fn record_batch_id(account: &str, receiver: &str, record: &SourceRecord) -> [u8;
 
 /// The digest by which equal requests are recognised.
 pub fn fingerprint(account: &str, receiver: &str, signal: Signal, wire: &[u8]) -> RequestFingerprint {
-    let mut hash = Sha256::new();
-    for part in [account.as_bytes(), receiver.as_bytes(), signal.as_str().as_bytes(), wire] {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    let mut fingerprint = [0; 16];
-    for (to, from) in fingerprint.iter_mut().zip(hash.finalize()) {
-        *to = from;
-    }
-    fingerprint
+    let parts = [account.as_bytes(), receiver.as_bytes(), signal.as_str().as_bytes(), wire];
+    ClaimKey::from_parts(&parts).to_bytes()
 }

@@ -23,7 +23,8 @@ impl Worker {
     /// Ends this turn; another one starts when the answer arrives.
     pub(super) fn park(self: &Arc<Self>, mut work: RequestWork, walk: RouteExecution, inquiry: Inquiry) {
         work.earlier_turns += self.clock.monotonic().saturating_sub(work.turn_began);
-        let parked = ParkedRequest::new(self, work, walk);
+        self.metrics.waiting.increment(1.0);
+        let parked = ParkedRequest { worker: Arc::clone(self), state: Some((work, walk)) };
         let errand = async move {
             match inquiry.await {
                 Ok(answer) => parked.resume_with_answer(answer),
@@ -35,11 +36,6 @@ impl Worker {
 }
 
 impl ParkedRequest {
-    fn new(worker: &Arc<Worker>, work: RequestWork, walk: RouteExecution) -> Self {
-        worker.metrics.waiting.increment(1.0);
-        Self { worker: Arc::clone(worker), state: Some((work, walk)) }
-    }
-
     fn resume_with_answer(mut self, answer: InquiryAnswer) {
         if let Some((_, walk)) = &mut self.state {
             walk.store_answer(answer);

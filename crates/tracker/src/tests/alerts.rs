@@ -13,8 +13,6 @@ use pipeline::Processor;
 use runs::{Alert, RunCatalog, RunState, RunView};
 use telemetry::Meter;
 
-const T0: u64 = 1_795_166_000;
-
 /// A run with a session of its own: model calls with this many tokens, tools, seconds.
 #[derive(Clone, Copy)]
 struct Plan {
@@ -33,22 +31,18 @@ const PLAIN: Plan =
 
 fn payload(plan: &Plan) -> Payload {
     let session = format!("s{}", plan.trace);
-    let whose =
-        json!({"session.id": session, "feature": "triage", "tenant.id": "acme", "gen_ai.provider.name": "openai"});
-    let item = |name: &str, span: u64, at: u64, length: u64, more: Json| {
-        let mut attributes = whose.clone();
-        more.as_object().unwrap().iter().for_each(|(key, value)| attributes[key] = value.clone());
-        json!({"name": name, "trace": plan.trace, "span": span, "parent": u64::from(span != 1), "start": T0 + at, "end": T0 + at + length, "attributes": attributes})
+    let whose = json!({"session.id": session, "feature": "triage", "tenant.id": "acme"});
+    let item = |operation: &str, id: u64, at: u64, length: u64, more: Json| {
+        let ids = [plan.trace, id, u64::from(id != 1)];
+        span(operation, ids, [at, at + length], &merged(whose.clone(), &more))
     };
     let mut items = Vec::new();
     for n in 0..plan.calls {
-        let usage = json!({"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5-mini", "gen_ai.usage.input_tokens": plan.tokens,
-            "gen_ai.usage.output_tokens": 1});
-        items.push(item("chat", 1000 + n, n, 1, usage));
+        items.push(item("chat", 1000 + n, n, 1, usage("gpt-5-mini", plan.tokens, 1)));
     }
     for n in 0..plan.tools {
         let args = if plan.equal { "{}".to_owned() } else { format!("{{\"n\": {n}}}") };
-        let call = json!({"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "grep", "gen_ai.tool.call.arguments": args});
+        let call = json!({"gen_ai.tool.name": "grep", "gen_ai.tool.call.arguments": args});
         let mut tool = item("execute_tool", 5000 + n, n, 1, call);
         if plan.failing {
             tool["status"] = json!("error");
@@ -56,7 +50,7 @@ fn payload(plan: &Plan) -> Payload {
         items.push(tool);
     }
     if plan.ended {
-        items.push(item("invoke_agent a", 1, 0, plan.seconds, json!({"gen_ai.operation.name": "invoke_agent"})));
+        items.push(item("invoke_agent", 1, 0, plan.seconds, json!({})));
     }
     request::payload(&json!({"items": items}))
 }
@@ -206,14 +200,11 @@ fn a_dear_session_is_its_features() {
             .value
     };
     let before = cost(&scene);
-    let of_agent = |operation: &str, id: u64, parent: u64, more: Json| {
-        let mut attributes = json!({"session.id": "s3", "feature": "analyst", "tenant.id": "acme",
-            "gen_ai.provider.name": "openai", "gen_ai.operation.name": operation});
-        more.as_object().unwrap().iter().for_each(|(key, value)| attributes[key] = value.clone());
-        json!({"name": operation, "trace": 3, "span": id, "parent": parent, "start": T0 + 2, "end": T0 + 3, "attributes": attributes})
-    };
-    let usage = json!({"gen_ai.request.model": "gpt-5-mini", "gen_ai.usage.input_tokens": 60_000, "gen_ai.usage.output_tokens": 1});
-    let items = [of_agent("chat", 8001, 8000, usage), of_agent("invoke_agent", 8000, 1, json!({}))];
+    let whose = json!({"session.id": "s3", "feature": "analyst", "tenant.id": "acme"});
+    let items = [
+        span("chat", [3, 8001, 8000], [2, 3], &merged(whose.clone(), &usage("gpt-5-mini", 60_000, 1))),
+        span("invoke_agent", [3, 8000, 1], [2, 3], &whose),
+    ];
     scene.line.play(request::payload(&json!({"items": items})));
     scene.wait(1);
     let after = cost(&scene);

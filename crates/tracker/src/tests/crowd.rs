@@ -21,18 +21,13 @@ use redaction::RedactionIdPolicy;
 use runs::{OutcomeVerdict, RunCatalog, RunOutcome, RunOwner, RunState, RunTotals, SessionView};
 use telemetry::Meter;
 
-const T0: u64 = 1_795_166_000;
-
-fn span(trace: u64, span: u64, operation: &str) -> Json {
-    let mut item = json!({"name": operation, "trace": trace, "span": span, "start": T0, "end": T0 + 1, "attributes": {
-        "gen_ai.operation.name": operation, "gen_ai.provider.name": "openai", "session.id": "s"}});
+fn span(trace: u64, id: u64, operation: &str) -> Json {
     let more = match operation {
-        "chat" => json!({"gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1, "gen_ai.usage.output_tokens": 1}),
+        "chat" => usage("m", 1, 1),
         "execute_tool" => json!({"gen_ai.tool.name": "t"}),
         _ => json!({}),
     };
-    item["attributes"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    item
+    super::support::span(operation, [trace, id, 0], [0, 1], &merged(json!({"session.id": "s"}), &more))
 }
 
 fn play(line: &Line, items: &[Json]) -> Batch {

@@ -12,28 +12,14 @@ use pipeline::{Processor, RequestSource};
 use runs::{Alert, RunCatalog, RunState, RunView};
 use telemetry::{Meter, names};
 
-const T0: u64 = 1_795_166_000;
-
-fn span(name: &str, operation: &str, [id, parent]: [u64; 2], [start, end]: [u64; 2]) -> Json {
-    json!({"name": name, "trace": 1, "span": id, "parent": parent, "start": T0 + start, "end": T0 + end,
-        "attributes": {"gen_ai.operation.name": operation, "gen_ai.provider.name": "openai", "tenant.id": "acme"}})
-}
-
 fn agent(id: u64, parent: u64, times: [u64; 2]) -> Json {
-    let mut span = span("invoke_agent", "invoke_agent", [id, parent], times);
-    if parent == 0 {
-        span.as_object_mut().unwrap().remove("parent");
-    }
-    span
+    span("invoke_agent", [1, id, parent], times, &json!({"tenant.id": "acme"}))
 }
 
 /// A call that costs $0.10.
 fn chat(id: u64, parent: u64, at: u64) -> Json {
-    let mut span = span("chat gpt-4o", "chat", [id, parent], [at, at + 1]);
-    span["attributes"]["gen_ai.request.model"] = json!("gpt-4o");
-    span["attributes"]["gen_ai.usage.input_tokens"] = json!(40_000);
-    span["attributes"]["gen_ai.usage.output_tokens"] = json!(0);
-    span
+    let more = merged(usage("gpt-4o", 40_000, 0), &json!({"tenant.id": "acme"}));
+    span("chat", [1, id, parent], [at, at + 1], &more)
 }
 
 struct Scene {

@@ -9,17 +9,8 @@ use genai::testing::request;
 use runs::{RunState, RunView, StepKind};
 use telemetry::Meter;
 
-const T0: u64 = 1_795_166_000;
-
-fn span(name: &str, at: u64, attributes: Json) -> Json {
-    json!({"name": name, "trace": 1, "span": at + 1, "parent": 1, "start": T0 + at, "end": T0 + at + 1, "attributes": attributes})
-}
-
 fn chat(at: u64, model: &str, more: Json) -> Json {
-    let mut attributes =
-        json!({"gen_ai.provider.name": "openai", "gen_ai.operation.name": "chat", "gen_ai.request.model": model});
-    merge(&mut attributes, &more);
-    span("chat", at, attributes)
+    span("chat", [1, at + 1, 1], [at, at + 1], &merged(json!({"gen_ai.request.model": model}), &more))
 }
 
 pub(super) fn answered(at: u64, model: &str, input: u64) -> Json {
@@ -48,22 +39,12 @@ fn calls_without_usage_are_counted() {
 }
 
 pub(super) fn tool(at: u64, name: &str, args: &str, more: Json) -> Json {
-    let mut attributes = json!({"gen_ai.provider.name": "openai", "gen_ai.operation.name": "execute_tool",
-        "gen_ai.tool.name": name, "gen_ai.tool.call.arguments": args});
-    merge(&mut attributes, &more);
-    span("execute_tool", at, attributes)
-}
-
-fn merge(into: &mut Json, more: &Json) {
-    for (key, value) in more.as_object().unwrap() {
-        into[key] = value.clone();
-    }
+    let own = json!({"gen_ai.tool.name": name, "gen_ai.tool.call.arguments": args});
+    span("execute_tool", [1, at + 1, 1], [at, at + 1], &merged(own, &more))
 }
 
 pub(super) fn root(attributes: Json) -> Json {
-    let mut all = json!({"gen_ai.provider.name": "openai", "gen_ai.operation.name": "invoke_agent"});
-    merge(&mut all, &attributes);
-    json!({"name": "invoke_agent a", "trace": 1, "span": 1, "start": T0, "end": T0 + 500, "attributes": all})
+    span("invoke_agent", [1, 1, 0], [0, 500], &attributes)
 }
 
 /// The only run of these items, which must be the same forwards and backwards.

@@ -13,8 +13,6 @@ use pipeline::Processor;
 use runs::{Alert, RunCatalog};
 use telemetry::Meter;
 
-const T0: u64 = 1_795_166_000;
-
 /// A live run of a heavy session.
 struct Scene {
     line: Line,
@@ -49,11 +47,8 @@ impl Scene {
     }
 
     fn call_in(&mut self, trace: u64, count: u64) {
-        let call = |n: u64| {
-            json!({"name": "chat", "trace": trace, "span": 10 + n, "parent": 1, "start": T0 + n, "end": T0 + n + 1, "attributes": {
-                "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "session.id": "s", "gen_ai.request.model": "m",
-                "gen_ai.usage.input_tokens": 1, "gen_ai.usage.output_tokens": 1}})
-        };
+        let whose = merged(usage("m", 1, 1), &json!({"session.id": "s"}));
+        let call = |n: u64| span("chat", [trace, 10 + n, 1], [n, n + 1], &whose);
         let items: Vec<Json> = (self.calls..self.calls + count).map(call).collect();
         self.calls += count;
         self.line.play(request::payload(&json!({"items": items})));

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use crate::aggregation_context::AggregationContext;
 use crate::observation::{
-    BatchObservation, ItemAttribution, ObservedItem, ObservedKey, ObservedModelCall, ObservedToolCall, flag, key_kind,
-    mark, price_quality, trouble,
+    BatchObservation, ObservedItem, ObservedKey, ObservedModelCall, ObservedToolCall, flag, key_kind, mark,
+    price_quality, trouble,
 };
 use crate::read_quota::group_or_part;
 use crate::stamp::{GroupCopies, ItemStamp, resolve_stamps};
@@ -40,8 +40,7 @@ fn observation(draws: Vec<Draw>) -> BatchObservation {
         keys: (1..=8).map(key).collect(),
         names: vec!["one".into(), "two".into()],
         items: draws.into_iter().map(item).collect(),
-        outcomes: Vec::new(),
-        measures: Vec::new(),
+        ..BatchObservation::default()
     }
 }
 
@@ -52,11 +51,8 @@ fn call(key: u64, failed: bool) -> ObservedModelCall {
         price_quality: if failed { price_quality::UNPRICED } else { price_quality::PRICED },
         buckets: genai::CallTokenBuckets { input: 10 + key, output: key, ..Default::default() },
         atto: i128::from(key) << 20,
-        requested_model: 0,
-        provider: 0,
         trouble: if failed { trouble::RATE_LIMITED } else { trouble::NONE },
-        fallback: trouble::NONE,
-        attempts: 0,
+        ..ObservedModelCall::default()
     }
 }
 
@@ -89,17 +85,12 @@ fn item(((session, trace, run), (node, parent, start, length), kind, key): Draw)
         node: place(node),
         parent: if flags & flag::SPAN == 0 || parent == node { 0 } else { place(parent) },
         flags,
-        iteration: 0,
         start: 100 + start,
         end: 100 + start + length,
-        attribution: ItemAttribution::default(),
-        finish: 0,
-        error: 0,
-        model: 0,
         mark,
-        sub_agent: 0,
         call: matches!(kind, 3 | 4 | 6).then(|| call(key, kind == 4)),
         tool: (kind == 5).then_some(ObservedToolCall { key, name: 1, args: 0, denial_source: 0 }),
+        ..ObservedItem::default()
     }
 }
 

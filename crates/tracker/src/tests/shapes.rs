@@ -8,24 +8,17 @@ use otlp::Payload;
 use runs::RunView;
 
 fn span(name: &str, trace: u64, span: u64, parent: u64, attributes: Json) -> Json {
-    json!({"name": name, "trace": trace, "span": span, "parent": parent, "start": 1_795_166_000 + span, "end": 1_795_166_000 + span,
+    json!({"name": name, "trace": trace, "span": span, "parent": parent, "start": T0 + span, "end": T0 + span,
         "attributes": attributes})
 }
 
 fn chat(trace: u64, at: u64, parent: u64) -> Json {
-    let usage = json!({"gen_ai.provider.name": "openai", "gen_ai.operation.name": "chat", "gen_ai.request.model": "m",
-        "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 1});
-    span("chat m", trace, at, parent, usage)
+    super::support::span("chat", [trace, at, parent], [at, at], &usage("m", 10, 1))
 }
 
 fn agent(trace: u64, at: u64, parent: u64, session: &str) -> Json {
-    let mut attributes = json!({"gen_ai.provider.name": "openai", "gen_ai.operation.name": "invoke_agent"});
-    if !session.is_empty() {
-        attributes["gen_ai.conversation.id"] = json!(session);
-    }
-    let mut item = span("invoke_agent a", trace, at, parent, attributes);
-    item["end"] = json!(1_795_166_000 + at + 100);
-    item
+    let session = if session.is_empty() { json!({}) } else { json!({"gen_ai.conversation.id": session}) };
+    super::support::span("invoke_agent", [trace, at, parent], [at, at + 100], &session)
 }
 
 fn payload(item: &Json) -> Payload {

@@ -22,6 +22,28 @@ use telemetry::Meter;
 /// Default time of arrival in tests: 2026-11-20 09:30.
 pub(super) const NOW: UnixNanos = UnixNanos(1_795_167_000_000_000_000);
 
+/// When the spans of most tests begin, in seconds.
+pub(super) const T0: u64 = 1_795_166_000;
+
+/// These attributes and others, which replace equal ones.
+pub(super) fn merged(mut attributes: Json, more: &Json) -> Json {
+    attributes.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    attributes
+}
+
+/// A span of the semantic conventions, with its times in seconds after [`T0`]; the parent 0 is none.
+pub(super) fn span(operation: &str, [trace, id, parent]: [u64; 3], [start, end]: [u64; 2], more: &Json) -> Json {
+    let own = serde_json::json!({"gen_ai.operation.name": operation, "gen_ai.provider.name": "openai"});
+    serde_json::json!({"name": operation, "trace": trace, "span": id, "parent": parent, "start": T0 + start,
+        "end": T0 + end, "attributes": merged(own, more)})
+}
+
+/// The attributes of a call with these tokens.
+pub(super) fn usage(model: &str, input: u64, output: u64) -> Json {
+    serde_json::json!({"gen_ai.request.model": model, "gen_ai.usage.input_tokens": input,
+        "gen_ai.usage.output_tokens": output})
+}
+
 pub(super) fn settings() -> Settings {
     Config::default().settings().unwrap_or_else(|_| panic!("defaults are valid"))
 }

@@ -151,9 +151,9 @@ fn attribute(record: &LogRecord, key: &str) -> Option<String> {
 
 fn run_of(trace: u64) -> Vec<Json> {
     let whose = |more: Json| {
-        let mut all = json!({"gen_ai.provider.name": "openai", "session.id": format!("s{trace}"), "feature": "triage", "tenant.id": "acme"});
-        more.as_object().unwrap().iter().for_each(|(key, value)| all[key] = value.clone());
-        all
+        let own = json!({"gen_ai.provider.name": "openai", "session.id": format!("s{trace}"), "feature": "triage",
+            "tenant.id": "acme"});
+        merged(own, &more)
     };
     vec![
         json!({"name": "chat", "trace": trace, "span": 2, "parent": 1, "start": START, "end": START + 1, "attributes": whose(json!({
@@ -338,6 +338,6 @@ fn what_nobody_asks_for_is_not_kept() {
     let line = Line::new(runs());
     line.play(request::payload(&json!({"items": run_of(1)})));
     wait(&line.runs, NOW, Duration::from_secs(60));
-    assert_eq!(line.runs.state.lock().outbox.len(), 0);
+    assert_eq!(line.runs.state.lock().outbox.entries.len(), 0);
     assert!(line.runs.next_request(Signal::Logs, NOW).is_none());
 }

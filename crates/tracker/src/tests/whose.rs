@@ -13,8 +13,6 @@ use kernel::pseudonym::PREFIX;
 use runs::{BudgetState, OutcomeVerdict, RunCatalog, RunOutcome};
 use telemetry::Meter;
 
-const T0: u64 = 1_795_166_000;
-
 /// Users are pseudonyms everywhere; incident, template, commit and issue are the run's own.
 #[test]
 fn whose_run_it_is() {
@@ -47,13 +45,11 @@ fn with(change: impl FnOnce(&mut Config)) -> Settings {
 #[test]
 fn a_live_run_is_not_its_sub_agents() {
     let call = |id: u64, parent: u64, agent: &str| {
-        json!({"name": "chat", "trace": 1, "span": id, "parent": parent, "start": T0 + id, "end": T0 + id + 1, "attributes": {
-            "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "m",
-            "gen_ai.usage.input_tokens": 1, "gen_ai.usage.output_tokens": 1, "gen_ai.agent.name": agent}})
+        let more = merged(usage("m", 1, 1), &json!({"gen_ai.agent.name": agent}));
+        span("chat", [1, id, parent], [id, id + 1], &more)
     };
-    let agent = |id: u64, parent: u64, name: &str, [start, end]: [u64; 2]| {
-        json!({"name": format!("invoke_agent {name}"), "trace": 1, "span": id, "parent": parent, "start": T0 + start, "end": T0 + end, "attributes": {
-            "gen_ai.operation.name": "invoke_agent", "gen_ai.provider.name": "openai", "gen_ai.agent.name": name}})
+    let agent = |id: u64, parent: u64, name: &str, times: [u64; 2]| {
+        span("invoke_agent", [1, id, parent], times, &json!({"gen_ai.agent.name": name}))
     };
     let items = [
         call(10, 1, "incident-triage"),
@@ -74,8 +70,7 @@ fn a_live_run_is_not_its_sub_agents() {
     let mut reversed = items.to_vec();
     reversed.reverse();
     assert_eq!(whose(&reversed).as_deref(), Some("incident-triage"));
-    let mut root = agent(1, 0, "oncall", [5, 20]);
-    root.as_object_mut().unwrap().remove("parent");
+    let root = agent(1, 0, "oncall", [5, 20]);
     let line = Line::new(runs());
     line.play(request::payload(&json!({"items": items})));
     line.play(request::payload(&json!({"items": [root]})));
@@ -251,7 +246,7 @@ fn accounts_are_added_up_apart() {
     assert_eq!((sums.all.runs, sums.by_tenant["acme"].tool_calls), (2, 44));
     let of = |account: &str| sums.by_account[account].by_tenant["acme"].tool_calls;
     assert_eq!((of("ours"), of("theirs")), (4, 40));
-    let told: Vec<(String, f64)> = (line.runs.state.lock().outbox.news())
+    let told: Vec<(String, f64)> = (line.runs.state.lock().outbox.entries.iter().map(|(_, entry)| &entry.event))
         .filter_map(|news| match news {
             OutboxEvent::ToolCallsP95(account, _, calls) => Some((account.clone(), *calls)),
             _ => None,
@@ -297,8 +292,13 @@ fn one_account_does_not_crowd_out_anothers_news() {
     let news = |account: &str, n: u64| OutboxEvent::Investigation(account.into(), "sre".into(), format!("INC-{n}"));
     (0..10).for_each(|n| assert_eq!(outbox.push_events(vec![news("few", n)]), 0));
     let dropped: u64 = (0..25_000).map(|n| outbox.push_events(vec![news("many", n)])).sum();
-    assert_eq!((dropped, outbox.len()), (5010, 20_000));
-    assert_eq!(outbox.news().filter(|news| news.account() == "few").count(), 10);
+    assert_eq!((dropped, outbox.entries.len()), (5010, 20_000));
+    assert_eq!(waiting_news(&outbox).filter(|news| news.account() == "few").count(), 10);
+}
+
+/// Waiting news, oldest first.
+fn waiting_news(outbox: &Outbox) -> impl Iterator<Item = &OutboxEvent> {
+    outbox.entries.iter().map(|(_, entry)| &entry.event)
 }
 
 /// Only the latest value of a gauge is kept, also if several arrive at once.
@@ -309,7 +309,8 @@ fn the_latest_figure_is_told() {
     let calls = |kind: &str, value: f64| OutboxEvent::ToolCallsP95("a".into(), kind.into(), value);
     assert_eq!(outbox.push_events(vec![calls("sre", 1.0), calls("sre", 2.0), calls("dev", 7.0)]), 0);
     assert_eq!(outbox.push_events(vec![calls("sre", 3.0)]), 0);
-    let told = outbox.news().map(|news| if let OutboxEvent::ToolCallsP95(.., value) = news { *value } else { 0.0 });
+    let told =
+        waiting_news(&outbox).map(|news| if let OutboxEvent::ToolCallsP95(.., value) = news { *value } else { 0.0 });
     assert_eq!(told.collect::<Vec<_>>(), [7.0, 3.0]);
 }
 

@@ -12,7 +12,7 @@ use crate::outcome::PendingFullText;
 use crate::outlet::tests::{SECOND, retry};
 use crate::testing::engine::{Drafter, Sink, Step, Tally, padded, spans};
 use crate::testing::rig::{Parts, Rig, submission};
-use crate::{AckMode, Batch, BytePermit, Effect, Outcome, OutletSettings, Processor, Reason, Trust};
+use crate::{AckMode, BytePermit, Effect, Outcome, OutletSettings, Processor, Reason, Trust};
 
 fn in_memory() -> OutletSettings {
     OutletSettings { ack: AckMode::Delivered, in_memory: true, answer_wait: 5 * SECOND, ..OutletSettings::default() }
@@ -156,7 +156,11 @@ fn a_refused_request_may_come_again() {
 fn effects_follow_the_acknowledgement() {
     let (sink, is_back) = away();
     let folder = tempfile::tempdir().unwrap();
-    let noted = Arc::new(Noting::default());
+    let noted = Step::new("noting", |batch| {
+        let effect = Effect { unstored: Some(Arc::new(())), ..Effect::new("noting".into(), Vec::new()) };
+        batch.effects.push(effect);
+        Ok(())
+    });
     let mut parts = Parts::new(vec![Step::clear("clear"), noted.clone()], vec![sink]);
     parts.outlets = OutletSettings { retry_initial: 6 * SECOND, ..in_memory() };
     let mut rig = parts.open(folder.path());
@@ -170,29 +174,6 @@ fn effects_follow_the_acknowledgement() {
     run(&mut rig, SECOND, &stop);
     assert_eq!(answer.now_or_never(), Some(accepted()));
     assert_eq!(noted.applied.load(Ordering::SeqCst), 1);
-}
-
-/// A step with an effect of which nothing is stored.
-#[derive(Default)]
-struct Noting {
-    id: std::sync::OnceLock<Arc<str>>,
-    applied: AtomicUsize,
-}
-
-impl Processor for Noting {
-    fn id(&self) -> &Arc<str> {
-        self.id.get_or_init(|| "noting".into())
-    }
-
-    fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
-        let (processor, unstored) = (Arc::clone(self.id()), Some(Arc::new(()) as _));
-        batch.effects.push(Effect { processor, body: Vec::new(), unstored });
-        Ok(())
-    }
-
-    fn apply(&self, _: &Effect) {
-        self.applied.fetch_add(1, Ordering::SeqCst);
-    }
 }
 
 /// When the gateway stops, waiting clients are asked to retry, and no batch is counted as dropped.

@@ -1,5 +1,6 @@
 //! Failing disks, limits, many senders.
 
+use super::damage::seeded;
 use super::*;
 use crate::testing::sim_disk::{Fault, Op, SimDisk};
 
@@ -76,9 +77,7 @@ fn a_failed_sync_poisons() {
     assert!(!committer.close());
     drop(spool);
     disk.kill();
-    let settings = SpoolSettings::new("/spool".into(), 4 << 20);
-    let clock = ManualClock::at(UnixNanos(1));
-    let again = Spool::open(Arc::new(disk), &settings, &[key(1)], clock, Arc::new(SeededRng::new(4)), &Meter::new());
+    let again = seeded(&disk, &SpoolSettings::new("/spool".into(), 4 << 20), &[key(1)], 4);
     assert_eq!(again.unwrap().0.read("a", None, usize::MAX, 9).unwrap().len(), 1);
 }
 
@@ -97,10 +96,7 @@ fn recovery_does_not_trust_the_page_cache() {
     disk.set_faults(None);
     disk.kill();
     let settings = SpoolSettings::new("/spool".into(), 4 << 20);
-    let open = || {
-        let (clock, rng) = (ManualClock::at(UnixNanos(1)), Arc::new(SeededRng::new(disk.ops())));
-        Spool::open(Arc::new(disk.clone()), &settings, &[key(1)], clock, rng, &Meter::new()).unwrap()
-    };
+    let open = || seeded(&disk, &settings, &[key(1)], 4).unwrap();
     let (spool, committer) = open();
     assert_eq!(spool.read("a", None, usize::MAX, 9).unwrap().len(), 2);
     drop((spool, committer));

@@ -1,5 +1,5 @@
 //! The spool on a simulated disk, driven from seeds in one thread: crashes (also during recovery), torn writes, full
-//! disks, I/O errors, jumping clocks. `TOLLGATE_SEED=n` runs that seed, `TOLLGATE_SEEDS=n` that many.
+//! disks, I/O errors, jumping clocks. `TOLLGATE_SEED=n` begins with that seed, `TOLLGATE_SEEDS=n` runs that many.
 
 #![expect(clippy::print_stdout, reason = "seeds and figures, shown on request")]
 #![expect(clippy::needless_range_loop, reason = "a consumer's number is its name in the model")]
@@ -427,20 +427,12 @@ fn run(seed: u64) -> (usize, usize, BTreeMap<&'static str, u64>) {
     (sim.model.acked.len(), sim.model.sent.len(), sim.seen)
 }
 
-fn from_env(name: &str) -> Option<u64> {
-    #[expect(clippy::disallowed_methods, reason = "a test's own switch")]
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
-
 /// Whatever the disk does: acked ⊆ recovered ⊆ sent, in order, intact, never appended behind a torn record.
 #[test]
 fn seeds() {
-    let (first, count) = match (from_env("TOLLGATE_SEED"), from_env("TOLLGATE_SEEDS")) {
-        (Some(seed), count) => (seed, count.unwrap_or(1)),
-        (None, count) => (1, count.unwrap_or(200)),
-    };
+    let seeds = fixtures::seeds(1, 200);
     let (mut acked, mut sent, mut seen) = (0, 0, BTreeMap::<&str, u64>::new());
-    for seed in first..first + count {
+    for seed in seeds.clone() {
         let result = std::panic::catch_unwind(|| run(seed));
         let (more_acked, more_sent, more_seen) =
             result.unwrap_or_else(|_| panic!("run again with TOLLGATE_SEED={seed}"));
@@ -450,6 +442,6 @@ fn seeds() {
             *seen.entry(what).or_default() += times;
         }
     }
-    println!("{count} seeds from {first}: {acked} of {sent} records acknowledged, 0 lost; {seen:?}");
+    println!("seeds {seeds:?}: {acked} of {sent} records acknowledged, 0 lost; {seen:?}");
     assert!(acked * 4 > sent, "the simulation must get somewhere: {acked} of {sent}");
 }

@@ -4,9 +4,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::MutexGuard;
+
 use crate::disk::{Directory, DirectoryEntry, Disk, DiskFile, FreeSpace};
 
-use super::{Change, Fault, Inode, Op, SimDisk, change_names, eio, put_bytes};
+use super::{Change, Fault, Inode, Op, SimDisk, World, change_names, eio, put_bytes};
 
 impl Disk for SimDisk {
     fn directory(&self, _: &Path) -> io::Result<Arc<dyn Directory>> {
@@ -47,6 +49,13 @@ impl Drop for Lock {
 }
 
 impl Handle {
+    /// See [`World::begin_op`].
+    fn begin_op(&self, op: Op) -> io::Result<(MutexGuard<'_, World>, Option<Fault>)> {
+        let mut world = self.disk.0.lock();
+        let fault = world.begin_op(op, self.process)?;
+        Ok((world, fault))
+    }
+
     fn file_handle(&self, inode: u64) -> Arc<dyn DiskFile> {
         Arc::new(Self { disk: self.disk.clone(), process: self.process, inode })
     }
@@ -54,8 +63,7 @@ impl Handle {
 
 impl Directory for Handle {
     fn create(&self, name: &str, reserve: u64) -> io::Result<(Arc<dyn DiskFile>, bool)> {
-        let mut world = self.disk.0.lock();
-        world.begin_op(Op::Create, self.process)?;
+        let mut world = self.begin_op(Op::Create)?.0;
         if world.live.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -77,23 +85,20 @@ impl Directory for Handle {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let mut world = self.disk.0.lock();
-        world.begin_op(Op::Other, self.process)?;
+        let world = self.begin_op(Op::Other)?.0;
         let id = world.live.get(name).copied().ok_or(io::ErrorKind::NotFound)?;
         drop(world);
         Ok(self.file_handle(id))
     }
 
     fn list(&self) -> io::Result<Vec<DirectoryEntry>> {
-        let mut world = self.disk.0.lock();
-        world.begin_op(Op::Other, self.process)?;
+        let world = self.begin_op(Op::Other)?.0;
         let len = |id: &u64| world.inodes.get(id).map_or(0, |inode| inode.live.len() as u64);
         Ok(world.live.iter().map(|(name, id)| DirectoryEntry { name: name.clone(), len: len(id) }).collect())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        let mut world = self.disk.0.lock();
-        world.begin_op(Op::Remove, self.process)?;
+        let mut world = self.begin_op(Op::Remove)?.0;
         if !world.live.contains_key(name) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -104,8 +109,7 @@ impl Directory for Handle {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut world = self.disk.0.lock();
-        world.begin_op(Op::Rename, self.process)?;
+        let mut world = self.begin_op(Op::Rename)?.0;
         let id = world.live.get(from).copied().ok_or(io::ErrorKind::NotFound)?;
         let change = vec![(from.to_owned(), None), (to.to_owned(), Some(id))];
         change_names(&mut world.live, &change);
@@ -114,8 +118,7 @@ impl Directory for Handle {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut world = self.disk.0.lock();
-        world.begin_op(Op::SyncDirectory, self.process)?;
+        let mut world = self.begin_op(Op::SyncDirectory)?.0;
         if !world.ignore_sync_dir {
             world.pending.clear();
             world.durable = world.live.clone();
@@ -124,14 +127,12 @@ impl Directory for Handle {
     }
 
     fn free_space(&self) -> io::Result<FreeSpace> {
-        let mut world = self.disk.0.lock();
-        world.begin_op(Op::Other, self.process)?;
+        let world = self.begin_op(Op::Other)?.0;
         Ok(FreeSpace { bytes: world.capacity.saturating_sub(world.used()), total: world.capacity, files: u64::MAX })
     }
 
     fn lock(&self, name: &str) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        let mut world = self.disk.0.lock();
-        world.begin_op(Op::Other, self.process)?;
+        let mut world = self.begin_op(Op::Other)?.0;
         if !world.locks.insert(name.to_owned()) {
             return Ok(None);
         }
@@ -142,8 +143,7 @@ impl Directory for Handle {
 
 impl DiskFile for Handle {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        let mut world = self.disk.0.lock();
-        let fault = world.begin_op(Op::Write, self.process)?;
+        let (mut world, fault) = self.begin_op(Op::Write)?;
         let (used, capacity) = (world.used(), world.capacity);
         let process = self.process;
         let Some(inode) = world.inodes.get_mut(&self.inode) else { return Err(eio()) };
@@ -179,8 +179,7 @@ impl DiskFile for Handle {
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
-        let mut world = self.disk.0.lock();
-        world.begin_op(Op::Read, self.process)?;
+        let world = self.begin_op(Op::Read)?.0;
         let Some(inode) = world.inodes.get(&self.inode) else { return Err(eio()) };
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let source = inode.live.get(start..).unwrap_or_default();
@@ -192,8 +191,7 @@ impl DiskFile for Handle {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut world = self.disk.0.lock();
-        let fault = world.begin_op(Op::Sync, self.process)?;
+        let (mut world, fault) = self.begin_op(Op::Sync)?;
         let ignored = world.ignore_sync_data;
         let Some(inode) = world.inodes.get_mut(&self.inode) else { return Err(eio()) };
         if fault.is_some() {
@@ -213,8 +211,7 @@ impl DiskFile for Handle {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut world = self.disk.0.lock();
-        world.begin_op(Op::SetLen, self.process)?;
+        let mut world = self.begin_op(Op::SetLen)?.0;
         let Some(inode) = world.inodes.get_mut(&self.inode) else { return Err(eio()) };
         inode.live.resize(usize::try_from(len).unwrap_or(0), 0);
         inode.allocated_bytes = len;
@@ -223,8 +220,7 @@ impl DiskFile for Handle {
     }
 
     fn size(&self) -> io::Result<u64> {
-        let mut world = self.disk.0.lock();
-        world.begin_op(Op::Other, self.process)?;
+        let world = self.begin_op(Op::Other)?.0;
         world.inodes.get(&self.inode).map(|inode| inode.live.len() as u64).ok_or_else(eio)
     }
 }
