@@ -57,7 +57,7 @@ impl HistorySetup {
             has_admin_port: admin_ports(&valid.extensions).next().is_some(),
             vault,
             has_trackers: ceiling.is_some(),
-            iteration_ceiling: ceiling.unwrap_or(0),
+            iteration_ceiling: ceiling.unwrap_or(0).into(),
         }
     }
 

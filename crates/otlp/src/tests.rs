@@ -3,7 +3,6 @@
 pub(crate) mod completeness;
 mod edits;
 mod fuzz;
-mod generated;
 mod hostile;
 mod oracle;
 mod reading;

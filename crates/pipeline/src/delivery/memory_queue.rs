@@ -117,6 +117,11 @@ impl MemoryQueue {
         batches
     }
 
+    /// Bytes that wait for the outlet.
+    pub fn bytes(&self) -> u64 {
+        self.state.lock().bytes
+    }
+
     /// Number of clients that wait, and bytes of their batches.
     pub fn clients(&self) -> (usize, u64) {
         let state = self.state.lock();
