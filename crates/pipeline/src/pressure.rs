@@ -1,4 +1,4 @@
-//! [`MemoryPressure`]: how short this process is of memory. `src/app/memory.rs` measures and sets the level; `inlet`
+//! [`MemoryPressure`]: how short this process is of memory. `src/app/memory/mod.rs` measures and sets the level; `inlet`
 //! reads it and refuses requests. The initial level is [`MemoryLevel::Normal`].
 
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -53,7 +53,7 @@ fn public_names() -> BTreeSet<String> {
     let schema: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(root().join("config/schema.json")).unwrap()).unwrap();
     properties(&schema, &mut names);
-    let metrics = fs::read_to_string(root().join("crates/telemetry/src/names.rs")).unwrap();
+    let metrics = fs::read_to_string(root().join("crates/telemetry/src/names/mod.rs")).unwrap();
     names.extend(metrics.split('"').skip(1).step_by(2).filter(|text| !text.contains(' ')).map(str::to_owned));
     let completions = Command::new(env!("CARGO_BIN_EXE_tollgate")).args(["completions", "bash"]).output().unwrap();
     let completions = String::from_utf8(completions.stdout).unwrap();

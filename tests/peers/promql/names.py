@@ -1,4 +1,4 @@
-"""What is read out of the rule files: every metric that an expression names, held against crates/telemetry/src/names.rs and a live /metrics."""
+"""What is read out of the rule files: every metric that an expression names, held against crates/telemetry/src/names/mod.rs and a live /metrics."""
 import glob
 import os
 import re

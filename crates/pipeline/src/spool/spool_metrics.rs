@@ -1,4 +1,4 @@
-//! [`SpoolMetrics`]: the spool's metric handles. Their names are in `telemetry/src/names.rs`.
+//! [`SpoolMetrics`]: the spool's metric handles. Their names are in `telemetry/src/names/mod.rs`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! `alerts` of the admin extension: where tollgate sends the alerts that it computes itself, and how messages are
-//! signed. The URL is a secret, because anyone who knows it can post there. `src/app/alert_sender.rs` sends,
+//! signed. The URL is a secret, because anyone who knows it can post there. `src/app/alert_sender/mod.rs` sends,
 //! `pages/alert_message` writes the messages.
 
 use schemars::JsonSchema;

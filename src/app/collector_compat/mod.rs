@@ -1,7 +1,7 @@
 //! Accepts a Collector's configuration by removing the parts that tollgate serves in another way, with a note for each,
 //! so that such a file loads and its owner learns the replacement. A part is removed only if no data changes by it; a
 //! processor that would change data stays and is reported as unknown. `config/collector.yaml` says what becomes of each
-//! part; `tollgate migrate` (`src/cli/migrate.rs`) reads it through this file. Values are never quoted.
+//! part; `tollgate migrate` (`src/cli/migrate/mod.rs`) reads it through this file. Values are never quoted.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -17,7 +17,7 @@ use config::{Problem, ProblemSeverity, load};
 /// A processor or extension that is converted to tollgate's own `limits`.
 pub(crate) const MEMORY_LIMITER: &str = "memory_limiter";
 
-const TABLE_TEXT: &str = include_str!("../../config/collector.yaml");
+const TABLE_TEXT: &str = include_str!("../../../config/collector.yaml");
 
 /// A test parses the embedded text, so the empty table is never used.
 static TABLE: LazyLock<CollectorTable> = LazyLock::new(|| parse_table().unwrap_or_default());

@@ -45,8 +45,8 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ("todo!(", &[], "nothing is left to do"),
     ("unimplemented!(", &[], "nothing is left to do"),
     ("unbounded_channel", &[], "bounded everything"),
-    ("\"tollgate_", &["crates/telemetry/src/names.rs"], "only telemetry/names.rs names metrics"),
-    ("\"otelcol_", &["crates/telemetry/src/names.rs"], "only telemetry/names.rs names metrics"),
+    ("\"tollgate_", &["crates/telemetry/src/names/mod.rs"], "only telemetry/names names metrics"),
+    ("\"otelcol_", &["crates/telemetry/src/names/mod.rs"], "only telemetry/names names metrics"),
 ];
 
 /// Types that hold telemetry text or configuration values: no `Debug`, no `Display`.

@@ -1,4 +1,5 @@
-//! Whether a topic can lose a record that it has acknowledged: it can if one broker's disk is the only copy.
+//! Whether a topic can lose a record that it has acknowledged: it can if one broker's disk is the only copy. The edge
+//! refuses such a topic (`exporters/kafka`), `check` and the worker warn.
 
 use crate::client::TopicDescription;
 

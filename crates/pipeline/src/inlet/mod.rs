@@ -140,7 +140,7 @@ impl ByteBudget {
         }
     }
 
-    /// The memory level that the budget reads; `src/app/memory.rs` sets it.
+    /// The memory level that the budget reads; `src/app/memory/mod.rs` sets it.
     pub fn pressure(&self) -> &Arc<MemoryPressure> {
         &self.pressure
     }

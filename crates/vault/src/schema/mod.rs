@@ -12,7 +12,7 @@ use super::index_row::IndexRow;
 pub(crate) mod tests;
 
 /// The constraints by name, each with the column that selects its lines and that column's values.
-const RULES: &str = include_str!("../../../config/index_rules.json");
+const RULES: &str = include_str!("../../../../config/index_rules.json");
 
 #[derive(Deserialize)]
 struct LineRule {
