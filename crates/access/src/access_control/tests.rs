@@ -222,11 +222,16 @@ fn routes_in(source: &str) -> Vec<String> {
             None => continue,
         };
         let handlers = format!(".{handlers}");
-        for method in ["get", "post", "put", "delete", "patch", "any"] {
-            if handlers.contains(&format!(".{method}(")) {
-                found.push(format!("{} {path}", method.to_uppercase()));
-            }
-        }
+        // a helper of the same source that makes the handler of one method
+        let helper = handlers[1..].split('(').next().unwrap();
+        let made = text.split(&format!("fn{helper}(")).nth(1).and_then(|made| made.split_once('{'));
+        let made = made.filter(|(head, _)| head.contains("->MethodRouter<")).map_or("", |(_, body)| body);
+        let methods = ["get", "post", "put", "delete", "patch", "any"];
+        let named =
+            |method: &&str| handlers.contains(&format!(".{method}(")) || made.starts_with(&format!("{method}("));
+        let named: Vec<&str> = methods.into_iter().filter(named).collect();
+        assert!(!named.is_empty(), "{path}: no method is read from `{handlers}`");
+        found.extend(named.iter().map(|method| format!("{} {path}", method.to_uppercase())));
     }
     found
 }
