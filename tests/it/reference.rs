@@ -241,7 +241,10 @@ fn is_metric(name: &str) -> bool {
 fn attributes() {
     let page = fs::read_to_string(root().join("docs/reference/attributes.md")).unwrap();
     let rows: BTreeSet<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    let sources: String = product().into_iter().map(|file| file.text).collect();
+    let mut sources: String = product().into_iter().map(|file| file.text).collect();
+    let hooks = fs::read_to_string(root().join("config/hooks.yaml")).unwrap();
+    let attributes = hooks.split("attribute: ").skip(1).filter_map(|rest| rest.split([' ', ',', '}', '\n']).next());
+    attributes.for_each(|name| sources.push_str(&format!("\"{name}\"")));
     let literals: BTreeSet<&str> = sources.split('"').collect();
     let is_own = |text: &&str| {
         let rest = ["tollgate.", "gen_ai.payload.", "agent."].iter().find_map(|start| text.strip_prefix(start));

@@ -1,5 +1,5 @@
-//! [`MemoryPressure`]: how short this process is of memory. `src/app/memory/mod.rs` measures and sets the level; `inlet`
-//! reads it and refuses requests. The initial level is [`MemoryLevel::Normal`].
+//! [`MemoryPressure`]: how short this process is of memory. `src/app/memory` measures and sets the level; `inlet` reads
+//! it and refuses requests. The initial level is [`MemoryLevel::Normal`].
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

@@ -104,7 +104,7 @@ impl Detector {
             levels.first_mut().filter(|_| !key.is_empty()).and_then(|level| self.whole_value_hit(key, text, level));
         hits.extend(whole_value);
         if let Some(level) = levels.first_mut().filter(|_| self.options.redact_repeats && !hits.is_empty()) {
-            resolve_overlaps(hits, &self.rules);
+            resolve_overlaps(hits, |rule| self.rules.get(rule).map(|rule| rule.class));
             find_placeholders(text, &|name| self.is_placeholder(name), &mut level.reserved);
             let repeated = self.find_repeated_values(text, &level.reserved, hits);
             hits.extend(repeated);
@@ -114,7 +114,7 @@ impl Detector {
 
     /// Makes hits disjoint, and keeps a JSON document valid.
     pub(super) fn settle_hits(&self, text: &str, hits: &mut Vec<RedactionHit>) {
-        resolve_overlaps(hits, &self.rules);
+        resolve_overlaps(hits, |rule| self.rules.get(rule).map(|rule| rule.class));
         json_repair::split_breaking_hits(text, hits, &|name| self.is_placeholder(name));
     }
 

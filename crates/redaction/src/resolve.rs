@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::detector::CompiledRule;
+use super::rule::RuleClass;
 use crate::wordlists;
 
 /// A private range in a text.
@@ -26,8 +26,8 @@ impl RedactionHit {
     }
 }
 
-/// Merges overlapping hits of `rules`. The result is sorted and disjoint.
-pub(super) fn resolve_overlaps(hits: &mut Vec<RedactionHit>, rules: &[CompiledRule]) {
+/// Merges overlapping hits of rules with these classes. The result is sorted and disjoint.
+pub(super) fn resolve_overlaps(hits: &mut Vec<RedactionHit>, class_of: impl Fn(usize) -> Option<RuleClass>) {
     if hits.is_sorted_by(|a, b| a.range.end <= b.range.start) {
         return;
     }
@@ -38,7 +38,7 @@ pub(super) fn resolve_overlaps(hits: &mut Vec<RedactionHit>, rules: &[CompiledRu
         let overlaps = hit.range.start < merged.range.end;
         if overlaps {
             let union = merged.range.start..merged.range.end.max(hit.range.end);
-            let class = |hit: &RedactionHit| rules.get(hit.rule()).map(|rule| rule.class);
+            let class = |hit: &RedactionHit| class_of(hit.rule());
             let rank = |hit: &RedactionHit| (class(hit), std::cmp::Reverse(hit.range.len()), hit.range.start, hit.rule);
             let winner = if rank(hit) < rank(merged) { hit.rule } else { merged.rule };
             // Quotes belong only around a whole bare value

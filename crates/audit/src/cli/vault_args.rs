@@ -16,7 +16,7 @@ use command::error::CommandError;
 #[derive(Args)]
 pub(crate) struct VaultArgs {
     #[command(flatten)]
-    pub(in crate::cli) location: VaultLocation,
+    pub(super) location: VaultLocation,
     /// An auditor's key file; may be repeated.
     #[arg(long, short, required_unless_present = "identity_kms", value_name = "FILE")]
     identity: Vec<PathBuf>,

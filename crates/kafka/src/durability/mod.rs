@@ -10,7 +10,6 @@ const LEAST_COPIES: usize = 2;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}: {remedy}")]
 pub struct DurabilityProblem {
-    /// What is wrong.
     pub why: String,
     /// The command or the setting that changes it.
     pub remedy: String,

@@ -1,6 +1,5 @@
-//! Receivers with a port, and what every port does with a complete request: submit it, count it, turn the outcome into a
-//! response. `otlp/grpc` has
-//! the framing; `otlp/http` and `claude_code_hooks/handler` have paths and content types.
+//! Receivers with a port, and what every port does with a complete request: submit it, count it, turn the outcome into
+//! a response. `otlp/grpc` has the framing; `otlp/http` and `claude_code_hooks/handler` have paths and content types.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

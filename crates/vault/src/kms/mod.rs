@@ -10,7 +10,7 @@ mod ciphertext;
 mod request;
 
 use std::error::Error;
-use std::time::Duration;
+use std::fmt;
 
 use aws_config::SdkConfig;
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -31,12 +31,9 @@ use kernel::secret::Secret;
 use net::is_local_host;
 
 pub use ciphertext::{Ciphertext, CiphertextError};
-use request::{KmsCall, KmsFailure, Plaintext, send};
+pub use request::DEADLINE;
+use request::{KmsCall, KmsFailure, Plaintext};
 
-/// Limit for the whole operation: credentials, attempts, and the waits between them.
-pub const DEADLINE: Duration = Duration::from_secs(15);
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
-const MAX_ATTEMPTS: u32 = 5;
 /// The remedy for a request that can't be built.
 const NOT_BUILT: &str = "check credentials, region and endpoint";
 
@@ -162,6 +159,15 @@ fn ca_file_refusal(why: CaFileError) -> KmsError {
         why.to_string(),
         "set `ca_file` to the PEM certificates of the CA that signed the endpoint's certificate",
     )
+}
+
+async fn send<T: fmt::Debug + Send + Sync + 'static>(
+    shared: &SdkConfig,
+    settings: &KmsKeyFile,
+    call: KmsCall<T>,
+) -> Result<T, KmsError> {
+    let sent = request::send(shared, settings, call, CleartextGuard).await;
+    sent.ok_or_else(|| KmsError::not_sent(NOT_BUILT))?.map_err(|error| classify_sdk_error(&error))
 }
 
 async fn request_decrypt(

@@ -26,7 +26,9 @@ use aws_smithy_runtime_api::client::auth::{
     AuthSchemeOptionResolverParams, SharedAuthScheme, SharedAuthSchemeOptionResolver,
 };
 use aws_smithy_runtime_api::client::identity::SharedIdentityResolver;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError, SensitiveOutput};
+use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder;
 use aws_smithy_runtime_api::client::runtime_plugin::RuntimePlugin;
 use aws_smithy_types::body::SdkBody;
@@ -45,10 +47,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{
-    ATTEMPT_TIMEOUT, Ciphertext, CleartextGuard, DEADLINE, KmsError, MAX_ATTEMPTS, NOT_BUILT, classify_sdk_error,
-};
+use super::ciphertext::Ciphertext;
 use crate::aws::CONNECT_TIMEOUT;
+
+/// Limit for the whole operation: credentials, attempts, and the waits between them.
+pub const DEADLINE: Duration = Duration::from_secs(15);
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const MAX_ATTEMPTS: u32 = 5;
 
 /// The decrypted bytes. `Debug` prints none of them.
 pub(super) struct Plaintext {
@@ -104,16 +109,17 @@ impl KmsCall<Duration> {
     }
 }
 
-/// Makes a call, with retries, until it succeeds, is refused or times out.
+/// Makes a call, with retries, until it succeeds, is refused or times out. `guard` may stop a request before it leaves.
+/// `None` if the request can't be built.
 pub(super) async fn send<T: fmt::Debug + Send + Sync + 'static>(
     shared: &SdkConfig,
     settings: &KmsKeyFile,
     call: KmsCall<T>,
-) -> Result<T, KmsError> {
+    guard: impl Intercept + 'static,
+) -> Option<Result<T, SdkError<KmsFailure, HttpResponse>>> {
     let KmsCall { operation: name, body, parse } = call;
-    let not_built = || KmsError::not_sent(NOT_BUILT);
-    let endpoint_url = resolve_endpoint(shared, settings.endpoint.as_deref()).ok_or_else(not_built)?;
-    let client = shared.http_client().ok_or_else(not_built)?;
+    let endpoint_url = resolve_endpoint(shared, settings.endpoint.as_deref())?;
+    let client = shared.http_client()?;
     let retries =
         RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS).with_initial_backoff(Duration::from_millis(200));
     let timeouts = TimeoutConfig::builder()
@@ -134,12 +140,12 @@ pub(super) async fn send<T: fmt::Debug + Send + Sync + 'static>(
         .retry_classifier(ServiceClockSkewClassifier::<KmsFailure>::new())
         .with_connection_poisoning()
         .interceptor(ServiceClockSkewInterceptor::new())
-        .interceptor(CleartextGuard)
-        .runtime_plugin(SigV4Plugin::new(shared).ok_or_else(not_built)?)
+        .interceptor(guard)
+        .runtime_plugin(SigV4Plugin::new(shared)?)
         .serializer(move |body| build_request(name, body))
         .deserializer(move |answer: &HttpResponse| parse_response(answer, parse).map_err(OrchestratorError::operation))
         .build();
-    operation.invoke(body).await.map_err(|error| classify_sdk_error(&error))
+    Some(operation.invoke(body).await)
 }
 
 fn build_request(operation: &str, body: Vec<u8>) -> Result<HttpRequest, Box<dyn Error + Send + Sync>> {

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::super::aws::http_client;
+use super::request::{ATTEMPT_TIMEOUT, MAX_ATTEMPTS};
 use super::*;
 use fakes::fake_kms::{FakeKms, KEY, Mood, seal};
 

@@ -1,5 +1,5 @@
-//! `tollgate vault hold set|release|list`. `audit/hold` sets holds; the store enforces permissions. The person who sets a
-//! hold needs a credential of the store for that; the gateway has none.
+//! `tollgate vault hold set|release|list`. `audit/hold` sets holds; the store enforces permissions: who sets a hold
+//! needs a credential of the store, and the gateway has none.
 
 use clap::{Args, Subcommand};
 
