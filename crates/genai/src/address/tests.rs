@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{MAX_ADDRESS_BYTES, shorten_address};
 use crate::testing::request::case_file;
 
-/// Ordinary addresses and routes stay unchanged, because dashboards group by them; free text is removed wherever it is in
-/// an address, and the rest stays.
+/// Ordinary addresses and routes stay unchanged, because dashboards group by them; free text is removed wherever it is
+/// in an address, and the rest stays.
 #[test]
 fn what_is_said_goes_and_ordinary_addresses_stay() {
     let cases: BTreeMap<String, Vec<Vec<String>>> = case_file("tests/cases/addresses.yaml");

@@ -374,8 +374,8 @@ fn what_is_no_call_is_not_stamped() {
     assert!(batch.effects.is_empty());
 }
 
-/// A repeated call counts once, whichever batch came first, and for each account; a batch that was not committed releases
-/// its claim.
+/// A repeated call counts once, whichever batch came first, and for each account; a batch that was not committed
+/// releases its claim.
 #[test]
 fn counted_once() {
     let cost = build();

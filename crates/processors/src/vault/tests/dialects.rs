@@ -28,8 +28,8 @@ fn told(out: &Out, at: usize) -> (String, Option<[i64; 5]>, Option<String>) {
 }
 
 /// Roles, shares of the billed input and the requesting call are stamped in every dialect: messages as JSON, as indexed
-/// attributes, as events, with LangChain's types, and with Google's parts. The shares add up to the billed input; a tool
-/// has none.
+/// attributes, as events, with LangChain's types, and with Google's parts. The shares add up to the billed input; a
+/// tool has none.
 #[test]
 fn conversations_are_told_in_every_dialect() {
     for (name, case) in request::cases("tests/cases/conversations") {

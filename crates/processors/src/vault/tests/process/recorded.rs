@@ -20,8 +20,8 @@ fn passed(session: &std::path::Path) -> (String, String, Vec<IndexRow>) {
     (opened, String::from_utf8_lossy(&outside).into_owned(), rows)
 }
 
-/// In all recordings of real clients, each canary in content is in the vault and nowhere else; every index line is valid
-/// by the published schema, and each action of the schema occurs.
+/// In all recordings of real clients, each canary in content is in the vault and nowhere else; every index line is
+/// valid by the published schema, and each action of the schema occurs.
 #[test]
 fn recorded_canaries_are_in_the_vault_only() {
     let (mut wrong, mut seen, mut lines) = (Vec::new(), BTreeSet::new(), 0);
