@@ -1,12 +1,11 @@
 //! Tests of the values forwarded at once under an unlisted key: `tests/cases/opaque.yaml`.
 
-use crate::testing::request;
+use crate::testing::request::case_file;
 
-use super::{OpaqueKind, is_opaque, match_form, opaque_kind};
+use super::{OpaqueKind, is_opaque, opaque_kind};
 
 fn cases() -> serde_json::Value {
-    let text = std::fs::read_to_string(request::at("tests/cases/opaque.yaml")).unwrap();
-    config::load::parse_data("opaque.yaml", &text).unwrap_or_else(|problem| panic!("{problem}"))
+    case_file("tests/cases/opaque.yaml")
 }
 
 fn texts(list: &serde_json::Value) -> impl Iterator<Item = &str> {
@@ -35,10 +34,4 @@ fn names_and_codes_repeat() {
     for text in texts(&cases()["repeat"]) {
         assert!(!is_opaque(text), "{text} leaves at once as {:?}", opaque_kind(text));
     }
-}
-
-/// Must not regress: without the patterns every number would be withheld.
-#[test]
-fn the_patterns_compile() {
-    assert_eq!(match_form("12"), Some(OpaqueKind::Number));
 }

@@ -78,6 +78,12 @@ pub fn recorded(path: &Path) -> Payload {
     Payload::parse(signal, Bytes::from(bytes)).unwrap_or_else(|error| panic!("{} at {}", error.message, error.at))
 }
 
+/// The data in a YAML file of the repository.
+pub fn case_file<T: serde::de::DeserializeOwned>(path: &str) -> T {
+    config::load::parse_data(path, &fs::read_to_string(at(path)).unwrap())
+        .unwrap_or_else(|problem| panic!("{path}: {problem} {:?}", problem.at.map(|at| (at.line, at.column))))
+}
+
 /// Loads every case of the YAML files in a folder (each file is a list), with file and case name.
 pub fn cases(folder: &str) -> Vec<(String, Json)> {
     let mut files: Vec<_> = fs::read_dir(at(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -85,9 +91,7 @@ pub fn cases(folder: &str) -> Vec<(String, Json)> {
     let mut out = Vec::new();
     for path in files.into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "yaml")) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let text = fs::read_to_string(&path).unwrap();
-        let list: Vec<Json> = config::load::parse_data(&name, &text)
-            .unwrap_or_else(|problem| panic!("{name}: {problem} {:?}", problem.at.map(|at| (at.line, at.column))));
+        let list: Vec<Json> = case_file(&format!("{folder}/{name}"));
         out.extend(list.into_iter().map(|case| (format!("{name}: {}", case["name"].as_str().unwrap_or("?")), case)));
     }
     out

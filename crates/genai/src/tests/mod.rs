@@ -6,8 +6,8 @@ mod texts;
 use super::label_shape::{is_label, version_satisfies};
 use super::pattern::{KeyPattern, NamePatterns, PatternMap};
 use super::usage::split_tokens;
-use super::{ContentBasis, ContentLocation, ContentPlace, ItemFacts, KeyRole, TokenUsage, Vocabulary};
-use std::collections::BTreeSet;
+use super::{ContentBasis, ContentLocation, ContentPlace, Facts, ItemFacts, KeyRole, TokenUsage, Vocabulary};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::testing::request;
@@ -22,33 +22,13 @@ fn builtin() -> Vocabulary {
 
 /// Both files merged.
 fn data() -> Json {
-    let read = |name: &str| -> Json {
-        let text = std::fs::read_to_string(request::at(&format!("config/{name}"))).unwrap();
-        config::load::parse_data(name, &text).unwrap_or_else(|problem| panic!("{problem}"))
-    };
-    let mut data = read("dialects.yaml");
-    data["registry"] = read("semconv.yaml");
+    let mut data: Json = request::case_file("config/dialects.yaml");
+    data["registry"] = request::case_file("config/semconv.yaml");
     data
 }
 
-/// The built-in dialects load, most specific first.
-#[test]
-fn builtin_loads_in_order_of_priority() {
-    let vocabulary = builtin();
-    let names: Vec<_> = vocabulary.dialects().collect();
-    assert_eq!(names.first(), Some(&"claude-otel-hooks"));
-    assert_eq!(names.last(), Some(&"unknown"));
-    assert!(vocabulary.keys.len() > 300);
-}
-
-/// The data loaded at every start stays small: a start has 100 ms.
-#[test]
-fn what_a_start_reads_is_small() {
-    assert!(super::vocabulary::BUILTIN.len() < 256 << 10, "{} bytes", super::vocabulary::BUILTIN.len());
-}
-
-/// `dialects.json` is generated from `dialects.yaml` and `semconv.yaml`. To regenerate: `TOLLGATE_UPDATE=1 cargo test
-/// -p genai`.
+/// `dialects.json` is generated from `dialects.yaml` and `semconv.yaml`, and small, because a start has 100 ms. To
+/// regenerate: `TOLLGATE_UPDATE=1 cargo test -p genai`.
 #[test]
 fn builtin_is_the_yaml_file() {
     let (text, path) = (data().to_string(), request::at("config/dialects.json"));
@@ -59,16 +39,20 @@ fn builtin_is_the_yaml_file() {
         std::fs::read_to_string(path).unwrap() == text,
         "config/dialects.json is out of date: run with TOLLGATE_UPDATE=1"
     );
-    assert!(Vocabulary::builtin().is_ok());
+    assert!(Vocabulary::builtin().is_ok() && text.len() < 256 << 10, "{} bytes", text.len());
 }
 
-/// Every described dialect is present: the list is written by hand from the survey of instrumentations.
+/// Every described dialect is present, most specific first: the list is written by hand from the survey of
+/// instrumentations.
 #[test]
 fn no_dialect_is_missing() {
     let listed = std::fs::read_to_string(request::at("tests/cases/dialects/list.txt")).unwrap();
     let listed: BTreeSet<&str> = listed.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     let vocabulary = builtin();
-    let known: BTreeSet<&str> = vocabulary.dialects().collect();
+    let names: Vec<&str> = vocabulary.dialects().collect();
+    assert_eq!((names.first(), names.last()), (Some(&"claude-otel-hooks"), Some(&"unknown")));
+    assert!(vocabulary.keys.len() > 300);
+    let known: BTreeSet<&str> = names.into_iter().collect();
     assert_eq!(known.difference(&listed).collect::<Vec<_>>(), listed.difference(&known).collect::<Vec<_>>());
 }
 
@@ -119,41 +103,13 @@ fn pattern_map_finds_all() {
 /// Labels are short, without blanks, and not JSON; a client's placeholder for omitted content is not content.
 #[test]
 fn label_shapes() {
-    let long = "x".repeat(129);
-    for (text, expected) in [
-        ("claude-sonnet-5", true),
-        ("", true),
-        ("two words", false),
-        ("a\u{a0}b", false),
-        ("{\"a\":1}", false),
-        ("[1]", false),
-        ("[]", true),
-        ("<REDACTED>", true),
-        (long.as_str(), false),
-        (long.get(..128).unwrap(), true),
-        // In scripts without blanks a few letters are a name, more are a sentence.
-        ("天气查询", true),
-        ("我有抑郁症请帮我", false),
-        ("ฉันเป็นโรคซึมเศร้า", false),
-        ("ខ្ញុំឈឺ", false),
-        ("わたしはうつ病です", false),
-        ("погода", true),
-        ("пожалуйста_помогите_мне_с_разводом", false),
-        ("naïve-café_Ærø", true),
-        // Non-ASCII blanks, and words joined as in URL-encoded forms.
-        ("a\u{200b}b", false),
-        ("a\u{3000}b", false),
-        ("q=please+help+me+with+my+divorce", false),
-        ("please%20help%20me", false),
-        ("%E6%88%91%E6%9C%89%E6%8A%91%E9%83%81%E7%97%87", false),
-        ("2026-01-02T03:04:05+01:00", true),
-        ("application/vnd.api+json", true),
-        ("1.2.3+build.5", true),
-        ("C++", true),
-        ("aGVsbG8+d29ybGQ/Zm9v+YmFy==", true),
-    ] {
-        assert_eq!(is_label(text), expected, "{text}");
+    let cases: BTreeMap<String, Vec<String>> = request::case_file("tests/cases/labels.yaml");
+    for (texts, expected) in [("labels", true), ("others", false)] {
+        for text in &cases[texts] {
+            assert_eq!(is_label(text), expected, "{text}");
+        }
     }
+    assert!(is_label(&"x".repeat(128)) && !is_label(&"x".repeat(129)));
 }
 
 /// Keys match in any case, also in camel case; such a key is not read as a fact.
@@ -371,12 +327,10 @@ fn recorded_canaries_are_content() {
     let vocabulary = builtin();
     let mut missed = BTreeSet::new();
     let mut found = 0;
-    for path in recordings() {
-        let payload = request::recorded(&path);
+    for (path, payload, facts) in recordings(&vocabulary) {
         if payload.signal() == Signal::Metrics {
             continue;
         }
-        let facts = super::read_facts(&vocabulary, &payload);
         let places: Vec<&ContentPlace> = facts.items.iter().flat_map(|item| &item.content).collect();
         for node in payload.nodes() {
             let body = payload.body(node).map(|body| (ContentLocation::Body, "(body)", body));
@@ -402,12 +356,9 @@ fn recorded_canaries_are_content() {
 /// Every item of a recorded client is recognised, and attributes that dashboards read are not content.
 #[test]
 fn recorded_metadata_stays() {
-    let vocabulary = builtin();
     let kept = "model tool_name gen_ai.tool.name session.id gen_ai.request.model gen_ai.response.finish_reasons \
         stop_reason agent.stop_reason service.name build.commit_sha work_tracker.issue_id tenant.id";
-    for path in recordings() {
-        let payload = request::recorded(&path);
-        let facts = super::read_facts(&vocabulary, &payload);
+    for (path, payload, facts) in recordings(&builtin()) {
         for item in &facts.items {
             assert!(item.agent || payload.signal() == Signal::Metrics, "{}", path.display());
             for place in &item.content {
@@ -424,11 +375,8 @@ fn recorded_metadata_stays() {
 /// config/dialects.yaml.
 #[test]
 fn recorded_labels_that_have_to_prove_themselves() {
-    let vocabulary = builtin();
     let mut found = BTreeSet::new();
-    for path in recordings() {
-        let payload = request::recorded(&path);
-        let facts = super::read_facts(&vocabulary, &payload);
+    for (_, payload, facts) in recordings(&builtin()) {
         for item in &facts.items {
             for place in item.content.iter().filter(|place| place.basis.provable_bytes() > 0) {
                 let ContentLocation::Attribute(id) = place.at else { continue };
@@ -447,7 +395,8 @@ fn recorded_labels_that_have_to_prove_themselves() {
     assert_eq!(found, known, "{path} is out of date: look at what is new, then run with TOLLGATE_UPDATE=1");
 }
 
-fn recordings() -> Vec<PathBuf> {
+/// The requests of all recordings in order, each with its path and its facts.
+fn recordings(vocabulary: &Vocabulary) -> impl Iterator<Item = (PathBuf, Payload, Facts)> {
     let mut folders = vec![request::at("tests/recordings")];
     let mut out = Vec::new();
     while let Some(folder) = folders.pop() {
@@ -463,7 +412,11 @@ fn recordings() -> Vec<PathBuf> {
         }
     }
     out.sort();
-    out
+    out.into_iter().map(move |path| {
+        let payload = request::recorded(&path);
+        let facts = super::read_facts(vocabulary, &payload);
+        (path, payload, facts)
+    })
 }
 
 /// Two attributes with the same key are two places.

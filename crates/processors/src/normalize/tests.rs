@@ -16,8 +16,16 @@ fn build(meter: &Meter) -> NormalizeProcessor {
     NormalizeProcessor::new("normalize".into(), &NormalizeConfig::default().settings().unwrap(), vocabulary(), meter)
 }
 
-fn batch(payload: Payload, trust: Trust) -> Batch {
-    Batch::new(Arc::new(BatchOrigin { trust, ..origin() }), payload)
+/// A batch of a case after the processor.
+fn processed(processor: &NormalizeProcessor, case: &Json, trust: Trust) -> Batch {
+    let mut batch = Batch::new(Arc::new(BatchOrigin { trust, ..origin() }), request::payload(case));
+    processor.process(&mut batch).unwrap();
+    batch
+}
+
+/// A client's payload after the processor, as a back end receives it.
+fn sent_on(processor: &NormalizeProcessor, case: &Json) -> Payload {
+    received(&processed(processor, case, Trust::ThirdParty))
 }
 
 /// Every golden case of the dialects: the attributes listed in `set` are present afterwards, and existing ones are
@@ -29,9 +37,7 @@ fn golden_cases() {
     let mut compared = 0;
     for (name, case) in request::cases("tests/cases/dialects") {
         let before = request::payload(&case);
-        let mut batch = batch(request::payload(&case), Trust::ThirdParty);
-        processor.process(&mut batch).unwrap();
-        let after = received(&batch);
+        let after = sent_on(&processor, &case);
         let none = Vec::new();
         let expected = case["expect"].as_array().unwrap_or(&none).iter();
         for ((then, now), expected) in before.items().zip(after.items()).zip(expected) {
@@ -61,9 +67,7 @@ fn with(config: &str) -> NormalizeProcessor {
 }
 
 fn written(processor: &NormalizeProcessor, case: &Json) -> Map<String, Json> {
-    let mut batch = batch(request::payload(case), Trust::ThirdParty);
-    processor.process(&mut batch).unwrap();
-    let after = received(&batch);
+    let after = sent_on(processor, case);
     attributes(&after, after.items().next().unwrap())
 }
 
@@ -140,18 +144,14 @@ fn ids_fill_the_records_own_fields() {
         (json!({"body": "ordinary", "attributes": {"trace_id": trace, "span_id": span}}), false),
     ];
     for (item, filled) in cases {
-        let mut batch = batch(request::payload(&json!({"signal": "logs", "items": [item]})), Trust::ThirdParty);
-        build(&Meter::new()).process(&mut batch).unwrap();
-        let after = received(&batch);
+        let after = sent_on(&build(&Meter::new()), &json!({"signal": "logs", "items": [item]}));
         let node = after.items().next().unwrap();
         let ids = (kernel::hex::encode(after.trace_id(node)), kernel::hex::encode(after.span_id(node)));
         let expected = if filled { (trace, span) } else { ("", "") };
         assert_eq!((ids.0.as_str(), ids.1.as_str()), expected, "{item}");
     }
     let own = json!({"signal": "logs", "items": [{"body": "agent_decision", "trace": 7, "span": 8, "attributes": {"trace_id": trace}}]});
-    let mut batch = batch(request::payload(&own), Trust::ThirdParty);
-    build(&Meter::new()).process(&mut batch).unwrap();
-    let after = received(&batch);
+    let after = sent_on(&build(&Meter::new()), &own);
     assert!(kernel::hex::encode(after.trace_id(after.items().next().unwrap())).ends_with('7'));
 }
 
@@ -164,9 +164,7 @@ fn missing_attributes_are_counted() {
         {"name": "model", "trace": 1, "span": 1, "attributes": {"input_tokens": 1, "output_tokens": 1, "model": "m"}},
         {"name": "execute_tool", "trace": 1, "span": 2, "status": "error", "attributes": {"gen_ai.operation.name": "execute_tool"}},
     ]});
-    let mut batch = batch(request::payload(&case), Trust::ThirdParty);
-    processor.process(&mut batch).unwrap();
-    processor.apply(&batch.effects[0]);
+    processor.apply(&processed(&processor, &case, Trust::ThirdParty).effects[0]);
     let text = meter.render();
     for (attribute, dialect) in [
         ("gen_ai.provider.name", "plain-vocabulary"),
@@ -189,8 +187,7 @@ fn stamps_of_clients_are_removed() {
     });
     let meter = Meter::new();
     let processor = build(&meter);
-    let mut untrusted = batch(request::payload(&case), Trust::ThirdParty);
-    processor.process(&mut untrusted).unwrap();
+    let untrusted = processed(&processor, &case, Trust::ThirdParty);
     let after = received(&untrusted);
     let keys: Vec<String> = after.nodes().flat_map(|node| after.attributes(node)).map(|a| a.key.to_owned()).collect();
     assert!(!keys.iter().any(|key| key.starts_with("tollgate.")), "{keys:?}");
@@ -200,9 +197,7 @@ fn stamps_of_clients_are_removed() {
     assert_shows(&meter, "tollgate_client_stamps_removed_total{processor=\"normalize\"} 4");
     assert!(meter.render().contains("tollgate_dialect_items_total{dialect=\"plain-vocabulary\",signal=\"traces\"} 1"));
 
-    let mut trusted = batch(request::payload(&case), Trust::Internal);
-    processor.process(&mut trusted).unwrap();
-    let after = received(&trusted);
+    let after = received(&processed(&processor, &case, Trust::Internal));
     assert_eq!(
         after.nodes().flat_map(|node| after.attributes(node)).filter(|a| a.key.starts_with("tollgate.")).count(),
         4
@@ -213,9 +208,7 @@ fn stamps_of_clients_are_removed() {
 #[test]
 fn unreadable_effects_are_ignored() {
     let processor = build(&Meter::new());
-    let mut batch = batch(request::payload(&json!({"items": [{"name": "x"}]})), Trust::ThirdParty);
-    processor.process(&mut batch).unwrap();
-    let mut effect = batch.effects.remove(0);
+    let mut effect = processed(&processor, &json!({"items": [{"name": "x"}]}), Trust::ThirdParty).effects.remove(0);
     effect.body.truncate(3);
     processor.apply(&effect);
 }
@@ -227,11 +220,9 @@ fn content_is_not_copied() {
     let case = json!({"signal": "traces", "items": [{"name": "chat x", "trace": 1, "span": 2, "attributes": {
         "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o",
         "langfuse.session.id": "CANARY one asks to move money", "gen_ai.usage.input_tokens": 1}}]});
-    let mut batch = batch(request::payload(&case), Trust::ThirdParty);
-    let facts = genai::cached_facts(&processor.vocabulary, &batch.payload, &mut batch.facts);
+    let facts = genai::read_facts(&processor.vocabulary, &request::payload(&case));
     let content = facts.items.iter().map(|item| item.content.len()).sum::<usize>();
-    processor.process(&mut batch).unwrap();
-    let after = received(&batch);
+    let after = sent_on(&processor, &case);
     let attributes = attributes(&after, after.items().next().unwrap());
     let holding = attributes.values().filter(|value| value.to_string().contains("CANARY")).count();
     assert_eq!((holding, content <= 1), (1, true), "{attributes:?}");

@@ -9,6 +9,7 @@ use crate::spec::ProcessorDeps;
 use echoes::FingerprintCache;
 use genai::testing::builtin::vocabulary;
 use genai::testing::request;
+pub(crate) use genai::testing::request::case_file;
 use kernel::clock::{Clock, UnixNanos};
 use kernel::pseudonym::{PlainIds, Pseudonymizer};
 use kernel::rng::SystemRng;
@@ -98,12 +99,6 @@ pub(crate) fn session_files(session: &Path) -> Vec<PathBuf> {
 pub(crate) fn assert_shows(meter: &Meter, text: &str) {
     let rendered = meter.render();
     assert!(rendered.contains(text), "{text} is not in\n{rendered}");
-}
-
-/// The data in a YAML file of the repository.
-pub(crate) fn case_file<T: serde::de::DeserializeOwned>(path: &str) -> T {
-    let text = std::fs::read_to_string(request::at(path)).expect("readable");
-    config::load::parse_data(path, &text).unwrap_or_else(|problem| panic!("{problem}"))
 }
 
 /// What `write` writes, as text.

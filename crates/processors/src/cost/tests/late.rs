@@ -74,7 +74,8 @@ fn restarts_and_lost_batches() {
     assert_eq!(facts_in(&run(&restored, one(root(2, 0)), 4)).late_prices.len(), 1, "not committed: not priced yet");
 }
 
-/// A call whose waiting time is over is counted as unpriced; a call without any ancestor is unpriced at once.
+/// A call whose waiting time is over is counted as unpriced; a call without any ancestor, or with a model that is not
+/// listed, is unpriced at once.
 #[test]
 fn waiting_ends() {
     let (cost, meter) = metered();
@@ -86,6 +87,9 @@ fn waiting_ends() {
     assert_shows(&meter, "tollgate_cost_calls_total{status=\"unpriced\"} 1");
     assert!(facts_in(&run(&cost, one(root(2, 0)), 2)).late_prices.is_empty());
     assert_eq!(status(&run(&cost, one(child(9, 0)), 3), 0), UNPRICED);
+    let mut unlisted = child(3, 2);
+    unlisted["attributes"]["gen_ai.request.model"] = json!("nobody");
+    assert_eq!(status(&run(&build(), one(unlisted), 1), 0), UNPRICED);
 }
 
 /// A call with a model that several providers list, whose provider never arrived, is reported as ambiguous: no unknown
@@ -107,12 +111,4 @@ fn waiting_for_a_provider_ends() {
     assert!(text.contains("model=\"m\",reason=\"ambiguous_provider\",nearest="), "{text}");
     assert!(!text.contains("unknown_provider"), "{text}");
     assert!(text.contains("tollgate_cost_calls_total{status=\"unpriced\"} 1"), "{text}");
-}
-
-/// A model that is not listed stays unpriced and does not wait.
-#[test]
-fn unknown_models_do_not_wait() {
-    let mut call = child(3, 2);
-    call["attributes"]["gen_ai.request.model"] = json!("nobody");
-    assert_eq!(status(&run(&build(), one(call), 1), 0), UNPRICED);
 }

@@ -5,7 +5,7 @@
 use serde_json::Value as Json;
 
 use super::super::{CallPriceInput, price_call};
-use super::{item, time_of};
+use super::{case_file, item, time_of};
 use genai::testing::request::at;
 use rates::{RateTable, Usd};
 
@@ -49,9 +49,7 @@ fn two_libraries_agree_or_it_is_explained() {
     let table = RateTable::builtin().unwrap_or_else(|error| panic!("{}", error.0));
     let text = std::fs::read_to_string(at("tests/cases/cost/libraries.json")).unwrap();
     let all: Json = serde_json::from_str(&text).unwrap();
-    let path = "tests/cases/cost/disagreements.yaml";
-    let lines: Vec<Json> = config::load::parse_data(path, &std::fs::read_to_string(at(path)).unwrap())
-        .unwrap_or_else(|_| panic!("{path}"));
+    let lines: Vec<Json> = case_file("tests/cases/cost/disagreements.yaml");
     assert!(lines.iter().all(|line| line["why"].as_str().is_some_and(|why| why.len() > 20)), "each says why");
     let (mut exact, mut failed, mut used) = (0, Vec::new(), 0);
     for case in all["cases"].as_array().unwrap() {

@@ -76,7 +76,13 @@ fn batch(payload: Payload, id: u8) -> Batch {
 
 /// Processes a payload without committing it.
 fn processed(cost: &CostProcessor, payload: Payload, id: u8) -> Batch {
+    processed_from(cost, payload, id, |_| {})
+}
+
+/// The same for another origin.
+fn processed_from(cost: &CostProcessor, payload: Payload, id: u8, change: impl FnOnce(&mut BatchOrigin)) -> Batch {
     let mut batch = batch(payload, id);
+    change(Arc::get_mut(&mut batch.origin).unwrap());
     cost.process(&mut batch).unwrap();
     batch
 }
@@ -368,7 +374,8 @@ fn what_is_no_call_is_not_stamped() {
     assert!(batch.effects.is_empty());
 }
 
-/// A repeated call counts once, whichever batch came first; a batch that was not committed releases its claim.
+/// A repeated call counts once, whichever batch came first, and for each account; a batch that was not committed
+/// releases its claim.
 #[test]
 fn counted_once() {
     let cost = build();
@@ -384,24 +391,11 @@ fn counted_once() {
     cost.discard(&lost.origin.id);
     assert_eq!(status(&run(&cost, one(chat("r2", 50)), 4), 0), PRICED);
 
-    let other_account = {
-        let mut batch = batch(one(chat("r1", 50)), 5);
-        let origin = BatchOrigin { account: "other".into(), ..(*batch.origin).clone() };
-        batch.origin = Arc::new(origin);
-        cost.process(&mut batch).unwrap();
-        batch
-    };
+    let other_account = processed_from(&cost, one(chat("r1", 50)), 5, |origin| origin.account = "other".into());
     assert_eq!(status(&other_account, 0), PRICED);
-}
-
-/// After an OK, equal bytes are a new request, whose calls are not counted again.
-#[test]
-fn repeats_are_not_counted() {
-    let cost = build();
-    let mut again = batch(one(chat("r1", 50)), 1);
-    again.origin = Arc::new(BatchOrigin { repeat: true, ..(*again.origin).clone() });
-    cost.process(&mut again).unwrap();
-    assert_eq!(status(&again, 0), COPY);
+    // After an OK, equal bytes are a new request, whose calls are not counted again.
+    let repeat = processed_from(&build(), one(chat("r1", 50)), 1, |origin| origin.repeat = true);
+    assert_eq!(status(&repeat, 0), COPY);
 }
 
 /// Within a request the largest snapshot of a stream counts.
@@ -409,8 +403,7 @@ fn repeats_are_not_counted() {
 fn snapshots_of_a_stream() {
     let payload = request::payload(&json!({"items": [chat("r1", 10), chat("r1", 70), chat("r1", 30)]}));
     let batch = run(&build(), payload, 1);
-    let statuses: Vec<_> = (0..3).map(|item| status(&batch, item).unwrap()).collect();
-    assert_eq!(statuses, [BillingStatus::NotCounted, BillingStatus::Priced, BillingStatus::NotCounted]);
+    assert_eq!([0, 1, 2].map(|item| status(&batch, item)), [COPY, PRICED, COPY]);
 }
 
 /// A span of an undescribed emitter, with or without tokens.
@@ -549,9 +542,7 @@ fn upstream_stamps_stay() {
     call["attributes"]["gen_ai.usage.cost"] = json!(7.0);
     let with = |trust, reprice| {
         let cost = build_with(&configured(|config| config.reprice = reprice), &Meter::new());
-        let mut batch = batch(one(call.clone()), 1);
-        batch.origin = Arc::new(BatchOrigin { trust, ..(*batch.origin).clone() });
-        cost.process(&mut batch).unwrap();
+        let batch = processed_from(&cost, one(call.clone()), 1, |origin| origin.trust = trust);
         attributes(&batch, 0)["tollgate.cost.usd"].clone()
     };
     assert_eq!(with(Trust::Internal, false), "7");

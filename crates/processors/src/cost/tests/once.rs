@@ -1,13 +1,11 @@
 //! Tests that each call is billed once: layers with spans between them, ids that identify nothing, unknown operations,
 //! events that repeat spans.
 
-use std::sync::Arc;
-
 use serde_json::{Value as Json, json};
 
 use super::{
-    COPY, PRICED, UNPRICED, all, assert_shows, attributes, batch, build, build_with, call, chat, configured, defaults,
-    facts_in, guess, metered, one, run, status, statuses, with_id,
+    COPY, PRICED, UNPRICED, all, assert_shows, attributes, build, build_with, call, chat, configured, defaults,
+    facts_in, guess, metered, one, processed, processed_from, run, status, statuses, with_id,
 };
 use crate::cost::{CostProcessor, DetailsEventPolicy};
 use genai::BillingStatus;
@@ -124,11 +122,8 @@ fn ids_that_are_used_again() {
     let snapshot = run(&cost, one(in_trace(1, 55)), 3);
     assert_eq!(attributes(&snapshot, 0)["tollgate.cost.flags"], json!(["grown"]), "a later snapshot of a stream");
     // Another pipeline branch that processes the batch stamps it alike.
-    let mut branch = super::batch(one(in_trace(4, 80)), 4);
-    let first = run(&cost, one(in_trace(4, 80)), 4);
-    cost.process(&mut branch).unwrap();
-    assert_eq!(attributes(&first, 0), attributes(&branch, 0));
-    assert_eq!(status(&branch, 0), PRICED);
+    let [first, branch] = [run, processed].map(|pass| attributes(&pass(&cost, one(in_trace(4, 80)), 4), 0));
+    assert_eq!((&first, &first["tollgate.cost.status"]), (&branch, &json!("priced")));
 }
 
 /// An id shared by calls of one trace with different inputs identifies nothing, in one request or several; nor do words
@@ -409,10 +404,8 @@ fn no_room_to_wait() {
 fn another_worker_counts_a_record() {
     let (other, here) = (build(), build());
     let process = |cost: &CostProcessor, record: u8| {
-        let mut batch = batch(all(&[&call(1, 0, "gpt-4o", 1000, 10)]), record);
-        Arc::get_mut(&mut batch.origin).unwrap().source_record = Some(format!("in/0/{record}").into());
-        cost.process(&mut batch).unwrap();
-        batch
+        let payload = one(call(1, 0, "gpt-4o", 1000, 10));
+        processed_from(cost, payload, record, |origin| origin.source_record = Some(format!("in/0/{record}").into()))
     };
     let price = |batch: &Batch| facts_in(batch).items[0].cost.clone().unwrap();
     let told = process(&other, 1);

@@ -102,16 +102,14 @@ fn only_texts_that_stay_are_sent() {
 #[test]
 fn every_place_is_asked_about() {
     let (redact, fake) = asking(&config(|_| {}), &Meter::new());
-    let entry = |key: &str, value: &str| text(key, value);
     let inner = vec![
-        entry("inside", "it is Zqx One here"),
-        kv("cookie", Value::KvlistValue(KeyValueList { values: vec![entry("deep", "gone with Zqx Two")] })),
-        entry("Zqx Three wrote", "x"),
+        text("inside", "it is Zqx One here"),
+        kv("cookie", map(vec![text("deep", "gone with Zqx Two")])),
+        text("Zqx Three wrote", "x"),
     ];
-    let list = ArrayValue { values: vec![AnyValue { value: Some(Value::StringValue("list of Zqx Four".to_owned())) }] };
     let wire = span_with(vec![
-        kv("map", Value::KvlistValue(KeyValueList { values: inner })),
-        kv("list", Value::ArrayValue(list)),
+        kv("map", map(inner)),
+        kv("list", list_of(Value::StringValue("list of Zqx Four".to_owned()))),
         kv("bytes", Value::BytesValue(b"bytes of Zqx Five".to_vec())),
     ]);
     let mut request = ExportTraceServiceRequest::decode(&wire[..]).expect("request");

@@ -110,8 +110,7 @@ fn private_numbers_become_placeholders() {
     ] {
         assert_eq!(shown_number(by_default(), key, Value::IntValue(number)), wanted, "{key}");
         assert_eq!(shown_number(by_default(), key, Value::DoubleValue(number as f64)), wanted, "{key}, a double");
-        let list = Value::ArrayValue(ArrayValue { values: vec![AnyValue { value: Some(Value::IntValue(number)) }] });
-        let shown = shown_number(by_default(), key, list);
+        let shown = shown_number(by_default(), key, list_of(Value::IntValue(number)));
         assert!(shown.contains(wanted) && !shown.contains(&number.to_string()), "{shown}");
         let shown =
             shown_number(by_default(), "a", map(vec![kv(key, Value::IntValue(number)), kv("n", Value::IntValue(7))]));
@@ -143,7 +142,6 @@ fn private_numbers_become_placeholders() {
 /// An attribute whose key marks it as secret is removed as a whole, in a list or map too; words about secrets stay.
 #[test]
 fn secret_keys_of_attributes() {
-    let item = |value: &str| AnyValue { value: Some(Value::StringValue(value.to_owned())) };
     for (key, value) in [
         ("app.password", "Tr0ub4dor3w"),
         ("db.password", "hunter22"),
@@ -152,8 +150,7 @@ fn secret_keys_of_attributes() {
     ] {
         let shown = string_after(by_default(), key, value).expect("kept");
         assert!(shown.starts_with('[') && !shown.contains(value), "{key}: {shown}");
-        let list = Value::ArrayValue(ArrayValue { values: vec![item(value)] });
-        for holder in [list, map(vec![text(key, value)])] {
+        for holder in [list_of(Value::StringValue(value.to_owned())), map(vec![text(key, value)])] {
             let after = format!("{:?}", attributes_after(by_default(), vec![kv(key, holder)]));
             assert!(!after.contains(value), "{after}");
         }
@@ -188,8 +185,7 @@ fn sentences_are_no_names_of_machines() {
             assert_ne!(string_after(by_default(), key, name).as_deref(), Some("[CONTENT]"), "{key} {name}");
         }
     }
-    let item = AnyValue { value: Some(Value::StringValue(sentence.to_owned())) };
-    let list = Value::ArrayValue(ArrayValue { values: vec![item] });
+    let list = list_of(Value::StringValue(sentence.to_owned()));
     let shown = format!("{:?}", attributes_after(by_default(), vec![kv("host.name", list)]));
     assert!(shown.contains("[CONTENT]") && !shown.contains("Maria"), "{shown}");
 }

@@ -4,6 +4,12 @@ use opentelemetry_proto::tonic::logs::v1::LogRecord;
 
 use super::*;
 
+/// A model call's span after the vault step left these attributes.
+fn left(attributes: &[KeyValue]) -> Vec<u8> {
+    let wire = span_with([&[text("gen_ai.operation.name", "chat")][..], attributes].concat());
+    pass_with(by_default(), Signal::Traces, wire, ContentState::Stripped).0
+}
+
 /// Structure left by `leave: redacted` is redacted leaf by leaf and stays structure of its kind: messages, tool
 /// arguments and results, as JSON text and as maps. Numbers, keys and escaped texts are checked too.
 #[test]
@@ -12,22 +18,17 @@ fn structure_that_was_left_stays_structure() {
         r#"[{"role":"user","parts":[{"type":"text","content":"mail jane.doe@example.com \u006eow"}]}, {"n": 3}]"#;
     let call = r#"{"to":"jane.doe@example.com","card":4111111111111111,"authorization":"Bearer abc","jane.doe@example.com":1,
         "deep":"{\"mail\":\"jane.doe@example.com\"}","limit":10}"#;
-    let map = Value::KvlistValue(KeyValueList {
-        values: vec![
-            text("content", "jane.doe@example.com"),
-            kv("card", Value::IntValue(4_111_111_111_111_111)),
-            kv("n", Value::IntValue(3)),
-        ],
-    });
-    let wire = span_with(vec![
-        text("gen_ai.operation.name", "chat"),
+    let result = map(vec![
+        text("content", "jane.doe@example.com"),
+        kv("card", Value::IntValue(4_111_111_111_111_111)),
+        kv("n", Value::IntValue(3)),
+    ]);
+    let attributes = attributes_of(&left(&[
         text("gen_ai.input.messages", messages),
         text("gen_ai.tool.call.arguments", call),
-        kv("gen_ai.tool.call.result", map),
+        kv("gen_ai.tool.call.result", result),
         text("gen_ai.output.messages", "plain jane.doe@example.com"),
-    ]);
-    let (bytes, _) = pass_with(by_default(), Signal::Traces, wire, ContentState::Stripped);
-    let attributes = attributes_of(&bytes);
+    ]));
     let json = |key: &str| -> serde_json::Value {
         match &attributes[key] {
             Value::StringValue(text) => serde_json::from_str(text).expect("JSON"),
@@ -55,9 +56,7 @@ fn structure_that_was_left_stays_structure() {
 fn what_stands_beside_structure_of_the_same_name_is_looked_at() {
     let (structure, plain) = (r#"{"a":"jane.doe@example.com"}"#, "plain jane.doe@example.com");
     for (first, second) in [(structure, plain), (plain, structure)] {
-        let prompts = vec![text("gen_ai.prompt", first), text("gen_ai.prompt", second)];
-        let wire = span_with([vec![text("gen_ai.operation.name", "chat")], prompts].concat());
-        let (bytes, _) = pass_with(by_default(), Signal::Traces, wire, ContentState::Stripped);
+        let bytes = left(&[text("gen_ai.prompt", first), text("gen_ai.prompt", second)]);
         assert!(!String::from_utf8_lossy(&bytes).contains("jane"), "{first}");
     }
     let body = |text: &str| AnyValue { value: Some(Value::StringValue(text.to_owned())) };
@@ -88,15 +87,14 @@ fn what_stands_beside_structure_of_the_same_name_is_looked_at() {
 #[test]
 fn words_without_quotes_that_were_left() {
     let token = format!("ghp_{}", "16C7e42F292c6912E7710c838347Ae178B4a");
-    for (left, wanted) in [
+    for (sent, wanted) in [
         (format!("{{name: jane.doe@example.com, token: {token}}}"), None),
         (format!("[AKIAQ3EGRIU2SZKWX4FN, {token}]"), None),
         ("[User(email=jane.doe@example.com)]".to_owned(), None),
         ("[jane.doe@example.com(1)]".to_owned(), None),
         ("{a: 12, b: True, c: None, d: -1.5e3}".to_owned(), Some("{a: 12, b: True, c: None, d: -1.5e3}")),
     ] {
-        let wire = span_with(vec![text("gen_ai.operation.name", "chat"), text("gen_ai.prompt", &left)]);
-        let (bytes, _) = pass_with(by_default(), Signal::Traces, wire, ContentState::Stripped);
+        let bytes = left(&[text("gen_ai.prompt", &sent)]);
         let Value::StringValue(got) = &attributes_of(&bytes)["gen_ai.prompt"] else { panic!("a text") };
         assert!(!got.contains("jane.doe") && !got.contains("16C7e42F") && !got.contains("AKIAQ3"), "{got}");
         assert!(wanted.is_none_or(|wanted| wanted == got), "{got}");
@@ -109,14 +107,10 @@ fn structure_that_was_left_fits_its_cap() {
     let cap = RedactConfig::default().settings().map_err(|_| ()).expect("valid").max_value;
     let part = |bytes: usize| format!(r#"{{"role":"user","content":"{}"}}"#, "é".repeat(bytes / 2));
     for list in [vec![part(2 * cap)], vec![part(4_000); 40], vec![part(10); 20_000]] {
-        let wire = span_with(vec![
-            text("gen_ai.operation.name", "chat"),
-            text("gen_ai.input.messages", &format!("[{}]", list.join(","))),
-        ]);
-        let (once, _) = pass_with(by_default(), Signal::Traces, wire, ContentState::Stripped);
-        let Value::StringValue(left) = &attributes_of(&once)["gen_ai.input.messages"] else { panic!("text") };
-        assert!(left.len() <= cap && left.contains("TRUNCATED"), "{}", left.len());
-        serde_json::from_str::<serde_json::Value>(left).expect("JSON");
+        let once = left(&[text("gen_ai.input.messages", &format!("[{}]", list.join(",")))]);
+        let Value::StringValue(cut) = &attributes_of(&once)["gen_ai.input.messages"] else { panic!("text") };
+        assert!(cut.len() <= cap && cut.contains("TRUNCATED"), "{}", cut.len());
+        serde_json::from_str::<serde_json::Value>(cut).expect("JSON");
         assert!(pass_with(by_default(), Signal::Traces, once.clone(), ContentState::Stripped).0 == once);
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value::Value};
@@ -12,6 +11,7 @@ use prost::Message;
 use super::{RedactConfig, RedactProcessor};
 use crate::testing::{assert_shows, batch};
 use genai::testing::builtin::vocabulary;
+use genai::testing::request;
 use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use kernel::secret::Secret;
 use otlp::{Payload, Signal, UnknownFields};
@@ -27,6 +27,14 @@ mod options;
 fn processor(config: &RedactConfig, meter: &Meter) -> RedactProcessor {
     let settings = config.settings().map_err(|problems| format!("{problems:?}")).expect("valid");
     RedactProcessor::new("redact".into(), settings, vocabulary(), Arc::new(ids()), meter)
+}
+
+fn config(text: &str) -> RedactConfig {
+    config::load::parse_data("redact", text).unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+fn with(text: &str) -> RedactProcessor {
+    processor(&config(text), &Meter::new())
 }
 
 /// The processor with the default settings, made once.
@@ -50,6 +58,14 @@ fn pass_with(redact: &RedactProcessor, signal: Signal, wire: Vec<u8>, content: C
     (batch.payload.encode(UnknownFields::Drop).expect("encoded").bytes, batch.clearance)
 }
 
+/// What is sent on of a case, as text.
+fn sent_on(redact: &RedactProcessor, case: &serde_json::Value) -> String {
+    let mut batch = batch(request::payload(case));
+    redact.process(&mut batch).expect("processed");
+    let bytes = batch.payload.encode(UnknownFields::Drop).expect("encoded").bytes;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 fn kv(key: &str, value: Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }
@@ -67,17 +83,25 @@ fn span_with(attributes: Vec<KeyValue>) -> Vec<u8> {
     request.encode_to_vec()
 }
 
-fn attributes_after(redact: &RedactProcessor, attributes: Vec<KeyValue>) -> Vec<KeyValue> {
-    let (bytes, _) = pass(redact, Signal::Traces, span_with(attributes));
-    let request = ExportTraceServiceRequest::decode(&bytes[..]).expect("decodes");
+/// The first span's attributes.
+fn attributes_in(bytes: &[u8]) -> Vec<KeyValue> {
+    let request = ExportTraceServiceRequest::decode(bytes).expect("decodes");
     request.resource_spans[0].scope_spans[0].spans[0].attributes.clone()
 }
 
-fn string_after(redact: &RedactProcessor, key: &str, value: &str) -> Option<String> {
-    attributes_after(redact, vec![text(key, value)]).into_iter().find_map(|kv| match kv.value?.value? {
+fn attributes_after(redact: &RedactProcessor, attributes: Vec<KeyValue>) -> Vec<KeyValue> {
+    attributes_in(&pass(redact, Signal::Traces, span_with(attributes)).0)
+}
+
+fn string_of(attribute: &KeyValue) -> Option<String> {
+    match attribute.value.clone()?.value? {
         Value::StringValue(text) => Some(text),
         _ => None,
-    })
+    }
+}
+
+fn string_after(redact: &RedactProcessor, key: &str, value: &str) -> Option<String> {
+    attributes_after(redact, vec![text(key, value)]).iter().find_map(string_of)
 }
 
 const MAIL: &str = "jane@example.com";
@@ -122,8 +146,7 @@ fn credentials_are_dropped() {
 /// A user id or name stays only if it is opaque; with `user_ids: keep` only the rules decide.
 #[test]
 fn users_become_pseudonyms_unless_opaque() {
-    let keep =
-        processor(&RedactConfig { user_ids: super::UserIdPolicy::Keep, ..RedactConfig::default() }, &Meter::new());
+    let keep = with("{user_ids: keep}");
     for named in
         "margaret.oduya oduya 4711 CONTOSO\\mhuber user_margaret_oduya_of_support Margaret-Oduya-1985-Smith".split(' ')
     {
@@ -158,21 +181,19 @@ fn pseudonyms_of_summaries_are_no_credentials() {
 /// A user id is treated alike as a number, in JSON text and under another spelling of its key; neighbouring data stays.
 #[test]
 fn users_are_found_in_every_form() {
-    let redact = processor(&RedactConfig::default(), &Meter::new());
-    let keep =
-        processor(&RedactConfig { user_ids: super::UserIdPolicy::Keep, ..RedactConfig::default() }, &Meter::new());
+    let (redact, keep) = (by_default(), with("{user_ids: keep}"));
     let number = |redact: &RedactProcessor, key: &str| {
         let out = attributes_after(redact, vec![kv(key, Value::IntValue(4711))]);
         out.into_iter().find(|kv| kv.key == key)?.value?.value
     };
     let shown = ids().pseudonym("default", "4711");
     for key in ["user.id", "user_id", "userId", "usr.id"] {
-        assert_eq!(number(&redact, key), Some(Value::StringValue(shown.clone())), "{key}");
+        assert_eq!(number(redact, key), Some(Value::StringValue(shown.clone())), "{key}");
         assert_eq!(number(&keep, key), Some(Value::IntValue(4711)), "{key}");
     }
-    assert_eq!(number(&redact, "http.response.status_code"), Some(Value::IntValue(4711)));
+    assert_eq!(number(redact, "http.response.status_code"), Some(Value::IntValue(4711)));
     for key in ["userId", "usr.name", "user_name", "username", "user.email", "enduser.name"] {
-        let named = string_after(&redact, key, "margaret.oduya").expect("kept");
+        let named = string_after(redact, key, "margaret.oduya").expect("kept");
         assert_eq!(named, ids().pseudonym("default", "margaret.oduya"), "{key}");
     }
     for (sent, left) in [
@@ -183,7 +204,7 @@ fn users_are_found_in_every_form() {
         ("user 4711 is here", String::new()),
     ] {
         let left = if left.is_empty() { sent } else { &left };
-        assert_eq!(string_after(&redact, "payload", sent).as_deref(), Some(left), "{sent}");
+        assert_eq!(string_after(redact, "payload", sent).as_deref(), Some(left), "{sent}");
         assert_eq!(string_after(&keep, "payload", sent).as_deref(), Some(sent), "{sent}");
     }
 }
@@ -261,11 +282,8 @@ fn homes_are_hidden() {
 fn hits_are_counted() {
     let meter = Meter::new();
     let redact = processor(&RedactConfig::default(), &meter);
-    let list = kv(
-        "l",
-        Value::ArrayValue(ArrayValue { values: vec![AnyValue { value: Some(Value::StringValue(MAIL.to_owned())) }] }),
-    );
-    attributes_after(&redact, vec![list, text("x", &format!("{MAIL} and {MAIL}"))]);
+    let listed = kv("l", list_of(Value::StringValue(MAIL.to_owned())));
+    attributes_after(&redact, vec![listed, text("x", &format!("{MAIL} and {MAIL}"))]);
     let rendered = meter.render();
     assert!(rendered.contains("tollgate_redactions_total{rule=\"email\",signal=\"traces\"} 3"), "{rendered}");
     assert!(!rendered.contains("jane"));
@@ -274,11 +292,7 @@ fn hits_are_counted() {
 /// Unknown rule sets, invalid patterns and caps that are too small are refused by field.
 #[test]
 fn bad_settings_are_refused() {
-    let config: RedactConfig = config::load::parse_data(
-        "t",
-        "{ rules: [pii, pee], custom: [{ name: ok, pattern: 'a*' }], max_value_bytes: 1 }",
-    )
-    .expect("yaml");
+    let config = config("{ rules: [pii, pee], custom: [{ name: ok, pattern: 'a*' }], max_value_bytes: 1 }");
     let problems = config.settings().err().expect("refused");
     let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
     assert_eq!(paths, ["rules[1]", "max_value_bytes", "custom[0].name", "custom[0].pattern"]);
@@ -286,6 +300,11 @@ fn bad_settings_are_refused() {
 
 fn map(entries: Vec<KeyValue>) -> Value {
     Value::KvlistValue(KeyValueList { values: entries })
+}
+
+/// A list of one value.
+fn list_of(value: Value) -> Value {
+    Value::ArrayValue(ArrayValue { values: vec![AnyValue { value: Some(value) }] })
 }
 
 fn bytes_after(redact: &RedactProcessor, bytes: &[u8]) -> Vec<u8> {
@@ -341,27 +360,20 @@ fn nested_credentials_are_dropped_whole() {
             Value::BoolValue(true),
             Value::BytesValue(b"opaque".to_vec()),
             Value::StringValue("opaque".to_owned()),
-            Value::ArrayValue(ArrayValue { values: vec![AnyValue { value: Some(Value::IntValue(987_654_321)) }] }),
+            list_of(Value::IntValue(987_654_321)),
             map(vec![kv("deeper", Value::IntValue(987_654_321))]),
         ]
     };
     for value in values() {
         let headers = map(vec![kv("x-api-key", value), text("accept", "text/html")]);
-        let list = Value::ArrayValue(ArrayValue { values: vec![AnyValue { value: Some(headers.clone()) }] });
-        for holder in [headers, list] {
+        for holder in [headers.clone(), list_of(headers)] {
             let after = attributes_after(by_default(), vec![kv("headers", holder)]);
             let shown = format!("{after:?}");
             assert!(!shown.contains("x-api-key") && shown.contains("text/html"), "{shown}");
         }
     }
-    let mut body = ExportLogsServiceRequest::default();
-    let json = serde_json::json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [{"timeUnixNano": "1"}]}]}]});
-    body.clone_from(&serde_json::from_value(json).expect("request"));
-    let record = &mut body.resource_logs[0].scope_logs[0].log_records[0];
-    record.body =
-        Some(AnyValue { value: Some(map(vec![kv("authorization", Value::IntValue(987_654_321)), text("a", "b")])) });
-    let (bytes, _) = pass(by_default(), Signal::Logs, body.encode_to_vec());
-    assert!(!String::from_utf8_lossy(&bytes).contains("authorization"));
+    let record = serde_json::json!({"signal": "logs", "items": [{"body": {"authorization": 987_654_321, "a": "b"}}]});
+    assert!(!sent_on(by_default(), &record).contains("authorization"));
 }
 
 /// Listed content below another key was not taken by the vault step, so it is removed and counted; numbers stay.
@@ -388,6 +400,11 @@ fn many_homes_take_linear_time() {
     assert!(hidden.starts_with("/home/[USERNAME]/home/[USERNAME]"));
 }
 
+/// The slug of a failure with these attributes.
+fn slug_of(attributes: Vec<KeyValue>) -> Option<String> {
+    string_of(attributes_after(by_default(), attributes).iter().find(|kv| kv.key == "exception.slug")?)
+}
+
 /// The slug of a failed tool is made from its type and name: the tool's output is content, whose digest could be looked
 /// up.
 #[test]
@@ -395,8 +412,7 @@ fn slugs_of_tools() {
     let slug = |tool: &str, kind: &str, message: &str| {
         let operation = [text("gen_ai.operation.name", "execute_tool"), text("gen_ai.tool.name", tool)];
         let error = [text("error.type", kind), text("error.message", message)];
-        let out = attributes_after(by_default(), operation.into_iter().chain(error).collect());
-        out.into_iter().find(|kv| kv.key == "exception.slug").expect("a slug").value
+        slug_of(operation.into_iter().chain(error).collect()).expect("a slug")
     };
     let one = slug("grep", "ToolError", "no such file");
     assert_eq!(one, slug("grep", "ToolError", "it is a folder"));
@@ -411,12 +427,7 @@ fn slugs() {
     let slug = |kind: &str, message: &str, trace: &str| {
         let mut attributes = vec![text("exception.message", message), text("exception.stacktrace", trace)];
         attributes.extend((!kind.is_empty()).then(|| text("exception.type", kind)));
-        let out = attributes_after(by_default(), attributes);
-        let found = out.iter().find(|kv| kv.key == "exception.slug")?.value.clone()?.value?;
-        match found {
-            Value::StringValue(text) => Some(text),
-            _ => None,
-        }
+        slug_of(attributes)
     };
     let trace = |folder: &str, line: u32, name: &str| {
         format!(
@@ -440,8 +451,8 @@ fn slugs() {
     assert_eq!(mails[0], mails[1], "redacted first");
     let long = |end: &str| slug("E", &format!("{} {end}", "word ".repeat(2_000)), "");
     assert_ne!(long("one"), long("other"), "before the cut");
-    let own = attributes_after(by_default(), vec![text("exception.type", "E"), text("exception.slug", "ours")]);
-    assert!(own.iter().any(|kv| kv.key == "exception.slug" && kv.value == text("", "ours").value));
+    let own = slug_of(vec![text("exception.type", "E"), text("exception.slug", "ours")]);
+    assert_eq!(own.as_deref(), Some("ours"));
     assert!(
         attributes_after(by_default(), vec![text("notification.message", "Claude waits")]).len() == 1,
         "no failure, no slug"
@@ -468,7 +479,5 @@ fn error_texts_keep_frames() {
 }
 
 fn attributes_of(bytes: &[u8]) -> std::collections::HashMap<String, Value> {
-    let request = ExportTraceServiceRequest::decode(bytes).expect("OTLP");
-    let attributes = request.resource_spans[0].scope_spans[0].spans[0].attributes.clone();
-    attributes.into_iter().filter_map(|one| Some((one.key, one.value?.value?))).collect()
+    attributes_in(bytes).into_iter().filter_map(|one| Some((one.key, one.value?.value?))).collect()
 }

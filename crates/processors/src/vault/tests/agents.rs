@@ -286,7 +286,7 @@ fn span(name: &str, (n, parent): (u64, u64), (from, until): (u64, u64), mut attr
 }
 
 /// An event of Claude Code, at a span.
-fn event(name: &str, at: u64, time: u64, mut attributes: Json) -> Json {
+pub(super) fn event(name: &str, at: u64, time: u64, mut attributes: Json) -> Json {
     (attributes["session.id"], attributes["event.name"]) = (json!("s-1"), json!(name));
     json!({"event_name": format!("claude_code.{name}"), "time": BEGIN + time, "trace": 1, "span": at, "attributes": attributes})
 }

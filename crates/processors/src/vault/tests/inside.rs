@@ -25,8 +25,7 @@ fn logs(items: Json) -> Json {
 /// The prompt in an ordinary log line goes to the vault; the line stays and is still valid JSON.
 #[test]
 fn listed_parts_go_and_the_rest_stays_valid() {
-    let mut bench = Bench::new();
-    let out = bench.pass(&logs(json!([
+    let out = Bench::new().pass(&logs(json!([
         {"body": r#"{"level":"info", "prompt":"CANARY one", "n":[1, {"Tool_Args":{"q":"CANARY"}, "left":2}],"end":true}"#},
         {"body": "{'user': 'u', 'prompt': \"CANARY isn't\", 'n': (1, None)}"},
         {"body": {"prompt": "CANARY", "level": "info", "deep": {"completion": "CANARY", "left": 3}}},
@@ -72,9 +71,8 @@ fn broken_text_keeps_nothing_listed() {
 /// Text that is not structure is recognised by its first byte and never walked; structure is walked once.
 #[test]
 fn text_that_only_looks_like_structure_stays() {
-    let mut bench = Bench::new();
     let bodies = ["{a} and {b} prompt: x", "[INFO] prompt: yes", "{", "[]", "{} {}", "prompt"];
-    let out = bench.pass(&logs(bodies.iter().map(|body| json!({"body": body})).collect()));
+    let out = Bench::new().pass(&logs(bodies.iter().map(|body| json!({"body": body})).collect()));
     let all = everything(&out);
     assert!(bodies.iter().all(|body| all.contains(body)) && out.documents.is_empty(), "{all}");
 }

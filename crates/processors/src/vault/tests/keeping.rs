@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 
 use super::super::options::{DirectoryConfig, DirectoryOptions, StoreLayout};
-use super::whole::{Gateway, NOON, gateway, gateway_with, tool, turn};
+use super::whole::{Gateway, NOON, gateway, gateway_with, of, tool, turn};
 use crate::vault::config::{Retention, StoreConfig};
 use audit::erase::{ContentTarget, TargetQuery, WritableVault, resolve_target};
 use audit::hold::{apply_hold, is_under_hold, list_holds, list_notes};
@@ -29,19 +29,9 @@ fn place_of(gateway: &Gateway) -> WritableVault {
     WritableVault::from_location(&gateway.location(), None).expect("a place")
 }
 
-fn of(id: &str, n: u64) -> serde_json::Value {
-    let mut item = tool(n);
-    item["attributes"]["gen_ai.conversation.id"] = json!(id);
-    item
-}
-
-fn names(gateway: &Gateway) -> Vec<String> {
-    gateway.objects().into_keys().collect()
-}
-
 /// Makes all files of the vault as old as `age`.
 fn age(gateway: &Gateway, age: Duration) {
-    for name in names(gateway) {
+    for name in gateway.names() {
         let name = gateway.folder.path().join("vault").join(name);
         let written = SystemTime::UNIX_EPOCH + Duration::from_nanos(NOON.0) - age;
         std::fs::File::options().write(true).open(name).expect("file").set_modified(written).expect("dated");
@@ -50,7 +40,7 @@ fn age(gateway: &Gateway, age: Duration) {
 
 /// The gateway with the sessions `s-1` and `s-2`.
 async fn two_sessions(mut gateway: Gateway) -> Gateway {
-    gateway.pass_stored(json!([turn(1, &[("user", "one")], "x"), of("s-2", 2)])).await;
+    gateway.pass_stored(json!([turn(1, &[("user", "one")], "x"), of("s-2", tool(2))])).await;
     gateway
 }
 
@@ -79,7 +69,7 @@ async fn a_hold_is_set_and_released() {
     assert!(resolve_target(&place, &session("s-1")).await.expect("resolved").holds.is_empty());
     apply_hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
     assert!(is_under_hold(&vault, "default", "acme", "s-1").await.expect("read"));
-    assert_eq!(names(&gateway).iter().filter(|name| name.starts_with("holds/default/acme/s-1/")).count(), 3);
+    assert_eq!(gateway.names().iter().filter(|name| name.starts_with("holds/default/acme/s-1/")).count(), 3);
 }
 
 /// A planted note cannot end a hold: a note that is last, or has an impossible number, is reported and ignored. An
@@ -150,7 +140,7 @@ async fn a_note_that_cannot_be_read_holds_its_session_alone() {
     for id in ["s-1", "s-2"] {
         apply_hold(&place, &session(id), true, by, NOON, &SystemRng).await.expect("held");
     }
-    let name = names(&gateway).into_iter().find(|name| name.starts_with("holds/default/acme/s-2/")).expect("a note");
+    let name = gateway.names().into_iter().find(|name| name.starts_with("holds/default/acme/s-2/")).expect("a note");
     let nothing = kernel::hex::encode(&Sha256::digest(b""));
     let forged = json!({"v": 2, "account": "default", "tenant": "acme", "session": "s-2", "set": false, "by": "x", "why": "x", "at": "x",
         "releases": [nothing]});
@@ -183,7 +173,7 @@ async fn a_note_that_cannot_be_read_holds_its_session_alone() {
 async fn a_user_is_held_and_packed_objects_too() {
     let mut gateway = gateway_with(|config| config.layout = StoreLayout::Packed);
     for (n, id) in [(1, "s-1"), (2, "s-2"), (3, "s-3")] {
-        let mut item = of(id, n);
+        let mut item = of(id, tool(n));
         item["attributes"]["user.id"] = json!(if id == "s-3" { "bob" } else { "ada" });
         gateway.pass(&json!({"items": [item]}));
     }
@@ -194,7 +184,7 @@ async fn a_user_is_held_and_packed_objects_too() {
     let asked = TargetQuery { target: ContentTarget::User(users[0].clone()), account: None, tenant: None };
     let touched = apply_hold(&place, &asked, true, ("legal", "case"), NOON, &SystemRng).await.expect("held");
     assert_eq!(touched.sessions, ["acme/s-1", "acme/s-2"]);
-    let packed = names(&gateway).into_iter().find(|name| name.starts_with("packed/")).expect("an object");
+    let packed = gateway.names().into_iter().find(|name| name.starts_with("packed/")).expect("an object");
     assert!(place.eraser.is_on_hold(vault::store::ObjectKind::Payload, &packed).await.expect("read"));
 }
 
@@ -217,7 +207,7 @@ async fn a_folder_keeps_what_it_should() {
     let mut gateway = two_sessions(gateway).await;
     let place = place_of(&gateway);
     apply_hold(&place, &session("s-2"), true, ("legal", "case"), NOON, &SystemRng).await.expect("held");
-    let count = |gateway: &Gateway, start: &str| names(gateway).iter().filter(|name| name.starts_with(start)).count();
+    let count = |gateway: &Gateway, start: &str| gateway.names().iter().filter(|name| name.starts_with(start)).count();
     let counts =
         |gateway: &Gateway| ["default/", "keys/", "index/", "chain/", "holds/"].map(|start| count(gateway, start));
     let sweep = async |gateway: &mut Gateway, days: u64| {

@@ -5,19 +5,10 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::super::options::StoreLayout;
-use super::whole::{Gateway, gateway_with, tool, turn, verified};
+use super::whole::{Gateway, gateway_with, of, tool, turn, verified};
 
 fn laid_out(layout: StoreLayout) -> Gateway {
     gateway_with(|config| config.layout = layout)
-}
-
-fn of(session: &str, mut item: Json) -> Json {
-    item["attributes"]["gen_ai.conversation.id"] = json!(session);
-    item
-}
-
-fn names(gateway: &Gateway) -> Vec<String> {
-    gateway.objects().into_keys().collect()
 }
 
 /// Sessions of one account share objects. Each session is replayed on its own, references lead to their fragment, and
@@ -30,7 +21,7 @@ async fn packed() {
             .pass(&json!({"items": [of("s-1", turn(n, &[("user", "CANARY one")], "two")), of("s-2", tool(n + 10))]}));
     }
     assert!(gateway.uploader.drain().await);
-    let payload: Vec<String> = names(&gateway).into_iter().filter(|name| name.ends_with(".agev")).collect();
+    let payload: Vec<String> = gateway.names().into_iter().filter(|name| name.ends_with(".agev")).collect();
     assert_eq!(payload.len(), 1);
     assert!(payload[0].starts_with("packed/default/2026-11-20/10/gw-1-"), "{payload:?}");
     let one = gateway.replay("s-1").await.expect("replayed");
@@ -68,7 +59,7 @@ async fn one_object_a_turn() {
     };
     gateway.pass(&json!({"items": [numbered(1, "1"), numbered(2, "2.b"), in_trace(3), in_trace(5)]}));
     gateway.pass_stored(json!([numbered(4, "2.b")])).await;
-    let payload: Vec<String> = names(&gateway).into_iter().filter(|name| name.ends_with(".json.age")).collect();
+    let payload: Vec<String> = gateway.names().into_iter().filter(|name| name.ends_with(".json.age")).collect();
     let starts: Vec<&str> = payload
         .iter()
         .map(|name| name.rsplit('/').next().expect("file").split("gw-1").next().expect("start"))
@@ -110,7 +101,7 @@ async fn requests(layout: StoreLayout) -> [f64; 3] {
         }
     }
     assert!(gateway.uploader.drain().await);
-    let all = names(&gateway);
+    let all = gateway.names();
     let count = |is: &dyn Fn(&str) -> bool| all.iter().filter(|name| is(name)).count() as f64;
     let keys = count(&|name| name.starts_with("keys/"));
     let chain = count(&|name| name.starts_with("chain/") || name.starts_with("index/"));

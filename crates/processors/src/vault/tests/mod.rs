@@ -10,7 +10,6 @@ mod planted;
 mod privacy;
 mod process;
 mod recipients;
-mod schema;
 mod sessions;
 mod whole;
 
@@ -32,6 +31,11 @@ fn settings_of(text: &str) -> VaultSettings {
 
 fn recipient() -> String {
     age::x25519::Identity::generate().to_public().to_string()
+}
+
+/// A vault in a folder with more options.
+fn in_folder(options: &str) -> String {
+    format!("recipients: [{}]\nstore: {{ directory: ./vault }}\n{options}", recipient())
 }
 
 fn problems(text: &str) -> Vec<String> {
@@ -62,8 +66,7 @@ fn the_documented_stanza_loads() {
 /// The short forms of `store` load, each with the notes its user needs.
 #[test]
 fn stores_in_short() {
-    let one = recipient();
-    let settings = settings_of(&format!("recipients: [{one}]\nstore: {{ directory: ./vault }}\nleave: redacted"));
+    let settings = settings_of(&in_folder("leave: redacted"));
     let kept = DirectorySettings { path: "./vault".into(), limits: vault::store::DirectoryLimits::default() };
     assert_eq!(settings.store, Some(StoreSettings::Directory(kept)));
     assert_eq!((settings.config.leave, settings.notes.len()), (LeftContent::Redacted, 1));
@@ -111,7 +114,7 @@ fn retention_is_bounded() {
 /// An incomplete KMS configuration is refused at load, not only when the gateway starts.
 #[test]
 fn a_kms_is_named_whole() {
-    let with = |key: &str| problems(&format!("recipients: [{}]\nstore: {{ directory: ./vault }}\n{key}", recipient()));
+    let with = |key: &str| problems(&in_folder(key));
     let found = with("signing_key_kms: { endpoint: here, key_id: '' }");
     for path in ["signing_key_kms", "signing_key_kms.region", "signing_key_kms.endpoint", "signing_key_kms.key_id"] {
         assert!(found.iter().any(|problem| problem.starts_with(&format!("{path}:"))), "{path} in {found:?}");
@@ -119,8 +122,7 @@ fn a_kms_is_named_whole() {
     let clear = with("signing_key: /k\nsigning_key_kms: { region: eu-central-1, endpoint: 'http://kms.example.com' }");
     assert!(clear.iter().any(|problem| problem.contains("unencrypted")), "{clear:?}");
     let text = "signing_key: /k\nsigning_key_kms: { region: eu-central-1, endpoint: 'http://[::1]:4566', encryption_context: { purpose: vault } }";
-    let text = format!("recipients: [{}]\nstore: {{ directory: ./vault }}\n{text}", recipient());
-    let settings = settings_of(&text);
+    let settings = settings_of(&in_folder(text));
     let kms_key = |settings: &VaultSettings| match settings.signing_key_service.as_ref().map(LazyKey::source) {
         Some(KeySource::Service(KeyService::Kms(key))) => key.clone(),
         _ => panic!("no key of a KMS"),
@@ -130,9 +132,7 @@ fn a_kms_is_named_whole() {
     assert_eq!(key.encryption_context.get("purpose").map(String::as_str), Some("vault"));
     // The newer spelling says the same, and both together are refused.
     let newer = "signing_key: { kms: { file: /k, region: eu-central-1, endpoint: 'http://[::1]:4566', encryption_context: { purpose: vault } } }";
-    let newer = format!("recipients: [{}]\nstore: {{ directory: ./vault }}\n{newer}", recipient());
-    let parsed = settings_of(&newer);
-    assert_eq!(kms_key(&parsed), key);
+    assert_eq!(kms_key(&settings_of(&in_folder(newer))), key);
     let both = with("signing_key: { command: [/bin/key] }\nsigning_key_kms: { region: eu-central-1 }");
     assert!(both.iter().any(|problem| problem.starts_with("signing_key_kms: is for a file")), "{both:?}");
 }
@@ -142,11 +142,9 @@ fn a_kms_is_named_whole() {
 fn erasure_keys_are_public_keys() {
     let text = SigningKey::generate("erase.test", &SeededRng::new(50)).expect("a key");
     let key = SigningKey::from_secret(&text).expect("a key").public().clone();
-    let with =
-        |keys: &str| format!("recipients: [{}]\nstore: {{ directory: ./vault }}\nerasure_keys: {keys}", recipient());
-    let settings = settings_of(&with(&format!("['{key}']")));
+    let settings = settings_of(&in_folder(&format!("erasure_keys: ['{key}']")));
     assert!(settings.erasure_keys == [key.clone()]);
-    let found = problems(&with(&format!("['{key}', zebra]")));
+    let found = problems(&in_folder(&format!("erasure_keys: ['{key}', zebra]")));
     assert!(found.len() == 1 && found[0].starts_with("erasure_keys[1]:") && !found[0].contains("zebra"), "{found:?}");
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use super::agents::event;
 use super::whole::{Gateway, gateway, report, tool, turn};
 use crate::testing::text_of;
 use audit::read::{ExportFormat, IndexQuery, find, format_row};
@@ -79,17 +80,15 @@ async fn one_turn() {
 #[tokio::test]
 async fn answers_beside_the_calls() {
     let mut gateway = gateway();
-    let event = |n: u64, name: &str, key: &str, text: &str| {
-        json!({"signal": "logs", "event_name": name, "time": 1_795_168_800 + n,
-        "trace": 1, "span": n, "attributes": {"session.id": "s-1", "event.name": name.rsplit('.').next(), key: text}})
-    };
     for (n, name, key, text) in [
-        (1, "claude_code.user_prompt", "prompt", "first question of mine"),
-        (2, "claude_code.assistant_response", "response", "first answer to it"),
-        (3, "claude_code.user_prompt", "prompt", "second question of mine"),
-        (4, "claude_code.assistant_response", "response", "second answer to it"),
+        (1, "user_prompt", "prompt", "first question of mine"),
+        (2, "assistant_response", "response", "first answer to it"),
+        (3, "user_prompt", "prompt", "second question of mine"),
+        (4, "assistant_response", "response", "second answer to it"),
     ] {
-        gateway.send(&json!({"signal": "logs", "scope": {"name": "com.anthropic.claude_code.events"}, "items": [event(n, name, key, text)]}));
+        let event = event(name, n, n, json!({ key: text }));
+        gateway
+            .send(&json!({"signal": "logs", "scope": {"name": "com.anthropic.claude_code.events"}, "items": [event]}));
     }
     assert!(gateway.uploader.drain().await);
     let replay = gateway.read("s-1").await.expect("read");

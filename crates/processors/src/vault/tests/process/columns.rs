@@ -5,11 +5,10 @@ use super::*;
 /// An action without content gets a leaf; an item that is not an agent's gets neither leaf nor reference.
 #[test]
 fn actions_without_content_get_a_leaf() {
-    let mut bench = Bench::new();
     let tool = json!({"name": "execute_tool ls", "trace": 1, "span": 3, "attributes": {
         "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "ls", "gen_ai.conversation.id": "s"}});
     let plain = json!({"name": "GET /", "trace": 9, "span": 4, "attributes": {"http.route": "/"}});
-    let out = bench.pass(&json!({"items": [tool, plain]}));
+    let out = Bench::new().pass(&json!({"items": [tool, plain]}));
     assert_eq!(out.rows.len(), 1);
     let row = &out.rows[0];
     assert_eq!(
@@ -50,7 +49,6 @@ fn contexts_are_comparable() {
 /// span's own time.
 #[test]
 fn columns_of_an_action() {
-    let mut bench = Bench::new();
     let tool = json!({"name": "execute_tool ls", "trace": 1, "span": 3, "start": 1_795_000_000,
         "end": 1_795_000_002, "attributes": {
         "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "ls", "gen_ai.conversation.id": "s",
@@ -59,7 +57,7 @@ fn columns_of_an_action() {
     let bare = json!({"name": "execute_tool cat", "trace": 1, "span": 4, "attributes": {
         "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "cat", "gen_ai.conversation.id": "s",
         "tool_result_size_bytes": 512, "duration_ms": 40}});
-    let out = bench.pass(&json!({"items": [tool, bare], "resource": {"service.version": "2.1.0"}}));
+    let out = Bench::new().pass(&json!({"items": [tool, bare], "resource": {"service.version": "2.1.0"}}));
     let row =
         |tool: &str| &out.rows.iter().find(|row| row.tail.tool_name.as_deref() == Some(tool)).expect("a line").tail;
     let (ls, cat) = (row("ls"), row("cat"));
@@ -74,9 +72,8 @@ fn columns_of_an_action() {
 /// A repeat is kept as a second copy and marked.
 #[test]
 fn repeats_are_marked() {
-    let mut bench = Bench::new();
     let payload = request::payload(&json!({"items": [chat("s", "acme", "x")]}));
-    let out = bench.pass_payload(payload, BatchOrigin { repeat: true, ..origin() });
+    let out = Bench::new().pass_payload(payload, BatchOrigin { repeat: true, ..origin() });
     assert!(out.rows[0].tail.repeat && out.documents[0].head.repeat);
 }
 

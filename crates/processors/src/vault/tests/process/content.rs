@@ -5,8 +5,7 @@ use super::*;
 /// Content is removed from the span entirely; a reference to exactly that content stays, and all else is unchanged.
 #[test]
 fn content_goes_a_reference_stays() {
-    let mut bench = Bench::new();
-    let out = bench.pass(&json!({"signal": "traces", "items": [chat("s-1", "acme", "CANARY in")]}));
+    let out = Bench::new().pass(&json!({"signal": "traces", "items": [chat("s-1", "acme", "CANARY in")]}));
     assert!(!out.leaks("CANARY"));
     let attributes = out.attributes(0);
     assert!(
@@ -41,8 +40,7 @@ fn content_goes_a_reference_stays() {
 /// telemetry.
 #[test]
 fn the_auditor_finds_what_was_sent() {
-    let mut bench = Bench::new();
-    let out = bench.pass(&json!({"items": [chat("../s\u{0}1", "acme", "CANARY in")]}));
+    let out = Bench::new().pass(&json!({"items": [chat("../s\u{0}1", "acme", "CANARY in")]}));
     let (document, row) = (&out.documents[0], &out.rows[0]);
     assert_eq!(
         (&*document.head.account, &*document.head.tenant, document.head.session.as_deref()),
@@ -117,7 +115,6 @@ fn sessions_and_tenants_are_kept_apart() {
 /// and in lines. If they name several, it belongs to none.
 #[test]
 fn spans_without_a_session_belong_to_their_traces() {
-    let mut bench = Bench::new();
     let in_trace = |session: &str, trace: u64, text: &str| {
         let mut span = chat(session, "acme", text);
         span["trace"] = json!(trace);
@@ -135,7 +132,7 @@ fn spans_without_a_session_belong_to_their_traces() {
         in_trace("", 2, "six"),
         in_trace("", 3, "seven"),
     ];
-    let out = bench.pass(&json!({ "items": items }));
+    let out = Bench::new().pass(&json!({ "items": items }));
     let of = |session: &str| {
         let documents = out.documents.iter().filter(|one| one.head.session.as_deref() == Some(session));
         documents.map(|one| one.items.len()).sum::<usize>()
@@ -150,11 +147,10 @@ fn spans_without_a_session_belong_to_their_traces() {
 /// Content in span events is removed; the event and its metadata stay.
 #[test]
 fn events_lose_content_only() {
-    let mut bench = Bench::new();
     let mut span = chat("s", "acme", "x");
     span["events"] =
         json!([{"name": "gen_ai.event.prompt", "attributes": {"gen_ai.prompt": "CANARY event", "message_count": 3}}]);
-    let out = bench.pass(&json!({ "items": [span] }));
+    let out = Bench::new().pass(&json!({ "items": [span] }));
     assert!(!out.leaks("CANARY"));
     let item = out.payload.items().next().expect("item");
     let event = out.payload.children(item).next().expect("the event stays");
@@ -166,10 +162,9 @@ fn events_lose_content_only() {
 /// Log bodies that are content are removed too, whatever their structure.
 #[test]
 fn log_bodies_go() {
-    let mut bench = Bench::new();
     let record = json!({"event_name": "gen_ai.user.message", "trace": 1, "span": 2,
         "body": {"content": "CANARY body", "n": [1, 2.5, true]}, "attributes": {"gen_ai.system": "openai"}});
-    let out = bench.pass(&json!({"signal": "logs", "items": [record]}));
+    let out = Bench::new().pass(&json!({"signal": "logs", "items": [record]}));
     assert!(!out.leaks("CANARY"));
     let piece = &out.documents[0].items[0].content[0];
     assert_eq!(
@@ -280,8 +275,7 @@ fn what_a_failed_tool_said_goes() {
     }});
     let turn = json!({"name": "claude_code.turn.stop_failure", "trace": 1, "span": 3, "status": "overloaded, try again",
         "attributes": {"session.id": "s-1"}});
-    let mut bench = Bench::new();
-    let out = bench.pass(&json!({"scope": {"name": "claude_code_hooks"}, "items": [tool, turn]}));
+    let out = Bench::new().pass(&json!({"scope": {"name": "claude_code_hooks"}, "items": [tool, turn]}));
     assert!(!out.leaks("CANARY"));
     let attributes = out.attributes(0);
     assert_eq!(attributes["error.type"], "ToolError");
@@ -318,8 +312,7 @@ fn what_addresses_say_goes() {
     let get = |trace: u8| json!({"name": "GET", "trace": trace, "span": trace, "attributes": {"url.full": said, "http.route": "/v1/{id}"}});
     let mut agent = chat("s-1", "acme", "hello");
     agent["events"] = json!([{"name": "e", "attributes": {"url.query": "q=CANARY told me so"}}]);
-    let mut bench = Bench::new();
-    let out = bench.pass(&json!({"resource": {"service.name": "agent"}, "items": [agent, get(9)]}));
+    let out = Bench::new().pass(&json!({"resource": {"service.name": "agent"}, "items": [agent, get(9)]}));
     assert!(!out.leaks("CANARY"));
     let attributes = out.attributes(1);
     assert_eq!(

@@ -161,11 +161,6 @@ impl Bench {
         self
     }
 
-    /// The index lines of a request.
-    pub(super) fn rows(&mut self, payload: Payload) -> Vec<IndexRow> {
-        self.pass_payload(payload, origin()).rows
-    }
-
     pub(super) fn pass(&mut self, case: &Json) -> Out {
         self.pass_payload(request::payload(case), origin())
     }

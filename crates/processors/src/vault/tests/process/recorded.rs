@@ -1,30 +1,43 @@
-//! Tests of the canaries in all recordings.
+//! Tests of the canaries and the index lines of all recordings.
 
 use super::*;
 use crate::testing::{recorded_clients, session_files};
 use vault::call_dedup::CallDeduplicator;
 use vault::sessions::SessionLine;
+use vault::testing::schema::broken;
 
-/// The traces and logs of a recorded session as text: the vault's content, and everything else that was output.
-fn passed(session: &std::path::Path) -> (String, String) {
-    let (mut bench, mut opened, mut outside) = (Bench::new(), String::new(), Vec::new());
+/// The traces and logs of a recorded session: the vault's content and everything else that was output, as text, and the
+/// index lines.
+fn passed(session: &std::path::Path) -> (String, String, Vec<IndexRow>) {
+    let (mut bench, mut opened, mut outside, mut rows) = (Bench::new(), String::new(), Vec::new(), Vec::new());
     for file in session_files(session) {
         let out = bench.pass_payload(request::recorded(&file), origin());
         opened.push_str(&out.opened);
         outside.extend(out.bytes);
         out.records.iter().for_each(|record| outside.extend_from_slice(&record.body));
+        rows.extend(out.rows);
     }
-    (opened, String::from_utf8_lossy(&outside).into_owned())
+    (opened, String::from_utf8_lossy(&outside).into_owned(), rows)
 }
 
-/// In all recordings of real clients, each canary in content is in the vault and nowhere else.
+/// In all recordings of real clients, each canary in content is in the vault and nowhere else; every index line is
+/// valid by the published schema, and each action of the schema occurs.
 #[test]
 fn recorded_canaries_are_in_the_vault_only() {
-    let mut wrong = Vec::new();
-    // The hooks' reasons and notifications, which hold canaries too, are left to redaction.
-    for (client, folder, manifest) in recorded_clients().into_iter().filter(|one| one.0 != "claude-otel-hooks") {
+    let (mut wrong, mut seen, mut lines) = (Vec::new(), BTreeSet::new(), 0);
+    for (client, folder, manifest) in recorded_clients() {
         for (session, entry) in manifest["sessions"].as_object().expect("sessions") {
-            let (opened, outside) = passed(&folder.join(session));
+            let (opened, outside, rows) = passed(&folder.join(session));
+            for row in &rows {
+                let line = serde_json::to_value(row).expect("json");
+                wrong.extend(broken(&line).into_iter().map(|what| format!("{client}/{session}: {what} in {line}")));
+            }
+            lines += rows.len();
+            seen.extend(rows.into_iter().flat_map(|row| row.tail.action_type.into_iter().chain([row.tail.call])));
+            // The hooks' reasons and notifications, which hold canaries too, are left to redaction.
+            if client == "claude-otel-hooks" {
+                continue;
+            }
             for (place, canary) in entry["canaries"].as_object().expect("canaries") {
                 let value = canary["value"].as_str().expect("value");
                 let places: Vec<&str> = ["logs", "traces"]
@@ -43,13 +56,15 @@ fn recorded_canaries_are_in_the_vault_only() {
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(lines > 1000, "{lines}");
+    for action in "chat text_completion generate_content embeddings execute_tool invoke_agent permission".split(' ') {
+        assert!(seen.contains(action), "{action} is not among {seen:?}");
+    }
 }
 
 /// Index lines of a recorded session, in the order of its files.
 fn lines(folder: &str, session: &str) -> Vec<IndexRow> {
-    let session = request::at("tests/recordings").join(folder).join(session);
-    let mut bench = Bench::new();
-    session_files(&session).iter().flat_map(|file| bench.rows(request::recorded(file))).collect()
+    passed(&request::at("tests/recordings").join(folder).join(session)).2
 }
 
 /// Checks how many lines of a recorded session `is_counted`, and what the session's line counts, in any order.
