@@ -88,7 +88,7 @@ rounds() {
 
 case $part in
   spool-sim) TOLLGATE_SEEDS=2000 rounds 2000 cargo test --locked -p pipeline --lib spool::tests::simulation::seeds -- --nocapture ;;
-  simulation) rounds 10000 bash -c 'TOLLGATE_SIM_SEED=$TOLLGATE_SEED TOLLGATE_SIM_SEEDS=10000 CARGO_PROFILE_RELEASE_LTO=off cargo test --release --locked -p exporters --test engine simulation::every -- --nocapture' ;;
+  simulation) TOLLGATE_SEEDS=10000 rounds 10000 bash -c 'CARGO_PROFILE_RELEASE_LTO=off cargo test --release --locked -p exporters --test engine simulation::every -- --nocapture' ;;
   truth)
     export CARGO_PROFILE_RELEASE_LTO=off TOLLGATE_SEEDS=20000
     # the first build takes minutes, which do not count as time of the sessions

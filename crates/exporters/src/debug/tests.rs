@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 
-use super::{DebugExporter, DebugExporterConfig, DebugExporterSettings, DebugOutput, Verbosity, with_sink};
+use super::{DebugExporter, DebugExporterSettings, DebugOutput, Verbosity, with_sink};
 use config::ComponentId;
 use kernel::clock::SystemClock;
 use otlp::{MAX_DEPTH, Signal, json};
@@ -69,13 +69,19 @@ fn log(body: &str) -> ExportRequest {
     request(Signal::Logs, &format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{body}]}}]}}]}}"#), 1)
 }
 
-/// Traces of a real client, at each verbosity.
+/// Traces, logs and metrics of real clients at each verbosity: spans, bodies, attributes, points and buckets.
 #[tokio::test]
-async fn real_traces() {
-    let request = recorded(Signal::Traces, "claude-code/json/004-traces.json", 2);
-    insta::assert_snapshot!("traces_basic", printed(Verbosity::Basic, &request).await);
-    insta::assert_snapshot!("traces_normal", printed(Verbosity::Normal, &request).await);
-    insta::assert_snapshot!("traces_detailed", printed(Verbosity::Detailed, &request).await);
+async fn real_requests() {
+    let traces = recorded(Signal::Traces, "claude-code/json/004-traces.json", 2);
+    insta::assert_snapshot!("traces_basic", printed(Verbosity::Basic, &traces).await);
+    insta::assert_snapshot!("traces_normal", printed(Verbosity::Normal, &traces).await);
+    insta::assert_snapshot!("traces_detailed", printed(Verbosity::Detailed, &traces).await);
+    let logs = recorded(Signal::Logs, "claude-code/json/003-logs.json", 3);
+    insta::assert_snapshot!("logs_normal", printed(Verbosity::Normal, &logs).await);
+    insta::assert_snapshot!("logs_detailed", printed(Verbosity::Detailed, &logs).await);
+    let metrics = recorded(Signal::Metrics, "semconv/anthropic/008-metrics.pb", 7);
+    insta::assert_snapshot!("metrics_normal", printed(Verbosity::Normal, &metrics).await);
+    insta::assert_snapshot!("metrics_detailed", printed(Verbosity::Detailed, &metrics).await);
 }
 
 fn span(name: &str, attributes: &str) -> String {
@@ -149,22 +155,6 @@ async fn spans_are_bounded() {
     assert_eq!(cut, [129; 3], "{text}");
 }
 
-/// Logs of a real client: bodies and attributes.
-#[tokio::test]
-async fn real_logs() {
-    let request = recorded(Signal::Logs, "claude-code/json/003-logs.json", 3);
-    insta::assert_snapshot!("logs_normal", printed(Verbosity::Normal, &request).await);
-    insta::assert_snapshot!("logs_detailed", printed(Verbosity::Detailed, &request).await);
-}
-
-/// Metrics of a real client: points and buckets.
-#[tokio::test]
-async fn real_metrics() {
-    let request = recorded(Signal::Metrics, "semconv/anthropic/008-metrics.pb", 7);
-    insta::assert_snapshot!("metrics_normal", printed(Verbosity::Normal, &request).await);
-    insta::assert_snapshot!("metrics_detailed", printed(Verbosity::Detailed, &request).await);
-}
-
 /// Every kind of value has a readable form.
 #[tokio::test]
 async fn values() {
@@ -224,16 +214,4 @@ async fn not_a_request() {
     let request = ExportRequest { signal: Signal::Logs, account: "a".into(), body: vec![0x0b].into(), items: 1 };
     assert_eq!(exporter.send(&request).await, Outcome::Refused { reason: Reason::BadData });
     assert!(kept.text.lock().is_empty());
-}
-
-/// The default trust is third party, so that only cleared data is printed. Unknown keys are refused.
-#[test]
-fn config() {
-    let config: DebugExporterConfig = serde_json::from_str("{}").unwrap();
-    let settings = config.settings().unwrap();
-    assert_eq!((settings.trust, settings.verbosity), (Trust::ThirdParty, Verbosity::Basic));
-    let config: DebugExporterConfig = serde_json::from_str(r#"{"verbosity":"detailed","trust":"internal"}"#).unwrap();
-    let settings = config.settings().unwrap();
-    assert_eq!((settings.trust, settings.verbosity), (Trust::Internal, Verbosity::Detailed));
-    assert!(serde_json::from_str::<DebugExporterConfig>(r#"{"loglevel":"debug"}"#).is_err());
 }

@@ -1,8 +1,8 @@
 //! The whole engine on one thread and in simulated time: clients that resend, back ends in any weather, a disk that
 //! fails, fills up and loses unsynced data, clocks that jump, and a process that stops, is killed or gives up at any
 //! moment.
-//! `TOLLGATE_SIM_SEEDS` sets the number of seeds, `TOLLGATE_SIM_SEED` the first one. Seeds that once found a fault are
-//! listed in `regressions.txt` and run first.
+//! `TOLLGATE_SEEDS` sets the number of seeds, `TOLLGATE_SEED` the first one. Seeds that once found a fault are listed
+//! in `regressions.txt` and run first.
 
 #![expect(clippy::print_stdout, reason = "figures, shown on request")]
 
@@ -149,34 +149,22 @@ fn simulate(seed: u64, prepare: impl FnOnce(&mut World)) -> Found {
     }
 }
 
-fn knob(name: &str, otherwise: u64) -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "a test's own knob")]
-    let asked = std::env::var(name).ok().and_then(|text| text.parse().ok());
-    asked.unwrap_or(otherwise)
-}
-
 /// Runs one part of the seeds.
 fn part(part: u64) {
-    let (first, count) = (knob("TOLLGATE_SIM_SEED", 1), knob("TOLLGATE_SIM_SEEDS", 2_000));
+    let seeds = fixtures::seeds(1, 2_000);
     let known = REGRESSIONS.lines().filter_map(|line| line.split_whitespace().last()?.parse().ok());
     let known: Vec<u64> = if part == 0 { known.collect() } else { Vec::new() };
     let mut all = Found::default();
-    let seeds = (first..first + count).filter(|seed| seed % PARTS == part);
-    for seed in known.into_iter().chain(seeds) {
+    for seed in known.into_iter().chain(seeds.clone().filter(|seed| seed % PARTS == part)) {
         let run = catch_unwind(AssertUnwindSafe(|| simulate(seed, |_| ())));
-        let found = run.unwrap_or_else(|_| panic!("a panic: TOLLGATE_SIM_SEEDS=1 TOLLGATE_SIM_SEED={seed}"));
+        let found = run.unwrap_or_else(|_| panic!("a panic: TOLLGATE_SEEDS=1 TOLLGATE_SEED={seed}"));
         let wrong = found.wrong.get(..found.wrong.len().min(10)).unwrap_or_default();
-        assert!(wrong.is_empty(), "TOLLGATE_SIM_SEEDS=1 TOLLGATE_SIM_SEED={seed}: {wrong:#?}");
+        assert!(wrong.is_empty(), "TOLLGATE_SEEDS=1 TOLLGATE_SEED={seed}: {wrong:#?}");
         all.add(found);
     }
     println!(
-        "simulation: part {part} of seeds {first} to {}: {} items, {} deliveries of which {} again, {} hours, 0 lost; {:?}",
-        first + count - 1,
-        all.items,
-        all.deliveries,
-        all.twice,
-        all.hours,
-        all.seen
+        "simulation: part {part} of seeds {seeds:?}: {} items, {} deliveries of which {} again, {} hours, 0 lost; {:?}",
+        all.items, all.deliveries, all.twice, all.hours, all.seen
     );
 }
 

@@ -16,47 +16,30 @@ fn saved(claims: &Claims) -> Vec<u8> {
     out
 }
 
-/// The second claim of a key must not count, in the same batch or another.
+/// The second claim of a key must not count, in the same batch or another. Claims of a batch must be released when it
+/// is not committed, and only then.
 #[test]
-fn a_key_is_claimed_once() {
+fn a_key_is_claimed_once_and_discard_frees_it() {
     let claims = Claims::default();
-    assert_eq!(claims.claim(key(1), &batch(1), UnixNanos(5)), ClaimResult::First);
-    assert_eq!(claims.claim(key(1), &batch(1), UnixNanos(5)), ClaimResult::ClaimedBy(batch(1)));
-    assert_eq!(claims.claim(key(1), &batch(2), UnixNanos(6)), ClaimResult::ClaimedBy(batch(1)));
-    assert_eq!(claims.claim(key(2), &batch(2), UnixNanos(6)), ClaimResult::First);
-}
-
-/// Claims of a batch must be released when it is not committed, and only then.
-#[test]
-fn discard_frees_only_what_was_not_settled() {
-    let claims = Claims::default();
-    claims.claim(key(1), &batch(1), UnixNanos(5));
-    claims.claim(key(2), &batch(2), UnixNanos(5));
+    let claim = |n, by| claims.claim(key(n), &batch(by), UnixNanos(5));
+    assert_eq!((claim(1, 1), claim(2, 2)), (ClaimResult::First, ClaimResult::First));
+    assert_eq!((claim(1, 1), claim(2, 1)), (ClaimResult::ClaimedBy(batch(1)), ClaimResult::ClaimedBy(batch(2))));
     claims.settle(&batch(2), UnixNanos(5), [key(2)]);
     claims.discard(&batch(1));
     claims.discard(&batch(2));
-    assert_eq!(claims.claim(key(1), &batch(3), UnixNanos(5)), ClaimResult::First);
-    assert_eq!(claims.claim(key(2), &batch(3), UnixNanos(5)), ClaimResult::ClaimedBy(batch(2)));
+    assert_eq!((claim(1, 3), claim(2, 3)), (ClaimResult::First, ClaimResult::ClaimedBy(batch(2))));
 }
 
-/// A key that was claimed but is not among the settled ones must not stay claimed after the commit.
-#[test]
-fn settle_frees_what_it_does_not_name() {
-    let claims = Claims::default();
-    claims.claim(key(1), &batch(1), UnixNanos(5));
-    claims.claim(key(2), &batch(1), UnixNanos(5));
-    claims.settle(&batch(1), UnixNanos(5), [key(1)]);
-    assert_eq!(claims.holder(key(1)), Some(batch(1)));
-    assert_eq!(claims.holder(key(2)), None);
-}
-
-/// A restart must keep the claims of committed batches, and none of batches that were in flight.
+/// A restart must keep the claims of committed batches, and none of batches that were in flight. A key that was claimed
+/// but is not among the settled ones must not stay claimed after the commit.
 #[test]
 fn only_settled_claims_are_saved() {
     let claims = Claims::default();
     claims.claim(key(1), &batch(1), UnixNanos(5));
     claims.claim(key(2), &batch(2), UnixNanos(7));
+    claims.claim(key(3), &batch(1), UnixNanos(5));
     claims.settle(&batch(1), UnixNanos(5), [key(1)]);
+    assert_eq!([1, 3].map(|n| claims.holder(key(n))), [Some(batch(1)), None]);
     let restored = Claims::default();
     assert!(restored.load(&saved(&claims)));
     assert_eq!(restored.len(), 1);

@@ -27,22 +27,3 @@ fn real_disk_keeps_files_private() {
     drop(lock);
     assert!(directory.lock("lock").unwrap().is_some());
 }
-
-/// Opening an existing directory must not create it.
-#[test]
-fn a_missing_directory_is_not_made_by_looking() {
-    let scratch = tempfile::tempdir().unwrap();
-    let path = scratch.path().join("a");
-    assert_eq!(RealDisk.existing(&path).err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
-    assert!(!path.exists());
-    assert!(RealDisk.existing(scratch.path()).is_ok());
-}
-
-/// A directory that can't be created must be an error, not a panic.
-#[test]
-fn a_path_under_a_file_is_refused() {
-    let scratch = tempfile::tempdir().unwrap();
-    fs::write(scratch.path().join("file"), "x").unwrap();
-    assert!(RealDisk.directory(&scratch.path().join("file")).is_err());
-    assert!(RealDisk.directory(&scratch.path().join("file/below")).is_err());
-}

@@ -6,10 +6,6 @@ fn repeats() -> RepeatedRequests {
     RepeatedRequests::new(RepeatLimits::default())
 }
 
-fn retry(reason: Reason) -> Outcome {
-    Outcome::Retry { after: None, reason }
-}
-
 /// A request that is accepted; its client is there to hear it, or went away.
 fn finish(repeats: &RepeatedRequests, account: &str, fingerprint: RequestFingerprint, is_delivered: bool) {
     let (waiter, answer) = oneshot::channel();
@@ -34,7 +30,7 @@ fn an_answer_nobody_heard_is_given_to_the_next_try() {
     assert_eq!(repeats.register_request("a", [1; 16], fourth, NOW), RepeatCheck::First { repeat: true });
 }
 
-/// Memory must be bounded in number and in time.
+/// Memory must be bounded in number and in time, and a flood of equal requests must not accumulate behind one.
 #[test]
 fn tables_are_bounded() {
     let repeats =
@@ -53,6 +49,12 @@ fn tables_are_bounded() {
         RepeatCheck::First { repeat: false },
         "forgotten by age"
     );
+    let [_first, _second, mut third] = [(); 3].map(|()| {
+        let (waiter, answer) = oneshot::channel();
+        repeats.register_request("a", [250; 16], waiter, later);
+        answer
+    });
+    assert_eq!(third.try_recv(), Ok(Outcome::Retry { after: None, reason: Reason::Overloaded }));
 }
 
 /// A flood of one account must not make another account's request be stored twice.
@@ -63,17 +65,4 @@ fn a_flood_forgets_no_other_account() {
     (0..100).for_each(|n| finish(&repeats, "large", [n; 16], n % 2 == 0));
     let register = |fingerprint| repeats.register_request("small", fingerprint, oneshot::channel().0, NOW);
     assert_eq!((register([200; 16]), register([201; 16])), (RepeatCheck::First { repeat: true }, RepeatCheck::Joined));
-}
-
-/// A flood of equal requests must not accumulate behind one.
-#[test]
-fn waiters_are_bounded() {
-    let repeats = RepeatedRequests::new(RepeatLimits { waiters: 2, ..RepeatLimits::default() });
-    let mut answers = Vec::new();
-    for _ in 0..3 {
-        let (waiter, answer) = oneshot::channel();
-        repeats.register_request("a", [1; 16], waiter, NOW);
-        answers.push(answer);
-    }
-    assert_eq!(answers[2].try_recv(), Ok(retry(Reason::Overloaded)));
 }

@@ -22,51 +22,26 @@ fn read(copy: &ForwardCopy) -> (ForwardLabel, bytes::Bytes) {
     ForwardLabel::split(&bytes::Bytes::copy_from_slice(&copy.body)).unwrap()
 }
 
-/// Common steps of two pipelines must run once, and differing steps must not affect the other's copy.
+/// Common steps of several pipelines must run once, and draft once; differing steps must not affect another's copy.
 #[test]
 fn a_shared_prefix_runs_once() {
-    let (shared, one, two) = (Step::mark("shared"), Step::mark("one"), Step::mark("two"));
-    let product = run(
-        vec![
-            pipeline("traces/a", vec![shared.clone(), one.clone()], &[("x", Trust::Internal)]),
-            pipeline("traces/b", vec![shared.clone(), two.clone()], &[("y", Trust::Internal)]),
-            pipeline("traces/c", vec![shared.clone()], &[("z", Trust::Internal)]),
-        ],
-        spans(&["a"]),
-    );
-    let product = product.ok().unwrap();
-    assert_eq!((shared.runs(), one.runs(), two.runs()), (1, 1, 1));
-    let mut found: Vec<_> = product
-        .copies
-        .iter()
-        .map(|copy| {
-            let (label, otlp) = read(copy);
-            (label.pipeline, copy.holders.to_vec(), attributes(&otlp).into_keys().collect::<Vec<_>>().join(" "))
-        })
-        .collect();
-    found.sort();
-    let wanted = [
-        ("traces/a", "x", "mark.one mark.shared"),
-        ("traces/b", "y", "mark.shared mark.two"),
-        ("traces/c", "z", "mark.shared"),
-    ];
-    let wanted: Vec<_> = wanted
-        .map(|(pipeline, holder, marks)| (pipeline.to_owned(), vec![Arc::from(holder)], marks.to_owned()))
-        .to_vec();
-    assert_eq!(found, wanted);
-}
-
-/// Drafts and effects of a shared step must exist once, whatever the number of pipelines.
-#[test]
-fn drafts_are_not_doubled_at_a_fork() {
-    let vault = Drafter::new("vault");
+    let (vault, shared) = (Drafter::new("vault"), Step::mark("shared"));
     let pipelines = ["a", "b", "c"].map(|name| {
-        let exporters = [(name, Trust::Internal)];
-        pipeline(&format!("traces/{name}"), vec![vault.clone(), Step::mark(name)], &exporters)
+        let mut steps: Vec<Arc<dyn Processor>> = vec![vault.clone(), shared.clone()];
+        if name != "c" {
+            steps.push(Step::mark(name));
+        }
+        pipeline(&format!("traces/{name}"), steps, &[(name, Trust::Internal)])
     });
     let product = run(pipelines.to_vec(), spans(&["a"])).ok().unwrap();
-    assert_eq!((product.drafts.len(), product.copies.len()), (1, 3));
-    assert!(product.copies.iter().all(|copy| copy.slots.len() == 1), "each copy has the reference");
+    assert_eq!((shared.runs(), product.drafts.len(), product.copies.len()), (1, 1, 3));
+    for copy in &product.copies {
+        assert_eq!((copy.holders.len(), copy.slots.len()), (1, 1), "each copy has the reference");
+        let (name, (label, otlp)) = (&*copy.holders[0], read(copy));
+        let own = if name == "c" { String::new() } else { format!("mark.{name} ") };
+        let marks = attributes(&otlp).into_keys().collect::<Vec<_>>().join(" ");
+        assert_eq!((label.pipeline, marks), (format!("traces/{name}"), format!("{own}mark.shared reference")));
+    }
 }
 
 /// A field that is not in the schema must not reach a third party, and must reach an internal exporter.

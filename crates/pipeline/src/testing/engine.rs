@@ -98,6 +98,12 @@ pub fn names_with(request: &[u8], key: &str) -> Vec<(String, String)> {
     records.map(|record| (record.event_name, text(record.attributes).unwrap_or_default())).collect()
 }
 
+/// The names in alphabetical order.
+pub fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names
+}
+
 /// The attributes of the first span.
 pub fn attributes(request: &[u8]) -> BTreeMap<String, String> {
     use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -400,9 +406,7 @@ impl Sink {
     pub fn all(&self) -> Vec<String> {
         self.accepted.lock().concat()
     }
-}
 
-impl Sink {
     /// A sink that gives these answers in turn, repeating the last one.
     pub fn scripted(answers: Vec<Outcome>) -> Arc<Self> {
         let asked = AtomicUsize::new(0);

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::super::tests::{accepted, refused, results_and_answers, rig};
 use crate::outcome::PendingFullText;
 use crate::outlet::tests::{SECOND, retry};
-use crate::testing::engine::{Drafter, Sink, Step, Tally, padded, spans};
+use crate::testing::engine::{Drafter, Sink, Step, Tally, padded, sorted, spans};
 use crate::testing::rig::{Parts, Rig, submission};
 use crate::{AckMode, BytePermit, Effect, Outcome, OutletSettings, Processor, Reason, Trust};
 
@@ -133,9 +133,7 @@ fn what_was_accepted_in_part_is_not_given_up() {
     let all = futures_util::future::join(outlet.run(stop.subscribe()), client);
     crate::testing::drive::drive(&rig.clock, 60 * SECOND, all.map(drop), || false);
     assert_eq!(answers.pop().unwrap().now_or_never(), Some(accepted()));
-    let mut got = sink.all();
-    got.sort();
-    assert_eq!(got, ["a", "b"]);
+    assert_eq!(sorted(sink.all()), ["a", "b"]);
 }
 
 /// Refused data is not stored. If a client sends the same bytes again, they are tried again: an operator may have

@@ -8,23 +8,19 @@ use kernel::rng::SeededRng;
 
 use super::*;
 
-/// An outlet over batches of the account `bad` and then of `good`, each in its own request; the sink accepts bad ones
-/// only once `mended` is set.
-fn bad_then_good(ordered: bool, mended: &Arc<AtomicBool>) -> (Arc<Sink>, Rig, tempfile::TempDir) {
+/// A back end that accepts data of accounts whose names begin with `bad` only once `mended` is set.
+fn accepts_good(mended: &Arc<AtomicBool>) -> Arc<Sink> {
     let mended = Arc::clone(mended);
-    let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, move |request| {
-        let bad = &*request.account == "bad" && !mended.load(Ordering::SeqCst);
+    Sink::new("x", Trust::ThirdParty, 1 << 20, move |request| {
+        let bad = request.account.starts_with("bad") && !mended.load(Ordering::SeqCst);
         (Duration::ZERO, if bad { retry(None, Reason::Denied) } else { Outcome::Accepted })
-    });
-    let settings = OutletSettings { merge_bytes: 1, linger: Duration::ZERO, ordered, ..OutletSettings::default() };
-    let (mut rig, folder) = with(&sink, vec![Step::clear("clear")], settings);
-    for account in ["bad", "good"] {
-        for n in 0..10 {
-            drop(rig.submit_as(account, spans(&[format!("{account}{n}")])));
-            rig.commit();
-        }
-    }
-    (sink, rig, folder)
+    })
+}
+
+/// Each of so many items was accepted, once.
+fn assert_each_once(sink: &Sink, count: usize) {
+    let all = sink.all();
+    assert_eq!((all.len(), all.iter().collect::<BTreeSet<_>>().len()), (count, count), "{all:?}");
 }
 
 /// An account whose data must always be retried must not occupy the slots of others; with `ordered` nothing overtakes
@@ -34,21 +30,19 @@ fn bad_then_good(ordered: bool, mended: &Arc<AtomicBool>) -> (Arc<Sink>, Rig, te
 fn an_account_that_is_not_taken_holds_up_no_other() {
     for ordered in [false, true] {
         let mended = Arc::new(AtomicBool::new(false));
-        let (sink, mut rig, _folder) = bad_then_good(ordered, &mended);
-        let good: BTreeSet<String> = (0..10).map(|n| format!("good{n}")).collect();
+        let sink = accepts_good(&mended);
+        let settings = OutletSettings { merge_bytes: 1, linger: Duration::ZERO, ordered, ..OutletSettings::default() };
+        let (mut rig, _folder) = with(&sink, vec![Step::clear("clear")], settings);
+        fill(&mut rig, "bad", 0..10);
+        let good = fill(&mut rig, "good", 0..10);
         rig.run_outlet(60 * SECOND, &going());
-        let found: BTreeSet<String> = sink.all().into_iter().collect();
-        assert_eq!(found, if ordered { BTreeSet::new() } else { good });
+        assert_eq!(sorted(sink.all()), if ordered { Vec::new() } else { good });
         let tried: BTreeSet<String> = sink.requests.lock().iter().flat_map(|request| names(&request.body)).collect();
         let bad = tried.iter().filter(|name| name.starts_with("bad")).count();
         assert_eq!(bad, if ordered { 1 } else { 4 }, "no more of one account than may go at once: {tried:?}");
         mended.store(true, Ordering::SeqCst);
         rig.run_outlet(120 * SECOND, &going());
-        let mut all = sink.all();
-        all.sort();
-        assert_eq!(all.len(), 20, "{all:?}");
-        all.dedup();
-        assert_eq!(all.len(), 20, "each once");
+        assert_each_once(&sink, 20);
         assert!(rig.waiting("x").is_empty());
     }
 }
@@ -69,11 +63,7 @@ fn fill(rig: &mut Rig, account: &str, numbers: std::ops::Range<usize>) -> Vec<St
 fn who_is_not_taken_does_not_fill_the_window() {
     for accounts in [1, 40] {
         let mended = Arc::new(AtomicBool::new(false));
-        let well = Arc::clone(&mended);
-        let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, move |request| {
-            let bad = request.account.starts_with("bad") && !well.load(Ordering::SeqCst);
-            (Duration::ZERO, if bad { retry(None, Reason::Denied) } else { Outcome::Accepted })
-        });
+        let sink = accepts_good(&mended);
         let (disk, folder) = (SimDisk::new(), tempfile::tempdir().unwrap());
         let mut parts = Parts::new(vec![Step::clear("clear")], vec![sink.clone()]);
         parts.disk = Arc::new(disk.clone());
@@ -105,11 +95,7 @@ fn who_is_not_taken_does_not_fill_the_window() {
         mended.store(true, Ordering::SeqCst);
         rig.run(600 * SECOND, &mut run);
         assert!(rig.waiting("x").is_empty());
-        let mut taken = sink.all();
-        assert_eq!(taken.len(), 4_000 + 300 + 300);
-        taken.sort();
-        taken.dedup();
-        assert_eq!(taken.len(), 4_000 + 300 + 300, "each once");
+        assert_each_once(&sink, 4_000 + 300 + 300);
         let reads = disk.ops() - before;
         assert!(reads < most + 3 * 4_600, "{reads} operations for {accounts} accounts in the end");
     }

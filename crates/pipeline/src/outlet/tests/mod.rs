@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::forward_label::ForwardLabel;
-use crate::testing::engine::{Sink, Step, logs, names, padded, spans, with_unknown_field};
+use crate::testing::engine::{Sink, Step, logs, names, padded, sorted, spans, with_unknown_field};
 use crate::testing::rig::{Parts, Rig};
 use crate::{ExportRequest, Outcome, PipelinePlan, Processor, Reason, Trust};
 use otlp::Signal;
@@ -43,6 +43,12 @@ pub(crate) fn retry(after: Option<u64>, reason: Reason) -> Outcome {
 /// Seconds between attempts.
 fn gaps(sink: &Sink) -> Vec<f64> {
     sink.request_times.lock().windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect()
+}
+
+/// The answer of a back end that refuses requests with an item whose name begins with `bad`.
+fn refuse_bad(request: &ExportRequest, reason: Reason) -> Outcome {
+    let is_bad = names(&request.body).iter().any(|name| name.starts_with("bad"));
+    if is_bad { Outcome::Refused { reason } } else { Outcome::Accepted }
 }
 
 fn quarantined(rig: &Rig) -> Vec<(ForwardLabel, Vec<String>)> {
@@ -150,9 +156,7 @@ fn no_room_now_is_not_too_large() {
     let _ = clock.set(rig.clock.clone());
     rig.put(spans(&["a", "b", "c", "d"]));
     rig.run_outlet(400 * SECOND, &going());
-    let mut taken = sink.all();
-    taken.sort();
-    assert_eq!(taken, ["a", "b", "c", "d"]);
+    assert_eq!(sorted(sink.all()), ["a", "b", "c", "d"]);
     assert!(quarantined(&rig).is_empty() && sink.requests.lock().len() < 30);
     rig.put(padded(&["large"], 2_000));
     rig.run_outlet(200 * SECOND, &going());
@@ -176,11 +180,10 @@ type Case = (fn(usize) -> bool, usize, Duration, usize, bool);
 
 /// However many refused items a request has, and wherever they are: each is quarantined alone and all others are
 /// delivered, in order with `ordered`, within bounds of requests and time. If all are refused, or the search takes too
-/// long, items are quarantined together; none disappears or is sent twice, and all are counted. (With at most 64 splits per parcel good items
-/// were quarantined with their neighbours.)
+/// long, items are quarantined together; none disappears or is sent twice, and all are counted. (With at most 64 splits
+/// per parcel good items were quarantined with their neighbours.)
 #[test]
 fn a_search_for_refused_items_ends() {
-    let bad = |name: &str| name.starts_with("bad");
     let cases: [Case; 6] = [
         (|n| n.is_multiple_of(3), 600, Duration::ZERO, 10_000, true),
         (|n| n < 100, 600, Duration::ZERO, 10_000, true),
@@ -191,10 +194,8 @@ fn a_search_for_refused_items_ends() {
     ];
     for (is_bad, count, each, most, is_precise) in cases {
         for ordered in [false, true] {
-            let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, move |request| {
-                let refused = names(&request.body).iter().any(|name| bad(name));
-                (each, if refused { Outcome::Refused { reason: Reason::BadData } } else { Outcome::Accepted })
-            });
+            let answer = move |request: &ExportRequest| (each, refuse_bad(request, Reason::BadData));
+            let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, answer);
             let settings = OutletSettings { ordered, ..OutletSettings::default() };
             let (mut rig, _folder) = with(&sink, vec![Step::clear("clear")], settings);
             let all: Vec<String> =
@@ -209,18 +210,14 @@ fn a_search_for_refused_items_ends() {
             for (label, names) in &aside {
                 assert_eq!(label.refused, Some(("x".to_owned(), Reason::BadData)));
                 assert_eq!((label.items, &*label.pipeline), (names.len() as u64, "traces"));
-                assert!(!is_precise || names.len() == 1 && bad(&names[0]));
+                assert!(!is_precise || names.len() == 1 && names[0].starts_with("bad"));
             }
             for counter in ["otelcol_exporter_send_failed_spans_total", "tollgate_exporter_quarantined_items_total"] {
                 let line = format!("{counter}{{exporter=\"x\"}} {}", kept.len());
                 assert!(rig.meter.render().contains(&line), "{line}");
             }
-            let (taken, mut found) = (sink.all(), [sink.all(), kept.clone()].concat());
-            assert!(!ordered || taken.is_sorted_by_key(|name| &name[name.len() - 4..]), "in order");
-            found.sort();
-            let mut wanted = all;
-            wanted.sort();
-            assert_eq!(found, wanted);
+            assert!(!ordered || sink.all().is_sorted_by_key(|name| name[name.len() - 4..].to_owned()), "in order");
+            assert_eq!(sorted([sink.all(), kept].concat()), sorted(all));
         }
     }
 }
@@ -234,15 +231,12 @@ fn an_outage_is_no_part_of_a_search() {
         if (3..20).contains(&asked.fetch_add(1, Ordering::SeqCst)) {
             return (10 * SECOND, retry(None, Reason::Unavailable));
         }
-        let bad = names(&request.body).iter().any(|name| name.starts_with("bad"));
-        (Duration::ZERO, if bad { Outcome::Refused { reason: Reason::BadData } } else { Outcome::Accepted })
+        (Duration::ZERO, refuse_bad(request, Reason::BadData))
     });
     let (mut rig, _folder) = rig(&sink);
     rig.put(spans(&["a", "bad1", "b", "c", "d", "bad2", "e", "f"]));
     rig.run_outlet(3_000 * SECOND, &going());
-    let mut taken = sink.all();
-    taken.sort();
-    assert_eq!(taken, ["a", "b", "c", "d", "e", "f"]);
+    assert_eq!(sorted(sink.all()), ["a", "b", "c", "d", "e", "f"]);
     assert_eq!(quarantined(&rig).len(), 2);
 }
 
@@ -438,11 +432,8 @@ proptest! {
             all.extend(names);
         }
         rig.run_outlet(3_000 * SECOND, &going());
-        let mut found = sink.all();
-        found.extend(quarantined(&rig).into_iter().flat_map(|(_, names)| names));
-        found.sort();
-        all.sort();
-        prop_assert_eq!(found, all);
+        let aside = quarantined(&rig).into_iter().flat_map(|(_, names)| names).collect();
+        prop_assert_eq!(sorted([sink.all(), aside].concat()), sorted(all));
         prop_assert!(rig.waiting("x").is_empty());
         prop_assert!(sink.requests.lock().iter().all(|request| request.body.len() <= limit));
     }

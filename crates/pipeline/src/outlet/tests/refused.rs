@@ -22,12 +22,11 @@ enum Mind {
 fn of_mind(mind: &Arc<Mutex<Mind>>, reason: Reason) -> Arc<Sink> {
     let mind = Arc::clone(mind);
     Sink::new("x", Trust::ThirdParty, 1 << 20, move |request: &ExportRequest| {
-        let bad = || names(&request.body).iter().any(|name| name.starts_with("bad"));
         let outcome = match *mind.lock() {
             Mind::Away => retry(None, Reason::Unavailable),
             Mind::RefusesAll => Outcome::Refused { reason },
-            Mind::RefusesBad if bad() => Outcome::Refused { reason },
-            _ => Outcome::Accepted,
+            Mind::RefusesBad => refuse_bad(request, reason),
+            Mind::Well => Outcome::Accepted,
         };
         (Duration::ZERO, outcome)
     })
@@ -104,11 +103,7 @@ fn a_full_spool_and_refusals_drain() {
         rig.run(10 * MINUTE, &mut run);
         assert_eq!(rig.spool.pending_bytes("x"), 0, "it drains: {case:?}");
         let aside: Vec<String> = quarantined(&rig).into_iter().flat_map(|(_, names)| names).collect();
-        let mut found = [sick.all(), aside].concat();
-        found.sort();
-        let mut wanted: Vec<String> = accepted.concat();
-        wanted.sort();
-        assert_eq!(found, wanted, "{case:?}");
+        assert_eq!(sorted([sick.all(), aside].concat()), sorted(accepted.concat()), "{case:?}");
         assert_eq!(send(&mut rig, &mut run, accepted.len()).1, Outcome::Accepted, "{case:?}");
     }
 }

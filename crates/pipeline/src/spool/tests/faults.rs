@@ -105,31 +105,6 @@ fn recovery_does_not_trust_the_page_cache() {
     assert_eq!(spool.read("a", None, usize::MAX, 9).unwrap().len(), 2);
 }
 
-/// A spool that refuses new data must still accept records that let old data go (seals), on every kind of disk.
-#[test]
-fn a_full_spool_can_drain() {
-    for (limit, capacity, no_room_ahead) in
-        [(4 << 20, u64::MAX / 2, false), (64 << 20, 24 << 20, false), (64 << 20, 24 << 20, true)]
-    {
-        let Rig { spool, mut committer, clock, .. } = rig(limit, |disk| {
-            disk.set_no_room_ahead(no_room_ahead);
-            disk.set_capacity(capacity);
-        });
-        while send(&spool, "acme", body(50_000)).is_ok() {
-            committer.step(STEP);
-            clock.advance(Duration::from_millis(300));
-        }
-        for _ in 0..20 {
-            assert_eq!(spool.reserve(50_000).map(|_| ()), Err(Reason::SpoolFull));
-            let reservation = spool.reserve_to_drain(bytes_to_reserve(1, 1000)).unwrap();
-            let seal = vec![record(RecordKind::Seal, &["vault"], vec![1; 1000])];
-            spool.enqueue(Transaction { account: "acme".into(), records: seal }, reservation, Box::new(|_| {}));
-            assert_eq!(committer.step(STEP).committed, 1);
-        }
-        assert_eq!(spool.read("vault", None, usize::MAX, 99).unwrap().len(), 20);
-    }
-}
-
 /// If the disk is unexpectedly full, transactions must wait in order, not fail, and continue once there is room.
 #[test]
 fn transactions_wait_for_room() {
@@ -300,14 +275,4 @@ fn many_senders_on_a_real_disk() {
     assert!(acked.windows(2).all(|pair| pair[0].0 < pair[1].0));
     let (spool, _committer) = super::open(scratch.path(), 8 << 20, &[key(1)]).unwrap();
     assert!(bodies(&spool, "a").iter().eq(acked.iter().map(|(_, text)| text)));
-}
-
-/// An unusable directory must be one clear line with the exit code of a wrong configuration.
-#[test]
-fn an_unusable_directory() {
-    let scratch = tempfile::tempdir().unwrap();
-    std::fs::write(scratch.path().join("file"), "x").unwrap();
-    let error = super::open(&scratch.path().join("file/spool"), 1 << 20, &[key(1)]).map(|_| ()).unwrap_err();
-    assert_eq!(error.exit_code(), 78);
-    assert!(error.to_string().contains("file/spool") && !error.to_string().contains('\n'), "{error}");
 }

@@ -18,7 +18,6 @@ use telemetry::Meter;
 mod damage;
 mod faults;
 mod formats;
-mod peek;
 mod repack;
 mod simulation;
 mod volumes;
@@ -141,20 +140,6 @@ fn config_is_checked() {
     assert_eq!(small.settings(Path::new("/x")).unwrap_err()[0].path, "segment_size");
 }
 
-/// Peeking into a missing spool must not create one.
-#[test]
-fn peek_makes_nothing() {
-    let scratch = tempfile::tempdir().unwrap();
-    let path = scratch.path().join("spool");
-    let error = Spool::peek(&RealDisk, &SpoolSettings::new(path.clone(), 4 << 20), &[key(1)]).unwrap_err();
-    let wanted = format!(
-        "there is no spool in {}: pass the `--config` or `--data-dir` of the gateway that owns the spool",
-        path.display()
-    );
-    assert_eq!((error.exit_code(), error.to_string()), (1, wanted));
-    assert!(!path.exists());
-}
-
 /// Waiting batches relative to capacity are as full as the spool is, so that an alert on the ratio fires before the
 /// spool refuses.
 #[test]
@@ -177,50 +162,6 @@ fn capacity_follows_the_room_that_is_left() {
     let full = SpoolStatus { bytes: 4100, available: 0, ..status };
     assert_eq!(full.capacity(Some(&waiting(10, 1000))), 10, "full");
     assert_eq!(spool.status().max_records, SpoolSettings::new(scratch.path().to_owned(), 4 << 20).max_records);
-}
-
-/// Each member of a record's set can transfer its part and get it back, so two exporters that are redirected at once
-/// both have held records. Also after restarts.
-#[test]
-fn all_members_of_a_set_give_and_take_back() {
-    let scratch = tempfile::tempdir().unwrap();
-    let [x, y, held_x, held_y]: [Arc<str>; 4] = ["x".into(), "y".into(), "held:x".into(), "held:y".into()];
-    let opened = || open(scratch.path(), 1 << 20, &[key(1)]).unwrap();
-    let (spool, mut committer) = opened();
-    for body in ["one", "two", "three"] {
-        send(&spool, "a", vec![record(RecordKind::Forward, &["x", "y"], body)]).unwrap();
-        committer.step(STEP);
-    }
-    assert_eq!((spool.transfer_all(&x, &held_x), spool.transfer_all(&y, &held_y)), (3, 3));
-    assert_eq!(spool.transfer_all(&held_x, &held_y), 0, "who has a part of a record gets no other");
-    let bytes = spool.pending_bytes("held:x");
-    assert!(committer.sync_progress());
-    drop((spool, committer));
-    for _ in 0..2 {
-        let (spool, committer) = opened();
-        assert!(bodies(&spool, "x").is_empty() && bodies(&spool, "y").is_empty());
-        assert_eq!(
-            (bodies(&spool, "held:x"), bodies(&spool, "held:y").len()),
-            (vec!["one".into(), "two".into(), "three".into()], 3)
-        );
-        assert_eq!(spool.pending_bytes("held:x"), bytes);
-        assert!(committer.close());
-    }
-    let (spool, committer) = opened();
-    assert_eq!(spool.transfer_all(&held_x, &x), 3);
-    let first = spool.read("x", None, usize::MAX, 1).unwrap()[0].seq;
-    spool.mark_done("x", &[first]);
-    assert!(committer.close());
-    for _ in 0..2 {
-        let (spool, committer) = opened();
-        assert_eq!(bodies(&spool, "x"), ["two", "three"], "what was had back is done as before");
-        assert!(bodies(&spool, "held:x").is_empty() && bodies(&spool, "y").is_empty());
-        assert_eq!(bodies(&spool, "held:y").len(), 3);
-        assert!(committer.close());
-    }
-    let (spool, committer) = opened();
-    assert_eq!((spool.drop_pending("x", None), spool.drop_pending("held:y", None)), (2, 3));
-    assert!(committer.close());
 }
 
 /// A transferred record takes no room, so a full spool does not matter; it is pending for the receiver alone, once, at

@@ -1,6 +1,7 @@
 //! Quarantined items, spread over many segments, must not use up the spool.
 
 use super::*;
+use crate::testing::engine::sorted;
 use crate::testing::sim_disk::SimDisk;
 use kernel::clock::Clock;
 
@@ -83,15 +84,11 @@ fn some_kept_items_do_not_hold_the_spool() {
     }
     let status = small.spool.status();
     assert!(status.segments < 24 && status.bytes < LIMIT * 3 / 4, "{} segments", status.segments);
-    let mut found = small.found();
-    found.sort();
-    small.kept.sort();
-    assert!(found == small.kept, "{} of {}", found.len(), small.kept.len());
+    let kept = sorted(small.kept.clone());
+    assert!(sorted(small.found()) == kept, "{} of {}", small.found().len(), kept.len());
     assert!(small.committer.close());
     let (spool, _committer) = opened(&small.disk, &small.clock).expect("opened");
-    let mut found = bodies(&spool, "quarantine");
-    found.sort();
-    assert!(found == small.kept, "after a restart");
+    assert!(sorted(bodies(&spool, "quarantine")) == kept, "after a restart");
     let stored = spool.read("quarantine", None, usize::MAX, usize::MAX).unwrap();
     assert!(["a", "b"].iter().all(|account| stored.iter().any(|stored| *stored.account == **account)));
 }
@@ -154,11 +151,8 @@ fn what_goes_meanwhile_stays_away() {
     assert!(small.spool.transfer_record(&quarantine, &x, before[0].seq));
     small.spool.mark_done("quarantine", &[before[1].seq]);
     small.step();
-    let mut expected: Vec<String> = small.kept.split_off(2);
-    let mut found = small.found();
-    expected.sort();
-    found.sort();
-    assert_eq!(found, expected);
+    let expected = small.kept.split_off(2);
+    assert_eq!(sorted(small.found()), sorted(expected));
     assert_eq!(bodies(&small.spool, "x"), [small.kept[0].clone()]);
 }
 

@@ -94,6 +94,8 @@ struct World {
     ignore_sync_dir: bool,
     faults: Option<Faults>,
     rule_breaks: Vec<String>,
+    /// How many more lists have a segment that is gone.
+    ghost_lists: u32,
 }
 
 /// The file system. Clones share it.
@@ -155,6 +157,11 @@ impl SimDisk {
     /// Installs faults.
     pub fn set_faults(&self, faults: Option<Faults>) {
         self.0.lock().faults = faults;
+    }
+
+    /// Lets the next `count` lists have a segment that is gone when it is opened.
+    pub fn set_ghost_lists(&self, count: u32) {
+        self.0.lock().ghost_lists = count;
     }
 
     /// Violations of the rules for an append-only writer: a write to a file of an earlier process, after a failed

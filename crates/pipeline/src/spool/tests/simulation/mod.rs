@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
-use std::sync::atomic::AtomicU64;
 
 use super::*;
 use crate::testing::sim_disk::{Fault, Op, SimDisk};
@@ -18,30 +17,6 @@ const CONSUMERS: [&str; 4] = ["vault", "otlp/a", "otlp/b", "checkpoint"];
 const LIMIT: u64 = 512 << 10;
 
 static METER: LazyLock<Meter> = LazyLock::new(Meter::new);
-
-/// Independent wall and monotonic time.
-struct SimClock {
-    wall: AtomicU64,
-    monotonic: AtomicU64,
-}
-
-impl Clock for SimClock {
-    fn now(&self) -> UnixNanos {
-        UnixNanos(self.wall.load(Ordering::Relaxed))
-    }
-
-    fn monotonic(&self) -> Duration {
-        Duration::from_nanos(self.monotonic.load(Ordering::Relaxed))
-    }
-}
-
-impl SimClock {
-    fn advance(&self, by: Duration) {
-        let nanos = u64::try_from(by.as_nanos()).unwrap();
-        self.wall.fetch_add(nanos, Ordering::Relaxed);
-        self.monotonic.fetch_add(nanos, Ordering::Relaxed);
-    }
-}
 
 struct Dice(SeededRng);
 
@@ -86,7 +61,7 @@ type Answers = Arc<Mutex<Vec<(Vec<usize>, Result<Vec<RecordSeq>, Reason>)>>>;
 
 struct Sim {
     disk: SimDisk,
-    clock: Arc<SimClock>,
+    clock: Arc<ManualClock>,
     rng: Arc<SeededRng>,
     dice: Dice,
     running: Option<(Arc<Spool>, Committer)>,
@@ -99,10 +74,9 @@ struct Sim {
 
 impl Sim {
     fn new(seed: u64) -> Self {
-        let clock = SimClock { wall: AtomicU64::new(1_700_000_000_000_000_000), monotonic: AtomicU64::new(0) };
         Self {
             disk: SimDisk::new(),
-            clock: Arc::new(clock),
+            clock: ManualClock::at(UnixNanos(1_700_000_000_000_000_000)),
             rng: Arc::new(SeededRng::new(seed ^ 0x5eed)),
             dice: Dice::new(seed),
             running: None,
@@ -341,7 +315,11 @@ impl Sim {
                 let by = Duration::from_millis(self.dice.below(3_000));
                 self.clock.advance(by);
             }
-            33 => self.clock.wall.store(self.dice.0.next() / 2, Ordering::Relaxed),
+            33 => {
+                let (now, then) = (self.clock.now().0, self.dice.0.next() / 2);
+                self.clock.set_forward(Duration::from_nanos(then.saturating_sub(now)));
+                self.clock.set_back(Duration::from_nanos(now.saturating_sub(then)));
+            }
             34 => self.faults(20 + self.dice.below(100)),
             35 => self.disk.set_capacity(self.disk.used() + self.dice.below(100_000)),
             36 => {
