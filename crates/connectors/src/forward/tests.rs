@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{check_one_sided, join_pipelines};
+use super::join_pipelines;
 use config::file::{self, PipelineConfig};
 use config::{
     ComponentId,
@@ -96,17 +96,4 @@ fn rings_and_floods_end() {
     }
     let stages = (0..12).map(|stage| ComponentId::parse(&format!("forward/s{stage}")).unwrap()).collect();
     assert!(join_pipelines(&pipelines(text.trim_end_matches(", ")), &stages).is_err(), "4096 ways");
-}
-
-/// A signal that enters a connector must leave it.
-#[test]
-fn each_signal_has_both_sides() {
-    let told = |text: &str| -> Vec<String> {
-        check_one_sided(&pipelines(text), &forwards()).into_iter().map(|problem| problem.path).collect()
-    };
-    let crossed = "traces: { receivers: [otlp], exporters: [forward] }, logs: { receivers: [forward], exporters: [x] }";
-    assert_eq!(told(crossed), ["service.pipelines.traces.exporters", "service.pipelines.logs.receivers"]);
-    let right =
-        "traces: { receivers: [otlp], exporters: [forward] }, traces/2: { receivers: [forward], exporters: [x] }";
-    assert!(told(right).is_empty());
 }

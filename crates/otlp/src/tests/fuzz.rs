@@ -82,6 +82,18 @@ fn splitting() {
     smoke(3_000, &examples, otlp_requests::body);
 }
 
+/// The JSON of any bytes that are a request is valid JSON.
+#[test]
+fn encoding() {
+    let examples: Vec<_> = requests().iter().map(|(signal, wire)| behind(&[pick(*signal)], wire)).collect();
+    smoke(4_000, &examples, |data| {
+        let Some((pick, wire)) = data.split_first() else { return };
+        let mut text = String::new();
+        let written = json::encode(Signal::ALL[usize::from(pick % 3)], wire, &mut text);
+        assert!(written.is_err() || serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
+    });
+}
+
 /// Any text as OTLP/JSON.
 #[test]
 fn transcoding() {

@@ -2,16 +2,13 @@
 
 use bytes::Bytes;
 
+use super::within;
 use crate::wire::put_bytes;
 use crate::{MAX_DEPTH, OwnedValue, Payload, Signal, TextEdit, UnknownFields};
 
 /// `any_value` in an attribute of a span.
 fn in_attribute(any_value: &[u8]) -> Vec<u8> {
-    [2, 9, 2, 2, 1].iter().fold(any_value.to_vec(), |inner, number| {
-        let mut outer = Vec::new();
-        put_bytes(&mut outer, *number, &inner);
-        outer
-    })
+    within(&[2, 9, 2, 2, 1], any_value.to_vec())
 }
 
 fn error(bytes: &[u8]) -> &'static str {
@@ -73,12 +70,7 @@ fn depth() {
 
 /// A request with this log record.
 fn record(record: Vec<u8>) -> Bytes {
-    let request = [2, 2, 1].iter().fold(record, |inner, number| {
-        let mut outer = Vec::new();
-        put_bytes(&mut outer, *number, &inner);
-        outer
-    });
-    request.into()
+    within(&[2, 2, 1], record).into()
 }
 
 /// Many repeated keys and values in one attribute are merged in linear time.
@@ -165,14 +157,7 @@ fn many_attributes() {
 /// Two bytes on the wire make a span, but the index keeps far more about each, so their number is limited.
 #[test]
 fn a_flood_of_empty_items_is_refused() {
-    let spans = |count: usize| {
-        [2, 1].iter().fold([0x12, 0].repeat(count), |inner, number| {
-            let mut outer = Vec::new();
-            put_bytes(&mut outer, *number, &inner);
-            outer
-        })
-    };
-    let parse = |count| Payload::parse(Signal::Traces, spans(count).into());
+    let parse = |count| Payload::parse(Signal::Traces, within(&[2, 1], [0x12, 0].repeat(count)).into());
     assert_eq!(parse(100_000).map(|payload| payload.item_count()).map_err(|error| error.message), Ok(100_000));
     assert!(parse(300_000).is_err());
 }

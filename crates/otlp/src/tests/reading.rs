@@ -6,8 +6,8 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, Key
 use proptest::prelude::*;
 use prost::Message;
 
-use super::parse;
 use super::strategies::{attributes, logs, metrics, traces, value};
+use super::{parse, within};
 use crate::wire::{put_bytes, put_tag, put_varint};
 use crate::{NodeId, NodeKind, Payload, Signal, TextField, UnknownFields, Value};
 
@@ -52,11 +52,7 @@ fn expected(attributes: &[KeyValue]) -> Vec<(String, AnyValue)> {
 
 /// One span with one attribute whose KeyValue has this body.
 fn request_with(key_value: &[u8]) -> Vec<u8> {
-    [9, 2, 2, 1].iter().fold(key_value.to_vec(), |inner, number| {
-        let mut outer = Vec::new();
-        put_bytes(&mut outer, *number, &inner);
-        outer
-    })
+    within(&[9, 2, 2, 1], key_value.to_vec())
 }
 
 fn first_attributes(bytes: &[u8]) -> Vec<KeyValue> {

@@ -22,6 +22,13 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
+/// A strategy for a message, from one for each of its fields: at most twelve.
+macro_rules! message {
+    ($message:ident { $($field:ident: $strategy:expr),+ $(,)? }) => {
+        ($($strategy,)+).prop_map(|($($field,)+)| $message { $($field),+ })
+    };
+}
+
 /// Short and often equal, any characters, characters that need escapes, lengths around 128.
 pub(crate) fn text() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -89,51 +96,46 @@ pub(crate) fn attributes() -> impl Strategy<Value = Vec<KeyValue>> {
 }
 
 fn scope() -> impl Strategy<Value = Option<InstrumentationScope>> {
-    option::of((text(), text(), attributes(), count::<u32>()).prop_map(
-        |(name, version, attributes, dropped_attributes_count)| InstrumentationScope {
-            name,
-            version,
-            attributes,
-            dropped_attributes_count,
-        },
-    ))
+    option::of(message!(InstrumentationScope {
+        name: text(),
+        version: text(),
+        attributes: attributes(),
+        dropped_attributes_count: count::<u32>(),
+    }))
 }
 
 fn resource() -> impl Strategy<Value = Option<Resource>> {
-    let entity = (text(), text(), vec(text(), 0..3), vec(text(), 0..3)).prop_map(
-        |(schema_url, r#type, id_keys, description_keys)| EntityRef { schema_url, r#type, id_keys, description_keys },
-    );
-    option::of((attributes(), count::<u32>(), vec(entity, 0..2)).prop_map(
-        |(attributes, dropped_attributes_count, entity_refs)| Resource {
-            attributes,
-            dropped_attributes_count,
-            entity_refs,
-        },
-    ))
+    let entity = message!(EntityRef {
+        schema_url: text(),
+        r#type: text(),
+        id_keys: vec(text(), 0..3),
+        description_keys: vec(text(), 0..3),
+    });
+    option::of(message!(Resource {
+        attributes: attributes(),
+        dropped_attributes_count: count::<u32>(),
+        entity_refs: vec(entity, 0..2),
+    }))
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    (count::<u64>(), text(), attributes(), count::<u32>()).prop_map(
-        |(time_unix_nano, name, attributes, dropped_attributes_count)| Event {
-            time_unix_nano,
-            name,
-            attributes,
-            dropped_attributes_count,
-        },
-    )
+    message!(Event {
+        time_unix_nano: count::<u64>(),
+        name: text(),
+        attributes: attributes(),
+        dropped_attributes_count: count::<u32>(),
+    })
 }
 
 fn link() -> impl Strategy<Value = Link> {
-    (id(16), id(8), text(), attributes(), count::<u32>(), count::<u32>()).prop_map(
-        |(trace_id, span_id, trace_state, attributes, dropped_attributes_count, flags)| Link {
-            trace_id,
-            span_id,
-            trace_state,
-            attributes,
-            dropped_attributes_count,
-            flags,
-        },
-    )
+    message!(Link {
+        trace_id: id(16),
+        span_id: id(8),
+        trace_state: text(),
+        attributes: attributes(),
+        dropped_attributes_count: count::<u32>(),
+        flags: count::<u32>(),
+    })
 }
 
 fn span() -> impl Strategy<Value = Span> {
@@ -163,62 +165,39 @@ fn span() -> impl Strategy<Value = Span> {
 
 /// A traces request.
 pub(crate) fn traces() -> impl Strategy<Value = ExportTraceServiceRequest> {
-    let scopes = (scope(), vec(span(), 0..3), text()).prop_map(|(scope, spans, schema_url)| ScopeSpans {
-        scope,
-        spans,
-        schema_url,
-    });
-    let one = (resource(), vec(scopes, 0..3), text()).prop_map(|(resource, scope_spans, schema_url)| ResourceSpans {
-        resource,
-        scope_spans,
-        schema_url,
-    });
-    vec(one, 0..3).prop_map(|resource_spans| ExportTraceServiceRequest { resource_spans })
+    let scopes = message!(ScopeSpans { scope: scope(), spans: vec(span(), 0..3), schema_url: text() });
+    let one = message!(ResourceSpans { resource: resource(), scope_spans: vec(scopes, 0..3), schema_url: text() });
+    message!(ExportTraceServiceRequest { resource_spans: vec(one, 0..3) })
 }
 
 fn record() -> impl Strategy<Value = LogRecord> {
-    let first = (any::<[u64; 2]>(), 0..30, text(), value(), attributes());
-    let second = (any::<[u32; 2]>(), id(16), id(8), text());
-    (first, second).prop_map(|(first, second)| LogRecord {
-        time_unix_nano: first.0[0],
-        observed_time_unix_nano: first.0[1],
-        severity_number: first.1,
-        severity_text: first.2,
-        body: first.3,
-        attributes: first.4,
-        dropped_attributes_count: second.0[0],
-        flags: second.0[1],
-        trace_id: second.1,
-        span_id: second.2,
-        event_name: second.3,
+    message!(LogRecord {
+        time_unix_nano: any::<u64>(),
+        observed_time_unix_nano: any::<u64>(),
+        severity_number: 0..30,
+        severity_text: text(),
+        body: value(),
+        attributes: attributes(),
+        dropped_attributes_count: any::<u32>(),
+        flags: any::<u32>(),
+        trace_id: id(16),
+        span_id: id(8),
+        event_name: text(),
     })
 }
 
 /// A logs request.
 pub(crate) fn logs() -> impl Strategy<Value = ExportLogsServiceRequest> {
-    let scopes = (scope(), vec(record(), 0..3), text()).prop_map(|(scope, log_records, schema_url)| ScopeLogs {
-        scope,
-        log_records,
-        schema_url,
-    });
-    let one = (resource(), vec(scopes, 0..3), text()).prop_map(|(resource, scope_logs, schema_url)| ResourceLogs {
-        resource,
-        scope_logs,
-        schema_url,
-    });
-    vec(one, 0..3).prop_map(|resource_logs| ExportLogsServiceRequest { resource_logs })
+    let scopes = message!(ScopeLogs { scope: scope(), log_records: vec(record(), 0..3), schema_url: text() });
+    let one = message!(ResourceLogs { resource: resource(), scope_logs: vec(scopes, 0..3), schema_url: text() });
+    message!(ExportLogsServiceRequest { resource_logs: vec(one, 0..3) })
 }
 
 /// A logs request with indexes into the dictionary of profiles, which only JSON has to keep.
 pub(crate) fn indexed() -> impl Strategy<Value = ExportLogsServiceRequest> {
     let value = |index| Some(AnyValue { value: Some(Any::StringValueStrindex(index)) });
-    let entry = move || {
-        (key(), any::<i32>(), any::<i32>()).prop_map(move |(key, index, key_strindex)| KeyValue {
-            key,
-            value: value(index),
-            key_strindex,
-        })
-    };
+    let entry =
+        move || message!(KeyValue { key: key(), value: any::<i32>().prop_map(value), key_strindex: any::<i32>() });
     let list = |values| Some(AnyValue { value: Some(Any::KvlistValue(KeyValueList { values })) });
     let record = (vec(entry(), 0..4), vec(entry(), 0..4)).prop_map(move |(attributes, values)| LogRecord {
         attributes,
@@ -238,62 +217,49 @@ fn exemplars() -> impl Strategy<Value = Vec<Exemplar>> {
         double().prop_map(exemplar::Value::AsDouble),
         any::<i64>().prop_map(exemplar::Value::AsInt)
     ]);
-    let one = (attributes(), count::<u64>(), id(8), id(16), number).prop_map(
-        |(filtered_attributes, time_unix_nano, span_id, trace_id, value)| Exemplar {
-            filtered_attributes,
-            time_unix_nano,
-            span_id,
-            trace_id,
-            value,
-        },
-    );
+    let one = message!(Exemplar {
+        filtered_attributes: attributes(),
+        time_unix_nano: count::<u64>(),
+        span_id: id(8),
+        trace_id: id(16),
+        value: number,
+    });
     vec(one, 0..3)
 }
 
 fn number_points() -> impl Strategy<Value = Vec<NumberDataPoint>> {
     use number_data_point::Value as Number;
     let number = option::of(prop_oneof![double().prop_map(Number::AsDouble), any::<i64>().prop_map(Number::AsInt)]);
-    let one = (attributes(), any::<[u64; 2]>(), exemplars(), count::<u32>(), number).prop_map(
-        |(attributes, times, exemplars, flags, value)| NumberDataPoint {
-            attributes,
-            start_time_unix_nano: times[0],
-            time_unix_nano: times[1],
-            exemplars,
-            flags,
-            value,
-        },
-    );
+    let one = message!(NumberDataPoint {
+        attributes: attributes(),
+        start_time_unix_nano: any::<u64>(),
+        time_unix_nano: any::<u64>(),
+        exemplars: exemplars(),
+        flags: count::<u32>(),
+        value: number,
+    });
     vec(one, 0..3)
 }
 
 fn histogram_points() -> impl Strategy<Value = Vec<HistogramDataPoint>> {
-    let bounds = (vec(count::<u64>(), 0..30), vec(double(), 0..30));
-    let sums = (option::of(double()), option::of(double()), option::of(double()));
-    let one = (attributes(), any::<[u64; 3]>(), bounds, sums, exemplars(), count::<u32>()).prop_map(
-        |(attributes, [start_time_unix_nano, time_unix_nano, count], bounds, sums, exemplars, flags)| {
-            HistogramDataPoint {
-                attributes,
-                start_time_unix_nano,
-                time_unix_nano,
-                count,
-                sum: sums.0,
-                bucket_counts: bounds.0,
-                explicit_bounds: bounds.1,
-                exemplars,
-                flags,
-                min: sums.1,
-                max: sums.2,
-            }
-        },
-    );
+    let one = message!(HistogramDataPoint {
+        attributes: attributes(),
+        start_time_unix_nano: any::<u64>(),
+        time_unix_nano: any::<u64>(),
+        count: any::<u64>(),
+        sum: option::of(double()),
+        bucket_counts: vec(count::<u64>(), 0..30),
+        explicit_bounds: vec(double(), 0..30),
+        exemplars: exemplars(),
+        flags: count::<u32>(),
+        min: option::of(double()),
+        max: option::of(double()),
+    });
     vec(one, 0..3)
 }
 
 fn exponential_points() -> impl Strategy<Value = Vec<ExponentialHistogramDataPoint>> {
-    let buckets = || {
-        option::of((any::<i32>(), vec(count::<u64>(), 0..30)))
-            .prop_map(|both| both.map(|(offset, bucket_counts)| Buckets { offset, bucket_counts }))
-    };
+    let buckets = || option::of(message!(Buckets { offset: any::<i32>(), bucket_counts: vec(count::<u64>(), 0..30) }));
     let sums = (option::of(double()), option::of(double()), option::of(double()), double());
     let one =
         (attributes(), any::<[u64; 4]>(), sums, any::<i32>(), (buckets(), buckets()), count::<u32>(), exemplars())
@@ -319,53 +285,39 @@ fn exponential_points() -> impl Strategy<Value = Vec<ExponentialHistogramDataPoi
 }
 
 fn summary_points() -> impl Strategy<Value = Vec<SummaryDataPoint>> {
-    let quantile = (double(), double()).prop_map(|(quantile, value)| ValueAtQuantile { quantile, value });
-    let one = (attributes(), any::<[u64; 3]>(), double(), vec(quantile, 0..3), count::<u32>()).prop_map(
-        |(attributes, [start_time_unix_nano, time_unix_nano, count], sum, quantile_values, flags)| SummaryDataPoint {
-            attributes,
-            start_time_unix_nano,
-            time_unix_nano,
-            count,
-            sum,
-            quantile_values,
-            flags,
-        },
-    );
+    let quantile = message!(ValueAtQuantile { quantile: double(), value: double() });
+    let one = message!(SummaryDataPoint {
+        attributes: attributes(),
+        start_time_unix_nano: any::<u64>(),
+        time_unix_nano: any::<u64>(),
+        count: any::<u64>(),
+        sum: double(),
+        quantile_values: vec(quantile, 0..3),
+        flags: count::<u32>(),
+    });
     vec(one, 0..3)
 }
 
 fn metric() -> impl Strategy<Value = Metric> {
+    let sum =
+        message!(Sum { data_points: number_points(), aggregation_temporality: 0..4, is_monotonic: any::<bool>() });
+    let histogram = message!(Histogram { data_points: histogram_points(), aggregation_temporality: 0..4 });
+    let exponential =
+        message!(ExponentialHistogram { data_points: exponential_points(), aggregation_temporality: 0..4 });
     let data = prop_oneof![
         Just(None),
-        number_points().prop_map(|data_points| Some(Data::Gauge(Gauge { data_points }))),
-        (number_points(), 0..4, any::<bool>()).prop_map(|(data_points, aggregation_temporality, is_monotonic)| Some(
-            Data::Sum(Sum { data_points, aggregation_temporality, is_monotonic })
-        )),
-        (histogram_points(), 0..4).prop_map(|(data_points, aggregation_temporality)| Some(Data::Histogram(
-            Histogram { data_points, aggregation_temporality }
-        ))),
-        (exponential_points(), 0..4).prop_map(|(data_points, aggregation_temporality)| Some(
-            Data::ExponentialHistogram(ExponentialHistogram { data_points, aggregation_temporality })
-        )),
-        summary_points().prop_map(|data_points| Some(Data::Summary(Summary { data_points }))),
+        message!(Gauge { data_points: number_points() }).prop_map(|data| Some(Data::Gauge(data))),
+        sum.prop_map(|data| Some(Data::Sum(data))),
+        histogram.prop_map(|data| Some(Data::Histogram(data))),
+        exponential.prop_map(|data| Some(Data::ExponentialHistogram(data))),
+        message!(Summary { data_points: summary_points() }).prop_map(|data| Some(Data::Summary(data))),
     ];
-    (text(), text(), text(), data, attributes()).prop_map(|(name, description, unit, data, metadata)| Metric {
-        name,
-        description,
-        unit,
-        metadata,
-        data,
-    })
+    message!(Metric { name: text(), description: text(), unit: text(), data: data, metadata: attributes() })
 }
 
 /// A metrics request.
 pub(crate) fn metrics() -> impl Strategy<Value = ExportMetricsServiceRequest> {
-    let scopes = (scope(), vec(metric(), 0..3), text()).prop_map(|(scope, metrics, schema_url)| ScopeMetrics {
-        scope,
-        metrics,
-        schema_url,
-    });
-    let one = (resource(), vec(scopes, 0..3), text())
-        .prop_map(|(resource, scope_metrics, schema_url)| ResourceMetrics { resource, scope_metrics, schema_url });
-    vec(one, 0..3).prop_map(|resource_metrics| ExportMetricsServiceRequest { resource_metrics })
+    let scopes = message!(ScopeMetrics { scope: scope(), metrics: vec(metric(), 0..3), schema_url: text() });
+    let one = message!(ResourceMetrics { resource: resource(), scope_metrics: vec(scopes, 0..3), schema_url: text() });
+    message!(ExportMetricsServiceRequest { resource_metrics: vec(one, 0..3) })
 }

@@ -361,24 +361,6 @@ fn a_drained_worker_hands_its_partitions_over() {
     }
 }
 
-/// A worker that was silent for too long has lost its partitions: what it still stores is not committed, and the new
-/// owner stores it too. Nothing is lost.
-#[test]
-fn a_lost_partition_is_not_committed() {
-    run(async |machine| {
-        let (broker, volume) = (broker(&machine), Volume::default());
-        produce(&broker, 0, 100).await;
-        let process = Process::start(&machine, &broker, &volume, settings(), 3);
-        machine.clock.sleep(Duration::from_millis(30)).await;
-        broker.expire_members();
-        machine.until("the rest", || committed(&broker) == 100).await;
-        assert_eq!(volume.stored(), 100);
-        // The same volume: what was stored before the loss is not stored again.
-        assert_eq!(volume.most_often(), 1);
-        assert!(process.meter.render().contains("change=\"lost\""));
-    });
-}
-
 /// A record that nobody can read goes to the dead topic with the reason; those behind it go on.
 #[test]
 fn unreadable_records_are_kept() {
@@ -404,7 +386,8 @@ fn unreadable_records_are_kept() {
     });
 }
 
-/// A record that the pipeline refuses for good is kept too, and one that it can't take now comes again.
+/// A record that the pipeline refuses for good is kept too, and one that it can't take now comes again. Content that
+/// nobody may open is neither stored nor dropped: its partition is held, in sight, until a recipient may.
 #[test]
 fn refused_records_are_kept_and_others_come_again() {
     run(async |machine| {
@@ -413,31 +396,18 @@ fn refused_records_are_kept_and_others_come_again() {
         let process = Process::start(&machine, &broker, &volume, settings(), 1);
         let refused = Outcome::Refused { reason: Reason::Malformed };
         let busy = Outcome::Retry { after: None, reason: Reason::SpoolFull };
-        process.engine.answers.lock().extend([("request 0".into(), refused), ("request 1".into(), busy)]);
-        machine.until("the others", || volume.stored() == 6 && broker.record_count("dead") == 1).await;
+        let sealed = Reason::NoRecipient.outcome();
+        let answers = [("request 0", refused), ("request 1", busy), ("request 2", sealed)];
+        process.engine.answers.lock().extend(answers.map(|(request, answer)| (Bytes::from(request), answer)));
+        machine.until("the others", || volume.stored() == 5 && broker.record_count("dead") == 1).await;
         machine.clock.sleep(Duration::from_secs(60)).await;
-        // Partition 1 waits for its first record; the others are done.
-        assert_eq!(broker.committed_offset("in", 1), Some(0));
-        process.engine.answers.lock().clear();
-        machine.until("all", || committed(&broker) == 8).await;
-        assert_eq!(volume.stored(), 7);
-    });
-}
-
-/// Content that nobody may open is not stored and not dropped: its partition is held, in sight, until a recipient may.
-#[test]
-fn content_without_a_recipient_holds_the_partition() {
-    run(async |machine| {
-        let (broker, volume) = (broker(&machine), Volume::default());
-        produce(&broker, 0, 8).await;
-        let process = Process::start(&machine, &broker, &volume, settings(), 1);
-        process.engine.answers.lock().insert("request 1".into(), Reason::NoRecipient.outcome());
-        machine.until("the others", || volume.stored() == 7).await;
-        machine.clock.sleep(Duration::from_secs(60)).await;
-        assert_eq!((broker.committed_offset("in", 1), broker.record_count("dead")), (Some(0), 0));
+        // Partitions 1 and 2 wait for their first records; the others are done.
+        assert_eq!([1, 2].map(|number| broker.committed_offset("in", number)), [Some(0); 2]);
+        assert_eq!(broker.record_count("dead"), 1);
         assert!(process.counts("tollgate_kafka_held_partitions{receiver=\"kafka\"} 1"));
         process.engine.answers.lock().clear();
         machine.until("all", || committed(&broker) == 8).await;
+        assert_eq!(volume.stored(), 7);
         assert!(process.counts("tollgate_kafka_held_partitions{receiver=\"kafka\"} 0"));
     });
 }

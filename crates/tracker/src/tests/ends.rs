@@ -6,7 +6,6 @@ use serde_json::{Value as Json, json};
 
 use super::support::*;
 use genai::testing::request;
-use history::{RunHistory, TimeWindow, compute_figures};
 use otlp::Signal;
 use pipeline::{Processor, RequestSource};
 use runs::{Alert, RunCatalog, RunState, RunView};
@@ -69,8 +68,8 @@ impl Scene {
 }
 
 /// Everything that cannot be corrected waits until the end is certain. A failed sub-agent, alone in its trace for so
-/// long that its end is shown as the run's, is not counted in metrics, summaries and sessions; the run is counted in
-/// all of them once its root arrived.
+/// long that its end is shown as the run's, is not counted in metrics, summaries and sessions; a late item takes its
+/// end back at once. The run is counted in all of them once its root arrived. (`truth` compares all surfaces.)
 #[test]
 fn a_presumed_end_is_not_counted() {
     let mut scene = Scene::new();
@@ -90,6 +89,10 @@ fn a_presumed_end_is_not_counted() {
         (scene.meter.values(&names::RUNS), scene.meter.values(&names::SESSIONS), news)
     };
     assert_eq!(told(&scene), (Vec::new(), Vec::new(), [false, false]));
+    scene.send(&[chat(5, 2, 3)], 3);
+    assert_eq!((scene.only().state, scene.line.runs.sums().all.failed), (RunState::Live, 0), "it goes on");
+    scene.wait(300);
+    assert_eq!((scene.only().state, scene.line.runs.sums().all.failed), (RunState::Failed, 1));
     scene.send(&[chat(4, 1, 7), agent(1, 0, [0, 9])], 60);
     let view = scene.only();
     assert_eq!((view.state, view.failed, view.totals.sub_agents), (RunState::Ended, false, 1));
@@ -100,57 +103,6 @@ fn a_presumed_end_is_not_counted() {
         rendered.contains("agent_run_duration_seconds_sum{tenant=\"acme\",feature=\"unattributed\"} 9"),
         "{rendered}"
     );
-}
-
-/// State and failure of the only run on the page and in the API, and the number of failed runs on the page and in
-/// sums.
-fn told_of_failure(scene: &Scene) -> (RunState, bool, u64, u64) {
-    let (view, history) = (scene.only(), RunHistory::default());
-    history.update_from_tracker(&scene.line.runs, scene.now.0);
-    let window = TimeWindow::last(86_400_000_000_000, scene.now.0);
-    (
-        view.state,
-        view.failed,
-        compute_figures(&history.all_runs(), window).sum.failed,
-        scene.line.runs.sums().all.failed,
-    )
-}
-
-/// The session's end ends a run whose only agent failed and may be a sub-agent. Once its trace was quiet for `settle`,
-/// all surfaces show the failure, until the run's root arrives.
-#[test]
-fn a_failure_that_is_presumed_when_the_session_ends() {
-    let mut scene = Scene::new();
-    let mut failed = agent(2, 1, [0, 5]);
-    failed["status"] = json!("error");
-    let end = json!({"name": "claude_code.session.end", "trace": 9, "span": 90, "start": T0 + 99, "end": T0 + 100,
-        "attributes": {"session.id": "s", "tenant.id": "acme"}});
-    let scope = json!({"name": "claude_code_hooks"});
-    scene.line.play(request::payload(&json!({"scope": scope, "items": [end]})));
-    scene.send(&of(1, vec![chat(3, 2, 0), failed]), 3);
-    assert_eq!(told_of_failure(&scene), (RunState::Ended, false, 0, 0));
-    assert!(scene.meter.values(&names::RUNS).is_empty(), "not before");
-    scene.wait(40);
-    assert_eq!(told_of_failure(&scene), (RunState::Failed, true, 1, 1));
-    assert!(scene.meter.render().contains("agent_runs_total{state=\"failed\",tenant=\"acme\""));
-    scene.send(&of(1, vec![chat(4, 2, 3)]), 3);
-    assert_eq!(told_of_failure(&scene), (RunState::Failed, true, 1, 1));
-    scene.wait(40).send(&of(1, vec![chat(5, 1, 7), agent(1, 0, [0, 9])]), 40);
-    assert_eq!(told_of_failure(&scene), (RunState::Ended, false, 0, 0));
-}
-
-/// A presumed end is shown, and more items arrive before the next tick: the run goes on.
-#[test]
-fn a_presumed_end_is_taken_back_at_once() {
-    let mut scene = Scene::new();
-    let mut failed = agent(2, 1, [0, 5]);
-    failed["status"] = json!("error");
-    scene.send(&[chat(3, 2, 0), failed], 300);
-    assert_eq!(told_of_failure(&scene), (RunState::Failed, true, 1, 1));
-    scene.send(&[chat(4, 2, 3)], 3);
-    assert_eq!(told_of_failure(&scene), (RunState::Live, false, 0, 0));
-    scene.wait(300);
-    assert_eq!(told_of_failure(&scene), (RunState::Failed, true, 1, 1));
 }
 
 /// Items in one trace of the session `s`.

@@ -1,4 +1,5 @@
-//! The replicas of a fleet tell each other their effects: all of them know the same runs, and one counts each.
+//! The replicas of a fleet tell each other their effects: one replica counts each run, and all agree on which one.
+//! That all of them know the same runs is proved in `crates/receivers/tests/fleet`.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use super::support::*;
 use genai::testing::request;
 use kernel::clock::UnixNanos;
 use otlp::{Payload, Signal};
-use pipeline::{Effect, Processor, RequestSource};
-use runs::{RunCatalog, RunOwner, RunView};
+use pipeline::{Processor, RequestSource};
+use runs::RunCatalog;
 use telemetry::{Meter, names};
 
 struct Replica {
@@ -37,23 +38,15 @@ impl Fleet {
         Self { replicas: replicas.collect(), batches: Cell::new(0) }
     }
 
-    /// A replica commits a payload; the others are not told yet.
-    fn commit(&self, replica: usize, payload: Payload) -> Vec<Effect> {
-        self.batches.set(self.batches.get() + 1000);
-        let line = &self.replicas[replica].line;
-        line.number_from(self.batches.get());
-        line.play(payload).effects
-    }
-
-    fn tell(&self, from: usize, effects: &[Effect]) {
-        for (_, other) in self.replicas.iter().enumerate().filter(|(number, _)| *number != from) {
-            effects.iter().for_each(|effect| other.line.apply_shared(effect, &self.replicas[from].name));
-        }
-    }
-
+    /// A replica commits a payload and tells the others.
     fn play(&self, replica: usize, payload: Payload) {
-        let effects = self.commit(replica, payload);
-        self.tell(replica, &effects);
+        self.batches.set(self.batches.get() + 1000);
+        let Replica { line, name, .. } = &self.replicas[replica];
+        line.number_from(self.batches.get());
+        let effects = line.play(payload).effects;
+        for (_, other) in self.replicas.iter().enumerate().filter(|(number, _)| *number != replica) {
+            effects.iter().for_each(|effect| other.line.apply_shared(effect, name));
+        }
     }
 
     fn wait(&self, seconds: u64) {
@@ -72,62 +65,6 @@ impl Fleet {
         let now = UnixNanos(NOW.0 + 1);
         let requests = self.replicas.iter().filter_map(|replica| replica.line.runs.next_request(Signal::Logs, now));
         requests.map(|request| request.wire.windows(11).filter(|part| part == b"run.summary").count() / 2).sum()
-    }
-}
-
-fn without_owner(mut views: Vec<RunView>) -> Vec<RunView> {
-    views.iter_mut().for_each(|view| view.owner = RunOwner::Here);
-    views
-}
-
-fn assert_same(what: &str, got: &[RunView], expected: &[RunView]) {
-    let text = |views: &[RunView]| views.iter().map(show).collect::<Vec<_>>().join("\n  ");
-    assert!(got == expected, "{what}:\n  {}\ninstead of\n  {}", text(got), text(expected));
-}
-
-/// Requests of one session dealt to three replicas give each of them the runs, numbers and costs of a single instance.
-#[test]
-fn every_replica_knows_every_run() {
-    for session in CLIENTS.into_iter().flat_map(sessions) {
-        let (fleet, single) = (Fleet::new(3), Fleet::new(1));
-        for (number, payload) in session.payloads.iter().enumerate() {
-            fleet.play(number % 3, payload.clone());
-            single.play(0, payload.clone());
-        }
-        let expected = single.replicas[0].line.views();
-        for replica in &fleet.replicas {
-            assert_same(&session.name, &without_owner(replica.line.views()), &expected);
-        }
-        assert_eq!(fleet.replicas[0].line.runs.sums().all.atto_usd, single.replicas[0].line.runs.sums().all.atto_usd);
-    }
-}
-
-/// Effects that come late, in another order and twice change nothing in the runs, except for a price that two replicas
-/// gave to one call on two signals.
-#[test]
-fn late_and_repeated_effects_change_nothing() {
-    for session in CLIENTS.into_iter().flat_map(sessions) {
-        let (fleet, single) = (Fleet::new(3), Fleet::new(1));
-        let mut told = Vec::new();
-        for (number, payload) in session.payloads.iter().enumerate() {
-            told.push((number % 3, fleet.commit(number % 3, payload.clone())));
-            single.play(0, payload.clone());
-        }
-        told.reverse();
-        let again: Vec<_> = told.iter().step_by(2).cloned().collect();
-        told.iter().chain(&again).for_each(|(from, effects)| fleet.tell(*from, effects));
-        let unpriced = |views: Vec<RunView>| {
-            let mut views = without_owner(views);
-            let models = views.iter_mut().flat_map(|view| view.totals.models.values_mut());
-            models.for_each(|model| (model.atto_usd, model.unpriced) = (0, 0));
-            views.iter_mut().for_each(|view| view.peaks.most_expensive = None);
-            views
-        };
-        let expected = unpriced(single.replicas[0].line.views());
-        for replica in &fleet.replicas {
-            assert_same(&session.name, &unpriced(replica.line.views()), &expected);
-        }
-        assert_eq!(fleet.replicas[0].line.views().len(), fleet.replicas[1].line.views().len());
     }
 }
 

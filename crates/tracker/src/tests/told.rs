@@ -1,15 +1,14 @@
 //! Events for connectors: each is emitted once, also across crashes; their contents, and data they must not contain.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message;
 use serde_json::{Value as Json, json};
 
 use super::support::*;
+use super::truth::read::{self, Series, attribute};
 use crate::RunTracker;
 use connectors::runs as connector;
 use genai::testing::request;
@@ -20,11 +19,8 @@ use pipeline::forward_label::ForwardLabel;
 use pipeline::testing::engine::Sink;
 use pipeline::testing::rig::{Parts, Rig};
 use pipeline::{PipelinePlan, Processor, RequestSource, Trust};
-use proto::collector::logs::v1::ExportLogsServiceRequest;
-use proto::collector::metrics::v1::ExportMetricsServiceRequest;
-use proto::common::v1::{AnyValue, KeyValue, any_value::Value};
+use proto::common::v1::{AnyValue, any_value::Value};
 use proto::logs::v1::LogRecord;
-use proto::metrics::v1::metric::Data;
 use runs::{OutcomeVerdict, RunCatalog, RunOutcome};
 use telemetry::Meter;
 
@@ -91,62 +87,15 @@ impl Gate {
     }
 
     fn records(&self) -> Vec<LogRecord> {
-        let requests =
-            self.bodies(Signal::Logs).into_iter().map(|body| ExportLogsServiceRequest::decode(body).unwrap());
-        let scopes = requests.flat_map(|request| request.resource_logs).flat_map(|resource| resource.scope_logs);
-        scopes.flat_map(|scope| scope.log_records).collect()
+        self.bodies(Signal::Logs).into_iter().flat_map(read::records).collect()
     }
 
-    /// Sum or count by name and attributes.
-    fn metrics(&self) -> BTreeMap<String, f64> {
-        let mut all = BTreeMap::new();
-        for body in self.bodies(Signal::Metrics) {
-            let request = ExportMetricsServiceRequest::decode(body).unwrap();
-            let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
-            for metric in scopes.flat_map(|scope| scope.metrics) {
-                let mut add = |attributes: &[KeyValue], value: f64| {
-                    let labels: Vec<String> =
-                        attributes.iter().map(|one| format!("{}={}", one.key, text_of(one))).collect();
-                    *all.entry(format!("{}[{}]", metric.name, labels.join(","))).or_insert(0.0) += value;
-                };
-                use proto::metrics::v1::number_data_point::Value as Number;
-                let number = |value: &Option<Number>| match value {
-                    Some(Number::AsDouble(value)) => *value,
-                    _ => f64::NAN,
-                };
-                match metric.data.as_ref().unwrap() {
-                    Data::Histogram(histogram) => histogram.data_points.iter().for_each(|point| {
-                        assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
-                        assert_eq!(point.bucket_counts.iter().sum::<u64>(), point.count);
-                        assert!(point.start_time_unix_nano < point.time_unix_nano);
-                        add(&point.attributes, point.sum.unwrap());
-                    }),
-                    Data::Sum(sum) => {
-                        sum.data_points.iter().for_each(|point| add(&point.attributes, number(&point.value)))
-                    }
-                    Data::Gauge(gauge) => {
-                        gauge.data_points.iter().for_each(|point| add(&point.attributes, number(&point.value)))
-                    }
-                    _ => panic!("no such metric"),
-                }
-            }
-        }
+    /// Sum or count by name in `/metrics` and labels.
+    fn metrics(&self) -> Series {
+        let mut all = Series::new();
+        self.bodies(Signal::Metrics).into_iter().for_each(|body| read::add_metrics(body, &mut all, true));
         all
     }
-}
-
-fn text_of(one: &KeyValue) -> String {
-    match one.value.as_ref().and_then(|value| value.value.as_ref()) {
-        Some(Value::StringValue(text)) => text.clone(),
-        Some(Value::IntValue(number)) => number.to_string(),
-        Some(Value::DoubleValue(number)) => number.to_string(),
-        Some(Value::BoolValue(truth)) => truth.to_string(),
-        _ => "?".to_owned(),
-    }
-}
-
-fn attribute(record: &LogRecord, key: &str) -> Option<String> {
-    record.attributes.iter().find(|one| one.key == key).map(text_of)
 }
 
 fn run_of(trace: u64) -> Vec<Json> {
@@ -189,7 +138,7 @@ fn a_run_is_told() {
         ("tollgate.run.id", &*format!("{:032}", 1)),
         ("session.id", "s1"),
         ("tollgate.run.state", "ended"),
-        ("error", "false"),
+        ("error", "0"),
         ("tenant.id", "acme"),
         ("agent.feature", "triage"),
         ("incident.id", "INC-1"),
@@ -200,32 +149,32 @@ fn a_run_is_told() {
         ("tollgate.run.unpriced_calls", "1"),
         ("gen_ai.request.model", "m"),
     ] {
-        assert_eq!(attribute(run, key).as_deref(), Some(expected), "{key}");
+        assert_eq!(attribute(run, key), expected, "{key}");
     }
-    assert_eq!(attribute(run, "tollgate.run.revision"), None);
-    assert_eq!(attribute(run, "agent.estimated_cost_usd"), None, "a cost that lacks a price is none");
+    assert_eq!(attribute(run, "tollgate.run.revision"), "");
+    assert_eq!(attribute(run, "agent.estimated_cost_usd"), "", "a cost that lacks a price is none");
     let metrics = gate.metrics();
     for (name, expected) in [
-        ("agent.run.iterations[tenant=acme,feature=triage]", 1.0),
-        ("agent.run.duration_seconds[tenant=acme,feature=triage]", 4.0),
-        ("agent.runs[state=ended,tenant=acme,feature=triage]", 1.0),
-        ("agent.turn.input_tokens[model=m]", 100.0),
-        ("agent.investigations[agent.type=triage]", 1.0),
-        ("agent.tool_calls_per_investigation_p95[agent.type=triage]", 1.0),
+        ("agent_run_iterations_sum{feature=triage,tenant=acme}", 1.0),
+        ("agent_run_duration_seconds_sum{feature=triage,tenant=acme}", 4.0),
+        ("agent_runs_total{feature=triage,state=ended,tenant=acme}", 1.0),
+        ("agent_turn_input_tokens_sum{model=m}", 100.0),
+        ("agent_investigations{agent_type=triage}", 1.0),
+        ("agent_tool_calls_per_investigation_p95{agent_type=triage}", 1.0),
     ] {
         assert_eq!(metrics.get(name), Some(&expected), "{name} in {metrics:?}");
     }
-    assert!(!metrics.keys().any(|name| name.starts_with("agent.session")), "the session may go on");
+    assert!(!metrics.keys().any(|name| name.starts_with("agent_session")), "the session may go on");
     gate.wait(31 * 60);
     gate.tell();
     let metrics = gate.metrics();
     for (name, expected) in [
-        ("agent.session.duration_seconds[feature=triage,model=m]", 4.0),
-        ("agent.session.llm_calls_total[feature=triage]", 1.0),
-        ("agent.session.tool_calls_total[feature=triage,tool_name=grep]", 1.0),
-        ("agent.session.error_rate[feature=triage]", 0.0),
-        ("agent.sessions[feature=triage]", 1.0),
-        ("agent.run.iterations[tenant=acme,feature=triage]", 1.0),
+        ("agent_session_duration_seconds_sum{feature=triage,model=m}", 4.0),
+        ("agent_session_llm_calls_sum{feature=triage}", 1.0),
+        ("agent_session_tool_calls_sum{feature=triage,tool_name=grep}", 1.0),
+        ("agent_session_error_rate{feature=triage}", 0.0),
+        ("agent_sessions_total{feature=triage}", 1.0),
+        ("agent_run_iterations_sum{feature=triage,tenant=acme}", 1.0),
     ] {
         assert_eq!(metrics.get(name), Some(&expected), "{name} in {metrics:?}");
     }
@@ -260,10 +209,9 @@ fn told_once_over_a_crash() {
         gate.wait(2);
         gate.tell();
         let id = format!("{:032}", 1);
-        let of_first =
-            gate.records().into_iter().filter(|run| attribute(run, "tollgate.run.id").as_deref() == Some(&id));
+        let of_first = gate.records().into_iter().filter(|run| attribute(run, "tollgate.run.id") == id);
         assert_eq!(of_first.count(), 1, "closed {closed}, told {told}, saved {saved}");
-        let iterations = gate.metrics()["agent.run.iterations[tenant=acme,feature=triage]"];
+        let iterations = gate.metrics()["agent_run_iterations_sum{feature=triage,tenant=acme}"];
         assert_eq!(iterations, if saved { 2.0 } else { 1.0 }, "closed {closed}, told {told}, saved {saved}");
     }
 }
@@ -289,8 +237,7 @@ fn late_items_make_a_revision() {
         .iter()
         .map(|run| (attribute(run, "tollgate.run.revision"), attribute(run, "agent.tool_calls_made")))
         .collect();
-    let some = |text: &str| Some(text.to_owned());
-    assert_eq!(told, [(None, some("0")), (some("1"), some("1"))]);
+    assert_eq!(told, [("", "0"), ("1", "1")].map(|(revision, tools)| (revision.to_owned(), tools.to_owned())));
     gate.wait(16 * 60);
     let mut late = items[1].clone();
     late["span"] = json!(9);
@@ -298,7 +245,7 @@ fn late_items_make_a_revision() {
     gate.wait(60);
     gate.tell();
     assert_eq!(gate.records().len(), 3, "sums have it too");
-    assert_eq!(gate.metrics()["agent.run.iterations[tenant=acme,feature=triage]"], 1.0, "measured once");
+    assert_eq!(gate.metrics()["agent_run_iterations_sum{feature=triage,tenant=acme}"], 1.0, "measured once");
 }
 
 /// Alerts and overrides are emitted once each.
@@ -324,11 +271,11 @@ fn alerts_and_overrides_are_told() {
     let records = gate.records();
     let alerts: Vec<&LogRecord> = records.iter().filter(|record| record.event_name == "tollgate.alert").collect();
     assert_eq!(alerts.len(), 1);
-    assert_eq!(attribute(alerts[0], "tollgate.alert.rule").as_deref(), Some("identical_tool_calls"));
-    assert_eq!(attribute(alerts[0], "tollgate.alert.value").as_deref(), Some("6"));
+    assert_eq!(attribute(alerts[0], "tollgate.alert.rule"), "identical_tool_calls");
+    assert_eq!(attribute(alerts[0], "tollgate.alert.value"), "6");
     let metrics = gate.metrics();
-    assert_eq!(metrics["agent.human_override_count[agent.type=triage]"], 1.0);
-    assert_eq!(metrics["agent.alerts[rule=identical_tool_calls,tenant=acme]"], 1.0);
+    assert_eq!(metrics["agent_human_override_count{agent_type=triage}"], 1.0);
+    assert_eq!(metrics["agent_alert_total{rule=identical_tool_calls,tenant=acme}"], 1.0);
     assert_eq!(gate.runs.alerts().len(), 1);
 }
 

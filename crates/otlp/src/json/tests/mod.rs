@@ -1,7 +1,6 @@
-//! Tests of OTLP/JSON: cases, differential and hostile input.
+//! Tests of OTLP/JSON: cases, round trips, recordings and hostile input.
 
 mod cases;
-mod differential;
 mod encode;
 mod hostile;
 mod recordings;

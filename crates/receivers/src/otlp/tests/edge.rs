@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use super::sockets::{closed, post, read_head};
+use super::sockets::{ask_on, closed, opened, read_head};
 use super::support::{Rig, send};
 use super::{Way, frame, request, span};
 use otlp::Signal;
@@ -19,12 +19,10 @@ use otlp::Signal;
 async fn a_request_that_crosses_a_drain_is_answered() {
     let rig = Rig::new().await;
     let mut kept = TcpStream::connect(rig.http()).await.expect("connects");
-    kept.write_all(&post(b"{}", "")).await.expect("writes");
-    assert!(!read_head(&mut kept).await.to_ascii_lowercase().contains("connection: close"));
+    assert!(!ask_on(&mut kept).await.to_ascii_lowercase().contains("connection: close"));
     let crossing = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        kept.write_all(&post(b"{}", "")).await.expect("writes");
-        let answer = read_head(&mut kept).await.to_ascii_lowercase();
+        let answer = ask_on(&mut kept).await.to_ascii_lowercase();
         assert!(answer.starts_with("http/1.1 200") && answer.contains("connection: close"), "{answer}");
         assert!(closed(&mut kept).await.is_empty());
     };
@@ -36,8 +34,7 @@ async fn a_request_that_crosses_a_drain_is_answered() {
 async fn a_connection_that_rests_does_not_hold_up_a_drain() {
     let rig = Rig::new().await;
     let mut kept = TcpStream::connect(rig.http()).await.expect("connects");
-    kept.write_all(&post(b"{}", "")).await.expect("writes");
-    read_head(&mut kept).await;
+    ask_on(&mut kept).await;
     let drained = tokio::time::timeout(Duration::from_secs(20), rig.running.drain(Duration::from_secs(86_400))).await;
     assert!(drained.is_ok());
     assert!(closed(&mut kept).await.is_empty());
@@ -50,14 +47,12 @@ async fn broken_chunks_are_final() {
     let rig = Rig::new().await;
     let head = "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     for broken in ["ZZ\r\n{}\r\n0\r\n\r\n", "2\r\n{}ZZ\r\n0\r\n\r\n", "\r\n\r\n"] {
-        let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
-        socket.write_all(format!("{head}{broken}").as_bytes()).await.expect("writes");
+        let mut socket = opened(rig.http(), format!("{head}{broken}").as_bytes()).await;
         let answer = read_head(&mut socket).await.to_ascii_lowercase();
         assert!(answer.starts_with("http/1.1 400") && !answer.contains("retry-after"), "{broken:?}: {answer}");
         closed(&mut socket).await;
     }
-    let mut gone = TcpStream::connect(rig.http()).await.expect("connects");
-    gone.write_all(format!("{head}2\r\n{{").as_bytes()).await.expect("writes");
+    let mut gone = opened(rig.http(), format!("{head}2\r\n{{").as_bytes()).await;
     gone.shutdown().await.expect("half closed");
     let told = closed(&mut gone).await;
     assert!(!told.starts_with(b"HTTP/1.1 400"), "whoever went away did nothing wrong");
@@ -77,8 +72,7 @@ async fn heads_that_are_none_are_counted() {
         ("POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nhost: y\r\ncontent-length: 2\r\n\r\n{}".to_owned(), "400"),
         (format!("POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nx-long: {}\r\n\r\n", "a".repeat(200 << 10)), "431"),
     ] {
-        let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
-        socket.write_all(head.as_bytes()).await.expect("writes");
+        let mut socket = opened(rig.http(), head.as_bytes()).await;
         let answer = String::from_utf8(closed(&mut socket).await).expect("a head");
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
     }

@@ -7,7 +7,7 @@ use ::http::Version;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::sockets::{closed, offered, post, read_head};
+use super::sockets::{ask_on, closed, offered, opened, post_head};
 use super::support::{BUDGET, Knobs, Rig, send};
 use super::{Way, request, span};
 use fixtures::until::until;
@@ -20,10 +20,7 @@ const SLOW: Duration = Duration::from_millis(2600);
 
 /// Starts an upload of 9,000 bytes, of which 1,900 have arrived and are charged.
 async fn begun(rig: &Rig) -> TcpStream {
-    let mut slow = TcpStream::connect(rig.http()).await.expect("connects");
-    let head =
-        "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9000\r\n\r\n";
-    slow.write_all(head.as_bytes()).await.expect("writes");
+    let mut slow = opened(rig.http(), &post_head(9000, "")).await;
     let before = rig.engine.budget.in_use();
     slow.write_all(&[b' '; 1900]).await.expect("writes");
     until(|| rig.engine.budget.in_use() >= before + 1900).await;
@@ -102,8 +99,7 @@ async fn who_rests_and_does_not_answer_makes_room() {
     let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
     let (_resting, _) = offered(rig.http()).await;
     let mut new = TcpStream::connect(rig.http()).await.expect("connects");
-    new.write_all(&post(b"{}", "")).await.expect("writes");
-    assert!(read_head(&mut new).await.starts_with("HTTP/1.1 200"));
+    assert!(ask_on(&mut new).await.starts_with("HTTP/1.1 200"));
 }
 
 /// An old HTTP/1.1 connection is never closed while its client may be about to send: its next response announces the
@@ -114,11 +110,9 @@ async fn an_old_connection_of_http_1_is_told_in_an_answer() {
         PortSettings { age: Some((Duration::from_millis(100), Duration::from_secs(600))), ..PortSettings::default() };
     let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
     let mut stream = TcpStream::connect(rig.http()).await.expect("connects");
-    stream.write_all(&post(b"{}", "")).await.expect("writes");
-    assert!(!read_head(&mut stream).await.contains("connection: close"));
+    assert!(!ask_on(&mut stream).await.contains("connection: close"));
     tokio::time::sleep(Duration::from_millis(300)).await;
-    stream.write_all(&post(b"{}", "")).await.expect("writes");
-    let head = read_head(&mut stream).await;
+    let head = ask_on(&mut stream).await;
     assert!(head.starts_with("HTTP/1.1 200") && head.contains("connection: close"), "{head}");
     closed(&mut stream).await;
     assert!(rig.meter.render().contains(r#"transport="http",reason="age"} 1"#), "{}", rig.meter.render());

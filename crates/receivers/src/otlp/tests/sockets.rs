@@ -1,5 +1,6 @@
 //! Tests of connections that misbehave, and of the end of a port.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -25,6 +26,20 @@ pub(super) async fn closed(socket: &mut TcpStream) -> Vec<u8> {
     read
 }
 
+/// A new connection on which these bytes were sent.
+pub(super) async fn opened(at: SocketAddr, bytes: &[u8]) -> TcpStream {
+    let mut socket = TcpStream::connect(at).await.expect("connects");
+    socket.write_all(bytes).await.expect("writes");
+    socket
+}
+
+/// The response to an empty request on an open connection.
+pub(super) async fn ask_on(socket: &mut TcpStream) -> String {
+    let request = [&post_head(2, "")[..], b"{}"].concat();
+    socket.write_all(&request).await.expect("writes");
+    read_head(socket).await
+}
+
 #[tokio::test]
 async fn connections_without_a_first_request_are_closed_whatever_they_sent() {
     let connections = PortSettings { first_request: Duration::from_millis(50), ..PortSettings::default() };
@@ -34,9 +49,7 @@ async fn connections_without_a_first_request_are_closed_whatever_they_sent() {
         [b"", b"POST /v1/traces HTTP/1.1\r\nhost: localhost\r\n", b"PRI * HT", H2_PREFACE, b"\x16\x03\x01"];
     for at in [rig.grpc(), rig.http()] {
         for bytes in table {
-            let mut socket = TcpStream::connect(at).await.expect("connects");
-            socket.write_all(bytes).await.expect("writes");
-            closed(&mut socket).await;
+            closed(&mut opened(at, bytes).await).await;
         }
     }
     let text = rig.meter.render();
@@ -48,12 +61,8 @@ async fn connections_without_a_first_request_are_closed_whatever_they_sent() {
 }
 
 /// Begins a request whose body is not complete yet.
-async fn busy(at: std::net::SocketAddr) -> TcpStream {
-    let mut stream = TcpStream::connect(at).await.expect("connects");
-    let head =
-        "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{";
-    stream.write_all(head.as_bytes()).await.expect("writes");
-    stream
+async fn busy(at: SocketAddr) -> TcpStream {
+    opened(at, &[&post_head(2, "")[..], b"{"].concat()).await
 }
 
 /// A connection with a request in progress keeps its place; a new connection is closed at once.
@@ -85,18 +94,15 @@ async fn whoever_rests_longest_makes_room() {
         for _ in 0..2 {
             let mut stream = TcpStream::connect(rig.http()).await.expect("connects");
             if !silent {
-                stream.write_all(&post(b"{}", "")).await.expect("writes");
-                read_head(&mut stream).await;
+                ask_on(&mut stream).await;
             }
             resting.push(stream);
         }
         let mut new = TcpStream::connect(rig.http()).await.expect("connects");
-        new.write_all(&post(b"{}", "")).await.expect("writes");
-        assert!(read_head(&mut new).await.starts_with("HTTP/1.1 200"));
+        assert!(ask_on(&mut new).await.starts_with("HTTP/1.1 200"));
         let [longest, other] = &mut resting[..] else { panic!("two") };
         closed(longest).await;
-        other.write_all(&post(b"{}", "")).await.expect("still served");
-        assert!(read_head(other).await.starts_with("HTTP/1.1 200"));
+        assert!(ask_on(other).await.starts_with("HTTP/1.1 200"), "still served");
         working.write_all(b"}").await.expect("still served");
         assert!(read_head(&mut working).await.starts_with("HTTP/1.1 200"));
         let text = rig.meter.render();
@@ -105,7 +111,7 @@ async fn whoever_rests_longest_makes_room() {
 }
 
 /// An HTTP/2 connection whose client answers pings; `window` limits how much of each response it reads.
-async fn client(at: std::net::SocketAddr, window: u32) -> Http2 {
+async fn client(at: SocketAddr, window: u32) -> Http2 {
     let io = TokioIo::new(TcpStream::connect(at).await.expect("connects"));
     let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
     builder.initial_stream_window_size(window).handshake(io).await.expect("handshake")
@@ -216,9 +222,8 @@ async fn a_request_in_hand_is_no_rest() {
 }
 
 /// Reads the stream window that the server offers.
-pub(super) async fn offered(at: std::net::SocketAddr) -> (TcpStream, u32) {
-    let mut socket = TcpStream::connect(at).await.expect("connects");
-    socket.write_all(H2_PREFACE).await.expect("writes");
+pub(super) async fn offered(at: SocketAddr) -> (TcpStream, u32) {
+    let mut socket = opened(at, H2_PREFACE).await;
     let mut head = [0; 9];
     socket.read_exact(&mut head).await.expect("a frame");
     assert_eq!(head[3], 4, "SETTINGS come first");
@@ -246,16 +251,11 @@ async fn only_so_many_connections_may_send_far_ahead() {
 }
 
 /// The head of a JSON POST with `length` bytes of body to follow.
-fn post_head(length: usize, more: &str) -> Vec<u8> {
+pub(super) fn post_head(length: usize, more: &str) -> Vec<u8> {
     format!(
         "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{more}\r\n"
     )
     .into_bytes()
-}
-
-/// A complete JSON POST.
-pub(super) fn post(body: &[u8], more: &str) -> Vec<u8> {
-    [&post_head(body.len(), more), body].concat()
 }
 
 /// Reads the head and body of one response with a content length.
@@ -286,8 +286,7 @@ async fn a_client_that_stops_within_a_body_is_told_to_come_again_and_nothing_is_
         Knobs { body_total: Duration::from_millis(50), ..Knobs::default() },
     ] {
         let rig = Rig::with(knobs).await;
-        let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
-        socket.write_all(&post_head(1000, "")).await.expect("writes");
+        let mut socket = opened(rig.http(), &post_head(1000, "")).await;
         socket.write_all(b"{\"resourceSpans\":").await.expect("writes");
         let answer = String::from_utf8_lossy(&closed(&mut socket).await).into_owned();
         assert!(answer.starts_with("HTTP/1.1 503"), "408 would be dropped by OTLP clients: {answer}");
@@ -301,9 +300,7 @@ async fn a_client_that_stops_within_a_body_is_told_to_come_again_and_nothing_is_
 async fn a_client_gone_within_a_body_leaves_nothing_behind() {
     let rig = Rig::new().await;
     let body = span(Way::Json, 500);
-    let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
-    socket.write_all(&post_head(body.len(), "")).await.expect("writes");
-    socket.write_all(&body[..100]).await.expect("writes");
+    let socket = opened(rig.http(), &[&post_head(body.len(), "")[..], &body[..100]].concat()).await;
     until(|| rig.engine.budget.in_use() > 0).await;
     drop(socket);
     rig.idle().await;
@@ -328,13 +325,11 @@ async fn a_client_gone_within_a_body_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_client_that_waits_for_100_continue_is_refused_before_it_sends() {
     let rig = Rig::new().await;
-    let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
-    socket.write_all(&post_head(WIRE + 1, "expect: 100-continue\r\n")).await.expect("writes");
+    let mut socket = opened(rig.http(), &post_head(WIRE + 1, "expect: 100-continue\r\n")).await;
     let answer = String::from_utf8_lossy(&closed(&mut socket).await).into_owned();
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
 
-    let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
-    socket.write_all(&post_head(2, "expect: 100-continue\r\n")).await.expect("writes");
+    let mut socket = opened(rig.http(), &post_head(2, "expect: 100-continue\r\n")).await;
     assert!(read_head(&mut socket).await.starts_with("HTTP/1.1 100"));
     socket.write_all(b"{}").await.expect("writes");
     assert!(read_head(&mut socket).await.starts_with("HTTP/1.1 200"));
@@ -343,8 +338,7 @@ async fn a_client_that_waits_for_100_continue_is_refused_before_it_sends() {
 #[tokio::test]
 async fn a_client_that_sends_too_much_at_once_still_reads_413() {
     let rig = Rig::new().await;
-    let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
-    socket.write_all(&post_head(2 * WIRE, "")).await.expect("writes");
+    let mut socket = opened(rig.http(), &post_head(2 * WIRE, "")).await;
     socket.write_all(&vec![b' '; 2 * WIRE]).await.expect("the whole body is taken");
     assert!(read_head(&mut socket).await.starts_with("HTTP/1.1 413"));
 }
@@ -353,10 +347,8 @@ async fn a_client_that_sends_too_much_at_once_still_reads_413() {
 async fn a_drain_answers_what_is_in_hand_and_closes_the_ports() {
     let rig = Rig::with(Knobs { holds_answers: true, ..Knobs::default() }).await;
     let (grpc, http) = (rig.grpc(), rig.http());
-    let mut socket = TcpStream::connect(http).await.expect("connects");
     let body = span(Way::Json, 5);
-    socket.write_all(&post_head(body.len(), "")).await.expect("writes");
-    socket.write_all(&body).await.expect("writes");
+    let mut socket = opened(http, &[&post_head(body.len(), "")[..], &body[..]].concat()).await;
     rig.held(1).await;
     let drain = rig.running.drain(Duration::from_secs(60));
     let client = async {
@@ -373,11 +365,8 @@ async fn a_drain_answers_what_is_in_hand_and_closes_the_ports() {
 async fn a_drain_ends_at_its_deadline_with_a_request_still_in_hand() {
     let rig = Rig::with(Knobs { holds_answers: true, ..Knobs::default() }).await;
     let body = span(Way::Json, 5);
-    let mut half = TcpStream::connect(rig.http()).await.expect("connects");
-    half.write_all(&post_head(body.len(), "")).await.expect("writes");
-    let mut whole = TcpStream::connect(rig.http()).await.expect("connects");
-    whole.write_all(&post_head(body.len(), "")).await.expect("writes");
-    whole.write_all(&body).await.expect("writes");
+    let mut half = opened(rig.http(), &post_head(body.len(), "")).await;
+    let mut whole = opened(rig.http(), &[&post_head(body.len(), "")[..], &body[..]].concat()).await;
     rig.held(1).await;
     rig.running.drain(Duration::from_secs(4)).await;
     assert!(closed(&mut half).await.is_empty());

@@ -4,7 +4,7 @@
 //! that seed). A failure prints the first difference and the smallest session that still shows it.
 
 mod make;
-mod read;
+pub(super) mod read;
 mod surfaces;
 mod way;
 

@@ -12,7 +12,7 @@ use proto::collector::logs::v1::ExportLogsServiceRequest;
 use proto::collector::metrics::v1::ExportMetricsServiceRequest;
 use proto::common::v1::{KeyValue, any_value::Value};
 use proto::logs::v1::LogRecord;
-use proto::metrics::v1::{metric::Data, number_data_point::Value as Number};
+use proto::metrics::v1::{Gauge, Sum, metric::Data, number_data_point::Value as Number};
 use telemetry::{Meter, SeriesValue, names};
 
 /// Name and JSON pointer of each value.
@@ -143,7 +143,7 @@ pub(super) fn report_line(text: &str) -> Facts {
 }
 
 /// Series by name and labels; sum and count of histograms.
-pub(super) type Series = BTreeMap<String, f64>;
+pub(in crate::tests) type Series = BTreeMap<String, f64>;
 
 fn series(name: &str, mut labels: Vec<(String, String)>) -> String {
     labels.sort();
@@ -186,8 +186,8 @@ fn exposed(name: &str) -> String {
     }
 }
 
-/// Adds an OTLP request's values under their names in `/metrics`; gauges are left out, because they are momentary.
-pub(super) fn add_metrics(wire: bytes::Bytes, all: &mut Series) {
+/// Adds an OTLP request's values under their names in `/metrics`; gauges, which are momentary, only on request.
+pub(in crate::tests) fn add_metrics(wire: bytes::Bytes, all: &mut Series, gauges: bool) {
     let request = ExportMetricsServiceRequest::decode(wire).unwrap();
     let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
     for metric in scopes.flat_map(|scope| scope.metrics) {
@@ -199,14 +199,20 @@ pub(super) fn add_metrics(wire: bytes::Bytes, all: &mut Series) {
         };
         match metric.data.unwrap() {
             Data::Histogram(histogram) => histogram.data_points.iter().for_each(|point| {
+                assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
+                assert_eq!(point.bucket_counts.iter().sum::<u64>(), point.count);
+                assert!(point.start_time_unix_nano <= point.time_unix_nano);
                 add("_sum", &point.attributes, point.sum.unwrap());
                 add("_count", &point.attributes, point.count as f64);
             }),
-            Data::Sum(sum) => sum.data_points.iter().for_each(|point| match point.value {
-                Some(Number::AsDouble(value)) => add("", &point.attributes, value),
-                _ => add("", &point.attributes, f64::NAN),
-            }),
-            _ => {}
+            Data::Gauge(_) if !gauges => {}
+            Data::Sum(Sum { data_points, .. }) | Data::Gauge(Gauge { data_points }) => {
+                data_points.iter().for_each(|point| match point.value {
+                    Some(Number::AsDouble(value)) => add("", &point.attributes, value),
+                    _ => add("", &point.attributes, f64::NAN),
+                });
+            }
+            _ => panic!("no such metric"),
         }
     }
 }
@@ -221,13 +227,14 @@ fn text(one: Option<&KeyValue>) -> String {
     match one.and_then(|one| one.value.as_ref()?.value.as_ref()) {
         Some(Value::StringValue(text)) => text.clone(),
         Some(Value::IntValue(number)) => number.to_string(),
+        Some(Value::DoubleValue(number)) => number.to_string(),
         Some(Value::BoolValue(holds)) => i32::from(*holds).to_string(),
         _ => String::new(),
     }
 }
 
 /// The log records of an OTLP request.
-pub(super) fn records(wire: bytes::Bytes) -> Vec<LogRecord> {
+pub(in crate::tests) fn records(wire: bytes::Bytes) -> Vec<LogRecord> {
     let request = ExportLogsServiceRequest::decode(wire).unwrap();
     let scopes = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
     scopes.flat_map(|scope| scope.log_records).collect()
@@ -238,7 +245,8 @@ pub(super) fn trace_of(record: &LogRecord) -> u64 {
     trace(&hex::encode(&record.trace_id))
 }
 
-pub(super) fn attribute(record: &LogRecord, key: &str) -> String {
+/// The text of an attribute; empty if there is none.
+pub(in crate::tests) fn attribute(record: &LogRecord, key: &str) -> String {
     text(record.attributes.iter().find(|one| one.key == key))
 }
 

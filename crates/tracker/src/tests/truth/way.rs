@@ -67,7 +67,7 @@ impl Outside {
         for signal in [Signal::Logs, Signal::Metrics] {
             while let Some(portion) = gate.line.runs.next_request(signal, now) {
                 match signal {
-                    Signal::Metrics => read::add_metrics(portion.wire, &mut self.sent),
+                    Signal::Metrics => read::add_metrics(portion.wire, &mut self.sent, false),
                     Signal::Logs | Signal::Traces => self.read(portion.wire),
                 }
                 gate.line.apply(&portion.effect);
