@@ -118,21 +118,6 @@ async fn two_clicks_from_a_number_to_the_trace() {
     assert!(row.contains("https://back.example/t/0af7651916cd43dd8448eb211c80319c?span=0707070707070707"), "{row}");
 }
 
-/// The page names calls that have no price because their client reports no usage, with the setting to turn on.
-/// (Regression test: this was only logged, once a day.)
-#[tokio::test]
-async fn calls_without_usage_are_named() {
-    let mut one = run("a", "acme", RunState::Live, 9);
-    let (router, _) = pages(made(vec![(one.clone(), vec![])]), LINK);
-    assert!(!ask(&router, "/", HTML).await.1.contains("without usage"));
-    one.totals.add_call("gpt-5-mini", Default::default(), None);
-    one.totals.mark_no_usage("gpt-5-mini");
-    let (router, _) = pages(made(vec![(one, vec![])]), LINK);
-    let (_, front) = ask(&router, "/", HTML).await;
-    assert!(front.contains("1 model call was answered without usage, so it has no price: gpt-5-mini in agents (1)."));
-    assert!(front.contains("stream_options.include_usage"), "{front}");
-}
-
 /// A program gets JSON with the same figures at the same address; a browser gets HTML.
 #[tokio::test]
 async fn programs_get_json() {
@@ -263,6 +248,7 @@ async fn a_colour_belongs_to_its_number() {
     }
     let (router, _) = pages(made(vec![]), LINK);
     let (_, html) = ask(&router, "/", HTML).await;
+    assert!(html.contains("No runs yet") && !html.contains("without usage"), "{html}");
     for title in ["Iterations per run", "p95 time per run", "Failure rate", "Cost per run"] {
         assert_eq!(card(&html, title).0, "", "{title} of no runs");
     }
@@ -353,20 +339,9 @@ fn every_message_leads_to_run_and_trace() {
     assert!(bad.settings().is_err_and(|problems| problems[0].path == "public_url"));
 }
 
-/// An active alert is shown with its run; one that ended is not.
-#[tokio::test]
-async fn alerts_that_hold_are_shown() {
-    let alert = |rule, until| Alert { until, ..runs::alert(rule, "a", NOW - MINUTE) };
-    let alerts = vec![alert("iteration_ceiling", None), alert("tool_retries", Some(NOW))];
-    let (router, _) = pages(Made { alerts: alerts.into(), ..Made::default() }, LINK);
-    let (_, html) = ask(&router, "/", HTML).await;
-    assert!(html.contains("iteration_ceiling") && html.contains("/runs/a") && !html.contains("tool_retries"));
-    assert!(html.contains("No runs yet"));
-}
-
 /// Alerts about one run and its session form a group, the most severe group first; a tenant's drift is a group of its
-/// own and calls its run an example. (Regression test: each alert was a row, latest first, so that a critical one
-/// could be below a dozen warnings.)
+/// own and calls its run an example; an alert that ended is not shown. (Regression test: each alert was a row, latest
+/// first, so that a critical one could be below a dozen warnings.)
 #[tokio::test]
 async fn alerts_about_one_run_stand_together() {
     let warning = |rule, run: &str, since| Alert { severity: AlertSeverity::Warning, ..runs::alert(rule, run, since) };
@@ -379,6 +354,7 @@ async fn alerts_about_one_run_stand_together() {
         warning("tool_calls_in_window", "a", NOW - 2),
         session,
         runs::alert("iteration_ceiling", "a", NOW - 4),
+        Alert { until: Some(NOW), ..runs::alert("tool_retries", "ended", NOW - MINUTE) },
     ]);
     let details = vec![(run("a", "acme", RunState::Live, 9), vec![])];
     let tracker = Made { alerts: alerts.into(), ..made(details) };
@@ -386,7 +362,7 @@ async fn alerts_about_one_run_stand_together() {
     let (_, html) = ask(&router, "/", HTML).await;
     let section = html.split("<section class=\"alerts critical\">").nth(1).expect("alerts");
     let groups: Vec<&str> = section.split("</section>").next().expect("end").split("<li>").skip(1).collect();
-    assert_eq!(groups.len(), 12);
+    assert!(groups.len() == 12 && !html.contains("/runs/ended"), "{html}");
     let first = groups[0];
     let place = |text: &str| first.find(text).unwrap_or_else(|| panic!("{text} in {first}"));
     let order =
@@ -396,8 +372,9 @@ async fn alerts_about_one_run_stand_together() {
     assert!(section.contains("and 10 more: "), "{section}");
 }
 
-/// The page shows model calls that providers refused, whether or not another model took over; long ids are complete,
-/// for a person who searches for them.
+/// The page shows model calls that providers refused, whether or not another model took over, and those without a price
+/// because their client reports no usage, with the setting to turn on (that was only logged, once a day); long ids are
+/// complete, for a person who searches for them.
 #[tokio::test]
 async fn troubles_and_long_ids() {
     let id = "oncall-".repeat(20);
@@ -405,12 +382,16 @@ async fn troubles_and_long_ids() {
     one.totals.sub_agents = 2;
     one.totals.failed_calls = 36;
     one.totals.add_trouble("overloaded_529", "anthropic", 36);
+    one.totals.add_call("gpt-5-mini", Default::default(), None);
+    one.totals.mark_no_usage("gpt-5-mini");
     let alerts = vec![runs::alert("iteration_ceiling", &id, NOW)];
     let tracker = Made { alerts: alerts.into(), ..made(vec![(one, vec![])]) };
     let (router, _) = pages(tracker, LINK);
     let (_, html) = ask(&router, "/", HTML).await;
-    let sentence = "36 of 37 model calls were refused, rate limited or overloaded: anthropic overloaded_529 (36).";
+    let sentence = "36 of 38 model calls were refused, rate limited or overloaded: anthropic overloaded_529 (36).";
     assert!(html.contains(sentence), "{html}");
+    assert!(html.contains("1 model call was answered without usage, so it has no price: gpt-5-mini in agents (1)."));
+    assert!(html.contains("stream_options.include_usage"), "{html}");
     assert_eq!(html.matches(&format!(">{id}</a>")).count(), 4, "in the alert and in three tables");
     let (_, html) = ask(&router, &format!("/runs/{id}"), HTML).await;
     assert!(html.contains(&format!("<dd>{id}</dd>")), "its session: {html}");

@@ -182,15 +182,17 @@ async fn odd_but_sane_findings_are_taken() {
     assert_eq!(got, [Some(vec![at(2..4, 1), at(3..5, 2)])]);
 }
 
-/// After a 413, the call must be repeated in halves, down to single texts; a text that is too large by itself has no
-/// answer.
+/// After a 413 or a 500, the call must be repeated in halves, down to single texts; a text that is too large by itself,
+/// or on which the server fails, has no answer, and costs the other texts of its call none.
 #[tokio::test]
-async fn too_large_is_asked_in_halves() {
+async fn a_call_that_fails_is_asked_in_halves() {
     let empty = |count: usize| answer(&vec![Vec::new(); count]);
-    let large = || Answer::http(413);
+    let (large, spoilt) = (|| Answer::http(413), || Answer::http(500));
     let one_by_one = |config: &mut Config| (config.in_flight, config.on_error) = (1, OnRecogniserError::Unscanned);
-    let order = vec![large(), empty(2), large(), large(), empty(1)];
-    let (got, metrics, _) = ask(order, one_by_one, &["a b", "c d", "e f", "g h"]).await;
+    let of = ["a b", "c d", "e f", "g h"];
+    let (got, ..) = ask(vec![spoilt(), spoilt(), empty(1), spoilt(), empty(2)], one_by_one, &of).await;
+    assert_eq!(got, [Some(vec![]), None, Some(vec![]), Some(vec![])]);
+    let (got, metrics, _) = ask(vec![large(), empty(2), large(), large(), empty(1)], one_by_one, &of).await;
     assert_eq!(got, [Some(vec![]), Some(vec![]), None, Some(vec![])]);
     assert_eq!((calls(&metrics, "too_large"), calls(&metrics, "answered")), (Some(3), Some(2)));
 }
@@ -247,54 +249,37 @@ async fn a_silent_server_costs_the_deadline() {
     assert_eq!(calls(&meter.render(), "timed_out"), Some(1));
 }
 
-/// Connections that are closed at once, closed within an answer, or refused must count as unreachable.
+/// Whether a server with these raw answers, one a connection, gave an answer, and the call metrics.
+async fn answered_by(replies: &[&str]) -> (bool, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = async {
+        for reply in replies.iter().cycle() {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"}") && socket.read_buf(&mut request).await.unwrap() > 0 {}
+            socket.write_all(reply.as_bytes()).await.unwrap();
+        }
+    };
+    let (presidio, meter) = build(bound(&config(&format!("http://{address}"))), system());
+    let answers = tokio::select! {
+        answers = presidio.recognise("a".into(), texts(&["a b"])) => answers,
+        () = serve => unreachable!(),
+    };
+    (answers.findings("a b").is_some(), meter.render())
+}
+
+/// Connections that are closed at once, closed within an answer, or refused must count as unreachable. A pooled
+/// connection that the server has closed must not cost an answer.
 #[tokio::test]
 async fn broken_connections_are_no_answers() {
     let short = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n[[";
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\n[[],";
     for reply in ["", "HTTP/1.1 2", "no http\r\n\r\n", short, chunked] {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let serve = async {
-            loop {
-                let (mut socket, _) = listener.accept().await.unwrap();
-                socket.readable().await.unwrap();
-                let _ = socket.try_read(&mut [0; 4096]);
-                socket.write_all(reply.as_bytes()).await.unwrap();
-            }
-        };
-        let (presidio, meter) = build(bound(&config(&format!("http://{address}"))), system());
-        let answers = tokio::select! {
-            answers = presidio.recognise("a".into(), texts(&["a b"])) => answers,
-            () = serve => unreachable!(),
-        };
-        assert!(answers.findings("a b").is_none());
-        assert_eq!(calls(&meter.render(), "unreachable"), Some(1), "{reply}");
+        let (is_answered, metrics) = answered_by(&[reply]).await;
+        assert!(!is_answered && calls(&metrics, "unreachable") == Some(1), "{reply}: {metrics}");
     }
-}
-
-/// A pooled connection that the server has closed must not cost an answer.
-#[tokio::test]
-async fn a_call_that_met_a_closed_connection_is_made_again() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let serve = async {
-        for reply in ["", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n[[]]"] {
-            let (mut socket, _) = listener.accept().await.unwrap();
-            let mut request = Vec::new();
-            while !request.ends_with(b"}") {
-                socket.read_buf(&mut request).await.unwrap();
-            }
-            socket.write_all(reply.as_bytes()).await.unwrap();
-        }
-        std::future::pending::<()>().await;
-    };
-    let (presidio, _) = build(bound(&config(&format!("http://{address}"))), system());
-    let answers = tokio::select! {
-        answers = presidio.recognise("a".into(), texts(&["a b"])) => answers,
-        () = serve => unreachable!(),
-    };
-    assert!(answers.findings("a b").is_some());
+    assert!(answered_by(&["", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n[[]]"]).await.0);
 }
 
 /// After consecutive failures no calls are made for a while; then a single call probes, and success closes the breaker.
@@ -525,14 +510,4 @@ async fn slow_texts_of_one_account_hold_up_no_other() {
     assert!(presidio.recognise("slow".into(), texts(&["a b"])).await.findings("a b").is_none());
     assert_eq!(calls(&meter.render(), "resting"), Some(1), "its own breaker is open");
     assert!(presidio.recognise("quick".into(), texts(&["c d"])).await.findings("c d").is_some());
-}
-
-/// A text on which the server fails must not cost the other texts of its call their answers.
-#[tokio::test]
-async fn a_text_that_spoils_a_call_is_found() {
-    let empty = |count: usize| answer(&vec![Vec::new(); count]);
-    let unscanned = |config: &mut Config| (config.in_flight, config.on_error) = (1, OnRecogniserError::Unscanned);
-    let order = vec![Answer::http(500), Answer::http(500), empty(1), Answer::http(500), empty(2)];
-    let (got, ..) = ask(order, unscanned, &["a b", "c d", "e f", "g h"]).await;
-    assert_eq!(got, [Some(vec![]), None, Some(vec![]), Some(vec![])]);
 }

@@ -82,29 +82,16 @@ fn carrying_over() {
 }
 
 /// Patterns that match the empty text, single characters or most of a sentence are refused, unless words or a check
-/// narrow them down; a search with any of them ends.
+/// narrow them down; a search with any of them ends. (`errors` has the texts, and more such patterns.)
 #[test]
 fn rules_that_find_anything_are_refused() {
     let rule = |pattern: &str, near: &[&str]| CustomRule {
         near: near.iter().map(|word| (*word).to_owned()).collect(),
         ..custom("BADGE", pattern)
     };
-    for pattern in [
-        r"\b",
-        r"\bx*",
-        "(?m)^",
-        r"\B",
-        "a?",
-        r"\w+",
-        r"\d",
-        "[A-Za-z]+",
-        "e",
-        r"\w{2,}",
-        r"\S+",
-        "[a-z ]{3,}",
-        "(x)?",
-        "a{1000}{1000}",
-    ] {
+    for pattern in
+        [r"\b", r"\bx*", "(?m)^", r"\B", "a?", "[A-Za-z]+", "e", r"\S+", "[a-z ]{3,}", "(x)?", "a{1000}{1000}"]
+    {
         assert!(Detector::new(&[], &[rule(pattern, &[])]).is_err(), "{pattern}");
     }
     for (pattern, near) in

@@ -145,19 +145,6 @@ proptest! {
     }
 }
 
-/// Each built-in pattern compiles; normally that happens only when it is first tried.
-#[test]
-fn built_in_patterns_compile() {
-    for (rule, engine) in alone() {
-        let made = engine
-            .rules
-            .iter()
-            .filter_map(|rule| rule.pattern.as_ref())
-            .all(|pattern| pattern.matcher.compiled().is_some());
-        assert!(made, "{}", rule.name);
-    }
-}
-
 /// No built-in pattern is tried at every byte: a rule file with a pattern without a first word, or one that may begin
 /// within a word, is refused.
 #[test]

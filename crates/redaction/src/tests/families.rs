@@ -7,6 +7,10 @@ use proptest::prelude::*;
 
 use super::super::SearchScratch;
 use super::super::rule::RuleFamily;
+use super::super::validate::bank::{is_iban, is_routing_number};
+use super::super::validate::checksums::has_valid_luhn;
+use super::super::validate::lettered_checks::{is_dni, is_vin};
+use super::super::validate::national::{is_nhs_number, is_pesel};
 use super::properties::{Random, spliced};
 use super::{detector, rules};
 
@@ -130,24 +134,18 @@ fn filled(template: &str, random: &mut Random) -> String {
     parts.filter_map(|part| part.split_once('›')).fold(head, |text, (slot, tail)| text + &drawn(slot, random) + tail)
 }
 
-/// Whether a drawn value has the check digit of its family.
+/// Whether a drawn value has the check digit of its family. (`validate/tests.rs` has published examples of each check.)
 fn fits(family: RuleFamily, value: &str) -> bool {
-    let last = |value: &str| u32::from(value.as_bytes()[value.len() - 1] - b'0');
+    let digits: Vec<u8> = value.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect();
     match family {
-        RuleFamily::Card | RuleFamily::Device => luhn(value),
-        RuleFamily::CardCued => !luhn(value),
-        RuleFamily::Iban => mod_97(&format!("{}{}", &value[4..], &value[..4])) == 1,
-        RuleFamily::Routing => weighted(value, &[3, 7, 1, 3, 7, 1, 3, 7, 1]).is_multiple_of(10),
-        RuleFamily::NationalShape => {
-            let check = b"TRWAGMYFPDXBNJZSQVHLCKE"[value[..8].parse::<usize>().unwrap_or(0) % 23];
-            value.as_bytes()[8] == check
-        }
-        RuleFamily::NationalCued => (10 - weighted(value, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3]) % 10) % 10 == last(value),
-        RuleFamily::MedicalShape => {
-            let rest = 11 - weighted(&value.replace(' ', ""), &[10, 9, 8, 7, 6, 5, 4, 3, 2]) % 11;
-            rest % 11 == last(value) && rest != 10
-        }
-        RuleFamily::Vin => vin(value),
+        RuleFamily::Card | RuleFamily::Device => has_valid_luhn(&digits),
+        RuleFamily::CardCued => !has_valid_luhn(&digits),
+        RuleFamily::Iban => is_iban(value.as_bytes()),
+        RuleFamily::Routing => is_routing_number(&digits),
+        RuleFamily::NationalShape => is_dni(value.as_bytes()),
+        RuleFamily::NationalCued => is_pesel(&digits),
+        RuleFamily::MedicalShape => is_nhs_number(&digits),
+        RuleFamily::Vin => is_vin(value.as_bytes()),
         _ => true,
     }
 }
@@ -165,42 +163,6 @@ fn made(family: RuleFamily, random: &mut Random) -> (String, String, String) {
     let (_, template) = VALUES.iter().find(|(of, _)| *of == family).unwrap_or_else(|| panic!("{family:?} is not made"));
     let mut each = std::iter::repeat_with(|| made_from(template, random));
     each.find(|(_, value, _)| fits(family, value)).expect("one fits")
-}
-
-/// Luhn check, in a simple implementation.
-fn luhn(digits: &str) -> bool {
-    let sum: u32 = digits
-        .bytes()
-        .rev()
-        .enumerate()
-        .map(|(at, byte)| {
-            let digit = u32::from(byte - b'0') * if at % 2 == 1 { 2 } else { 1 };
-            digit / 10 + digit % 10
-        })
-        .sum();
-    sum.is_multiple_of(10)
-}
-
-/// ISO 7064 mod 97 of a text.
-fn mod_97(text: &str) -> u32 {
-    text.chars()
-        .filter_map(|c| c.to_digit(36))
-        .flat_map(|value| value.to_string().into_bytes())
-        .fold(0, |rest, digit| (rest * 10 + u32::from(digit - b'0')) % 97)
-}
-
-fn weighted(digits: &str, weights: &[u32]) -> u32 {
-    digits.bytes().zip(weights).map(|(digit, weight)| u32::from(digit - b'0') * weight).sum()
-}
-
-/// VIN check digit, by the table of letter values.
-fn vin(text: &str) -> bool {
-    let value = |c: char| {
-        "0123456789.ABCDEFGH..JKLMN.P.R..STUVWXYZ".find(c).map_or(0, |at| u32::try_from(at % 10).unwrap_or(0))
-    };
-    let weights = [8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2];
-    let sum: u32 = text.chars().zip(weights).map(|(c, weight)| value(c) * weight).sum();
-    text.chars().nth(8) == Some(if sum % 11 == 10 { 'X' } else { char::from_digit(sum % 11, 10).unwrap_or('?') })
 }
 
 /// The families of the rules. (`tests/keys_kept.rs` and `keys/tests.rs` have those of keys.)

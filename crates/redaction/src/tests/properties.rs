@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::{Detector, SearchScratch, replace_hits};
 use super::families::made_from;
-use super::{assert_redacted, detector, rules};
+use super::{detector, rules};
 use std::sync::LazyLock;
 
 /// A random number generator with a seed.
@@ -45,31 +45,8 @@ pub(super) fn sources() -> &'static [String] {
 }
 
 const WORDS: &[&str] = &[
-    "phone",
-    "ssn",
-    "card",
-    "call",
-    "account",
-    "mrn",
-    "born",
-    "dob",
-    "ip",
-    "vin",
-    "iban",
-    "password",
-    "token",
-    "secret",
-    "name",
-    "address",
-    "street",
-    "email",
-    "user",
-    "Dear ",
-    "my name is ",
-    "twitch",
-    "datadog",
-    "aadhaar",
-    "license",
+    "phone", "ssn", "card", "call", "account", "mrn", "born", "dob", "ip", "vin", "iban", "password", "token",
+    "secret", "name", "address", "street", "email", "user", "Dear ", "twitch", "datadog", "aadhaar", "license",
 ];
 const JOINTS: &[&str] = &[
     "", " ", "\n", ", ", ",", "\": \"", "\",\"", "=", ": ", "&", "=40", "%40", "\\n", "\\u0040", "@", ".", "-", "|",
@@ -338,23 +315,10 @@ proptest! {
     }
 }
 
-/// Values identified by words are found elsewhere without them, in any form; words, short numbers and parts of words
-/// stay.
+/// Of the values that are carried over, parts of other words stay.
 #[test]
-fn values_are_carried() {
+fn values_within_words_stay() {
     let (detector, mut scratch) = (detector(), SearchScratch::new());
-    assert_redacted(&[
-        "DB_PASSWORD=«PASSWORD|tr0ub4dor&3xyz» then psql «PASSWORD|tr0ub4dor&3xyz» now",
-        "account number «ACCOUNT_ID|4155550132», row «ACCOUNT_ID|4155550132»",
-        "to «EMAIL|jane@example.com» «EMAIL|amFuZUBleGFtcGxlLmNvbQ==»",
-        "to «EMAIL|jane@example.com» «EMAIL|6a616e65406578616d706c652e636f6d»",
-        "DB_PASSWORD=«PASSWORD|tr0ub4dor3xyz» ?p=a«PASSWORD|%74r0ub4dor%33xyz»",
-        "password: production in production",
-        // A key block covers the value, which would otherwise belong to another rule
-        "-----BEGIN PRIVATE KEY--\n\"api_key\": \"«PRIVATE_KEY|Zccba6gGAVBfCKDEmcDxtHfkMpXT9Uk3»\"\nthen «PRIVATE_KEY|Zccba6gGAVBfCKDEmcDxtHfkMpXT9Uk3» .",
-        // A value that begins with another, and one that begins a byte later
-        "password=«PASSWORD|zaq1xsw2cd» token=«API_KEY|zaq1xsw2cdE9» then «API_KEY|zaq1xsw2cdE9» or «PASSWORD|zaq1xsw2cd».",
-    ]);
     for text in ["password: Production1 and xProduction1y", "dob 1990-04-05, build 11990-04-051"] {
         assert_eq!(detector.find(text, &mut scratch).len(), 1, "{text}");
     }

@@ -139,7 +139,8 @@ fn a_plain_key_is_no_ciphertext() {
     assert!(read("missing").contains("can't be read"));
 }
 
-/// An error that needs a change is not retried, and has a remedy; nothing of KMS' answer but its code is passed on.
+/// An error that needs a change is not retried, and has a remedy; nothing of KMS' answer but its code is passed on, and
+/// that only if its form is valid, because it reaches terminals and logs.
 #[tokio::test]
 async fn a_refusal_names_what_to_change() {
     let fake = FakeKms::start();
@@ -166,6 +167,8 @@ async fn a_refusal_names_what_to_change() {
         let told = said(&right, Mood::Says(400, code), &sealed).await;
         assert!(told.contains(code) && told.contains(remedy), "{told}");
     }
+    let strange = said(&right, Mood::Says(400, "\u{1b}[31mCANARY error: all is well"), &sealed).await;
+    assert!(strange.contains("(400)") && !strange.contains('\u{1b}'), "{strange:?}");
     assert!(said(&right, Mood::Page, &sealed).await.contains("proxy"));
     assert!(said(&settings(&fake), Mood::Works, &sealed).await.contains("encryption context"));
     assert!(said(&right, Mood::Works, &[0xfe; 80]).await.contains("InvalidCiphertext"));
@@ -216,7 +219,8 @@ async fn a_kms_that_hangs_is_waited_for_in_bounds() {
     assert!(fake.count() > 1, "more than one attempt");
 }
 
-/// A key never crosses the network unencrypted, wherever the address comes from.
+/// A key never crosses the network unencrypted, wherever the address comes from: the configuration, the environment or
+/// a profile.
 #[tokio::test]
 async fn a_key_crosses_no_network_in_clear() {
     for (endpoint, clear) in [
@@ -238,24 +242,9 @@ async fn a_key_crosses_no_network_in_clear() {
     let sealed = Ciphertext::parse(&seal(&[], SECRET.as_bytes())).expect("ciphertext");
     let error = decrypt(&settings, &sealed).await.expect_err("refused");
     assert!(error.is_refused() && error.to_string().contains("unencrypted"), "{error}");
-}
-
-/// The same for addresses from the environment or a profile: the request is not sent.
-#[tokio::test]
-async fn no_address_of_the_environment_is_asked_in_clear() {
     let shared = shared("eu-central-1").await.endpoint_url("http://192.0.2.1:9").build();
-    let sealed = Ciphertext::parse(&seal(&[], SECRET.as_bytes())).expect("ciphertext");
     let error = request_decrypt(&shared, &KmsKeyFile::default(), &sealed).await.expect_err("refused");
     assert_eq!(error, KmsError::Refused("request not sent".to_owned(), CLEARTEXT_REFUSED));
-}
-
-/// A service's error code is shown only if its form is valid, because it reaches terminals and logs.
-#[tokio::test]
-async fn strange_codes_are_not_shown() {
-    let fake = FakeKms::start();
-    fake.set(Mood::Says(400, "\u{1b}[31mCANARY error: all is well"));
-    let error = opened(&settings(&fake), &seal(&[], SECRET.as_bytes())).await.expect_err("refused").to_string();
-    assert!(error.contains("(400)") && !error.contains("CANARY") && !error.contains('\u{1b}'), "{error:?}");
 }
 
 /// AWS' address of a region, as its SDKs build it; an invalid region name has none.

@@ -23,7 +23,7 @@ pub const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
 #[derive(Default)]
 pub struct FakeJournal(pub Mutex<FakeState>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct FakeState {
     pub records: Vec<StoredRecord>,
     /// Records that were marked as done, in order.
@@ -48,9 +48,7 @@ impl FakeJournal {
 
     /// A second journal with the same contents, as on a cloned volume.
     pub fn fork(&self) -> Self {
-        let FakeState { records, done, synced, full, damaged, chains } = &*self.0.lock();
-        let (records, done, damaged, chains) = (records.clone(), done.clone(), damaged.clone(), chains.clone());
-        Self(Mutex::new(FakeState { records, done, synced: *synced, full: *full, damaged, chains }))
+        Self(Mutex::new(self.0.lock().clone()))
     }
 
     /// Simulates a crash: of the marks after `synced`, only the first `survivors` survive.
@@ -71,19 +69,21 @@ impl FakeJournal {
 
     /// Makes one of the records of this kind that are not done unreadable; `index` wraps around.
     pub fn damage_waiting(&self, kind: RecordKind, index: usize) {
-        let mut state = self.0.lock();
-        let waiting = |stored: &&StoredRecord| stored.kind == kind && !state.done.contains(&stored.seq);
-        let seqs: Vec<RecordSeq> = state.records.iter().filter(waiting).map(|stored| stored.seq).collect();
-        if !seqs.is_empty() {
-            state.damaged.insert(seqs[index % seqs.len()]);
+        let waiting: Vec<_> = self.waiting().into_iter().filter(|stored| stored.kind == kind).collect();
+        if !waiting.is_empty() {
+            self.0.lock().damaged.insert(waiting[index % waiting.len()].seq);
         }
+    }
+
+    fn waiting(&self) -> Vec<StoredRecord> {
+        let state = self.0.lock();
+        let done: HashSet<RecordSeq> = state.done.iter().copied().collect();
+        state.records.iter().filter(|stored| !done.contains(&stored.seq)).cloned().collect()
     }
 
     /// The records that are not done.
     pub fn waiting_seqs(&self) -> HashSet<RecordSeq> {
-        let state = self.0.lock();
-        let done: HashSet<RecordSeq> = state.done.iter().copied().collect();
-        state.records.iter().map(|stored| stored.seq).filter(|seq| !done.contains(seq)).collect()
+        self.waiting().iter().map(|stored| stored.seq).collect()
     }
 
     /// The records of a kind.
@@ -93,9 +93,7 @@ impl FakeJournal {
 
     /// The kinds of the records that are not done, in order.
     pub fn waiting_kinds(&self) -> Vec<RecordKind> {
-        let state = self.0.lock();
-        let done: HashSet<RecordSeq> = state.done.iter().copied().collect();
-        state.records.iter().filter(|stored| !done.contains(&stored.seq)).map(|stored| stored.kind).collect()
+        self.waiting().iter().map(|stored| stored.kind).collect()
     }
 }
 

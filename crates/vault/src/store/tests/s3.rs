@@ -107,18 +107,6 @@ async fn misconfiguration_is_denied() {
     );
 }
 
-/// An unreachable store is an outage, not an internal error.
-#[tokio::test]
-async fn a_dead_store_is_unavailable() {
-    let fake = FakeS3::start(false).await;
-    let mut settings = settings(&fake, None);
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("port").local_addr().expect("address");
-    settings.endpoint = Some(format!("http://{free}"));
-    let store = S3Store::with_credentials(settings, KEYS.0, &Secret::new(KEYS.1.into())).await.expect("store");
-    let failed = put(&store, ObjectKind::Payload, "x", b"one").await.expect_err("dead");
-    assert!(matches!(&failed, StoreError::Unavailable(why) if why.contains("Connection refused ")), "{failed}");
-}
-
 /// Listings cover all pages and stay within their prefix.
 #[tokio::test]
 async fn lists_are_whole() {

@@ -36,32 +36,6 @@ async fn a_damaged_fragment_holds_up_nobody() {
     }
 }
 
-/// A fragment damaged after its object was sealed is missing from the object, and from nothing else; even after a
-/// crash, its seal must not be mistaken for that of a stored object.
-#[tokio::test]
-async fn a_claim_that_is_damaged_is_not_a_claim_that_is_stored() {
-    for crash in [false, true] {
-        let mut world = World::new(24);
-        for _ in 0..3 {
-            world.send("a", 10, false);
-        }
-        world.steps(5).await;
-        world.clock.advance(Duration::from_secs(121));
-        // from now on nothing is written
-        world.store.0.lock().faults.extend([Fault::Refused; 40]);
-        world.steps(4).await;
-        assert!(world.journal.waiting_kinds().contains(&RecordKind::Seal), "sealed, not stored");
-        let lost = world.journal.damage(RecordKind::Fragment, 1);
-        if crash {
-            world.crash();
-        }
-        world.store.0.lock().faults.clear();
-        only_these_are_lost(&mut world, &[lost], 0).await;
-        let object = object(&world, "a");
-        assert!(object.starts_with(b"<00000000:") && object.ends_with(b"<00000002:xxxxxxxxxx>"));
-    }
-}
-
 /// Fragments that arrive after their object was given up stay in the spool, because no object has them.
 #[tokio::test]
 async fn a_fragment_that_comes_too_late_is_not_taken_for_stored() {
