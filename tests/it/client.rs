@@ -1,6 +1,6 @@
 //! The binary as a user runs it, and plain HTTP requests to a gateway.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -35,6 +35,18 @@ pub(crate) fn ask(to: SocketAddr, target: &str, headers: &str, body: &[u8]) -> S
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Reads one request, and returns its body.
+pub(crate) fn read_request(stream: &mut BufReader<TcpStream>) -> Vec<u8> {
+    let (mut line, mut length) = (String::new(), 0);
+    while stream.read_line(&mut line).is_ok_and(|read| read > 2) {
+        let said = line.to_ascii_lowercase();
+        length = said.strip_prefix("content-length:").map_or(length, |said| said.trim().parse().unwrap());
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).map_or_else(|_| Vec::new(), |()| body)
 }
 
 /// The status and the body of a response.

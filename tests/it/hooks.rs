@@ -22,7 +22,7 @@ async fn played(with_native: bool, with_hooks: bool) -> (Vec<Value>, String) {
     let app = gateway::start(&gateway::configuration(folder.path(), &hooks), folder.path()).await;
     let at = |name: &str| gateway::address(&app, name);
     let (otlp, hooks, admin) = (at("otlp http"), at("claude_code_hooks"), at("admin"));
-    let work = move || {
+    let runs = {
         let manifest = fs::read(root().join("tests/recordings/claude-code/manifest.json")).unwrap();
         let manifest: Value = serde_json::from_slice(&manifest).unwrap();
         let files = manifest["sessions"]["mixed"]["files"].as_array().unwrap().clone();
@@ -44,7 +44,6 @@ async fn played(with_native: bool, with_hooks: bool) -> (Vec<Value>, String) {
         runs.sort_by_key(|run| run["start"].to_string());
         runs
     };
-    let runs = tokio::task::spawn_blocking(work).await.unwrap();
     app.shutdown().await;
     (runs, fs::read_to_string(folder.path().join("outbound.jsonl")).unwrap())
 }

@@ -1,9 +1,9 @@
 //! Tests of an operator's commands: check, schema, and listing, showing and reassigning spooled data.
 
-use crate::client::{output, span, tollgate};
+use crate::client::{output, read_request, span, tollgate};
 use crate::sources::{check_generated, root};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
@@ -211,12 +211,8 @@ async fn run(config: &str, folder: &Path) -> RunningGateway {
     gateway::start(&fs::read_to_string(config).unwrap(), folder).await
 }
 
-async fn post(app: &RunningGateway, names: &[&str]) {
-    let otlp = app.addresses()[0].1;
-    let bodies: Vec<Vec<u8>> = names.iter().map(|name| span(name)).collect();
-    let sent =
-        tokio::task::spawn_blocking(move || bodies.iter().for_each(|body| gateway::post(otlp, Signal::Traces, body)));
-    sent.await.unwrap();
+fn post(app: &RunningGateway, names: &[&str]) {
+    names.iter().for_each(|name| gateway::post(app.addresses()[0].1, Signal::Traces, &span(name)));
 }
 
 /// Data that waits for a removed exporter is held, listed, shown on request, and delivered where the operator
@@ -230,12 +226,12 @@ async fn what_waits_goes_where_its_owner_says() {
         &format!("otlp_http/old: {{ endpoint: 'http://127.0.0.1:{dead}', trust: internal }}"),
     );
     let app = run(&old, folder.path()).await;
-    post(&app, &["a", "b", "c"]).await;
+    post(&app, &["a", "b", "c"]);
     app.shutdown().await;
     let file = folder.path().join("out.jsonl");
     let new = configuration(folder.path(), &format!("file: {{ path: {}, trust: internal }}", file.display()));
     let app = run(&new, folder.path()).await;
-    post(&app, &["d"]).await;
+    post(&app, &["d"]);
     app.shutdown().await;
     let sent = || fs::read_to_string(&file).unwrap_or_default();
     assert!(sent().contains("\"d\"") && !sent().contains("\"a\""), "orphans are never sent elsewhere");
@@ -272,7 +268,7 @@ async fn what_waits_goes_where_its_owner_says() {
         &format!("otlp_http/strict: {{ endpoint: 'http://127.0.0.1:{port}', trust: internal }}"),
     );
     let app = run(&strict, folder.path()).await;
-    post(&app, &["poison"]).await;
+    post(&app, &["poison"]);
     let mut changed = app.spool().changed("quarantine");
     if app.spool().read("quarantine", None, 1 << 20, 10).unwrap().is_empty() {
         changed.changed().await.unwrap();
@@ -300,16 +296,7 @@ fn taker(port: u16) -> (u16, Arc<Mutex<Vec<u8>>>) {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let mut stream = BufReader::new(stream);
-            let (mut line, mut length) = (String::new(), 0);
-            while stream.read_line(&mut line).is_ok_and(|read| read > 2) {
-                let said = line.to_ascii_lowercase();
-                length = said.strip_prefix("content-length:").map_or(length, |said| said.trim().parse().unwrap());
-                line.clear();
-            }
-            let mut body = vec![0; length];
-            if stream.read_exact(&mut body).is_ok() {
-                keeps.lock().unwrap().append(&mut body);
-            }
+            keeps.lock().unwrap().append(&mut read_request(&mut stream));
             let _ = stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         }
     });
@@ -339,7 +326,7 @@ async fn what_waits_does_not_follow_a_name() {
         }
     };
     let app = run(&pointed(dead, ""), folder.path()).await;
-    post(&app, &["first-a", "first-b", "first-c"]).await;
+    post(&app, &["first-a", "first-b", "first-c"]);
     app.shutdown().await;
 
     let config = pointed(new, "");
@@ -348,7 +335,7 @@ async fn what_waits_does_not_follow_a_name() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains(&format!("points to 127.0.0.1:{new}, but to 127.0.0.1:{dead} at its last run")), "{said}");
     let app = run(&config, folder.path()).await;
-    post(&app, &["second"]).await;
+    post(&app, &["second"]);
     arrived(&at_new, "second");
     app.shutdown().await;
     assert_eq!(count(&at_new, "first"), 0, "what waited for the former back end");
@@ -369,7 +356,7 @@ async fn what_waits_does_not_follow_a_name() {
 
     // held and back again: reverting a mistaken endpoint costs nothing
     let app = run(&pointed(dead, ""), folder.path()).await;
-    post(&app, &["third"]).await;
+    post(&app, &["third"]);
     app.shutdown().await;
     run(&pointed(new, ""), folder.path()).await.shutdown().await;
     assert_eq!(count(&at_new, "third"), 0);
@@ -404,7 +391,7 @@ async fn what_waits_for_two_is_held_for_both() {
     };
     let count = || at_new.lock().unwrap().windows(6).filter(|bytes| *bytes == b"shared").count();
     let app = run(&pointed(dead, ""), folder.path()).await;
-    post(&app, &["shared"]).await;
+    post(&app, &["shared"]);
     app.shutdown().await;
     let config = pointed(new, "");
     for _ in 0..2 {

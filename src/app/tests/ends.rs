@@ -212,27 +212,13 @@ receivers: { otlp: }
 processors:
   vault:
     recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]
-    store:
-      s3:
-        bucket: audit-logs
-        key_bucket: audit-keys
-        region: eu-west-1
-        ca_file: /no/such/ca.pem
-        object_lock: { mode: compliance, retention: 400d }
+    store: { s3: { bucket: audit-logs, key_bucket: audit-keys, region: eu-west-1, ca_file: /no/such/ca.pem,
+      object_lock: { mode: compliance, retention: 400d } } }
 exporters: { debug: { trust: internal } }
 service: { pipelines: { logs: { receivers: [otlp], processors: [vault], exporters: [debug] } } }
 ";
-    let resolve::ResolvedConfig { source, result, .. } =
-        resolve::resolve_config("t.yaml", text, &config::env::ProcessLookup, folder.path());
-    let (_, valid) =
-        result.map_err(|problems| source.render(&problems, false)).map_err(|told| panic!("{told}")).unwrap();
-    let error = RunningGateway::start(
-        assemble::build_blueprint(valid, &GatewayDeps::system()).await.unwrap(),
-        GatewayDeps::system(),
-    )
-    .await
-    .err()
-    .unwrap();
+    let deps = GatewayDeps::system();
+    let error = RunningGateway::start(blueprint_of(text, folder.path(), &deps).await, deps).await.err().unwrap();
     assert!(error.text.contains("ca_file") && error.text.contains("/no/such/ca.pem"), "{error}");
 }
 

@@ -7,16 +7,16 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use otlp::Signal;
 
 use crate::{client, gateway};
+use sockets::{Clients, connect, each_once};
 
 mod files;
-mod sockets;
+pub(crate) mod sockets;
 
 /// A gateway process, and its log line by line.
 pub(crate) struct Running {
@@ -33,14 +33,12 @@ impl Running {
     pub(crate) fn start_in(variables: &[(&str, &str)], config: &Path, more: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
         command.arg("run").arg(format!("--config={}", config.display())).args(more);
-        let mut child = command
-            .env_clear()
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::spawn(command.env_clear().envs(variables.iter().copied()).stdout(Stdio::null()))
+    }
+
+    /// Starts a gateway by this command.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let (tell, lines) = mpsc::channel();
         std::thread::spawn(move || log.lines().map_while(Result::ok).for_each(|line| drop(tell.send(line))));
@@ -82,6 +80,12 @@ impl Running {
     pub(crate) fn signal(&self, name: &str) {
         let done = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
         assert!(done.success());
+    }
+
+    /// Ends the gateway, and returns the rest of its log.
+    pub(crate) fn rest(self) -> String {
+        self.signal("TERM");
+        self.lines.iter().collect::<Vec<_>>().join("\n")
     }
 
     pub(crate) fn end(mut self) -> Option<i32> {
@@ -132,31 +136,12 @@ fn no_request_is_lost_while_the_configuration_changes() {
     write(configuration(folder.path(), "one.jsonl", false));
     let gateway = Running::start(&config, &[]);
     let (http, admin) = (gateway.address("otlp http"), gateway.address("admin"));
-    let (over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let clients: Vec<_> = (0..4)
-        .map(|_| {
-            let (over, count) = (Arc::clone(&over), Arc::clone(&count));
-            std::thread::spawn(move || {
-                while !over.load(Ordering::SeqCst) {
-                    send(http, &format!("r{}", count.fetch_add(1, Ordering::SeqCst)));
-                    // leaves processor time for the reload
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            })
-        })
-        .collect();
-    let some_more = || {
-        let until = count.load(Ordering::SeqCst) + 40;
-        while count.load(Ordering::SeqCst) < until {
-            assert!(!clients.iter().any(std::thread::JoinHandle::is_finished), "a client failed");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    };
-    some_more();
+    let clients = Clients::start(move || connect(http));
+    clients.some_more();
     write(configuration(folder.path(), "two.jsonl", true));
     gateway.signal("HUP");
     assert_eq!(gateway.address("otlp http"), http, "the same port");
-    some_more();
+    clients.some_more();
     write("receivers: { otlp: { protocol: {} } }\n".to_owned());
     gateway.signal("HUP");
     // the reasons are in the log itself: bare text between its lines is lost where logs are read as JSON
@@ -165,7 +150,7 @@ fn no_request_is_lost_while_the_configuration_changes() {
     assert_eq!(refused["level"], "ERROR");
     assert!(refused["why"].as_str().unwrap().contains("protocol"), "{refused}");
     assert!(!refused["why"].as_str().unwrap().contains('\n'), "{refused}");
-    some_more();
+    clients.some_more();
     write(configuration(folder.path(), "three.jsonl", false));
     let request_reload = |authorization: &str| client::ask(admin, "POST /-/reload", authorization, b"");
     let token = fs::read_to_string(folder.path().join("data/admin.token")).unwrap();
@@ -174,15 +159,13 @@ fn no_request_is_lost_while_the_configuration_changes() {
     let answer = request_reload(&format!("authorization: Bearer {}\r\n", token.trim()));
     assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
     assert_eq!(gateway.address("otlp http"), http);
-    some_more();
-    over.store(true, Ordering::SeqCst);
-    clients.into_iter().for_each(|client| client.join().unwrap());
+    clients.some_more();
+    let count = clients.end();
     assert_eq!(gateway.end(), Some(0));
-    let files = ["one.jsonl", "two.jsonl", "three.jsonl"].map(|file| names(folder.path(), file));
-    assert!(files.iter().all(|names| names.len() >= 30), "{:?}", files.each_ref().map(Vec::len));
-    let mut all: Vec<usize> = files.concat().iter().map(|name| name.parse().unwrap()).collect();
-    all.sort_unstable();
-    assert_eq!(all, (0..count.load(Ordering::SeqCst)).collect::<Vec<_>>(), "each once");
+    let files = ["one.jsonl", "two.jsonl", "three.jsonl"];
+    let counts = files.map(|file| names(folder.path(), file).len());
+    assert!(counts.iter().all(|count| *count >= 30), "{counts:?}");
+    each_once(folder.path(), &files, count);
 }
 
 /// A second reload before the first one's round is ready: the gateway continues. (Regression test: a round that was
