@@ -303,6 +303,20 @@ fn taker(port: u16) -> (u16, Arc<Mutex<Vec<u8>>>) {
     (port, got)
 }
 
+/// How often this name was received.
+fn count(got: &Mutex<Vec<u8>>, name: &str) -> usize {
+    got.lock().unwrap().windows(name.len()).filter(|bytes| *bytes == name.as_bytes()).count()
+}
+
+/// Waits until this name was received `times` times.
+fn arrived(got: &Mutex<Vec<u8>>, name: &str, times: usize) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while count(got, name) < times {
+        assert!(Instant::now() < until, "{name} did not arrive");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Data that waits for a back end does not follow the exporter's name to a new address: it is held and reported, and
 /// is sent only if the configuration says so or the exporter points back. (Regression test: the new address got all of
 /// it, silently.)
@@ -315,16 +329,6 @@ async fn what_waits_does_not_follow_a_name() {
         configuration(folder.path(), &format!("otlp_http/b: {{ {exporter} }}"))
     };
     let (new, at_new) = taker(0);
-    let count = |got: &Arc<Mutex<Vec<u8>>>, name: &str| {
-        got.lock().unwrap().windows(name.len()).filter(|bytes| *bytes == name.as_bytes()).count()
-    };
-    let arrived = |got: &Arc<Mutex<Vec<u8>>>, name: &'static str| {
-        let until = Instant::now() + Duration::from_secs(60);
-        while count(got, name) == 0 {
-            assert!(Instant::now() < until, "{name} did not arrive");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
     let app = run(&pointed(dead, ""), folder.path()).await;
     post(&app, &["first-a", "first-b", "first-c"]);
     app.shutdown().await;
@@ -336,7 +340,7 @@ async fn what_waits_does_not_follow_a_name() {
     assert!(said.contains(&format!("points to 127.0.0.1:{new}, but to 127.0.0.1:{dead} at its last run")), "{said}");
     let app = run(&config, folder.path()).await;
     post(&app, &["second"]);
-    arrived(&at_new, "second");
+    arrived(&at_new, "second", 1);
     app.shutdown().await;
     assert_eq!(count(&at_new, "first"), 0, "what waited for the former back end");
     let (_, listed, _) = tollgate(&["spool", "list", &named]);
@@ -349,7 +353,7 @@ async fn what_waits_does_not_follow_a_name() {
 
     let moved = pointed(new, &format!(", moved_from: ['127.0.0.1:{dead}']"));
     let app = run(&moved, folder.path()).await;
-    ["first-a", "first-b", "first-c"].into_iter().for_each(|name| arrived(&at_new, name));
+    ["first-a", "first-b", "first-c"].into_iter().for_each(|name| arrived(&at_new, name, 1));
     app.shutdown().await;
     assert_eq!(count(&at_new, "first"), 3, "each once");
     assert!(tollgate(&["spool", "list", &named]).1.contains("no data is waiting"));
@@ -362,7 +366,7 @@ async fn what_waits_does_not_follow_a_name() {
     assert_eq!(count(&at_new, "third"), 0);
     let (_, at_old) = taker(dead);
     let app = run(&pointed(dead, ""), folder.path()).await;
-    arrived(&at_old, "third");
+    arrived(&at_old, "third", 1);
     app.shutdown().await;
     assert_eq!((count(&at_old, "third"), count(&at_new, "third")), (1, 0));
     let wrong = pointed(new, ", moved_from: ['http://old.example/v1']");
@@ -389,28 +393,23 @@ async fn what_waits_for_two_is_held_for_both() {
         fs::write(&path, text).unwrap();
         path
     };
-    let count = || at_new.lock().unwrap().windows(6).filter(|bytes| *bytes == b"shared").count();
     let app = run(&pointed(dead, ""), folder.path()).await;
     post(&app, &["shared"]);
     app.shutdown().await;
     let config = pointed(new, "");
     for _ in 0..2 {
         run(&config, folder.path()).await.shutdown().await;
-        assert_eq!(count(), 0);
+        assert_eq!(count(&at_new, "shared"), 0);
         let (_, listed, _) = tollgate(&["spool", "list", &format!("--config={config}")]);
         for id in ["b", "c"] {
             assert!(listed.contains(&format!("held:otlp_http/{id}@127.0.0.1:{dead} ")), "{listed}");
         }
     }
     let app = run(&pointed(new, &format!(", moved_from: ['127.0.0.1:{dead}']")), folder.path()).await;
-    let until = Instant::now() + Duration::from_secs(60);
-    while count() < 2 {
-        assert!(Instant::now() < until, "{} arrived", count());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    arrived(&at_new, "shared", 2);
     app.shutdown().await;
     run(&config, folder.path()).await.shutdown().await;
-    assert_eq!(count(), 2, "each its own, once");
+    assert_eq!(count(&at_new, "shared"), 2, "each its own, once");
     assert!(tollgate(&["spool", "list", &format!("--config={config}")]).1.contains("no data is waiting"));
 }
 

@@ -100,6 +100,9 @@ impl Drop for Running {
     }
 }
 
+/// The log line of a reload that begins.
+const RESTARTS: &str = "reloading: the gateway restarts with the new configuration; ports stay open";
+
 /// `out` is the output file of the pipeline; `grpc`: whether the configuration has a gRPC port.
 fn configuration(folder: &Path, out: &str, grpc: bool) -> String {
     let grpc = if grpc { "grpc: { endpoint: '127.0.0.1:0' }, " } else { "" };
@@ -178,7 +181,7 @@ fn reloads_in_a_burst_end_nothing() {
     let http = gateway.address("otlp http");
     for burst in 0..12 {
         gateway.signal("HUP");
-        gateway.line("reloading: the gateway restarts with the new configuration; ports stay open");
+        gateway.line(RESTARTS);
         gateway.signal("HUP");
         gateway.signal("HUP");
         send(http, &format!("r{burst}"));
@@ -207,7 +210,7 @@ fn a_reload_is_no_end_of_life() {
     // the round must not end before it has read the head
     send(http, "r1");
     gateway.signal("HUP");
-    gateway.line("reloading: the gateway restarts with the new configuration; ports stay open");
+    gateway.line(RESTARTS);
     for _ in 0..20 {
         let answer = ask();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -299,18 +302,15 @@ fn a_watched_file_that_cannot_be_run_is_tried_once() {
     fs::write(&config, configuration(folder.path(), "two.jsonl", true).replace("127.0.0.1:0", &at)).unwrap();
     gateway.line("the new configuration can't be started; restarting the previous one");
     assert_eq!(gateway.address("otlp http"), http);
-    gateway
-        .silent("reloading: the gateway restarts with the new configuration; ports stay open", Duration::from_secs(5));
+    gateway.silent(RESTARTS, Duration::from_secs(5));
     send(http, "r1");
     fs::write(&config, &good).unwrap();
     gateway.line("the file matches the running configuration again: nothing to reload");
-    gateway
-        .silent("reloading: the gateway restarts with the new configuration; ports stay open", Duration::from_secs(3));
+    gateway.silent(RESTARTS, Duration::from_secs(3));
     fs::write(&config, "receivers: nonsense\n").unwrap();
     gateway.line("the new configuration can't be used; the previous one keeps running");
     fs::write(&config, &good).unwrap();
-    gateway
-        .silent("reloading: the gateway restarts with the new configuration; ports stay open", Duration::from_secs(4));
+    gateway.silent(RESTARTS, Duration::from_secs(4));
     send(http, "r2");
     fs::write(&config, configuration(folder.path(), "three.jsonl", false)).unwrap();
     assert_eq!(gateway.address("otlp http"), http);
