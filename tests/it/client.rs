@@ -72,6 +72,14 @@ pub(crate) fn attributes(all: &Value) -> Vec<Value> {
     all.as_object().unwrap().iter().map(|(key, one)| json!({ "key": key, "value": value(one) })).collect()
 }
 
+/// A request with one span of these attributes, in JSON.
+pub(crate) fn span_with(name: &str, all: &Value) -> String {
+    let span = json!({ "traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "name": name,
+        "startTimeUnixNano": "1795000000000000000", "endTimeUnixNano": "1795000001000000000",
+        "attributes": attributes(all) });
+    json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": [span] }] }] }).to_string()
+}
+
 /// A request with one span of this name, in JSON.
 pub(crate) fn span_json(name: &str) -> String {
     format!(

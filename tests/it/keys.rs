@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::client::{output, post_traces};
+use crate::client::{output, post_traces, span_with};
 use crate::gateway;
 use crate::kms::CREDENTIALS;
 use crate::reload::Running;
@@ -96,12 +96,7 @@ impl Site {
 
 /// Sends a span of a user; it must be accepted.
 fn send(to: SocketAddr, name: &str) {
-    let body = format!(
-        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"{name}",
-        "startTimeUnixNano":"1795000000000000000","endTimeUnixNano":"1795000001000000000",
-        "attributes":[{{"key":"user.id","value":{{"stringValue":"ada"}}}}]}}]}}]}}]}}"#
-    );
-    post_traces(to, &body);
+    post_traces(to, &span_with(name, &serde_json::json!({ "user.id": "ada" })));
 }
 
 /// While clients send, the spool gets a new key and later loses the old one: everything that was accepted is forwarded
