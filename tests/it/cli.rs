@@ -2,15 +2,16 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use otlp::Signal;
 
 use crate::client;
 use crate::gateway::post;
+use crate::reload::Running;
 
 fn tollgate(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
@@ -103,61 +104,24 @@ fn validate_tells_warnings_beside_errors() {
     assert!(said.contains("limits.accounts.nobody") && said.contains("spool.directory"), "{said}");
 }
 
-/// A gateway process that is killed at the end of a test.
-struct Runs(Child);
-
-impl Drop for Runs {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The OTLP/HTTP address from the gateway's log, and the signing key's public half from its `vault_key` line.
-fn log_of(child: &mut Child) -> (SocketAddr, String) {
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let line = lines.by_ref().find(|line| line.contains("\"vault_key\"")).unwrap();
-    let key = serde_json::from_str::<serde_json::Value>(&line).unwrap()["vault_key"].as_str().unwrap().to_owned();
-    let line = lines.by_ref().find(|line| line.contains("listening: otlp http")).unwrap();
-    let address = line.split('"').find_map(|word| word.parse().ok()).unwrap();
-    // the rest of the log must be read, or the gateway would block
-    std::thread::spawn(move || lines.for_each(drop));
-    (address, key)
-}
-
 /// A refused request is answered with a reason, and one log line gives the reason and the origin but quotes nothing of
 /// the request.
 #[test]
 fn a_refusal_is_answered_and_logged() {
     let folder = tempfile::tempdir().unwrap();
-    let log = folder.path().join("log");
-    let mut command = tollgate(folder.path());
-    command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
-    let _runs = Runs(command.spawn().unwrap());
-    let told = |wanted: &str| {
-        let end = Instant::now() + Duration::from_secs(20);
-        loop {
-            let text = fs::read_to_string(&log).unwrap();
-            if let Some(line) = text.lines().find(|line| line.contains(wanted)) {
-                return (line.to_owned(), text);
-            }
-            assert!(Instant::now() < end, "{wanted} is not logged: {text}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    };
-    let (line, _) = told("listening: otlp http");
-    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let gateway = Running::spawn(tollgate(folder.path()).args(["--listen", "127.0.0.1:0"]).stdout(Stdio::null()));
+    let http = gateway.address("otlp http");
     for _ in 0..3 {
-        let to = line["address"].as_str().unwrap().parse().unwrap();
-        let answer = client::ask(to, "POST /v1/traces?CANARY", "", b"CANARY");
+        let answer = client::ask(http, "POST /v1/traces?CANARY", "", b"CANARY");
         assert!(answer.starts_with("HTTP/1.1 415 "));
         assert!(answer.contains(r#""message":"the content type must be application/x-protobuf or application/json"#));
     }
-    let (line, text) = told("a request was refused");
+    let line = gateway.line("a request was refused");
     for wanted in ["content_type", "415", "application/json", "this machine"] {
         assert!(line.contains(wanted), "{wanted}: {line}");
     }
-    assert!(text.matches("a request was refused").count() == 1 && !text.contains("CANARY"), "{text}");
+    let rest = gateway.rest();
+    assert!(!rest.contains("a request was refused") && !(line + &rest).contains("CANARY"), "{rest}");
 }
 
 /// A command's help shows the global options only if they act there; completions offer no hidden option.
@@ -249,9 +213,9 @@ fn the_first_span_is_shown_found_and_opened() {
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };
     let mut command = tollgate(folder.path());
-    command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut runs = Runs(command.spawn().unwrap());
-    let (http, key) = log_of(&mut runs.0);
+    let mut gateway = Running::spawn(command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()));
+    let line: serde_json::Value = serde_json::from_str(&gateway.line("\"vault_key\"")).unwrap();
+    let (key, http) = (line["vault_key"].as_str().unwrap(), gateway.address("otlp http"));
     let (out, err) = find();
     assert!(out.is_empty() && err.contains("`object_age`"), "{out} {err}");
     let text = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"chat","traceId":"00000000000000000000000000000001",
@@ -260,7 +224,7 @@ fn the_first_span_is_shown_found_and_opened() {
         "[{\"role\":\"user\",\"parts\":[{\"type\":\"text\",\"content\":\"CANARY first words\"}]}]"}}]}]}]}]}"#;
     post(http, Signal::Traces, &otlp::json::decode(Signal::Traces, text.as_bytes()).unwrap());
     let (tell, told) = std::sync::mpsc::channel();
-    let lines = BufReader::new(runs.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let lines = BufReader::new(gateway.child.stdout.take().unwrap()).lines().map(Result::unwrap);
     std::thread::spawn(move || lines.for_each(|line| drop(tell.send(line))));
     let mut seen: Vec<String> = Vec::new();
     while !seen.last().is_some_and(|line| line.contains("tollgate vault get")) {
@@ -282,7 +246,7 @@ fn the_first_span_is_shown_found_and_opened() {
     // the guide uses the same name for the key as the start log
     let guide = fs::read_to_string(fixtures::at("docs/auditors-guide.md")).unwrap();
     assert!(guide.contains("`vault_key` in its"), "the guide says where the key is told");
-    let verified = tollgate(folder.path()).args(["vault", "verify", "--key", &key, "--store"]).arg(&vault).output();
+    let verified = tollgate(folder.path()).args(["vault", "verify", "--key", key, "--store"]).arg(&vault).output();
     let verified = verified.unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
 }

@@ -1,6 +1,6 @@
 //! The binary as a user runs it, and plain HTTP requests to a gateway.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -37,6 +37,18 @@ pub(crate) fn ask(to: SocketAddr, target: &str, headers: &str, body: &[u8]) -> S
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// Reads one request, and returns its body.
+pub(crate) fn read_request(stream: &mut BufReader<TcpStream>) -> Vec<u8> {
+    let (mut line, mut length) = (String::new(), 0);
+    while stream.read_line(&mut line).is_ok_and(|read| read > 2) {
+        let said = line.to_ascii_lowercase();
+        length = said.strip_prefix("content-length:").map_or(length, |said| said.trim().parse().unwrap());
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).map_or_else(|_| Vec::new(), |()| body)
+}
+
 /// The status and the body of a response.
 pub(crate) fn status_and_body(answer: &str) -> (u16, String) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -58,6 +70,14 @@ pub(crate) fn attributes(all: &Value) -> Vec<Value> {
         number => json!({ "intValue": number.to_string() }),
     };
     all.as_object().unwrap().iter().map(|(key, one)| json!({ "key": key, "value": value(one) })).collect()
+}
+
+/// A request with one span of these attributes, in JSON.
+pub(crate) fn span_with(name: &str, all: &Value) -> String {
+    let span = json!({ "traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "name": name,
+        "startTimeUnixNano": "1795000000000000000", "endTimeUnixNano": "1795000001000000000",
+        "attributes": attributes(all) });
+    json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": [span] }] }] }).to_string()
 }
 
 /// A request with one span of this name, in JSON.

@@ -103,21 +103,8 @@ fn examples_load() {
     assert!(seen >= 3);
 }
 
-/// The configuration inside the Kubernetes example loads too.
-#[test]
-fn the_sidecar_configuration_loads() {
-    let manifest = fs::read_to_string(root().join("deploy/kubernetes/sidecar.yaml")).unwrap();
-    let (_, rest) = manifest.split_once("config.yaml: |\n").unwrap();
-    let text: String = rest
-        .lines()
-        .take_while(|line| line.starts_with("    ") || line.is_empty())
-        .map(|line| format!("{}\n", line.get(4..).unwrap_or("")))
-        .collect();
-    assert_eq!(problems("sidecar", &text), "");
-}
-
-/// The Kubernetes example defines everything that it names; changes of its ConfigMap arrive; Prometheus reaches the
-/// admin port.
+/// The configuration of the Kubernetes example loads, and the example defines everything that it names; changes of its
+/// ConfigMap arrive; Prometheus reaches the admin port.
 #[test]
 fn the_sidecar_names_only_what_is_there() {
     let manifest = fs::read_to_string(root().join("deploy/kubernetes/sidecar.yaml")).unwrap();
@@ -133,6 +120,7 @@ fn the_sidecar_names_only_what_is_there() {
     assert_eq!(service["spec"]["clusterIP"], "None");
     find("ServiceAccount", pod["serviceAccountName"].as_str().unwrap());
     let config = find("ConfigMap", "tollgate")["data"]["config.yaml"].as_str().unwrap();
+    assert_eq!(problems("sidecar", config), "");
     let secrets = find("Secret", pod["volumes"][1]["secret"]["secretName"].as_str().unwrap());
     for name in config.split("/etc/tollgate/secrets/").skip(1).filter_map(|rest| rest.split('}').next()) {
         assert!(secrets["stringData"][name].is_string(), "{name}");
@@ -212,33 +200,22 @@ fn the_collectors_queue_and_retry_are_accepted_with_notes() {
     assert_eq!(notes(ours), [""; 0]);
 }
 
-/// A typical Collector file loads; a note for each part says what it became, in the order of the file.
-#[test]
-fn a_collectors_file_loads_with_notes() {
-    let text = fs::read_to_string(root().join("tests/cases/otelcol.yaml")).unwrap();
-    let read = resolve::resolve_config("otelcol.yaml", &text, &Everything, Path::new("/tmp/data"));
-    let (typed, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
+/// A Collector's file loads, and has the notes that `tests/cases/otelcol-notes.yaml` lists.
+fn load_collectors_file(name: &str) -> (resolve::TypedConfig, resolve::ValidSettings) {
+    let read_case = |name: &str| fs::read_to_string(root().join("tests/cases").join(name)).unwrap();
+    let read = resolve::resolve_config(name, &read_case(name), &Everything, Path::new("/tmp/data"));
+    let loaded = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
     let mut notes: Vec<&str> = read.warnings.iter().map(|note| note.path.as_str()).collect();
     notes.sort_unstable();
-    assert_eq!(
-        notes,
-        [
-            "exporters.otlphttp.retry_on_failure.max_elapsed_time",
-            "exporters.otlphttp.sending_queue.queue_size",
-            "exporters.otlphttp.sending_queue.storage",
-            "extensions.file_storage",
-            "extensions.pprof",
-            "extensions.zpages",
-            "processors.batch",
-            "processors.memory_limiter",
-            "receivers.otlp.protocols.grpc.endpoint",
-            "receivers.otlp.protocols.grpc.keepalive.enforcement_policy",
-            "receivers.otlp.protocols.http.endpoint",
-            "receivers.otlp.protocols.http.include_metadata",
-            "service.telemetry.metrics.address",
-            "service.telemetry.metrics.level",
-        ]
-    );
+    let wanted = load::parse_data::<Json>("notes", &read_case("otelcol-notes.yaml")).ok().unwrap();
+    assert_eq!(serde_json::json!(notes), wanted[name]);
+    loaded
+}
+
+/// A typical Collector file loads; a note for each part says what it became.
+#[test]
+fn a_collectors_file_loads_with_notes() {
+    let (typed, valid) = load_collectors_file("otelcol.yaml");
     assert_eq!(typed.processors.len(), 3);
     let processors =
         |at: usize| valid.pipelines[at].processors.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>();
@@ -249,39 +226,7 @@ fn a_collectors_file_loads_with_notes() {
 /// prevents the start. A path for probes is served, because failing probes would end the pod.
 #[test]
 fn a_collectors_tuning_is_told_and_no_error() {
-    let text = fs::read_to_string(root().join("tests/cases/otelcol-gateway.yaml")).unwrap();
-    let read = resolve::resolve_config("otelcol-gateway.yaml", &text, &Everything, Path::new("/tmp/data"));
-    let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-    let mut notes: Vec<&str> = read.warnings.iter().map(|note| note.path.as_str()).collect();
-    notes.sort_unstable();
-    assert_eq!(
-        notes,
-        [
-            "exporters.debug.sampling_initial",
-            "exporters.debug.sampling_thereafter",
-            "exporters.otlp_grpc.balancer_name",
-            "exporters.otlp_grpc.keepalive",
-            "exporters.otlp_grpc.wait_for_ready",
-            "exporters.otlp_http.idle_conn_timeout",
-            "exporters.otlp_http.max_idle_conns",
-            "exporters.otlp_http.read_buffer_size",
-            "exporters.otlp_http.sending_queue.blocking",
-            "exporters.otlp_http.sending_queue.queue_size",
-            "exporters.otlp_http.sending_queue.storage",
-            "exporters.otlp_http.tls.cipher_suites",
-            "extensions.file_storage",
-            "extensions.health_check.check_collector_pipeline",
-            "extensions.memory_ballast",
-            "processors.batch",
-            "processors.memory_limiter",
-            "receivers.otlp.protocols.grpc.endpoint",
-            "receivers.otlp.protocols.http.endpoint",
-            "service.telemetry.logs.initial_fields",
-            "service.telemetry.logs.sampling",
-            "service.telemetry.metrics.address",
-            "service.telemetry.metrics.level",
-        ]
-    );
+    let (_, valid) = load_collectors_file("otelcol-gateway.yaml");
     let path = valid.extensions.iter().find_map(|placed| match &placed.value {
         ExtensionSettings::HealthCheck(health) => Some(health.path.as_str()),
         ExtensionSettings::Admin(_) => None,

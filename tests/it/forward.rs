@@ -3,11 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use otlp::{Signal, json};
 use tollgate::app::resolve;
 
 use super::config::Everything;
-use super::gateway;
+use super::{client, gateway};
 
 fn configuration(folder: &Path, behind: &[&str]) -> String {
     let at = |name: &str| folder.join(name).display().to_string();
@@ -34,12 +33,9 @@ async fn a_pipeline_goes_on_in_another() {
     let folder = tempfile::tempdir().unwrap();
     let app = gateway::start(&configuration(folder.path(), &["vault", "redact"]), folder.path()).await;
     let http = gateway::address(&app, "otlp http");
-    let text = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174",
-        "name":"chat m","attributes":[{"key":"gen_ai.operation.name","value":{"stringValue":"chat"}},
-        {"key":"gen_ai.input.messages","value":{"stringValue":"[{\"role\":\"user\",\"parts\":[{\"type\":\"text\",\"content\":\"the whole story\"}]}]"}},
-        {"key":"note","value":{"stringValue":"ask jane@example.com"}}]}]}]}]}"#;
-    let body = json::decode(Signal::Traces, text.as_bytes()).unwrap();
-    tokio::task::spawn_blocking(move || gateway::post(http, Signal::Traces, &body)).await.unwrap();
+    let chat = serde_json::json!({ "gen_ai.operation.name": "chat", "note": "ask jane@example.com",
+        "gen_ai.input.messages": r#"[{"role":"user","parts":[{"type":"text","content":"the whole story"}]}]"# });
+    client::post_traces(http, &client::span_with("chat m", &chat));
     app.shutdown().await;
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
     let (raw, out) = (read("raw.jsonl"), read("out.jsonl"));

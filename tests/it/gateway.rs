@@ -69,12 +69,7 @@ pub(crate) async fn forwarded(requests: Vec<(Signal, Vec<u8>)>) -> Vec<(Signal, 
     let folder = tempfile::tempdir().unwrap();
     let app = start(&configuration(folder.path(), &json!({})), folder.path()).await;
     let otlp = address(&app, "otlp http");
-    let posted = tokio::task::spawn_blocking(move || {
-        for (signal, body) in requests {
-            post(otlp, signal, &body);
-        }
-    });
-    posted.await.unwrap();
+    requests.into_iter().for_each(|(signal, body)| post(otlp, signal, &body));
     app.shutdown().await;
     let lines = fs::read_to_string(folder.path().join("outbound.jsonl")).unwrap();
     lines.lines().map(decode).collect()

@@ -22,29 +22,25 @@ async fn played(with_native: bool, with_hooks: bool) -> (Vec<Value>, String) {
     let app = gateway::start(&gateway::configuration(folder.path(), &hooks), folder.path()).await;
     let at = |name: &str| gateway::address(&app, name);
     let (otlp, hooks, admin) = (at("otlp http"), at("claude_code_hooks"), at("admin"));
-    let work = move || {
-        let manifest = fs::read(root().join("tests/recordings/claude-code/manifest.json")).unwrap();
-        let manifest: Value = serde_json::from_slice(&manifest).unwrap();
-        let files = manifest["sessions"]["mixed"]["files"].as_array().unwrap().clone();
-        for file in files.iter().filter(|file| with_native && file["signal"] != "metrics") {
-            let signal = if file["signal"] == "logs" { Signal::Logs } else { Signal::Traces };
-            let body = fs::read(root().join(SESSION).join(file["file"].as_str().unwrap())).unwrap();
-            gateway::post(otlp, signal, &body);
-        }
-        let mut events: Vec<_> =
-            fs::read_dir(root().join(SESSION).join("hooks")).unwrap().map(|file| file.unwrap().path()).collect();
-        events.sort();
-        for event in events.iter().filter(|_| with_hooks) {
-            let answer = ask(hooks, "POST /v1/hooks/claude-code", JSON, &fs::read(event).unwrap());
-            assert_eq!(status_and_body(&answer), (200, String::new()), "{}", event.display());
-        }
-        let (status, runs) = status_and_body(&ask(admin, "GET /api/runs", "", b""));
-        assert_eq!(status, 200, "{runs}");
-        let mut runs = serde_json::from_str::<Value>(&runs).unwrap()["runs"].as_array().unwrap().clone();
-        runs.sort_by_key(|run| run["start"].to_string());
-        runs
-    };
-    let runs = tokio::task::spawn_blocking(work).await.unwrap();
+    let manifest = fs::read(root().join("tests/recordings/claude-code/manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let files = manifest["sessions"]["mixed"]["files"].as_array().unwrap().clone();
+    for file in files.iter().filter(|file| with_native && file["signal"] != "metrics") {
+        let signal = if file["signal"] == "logs" { Signal::Logs } else { Signal::Traces };
+        let body = fs::read(root().join(SESSION).join(file["file"].as_str().unwrap())).unwrap();
+        gateway::post(otlp, signal, &body);
+    }
+    let mut events: Vec<_> =
+        fs::read_dir(root().join(SESSION).join("hooks")).unwrap().map(|file| file.unwrap().path()).collect();
+    events.sort();
+    for event in events.iter().filter(|_| with_hooks) {
+        let answer = ask(hooks, "POST /v1/hooks/claude-code", JSON, &fs::read(event).unwrap());
+        assert_eq!(status_and_body(&answer), (200, String::new()), "{}", event.display());
+    }
+    let (status, runs) = status_and_body(&ask(admin, "GET /api/runs", "", b""));
+    assert_eq!(status, 200, "{runs}");
+    let mut runs = serde_json::from_str::<Value>(&runs).unwrap()["runs"].as_array().unwrap().clone();
+    runs.sort_by_key(|run| run["start"].to_string());
     app.shutdown().await;
     (runs, fs::read_to_string(folder.path().join("outbound.jsonl")).unwrap())
 }

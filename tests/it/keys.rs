@@ -6,15 +6,15 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::client::{output, post_traces};
+use crate::client::{output, post_traces, span_with};
 use crate::gateway;
 use crate::kms::CREDENTIALS;
 use crate::reload::Running;
+use crate::reload::sockets::{Clients, connect, each_once};
 use fakes::fake_kms::{FakeKms, KEY, Mood, seal};
 
 /// Two keys of the spool, and their public ids.
@@ -92,25 +92,11 @@ impl Site {
         let said = gateway.line("error: ");
         (gateway.child.wait().unwrap().code(), said)
     }
-
-    /// Names of the forwarded spans.
-    fn forwarded(&self) -> Vec<usize> {
-        let lines = fs::read_to_string(self.at("out.jsonl")).unwrap_or_default();
-        let names = lines.split("\"name\":\"r").skip(1).map(|rest| rest.split('"').next().unwrap().parse().unwrap());
-        let mut names: Vec<usize> = names.collect();
-        names.sort_unstable();
-        names
-    }
 }
 
 /// Sends a span of a user; it must be accepted.
 fn send(to: SocketAddr, name: &str) {
-    let body = format!(
-        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"{name}",
-        "startTimeUnixNano":"1795000000000000000","endTimeUnixNano":"1795000001000000000",
-        "attributes":[{{"key":"user.id","value":{{"stringValue":"ada"}}}}]}}]}}]}}]}}"#
-    );
-    post_traces(to, &body);
+    post_traces(to, &span_with(name, &serde_json::json!({ "user.id": "ada" })));
 }
 
 /// While clients send, the spool gets a new key and later loses the old one: everything that was accepted is forwarded
@@ -121,38 +107,21 @@ fn the_spools_key_rotates_under_load() {
     let (old, new) = (format!("'${{file:{}}}'", site.file("old", OLD)), site.command(&format!("echo {NEW}")));
     let gateway = Running::start_in(&CREDENTIALS, &site.config(&[&old], ""), &[]);
     let http = gateway.address("otlp http");
-    let (stop, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !stop.load(Ordering::SeqCst) {
-                    let number = sent.fetch_add(1, Ordering::SeqCst);
-                    send(http, &format!("r{number}"));
-                }
-            });
-        }
-        let sent_more = |count: usize| {
-            let (from, end) = (sent.load(Ordering::SeqCst), Instant::now() + Duration::from_secs(30));
-            while sent.load(Ordering::SeqCst) < from + count {
-                assert!(Instant::now() < end, "clients are served");
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        };
-        sent_more(20);
-        site.config(&[&new, &old], "");
-        gateway.signal("HUP");
-        gateway.address("otlp http");
-        assert_eq!(site.runs(), 1, "the start uses what the rehearsal opened");
-        sent_more(20);
-        site.config(&[&new], "");
-        gateway.signal("HUP");
-        gateway.address("otlp http");
-        sent_more(20);
-        stop.store(true, Ordering::SeqCst);
-    });
+    let clients = Clients::start(move || connect(http));
+    clients.some_more();
+    site.config(&[&new, &old], "");
+    gateway.signal("HUP");
+    gateway.address("otlp http");
+    assert_eq!(site.runs(), 1, "the start uses what the rehearsal opened");
+    clients.some_more();
+    site.config(&[&new], "");
+    gateway.signal("HUP");
+    gateway.address("otlp http");
+    clients.some_more();
+    let count = clients.end();
     assert_eq!(gateway.end(), Some(0));
     assert_eq!(site.runs(), 2);
-    assert_eq!(site.forwarded(), (0..sent.into_inner()).collect::<Vec<_>>());
+    each_once(site.folder.path(), &["out.jsonl"], count);
     // Nothing needs the old key any more.
     let (code, _, said) = site.run(&["spool", "list"]);
     assert_eq!(code, Some(0), "{said}");
@@ -255,7 +224,7 @@ fn a_kms_opens_keys_of_spool_and_pseudonyms() {
     assert_eq!(gateway.end(), Some(0));
     assert_eq!(kms.count(), before + 2, "each key is asked for once");
     assert!(kms.state().wrong.is_empty(), "{:?}", kms.state().wrong);
-    assert_eq!(site.forwarded(), [0]);
+    each_once(site.folder.path(), &["out.jsonl"], 1);
     let (_, shown, _) = site.run(&["check"]);
     assert!(shown.contains("√ KMS decrypts the key `pseudonyms.key` in "), "{shown}");
     assert!(shown.contains(", used here since 2"), "{shown}");

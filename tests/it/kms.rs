@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tempfile::TempDir;
 
-use crate::client::{output, post_traces};
+use crate::client::{output, post_traces, span_with};
 use crate::reload::Running;
 use fakes::fake_kms::{FakeKms, KEY, Mood, seal};
 
@@ -102,14 +103,10 @@ impl Site {
 
 /// Sends an agent's span with a prompt; it must be accepted.
 fn send(to: std::net::SocketAddr, prompt: &str) {
-    let body = format!(
-        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"chat",
-        "startTimeUnixNano":"1795000000000000000","endTimeUnixNano":"1795000001000000000","attributes":[
-        {{"key":"gen_ai.operation.name","value":{{"stringValue":"chat"}}}},{{"key":"gen_ai.request.model","value":{{"stringValue":"gpt-5-mini"}}}},
-        {{"key":"gen_ai.conversation.id","value":{{"stringValue":"s-1"}}}},
-        {{"key":"gen_ai.input.messages","value":{{"stringValue":"[{{\"role\":\"user\",\"parts\":[{{\"type\":\"text\",\"content\":\"{prompt}\"}}]}}]"}}}}]}}]}}]}}]}}"#
-    );
-    post_traces(to, &body);
+    let messages = format!(r#"[{{"role":"user","parts":[{{"type":"text","content":"{prompt}"}}]}}]"#);
+    let chat = json!({ "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5-mini",
+        "gen_ai.conversation.id": "s-1", "gen_ai.input.messages": messages });
+    post_traces(to, &span_with("chat", &chat));
 }
 
 fn keys_in_plain_text(folder: &Path) -> Vec<PathBuf> {

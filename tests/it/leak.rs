@@ -98,17 +98,15 @@ async fn played(off: Off) -> Vec<(String, Vec<u8>)> {
         fs::read_dir(root().join(RECORDING).join(SESSION)).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|ending| ending == "pb"));
     files.sort();
-    let shown = tokio::task::spawn_blocking(move || {
-        for path in files {
-            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            let signal = name.split('-').nth(1).unwrap();
-            let answer = ask(otlp, &format!("POST /v1/{signal}"), PROTOBUF, &fs::read(&path).unwrap());
-            assert!(answer.starts_with("HTTP/1.1 200"), "{name}: {answer}");
-        }
-        ["/", "/gateway", "/runs", "/changes", "/report", "/metrics", "/readyz"]
-            .map(|page| (page.to_owned(), ask(admin, &format!("GET {page}"), "", b"").into_bytes()))
-    });
-    let mut out: Vec<_> = shown.await.unwrap().into();
+    for path in files {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let signal = name.split('-').nth(1).unwrap();
+        let answer = ask(otlp, &format!("POST /v1/{signal}"), PROTOBUF, &fs::read(&path).unwrap());
+        assert!(answer.starts_with("HTTP/1.1 200"), "{name}: {answer}");
+    }
+    let mut out: Vec<_> = ["/", "/gateway", "/runs", "/changes", "/report", "/metrics", "/readyz"]
+        .map(|page| (page.to_owned(), ask(admin, &format!("GET {page}"), "", b"").into_bytes()))
+        .into();
     collect(folder.path(), &mut out);
     app.shutdown().await;
     collect(folder.path(), &mut out);

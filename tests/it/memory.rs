@@ -8,19 +8,14 @@ use std::path::Path;
 
 use super::reload::Running;
 use crate::client::{PROTOBUF, ask, span};
+use crate::gateway;
 
 fn start(folder: &Path, protocol: &str, limits: &str) -> Running {
-    let at = |name: &str| folder.join(name).display().to_string();
     fs::create_dir_all(folder.join("data")).unwrap();
-    let text = format!(
-        "receivers: {{ otlp: {{ protocols: {{ http: {{ endpoint: '127.0.0.1:0', {protocol} }} }} }} }}\n\
-         exporters: {{ file: {{ path: '{}', trust: internal }} }}\n\
-         extensions: {{ admin: {{ endpoint: '127.0.0.1:0' }} }}\n\
-         spool: {{ directory: '{}', max_size: 64MiB }}\nlimits: {{ shutdown: 1s, {limits} }}\n\
-         service: {{ extensions: [admin], pipelines: {{ traces: {{ receivers: [otlp], exporters: [file] }} }} }}\n",
-        at("out.jsonl"),
-        at("data/spool")
-    );
+    let exporter = format!("file: {{ path: '{}', trust: internal }}", folder.join("out.jsonl").display());
+    let more = "extensions: { admin: { endpoint: '127.0.0.1:0' } }";
+    let more = format!("{more}\nlimits: {{ shutdown: 1s, {limits} }}");
+    let text = gateway::plain(folder, &format!("http: {{ endpoint: '127.0.0.1:0', {protocol} }}"), &exporter, &more);
     fs::write(folder.join("config.yaml"), text).unwrap();
     Running::start(&folder.join("config.yaml"), &[])
 }

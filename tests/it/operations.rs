@@ -1,9 +1,9 @@
 //! Tests of an operator's commands: check, schema, and listing, showing and reassigning spooled data.
 
-use crate::client::{output, span, tollgate};
+use crate::client::{output, read_request, span, tollgate};
 use crate::sources::{check_generated, root};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
@@ -211,12 +211,8 @@ async fn run(config: &str, folder: &Path) -> RunningGateway {
     gateway::start(&fs::read_to_string(config).unwrap(), folder).await
 }
 
-async fn post(app: &RunningGateway, names: &[&str]) {
-    let otlp = app.addresses()[0].1;
-    let bodies: Vec<Vec<u8>> = names.iter().map(|name| span(name)).collect();
-    let sent =
-        tokio::task::spawn_blocking(move || bodies.iter().for_each(|body| gateway::post(otlp, Signal::Traces, body)));
-    sent.await.unwrap();
+fn post(app: &RunningGateway, names: &[&str]) {
+    names.iter().for_each(|name| gateway::post(app.addresses()[0].1, Signal::Traces, &span(name)));
 }
 
 /// Data that waits for a removed exporter is held, listed, shown on request, and delivered where the operator
@@ -230,12 +226,12 @@ async fn what_waits_goes_where_its_owner_says() {
         &format!("otlp_http/old: {{ endpoint: 'http://127.0.0.1:{dead}', trust: internal }}"),
     );
     let app = run(&old, folder.path()).await;
-    post(&app, &["a", "b", "c"]).await;
+    post(&app, &["a", "b", "c"]);
     app.shutdown().await;
     let file = folder.path().join("out.jsonl");
     let new = configuration(folder.path(), &format!("file: {{ path: {}, trust: internal }}", file.display()));
     let app = run(&new, folder.path()).await;
-    post(&app, &["d"]).await;
+    post(&app, &["d"]);
     app.shutdown().await;
     let sent = || fs::read_to_string(&file).unwrap_or_default();
     assert!(sent().contains("\"d\"") && !sent().contains("\"a\""), "orphans are never sent elsewhere");
@@ -272,7 +268,7 @@ async fn what_waits_goes_where_its_owner_says() {
         &format!("otlp_http/strict: {{ endpoint: 'http://127.0.0.1:{port}', trust: internal }}"),
     );
     let app = run(&strict, folder.path()).await;
-    post(&app, &["poison"]).await;
+    post(&app, &["poison"]);
     let mut changed = app.spool().changed("quarantine");
     if app.spool().read("quarantine", None, 1 << 20, 10).unwrap().is_empty() {
         changed.changed().await.unwrap();
@@ -300,20 +296,25 @@ fn taker(port: u16) -> (u16, Arc<Mutex<Vec<u8>>>) {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let mut stream = BufReader::new(stream);
-            let (mut line, mut length) = (String::new(), 0);
-            while stream.read_line(&mut line).is_ok_and(|read| read > 2) {
-                let said = line.to_ascii_lowercase();
-                length = said.strip_prefix("content-length:").map_or(length, |said| said.trim().parse().unwrap());
-                line.clear();
-            }
-            let mut body = vec![0; length];
-            if stream.read_exact(&mut body).is_ok() {
-                keeps.lock().unwrap().append(&mut body);
-            }
+            keeps.lock().unwrap().append(&mut read_request(&mut stream));
             let _ = stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         }
     });
     (port, got)
+}
+
+/// How often this name was received.
+fn count(got: &Mutex<Vec<u8>>, name: &str) -> usize {
+    got.lock().unwrap().windows(name.len()).filter(|bytes| *bytes == name.as_bytes()).count()
+}
+
+/// Waits until this name was received `times` times.
+fn arrived(got: &Mutex<Vec<u8>>, name: &str, times: usize) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while count(got, name) < times {
+        assert!(Instant::now() < until, "{name} did not arrive");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Data that waits for a back end does not follow the exporter's name to a new address: it is held and reported, and
@@ -328,18 +329,8 @@ async fn what_waits_does_not_follow_a_name() {
         configuration(folder.path(), &format!("otlp_http/b: {{ {exporter} }}"))
     };
     let (new, at_new) = taker(0);
-    let count = |got: &Arc<Mutex<Vec<u8>>>, name: &str| {
-        got.lock().unwrap().windows(name.len()).filter(|bytes| *bytes == name.as_bytes()).count()
-    };
-    let arrived = |got: &Arc<Mutex<Vec<u8>>>, name: &'static str| {
-        let until = Instant::now() + Duration::from_secs(60);
-        while count(got, name) == 0 {
-            assert!(Instant::now() < until, "{name} did not arrive");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
     let app = run(&pointed(dead, ""), folder.path()).await;
-    post(&app, &["first-a", "first-b", "first-c"]).await;
+    post(&app, &["first-a", "first-b", "first-c"]);
     app.shutdown().await;
 
     let config = pointed(new, "");
@@ -348,8 +339,8 @@ async fn what_waits_does_not_follow_a_name() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains(&format!("points to 127.0.0.1:{new}, but to 127.0.0.1:{dead} at its last run")), "{said}");
     let app = run(&config, folder.path()).await;
-    post(&app, &["second"]).await;
-    arrived(&at_new, "second");
+    post(&app, &["second"]);
+    arrived(&at_new, "second", 1);
     app.shutdown().await;
     assert_eq!(count(&at_new, "first"), 0, "what waited for the former back end");
     let (_, listed, _) = tollgate(&["spool", "list", &named]);
@@ -362,20 +353,20 @@ async fn what_waits_does_not_follow_a_name() {
 
     let moved = pointed(new, &format!(", moved_from: ['127.0.0.1:{dead}']"));
     let app = run(&moved, folder.path()).await;
-    ["first-a", "first-b", "first-c"].into_iter().for_each(|name| arrived(&at_new, name));
+    ["first-a", "first-b", "first-c"].into_iter().for_each(|name| arrived(&at_new, name, 1));
     app.shutdown().await;
     assert_eq!(count(&at_new, "first"), 3, "each once");
     assert!(tollgate(&["spool", "list", &named]).1.contains("no data is waiting"));
 
     // held and back again: reverting a mistaken endpoint costs nothing
     let app = run(&pointed(dead, ""), folder.path()).await;
-    post(&app, &["third"]).await;
+    post(&app, &["third"]);
     app.shutdown().await;
     run(&pointed(new, ""), folder.path()).await.shutdown().await;
     assert_eq!(count(&at_new, "third"), 0);
     let (_, at_old) = taker(dead);
     let app = run(&pointed(dead, ""), folder.path()).await;
-    arrived(&at_old, "third");
+    arrived(&at_old, "third", 1);
     app.shutdown().await;
     assert_eq!((count(&at_old, "third"), count(&at_new, "third")), (1, 0));
     let wrong = pointed(new, ", moved_from: ['http://old.example/v1']");
@@ -402,28 +393,23 @@ async fn what_waits_for_two_is_held_for_both() {
         fs::write(&path, text).unwrap();
         path
     };
-    let count = || at_new.lock().unwrap().windows(6).filter(|bytes| *bytes == b"shared").count();
     let app = run(&pointed(dead, ""), folder.path()).await;
-    post(&app, &["shared"]).await;
+    post(&app, &["shared"]);
     app.shutdown().await;
     let config = pointed(new, "");
     for _ in 0..2 {
         run(&config, folder.path()).await.shutdown().await;
-        assert_eq!(count(), 0);
+        assert_eq!(count(&at_new, "shared"), 0);
         let (_, listed, _) = tollgate(&["spool", "list", &format!("--config={config}")]);
         for id in ["b", "c"] {
             assert!(listed.contains(&format!("held:otlp_http/{id}@127.0.0.1:{dead} ")), "{listed}");
         }
     }
     let app = run(&pointed(new, &format!(", moved_from: ['127.0.0.1:{dead}']")), folder.path()).await;
-    let until = Instant::now() + Duration::from_secs(60);
-    while count() < 2 {
-        assert!(Instant::now() < until, "{} arrived", count());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    arrived(&at_new, "shared", 2);
     app.shutdown().await;
     run(&config, folder.path()).await.shutdown().await;
-    assert_eq!(count(), 2, "each its own, once");
+    assert_eq!(count(&at_new, "shared"), 2, "each its own, once");
     assert!(tollgate(&["spool", "list", &format!("--config={config}")]).1.contains("no data is waiting"));
 }
 

@@ -76,19 +76,16 @@ async fn the_page_metrics_and_report_agree() {
     let folder = tempfile::tempdir().unwrap();
     let app = start(folder.path()).await;
     let (otlp, admin) = (gateway::address(&app, "otlp http"), gateway::address(&app, "admin"));
-    let asked = tokio::task::spawn_blocking(move || {
-        ask(otlp, "POST /v1/traces", telemetry(SystemClock::new().now().0).to_string().as_bytes());
-        let began = Instant::now();
-        loop {
-            let (page, metrics) = (front(admin), ask(admin, "GET /metrics", b""));
-            let counted = sum_samples(&metrics, "agent_runs_total", "");
-            if (page["runs"].as_u64(), counted) == (Some(RUNS), RUNS as f64) {
-                break (page, metrics, ask(admin, "GET /report?by=name", b""));
-            }
-            assert!(began.elapsed() < Duration::from_secs(120), "{page}\n{metrics}");
+    ask(otlp, "POST /v1/traces", telemetry(SystemClock::new().now().0).to_string().as_bytes());
+    let began = Instant::now();
+    let (page, metrics, report) = loop {
+        let (page, metrics) = (front(admin), ask(admin, "GET /metrics", b""));
+        let counted = sum_samples(&metrics, "agent_runs_total", "");
+        if (page["runs"].as_u64(), counted) == (Some(RUNS), RUNS as f64) {
+            break (page, metrics, ask(admin, "GET /report?by=name", b""));
         }
-    });
-    let (page, metrics, report) = asked.await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(120), "{page}\n{metrics}");
+    };
     let sum = |name: &str| sum_samples(&metrics, name, "");
     let failed = sum_samples(&metrics, "agent_runs_total", "state=\"failed\"");
     // manual count: 3 of 12 fail; 3 calls of 1000 and 100 tokens at 3 and 15 USD per million
@@ -108,8 +105,7 @@ async fn the_page_metrics_and_report_agree() {
     app.shutdown().await;
     let app = start(folder.path()).await;
     let admin = gateway::address(&app, "admin");
-    let again = tokio::task::spawn_blocking(move || (front(admin), ask(admin, "GET /report?by=name", b"")));
-    let (again, report) = again.await.unwrap();
+    let (again, report) = (front(admin), ask(admin, "GET /report?by=name", b""));
     for key in ["runs", "failed_runs", "iterations", "cost_usd", "by_tenant", "by_model"] {
         assert_eq!(again[key], page[key], "{key} after a restart");
     }
@@ -123,19 +119,15 @@ async fn tool_calls_of_the_first_second_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let app = start(folder.path()).await;
     let (otlp, admin) = (gateway::address(&app, "otlp http"), gateway::address(&app, "admin"));
-    let counted = tokio::task::spawn_blocking(move || {
-        let now = SystemClock::new().now().0;
-        let span = json!({
-            "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "name": "execute_tool grep", "kind": 1,
-            "startTimeUnixNano": (now - 2_000_000_000).to_string(), "endTimeUnixNano": (now - 1_000_000_000).to_string(),
-            "attributes": attributes(&json!({ "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "grep",
-                "gen_ai.tool.call.id": "call-1", "gen_ai.conversation.id": "c1" })),
-        });
-        let request =
-            json!({ "resourceSpans": [{ "resource": {}, "scopeSpans": [{ "scope": {}, "spans": [span] }] }] });
-        ask(otlp, "POST /v1/traces", request.to_string().as_bytes());
-        sum_samples(&ask(admin, "GET /metrics", b""), "agent_tool_calls_total", "")
+    let now = SystemClock::new().now().0;
+    let span = json!({
+        "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "name": "execute_tool grep", "kind": 1,
+        "startTimeUnixNano": (now - 2_000_000_000).to_string(), "endTimeUnixNano": (now - 1_000_000_000).to_string(),
+        "attributes": attributes(&json!({ "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "grep",
+            "gen_ai.tool.call.id": "call-1", "gen_ai.conversation.id": "c1" })),
     });
-    assert_eq!(counted.await.unwrap(), 1.0);
+    let request = json!({ "resourceSpans": [{ "resource": {}, "scopeSpans": [{ "scope": {}, "spans": [span] }] }] });
+    ask(otlp, "POST /v1/traces", request.to_string().as_bytes());
+    assert_eq!(sum_samples(&ask(admin, "GET /metrics", b""), "agent_tool_calls_total", ""), 1.0);
     app.shutdown().await;
 }

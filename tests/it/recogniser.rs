@@ -2,7 +2,7 @@
 //! can misbehave.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -68,38 +68,21 @@ impl Analyzer {
     }
 }
 
-/// Answers calls on one connection.
-fn serve(mut stream: TcpStream, does: &Mutex<Does>, asked: &Mutex<Vec<String>>, hung: &Mutex<Vec<TcpStream>>) {
-    let mut got = Vec::new();
-    loop {
-        let Some(head) = got.windows(4).position(|four| four == b"\r\n\r\n") else {
-            let mut some = [0; 4096];
-            match stream.read(&mut some) {
-                Ok(0) | Err(_) => return,
-                Ok(count) => got.extend_from_slice(&some[..count]),
-            }
-            continue;
-        };
-        let length = String::from_utf8_lossy(&got[..head]).to_lowercase();
-        let length = length.split_once("content-length: ").unwrap().1;
-        let length: usize = length.lines().next().unwrap().trim().parse().unwrap();
-        while got.len() < head + 4 + length {
-            let mut some = [0; 4096];
-            let count = stream.read(&mut some).unwrap();
-            got.extend_from_slice(&some[..count]);
-        }
-        let body: Json = serde_json::from_slice(&got[head + 4..head + 4 + length]).unwrap();
-        got.drain(..head + 4 + length);
-        let texts: Vec<String> = serde_json::from_value(body["text"].clone()).unwrap();
-        asked.lock().unwrap().extend(texts.clone());
-        let (status, answer) = match *does.lock().unwrap() {
-            Does::Work => (200, json!(texts.iter().map(|text| found(text)).collect::<Vec<_>>())),
-            Does::Fail => (500, json!({"error": "no"})),
-            Does::Hang => return hung.lock().unwrap().push(stream),
-        };
-        let answer = answer.to_string();
-        write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{answer}", answer.len()).unwrap();
-    }
+/// Answers the call of a connection.
+fn serve(stream: TcpStream, does: &Mutex<Does>, asked: &Mutex<Vec<String>>, hung: &Mutex<Vec<TcpStream>>) {
+    let mut stream = BufReader::new(stream);
+    let Ok(body) = serde_json::from_slice::<Json>(&client::read_request(&mut stream)) else { return };
+    let texts: Vec<String> = serde_json::from_value(body["text"].clone()).unwrap();
+    asked.lock().unwrap().extend(texts.clone());
+    let mut stream = stream.into_inner();
+    let (status, answer) = match *does.lock().unwrap() {
+        Does::Work => (200, json!(texts.iter().map(|text| found(text)).collect::<Vec<_>>())),
+        Does::Fail => (500, json!({"error": "no"})),
+        Does::Hang => return hung.lock().unwrap().push(stream),
+    };
+    let answer = answer.to_string();
+    let head = format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", answer.len());
+    stream.write_all((head + &answer).as_bytes()).unwrap();
 }
 
 fn found(text: &str) -> Vec<Json> {
@@ -161,20 +144,15 @@ fn outbound(folder: &Path) -> String {
 async fn holds_and_goes_on() {
     let (folder, analyzer) = (tempfile::tempdir().unwrap(), Analyzer::new());
     let (app, otlp, meter) = start(folder.path(), &analyzer, &json!({})).await;
-    let analyzer = tokio::task::spawn_blocking(move || {
-        assert!(post(otlp, &request(1)).starts_with("HTTP/1.1 200"));
-        let asked = analyzer.asked();
-        assert_eq!(asked, ["😀 asked by Zqx Vorn, mail a@example.com", "é met Zqx Vorn there"], "no content");
-        analyzer.does(Does::Fail);
-        let refused = post(otlp, &request(2));
-        assert!(refused.starts_with("HTTP/1.1 503") && refused.to_lowercase().contains("retry-after: 5"), "{refused}");
-        assert!(!refused.contains("Zqx"), "{refused}");
-        analyzer.does(Does::Work);
-        assert!(post(otlp, &request(2)).starts_with("HTTP/1.1 200"));
-        analyzer
-    })
-    .await
-    .unwrap();
+    assert!(post(otlp, &request(1)).starts_with("HTTP/1.1 200"));
+    let asked = analyzer.asked();
+    assert_eq!(asked, ["😀 asked by Zqx Vorn, mail a@example.com", "é met Zqx Vorn there"], "no content");
+    analyzer.does(Does::Fail);
+    let refused = post(otlp, &request(2));
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.to_lowercase().contains("retry-after: 5"), "{refused}");
+    assert!(!refused.contains("Zqx"), "{refused}");
+    analyzer.does(Does::Work);
+    assert!(post(otlp, &request(2)).starts_with("HTTP/1.1 200"));
     app.shutdown().await;
     let out = outbound(folder.path());
     assert_eq!(
@@ -200,8 +178,7 @@ async fn unscanned_goes_on_without_the_texts() {
     let (folder, analyzer) = (tempfile::tempdir().unwrap(), Analyzer::new());
     analyzer.does(Does::Fail);
     let (app, otlp, _) = start(folder.path(), &analyzer, &json!({"on_error": "unscanned"})).await;
-    let posted = tokio::task::spawn_blocking(move || post(otlp, &request(1))).await.unwrap();
-    assert!(posted.starts_with("HTTP/1.1 200"));
+    assert!(post(otlp, &request(1)).starts_with("HTTP/1.1 200"));
     app.shutdown().await;
     let out = outbound(folder.path());
     assert_eq!(out.matches("\"[UNSCANNED]\"").count(), 2, "{out}");
@@ -214,7 +191,7 @@ async fn unscanned_goes_on_without_the_texts() {
 async fn an_end_does_not_wait_for_ever() {
     let (folder, analyzer) = (tempfile::tempdir().unwrap(), Analyzer::new());
     let (app, otlp, _) = start(folder.path(), &analyzer, &json!({})).await;
-    assert!(tokio::task::spawn_blocking(move || post(otlp, &request(1))).await.unwrap().starts_with("HTTP/1.1 200"));
+    assert!(post(otlp, &request(1)).starts_with("HTTP/1.1 200"));
     analyzer.does(Does::Hang);
     analyzer.asked();
     let waits = thread::spawn(move || post(otlp, &request(2)));
@@ -232,23 +209,15 @@ async fn a_client_that_goes_away_loses_nothing() {
     let (folder, analyzer) = (tempfile::tempdir().unwrap(), Analyzer::new());
     analyzer.does(Does::Hang);
     let (app, otlp, _) = start(folder.path(), &analyzer, &json!({"timeout": "1s", "on_error": "unscanned"})).await;
-    tokio::task::spawn_blocking(move || {
-        let body = request(1);
-        let mut stream = TcpStream::connect(otlp).unwrap();
-        let length = body.len();
-        write!(
-            stream,
-            "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
-        )
-        .unwrap();
-        stream.write_all(&body).unwrap();
-        analyzer.until_asked();
-        drop(stream);
-        assert!(post(otlp, &body).starts_with("HTTP/1.1 200"));
-        assert!(analyzer.asked().is_empty(), "the same request is not asked about twice");
-    })
-    .await
-    .unwrap();
+    let body = request(1);
+    let mut stream = TcpStream::connect(otlp).unwrap();
+    let head = format!("POST /v1/traces HTTP/1.1\r\nhost: localhost\r\n{}content-length: ", client::JSON);
+    write!(stream, "{head}{}\r\n\r\n", body.len()).unwrap();
+    stream.write_all(&body).unwrap();
+    analyzer.until_asked();
+    drop(stream);
+    assert!(post(otlp, &body).starts_with("HTTP/1.1 200"));
+    assert!(analyzer.asked().is_empty(), "the same request is not asked about twice");
     app.shutdown().await;
     assert_eq!(outbound(folder.path()).matches("\"GET /\"").count(), 1);
 }

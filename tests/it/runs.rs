@@ -9,6 +9,7 @@ use std::process::Command;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fakes::sink::{Answer, Seen, Sink};
+use fixtures::until::until;
 use kernel::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 use tollgate::app::RunningGateway;
@@ -45,22 +46,13 @@ async fn start_with(folder: &Path, alerts: &Value) -> (RunningGateway, SocketAdd
 }
 
 /// Sends a request and returns status and body.
-async fn ask(
-    to: SocketAddr,
-    method: &'static str,
-    path: String,
-    token: Option<&'static str>,
-    body: String,
-) -> (u16, String) {
-    let asked = tokio::task::spawn_blocking(move || {
-        let auth = token.map_or(String::new(), |token| format!("authorization: Bearer {token}\r\n"));
-        status_and_body(&client::ask(to, &format!("{method} {path}"), &(auth + client::JSON), body.as_bytes()))
-    });
-    asked.await.unwrap()
+fn ask(to: SocketAddr, target: &str, token: Option<&str>, body: &str) -> (u16, String) {
+    let auth = token.map_or(String::new(), |token| format!("authorization: Bearer {token}\r\n"));
+    status_and_body(&client::ask(to, target, &(auth + client::JSON), body.as_bytes()))
 }
 
-async fn get(to: SocketAddr, path: &str) -> Value {
-    let (status, body) = ask(to, "GET", path.to_owned(), Some(TOKEN), String::new()).await;
+fn get(to: SocketAddr, path: &str) -> Value {
+    let (status, body) = ask(to, &format!("GET {path}"), Some(TOKEN), "");
     assert_eq!(status, 200, "{body}");
     serde_json::from_str(&body).unwrap_or(Value::Null)
 }
@@ -83,27 +75,17 @@ fn request() -> String {
     json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).to_string()
 }
 
-/// Repeats a check until it succeeds; each attempt takes a while, so the loop ends.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    for _ in 0..100_000 {
-        if holds().await {
-            return;
-        }
-    }
-    panic!("never: {what}");
-}
-
 /// The API answers only operators; an outcome is accepted and survives a restart; the run's summary and metrics reach
 /// a third party once, redacted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_from_its_spans_to_its_summary() {
     let folder = tempfile::tempdir().unwrap();
     let (app, otlp, admin) = start(folder.path()).await;
-    assert_eq!(ask(otlp, "POST", "/v1/traces".into(), None, request()).await.0, 200);
+    assert_eq!(ask(otlp, "POST /v1/traces", None, &request()).0, 200);
     for path in ["/api/runs", "/metrics", "/"] {
-        assert_eq!(ask(admin, "GET", path.into(), None, String::new()).await.0, 401, "{path}");
+        assert_eq!(ask(admin, &format!("GET {path}"), None, "").0, 401, "{path}");
     }
-    let run = get(admin, &format!("/api/runs/{TRACE}")).await;
+    let run = get(admin, &format!("/api/runs/{TRACE}"));
     assert_eq!(
         (&run["tenant"], &run["totals"]["model_calls"], &run["totals"]["cost_usd"]),
         (&json!("acme"), &json!(1), &json!("0.00035"))
@@ -111,28 +93,28 @@ async fn a_run_from_its_spans_to_its_summary() {
     assert!(run["user"].as_str().unwrap().starts_with("h-"));
     assert_eq!(run["steps"][0]["span_id"], json!("0000000000000002"));
     let outcome = r#"{"outcome": "overridden", "confidence": 0.4}"#;
-    let path = format!("/api/runs/{TRACE}/outcome");
-    assert_eq!(ask(admin, "POST", path.clone(), None, outcome.into()).await.0, 401);
-    assert_eq!(ask(admin, "POST", path, Some(TOKEN), outcome.into()).await.0, 200);
-    assert_eq!(ask(admin, "POST", "/api/runs/nobody/outcome".into(), Some(TOKEN), outcome.into()).await.0, 404);
+    let target = format!("POST /api/runs/{TRACE}/outcome");
+    assert_eq!(ask(admin, &target, None, outcome).0, 401);
+    assert_eq!(ask(admin, &target, Some(TOKEN), outcome).0, 200);
+    assert_eq!(ask(admin, "POST /api/runs/nobody/outcome", Some(TOKEN), outcome).0, 404);
     let outbound = || fs::read_to_string(folder.path().join("outbound.jsonl")).unwrap_or_default();
-    until("the summary and its metrics go out", async || {
+    // the summary and its metrics go out
+    until(|| {
         let text = outbound();
-        get(admin, "/api/alerts").await;
         text.contains("tollgate.run.summary") && text.contains("agent.run.iterations")
     })
     .await;
     app.shutdown().await;
     let (app, _, admin) = start(folder.path()).await;
-    let run = get(admin, &format!("/api/runs/{TRACE}")).await;
+    let run = get(admin, &format!("/api/runs/{TRACE}"));
     assert_eq!(run["outcome"]["outcome"], json!("overridden"), "{run}");
     // wait long enough for a second summary to show
-    let uptime = async || {
-        let (_, text) = ask(admin, "GET", "/metrics".into(), Some(TOKEN), String::new()).await;
+    let uptime = || {
+        let (_, text) = ask(admin, "GET /metrics", Some(TOKEN), "");
         let line = text.lines().find(|line| line.starts_with("otelcol_process_uptime ")).map(str::to_owned);
         line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0)
     };
-    until("some seconds go by", async || uptime().await > 4.0).await;
+    until(|| uptime() > 4.0).await;
     app.shutdown().await;
     let text = outbound();
     assert_eq!(text.matches("\"eventName\":\"tollgate.run.summary\"").count(), 1, "{text}");
@@ -158,10 +140,10 @@ impl Stub {
 }
 
 /// Success, standard output and standard error of a command.
-async fn tollgate(arguments: &[&str], environment: &[(&str, &str)]) -> (bool, String, String) {
+fn tollgate(arguments: &[&str], environment: &[(&str, &str)]) -> (bool, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     command.args(arguments).env_clear().envs(environment.iter().copied());
-    let (code, out, complaint) = tokio::task::spawn_blocking(move || client::output(&mut command)).await.unwrap();
+    let (code, out, complaint) = client::output(&mut command);
     (code == Some(0), out, complaint)
 }
 
@@ -176,28 +158,28 @@ async fn commands_ask_a_gateway() {
     let (app, otlp, admin) = start_with(folder.path(), &alerts).await;
     let at = format!("http://{admin}");
     let known: [(&str, &str); 2] = [("TOLLGATE_ADMIN", &at), ("TOLLGATE_ADMIN_TOKEN", TOKEN)];
-    let (fine, out, complaint) = tollgate(&["check", "--client"], &known).await;
+    let (fine, out, complaint) = tollgate(&["check", "--client"], &known);
     assert!(!fine && out.is_empty(), "{complaint}");
     assert!(complaint.contains("no client has sent anything in the last 10m"), "{complaint}");
-    assert_eq!(ask(otlp, "POST", "/v1/traces".into(), None, request()).await.0, 200);
+    assert_eq!(ask(otlp, "POST /v1/traces", None, &request()).0, 200);
     let stranger: [(&str, &str); 2] = [("TOLLGATE_ADMIN", &at), ("TOLLGATE_ADMIN_TOKEN", "not the token at all")];
-    until("top shows the run's tenant and cost", async || {
-        let (fine, out, _) = tollgate(&["top", "--once"], &known).await;
+    until(|| {
+        let (fine, out, _) = tollgate(&["top", "--once"], &known);
         fine && out.contains("acme") && out.contains("gpt-5-mini")
     })
     .await;
-    let (fine, out, complaint) = tollgate(&["check", "--client", "--within", "1h"], &known).await;
+    let (fine, out, complaint) = tollgate(&["check", "--client", "--within", "1h"], &known);
     assert!(fine && out.contains(": traces ") && out.contains(" ago; off: logs, metrics"), "{out}{complaint}");
     assert_eq!(out.lines().count(), 1, "{out}");
-    let (fine, out, _) = tollgate(&["report", "--format", "json"], &known).await;
+    let (fine, out, _) = tollgate(&["report", "--format", "json"], &known);
     let report: Value = serde_json::from_str(&out).unwrap();
     assert!(fine && report["schema"] == json!(2) && report["groups"].is_array(), "{out}");
-    let (fine, out, _) = tollgate(&["report", "--issue", "OPS-7", "--jira"], &known).await;
+    let (fine, out, _) = tollgate(&["report", "--issue", "OPS-7", "--jira"], &known);
     assert!(fine && out.contains("0.00035") && out.contains(&format!("https://jaeger.example/trace/{TRACE}")), "{out}");
-    let (fine, out, _) = tollgate(&["alerts", "list"], &known).await;
+    let (fine, out, _) = tollgate(&["alerts", "list"], &known);
     assert!(fine && out.contains("no alerts") && out.contains("webhook: configured"), "{out}");
     assert!(!out.contains("secretpath"), "{out}");
-    let (fine, out, complaint) = tollgate(&["alerts", "test"], &known).await;
+    let (fine, out, complaint) = tollgate(&["alerts", "test"], &known);
     assert!(fine, "{out}{complaint}");
     let came = hook.last();
     assert_eq!((came.method.as_str(), came.uri.path()), ("POST", "/services/secretpath"));
@@ -205,7 +187,7 @@ async fn commands_ask_a_gateway() {
     for arguments in
         [&["top", "--once"][..], &["report"], &["check", "--client"], &["alerts", "list"], &["alerts", "test"]]
     {
-        let (fine, out, complaint) = tollgate(arguments, &stranger).await;
+        let (fine, out, complaint) = tollgate(arguments, &stranger);
         assert!(!fine && out.is_empty() && complaint.contains("the credentials were refused"), "{out}{complaint}");
         assert!(!complaint.contains("not the token"), "{complaint}");
     }
@@ -213,7 +195,7 @@ async fn commands_ask_a_gateway() {
 }
 
 /// The token of the data directory is sent to the gateway of that directory alone, not to the address in `--admin`.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_local_token_goes_to_its_own_gateway() {
     let folder = tempfile::tempdir().unwrap();
     let (data, token) = (folder.path().to_str().unwrap(), folder.path().join("admin.token"));
@@ -222,37 +204,37 @@ async fn the_local_token_goes_to_its_own_gateway() {
     let (_, port) = gateway.at.rsplit_once(':').unwrap();
     // the page's port is the second one after that of `--listen`
     let listen = format!("127.0.0.1:{}", port.parse::<u16>().unwrap() - 2);
-    let send = async |more: &[&str]| {
+    let send = |more: &[&str]| {
         let command = ["alerts", "test", "--data-dir", data];
-        let (fine, out, complaint) = tollgate(&[&command, more].concat(), &[]).await;
+        let (fine, out, complaint) = tollgate(&[&command, more].concat(), &[]);
         assert!(fine, "{out}{complaint}");
         gateway.last().header("authorization").map(str::to_owned)
     };
     let sent = Some("Bearer the-token-of-this-directory".to_owned());
-    assert_eq!(send(&["--listen", &listen]).await, sent);
-    assert_eq!(send(&["--admin", &gateway.at]).await, None);
+    assert_eq!(send(&["--listen", &listen]), sent);
+    assert_eq!(send(&["--admin", &gateway.at]), None);
     let named = ["--admin", &gateway.at, "--admin-token-file", token.to_str().unwrap()];
-    assert_eq!(send(&named).await, sent);
+    assert_eq!(send(&named), sent);
     let missing = ["alerts", "test", "--admin", &gateway.at, "--admin-token-file", "/none/admin.token"];
-    let (fine, _, complaint) = tollgate(&missing, &[]).await;
+    let (fine, _, complaint) = tollgate(&missing, &[]);
     assert!(!fine && complaint.contains("/none/admin.token does not exist"), "{complaint}");
 }
 
 /// A comment is posted to the ticket with the right login; a refusal by Jira is reported without the login, even if
 /// Jira repeats it; missing settings are named.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_comment_on_a_ticket() {
     let gateway = Stub::new(200, r#"{"comment": "h3. what the agent did"}"#).await;
     let (user, token) = ("bot@example.com", "jira-secret-token");
     let login = STANDARD.encode(format!("{user}:{token}"));
-    let post = async |jira: &str, token: Option<&str>| {
+    let post = |jira: &str, token: Option<&str>| {
         let mut environment =
             vec![("TOLLGATE_ADMIN", gateway.at.as_str()), ("JIRA_BASE_URL", jira), ("JIRA_USER", user)];
         environment.extend(token.map(|token| ("JIRA_API_TOKEN", token)));
-        tollgate(&["report", "--issue", "OPS-7", "--jira", "--post"], &environment).await
+        tollgate(&["report", "--issue", "OPS-7", "--jira", "--post"], &environment)
     };
     let jira = Stub::new(201, "{}").await;
-    let (fine, out, complaint) = post(&jira.at, Some(token)).await;
+    let (fine, out, complaint) = post(&jira.at, Some(token));
     assert!(fine && out.contains("posted the comment on OPS-7"), "{out}{complaint}");
     let came = jira.last();
     assert_eq!((came.method.as_str(), came.uri.path()), ("POST", "/rest/api/2/issue/OPS%2D7/comment"));
@@ -260,22 +242,22 @@ async fn a_comment_on_a_ticket() {
     assert_eq!(came.body, r#"{"body":"h3. what the agent did"}"#);
     for status in [401, 403, 404, 500] {
         let jira = Stub::new(status, &format!("Basic {login} or {token} may not do this")).await;
-        let (fine, out, complaint) = post(&jira.at, Some(token)).await;
+        let (fine, out, complaint) = post(&jira.at, Some(token));
         assert!(!fine && out.is_empty(), "{status}: {out}");
         assert!(status == 401 || complaint.contains(&status.to_string()), "{complaint}");
         assert!(!complaint.contains(&login) && !complaint.contains(token), "{complaint}");
     }
     let jira = Stub::new(400, r#"{"error": "the issue is closed"}"#).await;
-    assert!(post(&jira.at, Some(token)).await.2.contains("the issue is closed"));
-    let (fine, _, complaint) = post(&jira.at, None).await;
+    assert!(post(&jira.at, Some(token)).2.contains("the issue is closed"));
+    let (fine, _, complaint) = post(&jira.at, None);
     assert!(!fine && complaint.contains("JIRA_API_TOKEN is not set"), "{complaint}");
-    let (fine, _, complaint) = post("http://user:hunter22@127.0.0.1:1", Some(token)).await;
+    let (fine, _, complaint) = post("http://user:hunter22@127.0.0.1:1", Some(token));
     assert!(!fine && !complaint.contains("hunter22"), "{complaint}");
 }
 
 /// JSON output of `report` and `alerts` can't control a terminal: text written by a client is escaped as `\uXXXX`,
 /// which reads the same.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn json_of_commands_drives_no_terminal() {
     let said = json!({ "comment": "plain", "alerts": [], "status_message": "\u{9b}2J\u{202e}\u{7f}\u{2066} ok" });
     let body = said.to_string();
@@ -286,7 +268,7 @@ async fn json_of_commands_drives_no_terminal() {
         &["report", "--issue", "X-1", "--format", "json"],
         &["alerts", "list", "--json"],
     ] {
-        let (fine, out, complaint) = tollgate(arguments, &[("TOLLGATE_ADMIN", &gateway.at)]).await;
+        let (fine, out, complaint) = tollgate(arguments, &[("TOLLGATE_ADMIN", &gateway.at)]);
         assert!(fine, "{complaint}");
         assert!(out.is_ascii() && !out.contains('\u{7f}'), "{arguments:?}: {out:?}");
         assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), said, "{arguments:?}");

@@ -164,16 +164,16 @@ async fn commands_change_things_on_an_open_port() {
     for (command, wanted) in [
         (&["alerts", "test"][..], "no `extensions.admin.alerts.url` is configured"),
         (&["fleet", "drain"], "no `kafka` receiver"),
-        (&["tap", "--pipeline", "none"], "there is no pipeline of this id"),
+        (&["tap", "--pipeline", "none"], "there is no pipeline of this id; the configuration has: `traces`"),
     ] {
         let (with_config, address) = ([command, &["--config", at]].concat(), format!("http://127.0.0.1:{port}"));
-        let said = tokio::task::block_in_place(|| run(&with_config));
+        let said = run(&with_config);
         assert!(said.contains(wanted), "{command:?}: {said}");
-        let said = tokio::task::block_in_place(|| run(&[command, &["--admin", &address]].concat()));
+        let said = run(&[command, &["--admin", &address]].concat());
         assert!(said.contains("HTTP status 401") && said.contains("`admin.token`"), "{command:?}: {said}");
         let token = folder.path().join("data/admin.token");
         let with_token = [command, &["--admin", &address, "--admin-token-file", token.to_str().unwrap()]].concat();
-        let said = tokio::task::block_in_place(|| run(&with_token));
+        let said = run(&with_token);
         assert!(said.contains(wanted), "{command:?}: {said}");
     }
     app.shutdown().await;

@@ -68,21 +68,6 @@ fn span(service: &str, name: &str) -> Vec<u8> {
     json::decode(Signal::Traces, text.to_string().as_bytes()).unwrap()
 }
 
-/// A misspelled pipeline is an error with the list of pipelines, instead of a stream that stays silent.
-#[tokio::test(flavor = "multi_thread")]
-async fn tap_refuses_an_unknown_pipeline() {
-    let folder = tempfile::tempdir().unwrap();
-    let app = started(folder.path(), serde_json::json!({ "endpoint": "127.0.0.1:0" })).await;
-    let (admin, token) = (gateway::address(&app, "admin"), local_token(folder.path()));
-    let ask = move || tap(admin, &["--pipeline", "nope"], Some(&token)).wait_with_output();
-    let output = tokio::task::spawn_blocking(ask);
-    let output = output.await.unwrap().unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.contains("the configuration has: `traces`, `traces/inside`"), "{error}");
-    app.shutdown().await;
-}
-
 /// Passing requests are shown in their outgoing form: redacted, without content, with references filled in. Requests
 /// that third parties may not see are withheld and counted; other services are left out; `--limit` ends the command.
 #[tokio::test(flavor = "multi_thread")]
@@ -91,16 +76,14 @@ async fn tap_shows_what_leaves() {
     let app = started(folder.path(), serde_json::json!({ "endpoint": "127.0.0.1:0" })).await;
     let (admin, otlp) = (gateway::address(&app, "admin"), gateway::address(&app, "otlp http"));
     let token = local_token(folder.path());
-    let shown = tokio::task::spawn_blocking(move || {
-        let mut lines = tap(admin, &["--json", "--service", "agents", "--limit", "2"], Some(&token));
-        let mut text = tap(admin, &["--pipeline", "traces", "--limit", "3"], Some(&token));
-        until_looking(admin, "2", "", &mut [&mut lines, &mut text]);
-        for (service, name) in [("agents", "ask anna@example.com"), ("others", "x"), ("agents", "second")] {
-            gateway::post(otlp, Signal::Traces, &span(service, name));
-        }
-        [lines, text].map(|child| child.wait_with_output().unwrap())
-    });
-    let [lines, text] = shown.await.unwrap().map(|output| {
+    let mut lines = tap(admin, &["--json", "--service", "agents", "--limit", "2"], Some(&token));
+    let mut text = tap(admin, &["--pipeline", "traces", "--limit", "3"], Some(&token));
+    until_looking(admin, "2", "", &mut [&mut lines, &mut text]);
+    for (service, name) in [("agents", "ask anna@example.com"), ("others", "x"), ("agents", "second")] {
+        gateway::post(otlp, Signal::Traces, &span(service, name));
+    }
+    let [lines, text] = [lines, text].map(|child| {
+        let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     });
@@ -131,23 +114,15 @@ async fn tap_needs_the_ports_credentials_and_holds_nothing_up() {
     let admin = serde_json::json!({ "endpoint": "127.0.0.1:0", "auth": { "bearer": token } });
     let app = started(folder.path(), admin).await;
     let admin = gateway::address(&app, "admin");
-    let (refused, mut looking) = tokio::task::spawn_blocking(move || {
-        let refused = tap(admin, &[], None).wait_with_output().unwrap();
-        let mut looking = tap(admin, &[], Some(token));
-        until_looking(admin, "1", &format!("authorization: Bearer {token}\r\n"), &mut [&mut looking]);
-        (refused, looking)
-    })
-    .await
-    .unwrap();
+    let refused = tap(admin, &[], None).wait_with_output().unwrap();
+    let mut looking = tap(admin, &[], Some(token));
+    until_looking(admin, "1", &format!("authorization: Bearer {token}\r\n"), &mut [&mut looking]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("the credentials were refused"), "{refused:?}");
     app.shutdown().await;
-    let said = tokio::task::spawn_blocking(move || {
-        let mut said = String::new();
-        BufReader::new(looking.stderr.take().unwrap()).read_line(&mut said).unwrap();
-        (looking.wait().unwrap().code(), said)
-    });
-    let (code, said) = said.await.unwrap();
+    let mut said = String::new();
+    BufReader::new(looking.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    let code = looking.wait().unwrap().code();
     assert!(
         code == Some(0)
             && said.contains("the gateway ended the stream: it is shutting down or reloading its configuration"),
@@ -192,26 +167,21 @@ async fn a_configuration_says_where_its_gateway_is() {
     let away = write("away.yaml", serde_json::json!({ "endpoint": format!("127.0.0.1:{nobody}") }), &["admin"]);
     let without = write("without.yaml", serde_json::json!({}), &[]);
     let elsewhere = format!("http://127.0.0.1:{nobody}/");
-    let asked = tokio::task::spawn_blocking(move || {
-        let ask = |arguments: &[&str]| {
-            let (code, _, said) = tollgate(arguments);
-            (code, said)
-        };
-        for command in [&["alerts", "list"][..], &["report", "--format", "json"], &["top", "--once"]] {
-            let (code, said) = ask(&[command, &[&known]].concat());
-            assert_eq!(code, Some(0), "{command:?}: {said}");
+    let at_nobody = format!("127.0.0.1:{nobody}");
+    for command in [&["alerts", "list"][..], &["report", "--format", "json"], &["top", "--once"]] {
+        let (code, _, said) = tollgate(&[command, &[&known]].concat());
+        assert_eq!(code, Some(0), "{command:?}: {said}");
+    }
+    for command in [&["tap"][..], &["alerts", "list"], &["alerts", "test"], &["report"], &["top", "--once"]] {
+        for (more, told) in [
+            (&[&*away][..], [at_nobody.as_str(), ""]),
+            (&[&*without], ["no admin port", "--admin"]),
+            (&[&*known, "--admin", &elsewhere], [&at_nobody, ""]),
+        ] {
+            let (code, _, said) = tollgate(&[command, more].concat());
+            assert!(code == Some(1) && told.iter().all(|part| said.contains(part)), "{command:?} {more:?}: {said}");
         }
-        for command in [&["tap"][..], &["alerts", "list"], &["alerts", "test"], &["report"], &["top", "--once"]] {
-            let (code, said) = ask(&[command, &[&away]].concat());
-            assert!(code == Some(1) && said.contains(&format!("127.0.0.1:{nobody}")), "{command:?}: {said}");
-            let (code, said) = ask(&[command, &[&without]].concat());
-            assert!(code == Some(1) && said.contains("no admin port"), "{command:?}: {said}");
-            assert!(said.contains("--admin"), "{command:?}: {said}");
-            let (code, said) = ask(&[command, &[&known, "--admin", &elsewhere]].concat());
-            assert!(code == Some(1) && said.contains(&format!("127.0.0.1:{nobody}")), "{command:?}: {said}");
-        }
-    });
-    asked.await.unwrap();
+    }
     app.shutdown().await;
 }
 
@@ -221,20 +191,16 @@ async fn tap_tells_what_is_withheld() {
     let folder = tempfile::tempdir().unwrap();
     let app = started(folder.path(), serde_json::json!({ "endpoint": "127.0.0.1:0" })).await;
     let (admin, otlp) = (gateway::address(&app, "admin"), gateway::address(&app, "otlp http"));
-    let token = local_token(folder.path());
-    let line = tokio::task::spawn_blocking(move || {
-        let mut child = tap(admin, &["--json", "--pipeline", "traces/inside"], Some(&token));
-        until_looking(admin, "1", "", &mut [&mut child]);
-        gateway::post(otlp, Signal::Traces, &span("agents", "x"));
-        let out = BufReader::new(child.stdout.take().unwrap());
-        let (tell, lines) = mpsc::channel();
-        std::thread::spawn(move || out.lines().map_while(Result::ok).for_each(|line| drop(tell.send(line))));
-        let line = lines.recv_timeout(Duration::from_secs(60));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        line.expect("nothing is told")
-    });
-    let line: serde_json::Value = serde_json::from_str(&line.await.unwrap()).unwrap();
+    let mut child = tap(admin, &["--json", "--pipeline", "traces/inside"], Some(&local_token(folder.path())));
+    until_looking(admin, "1", "", &mut [&mut child]);
+    gateway::post(otlp, Signal::Traces, &span("agents", "x"));
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let (tell, lines) = mpsc::channel();
+    std::thread::spawn(move || out.lines().map_while(Result::ok).for_each(|line| drop(tell.send(line))));
+    let line = lines.recv_timeout(Duration::from_secs(60));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let line: serde_json::Value = serde_json::from_str(&line.expect("nothing is told")).unwrap();
     assert_eq!(line, serde_json::json!({ "left_out": 0, "withheld": 1 }));
     app.shutdown().await;
 }
@@ -255,26 +221,20 @@ async fn the_manuals_examples_run() {
     let app = started(folder.path(), serde_json::json!({ "endpoint": "127.0.0.1:0" })).await;
     let (admin, otlp) = (gateway::address(&app, "admin"), gateway::address(&app, "otlp http"));
     for (command, expected) in examples {
-        let arguments: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
-        let home = folder.path().to_owned();
-        let run = move || {
-            let mut run = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-            run.args(&arguments).current_dir(root).env_clear().env("HOME", &home);
-            run.env("TOLLGATE_ADMIN_TOKEN_FILE", home.join("data/admin.token"));
-            let mut child =
-                run.env("TOLLGATE_ADMIN", format!("http://{admin}")).stdout(Stdio::piped()).spawn().unwrap();
-            if arguments[0] == "tap" {
-                until_looking(admin, "1", "", &mut [&mut child]);
-                gateway::post(otlp, Signal::Traces, &span("agents", "ask anna@example.com"));
-            }
-            let output = child.wait_with_output().unwrap();
-            if arguments[0] == "tap" {
-                // wait for the client to leave, or the next one would be counted as connected too early
-                until_looking(admin, "0", "", &mut []);
-            }
-            output
-        };
-        let output = tokio::task::spawn_blocking(run).await.unwrap();
+        let arguments: Vec<&str> = command.split_whitespace().collect();
+        let mut run = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        run.args(&arguments).current_dir(root).env_clear().env("HOME", folder.path());
+        run.env("TOLLGATE_ADMIN_TOKEN_FILE", folder.path().join("data/admin.token"));
+        let mut child = run.env("TOLLGATE_ADMIN", format!("http://{admin}")).stdout(Stdio::piped()).spawn().unwrap();
+        if arguments[0] == "tap" {
+            until_looking(admin, "1", "", &mut [&mut child]);
+            gateway::post(otlp, Signal::Traces, &span("agents", "ask anna@example.com"));
+        }
+        let output = child.wait_with_output().unwrap();
+        if arguments[0] == "tap" {
+            // wait for the client to leave, or the next one would be counted as connected too early
+            until_looking(admin, "0", "", &mut []);
+        }
         let shown = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{command}: {shown}");
         check_shown(command, &expected, &shown);

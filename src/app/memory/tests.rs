@@ -1,5 +1,6 @@
 //! Tests of finding limits in cgroups and machines, and of the levels and shares that follow.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -15,16 +16,24 @@ fn put(root: &Path, files: &[(&str, &str)]) {
     }
 }
 
-fn find(files: &[(&str, &str)]) -> Option<MemoryLimit> {
+/// The limit, and what a cgroup's uses.
+fn find(files: &[(&str, &str)]) -> Option<(MemoryLimit, Option<u64>)> {
     let folder = tempfile::tempdir().unwrap();
     put(folder.path(), files);
-    let found = MemoryLimit::find_in(&folder.path().join("proc"), &folder.path().join("cgroup"));
-    // Read before the folder is deleted.
-    let used = found.as_ref().filter(|limit| limit.origin == LimitOrigin::Cgroup).map(|limit| limit.used().unwrap());
-    if let Some(wanted) = files.iter().find(|(name, _)| *name == "wanted") {
-        assert_eq!(used.map(|used| used.to_string()).as_deref(), Some(wanted.1), "used");
-    }
-    found
+    let found = MemoryLimit::find_in(&folder.path().join("proc"), &folder.path().join("cgroup"))?;
+    let used = (found.origin == LimitOrigin::Cgroup).then(|| found.used().unwrap());
+    Some((found, used))
+}
+
+/// A file of cases: what each is, the files of its machine, the limit in them and where it is from.
+#[derive(serde::Deserialize)]
+struct Case {
+    what: String,
+    files: BTreeMap<String, String>,
+    mib: u64,
+    #[serde(default)]
+    is_machine: bool,
+    used: Option<u64>,
 }
 
 /// A percentage of a small limit does not go below what the gateway needs to run.
@@ -32,102 +41,25 @@ fn find(files: &[(&str, &str)]) -> Option<MemoryLimit> {
 fn a_part_has_a_floor() {
     let limit = |mib: u64| {
         let meminfo = format!("MemTotal: {} kB\n", mib << 10);
-        find(&[("proc/meminfo", &meminfo)]).unwrap()
+        find(&[("proc/meminfo", &meminfo)]).unwrap().0
     };
     let part = |mib: u64, percent: u64| limit(mib).scaled_to(percent, 128 * MIB).bytes / MIB;
     assert_eq!([part(4096, 50), part(512, 10), part(100, 50), part(100, 100)], [2048, 128, 100, 100]);
 }
 
-/// Name, files, expected limit, its source.
-type Case = (&'static str, &'static [(&'static str, &'static str)], u64, LimitOrigin);
-
-const MACHINE: (&str, &str) = ("proc/meminfo", "MemTotal:       16777216 kB\nMemFree: 1 kB\n");
-
-const CASES: [Case; 8] = [
-    (
-        "v2, a limit above the own group",
-        &[
-            MACHINE,
-            ("proc/self/cgroup", "0::/kubepods/pod1/c1\n"),
-            ("cgroup/kubepods/memory.max", "max\n"),
-            ("cgroup/kubepods/pod1/memory.max", "536870912\n"),
-            ("cgroup/kubepods/pod1/memory.current", "400\n"),
-            (
-                "cgroup/kubepods/pod1/memory.stat",
-                "anon 90\nfile 250\ninactive_file 100\nactive_file 50\nslab_reclaimable 7\nslab_reclaimable_x 9\n",
-            ),
-            ("cgroup/kubepods/pod1/c1/memory.max", "1073741824\n"),
-            ("wanted", "243"),
-        ],
-        512 * MIB,
-        LimitOrigin::Cgroup,
-    ),
-    (
-        "v2 in a container: its own group is the root",
-        &[
-            MACHINE,
-            ("proc/self/cgroup", "0::/\n"),
-            ("cgroup/memory.max", "268435456\n"),
-            ("cgroup/memory.high", "134217728\n"),
-            ("cgroup/memory.current", "5"),
-            ("wanted", "5"),
-        ],
-        128 * MIB,
-        LimitOrigin::Cgroup,
-    ),
-    (
-        "v2, the host's path in a container",
-        &[
-            MACHINE,
-            ("proc/self/cgroup", "0::/../../docker/abc\n"),
-            ("cgroup/memory.max", "268435456\n"),
-            ("cgroup/memory.current", "5"),
-        ],
-        256 * MIB,
-        LimitOrigin::Cgroup,
-    ),
-    (
-        "v1",
-        &[
-            MACHINE,
-            ("proc/self/cgroup", "12:pids:/a\n5:cpu,memory:/a/b\n1:name=systemd:/a\n0::/\n"),
-            ("cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
-            ("cgroup/memory/a/b/memory.limit_in_bytes", "314572800\n"),
-            ("cgroup/memory/a/b/memory.usage_in_bytes", "1000\n"),
-            ("cgroup/memory/a/b/memory.stat", "active_file 400\ntotal_inactive_file 300\ntotal_active_file 200\n"),
-            ("wanted", "500"),
-        ],
-        300 * MIB,
-        LimitOrigin::Cgroup,
-    ),
-    (
-        "no limit",
-        &[MACHINE, ("proc/self/cgroup", "0::/a\n"), ("cgroup/a/memory.max", "max\n")],
-        16_384 * MIB,
-        LimitOrigin::Machine,
-    ),
-    (
-        "a limit that the machine does not have",
-        &[MACHINE, ("proc/self/cgroup", "0::/a\n"), ("cgroup/a/memory.max", "1099511627776\n")],
-        16_384 * MIB,
-        LimitOrigin::Machine,
-    ),
-    ("no cgroups at all", &[MACHINE], 16_384 * MIB, LimitOrigin::Machine),
-    (
-        "nonsense",
-        &[MACHINE, ("proc/self/cgroup", "\n::\nx\n0::/a:b\n"), ("cgroup/a:b/memory.max", "-1\n")],
-        16_384 * MIB,
-        LimitOrigin::Machine,
-    ),
-];
-
 /// The tightest limit of the group and all groups above it counts, in both versions; reclaimable cache is not counted
 /// as used.
 #[test]
 fn the_cgroups_limit_is_found() {
-    for (what, files, bytes, origin) in CASES {
-        let found = find(files).unwrap_or_else(|| panic!("{what}: none"));
-        assert_eq!((found.bytes, found.origin), (bytes, origin), "{what}");
+    let cases = fs::read_to_string(fixtures::at("tests/cases/memory-limits.yaml")).unwrap();
+    let cases: Vec<Case> = config::load::parse_data("memory-limits.yaml", &cases).ok().unwrap();
+    assert_eq!(cases.len(), 8);
+    for Case { what, files, mib, is_machine, used } in cases {
+        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let found = find(&files).unwrap_or_else(|| panic!("{what}: none"));
+        let origin = if is_machine { LimitOrigin::Machine } else { LimitOrigin::Cgroup };
+        assert_eq!((found.0.bytes, found.0.origin), (mib * MIB, origin), "{what}");
+        assert!(used.is_none() || found.1 == used, "{what}: {:?} used", found.1);
     }
     assert_eq!(find(&[]), None, "a system that tells nothing");
     let configured = MemoryLimit::with_configured(MemoryLimit::find(), Some(7)).unwrap();

@@ -10,23 +10,8 @@ use pipeline::{Batch, ExportRequest};
 /// How long a hanging thread may keep a test's runtime.
 const MOMENT: Duration = Duration::from_millis(10);
 
-/// A gate that stays closed until the test opens it, for threads that hang in the operating system.
-#[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<bool>, parking_lot::Condvar)>);
-
-impl Gate {
-    fn hang(&self) {
-        let mut open = self.0.0.lock();
-        while !*open {
-            self.0.1.wait(&mut open);
-        }
-    }
-
-    fn open(&self) {
-        *self.0.0.lock() = true;
-        self.0.1.notify_all();
-    }
-}
+/// A gate for threads that hang in the operating system: closed while the test holds its lock.
+type Gate = Arc<Mutex<()>>;
 
 /// A processor whose checkpoint hangs, as on a hung volume.
 struct Hung(Arc<str>, Gate);
@@ -41,7 +26,7 @@ impl Processor for Hung {
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {
-        self.1.hang();
+        drop(self.1.lock());
         None
     }
 }
@@ -51,8 +36,8 @@ impl Processor for Hung {
 fn a_start_can_be_interrupted() {
     let (folder, sink, gate) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), Gate::default());
     // Its preparation hangs, like a spool that takes minutes to read.
-    let hanging = gate.clone();
-    let slow = background_task("slow", move || hanging.hang(), |_| ready(()));
+    let (closed, hanging) = (gate.lock(), Arc::clone(&gate));
+    let slow = background_task("slow", move || drop(hanging.lock()), |_| ready(()));
     let extras = Extras { companions: vec![slow], ..Extras::default() };
     let live = RunningGateway::run_until_stopped(
         blueprint(folder.path(), &sink, extras),
@@ -64,7 +49,7 @@ fn a_start_can_be_interrupted() {
     // A runtime that waited for the thread would hang here.
     let life = command::tasks::run_to_end(command::tasks::build_runtime(2).unwrap(), MOMENT, live);
     assert_eq!(life.unwrap(), GatewayOutcome::StoppedBeforeReady);
-    gate.open();
+    drop(closed);
 }
 
 /// After a second signal a gateway must not wait for an ongoing shutdown.
@@ -98,7 +83,8 @@ async fn a_second_word_ends_it_at_once() {
 #[test]
 fn a_hung_volume_does_not_hold_up_the_end() {
     let (folder, sink, gate) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), Gate::default());
-    let extras = Extras { processors: vec![Arc::new(Hung("hung".into(), gate.clone()))], ..Extras::default() };
+    let extras = Extras { processors: vec![Arc::new(Hung("hung".into(), Arc::clone(&gate)))], ..Extras::default() };
+    let closed = gate.lock();
     let mut blueprint = blueprint(folder.path(), &sink, extras);
     blueprint.settings.drain_requests = MOMENT;
     let begun = Notify::new();
@@ -111,7 +97,7 @@ fn a_hung_volume_does_not_hold_up_the_end() {
     );
     let life = command::tasks::run_to_end(command::tasks::build_runtime(2).unwrap(), MOMENT, live);
     assert_eq!(life.unwrap(), GatewayOutcome::Completed(ShutdownReport { failed: None, records_left: 0 }));
-    gate.open();
+    drop(closed);
 }
 
 /// The usual gateway with another exporter.
@@ -212,27 +198,13 @@ receivers: { otlp: }
 processors:
   vault:
     recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]
-    store:
-      s3:
-        bucket: audit-logs
-        key_bucket: audit-keys
-        region: eu-west-1
-        ca_file: /no/such/ca.pem
-        object_lock: { mode: compliance, retention: 400d }
+    store: { s3: { bucket: audit-logs, key_bucket: audit-keys, region: eu-west-1, ca_file: /no/such/ca.pem,
+      object_lock: { mode: compliance, retention: 400d } } }
 exporters: { debug: { trust: internal } }
 service: { pipelines: { logs: { receivers: [otlp], processors: [vault], exporters: [debug] } } }
 ";
-    let resolve::ResolvedConfig { source, result, .. } =
-        resolve::resolve_config("t.yaml", text, &config::env::ProcessLookup, folder.path());
-    let (_, valid) =
-        result.map_err(|problems| source.render(&problems, false)).map_err(|told| panic!("{told}")).unwrap();
-    let error = RunningGateway::start(
-        assemble::build_blueprint(valid, &GatewayDeps::system()).await.unwrap(),
-        GatewayDeps::system(),
-    )
-    .await
-    .err()
-    .unwrap();
+    let deps = GatewayDeps::system();
+    let error = RunningGateway::start(blueprint_of(text, folder.path(), &deps).await, deps).await.err().unwrap();
     assert!(error.text.contains("ca_file") && error.text.contains("/no/such/ca.pem"), "{error}");
 }
 

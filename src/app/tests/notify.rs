@@ -2,10 +2,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, pending};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -14,7 +12,7 @@ use super::super::build::GatewayDeps;
 use command::tasks::Tasks;
 use fakes::sink::{Answer, Seen, Sink};
 use fixtures::until::until;
-use kernel::clock::{Clock, UnixNanos};
+use kernel::clock::{Clock, ManualClock, UnixNanos};
 use kernel::pseudonym::Pseudonymizer;
 use kernel::secret::Secret;
 use net::ProxyRules;
@@ -26,27 +24,7 @@ use runs::{Alert, AlertSeverity, RunCatalog};
 use telemetry::admin::{self, webhook};
 
 const KEY: &str = "a key of the receiver";
-
-/// A clock whose time the test sets, and sets back; deadlines never fire.
-#[derive(Default)]
-struct Quick {
-    now: AtomicU64,
-    set_back: AtomicU64,
-}
-
-impl Clock for Quick {
-    fn now(&self) -> UnixNanos {
-        UnixNanos(START + self.now.load(Ordering::Relaxed) - self.set_back.load(Ordering::Relaxed))
-    }
-
-    fn monotonic(&self) -> Duration {
-        Duration::from_nanos(self.now.load(Ordering::Relaxed))
-    }
-
-    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(pending())
-    }
-}
+const SECOND: Duration = Duration::from_secs(1);
 
 /// A webhook that answers with these statuses (0: never), then with 200.
 async fn stub(answers: &[u16]) -> (String, Sink) {
@@ -62,7 +40,7 @@ async fn stub(answers: &[u16]) -> (String, Sink) {
 struct Scene {
     notify: Arc<AlertSender>,
     board: Arc<Made>,
-    clock: Arc<Quick>,
+    clock: Arc<ManualClock>,
     seams: GatewayDeps,
     stop: watch::Sender<bool>,
 }
@@ -76,7 +54,7 @@ fn scene(folder: &Path, config: Value) -> Scene {
     let settings = config.settings().unwrap_or_else(|problems| panic!("{}", problems[0].message));
     let webhook: webhook::AlertWebhook = settings.alerts.unwrap();
     let links = MessageLinks { trace: settings.trace_link, page: settings.public_url };
-    let (board, clock): (Arc<Made>, Arc<Quick>) = Default::default();
+    let (board, clock) = (Arc::<Made>::default(), ManualClock::at(UnixNanos(START)));
     let seams = GatewayDeps { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..GatewayDeps::system() };
     let detector = redact::RedactConfig::default().settings().unwrap_or_else(|_| panic!("valid")).detector;
     let ids = RedactionIdPolicy::new(vec![detector], Pseudonymizer::new(&Secret::new("key".into())));
@@ -186,9 +164,9 @@ async fn attempts_are_bounded() {
         let before = came.requests().len();
         assert!(up.look().await);
         if came.requests().len() > before {
-            seconds.push(up.clock.now.load(Ordering::Relaxed) / 1_000_000_000);
+            seconds.push(up.clock.monotonic().as_secs());
         }
-        up.clock.now.fetch_add(1_000_000_000, Ordering::Relaxed);
+        up.clock.advance(SECOND);
     }
     assert_eq!(seconds, [0, 1, 8]);
     up.counted("sent", 3);
@@ -204,13 +182,13 @@ async fn attempts_are_bounded() {
     down.raise(alert("limit_hit", "r-4", START + 1));
     for _ in 0..15 * 60 {
         assert!(down.look().await);
-        down.clock.now.fetch_add(1_000_000_000, Ordering::Relaxed);
+        down.clock.advance(SECOND);
     }
     assert_eq!(came.requests().len(), 20, "0, 1, 3, 7, 15, 31, 63, 123, … 843 s");
-    down.clock.now.fetch_add(60_000_000_000, Ordering::Relaxed);
+    down.clock.advance(SECOND * 60);
     assert!(down.look().await);
     down.counted("failed", 1);
-    down.clock.now.fetch_add(60_000_000_000, Ordering::Relaxed);
+    down.clock.advance(SECOND * 60);
     assert!(down.look().await);
     assert!(came.requests()[21].contains("run r-4"));
     down.counted("sent", 1);
@@ -240,7 +218,7 @@ async fn a_flood_is_bounded() {
     (1..3).for_each(raise);
     scene.raise(alert("limit_hit", "critical", START + MINUTE));
     assert!(scene.look().await);
-    scene.clock.now.fetch_add(1_000_000_000, Ordering::Relaxed);
+    scene.clock.advance(SECOND);
     (3..1000).for_each(raise);
     assert!(scene.look().await);
     scene.counted("dropped", 1);
@@ -253,9 +231,7 @@ async fn a_flood_is_bounded() {
 /// A critical alert that begins while warnings are sent does not wait for all of them.
 #[tokio::test]
 async fn critical_alerts_overtake_waiting_warnings() {
-    let folder = tempfile::tempdir().unwrap();
-    let (url, came) = stub(&[]).await;
-    let scene = scene(folder.path(), json!({"url": url}));
+    let (_folder, came, scene) = stubbed(&[], json!({})).await;
     for n in 0..200 {
         scene.raise(Alert { severity: AlertSeverity::Warning, ..alert("run_overdue", &format!("w-{n}"), START + n) });
     }
@@ -283,10 +259,10 @@ async fn some_alerts_are_not_sent() {
 #[tokio::test]
 async fn a_clock_that_was_ahead() {
     let (_folder, came, scene) = stubbed(&[], json!({})).await;
-    scene.clock.now.store(100 * 24 * 60 * MINUTE, Ordering::Relaxed);
+    scene.clock.advance(SECOND * 100 * 24 * 60 * 60);
     scene.raise(alert("limit_hit", "r-1", START + 100 * 24 * 60 * MINUTE));
     assert!(scene.look().await);
-    scene.clock.set_back.store(100 * 24 * 60 * MINUTE, Ordering::Relaxed);
+    scene.clock.set_back(SECOND * 100 * 24 * 60 * 60);
     assert!(scene.look().await && scene.look().await);
     assert_eq!(came.requests().len(), 1, "no alert of the future is sent");
     scene.board.alerts.lock()[0].since = START;
@@ -300,8 +276,8 @@ async fn a_clock_that_is_set_back() {
     let (_folder, came, scene) = stubbed(&[503], json!({})).await;
     scene.raise(alert("limit_hit", "r-1", START));
     assert!(scene.look().await);
-    scene.clock.now.fetch_add(1_000_000_000, Ordering::Relaxed);
-    scene.clock.set_back.store(10 * MINUTE, Ordering::Relaxed);
+    scene.clock.advance(SECOND);
+    scene.clock.set_back(SECOND * 600);
     assert!(scene.look().await);
     assert_eq!(came.requests().len(), 2);
 }
@@ -315,7 +291,7 @@ async fn an_end_that_nobody_saw() {
         scene.raise(alert("cost_per_run_drift", "", START));
         assert!(scene.look().await);
         scene.board.alerts.lock().clear();
-        scene.clock.now.store(61 * MINUTE, Ordering::Relaxed);
+        scene.clock.advance(SECOND * 61 * 60);
         if is_absence_seen {
             assert!(scene.look().await);
         }

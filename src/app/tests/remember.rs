@@ -1,8 +1,7 @@
 //! Recording of history: a file that becomes available late, details for all accounts, runs that share an id.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,72 +11,33 @@ use super::super::history_recorder::HistoryRecorder;
 use command::tasks::Tasks;
 use history::testing::view;
 use history::{FailedSpans, HistoryWrite, RunHistory};
-use kernel::clock::{Clock, UnixNanos};
+use kernel::clock::{Clock, ManualClock, UnixNanos};
 use pages::SharedHistoryStore;
 use pipeline::spool::SpoolKey;
-use runs::{
-    InvestigationStats, MeasureAggregate, RunBudget, RunCatalog, RunDetail, RunState, RunStep, RunSums, RunView,
-};
+use runs::testing::runs::{Made, NOW as START};
+use runs::{RunState, RunStep, RunView};
 
-const MINUTE: u64 = 60_000_000_000;
-const START: u64 = 1_800_000_000_000_000_000;
-
-struct Hand(AtomicU64);
-
-impl Clock for Hand {
-    fn now(&self) -> UnixNanos {
-        UnixNanos(self.0.load(Ordering::Relaxed))
-    }
-
-    fn monotonic(&self) -> Duration {
-        Duration::ZERO
-    }
-}
-
-/// A board with fixed runs; for a shared id it returns the first run.
-#[derive(Default)]
-struct Shown(Mutex<Vec<RunView>>);
-
-impl RunCatalog for Shown {
-    fn recent_runs(&self, most: usize) -> Vec<RunView> {
-        self.0.lock().iter().take(most).cloned().collect()
-    }
-    fn find_run(&self, id: &str) -> Option<RunDetail> {
-        let view = self.0.lock().iter().find(|view| view.run == id).cloned()?;
-        Some(RunDetail { view, steps: Some(vec![RunStep::default()]), step_count: 1 })
-    }
-    fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail> {
-        let view = self.0.lock().iter().find(|view| view.run == id && view.account == account).cloned()?;
-        Some(RunDetail { view, steps: Some(vec![RunStep::default()]), step_count: 1 })
-    }
-    fn budget(&self, _: &str, _: &str) -> Option<RunBudget> {
-        None
-    }
-    fn sums(&self) -> RunSums {
-        RunSums::default()
-    }
-    fn investigations(&self) -> BTreeMap<String, InvestigationStats> {
-        BTreeMap::new()
-    }
-    fn measures(&self) -> Vec<MeasureAggregate> {
-        Vec::new()
-    }
-    fn alerts(&self) -> Vec<runs::Alert> {
-        Vec::new()
-    }
-}
+const MINUTE: Duration = Duration::from_secs(60);
 
 struct Bench {
-    clock: Arc<Hand>,
-    board: Arc<Shown>,
+    clock: Arc<ManualClock>,
     remember: HistoryRecorder,
 }
 
+impl Bench {
+    /// Lets the recorder see these runs.
+    fn update(&mut self, runs: impl IntoIterator<Item = RunView>) {
+        let runs = runs.into_iter().map(|view| (view, vec![RunStep::default()])).collect();
+        self.remember.catalog = Arc::new(Made { runs, ..Made::default() });
+        self.remember.update();
+    }
+}
+
 fn bench(folder: &std::path::Path) -> Bench {
-    let (clock, board) = (Arc::new(Hand(AtomicU64::new(START))), Arc::new(Shown::default()));
+    let clock = ManualClock::at(UnixNanos(START));
     let seams = GatewayDeps { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..GatewayDeps::system() };
     let remember = HistoryRecorder {
-        catalog: Arc::clone(&board) as Arc<dyn RunCatalog>,
+        catalog: Arc::new(Made::default()),
         history: Arc::<RunHistory>::default(),
         failures: Arc::<FailedSpans>::default(),
         store: SharedHistoryStore::default(),
@@ -89,7 +49,8 @@ fn bench(folder: &std::path::Path) -> Bench {
         unwritten: Mutex::new(HistoryWrite::default()),
         reopen_at: AtomicU64::new(0),
     };
-    Bench { clock, board, remember }
+    remember.prepare();
+    Bench { clock, remember }
 }
 
 fn ended(account: &str, run: &str) -> RunView {
@@ -100,38 +61,28 @@ fn ended(account: &str, run: &str) -> RunView {
 #[test]
 fn a_file_is_tried_again() {
     let folder = tempfile::tempdir().unwrap();
-    let first = bench(folder.path());
-    first.remember.prepare();
-    first.board.0.lock().push(ended("default", "past"));
-    first.remember.update();
-    drop(first);
+    bench(folder.path()).update([ended("default", "past")]);
     let log = folder.path().join("history.sqlite-wal");
     std::fs::remove_file(&log).ok();
     std::fs::create_dir(&log).unwrap();
-    let later = bench(folder.path());
-    later.remember.prepare();
-    later.board.0.lock().push(ended("default", "meanwhile"));
-    later.remember.update();
+    let mut later = bench(folder.path());
+    later.update([ended("default", "meanwhile")]);
     assert!(later.remember.store.lock().is_none() && later.remember.history.all_runs().len() == 1);
     std::fs::remove_dir(&log).unwrap();
-    later.clock.0.fetch_add(MINUTE, Ordering::Relaxed);
+    later.clock.advance(MINUTE);
     later.remember.update();
     assert!(later.remember.history.find_run("default", "past").is_some());
     drop(later);
-    let again = bench(folder.path());
-    again.remember.prepare();
-    assert_eq!(again.remember.history.all_runs().len(), 2);
+    assert_eq!(bench(folder.path()).remember.history.all_runs().len(), 2);
 }
 
 /// Many runs of one account that end at once leave details for runs of other accounts, even for a run with the same id.
 #[test]
 fn runs_of_all_accounts_have_details() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = bench(folder.path());
-    bench.remember.prepare();
+    let mut bench = bench(folder.path());
     let flood = (0..100).map(|run| ended("flood", &format!("r{run}")));
-    bench.board.0.lock().extend(flood.chain([ended("quiet", "r0"), ended("quiet", "own")]));
-    bench.remember.update();
+    bench.update(flood.chain([ended("quiet", "r0"), ended("quiet", "own")]));
     let shelf = bench.remember.store.lock();
     let store = shelf.as_ref().unwrap();
     for run in ["r0", "own"] {
@@ -145,16 +96,13 @@ fn runs_of_all_accounts_have_details() {
 #[test]
 fn a_shared_id_ends_nobody() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = bench(folder.path());
-    bench.remember.prepare();
+    let mut bench = bench(folder.path());
     let live = |account: &str| RunView { account: account.into(), ..view("shared", 5, 1, RunState::Live, None, 1) };
-    bench.board.0.lock().push(live("quiet"));
-    bench.remember.update();
+    bench.update([live("quiet")]);
     // Many runs of others hide it from the next updates.
     let others = (0..200).map(|run| ended("flood", &format!("r{run}")));
-    *bench.board.0.lock() = [live("flood")].into_iter().chain(others).chain([live("quiet")]).collect();
-    bench.remember.update();
-    bench.clock.0.fetch_add(3 * MINUTE, Ordering::Relaxed);
+    bench.update([live("flood")].into_iter().chain(others).chain([live("quiet")]));
+    bench.clock.advance(MINUTE * 3);
     bench.remember.update();
     let entry = bench.remember.history.find_run("quiet", "shared").unwrap();
     assert!(entry.is_live(), "{}", entry.state);

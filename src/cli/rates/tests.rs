@@ -14,9 +14,9 @@ use vault::object_names::rfc3339;
 /// A table whose prices are three tenths higher than the built-in ones.
 fn dearer() -> RateTables {
     let overlay = "schema: 1\noverlay: true\nversion: o\ncurrency: USD\nper_tokens: 1000000\ndiscount: \"1.3\"\n";
-    let overlay = TableSource::parse("overlay", overlay).unwrap_or_else(|error| panic!("{}", error.0));
-    let base = TableSource::builtin().unwrap_or_else(|error| panic!("{}", error.0));
-    RateTables::build(&base, &[overlay]).unwrap_or_else(|error| panic!("{}", error.0))
+    let overlay = TableSource::parse("overlay", overlay).ok().unwrap();
+    let base = TableSource::builtin().ok().unwrap();
+    RateTables::build(&base, &[overlay]).ok().unwrap()
 }
 
 fn hex(bytes: &[u8]) -> Option<String> {
@@ -126,10 +126,9 @@ fn rows_that_say_too_little() {
 #[test]
 fn overlays_are_shown_with_their_sources() {
     let overlay = "schema: 1\noverlay: true\nversion: c-1\ncurrency: USD\nper_tokens: 1000000\nproviders: {openai: {models: [{id: gpt-5-mini, rates: [{price: {input: \"0.2\"}}]}]}}\n";
-    let overlay = TableSource::parse("acme.yaml", overlay).unwrap_or_else(|error| panic!("{}", error.0));
-    let base = TableSource::builtin().unwrap_or_else(|error| panic!("{}", error.0));
-    let effective =
-        EffectiveTable::build_explained(&base, &[overlay], None).unwrap_or_else(|error| panic!("{}", error.0));
+    let overlay = TableSource::parse("acme.yaml", overlay).ok().unwrap();
+    let base = TableSource::builtin().ok().unwrap();
+    let effective = EffectiveTable::build_explained(&base, &[overlay], None).ok().unwrap();
     let model: String = effective.find_models("openai/gpt-5-mini").iter().map(render_rates::model_text).collect();
     let has = |text: &str, words: &[&str]| text.lines().any(|line| words.iter().all(|word| line.contains(word)));
     assert!(has(&model, &["    input ", "0.2", "acme.yaml c-1"]), "{model}");
@@ -150,10 +149,10 @@ fn tenants_and_models_that_redaction_changed() {
         let text = format!(
             "schema: 1\noverlay: true\nversion: o\ncurrency: USD\nper_tokens: 1000000\ndiscount: \"{discount}\"\nmatch: {{resource: {{tenant.id: ops@acme.example}}}}\n"
         );
-        TableSource::parse("overlay", &text).unwrap_or_else(|error| panic!("{}", error.0))
+        TableSource::parse("overlay", &text).ok().unwrap()
     };
-    let base = TableSource::builtin().unwrap_or_else(|error| panic!("{}", error.0));
-    let rates = |discount| RateTables::build(&base, &[overlay(discount)]).unwrap_or_else(|error| panic!("{}", error.0));
+    let base = TableSource::builtin().ok().unwrap();
+    let rates = |discount| RateTables::build(&base, &[overlay(discount)]).ok().unwrap();
     let (same, other) = (rates("0.5"), rates("0.1"));
     let key = || Pseudonymizer::new(&Secret::new("k".to_owned()));
     let mut basis = PriceBasis {

@@ -7,16 +7,16 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use otlp::Signal;
 
 use crate::{client, gateway};
+use sockets::{Clients, connect, each_once};
 
 mod files;
-mod sockets;
+pub(crate) mod sockets;
 
 /// A gateway process, and its log line by line.
 pub(crate) struct Running {
@@ -33,14 +33,12 @@ impl Running {
     pub(crate) fn start_in(variables: &[(&str, &str)], config: &Path, more: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
         command.arg("run").arg(format!("--config={}", config.display())).args(more);
-        let mut child = command
-            .env_clear()
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::spawn(command.env_clear().envs(variables.iter().copied()).stdout(Stdio::null()))
+    }
+
+    /// Starts a gateway by this command.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let (tell, lines) = mpsc::channel();
         std::thread::spawn(move || log.lines().map_while(Result::ok).for_each(|line| drop(tell.send(line))));
@@ -84,6 +82,12 @@ impl Running {
         assert!(done.success());
     }
 
+    /// Ends the gateway, and returns the rest of its log.
+    pub(crate) fn rest(self) -> String {
+        self.signal("TERM");
+        self.lines.iter().collect::<Vec<_>>().join("\n")
+    }
+
     pub(crate) fn end(mut self) -> Option<i32> {
         self.signal("TERM");
         self.child.wait().unwrap().code()
@@ -95,6 +99,9 @@ impl Drop for Running {
         let _ = self.child.kill();
     }
 }
+
+/// The log line of a reload that begins.
+const RESTARTS: &str = "reloading: the gateway restarts with the new configuration; ports stay open";
 
 /// `out` is the output file of the pipeline; `grpc`: whether the configuration has a gRPC port.
 fn configuration(folder: &Path, out: &str, grpc: bool) -> String {
@@ -132,31 +139,12 @@ fn no_request_is_lost_while_the_configuration_changes() {
     write(configuration(folder.path(), "one.jsonl", false));
     let gateway = Running::start(&config, &[]);
     let (http, admin) = (gateway.address("otlp http"), gateway.address("admin"));
-    let (over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let clients: Vec<_> = (0..4)
-        .map(|_| {
-            let (over, count) = (Arc::clone(&over), Arc::clone(&count));
-            std::thread::spawn(move || {
-                while !over.load(Ordering::SeqCst) {
-                    send(http, &format!("r{}", count.fetch_add(1, Ordering::SeqCst)));
-                    // leaves processor time for the reload
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            })
-        })
-        .collect();
-    let some_more = || {
-        let until = count.load(Ordering::SeqCst) + 40;
-        while count.load(Ordering::SeqCst) < until {
-            assert!(!clients.iter().any(std::thread::JoinHandle::is_finished), "a client failed");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    };
-    some_more();
+    let clients = Clients::start(move || connect(http));
+    clients.some_more();
     write(configuration(folder.path(), "two.jsonl", true));
     gateway.signal("HUP");
     assert_eq!(gateway.address("otlp http"), http, "the same port");
-    some_more();
+    clients.some_more();
     write("receivers: { otlp: { protocol: {} } }\n".to_owned());
     gateway.signal("HUP");
     // the reasons are in the log itself: bare text between its lines is lost where logs are read as JSON
@@ -165,7 +153,7 @@ fn no_request_is_lost_while_the_configuration_changes() {
     assert_eq!(refused["level"], "ERROR");
     assert!(refused["why"].as_str().unwrap().contains("protocol"), "{refused}");
     assert!(!refused["why"].as_str().unwrap().contains('\n'), "{refused}");
-    some_more();
+    clients.some_more();
     write(configuration(folder.path(), "three.jsonl", false));
     let request_reload = |authorization: &str| client::ask(admin, "POST /-/reload", authorization, b"");
     let token = fs::read_to_string(folder.path().join("data/admin.token")).unwrap();
@@ -174,15 +162,13 @@ fn no_request_is_lost_while_the_configuration_changes() {
     let answer = request_reload(&format!("authorization: Bearer {}\r\n", token.trim()));
     assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
     assert_eq!(gateway.address("otlp http"), http);
-    some_more();
-    over.store(true, Ordering::SeqCst);
-    clients.into_iter().for_each(|client| client.join().unwrap());
+    clients.some_more();
+    let count = clients.end();
     assert_eq!(gateway.end(), Some(0));
-    let files = ["one.jsonl", "two.jsonl", "three.jsonl"].map(|file| names(folder.path(), file));
-    assert!(files.iter().all(|names| names.len() >= 30), "{:?}", files.each_ref().map(Vec::len));
-    let mut all: Vec<usize> = files.concat().iter().map(|name| name.parse().unwrap()).collect();
-    all.sort_unstable();
-    assert_eq!(all, (0..count.load(Ordering::SeqCst)).collect::<Vec<_>>(), "each once");
+    let files = ["one.jsonl", "two.jsonl", "three.jsonl"];
+    let counts = files.map(|file| names(folder.path(), file).len());
+    assert!(counts.iter().all(|count| *count >= 30), "{counts:?}");
+    each_once(folder.path(), &files, count);
 }
 
 /// A second reload before the first one's round is ready: the gateway continues. (Regression test: a round that was
@@ -195,7 +181,7 @@ fn reloads_in_a_burst_end_nothing() {
     let http = gateway.address("otlp http");
     for burst in 0..12 {
         gateway.signal("HUP");
-        gateway.line("reloading: the gateway restarts with the new configuration; ports stay open");
+        gateway.line(RESTARTS);
         gateway.signal("HUP");
         gateway.signal("HUP");
         send(http, &format!("r{burst}"));
@@ -224,7 +210,7 @@ fn a_reload_is_no_end_of_life() {
     // the round must not end before it has read the head
     send(http, "r1");
     gateway.signal("HUP");
-    gateway.line("reloading: the gateway restarts with the new configuration; ports stay open");
+    gateway.line(RESTARTS);
     for _ in 0..20 {
         let answer = ask();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -316,18 +302,15 @@ fn a_watched_file_that_cannot_be_run_is_tried_once() {
     fs::write(&config, configuration(folder.path(), "two.jsonl", true).replace("127.0.0.1:0", &at)).unwrap();
     gateway.line("the new configuration can't be started; restarting the previous one");
     assert_eq!(gateway.address("otlp http"), http);
-    gateway
-        .silent("reloading: the gateway restarts with the new configuration; ports stay open", Duration::from_secs(5));
+    gateway.silent(RESTARTS, Duration::from_secs(5));
     send(http, "r1");
     fs::write(&config, &good).unwrap();
     gateway.line("the file matches the running configuration again: nothing to reload");
-    gateway
-        .silent("reloading: the gateway restarts with the new configuration; ports stay open", Duration::from_secs(3));
+    gateway.silent(RESTARTS, Duration::from_secs(3));
     fs::write(&config, "receivers: nonsense\n").unwrap();
     gateway.line("the new configuration can't be used; the previous one keeps running");
     fs::write(&config, &good).unwrap();
-    gateway
-        .silent("reloading: the gateway restarts with the new configuration; ports stay open", Duration::from_secs(4));
+    gateway.silent(RESTARTS, Duration::from_secs(4));
     send(http, "r2");
     fs::write(&config, configuration(folder.path(), "three.jsonl", false)).unwrap();
     assert_eq!(gateway.address("otlp http"), http);

@@ -19,11 +19,12 @@ use crate::client::span;
 use crate::gateway;
 use fakes::tls::{Authority, pem_file};
 
-trait Both: Read + Write {}
-impl<T: Read + Write> Both for T {}
-
-/// Opens a client's connection.
-type Connect = Arc<dyn Fn() -> io::Result<Box<dyn Both>> + Send + Sync>;
+/// Connects without TLS.
+pub(crate) fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(to)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    Ok(stream)
+}
 
 /// A gateway's configuration with the given settings of `http:` and `grpc:`.
 fn configuration(folder: &Path, http: &str, grpc: &str) -> String {
@@ -32,7 +33,7 @@ fn configuration(folder: &Path, http: &str, grpc: &str) -> String {
 }
 
 /// Sends one request on a connection that stays open and returns the response's head.
-fn exchange(stream: &mut dyn Both, name: &str) -> io::Result<String> {
+fn exchange<S: Read + Write>(stream: &mut S, name: &str) -> io::Result<String> {
     let body = span(name);
     let head = format!(
         "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
@@ -54,7 +55,7 @@ fn exchange(stream: &mut dyn Both, name: &str) -> io::Result<String> {
 }
 
 /// Clients that send until they are stopped.
-struct Clients {
+pub(crate) struct Clients {
     over: Arc<AtomicBool>,
     count: Arc<AtomicUsize>,
     threads: Vec<std::thread::JoinHandle<()>>,
@@ -63,18 +64,21 @@ struct Clients {
 impl Clients {
     /// Starts one client that connects for each request, and two that keep their connection until the gateway closes
     /// it: a request sent into a closing connection was not read, so it is sent again on the next one.
-    fn start(connect: &Connect) -> Self {
+    pub(crate) fn start<S: Read + Write + 'static>(
+        connect: impl Fn() -> io::Result<S> + Send + Sync + 'static,
+    ) -> Self {
+        let connect = Arc::new(connect);
         let (over, count) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let client = |keeps: bool| {
-            let (over, count, connect) = (Arc::clone(&over), Arc::clone(&count), Arc::clone(connect));
+            let (over, count, connect) = (Arc::clone(&over), Arc::clone(&count), Arc::clone(&connect));
             std::thread::spawn(move || {
-                let mut kept: Option<Box<dyn Both>> = None;
+                let mut kept: Option<S> = None;
                 while !over.load(Ordering::SeqCst) {
                     let name = format!("r{}", count.fetch_add(1, Ordering::SeqCst));
                     let head = loop {
                         let used = kept.is_some();
                         let mut stream = kept.take().unwrap_or_else(|| connect().expect("the socket is never closed"));
-                        match exchange(&mut *stream, &name) {
+                        match exchange(&mut stream, &name) {
                             Ok(head) => {
                                 kept = (keeps && !head.contains("connection: close")).then_some(stream);
                                 break head;
@@ -92,8 +96,8 @@ impl Clients {
         Self { over, count, threads }
     }
 
-    fn some_more(&self) {
-        let until = self.count.load(Ordering::SeqCst) + 30;
+    pub(crate) fn some_more(&self) {
+        let until = self.count.load(Ordering::SeqCst) + 40;
         while self.count.load(Ordering::SeqCst) < until {
             assert!(!self.threads.iter().any(std::thread::JoinHandle::is_finished), "a client failed");
             std::thread::sleep(Duration::from_millis(5));
@@ -101,15 +105,17 @@ impl Clients {
     }
 
     /// Stops the clients and returns how many requests they sent.
-    fn end(self) -> usize {
+    pub(crate) fn end(self) -> usize {
         self.over.store(true, Ordering::SeqCst);
         self.threads.into_iter().for_each(|thread| thread.join().unwrap());
         self.count.load(Ordering::SeqCst)
     }
 }
 
-fn each_once(folder: &Path, count: usize) {
-    let mut all: Vec<usize> = names(folder, "out.jsonl").iter().map(|name| name.parse().unwrap()).collect();
+/// Checks that the files have the requests from 0 to `count`, each once.
+pub(crate) fn each_once(folder: &Path, files: &[&str], count: usize) {
+    let mut all: Vec<usize> =
+        files.iter().flat_map(|file| names(folder, file)).map(|name| name.parse().unwrap()).collect();
     all.sort_unstable();
     assert_eq!(all, (0..count).collect::<Vec<_>>(), "each once");
 }
@@ -129,8 +135,7 @@ pub(super) fn over_tls(
     to: SocketAddr,
     config: &Arc<ClientConfig>,
 ) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
-    let mut socket = TcpStream::connect(to)?;
-    socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut socket = connect(to)?;
     let name = ServerName::try_from("localhost").unwrap();
     let mut client = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
     while client.is_handshaking() {
@@ -165,9 +170,7 @@ fn a_change_of_certificates_alone_closes_nothing() {
     // on a new connection: an existing one may still have the old certificate
     let shown = || over_tls(http, &trusting).unwrap().conn.peer_certificates().unwrap()[0].to_vec();
     let config_of_clients = Arc::clone(&trusting);
-    let clients = Clients::start(
-        &(Arc::new(move || Ok(Box::new(over_tls(http, &config_of_clients)?) as Box<dyn Both>)) as Connect),
-    );
+    let clients = Clients::start(move || over_tls(http, &config_of_clients));
     clients.some_more();
     assert_eq!(shown(), certificates[0]);
     write("two", "");
@@ -185,7 +188,7 @@ fn a_change_of_certificates_alone_closes_nothing() {
     clients.some_more();
     let count = clients.end();
     assert_eq!(gateway.end(), Some(0));
-    each_once(folder.path(), count);
+    each_once(folder.path(), &["out.jsonl"], count);
 }
 
 /// If only the connection settings of a unix socket change, its file stays the same and clients continue; the file is
@@ -204,13 +207,11 @@ fn a_unix_socket_stays_over_reloads() {
     let grpc = gateway.address("otlp grpc");
     let file = fs::symlink_metadata(&socket).unwrap();
     let path = socket.clone();
-    let clients = Clients::start(
-        &(Arc::new(move || {
-            let stream = UnixStream::connect(&path)?;
-            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-            Ok(Box::new(stream) as Box<dyn Both>)
-        }) as Connect),
-    );
+    let clients = Clients::start(move || {
+        let stream = UnixStream::connect(&path)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        Ok(stream)
+    });
     clients.some_more();
     for (http, grpc_too) in [
         (", idle_timeout: 20s, read_header_timeout: 5s, max_concurrent_streams: 7", ""),
@@ -229,7 +230,7 @@ fn a_unix_socket_stays_over_reloads() {
     }
     let count = clients.end();
     assert_eq!(gateway.end(), Some(0));
-    each_once(folder.path(), count);
+    each_once(folder.path(), &["out.jsonl"], count);
     assert!(!socket.exists());
 }
 
@@ -250,9 +251,7 @@ fn a_port_that_stays_gets_another_host() {
     gateway.signal("HUP");
     assert_eq!((gateway.address("otlp grpc"), gateway.address("otlp http").to_string()), (grpc, everywhere.clone()));
     let send = |name: &str| {
-        let mut stream = TcpStream::connect(http).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        assert!(exchange(&mut stream, name).unwrap().starts_with("http/1.1 200"));
+        assert!(exchange(&mut connect(http).unwrap(), name).unwrap().starts_with("http/1.1 200"));
     };
     send("r0");
     // grpc is bound first: its host changes before http finds its port taken
@@ -265,5 +264,5 @@ fn a_port_that_stays_gets_another_host() {
     send("r1");
     drop(held);
     assert_eq!(gateway.end(), Some(0));
-    each_once(folder.path(), 2);
+    each_once(folder.path(), &["out.jsonl"], 2);
 }
