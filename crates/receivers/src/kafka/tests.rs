@@ -361,6 +361,24 @@ fn a_drained_worker_hands_its_partitions_over() {
     }
 }
 
+/// A worker that was silent for too long has lost its partitions: what it still stores is not committed, and the new
+/// owner stores it too. Nothing is lost.
+#[test]
+fn a_lost_partition_is_not_committed() {
+    run(async |machine| {
+        let (broker, volume) = (broker(&machine), Volume::default());
+        produce(&broker, 0, 100).await;
+        let process = Process::start(&machine, &broker, &volume, settings(), 3);
+        machine.clock.sleep(Duration::from_millis(30)).await;
+        broker.expire_members();
+        machine.until("the rest", || committed(&broker) == 100).await;
+        assert_eq!(volume.stored(), 100);
+        // The same volume: what was stored before the loss is not stored again.
+        assert_eq!(volume.most_often(), 1);
+        assert!(process.meter.render().contains("change=\"lost\""));
+    });
+}
+
 /// A record that nobody can read goes to the dead topic with the reason; those behind it go on.
 #[test]
 fn unreadable_records_are_kept() {

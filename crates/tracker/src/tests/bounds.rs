@@ -1,11 +1,11 @@
-//! Load that must not break the tracker: large runs, ids used by two tenants, hostile names. (`life.rs` has the limit
-//! of runs.)
+//! Load that must not break the tracker: many runs, large runs, ids used by two tenants, hostile names.
 
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
 use super::support::*;
+use crate::Config;
 use genai::testing::request;
 use pipeline::Processor;
 use runs::RunCatalog;
@@ -13,6 +13,27 @@ use telemetry::Meter;
 
 fn one_span(trace: u64) -> Json {
     span("chat", [trace, 2, 0], [0, 1], &usage("m", 1, 1))
+}
+
+/// Far more one-span runs than the limit: all but the latest are evicted and counted, and memory is bounded.
+#[test]
+fn many_small_runs() {
+    let runs = 20_000;
+    let meter = Meter::new();
+    let settings = Config { max_runs: 500, ..Config::default() }.settings().unwrap_or_else(|_| panic!("valid"));
+    let line = Line::new(runs_with(settings, &meter));
+    let mut now = NOW;
+    for from in (0..runs).step_by(1000) {
+        let items: Vec<Json> = (from..from + 1000).map(|n| one_span(n + 1)).collect();
+        line.play(request::payload(&json!({"items": items})));
+        now = now.plus(Duration::from_secs(1));
+        line.runs.tick(now);
+    }
+    assert!(line.runs.state.lock().store.len() <= 500);
+    assert!(line.runs.recent_runs(usize::MAX).len() <= 1500);
+    let evicted = format!("tollgate_runs_evicted_total {}", runs - 500);
+    assert!(meter.render().contains(&evicted), "{}", meter.render());
+    assert!(line.runs.checkpoint().unwrap().len() < 4 << 20);
 }
 
 /// A run of 50,000 spans is summed up, evaluated and shown.

@@ -220,3 +220,47 @@ fn what_is_given_waits_for_another() {
     assert!(send(&spool, "a", vec![record(RecordKind::Forward, &["x"], vec![b'z'; 9_000])]).is_ok());
     assert!(committer.close());
 }
+
+/// Each member of a record's set can transfer its part and get it back, so two exporters that are redirected at once
+/// both have held records. Also after restarts.
+#[test]
+fn all_members_of_a_set_give_and_take_back() {
+    let scratch = tempfile::tempdir().unwrap();
+    let [x, y, held_x, held_y]: [Arc<str>; 4] = ["x".into(), "y".into(), "held:x".into(), "held:y".into()];
+    let opened = || open(scratch.path(), 1 << 20, &[key(1)]).unwrap();
+    let (spool, mut committer) = opened();
+    for body in ["one", "two", "three"] {
+        send(&spool, "a", vec![record(RecordKind::Forward, &["x", "y"], body)]).unwrap();
+        committer.step(STEP);
+    }
+    assert_eq!((spool.transfer_all(&x, &held_x), spool.transfer_all(&y, &held_y)), (3, 3));
+    assert_eq!(spool.transfer_all(&held_x, &held_y), 0, "who has a part of a record gets no other");
+    let bytes = spool.pending_bytes("held:x");
+    assert!(committer.sync_progress());
+    drop((spool, committer));
+    for _ in 0..2 {
+        let (spool, committer) = opened();
+        assert!(bodies(&spool, "x").is_empty() && bodies(&spool, "y").is_empty());
+        assert_eq!(
+            (bodies(&spool, "held:x"), bodies(&spool, "held:y").len()),
+            (vec!["one".into(), "two".into(), "three".into()], 3)
+        );
+        assert_eq!(spool.pending_bytes("held:x"), bytes);
+        assert!(committer.close());
+    }
+    let (spool, committer) = opened();
+    assert_eq!(spool.transfer_all(&held_x, &x), 3);
+    let first = spool.read("x", None, usize::MAX, 1).unwrap()[0].seq;
+    spool.mark_done("x", &[first]);
+    assert!(committer.close());
+    for _ in 0..2 {
+        let (spool, committer) = opened();
+        assert_eq!(bodies(&spool, "x"), ["two", "three"], "what was had back is done as before");
+        assert!(bodies(&spool, "held:x").is_empty() && bodies(&spool, "y").is_empty());
+        assert_eq!(bodies(&spool, "held:y").len(), 3);
+        assert!(committer.close());
+    }
+    let (spool, committer) = opened();
+    assert_eq!((spool.drop_pending("x", None), spool.drop_pending("held:y", None)), (2, 3));
+    assert!(committer.close());
+}
