@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::testing::site::Site;
+use crate::testing::site::{Site, assert_said, files};
 use kernel::rng::SeededRng;
 use vault::testing::journal::signing_key;
 
@@ -39,23 +39,6 @@ async fn run_with(site: &Site, options: &CompactOptions) -> CompactSummary {
 
 async fn run(site: &Site, folder: &Path, today: &str) -> CompactSummary {
     run_with(site, &options(folder, today)).await
-}
-
-/// Every file below a folder with its bytes.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let (mut found, mut folders) = (BTreeMap::new(), vec![folder.to_owned()]);
-    while let Some(here) = folders.pop() {
-        for entry in std::fs::read_dir(here).expect("folder").flatten() {
-            match entry.file_type().expect("kind").is_dir() {
-                true => folders.push(entry.path()),
-                false => {
-                    let name = entry.path().strip_prefix(folder).expect("below").to_string_lossy().into_owned();
-                    found.insert(name, std::fs::read(entry.path()).expect("file"));
-                }
-            }
-        }
-    }
-    found
 }
 
 /// The lines of objects or files, sorted.
@@ -106,7 +89,7 @@ async fn late_objects_are_added() {
     site.store.0.lock().remove(&late.0);
     let first = run(&site, folder.path(), "2026-11-23").await;
     assert_eq!((first.objects, first.unreadable.len()), (7, 1));
-    assert!(first.unreadable[0].contains(&late.0), "{:?}", first.unreadable);
+    assert_said(&first.unreadable, &late.0);
     site.store.0.lock().insert(late.0, late.1);
     let second = run(&site, folder.path(), "2026-11-23").await;
     assert_eq!((second.objects, second.files, second.unreadable.len()), (1, 1, 0));
@@ -144,13 +127,9 @@ async fn planted_and_changed_objects_are_left_out() {
     }
     let done = run(&site, folder.path(), "2026-11-22").await;
     assert_eq!((done.objects, &done.unsigned), (6, &vec![planted]), "an object of today may be signed soon");
-    assert!(
-        done.unreadable.len() == 1
-            && done.unreadable[0].contains(&changed)
-            && done.unreadable[0].contains("does not match the hash in its digest"),
-        "{:?}",
-        done.unreadable
-    );
+    assert_eq!(done.unreadable.len(), 1, "{:?}", done.unreadable);
+    assert_said(&done.unreadable, &changed);
+    assert_said(&done.unreadable, "does not match the hash in its digest");
     let public = vault::keygen::generate_signing_key(&folder.path().join("key"), "other.example", &SeededRng::new(77));
     let keys = vec![VerifyKey::parse(&public.expect("a key")).expect("a key")];
     let strangers = CompactOptions { keys, ..options(&folder.path().join("other"), "2026-11-23") };

@@ -60,15 +60,12 @@ async fn a_population_is_complete() {
     let whole = gathered(&desk).await;
     assert_eq!((whole.lines, whole.sessions.len(), whole.without_session, whole.gaps), (18, 4, 0, 0));
     assert_eq!(whole.sessions.values().map(|session| session.lines).sum::<u64>(), 18);
-    assert_eq!(
-        (whole.keys.len(), whole.sessions.values().map(|session| session.lines_with_content).sum::<u64>()),
-        (4, 9)
-    );
-    let before = gather_evidence(vault, &EvidencePeriod { to: middle.clone(), ..all() }, None, &desk.keys())
-        .await
-        .expect("gathered");
-    let after =
-        gather_evidence(vault, &EvidencePeriod { from: middle, ..all() }, None, &desk.keys()).await.expect("gathered");
+    let with_content: u64 = whole.sessions.values().map(|session| session.lines_with_content).sum();
+    assert_eq!((whole.keys.len(), with_content), (4, 9));
+    let keys = desk.keys();
+    let part = async |period: EvidencePeriod| gather_evidence(vault, &period, None, &keys).await.expect("gathered");
+    let before = part(EvidencePeriod { to: middle.clone(), ..all() }).await;
+    let after = part(EvidencePeriod { from: middle, ..all() }).await;
     assert_eq!((before.lines, after.lines, after.sessions.len()), (16, 2, 1));
     assert!(before.digests.len() < whole.digests.len() && !after.digests.is_empty());
     let own = gather_evidence(vault, &all(), Some("team"), &desk.keys()).await.expect("gathered");
@@ -99,29 +96,23 @@ fn line(call: &str, tool: &str, decision: Option<&str>, status: &str) -> IndexRo
     IndexRow { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }
 }
 
-/// The signed digests show which configuration each gateway had, and until when (SOC 2, CC8.1).
+/// The signed digests show which configuration each gateway had, and until when (SOC 2, CC8.1), and to whom each
+/// account's content was sealed, without the keys of other accounts.
 #[tokio::test]
-async fn configurations_are_told_from_digests() {
-    let (_, desk) = site_and_desk().await;
+async fn configurations_and_recipients_are_told_from_digests() {
+    let (site, desk) = site_and_desk().await;
     let gathered = gathered(&desk).await;
     let made_by: Vec<_> = gathered.configurations.keys().filter_map(|one| one.made_by.clone()).collect();
     let hash = "40bcb3ec21c27562e50fdb9f3b503f068bf02b48d59f34031f8323c1f2112b1f";
     assert!(!made_by.is_empty() && made_by.iter().all(|by| by.configuration == hash), "{made_by:?}");
-    let digests: u64 = gathered.configurations.values().map(|spell| spell.digests).sum();
-    assert_eq!(digests, gathered.digests.len() as u64, "each digest is under one configuration");
-}
-
-/// The signed digests show to whom each account's content was sealed, without the keys of other accounts.
-#[tokio::test]
-async fn recipients_are_shown_from_digests() {
-    let (site, desk) = site_and_desk().await;
-    let gathered = gathered(&desk).await;
+    let of_configurations: u64 = gathered.configurations.values().map(|spell| spell.digests).sum();
+    let of_recipients: u64 = gathered.recipients.values().map(|period| period.digests).sum();
+    let all_digests = gathered.digests.len() as u64;
+    assert_eq!((of_configurations, of_recipients), (all_digests, all_digests), "each digest is under one");
     let accounts: BTreeSet<_> = gathered.sessions.keys().map(|(account, ..)| account.clone()).collect();
     let shown: Vec<_> = gathered.recipients.keys().collect();
     assert_eq!(shown.iter().map(|one| one.account.clone()).collect::<BTreeSet<_>>(), accounts);
     assert!(shown.iter().all(|one| one.recipients.of[0].key == format!("age1-of-{}", one.account)), "{shown:?}");
-    let digests: u64 = gathered.recipients.values().map(|period| period.digests).sum();
-    assert_eq!(digests, gathered.digests.len() as u64);
     assert!(gathered.configurations.keys().flat_map(|one| &one.made_by).all(|gateway| gateway.recipients.is_none()));
     let folder = tempfile::tempdir().expect("scratch");
     let bundle = bundle::EvidenceBundle {
@@ -137,12 +128,8 @@ async fn recipients_are_shown_from_digests() {
     bundle.write(&folder.path().join("evidence")).expect("written");
     let lines = std::fs::read_to_string(folder.path().join("evidence/recipients.ndjson")).expect("a file");
     assert_eq!(lines.lines().count(), shown.len());
-    assert!(
-        lines.contains(
-            r#"{"sealed_to":{"account":"default","writer":"gw","recipients":{"of":[{"key":"age1-of-default"}]}}"#
-        ),
-        "{lines}"
-    );
+    let own = r#"{"sealed_to":{"account":"default","writer":"gw","recipients":{"of":[{"key":"age1-of-default"}]}}"#;
+    assert!(lines.contains(own), "{lines}");
 }
 
 /// Used tools and denials, by a rule and by a user, are counted separately; sums are exact.

@@ -6,7 +6,7 @@ use super::*;
 use crate::erase::tests::{Desk, key};
 use crate::location::VaultLocation;
 use crate::signed_request::sign;
-use crate::testing::site::Site;
+use crate::testing::site::{Site, assert_said};
 use crate::verify::{VerifyOptions, VerifyReport};
 use crate::writable_vault::WritableVault;
 use kernel::clock::Clock as _;
@@ -319,12 +319,10 @@ async fn a_request_for_another_vault_is_reported() {
     openers.record_as(&site, &file, &[Identity::generate()], ("openings", "s3://other/p")).await.expect("recorded");
     let told = warnings(None).await;
     assert!(told.len() == 1 && told[0].starts_with("openings/"), "{told:?}");
-    assert!(told[0].contains("1 signed request for the vault s3://other/p, not for memory"), "{told:?}");
+    assert_said(&told, "1 signed request for the vault s3://other/p, not for memory");
     let told = warnings(Some("copy")).await;
-    assert!(
-        told.len() == 2 && told[0].contains("2 signed requests for the vault memory, not for s3://copy"),
-        "{told:?}"
-    );
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_said(&told[..1], "2 signed requests for the vault memory, not for s3://copy");
 }
 
 /// Of runs at the same moment, with one request or several, one records its opening and may open; the chain has that

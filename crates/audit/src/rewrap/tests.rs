@@ -87,8 +87,7 @@ async fn copies_are_listed_in_their_accounts_chain() {
     assert!(done.newly_listed == 1, "{done:?}");
     site.name(&["chain/%69ndex/rewrap/"]);
     let options = VerifyOptions { keys: copier.keys(), account: Some("index".to_owned()), ..VerifyOptions::default() };
-    let report = site.verify(options).await;
-    assert!(report.verified && report.counts.epochs == 2, "{}", report.text());
+    site.verify(options).await.assert_that(|report| report.verified && report.counts.epochs == 2);
     site.plant("keys/%zz/acme/s0/2026-11-20/0123456789abcdef.age", "junk");
     let done = copier.copy_for(&to, &KeySelection::default()).await.expect("done");
     assert!(done.failed.len() == 1 && done.failed[0].contains("no account has such a folder"), "{:?}", done.failed);

@@ -1,6 +1,7 @@
 //! A realistically written vault in memory, and what happens to it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -220,6 +221,23 @@ pub fn text_of(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> Strin
     String::from_utf8(out).expect("text")
 }
 
+/// Every file below a folder with its bytes.
+pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let (mut found, mut folders) = (BTreeMap::new(), vec![folder.to_owned()]);
+    while let Some(here) = folders.pop() {
+        for entry in std::fs::read_dir(here).expect("folder").flatten() {
+            match entry.file_type().expect("kind").is_dir() {
+                true => folders.push(entry.path()),
+                false => {
+                    let name = entry.path().strip_prefix(folder).expect("below").to_string_lossy().into_owned();
+                    found.insert(name, std::fs::read(entry.path()).expect("file"));
+                }
+            }
+        }
+    }
+    found
+}
+
 /// The common columns of a batch's lines.
 fn line_of(names: &ObjectNames, account: &str, session: &str, now: UnixNanos) -> RowTail {
     RowTail {
@@ -411,7 +429,7 @@ impl Site {
     }
 
     /// Writes every object below a folder.
-    pub fn write_to(&self, folder: &std::path::Path) {
+    pub fn write_to(&self, folder: &Path) {
         for (name, bytes) in &*self.store.0.lock() {
             let path = folder.join(name);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
@@ -469,40 +487,47 @@ impl Site {
     }
 }
 
+/// Checks that one of these lines says this.
 #[track_caller]
-fn check(report: VerifyReport, is_expected: impl Fn(&VerifyReport) -> bool) -> VerifyReport {
-    assert!(is_expected(&report), "{}", report.text());
-    report
+pub fn assert_said(lines: &[String], part: &str) {
+    assert!(lines.iter().any(|line| line.contains(part)), "{part}: {lines:?}");
 }
 
 impl VerifyReport {
+    /// The report, of which this is true.
+    #[track_caller]
+    pub fn assert_that(self, is_expected: impl FnOnce(&Self) -> bool) -> Self {
+        assert!(is_expected(&self), "{}", self.text());
+        self
+    }
+
     /// The report, which has no failure.
     #[track_caller]
     pub fn assert_verified(self) -> Self {
-        check(self, |report| report.verified)
+        self.assert_that(|report| report.verified)
     }
 
     /// The report, which has no finding.
     #[track_caller]
     pub fn assert_clean(self) -> Self {
-        check(self, |report| report.verified && report.findings.is_empty())
+        self.assert_that(|report| report.verified && report.findings.is_empty())
     }
 
     /// The report, which has a failure.
     #[track_caller]
     pub fn assert_not_verified(self) -> Self {
-        check(self, |report| !report.verified)
+        self.assert_that(|report| !report.verified)
     }
 
     /// The report, which has a failure, and a finding with this code.
     #[track_caller]
     pub fn assert_failed(self, code: &str) -> Self {
-        check(self, |report| !report.verified && report.finding_counts.contains_key(code))
+        self.assert_that(|report| !report.verified && report.finding_counts.contains_key(code))
     }
 
     /// The report, which has a finding with this code.
     #[track_caller]
     pub fn assert_told(self, code: &str) -> Self {
-        check(self, |report| report.finding_counts.contains_key(code))
+        self.assert_that(|report| report.finding_counts.contains_key(code))
     }
 }

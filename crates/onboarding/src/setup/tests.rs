@@ -1,5 +1,7 @@
 //! Tests of the table of clients and of the merges. `tests/it/setup.rs` tests the command.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use genai::testing::builtin::vocabulary;
 
@@ -54,62 +56,18 @@ fn odd_files_are_merged_or_refused() {
         keep: false,
         replaces_text: false,
     }];
-    for (format, before, after) in [
-        (FileFormat::Json, "", "{\n  \"env\": {\n    \"A\": \"1\"\n  }\n}\n"),
-        (FileFormat::Json, "\u{feff}{}", "{\n  \"env\": {\n    \"A\": \"1\"\n  }\n}\n"),
-        (
-            FileFormat::Json,
-            "{\n\t\"z}\": [1.5, null],\n\t\"env\": {\"A\": true, \"0\": {}}, \"a\": \"\u{e9}\"}",
-            "{\n\t\"z}\": [\n\t\t1.5,\n\t\tnull\n\t],\n\t\"env\": {\n\t\t\"A\": \"1\",\n\t\t\"0\": {}\n\t},\n\t\"a\": \"\u{e9}\"\n}\n",
-        ),
-        (
-            FileFormat::Json,
-            r#"{"env": {}, "1e999:": "\\\":", "b": [-7, 18446744073709551615, 1.50, 2e3, false]}"#,
-            "{\n  \"env\": {\n    \"A\": \"1\"\n  },\n  \"1e999:\": \"\\\\\\\":\",\n  \"b\": [\n    -7,\n    18446744073709551615,\n    1.5,\n    2000.0,\n    false\n  ]\n}\n",
-        ),
-        (FileFormat::Toml, "env = { B = 2 } # b\n", "env = { B = 2 , A = \"1\" } # b\n"),
-        (FileFormat::Env, "# a\nexport env.A='2'\n", "# a\nexport env.A=1\n"),
-        (FileFormat::Env, "B='x # y' # 'z'\nC=\"\"#\nenv.A=1 # set\n", "B='x # y' # 'z'\nC=\"\"#\nenv.A=1 # set\n"),
-    ] {
-        let merged = merge_settings(format, before, &set).unwrap_or_else(|fault| panic!("{before:?}: {fault}"));
-        assert_eq!(merged.text, after, "{before:?}");
+    let cases = include_str!("../../../../tests/cases/odd-settings.yaml");
+    let cases: BTreeMap<String, Vec<(FileFormat, String, String)>> =
+        config::load::parse_data("odd-settings.yaml", cases).unwrap_or_else(|problem| panic!("{problem}"));
+    for (format, before, after) in &cases["merged"] {
+        let merged = merge_settings(*format, before, &set).unwrap_or_else(|fault| panic!("{before:?}: {fault}"));
+        assert_eq!(merged.text, *after, "{before:?}");
     }
-    let deep = "[".repeat(100_000);
-    for (format, text, wanted) in [
-        (FileFormat::Json, "{\n\"secret\": }", "line 2 is not valid: expected value"),
-        (FileFormat::Json, "{\"secret\": 1,}", "line 1 is not valid: trailing comma"),
-        (FileFormat::Json, "{}\n// secret", "line 2 has a comment, which `--write` would remove"),
-        (FileFormat::Json, "{\n  \"a\": 1 /* secret */\n}", "line 2 has a comment, which `--write` would remove"),
-        (FileFormat::Json, "{\n  // secret\n  \"a\": 1}", "line 2 has a comment, which `--write` would remove"),
-        (
-            FileFormat::Json,
-            "{\n\"a\": [-7, 1.50, 2e3],\n\"b\": 12345678901234567890123}",
-            "line 3 has a number with more digits than can be kept, which `--write` would remove",
-        ),
-        (
-            FileFormat::Json,
-            "{\"a\": 0.12345678901234567890123}",
-            "line 1 has a number with more digits than can be kept, which `--write` would remove",
-        ),
-        (
-            FileFormat::Json,
-            "{\"a\\\":\": {\"b\": \"secret\", \"b\": true}}",
-            "a repeated key has another value, which `--write` would remove",
-        ),
-        (FileFormat::Json, "{} secret", "line 1 is not valid: trailing characters"),
-        (FileFormat::Json, "{\"secret\": {", "line 1 is not valid: EOF while parsing an object"),
-        (FileFormat::Json, "\"secret\"", "line 1 is not valid: expected an object in braces"),
-        (FileFormat::Json, &deep, "line 1 is not valid: recursion limit exceeded"),
-        (FileFormat::Json, "{\"env\": \"secret\"}", "`env` is not an object in braces"),
-        (FileFormat::Json, "{\"env\": {\"A\": [\"secret\"]}}", "`env.A` is not a single value"),
-        (FileFormat::Toml, "a = 1\nenv = \"secret\"", "`env` is not a table"),
-        (FileFormat::Toml, "a = 1\na = \"secret\"", "line 2 is not valid: duplicate key"),
-        (FileFormat::Env, "A=1\nthe secret", "line 2 is not valid: expected `NAME=value`"),
-        (FileFormat::Env, "A='x' secret", "line 1 is not valid: expected `NAME=value`"),
-        (FileFormat::Env, "A='secret", "line 1 is not valid: expected `NAME=value`"),
-    ] {
-        let fault = merge_settings(format, text, &set).err().map(|fault| fault.to_string());
-        assert_eq!(fault.as_deref(), Some(wanted), "{text:.40}");
+    let too_deep = "line 1 is not valid: recursion limit exceeded".to_owned();
+    let too_deep = (FileFormat::Json, "[".repeat(100_000), too_deep);
+    for (format, text, wanted) in cases["refused"].iter().chain([&too_deep]) {
+        let fault = merge_settings(*format, text, &set).err().map(|fault| fault.to_string());
+        assert_eq!(fault.as_ref(), Some(wanted), "{text:.40}");
     }
 }
 

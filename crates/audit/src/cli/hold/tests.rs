@@ -22,8 +22,7 @@ struct EraseLine {
 #[test]
 fn a_line_of_find_names_what_is_held_and_erased() {
     let folder = tempfile::tempdir().expect("scratch");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
+    tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
         let mut site = Site::new(7);
         site.send("default", "s0", "text");
         site.send("team", "s0", "another account's");

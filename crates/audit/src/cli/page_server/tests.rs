@@ -12,10 +12,10 @@ use super::access::parse_access;
 use super::page::VerificationState;
 use super::routes::{AuditState, LocalBrowser, SharedPort, local_router, shared_router};
 use crate::cli::opening_log::OpeningLog;
+use crate::read::tests::row;
 use crate::read::{Vault, VaultLocation};
 use command::error::CommandError;
 use vault::chain::note::VerifyKey;
-use vault::index_row::{IndexRow, RowTail};
 use vault::testing::journal::signing_key;
 
 /// A page and its one browser.
@@ -52,6 +52,11 @@ async fn ask(
 }
 
 const HOST: &str = "127.0.0.1:8898";
+
+/// The page at this path, below its own, as its browser gets it.
+async fn shown(audit: &LocalPage, path: &str) -> String {
+    ask(audit, &format!("/path/{path}"), HOST, Some("audit-8898=cookie")).await.2
+}
 
 /// The token works once and sets a cookie; without that cookie, or under another host name, nothing is answered.
 #[tokio::test]
@@ -93,10 +98,10 @@ async fn one_browser_comes_in() {
 async fn hostile_names_are_text() {
     let folder = tempfile::tempdir().expect("a folder");
     let audit = audit(folder.path());
-    let cookie = Some("audit-8898=cookie");
-    let (_, _, page) = ask(&audit, "/path/?session=%3Cscript%3Ealert(1)%3C/script%3E", HOST, cookie).await;
+    let page = shown(&audit, "?session=%3Cscript%3Ealert(1)%3C/script%3E").await;
     assert!(page.contains("alert(1)") && !page.contains("<script>"), "{page}");
-    let (status, _, text) = ask(&audit, "/path/session?session=..%2F..%2Fx&account=default", HOST, cookie).await;
+    let nowhere = "/path/session?session=..%2F..%2Fx&account=default";
+    let (status, _, text) = ask(&audit, nowhere, HOST, Some("audit-8898=cookie")).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert!(text.contains("no session"), "{text}");
     let noted = std::fs::read_to_string(folder.path().join("openings.jsonl")).expect("a log");
@@ -105,11 +110,11 @@ async fn hostile_names_are_text() {
     for (since, known) in
         [("7d", true), ("2026-11-22", true), ("garbage", false), ("2026-13-45", false), ("22.11.2026", false)]
     {
-        let (_, _, page) = ask(&audit, &format!("/path/?since={since}"), HOST, cookie).await;
+        let page = shown(&audit, &format!("?since={since}")).await;
         assert_eq!(!page.contains("must be a time such as"), known, "{since}: {page}");
     }
     *audit.0.verified.lock() = VerificationState::Failed("<b>no connection</b>".to_owned());
-    let (_, _, page) = ask(&audit, "/path/verification", HOST, cookie).await;
+    let page = shown(&audit, "verification").await;
     assert!(page.contains("no connection") && !page.contains("<b>"), "{page}");
 }
 
@@ -126,7 +131,7 @@ async fn nothing_found_is_explained() {
         ("tool=Bash", 0),
         ("", 0),
     ] {
-        let (_, _, page) = ask(&audit, &format!("/path/?{search}"), HOST, Some("audit-8898=cookie")).await;
+        let page = shown(&audit, &format!("?{search}")).await;
         assert_eq!(page.matches("vault as h-…").count(), hints, "{search}: {page}");
     }
 }
@@ -135,29 +140,18 @@ async fn nothing_found_is_explained() {
 #[tokio::test]
 async fn a_failure_is_listed_once() {
     let folder = tempfile::tempdir().expect("a folder");
-    let line = |leaf: u64, call: &str, signal: &str, span: &str| {
-        let text = |text: &str| Some(text.to_owned());
-        let tail = RowTail {
-            ts: "2026-11-20T10:00:00.000000000Z".to_owned(),
-            account: "default".to_owned(),
-            session_id: text("s"),
-            trace_id: text("t"),
-            span_id: text(span),
-            response_id: text("r1"),
-            call: call.to_owned(),
-            signal: signal.to_owned(),
-            status: "overloaded".to_owned(),
-            writer: "gw".to_owned(),
-            epoch: "E0000".to_owned(),
-            ..RowTail::default()
-        };
-        let row = IndexRow { v: 1, leaf, object_key: None, off: None, of: None, tail };
-        serde_json::to_string(&row).expect("JSON") + "\n"
-    };
-    let lines = line(0, "model", "traces", "a") + &line(1, "model_copy", "logs", "p");
+    let mut rows = [row(0, "model", ("a", ""), "", None), row(0, "model_copy", ("ep", ""), "", None)];
+    let mut lines = String::new();
+    for (leaf, row) in (0..).zip(&mut rows) {
+        let (text, tail) = (|text: &str| Some(text.to_owned()), &mut row.tail);
+        (tail.session_id, tail.trace_id, tail.response_id) = (text("s"), text("t"), text("r1"));
+        (tail.account, tail.status, tail.epoch) = ("default".to_owned(), "overloaded".to_owned(), "E0000".to_owned());
+        row.leaf = leaf;
+        lines += &(serde_json::to_string(&row).expect("JSON") + "\n");
+    }
     let object = zstd::bulk::compress(lines.as_bytes(), 3).expect("zstd");
     put(folder.path(), "index/v1/account=default/dt=2026-11-20/gw-E0000-0000000000.ndjson.zst", &object);
-    let (_, _, page) = ask(&audit(folder.path()), "/path/", HOST, Some("audit-8898=cookie")).await;
+    let page = shown(&audit(folder.path()), "").await;
     assert!(page.contains("2 index lines in 1 session") && page.contains("<td class=\"number bad\">1</td>"), "{page}");
 }
 
@@ -182,18 +176,18 @@ async fn marks_are_shown() {
     report.fail("unreferenced", "default/acme/s%E2%80%AEx%C2%9B/1", "planted \u{202e}");
     report.fail("unreferenced", "default/acme/s\u{202e}x\u{9b}/1", "planted \u{202e}");
     *audit.0.verified.lock() = VerificationState::Done(Box::new(report));
-    let session = "/path/session?session=s%E2%80%AEx%C2%9B&account=default";
-    for path in ["/path/", session, "/path/verification", "/path/session?session=%E2%80%AE&account=default"] {
-        let (_, _, page) = ask(&audit, path, HOST, Some("audit-8898=cookie")).await;
+    let session = "session?session=s%E2%80%AEx%C2%9B&account=default";
+    for path in ["", session, "verification", "session?session=%E2%80%AE&account=default"] {
+        let page = shown(&audit, path).await;
         assert!(!page.contains(['\u{202e}', '\u{9b}']) && page.contains("202e"), "{path}: {page}");
     }
-    let (status, _, page) = ask(&audit, session, HOST, Some("audit-8898=cookie")).await;
-    assert!(status == StatusCode::OK && page.contains("This session: planted"), "{page}");
-    let (_, _, front) = ask(&audit, "/path/", HOST, Some("audit-8898=cookie")).await;
+    let page = shown(&audit, session).await;
+    assert!(page.contains("This session: planted"), "{page}");
+    let front = shown(&audit, "").await;
     assert!(front.contains("href=\"session?session=s%E2%80%AEx%C2%9B&#38;account=default"), "{front}");
     // The form shows the searched id in visible form, and that form can be searched again.
     for typed in ["s%E2%80%AEx%C2%9B", "s%5Cu%7B202e%7Dx%5Cu%7B9b%7D"] {
-        let (_, _, page) = ask(&audit, &format!("/path/?session={typed}"), HOST, Some("audit-8898=cookie")).await;
+        let page = shown(&audit, &format!("?session={typed}")).await;
         assert!(!page.contains(['\u{202e}', '\u{9b}']), "{page}");
         assert!(page.contains("value=\"s\\u{202e}x\\u{9b}\"") && page.contains(" in 1 session"), "{typed}: {page}");
     }
@@ -225,12 +219,10 @@ async fn planted_lines_are_marked() {
         &format!("{head}-0000000900.ndjson.zst"),
         &zstd::bulk::compress(planted.as_bytes(), 3).expect("zstd"),
     );
-
-    let cookie = Some("audit-8898=cookie");
-    let (_, _, blind) = ask(&audit(folder.path()), "/path/", HOST, cookie).await;
+    let blind = shown(&audit(folder.path()), "").await;
     assert!(!blind.contains("unsigned") && blind.contains("not verified"), "{blind}");
     let audit = audit_by(folder.path(), vec![signing_key().public().clone()]);
-    let (_, _, page) = ask(&audit, "/path/", HOST, cookie).await;
+    let page = shown(&audit, "").await;
     assert_eq!(page.matches("1 unsigned").count(), 2, "{page}");
     // It displaces neither the signed session nor its time.
     let place = |session: &str| page.find(&format!("session={session}&")).expect("listed");
@@ -242,19 +234,18 @@ async fn planted_lines_are_marked() {
     };
     let clean = tempfile::tempdir().expect("a folder");
     site.write_to(clean.path());
-    let (_, _, without) =
-        ask(&audit_by(clean.path(), vec![signing_key().public().clone()]), "/path/", HOST, cookie).await;
+    let without = shown(&audit_by(clean.path(), vec![signing_key().public().clone()]), "").await;
     assert!(!without.contains("unsigned") && sums(&without).is_some(), "{without}");
     assert_eq!(sums(&page), sums(&without));
-    let (_, _, page) = ask(&audit, "/path/session?session=s&account=default", HOST, cookie).await;
+    let page = shown(&audit, "session?session=s&account=default").await;
     assert!(page.contains("UNSIGNED: 1 of its entries") && page.contains("UNSIGNED: no digest"), "{page}");
-    let (_, _, page) = ask(&audit, "/path/session?session=planted&account=default", HOST, cookie).await;
+    let page = shown(&audit, "session?session=planted&account=default").await;
     assert!(page.contains("UNSIGNED: 1 of its entries"), "{page}");
     // The planted lines stay unsigned; what the gateway signs next is read without a restart.
     site.send("default", "later", "more");
     site.minutes(4).await;
     site.write_to(folder.path());
-    let (_, _, page) = ask(&audit, "/path/?session=later", HOST, cookie).await;
+    let page = shown(&audit, "?session=later").await;
     assert!(page.contains(" in 1 session") && !page.contains("unsigned"), "{page}");
 }
 
@@ -306,9 +297,22 @@ async fn sessions_need_a_tapper() {
     let (audit, _) = audit(folder.path());
     let text = "allowed_hosts: [page.example]\nauth: { tokens: { viewer: [token of a viewer], operator: [token of an operator], tapper: [token of a tapper] } }\n";
     let settings = parse_access("access.yaml", text, &config::env::ProcessLookup, "127.0.0.1:8898").expect("settings");
-    let auth = settings.auth.expect("credentials");
+    let (auth, allowed_hosts) = (settings.auth.expect("credentials"), settings.allowed_hosts);
     let session = "/session?session=s&account=default";
     let logged = || std::fs::read_to_string(folder.path().join("openings.jsonl")).expect("a log").lines().count();
+    let answered = async |path: &str, host: &str, token: &str, site: Option<&str>| {
+        let port = SharedPort { oidc: None, allowed_hosts: allowed_hosts.clone() };
+        let mut request = Request::get(path).header("host", host).header("cookie", "audit-8898=cookie");
+        if let Some(site) = site {
+            request = request.header("sec-fetch-site", site);
+        }
+        if !token.is_empty() {
+            let article = if token == "operator" { "an" } else { "a" };
+            request = request.header("authorization", format!("Bearer token of {article} {token}"));
+        }
+        let request = request.body(Body::empty()).expect("a request");
+        shared_router(Arc::clone(&audit), auth.clone(), port).oneshot(request).await.expect("an answer")
+    };
     for (path, host, token, expected) in [
         ("/", HOST, "", 401),
         ("/?token=token", HOST, "", 401),
@@ -326,14 +330,7 @@ async fn sessions_need_a_tapper() {
         (session, HOST, "tapper", 404),
     ] {
         assert_eq!(logged(), 0, "{path} {token}");
-        let port = SharedPort { oidc: None, allowed_hosts: settings.allowed_hosts.clone() };
-        let mut request = Request::get(path).header("host", host).header("cookie", "audit-8898=cookie");
-        if !token.is_empty() {
-            let article = if token == "operator" { "an" } else { "a" };
-            request = request.header("authorization", format!("Bearer token of {article} {token}"));
-        }
-        let request = request.body(Body::empty()).expect("a request");
-        let answer = shared_router(Arc::clone(&audit), auth.clone(), port).oneshot(request).await.expect("an answer");
+        let answer = answered(path, host, token, None).await;
         assert_eq!(answer.status().as_u16(), expected, "{path} {token}");
         let policy = answer.headers().get(header::CONTENT_SECURITY_POLICY);
         assert!(policy.is_some() || expected == 421, "{path}");
@@ -341,10 +338,7 @@ async fn sessions_need_a_tapper() {
     // A page of another site opens nothing in the name of its visitor. (Shown to fail without the check: 404 and a line.)
     for (site, expected) in [("cross-site", 403), ("same-site", 403), ("same-origin", 404), ("none", 404)] {
         let before = logged();
-        let port = SharedPort { oidc: None, allowed_hosts: Vec::new() };
-        let request = Request::get(session).header("host", HOST).header("authorization", "Bearer token of a tapper");
-        let request = request.header("sec-fetch-site", site).body(Body::empty()).expect("a request");
-        let answer = shared_router(Arc::clone(&audit), auth.clone(), port).oneshot(request).await.expect("an answer");
+        let answer = answered(session, HOST, "tapper", Some(site)).await;
         assert_eq!(answer.status().as_u16(), expected, "{site}");
         assert_eq!(logged() - before, usize::from(expected == 404), "{site}");
         let body = answer.into_body().collect().await.expect("a body").to_bytes();

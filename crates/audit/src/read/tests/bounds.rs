@@ -73,12 +73,8 @@ async fn names_of_sessions_are_bounded() {
     let query = IndexQuery::default();
     plant(&site, &line, 200, 1000);
     let found = find(&vault, &query, &mut |_| {}).await.expect("found");
-    assert!(
-        found.more_sessions && found.lines > 200 && kept(&found) <= 64 << 10,
-        "{} of {}",
-        kept(&found),
-        found.lines
-    );
+    let (kept_bytes, lines) = (kept(&found), found.lines);
+    assert!(found.more_sessions && lines > 200 && kept_bytes <= 64 << 10, "{kept_bytes} of {lines}");
     let keys = [signing_key().public().clone()];
     let signed = Arc::new(SignedIndex::read(&vault, &keys, None).await.expect("read"));
     let (own, others) = find_signed(&vault, &query, Some(&*signed), &mut |_, _| {}).await.expect("found");

@@ -17,20 +17,26 @@ pub(super) fn item(call: &str, pieces: &[(&str, &str, Value)]) -> DocumentItem {
     serde_json::from_value(item).expect("an item")
 }
 
-fn call(id: &str, arguments: &str) -> Value {
-    json!({"role": "assistant", "content": null,
-        "tool_calls": [{"id": id, "type": "function", "function": {"name": "ls", "arguments": arguments}}]})
+/// A model call with a conversation as a client records it, and the messages that chat APIs accept in its place.
+#[derive(serde::Deserialize)]
+struct ChatCase {
+    name: String,
+    pieces: Vec<(String, String, Value)>,
+    chat: Option<Value>,
+    #[serde(default)]
+    reasoning: Vec<String>,
+    #[serde(default)]
+    tools: Vec<Value>,
 }
 
-/// The conversation that all of them represent.
+fn cases() -> Vec<ChatCase> {
+    let text = include_str!("../../../../../tests/cases/chat/transcripts.yaml");
+    config::load::parse_data("transcripts.yaml", text).unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+/// The conversation that every client's form represents: that of the first case.
 fn wanted() -> Value {
-    json!([
-        {"role": "system", "content": "be kind"},
-        {"role": "user", "content": "what is here?"},
-        call("c1", "{\"path\":\"/\"}"),
-        {"role": "tool", "tool_call_id": "c1", "content": "notes.txt"},
-        {"role": "assistant", "content": "a file"},
-    ])
+    cases().remove(0).chat.expect("a conversation")
 }
 
 /// Checks that chat APIs would accept the messages, by the rules in their error messages.
@@ -52,189 +58,27 @@ fn is_runnable(messages: &[Value]) {
             _ => assert!(open.is_empty(), "{open:?} have no answer before {message}"),
         }
         for call in calls {
-            assert!(
-                role == "assistant" && call["type"] == "function" && call["function"]["name"].is_string(),
-                "{call}"
-            );
-            let arguments = call["function"]["arguments"].as_str().expect("text");
+            let function = &call["function"];
+            assert!(role == "assistant" && call["type"] == "function" && function["name"].is_string(), "{call}");
+            let arguments = function["arguments"].as_str().expect("text");
             assert!(serde_json::from_str::<Value>(arguments).is_ok_and(|arguments| arguments.is_object()), "{call}");
             open.push(call["id"].as_str().expect("an id").to_owned());
         }
     }
 }
 
-fn chat_of(item: &DocumentItem) -> Value {
-    let chat = ChatTranscript::from_call(item);
-    is_runnable(&chat.messages);
-    chat.messages.into()
-}
-
-/// One conversation in the forms of clients, as part, key and value of each piece.
-const FORMS: [(&str, &str); 5] = [
-    (
-        "OpenTelemetry",
-        r#"[["system", "gen_ai.system_instructions", [{"type": "text", "content": "be kind"}]],
-            ["input", "gen_ai.input.messages", [
-                {"role": "user", "parts": [{"type": "text", "content": "what is here?"}]},
-                {"role": "assistant", "parts": [{"type": "tool_call", "id": "c1", "name": "ls", "arguments": {"path": "/"}}]},
-                {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c1", "response": "notes.txt"}]}]],
-            ["output", "gen_ai.output.messages", [
-                {"role": "assistant", "parts": [{"type": "text", "content": "a file"}], "finish_reason": "stop"}]]]"#,
-    ),
-    (
-        "OpenAI",
-        r#"[["input", "messages", [
-                {"role": "developer", "content": "be kind"},
-                {"role": "user", "content": [{"type": "text", "text": "what is here?"}]},
-                {"role": "assistant", "content": null, "tool_calls": [
-                    {"id": "c1", "type": "function", "function": {"name": "ls", "arguments": "{\"path\":\"/\"}"}}]},
-                {"role": "tool", "tool_call_id": "c1", "content": "notes.txt"}]],
-            ["output", "choice", {"role": "assistant", "content": "a file"}]]"#,
-    ),
-    (
-        "Anthropic",
-        r#"[["input", "request", {"system": "be kind", "messages": [
-                {"role": "user", "content": "what is here?"},
-                {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "ls", "input": {"path": "/"}}]},
-                {"role": "user", "content": [
-                    {"type": "tool_result", "tool_use_id": "c1", "content": [{"type": "text", "text": "notes.txt"}]}]}]}],
-            ["output", "response", [{"type": "text", "text": "a file"}]]]"#,
-    ),
-    (
-        "Responses",
-        r#"[["system", "instructions", "be kind"],
-            ["input", "input", [
-                {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "what is here?"}]},
-                {"type": "function_call", "call_id": "c1", "id": "fc_1", "name": "ls", "arguments": "{\"path\":\"/\"}"},
-                {"type": "function_call_output", "call_id": "c1", "output": "notes.txt"}]],
-            ["output", "output", [
-                {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a file"}]}]]]"#,
-    ),
-    (
-        "Gemini",
-        r#"[["system", "system_instruction", "be kind"],
-            ["input", "contents", [
-                {"role": "user", "parts": [{"text": "what is here?"}]},
-                {"role": "model", "parts": [{"functionCall": {"id": "c1", "name": "ls", "args": {"path": "/"}}}]},
-                {"role": "user", "parts": [{"functionResponse": {"id": "c1", "name": "ls", "response": "notes.txt"}}]}]],
-            ["output", "candidates", [{"role": "model", "parts": [{"text": "a file"}]}]]]"#,
-    ),
-];
-
-fn in_numbered_keys() -> DocumentItem {
-    let keys = [
-        ("0.role", "system"),
-        ("0.content", "be kind"),
-        ("1.content", "what is here?"),
-        ("2.role", "assistant"),
-        ("2.tool_calls.0.id", "c1"),
-        ("2.tool_calls.0.name", "ls"),
-        ("2.tool_calls.0.arguments", "{\"path\":\"/\"}"),
-        ("3.role", "tool"),
-        ("3.tool_call_id", "c1"),
-        ("3.content", "notes.txt"),
-    ]
-    .map(|(field, value)| (format!("gen_ai.prompt.{field}"), value));
-    let mut pieces: Vec<(&str, &str, Value)> =
-        keys.iter().map(|(key, value)| ("input", key.as_str(), Value::from(*value))).collect();
-    pieces.push(("output", "gen_ai.completion.0.content", "a file".into()));
-    item("model", &pieces)
-}
-
-/// Every client's form of a conversation, also as text, becomes the same conversation, in a form that chat APIs accept.
+/// Every client's form of a conversation, also as text, becomes the same conversation, in a form that chat APIs accept;
+/// nothing is left out, and what belongs together stays together (`transcripts.yaml` has the cases).
 #[test]
-fn every_form_becomes_one() {
-    for (name, pieces) in FORMS {
-        let pieces: Vec<(&str, &str, Value)> = serde_json::from_str(pieces).expect("pieces");
-        assert_eq!(chat_of(&item("model", &pieces)), wanted(), "{name}");
-        let as_text = |(part, key, value): &(&'static str, &'static str, Value)| match *part {
-            "input" => (*part, *key, Value::String(value.to_string())),
-            _ => (*part, *key, value.clone()),
-        };
-        if name == "OpenAI" {
-            let pieces: Vec<_> = pieces.iter().map(as_text).collect();
-            assert_eq!(chat_of(&item("model", &pieces)), wanted(), "{name}, as text");
-        }
+fn every_form_becomes_a_chat() {
+    for ChatCase { name, pieces, chat, reasoning, tools } in cases() {
+        let pieces: Vec<_> =
+            pieces.iter().map(|(part, key, value)| (part.as_str(), key.as_str(), value.clone())).collect();
+        let transcript = ChatTranscript::from_call(&item("model", &pieces));
+        is_runnable(&transcript.messages);
+        assert_eq!(Value::from(transcript.messages), chat.unwrap_or_else(wanted), "{name}");
+        assert_eq!((transcript.reasoning, transcript.tools), (reasoning, tools), "{name}");
     }
-    assert_eq!(chat_of(&in_numbered_keys()), wanted(), "numbered keys");
-}
-
-/// Calls without ids get ids, and their answers the same ones; two parallel calls stay one message; a user's text
-/// beside an answer comes after it; duplicates appear once.
-#[test]
-fn calls_and_answers_belong_together() {
-    let use_of = |name: &str| json!({"type": "tool_call", "name": name, "arguments": null});
-    let messages = json!([
-        {"role": "user", "parts": [{"type": "text", "content": "go"}]},
-        {"role": "assistant", "parts": [{"type": "text", "content": "I look"}, use_of("a"), use_of("b")]},
-        {"role": "user", "parts": [
-            {"type": "text", "content": "and?"},
-            {"type": "tool_call_response", "response": {"ok": true}},
-            {"type": "tool_call_response", "response": null},
-        ]},
-    ]);
-    let twice = item(
-        "model",
-        &[("input", "messages", messages.clone()), ("input", "again", Value::String(messages.to_string()))],
-    );
-    let function = |name: &str| json!({"name": name, "arguments": "{}"});
-    assert_eq!(
-        chat_of(&twice),
-        json!([
-            {"role": "user", "content": "go"},
-            {"role": "assistant", "content": "I look", "tool_calls": [
-                {"id": "call_1", "type": "function", "function": function("a")},
-                {"id": "call_2", "type": "function", "function": function("b")}]},
-            {"role": "tool", "tool_call_id": "call_1", "content": "{\"ok\":true}"},
-            {"role": "tool", "tool_call_id": "call_2", "content": ""},
-            {"role": "user", "content": "and?"},
-        ])
-    );
-}
-
-/// Pictures and texts are parts; unknown values become text; JSON that a user wrote stays text; thinking is separate;
-/// tools are functions.
-#[test]
-fn nothing_is_left_out() {
-    let one = item(
-        "model",
-        &[
-            (
-                "input",
-                "messages",
-                json!([
-                    {"role": "user", "content": [
-                        {"type": "text", "text": "look"},
-                        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
-                        {"type": "odd", "x": 1},
-                    ]},
-                    {"role": "user", "content": "{\"json\": 1}"},
-                ]),
-            ),
-            (
-                "output",
-                "answer",
-                json!([{"role": "assistant", "content": [
-            {"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "one"}, {"type": "text", "text": "two"}]}]),
-            ),
-            ("tools", "tools", json!([{"name": "ls", "description": "lists", "input_schema": {"type": "object"}}])),
-        ],
-    );
-    assert_eq!(
-        chat_of(&one),
-        json!([
-            {"role": "user", "content": [
-                {"type": "text", "text": "look"},
-                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
-                {"type": "text", "text": "{\"type\":\"odd\",\"x\":1}"}]},
-            {"role": "user", "content": "{\"json\": 1}"},
-            {"role": "assistant", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]},
-        ])
-    );
-    let ChatTranscript { reasoning, tools, .. } = ChatTranscript::from_call(&one);
-    assert_eq!(reasoning, ["hm"]);
-    let function = json!({"name": "ls", "description": "lists", "parameters": {"type": "object"}});
-    assert_eq!(tools, [json!({"type": "function", "function": function})]);
 }
 
 /// A conversation reported item by item (Claude Code's events) becomes the same conversation.

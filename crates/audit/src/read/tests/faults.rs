@@ -6,7 +6,7 @@ use crate::read::{
     ContentLimit, ContentReference, FragmentOpener, IndexQuery, ReadError, ReplayFilter, ReplayedSession, Vault,
     VaultLocation, find, get, identities, replay,
 };
-use crate::testing::site::{Site, text_of};
+use crate::testing::site::{Site, files, text_of};
 
 /// A vault in a folder: a session of two fragments in one object.
 async fn folder(place: &Path) -> (Vault, age::x25519::Identity) {
@@ -21,18 +21,8 @@ async fn folder(place: &Path) -> (Vault, age::x25519::Identity) {
 
 /// The only file with this ending.
 fn file(place: &Path, ending: &str) -> PathBuf {
-    let mut folders = vec![place.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.to_string_lossy().ends_with(ending) {
-                return path;
-            }
-        }
-    }
-    panic!("no {ending}")
+    let name = files(place).into_keys().find(|name| name.ends_with(ending));
+    place.join(name.unwrap_or_else(|| panic!("no {ending}")))
 }
 
 async fn read(vault: &Vault, key: &age::x25519::Identity) -> Result<ReplayedSession, ReadError> {

@@ -72,20 +72,18 @@ async fn a_key_whose_name_was_taken_is_not_lost() {
 }
 
 /// A key that opens nothing of a vault proves nothing about its content: this is reported, and the check does not end
-/// as successful.
+/// as successful. Without keys of auditors and anchors, the report says that content and age were not checked.
 #[tokio::test]
 async fn a_strangers_key_is_told() {
     let site = Site::of_session(24, "what was said", 0).await;
     let stranger = VerifyOptions { auditors: vec![age::x25519::Identity::generate()], ..VerifyOptions::default() };
     let report = site.verify(stranger).await;
     assert!(report.verified && report.opened_nothing() && report.counts.fragments > 0, "{}", report.text());
-    assert!(
-        report.text().contains("warning identity_opens_nothing") && !report.text().ends_with("\nverified"),
-        "{}",
-        report.text()
-    );
+    let text = report.text();
+    assert!(text.contains("warning identity_opens_nothing") && !text.ends_with("\nverified"), "{text}");
     let with_nothing_asked = site.verify(VerifyOptions::default()).await;
     assert!(!with_nothing_asked.opened_nothing() && !site.audit().await.opened_nothing());
+    ["--identity", "--anchor"].iter().for_each(|option| assert_said(&with_nothing_asked.not_verified, option));
 }
 
 /// If all key objects are gone, that is a failure, not something unchecked; if keys were not checked, the report says
@@ -96,7 +94,7 @@ async fn a_vault_without_any_key_does_not_verify() {
     site.store.0.lock().retain(|name, _| !name.starts_with("keys/"));
     site.verify(VerifyOptions::default()).await.assert_failed("key_missing");
     let report = site.verify(VerifyOptions { no_payload: true, ..VerifyOptions::default() }).await;
-    assert!(report.not_verified.iter().any(|what| what.contains("session keys (--no-payload)")), "{}", report.text());
+    assert_said(&report.not_verified, "session keys (--no-payload)");
 }
 
 /// Keys are checked whatever the range or the account: an unreferenced or missing one is reported.
@@ -110,8 +108,7 @@ async fn keys_outside_of_the_range_are_looked_at() {
     let planted = key.replace(".age", "/copy.age");
     site.plant(&planted, bytes);
     for options in [far(), VerifyOptions { account: Some("default".to_owned()), ..far() }] {
-        let report = site.verify(options).await;
-        assert!(has_at(&report, "unreferenced", &planted), "{}", report.text());
+        site.verify(options).await.assert_that(|report| has_at(report, "unreferenced", &planted));
     }
     site.remove(&planted);
     site.remove(&key);

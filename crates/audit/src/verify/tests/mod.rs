@@ -21,7 +21,7 @@ use futures_util::future::BoxFuture;
 use super::{VerifyFinding, VerifyOptions, VerifyReport, anchor, verify};
 use crate::erase::tests::key;
 use crate::read::Vault;
-use crate::testing::site::{Altered, Memory, Site, names, process, text_of};
+use crate::testing::site::{Altered, Memory, Site, assert_said, names, process, text_of};
 use kernel::clock::{Clock, UnixNanos};
 use kernel::rng::SeededRng;
 use telemetry::Meter;

@@ -111,10 +111,12 @@ async fn undetected_a_writer_removed() {
     holds(&site, &[]).await;
 }
 
-/// Without an anchor, and without locked objects, a history rewritten with the stolen key goes unnoticed.
+/// Without an anchor, and without locked objects, a history rewritten with the stolen key goes unnoticed; an anchor of
+/// the genuine one reveals it.
 #[tokio::test]
 async fn undetected_a_history_written_anew_with_the_stolen_key() {
     let site = site().await;
+    let genuine = anchored(&site).await;
     let mut forged = Site::new(43);
     forged.auditor = site.auditor.clone();
     forged.begin(0);
@@ -122,6 +124,7 @@ async fn undetected_a_history_written_anew_with_the_stolen_key() {
     forged.minutes(3).await;
     *site.store.0.lock() = forged.store.0.lock().clone();
     holds(&site, &[]).await;
+    site.verify(with_anchors(&[genuine])).await.assert_told("anchor");
 }
 
 /// Without anchors, an account with past dates written with the stolen key goes unnoticed.

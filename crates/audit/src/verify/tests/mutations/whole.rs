@@ -9,7 +9,6 @@ use crate::hold::apply_hold;
 use crate::openings::tests::Openers;
 use crate::rewrap::tests::{Copier, of_default};
 use crate::writable_vault::WritableVault;
-use vault::chain::erasures::ErasureHead;
 use vault::object_names::{ObjectLayout, is_payload};
 use vault::store::{ErasePredicate, VaultEraser};
 
@@ -91,7 +90,7 @@ impl Whole {
         earlier.push(site.store.0.lock().clone());
         let desk = Desk::of(&site, None);
         desk.erase(&site, "s2").await;
-        Self::report(&site, &desk);
+        desk.report(&site, &site.name(&["chain/default/eraser/", "0000000001.json"]));
         site.minutes(1).await;
         earlier.push(site.store.0.lock().clone());
         for (layout, session) in [(ObjectLayout::Packed, "s0"), (ObjectLayout::Turn, "s1")] {
@@ -143,16 +142,6 @@ impl Whole {
         site.clock.advance(Duration::from_secs(2 * 3600));
         site.minutes(2).await;
         taken
-    }
-
-    /// The eraser reports the erasure to the gateway, whose later digests name it.
-    fn report(site: &Site, desk: &Desk) {
-        let objects = site.store.0.lock().clone();
-        let mut digests =
-            objects.iter().filter(|(name, _)| kind_of(name) == Some("erasure") && name.ends_with(".json"));
-        let (name, digest) = digests.next_back().expect("a digest");
-        let head = ErasureHead::verify(digest, &objects[&format!("{name}.sig")], &[desk.chain_key()]).expect("a head");
-        drop(site.uploader.erasure_inbox().report(head).expect("room"));
     }
 
     async fn held(site: &Site, session: &str, set: bool) {

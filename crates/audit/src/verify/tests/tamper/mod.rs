@@ -1,5 +1,5 @@
-//! Every row of the table of attacks in docs/vault.md, on realistically written objects. Each attack is detected, or
-//! the table says that it is not. [`PAYLOAD`] and [`CHAIN`] list attacks with their findings.
+//! The table of attacks in docs/vault.md, on realistically written objects: each is detected, or the table says that it
+//! is not. [`PAYLOAD`] and [`CHAIN`] list attacks with their findings; `mutations` makes the changes that need no key.
 
 use super::*;
 use vault::chain::digest::ChainContinuation;
@@ -17,18 +17,14 @@ const FRAGMENT: &[u8] = b"age-encryption.org/v1\n";
 /// An attack on a vault, and the findings that report it.
 type Attack = (&'static str, fn(&Site), &'static [&'static str]);
 
-/// Payload and keys: changed, replaced, cut, longer, moved, removed, planted.
-const PAYLOAD: [Attack; 10] = [
+/// Payload and keys: changed, moved, removed, planted.
+const PAYLOAD: [Attack; 6] = [
     (
         "a byte",
         |s| s.change(&s.name(&OBJECT), |bytes| *bytes.last_mut().expect("a byte") ^= 1),
         &["fragment_changed", "object_changed"],
     ),
-    ("an object replaced", |s| s.plant(&s.name(&OBJECT), s.object(&s.name(&OTHER))), &["object_changed"]),
-    ("an object cut", |s| s.change(&s.name(&OBJECT), |bytes| bytes.truncate(bytes.len() - 5)), &["object_changed"]),
-    ("bytes behind", |s| s.change(&s.name(&OBJECT), |bytes| bytes.extend_from_slice(b"more")), &["object_changed"]),
     ("an object gone", |s| s.remove(&s.name(&OBJECT)), &["object_missing"]),
-    ("zeros", |s| s.change(&s.name(&OBJECT), |bytes| bytes.fill(0)), &["fragment_changed"]),
     (
         "fragments swapped",
         |s| {
@@ -61,26 +57,15 @@ const PAYLOAD: [Attack; 10] = [
     ),
 ];
 
-/// Digests, epochs and accounts: missing, changed, signed by someone else, in another place, reordered, without
-/// signature; signed with the right key, but false.
-const CHAIN: [Attack; 18] = [
+/// Digests, epochs and accounts: missing, signed by someone else, in another place, reordered; signed with the right
+/// key, but false.
+const CHAIN: [Attack; 16] = [
     ("a digest in the middle", |s| s.remove(&s.name(&FIRST)), &["digest_missing"]),
-    (
-        "a digest changed",
-        |s| {
-            s.change(&s.name(&FIRST), |bytes| {
-                let at = memchr::memmem::find(bytes, b"\"acked\":").expect("counters");
-                bytes[at + 8] = b'9';
-            })
-        },
-        &["signature"],
-    ),
     (
         "a digest of somebody else",
         |s| s.resign(&s.name(&FIRST), &thief(), |one| one.counters.acked = 99),
         &["signature"],
     ),
-    ("no signature", |s| s.remove(&format!("{}.sig", s.name(&FIRST))), &["signature"]),
     ("a digest signed anew", |s| signed_anew(s, &s.name(&FIRST), |one| one.counters.acked = 99), &["link"]),
     (
         "digests in another order",
@@ -227,7 +212,7 @@ async fn every_attack_is_told_by_its_findings() {
     assert!(!report.verified && report.counts.digests == 0, "{}", report.text());
 }
 
-/// Index: lines changed, added, removed or reordered, also by someone who can sign; the object missing or renamed.
+/// Index: lines changed, added, removed or reordered, also by someone who can sign.
 #[tokio::test]
 async fn lines_are_watched() {
     type Change = fn(&mut Vec<String>);
@@ -251,23 +236,6 @@ async fn lines_are_watched() {
         told(&s, &["link", "root"], what).await;
         *s.store.0.lock() = before.clone();
     }
-    s.plant(&key.replace("E0000-", "E0000-9"), s.object(&key));
-    told(&s, &["unreferenced"], "an index object planted").await;
-    s.remove(&key);
-    told(&s, &["index_missing"], "an index object gone").await;
-}
-
-/// Losses in the spool are recorded in the chain: lines of kind `gap` in place of lost ones, and fragments as lost.
-#[tokio::test]
-async fn losses_are_told() {
-    let mut s = Site::new(5);
-    for n in 0..4 {
-        s.send("default", &format!("s{n}"), "text");
-    }
-    s.journal.damage(pipeline::spool::RecordKind::Leaf, 1);
-    s.minutes(10).await;
-    let report = s.audit().await.assert_verified();
-    assert_eq!((report.counts.leaves, report.counts.gaps), (8, 2), "{}", report.text());
 }
 
 /// A run with these options that ends early, after following the chains: the store fails when payload is listed.
@@ -282,7 +250,7 @@ async fn broken_off(s: &Site, options: VerifyOptions) {
 }
 
 /// A run's limits must not carry over to the next: saved positions count only for a run with the same options. Changes
-/// made before a resumed run are found by it; a completed run leaves no positions.
+/// made before a resumed run are found by it; a completed run leaves no positions, so it hides no later change.
 #[tokio::test]
 async fn a_run_that_looked_at_less_is_not_taken_up() {
     let folder = tempfile::tempdir().expect("scratch");
@@ -300,6 +268,7 @@ async fn a_run_that_looked_at_less_is_not_taken_up() {
     assert!(went_on.not_verified.iter().any(|what| what.contains("a part of the chain")), "{}", went_on.text());
     let payload = s.name(&["default/acme/", ".agev"]);
     s.change(&payload, |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 1));
+    s.verify(VerifyOptions { auditors: auditors(), ..options() }).await.assert_not_verified();
     for less in [
         VerifyOptions { no_payload: true, ..options() },
         VerifyOptions { to: Some("2020".to_owned()), ..options() },
@@ -324,25 +293,6 @@ async fn a_run_that_looked_at_less_is_not_taken_up() {
     assert!(report.findings.iter().any(gone), "{}", report.text());
 }
 
-/// A completed run's file hides no later change.
-#[tokio::test]
-async fn a_completed_run_is_begun_anew() {
-    let folder = tempfile::tempdir().expect("scratch");
-    let options = || VerifyOptions { resume: Some(folder.path().join("resume.json")), ..VerifyOptions::default() };
-    let s = site().await;
-    for parts in [["index/", "account=default"], ["default/acme/", ".agev"]] {
-        assert!(s.verify(options()).await.verified);
-        let (name, mut kept) = (s.name(&parts), Vec::new());
-        s.change(&name, |bytes| {
-            kept.clone_from(bytes);
-            bytes.truncate(bytes.len() / 2);
-        });
-        let report = s.verify(options()).await;
-        assert!(!report.verified, "{name}: {}", report.text());
-        s.change(&name, |bytes| *bytes = kept);
-    }
-}
-
 /// Objects planted beside the chain don't block an anchor; a broken chain does.
 #[tokio::test]
 async fn an_anchor_looks_at_the_chain_alone() {
@@ -353,12 +303,9 @@ async fn an_anchor_looks_at_the_chain_alone() {
     plant("index/v1/account=default/dt=2026-11-20/gw-E0000-0000099999.ndjson.zst");
     plant("sessions/junk");
     plant("chain/junk");
-    assert!(
-        !s.verify(VerifyOptions { no_payload: true, ..VerifyOptions::default() }).await.verified,
-        "they are unreferenced"
-    );
-    let report = s.verify(chain_only()).await;
-    assert!(report.verified && !report.heads.is_empty(), "{}", report.text());
+    let without_payload = VerifyOptions { no_payload: true, ..VerifyOptions::default() };
+    s.verify(without_payload).await.assert_failed("unreferenced");
+    s.verify(chain_only()).await.assert_that(|report| report.verified && !report.heads.is_empty());
     s.resign(&s.name(&FIRST), &signing_key(), |digest| digest.counters.acked = 99);
     let report = s.verify(chain_only()).await.assert_failed("link");
     let (heads, left) = report.anchorable();

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::erase::tests::Desk;
-use vault::chain::erasures::ErasureHead;
 
 /// A vault with an erasure, which the gateway names if `is_reported`, and its state before the erasure.
 async fn erased(is_reported: bool) -> (Site, Desk, BTreeMap<String, Bytes>) {
@@ -13,19 +12,10 @@ async fn erased(is_reported: bool) -> (Site, Desk, BTreeMap<String, Bytes>) {
     let desk = Desk::of(&site, None);
     desk.erase(&site, "s0").await;
     if is_reported {
-        report(&site, &desk, &site.name(&["chain/default/eraser/", "0000000001.json"])).await;
+        desk.report(&site, &site.name(&["chain/default/eraser/", "0000000001.json"]));
     }
     site.minutes(3).await;
     (site, desk, before)
-}
-
-/// Reports a digest of the chain of erasures to the gateway, as `erase --execute` does; a later step stores it.
-async fn report(site: &Site, desk: &Desk, name: &str) {
-    let objects = site.store.0.lock().clone();
-    let (digest, signature) = (&objects[name], &objects[&format!("{name}.sig")]);
-    assert!(ErasureHead::verify(digest, signature, &[signing_key().public().clone()]).is_err(), "another key's");
-    let head = ErasureHead::verify(digest, signature, &[desk.chain_key()]).expect("a head");
-    drop(site.uploader.erasure_inbox().report(head).expect("room"));
 }
 
 /// The chain of erasures removed and the destroyed keys put back: the vault looks as before.
@@ -41,8 +31,7 @@ fn roll_back(site: &Site, before: &BTreeMap<String, Bytes>) {
 #[tokio::test]
 async fn a_rolled_back_erasure_is_found() {
     let (mut site, desk, before) = erased(true).await;
-    let whole = desk.audit(&site).await;
-    assert!(whole.verified && whole.erasures.len() == 1, "{}", whole.text());
+    desk.audit(&site).await.assert_that(|report| report.verified && report.erasures.len() == 1);
     site.restart(1000);
     site.minutes(3).await;
     let digest = digest_in(&site, &site.name(&["chain/default/gw/E0001/", "0000000001.json"]));
@@ -73,7 +62,7 @@ async fn an_older_erasure_is_not_newest() {
     let digests = in_chain(&site, "eraser");
     assert_eq!(digests.len(), 4);
     for at in [3, 0, 2] {
-        report(&site, &desk, &digests[at]).await;
+        desk.report(&site, &digests[at]);
         site.minutes(2).await;
     }
     let digest = digest_in(&site, in_chain(&site, "gw").last().expect("a digest"));
@@ -86,6 +75,5 @@ async fn an_older_erasure_is_not_newest() {
 async fn undetected_an_unreported_erasure_rolled_back() {
     let (site, desk, before) = erased(false).await;
     roll_back(&site, &before);
-    let report = desk.audit(&site).await;
-    assert!(report.verified && report.erasures.is_empty(), "{}", report.text());
+    desk.audit(&site).await.assert_that(|report| report.verified && report.erasures.is_empty());
 }
