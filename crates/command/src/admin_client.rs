@@ -228,7 +228,8 @@ impl AdminClient {
         if status.is_success() {
             return Ok(body);
         }
-        let text = self.read(path, body).await?;
+        // the status says more than why its text is missing
+        let text = self.read(path, body).await.unwrap_or_default();
         Err(CommandError::Failed(self.status_error(status, path, &text)))
     }
 

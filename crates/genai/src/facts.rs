@@ -408,8 +408,8 @@ pub struct ItemFacts {
     pub context: Option<Box<PriceContext>>,
     /// Whether `usage.input` includes the cached tokens, according to the dialect. `None` = not known.
     pub input_includes_cached: Option<bool>,
-    /// Whether `usage.output` includes reasoning.
-    pub output_includes_reasoning: bool,
+    /// Whether `usage.output` leaves reasoning out.
+    pub output_excludes_reasoning: bool,
     /// The total comes from the provider; the instrumentation did not add it up.
     pub total_by_provider: bool,
     /// The result of the cost processor.

@@ -26,7 +26,6 @@ pub(super) fn read_item(reader: &ItemReader<'_, '_>, node: NodeId, dialect: Opti
         agent: dialect.is_some(),
         inherits_model: dialect.is_some_and(|dialect| dialect.inherit_model),
         from_vendor_sdk: dialect.is_some_and(|dialect| dialect.from_vendor_sdk),
-        output_includes_reasoning: true,
         ..ItemFacts::default()
     };
     read_identity(reader, sources, &mut facts);
@@ -108,11 +107,11 @@ fn read_call(reader: &ItemReader<'_, '_>, dialect: &Dialect, facts: &mut ItemFac
             marks: reader.marker_bits,
         };
         facts.input_includes_cached = usage.includes_cached(emitter);
-        facts.output_includes_reasoning = usage.includes_reasoning(emitter);
+        facts.output_excludes_reasoning = !usage.includes_reasoning(emitter);
         facts.total_by_provider = usage.total_by_provider;
         if let Some(reasoning) = usage.hidden_reasoning(&facts.usage, facts.provider.as_deref()) {
             facts.usage.reasoning = Some(reasoning);
-            facts.output_includes_reasoning = false;
+            facts.output_excludes_reasoning = true;
         }
         facts.call_key = build_call_key(reader, facts);
     }

@@ -333,7 +333,7 @@ fn excludes_reasoning(item: &ItemFacts, cached: u64, flags: &mut PricingFlags) -
     let usage = &item.usage;
     let (input, output, reasoning) =
         (usage.input.unwrap_or(0), usage.output.unwrap_or(0), usage.reasoning.unwrap_or(0));
-    if !item.output_includes_reasoning {
+    if item.output_excludes_reasoning {
         return true;
     }
     let sum = input.saturating_add(output).saturating_add(reasoning);

@@ -352,13 +352,15 @@ struct Judgement {
     threshold_state: &'static str,
 }
 
+type FormatFigure = fn(f64) -> String;
+
 /// The four main numbers.
 fn build_cards(figures: &WindowFigures, ceiling: u64, window: &str) -> Vec<MetricCard> {
     let card = |number: &WindowMetric, title, sort, as_text: fn(f64) -> String, judgement| {
         build_card(number, (title, sort), as_text, judgement, window)
     };
     let judge = |number: &WindowMetric, as_text| judge_growth(figures, number, as_text);
-    let (seconds, dollars): (fn(f64) -> String, fn(f64) -> String) = (text::format_seconds, text::format_dollars);
+    let (seconds, dollars) = (text::format_seconds as FormatFigure, text::format_dollars as FormatFigure);
     let (iterations, failures) = (judge_iterations(figures, ceiling), judge_failures(figures));
     vec![
         card(&figures.iterations, "Iterations per run", "iterations", text::format_decimal, iterations),

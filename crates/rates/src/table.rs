@@ -185,9 +185,9 @@ const MIN_SIMILARITY: f64 = 0.8;
 
 /// The result of resolving an id, by provider as sent ("" = none) and by model.
 #[derive(Default)]
-pub(super) struct ResolutionCache(
-    RwLock<BoundedMap<(Box<str>, Box<str>), Result<ResolvedModel, UnpricedReason>, MAX_CACHED_IDS>>,
-);
+pub(super) struct ResolutionCache(RwLock<CachedResolutions>);
+
+type CachedResolutions = BoundedMap<(Box<str>, Box<str>), Result<ResolvedModel, UnpricedReason>, MAX_CACHED_IDS>;
 
 /// Maximum number of cached ids.
 const MAX_CACHED_IDS: usize = 4_096;

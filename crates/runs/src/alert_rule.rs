@@ -43,7 +43,16 @@ impl AlertRule {
     pub fn severity(self) -> AlertSeverity {
         match self {
             Self::IterationCeiling | Self::IdenticalToolCalls | Self::SessionCostRunaway => AlertSeverity::Critical,
-            _ => AlertSeverity::Warning,
+            Self::IterationCeilingWarning
+            | Self::ToolCallsInWindow
+            | Self::ToolRetries
+            | Self::RunOverdue
+            | Self::LimitHit
+            | Self::SessionCost
+            | Self::SessionDuration
+            | Self::TokensPerRunDrift
+            | Self::CostPerRunDrift
+            | Self::Test => AlertSeverity::Warning,
         }
     }
 

@@ -155,11 +155,11 @@ fn rule_bit(rule: AlertRule) -> u16 {
 
 impl BinaryCodec for AlertRule {
     fn put(&self, out: &mut Vec<u8>) {
-        Self::ALL.iter().position(|rule| rule == self).unwrap_or(0).put(out);
+        Self::rules().position(|rule| rule == *self).unwrap_or(0).put(out);
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        Self::ALL.get(usize::take(from)?).copied()
+        Self::rules().nth(usize::take(from)?)
     }
 }
 

@@ -8,6 +8,8 @@ mod size;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use serde_json::Value;
+
 use crate::sources::{File, files, product, root};
 
 /// A text that only some files may contain, and why.
@@ -301,4 +303,28 @@ fn what_is_not_detected_is_shown_by_tests() {
     assert!(listed.len() > 10, "{listed:?}");
     assert_eq!(listed.iter().copied().collect::<BTreeSet<_>>(), tests);
     assert_eq!(listed.len(), tests.len(), "each once");
+}
+
+/// A line that is lost in a data file would fail open: a rule without a placeholder, a call without a role, no secret
+/// keys. (Shown to fail without a rule's `class`.)
+#[test]
+fn data_files_have_what_they_need() {
+    let read = |path: &str| -> Value {
+        ::config::load::parse_data(path, &std::fs::read_to_string(root().join(path)).unwrap()).unwrap()
+    };
+    let assert_has = |path: &str, rows: &Value, keys: &[&str]| {
+        let lacking = |row: &&Value| keys.iter().any(|key| row[key].is_null());
+        let lacking: Vec<&Value> = rows.as_array().unwrap().iter().filter(lacking).collect();
+        assert!(lacking.is_empty(), "{path}: {keys:?} are needed: {lacking:?}");
+    };
+    for name in ["keys", "names", "pii", "secrets"] {
+        let path = format!("config/rules/{name}.yaml");
+        assert_has(&path, &read(&path), &["name", "placeholder", "class"]);
+    }
+    let dialects = read("config/dialects.yaml");
+    let lists = ["secret", "pii", "error_text", "redact", "label", "content"];
+    assert_has("config/dialects.yaml", &Value::from(vec![dialects["keys"].clone()]), &lists);
+    assert_has("config/dialects.yaml", &dialects["dialects"], &["name", "priority", "detect"]);
+    let calls = dialects["dialects"].as_array().unwrap().iter().filter_map(|dialect| dialect.get("calls"));
+    calls.for_each(|calls| assert_has("config/dialects.yaml", calls, &["role"]));
 }

@@ -41,7 +41,7 @@ pub struct VerifyOptions {
     /// Public keys that sign anchors.
     pub anchor_keys: Vec<VerifyKey>,
     /// Longest time from an epoch's first digest to the first anchor that covers the epoch, if anchors are given;
-    /// `None`: [`DEFAULT_ANCHORED_WITHIN`].
+    /// `None`: `DEFAULT_ANCHORED_WITHIN`.
     pub anchored_within: Option<Duration>,
     /// Leaves seen elsewhere (`gen_ai.payload.leaf` on spans), which the chain must contain.
     pub leaves: Vec<String>,

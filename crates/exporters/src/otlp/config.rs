@@ -36,7 +36,9 @@ impl Config {
             Some(Ok(endpoint)) if problems.is_empty() => {
                 common.note_plain_text(self.trust, "endpoint", &endpoint);
                 let url = |signal| Some((signal, with_path(&endpoint, grpc_path(signal))?));
-                let urls = Signal::ALL.into_iter().filter_map(url).collect();
+                let Some(urls) = Signal::ALL.into_iter().map(url).collect() else {
+                    return Err(vec![FieldProblem::new("endpoint", "the signal's path can't be appended to it")]);
+                };
                 return Ok(OtlpGrpcSettings { urls, common, trust: self.trust, protocol: PhantomData });
             }
             Some(Err(what)) => problems.push(FieldProblem::new("endpoint", what)),

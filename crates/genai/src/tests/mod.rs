@@ -242,7 +242,7 @@ fn show(payload: &Payload, item: &ItemFacts) -> Json {
         "response_model": item.response_model, "response_id": item.response_id, "tool": item.tool,
         "tool_call": item.tool_call, "finish": item.finish, "failed": item.failed, "error": item.error,
         "status": item.status, "decision": item.decision, "reported_cost": item.reported_cost,
-        "includes_cached": item.input_includes_cached, "includes_reasoning": item.output_includes_reasoning,
+        "includes_cached": item.input_includes_cached, "includes_reasoning": !item.output_excludes_reasoning,
         "context": [context.service_tier, context.speed, context.inference_geo, context.server_address],
         "usage": show_usage(&item.usage),
         "buckets": buckets(item),

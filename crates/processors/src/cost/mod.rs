@@ -206,7 +206,10 @@ impl CostProcessor {
 
     /// Returns the cost that a trusted upstream tollgate stamped, which is kept.
     fn upstream_cost(&self, pass: &BatchPass<'_>, node: NodeId) -> Option<CostFact> {
-        let status = pass.payload.get_str(node, stamp::STATUS).filter(|_| pass.is_trusted && !self.config.reprice)?;
+        if !pass.is_trusted || self.config.reprice {
+            return None;
+        }
+        let status = pass.payload.get_str(node, stamp::STATUS)?;
         let table_stamp = pass.payload.get_str(node, stamp::RATES).unwrap_or("");
         let usd = pass.payload.get_str(node, "tollgate.cost.usd").map(str::to_owned);
         Some(CostFact {
@@ -654,7 +657,7 @@ impl Processor for CostProcessor {
             facts.items.iter_mut().enumerate().partition(|(_, item)| item.from_vendor_sdk);
         for (index, item) in inner.into_iter().chain(outer) {
             let is_call = item.billable || item.copy || item.no_usage;
-            let upstream = self.upstream_cost(&pass, item.node).filter(|_| is_call);
+            let upstream = if is_call { self.upstream_cost(&pass, item.node) } else { None };
             let cost = if upstream.is_some() {
                 upstream
             } else if item.billable {

@@ -175,8 +175,8 @@ impl FilterConfig {
         if self.drop.is_empty() && self.presets.is_empty() && self.sampling.is_none() {
             problems.push(FieldProblem::new("", "would drop nothing; set `presets`, `drop` or `sampling`"));
         }
-        match self.preset_rules() {
-            Ok(of_presets) => rules.extend(of_presets),
+        match (!self.presets.is_empty()).then(|| self.preset_rules()).transpose() {
+            Ok(of_presets) => rules.extend(of_presets.into_iter().flatten()),
             Err(problem) => problems.push(FieldProblem::new("presets", problem.to_string())),
         }
         let ratio = self.sampling.map(|sampling| sampling.ratio).filter(|ratio| *ratio < 1.0);

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
 
 use genai::{ContentLocation, ContentPart, Facts, ItemFacts, ItemRole};
 use kernel::pseudonym::IdPolicy;
@@ -184,21 +185,24 @@ pub(super) fn hex_id(bytes: &[u8]) -> Option<String> {
 
 /// Prefixes of the attributes that a replay needs beside the content: parameters of request and response, and timing
 /// other than start and end.
-const PARAMETER_PREFIXES: &str = "\
-    gen_ai.request. gen_ai.response. gen_ai.server. gen_ai.client. llm.request. llm.response. ai.settings. \
-    ai.response.ms";
+static PARAMETER_PREFIXES: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let prefixes = "gen_ai.request. gen_ai.response. gen_ai.server. gen_ai.client. llm.request. llm.response. \
+                    ai.settings. ai.response.ms";
+    prefixes.split(' ').collect()
+});
 /// Whole keys of such attributes.
-const PARAMETER_KEYS: &str = "\
-    llm.invocation_parameters gen_ai.output.type gen_ai.openai.request.service_tier \
-    gen_ai.openai.response.service_tier gen_ai.openai.response.system_fingerprint llm.is_streaming \
-    ai.response.avgOutputTokensPerSecond duration_ms ttft_ms time_to_first_token_ms api_request_duration_ms \
-    attempt";
+static PARAMETER_KEYS: LazyLock<HashSet<&[u8]>> = LazyLock::new(|| {
+    let keys = "llm.invocation_parameters gen_ai.output.type gen_ai.openai.request.service_tier \
+                gen_ai.openai.response.service_tier gen_ai.openai.response.system_fingerprint llm.is_streaming \
+                ai.response.avgOutputTokensPerSecond duration_ms ttft_ms time_to_first_token_ms \
+                api_request_duration_ms attempt";
+    keys.split(' ').map(str::as_bytes).collect()
+});
 
 /// The item's parameters of request and response, and timing, as JSON.
 pub(super) fn replay_parameters<'a>(payload: &'a Payload, item: &ItemFacts) -> Vec<(&'a str, String)> {
     let is_parameter = |key: &[u8]| {
-        PARAMETER_PREFIXES.split(' ').any(|prefix| key.starts_with(prefix.as_bytes()))
-            || PARAMETER_KEYS.split(' ').any(|known| known.as_bytes() == key)
+        PARAMETER_PREFIXES.iter().any(|prefix| key.starts_with(prefix.as_bytes())) || PARAMETER_KEYS.contains(key)
     };
     let content: HashSet<ContentLocation> = item.content.iter().map(|place| place.at).collect();
     let is_content = |id: AttrId| content.contains(&ContentLocation::Attribute(id));

@@ -46,12 +46,15 @@ fn claim_webhook(scan: &TextScan<'_>, colon: usize, authority: &[u8], claims: &m
     let is_webhook_host = host.ends_with(b".webhook.office.com")
         || host.ends_with(b".logic.azure.com")
         || (host.starts_with(b"hook.") && host.ends_with(b".make.com"));
+    if !is_webhook_host {
+        return;
+    }
     let path_start = colon + 3 + authority.len();
     let is_end = |byte: &u8| *byte <= b' ' || b"\"'`<>\\),".contains(byte);
     let len = bytes_ahead(scan, path_start, MAX_PART).iter().take_while(|byte| !is_end(byte)).count();
     let scheme_len =
         scan.bytes(colon.saturating_sub(5)..colon).iter().rev().take_while(|byte| byte.is_ascii_lowercase()).count();
-    if is_webhook_host && len >= 24 {
+    if len >= 24 {
         claims.add_for(scan, RuleFamily::HostedWebhook, colon - scheme_len..path_start + len);
     }
 }

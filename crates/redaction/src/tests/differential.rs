@@ -114,7 +114,7 @@ fn rules_do_not_shadow_each_other() {
     let check = |share: &[&[String]]| {
         for pair in share {
             for joint in [" ", "\n", "\", \"", "&x="] {
-                agree(&all, alone, &pair.join(joint)).unwrap_or_else(|gap| panic!("{gap}"));
+                agree(all, alone, &pair.join(joint)).unwrap_or_else(|gap| panic!("{gap}"));
             }
         }
     };

@@ -20,8 +20,8 @@ use super::plan::MAX_DEPTH;
 const MAX_REFERENCE_CHAIN: u8 = 2 * MAX_DEPTH + 2;
 /// Longest value; a request of 64 MiB gives at most about 140 MiB.
 const MAX_VALUE_BYTES: usize = 256 << 20;
-/// Limit for rebuilt pieces in the cache; a value of any size fits.
-const MAX_CACHED_BYTES: usize = MAX_VALUE_BYTES + (64 << 20);
+/// Limit for rebuilt pieces in the cache. A larger piece is rebuilt each time.
+const MAX_CACHED_BYTES: usize = 64 << 20;
 
 /// Why content can't be restored.
 #[derive(Debug, PartialEq, Eq)]
@@ -192,7 +192,9 @@ impl ContentRebuilder {
         let start = index.checked_sub(1).and_then(|before| elements.get(before)).map_or(0, |(end, _)| *end);
         let (element, nth) = (Arc::clone(element), base.piece - start);
         let whole = self.resolve_piece(&element, nth, depth)?;
-        self.cache.insert_for(AccountHash::NONE, address, Arc::clone(&whole), whole.len());
+        if whole.len() <= MAX_CACHED_BYTES {
+            self.cache.insert_for(AccountHash::NONE, address, Arc::clone(&whole), whole.len());
+        }
         Ok(whole)
     }
 

@@ -44,7 +44,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use kernel::key_source::KmsKeyFile;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::ciphertext::Ciphertext;
@@ -89,15 +89,15 @@ pub(super) struct KmsCall<T> {
 
 impl KmsCall<Plaintext> {
     pub(super) fn decrypt(settings: &KmsKeyFile, sealed: &Ciphertext) -> Self {
-        let mut request = json!({ "CiphertextBlob": STANDARD.encode(sealed.bytes()) });
+        let mut request = Map::from_iter([("CiphertextBlob".to_owned(), json!(STANDARD.encode(sealed.bytes())))]);
         // with a key, KMS refuses a ciphertext made under another one; the context must equal that of the encryption
         if let Some(key_id) = &settings.key_id {
-            request["KeyId"] = json!(key_id);
+            request.insert("KeyId".to_owned(), json!(key_id));
         }
         if !settings.encryption_context.is_empty() {
-            request["EncryptionContext"] = json!(settings.encryption_context);
+            request.insert("EncryptionContext".to_owned(), json!(settings.encryption_context));
         }
-        Self { operation: "Decrypt", body: request.to_string().into_bytes(), parse: parse_plaintext }
+        Self { operation: "Decrypt", body: Value::from(request).to_string().into_bytes(), parse: parse_plaintext }
     }
 }
 

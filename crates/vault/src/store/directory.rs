@@ -259,9 +259,12 @@ pub(super) async fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, Sto
 async fn make_folders(folder: &Path) -> io::Result<()> {
     let is_missing = |ancestor: &&Path| !ancestor.as_os_str().is_empty() && !ancestor.exists();
     let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
-    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(folder)?;
+    // one by one: a retry, or another put, must not find a folder whose parents are not on disk yet
     for made in missing.into_iter().rev() {
-        sync_folder(files::parent_folder(made)).await?;
+        match std::fs::DirBuilder::new().mode(0o700).create(made) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => sync_folder(files::parent_folder(made)).await?,
+        }
     }
     Ok(())
 }

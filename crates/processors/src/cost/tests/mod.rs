@@ -115,7 +115,7 @@ fn item(call: &Json) -> ItemFacts {
     item.operation = text("operation").or(Some("chat".to_owned()));
     item.reported_cost = text("reported");
     item.input_includes_cached = call["includes_cached"].as_bool();
-    item.output_includes_reasoning = call["includes_reasoning"].as_bool().unwrap_or(true);
+    item.output_excludes_reasoning = call["includes_reasoning"] == false;
     item.total_by_provider = call["total_by_provider"].as_bool().unwrap_or(false);
     item.context = Some(Box::new(PriceContext {
         service_tier: text("tier"),
