@@ -1,4 +1,4 @@
-//! `proto/` equals the protocol, and `crates/otlp/src/gen` equals the code generated from it.
+//! Checks that `proto/` has OTLP's official descriptors, and that `crates/otlp/src/gen` is generated from `proto/`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

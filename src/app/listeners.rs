@@ -25,7 +25,7 @@ use super::start_error::StartError;
 /// How long a connection to a page may be idle. Idle connections must not block the kubelet's probe.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The listener of a receiver.
+/// Makes the listener of a receiver.
 fn bound_receiver<F: Future<Output = DrainListener> + Send + 'static>(
     addresses: Vec<(String, SocketAddr)>,
     serve: impl FnOnce(ListenerResources) -> F + Send + 'static,

@@ -43,7 +43,7 @@ pub(crate) fn epoch_folder(chain: &ChainId, epoch: &str) -> String {
     format!("chain/{}/{}/{epoch}/", chain.account, chain.writer)
 }
 
-/// The vault's chains, of one account and writer or of all. Nothing is verified.
+/// Lists the vault's chains, if given only those of an account or of a writer. Verifies nothing.
 pub(crate) async fn list_chains(
     vault: &Vault,
     account: Option<&str>,

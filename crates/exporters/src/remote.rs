@@ -1,5 +1,5 @@
-//! The exporters `otlp` and `otlp_http`, which differ only in framing ([`OtlpProtocol`]): client, compression, the
-//! timeout of an attempt, and the last failure that was logged.
+//! What the exporters `otlp` and `otlp_http` share: client, compression, the timeout of an attempt, and the last failure
+//! that was logged. [`OtlpProtocol`] has the rest: framing, headers, and the reading of responses.
 //! Every attempt ends within its timeout, and a logged failure never contains text from the back end. `stanza` has the
 //! configuration, `outcome` interprets statuses.
 
@@ -104,7 +104,7 @@ impl<P: OtlpProtocol> ExporterSpec for OtlpSettings<P> {
     }
 }
 
-/// An exporter that sends OTLP to another machine by a protocol.
+/// Sends OTLP to another machine over the protocol `P`.
 pub struct OtlpExporter<P> {
     remote: RemoteExporter,
     trust: Trust,

@@ -46,8 +46,8 @@ fn compile_list(compiler: &mut VocabularyCompiler<'_>, names: &[String]) -> Sour
     compiler.expand_lists(names).iter().map(|name| FactSource::compile(compiler, name)).collect()
 }
 
-/// Declares the lists of sources of one dialect, as the file has them (with the rules beside them) and compiled. The
-/// lists after `all` are followed by those for all dialects; the lists after `own` replace them.
+/// Declares a dialect's lists of sources twice: as read from `config/dialects.yaml`, and compiled. A list under `all` is
+/// extended with the list for all dialects. A list under `own` replaces that list, unless it is empty.
 macro_rules! source_lists {
     (
         $lists:ident => $sources:ident;

@@ -1,6 +1,6 @@
-//! [`word_enum!`](crate::word_enum!): an enum whose values have names for programs: in files, labels and JSON.
+//! [`word_enum!`](crate::word_enum!): an enum with a fixed string for each variant, as it is written to files, metric labels and JSON.
 
-/// Defines an enum from its values and their words.
+/// Defines an enum from its variants and their strings.
 #[macro_export]
 macro_rules! word_enum {
     ($(#[$doc:meta])* $vis:vis $name:ident { $($(#[$each:meta])* $variant:ident = $word:literal,)* }) => {

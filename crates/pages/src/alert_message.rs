@@ -1,7 +1,7 @@
 //! Formats an alert as a chat message: the JSON of Slack's incoming webhooks. Names can't become links, mentions or
 //! markup, neither in Slack nor in the Markdown of chats that accept its JSON. A message links to a trace if
 //! `trace_link` is set and to a run if `public_url` is; chats are told not to fetch previews. The caller redacts
-//! names; `src/app/alert_sender/mod.rs` sends.
+//! names; `src/app/alert_sender` sends the messages.
 
 use std::sync::Arc;
 

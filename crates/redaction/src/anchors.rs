@@ -14,8 +14,8 @@ use super::views::entities::is_entity;
 use super::views::soft_breaks::may_be_quoted_printable;
 use super::words_by_use::WordsByUse;
 
-/// Kinds of bytes in a text, from which the views to decode are chosen: for each the union of all blocks' masks, 0 if
-/// there is none.
+/// Kinds of bytes in a text, from which the views to decode are chosen. A field is not 0 if the text has, or may have,
+/// such a byte; its bits mean nothing else.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ByteKinds {
     /// Backslashes.

@@ -1,6 +1,6 @@
 //! Makes overlapping hits disjoint, replaces hits in a text, and finds placeholders that are already in it. The winner
-//! of an overlap is decided by class (see [`super::RuleClass`]), then length, position and rule. A partial overlap is merged
-//! under the winner, so that no tail leaks.
+//! of an overlap is decided by class (see [`super::RuleClass`]), then length, position and rule. A partial overlap is
+//! merged under the winner, so that no tail leaks.
 
 use std::ops::Range;
 use std::sync::LazyLock;

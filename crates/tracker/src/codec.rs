@@ -13,7 +13,7 @@ pub(super) trait BinaryCodec: Sized {
     fn take(from: &mut &[u8]) -> Option<Self>;
 }
 
-/// Encodes a struct as its fields, in order. What follows in the second list is not encoded, but made from them.
+/// Encodes a struct as its fields, in order. Fields of the second list are not encoded: `take` computes them.
 macro_rules! fields {
     ($name:ident { $($field:ident),* $(,)? } $({ $($made:ident: $value:expr),* })?) => {
         impl $crate::codec::BinaryCodec for $name {

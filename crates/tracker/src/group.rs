@@ -50,8 +50,8 @@ impl BatchNames {
     }
 }
 
-/// Adds a record to a map of the group. One that is known already is completed by the new one: the fields before the
-/// semicolon are names, of which the alphabetically first one counts.
+/// Adds a record to a map of the group. A record that is known already is merged with the new one: of the fields before
+/// the semicolon, the alphabetically first name is kept.
 macro_rules! add_record {
     ($group:ident.$records:ident, $key:ident, $known:ident, $new:ident => $kind:ident {
         $($name:ident),*; $($field:ident: $value:expr,)*

@@ -22,7 +22,7 @@ ALERTS = os.path.join(REPO, "deploy", "alerts")
 PROMETHEUS = os.path.join(ALERTS, "prometheus")
 RUNBOOK = os.path.join(REPO, "docs", "alerts.md")
 RULES = os.path.join(REPO, "crates", "runs", "src", "alert_rule.rs")
-NAMES = os.path.join(REPO, "crates", "telemetry", "src", "names.rs")
+NAMES = os.path.join(REPO, "crates", "telemetry", "src", "names", "mod.rs")
 # promtool's only remarks on /metrics: sums of money are floats, which the counters of the library in use can't hold; the second name is its users'.
 REMARKS = {'tollgate_cost_usd_total non-counter metrics should not have "_total" suffix',
            'agent_human_override_count counter metrics should have "_total" suffix',
@@ -120,8 +120,8 @@ def signoz_says_the_same(found, base, wanted, bounds, work, with_signoz):
 
 def told_is_whole(found):
     """Every rule that tollgate computes is an alert of its own here."""
-    source = read(RULES).split("pub enum AlertSeverity")[0]
-    variants = {variant: name for variant, name in re.findall(r'Self::(\w+) => "(\w+)"', source) if variant != "Test"}
+    source = read(RULES).split("pub AlertSeverity")[0]
+    variants = {variant: name for variant, name in re.findall(r'(\w+) = "(\w+)",', source) if variant != "Test"}
     critical = set(re.findall(r"Self::(\w+)", re.search(r"fn severity.*?\{.*?\{(.*?)=> AlertSeverity::Critical", source, re.S)[1]))
     told = {name: "critical" if variant in critical else "warning" for variant, name in variants.items()}
     here = {match[1]: rule["labels"]["severity"] for _, rule in found if (match := re.search(r'\{rule="(\w+)"\}', rule["expr"]))}

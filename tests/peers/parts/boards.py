@@ -21,7 +21,7 @@ from harness import CACHE, Gateway, Sink, check, figure, files, finish, free_por
 from promql import names  # noqa: E402
 
 EXPECTED = os.path.join(PEERS, "boards", "expected.json")
-NAMES = os.path.join(REPO, "crates", "telemetry", "src", "names.rs")
+NAMES = os.path.join(REPO, "crates", "telemetry", "src", "names", "mod.rs")
 CLIENTS = ("claude-code", "claude-otel-hooks")
 # Series that no session can make here: Prometheus' own, and one for items that could not be processed.
 UNSEEN = {"ALERTS", "tollgate_quarantined_items_total"}

@@ -371,7 +371,7 @@ pub struct Sink {
     pub request_times: Mutex<Vec<Duration>>,
     /// Needed by answers that take time.
     pub clock: OnceLock<Arc<dyn Clock>>,
-    /// What it says when it is asked, the last first, before it says yes.
+    /// Results of the next calls of `check_back_end`, the last first; then it succeeds.
     pub refusals: Mutex<Vec<Reason>>,
 }
 

@@ -39,8 +39,8 @@ impl ReceiverPort {
         inflated.map_err(|error| RequestRefusal::inflate_failed(encoding, &error))
     }
 
-    /// Converts a body to a request, on a blocking thread named `task` if it is large. While both are in memory, the
-    /// body stays charged, and `copies` times its size for the request, which is settled at the end.
+    /// Converts a body to a request, on a blocking thread named `task` if it is large. During the conversion the budget
+    /// is charged for the body and `copies` times its size; afterwards for the size of the request.
     ///
     /// # Errors
     /// The budget has no room, or `convert` refuses the body.

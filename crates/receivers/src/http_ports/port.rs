@@ -54,7 +54,7 @@ impl ReceiverContext {
     }
 }
 
-/// A receiver with settings `S` that is not listening yet.
+/// A receiver with settings `S` whose ports are not open yet.
 pub struct PortReceiver<S> {
     pub(crate) id: Arc<str>,
     pub(crate) settings: S,

@@ -404,8 +404,8 @@ fn unreadable_records_are_kept() {
     });
 }
 
-/// A record that the pipeline refuses for good is kept too, and one that it can't take now comes again. Content that
-/// nobody may open is neither stored nor dropped: its partition is held, in sight, until a recipient may.
+/// A record that the pipeline refuses for good goes to the dead-letter topic; one refused for now is retried. If no
+/// recipient may open the content, its partition is paused, and a metric shows it, until one can.
 #[test]
 fn refused_records_are_kept_and_others_come_again() {
     run(async |machine| {

@@ -48,7 +48,7 @@ use secret_cue::SecretCue;
 
 /// The words that lead to secrets.
 pub(super) fn secret_stems(families: &FamilyRules) -> Vec<Stem> {
-    if !families.has_any_secret() {
+    if !families.has_secret_rules() {
         return Vec::new();
     }
     let stem = |text: &str, exact: bool, whole: bool, cue: SecretCue| {
@@ -90,7 +90,7 @@ pub(super) fn secret_stems(families: &FamilyRules) -> Vec<Stem> {
 
 /// The action at a secret's word that is only the end of a longer word (`glued_words`).
 pub(super) fn suffix_word_action(families: &FamilyRules) -> Option<WordAction> {
-    families.has_any_secret().then_some(WordAction::Secret(SecretCue::Key))
+    families.has_secret_rules().then_some(WordAction::Secret(SecretCue::Key))
 }
 
 /// The rule of `value` as the whole value of an attribute's `key`, if the key names a secret.

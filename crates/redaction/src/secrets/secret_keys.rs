@@ -254,8 +254,8 @@ impl FamilyRules {
         }
     }
 
-    /// Whether anything is to be searched with code.
-    pub(super) fn has_any_secret(&self) -> bool {
+    /// Whether any rule for passwords, secrets, provider values or key blocks is on.
+    pub(super) fn has_secret_rules(&self) -> bool {
         use RuleFamily::{KeyBlock, Password, ProviderValue, SecretValue};
         [Password, SecretValue, ProviderValue, KeyBlock].into_iter().any(|family| self.rule(family).is_some())
     }

@@ -1,6 +1,6 @@
 //! `alerts` of the admin extension: where tollgate sends the alerts that it computes itself, and how messages are
-//! signed. The URL is a secret, because anyone who knows it can post there. `src/app/alert_sender/mod.rs` sends,
-//! `pages/alert_message` writes the messages.
+//! signed. The URL is a secret, because anyone who knows it can post there. `src/app/alert_sender` sends the
+//! messages, `pages/alert_message` writes them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
-//! [`StoreSettings`]: the kinds of store, and the questions that the gateway asks of each before it runs. Every question
-//! is an exhaustive match, so a new kind compiles only if it answers all. Neighbours: `directory` and `s3` (puts and
-//! reads), `processors/vault/config` (the user's configuration).
+//! [`StoreSettings`]: the kinds of store, and the questions that the gateway asks of each before it runs. Each question
+//! that kinds answer differently is an exhaustive match, so a new kind compiles only if it answers them. Neighbours:
+//! `directory` and `s3` (puts and reads), `processors/vault/config` (the user's configuration).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -61,12 +61,18 @@ impl StoreSettings {
 
     /// Prefix of every object's name; may be empty.
     pub fn prefix(&self) -> &str {
-        self.s3_settings().map_or("", |s3| &s3.prefix)
+        match self {
+            Self::Directory(_) => "",
+            Self::S3(s3) => &s3.prefix,
+        }
     }
 
     /// Prefix of references to its objects, e.g. `s3://bucket/`.
     pub fn uri(&self) -> String {
-        self.s3_settings().map_or_else(|| DIRECTORY_URI.to_owned(), |s3| format!("s3://{}/", s3.bucket))
+        match self {
+            Self::Directory(_) => DIRECTORY_URI.to_owned(),
+            Self::S3(s3) => format!("s3://{}/", s3.bucket),
+        }
     }
 
     /// The local folder that it writes to, if any.

@@ -159,7 +159,7 @@ impl SimDisk {
         self.0.lock().faults = faults;
     }
 
-    /// Lets the next `count` lists have a segment that is gone when it is opened.
+    /// The next `count` directory listings name a segment file that no longer exists.
     pub fn set_ghost_lists(&self, count: u32) {
         self.0.lock().ghost_lists = count;
     }
