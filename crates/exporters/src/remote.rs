@@ -1,5 +1,5 @@
-//! What the exporters `otlp` and `otlp_http` share: client, compression, the timeout of an attempt, and the last failure
-//! that was logged. [`OtlpProtocol`] has the rest: framing, headers, and the reading of responses.
+//! What the exporters `otlp` and `otlp_http` share: client, compression, the timeout of an attempt, and the last
+//! failure that was logged. [`OtlpProtocol`] has the rest: framing, headers, and the reading of responses.
 //! Every attempt ends within its timeout, and a logged failure never contains text from the back end. `stanza` has the
 //! configuration, `outcome` interprets statuses.
 

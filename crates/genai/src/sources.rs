@@ -46,8 +46,8 @@ fn compile_list(compiler: &mut VocabularyCompiler<'_>, names: &[String]) -> Sour
     compiler.expand_lists(names).iter().map(|name| FactSource::compile(compiler, name)).collect()
 }
 
-/// Declares a dialect's lists of sources twice: as read from `config/dialects.yaml`, and compiled. A list under `all` is
-/// extended with the list for all dialects. A list under `own` replaces that list, unless it is empty.
+/// Declares a dialect's lists of sources twice: as read from `config/dialects.yaml`, and compiled. A list under `all`
+/// is extended with the list for all dialects. A list under `own` replaces that list, unless it is empty.
 macro_rules! source_lists {
     (
         $lists:ident => $sources:ident;

@@ -1,4 +1,4 @@
-//! [`word_enum!`](crate::word_enum!): an enum with a fixed string for each variant, as it is written to files, metric labels and JSON.
+//! [`word_enum!`](crate::word_enum!): an enum with a fixed string for each variant, for files, metric labels and JSON.
 
 /// Defines an enum from its variants and their strings.
 #[macro_export]

@@ -237,7 +237,7 @@ fn routes_in(source: &str) -> Vec<String> {
 }
 
 /// A route that changes something needs the role operator, one that shows traffic or content the role tapper; only
-/// probes and logins need none. On the page of `vault serve` no row changes anything. (Shown to fail with `/-/reload` for viewers.)
+/// probes and logins need none. `vault serve` changes nothing. (Shown to fail with `/-/reload` for viewers.)
 #[test]
 fn rows_have_the_right_role() {
     for (method, path, access) in ROUTES.iter().chain(AUDIT_ROUTES) {
