@@ -47,7 +47,7 @@ pub struct CompactOptions {
     pub today: String,
 }
 
-/// What a run packed and wrote, and what it could not pack.
+/// Summary of one run of `compact`: what it packed, wrote and removed, and the objects that it could not pack.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CompactSummary {
     /// Index objects packed by this run.

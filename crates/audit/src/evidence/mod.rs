@@ -147,7 +147,7 @@ pub struct ActionOccurrences {
     pub last_seen: String,
 }
 
-/// A digest of the period, without the lists of what it covers.
+/// A digest of the period, without its list of objects.
 pub struct DigestEvidence {
     pub name: String,
     /// SHA-256 of the digest's bytes, hex.

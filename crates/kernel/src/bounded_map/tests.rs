@@ -125,7 +125,7 @@ fn making_room_does_not_walk_the_accounts() {
     assert_eq!(map.len(), 40_000);
 }
 
-/// An entry tells how many writes ago it was written; a look at it is no write.
+/// `writes_since` counts the writes after an entry's own; reading an entry does not count.
 #[test]
 fn writes_are_counted() {
     let mut map: BoundedMap<_, _> = BoundedMap::new(2);

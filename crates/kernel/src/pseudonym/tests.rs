@@ -17,8 +17,8 @@ fn pseudonyms_are_keyed_by_key_and_account() {
     assert_ne!(form, one.pseudonym("default", "ada@example.con"));
 }
 
-/// A later epoch keeps the key's digits and is seen in the form; whoever has the key finds the id in both. The forms are
-/// part of stored data: a change would split every user's history.
+/// A pseudonym of a later epoch shows its epoch, and the key matches an id in both forms. The forms are part of stored
+/// data: a change would split every user's history.
 #[test]
 fn a_later_epoch_is_seen() {
     let key = Pseudonymizer::new(&Secret::new("key".to_owned()));
