@@ -1,15 +1,17 @@
-//! Detects an item's dialect: the first by priority with a clause that holds. Conditions on scope and resource are
-//! evaluated once per scope; all others are bit, slot and name checks per item.
+//! Finds the dialects that an item may belong to: those with a clause that holds, by priority. `item_facts` chooses the
+//! one in which the item shows what it is. Conditions on scope and resource are evaluated once per scope; all others
+//! are bit, slot and name checks per item.
 
 use otlp::{NodeKind, TextField};
 
 use super::DialectReason;
 use super::address::letter_runs;
+use super::item_facts;
 use super::item_reader::{ItemAttribute, ItemReader, text_of};
 use super::keys::SlotIndex;
 use super::pattern::NamePatterns;
 use super::schema;
-use super::vocabulary::{Vocabulary, VocabularyCompiler};
+use super::vocabulary::{Dialect, Vocabulary, VocabularyCompiler};
 
 /// A scope name with more words than this is no instrumentation's, even if a pattern matches it.
 const MAX_SCOPE_WORDS: usize = 6;
@@ -84,6 +86,15 @@ impl DetectionClause {
         self.has | self.also
     }
 
+    /// Returns true if the clause has a condition on items.
+    fn is_about_items(&self) -> bool {
+        let names = [&self.span, &self.span_event, &self.log, &self.log_body, &self.metric];
+        self.has | self.also != 0
+            || self.event_is_scope
+            || !self.equals.is_empty()
+            || names.iter().any(|names| !names.is_empty())
+    }
+
     /// This clause as one that scope and resource permit.
     pub(super) fn as_possible(&self, dialect: usize, clause: usize) -> PossibleClause {
         PossibleClause { dialect, clause, has: self.has }
@@ -142,22 +153,25 @@ pub(super) fn has_equal_values(pairs: &[(SlotIndex, Vec<String>)], reader: &Item
     })
 }
 
-/// The index of the current item's dialect.
-pub(super) fn detect_dialect(reader: &ItemReader<'_, '_>) -> Option<usize> {
+/// The dialects that the current item may belong to, by priority, each with whether the item itself shows it: not only
+/// its scope or resource. A dialect may occur more than once.
+pub(super) fn matching_dialects<'v>(reader: &ItemReader<'v, '_>) -> impl Iterator<Item = (&'v Dialect, bool)> {
     let marker_bits = reader.marker_bits;
-    let mut possible = reader.possible_clauses.iter().filter(|possible| possible.may_match(marker_bits));
-    possible.find(|possible| possible.find_match(reader).is_some()).map(|possible| possible.dialect)
+    let possible = reader.possible_clauses.iter().filter(move |possible| possible.may_match(marker_bits));
+    let matching = possible.filter_map(|possible| Some((possible, possible.find_match(reader)?)));
+    matching.filter_map(|(possible, clause)| {
+        Some((reader.vocabulary.dialects.get(possible.dialect)?, clause.is_about_items()))
+    })
 }
 
-/// The current item's dialect and the conditions of the clause that matched.
+/// The current item's dialect and the conditions of its first clause that holds.
 pub(super) fn explain_dialect(reader: &ItemReader<'_, '_>) -> DialectReason {
-    for possible in &reader.possible_clauses {
-        let Some(candidate) = reader.vocabulary.dialects.get(possible.dialect) else { continue };
-        if let Some(clause) = possible.find_match(reader) {
-            return DialectReason { dialect: Some(candidate.name), conditions: clause.describe_match(reader) };
-        }
-    }
-    DialectReason { dialect: None, conditions: Vec::new() }
+    let dialect = item_facts::choose_dialect(reader).map(|choice| choice.dialect.name);
+    let is_chosen = |possible: &&PossibleClause| {
+        reader.vocabulary.dialects.get(possible.dialect).is_some_and(|candidate| Some(candidate.name) == dialect)
+    };
+    let clause = reader.possible_clauses.iter().filter(is_chosen).find_map(|possible| possible.find_match(reader));
+    DialectReason { dialect, conditions: clause.map(|clause| clause.describe_match(reader)).unwrap_or_default() }
 }
 
 impl Vocabulary {

@@ -10,6 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use otlp::{AttrId, NodeId, OwnedValue};
 
+use super::usage_words::TokenBucket;
+
+/// Maximum number of unread keys that an item's facts hold.
+pub(crate) const MAX_UNREAD_KEYS: usize = 8;
+
 /// The role of an item in a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -199,6 +204,10 @@ pub struct TokenUsage {
     pub reasoning: Option<u64>,
     /// Total tokens as reported.
     pub total: Option<u64>,
+    /// Text tokens, a part of input.
+    pub input_text: Option<u64>,
+    /// Text tokens, a part of output.
+    pub output_text: Option<u64>,
     /// Audio tokens, a subset of input.
     pub input_audio: Option<u64>,
     /// Audio tokens, a subset of output.
@@ -215,9 +224,63 @@ pub struct TokenUsage {
     pub invalid_count: bool,
     /// Two attributes that spell the same count disagree; the first in the dialect's list was used.
     pub conflicting_counts: bool,
+    /// A number under a key for usage was not read.
+    pub unread_counts: bool,
+    /// Neither a list nor the numbers say whether input and output include the audio, image and video tokens.
+    pub undecided_parts: bool,
 }
 
 impl TokenUsage {
+    /// The reported counts with their names.
+    pub fn counts(mut self) -> impl Iterator<Item = (&'static str, u64)> {
+        TokenBucket::ALL.iter().filter_map(move |bucket| Some((bucket.as_str(), (*self.count_mut(*bucket))?)))
+    }
+
+    pub(crate) fn count_mut(&mut self, bucket: TokenBucket) -> &mut Option<u64> {
+        match bucket {
+            TokenBucket::Input => &mut self.input,
+            TokenBucket::Output => &mut self.output,
+            TokenBucket::CacheRead => &mut self.cache_read,
+            TokenBucket::CacheWrite => &mut self.cache_write,
+            TokenBucket::CacheWrite5m => &mut self.cache_write_5m,
+            TokenBucket::CacheWrite1h => &mut self.cache_write_1h,
+            TokenBucket::Reasoning => &mut self.reasoning,
+            TokenBucket::Total => &mut self.total,
+            TokenBucket::InputText => &mut self.input_text,
+            TokenBucket::OutputText => &mut self.output_text,
+            TokenBucket::InputAudio => &mut self.input_audio,
+            TokenBucket::OutputAudio => &mut self.output_audio,
+            TokenBucket::CacheReadAudio => &mut self.cache_read_audio,
+            TokenBucket::InputImage => &mut self.input_image,
+            TokenBucket::OutputImage => &mut self.output_image,
+            TokenBucket::InputVideo => &mut self.input_video,
+        }
+    }
+
+    /// Decides by arithmetic whether input and output include their audio, image and video tokens, and makes them do so.
+    pub(crate) fn include_parts(&mut self) {
+        let sum =
+            |counts: &[Option<u64>]| counts.iter().flatten().fold(0, |sum: u64, count| sum.saturating_add(*count));
+        let (in_parts, out_parts) = (
+            sum(&[self.input_audio, self.input_image, self.input_video]),
+            sum(&[self.output_audio, self.output_image]),
+        );
+        let wholes = sum(&[self.input, self.output]);
+        let total_excludes = self.total == Some(sum(&[Some(wholes), Some(in_parts), Some(out_parts)]));
+        let total_decides = total_excludes || self.total == Some(wholes);
+        let sides = [(&mut self.input, self.input_text, in_parts), (&mut self.output, self.output_text, out_parts)];
+        self.undecided_parts = false;
+        for (whole, text, parts) in sides.into_iter().filter(|(_, _, parts)| *parts > 0) {
+            let reported = whole.unwrap_or(0);
+            let is_included = text.is_some_and(|text| text.saturating_add(parts) == reported);
+            if !is_included && (parts > reported || text == Some(reported) || total_excludes) {
+                *whole = Some(sum(&[*whole, Some(parts)]));
+            } else {
+                self.undecided_parts |= !is_included && !total_decides;
+            }
+        }
+    }
+
     /// Returns true if any billed count is above zero, or a count could not be read.
     pub fn has_billed_tokens(&self) -> bool {
         self.invalid_count || self.billed_counts().any(|count| count > 0)
@@ -404,6 +467,8 @@ pub struct ItemFacts {
     pub inherits_model: bool,
     /// Reported tokens.
     pub usage: TokenUsage,
+    /// Keys for usage under which a number was not read, at most [`MAX_UNREAD_KEYS`].
+    pub unread_usage: Vec<Box<str>>,
     /// Service tier, speed, region and the like, if the call reports any.
     pub context: Option<Box<PriceContext>>,
     /// Whether `usage.input` includes the cached tokens, according to the dialect. `None` = not known.

@@ -1,14 +1,16 @@
-//! Reads the facts of one item from its dialect's sources. `request_facts` settles the facts that need the
-//! whole payload, `content` finds content.
+//! Chooses the dialect in which an item shows what it is, and reads the item's facts from that dialect's sources.
+//! `request_facts` settles the facts that need the whole payload, `content` finds content.
 
 use kernel::hex;
 use otlp::{NodeId, NodeKind, Value};
 
-use super::detect::has_equal_values;
-use super::facts::{ItemFacts, ItemRole, PriceContext, TokenUsage};
-use super::item_reader::{ItemReader, ReportedCount, text_of};
+use super::detect::{has_equal_values, matching_dialects};
+use super::facts::{ItemFacts, ItemRole, MAX_UNREAD_KEYS, PriceContext, TokenUsage};
+use super::item_reader::{ItemReader, ReportedCount, is_structure, text_of};
 use super::label_shape;
-use super::sources::{CountSources, Emitter, SourceList, Sources};
+use super::sources::{Emitter, FactSource, SourceList, Sources, UsageSources, UsageSpelling};
+use super::usage_words::{TokenBucket, UsageKey};
+use super::value_paths;
 use super::vocabulary::{CallRule, Dialect};
 
 /// Stop reasons that mean failure.
@@ -17,8 +19,63 @@ const FAILED_STOPS: [&str; 2] = ["error", "max_turns"];
 /// Current name of the operation of a tool call.
 const EXECUTE_TOOL: &str = "execute_tool";
 
+/// An item's dialect with what decided it.
+pub(super) struct DialectChoice<'v> {
+    pub(super) dialect: &'v Dialect,
+    /// The rule that says what the item is.
+    rule: Option<&'v CallRule>,
+    operation: Option<String>,
+    usage: TokenUsage,
+}
+
+/// Chooses the dialect of the reader's current item: of those that may be its own, the first by priority with a rule
+/// for it. A log event whose name was lost on the way matches a rule for model calls by its tokens. Only then come
+/// dialects of emitters that nobody described, then the first in which tokens are reported, then the first. An item that
+/// shows its dialect leaves it only for a rule about its kind or tokens: another dialect's name for it says nothing.
+pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectChoice<'v>> {
+    let (mut first, mut nameless, mut with_tokens): (Option<DialectChoice<'v>>, _, _) = (None, None, None);
+    let (mut last, mut is_shown): (Option<&Dialect>, _) = (None, false);
+    for (dialect, shows) in matching_dialects(reader) {
+        let is_last = last.is_some_and(|last| std::ptr::eq(last, dialect));
+        let is_shown_before = is_shown;
+        is_shown |= shows;
+        if is_last {
+            continue;
+        }
+        last = Some(dialect);
+        if reader.kind == NodeKind::DataPoint {
+            return Some(DialectChoice { dialect, rule: None, operation: None, usage: TokenUsage::default() });
+        }
+        if dialect.leaves_only && nameless.is_some() {
+            break;
+        }
+        let mut choice = DialectChoice {
+            dialect,
+            rule: None,
+            operation: read_operation(reader, &dialect.sources.operation),
+            usage: read_usage(reader, &dialect.usage),
+        };
+        let says_kind = |rule: &CallRule| !is_shown_before || rule.data.usage || !rule.operation.is_empty();
+        choice.rule = dialect.calls.iter().find(|rule| says_kind(rule) && matches_rule(rule, reader, &choice, true));
+        if choice.rule.is_some() {
+            return Some(choice);
+        }
+        let is_call = |rule: &&CallRule| matches!(rule.data.role, ItemRole::Model | ItemRole::ModelCopy);
+        let mut calls = dialect.calls.iter().filter(|rule| is_call(rule) && !rule.log.is_empty());
+        choice.rule = calls.find(|rule| choice.usage.is_reported() && matches_rule(rule, reader, &choice, false));
+        let kept = match (choice.rule, choice.usage.is_reported()) {
+            (Some(_), _) => &mut nameless,
+            (None, true) => &mut with_tokens,
+            (None, false) => &mut first,
+        };
+        kept.get_or_insert(choice);
+    }
+    nameless.or(with_tokens).or(first)
+}
+
 /// Reads the facts of the reader's current item.
-pub(super) fn read_item(reader: &ItemReader<'_, '_>, node: NodeId, dialect: Option<&Dialect>) -> ItemFacts {
+pub(super) fn read_item(reader: &ItemReader<'_, '_>, node: NodeId, choice: Option<DialectChoice<'_>>) -> ItemFacts {
+    let dialect = choice.as_ref().map(|choice| choice.dialect);
     let sources = dialect.map_or(&reader.vocabulary.identity, |dialect| &dialect.sources);
     let mut facts = ItemFacts {
         node,
@@ -29,8 +86,9 @@ pub(super) fn read_item(reader: &ItemReader<'_, '_>, node: NodeId, dialect: Opti
         ..ItemFacts::default()
     };
     read_identity(reader, sources, &mut facts);
-    if let Some(dialect) = dialect.filter(|_| reader.kind != NodeKind::DataPoint) {
-        read_call(reader, dialect, &mut facts);
+    if let Some(choice) = choice.filter(|_| reader.kind != NodeKind::DataPoint) {
+        let dialect = choice.dialect;
+        read_call(reader, choice, &mut facts);
         let rules =
             reader.vocabulary.extract.iter().filter(|rule| rule.dialect.is_none_or(|name| name == dialect.name));
         facts.extracted = rules.filter_map(|rule| Some((rule.to, reader.extract_value(rule)?))).collect();
@@ -72,21 +130,24 @@ pub(super) fn is_tool(reader: &ItemReader<'_, '_>, facts: &ItemFacts, dialect: &
 }
 
 /// Reads everything about model and tool calls.
-fn read_call(reader: &ItemReader<'_, '_>, dialect: &Dialect, facts: &mut ItemFacts) {
+fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut ItemFacts) {
+    let DialectChoice { dialect, rule, operation, usage } = choice;
     let sources = &dialect.sources;
-    let event = reader.event_name.strip_prefix(dialect.event_prefix.as_str()).unwrap_or(reader.event_name);
+    let event = event_name(reader, dialect);
     facts.event = (reader.kind == NodeKind::LogRecord && label_shape::is_label(event) && !event.is_empty())
         .then(|| event.to_owned());
-    facts.operation = read_operation(reader, &sources.operation);
-    facts.usage = read_usage(reader, &dialect.usage.counts);
+    (facts.operation, facts.usage) = (operation, usage);
     facts.request_model = reader.label(&sources.request_model);
     facts.response_model = reader.label(&sources.response_model);
-    facts.provider = read_provider(reader, dialect);
+    // only an item that the dialect knows has the dialect's provider
+    facts.provider = read_provider(reader, sources, dialect.default_provider.as_ref().filter(|_| rule.is_some()));
     facts.tool = reader.label_from(sources.tool.iter().filter(|source| source.slot != reader.vocabulary.span_name));
     facts.tool_call = reader.text(&sources.tool_call);
-    let rule = dialect.calls.iter().find(|rule| matches_rule(rule, reader, event, facts));
-    if let Some(rule) = rule {
-        apply_rule(reader, rule, facts);
+    match rule {
+        Some(rule) => apply_rule(reader, rule, facts),
+        // an item with tokens is a call, unless a call below it has them too
+        None if usage.is_reported() => (facts.call, facts.billable, facts.guessed) = (ItemRole::Model, true, true),
+        None => {}
     }
     match facts.call {
         // On these items the dialect's tool key names the agent or workflow instead.
@@ -96,7 +157,7 @@ fn read_call(reader: &ItemReader<'_, '_>, dialect: &Dialect, facts: &mut ItemFac
     }
     if matches!(facts.call, ItemRole::Model | ItemRole::ModelCopy) || facts.billable {
         facts.response_id = reader.text(&sources.response_id);
-        read_embedded_counts(reader, &dialect.usage.counts, &mut facts.usage);
+        read_counts_in_content(reader, &dialect.usage, facts);
         facts.context = read_price_context(reader, sources);
         facts.reported_cost = reader.label(&sources.cost).filter(|text| is_decimal(text));
         let usage = &dialect.usage;
@@ -104,6 +165,7 @@ fn read_call(reader: &ItemReader<'_, '_>, dialect: &Dialect, facts: &mut ItemFac
             scope: reader.scope_name,
             version: reader.scope_version,
             provider: facts.provider.as_deref(),
+            model: facts.request_model.as_deref(),
             marks: reader.marker_bits,
         };
         facts.input_includes_cached = usage.includes_cached(emitter);
@@ -120,14 +182,23 @@ fn read_call(reader: &ItemReader<'_, '_>, dialect: &Dialect, facts: &mut ItemFac
     }
 }
 
-fn matches_rule(rule: &CallRule, reader: &ItemReader<'_, '_>, event: &str, facts: &ItemFacts) -> bool {
-    let operation = facts.operation.as_deref().unwrap_or("");
+/// Name of the current log event without the dialect's prefix.
+fn event_name<'p>(reader: &ItemReader<'_, 'p>, dialect: &Dialect) -> &'p str {
+    reader.event_name.strip_prefix(dialect.event_prefix.as_str()).unwrap_or(reader.event_name)
+}
+
+/// Returns true if the rule's conditions hold for the current item. `by_name`: also that for the log event's name.
+fn matches_rule(rule: &CallRule, reader: &ItemReader<'_, '_>, choice: &DialectChoice<'_>, by_name: bool) -> bool {
+    let operation = choice.operation.as_deref().unwrap_or("");
+    let has_event_name = || !by_name || rule.log.matches(event_name(reader, choice.dialect));
     (rule.span.is_empty() || (reader.kind == NodeKind::Span && rule.span.matches(reader.name)))
-        && (rule.log.is_empty() || (reader.kind == NodeKind::LogRecord && rule.log.matches(event)))
+        && (rule.log.is_empty() || (reader.kind == NodeKind::LogRecord && has_event_name()))
         && (rule.operation.is_empty() || rule.operation.matches(operation))
         && has_equal_values(&rule.equals, reader)
-        && (!rule.data.root || (reader.kind == NodeKind::Span && reader.payload.parent_span_id(facts.node).is_empty()))
-        && (!rule.data.usage || facts.usage.is_reported())
+        && (!rule.data.root
+            || (reader.kind == NodeKind::Span
+                && reader.node.is_some_and(|node| reader.payload.parent_span_id(node).is_empty())))
+        && (!rule.data.usage || choice.usage.is_reported())
 }
 
 fn apply_rule(reader: &ItemReader<'_, '_>, rule: &CallRule, facts: &mut ItemFacts) {
@@ -177,16 +248,16 @@ fn read_operation(reader: &ItemReader<'_, '_>, sources: &SourceList) -> Option<S
     })
 }
 
-fn read_provider(reader: &ItemReader<'_, '_>, dialect: &Dialect) -> Option<String> {
+fn read_provider(reader: &ItemReader<'_, '_>, sources: &Sources, default: Option<&String>) -> Option<String> {
     let mut is_reported = false;
-    for name in dialect.sources.provider.iter().filter_map(|source| reader.text_at(source)) {
+    for name in sources.provider.iter().filter_map(|source| reader.text_at(source)) {
         is_reported = true;
         let name = Some(name).filter(|name| name.len() <= label_shape::LABEL_BYTES);
         if let Some(provider) = name.and_then(|name| reader.vocabulary.current_provider_name(&name)) {
             return Some(provider);
         }
     }
-    if is_reported { None } else { dialect.default_provider.clone() }
+    default.filter(|_| !is_reported).cloned()
 }
 
 /// Problems found in the counts of an item.
@@ -196,7 +267,7 @@ struct CountFaults {
     conflicting: bool,
 }
 
-fn read_count(reader: &ItemReader<'_, '_>, list: &SourceList, faults: &mut CountFaults) -> Option<u64> {
+fn read_count(reader: &ItemReader<'_, '_>, list: &[FactSource], faults: &mut CountFaults) -> Option<u64> {
     match reader.count(list) {
         ReportedCount::Number(number) => {
             faults.conflicting |= list.len() > 1 && reader.contradicts(list, number);
@@ -210,43 +281,78 @@ fn read_count(reader: &ItemReader<'_, '_>, list: &SourceList, faults: &mut Count
     }
 }
 
-/// Reads counts that are often only found inside content, such as cache lifetimes. Parsing content is expensive, so
-/// this is done for calls only.
-fn read_embedded_counts(reader: &ItemReader<'_, '_>, sources: &CountSources, usage: &mut TokenUsage) {
+/// Reads what is often only found inside content, such as cache lifetimes: from the dialect's lists, then from the
+/// structure that vendors' SDKs pass on, by the words of its keys. Only for calls, because content has to be parsed.
+/// Input, output and total are not read from structure, because they may not mean there what the item's own mean.
+fn read_counts_in_content(reader: &ItemReader<'_, '_>, sources: &UsageSources, facts: &mut ItemFacts) {
+    let usage = &mut facts.usage;
     let mut faults = CountFaults { invalid: usage.invalid_count, conflicting: usage.conflicting_counts };
-    usage.cache_write_5m = read_count(reader, &sources.cache_write_5m, &mut faults);
-    usage.cache_write_1h = read_count(reader, &sources.cache_write_1h, &mut faults);
-    let embedded = [
-        (&mut usage.cache_read, &sources.cache_read_in_content),
-        (&mut usage.cache_write, &sources.cache_write_in_content),
-        (&mut usage.reasoning, &sources.reasoning_in_content),
-    ];
-    for (count, list) in embedded {
-        *count = count.or_else(|| read_count(reader, list, &mut faults));
+    for bucket in TokenBucket::ALL {
+        let list = sources.list(*bucket, true);
+        if !list.is_empty() && usage.count_mut(*bucket).is_none() {
+            *usage.count_mut(*bucket) = read_count(reader, list, &mut faults);
+        }
+    }
+    let mut unread = Vec::new();
+    let words = &reader.vocabulary.keys.usage_words;
+    for attr in &reader.attrs {
+        let class = reader.memo.class(attr.code);
+        let (Some(_), Some(attribute)) = (class.usage, reader.payload.attribute(attr.id)) else { continue };
+        if !is_structure(attr.value) {
+            let is_unread = class.usage == Some(UsageKey::Unread) && class.slot.is_none();
+            unread.extend((is_unread && attr.value.as_count().is_some()).then(|| attribute.key.into()));
+            continue;
+        }
+        let Some(json) = value_paths::parse(attr.value) else { continue };
+        let own = *usage;
+        words.read_structure(attribute.key, &json, &mut |bucket, number| {
+            let count = value_paths::whole_number(number).and_then(|count| u64::try_from(count).ok());
+            match (bucket, count) {
+                (Ok(TokenBucket::Input | TokenBucket::Output | TokenBucket::Total), _) => {}
+                (Ok(bucket), _) if { own }.count_mut(bucket).is_some() => {}
+                (Ok(bucket), Some(count)) => {
+                    faults.conflicting |= *usage.count_mut(bucket).get_or_insert(count) != count;
+                }
+                (Ok(_), None) => faults.invalid = true,
+                (Err(path), _) => unread.push(format!("{}: {}", attribute.key, path.trim_matches('.')).into()),
+            }
+        });
     }
     (usage.invalid_count, usage.conflicting_counts) = (faults.invalid, faults.conflicting);
+    if usage.undecided_parts {
+        usage.include_parts();
+    }
+    usage.unread_counts = !unread.is_empty();
+    unread.truncate(MAX_UNREAD_KEYS);
+    facts.unread_usage = unread;
 }
 
-fn read_usage(reader: &ItemReader<'_, '_>, sources: &CountSources) -> TokenUsage {
-    let mut faults = CountFaults::default();
-    let mut read = |list: &SourceList| read_count(reader, list, &mut faults);
-    let usage = TokenUsage {
-        input: read(&sources.input),
-        output: read(&sources.output),
-        cache_read: read(&sources.cache_read),
-        cache_write: read(&sources.cache_write),
-        cache_write_5m: None,
-        cache_write_1h: None,
-        reasoning: read(&sources.reasoning),
-        total: read(&sources.total),
-        input_audio: read(&sources.input_audio),
-        output_audio: read(&sources.output_audio),
-        cache_read_audio: read(&sources.cache_read_audio),
-        input_image: read(&sources.input_image),
-        output_image: read(&sources.output_image),
-        input_video: read(&sources.input_video),
-        ..TokenUsage::default()
-    };
+/// The counts of the dialect's own lists, then those that keys spell by their words.
+fn read_usage(reader: &ItemReader<'_, '_>, sources: &UsageSources) -> TokenUsage {
+    let (mut usage, mut faults) = (TokenUsage::default(), CountFaults::default());
+    for bucket in TokenBucket::ALL {
+        let list = sources.list(*bucket, false);
+        if !list.is_empty() {
+            *usage.count_mut(*bucket) = read_count(reader, list, &mut faults);
+        }
+    }
+    let listed = usage;
+    for (bucket, bare, value) in &reader.spelled_counts {
+        let is_read = match sources.spelling {
+            UsageSpelling::Listed => false,
+            UsageSpelling::Namespaces => !*bare,
+            UsageSpelling::Any => true,
+        };
+        if !is_read || { listed }.count_mut(*bucket).is_some() {
+            continue;
+        }
+        let Some(count) = value.as_count().and_then(|count| u64::try_from(count).ok()) else {
+            faults.invalid = true;
+            continue;
+        };
+        usage.undecided_parts |= bucket.is_medium() && count > 0;
+        faults.conflicting |= *usage.count_mut(*bucket).get_or_insert(count) != count;
+    }
     TokenUsage { invalid_count: faults.invalid, conflicting_counts: faults.conflicting, ..usage }
 }
 

@@ -14,6 +14,7 @@ use super::json_body;
 use super::keys::{KeyClassCache, SlotIndex};
 use super::label_shape;
 use super::sources::{FactSource, SourceList};
+use super::usage_words::{TokenBucket, UsageKey};
 use super::value_paths;
 use super::vocabulary::{ExtractRule, Vocabulary};
 
@@ -110,6 +111,8 @@ pub(super) struct ItemReader<'v, 'p> {
     pub(super) body: Option<Value<'p>>,
     pub(super) marker_bits: u128,
     pub(super) attrs: Vec<ItemAttribute<'p>>,
+    /// Counts of tokens by the words of their keys, and whether a key is in no namespace for usage.
+    pub(super) spelled_counts: Vec<(TokenBucket, bool, Value<'p>)>,
     /// Structures in values of the current item.
     structures: RefCell<Vec<SlotStructure>>,
     /// In item order, with their attributes and values by slot.
@@ -152,6 +155,7 @@ impl<'v, 'p> ItemReader<'v, 'p> {
             body: None,
             marker_bits: 0,
             attrs: Vec::new(),
+            spelled_counts: Vec::new(),
             structures: RefCell::default(),
             kept_items: Vec::new(),
             kept_attrs: Vec::new(),
@@ -168,12 +172,14 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         self.kind = payload.kind(node);
         self.slots.clear();
         self.attrs.clear();
+        self.spelled_counts.clear();
         self.structures.get_mut().clear();
         self.marker_bits = 0;
         for attribute in payload.attributes(node) {
             let code = self.memo.code(attribute.key);
             let class = self.memo.class(code);
             self.marker_bits |= class.marks;
+            self.spelled_counts.extend(spelled_count(class.usage, attribute.value));
             if let Some(slot) = class.slot {
                 self.slots.set(slot, attribute.value);
             }
@@ -302,6 +308,7 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         let code = self.memo.code(key);
         let class = self.memo.class(code);
         self.marker_bits |= class.marks & self.vocabulary.described_marks;
+        self.spelled_counts.extend(spelled_count(class.usage, value));
         if let Some(slot) = class.slot.filter(|slot| self.slots.get(*slot).is_none()) {
             self.slots.set(slot, value);
         }
@@ -471,7 +478,7 @@ impl<'v, 'p> ItemReader<'v, 'p> {
     }
 
     /// The count in the first source that is present.
-    pub(super) fn count(&self, sources: &SourceList) -> ReportedCount {
+    pub(super) fn count(&self, sources: &[FactSource]) -> ReportedCount {
         for source in sources {
             let Some(value) = self.source_value(source) else { continue };
             let number = if source.json.is_empty() {
@@ -489,10 +496,25 @@ impl<'v, 'p> ItemReader<'v, 'p> {
     }
 
     /// Returns true if another source of the list reports a different number.
-    pub(super) fn contradicts(&self, sources: &SourceList, number: u64) -> bool {
+    pub(super) fn contradicts(&self, sources: &[FactSource], number: u64) -> bool {
         let plain = sources.iter().filter(|source| source.json.is_empty());
         let mut counts = plain.filter_map(|source| self.source_value(source)?.as_count());
         counts.any(|count| u64::try_from(count) != Ok(number))
+    }
+}
+
+fn spelled_count(key: Option<UsageKey>, value: Value<'_>) -> Option<(TokenBucket, bool, Value<'_>)> {
+    let Some(UsageKey::Tokens { bucket, bare }) = key else { return None };
+    let is_count = !label_shape::is_empty_value(value) && !is_structure(value);
+    is_count.then_some((bucket, bare, value))
+}
+
+/// Returns true for a map, a list, and a text that may be one.
+pub(super) fn is_structure(value: Value<'_>) -> bool {
+    match value {
+        Value::Map(_) | Value::List(_) => true,
+        Value::Str(text) => text.starts_with(['{', '[']),
+        _ => false,
     }
 }
 

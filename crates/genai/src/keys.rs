@@ -18,6 +18,7 @@ use super::facts::ContentPart;
 use super::label_shape;
 use super::pattern::{self, PatternMap};
 use super::schema::NameList;
+use super::usage_words::{UsageKey, UsageWords};
 use super::vocabulary::Vocabulary;
 
 /// Index of a value that the vocabulary reads.
@@ -150,6 +151,8 @@ pub(super) struct KeyClass {
     labels: Vec<KeySetId>,
     /// Whether the key itself is prose rather than a name.
     pub(super) key_is_prose: label_shape::KeyProse,
+    /// What the key counts, by its words.
+    pub(super) usage: Option<UsageKey>,
 }
 
 impl KeyClass {
@@ -265,7 +268,7 @@ impl KeyClass {
 
     /// Returns true if the key marks its neighbours as parts of a model call.
     pub(super) fn marks_call(&self) -> bool {
-        self.listed_content(CALL).is_some()
+        self.listed_content(CALL).is_some() || matches!(self.usage, Some(UsageKey::Tokens { .. }))
     }
 
     /// The part that this key holds according to the list `set`. The list's first matching pattern decides.
@@ -330,6 +333,7 @@ const MAX_DYNAMIC_KEY_BYTES: usize = 256;
 /// The classification of all keys.
 pub(super) struct KeyClassifier {
     facts: PatternMap<KeyFact>,
+    pub(super) usage_words: UsageWords,
     codes: HashMap<Box<str>, u32>,
     classes: Vec<KeyClass>,
     /// Classes of keys that are no literals. A class depends on the key alone.
@@ -346,11 +350,13 @@ impl KeyClassifier {
     /// Classifies the literals that occur in `facts`.
     pub(super) fn new(
         facts: PatternMap<KeyFact>,
+        usage_words: UsageWords,
         chat_types: HashSet<Box<str>>,
         announced: AnnouncementFinder,
     ) -> Self {
         let mut keys = Self {
             facts,
+            usage_words,
             codes: HashMap::default(),
             classes: Vec::new(),
             dynamic_classes: RwLock::default(),
@@ -361,14 +367,18 @@ impl KeyClassifier {
         let literals: Vec<Box<str>> = keys.facts.literals().map(Into::into).collect();
         for literal in literals {
             let code = u32::try_from(keys.classes.len()).unwrap_or(u32::MAX);
-            keys.classes.push(KeyClass { id: keys.new_id(), ..KeyClass::from_facts(keys.facts.find(&literal)) });
+            let class = keys.with_usage(&literal, KeyClass::from_facts(keys.facts.find(&literal)));
+            keys.classes.push(class);
             keys.codes.insert(literal, code);
         }
         keys
     }
 
-    fn new_id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
+    /// Completes a class by an id and by what the words of its key count.
+    fn with_usage(&self, key: &str, class: KeyClass) -> KeyClass {
+        let usage = self.usage_words.read(key);
+        let read_by_dialect = class.read_by_dialect || matches!(usage, Some(UsageKey::Tokens { .. }));
+        KeyClass { id: self.next_id.fetch_add(1, Ordering::Relaxed), usage, read_by_dialect, ..class }
     }
 
     /// Number of literal keys.
@@ -396,7 +406,7 @@ impl KeyClassifier {
         if let Some(class) = self.dynamic_classes.read().get(key) {
             return Arc::clone(class);
         }
-        let class = Arc::new(KeyClass { id: self.new_id(), ..KeyClass::classify_dynamic(&self.facts, key) });
+        let class = Arc::new(self.with_usage(key, KeyClass::classify_dynamic(&self.facts, key)));
         if key.len() <= MAX_DYNAMIC_KEY_BYTES {
             self.dynamic_classes.write().insert(key.into(), Arc::clone(&class));
         }

@@ -30,6 +30,7 @@ mod schema;
 mod sources;
 pub mod structured_text;
 pub mod usage;
+mod usage_words;
 mod value_paths;
 mod vaulted_texts;
 mod vocabulary;
@@ -74,8 +75,9 @@ pub fn read_facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {
     let mut entries = Vec::with_capacity(payload.item_count());
     for node in payload.items() {
         reader.enter_item(node);
-        let dialect = detect::detect_dialect(&reader).and_then(|at| vocabulary.dialects.get(at));
-        let mut facts = item_facts::read_item(&reader, node, dialect);
+        let choice = item_facts::choose_dialect(&reader);
+        let dialect = choice.as_ref().map(|choice| choice.dialect);
+        let mut facts = item_facts::read_item(&reader, node, choice);
         if let Some(dialect) = dialect.filter(|_| payload.signal() != Signal::Metrics) {
             let tool = item_facts::is_tool(&reader, &facts, dialect);
             finder.find_in_item(&mut reader, node, Some(dialect), (true, tool)).move_into(&mut facts, false);

@@ -9,6 +9,7 @@ use super::attribute_types::AttributeType;
 use super::facts::{ContentPart, ItemRole};
 use super::keys::KeyListDefinitions;
 use super::sources::{FactSourceLists, UsageSourceLists};
+use super::usage_words::UsageWordsDefinition;
 
 /// The supported value of `schema`.
 pub(super) const SUPPORTED_SCHEMA: u32 = 1;
@@ -32,6 +33,8 @@ pub(super) struct DialectsFile {
     /// Current operation names that are sold by image, second or page, with or without tokens.
     pub(super) media: NameList,
     pub(super) keys: KeyListDefinitions,
+    /// The words of keys that count tokens.
+    pub(super) usage_words: UsageWordsDefinition,
     /// Attributes of the semantic conventions that hold labels (`config/semconv.yaml`).
     #[serde(default)]
     pub(super) registry: BTreeMap<String, LabelShape>,
@@ -128,6 +131,8 @@ pub(super) struct InclusionDefinition {
     pub(super) version: Option<String>,
     /// Current provider name, or a pattern for it.
     pub(super) provider: Option<String>,
+    /// The requested model, or a pattern for it.
+    pub(super) model: Option<String>,
     /// At least one of these attributes is present.
     pub(super) has: NameList,
     /// None of these attributes is present.

@@ -5,6 +5,8 @@
 //! provider, models, response id and cost use only the dialect's own list if it has one, because a foreign key may mean
 //! something else.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::facts::TokenUsage;
@@ -12,6 +14,7 @@ use super::keys::SlotIndex;
 use super::label_shape;
 use super::pattern::KeyPattern;
 use super::schema::{InclusionDefinition, NameList};
+use super::usage_words::TokenBucket;
 use super::vocabulary::VocabularyCompiler;
 
 /// One location of a fact.
@@ -41,6 +44,9 @@ impl FactSource {
 }
 
 pub(super) type SourceList = Vec<FactSource>;
+
+/// Suffix of the lists of counts that are read for calls only.
+const IN_CONTENT: &str = "_in_content";
 
 fn compile_list(compiler: &mut VocabularyCompiler<'_>, names: &[String]) -> SourceList {
     compiler.expand_lists(names).iter().map(|name| FactSource::compile(compiler, name)).collect()
@@ -97,14 +103,25 @@ source_lists! {
     own: run sub_agent operation provider request_model response_model response_id cost;
 }
 
-// The sources of token counts, and how the counts overlap. Sources `_in_content` are read for calls only, and only if
-// the others find nothing.
-source_lists! {
-    UsageSourceLists => CountSources;
-    all:;
-    own: input output cache_read cache_write cache_write_5m cache_write_1h reasoning cache_read_in_content
-        cache_write_in_content reasoning_in_content total input_audio output_audio cache_read_audio input_image output_image
-        input_video;
+/// Which keys a dialect reads by their words.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum UsageSpelling {
+    /// None: only lists count.
+    Listed,
+    /// Those in a namespace for usage.
+    #[default]
+    Namespaces,
+    /// All: the emitter is not described.
+    Any,
+}
+
+/// The sources of token counts, and how the counts overlap.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct UsageSourceLists {
+    /// Which keys are read by their words.
+    spelling: UsageSpelling,
     /// Absent = decided by the provider, or not known.
     input_includes_cached: Option<bool>,
     /// Tried in order before `input_includes_cached`.
@@ -118,11 +135,20 @@ source_lists! {
     /// Provider pattern. For these providers the part of the total beyond input and output is reasoning, if no
     /// reasoning is reported.
     reasoning_in_total: Option<String>,
+    /// The other keys: words of [`TokenBucket`], whose sources go before the words of keys. Sources `_in_content` are
+    /// read for calls only, and only if nothing else is found.
+    #[serde(flatten)]
+    counts: BTreeMap<String, NameList>,
 }
+
+/// The sources of token counts by bucket.
+pub(super) type CountSources = Vec<SourceList>;
 
 /// The sources of every token count of one dialect, and the rules for how the counts overlap.
 pub(super) struct UsageSources {
-    pub(super) counts: CountSources,
+    counts: CountSources,
+    counts_in_content: CountSources,
+    pub(super) spelling: UsageSpelling,
     pub(super) total_by_provider: bool,
     reasoning_in_total: Option<KeyPattern>,
     includes_cached: Option<bool>,
@@ -136,6 +162,7 @@ struct InclusionRule {
     scope: Option<KeyPattern>,
     version: Option<String>,
     provider: Option<KeyPattern>,
+    model: Option<KeyPattern>,
     /// Marker bits: the item has at least one of `has`, and none of `lacks`.
     has: u128,
     lacks: u128,
@@ -148,6 +175,7 @@ pub(super) struct Emitter<'a> {
     pub(super) scope: &'a str,
     pub(super) version: &'a str,
     pub(super) provider: Option<&'a str>,
+    pub(super) model: Option<&'a str>,
     /// Marker bits of the item's attributes.
     pub(super) marks: u128,
 }
@@ -158,6 +186,7 @@ impl InclusionRule {
             scope: rule.scope.as_deref().map(KeyPattern::new),
             version: rule.version.clone(),
             provider: rule.provider.as_deref().map(KeyPattern::new),
+            model: rule.model.as_deref().map(KeyPattern::new),
             has: compiler.allocate_mark(&rule.has),
             lacks: compiler.allocate_mark(&rule.lacks),
             value: rule.value,
@@ -165,10 +194,13 @@ impl InclusionRule {
     }
 
     fn matches_emitter(&self, emitter: Emitter<'_>) -> bool {
-        let matches_provider = |pattern: &KeyPattern| emitter.provider.is_some_and(|name| pattern.matches(name));
+        let matches = |pattern: &Option<KeyPattern>, name: Option<&str>| {
+            pattern.as_ref().is_none_or(|pattern| name.is_some_and(|name| pattern.matches(name)))
+        };
         self.scope.as_ref().is_none_or(|pattern| pattern.matches(emitter.scope))
             && self.version.as_ref().is_none_or(|bound| label_shape::version_satisfies(bound, emitter.version))
-            && self.provider.as_ref().is_none_or(matches_provider)
+            && matches(&self.provider, emitter.provider)
+            && matches(&self.model, emitter.model)
             && (self.has == 0 || self.has & emitter.marks != 0)
             && self.lacks & emitter.marks == 0
     }
@@ -183,15 +215,34 @@ impl UsageSources {
     pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, keys: &UsageSourceLists) -> Self {
         let mut compile_rules =
             |list: &[InclusionDefinition]| list.iter().map(|rule| InclusionRule::compile(compiler, rule)).collect();
+        let (inclusion, reasoning_inclusion) =
+            (compile_rules(&keys.inclusion), compile_rules(&keys.reasoning_inclusion));
+        let known = |name: &String| TokenBucket::parse(name.strip_suffix(IN_CONTENT).unwrap_or(name)).is_some();
+        if let Some(name) = keys.counts.keys().find(|name| !known(name)) {
+            compiler.record_problem(format!("usage.{name} is no count of tokens; see TokenBucket for their names"));
+        }
+        let mut compile_counts = |suffix: &str| {
+            let list = |bucket: &TokenBucket| keys.counts.get(&format!("{}{suffix}", bucket.as_str()));
+            let lists = TokenBucket::ALL.iter().map(|bucket| list(bucket).map(Vec::as_slice).unwrap_or_default());
+            lists.map(|list| compile_list(compiler, list)).collect()
+        };
         Self {
-            inclusion: compile_rules(&keys.inclusion),
-            reasoning_inclusion: compile_rules(&keys.reasoning_inclusion),
-            counts: CountSources::compile(compiler, keys, None),
+            counts: compile_counts(""),
+            counts_in_content: compile_counts(IN_CONTENT),
+            inclusion,
+            reasoning_inclusion,
+            spelling: keys.spelling,
             includes_reasoning: keys.output_includes_reasoning.unwrap_or(true),
             total_by_provider: keys.total_by_provider,
             reasoning_in_total: keys.reasoning_in_total.as_deref().map(KeyPattern::new),
             includes_cached: keys.input_includes_cached,
         }
+    }
+
+    /// The sources of a count. `in_content`: those that are read for calls only.
+    pub(super) fn list(&self, bucket: TokenBucket, in_content: bool) -> &[FactSource] {
+        let lists = if in_content { &self.counts_in_content } else { &self.counts };
+        lists.get(bucket as usize).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Whether the reported input includes the cached tokens. `None` if the emitter passes on the vendor's number

@@ -21,6 +21,7 @@ use super::keys::{GLOBAL, KeyClassifier, KeyFact, KeyListDefinitions, KeyRole, K
 use super::pattern::{NamePatterns, PatternMap, pattern_weight};
 use super::schema::{self, DialectsFile, NameList};
 use super::sources::{FactSource, FactSourceLists, SourceList, Sources, UsageSources};
+use super::usage_words::{TokenBucket, UsageWords};
 use super::wrapped_lines::WrappedLineFinder;
 
 pub(super) static BUILTIN: &str = include_str!("../../../config/dialects.json");
@@ -194,9 +195,9 @@ impl Vocabulary {
     pub fn original_keys(&self, dialect: &str, fact: FactKind) -> Vec<&str> {
         let dialect = self.dialects.iter().find(|known| known.name == dialect);
         let sources = dialect.map(|dialect| {
-            let (fields, usage) = (&dialect.sources, &dialect.usage.counts);
+            let (fields, usage) = (&dialect.sources, |bucket| dialect.usage.list(bucket, false));
             match fact {
-                FactKind::Session => &fields.session,
+                FactKind::Session => fields.session.as_slice(),
                 FactKind::Operation => &fields.operation,
                 FactKind::Provider => &fields.provider,
                 FactKind::RequestModel => &fields.request_model,
@@ -205,11 +206,11 @@ impl Vocabulary {
                 FactKind::Tool => &fields.tool,
                 FactKind::ToolCall => &fields.tool_call,
                 FactKind::Finish => &fields.finish,
-                FactKind::Input => &usage.input,
-                FactKind::Output => &usage.output,
-                FactKind::CacheRead => &usage.cache_read,
-                FactKind::CacheWrite => &usage.cache_write,
-                FactKind::Reasoning => &usage.reasoning,
+                FactKind::Input => usage(TokenBucket::Input),
+                FactKind::Output => usage(TokenBucket::Output),
+                FactKind::CacheRead => usage(TokenBucket::CacheRead),
+                FactKind::CacheWrite => usage(TokenBucket::CacheWrite),
+                FactKind::Reasoning => usage(TokenBucket::Reasoning),
             }
         });
         let plain = sources.into_iter().flatten().filter(|source| source.is_plain());
@@ -380,7 +381,7 @@ impl<'d> VocabularyCompiler<'d> {
         Ok(Vocabulary {
             slots: self.slots.len(),
             slot_keys: slot_keys(&self.slots),
-            keys: KeyClassifier::new(self.facts, chat_types, announced),
+            keys: KeyClassifier::new(self.facts, UsageWords::new(&data.usage_words), chat_types, announced),
             event_name,
             operation_name,
             span_name,
@@ -574,7 +575,7 @@ impl<'d> VocabularyCompiler<'d> {
         out
     }
 
-    fn record_problem(&mut self, problem: String) {
+    pub(super) fn record_problem(&mut self, problem: String) {
         self.problem.get_or_insert(problem);
     }
 }

@@ -12,15 +12,16 @@ use crate::app::memory_limiter::convert_memory_limiter;
 use crate::app::own_metrics::collector_metrics;
 use config::file::ConfigFile;
 use config::tree::{NodeValue, TreeNode};
-use config::{Problem, ProblemSeverity, load};
+use config::{Problem, ProblemSeverity};
 
 /// A processor or extension that is converted to tollgate's own `limits`.
 pub(crate) const MEMORY_LIMITER: &str = "memory_limiter";
 
-const TABLE_TEXT: &str = include_str!("../../../config/collector.yaml");
+/// A JSON copy of the YAML file, because it is read at each start. A test keeps both in step.
+const TABLE_TEXT: &str = include_str!("../../../config/collector.json");
 
 /// A test parses the embedded text, so the empty table is never used.
-static TABLE: LazyLock<CollectorTable> = LazyLock::new(|| parse_table().unwrap_or_default());
+static TABLE: LazyLock<CollectorTable> = LazyLock::new(|| serde_json::from_str(TABLE_TEXT).unwrap_or_default());
 
 /// The contents of `config/collector.yaml`, whose head explains the fields. The outer keys are sections.
 #[derive(Default, Deserialize)]
@@ -51,10 +52,6 @@ struct KeyRow {
     accepted: Vec<String>,
     note: Option<String>,
     error: Option<String>,
-}
-
-fn parse_table() -> Result<CollectorTable, Problem> {
-    load::parse_data("config/collector.yaml", TABLE_TEXT)
 }
 
 /// The hint for a component of the Collector that tollgate does not have, and whether it can be removed without a

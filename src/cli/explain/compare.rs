@@ -11,7 +11,7 @@ use crate::app::dry_run::{DropReason, DryRun, DryRunResult};
 use genai::usage::split_tokens;
 use genai::{
     CallTokenBuckets, ContentBasis, ContentLocation, ContentPlace, DialectReason, EmbeddedContent, Facts, ItemFacts,
-    ItemRole, TokenUsage, Vocabulary, explain_dialects, missing_required_attributes,
+    ItemRole, Vocabulary, explain_dialects, missing_required_attributes,
 };
 use kernel::hex;
 use otlp::{NodeId, NodeKind, Payload, TextField, Value};
@@ -111,6 +111,9 @@ pub(super) struct TokenCounts {
     pub(super) buckets: BTreeMap<&'static str, u64>,
     /// Whether the reported input includes cached tokens; `None` if unknown.
     pub(super) input_includes_cached: Option<bool>,
+    /// Keys for usage under which a number was not read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) unread: Vec<Box<str>>,
 }
 
 #[derive(Serialize)]
@@ -289,22 +292,11 @@ fn collect_ids(facts: &ItemFacts, after: &Payload, new_node: NodeId) -> BTreeMap
 }
 
 fn explain_tokens(facts: &ItemFacts) -> TokenCounts {
-    let TokenUsage { input, output, cache_read, cache_write, cache_write_5m, cache_write_1h, reasoning, total, .. } =
-        facts.usage;
-    let reported = [
-        ("input", input),
-        ("output", output),
-        ("cache_read", cache_read),
-        ("cache_write", cache_write),
-        ("cache_write_5m", cache_write_5m),
-        ("cache_write_1h", cache_write_1h),
-        ("reasoning", reasoning),
-        ("total", total),
-    ];
     TokenCounts {
-        reported: reported.into_iter().filter_map(|(name, count)| Some((name, count?))).collect(),
+        reported: facts.usage.counts().collect(),
         buckets: find_buckets(facts).iter().flat_map(named_buckets).filter(|(_, count)| *count > 0).collect(),
         input_includes_cached: facts.input_includes_cached,
+        unread: facts.unread_usage.clone(),
     }
 }
 

@@ -93,7 +93,9 @@ fn format_tokens(tokens: &TokenCounts) -> String {
         Some(false) => ", input without cached",
         None => "",
     };
-    format!("{}   (reported: {}{includes})", list(&tokens.buckets), list(&tokens.reported).replace(" + ", ", "))
+    let unread: String = tokens.unread.iter().map(|key| format!(", not read: {}", escape_unsafe(key))).collect();
+    let reported = list(&tokens.reported).replace(" + ", ", ");
+    format!("{}   (reported: {reported}{includes}{unread})", list(&tokens.buckets))
 }
 
 fn format_price(price: &PriceExplanation) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! Tests of the vocabulary: patterns, shapes, and every case of `tests/cases/dialects`.
 
 mod docs;
+mod shown;
 mod texts;
 
 use super::label_shape::{is_label, version_satisfies};
@@ -21,7 +22,7 @@ fn builtin() -> Vocabulary {
 }
 
 /// Both files merged.
-fn data() -> Json {
+pub(super) fn data() -> Json {
     let mut data: Json = request::case_file("config/dialects.yaml");
     data["registry"] = request::case_file("config/semconv.yaml");
     data
@@ -285,21 +286,9 @@ fn vectors() {
 }
 
 fn show_usage(usage: &TokenUsage) -> Json {
-    let all = [
-        ("input", usage.input),
-        ("output", usage.output),
-        ("cache_read", usage.cache_read),
-        ("cache_write", usage.cache_write),
-        ("cache_write_5m", usage.cache_write_5m),
-        ("cache_write_1h", usage.cache_write_1h),
-        ("reasoning", usage.reasoning),
-        ("total", usage.total),
-        ("input_audio", usage.input_audio),
-        ("output_audio", usage.output_audio),
-    ];
-    let told = all.into_iter().filter_map(|(key, count)| Some((key.to_owned(), Json::from(count?))));
+    let counts = usage.counts().map(|(name, count)| (name.to_owned(), Json::from(count)));
     let bad = usage.invalid_count.then(|| ("bad".to_owned(), Json::Bool(true)));
-    told.chain(bad).collect::<serde_json::Map<_, _>>().into()
+    counts.chain(bad).collect::<serde_json::Map<_, _>>().into()
 }
 
 fn place_text(payload: &Payload, item: &ItemFacts, place: &ContentPlace) -> String {

@@ -222,6 +222,34 @@ impl CostProcessor {
         })
     }
 
+    /// Counts a call that a trusted upstream tollgate priced, once, with the upstream's price.
+    fn count_upstream(&self, pass: &mut BatchPass<'_>, item: &ItemFacts, cost: CostFact) -> CostFact {
+        let is_counted = matches!(cost.status, BillingStatus::Priced | BillingStatus::Unpriced);
+        let key = call_claim(&pass.account, item).filter(|_| is_counted);
+        let claims = &self.ledger.claims;
+        if key.is_some_and(|key| claims.holder(key) == Some(pass.batch)) {
+            return cost;
+        }
+        let is_first = |key| claims.claim(key, &pass.batch, pass.now) == ClaimResult::First;
+        if pass.is_repeat || !key.is_none_or(is_first) {
+            return CostFact { status: BillingStatus::NotCounted, usd: None, atto_usd: None, ..cost };
+        }
+        key.into_iter().for_each(|key| pass.changes.add_claim(key));
+        pass.changes.count_status(cost.status);
+        let model = item.response_model.as_deref().or(item.request_model.as_deref());
+        match (cost.status, cost.atto_usd) {
+            (BillingStatus::Priced, Some(atto)) => {
+                let provider = item.provider.as_deref().unwrap_or("unknown");
+                pass.changes.add_priced(item.tenant.as_deref(), model.unwrap_or("unknown"), provider, Usd(atto));
+            }
+            (BillingStatus::Unpriced, _) => {
+                pass.changes.add_unpriced(item.provider.as_deref(), model, "upstream", 0);
+            }
+            _ => {}
+        }
+        cost
+    }
+
     /// Decides whether this record is the one that counts for its call.
     fn claim_call(
         &self,
@@ -658,8 +686,8 @@ impl Processor for CostProcessor {
         for (index, item) in inner.into_iter().chain(outer) {
             let is_call = item.billable || item.copy || item.no_usage;
             let upstream = if is_call { self.upstream_cost(&pass, item.node) } else { None };
-            let cost = if upstream.is_some() {
-                upstream
+            let cost = if let Some(upstream) = upstream {
+                Some(self.count_upstream(&mut pass, item, upstream))
             } else if item.billable {
                 let is_winner = item.call_key.as_deref().is_none_or(|key| winners.get(key) == Some(&index));
                 Some(self.bill_item(&mut pass, index, item, is_winner))
@@ -673,6 +701,10 @@ impl Processor for CostProcessor {
                 }
                 None
             };
+            let counts = |cost: &CostFact| matches!(cost.status, BillingStatus::Priced | BillingStatus::Unpriced);
+            if cost.as_ref().is_some_and(counts) {
+                pass.changes.add_unread_usage(&item.unread_usage);
+            }
             item.cost = cost.map(Box::new);
             if let Some(dialect) = item.dialect.filter(|_| item.sold_by_other_unit && !pass.is_repeat) {
                 pass.changes.count_unbilled(dialect);

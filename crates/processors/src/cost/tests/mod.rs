@@ -19,7 +19,7 @@ use otlp::{Payload, Signal, UnknownFields};
 use pipeline::{Batch, BatchOrigin, Processor, Trust};
 use rates::{RateTable, Usd};
 use redaction::RedactionIdPolicy;
-use telemetry::Meter;
+use telemetry::{Meter, names};
 
 mod bad;
 mod fairness;
@@ -532,7 +532,7 @@ fn branches_count_once() {
     assert!(second.effects.is_empty());
 }
 
-/// A trusted upstream tollgate's price stays.
+/// A trusted upstream tollgate's price stays, and counts once here too.
 #[test]
 fn upstream_stamps_stay() {
     let mut call = chat("r1", 50);
@@ -548,6 +548,12 @@ fn upstream_stamps_stay() {
     assert_eq!(with(Trust::Internal, false), "7");
     assert_eq!(with(Trust::Internal, true), "0.00035");
     assert_eq!(with(Trust::ThirdParty, false), "0.00035");
+    let (cost, meter) = metered();
+    for number in [1, 2] {
+        let batch = processed_from(&cost, one(call.clone()), number, |origin| origin.trust = Trust::Internal);
+        batch.effects.iter().for_each(|effect| cost.apply(effect));
+    }
+    assert_eq!(meter.values(&names::COST_USD), [7.0]);
 }
 
 /// Labels from telemetry are limited in number, and must look like names.

@@ -1,0 +1,299 @@
+//! Reads from the words of a key which tokens it counts, so that a spelling that no list knows is read too: words in any
+//! order, case and notation (`input_cached_tokens`, `cacheWriteInputTokens`, `prompt_tokens_details.audio_tokens`).
+//!
+//! Words and namespaces are data (`usage_words` in `config/dialects.yaml`). A dialect's own lists are read first. A key
+//! with an unknown word counts nothing by guess: it is reported as unread.
+
+use std::collections::BTreeMap;
+
+use foldhash::HashMap;
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use super::schema::NameList;
+
+/// Maximum size of a key that is read, bytes.
+const MAX_KEY_BYTES: usize = 128;
+/// Maximum number of numbers read from one structure, and its maximum depth.
+const MAX_NUMBERS: usize = 256;
+const MAX_DEPTH: usize = 8;
+
+kernel::word_enum! {
+    /// What a count of tokens counts. The words are the names of the lists in `usage`.
+    pub(super) TokenBucket {
+        Input = "input",
+        Output = "output",
+        CacheRead = "cache_read",
+        CacheWrite = "cache_write",
+        CacheWrite5m = "cache_write_5m",
+        CacheWrite1h = "cache_write_1h",
+        Reasoning = "reasoning",
+        Total = "total",
+        InputText = "input_text",
+        OutputText = "output_text",
+        InputAudio = "input_audio",
+        OutputAudio = "output_audio",
+        CacheReadAudio = "cache_read_audio",
+        InputImage = "input_image",
+        OutputImage = "output_image",
+        InputVideo = "input_video",
+    }
+}
+
+impl TokenBucket {
+    /// Returns true for tokens of a medium other than text, which are a part of input or output.
+    pub(super) fn is_medium(self) -> bool {
+        self >= Self::InputAudio && self != Self::CacheReadAudio
+    }
+}
+
+/// What the words of a key say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UsageKey {
+    /// A count of tokens. `bare`: the key is in no namespace for usage, so only dialects that read any spelling read it.
+    Tokens { bucket: TokenBucket, bare: bool },
+    /// Below a namespace for usage, but its words do not say what it counts.
+    Unread,
+    /// Structure whose leaves are counts.
+    Structure,
+}
+
+/// The meaning of a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum WordMeaning {
+    Token,
+    /// Says nothing about what is counted.
+    Filler,
+    Input,
+    Output,
+    Cache,
+    Read,
+    /// Both: `cached`, `hit`… of a cache.
+    Cached,
+    Write,
+    FiveMinutes,
+    OneHour,
+    Text,
+    Audio,
+    Image,
+    Video,
+    Reasoning,
+    Total,
+    /// The number is a part that no price depends on, or no count of tokens: money, a ratio, a limit.
+    NotCounted,
+}
+
+/// `usage_words` of `config/dialects.yaml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UsageWordsDefinition {
+    /// Prefixes whose keys are counts. Below any other `usage` a key also needs a word for "token".
+    namespaces: NameList,
+    /// Attributes with structure below which counts are found: by vendor, or below `usage`.
+    structures: NameList,
+    words: BTreeMap<WordMeaning, NameList>,
+}
+
+/// The words and namespaces for counts of tokens.
+#[derive(Default)]
+pub(super) struct UsageWords {
+    namespaces: Vec<Box<str>>,
+    structures: Vec<Box<str>>,
+    words: HashMap<Box<str>, WordMeaning>,
+}
+
+/// The meanings of a key's words, a bit each.
+#[derive(Clone, Copy, Default)]
+struct Meanings(u32);
+
+impl Meanings {
+    fn add(self, word: WordMeaning) -> Self {
+        match word {
+            WordMeaning::Cached => self.add(WordMeaning::Cache).add(WordMeaning::Read),
+            word => Self(self.0 | 1 << word as u32),
+        }
+    }
+
+    fn has(self, word: WordMeaning) -> bool {
+        self.0 & 1 << word as u32 != 0
+    }
+
+    fn bucket(self) -> Option<TokenBucket> {
+        use TokenBucket as B;
+        use WordMeaning as W;
+        let media = [W::Text, W::Audio, W::Image, W::Video].into_iter().filter(|medium| self.has(*medium));
+        let medium = match media.collect::<Vec<_>>().as_slice() {
+            [] => None,
+            [medium] => Some(*medium),
+            _ => return None,
+        };
+        let (input, output) = (self.has(W::Input), self.has(W::Output));
+        if (input && output) || (self.has(W::Cache) && (output || self.has(W::Reasoning))) {
+            return None;
+        }
+        let lifetime = match (self.has(W::FiveMinutes), self.has(W::OneHour)) {
+            (false, false) => None,
+            (short, long) if short != long => Some(if short { B::CacheWrite5m } else { B::CacheWrite1h }),
+            _ => return None,
+        };
+        if self.has(W::Cache) {
+            return match (self.has(W::Write) || lifetime.is_some(), self.has(W::Read), medium) {
+                (true, false, None) => Some(lifetime.unwrap_or(B::CacheWrite)),
+                (false, true, None) => Some(B::CacheRead),
+                (false, true, Some(W::Audio)) => Some(B::CacheReadAudio),
+                _ => None,
+            };
+        }
+        if self.has(W::Read) || self.has(W::Write) || lifetime.is_some() {
+            return None;
+        }
+        match (input, output, medium) {
+            (false, _, None) if self.has(W::Reasoning) => Some(B::Reasoning),
+            _ if self.has(W::Reasoning) => None,
+            (true, _, None) => Some(B::Input),
+            (_, true, None) => Some(B::Output),
+            (true, _, Some(W::Text)) => Some(B::InputText),
+            (_, true, Some(W::Text)) => Some(B::OutputText),
+            (true, _, Some(W::Audio)) => Some(B::InputAudio),
+            (_, true, Some(W::Audio)) => Some(B::OutputAudio),
+            (true, _, Some(W::Image)) => Some(B::InputImage),
+            (_, true, Some(W::Image)) => Some(B::OutputImage),
+            (true, _, Some(W::Video)) => Some(B::InputVideo),
+            (false, false, None) if self.has(W::Total) => Some(B::Total),
+            _ => None,
+        }
+    }
+}
+
+impl UsageWords {
+    pub(super) fn new(data: &UsageWordsDefinition) -> Self {
+        let words = data.words.iter().flat_map(|(meaning, words)| words.iter().map(|word| (word.as_str(), *meaning)));
+        Self {
+            namespaces: data.namespaces.iter().map(|name| format!("{name}.").into()).collect(),
+            structures: data.structures.iter().map(|name| name.as_str().into()).collect(),
+            words: words.map(|(word, meaning)| (word.into(), meaning)).collect(),
+        }
+    }
+
+    /// What an attribute's key counts. `None` if it is no count of tokens.
+    pub(super) fn read(&self, key: &str) -> Option<UsageKey> {
+        if key.len() > MAX_KEY_BYTES {
+            return None;
+        }
+        if self.is_structure(key) {
+            return Some(UsageKey::Structure);
+        }
+        let named = self.below_namespace(key);
+        let usage = || key.strip_prefix("usage.").or_else(|| Some(key.split_once(".usage.")?.1));
+        let rest = named.or_else(usage).unwrap_or(key);
+        let (bare, meanings) = (rest.len() == key.len(), self.meanings(rest));
+        let is_count = |meanings: &Meanings| {
+            !meanings.has(WordMeaning::NotCounted) && (named.is_some() || meanings.has(WordMeaning::Token))
+        };
+        match meanings {
+            Some(meanings) if !is_count(&meanings) => None,
+            Some(meanings) => match meanings.bucket() {
+                Some(bucket) => Some(UsageKey::Tokens { bucket, bare }),
+                None => named.map(|_| UsageKey::Unread),
+            },
+            None => named.map(|_| UsageKey::Unread),
+        }
+    }
+
+    fn is_structure(&self, key: &str) -> bool {
+        self.structures.iter().any(|name| **name == *key)
+    }
+
+    /// The rest of a key below a namespace for usage.
+    fn below_namespace<'k>(&self, key: &'k str) -> Option<&'k str> {
+        let is_start = |prefix: &str| key.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+        self.namespaces.iter().find(|prefix| is_start(prefix)).and_then(|prefix| key.get(prefix.len()..))
+    }
+
+    /// The meanings of all words of `text`. `None` if one is unknown.
+    fn meanings(&self, text: &str) -> Option<Meanings> {
+        split_words(text).try_fold(Meanings::default(), |meanings, word| {
+            self.add_word(meanings, &word.to_ascii_lowercase(), MAX_DEPTH)
+        })
+    }
+
+    /// Adds a word, or several that are written as one (`inputtokens`): the longest first.
+    fn add_word(&self, meanings: Meanings, word: &str, depth: usize) -> Option<Meanings> {
+        if word.is_empty() {
+            return Some(meanings);
+        }
+        (1..=word.len()).rev().filter(|_| depth > 0).find_map(|end| {
+            let (first, rest) = (word.get(..end)?, word.get(end..)?);
+            self.add_word(meanings.add(*self.words.get(first)?), rest, depth - 1)
+        })
+    }
+
+    /// Calls `found` with each count inside the structure of the attribute `key`; for a number below `usage` that is
+    /// not read, with its path. Outside of a `usage` a key needs a word for "token", and the first level there may be
+    /// a vendor's name.
+    pub(super) fn read_structure(
+        &self,
+        key: &str,
+        json: &Json,
+        found: &mut impl FnMut(Result<TokenBucket, &str>, &Json),
+    ) {
+        let path = self.below_namespace(key).filter(|_| !self.is_structure(key));
+        let in_usage = path.is_some() || key.split('.').any(|step| step.starts_with("usage"));
+        self.read_level(json, path.unwrap_or(""), (in_usage, MAX_DEPTH), &mut { MAX_NUMBERS }, found);
+    }
+
+    fn read_level(
+        &self,
+        json: &Json,
+        path: &str,
+        (in_usage, depth): (bool, usize),
+        numbers_left: &mut usize,
+        found: &mut impl FnMut(Result<TokenBucket, &str>, &Json),
+    ) {
+        if *numbers_left == 0 || depth == 0 {
+            return;
+        }
+        match json {
+            Json::Object(map) => {
+                // Google's lists name the medium in a member: `{"modality": "AUDIO", "tokenCount": 3}`.
+                let medium = map.get("modality").and_then(Json::as_str).unwrap_or("");
+                for (key, value) in map {
+                    let starts_usage = split_words(key).next().is_some_and(|word| word.eq_ignore_ascii_case("usage"));
+                    let is_vendor = path.is_empty() && !in_usage && value.is_object() && !starts_usage;
+                    let below = if is_vendor { String::new() } else { format!("{path}.{key}.{medium}") };
+                    self.read_level(value, &below, (in_usage || starts_usage, depth - 1), numbers_left, found);
+                }
+            }
+            Json::Array(list) => {
+                list.iter().for_each(|one| self.read_level(one, path, (in_usage, depth - 1), numbers_left, found));
+            }
+            Json::Number(_) => {
+                *numbers_left -= 1;
+                match self.meanings(path) {
+                    Some(meanings) if meanings.has(WordMeaning::NotCounted) => {}
+                    Some(meanings) if in_usage || meanings.has(WordMeaning::Token) => {
+                        found(meanings.bucket().ok_or(path), json);
+                    }
+                    None if in_usage => found(Err(path), json),
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The words of a key: `cacheWrite.input_tokens` → `cache`, `Write`, `input`, `tokens`. A number begins a word (`5m`).
+fn split_words(text: &str) -> impl Iterator<Item = &str> {
+    let same_word = |byte: &u8, next: &u8| {
+        let both = byte.is_ascii_alphanumeric() && next.is_ascii_alphanumeric();
+        let new_word = byte.is_ascii_lowercase() && next.is_ascii_uppercase();
+        both && !new_word && (byte.is_ascii_digit() || !next.is_ascii_digit())
+    };
+    let words = text.as_bytes().chunk_by(same_word).filter_map(|word| std::str::from_utf8(word).ok());
+    words.filter(|word| word.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
+
+#[cfg(test)]
+mod tests;
