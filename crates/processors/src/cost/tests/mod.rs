@@ -142,6 +142,7 @@ fn item(call: &Json) -> ItemFacts {
         input_video: count("input_video"),
         invalid_count: call["usage"]["bad"].as_bool().unwrap_or(false),
         conflicting_counts: call["usage"]["conflict"].as_bool().unwrap_or(false),
+        ..TokenUsage::default()
     };
     item
 }
