@@ -51,9 +51,9 @@ nightly PART:
 release *ARGS:
     bash .ci/release.sh {{ARGS}}
 
-# Regenerates config/semconv.yaml from a resolved registry of the semantic conventions, then dialects.json.
-semconv FILE VERSION:
-    python3 config/semconv.py {{FILE}} "{{VERSION}}" > target/semconv.yaml && mv target/semconv.yaml config/semconv.yaml
+# Regenerates config/semconv.yaml from registries of the semantic conventions (config/semconv.py), then dialects.json.
+semconv VERSIONS +FILES:
+    python3 config/semconv.py "{{VERSIONS}}" {{FILES}} > target/semconv.yaml && mv target/semconv.yaml config/semconv.yaml
     TOLLGATE_UPDATE=1 cargo test -p genai --lib
 
 # Lays a public price list (litellm or genai-prices; tests/peers/prices/install.sh fetches both) over

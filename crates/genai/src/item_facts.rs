@@ -177,6 +177,10 @@ fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut
         }
         facts.call_key = build_call_key(reader, facts);
     }
+    if reader.kind == NodeKind::Span && rule.is_some_and(|rule| rule.data.role == ItemRole::ModelCopy) {
+        // Tokens that are repeated from elsewhere say nothing about the spans around this one.
+        facts.usage = TokenUsage::default();
+    }
     if facts.operation.is_none() {
         facts.operation = default_operation(facts.call).map(str::to_owned);
     }

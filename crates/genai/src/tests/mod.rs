@@ -309,6 +309,46 @@ fn place_text(payload: &Payload, item: &ItemFacts, place: &ContentPlace) -> Stri
     format!("{node}{at}: {}{}", place.part.as_str(), if place.basis == ContentBasis::Listed { "" } else { "?" })
 }
 
+/// Must not regress: attributes of the conventions and of OpenInference's feedback stay if they hold labels and go to
+/// the vault if they hold content, on spans, span events and logs, whatever marks the item as an agent's.
+#[test]
+fn conventional_attributes_stay_or_go() {
+    let cases: BTreeMap<String, BTreeMap<String, Vec<Json>>> = request::case_file("tests/cases/conventions.yaml");
+    let vocabulary = builtin();
+    let marks = [
+        json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai"}),
+        json!({"gen_ai.operation.name": "apply_guardrail"}),
+        json!({"openinference.span.kind": "EVALUATOR"}),
+        json!({"traceloop.span.kind": "task"}),
+    ];
+    let mut failed = BTreeSet::new();
+    for (part, keys) in &cases {
+        for (key, value) in keys.iter().flat_map(|(key, values)| values.iter().map(move |value| (key, value))) {
+            for mark in &marks {
+                let mut both = mark.clone();
+                both[key] = value.clone();
+                for case in [
+                    json!({"items": [{"name": "step", "trace": 1, "span": 1, "attributes": both}]}),
+                    json!({"items": [{"name": "step", "trace": 1, "span": 1, "attributes": mark,
+                        "events": [{"name": "result", "attributes": {key: value}}]}]}),
+                    json!({"signal": "logs", "items": [{"trace": 1, "span": 1, "attributes": both}]}),
+                ] {
+                    let payload = request::payload(&case);
+                    let facts = super::read_facts(&vocabulary, &payload);
+                    let item = &facts.items[0];
+                    let places = item.content.iter().map(|place| place_text(&payload, item, place));
+                    let goes: Vec<String> = places.filter(|place| place.contains(key.as_str())).collect();
+                    let expected = if part == "stay" { Vec::new() } else { vec![format!("{key}: {part}")] };
+                    if !goes.iter().map(|place| place.trim_start_matches("event result ")).eq(&expected) {
+                        failed.insert(format!("{key} = {value}: {goes:?} instead of {expected:?} ({mark})"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
 /// Every canary that a real client put into a prompt, completion, tool argument or result is in a content place. Error
 /// text is left to redaction by design and may quote some.
 #[test]

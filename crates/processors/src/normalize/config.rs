@@ -18,7 +18,7 @@ pub struct NormalizeConfig {
 }
 
 /// A version of OpenTelemetry's GenAI semantic conventions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum SemconvVersion {
     /// Up to 1.36: `gen_ai.system`, no cached tokens.
     #[serde(rename = "1.36")]
@@ -29,11 +29,11 @@ pub enum SemconvVersion {
     /// 1.40: cached tokens (`cache_read.input_tokens`, `cache_creation.input_tokens`).
     #[serde(rename = "1.40")]
     V40,
-    /// The latest release, 1.41: reasoning tokens too. The default.
+    /// The latest release, 1.41: reasoning tokens too; `cache_write.input_tokens` beside the older name. The default.
     #[default]
     #[serde(rename = "latest")]
     Latest,
-    /// The next version, in development: `cache_write.input_tokens`.
+    /// The next version, in development: `cache_write.input_tokens` alone.
     #[serde(rename = "development")]
     Development,
 }

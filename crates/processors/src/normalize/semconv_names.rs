@@ -2,33 +2,35 @@
 //! Nothing that goes to the vault is written.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use genai::usage::{TokenSplit, split_tokens};
 use genai::{FactKind, ItemFacts, ItemRole, VaultedTexts, Vocabulary};
 use otlp::{NodeId, OwnedValue, Payload, Value};
 
-use super::config::{NormalizeConfig, SemconvVersion};
+use super::config::NormalizeConfig;
+use super::config::SemconvVersion::{self, Development, Latest, V36, V37, V40};
 
 /// Older names that dashboards still read. They are never removed.
 const LEGACY_NAMES: [&str; 2] = ["gen_ai.system", "session.id"];
-/// The names of facts: each from a version on, until a later row names the fact anew.
-const NAMES: [(FactKind, SemconvVersion, &str); 16] = [
-    (FactKind::Session, SemconvVersion::V36, "gen_ai.conversation.id"),
-    (FactKind::Operation, SemconvVersion::V36, "gen_ai.operation.name"),
-    (FactKind::Provider, SemconvVersion::V36, "gen_ai.system"),
-    (FactKind::Provider, SemconvVersion::V37, "gen_ai.provider.name"),
-    (FactKind::RequestModel, SemconvVersion::V36, "gen_ai.request.model"),
-    (FactKind::ResponseModel, SemconvVersion::V36, "gen_ai.response.model"),
-    (FactKind::ResponseId, SemconvVersion::V36, "gen_ai.response.id"),
-    (FactKind::Tool, SemconvVersion::V36, "gen_ai.tool.name"),
-    (FactKind::ToolCall, SemconvVersion::V36, "gen_ai.tool.call.id"),
-    (FactKind::Finish, SemconvVersion::V36, "gen_ai.response.finish_reasons"),
-    (FactKind::Input, SemconvVersion::V36, "gen_ai.usage.input_tokens"),
-    (FactKind::Output, SemconvVersion::V36, "gen_ai.usage.output_tokens"),
-    (FactKind::CacheRead, SemconvVersion::V40, "gen_ai.usage.cache_read.input_tokens"),
-    (FactKind::CacheWrite, SemconvVersion::V40, "gen_ai.usage.cache_creation.input_tokens"),
-    (FactKind::CacheWrite, SemconvVersion::Development, "gen_ai.usage.cache_write.input_tokens"),
-    (FactKind::Reasoning, SemconvVersion::Latest, "gen_ai.usage.reasoning.output_tokens"),
+/// The names of facts, and the versions that have them. `Latest` has both names of a fact that is being renamed.
+static NAMES: [(FactKind, RangeInclusive<SemconvVersion>, &str); 16] = [
+    (FactKind::Session, V36..=Development, "gen_ai.conversation.id"),
+    (FactKind::Operation, V36..=Development, "gen_ai.operation.name"),
+    (FactKind::Provider, V36..=V36, "gen_ai.system"),
+    (FactKind::Provider, V37..=Development, "gen_ai.provider.name"),
+    (FactKind::RequestModel, V36..=Development, "gen_ai.request.model"),
+    (FactKind::ResponseModel, V36..=Development, "gen_ai.response.model"),
+    (FactKind::ResponseId, V36..=Development, "gen_ai.response.id"),
+    (FactKind::Tool, V36..=Development, "gen_ai.tool.name"),
+    (FactKind::ToolCall, V36..=Development, "gen_ai.tool.call.id"),
+    (FactKind::Finish, V36..=Development, "gen_ai.response.finish_reasons"),
+    (FactKind::Input, V36..=Development, "gen_ai.usage.input_tokens"),
+    (FactKind::Output, V36..=Development, "gen_ai.usage.output_tokens"),
+    (FactKind::CacheRead, V40..=Development, "gen_ai.usage.cache_read.input_tokens"),
+    (FactKind::CacheWrite, V40..=Latest, "gen_ai.usage.cache_creation.input_tokens"),
+    (FactKind::CacheWrite, Latest..=Development, "gen_ai.usage.cache_write.input_tokens"),
+    (FactKind::Reasoning, Latest..=Development, "gen_ai.usage.reasoning.output_tokens"),
 ];
 /// The attribute for the type of a failure.
 const ERROR_TYPE: &str = "error.type";
@@ -47,21 +49,23 @@ impl SemconvNames {
             Self { semconv: settings.semconv, original_keys: HashMap::new(), drops_originals: settings.drop_originals };
         for dialect in vocabulary.dialects().filter(|_| settings.drop_originals) {
             let mut dialect_keys = Vec::new();
-            for (fact, ..) in NAMES {
-                let keys = vocabulary.original_keys(dialect, fact).into_iter();
+            for (fact, ..) in &NAMES {
+                let keys = vocabulary.original_keys(dialect, *fact).into_iter();
                 let keys = keys.filter(|key| !LEGACY_NAMES.contains(key) && !names.is_fact_name(key));
-                dialect_keys.extend(keys.map(|key| (fact, key.into())));
+                dialect_keys.extend(keys.map(|key| (*fact, key.into())));
             }
             names.original_keys.insert(dialect, dialect_keys);
         }
         names
     }
 
-    /// The name of a fact in the configured version, if it has one.
-    fn name_of(&self, fact: FactKind) -> Option<&'static str> {
-        let is_known = |since: SemconvVersion| self.semconv as u8 >= since as u8;
-        let mut names = NAMES.iter().rev().filter(|(named, since, _)| *named == fact && is_known(*since));
-        names.next().map(|(_, _, name)| *name)
+    /// The names of a fact in the configured version.
+    fn names_of(&self, fact: FactKind) -> impl Iterator<Item = &'static str> {
+        let semconv = self.semconv;
+        NAMES
+            .iter()
+            .filter(move |(named, versions, _)| *named == fact && versions.contains(&semconv))
+            .map(|(_, _, name)| *name)
     }
 
     /// Returns true if `key` is a name of the configured version.
@@ -70,7 +74,7 @@ impl SemconvNames {
     }
 
     fn is_fact_name(&self, key: &str) -> bool {
-        NAMES.iter().any(|(fact, _, name)| *name == key && self.name_of(*fact) == Some(key))
+        NAMES.iter().any(|(_, versions, name)| *name == key && versions.contains(&self.semconv))
     }
 
     /// Writes the missing attributes of one item.
@@ -99,7 +103,7 @@ impl SemconvNames {
         }
         if matches!(item.call, ItemRole::Model | ItemRole::ModelCopy) || item.billable {
             writer.write_text(FactKind::ResponseId, item.response_id.as_deref());
-            if let (Some(finish), Some(key)) = (&item.finish, self.name_of(FactKind::Finish)) {
+            for (finish, key) in item.finish.iter().zip(self.names_of(FactKind::Finish)) {
                 writer.set_if_absent(key, OwnedValue::StrList(vec![finish.clone()]));
             }
         }
@@ -107,7 +111,7 @@ impl SemconvNames {
             writer.write_tokens(item);
         }
         for (fact, key) in self.original_keys.get(dialect).into_iter().flatten() {
-            let is_written = self.name_of(*fact).is_some_and(|name| payload.get(item.node, name).is_some());
+            let is_written = self.names_of(*fact).any(|name| payload.get(item.node, name).is_some());
             if is_written {
                 payload.remove(item.node, key);
             }
@@ -135,7 +139,7 @@ struct AttributeWriter<'a> {
 
 impl AttributeWriter<'_> {
     fn write_text(&mut self, fact: FactKind, value: Option<&str>) {
-        if let Some(key) = self.names.name_of(fact) {
+        for key in self.names.names_of(fact) {
             self.write_text_at(key, value);
         }
     }
@@ -175,22 +179,16 @@ impl AttributeWriter<'_> {
             (FactKind::Reasoning, usage.reasoning.is_some(), reasoning),
         ];
         for (fact, _, count) in counts.into_iter().filter(|(_, is_reported, _)| *is_reported) {
-            let (Some(key), Ok(count)) = (self.names.name_of(fact), i64::try_from(count)) else { continue };
-            // The attribute in the newest spelling already holds the count.
-            let newest = "gen_ai.usage.cache_write.input_tokens";
-            if fact == FactKind::CacheWrite
-                && !self.names.drops_originals
-                && self.payload.get(self.node, newest).is_some()
-            {
-                continue;
+            let Ok(count) = i64::try_from(count) else { continue };
+            for key in self.names.names_of(fact) {
+                // If originals are removed, an existing count with a different meaning is corrected.
+                if self.names.drops_originals
+                    && self.payload.get(self.node, key).is_some_and(|existing| existing.as_count() != Some(count))
+                {
+                    self.payload.remove(self.node, key);
+                }
+                self.set_if_absent(key, OwnedValue::Int(count));
             }
-            // If originals are removed, an existing count with a different meaning is corrected.
-            if self.names.drops_originals
-                && self.payload.get(self.node, key).is_some_and(|existing| existing.as_count() != Some(count))
-            {
-                self.payload.remove(self.node, key);
-            }
-            self.set_if_absent(key, OwnedValue::Int(count));
         }
     }
 

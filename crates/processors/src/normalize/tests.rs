@@ -87,7 +87,7 @@ fn names_by_version() {
         (r#"{"semconv":"1.36"}"#, None, None, None, None),
         (r#"{"semconv":"1.37"}"#, Some(json!("anthropic")), None, None, None),
         (r#"{"semconv":"1.40"}"#, Some(json!("anthropic")), Some(json!(9000)), Some(json!(500)), None),
-        ("{}", Some(json!("anthropic")), Some(json!(9000)), Some(json!(500)), None),
+        ("{}", Some(json!("anthropic")), Some(json!(9000)), Some(json!(500)), Some(json!(500))),
         (r#"{"semconv":"development"}"#, Some(json!("anthropic")), Some(json!(9000)), None, Some(json!(500))),
     ] {
         assert_eq!(key(config, "gen_ai.provider.name"), provider, "{config}");

@@ -264,6 +264,66 @@ fn operations_by_other_names() {
     }
 }
 
+/// Must not regress: an answer that is fetched again with its tokens is never billed, and its call always is in full,
+/// whichever comes first, wherever the two are in the trace, on whichever signal, whoever reports them.
+#[test]
+fn fetched_answers_are_not_billed() {
+    let emitters = [
+        ("app", json!({})),
+        ("app", json!({"langgraph.node": "n"})),
+        ("app", json!({"langtrace.service.name": "openai"})),
+        ("opentelemetry.instrumentation.langchain", json!({"traceloop.span.kind": "task"})),
+        ("gcp.vertex.agent", json!({})),
+        ("litellm", json!({})),
+        ("crewai.telemetry", json!({})),
+        ("mistralai_sdk_tracer", json!({})),
+    ];
+    let fetches = ["fetch_response", "FETCH_RESPONSE", "responses.retrieve", "retrieve_response", "aget_responses"];
+    let mut fetches = fetches.into_iter().cycle();
+    for (scope, marks) in &emitters {
+        for (parent, fetch_parent, trace) in [(1, 2, 1), (3, 1, 1), (1, 1, 1), (1, 9, 7)] {
+            let operation = fetches.next().unwrap();
+            let item = |span: u64, parent: u64| {
+                let mut item = with_id(call(span, parent, "gpt-5-mini", 1000, 50), "resp_1");
+                item["attributes"].as_object_mut().unwrap().extend(marks.as_object().unwrap().clone());
+                item
+            };
+            let (real, mut span) = (item(2, parent), item(3, fetch_parent));
+            (span["trace"], span["attributes"]["gen_ai.operation.name"]) = (json!(trace), json!(operation));
+            let mut event = span.clone();
+            event["event_name"] = json!("gen_ai.client.inference.operation.details");
+            let of = |signal: &str, items: &[&Json]| {
+                request::payload(&json!({"signal": signal, "scope": {"name": scope}, "items": items}))
+            };
+            for (way, requests) in [
+                vec![of("traces", &[&span]), of("traces", &[&real])],
+                vec![of("traces", &[&real]), of("traces", &[&span])],
+                vec![of("traces", &[&span, &real])],
+                vec![of("logs", &[&event]), of("traces", &[&real])],
+                vec![of("traces", &[&real]), of("logs", &[&event])],
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                let cost = build();
+                let mut bills = Vec::new();
+                for (id, payload) in (1..).zip(requests) {
+                    let batch = run(&cost, payload, id);
+                    let items = 0..facts_in(&batch).items.len();
+                    bills.extend(items.filter_map(|at| attributes(&batch, at).remove("tollgate.cost.usd")));
+                }
+                let case = format!("{scope} {marks} {operation}, way {way}, in trace {trace} below {fetch_parent}");
+                assert_eq!(bills, ["0.00035"], "{case}");
+            }
+        }
+    }
+    // A call of an unknown operation is no sum over the answers that are fetched below it.
+    let (mut guessed, mut span) = (call(2, 1, "gpt-5-mini", 1000, 50), call(3, 2, "gpt-5-mini", 1000, 50));
+    guessed["attributes"]["gen_ai.operation.name"] = json!("ask_oracle");
+    span["attributes"]["gen_ai.operation.name"] = json!("fetch_response");
+    assert_eq!(statuses(&[&[&guessed, &span]])[&2], PRICED);
+}
+
 /// Images and speech without tokens are counted as unbilled.
 #[test]
 fn media_without_tokens() {
