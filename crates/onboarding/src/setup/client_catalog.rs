@@ -31,7 +31,8 @@ pub struct ClientEntry {
     #[serde(default)]
     languages: Vec<String>,
     pub(super) protocols: Vec<ClientProtocol>,
-    pub(super) file: ClientFile,
+    /// None for a client that is set up in its vendor's console.
+    pub(super) file: Option<ClientFile>,
     pub settings: Vec<ClientSetting>,
     #[serde(default)]
     pub environment: Vec<ClientSetting>,
@@ -156,13 +157,13 @@ impl ClientCatalog {
         })
     }
 
-    /// The client that sends with this dialect, or else under this service name, or else with an SDK of this language.
+    /// The client that sends under this service name, or else with this dialect, or else with an SDK of this language.
     pub fn recognise(&self, dialect: &str, service: &str, language: &str) -> Option<&ClientEntry> {
         let find = |names: fn(&ClientEntry) -> &[String], name: &str| {
             self.clients.iter().find(|client| names(client).iter().any(|known| known == name))
         };
-        find(|client| &client.dialects, dialect)
-            .or_else(|| find(|client| &client.services, service))
+        find(|client| &client.services, service)
+            .or_else(|| find(|client| &client.dialects, dialect))
             .or_else(|| find(|client| &client.languages, language))
     }
 }
@@ -170,6 +171,13 @@ impl ClientCatalog {
 impl ClientEntry {
     pub(super) fn file_changes(&self, target: &SetupTarget<'_>, with_content: bool) -> Vec<SettingChange> {
         to_changes(&self.settings, target, with_content)
+    }
+
+    /// The fields of the vendor's console.
+    pub(super) fn console_lines(changes: &[SettingChange]) -> Vec<String> {
+        let line =
+            |change: &SettingChange| Some(format!("{}: {}", change.path.join("."), change.value.as_ref()?.as_str()?));
+        changes.iter().filter_map(line).collect()
     }
 
     /// Variables that no file of the client holds, as shell commands.
@@ -192,17 +200,18 @@ impl ClientEntry {
         steps.flat_map(|step| &step.lines).map(|line| target.fill_in(line)).collect()
     }
 
-    /// The settings file; `None` for a program of the user's own.
+    /// The settings file; `None` for a program of the user's own, and for a vendor's console.
     ///
     /// # Errors
     /// The home folder is not known.
     pub(super) fn settings_path(&self) -> Result<Option<PathBuf>, CommandError> {
-        let Some(folder) = &self.file.folder else { return Ok(None) };
+        let Some(file) = &self.file else { return Ok(None) };
+        let Some(folder) = &file.folder else { return Ok(None) };
         let variable = |name: &str| env::var(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = || variable("HOME").map(|home| home.join(folder));
-        let folder = self.file.variable.as_deref().and_then(variable).or_else(home);
+        let folder = file.variable.as_deref().and_then(variable).or_else(home);
         let folder = folder.ok_or("the variable HOME is not set: name the settings file with `--file`")?;
-        let mut paths = self.file.names.iter().map(|name| folder.join(name));
+        let mut paths = file.names.iter().map(|name| folder.join(name));
         let first = paths.next();
         let existing = first.iter().cloned().chain(paths).find(|path| path.symlink_metadata().is_ok());
         Ok(existing.or(first))

@@ -33,7 +33,8 @@ const USUAL_PORTS: [(u16, ProtocolFamily); 2] = [(4317, ProtocolFamily::Grpc), (
 
 #[derive(Args)]
 pub struct SetupArgs {
-    /// claude-code, codex, gemini, opencode; or a program of your own: python, node, go, java, rust.
+    /// claude-code, codex, gemini, opencode, qwen-code, goose, droid; in a vendor's console: claude-platform, cursor,
+    /// cowork; or a program of your own: python, node, go, java, rust.
     client: String,
     /// Base URL of the gateway [default: that of the configuration's OTLP receiver].
     #[arg(long, value_name = "URL", value_parser = parse_endpoint)]
@@ -65,21 +66,31 @@ pub fn run(options: &SetupArgs, receivers: ListReceivers<'_>) -> Result<ExitStat
     let (target, notes) = resolve_target(receivers, options, client)?;
     let changes = client.file_changes(&target, !options.no_content);
     let mut remarks = Vec::new();
+    let Some(file) = &client.file else {
+        if options.write {
+            return Err(CommandError::Usage(format!(
+                "{} is set up in its vendor's console, not in a file",
+                client.title
+            )));
+        }
+        return print_lines(client, &target, ClientEntry::console_lines(&changes), &notes);
+    };
     if options.write {
         let path = options.file.clone().map_or_else(|| client.settings_path(), |path| Ok(Some(path)))?;
         let path = path.ok_or_else(|| {
             CommandError::Usage(format!(
                 "{} has no settings file of its own: name one that it loads with `--file PATH`, such as `--file {}`",
                 client.title,
-                client.file.names.first().map_or("", |name| name)
+                file.names.first().map_or("", |name| name)
             ))
         })?;
-        let written = write_settings(&path, client.file.format, &changes)?;
+        let written = write_settings(&path, file.format, &changes)?;
         print(&describe_written(&path.display().to_string(), &written))?;
     } else {
-        let merged = merge_settings(client.file.format, "", &changes).map_err(|fault| fault.to_string())?;
-        if client.file.format == FileFormat::Env {
-            return print_shell(client, &target, &merged.text, &notes);
+        let merged = merge_settings(file.format, "", &changes).map_err(|fault| fault.to_string())?;
+        if file.format == FileFormat::Env {
+            let exports = merged.text.lines().map(|line| format!("export {line}")).collect();
+            return print_lines(client, &target, exports, &notes);
         }
         print(&merged.text)?;
         let path = client.settings_path()?.map_or_else(String::new, |path| format!(" {}", path.display()));
@@ -105,17 +116,17 @@ fn authorization_remarks(client: &ClientEntry, target: &SetupTarget<'_>) -> Vec<
     remark.into_iter().chain(lines).collect()
 }
 
-/// Prints the variables of a program as shell commands, the rest as comments.
-fn print_shell(
+/// Prints a program's variables or a console's fields, and the rest as comments.
+fn print_lines(
     client: &ClientEntry,
     target: &SetupTarget<'_>,
-    assignments: &str,
+    settings: Vec<String>,
     notes: &[String],
 ) -> Result<ExitStatus, CommandError> {
-    let exports = assignments.lines().map(|line| format!("export {line}"));
     let steps = client.step_lines(target).into_iter().map(|line| format!("# {line}"));
     let notes = notes.iter().map(|note| format!("# {note}."));
-    let lines: Vec<String> = exports.chain(authorization_remarks(client, target)).chain(notes).chain(steps).collect();
+    let settings = settings.into_iter();
+    let lines: Vec<String> = settings.chain(authorization_remarks(client, target)).chain(notes).chain(steps).collect();
     print(&format!("{}\n", lines.join("\n")))?;
     Ok(ExitStatus::Success)
 }
@@ -136,7 +147,7 @@ fn resolve_target<'c>(
     };
     if let Some(endpoint) = &options.endpoint {
         let scheme = options.token.then_some("Bearer");
-        let notes = endpoint_notes(endpoint, first.family(), !options.no_content);
+        let notes = endpoint_notes(client, endpoint, first.family(), !options.no_content);
         return Ok((SetupTarget { endpoint: endpoint.clone(), protocol: first, scheme }, notes));
     }
     let mut families: Vec<ProtocolFamily> = protocols.iter().map(|protocol| protocol.family()).collect();
@@ -144,14 +155,18 @@ fn resolve_target<'c>(
     let (receiver, family) = ReceiverEndpoint::of_settings(&receivers()?, &families)?;
     let protocol = protocols.into_iter().find(|protocol| protocol.family() == family).unwrap_or(first);
     let mut notes = receiver.notes;
-    notes.extend(endpoint_notes(&receiver.url, family, !options.no_content));
+    notes.extend(endpoint_notes(client, &receiver.url, family, !options.no_content));
     Ok((SetupTarget { endpoint: receiver.url, protocol, scheme: receiver.scheme }, notes))
 }
 
 /// Remarks on an address that is valid but may not be meant.
-fn endpoint_notes(endpoint: &str, family: ProtocolFamily, with_content: bool) -> Vec<String> {
+fn endpoint_notes(client: &ClientEntry, endpoint: &str, family: ProtocolFamily, with_content: bool) -> Vec<String> {
     let Ok(url) = address::parse_url(endpoint) else { return Vec::new() };
     let mut notes = Vec::new();
+    if client.file.is_none() && !url.tls {
+        notes.push("the senders need an https:// address that they reach: name it with `--endpoint`".to_owned());
+        return notes;
+    }
     let usual = USUAL_PORTS.iter().find(|(port, _)| Some(*port) == url.port);
     if usual.is_some_and(|(_, usual)| *usual != family) {
         notes.push(
