@@ -191,7 +191,8 @@ impl RateTable {
             ResolvedModel { provider: at, model, date_dropped, vendor_inferred, vertex, bedrock_scope: bedrock }
         };
         if by == IdMatch::Parts {
-            let index = catalog.parts.get_or_init(|| PartsIndex::build(&catalog.ids));
+            let name = |model: usize| catalog.models.get(model).map_or("", |model| &model.id);
+            let index = catalog.parts.get_or_init(|| PartsIndex::build(&catalog.ids, name));
             return forms.list.iter().find_map(|form| Some((0, found(form, index.find(&form.id)?))));
         }
         for (step, form) in forms.list.iter().enumerate() {

@@ -1,7 +1,7 @@
-//! [`PartsIndex`]: the models of a provider by the parts of their ids, in any order and notation: `claude-4.5-sonnet` is
-//! `claude-sonnet-4-5`. Words for the effort of a call are dropped if the id is not listed with them and no listed
-//! model of the family is told apart by them (`codex-max`). All other words (`fast`, `mini`) must be listed. Two models
-//! of the same parts are never chosen between. `id_resolution` asks for parts only if no spelling of an id is listed.
+//! [`PartsIndex`]: the models of a provider by the parts of their ids, in any order and notation: `claude-4.5-sonnet`
+//! is `claude-sonnet-4-5`. Words for the effort of a call are dropped, unless the id is listed with them or they tell
+//! listed models of the family apart (`codex-max`). All other words (`fast`, `mini`) must be listed. If two models have
+//! the same parts, neither is chosen. `id_resolution` asks for parts only if no spelling of an id is listed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,22 +12,22 @@ const EFFORT_WORDS: [&str; 9] = ["none", "minimal", "low", "medium", "high", "xh
 pub(super) struct PartsIndex {
     /// Model by parts; `None` if several models have them.
     models: HashMap<String, Option<usize>>,
-    /// A word of an id, and an effort word that tells its model from another.
+    /// A word of an id, and an effort word that tells its model from others.
     variants: HashSet<(String, &'static str)>,
 }
 
 impl PartsIndex {
-    pub(super) fn build(ids: &HashMap<Box<str>, usize>) -> Self {
+    /// `name`: a model's own id.
+    pub(super) fn build<'t>(ids: &HashMap<Box<str>, usize>, name: impl Fn(usize) -> &'t str) -> Self {
         let mut index = Self { models: HashMap::with_capacity(ids.len()), variants: HashSet::new() };
         for (id, model) in ids {
             let known = index.models.entry(normalize_parts(id)).or_insert(Some(*model));
             *known = known.filter(|known| known == model);
-        }
-        for (id, model) in ids {
             let parts = split_parts(id);
             for effort in EFFORT_WORDS.into_iter().filter(|effort| parts.iter().any(|part| part == effort)) {
                 let rest: Vec<&str> = parts.iter().map(|part| &**part).filter(|part| *part != effort).collect();
-                if index.models.get(&join_parts(&rest)) != Some(&Some(*model)) {
+                // `o3-mini-high` is `o3-mini`
+                if join_parts(&rest) != normalize_parts(&name(*model).to_lowercase()) {
                     let words = rest.into_iter().filter(|word| !is_number(word));
                     index.variants.extend(words.map(|word| (word.to_owned(), effort)));
                 }
