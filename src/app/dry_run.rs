@@ -104,6 +104,11 @@ impl DryRun {
         self.rate_tables.as_ref()?.rates().common().nearest_id(provider, model)
     }
 
+    /// A listed model that has the price of a call of a provider that the table does not have.
+    pub fn find_seller(&self, provider: &str, model: &str) -> Option<String> {
+        self.rate_tables.as_ref()?.rates().common().find_seller(provider, model)
+    }
+
     /// Why no pipeline was found for a request of `signal`.
     fn missing_pipeline(&self, signal: Signal, pipeline: Option<&str>) -> String {
         let signal = signal.as_str();

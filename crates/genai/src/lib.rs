@@ -24,6 +24,7 @@ mod layers;
 mod nested_content;
 mod opaque;
 mod pattern;
+mod provider_names;
 mod request_facts;
 mod required_attributes;
 mod schema;

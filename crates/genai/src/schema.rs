@@ -24,10 +24,7 @@ pub(super) struct DialectsFile {
     pub(super) schema: u32,
     pub(super) version: String,
     pub(super) lists: BTreeMap<String, NameList>,
-    /// Provider as sent, in lower case → current `gen_ai.provider.name`.
-    pub(super) providers: BTreeMap<String, String>,
-    /// Provider values that name a framework, not a vendor.
-    pub(super) frameworks: NameList,
+    pub(super) providers: ProviderWordLists,
     /// Operation or span kind as sent, in lower case → current `gen_ai.operation.name`.
     pub(super) operations: BTreeMap<String, String>,
     /// Current operation names that are sold by image, second or page, with or without tokens.
@@ -54,6 +51,24 @@ pub(super) struct DialectsFile {
     #[serde(default)]
     pub(super) extract: Vec<ExtractDefinition>,
     pub(super) dialects: Vec<DialectDefinition>,
+}
+
+/// The words of providers' names, each in lower case → current `gen_ai.provider.name`. `provider_names` reads names.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProviderWordLists {
+    /// Whole names that the words would read wrongly; null = names no provider.
+    pub(super) names: BTreeMap<String, Option<String>>,
+    /// Services that bill for models of several vendors, and local ones.
+    pub(super) platforms: BTreeMap<String, String>,
+    /// Vendors of models.
+    pub(super) vendors: BTreeMap<String, String>,
+    /// Companies that are named beside their platforms and brands.
+    pub(super) companies: BTreeMap<String, String>,
+    /// Frameworks and gateways, which are no providers.
+    pub(super) frameworks: NameList,
+    /// Words for APIs, kinds of models and parts of an SDK.
+    pub(super) neutral: NameList,
 }
 
 /// Attributes that list other attributes as content.

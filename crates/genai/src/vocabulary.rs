@@ -19,6 +19,7 @@ use super::facts::ContentPart;
 use super::harmless_values::HarmlessValues;
 use super::keys::{GLOBAL, KeyClassifier, KeyFact, KeyListDefinitions, KeyRole, KeySetId, LAST_BUILTIN_SET, SlotIndex};
 use super::pattern::{NamePatterns, PatternMap, pattern_weight};
+use super::provider_names::ProviderNames;
 use super::schema::{self, DialectsFile, NameList};
 use super::sources::{FactSource, FactSourceLists, SourceList, Sources, UsageSources};
 use super::usage_words::{TokenBucket, UsageWords};
@@ -50,8 +51,7 @@ pub struct Vocabulary {
     pub(super) caches: (Vec<SlotIndex>, HashSet<String>),
     /// Facts inside content, and the attributes they are written to.
     pub(super) extract: Vec<ExtractRule>,
-    pub(super) providers: HashMap<String, String>,
-    pub(super) frameworks: HashSet<String>,
+    providers: ProviderNames,
     pub(super) operations: HashMap<String, String>,
     /// Current operation names.
     pub(super) known_operations: HashSet<String>,
@@ -231,14 +231,7 @@ impl Vocabulary {
     /// The current name of a provider as sent. `None` if it names a framework. Unknown names are returned in lower
     /// case.
     pub fn current_provider_name(&self, sent: &str) -> Option<String> {
-        let lower = sent.trim().to_lowercase();
-        if lower.is_empty() || self.frameworks.contains(&lower) {
-            return None;
-        }
-        // The AI SDK appends the kind of model: `openai.embedding`.
-        let stem = lower.rsplit_once('.').map_or("", |(stem, _)| stem);
-        let known = self.providers.get(&lower).or_else(|| self.providers.get(stem));
-        Some(known.cloned().unwrap_or(lower))
+        self.providers.current_name(sent)
     }
 }
 
@@ -364,7 +357,6 @@ impl<'d> VocabularyCompiler<'d> {
         let generic = dialects.iter().filter(|dialect| dialect.leaves_only);
         let generic_marks =
             generic.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
-        let lower = |text: &String| text.to_lowercase();
         let chat_types = self.expand_lists(&data.keys.chat_types).into_iter().map(String::into_boxed_str).collect();
         let announced = AnnouncementFinder::new(
             &data.keys.quote_introductions,
@@ -394,9 +386,8 @@ impl<'d> VocabularyCompiler<'d> {
             wrapped,
             caches,
             extract,
-            providers: data.providers.iter().map(|(from, to)| (lower(from), to.clone())).collect(),
-            frameworks: data.frameworks.iter().map(lower).collect(),
-            operations: data.operations.iter().map(|(from, to)| (lower(from), to.clone())).collect(),
+            providers: ProviderNames::compile(&data.providers),
+            operations: data.operations.iter().map(|(from, to)| (from.to_lowercase(), to.clone())).collect(),
             known_operations: data.operations.values().cloned().collect(),
             media: data.media.iter().cloned().collect(),
             session_keys,

@@ -12,6 +12,7 @@ use history::{CostShare, RunRecord, TimeWindow, WindowFigures, WindowMetric, com
 use runs::{Alert, OTHER, json as to_json};
 use telemetry::moved_keys::{MovedKey, VaultSummary};
 use telemetry::names::{self, MetricDefinition};
+use telemetry::unpriced_calls::UnpricedCalls;
 
 /// Windows that a user can choose, with their hours.
 const WINDOWS: [(&str, u64); 3] = [("1h", 1), ("6h", 6), ("24h", 24)];
@@ -55,11 +56,14 @@ pub(super) fn overview_json(pages: &AdminPages, query: &PageQuery) -> Value {
         let vaults = VaultSummary::from_meter(&pages.meter);
         fields.insert("privacy".into(), privacy_json(&vaults));
         fields.insert("moved_keys".into(), moved_keys_json(&vaults));
+        fields.insert("calls_without_price".into(), unpriced_calls_json(pages));
         fields.insert("runs_omitted".into(), json!({"too_many": too_many, "too_old": too_old}));
     }
     overview
 }
 
+/// Maximum number of rows of calls without a price.
+const MAX_UNPRICED_CALLS: usize = 20;
 /// Maximum number of moved keys in JSON.
 const MAX_MOVED_KEYS: usize = 50;
 
@@ -74,7 +78,17 @@ pub(super) fn gateway_json(pages: &AdminPages) -> Value {
         "problems": troubles,
         "privacy": privacy_json(&vaults),
         "moved_keys": moved_keys_json(&vaults),
+        "calls_without_price": unpriced_calls_json(pages),
     })
+}
+
+/// The calls without a price since the gateway started, most calls first.
+fn unpriced_calls_json(pages: &AdminPages) -> Value {
+    let row = |calls: UnpricedCalls| {
+        json!({"provider": calls.provider, "model": calls.model, "reason": calls.reason, "nearest": calls.nearest,
+            "count": calls.count, "price_config": calls.config_line})
+    };
+    UnpricedCalls::from_meter(&pages.meter).into_iter().take(MAX_UNPRICED_CALLS).map(row).collect()
 }
 
 /// The privacy profile of each vault step.
@@ -236,6 +250,7 @@ pub(super) struct OverviewPage {
     tools: Vec<CountRow>,
     denials: Vec<CountRow>,
     fallbacks: Vec<CountRow>,
+    unpriced_calls: Vec<CountRow>,
     troubles: Vec<(String, &'static str)>,
     /// A few figures of the gateway itself, with their names.
     vitals: Vec<(&'static str, String)>,
@@ -306,6 +321,7 @@ impl OverviewPage {
             tools: tools.collect(),
             denials: denials.collect(),
             fallbacks: fallbacks.collect(),
+            unpriced_calls: unpriced_rows(pages),
             troubles: pages.health.troubles(),
             vitals: gateway_vitals(pages),
             left_out: left_out_note(pages.history.left_out()),
@@ -314,6 +330,17 @@ impl OverviewPage {
             at: text::format_time(now),
         }
     }
+}
+
+/// The calls without a price: the reason, and the line of configuration that gives them one or the closest model.
+fn unpriced_rows(pages: &AdminPages) -> Vec<CountRow> {
+    let row = |calls: UnpricedCalls| {
+        let nearest = format!("closest listed model: {}", calls.nearest);
+        let note = calls.config_line.or(Some(nearest).filter(|_| !calls.nearest.is_empty()));
+        let detail = format!("{} · {}", text::clean_name(&calls.provider), calls.reason.replace('_', " "));
+        CountRow::new(&calls.model, detail, calls.count, note.unwrap_or_default())
+    };
+    UnpricedCalls::from_meter(&pages.meter).into_iter().take(MAX_UNPRICED_CALLS).map(row).collect()
 }
 
 /// The tenant and prompt template for which a model fell back to another.

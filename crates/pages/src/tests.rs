@@ -485,3 +485,27 @@ async fn moved_keys_are_named() {
     let (_, text) = ask(&router, "/report", HTML).await;
     assert!(text.contains("- 1,200 × `team`: `vault: { labels: { keep: [team] } }`"), "{text}");
 }
+
+/// Calls without a price are listed, and an unknown provider with the line of configuration that prices it.
+#[tokio::test]
+async fn unpriced_calls_are_listed() {
+    let (router, meter) = pages(made(vec![]), LINK);
+    let (_, html) = ask(&router, "/", HTML).await;
+    assert!(!html.contains("Calls without a price"), "{html}");
+    let count = |provider, reason, nearest, count| {
+        let labels = [("provider", provider), ("model", "m-<1>"), ("reason", reason), ("nearest", nearest)];
+        meter.counter(&names::COST_UNPRICED, &labels).increment(count);
+    };
+    count("our-proxy", "unknown_provider", "openai/gpt-5-mini", 1200);
+    count("openai", "unknown_model", "openai/gpt-5-mini", 7);
+    count("other", "unknown_provider", "openai/gpt-5-mini", 3);
+    let (_, html) = ask(&router, "/", HTML).await;
+    assert!(html.contains("cost: { providers: { our-proxy: openai } }"), "{html}");
+    assert!(html.contains("closest listed model: openai/gpt-5-mini") && !html.contains("m-<1>"), "{html}");
+    for path in ["/api/gateway", "/"] {
+        let json = ask_json(&router, path).await;
+        let rows = &json["calls_without_price"];
+        assert_eq!(rows[0]["price_config"], "cost: { providers: { our-proxy: openai } }", "{path}: {json}");
+        assert_eq!((&rows[1]["price_config"], &rows[2]["price_config"]), (&Value::Null, &Value::Null), "{path}");
+    }
+}

@@ -6,9 +6,7 @@ use super::compile::{TableProblem, window_end, window_start};
 use super::decimal::{Decimal, plain_decimal};
 use super::schema::{ModelSpec, PriceTexts, ProviderSpec, RateSpec, TableFile};
 use super::source::TableSource;
-
-/// Names less similar than this are not offered as hints.
-const MIN_SIMILARITY: f64 = 0.7;
+use super::table::nearest_name;
 
 pub struct OverlayChange {
     /// File name and version of the overlay.
@@ -293,7 +291,7 @@ fn unknown_provider_message(file: &TableFile, key: &str) -> String {
     let named = file.providers.iter().find(|(_, provider)| provider.names.contains(&lower));
     let hint = match named {
         Some((own, _)) => format!("; the base table calls it {own}"),
-        None => nearest_name(&lower, file.providers.keys())
+        None => nearest_name(&lower, file.providers.keys().map(String::as_str))
             .map_or_else(String::new, |own| format!("; the nearest is {own}")),
     };
     format!("the base table has no provider {key}{hint}; set `new: true` to add it")
@@ -301,15 +299,9 @@ fn unknown_provider_message(file: &TableFile, key: &str) -> String {
 
 fn unknown_model_message(key: &str, provider: &ProviderSpec, model: &ModelSpec) -> String {
     let lower = model.id.trim().to_lowercase();
-    let hint = nearest_name(&lower, provider.models.iter().flat_map(ModelSpec::exact_ids));
+    let hint = nearest_name(&lower, provider.models.iter().flat_map(ModelSpec::exact_ids).map(String::as_str));
     let hint = hint.map_or_else(String::new, |id| format!("; the nearest is {key}/{id}"));
     format!("the base table has no model {key}/{}{hint}; set `new: true` to add it", model.id)
-}
-
-fn nearest_name<'n>(word: &str, names: impl Iterator<Item = &'n String>) -> Option<&'n String> {
-    let scored = names.map(|name| (strsim::jaro_winkler(word, name), name));
-    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)));
-    best.filter(|(similarity, _)| *similarity > MIN_SIMILARITY).map(|(_, name)| name)
 }
 
 fn multiply_prices(rate: &mut RateSpec, factor: Decimal) -> bool {

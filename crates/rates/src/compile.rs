@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::decimal::{Decimal, Ratio};
+use super::id_resolution::IdMatch;
 use super::schema::{self, SCHEMA, TableFile};
 use super::table::{
     Adjustment, LazyCatalog, Model, Provider, ProviderCatalog, Rate, RateTable, ResolutionCache, Tier, UnitPrices,
@@ -241,7 +242,7 @@ impl TableCompiler {
             }
             models.push(self.compile_model(&name, &place, model));
         }
-        ProviderCatalog { ids, patterns, models }
+        ProviderCatalog { ids, patterns, models, parts: OnceLock::new() }
     }
 
     fn compile_model(&mut self, name: &str, place: &str, data: &schema::ModelSpec) -> Model {
@@ -446,7 +447,7 @@ impl TableCompiler {
             let Some(target) = target else { continue };
             let found = target.split_once('/').and_then(|(key, id)| {
                 let provider = table.providers.iter().position(|provider| &*provider.key == key)?;
-                table.find_model(provider, id, false)
+                table.find_model(IdMatch::Spelling, provider, id, false)
             });
             match found {
                 Some(found) => drop(table.aliases.insert(from.trim().to_lowercase().into(), found)),

@@ -1,7 +1,9 @@
 //! Resolves a model id to a row of the table: the spellings in which an id is tried, providers, resellers.
-//! After each normalisation step the match is exact, never by prefix. A qualifier that is not listed is never dropped.
-//! If the named provider is unknown, no other provider is guessed.
+//! After each normalisation step the match is exact, never by prefix; if no spelling is listed, its parts must match
+//! in another order (`model_parts`). A qualifier that is not listed is never dropped. If the named provider is unknown,
+//! no other provider is guessed.
 
+use super::model_parts::{PartsIndex, is_number};
 use super::resolved::{ResolvedModel, UnpricedReason};
 use super::table::RateTable;
 
@@ -54,6 +56,13 @@ const GOOGLE: &str = "google";
 /// Longest id that is looked up, bytes.
 const MAX_ID_BYTES: usize = 512;
 
+/// How an id is compared with the listed ones.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum IdMatch {
+    Spelling,
+    Parts,
+}
+
 impl RateTable {
     /// Index of the scope that a Bedrock id's first segment names.
     pub(super) fn scope_index(&self, segment: &str) -> Option<usize> {
@@ -63,7 +72,8 @@ impl RateTable {
     pub(super) fn provider_index(&self, name: &str) -> Option<usize> {
         let lower = name.trim().to_lowercase();
         let stem = PROVIDER_SUFFIXES.iter().find_map(|suffix| lower.strip_suffix(suffix));
-        self.names.get(lower.as_str()).or_else(|| self.names.get(stem?)).copied()
+        let named = self.names.get(lower.as_str()).or_else(|| self.names.get(stem?)).copied();
+        named.or_else(|| self.providers.iter().position(|provider| *provider.key == *lower))
     }
 
     /// Resolves the first of `models` that can be resolved; the flag says whether an earlier one could not.
@@ -96,6 +106,15 @@ impl RateTable {
 
     /// Resolves one id for a provider as sent ("" = none), without the cache.
     pub(super) fn resolve_one(&self, provider: &str, model: &str) -> Result<ResolvedModel, UnpricedReason> {
+        let found = self.resolve_by(IdMatch::Spelling, provider, model);
+        if found == Err(UnpricedReason::UnknownModel) {
+            self.resolve_by(IdMatch::Parts, provider, model)
+        } else {
+            found
+        }
+    }
+
+    fn resolve_by(&self, by: IdMatch, provider: &str, model: &str) -> Result<ResolvedModel, UnpricedReason> {
         let id = model.trim().to_lowercase();
         let vertex = provider.to_lowercase().contains("vertex") || is_vertex(&id);
         if let Some(found) = self.resolve_alias(&id) {
@@ -103,26 +122,26 @@ impl RateTable {
         }
         if !provider.is_empty() {
             let provider = self.provider_index(provider).ok_or(UnpricedReason::UnknownProvider)?;
-            let found = self.find_model(provider, &id, vertex);
-            return found.or_else(|| self.find_on_bedrock(provider, &id)).ok_or(UnpricedReason::UnknownModel);
+            let found = self.find_model(by, provider, &id, vertex);
+            return found.or_else(|| self.find_on_bedrock(by, provider, &id)).ok_or(UnpricedReason::UnknownModel);
         }
         if is_bedrock(&id, self) {
             let aws = self.provider_index(AWS).ok_or(UnpricedReason::UnknownModel)?;
-            return self.find_model(aws, &id, vertex).ok_or(UnpricedReason::UnknownModel);
+            return self.find_model(by, aws, &id, vertex).ok_or(UnpricedReason::UnknownModel);
         }
         // a route that begins with a provider's name names the provider
         if let Some(provider) = id.split_once(ROUTE_ENDS).and_then(|(first, _)| self.names.get(first)) {
-            return self.find_model(*provider, &id, vertex).ok_or(UnpricedReason::UnknownModel);
+            return self.find_model(by, *provider, &id, vertex).ok_or(UnpricedReason::UnknownModel);
         }
-        self.infer_vendor(&id, vertex)
+        self.infer_vendor(by, &id, vertex)
     }
 
     /// Some instrumentations name the vendor as provider of a Bedrock call. This is assumed for an id of Bedrock's
     /// shape that the vendor does not list.
-    fn find_on_bedrock(&self, vendor: usize, id: &str) -> Option<ResolvedModel> {
+    fn find_on_bedrock(&self, by: IdMatch, vendor: usize, id: &str) -> Option<ResolvedModel> {
         let is_vendor = self.providers.get(vendor).is_some_and(|vendor| !vendor.reseller);
         let aws = self.provider_index(AWS).filter(|_| is_vendor && is_bedrock(id, self))?;
-        self.find_model(aws, id, false)
+        self.find_model(by, aws, id, false)
     }
 
     /// Resolves an alias of the table, also after an ARN's path.
@@ -135,10 +154,10 @@ impl RateTable {
     }
 
     /// The model of the only vendor that lists it, or that lists it by the nearest spelling.
-    fn infer_vendor(&self, model: &str, vertex: bool) -> Result<ResolvedModel, UnpricedReason> {
+    fn infer_vendor(&self, by: IdMatch, model: &str, vertex: bool) -> Result<ResolvedModel, UnpricedReason> {
         let vendors = self.providers.iter().enumerate().filter(|(_, provider)| !provider.reseller);
         let mut hits: Vec<(usize, usize, ResolvedModel)> = vendors
-            .filter_map(|(at, _)| self.find_own_model(at, model, vertex).map(|(step, found)| (at, step, found)))
+            .filter_map(|(at, _)| self.find_own_model(by, at, model, vertex).map(|(step, found)| (at, step, found)))
             .collect();
         let listed: Vec<usize> = hits.iter().map(|(at, _, _)| *at).collect();
         hits.retain(|(at, _, _)| {
@@ -154,14 +173,14 @@ impl RateTable {
     }
 
     /// A provider's model for `id`: its own, or one of its fallback providers'.
-    pub(super) fn find_model(&self, provider: usize, id: &str, vertex: bool) -> Option<ResolvedModel> {
-        let own = self.find_own_model(provider, id, vertex).map(|(_, found)| found);
+    pub(super) fn find_model(&self, by: IdMatch, provider: usize, id: &str, vertex: bool) -> Option<ResolvedModel> {
         let fallback = self.providers.get(provider)?.fallback.iter();
-        own.or_else(|| fallback.clone().find_map(|other| Some(self.find_own_model(*other, id, vertex)?.1)))
+        let sellers = std::iter::once(&provider).chain(fallback);
+        sellers.copied().find_map(|seller| Some(self.find_own_model(by, seller, id, vertex)?.1))
     }
 
     /// A provider's own model for `id` (lower case), and the index of the matching spelling.
-    fn find_own_model(&self, at: usize, id: &str, vertex: bool) -> Option<(usize, ResolvedModel)> {
+    fn find_own_model(&self, by: IdMatch, at: usize, id: &str, vertex: bool) -> Option<(usize, ResolvedModel)> {
         let provider = self.providers.get(at)?;
         let catalog = &provider.catalog;
         let aws = &*provider.key == AWS;
@@ -171,6 +190,11 @@ impl RateTable {
             let IdSpelling { date_dropped, vendor_inferred, .. } = *form;
             ResolvedModel { provider: at, model, date_dropped, vendor_inferred, vertex, bedrock_scope: bedrock }
         };
+        if by == IdMatch::Parts {
+            let name = |model: usize| catalog.models.get(model).map_or("", |model| &model.id);
+            let index = catalog.parts.get_or_init(|| PartsIndex::build(&catalog.ids, name));
+            return forms.list.iter().find_map(|form| Some((0, found(form, index.find(&form.id)?))));
+        }
         for (step, form) in forms.list.iter().enumerate() {
             if let Some(model) = catalog.ids.get(form.id.as_str()) {
                 return Some((step, found(form, *model)));
@@ -325,10 +349,6 @@ fn drop_revision(id: &str) -> Option<&str> {
 fn drop_version(id: &str) -> Option<&str> {
     let (rest, last) = id.rsplit_once("-v")?;
     is_number(last).then_some(rest)
-}
-
-pub(super) fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// `20250929`, with a valid month and day.

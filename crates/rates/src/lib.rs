@@ -10,6 +10,7 @@ mod guard;
 mod id_resolution;
 mod listing;
 mod model_identity;
+mod model_parts;
 mod overlay;
 mod refresh;
 mod resolved;

@@ -5,7 +5,8 @@
 
 use std::sync::{Arc, LazyLock};
 
-use super::id_resolution::{AWS, BEDROCK_VENDORS, is_number, split_date};
+use super::id_resolution::{AWS, BEDROCK_VENDORS, IdMatch, split_date};
+use super::model_parts::{is_number, normalize_parts};
 use super::resolved::ResolvedModel;
 use super::source::TableSource;
 use super::table::RateTable;
@@ -46,15 +47,15 @@ impl RateTable {
     fn without_region(&self, row: ResolvedModel) -> ResolvedModel {
         let aws = self.providers.get(row.provider).is_some_and(|provider| &*provider.key == AWS);
         let model = self.canonical_id(row).rsplit_once('/').filter(|_| aws).map(|(_, model)| model);
-        model.and_then(|model| self.find_model(row.provider, model, false)).unwrap_or(row)
+        model.and_then(|model| self.find_model(IdMatch::Spelling, row.provider, model, false)).unwrap_or(row)
     }
 
     fn canonical_id(&self, row: ResolvedModel) -> &str {
         self.model(row).map_or("", |(_, model)| &model.id)
     }
 
-    /// A model's name independent of the seller: `claude-sonnet-4-5` for
-    /// `us.anthropic.claude-sonnet-4-5-20250929-v1:0` and for `anthropic/claude-sonnet-4.5`.
+    /// The parts of a model's name, independent of the seller: those of `claude-sonnet-4-5` for
+    /// `us.anthropic.claude-sonnet-4-5-20250929-v1:0` and for `anthropic/claude-4.5-sonnet`.
     fn seller_free_name(&self, id: &str) -> String {
         let id = bare_name(id);
         let drop_segment = |id, is_dropped: &dyn Fn(&str) -> bool| match str::split_once(id, '.') {
@@ -63,7 +64,7 @@ impl RateTable {
         };
         let rest = drop_segment(&id, &|first| self.scope_index(first).is_some());
         let rest = drop_segment(rest, &|first| BEDROCK_VENDORS.contains(&first));
-        rest.replace('.', "-")
+        normalize_parts(rest)
     }
 }
 

@@ -2,14 +2,16 @@
 //! the bounded cache of resolved ids. `compile` builds and validates it, `id_resolution` resolves ids, `row` prices one
 //! call.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use kernel::bounded_map::{BoundedMap, Equivalent};
 use parking_lot::RwLock;
 use regex_automata::meta::Regex;
 
 use super::decimal::Ratio;
+use super::model_parts::PartsIndex;
 use super::resolved::{ResolvedModel, UnpricedReason};
 use super::unit::{Fee, Unit, Variable};
 
@@ -45,6 +47,8 @@ pub(super) struct ProviderCatalog {
     pub(super) ids: HashMap<Box<str>, usize>,
     pub(super) patterns: Vec<(Regex, usize)>,
     pub(super) models: Vec<Model>,
+    /// Built for the first id that is not listed.
+    pub(super) parts: OnceLock<PartsIndex>,
 }
 
 pub(super) struct Model {
@@ -178,10 +182,42 @@ impl RateTable {
         let (similarity, provider, id) = scored.max_by(order)?;
         (similarity > MIN_SIMILARITY).then(|| format!("{}/{id}", provider.key))
     }
+
+    /// For a provider that the table does not have: a listed provider at whose prices the call would have one, as
+    /// `provider/id`. One of a similar name comes first, then the vendor, then other vendors, then resellers.
+    pub fn find_seller(&self, provider: &str, model: &str) -> Option<String> {
+        let (name, id) = (provider.trim().to_lowercase(), model.trim().to_lowercase());
+        let vendor = self.resolve_one("", &id).ok().map(|found| found.provider);
+        let sellers = self.providers.iter().enumerate().filter_map(|(at, seller)| {
+            let found = self.resolve_one(&seller.key, &id).ok()?;
+            let similarity = strsim::jaro_winkler(&name, &seller.key);
+            let similarity = if similarity > MIN_SIMILARITY { similarity } else { 0.0 };
+            Some((similarity, (vendor == Some(at), !seller.reseller, Reverse(&seller.key)), found))
+        });
+        let (_, (.., Reverse(key)), found) = sellers.max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)))?;
+        Some(format!("{key}/{}", self.model(found)?.1.id))
+    }
+
+    pub fn has_provider(&self, name: &str) -> bool {
+        self.provider_index(name).is_some()
+    }
+
+    /// The provider's name most similar to `name`.
+    pub fn nearest_provider(&self, name: &str) -> Option<&str> {
+        nearest_name(&name.trim().to_lowercase(), self.names.keys().map(|name| &**name))
+    }
 }
 
 /// Ids less similar than this are not offered as hints.
 const MIN_SIMILARITY: f64 = 0.8;
+/// The same for names of providers, and for models of one provider.
+const MIN_NAME_SIMILARITY: f64 = 0.7;
+
+pub(super) fn nearest_name<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let scored = names.map(|name| (strsim::jaro_winkler(word, name), name));
+    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)));
+    best.filter(|(similarity, _)| *similarity > MIN_NAME_SIMILARITY).map(|(_, name)| name)
+}
 
 /// The result of resolving an id, by provider as sent ("" = none) and by model.
 #[derive(Default)]

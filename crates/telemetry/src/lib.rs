@@ -13,6 +13,7 @@ pub mod moved_keys;
 pub mod names;
 pub mod refusal_log;
 mod series;
+pub mod unpriced_calls;
 
 pub use health::{GATEWAY, Health};
 pub use meter::Meter;

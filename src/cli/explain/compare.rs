@@ -18,9 +18,11 @@ use otlp::{NodeId, NodeKind, Payload, TextField, Value};
 use pipeline::Reason;
 use rates::UnpricedReason;
 use redaction::SearchScratch;
+use telemetry::unpriced_calls::provider_line;
 
 /// The reason of a call whose model no rate table has.
 pub(super) const UNKNOWN_MODEL: &str = UnpricedReason::UnknownModel.as_str();
+const UNKNOWN_PROVIDER: &str = UnpricedReason::UnknownProvider.as_str();
 
 #[derive(Serialize)]
 pub(super) struct RequestExplanation {
@@ -129,6 +131,9 @@ pub(super) struct PriceExplanation {
     /// The closest listed model id, if the model is unknown.
     #[serde(rename = "nearest_model", skip_serializing_if = "Option::is_none")]
     pub(super) nearest: Option<String>,
+    /// The line of configuration that gives the call a price, if the provider is unknown.
+    #[serde(rename = "price_config", skip_serializing_if = "Option::is_none")]
+    pub(super) config_line: Option<String>,
     pub(super) flags: Option<Json>,
     #[serde(rename = "lines")]
     pub(super) sum: Vec<PriceLine>,
@@ -181,12 +186,20 @@ pub(super) fn explain_request(vocabulary: &Vocabulary, result: &DryRunResult) ->
     }
 }
 
-/// Adds the closest listed model id to calls of unknown models.
-pub(super) fn add_nearest_models(items: &mut [ItemExplanation], dry: &DryRun) {
+/// Adds the closest listed model id to calls of unknown models, and the line of configuration to those of unknown
+/// providers.
+pub(super) fn add_remedies(items: &mut [ItemExplanation], dry: &DryRun) {
     for item in items {
-        let Some(price) = item.price.as_mut().filter(|price| price.reason == Some(UNKNOWN_MODEL)) else { continue };
+        let (Some(price), Some(model)) = (item.price.as_mut(), item.ids.get("model")) else { continue };
         let provider = item.ids.get("provider").map(String::as_str);
-        price.nearest = item.ids.get("model").and_then(|model| dry.nearest_model(provider, model));
+        match (price.reason, provider) {
+            (Some(UNKNOWN_MODEL), _) => price.nearest = dry.nearest_model(provider, model),
+            (Some(UNKNOWN_PROVIDER), Some(provider)) => {
+                let seller = dry.find_seller(provider, model).unwrap_or_default();
+                price.config_line = provider_line(provider, UNKNOWN_PROVIDER, &seller);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -343,6 +356,7 @@ fn explain_price(facts: &ItemFacts, after: &Payload, new_node: NodeId) -> Option
         table: cost.rate_table.to_string(),
         reason: cost.reason,
         nearest: None,
+        config_line: None,
         flags: after.get(new_node, "tollgate.cost.flags").map(to_json),
         sum,
     })

@@ -115,6 +115,9 @@ fn format_price(price: &PriceExplanation) -> Vec<String> {
         let nearest = escape_unsafe(nearest);
         out.push(format!("closest listed model: {nearest}; an overlay (`cost.overlays`) can set a price or an alias"));
     }
+    out.extend(
+        price.config_line.iter().map(|line| format!("to price it, under `processors`: {}", escape_unsafe(line))),
+    );
     for line in &price.sum {
         let times = line.usd_per_million.as_ref().map(|price| format!(" × {price} USD/million")).unwrap_or_default();
         out.push(format!("{:<12} {:>10}{times} = {}", line.bucket, line.tokens, line.usd));

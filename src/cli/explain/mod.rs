@@ -68,7 +68,7 @@ pub(super) fn run(common: &CommonArgs, options: &ExplainArgs) -> Result<ExitStat
         let result = dry.process_request(signal, wire, options.pipeline.as_deref())?;
         let privacy = result.steps.iter().find_map(|step| profiles.get(&**step).copied());
         let mut explained = RequestExplanation { privacy, ..compare::explain_request(dry.vocabulary(), &result) };
-        compare::add_nearest_models(&mut explained.items, &dry);
+        compare::add_remedies(&mut explained.items, &dry);
         explanations.push(explained);
     }
     if explanations.iter().all(|request| request.items.is_empty()) {

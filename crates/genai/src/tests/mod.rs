@@ -194,13 +194,81 @@ fn roles() {
     assert!(!vocabulary.is_identity("thread.id"));
 }
 
-/// Providers match in any case; frameworks are not providers; unknown names stay.
+/// Words of provider names, and the current name.
+const PROVIDERS: &[(&str, &str)] = &[
+    ("open ai", "openai"),
+    ("anthropic", "anthropic"),
+    ("mistral ai", "mistral_ai"),
+    ("x ai", "x_ai"),
+    ("deep seek", "deepseek"),
+    ("groq", "groq"),
+    ("cohere", "cohere"),
+    ("open router", "openrouter"),
+    ("gemini", "gcp.gemini"),
+    ("google gemini", "gcp.gemini"),
+    ("google generative ai", "gcp.gemini"),
+    ("google gen ai", "gcp.gen_ai"),
+    ("google vertex ai", "gcp.vertex_ai"),
+    ("vertex anthropic", "gcp.vertex_ai"),
+    ("amazon bedrock", "aws.bedrock"),
+    ("anthropic bedrock converse", "aws.bedrock"),
+    ("azure open ai", "azure.ai.openai"),
+    ("azure ai", "azure.ai.inference"),
+    ("azure ai open ai", "azure.ai.openai"),
+    ("git hub", "github-copilot"),
+    ("git hub copilot", "github-copilot"),
+    ("oracle cloud generative ai", "oracle_cloud.generative_ai"),
+    ("moonshot ai", "moonshot_ai"),
+    ("lang chain open ai", "openai"),
+    ("lite llm anthropic", "anthropic"),
+    ("ollama", "ollama"),
+];
+
+/// A name as wrappers write it: separators, capitals, none.
+fn notations(words: &str) -> Vec<String> {
+    let capital = |word: &str| format!("{}{}", word[..1].to_uppercase(), &word[1..]);
+    let camel: String = words.split(' ').map(capital).collect();
+    let separated = ["_", "-", ".", "/", " ", ""].map(|mark| words.replace(' ', mark));
+    separated.into_iter().chain([camel, words.replace(' ', "_").to_uppercase()]).collect()
+}
+
+/// A provider is read in any notation, with the words of any API or SDK around it. One unknown word more and the name
+/// stays as it was sent: a compatible endpoint is not the vendor. Frameworks alone are not providers.
 #[test]
 fn providers() {
     let vocabulary = builtin();
-    assert_eq!(vocabulary.current_provider_name("AWS").as_deref(), Some("aws.bedrock"));
-    assert_eq!(vocabulary.current_provider_name("LangChain"), None);
-    assert_eq!(vocabulary.current_provider_name("Ollama").as_deref(), Some("ollama"));
+    let wrappers = ["{}", "chat {}", "{} chat", "{} responses", "text completion {}", "{} beta", "async {} client v1"];
+    for (words, name) in PROVIDERS {
+        assert_eq!(vocabulary.current_provider_name(name).as_deref(), Some(*name), "a current name stays");
+        for sent in wrappers.iter().flat_map(|wrapper| notations(&wrapper.replace("{}", words))) {
+            assert_eq!(vocabulary.current_provider_name(&sent).as_deref(), Some(*name), "{sent}");
+        }
+        for sent in ["{} compatible", "{} like", "our {}", "{} eu"].map(|other| other.replace("{}", words)) {
+            for sent in notations(&sent) {
+                let kept = sent.to_lowercase();
+                assert_eq!(vocabulary.current_provider_name(&sent), Some(kept), "{sent}");
+            }
+        }
+    }
+    for framework in
+        ["LangChain", "litellm_proxy", "ChatLiteLLM", "spring_ai", "strands-agents", "az.ai.agents", "_OTHER", " "]
+    {
+        assert_eq!(vocabulary.current_provider_name(framework), None, "{framework}");
+    }
+    for (sent, name) in [
+        ("AWS", "aws.bedrock"),
+        ("google-gla", "gcp.gemini"),
+        ("azure.ai.content_safety", "azure.ai.content_safety"),
+        ("gateway", "vercel_ai_gateway"),
+        // each a provider of its own, or of none
+        ("anthropic_openai", "anthropic_openai"),
+        ("huggingface_groq", "huggingface_groq"),
+        ("microsoft_365_copilot", "microsoft_365_copilot"),
+        ("Mock.chat", "mock.chat"),
+        ("chat", "chat"),
+    ] {
+        assert_eq!(vocabulary.current_provider_name(sent).as_deref(), Some(name), "{sent}");
+    }
 }
 
 /// Every golden case: attributes in, facts and content places out. Only fields named by a case are compared.

@@ -1,5 +1,6 @@
 //! Configuration of the `cost` processor. Tables are read in `tables` and refreshed in `refresh`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ pub struct CostConfig {
     pub overlays: Vec<String>,
     /// Checks for a newer table while running. If a new table is implausible, the last good one stays in use.
     pub refresh: Option<RatesRefresh>,
+    /// Names of providers that the rate table does not have: the name that a client sends, and the provider of the table
+    /// whose prices apply, such as `{ our-proxy: openai }`.
+    pub providers: BTreeMap<String, String>,
     /// Which signal bills calls that arrive on two signals.
     pub bill: BillingConfig,
     /// Whether the log event `gen_ai.client.inference.operation.details`, which repeats a span, may be billed: `never`,
@@ -52,6 +56,7 @@ impl Default for CostConfig {
             rates: BUILTIN.to_owned(),
             overlays: Vec::new(),
             refresh: None,
+            providers: BTreeMap::new(),
             bill: BillingConfig::default(),
             details_event: DetailsEventPolicy::default(),
             usage_attributes: false,

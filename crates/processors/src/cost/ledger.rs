@@ -444,7 +444,7 @@ impl CostLedger {
         let (provider, model) = (totals.providers.admit(provider), totals.unpriced_models.admit(model));
         let key = format!("{provider} {model} {reason}");
         let no_usage = reason == UnpricedReason::NoUsage.as_str();
-        let nearest = if no_usage { String::new() } else { self.nearest_model(totals, &key, &provider, &model) };
+        let nearest = self.nearest_model(totals, &key, [&provider, &model, reason]);
         let labels =
             [("provider", provider.as_str()), ("model", &model), ("reason", reason), ("nearest", nearest.as_str())];
         self.meter.counter(&names::COST_UNPRICED, &labels).increment(1);
@@ -466,17 +466,22 @@ impl CostLedger {
         }
     }
 
-    /// The closest listed model id. Cached, because comparing with thousands of ids is slow.
-    fn nearest_model(&self, totals: &mut LedgerTotals, key: &str, provider: &str, model: &str) -> String {
+    /// The closest listed model id; for an unknown provider, one that would give the call a price. Cached, because
+    /// comparing with thousands of ids is slow.
+    fn nearest_model(&self, totals: &mut LedgerTotals, key: &str, [provider, model, reason]: [&str; 3]) -> String {
         let is_unnamed = |label: &str| matches!(label, OTHER_LABEL | UNKNOWN_LABEL);
-        if is_unnamed(model) {
+        if is_unnamed(model) || reason == UnpricedReason::NoUsage.as_str() {
             return String::new();
         }
         if let Some(known) = totals.nearest_models.get(key) {
             return known.clone();
         }
-        let provider = Some(provider).filter(|provider| !is_unnamed(provider));
-        let nearest = self.active_rates.rates().common().nearest_id(provider, model).unwrap_or_default();
+        let (rates, named) = (self.active_rates.rates(), Some(provider).filter(|provider| !is_unnamed(provider)));
+        let nearest = match reason == UnpricedReason::UnknownProvider.as_str() {
+            true => rates.common().find_seller(provider, model),
+            false => rates.common().nearest_id(named, model),
+        };
+        let nearest = nearest.unwrap_or_default();
         totals.nearest_models.insert(key.to_owned(), nearest.clone());
         nearest
     }

@@ -23,7 +23,7 @@ mod waiting_calls;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use genai::usage::{PricingFlags, TokenSplit, split_tokens};
@@ -57,6 +57,8 @@ pub struct CostProcessor {
     /// The signal that bills calls arriving on two signals.
     billed_signal: Signal,
     config: CostConfig,
+    /// The configured providers, by the current form of the name sent.
+    providers: BTreeMap<String, String>,
     /// 1e-18 USD.
     tolerance: i128,
 }
@@ -65,7 +67,7 @@ impl CostProcessor {
     /// Loads the rate tables and creates the processor.
     ///
     /// # Errors
-    /// A table cannot be read or is invalid.
+    /// A table cannot be read or is invalid, or lacks a configured provider.
     pub fn new(
         id: Arc<str>,
         settings: &CostSettings,
@@ -73,6 +75,7 @@ impl CostProcessor {
         meter: &Meter,
     ) -> Result<Self, RatesError> {
         let rates = RateTables::build(&settings.load_base()?, &settings.load_overlays()?)?;
+        let providers = resolve_providers(&settings.config.providers, &vocabulary, &rates)?;
         tables::set_table_gauges(meter, &rates, 1.0);
         let active_rates = Arc::new(ActiveRates::new(rates));
         Ok(Self {
@@ -84,6 +87,7 @@ impl CostProcessor {
             meter: meter.clone(),
             billed_signal: settings.billed_signal(),
             config: settings.config.clone(),
+            providers,
             tolerance: settings.tolerance.0,
         })
     }
@@ -437,6 +441,17 @@ impl CostProcessor {
         }
     }
 
+    /// Applies `providers`. The index keeps the replaced name, so that a later price is the same without the setting.
+    fn replace_providers(&self, facts: &mut Facts) {
+        if self.providers.is_empty() {
+            return;
+        }
+        for item in &mut facts.items {
+            let replaced = item.provider.as_ref().and_then(|provider| self.providers.get(provider));
+            item.provider = replaced.cloned().or(item.provider.take());
+        }
+    }
+
     /// See [`AncestorClaims::claim_ancestors`].
     fn claim_ancestors(&self, pass: &mut BatchPass<'_>) {
         if pass.payload.signal() != Signal::Traces || pass.is_repeat {
@@ -510,6 +525,32 @@ impl CostProcessor {
         }
         fact
     }
+}
+
+/// The configured providers, by the current form of the name sent.
+///
+/// # Errors
+/// No table has the provider, or the name sent names none. The text begins with the name sent.
+fn resolve_providers(
+    configured: &BTreeMap<String, String>,
+    vocabulary: &Vocabulary,
+    rates: &RateTables,
+) -> Result<BTreeMap<String, String>, RatesError> {
+    let resolve = |(sent, provider): (&String, &String)| {
+        let tenants = rates.tenants().map(|tenant| rates.table(Some(tenant)));
+        if !std::iter::once(rates.common()).chain(tenants).any(|table| table.has_provider(provider)) {
+            let nearest = rates.common().nearest_provider(provider);
+            let hint = nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
+            return Err(RatesError(format!("{sent}: `cost.providers` must name a provider of the rate table{hint}")));
+        }
+        let current = vocabulary.current_provider_name(sent).ok_or_else(|| {
+            RatesError(format!(
+                "{sent}: names a framework, not a provider; set an `alias` for its models in an overlay"
+            ))
+        })?;
+        Ok((current, provider.clone()))
+    };
+    configured.iter().map(resolve).collect()
 }
 
 /// How a record of a call is counted.
@@ -655,6 +696,7 @@ impl Processor for CostProcessor {
         batch.facts = None;
         let mut facts = Arc::try_unwrap(facts).unwrap_or_else(|shared| (*shared).clone());
         self.promote_details_events(&mut facts);
+        self.replace_providers(&mut facts);
         let origin = batch.origin.clone();
         let display = NameDisplay { ids: self.ledger.display.ids.clone(), account: origin.account.clone() };
         let mut pass = BatchPass {

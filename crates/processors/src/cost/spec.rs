@@ -23,7 +23,7 @@ impl ProcessorSpec for CostSettings {
     fn build(&self, id: &Arc<str>, signals: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
         let settings = Self { signals: signals.to_vec(), ..self.clone() };
         let cost = CostProcessor::new(Arc::clone(id), &settings, Arc::clone(&deps.vocabulary), &deps.meter)
-            .map_err(|error| ProcessorUnusable::Rates { field: self.table_at_fault(&error), error })?;
+            .map_err(|error| ProcessorUnusable::Rates { field: self.setting_at_fault(&error), error })?;
         let cost = Arc::new(cost.with_ids(Arc::clone(&deps.ids)));
         if deps.storage.is_some() {
             cost.warnings().iter().for_each(|warning| tracing::warn!("price overlay: {warning}"));
@@ -45,12 +45,13 @@ impl ProcessorSpec for CostSettings {
 }
 
 impl CostSettings {
-    /// The setting whose file can't be used: the error begins with the file's path.
-    fn table_at_fault(&self, error: &RatesError) -> String {
-        let begins_with = |path: &std::path::PathBuf| {
-            error.0.strip_prefix(&path.display().to_string()).is_some_and(|rest| rest.starts_with(':'))
-        };
-        let overlay = self.overlays.iter().position(begins_with);
-        overlay.map_or_else(|| "rates".to_owned(), |at| format!("overlays[{at}]"))
+    /// The setting that can't be used: the error begins with its file's path, or with the provider's name.
+    fn setting_at_fault(&self, error: &RatesError) -> String {
+        let begins_with = |name: &str| error.0.strip_prefix(name).is_some_and(|rest| rest.starts_with(':'));
+        let overlay = self.overlays.iter().position(|path| begins_with(&path.display().to_string()));
+        let provider = || self.config.providers.keys().find(|name| begins_with(name));
+        let overlay = overlay.map(|at| format!("overlays[{at}]"));
+        let setting = overlay.or_else(|| provider().map(|name| format!("providers.{name}")));
+        setting.unwrap_or_else(|| "rates".to_owned())
     }
 }

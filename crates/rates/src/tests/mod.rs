@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 
 mod guards;
 mod overlays;
+mod parts;
 mod same;
 mod tables;
 

@@ -60,7 +60,7 @@ fn collect_moved_keys(meter: &Meter, profiles: &[(String, String)]) -> Vec<Moved
 }
 
 /// Writes a key as a YAML scalar, quoted if necessary.
-fn yaml_scalar(key: &str) -> String {
+pub(super) fn yaml_scalar(key: &str) -> String {
     let has_plain_start = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let is_plain = has_plain_start && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte));
     let is_yaml_word =

@@ -35,6 +35,9 @@ pub(super) async fn print_clients(gateway: AdminClient, within: Duration, as_jso
     let answer = parse_json(&gateway.get("/api/clients", "application/json").await?)?;
     let catalog = ClientCatalog::builtin()?;
     output::print(&format_clients(&answer, &catalog, within, as_json))?;
+    if !as_json {
+        output::print(&format_unpriced(&parse_json(&gateway.get("/api/gateway", "application/json").await?)?))?;
+    }
     let clients = field(&answer, "clients").as_array();
     let is_recent = |client: &Value| last_sent(client).is_some_and(|ago| ago <= within.as_secs_f64());
     if clients.is_some_and(|clients| clients.iter().any(is_recent)) {
@@ -44,6 +47,17 @@ pub(super) async fn print_clients(gateway: AdminClient, within: Duration, as_jso
         "no client has sent anything in the last {}; `tollgate setup CLIENT` prints the settings that point one at this gateway",
         format_age(within.as_secs_f64())
     )))
+}
+
+/// A line for each provider that the rate table does not have, with the configuration that gives its calls a price.
+pub(super) fn format_unpriced(answer: &Value) -> String {
+    let rows = field(answer, "calls_without_price").as_array();
+    let line = |row: &Value| {
+        let text = |key: &str| field(row, key).as_str().map(escape_unsafe);
+        let (provider, model, config) = (text("provider")?, text("model")?, text("price_config")?);
+        Some(format!("no price: {model} of {provider}; to price it, under `processors`: {config}\n"))
+    };
+    rows.into_iter().flatten().filter_map(line).collect()
 }
 
 /// A line for each client, the latest first.

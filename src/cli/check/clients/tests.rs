@@ -63,3 +63,14 @@ fn lines_are_json_on_request() {
         assert!(text.lines().count() <= 2, "{text}");
     }
 }
+
+/// Calls of a provider that the table lacks are reported with the line that prices them, safe for a terminal.
+#[test]
+fn unknown_providers_are_reported() {
+    let row = |config: Value| json!({"provider": "a\u{1b}b", "model": "m", "price_config": config});
+    let answer =
+        json!({"calls_without_price": [row(json!("cost: { providers: { a: openai } }")), row(Value::Null), 3]});
+    let expected = "no price: m of a\\u{1b}b; to price it, under `processors`: cost: { providers: { a: openai } }\n";
+    assert_eq!(format_unpriced(&answer), expected);
+    assert_eq!(format_unpriced(&json!({"clients": 3})), "");
+}

@@ -26,6 +26,7 @@ mod fairness;
 mod late;
 mod libraries;
 mod once;
+mod providers;
 mod refresh;
 mod suites;
 mod two_signals;

@@ -1,0 +1,113 @@
+//! [`ProviderNames`]: the current name of a provider, read from the name that a client sends. A name is divided into
+//! known words (`config/dialects.yaml`, `providers`), whatever separators and capitals it has: `ChatAnthropicVertex`
+//! and `vertex.anthropic.messages` are Vertex AI. A name with any other word stays as it was sent, so that a
+//! compatible endpoint (`openai_like`) is never taken for the vendor.
+
+use foldhash::HashMap;
+use kernel::bounded_map::BoundedMap;
+use parking_lot::RwLock;
+
+use super::schema::ProviderWordLists;
+
+/// Maximum number of names kept as they were read.
+const MAX_CACHED_NAMES: usize = 512;
+
+/// The kinds of words, the weakest first. The strongest kind in a name decides: a platform bills for its vendors.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum WordKind {
+    Neutral,
+    Framework,
+    Company,
+    Vendor,
+    Platform,
+}
+
+struct ProviderWord {
+    kind: WordKind,
+    /// The provider that the word names; "" for none.
+    provider: Box<str>,
+}
+
+pub(super) struct ProviderNames {
+    /// Whole names in lower case, which are not read as words; "" = names no provider.
+    names: HashMap<Box<str>, Box<str>>,
+    words: HashMap<Box<str>, ProviderWord>,
+    /// Length of the longest word, bytes.
+    longest: usize,
+    cache: RwLock<BoundedMap<Box<str>, Option<Box<str>>, MAX_CACHED_NAMES>>,
+}
+
+impl ProviderNames {
+    pub(super) fn compile(lists: &ProviderWordLists) -> Self {
+        let providers = [
+            (WordKind::Company, &lists.companies),
+            (WordKind::Vendor, &lists.vendors),
+            (WordKind::Platform, &lists.platforms),
+        ];
+        let nameless = [(WordKind::Neutral, &lists.neutral), (WordKind::Framework, &lists.frameworks)];
+        let named =
+            providers.iter().flat_map(|(kind, map)| map.iter().map(|(word, name)| (*kind, word, name.as_str())));
+        let nameless = nameless.iter().flat_map(|(kind, list)| list.iter().map(|word| (*kind, word, "")));
+        let words: HashMap<Box<str>, ProviderWord> = (named.chain(nameless))
+            .map(|(kind, word, name)| (word.as_str().into(), ProviderWord { kind, provider: name.into() }))
+            .collect();
+        // A current name stands for itself.
+        let current = words.values().map(|word| &word.provider).filter(|name| !name.is_empty());
+        let mut names: HashMap<Box<str>, Box<str>> = current.map(|name| (name.clone(), name.clone())).collect();
+        for (name, provider) in &lists.names {
+            names.insert(name.to_lowercase().into(), provider.as_deref().unwrap_or("").into());
+        }
+        let longest = words.keys().map(|word| word.len()).max().unwrap_or(0);
+        Self { names, words, longest, cache: RwLock::default() }
+    }
+
+    /// The current name of a provider as sent. `None` if it names none. Unknown names are returned in lower case.
+    pub(super) fn current_name(&self, sent: &str) -> Option<String> {
+        if let Some(known) = self.cache.read().get(sent) {
+            return known.as_deref().map(str::to_owned);
+        }
+        let name = self.read_name(&sent.trim().to_lowercase());
+        let cached = name.as_deref().map(Box::from);
+        self.cache.write().insert(sent.into(), cached);
+        name
+    }
+
+    fn read_name(&self, lower: &str) -> Option<String> {
+        let provider = match self.names.get(lower) {
+            Some(provider) => Some(&**provider),
+            None => self.provider_of_words(lower),
+        };
+        Some(provider.unwrap_or(lower).to_owned()).filter(|name| !name.is_empty())
+    }
+
+    /// The provider that the strongest words of a name agree on. `None` if they disagree or a word is unknown.
+    fn provider_of_words(&self, lower: &str) -> Option<&str> {
+        let words = self.split_words(lower)?;
+        let kind = words.iter().map(|word| word.kind).max().filter(|kind| *kind > WordKind::Neutral)?;
+        let mut providers = words.iter().filter(|word| word.kind == kind).map(|word| &*word.provider);
+        let provider = providers.next()?;
+        providers.all(|other| other == provider).then_some(provider)
+    }
+
+    /// Divides the letters and digits of a name into known words, from the end, each as long as possible.
+    fn split_words(&self, lower: &str) -> Option<Vec<&ProviderWord>> {
+        let letters: String = lower.chars().filter(|c| c.is_alphanumeric()).collect();
+        // For each start, the first word of a division of the rest.
+        let mut words: Vec<Option<(&ProviderWord, usize)>> = vec![None; letters.len()];
+        for start in (0..letters.len()).rev() {
+            let ends = (start..=letters.len().min(start.saturating_add(self.longest))).rev();
+            let mut known = ends.filter_map(|end| Some((self.words.get(letters.get(start..end)?)?, end)));
+            let first = known.find(|(_, end)| *end == letters.len() || matches!(words.get(*end), Some(Some(_))));
+            if let Some(slot) = words.get_mut(start) {
+                *slot = first;
+            }
+        }
+        let (mut at, mut found) = (0, Vec::new());
+        while at < letters.len() {
+            let (word, end) = (*words.get(at)?)?;
+            found.push(word);
+            at = end;
+        }
+        Some(found)
+    }
+}
