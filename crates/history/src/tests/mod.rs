@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::figures::UNATTRIBUTED;
 use super::*;
 
 mod crowd;
