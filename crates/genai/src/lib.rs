@@ -64,7 +64,7 @@ pub use known_agents::{KnownAgents, ServiceIdentity, agent_services, agent_trace
 pub use label_shape::is_short_name;
 pub use layers::{CallTokenCounts, model_stem};
 pub use opaque::is_number;
-pub use owners::{Owner, RunAddress, adopt_owners};
+pub use owners::{KnownOwner, Owner, RunAddress, adopt_owners};
 pub use required_attributes::missing_required_attributes;
 pub use vaulted_texts::VaultedTexts;
 pub use vocabulary::{FactKind, Vocabulary, VocabularyError};

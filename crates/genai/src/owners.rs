@@ -15,6 +15,15 @@ use super::request_facts::ItemWithDialect;
 /// Tenant, feature and user of a run, in this order; `None` = not known.
 pub type Owner = [Option<String>; 3];
 
+/// What earlier requests say about an item's run.
+#[derive(Default)]
+pub struct KnownOwner {
+    /// The owner of the run.
+    pub run: Owner,
+    /// The owner of the run's session, which fills in what nothing else says.
+    pub session: Owner,
+}
+
 /// Position of the feature in an [`Owner`].
 const FEATURE: usize = 1;
 
@@ -53,15 +62,16 @@ impl<'p> Scope<'p> {
         [span, trace, session].into_iter().flatten()
     }
 
-    /// Whether the scope decides this part of an owner. Runs of a session and agents of a trace have features of their
-    /// own: a span takes its feature from above only, a log record from its session only if it has no trace.
+    /// Whether the scope decides this part of an owner. Agents of a trace have features of their own, so a span takes
+    /// its feature from above only. A session is the run of an item without a trace; other runs of a session have
+    /// features of their own, and another resource may use the same id, so it only fills in what is not known at all.
     fn decides(self, part: usize, item: &ItemFacts, payload: &Payload) -> bool {
-        let is_near = || match self {
+        match self {
             Self::Span(..) => true,
-            Self::Trace(_) => payload.kind(item.node) == NodeKind::LogRecord,
-            Self::Session(_) => payload.trace_id(item.node).is_empty(),
-        };
-        part != FEATURE || is_near()
+            Self::Trace(_) => part != FEATURE || payload.kind(item.node) == NodeKind::LogRecord,
+            Self::Session(_) if payload.trace_id(item.node).is_empty() => true,
+            Self::Session(_) => part != FEATURE && item.owner().get(part) == Some(&None),
+        }
     }
 }
 
@@ -168,8 +178,12 @@ fn copy_parts(entries: &mut [ItemWithDialect<'_>], sources: &[PartSources], is_f
 }
 
 /// Completes the owners of items that neither state theirs nor have ancestors that do. `find_owners` gives for each
-/// address the owner of the run, as earlier requests of the account say. Later calls change nothing.
-pub fn adopt_owners(payload: &Payload, facts: &mut Facts, find_owners: impl FnOnce(&[RunAddress<'_>]) -> Vec<Owner>) {
+/// address what earlier requests of the account say. Later calls change nothing.
+pub fn adopt_owners(
+    payload: &Payload,
+    facts: &mut Facts,
+    find_owners: impl FnOnce(&[RunAddress<'_>]) -> Vec<KnownOwner>,
+) {
     let open_items = facts.items.iter().filter(|item| item.has_open_owner());
     let addresses: Vec<RunAddress<'_>> = open_items.map(|item| run_address(payload, item)).collect();
     if addresses.is_empty() {
@@ -177,9 +191,11 @@ pub fn adopt_owners(payload: &Payload, facts: &mut Facts, find_owners: impl FnOn
     }
     let mut owners = find_owners(&addresses).into_iter();
     for item in facts.items.iter_mut().filter(|item| item.has_open_owner()) {
-        for (part, text) in owners.next().into_iter().flatten().enumerate() {
+        let KnownOwner { run, session } = owners.next().unwrap_or_default();
+        for (part, (of_run, of_session)) in run.into_iter().zip(session).enumerate() {
+            let is_unknown = item.owner().get(part) == Some(&None);
             if item.owner_decided.get(part) == Some(&false) {
-                item.set_owner_part(part, text, true);
+                item.set_owner_part(part, of_run.or(of_session.filter(|_| is_unknown)), true);
             }
         }
         item.owner_decided = [true; 3];

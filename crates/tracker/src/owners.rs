@@ -4,7 +4,7 @@
 
 use foldhash::{HashMap, HashMapExt as _};
 
-use genai::{Owner, RunAddress};
+use genai::{KnownOwner, Owner, RunAddress};
 use kernel::{CONTENT, hex, pseudonym};
 use runs::OTHER;
 
@@ -22,55 +22,67 @@ pub(super) struct OwnerQuery {
     session: Option<KeyId>,
     /// Place of the item's parent, or of the span in which a log record was written; 0 = none.
     place: u64,
-    takes_feature_of_trace: bool,
-    takes_feature_of_session: bool,
+    is_span: bool,
 }
 
-/// Makes the queries of a batch, which may be done without the tracker's lock.
+/// The ids of a batch's keys, each computed once.
+struct KeyIds<'a> {
+    account: &'a str,
+    /// By kind, session and text.
+    known: HashMap<(u8, &'a str, &'a [u8]), KeyId>,
+}
+
+impl<'a> KeyIds<'a> {
+    fn id(&mut self, kind: u8, session: &'a str, text: &'a [u8]) -> Option<KeyId> {
+        let make = || {
+            let is_trace = kind == key_kind::TRACE;
+            let text = if is_trace { hex::encode(text).into() } else { String::from_utf8_lossy(text) };
+            key_id(self.account, kind, session, &text)
+        };
+        (!text.is_empty()).then(|| *self.known.entry((kind, session, text)).or_insert_with(make))
+    }
+}
+
+/// Makes the queries of a batch, for which the tracker's state need not be locked.
 pub(super) fn make_queries(account: &str, items: &[RunAddress<'_>]) -> Vec<OwnerQuery> {
-    let mut known_ids: HashMap<(u8, &str, &[u8]), KeyId> = HashMap::new();
-    let mut id = |kind: u8, session, text: &[u8]| {
-        let key = |text: &str| key_id(account, kind, session, text);
-        let make =
-            || if kind == key_kind::TRACE { key(&hex::encode(text)) } else { key(&String::from_utf8_lossy(text)) };
-        (!text.is_empty()).then(|| *known_ids.entry((kind, session, text)).or_insert_with(make))
-    };
+    let mut ids = KeyIds { account, known: HashMap::new() };
     let query = |item: &RunAddress<'_>| {
         let session = item.session.unwrap_or("");
         let place = <[u8; 16]>::try_from(item.trace).ok().zip(<[u8; 8]>::try_from(item.span).ok());
         OwnerQuery {
-            run: item.run.and_then(|run| id(key_kind::RUN, session, run.as_bytes())),
-            trace: id(key_kind::TRACE, "", item.trace),
-            session: id(key_kind::SESSION, "", session.as_bytes()),
+            run: item.run.and_then(|run| ids.id(key_kind::RUN, session, run.as_bytes())),
+            trace: ids.id(key_kind::TRACE, "", item.trace),
+            session: ids.id(key_kind::SESSION, "", session.as_bytes()),
             place: place.map_or(0, |(trace, span)| span_place(trace, span)),
-            takes_feature_of_trace: !item.is_span,
-            takes_feature_of_session: !item.is_span && item.trace.is_empty(),
+            is_span: item.is_span,
         }
     };
     items.iter().map(query).collect()
 }
 
-/// The owner of the run, as far as the store knows.
-pub(super) fn find_owner(store: &GroupStore, query: &OwnerQuery) -> Owner {
+/// The owner of the run, as far as the store knows. The session is the run of an item without a trace.
+pub(super) fn find_owner(store: &GroupStore, query: &OwnerQuery) -> KnownOwner {
     let find = |id: &Option<KeyId>| {
         let (group, number) = store.find_key(id.as_ref()?)?;
         Some((store.get(group)?, number))
     };
-    let (run, trace, session) = (find(&query.run), find(&query.trace), find(&query.session));
-    let mut owner = Owner::default();
-    if let Some((group, number)) = run {
-        add_key(&mut owner, group, number, true);
+    let mut owner = KnownOwner::default();
+    if let Some((group, number)) = find(&query.run) {
+        add_key(&mut owner.run, group, number, true);
     }
-    if let Some((group, number)) = trace {
+    if let Some((group, number)) = find(&query.trace) {
         let (named_run, root) = climb(group, query.place);
-        add_key(&mut owner, group, named_run, true);
+        add_key(&mut owner.run, group, named_run, true);
         if let Some(root) = group.marks.get(root ^ u64::from(mark::AGENT)).filter(|_| root != 0) {
-            add_names(&mut owner, group, [root.tenant, root.feature, 0]);
+            add_names(&mut owner.run, group, [root.tenant, root.feature, 0]);
         }
-        add_key(&mut owner, group, number, query.takes_feature_of_trace);
+        add_key(&mut owner.run, group, number, !query.is_span);
     }
-    if let Some((group, number)) = session {
-        add_key(&mut owner, group, number, query.takes_feature_of_session);
+    if let Some((group, number)) = find(&query.session) {
+        match query.trace {
+            None => add_key(&mut owner.run, group, number, true),
+            Some(_) => add_key(&mut owner.session, group, number, false),
+        }
     }
     owner
 }

@@ -8,8 +8,8 @@ mod crowd;
 mod file;
 use crate::testing::view;
 use ::runs::RunState;
-use ::runs::RunView;
 use ::runs::testing::runs::{MINUTE, Made, NOW};
+use ::runs::{RunView, UNATTRIBUTED};
 use kernel::rng::{Rng, SystemRng};
 use pipeline::spool::SpoolKey;
 
