@@ -308,12 +308,11 @@ impl GatewayAssembler<'_> {
         processors: &BuiltProcessors,
         exporters: &HashMap<ComponentId, Arc<dyn Exporter>>,
     ) -> Vec<PipelinePlan> {
-        let recorder =
-            || Arc::new(FailedSpanRecorder::new(Arc::clone(&self.history_setup.failures))) as Arc<dyn Processor>;
+        let (failures, ids) = (Arc::clone(&self.history_setup.failures), &self.processor_deps.ids);
+        let recorder = || Arc::new(FailedSpanRecorder::new(failures, Arc::clone(ids))) as Arc<dyn Processor>;
         let recorder = self.history_setup.has_admin_port.then(recorder);
         let clients = Arc::clone(&self.history_setup.clients);
-        let client_recorder: Arc<dyn Processor> =
-            Arc::new(ClientRecorder::new(clients, Arc::clone(&self.processor_deps.ids)));
+        let client_recorder: Arc<dyn Processor> = Arc::new(ClientRecorder::new(clients, Arc::clone(ids)));
         let steps = |pipeline: &PipelineConfig| {
             let ids = &pipeline.processors;
             let steps = processors.steps(pipeline);

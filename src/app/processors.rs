@@ -98,7 +98,7 @@ fn pipelines_with<'p>(
 pub(super) struct BuiltProcessors(Vec<(ComponentId, BuiltProcessor)>);
 
 impl BuiltProcessors {
-    /// Builds every processor, and gives each tracker the rate tables of its pipeline.
+    /// Builds every processor, and connects each tracker with the `cost` steps of its pipelines.
     ///
     /// # Errors
     /// The first processor that can't be used as configured.
@@ -115,11 +115,13 @@ impl BuiltProcessors {
             }
         };
         let built = Self(valid.processors.iter().map(build).collect::<Result<_, _>>()?);
-        // A tracker identifies models by the tables of the `cost` step in its pipeline.
+        // A tracker identifies models by the tables of the `cost` step in its pipeline, which asks it whose runs are.
         for (id, tracker) in built.trackers() {
-            let mut steps = pipelines_with(id, &valid.pipelines).flat_map(|pipeline| &pipeline.processors);
-            let tables = steps.find_map(|(step, _)| built.get(step)?.rate_tables.clone());
-            tables.into_iter().for_each(|tables| tracker.set_rate_tables(tables));
+            let steps = pipelines_with(id, &valid.pipelines).flat_map(|pipeline| &pipeline.processors);
+            for cost in steps.filter_map(|(step, _)| built.get(step)?.cost.as_ref()) {
+                tracker.set_rate_tables(cost.shelf());
+                cost.set_tracker(Arc::clone(tracker));
+            }
         }
         Ok(built)
     }

@@ -447,12 +447,14 @@ pub struct ItemFacts {
     pub turn: Option<String>,
     /// Iteration number.
     pub iteration: Option<i64>,
-    /// User id as sent.
+    /// User id as sent. Like tenant and feature: the item's own, else as described in `owners`.
     pub user: Option<String>,
-    /// Tenant from the span, else from the resource. `None` = `unattributed`.
+    /// Tenant. `None` = `unattributed`.
     pub tenant: Option<String>,
     /// Feature (`feature`, `agent.feature`, `gen_ai.agent.name`).
     pub feature: Option<String>,
+    /// Whether tenant, feature and user are decided, in this order; the others may still follow from the run.
+    pub owner_decided: [bool; 3],
     /// Agent id, or service name.
     pub actor: Option<String>,
     /// Canonical provider name.

@@ -109,9 +109,13 @@ fn read_identity(reader: &ItemReader<'_, '_>, sources: &Sources, facts: &mut Ite
     facts.run = reader.text(&sources.run);
     facts.sub_agent = reader.text(&sources.sub_agent);
     facts.turn = reader.text(&sources.turn);
-    facts.user = reader.item_or_resource_text(&sources.user);
-    facts.tenant = reader.item_or_resource_text(&sources.tenant);
-    facts.feature = reader.item_or_resource_text(&sources.feature);
+    let read = |list: &SourceList| {
+        let found = list.iter().find_map(|source| Some((reader.text_at(source)?, !source.on_resource)));
+        found.map_or_else(|| (reader.resource_text(list), false), |(text, is_own)| (Some(text), is_own))
+    };
+    let owner = [&sources.tenant, &sources.feature, &sources.user].map(read);
+    facts.owner_decided = owner.each_ref().map(|(_, is_own)| *is_own);
+    [facts.tenant, facts.feature, facts.user] = owner.map(|(text, _)| text);
     facts.actor = reader.item_or_resource_text(&sources.actor);
     facts.trace = reader.text(&sources.trace);
     facts.span = reader.text(&sources.span);

@@ -452,8 +452,12 @@ impl<'v, 'p> ItemReader<'v, 'p> {
 
     /// The text of the first source that has one on the item, else on the resource.
     pub(super) fn item_or_resource_text(&self, sources: &SourceList) -> Option<String> {
-        let on_resource = || sources.iter().find_map(|source| text_of(self.resource_value(source.slot)?));
-        self.text(sources).or_else(on_resource)
+        self.text(sources).or_else(|| self.resource_text(sources))
+    }
+
+    /// The text of the first source that has one on the resource.
+    pub(super) fn resource_text(&self, sources: &SourceList) -> Option<String> {
+        sources.iter().find_map(|source| text_of(self.resource_value(source.slot)?))
     }
 
     /// The text of the first source that has one, if it can be a label: at most 256 bytes, on one line.

@@ -23,6 +23,7 @@ mod label_shape;
 mod layers;
 mod nested_content;
 mod opaque;
+mod owners;
 mod pattern;
 mod provider_names;
 mod request_facts;
@@ -65,6 +66,7 @@ pub use known_agents::{KnownAgents, ServiceIdentity, agent_services, agent_trace
 pub use label_shape::is_short_name;
 pub use layers::{CallTokenCounts, model_stem};
 pub use opaque::is_number;
+pub use owners::{KnownOwner, Owner, RunAddress, adopt_owners};
 pub use required_attributes::missing_required_attributes;
 pub use vaulted_texts::VaultedTexts;
 pub use vocabulary::{FactKind, Vocabulary, VocabularyError};

@@ -1,5 +1,5 @@
 //! Settles the facts that need the whole payload: models inherited from ancestors, roll-ups, turn ends that are the
-//! only carrier of tokens, copies beside a call, and which items belong to an agent.
+//! only carrier of tokens, copies beside a call, which items belong to an agent, and whose they are.
 //!
 //! Linear in the payload, apart from walks to at most 64 ancestors. `known_agents` handles traces known from earlier
 //! requests, `layers` the layers around a call.
@@ -11,6 +11,7 @@ use otlp::{NodeId, NodeKind, Payload, Signal};
 use super::facts::{ItemFacts, ItemRole};
 use super::item_reader::SpanIndex;
 use super::layers::{CallTokenCounts, mark_outer_layers};
+use super::owners;
 use super::vocabulary::Dialect;
 
 /// An item's facts with its dialect.
@@ -22,17 +23,27 @@ pub(super) struct ItemWithDialect<'v> {
 /// Settles all facts that depend on other items of the payload.
 pub(super) fn settle_request_facts(payload: &Payload, entries: &mut [ItemWithDialect<'_>]) {
     let is_call = |entry: &ItemWithDialect<'_>| matches!(entry.facts.call, ItemRole::Model | ItemRole::ModelCopy);
-    if payload.signal() == Signal::Traces && entries.iter().any(is_call) {
+    let (has_calls, passed_parts) = (entries.iter().any(is_call), owners::passed_parts(payload, entries));
+    let passes_owners = passed_parts.contains(&true);
+    if payload.signal() == Signal::Traces && (has_calls || passes_owners) {
         let nodes: Vec<NodeId> = entries.iter().map(|entry| entry.facts.node).collect();
         let spans = SpanIndex::new(payload, nodes.iter().copied());
-        mark_outer_layers(payload, entries, &nodes, &spans);
-        mark_rollups(payload, entries, &nodes, &spans);
-        mark_sibling_copies(payload, entries);
-        inherit_models(payload, entries, &nodes, &spans);
-        clear_no_usage(payload, entries, &nodes, &spans);
+        if has_calls {
+            mark_outer_layers(payload, entries, &nodes, &spans);
+            mark_rollups(payload, entries, &nodes, &spans);
+            mark_sibling_copies(payload, entries);
+            inherit_models(payload, entries, &nodes, &spans);
+            clear_no_usage(payload, entries, &nodes, &spans);
+        }
+        if passes_owners {
+            owners::inherit_owners(payload, entries, &nodes, &spans, passed_parts);
+        }
     }
     settle_turn_ends(payload, entries);
     mark_agent_items(payload, entries);
+    if passes_owners {
+        owners::complete_owners(payload, entries, passed_parts);
+    }
 }
 
 /// Marks roll-ups as copies. In a generic (undescribed) dialect every span above one with tokens is a roll-up. A span

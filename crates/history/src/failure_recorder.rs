@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::failures::{BatchFailures, FailedSpans, FailureKey, FailureSample};
+use genai::known_facts;
 use kernel::hex;
+use kernel::pseudonym::IdPolicy;
 use otlp::{NodeId, NodeKind, Payload, Signal, TextField, Value};
 use pipeline::{Batch, Effect, Processor, Reason, Trust};
 
@@ -35,12 +37,13 @@ const REFERENCE_SUFFIX: &str = "_ref";
 pub struct FailedSpanRecorder {
     id: Arc<str>,
     failures: Arc<FailedSpans>,
+    ids: Arc<dyn IdPolicy>,
 }
 
 impl FailedSpanRecorder {
-    /// A step that records into `failures`.
-    pub fn new(failures: Arc<FailedSpans>) -> Self {
-        Self { id: STEP_ID.into(), failures }
+    /// A step that records into `failures`. `ids` decides how tenants appear there.
+    pub fn new(failures: Arc<FailedSpans>, ids: Arc<dyn IdPolicy>) -> Self {
+        Self { id: STEP_ID.into(), failures, ids }
     }
 }
 
@@ -56,8 +59,13 @@ impl Processor for FailedSpanRecorder {
         }
         let received = batch.origin.received.0;
         let (mut counts, mut samples) = (HashMap::new(), Vec::new());
-        for span in batch.payload.items().filter(|span| is_failed_span(&batch.payload, *span)) {
-            let key = failure_key(&batch.payload, span);
+        let facts = known_facts(&batch.facts);
+        let tenant = |at: usize, span: NodeId| {
+            let item = facts.as_ref()?.items.get(at).filter(|item| item.node == span)?;
+            Some(self.ids.shown_id(&batch.origin.account, item.tenant.as_deref()?))
+        };
+        for (at, span) in batch.payload.items().enumerate().filter(|(_, span)| is_failed_span(&batch.payload, *span)) {
+            let key = failure_key(&batch.payload, span, tenant(at, span).as_deref());
             if samples.len() < MAX_SAMPLES {
                 let account = Arc::clone(&batch.origin.account);
                 samples.push(build_sample(&batch.payload, span, account, &key, received));
@@ -92,7 +100,7 @@ fn is_failed_span(payload: &Payload, span: NodeId) -> bool {
 }
 
 /// The span's values of [`super::GROUPINGS`].
-fn failure_key(payload: &Payload, span: NodeId) -> FailureKey {
+fn failure_key(payload: &Payload, span: NodeId, tenant: Option<&str>) -> FailureKey {
     let resource = payload.resource(span);
     let event_value = |key: &str| {
         let events = payload.children(span).filter(|child| payload.kind(*child) == NodeKind::Event);
@@ -106,7 +114,7 @@ fn failure_key(payload: &Payload, span: NodeId) -> FailureKey {
         name(value("service.name")),
         name(value("error.type").or_else(|| value("exception.type")).or_else(|| event_value("exception.type"))),
         name(Some(payload.text(span, TextField::Name))),
-        name(value("tenant.id").or_else(|| value("tenant"))),
+        name(tenant),
         name(value("work_tracker.issue_id")),
     ]
 }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use super::entry::{RunModelUsage, RunRecord, RunToolUsage};
 use super::usage::CallsWithoutUsage;
 
+use runs::UNATTRIBUTED;
+
 pub const DAY: u64 = 24 * 3_600_000_000_000;
 /// Steps of a sparkline, the series of values through a window.
 const SPARKLINE_STEPS: usize = 24;
@@ -19,8 +21,6 @@ const MAX_NAMES: usize = 10;
 const MAX_RUN_ROWS: usize = 10;
 /// Rows of tables of tools, denials and fallbacks.
 const MAX_TABLE_ROWS: usize = 12;
-/// Name of the row of runs without a name.
-pub const UNATTRIBUTED: &str = "unattributed";
 
 /// A time window, unix ns: after `from`, up to `to`.
 #[derive(Clone, Copy)]
@@ -349,7 +349,11 @@ fn share_of_run(run: &RunRecord, name: &Option<Arc<str>>, sum: RunSums) -> CostS
 fn tenant_shares(run: &RunRecord) -> impl Iterator<Item = CostShare> + '_ {
     let own_share = share_of_run(run, &run.tenant, RunSums::from_own_part(run));
     let others = run.others.iter();
-    let others = others.map(|other| CostShare::new(&run.account, &other.name, RunSums::from_part(run, other)));
+    let others = others.map(|other| {
+        // Accounts share the row of what belongs to no tenant.
+        let account = if &*other.name == UNATTRIBUTED { "" } else { &*run.account };
+        CostShare::new(account, &other.name, RunSums::from_part(run, other))
+    });
     std::iter::once(own_share).chain(others)
 }
 

@@ -34,8 +34,8 @@ pub use entry::{RunModelUsage, RunRecord, RunToolUsage};
 pub use failure_recorder::FailedSpanRecorder;
 pub use failures::{FailedSpans, FailureCount, FailureKey, FailureSample};
 pub use figures::{
-    ChangeFigures, CostShare, DAY, NameCounts, RunSums, TimeWindow, UNATTRIBUTED, WindowFigures, WindowMetric,
-    compute_changes, compute_figures,
+    ChangeFigures, CostShare, DAY, NameCounts, RunSums, TimeWindow, WindowFigures, WindowMetric, compute_changes,
+    compute_figures,
 };
 pub use json::{changes_json, figures_json, run_json};
 pub use memory::{MAX_RUNS, RETENTION, RunHistory};

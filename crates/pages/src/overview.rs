@@ -476,7 +476,7 @@ fn cost_rows(shares: &[CostShare], kind: &str, window: &str, has_several_account
     let max_cost = shares.iter().map(|share| share.sum.atto).max().unwrap_or(0).max(1);
     let row = |share: &CostShare| {
         let sum = &share.sum;
-        let is_named = share.name != OTHER && share.name != history::UNATTRIBUTED;
+        let is_named = share.name != OTHER && share.name != runs::UNATTRIBUTED;
         let shows_account = has_several_accounts && is_named && !share.account.is_empty();
         let note = match share.names {
             more if more > 1 => format!(" ({} more)", text::format_count(more)),

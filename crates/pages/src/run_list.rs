@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::overview::{RunRow, requested_window};
 use super::{AdminPages, PageQuery, text};
-use history::{ChangeFigures, RETENTION, RunRecord, TimeWindow, UNATTRIBUTED, changes_json, compute_changes, run_json};
+use history::{ChangeFigures, RETENTION, RunRecord, TimeWindow, changes_json, compute_changes, run_json};
+use runs::UNATTRIBUTED;
 use runs::json::SCHEMA;
 
 /// Maximum rows of a page, and of JSON.

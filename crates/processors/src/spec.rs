@@ -23,10 +23,12 @@ use net::{ProxyRules, Spawn, TlsError};
 use otlp::{Payload, Signal};
 use pipeline::Processor;
 use pipeline::spool::Spool;
-use rates::{ActiveRates, RatesError};
+use rates::RatesError;
 use redaction::Detector;
 use telemetry::Meter;
 use tracker::RunTracker;
+
+use crate::cost::CostProcessor;
 
 /// Why a processor can't be used as configured.
 #[derive(Debug, thiserror::Error)]
@@ -122,8 +124,8 @@ pub struct BuiltProcessor {
     /// The rules by which the processor redacts text, if it does.
     pub rules: Option<Arc<Detector>>,
     pub tracker: Option<Arc<RunTracker>>,
-    /// The rate tables in use, by which trackers of the same pipeline identify models.
-    pub rate_tables: Option<Arc<ActiveRates>>,
+    /// Has the rate tables by which trackers of the same pipeline identify models, and asks them whose runs are.
+    pub cost: Option<Arc<CostProcessor>>,
     /// Names under which the processor's tasks read records of the spool.
     pub consumers: Vec<Arc<str>>,
     /// With `forward: after_put`: the spool consumer that exporters of the same pipelines wait for.
@@ -143,7 +145,7 @@ impl BuiltProcessor {
             filter: None,
             rules: None,
             tracker: None,
-            rate_tables: None,
+            cost: None,
             consumers: Vec::new(),
             put_holder: None,
             erasure_target: None,

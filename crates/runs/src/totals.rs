@@ -11,6 +11,8 @@ use serde::Serialize;
 const MAX_KINDS: usize = 64;
 /// Name of the kinds beyond the maximum.
 pub const OTHER: &str = "other";
+/// Stands for the tenant, feature or user of what nobody is named for.
+pub const UNATTRIBUTED: &str = "unattributed";
 /// Name used if none was given.
 pub const UNKNOWN: &str = "unknown";
 
@@ -94,7 +96,7 @@ pub struct RunTotals {
     pub writes: u64,
     /// Answers from a model other than the requested one.
     pub model_changes: u64,
-    /// The part of calls that name another tenant than the run's, by tenant.
+    /// The part of calls that belong to another tenant than the run's, or to none ([`UNATTRIBUTED`]).
     pub other_tenants: BTreeMap<String, ModelTotals>,
 }
 
@@ -161,7 +163,9 @@ impl RunTotals {
         let mut own_totals = ModelTotals::default();
         self.models.values().for_each(|model| own_totals.add(model));
         self.other_tenants.values().for_each(|other| own_totals.subtract(other));
-        std::iter::once((own, own_totals)).chain(self.other_tenants.iter().map(|(name, other)| (Some(&**name), *other)))
+        let to_name = |name: &'t str| Some(name).filter(|name| *name != UNATTRIBUTED);
+        let others = self.other_tenants.iter().map(move |(name, other)| (to_name(name), *other));
+        std::iter::once((own, own_totals)).chain(others)
     }
 
     /// The model with the most tokens; of equal ones the alphabetically first.

@@ -2,8 +2,6 @@
 
 /// Maximum number of finished runs that are still shown.
 pub(super) const MAX_RECENT_RUNS: usize = 1000;
-/// The name for runs without one.
-pub(super) const UNATTRIBUTED: &str = "unattributed";
 
 /// Nanoseconds, saturating.
 pub(super) fn nanos(span: std::time::Duration) -> u64 {

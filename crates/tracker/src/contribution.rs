@@ -2,10 +2,9 @@
 //! with the run's group. The sums include live runs, and a run's figures may change until it is over and sometimes
 //! after; so with each new share the old one is subtracted. Names have passed the id policy. `history` holds the sums.
 
-use runs::{ModelTotals, RunView, UsageSum};
+use runs::{ModelTotals, RunView, UNATTRIBUTED, UsageSum};
 
 use super::codec::{BinaryCodec, fields};
-use super::constants::UNATTRIBUTED;
 use super::observe;
 
 /// See the module documentation.

@@ -369,7 +369,12 @@ impl ItemGroup {
     fn add_call(&mut self, key: u64, new: ModelCallRecord) {
         self.has_trouble |= new.trouble != trouble::NONE;
         add_record!(self.calls, key, known, new => ModelCallRecord {
-            finish, requested_model, provider, tenant, feature, error;
+            finish, requested_model, provider, feature, error;
+            tenant: match known.price_quality.cmp(&new.price_quality) {
+                Ordering::Greater => known.tenant,
+                Ordering::Less => new.tenant,
+                Ordering::Equal => self.first_name(known.tenant, new.tenant),
+            },
             model: match known.model_quality.cmp(&new.model_quality) {
                 Ordering::Greater => known.model,
                 Ordering::Less => new.model,

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kernel::bounded_map::{AccountHash, BoundedMap};
 use runs::fair_eviction::choose_eviction;
-use runs::{InvestigationStats, OTHER, OutcomeVerdict, RunJudgement, RunSums, RunView, UsageSum};
+use runs::{InvestigationStats, OTHER, OutcomeVerdict, RunJudgement, RunSums, RunView, UNATTRIBUTED, UsageSum};
 
 use super::codec::{BinaryCodec, fields};
-use super::constants::{MAX_RECENT_RUNS, UNATTRIBUTED};
+use super::constants::MAX_RECENT_RUNS;
 use super::contribution::{self, RunContribution};
 use super::observation::ObservedOutcome;
 use super::observe::run_digest;

@@ -29,6 +29,7 @@ mod observation;
 mod observe;
 mod orphans;
 mod outbox;
+mod owners;
 mod paired_records;
 mod points;
 mod read_quota;
@@ -56,11 +57,11 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use genai::{VaultedTexts, Vocabulary, cached_facts};
+use genai::{Facts, VaultedTexts, Vocabulary, adopt_owners, cached_facts};
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
-use otlp::Signal;
-use pipeline::{Batch, Effect, Processor, Reason, RequestSource, SourceRequest};
+use otlp::{Payload, Signal};
+use pipeline::{Batch, BatchOrigin, Effect, Processor, Reason, RequestSource, SourceRequest};
 use rates::ActiveRates;
 use runs::{
     Alert, BudgetState, InvestigationStats, MeasureAggregate, RunBudget, RunCatalog, RunDetail, RunJudgement,
@@ -130,6 +131,20 @@ impl RunTracker {
     /// call counts.
     pub fn set_rate_tables(&self, active: Arc<ActiveRates>) {
         self.rate_tables.get_or_init(|| active);
+    }
+
+    /// Completes whose the items of a batch are with what is known of their runs. The step that reads owners first
+    /// calls it: later it changes nothing.
+    pub fn complete_owners(&self, origin: &BatchOrigin, payload: &Payload, facts: &mut Facts) {
+        adopt_owners(payload, facts, |items| {
+            // The workers of a fleet know different runs, and must decide alike about a source record.
+            if origin.source_record.is_some() {
+                return Vec::new();
+            }
+            let queries = owners::make_queries(&origin.account, items);
+            let state = self.state.lock();
+            queries.iter().map(|query| owners::find_owner(&state.store, query)).collect()
+        });
     }
 
     fn aggregation_context(&self) -> AggregationContext {
@@ -271,7 +286,12 @@ impl Processor for RunTracker {
         if batch.payload.signal() == Signal::Metrics {
             return Ok(());
         }
-        let facts = cached_facts(&self.vocabulary, &batch.payload, &mut batch.facts);
+        let mut facts = cached_facts(&self.vocabulary, &batch.payload, &mut batch.facts);
+        if facts.has_open_owners() {
+            batch.facts = None;
+            self.complete_owners(&batch.origin, &batch.payload, Arc::make_mut(&mut facts));
+            batch.facts = Some(Arc::<Facts>::clone(&facts));
+        }
         if !facts.has_agent_items && self.settings.measures.is_empty() {
             return Ok(());
         }

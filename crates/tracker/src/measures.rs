@@ -4,11 +4,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use runs::{MeasureAggregate, OTHER};
+use runs::{MeasureAggregate, OTHER, UNATTRIBUTED};
 
 use super::codec::fields;
 use super::config::Settings;
-use super::constants::UNATTRIBUTED;
 use super::observation::BatchObservation;
 use super::recorder::RunEventRecorder;
 

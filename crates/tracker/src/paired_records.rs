@@ -5,6 +5,7 @@
 //! properties, the nth span is paired with the nth log record. `group` merges records with one id; `layers` handles
 //! nested spans.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use foldhash::{HashMap, HashSet};
@@ -115,13 +116,19 @@ fn merge_call_records(span: &ModelCallRecord, log: &ModelCallRecord) -> ModelCal
     };
     let tokens = [span.tokens, log.tokens].into_iter().max_by_key(|tokens| (separated_tokens(tokens), *tokens));
     let (price_quality, atto) = (span.price_quality, span.atto).max((log.price_quality, log.atto));
+    // the tenant for which the call was counted
+    let tenant = match span.price_quality.cmp(&log.price_quality) {
+        Ordering::Greater => span.tenant,
+        Ordering::Less => log.tenant,
+        Ordering::Equal => first_nonzero(span.tenant, log.tenant),
+    };
     ModelCallRecord {
         flags: span.flags | (log.flags & flag::LIMIT),
         finish: first_nonzero(span.finish, log.finish),
         model: first_nonzero(span.model, log.model),
         requested_model: first_nonzero(span.requested_model, log.requested_model),
         provider: first_nonzero(span.provider, log.provider),
-        tenant: first_nonzero(span.tenant, log.tenant),
+        tenant,
         feature: first_nonzero(span.feature, log.feature),
         error: first_nonzero(span.error, log.error),
         trouble: first_nonzero(span.trouble, log.trouble),

@@ -498,12 +498,16 @@ pub(super) struct BatchGroup {
 
 /// The index ids of a batch's keys, in order.
 pub(super) fn key_ids(observation: &BatchObservation) -> Vec<KeyId> {
-    observation.keys.iter().map(|key| key_id(&observation.account, key, &observation.keys)).collect()
+    observation.keys.iter().map(|key| id_of_key(&observation.account, key, &observation.keys)).collect()
 }
 
-fn key_id(account: &str, key: &ObservedKey, keys: &[ObservedKey]) -> KeyId {
-    let session =
-        (key.session as usize).checked_sub(1).and_then(|at| keys.get(at)).map_or("", |session| &*session.text);
-    let session = if key.kind == key_kind::RUN { session } else { "" };
-    ClaimKey::from_parts(&[account.as_bytes(), &[key.kind], session.as_bytes(), key.text.as_bytes()]).to_bytes()
+fn id_of_key(account: &str, key: &ObservedKey, keys: &[ObservedKey]) -> KeyId {
+    let session = (key.session as usize).checked_sub(1).and_then(|at| keys.get(at)).map_or("", |key| &*key.text);
+    key_id(account, key.kind, session, &key.text)
+}
+
+/// The index id of a key; a run is known within its session.
+pub(super) fn key_id(account: &str, kind: u8, session: &str, text: &str) -> KeyId {
+    let session = if kind == key_kind::RUN { session } else { "" };
+    ClaimKey::from_parts(&[account.as_bytes(), &[kind], session.as_bytes(), text.as_bytes()]).to_bytes()
 }

@@ -4,7 +4,7 @@
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
-use runs::{ModelTotals, StepKind};
+use runs::{ModelTotals, StepKind, UNATTRIBUTED};
 
 use super::aggregation_context::AggregationContext;
 use super::group::{ItemGroup, LifecycleMark, ModelCallRecord, ToolCallRecord, TracePosition};
@@ -67,7 +67,7 @@ pub(super) fn sum_runs(
             }
         }
     }
-    latest_calls.finish(&mut resolved.runs);
+    latest_calls.finish(&mut resolved.runs, resolved.group);
     for run in &mut resolved.runs {
         run.roots.sort_unstable();
         run.peaks = run_calls::summarize_calls(&mut run.calls, &mut run.totals, resolved.group, context);
@@ -205,26 +205,6 @@ fn add_mark(
     }
 }
 
-/// A call that names another tenant than its run is counted for that tenant.
-fn add_other_tenant_share(
-    run: &mut Run,
-    call: &ModelCallRecord,
-    group: &ItemGroup,
-    decision: CountDecision,
-    price: Option<i128>,
-) {
-    if call.tenant != 0 && call.tenant != run.tags.tenant {
-        let share = ModelTotals {
-            calls: u64::from(!is_failure(decision)),
-            tokens: call.tokens.to_buckets(),
-            atto_usd: price.unwrap_or(0),
-            unpriced: u64::from(price.is_none()),
-            no_usage: u64::from(decision == CountDecision::NoUsage),
-        };
-        run.totals.other_tenants.entry(group.name(call.tenant).to_owned()).or_default().add(&share);
-    }
-}
-
 fn is_failure(decision: CountDecision) -> bool {
     matches!(decision, CountDecision::Failed | CountDecision::FailedWithTokens(_))
 }
@@ -237,6 +217,8 @@ struct LatestCalls {
     latest_call: HashMap<usize, ((bool, u64), bool)>,
     /// Number of answered calls that are steps of the run's own loop.
     own_calls: HashMap<usize, u64>,
+    /// The part of each tenant in a run, as decided when the calls were committed; 0 = unattributed.
+    tenants: HashMap<(usize, u16), ModelTotals>,
 }
 
 impl LatestCalls {
@@ -262,14 +244,14 @@ impl LatestCalls {
             CountDecision::FailedWithTokens(_) => {
                 run.totals.failed_calls += 1;
                 run.totals.add_tokens_and_cost(group.name(model), call.tokens.to_buckets(), price);
-                add_other_tenant_share(run, call, group, decision, price);
+                self.add_tenant_share(run_index, call, decision, price);
             }
             _ => {
                 run.totals.add_call(group.name(model), call.tokens.to_buckets(), price);
                 if decision == CountDecision::NoUsage {
                     run.totals.mark_no_usage(group.name(model));
                 }
-                add_other_tenant_share(run, call, group, decision, price);
+                self.add_tenant_share(run_index, call, decision, price);
                 run.totals.add_finish(group.name(call.finish));
                 *self.own_calls.entry(run_index).or_default() += u64::from(!outside_loop);
             }
@@ -305,9 +287,47 @@ impl LatestCalls {
         };
     }
 
+    fn add_tenant_share(
+        &mut self,
+        run_index: usize,
+        call: &ModelCallRecord,
+        decision: CountDecision,
+        price: Option<i128>,
+    ) {
+        self.tenants.entry((run_index, call.tenant)).or_default().add(&ModelTotals {
+            calls: u64::from(!is_failure(decision)),
+            tokens: call.tokens.to_buckets(),
+            atto_usd: price.unwrap_or(0),
+            unpriced: u64::from(price.is_none()),
+            no_usage: u64::from(decision == CountDecision::NoUsage),
+        });
+    }
+
+    /// A run has the tenant that its items name if one of its calls has, otherwise the alphabetically first of its
+    /// calls; the parts of others are kept apart. So the sums by tenant are those of the calls.
+    fn decide_tenants(&mut self, runs: &mut [Run], group: &ItemGroup) {
+        let mut tenants_of_calls: HashMap<usize, u16> = HashMap::new();
+        for (run_index, tenant) in self.tenants.keys() {
+            let first = tenants_of_calls.entry(*run_index).or_default();
+            *first = group.first_name(*first, *tenant);
+        }
+        for (run_index, first) in tenants_of_calls {
+            let Some(run) = runs.get_mut(run_index) else { continue };
+            if !self.tenants.contains_key(&(run_index, run.tags.tenant)) {
+                run.tags.tenant = first;
+            }
+        }
+        for ((run_index, tenant), share) in self.tenants.drain() {
+            let Some(run) = runs.get_mut(run_index).filter(|run| run.tags.tenant != tenant) else { continue };
+            let name = if tenant == 0 { UNATTRIBUTED } else { group.name(tenant) };
+            run.totals.other_tenants.entry(name.to_owned()).or_default().add(&share);
+        }
+    }
+
     /// A run whose last call failed has failed, unless it reports success. Iterations default to the number of own
     /// calls.
-    fn finish(self, runs: &mut [Run]) {
+    fn finish(mut self, runs: &mut [Run], group: &ItemGroup) {
+        self.decide_tenants(runs, group);
         for (index, run) in runs.iter_mut().enumerate() {
             run.failed |= !run.succeeded && self.latest_call.get(&index).is_some_and(|(_, failed)| *failed);
             run.totals.iterations = self.own_calls.get(&index).copied().unwrap_or(0);

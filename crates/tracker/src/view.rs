@@ -3,7 +3,9 @@
 //! types of views.
 
 use kernel::pseudonym::IdPolicy;
-use runs::{RunDetail, RunJudgement, RunPeaks, RunState, RunStep, RunTotals, RunView, SessionView};
+use runs::{
+    ModelTotals, RunDetail, RunJudgement, RunPeaks, RunState, RunStep, RunTotals, RunView, SessionView, UNATTRIBUTED,
+};
 
 use super::group::AttributionTags;
 use super::observation::span_id_of_place;
@@ -78,10 +80,13 @@ impl ViewBuilder<'_> {
         let mut totals = RunTotals::default();
         runs.iter().for_each(|run| totals.add(&run.totals));
         totals.other_tenants.clear();
-        let tenant = first_tag(|tags| tags.tenant);
+        let is_of_run = |tenant: u16| runs.iter().any(|run| run.tags.tenant == tenant);
+        let tenant = Some(own_tags.tenant).filter(|tenant| *tenant != 0 && is_of_run(*tenant));
+        let tenant = tenant.unwrap_or_else(|| tag_of_runs(|tags| tags.tenant));
         for (other, share) in runs.iter().flat_map(|run| run.totals.by_tenant(self.name(run.tags.tenant))) {
-            if let Some(other) = other.filter(|other| Some(*other) != self.name(tenant)) {
-                totals.other_tenants.entry(other.to_owned()).or_default().add(&share);
+            if other != self.name(tenant) && share != ModelTotals::default() {
+                let other = other.unwrap_or(UNATTRIBUTED).to_owned();
+                totals.other_tenants.entry(other).or_default().add(&share);
             }
         }
         let id = runs.first().map_or("", |run| &run.session);

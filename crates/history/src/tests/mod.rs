@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use super::figures::UNATTRIBUTED;
 use super::*;
 
 mod crowd;
 mod file;
 use crate::testing::view;
 use ::runs::RunState;
-use ::runs::RunView;
 use ::runs::testing::runs::{MINUTE, Made, NOW};
+use ::runs::{RunView, UNATTRIBUTED};
 use kernel::rng::{Rng, SystemRng};
 use pipeline::spool::SpoolKey;
 

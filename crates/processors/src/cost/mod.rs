@@ -24,10 +24,13 @@ mod waiting_calls;
 mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use genai::usage::{PricingFlags, TokenSplit, split_tokens};
-use genai::{self, BillingStatus, CallCost as CostFact, CallTokenBuckets, Facts, ItemFacts, Vocabulary, cached_facts};
+use genai::{
+    self, BillingStatus, CallCost as CostFact, CallTokenBuckets, Facts, ItemFacts, Vocabulary, adopt_owners,
+    cached_facts,
+};
 use kernel::clock::UnixNanos;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
@@ -35,6 +38,7 @@ use otlp::{NodeId, Payload, Signal};
 use pipeline::{Batch, ClaimKey, ClaimResult, Effect, Processor, Reason, Trust};
 use rates::{ActiveRates, RateTable, RateTables, RatesError, Usd};
 use telemetry::{Gauge, Meter, names};
+use tracker::RunTracker;
 
 pub use config::{
     BillingSignal, CostConfig, CostSettings, DetailsEventPolicy, PriceAlias, RatesSource, RefreshSettings,
@@ -54,6 +58,8 @@ pub struct CostProcessor {
     table_age_gauge: Gauge,
     meter: Meter,
     ledger: CostLedger,
+    /// Knows whose the runs are; empty in pipelines without a `runs` step.
+    tracker: OnceLock<Arc<RunTracker>>,
     /// The signal that bills calls arriving on two signals.
     billed_signal: Signal,
     config: CostConfig,
@@ -83,6 +89,7 @@ impl CostProcessor {
             vocabulary,
             ledger: CostLedger::new(meter, Arc::clone(&active_rates)),
             active_rates,
+            tracker: OnceLock::new(),
             table_age_gauge: meter.gauge(&names::RATES_AGE, &[]),
             meter: meter.clone(),
             billed_signal: settings.billed_signal(),
@@ -98,6 +105,11 @@ impl CostProcessor {
     pub fn with_ids(mut self, ids: Arc<dyn IdPolicy>) -> Self {
         self.ledger.display.ids = Some(ids);
         self
+    }
+
+    /// Sets the tracker of the `runs` step after this one. Only the first call counts.
+    pub fn set_tracker(&self, tracker: Arc<RunTracker>) {
+        self.tracker.get_or_init(|| tracker);
     }
 
     /// The tables in use; later replacements are visible through it.
@@ -698,6 +710,10 @@ impl Processor for CostProcessor {
         self.promote_details_events(&mut facts);
         self.replace_providers(&mut facts);
         let origin = batch.origin.clone();
+        match self.tracker.get() {
+            Some(tracker) => tracker.complete_owners(&origin, &batch.payload, &mut facts),
+            None => adopt_owners(&batch.payload, &mut facts, |_| Vec::new()),
+        }
         let display = NameDisplay { ids: self.ledger.display.ids.clone(), account: origin.account.clone() };
         let mut pass = BatchPass {
             payload: &mut batch.payload,

@@ -6,6 +6,7 @@ mod inside;
 mod keeping;
 mod labels;
 mod layouts;
+mod owners;
 mod planted;
 mod privacy;
 mod process;

@@ -122,9 +122,11 @@ pub(super) struct RunTruth {
 }
 
 impl RunTruth {
-    /// The tenant of the run, as far as any item names one.
+    /// The tenant of the run: that of its calls, and of its other items if it is one of them or there are no calls.
     pub(super) fn tenant(&self) -> &'static str {
-        if self.own { TENANTS[self.session] } else { OTHER_TENANT }
+        let own = TENANTS[self.session];
+        let has_own = if self.tenants.is_empty() { self.own } else { self.tenants.contains_key(own) };
+        if has_own { own } else { OTHER_TENANT }
     }
 
     /// The final state.

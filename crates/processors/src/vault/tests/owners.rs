@@ -1,0 +1,293 @@
+//! Whose an item is, through the steps normalize, cost, runs and vault: stamps, metrics, folders, index and runs agree.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use super::whole::{Gateway, gateway};
+use crate::cost::{CostConfig, CostProcessor};
+use crate::normalize::{NormalizeConfig, NormalizeProcessor};
+use crate::testing::{attributes, deps, origin, received};
+use ::runs::{RunCatalog, UNATTRIBUTED};
+use genai::testing::builtin::vocabulary;
+use genai::testing::request;
+use kernel::clock::Clock;
+use kernel::pseudonym::IdPolicy;
+use kernel::rng::SeededRng;
+use otlp::Signal;
+use pipeline::{Batch, BatchOrigin, Processor};
+use telemetry::Meter;
+use tracker::RunTracker;
+
+/// The tenant `acme` pays half.
+const CONTRACT: &str = "schema: 1\noverlay: true\nversion: o\ncurrency: USD\nper_tokens: 1000000\ndiscount: \"0.5\"\n\
+    match: {resource: {tenant.id: acme}}\n";
+
+struct Line {
+    gateway: Gateway,
+    meter: Meter,
+    steps: Vec<Arc<dyn Processor>>,
+    tracker: Arc<RunTracker>,
+    batches: u8,
+}
+
+impl Line {
+    fn new() -> Self {
+        let (gateway, meter) = (gateway(), Meter::new());
+        let contract = gateway.folder.path().join("contract.yaml");
+        std::fs::write(&contract, CONTRACT).unwrap();
+        let config = CostConfig { overlays: vec![contract.display().to_string()], ..CostConfig::default() };
+        let mut settings = config.settings().unwrap();
+        settings.signals = vec![Signal::Logs, Signal::Traces];
+        let cost = CostProcessor::new("cost".into(), &settings, vocabulary(), &meter);
+        let cost = Arc::new(cost.unwrap_or_else(|error| panic!("{}", error.0)));
+        let runs = tracker::Config::default().settings().unwrap_or_else(|_| panic!("valid"));
+        let ids = deps(gateway.clock.clone()).ids;
+        let tracker = Arc::new(RunTracker::new("runs".into(), runs, vocabulary(), ids, &meter));
+        tracker.set_rate_tables(cost.shelf());
+        cost.set_tracker(Arc::clone(&tracker));
+        let normalize = NormalizeConfig::default().settings().unwrap();
+        let normalize = NormalizeProcessor::new("normalize".into(), &normalize, vocabulary(), &meter);
+        let steps: Vec<Arc<dyn Processor>> =
+            vec![Arc::new(normalize), cost, tracker.clone(), gateway.processor.clone()];
+        Self { gateway, meter, steps, tracker, batches: 0 }
+    }
+
+    /// Processes and commits a request; returns the prices stamped on its items.
+    fn pass(&mut self, case: &Json) -> Vec<String> {
+        self.batches += 1;
+        let source_record = case["source_record"].as_str().map(Into::into);
+        let account = case["account"].as_str().unwrap_or("default").into();
+        let (received_at, id) = (self.gateway.clock.now(), [self.batches; 16]);
+        let origin = BatchOrigin { received: received_at, id, account, source_record, ..origin() };
+        let mut batch = Batch::new(Arc::new(origin), request::payload(case));
+        self.steps.iter().for_each(|step| step.process(&mut batch).expect("processed"));
+        let payload = received(&batch);
+        for effect in self.gateway.commit(batch) {
+            self.steps.iter().filter(|step| *step.id() == effect.processor).for_each(|step| step.apply(&effect));
+        }
+        let stamps = payload.items().map(|item| attributes(&payload, item));
+        stamps.filter_map(|mut item| Some(item.remove("tollgate.cost.usd")?.as_str()?.to_owned())).collect()
+    }
+
+    fn ids(&self) -> Arc<dyn IdPolicy> {
+        deps(self.gateway.clock.clone()).ids
+    }
+
+    /// Cost by tenant in the metrics, in 1e-9 USD.
+    fn in_metrics(&self) -> BTreeMap<String, i64> {
+        let rendered = self.meter.render();
+        let series = rendered.lines().filter_map(|line| line.strip_prefix("tollgate_cost_usd_total{tenant=\""));
+        sum_up(series.map(|line| {
+            let (tenant, rest) = line.split_once('"').unwrap();
+            (tenant.to_owned(), rest.rsplit_once(' ').unwrap().1.parse().unwrap())
+        }))
+    }
+
+    /// The same on the page of runs.
+    fn in_runs(&self) -> BTreeMap<String, i64> {
+        let views = self.tracker.recent_runs(usize::MAX);
+        let shares = views.iter().flat_map(|view| view.totals.by_tenant(view.tenant.as_deref()));
+        sum_up(shares.map(|(name, share)| (name.unwrap_or(UNATTRIBUTED).to_owned(), share.atto_usd as f64 / 1e18)))
+    }
+}
+
+/// Sums by name in 1e-9 USD, without those of nothing.
+fn sum_up(shares: impl Iterator<Item = (String, f64)>) -> BTreeMap<String, i64> {
+    let mut sums = BTreeMap::new();
+    shares.for_each(|(name, usd)| *sums.entry(name).or_default() += (usd * 1e9).round() as i64);
+    sums.retain(|_, sum| *sum != 0);
+    sums
+}
+
+/// The attributes that name an owner: tenant, feature and user have the same name.
+fn named(owner: &str) -> Json {
+    if owner.is_empty() { json!({}) } else { json!({"tenant.id": owner, "feature": owner, "user.id": owner}) }
+}
+
+fn with(mut attributes: Json, owner: &str) -> Json {
+    attributes.as_object_mut().unwrap().extend(named(owner).as_object().unwrap().clone());
+    attributes
+}
+
+/// The agent above the call; in logs a decision of the same session and span.
+fn agent(signal: &str, owner: &str) -> Json {
+    let conventions = json!({"gen_ai.operation.name": "invoke_agent", "gen_ai.provider.name": "anthropic"});
+    let own = if signal == "logs" { json!({"event.name": "tool_decision", "decision": "accept"}) } else { conventions };
+    json!({"name": "invoke_agent", "body": "claude_code.tool_decision", "trace": 1, "span": 1, "attributes": with(own, owner)})
+}
+
+/// A call of 4 USD below the agent with content; in logs, where a call has none, in a record of its own.
+fn call(signal: &str, owner: &str) -> Vec<Json> {
+    if signal == "logs" {
+        let record = |event: &str, more: Json| json!({"body": format!("claude_code.{event}"), "trace": 1, "span": 1, "attributes": with(more, owner)});
+        let usage = json!({"event.name": "api_request", "model": "claude-haiku-4-5", "input_tokens": 4_000_000, "output_tokens": 0,
+            "request_id": "req_1"});
+        return vec![
+            record("user_prompt", json!({"event.name": "user_prompt", "prompt": "CANARY asks"})),
+            record("api_request", usage),
+        ];
+    }
+    let own = json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", "gen_ai.request.model": "claude-haiku-4-5",
+        "gen_ai.usage.input_tokens": 4_000_000, "gen_ai.usage.output_tokens": 0, "gen_ai.response.id": "msg_1",
+        "gen_ai.input.messages": r#"[{"role":"user","parts":[{"type":"text","content":"CANARY asks"}]}]"#});
+    vec![json!({"name": "chat", "trace": 1, "span": 2, "parent": 1, "attributes": with(own, owner)})]
+}
+
+fn a_request(signal: &str, resource: &str, items: Vec<Json>) -> Json {
+    let scope = if signal == "logs" { "com.anthropic.claude_code.events" } else { "agents" };
+    json!({"signal": signal, "resource": named(resource), "scope": {"name": scope}, "items": items})
+}
+
+/// For traces and logs: what says whose the call is, in requests in order, and whose it is then.
+fn table(signal: &'static str) -> Vec<(&'static str, Vec<Json>, &'static str)> {
+    let request = |resource: &str, items: Vec<Json>| a_request(signal, resource, items);
+    let (agent, call) = (|owner: &str| agent(signal, owner), |owner: &str| call(signal, owner));
+    let both = |first: Vec<Json>, then: Vec<Json>| first.into_iter().chain(then).collect::<Vec<_>>();
+    let other_signal = if signal == "logs" { "traces" } else { "logs" };
+    let marked = |mut request: Json, key: &str, value: &str| {
+        request[key] = json!(value);
+        request
+    };
+    vec![
+        ("nothing", vec![request("", call(""))], ""),
+        ("nothing, below an agent", vec![request("", vec![agent("")]), request("", call(""))], ""),
+        ("its own", vec![request("globex", call("acme"))], "acme"),
+        ("its own, not the agent's", vec![request("", both(vec![agent("globex")], call("acme")))], "acme"),
+        ("its own, not the run's", vec![request("", vec![agent("globex")]), request("", call("acme"))], "acme"),
+        ("the agent's", vec![request("globex", both(vec![agent("acme")], call("")))], "acme"),
+        ("the agent's, which comes after it", vec![request("globex", both(call(""), vec![agent("acme")]))], "acme"),
+        ("the run's", vec![request("", vec![agent("acme")]), request("globex", call(""))], "acme"),
+        ("the run's, by its resource", vec![request("acme", vec![agent("")]), request("", call(""))], "acme"),
+        ("its resource's", vec![request("acme", call(""))], "acme"),
+        (
+            "its resource's, the run's later",
+            vec![request("acme", call("")), request("", vec![agent("globex")])],
+            "acme",
+        ),
+        ("nothing, the run's later", vec![request("", call("")), request("", vec![agent("acme")])], ""),
+        (
+            "a run of another account",
+            vec![marked(request("", vec![agent("acme")]), "account", "other"), request("", call(""))],
+            "",
+        ),
+        (
+            "a record of a log that several workers read",
+            vec![request("", vec![agent("acme")]), marked(request("globex", call("")), "source_record", "in/0/7")],
+            "globex",
+        ),
+        (
+            "the run's, from the other signal",
+            vec![a_request(other_signal, "", vec![self::agent(other_signal, "acme")]), request("", call(""))],
+            "acme",
+        ),
+    ]
+}
+
+/// Tenant, feature and user of a call are its own, else its ancestors', else its run's as known then, else its
+/// resource's; the price stamped, the metrics, the folder, the index and the page of runs say the same.
+#[tokio::test]
+async fn everything_agrees_whose_a_call_is() {
+    let mut failed = Vec::new();
+    for signal in ["traces", "logs"] {
+        for (name, requests, owner) in table(signal) {
+            let mut line = Line::new();
+            let prices: Vec<String> = requests.iter().flat_map(|request| line.pass(request)).collect();
+            assert!(line.gateway.uploader.drain().await);
+            let tenant = if owner.is_empty() { UNATTRIBUTED } else { owner };
+            let (price, nanos) = if owner == "acme" { ("2", 2_000_000_000) } else { ("4", 4_000_000_000) };
+            // a span takes its feature only from agents above it
+            let has_feature = !owner.is_empty() && (signal, name) != ("traces", "the run's, from the other signal");
+            let user = (!owner.is_empty()).then(|| line.ids().pseudonym("default", owner));
+            let rows = line.gateway.rows().await;
+            let with_call = rows.iter().filter(|row| row.tail.call == "model" || !row.tail.part.is_empty());
+            let in_index: BTreeSet<_> = with_call
+                .map(|row| (&*row.tail.tenant, row.tail.feature.as_deref().unwrap_or(""), row.tail.user_key.clone()))
+                .collect();
+            let names = line.gateway.names();
+            let folders = names.iter().filter(|name| name.ends_with(".agev")).map(|name| name.split('/').nth(1));
+            let runs = line.tracker.recent_runs(usize::MAX);
+            let with_calls = runs.iter().filter(|run| run.totals.calls() > 0).map(|run| run.tenant.as_deref());
+            let sums = BTreeMap::from([(tenant.to_owned(), nanos)]);
+            let found = [
+                ("stamps", prices == [price]),
+                ("metrics", line.in_metrics() == sums),
+                ("index", in_index == BTreeSet::from([(tenant, if has_feature { owner } else { "" }, user)])),
+                ("folder", folders.collect::<Vec<_>>() == [Some(tenant)]),
+                ("runs", with_calls.collect::<Vec<_>>() == [Some(owner).filter(|owner| !owner.is_empty())]),
+                ("sums of runs", line.in_runs() == sums),
+            ];
+            let wrong = found.into_iter().filter(|(_, is_right)| !is_right).map(|(place, _)| place);
+            failed.extend(
+                wrong.map(|place| format!("{signal}, {name}: {place} instead of {tenant}; index {in_index:?}")),
+            );
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// Agents, calls and calls on two signals of some traces, each with its signal and scope, in any order; some say whose
+/// they are.
+fn any_items(rng: &SeededRng) -> Vec<(&'static str, &'static str, Json)> {
+    let below = |most: u64| rng.next() % most;
+    let owner = || ["", "", "", "acme", "globex"][below(5) as usize];
+    let mut items = Vec::new();
+    for trace in 1..=3_u64 {
+        for (span, parent) in [(1, Json::Null), (2, json!(1))] {
+            let own = json!({"gen_ai.operation.name": "invoke_agent", "gen_ai.provider.name": "anthropic"});
+            let agent = json!({"name": "invoke_agent", "trace": trace, "span": span, "parent": parent, "attributes": with(own, owner())});
+            items.push(("traces", "agents", agent));
+        }
+        for n in 10..10 + below(5) {
+            let own = json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", "gen_ai.request.model": "claude-haiku-4-5",
+                "gen_ai.usage.input_tokens": 1000 * (1 + below(1000)), "gen_ai.usage.output_tokens": 0,
+                "gen_ai.response.id": format!("msg_{trace}_{n}"), "session.id": format!("s-{trace}")});
+            items.push(("traces", "agents", json!({"name": "chat", "trace": trace, "span": n, "parent": 1 + below(2), "attributes": with(own, owner())})));
+        }
+    }
+    for n in 0..below(5) {
+        let usage = json!({"event.name": "api_request", "model": "claude-haiku-4-5", "input_tokens": 1000 * (1 + below(1000)), "output_tokens": 0,
+            "request_id": format!("req_{n}"), "session.id": "c-1"});
+        let item = |owner: &str| {
+            json!({"name": "claude_code.llm_request", "body": "claude_code.api_request", "trace": 9, "span": 20 + n,
+                "attributes": with(usage.clone(), owner)})
+        };
+        items.push(("traces", "com.anthropic.claude_code.tracing", item(owner())));
+        items.push(("logs", "com.anthropic.claude_code.events", item(owner())));
+    }
+    for at in (1..items.len()).rev() {
+        items.swap(at, below(at as u64 + 1) as usize);
+    }
+    items
+}
+
+/// Whatever says whose calls are, and however they are batched and ordered: the sums of cost by tenant are the same in
+/// metrics, index and runs.
+#[tokio::test]
+async fn sums_by_tenant_agree() {
+    for seed in 0..60 {
+        let rng = SeededRng::new(seed);
+        let (mut line, mut items) = (Line::new(), any_items(&rng));
+        while let Some((signal, scope, _)) = items.last().cloned() {
+            let mut together = Vec::new();
+            let most = 1 + rng.next() as usize % 5;
+            items.retain(|(own_signal, own_scope, item)| {
+                let is_next = together.len() < most && (*own_signal, *own_scope) == (signal, scope);
+                together.extend(is_next.then(|| item.clone()));
+                !is_next
+            });
+            let resource = ["", "", "initech"][rng.next() as usize % 3];
+            line.pass(
+                &json!({"signal": signal, "resource": named(resource), "scope": {"name": scope}, "items": together}),
+            );
+        }
+        assert!(line.gateway.uploader.drain().await);
+        let rows = line.gateway.rows().await;
+        let priced = rows.iter().filter(|row| row.tail.cost_status.as_deref() == Some("priced"));
+        let cost = |row: &vault::index_row::IndexRow| row.tail.cost_usd.as_deref().unwrap_or("0").parse().unwrap();
+        let in_index = sum_up(priced.map(|row| (row.tail.tenant.clone(), cost(row))));
+        assert_eq!(line.in_metrics(), in_index, "seed {seed}: metrics, index");
+        assert_eq!(line.in_runs(), in_index, "seed {seed}: runs, index");
+    }
+}
