@@ -44,9 +44,9 @@ impl<'a> KeyIds<'a> {
 }
 
 /// Makes the queries of a batch, for which the tracker's state need not be locked.
-pub(super) fn make_queries(account: &str, items: &[RunAddress<'_>]) -> Vec<OwnerQuery> {
+pub(super) fn make_queries<'a>(account: &'a str, items: &[RunAddress<'a>]) -> Vec<OwnerQuery> {
     let mut ids = KeyIds { account, known: HashMap::new() };
-    let query = |item: &RunAddress<'_>| {
+    let query = |item: &RunAddress<'a>| {
         let session = item.session.unwrap_or("");
         let place = <[u8; 16]>::try_from(item.trace).ok().zip(<[u8; 8]>::try_from(item.span).ok());
         OwnerQuery {
