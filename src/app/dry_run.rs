@@ -81,7 +81,7 @@ impl DryRun {
         let recogniser_runtime = has_recogniser.then(|| tasks::build_runtime(1)).transpose();
         let ticketer = |built: &BuiltProcessor| Some((built.processor.id().clone(), built.processor.ticketer()?));
         let ticketers = processors.all().filter_map(ticketer).collect();
-        let rate_tables = processors.all().find_map(|built| Some(built.cost.as_ref()?.shelf()));
+        let rate_tables = processors.all().find_map(|built| built.rate_tables.clone());
         Ok(Self {
             pipelines: valid.pipelines.clone(),
             ticketers,

@@ -118,9 +118,9 @@ impl BuiltProcessors {
         // A tracker identifies models by the tables of the `cost` step in its pipeline, which asks it whose runs are.
         for (id, tracker) in built.trackers() {
             let steps = pipelines_with(id, &valid.pipelines).flat_map(|pipeline| &pipeline.processors);
-            for cost in steps.filter_map(|(step, _)| built.get(step)?.cost.as_ref()) {
-                tracker.set_rate_tables(cost.shelf());
-                cost.set_tracker(Arc::clone(tracker));
+            for step in steps.filter_map(|(step, _)| built.get(step)) {
+                step.rate_tables.iter().for_each(|tables| tracker.set_rate_tables(Arc::clone(tables)));
+                step.asked_tracker.iter().for_each(|slot| drop(slot.set(Arc::clone(tracker))));
             }
         }
         Ok(built)

@@ -4,9 +4,7 @@
 
 use otlp::{NodeKind, TextField};
 
-use super::DialectReason;
 use super::address::letter_runs;
-use super::item_facts;
 use super::item_reader::{ItemAttribute, ItemReader, text_of};
 use super::keys::SlotIndex;
 use super::pattern::NamePatterns;
@@ -164,9 +162,18 @@ pub(super) fn matching_dialects<'v>(reader: &ItemReader<'v, '_>) -> impl Iterato
     })
 }
 
-/// The current item's dialect and the conditions of its first clause that holds.
-pub(super) fn explain_dialect(reader: &ItemReader<'_, '_>) -> DialectReason {
-    let dialect = item_facts::choose_dialect(reader).map(|choice| choice.dialect.name);
+/// The reason why an item was assigned its dialect.
+pub struct DialectReason {
+    /// The dialect, if any matched.
+    pub dialect: Option<&'static str>,
+    /// The conditions of the matching clause with the values that satisfied them. The values come from the payload, so
+    /// they are not safe to log.
+    pub conditions: Vec<String>,
+}
+
+/// Explains the choice of the current item's dialect by its first clause that holds.
+pub(super) fn explain_dialect(reader: &ItemReader<'_, '_>, chosen: Option<&Dialect>) -> DialectReason {
+    let dialect = chosen.map(|dialect| dialect.name);
     let is_chosen = |possible: &&PossibleClause| {
         reader.vocabulary.dialects.get(possible.dialect).is_some_and(|candidate| Some(candidate.name) == dialect)
     };

@@ -257,7 +257,7 @@ impl TokenUsage {
         }
     }
 
-    /// Decides by arithmetic whether input and output include their audio, image and video tokens, and makes them do so.
+    /// Decides by arithmetic whether input and output include their audio, image and video tokens; then they do.
     pub(crate) fn include_parts(&mut self) {
         let sum =
             |counts: &[Option<u64>]| counts.iter().flatten().fold(0, |sum: u64, count| sum.saturating_add(*count));

@@ -30,8 +30,8 @@ pub(super) struct DialectChoice<'v> {
 
 /// Chooses the dialect of the reader's current item: of those that may be its own, the first by priority with a rule
 /// for it. A log event whose name was lost on the way matches a rule for model calls by its tokens. Only then come
-/// dialects of emitters that nobody described, then the first in which tokens are reported, then the first. An item that
-/// shows its dialect leaves it only for a rule about its kind or tokens: another dialect's name for it says nothing.
+/// dialects of emitters that nobody described, then the first in which tokens are reported, then the first. An item
+/// that shows its dialect leaves it only for a rule about its kind or tokens: a name in another dialect says nothing.
 pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectChoice<'v>> {
     let (mut first, mut nameless, mut with_tokens): (Option<DialectChoice<'v>>, _, _) = (None, None, None);
     let (mut last, mut is_shown): (Option<&Dialect>, _) = (None, false);

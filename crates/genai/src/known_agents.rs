@@ -9,9 +9,8 @@ use std::collections::{HashMap, HashSet};
 
 use otlp::{NodeId, Payload, Signal};
 
-use super::content::{ContentFinder, UnlistedTextPolicy};
+use super::content::{ContentFinder, FoundContent, SharedNodeOwners, UnlistedTextPolicy};
 use super::facts::{Facts, ItemFacts};
-use super::find_remaining_content;
 use super::item_facts;
 use super::item_reader::ItemReader;
 use super::request_facts::ItemWithDialect;
@@ -162,4 +161,28 @@ pub fn mark_known_agents(
     let items: Vec<ItemFacts> = entries.into_iter().map(|entry| entry.facts).collect();
     let has_agent_items = items.iter().any(|item| item.agent);
     Some(Facts { items, has_agent_items, late_prices: facts.late_prices.clone() })
+}
+
+/// Finds content in items without a dialect, and in resources and scopes.
+pub(super) fn find_remaining_content<'v, 'p>(
+    reader: &mut ItemReader<'v, 'p>,
+    finder: &ContentFinder<'v, 'p>,
+    entries: &mut [ItemWithDialect<'v>],
+) {
+    let payload = reader.payload;
+    let mut shared = SharedNodeOwners::new();
+    for (at, entry) in entries.iter_mut().enumerate() {
+        let (node, agent) = (entry.facts.node, entry.facts.is_judged_as_agent());
+        shared.register_item(payload, at, node, agent);
+        if entry.dialect.is_none() {
+            reader.reenter_item(node);
+            finder.find_in_item(reader, node, None, (agent, false)).move_into(&mut entry.facts, false);
+        }
+    }
+    for (node, at, agent) in shared.owners().rev() {
+        let found: FoundContent = finder.find_in_shared_node(&mut reader.memo, node, agent);
+        if let Some(entry) = entries.get_mut(at) {
+            found.move_into(&mut entry.facts, true);
+        }
+    }
 }

@@ -48,12 +48,13 @@ use std::sync::Arc;
 
 use otlp::{Payload, Signal};
 
-use content::{ContentFinder, FoundContent, SharedNodeOwners};
+use content::ContentFinder;
 use item_reader::ItemReader;
 use request_facts::ItemWithDialect;
 
 pub use address::{is_route, letter_runs};
 pub use content::UnlistedTextPolicy;
+pub use detect::DialectReason;
 pub use facts::{
     BillingStatus, CallCost, CallTokenBuckets, ContentBasis, ContentLocation, ContentPart, ContentPlace,
     EmbeddedContent, EmbeddedContentEdit, EmbeddedContentPart, Facts, ItemFacts, ItemRole, LatePrice, PriceContext,
@@ -91,43 +92,10 @@ pub fn read_facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {
     }
     request_facts::settle_request_facts(payload, &mut entries);
     if payload.signal() != Signal::Metrics {
-        find_remaining_content(&mut reader, &finder, &mut entries);
+        known_agents::find_remaining_content(&mut reader, &finder, &mut entries);
     }
     let has_agent_items = entries.iter().any(|entry| entry.facts.agent);
     Facts { items: entries.into_iter().map(|entry| entry.facts).collect(), has_agent_items, late_prices: Vec::new() }
-}
-
-/// Finds content in items without a dialect, and in resources and scopes.
-fn find_remaining_content<'v, 'p>(
-    reader: &mut ItemReader<'v, 'p>,
-    finder: &ContentFinder<'v, 'p>,
-    entries: &mut [ItemWithDialect<'v>],
-) {
-    let payload = reader.payload;
-    let mut shared = SharedNodeOwners::new();
-    for (at, entry) in entries.iter_mut().enumerate() {
-        let (node, agent) = (entry.facts.node, entry.facts.is_judged_as_agent());
-        shared.register_item(payload, at, node, agent);
-        if entry.dialect.is_none() {
-            reader.reenter_item(node);
-            finder.find_in_item(reader, node, None, (agent, false)).move_into(&mut entry.facts, false);
-        }
-    }
-    for (node, at, agent) in shared.owners().rev() {
-        let found: FoundContent = finder.find_in_shared_node(&mut reader.memo, node, agent);
-        if let Some(entry) = entries.get_mut(at) {
-            found.move_into(&mut entry.facts, true);
-        }
-    }
-}
-
-/// The reason why an item was assigned its dialect.
-pub struct DialectReason {
-    /// The dialect, if any matched.
-    pub dialect: Option<&'static str>,
-    /// The conditions of the matching clause with the values that satisfied them. The values come from the payload, so
-    /// they are not safe to log.
-    pub conditions: Vec<String>,
 }
 
 /// Explains for each item of a payload why its dialect was chosen. For diagnostics only; [`read_facts`] does not use
@@ -136,7 +104,7 @@ pub fn explain_dialects(vocabulary: &Vocabulary, payload: &Payload) -> Vec<Diale
     let mut reader = ItemReader::new(vocabulary, payload);
     let reasons = payload.items().map(|node| {
         reader.enter_item(node);
-        detect::explain_dialect(&reader)
+        detect::explain_dialect(&reader, item_facts::choose_dialect(&reader).map(|choice| choice.dialect))
     });
     reasons.collect()
 }

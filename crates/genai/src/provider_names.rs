@@ -3,14 +3,33 @@
 //! and `vertex.anthropic.messages` are Vertex AI. A name with any other word stays as it was sent, so that a
 //! compatible endpoint (`openai_like`) is never taken for the vendor.
 
+use std::collections::BTreeMap;
+
 use foldhash::HashMap;
 use kernel::bounded_map::BoundedMap;
 use parking_lot::RwLock;
-
-use super::schema::ProviderWordLists;
+use serde::Deserialize;
 
 /// Maximum number of names kept as they were read.
 const MAX_CACHED_NAMES: usize = 512;
+
+/// The words of providers' names, each in lower case → current `gen_ai.provider.name`. `provider_names` reads names.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProviderWordLists {
+    /// Whole names that the words would read wrongly; null = names no provider.
+    pub(super) names: BTreeMap<String, Option<String>>,
+    /// Services that bill for models of several vendors, and local ones.
+    pub(super) platforms: BTreeMap<String, String>,
+    /// Vendors of models.
+    pub(super) vendors: BTreeMap<String, String>,
+    /// Companies that are named beside their platforms and brands.
+    pub(super) companies: BTreeMap<String, String>,
+    /// Frameworks and gateways, which are no providers.
+    pub(super) frameworks: Vec<String>,
+    /// Words for APIs, kinds of models and parts of an SDK.
+    pub(super) neutral: Vec<String>,
+}
 
 /// The kinds of words, the weakest first. The strongest kind in a name decides: a platform bills for its vendors.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

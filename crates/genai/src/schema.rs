@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::attribute_types::AttributeType;
 use super::facts::{ContentPart, ItemRole};
 use super::keys::KeyListDefinitions;
+use super::provider_names::ProviderWordLists;
 use super::sources::{FactSourceLists, UsageSourceLists};
 use super::usage_words::UsageWordsDefinition;
 
@@ -51,24 +52,6 @@ pub(super) struct DialectsFile {
     #[serde(default)]
     pub(super) extract: Vec<ExtractDefinition>,
     pub(super) dialects: Vec<DialectDefinition>,
-}
-
-/// The words of providers' names, each in lower case → current `gen_ai.provider.name`. `provider_names` reads names.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ProviderWordLists {
-    /// Whole names that the words would read wrongly; null = names no provider.
-    pub(super) names: BTreeMap<String, Option<String>>,
-    /// Services that bill for models of several vendors, and local ones.
-    pub(super) platforms: BTreeMap<String, String>,
-    /// Vendors of models.
-    pub(super) vendors: BTreeMap<String, String>,
-    /// Companies that are named beside their platforms and brands.
-    pub(super) companies: BTreeMap<String, String>,
-    /// Frameworks and gateways, which are no providers.
-    pub(super) frameworks: NameList,
-    /// Words for APIs, kinds of models and parts of an SDK.
-    pub(super) neutral: NameList,
 }
 
 /// Attributes that list other attributes as content.

@@ -4,7 +4,7 @@
 //! processors; `pipeline::Processor` is a running one.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use echoes::FingerprintCache;
 use futures_util::future::BoxFuture;
@@ -23,12 +23,10 @@ use net::{ProxyRules, Spawn, TlsError};
 use otlp::{Payload, Signal};
 use pipeline::Processor;
 use pipeline::spool::Spool;
-use rates::RatesError;
+use rates::{ActiveRates, RatesError};
 use redaction::Detector;
 use telemetry::Meter;
 use tracker::RunTracker;
-
-use crate::cost::CostProcessor;
 
 /// Why a processor can't be used as configured.
 #[derive(Debug, thiserror::Error)]
@@ -124,8 +122,10 @@ pub struct BuiltProcessor {
     /// The rules by which the processor redacts text, if it does.
     pub rules: Option<Arc<Detector>>,
     pub tracker: Option<Arc<RunTracker>>,
-    /// Has the rate tables by which trackers of the same pipeline identify models, and asks them whose runs are.
-    pub cost: Option<Arc<CostProcessor>>,
+    /// The rate tables in use, by which trackers of the same pipeline identify models.
+    pub rate_tables: Option<Arc<ActiveRates>>,
+    /// Where the processor finds the tracker of its pipeline, which it asks whose runs are.
+    pub asked_tracker: Option<Arc<OnceLock<Arc<RunTracker>>>>,
     /// Names under which the processor's tasks read records of the spool.
     pub consumers: Vec<Arc<str>>,
     /// With `forward: after_put`: the spool consumer that exporters of the same pipelines wait for.
@@ -145,7 +145,8 @@ impl BuiltProcessor {
             filter: None,
             rules: None,
             tracker: None,
-            cost: None,
+            rate_tables: None,
+            asked_tracker: None,
             consumers: Vec::new(),
             put_holder: None,
             erasure_target: None,

@@ -172,11 +172,12 @@ impl RateTable {
         }
     }
 
-    /// A provider's model for `id`: its own, or one of its fallback providers'.
+    /// A provider's model for `id`: its own, in whatever order, or one of its fallback providers'.
     pub(super) fn find_model(&self, by: IdMatch, provider: usize, id: &str, vertex: bool) -> Option<ResolvedModel> {
-        let fallback = self.providers.get(provider)?.fallback.iter();
-        let sellers = std::iter::once(&provider).chain(fallback);
-        sellers.copied().find_map(|seller| Some(self.find_own_model(by, seller, id, vertex)?.1))
+        let own = |by| Some(self.find_own_model(by, provider, id, vertex)?.1);
+        let mut fallback = self.providers.get(provider)?.fallback.iter();
+        let other = || fallback.find_map(|seller| Some(self.find_own_model(by, *seller, id, vertex)?.1));
+        own(by).or_else(|| own(IdMatch::Parts)).or_else(other)
     }
 
     /// A provider's own model for `id` (lower case), and the index of the matching spelling.

@@ -43,10 +43,8 @@ fn by_any_service_name() {
             let mut renamed = case.clone();
             for group in groups(&mut renamed) {
                 let own = group["resource"]["service.name"].as_str().unwrap_or("").to_owned();
-                if !SERVICES
-                    .iter()
-                    .any(|known| own.starts_with(known.split_once(['-', '_']).map_or(*known, |(first, _)| first)))
-                {
+                let first_word = |known: &str| known.split(['-', '_']).next().unwrap_or("").to_owned();
+                if own != "cowork" && !SERVICES.iter().any(|known| own.starts_with(&first_word(known))) {
                     group["resource"]["service.name"] = json!(service);
                 }
             }

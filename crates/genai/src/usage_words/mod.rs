@@ -1,5 +1,5 @@
-//! Reads from the words of a key which tokens it counts, so that a spelling that no list knows is read too: words in any
-//! order, case and notation (`input_cached_tokens`, `cacheWriteInputTokens`, `prompt_tokens_details.audio_tokens`).
+//! Reads from the words of a key which tokens it counts, so that a spelling that no list knows is read too: words in
+//! any order, case and notation (`input_cached_tokens`, `cacheWriteInputTokens`, `prompt_tokens_details.audio_tokens`).
 //!
 //! Words and namespaces are data (`usage_words` in `config/dialects.yaml`). A dialect's own lists are read first. A key
 //! with an unknown word counts nothing by guess: it is reported as unread.
@@ -9,8 +9,6 @@ use std::collections::BTreeMap;
 use foldhash::HashMap;
 use serde::Deserialize;
 use serde_json::Value as Json;
-
-use super::schema::NameList;
 
 /// Maximum size of a key that is read, bytes.
 const MAX_KEY_BYTES: usize = 128;
@@ -50,7 +48,7 @@ impl TokenBucket {
 /// What the words of a key say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UsageKey {
-    /// A count of tokens. `bare`: the key is in no namespace for usage, so only dialects that read any spelling read it.
+    /// A count of tokens. `bare`: the key is in no namespace for usage, so only dialects that read any spelling do.
     Tokens { bucket: TokenBucket, bare: bool },
     /// Below a namespace for usage, but its words do not say what it counts.
     Unread,
@@ -89,10 +87,10 @@ pub(super) enum WordMeaning {
 #[serde(deny_unknown_fields)]
 pub(super) struct UsageWordsDefinition {
     /// Prefixes whose keys are counts. Below any other `usage` a key also needs a word for "token".
-    namespaces: NameList,
+    namespaces: Vec<String>,
     /// Attributes with structure below which counts are found: by vendor, or below `usage`.
-    structures: NameList,
-    words: BTreeMap<WordMeaning, NameList>,
+    structures: Vec<String>,
+    words: BTreeMap<WordMeaning, Vec<String>>,
 }
 
 /// The words and namespaces for counts of tokens.

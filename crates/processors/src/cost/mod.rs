@@ -59,7 +59,7 @@ pub struct CostProcessor {
     meter: Meter,
     ledger: CostLedger,
     /// Knows whose the runs are; empty in pipelines without a `runs` step.
-    tracker: OnceLock<Arc<RunTracker>>,
+    tracker: Arc<OnceLock<Arc<RunTracker>>>,
     /// The signal that bills calls arriving on two signals.
     billed_signal: Signal,
     config: CostConfig,
@@ -89,7 +89,7 @@ impl CostProcessor {
             vocabulary,
             ledger: CostLedger::new(meter, Arc::clone(&active_rates)),
             active_rates,
-            tracker: OnceLock::new(),
+            tracker: Arc::default(),
             table_age_gauge: meter.gauge(&names::RATES_AGE, &[]),
             meter: meter.clone(),
             billed_signal: settings.billed_signal(),
@@ -107,9 +107,9 @@ impl CostProcessor {
         self
     }
 
-    /// Sets the tracker of the `runs` step after this one. Only the first call counts.
-    pub fn set_tracker(&self, tracker: Arc<RunTracker>) {
-        self.tracker.get_or_init(|| tracker);
+    /// The place of the tracker of the `runs` step after this one.
+    pub fn tracker(&self) -> Arc<OnceLock<Arc<RunTracker>>> {
+        Arc::clone(&self.tracker)
     }
 
     /// The tables in use; later replacements are visible through it.

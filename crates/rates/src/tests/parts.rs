@@ -39,7 +39,9 @@ fn orders_of_an_id_are_one_model() {
             for order in orders(id) {
                 let got = model_of(&table, Some(&provider.key), &order);
                 found += u32::from(is_cursors && got.is_some());
-                if (is_cursors && got.is_none()) || (got.is_some() && got != listed) {
+                // another listed id is itself, and a version after `@` may be left out
+                let is_other = provider.catalog.ids.contains_key(&*order) || id.contains('@');
+                if (is_cursors && got.is_none()) || (got.is_some() && got != listed && !is_other) {
                     wrong.push(format!("{}: {id} as {order}: {got:?}", provider.key));
                 }
             }

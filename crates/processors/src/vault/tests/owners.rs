@@ -46,7 +46,7 @@ impl Line {
         let ids = deps(gateway.clock.clone()).ids;
         let tracker = Arc::new(RunTracker::new("runs".into(), runs, vocabulary(), ids, &meter));
         tracker.set_rate_tables(cost.shelf());
-        cost.set_tracker(Arc::clone(&tracker));
+        cost.tracker().get_or_init(|| Arc::clone(&tracker));
         let normalize = NormalizeConfig::default().settings().unwrap();
         let normalize = NormalizeProcessor::new("normalize".into(), &normalize, vocabulary(), &meter);
         let steps: Vec<Arc<dyn Processor>> =
