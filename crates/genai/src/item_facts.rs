@@ -5,11 +5,11 @@ use kernel::hex;
 use otlp::{NodeId, NodeKind, Value};
 
 use super::detect::{has_equal_values, matching_dialects};
-use super::facts::{ItemFacts, ItemRole, MAX_UNREAD_KEYS, PriceContext, TokenUsage};
+use super::facts::{ItemFacts, ItemRole, MAX_UNREAD_KEYS, PriceContext, TokenBucket, TokenUsage};
 use super::item_reader::{ItemReader, ReportedCount, is_structure, text_of};
 use super::label_shape;
-use super::sources::{Emitter, FactSource, SourceList, Sources, UsageSources, UsageSpelling};
-use super::usage_words::{TokenBucket, UsageKey};
+use super::sources::{Emitter, SourceList, Sources, UsageSources, UsageSpelling};
+use super::usage_words::UsageKey;
 use super::value_paths;
 use super::vocabulary::{CallRule, Dialect};
 
@@ -268,23 +268,20 @@ fn read_provider(reader: &ItemReader<'_, '_>, sources: &Sources, default: Option
     default.filter(|_| !is_reported).cloned()
 }
 
-/// Problems found in the counts of an item.
-#[derive(Default)]
-struct CountFaults {
-    invalid: bool,
-    conflicting: bool,
-}
-
-fn read_count(reader: &ItemReader<'_, '_>, list: &[FactSource], faults: &mut CountFaults) -> Option<u64> {
-    match reader.count(list) {
-        ReportedCount::Number(number) => {
-            faults.conflicting |= list.len() > 1 && reader.contradicts(list, number);
-            Some(number)
+/// Reads the buckets that the dialect lists and that were not read before.
+fn read_listed_counts(reader: &ItemReader<'_, '_>, sources: &UsageSources, in_content: bool, usage: &mut TokenUsage) {
+    for bucket in TokenBucket::ALL {
+        let list = sources.list(*bucket, in_content);
+        if list.is_empty() || usage.count(*bucket).is_some() {
+            continue;
         }
-        ReportedCount::Absent => None,
-        ReportedCount::Invalid => {
-            faults.invalid = true;
-            None
+        match reader.count(list) {
+            ReportedCount::Number(number) => {
+                usage.conflicting_counts |= list.len() > 1 && reader.contradicts(list, number);
+                *usage.count_mut(*bucket) = Some(number);
+            }
+            ReportedCount::Absent => {}
+            ReportedCount::Invalid => usage.invalid_count = true,
         }
     }
 }
@@ -294,13 +291,7 @@ fn read_count(reader: &ItemReader<'_, '_>, list: &[FactSource], faults: &mut Cou
 /// Input, output and total are not read from structure, because they may not mean there what the item's own mean.
 fn read_counts_in_content(reader: &ItemReader<'_, '_>, sources: &UsageSources, facts: &mut ItemFacts) {
     let usage = &mut facts.usage;
-    let mut faults = CountFaults { invalid: usage.invalid_count, conflicting: usage.conflicting_counts };
-    for bucket in TokenBucket::ALL {
-        let list = sources.list(*bucket, true);
-        if !list.is_empty() && usage.count_mut(*bucket).is_none() {
-            *usage.count_mut(*bucket) = read_count(reader, list, &mut faults);
-        }
-    }
+    read_listed_counts(reader, sources, true, usage);
     let mut unread = Vec::new();
     let words = &reader.vocabulary.keys.usage_words;
     for attr in &reader.attrs {
@@ -317,16 +308,12 @@ fn read_counts_in_content(reader: &ItemReader<'_, '_>, sources: &UsageSources, f
             let count = value_paths::whole_number(number).and_then(|count| u64::try_from(count).ok());
             match (bucket, count) {
                 (Ok(TokenBucket::Input | TokenBucket::Output | TokenBucket::Total), _) => {}
-                (Ok(bucket), _) if { own }.count_mut(bucket).is_some() => {}
-                (Ok(bucket), Some(count)) => {
-                    faults.conflicting |= *usage.count_mut(bucket).get_or_insert(count) != count;
-                }
-                (Ok(_), None) => faults.invalid = true,
+                (Ok(bucket), _) if own.count(bucket).is_some() => {}
+                (Ok(bucket), count) => usage.add_spelled(bucket, count),
                 (Err(path), _) => unread.push(format!("{}: {}", attribute.key, path.trim_matches('.')).into()),
             }
         });
     }
-    (usage.invalid_count, usage.conflicting_counts) = (faults.invalid, faults.conflicting);
     if usage.undecided_parts {
         usage.include_parts();
     }
@@ -337,13 +324,8 @@ fn read_counts_in_content(reader: &ItemReader<'_, '_>, sources: &UsageSources, f
 
 /// The counts of the dialect's own lists, then those that keys spell by their words.
 fn read_usage(reader: &ItemReader<'_, '_>, sources: &UsageSources) -> TokenUsage {
-    let (mut usage, mut faults) = (TokenUsage::default(), CountFaults::default());
-    for bucket in TokenBucket::ALL {
-        let list = sources.list(*bucket, false);
-        if !list.is_empty() {
-            *usage.count_mut(*bucket) = read_count(reader, list, &mut faults);
-        }
-    }
+    let mut usage = TokenUsage::default();
+    read_listed_counts(reader, sources, false, &mut usage);
     let listed = usage;
     for (bucket, bare, value) in &reader.spelled_counts {
         let is_read = match sources.spelling {
@@ -351,17 +333,13 @@ fn read_usage(reader: &ItemReader<'_, '_>, sources: &UsageSources) -> TokenUsage
             UsageSpelling::Namespaces => !*bare,
             UsageSpelling::Any => true,
         };
-        if !is_read || { listed }.count_mut(*bucket).is_some() {
-            continue;
+        if is_read && listed.count(*bucket).is_none() {
+            let count = value.as_count().and_then(|count| u64::try_from(count).ok());
+            usage.undecided_parts |= bucket.is_medium() && count.is_some_and(|count| count > 0);
+            usage.add_spelled(*bucket, count);
         }
-        let Some(count) = value.as_count().and_then(|count| u64::try_from(count).ok()) else {
-            faults.invalid = true;
-            continue;
-        };
-        usage.undecided_parts |= bucket.is_medium() && count > 0;
-        faults.conflicting |= *usage.count_mut(*bucket).get_or_insert(count) != count;
     }
-    TokenUsage { invalid_count: faults.invalid, conflicting_counts: faults.conflicting, ..usage }
+    usage
 }
 
 fn read_price_context(reader: &ItemReader<'_, '_>, sources: &Sources) -> Option<Box<PriceContext>> {

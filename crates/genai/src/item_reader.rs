@@ -10,11 +10,12 @@ use otlp::{AttrId, NodeId, NodeKind, OwnedValue, Payload, TextField, Value};
 
 use super::caller_supplied::{self, CallerSuppliedKeys};
 use super::detect::{DetectionClause, PossibleClause};
+use super::facts::TokenBucket;
 use super::json_body;
 use super::keys::{KeyClassCache, SlotIndex};
 use super::label_shape;
 use super::sources::{FactSource, SourceList};
-use super::usage_words::{TokenBucket, UsageKey};
+use super::usage_words::UsageKey;
 use super::value_paths;
 use super::vocabulary::{ExtractRule, Vocabulary};
 

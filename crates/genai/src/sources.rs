@@ -9,12 +9,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::facts::TokenUsage;
+use super::facts::{TokenBucket, TokenUsage};
 use super::keys::SlotIndex;
 use super::label_shape;
 use super::pattern::KeyPattern;
 use super::schema::{InclusionDefinition, NameList};
-use super::usage_words::TokenBucket;
 use super::vocabulary::VocabularyCompiler;
 
 /// One location of a fact.

@@ -15,14 +15,14 @@ use super::announcements::AnnouncementFinder;
 use super::attribute_types::AttributeType;
 use super::content::AttributeRules;
 use super::detect::DetectionClause;
-use super::facts::ContentPart;
+use super::facts::{ContentPart, TokenBucket};
 use super::harmless_values::HarmlessValues;
 use super::keys::{GLOBAL, KeyClassifier, KeyFact, KeyListDefinitions, KeyRole, KeySetId, LAST_BUILTIN_SET, SlotIndex};
 use super::pattern::{NamePatterns, PatternMap, pattern_weight};
 use super::provider_names::ProviderNames;
 use super::schema::{self, DialectsFile, NameList};
 use super::sources::{FactSource, FactSourceLists, SourceList, Sources, UsageSources};
-use super::usage_words::{TokenBucket, UsageWords};
+use super::usage_words::UsageWords;
 use super::wrapped_lines::WrappedLineFinder;
 
 pub(super) static BUILTIN: &str = include_str!("../../../config/dialects.json");

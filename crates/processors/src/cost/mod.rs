@@ -229,7 +229,7 @@ impl CostProcessor {
         let table_stamp = pass.payload.get_str(node, stamp::RATES).unwrap_or("");
         let usd = pass.payload.get_str(node, "tollgate.cost.usd").map(str::to_owned);
         Some(CostFact {
-            status: BillingStatus::ALL.into_iter().find(|candidate| candidate.as_str() == status)?,
+            status: BillingStatus::parse(status)?,
             atto_usd: usd.as_deref().and_then(Usd::parse).map(|usd| usd.0),
             usd,
             rate_table: table_stamp.into(),
