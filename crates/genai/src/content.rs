@@ -25,9 +25,12 @@ use super::facts::{
 };
 use super::harmless_values::{HarmlessValues, JudgedUnder, MAX_TEXT_BYTES};
 use super::item_reader::{ItemAttribute, ItemReader};
-use super::keys::{AGENT, BESIDE_ROLE, CHAT, GLOBAL, KeyClass, KeyClassCache, KeyRole, KeySetId, ListedKey};
+use super::keys::{
+    ADDRESSES, AGENT, BESIDE_ROLE, CHAT, GENERIC, GLOBAL, KeyClass, KeyClassCache, KeyRole, KeySetId, ListedKey,
+    STATEMENTS,
+};
 use super::label_shape;
-use super::nested_content::{ActiveKeyLists, NestedContentFinder, RemovedContent, SearchOutcome};
+use super::nested_content::{self, ActiveKeyLists, RemovedContent, SearchOutcome};
 use super::opaque;
 use super::structured_text::ChatEvidence;
 use super::vocabulary::{Dialect, EventRule, Vocabulary};
@@ -36,7 +39,6 @@ use super::vocabulary::{Dialect, EventRule, Vocabulary};
 pub(super) struct ContentFinder<'v, 'p> {
     vocabulary: &'v Vocabulary,
     payload: &'p Payload,
-    nested: NestedContentFinder<'v>,
     unlisted: UnlistedTextPolicy,
     harmless: RefCell<HarmlessValues<AttributeRules>>,
 }
@@ -127,7 +129,7 @@ pub(super) struct AttributeRules {
 impl<'v, 'p> ContentFinder<'v, 'p> {
     pub(super) fn new(vocabulary: &'v Vocabulary, payload: &'p Payload, unlisted: UnlistedTextPolicy) -> Self {
         let harmless = RefCell::new(vocabulary.harmless_values.lock().pop().unwrap_or_default());
-        Self { vocabulary, payload, nested: NestedContentFinder::new(&vocabulary.keys), unlisted, harmless }
+        Self { vocabulary, payload, unlisted, harmless }
     }
 
     /// Finds content and error texts of the reader's current item: attributes (already read), body, events and links.
@@ -246,22 +248,18 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
 
     /// Evidence of a model call or chat on a node. Computed only if the node has an ambiguous key.
     fn collect_evidence(&self, memo: &mut KeyClassCache<'v, 'p>, node: NodeId, agent: bool) -> ChatEvidence {
-        let mut has_class = |key: &'p str, test: fn(&KeyClass) -> bool| {
+        let mut has_class = |key: &'p str, test: &dyn Fn(&KeyClass) -> bool| {
             let code = memo.code(key);
             test(memo.class(code))
         };
         let mut keys = self.payload.attributes(node).map(|attribute| attribute.key);
-        let needs_evidence: fn(&KeyClass) -> bool = match agent {
-            true => |class| needs_evidence(class, true),
-            false => |class| needs_evidence(class, false),
-        };
-        if !keys.any(|key| has_class(key, needs_evidence)) {
+        if !keys.any(|key| has_class(key, &|class| needs_evidence(class, agent))) {
             return ChatEvidence { model_call: agent, ..ChatEvidence::default() };
         }
         let attributes = self.payload.attributes(node);
         let entries = attributes.map(|attribute| (attribute.key, chat_evidence::entry_text(attribute.value)));
         let evidence = chat_evidence::collect_evidence(entries, &self.vocabulary.keys.chat_types, |key| {
-            has_class(key, KeyClass::marks_call)
+            has_class(key, &KeyClass::marks_call)
         });
         ChatEvidence { model_call: agent || evidence.model_call, ..evidence }
     }
@@ -322,15 +320,15 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         }
         match classify_value(class, value, rules).or(fallback) {
             // An address is a text or a list of texts; any other value under the key means something else.
-            None if class.is_address() && rules.agent && !are_texts(value) => {
+            None if class.is_listed(ADDRESSES) && rules.agent && !are_texts(value) => {
                 let found =
                     Some((ContentPart::Other, ContentBasis::Guessed)).filter(|_| !label_shape::is_empty_value(value));
                 out.push(node, at, found);
             }
-            None if class.is_address() && rules.agent && rules.unlisted != UnlistedTextPolicy::Keep => {
+            None if class.is_listed(ADDRESSES) && rules.agent && rules.unlisted != UnlistedTextPolicy::Keep => {
                 self.shorten_value(node, id, value, (ADDRESS_SUFFIX, address::shorten_address), out);
             }
-            None if class.is_statement() && rules.unlisted != UnlistedTextPolicy::Keep => {
+            None if class.is_listed(STATEMENTS) && rules.unlisted != UnlistedTextPolicy::Keep => {
                 self.shorten_value(node, id, value, (STATEMENT_SUFFIX, rules.statement.shortener()), out);
             }
             None if !matches!(class.role, KeyRole::Secret | KeyRole::ErrorText | KeyRole::Redact) => {
@@ -372,7 +370,8 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         rules: AttributeRules,
         out: &mut FoundContent,
     ) {
-        match self.nested.search_value(value, ActiveKeyLists { dialect: rules.dialect, agent: rules.agent }) {
+        let lists = ActiveKeyLists { dialect: rules.dialect, agent: rules.agent };
+        match nested_content::search_value(&self.vocabulary.keys, value, lists) {
             SearchOutcome::Nothing => {}
             SearchOutcome::Whole => {
                 let at = attribute.map_or(ContentLocation::Body, ContentLocation::Attribute);
@@ -446,7 +445,7 @@ impl FoundContent {
 
 /// Returns true if a key of this class needs evidence to count as content.
 fn needs_evidence(class: &KeyClass, agent: bool) -> bool {
-    (!agent && class.is_ambiguous()) || class.needs_chat_shape() || class.needs_speaker_role()
+    (!agent && class.is_listed(GENERIC)) || class.needs_evidence(CHAT) || class.needs_evidence(BESIDE_ROLE)
 }
 
 /// Returns true if a text may be remembered as harmless. Texts under keys that are known to hold private text (of a
@@ -494,7 +493,7 @@ fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> 
         return None;
     }
     let in_call = rules.evidence.model_call || rules.evidence.chat_shape;
-    let is_certain = in_call || !class.is_ambiguous() || chat_evidence::is_message_value(value);
+    let is_certain = in_call || !class.is_listed(GENERIC) || chat_evidence::is_message_value(value);
     if let Some(listed) = class.listed_content(GLOBAL).filter(|_| is_certain) {
         return (!is_kept(&listed) && (rules.agent || !is_number)).then_some((part(&listed), ContentBasis::Listed));
     }
@@ -514,7 +513,7 @@ fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> 
     if let Some(listed) = guessed.filter(|_| rules.unlisted != UnlistedTextPolicy::Keep) {
         return Some((listed.part, ContentBasis::Guessed));
     }
-    let known_to_dialect = class.is_read_by_dialect() || class.is_label_of(rules.dialect);
+    let known_to_dialect = class.read_by_dialect || class.is_label_of(rules.dialect);
     if known_to_dialect && rules.unlisted == UnlistedTextPolicy::Text && label_shape::is_label_value(value) {
         return None;
     }

@@ -87,6 +87,12 @@ macro_rules! source_lists {
                     },)*
                 }
             }
+
+            /// The list with this name.
+            pub(super) fn list(&self, name: &str) -> Option<&[FactSource]> {
+                let all = [$((stringify!($all), &self.$all),)* $((stringify!($own), &self.$own),)*];
+                all.into_iter().find(|(known, _)| *known == name).map(|(_, list)| list.as_slice())
+            }
         }
     };
 }

@@ -17,7 +17,10 @@ use super::content::AttributeRules;
 use super::detect::DetectionClause;
 use super::facts::{ContentPart, TokenBucket};
 use super::harmless_values::HarmlessValues;
-use super::keys::{GLOBAL, KeyClassifier, KeyFact, KeyListDefinitions, KeyRole, KeySetId, LAST_BUILTIN_SET, SlotIndex};
+use super::keys::{
+    GLOBAL, KeyClass, KeyClassifier, KeyFact, KeyListDefinitions, KeyRole, KeySetId, LAST_BUILTIN_SET, PatternWeight,
+    SlotIndex,
+};
 use super::pattern::{NamePatterns, PatternMap, pattern_weight};
 use super::provider_names::ProviderNames;
 use super::schema::{self, DialectsFile, NameList};
@@ -190,28 +193,13 @@ impl Vocabulary {
         self.person_keys.contains(key)
     }
 
-    /// The plain attribute keys from which a dialect reads a fact. Sources inside content and on resources are left
-    /// out.
-    pub fn original_keys(&self, dialect: &str, fact: FactKind) -> Vec<&str> {
+    /// The plain attribute keys from which a dialect reads a fact or counts a kind of tokens; `name` is that of the list
+    /// in the file. Sources inside content and on resources are left out.
+    pub fn original_keys(&self, dialect: &str, name: &str) -> Vec<&str> {
         let dialect = self.dialects.iter().find(|known| known.name == dialect);
-        let sources = dialect.map(|dialect| {
-            let (fields, usage) = (&dialect.sources, |bucket| dialect.usage.list(bucket, false));
-            match fact {
-                FactKind::Session => fields.session.as_slice(),
-                FactKind::Operation => &fields.operation,
-                FactKind::Provider => &fields.provider,
-                FactKind::RequestModel => &fields.request_model,
-                FactKind::ResponseModel => &fields.response_model,
-                FactKind::ResponseId => &fields.response_id,
-                FactKind::Tool => &fields.tool,
-                FactKind::ToolCall => &fields.tool_call,
-                FactKind::Finish => &fields.finish,
-                FactKind::Input => usage(TokenBucket::Input),
-                FactKind::Output => usage(TokenBucket::Output),
-                FactKind::CacheRead => usage(TokenBucket::CacheRead),
-                FactKind::CacheWrite => usage(TokenBucket::CacheWrite),
-                FactKind::Reasoning => usage(TokenBucket::Reasoning),
-            }
+        let sources = dialect.and_then(|dialect| {
+            let counts = || Some(dialect.usage.list(TokenBucket::parse(name)?, false));
+            dialect.sources.list(name).or_else(counts)
         });
         let plain = sources.into_iter().flatten().filter(|source| source.is_plain());
         plain.filter_map(|source| self.slot_keys.get(source.slot as usize).map(|key| &**key)).collect()
@@ -233,26 +221,6 @@ impl Vocabulary {
     pub fn current_provider_name(&self, sent: &str) -> Option<String> {
         self.providers.current_name(sent)
     }
-}
-
-/// A fact that the current conventions have an attribute for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names are those of `ItemFacts`")]
-pub enum FactKind {
-    Session,
-    Operation,
-    Provider,
-    RequestModel,
-    ResponseModel,
-    ResponseId,
-    Tool,
-    ToolCall,
-    Finish,
-    Input,
-    Output,
-    CacheRead,
-    CacheWrite,
-    Reasoning,
 }
 
 fn slot_keys(slots: &HashMap<String, SlotIndex>) -> Vec<Box<str>> {
@@ -332,13 +300,15 @@ impl<'d> VocabularyCompiler<'d> {
         let (span_name, log_body) = (self.slot_for_key("span.name"), self.slot_for_key("log.body"));
         let identity = Sources::compile(&mut self, &data.identity, None);
         let events = self.compile_events(&data.events);
-        let kinds = self.add_types(&data.types);
+        for (kind, list) in &data.types {
+            self.add_keys(list, |_| KeyFact::Kind(*kind));
+        }
         let extract = data.extract.iter().map(|rule| ExtractRule {
             dialect: rule.dialect.as_deref().map(intern_name),
             from: self.expand_lists(&rule.from).iter().map(|from| FactSource::compile(&mut self, from)).collect(),
             to: intern_name(&rule.to),
             slot: self.slot_for_key(&rule.to),
-            kind: kinds.get(&rule.to).copied(),
+            kind: KeyClass::from_facts(self.facts.find(&rule.to)).kind,
         });
         let extract = extract.collect();
         let named = &data.caller_supplied_keys;
@@ -401,9 +371,7 @@ impl<'d> VocabularyCompiler<'d> {
     fn compile_dialect(&mut self, data: &schema::DialectDefinition, identity: &FactSourceLists) -> Dialect {
         let set = self.new_set();
         self.add_content_lists(set, &data.content.attributes);
-        for key in self.expand_lists(&data.labels) {
-            self.facts.insert(&key, KeyFact::Label(set));
-        }
+        self.add_keys(&data.labels, |_| KeyFact::Label(set));
         let (any_event, named) = match data.content.events.split_last() {
             Some((last, named)) if last.name == "*" => (Some(last), named),
             _ => (None, data.content.events.as_slice()),
@@ -438,6 +406,13 @@ impl<'d> VocabularyCompiler<'d> {
         }
     }
 
+    /// Adds a fact about each key of a list.
+    fn add_keys(&mut self, list: &[String], fact: impl Fn(PatternWeight) -> KeyFact) {
+        for key in self.expand_lists(list) {
+            self.facts.insert(&key, fact(pattern_weight(&key)));
+        }
+    }
+
     fn add_roles(&mut self, keys: &KeyListDefinitions) {
         let lists = [
             (&keys.secret, KeyRole::Secret),
@@ -447,9 +422,7 @@ impl<'d> VocabularyCompiler<'d> {
             (&keys.label, KeyRole::Label),
         ];
         for (list, role) in lists {
-            for key in self.expand_lists(list) {
-                self.facts.insert(&key, KeyFact::Role(role, pattern_weight(&key)));
-            }
+            self.add_keys(list, |weight| KeyFact::Role(role, weight));
         }
     }
 
@@ -466,22 +439,9 @@ impl<'d> VocabularyCompiler<'d> {
         }
     }
 
-    fn add_types(&mut self, types: &BTreeMap<AttributeType, NameList>) -> HashMap<String, AttributeType> {
-        let mut kinds = HashMap::default();
-        for (kind, list) in types {
-            for key in self.expand_lists(list) {
-                self.facts.insert(&key, KeyFact::Kind(*kind));
-                kinds.insert(key, *kind);
-            }
-        }
-        kinds
-    }
-
     fn add_content_lists(&mut self, set: KeySetId, lists: &BTreeMap<ContentPart, NameList>) {
         for (part, list) in lists {
-            for key in self.expand_lists(list) {
-                self.facts.insert(&key, KeyFact::Content(set, *part, pattern_weight(&key)));
-            }
+            self.add_keys(list, |weight| KeyFact::Content(set, *part, weight));
         }
     }
 
@@ -490,9 +450,7 @@ impl<'d> VocabularyCompiler<'d> {
         for event in list {
             let set = event.attributes.as_ref().map(|keys| {
                 let set = self.new_set();
-                for key in self.expand_lists(keys) {
-                    self.facts.insert(&key, KeyFact::Content(set, event.part, pattern_weight(&key)));
-                }
+                self.add_keys(keys, |weight| KeyFact::Content(set, event.part, weight));
                 set
             });
             out.insert(&event.name, EventRule { part: event.part, set, body: event.body });
@@ -522,9 +480,7 @@ impl<'d> VocabularyCompiler<'d> {
             );
             return 0;
         };
-        for key in self.expand_lists(list) {
-            self.facts.insert(&key, KeyFact::Mark(bit, pattern_weight(&key)));
-        }
+        self.add_keys(list, |weight| KeyFact::Mark(bit, weight));
         mark
     }
 
