@@ -24,8 +24,7 @@ pub(super) struct ItemWithDialect<'v> {
 pub(super) fn settle_request_facts(payload: &Payload, entries: &mut [ItemWithDialect<'_>]) {
     let is_call = |entry: &ItemWithDialect<'_>| matches!(entry.facts.call, ItemRole::Model | ItemRole::ModelCopy);
     let (has_calls, passed_parts) = (entries.iter().any(is_call), owners::passed_parts(payload, entries));
-    let passes_owners = passed_parts.contains(&true);
-    if payload.signal() == Signal::Traces && (has_calls || passes_owners) {
+    if payload.signal() == Signal::Traces && (has_calls || !passed_parts.is_empty()) {
         let nodes: Vec<NodeId> = entries.iter().map(|entry| entry.facts.node).collect();
         let spans = SpanIndex::new(payload, nodes.iter().copied());
         if has_calls {
@@ -35,15 +34,11 @@ pub(super) fn settle_request_facts(payload: &Payload, entries: &mut [ItemWithDia
             inherit_models(payload, entries, &nodes, &spans);
             clear_no_usage(payload, entries, &nodes, &spans);
         }
-        if passes_owners {
-            owners::inherit_owners(payload, entries, &nodes, &spans, passed_parts);
-        }
+        owners::inherit_owners(payload, entries, &nodes, &spans, &passed_parts);
     }
     settle_turn_ends(payload, entries);
     mark_agent_items(payload, entries);
-    if passes_owners {
-        owners::complete_owners(payload, entries, passed_parts);
-    }
+    owners::complete_owners(payload, entries);
 }
 
 /// Marks roll-ups as copies. In a generic (undescribed) dialect every span above one with tokens is a roll-up. A span
