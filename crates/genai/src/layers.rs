@@ -12,7 +12,7 @@ use otlp::{NodeId, Payload};
 use super::facts::{ItemFacts, ItemRole};
 use super::item_facts::response_id_kind;
 use super::item_reader::SpanIndex;
-use super::request_facts::ItemWithDialect;
+use super::request_facts::{ItemWithDialect, mark_copies};
 use super::usage::{input_forms, split_tokens};
 
 /// Marks outer layers and roll-ups as copies: the calls inside them are billed. A model call above others, with no span
@@ -55,12 +55,7 @@ pub(super) fn mark_outer_layers(
             outer_calls.push((at, is_copy));
         }
     }
-    for (at, is_copy) in outer_calls {
-        if let Some(facts) = entries.get_mut(at).map(|entry| &mut entry.facts) {
-            facts.call = ItemRole::ModelCopy;
-            (facts.billable, facts.copy) = (false, is_copy);
-        }
-    }
+    mark_copies(entries, outer_calls);
 }
 
 /// One layer's view of a call.

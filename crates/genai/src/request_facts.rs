@@ -139,13 +139,17 @@ fn mark_sibling_copies(payload: &Payload, entries: &mut [ItemWithDialect<'_>]) {
         // Each SDK call matches at most one instrumentation span.
         if let Some(found) = candidates.iter().take(MAX_COMPARED_CALLS).position(is_same_call) {
             let sdk_call = candidates.swap_remove(found);
-            copies.push(if has_id { sdk_call } else { at });
+            copies.push((if has_id { sdk_call } else { at }, true));
         }
     }
-    for at in copies {
-        if let Some(entry) = entries.get_mut(at) {
-            entry.facts.call = ItemRole::ModelCopy;
-            (entry.facts.billable, entry.facts.copy) = (false, true);
+    mark_copies(entries, copies);
+}
+
+/// Marks model calls that are billed elsewhere; `true`: they are copies of a single call.
+pub(super) fn mark_copies(entries: &mut [ItemWithDialect<'_>], copies: Vec<(usize, bool)>) {
+    for (at, is_copy) in copies {
+        if let Some(ItemWithDialect { facts, .. }) = entries.get_mut(at) {
+            (facts.call, facts.billable, facts.copy) = (ItemRole::ModelCopy, false, is_copy);
         }
     }
 }

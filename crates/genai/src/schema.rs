@@ -120,25 +120,6 @@ pub(super) struct EventDefinition {
     pub(super) body: bool,
 }
 
-/// An exception to `input_includes_cached` or `output_includes_reasoning`. All conditions given must match.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct InclusionDefinition {
-    pub(super) scope: Option<String>,
-    /// `>=1.2`, `<=0.1.12`, `<2`, `>1`, `0.30.x` or an exact version.
-    pub(super) version: Option<String>,
-    /// Current provider name, or a pattern for it.
-    pub(super) provider: Option<String>,
-    /// The requested model, or a pattern for it.
-    pub(super) model: Option<String>,
-    /// At least one of these attributes is present.
-    pub(super) has: NameList,
-    /// None of these attributes is present.
-    pub(super) lacks: NameList,
-    /// The answer: whether the count is included. Absent = not known: the numbers and the provider decide.
-    pub(super) value: Option<bool>,
-}
-
 /// One way to detect a dialect: all conditions given must hold.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
