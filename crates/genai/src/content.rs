@@ -75,9 +75,6 @@ pub(super) struct FoundContent {
     pub(super) embedded: EmbeddedContent,
 }
 
-/// Returns the part of a value under a key that stays. `None`: all of it stays.
-type Shortener = fn(&str, &str) -> Option<String>;
-
 /// What stays of a statement.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum StatementRule {
@@ -90,14 +87,13 @@ enum StatementRule {
 }
 
 impl StatementRule {
-    fn shortener(self) -> Shortener {
-        match self {
-            Self::Whole => |_, _| None,
-            Self::CommandsOfCache => |_, text| {
-                cache_statements::is_cache_statement(text).then(|| cache_statements::shorten_statement(text)).flatten()
-            },
-            Self::Commands => |_, text| cache_statements::shorten_statement(text),
-        }
+    fn shorten(self, text: &str) -> Option<String> {
+        let is_cache = match self {
+            Self::Whole => false,
+            Self::CommandsOfCache => cache_statements::is_cache_statement(text),
+            Self::Commands => true,
+        };
+        is_cache.then(|| cache_statements::shorten_statement(text)).flatten()
     }
 }
 
@@ -326,10 +322,10 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
                 out.push(node, at, found);
             }
             None if class.is_listed(ADDRESSES) && rules.agent && rules.unlisted != UnlistedTextPolicy::Keep => {
-                self.shorten_value(node, id, value, (ADDRESS_SUFFIX, address::shorten_address), out);
+                self.shorten_value((node, id), value, ADDRESS_SUFFIX, address::shorten_address, out);
             }
             None if class.is_listed(STATEMENTS) && rules.unlisted != UnlistedTextPolicy::Keep => {
-                self.shorten_value(node, id, value, (STATEMENT_SUFFIX, rules.statement.shortener()), out);
+                self.shorten_value((node, id), value, STATEMENT_SUFFIX, |_, text| rules.statement.shorten(text), out);
             }
             None if !matches!(class.role, KeyRole::Secret | KeyRole::ErrorText | KeyRole::Redact) => {
                 self.find_embedded(node, Some(id), value, rules, out);
@@ -338,13 +334,14 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         }
     }
 
-    /// Shortens an address to its route, or a statement to its commands. The full value goes to the vault.
+    /// Shortens an address to its route, or a statement to its commands. The full value goes to the vault. `shorten`
+    /// returns the part of a value under a key that stays; `None`: all of it stays.
     fn shorten_value(
         &self,
-        node: NodeId,
-        id: AttrId,
+        (node, id): (NodeId, AttrId),
         value: Value<'_>,
-        (suffix, shorten): (&str, Shortener),
+        suffix: &str,
+        shorten: impl Fn(&str, &str) -> Option<String>,
         out: &mut FoundContent,
     ) {
         let Some(key) = self.payload.attribute(id).map(|attribute| attribute.key) else { return };

@@ -145,7 +145,7 @@ fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut
     facts.response_model = reader.label(&sources.response_model);
     // only an item that the dialect knows has the dialect's provider
     facts.provider = read_provider(reader, sources, dialect.default_provider.as_ref().filter(|_| rule.is_some()));
-    facts.tool = reader.label_from(sources.tool.iter().filter(|source| source.slot != reader.vocabulary.span_name));
+    facts.tool = reader.label(sources.tool.iter().filter(|source| source.slot != reader.vocabulary.span_name));
     facts.tool_call = reader.text(&sources.tool_call);
     match rule {
         Some(rule) => apply_rule(reader, rule, facts),
@@ -156,7 +156,7 @@ fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut
     match facts.call {
         // On these items the dialect's tool key names the agent or workflow instead.
         ItemRole::Model | ItemRole::ModelCopy | ItemRole::Agent => facts.tool = None,
-        ItemRole::Tool => facts.tool = facts.tool.take().or_else(|| reader.label_from(sources.tool.iter())),
+        ItemRole::Tool => facts.tool = facts.tool.take().or_else(|| reader.label(&sources.tool)),
         _ => {}
     }
     if matches!(facts.call, ItemRole::Model | ItemRole::ModelCopy) || facts.billable {
@@ -343,7 +343,7 @@ fn read_usage(reader: &ItemReader<'_, '_>, sources: &UsageSources) -> TokenUsage
 }
 
 fn read_price_context(reader: &ItemReader<'_, '_>, sources: &Sources) -> Option<Box<PriceContext>> {
-    let lower_label = |list| reader.label(list).map(|text| text.to_lowercase());
+    let lower_label = |list: &SourceList| reader.label(list).map(|text| text.to_lowercase());
     let count = |list| match reader.count(list) {
         ReportedCount::Number(number) => number,
         ReportedCount::Invalid | ReportedCount::Absent => 0,

@@ -462,13 +462,8 @@ impl<'v, 'p> ItemReader<'v, 'p> {
     }
 
     /// The text of the first source that has one, if it can be a label: at most 256 bytes, on one line.
-    pub(super) fn label(&self, sources: &SourceList) -> Option<String> {
-        self.label_from(sources.iter())
-    }
-
-    /// The same as [`Self::label`], for an iterator of sources.
-    pub(super) fn label_from<'s>(&self, mut sources: impl Iterator<Item = &'s FactSource>) -> Option<String> {
-        sources
+    pub(super) fn label<'s>(&self, sources: impl IntoIterator<Item = &'s FactSource>) -> Option<String> {
+        (sources.into_iter())
             .find_map(|source| self.text_at(source))
             .map(|text| text.trim().to_owned())
             .filter(|text| !text.is_empty() && text.len() <= MAX_LABEL_BYTES && !text.contains(['\n', '\r']))

@@ -407,7 +407,7 @@ impl<'t> StructureWalk<'t> {
             Some(b'"' | b'\'') if word.len() <= 2 => {
                 self.out.push_str(word);
                 let raw = self.read_string();
-                self.leaf(key, raw, visit);
+                self.leaf_text(key, raw, unescape(strip_quotes(raw)), visit);
                 return Some(()).filter(|()| is_value);
             }
             _ if word.trim().is_empty() || !is_value => return None,
@@ -426,10 +426,6 @@ impl<'t> StructureWalk<'t> {
             }
             None => self.out.push_str(word),
         }
-    }
-
-    fn leaf(&mut self, key: &str, raw: &str, visit: &mut impl StructureVisitor) {
-        self.leaf_text(key, raw, unescape(strip_quotes(raw)), visit);
     }
 
     fn leaf_text(&mut self, key: &str, raw: &str, text: Cow<'_, str>, visit: &mut impl StructureVisitor) {

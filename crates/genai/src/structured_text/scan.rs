@@ -22,11 +22,8 @@ impl<'t> StructureWalk<'t> {
     /// Copies white space.
     pub(super) fn copy_space(&mut self) {
         let from = self.at;
-        while self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
-            self.at += 1;
-        }
-        let space = self.slice(from, self.at);
-        self.out.push_str(space);
+        self.skip_space();
+        self.out.push_str(self.slice(from, self.at));
     }
 
     /// Copies the text before the next structure.
