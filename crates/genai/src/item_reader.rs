@@ -550,43 +550,36 @@ pub fn bounded_id(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// Trace id and span id of an item.
-pub(super) type SpanKey<'p> = (&'p [u8], &'p [u8]);
-
-/// Spans by id, for walks to ancestors.
-pub(super) struct SpanIndex<'p>(foldhash::HashMap<SpanKey<'p>, usize>);
-
 /// Maximum length of a walk to an ancestor.
 const MAX_ANCESTORS: usize = 64;
 
+/// The items of a payload, and its spans by trace id and span id, for walks to ancestors.
+pub(super) struct SpanIndex<'p> {
+    pub(super) payload: &'p Payload,
+    nodes: Vec<NodeId>,
+    by_id: foldhash::HashMap<(&'p [u8], &'p [u8]), usize>,
+}
+
 impl<'p> SpanIndex<'p> {
-    /// Indexes the spans of a payload. `items` must be in item order.
-    pub(super) fn new(payload: &'p Payload, items: impl Iterator<Item = NodeId>) -> Self {
-        let keyed = items.enumerate().filter(|(_, node)| payload.kind(*node) == NodeKind::Span);
-        Self(keyed.map(|(at, node)| ((payload.trace_id(node), payload.span_id(node)), at)).collect())
+    /// `nodes`: the payload's items, in order.
+    pub(super) fn new(payload: &'p Payload, nodes: Vec<NodeId>) -> Self {
+        let spans = nodes.iter().enumerate().filter(|(_, node)| payload.kind(**node) == NodeKind::Span);
+        let by_id = spans.map(|(at, node)| ((payload.trace_id(*node), payload.span_id(*node)), at)).collect();
+        Self { payload, nodes, by_id }
     }
 
     /// The index of the parent of `node`, if it is in the payload.
-    pub(super) fn parent(&self, payload: &'p Payload, node: NodeId) -> Option<usize> {
-        let parent = payload.parent_span_id(node);
+    fn parent(&self, node: NodeId) -> Option<usize> {
+        let parent = self.payload.parent_span_id(node);
         // A span that names itself as its parent has none.
-        if parent.is_empty() || parent == payload.span_id(node) {
+        if parent.is_empty() || parent == self.payload.span_id(node) {
             return None;
         }
-        self.0.get(&(payload.trace_id(node), parent)).copied()
+        self.by_id.get(&(self.payload.trace_id(node), parent)).copied()
     }
 
     /// The indexes of the ancestors of `node`, nearest first, at most 64.
-    pub(super) fn ancestors<'s>(
-        &'s self,
-        payload: &'p Payload,
-        nodes: &'s [NodeId],
-        node: NodeId,
-    ) -> impl Iterator<Item = usize> + 's
-    where
-        'p: 's,
-    {
-        std::iter::successors(self.parent(payload, node), move |at| self.parent(payload, *nodes.get(*at)?))
-            .take(MAX_ANCESTORS)
+    pub(super) fn ancestors(&self, node: NodeId) -> impl Iterator<Item = usize> {
+        std::iter::successors(self.parent(node), move |at| self.parent(*self.nodes.get(*at)?)).take(MAX_ANCESTORS)
     }
 }

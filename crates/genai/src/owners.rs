@@ -6,7 +6,7 @@
 
 use foldhash::{HashMap, HashMapExt as _};
 
-use otlp::{NodeId, NodeKind, Payload, Signal};
+use otlp::{NodeKind, Payload, Signal};
 
 use super::facts::{Facts, ItemFacts};
 use super::item_reader::SpanIndex;
@@ -86,17 +86,10 @@ pub(super) fn passed_parts(payload: &Payload, entries: &[ItemWithDialect<'_>]) -
 }
 
 /// Adds to each span what it lacks and its nearest ancestor in the request states.
-pub(super) fn inherit_owners(
-    payload: &Payload,
-    entries: &mut [ItemWithDialect<'_>],
-    nodes: &[NodeId],
-    spans: &SpanIndex<'_>,
-    passed: &[usize],
-) {
+pub(super) fn inherit_owners(entries: &mut [ItemWithDialect<'_>], spans: &SpanIndex<'_>, passed: &[usize]) {
     let is_stated_at = |at: usize, part| entries.get(at).is_some_and(|above| above.facts.states_owner_part(part));
-    let found = find_missing(entries, passed, |item, part| {
-        spans.ancestors(payload, nodes, item.node).find(|at| is_stated_at(*at, part))
-    });
+    let found =
+        find_missing(entries, passed, |item, part| spans.ancestors(item.node).find(|at| is_stated_at(*at, part)));
     set_parts(entries, found, true);
 }
 
