@@ -2,37 +2,73 @@
 //! one in which the item shows what it is. Conditions on scope and resource are evaluated once per scope; all others
 //! are bit, slot and name checks per item.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
 use otlp::{NodeKind, TextField};
 
 use super::address::letter_runs;
 use super::item_reader::{ItemAttribute, ItemReader, text_of};
 use super::keys::SlotIndex;
 use super::pattern::NamePatterns;
-use super::schema;
+use super::schema::NameList;
 use super::vocabulary::{Dialect, Vocabulary, VocabularyCompiler};
 
 /// A scope name with more words than this is no instrumentation's, even if a pattern matches it.
 const MAX_SCOPE_WORDS: usize = 6;
 
-/// A compiled [`schema::ClauseDefinition`]: all conditions given must hold.
-pub(super) struct DetectionClause {
-    scope: NamePatterns,
-    not_scope: NamePatterns,
-    schema: NamePatterns,
-    resource: Vec<(SlotIndex, NamePatterns)>,
-    /// Marker bits: an item has a list's bit if it has a key of the list.
-    has: u128,
-    /// One bit for each `also` list; all of them must be set.
-    also: u128,
-    lacks: u128,
-    equals: Vec<(SlotIndex, Vec<String>)>,
-    span: NamePatterns,
-    span_event: NamePatterns,
-    log: NamePatterns,
-    log_body: NamePatterns,
-    event_is_scope: bool,
-    metric: NamePatterns,
+/// Declares a detection clause twice: as read from `config/dialects.yaml`, and compiled. All conditions given must hold.
+macro_rules! detection_clause {
+    (names: $($name:ident)*) => {
+        /// One way to detect a dialect.
+        #[derive(Default, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(super) struct ClauseDefinition {
+            $($name: NameList,)*
+            resource: BTreeMap<String, NameList>,
+            pub(super) has: NameList,
+            /// At least one attribute of each of these lists must be present too.
+            also: Vec<NameList>,
+            lacks: NameList,
+            pub(super) equals: BTreeMap<String, NameList>,
+            /// The name of the log event equals the name of its scope.
+            event_is_scope: bool,
+        }
+
+        pub(super) struct DetectionClause {
+            $($name: NamePatterns,)*
+            resource: Vec<(SlotIndex, NamePatterns)>,
+            /// Marker bits: an item has a list's bit if it has a key of the list.
+            has: u128,
+            /// One bit for each `also` list; all of them must be set.
+            also: u128,
+            lacks: u128,
+            equals: Vec<(SlotIndex, Vec<String>)>,
+            event_is_scope: bool,
+        }
+
+        impl DetectionClause {
+            pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, clause: &ClauseDefinition) -> Self {
+                let resource = clause.resource.iter();
+                Self {
+                    $($name: compiler.compile_names(&clause.$name),)*
+                    resource: resource
+                        .map(|(key, list)| (compiler.slot_for_key(key), compiler.compile_names(list)))
+                        .collect(),
+                    has: compiler.allocate_mark(&clause.has),
+                    also: clause.also.iter().fold(0, |marks, list| marks | compiler.allocate_mark(list)),
+                    lacks: compiler.allocate_mark(&clause.lacks),
+                    equals: compiler.compile_equals(&clause.equals),
+                    event_is_scope: clause.event_is_scope,
+                }
+            }
+        }
+    };
 }
+
+// `schema`: the schema URL of the scope.
+detection_clause! { names: scope not_scope schema span span_event log log_body metric }
 
 /// The indexes of a clause that scope and resource permit.
 pub(super) struct PossibleClause {
@@ -56,29 +92,6 @@ impl PossibleClause {
 }
 
 impl DetectionClause {
-    pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, clause: &schema::ClauseDefinition) -> Self {
-        Self {
-            scope: compiler.compile_names(&clause.scope),
-            not_scope: compiler.compile_names(&clause.not_scope),
-            schema: compiler.compile_names(&clause.schema),
-            resource: clause
-                .resource
-                .iter()
-                .map(|(key, list)| (compiler.slot_for_key(key), compiler.compile_names(list)))
-                .collect(),
-            has: compiler.allocate_mark(&clause.has),
-            also: clause.also.iter().fold(0, |marks, list| marks | compiler.allocate_mark(list)),
-            lacks: compiler.allocate_mark(&clause.lacks),
-            equals: compiler.compile_equals(&clause.equals),
-            span: compiler.compile_names(&clause.span),
-            span_event: compiler.compile_names(&clause.span_event),
-            log: compiler.compile_names(&clause.log),
-            log_body: compiler.compile_names(&clause.log_body),
-            event_is_scope: clause.event_is_scope,
-            metric: compiler.compile_names(&clause.metric),
-        }
-    }
-
     /// The marker bits of the `has` and `also` lists.
     pub(super) fn marks(&self) -> u128 {
         self.has | self.also
