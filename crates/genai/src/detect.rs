@@ -70,24 +70,18 @@ macro_rules! detection_clause {
 // `schema`: the schema URL of the scope.
 detection_clause! { names: scope not_scope schema span span_event log log_body metric }
 
-/// The indexes of a clause that scope and resource permit.
-pub(super) struct PossibleClause {
-    dialect: usize,
-    clause: usize,
+/// A clause that scope and resource permit.
+pub(super) struct PossibleClause<'v> {
+    dialect: &'v Dialect,
+    clause: &'v DetectionClause,
     /// The clause's marker bits, so that most clauses are passed over without a look at them.
     has: u128,
 }
 
-impl PossibleClause {
-    /// Returns false if an item with these marker bits cannot match the clause.
-    fn may_match(&self, marker_bits: u128) -> bool {
-        self.has == 0 || self.has & marker_bits != 0
-    }
-
-    /// The clause, if it holds for the current item.
-    fn find_match<'v>(&self, reader: &ItemReader<'v, '_>) -> Option<&'v DetectionClause> {
-        let clauses = &reader.vocabulary.dialects.get(self.dialect)?.clauses;
-        clauses.get(self.clause).filter(|clause| clause.matches_item(reader))
+impl PossibleClause<'_> {
+    /// Returns true if the clause holds for the current item.
+    fn holds(&self, reader: &ItemReader<'_, '_>) -> bool {
+        (self.has == 0 || self.has & reader.marker_bits != 0) && self.clause.matches_item(reader)
     }
 }
 
@@ -106,9 +100,9 @@ impl DetectionClause {
             || names.iter().any(|names| !names.is_empty())
     }
 
-    /// This clause as one that scope and resource permit.
-    pub(super) fn as_possible(&self, dialect: usize, clause: usize) -> PossibleClause {
-        PossibleClause { dialect, clause, has: self.has }
+    /// This clause of `dialect` as one that scope and resource permit.
+    pub(super) fn as_possible<'v>(&'v self, dialect: &'v Dialect) -> PossibleClause<'v> {
+        PossibleClause { dialect, clause: self, has: self.has }
     }
 
     /// Returns true if scope and resource permit the clause for the items below them.
@@ -122,10 +116,9 @@ impl DetectionClause {
             })
     }
 
-    /// Returns true if the item-level conditions hold for the current item.
+    /// Returns true if the item-level conditions other than `has` hold for the current item.
     fn matches_item(&self, reader: &ItemReader<'_, '_>) -> bool {
-        (self.has == 0 || self.has & reader.marker_bits != 0)
-            && self.also & reader.marker_bits == self.also
+        self.also & reader.marker_bits == self.also
             && self.lacks & reader.marker_bits == 0
             && has_equal_values(&self.equals, reader)
             && matches_name(&self.span, reader, NodeKind::Span)
@@ -167,12 +160,8 @@ pub(super) fn has_equal_values(pairs: &[(SlotIndex, Vec<String>)], reader: &Item
 /// The dialects that the current item may belong to, by priority, each with whether the item itself shows it: not only
 /// its scope or resource. A dialect may occur more than once.
 pub(super) fn matching_dialects<'v>(reader: &ItemReader<'v, '_>) -> impl Iterator<Item = (&'v Dialect, bool)> {
-    let marker_bits = reader.marker_bits;
-    let possible = reader.possible_clauses.iter().filter(move |possible| possible.may_match(marker_bits));
-    let matching = possible.filter_map(|possible| Some((possible, possible.find_match(reader)?)));
-    matching.filter_map(|(possible, clause)| {
-        Some((reader.vocabulary.dialects.get(possible.dialect)?, clause.is_about_items()))
-    })
+    let matching = reader.possible_clauses.iter().filter(move |possible| possible.holds(reader));
+    matching.map(|possible| (possible.dialect, possible.clause.is_about_items()))
 }
 
 /// The reason why an item was assigned its dialect.
@@ -187,11 +176,9 @@ pub struct DialectReason {
 /// Explains the choice of the current item's dialect by its first clause that holds.
 pub(super) fn explain_dialect(reader: &ItemReader<'_, '_>, chosen: Option<&Dialect>) -> DialectReason {
     let dialect = chosen.map(|dialect| dialect.name);
-    let is_chosen = |possible: &&PossibleClause| {
-        reader.vocabulary.dialects.get(possible.dialect).is_some_and(|candidate| Some(candidate.name) == dialect)
-    };
-    let clause = reader.possible_clauses.iter().filter(is_chosen).find_map(|possible| possible.find_match(reader));
-    DialectReason { dialect, conditions: clause.map(|clause| clause.describe_match(reader)).unwrap_or_default() }
+    let is_chosen = |possible: &&PossibleClause<'_>| Some(possible.dialect.name) == dialect && possible.holds(reader);
+    let conditions = reader.possible_clauses.iter().find(is_chosen).map(|found| found.clause.describe_match(reader));
+    DialectReason { dialect, conditions: conditions.unwrap_or_default() }
 }
 
 impl Vocabulary {

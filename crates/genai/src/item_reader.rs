@@ -9,7 +9,7 @@ use kernel::hex;
 use otlp::{AttrId, NodeId, NodeKind, OwnedValue, Payload, TextField, Value};
 
 use super::caller_supplied::{self, CallerSuppliedKeys};
-use super::detect::{DetectionClause, PossibleClause};
+use super::detect::PossibleClause;
 use super::facts::TokenBucket;
 use super::json_body;
 use super::keys::{KeyClassCache, SlotIndex};
@@ -101,7 +101,7 @@ pub(super) struct ItemReader<'v, 'p> {
     pub(super) scope_version: &'p str,
     pub(super) schema_url: &'p str,
     /// Every clause that the current scope and resource permit.
-    pub(super) possible_clauses: Vec<PossibleClause>,
+    pub(super) possible_clauses: Vec<PossibleClause<'v>>,
     pub(super) node: Option<NodeId>,
     pub(super) kind: NodeKind,
     pub(super) name: &'p str,
@@ -341,10 +341,9 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         self.schema_url = self.payload.text(scope, TextField::SchemaUrl);
         let mut possible = std::mem::take(&mut self.possible_clauses);
         possible.clear();
-        for (index, dialect) in self.vocabulary.dialects.iter().enumerate() {
-            let clauses = dialect.clauses.iter().enumerate().filter(|(_, clause)| clause.matches_scope(self));
-            let possible_clause = |(at, clause): (_, &DetectionClause)| clause.as_possible(index, at);
-            possible.extend(clauses.map(possible_clause));
+        for dialect in &self.vocabulary.dialects {
+            let clauses = dialect.clauses.iter().filter(|clause| clause.matches_scope(self));
+            possible.extend(clauses.map(|clause| clause.as_possible(dialect)));
         }
         self.possible_clauses = possible;
     }

@@ -189,6 +189,10 @@ struct MapMembers {
 
 impl<'t> StructureWalk<'t> {
     fn walk_value(&mut self, key: &str, visit: &mut impl StructureVisitor) -> Option<()> {
+        if let Some(raw) = self.read_angle_word() {
+            self.leaf_text(key, raw, raw.into(), visit);
+            return Some(());
+        }
         match self.peek() {
             Some(b'{') => self.walk_members(b'}', key, visit),
             Some(b'[') => self.walk_members(b']', key, visit),
@@ -197,12 +201,6 @@ impl<'t> StructureWalk<'t> {
             Some(b'"' | b'\'') => {
                 let (raw, text) = self.read_strings();
                 self.leaf_text(key, raw, text, visit);
-                Some(())
-            }
-            Some(b'<') if self.angle_word_len() > 0 => {
-                let raw = self.slice(self.at, self.at + self.angle_word_len());
-                self.at += raw.len();
-                self.leaf_text(key, raw, raw.into(), visit);
                 Some(())
             }
             mark => {
@@ -302,12 +300,7 @@ impl<'t> StructureWalk<'t> {
         let name = match self.peek() {
             Some(b'"' | b'\'') => Some(self.read_string()),
             Some(b'{' | b'[' | b'(') => None,
-            Some(b'<') if self.angle_word_len() > 0 => {
-                let name = self.slice(self.at, self.at + self.angle_word_len());
-                self.at += name.len();
-                Some(name)
-            }
-            _ => Some(self.read_word()),
+            _ => Some(self.read_angle_word().unwrap_or_else(|| self.read_word())),
         };
         self.skip_space();
         let keyword = name.and_then(|name| name.trim_end().strip_suffix('=')).filter(|_| map.close != b'}');
