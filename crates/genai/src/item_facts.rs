@@ -6,7 +6,7 @@ use otlp::{NodeId, NodeKind, Value};
 
 use super::detect::{has_equal_values, matching_dialects};
 use super::facts::{ItemFacts, ItemRole, MAX_UNREAD_KEYS, PriceContext, TokenBucket, TokenUsage};
-use super::item_reader::{ItemReader, ReportedCount, is_structure, text_of};
+use super::item_reader::{ItemReader, is_structure, text_of};
 use super::label_shape;
 use super::sources::{Emitter, SourceList, Sources, UsageSources, UsageSpelling};
 use super::usage_words::UsageKey;
@@ -119,10 +119,7 @@ fn read_identity(reader: &ItemReader<'_, '_>, sources: &Sources, facts: &mut Ite
     facts.actor = reader.item_or_resource_text(&sources.actor);
     facts.trace = reader.text(&sources.trace);
     facts.span = reader.text(&sources.span);
-    facts.iteration = match reader.count(&sources.iteration) {
-        ReportedCount::Number(number) => i64::try_from(number).ok(),
-        ReportedCount::Invalid | ReportedCount::Absent => None,
-    };
+    facts.iteration = reader.count(&sources.iteration).flatten().and_then(|number| i64::try_from(number).ok());
 }
 
 /// Returns true if the item belongs to a tool, so that its error text is the tool's output.
@@ -276,12 +273,12 @@ fn read_listed_counts(reader: &ItemReader<'_, '_>, sources: &UsageSources, in_co
             continue;
         }
         match reader.count(list) {
-            ReportedCount::Number(number) => {
+            Some(Some(number)) => {
                 usage.conflicting_counts |= list.len() > 1 && reader.contradicts(list, number);
                 *usage.count_mut(*bucket) = Some(number);
             }
-            ReportedCount::Absent => {}
-            ReportedCount::Invalid => usage.invalid_count = true,
+            Some(None) => usage.invalid_count = true,
+            None => {}
         }
     }
 }
@@ -344,10 +341,7 @@ fn read_usage(reader: &ItemReader<'_, '_>, sources: &UsageSources) -> TokenUsage
 
 fn read_price_context(reader: &ItemReader<'_, '_>, sources: &Sources) -> Option<Box<PriceContext>> {
     let lower_label = |list: &SourceList| reader.label(list).map(|text| text.to_lowercase());
-    let count = |list| match reader.count(list) {
-        ReportedCount::Number(number) => number,
-        ReportedCount::Invalid | ReportedCount::Absent => 0,
-    };
+    let count = |list: &SourceList| reader.count(list).flatten().unwrap_or(0);
     let context = PriceContext {
         service_tier: lower_label(&sources.service_tier),
         speed: lower_label(&sources.speed),
@@ -407,7 +401,7 @@ fn read_outcome(reader: &ItemReader<'_, '_>, dialect: &Dialect, facts: &mut Item
         value.as_count().and_then(|code| u16::try_from(code).ok()).filter(|code| (100..=599).contains(code))
     });
     let success = reader.values(&sources.success).find_map(|(_, value)| parse_success(value));
-    let failed_exit = !matches!(reader.count(&sources.exit_code), ReportedCount::Absent | ReportedCount::Number(0));
+    let failed_exit = !matches!(reader.count(&sources.exit_code), None | Some(Some(0)));
     let mut has_error = false;
     for (source, value) in reader.values(&sources.error) {
         match parse_truth(value) {

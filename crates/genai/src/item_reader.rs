@@ -36,14 +36,6 @@ pub(super) struct ItemAttribute<'p> {
     pub(super) value: Value<'p>,
 }
 
-/// A token count as sent.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum ReportedCount {
-    Absent,
-    Invalid,
-    Number(u64),
-}
-
 /// Structure that the facts of an item are read from.
 struct SlotStructure {
     /// The slot of its value, and whether it is on the resource.
@@ -476,22 +468,16 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         sources.iter().filter_map(|source| Some((source, self.source_value(source)?)))
     }
 
-    /// The count in the first source that is present.
-    pub(super) fn count(&self, sources: &[FactSource]) -> ReportedCount {
-        for source in sources {
-            let Some(value) = self.source_value(source) else { continue };
-            let number = if source.json.is_empty() {
-                Some(value.as_count())
-            } else {
-                self.scalar_inside(source, value).map(|found| value_paths::whole_number(&found))
-            };
-            match number {
-                None => {}
-                Some(Some(count)) => return u64::try_from(count).map_or(ReportedCount::Invalid, ReportedCount::Number),
-                Some(None) => return ReportedCount::Invalid,
+    /// The count in the first source that is present. `Some(None)`: its value is no count.
+    pub(super) fn count(&self, sources: &[FactSource]) -> Option<Option<u64>> {
+        let count = sources.iter().find_map(|source| {
+            let value = self.source_value(source)?;
+            match source.json.is_empty() {
+                true => Some(value.as_count()),
+                false => self.scalar_inside(source, value).map(|found| value_paths::whole_number(&found)),
             }
-        }
-        ReportedCount::Absent
+        })?;
+        Some(count.and_then(|count| u64::try_from(count).ok()))
     }
 
     /// Returns true if another source of the list reports a different number.
