@@ -561,32 +561,23 @@ fn classify_body(
 }
 
 /// Assigns each resource and scope to the first agent item below it, or to the first item if none is an agent item.
+#[derive(Default)]
 pub(super) struct SharedNodeOwners {
-    owners: foldhash::HashMap<NodeId, (usize, bool)>,
-    order: Vec<NodeId>,
+    /// Each shared node with the index of its owning item, and whether that item is an agent item.
+    pub(super) owners: Vec<(NodeId, usize, bool)>,
+    places: foldhash::HashMap<NodeId, usize>,
 }
 
 impl SharedNodeOwners {
-    pub(super) fn new() -> Self {
-        Self { owners: foldhash::HashMap::default(), order: Vec::new() }
-    }
-
     /// Registers item number `at`. Must be called in item order.
     pub(super) fn register_item(&mut self, payload: &Payload, at: usize, node: NodeId, agent: bool) {
         for node in [payload.resource(node), payload.scope(node)] {
-            let order = &mut self.order;
-            let owner = self.owners.entry(node).or_insert_with(|| {
-                order.push(node);
-                (at, agent)
-            });
-            if agent && !owner.1 {
-                *owner = (at, true);
+            let place = *self.places.entry(node).or_insert(self.owners.len());
+            match self.owners.get_mut(place) {
+                Some((_, owner, is_agent)) if agent && !*is_agent => (*owner, *is_agent) = (at, true),
+                Some(_) => {}
+                None => self.owners.push((node, at, agent)),
             }
         }
-    }
-
-    /// Returns each shared node with the index of its owning item, and whether that item is an agent item.
-    pub(super) fn owners(&self) -> impl DoubleEndedIterator<Item = (NodeId, usize, bool)> {
-        self.order.iter().filter_map(|node| self.owners.get(node).map(|(at, agent)| (*node, *at, *agent)))
     }
 }

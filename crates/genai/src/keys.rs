@@ -317,9 +317,9 @@ pub(super) struct KeyClassifier {
     facts: PatternMap<KeyFact>,
     pub(super) usage_words: UsageWords,
     codes: HashMap<Box<str>, u32>,
-    classes: Vec<KeyClass>,
+    pub(super) classes: Vec<KeyClass>,
     /// Classes of keys that are no literals. A class depends on the key alone.
-    dynamic_classes: RwLock<BoundedMap<Box<str>, Arc<KeyClass>, MAX_DYNAMIC_KEYS>>,
+    pub(super) dynamic_classes: RwLock<BoundedMap<Box<str>, Arc<KeyClass>, MAX_DYNAMIC_KEYS>>,
     /// The id of the next class.
     next_id: AtomicU64,
     /// Values of `type` and `object` that mark a map as a piece of a chat.
@@ -361,18 +361,6 @@ impl KeyClassifier {
         let usage = self.usage_words.read(key);
         let read_by_dialect = class.read_by_dialect || matches!(usage, Some(UsageKey::Tokens { .. }));
         KeyClass { id: self.next_id.fetch_add(1, Ordering::Relaxed), usage, read_by_dialect, ..class }
-    }
-
-    /// Number of literal keys.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.classes.len()
-    }
-
-    /// Number of remembered keys that are no literals.
-    #[cfg(test)]
-    pub(super) fn remembered_keys(&self) -> usize {
-        self.dynamic_classes.read().len()
     }
 
     /// The class of `key`.
