@@ -76,9 +76,10 @@ pub(super) struct FoundContent {
 }
 
 /// What stays of a statement.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 enum StatementRule {
     /// All of it.
+    #[default]
     Whole,
     /// The commands, if it looks like a cache statement: the item does not name its system.
     CommandsOfCache,
@@ -109,7 +110,7 @@ struct ClassifiedAttribute<'c, 'p> {
 }
 
 /// The rules that apply to the attributes of one node.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct AttributeRules {
     agent: bool,
     /// The item belongs to an agent's tool: its error text is the tool's output.
@@ -229,15 +230,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
     ) -> FoundContent {
         let mut out = FoundContent::default();
         let evidence = self.collect_evidence(memo, node, agent);
-        let rules = AttributeRules {
-            agent,
-            tool: false,
-            statement: StatementRule::Whole,
-            unlisted: self.unlisted,
-            dialect: None,
-            event: None,
-            evidence,
-        };
+        let rules = AttributeRules { agent, unlisted: self.unlisted, evidence, ..AttributeRules::default() };
         self.find_in_attributes(memo, node, rules, &mut out);
         out
     }

@@ -18,7 +18,8 @@ use super::vocabulary::{Dialect, Vocabulary, VocabularyCompiler};
 /// A scope name with more words than this is no instrumentation's, even if a pattern matches it.
 const MAX_SCOPE_WORDS: usize = 6;
 
-/// Declares a detection clause twice: as read from `config/dialects.yaml`, and compiled. All conditions given must hold.
+/// Declares a detection clause twice: as read from `config/dialects.yaml`, and compiled. All given conditions must
+/// hold.
 macro_rules! detection_clause {
     (names: $($name:ident)*) => {
         /// One way to detect a dialect.

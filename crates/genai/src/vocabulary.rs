@@ -193,8 +193,8 @@ impl Vocabulary {
         self.person_keys.contains(key)
     }
 
-    /// The plain attribute keys from which a dialect reads a fact or counts a kind of tokens; `name` is that of the list
-    /// in the file. Sources inside content and on resources are left out.
+    /// The plain attribute keys from which a dialect reads a fact or a count of tokens, by the name of its list in the
+    /// file. Sources inside content and on resources are left out.
     pub fn original_keys(&self, dialect: &str, name: &str) -> Vec<&str> {
         let dialect = self.dialects.iter().find(|known| known.name == dialect);
         let sources = dialect.and_then(|dialect| {

@@ -122,17 +122,7 @@ pub fn rewrite_embedded(text: &str, visit: &mut impl StructureVisitor) -> WalkOu
 }
 
 fn rewrite_at(text: &str, visit: &mut impl StructureVisitor, level: usize, skip_prose: bool) -> WalkOutcome {
-    let mut walk = StructureWalk {
-        text,
-        at: 0,
-        out: String::new(),
-        depth: 0,
-        level,
-        skip_prose,
-        changed: false,
-        malformed: false,
-        too_deep: false,
-    };
+    let mut walk = StructureWalk { text, level, skip_prose, ..StructureWalk::default() };
     let mut bounds_uncertain = false;
     loop {
         if skip_prose {
@@ -166,6 +156,7 @@ fn strip_quotes(raw: &str) -> &str {
     inner.strip_suffix(quote).unwrap_or(inner)
 }
 
+#[derive(Default)]
 struct StructureWalk<'t> {
     text: &'t str,
     at: usize,
