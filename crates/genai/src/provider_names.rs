@@ -65,8 +65,8 @@ impl ProviderNames {
         ];
         let nameless = [(WordKind::Neutral, &lists.neutral), (WordKind::Framework, &lists.frameworks)];
         let named =
-            providers.iter().flat_map(|(kind, map)| map.iter().map(|(word, name)| (*kind, word, name.as_str())));
-        let nameless = nameless.iter().flat_map(|(kind, list)| list.iter().map(|word| (*kind, word, "")));
+            providers.iter().flat_map(|(kind, map)| map.iter().map(move |(word, name)| (*kind, word, name.as_str())));
+        let nameless = nameless.iter().flat_map(|(kind, list)| list.iter().map(move |word| (*kind, word, "")));
         let words: HashMap<Box<str>, ProviderWord> = (named.chain(nameless))
             .map(|(kind, word, name)| (word.as_str().into(), ProviderWord { kind, provider: name.into() }))
             .collect();

@@ -34,8 +34,8 @@ fn unknown_provider(settings: &CostSettings, provider: &str) -> (Map<String, Jso
     (attributes(&batch, 0), meter)
 }
 
-/// The line that the page prints for an unknown provider loads, and gives its calls a price. Pseudonyms and names that
-/// stand for several get none.
+/// The line that the page prints for an unknown provider loads, and gives its calls a price. Redacted names and those
+/// that stand for several get none.
 #[test]
 fn the_printed_line_prices_the_call() {
     for provider in ["our-proxy", "OpenAI-Compatible", "api.house.example/v1", "42", "no", "a 'b'"] {
