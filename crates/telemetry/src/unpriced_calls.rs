@@ -41,8 +41,7 @@ impl UnpricedCalls {
 /// The line of configuration that gives calls of an unknown provider a price: that of `seller`, an id of the rate table
 /// (`provider/id`). `None` for another reason, a name that stands for several, and if no provider lists the model.
 pub fn provider_line(provider: &str, reason: &str, seller: &str) -> Option<String> {
-    // A placeholder (`[EMAIL]`) is not the name that the client sends.
-    let is_named = !matches!(provider, "other" | "unknown") && !provider.contains('[');
+    let is_named = !matches!(provider, "other" | "unknown");
     let (seller, _) = seller.split_once('/').filter(|_| reason == "unknown_provider" && is_named)?;
     Some(format!("cost: {{ providers: {{ {}: {} }} }}", yaml_scalar(provider), yaml_scalar(seller)))
 }
