@@ -111,7 +111,8 @@ fn rules_do_not_shadow_each_other() {
     let texts: Vec<String> =
         rules().iter().flat_map(|rule| rule.hits.clone()).map(|hit| hit.replace(['«', '»'], "")).collect();
     let joints = [" ", "\n", "\", \"", "&x="];
-    let pairs: Vec<String> = texts.windows(2).zip(joints.iter().cycle()).map(|(pair, joint)| pair.join(joint)).collect();
+    let pairs: Vec<String> =
+        texts.windows(2).zip(joints.iter().cycle()).map(|(pair, joint)| pair.join(joint)).collect();
     let check = |share: &[String]| {
         share.iter().for_each(|text| agree(all, alone, text).unwrap_or_else(|gap| panic!("{gap}")));
     };
