@@ -115,12 +115,13 @@ impl BuiltProcessors {
             }
         };
         let built = Self(valid.processors.iter().map(build).collect::<Result<_, _>>()?);
-        // A tracker identifies models by the tables of the `cost` step in its pipeline, which asks it whose runs are.
+        // A tracker identifies models by the tables of the `cost` step in its pipeline. That step asks the tracker for
+        // the tenant, feature and user of known runs.
         for (id, tracker) in built.trackers() {
             let steps = pipelines_with(id, &valid.pipelines).flat_map(|pipeline| &pipeline.processors);
             for step in steps.filter_map(|(step, _)| built.get(step)) {
                 step.rate_tables.iter().for_each(|tables| tracker.set_rate_tables(Arc::clone(tables)));
-                step.asked_tracker.iter().for_each(|slot| drop(slot.set(Arc::clone(tracker))));
+                step.tracker_slot.iter().for_each(|slot| drop(slot.set(Arc::clone(tracker))));
             }
         }
         Ok(built)

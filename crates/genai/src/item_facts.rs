@@ -5,7 +5,7 @@ use kernel::hex;
 use otlp::{NodeId, NodeKind, Value};
 
 use super::detect::{has_equal_values, matching_dialects};
-use super::facts::{ItemFacts, ItemRole, MAX_UNREAD_KEYS, PriceContext, TokenUsage};
+use super::facts::{ItemFacts, ItemRole, MAX_UNRECOGNIZED_KEYS, PriceContext, TokenUsage};
 use super::item_reader::{ItemReader, ReportedCount, is_structure, text_of};
 use super::label_shape;
 use super::sources::{Emitter, FactSource, SourceList, Sources, UsageSources, UsageSpelling};
@@ -28,12 +28,18 @@ pub(super) struct DialectChoice<'v> {
     usage: TokenUsage,
 }
 
-/// Chooses the dialect of the reader's current item: of those that may be its own, the first by priority with a rule
-/// for it. A log event whose name was lost on the way matches a rule for model calls by its tokens. Only then come
-/// dialects of emitters that nobody described, then the first in which tokens are reported, then the first. An item
-/// that shows its dialect leaves it only for a rule about its kind or tokens: a name in another dialect says nothing.
+/// Chooses the dialect of the reader's current item among those that match it:
+///
+/// 1. the first by priority with a rule that matches;
+/// 2. before the generic dialects, the first whose rule for a model-call log event matches apart from the event's name,
+///    if the item has tokens;
+/// 3. the first that reads tokens;
+/// 4. the first.
+///
+/// Once the item itself, not only its scope or resource, has matched a dialect, a later dialect needs a rule on
+/// operation or tokens.
 pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectChoice<'v>> {
-    let (mut first, mut nameless, mut with_tokens): (Option<DialectChoice<'v>>, _, _) = (None, None, None);
+    let (mut first, mut without_event_name, mut with_tokens): (Option<DialectChoice<'v>>, _, _) = (None, None, None);
     let (mut last, mut is_shown): (Option<&Dialect>, _) = (None, false);
     for (dialect, shows) in matching_dialects(reader) {
         let is_last = last.is_some_and(|last| std::ptr::eq(last, dialect));
@@ -46,7 +52,7 @@ pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectC
         if reader.kind == NodeKind::DataPoint {
             return Some(DialectChoice { dialect, rule: None, operation: None, usage: TokenUsage::default() });
         }
-        if dialect.leaves_only && nameless.is_some() {
+        if dialect.leaves_only && without_event_name.is_some() {
             break;
         }
         let mut choice = DialectChoice {
@@ -64,13 +70,13 @@ pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectC
         let mut calls = dialect.calls.iter().filter(|rule| is_call(rule) && !rule.log.is_empty());
         choice.rule = calls.find(|rule| choice.usage.is_reported() && matches_rule(rule, reader, &choice, false));
         let kept = match (choice.rule, choice.usage.is_reported()) {
-            (Some(_), _) => &mut nameless,
+            (Some(_), _) => &mut without_event_name,
             (None, true) => &mut with_tokens,
             (None, false) => &mut first,
         };
         kept.get_or_insert(choice);
     }
-    nameless.or(with_tokens).or(first)
+    without_event_name.or(with_tokens).or(first)
 }
 
 /// Reads the facts of the reader's current item.
@@ -301,14 +307,14 @@ fn read_counts_in_content(reader: &ItemReader<'_, '_>, sources: &UsageSources, f
             *usage.count_mut(*bucket) = read_count(reader, list, &mut faults);
         }
     }
-    let mut unread = Vec::new();
+    let mut unrecognized = Vec::new();
     let words = &reader.vocabulary.keys.usage_words;
     for attr in &reader.attrs {
         let class = reader.memo.class(attr.code);
         let (Some(_), Some(attribute)) = (class.usage, reader.payload.attribute(attr.id)) else { continue };
         if !is_structure(attr.value) {
-            let is_unread = class.usage == Some(UsageKey::Unread) && class.slot.is_none();
-            unread.extend((is_unread && attr.value.as_count().is_some()).then(|| attribute.key.into()));
+            let is_unrecognized = class.usage == Some(UsageKey::Unrecognized) && class.slot.is_none();
+            unrecognized.extend((is_unrecognized && attr.value.as_count().is_some()).then(|| attribute.key.into()));
             continue;
         }
         let Some(json) = value_paths::parse(attr.value) else { continue };
@@ -322,7 +328,7 @@ fn read_counts_in_content(reader: &ItemReader<'_, '_>, sources: &UsageSources, f
                     faults.conflicting |= *usage.count_mut(bucket).get_or_insert(count) != count;
                 }
                 (Ok(_), None) => faults.invalid = true,
-                (Err(path), _) => unread.push(format!("{}: {}", attribute.key, path.trim_matches('.')).into()),
+                (Err(path), _) => unrecognized.push(format!("{}: {}", attribute.key, path.trim_matches('.')).into()),
             }
         });
     }
@@ -330,9 +336,9 @@ fn read_counts_in_content(reader: &ItemReader<'_, '_>, sources: &UsageSources, f
     if usage.undecided_parts {
         usage.include_parts();
     }
-    usage.unread_counts = !unread.is_empty();
-    unread.truncate(MAX_UNREAD_KEYS);
-    facts.unread_usage = unread;
+    usage.unrecognized_counts = !unrecognized.is_empty();
+    unrecognized.truncate(MAX_UNRECOGNIZED_KEYS);
+    facts.unrecognized_usage = unrecognized;
 }
 
 /// The counts of the dialect's own lists, then those that keys spell by their words.

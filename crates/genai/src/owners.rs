@@ -38,7 +38,7 @@ pub struct RunAddress<'p> {
     pub span: &'p [u8],
     /// The session's id as sent.
     pub session: Option<&'p str>,
-    /// A span takes its feature only from the agents above it.
+    /// Whether the item is a span. A span does not take the feature of its trace.
     pub is_span: bool,
 }
 

@@ -1,7 +1,8 @@
 //! [`ProviderNames`]: the current name of a provider, read from the name that a client sends. A name is divided into
 //! known words (`config/dialects.yaml`, `providers`), whatever separators and capitals it has: `ChatAnthropicVertex`
-//! and `vertex.anthropic.messages` are Vertex AI. A name with any other word stays as it was sent, so that a
-//! compatible endpoint (`openai_like`) is never taken for the vendor.
+//! and `vertex.anthropic.messages` are Vertex AI. A name with any other word stays as it was sent, so that
+//! `openai_like` or `our_openai` is not taken for OpenAI. Neutral words (`proxy`, `endpoint`, `client`) are ignored:
+//! `openai-proxy` is OpenAI.
 
 use std::collections::BTreeMap;
 

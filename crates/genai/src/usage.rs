@@ -61,8 +61,8 @@ flags! {
     RESPONSE_MODEL_UNKNOWN = 16, "response_model_unknown";
     /// The call was priced by its span before this log record arrived; the cost is the difference.
     AFTER_SPAN = 17, "after_span";
-    /// A number under a key for usage was not understood, so it is not in the price. The page lists such keys.
-    USAGE_UNREAD = 18, "usage_unread";
+    /// A token count is under an unrecognized usage key, so it is not in the price. The page lists such keys.
+    USAGE_UNRECOGNIZED = 18, "usage_unrecognized";
 }
 
 impl PricingFlags {
@@ -216,8 +216,8 @@ pub fn split_tokens(item: &ItemFacts) -> Result<TokenSplit, BadUsage> {
     if item.guessed {
         flags.add(PricingFlags::UNKNOWN_OPERATION);
     }
-    if usage.unread_counts {
-        flags.add(PricingFlags::USAGE_UNREAD);
+    if usage.unrecognized_counts {
+        flags.add(PricingFlags::USAGE_UNRECOGNIZED);
     }
     if usage.undecided_parts {
         flags.add(PricingFlags::ASSUMED);

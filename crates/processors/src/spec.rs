@@ -124,8 +124,9 @@ pub struct BuiltProcessor {
     pub tracker: Option<Arc<RunTracker>>,
     /// The rate tables in use, by which trackers of the same pipeline identify models.
     pub rate_tables: Option<Arc<ActiveRates>>,
-    /// Where the processor finds the tracker of its pipeline, which it asks whose runs are.
-    pub asked_tracker: Option<Arc<OnceLock<Arc<RunTracker>>>>,
+    /// Slot for the tracker of the pipeline's `runs` step. The `cost` step asks the tracker for the tenant, feature and
+    /// user of known runs.
+    pub tracker_slot: Option<Arc<OnceLock<Arc<RunTracker>>>>,
     /// Names under which the processor's tasks read records of the spool.
     pub consumers: Vec<Arc<str>>,
     /// With `forward: after_put`: the spool consumer that exporters of the same pipelines wait for.
@@ -146,7 +147,7 @@ impl BuiltProcessor {
             rules: None,
             tracker: None,
             rate_tables: None,
-            asked_tracker: None,
+            tracker_slot: None,
             consumers: Vec::new(),
             put_holder: None,
             erasure_target: None,

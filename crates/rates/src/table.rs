@@ -183,8 +183,8 @@ impl RateTable {
         (similarity > MIN_SIMILARITY).then(|| format!("{}/{id}", provider.key))
     }
 
-    /// For a provider that the table does not have: a listed provider at whose prices the call would have one, as
-    /// `provider/id`. One of a similar name comes first, then the vendor, then other vendors, then resellers.
+    /// For an unknown provider: the `provider/id` of a listed provider that sells this model. A provider of a similar
+    /// name comes first, then the vendor, then other vendors, then resellers.
     pub fn find_seller(&self, provider: &str, model: &str) -> Option<String> {
         let (name, id) = (provider.trim().to_lowercase(), model.trim().to_lowercase());
         let vendor = self.resolve_one("", &id).ok().map(|found| found.provider);

@@ -1,6 +1,6 @@
-//! Whose the known runs are, for items of later requests that do not say it themselves (`genai::adopt_owners`). The
-//! answers are those that a run's page shows before its calls decide: of the run that the item names, of the topmost
-//! agent above it, of its trace, of its session. Only keys of the item's own account are looked up.
+//! Finds tenant, feature and user of known runs for items that do not state them (`genai::adopt_owners`), in this
+//! order: the run that the item names, the run named nearest above it, the topmost agent above it, its trace, its
+//! session. Only keys of the item's own account are looked up.
 
 use foldhash::{HashMap, HashMapExt as _};
 

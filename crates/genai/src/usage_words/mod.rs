@@ -2,7 +2,7 @@
 //! any order, case and notation (`input_cached_tokens`, `cacheWriteInputTokens`, `prompt_tokens_details.audio_tokens`).
 //!
 //! Words and namespaces are data (`usage_words` in `config/dialects.yaml`). A dialect's own lists are read first. A key
-//! with an unknown word counts nothing by guess: it is reported as unread.
+//! with an unknown word counts nothing by guess: it is reported as unrecognized.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ pub(super) enum UsageKey {
     /// A count of tokens. `bare`: the key is in no namespace for usage, so only dialects that read any spelling do.
     Tokens { bucket: TokenBucket, bare: bool },
     /// Below a namespace for usage, but its words do not say what it counts.
-    Unread,
+    Unrecognized,
     /// Structure whose leaves are counts.
     Structure,
 }
@@ -67,7 +67,7 @@ pub(super) enum WordMeaning {
     Output,
     Cache,
     Read,
-    /// Both: `cached`, `hit`… of a cache.
+    /// `cached`: both [`Cache`](Self::Cache) and [`Read`](Self::Read).
     Cached,
     Write,
     FiveMinutes,
@@ -193,9 +193,9 @@ impl UsageWords {
             Some(meanings) if !is_count(&meanings) => None,
             Some(meanings) => match meanings.bucket() {
                 Some(bucket) => Some(UsageKey::Tokens { bucket, bare }),
-                None => named.map(|_| UsageKey::Unread),
+                None => named.map(|_| UsageKey::Unrecognized),
             },
-            None => named.map(|_| UsageKey::Unread),
+            None => named.map(|_| UsageKey::Unrecognized),
         }
     }
 
@@ -227,9 +227,9 @@ impl UsageWords {
         })
     }
 
-    /// Calls `found` with each count inside the structure of the attribute `key`; for a number below `usage` that is
-    /// not read, with its path. Outside of a `usage` a key needs a word for "token", and the first level there may be
-    /// a vendor's name.
+    /// Calls `found` with each count inside the structure of the attribute `key`; for a number below `usage` whose
+    /// path is unrecognized, with the path. Outside of a `usage` a key needs a word for "token", and the first level
+    /// there may be a vendor's name.
     pub(super) fn read_structure(
         &self,
         key: &str,

@@ -75,10 +75,10 @@ fn any_order_case_and_notation() {
     }
 }
 
-/// Must not regress: money, ratios, limits and sums of a conversation are no counts; what is not understood is said, not
-/// guessed.
+/// Must not regress: money, ratios, limits and sums of a conversation are no counts; keys that are not understood are
+/// reported, not guessed.
 #[test]
-fn what_is_no_count() {
+fn other_numbers_are_not_counts() {
     let grammar = words();
     for key in [
         "gen_ai.usage.cost",
@@ -103,7 +103,7 @@ fn what_is_no_count() {
         "gen_ai.usage.cached_output_tokens",
         "llm.usage.billed",
     ] {
-        assert_eq!(grammar.read(key), Some(UsageKey::Unread), "{key}");
+        assert_eq!(grammar.read(key), Some(UsageKey::Unrecognized), "{key}");
     }
     let unlisted = [data()["usage_words"]["words"].as_object().unwrap().len(), super::TokenBucket::ALL.len()];
     assert_eq!(unlisted, [17, 16], "a meaning without words is never read");

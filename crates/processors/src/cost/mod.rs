@@ -58,7 +58,7 @@ pub struct CostProcessor {
     table_age_gauge: Gauge,
     meter: Meter,
     ledger: CostLedger,
-    /// Knows whose the runs are; empty in pipelines without a `runs` step.
+    /// The tracker of the pipeline's `runs` step; empty without such a step.
     tracker: Arc<OnceLock<Arc<RunTracker>>>,
     /// The signal that bills calls arriving on two signals.
     billed_signal: Signal,
@@ -107,8 +107,8 @@ impl CostProcessor {
         self
     }
 
-    /// The place of the tracker of the `runs` step after this one.
-    pub fn tracker(&self) -> Arc<OnceLock<Arc<RunTracker>>> {
+    /// Slot for the tracker of the `runs` step after this one.
+    pub fn tracker_slot(&self) -> Arc<OnceLock<Arc<RunTracker>>> {
         Arc::clone(&self.tracker)
     }
 
@@ -453,7 +453,8 @@ impl CostProcessor {
         }
     }
 
-    /// Applies `providers`. The index keeps the replaced name, so that a later price is the same without the setting.
+    /// Replaces configured provider names by their targets. The index records the target, so `rates reprice` needs no
+    /// setting.
     fn replace_providers(&self, facts: &mut Facts) {
         if self.providers.is_empty() {
             return;
@@ -761,7 +762,7 @@ impl Processor for CostProcessor {
             };
             let counts = |cost: &CostFact| matches!(cost.status, BillingStatus::Priced | BillingStatus::Unpriced);
             if cost.as_ref().is_some_and(counts) {
-                pass.changes.add_unread_usage(&item.unread_usage);
+                pass.changes.add_unrecognized_usage(&item.unrecognized_usage);
             }
             item.cost = cost.map(Box::new);
             if let Some(dialect) = item.dialect.filter(|_| item.sold_by_other_unit && !pass.is_repeat) {

@@ -46,7 +46,7 @@ impl Line {
         let ids = deps(gateway.clock.clone()).ids;
         let tracker = Arc::new(RunTracker::new("runs".into(), runs, vocabulary(), ids, &meter));
         tracker.set_rate_tables(cost.shelf());
-        cost.tracker().get_or_init(|| Arc::clone(&tracker));
+        cost.tracker_slot().get_or_init(|| Arc::clone(&tracker));
         let normalize = NormalizeConfig::default().settings().unwrap();
         let normalize = NormalizeProcessor::new("normalize".into(), &normalize, vocabulary(), &meter);
         let steps: Vec<Arc<dyn Processor>> =
@@ -188,7 +188,7 @@ fn table(signal: &'static str) -> Vec<(&'static str, Vec<Json>, &'static str)> {
 /// Tenant, feature and user of a call are its own, else its ancestors', else its run's as known then, else its
 /// resource's; the price stamped, the metrics, the folder, the index and the page of runs say the same.
 #[tokio::test]
-async fn everything_agrees_whose_a_call_is() {
+async fn all_outputs_agree_on_attribution() {
     let mut failed = Vec::new();
     for signal in ["traces", "logs"] {
         for (name, requests, owner) in table(signal) {
