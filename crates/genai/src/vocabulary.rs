@@ -22,7 +22,7 @@ use super::pattern::{NamePatterns, PatternMap, pattern_weight};
 use super::provider_names::ProviderNames;
 use super::schema::{self, DialectsFile, NameList};
 use super::sources::{FactSource, FactSourceLists, SourceList, Sources, UsageSources};
-use super::usage_words::{TokenBucket, UsageWords};
+use super::usage_words::{TokenBucket, UsageKey, UsageWords};
 use super::wrapped_lines::WrappedLineFinder;
 
 pub(super) static BUILTIN: &str = include_str!("../../../config/dialects.json");
@@ -215,6 +215,19 @@ impl Vocabulary {
         });
         let plain = sources.into_iter().flatten().filter(|source| source.is_plain());
         plain.filter_map(|source| self.slot_keys.get(source.slot as usize).map(|key| &**key)).collect()
+    }
+
+    /// The fact that a key counts by its words.
+    pub fn counted_fact(&self, key: &str) -> Option<FactKind> {
+        let Some(UsageKey::Tokens { bucket, bare: false }) = self.keys.classify(key).usage else { return None };
+        match bucket {
+            TokenBucket::Input => Some(FactKind::Input),
+            TokenBucket::Output => Some(FactKind::Output),
+            TokenBucket::CacheRead => Some(FactKind::CacheRead),
+            TokenBucket::CacheWrite => Some(FactKind::CacheWrite),
+            TokenBucket::Reasoning => Some(FactKind::Reasoning),
+            _ => None,
+        }
     }
 
     /// Returns true for a generic dialect: its emitter is not described, and only structure distinguishes calls from
