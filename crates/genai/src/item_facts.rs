@@ -4,11 +4,11 @@
 use kernel::hex;
 use otlp::{NodeId, NodeKind, Value};
 
-use super::detect::{has_equal_values, matching_dialects};
+use super::detect::{DialectMatch, has_equal_values, matching_dialects};
 use super::facts::{ItemFacts, ItemRole, MAX_UNRECOGNIZED_KEYS, PriceContext, TokenUsage};
 use super::item_reader::{ItemReader, ReportedCount, is_structure, text_of};
 use super::label_shape;
-use super::sources::{Emitter, FactSource, SourceList, Sources, UsageSources, UsageSpelling};
+use super::sources::{Emitter, FactSource, SourceList, Sources, UsageSources};
 use super::usage_words::{TokenBucket, UsageKey};
 use super::value_paths;
 use super::vocabulary::{CallRule, Dialect};
@@ -31,20 +31,22 @@ pub(super) struct DialectChoice<'v> {
 /// Chooses the dialect of the reader's current item among those that match it:
 ///
 /// 1. the first by priority with a rule that matches;
-/// 2. before the generic dialects, the first whose rule for a model-call log event matches apart from the event's name,
-///    if the item has tokens;
-/// 3. the first that reads tokens;
+/// 2. the first whose rule for a model-call log event matches apart from the event's name, if the item has tokens and
+///    lost its name on the way;
+/// 3. the first that item or scope match and that reads tokens;
 /// 4. the first.
+///
+/// Generic dialects are asked only if no other reads tokens.
 ///
 /// Once the item itself, not only its scope or resource, has matched a dialect, a later dialect needs a rule on
 /// operation or tokens.
 pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectChoice<'v>> {
     let (mut first, mut without_event_name, mut with_tokens): (Option<DialectChoice<'v>>, _, _) = (None, None, None);
     let (mut last, mut is_shown): (Option<&Dialect>, _) = (None, false);
-    for (dialect, shows) in matching_dialects(reader) {
+    for (dialect, match_kind) in matching_dialects(reader) {
         let is_last = last.is_some_and(|last| std::ptr::eq(last, dialect));
         let is_shown_before = is_shown;
-        is_shown |= shows;
+        is_shown |= match_kind == DialectMatch::Item;
         if is_last {
             continue;
         }
@@ -52,7 +54,7 @@ pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectC
         if reader.kind == NodeKind::DataPoint {
             return Some(DialectChoice { dialect, rule: None, operation: None, usage: TokenUsage::default() });
         }
-        if dialect.leaves_only && without_event_name.is_some() {
+        if dialect.leaves_only && (without_event_name.is_some() || with_tokens.is_some()) {
             break;
         }
         let mut choice = DialectChoice {
@@ -68,15 +70,28 @@ pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectC
         }
         let is_call = |rule: &&CallRule| matches!(rule.data.role, ItemRole::Model | ItemRole::ModelCopy);
         let mut calls = dialect.calls.iter().filter(|rule| is_call(rule) && !rule.log.is_empty());
-        choice.rule = calls.find(|rule| choice.usage.is_reported() && matches_rule(rule, reader, &choice, false));
+        if choice.usage.is_reported() && has_lost_name(reader, dialect) {
+            choice.rule = calls.find(|rule| matches_rule(rule, reader, &choice, false));
+        }
         let kept = match (choice.rule, choice.usage.is_reported()) {
             (Some(_), _) => &mut without_event_name,
-            (None, true) => &mut with_tokens,
-            (None, false) => &mut first,
+            (None, true) if match_kind != DialectMatch::Resource => &mut with_tokens,
+            (None, _) => &mut first,
         };
         kept.get_or_insert(choice);
     }
     without_event_name.or(with_tokens).or(first)
+}
+
+/// Returns true if a log record has no event name, or one that can't be its emitter's: text instead of a name, or a name
+/// in a namespace that the dialect's events don't have.
+fn has_lost_name(reader: &ItemReader<'_, '_>, dialect: &Dialect) -> bool {
+    let name = reader.event_name;
+    let namespace = name.split('.').next();
+    let mut known = dialect.calls.iter().flat_map(|rule| &rule.data.log);
+    name.bytes().any(|byte| !byte.is_ascii_alphanumeric() && !b"._-".contains(&byte))
+        || name.is_empty()
+        || (dialect.event_prefix.is_empty() && !known.any(|known| known.split('.').next() == namespace))
 }
 
 /// Reads the facts of the reader's current item.
@@ -101,7 +116,7 @@ pub(super) fn read_item(reader: &ItemReader<'_, '_>, node: NodeId, choice: Optio
         facts.converted = reader.converted_attributes();
         read_outcome(reader, dialect, &mut facts);
         facts.sold_by_other_unit &= !facts.failed;
-        facts.no_usage &= !facts.failed && reader.payload.end_time(facts.node) != 0;
+        facts.no_usage &= !facts.failed && (facts.usage.is_reported() || reader.payload.end_time(facts.node) != 0);
         if facts.call == ItemRole::Model && facts.failed && !facts.usage.has_billed_tokens() {
             // Some emitters report zero tokens for a request that was refused.
             (facts.call, facts.billable) = (ItemRole::ModelCopy, false);
@@ -155,6 +170,10 @@ fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut
     facts.tool_call = reader.text(&sources.tool_call);
     match rule {
         Some(rule) => apply_rule(reader, rule, facts),
+        // its calls have names, so this may be a sum: it is counted as unpriced, unless calls near it have tokens
+        None if usage.is_reported() && dialect.names_its_calls => {
+            (facts.call, facts.no_usage) = (ItemRole::ModelCopy, true);
+        }
         // an item with tokens is a call, unless a call below it has them too
         None if usage.is_reported() => (facts.call, facts.billable, facts.guessed) = (ItemRole::Model, true, true),
         None => {}
@@ -307,28 +326,38 @@ fn read_counts_in_content(reader: &ItemReader<'_, '_>, sources: &UsageSources, f
             *usage.count_mut(*bucket) = read_count(reader, list, &mut faults);
         }
     }
-    let mut unrecognized = Vec::new();
+    let mut unrecognized: Vec<Box<str>> = Vec::new();
+    let mut add = |key: String| unrecognized.extend((unrecognized.len() < MAX_UNRECOGNIZED_KEYS).then(|| key.into()));
     let words = &reader.vocabulary.keys.usage_words;
     for attr in &reader.attrs {
         let class = reader.memo.class(attr.code);
-        let (Some(_), Some(attribute)) = (class.usage, reader.payload.attribute(attr.id)) else { continue };
+        let (Some(key), Some(attribute)) = (class.usage, reader.payload.attribute(attr.id)) else { continue };
         if !is_structure(attr.value) {
-            let is_unrecognized = class.usage == Some(UsageKey::Unrecognized) && class.slot.is_none();
-            unrecognized.extend((is_unrecognized && attr.value.as_count().is_some()).then(|| attribute.key.into()));
+            let count = attr.value.as_count();
+            let is_unrecognized = match key {
+                UsageKey::Unrecognized => count.is_some_and(|count| count != 0),
+                UsageKey::Tokens { bare, .. } => sources.reads(bare) && count.is_none_or(|count| count < 0),
+                UsageKey::Structure => false,
+            };
+            if is_unrecognized && class.slot.is_none() && !label_shape::is_empty_value(attr.value) {
+                add(attribute.key.to_owned());
+            }
             continue;
         }
         let Some(json) = value_paths::parse(attr.value) else { continue };
         let own = *usage;
         words.read_structure(attribute.key, &json, &mut |bucket, number| {
-            let count = value_paths::whole_number(number).and_then(|count| u64::try_from(count).ok());
-            match (bucket, count) {
+            let count = value_paths::whole_number(number);
+            match (bucket, count.map(u64::try_from)) {
+                (_, None) | (Err(_), Some(Ok(0))) => {}
                 (Ok(TokenBucket::Input | TokenBucket::Output | TokenBucket::Total), _) => {}
                 (Ok(bucket), _) if { own }.count_mut(bucket).is_some() => {}
-                (Ok(bucket), Some(count)) => {
+                (Ok(bucket), Some(Ok(count))) => {
+                    usage.undecided_parts |= bucket.is_medium() && count > 0;
                     faults.conflicting |= *usage.count_mut(bucket).get_or_insert(count) != count;
                 }
-                (Ok(_), None) => faults.invalid = true,
-                (Err(path), _) => unrecognized.push(format!("{}: {}", attribute.key, path.trim_matches('.')).into()),
+                (Ok(bucket), Some(Err(_))) => add(format!("{}/{}", attribute.key, bucket.as_str())),
+                (Err(path), _) => add(format!("{}/{}", attribute.key, path.trim_matches('.').replace("..", "."))),
             }
         });
     }
@@ -337,7 +366,6 @@ fn read_counts_in_content(reader: &ItemReader<'_, '_>, sources: &UsageSources, f
         usage.include_parts();
     }
     usage.unrecognized_counts = !unrecognized.is_empty();
-    unrecognized.truncate(MAX_UNRECOGNIZED_KEYS);
     facts.unrecognized_usage = unrecognized;
 }
 
@@ -352,18 +380,11 @@ fn read_usage(reader: &ItemReader<'_, '_>, sources: &UsageSources) -> TokenUsage
     }
     let listed = usage;
     for (bucket, bare, value) in &reader.spelled_counts {
-        let is_read = match sources.spelling {
-            UsageSpelling::Listed => false,
-            UsageSpelling::Namespaces => !*bare,
-            UsageSpelling::Any => true,
-        };
-        if !is_read || { listed }.count_mut(*bucket).is_some() {
+        if !sources.reads(*bare) || { listed }.count_mut(*bucket).is_some() {
             continue;
         }
-        let Some(count) = value.as_count().and_then(|count| u64::try_from(count).ok()) else {
-            faults.invalid = true;
-            continue;
-        };
+        // (what is no count is unrecognized, see `read_counts_in_content`)
+        let Some(count) = value.as_count().and_then(|count| u64::try_from(count).ok()) else { continue };
         usage.undecided_parts |= bucket.is_medium() && count > 0;
         faults.conflicting |= *usage.count_mut(*bucket).get_or_insert(count) != count;
     }

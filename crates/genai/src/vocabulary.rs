@@ -78,6 +78,7 @@ pub(super) struct Dialect {
     /// Names of spans and log events, other than tool calls, whose error text is a tool's output.
     pub(super) tool_items: NamePatterns,
     pub(super) leaves_only: bool,
+    pub(super) names_its_calls: bool,
     pub(super) inherit_model: bool,
     pub(super) from_vendor_sdk: bool,
     pub(super) default_provider: Option<String>,
@@ -428,6 +429,7 @@ impl<'d> VocabularyCompiler<'d> {
             calls: data.calls.iter().map(|rule| self.compile_call_rule(rule)).collect(),
             tool_items: self.compile_names(&data.tool_items),
             leaves_only: data.leaves_only,
+            names_its_calls: data.names_its_calls,
             inherit_model: data.inherit_model,
             from_vendor_sdk: data.from_vendor_sdk,
             default_provider: data.default_provider.clone(),

@@ -12,8 +12,8 @@ use serde_json::Value as Json;
 
 /// Maximum size of a key that is read, bytes.
 const MAX_KEY_BYTES: usize = 128;
-/// Maximum number of numbers read from one structure, and its maximum depth.
-const MAX_NUMBERS: usize = 256;
+/// Maximum number of members read of one structure, and its maximum depth.
+const MAX_MEMBERS: usize = 1024;
 const MAX_DEPTH: usize = 8;
 
 kernel::word_enum! {
@@ -86,7 +86,7 @@ pub(super) enum WordMeaning {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UsageWordsDefinition {
-    /// Prefixes whose keys are counts. Below any other `usage` a key also needs a word for "token".
+    /// Prefixes whose keys are counts.
     namespaces: Vec<String>,
     /// Attributes with structure below which counts are found: by vendor, or below `usage`.
     structures: Vec<String>,
@@ -99,6 +99,8 @@ pub(super) struct UsageWords {
     namespaces: Vec<Box<str>>,
     structures: Vec<Box<str>>,
     words: HashMap<Box<str>, WordMeaning>,
+    /// Length of the longest word, bytes.
+    longest: usize,
 }
 
 /// The meanings of a key's words, a bit each.
@@ -115,6 +117,11 @@ impl Meanings {
 
     fn has(self, word: WordMeaning) -> bool {
         self.0 & 1 << word as u32 != 0
+    }
+
+    /// Returns true for what no price depends on: the text among cached tokens has the price of the others.
+    fn is_no_count(self) -> bool {
+        self.has(WordMeaning::NotCounted) || (self.has(WordMeaning::Cache) && self.has(WordMeaning::Text))
     }
 
     fn bucket(self) -> Option<TokenBucket> {
@@ -171,6 +178,7 @@ impl UsageWords {
             namespaces: data.namespaces.iter().map(|name| format!("{name}.").into()).collect(),
             structures: data.structures.iter().map(|name| name.as_str().into()).collect(),
             words: words.map(|(word, meaning)| (word.into(), meaning)).collect(),
+            longest: data.words.values().flatten().map(String::len).max().unwrap_or(0),
         }
     }
 
@@ -183,12 +191,16 @@ impl UsageWords {
             return Some(UsageKey::Structure);
         }
         let named = self.below_namespace(key);
-        let usage = || key.strip_prefix("usage.").or_else(|| Some(key.split_once(".usage.")?.1));
-        let rest = named.or_else(usage).unwrap_or(key);
-        let (bare, meanings) = (rest.len() == key.len(), self.meanings(rest));
-        let is_count = |meanings: &Meanings| {
-            !meanings.has(WordMeaning::NotCounted) && (named.is_some() || meanings.has(WordMeaning::Token))
+        // `app.usage.input_tokens` may be a model's, `app.daily.usage.input_tokens` is not
+        let usage = || key.rsplit_once(".usage.").or_else(|| Some(("", key.strip_prefix("usage.")?)));
+        let (before, rest) = named.map(|rest| ("", rest)).or_else(usage).unwrap_or(("", key));
+        let is_sum = || {
+            split_words(before)
+                .any(|word| self.words.get(&*word.to_ascii_lowercase()) == Some(&WordMeaning::NotCounted))
         };
+        let (bare, meanings) = (named.is_none(), self.meanings(rest));
+        let is_count =
+            |meanings: &Meanings| !meanings.is_no_count() && (!bare || meanings.has(WordMeaning::Token)) && !is_sum();
         match meanings {
             Some(meanings) if !is_count(&meanings) => None,
             Some(meanings) => match meanings.bucket() {
@@ -221,7 +233,7 @@ impl UsageWords {
         if word.is_empty() {
             return Some(meanings);
         }
-        (1..=word.len()).rev().filter(|_| depth > 0).find_map(|end| {
+        (1..=word.len().min(self.longest)).rev().filter(|_| depth > 0).find_map(|end| {
             let (first, rest) = (word.get(..end)?, word.get(end..)?);
             self.add_word(meanings.add(*self.words.get(first)?), rest, depth - 1)
         })
@@ -238,7 +250,7 @@ impl UsageWords {
     ) {
         let path = self.below_namespace(key).filter(|_| !self.is_structure(key));
         let in_usage = path.is_some() || key.split('.').any(|step| step.starts_with("usage"));
-        self.read_level(json, path.unwrap_or(""), (in_usage, MAX_DEPTH), &mut { MAX_NUMBERS }, found);
+        self.read_level(json, path.unwrap_or(""), (in_usage, MAX_DEPTH), &mut { MAX_MEMBERS }, found);
     }
 
     fn read_level(
@@ -246,37 +258,36 @@ impl UsageWords {
         json: &Json,
         path: &str,
         (in_usage, depth): (bool, usize),
-        numbers_left: &mut usize,
+        members_left: &mut usize,
         found: &mut impl FnMut(Result<TokenBucket, &str>, &Json),
     ) {
-        if *numbers_left == 0 || depth == 0 {
+        if *members_left == 0 || depth == 0 || path.len() > MAX_KEY_BYTES {
             return;
         }
+        *members_left -= 1;
         match json {
             Json::Object(map) => {
                 // Google's lists name the medium in a member: `{"modality": "AUDIO", "tokenCount": 3}`.
-                let medium = map.get("modality").and_then(Json::as_str).unwrap_or("");
-                for (key, value) in map {
+                let medium = map.get("modality").and_then(Json::as_str).filter(|medium| medium.len() <= self.longest);
+                for (key, value) in map.iter().filter(|(key, _)| key.len() <= MAX_KEY_BYTES) {
                     let starts_usage = split_words(key).next().is_some_and(|word| word.eq_ignore_ascii_case("usage"));
-                    let is_vendor = path.is_empty() && !in_usage && value.is_object() && !starts_usage;
-                    let below = if is_vendor { String::new() } else { format!("{path}.{key}.{medium}") };
-                    self.read_level(value, &below, (in_usage || starts_usage, depth - 1), numbers_left, found);
+                    let is_vendor = depth == MAX_DEPTH && !in_usage && value.is_object() && !starts_usage;
+                    let below =
+                        if is_vendor { String::new() } else { format!("{path}.{key}.{}", medium.unwrap_or_default()) };
+                    self.read_level(value, &below, (in_usage || starts_usage, depth - 1), members_left, found);
                 }
             }
             Json::Array(list) => {
-                list.iter().for_each(|one| self.read_level(one, path, (in_usage, depth - 1), numbers_left, found));
+                list.iter().for_each(|one| self.read_level(one, path, (in_usage, depth - 1), members_left, found));
             }
-            Json::Number(_) => {
-                *numbers_left -= 1;
-                match self.meanings(path) {
-                    Some(meanings) if meanings.has(WordMeaning::NotCounted) => {}
-                    Some(meanings) if in_usage || meanings.has(WordMeaning::Token) => {
-                        found(meanings.bucket().ok_or(path), json);
-                    }
-                    None if in_usage => found(Err(path), json),
-                    _ => {}
+            Json::Number(_) => match self.meanings(path) {
+                Some(meanings) if meanings.is_no_count() => {}
+                Some(meanings) if in_usage || meanings.has(WordMeaning::Token) => {
+                    found(meanings.bucket().ok_or(path), json);
                 }
-            }
+                None if in_usage => found(Err(path), json),
+                _ => {}
+            },
             _ => {}
         }
     }

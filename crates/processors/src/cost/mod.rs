@@ -36,7 +36,7 @@ use kernel::hex;
 use kernel::pseudonym::IdPolicy;
 use otlp::{NodeId, Payload, Signal};
 use pipeline::{Batch, ClaimKey, ClaimResult, Effect, Processor, Reason, Trust};
-use rates::{ActiveRates, RateTable, RateTables, RatesError, Usd};
+use rates::{ActiveRates, RateTable, RateTables, RatesError, UnpricedReason, Usd};
 use telemetry::{Gauge, Meter, names};
 use tracker::RunTracker;
 
@@ -200,7 +200,8 @@ impl CostProcessor {
         Self::mark_late_copy(pass, item, table.stamp())
     }
 
-    /// Handles a call without tokens: it has no price and is counted as unpriced once.
+    /// Handles a call without tokens, and tokens on an item that its dialect does not know: it has no price and is
+    /// counted as unpriced once.
     fn mark_without_usage(&self, pass: &mut BatchPass<'_>, item: &ItemFacts) -> CostFact {
         let table_stamp = Arc::clone(pass.rates.table(item.tenant.as_deref()).stamp());
         let (payload, claims) = (&*pass.payload, &self.ledger.claims);
@@ -208,16 +209,19 @@ impl CostProcessor {
         let call_key = item.call_key.as_deref().map_or(&*span_id, str::as_bytes);
         // A claim of its own, so that a later record of the same call with tokens is still billed.
         let key = ClaimKey::from_parts(&[b"no usage", pass.account.as_bytes(), call_key]);
-        let unpriced = UnpricedCall { reason: rates::UnpricedReason::NoUsage, buckets: CallTokenBuckets::default() };
+        let buckets = split_tokens(item).map_or_else(|_| CallTokenBuckets::default(), |split| split.buckets());
+        let is_unknown = item.usage.is_reported();
+        let reason = if is_unknown { UnpricedReason::UnknownOperation } else { UnpricedReason::NoUsage };
+        let unpriced = UnpricedCall { reason, buckets };
         stamp::write_unpriced(pass.payload, item.node, &unpriced, &table_stamp, PricingFlags::default());
         let reason = unpriced.reason.as_str();
         if !pass.is_repeat && claims.claim(key, &pass.batch, pass.now) == ClaimResult::First {
             pass.changes.add_claim(key);
             let model = item.response_model.as_deref().or(item.request_model.as_deref());
             pass.changes.count_status(BillingStatus::Unpriced);
-            pass.changes.add_unpriced(item.provider.as_deref(), model, reason, 0);
+            pass.changes.add_unpriced(item.provider.as_deref(), model, reason, total_tokens(&buckets));
         }
-        CostFact { reason: Some(reason), ..unpriced_fact(BillingStatus::Unpriced, &table_stamp, unpriced.buckets) }
+        CostFact { reason: Some(reason), ..unpriced_fact(BillingStatus::Unpriced, &table_stamp, buckets) }
     }
 
     /// Returns the cost that a trusted upstream tollgate stamped, which is kept.
