@@ -44,8 +44,10 @@ pub(super) fn processor_deps(
         redactions.extend(builtin.profile().redaction);
     }
     let detectors = redactions.iter().map(|redaction| Arc::clone(redaction.detector)).collect();
+    let sellers = valid.processors.iter().filter_map(|component| component.value.spec().profile().providers).flatten();
+    let vocabulary = Vocabulary::builtin().map_err(|error| StartError::new(error.0))?;
     Ok(ProcessorDeps {
-        vocabulary: Arc::new(Vocabulary::builtin().map_err(|error| StartError::new(error.0))?),
+        vocabulary: Arc::new(vocabulary.with_sellers(sellers)),
         ids: Arc::new(RedactionIdPolicy::new(detectors, pseudonyms)),
         fingerprints: Arc::new(FingerprintCache::new(&*deps.rng)),
         max_error_text: redactions.iter().map(|redaction| redaction.max_error_text).min().unwrap_or_default(),

@@ -190,17 +190,18 @@ fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut
         facts.context = read_price_context(reader, sources);
         facts.reported_cost = reader.label(&sources.cost).filter(|text| is_decimal(text));
         let usage = &dialect.usage;
+        let seller = facts.provider.as_deref().map(|provider| reader.vocabulary.seller(provider));
         let emitter = Emitter {
             scope: reader.scope_name,
             version: reader.scope_version,
-            provider: facts.provider.as_deref(),
+            provider: seller,
             model: facts.request_model.as_deref(),
             marks: reader.marker_bits,
         };
         facts.input_includes_cached = usage.includes_cached(emitter);
         facts.output_excludes_reasoning = !usage.includes_reasoning(emitter);
         facts.total_by_provider = usage.total_by_provider;
-        if let Some(reasoning) = usage.hidden_reasoning(&facts.usage, facts.provider.as_deref()) {
+        if let Some(reasoning) = usage.hidden_reasoning(&facts.usage, seller) {
             facts.usage.reasoning = Some(reasoning);
             facts.output_excludes_reasoning = true;
         }

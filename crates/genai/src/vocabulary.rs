@@ -52,6 +52,8 @@ pub struct Vocabulary {
     /// Facts inside content, and the attributes they are written to.
     pub(super) extract: Vec<ExtractRule>,
     providers: ProviderNames,
+    /// Current name of a provider -> of the one that its calls are counted like. See [`Vocabulary::with_sellers`].
+    sellers: BTreeMap<String, String>,
     pub(super) operations: HashMap<String, String>,
     /// Current operation names.
     pub(super) known_operations: HashSet<String>,
@@ -247,6 +249,19 @@ impl Vocabulary {
     pub fn current_provider_name(&self, sent: &str) -> Option<String> {
         self.providers.current_name(sent)
     }
+
+    /// Reads the token counts of each configured provider as those of the provider that it is mapped to.
+    #[must_use]
+    pub fn with_sellers<'c>(mut self, configured: impl Iterator<Item = (&'c String, &'c String)>) -> Self {
+        let current = |name: &String| self.current_provider_name(name).unwrap_or_else(|| name.clone());
+        self.sellers = configured.map(|(sent, seller)| (current(sent), current(seller))).collect();
+        self
+    }
+
+    /// The provider that decides what the token counts of `provider`'s calls include.
+    pub(super) fn seller<'n>(&'n self, provider: &'n str) -> &'n str {
+        self.sellers.get(provider).map_or(provider, String::as_str)
+    }
 }
 
 /// A fact that the current conventions have an attribute for.
@@ -401,6 +416,7 @@ impl<'d> VocabularyCompiler<'d> {
             caches,
             extract,
             providers: ProviderNames::compile(&data.providers),
+            sellers: BTreeMap::new(),
             operations: data.operations.iter().map(|(from, to)| (from.to_lowercase(), to.clone())).collect(),
             known_operations: data.operations.values().cloned().collect(),
             media: data.media.iter().cloned().collect(),

@@ -3,7 +3,7 @@
 //! of [`ProcessorProfile`] have, so a processor names only those that differ. `src/components.rs` lists the
 //! processors; `pipeline::Processor` is a running one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use echoes::FingerprintCache;
@@ -101,6 +101,8 @@ pub struct ProcessorProfile<'s> {
     /// The privacy profile, if the processor removes content.
     pub privacy: Option<&'static str>,
     pub calls_recogniser: bool,
+    /// The providers whose calls are counted and priced like another's, and that provider.
+    pub providers: Option<&'s BTreeMap<String, String>>,
 }
 
 /// How a processor redacts text.

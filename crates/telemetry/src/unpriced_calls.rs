@@ -39,7 +39,7 @@ impl UnpricedCalls {
 }
 
 /// The line of configuration that gives calls of an unknown provider a price: that of `seller`, an id of the rate table
-/// (`provider/id`). `None` for another reason, a name that stands for several, and if no provider lists the model.
+/// (`provider/id`). `None` for another reason, a name that stands for several, and without a seller.
 pub fn provider_line(provider: &str, reason: &str, seller: &str) -> Option<String> {
     let is_named = !matches!(provider, "other" | "unknown");
     let (seller, _) = seller.split_once('/').filter(|_| reason == "unknown_provider" && is_named)?;

@@ -63,7 +63,7 @@ pub struct CostProcessor {
     /// The signal that bills calls arriving on two signals.
     billed_signal: Signal,
     config: CostConfig,
-    /// The configured providers, by the current form of the name sent.
+    /// The configured providers: the current form of the name sent, and of its target.
     providers: BTreeMap<String, String>,
     /// 1e-18 USD.
     tolerance: i128,
@@ -544,7 +544,7 @@ impl CostProcessor {
     }
 }
 
-/// The configured providers, by the current form of the name sent.
+/// The current names of the configured providers: of the name sent, and of its target.
 ///
 /// # Errors
 /// No table has the provider, or the name sent names none. The text begins with the name sent.
@@ -553,9 +553,12 @@ fn resolve_providers(
     vocabulary: &Vocabulary,
     rates: &RateTables,
 ) -> Result<BTreeMap<String, String>, RatesError> {
-    let resolve = |(sent, provider): (&String, &String)| {
+    let is_listed = |name: &str| {
         let tenants = rates.tenants().map(|tenant| rates.table(Some(tenant)));
-        if !std::iter::once(rates.common()).chain(tenants).any(|table| table.has_provider(provider)) {
+        std::iter::once(rates.common()).chain(tenants).any(|table| table.has_provider(name))
+    };
+    let resolve = |(sent, provider): (&String, &String)| {
+        if !is_listed(provider) {
             let nearest = rates.common().nearest_provider(provider);
             let hint = nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
             return Err(RatesError(format!("{sent}: `cost.providers` must name a provider of the rate table{hint}")));
@@ -565,7 +568,8 @@ fn resolve_providers(
                 "{sent}: names a framework, not a provider; set an `alias` for its models in an overlay"
             ))
         })?;
-        Ok((current, provider.clone()))
+        let target = vocabulary.current_provider_name(provider).filter(|name| is_listed(name));
+        Ok((current, target.unwrap_or_else(|| provider.clone())))
     };
     configured.iter().map(resolve).collect()
 }

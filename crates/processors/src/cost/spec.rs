@@ -17,7 +17,7 @@ use crate::spec::{
 
 impl ProcessorSpec for CostSettings {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile::default()
+        ProcessorProfile { providers: Some(&self.config.providers), ..ProcessorProfile::default() }
     }
 
     fn build(&self, id: &Arc<str>, signals: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {

@@ -95,7 +95,7 @@ fn other_words_are_not_dropped() {
 }
 
 /// For a provider that the table does not have, the offered one gives the call a price: one of a similar name if it
-/// lists the model, else the vendor.
+/// lists the model, else the vendor, but no other reseller. For a local platform none is offered.
 #[test]
 fn a_seller_has_the_model() {
     let table = builtin();
@@ -104,6 +104,11 @@ fn a_seller_has_the_model() {
         ("our-proxy", "claude-4.5-sonnet", Some("anthropic/claude-sonnet-4-5")),
         ("azure-eu", "gpt-5-mini", Some("azure/gpt-5-mini")),
         ("our-proxy", "house-model", None),
+        ("groq-eu", "llama-3.3-70b-versatile", Some("groq/llama-3.3-70b-versatile")),
+        ("our-proxy", "llama-3.3-70b-versatile", None),
+        ("our-proxy", "gpt-oss-20b", Some("openai/gpt-oss-20b")),
+        ("ollama", "gpt-oss-20b", None),
+        ("vllm", "gpt-oss-20b", None),
     ] {
         assert_eq!(table.find_seller(provider, model).as_deref(), seller, "{provider} {model}");
     }
