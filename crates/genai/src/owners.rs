@@ -64,10 +64,10 @@ impl<'p> Scope<'p> {
         [span, trace, session].into_iter().flatten()
     }
 
-    /// Whether the scope decides this part of an owner. It does not replace the tenant that a resource states, because
-    /// two deployments may use one session id, and any item may carry the trace id of another. Agents of a trace have features of their own, so a span takes
-    /// its feature from above only. A session is the run of an item without a trace; other runs of a session have
-    /// features of their own, and another resource may use the same id, so it only fills in what is not known at all.
+    /// Whether the scope decides this part of an owner. None replaces the tenant of a resource: two deployments may use
+    /// one session id, and any item may name the trace of another. Agents of a trace have features of their own, so a
+    /// span takes its feature from above only. A session is the run of an item without a trace; other runs of a session
+    /// have features of their own, so it only fills in what is not known at all.
     fn decides(self, part: usize, item: &ItemFacts, payload: &Payload) -> bool {
         match self {
             _ if part == TENANT && item.tenant.is_some() => false,
