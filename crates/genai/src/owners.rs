@@ -1,6 +1,7 @@
 //! Whose an item is: its tenant, feature and user. Each is the item's own; else that of its nearest ancestor in the
-//! request; else that of its run, from requests committed earlier ([`adopt_owners`]) or from the rest of this one; else
-//! that of its resource. Decided before the item is priced, and never again: later steps read the facts.
+//! request; else, for the tenant, that of its resource; else that of its run, from requests committed earlier
+//! ([`adopt_owners`]) or from the rest of this one; else that of its resource. Decided before the item is priced, and
+//! never again: later steps read the facts.
 //!
 //! `item_facts` reads what item and resource say, the crate `tracker` knows the runs.
 
@@ -24,7 +25,8 @@ pub struct KnownOwner {
     pub session: Owner,
 }
 
-/// Position of the feature in an [`Owner`].
+/// Positions of tenant and feature in an [`Owner`].
+const TENANT: usize = 0;
 const FEATURE: usize = 1;
 
 /// Where an item belongs, for [`adopt_owners`].
@@ -62,11 +64,13 @@ impl<'p> Scope<'p> {
         [span, trace, session].into_iter().flatten()
     }
 
-    /// Whether the scope decides this part of an owner. Agents of a trace have features of their own, so a span takes
-    /// its feature from above only. A session is the run of an item without a trace; other runs of a session have
-    /// features of their own, and another resource may use the same id, so it only fills in what is not known at all.
+    /// Whether the scope decides this part of an owner. None replaces the tenant of a resource: two deployments may use
+    /// one session id, and any item may name the trace of another. Agents of a trace have features of their own, so a
+    /// span takes its feature from above only. A session is the run of an item without a trace; other runs of a session
+    /// have features of their own, so it only fills in what is not known at all.
     fn decides(self, part: usize, item: &ItemFacts, payload: &Payload) -> bool {
         match self {
+            _ if part == TENANT && item.tenant.is_some() => false,
             Self::Span(..) => true,
             Self::Trace(_) => part != FEATURE || payload.kind(item.node) == NodeKind::LogRecord,
             Self::Session(_) if payload.trace_id(item.node).is_empty() => true,
@@ -119,12 +123,16 @@ pub(super) fn inherit_owners(
     copy_parts(entries, &sources, true);
 }
 
-/// Adds to each item what it still lacks and the rest of its run states in the request.
+/// Adds to each item what it still lacks and the rest of its run states in the request. A tenant that is known before
+/// is the item's own, an ancestor's or its resource's, and no run replaces it.
 pub(super) fn complete_owners(payload: &Payload, entries: &mut [ItemWithDialect<'_>], passed: [bool; 3]) {
-    if entries.iter().any(|entry| missing_parts(&entry.facts, passed).contains(&true)) {
-        let sources = find_in_scopes(payload, entries, passed);
-        copy_parts(entries, &sources, false);
+    let is_open = entries.iter().any(|entry| missing_parts(&entry.facts, passed).contains(&true));
+    let sources = if is_open { find_in_scopes(payload, entries, passed) } else { Vec::new() };
+    for ItemWithDialect { facts, .. } in entries.iter_mut() {
+        let [is_tenant_decided, ..] = &mut facts.owner_decided;
+        *is_tenant_decided |= facts.tenant.is_some();
     }
+    copy_parts(entries, &sources, false);
 }
 
 /// The index of the item that each part of an owner is copied from.

@@ -41,9 +41,7 @@ pub(super) fn settle_request_facts(payload: &Payload, entries: &mut [ItemWithDia
     }
     settle_turn_ends(payload, entries);
     mark_agent_items(payload, entries);
-    if passes_owners {
-        owners::complete_owners(payload, entries, passed_parts);
-    }
+    owners::complete_owners(payload, entries, passed_parts);
 }
 
 /// Marks roll-ups as copies. In a generic (undescribed) dialect every span above one with tokens is a roll-up. A span

@@ -146,8 +146,8 @@ impl LedgerChanges {
     pub(super) fn add_priced(&mut self, tenant: Option<&str>, model: &str, provider: &str, total: Usd) {
         let tenant = tenant.map(|tenant| self.display.tenant_name(tenant));
         let tenant = tenant.as_deref().map_or("unattributed", to_label).to_owned();
-        let model = to_label(&self.display.column_name(model)).to_owned();
-        self.priced.push((tenant, model, provider.to_owned(), total.0.to_string()));
+        let (model, provider) = (self.display.label(Some(model)), self.display.label(Some(provider)));
+        self.priced.push((tenant, model, provider, total.0.to_string()));
     }
 
     pub(super) fn add_unpriced(&mut self, provider: Option<&str>, model: Option<&str>, reason: &str, tokens: u64) {

@@ -225,45 +225,63 @@ impl CostProcessor {
     }
 
     /// Returns the cost that a trusted upstream tollgate stamped, which is kept.
-    fn upstream_cost(&self, pass: &BatchPass<'_>, node: NodeId) -> Option<CostFact> {
+    fn upstream_cost(&self, pass: &BatchPass<'_>, item: &ItemFacts) -> Option<CostFact> {
         if !pass.is_trusted || self.config.reprice {
             return None;
         }
-        let status = pass.payload.get_str(node, stamp::STATUS)?;
-        let table_stamp = pass.payload.get_str(node, stamp::RATES).unwrap_or("");
-        let usd = pass.payload.get_str(node, "tollgate.cost.usd").map(str::to_owned);
+        let stamped = |key| pass.payload.get_str(item.node, key);
+        let status = stamped(stamp::STATUS)?;
+        let status = BillingStatus::ALL.into_iter().find(|candidate| candidate.as_str() == status)?;
+        let reason = || stamped(stamp::REASON).and_then(UnpricedReason::parse).unwrap_or(UnpricedReason::UnknownModel);
+        let usd = stamped(stamp::USD).map(str::to_owned);
         Some(CostFact {
-            status: BillingStatus::ALL.into_iter().find(|candidate| candidate.as_str() == status)?,
+            status,
             atto_usd: usd.as_deref().and_then(Usd::parse).map(|usd| usd.0),
             usd,
-            rate_table: table_stamp.into(),
-            rate_row: pass.payload.get_str(node, "tollgate.cost.rate").map(str::to_owned),
+            rate_table: stamped(stamp::RATES).unwrap_or("").into(),
+            rate_row: stamped(stamp::RATE).map(str::to_owned),
+            reason: (status == BillingStatus::Unpriced).then(|| reason().as_str()),
+            buckets: split_tokens(item).map(|split| split.buckets()).unwrap_or_default(),
             ..CostFact::default()
         })
     }
 
-    /// Counts a call that a trusted upstream tollgate priced, once, with the upstream's price.
-    fn count_upstream(&self, pass: &mut BatchPass<'_>, item: &ItemFacts, cost: CostFact) -> CostFact {
+    /// Counts once what a trusted upstream tollgate stamped: a call's price, or a difference that it charged later.
+    fn count_upstream(&self, pass: &mut BatchPass<'_>, item: &mut ItemFacts, cost: CostFact) -> CostFact {
         let is_counted = matches!(cost.status, BillingStatus::Priced | BillingStatus::Unpriced);
-        let key = call_claim(&pass.account, item).filter(|_| is_counted);
+        let flags = stamp::read_flags(pass.payload, item.node);
+        if flags.contains(PricingFlags::ID_REUSED) {
+            item.call_key = response_ids::span_key(pass.payload, item).or(item.call_key.take());
+        }
+        let is_difference = flags.contains(PricingFlags::GROWN) || flags.contains(PricingFlags::AFTER_SPAN);
+        let mut key = call_claim(&pass.account, item).filter(|_| is_counted);
+        // The call itself counts beside these.
+        if is_difference || cost.reason == Some(UnpricedReason::NoUsage.as_str()) {
+            let (usd, output) = (cost.usd.as_deref().unwrap_or(""), item.usage.output.unwrap_or(0).to_le_bytes());
+            key = key.map(|key| ClaimKey::from_parts(&[b"part", &key.to_bytes(), usd.as_bytes(), &output]));
+        }
         let claims = &self.ledger.claims;
         if key.is_some_and(|key| claims.holder(key) == Some(pass.batch)) {
             return cost;
         }
         let is_first = |key| claims.claim(key, &pass.batch, pass.now) == ClaimResult::First;
         if pass.is_repeat || !key.is_none_or(is_first) {
-            return CostFact { status: BillingStatus::NotCounted, usd: None, atto_usd: None, ..cost };
+            return CostFact { status: BillingStatus::NotCounted, usd: None, atto_usd: None, reason: None, ..cost };
         }
         key.into_iter().for_each(|key| pass.changes.add_claim(key));
         pass.changes.count_status(cost.status);
-        let model = item.response_model.as_deref().or(item.request_model.as_deref());
+        let (provider, model) = match cost.rate_row.as_deref().and_then(|row| row.split_once('/')) {
+            Some((provider, row)) => (Some(provider), row.split(['@', ';']).next()),
+            None => (item.provider.as_deref(), item.response_model.as_deref().or(item.request_model.as_deref())),
+        };
         match (cost.status, cost.atto_usd) {
             (BillingStatus::Priced, Some(atto)) => {
-                let provider = item.provider.as_deref().unwrap_or("unknown");
-                pass.changes.add_priced(item.tenant.as_deref(), model.unwrap_or("unknown"), provider, Usd(atto));
+                let (model, provider) = (model.unwrap_or("unknown"), provider.unwrap_or("unknown"));
+                pass.changes.add_priced(item.tenant.as_deref(), model, provider, Usd(atto));
             }
             (BillingStatus::Unpriced, _) => {
-                pass.changes.add_unpriced(item.provider.as_deref(), model, "upstream", 0);
+                let reason = cost.reason.unwrap_or_default();
+                pass.changes.add_unpriced(provider, model, reason, total_tokens(&cost.buckets));
             }
             _ => {}
         }
@@ -752,7 +770,7 @@ impl Processor for CostProcessor {
             facts.items.iter_mut().enumerate().partition(|(_, item)| item.from_vendor_sdk);
         for (index, item) in inner.into_iter().chain(outer) {
             let is_call = item.billable || item.copy || item.no_usage;
-            let upstream = if is_call { self.upstream_cost(&pass, item.node) } else { None };
+            let upstream = if is_call { self.upstream_cost(&pass, item) } else { None };
             let cost = if let Some(upstream) = upstream {
                 Some(self.count_upstream(&mut pass, item, upstream))
             } else if item.billable {
