@@ -40,8 +40,6 @@ pub struct RunAddress<'p> {
     pub span: &'p [u8],
     /// The session's id as sent.
     pub session: Option<&'p str>,
-    /// Whether the item is a span. A span does not take the feature of its trace.
-    pub is_span: bool,
 }
 
 /// A part of a request whose items have the same owner, if they name only one.
@@ -65,16 +63,16 @@ impl<'p> Scope<'p> {
     }
 
     /// Whether the scope decides this part of an owner. None replaces the tenant of a resource: two deployments may use
-    /// one session id, and any item may name the trace of another. Agents of a trace have features of their own, so a
-    /// span takes its feature from above only. A session is the run of an item without a trace; other runs of a session
-    /// have features of their own, so it only fills in what is not known at all.
+    /// one session id, and any item may name the trace of another. The agents of a trace or session have features of
+    /// their own, so an item takes its feature from above only. A session is the run of an item without a trace; else it
+    /// only fills in what is not known at all.
     fn decides(self, part: usize, item: &ItemFacts, payload: &Payload) -> bool {
         match self {
             _ if part == TENANT && item.tenant.is_some() => false,
             Self::Span(..) => true,
-            Self::Trace(_) => part != FEATURE || payload.kind(item.node) == NodeKind::LogRecord,
-            Self::Session(_) if payload.trace_id(item.node).is_empty() => true,
-            Self::Session(_) => part != FEATURE && item.owner().get(part) == Some(&None),
+            _ if part == FEATURE => false,
+            Self::Trace(_) => true,
+            Self::Session(_) => payload.trace_id(item.node).is_empty() || item.owner().get(part) == Some(&None),
         }
     }
 }
@@ -217,7 +215,6 @@ fn run_address<'p>(payload: &'p Payload, item: &'p ItemFacts) -> RunAddress<'p> 
         trace: payload.trace_id(item.node),
         span: if is_span { payload.parent_span_id(item.node) } else { payload.span_id(item.node) },
         session: item.session.as_deref(),
-        is_span,
     }
 }
 

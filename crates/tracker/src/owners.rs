@@ -22,7 +22,6 @@ pub(super) struct OwnerQuery {
     session: Option<KeyId>,
     /// Place of the item's parent, or of the span in which a log record was written; 0 = none.
     place: u64,
-    is_span: bool,
 }
 
 /// The ids of a batch's keys, each computed once.
@@ -54,7 +53,6 @@ pub(super) fn make_queries<'a>(account: &'a str, items: &[RunAddress<'a>]) -> Ve
             trace: ids.id(key_kind::TRACE, "", item.trace),
             session: ids.id(key_kind::SESSION, "", session.as_bytes()),
             place: place.map_or(0, |(trace, span)| span_place(trace, span)),
-            is_span: item.is_span,
         }
     };
     items.iter().map(query).collect()
@@ -76,11 +74,11 @@ pub(super) fn find_owner(store: &GroupStore, query: &OwnerQuery) -> KnownOwner {
         if let Some(root) = group.marks.get(root ^ u64::from(mark::AGENT)).filter(|_| root != 0) {
             add_names(&mut owner.run, group, [root.tenant, root.feature, 0]);
         }
-        add_key(&mut owner.run, group, number, !query.is_span);
+        add_key(&mut owner.run, group, number, false);
     }
     if let Some((group, number)) = find(&query.session) {
         match query.trace {
-            None => add_key(&mut owner.run, group, number, true),
+            None => add_key(&mut owner.run, group, number, false),
             Some(_) => add_key(&mut owner.session, group, number, false),
         }
     }
