@@ -31,7 +31,7 @@ def shape(key, attribute):
     if kind not in ("string", "string[]"):
         return "number"
     last = re.split(r"[._]", key)[-1]
-    by_name = {"id": "id", "ids": "id", "uid": "id", "arn": "id", "cursor": "id", "tenant": "id", "address": "host", "ip": "host", "hostname": "host", "version": "version", "path": "path"}
+    by_name = {"id": "id", "uid": "id", "arn": "id", "cursor": "id", "tenant": "id", "address": "host", "ip": "host", "hostname": "host", "version": "version", "path": "path"}
     free = {"message", "description", "text", "statement", "stacktrace", "args", "line", "content", "title", "comment", "document", "query", "full", "uri", "url", "explanation"}
     return "free_text" if last in free else by_name.get(last, "label")
 

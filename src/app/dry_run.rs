@@ -104,7 +104,7 @@ impl DryRun {
         self.rate_tables.as_ref()?.rates().common().nearest_id(provider, model)
     }
 
-    /// A listed model that has the price of a call of a provider that the table does not have.
+    /// For an unknown provider: the `provider/id` of a listed provider that sells this model.
     pub fn find_seller(&self, provider: &str, model: &str) -> Option<String> {
         self.rate_tables.as_ref()?.rates().common().find_seller(provider, model)
     }

@@ -44,8 +44,10 @@ pub(super) fn processor_deps(
         redactions.extend(builtin.profile().redaction);
     }
     let detectors = redactions.iter().map(|redaction| Arc::clone(redaction.detector)).collect();
+    let sellers = valid.processors.iter().filter_map(|component| component.value.spec().profile().providers).flatten();
+    let vocabulary = Vocabulary::builtin().map_err(|error| StartError::new(error.0))?;
     Ok(ProcessorDeps {
-        vocabulary: Arc::new(Vocabulary::builtin().map_err(|error| StartError::new(error.0))?),
+        vocabulary: Arc::new(vocabulary.with_sellers(sellers)),
         ids: Arc::new(RedactionIdPolicy::new(detectors, pseudonyms)),
         fingerprints: Arc::new(FingerprintCache::new(&*deps.rng)),
         max_error_text: redactions.iter().map(|redaction| redaction.max_error_text).min().unwrap_or_default(),
@@ -115,12 +117,13 @@ impl BuiltProcessors {
             }
         };
         let built = Self(valid.processors.iter().map(build).collect::<Result<_, _>>()?);
-        // A tracker identifies models by the tables of the `cost` step in its pipeline, which asks it whose runs are.
+        // A tracker identifies models by the tables of the `cost` step in its pipeline. That step asks the tracker for
+        // the tenant, feature and user of known runs.
         for (id, tracker) in built.trackers() {
             let steps = pipelines_with(id, &valid.pipelines).flat_map(|pipeline| &pipeline.processors);
             for step in steps.filter_map(|(step, _)| built.get(step)) {
                 step.rate_tables.iter().for_each(|tables| tracker.set_rate_tables(Arc::clone(tables)));
-                step.asked_tracker.iter().for_each(|slot| drop(slot.set(Arc::clone(tracker))));
+                step.tracker_slot.iter().for_each(|slot| drop(slot.set(Arc::clone(tracker))));
             }
         }
         Ok(built)

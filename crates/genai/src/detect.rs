@@ -92,13 +92,14 @@ impl DetectionClause {
         self.has | self.also
     }
 
-    /// Returns true if the clause has a condition on items.
-    fn is_about_items(&self) -> bool {
+    fn what_matches(&self) -> DialectMatch {
         let names = [&self.span, &self.span_event, &self.log, &self.log_body, &self.metric];
-        self.has | self.also != 0
-            || self.event_is_scope
-            || !self.equals.is_empty()
-            || names.iter().any(|names| !names.is_empty())
+        let has_keys = self.has | self.also != 0 || self.event_is_scope || !self.equals.is_empty();
+        match self.scope.is_empty() {
+            _ if has_keys || names.iter().any(|names| !names.is_empty()) => DialectMatch::Item,
+            true => DialectMatch::Resource,
+            false => DialectMatch::Scope,
+        }
     }
 
     /// This clause of `dialect` as one that scope and resource permit.
@@ -158,11 +159,20 @@ pub(super) fn has_equal_values(pairs: &[(SlotIndex, Vec<String>)], reader: &Item
     })
 }
 
-/// The dialects that the current item may belong to, by priority, each with whether the item itself shows it: not only
-/// its scope or resource. A dialect may occur more than once.
-pub(super) fn matching_dialects<'v>(reader: &ItemReader<'v, '_>) -> impl Iterator<Item = (&'v Dialect, bool)> {
+/// What of an item matches a dialect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum DialectMatch {
+    /// Keys, values, names or events of the item.
+    Item,
+    Scope,
+    /// Only the resource.
+    Resource,
+}
+
+/// The dialects that the current item may belong to, by priority. A dialect may occur more than once.
+pub(super) fn matching_dialects<'v>(reader: &ItemReader<'v, '_>) -> impl Iterator<Item = (&'v Dialect, DialectMatch)> {
     let matching = reader.possible_clauses.iter().filter(move |possible| possible.holds(reader));
-    matching.map(|possible| (possible.dialect, possible.clause.is_about_items()))
+    matching.map(|possible| (possible.dialect, possible.clause.what_matches()))
 }
 
 /// The reason why an item was assigned its dialect.

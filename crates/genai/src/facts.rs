@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use otlp::{AttrId, NodeId, OwnedValue};
 
-/// Maximum number of unread keys that an item's facts hold.
-pub(crate) const MAX_UNREAD_KEYS: usize = 8;
+/// Maximum number of unrecognized usage keys that an item's facts hold.
+pub(crate) const MAX_UNRECOGNIZED_KEYS: usize = 8;
 
 /// The role of an item in a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
@@ -184,8 +184,8 @@ macro_rules! token_counts {
             pub invalid_count: bool,
             /// Two attributes that spell the same count disagree; the first in the dialect's list was used.
             pub conflicting_counts: bool,
-            /// A number under a key for usage was not read.
-            pub unread_counts: bool,
+            /// A number is under an unrecognized usage key.
+            pub unrecognized_counts: bool,
             /// Neither a list nor the numbers say whether input and output include the audio, image and video tokens.
             pub undecided_parts: bool,
         }
@@ -250,14 +250,15 @@ impl TokenUsage {
         *self.count_mut(bucket)
     }
 
-    /// Adds a count that the words of a key name. `None`: the value is no count.
-    pub(crate) fn add_spelled(&mut self, bucket: TokenBucket, count: Option<u64>) {
-        let known = count.map(|count| *self.count_mut(bucket).get_or_insert(count));
-        self.invalid_count |= count.is_none();
+    /// Adds a count that the words of a key name.
+    pub(crate) fn add_spelled(&mut self, bucket: TokenBucket, count: u64) {
+        let known = *self.count_mut(bucket).get_or_insert(count);
         self.conflicting_counts |= known != count;
+        self.undecided_parts |= bucket.is_medium() && count > 0;
     }
 
-    /// Decides by arithmetic whether input and output include their audio, image and video tokens; then they do.
+    /// Adds audio, image and video tokens to input and output if the text count, the total or a smaller whole shows
+    /// that they are not included. Sets `undecided_parts` if nothing shows whether they are.
     pub(crate) fn include_parts(&mut self) {
         let sum =
             |counts: &[Option<u64>]| counts.iter().flatten().fold(0, |sum: u64, count| sum.saturating_add(*count));
@@ -457,8 +458,8 @@ pub struct ItemFacts {
     pub inherits_model: bool,
     /// Reported tokens.
     pub usage: TokenUsage,
-    /// Keys for usage under which a number was not read, at most [`MAX_UNREAD_KEYS`].
-    pub unread_usage: Vec<Box<str>>,
+    /// Unrecognized usage keys with a number, at most [`MAX_UNRECOGNIZED_KEYS`].
+    pub unrecognized_usage: Vec<Box<str>>,
     /// Service tier, speed, region and the like, if the call reports any.
     pub context: Option<Box<PriceContext>>,
     /// Whether `usage.input` includes the cached tokens, according to the dialect. `None` = not known.

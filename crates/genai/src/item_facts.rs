@@ -4,11 +4,11 @@
 use kernel::hex;
 use otlp::{NodeId, NodeKind, Value};
 
-use super::detect::{has_equal_values, matching_dialects};
-use super::facts::{ItemFacts, ItemRole, MAX_UNREAD_KEYS, PriceContext, TokenBucket, TokenUsage};
+use super::detect::{DialectMatch, has_equal_values, matching_dialects};
+use super::facts::{ItemFacts, ItemRole, MAX_UNRECOGNIZED_KEYS, PriceContext, TokenBucket, TokenUsage};
 use super::item_reader::{ItemReader, is_structure, text_of};
 use super::label_shape;
-use super::sources::{Emitter, SourceList, Sources, UsageSources, UsageSpelling};
+use super::sources::{Emitter, SourceList, Sources, UsageSources};
 use super::usage_words::UsageKey;
 use super::value_paths;
 use super::vocabulary::{CallRule, Dialect};
@@ -28,17 +28,25 @@ pub(super) struct DialectChoice<'v> {
     usage: TokenUsage,
 }
 
-/// Chooses the dialect of the reader's current item: of those that may be its own, the first by priority with a rule
-/// for it. A log event whose name was lost on the way matches a rule for model calls by its tokens. Only then come
-/// dialects of emitters that nobody described, then the first in which tokens are reported, then the first. An item
-/// that shows its dialect leaves it only for a rule about its kind or tokens: a name in another dialect says nothing.
+/// Chooses the dialect of the reader's current item among those that match it:
+///
+/// 1. the first by priority with a rule that matches;
+/// 2. the first whose rule for a model-call log event matches apart from the event's name, if the item has tokens and
+///    lost its name on the way;
+/// 3. the first that item or scope match and that reads tokens;
+/// 4. the first.
+///
+/// Generic dialects are asked only if no other reads tokens.
+///
+/// Once the item itself, not only its scope or resource, has matched a dialect, a later dialect needs a rule on
+/// operation or tokens.
 pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectChoice<'v>> {
-    let (mut first, mut nameless, mut with_tokens): (Option<DialectChoice<'v>>, _, _) = (None, None, None);
+    let (mut first, mut without_event_name, mut with_tokens): (Option<DialectChoice<'v>>, _, _) = (None, None, None);
     let (mut last, mut is_shown): (Option<&Dialect>, _) = (None, false);
-    for (dialect, shows) in matching_dialects(reader) {
+    for (dialect, match_kind) in matching_dialects(reader) {
         let is_last = last.is_some_and(|last| std::ptr::eq(last, dialect));
         let is_shown_before = is_shown;
-        is_shown |= shows;
+        is_shown |= match_kind == DialectMatch::Item;
         if is_last {
             continue;
         }
@@ -46,7 +54,7 @@ pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectC
         if reader.kind == NodeKind::DataPoint {
             return Some(DialectChoice { dialect, rule: None, operation: None, usage: TokenUsage::default() });
         }
-        if dialect.leaves_only && nameless.is_some() {
+        if dialect.leaves_only && (without_event_name.is_some() || with_tokens.is_some()) {
             break;
         }
         let mut choice = DialectChoice {
@@ -62,15 +70,28 @@ pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectC
         }
         let is_call = |rule: &&CallRule| matches!(rule.data.role, ItemRole::Model | ItemRole::ModelCopy);
         let mut calls = dialect.calls.iter().filter(|rule| is_call(rule) && !rule.log.is_empty());
-        choice.rule = calls.find(|rule| choice.usage.is_reported() && matches_rule(rule, reader, &choice, false));
+        if choice.usage.is_reported() && has_lost_name(reader, dialect) {
+            choice.rule = calls.find(|rule| matches_rule(rule, reader, &choice, false));
+        }
         let kept = match (choice.rule, choice.usage.is_reported()) {
-            (Some(_), _) => &mut nameless,
-            (None, true) => &mut with_tokens,
-            (None, false) => &mut first,
+            (Some(_), _) => &mut without_event_name,
+            (None, true) if match_kind != DialectMatch::Resource => &mut with_tokens,
+            (None, _) => &mut first,
         };
         kept.get_or_insert(choice);
     }
-    nameless.or(with_tokens).or(first)
+    without_event_name.or(with_tokens).or(first)
+}
+
+/// Returns true if a log record has no event name, or one that can't be its emitter's: text instead of a name, or a name
+/// in a namespace that the dialect's events don't have.
+fn has_lost_name(reader: &ItemReader<'_, '_>, dialect: &Dialect) -> bool {
+    let name = reader.event_name;
+    let namespace = name.split('.').next();
+    let mut known = dialect.calls.iter().flat_map(|rule| &rule.data.log);
+    name.bytes().any(|byte| !byte.is_ascii_alphanumeric() && !b"._-".contains(&byte))
+        || name.is_empty()
+        || (dialect.event_prefix.is_empty() && !known.any(|known| known.split('.').next() == namespace))
 }
 
 /// Reads the facts of the reader's current item.
@@ -95,7 +116,7 @@ pub(super) fn read_item(reader: &ItemReader<'_, '_>, node: NodeId, choice: Optio
         facts.converted = reader.converted_attributes();
         read_outcome(reader, dialect, &mut facts);
         facts.sold_by_other_unit &= !facts.failed;
-        facts.no_usage &= !facts.failed && reader.payload.end_time(facts.node) != 0;
+        facts.no_usage &= !facts.failed && (facts.usage.is_reported() || reader.payload.end_time(facts.node) != 0);
         if facts.call == ItemRole::Model && facts.failed && !facts.usage.has_billed_tokens() {
             // Some emitters report zero tokens for a request that was refused.
             (facts.call, facts.billable) = (ItemRole::ModelCopy, false);
@@ -146,6 +167,10 @@ fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut
     facts.tool_call = reader.text(&sources.tool_call);
     match rule {
         Some(rule) => apply_rule(reader, rule, facts),
+        // its calls have names, so this may be a sum: it is counted as unpriced, unless calls near it have tokens
+        None if usage.is_reported() && dialect.names_its_calls => {
+            (facts.call, facts.no_usage) = (ItemRole::ModelCopy, true);
+        }
         // an item with tokens is a call, unless a call below it has them too
         None if usage.is_reported() => (facts.call, facts.billable, facts.guessed) = (ItemRole::Model, true, true),
         None => {}
@@ -162,17 +187,18 @@ fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut
         facts.context = read_price_context(reader, sources);
         facts.reported_cost = reader.label(&sources.cost).filter(|text| is_decimal(text));
         let usage = &dialect.usage;
+        let seller = facts.provider.as_deref().map(|provider| reader.vocabulary.seller(provider));
         let emitter = Emitter {
             scope: reader.scope_name,
             version: reader.scope_version,
-            provider: facts.provider.as_deref(),
+            provider: seller,
             model: facts.request_model.as_deref(),
             marks: reader.marker_bits,
         };
         facts.input_includes_cached = usage.includes_cached(emitter);
         facts.output_excludes_reasoning = !usage.includes_reasoning(emitter);
         facts.total_by_provider = usage.total_by_provider;
-        if let Some(reasoning) = usage.hidden_reasoning(&facts.usage, facts.provider.as_deref()) {
+        if let Some(reasoning) = usage.hidden_reasoning(&facts.usage, seller) {
             facts.usage.reasoning = Some(reasoning);
             facts.output_excludes_reasoning = true;
         }
@@ -289,34 +315,43 @@ fn read_listed_counts(reader: &ItemReader<'_, '_>, sources: &UsageSources, in_co
 fn read_counts_in_content(reader: &ItemReader<'_, '_>, sources: &UsageSources, facts: &mut ItemFacts) {
     let usage = &mut facts.usage;
     read_listed_counts(reader, sources, true, usage);
-    let mut unread = Vec::new();
+    let mut unrecognized: Vec<Box<str>> = Vec::new();
+    let mut add = |key: String| unrecognized.extend((unrecognized.len() < MAX_UNRECOGNIZED_KEYS).then(|| key.into()));
     let words = &reader.vocabulary.keys.usage_words;
     for attr in &reader.attrs {
         let class = reader.memo.class(attr.code);
-        let (Some(_), Some(attribute)) = (class.usage, reader.payload.attribute(attr.id)) else { continue };
+        let (Some(key), Some(attribute)) = (class.usage, reader.payload.attribute(attr.id)) else { continue };
         if !is_structure(attr.value) {
-            let is_unread = class.usage == Some(UsageKey::Unread) && class.slot.is_none();
-            unread.extend((is_unread && attr.value.as_count().is_some()).then(|| attribute.key.into()));
+            let count = attr.value.as_count();
+            let is_unrecognized = match key {
+                UsageKey::Unrecognized => count.is_some_and(|count| count != 0),
+                UsageKey::Tokens { bare, .. } => sources.reads(bare) && count.is_none_or(|count| count < 0),
+                UsageKey::Structure => false,
+            };
+            if is_unrecognized && class.slot.is_none() && !label_shape::is_empty_value(attr.value) {
+                add(attribute.key.to_owned());
+            }
             continue;
         }
         let Some(json) = value_paths::parse(attr.value) else { continue };
         let own = *usage;
         words.read_structure(attribute.key, &json, &mut |bucket, number| {
-            let count = value_paths::whole_number(number).and_then(|count| u64::try_from(count).ok());
-            match (bucket, count) {
+            let count = value_paths::whole_number(number);
+            match (bucket, count.map(u64::try_from)) {
+                (_, None) | (Err(_), Some(Ok(0))) => {}
                 (Ok(TokenBucket::Input | TokenBucket::Output | TokenBucket::Total), _) => {}
                 (Ok(bucket), _) if own.count(bucket).is_some() => {}
-                (Ok(bucket), count) => usage.add_spelled(bucket, count),
-                (Err(path), _) => unread.push(format!("{}: {}", attribute.key, path.trim_matches('.')).into()),
+                (Ok(bucket), Some(Ok(count))) => usage.add_spelled(bucket, count),
+                (Ok(bucket), Some(Err(_))) => add(format!("{}/{}", attribute.key, bucket.as_str())),
+                (Err(path), _) => add(format!("{}/{}", attribute.key, path.trim_matches('.').replace("..", "."))),
             }
         });
     }
     if usage.undecided_parts {
         usage.include_parts();
     }
-    usage.unread_counts = !unread.is_empty();
-    unread.truncate(MAX_UNREAD_KEYS);
-    facts.unread_usage = unread;
+    usage.unrecognized_counts = !unrecognized.is_empty();
+    facts.unrecognized_usage = unrecognized;
 }
 
 /// The counts of the dialect's own lists, then those that keys spell by their words.
@@ -325,16 +360,12 @@ fn read_usage(reader: &ItemReader<'_, '_>, sources: &UsageSources) -> TokenUsage
     read_listed_counts(reader, sources, false, &mut usage);
     let listed = usage;
     for (bucket, bare, value) in &reader.spelled_counts {
-        let is_read = match sources.spelling {
-            UsageSpelling::Listed => false,
-            UsageSpelling::Namespaces => !*bare,
-            UsageSpelling::Any => true,
-        };
-        if is_read && listed.count(*bucket).is_none() {
-            let count = value.as_count().and_then(|count| u64::try_from(count).ok());
-            usage.undecided_parts |= bucket.is_medium() && count.is_some_and(|count| count > 0);
-            usage.add_spelled(*bucket, count);
+        if !sources.reads(*bare) || listed.count(*bucket).is_some() {
+            continue;
         }
+        // (what is no count is unrecognized, see `read_counts_in_content`)
+        let Some(count) = value.as_count().and_then(|count| u64::try_from(count).ok()) else { continue };
+        usage.add_spelled(*bucket, count);
     }
     usage
 }

@@ -1,6 +1,7 @@
 //! Whose an item is: its tenant, feature and user. Each is the item's own; else that of its nearest ancestor in the
-//! request; else that of its run, from requests committed earlier ([`adopt_owners`]) or from the rest of this one; else
-//! that of its resource. Decided before the item is priced, and never again: later steps read the facts.
+//! request; else, for the tenant, that of its resource; else that of its run, from requests committed earlier
+//! ([`adopt_owners`]) or from the rest of this one; else that of its resource. Decided before the item is priced, and
+//! never again: later steps read the facts.
 //!
 //! `item_facts` reads what item and resource say, the crate `tracker` knows the runs.
 
@@ -24,7 +25,8 @@ pub struct KnownOwner {
     pub session: Owner,
 }
 
-/// Position of the feature in an [`Owner`].
+/// Positions of tenant and feature in an [`Owner`].
+const TENANT: usize = 0;
 const FEATURE: usize = 1;
 
 /// Where an item belongs, for [`adopt_owners`].
@@ -38,8 +40,6 @@ pub struct RunAddress<'p> {
     pub span: &'p [u8],
     /// The session's id as sent.
     pub session: Option<&'p str>,
-    /// A span takes its feature only from the agents above it.
-    pub is_span: bool,
 }
 
 /// A part of a request whose items have the same owner, if they name only one.
@@ -62,15 +62,17 @@ impl<'p> Scope<'p> {
         [span, trace, session].into_iter().flatten()
     }
 
-    /// Whether the scope decides this part of an owner. Agents of a trace have features of their own, so a span takes
-    /// its feature from above only. A session is the run of an item without a trace; other runs of a session have
-    /// features of their own, and another resource may use the same id, so it only fills in what is not known at all.
+    /// Whether the scope decides this part of an owner. None replaces the tenant of a resource: two deployments may use
+    /// one session id, and any item may name the trace of another. The agents of a trace or session have features of
+    /// their own, so an item takes its feature from above only. A session is the run of an item without a trace; else it
+    /// only fills in what is not known at all.
     fn decides(self, part: usize, item: &ItemFacts, payload: &Payload) -> bool {
         match self {
+            _ if part == TENANT && item.tenant.is_some() => false,
             Self::Span(..) => true,
-            Self::Trace(_) => part != FEATURE || payload.kind(item.node) == NodeKind::LogRecord,
-            Self::Session(_) if payload.trace_id(item.node).is_empty() => true,
-            Self::Session(_) => part != FEATURE && item.owner_part(part).is_none(),
+            _ if part == FEATURE => false,
+            Self::Trace(_) => true,
+            Self::Session(_) => payload.trace_id(item.node).is_empty() || item.owner_part(part).is_none(),
         }
     }
 }
@@ -94,12 +96,10 @@ pub(super) fn inherit_owners(entries: &mut [ItemWithDialect<'_>], spans: &SpanIn
 }
 
 /// Adds to each item what it still lacks and the rest of its run states in the request: another item of its span, trace
-/// or session, if all that state it agree.
+/// or session, if all that state it agree. A tenant that is known before is the item's own, an ancestor's or its
+/// resource's, and no run replaces it.
 pub(super) fn complete_owners(payload: &Payload, entries: &mut [ItemWithDialect<'_>]) {
     let passed = passed_parts(payload, entries);
-    if passed.is_empty() {
-        return;
-    }
     let text = |at: usize, part: usize| entries.get(at).and_then(|entry| entry.facts.owner_part(part));
     // The first item of the scope that states the part. `None`: another one contradicts it.
     let mut statements: HashMap<(Scope<'_>, usize), Option<usize>> = HashMap::new();
@@ -115,6 +115,10 @@ pub(super) fn complete_owners(payload: &Payload, entries: &mut [ItemWithDialect<
         let mut scopes = Scope::of_item(payload, item).filter(|scope| scope.decides(part, item, payload));
         scopes.find_map(|scope| statements.get(&(scope, part)).copied().flatten())
     });
+    for ItemWithDialect { facts, .. } in entries.iter_mut() {
+        let [is_tenant_decided, ..] = &mut facts.owner_decided;
+        *is_tenant_decided |= facts.tenant.is_some();
+    }
     set_parts(entries, found, false);
 }
 
@@ -178,7 +182,6 @@ fn run_address<'p>(payload: &'p Payload, item: &'p ItemFacts) -> RunAddress<'p> 
         trace: payload.trace_id(item.node),
         span: if is_span { payload.parent_span_id(item.node) } else { payload.span_id(item.node) },
         session: item.session.as_deref(),
-        is_span,
     }
 }
 

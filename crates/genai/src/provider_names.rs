@@ -1,7 +1,8 @@
 //! [`ProviderNames`]: the current name of a provider, read from the name that a client sends. A name is divided into
 //! known words (`config/dialects.yaml`, `providers`), whatever separators and capitals it has: `ChatAnthropicVertex`
-//! and `vertex.anthropic.messages` are Vertex AI. A name with any other word stays as it was sent, so that a
-//! compatible endpoint (`openai_like`) is never taken for the vendor.
+//! and `vertex.anthropic.messages` are Vertex AI. A name with any other word stays as it was sent, so that
+//! `openai_like` or `our_openai` is not taken for OpenAI, nor is `openai-proxy`, which may be another seller. Neutral
+//! words (`chat`, `client`, `sdk`) are ignored: `ChatOpenAI` is OpenAI.
 
 use std::collections::BTreeMap;
 
@@ -44,8 +45,15 @@ enum WordKind {
 /// The kind of a word, and the provider that it names; "" for none.
 type ProviderWord = (WordKind, Box<str>);
 
+/// The letters and digits of a name in lower case. The first character is kept whatever it is, because `_OTHER` names
+/// no provider, and `other` one that is unknown.
+fn whole_name(name: &str) -> Box<str> {
+    let kept = name.chars().enumerate().filter(|(at, c)| *at == 0 || c.is_alphanumeric());
+    kept.flat_map(|(_, c)| c.to_lowercase()).collect::<String>().into()
+}
+
 pub(super) struct ProviderNames {
-    /// Whole names in lower case, which are not read as words; "" = names no provider.
+    /// Whole names in the form of [`whole_name`], which are not read as words; "" = names no provider.
     names: HashMap<Box<str>, Box<str>>,
     words: HashMap<Box<str>, ProviderWord>,
     /// Length of the longest word, bytes.
@@ -69,9 +77,9 @@ impl ProviderNames {
         }
         // A current name stands for itself.
         let current = words.values().map(|(_, provider)| provider).filter(|name| !name.is_empty());
-        let mut names: HashMap<Box<str>, Box<str>> = current.map(|name| (name.clone(), name.clone())).collect();
+        let mut names: HashMap<Box<str>, Box<str>> = current.map(|name| (whole_name(name), name.clone())).collect();
         for (name, provider) in &lists.names {
-            names.insert(name.to_lowercase().into(), provider.as_deref().unwrap_or("").into());
+            names.insert(whole_name(name), provider.as_deref().unwrap_or("").into());
         }
         let longest = words.keys().map(|word| word.len()).max().unwrap_or(0);
         Self { names, words, longest, cache: RwLock::default() }
@@ -89,7 +97,7 @@ impl ProviderNames {
     }
 
     fn read_name(&self, lower: &str) -> Option<String> {
-        let provider = match self.names.get(lower) {
+        let provider = match self.names.get(&whole_name(lower)) {
             Some(provider) => Some(&**provider),
             None => self.provider_of_words(lower),
         };

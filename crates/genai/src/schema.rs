@@ -172,6 +172,8 @@ pub(super) struct DialectDefinition {
     pub(super) tool_items: NameList,
     /// Tokens count only on spans with no tokens on any span below.
     pub(super) leaves_only: bool,
+    /// All its model calls have names in `calls`: another item with tokens may be a sum of them, and has no price.
+    pub(super) names_its_calls: bool,
     /// Model calls take model and provider from the nearest ancestor span that has one.
     pub(super) inherit_model: bool,
     /// Emitted by a vendor's own SDK, below or beside an instrumentation's span of the same call.

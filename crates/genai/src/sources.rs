@@ -111,7 +111,7 @@ source_lists! {
 /// Which keys a dialect reads by their words.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum UsageSpelling {
+enum UsageSpelling {
     /// None: only lists count.
     Listed,
     /// Those in a namespace for usage.
@@ -153,7 +153,7 @@ pub(super) type CountSources = Vec<SourceList>;
 pub(super) struct UsageSources {
     counts: CountSources,
     counts_in_content: CountSources,
-    pub(super) spelling: UsageSpelling,
+    spelling: UsageSpelling,
     pub(super) total_by_provider: bool,
     reasoning_in_total: Option<KeyPattern>,
     includes_cached: Option<bool>,
@@ -245,6 +245,11 @@ impl UsageSources {
             reasoning_in_total: keys.reasoning_in_total.clone(),
             includes_cached: keys.input_includes_cached,
         }
+    }
+
+    /// Whether keys are read by their words. `bare`: those in no namespace for usage.
+    pub(super) fn reads(&self, bare: bool) -> bool {
+        self.spelling == UsageSpelling::Any || (self.spelling == UsageSpelling::Namespaces && !bare)
     }
 
     /// The sources of a count. `in_content`: those that are read for calls only.

@@ -61,8 +61,8 @@ flags! {
     RESPONSE_MODEL_UNKNOWN = 16, "response_model_unknown";
     /// The call was priced by its span before this log record arrived; the cost is the difference.
     AFTER_SPAN = 17, "after_span";
-    /// A number under a key for usage was not understood, so it is not in the price. The page lists such keys.
-    USAGE_UNREAD = 18, "usage_unread";
+    /// A token count is under an unrecognized usage key, so it is not in the price. The page lists such keys.
+    USAGE_UNRECOGNIZED = 18, "usage_unrecognized";
 }
 
 impl PricingFlags {
@@ -216,7 +216,7 @@ pub fn split_tokens(item: &ItemFacts) -> Result<TokenSplit, BadUsage> {
     let mut flags = PricingFlags::default();
     flags.add_if(PricingFlags::USAGE_CONFLICT, usage.conflicting_counts);
     flags.add_if(PricingFlags::UNKNOWN_OPERATION, item.guessed);
-    flags.add_if(PricingFlags::USAGE_UNREAD, usage.unread_counts);
+    flags.add_if(PricingFlags::USAGE_UNRECOGNIZED, usage.unrecognized_counts);
     flags.add_if(PricingFlags::ASSUMED, usage.undecided_parts);
     let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
     let (read, reasoning) = (usage.cache_read.unwrap_or(0), usage.reasoning.unwrap_or(0));

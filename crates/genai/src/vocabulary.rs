@@ -25,7 +25,7 @@ use super::pattern::{NamePatterns, PatternMap, pattern_weight};
 use super::provider_names::ProviderNames;
 use super::schema::{self, DialectsFile, NameList};
 use super::sources::{FactSource, FactSourceLists, SourceList, Sources, UsageSources};
-use super::usage_words::UsageWords;
+use super::usage_words::{UsageKey, UsageWords};
 use super::wrapped_lines::WrappedLineFinder;
 
 pub(super) static BUILTIN: &str = include_str!("../../../config/dialects.json");
@@ -55,6 +55,8 @@ pub struct Vocabulary {
     /// Facts inside content, and the attributes they are written to.
     pub(super) extract: Vec<ExtractRule>,
     providers: ProviderNames,
+    /// Current name of a provider -> of the one that its calls are counted like. See [`Vocabulary::with_sellers`].
+    sellers: BTreeMap<String, String>,
     pub(super) operations: HashMap<String, String>,
     /// Current operation names.
     pub(super) known_operations: HashSet<String>,
@@ -81,6 +83,7 @@ pub(super) struct Dialect {
     /// Names of spans and log events, other than tool calls, whose error text is a tool's output.
     pub(super) tool_items: NamePatterns,
     pub(super) leaves_only: bool,
+    pub(super) names_its_calls: bool,
     pub(super) inherit_model: bool,
     pub(super) from_vendor_sdk: bool,
     pub(super) default_provider: Option<String>,
@@ -205,6 +208,12 @@ impl Vocabulary {
         plain.filter_map(|source| self.slot_keys.get(source.slot as usize).map(|key| &**key)).collect()
     }
 
+    /// The fact that a key counts by its words, by the name of its list in the file.
+    pub fn counted_fact(&self, key: &str) -> Option<&'static str> {
+        let Some(UsageKey::Tokens { bucket, bare: false }) = self.keys.classify(key).usage else { return None };
+        Some(bucket.as_str())
+    }
+
     /// Returns true for a generic dialect: its emitter is not described, and only structure distinguishes calls from
     /// roll-ups.
     pub fn is_generic_dialect(&self, dialect: &str) -> bool {
@@ -220,6 +229,19 @@ impl Vocabulary {
     /// case.
     pub fn current_provider_name(&self, sent: &str) -> Option<String> {
         self.providers.current_name(sent)
+    }
+
+    /// Reads the token counts of each configured provider as those of the provider that it is mapped to.
+    #[must_use]
+    pub fn with_sellers<'c>(mut self, configured: impl Iterator<Item = (&'c String, &'c String)>) -> Self {
+        let current = |name: &String| self.current_provider_name(name).unwrap_or_else(|| name.clone());
+        self.sellers = configured.map(|(sent, seller)| (current(sent), current(seller))).collect();
+        self
+    }
+
+    /// The provider that decides what the token counts of `provider`'s calls include.
+    pub(super) fn seller<'n>(&'n self, provider: &'n str) -> &'n str {
+        self.sellers.get(provider).map_or(provider, String::as_str)
     }
 }
 
@@ -357,6 +379,7 @@ impl<'d> VocabularyCompiler<'d> {
             caches,
             extract,
             providers: ProviderNames::compile(&data.providers),
+            sellers: BTreeMap::new(),
             operations: data.operations.iter().map(|(from, to)| (from.to_lowercase(), to.clone())).collect(),
             known_operations: data.operations.values().cloned().collect(),
             media: data.media.iter().cloned().collect(),
@@ -383,6 +406,7 @@ impl<'d> VocabularyCompiler<'d> {
             calls: data.calls.iter().map(|rule| self.compile_call_rule(rule)).collect(),
             tool_items: self.compile_names(&data.tool_items),
             leaves_only: data.leaves_only,
+            names_its_calls: data.names_its_calls,
             inherit_model: data.inherit_model,
             from_vendor_sdk: data.from_vendor_sdk,
             default_provider: data.default_provider.clone(),

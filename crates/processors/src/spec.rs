@@ -3,7 +3,7 @@
 //! of [`ProcessorProfile`] have, so a processor names only those that differ. `src/components.rs` lists the
 //! processors; `pipeline::Processor` is a running one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use echoes::FingerprintCache;
@@ -101,6 +101,8 @@ pub struct ProcessorProfile<'s> {
     /// The privacy profile, if the processor removes content.
     pub privacy: Option<&'static str>,
     pub calls_recogniser: bool,
+    /// The providers whose calls are counted and priced like another's, and that provider.
+    pub providers: Option<&'s BTreeMap<String, String>>,
 }
 
 /// How a processor redacts text.
@@ -124,8 +126,9 @@ pub struct BuiltProcessor {
     pub tracker: Option<Arc<RunTracker>>,
     /// The rate tables in use, by which trackers of the same pipeline identify models.
     pub rate_tables: Option<Arc<ActiveRates>>,
-    /// Where the processor finds the tracker of its pipeline, which it asks whose runs are.
-    pub asked_tracker: Option<Arc<OnceLock<Arc<RunTracker>>>>,
+    /// Slot for the tracker of the pipeline's `runs` step. The `cost` step asks the tracker for the tenant, feature and
+    /// user of known runs.
+    pub tracker_slot: Option<Arc<OnceLock<Arc<RunTracker>>>>,
     /// Names under which the processor's tasks read records of the spool.
     pub consumers: Vec<Arc<str>>,
     /// With `forward: after_put`: the spool consumer that exporters of the same pipelines wait for.
@@ -146,7 +149,7 @@ impl BuiltProcessor {
             rules: None,
             tracker: None,
             rate_tables: None,
-            asked_tracker: None,
+            tracker_slot: None,
             consumers: Vec::new(),
             put_holder: None,
             erasure_target: None,

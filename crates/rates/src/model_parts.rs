@@ -36,9 +36,9 @@ impl PartsIndex {
         index
     }
 
-    /// The only model with the parts of `id`.
+    /// The only model with the parts of `id`. A text with a blank is a title, not an id.
     pub(super) fn find(&self, id: &str) -> Option<usize> {
-        let parts = split_parts(id);
+        let parts = Some(split_parts(id)).filter(|_| !id.contains(char::is_whitespace))?;
         if let Some(model) = self.models.get(&join_parts(&parts)) {
             return *model;
         }

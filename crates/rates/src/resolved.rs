@@ -20,6 +20,8 @@ kernel::word_enum! {
         BadUsage = "bad_usage",
         /// The call reports no token counts: streaming without `stream_options.include_usage`, for instance.
         NoUsage = "no_usage",
+        /// The client's dialect does not know the item that reports the tokens.
+        UnknownOperation = "unknown_operation",
     }
 }
 

@@ -183,18 +183,21 @@ impl RateTable {
         (similarity > MIN_SIMILARITY).then(|| format!("{}/{id}", provider.key))
     }
 
-    /// For a provider that the table does not have: a listed provider at whose prices the call would have one, as
-    /// `provider/id`. One of a similar name comes first, then the vendor, then other vendors, then resellers.
+    /// For an unknown provider: the `provider/id` of the most similarly named provider that lists this model, else of
+    /// the model's vendor. `None` for a platform that bills nothing.
     pub fn find_seller(&self, provider: &str, model: &str) -> Option<String> {
         let (name, id) = (provider.trim().to_lowercase(), model.trim().to_lowercase());
+        if LOCAL_PLATFORMS.contains(&&*name) {
+            return None;
+        }
         let vendor = self.resolve_one("", &id).ok().map(|found| found.provider);
         let sellers = self.providers.iter().enumerate().filter_map(|(at, seller)| {
-            let found = self.resolve_one(&seller.key, &id).ok()?;
             let similarity = strsim::jaro_winkler(&name, &seller.key);
-            let similarity = if similarity > MIN_SIMILARITY { similarity } else { 0.0 };
-            Some((similarity, (vendor == Some(at), !seller.reseller, Reverse(&seller.key)), found))
+            let is_offered = similarity > MIN_SIMILARITY || vendor == Some(at);
+            let found = is_offered.then(|| self.resolve_one(&seller.key, &id).ok())??;
+            Some((similarity, Reverse(&seller.key), found))
         });
-        let (_, (.., Reverse(key)), found) = sellers.max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)))?;
+        let (_, Reverse(key), found) = sellers.max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)))?;
         Some(format!("{key}/{}", self.model(found)?.1.id))
     }
 
@@ -208,6 +211,8 @@ impl RateTable {
     }
 }
 
+/// Platforms that run models on the caller's machines, by current name, so that no price of another applies.
+const LOCAL_PLATFORMS: [&str; 6] = ["ollama", "vllm", "llama_cpp", "llamafile", "lm_studio", "xinference"];
 /// Ids less similar than this are not offered as hints.
 const MIN_SIMILARITY: f64 = 0.8;
 /// The same for names of providers, and for models of one provider.

@@ -11,7 +11,7 @@ use serde::Serialize;
 const MAX_KINDS: usize = 64;
 /// Name of the kinds beyond the maximum.
 pub const OTHER: &str = "other";
-/// Stands for the tenant, feature or user of what nobody is named for.
+/// Tenant, feature or user of items that name none.
 pub const UNATTRIBUTED: &str = "unattributed";
 /// Name used if none was given.
 pub const UNKNOWN: &str = "unknown";

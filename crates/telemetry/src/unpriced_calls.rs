@@ -39,10 +39,9 @@ impl UnpricedCalls {
 }
 
 /// The line of configuration that gives calls of an unknown provider a price: that of `seller`, an id of the rate table
-/// (`provider/id`). `None` for another reason, a name that stands for several, and if no provider lists the model.
+/// (`provider/id`). `None` for another reason, a name that stands for several, and without a seller.
 pub fn provider_line(provider: &str, reason: &str, seller: &str) -> Option<String> {
-    // A pseudonym (`h-…`) is not the name that the client sends.
-    let is_named = !matches!(provider, "other" | "unknown") && !provider.starts_with("h-");
+    let is_named = !matches!(provider, "other" | "unknown");
     let (seller, _) = seller.split_once('/').filter(|_| reason == "unknown_provider" && is_named)?;
     Some(format!("cost: {{ providers: {{ {}: {} }} }}", yaml_scalar(provider), yaml_scalar(seller)))
 }

@@ -133,8 +133,7 @@ impl RunTracker {
         self.rate_tables.get_or_init(|| active);
     }
 
-    /// Completes whose the items of a batch are with what is known of their runs. The step that reads owners first
-    /// calls it: later it changes nothing.
+    /// Fills in missing tenants, features and users of a batch from the known runs. Only the first call has an effect.
     pub fn complete_owners(&self, origin: &BatchOrigin, payload: &Payload, facts: &mut Facts) {
         adopt_owners(payload, facts, |items| {
             // The workers of a fleet know different runs, and must decide alike about a source record.

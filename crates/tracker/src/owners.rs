@@ -1,6 +1,6 @@
-//! Whose the known runs are, for items of later requests that do not say it themselves (`genai::adopt_owners`). The
-//! answers are those that a run's page shows before its calls decide: of the run that the item names, of the topmost
-//! agent above it, of its trace, of its session. Only keys of the item's own account are looked up.
+//! Finds tenant, feature and user of known runs for items that do not state them (`genai::adopt_owners`), in this
+//! order: the run that the item names, the run named nearest above it, the topmost agent above it, its trace, its
+//! session. Only keys of the item's own account are looked up.
 
 use foldhash::{HashMap, HashMapExt as _};
 
@@ -22,7 +22,6 @@ pub(super) struct OwnerQuery {
     session: Option<KeyId>,
     /// Place of the item's parent, or of the span in which a log record was written; 0 = none.
     place: u64,
-    is_span: bool,
 }
 
 /// Makes the queries of a batch, for which the tracker's state need not be locked. The id of each key is computed once.
@@ -44,7 +43,6 @@ pub(super) fn make_queries<'a>(account: &str, items: &[RunAddress<'a>]) -> Vec<O
             trace: id(key_kind::TRACE, "", item.trace),
             session: id(key_kind::SESSION, "", session.as_bytes()),
             place: place.map_or(0, |(trace, span)| span_place(trace, span)),
-            is_span: item.is_span,
         }
     };
     items.iter().map(query).collect()
@@ -66,11 +64,11 @@ pub(super) fn find_owner(store: &GroupStore, query: &OwnerQuery) -> KnownOwner {
         if let Some(root) = group.marks.get(root ^ u64::from(mark::AGENT)).filter(|_| root != 0) {
             add_names(&mut owner.run, group, [root.tenant, root.feature, 0]);
         }
-        add_key(&mut owner.run, group, number, !query.is_span);
+        add_key(&mut owner.run, group, number, false);
     }
     if let Some((group, number)) = find(&query.session) {
         match query.trace {
-            None => add_key(&mut owner.run, group, number, true),
+            None => add_key(&mut owner.run, group, number, false),
             Some(_) => add_key(&mut owner.session, group, number, false),
         }
     }

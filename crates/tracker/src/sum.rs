@@ -303,8 +303,9 @@ impl LatestCalls {
         });
     }
 
-    /// A run has the tenant that its items name if one of its calls has, otherwise the alphabetically first of its
-    /// calls; the parts of others are kept apart. So the sums by tenant are those of the calls.
+    /// If a run's calls have several tenants, the run gets the root's tenant (without a root, its trace's or session's)
+    /// if a call has it too, otherwise the alphabetically first. Calls of other tenants are summed in `other_tenants`,
+    /// so that the sums by tenant are those of the calls.
     fn decide_tenants(&mut self, runs: &mut [Run], group: &ItemGroup) {
         let mut tenants_of_calls: HashMap<usize, u16> = HashMap::new();
         for (run_index, tenant) in self.tenants.keys() {

@@ -113,9 +113,9 @@ pub(super) struct TokenCounts {
     pub(super) buckets: BTreeMap<&'static str, u64>,
     /// Whether the reported input includes cached tokens; `None` if unknown.
     pub(super) input_includes_cached: Option<bool>,
-    /// Keys for usage under which a number was not read.
+    /// Unrecognized usage keys with a number.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) unread: Vec<Box<str>>,
+    pub(super) unrecognized: Vec<Box<str>>,
 }
 
 #[derive(Serialize)]
@@ -309,7 +309,7 @@ fn explain_tokens(facts: &ItemFacts) -> TokenCounts {
         reported: facts.usage.counts().collect(),
         buckets: find_buckets(facts).iter().flat_map(named_buckets).filter(|(_, count)| *count > 0).collect(),
         input_includes_cached: facts.input_includes_cached,
-        unread: facts.unread_usage.clone(),
+        unrecognized: facts.unrecognized_usage.clone(),
     }
 }
 

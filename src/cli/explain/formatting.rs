@@ -93,9 +93,10 @@ fn format_tokens(tokens: &TokenCounts) -> String {
         Some(false) => ", input without cached",
         None => "",
     };
-    let unread: String = tokens.unread.iter().map(|key| format!(", not read: {}", escape_unsafe(key))).collect();
+    let unrecognized: String =
+        tokens.unrecognized.iter().map(|key| format!(", unrecognized: {}", escape_unsafe(key))).collect();
     let reported = list(&tokens.reported).replace(" + ", ", ");
-    format!("{}   (reported: {reported}{includes}{unread})", list(&tokens.buckets))
+    format!("{}   (reported: {reported}{includes}{unrecognized})", list(&tokens.buckets))
 }
 
 fn format_price(price: &PriceExplanation) -> Vec<String> {
@@ -116,7 +117,7 @@ fn format_price(price: &PriceExplanation) -> Vec<String> {
         out.push(format!("closest listed model: {nearest}; an overlay (`cost.overlays`) can set a price or an alias"));
     }
     out.extend(
-        price.config_line.iter().map(|line| format!("to price it, under `processors`: {}", escape_unsafe(line))),
+        price.config_line.iter().map(|line| format!("to set a price, add under `processors`: {}", escape_unsafe(line))),
     );
     for line in &price.sum {
         let times = line.usd_per_million.as_ref().map(|price| format!(" × {price} USD/million")).unwrap_or_default();

@@ -151,7 +151,7 @@ fn simulate(seed: u64, prepare: impl FnOnce(&mut World)) -> Found {
 
 /// Runs one part of the seeds.
 fn part(part: u64) {
-    let seeds = fixtures::seeds(1, 2_000);
+    let seeds = fixtures::seeds(1, 1_000);
     let known = REGRESSIONS.lines().filter_map(|line| line.split_whitespace().last()?.parse().ok());
     let known: Vec<u64> = if part == 0 { known.collect() } else { Vec::new() };
     let mut all = Found::default();

@@ -243,16 +243,27 @@ fn providers() {
         for sent in wrappers.iter().flat_map(|wrapper| notations(&wrapper.replace("{}", words))) {
             assert_eq!(vocabulary.current_provider_name(&sent).as_deref(), Some(*name), "{sent}");
         }
-        for sent in ["{} compatible", "{} like", "our {}", "{} eu"].map(|other| other.replace("{}", words)) {
+        for sent in ["{} compatible", "{} like", "our {}", "{} eu", "{} proxy", "{} service"]
+            .map(|other| other.replace("{}", words))
+        {
             for sent in notations(&sent) {
                 let kept = sent.to_lowercase();
                 assert_eq!(vocabulary.current_provider_name(&sent), Some(kept), "{sent}");
             }
         }
     }
-    for framework in
-        ["LangChain", "litellm_proxy", "ChatLiteLLM", "spring_ai", "strands-agents", "az.ai.agents", "_OTHER", " "]
-    {
+    for framework in [
+        "LangChain",
+        "litellm_proxy",
+        "LiteLLM-Proxy",
+        "vercel-ai-sdk",
+        "ChatLiteLLM",
+        "spring_ai",
+        "strands-agents",
+        "az.ai.agents",
+        "_OTHER",
+        " ",
+    ] {
         assert_eq!(vocabulary.current_provider_name(framework), None, "{framework}");
     }
     for (sent, name) in [
@@ -260,10 +271,15 @@ fn providers() {
         ("google-gla", "gcp.gemini"),
         ("azure.ai.content_safety", "azure.ai.content_safety"),
         ("gateway", "vercel_ai_gateway"),
+        ("anthropicAws", "anthropic"),
+        ("anthropic_aws", "anthropic"),
         // each a provider of its own, or of none
         ("anthropic_openai", "anthropic_openai"),
         ("huggingface_groq", "huggingface_groq"),
         ("microsoft_365_copilot", "microsoft_365_copilot"),
+        ("openai_endpoint", "openai_endpoint"),
+        ("openai-platform", "openai-platform"),
+        ("other", "other"),
         ("Mock.chat", "mock.chat"),
         ("chat", "chat"),
     ] {

@@ -2,7 +2,7 @@
 //! any order, case and notation (`input_cached_tokens`, `cacheWriteInputTokens`, `prompt_tokens_details.audio_tokens`).
 //!
 //! Words and namespaces are data (`usage_words` in `config/dialects.yaml`). A dialect's own lists are read first. A key
-//! with an unknown word counts nothing by guess: it is reported as unread.
+//! with an unknown word counts nothing by guess: it is reported as unrecognized.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,8 @@ use super::facts::TokenBucket;
 
 /// Maximum size of a key that is read, bytes.
 const MAX_KEY_BYTES: usize = 128;
-/// Maximum number of numbers read from one structure, and its maximum depth.
-const MAX_NUMBERS: usize = 256;
+/// Maximum number of members read of one structure, and its maximum depth.
+const MAX_MEMBERS: usize = 1024;
 const MAX_DEPTH: usize = 8;
 
 /// What the words of a key say.
@@ -24,7 +24,7 @@ pub(super) enum UsageKey {
     /// A count of tokens. `bare`: the key is in no namespace for usage, so only dialects that read any spelling do.
     Tokens { bucket: TokenBucket, bare: bool },
     /// Below a namespace for usage, but its words do not say what it counts.
-    Unread,
+    Unrecognized,
     /// Structure whose leaves are counts.
     Structure,
 }
@@ -40,7 +40,7 @@ pub(super) enum WordMeaning {
     Output,
     Cache,
     Read,
-    /// Both: `cached`, `hit`… of a cache.
+    /// `cached`: both [`Cache`](Self::Cache) and [`Read`](Self::Read).
     Cached,
     Write,
     FiveMinutes,
@@ -59,7 +59,7 @@ pub(super) enum WordMeaning {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UsageWordsDefinition {
-    /// Prefixes whose keys are counts. Below any other `usage` a key also needs a word for "token".
+    /// Prefixes whose keys are counts.
     namespaces: Vec<String>,
     /// Attributes with structure below which counts are found: by vendor, or below `usage`.
     structures: Vec<String>,
@@ -74,6 +74,8 @@ pub(super) struct UsageWords {
     words: HashMap<Box<str>, WordMeaning>,
     /// By what the words of the bucket's own name say.
     buckets: HashMap<Meanings, TokenBucket>,
+    /// Length of the longest word, bytes.
+    longest: usize,
 }
 
 /// The meanings of a key's words, a bit each.
@@ -90,6 +92,11 @@ impl Meanings {
 
     fn has(self, word: WordMeaning) -> bool {
         self.0 & 1 << word as u32 != 0
+    }
+
+    /// Returns true for what no price depends on: the text among cached tokens has the price of the others.
+    fn is_no_count(self) -> bool {
+        self.has(WordMeaning::NotCounted) || (self.has(WordMeaning::Cache) && self.has(WordMeaning::Text))
     }
 
     fn without(self, word: WordMeaning) -> Self {
@@ -119,6 +126,7 @@ impl UsageWords {
             structures: data.structures.iter().map(|name| name.as_str().into()).collect(),
             words: words.map(|(word, meaning)| (word.into(), meaning)).collect(),
             buckets: HashMap::default(),
+            longest: data.words.values().flatten().map(String::len).max().unwrap_or(0),
         };
         let named = TokenBucket::ALL.iter().filter_map(|bucket| Some((words.meanings(bucket.as_str())?, *bucket)));
         words.buckets = named.map(|(meanings, bucket)| (meanings.deciding(), bucket)).collect();
@@ -134,17 +142,21 @@ impl UsageWords {
             return Some(UsageKey::Structure);
         }
         let named = self.below_namespace(key);
-        let usage = || key.strip_prefix("usage.").or_else(|| Some(key.split_once(".usage.")?.1));
-        let rest = named.or_else(usage).unwrap_or(key);
-        let (bare, meanings) = (rest.len() == key.len(), self.meanings(rest));
-        let is_count = |meanings: &Meanings| {
-            !meanings.has(WordMeaning::NotCounted) && (named.is_some() || meanings.has(WordMeaning::Token))
+        // `app.usage.input_tokens` may be a model's, `app.daily.usage.input_tokens` is not
+        let usage = || key.rsplit_once(".usage.").or_else(|| Some(("", key.strip_prefix("usage.")?)));
+        let (before, rest) = named.map(|rest| ("", rest)).or_else(usage).unwrap_or(("", key));
+        let is_sum = || {
+            split_words(before)
+                .any(|word| self.words.get(&*word.to_ascii_lowercase()) == Some(&WordMeaning::NotCounted))
         };
+        let (bare, meanings) = (named.is_none(), self.meanings(rest));
+        let is_count =
+            |meanings: &Meanings| !meanings.is_no_count() && (!bare || meanings.has(WordMeaning::Token)) && !is_sum();
         if meanings.is_some_and(|meanings| !is_count(&meanings)) {
             return None;
         }
         let bucket = meanings.and_then(|meanings| self.bucket(meanings));
-        bucket.map(|bucket| UsageKey::Tokens { bucket, bare }).or(named.map(|_| UsageKey::Unread))
+        bucket.map(|bucket| UsageKey::Tokens { bucket, bare }).or(named.map(|_| UsageKey::Unrecognized))
     }
 
     fn bucket(&self, meanings: Meanings) -> Option<TokenBucket> {
@@ -173,15 +185,15 @@ impl UsageWords {
         if word.is_empty() {
             return Some(meanings);
         }
-        (1..=word.len()).rev().filter(|_| depth > 0).find_map(|end| {
+        (1..=word.len().min(self.longest)).rev().filter(|_| depth > 0).find_map(|end| {
             let (first, rest) = (word.get(..end)?, word.get(end..)?);
             self.add_word(meanings.add(*self.words.get(first)?), rest, depth - 1)
         })
     }
 
-    /// Calls `found` with each count inside the structure of the attribute `key`; for a number below `usage` that is
-    /// not read, with its path. Outside of a `usage` a key needs a word for "token", and the first level there may be
-    /// a vendor's name.
+    /// Calls `found` with each count inside the structure of the attribute `key`; for a number below `usage` whose
+    /// path is unrecognized, with the path. Outside of a `usage` a key needs a word for "token", and the first level
+    /// there may be a vendor's name.
     pub(super) fn read_structure(
         &self,
         key: &str,
@@ -190,7 +202,7 @@ impl UsageWords {
     ) {
         let path = self.below_namespace(key).filter(|_| !self.is_structure(key));
         let in_usage = path.is_some() || key.split('.').any(|step| step.starts_with("usage"));
-        self.read_level(json, path.unwrap_or(""), (in_usage, MAX_DEPTH), &mut { MAX_NUMBERS }, found);
+        self.read_level(json, path.unwrap_or(""), (in_usage, MAX_DEPTH), &mut { MAX_MEMBERS }, found);
     }
 
     fn read_level(
@@ -198,37 +210,36 @@ impl UsageWords {
         json: &Json,
         path: &str,
         (in_usage, depth): (bool, usize),
-        numbers_left: &mut usize,
+        members_left: &mut usize,
         found: &mut impl FnMut(Result<TokenBucket, &str>, &Json),
     ) {
-        if *numbers_left == 0 || depth == 0 {
+        if *members_left == 0 || depth == 0 || path.len() > MAX_KEY_BYTES {
             return;
         }
+        *members_left -= 1;
         match json {
             Json::Object(map) => {
                 // Google's lists name the medium in a member: `{"modality": "AUDIO", "tokenCount": 3}`.
-                let medium = map.get("modality").and_then(Json::as_str).unwrap_or("");
-                for (key, value) in map {
+                let medium = map.get("modality").and_then(Json::as_str).filter(|medium| medium.len() <= self.longest);
+                for (key, value) in map.iter().filter(|(key, _)| key.len() <= MAX_KEY_BYTES) {
                     let starts_usage = split_words(key).next().is_some_and(|word| word.eq_ignore_ascii_case("usage"));
-                    let is_vendor = path.is_empty() && !in_usage && value.is_object() && !starts_usage;
-                    let below = if is_vendor { String::new() } else { format!("{path}.{key}.{medium}") };
-                    self.read_level(value, &below, (in_usage || starts_usage, depth - 1), numbers_left, found);
+                    let is_vendor = depth == MAX_DEPTH && !in_usage && value.is_object() && !starts_usage;
+                    let below =
+                        if is_vendor { String::new() } else { format!("{path}.{key}.{}", medium.unwrap_or_default()) };
+                    self.read_level(value, &below, (in_usage || starts_usage, depth - 1), members_left, found);
                 }
             }
             Json::Array(list) => {
-                list.iter().for_each(|one| self.read_level(one, path, (in_usage, depth - 1), numbers_left, found));
+                list.iter().for_each(|one| self.read_level(one, path, (in_usage, depth - 1), members_left, found));
             }
-            Json::Number(_) => {
-                *numbers_left -= 1;
-                match self.meanings(path) {
-                    Some(meanings) if meanings.has(WordMeaning::NotCounted) => {}
-                    Some(meanings) if in_usage || meanings.has(WordMeaning::Token) => {
-                        found(self.bucket(meanings).ok_or(path), json);
-                    }
-                    None if in_usage => found(Err(path), json),
-                    _ => {}
+            Json::Number(_) => match self.meanings(path) {
+                Some(meanings) if meanings.is_no_count() => {}
+                Some(meanings) if in_usage || meanings.has(WordMeaning::Token) => {
+                    found(self.bucket(meanings).ok_or(path), json);
                 }
-            }
+                None if in_usage => found(Err(path), json),
+                _ => {}
+            },
             _ => {}
         }
     }

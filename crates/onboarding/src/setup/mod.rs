@@ -69,8 +69,9 @@ pub fn run(options: &SetupArgs, receivers: ListReceivers<'_>) -> Result<ExitStat
     let Some(file) = &client.file else {
         if options.write {
             return Err(CommandError::Usage(format!(
-                "{} is set up in its vendor's console, not in a file",
-                client.title
+                "{} has no settings file: run `tollgate setup {}` without `--write` and enter the printed fields in \
+                 its console",
+                client.title, client.name
             )));
         }
         return print_lines(client, &target, ClientEntry::console_lines(&changes), &notes);
@@ -164,7 +165,10 @@ fn endpoint_notes(client: &ClientEntry, endpoint: &str, family: ProtocolFamily, 
     let Ok(url) = address::parse_url(endpoint) else { return Vec::new() };
     let mut notes = Vec::new();
     if client.file.is_none() && !url.tls {
-        notes.push("the senders need an https:// address that they reach: name it with `--endpoint`".to_owned());
+        notes.push(format!(
+            "{} can't send to this address: pass with `--endpoint` an `https://` URL that it can reach",
+            client.title
+        ));
         return notes;
     }
     let usual = USUAL_PORTS.iter().find(|(port, _)| Some(*port) == url.port);

@@ -27,8 +27,8 @@ pub struct CostConfig {
     pub overlays: Vec<String>,
     /// Checks for a newer table while running. If a new table is implausible, the last good one stays in use.
     pub refresh: Option<RatesRefresh>,
-    /// Names of providers that the rate table does not have: the name as sent, and the provider of the table
-    /// whose prices apply, such as `{ our-proxy: openai }`.
+    /// Names of providers that the rate table does not have: the name that a client sends, and the provider of
+    /// the table whose prices apply, such as `{ our-proxy: openai }`.
     pub providers: BTreeMap<String, String>,
     /// Which signal bills calls that arrive on two signals.
     pub bill: BillingConfig,

@@ -104,9 +104,9 @@ pub(super) struct LedgerChanges {
     /// Calls without tokens that are sold by another unit, by dialect.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     unbilled: BTreeMap<String, u64>,
-    /// Calls with a number that was not read, by its key.
+    /// Calls with a number under an unrecognized usage key, by the key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    unread_usage: BTreeMap<String, u64>,
+    unrecognized_usage: BTreeMap<String, u64>,
     /// Number of calls that found no room to wait.
     #[serde(rename = "full", default)]
     pub(super) rejected_waits: u64,
@@ -146,8 +146,8 @@ impl LedgerChanges {
     pub(super) fn add_priced(&mut self, tenant: Option<&str>, model: &str, provider: &str, total: Usd) {
         let tenant = tenant.map(|tenant| self.display.tenant_name(tenant));
         let tenant = tenant.as_deref().map_or("unattributed", to_label).to_owned();
-        let model = to_label(&self.display.column_name(model)).to_owned();
-        self.priced.push((tenant, model, provider.to_owned(), total.0.to_string()));
+        let (model, provider) = (self.display.label(Some(model)), self.display.label(Some(provider)));
+        self.priced.push((tenant, model, provider, total.0.to_string()));
     }
 
     pub(super) fn add_unpriced(&mut self, provider: Option<&str>, model: Option<&str>, reason: &str, tokens: u64) {
@@ -155,10 +155,10 @@ impl LedgerChanges {
         self.unpriced.push((provider, model, reason.to_owned(), tokens));
     }
 
-    /// Counts keys for usage under which a number was not read.
-    pub(super) fn add_unread_usage(&mut self, keys: &[Box<str>]) {
+    /// Counts a call for each of its unrecognized usage keys.
+    pub(super) fn add_unrecognized_usage(&mut self, keys: &[Box<str>]) {
         for key in keys {
-            *self.unread_usage.entry(self.display.label(Some(key))).or_default() += 1;
+            *self.unrecognized_usage.entry(self.display.label(Some(key))).or_default() += 1;
         }
     }
 
@@ -204,7 +204,7 @@ struct LedgerTotals {
     models: CappedLabels,
     providers: CappedLabels,
     unpriced_models: CappedLabels,
-    unread_keys: CappedLabels,
+    unrecognized_keys: CappedLabels,
     /// 1e-18 USD, and the gauge that shows them.
     usd: BTreeMap<PriceLabels, (i128, Option<Gauge>)>,
     /// Calls that wait for their billing record, by claim: the dialect, and the end of the waiting time.
@@ -297,9 +297,9 @@ impl CostLedger {
             self.meter.counter(&names::COST_UNBILLED, &labels).increment(*calls);
         }
         let mut totals = self.totals.lock();
-        for (key, calls) in &changes.unread_usage {
-            let key = totals.unread_keys.admit(key);
-            self.meter.counter(&names::COST_UNREAD_USAGE, &[("key", &key)]).increment(*calls);
+        for (key, calls) in &changes.unrecognized_usage {
+            let key = totals.unrecognized_keys.admit(key);
+            self.meter.counter(&names::COST_UNRECOGNIZED_USAGE, &[("key", &key)]).increment(*calls);
         }
         for (tenant, model, provider, atto) in &changes.priced {
             self.add_price(&mut totals, [tenant, model, provider], atto);

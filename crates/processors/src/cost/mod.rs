@@ -36,7 +36,7 @@ use kernel::hex;
 use kernel::pseudonym::IdPolicy;
 use otlp::{NodeId, Payload, Signal};
 use pipeline::{Batch, ClaimKey, ClaimResult, Effect, Processor, Reason, Trust};
-use rates::{ActiveRates, RateTable, RateTables, RatesError, Usd};
+use rates::{ActiveRates, RateTable, RateTables, RatesError, UnpricedReason, Usd};
 use telemetry::{Gauge, Meter, names};
 use tracker::RunTracker;
 
@@ -58,12 +58,12 @@ pub struct CostProcessor {
     table_age_gauge: Gauge,
     meter: Meter,
     ledger: CostLedger,
-    /// Knows whose the runs are; empty in pipelines without a `runs` step.
+    /// The tracker of the pipeline's `runs` step; empty without such a step.
     tracker: Arc<OnceLock<Arc<RunTracker>>>,
     /// The signal that bills calls arriving on two signals.
     billed_signal: Signal,
     config: CostConfig,
-    /// The configured providers, by the current form of the name sent.
+    /// The configured providers: the current form of the name sent, and of its target.
     providers: BTreeMap<String, String>,
     /// 1e-18 USD.
     tolerance: i128,
@@ -107,8 +107,8 @@ impl CostProcessor {
         self
     }
 
-    /// The place of the tracker of the `runs` step after this one.
-    pub fn tracker(&self) -> Arc<OnceLock<Arc<RunTracker>>> {
+    /// Slot for the tracker of the `runs` step after this one.
+    pub fn tracker_slot(&self) -> Arc<OnceLock<Arc<RunTracker>>> {
         Arc::clone(&self.tracker)
     }
 
@@ -200,7 +200,8 @@ impl CostProcessor {
         Self::mark_late_copy(pass, item, table.stamp())
     }
 
-    /// Handles a call without tokens: it has no price and is counted as unpriced once.
+    /// Handles a call without tokens, and tokens on an item that its dialect does not know: it has no price and is
+    /// counted as unpriced once.
     fn mark_without_usage(&self, pass: &mut BatchPass<'_>, item: &ItemFacts) -> CostFact {
         let table_stamp = Arc::clone(pass.rates.table(item.tenant.as_deref()).stamp());
         let (payload, claims) = (&*pass.payload, &self.ledger.claims);
@@ -208,58 +209,78 @@ impl CostProcessor {
         let call_key = item.call_key.as_deref().map_or(&*span_id, str::as_bytes);
         // A claim of its own, so that a later record of the same call with tokens is still billed.
         let key = ClaimKey::from_parts(&[b"no usage", pass.account.as_bytes(), call_key]);
-        let unpriced = UnpricedCall { reason: rates::UnpricedReason::NoUsage, buckets: CallTokenBuckets::default() };
+        let buckets = split_tokens(item).map_or_else(|_| CallTokenBuckets::default(), |split| split.buckets());
+        let is_unknown = item.usage.is_reported();
+        let reason = if is_unknown { UnpricedReason::UnknownOperation } else { UnpricedReason::NoUsage };
+        let unpriced = UnpricedCall { reason, buckets };
         stamp::write_unpriced(pass.payload, item.node, &unpriced, &table_stamp, PricingFlags::default());
         let reason = unpriced.reason.as_str();
         if !pass.is_repeat && claims.claim(key, &pass.batch, pass.now) == ClaimResult::First {
             pass.changes.add_claim(key);
             let model = item.response_model.as_deref().or(item.request_model.as_deref());
             pass.changes.count_status(BillingStatus::Unpriced);
-            pass.changes.add_unpriced(item.provider.as_deref(), model, reason, 0);
+            pass.changes.add_unpriced(item.provider.as_deref(), model, reason, total_tokens(&buckets));
         }
-        CostFact { reason: Some(reason), ..unpriced_fact(BillingStatus::Unpriced, &table_stamp, unpriced.buckets) }
+        CostFact { reason: Some(reason), ..unpriced_fact(BillingStatus::Unpriced, &table_stamp, buckets) }
     }
 
     /// Returns the cost that a trusted upstream tollgate stamped, which is kept.
-    fn upstream_cost(&self, pass: &BatchPass<'_>, node: NodeId) -> Option<CostFact> {
+    fn upstream_cost(&self, pass: &BatchPass<'_>, item: &ItemFacts) -> Option<CostFact> {
         if !pass.is_trusted || self.config.reprice {
             return None;
         }
-        let status = pass.payload.get_str(node, stamp::STATUS)?;
-        let table_stamp = pass.payload.get_str(node, stamp::RATES).unwrap_or("");
-        let usd = pass.payload.get_str(node, "tollgate.cost.usd").map(str::to_owned);
+        let stamped = |key| pass.payload.get_str(item.node, key);
+        let status = BillingStatus::parse(stamped(stamp::STATUS)?)?;
+        let reason = || stamped(stamp::REASON).and_then(UnpricedReason::parse).unwrap_or(UnpricedReason::UnknownModel);
+        let usd = stamped(stamp::USD).map(str::to_owned);
         Some(CostFact {
-            status: BillingStatus::parse(status)?,
+            status,
             atto_usd: usd.as_deref().and_then(Usd::parse).map(|usd| usd.0),
             usd,
-            rate_table: table_stamp.into(),
-            rate_row: pass.payload.get_str(node, "tollgate.cost.rate").map(str::to_owned),
+            rate_table: stamped(stamp::RATES).unwrap_or("").into(),
+            rate_row: stamped(stamp::RATE).map(str::to_owned),
+            reason: (status == BillingStatus::Unpriced).then(|| reason().as_str()),
+            buckets: split_tokens(item).map(|split| split.buckets()).unwrap_or_default(),
             ..CostFact::default()
         })
     }
 
-    /// Counts a call that a trusted upstream tollgate priced, once, with the upstream's price.
-    fn count_upstream(&self, pass: &mut BatchPass<'_>, item: &ItemFacts, cost: CostFact) -> CostFact {
+    /// Counts once what a trusted upstream tollgate stamped: a call's price, or a difference that it charged later.
+    fn count_upstream(&self, pass: &mut BatchPass<'_>, item: &mut ItemFacts, cost: CostFact) -> CostFact {
         let is_counted = matches!(cost.status, BillingStatus::Priced | BillingStatus::Unpriced);
-        let key = call_claim(&pass.account, item).filter(|_| is_counted);
+        let flags = stamp::read_flags(pass.payload, item.node);
+        if flags.contains(PricingFlags::ID_REUSED) {
+            item.call_key = response_ids::span_key(pass.payload, item).or(item.call_key.take());
+        }
+        let is_difference = flags.contains(PricingFlags::GROWN) || flags.contains(PricingFlags::AFTER_SPAN);
+        let mut key = call_claim(&pass.account, item).filter(|_| is_counted);
+        // The call itself counts beside these.
+        if is_difference || cost.reason == Some(UnpricedReason::NoUsage.as_str()) {
+            let (usd, output) = (cost.usd.as_deref().unwrap_or(""), item.usage.output.unwrap_or(0).to_le_bytes());
+            key = key.map(|key| ClaimKey::from_parts(&[b"part", &key.to_bytes(), usd.as_bytes(), &output]));
+        }
         let claims = &self.ledger.claims;
         if key.is_some_and(|key| claims.holder(key) == Some(pass.batch)) {
             return cost;
         }
         let is_first = |key| claims.claim(key, &pass.batch, pass.now) == ClaimResult::First;
         if pass.is_repeat || !key.is_none_or(is_first) {
-            return CostFact { status: BillingStatus::NotCounted, usd: None, atto_usd: None, ..cost };
+            return CostFact { status: BillingStatus::NotCounted, usd: None, atto_usd: None, reason: None, ..cost };
         }
         key.into_iter().for_each(|key| pass.changes.add_claim(key));
         pass.changes.count_status(cost.status);
-        let model = item.response_model.as_deref().or(item.request_model.as_deref());
+        let (provider, model) = match cost.rate_row.as_deref().and_then(|row| row.split_once('/')) {
+            Some((provider, row)) => (Some(provider), row.split(['@', ';']).next()),
+            None => (item.provider.as_deref(), item.response_model.as_deref().or(item.request_model.as_deref())),
+        };
         match (cost.status, cost.atto_usd) {
             (BillingStatus::Priced, Some(atto)) => {
-                let provider = item.provider.as_deref().unwrap_or("unknown");
-                pass.changes.add_priced(item.tenant.as_deref(), model.unwrap_or("unknown"), provider, Usd(atto));
+                let (model, provider) = (model.unwrap_or("unknown"), provider.unwrap_or("unknown"));
+                pass.changes.add_priced(item.tenant.as_deref(), model, provider, Usd(atto));
             }
             (BillingStatus::Unpriced, _) => {
-                pass.changes.add_unpriced(item.provider.as_deref(), model, "upstream", 0);
+                let reason = cost.reason.unwrap_or_default();
+                pass.changes.add_unpriced(provider, model, reason, total_tokens(&cost.buckets));
             }
             _ => {}
         }
@@ -453,7 +474,8 @@ impl CostProcessor {
         }
     }
 
-    /// Applies `providers`. The index keeps the replaced name, so that a later price is the same without the setting.
+    /// Replaces configured provider names by their targets. The index records the target, so `rates reprice` needs no
+    /// setting.
     fn replace_providers(&self, facts: &mut Facts) {
         if self.providers.is_empty() {
             return;
@@ -539,7 +561,7 @@ impl CostProcessor {
     }
 }
 
-/// The configured providers, by the current form of the name sent.
+/// The current names of the configured providers: of the name sent, and of its target.
 ///
 /// # Errors
 /// No table has the provider, or the name sent names none. The text begins with the name sent.
@@ -548,9 +570,12 @@ fn resolve_providers(
     vocabulary: &Vocabulary,
     rates: &RateTables,
 ) -> Result<BTreeMap<String, String>, RatesError> {
-    let resolve = |(sent, provider): (&String, &String)| {
+    let is_listed = |name: &str| {
         let tenants = rates.tenants().map(|tenant| rates.table(Some(tenant)));
-        if !std::iter::once(rates.common()).chain(tenants).any(|table| table.has_provider(provider)) {
+        std::iter::once(rates.common()).chain(tenants).any(|table| table.has_provider(name))
+    };
+    let resolve = |(sent, provider): (&String, &String)| {
+        if !is_listed(provider) {
             let nearest = rates.common().nearest_provider(provider);
             let hint = nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
             return Err(RatesError(format!("{sent}: `cost.providers` must name a provider of the rate table{hint}")));
@@ -560,7 +585,8 @@ fn resolve_providers(
                 "{sent}: names a framework, not a provider; set an `alias` for its models in an overlay"
             ))
         })?;
-        Ok((current, provider.clone()))
+        let target = vocabulary.current_provider_name(provider).filter(|name| is_listed(name));
+        Ok((current, target.unwrap_or_else(|| provider.clone())))
     };
     configured.iter().map(resolve).collect()
 }
@@ -743,7 +769,7 @@ impl Processor for CostProcessor {
             facts.items.iter_mut().enumerate().partition(|(_, item)| item.from_vendor_sdk);
         for (index, item) in inner.into_iter().chain(outer) {
             let is_call = item.billable || item.copy || item.no_usage;
-            let upstream = if is_call { self.upstream_cost(&pass, item.node) } else { None };
+            let upstream = if is_call { self.upstream_cost(&pass, item) } else { None };
             let cost = if let Some(upstream) = upstream {
                 Some(self.count_upstream(&mut pass, item, upstream))
             } else if item.billable {
@@ -761,7 +787,7 @@ impl Processor for CostProcessor {
             };
             let counts = |cost: &CostFact| matches!(cost.status, BillingStatus::Priced | BillingStatus::Unpriced);
             if cost.as_ref().is_some_and(counts) {
-                pass.changes.add_unread_usage(&item.unread_usage);
+                pass.changes.add_unrecognized_usage(&item.unrecognized_usage);
             }
             item.cost = cost.map(Box::new);
             if let Some(dialect) = item.dialect.filter(|_| item.sold_by_other_unit && !pass.is_repeat) {

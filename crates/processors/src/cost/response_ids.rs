@@ -31,6 +31,12 @@ pub(super) fn answer_key(account: &str, payload: &Payload, item: &ItemFacts) -> 
     Some(ClaimKey::from_parts(&parts).to_bytes())
 }
 
+/// The key of a call whose response id another call has; `None` without such an id.
+pub(super) fn span_key(payload: &Payload, item: &ItemFacts) -> Option<String> {
+    let base = format!("r/{}", item.response_id.as_deref()?);
+    Some(separate_call_key(&base, payload.trace_id(item.node), payload.span_id(item.node)))
+}
+
 /// The key of a call whose response id was already used by a different call.
 fn separate_call_key(base: &str, trace: &[u8], span: &[u8]) -> String {
     format!("{base}@{}/{}", hex::encode(trace), hex::encode(span))

@@ -17,7 +17,7 @@ use crate::spec::{
 
 impl ProcessorSpec for CostSettings {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile::default()
+        ProcessorProfile { providers: Some(&self.config.providers), ..ProcessorProfile::default() }
     }
 
     fn build(&self, id: &Arc<str>, signals: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
@@ -31,7 +31,7 @@ impl ProcessorSpec for CostSettings {
         let to_warning = |warning: String| FieldProblem::new("overlays", warning);
         let mut built = BuiltProcessor::new(Arc::clone(&cost) as Arc<dyn pipeline::Processor>);
         built.rate_tables = Some(cost.shelf());
-        built.asked_tracker = Some(cost.tracker());
+        built.tracker_slot = Some(cost.tracker_slot());
         built.warnings = cost.warnings().into_iter().map(to_warning).collect();
         if let (Some(refresh), Some(storage)) = (self.refresh.clone(), &deps.storage) {
             let folder = parent_folder(&storage.spool.settings().directory);

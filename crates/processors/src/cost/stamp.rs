@@ -15,6 +15,13 @@ pub(super) const USAGE_COST: &str = "gen_ai.usage.cost";
 pub(super) const RATES: &str = "tollgate.cost.rates";
 /// The billing status of the call.
 pub(super) const STATUS: &str = "tollgate.cost.status";
+/// The exact price.
+pub(super) const USD: &str = "tollgate.cost.usd";
+/// The row of the rate table.
+pub(super) const RATE: &str = "tollgate.cost.rate";
+/// Why a call has no price.
+pub(super) const REASON: &str = "tollgate.cost.reason";
+const FLAGS: &str = "tollgate.cost.flags";
 const REPORTED_USD: &str = "tollgate.cost.reported_usd";
 
 /// Moves the client's own `gen_ai.usage.cost` to `tollgate.cost.reported_usd`. Without such a cost, `reported` is
@@ -43,9 +50,9 @@ pub(super) fn write_status(payload: &mut Payload, node: NodeId, status: BillingS
 pub(super) fn write_price(payload: &mut Payload, node: NodeId, priced: &PricedCall<'_>, table_stamp: &str) {
     let parts = &priced.parts;
     payload.set(node, USAGE_COST, OwnedValue::Double(priced.total.to_f64()));
-    set_text(payload, node, "tollgate.cost.usd", &priced.total.to_string());
+    set_text(payload, node, USD, &priced.total.to_string());
     set_text(payload, node, RATES, table_stamp);
-    set_text(payload, node, "tollgate.cost.rate", &priced.rate);
+    set_text(payload, node, RATE, &priced.rate);
     write_status(payload, node, BillingStatus::Priced, priced.flags);
     for (key, amount, is_always_written) in [
         ("tollgate.cost.input_usd", parts.input, true),
@@ -96,7 +103,7 @@ pub(super) fn write_unpriced(
 ) {
     set_text(payload, node, RATES, table_stamp);
     write_status(payload, node, BillingStatus::Unpriced, flags);
-    set_text(payload, node, "tollgate.cost.reason", unpriced.reason.as_str());
+    set_text(payload, node, REASON, unpriced.reason.as_str());
 }
 
 pub(super) fn write_buckets(payload: &mut Payload, node: NodeId, buckets: &CallTokenBuckets) {
@@ -114,10 +121,16 @@ pub(super) fn write_buckets(payload: &mut Payload, node: NodeId, buckets: &CallT
     }
 }
 
+/// The flags on an item.
+pub(super) fn read_flags(payload: &Payload, node: NodeId) -> PricingFlags {
+    let words: Vec<Value<'_>> = payload.get(node, FLAGS).into_iter().flat_map(|flags| flags.items()).collect();
+    PricingFlags::from_words(words.iter().filter_map(Value::as_str))
+}
+
 fn write_flags(payload: &mut Payload, node: NodeId, flags: PricingFlags) {
     if !flags.is_empty() {
         let words = flags.words().map(str::to_owned).collect();
-        payload.set(node, "tollgate.cost.flags", OwnedValue::StrList(words));
+        payload.set(node, FLAGS, OwnedValue::StrList(words));
     }
 }
 

@@ -89,7 +89,7 @@ impl Processor for NormalizeProcessor {
         for item in &facts.items {
             *counts.entry(item.dialect.unwrap_or(NO_DIALECT)).or_default() += 1;
             if batch.payload.signal() != Signal::Metrics {
-                self.names.write(&mut batch.payload, item, &vaulted);
+                self.names.write(&mut batch.payload, item, &vaulted, &self.vocabulary);
             }
             for attribute in missing_required_attributes(&batch.payload, item.node, item)
                 .into_iter()

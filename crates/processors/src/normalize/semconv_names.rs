@@ -79,7 +79,13 @@ impl SemconvNames {
     }
 
     /// Writes the missing attributes of one item.
-    pub(super) fn write(&self, payload: &mut Payload, item: &ItemFacts, vaulted: &VaultedTexts) {
+    pub(super) fn write(
+        &self,
+        payload: &mut Payload,
+        item: &ItemFacts,
+        vaulted: &VaultedTexts,
+        vocabulary: &Vocabulary,
+    ) {
         let Some(dialect) = item.dialect else { return };
         let mut writer = AttributeWriter { names: self, payload, node: item.node, vaulted };
         for (id, value) in &item.converted {
@@ -111,10 +117,18 @@ impl SemconvNames {
         if item.call == ItemRole::Model || item.billable {
             writer.write_tokens(item);
         }
-        for (fact, key) in self.original_keys.get(dialect).into_iter().flatten() {
-            let is_written = self.names_of(fact).any(|name| payload.get(item.node, name).is_some());
-            if is_written {
-                payload.remove(item.node, key);
+        if self.drops_originals {
+            self.remove_originals(payload, item.node, dialect, vocabulary);
+        }
+    }
+
+    fn remove_originals(&self, payload: &mut Payload, node: NodeId, dialect: &str, vocabulary: &Vocabulary) {
+        let listed = self.original_keys.get(dialect).into_iter().flatten().map(|(fact, key)| (*fact, key.to_string()));
+        let keys = payload.attributes(node).map(|attribute| attribute.key).filter(|key| !self.is_fact_name(key));
+        let spelled = keys.filter_map(|key| Some((vocabulary.counted_fact(key)?, key.to_owned())));
+        for (fact, key) in listed.chain(spelled).collect::<Vec<_>>() {
+            if self.names_of(fact).any(|name| payload.get(node, name).is_some()) {
+                payload.remove(node, &key);
             }
         }
     }

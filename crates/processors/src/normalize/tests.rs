@@ -108,13 +108,17 @@ fn names_by_version() {
 /// read.
 #[test]
 fn originals_go_if_asked() {
-    let after = written(&with(r#"{"drop_originals":true}"#), &hooks_call());
-    for gone in ["gen_ai.usage.cache_read_tokens", "gen_ai.usage.cache_creation_tokens", "agent.stop_reason"] {
+    let (mut call, thinking) = (hooks_call(), "gen_ai.usage.thinkingTokens");
+    call["items"][0]["attributes"][thinking] = json!(20);
+    let after = written(&with(r#"{"drop_originals":true}"#), &call);
+    for gone in ["gen_ai.usage.cache_read_tokens", "gen_ai.usage.cache_creation_tokens", "agent.stop_reason", thinking]
+    {
         assert!(!after.contains_key(gone), "{gone}");
     }
     for (key, value) in [
         ("gen_ai.usage.input_tokens", json!(9510)),
         ("gen_ai.usage.cache_read.input_tokens", json!(9000)),
+        ("gen_ai.usage.reasoning.output_tokens", json!(20)),
         ("gen_ai.response.finish_reasons", json!(["end_turn"])),
         ("gen_ai.system", json!("anthropic")),
         ("gen_ai.provider.name", json!("anthropic")),

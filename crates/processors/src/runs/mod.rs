@@ -10,7 +10,7 @@ use crate::spec::{BuiltProcessor, ProcessorBuildResult, ProcessorDeps, Processor
 
 impl ProcessorSpec for Settings {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile { notes: &[], redaction: None, privacy: None, calls_recogniser: false }
+        ProcessorProfile::default()
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {

@@ -40,7 +40,7 @@ fn simulate(seed: u64, prepare: impl FnOnce(&mut World)) -> (Vec<String>, BTreeM
 }
 
 fn part(part: u64) {
-    let seeds = fixtures::seeds(1, 500);
+    let seeds = fixtures::seeds(1, 200);
     let mut seen = BTreeMap::<&str, u64>::new();
     for seed in seeds.clone().filter(|seed| seed % PARTS == part) {
         let run = catch_unwind(AssertUnwindSafe(|| simulate(seed, |_| ())));

@@ -110,13 +110,11 @@ fn rules_do_not_shadow_each_other() {
     let (all, alone) = (detector(), alone());
     let texts: Vec<String> =
         rules().iter().flat_map(|rule| rule.hits.clone()).map(|hit| hit.replace(['«', '»'], "")).collect();
-    let pairs: Vec<_> = texts.windows(2).collect();
-    let check = |share: &[&[String]]| {
-        for pair in share {
-            for joint in [" ", "\n", "\", \"", "&x="] {
-                agree(all, alone, &pair.join(joint)).unwrap_or_else(|gap| panic!("{gap}"));
-            }
-        }
+    let joints = [" ", "\n", "\", \"", "&x="];
+    let pairs: Vec<String> =
+        texts.windows(2).zip(joints.iter().cycle()).map(|(pair, joint)| pair.join(joint)).collect();
+    let check = |share: &[String]| {
+        share.iter().for_each(|text| agree(all, alone, text).unwrap_or_else(|gap| panic!("{gap}")));
     };
     // The longest test of the crate, so it runs on several threads
     std::thread::scope(|scope| {

@@ -71,7 +71,7 @@ fn hostile_secrets_end() {
         "(name, email) VALUES (",
         "name,email\n",
     ] {
-        let text = piece.repeat(1_000_000 / piece.len());
+        let text = piece.repeat(300_000 / piece.len());
         let got = ends(piece, move || redact(detector(), &text).len());
         assert!(got > 0, "{piece}");
     }

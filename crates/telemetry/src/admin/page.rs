@@ -132,7 +132,7 @@ static PANELS: &[(&str, &[PanelLine])] = &[
             ("calls without a price", &names::COST_UNPRICED),
             ("calls without billing data", &names::COST_UNBILLED),
             ("tokens without a price", &names::COST_UNPRICED_TOKENS),
-            ("calls with a count that was not read", &names::COST_UNREAD_USAGE),
+            ("calls with an unrecognized token count", &names::COST_UNRECOGNIZED_USAGE),
             ("calls whose client reported a different cost", &names::COST_MISMATCH),
             ("rate table", &names::RATES_INFO),
             ("newer rate table rejected", &names::RATES_REFRESH_FAILED),

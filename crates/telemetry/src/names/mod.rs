@@ -308,8 +308,8 @@ metrics_table! {
     /// Calls that were not billed, by reason: billed_signal_missing (the record that is billed never arrived),
     /// no_tokens (images, speech and the like, sold by another unit) (labels: dialect, reason).
     COST_UNBILLED = "tollgate_cost_unbilled_calls_total", MetricKind::Counter;
-    /// Calls with a number under a key for usage that was not understood and is not in the price (label: key).
-    COST_UNREAD_USAGE = "tollgate_cost_unread_usage_total", MetricKind::Counter;
+    /// Calls with a token count under an unrecognized usage key; the count is not in the price (label: key).
+    COST_UNRECOGNIZED_USAGE = "tollgate_cost_unrecognized_usage_total", MetricKind::Counter;
     /// Calls whose client reported a different cost.
     COST_MISMATCH = "tollgate_cost_reported_mismatch_total", MetricKind::Counter;
     /// Claims of calls that were dropped, because of their age or for lack of room; a later copy would count again.

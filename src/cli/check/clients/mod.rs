@@ -55,7 +55,7 @@ pub(super) fn format_unpriced(answer: &Value) -> String {
     let line = |row: &Value| {
         let text = |key: &str| field(row, key).as_str().map(escape_unsafe);
         let (provider, model, config) = (text("provider")?, text("model")?, text("price_config")?);
-        Some(format!("no price: {model} of {provider}; to price it, under `processors`: {config}\n"))
+        Some(format!("no price for {model} of {provider}; to set one, add under `processors`: {config}\n"))
     };
     rows.into_iter().flatten().filter_map(line).collect()
 }

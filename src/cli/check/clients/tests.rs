@@ -70,7 +70,8 @@ fn unknown_providers_are_reported() {
     let row = |config: Value| json!({"provider": "a\u{1b}b", "model": "m", "price_config": config});
     let answer =
         json!({"calls_without_price": [row(json!("cost: { providers: { a: openai } }")), row(Value::Null), 3]});
-    let expected = "no price: m of a\\u{1b}b; to price it, under `processors`: cost: { providers: { a: openai } }\n";
+    let expected =
+        "no price for m of a\\u{1b}b; to set one, add under `processors`: cost: { providers: { a: openai } }\n";
     assert_eq!(format_unpriced(&answer), expected);
     assert_eq!(format_unpriced(&json!({"clients": 3})), "");
 }

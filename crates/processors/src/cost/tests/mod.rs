@@ -556,6 +556,46 @@ fn upstream_stamps_stay() {
         batch.effects.iter().for_each(|effect| cost.apply(effect));
     }
     assert_eq!(meter.values(&names::COST_USD), [7.0]);
+
+    // Differences, calls that share an id and calls without a price count too, each once; labels are the table's names,
+    // and text that is no name is no label.
+    let priced = |usd: &str, flags: &[&str]| {
+        json!({"tollgate.cost.status": "priced", "tollgate.cost.usd": usd, "tollgate.cost.flags": flags,
+            "tollgate.cost.rate": "google/gemini-9@2026-01-01;batch", "gen_ai.provider.name": "alice@example.com"})
+    };
+    let unpriced = |reason: &str| json!({"tollgate.cost.status": "unpriced", "tollgate.cost.reason": reason});
+    let strange = json!({"tollgate.cost.status": "priced", "tollgate.cost.usd": "64", "gen_ai.provider.name": "alice@example.com"});
+    let (cost, meter) = metered();
+    for (at, (id, span, output, stamps)) in (1..).zip([
+        ("r1", 2, 50, priced("1", &[])),
+        ("r1", 2, 50, priced("1", &[])),
+        ("r1", 2, 80, priced("2", &["grown"])),
+        ("r1", 2, 80, priced("2", &["grown"])),
+        ("r1", 2, 90, priced("4", &["assumed", "after_span"])),
+        ("r1", 9, 50, priced("8", &["id_reused"])),
+        ("r2", 2, 50, unpriced("no_usage")),
+        ("r2", 2, 50, priced("16", &[])),
+        ("r3", 2, 50, unpriced("no_rate_at_time")),
+        ("r4", 2, 50, unpriced("alice")),
+        ("r5", 2, 50, strange),
+    ]) {
+        let mut item = chat(id, output);
+        item["span"] = json!(span);
+        item["attributes"].as_object_mut().unwrap().extend(stamps.as_object().unwrap().clone());
+        let batch = processed_from(&cost, one(item), at, |origin| origin.trust = Trust::Internal);
+        batch.effects.iter().for_each(|effect| cost.apply(effect));
+    }
+    for shown in [
+        "tollgate_cost_usd_total{tenant=\"acme\",model=\"gemini-9\",provider=\"google\"} 31",
+        "tollgate_cost_usd_total{tenant=\"acme\",model=\"gpt-5-mini\",provider=\"other\"} 64",
+        "tollgate_cost_unpriced_tokens_total{provider=\"openai\",model=\"gpt-5-mini\"} 3150",
+        "reason=\"no_usage\"",
+        "reason=\"no_rate_at_time\"",
+        "reason=\"unknown_model\"",
+    ] {
+        assert_shows(&meter, shown);
+    }
+    assert!(!meter.render().contains("alice"));
 }
 
 /// Labels from telemetry are limited in number, and must look like names.

@@ -2,6 +2,7 @@
 
 use super::super::UnpricedCall;
 use super::*;
+use genai::Vocabulary;
 use telemetry::unpriced_calls::UnpricedCalls;
 
 /// Every name of the table is priced by its own provider after the vocabulary has read it. (A name that the vocabulary
@@ -34,11 +35,11 @@ fn unknown_provider(settings: &CostSettings, provider: &str) -> (Map<String, Jso
     (attributes(&batch, 0), meter)
 }
 
-/// The line that the page prints for an unknown provider loads, and gives its calls a price. Pseudonyms and names that
-/// stand for several get none.
+/// The line that the page prints for an unknown provider loads, and gives its calls a price. Redacted names, those that
+/// stand for several, and local platforms get none.
 #[test]
 fn the_printed_line_prices_the_call() {
-    for provider in ["our-proxy", "OpenAI-Compatible", "api.house.example/v1", "42", "no", "a 'b'"] {
+    for provider in ["our-proxy", "OpenAI-Compatible", "api.house.example/v1", "42", "no"] {
         let (stamped, meter) = unknown_provider(&defaults(), provider);
         assert_eq!(stamped["tollgate.cost.reason"], "unknown_provider", "{provider}");
         let calls = UnpricedCalls::from_meter(&meter);
@@ -48,7 +49,8 @@ fn the_printed_line_prices_the_call() {
         let (stamped, _) = unknown_provider(&pasted["cost"].settings().unwrap(), provider);
         assert_eq!(stamped["tollgate.cost.usd"], "0.00035", "{line}");
     }
-    for provider in ["other", "someone@example.com"] {
+    let local = ["ChatOllama", "vLLM", "llama.cpp", "llamafile", "LM Studio", "Xinference"];
+    for provider in ["other", "a proxy", "someone@example.com"].into_iter().chain(local) {
         let (_, meter) = unknown_provider(&defaults(), provider);
         assert_eq!(UnpricedCalls::from_meter(&meter)[0].config_line, None, "{provider}");
     }
@@ -74,6 +76,43 @@ fn configured_providers() {
         let unusable = CostProcessor::new("cost".into(), &mapped(sent, provider), vocabulary(), &Meter::new());
         let error = unusable.err().map(|error| error.0).unwrap_or_default();
         assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+/// A configured provider's calls cost what its target's do, whatever decides what the counts include: the vendor, the
+/// conventions, or the provider's total.
+#[test]
+fn configured_providers_are_counted_like_their_targets() {
+    let providers = [("bedrock-eu", "aws"), ("house-claude", "anthropic"), ("house-gemini", "google")];
+    let providers: BTreeMap<_, _> = providers.map(|(sent, target)| (sent.to_owned(), target.to_owned())).into();
+    let settings = configured(|config| config.providers.clone_from(&providers));
+    let vocabulary = Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0));
+    let vocabulary = Arc::new(vocabulary.with_sellers(providers.iter()));
+    let usd = |provider: &str, model: &str, counts: &Json| {
+        let mut call = chat("r1", 50);
+        let attributes = call["attributes"].as_object_mut().unwrap();
+        attributes.extend(counts.as_object().unwrap().clone());
+        attributes.insert("gen_ai.provider.name".to_owned(), json!(provider));
+        attributes.insert("gen_ai.request.model".to_owned(), json!(model));
+        let cost = CostProcessor::new("cost".into(), &settings, Arc::clone(&vocabulary), &Meter::new());
+        let cost = cost.unwrap_or_else(|error| panic!("{}", error.0));
+        let stamped = super::attributes(&run(&cost, one(call), 1), 0);
+        stamped.get("tollgate.cost.usd").unwrap_or_else(|| panic!("{provider}: {stamped:?}")).clone()
+    };
+    let (bedrock, claude) = ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5");
+    for (sent, target, model, counts) in [
+        ("bedrock-eu", "aws.bedrock", bedrock, json!({"gen_ai.usage.cache_read_input_tokens": 800})),
+        ("bedrock-eu", "aws.bedrock", bedrock, json!({"gen_ai.usage.cache_read.input_tokens": 800})),
+        ("house-claude", "anthropic", claude, json!({"gen_ai.usage.cache_read_input_tokens": 800})),
+        ("house-claude", "anthropic", claude, json!({"gen_ai.usage.cache_read.input_tokens": 800})),
+        (
+            "house-gemini",
+            "google",
+            "gemini-2.5-flash",
+            json!({"llm.request.type": "chat", "llm.usage.total_tokens": 1200}),
+        ),
+    ] {
+        assert_eq!(usd(sent, model, &counts), usd(target, model, &counts), "{sent} {counts}");
     }
 }
 

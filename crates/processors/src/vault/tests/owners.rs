@@ -46,7 +46,7 @@ impl Line {
         let ids = deps(gateway.clock.clone()).ids;
         let tracker = Arc::new(RunTracker::new("runs".into(), runs, vocabulary(), ids, &meter));
         tracker.set_rate_tables(cost.shelf());
-        cost.tracker().get_or_init(|| Arc::clone(&tracker));
+        cost.tracker_slot().get_or_init(|| Arc::clone(&tracker));
         let normalize = NormalizeConfig::default().settings().unwrap();
         let normalize = NormalizeProcessor::new("normalize".into(), &normalize, vocabulary(), &meter);
         let steps: Vec<Arc<dyn Processor>> =
@@ -140,12 +140,15 @@ fn a_request(signal: &str, resource: &str, items: Vec<Json>) -> Json {
     json!({"signal": signal, "resource": named(resource), "scope": {"name": scope}, "items": items})
 }
 
-/// For traces and logs: what says whose the call is, in requests in order, and whose it is then.
+/// For traces and logs: what says whose the call is, in requests in order, and whose it is then: the owner's name, or
+/// that of the tenant and that of feature and user.
 fn table(signal: &'static str) -> Vec<(&'static str, Vec<Json>, &'static str)> {
     let request = |resource: &str, items: Vec<Json>| a_request(signal, resource, items);
     let (agent, call) = (|owner: &str| agent(signal, owner), |owner: &str| call(signal, owner));
     let both = |first: Vec<Json>, then: Vec<Json>| first.into_iter().chain(then).collect::<Vec<_>>();
     let other_signal = if signal == "logs" { "traces" } else { "logs" };
+    // another log record is no ancestor, so it does not replace a resource's tenant
+    let above = if signal == "logs" { "globex acme" } else { "acme" };
     let marked = |mut request: Json, key: &str, value: &str| {
         request[key] = json!(value);
         request
@@ -156,9 +159,19 @@ fn table(signal: &'static str) -> Vec<(&'static str, Vec<Json>, &'static str)> {
         ("its own", vec![request("globex", call("acme"))], "acme"),
         ("its own, not the agent's", vec![request("", both(vec![agent("globex")], call("acme")))], "acme"),
         ("its own, not the run's", vec![request("", vec![agent("globex")]), request("", call("acme"))], "acme"),
-        ("the agent's", vec![request("globex", both(vec![agent("acme")], call("")))], "acme"),
-        ("the agent's, which comes after it", vec![request("globex", both(call(""), vec![agent("acme")]))], "acme"),
-        ("the run's", vec![request("", vec![agent("acme")]), request("globex", call(""))], "acme"),
+        ("the agent's", vec![request("globex", both(vec![agent("acme")], call("")))], above),
+        ("the agent's, which comes after it", vec![request("globex", both(call(""), vec![agent("acme")]))], above),
+        ("the run's", vec![request("", vec![agent("acme")]), request("", call(""))], "acme"),
+        (
+            "its resource's tenant, else the run's",
+            vec![request("", vec![agent("acme")]), request("globex", call(""))],
+            "globex acme",
+        ),
+        (
+            "its resource's tenant, not that of a resource with the same ids",
+            vec![request("globex", vec![agent("")]), request("acme", call(""))],
+            "acme globex",
+        ),
         ("the run's, by its resource", vec![request("acme", vec![agent("")]), request("", call(""))], "acme"),
         ("its resource's", vec![request("acme", call(""))], "acme"),
         (
@@ -185,18 +198,19 @@ fn table(signal: &'static str) -> Vec<(&'static str, Vec<Json>, &'static str)> {
     ]
 }
 
-/// Tenant, feature and user of a call are its own, else its ancestors', else its run's as known then, else its
-/// resource's; the price stamped, the metrics, the folder, the index and the page of runs say the same.
+/// Tenant, feature and user of a call are its own, else its ancestors', else (the tenant) its resource's, else its run's
+/// as known then, else its resource's; price stamp, metrics, folder, index and the page of runs say the same.
 #[tokio::test]
-async fn everything_agrees_whose_a_call_is() {
+async fn all_outputs_agree_on_attribution() {
     let mut failed = Vec::new();
     for signal in ["traces", "logs"] {
         for (name, requests, owner) in table(signal) {
             let mut line = Line::new();
             let prices: Vec<String> = requests.iter().flat_map(|request| line.pass(request)).collect();
             assert!(line.gateway.uploader.drain().await);
-            let tenant = if owner.is_empty() { UNATTRIBUTED } else { owner };
-            let (price, nanos) = if owner == "acme" { ("2", 2_000_000_000) } else { ("4", 4_000_000_000) };
+            let (named, owner) = owner.split_once(' ').unwrap_or((owner, owner));
+            let tenant = if named.is_empty() { UNATTRIBUTED } else { named };
+            let (price, nanos) = if named == "acme" { ("2", 2_000_000_000) } else { ("4", 4_000_000_000) };
             // a span takes its feature only from agents above it
             let has_feature = !owner.is_empty() && (signal, name) != ("traces", "the run's, from the other signal");
             let user = (!owner.is_empty()).then(|| line.ids().pseudonym("default", owner));
@@ -215,7 +229,7 @@ async fn everything_agrees_whose_a_call_is() {
                 ("metrics", line.in_metrics() == sums),
                 ("index", in_index == BTreeSet::from([(tenant, if has_feature { owner } else { "" }, user)])),
                 ("folder", folders.collect::<Vec<_>>() == [Some(tenant)]),
-                ("runs", with_calls.collect::<Vec<_>>() == [Some(owner).filter(|owner| !owner.is_empty())]),
+                ("runs", with_calls.collect::<Vec<_>>() == [Some(named).filter(|named| !named.is_empty())]),
                 ("sums of runs", line.in_runs() == sums),
             ];
             let wrong = found.into_iter().filter(|(_, is_right)| !is_right).map(|(place, _)| place);

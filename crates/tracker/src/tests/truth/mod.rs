@@ -55,7 +55,7 @@ const FOUND: &[u64] = &[
 ];
 
 /// Number of seeds in each of the two tests, which run in parallel on two cores.
-const HALF: u64 = 1000;
+const HALF: u64 = 300;
 
 /// Every surface shows the truth of every session.
 #[test]
