@@ -21,10 +21,7 @@ pub struct SpoolKey {
 impl SpoolKey {
     /// Makes a key from 32 bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(b"tollgate spool key id\0");
-        hash.update(bytes);
-        let hash = hash.finalize();
+        let hash = Sha256::digest_parts([b"tollgate spool key id\0".as_slice(), &bytes]);
         let id = std::array::from_fn(|at| hash.get(at).copied().unwrap_or_default());
         Self { id, bytes: Zeroizing::new(bytes) }
     }
