@@ -91,8 +91,6 @@ pub(super) fn is_id_key(key: &[u8]) -> bool {
     last.eq_ignore_ascii_case(b"id") && (!is_within_word || is_camel)
 }
 
-/// Keys whose value names the sibling's value, as `name` in `{"name":"email","value":"x"}`.
-static NAMING_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("keys.key_name_keys"));
 /// Keys of siblings that such a key names, as `value` above.
 static VALUE_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new("value val answer v content text stringvalue"));
 
@@ -118,7 +116,7 @@ fn claim_sibling_values(scan: &TextScan<'_>, tree: &JsonTree, claims: &mut Priva
         }
         let are_siblings = key.object == value.object && value.kind == ValueForm::Text && key.kind == ValueForm::Text;
         let has_key_in = |pair: &json_tree::JsonPair, words: &WordSet| words.contains(scan.bytes(pair.key.clone()));
-        if !are_siblings || !has_key_in(value, &VALUE_KEYS) || !has_key_in(key, &NAMING_KEYS) {
+        if !are_siblings || !has_key_in(value, &VALUE_KEYS) || !has_key_in(key, word_set!("keys.key_name_keys")) {
             continue;
         }
         claim(scan.detector.keys.find(scan.bytes(key.value.clone())).0);

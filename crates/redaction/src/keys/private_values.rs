@@ -82,14 +82,13 @@ fn is_missing(text: &str) -> bool {
     is_framed || has_template || is_reference || !has_alphanumeric || MISSING_VALUES.contains(text)
 }
 
-/// Words that occur in descriptions of a value, but not in values.
-static DESCRIBING: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("keys.description_words"));
-
 /// Whether a text describes a value.
 fn is_description(text: &str) -> bool {
     let is_code = text.contains("://") || text.contains("()") || text.contains("=>") || text.contains("::");
     let words = text.split_ascii_whitespace().count();
-    let is_describing = |word: &str| DESCRIBING.contains(word) && !word.bytes().any(|byte| byte.is_ascii_uppercase());
+    let is_describing = |word: &str| {
+        word_set!("keys.description_words").contains(word) && !word.bytes().any(|byte| byte.is_ascii_uppercase())
+    };
     let describing_words =
         text.split_ascii_whitespace().filter(|word| is_describing(word.trim_end_matches(','))).count();
     is_code || words > 12 || describing_words > 1 || (describing_words == 1 && words > 2)

@@ -145,9 +145,6 @@ pub(super) fn name_below_closing(scan: &TextScan<'_>, cue: &StemMatch) -> Option
     (is_name_complete && may_be_person && !is_assistant(scan, &name)).then_some(name)
 }
 
-/// Words for a group that signs.
-static GROUPS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.signing_groups"));
-
 /// Whether the capitalised words after a name end in a group: `Travel Deals Team`, but not `Sales Manager`.
 fn is_group(after: &str) -> bool {
     let words = after.strip_prefix(' ').unwrap_or("").split(' ').take(6);
@@ -163,15 +160,12 @@ fn is_group(after: &str) -> bool {
             break;
         }
     }
-    GROUPS.contains(last_word)
+    word_set!("names.signing_groups").contains(last_word)
 }
-
-/// Programs and roles that are greeted or sign letters.
-static ASSISTANTS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.assistants"));
 
 /// Whether a single word is a program or a role.
 fn is_assistant(scan: &TextScan<'_>, name: &PersonName) -> bool {
-    name.word_count == 1 && ASSISTANTS.contains(scan.part(name.range.clone()))
+    name.word_count == 1 && word_set!("names.assistants").contains(scan.part(name.range.clone()))
 }
 
 /// Finds the name of at least two words before `(DOB`.
@@ -248,13 +242,10 @@ fn lower_case_name(scan: &TextScan<'_>, at: usize) -> Option<PersonName> {
     Some(PersonName { range: at..end, word_count: count, has_given_name: true, starts_with_common_word: false })
 }
 
-/// Words that end the name of an organisation or place.
-static ORGANISATIONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.organisation_suffixes"));
-
 /// Whether a word ends names of organisations or places.
 pub(crate) fn is_organisation_word(word: &str) -> bool {
     let word = word.trim_matches(|c: char| !c.is_alphanumeric());
-    ORGANISATIONS.contains(word)
+    word_set!("names.organisation_suffixes").contains(word)
 }
 
 /// Firms, brands, games and laws whose two words look like a person's name.
