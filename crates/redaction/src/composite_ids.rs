@@ -57,7 +57,8 @@ pub(super) fn has_private_part(detector: &Detector, id: &str, scratch: &mut Sear
     let mut is_other_text_private = |text: &str| text != id && detector.is_private(text, scratch);
     is_other_text_private(&join_with_blanks(id, &parts, true))
         || digits >= MIN_DIGITS_UNGROUPED && is_other_text_private(&join_with_blanks(id, &parts, false))
-        || has_word_after_number(&parts) && is_other_text_private(&order_words_first(id, &parts))
+        || parts.iter().skip_while(|part| part.count_digits() == 0).any(IdPart::is_word)
+            && is_other_text_private(&order_words_first(id, &parts))
 }
 
 fn is_separator(byte: u8) -> bool {
@@ -149,11 +150,6 @@ fn join_with_blanks(id: &str, parts: &[IdPart<'_>], grouped: bool) -> String {
         end = part.start + part.text.len();
     }
     out
-}
-
-/// Whether a word comes after the first number.
-fn has_word_after_number(parts: &[IdPart<'_>]) -> bool {
-    parts.iter().skip_while(|part| part.count_digits() == 0).any(IdPart::is_word)
 }
 
 /// The id with its words before its numbers: `thread_521448193_ssn` becomes `thread ssn 521448193`.

@@ -184,7 +184,8 @@ impl Sequencer {
         pending.awaited = self.awaited_exporters(&records);
         let offers: Vec<_> = offered.into_iter().map(|copy| self.patch_copy(copy, &texts)).collect();
         if self.tap.has_clients() {
-            pending.tap_bodies = forward_bodies(&records).chain(offers.iter().map(|(_, body)| body)).cloned().collect();
+            let forward = records.iter().filter(|record| record.kind == RecordKind::Forward).map(|record| &record.body);
+            pending.tap_bodies = forward.chain(offers.iter().map(|(_, body)| body)).cloned().collect();
         }
         let transaction = Transaction { account: Arc::clone(&origin.account), records };
         self.spool.enqueue(transaction, reservation, self.on_commit(origin, pending, offers));
@@ -360,11 +361,6 @@ struct PendingCommit {
     items: u64,
     /// Copies for the tap, if it has clients.
     tap_bodies: Vec<Bytes>,
-}
-
-/// Bodies of the forward records.
-fn forward_bodies(records: &[SpoolRecord]) -> impl Iterator<Item = &Bytes> {
-    records.iter().filter(|record| record.kind == RecordKind::Forward).map(|record| &record.body)
 }
 
 /// Texts for the slots.

@@ -156,7 +156,8 @@ impl SpoolIndex {
 
     /// Segments without pending records, which can be unlinked.
     pub(super) fn reclaimable(&self) -> Vec<u64> {
-        self.segments.iter().filter(|segment| segment.is_reclaimable()).map(|segment| segment.number).collect()
+        let is_finished = |segment: &&SpoolSegment| segment.closed && segment.pending_records == 0;
+        self.segments.iter().filter(is_finished).map(|segment| segment.number).collect()
     }
 
     /// Whether segment `number` has records, none of which is pending.

@@ -64,10 +64,6 @@ pub(super) struct BaseLookup {
     referenced: BTreeSet<Arc<str>>,
 }
 
-fn session_hash(scope: &FragmentScope) -> SessionHash {
-    Sha256::digest(scope.path()).first_chunk::<16>().copied().unwrap_or_default()
-}
-
 impl ContextBases {
     #[cfg(test)]
     pub(super) fn new(limit: usize) -> Self {
@@ -82,7 +78,7 @@ impl ContextBases {
         object_prefix: &Arc<str>,
         fragment: &str,
     ) -> BaseLookup {
-        let session = session_hash(scope);
+        let session = Sha256::digest(scope.path()).first_chunk::<16>().copied().unwrap_or_default();
         let (mut pin, mut candidates) = (None, Vec::new());
         let known = self.0.lock().get(&session).map(|known| (known.object, known.contexts.clone()));
         if let Some((object, contexts)) = known {
