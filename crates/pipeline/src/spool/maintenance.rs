@@ -10,7 +10,7 @@ use crate::disk::{DiskFile, is_out_of_space};
 use crate::outcome::Reason;
 
 use super::commit::Committer;
-use super::progress::{ProgressFile, ProgressLines};
+use super::progress::{ProgressFile, ProgressLines, TAG_CLOSED, TAG_REMOVED, TAG_SYNCED, TAG_WATERMARKS};
 use super::record::segment_name;
 use super::space::CUSHION;
 
@@ -153,7 +153,7 @@ impl Committer {
             && self.recorded_sync != (active.number, active.written)
         {
             self.recorded_sync = (active.number, active.written);
-            self.progress_lines.add_synced(active.number, active.written);
+            self.progress_lines.add_numbers(TAG_SYNCED, &[active.number, active.written]);
         }
     }
 
@@ -175,15 +175,15 @@ impl Committer {
         let mut lines = ProgressLines::default();
         let lowest = index.segments().map(|segment| segment.number).min().unwrap_or(self.newest_number + 1);
         self.removed = self.removed.split_off(&lowest);
-        lines.add_watermarks(index.next, self.newest_number, lowest);
+        lines.add_numbers(TAG_WATERMARKS, &[index.next, self.newest_number, lowest]);
         for segment in index.segments().filter(|segment| segment.closed) {
-            lines.add_closed(segment.number, segment.len);
+            lines.add_numbers(TAG_CLOSED, &[segment.number, segment.len]);
         }
         if let Some(active) = &self.active {
-            lines.add_synced(active.number, active.written);
+            lines.add_numbers(TAG_SYNCED, &[active.number, active.written]);
         }
         for number in &self.removed {
-            lines.add_removed(*number);
+            lines.add_numbers(TAG_REMOVED, &[*number]);
         }
         index.add_all_progress(&mut lines);
         lines
@@ -207,9 +207,9 @@ impl Committer {
             kept.min().unwrap_or(self.newest_number + 1)
         };
         let mut lines = ProgressLines::default();
-        lines.add_watermarks(next, self.newest_number, lowest);
+        lines.add_numbers(TAG_WATERMARKS, &[next, self.newest_number, lowest]);
         for number in &finished {
-            lines.add_removed(*number);
+            lines.add_numbers(TAG_REMOVED, &[*number]);
         }
         {
             let mut progress = self.spool.progress.lock();

@@ -11,15 +11,10 @@ use rates::RatesError;
 use super::refresh::RatesRefreshTask;
 use super::{CostProcessor, CostSettings};
 use crate::spec::{
-    BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorProfile, ProcessorSpec, ProcessorTask,
-    ProcessorUnusable,
+    BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorSpec, ProcessorTask, ProcessorUnusable,
 };
 
 impl ProcessorSpec for CostSettings {
-    fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile::default()
-    }
-
     fn build(&self, id: &Arc<str>, signals: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
         let settings = Self { signals: signals.to_vec(), ..self.clone() };
         let cost = CostProcessor::new(Arc::clone(id), &settings, Arc::clone(&deps.vocabulary), &deps.meter)
