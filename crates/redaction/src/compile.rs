@@ -67,7 +67,8 @@ impl Detector {
             builder.stems.push(Stem::new(b"values", false, true, WordAction::SqlValues));
         }
         let has_listed_names = builder.families.rule(RuleFamily::NameListed).is_some();
-        let stems = Stems::new(builder.stems).with_suffix_word_action(secrets::suffix_word_action(&builder.families));
+        let mut stems = Stems::new(builder.stems);
+        stems.suffix_word_action = secrets::suffix_word_action(&builder.families);
         let stems = if has_listed_names { stems.with_given_names() } else { stems };
         let is_unanchored = |rule: &CompiledRule| rule.pattern.as_ref().is_some_and(|pattern| pattern.unanchored);
         let placeholder_name = |rule: &CompiledRule| rule.placeholder.trim_matches(['[', ']']).into();

@@ -225,9 +225,9 @@ impl Detector {
         }
         let origin = origin.extended(encoding, view);
         // A view costs more than its bytes, so a window of a few bytes must not be free
-        let cost = view.text().len().max(views::MIN_COST);
+        let cost = view.text.len().max(views::MIN_COST);
         match state.decode_budget.checked_sub(cost) {
-            Some(rest) if !deeper.is_empty() && origin.depth <= self.options.depth && !view.is_cut() => {
+            Some(rest) if !deeper.is_empty() && origin.depth <= self.options.depth && !view.is_cut => {
                 state.decode_budget = rest
             }
             _ => {
@@ -235,7 +235,7 @@ impl Detector {
                 return true;
             }
         }
-        self.search_level(view.text(), origin, state, deeper);
+        self.search_level(&view.text, origin, state, deeper);
         let view_claims = deeper.first_mut().map(|level| level.claims.list.drain(..));
         let view_claims = view_claims.into_iter().flatten();
         if encoding == ViewEncoding::SplitValues {

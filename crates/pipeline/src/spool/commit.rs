@@ -376,8 +376,7 @@ impl Committer {
         let first = self.spool.index.lock().next;
         let sealed = self.spool.settings.sealing;
         let previous_len = self.newest_len;
-        let header =
-            SegmentHeader { sealed, number, first, created: now, previous_len, key_id: self.key.id_bytes(), salt };
+        let header = SegmentHeader { sealed, number, first, created: now, previous_len, key_id: self.key.id, salt };
         let cipher = SegmentCipher::new(&self.key, &salt, number, sealed)
             .map(Arc::new)
             .ok_or_else(|| GroupFailure::Poison("the cipher can't be set up".to_owned()))?;

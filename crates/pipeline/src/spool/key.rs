@@ -14,7 +14,7 @@ use kernel::sha256::{Sha256, hkdf_sha256};
 /// A 256-bit key of the spool and its public id.
 #[derive(Clone)]
 pub struct SpoolKey {
-    id: [u8; 8],
+    pub(super) id: [u8; 8],
     bytes: Zeroizing<[u8; 32]>,
 }
 
@@ -73,10 +73,6 @@ impl SpoolKey {
     /// use.
     pub fn derive(&self, salt: &[u8; 32], info: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
         hkdf_sha256(salt, self.bytes.as_slice(), info)
-    }
-
-    pub(super) fn id_bytes(&self) -> [u8; 8] {
-        self.id
     }
 
     pub(super) fn bytes(&self) -> &[u8; 32] {

@@ -67,7 +67,7 @@ pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: 
     }
     claim_sibling_values(scan, tree, claims);
     columns::claim_columns(scan, claims);
-    flat_keys::claim_flat_keys(scan, tree.key_starts(), cache, claims);
+    flat_keys::claim_flat_keys(scan, &tree.key_starts, cache, claims);
 }
 
 /// The part of `text` that is private as the value of an attribute's `key`, and the rule.

@@ -83,7 +83,7 @@ fn keys_rotate_under_load() {
             .filter_map(|name| SegmentHeader::decode(&disk.contents(name)?).ok())
             .map(|header| header.key_id)
             .collect();
-        assert_eq!(sealed.last(), Some(&key(newest).id_bytes()), "what is new has the newest key");
+        assert_eq!(sealed.last(), Some(&key(newest).id), "what is new has the newest key");
         drop((spool, committer));
         disk.kill();
         // Without the oldest key that is still needed the start fails, and the key is named.
