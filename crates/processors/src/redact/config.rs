@@ -222,7 +222,7 @@ impl RedactConfig {
                     field => format!("{path}.{field}"),
                 });
                 let path = path.unwrap_or_else(|| "rules".to_owned());
-                FieldProblem::new(path, error.kind)
+                FieldProblem::new(path, error.kind.to_string())
             }));
         });
         match detector {

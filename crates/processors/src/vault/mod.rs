@@ -210,7 +210,7 @@ impl VaultProcessor {
             echo_finder: parts.echo_finder,
             tool_requests: ToolCallRequests::default(),
             sealer,
-            traces: KnownTraces::default(),
+            traces: KnownTraces::new(known_traces::LIMIT),
             services: KnownServices::new(parts.agents, known_services::LIMIT),
             ids,
             labels: ProvenLabels::new(label_policy, labels::LIMIT),
