@@ -12,7 +12,7 @@ use rates::{RateTable, UnpricedReason};
 use super::ledger::MAX_WAIT;
 use super::price::{self, CallPriceInput};
 use super::waiting_calls::{BatchSpans, InheritedModel, LedgerKey, WaitingCall, own_span_id, span_key};
-use super::{BatchPass, CostProcessor, CountedBy, PricingFlags, unpriced_fact};
+use super::{BatchPass, CostProcessor, CountedBy, PricingFlags, priced_fact, unpriced_fact};
 
 impl CostProcessor {
     /// Defers a call that has no price because its model or provider is on an ancestor that has not arrived. If the
@@ -128,12 +128,7 @@ impl CostProcessor {
             Ok(priced) => {
                 pass.changes.count_status(BillingStatus::Priced);
                 pass.changes.add_priced(call.tenant.as_deref(), priced.model, priced.provider, priced.total);
-                CostFact {
-                    usd: Some(priced.total.to_string()),
-                    atto_usd: Some(priced.total.0),
-                    rate_row: Some(priced.rate),
-                    ..unpriced_fact(BillingStatus::Priced, table.stamp(), priced.buckets)
-                }
+                priced_fact(priced, table.stamp())
             }
             Err(unpriced) => {
                 let reason = unpriced.reason.as_str();
