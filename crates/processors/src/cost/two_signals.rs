@@ -69,7 +69,7 @@ impl CostProcessor {
             return None;
         }
         let call = CallPriceInput::from_item(item, pass.payload.time(item.node)).ok();
-        Some(call.filter(|call| price_call(table, call, self.config.fees).is_ok()).map(|call| call.split()))
+        Some(call.filter(|call| price_call(table, call, self.config.fees).is_ok()).map(|call| call.split))
     }
 
     /// Remembers the tokens that a span was billed for (`None`: it has no price) until its log arrives.

@@ -45,12 +45,6 @@ impl Default for RecipientsConfig {
     }
 }
 
-impl From<Vec<RecipientConfig>> for RecipientsConfig {
-    fn from(recipients: Vec<RecipientConfig>) -> Self {
-        Self::Each(recipients)
-    }
-}
-
 impl RecipientsConfig {
     /// The public keys, to be replaced.
     pub fn keys_mut(&mut self) -> Vec<&mut String> {
@@ -132,12 +126,6 @@ impl<'de> Deserialize<'de> for RecipientConfig {
         }
 
         deserializer.deserialize_any(KeyOrMap)
-    }
-}
-
-impl From<String> for RecipientConfig {
-    fn from(key: String) -> Self {
-        Self::Key(key)
     }
 }
 
