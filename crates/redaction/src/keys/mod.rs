@@ -49,9 +49,10 @@ pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: 
                 Some(list) => (list.key_match, tree.evidence(list)),
                 None => continue,
             },
-            // An object may only wrap the value of its key
+            // An object may only wrap the value of its key: `{"first_name": {"S": "Ada"}}`
             (KeyMatch::NONE, ValueForm::Text)
-                if pair.key.len() <= 5 && WRAPPING_KEYS.contains(scan.bytes(pair.key.clone())) =>
+                if pair.key.len() <= 5
+                    && once!(WordSet, WordSet::new("s value val raw text")).contains(scan.bytes(pair.key.clone())) =>
             {
                 match tree.parent(pair).filter(|above| above.key_match != KeyMatch::NONE) {
                     Some(above) => (above.key_match, tree.evidence(above)),
@@ -93,9 +94,6 @@ pub(super) fn is_id_key(key: &[u8]) -> bool {
 
 /// Keys of siblings that such a key names, as `value` above.
 static VALUE_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new("value val answer v content text stringvalue"));
-
-/// Keys in objects that only wrap a value: `{"first_name": {"S": "Ada"}}`.
-static WRAPPING_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new("s value val raw text"));
 
 /// Whether a key such as `value` has no meaning of its own, so that a sibling may name its value.
 pub(super) fn is_value_of_sibling(key: &[u8]) -> bool {

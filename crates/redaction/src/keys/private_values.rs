@@ -3,7 +3,6 @@
 //! has the keys.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use crate::sets::{ByteSet, WordSet};
 
@@ -65,9 +64,6 @@ fn count_digits(text: &str) -> usize {
     text.bytes().filter(u8::is_ascii_digit).count()
 }
 
-/// Words that mean "no value", and names of types.
-static MISSING_VALUES: LazyLock<WordSet> = LazyLock::new(|| WordSet::from_words(wordlists::lines("keys.non_values")));
-
 /// Whether a value is missing: a word for that, a template, a mask, or a reference.
 fn is_missing(text: &str) -> bool {
     let bytes = text.as_bytes();
@@ -79,7 +75,8 @@ fn is_missing(text: &str) -> bool {
     let is_reference = matches!(first, b'$' | b'%' | b'{' | b'#') && !bytes.contains(&b' ');
     let has_alphanumeric =
         text.bytes().any(|byte| byte.is_ascii_alphanumeric()) || text.chars().any(char::is_alphanumeric);
-    is_framed || has_template || is_reference || !has_alphanumeric || MISSING_VALUES.contains(text)
+    let words = once!(WordSet, WordSet::from_words(wordlists::lines("keys.non_values")));
+    is_framed || has_template || is_reference || !has_alphanumeric || words.contains(text)
 }
 
 /// Whether a text describes a value.

@@ -1,8 +1,6 @@
 //! Finds names next to cue words that announce them. At most some 200 bytes around a cue are read. The cues are data
 //! (`config/rules/names.yaml`).
 
-use std::sync::LazyLock;
-
 use crate::scan::TextScan;
 use crate::sets::WordSet;
 use crate::stems::StemMatch;
@@ -248,21 +246,15 @@ pub(crate) fn is_organisation_word(word: &str) -> bool {
     word_set!("names.organisation_suffixes").contains(word)
 }
 
-/// Firms, brands, games and laws whose two words look like a person's name.
-static FIRM_NAMES: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::from_words(wordlists::lines("names.other_proper_names")));
-
-/// The first two words of such names with a third word.
-static FIRST_WORDS_OF_FIRMS: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::from_words(["gibson les", "yves saint", "hilton new"]));
-
 /// Whether a name is a firm's, or begins like one of three words.
 fn is_firm(text: &str) -> bool {
     let mut word_ends = text.match_indices(' ').map(|(at, _)| at).chain([text.len()]).skip(1);
     let first_two = word_ends.next().and_then(|end| text.get(..end));
     let has_third_word = word_ends.next().is_some();
     first_two.is_some_and(|first_two| {
-        FIRST_WORDS_OF_FIRMS.contains(first_two) || !has_third_word && FIRM_NAMES.contains(first_two)
+        once!(WordSet, WordSet::from_words(["gibson les", "yves saint", "hilton new"])).contains(first_two)
+            || !has_third_word
+                && once!(WordSet, WordSet::from_words(wordlists::lines("names.other_proper_names"))).contains(first_two)
     })
 }
 

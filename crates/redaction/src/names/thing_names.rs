@@ -3,7 +3,6 @@
 //! on either side. Keys of persons are in `keys`.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use super::name_lists;
 use crate::scan::TextScan;
@@ -11,10 +10,6 @@ use crate::sets::WordSet;
 
 /// Bytes on either side in which sibling keys are searched.
 const MAX_DISTANCE: usize = 240;
-
-/// Keys of things and of purchases: two of them indicate a thing, or one if the name's second word is common.
-static KEYS_OF_PURCHASES: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new("price stock inventory quantity qty brand"));
 
 /// Whether the name at `range` begins the value of a thing's key.
 pub(crate) fn is_thing_name(scan: &TextScan<'_>, range: &Range<usize>) -> bool {
@@ -35,7 +30,8 @@ pub(crate) fn is_thing_name(scan: &TextScan<'_>, range: &Range<usize>) -> bool {
         evidence += if word_set!("names.thing_record_keys").contains(key) {
             2
         } else {
-            usize::from(KEYS_OF_PURCHASES.contains(key))
+            // Keys of purchases: two of them indicate a thing, or one if the name's second word is common
+            usize::from(once!(WordSet, WordSet::new("price stock inventory quantity qty brand")).contains(key))
         };
     }
     evidence > 1

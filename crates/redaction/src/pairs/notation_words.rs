@@ -37,9 +37,6 @@ pub(super) fn owner_phrase_len(rest: &[u8]) -> Option<usize> {
     (words < 4).then_some(colon + 1)
 }
 
-/// Calls that fill in the page element that a key names: `get("#password").type("v")`.
-pub(super) static FILLING_CALLS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("notation.fill_calls"));
-
 /// Bytes right before a string, in the name of a call, and in a type.
 pub(super) static BEFORE_STRING: ByteSet = ByteSet::new(b"bBrRuUfFL@$");
 pub(super) static IN_CALL: ByteSet = ByteSet::new(b" _.[]:").and_alnum();

@@ -27,10 +27,6 @@ pub(super) fn is_sentence(value: &[u8], counts: &ByteCounts) -> bool {
     counts.blanks >= 4 && has_sentence_start && value.last().is_some_and(|byte| b".!?".contains(byte))
 }
 
-/// Prefixes of values that only say where the secret is stored.
-static STORED_ELSEWHERE: LazyLock<PrefixSet> =
-    LazyLock::new(|| PrefixSet::new(wordlists::lines("secrets.reference_prefixes")));
-
 /// Words in a value that mark it as an example.
 static PLACEHOLDERS: LazyLock<PrefixSet> = LazyLock::new(|| PrefixSet::new(wordlists::lines("secrets.placeholders")));
 
@@ -80,7 +76,7 @@ pub(super) fn cannot_be_secret(value: &[u8]) -> bool {
         || is_in_brackets
         || begins_template
         || is_no_value_word(value)
-        || STORED_ELSEWHERE.matches_start(value)
+        || once!(PrefixSet, PrefixSet::new(wordlists::lines("secrets.reference_prefixes"))).matches_start(value)
         || has_placeholder(value)
         || *last == b'}' && is_format(value)
 }
