@@ -58,15 +58,9 @@ struct OpenObject {
 pub struct ObjectPin {
     writer: Arc<VaultWriter>,
     object_prefix: Arc<str>,
-    number: u64,
-    is_placed: bool,
-}
-
-impl ObjectPin {
     /// Number of the pinned object.
-    pub fn object(&self) -> u64 {
-        self.number
-    }
+    pub number: u64,
+    is_placed: bool,
 }
 
 impl Drop for ObjectPin {

@@ -90,7 +90,7 @@ pub async fn rewrap(
             summary.failed.push(format!("{}{}.age: no recipient may open its account and tenant", key.folder, key.id));
             continue;
         }
-        let threshold = recipients.threshold();
+        let threshold = recipients.threshold;
         let job = CopyJob { place, auditors, recipients: &permitted, threshold, signer, ledger, key: &key };
         let existing = job.read_objects(&objects, &mut summary.failed).await?;
         if !existing.copies.is_empty() {

@@ -61,7 +61,8 @@ pub struct Sequencer {
     drafting_processors: HashSet<Arc<str>>,
     /// Set once, when commits have become impossible.
     failure: watch::Sender<Option<Reason>>,
-    tap: Tap,
+    /// Shows committed data.
+    pub tap: Tap,
     meter: Meter,
     unfilled_slots: Counter,
     commit_seconds: Histogram,
@@ -109,11 +110,6 @@ impl Sequencer {
     /// Records that commits have become impossible.
     pub fn report_failure(&self, reason: Reason) {
         self.failure.send_if_modified(|failure| failure.replace(reason).is_none());
-    }
-
-    /// The tap that shows committed data.
-    pub fn tap(&self) -> &Tap {
-        &self.tap
     }
 
     /// Queues the batch for its commit. Its receipt is answered after the commit, or at once if nothing is to be

@@ -378,7 +378,7 @@ impl Processor for VaultProcessor {
         match self.leave {
             LeftContent::Nothing => {
                 let account = &batch.origin.account;
-                self.moved_values.count(account, &batch.payload, &facts, &replacements, self.labels.policy());
+                self.moved_values.count(account, &batch.payload, &facts, &replacements, &self.labels.policy);
                 stamp::strip_content(&mut batch.payload, &facts);
             }
             LeftContent::Redacted => stamp::strip_structure(&mut batch.payload, &facts),

@@ -245,7 +245,7 @@ fn check_accounts(policy: &RecipientPolicy, problems: &mut Vec<FieldProblem>, no
             }
         }
     }
-    if policy.threshold().is_some_and(|threshold| usize::from(threshold) == policy.recipients().len()) {
+    if policy.threshold.is_some_and(|threshold| usize::from(threshold) == policy.recipients().len()) {
         notes.push(FieldProblem::new(
             "recipients",
             "all recipients are needed together: if one secret key is lost, the vault cannot be decrypted; add one",

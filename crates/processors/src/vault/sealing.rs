@@ -227,7 +227,7 @@ impl ContentSealer {
             }
             let (bytes, [arguments, result]) = (content.len() as u64, content.tool_bytes());
             let Some(salt) = salts.next() else { break };
-            let plan = lookup.plan_content(&mut content, document.next_position());
+            let plan = lookup.plan_content(&mut content, document.item_count);
             let (head, parameters) = (item_head(payload, item), replay_parameters(payload, item));
             let (position, hashes) = document.write_item(&head, &parameters, content, &plan, &salt);
             let row = index_row(ids, origin, payload, item, session.name);

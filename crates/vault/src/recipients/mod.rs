@@ -95,7 +95,7 @@ pub struct AccountRecipients {
 pub struct RecipientPolicy {
     recipients: Vec<PolicyRecipient>,
     /// How many recipients are needed together; `None`: each opens alone.
-    threshold: Option<u8>,
+    pub threshold: Option<u8>,
 }
 
 impl RecipientPolicy {
@@ -107,11 +107,6 @@ impl RecipientPolicy {
     #[must_use]
     pub fn with_threshold(self, threshold: Option<u8>) -> Self {
         Self { threshold, ..self }
-    }
-
-    /// How many recipients are needed together; `None`: each opens alone.
-    pub fn threshold(&self) -> Option<u8> {
-        self.threshold
     }
 
     /// A policy whose recipients may all open everything.

@@ -84,7 +84,7 @@ fn a_threshold_loads() {
     let (one, two, three) = (recipient(), recipient(), recipient());
     let text = format!("{{ threshold: 2, of: [{one}, {two}, {three}] }}");
     let loaded = settings(&text).unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert_eq!((loaded.recipients.threshold(), loaded.recipients.recipients().len()), (Some(2), 3));
+    assert_eq!((loaded.recipients.threshold, loaded.recipients.recipients().len()), (Some(2), 3));
     assert!(loaded.notes.is_empty() && loaded.recipients.covers_every_account());
     let config = parse(&format!("recipients: {text}\nstore: none"));
     let printed = serde_json::to_string(&config.recipients).expect("json");
