@@ -168,11 +168,6 @@ impl<'p> ItemContent<'p> {
         }
     }
 
-    /// Moves the fingerprints out.
-    pub fn take_fingerprints(&mut self) -> Vec<ContentFingerprint> {
-        std::mem::take(&mut self.fingerprints)
-    }
-
     /// Writes the content array with the references that `plan` chose.
     fn write_content(&self, plan: &DeltaPlan, out: &mut String) {
         out.push('[');

@@ -43,7 +43,7 @@ pub(super) struct PlannedRead {
 impl PlannedRead {
     fn for_record(segment: &SpoolSegment, record: u32) -> Option<Self> {
         let ((offset, size), account) = (segment.record_range(record)?, Arc::clone(segment.account(record)?));
-        let (file, cipher) = segment.reader();
+        let (file, cipher) = (Arc::clone(&segment.file), Arc::clone(&segment.cipher));
         let seq = RecordSeq(segment.first.saturating_add(u64::from(record)));
         Some(Self { seq, file, cipher, account, record, offset, size })
     }

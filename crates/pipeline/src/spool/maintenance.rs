@@ -74,13 +74,8 @@ impl Committer {
         }
     }
 
-    /// Makes finished and transferred positions durable now. Returns false if that fails.
-    pub fn sync_progress(&mut self) -> bool {
-        self.flush_all()
-    }
-
-    /// Makes everything durable at the end, if possible.
-    pub(super) fn flush_all(&mut self) -> bool {
+    /// Makes everything durable, if possible. Returns false if that fails.
+    pub fn flush_all(&mut self) -> bool {
         self.write_progress();
         let has_failed = {
             let mut progress = self.spool.progress.lock();

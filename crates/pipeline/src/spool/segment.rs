@@ -330,11 +330,6 @@ impl SpoolSegment {
         consumers.dedup();
         consumers
     }
-
-    /// File and cipher, as a reader needs them.
-    pub(super) fn reader(&self) -> (Arc<dyn DiskFile>, Arc<SegmentCipher>) {
-        (Arc::clone(&self.file), Arc::clone(&self.cipher))
-    }
 }
 
 /// Adds a record to the consumer's pending ones.

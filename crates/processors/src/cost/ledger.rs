@@ -231,8 +231,9 @@ pub(super) struct CostLedger {
     /// When a session's client last sent a billing record, Unix ns.
     log_sessions: Mutex<LedgerMap<u64>>,
     billed_spans: Mutex<LedgerMap<Option<TokenSplit>>>,
-    /// See [`Self::lock_two_signal_decisions`].
-    two_signal_lock: Mutex<()>,
+    /// Locks out other decisions on calls that arrive as span and log, because both records are often processed at the
+    /// same time.
+    pub(super) two_signal_lock: Mutex<()>,
     /// To look up the closest listed model id.
     active_rates: Arc<ActiveRates>,
     /// For calls counted after their batch. They may belong to any account, so the account is empty.
@@ -408,12 +409,6 @@ impl CostLedger {
 
     pub(super) fn put_billed_span(&self, account: impl Into<AccountHash>, key: LedgerKey, tokens: Option<TokenSplit>) {
         self.billed_spans.lock().insert_for(account, key, tokens, 1);
-    }
-
-    /// Locks out other decisions on calls that arrive as span and log until the guard is dropped, because both records
-    /// are often processed at the same time.
-    pub(super) fn lock_two_signal_decisions(&self) -> MutexGuard<'_, ()> {
-        self.two_signal_lock.lock()
     }
 
     /// The tokens that a call's span was billed for. `None`: no span was counted; `Some(None)`: it was unpriced.

@@ -149,7 +149,7 @@ impl BaseLookup {
         let context = Arc::new(ItemFingerprints::new(
             &self.fragment,
             position,
-            content.take_fingerprints(),
+            std::mem::take(&mut content.fingerprints),
             &plan,
             base.as_deref(),
         ));
