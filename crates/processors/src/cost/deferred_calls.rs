@@ -34,14 +34,14 @@ impl CostProcessor {
         }
         let (trace, span) = self.batch_spans(pass).missing_ancestor(index)?;
         let ancestor = span_key(&pass.account, &trace, &span);
-        let inherited = self.ledger.lock_waiting_calls().inherited_from(&ancestor).cloned();
+        let inherited = self.ledger.waiting_calls.lock().inherited_from(&ancestor).cloned();
         if let Some(InheritedModel { model, provider, .. }) = inherited {
             let has_model = item.request_model.is_some() || item.response_model.is_some();
             item.request_model = item.request_model.take().or(model.filter(|_| !has_model));
             item.provider = item.provider.take().or(provider);
             return None;
         }
-        if is_counted && self.ledger.lock_waiting_calls().is_full(pass.changes.started_waits.len()) {
+        if is_counted && self.ledger.waiting_calls.lock().is_full(pass.changes.started_waits.len()) {
             pass.changes.rejected_waits += 1;
             return None;
         }
@@ -65,7 +65,7 @@ impl CostProcessor {
         self.remember_models(pass, facts);
         let mut awaiting_batch: Vec<(LedgerKey, usize, WaitingCall)> = Vec::new();
         {
-            let waiting = self.ledger.lock_waiting_calls();
+            let waiting = self.ledger.waiting_calls.lock();
             if waiting.is_empty() {
                 return Vec::new();
             }

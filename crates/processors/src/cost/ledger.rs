@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use genai::BillingStatus;
@@ -224,8 +224,8 @@ pub(super) struct CostLedger {
     forgotten_claims: Gauge,
     rejected_waits: Counter,
     evicted_ancestors: Counter,
-    /// Calls that wait for a model or provider.
-    waiting_calls: Mutex<WaitingCalls>,
+    /// Calls that wait for a model or provider, and remembered ancestors. Changed only by effects.
+    pub(super) waiting_calls: Mutex<WaitingCalls>,
     /// By boundary span or by answer.
     billed_sums: Mutex<LedgerMap<BilledSum>>,
     /// When a session's client last sent a billing record, Unix ns.
@@ -419,11 +419,6 @@ impl CostLedger {
     /// The counts billed below a boundary span, or for an answer.
     pub(super) fn billed_sum(&self, key: &LedgerKey) -> Option<BilledSum> {
         self.billed_sums.lock().get(key).copied()
-    }
-
-    /// The waiting calls and remembered ancestors. To be read only: changes are made by effects.
-    pub(super) fn lock_waiting_calls(&self) -> MutexGuard<'_, WaitingCalls> {
-        self.waiting_calls.lock()
     }
 
     /// Counts a call without a price, and logs a warning once a day with the closest listed model id.

@@ -124,7 +124,7 @@ impl ContentSealer {
         let mut slots = SlotNumbers(self.slot_base);
         let (mut groups, mut stamps, mut contexts) = (Vec::new(), Vec::new(), Vec::new());
         let ids = VaultedIdPolicy { ids: &*self.ids, vaulted: VaultedTexts::collect(payload, facts), echoes };
-        for session in group_by_session(payload, facts, self.writer.names().layout() == ObjectLayout::Turn) {
+        for session in group_by_session(payload, facts, self.writer.names().layout == ObjectLayout::Turn) {
             let sealed = self.seal_session(&ids, origin, payload, facts, &session, &mut slots)?;
             groups.push(sealed.group);
             stamps.extend(sealed.stamps);
@@ -299,7 +299,7 @@ impl ContentSealer {
     ) -> Result<RecordFrame, SealFailed> {
         let names = self.writer.names();
         let mut frame = SealedFragment::empty_frame(names, object_prefix, key.id(), id);
-        let document = match names.layout() {
+        let document = match names.layout {
             ObjectLayout::Turn => plain.into_bytes(),
             _ => self.zstd.compress(plain.as_bytes()).map_err(|_| SealFailed::Internal)?,
         };

@@ -93,7 +93,7 @@ pub struct AccountRecipients {
 
 #[derive(Clone, Default)]
 pub struct RecipientPolicy {
-    recipients: Vec<PolicyRecipient>,
+    pub recipients: Vec<PolicyRecipient>,
     /// How many recipients are needed together; `None`: each opens alone.
     pub threshold: Option<u8>,
 }
@@ -112,10 +112,6 @@ impl RecipientPolicy {
     /// A policy whose recipients may all open everything.
     pub fn unlimited(keys: impl IntoIterator<Item = Recipient>) -> Self {
         Self::new(keys.into_iter().map(PolicyRecipient::unlimited).collect())
-    }
-
-    pub fn recipients(&self) -> &[PolicyRecipient] {
-        &self.recipients
     }
 
     /// The recipients who may open content of `owner`.
