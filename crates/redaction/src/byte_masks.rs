@@ -21,26 +21,23 @@ pub(super) fn read_text(text: &[u8], buffer: &mut Vec<ByteMasks>, reader: &mut i
     buffer.resize((PIECE / 64).min(text.len().div_ceil(64)).max(buffer.len()), ByteMasks::default());
     let mut base = 0;
     for piece in text.chunks(PIECE) {
-        read_masks(make_masks(piece, buffer), base, reader);
-        end_piece(base, reader);
+        read_piece(make_masks(piece, buffer), base, reader);
         base += piece.len();
     }
 }
 
-fn read_masks(masks: &[ByteMasks], base: usize, reader: &mut impl MaskReader) {
+fn read_piece(masks: &[ByteMasks], base: usize, reader: &mut impl MaskReader) {
     #[cfg(target_arch = "x86_64")]
-    if avx2::read_masks(masks, base, reader).is_some() {
+    if avx2::read_piece(masks, base, reader).is_some() {
         return;
     }
-    for (index, block) in masks.iter().enumerate() {
-        reader.read_block(base + 64 * index, block, masks.get(index + 1).map_or(u64::MAX, |next| next.alnum));
-    }
+    read_blocks(masks, base, reader);
 }
 
-fn end_piece(base: usize, reader: &mut impl MaskReader) {
-    #[cfg(target_arch = "x86_64")]
-    if avx2::end_piece(base, reader).is_some() {
-        return;
+#[inline(always)]
+fn read_blocks(masks: &[ByteMasks], base: usize, reader: &mut impl MaskReader) {
+    for (index, block) in masks.iter().enumerate() {
+        reader.read_block(base + 64 * index, block, masks.get(index + 1).map_or(u64::MAX, |next| next.alnum));
     }
     reader.end_piece(base);
 }
@@ -152,8 +149,8 @@ mod avx2 {
         }
     }
 
-    /// Like [`super::read_masks`]; `None` if the processor has no AVX2.
-    pub(super) fn read_masks(masks: &[ByteMasks], base: usize, reader: &mut impl MaskReader) -> Option<()> {
+    /// Like [`super::read_piece`]; `None` if the processor has no AVX2.
+    pub(super) fn read_piece(masks: &[ByteMasks], base: usize, reader: &mut impl MaskReader) -> Option<()> {
         V3::try_new().map(|v3| v3.vectorize(MaskReading { masks, base, reader }))
     }
 
@@ -168,30 +165,7 @@ mod avx2 {
 
         #[inline(always)]
         fn call(self) {
-            let Self { masks, mut base, reader } = self;
-            for (index, block) in masks.iter().enumerate() {
-                reader.read_block(base, block, masks.get(index + 1).map_or(u64::MAX, |next| next.alnum));
-                base += 64;
-            }
-        }
-    }
-
-    /// Ends a piece; `None` if the processor has no AVX2.
-    pub(super) fn end_piece(base: usize, reader: &mut impl MaskReader) -> Option<()> {
-        V3::try_new().map(|v3| v3.vectorize(PieceEnd { base, reader }))
-    }
-
-    struct PieceEnd<'a, R> {
-        base: usize,
-        reader: &'a mut R,
-    }
-
-    impl<R: MaskReader> NullaryFnOnce for PieceEnd<'_, R> {
-        type Output = ();
-
-        #[inline(always)]
-        fn call(self) {
-            self.reader.end_piece(self.base);
+            super::read_blocks(self.masks, self.base, self.reader);
         }
     }
 

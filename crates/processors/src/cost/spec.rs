@@ -11,8 +11,7 @@ use rates::RatesError;
 use super::refresh::RatesRefreshTask;
 use super::{CostProcessor, CostSettings};
 use crate::spec::{
-    BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorProfile, ProcessorSpec, ProcessorTask,
-    ProcessorUnusable,
+    BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorSpec, ProcessorTask, ProcessorUnusable,
 };
 
 impl ProcessorSpec for CostSettings {

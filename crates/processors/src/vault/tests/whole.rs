@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::super::options::StoreLayout;
+use super::super::options::{DirectoryConfig, StoreLayout};
+use super::super::recipients::{RecipientConfig, RecipientsConfig};
 use super::super::{VaultConfig, VaultWithUploader, build, config::StoreConfig};
 use crate::testing::{deps, origin, text_of};
 use audit::read::{
@@ -42,8 +43,8 @@ pub(super) fn gateway_with(change: impl FnOnce(&mut VaultConfig)) -> Gateway {
     let folder = tempfile::tempdir().expect("scratch");
     let public = generate_auditor_key(&folder.path().join("auditor.key")).expect("key");
     let mut config = VaultConfig {
-        recipients: vec![public.into()].into(),
-        store: Some(StoreConfig::Directory(folder.path().join("vault").into())),
+        recipients: RecipientsConfig::Each(vec![RecipientConfig::Key(public)]),
+        store: Some(StoreConfig::Directory(DirectoryConfig::Path(folder.path().join("vault")))),
         writer: Some("gw-1".to_owned()),
         ..VaultConfig::default()
     };

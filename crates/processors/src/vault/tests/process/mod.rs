@@ -150,7 +150,7 @@ impl Bench {
     pub(super) fn restarted(mut self) -> Self {
         let saved = self.processor.checkpoint().expect("a checkpoint");
         self.processor.labels =
-            super::super::ProvenLabels::new(self.processor.labels.policy().clone(), super::super::labels::LIMIT);
+            super::super::ProvenLabels::new(self.processor.labels.policy.clone(), super::super::labels::LIMIT);
         self.processor.restore(&saved);
         self
     }
