@@ -42,7 +42,7 @@ pub struct FingerprintCache {
 }
 
 #[derive(Default)]
-struct CachedSession {
+pub(super) struct CachedSession {
     texts: VecDeque<Arc<[u16]>>,
     bytes: usize,
 }

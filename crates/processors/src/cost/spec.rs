@@ -11,7 +11,8 @@ use rates::RatesError;
 use super::refresh::RatesRefreshTask;
 use super::{CostProcessor, CostSettings};
 use crate::spec::{
-    BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorSpec, ProcessorTask, ProcessorUnusable,
+    BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorProfile, ProcessorSpec, ProcessorTask,
+    ProcessorUnusable,
 };
 
 impl ProcessorSpec for CostSettings {
