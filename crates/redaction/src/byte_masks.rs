@@ -21,23 +21,26 @@ pub(super) fn read_text(text: &[u8], buffer: &mut Vec<ByteMasks>, reader: &mut i
     buffer.resize((PIECE / 64).min(text.len().div_ceil(64)).max(buffer.len()), ByteMasks::default());
     let mut base = 0;
     for piece in text.chunks(PIECE) {
-        read_piece(make_masks(piece, buffer), base, reader);
+        read_masks(make_masks(piece, buffer), base, reader);
+        end_piece(base, reader);
         base += piece.len();
     }
 }
 
-fn read_piece(masks: &[ByteMasks], base: usize, reader: &mut impl MaskReader) {
+fn read_masks(masks: &[ByteMasks], base: usize, reader: &mut impl MaskReader) {
     #[cfg(target_arch = "x86_64")]
-    if avx2::read_piece(masks, base, reader).is_some() {
+    if avx2::read_masks(masks, base, reader).is_some() {
         return;
     }
-    read_blocks(masks, base, reader);
-}
-
-#[inline(always)]
-fn read_blocks(masks: &[ByteMasks], base: usize, reader: &mut impl MaskReader) {
     for (index, block) in masks.iter().enumerate() {
         reader.read_block(base + 64 * index, block, masks.get(index + 1).map_or(u64::MAX, |next| next.alnum));
+    }
+}
+
+fn end_piece(base: usize, reader: &mut impl MaskReader) {
+    #[cfg(target_arch = "x86_64")]
+    if avx2::end_piece(base, reader).is_some() {
+        return;
     }
     reader.end_piece(base);
 }
@@ -149,8 +152,8 @@ mod avx2 {
         }
     }
 
-    /// Like [`super::read_piece`]; `None` if the processor has no AVX2.
-    pub(super) fn read_piece(masks: &[ByteMasks], base: usize, reader: &mut impl MaskReader) -> Option<()> {
+    /// Like [`super::read_masks`]; `None` if the processor has no AVX2.
+    pub(super) fn read_masks(masks: &[ByteMasks], base: usize, reader: &mut impl MaskReader) -> Option<()> {
         V3::try_new().map(|v3| v3.vectorize(MaskReading { masks, base, reader }))
     }
 
@@ -165,7 +168,30 @@ mod avx2 {
 
         #[inline(always)]
         fn call(self) {
-            super::read_blocks(self.masks, self.base, self.reader);
+            let Self { masks, mut base, reader } = self;
+            for (index, block) in masks.iter().enumerate() {
+                reader.read_block(base, block, masks.get(index + 1).map_or(u64::MAX, |next| next.alnum));
+                base += 64;
+            }
+        }
+    }
+
+    /// Ends a piece; `None` if the processor has no AVX2.
+    pub(super) fn end_piece(base: usize, reader: &mut impl MaskReader) -> Option<()> {
+        V3::try_new().map(|v3| v3.vectorize(PieceEnd { base, reader }))
+    }
+
+    struct PieceEnd<'a, R> {
+        base: usize,
+        reader: &'a mut R,
+    }
+
+    impl<R: MaskReader> NullaryFnOnce for PieceEnd<'_, R> {
+        type Output = ();
+
+        #[inline(always)]
+        fn call(self) {
+            self.reader.end_piece(self.base);
         }
     }
 
