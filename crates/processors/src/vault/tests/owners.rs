@@ -143,13 +143,8 @@ fn items(signal: &str, kind: &str, owner: &str) -> Vec<Json> {
 
 /// A request of `tests/cases/owners.yaml`.
 fn a_request(signal: &str, case: &Json) -> Json {
-    let signal = if case["on_the_other_signal"] != true {
-        signal
-    } else if signal == "logs" {
-        "traces"
-    } else {
-        "logs"
-    };
+    let other = if signal == "logs" { "traces" } else { "logs" };
+    let signal = if case["on_the_other_signal"] == true { other } else { signal };
     let words = case["items"].as_array().unwrap().iter().map(|words| words.as_str().unwrap());
     let pairs = words.map(|words| words.split_once(' ').unwrap_or((words, "")));
     let items: Vec<Json> = pairs.flat_map(|(kind, owner)| items(signal, kind, owner)).collect();
