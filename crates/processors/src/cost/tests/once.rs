@@ -204,19 +204,16 @@ fn operations_by_other_names() {
 /// whichever comes first, wherever the two are in the trace, on whichever signal, whoever reports them.
 #[test]
 fn fetched_answers_are_not_billed() {
-    let emitters = [
-        ("app", json!({})),
+    let plain = ["app", "gcp.vertex.agent", "litellm", "crewai.telemetry", "mistralai_sdk_tracer"];
+    let marked = [
         ("app", json!({"langgraph.node": "n"})),
         ("app", json!({"langtrace.service.name": "openai"})),
         ("opentelemetry.instrumentation.langchain", json!({"traceloop.span.kind": "task"})),
-        ("gcp.vertex.agent", json!({})),
-        ("litellm", json!({})),
-        ("crewai.telemetry", json!({})),
-        ("mistralai_sdk_tracer", json!({})),
     ];
+    let emitters = plain.map(|scope| (scope, json!({}))).into_iter().chain(marked);
     let fetches = ["fetch_response", "FETCH_RESPONSE", "responses.retrieve", "retrieve_response", "aget_responses"];
     let mut fetches = fetches.into_iter().cycle();
-    for (scope, marks) in &emitters {
+    for (scope, marks) in emitters {
         for (parent, fetch_parent, trace) in [(1, 2, 1), (3, 1, 1), (1, 1, 1), (1, 9, 7)] {
             let operation = fetches.next().unwrap();
             let item = |span: u64, parent: u64| {
@@ -231,16 +228,14 @@ fn fetched_answers_are_not_billed() {
             let of = |signal: &str, items: &[&Json]| {
                 request::payload(&json!({"signal": signal, "scope": {"name": scope}, "items": items}))
             };
-            for (way, requests) in [
+            let ways = [
                 vec![of("traces", &[&span]), of("traces", &[&real])],
                 vec![of("traces", &[&real]), of("traces", &[&span])],
                 vec![of("traces", &[&span, &real])],
                 vec![of("logs", &[&event]), of("traces", &[&real])],
                 vec![of("traces", &[&real]), of("logs", &[&event])],
-            ]
-            .into_iter()
-            .enumerate()
-            {
+            ];
+            for (way, requests) in ways.into_iter().enumerate() {
                 let cost = build();
                 let mut bills = Vec::new();
                 for (id, payload) in (1..).zip(requests) {
