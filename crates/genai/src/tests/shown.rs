@@ -62,7 +62,7 @@ fn by_any_service_name() {
     stay_the_same(|_| true, &services, rename, |_| true, show, 700);
 }
 
-/// Must not regress: a log record of a call that lost its event name on the way is still that call, on both its signals.
+/// Must not regress: a log record of a call that lost its event name on the way is still that call, on both signals.
 #[test]
 fn without_its_event_name() {
     let lose = |group: &mut Json, way: &str| {
