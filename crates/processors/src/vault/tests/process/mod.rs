@@ -20,7 +20,6 @@ use echoes::FingerprintCache;
 use genai::UnlistedTextPolicy;
 use genai::testing::builtin::vocabulary;
 use genai::testing::request;
-use kernel::clock::UnixNanos;
 use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use kernel::rng::SystemRng;
 use kernel::secret::Secret;
