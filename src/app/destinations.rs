@@ -94,7 +94,7 @@ pub(super) fn update_destinations(
         updated.insert(exporter.exporter.to_string(), exporter.destination.clone());
     }
     updated.retain(|id, _| exporters.iter().any(|exporter| *exporter.exporter == **id) || spool.pending_bytes(id) > 0);
-    let is_durable = moved == 0 || committer.sync_progress();
+    let is_durable = moved == 0 || committer.flush_all();
     let written = if is_durable && updated != recorded { write(&path, &updated) } else { Ok(()) };
     let not_durable = (!is_durable).then(|| "the spool's progress can't be written".to_owned());
     if let Some(why) = written.err().or(not_durable) {

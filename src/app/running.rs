@@ -84,7 +84,7 @@ impl RunningGateway {
             let (deps, settings, keys) = (deps.clone(), spool_settings.clone(), keys.clone());
             let open = move || {
                 Spool::open(deps.disk, &settings, &keys, deps.clock, deps.rng, &deps.meter).map_err(|error| {
-                    let fault = if error.exit_code() == 78 { StartFault::Configuration } else { StartFault::Machine };
+                    let fault = if error.exit_code == 78 { StartFault::Configuration } else { StartFault::Machine };
                     StartError::new(error.to_string()).with_fault(fault)
                 })
             };
@@ -179,7 +179,7 @@ impl RunningGateway {
         let tick = run_every_second(Arc::clone(&self.engine), Arc::clone(&self.spool), self.deps.clone());
         self.spawn_until_end("tick", tick, None);
         if let Some(limit) = self.settings.memory.clone() {
-            let pressure = Arc::clone(self.engine.inlet.budget().pressure());
+            let pressure = Arc::clone(&self.engine.inlet.budget().pressure);
             self.spawn_until_end("memory", memory::watch_memory(limit, pressure, self.deps.clone()), None);
         }
         let spawn: Arc<dyn Spawn> = Arc::<Tasks>::clone(&self.tasks);

@@ -73,7 +73,7 @@ impl RunningGateway {
         let committer = self.committer.take();
         self.join_threads(committer, self.settings.drain_requests).await;
         // Clients of the tap must not delay the end.
-        self.engine.sequencer.tap().close();
+        self.engine.sequencer.tap.close();
         let lasting_listeners = std::mem::take(&mut self.lasting_listeners);
         join_all(lasting_listeners.into_iter().map(|drain| drain(FINAL_GRACE))).await;
         let (report, tasks) = (self.build_report(), Arc::clone(&self.tasks));

@@ -82,7 +82,7 @@ fn check_vault(id: &ComponentId, vault: &VaultSettings, accounts: &FedAccounts) 
 
 /// Accounts that recipients name and no receiver has: perhaps misspelt.
 fn unknown_accounts(vault: &VaultSettings, accounts: &FedAccounts) -> Option<String> {
-    let named = vault.recipients.recipients().iter().flat_map(|recipient| recipient.accounts.iter().flatten());
+    let named = vault.recipients.recipients.iter().flat_map(|recipient| recipient.accounts.iter().flatten());
     let unknown: BTreeSet<&str> =
         named.map(String::as_str).filter(|account| !accounts.known.contains(*account)).collect();
     (!unknown.is_empty()).then(|| {

@@ -375,44 +375,6 @@ async fn what_waits_does_not_follow_a_name() {
     assert!(said.contains("must be `host:port`, as `spool list` prints it after the `@`"), "{said}");
 }
 
-/// If two exporters share waiting data and both are pointed elsewhere, the data is held for both, across restarts, and
-/// is sent for both once that is configured.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_two_is_held_for_both() {
-    let folder = tempfile::tempdir().unwrap();
-    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (new, at_new) = taker(0);
-    let pointed = |port: u16, more: &str| {
-        let one = |id: &str| {
-            format!(
-                "otlp_http/{id}: {{ endpoint: 'http://127.0.0.1:{port}', trust: internal, compression: none{more} }}"
-            )
-        };
-        let path = configuration(folder.path(), &format!("{}\n  {}", one("b"), one("c")));
-        let text = fs::read_to_string(&path).unwrap().replace("[otlp_http/b]", "[otlp_http/b, otlp_http/c]");
-        fs::write(&path, text).unwrap();
-        path
-    };
-    let app = run(&pointed(dead, ""), folder.path()).await;
-    post(&app, &["shared"]);
-    app.shutdown().await;
-    let config = pointed(new, "");
-    for _ in 0..2 {
-        run(&config, folder.path()).await.shutdown().await;
-        assert_eq!(count(&at_new, "shared"), 0);
-        let (_, listed, _) = tollgate(&["spool", "list", &format!("--config={config}")]);
-        for id in ["b", "c"] {
-            assert!(listed.contains(&format!("held:otlp_http/{id}@127.0.0.1:{dead} ")), "{listed}");
-        }
-    }
-    let app = run(&pointed(new, &format!(", moved_from: ['127.0.0.1:{dead}']")), folder.path()).await;
-    arrived(&at_new, "shared", 2);
-    app.shutdown().await;
-    run(&config, folder.path()).await.shutdown().await;
-    assert_eq!(count(&at_new, "shared"), 2, "each its own, once");
-    assert!(tollgate(&["spool", "list", &format!("--config={config}")]).1.contains("no data is waiting"));
-}
-
 /// The summary counts problems that must be fixed; warnings are counted separately. (Regression test: "2 problems".)
 #[test]
 fn warnings_are_no_problems() {

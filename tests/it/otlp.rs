@@ -69,16 +69,11 @@ fn receiver(folder: &Path) -> serde_json::Value {
 
 impl Gateway {
     async fn start() -> Self {
-        Self::start_with(|_| {}).await
-    }
-
-    /// Starts a gateway with a changed configuration.
-    async fn start_with(change: impl FnOnce(&mut serde_json::Value)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("data")).unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
         let receivers = ["otlp", "otlp/known", "otlp/local", "otlp/all"];
-        let mut configuration = serde_json::json!({
+        let configuration = serde_json::json!({
             "receivers": receiver(folder.path()),
             "exporters": { "file": { "path": at("outbound.jsonl"), "trust": "internal" } },
             "spool": { "directory": at("data/spool"), "max_size": "64MiB" },
@@ -92,7 +87,6 @@ impl Gateway {
                 "metrics": { "receivers": ["otlp/all"], "exporters": ["file"] },
             } },
         });
-        change(&mut configuration);
         let (app, meter) = gateway::start_with(&configuration.to_string(), &Everything, folder.path()).await;
         Self { app, folder, meter }
     }
@@ -144,8 +138,6 @@ struct Ask {
     content_type: Option<&'static str>,
     authorization: Option<&'static str>,
     receiver: &'static str,
-    /// Send to the port of the other protocol.
-    wrong_port: bool,
 }
 
 impl Default for Ask {
@@ -161,7 +153,6 @@ impl Default for Ask {
             content_type: None,
             authorization: None,
             receiver: "otlp",
-            wrong_port: false,
         }
     }
 }
@@ -260,12 +251,7 @@ fn version(way: Way) -> Version {
 }
 
 async fn ask(gateway: &Gateway, way: Way, ask: &Ask) -> Answer {
-    let port = match (ask.wrong_port, way) {
-        (false, way) => way,
-        (true, Grpc) => Proto,
-        (true, _) => Grpc,
-    };
-    let stream = TcpStream::connect(gateway.at(ask.receiver, port)).await.unwrap();
+    let stream = TcpStream::connect(gateway.at(ask.receiver, way)).await.unwrap();
     send(stream, version(way), usual(way, ask)).await
 }
 
@@ -418,30 +404,6 @@ fn boxes_of_answers() -> Vec<Row> {
         ("another method", HTTP, Ask { method: "PUT", ..Ask::default() }, unimplemented(405, "POST")),
         ("an unknown content type", &[Json], typed("text/plain"), wrong_type),
         ("no content type", &[Json], typed(""), wrong_type),
-        (
-            "gRPC at the HTTP port",
-            &[Grpc],
-            Ask { wrong_port: true, ..Ask::default() },
-            unimplemented(0, "this is the OTLP/HTTP port"),
-        ),
-        (
-            "HTTP at the gRPC port",
-            HTTP,
-            Ask { wrong_port: true, ..Ask::default() },
-            Refused(tonic::Code::InvalidArgument, 415, false, "this is the OTLP/gRPC port"),
-        ),
-        (
-            "an unknown encoding",
-            HTTP,
-            Ask { raw: Some(b"x".to_vec()), encoding: Some("br"), ..Ask::default() },
-            Refused(tonic::Code::InvalidArgument, 415, false, "gzip"),
-        ),
-        (
-            "an unknown encoding",
-            &[Grpc],
-            Ask { raw: Some(b"x".to_vec()), encoding: Some("br"), ..Ask::default() },
-            unimplemented(0, "gzip"),
-        ),
         ("no credential", ALL, known(None), unknown),
         ("a wrong credential", ALL, known(Some("Bearer acme-token-9999999999")), unknown),
         ("a wrong password", ALL, known(Some("Basic cGstbGYtMDEyMzp3cm9uZw==")), unknown),
@@ -606,35 +568,6 @@ async fn each_signal_counts_its_own_kind() {
             let want = Partial(1, "max_item_size");
             check("one is rejected", *way, &large, &ask(&gateway, *way, &large).await, want);
         }
-    }
-    gateway.app.shutdown().await;
-}
-
-/// Back-pressure is retryable and carries a retry delay in every encoding: 503 with Retry-After, UNAVAILABLE with
-/// RetryInfo; never 500.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_spool_says_when_to_come_again() {
-    let gateway = Gateway::start_with(|configuration| {
-        configuration["exporters"] = serde_json::json!({ "otlp_http": { "endpoint": "http://127.0.0.1:9" } });
-        configuration["exporters"]["otlp_http"]["trust"] = "internal".into();
-        for pipeline in ["traces", "logs", "metrics"] {
-            configuration["service"]["pipelines"][pipeline]["exporters"] = serde_json::json!(["otlp_http"]);
-        }
-        configuration["spool"]["max_size"] = "8MiB".into();
-        configuration["limits"] = serde_json::json!({ "shutdown": "1s" });
-    })
-    .await;
-    // text that does not compress well
-    let text: String = (0_u32..60_000).map(|n| char::from(b'a' + u8::try_from((n * n / 7) % 26).unwrap())).collect();
-    let large = Ask { json: request(&[span(&text, "")]), ..Ask::default() };
-    let mut sent = 0;
-    while ask(&gateway, Proto, &large).await.status == 200 {
-        sent += 1;
-        assert!(sent < 400, "it never filled up");
-    }
-    for way in ALL {
-        let want = Refused(tonic::Code::Unavailable, 503, true, "spool is full");
-        check("a full spool", *way, &large, &ask(&gateway, *way, &large).await, want);
     }
     gateway.app.shutdown().await;
 }

@@ -1,4 +1,4 @@
-//! Legal holds: [`apply_hold`] sets or releases one, [`list_notes`] lists them, [`is_under_hold`] checks a session.
+//! Legal holds: [`apply_hold`] sets or releases one, [`list_notes`] lists them.
 //! A hold is a note that is never changed or deleted. It is in force until a second note releases it by the hash of its
 //! bytes, so a person who may write but not read can end no hold; a note that can't be read counts as a hold. Setting
 //! writes the note before it holds the objects, and releasing writes the note last, so that nothing is unprotected in
@@ -304,11 +304,4 @@ pub(super) async fn has_hold_note(
 ) -> Result<bool, ReadError> {
     let found = read_notes(vault, &format!("{HOLDS_FOLDER}{account}/{tenant}/{session}/")).await?;
     Ok(!found.unreadable.is_empty() || !active_holds(&found.notes).is_empty())
-}
-
-/// Whether a session (as the index shows it, `trace-…` for records without one) is under hold.
-pub async fn is_under_hold(vault: &Vault, account: &str, tenant: &str, session: &str) -> Result<bool, ReadError> {
-    let (tenant, session) = (id_segment(tenant), id_segment(session));
-    let holds = list_holds(vault, Some(account)).await?;
-    Ok(holds.iter().any(|hold| hold.tenant == tenant && hold.session == session))
 }

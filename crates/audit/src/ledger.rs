@@ -313,12 +313,8 @@ impl<'p> Ledger<'p> {
     /// can't be predicted, so no one else can take it in advance.
     fn new_epoch(&self, attempt: u64) -> LedgerEpoch {
         let last_digest = self.head.as_ref().map_or("", |head| head.link.sha256.as_str());
-        let mut hash = Sha256::new();
-        for part in ["erase", self.account.as_str(), self.writer.as_str(), last_digest, &attempt.to_string()] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        let seed = Sha256::digest(self.key.sign(&hash.finalize()));
+        let parts = ["erase", self.account.as_str(), self.writer.as_str(), last_digest, &attempt.to_string()];
+        let seed = Sha256::digest(self.key.sign(&Sha256::digest_list(parts)));
         let name = object_names::new_epoch(UnixNanos((self.epochs + 1) * 1_000_000), &FixedRng(seed));
         self.empty_epoch(&name)
     }

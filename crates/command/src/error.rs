@@ -88,7 +88,7 @@ from!(&str, BindError, TlsError, RatesError);
 
 impl From<SpoolOpenError> for CommandError {
     fn from(error: SpoolOpenError) -> Self {
-        let kind = if error.exit_code() == EX_CONFIG { Self::Config } else { Self::Failed };
+        let kind = if error.exit_code == EX_CONFIG { Self::Config } else { Self::Failed };
         kind(error.to_string())
     }
 }

@@ -38,11 +38,11 @@ pub struct FingerprintCache {
     key: FingerprintKey,
     hasher: RandomState,
     /// A session weighs its bytes.
-    sessions: Mutex<BoundedMap<SessionKey, CachedSession>>,
+    pub(super) sessions: Mutex<BoundedMap<SessionKey, CachedSession>>,
 }
 
 #[derive(Default)]
-struct CachedSession {
+pub(super) struct CachedSession {
     texts: VecDeque<Arc<[u16]>>,
     bytes: usize,
 }
@@ -86,11 +86,6 @@ impl FingerprintCache {
     pub fn session_texts(&self, session: SessionKey) -> Vec<Arc<[u16]>> {
         let sessions = self.sessions.lock();
         sessions.get(&session).map(|cached| cached.texts.iter().cloned().collect()).unwrap_or_default()
-    }
-
-    #[cfg(test)]
-    pub(super) fn session_count(&self) -> usize {
-        self.sessions.lock().len()
     }
 
     /// Bytes in use.

@@ -297,11 +297,10 @@ async fn exporters_and_the_receiver_understand_each_other() {
     let running = bound.serve(inlet, TestTasks::shared(), &Meter::new()).await;
     let grpc = serde_json::json!({ "endpoint": format!("http://{}", running.grpc().unwrap()) });
     let grpc: super::otlp::Config = serde_json::from_value(grpc).unwrap();
-    let grpc = super::otlp::OtlpGrpcExporter::build(Arc::from("otlp"), grpc.settings().unwrap(), deps(&[])).unwrap();
+    let grpc = super::remote::OtlpExporter::build(Arc::from("otlp"), grpc.settings().unwrap(), deps(&[])).unwrap();
     let http = serde_json::json!({ "endpoint": format!("http://{}", running.http().unwrap()) });
     let http: super::otlp_http::Config = serde_json::from_value(http).unwrap();
-    let http =
-        super::otlp_http::OtlpHttpExporter::build(Arc::from("otlp_http"), http.settings().unwrap(), deps(&[])).unwrap();
+    let http = super::remote::OtlpExporter::build(Arc::from("otlp_http"), http.settings().unwrap(), deps(&[])).unwrap();
     let exporters: [&dyn Exporter; 2] = [&grpc, &http];
     for exporter in exporters {
         for (signal, size) in [(Signal::Traces, 10), (Signal::Metrics, 100_000), (Signal::Logs, 3_000_000)] {

@@ -102,11 +102,6 @@ impl Payload {
         self.index.items
     }
 
-    /// Whether anything was edited since [`Payload::parse`].
-    pub fn is_edited(&self) -> bool {
-        self.index.edited
-    }
-
     /// Spans, log records or data points in wire order, without removed ones.
     pub fn items(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.nodes().filter(|node| is_item(self.kind(*node)))

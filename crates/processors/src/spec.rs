@@ -1,7 +1,7 @@
 //! [`ProcessorSpec`]: everything that the gateway needs to know about a processor before it runs, and its wiring. A
-//! gateway and a dry run call the same `build` with different [`ProcessorDeps`]. No method has a default; fields
-//! of [`ProcessorProfile`] have, so a processor names only those that differ. `src/components.rs` lists the
-//! processors; `pipeline::Processor` is a running one.
+//! gateway and a dry run call the same `build` with different [`ProcessorDeps`]. A processor names only those properties
+//! ([`ProcessorProfile`]) that differ from most. `src/components.rs` lists the processors; `pipeline::Processor` is a
+//! running one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -189,7 +189,9 @@ pub type RunTask = dyn FnOnce(watch::Receiver<bool>) -> BoxFuture<'static, ()> +
 /// A processor's settings, as the gateway uses them.
 pub trait ProcessorSpec {
     /// The properties that the gateway asks for before it builds anything.
-    fn profile(&self) -> ProcessorProfile<'_>;
+    fn profile(&self) -> ProcessorProfile<'_> {
+        ProcessorProfile::default()
+    }
     /// Builds the processor for pipelines of `signals`. It reads files, and connects to nothing.
     ///
     /// # Errors

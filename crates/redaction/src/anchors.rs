@@ -148,7 +148,7 @@ impl Anchors {
             text,
             stems,
             given_names: stems.given_names(),
-            has_numeric_words: stems.has_numeric(),
+            has_numeric_words: stems.has_numeric,
             anchors: self,
             previous: ByteMasks::default(),
             seen: ByteKinds::default(),
@@ -336,7 +336,7 @@ impl AnchorPass<'_> {
     #[inline(always)]
     fn find_glued_words(&mut self, base: usize) {
         let Anchors { words, key_separators, .. } = &mut *self.anchors;
-        let Some(action) = self.stems.suffix_word_action() else { return key_separators.clear() };
+        let Some(action) = self.stems.suffix_word_action else { return key_separators.clear() };
         let (known_count, mut first_start) = (words.len(), None);
         for separator in key_separators.drain() {
             if let Some(word) = glued_words::glued_word_before(self.text, base + usize::from(separator)) {

@@ -67,7 +67,8 @@ impl Detector {
             builder.stems.push(Stem::new(b"values", false, true, WordAction::SqlValues));
         }
         let has_listed_names = builder.families.rule(RuleFamily::NameListed).is_some();
-        let stems = Stems::new(builder.stems).with_suffix_word_action(secrets::suffix_word_action(&builder.families));
+        let mut stems = Stems::new(builder.stems);
+        stems.suffix_word_action = secrets::suffix_word_action(&builder.families);
         let stems = if has_listed_names { stems.with_given_names() } else { stems };
         let is_unanchored = |rule: &CompiledRule| rule.pattern.as_ref().is_some_and(|pattern| pattern.unanchored);
         let placeholder_name = |rule: &CompiledRule| rule.placeholder.trim_matches(['[', ']']).into();
@@ -285,7 +286,9 @@ fn compile_users_pattern(rule: &CustomRule) -> Result<RulePattern, RuleErrorKind
     if matches_everything(&regex) {
         return Err(RuleErrorKind::MatchesEverything);
     }
-    if is_unrestricted && matches_single_character(&rule.pattern) {
+    if is_unrestricted
+        && parse(&rule.pattern, true).and_then(|hir| hir.properties().minimum_len()).is_some_and(|len| len < 2)
+    {
         return Err(RuleErrorKind::MatchesSingle);
     }
     if is_unrestricted && matches_prose(&regex) {
@@ -334,11 +337,6 @@ fn compile_allow_patterns(patterns: &[String]) -> Result<Option<Regex>, RuleErro
 /// Whether a pattern matches in any text, which makes it useless as a rule.
 fn matches_everything(regex: &Regex) -> bool {
     ["a", "Z", "7", "-", "é", " \t"].iter().all(|piece| regex.is_match(&piece.repeat(64)))
-}
-
-/// Whether a pattern can match a single character.
-fn matches_single_character(pattern: &str) -> bool {
-    parse(pattern, true).and_then(|hir| hir.properties().minimum_len()).is_some_and(|len| len < 2)
 }
 
 /// Whether a pattern matches most of an ordinary sentence.

@@ -3,8 +3,6 @@
 //! read the id with blanks between its parts. UUIDs, hex digits and random parts are replaced by `x` first; an id of
 //! one part costs one pass over its bytes. Pseudonyms are in `id_policy`.
 
-use std::sync::LazyLock;
-
 use super::detector::Detector;
 use super::find::SearchScratch;
 use super::names::{are_person_names, is_announced_given_name};
@@ -57,7 +55,8 @@ pub(super) fn has_private_part(detector: &Detector, id: &str, scratch: &mut Sear
     let mut is_other_text_private = |text: &str| text != id && detector.is_private(text, scratch);
     is_other_text_private(&join_with_blanks(id, &parts, true))
         || digits >= MIN_DIGITS_UNGROUPED && is_other_text_private(&join_with_blanks(id, &parts, false))
-        || has_word_after_number(&parts) && is_other_text_private(&order_words_first(id, &parts))
+        || parts.iter().skip_while(|part| part.count_digits() == 0).any(IdPart::is_word)
+            && is_other_text_private(&order_words_first(id, &parts))
 }
 
 fn is_separator(byte: u8) -> bool {
@@ -121,11 +120,10 @@ fn has_email_address(id: &str) -> bool {
     local.ends_with(char::is_alphanumeric) && has_host && domain.contains('.') && labels.any(is_top_level)
 }
 
-/// Prefixes of ids and the cue words that they mean: `wa_4915…` is a WhatsApp number.
-static ID_CUES: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| wordlists::rows("numbers.id_abbreviations").collect());
-
+/// The cue word that a prefix of an id means: `wa_4915…` is a WhatsApp number.
 fn cue_word(text: &str) -> &str {
-    ID_CUES.iter().find(|(short, _)| short.eq_ignore_ascii_case(text)).map_or(text, |(_, long)| long)
+    let cues = once!(Vec<(&str, &str)>, wordlists::rows("numbers.id_abbreviations").collect());
+    cues.iter().find(|(short, _)| short.eq_ignore_ascii_case(text)).map_or(text, |(_, long)| long)
 }
 
 /// The id with blanks between its parts, `x` for opaque ones and cue words for prefixes. `grouped`: digit groups keep
@@ -149,11 +147,6 @@ fn join_with_blanks(id: &str, parts: &[IdPart<'_>], grouped: bool) -> String {
         end = part.start + part.text.len();
     }
     out
-}
-
-/// Whether a word comes after the first number.
-fn has_word_after_number(parts: &[IdPart<'_>]) -> bool {
-    parts.iter().skip_while(|part| part.count_digits() == 0).any(IdPart::is_word)
 }
 
 /// The id with its words before its numbers: `thread_521448193_ssn` becomes `thread ssn 521448193`.

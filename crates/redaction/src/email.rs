@@ -3,12 +3,11 @@
 //! addresses are found in `views`.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use super::action::WordAction;
 use super::rule::RuleFamily;
 use super::scan::{PrivateClaims, TextScan};
-use super::sets::{ByteSet, WordSet};
+use super::sets::ByteSet;
 
 /// Longest local part and longest domain (RFC 5321 §4.5.3.1).
 const MAX_LOCAL_PART: usize = 64;
@@ -18,9 +17,6 @@ const MAX_LABELS: usize = 6;
 
 /// Domains that occur only in names of algorithms.
 const ALGORITHM_DOMAINS: &[&str] = &["openssh.com", "libssh.org"];
-
-/// File endings and units that are not top-level domains.
-static NO_TOP_LEVEL_DOMAINS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("notation.file_endings"));
 
 /// Claims every e-mail address and UPI address.
 pub(super) fn claim_emails(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
@@ -35,8 +31,6 @@ pub(super) fn claim_emails(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
     }
 }
 
-/// Handles of banks and apps in India's payment system UPI.
-static UPI_HANDLES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.upi_handles"));
 /// Longest handle, and longest distance between the word "UPI" and an address.
 const MAX_HANDLE: usize = 24;
 const MAX_UPI_WORD_DISTANCE: usize = 24;
@@ -58,7 +52,7 @@ fn match_payment_address(scan: &TextScan<'_>, at: usize, floor: usize) -> Option
         })
     };
     let is_lower = handle.iter().all(u8::is_ascii_lowercase);
-    (UPI_HANDLES.contains(handle) || is_lower && is_announced()).then_some(start..at + 1 + len)
+    (word_set!("numbers.upi_handles").contains(handle) || is_lower && is_announced()).then_some(start..at + 1 + len)
 }
 
 /// Returns the address around an `@`. Nothing before `floor` belongs to it.
@@ -108,7 +102,7 @@ fn domain_end(scan: &TextScan<'_>, from: usize) -> Option<usize> {
         if is_top_level_domain(top) {
             let end = from + domain.len();
             // A call such as `x@w.mean(…)` is not an address
-            return (!NO_TOP_LEVEL_DOMAINS.contains(top) && scan.byte(end) != b'(').then_some(end);
+            return (!word_set!("notation.file_endings").contains(top) && scan.byte(end) != b'(').then_some(end);
         }
         if !top.starts_with(char::is_alphabetic) {
             return None;

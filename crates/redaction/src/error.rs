@@ -114,9 +114,3 @@ impl RuleErrorKind {
         }
     }
 }
-
-impl From<RuleErrorKind> for String {
-    fn from(kind: RuleErrorKind) -> Self {
-        kind.to_string()
-    }
-}

@@ -160,7 +160,11 @@ impl Detector {
             return;
         }
         level.anchors.find(text.as_bytes(), &self.stems);
-        if level.anchors.is_empty() && self.searches_only_anchors() {
+        if level.anchors.is_empty()
+            && self.unanchored.is_empty()
+            && self.users_words.is_empty()
+            && !self.options.spelled_emails
+        {
             return;
         }
         let starts = level.anchors.brackets.iter().copied();
@@ -221,9 +225,9 @@ impl Detector {
         }
         let origin = origin.extended(encoding, view);
         // A view costs more than its bytes, so a window of a few bytes must not be free
-        let cost = view.text().len().max(views::MIN_COST);
+        let cost = view.text.len().max(views::MIN_COST);
         match state.decode_budget.checked_sub(cost) {
-            Some(rest) if !deeper.is_empty() && !origin.is_deeper_than(self.options.depth) && !view.is_cut() => {
+            Some(rest) if !deeper.is_empty() && origin.depth <= self.options.depth && !view.is_cut => {
                 state.decode_budget = rest
             }
             _ => {
@@ -231,7 +235,7 @@ impl Detector {
                 return true;
             }
         }
-        self.search_level(view.text(), origin, state, deeper);
+        self.search_level(&view.text, origin, state, deeper);
         let view_claims = deeper.first_mut().map(|level| level.claims.list.drain(..));
         let view_claims = view_claims.into_iter().flatten();
         if encoding == ViewEncoding::SplitValues {
@@ -242,11 +246,6 @@ impl Detector {
             claims.add_claim(scan, claim);
         }
         true
-    }
-
-    /// Whether everything is found at anchors only.
-    fn searches_only_anchors(&self) -> bool {
-        self.unanchored.is_empty() && self.users_words.is_empty() && !self.options.spelled_emails
     }
 
     /// Whether `text` contains anything private.

@@ -9,9 +9,6 @@ use std::sync::LazyLock;
 /// Most bytes that are read before a separator: the end of the key, with its quote and blanks.
 const MAX_BEFORE_SEPARATOR: usize = 32;
 
-/// Words that mean a secret at the end of any longer word.
-static GLUED_WORDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.secret_word_endings"));
-
 /// Words for "password" in other scripts, in each of their spellings.
 pub(super) static FOREIGN_PASSWORD_WORDS: LazyLock<Vec<&str>> =
     LazyLock::new(|| wordlists::words("secrets.passwords_in_scripts").collect());
@@ -51,7 +48,7 @@ fn match_glued_word(text: &[u8], separator: usize) -> Option<Range<usize>> {
             .find(|word| head.ends_with(word.as_bytes()))
             .map(|word| end - word.len()..end);
     }
-    let word = GLUED_WORDS.iter().find(|word| super::pairs::ends_with(head, word))?;
+    let word = byte_list!("secrets.secret_word_endings").iter().find(|word| super::pairs::ends_with(head, word))?;
     let start = head.len() - word.len();
     let (first_byte, before) = (*head.get(start)?, head.get(..start)?);
     let letter_before = before.last()?;

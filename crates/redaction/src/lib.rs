@@ -8,6 +8,9 @@
 
 #![warn(missing_docs)]
 
+#[macro_use]
+mod wordlists;
+
 mod action;
 mod addresses;
 mod anchors;
@@ -49,7 +52,6 @@ mod tests;
 mod validate;
 mod value_carry;
 mod views;
-mod wordlists;
 mod words_by_use;
 
 pub use clean_texts::CleanTexts;

@@ -18,11 +18,6 @@ pub(super) fn parse(pattern: &str, unicode: bool) -> Option<Hir> {
     ParserBuilder::new().unicode(unicode).utf8(unicode).build().parse(pattern).ok()
 }
 
-/// Whether a pattern may match the empty text, even if only at some positions (`\b`, `(?m)^`).
-fn may_match_empty(pattern: &str, unicode: bool) -> bool {
-    parse(pattern, unicode).is_some_and(|hir| hir.properties().minimum_len() == Some(0))
-}
-
 fn is_look_around(error: &regex_syntax::Error) -> bool {
     let kind = regex_syntax::ast::ErrorKind::UnsupportedLookAround;
     matches!(error, regex_syntax::Error::Parse(error) if *error.kind() == kind)
@@ -43,7 +38,10 @@ pub(super) fn compile(pattern: &str, unicode: bool) -> Result<Regex, RuleErrorKi
         let reason = text.lines().last().unwrap_or("the pattern is not a valid regular expression");
         RuleErrorKind::Syntax(reason.trim().trim_start_matches("error: ").to_owned())
     })?;
-    if may_match_empty(pattern, unicode) || regex.is_match("") || regex.group_info().pattern_len() != 1 {
+    if parse(pattern, unicode).is_some_and(|hir| hir.properties().minimum_len() == Some(0))
+        || regex.is_match("")
+        || regex.group_info().pattern_len() != 1
+    {
         return Err(RuleErrorKind::MatchesEmpty);
     }
     Ok(regex)

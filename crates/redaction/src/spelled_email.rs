@@ -4,18 +4,14 @@
 //! are in `email`.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use super::rule::RuleFamily;
 use super::scan::{PrivateClaims, TextScan};
-use crate::wordlists;
 
 /// Most bytes before and after an `at` that may belong to an address.
 const REACH: usize = 80;
 /// Most bytes between an announcing word and an address.
 const CUE_REACH: usize = 48;
-/// Words that announce an address.
-static CUES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("notation.spelled_email_cues").collect());
 
 /// Claims every spelt address.
 pub(super) fn claim_spelled_emails(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
@@ -45,7 +41,9 @@ fn match_spelled_address(scan: &TextScan<'_>, at: usize, claimed_end: usize) -> 
     let end = at + 2 + (after.len() - domain.len()) + end;
     let head = scan.bytes(start.saturating_sub(CUE_REACH)..start).to_ascii_lowercase();
     let line = head.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    let has_cue = CUES.iter().any(|word| memchr::memmem::find(line, word.as_bytes()).is_some());
+    let has_cue = word_list!("notation.spelled_email_cues")
+        .iter()
+        .any(|word| memchr::memmem::find(line, word.as_bytes()).is_some());
     (bracket.is_some() || (has_spelt_dot && has_cue)).then_some(start..end)
 }
 

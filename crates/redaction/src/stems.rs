@@ -104,9 +104,9 @@ pub(super) struct Stems {
     /// Filter of given names, if they are searched; built for the first text.
     given_names: Option<LazyLock<GivenNameFilter>>,
     /// Whether a stem begins with a digit that no letter follows.
-    has_numeric: bool,
-    /// The action at a secret's word that is only the end of a longer word (`ftppassword`).
-    suffix_word_action: Option<WordAction>,
+    pub(super) has_numeric: bool,
+    /// The action at a secret's word that is only the end of a longer word (`ftppassword`), if these are searched.
+    pub(super) suffix_word_action: Option<WordAction>,
 }
 
 /// Stems by their first `BYTES` bytes.
@@ -323,22 +323,6 @@ impl Stems {
     /// Also finds capitalised words that may be given names.
     pub(super) fn with_given_names(self) -> Self {
         Self { given_names: Some(LazyLock::new(|| GivenNameFilter::new(given_names()))), ..self }
-    }
-
-    /// Also finds secrets' words that are only the end of a longer word.
-    pub(super) fn with_suffix_word_action(self, action: Option<WordAction>) -> Self {
-        Self { suffix_word_action: action, ..self }
-    }
-
-    /// The action at a secret's word that is only the end of a longer word, if these are searched.
-    #[inline(always)]
-    pub(super) fn suffix_word_action(&self) -> Option<WordAction> {
-        self.suffix_word_action
-    }
-
-    /// Whether a stem begins with a digit that no letter follows.
-    pub(super) fn has_numeric(&self) -> bool {
-        self.has_numeric
     }
 
     /// The filter of given names, if they are searched.

@@ -1,5 +1,5 @@
 //! Provides the word lists and tables of `config/rules/lists/*.txt` by name. Words that hint at a street, a provider or
-//! a command are data, so adding one needs no code. Callers parse a list once into a `static`; no search reads the
+//! a command are data, so adding one needs no code. Macros such as `word_set!` parse a list once; no search reads its
 //! text. The four lists of names are in `names::name_lists`; notation, and lists of fewer than eight words that belong
 //! to one rule's logic, are in the code. `tests::wordlists` checks the files.
 
@@ -18,6 +18,42 @@ pub(crate) const FILES: [&str; 6] = [
     include_str!("../../../config/rules/lists/numbers.txt"),
     include_str!("../../../config/rules/lists/secrets.txt"),
 ];
+
+/// A value that is made once, when the place of this macro is first reached.
+macro_rules! once {
+    ($type:ty, $make:expr) => {{
+        static VALUE: std::sync::LazyLock<$type> = std::sync::LazyLock::new(|| $make);
+        &*VALUE
+    }};
+}
+
+/// The words of a list as a set, made once.
+macro_rules! word_set {
+    ($list:literal) => {
+        once!(crate::sets::WordSet, crate::sets::WordSet::listed($list))
+    };
+}
+
+/// [`words`], made once.
+macro_rules! word_list {
+    ($list:literal) => {
+        once!(Vec<&str>, crate::wordlists::words($list).collect())
+    };
+}
+
+/// [`lines`], made once.
+macro_rules! line_list {
+    ($list:literal) => {
+        once!(Vec<&str>, crate::wordlists::lines($list).collect())
+    };
+}
+
+/// [`bytes`], made once.
+macro_rules! byte_list {
+    ($list:literal) => {
+        once!(Vec<&[u8]>, crate::wordlists::bytes($list))
+    };
+}
 
 /// All lists by name, sorted.
 static LISTS: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {

@@ -443,11 +443,6 @@ fn to_u32(number: usize) -> u32 {
 
 /// The first 64 bits of SHA-256; never 0.
 pub(super) fn digest(parts: &[&str]) -> u64 {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
-    let hash = hash.finalize();
+    let hash = Sha256::digest_list(parts);
     hash.first_chunk::<8>().map_or(1, |bytes| u64::from_le_bytes(*bytes)).max(1)
 }

@@ -109,7 +109,7 @@ struct PieceRange<'p> {
 pub struct ItemContent<'p> {
     json: String,
     pieces: Vec<PieceRange<'p>>,
-    fingerprints: Vec<ContentFingerprint>,
+    pub fingerprints: Vec<ContentFingerprint>,
     /// Hash of the model's input.
     context: Option<Sha256>,
     /// Hashes of the system instructions and of the tool definitions alone.
@@ -166,15 +166,6 @@ impl<'p> ItemContent<'p> {
             context.update(value.as_bytes());
             context.update([0]);
         }
-    }
-
-    pub fn fingerprints(&self) -> &[ContentFingerprint] {
-        &self.fingerprints
-    }
-
-    /// Moves the fingerprints out.
-    pub fn take_fingerprints(&mut self) -> Vec<ContentFingerprint> {
-        std::mem::take(&mut self.fingerprints)
     }
 
     /// Writes the content array with the references that `plan` chose.
@@ -250,7 +241,8 @@ pub struct ContentHashes {
 /// Writes one document, item by item.
 pub struct DocumentWriter {
     out: String,
-    item_count: u32,
+    /// Number of items so far: the position that the next one will have.
+    pub item_count: u32,
 }
 
 impl DocumentWriter {
@@ -259,11 +251,6 @@ impl DocumentWriter {
         append_unclosed(&mut out, head);
         out.push_str(",\"items\":[");
         Self { out, item_count: 0 }
-    }
-
-    /// Position that the next item will have.
-    pub fn next_position(&self) -> u32 {
-        self.item_count
     }
 
     /// Adds an item and returns its position and hashes. Content is written with the references of `plan`; the hashes

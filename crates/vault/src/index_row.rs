@@ -369,12 +369,8 @@ impl PriceLink {
 
     /// Call number: a hash of account, trace and span.
     fn call_number(account: &str, trace: &str, span: &str) -> u64 {
-        let mut hash = Sha256::new();
-        for part in [account, trace, span] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part.as_bytes());
-        }
-        hash.finalize().first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        let hash = Sha256::digest_list([account, trace, span]);
+        hash.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 }
 

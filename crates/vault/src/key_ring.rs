@@ -36,8 +36,10 @@ pub struct SessionKey {
     sealer: Box<FragmentSealer>,
     /// The key object, until it is committed.
     object: Mutex<Option<Bytes>>,
-    object_len: usize,
-    object_sha256: String,
+    /// Size of the key object, bytes.
+    pub object_len: usize,
+    /// SHA-256 of the key object, hex. Index lines that name the key include it, so that the chain covers the object.
+    pub object_sha256: String,
 }
 
 impl SessionKey {
@@ -58,16 +60,6 @@ impl SessionKey {
     /// Sealing failed; `out` may then hold a partial file.
     pub fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed> {
         (self.sealer)(plain, out)
-    }
-
-    /// Size of the key object, bytes.
-    pub fn object_len(&self) -> usize {
-        self.object_len
-    }
-
-    /// SHA-256 of the key object, hex. Index lines that name the key include it, so that the chain covers the object.
-    pub fn object_sha256(&self) -> &str {
-        &self.object_sha256
     }
 
     /// Takes the key object; only the first call returns it. The caller, which has a ticket, must commit the object;

@@ -121,7 +121,7 @@ pub struct ObjectNames {
     prefix: Arc<str>,
     writer: Arc<str>,
     epoch: Arc<str>,
-    layout: ObjectLayout,
+    pub layout: ObjectLayout,
 }
 
 impl ObjectNames {
@@ -135,10 +135,6 @@ impl ObjectNames {
     #[must_use]
     pub fn with_layout(self, layout: ObjectLayout) -> Self {
         Self { layout, ..self }
-    }
-
-    pub fn layout(&self) -> ObjectLayout {
-        self.layout
     }
 
     /// The prefix without its trailing slash.

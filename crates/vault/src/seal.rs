@@ -63,7 +63,7 @@ impl SessionKeyGenerator for AgeKeyGenerator {
     fn new_session(&self, audience: &Audience, place: &str) -> Result<NewSessionKey, SealFailed> {
         let identity = age::x25519::Identity::generate();
         let recipient = identity.to_public();
-        let object = seal_key(&identity, &self.policy.keys(audience), self.policy.threshold(), place)?;
+        let object = seal_key(&identity, &self.policy.keys(audience), self.policy.threshold, place)?;
         let id = key_id(&recipient.to_string());
         let recipient = FastRecipient::new(&recipient).ok_or(SealFailed::Internal)?;
         let seal = move |plain: &[u8], out: &mut Vec<u8>| {

@@ -91,7 +91,7 @@ impl VaultDraft {
             let record = group.scope.path().len().max(group.object_prefix.len()) + header_bytes;
             let rows: usize = group.rows.iter().map(|row| row.max_size() + TICKET_BYTES + record).sum();
             let fragment = group.fragment.as_ref();
-            let sealed = fragment.map_or(0, |part| part.frame.size() + part.key.object_len() + 2 * record);
+            let sealed = fragment.map_or(0, |part| part.frame.size() + part.key.object_len + 2 * record);
             rows + sealed + record
         };
         self.groups.iter().map(group_bytes).sum::<usize>() as u64

@@ -58,15 +58,9 @@ struct OpenObject {
 pub struct ObjectPin {
     writer: Arc<VaultWriter>,
     object_prefix: Arc<str>,
-    number: u64,
-    is_placed: bool,
-}
-
-impl ObjectPin {
     /// Number of the pinned object.
-    pub fn object(&self) -> u64 {
-        self.number
-    }
+    pub number: u64,
+    is_placed: bool,
 }
 
 impl Drop for ObjectPin {
@@ -142,7 +136,7 @@ impl VaultWriter {
             open.len += len;
             open.fragments += 1;
             open.pins = open.pins.saturating_sub(u32::from(is_pinned));
-            open.full |= (session_ended && self.names.layout() != ObjectLayout::Packed) || open.len >= self.max_object;
+            open.full |= (session_ended && self.names.layout != ObjectLayout::Packed) || open.len >= self.max_object;
             let last = open.full && open.pins == 0;
             if last {
                 state.open.remove(object_prefix);
@@ -151,9 +145,9 @@ impl VaultWriter {
         }
         let number = state.next_object;
         state.next_object += 1;
-        let is_alone = self.names.layout() == ObjectLayout::Turn;
+        let is_alone = self.names.layout == ObjectLayout::Turn;
         let last = is_alone
-            || (session_ended && self.names.layout() == ObjectLayout::Session)
+            || (session_ended && self.names.layout == ObjectLayout::Session)
             || len >= self.max_object
             || state.open.len() >= MAX_OPEN_OBJECTS;
         if !last {

@@ -323,12 +323,8 @@ fn alert_key(alert: &Alert) -> String {
         ("", session) => ["", session, "", ""],
         (run, _) => [run, "", "", ""],
     };
-    let mut hash = Sha256::new();
-    for part in [alert.rule.as_str(), &alert.account].into_iter().chain(subject) {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    hex::encode(hash.finalize().get(..16).unwrap_or(&[]))
+    let hash = Sha256::digest_list([alert.rule.as_str(), &alert.account].into_iter().chain(subject));
+    hex::encode(hash.get(..16).unwrap_or(&[]))
 }
 
 /// An id that is the same for each attempt of a message, so that the receiver can detect duplicates.

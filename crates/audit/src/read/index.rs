@@ -178,10 +178,7 @@ impl SeenLines {
 fn hash_line_place(row: &IndexRow) -> [u8; 16] {
     let tail = &row.tail;
     let mut hasher = Sha256::new();
-    for part in [&tail.writer, &tail.epoch, &tail.account] {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
+    hasher.update_list([&tail.writer, &tail.epoch, &tail.account]);
     hasher.update(row.leaf.to_le_bytes());
     hasher.finalize().first_chunk::<16>().copied().unwrap_or_default()
 }

@@ -125,14 +125,6 @@ impl ReplayedSession {
         self.entries.iter().filter(|entry| self.counts_unsigned || !self.is_unsigned(entry))
     }
 
-    /// A session of these lines, without content.
-    #[cfg(test)]
-    pub(super) fn of_rows(session: &str, rows: Vec<IndexRow>) -> Self {
-        let mut entries: Vec<SessionEntry> = rows.into_iter().map(SessionEntry::from_line).collect();
-        entries.sort_by(|a, b| (&a.at, a.leaf).cmp(&(&b.at, b.leaf)));
-        Self { session: session.to_owned(), entries, ..Self::default() }
-    }
-
     pub fn id(&self) -> &str {
         &self.session
     }

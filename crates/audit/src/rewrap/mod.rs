@@ -90,7 +90,7 @@ pub async fn rewrap(
             summary.failed.push(format!("{}{}.age: no recipient may open its account and tenant", key.folder, key.id));
             continue;
         }
-        let threshold = recipients.threshold();
+        let threshold = recipients.threshold;
         let job = CopyJob { place, auditors, recipients: &permitted, threshold, signer, ledger, key: &key };
         let existing = job.read_objects(&objects, &mut summary.failed).await?;
         if !existing.copies.is_empty() {
@@ -220,12 +220,8 @@ impl CopyJob<'_, '_> {
     /// and a later run recognises the copy before the chain lists it.
     fn copy_name(&self, object: &[u8]) -> String {
         let prefix = self.copy_prefix();
-        let mut hash = Sha256::new();
-        for part in ["rewrap copy", &prefix, &kernel::hex::encode(&Sha256::digest(object))] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        let suffix = Sha256::digest(self.signer.key.sign(&hash.finalize()));
+        let hash = Sha256::digest_list(["rewrap copy", &prefix, &kernel::hex::encode(&Sha256::digest(object))]);
+        let suffix = Sha256::digest(self.signer.key.sign(&hash));
         format!("{prefix}{}.age", kernel::hex::encode(suffix.get(..16).unwrap_or_default()))
     }
 

@@ -383,7 +383,7 @@ impl Site {
             fragment: Some(id.clone()),
             ct_sha256: Some(kernel::hex::encode(&kernel::sha256::Sha256::digest(frame.rest()))),
             key_id: Some(key.id().to_owned()),
-            key_sha256: Some(key.object_sha256().to_owned()),
+            key_sha256: Some(key.object_sha256.clone()),
             commitment: Some(hashes.commitment),
             ..base.clone()
         };

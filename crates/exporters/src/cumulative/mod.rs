@@ -216,14 +216,5 @@ fn encode_attributes(attributes: &[KeyValue]) -> Vec<u8> {
 }
 
 fn series_key<'p>(parts: impl Iterator<Item = &'p [u8]>) -> SeriesKey {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    let mut key = SeriesKey::default();
-    for (to, from) in key.iter_mut().zip(hash.finalize()) {
-        *to = from;
-    }
-    key
+    Sha256::digest_list(parts).first_chunk().copied().unwrap_or_default()
 }

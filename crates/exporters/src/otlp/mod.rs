@@ -17,7 +17,7 @@ pub use config::{Config, GrpcProtocol, OtlpGrpcSettings};
 
 use super::outcome::{self, MAX_RESPONSE_BYTES};
 use super::remedies::grpc_remedy;
-use super::remote::{OtlpExporter, OtlpProtocol, RemoteExporter};
+use super::remote::{OtlpProtocol, RemoteExporter};
 use net::ContentEncoding;
 use net::client::{self, ResponseReadError};
 use net::encoding::{InflateStep, Inflater};
@@ -26,8 +26,6 @@ use pipeline::{AttemptFailure, Outcome, Reason};
 
 /// Number of bytes before each gRPC message: a flag and the message's length.
 const PREFIX: usize = 5;
-
-pub type OtlpGrpcExporter = OtlpExporter<GrpcProtocol>;
 
 /// The `grpc-timeout` value: milliseconds, or seconds if eight digits can't hold the milliseconds.
 fn grpc_timeout(timeout: Duration) -> String {

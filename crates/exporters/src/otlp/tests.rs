@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::*;
+use crate::remote::OtlpExporter;
 use crate::stanza::Compression;
 use crate::tests::{deps, inflated, request};
 use fakes::sink::{Answer, Proxy, Seen, Sink};
@@ -17,11 +18,11 @@ fn config(json: serde_json::Value) -> Config {
     serde_json::from_value(json).unwrap()
 }
 
-fn build(json: serde_json::Value, env: &[(&str, String)]) -> OtlpGrpcExporter {
-    OtlpGrpcExporter::build(Arc::from("otlp/test"), config(json).settings().unwrap(), deps(env)).unwrap()
+fn build(json: serde_json::Value, env: &[(&str, String)]) -> OtlpExporter<GrpcProtocol> {
+    OtlpExporter::build(Arc::from("otlp/test"), config(json).settings().unwrap(), deps(env)).unwrap()
 }
 
-fn plain(sink: &Sink) -> OtlpGrpcExporter {
+fn plain(sink: &Sink) -> OtlpExporter<GrpcProtocol> {
     build(serde_json::json!({ "endpoint": format!("http://{}", sink.address) }), &[])
 }
 
@@ -191,7 +192,7 @@ fn tls_files_that_cannot_be_used_are_one_clear_line() {
     for (file, what) in [(&missing, "No such file"), (&empty, "contains no certificate")] {
         let json = serde_json::json!({ "endpoint": "a:1", "tls": { "ca_file": file } });
         let settings = config(json).settings().unwrap();
-        let error = OtlpGrpcExporter::build(Arc::from("otlp"), settings, deps(&[])).err().unwrap().to_string();
+        let error = OtlpExporter::build(Arc::from("otlp"), settings, deps(&[])).err().unwrap().to_string();
         assert!(error.starts_with("tls.ca_file: ") && error.contains(what), "{error}");
         assert!(!error.contains("SECRET") && !error.contains('\n'), "{error}");
     }

@@ -16,7 +16,7 @@ pub use config::{Config, HttpProtocol, OtlpHttpSettings};
 
 use super::outcome::{self, MAX_RESPONSE_BYTES};
 use super::remedies::http_remedy;
-use super::remote::{OtlpExporter, OtlpProtocol, RemoteExporter};
+use super::remote::{OtlpProtocol, RemoteExporter};
 use net::ContentEncoding;
 use net::client::{self, ResponseReadError};
 use pipeline::{AttemptFailure, Outcome, Reason};
@@ -25,8 +25,6 @@ const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf")
 
 /// How long, and up to how many bytes, the body of an error response is read.
 const ERROR_BODY_LIMITS: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
-
-pub type OtlpHttpExporter = OtlpExporter<HttpProtocol>;
 
 impl OtlpProtocol for HttpProtocol {
     const VERSION: Version = Version::HTTP_11;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::*;
+use crate::remote::OtlpExporter;
 use crate::spec::{ExporterDeps, ExporterSpec as _};
 use crate::tests::{deps, inflated, request};
 use fakes::sink::{Answer, Proxy, Seen, Sink};
@@ -18,11 +19,11 @@ fn config(json: serde_json::Value) -> Config {
     serde_json::from_value(json).unwrap()
 }
 
-fn build(json: serde_json::Value, env: &[(&str, String)]) -> OtlpHttpExporter {
-    OtlpHttpExporter::build(Arc::from("otlp_http/test"), config(json).settings().unwrap(), deps(env)).unwrap()
+fn build(json: serde_json::Value, env: &[(&str, String)]) -> OtlpExporter<HttpProtocol> {
+    OtlpExporter::build(Arc::from("otlp_http/test"), config(json).settings().unwrap(), deps(env)).unwrap()
 }
 
-fn plain(sink: &Sink) -> OtlpHttpExporter {
+fn plain(sink: &Sink) -> OtlpExporter<HttpProtocol> {
     build(serde_json::json!({ "endpoint": format!("http://{}", sink.address) }), &[])
 }
 
@@ -109,7 +110,7 @@ async fn compression_follows_what_the_back_end_says() {
     let clock = ManualClock::at(UnixNanos(1_700_000_000_000_000_000));
     let settings = config(serde_json::json!({ "endpoint": format!("http://{}", sink.address) })).settings().unwrap();
     let deps = ExporterDeps { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..deps(&[]) };
-    let exporter = OtlpHttpExporter::build(Arc::from("otlp_http/test"), settings, deps).unwrap();
+    let exporter = OtlpExporter::build(Arc::from("otlp_http/test"), settings, deps).unwrap();
     for _ in 0..2 {
         assert_eq!(exporter.send(&request(Signal::Traces, 1000)).await, Outcome::Accepted);
     }

@@ -194,42 +194,20 @@ fn roles() {
     assert!(!vocabulary.is_identity("thread.id"));
 }
 
-/// Words of provider names, and the current name.
-const PROVIDERS: &[(&str, &str)] = &[
-    ("open ai", "openai"),
-    ("anthropic", "anthropic"),
-    ("mistral ai", "mistral_ai"),
-    ("x ai", "x_ai"),
-    ("deep seek", "deepseek"),
-    ("groq", "groq"),
-    ("cohere", "cohere"),
-    ("open router", "openrouter"),
-    ("gemini", "gcp.gemini"),
-    ("google gemini", "gcp.gemini"),
-    ("google generative ai", "gcp.gemini"),
-    ("google gen ai", "gcp.gen_ai"),
-    ("google vertex ai", "gcp.vertex_ai"),
-    ("vertex anthropic", "gcp.vertex_ai"),
-    ("amazon bedrock", "aws.bedrock"),
-    ("anthropic bedrock converse", "aws.bedrock"),
-    ("azure open ai", "azure.ai.openai"),
-    ("azure ai", "azure.ai.inference"),
-    ("azure ai open ai", "azure.ai.openai"),
-    ("git hub", "github-copilot"),
-    ("git hub copilot", "github-copilot"),
-    ("oracle cloud generative ai", "oracle_cloud.generative_ai"),
-    ("moonshot ai", "moonshot_ai"),
-    ("lang chain open ai", "openai"),
-    ("lite llm anthropic", "anthropic"),
-    ("ollama", "ollama"),
-];
-
-/// A name as wrappers write it: separators, capitals, none.
-fn notations(words: &str) -> Vec<String> {
-    let capital = |word: &str| format!("{}{}", word[..1].to_uppercase(), &word[1..]);
-    let camel: String = words.split(' ').map(capital).collect();
+/// Words as emitters write them: separators, capitals, none.
+pub(super) fn notations(words: &str) -> Vec<String> {
+    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+    let capitals: String = words.split(' ').map(capital).collect();
+    let camel = capitals[..1].to_lowercase() + &capitals[1..];
     let separated = ["_", "-", ".", "/", " ", ""].map(|mark| words.replace(' ', mark));
-    separated.into_iter().chain([camel, words.replace(' ', "_").to_uppercase()]).collect()
+    separated.into_iter().chain([camel, capitals, words.replace(' ', "_").to_uppercase()]).collect()
+}
+
+/// Names in `tests/cases/words.yaml`, and words for each.
+pub(super) fn named_words(part: &str) -> Vec<(String, String)> {
+    let mut cases: BTreeMap<String, BTreeMap<String, Vec<String>>> = request::case_file("tests/cases/words.yaml");
+    let named = |(name, all): (String, Vec<String>)| all.into_iter().map(move |words| (name.clone(), words));
+    cases.remove(part).unwrap().into_iter().flat_map(named).collect()
 }
 
 /// A provider is read in any notation, with the words of any API or SDK around it. One unknown word more and the name
@@ -238,18 +216,14 @@ fn notations(words: &str) -> Vec<String> {
 fn providers() {
     let vocabulary = builtin();
     let wrappers = ["{}", "chat {}", "{} chat", "{} responses", "text completion {}", "{} beta", "async {} client v1"];
-    for (words, name) in PROVIDERS {
-        assert_eq!(vocabulary.current_provider_name(name).as_deref(), Some(*name), "a current name stays");
-        for sent in wrappers.iter().flat_map(|wrapper| notations(&wrapper.replace("{}", words))) {
-            assert_eq!(vocabulary.current_provider_name(&sent).as_deref(), Some(*name), "{sent}");
+    for (name, words) in named_words("providers") {
+        assert_eq!(vocabulary.current_provider_name(&name).as_ref(), Some(&name), "a current name stays");
+        for sent in wrappers.iter().flat_map(|wrapper| notations(&wrapper.replace("{}", &words))) {
+            assert_eq!(vocabulary.current_provider_name(&sent).as_ref(), Some(&name), "{sent}");
         }
-        for sent in ["{} compatible", "{} like", "our {}", "{} eu", "{} proxy", "{} service"]
-            .map(|other| other.replace("{}", words))
-        {
-            for sent in notations(&sent) {
-                let kept = sent.to_lowercase();
-                assert_eq!(vocabulary.current_provider_name(&sent), Some(kept), "{sent}");
-            }
+        let others = ["{} compatible", "{} like", "our {}", "{} eu", "{} proxy", "{} service"];
+        for sent in others.iter().flat_map(|other| notations(&other.replace("{}", &words))) {
+            assert_eq!(vocabulary.current_provider_name(&sent), Some(sent.to_lowercase()), "{sent}");
         }
     }
     for framework in [

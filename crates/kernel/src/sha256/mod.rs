@@ -33,6 +33,21 @@ impl Sha256 {
         hash.finalize()
     }
 
+    /// The hash of a list of parts, see [`Self::update_list`].
+    pub fn digest_list(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> [u8; HASH_BYTES] {
+        let mut hash = Self::new();
+        hash.update_list(parts);
+        hash.finalize()
+    }
+
+    /// Appends each part after its length, so that two lists have the same hash only if their parts are the same.
+    pub fn update_list(&mut self, parts: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+        for part in parts {
+            self.update((part.as_ref().len() as u64).to_le_bytes());
+            self.update(part);
+        }
+    }
+
     /// Appends bytes.
     pub fn update(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.update(bytes.as_ref());

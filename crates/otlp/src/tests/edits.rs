@@ -55,7 +55,7 @@ proptest! {
             prop_assert_eq!(encode(&payload), bytes.clone());
             let mut payload = payload;
             payload.edit_text(|_, _| TextEdit::Keep);
-            prop_assert!(!payload.is_edited());
+            prop_assert!(!payload.index.edited);
             // Replacing a text by itself changes nothing either.
             payload.edit_text(|place, text| match place.kind {
                 TextPlaceKind::Binary | TextPlaceKind::Entry { .. } => TextEdit::Keep,

@@ -33,7 +33,7 @@ pub(crate) fn against_prost<M: Message + Default>(signal: Signal, bytes: &[u8]) 
         let twice = again.encode(unknown).expect("encodes");
         assert!(twice.bytes == once);
         assert!(unknown == UnknownFields::Keep || twice.unknown_dropped == 0);
-        assert!(!again.is_edited(), "what leaves is unambiguous");
+        assert!(!again.index.edited, "what leaves is unambiguous");
     }
 }
 

@@ -189,7 +189,7 @@ proptest! {
                 prop_assert!(first_attributes(&bytes) == right);
                 // Once merged, it stays unchanged.
                 let again = parse(Signal::Traces, &bytes);
-                prop_assert!(!again.is_edited());
+                prop_assert!(!again.index.edited);
             }
         }
     }

@@ -39,12 +39,7 @@ impl ClaimKey {
     /// The key of these parts, in order. Different lists of parts have different keys (except for a collision of 128
     /// bits).
     pub fn from_parts(parts: &[&[u8]]) -> Self {
-        let mut hash = Sha256::new();
-        for part in parts {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        let hash = hash.finalize();
+        let hash = Sha256::digest_list(parts);
         Self(std::array::from_fn(|at| hash.get(at).copied().unwrap_or_default()))
     }
 

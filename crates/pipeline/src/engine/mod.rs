@@ -161,7 +161,7 @@ fn build_inlet(plan: &EnginePlan, worker: Arc<Worker>, meter: &Meter) -> Arc<Inl
     Inlet::new(InletParts {
         accepts_signal: Box::new(move |receiver, signal| routes.routes.find(receiver, signal).is_some()),
         registry: Arc::clone(&worker.registry),
-        tap: worker.sequencer.tap().clone(),
+        tap: worker.sequencer.tap.clone(),
         budget: ByteBudget::new(plan.limits.in_flight_bytes / WORKING_FACTOR, plan.limits.admission_wait),
         limiter: AccountLimiter::new(plan.limits.accounts.clone(), Arc::clone(&worker.clock), meter),
         clock: Arc::clone(&worker.clock),

@@ -103,7 +103,8 @@ pub struct ByteBudget {
     free_bytes: Arc<Semaphore>,
     size: usize,
     max_wait: Duration,
-    pressure: Arc<MemoryPressure>,
+    /// The memory level that the budget reads; `src/app/memory/mod.rs` sets it.
+    pub pressure: Arc<MemoryPressure>,
     /// One permit, held by the request that gives up next.
     giving_up: Arc<Semaphore>,
     /// Number of charges that wait for room.
@@ -138,11 +139,6 @@ impl ByteBudget {
             giving_up: Arc::new(Semaphore::new(1)),
             waiting_charges: Arc::default(),
         }
-    }
-
-    /// The memory level that the budget reads; `src/app/memory/mod.rs` sets it.
-    pub fn pressure(&self) -> &Arc<MemoryPressure> {
-        &self.pressure
     }
 
     /// Whether a request that holds `own_bytes` must be refused because memory is short. A request that is alone is

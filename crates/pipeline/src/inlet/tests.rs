@@ -72,13 +72,13 @@ async fn short_memory_lets_one_at_a_time_through() {
     let refused = |answer: Result<(), Outcome>| {
         assert_eq!(answer, Err(Outcome::Retry { after: Some(Duration::from_secs(2)), reason: Reason::LowMemory }));
     };
-    budget.pressure().set(MemoryLevel::Short);
+    budget.pressure.set(MemoryLevel::Short);
     assert!(budget.is_short(0));
     refused(budget.charge(&mut first, 10).await);
     budget.charge(&mut second, 10).await.expect("begun");
-    budget.pressure().set(MemoryLevel::Normal);
+    budget.pressure.set(MemoryLevel::Normal);
     budget.charge(&mut third, 10).await.expect("room");
-    budget.pressure().set(MemoryLevel::Critical);
+    budget.pressure.set(MemoryLevel::Critical);
     refused(budget.charge(&mut second, 10).await);
     drop(third);
     budget.charge(&mut second, 10).await.expect("alone");
@@ -86,7 +86,7 @@ async fn short_memory_lets_one_at_a_time_through() {
     drop(second);
     assert!(!budget.is_short(0));
     budget.charge(&mut first, 10).await.expect("alone");
-    budget.pressure().set(MemoryLevel::Normal);
+    budget.pressure.set(MemoryLevel::Normal);
     budget.charge(&mut BytePermit::new(), 10).await.expect("room");
 }
 

@@ -175,7 +175,7 @@ impl Outlet {
         mut stop: watch::Receiver<bool>,
     ) -> DeliveryEnd {
         let limit = self.exporter.max_request_bytes();
-        slot.set_group(parcel.group());
+        slot.group = Some(parcel.group());
         let end = {
             let (group, range) = (parcel.group(), parcel.range);
             move |is_undelivered| DeliveryEnd { group: group.clone(), range, is_undelivered }
@@ -412,7 +412,7 @@ impl Outlet {
     ) -> RoomDecision {
         let (now, accepted) = (self.shared.clock.monotonic(), slot.accepted_requests());
         let retry = delivery.too_large_retry.get_or_insert_with(|| {
-            let duration = if slot.is_only_slot() { TOO_LARGE_RETRY_ALONE } else { TOO_LARGE_RETRY };
+            let duration = if slot.slots.max_in_flight == 1 { TOO_LARGE_RETRY_ALONE } else { TOO_LARGE_RETRY };
             TooLargeRetry { backoff: Backoff::new(&self.settings), until: now + duration, accepted_at_start: accepted }
         });
         if delivery.evidence.any_accepted || now >= retry.until || accepted != retry.accepted_at_start {

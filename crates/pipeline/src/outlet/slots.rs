@@ -34,7 +34,7 @@ pub(super) enum ParkingMode {
 
 /// See the module.
 pub(super) struct SendSlots {
-    max_in_flight: usize,
+    pub(super) max_in_flight: usize,
     free_slots: Arc<Semaphore>,
     parking_places: Arc<Semaphore>,
     outside_window_places: Arc<Semaphore>,
@@ -95,22 +95,18 @@ impl SendSlots {
 
 /// One parcel's permission to send; dropping it returns the slot.
 pub(super) struct SendSlot {
-    slots: Arc<SendSlots>,
+    pub(super) slots: Arc<SendSlots>,
     /// `None` while the parcel is parked.
     send_permit: Option<OwnedSemaphorePermit>,
     parking_permit: Option<OwnedSemaphorePermit>,
     outside_window_permit: Option<OwnedSemaphorePermit>,
-    group: Option<ParcelGroup>,
+    /// The group of the parcel that holds the slot.
+    pub(super) group: Option<ParcelGroup>,
     /// The parcel is counted in [`GroupState::waiting_parcels`].
     is_waiting: bool,
 }
 
 impl SendSlot {
-    /// Assigns the slot to a parcel of this group.
-    pub(super) fn set_group(&mut self, group: ParcelGroup) {
-        self.group = Some(group);
-    }
-
     /// Calls `action` with the state of the slot's group, if the slot has one.
     fn with_group_state<T>(&self, action: impl FnOnce(&mut GroupState) -> T) -> Option<T> {
         let group = self.group.as_ref()?;
@@ -161,12 +157,6 @@ impl SendSlot {
     /// Number of accepted requests of the slot's group.
     pub(super) fn accepted_requests(&self) -> u64 {
         self.with_group_state(|state| state.accepted_requests).unwrap_or_default()
-    }
-
-    /// Whether the outlet sends only one request at a time, so that no other request of the group can be sent
-    /// meanwhile.
-    pub(super) fn is_only_slot(&self) -> bool {
-        self.slots.max_in_flight == 1
     }
 }
 

@@ -13,7 +13,8 @@ use super::{BatchProduct, PipelineRoute, RouteFailure, fork_batch};
 pub struct RouteExecution {
     /// The parts of the tree from the root to the one that is being processed.
     branches: Vec<BranchExecution>,
-    product: BatchProduct,
+    /// The result, once the walk is complete.
+    pub(crate) product: BatchProduct,
 }
 
 /// A batch in one part of the tree.
@@ -59,11 +60,6 @@ impl RouteExecution {
         if let Some(batch) = self.branches.last_mut().and_then(|branch| branch.batch.as_mut()) {
             batch.answer = Some(answer);
         }
-    }
-
-    /// The result, once the walk is complete.
-    pub fn into_product(self) -> BatchProduct {
-        self.product
     }
 
     /// Runs all steps without questions.

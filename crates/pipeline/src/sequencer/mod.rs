@@ -61,7 +61,8 @@ pub struct Sequencer {
     drafting_processors: HashSet<Arc<str>>,
     /// Set once, when commits have become impossible.
     failure: watch::Sender<Option<Reason>>,
-    tap: Tap,
+    /// Shows committed data.
+    pub tap: Tap,
     meter: Meter,
     unfilled_slots: Counter,
     commit_seconds: Histogram,
@@ -109,11 +110,6 @@ impl Sequencer {
     /// Records that commits have become impossible.
     pub fn report_failure(&self, reason: Reason) {
         self.failure.send_if_modified(|failure| failure.replace(reason).is_none());
-    }
-
-    /// The tap that shows committed data.
-    pub fn tap(&self) -> &Tap {
-        &self.tap
     }
 
     /// Queues the batch for its commit. Its receipt is answered after the commit, or at once if nothing is to be
@@ -184,7 +180,8 @@ impl Sequencer {
         pending.awaited = self.awaited_exporters(&records);
         let offers: Vec<_> = offered.into_iter().map(|copy| self.patch_copy(copy, &texts)).collect();
         if self.tap.has_clients() {
-            pending.tap_bodies = forward_bodies(&records).chain(offers.iter().map(|(_, body)| body)).cloned().collect();
+            let forward = records.iter().filter(|record| record.kind == RecordKind::Forward).map(|record| &record.body);
+            pending.tap_bodies = forward.chain(offers.iter().map(|(_, body)| body)).cloned().collect();
         }
         let transaction = Transaction { account: Arc::clone(&origin.account), records };
         self.spool.enqueue(transaction, reservation, self.on_commit(origin, pending, offers));
@@ -360,11 +357,6 @@ struct PendingCommit {
     items: u64,
     /// Copies for the tap, if it has clients.
     tap_bodies: Vec<Bytes>,
-}
-
-/// Bodies of the forward records.
-fn forward_bodies(records: &[SpoolRecord]) -> impl Iterator<Item = &Bytes> {
-    records.iter().filter(|record| record.kind == RecordKind::Forward).map(|record| &record.body)
 }
 
 /// Texts for the slots.

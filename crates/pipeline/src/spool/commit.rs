@@ -15,6 +15,7 @@ use super::cipher::SegmentCipher;
 use super::encode::{EncodedTransaction, GroupStamp, SealError, SegmentEncoder};
 use super::key::SpoolKey;
 use super::progress::ProgressLines;
+use super::progress::TAG_CLOSED;
 use super::queue::QueuedTransaction;
 use super::record::{COMMIT_SIZE, KIND_COMMIT, MAX_NAME, SEGMENT_HEADER, SegmentHeader, record_size, segment_name};
 use super::segment::SpoolSegment;
@@ -338,7 +339,7 @@ impl Committer {
         let is_truncated = active.file.set_len(active.written).is_ok();
         let size = if is_truncated { active.written } else { active.capacity };
         self.spool.index.lock().close(active.number, size);
-        self.progress_lines.add_closed(active.number, active.written);
+        self.progress_lines.add_numbers(TAG_CLOSED, &[active.number, active.written]);
         self.spool.space.set_active(0, 0, size);
     }
 
@@ -375,8 +376,7 @@ impl Committer {
         let first = self.spool.index.lock().next;
         let sealed = self.spool.settings.sealing;
         let previous_len = self.newest_len;
-        let header =
-            SegmentHeader { sealed, number, first, created: now, previous_len, key_id: self.key.id_bytes(), salt };
+        let header = SegmentHeader { sealed, number, first, created: now, previous_len, key_id: self.key.id, salt };
         let cipher = SegmentCipher::new(&self.key, &salt, number, sealed)
             .map(Arc::new)
             .ok_or_else(|| GroupFailure::Poison("the cipher can't be set up".to_owned()))?;

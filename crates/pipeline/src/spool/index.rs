@@ -12,11 +12,12 @@ use kernel::clock::UnixNanos;
 
 use super::cipher::SegmentCipher;
 use super::encode::{EncodedTransaction, TableAdditions};
-use super::progress::{PositionRun, ProgressLines, add_to_runs};
+use super::progress::{PositionRun, ProgressLines, TAG_DONE, TAG_TRANSFERRED, add_to_runs};
 use super::segment::SpoolSegment;
 use super::status::ConsumerStatus;
 use super::transaction::RecordSeq;
 
+#[derive(Default)]
 struct ConsumerState {
     name: Arc<str>,
     is_configured: bool,
@@ -42,13 +43,14 @@ pub(super) struct PlannedRead {
 impl PlannedRead {
     fn for_record(segment: &SpoolSegment, record: u32) -> Option<Self> {
         let ((offset, size), account) = (segment.record_range(record)?, Arc::clone(segment.account(record)?));
-        let (file, cipher) = segment.reader();
+        let (file, cipher) = (Arc::clone(&segment.file), Arc::clone(&segment.cipher));
         let seq = RecordSeq(segment.first.saturating_add(u64::from(record)));
         Some(Self { seq, file, cipher, account, record, offset, size })
     }
 }
 
 /// See the module.
+#[derive(Default)]
 pub(super) struct SpoolIndex {
     segments: VecDeque<SpoolSegment>,
     consumers: Vec<ConsumerState>,
@@ -64,15 +66,7 @@ pub(super) struct SpoolIndex {
 
 impl SpoolIndex {
     pub(super) fn new() -> Self {
-        Self {
-            segments: VecDeque::new(),
-            consumers: Vec::new(),
-            by_name: HashMap::new(),
-            records: 0,
-            next: 1,
-            done_log: Vec::new(),
-            transfer_log: Vec::new(),
-        }
+        Self { next: 1, ..Self::default() }
     }
 
     /// Marks positions below `next` as used.
@@ -91,15 +85,7 @@ impl SpoolIndex {
         }
         let number = self.consumers.len();
         self.by_name.insert(Arc::clone(name), number);
-        let (changed, _) = watch::channel(0);
-        self.consumers.push(ConsumerState {
-            name: Arc::clone(name),
-            is_configured: false,
-            records: 0,
-            bytes: 0,
-            repacking_bytes: 0,
-            changed,
-        });
+        self.consumers.push(ConsumerState { name: Arc::clone(name), ..ConsumerState::default() });
         number
     }
 
@@ -156,7 +142,8 @@ impl SpoolIndex {
 
     /// Segments without pending records, which can be unlinked.
     pub(super) fn reclaimable(&self) -> Vec<u64> {
-        self.segments.iter().filter(|segment| segment.is_reclaimable()).map(|segment| segment.number).collect()
+        let is_finished = |segment: &&SpoolSegment| segment.closed && segment.pending_records == 0;
+        self.segments.iter().filter(is_finished).map(|segment| segment.number).collect()
     }
 
     /// Whether segment `number` has records, none of which is pending.
@@ -362,12 +349,14 @@ impl SpoolIndex {
     }
 
     fn add_lines(&self, transfers: &[PositionRun<2>], done: &[PositionRun<1>], lines: &mut ProgressLines) {
-        lines.add_transfers(
+        lines.add_runs(
+            TAG_TRANSFERRED,
             transfers
                 .iter()
                 .filter_map(|([from, to], first, count)| Some(([self.name(*from)?, self.name(*to)?], *first, *count))),
         );
-        lines.add_done(
+        lines.add_runs(
+            TAG_DONE,
             done.iter().filter_map(|([consumer], first, count)| Some(([self.name(*consumer)?], *first, *count))),
         );
     }

@@ -14,17 +14,14 @@ use kernel::sha256::{Sha256, hkdf_sha256};
 /// A 256-bit key of the spool and its public id.
 #[derive(Clone)]
 pub struct SpoolKey {
-    id: [u8; 8],
+    pub(super) id: [u8; 8],
     bytes: Zeroizing<[u8; 32]>,
 }
 
 impl SpoolKey {
     /// Makes a key from 32 bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(b"tollgate spool key id\0");
-        hash.update(bytes);
-        let hash = hash.finalize();
+        let hash = Sha256::digest_parts([b"tollgate spool key id\0".as_slice(), &bytes]);
         let id = std::array::from_fn(|at| hash.get(at).copied().unwrap_or_default());
         Self { id, bytes: Zeroizing::new(bytes) }
     }
@@ -76,10 +73,6 @@ impl SpoolKey {
     /// use.
     pub fn derive(&self, salt: &[u8; 32], info: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
         hkdf_sha256(salt, self.bytes.as_slice(), info)
-    }
-
-    pub(super) fn id_bytes(&self) -> [u8; 8] {
-        self.id
     }
 
     pub(super) fn bytes(&self) -> &[u8; 32] {

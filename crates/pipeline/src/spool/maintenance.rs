@@ -10,7 +10,7 @@ use crate::disk::{DiskFile, is_out_of_space};
 use crate::outcome::Reason;
 
 use super::commit::Committer;
-use super::progress::{ProgressFile, ProgressLines};
+use super::progress::{ProgressFile, ProgressLines, TAG_CLOSED, TAG_REMOVED, TAG_SYNCED, TAG_WATERMARKS};
 use super::record::segment_name;
 use super::space::CUSHION;
 
@@ -74,13 +74,8 @@ impl Committer {
         }
     }
 
-    /// Makes finished and transferred positions durable now. Returns false if that fails.
-    pub fn sync_progress(&mut self) -> bool {
-        self.flush_all()
-    }
-
-    /// Makes everything durable at the end, if possible.
-    pub(super) fn flush_all(&mut self) -> bool {
+    /// Makes everything durable, if possible. Returns false if that fails.
+    pub fn flush_all(&mut self) -> bool {
         self.write_progress();
         let has_failed = {
             let mut progress = self.spool.progress.lock();
@@ -153,7 +148,7 @@ impl Committer {
             && self.recorded_sync != (active.number, active.written)
         {
             self.recorded_sync = (active.number, active.written);
-            self.progress_lines.add_synced(active.number, active.written);
+            self.progress_lines.add_numbers(TAG_SYNCED, &[active.number, active.written]);
         }
     }
 
@@ -175,15 +170,15 @@ impl Committer {
         let mut lines = ProgressLines::default();
         let lowest = index.segments().map(|segment| segment.number).min().unwrap_or(self.newest_number + 1);
         self.removed = self.removed.split_off(&lowest);
-        lines.add_watermarks(index.next, self.newest_number, lowest);
+        lines.add_numbers(TAG_WATERMARKS, &[index.next, self.newest_number, lowest]);
         for segment in index.segments().filter(|segment| segment.closed) {
-            lines.add_closed(segment.number, segment.len);
+            lines.add_numbers(TAG_CLOSED, &[segment.number, segment.len]);
         }
         if let Some(active) = &self.active {
-            lines.add_synced(active.number, active.written);
+            lines.add_numbers(TAG_SYNCED, &[active.number, active.written]);
         }
         for number in &self.removed {
-            lines.add_removed(*number);
+            lines.add_numbers(TAG_REMOVED, &[*number]);
         }
         index.add_all_progress(&mut lines);
         lines
@@ -207,9 +202,9 @@ impl Committer {
             kept.min().unwrap_or(self.newest_number + 1)
         };
         let mut lines = ProgressLines::default();
-        lines.add_watermarks(next, self.newest_number, lowest);
+        lines.add_numbers(TAG_WATERMARKS, &[next, self.newest_number, lowest]);
         for number in &finished {
-            lines.add_removed(*number);
+            lines.add_numbers(TAG_REMOVED, &[*number]);
         }
         {
             let mut progress = self.spool.progress.lock();

@@ -34,12 +34,12 @@ pub(super) const TEMPORARY_FILE: &str = "progress.tmp";
 const MAGIC: [u8; 8] = *b"TGPROGR\n";
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 16;
-const TAG_DONE: u8 = 1;
-const TAG_CLOSED: u8 = 2;
-const TAG_REMOVED: u8 = 3;
-const TAG_WATERMARKS: u8 = 4;
-const TAG_SYNCED: u8 = 5;
-const TAG_TRANSFERRED: u8 = 6;
+pub(super) const TAG_DONE: u8 = 1;
+pub(super) const TAG_CLOSED: u8 = 2;
+pub(super) const TAG_REMOVED: u8 = 3;
+pub(super) const TAG_WATERMARKS: u8 = 4;
+pub(super) const TAG_SYNCED: u8 = 5;
+pub(super) const TAG_TRANSFERRED: u8 = 6;
 /// Maximum number of runs in one line.
 const MAX_RUNS_PER_LINE: usize = 4096;
 
@@ -170,17 +170,13 @@ impl ProgressLines {
         self.0.is_empty()
     }
 
-    pub(super) fn add_done<'a>(&mut self, runs: impl IntoIterator<Item = ([&'a Arc<str>; 1], u64, u32)>) {
-        self.add_runs(TAG_DONE, runs);
-    }
-
-    /// Each from the first consumer to the second.
-    pub(super) fn add_transfers<'a>(&mut self, runs: impl IntoIterator<Item = ([&'a Arc<str>; 2], u64, u32)>) {
-        self.add_runs(TAG_TRANSFERRED, runs);
-    }
-
-    /// Adds runs in their order; consecutive runs of the same consumers share a line.
-    fn add_runs<'a, const N: usize>(&mut self, tag: u8, runs: impl IntoIterator<Item = ([&'a Arc<str>; N], u64, u32)>) {
+    /// Adds runs in their order; consecutive runs of the same consumers share a line. [`TAG_TRANSFERRED`]: each from
+    /// the first consumer to the second.
+    pub(super) fn add_runs<'a, const N: usize>(
+        &mut self,
+        tag: u8,
+        runs: impl IntoIterator<Item = ([&'a Arc<str>; N], u64, u32)>,
+    ) {
         // Names and number of runs of the line that `payload` holds.
         let mut current: Option<([&Arc<str>; N], usize)> = None;
         let mut payload = Vec::new();
@@ -197,46 +193,24 @@ impl ProgressLines {
                     current = Some((names, 1));
                 }
             }
-            put_run(&mut payload, first, count);
+            payload.extend_from_slice(&first.to_le_bytes());
+            payload.extend_from_slice(&count.to_le_bytes());
         }
         if current.is_some() {
             self.push(&payload);
         }
     }
 
-    pub(super) fn add_closed(&mut self, segment: u64, len: u64) {
-        self.push(&encode_numbers(TAG_CLOSED, &[segment, len]));
-    }
-
-    pub(super) fn add_synced(&mut self, segment: u64, bytes: u64) {
-        self.push(&encode_numbers(TAG_SYNCED, &[segment, bytes]));
-    }
-
-    pub(super) fn add_removed(&mut self, segment: u64) {
-        self.push(&encode_numbers(TAG_REMOVED, &[segment]));
-    }
-
-    pub(super) fn add_watermarks(&mut self, next: u64, highest: u64, lowest: u64) {
-        self.push(&encode_numbers(TAG_WATERMARKS, &[next, highest, lowest]));
+    /// Adds a line of numbers.
+    pub(super) fn add_numbers(&mut self, tag: u8, numbers: &[u64]) {
+        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes());
+        self.push(&std::iter::once(tag).chain(bytes).collect::<Vec<_>>());
     }
 }
 
 fn put_name(payload: &mut Vec<u8>, name: &str) {
     payload.extend_from_slice(&(name.len() as u16).to_le_bytes());
     payload.extend_from_slice(name.as_bytes());
-}
-
-fn put_run(payload: &mut Vec<u8>, first: u64, count: u32) {
-    payload.extend_from_slice(&first.to_le_bytes());
-    payload.extend_from_slice(&count.to_le_bytes());
-}
-
-fn encode_numbers(tag: u8, numbers: &[u64]) -> Vec<u8> {
-    let mut payload = vec![tag];
-    for number in numbers {
-        payload.extend_from_slice(&number.to_le_bytes());
-    }
-    payload
 }
 
 /// The file as this process writes it.

@@ -216,7 +216,7 @@ fn open_segment(
             "spool file {name} is not sealed; it was not written by this gateway"
         )));
     }
-    let Some(key) = keys.iter().find(|key| key.id_bytes() == header.key_id) else {
+    let Some(key) = keys.iter().find(|key| key.id == header.key_id) else {
         return Err(SpoolOpenError::config(format!(
             "spool file {name} is sealed with key {}, which is not given; add that key to spool.keys \
              (after the first key, which encrypts new data)",

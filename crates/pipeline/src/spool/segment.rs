@@ -54,7 +54,7 @@ pub(super) struct SpoolSegment {
     /// Transfers: (record, member of its set), and the consumer that holds the record in place of that member.
     transfers: BTreeMap<(u32, usize), usize>,
     /// Number of records that are pending for any consumer.
-    pending_records: u64,
+    pub(super) pending_records: u64,
 }
 
 impl SpoolSegment {
@@ -93,11 +93,6 @@ impl SpoolSegment {
     /// Number of records, including internal ones.
     pub(super) fn records(&self) -> u64 {
         self.entries.len() as u64
-    }
-
-    /// Whether nothing is pending and nothing will be appended.
-    pub(super) fn is_reclaimable(&self) -> bool {
-        self.closed && self.pending_records == 0
     }
 
     /// Whether there are records, none of which is pending.
@@ -334,11 +329,6 @@ impl SpoolSegment {
         consumers.sort_unstable();
         consumers.dedup();
         consumers
-    }
-
-    /// File and cipher, as a reader needs them.
-    pub(super) fn reader(&self) -> (Arc<dyn DiskFile>, Arc<SegmentCipher>) {
-        (Arc::clone(&self.file), Arc::clone(&self.cipher))
     }
 }
 

@@ -321,7 +321,7 @@ impl Spool {
 
     pub(super) fn poison(&self) {
         self.poisoned.store(true, Ordering::Release);
-        self.metrics.mark_poisoned();
+        self.metrics.poisoned.set(1.0);
     }
 
     /// Why reservations are refused now.

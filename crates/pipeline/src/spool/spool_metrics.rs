@@ -15,7 +15,7 @@ pub(super) struct SpoolMetrics {
     bytes: Gauge,
     limit: Gauge,
     oldest: Gauge,
-    poisoned: Gauge,
+    pub(super) poisoned: Gauge,
     pub(super) commits: Counter,
     pub(super) sync_seconds: Histogram,
     refused: HashMap<Reason, Counter>,
@@ -49,10 +49,6 @@ impl SpoolMetrics {
         if let Some(counter) = self.refused.get(&reason) {
             counter.increment(1);
         }
-    }
-
-    pub(super) fn mark_poisoned(&self) {
-        self.poisoned.set(1.0);
     }
 
     pub(super) fn update_gauges(&self, status: &SpoolStatus, now: UnixNanos) {

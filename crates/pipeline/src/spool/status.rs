@@ -67,7 +67,8 @@ pub struct ConsumerStatus {
 /// Why the spool could not be opened.
 pub struct SpoolOpenError {
     text: String,
-    exit_code: u8,
+    /// The process's exit code: 78 = configuration, 1 = anything else.
+    pub exit_code: u8,
 }
 
 impl SpoolOpenError {
@@ -85,11 +86,6 @@ impl SpoolOpenError {
     /// A mistake in the configuration (exit code 78).
     pub(super) fn config(text: impl Into<String>) -> Self {
         Self { text: text.into(), exit_code: 78 }
-    }
-
-    /// The process's exit code: 78 = configuration, 1 = anything else.
-    pub fn exit_code(&self) -> u8 {
-        self.exit_code
     }
 }
 

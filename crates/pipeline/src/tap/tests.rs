@@ -106,7 +106,7 @@ fn shown_once_it_is_committed() {
     let processors: Vec<Arc<dyn Processor>> = vec![Drafter::new("vault")];
     let exporters = vec![Sink::open("x", Trust::Internal) as Arc<dyn Exporter>];
     let mut rig = Parts::new(processors, exporters).open(folder.path());
-    let mut look = rig.engine.sequencer.tap().connect_client(TapFilter::default()).unwrap();
+    let mut look = rig.engine.sequencer.tap.connect_client(TapFilter::default()).unwrap();
     let answer = rig.submit(spans(&["a".to_owned()]));
     assert_eq!(look.take_left_out(), LeftOutCounts::default(), "not committed yet");
     rig.commit();

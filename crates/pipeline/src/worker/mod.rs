@@ -176,7 +176,7 @@ impl Worker {
     fn run_turn(self: &Arc<Self>, mut work: RequestWork, mut walk: RouteExecution) {
         loop {
             match catch_unwind(AssertUnwindSafe(|| walk.run_steps(true))) {
-                Ok(Ok(None)) => return self.commit_request(work, walk.into_product()),
+                Ok(Ok(None)) => return self.commit_request(work, walk.product),
                 Ok(Ok(Some(inquiry))) => return self.park(work, walk, inquiry),
                 Ok(Err(RouteFailure::ProcessorRefused(reason))) => return self.reject_request(work, reason),
                 Ok(Err(RouteFailure::Encode)) => {}

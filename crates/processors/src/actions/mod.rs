@@ -15,7 +15,7 @@ use genai::ContentPart;
 use otlp::{NodeId, NodeKind, OwnedValue, Payload, Signal, Value};
 use pipeline::{Batch, Processor, Reason};
 
-use crate::spec::{BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorProfile, ProcessorSpec};
+use crate::spec::{BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorSpec};
 
 #[cfg(test)]
 mod tests;
@@ -169,10 +169,6 @@ fn check_actions(
 }
 
 impl ProcessorSpec for ActionSettings {
-    fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile::default()
-    }
-
     fn build(&self, id: &Arc<str>, _: &[Signal], _: &ProcessorDeps) -> ProcessorBuildResult {
         Ok(BuiltProcessor::new(Arc::new(ActionProcessor { id: Arc::clone(id), settings: self.clone() })))
     }

@@ -234,44 +234,24 @@ impl RatesRefresh {
     fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<RefreshSettings> {
         let mut add_problem = |field: &str, problem: &str| problems.push(FieldProblem::new(field, problem));
         let source = match (&self.file, &self.url) {
-            (Some(file), None) if !file.trim().is_empty() => Some(RefreshSource::File(file.into())),
-            (None, Some(url)) => match address::parse_url(url) {
-                Ok(_) => Some(RefreshSource::Url(url.clone())),
-                Err(problem) => {
-                    add_problem("refresh.url", &problem);
-                    None
-                }
-            },
-            _ => {
-                add_problem("refresh", "set either `file` or `url`");
-                None
-            }
+            (Some(file), None) if !file.trim().is_empty() => Ok(RefreshSource::File(file.into())),
+            (None, Some(url)) => address::parse_url(url)
+                .map(|_| RefreshSource::Url(url.clone()))
+                .map_err(|problem| ("refresh.url", problem)),
+            _ => Err(("refresh", "set either `file` or `url`".to_owned())),
         };
+        let source = source.map_err(|(field, problem)| add_problem(field, &problem)).ok();
         let pin = match (&self.sha256, &self.public_key) {
             (Some(digest), None) => {
-                let pin = TablePin::sha256(digest);
-                if pin.is_none() {
-                    add_problem("refresh.sha256", "must be a SHA-256 digest: 64 hexadecimal digits");
-                }
-                pin
+                TablePin::sha256(digest).ok_or(("refresh.sha256", "must be a SHA-256 digest: 64 hexadecimal digits"))
             }
-            (None, Some(key)) => {
-                let pin = TablePin::ed25519(key);
-                if pin.is_none() {
-                    add_problem("refresh.public_key", "must be an Ed25519 public key: 32 bytes in base64");
-                }
-                pin
-            }
-            (None, None) if self.url.is_none() => Some(TablePin::None),
-            (None, None) => {
-                add_problem("refresh.url", "needs a pin: `sha256` or `public_key`");
-                None
-            }
-            (Some(_), Some(_)) => {
-                add_problem("refresh", "set either `sha256` or `public_key`, not both");
-                None
-            }
+            (None, Some(key)) => TablePin::ed25519(key)
+                .ok_or(("refresh.public_key", "must be an Ed25519 public key: 32 bytes in base64")),
+            (None, None) if self.url.is_none() => Ok(TablePin::None),
+            (None, None) => Err(("refresh.url", "needs a pin: `sha256` or `public_key`")),
+            (Some(_), Some(_)) => Err(("refresh", "set either `sha256` or `public_key`, not both")),
         };
+        let pin = pin.map_err(|(field, problem)| add_problem(field, problem)).ok();
         if self.every.0 < MIN_REFRESH_INTERVAL {
             add_problem("refresh.every", "must be at least 1s");
             return None;

@@ -12,7 +12,7 @@ use rates::{RateTable, UnpricedReason};
 use super::ledger::MAX_WAIT;
 use super::price::{self, CallPriceInput};
 use super::waiting_calls::{BatchSpans, InheritedModel, LedgerKey, WaitingCall, own_span_id, span_key};
-use super::{BatchPass, CostProcessor, CountedBy, PricingFlags, unpriced_fact};
+use super::{BatchPass, CostProcessor, CountedBy, PricingFlags, priced_fact, unpriced_fact};
 
 impl CostProcessor {
     /// Defers a call that has no price because its model or provider is on an ancestor that has not arrived. If the
@@ -34,14 +34,14 @@ impl CostProcessor {
         }
         let (trace, span) = self.batch_spans(pass).missing_ancestor(index)?;
         let ancestor = span_key(&pass.account, &trace, &span);
-        let inherited = self.ledger.lock_waiting_calls().inherited_from(&ancestor).cloned();
+        let inherited = self.ledger.waiting_calls.lock().inherited_from(&ancestor).cloned();
         if let Some(InheritedModel { model, provider, .. }) = inherited {
             let has_model = item.request_model.is_some() || item.response_model.is_some();
             item.request_model = item.request_model.take().or(model.filter(|_| !has_model));
             item.provider = item.provider.take().or(provider);
             return None;
         }
-        if is_counted && self.ledger.lock_waiting_calls().is_full(pass.changes.started_waits.len()) {
+        if is_counted && self.ledger.waiting_calls.lock().is_full(pass.changes.started_waits.len()) {
             pass.changes.rejected_waits += 1;
             return None;
         }
@@ -65,7 +65,7 @@ impl CostProcessor {
         self.remember_models(pass, facts);
         let mut awaiting_batch: Vec<(LedgerKey, usize, WaitingCall)> = Vec::new();
         {
-            let waiting = self.ledger.lock_waiting_calls();
+            let waiting = self.ledger.waiting_calls.lock();
             if waiting.is_empty() {
                 return Vec::new();
             }
@@ -128,12 +128,7 @@ impl CostProcessor {
             Ok(priced) => {
                 pass.changes.count_status(BillingStatus::Priced);
                 pass.changes.add_priced(call.tenant.as_deref(), priced.model, priced.provider, priced.total);
-                CostFact {
-                    usd: Some(priced.total.to_string()),
-                    atto_usd: Some(priced.total.0),
-                    rate_row: Some(priced.rate),
-                    ..unpriced_fact(BillingStatus::Priced, table.stamp(), priced.buckets)
-                }
+                priced_fact(priced, table.stamp())
             }
             Err(unpriced) => {
                 let reason = unpriced.reason.as_str();

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use genai::BillingStatus;
@@ -224,15 +224,16 @@ pub(super) struct CostLedger {
     forgotten_claims: Gauge,
     rejected_waits: Counter,
     evicted_ancestors: Counter,
-    /// Calls that wait for a model or provider.
-    waiting_calls: Mutex<WaitingCalls>,
+    /// Calls that wait for a model or provider, and remembered ancestors. Changed only by effects.
+    pub(super) waiting_calls: Mutex<WaitingCalls>,
     /// By boundary span or by answer.
     billed_sums: Mutex<LedgerMap<BilledSum>>,
     /// When a session's client last sent a billing record, Unix ns.
     log_sessions: Mutex<LedgerMap<u64>>,
     billed_spans: Mutex<LedgerMap<Option<TokenSplit>>>,
-    /// See [`Self::lock_two_signal_decisions`].
-    two_signal_lock: Mutex<()>,
+    /// Locks out other decisions on calls that arrive as span and log, because both records are often processed at the
+    /// same time.
+    pub(super) two_signal_lock: Mutex<()>,
     /// To look up the closest listed model id.
     active_rates: Arc<ActiveRates>,
     /// For calls counted after their batch. They may belong to any account, so the account is empty.
@@ -410,12 +411,6 @@ impl CostLedger {
         self.billed_spans.lock().insert_for(account, key, tokens, 1);
     }
 
-    /// Locks out other decisions on calls that arrive as span and log until the guard is dropped, because both records
-    /// are often processed at the same time.
-    pub(super) fn lock_two_signal_decisions(&self) -> MutexGuard<'_, ()> {
-        self.two_signal_lock.lock()
-    }
-
     /// The tokens that a call's span was billed for. `None`: no span was counted; `Some(None)`: it was unpriced.
     pub(super) fn billed_span(&self, key: &LedgerKey) -> Option<Option<TokenSplit>> {
         self.billed_spans.lock().get(key).copied()
@@ -424,11 +419,6 @@ impl CostLedger {
     /// The counts billed below a boundary span, or for an answer.
     pub(super) fn billed_sum(&self, key: &LedgerKey) -> Option<BilledSum> {
         self.billed_sums.lock().get(key).copied()
-    }
-
-    /// The waiting calls and remembered ancestors. To be read only: changes are made by effects.
-    pub(super) fn lock_waiting_calls(&self) -> MutexGuard<'_, WaitingCalls> {
-        self.waiting_calls.lock()
     }
 
     /// Counts a call without a price, and logs a warning once a day with the closest listed model id.

@@ -166,7 +166,7 @@ impl CostProcessor {
         }
         // Held until the span's tokens are stored, because a log record that finds the call claimed must also find the
         // tokens that its span was billed for.
-        let decision_guard = item.on_two_signals.then(|| self.ledger.lock_two_signal_decisions());
+        let decision_guard = item.on_two_signals.then(|| self.ledger.two_signal_lock.lock());
         let decision = self.claim_call(pass, index, item, is_winner);
         if let (Some(lone_span), CountDecision::Price { by: CountedBy::ThisRecord, .. }) = (lone_span, &decision) {
             self.remember_billed_span(pass, item, lone_span);

@@ -17,7 +17,8 @@ pub struct CallPriceInput<'a> {
     /// The models to look up, in order: the response's, then the requested one; "" = not reported.
     models: [&'a str; 2],
     time: u64,
-    split: TokenSplit,
+    /// The disjoint token counts.
+    pub(super) split: TokenSplit,
     circumstances: CallCircumstances<'a>,
     reported: Option<&'a str>,
     /// Numbers of web and file searches, which may cost a fee per use.
@@ -110,11 +111,6 @@ impl<'a> CallPriceInput<'a> {
                 [(Fee::WebSearch, context.web_searches), (Fee::FileSearch, context.file_searches)]
             }),
         })
-    }
-
-    /// The disjoint token counts.
-    pub(super) fn split(&self) -> TokenSplit {
-        self.split
     }
 
     /// Builds a call from the basis in an index row.

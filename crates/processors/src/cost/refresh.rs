@@ -251,7 +251,11 @@ impl RatesRefreshTask {
         let mut state = self.state.lock();
         let refresher = match &mut state.refresher {
             Some(refresher) => refresher,
-            empty => empty.insert(self.build_refresher()?),
+            empty => empty.insert(TableRefresher::new(
+                self.settings.load_base()?,
+                self.settings.load_overlays()?,
+                self.refresh.accept.clone(),
+            )),
         };
         let outcome = refresher.offer_table(&name, text)?;
         state.etag.clone_from(&fetched.etag);
@@ -266,10 +270,6 @@ impl RatesRefreshTask {
                 Ok("taken")
             }
         }
-    }
-
-    fn build_refresher(&self) -> Result<TableRefresher, RatesError> {
-        Ok(TableRefresher::new(self.settings.load_base()?, self.settings.load_overlays()?, self.refresh.accept.clone()))
     }
 
     fn adopt_table(&self, accepted: AcceptedTable) {

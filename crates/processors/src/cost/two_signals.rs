@@ -39,23 +39,6 @@ fn pairing_keys(account: &str, item: &ItemFacts) -> Vec<ClaimKey> {
     (0..MAX_EQUAL_CALLS).map(|number| ClaimKey::from_parts(&[&key.to_bytes(), &[number]])).collect()
 }
 
-/// A span that is counted without its log.
-#[derive(Clone, Copy)]
-pub(super) enum LoneSpan {
-    Priced(TokenSplit),
-    /// The span has no price; a log that arrives later is billed in full.
-    Unpriced,
-}
-
-impl LoneSpan {
-    fn billed_tokens(self) -> Option<TokenSplit> {
-        match self {
-            Self::Priced(tokens) => Some(tokens),
-            Self::Unpriced => None,
-        }
-    }
-}
-
 impl CostProcessor {
     /// Returns true if the call is billed by its record on the other signal.
     pub(super) fn is_other_signal(&self, payload: &Payload, item: &ItemFacts) -> bool {
@@ -69,14 +52,15 @@ impl CostProcessor {
         }
     }
 
-    /// Decides about a span whose client may send spans only and has not recently sent logs for the session. `None`:
-    /// the span waits for its log.
+    /// Decides about a span whose client may send spans only and has not recently sent logs for the session: the tokens
+    /// that it is billed for, or `Some(None)` if it has no price, so that a log that arrives later is billed in full.
+    /// `None`: the span waits for its log.
     pub(super) fn decide_lone_span(
         &self,
         pass: &BatchPass<'_>,
         table: &RateTable,
         item: &ItemFacts,
-    ) -> Option<LoneSpan> {
+    ) -> Option<Option<TokenSplit>> {
         if !item.may_lack_other_signal || self.config.bill.claude_code != BillingSignal::Auto {
             return None;
         }
@@ -84,15 +68,13 @@ impl CostProcessor {
         if last_log.is_some_and(|time| pass.now.0.saturating_sub(time) <= RECENT_LOG_WINDOW) {
             return None;
         }
-        Some(match CallPriceInput::from_item(item, pass.payload.time(item.node)) {
-            Ok(call) if price_call(table, &call, self.config.fees).is_ok() => LoneSpan::Priced(call.split()),
-            _ => LoneSpan::Unpriced,
-        })
+        let call = CallPriceInput::from_item(item, pass.payload.time(item.node)).ok();
+        Some(call.filter(|call| price_call(table, call, self.config.fees).is_ok()).map(|call| call.split))
     }
 
-    /// Remembers the tokens that a span was billed for until its log arrives.
-    pub(super) fn remember_billed_span(&self, pass: &mut BatchPass<'_>, item: &ItemFacts, span: LoneSpan) {
-        let (claims, tokens) = (&self.ledger.claims, span.billed_tokens());
+    /// Remembers the tokens that a span was billed for (`None`: it has no price) until its log arrives.
+    pub(super) fn remember_billed_span(&self, pass: &mut BatchPass<'_>, item: &ItemFacts, tokens: Option<TokenSplit>) {
+        let claims = &self.ledger.claims;
         for pairing_key in pairing_keys(&pass.account, item) {
             let key = ClaimKey::from_parts(&[b"span billed", &pairing_key.to_bytes()]);
             if claims.claim(key, &pass.batch, pass.now) == ClaimResult::First {

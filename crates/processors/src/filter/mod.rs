@@ -18,7 +18,7 @@ use otlp::{NodeId, OwnedValue, Payload, Signal};
 use pipeline::{Batch, Effect, Processor, Reason};
 use telemetry::{Meter, names};
 
-use crate::spec::{BuiltProcessor, ItemFilter, ProcessorBuildResult, ProcessorDeps, ProcessorProfile, ProcessorSpec};
+use crate::spec::{BuiltProcessor, ItemFilter, ProcessorBuildResult, ProcessorDeps, ProcessorSpec};
 
 pub use config::{FilterConfig, FilterSettings};
 use config::{FilterRule, SAMPLING_RULE};
@@ -74,10 +74,6 @@ impl ItemFilter for FilterProcessor {
 }
 
 impl ProcessorSpec for FilterSettings {
-    fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile::default()
-    }
-
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
         let filter = Arc::new(FilterProcessor::new(Arc::clone(id), self.clone(), &deps.meter));
         let processor = Arc::clone(&filter) as Arc<dyn Processor>;

@@ -20,7 +20,7 @@ use otlp::{AttrId, Payload, Signal};
 use pipeline::{Batch, Effect, Processor, Reason, Trust};
 use telemetry::{Counter, Meter, names as metrics};
 
-use crate::spec::{BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorProfile, ProcessorSpec};
+use crate::spec::{BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorSpec};
 
 pub use config::{NormalizeConfig, SemconvVersion};
 use semconv_names::SemconvNames;
@@ -57,10 +57,6 @@ impl NormalizeProcessor {
 }
 
 impl ProcessorSpec for NormalizeConfig {
-    fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile::default()
-    }
-
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
         Ok(BuiltProcessor::new(Arc::new(NormalizeProcessor::new(
             Arc::clone(id),

@@ -207,7 +207,8 @@ impl RedactConfig {
                 problems.push(FieldProblem::new(path, format!("must be at least {MIN_SIZE_LIMIT} bytes")));
             }
         }
-        let mut recogniser = self.recogniser_settings(&mut problems);
+        let mut recogniser =
+            self.recogniser.as_ref().and_then(|one| one.settings().map_err(|errors| problems.extend(errors)).ok());
         rules.extend(recogniser.iter().flat_map(recogniser::Settings::rule_data));
         self.check_custom_names(&mut problems);
         let custom = self.apply_options(&mut rules, &mut problems);
@@ -221,7 +222,7 @@ impl RedactConfig {
                     field => format!("{path}.{field}"),
                 });
                 let path = path.unwrap_or_else(|| "rules".to_owned());
-                FieldProblem::new(path, error.kind)
+                FieldProblem::new(path, error.kind.to_string())
             }));
         });
         match detector {
@@ -245,10 +246,6 @@ impl RedactConfig {
             }
             _ => Err(problems),
         }
-    }
-
-    fn recogniser_settings(&self, problems: &mut Vec<FieldProblem>) -> Option<recogniser::Settings> {
-        self.recogniser.as_ref()?.settings().map_err(|errors| problems.extend(errors)).ok()
     }
 
     fn search_options(&self) -> SearchOptions {

@@ -90,12 +90,7 @@ impl<'p> ItemFailure<'p> {
             .and_then(top_frame)
             .map(|frame| blank_variable_parts(&strip_folders(&redact(frame))))
             .unwrap_or_default();
-        let mut hash = Sha256::new();
-        for part in [kind, &message, &frame] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        let digest = hash.finalize();
+        let digest = Sha256::digest_list([kind, &message, &frame]);
         // No words of a sentence are shown; the digest distinguishes the failures.
         let shown_type = if is_short_name(kind, 1) { kind } else { "" };
         let type_word: String =

@@ -6,13 +6,9 @@ use std::sync::Arc;
 use otlp::Signal;
 use tracker::{RunTracker, Settings};
 
-use crate::spec::{BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorProfile, ProcessorSpec};
+use crate::spec::{BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorSpec};
 
 impl ProcessorSpec for Settings {
-    fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile::default()
-    }
-
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
         let (vocabulary, ids) = (Arc::clone(&deps.vocabulary), Arc::clone(&deps.ids));
         let tracker = Arc::new(RunTracker::new(Arc::clone(id), self.clone(), vocabulary, ids, &deps.meter));

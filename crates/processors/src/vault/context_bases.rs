@@ -64,10 +64,6 @@ pub(super) struct BaseLookup {
     referenced: BTreeSet<Arc<str>>,
 }
 
-fn session_hash(scope: &FragmentScope) -> SessionHash {
-    Sha256::digest(scope.path()).first_chunk::<16>().copied().unwrap_or_default()
-}
-
 impl ContextBases {
     #[cfg(test)]
     pub(super) fn new(limit: usize) -> Self {
@@ -82,11 +78,11 @@ impl ContextBases {
         object_prefix: &Arc<str>,
         fragment: &str,
     ) -> BaseLookup {
-        let session = session_hash(scope);
+        let session = Sha256::digest(scope.path()).first_chunk::<16>().copied().unwrap_or_default();
         let (mut pin, mut candidates) = (None, Vec::new());
         let known = self.0.lock().get(&session).map(|known| (known.object, known.contexts.clone()));
         if let Some((object, contexts)) = known {
-            pin = writer.pin_object(object_prefix).filter(|pin| pin.object() == object);
+            pin = writer.pin_object(object_prefix).filter(|pin| pin.number == object);
             candidates = pin.as_ref().map_or_else(Vec::new, |_| contexts);
         }
         BaseLookup {
@@ -138,9 +134,9 @@ impl ContextBases {
 impl BaseLookup {
     /// Plans how to store the content of item number `position`: in full, or relative to the base that saves most.
     pub(super) fn plan_content(&mut self, content: &mut ItemContent<'_>, position: u32) -> DeltaPlan {
-        let (mut plan, mut base_index) = (DeltaPlan::whole(content.fingerprints().len()), None);
+        let (mut plan, mut base_index) = (DeltaPlan::whole(content.fingerprints.len()), None);
         for (index, base) in self.candidates.iter().enumerate().rev() {
-            let candidate = DeltaPlan::relative_to(content.fingerprints(), base);
+            let candidate = DeltaPlan::relative_to(&content.fingerprints, base);
             if candidate.saved > plan.saved {
                 (plan, base_index) = (candidate, Some(index));
             }
@@ -153,7 +149,7 @@ impl BaseLookup {
         let context = Arc::new(ItemFingerprints::new(
             &self.fragment,
             position,
-            content.take_fingerprints(),
+            std::mem::take(&mut content.fingerprints),
             &plan,
             base.as_deref(),
         ));

@@ -29,12 +29,6 @@ pub(super) struct KnownTraces {
     traces: Mutex<BoundedMap<[u8; DIGEST_BYTES], ()>>,
 }
 
-impl Default for KnownTraces {
-    fn default() -> Self {
-        Self::new(LIMIT)
-    }
-}
-
 fn digest(account: &str, trace: &[u8]) -> [u8; DIGEST_BYTES] {
     ClaimKey::from_parts(&[account.as_bytes(), trace]).to_bytes()
 }

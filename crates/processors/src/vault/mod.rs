@@ -210,7 +210,7 @@ impl VaultProcessor {
             echo_finder: parts.echo_finder,
             tool_requests: ToolCallRequests::default(),
             sealer,
-            traces: KnownTraces::default(),
+            traces: KnownTraces::new(known_traces::LIMIT),
             services: KnownServices::new(parts.agents, known_services::LIMIT),
             ids,
             labels: ProvenLabels::new(label_policy, labels::LIMIT),
@@ -378,7 +378,7 @@ impl Processor for VaultProcessor {
         match self.leave {
             LeftContent::Nothing => {
                 let account = &batch.origin.account;
-                self.moved_values.count(account, &batch.payload, &facts, &replacements, self.labels.policy());
+                self.moved_values.count(account, &batch.payload, &facts, &replacements, &self.labels.policy);
                 stamp::strip_content(&mut batch.payload, &facts);
             }
             LeftContent::Redacted => stamp::strip_structure(&mut batch.payload, &facts),

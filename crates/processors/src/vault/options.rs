@@ -108,12 +108,6 @@ pub struct DirectoryOptions {
     pub max_size: Option<ByteSize>,
 }
 
-impl From<PathBuf> for DirectoryConfig {
-    fn from(path: PathBuf) -> Self {
-        Self::Path(path)
-    }
-}
-
 impl DirectoryConfig {
     pub fn path(&self) -> &Path {
         match self {

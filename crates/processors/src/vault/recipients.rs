@@ -45,12 +45,6 @@ impl Default for RecipientsConfig {
     }
 }
 
-impl From<Vec<RecipientConfig>> for RecipientsConfig {
-    fn from(recipients: Vec<RecipientConfig>) -> Self {
-        Self::Each(recipients)
-    }
-}
-
 impl RecipientsConfig {
     /// The public keys, to be replaced.
     pub fn keys_mut(&mut self) -> Vec<&mut String> {
@@ -132,12 +126,6 @@ impl<'de> Deserialize<'de> for RecipientConfig {
         }
 
         deserializer.deserialize_any(KeyOrMap)
-    }
-}
-
-impl From<String> for RecipientConfig {
-    fn from(key: String) -> Self {
-        Self::Key(key)
     }
 }
 
@@ -240,7 +228,7 @@ pub(super) fn check_recipients(
 fn check_accounts(policy: &RecipientPolicy, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) {
     let mut checked: BTreeSet<&str> = BTreeSet::new();
     let mut single: BTreeSet<&str> = BTreeSet::new();
-    for (index, recipient) in policy.recipients().iter().enumerate() {
+    for (index, recipient) in policy.recipients.iter().enumerate() {
         for account in recipient.accounts.iter().flatten().filter(|account| checked.insert(account)) {
             match policy.whole_account_recipients(account) {
                 0 => {
@@ -257,12 +245,12 @@ fn check_accounts(policy: &RecipientPolicy, problems: &mut Vec<FieldProblem>, no
             }
         }
     }
-    if policy.threshold().is_some_and(|threshold| usize::from(threshold) == policy.recipients().len()) {
+    if policy.threshold.is_some_and(|threshold| usize::from(threshold) == policy.recipients.len()) {
         notes.push(FieldProblem::new(
             "recipients",
             "all recipients are needed together: if one secret key is lost, the vault cannot be decrypted; add one",
         ));
-    } else if policy.recipients().len() == 1 {
+    } else if policy.recipients.len() == 1 {
         notes.push(FieldProblem::new(
             "recipients",
             "only one recipient: if its secret key is lost, the vault cannot be decrypted; add a second one",

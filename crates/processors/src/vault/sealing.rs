@@ -124,7 +124,7 @@ impl ContentSealer {
         let mut slots = SlotNumbers(self.slot_base);
         let (mut groups, mut stamps, mut contexts) = (Vec::new(), Vec::new(), Vec::new());
         let ids = VaultedIdPolicy { ids: &*self.ids, vaulted: VaultedTexts::collect(payload, facts), echoes };
-        for session in group_by_session(payload, facts, self.writer.names().layout() == ObjectLayout::Turn) {
+        for session in group_by_session(payload, facts, self.writer.names().layout == ObjectLayout::Turn) {
             let sealed = self.seal_session(&ids, origin, payload, facts, &session, &mut slots)?;
             groups.push(sealed.group);
             stamps.extend(sealed.stamps);
@@ -227,7 +227,7 @@ impl ContentSealer {
             }
             let (bytes, [arguments, result]) = (content.len() as u64, content.tool_bytes());
             let Some(salt) = salts.next() else { break };
-            let plan = lookup.plan_content(&mut content, document.next_position());
+            let plan = lookup.plan_content(&mut content, document.item_count);
             let (head, parameters) = (item_head(payload, item), replay_parameters(payload, item));
             let (position, hashes) = document.write_item(&head, &parameters, content, &plan, &salt);
             let row = index_row(ids, origin, payload, item, session.name);
@@ -236,7 +236,7 @@ impl ContentSealer {
                 item: Some(position),
                 fragment: Some(id.clone()),
                 key_id: Some(key.id().to_owned()),
-                key_sha256: Some(key.object_sha256().to_owned()),
+                key_sha256: Some(key.object_sha256.clone()),
                 pt_bytes: Some(bytes),
                 arguments_bytes: arguments.or(row.arguments_bytes),
                 result_bytes: result.or(row.result_bytes),
@@ -299,7 +299,7 @@ impl ContentSealer {
     ) -> Result<RecordFrame, SealFailed> {
         let names = self.writer.names();
         let mut frame = SealedFragment::empty_frame(names, object_prefix, key.id(), id);
-        let document = match names.layout() {
+        let document = match names.layout {
             ObjectLayout::Turn => plain.into_bytes(),
             _ => self.zstd.compress(plain.as_bytes()).map_err(|_| SealFailed::Internal)?,
         };
@@ -343,7 +343,7 @@ impl ContentSealer {
             len: Some(frame.rest().len() as u64),
             ct_sha256: Some(sha256_hex(frame.rest())),
             key_id: Some(key.id().to_owned()),
-            key_sha256: Some(key.object_sha256().to_owned()),
+            key_sha256: Some(key.object_sha256.clone()),
             pt_bytes: Some(request.len() as u64),
             repeat: origin.repeat,
             source_record: origin.source_record.as_deref().map(str::to_owned),

@@ -45,10 +45,7 @@ impl SpanPlace {
 fn span_id(trace: &[u8; 16], kind: &str, id: &str) -> [u8; 8] {
     let mut hash = Sha256::new();
     hash.update(trace);
-    for part in [kind, id] {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
+    hash.update_list([kind, id]);
     nonzero(hash.finalize().first_chunk().copied().unwrap_or_default())
 }
 

@@ -21,10 +21,7 @@ pub(super) struct StartTimes(Mutex<BoundedMap<IntervalKey, u64, MAX_ENTRIES>>);
 pub(super) fn interval_key(interval: Interval, account: &str, session: &str, id: &str) -> IntervalKey {
     let mut hash = Sha256::new();
     hash.update([interval as u8]);
-    for part in [account, session, id] {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
+    hash.update_list([account, session, id]);
     hash.finalize().first_chunk().copied().unwrap_or_default()
 }
 

@@ -30,7 +30,7 @@ use pipeline::{Exporter, OutletSettings, PipelinePlan, Processor};
 use processors::cost::{CostConfig, CostProcessor};
 use processors::normalize::{NormalizeConfig, NormalizeProcessor};
 use processors::spec::ProcessorDeps;
-use processors::vault::{DirectoryConfig, VaultConfig, VaultSettings};
+use processors::vault::{DirectoryConfig, RecipientConfig, RecipientsConfig, VaultConfig, VaultSettings};
 use receivers::kafka::{
     EffectsSenderParts, KafkaReceiver, KafkaReceiverConfig, KafkaReceiverContext, KafkaReceiverSettings,
     RunningKafkaReceiver,
@@ -62,8 +62,8 @@ fn common() -> &'static Common {
     static COMMON: OnceLock<Common> = OnceLock::new();
     COMMON.get_or_init(|| {
         let config = VaultConfig {
-            recipients: vec![AUDITOR.to_owned().into()].into(),
-            store: Some(processors::vault::config::StoreConfig::Directory(DirectoryConfig::from(
+            recipients: RecipientsConfig::Each(vec![RecipientConfig::Key(AUDITOR.to_owned())]),
+            store: Some(processors::vault::config::StoreConfig::Directory(DirectoryConfig::Path(
                 Path::new("/sim/vault").to_path_buf(),
             ))),
             writer: Some("worker".to_owned()),

@@ -8,13 +8,8 @@ use crate::wordlists;
 
 /// Most parts after a street line.
 const MAX_PARTS: usize = 6;
-/// Words before a unit number.
-static UNITS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("addresses.units").collect());
-/// Countries that may end an address.
-static COUNTRIES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.countries").collect());
 /// States of the USA, provinces of Canada and Australia.
 pub(crate) static STATES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("addresses.state_codes").collect());
-static LONG_STATES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.state_names").collect());
 
 /// Kinds of attached parts.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,7 +79,7 @@ pub(super) fn has_unit(scan: &TextScan<'_>, end: usize) -> bool {
 
 /// Whether a word may come before a unit number.
 pub(crate) fn is_unit(word: &str) -> bool {
-    UNITS.iter().any(|unit| unit.eq_ignore_ascii_case(word))
+    word_list!("addresses.units").iter().any(|unit| unit.eq_ignore_ascii_case(word))
 }
 
 /// Skips the separator between two parts at `at`; `None` if there is none.
@@ -98,10 +93,6 @@ fn skip_separator(scan: &TextScan<'_>, at: usize) -> Option<usize> {
     }
     (1..=4).contains(&len).then_some(at + len).filter(|_| rest.first() != Some(&b'-'))
 }
-
-/// Lower-case words within place names: `Rio de Janeiro`.
-static SMALL_PLACE_WORDS: LazyLock<Vec<&str>> =
-    LazyLock::new(|| wordlists::words("addresses.place_function_words").collect());
 
 /// Reads the part of an address at the start of a text. `after_comma`: a comma or line break came before it.
 fn read_part(rest: &str, after_comma: bool) -> Option<(usize, AddressPart)> {
@@ -124,13 +115,16 @@ fn read_part(rest: &str, after_comma: bool) -> Option<(usize, AddressPart)> {
         rest.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name))
             && !rest.get(name.len()..).unwrap_or("").starts_with(char::is_alphanumeric)
     };
-    if after_comma && let Some(name) = COUNTRIES.iter().chain(&*LONG_STATES).find(is_at_start) {
+    if after_comma
+        && let Some(name) =
+            line_list!("addresses.countries").iter().chain(line_list!("addresses.state_names")).find(is_at_start)
+    {
         return Some((name.len(), AddressPart::Code));
     }
     let mut len = 0;
     for (index, word) in rest.split(' ').enumerate().take(4) {
         let bare = word.split([',', '\n', '"', '\\', ';', ')', '<', '\'']).next().unwrap_or("");
-        let is_small = SMALL_PLACE_WORDS.contains(&bare);
+        let is_small = word_list!("addresses.place_function_words").contains(&bare);
         let is_capitalised =
             bare.starts_with(char::is_uppercase) && bare.chars().all(|c| c.is_alphabetic() || "-.'’".contains(c));
         if !(is_capitalised || (is_small && index > 0)) || STATES.contains(&bare) {

@@ -11,25 +11,15 @@ use crate::sets::WordSet;
 
 use super::address_parts;
 use super::street_context::{is_announced, is_followed_by_place, is_year};
-use crate::wordlists;
-
-/// Cues that announce an address, and cues that do so only if a place with its code follows.
-static SURE_CUES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.cues").collect());
-static CUES_BEFORE_PLACE: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.place_cues").collect());
-/// The last words of all cues.
-static LAST_WORDS_OF_CUES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.cue_endings"));
 
 /// Lower-case street words between name and number: unambiguous ones, and ones that need further evidence.
 static STREET_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new("ulica utca út tér körút põik"));
 static AMBIGUOUS_STREET_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new("u. tn mnt terrasse allee väg vej"));
-/// Lower-case words within street names.
-static SMALL_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.street_function_words"));
 /// Words before the numbers of parts of houses, programs and texts, such as "section".
 static NUMBERED_THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.numbered_parts"));
 static DIRECTIONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.road_directions"));
-/// Names of numbered roads: those that need no owner, and those after a word of [`OWNERS`].
+/// Names of numbered roads that need no owner, and words for owners of other roads.
 static ROADS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.numbered_roads"));
-static ROADS_OWNED: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.numbered_roads_after_owner"));
 static OWNERS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new("state county us u.s old city"));
 
 /// How strongly the words before a text announce an address.
@@ -45,13 +35,14 @@ fn announcement_before(scan: &TextScan<'_>, start: usize) -> AddressAnnouncement
     let head = scan.text_before(start, 24);
     let head = head.trim_end_matches([' ', '\n', '\r']);
     let head = head.strip_suffix("\\n").map_or(head, |head| head.trim_end_matches("\\n"));
-    if !LAST_WORDS_OF_CUES.contains(head.rsplit([' ', '\n']).next().unwrap_or("")) {
+    if !word_set!("addresses.cue_endings").contains(head.rsplit([' ', '\n']).next().unwrap_or("")) {
         return AddressAnnouncement::NotAnnounced;
     }
     let ends_head = |cue: &&str| {
         head.len().checked_sub(cue.len()).and_then(|at| head.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case(cue))
     };
-    match (SURE_CUES.iter().any(ends_head), CUES_BEFORE_PLACE.iter().any(ends_head)) {
+    match (line_list!("addresses.cues").iter().any(ends_head), line_list!("addresses.place_cues").iter().any(ends_head))
+    {
         (true, _) => AddressAnnouncement::Certain,
         (_, true) => AddressAnnouncement::NeedsPlace,
         _ => AddressAnnouncement::NotAnnounced,
@@ -93,8 +84,11 @@ fn match_numbered_road(rest: &str) -> Option<(usize, bool)> {
                 bare.len() == digits || bare.len() == digits + 1 && bare.ends_with(|c: char| c.is_ascii_uppercase());
             return (digits < 5 && letter).then_some((offset + bare.len(), is_unambiguous));
         }
-        let (is_owner, is_road) =
-            (OWNERS.contains(bare), ROADS.contains(bare) || (has_owner || offset == 0) && ROADS_OWNED.contains(bare));
+        let (is_owner, is_road) = (
+            OWNERS.contains(bare),
+            ROADS.contains(bare)
+                || (has_owner || offset == 0) && word_set!("addresses.numbered_roads_after_owner").contains(bare),
+        );
         if !(is_owner || is_road || DIRECTIONS.contains(bare) && !has_road) || word.ends_with(',') {
             return None;
         }
@@ -142,7 +136,7 @@ pub(super) fn street_start_before_number(scan: &TextScan<'_>, base: usize, head:
         has_ambiguous_word |= is_last && AMBIGUOUS_STREET_WORDS.contains(word);
         if !(is_capitalised
             || is_last && (has_street_word || has_ambiguous_word)
-            || !is_last && SMALL_WORDS.contains(word))
+            || !is_last && word_set!("addresses.street_function_words").contains(word))
         {
             break;
         }

@@ -13,31 +13,10 @@ use super::house_numbers::is_whole_number;
 use super::street_context::{is_announced, is_followed_by_place, is_year};
 use crate::wordlists;
 
-/// English words such as "Street" that end a street name; any name before them counts.
-static STREET_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.street_suffixes"));
-/// Words that may end a street name, but need further evidence.
-static AMBIGUOUS_STREET_WORDS: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::listed("addresses.street_suffixes_ambiguous"));
 /// Directions within or before a street name.
 static DIRECTIONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.directions"));
-/// Words that never follow a house number in a street written in lower case.
-static NEVER_AFTER_NUMBER: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.not_streets"));
-/// Words that begin a street name when the number comes after it.
-static PREFIXES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.street_prefixes"));
-/// Romance street words that follow the house number.
-static ROMANCE_STREET_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.streets_after_number"));
 /// Endings of one-word street names that come before the number.
 static ENDINGS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("addresses.street_endings").collect());
-
-/// Street words in lower case: unambiguous ones, and ones that need further evidence.
-static LOWER_STREET_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.street_suffixes_lowercase"));
-static AMBIGUOUS_LOWER_STREET_WORDS: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::listed("addresses.street_suffixes_lowercase_ambiguous"));
-/// Words for a kind of unit before a house number.
-static UNITS_BEFORE_NUMBER: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.rooms"));
-/// Lower-case words within street names.
-static PARTICLES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.particles_romance"));
-static GERMANIC_PARTICLES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.particles_germanic"));
 
 /// The last bytes of all [`ENDINGS`].
 static LAST_LETTERS: ByteSet = ByteSet::new(b"adefgjklmnrstuz.").and_non_ascii();
@@ -119,9 +98,9 @@ fn match_english(scan: &TextScan<'_>, number: &Range<usize>, at: usize, rest: &s
             break;
         }
         let is_broadway = bare.eq_ignore_ascii_case("broadway");
-        if STREET_WORDS.contains(bare) && (name_words > 0 || is_broadway) {
+        if word_set!("addresses.street_suffixes").contains(bare) && (name_words > 0 || is_broadway) {
             best_match = Some((end, true));
-        } else if AMBIGUOUS_STREET_WORDS.contains(bare)
+        } else if word_set!("addresses.street_suffixes_ambiguous").contains(bare)
             && name_words > 0
             && best_match.is_none_or(|(_, is_unambiguous)| !is_unambiguous)
         {
@@ -167,7 +146,7 @@ fn unit_start(scan: &TextScan<'_>, start: usize) -> usize {
     let Some((before_id, id)) = trimmed.rsplit_once(' ') else { return start };
     let is_number = !id.is_empty() && id.len() < 6 && id.bytes().any(|byte| byte.is_ascii_digit());
     let word = before_id.rsplit([' ', '\n', '"', ':']).next().unwrap_or("");
-    let is_unit = UNITS_BEFORE_NUMBER.contains(word);
+    let is_unit = word_set!("addresses.rooms").contains(word);
     if is_number && is_unit { from + before_id.len() - word.len() } else { start }
 }
 
@@ -187,12 +166,13 @@ fn lower_street_len(scan: &TextScan<'_>, number: &Range<usize>, rest: &str) -> O
         let bare_len = word.len() - END_MARKS.count_trailing(word);
         let bare = word.get(..bare_len).filter(|bare| IN_WORD.count_leading(bare) == bare.len() && !bare.is_empty())?;
         let is_street_word = index > 0
-            && (LOWER_STREET_WORDS.contains(bare)
-                || AMBIGUOUS_LOWER_STREET_WORDS.contains(bare) && is_announced(scan, number.start));
+            && (word_set!("addresses.street_suffixes_lowercase").contains(bare)
+                || word_set!("addresses.street_suffixes_lowercase_ambiguous").contains(bare)
+                    && is_announced(scan, number.start));
         if is_street_word {
             let end = offset + bare.len();
             let may_be_in_street =
-                |word: &str| !NEVER_AFTER_NUMBER.contains(word.trim_end_matches(['.', ',', '!', '?']));
+                |word: &str| !word_set!("addresses.not_streets").contains(word.trim_end_matches(['.', ',', '!', '?']));
             let after = rest.get(end..)?;
             let dots = usize::from(after.starts_with(". "));
             return rest.get(..end)?.split(' ').all(may_be_in_street).then(|| end + direction_len(after, dots));
@@ -228,7 +208,7 @@ static END_MARKS: ByteSet = ByteSet::new(b".,!?");
 
 /// `rue de la Paix`, `avenue Foch`: French and similar streets after the number.
 fn romance_street_len(rest: &str) -> Option<usize> {
-    let first = rest.split(' ').next().filter(|first| ROMANCE_STREET_WORDS.contains(first))?;
+    let first = rest.split(' ').next().filter(|first| word_set!("addresses.streets_after_number").contains(first))?;
     street_name_end(rest, first.len() + 1)
 }
 
@@ -237,7 +217,7 @@ fn street_name_end(rest: &str, from: usize) -> Option<usize> {
     let (mut offset, mut end) = (from, None);
     for word in rest.get(from..)?.split(' ').take(6) {
         let bare = word.trim_end_matches([',', '.', '\'', '\\']);
-        let is_particle = PARTICLES.contains(bare);
+        let is_particle = word_set!("addresses.particles_romance").contains(bare);
         let is_elided = bare.get(..2).is_some_and(|head| matches!(head, "d'" | "l'" | "D'" | "L'"));
         if bare.starts_with(char::is_uppercase) || is_elided {
             end = Some(offset + bare.len());
@@ -327,10 +307,6 @@ fn to_lower_case<'r>(word: &str, buffer: &'r mut [u8; LONGEST_WORD]) -> Option<&
     std::str::from_utf8(buffer.get(..len)?).ok()
 }
 
-/// Those [`ENDINGS`] that are unambiguous even in a short or common word.
-static UNAMBIGUOUS_ENDINGS: LazyLock<Vec<&str>> =
-    LazyLock::new(|| wordlists::words("addresses.street_endings_unambiguous").collect());
-
 /// Returns the start of a street whose last word has a German, Dutch or Nordic ending.
 fn germanic_street_start(head: &str, last_word: &str) -> Option<usize> {
     let is_capitalised = last_word.starts_with(char::is_uppercase)
@@ -341,7 +317,7 @@ fn germanic_street_start(head: &str, last_word: &str) -> Option<usize> {
     let mut buffer = [0; LONGEST_WORD];
     let lower = to_lower_case(last_word, &mut buffer)?;
     let has_ending = ENDINGS.iter().any(|end| lower.ends_with(end));
-    let is_unambiguous = || UNAMBIGUOUS_ENDINGS.iter().any(|end| lower.ends_with(end));
+    let is_unambiguous = || word_list!("addresses.street_endings_unambiguous").iter().any(|end| lower.ends_with(end));
     if !has_ending || (!is_unambiguous() && (name_lists::is_common_word(last_word) || last_word.len() < 6)) {
         return None;
     }
@@ -350,7 +326,7 @@ fn germanic_street_start(head: &str, last_word: &str) -> Option<usize> {
     // `Berliner Straße`, `Am Alten Markt`
     while let Some(before) = head.get(..start).and_then(|head| head.strip_suffix(' ')) {
         let word = before.rsplit(' ').next().unwrap_or("");
-        let is_particle = GERMANIC_PARTICLES.contains(word);
+        let is_particle = word_set!("addresses.particles_germanic").contains(word);
         if !(word.starts_with(char::is_uppercase) && (is_street_word || is_particle)) || word.ends_with(',') {
             break;
         }
@@ -366,7 +342,9 @@ fn germanic_street_start(head: &str, last_word: &str) -> Option<usize> {
 fn prefixed_street_start(head: &str) -> Option<usize> {
     let mut offset = 0;
     for word in head.split(' ') {
-        if PREFIXES.contains(word) && street_name_end(head, offset + word.len() + 1) == Some(head.len()) {
+        if word_set!("addresses.street_prefixes").contains(word)
+            && street_name_end(head, offset + word.len() + 1) == Some(head.len())
+        {
             // `via PEP 658`: capitals after a lower-case word are not a street
             let name = head.get(offset + word.len()..).unwrap_or_default();
             let is_street = word.starts_with(char::is_uppercase) || name.contains(char::is_lowercase);

@@ -1,15 +1,8 @@
 //! The surroundings of a street line: words that announce an address, and a place after it. The street itself is in
 //! `street` and `announced_streets`, attached parts in `address_parts`.
 
-use std::sync::LazyLock;
-
 use super::address_parts;
 use crate::scan::TextScan;
-use crate::wordlists;
-
-/// Words that make the number before a doubtful street a house number.
-static ANNOUNCING_WORDS: LazyLock<Vec<&str>> =
-    LazyLock::new(|| wordlists::lines("addresses.house_number_cues").collect());
 
 /// Whether digits are a year from 1900 to 2099.
 pub(super) fn is_year(digits: &[u8]) -> bool {
@@ -25,7 +18,7 @@ pub(super) fn is_followed_by_place(scan: &TextScan<'_>, end: usize) -> bool {
 /// Whether one of the announcing words is near before `start`.
 pub(super) fn is_announced(scan: &TextScan<'_>, start: usize) -> bool {
     let head = scan.text_before(start, 48);
-    ANNOUNCING_WORDS.iter().any(|word| {
+    line_list!("addresses.house_number_cues").iter().any(|word| {
         head.len() >= word.len()
             && head.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
     })

@@ -51,7 +51,7 @@ fn split_in_strings(text: &str, hits: &mut Vec<RedactionHit>, known: &dyn Fn(&st
         let Some(document) = nested::decode(text, token.range) else { continue };
         let mut inner_hits: Vec<RedactionHit> =
             hits_in_string.iter().map(|hit| nested::map_in(&document, hit)).collect();
-        split_breaking_hits(document.text(), &mut inner_hits, known);
+        split_breaking_hits(&document.text, &mut inner_hits, known);
         split_hits.extend(hits.get(from..first).unwrap_or_default().iter().cloned());
         split_hits.extend(inner_hits.iter().map(|hit| nested::map_out(&document, hit)));
         from = end;

@@ -64,8 +64,8 @@ pub(crate) struct JsonTree {
     stack: Vec<OpenContainer>,
     /// Texts in strings that are still to be walked.
     nested: Vec<WalkTask>,
-    /// Positions of the keys that match the table.
-    key_starts: Vec<usize>,
+    /// Positions of the keys that match the table, in order.
+    pub(crate) key_starts: Vec<usize>,
 }
 
 /// Bytes of an unquoted key.
@@ -118,11 +118,6 @@ impl JsonTree {
         if !self.key_starts.is_sorted() {
             self.key_starts.sort_unstable();
         }
-    }
-
-    /// Positions of keys that match the table, in order.
-    pub(crate) fn key_starts(&self) -> &[usize] {
-        &self.key_starts
     }
 
     fn pair(&self, at: u32) -> Option<&JsonPair> {

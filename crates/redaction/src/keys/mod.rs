@@ -49,9 +49,10 @@ pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: 
                 Some(list) => (list.key_match, tree.evidence(list)),
                 None => continue,
             },
-            // An object may only wrap the value of its key
+            // An object may only wrap the value of its key: `{"first_name": {"S": "Ada"}}`
             (KeyMatch::NONE, ValueForm::Text)
-                if pair.key.len() <= 5 && WRAPPING_KEYS.contains(scan.bytes(pair.key.clone())) =>
+                if pair.key.len() <= 5
+                    && once!(WordSet, WordSet::new("s value val raw text")).contains(scan.bytes(pair.key.clone())) =>
             {
                 match tree.parent(pair).filter(|above| above.key_match != KeyMatch::NONE) {
                     Some(above) => (above.key_match, tree.evidence(above)),
@@ -67,7 +68,7 @@ pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: 
     }
     claim_sibling_values(scan, tree, claims);
     columns::claim_columns(scan, claims);
-    flat_keys::claim_flat_keys(scan, tree.key_starts(), cache, claims);
+    flat_keys::claim_flat_keys(scan, &tree.key_starts, cache, claims);
 }
 
 /// The part of `text` that is private as the value of an attribute's `key`, and the rule.
@@ -91,13 +92,8 @@ pub(super) fn is_id_key(key: &[u8]) -> bool {
     last.eq_ignore_ascii_case(b"id") && (!is_within_word || is_camel)
 }
 
-/// Keys whose value names the sibling's value, as `name` in `{"name":"email","value":"x"}`.
-static NAMING_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("keys.key_name_keys"));
 /// Keys of siblings that such a key names, as `value` above.
 static VALUE_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new("value val answer v content text stringvalue"));
-
-/// Keys in objects that only wrap a value: `{"first_name": {"S": "Ada"}}`.
-static WRAPPING_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new("s value val raw text"));
 
 /// Whether a key such as `value` has no meaning of its own, so that a sibling may name its value.
 pub(super) fn is_value_of_sibling(key: &[u8]) -> bool {
@@ -118,7 +114,7 @@ fn claim_sibling_values(scan: &TextScan<'_>, tree: &JsonTree, claims: &mut Priva
         }
         let are_siblings = key.object == value.object && value.kind == ValueForm::Text && key.kind == ValueForm::Text;
         let has_key_in = |pair: &json_tree::JsonPair, words: &WordSet| words.contains(scan.bytes(pair.key.clone()));
-        if !are_siblings || !has_key_in(value, &VALUE_KEYS) || !has_key_in(key, &NAMING_KEYS) {
+        if !are_siblings || !has_key_in(value, &VALUE_KEYS) || !has_key_in(key, word_set!("keys.key_name_keys")) {
             continue;
         }
         claim(scan.detector.keys.find(scan.bytes(key.value.clone())).0);

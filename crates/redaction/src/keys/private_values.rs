@@ -3,7 +3,6 @@
 //! has the keys.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use crate::sets::{ByteSet, WordSet};
 
@@ -65,9 +64,6 @@ fn count_digits(text: &str) -> usize {
     text.bytes().filter(u8::is_ascii_digit).count()
 }
 
-/// Words that mean "no value", and names of types.
-static MISSING_VALUES: LazyLock<WordSet> = LazyLock::new(|| WordSet::from_words(wordlists::lines("keys.non_values")));
-
 /// Whether a value is missing: a word for that, a template, a mask, or a reference.
 fn is_missing(text: &str) -> bool {
     let bytes = text.as_bytes();
@@ -79,17 +75,17 @@ fn is_missing(text: &str) -> bool {
     let is_reference = matches!(first, b'$' | b'%' | b'{' | b'#') && !bytes.contains(&b' ');
     let has_alphanumeric =
         text.bytes().any(|byte| byte.is_ascii_alphanumeric()) || text.chars().any(char::is_alphanumeric);
-    is_framed || has_template || is_reference || !has_alphanumeric || MISSING_VALUES.contains(text)
+    let words = once!(WordSet, WordSet::from_words(wordlists::lines("keys.non_values")));
+    is_framed || has_template || is_reference || !has_alphanumeric || words.contains(text)
 }
-
-/// Words that occur in descriptions of a value, but not in values.
-static DESCRIBING: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("keys.description_words"));
 
 /// Whether a text describes a value.
 fn is_description(text: &str) -> bool {
     let is_code = text.contains("://") || text.contains("()") || text.contains("=>") || text.contains("::");
     let words = text.split_ascii_whitespace().count();
-    let is_describing = |word: &str| DESCRIBING.contains(word) && !word.bytes().any(|byte| byte.is_ascii_uppercase());
+    let is_describing = |word: &str| {
+        word_set!("keys.description_words").contains(word) && !word.bytes().any(|byte| byte.is_ascii_uppercase())
+    };
     let describing_words =
         text.split_ascii_whitespace().filter(|word| is_describing(word.trim_end_matches(','))).count();
     is_code || words > 12 || describing_words > 1 || (describing_words == 1 && words > 2)

@@ -3,25 +3,7 @@
 //! without such letters cost one pass over their bytes, ASCII texts nothing. The lists are in
 //! `config/rules/lists/names.txt`.
 
-use std::sync::LazyLock;
-
 use crate::scan::{PrivateClaims, TextScan};
-use crate::wordlists;
-
-/// Declares a word list.
-macro_rules! list {
-    ($name:ident, $list:literal) => {
-        static $name: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words($list).collect());
-    };
-}
-
-list!(TITLES, "names.cjk_titles");
-list!(CUES, "names.cjk_cues");
-list!(AMBIGUOUS_CUES, "names.cjk_cues_ambiguous");
-list!(CHINESE_FAMILY_NAMES, "names.cjk_family_names_chinese");
-list!(JAPANESE_FAMILY_NAMES, "names.cjk_family_names_japanese");
-list!(KOREAN_FAMILY_NAMES, "names.cjk_family_names_korean");
-list!(OTHER_WORDS, "names.cjk_other_words");
 
 /// First UTF-8 bytes of these scripts, and the same in sets of three for `memchr3`.
 const FIRST_BYTES: std::ops::RangeInclusive<u8> = 0xE3..=0xED;
@@ -40,7 +22,7 @@ pub(super) fn claim_cjk_names(scan: &TextScan<'_>, rule: u16, claims: &mut Priva
     let mut claimed_until = 0;
     for at in starts {
         let rest = scan.text.get(at..).unwrap_or_default();
-        if let Some(title) = TITLES.iter().find(|title| rest.starts_with(**title)) {
+        if let Some(title) = word_list!("names.cjk_titles").iter().find(|title| rest.starts_with(**title)) {
             let len = name_len_before(scan.text.get(claimed_until..at).unwrap_or_default(), title);
             let blank = if scan.byte_before(at, 1) == b' ' { 1 } else { 0 };
             if len > 0 && claims.add(scan, rule, at - blank - len..at - blank) {
@@ -48,10 +30,10 @@ pub(super) fn claim_cjk_names(scan: &TextScan<'_>, rule: u16, claims: &mut Priva
                 continue;
             }
         }
-        let unambiguous_cue = CUES.iter().find(|cue| rest.starts_with(**cue));
-        let Some(cue) = unambiguous_cue.or_else(|| AMBIGUOUS_CUES.iter().find(|cue| rest.starts_with(**cue))) else {
-            continue;
-        };
+        let is_here = |cue: &&&str| rest.starts_with(**cue);
+        let unambiguous_cue = word_list!("names.cjk_cues").iter().find(is_here);
+        let ambiguous_cue = || word_list!("names.cjk_cues_ambiguous").iter().find(is_here);
+        let Some(cue) = unambiguous_cue.or_else(ambiguous_cue) else { continue };
         let (gap, len) = name_len_after(rest.get(cue.len()..).unwrap_or_default(), unambiguous_cue.is_some());
         let start = at + cue.len() + gap;
         if len > 0 && start >= claimed_until && claims.add(scan, rule, start..start + len) {
@@ -110,8 +92,13 @@ fn is_name(text: &str) -> bool {
     let has_family_name = |list: &[&str], max_given: usize| {
         list.iter().any(|family| text.strip_prefix(family).is_some_and(|given| given.chars().count() <= max_given))
     };
-    !OTHER_WORDS.iter().any(|other| text.starts_with(other))
-        && (has_family_name(&CHINESE_FAMILY_NAMES, 2) || has_family_name(&JAPANESE_FAMILY_NAMES, 3))
+    !begins_with_other_word(text)
+        && (has_family_name(word_list!("names.cjk_family_names_chinese"), 2)
+            || has_family_name(word_list!("names.cjk_family_names_japanese"), 3))
+}
+
+fn begins_with_other_word(text: &str) -> bool {
+    word_list!("names.cjk_other_words").iter().any(|other| text.starts_with(other))
 }
 
 /// Length of a Korean name that is a whole word before its title.
@@ -126,7 +113,7 @@ fn korean_name_len(head: &str, title: &str) -> usize {
     } else {
         (1..=4).contains(&letter_count)
     };
-    let has_family_name = KOREAN_FAMILY_NAMES.iter().any(|family| name.starts_with(family))
-        && !OTHER_WORDS.iter().any(|other| name.starts_with(other));
+    let has_family_name = word_list!("names.cjk_family_names_korean").iter().any(|family| name.starts_with(family))
+        && !begins_with_other_word(name);
     if has_name_length && has_family_name { name.len() } else { 0 }
 }

@@ -10,9 +10,6 @@ use crate::sets::WordSet;
 /// Programs and models named like a person.
 static PROGRAMS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.programs_in_ids"));
 
-/// Words before a person's name in an id.
-static WORDS_FOR_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.persons_in_ids"));
-
 /// Whether a word is a given name, and neither a common word nor a program.
 fn is_certain_given_name(word: &str) -> bool {
     let lower = word.to_ascii_lowercase();
@@ -34,5 +31,5 @@ pub(crate) fn are_person_names(first: &str, second: &str) -> bool {
 
 /// Whether a given name follows a word for persons: `patient-maria`.
 pub(crate) fn is_announced_given_name(before: &str, word: &str) -> bool {
-    WORDS_FOR_PERSONS.contains(before) && is_certain_given_name(word)
+    word_set!("names.persons_in_ids").contains(before) && is_certain_given_name(word)
 }

@@ -3,26 +3,14 @@
 //! `name_cues`; `place_names` and `thing_names` rule out other meanings.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use crate::scan::{PrivateClaims, TextScan};
-use crate::sets::{ByteSet, WordSet};
+use crate::sets::ByteSet;
 
 use super::name_cues::{is_all_capitals, is_organisation_name};
 use super::name_lists::{is_given_name, may_be_given_name};
 use super::name_shape::{self, PersonName};
 use super::{place_names, thing_names};
-
-/// Words before a single given name that indicate a person.
-static WORDS_BEFORE_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.words_before_names"));
-/// Words after a single given name that indicate a person.
-static WORDS_AFTER_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.words_after_names"));
-
-/// Words for things named after well-known people.
-static NAMED_AFTER: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.eponymous_things"));
-
-/// Capitalised words that turn the name after them into a place or building.
-static PLACE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.place_prefixes"));
 
 /// Claims listed names.
 pub(super) fn claim_listed_names(
@@ -102,7 +90,7 @@ pub(super) fn follows_place_word(scan: &TextScan<'_>, at: usize) -> bool {
     let head = scan.text_before(at, 12);
     let Some(head) = head.strip_suffix(' ') else { return false };
     let word = head.strip_suffix('.').unwrap_or(head).rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or("");
-    word.starts_with(char::is_uppercase) && PLACE_WORDS.contains(word)
+    word.starts_with(char::is_uppercase) && word_set!("names.place_prefixes").contains(word)
 }
 
 /// Whether the text on either side of a single given name indicates a person.
@@ -117,12 +105,15 @@ fn is_in_person_context(scan: &TextScan<'_>, name: &PersonName) -> bool {
     }
     if let Some(rest) = after.strip_prefix("'s ").or_else(|| after.strip_prefix("’s ")) {
         // Not a person but something named after one: `Johnson's algorithm`
-        return !NAMED_AFTER.contains(rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or(""));
+        return !word_set!("names.eponymous_things")
+            .contains(rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or(""));
     }
     if let Some(rest) = after.strip_prefix(' ') {
         let word = rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
         let is_past_tense = word.len() > 4 && word.ends_with("ed");
-        if word.starts_with(|c: char| c.is_ascii_lowercase()) && (is_past_tense || WORDS_AFTER_PERSONS.contains(word)) {
+        if word.starts_with(|c: char| c.is_ascii_lowercase())
+            && (is_past_tense || word_set!("names.words_after_names").contains(word))
+        {
             return true;
         }
     }
@@ -160,7 +151,7 @@ fn is_in_person_context(scan: &TextScan<'_>, name: &PersonName) -> bool {
     ends_name
         && !is_title_case
         && word.starts_with(|c: char| c.is_ascii_lowercase())
-        && WORDS_BEFORE_PERSONS.contains(word)
+        && word_set!("names.words_before_names").contains(word)
         && !(may_be_place && place_names::may_precede_place(word))
         && !place_names::follows_journey(scan, start)
 }

@@ -1,8 +1,6 @@
 //! Finds names next to cue words that announce them. At most some 200 bytes around a cue are read. The cues are data
 //! (`config/rules/names.yaml`).
 
-use std::sync::LazyLock;
-
 use crate::scan::TextScan;
 use crate::sets::WordSet;
 use crate::stems::StemMatch;
@@ -145,9 +143,6 @@ pub(super) fn name_below_closing(scan: &TextScan<'_>, cue: &StemMatch) -> Option
     (is_name_complete && may_be_person && !is_assistant(scan, &name)).then_some(name)
 }
 
-/// Words for a group that signs.
-static GROUPS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.signing_groups"));
-
 /// Whether the capitalised words after a name end in a group: `Travel Deals Team`, but not `Sales Manager`.
 fn is_group(after: &str) -> bool {
     let words = after.strip_prefix(' ').unwrap_or("").split(' ').take(6);
@@ -163,15 +158,12 @@ fn is_group(after: &str) -> bool {
             break;
         }
     }
-    GROUPS.contains(last_word)
+    word_set!("names.signing_groups").contains(last_word)
 }
-
-/// Programs and roles that are greeted or sign letters.
-static ASSISTANTS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.assistants"));
 
 /// Whether a single word is a program or a role.
 fn is_assistant(scan: &TextScan<'_>, name: &PersonName) -> bool {
-    name.word_count == 1 && ASSISTANTS.contains(scan.part(name.range.clone()))
+    name.word_count == 1 && word_set!("names.assistants").contains(scan.part(name.range.clone()))
 }
 
 /// Finds the name of at least two words before `(DOB`.
@@ -248,22 +240,11 @@ fn lower_case_name(scan: &TextScan<'_>, at: usize) -> Option<PersonName> {
     Some(PersonName { range: at..end, word_count: count, has_given_name: true, starts_with_common_word: false })
 }
 
-/// Words that end the name of an organisation or place.
-static ORGANISATIONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.organisation_suffixes"));
-
 /// Whether a word ends names of organisations or places.
 pub(crate) fn is_organisation_word(word: &str) -> bool {
     let word = word.trim_matches(|c: char| !c.is_alphanumeric());
-    ORGANISATIONS.contains(word)
+    word_set!("names.organisation_suffixes").contains(word)
 }
-
-/// Firms, brands, games and laws whose two words look like a person's name.
-static FIRM_NAMES: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::from_words(wordlists::lines("names.other_proper_names")));
-
-/// The first two words of such names with a third word.
-static FIRST_WORDS_OF_FIRMS: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::from_words(["gibson les", "yves saint", "hilton new"]));
 
 /// Whether a name is a firm's, or begins like one of three words.
 fn is_firm(text: &str) -> bool {
@@ -271,7 +252,9 @@ fn is_firm(text: &str) -> bool {
     let first_two = word_ends.next().and_then(|end| text.get(..end));
     let has_third_word = word_ends.next().is_some();
     first_two.is_some_and(|first_two| {
-        FIRST_WORDS_OF_FIRMS.contains(first_two) || !has_third_word && FIRM_NAMES.contains(first_two)
+        once!(WordSet, WordSet::from_words(["gibson les", "yves saint", "hilton new"])).contains(first_two)
+            || !has_third_word
+                && once!(WordSet, WordSet::from_words(wordlists::lines("names.other_proper_names"))).contains(first_two)
     })
 }
 

@@ -102,9 +102,6 @@ pub(crate) fn read_name_with_particles(text: &str, at: usize) -> Option<PersonNa
     Some(PersonName { range: at..name.range.end, ..name })
 }
 
-/// Suffixes that belong to a name; longer ones first.
-static SUFFIXES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("names.suffixes").collect());
-
 /// Extends a name by `, Jr.` and similar suffixes.
 fn extend_by_suffix(text: &str, name: &mut PersonName) {
     let rest = text.get(name.range.end..).unwrap_or_default();
@@ -126,7 +123,7 @@ fn extend_by_suffix(text: &str, name: &mut PersonName) {
     if !may_be_suffix {
         return;
     }
-    for suffix in SUFFIXES.iter() {
+    for suffix in line_list!("names.suffixes") {
         if rest.strip_prefix(suffix).is_some_and(|after| !after.starts_with(|c: char| c.is_alphanumeric())) {
             name.range.end += suffix.len();
             return;
@@ -175,9 +172,6 @@ fn plain_word(rest: &str) -> Option<&str> {
     }
 }
 
-/// Prefixes before a second capital in a family name: `DeVito`.
-static GLUED_PARTICLES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("names.joined_particles").collect());
-
 /// Reads one capitalised word at `at`.
 fn read_word(text: &str, at: usize) -> Option<NameWord<'_>> {
     let rest = text.get(at..)?;
@@ -194,7 +188,7 @@ fn read_word(text: &str, at: usize) -> Option<NameWord<'_>> {
     // The second capital must follow the prefix: `DeVito`, not `DejaVu`
     let begins_with =
         |prefix: &&str| text.strip_prefix(*prefix).is_some_and(|rest| rest.starts_with(|c: char| c.is_uppercase()));
-    if has_inner_capital && !(upper == 2 && GLUED_PARTICLES.iter().any(begins_with)) {
+    if has_inner_capital && !(upper == 2 && word_list!("names.joined_particles").iter().any(begins_with)) {
         return None;
     }
     // Except for `McX`, mixed case such as `IDs` or `APIs` is not a name

@@ -1,27 +1,17 @@
 //! Tells given names from places and units of the same name: `to Texas` and `a flight to Charlotte` name no person.
 //! `listed` has the words that make a place of the name after them.
 
-use std::sync::LazyLock;
-
 use crate::addresses::address_parts::STATES;
 use crate::scan::TextScan;
-use crate::sets::WordSet;
-
-/// Listed given names that are more often a place, a building or a unit if only a preposition comes before them.
-static PLACES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.given_names_or_places"));
-/// Words before persons that also come before places and units.
-static WORDS_BEFORE_EITHER: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.words_before_names_or_places"));
-/// Words for journeys, which go to a place or come from one.
-static JOURNEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.travel_words"));
 
 /// Whether a given name may also be a place.
 pub(super) fn may_be_place(name: &str) -> bool {
-    PLACES.contains(name)
+    word_set!("names.given_names_or_places").contains(name)
 }
 
 /// Whether a word before a name may also come before a place.
 pub(super) fn may_precede_place(word: &str) -> bool {
-    WORDS_BEFORE_EITHER.contains(word)
+    word_set!("names.words_before_names_or_places").contains(word)
 }
 
 /// Whether a text begins with a state abbreviation, as after a city: `NC`. Abbreviations that are words do not count.
@@ -36,5 +26,5 @@ pub(super) fn follows_journey(scan: &TextScan<'_>, start: usize) -> bool {
     let head = scan.text_before(start, 24);
     let head = [" to ", " from ", " of "].iter().find_map(|word| head.strip_suffix(*word));
     head.and_then(|head| head.rsplit(|c: char| !c.is_ascii_alphabetic()).next())
-        .is_some_and(|word| JOURNEYS.contains(word))
+        .is_some_and(|word| word_set!("names.travel_words").contains(word))
 }

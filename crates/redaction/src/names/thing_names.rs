@@ -3,7 +3,6 @@
 //! on either side. Keys of persons are in `keys`.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use super::name_lists;
 use crate::scan::TextScan;
@@ -12,21 +11,11 @@ use crate::sets::WordSet;
 /// Bytes on either side in which sibling keys are searched.
 const MAX_DISTANCE: usize = 240;
 
-/// Keys that hold names of things.
-static KEYS_OF_NAMES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.thing_name_keys"));
-/// Keys that only things have.
-static KEYS_OF_THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.thing_record_keys"));
-/// Keys of things and of purchases: two of them indicate a thing, or one if the name's second word is common.
-static KEYS_OF_PURCHASES: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new("price stock inventory quantity qty brand"));
-/// Keys that persons have.
-static KEYS_OF_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.person_record_keys"));
-
 /// Whether the name at `range` begins the value of a thing's key.
 pub(crate) fn is_thing_name(scan: &TextScan<'_>, range: &Range<usize>) -> bool {
     let head = scan.text_before(range.start, MAX_DISTANCE);
     let Some((before, key)) = key_at_end(head) else { return false };
-    if !KEYS_OF_NAMES.contains(key) {
+    if !word_set!("names.thing_name_keys").contains(key) {
         return false;
     }
     let after = scan.text_after(range.end, MAX_DISTANCE);
@@ -35,10 +24,15 @@ pub(crate) fn is_thing_name(scan: &TextScan<'_>, range: &Range<usize>) -> bool {
     let second_word = scan.part(range.clone()).split(' ').nth(1);
     let mut evidence = usize::from(second_word.is_some_and(name_lists::is_common_word));
     for key in keys_in(before).chain(keys_in(after)) {
-        if KEYS_OF_PERSONS.contains(key) {
+        if word_set!("names.person_record_keys").contains(key) {
             return false;
         }
-        evidence += if KEYS_OF_THINGS.contains(key) { 2 } else { usize::from(KEYS_OF_PURCHASES.contains(key)) };
+        evidence += if word_set!("names.thing_record_keys").contains(key) {
+            2
+        } else {
+            // Keys of purchases: two of them indicate a thing, or one if the name's second word is common
+            usize::from(once!(WordSet, WordSet::new("price stock inventory quantity qty brand")).contains(key))
+        };
     }
     evidence > 1
 }

@@ -3,11 +3,10 @@
 //! the shape or check. Dates, times and hashes are excluded. The words are in `pii.yaml`.
 
 use std::ops::{Range, RangeInclusive};
-use std::sync::LazyLock;
 
 use super::super::rule::RuleFamily;
 use super::super::scan::TextScan;
-use super::super::sets::{ByteSet, WordSet};
+use super::super::sets::ByteSet;
 use super::super::validate::{bank, lettered_checks, national};
 use super::number_cues::{CueDistance, NumberCues, country_start, series_start};
 use super::number_site::{self, NumberFinding, NumberSite};
@@ -422,9 +421,6 @@ pub(super) fn plate_after(scan: &TextScan<'_>, end: usize) -> Option<Range<usize
     is_plate.then_some(end + at..end + at + length)
 }
 
-/// Words between the word for a BIC and the BIC itself.
-static BIC_LINKS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.bic_linking_words"));
-
 /// Finds a BIC after its word, which ends at `end`.
 pub(super) fn bic_after(scan: &TextScan<'_>, end: usize) -> Option<Range<usize>> {
     let rest = scan.bytes(end..end + 40);
@@ -440,7 +436,7 @@ pub(super) fn bic_after(scan: &TextScan<'_>, end: usize) -> Option<Range<usize>>
         if bank::is_bic(word) && scan.byte(end + at + length) != b'_' {
             return Some(end + at..end + at + length);
         }
-        if !BIC_LINKS.contains(word) {
+        if !word_set!("numbers.bic_linking_words").contains(word) {
             return None;
         }
         at += length;

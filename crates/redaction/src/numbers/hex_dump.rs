@@ -54,19 +54,9 @@ impl HexDumpRow {
         let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let is_whole_line = line_start > 0 || self.starts_text;
         let line = before.get(line_start..).unwrap_or_default();
-        let mut groups_with_letters = 0;
-        let mut tokens = line.split(|byte| b" \t".contains(byte)).filter(|token| !token.is_empty()).rev().peekable();
-        while let Some(token) = tokens.next() {
-            match self.is_decimal_group(token) {
-                Some(true) => {}
-                Some(false) if Self::is_mixed(token) => return true,
-                Some(false) => groups_with_letters += 1,
-                None => {
-                    return groups_with_letters > 1 || (is_whole_line && tokens.peek().is_none() && is_offset(token));
-                }
-            }
-        }
-        groups_with_letters > 1
+        let mut tokens = tokens_of(line).rev();
+        let (is_row, other) = self.reads_row(&mut tokens);
+        is_row || other.is_some_and(|token| is_whole_line && tokens.next().is_none() && is_offset(token))
     }
 
     /// Whether the row continues in `after`.
@@ -75,17 +65,26 @@ impl HexDumpRow {
             return false;
         }
         let line = after.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        self.reads_row(&mut tokens_of(line)).0
+    }
+
+    /// Whether the tokens begin with groups of a row, and the first token that is no group.
+    fn reads_row<'t>(&self, tokens: &mut dyn Iterator<Item = &'t [u8]>) -> (bool, Option<&'t [u8]>) {
         let mut groups_with_letters = 0;
-        for token in line.split(|byte| b" \t".contains(byte)).filter(|token| !token.is_empty()) {
+        for token in tokens {
             match self.is_decimal_group(token) {
                 Some(true) => {}
-                Some(false) if Self::is_mixed(token) => return true,
+                Some(false) if Self::is_mixed(token) => return (true, None),
                 Some(false) => groups_with_letters += 1,
-                None => break,
+                None => return (groups_with_letters > 1, Some(token)),
             }
         }
-        groups_with_letters > 1
+        (groups_with_letters > 1, None)
     }
+}
+
+fn tokens_of(line: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    line.split(|byte| b" \t".contains(byte)).filter(|token| !token.is_empty())
 }
 
 /// Whether a token is the offset of a dump row: `00000010`, `00000010:`, `1f3a:`.

@@ -21,44 +21,24 @@ const fn shape(lens: &'static [usize], seps: &'static [u8], check: fn(&[u8]) -> 
     IdShape { lens, seps, check, family }
 }
 
-/// Shapes with one separator between all groups, by the length of their first group.
-const FIRST_GROUP_OF_ONE: &[IdShape] = &[
+/// Shapes with one separator between all groups. Those with the same first group are tried in this order.
+const SHAPES: &[IdShape] = &[
     shape(&[1, 4, 5, 2, 1], b"- ", national::is_thai_id, RuleFamily::NationalShape),
     shape(&[1, 2, 2, 2, 3, 3, 2], b" ", national::is_nir, RuleFamily::NationalShape),
-];
-const FIRST_GROUP_OF_TWO: &[IdShape] = &[
     shape(&[2, 8, 1], b"-", national::is_cuit, RuleFamily::TaxShape),
     shape(&[2, 3, 3, 3], b" ", national::is_abn, RuleFamily::TaxShape),
     shape(&[2, 6, 6, 1], b"- ", national::may_be_imei, RuleFamily::Device),
-];
-const FIRST_GROUP_OF_THREE: &[IdShape] = &[
     shape(&[3, 2, 4], b"- ", national::is_ssn, RuleFamily::Ssn),
     shape(&[3, 2, 4], b"-", national::is_itin, RuleFamily::TaxShape),
     shape(&[3, 4, 7, 1], b"- ", national::is_emirates_id, RuleFamily::NationalShape),
     shape(&[3, 4, 4, 2], b".", national::is_ahv, RuleFamily::NationalShape),
-];
-const FIRST_GROUP_OF_FOUR: &[IdShape] = &[
     shape(&[4, 4, 4], b" ", national::is_aadhaar, RuleFamily::NationalShape),
     shape(&[4, 3, 3], b".", national::is_belgian_enterprise, RuleFamily::TaxShape),
-];
-const FIRST_GROUP_OF_SIX: &[IdShape] = &[
     shape(&[6, 4], b"-", national::is_personnummer, RuleFamily::NationalShape),
     shape(&[6, 7], b"-", national::is_rrn, RuleFamily::NationalShape),
     shape(&[6, 2, 4], b"-", national::is_mykad, RuleFamily::NationalShape),
+    shape(&[8, 4], b"-", national::is_personnummer, RuleFamily::NationalShape),
 ];
-const FIRST_GROUP_OF_EIGHT: &[IdShape] = &[shape(&[8, 4], b"-", national::is_personnummer, RuleFamily::NationalShape)];
-
-fn shapes_by_first_group(len: usize) -> &'static [IdShape] {
-    match len {
-        1 => FIRST_GROUP_OF_ONE,
-        2 => FIRST_GROUP_OF_TWO,
-        3 => FIRST_GROUP_OF_THREE,
-        4 => FIRST_GROUP_OF_FOUR,
-        6 => FIRST_GROUP_OF_SIX,
-        8 => FIRST_GROUP_OF_EIGHT,
-        _ => &[],
-    }
-}
 
 /// Finds the id that the groups at a site form.
 pub(super) fn match_groups(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
@@ -66,7 +46,7 @@ pub(super) fn match_groups(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     if !site.is_detached_before() || b"$#".contains(&site.scan.byte_before(site.start(), 1)) {
         return None;
     }
-    for shape in shapes_by_first_group(chain.len(first)) {
+    for shape in SHAPES.iter().filter(|shape| shape.lens.first() == Some(&chain.len(first))) {
         let last = first + shape.lens.len() - 1;
         // Blank-separated groups can also be adjacent by chance
         let belong_together = |sep: u8| sep != b' ' || site.is_alone(first, last) || site.announces(shape.family);

@@ -147,7 +147,10 @@ fn match_iban(scan: &TextScan<'_>, run: &Range<usize>, has_cue: bool) -> Option<
 fn match_wallet(scan: &TextScan<'_>, run: &Range<usize>) -> Option<NumberFinding> {
     let text = scan.bytes(run.clone());
     let is_wallet = match (text.len(), text) {
-        (42, [b'0', b'x' | b'X', hex @ ..]) => hex.iter().all(u8::is_ascii_hexdigit) && !is_mostly_zeros(hex),
+        // Zeros with few other digits are a test value or a number
+        (42, [b'0', b'x' | b'X', hex @ ..]) => {
+            hex.iter().all(u8::is_ascii_hexdigit) && hex.iter().filter(|byte| **byte != b'0').count() >= 8
+        }
         (14..=90, [b'b', b'c', b'1', ..] | [b't', b'b', b'1', ..] | [b'B', b'C', b'1', ..]) => crypto::is_bech32(text),
         (39..=110, [b'a', b'd', b'd', b'r', b'1', ..]) => {
             text.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
@@ -161,11 +164,6 @@ fn match_wallet(scan: &TextScan<'_>, run: &Range<usize>) -> Option<NumberFinding
         _ => false,
     };
     is_wallet.then(|| NumberFinding { family: RuleFamily::Wallet, range: run.clone() })
-}
-
-/// Whether hex digits are zeros with few others: a test value or a number.
-fn is_mostly_zeros(hex: &[u8]) -> bool {
-    hex.iter().filter(|byte| **byte != b'0').count() < 8
 }
 
 /// A UK national insurance number in groups; `first` is at its first two digits.

@@ -4,16 +4,13 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use super::super::anchors::{run_end, run_start};
 use super::super::pairs;
 use super::super::rule::RuleFamily;
 use super::super::scan::TextScan;
-use super::super::sets::WordSet;
 use super::number_cues::NumberCues;
 use super::number_site::{NumberFinding, NumberSite};
-use crate::wordlists;
 
 /// Finds an IPv4 address at a site.
 pub(super) fn match_ipv4(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
@@ -69,9 +66,6 @@ fn is_escape(site: &NumberSite<'_, '_>) -> bool {
     digits.len() == 2 && digits.iter().all(u8::is_ascii_hexdigit)
 }
 
-/// Words before a version of four numbers.
-static VERSIONS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.version_cues"));
-
 /// Whether four numbers are a version (`version 1.2.3.4`, `v1.2.3.4`, `Chrome/1.2.3.4`), or small numbers that no word
 /// calls an address, such as sections and releases.
 fn is_version(site: &NumberSite<'_, '_>, address: Ipv4Addr) -> bool {
@@ -102,8 +96,8 @@ fn is_version(site: &NumberSite<'_, '_>, address: Ipv4Addr) -> bool {
     let follows_upgrade = word == b"from" && is_upgrade(scan.bytes(start.saturating_sub(24)..start));
     if word == b"v"
         || follows_upgrade
-        || VERSIONS.iter().any(|known| word.ends_with(known))
-        || (matches!(address.octets(), [..32, ..]) && PRODUCTS.contains(word))
+        || byte_list!("numbers.version_cues").iter().any(|known| word.ends_with(known))
+        || (matches!(address.octets(), [..32, ..]) && word_set!("numbers.versioned_products").contains(word))
     {
         return true;
     }
@@ -135,9 +129,6 @@ fn is_upgrade(before: &[u8]) -> bool {
     let head = head.get(..head.len().saturating_sub(4)).unwrap_or_default().trim_ascii_end();
     words.iter().any(|word| pairs::ends_with(head, word))
 }
-
-/// Programs whose versions have four numbers.
-static PRODUCTS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.versioned_products"));
 
 /// Whether `rest` begins with a decimal such as ` 2.03`, not followed by further numbers.
 fn is_decimal(rest: &[u8]) -> bool {

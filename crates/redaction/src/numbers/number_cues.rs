@@ -11,7 +11,6 @@ use crate::sets::{ByteSet, WordSet};
 use super::super::action::WordAction;
 use super::super::rule::RuleFamily;
 use super::super::scan::TextScan;
-use crate::wordlists;
 
 /// Most bytes between a value and the end of its word.
 const MAX_DISTANCE: usize = 40;
@@ -216,12 +215,9 @@ pub(super) fn country_start(scan: &TextScan<'_>, at: usize) -> usize {
     let is_austrian = [before, first, second] == *b"ATU" && !scan.byte_before(at, 5).is_ascii_alphanumeric();
     let has_country = !before.is_ascii_alphanumeric()
         && !b"_-.".contains(&before)
-        && COUNTRIES.iter().any(|country| *country == [first, second]);
+        && byte_list!("numbers.tax_id_countries").iter().any(|country| *country == [first, second]);
     at - if is_austrian { 4 } else { 3 * usize::from(has_country) }
 }
-
-/// Country letters before tax and national ids. Norway's are missing, because they are the word `no`.
-static COUNTRIES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.tax_id_countries"));
 
 /// Whether a value is specific enough for a word of prose: few of the values after `claim`, `referral` and `state id`
 /// are ids.
@@ -231,16 +227,13 @@ fn is_specific_enough(scan: &TextScan<'_>, family: RuleFamily, value: &Range<usi
     let count_digits = || text.iter().filter(|byte| byte.is_ascii_digit()).count();
     // The number of a published document
     let is_standard = || {
-        STANDARDS
+        byte_list!("numbers.document_series")
             .iter()
             .any(|name| text.strip_prefix(*name).is_some_and(|rest| !rest.first().is_some_and(u8::is_ascii_alphabetic)))
     };
     !matches!(family, RuleFamily::MedicalCued | RuleFamily::License)
         || (begins_like_id && count_digits() >= 6 && !is_standard())
 }
-
-/// Publishers of numbered documents, such as standards.
-static STANDARDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.document_series"));
 
 /// Whether any word of numbers is close enough to matter; the words from `next_word` on follow the start of the value.
 fn has_near_word(scan: &TextScan<'_>, value: &Range<usize>, next_word: usize) -> bool {
@@ -313,14 +306,11 @@ fn ends_in_number_abbreviation(head: &[u8]) -> bool {
     })
 }
 
-/// Neutral keys, which do not describe their values.
-static NEUTRAL_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.uninformative_keys"));
-
 fn is_neutral_key(key: &[u8]) -> bool {
     let last_word = key.rsplit(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();
     // `42:` is not a key, and neither is the end of a sentence
     let is_numeric = last_word.iter().all(u8::is_ascii_digit);
-    is_numeric || NEUTRAL_KEYS.contains(last_word)
+    is_numeric || word_set!("numbers.uninformative_keys").contains(last_word)
 }
 
 /// Characters between a key and its value, from the value backwards, and characters of keys.

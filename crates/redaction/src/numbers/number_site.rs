@@ -203,9 +203,6 @@ static THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.num
 /// before bare digits, or before `#`, `:` or a word for "number".
 static AMBIGUOUS_THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.numbered_things_ambiguous"));
 
-/// Words between such a word and its number.
-static FILLERS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.thing_linking_words"));
-
 /// Whether a word is in either list.
 pub(super) fn is_thing(word: &[u8]) -> bool {
     THINGS.contains(word) || AMBIGUOUS_THINGS.contains(word)
@@ -229,7 +226,7 @@ fn follows_thing_word(scan: &TextScan<'_>, at: usize, is_bare: bool) -> bool {
                 .chain(wordlists::words("numbers.numbered_things_ambiguous"));
             return things.any(|thing| ends_with(head, thing.as_bytes()));
         }
-        if !FILLERS.contains(word) {
+        if !word_set!("numbers.thing_linking_words").contains(word) {
             return false;
         }
     }

@@ -103,7 +103,8 @@ impl PairCursor<'_> {
             }
             (b'(', _) if is_call => self.advance(1, PairSeparator::Call),
             (b')', b'.')
-                if quoted_key.is_some() && notation_words::FILLING_CALLS.iter().any(|call| self.skip_word(call)) =>
+                if quoted_key.is_some()
+                    && byte_list!("notation.fill_calls").iter().any(|call| self.skip_word(call)) =>
             {
                 PairSeparator::Comma
             }

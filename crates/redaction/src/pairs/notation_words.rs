@@ -37,12 +37,6 @@ pub(super) fn owner_phrase_len(rest: &[u8]) -> Option<usize> {
     (words < 4).then_some(colon + 1)
 }
 
-/// Calls that fill in the page element that a key names: `get("#password").type("v")`.
-pub(super) static FILLING_CALLS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("notation.fill_calls"));
-
-/// Functions that only wrap a string.
-static WRAPPERS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("notation.wrapping_functions"));
-
 /// Bytes right before a string, in the name of a call, and in a type.
 pub(super) static BEFORE_STRING: ByteSet = ByteSet::new(b"bBrRuUfFL@$");
 pub(super) static IN_CALL: ByteSet = ByteSet::new(b" _.[]:").and_alnum();
@@ -68,6 +62,8 @@ pub(crate) fn wrapper_len(rest: &[u8]) -> Option<usize> {
 pub(super) fn wrapper_len_at(rest: &[u8], bracket: usize) -> Option<usize> {
     let has_string = matches!(rest.get(bracket + 1), Some(b'"' | b'\'' | b'\\'));
     let name = rest.get(..bracket)?;
-    (has_string && IN_CALL.count_leading(name) == bracket && WRAPPERS.iter().any(|wrapper| ends_with(name, wrapper)))
-        .then_some(bracket + 1)
+    (has_string
+        && IN_CALL.count_leading(name) == bracket
+        && byte_list!("notation.wrapping_functions").iter().any(|wrapper| ends_with(name, wrapper)))
+    .then_some(bracket + 1)
 }

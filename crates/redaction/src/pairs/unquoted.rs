@@ -42,10 +42,6 @@ impl PairReadCache {
         Some((last, self.open_brackets.len() - dropped))
     }
 
-    fn cache_bracket(&mut self, index: usize, at: usize) {
-        self.open_brackets.get_mut(index).into_iter().for_each(|slot| *slot = at);
-    }
-
     /// Like [`wrapper_len`](super::wrapper_len), for the text at `at`.
     pub(super) fn wrapper_len(&mut self, text: &[u8], at: usize) -> Option<usize> {
         if self.without_call.start <= at && text.len().min(at + MAX_CALL_NAME) <= self.without_call.end
@@ -98,7 +94,7 @@ impl PairCursor<'_> {
             let Some(byte) = window.get(offset) else { break };
             let ends_value = match *byte {
                 b'(' | b'[' | b'{' => {
-                    cache.cache_bracket(open_count, self.at + offset);
+                    cache.open_brackets.get_mut(open_count).into_iter().for_each(|slot| *slot = self.at + offset);
                     open_count += 1;
                     open_count > MAX_OPEN_BRACKETS
                 }

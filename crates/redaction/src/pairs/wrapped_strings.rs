@@ -2,9 +2,7 @@
 //! that key. At most [`MAX_ITEMS`] strings within 8 KiB, three brackets deep; anything but a string ends the list.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
-use super::super::sets::WordSet;
 use super::cursor::{MAX_VALUE, PairCursor};
 
 /// The strings in the list or wrapping object at `at`, each with its quote: `["v", "w"]`, `[]string{"v"}`,
@@ -82,7 +80,7 @@ impl Iterator for WrappedStrings<'_> {
             if !is_key {
                 return Some((mark, found));
             }
-            if !WRAPPING_KEYS.contains(self.cursor.text.get(found).unwrap_or_default()) {
+            if !word_set!("notation.wrapping_keys").contains(self.cursor.text.get(found).unwrap_or_default()) {
                 // The key of another value, which is skipped if it is a string
                 self.skip_blanks();
                 self.read_string()?;
@@ -93,9 +91,6 @@ impl Iterator for WrappedStrings<'_> {
         None
     }
 }
-
-/// Keys in objects that only wrap a value.
-static WRAPPING_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("notation.wrapping_keys"));
 
 /// Whether a line begins with the key at `key` and has a single `|`, at `bar`: `first_name | Ann`, as psql prints a
 /// record. A header line would have dashes below it.

@@ -3,20 +3,15 @@
 //! only if the value begins with a read of the environment. `assign` decides whether the literal is secret.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use super::super::pairs::{KeyValuePair, PairSeparator, ends_with};
 use super::super::sets::ByteSet;
 use super::calls;
 use super::value_checks::ByteCounts;
 use crate::scan::{TextScan, bytes_ahead};
-use crate::wordlists;
 
 /// Most bytes of a line that are read.
 const MAX_LINE: usize = 240;
-
-/// Expressions that read the environment, in lower case.
-static ENVIRONMENT_READS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.environment_reads"));
 
 /// Bytes that these expressions begin with, perhaps in a bracket.
 static FIRST_BYTES: ByteSet = ByteSet::new(b"pigosednPIGOSEDN$(");
@@ -36,7 +31,7 @@ pub(super) fn use_fallback_literal(scan: &TextScan<'_>, pair: &mut KeyValuePair)
     let may_begin_read = head.first().is_some_and(|first| *first != b'(' && FIRST_BYTES.contains(*first));
     let begins_with =
         |expression: &&[u8]| head.get(..expression.len()).is_some_and(|head| head.eq_ignore_ascii_case(expression));
-    if !may_begin_read || !ENVIRONMENT_READS.iter().any(begins_with) {
+    if !may_begin_read || !byte_list!("secrets.environment_reads").iter().any(begins_with) {
         return;
     }
     let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();

@@ -9,7 +9,7 @@ use super::secret_keys::SecretKind;
 use super::value_checks::{ByteCounts, cannot_be_secret, is_wordlike};
 use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
-use crate::sets::{ByteSet, WordMap, WordSet};
+use crate::sets::{ByteSet, WordMap};
 use crate::wordlists;
 
 /// Most bytes of a header.
@@ -22,14 +22,6 @@ static SCHEMES: LazyLock<WordMap<bool>> = LazyLock::new(|| {
     let single = entries(wordlists::text("secrets.auth_schemes"), false);
     WordMap::from_entries(single.chain(entries(SCHEMES_WITH_LISTS, true)).collect())
 });
-/// Attributes of `Set-Cookie`.
-static ATTRIBUTES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("secrets.cookie_attributes"));
-
-/// Cookies that hold a preference rather than a session.
-static PREFERENCE_COOKIES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("secrets.preference_cookies"));
-
-/// Cookie values that are not secret.
-static HARMLESS_VALUES: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("secrets.non_session_cookie_values"));
 
 /// Claims the secrets in the header `pair`. Returns the position from which the search for keys continues.
 pub(super) fn check_header(
@@ -207,8 +199,8 @@ pub(super) fn claim_cookie_values(
         let is_plain = value.len() < 4
             || is_word
                 && (!is_certain
-                    || PREFERENCE_COOKIES.contains(name)
-                    || HARMLESS_VALUES.contains(value)
+                    || word_set!("secrets.preference_cookies").contains(name)
+                    || word_set!("secrets.non_session_cookie_values").contains(value)
                     || name.eq_ignore_ascii_case(value))
             || value.iter().all(u8::is_ascii_digit) && value.len() < 6;
         let is_plain = is_plain || value.len() == 5 && value.get(2).is_some_and(|byte| b"-_".contains(byte));
@@ -217,7 +209,7 @@ pub(super) fn claim_cookie_values(
             || value.starts_with(b"$")
             || value.starts_with(b"<")
             || value.starts_with(b"{");
-        if is_name && !ATTRIBUTES.contains(name) && !is_harmless {
+        if is_name && !word_set!("secrets.cookie_attributes").contains(name) && !is_harmless {
             let blanks = value.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
             claims.add_for(scan, RuleFamily::Cookie, from + equals + 1 + blanks..from + equals + 1 + len);
         }

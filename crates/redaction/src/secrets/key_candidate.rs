@@ -19,13 +19,11 @@ pub(super) fn may_be_key(scan: &TextScan<'_>, word: &StemMatch) -> bool {
             let second = scan.byte(word.end + 1);
             b"=:|<-\"'`?\\ \t".contains(&second) || scan.byte_before(word.start, 1) == b'-' || {
                 let rest = bytes_ahead(scan, word.end + 1, 48);
-                let begins_with_any = |words: &[&[u8]]| {
-                    words.iter().any(|word| rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word)))
-                };
-                begins_with_any(&[b".=", b"is ", b"was ", b"by ", b"to ", b"is:", b"for ", b"key", b"token", b"of "])
-                    || begins_with_any(&[b"has been ", b"changed to ", b"reset to ", b"("])
+                let begins_with =
+                    |text: &&str| rest.get(..text.len()).is_some_and(|head| head.eq_ignore_ascii_case(text.as_bytes()));
+                line_list!("secrets.words_before_values").iter().any(begins_with)
                     || matches!(rest.first(), Some(b'l' | b'e' | b'i' | b'j' | 0xC3))
-                        && begins_with_any(&IS_IN_OTHER_LANGUAGES)
+                        && line_list!("secrets.is_in_other_languages").iter().any(begins_with)
                     || begins_with_mixed_token(rest)
                     || is_environment(scan, word)
                     || rest.contains(&b'=')
@@ -40,25 +38,6 @@ pub(super) fn may_be_key(scan: &TextScan<'_>, word: &StemMatch) -> bool {
         _ => true,
     }
 }
-
-/// `is` in other languages: `das Passwort lautet …`. `notation.linking_phrases` lists these words for the reader of
-/// pairs.
-const IS_IN_OTHER_LANGUAGES: [&[u8]; 14] = [
-    b"lautet ",
-    b"lautet: ",
-    b"ist ",
-    b"ist: ",
-    b"est ",
-    b"est: ",
-    b"es ",
-    b"es: ",
-    b"este ",
-    b"jest ",
-    b"je ",
-    "är ".as_bytes(),
-    "è ".as_bytes(),
-    "é ".as_bytes(),
-];
 
 /// Whether the word is in YAML's `name: KEY` with a sibling `value: v`, or in an HTML table cell.
 fn is_named_or_cell(scan: &TextScan<'_>, word: &StemMatch) -> bool {

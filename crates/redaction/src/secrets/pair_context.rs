@@ -2,14 +2,12 @@
 //! same words are a value in one place and code in another. Reading is bounded. `assign` uses the result.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use super::super::pairs::{KeyValuePair, PairSeparator};
 use super::super::scan::TextScan;
 use super::secret_keys::SecretKind;
 use super::url_parameters;
 use super::value_checks::is_prose;
-use crate::wordlists;
 
 /// An unquoted value longer than this is not searched again for keys.
 pub(super) const LONG_VALUE: usize = 512;
@@ -123,11 +121,11 @@ impl PairContext {
 
 /// Whether a call that stores values begins before a key: `put("`, `setenv(`.
 fn is_stored(before: &[u8]) -> bool {
-    static STORING_CALLS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.store_calls"));
     let len = before.len() - before.iter().rev().take_while(|byte| b"\"'\\".contains(byte)).count();
     let Some(name) = before.get(..len).and_then(|head| head.strip_suffix(b"(")) else { return false };
     let start = name.len() - name.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
-    name.get(start..).is_some_and(|name| STORING_CALLS.iter().any(|call| call.eq_ignore_ascii_case(name)))
+    name.get(start..)
+        .is_some_and(|name| byte_list!("secrets.store_calls").iter().any(|call| call.eq_ignore_ascii_case(name)))
 }
 
 /// Whether the key is itself a value, as in `controller=secret object="x"`, or part of

@@ -4,7 +4,6 @@
 //! digests and ids stay. Keys that name a secret are in `assign`.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use super::super::anchors::DigitRun;
 use super::super::pairs::ends_with;
@@ -14,15 +13,11 @@ use super::value_checks::{
 };
 use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
-use crate::wordlists;
 
 /// Most bytes between a provider's name and the value.
 const REACH: usize = 56;
 /// Longest value, in bytes.
 const MAX_VALUE: usize = 256;
-
-/// Words that identify a random value as harmless.
-static HARMLESS_WORDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.harmless_random_cues"));
 
 /// Checks the text after the provider's name that ends at `end`. Returns the position from which the search for
 /// providers continues.
@@ -49,8 +44,8 @@ pub(super) fn check_provider(scan: &TextScan<'_>, end: usize, claims: &mut Priva
         let (from, value) = strip_key(at, rest.get(at..at + len).unwrap_or_default());
         let between = rest.get(..from).unwrap_or_default();
         if (is_separated || from > at) && has_key_form(value) {
-            let is_harmless =
-                between.contains(&b'/') || HARMLESS_WORDS.iter().any(|word| contains_any_case(between, word));
+            let is_harmless = between.contains(&b'/')
+                || byte_list!("secrets.harmless_random_cues").iter().any(|word| contains_any_case(between, word));
             let word_count = between
                 .split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')
                 .filter(|word| !word.is_empty())
@@ -89,10 +84,9 @@ fn ends_in_secret_key(between: &[u8]) -> bool {
 
 /// Whether a value is the id of a call or message: a listed word before `_` or `-` (`call_…`).
 fn is_call_or_message_id(value: &[u8]) -> bool {
-    static ID_PREFIXES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.id_prefixes"));
     let word_len = value.iter().take_while(|byte| byte.is_ascii_lowercase()).count();
     value.get(word_len).is_some_and(|byte| b"-_".contains(byte))
-        && ID_PREFIXES.contains(&value.get(..word_len).unwrap_or_default())
+        && byte_list!("secrets.id_prefixes").contains(&value.get(..word_len).unwrap_or_default())
 }
 
 /// Whether the last word before a value ends in `id`: `client_id`, `appId`.
@@ -277,11 +271,10 @@ pub(super) fn claim_terraform_token(scan: &TextScan<'_>, at: usize, end: usize, 
 
 /// Password hashes in crypt format, `$2y$10$…`, `$6$salt$…`, `$apr1$…`, `$argon2id$…`, and Django's `pbkdf2_sha256$…`.
 fn password_hash(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
-    static CRYPT_SCHEMES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.crypt_schemes"));
     let scheme = scan.bytes(run.clone());
     let is_pbkdf2 = scan.bytes(run.start.saturating_sub(7)..run.start) == b"pbkdf2_" && scheme.starts_with(b"sha");
     let is_crypt = scan.byte_before(run.start, 1) == b'$'
-        && CRYPT_SCHEMES.contains(&scheme)
+        && byte_list!("secrets.crypt_schemes").contains(&scheme)
         && (!scan.byte_before(run.start, 2).is_ascii_alphanumeric() || scan.is_escape_letter(run.start - 1));
     if !is_pbkdf2 && !is_crypt {
         return None;

@@ -1,8 +1,6 @@
 //! Decides whether a value is the secret that its key names, or only looks like one: code, prose, paths and names of
 //! secrets are not secrets. Pure functions. `assign` and `secret_lists` find keys and values.
 
-use std::sync::LazyLock;
-
 use super::pair_context::PairContext;
 use super::prose_passwords;
 use super::secret_keys::SecretKind;
@@ -12,7 +10,6 @@ use super::value_checks::{
     is_sentence, is_twilio_id, is_uuid, is_version, is_wordlike,
 };
 use crate::pairs::{KeyValuePair, PairSeparator};
-use crate::wordlists;
 
 /// Whether the value is secret, given the kind of its key.
 pub(super) fn is_secret_value(kind: SecretKind, value: &[u8], pair: &KeyValuePair, context: &PairContext) -> bool {
@@ -142,16 +139,13 @@ fn continues_after_bracket(rest: &[u8]) -> bool {
     close.and_then(|close| rest.get(close + 1)).is_some_and(u8::is_ascii_alphanumeric)
 }
 
-/// Words in the names that code gives to secrets.
-static IDENTIFIERS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.identifiers"));
-
 /// Whether a value is an identifier of code: `a::b`, or a name such as `a.b`, `aB`, `a_b` with at most two digits.
 fn is_identifier(value: &[u8], counts: &ByteCounts) -> bool {
     let has_name_bytes = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(byte));
     if memchr::memchr_iter(b':', value).any(|at| value.get(at + 1) == Some(&b':')) {
         return true;
     }
-    let names_secret = IDENTIFIERS.iter().any(|word| contains_any_case(value, word));
+    let names_secret = byte_list!("secrets.identifiers").iter().any(|word| contains_any_case(value, word));
     has_name_bytes && (counts.is_only_letters() || counts.digits == 0 || names_secret) && counts.digits <= 2
 }
 

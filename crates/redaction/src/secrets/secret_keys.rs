@@ -43,7 +43,6 @@ pub(crate) enum SecretKind {
 
 /// Endings of words that name a password or another secret: `dbpassword`.
 const PASSWORD_ENDS: &[&str] = &["password", "passwd", "passphrase", "pwd"];
-static SECRET_ENDS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("secrets.joined_secret_endings").collect());
 
 /// Last words of keys that may describe a secret or hold it.
 const DOUBTFUL: &str = "history settings on variable variables";
@@ -224,7 +223,7 @@ fn classify_word(rest: &[u8], last_word: &[u8], lists: u16) -> Option<SecretKind
     if is_in(KeyWordList::Pass) {
         return Some(if rest.is_empty() { SecretKind::Pass } else { SecretKind::Password });
     }
-    if is_in(KeyWordList::Secret) || ends_in(last_word, &SECRET_ENDS) {
+    if is_in(KeyWordList::Secret) || ends_in(last_word, word_list!("secrets.joined_secret_endings")) {
         return (!KeyWordList::Allow.is_in(lists_of_word(before()))).then_some(SecretKind::Secret);
     }
     if is_in(KeyWordList::Phrase) {

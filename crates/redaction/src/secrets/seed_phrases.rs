@@ -4,11 +4,9 @@
 //! after a key are in `assign`.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
-use crate::sets::WordSet;
 
 /// Most bytes between an announcing word and the phrase.
 const REACH: usize = 48;
@@ -16,10 +14,6 @@ const REACH: usize = 48;
 const MIN_WORDS: usize = 12;
 /// Most bytes between two words: lists with one item per line have quotes, a comma and an indent there.
 const MAX_SEPARATOR: usize = 32;
-
-/// Words of three to eight letters that prose needs and that are not among a wallet's 2048 words (`all`, `can`, `more`,
-/// `used` are).
-static PROSE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("secrets.seed_phrase_non_words"));
 
 /// Checks the text after the word that ends at `end`, from `read_end` on, where an earlier search ended. Returns the
 /// end of the text that was read.
@@ -56,7 +50,7 @@ fn read_phrase(text: &[u8], at: usize) -> (Range<usize>, usize) {
         let word = text.get(from..from + len).unwrap_or_default();
         if !(3..=8).contains(&len)
             || continues_word(text.get(from + len..).unwrap_or_default())
-            || PROSE_WORDS.contains(word)
+            || word_set!("secrets.seed_phrase_non_words").contains(word)
         {
             let phrase = if word_count >= MIN_WORDS { at..end } else { at..at };
             return (phrase, from + len);

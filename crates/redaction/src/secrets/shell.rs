@@ -4,7 +4,6 @@
 //! read; variables and placeholders stay. `-p x` and `-u user:x` are in `commands`, `--password x` in `assign`.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use super::super::pairs::ends_with;
 use super::arguments::{CommandWords, line_end};
@@ -13,7 +12,6 @@ use super::secret_keys::classify_key;
 use super::value_checks::{ByteCounts, cannot_be_secret, is_path, is_random, is_wordlike, names_a_secret};
 use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
-use crate::wordlists;
 
 /// Most bytes of a command.
 const MAX_LINE: usize = 512;
@@ -294,14 +292,10 @@ fn is_secret(value: &[u8]) -> bool {
         && !names_a_secret(value)
 }
 
-/// Last words of command keys whose values are random but not secret: `config set image_tag=0f1e…`.
-static RANDOM_SETTINGS: LazyLock<Vec<&[u8]>> =
-    LazyLock::new(|| wordlists::bytes("secrets.harmless_random_key_endings"));
-
 /// Whether a key's values are random but not secret.
 fn is_harmless_setting(key: &[u8]) -> bool {
     let last = key.rsplit(|byte| b"_-.".contains(byte)).next().unwrap_or_default();
-    RANDOM_SETTINGS.iter().any(|word| ends_with(last, word))
+    byte_list!("secrets.harmless_random_key_endings").iter().any(|word| ends_with(last, word))
 }
 
 /// Claims the input of a command: `echo x | command`, `command <<< x`, `command <<EOF`.

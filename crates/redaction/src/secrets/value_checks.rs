@@ -10,21 +10,14 @@ pub(crate) use super::randomness::is_wordlike;
 pub(super) use super::randomness::{is_path, is_random};
 use super::templates::{is_broken_template, is_format, is_interpolation, is_variable};
 use crate::pairs::ends_with;
-use crate::sets::{ByteSet, WordSet};
+use crate::sets::ByteSet;
 use crate::wordlists;
-
-/// Words in place of a value, such as "none".
-static NO_VALUE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("secrets.non_values"));
-
-/// Words of prose and code after a key, which are passwords only if the notation is unambiguous.
-static PROSE_OR_CODE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("secrets.prose_words"));
-
-/// Words of sentences.
-static SENTENCE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("secrets.sentence_words"));
 
 /// Whether a value is a sentence rather than a passphrase.
 pub(super) fn is_prose(value: &[u8]) -> bool {
-    value.split(|byte| !byte.is_ascii_alphabetic() && *byte != b'\'').any(|word| SENTENCE_WORDS.contains(word))
+    value
+        .split(|byte| !byte.is_ascii_alphabetic() && *byte != b'\'')
+        .any(|word| word_set!("secrets.sentence_words").contains(word))
 }
 
 /// Whether a value is a sentence in any language: it begins with a capital, has several words, and ends with
@@ -33,10 +26,6 @@ pub(super) fn is_sentence(value: &[u8], counts: &ByteCounts) -> bool {
     let has_sentence_start = value.first().is_some_and(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
     counts.blanks >= 4 && has_sentence_start && value.last().is_some_and(|byte| b".!?".contains(byte))
 }
-
-/// Prefixes of values that only say where the secret is stored.
-static STORED_ELSEWHERE: LazyLock<PrefixSet> =
-    LazyLock::new(|| PrefixSet::new(wordlists::lines("secrets.reference_prefixes")));
 
 /// Words in a value that mark it as an example.
 static PLACEHOLDERS: LazyLock<PrefixSet> = LazyLock::new(|| PrefixSet::new(wordlists::lines("secrets.placeholders")));
@@ -87,7 +76,7 @@ pub(super) fn cannot_be_secret(value: &[u8]) -> bool {
         || is_in_brackets
         || begins_template
         || is_no_value_word(value)
-        || STORED_ELSEWHERE.matches_start(value)
+        || once!(PrefixSet, PrefixSet::new(wordlists::lines("secrets.reference_prefixes"))).matches_start(value)
         || has_placeholder(value)
         || *last == b'}' && is_format(value)
 }
@@ -106,12 +95,13 @@ pub(super) fn is_version(value: &[u8]) -> bool {
 
 /// Whether a value is a word of prose or code.
 pub(super) fn is_prose_or_code_word(value: &[u8]) -> bool {
-    PROSE_OR_CODE_WORDS.contains(value)
+    word_set!("secrets.prose_words").contains(value)
 }
 
 pub(super) fn is_no_value_word(value: &[u8]) -> bool {
     // Swift's `String!`, `String?`
-    NO_VALUE_WORDS.contains(value.strip_suffix(b"!").or_else(|| value.strip_suffix(b"?")).unwrap_or(value))
+    word_set!("secrets.non_values")
+        .contains(value.strip_suffix(b"!").or_else(|| value.strip_suffix(b"?")).unwrap_or(value))
 }
 
 fn has_placeholder(value: &[u8]) -> bool {
@@ -200,18 +190,18 @@ pub(crate) fn is_token_body(token: &[u8]) -> bool {
 
 /// Whether a value names a secret rather than being one: `password`, `my_secret`, `userPassword`.
 pub(super) fn names_a_secret(value: &[u8]) -> bool {
-    static NAMING_ENDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.secret_name_endings"));
     let has_only_words = value.iter().all(|byte| byte.is_ascii_alphabetic() || b"-_. ".contains(byte));
     let last_word = value.rsplit(|byte| b"-_. ".contains(byte)).next().unwrap_or_default();
-    has_only_words && (is_prose_or_code_word(last_word) || NAMING_ENDS.iter().any(|name| ends_with(value, name)))
+    has_only_words
+        && (is_prose_or_code_word(last_word)
+            || byte_list!("secrets.secret_name_endings").iter().any(|name| ends_with(value, name)))
 }
 
 /// Whether a value is the name of an algorithm or encoding: `HS256`, `aes-256-cbc`, `HmacSHA256`, `utf8`.
 pub(super) fn is_algorithm(value: &[u8]) -> bool {
-    static ALGORITHM_PREFIXES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.algorithms"));
     value.len() <= 24
         && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_/".contains(byte))
-        && ALGORITHM_PREFIXES
+        && byte_list!("secrets.algorithms")
             .iter()
             .any(|prefix| value.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix)))
 }

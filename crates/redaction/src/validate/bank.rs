@@ -62,14 +62,11 @@ pub(crate) fn has_card_number(text: &[u8]) -> bool {
     digits.get(..len).is_some_and(is_card_number)
 }
 
-/// ISO 3166 codes of countries and territories.
-static COUNTRIES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.country_codes"));
-
 /// Whether a text has the form of a BIC (ISO 9362): four letters, a country, and two or five more characters.
 pub(crate) fn is_bic(text: &[u8]) -> bool {
     let (Some(bank), Some(country)) = (text.get(..4), text.get(4..6)) else { return false };
     matches!(text.len(), 8 | 11)
         && bank.iter().all(u8::is_ascii_uppercase)
         && text.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
-        && COUNTRIES.contains(&country)
+        && byte_list!("numbers.country_codes").contains(&country)
 }

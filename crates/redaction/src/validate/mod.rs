@@ -74,7 +74,7 @@ impl Validator {
         let matched = text.get(found.clone())?;
         let before = context_before(text.get(..found.start)?);
         let digits_pass = |lengths: RangeInclusive<usize>, check: fn(&[u8]) -> bool| {
-            let digits = digit_values(matched);
+            let digits: Vec<u8> = matched.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect();
             lengths.contains(&digits.len()) && check(&digits)
         };
         let is_accepted = match self {
@@ -100,11 +100,6 @@ impl Validator {
         };
         is_accepted.then_some(found)
     }
-}
-
-/// The digit values of a match, without separators.
-fn digit_values(matched: &str) -> Vec<u8> {
-    matched.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect()
 }
 
 /// The letters, upper-cased, and digits of a match.

@@ -23,7 +23,9 @@ static PLANS: LazyLock<Vec<(u32, RangeInclusive<usize>)>> = LazyLock::new(|| {
 pub(crate) fn is_international(digits: &[u8]) -> bool {
     let Some((code_len, (code, lengths))) = find_plan(digits) else { return false };
     let rest = digits.get(code_len..).unwrap_or_default();
-    lengths.contains(&rest.len()) && (*code != 1 || is_area(rest)) && !checksums::is_one_digit(rest)
+    lengths.contains(&rest.len())
+        && (*code != 1 || matches!(rest.first(), Some(b'2'..=b'9')))
+        && !checksums::is_one_digit(rest)
 }
 
 /// Length of the country code at the start of `digits`.
@@ -39,11 +41,6 @@ fn find_plan(digits: &[u8]) -> Option<(usize, &'static (u32, RangeInclusive<usiz
         let at = PLANS.binary_search_by_key(&code, |(code, _)| *code).ok()?;
         Some((index + 1, PLANS.get(at)?))
     })
-}
-
-/// Whether a North American number begins with an area code: 2 to 9.
-fn is_area(digits: &[u8]) -> bool {
-    matches!(digits.first(), Some(b'2'..=b'9'))
 }
 
 /// Whether all digits of a text are the same filler, as in `000-000-0000`. Fives may be a number.

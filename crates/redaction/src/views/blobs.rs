@@ -146,11 +146,6 @@ fn is_worth_decoding(blob: &[u8]) -> bool {
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
-/// Converts UTF-16 of ASCII text to ASCII, as Windows scripts are passed.
-fn utf16_to_ascii(bytes: Vec<u8>) -> Vec<u8> {
-    if is_utf16_ascii(&bytes) { bytes.into_iter().step_by(2).collect() } else { bytes }
-}
-
 fn is_utf16_ascii(bytes: &[u8]) -> bool {
     bytes.len() >= 8 && bytes.iter().skip(1).step_by(2).all(|byte| *byte == 0)
 }
@@ -239,7 +234,9 @@ pub(super) fn decode(text: &str, window: Range<usize>, max_len: usize, view: &mu
             view.is_cut = is_cut;
             inflated
         }
-        false => utf16_to_ascii(decoded),
+        // UTF-16 of ASCII text, as Windows scripts are passed
+        false if is_utf16_ascii(&decoded) => decoded.into_iter().step_by(2).collect(),
+        false => decoded,
     };
     if view.is_cut || is_text(&decoded) {
         view.text.push_str(&String::from_utf8_lossy(&decoded));

@@ -15,7 +15,8 @@ pub(super) struct DecodedUnit {
 /// A decoded window with the map to its text, one entry per escape.
 #[derive(Default)]
 pub(crate) struct DecodedView {
-    pub(super) text: String,
+    /// The decoded text.
+    pub(crate) text: String,
     pub(super) units: Vec<DecodedUnit>,
     /// Start of the window in the text.
     window_start: usize,
@@ -24,20 +25,10 @@ pub(crate) struct DecodedView {
     /// If set, every claim covers this whole range of the text.
     pub(super) whole_window: Option<Range<usize>>,
     /// Whether decoding was cut short by the limit.
-    pub(super) is_cut: bool,
+    pub(crate) is_cut: bool,
 }
 
 impl DecodedView {
-    /// The decoded text.
-    pub(crate) fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// Whether decoding was cut short by the limit.
-    pub(crate) fn is_cut(&self) -> bool {
-        self.is_cut
-    }
-
     /// Prepares the view of the window that starts at `at`.
     pub(crate) fn reset(&mut self, at: usize) {
         self.text.clear();

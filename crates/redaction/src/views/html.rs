@@ -7,13 +7,9 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use super::super::scan::TextScan;
-use super::super::sets::WordSet;
 use super::decoded_view::DecodedView;
 use super::entities::read_entity;
 use super::windows;
-
-/// Inline elements.
-static INLINE_ELEMENTS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("notation.inline_elements"));
 
 /// Whether a text may contain an empty element.
 pub(super) fn may_have_empty_element(text: &str) -> bool {
@@ -29,7 +25,7 @@ fn empty_element_len(bytes: &[u8], at: usize) -> Option<usize> {
     let name = bytes.get(at + 1..bytes.len().min(at + 8))?;
     let name = name
         .get(..name.iter().position(|byte| !byte.is_ascii_alphabetic())?)
-        .filter(|name| INLINE_ELEMENTS.contains(name))?;
+        .filter(|name| word_set!("notation.inline_elements").contains(name))?;
     let after = bytes.get(at + 1 + name.len()..)?.strip_prefix(b"></")?.strip_prefix(name)?.strip_prefix(b">")?;
     let is_value_byte =
         |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || b"@._-+ ".contains(byte));

@@ -183,7 +183,7 @@ impl ViewEncoding {
 #[derive(Clone, Copy, Default)]
 pub(super) struct ViewOrigin<'a> {
     parent: Option<(ViewEncoding, &'a DecodedView)>,
-    depth: u8,
+    pub(super) depth: u8,
     percent_levels: u8,
 }
 
@@ -193,11 +193,6 @@ impl<'a> ViewOrigin<'a> {
         let is_deeper = self.parent.is_none_or(|(above, view)| kind <= above || view.whole_window.is_some());
         let percent_levels = self.percent_levels + u8::from(kind == ViewEncoding::Percent);
         Self { parent: Some((kind, view)), depth: self.depth + u8::from(is_deeper), percent_levels }
-    }
-
-    /// Whether the nesting exceeds `depth`.
-    pub(super) fn is_deeper_than(&self, depth: u8) -> bool {
-        self.depth > depth
     }
 
     /// Whether an escape is new in this view. Escapes that were already in the text above, of an earlier encoding or a

@@ -212,8 +212,8 @@ pub(super) fn is_unambiguous(
     let text = scan.bytes(window.clone());
     let Some(open) = memchr::memrchr(b'[', text) else { return false };
     let list = text.get(open..).unwrap_or_default();
-    let Some(value) = view.text().get(open + 1..) else { return false };
-    let content = view.text().as_bytes().get(claim.range.clone()).unwrap_or_default();
+    let Some(value) = view.text.get(open + 1..) else { return false };
+    let content = view.text.as_bytes().get(claim.range.clone()).unwrap_or_default();
     let count_alphanumeric = |text: &[u8]| text.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
     if claim.range.start <= open || count_alphanumeric(value.as_bytes()) != count_alphanumeric(content) {
         return false;

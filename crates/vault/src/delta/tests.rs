@@ -70,11 +70,9 @@ impl Session {
             }
         }
         let base = self.streams.last();
-        let plan = base.map_or_else(
-            || DeltaPlan::whole(pieces.len()),
-            |base| DeltaPlan::relative_to(content.fingerprints(), base),
-        );
-        let told = ItemFingerprints::new(&fragment, 0, content.take_fingerprints(), &plan, base);
+        let plan = base
+            .map_or_else(|| DeltaPlan::whole(pieces.len()), |base| DeltaPlan::relative_to(&content.fingerprints, base));
+        let told = ItemFingerprints::new(&fragment, 0, std::mem::take(&mut content.fingerprints), &plan, base);
         let mut writer = DocumentWriter::begin(&head);
         let (_, hashes) = writer.write_item(&ItemHead::default(), &[], content, &plan, &[7; 32]);
         self.hashes.push(hashes.content);

@@ -93,9 +93,9 @@ pub struct AccountRecipients {
 
 #[derive(Clone, Default)]
 pub struct RecipientPolicy {
-    recipients: Vec<PolicyRecipient>,
+    pub recipients: Vec<PolicyRecipient>,
     /// How many recipients are needed together; `None`: each opens alone.
-    threshold: Option<u8>,
+    pub threshold: Option<u8>,
 }
 
 impl RecipientPolicy {
@@ -109,18 +109,9 @@ impl RecipientPolicy {
         Self { threshold, ..self }
     }
 
-    /// How many recipients are needed together; `None`: each opens alone.
-    pub fn threshold(&self) -> Option<u8> {
-        self.threshold
-    }
-
     /// A policy whose recipients may all open everything.
     pub fn unlimited(keys: impl IntoIterator<Item = Recipient>) -> Self {
         Self::new(keys.into_iter().map(PolicyRecipient::unlimited).collect())
-    }
-
-    pub fn recipients(&self) -> &[PolicyRecipient] {
-        &self.recipients
     }
 
     /// The recipients who may open content of `owner`.

@@ -65,7 +65,7 @@ fn limits_are_kept() {
         assert_eq!(&*policy.audience_of_names(account, tenant, session).0, expected, "{names:?}");
     }
     assert!(policy.covers("globex") && policy.covers_every_account());
-    let limited = RecipientPolicy::new(policy.recipients()[2..].to_vec());
+    let limited = RecipientPolicy::new(policy.recipients[2..].to_vec());
     assert!(!limited.covers("acme") && !limited.covers_every_account(), "a tenant that is not listed has nobody");
 }
 
@@ -79,7 +79,7 @@ fn holders_are_of_the_account() {
     assert_eq!(tenants, [None, None, listed(&["a/b", "red"]), listed(&[UNATTRIBUTED])]);
     assert_eq!(policy.holders("globex", str::to_owned).of.len(), 1);
     let json = serde_json::to_string(&policy.holders("globex", str::to_owned)).expect("json");
-    assert_eq!(json, format!("{{\"of\":[{{\"key\":\"{}\"}}]}}", policy.recipients()[0].key));
+    assert_eq!(json, format!("{{\"of\":[{{\"key\":\"{}\"}}]}}", policy.recipients[0].key));
     let together = RecipientPolicy::unlimited([key().to_public(), key().to_public()]).with_threshold(Some(2));
     let json = serde_json::to_string(&together.holders("globex", str::to_owned)).expect("json");
     assert!(json.starts_with("{\"threshold\":2,\"of\":["), "{json}");

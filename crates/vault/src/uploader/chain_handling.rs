@@ -132,9 +132,7 @@ impl Uploader {
                 let done = self.record_tracker.untrack_item(&item);
                 self.open_sessions.entry(chain_id.clone()).or_default().apply_stored_digest(index, sessions);
                 self.chains.mark_stored(&chain_id, *position, done);
-                if self.backoff.record_success() {
-                    tracing::info!(vault = &*self.deps.id, "the vault's store works again");
-                }
+                self.backoff.record_success(&self.deps.id);
             }
             (Err(WriteFailure::Store(StoreError::Differs)), _) => {
                 self.abandon_epoch(&chain_id, &item, ChainBreak::Fork)

@@ -423,9 +423,7 @@ impl Uploader {
                 }
                 let done = self.record_tracker.untrack_item(&item);
                 self.mark_done(&done);
-                if self.backoff.record_success() {
-                    tracing::info!(vault = &*self.deps.id, "the vault's store works again");
-                }
+                self.backoff.record_success(&self.deps.id);
             }
             Err(WriteFailure::Dropped) => {
                 tracing::warn!(vault = &*self.deps.id, object = &*item.name, "records were dropped from the spool");

@@ -241,10 +241,11 @@ impl WriteBackoff {
         should_log
     }
 
-    /// Records a success. Returns whether the previous attempt had failed.
-    pub(super) fn record_success(&mut self) -> bool {
-        let was_failing = self.failures > 0;
+    /// Records a success of the vault `id`, and logs it if the previous attempt had failed.
+    pub(super) fn record_success(&mut self, id: &str) {
+        if self.failures > 0 {
+            tracing::info!(vault = id, "the vault's store works again");
+        }
         *self = Self { logged_at: self.logged_at, ..Self::default() };
-        was_failing
     }
 }

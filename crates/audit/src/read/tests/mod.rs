@@ -5,6 +5,7 @@ mod chat;
 mod faults;
 
 use super::ReplayedSession;
+use super::session::SessionEntry;
 use crate::testing::site::text_of;
 use chat::item;
 use kernel::terminal::escape_unsafe;
@@ -39,11 +40,18 @@ pub(crate) fn row(second: u32, call: &str, ids: (&str, &str), name: &str, decisi
     IndexRow { v: 1, leaf: u64::from(second), object_key: None, off: None, of: None, tail }
 }
 
+/// A session of these lines, without content.
+fn session_of_rows(session: &str, rows: Vec<IndexRow>) -> ReplayedSession {
+    let mut entries: Vec<SessionEntry> = rows.into_iter().map(SessionEntry::from_line).collect();
+    entries.sort_by(|a, b| (&a.at, a.leaf).cmp(&(&b.at, b.leaf)));
+    ReplayedSession { session: session.to_owned(), entries, ..ReplayedSession::default() }
+}
+
 /// A replay shows for each entry the counts of what the rules hide, by placeholder, in text and JSON; nothing if they
 /// hide nothing.
 #[test]
 fn a_replay_tells_what_is_redacted() {
-    let mut replay = ReplayedSession::of_rows("s", (1..=3).map(|n| row(n, "model", ("m", ""), "gpt", None)).collect());
+    let mut replay = session_of_rows("s", (1..=3).map(|n| row(n, "model", ("m", ""), "gpt", None)).collect());
     let texts = ["x and x, y".into(), serde_json::json!({ "a": ["x"] }), "nothing".into()];
     replay.entries.iter_mut().zip(texts).for_each(|(entry, text)| {
         entry.item = Some(item("model", &[("input", "k", text)]));
@@ -68,7 +76,7 @@ fn a_finish_reason_is_no_message() {
     let shown = |reason: serde_json::Value| {
         let messages = serde_json::json!([{ "role": "assistant", "parts": [{ "type": "text", "content": "ANSWER" }],
             "finish_reason": reason }]);
-        let mut replay = ReplayedSession::of_rows("s", vec![row(1, "model", ("m", ""), "gpt", None)]);
+        let mut replay = session_of_rows("s", vec![row(1, "model", ("m", ""), "gpt", None)]);
         replay.entries[0].item = Some(item("model", &[("output", "gen_ai.output.messages", messages)]));
         text_of(|out| replay.write_text(out))
     };
@@ -82,7 +90,7 @@ fn a_finish_reason_is_no_message() {
 }
 
 fn told(rows: Vec<IndexRow>) -> String {
-    text_of(|out| ReplayedSession::of_rows("s", rows).write_tree(out))
+    text_of(|out| session_of_rows("s", rows).write_tree(out))
 }
 
 /// Turns contain their calls, and sub-agents theirs; denials are marked; events are below their span, or in the active
@@ -298,7 +306,7 @@ fn hostile_calls_cost_little() {
     let model = |n: u32| node(n, "model", (&format!("m{n}"), "t"), Some(format!("id{n}")));
     let told = |n: u32| node(MANY + n, "permission", ("et", ""), None);
     let rows = [task].into_iter().chain((1..=MANY).map(model)).chain((1..=MANY).map(told));
-    let mut replay = ReplayedSession::of_rows("s", rows.collect());
+    let mut replay = session_of_rows("s", rows.collect());
     for (n, entry) in replay.entries.iter_mut().enumerate().skip(1) {
         let is_model = entry.row.as_ref().is_some_and(|row| row.tail.call == "model");
         let args = serde_json::json!({ "x": "y".repeat(60), "i": n }).to_string();
@@ -318,7 +326,7 @@ fn hostile_calls_cost_little() {
 #[test]
 fn mermaid_labels_are_labels() {
     let hostile = "a\"] --> n1[\"<img src=x onerror=alert(1)>#quot;`\n%%{init}";
-    let replay = ReplayedSession::of_rows(hostile, vec![row(1, "tool", ("t", ""), hostile, Some("deny"))]);
+    let replay = session_of_rows(hostile, vec![row(1, "tool", ("t", ""), hostile, Some("deny"))]);
     let text = text_of(|out| replay.write_mermaid(out));
     assert!(text.contains(":::denied") && !text.contains('<') && !text.contains("#quot;"), "{text}");
     for line in text.lines().skip(2).filter(|line| line.contains('[')) {

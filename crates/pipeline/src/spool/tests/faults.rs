@@ -236,7 +236,7 @@ fn many_senders_on_a_real_disk() {
     let scratch = tempfile::tempdir().unwrap();
     let (spool, mut committer) = super::open(scratch.path(), 8 << 20, &[key(1)]).unwrap();
     let taken = super::open(scratch.path(), 8 << 20, &[key(1)]).map(|_| ()).unwrap_err();
-    assert!(taken.exit_code() == 1 && taken.to_string().contains("in use by another process"), "{taken}");
+    assert!(taken.exit_code == 1 && taken.to_string().contains("in use by another process"), "{taken}");
     let acked = Arc::new(Mutex::new(Vec::new()));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {

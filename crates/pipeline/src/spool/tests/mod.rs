@@ -236,7 +236,7 @@ fn all_members_of_a_set_give_and_take_back() {
     assert_eq!((spool.transfer_all(&x, &held_x), spool.transfer_all(&y, &held_y)), (3, 3));
     assert_eq!(spool.transfer_all(&held_x, &held_y), 0, "who has a part of a record gets no other");
     let bytes = spool.pending_bytes("held:x");
-    assert!(committer.sync_progress());
+    assert!(committer.flush_all());
     drop((spool, committer));
     for _ in 0..2 {
         let (spool, committer) = opened();

@@ -32,7 +32,7 @@ fn has_all(ledger: &CostLedger, keys: Range<u32>) -> bool {
         ledger.billed_sum(&key).is_some()
             && ledger.last_log_time(&key).is_some()
             && ledger.billed_span(&key).is_some()
-            && ledger.lock_waiting_calls().inherited_from(&key).is_some()
+            && ledger.waiting_calls.lock().inherited_from(&key).is_some()
     })
 }
 

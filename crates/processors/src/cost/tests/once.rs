@@ -1,11 +1,13 @@
 //! Tests that each call is billed once: layers with spans between them, ids that identify nothing, unknown operations,
 //! events that repeat spans.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value as Json, json};
 
 use super::{
-    COPY, PRICED, UNPRICED, all, assert_shows, attributes, build, build_with, call, chat, configured, defaults,
-    facts_in, guess, metered, one, processed, processed_from, run, status, statuses, with_id,
+    COPY, PRICED, UNPRICED, all, assert_shows, attributes, build, build_with, call, case_file, chat, configured,
+    defaults, facts_in, guess, metered, one, processed, processed_from, run, status, statuses, statuses_with, with_id,
 };
 use crate::cost::{CostProcessor, DetailsEventPolicy};
 use genai::BillingStatus;
@@ -15,68 +17,47 @@ use otlp::Payload;
 use pipeline::{Batch, Processor as _};
 use telemetry::Meter;
 
-fn between(span: u64, parent: u64) -> Json {
-    json!({"name": "RunnableSequence", "trace": 1, "span": span, "parent": parent, "attributes": {"http.request.method": "POST"}})
+/// A span of `tests/cases/billed-once.yaml`.
+fn layer(case: &Json) -> Json {
+    let number = |key: &str, at: usize| case[key][at].as_u64().unwrap_or(0);
+    let (span, parent) = (number("at", 0), number("at", 1));
+    let mut item = match case["model"].as_str() {
+        Some(model) => call(span, parent, model, number("tokens", 0), number("tokens", 1)),
+        None => json!({"name": "RunnableSequence", "trace": 1, "span": span, "parent": parent,
+            "attributes": {"http.request.method": "POST"}}),
+    };
+    let attributes = item["attributes"].as_object_mut().unwrap();
+    attributes.extend(case["more"].as_object().cloned().unwrap_or_default());
+    attributes.retain(|_, value| !value.is_null());
+    item
 }
 
-/// With a chain, a retry helper or an HTTP span between an instrumentation's span and the vendor's, there is one call,
-/// in one request or in one request per span, inner or outer span first.
+/// Must not regress: layers, sums, retries and nested calls are billed once, in whatever requests and order their spans
+/// come.
 #[test]
-fn layers_with_spans_between() {
-    let (outer, inner) = (call(1, 0, "gpt-4o", 1000, 17), call(4, 3, "gpt-4o-2024-08-06", 1000, 17));
-    let (upper, lower) = (between(2, 1), between(3, 2));
-    let ways: [&[&[&Json]]; 7] = [
-        &[&[&outer, &upper, &lower, &inner]],
-        &[&[&inner], &[&lower], &[&upper], &[&outer]],
-        &[&[&inner, &lower], &[&upper, &outer]],
-        &[&[&inner], &[&outer, &upper, &lower]],
-        &[&[&inner, &lower, &upper], &[&outer]],
-        &[&[&outer], &[&upper, &lower, &inner]],
-        &[&[&outer, &upper], &[&outer, &upper, &lower, &inner]],
-    ];
-    for (way, requests) in ways.into_iter().enumerate() {
-        let found = statuses(requests);
-        let priced = found.values().filter(|status| **status == PRICED).count();
-        let copies = found.values().filter(|status| **status == COPY).count();
-        let late_outer = way == 6;
-        assert!(priced == 1 || late_outer, "way {way}: {found:?}");
-        assert!(copies == 1 || late_outer, "way {way}: {found:?}");
-        assert_eq!((found.get(&2), found.get(&3).copied().flatten()), (Some(&None), None), "way {way}");
-    }
-    // Directly below, where the vendor's span alone has an id; calls side by side are two.
-    let (outer, inner) = (call(1, 0, "gpt-4o", 1000, 17), with_id(call(2, 1, "gpt-4o", 1000, 17), "r1"));
-    for requests in [&[&[&inner][..], &[&outer]], &[&[&outer], &[&inner]]] {
-        let found = statuses(requests);
-        let is_copy = |status: &&Option<BillingStatus>| **status == COPY;
-        assert_eq!((found.values().filter(is_copy).count(), found.len()), (1, 2), "{found:?}");
-    }
-    let beside = [call(3, 1, "gpt-4o", 1000, 17), call(4, 1, "gpt-4o", 1000, 17)];
-    let found = statuses(&[&[&beside[0]], &[&beside[1]]]);
-    assert!(found.into_values().eq([PRICED; 2]));
-}
-
-/// Nested calls with equal tokens but different models are two calls; so are nested calls with different tokens.
-#[test]
-fn calls_in_calls_with_spans_between() {
-    let middle = between(2, 1);
-    for (inner, told) in [
-        (call(3, 2, "gpt-4o-mini", 900, 1), "model"),
-        (call(3, 2, "gpt-4o", 901, 1), "input"),
-        (call(3, 2, "gpt-4o", 900, 2), "output"),
-    ] {
-        let outer = call(1, 0, "gpt-4o", 900, 1);
-        for requests in [&[&[&inner, &middle, &outer][..]][..], &[&[&inner], &[&middle], &[&outer]]] {
-            let found = statuses(requests);
-            assert_eq!([found[&1], found[&3]], [PRICED; 2], "{told}");
-        }
-        let (direct, outer) =
-            (call(3, 1, inner["attributes"]["gen_ai.request.model"].as_str().unwrap(), 900, 1), outer);
-        if told == "model" {
-            for requests in [&[&[&direct, &outer][..]][..], &[&[&direct], &[&outer]]] {
-                assert_eq!(statuses(requests).into_values().collect::<Vec<_>>(), [PRICED; 2]);
+fn each_call_is_billed_once() {
+    let cases: Vec<Json> = case_file("tests/cases/billed-once.yaml");
+    let mut failed = Vec::new();
+    for case in &cases {
+        let named = case["spans"].as_object().unwrap().iter();
+        let spans: BTreeMap<&str, Json> = named.map(|(name, span)| (name.as_str(), layer(span))).collect();
+        for way in case["ways"].as_array().unwrap().iter().map(|way| way.as_str().unwrap()) {
+            let of = |names: &str| names.split(' ').map(|name| &spans[name]).collect::<Vec<&Json>>();
+            let requests: Vec<Vec<&Json>> = way.split(" | ").map(of).collect();
+            let requests: Vec<&[&Json]> = requests.iter().map(Vec::as_slice).collect();
+            let found = statuses_with(case["restarts"] == true, &requests);
+            for (numbers, expected) in case["expect"].as_object().unwrap() {
+                let of = |number: &str| found[&number.parse::<u64>().unwrap()].map_or("none", BillingStatus::as_str);
+                let mut words: Vec<&str> = numbers.split(' ').map(of).collect();
+                words.sort_unstable();
+                let got = words.join(" ");
+                if !expected.as_str().unwrap().split(" or ").any(|one| one == got) {
+                    failed.push(format!("{}: {way}: {numbers}: {got} instead of {expected}", case["name"]));
+                }
             }
         }
     }
+    assert!(cases.len() >= 15 && failed.is_empty(), "{failed:#?}");
 }
 
 /// A copy in the same request is marked as such; a roll-up gets no mark.
@@ -151,51 +132,6 @@ fn ids_that_are_used_again_in_a_trace() {
     assert_eq!([found[&2], found[&3]], [PRICED; 2], "the second costs what came since");
 }
 
-/// Nested calls that agree in everything but the response id, or that have a tool or an agent between them, are two
-/// calls.
-#[test]
-fn certain_calls_within_calls() {
-    let (outer, inner) = (with_id(call(1, 0, "gpt-4o", 100, 7), "a"), with_id(call(2, 1, "gpt-4o", 100, 7), "b"));
-    for requests in [&[&[&outer, &inner][..]][..], &[&[&inner], &[&outer]], &[&[&outer], &[&inner]]] {
-        assert_eq!(statuses(requests).into_values().collect::<Vec<_>>(), [PRICED; 2]);
-    }
-    // An instrumentation's own id beside the vendor's is no evidence.
-    let framework = with_id(call(1, 0, "gpt-4o", 100, 7), "run-9");
-    let vendor = with_id(call(2, 1, "gpt-4o", 100, 7), "chatcmpl-9");
-    let found = statuses(&[&[&framework, &vendor]]);
-    assert_eq!([found[&1], found[&2]], [COPY, PRICED]);
-    for operation in ["execute_tool", "invoke_agent"] {
-        let mut middle = between(2, 1);
-        middle["attributes"] = json!({"gen_ai.operation.name": operation, "gen_ai.provider.name": "openai"});
-        let (outer, inner) = (call(1, 0, "gpt-4o", 1000, 1), call(3, 2, "gpt-4o", 1000, 1));
-        for requests in [
-            &[&[&outer, &middle, &inner][..]][..],
-            &[&[&inner], &[&middle], &[&outer]],
-            &[&[&inner, &middle], &[&outer]],
-            &[&[&inner], &[&middle, &outer]],
-            &[&[&outer], &[&middle, &inner]],
-        ] {
-            let found = statuses(requests);
-            assert_eq!([found[&1], found[&3]], [PRICED; 2], "{operation}: {found:?}");
-        }
-    }
-}
-
-/// A layer that reports only its output is not a call besides the one below it, in one or two requests and in either
-/// order.
-#[test]
-fn layers_that_tell_their_output_alone() {
-    let inner = call(2, 1, "gpt-4o", 1000, 17);
-    let mut outer = call(1, 0, "gpt-4o", 0, 17);
-    outer["attributes"].as_object_mut().unwrap().remove("gen_ai.usage.input_tokens");
-    for requests in [&[&[&outer, &inner][..]][..], &[&[&inner], &[&outer]]] {
-        let found = statuses(requests);
-        assert_eq!([found[&1], found[&2]], [COPY, PRICED]);
-    }
-    let found = statuses(&[&[&outer], &[&inner]]);
-    assert_eq!(found.values().filter(|status| **status == PRICED).count(), 1, "{found:?}");
-}
-
 /// A total shows whether input excludes cached tokens, and output reasoning, whatever the conventions say.
 #[test]
 fn totals_are_evidence() {
@@ -268,19 +204,16 @@ fn operations_by_other_names() {
 /// whichever comes first, wherever the two are in the trace, on whichever signal, whoever reports them.
 #[test]
 fn fetched_answers_are_not_billed() {
-    let emitters = [
-        ("app", json!({})),
+    let plain = ["app", "gcp.vertex.agent", "litellm", "crewai.telemetry", "mistralai_sdk_tracer"];
+    let marked = [
         ("app", json!({"langgraph.node": "n"})),
         ("app", json!({"langtrace.service.name": "openai"})),
         ("opentelemetry.instrumentation.langchain", json!({"traceloop.span.kind": "task"})),
-        ("gcp.vertex.agent", json!({})),
-        ("litellm", json!({})),
-        ("crewai.telemetry", json!({})),
-        ("mistralai_sdk_tracer", json!({})),
     ];
+    let emitters = plain.map(|scope| (scope, json!({}))).into_iter().chain(marked);
     let fetches = ["fetch_response", "FETCH_RESPONSE", "responses.retrieve", "retrieve_response", "aget_responses"];
     let mut fetches = fetches.into_iter().cycle();
-    for (scope, marks) in &emitters {
+    for (scope, marks) in emitters {
         for (parent, fetch_parent, trace) in [(1, 2, 1), (3, 1, 1), (1, 1, 1), (1, 9, 7)] {
             let operation = fetches.next().unwrap();
             let item = |span: u64, parent: u64| {
@@ -295,16 +228,14 @@ fn fetched_answers_are_not_billed() {
             let of = |signal: &str, items: &[&Json]| {
                 request::payload(&json!({"signal": signal, "scope": {"name": scope}, "items": items}))
             };
-            for (way, requests) in [
+            let ways = [
                 vec![of("traces", &[&span]), of("traces", &[&real])],
                 vec![of("traces", &[&real]), of("traces", &[&span])],
                 vec![of("traces", &[&span, &real])],
                 vec![of("logs", &[&event]), of("traces", &[&real])],
                 vec![of("traces", &[&real]), of("logs", &[&event])],
-            ]
-            .into_iter()
-            .enumerate()
-            {
+            ];
+            for (way, requests) in ways.into_iter().enumerate() {
                 let cost = build();
                 let mut bills = Vec::new();
                 for (id, payload) in (1..).zip(requests) {
@@ -418,18 +349,6 @@ fn details_events() {
     let cost = with(DetailsEventPolicy::IfNoSpan);
     assert_eq!(status(&run(&cost, one(named), 1), 0), PRICED);
     assert_eq!(status(&run(&cost, event(), 2), 0), COPY);
-}
-
-/// A client's retry with tokens is a call of its own; a failed attempt without tokens is not.
-#[test]
-fn retries() {
-    let mut failed = call(2, 1, "gpt-4o", 0, 0);
-    failed["attributes"] = json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai",
-        "gen_ai.request.model": "gpt-4o", "error.type": "429"});
-    let mut cut_off = call(3, 1, "gpt-4o", 1000, 7);
-    cut_off["attributes"]["error.type"] = json!("timeout");
-    let batch = run(&build(), all(&[&failed, &cut_off, &call(4, 1, "gpt-4o", 1000, 90)]), 1);
-    assert_eq!([0, 1, 2].map(|at| status(&batch, at)), [None, PRICED, PRICED]);
 }
 
 /// When the maximum number of calls waits for a parent, a further call is counted as unpriced at once.

@@ -65,14 +65,10 @@ fn configured_providers() {
     };
     let (stamped, _) = unknown_provider(&mapped("GitHub", "openai"), "github_copilot");
     assert_eq!(stamped["tollgate.cost.rate"], "openai/gpt-5-mini");
-    for (sent, provider, expected) in [
-        (
-            "our-proxy",
-            "opnai",
-            "our-proxy: `cost.providers` must name a provider of the rate table; did you mean `openai`?",
-        ),
-        ("litellm", "openai", "litellm: names a framework"),
-    ] {
+    let misspelled = "our-proxy: `cost.providers` must name a provider of the rate table; did you mean `openai`?";
+    for (sent, provider, expected) in
+        [("our-proxy", "opnai", misspelled), ("litellm", "openai", "litellm: names a framework")]
+    {
         let unusable = CostProcessor::new("cost".into(), &mapped(sent, provider), vocabulary(), &Meter::new());
         let error = unusable.err().map(|error| error.0).unwrap_or_default();
         assert!(error.starts_with(expected), "{error}");
@@ -129,17 +125,16 @@ fn spellings_cost_the_same() {
             .and_then(|call| price_call(&table, &call, false).map(|priced| priced.total.to_string()));
         priced.unwrap_or_else(|UnpricedCall { reason, .. }| reason.as_str().to_owned())
     };
-    for provider in
-        ["github", "github-copilot", "GitHub Copilot", "copilot", "anthropic", "ChatAnthropic", "litellm_proxy"]
-    {
-        assert_eq!(usd(provider, "claude-sonnet-4.6"), "0.01928685", "{provider}");
+    let bedrock = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
+    for (name, model, spellings) in [
+        ("github", "claude-sonnet-4.6", "github-copilot GitHubCopilot copilot anthropic ChatAnthropic litellm_proxy"),
+        ("google", "claude-sonnet-4-5", "vertex_ai vertex.anthropic.messages ChatAnthropicVertex vertex_ai_beta"),
+        ("aws", bedrock, "bedrock.anthropic.messages ChatBedrockConverse amazon-bedrock"),
+    ] {
+        for provider in spellings.split(' ') {
+            assert_eq!(usd(provider, model), usd(name, model), "{provider}");
+        }
     }
-    for provider in ["vertex_ai", "vertex.anthropic.messages", "ChatAnthropicVertex", "vertex_ai_beta"] {
-        assert_eq!(usd(provider, "claude-sonnet-4-5"), usd("google", "claude-sonnet-4-5"), "{provider}");
-    }
-    for provider in ["bedrock.anthropic.messages", "ChatBedrockConverse", "amazon-bedrock"] {
-        let model = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
-        assert_eq!(usd(provider, model), usd("aws", model), "{provider}");
-    }
+    assert_eq!(usd("github", "claude-sonnet-4.6"), "0.01928685");
     assert_eq!(usd("ChatOllama", "gpt-oss-20b"), "unknown_provider");
 }

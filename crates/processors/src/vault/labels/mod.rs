@@ -189,7 +189,7 @@ impl LabelMemory {
 
 /// See the module documentation.
 pub(super) struct ProvenLabels {
-    policy: LabelPolicy,
+    pub(super) policy: LabelPolicy,
     memory: Mutex<LabelMemory>,
 }
 
@@ -198,10 +198,6 @@ impl ProvenLabels {
     pub(super) fn new(policy: LabelPolicy, limit: usize) -> Self {
         let memory = LabelMemory { proven: LabelMap::new(limit / 2), unproven: LabelMap::new(limit / 2) };
         Self { policy, memory: Mutex::new(memory) }
-    }
-
-    pub(super) fn policy(&self) -> &LabelPolicy {
-        &self.policy
     }
 
     /// Starts checking the texts of one batch.

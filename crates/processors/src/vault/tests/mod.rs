@@ -56,7 +56,7 @@ fn the_documented_stanza_loads() {
     ));
     assert!(
         settings.notes.is_empty()
-            && settings.recipients.recipients().len() == 2
+            && settings.recipients.recipients.len() == 2
             && settings.config.leave == LeftContent::Nothing
     );
     let Some(StoreSettings::S3(s3)) = settings.store else { panic!("not S3") };

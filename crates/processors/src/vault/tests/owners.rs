@@ -8,12 +8,11 @@ use serde_json::{Value as Json, json};
 use super::whole::{Gateway, gateway};
 use crate::cost::{CostConfig, CostProcessor};
 use crate::normalize::{NormalizeConfig, NormalizeProcessor};
-use crate::testing::{attributes, deps, origin, received};
+use crate::testing::{attributes, case_file, deps, origin, received};
 use ::runs::{RunCatalog, UNATTRIBUTED};
 use genai::testing::builtin::vocabulary;
 use genai::testing::request;
 use kernel::clock::Clock;
-use kernel::pseudonym::IdPolicy;
 use kernel::rng::SeededRng;
 use otlp::Signal;
 use pipeline::{Batch, BatchOrigin, Processor};
@@ -71,10 +70,6 @@ impl Line {
         stamps.filter_map(|mut item| Some(item.remove("tollgate.cost.usd")?.as_str()?.to_owned())).collect()
     }
 
-    fn ids(&self) -> Arc<dyn IdPolicy> {
-        deps(self.gateway.clock.clone()).ids
-    }
-
     /// Cost by tenant in the metrics, in 1e-9 USD.
     fn in_metrics(&self) -> BTreeMap<String, i64> {
         let rendered = self.meter.render();
@@ -106,114 +101,78 @@ fn named(owner: &str) -> Json {
     if owner.is_empty() { json!({}) } else { json!({"tenant.id": owner, "feature": owner, "user.id": owner}) }
 }
 
-fn with(mut attributes: Json, owner: &str) -> Json {
+/// A span or record of a trace that names an owner.
+fn item(name: &str, [trace, span, parent]: [u64; 3], mut attributes: Json, owner: &str) -> Json {
     attributes.as_object_mut().unwrap().extend(named(owner).as_object().unwrap().clone());
-    attributes
+    json!({"name": name, "body": name, "trace": trace, "span": span, "parent": (parent > 0).then_some(parent),
+        "attributes": attributes})
 }
 
-/// The agent above the call; in logs a decision of the same session and span.
-fn agent(signal: &str, owner: &str) -> Json {
-    let conventions = json!({"gen_ai.operation.name": "invoke_agent", "gen_ai.provider.name": "anthropic"});
-    let own = if signal == "logs" { json!({"event.name": "tool_decision", "decision": "accept"}) } else { conventions };
-    json!({"name": "invoke_agent", "body": "claude_code.tool_decision", "trace": 1, "span": 1, "attributes": with(own, owner)})
+fn invoke_agent() -> Json {
+    json!({"gen_ai.operation.name": "invoke_agent", "gen_ai.provider.name": "anthropic"})
 }
 
-/// A call of 4 USD below the agent with content; in logs, where a call has none, in a record of its own.
-fn call(signal: &str, owner: &str) -> Vec<Json> {
-    if signal == "logs" {
-        let record = |event: &str, more: Json| json!({"body": format!("claude_code.{event}"), "trace": 1, "span": 1, "attributes": with(more, owner)});
-        let usage = json!({"event.name": "api_request", "model": "claude-haiku-4-5", "input_tokens": 4_000_000, "output_tokens": 0,
-            "request_id": "req_1"});
-        return vec![
-            record("user_prompt", json!({"event.name": "user_prompt", "prompt": "CANARY asks"})),
-            record("api_request", usage),
-        ];
+fn chat(tokens: u64, id: &str) -> Json {
+    json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", "gen_ai.request.model": "claude-haiku-4-5",
+        "gen_ai.usage.input_tokens": tokens, "gen_ai.usage.output_tokens": 0, "gen_ai.response.id": id})
+}
+
+/// A call as Claude Code reports it.
+fn api_request(tokens: u64, id: &str) -> Json {
+    json!({"event.name": "api_request", "model": "claude-haiku-4-5", "input_tokens": tokens, "output_tokens": 0,
+        "request_id": id})
+}
+
+/// `agent` is the agent above the call, in logs a decision of the same session and span. `call` costs 4 USD and has
+/// content; in logs, where a call has none, in a record of its own.
+fn items(signal: &str, kind: &str, owner: &str) -> Vec<Json> {
+    let decision = json!({"event.name": "tool_decision", "decision": "accept"});
+    let prompt = json!({"event.name": "user_prompt", "prompt": "CANARY asks"});
+    let mut chat = chat(4_000_000, "msg_1");
+    chat["gen_ai.input.messages"] = json!(r#"[{"role":"user","parts":[{"type":"text","content":"CANARY asks"}]}]"#);
+    match (signal, kind) {
+        ("logs", "agent") => vec![item("claude_code.tool_decision", [1, 1, 0], decision, owner)],
+        ("logs", _) => vec![
+            item("claude_code.user_prompt", [1, 1, 0], prompt, owner),
+            item("claude_code.api_request", [1, 1, 0], api_request(4_000_000, "req_1"), owner),
+        ],
+        (_, "agent") => vec![item("invoke_agent", [1, 1, 0], invoke_agent(), owner)],
+        _ => vec![item("chat", [1, 2, 1], chat, owner)],
     }
-    let own = json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", "gen_ai.request.model": "claude-haiku-4-5",
-        "gen_ai.usage.input_tokens": 4_000_000, "gen_ai.usage.output_tokens": 0, "gen_ai.response.id": "msg_1",
-        "gen_ai.input.messages": r#"[{"role":"user","parts":[{"type":"text","content":"CANARY asks"}]}]"#});
-    vec![json!({"name": "chat", "trace": 1, "span": 2, "parent": 1, "attributes": with(own, owner)})]
 }
 
-fn a_request(signal: &str, resource: &str, items: Vec<Json>) -> Json {
+/// A request of `tests/cases/owners.yaml`.
+fn a_request(signal: &str, case: &Json) -> Json {
+    let other = if signal == "logs" { "traces" } else { "logs" };
+    let signal = if case["on_the_other_signal"] == true { other } else { signal };
+    let words = case["items"].as_array().unwrap().iter().map(|words| words.as_str().unwrap());
+    let pairs = words.map(|words| words.split_once(' ').unwrap_or((words, "")));
+    let items: Vec<Json> = pairs.flat_map(|(kind, owner)| items(signal, kind, owner)).collect();
     let scope = if signal == "logs" { "com.anthropic.claude_code.events" } else { "agents" };
-    json!({"signal": signal, "resource": named(resource), "scope": {"name": scope}, "items": items})
-}
-
-/// For traces and logs: what says whose the call is, in requests in order, and whose it is then: the owner's name, or
-/// that of the tenant and that of feature and user.
-fn table(signal: &'static str) -> Vec<(&'static str, Vec<Json>, &'static str)> {
-    let request = |resource: &str, items: Vec<Json>| a_request(signal, resource, items);
-    let (agent, call) = (|owner: &str| agent(signal, owner), |owner: &str| call(signal, owner));
-    let both = |first: Vec<Json>, then: Vec<Json>| first.into_iter().chain(then).collect::<Vec<_>>();
-    let other_signal = if signal == "logs" { "traces" } else { "logs" };
-    // another log record is no ancestor, so it does not replace a resource's tenant
-    let above = if signal == "logs" { "globex acme" } else { "acme" };
-    let marked = |mut request: Json, key: &str, value: &str| {
-        request[key] = json!(value);
-        request
-    };
-    vec![
-        ("nothing", vec![request("", call(""))], ""),
-        ("nothing, below an agent", vec![request("", vec![agent("")]), request("", call(""))], ""),
-        ("its own", vec![request("globex", call("acme"))], "acme"),
-        ("its own, not the agent's", vec![request("", both(vec![agent("globex")], call("acme")))], "acme"),
-        ("its own, not the run's", vec![request("", vec![agent("globex")]), request("", call("acme"))], "acme"),
-        ("the agent's", vec![request("globex", both(vec![agent("acme")], call("")))], above),
-        ("the agent's, which comes after it", vec![request("globex", both(call(""), vec![agent("acme")]))], above),
-        ("the run's", vec![request("", vec![agent("acme")]), request("", call(""))], "acme"),
-        (
-            "its resource's tenant, else the run's",
-            vec![request("", vec![agent("acme")]), request("globex", call(""))],
-            "globex acme",
-        ),
-        (
-            "its resource's tenant, not that of a resource with the same ids",
-            vec![request("globex", vec![agent("")]), request("acme", call(""))],
-            "acme globex",
-        ),
-        ("the run's, by its resource", vec![request("acme", vec![agent("")]), request("", call(""))], "acme"),
-        ("its resource's", vec![request("acme", call(""))], "acme"),
-        (
-            "its resource's, the run's later",
-            vec![request("acme", call("")), request("", vec![agent("globex")])],
-            "acme",
-        ),
-        ("nothing, the run's later", vec![request("", call("")), request("", vec![agent("acme")])], ""),
-        (
-            "a run of another account",
-            vec![marked(request("", vec![agent("acme")]), "account", "other"), request("", call(""))],
-            "",
-        ),
-        (
-            "a record of a log that several workers read",
-            vec![request("", vec![agent("acme")]), marked(request("globex", call("")), "source_record", "in/0/7")],
-            "globex",
-        ),
-        (
-            "the run's, from the other signal",
-            vec![a_request(other_signal, "", vec![self::agent(other_signal, "acme")]), request("", call(""))],
-            "acme",
-        ),
-    ]
+    json!({"signal": signal, "resource": named(case["resource"].as_str().unwrap_or("")), "scope": {"name": scope},
+        "items": items, "account": case["account"], "source_record": case["source_record"]})
 }
 
 /// Tenant, feature and user of a call are its own, else its ancestors', else (the tenant) its resource's, else its run's
 /// as known then, else its resource's; price stamp, metrics, folder, index and the page of runs say the same.
 #[tokio::test]
 async fn all_outputs_agree_on_attribution() {
-    let mut failed = Vec::new();
+    let (mut failed, cases): (_, Vec<Json>) = (Vec::new(), case_file("tests/cases/owners.yaml"));
     for signal in ["traces", "logs"] {
-        for (name, requests, owner) in table(signal) {
+        for case in cases.iter().filter(|case| case["only_in"].as_str().is_none_or(|only| only == signal)) {
+            let name = case["name"].as_str().unwrap();
+            let owner = case["owner_in_logs"].as_str().filter(|_| signal == "logs").or(case["owner"].as_str());
+            let owner = owner.unwrap_or("");
             let mut line = Line::new();
-            let prices: Vec<String> = requests.iter().flat_map(|request| line.pass(request)).collect();
+            let requests = case["requests"].as_array().unwrap().iter().map(|request| a_request(signal, request));
+            let prices: Vec<String> = requests.flat_map(|request| line.pass(&request)).collect();
             assert!(line.gateway.uploader.drain().await);
             let (named, owner) = owner.split_once(' ').unwrap_or((owner, owner));
             let tenant = if named.is_empty() { UNATTRIBUTED } else { named };
             let (price, nanos) = if named == "acme" { ("2", 2_000_000_000) } else { ("4", 4_000_000_000) };
-            // a span takes its feature only from agents above it
-            let has_feature = !owner.is_empty() && (signal, name) != ("traces", "the run's, from the other signal");
-            let user = (!owner.is_empty()).then(|| line.ids().pseudonym("default", owner));
+            let has_feature = !owner.is_empty() && case["no_feature_in"] != signal;
+            let ids = deps(line.gateway.clock.clone()).ids;
+            let user = (!owner.is_empty()).then(|| ids.pseudonym("default", owner));
             let rows = line.gateway.rows().await;
             let with_call = rows.iter().filter(|row| row.tail.call == "model" || !row.tail.part.is_empty());
             let in_index: BTreeSet<_> = with_call
@@ -227,7 +186,12 @@ async fn all_outputs_agree_on_attribution() {
             let found = [
                 ("stamps", prices == [price]),
                 ("metrics", line.in_metrics() == sums),
-                ("index", in_index == BTreeSet::from([(tenant, if has_feature { owner } else { "" }, user)])),
+                // the rows of one account are read
+                (
+                    "index",
+                    name.ends_with("account")
+                        || in_index == BTreeSet::from([(tenant, if has_feature { owner } else { "" }, user)]),
+                ),
                 ("folder", folders.collect::<Vec<_>>() == [Some(tenant)]),
                 ("runs", with_calls.collect::<Vec<_>>() == [Some(named).filter(|named| !named.is_empty())]),
                 ("sums of runs", line.in_runs() == sums),
@@ -248,27 +212,24 @@ fn any_items(rng: &SeededRng) -> Vec<(&'static str, &'static str, Json)> {
     let owner = || ["", "", "", "acme", "globex"][below(5) as usize];
     let mut items = Vec::new();
     for trace in 1..=3_u64 {
-        for (span, parent) in [(1, Json::Null), (2, json!(1))] {
-            let own = json!({"gen_ai.operation.name": "invoke_agent", "gen_ai.provider.name": "anthropic"});
-            let agent = json!({"name": "invoke_agent", "trace": trace, "span": span, "parent": parent, "attributes": with(own, owner())});
+        for (span, parent) in [(1, 0), (2, 1)] {
+            let agent = item("invoke_agent", [trace, span, parent], invoke_agent(), owner());
             items.push(("traces", "agents", agent));
         }
         for n in 10..10 + below(5) {
-            let own = json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", "gen_ai.request.model": "claude-haiku-4-5",
-                "gen_ai.usage.input_tokens": 1000 * (1 + below(1000)), "gen_ai.usage.output_tokens": 0,
-                "gen_ai.response.id": format!("msg_{trace}_{n}"), "session.id": format!("s-{trace}")});
-            items.push(("traces", "agents", json!({"name": "chat", "trace": trace, "span": n, "parent": 1 + below(2), "attributes": with(own, owner())})));
+            let mut own = chat(1000 * (1 + below(1000)), &format!("msg_{trace}_{n}"));
+            own["session.id"] = json!(format!("s-{trace}"));
+            items.push(("traces", "agents", item("chat", [trace, n, 1 + below(2)], own, owner())));
         }
     }
     for n in 0..below(5) {
-        let usage = json!({"event.name": "api_request", "model": "claude-haiku-4-5", "input_tokens": 1000 * (1 + below(1000)), "output_tokens": 0,
-            "request_id": format!("req_{n}"), "session.id": "c-1"});
-        let item = |owner: &str| {
-            json!({"name": "claude_code.llm_request", "body": "claude_code.api_request", "trace": 9, "span": 20 + n,
-                "attributes": with(usage.clone(), owner)})
-        };
-        items.push(("traces", "com.anthropic.claude_code.tracing", item(owner())));
-        items.push(("logs", "com.anthropic.claude_code.events", item(owner())));
+        let mut usage = api_request(1000 * (1 + below(1000)), &format!("req_{n}"));
+        usage["session.id"] = json!("c-1");
+        let at = [9, 20 + n, 0];
+        let span = item("claude_code.llm_request", at, usage.clone(), owner());
+        items.push(("traces", "com.anthropic.claude_code.tracing", span));
+        let record = item("claude_code.api_request", at, usage, owner());
+        items.push(("logs", "com.anthropic.claude_code.events", record));
     }
     for at in (1..items.len()).rev() {
         items.swap(at, below(at as u64 + 1) as usize);
@@ -292,9 +253,8 @@ async fn sums_by_tenant_agree() {
                 !is_next
             });
             let resource = ["", "", "initech"][rng.next() as usize % 3];
-            line.pass(
-                &json!({"signal": signal, "resource": named(resource), "scope": {"name": scope}, "items": together}),
-            );
+            let scope = json!({ "name": scope });
+            line.pass(&json!({"signal": signal, "resource": named(resource), "scope": scope, "items": together}));
         }
         assert!(line.gateway.uploader.drain().await);
         let rows = line.gateway.rows().await;

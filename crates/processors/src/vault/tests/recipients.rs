@@ -36,7 +36,7 @@ fn limited_recipients_load() {
         "[{one}, {{ key: {two}, accounts: [acme] }}, {{ key: {three}, accounts: [acme], tenants: [red, unattributed] }}]"
     );
     let loaded = settings(&text).unwrap_or_else(|problems| panic!("{problems:?}"));
-    let limits: Vec<_> = (loaded.recipients.recipients().iter())
+    let limits: Vec<_> = (loaded.recipients.recipients.iter())
         .map(|one| (one.accounts.as_ref().map(BTreeSet::len), one.tenants.as_ref().map(BTreeSet::len)))
         .collect();
     assert_eq!(limits, [(None, None), (Some(1), None), (Some(1), Some(2))]);
@@ -84,7 +84,7 @@ fn a_threshold_loads() {
     let (one, two, three) = (recipient(), recipient(), recipient());
     let text = format!("{{ threshold: 2, of: [{one}, {two}, {three}] }}");
     let loaded = settings(&text).unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert_eq!((loaded.recipients.threshold(), loaded.recipients.recipients().len()), (Some(2), 3));
+    assert_eq!((loaded.recipients.threshold, loaded.recipients.recipients.len()), (Some(2), 3));
     assert!(loaded.notes.is_empty() && loaded.recipients.covers_every_account());
     let config = parse(&format!("recipients: {text}\nstore: none"));
     let printed = serde_json::to_string(&config.recipients).expect("json");

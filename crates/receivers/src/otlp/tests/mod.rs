@@ -376,6 +376,7 @@ async fn an_unknown_encoding_is_named_with_what_is_spoken() {
         let answer = post(&rig, way, Signal::Traces, Some(token), span(way, 5)).await;
         assert_eq!(answer.status, 415);
         assert_eq!(answer.header("accept-encoding"), Some("gzip, zstd, deflate, identity"));
+        assert!(String::from_utf8_lossy(&answer.body).contains("gzip"), "{way:?}");
     }
 }
 

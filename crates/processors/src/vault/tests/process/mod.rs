@@ -20,7 +20,6 @@ use echoes::FingerprintCache;
 use genai::UnlistedTextPolicy;
 use genai::testing::builtin::vocabulary;
 use genai::testing::request;
-use kernel::clock::UnixNanos;
 use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use kernel::rng::SystemRng;
 use kernel::secret::Secret;
@@ -150,7 +149,7 @@ impl Bench {
     pub(super) fn restarted(mut self) -> Self {
         let saved = self.processor.checkpoint().expect("a checkpoint");
         self.processor.labels =
-            super::super::ProvenLabels::new(self.processor.labels.policy().clone(), super::super::labels::LIMIT);
+            super::super::ProvenLabels::new(self.processor.labels.policy.clone(), super::super::labels::LIMIT);
         self.processor.restore(&saved);
         self
     }
