@@ -2,7 +2,7 @@
 //! a message template. Their values are content even if the key is on no list and the value is one word. An unreadable
 //! schema or template lists nothing.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -13,36 +13,28 @@ struct JsonSchemaProperties {
     properties: std::collections::BTreeMap<String, IgnoredAny>,
 }
 
-/// Keys of caller-supplied attributes.
+/// Keys of caller-supplied attributes, and whether values of any kind are content (properties of the schema) or only
+/// texts (fields of the template).
 #[derive(Default)]
-pub(super) struct CallerSuppliedKeys {
-    /// Properties of the schema: values of any kind are content.
-    schema_properties: HashSet<String>,
-    /// Fields of the template: text values are content.
-    template_fields: HashSet<String>,
-}
+pub(super) struct CallerSuppliedKeys(HashMap<String, bool>);
 
 impl CallerSuppliedKeys {
     pub(super) fn is_empty(&self) -> bool {
-        self.schema_properties.is_empty() && self.template_fields.is_empty()
+        self.0.is_empty()
     }
 
     /// Returns true if a text under `key` (with `is_number`: a number) is caller-supplied.
     pub(super) fn contains_key(&self, key: &str, is_number: bool) -> bool {
-        self.schema_properties.contains(key) || (!is_number && self.template_fields.contains(key))
+        self.0.get(key).is_some_and(|is_any_kind| *is_any_kind || !is_number)
     }
 }
 
 /// Reads the keys from a schema and a template.
 pub(super) fn read_supplied_keys(schema: Option<&str>, template: Option<&str>) -> CallerSuppliedKeys {
+    let fields = template.unwrap_or("").split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+    let names = fields.filter_map(|(field, _)| field.split(['.', '[', '!', ':', '=']).next());
+    let names = names.map(str::trim).filter(|name| !name.is_empty()).map(|name| (name.to_owned(), false));
     let schema = schema.and_then(|text| serde_json::from_str::<JsonSchemaProperties>(text).ok());
     let properties = schema.map(|schema| schema.properties).unwrap_or_default();
-    let mut keys =
-        CallerSuppliedKeys { schema_properties: properties.into_keys().collect(), template_fields: HashSet::new() };
-    let fields = template.unwrap_or("").split('{').skip(1).filter_map(|rest| rest.split_once('}'));
-    for (field, _) in fields {
-        let end = field.find(['.', '[', '!', ':', '=']).unwrap_or(field.len());
-        keys.template_fields.extend(field.get(..end).map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned));
-    }
-    keys
+    CallerSuppliedKeys(names.chain(properties.into_keys().map(|name| (name, true))).collect())
 }

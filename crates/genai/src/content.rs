@@ -25,9 +25,12 @@ use super::facts::{
 };
 use super::harmless_values::{HarmlessValues, JudgedUnder, MAX_TEXT_BYTES};
 use super::item_reader::{ItemAttribute, ItemReader};
-use super::keys::{AGENT, BESIDE_ROLE, CHAT, GLOBAL, KeyClass, KeyClassCache, KeyRole, KeySetId, ListedKey};
+use super::keys::{
+    ADDRESSES, AGENT, BESIDE_ROLE, CHAT, GENERIC, GLOBAL, KeyClass, KeyClassCache, KeyRole, KeySetId, ListedKey,
+    STATEMENTS,
+};
 use super::label_shape;
-use super::nested_content::{ActiveKeyLists, NestedContentFinder, RemovedContent, SearchOutcome};
+use super::nested_content::{self, ActiveKeyLists, RemovedContent, SearchOutcome};
 use super::opaque;
 use super::structured_text::ChatEvidence;
 use super::vocabulary::{Dialect, EventRule, Vocabulary};
@@ -36,7 +39,6 @@ use super::vocabulary::{Dialect, EventRule, Vocabulary};
 pub(super) struct ContentFinder<'v, 'p> {
     vocabulary: &'v Vocabulary,
     payload: &'p Payload,
-    nested: NestedContentFinder<'v>,
     unlisted: UnlistedTextPolicy,
     harmless: RefCell<HarmlessValues<AttributeRules>>,
 }
@@ -73,13 +75,11 @@ pub(super) struct FoundContent {
     pub(super) embedded: EmbeddedContent,
 }
 
-/// Returns the part of a value under a key that stays. `None`: all of it stays.
-type Shortener = fn(&str, &str) -> Option<String>;
-
 /// What stays of a statement.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 enum StatementRule {
     /// All of it.
+    #[default]
     Whole,
     /// The commands, if it looks like a cache statement: the item does not name its system.
     CommandsOfCache,
@@ -88,14 +88,13 @@ enum StatementRule {
 }
 
 impl StatementRule {
-    fn shortener(self) -> Shortener {
-        match self {
-            Self::Whole => |_, _| None,
-            Self::CommandsOfCache => |_, text| {
-                cache_statements::is_cache_statement(text).then(|| cache_statements::shorten_statement(text)).flatten()
-            },
-            Self::Commands => |_, text| cache_statements::shorten_statement(text),
-        }
+    fn shorten(self, text: &str) -> Option<String> {
+        let is_cache = match self {
+            Self::Whole => false,
+            Self::CommandsOfCache => cache_statements::is_cache_statement(text),
+            Self::Commands => true,
+        };
+        is_cache.then(|| cache_statements::shorten_statement(text)).flatten()
     }
 }
 
@@ -111,7 +110,7 @@ struct ClassifiedAttribute<'c, 'p> {
 }
 
 /// The rules that apply to the attributes of one node.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct AttributeRules {
     agent: bool,
     /// The item belongs to an agent's tool: its error text is the tool's output.
@@ -127,7 +126,7 @@ pub(super) struct AttributeRules {
 impl<'v, 'p> ContentFinder<'v, 'p> {
     pub(super) fn new(vocabulary: &'v Vocabulary, payload: &'p Payload, unlisted: UnlistedTextPolicy) -> Self {
         let harmless = RefCell::new(vocabulary.harmless_values.lock().pop().unwrap_or_default());
-        Self { vocabulary, payload, nested: NestedContentFinder::new(&vocabulary.keys), unlisted, harmless }
+        Self { vocabulary, payload, unlisted, harmless }
     }
 
     /// Finds content and error texts of the reader's current item: attributes (already read), body, events and links.
@@ -231,37 +230,25 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
     ) -> FoundContent {
         let mut out = FoundContent::default();
         let evidence = self.collect_evidence(memo, node, agent);
-        let rules = AttributeRules {
-            agent,
-            tool: false,
-            statement: StatementRule::Whole,
-            unlisted: self.unlisted,
-            dialect: None,
-            event: None,
-            evidence,
-        };
+        let rules = AttributeRules { agent, unlisted: self.unlisted, evidence, ..AttributeRules::default() };
         self.find_in_attributes(memo, node, rules, &mut out);
         out
     }
 
     /// Evidence of a model call or chat on a node. Computed only if the node has an ambiguous key.
     fn collect_evidence(&self, memo: &mut KeyClassCache<'v, 'p>, node: NodeId, agent: bool) -> ChatEvidence {
-        let mut has_class = |key: &'p str, test: fn(&KeyClass) -> bool| {
+        let mut has_class = |key: &'p str, test: &dyn Fn(&KeyClass) -> bool| {
             let code = memo.code(key);
             test(memo.class(code))
         };
         let mut keys = self.payload.attributes(node).map(|attribute| attribute.key);
-        let needs_evidence: fn(&KeyClass) -> bool = match agent {
-            true => |class| needs_evidence(class, true),
-            false => |class| needs_evidence(class, false),
-        };
-        if !keys.any(|key| has_class(key, needs_evidence)) {
+        if !keys.any(|key| has_class(key, &|class| needs_evidence(class, agent))) {
             return ChatEvidence { model_call: agent, ..ChatEvidence::default() };
         }
         let attributes = self.payload.attributes(node);
         let entries = attributes.map(|attribute| (attribute.key, chat_evidence::entry_text(attribute.value)));
         let evidence = chat_evidence::collect_evidence(entries, &self.vocabulary.keys.chat_types, |key| {
-            has_class(key, KeyClass::marks_call)
+            has_class(key, &KeyClass::marks_call)
         });
         ChatEvidence { model_call: agent || evidence.model_call, ..evidence }
     }
@@ -322,16 +309,16 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         }
         match classify_value(class, value, rules).or(fallback) {
             // An address is a text or a list of texts; any other value under the key means something else.
-            None if class.is_address() && rules.agent && !are_texts(value) => {
+            None if class.is_listed(ADDRESSES) && rules.agent && !are_texts(value) => {
                 let found =
                     Some((ContentPart::Other, ContentBasis::Guessed)).filter(|_| !label_shape::is_empty_value(value));
                 out.push(node, at, found);
             }
-            None if class.is_address() && rules.agent && rules.unlisted != UnlistedTextPolicy::Keep => {
-                self.shorten_value(node, id, value, (ADDRESS_SUFFIX, address::shorten_address), out);
+            None if class.is_listed(ADDRESSES) && rules.agent && rules.unlisted != UnlistedTextPolicy::Keep => {
+                self.shorten_value((node, id), value, ADDRESS_SUFFIX, address::shorten_address, out);
             }
-            None if class.is_statement() && rules.unlisted != UnlistedTextPolicy::Keep => {
-                self.shorten_value(node, id, value, (STATEMENT_SUFFIX, rules.statement.shortener()), out);
+            None if class.is_listed(STATEMENTS) && rules.unlisted != UnlistedTextPolicy::Keep => {
+                self.shorten_value((node, id), value, STATEMENT_SUFFIX, |_, text| rules.statement.shorten(text), out);
             }
             None if !matches!(class.role, KeyRole::Secret | KeyRole::ErrorText | KeyRole::Redact) => {
                 self.find_embedded(node, Some(id), value, rules, out);
@@ -340,13 +327,14 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         }
     }
 
-    /// Shortens an address to its route, or a statement to its commands. The full value goes to the vault.
+    /// Shortens an address to its route, or a statement to its commands. The full value goes to the vault. `shorten`
+    /// returns the part of a value under a key that stays; `None`: all of it stays.
     fn shorten_value(
         &self,
-        node: NodeId,
-        id: AttrId,
+        (node, id): (NodeId, AttrId),
         value: Value<'_>,
-        (suffix, shorten): (&str, Shortener),
+        suffix: &str,
+        shorten: impl Fn(&str, &str) -> Option<String>,
         out: &mut FoundContent,
     ) {
         let Some(key) = self.payload.attribute(id).map(|attribute| attribute.key) else { return };
@@ -372,7 +360,8 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         rules: AttributeRules,
         out: &mut FoundContent,
     ) {
-        match self.nested.search_value(value, ActiveKeyLists { dialect: rules.dialect, agent: rules.agent }) {
+        let lists = ActiveKeyLists { dialect: rules.dialect, agent: rules.agent };
+        match nested_content::search_value(&self.vocabulary.keys, value, lists) {
             SearchOutcome::Nothing => {}
             SearchOutcome::Whole => {
                 let at = attribute.map_or(ContentLocation::Body, ContentLocation::Attribute);
@@ -446,7 +435,7 @@ impl FoundContent {
 
 /// Returns true if a key of this class needs evidence to count as content.
 fn needs_evidence(class: &KeyClass, agent: bool) -> bool {
-    (!agent && class.is_ambiguous()) || class.needs_chat_shape() || class.needs_speaker_role()
+    (!agent && class.is_listed(GENERIC)) || class.needs_evidence(CHAT) || class.needs_evidence(BESIDE_ROLE)
 }
 
 /// Returns true if a text may be remembered as harmless. Texts under keys that are known to hold private text (of a
@@ -494,7 +483,7 @@ fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> 
         return None;
     }
     let in_call = rules.evidence.model_call || rules.evidence.chat_shape;
-    let is_certain = in_call || !class.is_ambiguous() || chat_evidence::is_message_value(value);
+    let is_certain = in_call || !class.is_listed(GENERIC) || chat_evidence::is_message_value(value);
     if let Some(listed) = class.listed_content(GLOBAL).filter(|_| is_certain) {
         return (!is_kept(&listed) && (rules.agent || !is_number)).then_some((part(&listed), ContentBasis::Listed));
     }
@@ -514,7 +503,7 @@ fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> 
     if let Some(listed) = guessed.filter(|_| rules.unlisted != UnlistedTextPolicy::Keep) {
         return Some((listed.part, ContentBasis::Guessed));
     }
-    let known_to_dialect = class.is_read_by_dialect() || class.is_label_of(rules.dialect);
+    let known_to_dialect = class.read_by_dialect || class.is_label_of(rules.dialect);
     if known_to_dialect && rules.unlisted == UnlistedTextPolicy::Text && label_shape::is_label_value(value) {
         return None;
     }
@@ -565,32 +554,23 @@ fn classify_body(
 }
 
 /// Assigns each resource and scope to the first agent item below it, or to the first item if none is an agent item.
+#[derive(Default)]
 pub(super) struct SharedNodeOwners {
-    owners: foldhash::HashMap<NodeId, (usize, bool)>,
-    order: Vec<NodeId>,
+    /// Each shared node with the index of its owning item, and whether that item is an agent item.
+    pub(super) owners: Vec<(NodeId, usize, bool)>,
+    places: foldhash::HashMap<NodeId, usize>,
 }
 
 impl SharedNodeOwners {
-    pub(super) fn new() -> Self {
-        Self { owners: foldhash::HashMap::default(), order: Vec::new() }
-    }
-
     /// Registers item number `at`. Must be called in item order.
     pub(super) fn register_item(&mut self, payload: &Payload, at: usize, node: NodeId, agent: bool) {
         for node in [payload.resource(node), payload.scope(node)] {
-            let order = &mut self.order;
-            let owner = self.owners.entry(node).or_insert_with(|| {
-                order.push(node);
-                (at, agent)
-            });
-            if agent && !owner.1 {
-                *owner = (at, true);
+            let place = *self.places.entry(node).or_insert(self.owners.len());
+            match self.owners.get_mut(place) {
+                Some((_, owner, is_agent)) if agent && !*is_agent => (*owner, *is_agent) = (at, true),
+                Some(_) => {}
+                None => self.owners.push((node, at, agent)),
             }
         }
-    }
-
-    /// Returns each shared node with the index of its owning item, and whether that item is an agent item.
-    pub(super) fn owners(&self) -> impl DoubleEndedIterator<Item = (NodeId, usize, bool)> {
-        self.order.iter().filter_map(|node| self.owners.get(node).map(|(at, agent)| (*node, *at, *agent)))
     }
 }

@@ -2,83 +2,91 @@
 //! one in which the item shows what it is. Conditions on scope and resource are evaluated once per scope; all others
 //! are bit, slot and name checks per item.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
 use otlp::{NodeKind, TextField};
 
 use super::address::letter_runs;
 use super::item_reader::{ItemAttribute, ItemReader, text_of};
 use super::keys::SlotIndex;
 use super::pattern::NamePatterns;
-use super::schema;
+use super::schema::NameList;
 use super::vocabulary::{Dialect, Vocabulary, VocabularyCompiler};
 
 /// A scope name with more words than this is no instrumentation's, even if a pattern matches it.
 const MAX_SCOPE_WORDS: usize = 6;
 
-/// A compiled [`schema::ClauseDefinition`]: all conditions given must hold.
-pub(super) struct DetectionClause {
-    scope: NamePatterns,
-    not_scope: NamePatterns,
-    schema: NamePatterns,
-    resource: Vec<(SlotIndex, NamePatterns)>,
-    /// Marker bits: an item has a list's bit if it has a key of the list.
-    has: u128,
-    /// One bit for each `also` list; all of them must be set.
-    also: u128,
-    lacks: u128,
-    equals: Vec<(SlotIndex, Vec<String>)>,
-    span: NamePatterns,
-    span_event: NamePatterns,
-    log: NamePatterns,
-    log_body: NamePatterns,
-    event_is_scope: bool,
-    metric: NamePatterns,
+/// Declares a detection clause twice: as read from `config/dialects.yaml`, and compiled. All given conditions must
+/// hold.
+macro_rules! detection_clause {
+    (names: $($name:ident)*) => {
+        /// One way to detect a dialect.
+        #[derive(Default, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(super) struct ClauseDefinition {
+            $($name: NameList,)*
+            resource: BTreeMap<String, NameList>,
+            pub(super) has: NameList,
+            /// At least one attribute of each of these lists must be present too.
+            also: Vec<NameList>,
+            lacks: NameList,
+            pub(super) equals: BTreeMap<String, NameList>,
+            /// The name of the log event equals the name of its scope.
+            event_is_scope: bool,
+        }
+
+        pub(super) struct DetectionClause {
+            $($name: NamePatterns,)*
+            resource: Vec<(SlotIndex, NamePatterns)>,
+            /// Marker bits: an item has a list's bit if it has a key of the list.
+            has: u128,
+            /// One bit for each `also` list; all of them must be set.
+            also: u128,
+            lacks: u128,
+            equals: Vec<(SlotIndex, Vec<String>)>,
+            event_is_scope: bool,
+        }
+
+        impl DetectionClause {
+            pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, clause: &ClauseDefinition) -> Self {
+                let resource = clause.resource.iter();
+                Self {
+                    $($name: compiler.compile_names(&clause.$name),)*
+                    resource: resource
+                        .map(|(key, list)| (compiler.slot_for_key(key), compiler.compile_names(list)))
+                        .collect(),
+                    has: compiler.allocate_mark(&clause.has),
+                    also: clause.also.iter().fold(0, |marks, list| marks | compiler.allocate_mark(list)),
+                    lacks: compiler.allocate_mark(&clause.lacks),
+                    equals: compiler.compile_equals(&clause.equals),
+                    event_is_scope: clause.event_is_scope,
+                }
+            }
+        }
+    };
 }
 
-/// The indexes of a clause that scope and resource permit.
-pub(super) struct PossibleClause {
-    dialect: usize,
-    clause: usize,
+// `schema`: the schema URL of the scope.
+detection_clause! { names: scope not_scope schema span span_event log log_body metric }
+
+/// A clause that scope and resource permit.
+pub(super) struct PossibleClause<'v> {
+    dialect: &'v Dialect,
+    clause: &'v DetectionClause,
     /// The clause's marker bits, so that most clauses are passed over without a look at them.
     has: u128,
 }
 
-impl PossibleClause {
-    /// Returns false if an item with these marker bits cannot match the clause.
-    fn may_match(&self, marker_bits: u128) -> bool {
-        self.has == 0 || self.has & marker_bits != 0
-    }
-
-    /// The clause, if it holds for the current item.
-    fn find_match<'v>(&self, reader: &ItemReader<'v, '_>) -> Option<&'v DetectionClause> {
-        let clauses = &reader.vocabulary.dialects.get(self.dialect)?.clauses;
-        clauses.get(self.clause).filter(|clause| clause.matches_item(reader))
+impl PossibleClause<'_> {
+    /// Returns true if the clause holds for the current item.
+    fn holds(&self, reader: &ItemReader<'_, '_>) -> bool {
+        (self.has == 0 || self.has & reader.marker_bits != 0) && self.clause.matches_item(reader)
     }
 }
 
 impl DetectionClause {
-    pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, clause: &schema::ClauseDefinition) -> Self {
-        Self {
-            scope: compiler.compile_names(&clause.scope),
-            not_scope: compiler.compile_names(&clause.not_scope),
-            schema: compiler.compile_names(&clause.schema),
-            resource: clause
-                .resource
-                .iter()
-                .map(|(key, list)| (compiler.slot_for_key(key), compiler.compile_names(list)))
-                .collect(),
-            has: compiler.allocate_mark(&clause.has),
-            also: clause.also.iter().fold(0, |marks, list| marks | compiler.allocate_mark(list)),
-            lacks: compiler.allocate_mark(&clause.lacks),
-            equals: compiler.compile_equals(&clause.equals),
-            span: compiler.compile_names(&clause.span),
-            span_event: compiler.compile_names(&clause.span_event),
-            log: compiler.compile_names(&clause.log),
-            log_body: compiler.compile_names(&clause.log_body),
-            event_is_scope: clause.event_is_scope,
-            metric: compiler.compile_names(&clause.metric),
-        }
-    }
-
     /// The marker bits of the `has` and `also` lists.
     pub(super) fn marks(&self) -> u128 {
         self.has | self.also
@@ -94,9 +102,9 @@ impl DetectionClause {
         }
     }
 
-    /// This clause as one that scope and resource permit.
-    pub(super) fn as_possible(&self, dialect: usize, clause: usize) -> PossibleClause {
-        PossibleClause { dialect, clause, has: self.has }
+    /// This clause of `dialect` as one that scope and resource permit.
+    pub(super) fn as_possible<'v>(&'v self, dialect: &'v Dialect) -> PossibleClause<'v> {
+        PossibleClause { dialect, clause: self, has: self.has }
     }
 
     /// Returns true if scope and resource permit the clause for the items below them.
@@ -110,10 +118,9 @@ impl DetectionClause {
             })
     }
 
-    /// Returns true if the item-level conditions hold for the current item.
+    /// Returns true if the item-level conditions other than `has` hold for the current item.
     fn matches_item(&self, reader: &ItemReader<'_, '_>) -> bool {
-        (self.has == 0 || self.has & reader.marker_bits != 0)
-            && self.also & reader.marker_bits == self.also
+        self.also & reader.marker_bits == self.also
             && self.lacks & reader.marker_bits == 0
             && has_equal_values(&self.equals, reader)
             && matches_name(&self.span, reader, NodeKind::Span)
@@ -164,12 +171,8 @@ pub(super) enum DialectMatch {
 
 /// The dialects that the current item may belong to, by priority. A dialect may occur more than once.
 pub(super) fn matching_dialects<'v>(reader: &ItemReader<'v, '_>) -> impl Iterator<Item = (&'v Dialect, DialectMatch)> {
-    let marker_bits = reader.marker_bits;
-    let possible = reader.possible_clauses.iter().filter(move |possible| possible.may_match(marker_bits));
-    let matching = possible.filter_map(|possible| Some((possible, possible.find_match(reader)?)));
-    matching.filter_map(|(possible, clause)| {
-        Some((reader.vocabulary.dialects.get(possible.dialect)?, clause.what_matches()))
-    })
+    let matching = reader.possible_clauses.iter().filter(move |possible| possible.holds(reader));
+    matching.map(|possible| (possible.dialect, possible.clause.what_matches()))
 }
 
 /// The reason why an item was assigned its dialect.
@@ -184,11 +187,9 @@ pub struct DialectReason {
 /// Explains the choice of the current item's dialect by its first clause that holds.
 pub(super) fn explain_dialect(reader: &ItemReader<'_, '_>, chosen: Option<&Dialect>) -> DialectReason {
     let dialect = chosen.map(|dialect| dialect.name);
-    let is_chosen = |possible: &&PossibleClause| {
-        reader.vocabulary.dialects.get(possible.dialect).is_some_and(|candidate| Some(candidate.name) == dialect)
-    };
-    let clause = reader.possible_clauses.iter().filter(is_chosen).find_map(|possible| possible.find_match(reader));
-    DialectReason { dialect, conditions: clause.map(|clause| clause.describe_match(reader)).unwrap_or_default() }
+    let is_chosen = |possible: &&PossibleClause<'_>| Some(possible.dialect.name) == dialect && possible.holds(reader);
+    let conditions = reader.possible_clauses.iter().find(is_chosen).map(|found| found.clause.describe_match(reader));
+    DialectReason { dialect, conditions: conditions.unwrap_or_default() }
 }
 
 impl Vocabulary {

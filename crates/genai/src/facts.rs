@@ -10,8 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use otlp::{AttrId, NodeId, OwnedValue};
 
-use super::usage_words::TokenBucket;
-
 /// Maximum number of unrecognized usage keys that an item's facts hold.
 pub(crate) const MAX_UNRECOGNIZED_KEYS: usize = 8;
 
@@ -40,32 +38,30 @@ pub enum ItemRole {
     Other,
 }
 
-/// The part of a conversation that a content place holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ContentPart {
-    /// Prompt, input messages.
-    Input,
-    /// Completion, output messages.
-    Output,
-    /// System instructions.
-    System,
-    /// Tool definitions.
-    Tools,
-    /// Arguments of a tool call.
-    ToolArgs,
-    /// Result of a tool call.
-    ToolResult,
-    /// Any other content, including unlisted text of agent items.
-    #[default]
-    Other,
+kernel::word_enum! {
+    /// The part of a conversation that a content place holds. The words are those of index lines and fragments.
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub ContentPart {
+        /// Prompt, input messages.
+        Input = "input",
+        /// Completion, output messages.
+        Output = "output",
+        /// System instructions.
+        System = "system",
+        /// Tool definitions.
+        Tools = "tools",
+        /// Arguments of a tool call.
+        ToolArgs = "tool_args",
+        /// Result of a tool call.
+        ToolResult = "tool_result",
+        /// Any other content, including unlisted text of agent items.
+        #[default]
+        Other = "other",
+    }
 }
 
 impl ContentPart {
-    /// All parts, in a fixed order.
-    pub const ALL: [Self; 7] =
-        [Self::Input, Self::Output, Self::System, Self::Tools, Self::ToolArgs, Self::ToolResult, Self::Other];
-
     /// The conventional attribute for a reference to this part of the conversation.
     pub fn reference_key(self) -> Option<&'static str> {
         Some(match self {
@@ -81,20 +77,7 @@ impl ContentPart {
 
     /// Returns true for a conventional attribute for references.
     pub fn is_reference_key(key: &str) -> bool {
-        Self::ALL.into_iter().any(|part| part.reference_key() == Some(key))
-    }
-
-    /// The name of the part in index lines and fragments.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Input => "input",
-            Self::Output => "output",
-            Self::System => "system",
-            Self::Tools => "tools",
-            Self::ToolArgs => "tool_args",
-            Self::ToolResult => "tool_result",
-            Self::Other => "other",
-        }
+        Self::ALL.iter().any(|part| part.reference_key() == Some(key))
     }
 }
 
@@ -185,76 +168,93 @@ impl ContentBasis {
     }
 }
 
-/// Token counts as reported, before the buckets are made disjoint. `None` = not reported.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TokenUsage {
+/// Declares each count of tokens once: its field in [`TokenUsage`], and its bucket with the same name.
+macro_rules! token_counts {
+    ($($(#[$doc:meta])* $field:ident: $bucket:ident = $word:literal,)*) => {
+        kernel::word_enum! {
+            /// What a count of tokens counts. The words are the names of the lists in `usage`.
+            pub(crate) TokenBucket { $($bucket = $word,)* }
+        }
+
+        /// Token counts as reported, before the buckets are made disjoint. `None` = not reported.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct TokenUsage {
+            $($(#[$doc])* pub $field: Option<u64>,)*
+            /// A count was negative, fractional or not a number.
+            pub invalid_count: bool,
+            /// Two attributes that spell the same count disagree; the first in the dialect's list was used.
+            pub conflicting_counts: bool,
+            /// A number is under an unrecognized usage key.
+            pub unrecognized_counts: bool,
+            /// Neither a list nor the numbers say whether input and output include the audio, image and video tokens.
+            pub undecided_parts: bool,
+        }
+
+        impl TokenUsage {
+            pub(crate) fn count_mut(&mut self, bucket: TokenBucket) -> &mut Option<u64> {
+                match bucket { $(TokenBucket::$bucket => &mut self.$field,)* }
+            }
+        }
+    };
+}
+
+token_counts! {
     /// Input tokens as reported.
-    pub input: Option<u64>,
+    input: Input = "input",
     /// Output tokens as reported.
-    pub output: Option<u64>,
+    output: Output = "output",
     /// Input tokens read from a cache.
-    pub cache_read: Option<u64>,
+    cache_read: CacheRead = "cache_read",
     /// Input tokens written to a cache, with no lifetime reported.
-    pub cache_write: Option<u64>,
+    cache_write: CacheWrite = "cache_write",
     /// Input tokens written to a cache for 5 minutes.
-    pub cache_write_5m: Option<u64>,
+    cache_write_5m: CacheWrite5m = "cache_write_5m",
     /// Input tokens written to a cache for 1 hour.
-    pub cache_write_1h: Option<u64>,
+    cache_write_1h: CacheWrite1h = "cache_write_1h",
     /// Reasoning tokens.
-    pub reasoning: Option<u64>,
+    reasoning: Reasoning = "reasoning",
     /// Total tokens as reported.
-    pub total: Option<u64>,
+    total: Total = "total",
     /// Text tokens, a part of input.
-    pub input_text: Option<u64>,
+    input_text: InputText = "input_text",
     /// Text tokens, a part of output.
-    pub output_text: Option<u64>,
+    output_text: OutputText = "output_text",
     /// Audio tokens, a subset of input.
-    pub input_audio: Option<u64>,
+    input_audio: InputAudio = "input_audio",
     /// Audio tokens, a subset of output.
-    pub output_audio: Option<u64>,
+    output_audio: OutputAudio = "output_audio",
     /// Cached audio tokens, a subset of cache read.
-    pub cache_read_audio: Option<u64>,
+    cache_read_audio: CacheReadAudio = "cache_read_audio",
     /// Image tokens, a subset of input.
-    pub input_image: Option<u64>,
+    input_image: InputImage = "input_image",
     /// Image tokens, a subset of output.
-    pub output_image: Option<u64>,
+    output_image: OutputImage = "output_image",
     /// Video tokens, a subset of input.
-    pub input_video: Option<u64>,
-    /// A count was negative, fractional or not a number.
-    pub invalid_count: bool,
-    /// Two attributes that spell the same count disagree; the first in the dialect's list was used.
-    pub conflicting_counts: bool,
-    /// A number is under an unrecognized usage key.
-    pub unrecognized_counts: bool,
-    /// Neither a list nor the numbers say whether input and output include the audio, image and video tokens.
-    pub undecided_parts: bool,
+    input_video: InputVideo = "input_video",
+}
+
+impl TokenBucket {
+    /// Returns true for tokens of a medium other than text, which are a part of input or output.
+    pub(crate) fn is_medium(self) -> bool {
+        self >= Self::InputAudio && self != Self::CacheReadAudio
+    }
 }
 
 impl TokenUsage {
     /// The reported counts with their names.
-    pub fn counts(mut self) -> impl Iterator<Item = (&'static str, u64)> {
-        TokenBucket::ALL.iter().filter_map(move |bucket| Some((bucket.as_str(), (*self.count_mut(*bucket))?)))
+    pub fn counts(self) -> impl Iterator<Item = (&'static str, u64)> {
+        TokenBucket::ALL.iter().filter_map(move |bucket| Some((bucket.as_str(), self.count(*bucket)?)))
     }
 
-    pub(crate) fn count_mut(&mut self, bucket: TokenBucket) -> &mut Option<u64> {
-        match bucket {
-            TokenBucket::Input => &mut self.input,
-            TokenBucket::Output => &mut self.output,
-            TokenBucket::CacheRead => &mut self.cache_read,
-            TokenBucket::CacheWrite => &mut self.cache_write,
-            TokenBucket::CacheWrite5m => &mut self.cache_write_5m,
-            TokenBucket::CacheWrite1h => &mut self.cache_write_1h,
-            TokenBucket::Reasoning => &mut self.reasoning,
-            TokenBucket::Total => &mut self.total,
-            TokenBucket::InputText => &mut self.input_text,
-            TokenBucket::OutputText => &mut self.output_text,
-            TokenBucket::InputAudio => &mut self.input_audio,
-            TokenBucket::OutputAudio => &mut self.output_audio,
-            TokenBucket::CacheReadAudio => &mut self.cache_read_audio,
-            TokenBucket::InputImage => &mut self.input_image,
-            TokenBucket::OutputImage => &mut self.output_image,
-            TokenBucket::InputVideo => &mut self.input_video,
-        }
+    pub(crate) fn count(mut self, bucket: TokenBucket) -> Option<u64> {
+        *self.count_mut(bucket)
+    }
+
+    /// Adds a count that the words of a key name.
+    pub(crate) fn add_spelled(&mut self, bucket: TokenBucket, count: u64) {
+        let known = *self.count_mut(bucket).get_or_insert(count);
+        self.conflicting_counts |= known != count;
+        self.undecided_parts |= bucket.is_medium() && count > 0;
     }
 
     /// Adds audio, image and video tokens to input and output if the text count, the total or a smaller whole shows
@@ -316,32 +316,20 @@ pub struct PriceContext {
     pub file_searches: u64,
 }
 
-/// The billing status of a call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum BillingStatus {
-    /// Priced here.
-    Priced,
-    /// The call should have a price, but none could be determined.
-    #[default]
-    Unpriced,
-    /// The price comes later: the same call is billed on its other signal, or its model or provider is not known yet.
-    Deferred,
-    /// A repeat or copy of a call that was priced.
-    NotCounted,
-}
-
-impl BillingStatus {
-    /// All variants.
-    pub const ALL: [Self; 4] = [Self::Priced, Self::Unpriced, Self::Deferred, Self::NotCounted];
-
-    /// The value of `tollgate.cost.status`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Priced => "priced",
-            Self::Unpriced => "unpriced",
-            Self::Deferred => "deferred",
-            Self::NotCounted => "not_counted",
-        }
+kernel::word_enum! {
+    /// The billing status of a call. The words are the values of `tollgate.cost.status`.
+    #[derive(Default)]
+    pub BillingStatus {
+        /// Priced here.
+        Priced = "priced",
+        /// The call should have a price, but none could be determined.
+        #[default]
+        Unpriced = "unpriced",
+        /// The price comes later: the same call is billed on its other signal, or its model or provider is not known
+        /// yet.
+        Deferred = "deferred",
+        /// A repeat or copy of a call that was priced.
+        NotCounted = "not_counted",
     }
 }
 

@@ -5,11 +5,11 @@ use kernel::hex;
 use otlp::{NodeId, NodeKind, Value};
 
 use super::detect::{DialectMatch, has_equal_values, matching_dialects};
-use super::facts::{ItemFacts, ItemRole, MAX_UNRECOGNIZED_KEYS, PriceContext, TokenUsage};
-use super::item_reader::{ItemReader, ReportedCount, is_structure, text_of};
+use super::facts::{ItemFacts, ItemRole, MAX_UNRECOGNIZED_KEYS, PriceContext, TokenBucket, TokenUsage};
+use super::item_reader::{ItemReader, is_structure, text_of};
 use super::label_shape;
-use super::sources::{Emitter, FactSource, SourceList, Sources, UsageSources};
-use super::usage_words::{TokenBucket, UsageKey};
+use super::sources::{Emitter, SourceList, Sources, UsageSources};
+use super::usage_words::UsageKey;
 use super::value_paths;
 use super::vocabulary::{CallRule, Dialect};
 
@@ -140,10 +140,7 @@ fn read_identity(reader: &ItemReader<'_, '_>, sources: &Sources, facts: &mut Ite
     facts.actor = reader.item_or_resource_text(&sources.actor);
     facts.trace = reader.text(&sources.trace);
     facts.span = reader.text(&sources.span);
-    facts.iteration = match reader.count(&sources.iteration) {
-        ReportedCount::Number(number) => i64::try_from(number).ok(),
-        ReportedCount::Invalid | ReportedCount::Absent => None,
-    };
+    facts.iteration = reader.count(&sources.iteration).flatten().and_then(|number| i64::try_from(number).ok());
 }
 
 /// Returns true if the item belongs to a tool, so that its error text is the tool's output.
@@ -166,7 +163,7 @@ fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut
     facts.response_model = reader.label(&sources.response_model);
     // only an item that the dialect knows has the dialect's provider
     facts.provider = read_provider(reader, sources, dialect.default_provider.as_ref().filter(|_| rule.is_some()));
-    facts.tool = reader.label_from(sources.tool.iter().filter(|source| source.slot != reader.vocabulary.span_name));
+    facts.tool = reader.label(sources.tool.iter().filter(|source| source.slot != reader.vocabulary.span_name));
     facts.tool_call = reader.text(&sources.tool_call);
     match rule {
         Some(rule) => apply_rule(reader, rule, facts),
@@ -181,7 +178,7 @@ fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut
     match facts.call {
         // On these items the dialect's tool key names the agent or workflow instead.
         ItemRole::Model | ItemRole::ModelCopy | ItemRole::Agent => facts.tool = None,
-        ItemRole::Tool => facts.tool = facts.tool.take().or_else(|| reader.label_from(sources.tool.iter())),
+        ItemRole::Tool => facts.tool = facts.tool.take().or_else(|| reader.label(&sources.tool)),
         _ => {}
     }
     if matches!(facts.call, ItemRole::Model | ItemRole::ModelCopy) || facts.billable {
@@ -294,23 +291,20 @@ fn read_provider(reader: &ItemReader<'_, '_>, sources: &Sources, default: Option
     default.filter(|_| !is_reported).cloned()
 }
 
-/// Problems found in the counts of an item.
-#[derive(Default)]
-struct CountFaults {
-    invalid: bool,
-    conflicting: bool,
-}
-
-fn read_count(reader: &ItemReader<'_, '_>, list: &[FactSource], faults: &mut CountFaults) -> Option<u64> {
-    match reader.count(list) {
-        ReportedCount::Number(number) => {
-            faults.conflicting |= list.len() > 1 && reader.contradicts(list, number);
-            Some(number)
+/// Reads the buckets that the dialect lists and that were not read before.
+fn read_listed_counts(reader: &ItemReader<'_, '_>, sources: &UsageSources, in_content: bool, usage: &mut TokenUsage) {
+    for bucket in TokenBucket::ALL {
+        let list = sources.list(*bucket, in_content);
+        if list.is_empty() || usage.count(*bucket).is_some() {
+            continue;
         }
-        ReportedCount::Absent => None,
-        ReportedCount::Invalid => {
-            faults.invalid = true;
-            None
+        match reader.count(list) {
+            Some(Some(number)) => {
+                usage.conflicting_counts |= list.len() > 1 && reader.contradicts(list, number);
+                *usage.count_mut(*bucket) = Some(number);
+            }
+            Some(None) => usage.invalid_count = true,
+            None => {}
         }
     }
 }
@@ -320,13 +314,7 @@ fn read_count(reader: &ItemReader<'_, '_>, list: &[FactSource], faults: &mut Cou
 /// Input, output and total are not read from structure, because they may not mean there what the item's own mean.
 fn read_counts_in_content(reader: &ItemReader<'_, '_>, sources: &UsageSources, facts: &mut ItemFacts) {
     let usage = &mut facts.usage;
-    let mut faults = CountFaults { invalid: usage.invalid_count, conflicting: usage.conflicting_counts };
-    for bucket in TokenBucket::ALL {
-        let list = sources.list(*bucket, true);
-        if !list.is_empty() && usage.count_mut(*bucket).is_none() {
-            *usage.count_mut(*bucket) = read_count(reader, list, &mut faults);
-        }
-    }
+    read_listed_counts(reader, sources, true, usage);
     let mut unrecognized: Vec<Box<str>> = Vec::new();
     let mut add = |key: String| unrecognized.extend((unrecognized.len() < MAX_UNRECOGNIZED_KEYS).then(|| key.into()));
     let words = &reader.vocabulary.keys.usage_words;
@@ -352,17 +340,13 @@ fn read_counts_in_content(reader: &ItemReader<'_, '_>, sources: &UsageSources, f
             match (bucket, count.map(u64::try_from)) {
                 (_, None) | (Err(_), Some(Ok(0))) => {}
                 (Ok(TokenBucket::Input | TokenBucket::Output | TokenBucket::Total), _) => {}
-                (Ok(bucket), _) if { own }.count_mut(bucket).is_some() => {}
-                (Ok(bucket), Some(Ok(count))) => {
-                    usage.undecided_parts |= bucket.is_medium() && count > 0;
-                    faults.conflicting |= *usage.count_mut(bucket).get_or_insert(count) != count;
-                }
+                (Ok(bucket), _) if own.count(bucket).is_some() => {}
+                (Ok(bucket), Some(Ok(count))) => usage.add_spelled(bucket, count),
                 (Ok(bucket), Some(Err(_))) => add(format!("{}/{}", attribute.key, bucket.as_str())),
                 (Err(path), _) => add(format!("{}/{}", attribute.key, path.trim_matches('.').replace("..", "."))),
             }
         });
     }
-    (usage.invalid_count, usage.conflicting_counts) = (faults.invalid, faults.conflicting);
     if usage.undecided_parts {
         usage.include_parts();
     }
@@ -372,32 +356,23 @@ fn read_counts_in_content(reader: &ItemReader<'_, '_>, sources: &UsageSources, f
 
 /// The counts of the dialect's own lists, then those that keys spell by their words.
 fn read_usage(reader: &ItemReader<'_, '_>, sources: &UsageSources) -> TokenUsage {
-    let (mut usage, mut faults) = (TokenUsage::default(), CountFaults::default());
-    for bucket in TokenBucket::ALL {
-        let list = sources.list(*bucket, false);
-        if !list.is_empty() {
-            *usage.count_mut(*bucket) = read_count(reader, list, &mut faults);
-        }
-    }
+    let mut usage = TokenUsage::default();
+    read_listed_counts(reader, sources, false, &mut usage);
     let listed = usage;
     for (bucket, bare, value) in &reader.spelled_counts {
-        if !sources.reads(*bare) || { listed }.count_mut(*bucket).is_some() {
+        if !sources.reads(*bare) || listed.count(*bucket).is_some() {
             continue;
         }
         // (what is no count is unrecognized, see `read_counts_in_content`)
         let Some(count) = value.as_count().and_then(|count| u64::try_from(count).ok()) else { continue };
-        usage.undecided_parts |= bucket.is_medium() && count > 0;
-        faults.conflicting |= *usage.count_mut(*bucket).get_or_insert(count) != count;
+        usage.add_spelled(*bucket, count);
     }
-    TokenUsage { invalid_count: faults.invalid, conflicting_counts: faults.conflicting, ..usage }
+    usage
 }
 
 fn read_price_context(reader: &ItemReader<'_, '_>, sources: &Sources) -> Option<Box<PriceContext>> {
-    let lower_label = |list| reader.label(list).map(|text| text.to_lowercase());
-    let count = |list| match reader.count(list) {
-        ReportedCount::Number(number) => number,
-        ReportedCount::Invalid | ReportedCount::Absent => 0,
-    };
+    let lower_label = |list: &SourceList| reader.label(list).map(|text| text.to_lowercase());
+    let count = |list: &SourceList| reader.count(list).flatten().unwrap_or(0);
     let context = PriceContext {
         service_tier: lower_label(&sources.service_tier),
         speed: lower_label(&sources.speed),
@@ -457,7 +432,7 @@ fn read_outcome(reader: &ItemReader<'_, '_>, dialect: &Dialect, facts: &mut Item
         value.as_count().and_then(|code| u16::try_from(code).ok()).filter(|code| (100..=599).contains(code))
     });
     let success = reader.values(&sources.success).find_map(|(_, value)| parse_success(value));
-    let failed_exit = !matches!(reader.count(&sources.exit_code), ReportedCount::Absent | ReportedCount::Number(0));
+    let failed_exit = !matches!(reader.count(&sources.exit_code), None | Some(Some(0)));
     let mut has_error = false;
     for (source, value) in reader.values(&sources.error) {
         match parse_truth(value) {

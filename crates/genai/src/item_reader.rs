@@ -9,12 +9,13 @@ use kernel::hex;
 use otlp::{AttrId, NodeId, NodeKind, OwnedValue, Payload, TextField, Value};
 
 use super::caller_supplied::{self, CallerSuppliedKeys};
-use super::detect::{DetectionClause, PossibleClause};
+use super::detect::PossibleClause;
+use super::facts::TokenBucket;
 use super::json_body;
 use super::keys::{KeyClassCache, SlotIndex};
 use super::label_shape;
 use super::sources::{FactSource, SourceList};
-use super::usage_words::{TokenBucket, UsageKey};
+use super::usage_words::UsageKey;
 use super::value_paths;
 use super::vocabulary::{ExtractRule, Vocabulary};
 
@@ -33,14 +34,6 @@ pub(super) struct ItemAttribute<'p> {
     pub(super) id: AttrId,
     pub(super) code: u32,
     pub(super) value: Value<'p>,
-}
-
-/// A token count as sent.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum ReportedCount {
-    Absent,
-    Invalid,
-    Number(u64),
 }
 
 /// Structure that the facts of an item are read from.
@@ -100,7 +93,7 @@ pub(super) struct ItemReader<'v, 'p> {
     pub(super) scope_version: &'p str,
     pub(super) schema_url: &'p str,
     /// Every clause that the current scope and resource permit.
-    pub(super) possible_clauses: Vec<PossibleClause>,
+    pub(super) possible_clauses: Vec<PossibleClause<'v>>,
     pub(super) node: Option<NodeId>,
     pub(super) kind: NodeKind,
     pub(super) name: &'p str,
@@ -340,10 +333,9 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         self.schema_url = self.payload.text(scope, TextField::SchemaUrl);
         let mut possible = std::mem::take(&mut self.possible_clauses);
         possible.clear();
-        for (index, dialect) in self.vocabulary.dialects.iter().enumerate() {
-            let clauses = dialect.clauses.iter().enumerate().filter(|(_, clause)| clause.matches_scope(self));
-            let possible_clause = |(at, clause): (_, &DetectionClause)| clause.as_possible(index, at);
-            possible.extend(clauses.map(possible_clause));
+        for dialect in &self.vocabulary.dialects {
+            let clauses = dialect.clauses.iter().filter(|clause| clause.matches_scope(self));
+            possible.extend(clauses.map(|clause| clause.as_possible(dialect)));
         }
         self.possible_clauses = possible;
     }
@@ -461,13 +453,8 @@ impl<'v, 'p> ItemReader<'v, 'p> {
     }
 
     /// The text of the first source that has one, if it can be a label: at most 256 bytes, on one line.
-    pub(super) fn label(&self, sources: &SourceList) -> Option<String> {
-        self.label_from(sources.iter())
-    }
-
-    /// The same as [`Self::label`], for an iterator of sources.
-    pub(super) fn label_from<'s>(&self, mut sources: impl Iterator<Item = &'s FactSource>) -> Option<String> {
-        sources
+    pub(super) fn label<'s>(&self, sources: impl IntoIterator<Item = &'s FactSource>) -> Option<String> {
+        (sources.into_iter())
             .find_map(|source| self.text_at(source))
             .map(|text| text.trim().to_owned())
             .filter(|text| !text.is_empty() && text.len() <= MAX_LABEL_BYTES && !text.contains(['\n', '\r']))
@@ -481,22 +468,16 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         sources.iter().filter_map(|source| Some((source, self.source_value(source)?)))
     }
 
-    /// The count in the first source that is present.
-    pub(super) fn count(&self, sources: &[FactSource]) -> ReportedCount {
-        for source in sources {
-            let Some(value) = self.source_value(source) else { continue };
-            let number = if source.json.is_empty() {
-                Some(value.as_count())
-            } else {
-                self.scalar_inside(source, value).map(|found| value_paths::whole_number(&found))
-            };
-            match number {
-                None => {}
-                Some(Some(count)) => return u64::try_from(count).map_or(ReportedCount::Invalid, ReportedCount::Number),
-                Some(None) => return ReportedCount::Invalid,
+    /// The count in the first source that is present. `Some(None)`: its value is no count.
+    pub(super) fn count(&self, sources: &[FactSource]) -> Option<Option<u64>> {
+        let count = sources.iter().find_map(|source| {
+            let value = self.source_value(source)?;
+            match source.json.is_empty() {
+                true => Some(value.as_count()),
+                false => self.scalar_inside(source, value).map(|found| value_paths::whole_number(&found)),
             }
-        }
-        ReportedCount::Absent
+        })?;
+        Some(count.and_then(|count| u64::try_from(count).ok()))
     }
 
     /// Returns true if another source of the list reports a different number.
@@ -554,43 +535,36 @@ pub fn bounded_id(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// Trace id and span id of an item.
-pub(super) type SpanKey<'p> = (&'p [u8], &'p [u8]);
-
-/// Spans by id, for walks to ancestors.
-pub(super) struct SpanIndex<'p>(foldhash::HashMap<SpanKey<'p>, usize>);
-
 /// Maximum length of a walk to an ancestor.
 const MAX_ANCESTORS: usize = 64;
 
+/// The items of a payload, and its spans by trace id and span id, for walks to ancestors.
+pub(super) struct SpanIndex<'p> {
+    pub(super) payload: &'p Payload,
+    nodes: Vec<NodeId>,
+    by_id: foldhash::HashMap<(&'p [u8], &'p [u8]), usize>,
+}
+
 impl<'p> SpanIndex<'p> {
-    /// Indexes the spans of a payload. `items` must be in item order.
-    pub(super) fn new(payload: &'p Payload, items: impl Iterator<Item = NodeId>) -> Self {
-        let keyed = items.enumerate().filter(|(_, node)| payload.kind(*node) == NodeKind::Span);
-        Self(keyed.map(|(at, node)| ((payload.trace_id(node), payload.span_id(node)), at)).collect())
+    /// `nodes`: the payload's items, in order.
+    pub(super) fn new(payload: &'p Payload, nodes: Vec<NodeId>) -> Self {
+        let spans = nodes.iter().enumerate().filter(|(_, node)| payload.kind(**node) == NodeKind::Span);
+        let by_id = spans.map(|(at, node)| ((payload.trace_id(*node), payload.span_id(*node)), at)).collect();
+        Self { payload, nodes, by_id }
     }
 
     /// The index of the parent of `node`, if it is in the payload.
-    pub(super) fn parent(&self, payload: &'p Payload, node: NodeId) -> Option<usize> {
-        let parent = payload.parent_span_id(node);
+    fn parent(&self, node: NodeId) -> Option<usize> {
+        let parent = self.payload.parent_span_id(node);
         // A span that names itself as its parent has none.
-        if parent.is_empty() || parent == payload.span_id(node) {
+        if parent.is_empty() || parent == self.payload.span_id(node) {
             return None;
         }
-        self.0.get(&(payload.trace_id(node), parent)).copied()
+        self.by_id.get(&(self.payload.trace_id(node), parent)).copied()
     }
 
     /// The indexes of the ancestors of `node`, nearest first, at most 64.
-    pub(super) fn ancestors<'s>(
-        &'s self,
-        payload: &'p Payload,
-        nodes: &'s [NodeId],
-        node: NodeId,
-    ) -> impl Iterator<Item = usize> + 's
-    where
-        'p: 's,
-    {
-        std::iter::successors(self.parent(payload, node), move |at| self.parent(payload, *nodes.get(*at)?))
-            .take(MAX_ANCESTORS)
+    pub(super) fn ancestors(&self, node: NodeId) -> impl Iterator<Item = usize> {
+        std::iter::successors(self.parent(node), move |at| self.parent(*self.nodes.get(*at)?)).take(MAX_ANCESTORS)
     }
 }

@@ -136,7 +136,7 @@ pub(super) struct KeyClass {
     pub(super) marks: u128,
     /// A dialect names this key specifically, for a fact or to recognise an item. A pattern like `*prompt*` is not
     /// specific.
-    read_by_dialect: bool,
+    pub(super) read_by_dialect: bool,
     pub(super) role: KeyRole,
     /// The weight of the most specific pattern that makes the key a label. 0 = none.
     label_weight: PatternWeight,
@@ -156,7 +156,7 @@ pub(super) struct KeyClass {
 }
 
 impl KeyClass {
-    fn from_facts<'f>(facts: impl Iterator<Item = &'f KeyFact>) -> Self {
+    pub(super) fn from_facts<'f>(facts: impl Iterator<Item = &'f KeyFact>) -> Self {
         let mut class = Self::default();
         for fact in facts {
             match *fact {
@@ -227,48 +227,30 @@ impl KeyClass {
         dialect.is_some_and(|dialect| self.labels.contains(&dialect))
     }
 
-    /// Returns true if a dialect names this key specifically.
-    pub(super) fn is_read_by_dialect(&self) -> bool {
-        self.read_by_dialect
-    }
-
     /// Returns true if no list names this key specifically.
     pub(super) fn is_unlisted(&self) -> bool {
         self.is_unknown() || (self.role == KeyRole::Label && self.label_weight <= pattern::WILDCARD_WEIGHT)
     }
 
-    /// Returns true if the key is ambiguous as a content key.
-    pub(super) fn is_ambiguous(&self) -> bool {
-        self.listed_content(GENERIC).is_some()
+    /// Returns true if the list `set` names the key.
+    pub(super) fn is_listed(&self, set: KeySetId) -> bool {
+        self.content.iter().any(|(id, ..)| *id == set)
     }
 
-    /// Returns true if the key holds content only in a map with the shape of a chat.
-    pub(super) fn needs_chat_shape(&self) -> bool {
-        self.listed_content(CHAT).is_some() && self.listed_content(GLOBAL).is_none()
-    }
-
-    /// Returns true if the key holds content only beside a speaker's role.
-    pub(super) fn needs_speaker_role(&self) -> bool {
-        self.listed_content(BESIDE_ROLE).is_some() && self.listed_content(GLOBAL).is_none()
-    }
-
-    pub(super) fn is_address(&self) -> bool {
-        self.listed_content(ADDRESSES).is_some()
-    }
-
-    pub(super) fn is_statement(&self) -> bool {
-        self.listed_content(STATEMENTS).is_some()
+    /// Returns true if the key holds content only with the evidence that `set` ([`CHAT`] or [`BESIDE_ROLE`]) asks for.
+    pub(super) fn needs_evidence(&self, set: KeySetId) -> bool {
+        self.is_listed(set) && !self.is_listed(GLOBAL)
     }
 
     /// The part that an error text holds on an item of a tool, if it is the tool's output.
     pub(super) fn tool_error_part(&self, value: Value<'_>) -> Option<ContentPart> {
-        let is_type = self.listed_content(ERROR_TYPES).is_some() && label_shape::is_label_value(value);
+        let is_type = self.is_listed(ERROR_TYPES) && label_shape::is_label_value(value);
         self.listed_content(TOOL_ERRORS).filter(|_| !is_type).map(|listed| listed.part)
     }
 
     /// Returns true if the key marks its neighbours as parts of a model call.
     pub(super) fn marks_call(&self) -> bool {
-        self.listed_content(CALL).is_some() || matches!(self.usage, Some(UsageKey::Tokens { .. }))
+        self.is_listed(CALL) || matches!(self.usage, Some(UsageKey::Tokens { .. }))
     }
 
     /// The part that this key holds according to the list `set`. The list's first matching pattern decides.
@@ -310,7 +292,7 @@ impl Vocabulary {
     /// Returns true if no list, namespace or dialect knows the key.
     pub fn is_unknown(&self, key: &str) -> bool {
         let class = self.keys.classify(key);
-        class.is_unknown() && !class.is_read_by_dialect() && class.labels.is_empty() && class.content.is_empty()
+        class.is_unknown() && !class.read_by_dialect && class.labels.is_empty() && class.content.is_empty()
     }
 
     /// Returns true if text under this key is searched for repeated content: error text, and unlisted keys that are not
@@ -335,9 +317,9 @@ pub(super) struct KeyClassifier {
     facts: PatternMap<KeyFact>,
     pub(super) usage_words: UsageWords,
     codes: HashMap<Box<str>, u32>,
-    classes: Vec<KeyClass>,
+    pub(super) classes: Vec<KeyClass>,
     /// Classes of keys that are no literals. A class depends on the key alone.
-    dynamic_classes: RwLock<BoundedMap<Box<str>, Arc<KeyClass>, MAX_DYNAMIC_KEYS>>,
+    pub(super) dynamic_classes: RwLock<BoundedMap<Box<str>, Arc<KeyClass>, MAX_DYNAMIC_KEYS>>,
     /// The id of the next class.
     next_id: AtomicU64,
     /// Values of `type` and `object` that mark a map as a piece of a chat.
@@ -379,18 +361,6 @@ impl KeyClassifier {
         let usage = self.usage_words.read(key);
         let read_by_dialect = class.read_by_dialect || matches!(usage, Some(UsageKey::Tokens { .. }));
         KeyClass { id: self.next_id.fetch_add(1, Ordering::Relaxed), usage, read_by_dialect, ..class }
-    }
-
-    /// Number of literal keys.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.classes.len()
-    }
-
-    /// Number of remembered keys that are no literals.
-    #[cfg(test)]
-    pub(super) fn remembered_keys(&self) -> usize {
-        self.dynamic_classes.read().len()
     }
 
     /// The class of `key`.

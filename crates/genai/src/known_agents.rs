@@ -170,7 +170,7 @@ pub(super) fn find_remaining_content<'v, 'p>(
     entries: &mut [ItemWithDialect<'v>],
 ) {
     let payload = reader.payload;
-    let mut shared = SharedNodeOwners::new();
+    let mut shared = SharedNodeOwners::default();
     for (at, entry) in entries.iter_mut().enumerate() {
         let (node, agent) = (entry.facts.node, entry.facts.is_judged_as_agent());
         shared.register_item(payload, at, node, agent);
@@ -179,7 +179,7 @@ pub(super) fn find_remaining_content<'v, 'p>(
             finder.find_in_item(reader, node, None, (agent, false)).move_into(&mut entry.facts, false);
         }
     }
-    for (node, at, agent) in shared.owners().rev() {
+    for (node, at, agent) in shared.owners.into_iter().rev() {
         let found: FoundContent = finder.find_in_shared_node(&mut reader.memo, node, agent);
         if let Some(entry) = entries.get_mut(at) {
             found.move_into(&mut entry.facts, true);

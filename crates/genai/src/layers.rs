@@ -7,23 +7,16 @@
 use foldhash::HashMap;
 use serde::{Deserialize, Serialize};
 
-use otlp::{NodeId, Payload};
-
 use super::facts::{ItemFacts, ItemRole};
 use super::item_facts::response_id_kind;
 use super::item_reader::SpanIndex;
-use super::request_facts::ItemWithDialect;
+use super::request_facts::{ItemWithDialect, mark_copies};
 use super::usage::{input_forms, split_tokens};
 
 /// Marks outer layers and roll-ups as copies: the calls inside them are billed. A model call above others, with no span
 /// with tokens between them, is an outer layer if its counts match one inner call, and a roll-up (a call that reports
 /// the sum of others) if they match the sum. Inputs and models are compared because short outputs are often equal.
-pub(super) fn mark_outer_layers(
-    payload: &Payload,
-    entries: &mut [ItemWithDialect<'_>],
-    nodes: &[NodeId],
-    spans: &SpanIndex<'_>,
-) {
+pub(super) fn mark_outer_layers(entries: &mut [ItemWithDialect<'_>], spans: &SpanIndex<'_>) {
     let mut inner_calls: HashMap<usize, Vec<usize>> = HashMap::default();
     let is_model = |entry: &ItemWithDialect<'_>| entry.facts.call == ItemRole::Model;
     let has_tokens = |at: &usize| entries.get(*at).is_some_and(|entry| entry.facts.usage.is_reported());
@@ -33,7 +26,7 @@ pub(super) fn mark_outer_layers(
             let call = entries.get(*at).map(|entry| entry.facts.call);
             !matches!(call, None | Some(ItemRole::Tool | ItemRole::Agent))
         };
-        let above = spans.ancestors(payload, nodes, entry.facts.node).take_while(same_call).find(has_tokens);
+        let above = spans.ancestors(entry.facts.node).take_while(same_call).find(has_tokens);
         if let Some(above) = above.filter(|above| *above != at && entries.get(*above).is_some_and(is_model)) {
             inner_calls.entry(above).or_default().push(at);
         }
@@ -55,12 +48,7 @@ pub(super) fn mark_outer_layers(
             outer_calls.push((at, is_copy));
         }
     }
-    for (at, is_copy) in outer_calls {
-        if let Some(facts) = entries.get_mut(at).map(|entry| &mut entry.facts) {
-            facts.call = ItemRole::ModelCopy;
-            (facts.billable, facts.copy) = (false, is_copy);
-        }
-    }
+    mark_copies(entries, outer_calls);
 }
 
 /// One layer's view of a call.

@@ -70,7 +70,7 @@ pub use opaque::is_number;
 pub use owners::{KnownOwner, Owner, RunAddress, adopt_owners};
 pub use required_attributes::missing_required_attributes;
 pub use vaulted_texts::VaultedTexts;
-pub use vocabulary::{FactKind, Vocabulary, VocabularyError};
+pub use vocabulary::{Vocabulary, VocabularyError};
 
 /// Reads the facts of a payload, in time linear in the payload's size.
 pub fn read_facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {

@@ -11,7 +11,7 @@ use otlp::Value;
 
 use super::chat_evidence;
 use super::facts::ContentPart;
-use super::keys::{BESIDE_ROLE, CHAT, GLOBAL, KeyClassifier, KeySetId};
+use super::keys::{BESIDE_ROLE, CHAT, GENERIC, GLOBAL, KeyClassifier, KeySetId};
 use super::label_shape;
 use super::structured_text::{self, ChatEvidence, RequiredEvidence, StructureLeaf, StructureVisitor, WalkOutcome};
 
@@ -47,45 +47,34 @@ pub(super) struct ActiveKeyLists {
     pub(super) agent: bool,
 }
 
-/// Searches the values of one payload.
-pub(super) struct NestedContentFinder<'v> {
-    keys: &'v KeyClassifier,
-}
-
-impl<'v> NestedContentFinder<'v> {
-    pub(super) fn new(keys: &'v KeyClassifier) -> Self {
-        Self { keys }
+/// Searches `value` for listed content.
+pub(super) fn search_value(keys: &KeyClassifier, value: Value<'_>, lists: ActiveKeyLists) -> SearchOutcome {
+    if !may_hold_content(value) {
+        return SearchOutcome::Nothing;
     }
-
-    /// Searches `value` for listed content.
-    pub(super) fn search_value(&self, value: Value<'_>, lists: ActiveKeyLists) -> SearchOutcome {
-        if !may_hold_content(value) {
-            return SearchOutcome::Nothing;
-        }
-        let new_search = |removed_keys| NestedSearch {
-            nested: self,
-            lists,
-            removed: RemovedContent::default(),
-            parts_before: 0,
-            take_whole: false,
-            removed_keys,
-            kept_keys: BTreeSet::new(),
-        };
-        let mut search = new_search(BTreeSet::new());
-        let mut readable = search.search_value(value);
-        // Entries are removed by key. If an entry under a removed key would have stayed, search again and take every
-        // entry with that key, so that the vault keeps all that is removed.
-        if readable && search.removed.keys.iter().any(|key| search.kept_keys.contains(key)) {
-            search = new_search(search.removed.keys);
-            readable = search.search_value(value);
-        }
-        if !readable || search.take_whole {
-            SearchOutcome::Whole
-        } else if search.removed.parts.is_empty() {
-            SearchOutcome::Nothing
-        } else {
-            SearchOutcome::Parts(search.removed)
-        }
+    let new_search = |removed_keys| NestedSearch {
+        keys,
+        lists,
+        removed: RemovedContent::default(),
+        parts_before: 0,
+        take_whole: false,
+        removed_keys,
+        kept_keys: BTreeSet::new(),
+    };
+    let mut search = new_search(BTreeSet::new());
+    let mut readable = search.search_value(value);
+    // Entries are removed by key. If an entry under a removed key would have stayed, search again and take every
+    // entry with that key, so that the vault keeps all that is removed.
+    if readable && search.removed.keys.iter().any(|key| search.kept_keys.contains(key)) {
+        search = new_search(search.removed.keys);
+        readable = search.search_value(value);
+    }
+    if !readable || search.take_whole {
+        SearchOutcome::Whole
+    } else if search.removed.parts.is_empty() {
+        SearchOutcome::Nothing
+    } else {
+        SearchOutcome::Parts(search.removed)
     }
 }
 
@@ -101,8 +90,8 @@ fn may_hold_content(value: Value<'_>) -> bool {
 /// The text cannot be searched.
 struct Unsearchable;
 
-struct NestedSearch<'n, 'v> {
-    nested: &'n NestedContentFinder<'v>,
+struct NestedSearch<'v> {
+    keys: &'v KeyClassifier,
     lists: ActiveKeyLists,
     removed: RemovedContent,
     /// Number of parts found before the current text.
@@ -115,7 +104,7 @@ struct NestedSearch<'n, 'v> {
     kept_keys: BTreeSet<String>,
 }
 
-impl NestedSearch<'_, '_> {
+impl NestedSearch<'_> {
     /// Searches a value. Returns false if it cannot be searched.
     fn search_value(&mut self, value: Value<'_>) -> bool {
         match value {
@@ -165,7 +154,7 @@ impl NestedSearch<'_, '_> {
     ) -> Option<ContentPart> {
         let is_number = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
         let part = self.listed_part(key, label_shape::is_label_value(value), is_number)?;
-        let types = &self.nested.keys.chat_types;
+        let types = &self.keys.chat_types;
         let is_evidence = |parts_suffice: bool| {
             chat_evidence::is_message_value(value) || (parts_suffice && chat_evidence::is_part_list_value(value, types))
         };
@@ -207,7 +196,7 @@ impl NestedSearch<'_, '_> {
 
     /// The rest of a text after announced content is removed. `None` if nothing is announced.
     fn remove_announced(&mut self, text: &str) -> Option<String> {
-        let split = self.nested.keys.announced.split(text)?;
+        let split = self.keys.announced.split(text)?;
         // In structure every text was searched separately, and a cut would break the structure. `[INFO] Prompt: …` is
         // not structure.
         if structured_text::may_be_structure(text) && structured_text::parses_as_structure(text) {
@@ -229,27 +218,25 @@ impl NestedSearch<'_, '_> {
     /// The evidence that an entry needs. `is_evidence` returns true if the value itself is evidence; its argument says
     /// whether a list of message parts is enough.
     fn required_evidence_for(&self, key: &str, is_evidence: impl FnOnce(bool) -> bool) -> RequiredEvidence {
-        let class = self.nested.keys.classify(key);
-        if class.needs_speaker_role() {
+        let class = self.keys.classify(key);
+        if class.needs_evidence(BESIDE_ROLE) {
             return RequiredEvidence::SpeakerRole;
         }
-        let required = match class.needs_chat_shape() {
+        let required = match class.needs_evidence(CHAT) {
             true => RequiredEvidence::ChatShape,
-            false if !self.lists.agent && class.is_ambiguous() => RequiredEvidence::ModelCall,
+            false if !self.lists.agent && class.is_listed(GENERIC) => RequiredEvidence::ModelCall,
             false => return RequiredEvidence::NoEvidence,
         };
         if is_evidence(required == RequiredEvidence::ChatShape) { RequiredEvidence::NoEvidence } else { required }
     }
 
     fn evidence_from<'k>(&self, entries: impl Iterator<Item = (&'k str, &'k str)>) -> ChatEvidence {
-        chat_evidence::collect_evidence(entries, &self.nested.keys.chat_types, |key| {
-            self.nested.keys.classify(key).marks_call()
-        })
+        chat_evidence::collect_evidence(entries, &self.keys.chat_types, |key| self.keys.classify(key).marks_call())
     }
 
     /// The part that an entry holds, if it is content.
     fn listed_part(&self, key: &str, is_label: bool, is_number: bool) -> Option<ContentPart> {
-        let class = self.nested.keys.classify(key);
+        let class = self.keys.classify(key);
         let sets = [
             self.lists.dialect,
             Some(GLOBAL),
@@ -262,7 +249,7 @@ impl NestedSearch<'_, '_> {
     }
 }
 
-impl StructureVisitor for NestedSearch<'_, '_> {
+impl StructureVisitor for NestedSearch<'_> {
     fn is_listed(&mut self, key: &str) -> bool {
         self.listed_part(key, false, false).is_some()
     }
@@ -275,7 +262,7 @@ impl StructureVisitor for NestedSearch<'_, '_> {
 
     fn required_evidence(&mut self, key: &str, leaf: &StructureLeaf<'_>, raw: &str) -> RequiredEvidence {
         let text = if let StructureLeaf::Text(text) = leaf { text } else { raw };
-        let types = &self.nested.keys.chat_types;
+        let types = &self.keys.chat_types;
         self.required_evidence_for(key, |parts_suffice| {
             chat_evidence::is_message_text(text) || (parts_suffice && chat_evidence::is_part_list_text(text, types))
         })

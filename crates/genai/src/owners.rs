@@ -7,7 +7,7 @@
 
 use foldhash::{HashMap, HashMapExt as _};
 
-use otlp::{NodeId, NodeKind, Payload, Signal};
+use otlp::{NodeKind, Payload, Signal};
 
 use super::facts::{Facts, ItemFacts};
 use super::item_reader::SpanIndex;
@@ -72,113 +72,80 @@ impl<'p> Scope<'p> {
             Self::Span(..) => true,
             _ if part == FEATURE => false,
             Self::Trace(_) => true,
-            Self::Session(_) => payload.trace_id(item.node).is_empty() || item.owner().get(part) == Some(&None),
+            Self::Session(_) => payload.trace_id(item.node).is_empty() || item.owner_part(part).is_none(),
         }
     }
 }
 
-/// The only item of a scope that states a part of an owner, or one of several that agree.
-#[derive(Clone, Copy, Default)]
-enum Statement {
-    #[default]
-    Absent,
-    By(usize),
-    Contradictory,
-}
-
-/// The parts that some items of the request state and others lack.
-pub(super) fn passed_parts(payload: &Payload, entries: &[ItemWithDialect<'_>]) -> [bool; 3] {
-    let is_passed = |part: usize| {
-        let is_stated = |entry: &ItemWithDialect<'_>| entry.facts.owner_decided.get(part) == Some(&true);
-        entries.iter().any(is_stated) && !entries.iter().all(is_stated)
+/// The parts, by their position in an [`Owner`], that some items of the request state and others lack.
+pub(super) fn passed_parts(payload: &Payload, entries: &[ItemWithDialect<'_>]) -> Vec<usize> {
+    let is_passed = |part: &usize| {
+        let mut stated = entries.iter().map(|entry| entry.facts.states_owner_part(*part));
+        let first = stated.next();
+        stated.any(|is_stated| Some(is_stated) != first)
     };
-    if payload.signal() == Signal::Metrics { [false; 3] } else { std::array::from_fn(is_passed) }
+    (0..3).filter(|_| payload.signal() != Signal::Metrics).filter(is_passed).collect()
 }
 
 /// Adds to each span what it lacks and its nearest ancestor in the request states.
-pub(super) fn inherit_owners(
-    payload: &Payload,
-    entries: &mut [ItemWithDialect<'_>],
-    nodes: &[NodeId],
-    spans: &SpanIndex<'_>,
-    passed: [bool; 3],
-) {
-    let find = |entry: &ItemWithDialect<'_>| {
-        let mut sources = [None; 3];
-        let mut missing = missing_parts(&entry.facts, passed);
-        for ancestor in spans.ancestors(payload, nodes, entry.facts.node) {
-            let Some(above) = entries.get(ancestor).filter(|_| missing.contains(&true)) else { break };
-            for ((source, is_missing), is_stated) in sources.iter_mut().zip(&mut missing).zip(above.facts.owner_decided)
-            {
-                if *is_missing && is_stated {
-                    (*source, *is_missing) = (Some(ancestor), false);
-                }
-            }
-        }
-        sources
-    };
-    let sources: Vec<PartSources> = entries.iter().map(find).collect();
-    copy_parts(entries, &sources, true);
+pub(super) fn inherit_owners(entries: &mut [ItemWithDialect<'_>], spans: &SpanIndex<'_>, passed: &[usize]) {
+    let is_stated_at = |at: usize, part| entries.get(at).is_some_and(|above| above.facts.states_owner_part(part));
+    let found =
+        find_missing(entries, passed, |item, part| spans.ancestors(item.node).find(|at| is_stated_at(*at, part)));
+    set_parts(entries, found, true);
 }
 
-/// Adds to each item what it still lacks and the rest of its run states in the request. A tenant that is known before
-/// is the item's own, an ancestor's or its resource's, and no run replaces it.
-pub(super) fn complete_owners(payload: &Payload, entries: &mut [ItemWithDialect<'_>], passed: [bool; 3]) {
-    let is_open = entries.iter().any(|entry| missing_parts(&entry.facts, passed).contains(&true));
-    let sources = if is_open { find_in_scopes(payload, entries, passed) } else { Vec::new() };
+/// Adds to each item what it still lacks and the rest of its run states in the request: another item of its span, trace
+/// or session, if all that state it agree. A tenant that is known before is the item's own, an ancestor's or its
+/// resource's, and no run replaces it.
+pub(super) fn complete_owners(payload: &Payload, entries: &mut [ItemWithDialect<'_>]) {
+    let passed = passed_parts(payload, entries);
+    let text = |at: usize, part: usize| entries.get(at).and_then(|entry| entry.facts.owner_part(part));
+    // The first item of the scope that states the part. `None`: another one contradicts it.
+    let mut statements: HashMap<(Scope<'_>, usize), Option<usize>> = HashMap::new();
+    for (at, entry) in entries.iter().enumerate() {
+        for part in passed.iter().copied().filter(|part| entry.facts.states_owner_part(*part)) {
+            for scope in Scope::of_item(payload, &entry.facts) {
+                let known = statements.entry((scope, part)).or_insert(Some(at));
+                *known = known.filter(|other| text(*other, part) == text(at, part));
+            }
+        }
+    }
+    let found = find_missing(entries, &passed, |item, part| {
+        let mut scopes = Scope::of_item(payload, item).filter(|scope| scope.decides(part, item, payload));
+        scopes.find_map(|scope| statements.get(&(scope, part)).copied().flatten())
+    });
     for ItemWithDialect { facts, .. } in entries.iter_mut() {
         let [is_tenant_decided, ..] = &mut facts.owner_decided;
         *is_tenant_decided |= facts.tenant.is_some();
     }
-    copy_parts(entries, &sources, false);
+    set_parts(entries, found, false);
 }
 
-/// The index of the item that each part of an owner is copied from.
-type PartSources = [Option<usize>; 3];
+/// A part of an owner: the index of its item, its position, and its text.
+type OwnerPart = (usize, usize, String);
 
-fn missing_parts(item: &ItemFacts, passed: [bool; 3]) -> [bool; 3] {
-    let mut missing = passed;
-    missing.iter_mut().zip(item.owner_decided).for_each(|(is_missing, is_decided)| *is_missing &= !is_decided);
-    missing
-}
-
-/// For each item, another one of its span, trace or session that states what the item lacks, if all that do agree.
-fn find_in_scopes(payload: &Payload, entries: &[ItemWithDialect<'_>], passed: [bool; 3]) -> Vec<PartSources> {
-    let mut scopes: HashMap<Scope<'_>, [Statement; 3]> = HashMap::new();
-    let text = |at: usize, part: usize| entries.get(at).and_then(|entry| entry.facts.owner().get(part).copied()?);
-    for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.facts.owner_decided.contains(&true)) {
-        for scope in Scope::of_item(payload, &entry.facts) {
-            let statements = scopes.entry(scope).or_default();
-            for (part, (known, is_stated)) in statements.iter_mut().zip(entry.facts.owner_decided).enumerate() {
-                *known = match *known {
-                    known if !is_stated => known,
-                    Statement::Absent => Statement::By(at),
-                    Statement::By(other) if text(other, part) == text(at, part) => Statement::By(other),
-                    _ => Statement::Contradictory,
-                };
-            }
+/// What items lack of the `passed` parts, as stated by the items whose indexes `find` returns.
+fn find_missing(
+    entries: &[ItemWithDialect<'_>],
+    passed: &[usize],
+    find: impl Fn(&ItemFacts, usize) -> Option<usize>,
+) -> Vec<OwnerPart> {
+    let mut found = Vec::new();
+    for (at, entry) in entries.iter().enumerate() {
+        for part in passed.iter().copied().filter(|part| !entry.facts.states_owner_part(*part)) {
+            let source = find(&entry.facts, part).and_then(|source| entries.get(source));
+            let text = source.and_then(|source| source.facts.owner_part(part));
+            found.extend(text.map(|text| (at, part, text.to_owned())));
         }
     }
-    let find = |item: &ItemFacts, part: usize| {
-        let scopes_of_item = Scope::of_item(payload, item).filter(|scope| scope.decides(part, item, payload));
-        let mut statements = scopes_of_item.filter_map(|scope| scopes.get(&scope)?.get(part).copied());
-        statements.find_map(|statement| if let Statement::By(at) = statement { Some(at) } else { None })
-    };
-    let sources = entries.iter().map(|entry| {
-        let missing = missing_parts(&entry.facts, passed);
-        std::array::from_fn(|part| if missing.get(part) == Some(&true) { find(&entry.facts, part) } else { None })
-    });
-    sources.collect()
+    found
 }
 
-/// Copies each part of an owner from the item that `sources` names. `is_final`: no run may replace it.
-fn copy_parts(entries: &mut [ItemWithDialect<'_>], sources: &[PartSources], is_final: bool) {
-    for (at, sources) in sources.iter().enumerate() {
-        for (part, source) in sources.iter().enumerate() {
-            let Some(source) = source.and_then(|source| entries.get(source)) else { continue };
-            let text = source.facts.owner().get(part).copied().flatten().map(str::to_owned);
-            let Some(facts) = entries.get_mut(at).map(|entry| &mut entry.facts) else { continue };
-            facts.set_owner_part(part, text, is_final);
+fn set_parts(entries: &mut [ItemWithDialect<'_>], found: Vec<OwnerPart>, is_final: bool) {
+    for (at, part, text) in found {
+        if let Some(entry) = entries.get_mut(at) {
+            entry.facts.set_owner_part(part, Some(text), is_final);
         }
     }
 }
@@ -199,8 +166,8 @@ pub fn adopt_owners(
     for item in facts.items.iter_mut().filter(|item| item.has_open_owner()) {
         let KnownOwner { run, session } = owners.next().unwrap_or_default();
         for (part, (of_run, of_session)) in run.into_iter().zip(session).enumerate() {
-            let is_unknown = item.owner().get(part) == Some(&None);
-            if item.owner_decided.get(part) == Some(&false) {
+            let is_unknown = item.owner_part(part).is_none();
+            if !item.states_owner_part(part) {
                 item.set_owner_part(part, of_run.or(of_session.filter(|_| is_unknown)), true);
             }
         }
@@ -230,9 +197,12 @@ impl ItemFacts {
         self.owner_decided.contains(&false)
     }
 
-    /// Tenant, feature and user.
-    fn owner(&self) -> [Option<&str>; 3] {
-        [self.tenant.as_deref(), self.feature.as_deref(), self.user.as_deref()]
+    fn states_owner_part(&self, part: usize) -> bool {
+        self.owner_decided.get(part) == Some(&true)
+    }
+
+    fn owner_part(&self, part: usize) -> Option<&str> {
+        [&self.tenant, &self.feature, &self.user].get(part).copied()?.as_deref()
     }
 
     /// Sets a part of the owner if `text` is known. `is_final`: the run may no longer replace it.

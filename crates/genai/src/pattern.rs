@@ -3,8 +3,10 @@
 
 use foldhash::HashMap;
 use memchr::memmem;
+use serde::Deserialize;
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
 pub(super) struct KeyPattern {
     tokens: Box<[PatternToken]>,
 }
@@ -59,6 +61,12 @@ impl KeyPattern {
 
     pub(super) fn matches(&self, key: &str) -> bool {
         matches_tokens(&self.tokens, key.as_bytes())
+    }
+}
+
+impl From<String> for KeyPattern {
+    fn from(text: String) -> Self {
+        Self::new(&text)
     }
 }
 

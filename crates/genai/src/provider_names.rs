@@ -42,11 +42,8 @@ enum WordKind {
     Platform,
 }
 
-struct ProviderWord {
-    kind: WordKind,
-    /// The provider that the word names; "" for none.
-    provider: Box<str>,
-}
+/// The kind of a word, and the provider that it names; "" for none.
+type ProviderWord = (WordKind, Box<str>);
 
 /// The letters and digits of a name in lower case. The first character is kept whatever it is, because `_OTHER` names
 /// no provider, and `other` one that is unknown.
@@ -66,20 +63,20 @@ pub(super) struct ProviderNames {
 
 impl ProviderNames {
     pub(super) fn compile(lists: &ProviderWordLists) -> Self {
-        let providers = [
+        let boxed = |text: &str| Box::<str>::from(text);
+        let mut words: HashMap<Box<str>, ProviderWord> = HashMap::default();
+        for (kind, named) in [
             (WordKind::Company, &lists.companies),
             (WordKind::Vendor, &lists.vendors),
             (WordKind::Platform, &lists.platforms),
-        ];
-        let nameless = [(WordKind::Neutral, &lists.neutral), (WordKind::Framework, &lists.frameworks)];
-        let named =
-            providers.iter().flat_map(|(kind, map)| map.iter().map(move |(word, name)| (*kind, word, name.as_str())));
-        let nameless = nameless.iter().flat_map(|(kind, list)| list.iter().map(move |word| (*kind, word, "")));
-        let words: HashMap<Box<str>, ProviderWord> = (named.chain(nameless))
-            .map(|(kind, word, name)| (word.as_str().into(), ProviderWord { kind, provider: name.into() }))
-            .collect();
+        ] {
+            words.extend(named.iter().map(|(word, name)| (boxed(word), (kind, boxed(name)))));
+        }
+        for (kind, nameless) in [(WordKind::Neutral, &lists.neutral), (WordKind::Framework, &lists.frameworks)] {
+            words.extend(nameless.iter().map(|word| (boxed(word), (kind, boxed("")))));
+        }
         // A current name stands for itself.
-        let current = words.values().map(|word| &word.provider).filter(|name| !name.is_empty());
+        let current = words.values().map(|(_, provider)| provider).filter(|name| !name.is_empty());
         let mut names: HashMap<Box<str>, Box<str>> = current.map(|name| (whole_name(name), name.clone())).collect();
         for (name, provider) in &lists.names {
             names.insert(whole_name(name), provider.as_deref().unwrap_or("").into());
@@ -110,8 +107,8 @@ impl ProviderNames {
     /// The provider that the strongest words of a name agree on. `None` if they disagree or a word is unknown.
     fn provider_of_words(&self, lower: &str) -> Option<&str> {
         let words = self.split_words(lower)?;
-        let kind = words.iter().map(|word| word.kind).max().filter(|kind| *kind > WordKind::Neutral)?;
-        let mut providers = words.iter().filter(|word| word.kind == kind).map(|word| &*word.provider);
+        let kind = words.iter().map(|(kind, _)| *kind).max().filter(|kind| *kind > WordKind::Neutral)?;
+        let mut providers = words.iter().filter(|word| word.0 == kind).map(|(_, provider)| &**provider);
         let provider = providers.next()?;
         providers.all(|other| other == provider).then_some(provider)
     }

@@ -6,7 +6,7 @@
 
 use foldhash::{HashMap, HashSet};
 
-use otlp::{NodeId, NodeKind, Payload, Signal};
+use otlp::{NodeKind, Payload, Signal};
 
 use super::facts::{ItemFacts, ItemRole};
 use super::item_reader::SpanIndex;
@@ -24,37 +24,33 @@ pub(super) struct ItemWithDialect<'v> {
 pub(super) fn settle_request_facts(payload: &Payload, entries: &mut [ItemWithDialect<'_>]) {
     let is_call = |entry: &ItemWithDialect<'_>| matches!(entry.facts.call, ItemRole::Model | ItemRole::ModelCopy);
     let (has_calls, passed_parts) = (entries.iter().any(is_call), owners::passed_parts(payload, entries));
-    let passes_owners = passed_parts.contains(&true);
-    if payload.signal() == Signal::Traces && (has_calls || passes_owners) {
-        let nodes: Vec<NodeId> = entries.iter().map(|entry| entry.facts.node).collect();
-        let spans = SpanIndex::new(payload, nodes.iter().copied());
+    if payload.signal() == Signal::Traces && (has_calls || !passed_parts.is_empty()) {
+        let spans = SpanIndex::new(payload, entries.iter().map(|entry| entry.facts.node).collect());
         if has_calls {
-            mark_outer_layers(payload, entries, &nodes, &spans);
-            mark_rollups(payload, entries, &nodes, &spans);
+            mark_outer_layers(entries, &spans);
+            mark_rollups(entries, &spans);
             mark_sibling_copies(payload, entries);
-            inherit_models(payload, entries, &nodes, &spans);
-            clear_no_usage(payload, entries, &nodes, &spans);
+            inherit_models(entries, &spans);
+            clear_no_usage(entries, &spans);
         }
-        if passes_owners {
-            owners::inherit_owners(payload, entries, &nodes, &spans, passed_parts);
-        }
+        owners::inherit_owners(entries, &spans, &passed_parts);
     }
     settle_turn_ends(payload, entries);
     mark_agent_items(payload, entries);
-    owners::complete_owners(payload, entries, passed_parts);
+    owners::complete_owners(payload, entries);
 }
 
 /// Marks roll-ups as copies. In a generic (undescribed) dialect every span above one with tokens is a roll-up. A span
 /// with an unknown operation is a roll-up too, unless it has more than twice the tokens of the spans below it.
-fn mark_rollups(payload: &Payload, entries: &mut [ItemWithDialect<'_>], nodes: &[NodeId], spans: &SpanIndex<'_>) {
+fn mark_rollups(entries: &mut [ItemWithDialect<'_>], spans: &SpanIndex<'_>) {
     let mut is_above_tokens = vec![false; entries.len()];
     let mut sums_below: HashMap<usize, CallTokenCounts> = HashMap::default();
     let has_guesses = entries.iter().any(|entry| entry.facts.guessed);
     for (at, entry) in entries.iter().enumerate() {
-        if !entry.facts.usage.is_reported() || payload.kind(entry.facts.node) != NodeKind::Span {
+        if !entry.facts.usage.is_reported() || spans.payload.kind(entry.facts.node) != NodeKind::Span {
             continue;
         }
-        let ancestors = || spans.ancestors(payload, nodes, entry.facts.node).filter(|ancestor| *ancestor != at);
+        let ancestors = || spans.ancestors(entry.facts.node).filter(|ancestor| *ancestor != at);
         let has_tokens = |at: &usize| entries.get(*at).is_some_and(|entry| entry.facts.usage.is_reported());
         if has_guesses && let Some(above) = ancestors().find(has_tokens) {
             let sum = sums_below.entry(above).or_default();
@@ -82,7 +78,7 @@ fn mark_rollups(payload: &Payload, entries: &mut [ItemWithDialect<'_>], nodes: &
 
 /// Clears `no_usage` on calls without tokens that are above or below a call with tokens. In a chain of calls without
 /// tokens only the innermost one keeps the flag.
-fn clear_no_usage(payload: &Payload, entries: &mut [ItemWithDialect<'_>], nodes: &[NodeId], spans: &SpanIndex<'_>) {
+fn clear_no_usage(entries: &mut [ItemWithDialect<'_>], spans: &SpanIndex<'_>) {
     if !entries.iter().any(|entry| entry.facts.no_usage) {
         return;
     }
@@ -94,8 +90,7 @@ fn clear_no_usage(payload: &Payload, entries: &mut [ItemWithDialect<'_>], nodes:
     let has_tokens = |at: &usize| is_model(at) && facts(at).is_some_and(|facts| facts.usage.is_reported());
     let mut cleared = HashSet::default();
     for (at, entry) in entries.iter().enumerate().filter(|(at, _)| is_model(at)) {
-        let above =
-            || spans.ancestors(payload, nodes, entry.facts.node).take_while(same_call).filter(|above| *above != at);
+        let above = || spans.ancestors(entry.facts.node).take_while(same_call).filter(|above| *above != at);
         if entry.facts.no_usage && above().any(|above| has_tokens(&above)) {
             cleared.insert(at);
         } else if entry.facts.no_usage || has_tokens(&at) {
@@ -142,18 +137,22 @@ fn mark_sibling_copies(payload: &Payload, entries: &mut [ItemWithDialect<'_>]) {
         // Each SDK call matches at most one instrumentation span.
         if let Some(found) = candidates.iter().take(MAX_COMPARED_CALLS).position(is_same_call) {
             let sdk_call = candidates.swap_remove(found);
-            copies.push(if has_id { sdk_call } else { at });
+            copies.push((if has_id { sdk_call } else { at }, true));
         }
     }
-    for at in copies {
-        if let Some(entry) = entries.get_mut(at) {
-            entry.facts.call = ItemRole::ModelCopy;
-            (entry.facts.billable, entry.facts.copy) = (false, true);
+    mark_copies(entries, copies);
+}
+
+/// Marks model calls that are billed elsewhere; `true`: they are copies of a single call.
+pub(super) fn mark_copies(entries: &mut [ItemWithDialect<'_>], copies: Vec<(usize, bool)>) {
+    for (at, is_copy) in copies {
+        if let Some(ItemWithDialect { facts, .. }) = entries.get_mut(at) {
+            (facts.call, facts.billable, facts.copy) = (ItemRole::ModelCopy, false, is_copy);
         }
     }
 }
 
-fn inherit_models(payload: &Payload, entries: &mut [ItemWithDialect<'_>], nodes: &[NodeId], spans: &SpanIndex<'_>) {
+fn inherit_models(entries: &mut [ItemWithDialect<'_>], spans: &SpanIndex<'_>) {
     for at in 0..entries.len() {
         let Some(entry) = entries.get(at) else { continue };
         let facts = &entry.facts;
@@ -164,7 +163,7 @@ fn inherit_models(payload: &Payload, entries: &mut [ItemWithDialect<'_>], nodes:
             continue;
         }
         let (mut model, mut provider) = (None, None);
-        for ancestor in spans.ancestors(payload, nodes, facts.node) {
+        for ancestor in spans.ancestors(facts.node) {
             let Some(above) = entries.get(ancestor).map(|entry| &entry.facts) else { break };
             model = model.or_else(|| above.request_model.clone());
             provider = provider.or_else(|| above.provider.clone());

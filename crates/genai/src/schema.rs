@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::attribute_types::AttributeType;
+use super::detect::ClauseDefinition;
 use super::facts::{ContentPart, ItemRole};
 use super::keys::KeyListDefinitions;
 use super::provider_names::ProviderWordLists;
@@ -118,48 +119,6 @@ pub(super) struct EventDefinition {
     /// Whether a log record's body is content.
     #[serde(default)]
     pub(super) body: bool,
-}
-
-/// An exception to `input_includes_cached` or `output_includes_reasoning`. All conditions given must match.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct InclusionDefinition {
-    pub(super) scope: Option<String>,
-    /// `>=1.2`, `<=0.1.12`, `<2`, `>1`, `0.30.x` or an exact version.
-    pub(super) version: Option<String>,
-    /// Current provider name, or a pattern for it.
-    pub(super) provider: Option<String>,
-    /// The requested model, or a pattern for it.
-    pub(super) model: Option<String>,
-    /// At least one of these attributes is present.
-    pub(super) has: NameList,
-    /// None of these attributes is present.
-    pub(super) lacks: NameList,
-    /// The answer: whether the count is included. Absent = not known: the numbers and the provider decide.
-    pub(super) value: Option<bool>,
-}
-
-/// One way to detect a dialect: all conditions given must hold.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct ClauseDefinition {
-    pub(super) scope: NameList,
-    pub(super) not_scope: NameList,
-    /// Schema URL of the scope.
-    pub(super) schema: NameList,
-    pub(super) resource: BTreeMap<String, NameList>,
-    pub(super) has: NameList,
-    /// At least one attribute of each of these lists must be present too.
-    pub(super) also: Vec<NameList>,
-    pub(super) lacks: NameList,
-    pub(super) equals: BTreeMap<String, NameList>,
-    pub(super) span: NameList,
-    pub(super) span_event: NameList,
-    pub(super) log: NameList,
-    pub(super) log_body: NameList,
-    /// The name of the log event equals the name of its scope.
-    pub(super) event_is_scope: bool,
-    pub(super) metric: NameList,
 }
 
 /// A rule for the kind of an item. The first rule whose conditions all hold wins.

@@ -9,12 +9,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::facts::TokenUsage;
+use super::facts::{TokenBucket, TokenUsage};
 use super::keys::SlotIndex;
 use super::label_shape;
 use super::pattern::KeyPattern;
-use super::schema::{InclusionDefinition, NameList};
-use super::usage_words::TokenBucket;
+use super::schema::NameList;
 use super::vocabulary::VocabularyCompiler;
 
 /// One location of a fact.
@@ -88,6 +87,12 @@ macro_rules! source_lists {
                     },)*
                 }
             }
+
+            /// The list with this name.
+            pub(super) fn list(&self, name: &str) -> Option<&[FactSource]> {
+                let all = [$((stringify!($all), &self.$all),)* $((stringify!($own), &self.$own),)*];
+                all.into_iter().find(|(known, _)| *known == name).map(|(_, list)| list.as_slice())
+            }
         }
     };
 }
@@ -125,16 +130,16 @@ pub(super) struct UsageSourceLists {
     /// Absent = decided by the provider, or not known.
     input_includes_cached: Option<bool>,
     /// Tried in order before `input_includes_cached`.
-    inclusion: Vec<InclusionDefinition>,
+    inclusion: Vec<InclusionRule>,
     /// Absent = true.
     output_includes_reasoning: Option<bool>,
     /// Tried in order before `output_includes_reasoning`.
-    reasoning_inclusion: Vec<InclusionDefinition>,
+    reasoning_inclusion: Vec<InclusionRule>,
     /// The total is the provider's figure, not a sum that the instrumentation made.
     total_by_provider: bool,
     /// Provider pattern. For these providers the part of the total beyond input and output is reasoning, if no
     /// reasoning is reported.
-    reasoning_in_total: Option<String>,
+    reasoning_in_total: Option<KeyPattern>,
     /// The other keys: words of [`TokenBucket`], whose sources go before the words of keys. Sources `_in_content` are
     /// read for calls only, and only if nothing else is found.
     #[serde(flatten)]
@@ -157,16 +162,27 @@ pub(super) struct UsageSources {
     reasoning_inclusion: Vec<InclusionRule>,
 }
 
-/// Whether the calls of some emitters include cached tokens in their input (or reasoning in their output).
+/// Whether the calls of some emitters include cached tokens in their input (or reasoning in their output): an exception
+/// to `input_includes_cached` or `output_includes_reasoning`. All conditions given must match.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct InclusionRule {
     scope: Option<KeyPattern>,
+    /// `>=1.2`, `<=0.1.12`, `<2`, `>1`, `0.30.x` or an exact version.
     version: Option<String>,
+    /// Current provider name, or a pattern for it.
     provider: Option<KeyPattern>,
+    /// The requested model, or a pattern for it.
     model: Option<KeyPattern>,
-    /// Marker bits: the item has at least one of `has`, and none of `lacks`.
-    has: u128,
-    lacks: u128,
+    /// At least one of these attributes is present.
+    has: NameList,
+    /// None of these attributes is present.
+    lacks: NameList,
+    /// The answer: whether the count is included. Absent = not known: the numbers and the provider decide.
     value: Option<bool>,
+    /// The marker bits of `has` and `lacks`.
+    #[serde(skip)]
+    marks: (u128, u128),
 }
 
 /// The emitter of a call, as matched by the inclusion rules.
@@ -181,28 +197,21 @@ pub(super) struct Emitter<'a> {
 }
 
 impl InclusionRule {
-    fn compile(compiler: &mut VocabularyCompiler<'_>, rule: &InclusionDefinition) -> Self {
-        Self {
-            scope: rule.scope.as_deref().map(KeyPattern::new),
-            version: rule.version.clone(),
-            provider: rule.provider.as_deref().map(KeyPattern::new),
-            model: rule.model.as_deref().map(KeyPattern::new),
-            has: compiler.allocate_mark(&rule.has),
-            lacks: compiler.allocate_mark(&rule.lacks),
-            value: rule.value,
-        }
+    fn compile(&self, compiler: &mut VocabularyCompiler<'_>) -> Self {
+        Self { marks: (compiler.allocate_mark(&self.has), compiler.allocate_mark(&self.lacks)), ..self.clone() }
     }
 
     fn matches_emitter(&self, emitter: Emitter<'_>) -> bool {
+        let (has, lacks) = self.marks;
         let matches = |pattern: &Option<KeyPattern>, name: Option<&str>| {
             pattern.as_ref().is_none_or(|pattern| name.is_some_and(|name| pattern.matches(name)))
         };
-        self.scope.as_ref().is_none_or(|pattern| pattern.matches(emitter.scope))
+        matches(&self.scope, Some(emitter.scope))
             && self.version.as_ref().is_none_or(|bound| label_shape::version_satisfies(bound, emitter.version))
             && matches(&self.provider, emitter.provider)
             && matches(&self.model, emitter.model)
-            && (self.has == 0 || self.has & emitter.marks != 0)
-            && self.lacks & emitter.marks == 0
+            && (has == 0 || has & emitter.marks != 0)
+            && lacks & emitter.marks == 0
     }
 }
 
@@ -213,8 +222,7 @@ fn first_match(rules: &[InclusionRule], emitter: Emitter<'_>, default: Option<bo
 
 impl UsageSources {
     pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, keys: &UsageSourceLists) -> Self {
-        let mut compile_rules =
-            |list: &[InclusionDefinition]| list.iter().map(|rule| InclusionRule::compile(compiler, rule)).collect();
+        let mut compile_rules = |list: &[InclusionRule]| list.iter().map(|rule| rule.compile(compiler)).collect();
         let (inclusion, reasoning_inclusion) =
             (compile_rules(&keys.inclusion), compile_rules(&keys.reasoning_inclusion));
         let known = |name: &String| TokenBucket::parse(name.strip_suffix(IN_CONTENT).unwrap_or(name)).is_some();
@@ -234,7 +242,7 @@ impl UsageSources {
             spelling: keys.spelling,
             includes_reasoning: keys.output_includes_reasoning.unwrap_or(true),
             total_by_provider: keys.total_by_provider,
-            reasoning_in_total: keys.reasoning_in_total.as_deref().map(KeyPattern::new),
+            reasoning_in_total: keys.reasoning_in_total.clone(),
             includes_cached: keys.input_includes_cached,
         }
     }

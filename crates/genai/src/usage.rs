@@ -81,6 +81,10 @@ impl PricingFlags {
         self.0 |= other.0;
     }
 
+    fn add_if(&mut self, other: Self, is_set: bool) {
+        self.0 |= if is_set { other.0 } else { 0 };
+    }
+
     /// The words of the flags that are set, in a fixed order.
     pub fn words(self) -> impl Iterator<Item = &'static str> {
         Self::WORDS.iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, word)| *word)
@@ -210,35 +214,24 @@ pub fn split_tokens(item: &ItemFacts) -> Result<TokenSplit, BadUsage> {
         return Err(BadUsage);
     }
     let mut flags = PricingFlags::default();
-    if usage.conflicting_counts {
-        flags.add(PricingFlags::USAGE_CONFLICT);
-    }
-    if item.guessed {
-        flags.add(PricingFlags::UNKNOWN_OPERATION);
-    }
-    if usage.unrecognized_counts {
-        flags.add(PricingFlags::USAGE_UNRECOGNIZED);
-    }
-    if usage.undecided_parts {
-        flags.add(PricingFlags::ASSUMED);
-    }
+    flags.add_if(PricingFlags::USAGE_CONFLICT, usage.conflicting_counts);
+    flags.add_if(PricingFlags::UNKNOWN_OPERATION, item.guessed);
+    flags.add_if(PricingFlags::USAGE_UNRECOGNIZED, usage.unrecognized_counts);
+    flags.add_if(PricingFlags::ASSUMED, usage.undecided_parts);
     let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
     let (read, reasoning) = (usage.cache_read.unwrap_or(0), usage.reasoning.unwrap_or(0));
     let (short, long) = (usage.cache_write_5m.unwrap_or(0), usage.cache_write_1h.unwrap_or(0));
     let with_lifetime = short.checked_add(long).ok_or(BadUsage)?;
     let unspecified = usage.cache_write.unwrap_or(0).saturating_sub(with_lifetime);
-    if usage.cache_write.is_some_and(|all| all < with_lifetime) {
-        // The parts exceed their reported sum: the parts are used.
-        flags.add(PricingFlags::USAGE_CONFLICT);
-    }
+    // If the parts exceed their reported sum, the parts are used.
+    flags.add_if(PricingFlags::USAGE_CONFLICT, usage.cache_write.is_some_and(|all| all < with_lifetime));
     let write = with_lifetime.checked_add(unspecified).ok_or(BadUsage)?;
     let cached = read.checked_add(write).ok_or(BadUsage)?;
     if [input, output, read, write, reasoning].into_iter().any(|count| count > MAX_TOKENS) {
         return Err(BadUsage);
     }
-    if usage.input.is_none() != usage.output.is_none() && !has_no_output(item) {
-        flags.add(PricingFlags::PARTIAL_USAGE);
-    }
+    let is_partial = usage.input.is_none() != usage.output.is_none() && !has_no_output(item);
+    flags.add_if(PricingFlags::PARTIAL_USAGE, is_partial);
     let full_output = if excludes_reasoning(item, cached, &mut flags) {
         output.checked_add(reasoning).ok_or(BadUsage)?
     } else {
@@ -250,9 +243,7 @@ pub fn split_tokens(item: &ItemFacts) -> Result<TokenSplit, BadUsage> {
         InputTokenPool { uncached, read, write: if exclusive { 0 } else { write }, excludes_cached: exclusive };
     let MediaTokens { input: [audio, image, video], output: [audio_out, image_out], read_audio, overflowed } =
         MediaTokens::distribute(usage, &mut pool).ok_or(BadUsage)?;
-    if overflowed {
-        flags.add(PricingFlags::PARTS_ASSUMED);
-    }
+    flags.add_if(PricingFlags::PARTS_ASSUMED, overflowed);
     let rest = |whole: u64, parts: &[u64]| parts.iter().try_fold(whole, |rest, part| rest.checked_sub(*part));
     Ok(TokenSplit {
         input: pool.uncached,
@@ -348,9 +339,7 @@ fn excludes_reasoning(item: &ItemFacts, cached: u64, flags: &mut PricingFlags) -
     // The total may count the cached tokens instead of reasoning.
     let total_counts_both = reasoning > 0 && reasoning != cached && usage.total == Some(sum);
     let excludes = reasoning > output || total_counts_both;
-    if excludes {
-        flags.add(PricingFlags::INCLUSION_CONFLICT);
-    }
+    flags.add_if(PricingFlags::INCLUSION_CONFLICT, excludes);
     excludes
 }
 
@@ -367,9 +356,7 @@ fn excludes_cached(item: &ItemFacts, cached: u64, output: u64, flags: &mut Prici
         return false;
     }
     if input < cached {
-        if item.input_includes_cached == Some(true) {
-            flags.add(PricingFlags::INCLUSION_CONFLICT);
-        }
+        flags.add_if(PricingFlags::INCLUSION_CONFLICT, item.input_includes_cached == Some(true));
         return true;
     }
     let sum = input.saturating_add(output);
@@ -379,13 +366,8 @@ fn excludes_cached(item: &ItemFacts, cached: u64, output: u64, flags: &mut Prici
     if item.total_by_provider && usage.total == Some(sum) {
         return false;
     }
-    item.input_includes_cached.map_or_else(
-        || {
-            flags.add(PricingFlags::ASSUMED);
-            vendor_excludes_cached(item)
-        },
-        |includes| !includes,
-    )
+    flags.add_if(PricingFlags::ASSUMED, item.input_includes_cached.is_none());
+    item.input_includes_cached.map_or_else(|| vendor_excludes_cached(item), |includes| !includes)
 }
 
 /// Whether the vendor's own API reports input without cached tokens, as Anthropic's and Bedrock's do.

@@ -15,14 +15,17 @@ use super::announcements::AnnouncementFinder;
 use super::attribute_types::AttributeType;
 use super::content::AttributeRules;
 use super::detect::DetectionClause;
-use super::facts::ContentPart;
+use super::facts::{ContentPart, TokenBucket};
 use super::harmless_values::HarmlessValues;
-use super::keys::{GLOBAL, KeyClassifier, KeyFact, KeyListDefinitions, KeyRole, KeySetId, LAST_BUILTIN_SET, SlotIndex};
+use super::keys::{
+    GLOBAL, KeyClass, KeyClassifier, KeyFact, KeyListDefinitions, KeyRole, KeySetId, LAST_BUILTIN_SET, PatternWeight,
+    SlotIndex,
+};
 use super::pattern::{NamePatterns, PatternMap, pattern_weight};
 use super::provider_names::ProviderNames;
 use super::schema::{self, DialectsFile, NameList};
 use super::sources::{FactSource, FactSourceLists, SourceList, Sources, UsageSources};
-use super::usage_words::{TokenBucket, UsageKey, UsageWords};
+use super::usage_words::{UsageKey, UsageWords};
 use super::wrapped_lines::WrappedLineFinder;
 
 pub(super) static BUILTIN: &str = include_str!("../../../config/dialects.json");
@@ -193,44 +196,22 @@ impl Vocabulary {
         self.person_keys.contains(key)
     }
 
-    /// The plain attribute keys from which a dialect reads a fact. Sources inside content and on resources are left
-    /// out.
-    pub fn original_keys(&self, dialect: &str, fact: FactKind) -> Vec<&str> {
+    /// The plain attribute keys from which a dialect reads a fact or a count of tokens, by the name of its list in the
+    /// file. Sources inside content and on resources are left out.
+    pub fn original_keys(&self, dialect: &str, name: &str) -> Vec<&str> {
         let dialect = self.dialects.iter().find(|known| known.name == dialect);
-        let sources = dialect.map(|dialect| {
-            let (fields, usage) = (&dialect.sources, |bucket| dialect.usage.list(bucket, false));
-            match fact {
-                FactKind::Session => fields.session.as_slice(),
-                FactKind::Operation => &fields.operation,
-                FactKind::Provider => &fields.provider,
-                FactKind::RequestModel => &fields.request_model,
-                FactKind::ResponseModel => &fields.response_model,
-                FactKind::ResponseId => &fields.response_id,
-                FactKind::Tool => &fields.tool,
-                FactKind::ToolCall => &fields.tool_call,
-                FactKind::Finish => &fields.finish,
-                FactKind::Input => usage(TokenBucket::Input),
-                FactKind::Output => usage(TokenBucket::Output),
-                FactKind::CacheRead => usage(TokenBucket::CacheRead),
-                FactKind::CacheWrite => usage(TokenBucket::CacheWrite),
-                FactKind::Reasoning => usage(TokenBucket::Reasoning),
-            }
+        let sources = dialect.and_then(|dialect| {
+            let counts = || Some(dialect.usage.list(TokenBucket::parse(name)?, false));
+            dialect.sources.list(name).or_else(counts)
         });
         let plain = sources.into_iter().flatten().filter(|source| source.is_plain());
         plain.filter_map(|source| self.slot_keys.get(source.slot as usize).map(|key| &**key)).collect()
     }
 
-    /// The fact that a key counts by its words.
-    pub fn counted_fact(&self, key: &str) -> Option<FactKind> {
+    /// The fact that a key counts by its words, by the name of its list in the file.
+    pub fn counted_fact(&self, key: &str) -> Option<&'static str> {
         let Some(UsageKey::Tokens { bucket, bare: false }) = self.keys.classify(key).usage else { return None };
-        match bucket {
-            TokenBucket::Input => Some(FactKind::Input),
-            TokenBucket::Output => Some(FactKind::Output),
-            TokenBucket::CacheRead => Some(FactKind::CacheRead),
-            TokenBucket::CacheWrite => Some(FactKind::CacheWrite),
-            TokenBucket::Reasoning => Some(FactKind::Reasoning),
-            _ => None,
-        }
+        Some(bucket.as_str())
     }
 
     /// Returns true for a generic dialect: its emitter is not described, and only structure distinguishes calls from
@@ -262,26 +243,6 @@ impl Vocabulary {
     pub(super) fn seller<'n>(&'n self, provider: &'n str) -> &'n str {
         self.sellers.get(provider).map_or(provider, String::as_str)
     }
-}
-
-/// A fact that the current conventions have an attribute for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names are those of `ItemFacts`")]
-pub enum FactKind {
-    Session,
-    Operation,
-    Provider,
-    RequestModel,
-    ResponseModel,
-    ResponseId,
-    Tool,
-    ToolCall,
-    Finish,
-    Input,
-    Output,
-    CacheRead,
-    CacheWrite,
-    Reasoning,
 }
 
 fn slot_keys(slots: &HashMap<String, SlotIndex>) -> Vec<Box<str>> {
@@ -361,13 +322,15 @@ impl<'d> VocabularyCompiler<'d> {
         let (span_name, log_body) = (self.slot_for_key("span.name"), self.slot_for_key("log.body"));
         let identity = Sources::compile(&mut self, &data.identity, None);
         let events = self.compile_events(&data.events);
-        let kinds = self.add_types(&data.types);
+        for (kind, list) in &data.types {
+            self.add_keys(list, |_| KeyFact::Kind(*kind));
+        }
         let extract = data.extract.iter().map(|rule| ExtractRule {
             dialect: rule.dialect.as_deref().map(intern_name),
             from: self.expand_lists(&rule.from).iter().map(|from| FactSource::compile(&mut self, from)).collect(),
             to: intern_name(&rule.to),
             slot: self.slot_for_key(&rule.to),
-            kind: kinds.get(&rule.to).copied(),
+            kind: KeyClass::from_facts(self.facts.find(&rule.to)).kind,
         });
         let extract = extract.collect();
         let named = &data.caller_supplied_keys;
@@ -431,9 +394,7 @@ impl<'d> VocabularyCompiler<'d> {
     fn compile_dialect(&mut self, data: &schema::DialectDefinition, identity: &FactSourceLists) -> Dialect {
         let set = self.new_set();
         self.add_content_lists(set, &data.content.attributes);
-        for key in self.expand_lists(&data.labels) {
-            self.facts.insert(&key, KeyFact::Label(set));
-        }
+        self.add_keys(&data.labels, |_| KeyFact::Label(set));
         let (any_event, named) = match data.content.events.split_last() {
             Some((last, named)) if last.name == "*" => (Some(last), named),
             _ => (None, data.content.events.as_slice()),
@@ -469,6 +430,13 @@ impl<'d> VocabularyCompiler<'d> {
         }
     }
 
+    /// Adds a fact about each key of a list.
+    fn add_keys(&mut self, list: &[String], fact: impl Fn(PatternWeight) -> KeyFact) {
+        for key in self.expand_lists(list) {
+            self.facts.insert(&key, fact(pattern_weight(&key)));
+        }
+    }
+
     fn add_roles(&mut self, keys: &KeyListDefinitions) {
         let lists = [
             (&keys.secret, KeyRole::Secret),
@@ -478,9 +446,7 @@ impl<'d> VocabularyCompiler<'d> {
             (&keys.label, KeyRole::Label),
         ];
         for (list, role) in lists {
-            for key in self.expand_lists(list) {
-                self.facts.insert(&key, KeyFact::Role(role, pattern_weight(&key)));
-            }
+            self.add_keys(list, |weight| KeyFact::Role(role, weight));
         }
     }
 
@@ -497,22 +463,9 @@ impl<'d> VocabularyCompiler<'d> {
         }
     }
 
-    fn add_types(&mut self, types: &BTreeMap<AttributeType, NameList>) -> HashMap<String, AttributeType> {
-        let mut kinds = HashMap::default();
-        for (kind, list) in types {
-            for key in self.expand_lists(list) {
-                self.facts.insert(&key, KeyFact::Kind(*kind));
-                kinds.insert(key, *kind);
-            }
-        }
-        kinds
-    }
-
     fn add_content_lists(&mut self, set: KeySetId, lists: &BTreeMap<ContentPart, NameList>) {
         for (part, list) in lists {
-            for key in self.expand_lists(list) {
-                self.facts.insert(&key, KeyFact::Content(set, *part, pattern_weight(&key)));
-            }
+            self.add_keys(list, |weight| KeyFact::Content(set, *part, weight));
         }
     }
 
@@ -521,9 +474,7 @@ impl<'d> VocabularyCompiler<'d> {
         for event in list {
             let set = event.attributes.as_ref().map(|keys| {
                 let set = self.new_set();
-                for key in self.expand_lists(keys) {
-                    self.facts.insert(&key, KeyFact::Content(set, event.part, pattern_weight(&key)));
-                }
+                self.add_keys(keys, |weight| KeyFact::Content(set, event.part, weight));
                 set
             });
             out.insert(&event.name, EventRule { part: event.part, set, body: event.body });
@@ -553,9 +504,7 @@ impl<'d> VocabularyCompiler<'d> {
             );
             return 0;
         };
-        for key in self.expand_lists(list) {
-            self.facts.insert(&key, KeyFact::Mark(bit, pattern_weight(&key)));
-        }
+        self.add_keys(list, |weight| KeyFact::Mark(bit, weight));
         mark
     }
 

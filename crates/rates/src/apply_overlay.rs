@@ -44,9 +44,7 @@ pub(super) fn apply_overlay(
         tenant: overlay.tenant().map(str::to_owned),
         base_label: below.to_owned(),
         explain,
-        problems: Vec::new(),
-        changes: Vec::new(),
-        warnings: Vec::new(),
+        ..OverlayApplication::default()
     };
     let written = &*overlay.file;
     if let Some(text) = &written.discount {
@@ -66,6 +64,7 @@ pub(super) fn apply_overlay(
     if problems.is_empty() { Ok((changes, warnings)) } else { Err(problems) }
 }
 
+#[derive(Default)]
 struct OverlayApplication {
     label: String,
     tenant: Option<String>,

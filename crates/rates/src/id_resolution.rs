@@ -5,7 +5,7 @@
 
 use super::model_parts::{PartsIndex, is_number};
 use super::resolved::{ResolvedModel, UnpricedReason};
-use super::table::RateTable;
+use super::table::{BorrowedId, RateTable};
 
 /// Suffixes that are cut off a provider's name for a second look-up.
 const PROVIDER_SUFFIXES: [&str; 5] = [".chat", ".responses", ".messages", ".completion", ".embedding"];
@@ -90,10 +90,10 @@ impl RateTable {
                 first_failure = first_failure.or(Some(UnpricedReason::UnknownModel));
                 continue;
             }
-            let known = self.cache.get(provider, model);
+            let known = self.cache.read().get(&BorrowedId(provider, model)).copied();
             let found = known.unwrap_or_else(|| {
                 let found = self.resolve_one(provider, model);
-                self.cache.put(provider, model, found);
+                self.cache.write().insert((provider.into(), (*model).into()), found);
                 found
             });
             match found {

@@ -88,14 +88,16 @@ impl<'a> RateQuery<'a> {
         }
         let calls = times.len().saturating_mul(circumstances.len()).saturating_mul(prompts.len());
         (calls < most).then_some(())?;
-        let of_time = |time| circumstances.iter().map(move |circumstances| (time, *circumstances));
-        let queries = times.into_iter().flat_map(of_time);
-        Some((
-            queries
-                .map(|(time, circumstances)| RateQuery { provider: None, models: &[], time, circumstances })
-                .collect(),
-            prompts,
-        ))
+        let queries_at = |time| {
+            let query = move |circumstances: &CallCircumstances<'a>| RateQuery {
+                provider: None,
+                models: &[],
+                time,
+                circumstances: *circumstances,
+            };
+            circumstances.iter().map(query)
+        };
+        Some((times.into_iter().flat_map(queries_at).collect(), prompts))
     }
 }
 

@@ -225,35 +225,18 @@ pub(super) fn nearest_name<'n>(word: &str, names: impl Iterator<Item = &'n str>)
 }
 
 /// The result of resolving an id, by provider as sent ("" = none) and by model.
-#[derive(Default)]
-pub(super) struct ResolutionCache(RwLock<CachedResolutions>);
-
-type CachedResolutions = BoundedMap<(Box<str>, Box<str>), Result<ResolvedModel, UnpricedReason>, MAX_CACHED_IDS>;
+pub(super) type ResolutionCache =
+    RwLock<BoundedMap<(Box<str>, Box<str>), Result<ResolvedModel, UnpricedReason>, MAX_CACHED_IDS>>;
 
 /// Maximum number of cached ids.
 const MAX_CACHED_IDS: usize = 4_096;
 
 /// A key of the cache that a look-up borrows, so that it allocates nothing.
 #[derive(Hash)]
-struct BorrowedId<'a>(&'a str, &'a str);
+pub(super) struct BorrowedId<'a>(pub(super) &'a str, pub(super) &'a str);
 
 impl Equivalent<(Box<str>, Box<str>)> for BorrowedId<'_> {
     fn equivalent(&self, (provider, model): &(Box<str>, Box<str>)) -> bool {
         *self.0 == **provider && *self.1 == **model
-    }
-}
-
-impl ResolutionCache {
-    pub(super) fn get(&self, provider: &str, model: &str) -> Option<Result<ResolvedModel, UnpricedReason>> {
-        self.0.read().get(&BorrowedId(provider, model)).copied()
-    }
-
-    pub(super) fn put(&self, provider: &str, model: &str, found: Result<ResolvedModel, UnpricedReason>) {
-        self.0.write().insert((provider.into(), model.into()), found);
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.0.read().len()
     }
 }

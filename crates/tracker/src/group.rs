@@ -370,16 +370,12 @@ impl ItemGroup {
         self.has_trouble |= new.trouble != trouble::NONE;
         add_record!(self.calls, key, known, new => ModelCallRecord {
             finish, requested_model, provider, feature, error;
-            tenant: match known.price_quality.cmp(&new.price_quality) {
-                Ordering::Greater => known.tenant,
-                Ordering::Less => new.tenant,
-                Ordering::Equal => self.first_name(known.tenant, new.tenant),
-            },
-            model: match known.model_quality.cmp(&new.model_quality) {
-                Ordering::Greater => known.model,
-                Ordering::Less => new.model,
-                Ordering::Equal => self.first_name(known.model, new.model),
-            },
+            tenant: of_better((known.price_quality, known.tenant), (new.price_quality, new.tenant), |a, b| {
+                self.first_name(a, b)
+            }),
+            model: of_better((known.model_quality, known.model), (new.model_quality, new.model), |a, b| {
+                self.first_name(a, b)
+            }),
             model_quality: known.model_quality.max(new.model_quality),
             price_quality: known.price_quality.max(new.price_quality),
             atto: (known.price_quality, known.atto).max((new.price_quality, new.atto)).1,
@@ -415,6 +411,15 @@ fn most_specific_trouble(a: u8, b: u8) -> u8 {
     match (a, b) {
         (trouble::NONE, trouble) | (trouble, trouble::NONE) => trouble,
         _ => a.min(b),
+    }
+}
+
+/// The name in the record of better quality; of two equal ones, what `tie` returns.
+pub(super) fn of_better(known: (u8, u16), new: (u8, u16), tie: impl FnOnce(u16, u16) -> u16) -> u16 {
+    match known.0.cmp(&new.0) {
+        Ordering::Greater => known.1,
+        Ordering::Less => new.1,
+        Ordering::Equal => tie(known.1, new.1),
     }
 }
 

@@ -24,34 +24,24 @@ pub(super) struct OwnerQuery {
     place: u64,
 }
 
-/// The ids of a batch's keys, each computed once.
-struct KeyIds<'a> {
-    account: &'a str,
-    /// By kind, session and text.
-    known: HashMap<(u8, &'a str, &'a [u8]), KeyId>,
-}
-
-impl<'a> KeyIds<'a> {
-    fn id(&mut self, kind: u8, session: &'a str, text: &'a [u8]) -> Option<KeyId> {
+/// Makes the queries of a batch, for which the tracker's state need not be locked. The id of each key is computed once.
+pub(super) fn make_queries<'a>(account: &str, items: &[RunAddress<'a>]) -> Vec<OwnerQuery> {
+    let mut known: HashMap<(u8, &'a str, &'a [u8]), KeyId> = HashMap::new();
+    let mut id = |kind: u8, session: &'a str, text: &'a [u8]| {
         let make = || {
             let is_trace = kind == key_kind::TRACE;
             let text = if is_trace { hex::encode(text).into() } else { String::from_utf8_lossy(text) };
-            key_id(self.account, kind, session, &text)
+            key_id(account, kind, session, &text)
         };
-        (!text.is_empty()).then(|| *self.known.entry((kind, session, text)).or_insert_with(make))
-    }
-}
-
-/// Makes the queries of a batch, for which the tracker's state need not be locked.
-pub(super) fn make_queries<'a>(account: &'a str, items: &[RunAddress<'a>]) -> Vec<OwnerQuery> {
-    let mut ids = KeyIds { account, known: HashMap::new() };
+        (!text.is_empty()).then(|| *known.entry((kind, session, text)).or_insert_with(make))
+    };
     let query = |item: &RunAddress<'a>| {
         let session = item.session.unwrap_or("");
         let place = <[u8; 16]>::try_from(item.trace).ok().zip(<[u8; 8]>::try_from(item.span).ok());
         OwnerQuery {
-            run: item.run.and_then(|run| ids.id(key_kind::RUN, session, run.as_bytes())),
-            trace: ids.id(key_kind::TRACE, "", item.trace),
-            session: ids.id(key_kind::SESSION, "", session.as_bytes()),
+            run: item.run.and_then(|run| id(key_kind::RUN, session, run.as_bytes())),
+            trace: id(key_kind::TRACE, "", item.trace),
+            session: id(key_kind::SESSION, "", session.as_bytes()),
             place: place.map_or(0, |(trace, span)| span_place(trace, span)),
         }
     };

@@ -5,12 +5,11 @@
 //! properties, the nth span is paired with the nth log record. `group` merges records with one id; `layers` handles
 //! nested spans.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use foldhash::{HashMap, HashSet};
 
-use super::group::{ModelCallRecord, ToolCallRecord};
+use super::group::{ModelCallRecord, ToolCallRecord, of_better};
 use super::observation::flag;
 use super::run::{ItemRecord, RunItem, first_nonzero};
 use super::tokens::PackedTokens;
@@ -117,11 +116,7 @@ fn merge_call_records(span: &ModelCallRecord, log: &ModelCallRecord) -> ModelCal
     let tokens = [span.tokens, log.tokens].into_iter().max_by_key(|tokens| (separated_tokens(tokens), *tokens));
     let (price_quality, atto) = (span.price_quality, span.atto).max((log.price_quality, log.atto));
     // the tenant for which the call was counted
-    let tenant = match span.price_quality.cmp(&log.price_quality) {
-        Ordering::Greater => span.tenant,
-        Ordering::Less => log.tenant,
-        Ordering::Equal => first_nonzero(span.tenant, log.tenant),
-    };
+    let tenant = of_better((span.price_quality, span.tenant), (log.price_quality, log.tenant), first_nonzero);
     ModelCallRecord {
         flags: span.flags | (log.flags & flag::LIMIT),
         finish: first_nonzero(span.finish, log.finish),

@@ -204,7 +204,7 @@ fn is_template(text: &str) -> bool {
 
 /// The number of unknown words in a piece. `None`: the piece never stays, whatever the rest of the address holds.
 fn count_unknown_words(text: &str, position: PiecePosition) -> Option<usize> {
-    if common_words().contains(text) {
+    if COMMON_WORDS.contains(text) {
         return Some(0);
     }
     let decoded;
@@ -249,15 +249,12 @@ fn count_unknown_words(text: &str, position: PiecePosition) -> Option<usize> {
 }
 
 /// The common words, in small letters.
-fn common_words() -> &'static HashSet<&'static str> {
-    static COMMON: LazyLock<HashSet<&str>> =
-        LazyLock::new(|| route_words::COMMON_ROUTE_WORDS.split_ascii_whitespace().collect());
-    &COMMON
-}
+static COMMON_WORDS: LazyLock<HashSet<&str>> =
+    LazyLock::new(|| route_words::COMMON_ROUTE_WORDS.split_ascii_whitespace().collect());
 
 fn is_common(word: &str) -> bool {
     let has_capital = || word.bytes().any(|byte| byte.is_ascii_uppercase());
-    common_words().contains(word) || (has_capital() && common_words().contains(word.to_ascii_lowercase().as_str()))
+    COMMON_WORDS.contains(word) || (has_capital() && COMMON_WORDS.contains(word.to_ascii_lowercase().as_str()))
 }
 
 /// Returns true if an address holds only a scheme, a host, ids, numbers and words of a route.

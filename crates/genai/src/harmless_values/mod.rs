@@ -13,22 +13,13 @@ pub(super) struct JudgedUnder<R> {
     pub(super) rules: R,
 }
 
-#[derive(PartialEq, Eq, Hash)]
-struct HarmlessValue<R> {
-    under: JudgedUnder<R>,
-    text: Box<str>,
-}
-
-/// Hashes like the [`HarmlessValue`] of the same conditions and text.
+/// Hashes like the owned pair.
 #[derive(Hash)]
-struct HarmlessValueRef<'t, R> {
-    under: &'t JudgedUnder<R>,
-    text: &'t str,
-}
+struct BorrowedValue<'t, R>(&'t JudgedUnder<R>, &'t str);
 
-impl<R: Eq> Equivalent<HarmlessValue<R>> for HarmlessValueRef<'_, R> {
-    fn equivalent(&self, other: &HarmlessValue<R>) -> bool {
-        *self.text == *other.text && *self.under == other.under
+impl<R: Eq> Equivalent<(JudgedUnder<R>, Box<str>)> for BorrowedValue<'_, R> {
+    fn equivalent(&self, (under, text): &(JudgedUnder<R>, Box<str>)) -> bool {
+        *self.1 == **text && self.0 == under
     }
 }
 
@@ -37,7 +28,7 @@ const MAX_TEXTS: usize = 4096;
 pub(super) const MAX_TEXT_BYTES: usize = 256;
 
 /// Texts without content.
-pub(super) struct HarmlessValues<R>(BoundedMap<HarmlessValue<R>, (), MAX_TEXTS>);
+pub(super) struct HarmlessValues<R>(BoundedMap<(JudgedUnder<R>, Box<str>), (), MAX_TEXTS>);
 
 impl<R: Eq + Hash> Default for HarmlessValues<R> {
     fn default() -> Self {
@@ -48,12 +39,12 @@ impl<R: Eq + Hash> Default for HarmlessValues<R> {
 impl<R: Eq + Hash> HarmlessValues<R> {
     /// Returns true if no content was found in `text` when it was judged under the same conditions.
     pub(super) fn contains(&self, under: &JudgedUnder<R>, text: &str) -> bool {
-        self.0.contains_key(&HarmlessValueRef { under, text })
+        self.0.contains_key(&BorrowedValue(under, text))
     }
 
     /// Remembers `text`.
     pub(super) fn insert(&mut self, under: JudgedUnder<R>, text: &str) {
-        self.0.insert(HarmlessValue { under, text: text.into() }, ());
+        self.0.insert((under, text.into()), ());
     }
 }
 

@@ -122,17 +122,7 @@ pub fn rewrite_embedded(text: &str, visit: &mut impl StructureVisitor) -> WalkOu
 }
 
 fn rewrite_at(text: &str, visit: &mut impl StructureVisitor, level: usize, skip_prose: bool) -> WalkOutcome {
-    let mut walk = StructureWalk {
-        text,
-        at: 0,
-        out: String::new(),
-        depth: 0,
-        level,
-        skip_prose,
-        changed: false,
-        malformed: false,
-        too_deep: false,
-    };
+    let mut walk = StructureWalk { text, level, skip_prose, ..StructureWalk::default() };
     let mut bounds_uncertain = false;
     loop {
         if skip_prose {
@@ -166,6 +156,7 @@ fn strip_quotes(raw: &str) -> &str {
     inner.strip_suffix(quote).unwrap_or(inner)
 }
 
+#[derive(Default)]
 struct StructureWalk<'t> {
     text: &'t str,
     at: usize,
@@ -189,6 +180,10 @@ struct MapMembers {
 
 impl<'t> StructureWalk<'t> {
     fn walk_value(&mut self, key: &str, visit: &mut impl StructureVisitor) -> Option<()> {
+        if let Some(raw) = self.read_angle_word() {
+            self.leaf_text(key, raw, raw.into(), visit);
+            return Some(());
+        }
         match self.peek() {
             Some(b'{') => self.walk_members(b'}', key, visit),
             Some(b'[') => self.walk_members(b']', key, visit),
@@ -197,12 +192,6 @@ impl<'t> StructureWalk<'t> {
             Some(b'"' | b'\'') => {
                 let (raw, text) = self.read_strings();
                 self.leaf_text(key, raw, text, visit);
-                Some(())
-            }
-            Some(b'<') if self.angle_word_len() > 0 => {
-                let raw = self.slice(self.at, self.at + self.angle_word_len());
-                self.at += raw.len();
-                self.leaf_text(key, raw, raw.into(), visit);
                 Some(())
             }
             mark => {
@@ -302,12 +291,7 @@ impl<'t> StructureWalk<'t> {
         let name = match self.peek() {
             Some(b'"' | b'\'') => Some(self.read_string()),
             Some(b'{' | b'[' | b'(') => None,
-            Some(b'<') if self.angle_word_len() > 0 => {
-                let name = self.slice(self.at, self.at + self.angle_word_len());
-                self.at += name.len();
-                Some(name)
-            }
-            _ => Some(self.read_word()),
+            _ => Some(self.read_angle_word().unwrap_or_else(|| self.read_word())),
         };
         self.skip_space();
         let keyword = name.and_then(|name| name.trim_end().strip_suffix('=')).filter(|_| map.close != b'}');
@@ -407,7 +391,7 @@ impl<'t> StructureWalk<'t> {
             Some(b'"' | b'\'') if word.len() <= 2 => {
                 self.out.push_str(word);
                 let raw = self.read_string();
-                self.leaf(key, raw, visit);
+                self.leaf_text(key, raw, unescape(strip_quotes(raw)), visit);
                 return Some(()).filter(|()| is_value);
             }
             _ if word.trim().is_empty() || !is_value => return None,
@@ -426,10 +410,6 @@ impl<'t> StructureWalk<'t> {
             }
             None => self.out.push_str(word),
         }
-    }
-
-    fn leaf(&mut self, key: &str, raw: &str, visit: &mut impl StructureVisitor) {
-        self.leaf_text(key, raw, unescape(strip_quotes(raw)), visit);
     }
 
     fn leaf_text(&mut self, key: &str, raw: &str, text: Cow<'_, str>, visit: &mut impl StructureVisitor) {

@@ -22,11 +22,8 @@ impl<'t> StructureWalk<'t> {
     /// Copies white space.
     pub(super) fn copy_space(&mut self) {
         let from = self.at;
-        while self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
-            self.at += 1;
-        }
-        let space = self.slice(from, self.at);
-        self.out.push_str(space);
+        self.skip_space();
+        self.out.push_str(self.slice(from, self.at));
     }
 
     /// Copies the text before the next structure.
@@ -50,9 +47,9 @@ impl<'t> StructureWalk<'t> {
         }
     }
 
-    /// The length of the `<class 'x'>` that begins here. 0: no such word begins here.
-    pub(super) fn angle_word_len(&self) -> usize {
-        let bytes = self.text.as_bytes().get(self.at..).unwrap_or_default();
+    /// Reads the `<class 'x'>` that begins here, if one does.
+    pub(super) fn read_angle_word(&mut self) -> Option<&'t str> {
+        let bytes = self.text.as_bytes().get(self.at..).filter(|bytes| bytes.starts_with(b"<"))?;
         let mut open = 0_usize;
         for (at, byte) in bytes.iter().take(MAX_ANGLE_WORD).enumerate() {
             match byte {
@@ -61,10 +58,12 @@ impl<'t> StructureWalk<'t> {
                 _ => {}
             }
             if open == 0 {
-                return if *byte == b'>' { at + 1 } else { 0 };
+                let word = self.slice(self.at, self.at + at + 1);
+                self.at += word.len();
+                return Some(word);
             }
         }
-        0
+        None
     }
 
     /// Reads the string that begins here together with adjacent strings, which Python concatenates. Returns the raw
@@ -105,14 +104,12 @@ impl<'t> StructureWalk<'t> {
 
     /// Skips one value.
     pub(super) fn skip_value(&mut self) -> StructureLeaf<'t> {
+        if let Some(raw) = self.read_angle_word() {
+            return StructureLeaf::Text(raw.into());
+        }
         match self.peek() {
             Some(b'"' | b'\'') => return StructureLeaf::Text(self.read_strings().1),
             Some(b'{' | b'[' | b'(') => {}
-            Some(b'<') if self.angle_word_len() > 0 => {
-                let raw = self.slice(self.at, self.at + self.angle_word_len());
-                self.at += raw.len();
-                return StructureLeaf::Text(raw.into());
-            }
             _ => {
                 let word = self.read_word();
                 if !matches!(self.peek(), Some(b'(' | b'"' | b'\'' | b':')) {

@@ -10,40 +10,13 @@ use foldhash::HashMap;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use super::facts::TokenBucket;
+
 /// Maximum size of a key that is read, bytes.
 const MAX_KEY_BYTES: usize = 128;
 /// Maximum number of members read of one structure, and its maximum depth.
 const MAX_MEMBERS: usize = 1024;
 const MAX_DEPTH: usize = 8;
-
-kernel::word_enum! {
-    /// What a count of tokens counts. The words are the names of the lists in `usage`.
-    pub(super) TokenBucket {
-        Input = "input",
-        Output = "output",
-        CacheRead = "cache_read",
-        CacheWrite = "cache_write",
-        CacheWrite5m = "cache_write_5m",
-        CacheWrite1h = "cache_write_1h",
-        Reasoning = "reasoning",
-        Total = "total",
-        InputText = "input_text",
-        OutputText = "output_text",
-        InputAudio = "input_audio",
-        OutputAudio = "output_audio",
-        CacheReadAudio = "cache_read_audio",
-        InputImage = "input_image",
-        OutputImage = "output_image",
-        InputVideo = "input_video",
-    }
-}
-
-impl TokenBucket {
-    /// Returns true for tokens of a medium other than text, which are a part of input or output.
-    pub(super) fn is_medium(self) -> bool {
-        self >= Self::InputAudio && self != Self::CacheReadAudio
-    }
-}
 
 /// What the words of a key say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,12 +72,14 @@ pub(super) struct UsageWords {
     namespaces: Vec<Box<str>>,
     structures: Vec<Box<str>>,
     words: HashMap<Box<str>, WordMeaning>,
+    /// By what the words of the bucket's own name say.
+    buckets: HashMap<Meanings, TokenBucket>,
     /// Length of the longest word, bytes.
     longest: usize,
 }
 
 /// The meanings of a key's words, a bit each.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 struct Meanings(u32);
 
 impl Meanings {
@@ -124,62 +99,38 @@ impl Meanings {
         self.has(WordMeaning::NotCounted) || (self.has(WordMeaning::Cache) && self.has(WordMeaning::Text))
     }
 
-    fn bucket(self) -> Option<TokenBucket> {
-        use TokenBucket as B;
+    fn without(self, word: WordMeaning) -> Self {
+        Self(self.0 & !(1 << word as u32))
+    }
+
+    /// The meanings that decide what is counted, without those that others imply.
+    fn deciding(self) -> Self {
         use WordMeaning as W;
-        let media = [W::Text, W::Audio, W::Image, W::Video].into_iter().filter(|medium| self.has(*medium));
-        let medium = match media.collect::<Vec<_>>().as_slice() {
-            [] => None,
-            [medium] => Some(*medium),
-            _ => return None,
-        };
-        let (input, output) = (self.has(W::Input), self.has(W::Output));
-        if (input && output) || (self.has(W::Cache) && (output || self.has(W::Reasoning))) {
-            return None;
+        let mut deciding = self.without(W::Token).without(W::Filler);
+        if self.has(W::FiveMinutes) || self.has(W::OneHour) {
+            deciding = deciding.add(W::Write);
         }
-        let lifetime = match (self.has(W::FiveMinutes), self.has(W::OneHour)) {
-            (false, false) => None,
-            (short, long) if short != long => Some(if short { B::CacheWrite5m } else { B::CacheWrite1h }),
-            _ => return None,
-        };
-        if self.has(W::Cache) {
-            return match (self.has(W::Write) || lifetime.is_some(), self.has(W::Read), medium) {
-                (true, false, None) => Some(lifetime.unwrap_or(B::CacheWrite)),
-                (false, true, None) => Some(B::CacheRead),
-                (false, true, Some(W::Audio)) => Some(B::CacheReadAudio),
-                _ => None,
-            };
+        for (word, implied) in [(W::Cache, W::Input), (W::Reasoning, W::Output)] {
+            deciding = if self.has(word) { deciding.without(implied) } else { deciding };
         }
-        if self.has(W::Read) || self.has(W::Write) || lifetime.is_some() {
-            return None;
-        }
-        match (input, output, medium) {
-            (false, _, None) if self.has(W::Reasoning) => Some(B::Reasoning),
-            _ if self.has(W::Reasoning) => None,
-            (true, _, None) => Some(B::Input),
-            (_, true, None) => Some(B::Output),
-            (true, _, Some(W::Text)) => Some(B::InputText),
-            (_, true, Some(W::Text)) => Some(B::OutputText),
-            (true, _, Some(W::Audio)) => Some(B::InputAudio),
-            (_, true, Some(W::Audio)) => Some(B::OutputAudio),
-            (true, _, Some(W::Image)) => Some(B::InputImage),
-            (_, true, Some(W::Image)) => Some(B::OutputImage),
-            (true, _, Some(W::Video)) => Some(B::InputVideo),
-            (false, false, None) if self.has(W::Total) => Some(B::Total),
-            _ => None,
-        }
+        let parts = deciding.without(W::Total);
+        if parts == Self::default() { deciding } else { parts }
     }
 }
 
 impl UsageWords {
     pub(super) fn new(data: &UsageWordsDefinition) -> Self {
         let words = data.words.iter().flat_map(|(meaning, words)| words.iter().map(|word| (word.as_str(), *meaning)));
-        Self {
+        let mut words = Self {
             namespaces: data.namespaces.iter().map(|name| format!("{name}.").into()).collect(),
             structures: data.structures.iter().map(|name| name.as_str().into()).collect(),
             words: words.map(|(word, meaning)| (word.into(), meaning)).collect(),
+            buckets: HashMap::default(),
             longest: data.words.values().flatten().map(String::len).max().unwrap_or(0),
-        }
+        };
+        let named = TokenBucket::ALL.iter().filter_map(|bucket| Some((words.meanings(bucket.as_str())?, *bucket)));
+        words.buckets = named.map(|(meanings, bucket)| (meanings.deciding(), bucket)).collect();
+        words
     }
 
     /// What an attribute's key counts. `None` if it is no count of tokens.
@@ -201,14 +152,15 @@ impl UsageWords {
         let (bare, meanings) = (named.is_none(), self.meanings(rest));
         let is_count =
             |meanings: &Meanings| !meanings.is_no_count() && (!bare || meanings.has(WordMeaning::Token)) && !is_sum();
-        match meanings {
-            Some(meanings) if !is_count(&meanings) => None,
-            Some(meanings) => match meanings.bucket() {
-                Some(bucket) => Some(UsageKey::Tokens { bucket, bare }),
-                None => named.map(|_| UsageKey::Unrecognized),
-            },
-            None => named.map(|_| UsageKey::Unrecognized),
+        if meanings.is_some_and(|meanings| !is_count(&meanings)) {
+            return None;
         }
+        let bucket = meanings.and_then(|meanings| self.bucket(meanings));
+        bucket.map(|bucket| UsageKey::Tokens { bucket, bare }).or(named.map(|_| UsageKey::Unrecognized))
+    }
+
+    fn bucket(&self, meanings: Meanings) -> Option<TokenBucket> {
+        self.buckets.get(&meanings.deciding()).copied()
     }
 
     fn is_structure(&self, key: &str) -> bool {
@@ -283,7 +235,7 @@ impl UsageWords {
             Json::Number(_) => match self.meanings(path) {
                 Some(meanings) if meanings.is_no_count() => {}
                 Some(meanings) if in_usage || meanings.has(WordMeaning::Token) => {
-                    found(meanings.bucket().ok_or(path), json);
+                    found(self.bucket(meanings).ok_or(path), json);
                 }
                 None if in_usage => found(Err(path), json),
                 _ => {}

@@ -230,8 +230,7 @@ impl CostProcessor {
             return None;
         }
         let stamped = |key| pass.payload.get_str(item.node, key);
-        let status = stamped(stamp::STATUS)?;
-        let status = BillingStatus::ALL.into_iter().find(|candidate| candidate.as_str() == status)?;
+        let status = BillingStatus::parse(stamped(stamp::STATUS)?)?;
         let reason = || stamped(stamp::REASON).and_then(UnpricedReason::parse).unwrap_or(UnpricedReason::UnknownModel);
         let usd = stamped(stamp::USD).map(str::to_owned);
         Some(CostFact {

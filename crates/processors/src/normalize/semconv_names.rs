@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use genai::usage::{TokenSplit, split_tokens};
-use genai::{FactKind, ItemFacts, ItemRole, VaultedTexts, Vocabulary};
+use genai::{ItemFacts, ItemRole, VaultedTexts, Vocabulary};
 use otlp::{NodeId, OwnedValue, Payload, Value};
 
 use super::config::NormalizeConfig;
@@ -13,24 +13,25 @@ use super::config::SemconvVersion::{self, Development, Latest, V36, V37, V40};
 
 /// Older names that dashboards still read. They are never removed.
 const LEGACY_NAMES: [&str; 2] = ["gen_ai.system", "session.id"];
-/// The names of facts, and the versions that have them. `Latest` has both names of a fact that is being renamed.
-static NAMES: [(FactKind, RangeInclusive<SemconvVersion>, &str); 16] = [
-    (FactKind::Session, V36..=Development, "gen_ai.conversation.id"),
-    (FactKind::Operation, V36..=Development, "gen_ai.operation.name"),
-    (FactKind::Provider, V36..=V36, "gen_ai.system"),
-    (FactKind::Provider, V37..=Development, "gen_ai.provider.name"),
-    (FactKind::RequestModel, V36..=Development, "gen_ai.request.model"),
-    (FactKind::ResponseModel, V36..=Development, "gen_ai.response.model"),
-    (FactKind::ResponseId, V36..=Development, "gen_ai.response.id"),
-    (FactKind::Tool, V36..=Development, "gen_ai.tool.name"),
-    (FactKind::ToolCall, V36..=Development, "gen_ai.tool.call.id"),
-    (FactKind::Finish, V36..=Development, "gen_ai.response.finish_reasons"),
-    (FactKind::Input, V36..=Development, "gen_ai.usage.input_tokens"),
-    (FactKind::Output, V36..=Development, "gen_ai.usage.output_tokens"),
-    (FactKind::CacheRead, V40..=Development, "gen_ai.usage.cache_read.input_tokens"),
-    (FactKind::CacheWrite, V40..=Latest, "gen_ai.usage.cache_creation.input_tokens"),
-    (FactKind::CacheWrite, Latest..=Development, "gen_ai.usage.cache_write.input_tokens"),
-    (FactKind::Reasoning, Latest..=Development, "gen_ai.usage.reasoning.output_tokens"),
+/// The names of facts, which are called as their lists in the dialects file, and the versions that have them. `Latest`
+/// has both names of a fact that is being renamed.
+static NAMES: [(&str, RangeInclusive<SemconvVersion>, &str); 16] = [
+    ("session", V36..=Development, "gen_ai.conversation.id"),
+    ("operation", V36..=Development, "gen_ai.operation.name"),
+    ("provider", V36..=V36, "gen_ai.system"),
+    ("provider", V37..=Development, "gen_ai.provider.name"),
+    ("request_model", V36..=Development, "gen_ai.request.model"),
+    ("response_model", V36..=Development, "gen_ai.response.model"),
+    ("response_id", V36..=Development, "gen_ai.response.id"),
+    ("tool", V36..=Development, "gen_ai.tool.name"),
+    ("tool_call", V36..=Development, "gen_ai.tool.call.id"),
+    ("finish", V36..=Development, "gen_ai.response.finish_reasons"),
+    ("input", V36..=Development, "gen_ai.usage.input_tokens"),
+    ("output", V36..=Development, "gen_ai.usage.output_tokens"),
+    ("cache_read", V40..=Development, "gen_ai.usage.cache_read.input_tokens"),
+    ("cache_write", V40..=Latest, "gen_ai.usage.cache_creation.input_tokens"),
+    ("cache_write", Latest..=Development, "gen_ai.usage.cache_write.input_tokens"),
+    ("reasoning", Latest..=Development, "gen_ai.usage.reasoning.output_tokens"),
 ];
 /// The attribute for the type of a failure.
 const ERROR_TYPE: &str = "error.type";
@@ -39,7 +40,7 @@ const ERROR_TYPE: &str = "error.type";
 pub(super) struct SemconvNames {
     semconv: SemconvVersion,
     /// By dialect: the original keys to remove, each with its fact. Empty unless originals are removed.
-    original_keys: HashMap<&'static str, Vec<(FactKind, Box<str>)>>,
+    original_keys: HashMap<&'static str, Vec<(&'static str, Box<str>)>>,
     drops_originals: bool,
 }
 
@@ -49,10 +50,10 @@ impl SemconvNames {
             Self { semconv: settings.semconv, original_keys: HashMap::new(), drops_originals: settings.drop_originals };
         for dialect in vocabulary.dialects().filter(|_| settings.drop_originals) {
             let mut dialect_keys = Vec::new();
-            for (fact, ..) in &NAMES {
-                let keys = vocabulary.original_keys(dialect, *fact).into_iter();
+            for &(fact, ..) in &NAMES {
+                let keys = vocabulary.original_keys(dialect, fact).into_iter();
                 let keys = keys.filter(|key| !LEGACY_NAMES.contains(key) && !names.is_fact_name(key));
-                dialect_keys.extend(keys.map(|key| (*fact, key.into())));
+                dialect_keys.extend(keys.map(|key| (fact, key.into())));
             }
             names.original_keys.insert(dialect, dialect_keys);
         }
@@ -60,7 +61,7 @@ impl SemconvNames {
     }
 
     /// The names of a fact in the configured version.
-    fn names_of(&self, fact: FactKind) -> impl Iterator<Item = &'static str> {
+    fn names_of(&self, fact: &str) -> impl Iterator<Item = &'static str> {
         let semconv = self.semconv;
         NAMES
             .iter()
@@ -90,26 +91,26 @@ impl SemconvNames {
         for (id, value) in &item.converted {
             writer.payload.replace_attribute(*id, value.clone());
         }
-        writer.write_text(FactKind::Session, item.session.as_deref());
+        writer.write_text("session", item.session.as_deref());
         writer.write_extracted(item);
         if item.operation.is_some() || matches!(item.call, ItemRole::TurnEnd) {
-            writer.write_text(FactKind::Operation, item.operation.as_deref());
+            writer.write_text("operation", item.operation.as_deref());
             let provider = item.provider.as_deref();
             writer.write_text(
-                FactKind::Provider,
+                "provider",
                 if self.semconv == SemconvVersion::V36 { provider.map(legacy_provider) } else { provider },
             );
-            writer.write_text(FactKind::RequestModel, item.request_model.as_deref());
-            writer.write_text(FactKind::ResponseModel, item.response_model.as_deref());
-            writer.write_text(FactKind::Tool, item.tool.as_deref());
-            writer.write_text(FactKind::ToolCall, item.tool_call.as_deref());
+            writer.write_text("request_model", item.request_model.as_deref());
+            writer.write_text("response_model", item.response_model.as_deref());
+            writer.write_text("tool", item.tool.as_deref());
+            writer.write_text("tool_call", item.tool_call.as_deref());
             if item.failed {
                 writer.write_text_at(ERROR_TYPE, item.error.as_deref());
             }
         }
         if matches!(item.call, ItemRole::Model | ItemRole::ModelCopy) || item.billable {
-            writer.write_text(FactKind::ResponseId, item.response_id.as_deref());
-            for (finish, key) in item.finish.iter().zip(self.names_of(FactKind::Finish)) {
+            writer.write_text("response_id", item.response_id.as_deref());
+            for (finish, key) in item.finish.iter().zip(self.names_of("finish")) {
                 writer.set_if_absent(key, OwnedValue::StrList(vec![finish.clone()]));
             }
         }
@@ -152,7 +153,7 @@ struct AttributeWriter<'a> {
 }
 
 impl AttributeWriter<'_> {
-    fn write_text(&mut self, fact: FactKind, value: Option<&str>) {
+    fn write_text(&mut self, fact: &str, value: Option<&str>) {
         for key in self.names.names_of(fact) {
             self.write_text_at(key, value);
         }
@@ -182,15 +183,11 @@ impl AttributeWriter<'_> {
         let TokenSplit { reasoning, output, output_audio, .. } = split;
         let cache_read = split.cache_read.saturating_add(split.cache_read_audio);
         let counts = [
-            (FactKind::Input, usage.input.is_some(), split.total_input()),
-            (FactKind::Output, usage.output.is_some(), output.saturating_add(output_audio)),
-            (FactKind::CacheRead, usage.cache_read.is_some(), cache_read),
-            (
-                FactKind::CacheWrite,
-                usage.cache_write.is_some() || split.total_cache_writes() > 0,
-                split.total_cache_writes(),
-            ),
-            (FactKind::Reasoning, usage.reasoning.is_some(), reasoning),
+            ("input", usage.input.is_some(), split.total_input()),
+            ("output", usage.output.is_some(), output.saturating_add(output_audio)),
+            ("cache_read", usage.cache_read.is_some(), cache_read),
+            ("cache_write", usage.cache_write.is_some() || split.total_cache_writes() > 0, split.total_cache_writes()),
+            ("reasoning", usage.reasoning.is_some(), reasoning),
         ];
         for (fact, _, count) in counts.into_iter().filter(|(_, is_reported, _)| *is_reported) {
             let Ok(count) = i64::try_from(count) else { continue };

@@ -123,7 +123,7 @@ fn is_sub_agent_link(payload: &Payload, item: &ItemFacts, starters: &HashSet<(&[
 
 /// The parts present, without duplicates, in a fixed order.
 pub(super) fn present_parts(item: &ItemFacts) -> impl Iterator<Item = ContentPart> + '_ {
-    ContentPart::ALL.into_iter().filter(|part| item.content.iter().any(|place| place.part == *part))
+    ContentPart::ALL.iter().copied().filter(|part| item.content.iter().any(|place| place.part == *part))
 }
 
 pub(super) fn item_head<'a>(payload: &'a Payload, item: &'a ItemFacts) -> ItemHead<'a> {

@@ -223,13 +223,13 @@ fn ids_are_remembered_within_bounds() {
         }
         assert_eq!(find(&table, Some("openai"), &["gpt-5-mini"]), Ok(("openai/gpt-5-mini".to_owned(), false)));
     }
-    assert!(table.cache.len() <= 4_096);
+    assert!(table.cache.read().len() <= 4_096);
     // a cached id is not resolved again: nothing is added for it
-    let before = table.cache.len();
+    let before = table.cache.read().len();
     for _ in 0..1_000 {
         assert!(find(&table, Some("openai"), &["gpt-5-mini"]).is_ok());
     }
-    assert_eq!(table.cache.len(), before);
+    assert_eq!(table.cache.read().len(), before);
 }
 
 /// The nearest listed id is found for a typing error, and none for an unrelated word.
