@@ -83,8 +83,8 @@ pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectC
     without_event_name.or(with_tokens).or(first)
 }
 
-/// Returns true if a log record has no event name, or one that can't be its emitter's: text instead of a name, or a name
-/// in a namespace that the dialect's events don't have.
+/// Returns true if a log record has no event name, or one that can't be its emitter's: text instead of a name, or a
+/// name in a namespace that the dialect's events don't have.
 fn has_lost_name(reader: &ItemReader<'_, '_>, dialect: &Dialect) -> bool {
     let name = reader.event_name;
     let namespace = name.split('.').next();

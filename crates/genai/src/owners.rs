@@ -64,8 +64,8 @@ impl<'p> Scope<'p> {
 
     /// Whether the scope decides this part of an owner. None replaces the tenant of a resource: two deployments may use
     /// one session id, and any item may name the trace of another. The agents of a trace or session have features of
-    /// their own, so an item takes its feature from above only. A session is the run of an item without a trace; else it
-    /// only fills in what is not known at all.
+    /// their own, so an item takes its feature from above only. A session is the run of an item without a trace; else
+    /// it only fills in what is not known at all.
     fn decides(self, part: usize, item: &ItemFacts, payload: &Payload) -> bool {
         match self {
             _ if part == TENANT && item.tenant.is_some() => false,

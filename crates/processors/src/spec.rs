@@ -1,7 +1,7 @@
 //! [`ProcessorSpec`]: everything that the gateway needs to know about a processor before it runs, and its wiring. A
-//! gateway and a dry run call the same `build` with different [`ProcessorDeps`]. A processor names only those properties
-//! ([`ProcessorProfile`]) that differ from most. `src/components.rs` lists the processors; `pipeline::Processor` is a
-//! running one.
+//! gateway and a dry run call the same `build` with different [`ProcessorDeps`]. A processor names only those
+//! properties ([`ProcessorProfile`]) that differ from most. `src/components.rs` lists the processors;
+//! `pipeline::Processor` is a running one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};

@@ -10,6 +10,8 @@
 
 #[macro_use]
 mod wordlists;
+#[macro_use]
+mod sets;
 
 mod action;
 mod addresses;
@@ -43,7 +45,6 @@ mod rule;
 mod scan;
 pub mod score;
 mod secrets;
-mod sets;
 mod spelled_email;
 mod stems;
 mod step_sequence;

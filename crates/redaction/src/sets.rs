@@ -5,6 +5,13 @@
 
 use super::wordlists;
 
+/// The words of a list as a set, made once.
+macro_rules! word_set {
+    ($list:literal) => {
+        once!(crate::sets::WordSet, crate::sets::WordSet::listed($list))
+    };
+}
+
 /// A set of bytes. Keep it in a `static`: a constant would be copied at each use.
 pub(super) struct ByteSet([bool; 256]);
 

@@ -27,13 +27,6 @@ macro_rules! once {
     }};
 }
 
-/// The words of a list as a set, made once.
-macro_rules! word_set {
-    ($list:literal) => {
-        once!(crate::sets::WordSet, crate::sets::WordSet::listed($list))
-    };
-}
-
 /// [`words`], made once.
 macro_rules! word_list {
     ($list:literal) => {
