@@ -397,7 +397,8 @@ fn memory_of_short_texts() {
         let prints = prints_of(&memory, &format!("ok{}", " ".repeat(100)));
         memory.add_session_content(memory.session_key("default", index.to_string().as_bytes()), &prints);
     }
-    assert_eq!((memory.sessions.lock().len(), memory.bytes()), (0, 0));
+    let sessions = memory.sessions.lock().len();
+    assert_eq!((sessions, memory.bytes()), (0, 0));
 }
 
 /// Of a text longer than a session's memory, the beginning is kept while there is room.

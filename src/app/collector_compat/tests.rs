@@ -13,7 +13,8 @@ fn the_table_is_complete() {
     if config::env::var("TOLLGATE_UPDATE").is_some() {
         std::fs::write(file("json"), data.to_string()).unwrap();
     }
-    assert!(std::fs::read_to_string(file("json")).unwrap() == data.to_string(), "collector.json is out of date");
+    let json = data.to_string();
+    assert!(std::fs::read_to_string(file("json")).unwrap() == json, "collector.json is out of date");
     let table: CollectorTable = serde_json::from_value(data).unwrap();
     assert!(table.unused.len() == 2 && table.replacements.len() == 5 && table.keys.len() == 5);
     for rows in table.replacements.values() {
