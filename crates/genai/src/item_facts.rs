@@ -91,7 +91,8 @@ fn has_lost_name(reader: &ItemReader<'_, '_>, dialect: &Dialect) -> bool {
     let mut known = dialect.calls.iter().flat_map(|rule| &rule.data.log);
     name.bytes().any(|byte| !byte.is_ascii_alphanumeric() && !b"._-".contains(&byte))
         || name.is_empty()
-        || (dialect.event_prefix.is_empty() && !known.any(|known| known.split('.').next() == namespace))
+        || (dialect.event_prefix.is_empty()
+            && !known.any(|known| [Some("*"), namespace].contains(&known.split('.').next())))
 }
 
 /// Reads the facts of the reader's current item.

@@ -223,7 +223,9 @@ impl UsageWords {
                 let medium = map.get("modality").and_then(Json::as_str).filter(|medium| medium.len() <= self.longest);
                 for (key, value) in map.iter().filter(|(key, _)| key.len() <= MAX_KEY_BYTES) {
                     let starts_usage = split_words(key).next().is_some_and(|word| word.eq_ignore_ascii_case("usage"));
-                    let is_vendor = depth == MAX_DEPTH && !in_usage && value.is_object() && !starts_usage;
+                    // a name that the words read is no vendor's
+                    let may_be_vendor = depth == MAX_DEPTH && !in_usage && value.is_object() && !starts_usage;
+                    let is_vendor = may_be_vendor && self.meanings(key).is_none();
                     let below =
                         if is_vendor { String::new() } else { format!("{path}.{key}.{}", medium.unwrap_or_default()) };
                     self.read_level(value, &below, (in_usage || starts_usage, depth - 1), members_left, found);

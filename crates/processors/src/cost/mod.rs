@@ -255,7 +255,8 @@ impl CostProcessor {
         let is_difference = flags.contains(PricingFlags::GROWN) || flags.contains(PricingFlags::AFTER_SPAN);
         let mut key = call_claim(&pass.account, item).filter(|_| is_counted);
         // The call itself counts beside these.
-        if is_difference || cost.reason == Some(UnpricedReason::NoUsage.as_str()) {
+        let of_no_call = [UnpricedReason::NoUsage, UnpricedReason::UnknownOperation].map(UnpricedReason::as_str);
+        if is_difference || cost.reason.is_some_and(|reason| of_no_call.contains(&reason)) {
             let (usd, output) = (cost.usd.as_deref().unwrap_or(""), item.usage.output.unwrap_or(0).to_le_bytes());
             key = key.map(|key| ClaimKey::from_parts(&[b"part", &key.to_bytes(), usd.as_bytes(), &output]));
         }

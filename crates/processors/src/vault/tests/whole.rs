@@ -305,6 +305,19 @@ async fn lines_are_opened() {
     }
 }
 
+/// No file of the vault shows content. (`audit` tests that no other key decrypts it.)
+#[tokio::test]
+async fn nothing_readable_lies_in_the_directory() {
+    let mut gateway = gateway();
+    gateway.send_stored(json!([turn(1, &[("user", "CANARY one")], "CANARY"), tool(2)])).await;
+    let all = gateway.objects();
+    assert_eq!(all.len(), 5, "key, object, index, digest, signature");
+    for (name, bytes) in &all {
+        let plain = if name.ends_with(".zst") { zstd::decode_all(&bytes[..]).expect("zstd") } else { bytes.clone() };
+        assert!(!String::from_utf8_lossy(&plain).contains("CANARY"), "{name}");
+    }
+}
+
 /// The object name contains account, tenant, session, day and writer: a fragment copied under a different one is
 /// refused, even if its key objects are copied too.
 #[tokio::test]

@@ -299,7 +299,6 @@ async fn seals_wait_for_room() {
 }
 
 /// Any order of sending, crashing, losing marks, failing and losing answers ends with everything stored once.
-/// (`faults_are_told_apart` has the answers of a store over HTTP.)
 #[tokio::test]
 async fn crashes_and_faults_lose_nothing() {
     for seed in 0..120 {
@@ -401,6 +400,49 @@ async fn s3(fake: &fakes::fake_s3::FakeS3) -> Arc<crate::store::S3Store> {
     let store =
         crate::store::S3Store::with_credentials(settings, fakes::fake_s3::KEYS.0, &secret).await.expect("store");
     Arc::new(store)
+}
+
+/// Over real HTTP, with conflicts, throttling, lost answers, a refused credential and a crash: every object is written
+/// once, with the same bytes, and the writer makes only puts.
+#[tokio::test]
+async fn s3_faults_lose_nothing() {
+    use fakes::fake_s3::{FakeS3, Fault as S3Fault};
+    let fake = FakeS3::start(false).await;
+    let store = s3(&fake).await;
+    let mut world = World::new(11);
+    for round in 0..3 {
+        (world.writer, world.ticketer, world.uploader) =
+            process(&world.journal, &store, &world.clock, round, &world.meter);
+        world.keys = ring(u64::from(round) << 32);
+        for n in 0..6 {
+            world.send(&format!("s{}", n % 3), 100, n == 5);
+        }
+        let faults =
+            [S3Fault::Conflict, S3Fault::LostAnswer, S3Fault::SlowDown, S3Fault::LostAnswer, S3Fault::AccessDenied];
+        fake.state.lock().faults.extend(faults);
+        for _ in 0..4 {
+            world.clock.advance(Duration::from_secs(61));
+            world.uploader.step().await;
+        }
+        world.journal.crash(0);
+    }
+    (world.writer, world.ticketer, world.uploader) = process(&world.journal, &store, &world.clock, 9, &world.meter);
+    fake.state.lock().faults.clear();
+    world.settle().await;
+    assert!(
+        world.journal.waiting_kinds().is_empty(),
+        "{:?} {:?}",
+        world.journal.waiting_kinds(),
+        fake.state.lock().log
+    );
+    let state = fake.state.lock();
+    for stored in world.journal.0.lock().records.iter().filter(|stored| stored.kind == RecordKind::Fragment) {
+        let (header, rest): (FragmentHeader, _) = spool_record::unpack(&stored.body).expect("fragment");
+        let object = &state.objects[&("audit-logs".to_owned(), header.object)];
+        let start = usize::try_from(header.offset).expect("small");
+        assert_eq!(object.bytes.slice(start..start + rest.len()), rest);
+    }
+    assert!(state.log.iter().all(|line| line.starts_with("PutObject ")));
 }
 
 /// Someone who throttles the store and takes a name before the retry causes no loss of a key or content: a rejected
