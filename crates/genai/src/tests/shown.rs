@@ -57,7 +57,7 @@ fn by_any_service_name() {
     let first_words: Vec<&str> = services.iter().filter_map(|known| known.split(['-', '_']).next()).collect();
     let rename = |group: &mut Json, service: &str| {
         let own = group["resource"]["service.name"].as_str().unwrap_or("");
-        if own != "cowork" && !first_words.iter().any(|word| own.starts_with(*word)) {
+        if !["cowork", "qwen-code"].contains(&own) && !first_words.iter().any(|word| own.starts_with(*word)) {
             group["resource"]["service.name"] = json!(service);
         }
     };
@@ -84,7 +84,7 @@ fn without_its_event_name() {
         }
     };
     let named = ["claude-code-native", "codex-cli", "gemini-cli"];
-    let is_tried = |item: &ItemFacts| item.dialect.is_some_and(|dialect| named.contains(&dialect));
+    let is_tried = |item: &ItemFacts| item.billable && item.dialect.is_some_and(|dialect| named.contains(&dialect));
     let show = |item: &ItemFacts| json!(item.on_two_signals);
     let ways = ["overwritten", "missing", "in no body"];
     stay_the_same(|case| case["signal"] == "logs", &ways, lose, is_tried, show, 10);
