@@ -458,7 +458,7 @@ pub struct ItemFacts {
     pub inherits_model: bool,
     /// Reported tokens.
     pub usage: TokenUsage,
-    /// Unrecognized usage keys with a number, at most [`MAX_UNRECOGNIZED_KEYS`].
+    /// Unrecognized usage keys with a number, at most eight.
     pub unrecognized_usage: Vec<Box<str>>,
     /// Service tier, speed, region and the like, if the call reports any.
     pub context: Option<Box<PriceContext>>,
