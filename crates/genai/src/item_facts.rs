@@ -83,16 +83,18 @@ pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectC
     without_event_name.or(with_tokens).or(first)
 }
 
-/// Returns true if a log record has no event name, or one that can't be its emitter's: text instead of a name, or a
-/// name in a namespace that the dialect's events don't have.
+/// Returns true if a log record has no event name, or one that can't be its emitter's: text instead of a name, a name
+/// in a namespace that the dialect's events don't have, or another name than the event in the body.
 fn has_lost_name(reader: &ItemReader<'_, '_>, dialect: &Dialect) -> bool {
-    let name = reader.event_name;
-    let namespace = name.split('.').next();
-    let mut known = dialect.calls.iter().flat_map(|rule| &rule.data.log);
-    name.bytes().any(|byte| !byte.is_ascii_alphanumeric() && !b"._-".contains(&byte))
-        || name.is_empty()
-        || (dialect.event_prefix.is_empty()
-            && !known.any(|known| [Some("*"), namespace].contains(&known.split('.').next())))
+    let (name, prefix) = (reader.event_name, dialect.event_prefix.as_str());
+    let known = || dialect.calls.iter().flat_map(|rule| &rule.data.log);
+    let namespaces = [Some("*"), name.split('.').next()];
+    let body = reader.body.and_then(|body| body.as_str()).map(|body| body.strip_prefix(prefix).unwrap_or(body));
+    let names_other = |body: &str| body != event_name(reader, dialect) && known().any(|known| known == body);
+    name.is_empty()
+        || name.bytes().any(|byte| !byte.is_ascii_alphanumeric() && !b"._-".contains(&byte))
+        || (prefix.is_empty() && !known().any(|known| namespaces.contains(&known.split('.').next())))
+        || body.is_some_and(names_other)
 }
 
 /// Reads the facts of the reader's current item.

@@ -70,10 +70,15 @@ fn by_any_service_name() {
 fn without_its_event_name() {
     let lose = |group: &mut Json, way: &str| {
         for item in group["items"].as_array_mut().unwrap() {
+            let keeps_body = way == "another word" && item["body"].is_string();
             let attributes = item["attributes"].as_object_mut();
             let Some(attributes) = attributes.filter(|attributes| attributes.contains_key("event.name")) else {
                 continue;
             };
+            if keeps_body {
+                attributes.insert("event.name".to_owned(), json!("log"));
+                continue;
+            }
             attributes.remove("event.name");
             if way == "overwritten" {
                 let place = json!("event otel/src/events/session_telemetry.rs:863");
@@ -86,6 +91,6 @@ fn without_its_event_name() {
     let named = ["claude-code-native", "codex-cli", "gemini-cli"];
     let is_tried = |item: &ItemFacts| item.billable && item.dialect.is_some_and(|dialect| named.contains(&dialect));
     let show = |item: &ItemFacts| json!(item.on_two_signals);
-    let ways = ["overwritten", "missing", "in no body"];
+    let ways = ["overwritten", "missing", "in no body", "another word"];
     stay_the_same(|case| case["signal"] == "logs", &ways, lose, is_tried, show, 10);
 }
