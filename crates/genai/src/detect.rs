@@ -1,6 +1,5 @@
-//! Finds the dialects that an item may belong to: those with a clause that holds, by priority. `item_facts` chooses the
-//! one in which the item shows what it is. Conditions on scope and resource are evaluated once per scope; all others
-//! are bit, slot and name checks per item.
+//! Finds the dialects of which a detection clause holds for an item, by priority; `item_facts` chooses one of them.
+//! Conditions on scope and resource are evaluated once per scope; all others are bit, slot and name checks per item.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Chooses the dialect in which an item shows what it is, and reads the item's facts from that dialect's sources.
+//! Chooses an item's dialect, and reads the item's facts from the dialect's sources.
 //! `request_facts` settles the facts that need the whole payload, `content` finds content.
 
 use kernel::hex;
@@ -312,9 +312,9 @@ fn read_listed_counts(reader: &ItemReader<'_, '_>, sources: &UsageSources, in_co
     }
 }
 
-/// Reads what is often only found inside content, such as cache lifetimes: from the dialect's lists, then from the
-/// structure that vendors' SDKs pass on, by the words of its keys. Only for calls, because content has to be parsed.
-/// Input, output and total are not read from structure, because they may not mean there what the item's own mean.
+/// Reads counts inside content, such as cache lifetimes: first by the dialect's lists, then by the words of the keys in
+/// the JSON that vendors' SDKs pass on. Only for calls, because parsing is expensive. Input, output and total are not
+/// read from that JSON: a vendor may count cached tokens differently there.
 fn read_counts_in_content(reader: &ItemReader<'_, '_>, sources: &UsageSources, facts: &mut ItemFacts) {
     let usage = &mut facts.usage;
     read_listed_counts(reader, sources, true, usage);
@@ -366,7 +366,7 @@ fn read_usage(reader: &ItemReader<'_, '_>, sources: &UsageSources) -> TokenUsage
         if !sources.reads(*bare) || listed.count(*bucket).is_some() {
             continue;
         }
-        // (what is no count is unrecognized, see `read_counts_in_content`)
+        // `read_counts_in_content` reports values that are not counts
         let Some(count) = value.as_count().and_then(|count| u64::try_from(count).ok()) else { continue };
         usage.add_spelled(*bucket, count);
     }

@@ -64,8 +64,8 @@ impl<'p> Scope<'p> {
 
     /// Whether the scope decides this part of an owner. None replaces the tenant of a resource: two deployments may use
     /// one session id, and any item may name the trace of another. The agents of a trace or session have features of
-    /// their own, so an item takes its feature from above only. A session is the run of an item without a trace; else
-    /// it only fills in what is not known at all.
+    /// their own, so an item takes its feature from above only. A session is the run of an item without a trace; for
+    /// other items it decides only what nothing else says.
     fn decides(self, part: usize, item: &ItemFacts, payload: &Payload) -> bool {
         match self {
             _ if part == TENANT && item.tenant.is_some() => false,
@@ -87,7 +87,7 @@ pub(super) fn passed_parts(payload: &Payload, entries: &[ItemWithDialect<'_>]) -
     (0..3).filter(|_| payload.signal() != Signal::Metrics).filter(is_passed).collect()
 }
 
-/// Adds to each span what it lacks and its nearest ancestor in the request states.
+/// Gives each span the parts that it lacks, from its nearest ancestor in the request that states them.
 pub(super) fn inherit_owners(entries: &mut [ItemWithDialect<'_>], spans: &SpanIndex<'_>, passed: &[usize]) {
     let is_stated_at = |at: usize, part| entries.get(at).is_some_and(|above| above.facts.states_owner_part(part));
     let found =
@@ -95,9 +95,8 @@ pub(super) fn inherit_owners(entries: &mut [ItemWithDialect<'_>], spans: &SpanIn
     set_parts(entries, found, true);
 }
 
-/// Adds to each item what it still lacks and the rest of its run states in the request: another item of its span, trace
-/// or session, if all that state it agree. A tenant that is known before is the item's own, an ancestor's or its
-/// resource's, and no run replaces it.
+/// Gives each item the parts that it still lacks, from the other items of its span, trace or session in the request, if
+/// those that state a part agree. A known tenant stays: it is the item's own, an ancestor's or its resource's.
 pub(super) fn complete_owners(payload: &Payload, entries: &mut [ItemWithDialect<'_>]) {
     let passed = passed_parts(payload, entries);
     let text = |at: usize, part: usize| entries.get(at).and_then(|entry| entry.facts.owner_part(part));

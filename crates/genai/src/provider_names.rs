@@ -75,7 +75,7 @@ impl ProviderNames {
         for (kind, nameless) in [(WordKind::Neutral, &lists.neutral), (WordKind::Framework, &lists.frameworks)] {
             words.extend(nameless.iter().map(|word| (boxed(word), (kind, boxed("")))));
         }
-        // A current name stands for itself.
+        // A name of the conventions means itself, whatever its words say.
         let current = words.values().map(|(_, provider)| provider).filter(|name| !name.is_empty());
         let mut names: HashMap<Box<str>, Box<str>> = current.map(|name| (whole_name(name), name.clone())).collect();
         for (name, provider) in &lists.names {
