@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use otlp::{NodeId, Payload, Signal};
 
+use super::closed_items::ServiceIdentity;
 use super::content::{ContentFinder, FoundContent, SharedNodeOwners, UnlistedTextPolicy};
 use super::facts::{Facts, ItemFacts};
 use super::item_facts;
@@ -29,31 +30,6 @@ pub fn agent_traces<'p>(payload: &'p Payload, facts: &Facts) -> Vec<&'p [u8]> {
     traces
 }
 
-/// The identity of the service that a resource describes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ServiceIdentity<'p> {
-    /// `service.name`.
-    pub name: &'p str,
-    /// `service.instance.id` if the service has no name of its own, else empty: new replicas of a known named service
-    /// are recognised.
-    pub instance: &'p str,
-}
-
-/// The default `service.name` of SDKs. Many services share it, so it identifies none of them.
-const DEFAULT_SERVICE_NAME: &str = "unknown_service";
-
-/// The service of a resource, if the resource identifies one.
-fn identify_service(payload: &Payload, resource: NodeId) -> Option<ServiceIdentity<'_>> {
-    let text = |key: &str| {
-        let mut attributes = payload.attributes(resource).filter(|attribute| attribute.key == key);
-        attributes.find_map(|attribute| attribute.value.as_str()).unwrap_or_default()
-    };
-    let (name, instance) = (text("service.name"), text("service.instance.id"));
-    let unnamed = name.starts_with(DEFAULT_SERVICE_NAME);
-    let known = !name.is_empty() && (!unnamed || !instance.is_empty());
-    known.then_some(ServiceIdentity { name, instance: if unnamed { instance } else { "" } })
-}
-
 /// Maximum number of services reported for one payload.
 const MAX_SERVICES: usize = 256;
 
@@ -64,7 +40,9 @@ pub fn agent_services<'p>(payload: &'p Payload, facts: &Facts) -> Vec<ServiceIde
     for item in facts.items.iter().filter(|item| item.agent && item.dialect.is_some()) {
         let resource = payload.resource(item.node);
         if services.len() < MAX_SERVICES && seen.insert(resource) {
-            services.extend(identify_service(payload, resource).filter(|service| !services.contains(service)));
+            services.extend(
+                ServiceIdentity::from_resource(payload, resource).filter(|service| !services.contains(service)),
+            );
         }
     }
     services
@@ -106,7 +84,7 @@ impl<'k, 'p> AgentMatcher<'k, 'p> {
             !trace.is_empty() && *self.agent_traces.entry(trace).or_insert_with(|| (known.is_agent_trace)(trace));
         let by_service = self.resources.entry(resource);
         let is_known = || {
-            let service = identify_service(payload, resource);
+            let service = ServiceIdentity::from_resource(payload, resource);
             service.is_some_and(|service| self.agent_services.contains(&service))
                 || (known.is_agent_service)(service.as_ref())
         };

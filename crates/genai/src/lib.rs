@@ -10,6 +10,7 @@ mod attribute_types;
 mod cache_statements;
 mod caller_supplied;
 mod chat_evidence;
+mod closed_items;
 mod content;
 mod detect;
 pub mod facts;
@@ -53,6 +54,7 @@ use item_reader::ItemReader;
 use request_facts::ItemWithDialect;
 
 pub use address::{is_route, letter_runs};
+pub use closed_items::{ClosedItemPolicy, DeclaredAgents, EarlierAgentServices, ServiceIdentity, StatementPolicy};
 pub use content::UnlistedTextPolicy;
 pub use detect::DialectReason;
 pub use facts::{
@@ -63,7 +65,7 @@ pub use facts::{
 pub use item_facts::response_id_kind;
 pub use item_reader::bounded_id;
 pub use keys::KeyRole;
-pub use known_agents::{KnownAgents, ServiceIdentity, agent_services, agent_traces, mark_known_agents};
+pub use known_agents::{KnownAgents, agent_services, agent_traces, mark_known_agents};
 pub use label_shape::is_short_name;
 pub use layers::{CallTokenCounts, model_stem};
 pub use opaque::is_number;

@@ -13,6 +13,7 @@ use otlp::Value;
 
 use super::announcements::AnnouncementFinder;
 use super::attribute_types::AttributeType;
+use super::closed_items::ClosedItemPolicy;
 use super::content::AttributeRules;
 use super::detect::DetectionClause;
 use super::facts::{ContentPart, TokenBucket};
@@ -57,6 +58,8 @@ pub struct Vocabulary {
     providers: ProviderNames,
     /// Current name of a provider -> of the one that its calls are counted like. See [`Vocabulary::with_sellers`].
     sellers: BTreeMap<String, String>,
+    /// Which items are an agent's, and what stays of them.
+    pub(super) policy: ClosedItemPolicy,
     pub(super) operations: HashMap<String, String>,
     /// Current operation names.
     pub(super) known_operations: HashSet<String>,
@@ -239,6 +242,13 @@ impl Vocabulary {
         self
     }
 
+    /// Reads payloads with this policy for agents' items.
+    #[must_use]
+    pub fn with_policy(mut self, policy: ClosedItemPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
     /// The provider that decides what the token counts of `provider`'s calls include.
     pub(super) fn seller<'n>(&'n self, provider: &'n str) -> &'n str {
         self.sellers.get(provider).map_or(provider, String::as_str)
@@ -380,6 +390,7 @@ impl<'d> VocabularyCompiler<'d> {
             extract,
             providers: ProviderNames::compile(&data.providers),
             sellers: BTreeMap::new(),
+            policy: ClosedItemPolicy::default(),
             operations: data.operations.iter().map(|(from, to)| (from.to_lowercase(), to.clone())).collect(),
             known_operations: data.operations.values().cloned().collect(),
             media: data.media.iter().cloned().collect(),

@@ -1,0 +1,99 @@
+//! Which items are an agent's, and what stays of them, as configured. An agent's items are *closed*: text stays on them
+//! only in the shape that its key allows (`docs/decisions/0001-agent-items-and-content.md`). The answer depends on the
+//! item, its resource and this configuration alone, so all replicas give the same.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use otlp::{NodeId, Payload};
+
+use super::content::UnlistedTextPolicy;
+
+/// Services that are agents' by configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeclaredAgents {
+    /// The services with these names (`service.name`).
+    Named(BTreeSet<String>),
+    /// Every service.
+    All,
+}
+
+impl Default for DeclaredAgents {
+    fn default() -> Self {
+        Self::Named(BTreeSet::new())
+    }
+}
+
+/// Which database statements keep only their form.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "StatementOption")]
+pub enum StatementPolicy {
+    /// Those on agents' items.
+    #[default]
+    Closed,
+    /// All.
+    Parsed,
+}
+
+/// The identity of a service within an account.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ServiceIdentity<'p> {
+    /// `service.name`.
+    pub name: &'p str,
+    /// `service.instance.id` if the service has no name of its own, else empty: replicas are one service.
+    pub instance: &'p str,
+}
+
+/// The default `service.name` of SDKs. Many services share it, so it identifies none of them.
+const DEFAULT_SERVICE_NAME: &str = "unknown_service";
+
+impl<'p> ServiceIdentity<'p> {
+    /// The service of a resource. `None`: the resource identifies none.
+    pub fn from_resource(payload: &'p Payload, resource: NodeId) -> Option<Self> {
+        let text = |key: &str| payload.get_str(resource, key).unwrap_or_default();
+        let (name, instance) = (text("service.name"), text("service.instance.id"));
+        let is_unnamed = name.starts_with(DEFAULT_SERVICE_NAME);
+        let is_known = !name.is_empty() && (!is_unnamed || !instance.is_empty());
+        is_known.then_some(Self { name, instance: if is_unnamed { instance } else { "" } })
+    }
+}
+
+/// The agents' services that an earlier version had learned. They stay closed until the configuration declares agents.
+pub trait EarlierAgentServices: Send + Sync {
+    /// Returns true if the service of the account was an agent's.
+    fn contains(&self, account: &str, service: &ServiceIdentity<'_>) -> bool;
+}
+
+/// See the module documentation.
+#[derive(Clone, Default)]
+pub struct ClosedItemPolicy {
+    /// Declared agents.
+    pub agents: DeclaredAgents,
+    /// Agents of an earlier version, if there are any.
+    pub earlier_agents: Option<Arc<dyn EarlierAgentServices>>,
+    /// Treatment of text under keys that no list names.
+    pub unlisted: UnlistedTextPolicy,
+    /// Keys whose texts of at most 256 bytes stay (redacted), although no list names the keys.
+    pub keep: BTreeSet<String>,
+    /// Keys whose texts never stay.
+    pub never: BTreeSet<String>,
+    /// Treatment of database statements.
+    pub statements: StatementPolicy,
+}
+
+impl ClosedItemPolicy {
+    /// Returns true if every item of the service is closed by configuration.
+    pub(super) fn closes_service(&self, account: &str, service: Option<&ServiceIdentity<'_>>) -> bool {
+        let is_named = |service: &ServiceIdentity<'_>| match &self.agents {
+            DeclaredAgents::Named(names) => names.contains(service.name),
+            DeclaredAgents::All => true,
+        };
+        let is_earlier = |service: &ServiceIdentity<'_>| {
+            self.earlier_agents.as_ref().is_some_and(|earlier| earlier.contains(account, service))
+        };
+        self.agents == DeclaredAgents::All || service.is_some_and(|service| is_named(service) || is_earlier(service))
+    }
+}
