@@ -8,7 +8,7 @@
 //!   - {name: chat, trace: 1, span: 2, parent: 1, start: 1700000000, end: 1700000001,
 //!      status: error, attributes: {a: 1}, events: [{name: e, attributes: {}}], links: []}
 //!   - {event_name: x, body: {k: v}, trace: 1, span: 2, time: 1700000000, attributes: {}}
-//!   - {metric: name, attributes: {}, value: 3}
+//!   - {metric: name, attributes: {}, value: 3, exemplars: [{attributes: {}}]}
 //! ```
 //! Ids are small numbers or whole hex; times are seconds. `{$bytes: base64}` is a bytes value,
 //! `{$text: …}` structure as JSON text.
@@ -133,6 +133,11 @@ fn item(signal: Signal, one: &Json) -> Json {
         Signal::Metrics => {
             out["timeUnixNano"] = nanos(&one["time"], 1_795_000_000.0);
             out["asDouble"] = json!(one["value"].as_f64().unwrap_or(0.0));
+            let exemplars = one["exemplars"].as_array().cloned().unwrap_or_default();
+            out["exemplars"] = exemplars
+                .iter()
+                .map(|one| json!({"asDouble": 1.0, "filteredAttributes": attributes(&one["attributes"])}))
+                .collect();
             out = json!({"name": one["metric"], "gauge": {"dataPoints": [out]}});
         }
     }

@@ -8,7 +8,7 @@ use kernel::rng::{Rng, SeededRng};
 
 /// Number of seeds in `cargo test`; nightly runs use more (`TOLLGATE_SEEDS`).
 const SEEDS: u64 = 1000;
-const WORDS: &str = "copper lantern meadow violin harbour thunder cactus marble pigeon saddle orchid ribbon walnut \
+pub(super) const WORDS: &str = "copper lantern meadow violin harbour thunder cactus marble pigeon saddle orchid ribbon walnut \
     glacier ember falcon juniper mosaic pebble quartz raven summit tulip velvet";
 
 #[derive(Deserialize)]

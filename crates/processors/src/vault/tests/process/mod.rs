@@ -4,6 +4,7 @@ mod chat;
 mod closed;
 mod columns;
 mod content;
+mod oracle;
 mod recipients;
 mod recorded;
 mod traces;
@@ -14,19 +15,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
-use super::super::{ContentStore, DeclaredServices, EchoFinder, LeftContent, VaultProcessor, VaultProcessorParts};
+use super::super::{ContentStore, EchoFinder, LeftContent, PrivacyProfile, VaultProcessor, VaultProcessorParts};
+use crate::redact::RedactProcessor;
 use crate::testing::{batch, origin};
 use echoes::FingerprintCache;
-use genai::UnlistedTextPolicy;
 use genai::testing::builtin::vocabulary;
 use genai::testing::request;
+use genai::{ClosedItemPolicy, Vocabulary};
 use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use kernel::rng::SystemRng;
 use kernel::secret::Secret;
 use kernel::sha256::Sha256;
 use otlp::{Payload, Signal, TextEdit, TextPlaceKind, UnknownFields};
 use pipeline::spool::{RecordKind, SpoolRecord};
-use pipeline::{Batch, BatchOrigin, ContentState, Processor, Reason, Ticketer, Trust};
+use pipeline::{Batch, BatchOrigin, ContentState, Effect, Processor, Reason, Ticketer, Trust};
 use telemetry::Meter;
 use vault::delta::ContentRebuilder;
 use vault::document::{FragmentDocument, commitment};
@@ -46,6 +48,8 @@ pub(super) struct Bench {
     ids: PlainIds,
     rebuilder: ContentRebuilder,
     identities: BTreeMap<String, age::x25519::Identity>,
+    /// The step after the vault, if the test has one.
+    redact: Option<Arc<RedactProcessor>>,
 }
 
 /// The result of one batch.
@@ -59,6 +63,13 @@ pub(super) struct Out {
     keys: Vec<KeyHeader>,
     rows: Vec<IndexRow>,
     records: Vec<SpoolRecord>,
+    effects: Vec<Effect>,
+}
+
+/// The shipped vocabulary with a policy. Loading it takes a tenth of a second.
+pub(super) fn vocabulary_with(policy: ClosedItemPolicy) -> Arc<Vocabulary> {
+    let vocabulary = Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0));
+    Arc::new(vocabulary.with_policy(policy))
 }
 
 impl Bench {
@@ -88,10 +99,7 @@ impl Bench {
             rng: Arc::new(SystemRng),
             store,
             leave,
-            unlisted: UnlistedTextPolicy::Text,
-            agents: DeclaredServices::Learned,
-            labels: super::super::LabelPolicy::default(),
-            privacy: super::super::PrivacyProfile::Standard,
+            privacy: PrivacyProfile::Standard,
             echo_finder: EchoFinder {
                 memory: Arc::new(FingerprintCache::new(&SystemRng)),
                 max_error_text: 8 << 10,
@@ -109,22 +117,29 @@ impl Bench {
             ids,
             rebuilder: ContentRebuilder::default(),
             identities: BTreeMap::new(),
+            redact: None,
         }
     }
 
-    pub(super) fn unlisted(mut self, unlisted: UnlistedTextPolicy) -> Self {
-        self.processor.unlisted = unlisted;
+    /// Uses another policy for agents' items.
+    pub(super) fn policy(self, policy: ClosedItemPolicy) -> Self {
+        self.reading_with(vocabulary_with(policy))
+    }
+
+    /// Uses another vocabulary.
+    fn reading_with(mut self, vocabulary: Arc<Vocabulary>) -> Self {
+        self.processor.vocabulary = vocabulary;
         self
     }
 
-    pub(super) fn privacy(mut self, privacy: super::super::PrivacyProfile) -> Self {
+    /// Redacts after the vault step.
+    fn redacting(mut self, redact: Arc<RedactProcessor>) -> Self {
+        self.redact = Some(redact);
+        self
+    }
+
+    pub(super) fn privacy(mut self, privacy: PrivacyProfile) -> Self {
         self.processor.privacy = privacy;
-        self
-    }
-
-    /// Uses another label policy.
-    pub(super) fn labels(mut self, policy: super::super::LabelPolicy) -> Self {
-        self.processor.labels = super::super::ProvenLabels::new(policy, super::super::labels::LIMIT);
         self
     }
 
@@ -137,21 +152,13 @@ impl Bench {
 
     /// Processes a batch and commits it.
     pub(super) fn commit(&mut self, case: &Json) -> Out {
-        let mut batch = batch(request::payload(case));
-        self.processor.batch_facts(&mut batch);
-        let effects = batch.effects;
-        let out = self.pass(case);
-        effects.iter().for_each(|effect| self.processor.apply(effect));
-        out
+        self.commit_payload(request::payload(case), origin())
     }
 
-    /// Simulates a restart from a checkpoint.
-    pub(super) fn restarted(mut self) -> Self {
-        let saved = self.processor.checkpoint().expect("a checkpoint");
-        self.processor.labels =
-            super::super::ProvenLabels::new(self.processor.labels.policy.clone(), super::super::labels::LIMIT);
-        self.processor.restore(&saved);
-        self
+    fn commit_payload(&mut self, payload: Payload, origin: BatchOrigin) -> Out {
+        let out = self.pass_payload(payload, origin);
+        out.effects.iter().for_each(|effect| self.processor.apply(effect));
+        out
     }
 
     /// Uses another limit for the size of searched texts.
@@ -179,6 +186,10 @@ impl Bench {
         let mut batch = Batch::new(Arc::new(origin), payload);
         self.processor.process(&mut batch).expect("processed");
         assert!(batch.clearance.content == ContentState::Stripped);
+        if let Some(redact) = &self.redact {
+            redact.process(&mut batch).expect("redacted");
+        }
+        let effects = std::mem::take(&mut batch.effects);
         let mut records = Vec::new();
         let mut slots = BTreeMap::new();
         for draft in batch.drafts {
@@ -205,7 +216,7 @@ impl Bench {
             encoded.bytes[place.range.clone()].copy_from_slice(text.as_bytes());
         }
         let payload = Payload::parse(batch.payload.signal(), Bytes::from(encoded.bytes.clone())).expect("OTLP");
-        self.open(payload, encoded.bytes, records)
+        Out { effects, ..self.open(payload, encoded.bytes, records) }
     }
 
     fn open(&mut self, payload: Payload, bytes: Vec<u8>, records: Vec<SpoolRecord>) -> Out {
@@ -218,6 +229,7 @@ impl Bench {
             keys: vec![],
             rows: vec![],
             records: vec![],
+            effects: vec![],
         };
         for stored in &records {
             match stored.kind {
