@@ -258,9 +258,6 @@ impl Chain {
                     forward_after_put: false,
                 }),
                 leave: vault::LeftContent::Nothing,
-                unlisted: genai::UnlistedTextPolicy::Text,
-                agents: vault::DeclaredServices::Learned,
-                labels: vault::LabelPolicy::default(),
                 privacy: vault::PrivacyProfile::Standard,
                 echo_finder: vault::EchoFinder {
                     memory: Arc::new(FingerprintCache::new(&SystemRng)),

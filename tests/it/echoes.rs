@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use echoes::FingerprintCache;
-use genai::{KeyRole, Vocabulary};
+use genai::{ClosedItemPolicy, KeyRole, Vocabulary};
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::{PlainIds, Pseudonymizer};
 use kernel::rng::{Rng, SystemRng};
@@ -27,7 +27,11 @@ struct Line {
 impl Line {
     /// `rules`: whether redaction rules apply in addition to echoes.
     fn new(rules: bool) -> Self {
-        let (meter, vocabulary) = (Meter::new(), Arc::new(Vocabulary::builtin().ok().unwrap()));
+        // an agent whose name is a sentence
+        let keep = BTreeSet::from(["gen_ai.agent.name".to_owned()]);
+        let vocabulary = Vocabulary::builtin().ok().unwrap();
+        let vocabulary = Arc::new(vocabulary.with_policy(ClosedItemPolicy { keep, ..ClosedItemPolicy::default() }));
+        let meter = Meter::new();
         let pseudonyms = Pseudonymizer::new(&Secret::new("k".to_owned()));
         let mut config = redact::RedactConfig::default();
         if !rules {
@@ -41,10 +45,6 @@ impl Line {
             rng: Arc::new(SystemRng),
             store: None,
             leave: vault::LeftContent::Nothing,
-            unlisted: genai::UnlistedTextPolicy::Text,
-            agents: vault::DeclaredServices::Learned,
-            // an agent whose name is a sentence
-            labels: vault::LabelPolicy { keep: vec!["gen_ai.agent.name".to_owned()], ..vault::LabelPolicy::default() },
             privacy: vault::PrivacyProfile::Standard,
             echo_finder: vault::EchoFinder {
                 memory: Arc::new(FingerprintCache::new(&SystemRng)),

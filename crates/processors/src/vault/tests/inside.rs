@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::super::config::LeftContent;
 use super::process::Bench;
-use genai::UnlistedTextPolicy;
+use genai::{ClosedItemPolicy, UnlistedTextPolicy};
 
 fn everything(out: &super::process::Out) -> String {
     String::from_utf8_lossy(&out.bytes).into_owned()
@@ -77,21 +77,21 @@ fn text_that_only_looks_like_structure_stays() {
     assert!(bodies.iter().all(|body| all.contains(body)) && out.documents.is_empty(), "{all}");
 }
 
-/// `unlisted: text` takes every text that has not proved to be a label, `all` takes every text, `keep` takes only
-/// listed keys; numbers and listed names stay.
+/// `unlisted: text` leaves one identifier under a key, `all` no text, `keep` all but listed content; numbers and listed
+/// names stay.
 #[test]
 fn unlisted_options() {
     let case = json!({"items": [{"name": "chat m", "trace": 1, "span": 1, "attributes": {
         "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.input.messages": "LISTED", "plan": "some PROSE",
         "mood": "LABEL", "map": {"a": "INMAP"}, "json": "{\"prompt\":\"NESTED\",\"rest\":\"REST\"}", "count": 7}}]});
     let left = |unlisted| {
-        let out = Bench::new().unlisted(unlisted).pass(&case);
+        let out = Bench::new().policy(ClosedItemPolicy { unlisted, ..ClosedItemPolicy::default() }).pass(&case);
         let all = everything(&out);
         assert!(all.contains("gpt-4o") && all.contains("count"), "{all}");
         let words = ["LISTED", "PROSE", "LABEL", "INMAP", "NESTED", "REST"];
         words.into_iter().filter(|word| all.contains(word)).collect::<Vec<_>>()
     };
-    assert_eq!(left(UnlistedTextPolicy::Text), [""; 0]);
+    assert_eq!(left(UnlistedTextPolicy::Text), ["LABEL"]);
     assert_eq!(left(UnlistedTextPolicy::All), [""; 0]);
     assert_eq!(left(UnlistedTextPolicy::Keep), ["PROSE", "LABEL", "INMAP", "REST"]);
 }

@@ -1,10 +1,10 @@
 mod agents;
+mod closed_items;
 mod deltas;
 mod dialects;
 mod hostile;
 mod inside;
 mod keeping;
-mod labels;
 mod layouts;
 mod owners;
 mod planted;
@@ -73,6 +73,18 @@ fn stores_in_short() {
     assert_eq!((settings.config.leave, settings.notes.len()), (LeftContent::Redacted, 1));
     let none = settings_of("store: none");
     assert_eq!((none.store, none.notes.len()), (None, 1));
+}
+
+/// An earlier configuration still loads; what has no effect any more is noted by its name.
+#[test]
+fn what_was_learned_once_is_noted() {
+    let settings = settings_of(&in_folder("labels: { min_sessions: 5, keep: [team] }"));
+    let is_noted = |settings: &VaultSettings| settings.notes.iter().any(|note| note.path == "labels.min_sessions");
+    assert!(is_noted(&settings) && !is_noted(&settings_of(&in_folder("labels: { keep: [team] }"))));
+    let found = problems(&in_folder("labels: { keep: [team], never: [team] }\nagents: { services: some }"));
+    for path in ["labels.keep", "agents.services"] {
+        assert!(found.iter().any(|problem| problem.starts_with(&format!("{path}:"))), "{path} in {found:?}");
+    }
 }
 
 /// All problems are reported at once, and an S3 store without an explicit lock is refused.

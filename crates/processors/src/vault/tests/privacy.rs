@@ -11,16 +11,16 @@ fn failing(session: usize, name: &str, message: &str) -> Json {
         "error.message": message, "patient.age": 47, "gen_ai.usage.input_tokens": 1234}}]})
 }
 
-/// Must not regress: a span name that is a sentence is forwarded once five sessions have sent it; short names and
-/// errors stay.
+/// Must not regress: a span name that is a sentence goes, however often it is sent; short names, numbers and an error's
+/// own words stay.
 #[test]
 fn standard() {
     let sentence = "please call Maria Huber about her diagnosis";
     let mut bench = Bench::new();
-    for session in 0..6 {
+    for session in 0..8 {
         let out = bench.commit(&failing(session, sentence, "could not reach 'ward 7'"));
         let all = String::from_utf8_lossy(&out.bytes).into_owned();
-        assert_eq!(all.contains("Maria"), session == 5, "session {session}");
+        assert!(!all.contains("Maria"), "session {session}");
         assert!(all.contains("could not reach 'ward 7'"));
         assert_eq!(out.attributes(0)["patient.age"], "47");
     }
@@ -28,18 +28,16 @@ fn standard() {
     assert!(String::from_utf8_lossy(&out.bytes).contains("chat gpt-4o"));
 }
 
-/// Must not regress: with `strict`, errors and names are forwarded as templates that five sessions have sent, numbers
-/// as buckets; everything is in the vault.
+/// Must not regress: with `strict`, a name that is not made of the item's own facts goes, errors keep nothing that
+/// differs between two of them, and numbers leave as buckets; everything is in the vault.
 #[test]
 fn strict() {
     let mut bench = Bench::new().privacy(PrivacyProfile::Strict);
-    for session in 0..6 {
+    for session in 0..8 {
         let message = format!("could not reach 'ward {session}' of patient{session}");
         let out = bench.commit(&failing(session, "triage", &message));
         let (attributes, all) = (out.attributes(0), String::from_utf8_lossy(&out.bytes).into_owned());
-        let expected = if session < 5 { "[CONTENT]" } else { "could not reach '…' of #" };
-        assert_eq!(attributes["error.message"], expected, "session {session}");
-        assert_eq!(all.contains("triage"), session == 5);
+        assert!(!all.contains("triage"), "session {session}");
         assert!(!all.contains("ward") && !all.contains(&format!("patient{session}")), "{all}");
         assert_eq!((&*attributes["patient.age"], &*attributes["gen_ai.usage.input_tokens"]), ("20", "1234"));
         let kept = super::inside::kept(&out).concat();

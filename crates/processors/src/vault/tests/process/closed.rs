@@ -1,6 +1,6 @@
-//! Nothing that a person said can be read in what leaves: an attacker's families of places, wordings and encodings, each
-//! chosen by seed (`just nightly closed`). `oracle` reads what leaves. A fresh processor answers each seed, so nothing
-//! seen before can help; `replicas_agree` compares it with a processor that has seen all of them.
+//! Nothing that a person said can be read in what leaves: an attacker's families of places, wordings and encodings,
+//! each chosen by seed (`just nightly closed`). `oracle` reads what leaves. A fresh processor answers each seed, so
+//! nothing seen before can help; `replicas_agree` compares it with a processor that has seen all of them.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,6 @@ use super::chat::{WORDS, number, pick};
 use super::oracle::readable_words;
 use super::*;
 use crate::redact::RedactConfig;
-use genai::DeclaredAgents;
 use kernel::rng::SeededRng;
 
 /// Number of seeds in `cargo test`; nightly runs use more (`TOLLGATE_SEEDS`).
@@ -29,8 +28,8 @@ const IDS: &str = "gen_ai.response.id gen_ai.tool.call.id gen_ai.agent.id contai
 const HOSTS: &str = "server.address host.name gen_ai.server.address";
 const VERSIONS: &str = "service.version gen_ai.agent.version telemetry.sdk.version";
 /// Keys of persons and machines.
-const PERSONS: &str = "file_path cwd git.origin host.name host.user user.full_name user.name user.groups process.command \
-    process.command_line process.executable.path process.owner vcs.repo workspace.host_paths enduser.id";
+const PERSONS: &str = "file_path cwd git.origin host.name host.user user.full_name user.name user.groups \
+    process.command process.command_line process.executable.path process.owner vcs.repo workspace.host_paths enduser.id";
 const ERROR_KEYS: &str = "error.message exception.message exception.stacktrace error.stack error";
 
 /// A sentence that must not be readable.
@@ -399,10 +398,7 @@ fn case(rng: &SeededRng, seed: u64, strict: bool) -> (Sentence, Case) {
 }
 
 /// The vocabulary of these tests, which declares `ward-agent` as an agent's service.
-static VOCABULARY: LazyLock<Arc<Vocabulary>> = LazyLock::new(|| {
-    let agents = DeclaredAgents::Named(BTreeSet::from(["ward-agent".to_owned()]));
-    vocabulary_with(ClosedItemPolicy { agents, ..ClosedItemPolicy::default() })
-});
+static VOCABULARY: LazyLock<Arc<Vocabulary>> = LazyLock::new(|| vocabulary_with(declaring(&["ward-agent"])));
 /// The step after the vault, whose rules are compiled once.
 static REDACT: LazyLock<Arc<RedactProcessor>> = LazyLock::new(redact);
 
@@ -477,8 +473,8 @@ fn replicas_agree() {
     for seed in seeds {
         let rng = SeededRng::new(seed);
         let (_, case) = case(&rng, seed, false);
-        let child = json!({"resource": {"service.name": "clinic"}, "items": [{"name": "POST", "trace": seed + 1, "span": 3,
-            "parent": 1, "attributes": {"http.request.method": "POST", "app.step": "the third bed was made"}}]});
+        let child = json!({"resource": {"service.name": "clinic"}, "items": [{"name": "POST", "trace": seed + 1,
+            "span": 3, "parent": 1, "attributes": {"http.request.method": "POST", "app.step": "the third bed was made"}}]});
         let requests = [case.request, child];
         let mut new = bench(REDACT.clone());
         let fresh = requests.each_ref().map(|request| new.commit(request).bytes);

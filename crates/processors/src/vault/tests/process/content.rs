@@ -304,15 +304,16 @@ fn a_long_error_of_a_tool_is_kept_once() {
     assert!(!out.leaks("CANARY") && out.documents[0].items[0].content.len() == 1);
 }
 
-/// The parts of an address beyond its route are in the vault and removed from items of an agent and of its service; an
-/// ordinary service's address stays.
+/// The parts of an address beyond its route are in the vault and removed from items of an agent and of a declared
+/// service; the address of a service that only calls a model stays.
 #[test]
 fn what_addresses_say_goes() {
     let said = format!("https://a.example/v1/search?q={}&n=1", "CANARY+told+me+so+".repeat(280));
     let get = |trace: u8| json!({"name": "GET", "trace": trace, "span": trace, "attributes": {"url.full": said, "http.route": "/v1/{id}"}});
     let mut agent = chat("s-1", "acme", "hello");
     agent["events"] = json!([{"name": "e", "attributes": {"url.query": "q=CANARY told me so"}}]);
-    let out = Bench::new().pass(&json!({"resource": {"service.name": "agent"}, "items": [agent, get(9)]}));
+    let mut bench = Bench::new().policy(declaring(&["agent"]));
+    let out = bench.pass(&json!({"resource": {"service.name": "agent"}, "items": [agent, get(9)]}));
     assert!(!out.leaks("CANARY"));
     let attributes = out.attributes(1);
     assert_eq!(
@@ -322,6 +323,7 @@ fn what_addresses_say_goes() {
     let kept = out.documents.iter().flat_map(|document| &document.items).flat_map(|item| &item.content);
     let kept: Vec<_> = kept.filter(|piece| piece.key.as_deref() == Some("url.full#address")).collect();
     assert!(kept.len() == 1 && kept[0].value.as_str() == Some(&said), "the auditor finds it whole");
-    let out = Bench::new().pass(&json!({"resource": {"service.name": "shop"}, "items": [get(7)]}));
-    assert_eq!(out.attributes(0)["url.full"], said, "an ordinary service's stays");
+    let call = chat("s-1", "acme", "hello");
+    let out = Bench::new().pass(&json!({"resource": {"service.name": "shop"}, "items": [get(1), call]}));
+    assert_eq!(out.attributes(0)["url.full"], said, "an ordinary service's stays, also in a call's trace");
 }

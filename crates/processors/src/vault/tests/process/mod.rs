@@ -21,7 +21,7 @@ use crate::testing::{batch, origin};
 use echoes::FingerprintCache;
 use genai::testing::builtin::vocabulary;
 use genai::testing::request;
-use genai::{ClosedItemPolicy, Vocabulary};
+use genai::{ClosedItemPolicy, DeclaredAgents, Vocabulary};
 use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use kernel::rng::SystemRng;
 use kernel::secret::Secret;
@@ -64,6 +64,12 @@ pub(super) struct Out {
     rows: Vec<IndexRow>,
     records: Vec<SpoolRecord>,
     effects: Vec<Effect>,
+}
+
+/// The policy that declares these services as agents'.
+pub(super) fn declaring(services: &[&str]) -> ClosedItemPolicy {
+    let names = services.iter().map(|name| (*name).to_owned()).collect();
+    ClosedItemPolicy { agents: DeclaredAgents::Named(names), ..ClosedItemPolicy::default() }
 }
 
 /// The shipped vocabulary with a policy. Loading it takes a tenth of a second.
