@@ -8,8 +8,10 @@
 #               seeds per round. Add a seed that finds a failure to crates/exporters/tests/engine/regressions.txt
 #   truth       random sessions with known results, compared with every surface that shows runs; 20,000 seeds per round.
 #               An hour or more in which fewer than 100,000 seeds ran is a failure
-#   closed      text of an agent's item in any place, and chat shapes in any service; 20,000 seeds per round. No text
-#               may leave
+#   closed      an attacker's families: what errors quote, persons and machines, statements, sentences written as names,
+#               names of spans and metrics, exemplars, resources, split chats, on agents' items and in any service, each
+#               answered by a fresh processor; replicas and another account's flood of 20,000 services; 20,000 seeds per
+#               round. No more than three words of what was said may be readable, and none of a chat
 #   properties  the property tests of `cargo test` with other cases, one round per seed
 #   mutations   objects of every kind of a vault, changed in every way, and 200 places of each kind flipped:
 #               in a folder, then in a real S3 with Object Lock (versitygw, or radosgw with MUTATIONS_S3=radosgw), in

@@ -168,11 +168,11 @@ fn within_a_batch() {
 fn over_batches() {
     let line = Line::new(true);
     let fresh = said(&line.pass(traces(vec![failing("s")]), true));
-    assert!(fresh.2.contains("forty days"), "nothing was stripped yet");
+    assert!(fresh.1.contains("invoice of March"), "nothing was stripped yet");
     line.pass(traces(vec![chat("s")]), false);
     assert_eq!(said(&line.pass(traces(vec![failing("s")]), true)), fresh, "not committed, not remembered");
     line.pass(traces(vec![chat("s")]), true);
-    assert_eq!(said(&line.pass(traces(vec![failing("s")]), true)).2, "MailError: can't send '[CONTENT]'");
+    assert_eq!(said(&line.pass(traces(vec![failing("s")]), true)).1, "could not [CONTENT]…");
     let mut other = failing("t");
     other["traceId"] = json!("1af7651916cd43dd8448eb211c80319c");
     assert_eq!(said(&line.pass(traces(vec![other]), true)), fresh, "another session");
@@ -256,7 +256,7 @@ fn texts_that_stay() {
 /// error beside them contain the same text.
 #[test]
 fn queries_and_labels_stay() {
-    let sql = "SELECT name, email FROM customers WHERE region = 'north' ORDER BY name";
+    let sql = "SELECT name, email FROM customers ORDER BY region, name";
     let (place, tag) = ("prod europe west", "nightly invoice agents");
     let url = "https://shop.example.com/find/customers/north?page=2";
     let said = format!("{place}; {tag}; {url}; {sql}");
@@ -301,14 +301,12 @@ fn names_of_agents_stay() {
         let mut attributes = json!({ "gen_ai.operation.name": "invoke_agent", "crewai.agent.role": name,
             "gen_ai.system_instructions": format!("You are {name}, be polite") });
         attributes[key] = json!(name);
-        Line::new(true).pass(traces(vec![span(&format!("{name}.agent"), &attributes, "")]), false)
+        let message = format!("{name} did not answer");
+        let out = Line::new(true).pass(traces(vec![span("invoke_agent", &attributes, &message)]), false);
+        out.text(out.items().next().unwrap(), TextField::StatusMessage).to_owned()
     };
-    let out = agent("gen_ai.agent.name");
-    let node = out.items().next().unwrap();
-    assert_eq!(out.text(node, TextField::Name), format!("{name}.agent"));
-    let out = agent("crewai.agent.backstory");
-    let node = out.items().next().unwrap();
-    assert_eq!(out.text(node, TextField::Name), "[CONTENT].agent", "no key tells that it is one");
+    assert_eq!(agent("gen_ai.agent.name"), format!("{name} did not answer"));
+    assert_eq!(agent("crewai.agent.backstory"), "[CONTENT] did not answer", "no key tells that it is one");
 }
 
 /// Log records: bodies that are not content, as text and as structure, and event names.
