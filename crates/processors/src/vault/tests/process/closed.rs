@@ -239,8 +239,9 @@ fn person(rng: &SeededRng, seed: u64, sentence: &Sentence) -> Case {
         4 => format!("{}.example.com", sentence.words.join("-")),
         _ => sentence.text.clone(),
     };
-    // Redaction replaces the id of a person, so the vault does not need it.
-    Case { is_kept: false, ..keyed(in_attribute(rng, seed, key, &json!(value)), key, sentence.short()) }
+    // Redaction replaces the id of a person, so the vault need not hold it; a command line is listed as content.
+    let request = in_attribute(rng, seed, key, &json!(value));
+    Case { request, readable: sentence.short(), stays: vec![], is_kept: false }
 }
 
 /// A sentence in a statement of a closed item: as literal, comment, argument, or instead of the statement.
