@@ -54,6 +54,7 @@ mod client_references;
 pub mod config;
 mod content;
 mod context_bases;
+mod earlier_agents;
 mod echo;
 mod input_shares;
 mod item_texts;
@@ -70,6 +71,7 @@ mod session_items;
 mod shape;
 mod stamp;
 mod tool_requests;
+mod undeclared_agents;
 
 pub use build::{VaultWithUploader, build, build_processor};
 pub use config::{LeftContent, StoreSettings, VaultConfig, VaultSettings};

@@ -1,3 +1,4 @@
+mod agent_services;
 mod agents;
 mod deltas;
 mod dialects;
