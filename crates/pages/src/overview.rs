@@ -258,7 +258,7 @@ pub(super) struct OverviewPage {
     fallbacks: Vec<CountRow>,
     unpriced_calls: Vec<CountRow>,
     troubles: Vec<(String, &'static str)>,
-    /// The configuration lines that declare the agents which no line declares.
+    /// The configuration lines that declare undeclared agents.
     agents_lines: Vec<String>,
     /// A few figures of the gateway itself, with their names.
     vitals: Vec<(&'static str, String)>,
