@@ -2,21 +2,20 @@
 //! that users who miss a value can find its key.
 //!
 //! Counting a known key costs one lookup and no allocation. Label values are bounded by the meter and hold only names.
-//! `labels` and `item_texts` decide what moves; `telemetry/moved_keys` shows the counts.
+//! `genai` and `item_texts` decide what moves; `telemetry/moved_keys` shows the counts.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use genai::{ContentBasis, ContentLocation, Facts, is_short_name};
+use genai::{ClosedItemPolicy, ContentBasis, ContentLocation, Facts, is_short_name};
 use kernel::pseudonym::IdPolicy;
 use otlp::{NodeId, Payload};
 use telemetry::labels::LabelValues;
 use telemetry::{Counter, Meter, names as metric};
 
 use super::item_texts::TextReplacement;
-use super::labels::{BODY_KEY, LabelPolicy};
 
 /// Maximum number of cached counters per rule. The meter shows fewer keys.
 const MAX_COUNTERS: usize = 512;
@@ -52,7 +51,7 @@ impl MovedValueCounters {
         payload: &Payload,
         facts: &Facts,
         replacements: &[TextReplacement],
-        policy: &LabelPolicy,
+        policy: &ClosedItemPolicy,
     ) {
         let moved_by_profile: HashSet<(NodeId, ContentLocation)> =
             replacements.iter().map(TextReplacement::location).collect();
@@ -60,12 +59,12 @@ impl MovedValueCounters {
         for place in places.filter(|place| !matches!(place.basis, ContentBasis::Listed | ContentBasis::Key)) {
             let key = match place.at {
                 ContentLocation::Attribute(id) => payload.attribute(id).map(|attribute| attribute.key),
-                ContentLocation::Body => Some(BODY_KEY),
+                ContentLocation::Body => Some("body"),
                 ContentLocation::Name => Some("name"),
                 ContentLocation::Status => Some("status.message"),
                 ContentLocation::Embedded(_) => None,
             };
-            if let Some(key) = key.filter(|key| !policy.is_never(key)) {
+            if let Some(key) = key.filter(|key| !policy.never.contains(*key)) {
                 self.count_value(account, key, moved_by_profile.contains(&(place.node, place.at)));
             }
         }
