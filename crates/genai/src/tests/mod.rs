@@ -440,14 +440,13 @@ fn recorded_canaries_are_content() {
     assert!(found > 100, "{found}");
 }
 
-/// Every item of a recorded client is recognised, and attributes that dashboards read are not content.
+/// Attributes that dashboards read are not content of any recorded client.
 #[test]
 fn recorded_metadata_stays() {
     let kept = "model tool_name gen_ai.tool.name session.id gen_ai.request.model gen_ai.response.finish_reasons \
         stop_reason agent.stop_reason service.name build.commit_sha work_tracker.issue_id tenant.id";
     for (path, payload, facts) in recordings(&builtin()) {
         for item in &facts.items {
-            assert!(item.agent || payload.signal() == Signal::Metrics, "{}", path.display());
             for place in &item.content {
                 let ContentLocation::Attribute(id) = place.at else { continue };
                 let key = payload.attribute(id).unwrap().key;
