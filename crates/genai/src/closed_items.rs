@@ -84,6 +84,16 @@ pub struct ClosedItemPolicy {
     pub statements: StatementPolicy,
 }
 
+/// As written: the earlier agents are no setting.
+impl PartialEq for ClosedItemPolicy {
+    fn eq(&self, other: &Self) -> bool {
+        let settings = |policy: &Self| {
+            (policy.agents.clone(), policy.unlisted, policy.keep.clone(), policy.never.clone(), policy.statements)
+        };
+        settings(self) == settings(other)
+    }
+}
+
 impl ClosedItemPolicy {
     /// Returns true if every item of the service is closed by configuration.
     pub(super) fn closes_service(&self, account: &str, service: Option<&ServiceIdentity<'_>>) -> bool {

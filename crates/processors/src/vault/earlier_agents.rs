@@ -30,14 +30,14 @@ const NO_ACCOUNTS_VERSION: u8 = 2;
 type NamedService = [Box<str>; 2];
 
 /// See the module documentation.
-pub(super) struct EarlierAgents {
+pub struct EarlierAgents {
     is_declared: bool,
     services: RwLock<BTreeMap<[u8; DIGEST_BYTES], OnceLock<NamedService>>>,
 }
 
 impl EarlierAgents {
     /// `is_declared`: the configuration declares agents, so that no earlier service is remembered.
-    pub(super) fn new(is_declared: bool) -> Self {
+    pub fn new(is_declared: bool) -> Self {
         Self { is_declared, services: RwLock::default() }
     }
 

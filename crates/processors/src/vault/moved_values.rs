@@ -4,12 +4,12 @@
 //! Counting a known key costs one lookup and no allocation. Label values are bounded by the meter and hold only names.
 //! `genai` and `item_texts` decide what moves; `telemetry/moved_keys` shows the counts.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use genai::{ContentBasis, ContentLocation, Facts, is_short_name};
+use genai::{ClosedItemPolicy, ContentBasis, ContentLocation, Facts, is_short_name};
 use kernel::pseudonym::IdPolicy;
 use otlp::{NodeId, Payload};
 use telemetry::labels::LabelValues;
@@ -36,14 +36,14 @@ impl MovedValueCounters {
         Self { meter: meter.clone(), processor, ids, key_labels, counters: RwLock::default() }
     }
 
-    /// Counts the values about to be removed. Keys in `never` are left out, because the user listed them.
+    /// Counts the values about to be removed. Keys in `labels.never` are left out, because the user listed them.
     pub(super) fn count(
         &self,
         account: &str,
         payload: &Payload,
         facts: &Facts,
         replacements: &[TextReplacement],
-        never: &BTreeSet<String>,
+        policy: &ClosedItemPolicy,
     ) {
         let moved_by_profile: HashSet<(NodeId, ContentLocation)> =
             replacements.iter().map(TextReplacement::location).collect();
@@ -62,7 +62,7 @@ impl MovedValueCounters {
                 ContentLocation::Status => Some("status.message"),
                 ContentLocation::Embedded(_) => None,
             };
-            if let Some(key) = key.filter(|key| !never.contains(*key)) {
+            if let Some(key) = key.filter(|key| !policy.never.contains(*key)) {
                 self.count_value(account, key, rule);
             }
         }
