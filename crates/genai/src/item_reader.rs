@@ -274,8 +274,9 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         let is_agent = |(slot, names): &(SlotIndex, NamePatterns)| {
             self.resource_value(*slot).and_then(|value| value.as_str()).is_some_and(|value| names.matches(value))
         };
-        self.is_agent_resource = self.vocabulary.policy.closes_service(self.account, service.as_ref())
-            || self.vocabulary.agent_resources.iter().any(is_agent);
+        // asked first, so that no service that says so itself is listed as one of an earlier version
+        self.is_agent_resource = self.vocabulary.agent_resources.iter().any(is_agent)
+            || self.vocabulary.policy.closes_service(self.account, service.as_ref());
     }
 
     fn enter_scope(&mut self, scope: NodeId) {

@@ -17,6 +17,7 @@ use vault::seal::SessionKeyGenerator;
 pub use vault::store::kinds::StoreSettings;
 use vault::store::settings::{LockMode, ObjectLock, S3Settings};
 
+use super::earlier_agents::EarlierAgents;
 use super::item_texts::PrivacyProfile;
 use super::options::{
     AgentServices, DirectoryConfig, ForwardPolicy, KmsConfig, Labels, SigningKeyConfig, StoreLayout,
@@ -56,7 +57,7 @@ pub struct VaultConfig {
     /// Services that are agents', so that all their spans, logs and metrics are closed: `{ services: [name] }`
     /// (`service.name`), or `{ services: all }`. Items of other services are closed if they show an instrumentation of
     /// agents themselves. Default: none.
-    pub agents: AgentServices,
+    pub agents: Option<AgentServices>,
     /// Database statements whose literals go to the vault: `closed` (those on agents' items), or `parsed` (all).
     /// Default: `closed`.
     pub statements: StatementPolicy,
@@ -97,7 +98,7 @@ impl Default for VaultConfig {
             unlisted: UnlistedTextPolicy::Text,
             labels: Labels::default(),
             privacy: PrivacyProfile::Standard,
-            agents: AgentServices::default(),
+            agents: None,
             statements: StatementPolicy::Closed,
             writer: None,
             signing_key: None,
@@ -292,7 +293,7 @@ impl VaultConfig {
             VerifyKey::parse(key.trim()).map_err(add_problem).ok()
         });
         let erasure_keys = erasure_keys.collect();
-        let agents = self.agents.declared(&mut problems);
+        let agents = self.agents.as_ref().map(|agents| agents.declared(&mut problems));
         self.labels.check(&mut problems, &mut notes);
         let (default_size, default_age) = match self.layout {
             StoreLayout::Packed => (ByteSize(8 << 20), TimeSpan::seconds(5)),
@@ -327,8 +328,8 @@ impl VaultConfig {
             store,
             config: self.clone(),
             closed_items: ClosedItemPolicy {
-                agents,
-                earlier_agents: None,
+                earlier_agents: Some(Arc::new(EarlierAgents::new(agents.is_some()))),
+                agents: agents.unwrap_or_default(),
                 unlisted: match self.privacy {
                     PrivacyProfile::Standard => self.unlisted,
                     PrivacyProfile::Strict => UnlistedTextPolicy::All,

@@ -69,6 +69,7 @@ mod undeclared_agents;
 
 pub use build::{VaultWithUploader, build, build_processor};
 pub use config::{LeftContent, StoreSettings, VaultConfig, VaultSettings};
+pub use earlier_agents::EarlierAgents;
 pub use echo::EchoFinder;
 pub use item_texts::PrivacyProfile;
 pub use options::{DirectoryConfig, ForwardPolicy};
@@ -80,6 +81,7 @@ use item_texts::TextReplacement;
 use moved_values::MovedValueCounters;
 use sealing::{ContentSealer, SealedBatch};
 use tool_requests::{RequestedToolCalls, ToolCallRequests};
+use undeclared_agents::UndeclaredAgents;
 
 #[cfg(test)]
 mod tests;
@@ -122,6 +124,8 @@ pub struct VaultProcessor {
     sealer: Option<ContentSealer>,
     privacy: PrivacyProfile,
     moved_values: MovedValueCounters,
+    earlier_agents: Option<Arc<EarlierAgents>>,
+    undeclared_agents: UndeclaredAgents,
     metrics: VaultMetrics,
 }
 
@@ -172,7 +176,11 @@ impl VaultProcessor {
             zstd: CompressorPool::new(COMPRESSION_LEVEL),
             bases: ContextBases::default(),
         });
+        let earlier = parts.vocabulary.closed_items().earlier_agents.clone();
+        let earlier = earlier.map(|earlier| earlier as Arc<dyn Any + Send + Sync>);
         Self {
+            earlier_agents: earlier.and_then(|earlier| earlier.downcast::<EarlierAgents>().ok()),
+            undeclared_agents: UndeclaredAgents::new(Arc::clone(&id), Arc::clone(&ids), meter),
             moved_values: MovedValueCounters::new(Arc::clone(&id), ids, meter),
             id,
             vocabulary: parts.vocabulary,
@@ -286,6 +294,7 @@ impl Processor for VaultProcessor {
             return Ok(());
         }
         let (facts, replacements) = self.batch_facts(batch);
+        self.undeclared_agents.observe(&batch.origin.account, &batch.payload, &facts);
         let facts_to_seal = self.find_echoes_and_requests(batch, &facts);
         match &self.sealer {
             None => self.metrics.dropped.increment(stamp::mark_dropped(&mut batch.payload, &facts)),
@@ -323,6 +332,9 @@ impl Processor for VaultProcessor {
     }
 
     fn apply(&self, effect: &Effect) {
+        if let Some(earlier) = &self.earlier_agents {
+            earlier.apply(&effect.body);
+        }
         let Some(unstored) = &effect.unstored else { return };
         if let (Some(contexts), Some(sealer)) = (unstored.downcast_ref::<Vec<LearnedContexts>>(), &self.sealer) {
             contexts.iter().for_each(|learned| sealer.bases.remember(learned));
@@ -334,7 +346,18 @@ impl Processor for VaultProcessor {
         self.tool_requests.remember(additions.account, &additions.tool_requests);
     }
 
+    fn checkpoint(&self) -> Option<Vec<u8>> {
+        self.earlier_agents.as_ref()?.checkpoint()
+    }
+
+    fn restore(&self, checkpoint: &[u8]) -> bool {
+        self.earlier_agents.as_ref().is_none_or(|earlier| earlier.restore(checkpoint))
+    }
+
     fn tick(&self, now: UnixNanos) {
+        if let Some(earlier) = &self.earlier_agents {
+            self.undeclared_agents.observe_earlier(earlier);
+        }
         self.metrics.echo_bytes.set(self.echo_finder.memory.bytes() as f64);
         if let Some(sealer) = &self.sealer {
             sealer.keys.drop_stale(now);
