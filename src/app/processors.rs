@@ -46,8 +46,16 @@ pub(super) fn processor_deps(
     let detectors = redactions.iter().map(|redaction| Arc::clone(redaction.detector)).collect();
     let sellers = valid.processors.iter().filter_map(|component| component.value.spec().profile().providers).flatten();
     let vocabulary = Vocabulary::builtin().map_err(|error| StartError::new(error.0))?;
+    let mut policies = valid.processors.iter().filter_map(|component| component.value.spec().profile().closed_items);
+    let policy = policies.next().cloned().unwrap_or_default();
+    if policies.any(|other| *other != policy) {
+        return Err(StartError::new(
+            "the `vault` processors differ in `agents`, `unlisted`, `labels`, `privacy` or `statements`; set the same \
+             in all of them",
+        ));
+    }
     Ok(ProcessorDeps {
-        vocabulary: Arc::new(vocabulary.with_sellers(sellers)),
+        vocabulary: Arc::new(vocabulary.with_sellers(sellers).with_policy(policy)),
         ids: Arc::new(RedactionIdPolicy::new(detectors, pseudonyms)),
         fingerprints: Arc::new(FingerprintCache::new(&*deps.rng)),
         max_error_text: redactions.iter().map(|redaction| redaction.max_error_text).min().unwrap_or_default(),

@@ -43,10 +43,23 @@ where
 /// # Errors
 /// The configuration can't be read, or has no reachable admin port.
 pub(super) fn resolve_admin_port(options: &AdminPortArgs, common: &CommonArgs) -> Result<AdminPort, CommandError> {
-    let configured_port = match (&options.admin, &common.config) {
-        (None, Some(source)) => {
-            let loaded = load_config(common, FileCreation::Nothing)?;
-            Some(configured_admin_port(&loaded).map_err(|why| format!("{source}: {why}: use --admin URL"))?)
+    let is_configured = options.admin.is_none() && common.config.is_some();
+    let loaded = is_configured.then(|| load_config(common, FileCreation::Nothing)).transpose()?;
+    resolve_loaded_admin_port(options, common, loaded.as_ref())
+}
+
+/// Like [`resolve_admin_port`], with the configuration that `--config` names already loaded.
+///
+/// # Errors
+/// The configuration has no reachable admin port.
+pub(super) fn resolve_loaded_admin_port(
+    options: &AdminPortArgs,
+    common: &CommonArgs,
+    loaded: Option<&LoadedConfig>,
+) -> Result<AdminPort, CommandError> {
+    let configured_port = match (&options.admin, &common.config, loaded) {
+        (None, Some(source), Some(loaded)) => {
+            Some(configured_admin_port(loaded).map_err(|why| format!("{source}: {why}: use --admin URL"))?)
         }
         _ => None,
     };

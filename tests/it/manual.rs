@@ -23,9 +23,14 @@ const RUN_ELSEWHERE: &[(&str, &str)] =
 
 /// A text that the blocks of a page print.
 const PRINTED: &[(&str, &str)] = &[
-    ("docs/agent-telemetry.md", "  dialect  openinference: "),
     ("docs/concepts/batch.md", "normalize ▸ cost ▸ runs ▸ vault ▸ redact"),
     ("docs/concepts/vault.md", "✓  All checks passed."),
+    ("docs/how-to/application-that-calls-a-model.md", "\n    order.status = \"awaiting approval\"\n"),
+    (
+        "docs/how-to/application-that-calls-a-model.md",
+        "\n  ~ order.status = \"awaiting approval\"\n      → \"[CONTENT]\"\n",
+    ),
+    ("docs/how-to/application-that-calls-a-model.md", "\n      → \"[PERSON]\"\n"),
     ("docs/how-to/audit.md", "age1"),
     ("docs/how-to/forward.md", "age1"),
     ("docs/how-to/prices.md", "claude-sonnet-4-5"),

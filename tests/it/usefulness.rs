@@ -22,19 +22,19 @@ const CLIENTS: &str = "203.0.113.";
 /// Minimum number of values per thousand that must stay unchanged.
 const SURVIVE: usize = 995;
 
-/// The services of `vault.agents` in the embedded default.
-const NO_AGENTS: &str = "      services: []\n";
+/// The line of the embedded default after which `vault.agents` may stand.
+const BEFORE_AGENTS: &str = "    privacy: standard\n";
 
 /// The processors of the embedded default.
 fn dry() -> DryRun {
-    dry_with_agents(NO_AGENTS)
+    dry_with("")
 }
 
-/// The processors of the embedded default with other `vault.agents`.
-fn dry_with_agents(agents: &str) -> DryRun {
+/// The processors of the embedded default with more options of the vault step.
+fn dry_with(options: &str) -> DryRun {
     let text = fs::read_to_string(root().join("config/default.yaml")).unwrap();
-    assert_eq!(text.matches(NO_AGENTS).count(), 1, "config/default.yaml has no `agents: {{ services: [] }}`");
-    let text = text.replace(NO_AGENTS, agents);
+    assert_eq!(text.matches(BEFORE_AGENTS).count(), 1, "config/default.yaml has no `privacy: standard`");
+    let text = text.replace(BEFORE_AGENTS, &format!("{BEFORE_AGENTS}{options}"));
     let read = resolve::resolve_config("default.yaml", &text, &Everything, &root().join("target"));
     let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
     let seams = GatewayDeps::system();
@@ -159,7 +159,7 @@ fn a_service_that_calls_a_model_keeps_its_own() {
 /// An agent's own service, declared, keeps 95 % of its values at first sight, and a week of repeats changes nothing.
 #[test]
 fn a_declared_agent_keeps_its_own() {
-    let mut dry = dry_with_agents("      services: all\n");
+    let mut dry = dry_with("    agents: { services: all }\n");
     let source = root().join("tests/cases/ordinary/assistant");
     let first = send(&mut dry, &source);
     assert!(

@@ -2,6 +2,7 @@
 //! only in the shape that its key allows (`docs/decisions/0001-agent-items-and-content.md`). The answer depends on the
 //! item, its resource and this configuration alone, so all replicas give the same.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -62,7 +63,7 @@ impl<'p> ServiceIdentity<'p> {
 }
 
 /// The agents' services that an earlier version had learned. They stay closed until the configuration declares agents.
-pub trait EarlierAgentServices: Send + Sync {
+pub trait EarlierAgentServices: Any + Send + Sync {
     /// Returns true if the service of the account was an agent's.
     fn contains(&self, account: &str, service: &ServiceIdentity<'_>) -> bool;
 }
@@ -82,6 +83,16 @@ pub struct ClosedItemPolicy {
     pub never: BTreeSet<String>,
     /// Treatment of database statements.
     pub statements: StatementPolicy,
+}
+
+/// As written: the earlier agents are no setting.
+impl PartialEq for ClosedItemPolicy {
+    fn eq(&self, other: &Self) -> bool {
+        let settings = |policy: &Self| {
+            (policy.agents.clone(), policy.unlisted, policy.keep.clone(), policy.never.clone(), policy.statements)
+        };
+        settings(self) == settings(other)
+    }
 }
 
 impl ClosedItemPolicy {

@@ -32,6 +32,7 @@ use super::keys::{
 use super::label_shape;
 use super::nested_content::{self, ActiveKeyLists, RemovedContent, SearchOutcome};
 use super::opaque;
+use super::request_facts::ItemWithDialect;
 use super::structured_text::ChatEvidence;
 use super::vocabulary::{Dialect, EventRule, Vocabulary};
 
@@ -124,9 +125,9 @@ pub(super) struct AttributeRules {
 }
 
 impl<'v, 'p> ContentFinder<'v, 'p> {
-    pub(super) fn new(vocabulary: &'v Vocabulary, payload: &'p Payload, unlisted: UnlistedTextPolicy) -> Self {
+    pub(super) fn new(vocabulary: &'v Vocabulary, payload: &'p Payload) -> Self {
         let harmless = RefCell::new(vocabulary.harmless_values.lock().pop().unwrap_or_default());
-        Self { vocabulary, payload, unlisted, harmless }
+        Self { vocabulary, payload, unlisted: vocabulary.policy.unlisted, harmless }
     }
 
     /// Finds content and error texts of the reader's current item: attributes (already read), body, events and links.
@@ -178,7 +179,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         for child in self.payload.children(node) {
             let event = match self.payload.kind(child) {
                 NodeKind::Event => self.event_rule(self.payload.text(child, TextField::Name), dialect),
-                NodeKind::Link => None,
+                NodeKind::Link | NodeKind::Exemplar => None,
                 _ => continue,
             };
             let own = self.collect_evidence(memo, child, agent);
@@ -221,18 +222,23 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         supplied_keys.contains_key(key, is_number).then_some((ContentPart::Other, ContentBasis::Guessed))
     }
 
-    /// Finds the content of a resource or scope.
-    pub(super) fn find_in_shared_node(
+    /// Finds the content of resources and scopes, and adds it to the items that own them.
+    pub(super) fn find_in_shared_nodes(
         &self,
-        memo: &mut KeyClassCache<'v, 'p>,
-        node: NodeId,
-        agent: bool,
-    ) -> FoundContent {
-        let mut out = FoundContent::default();
-        let evidence = self.collect_evidence(memo, node, agent);
-        let rules = AttributeRules { agent, unlisted: self.unlisted, evidence, ..AttributeRules::default() };
-        self.find_in_attributes(memo, node, rules, &mut out);
-        out
+        reader: &mut ItemReader<'v, 'p>,
+        shared: SharedNodeOwners,
+        entries: &mut [ItemWithDialect<'v>],
+    ) {
+        for SharedNode { node, owner, closed, .. } in shared.nodes.into_iter().rev() {
+            let mut out = FoundContent::default();
+            let evidence = self.collect_evidence(&mut reader.memo, node, closed);
+            let rules =
+                AttributeRules { agent: closed, unlisted: self.unlisted, evidence, ..AttributeRules::default() };
+            self.find_in_attributes(&mut reader.memo, node, rules, &mut out);
+            if let Some(entry) = entries.get_mut(owner) {
+                out.prepend_to(&mut entry.facts);
+            }
+        }
     }
 
     /// Evidence of a model call or chat on a node. Computed only if the node has an ambiguous key.
@@ -405,15 +411,17 @@ impl FoundContent {
         self.embedded.edits.push(EmbeddedContentEdit { node, attribute, keys: removed.keys, texts: removed.texts });
     }
 
-    /// Moves the results into an item: before the item's own places if `prepend`, otherwise replacing them.
-    pub(super) fn move_into(mut self, item: &mut ItemFacts, prepend: bool) {
-        if prepend {
-            item.errors.append(&mut self.errors);
-        } else {
-            (item.content, item.errors, item.embedded) = (Vec::new(), self.errors, None);
-            item.tool_failed = self.tool_failed;
-        }
-        if !self.embedded.parts.is_empty() || self.embedded.name.is_some() {
+    /// Moves the results into the item that they were found on.
+    pub(super) fn move_into(self, item: &mut ItemFacts) {
+        (item.content, item.errors, item.tool_failed) = (self.content, self.errors, self.tool_failed);
+        let has_embedded = !self.embedded.parts.is_empty() || self.embedded.name.is_some();
+        item.embedded = has_embedded.then(|| Box::new(self.embedded));
+    }
+
+    /// Puts the results before those of an item.
+    fn prepend_to(mut self, item: &mut ItemFacts) {
+        item.errors.append(&mut self.errors);
+        if !self.embedded.parts.is_empty() {
             let embedded = item.embedded.get_or_insert_default();
             let own_parts = u32::try_from(embedded.parts.len()).unwrap_or(u32::MAX);
             for place in &mut self.content {
@@ -423,7 +431,6 @@ impl FoundContent {
             }
             embedded.parts.append(&mut self.embedded.parts);
             embedded.edits.append(&mut self.embedded.edits);
-            embedded.name = self.embedded.name.or(embedded.name.take());
         }
         item.content.splice(0..0, self.content);
     }
@@ -553,23 +560,41 @@ fn classify_body(
     basis.filter(|_| rules.agent).map(|basis| (ContentPart::Other, basis))
 }
 
-/// Assigns each resource and scope to the first agent item below it, or to the first item if none is an agent item.
+/// A resource or scope with the number of the item whose content its own is listed with.
+struct SharedNode {
+    node: NodeId,
+    owner: usize,
+    is_owner_closed: bool,
+    /// Whether the node itself is closed.
+    closed: bool,
+}
+
+/// Assigns each resource and scope to the first closed item below it, or to the first item if none is closed.
 #[derive(Default)]
 pub(super) struct SharedNodeOwners {
-    /// Each shared node with the index of its owning item, and whether that item is an agent item.
-    pub(super) owners: Vec<(NodeId, usize, bool)>,
+    nodes: Vec<SharedNode>,
     places: foldhash::HashMap<NodeId, usize>,
 }
 
 impl SharedNodeOwners {
-    /// Registers item number `at`. Must be called in item order.
-    pub(super) fn register_item(&mut self, payload: &Payload, at: usize, node: NodeId, agent: bool) {
-        for node in [payload.resource(node), payload.scope(node)] {
-            let place = *self.places.entry(node).or_insert(self.owners.len());
-            match self.owners.get_mut(place) {
-                Some((_, owner, is_agent)) if agent && !*is_agent => (*owner, *is_agent) = (at, true),
+    /// Registers the reader's current item, which has the number `at`. Must be called in item order.
+    pub(super) fn register_item(
+        &mut self,
+        reader: &ItemReader<'_, '_>,
+        at: usize,
+        node: NodeId,
+        is_owner_closed: bool,
+    ) {
+        let (resource, scope) = (reader.payload.resource(node), reader.payload.scope(node));
+        let is_agent = reader.is_agent_resource;
+        for (node, closed) in [(resource, is_agent), (scope, is_agent || reader.is_dialect_scope)] {
+            let place = *self.places.entry(node).or_insert(self.nodes.len());
+            match self.nodes.get_mut(place) {
+                Some(known) if is_owner_closed && !known.is_owner_closed => {
+                    (known.owner, known.is_owner_closed) = (at, true);
+                }
                 Some(_) => {}
-                None => self.owners.push((node, at, agent)),
+                None => self.nodes.push(SharedNode { node, owner: at, is_owner_closed, closed }),
             }
         }
     }

@@ -83,6 +83,11 @@ impl PossibleClause<'_> {
     fn holds(&self, reader: &ItemReader<'_, '_>) -> bool {
         (self.has == 0 || self.has & reader.marker_bits != 0) && self.clause.matches_item(reader)
     }
+
+    /// Returns true if the scope alone shows the dialect.
+    pub(super) fn matches_scope_only(&self) -> bool {
+        self.clause.what_matches() == DialectMatch::Scope
+    }
 }
 
 impl DetectionClause {

@@ -151,21 +151,10 @@ pub enum ContentBasis {
     Key,
     /// Guessed from the key's last word or from structure. Guessed content never leaves the vault.
     Guessed,
-    /// On an agent's item, under a key known to hold labels, but the value is longer than a label.
+    /// On a closed item, under a key known to hold labels, but the value has not the shape of one.
     LongLabel,
-    /// On an agent's item, under a key that no list names.
+    /// On a closed item, under a key that no list names.
     Unlisted,
-}
-
-impl ContentBasis {
-    /// The longest text, in bytes, that may be forwarded once enough sessions have sent the same text.
-    pub fn provable_bytes(self) -> usize {
-        match self {
-            Self::Listed | Self::Key | Self::Guessed => 0,
-            Self::LongLabel => 256,
-            Self::Unlisted => 64,
-        }
-    }
 }
 
 /// Declares each count of tokens once: its field in [`TokenUsage`], and its bucket with the same name.
@@ -389,11 +378,14 @@ pub struct ItemFacts {
     pub node: NodeId,
     /// Dialect id from `config/dialects.yaml`, e.g. `claude-code-native`.
     pub dialect: Option<&'static str>,
-    /// Whether this is an agent item, as `docs/decisions/0001-agent-items-and-content.md` defines it.
+    /// Whether the item belongs to an agent's run: it has a dialect, or shares its trace or session with such an item in
+    /// the request. For runs and cost only.
     pub agent: bool,
-    /// The item's service is known as an agent's service, although nothing on the item itself says so. Its texts are
-    /// judged like those of an agent item.
-    pub of_agent_service: bool,
+    /// Whether text stays on the item only in the shape that its key allows, because the item itself shows a dialect or
+    /// its resource is an agent's (`docs/decisions/0001-agent-items-and-content.md`).
+    pub closed: bool,
+    /// Whether the item's resource is an agent's.
+    pub of_agent_resource: bool,
     /// The item's role in a run.
     pub call: ItemRole,
     /// The item's tokens are priced here: calls with usage, and turn ends that are the only carrier of usage.
@@ -507,9 +499,14 @@ pub struct ItemFacts {
 }
 
 impl ItemFacts {
-    /// Returns true if the item's texts are judged like an agent's.
-    pub fn is_judged_as_agent(&self) -> bool {
-        self.agent || self.of_agent_service
+    /// The attributes that are content or hold some.
+    pub fn content_attributes(&self) -> impl Iterator<Item = AttrId> + '_ {
+        let whole = self.content.iter().filter_map(|place| match place.at {
+            ContentLocation::Attribute(id) => Some(id),
+            _ => None,
+        });
+        let parts = self.embedded.iter().flat_map(|embedded| &embedded.edits).filter_map(|edit| edit.attribute);
+        whole.chain(parts)
     }
 
     /// Returns the provider's response id if the call is identified by it.

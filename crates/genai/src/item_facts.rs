@@ -22,6 +22,8 @@ const EXECUTE_TOOL: &str = "execute_tool";
 /// An item's dialect with what decided it.
 pub(super) struct DialectChoice<'v> {
     pub(super) dialect: &'v Dialect,
+    /// What of the item matches the dialect.
+    shown_by: DialectMatch,
     /// The rule that says what the item is.
     rule: Option<&'v CallRule>,
     operation: Option<String>,
@@ -52,13 +54,15 @@ pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectC
         }
         last = Some(dialect);
         if reader.kind == NodeKind::DataPoint {
-            return Some(DialectChoice { dialect, rule: None, operation: None, usage: TokenUsage::default() });
+            let (shown_by, usage) = (match_kind, TokenUsage::default());
+            return Some(DialectChoice { dialect, shown_by, rule: None, operation: None, usage });
         }
         if dialect.leaves_only && (without_event_name.is_some() || with_tokens.is_some()) {
             break;
         }
         let mut choice = DialectChoice {
             dialect,
+            shown_by: match_kind,
             rule: None,
             operation: read_operation(reader, &dialect.sources.operation),
             usage: read_usage(reader, &dialect.usage),
@@ -105,6 +109,9 @@ pub(super) fn read_item(reader: &ItemReader<'_, '_>, node: NodeId, choice: Optio
         node,
         dialect: dialect.map(|dialect| dialect.name),
         agent: dialect.is_some(),
+        closed: reader.is_agent_resource
+            || choice.as_ref().is_some_and(|choice| choice.shown_by != DialectMatch::Resource),
+        of_agent_resource: reader.is_agent_resource,
         inherits_model: dialect.is_some_and(|dialect| dialect.inherit_model),
         from_vendor_sdk: dialect.is_some_and(|dialect| dialect.from_vendor_sdk),
         ..ItemFacts::default()
@@ -156,7 +163,7 @@ pub(super) fn is_tool(reader: &ItemReader<'_, '_>, facts: &ItemFacts, dialect: &
 
 /// Reads everything about model and tool calls.
 fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut ItemFacts) {
-    let DialectChoice { dialect, rule, operation, usage } = choice;
+    let DialectChoice { dialect, rule, operation, usage, .. } = choice;
     let sources = &dialect.sources;
     let event = event_name(reader, dialect);
     facts.event = (reader.kind == NodeKind::LogRecord && label_shape::is_label(event) && !event.is_empty())

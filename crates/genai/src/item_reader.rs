@@ -3,17 +3,18 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::ops::Range;
 
 use kernel::hex;
 use otlp::{AttrId, NodeId, NodeKind, OwnedValue, Payload, TextField, Value};
 
 use super::caller_supplied::{self, CallerSuppliedKeys};
+use super::closed_items::ServiceIdentity;
 use super::detect::PossibleClause;
 use super::facts::TokenBucket;
 use super::json_body;
 use super::keys::{KeyClassCache, SlotIndex};
 use super::label_shape;
+use super::pattern::NamePatterns;
 use super::sources::{FactSource, SourceList};
 use super::usage_words::UsageKey;
 use super::value_paths;
@@ -44,10 +45,6 @@ struct SlotStructure {
     /// `None`: not parsed yet. `Some(None)`: the value has no structure.
     parsed: Option<Option<serde_json::Value>>,
 }
-
-/// Number of attributes, and of values by slot, that are kept for a second look at their items. Items beyond are read
-/// again.
-const MAX_KEPT: usize = 1 << 16;
 
 /// Values by slot. Clearing costs as much as filling did.
 struct SlotValues<'p> {
@@ -84,11 +81,16 @@ impl<'p> SlotValues<'p> {
 pub(super) struct ItemReader<'v, 'p> {
     pub(super) vocabulary: &'v Vocabulary,
     pub(super) payload: &'p Payload,
+    account: &'p str,
     pub(super) memo: KeyClassCache<'v, 'p>,
     slots: SlotValues<'p>,
     resource_slots: SlotValues<'p>,
     resource: Option<NodeId>,
+    /// Whether the resource is an agent's, so that everything on and below it is closed.
+    pub(super) is_agent_resource: bool,
     scope: Option<NodeId>,
+    /// Whether the scope is a dialect's, so that everything on and below it is closed.
+    pub(super) is_dialect_scope: bool,
     pub(super) scope_name: &'p str,
     pub(super) scope_version: &'p str,
     pub(super) schema_url: &'p str,
@@ -108,34 +110,21 @@ pub(super) struct ItemReader<'v, 'p> {
     pub(super) spelled_counts: Vec<(TokenBucket, bool, Value<'p>)>,
     /// Structures in values of the current item.
     structures: RefCell<Vec<SlotStructure>>,
-    /// In item order, with their attributes and values by slot.
-    kept_items: Vec<KeptItem<'p>>,
-    kept_attrs: Vec<ItemAttribute<'p>>,
-    kept_slots: Vec<(SlotIndex, Value<'p>)>,
-}
-
-/// An item that is read a second time, when the whole payload is known.
-struct KeptItem<'p> {
-    node: NodeId,
-    kind: NodeKind,
-    name: &'p str,
-    event_name: &'p str,
-    has_event_name: bool,
-    body: Option<Value<'p>>,
-    attrs: Range<usize>,
-    slots: Range<usize>,
 }
 
 impl<'v, 'p> ItemReader<'v, 'p> {
-    pub(super) fn new(vocabulary: &'v Vocabulary, payload: &'p Payload) -> Self {
+    pub(super) fn new(vocabulary: &'v Vocabulary, account: &'p str, payload: &'p Payload) -> Self {
         Self {
             vocabulary,
             payload,
+            account,
             memo: KeyClassCache::new(&vocabulary.keys),
             slots: SlotValues::new(vocabulary.slots),
             resource_slots: SlotValues::new(vocabulary.slots),
             resource: None,
+            is_agent_resource: false,
             scope: None,
+            is_dialect_scope: false,
             scope_name: "",
             scope_version: "",
             schema_url: "",
@@ -150,9 +139,6 @@ impl<'v, 'p> ItemReader<'v, 'p> {
             attrs: Vec::new(),
             spelled_counts: Vec::new(),
             structures: RefCell::default(),
-            kept_items: Vec::new(),
-            kept_attrs: Vec::new(),
-            kept_slots: Vec::new(),
         }
     }
 
@@ -179,43 +165,6 @@ impl<'v, 'p> ItemReader<'v, 'p> {
             self.attrs.push(ItemAttribute { id: attribute.id, code, value: attribute.value });
         }
         self.enter_names(node);
-    }
-
-    /// Keeps the current item's attributes and names, so that [`Self::reenter_item`] need not read them again.
-    pub(super) fn keep_item(&mut self, node: NodeId) {
-        let (attrs, slots) = (self.kept_attrs.len(), self.kept_slots.len());
-        if attrs + self.attrs.len() > MAX_KEPT || slots + self.slots.touched.len() > MAX_KEPT {
-            return;
-        }
-        self.kept_attrs.extend_from_slice(&self.attrs);
-        let values = self.slots.touched.iter().filter_map(|slot| Some((*slot, self.slots.get(*slot)?)));
-        self.kept_slots.extend(values);
-        self.kept_items.push(KeptItem {
-            node,
-            kind: self.kind,
-            name: self.name,
-            event_name: self.event_name,
-            has_event_name: self.has_event_name,
-            body: self.body,
-            attrs: attrs..self.kept_attrs.len(),
-            slots: slots..self.kept_slots.len(),
-        });
-    }
-
-    /// Makes `node` the current item, for a search for content: its scope, resource and marks are not entered if it
-    /// was kept.
-    pub(super) fn reenter_item(&mut self, node: NodeId) {
-        let kept = self.kept_items.binary_search_by_key(&node, |item| item.node);
-        let Some(kept) = kept.ok().and_then(|at| self.kept_items.get(at)) else { return self.enter_item(node) };
-        (self.node, self.kind, self.name, self.body) = (Some(node), kept.kind, kept.name, kept.body);
-        (self.event_name, self.has_event_name) = (kept.event_name, kept.has_event_name);
-        self.attrs.clear();
-        self.attrs.extend_from_slice(self.kept_attrs.get(kept.attrs.clone()).unwrap_or_default());
-        self.structures.get_mut().clear();
-        self.slots.clear();
-        for (slot, value) in self.kept_slots.get(kept.slots.clone()).unwrap_or_default() {
-            self.slots.set(*slot, *value);
-        }
     }
 
     fn enter_names(&mut self, node: NodeId) {
@@ -321,6 +270,13 @@ impl<'v, 'p> ItemReader<'v, 'p> {
                 self.resource_slots.set(slot, attribute.value);
             }
         }
+        let service = ServiceIdentity::from_resource(payload, resource);
+        let is_agent = |(slot, names): &(SlotIndex, NamePatterns)| {
+            self.resource_value(*slot).and_then(|value| value.as_str()).is_some_and(|value| names.matches(value))
+        };
+        // asked first, so that no service that says so itself is listed as one of an earlier version
+        self.is_agent_resource = self.vocabulary.agent_resources.iter().any(is_agent)
+            || self.vocabulary.policy.closes_service(self.account, service.as_ref());
     }
 
     fn enter_scope(&mut self, scope: NodeId) {
@@ -338,6 +294,7 @@ impl<'v, 'p> ItemReader<'v, 'p> {
             possible.extend(clauses.map(|clause| clause.as_possible(dialect)));
         }
         self.possible_clauses = possible;
+        self.is_dialect_scope = self.possible_clauses.iter().any(PossibleClause::matches_scope_only);
     }
 
     /// The item's own value in a slot.

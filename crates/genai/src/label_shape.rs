@@ -154,6 +154,11 @@ pub fn is_short_name(text: &str, words: usize) -> bool {
         && !text.split_whitespace().any(is_prose)
 }
 
+/// Returns true if the name of a span or event has few words.
+pub fn is_plain_name(text: &str) -> bool {
+    text.len() <= LABEL_BYTES && is_short_name(text, 5)
+}
+
 /// Returns true if punctuation joins at most `max_words` words. The segments of a path are checked one by one.
 fn has_few_words(text: &str, max_words: usize) -> bool {
     if text.is_ascii() {

@@ -19,7 +19,6 @@ mod item_facts;
 mod item_reader;
 mod json_body;
 mod keys;
-mod known_agents;
 mod label_shape;
 mod layers;
 mod nested_content;
@@ -47,9 +46,9 @@ mod tests;
 use std::any::Any;
 use std::sync::Arc;
 
-use otlp::{Payload, Signal};
+use otlp::Payload;
 
-use content::ContentFinder;
+use content::{ContentFinder, SharedNodeOwners};
 use item_reader::ItemReader;
 use request_facts::ItemWithDialect;
 
@@ -65,8 +64,7 @@ pub use facts::{
 pub use item_facts::response_id_kind;
 pub use item_reader::bounded_id;
 pub use keys::KeyRole;
-pub use known_agents::{KnownAgents, agent_services, agent_traces, mark_known_agents};
-pub use label_shape::is_short_name;
+pub use label_shape::{is_plain_name, is_short_name};
 pub use layers::{CallTokenCounts, model_stem};
 pub use opaque::is_number;
 pub use owners::{KnownOwner, Owner, RunAddress, adopt_owners};
@@ -74,28 +72,28 @@ pub use required_attributes::missing_required_attributes;
 pub use vaulted_texts::VaultedTexts;
 pub use vocabulary::{Vocabulary, VocabularyError};
 
-/// Reads the facts of a payload, in time linear in the payload's size.
+/// Reads the facts of a payload of no particular account, in time linear in the payload's size.
 pub fn read_facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {
-    let mut reader = ItemReader::new(vocabulary, payload);
-    let finder = ContentFinder::new(vocabulary, payload, UnlistedTextPolicy::Text);
+    read_account_facts(vocabulary, "", payload)
+}
+
+fn read_account_facts(vocabulary: &Vocabulary, account: &str, payload: &Payload) -> Facts {
+    let mut reader = ItemReader::new(vocabulary, account, payload);
+    let finder = ContentFinder::new(vocabulary, payload);
+    let mut shared = SharedNodeOwners::default();
     let mut entries = Vec::with_capacity(payload.item_count());
-    for node in payload.items() {
+    for (at, node) in payload.items().enumerate() {
         reader.enter_item(node);
         let choice = item_facts::choose_dialect(&reader);
         let dialect = choice.as_ref().map(|choice| choice.dialect);
         let mut facts = item_facts::read_item(&reader, node, choice);
-        if let Some(dialect) = dialect.filter(|_| payload.signal() != Signal::Metrics) {
-            let tool = item_facts::is_tool(&reader, &facts, dialect);
-            finder.find_in_item(&mut reader, node, Some(dialect), (true, tool)).move_into(&mut facts, false);
-        } else if payload.signal() != Signal::Metrics {
-            reader.keep_item(node);
-        }
+        let tool = dialect.is_some_and(|dialect| item_facts::is_tool(&reader, &facts, dialect));
+        finder.find_in_item(&mut reader, node, dialect, (facts.closed, tool)).move_into(&mut facts);
+        shared.register_item(&reader, at, node, facts.closed);
         entries.push(ItemWithDialect { facts, dialect });
     }
     request_facts::settle_request_facts(payload, &mut entries);
-    if payload.signal() != Signal::Metrics {
-        known_agents::find_remaining_content(&mut reader, &finder, &mut entries);
-    }
+    finder.find_in_shared_nodes(&mut reader, shared, &mut entries);
     let has_agent_items = entries.iter().any(|entry| entry.facts.agent);
     Facts { items: entries.into_iter().map(|entry| entry.facts).collect(), has_agent_items, late_prices: Vec::new() }
 }
@@ -103,7 +101,7 @@ pub fn read_facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {
 /// Explains for each item of a payload why its dialect was chosen. For diagnostics only; [`read_facts`] does not use
 /// it.
 pub fn explain_dialects(vocabulary: &Vocabulary, payload: &Payload) -> Vec<DialectReason> {
-    let mut reader = ItemReader::new(vocabulary, payload);
+    let mut reader = ItemReader::new(vocabulary, "", payload);
     let reasons = payload.items().map(|node| {
         reader.enter_item(node);
         detect::explain_dialect(&reader, item_facts::choose_dialect(&reader).map(|choice| choice.dialect))
@@ -120,12 +118,12 @@ pub fn known_facts(cache: &CachedFacts) -> Option<Arc<Facts>> {
     cache.clone()?.downcast::<Facts>().ok()
 }
 
-/// Returns the facts cached in `cache`; on the first call, reads the payload and fills the cache.
-pub fn cached_facts(vocabulary: &Vocabulary, payload: &Payload, cache: &mut CachedFacts) -> Arc<Facts> {
+/// Returns the facts cached in `cache`; on the first call, reads the account's payload and fills the cache.
+pub fn cached_facts(vocabulary: &Vocabulary, account: &str, payload: &Payload, cache: &mut CachedFacts) -> Arc<Facts> {
     if let Some(facts) = known_facts(cache) {
         return facts;
     }
-    let facts = Arc::new(read_facts(vocabulary, payload));
+    let facts = Arc::new(read_account_facts(vocabulary, account, payload));
     *cache = Some(Arc::<Facts>::clone(&facts));
     facts
 }

@@ -41,6 +41,8 @@ pub(super) struct DialectsFile {
     pub(super) events: Vec<EventDefinition>,
     /// Attributes that identify an item in every dialect. A dialect's own lists come first.
     pub(super) identity: FactSourceLists,
+    /// Resource attributes, one of which shows that the resource is an agent's.
+    pub(super) agent_resources: BTreeMap<String, NameList>,
     /// Attributes that list other attributes as content.
     pub(super) caller_supplied_keys: CallerKeyAttributes,
     /// The systems that are caches.

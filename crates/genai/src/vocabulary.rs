@@ -60,6 +60,8 @@ pub struct Vocabulary {
     sellers: BTreeMap<String, String>,
     /// Which items are an agent's, and what stays of them.
     pub(super) policy: ClosedItemPolicy,
+    /// Attributes of agents' resources, with their values.
+    pub(super) agent_resources: Vec<(SlotIndex, NamePatterns)>,
     pub(super) operations: HashMap<String, String>,
     /// Current operation names.
     pub(super) known_operations: HashSet<String>,
@@ -249,6 +251,11 @@ impl Vocabulary {
         self
     }
 
+    /// The policy for agents' items.
+    pub fn closed_items(&self) -> &ClosedItemPolicy {
+        &self.policy
+    }
+
     /// The provider that decides what the token counts of `provider`'s calls include.
     pub(super) fn seller<'n>(&'n self, provider: &'n str) -> &'n str {
         self.sellers.get(provider).map_or(provider, String::as_str)
@@ -369,6 +376,9 @@ impl<'d> VocabularyCompiler<'d> {
         let wrapped = WrappedLineFinder::compile(&mut self, &data.dialects, &dialects);
         let caches = data.caches.system.iter().map(|key| self.slot_for_key(key)).collect();
         let caches = (caches, data.caches.name_contains.iter().cloned().collect());
+        let agent_resources = data.agent_resources.iter();
+        let agent_resources =
+            agent_resources.map(|(key, names)| (self.slot_for_key(key), self.compile_names(names))).collect();
         if let Some(problem) = self.problem {
             return Err(VocabularyError(problem));
         }
@@ -391,6 +401,7 @@ impl<'d> VocabularyCompiler<'d> {
             providers: ProviderNames::compile(&data.providers),
             sellers: BTreeMap::new(),
             policy: ClosedItemPolicy::default(),
+            agent_resources,
             operations: data.operations.iter().map(|(from, to)| (from.to_lowercase(), to.clone())).collect(),
             known_operations: data.operations.values().cloned().collect(),
             media: data.media.iter().cloned().collect(),

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use askama::Template;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::sparkline::Sparkline;
 use super::{AdminPages, PageQuery, alert_message, text};
 use history::{CostShare, RunRecord, TimeWindow, WindowFigures, WindowMetric, compute_figures, figures_json};
 use runs::{Alert, OTHER, json as to_json};
-use telemetry::moved_keys::{MovedKey, VaultSummary};
+use telemetry::moved_keys::{MovedKey, UndeclaredAgent, VaultSummary};
 use telemetry::names::{self, MetricDefinition};
 use telemetry::unpriced_calls::UnpricedCalls;
 
@@ -53,9 +53,7 @@ pub(super) fn overview_json(pages: &AdminPages, query: &PageQuery) -> Value {
         fields.insert("most_expensive_trace_urls".into(), trace_urls(&figures.most_expensive).into());
         fields.insert("alerts".into(), alerts.get_mut("alerts").map(Value::take).unwrap_or_default());
         fields.insert("ready".into(), pages.health.troubles().is_empty().into());
-        let vaults = VaultSummary::from_meter(&pages.meter);
-        fields.insert("privacy".into(), privacy_json(&vaults));
-        fields.insert("moved_keys".into(), moved_keys_json(&vaults));
+        add_vault_fields(fields, pages);
         fields.insert("calls_without_price".into(), unpriced_calls_json(pages));
         fields.insert("runs_omitted".into(), json!({"too_many": too_many, "too_old": too_old}));
     }
@@ -64,22 +62,21 @@ pub(super) fn overview_json(pages: &AdminPages, query: &PageQuery) -> Value {
 
 /// Maximum number of rows of calls without a price.
 const MAX_UNPRICED_CALLS: usize = 20;
-/// Maximum number of moved keys in JSON.
-const MAX_MOVED_KEYS: usize = 50;
 
-/// The gateway's own state: readiness, the privacy profile of each vault, keys whose values moved to the vault.
+/// The gateway's own state: readiness, and the fields of [`add_vault_fields`].
 pub(super) fn gateway_json(pages: &AdminPages) -> Value {
     let trouble = |(part, why): (String, &'static str)| json!({"component": part, "reason": why});
     let troubles: Vec<Value> = pages.health.troubles().into_iter().map(trouble).collect();
-    let vaults = VaultSummary::from_meter(&pages.meter);
-    json!({
+    let mut gateway = json!({
         "schema": to_json::SCHEMA,
         "ready": troubles.is_empty(),
         "problems": troubles,
-        "privacy": privacy_json(&vaults),
-        "moved_keys": moved_keys_json(&vaults),
         "calls_without_price": unpriced_calls_json(pages),
-    })
+    });
+    if let Value::Object(fields) = &mut gateway {
+        add_vault_fields(fields, pages);
+    }
+    gateway
 }
 
 /// The calls without a price since the gateway started, most calls first.
@@ -91,15 +88,24 @@ fn unpriced_calls_json(pages: &AdminPages) -> Value {
     UnpricedCalls::from_meter(&pages.meter).into_iter().take(MAX_UNPRICED_CALLS).map(row).collect()
 }
 
-/// The privacy profile of each vault step.
-fn privacy_json(vaults: &VaultSummary) -> Value {
-    vaults.privacy_profiles.iter().map(|(processor, profile)| (processor.clone(), Value::from(&**profile))).collect()
-}
-
-/// The keys whose values moved, most frequent first.
-pub(super) fn moved_keys_json(vaults: &VaultSummary) -> Value {
-    let key = |moved: &MovedKey| json!({"processor": moved.processor, "key": moved.key, "count": moved.count, "keep_config": moved.keep_line});
-    vaults.moved_keys.iter().take(MAX_MOVED_KEYS).map(key).collect()
+/// Adds what the vault steps report: the privacy profile of each, keys whose values moved (most frequent first),
+/// undeclared agents, and the lines of configuration to paste.
+pub(super) fn add_vault_fields(fields: &mut Map<String, Value>, pages: &AdminPages) {
+    let vaults = VaultSummary::from_meter(&pages.meter);
+    let profile = |(processor, profile): (String, String)| (processor, Value::from(profile));
+    let key = |moved: MovedKey| {
+        json!({"processor": moved.processor, "key": moved.key, "count": moved.count, "rule": moved.rule,
+            "keep_config": moved.keep_line})
+    };
+    let agent = |agent: UndeclaredAgent| {
+        json!({"processor": agent.processor,
+            "service": agent.service, "closed": agent.is_closed})
+    };
+    fields.insert("privacy".into(), vaults.privacy_profiles.into_iter().map(profile).collect());
+    fields.insert("moved_keys".into(), vaults.moved_keys.into_iter().map(key).collect());
+    fields.insert("keep_config".into(), vaults.keep_lines.into());
+    fields.insert("undeclared_agents".into(), vaults.undeclared_agents.into_iter().map(agent).collect());
+    fields.insert("agents_config".into(), vaults.agents_lines.into());
 }
 
 /// One of the four main numbers.
@@ -252,6 +258,8 @@ pub(super) struct OverviewPage {
     fallbacks: Vec<CountRow>,
     unpriced_calls: Vec<CountRow>,
     troubles: Vec<(String, &'static str)>,
+    /// The configuration lines that declare undeclared agents.
+    agents_lines: Vec<String>,
     /// A few figures of the gateway itself, with their names.
     vitals: Vec<(&'static str, String)>,
     left_out: String,
@@ -323,6 +331,7 @@ impl OverviewPage {
             fallbacks: fallbacks.collect(),
             unpriced_calls: unpriced_rows(pages),
             troubles: pages.health.troubles(),
+            agents_lines: VaultSummary::from_meter(&pages.meter).agents_lines,
             vitals: gateway_vitals(pages),
             left_out: left_out_note(pages.history.left_out()),
             troubles_of_calls: troubles_sentence(&figures),

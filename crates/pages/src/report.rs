@@ -4,7 +4,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::overview::moved_keys_json;
+use super::overview::add_vault_fields;
 use super::{AdminPages, PageQuery, json_error, json_response};
 use history::{
     FailureSample, JiraComment, RETENTION, ReportParameters, RunRecord, UnknownGrouping, build_report, report_json,
@@ -68,7 +68,7 @@ pub(super) fn report_response(pages: &AdminPages, query: &PageQuery, as_json: bo
     if as_json {
         let mut value = report_json(&report, &link);
         if let Value::Object(fields) = &mut value {
-            fields.insert("moved_keys".into(), moved_keys_json(&VaultSummary::from_meter(&pages.meter)));
+            add_vault_fields(fields, pages);
         }
         return json_response(&value);
     }
@@ -76,22 +76,21 @@ pub(super) fn report_response(pages: &AdminPages, query: &PageQuery, as_json: bo
     ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], text).into_response()
 }
 
-/// Maximum number of moved keys in the report.
-const MAX_MOVED_KEYS: usize = 20;
-
-/// Lists keys whose values moved to the vault; empty if there are none. Keys look like names, so they are written as
-/// code.
+/// Lists keys whose values moved to the vault, and the lines that keep them; empty if there are none. Keys look like
+/// names, so they are written as code.
 fn moved_keys_text(pages: &AdminPages) -> String {
-    let keys = VaultSummary::from_meter(&pages.meter).moved_keys;
-    if keys.is_empty() {
+    let VaultSummary { moved_keys, keep_lines, .. } = VaultSummary::from_meter(&pages.meter);
+    if moved_keys.is_empty() {
         return String::new();
     }
     let mut text = format!(
         "## Keys whose values moved to the vault since the gateway started\n\nNo list names these keys; {KEEP_RULE}.\n\n"
     );
-    for MovedKey { key, count, keep_line: keep, .. } in keys.into_iter().take(MAX_MOVED_KEYS) {
-        let keep = keep.map_or_else(String::new, |keep| format!(": `{keep}`"));
-        text.push_str(&format!("- {} × `{key}`{keep}\n", runs::amounts::format_count(count)));
+    for MovedKey { key, count, .. } in moved_keys {
+        text.push_str(&format!("- {} × `{key}`\n", runs::amounts::format_count(count)));
+    }
+    for line in keep_lines {
+        text.push_str(&format!("\nTo keep them, add under `processors`: `{line}`\n"));
     }
     text
 }

@@ -465,8 +465,8 @@ fn links_lead_where_they_should() {
     }
 }
 
-/// A user who misses a value finds its key and the line that keeps it in the JSON of the gateway, the overview and the
-/// report, and in the report's text. (Regression test: nothing named it.)
+/// A user who misses a value finds its key, and one line that keeps all such keys, in the JSON of the gateway, the
+/// overview and the report, and in the report's text. (Regression test: nothing named it.)
 #[tokio::test]
 async fn moved_keys_are_named() {
     let (router, meter) = pages(made(vec![]), LINK);
@@ -480,10 +480,43 @@ async fn moved_keys_are_named() {
         let json = ask_json(&router, path).await;
         assert_eq!(json["moved_keys"][0]["key"], "team", "{path}: {json}");
         assert_eq!(json["moved_keys"][1]["keep_config"], "vault: { labels: { keep: [jira] } }", "{path}: {json}");
-        assert!(path == "/report" || json["privacy"]["vault"] == "strict", "{path}: {json}");
+        assert_eq!(json["keep_config"][0], "vault: { labels: { keep: [team, jira] } }", "{path}: {json}");
+        assert_eq!(json["privacy"]["vault"], "strict", "{path}: {json}");
     }
     let (_, text) = ask(&router, "/report", HTML).await;
-    assert!(text.contains("- 1,200 × `team`: `vault: { labels: { keep: [team] } }`"), "{text}");
+    assert!(text.contains("- 1,200 × `team`\n- 3 × `jira`\n"), "{text}");
+    assert!(text.contains("`vault: { labels: { keep: [team, jira] } }`"), "{text}");
+}
+
+/// All moved keys are listed, not only the most frequent ones: each is missing on some dashboard.
+#[tokio::test]
+async fn all_moved_keys_are_listed() {
+    let (router, meter) = pages(made(vec![]), LINK);
+    for number in 0..60 {
+        let key = format!("app.k{number}");
+        meter.counter(&names::VAULT_MOVED_VALUES, &[("processor", "vault"), ("key", &key)]).increment(1);
+    }
+    let (_, text) = ask(&router, "/report", HTML).await;
+    let json = ask_json(&router, "/report").await;
+    assert_eq!((text.matches("- 1 × `app.k").count(), json["moved_keys"].as_array().map(Vec::len)), (60, Some(60)));
+}
+
+/// Undeclared agents are on the overview and in JSON with the line that declares them, if there are any.
+#[tokio::test]
+async fn undeclared_agents_are_named() {
+    let (router, meter) = pages(made(vec![]), LINK);
+    let (_, html) = ask(&router, "/", HTML).await;
+    assert!(!html.contains("agents: { services"), "{html}");
+    for (service, closed) in [("shop", "false"), ("crew", "true")] {
+        let labels = [("processor", "vault"), ("service", service), ("closed", closed)];
+        meter.gauge(&names::UNDECLARED_AGENT_SERVICES, &labels).set(1.0);
+    }
+    let line = "vault: { agents: { services: [crew, shop] } }";
+    let (_, html) = ask(&router, "/", HTML).await;
+    assert!(html.contains(line), "{html}");
+    let json = ask_json(&router, "/api/gateway").await;
+    assert_eq!(json["agents_config"][0], line, "{json}");
+    assert_eq!(json["undeclared_agents"][0]["closed"], true, "{json}");
 }
 
 /// Calls without a price are listed, and an unknown provider with the line of configuration that prices it.

@@ -15,7 +15,7 @@ use ::vault::chain::note::{SigningKey, VerifyKey};
 use ::vault::store::kinds::StoreUnusable;
 use ::vault::uploader::ErasureInbox;
 use config::FieldProblem;
-use genai::Vocabulary;
+use genai::{ClosedItemPolicy, Vocabulary};
 use kernel::clock::Clock;
 use kernel::pseudonym::IdPolicy;
 use kernel::rng::Rng;
@@ -100,6 +100,8 @@ pub struct ProcessorProfile<'s> {
     pub redaction: Option<RedactionProfile<'s>>,
     /// The privacy profile, if the processor removes content.
     pub privacy: Option<&'static str>,
+    /// Which items are agents', and what stays of them, if the processor removes content.
+    pub closed_items: Option<&'s ClosedItemPolicy>,
     pub calls_recogniser: bool,
     /// The providers whose calls are counted and priced like another's, and that provider.
     pub providers: Option<&'s BTreeMap<String, String>>,

@@ -318,6 +318,10 @@ pub enum KeyValueForm {
     Phone,
     /// Contains an `@`.
     Email,
+    /// An amount of money: digits and few letters (`72.000 EUR`).
+    Amount,
+    /// What a person has, believes or belongs to: words that are neither a state (`ok`) nor about a machine.
+    Trait,
 }
 
 /// A redaction rule of your own: a pattern, keys, or both.

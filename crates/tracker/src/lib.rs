@@ -285,7 +285,7 @@ impl Processor for RunTracker {
         if batch.payload.signal() == Signal::Metrics {
             return Ok(());
         }
-        let mut facts = cached_facts(&self.vocabulary, &batch.payload, &mut batch.facts);
+        let mut facts = cached_facts(&self.vocabulary, &batch.origin.account, &batch.payload, &mut batch.facts);
         if facts.has_open_owners() {
             batch.facts = None;
             self.complete_owners(&batch.origin, &batch.payload, Arc::make_mut(&mut facts));

@@ -2,27 +2,28 @@
 //! ends, S3, the sources of keys, Kafka's topics, the spool's volume, certificates, the clock. Back ends get an empty
 //! request of each signal and a request for the time; each bucket gets a probe object and is not read. No file remains.
 //! Every failure has a remedy, and makes the exit code 1. `tollgate validate` makes the checks that need no trial;
-//! `vault doctor` checks the permissions of a writer in S3. With `--client` the command asks a running gateway about
-//! its clients instead (`clients`).
+//! `vault doctor` checks the permissions of a writer in S3. The command also asks the gateway of the configuration, if
+//! it runs, which agents are not declared; with `--client`, only about its clients (`clients`).
 
 mod clients;
 
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::admin_address::run_with_client;
+use super::admin_address::{resolve_loaded_admin_port, run_with_client};
 use super::common::{CommonArgs, RejectFileArg};
 use super::config_loading::{FileCreation, LoadedConfig, load_config};
 use crate::app::start_checks;
 use crate::app::start_checks::finding::MachineContext;
-use command::admin_client::AdminPortArgs;
+use command::admin_client::{AdminClient, AdminPortArgs, parse_json};
 use command::error::{CommandError, ExitStatus};
 use command::output::{self, use_colour_on_stdout};
 use command::runtime::block_on;
 use command::time_option::parse_duration;
 use kernel::clock::{Clock, SystemClock};
+use kernel::terminal::escape_unsafe;
 use vault::store::probe::{ProbeCheck, ProbeVerdict};
 
 #[derive(Args)]
@@ -36,7 +37,7 @@ pub(super) struct CheckArgs {
     /// With `--client`: how far back a client counts, such as `90s`, `10m` or `24h`.
     #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_within)]
     within: Duration,
-    #[command(flatten, next_help_heading = "With --client")]
+    #[command(flatten, next_help_heading = "Running gateway")]
     admin_port: AdminPortArgs,
     #[command(flatten)]
     _none: RejectFileArg,
@@ -53,14 +54,47 @@ pub(super) fn run(common: &CommonArgs, options: &CheckArgs) -> Result<ExitStatus
             clients::print_clients(gateway, options.within, options.json)
         });
     }
-    let LoadedConfig { typed, valid, embedded, .. } = load_config(common, FileCreation::Nothing)?;
-    let context = MachineContext { file: &typed.file, valid: &valid, now: SystemClock::new().now(), embedded };
+    let loaded = load_config(common, FileCreation::Nothing)?;
+    let LoadedConfig { typed, valid, embedded, .. } = &loaded;
+    let context = MachineContext { file: &typed.file, valid, now: SystemClock::new().now(), embedded: *embedded };
     let mut results = vec![ProbeCheck::new("the configuration is valid", Ok(()))];
     results.extend(block_on(async { Ok(start_checks::try_all(context).await) })?);
+    let gateway = read_running_gateway(common, options, &loaded).ok();
+    results.extend(gateway.as_ref().and_then(check_declared_agents));
     let shown: String = results.iter().map(if options.json { as_json } else { as_line }).collect();
     output::print(&shown)?;
     fail_if_any(results.iter())?;
     Ok(ExitStatus::Success)
+}
+
+/// The state of the running gateway.
+///
+/// # Errors
+/// No gateway answers, which is none of the configuration's faults.
+fn read_running_gateway(
+    common: &CommonArgs,
+    options: &CheckArgs,
+    loaded: &LoadedConfig,
+) -> Result<Value, CommandError> {
+    let port = resolve_loaded_admin_port(&options.admin_port, common, Some(loaded))?;
+    block_on(async { parse_json(&AdminClient::for_gateway(port)?.get("/api/gateway", "application/json").await?) })
+}
+
+/// Whether all services that send agents' operations to the running gateway are declared; `None` if the gateway does
+/// not say.
+fn check_declared_agents(gateway: &Value) -> Option<ProbeCheck> {
+    let property = "the agents' services that send to the running gateway are declared";
+    let services = gateway.get("undeclared_agents")?.as_array()?.iter().filter_map(|agent| agent.get("service"));
+    let join = |texts: Vec<&Value>, between: &str| {
+        texts.into_iter().filter_map(Value::as_str).map(escape_unsafe).collect::<Vec<_>>().join(between)
+    };
+    let names = join(services.collect(), ", ");
+    if names.is_empty() {
+        return Some(ProbeCheck::new(property, Ok(())));
+    }
+    let lines = join(gateway.get("agents_config")?.as_array()?.iter().collect(), "; ");
+    let remedy = format!("all items of declared services are closed; add under `processors`: {lines}");
+    Some(ProbeCheck::with_warning(property, (format!("not declared: {names}"), remedy)))
 }
 
 fn as_json(check: &ProbeCheck) -> String {

@@ -291,7 +291,7 @@ fn golden_cases() {
 fn show(payload: &Payload, item: &ItemFacts) -> Json {
     let context = item.context.as_deref().cloned().unwrap_or_default();
     let mut out = json!({
-        "dialect": item.dialect, "agent": item.agent, "call": format!("{:?}", item.call).to_lowercase(),
+        "dialect": item.dialect, "agent": item.agent, "closed": item.closed, "call": format!("{:?}", item.call).to_lowercase(),
         "billable": item.billable, "on_two_signals": item.on_two_signals, "call_key": item.call_key, "event": item.event,
         "session": item.session, "run": item.run, "sub_agent": item.sub_agent, "turn": item.turn, "iteration": item.iteration, "user": item.user,
         "tenant": item.tenant, "feature": item.feature, "actor": item.actor,
@@ -440,14 +440,13 @@ fn recorded_canaries_are_content() {
     assert!(found > 100, "{found}");
 }
 
-/// Every item of a recorded client is recognised, and attributes that dashboards read are not content.
+/// Attributes that dashboards read are not content of any recorded client.
 #[test]
 fn recorded_metadata_stays() {
     let kept = "model tool_name gen_ai.tool.name session.id gen_ai.request.model gen_ai.response.finish_reasons \
         stop_reason agent.stop_reason service.name build.commit_sha work_tracker.issue_id tenant.id";
     for (path, payload, facts) in recordings(&builtin()) {
         for item in &facts.items {
-            assert!(item.agent || payload.signal() == Signal::Metrics, "{}", path.display());
             for place in &item.content {
                 let ContentLocation::Attribute(id) = place.at else { continue };
                 let key = payload.attribute(id).unwrap().key;
@@ -457,8 +456,8 @@ fn recorded_metadata_stays() {
     }
 }
 
-/// Must not regress: of the recorded clients' short attributes that no list calls content, only those on this list go to
-/// the vault. A new line is a key that dashboards lose: if it is a label, list it in config/dialects.yaml.
+/// Must not regress: of the recorded clients' short attributes only those on this list go to the vault although no list
+/// names them as content. A new line is a key that dashboards lose: if it is a label, list it in config/dialects.yaml.
 #[test]
 fn recorded_labels_that_go() {
     let mut found = BTreeSet::new();

@@ -53,7 +53,7 @@ fn pass(recorder: &ClientRecorder, account: &str, received: u64, payload: Payloa
     };
     let mut batch = Batch::new(Arc::new(origin), payload);
     if with_facts {
-        cached_facts(&vocabulary(), &batch.payload, &mut batch.facts);
+        cached_facts(&vocabulary(), &batch.origin.account, &batch.payload, &mut batch.facts);
     }
     recorder.process(&mut batch).expect("the step refuses nothing");
     batch.effects.iter().for_each(|effect| recorder.apply(effect));

@@ -731,7 +731,7 @@ impl Processor for CostProcessor {
         if batch.payload.signal() == Signal::Metrics {
             return Ok(());
         }
-        let facts = cached_facts(&self.vocabulary, &batch.payload, &mut batch.facts);
+        let facts = cached_facts(&self.vocabulary, &batch.origin.account, &batch.payload, &mut batch.facts);
         batch.facts = None;
         let mut facts = Arc::try_unwrap(facts).unwrap_or_else(|shared| (*shared).clone());
         self.promote_details_events(&mut facts);

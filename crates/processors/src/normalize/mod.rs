@@ -74,10 +74,10 @@ impl Processor for NormalizeProcessor {
 
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
         let stamps = if batch.origin.trust == Trust::Internal { 0 } else { remove_stamps(&mut batch.payload) };
-        let mut facts = cached_facts(&self.vocabulary, &batch.payload, &mut batch.facts);
+        let mut facts = cached_facts(&self.vocabulary, &batch.origin.account, &batch.payload, &mut batch.facts);
         if ids::fill_missing_ids(&mut batch.payload, &facts) {
             batch.facts = None;
-            facts = cached_facts(&self.vocabulary, &batch.payload, &mut batch.facts);
+            facts = cached_facts(&self.vocabulary, &batch.origin.account, &batch.payload, &mut batch.facts);
         }
         let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
         let mut missing: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();

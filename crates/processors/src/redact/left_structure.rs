@@ -36,7 +36,7 @@ impl RedactProcessor {
         if context.signal == Signal::Metrics || batch.clearance.content != ContentState::Stripped {
             return redacted;
         }
-        let facts = cached_facts(&self.vocabulary, &batch.payload, &mut batch.facts);
+        let facts = cached_facts(&self.vocabulary, &batch.origin.account, &batch.payload, &mut batch.facts);
         let mut places: Vec<(NodeId, Option<AttrId>)> = Vec::new();
         for item in &facts.items {
             places.extend(item.content.iter().filter_map(|place| match place.at {

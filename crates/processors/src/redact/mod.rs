@@ -19,7 +19,7 @@ mod slug;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -31,7 +31,7 @@ pub use config::{
 
 use echoes::EchoReplacements;
 use finding_lengths::FindingLengths;
-use genai::{Vocabulary, bounded_id};
+use genai::{ItemFacts, Vocabulary, bounded_id, cached_facts};
 use kernel::CONTENT;
 use kernel::bounded_map::BoundedMap;
 use kernel::pseudonym::IdPolicy;
@@ -207,14 +207,18 @@ impl RedactProcessor {
         Self { id, settings, vocabulary, ids, workers: Mutex::default(), counters, recogniser: None }
     }
 
-    /// Removes credentials on every signal, and content keys on metrics, which have no vault step.
+    /// Removes credentials on every signal, and content on metrics, which have no vault step.
     fn drop_attributes(&self, batch: &mut Batch, worker: &mut WorkerBuffers) {
         let signal = batch.payload.signal();
-        let mut dropped: Vec<AttrId> = Vec::new();
+        let mut dropped: BTreeSet<AttrId> = BTreeSet::new();
+        if signal == Signal::Metrics && self.settings.config.content == ContentPolicy::Vault {
+            let facts = cached_facts(&self.vocabulary, &batch.origin.account, &batch.payload, &mut batch.facts);
+            dropped.extend(facts.items.iter().flat_map(ItemFacts::content_attributes));
+        }
         for node in batch.payload.nodes() {
             for attribute in batch.payload.encoded_attributes(node) {
                 if worker.treatment(&self.vocabulary, signal, attribute.key()) == Treatment::Drop {
-                    dropped.push(attribute.id);
+                    dropped.insert(attribute.id);
                 }
             }
         }

@@ -114,7 +114,7 @@ impl RedactProcessor {
         if signal == Signal::Metrics {
             return Vec::new();
         }
-        let facts = cached_facts(&self.vocabulary, &batch.payload, &mut batch.facts);
+        let facts = cached_facts(&self.vocabulary, &batch.origin.account, &batch.payload, &mut batch.facts);
         let echoes = echoes_of(batch);
         let account = Arc::clone(&batch.origin.account);
         let context = PlaceContext {

@@ -47,9 +47,6 @@ fn build_parts(
         rng: deps.rng.clone(),
         store: None,
         leave: settings.config.leave,
-        unlisted: settings.config.unlisted,
-        agents: settings.agents.clone(),
-        labels: settings.config.labels.clone(),
         privacy: settings.config.privacy,
         echo_finder: EchoFinder {
             memory: Arc::clone(&deps.fingerprints),
@@ -110,7 +107,8 @@ pub fn build(
 impl ProcessorSpec for VaultSettings {
     fn profile(&self) -> ProcessorProfile<'_> {
         let privacy = Some(self.config.privacy.name());
-        ProcessorProfile { notes: &self.notes, privacy, ..ProcessorProfile::default() }
+        let closed_items = Some(&self.closed_items);
+        ProcessorProfile { notes: &self.notes, privacy, closed_items, ..ProcessorProfile::default() }
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {

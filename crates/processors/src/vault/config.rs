@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use config::{ByteSize, FieldProblem, TimeSpan};
-use genai::UnlistedTextPolicy;
+use genai::{ClosedItemPolicy, StatementPolicy, UnlistedTextPolicy};
 use kernel::key_source::{KeyService, KeySource, LazyKey};
 use vault::chain::note::{SigningKey, VerifyKey};
 use vault::recipients::RecipientPolicy;
@@ -17,11 +17,11 @@ use vault::seal::SessionKeyGenerator;
 pub use vault::store::kinds::StoreSettings;
 use vault::store::settings::{LockMode, ObjectLock, S3Settings};
 
+use super::earlier_agents::EarlierAgents;
 use super::item_texts::PrivacyProfile;
-use super::known_services::DeclaredServices;
-use super::labels::LabelPolicy;
 use super::options::{
-    AgentServices, DirectoryConfig, ForwardPolicy, KmsConfig, SigningKeyConfig, StoreLayout, server_address_problem,
+    AgentServices, DirectoryConfig, ForwardPolicy, KmsConfig, Labels, SigningKeyConfig, StoreLayout,
+    server_address_problem,
 };
 use super::recipients::{RecipientsConfig, check_recipients};
 
@@ -45,20 +45,22 @@ pub struct VaultConfig {
     /// The content left in the telemetry: `nothing`, or `redacted` (the redacted text beside the reference). Default:
     /// `nothing`.
     pub leave: LeftContent,
-    /// Treatment of text on agents' spans and logs under keys that no list names: `text` (content, unless it is a
-    /// number or a generated id, or `labels` permits it), `all` (all of it is content), or `keep` (stays, redacted).
-    /// Default: `text`.
+    /// Treatment of text on agents' items under keys that no list names: `text` (one identifier such as `payments-core`
+    /// stays, all else is content), `all` (all of it is content), or `keep` (stays, redacted). Default: `text`.
     pub unlisted: UnlistedTextPolicy,
-    /// Which short texts under unlisted keys may be forwarded anyway. All others are replaced by `[CONTENT]`.
-    pub labels: LabelPolicy,
-    /// How much of the other texts on agents' items is forwarded: `standard` (names that are not sentences, error texts
-    /// and log bodies stay, redacted), or `strict` (they are forwarded only as templates, with numbers, ids and quoted
-    /// parts blanked, once `labels.min_sessions` sessions have sent the same template; else as `[CONTENT]`). Default:
-    /// `standard`.
+    /// Keys whose texts stay or go whatever the rules say.
+    pub labels: Labels,
+    /// How much of the other texts on agents' items is forwarded: `standard` (names that are not sentences and error
+    /// texts stay, redacted), or `strict` (only names made of words that other attributes of the item hold; no error
+    /// texts, log bodies or text under unlisted keys; numbers under unknown keys are rounded). Default: `standard`.
     pub privacy: PrivacyProfile,
-    /// Services whose spans and logs are always searched for content like an agent's: `{ services: [name] }`
-    /// (`service.name`), or `{ services: all }`. Other services are searched for 24 hours after their last agent item.
-    pub agents: AgentServices,
+    /// Services that are agents', so that all their spans, logs and metrics are closed: `{ services: [name] }`
+    /// (`service.name`), or `{ services: all }`. Items of other services are closed if they show an instrumentation of
+    /// agents themselves. Default: none.
+    pub agents: Option<AgentServices>,
+    /// Database statements whose literals go to the vault: `closed` (those on agents' items), or `parsed` (all).
+    /// Default: `closed`.
+    pub statements: StatementPolicy,
     /// Name of this writer in object names, unique among the gateways of one store. Default: the host name.
     pub writer: Option<String>,
     /// The key that signs digests (`tollgate vault keygen --signing`): the path of its file, `{ kms: … }`, or
@@ -94,9 +96,10 @@ impl Default for VaultConfig {
             store: None,
             leave: LeftContent::Nothing,
             unlisted: UnlistedTextPolicy::Text,
-            labels: LabelPolicy::default(),
+            labels: Labels::default(),
             privacy: PrivacyProfile::Standard,
-            agents: AgentServices::default(),
+            agents: None,
+            statements: StatementPolicy::Closed,
             writer: None,
             signing_key: None,
             signing_key_kms: None,
@@ -237,8 +240,8 @@ pub struct VaultSettings {
     pub store: Option<StoreSettings>,
     /// The rest, as written.
     pub config: VaultConfig,
-    /// Services declared as agents' services.
-    pub agents: DeclaredServices,
+    /// Which items are agents', and what stays of them.
+    pub closed_items: ClosedItemPolicy,
     /// Name of the writer, `[A-Za-z0-9._-]`, at most 64 bytes.
     pub writer: String,
     /// File with the key that signs digests, in plain text. `None`: see `signing_key_service`, or beside the spool.
@@ -290,8 +293,8 @@ impl VaultConfig {
             VerifyKey::parse(key.trim()).map_err(add_problem).ok()
         });
         let erasure_keys = erasure_keys.collect();
-        let agents = self.agents.declared_services(&mut problems);
-        self.labels.check(&mut problems);
+        let agents = self.agents.as_ref().map(|agents| agents.declared(&mut problems));
+        self.labels.check(&mut problems, &mut notes);
         let (default_size, default_age) = match self.layout {
             StoreLayout::Packed => (ByteSize(8 << 20), TimeSpan::seconds(5)),
             StoreLayout::Session | StoreLayout::Turn => (ByteSize(1 << 20), TimeSpan::seconds(120)),
@@ -324,7 +327,17 @@ impl VaultConfig {
             recipients,
             store,
             config: self.clone(),
-            agents,
+            closed_items: ClosedItemPolicy {
+                earlier_agents: Some(Arc::new(EarlierAgents::new(agents.is_some()))),
+                agents: agents.unwrap_or_default(),
+                unlisted: match self.privacy {
+                    PrivacyProfile::Standard => self.unlisted,
+                    PrivacyProfile::Strict => UnlistedTextPolicy::All,
+                },
+                keep: self.labels.keep.clone(),
+                never: self.labels.never.clone(),
+                statements: self.statements,
+            },
             writer,
             signing_key,
             signing_key_service: signing_key_service.map(LazyKey::new),

@@ -287,7 +287,7 @@ fn visit_kept_texts<'p>(
         }
         _ => {}
     }
-    if item.agent {
+    if item.closed {
         let removed = removed_attributes(item);
         let stays = |attribute: &Attribute<'_>| {
             !removed.contains(&attribute.id) && vocabulary.may_repeat_content(attribute.key)

@@ -11,10 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use echoes::EchoReplacements;
-use genai::{
-    Facts, KnownAgents, ServiceIdentity, UnlistedTextPolicy, Vocabulary, agent_services, agent_traces, cached_facts,
-    mark_known_agents,
-};
+use genai::{Facts, Vocabulary, cached_facts};
 use kernel::bounded_map::AccountHash;
 use kernel::clock::UnixNanos;
 use kernel::compression::CompressorPool;
@@ -54,12 +51,10 @@ mod client_references;
 pub mod config;
 mod content;
 mod context_bases;
+mod earlier_agents;
 mod echo;
 mod input_shares;
 mod item_texts;
-mod known_services;
-mod known_traces;
-mod labels;
 mod late_prices;
 mod moved_values;
 mod options;
@@ -70,25 +65,23 @@ mod session_items;
 mod shape;
 mod stamp;
 mod tool_requests;
+mod undeclared_agents;
 
 pub use build::{VaultWithUploader, build, build_processor};
 pub use config::{LeftContent, StoreSettings, VaultConfig, VaultSettings};
+pub use earlier_agents::EarlierAgents;
 pub use echo::EchoFinder;
 pub use item_texts::PrivacyProfile;
-pub use known_services::DeclaredServices;
-pub use labels::LabelPolicy;
 pub use options::{DirectoryConfig, ForwardPolicy};
 pub use recipients::{RecipientConfig, RecipientsConfig};
 
 use context_bases::{ContextBases, LearnedContexts};
 use echo::{RememberedPrints, SessionPrints};
 use item_texts::TextReplacement;
-use known_services::KnownServices;
-use known_traces::KnownTraces;
-use labels::ProvenLabels;
 use moved_values::MovedValueCounters;
 use sealing::{ContentSealer, SealedBatch};
 use tool_requests::{RequestedToolCalls, ToolCallRequests};
+use undeclared_agents::UndeclaredAgents;
 
 #[cfg(test)]
 mod tests;
@@ -116,12 +109,6 @@ pub struct VaultProcessorParts {
     pub store: Option<ContentStore>,
     /// The content left in the telemetry.
     pub leave: LeftContent,
-    /// Treatment of text on agent items under keys that no list names.
-    pub unlisted: UnlistedTextPolicy,
-    /// Services declared as agents' services.
-    pub agents: DeclaredServices,
-    /// Policy for short texts under unlisted keys.
-    pub labels: LabelPolicy,
     /// Policy for names, error texts and log bodies.
     pub privacy: PrivacyProfile,
     /// Finds texts that repeat content.
@@ -132,22 +119,16 @@ pub struct VaultProcessor {
     id: Arc<str>,
     vocabulary: Arc<Vocabulary>,
     leave: LeftContent,
-    unlisted: UnlistedTextPolicy,
     echo_finder: EchoFinder,
     tool_requests: ToolCallRequests,
     sealer: Option<ContentSealer>,
-    traces: KnownTraces,
-    services: KnownServices,
-    ids: Arc<dyn IdPolicy>,
-    labels: ProvenLabels,
     privacy: PrivacyProfile,
     moved_values: MovedValueCounters,
+    earlier_agents: Option<Arc<EarlierAgents>>,
+    undeclared_agents: UndeclaredAgents,
     metrics: VaultMetrics,
 }
 
-/// First byte of a checkpoint that holds traces, services and labels, each with its length in front (8 bytes,
-/// little-endian).
-const CHECKPOINT_VERSION: u8 = 4;
 /// zstd's level for documents: they are compressed before the client is answered.
 const COMPRESSION_LEVEL: i32 = 1;
 
@@ -163,25 +144,19 @@ struct VaultMetrics {
     plain_bytes: Counter,
     dropped: Counter,
     references: Counter,
-    traces: Gauge,
-    services: Gauge,
-    labels: Gauge,
     echo_bytes: Gauge,
     context_bytes: Gauge,
 }
 
 impl VaultProcessor {
     pub fn new(parts: VaultProcessorParts, meter: &Meter) -> Self {
-        let VaultProcessorParts { id, ids, labels: label_policy, privacy, .. } = parts;
+        let VaultProcessorParts { id, ids, privacy, .. } = parts;
         let labels: &[(&'static str, &str)] = &[("processor", &id)];
         let metrics = VaultMetrics {
             fragments: meter.counter(&metric::VAULT_FRAGMENTS, labels),
             plain_bytes: meter.counter(&metric::VAULT_CONTENT_BYTES, labels),
             dropped: meter.counter(&metric::VAULT_DROPPED_ITEMS, labels),
             references: meter.counter(&metric::VAULT_FORGED_REFERENCES, labels),
-            traces: meter.gauge(&metric::VAULT_AGENT_TRACES, labels),
-            services: meter.gauge(&metric::VAULT_AGENT_SERVICES, labels),
-            labels: meter.gauge(&metric::VAULT_LABELS, labels),
             echo_bytes: meter.gauge(&metric::ECHO_MEMORY_BYTES, &[]),
             context_bytes: meter.gauge(&metric::VAULT_CONTEXT_BYTES, labels),
         };
@@ -201,28 +176,26 @@ impl VaultProcessor {
             zstd: CompressorPool::new(COMPRESSION_LEVEL),
             bases: ContextBases::default(),
         });
+        let earlier = parts.vocabulary.closed_items().earlier_agents.clone();
+        let earlier = earlier.map(|earlier| earlier as Arc<dyn Any + Send + Sync>);
         Self {
-            moved_values: MovedValueCounters::new(Arc::clone(&id), Arc::clone(&ids), meter),
+            earlier_agents: earlier.and_then(|earlier| earlier.downcast::<EarlierAgents>().ok()),
+            undeclared_agents: UndeclaredAgents::new(Arc::clone(&id), Arc::clone(&ids), meter),
+            moved_values: MovedValueCounters::new(Arc::clone(&id), ids, meter),
             id,
             vocabulary: parts.vocabulary,
             leave: parts.leave,
-            unlisted: parts.unlisted,
             echo_finder: parts.echo_finder,
             tool_requests: ToolCallRequests::default(),
             sealer,
-            traces: KnownTraces::new(known_traces::LIMIT),
-            services: KnownServices::new(parts.agents, known_services::LIMIT),
-            ids,
-            labels: ProvenLabels::new(label_policy, labels::LIMIT),
             privacy,
             metrics,
         }
     }
 
-    /// The batch's facts, including items adopted because their trace or service is known as an agent's, and the
-    /// replacements for texts outside attributes. New knowledge about traces, services and labels is added as effects.
+    /// The batch's facts with the replacements for texts outside attributes, whose places are added to the content.
     fn batch_facts(&self, batch: &mut Batch) -> (Arc<Facts>, Vec<TextReplacement>) {
-        let mut facts = cached_facts(&self.vocabulary, &batch.payload, &mut batch.facts);
+        let mut facts = cached_facts(&self.vocabulary, &batch.origin.account, &batch.payload, &mut batch.facts);
         if !batch.drafts.is_empty() {
             // A previous vault step has already moved most of the content that the facts list.
             let mut remaining = Facts::clone(&facts);
@@ -232,60 +205,24 @@ impl VaultProcessor {
             }
             facts = Arc::new(remaining);
         }
-        let account = Arc::clone(&batch.origin.account);
-        let now = batch.origin.received;
-        let known = KnownAgents {
-            is_agent_trace: &|trace: &[u8]| self.traces.is_agent_trace(&account, trace),
-            is_agent_service: &|service: Option<&ServiceIdentity<'_>>| {
-                self.services.is_agent_service(&account, service, now)
-            },
-        };
-        if let Some(adopted) = mark_known_agents(&self.vocabulary, &batch.payload, &facts, self.unlisted, &known) {
-            facts = Arc::new(adopted);
-            batch.facts = Some(Arc::<Facts>::clone(&facts));
-        }
-        let (changed, replacements) = match batch.payload.signal() {
-            Signal::Metrics => (None, Vec::new()),
-            _ => self.apply_label_policy(batch, &facts),
-        };
-        if let Some(changed) = changed {
-            facts = Arc::new(changed);
-            batch.facts = Some(Arc::<Facts>::clone(&facts));
-        }
-        if facts.has_agent_items {
-            let traces = self.traces.effect(&account, &agent_traces(&batch.payload, &facts));
-            let services = self.services.effect(&account, &agent_services(&batch.payload, &facts), now);
-            let updates = traces.into_iter().chain(services);
-            batch.effects.extend(updates.map(|body| Effect::new(self.id.clone(), body)));
-        }
-        (facts, replacements)
-    }
-
-    /// Applies the label and privacy policies. Returns changed facts (`None` if nothing changes) and the replacements
-    /// for texts outside attributes. Newly seen texts are added as an effect.
-    fn apply_label_policy(&self, batch: &mut Batch, facts: &Facts) -> (Option<Facts>, Vec<TextReplacement>) {
-        let origin = (&*batch.origin.account, batch.origin.received);
-        let mut label_check = self.labels.check_batch(&*self.ids, origin, (&batch.payload, facts));
-        let mut changed = label_check.judge_attributes();
         let replacements = match (self.leave, self.privacy) {
             // With `leave: redacted` the user wants to read redacted texts, so names stay too.
             (LeftContent::Redacted, PrivacyProfile::Standard) => Vec::new(),
-            _ => item_texts::judge_texts(self.privacy, &self.vocabulary, &mut label_check, &batch.payload, facts),
+            _ => item_texts::judge_texts(self.privacy, &self.vocabulary, &batch.payload, &facts),
         };
         if !replacements.is_empty() {
-            item_texts::add_to_content(changed.get_or_insert_with(|| Facts::clone(facts)), &replacements);
+            let mut changed = Facts::clone(&facts);
+            item_texts::add_to_content(&mut changed, &replacements);
+            facts = Arc::new(changed);
+            batch.facts = Some(Arc::<Facts>::clone(&facts));
         }
-        batch.effects.extend(label_check.into_effect().map(|body| Effect::new(self.id.clone(), body)));
-        (changed, replacements.into_iter().map(|(_, replacement)| replacement).collect())
+        (facts, replacements.into_iter().map(|(_, replacement)| replacement).collect())
     }
 
     /// Does the work that needs the content before it is removed: finds texts that repeat it, and links tool calls to
     /// the model calls that requested them. Returns the facts, whose content includes values that the vault keeps in
     /// full because redaction cuts them.
     fn find_echoes_and_requests(&self, batch: &mut Batch, facts: &Arc<Facts>) -> Arc<Facts> {
-        if batch.payload.signal() == Signal::Metrics {
-            return Arc::clone(facts);
-        }
         let (requests, links) = self.tool_requests.link_batch(&batch.origin.account, &batch.payload, facts);
         for (tool, requester) in links {
             let span = OwnedValue::Str(kernel::hex::encode(&requester));
@@ -351,7 +288,13 @@ impl Processor for VaultProcessor {
         if batch.origin.trust == Trust::ThirdParty && batch.drafts.is_empty() {
             self.metrics.references.increment(client_references::clean_references(&mut batch.payload));
         }
+        if batch.payload.signal() == Signal::Metrics {
+            // Content on metrics is not stored; the `redact` step drops it.
+            batch.clearance.content = ContentState::Stripped;
+            return Ok(());
+        }
         let (facts, replacements) = self.batch_facts(batch);
+        self.undeclared_agents.observe(&batch.origin.account, &batch.payload, &facts);
         let facts_to_seal = self.find_echoes_and_requests(batch, &facts);
         match &self.sealer {
             None => self.metrics.dropped.increment(stamp::mark_dropped(&mut batch.payload, &facts)),
@@ -378,7 +321,7 @@ impl Processor for VaultProcessor {
         match self.leave {
             LeftContent::Nothing => {
                 let account = &batch.origin.account;
-                self.moved_values.count(account, &batch.payload, &facts, &replacements, &self.labels.policy);
+                self.moved_values.count(account, &batch.payload, &facts, &replacements, self.vocabulary.closed_items());
                 stamp::strip_content(&mut batch.payload, &facts);
             }
             LeftContent::Redacted => stamp::strip_structure(&mut batch.payload, &facts),
@@ -389,9 +332,9 @@ impl Processor for VaultProcessor {
     }
 
     fn apply(&self, effect: &Effect) {
-        self.traces.apply(&effect.body);
-        self.services.apply(&effect.body);
-        self.labels.apply(&effect.body);
+        if let Some(earlier) = &self.earlier_agents {
+            earlier.apply(&effect.body);
+        }
         let Some(unstored) = &effect.unstored else { return };
         if let (Some(contexts), Some(sealer)) = (unstored.downcast_ref::<Vec<LearnedContexts>>(), &self.sealer) {
             contexts.iter().for_each(|learned| sealer.bases.remember(learned));
@@ -404,34 +347,17 @@ impl Processor for VaultProcessor {
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {
-        let mut out = vec![CHECKPOINT_VERSION];
-        for part in [self.traces.save(), self.services.save(), self.labels.save()] {
-            out.extend_from_slice(&(part.len() as u64).to_le_bytes());
-            out.extend_from_slice(&part);
-        }
-        Some(out)
+        self.earlier_agents.as_ref()?.checkpoint()
     }
 
     fn restore(&self, checkpoint: &[u8]) -> bool {
-        let take_part = |unread: &mut &[u8]| -> Option<Vec<u8>> {
-            let (len, rest) = unread.split_first_chunk::<8>()?;
-            let (part, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)?;
-            *unread = rest;
-            Some(part.to_vec())
-        };
-        let read_parts = || {
-            let mut rest = checkpoint.strip_prefix(&[CHECKPOINT_VERSION])?;
-            Some([take_part(&mut rest)?, take_part(&mut rest)?, take_part(&mut rest)?])
-        };
-        let Some([traces, services, labels]) = read_parts() else { return false };
-        let parts = [self.traces.apply(&traces), self.services.apply(&services), self.labels.apply(&labels)];
-        parts.iter().all(|is_read| *is_read)
+        self.earlier_agents.as_ref().is_none_or(|earlier| earlier.restore(checkpoint))
     }
 
     fn tick(&self, now: UnixNanos) {
-        self.metrics.traces.set(self.traces.len() as f64);
-        self.metrics.services.set(self.services.len() as f64);
-        self.metrics.labels.set(self.labels.len() as f64);
+        if let Some(earlier) = &self.earlier_agents {
+            self.undeclared_agents.observe_earlier(earlier);
+        }
         self.metrics.echo_bytes.set(self.echo_finder.memory.bytes() as f64);
         if let Some(sealer) = &self.sealer {
             sealer.keys.drop_stale(now);

@@ -2,21 +2,20 @@
 //! that users who miss a value can find its key.
 //!
 //! Counting a known key costs one lookup and no allocation. Label values are bounded by the meter and hold only names.
-//! `labels` and `item_texts` decide what moves; `telemetry/moved_keys` shows the counts.
+//! `genai` and `item_texts` decide what moves; `telemetry/moved_keys` shows the counts.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use genai::{ContentBasis, ContentLocation, Facts, is_short_name};
+use genai::{ClosedItemPolicy, ContentBasis, ContentLocation, Facts, is_short_name};
 use kernel::pseudonym::IdPolicy;
 use otlp::{NodeId, Payload};
 use telemetry::labels::LabelValues;
 use telemetry::{Counter, Meter, names as metric};
 
 use super::item_texts::TextReplacement;
-use super::labels::{BODY_KEY, LabelPolicy};
 
 /// Maximum number of cached counters per rule. The meter shows fewer keys.
 const MAX_COUNTERS: usize = 512;
@@ -27,22 +26,14 @@ pub(super) struct MovedValueCounters {
     processor: Arc<str>,
     key_labels: Arc<LabelValues>,
     ids: Arc<dyn IdPolicy>,
-    /// By key: values moved by the label policy.
-    label_counters: RwLock<HashMap<Box<str>, Counter>>,
-    /// By key: values moved by the privacy profile.
-    privacy_counters: RwLock<HashMap<Box<str>, Counter>>,
+    /// By rule and key.
+    counters: RwLock<HashMap<&'static str, HashMap<Box<str>, Counter>>>,
 }
 
 impl MovedValueCounters {
     pub(super) fn new(processor: Arc<str>, ids: Arc<dyn IdPolicy>, meter: &Meter) -> Self {
-        Self {
-            meter: meter.clone(),
-            processor,
-            ids,
-            key_labels: meter.label("key"),
-            label_counters: RwLock::default(),
-            privacy_counters: RwLock::default(),
-        }
+        let key_labels = meter.label("key");
+        Self { meter: meter.clone(), processor, ids, key_labels, counters: RwLock::default() }
     }
 
     /// Counts the values about to be removed. Keys in `labels.never` are left out, because the user listed them.
@@ -52,29 +43,33 @@ impl MovedValueCounters {
         payload: &Payload,
         facts: &Facts,
         replacements: &[TextReplacement],
-        policy: &LabelPolicy,
+        policy: &ClosedItemPolicy,
     ) {
         let moved_by_profile: HashSet<(NodeId, ContentLocation)> =
             replacements.iter().map(TextReplacement::location).collect();
         let places = facts.items.iter().flat_map(|item| &item.content);
-        for place in places.filter(|place| !matches!(place.basis, ContentBasis::Listed | ContentBasis::Key)) {
+        for place in places {
+            let rule = match place.basis {
+                ContentBasis::Listed | ContentBasis::Key => continue,
+                _ if moved_by_profile.contains(&(place.node, place.at)) => "privacy",
+                ContentBasis::Guessed => "guess",
+                ContentBasis::LongLabel | ContentBasis::Unlisted => "labels",
+            };
             let key = match place.at {
                 ContentLocation::Attribute(id) => payload.attribute(id).map(|attribute| attribute.key),
-                ContentLocation::Body => Some(BODY_KEY),
+                ContentLocation::Body => Some("body"),
                 ContentLocation::Name => Some("name"),
                 ContentLocation::Status => Some("status.message"),
                 ContentLocation::Embedded(_) => None,
             };
-            if let Some(key) = key.filter(|key| !policy.is_never(key)) {
-                self.count_value(account, key, moved_by_profile.contains(&(place.node, place.at)));
+            if let Some(key) = key.filter(|key| !policy.never.contains(*key)) {
+                self.count_value(account, key, rule);
             }
         }
     }
 
-    pub(super) fn count_value(&self, account: &str, key: &str, by_profile: bool) {
-        let (counters, rule) =
-            if by_profile { (&self.privacy_counters, "privacy") } else { (&self.label_counters, "labels") };
-        if let Some(counter) = counters.read().get(key) {
+    pub(super) fn count_value(&self, account: &str, key: &str, rule: &'static str) {
+        if let Some(counter) = self.counters.read().get(rule).and_then(|counters| counters.get(key)) {
             counter.increment(1);
             return;
         }
@@ -90,7 +85,8 @@ impl MovedValueCounters {
             .meter
             .counter(&metric::VAULT_MOVED_VALUES, &[("processor", &self.processor), ("key", label), ("rule", rule)]);
         counter.increment(1);
-        let mut counters = counters.write();
+        let mut counters = self.counters.write();
+        let counters = counters.entry(rule).or_default();
         // A key counted as `other` is not cached, because the meter may show it by name later, if it is frequent.
         if label == key && counters.len() < MAX_COUNTERS {
             counters.insert(key.into(), counter);

@@ -1,7 +1,7 @@
 //! Option types of the `vault` configuration: when exporters receive telemetry, the layout of the store, agents'
 //! services, limits of a folder store, and KMS.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use config::{ByteSize, FieldProblem, address};
+use genai::DeclaredAgents;
 use kernel::key_source::{KeyService, KmsKeyFile};
 use vault::kms;
 pub(super) use vault::object_names::ObjectLayout as StoreLayout;
@@ -16,7 +17,6 @@ use vault::store::DirectoryLimits;
 use vault::store::kinds::DirectorySettings;
 
 use super::config::Retention;
-use super::known_services::DeclaredServices;
 
 /// When exporters receive telemetry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,20 +54,44 @@ impl Default for ServiceNames {
 }
 
 impl AgentServices {
-    pub(super) fn declared_services(&self, problems: &mut Vec<FieldProblem>) -> DeclaredServices {
+    pub(super) fn declared(&self, problems: &mut Vec<FieldProblem>) -> DeclaredAgents {
         match &self.services {
-            ServiceNames::Word(word) if word == "all" => DeclaredServices::All,
+            ServiceNames::Word(word) if word == "all" => DeclaredAgents::All,
             ServiceNames::Word(_) => {
                 problems.push(FieldProblem::new("agents.services", "must be a list of service names, or `all`"));
-                DeclaredServices::Learned
+                DeclaredAgents::default()
             }
-            ServiceNames::Listed(names) if names.is_empty() => DeclaredServices::Learned,
             ServiceNames::Listed(names) => {
                 if names.iter().any(String::is_empty) {
                     problems.push(FieldProblem::new("agents.services", "must not contain an empty name"));
                 }
-                DeclaredServices::Named(names.iter().cloned().collect())
+                DeclaredAgents::Named(names.iter().cloned().collect())
             }
+        }
+    }
+}
+
+/// Keys of agents' items whose texts stay or go whatever the rules say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Labels {
+    /// Keys whose texts of at most 256 bytes stay, redacted, e.g. `[team, jira]`.
+    pub keep: BTreeSet<String>,
+    /// Keys whose texts never stay.
+    pub never: BTreeSet<String>,
+    /// Has no effect, and is accepted for configurations of versions before 0.9: no text stays because it repeats.
+    pub min_sessions: Option<u8>,
+}
+
+impl Labels {
+    pub(super) fn check(&self, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) {
+        if self.min_sessions.is_some() {
+            let note = "has no effect: no text stays because it repeats; list its key in `labels.keep`";
+            notes.push(FieldProblem::new("labels.min_sessions", note));
+        }
+        if let Some(key) = self.keep.intersection(&self.never).next() {
+            let problem = format!("lists `{key}`, which `labels.never` also lists; remove it from one of them");
+            problems.push(FieldProblem::new("labels.keep", problem));
         }
     }
 }

@@ -74,8 +74,8 @@ fn write_input_shares(payload: &mut Payload, node: NodeId, shares: Option<[u64; 
     }
 }
 
-/// Removes all content. Values under keys that are not listed as content are replaced by a mark, so that a dashboard
-/// shows that they existed.
+/// Removes all content. Log bodies, and values under keys that are not listed as content, are replaced by a mark, so
+/// that readers see that they existed.
 pub(super) fn strip_content(payload: &mut Payload, facts: &Facts) {
     for place in facts.items.iter().flat_map(|item| &item.content) {
         match place.at {
@@ -83,7 +83,7 @@ pub(super) fn strip_content(payload: &mut Payload, facts: &Facts) {
                 payload.remove_attribute(id);
             }
             ContentLocation::Attribute(id) => payload.replace_attribute(id, OwnedValue::Str(CONTENT.to_owned())),
-            ContentLocation::Body => payload.remove_body(place.node),
+            ContentLocation::Body => mark_body(payload, place.node),
             ContentLocation::Status => payload.set_text(place.node, TextField::StatusMessage, ""),
             ContentLocation::Name | ContentLocation::Embedded(_) => {}
         }
@@ -94,6 +94,13 @@ pub(super) fn strip_content(payload: &mut Payload, facts: &Facts) {
         if let Some(name) = &embedded.name {
             payload.set_text(item.node, TextField::Name, name);
         }
+    }
+}
+
+/// Replaces a log body by the mark. Empty bodies stay.
+fn mark_body(payload: &mut Payload, node: NodeId) {
+    if payload.body(node).is_some() {
+        payload.set_body(node, OwnedValue::Str(CONTENT.to_owned()));
     }
 }
 
@@ -123,7 +130,7 @@ pub(super) fn strip_structure(payload: &mut Payload, facts: &Facts) {
             }
             ContentLocation::Body => {
                 if payload.body(place.node).is_some_and(|body| !is_readable(body)) {
-                    payload.remove_body(place.node);
+                    mark_body(payload, place.node);
                 }
             }
             ContentLocation::Status | ContentLocation::Name | ContentLocation::Embedded(_) => {}

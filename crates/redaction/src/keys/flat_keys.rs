@@ -335,8 +335,8 @@ const MAX_LEAD: usize = 64;
 
 /// Whether values of this form end where something else begins on their line.
 fn ends_before_other_text(form: rule::KeyValueForm) -> bool {
-    use rule::KeyValueForm::{Card, Code, Date, Digits, Phone};
-    matches!(form, Card | Code | Date | Digits | Phone)
+    use rule::KeyValueForm::{Amount, Card, Code, Date, Digits, Phone};
+    matches!(form, Amount | Card | Code | Date | Digits | Phone)
 }
 
 /// Most words without a digit before a number that still belongs to the key.

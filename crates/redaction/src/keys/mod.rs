@@ -78,7 +78,8 @@ pub(super) fn private_under_key(table: &KeyTable, key: &str, text: &str) -> Opti
     rules.find_map(|rule| {
         // a rule that needs evidence was allowed because the key itself names a person (`user.name`), so its value need
         // not look like a name
-        let form = if rule.needs_evidence() { rule::KeyValueForm::Words } else { rule.value_form };
+        let is_name = rule.needs_evidence() && rule.value_form != rule::KeyValueForm::Trait;
+        let form = if is_name { rule::KeyValueForm::Words } else { rule.value_form };
         Some((private_values::private_part(text, 0..text.len(), form, ValueForm::Text)?, rule.rule))
     })
 }

@@ -34,7 +34,9 @@ pub(super) fn private_part(
     }
     let start = range.start + blanks;
     let range = start..start + inner.len();
-    let is_private = !is_missing(inner)
+    // `$96,500` is no reference
+    let without_currency = if accepted == KeyValueForm::Amount { inner.trim_start_matches('$') } else { inner };
+    let is_private = !is_missing(without_currency)
         && match accepted {
             KeyValueForm::Any => !is_description(inner),
             KeyValueForm::Words => is_plain_words(inner) || is_booking_name(inner),
@@ -56,6 +58,8 @@ pub(super) fn private_part(
                     && inner.len() < 40
             }
             KeyValueForm::Email => inner.contains('@') && !inner.contains([' ', '<', '/']) && inner.len() > 3,
+            KeyValueForm::Amount => is_amount(inner),
+            KeyValueForm::Trait => is_trait(inner),
         };
     is_private.then_some(range)
 }
@@ -227,8 +231,7 @@ fn title_len(text: &str) -> usize {
 
 /// Whether a text may be a postal address: letters, a blank, and a digit or several capitalised words.
 fn is_street(text: &str) -> bool {
-    let has_call = || text.as_bytes().windows(2).any(|two| matches!(two, [a, b'('] if a.is_ascii_alphanumeric()));
-    let is_code = text.contains("://") || text.contains('@') || text.starts_with("0x") || has_call();
+    let is_code = text.contains("://") || text.contains('@') || text.starts_with("0x") || has_call(text);
     let letter_count = text.chars().filter(|c| c.is_alphabetic()).count();
     let has_blank = text.contains([' ', '\u{3000}', ',', '\\']) || !text.is_ascii();
     let has_digit = text.chars().any(char::is_numeric);
@@ -238,6 +241,39 @@ fn is_street(text: &str) -> bool {
         && has_blank
         && !is_description(text)
         && (has_digit || capitalised_words > 1 || !text.is_ascii())
+}
+
+/// Whether a bracket follows a letter or digit directly.
+fn has_call(text: &str) -> bool {
+    text.as_bytes().windows(2).any(|two| matches!(two, [a, b'('] if a.is_ascii_alphanumeric()))
+}
+
+/// Whether five bytes are the middle of `user.religion`.
+fn is_member_access(five: &[u8]) -> bool {
+    matches!(five, [b'a'..=b'z', b'a'..=b'z', b'.', b'a'..=b'z', b'a'..=b'z'])
+}
+
+/// Whether a text may be an amount of money: at least two digits, few letters, and no name of a type (`f64`).
+fn is_amount(text: &str) -> bool {
+    count_digits(text) >= 2
+        && text.len() <= 40
+        && text.chars().filter(|c| c.is_alphabetic()).count() <= 16
+        && !text.contains(['_', '{', '[', '<', '=', ':'])
+        && !text.as_bytes().windows(2).any(|two| matches!(two, [a, b] if a.is_ascii_lowercase() && b.is_ascii_digit()))
+}
+
+/// Whether a text may say what a person has, believes or belongs to, and is neither a state, code, nor about a machine.
+fn is_trait(text: &str) -> bool {
+    let is_code = text.contains(['=', '{', '[', '<', '|', '@', '$', '`'])
+        || text.contains("::")
+        || text.contains("://")
+        || has_call(text)
+        || text.as_bytes().windows(5).any(is_member_access);
+    !is_code
+        && text.chars().any(char::is_alphabetic)
+        && text.chars().filter(|c| c.is_alphanumeric()).count() > 1
+        && !word_set!("keys.states").contains(text)
+        && !text.split(|c: char| !c.is_alphanumeric()).any(|word| word_set!("keys.machine_words").contains(word))
 }
 
 /// Classes of an id's bytes as bits, for one look-up each.

@@ -24,6 +24,7 @@ mod pairs;
 mod properties;
 mod recognised;
 mod score;
+mod service_logs;
 mod steps;
 mod tables;
 mod wordlists;

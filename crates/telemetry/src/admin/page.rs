@@ -1,11 +1,11 @@
-//! The gateway's own page: what came in, what went out, what it cost, where the content is, and which keys moved to
-//! the vault. It is made from the metrics alone; each number is formatted for people and names its metric. It works
-//! without script, and everything is escaped. `mod` has the routes.
+//! The gateway's own page: what came in, what went out, what it cost, where the content is, which keys moved to the
+//! vault, and which agents are not declared. It is made from the metrics alone; each number is formatted for people and
+//! names its metric. It works without script, and everything is escaped. `mod` has the routes.
 
 use askama::Template;
 
 use super::super::Meter;
-use super::super::moved_keys::{KEEP_RULE, MovedKey, VaultSummary};
+use super::super::moved_keys::{KEEP_RULE, MovedKey, UndeclaredAgent, VaultSummary};
 use super::super::names::{self, MetricDefinition};
 
 struct PanelRow {
@@ -24,7 +24,6 @@ struct MovedKeyRow {
     processor: String,
     count: String,
     exact: u64,
-    keep: String,
 }
 
 struct Panel {
@@ -42,6 +41,9 @@ struct GatewayPage<'a> {
     moved: Vec<MovedKeyRow>,
     metric: &'static str,
     keeps: &'static str,
+    keep_lines: Vec<String>,
+    agents: Vec<UndeclaredAgent>,
+    agents_lines: Vec<String>,
 }
 
 /// Renders the page.
@@ -59,15 +61,23 @@ pub(super) fn render(
     let to_row = |moved: MovedKey| MovedKeyRow {
         count: format_number(moved.count as f64),
         exact: moved.count,
-        keep: moved.keep_line.unwrap_or_default(),
         key: moved.key,
         processor: moved.processor,
     };
-    let VaultSummary { privacy_profiles: privacies, moved_keys: moved } = VaultSummary::from_meter(meter);
-    let moved = moved.into_iter().take(MAX_ROWS).map(to_row).collect();
-    let metric = names::VAULT_MOVED_VALUES.name;
-    GatewayPage { version: env!("CARGO_PKG_VERSION"), troubles, panels, privacies, moved, metric, keeps: KEEP_RULE }
-        .render()
+    let vaults = VaultSummary::from_meter(meter);
+    let page = GatewayPage {
+        version: env!("CARGO_PKG_VERSION"),
+        troubles,
+        panels,
+        privacies: vaults.privacy_profiles,
+        moved: vaults.moved_keys.into_iter().map(to_row).collect(),
+        metric: names::VAULT_MOVED_VALUES.name,
+        keeps: KEEP_RULE,
+        keep_lines: vaults.keep_lines,
+        agents: vaults.undeclared_agents,
+        agents_lines: vaults.agents_lines,
+    };
+    page.render()
 }
 
 /// Formats a number for people: whole numbers with commas, others with a useful number of decimals.

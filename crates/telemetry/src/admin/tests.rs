@@ -104,7 +104,11 @@ async fn the_page_says_what_metrics_say() {
     // an amount is not shown as a binary fraction, and an uptime not in microseconds
     assert!(page.contains(">$2.025<") && page.contains(">12,346<"), "{page}");
     assert!(page.contains("vault: { labels: { keep: [team] } }") && page.contains(">2,000<"), "{page}");
-    assert!(page.contains("privacy <b>strict</b>"), "{page}");
+    assert!(page.contains("privacy <b>strict</b>") && !page.contains("not declared"), "{page}");
+    let labels = [("processor", "vault"), ("service", "shop"), ("closed", "true")];
+    meter.gauge(&names::UNDECLARED_AGENT_SERVICES, &labels).set(1.0);
+    let (_, page) = ask(&admin, get("/gateway", "localhost")).await;
+    assert!(page.contains("vault: { agents: { services: [shop] } }"), "{page}");
 }
 
 /// On the `health_check` port `/` reports whether the gateway runs and `/readyz` whether it accepts data, under any

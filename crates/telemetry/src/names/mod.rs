@@ -259,17 +259,15 @@ metrics_table! {
     VAULT_FRAGMENTS = "tollgate_vault_fragments_total", MetricKind::Counter;
     /// Content that was sealed, in bytes of canonical JSON (label: processor).
     VAULT_CONTENT_BYTES = "tollgate_vault_content_bytes_total", MetricKind::Counter;
-    /// Traces known to belong to an agent (label: processor).
-    VAULT_AGENT_TRACES = "tollgate_vault_agent_traces", MetricKind::Gauge;
-    /// Services remembered as sources of agents' items; expired ones are removed when room is needed (label:
-    /// processor).
-    VAULT_AGENT_SERVICES = "tollgate_vault_agent_services", MetricKind::Gauge;
-    /// Texts under unlisted keys, remembered until enough sessions have sent them (label: processor).
-    VAULT_LABELS = "tollgate_vault_labels", MetricKind::Gauge;
     /// Values of agents' items that moved to the vault because no list names their keys, leaving `[CONTENT]`; the
-    /// Gateway page shows the configuration line that keeps each (labels: processor; key: the name, `other` beyond the
-    /// first few hundred; rule: `labels`, or `privacy` for values that the profile moved).
+    /// Gateway page shows the configuration line that keeps them (labels: processor; key: the name, `other` beyond the
+    /// first few hundred; rule: `labels`, `guess` for content by the key's name or the value's shape, or `privacy` for
+    /// values that the profile moved).
     VAULT_MOVED_VALUES = "tollgate_vault_unlisted_values_total", MetricKind::Counter;
+    /// 1 for a service that sends agents' operations and is not declared in `vault.agents`; the Gateway page shows the
+    /// configuration line that declares it (labels: processor; service: the name, `other` beyond the first few hundred;
+    /// closed: `true` if all its items are closed because an earlier version took it for an agent's, else `false`).
+    UNDECLARED_AGENT_SERVICES = "tollgate_undeclared_agent_services", MetricKind::Gauge;
     /// 1 for the privacy profile in force, else 0 (labels: processor; profile: `standard`, `strict`).
     VAULT_PRIVACY = "tollgate_vault_privacy", MetricKind::Gauge;
     /// Memory for content that later turns of a session may refer to, in bytes (label: processor).

@@ -1,22 +1,19 @@
-//! Judges texts of agents' items other than labels in attributes: names of spans and events, and with `privacy: strict`
-//! also error texts, status messages, log bodies and numbers under unlisted keys. A name may be a sentence, and an
-//! error may quote a customer.
+//! Judges texts of closed items other than attributes: names of spans and events, and with `privacy: strict` also error
+//! texts, status messages, log bodies and numbers under unlisted keys. A name may be a sentence, and an error may quote a
+//! customer.
 //!
-//! Replaced texts go to the vault in full. A template is forwarded once enough sessions have sent it. Attributes under
-//! unlisted keys are handled in `labels`; redaction treats the texts that stay.
+//! Replaced texts go to the vault in full. `genai` judges the attributes; redaction treats the texts that stay.
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use genai::{ContentBasis, ContentLocation, ContentPlace, Facts, ItemFacts, Vocabulary, is_number, is_short_name};
+use genai::{ContentLocation, ContentPlace, Facts, ItemFacts, Vocabulary, is_number, is_plain_name, is_short_name};
 use kernel::CONTENT;
 use otlp::{NodeId, NodeKind, OwnedValue, Payload, TextField, Value};
 
 use super::content::{guessed_place, name_field, value_at};
-use super::labels::{BODY_KEY, LabelCheck};
 use super::session_items::item_nodes;
 
 #[cfg(test)]
@@ -29,8 +26,7 @@ pub enum PrivacyProfile {
     /// Error texts stay, redacted and cut; names stay unless they are sentences.
     #[default]
     Standard,
-    /// Error texts, names, status messages and log bodies are forwarded only as templates that enough sessions have
-    /// sent.
+    /// Only names made of words that other attributes of the item hold stay; no error text, status message or log body.
     Strict,
 }
 
@@ -44,14 +40,8 @@ impl PrivacyProfile {
     }
 }
 
-/// Maximum size of a name that is accepted without proof.
-const MAX_NAME_WORDS: usize = 5;
+/// Maximum size of a name.
 const MAX_NAME_BYTES: usize = 128;
-/// Maximum size of a template that can be proven, bytes.
-const MAX_TEMPLATE_BYTES: usize = 256;
-/// Maximum size of a text to make a template from, bytes; the rest of a longer text is cut off.
-const MAX_MESSAGE_BYTES: usize = 1024;
-
 pub(super) struct TextReplacement {
     place: ContentPlace,
     replacement: OwnedValue,
@@ -81,33 +71,30 @@ pub(super) fn write_replacements(payload: &mut Payload, replacements: Vec<TextRe
     }
 }
 
-/// Judges the texts of agents' items. Returns the replacements, each with the index of its item.
+/// Judges the texts of closed items. Returns the replacements, each with the index of its item.
 pub(super) fn judge_texts(
     privacy: PrivacyProfile,
     vocabulary: &Vocabulary,
-    label_check: &mut LabelCheck<'_>,
     payload: &Payload,
     facts: &Facts,
 ) -> Vec<(usize, TextReplacement)> {
     let mut judge = TextJudge {
         privacy,
         vocabulary,
-        label_check,
         payload,
         shared: HashSet::new(),
         content: HashSet::new(),
         replacements: Vec::new(),
     };
-    for (index, item) in facts.items.iter().enumerate().filter(|(_, item)| item.is_judged_as_agent()) {
+    for (index, item) in facts.items.iter().enumerate().filter(|(_, item)| item.closed) {
         judge.judge_item(index, item);
     }
     judge.replacements
 }
 
-struct TextJudge<'j, 'a> {
+struct TextJudge<'j> {
     privacy: PrivacyProfile,
     vocabulary: &'j Vocabulary,
-    label_check: &'j mut LabelCheck<'a>,
     payload: &'j Payload,
     /// Resources and scopes already visited with an earlier item.
     shared: HashSet<NodeId>,
@@ -116,16 +103,11 @@ struct TextJudge<'j, 'a> {
     replacements: Vec<(usize, TextReplacement)>,
 }
 
-impl TextJudge<'_, '_> {
+impl TextJudge<'_> {
     fn judge_item(&mut self, index: usize, item: &ItemFacts) {
         let payload = self.payload;
         if self.privacy == PrivacyProfile::Strict {
-            // An unlisted body may still be forwarded as a template.
-            let places = item
-                .content
-                .iter()
-                .filter(|place| place.at != ContentLocation::Body || place.basis == ContentBasis::Listed);
-            self.content = places.map(|place| (place.node, place.at)).collect();
+            self.content = item.content.iter().map(|place| (place.node, place.at)).collect();
         }
         let is_renamed = item.embedded.as_deref().is_some_and(|embedded| embedded.name.is_some());
         if !is_renamed {
@@ -138,32 +120,40 @@ impl TextJudge<'_, '_> {
             return;
         }
         let scope = payload.scope(item.node);
-        let is_known =
-            self.shared.contains(&scope) || self.vocabulary.is_known_scope(payload.text(scope, TextField::Name));
-        if !is_known {
-            self.judge_text_as_is(index, item, guessed_place(scope, ContentLocation::Name), "scope.name");
+        if item.of_agent_resource && !self.vocabulary.is_known_scope(payload.text(scope, TextField::Name)) {
+            self.judge_text(index, item, guessed_place(scope, ContentLocation::Name));
         }
-        self.judge_text(index, item, guessed_place(item.node, ContentLocation::Status), "status.message");
+        self.judge_text(index, item, guessed_place(item.node, ContentLocation::Status));
         for error in &item.errors {
             let ContentLocation::Attribute(id) = error.at else { continue };
             let Some(attribute) = payload.attribute(id) else { continue };
             // An error type is an identifier in code and says what failed.
             let is_type = attribute.key.ends_with("type") && attribute.value.as_str().is_some_and(is_error_type);
             if !is_type {
-                self.judge_text(index, item, guessed_place(error.node, error.at), attribute.key);
+                self.judge_text(index, item, guessed_place(error.node, error.at));
             }
         }
-        if payload.kind(item.node) == NodeKind::LogRecord {
-            self.judge_text(index, item, guessed_place(item.node, ContentLocation::Body), BODY_KEY);
+        if payload.kind(item.node) == NodeKind::LogRecord && !self.is_event_name(item) {
+            self.judge_text(index, item, guessed_place(item.node, ContentLocation::Body));
         }
+        let shared = [payload.resource(item.node), scope];
         for node in item_nodes(payload, item.node, &mut self.shared) {
-            self.coarsen_numbers(index, item, node);
+            if item.of_agent_resource || !shared.contains(&node) {
+                self.coarsen_numbers(index, node);
+            }
         }
     }
 
+    /// Returns true if a log's body is only the name of its event, perhaps after the dialect's prefix.
+    fn is_event_name(&self, item: &ItemFacts) -> bool {
+        let body = self.payload.body(item.node).and_then(|body| body.as_str());
+        let event = item.event.as_deref().filter(|event| !event.is_empty());
+        body.zip(event).and_then(|(body, event)| body.strip_suffix(event)).is_some_and(|prefix| !prefix.contains(' '))
+    }
+
     /// Coarsens numbers under unknown keys, which may be an age or a balance, to their order of magnitude. Dates and
-    /// other texts made of numbers have to repeat.
-    fn coarsen_numbers(&mut self, index: usize, item: &ItemFacts, node: NodeId) {
+    /// other texts made of numbers go.
+    fn coarsen_numbers(&mut self, index: usize, node: NodeId) {
         for attribute in self.payload.attributes(node) {
             let Some(coarse) = coarsen_value(attribute.value) else { continue };
             let is_own = attribute.key.starts_with("tollgate.");
@@ -171,10 +161,7 @@ impl TextJudge<'_, '_> {
                 continue;
             }
             let place = guessed_place(node, ContentLocation::Attribute(attribute.id));
-            match coarse {
-                CoarseValue::Bucket(bucket) => self.add_replacement(index, place, bucket),
-                CoarseValue::Repeating => self.judge_text(index, item, place, attribute.key),
-            }
+            self.add_replacement(index, place, coarse);
         }
     }
 
@@ -186,44 +173,19 @@ impl TextJudge<'_, '_> {
 
     fn judge_name(&mut self, index: usize, item: &ItemFacts, node: NodeId) {
         let text = self.payload.text(node, name_field(self.payload, node));
-        let stays = match self.privacy {
-            PrivacyProfile::Standard => text.len() <= MAX_NAME_BYTES && is_short_name(text, MAX_NAME_WORDS),
-            PrivacyProfile::Strict => has_known_words(text, item),
-        };
-        if !stays {
-            self.judge_text(index, item, guessed_place(node, ContentLocation::Name), "name");
+        let is_name = self.privacy == PrivacyProfile::Standard && is_plain_name(text);
+        if !is_name {
+            self.judge_text(index, item, guessed_place(node, ContentLocation::Name));
         }
     }
 
-    /// Judges a text without making a template, which would say nothing.
-    fn judge_text_as_is(&mut self, index: usize, item: &ItemFacts, place: ContentPlace, key: &str) {
-        let text = value_at(self.payload, &place).and_then(|value| value.as_str()).unwrap_or_default();
-        let is_forwarded = text.is_empty()
-            || text == CONTENT
-            || (text.len() <= MAX_TEMPLATE_BYTES && self.label_check.is_proven(key, text, item));
-        if !is_forwarded {
-            self.add_replacement(index, place, OwnedValue::Str(CONTENT.to_owned()));
-        }
-    }
-
-    fn judge_text(&mut self, index: usize, item: &ItemFacts, place: ContentPlace, key: &str) {
+    /// Replaces a text that is not made of words that the item's own facts hold.
+    fn judge_text(&mut self, index: usize, item: &ItemFacts, place: ContentPlace) {
         let replacement = match value_at(self.payload, &place) {
             None | Some(Value::Empty | Value::Bool(_) | Value::Int(_) | Value::Double(_)) => return,
             Some(Value::Str(text)) if text.is_empty() || has_known_words(text, item) => return,
             Some(Value::Str(text)) => {
-                let template = match self.privacy {
-                    PrivacyProfile::Standard => text.to_owned(),
-                    PrivacyProfile::Strict => make_template(text),
-                };
-                let is_proven =
-                    template.len() <= MAX_TEMPLATE_BYTES && self.label_check.is_proven(key, &template, item);
-                match is_proven {
-                    true if template == text && place.at != ContentLocation::Body => return,
-                    true => template,
-                    false => {
-                        leading_operation(text, item).map_or(CONTENT.to_owned(), |word| format!("{word} {CONTENT}"))
-                    }
-                }
+                leading_operation(text, item).map_or(CONTENT.to_owned(), |word| format!("{word} {CONTENT}"))
             }
             Some(Value::Bytes(_) | Value::List(_) | Value::Map(_)) => CONTENT.to_owned(),
         };
@@ -265,31 +227,22 @@ fn has_known_words(text: &str, item: &ItemFacts) -> bool {
     !text.is_empty() && text.split_whitespace().all(is_known)
 }
 
-/// The coarse form of a number.
-enum CoarseValue {
-    /// The number to forward instead.
-    Bucket(OwnedValue),
-    /// A date, a version, a quantity or a list of numbers: these have no bucket and must repeat.
-    Repeating,
-}
-
-/// The coarse form of a value. `None`: the value is forwarded unchanged.
-fn coarsen_value(value: Value<'_>) -> Option<CoarseValue> {
-    let bucket = match value {
+/// The coarse form of a value. A date, a version, a quantity or a list of numbers has none but [`CONTENT`]. `None`: the
+/// value is forwarded unchanged.
+fn coarsen_value(value: Value<'_>) -> Option<OwnedValue> {
+    Some(match value {
         Value::Int(number) => OwnedValue::Int(Some(bucket(number)).filter(|coarse| *coarse != number)?),
         Value::Double(number) => OwnedValue::Double(Some(bucket_of_double(number)).filter(|coarse| *coarse != number)?),
         Value::Str(text) if is_number(text) => match bucket_of_text(text) {
             Some(coarse) => OwnedValue::Str(Some(coarse).filter(|coarse| coarse != text)?),
-            None => return Some(CoarseValue::Repeating),
+            None => OwnedValue::Str(CONTENT.to_owned()),
         },
-        // A list of numbers has no bucket.
         Value::List(_) => {
             let is_coarsened = value.items().any(|item| coarsen_value(item).is_some());
-            return is_coarsened.then_some(CoarseValue::Repeating);
+            is_coarsened.then(|| OwnedValue::Str(CONTENT.to_owned()))?
         }
         _ => return None,
-    };
-    Some(CoarseValue::Bucket(bucket))
+    })
 }
 
 /// The bucket of a number: 1, 2 or 5 times a power of ten, rounded towards zero.
@@ -325,32 +278,4 @@ fn bucket_of_text(text: &str) -> Option<String> {
         Ok(number) => Some(bucket(number).to_string()),
         Err(_) => text.parse::<f64>().ok().map(|number| bucket_of_double(number).to_string()),
     }
-}
-
-/// Makes a template: numbers, ids and quoted parts are blanked.
-fn make_template(text: &str) -> String {
-    let message = text.get(..text.floor_char_boundary(MAX_MESSAGE_BYTES)).unwrap_or_default();
-    let mut template = String::with_capacity(message.len());
-    let mut rest = message;
-    while let Some(c) = rest.chars().next() {
-        let quotation_end =
-            matches!(c, '"' | '\'' | '`').then(|| rest.get(1..).and_then(|quoted| quoted.find(c))).flatten();
-        if let Some(end) = quotation_end {
-            let _ = write!(template, "{c}…{c}"); // Writing to a String cannot fail.
-            rest = rest.get(end + 2..).unwrap_or_default();
-            continue;
-        }
-        let token_len = rest
-            .find(|c: char| c.is_whitespace() || "\"'`()[]{}<>,;=".contains(c))
-            .unwrap_or(rest.len())
-            .max(c.len_utf8());
-        let (token, remainder) = rest.split_at(token_len);
-        let is_id = token.bytes().any(|byte| byte.is_ascii_digit() || byte == b'@') || token.len() > 32;
-        template.push_str(if is_id { "#" } else { token });
-        rest = remainder;
-    }
-    if message.len() < text.len() {
-        template.push('…');
-    }
-    template
 }

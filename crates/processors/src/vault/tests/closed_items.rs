@@ -226,7 +226,7 @@ fn private_keys_name_no_metric() {
     }
     let meter = Meter::new();
     let counters = MovedValueCounters::new("vault".into(), Arc::new(HidesTokens), &meter);
-    ["team", "ghp_3cGFa8PAyrre"].into_iter().for_each(|key| counters.count_value("acme", key, false));
+    ["team", "ghp_3cGFa8PAyrre"].into_iter().for_each(|key| counters.count_value("acme", key, "labels"));
     let shown = meter.render();
     assert!(shown.contains("key=\"team\"") && shown.contains("key=\"other\""), "{shown}");
     assert!(!shown.contains("ghp_"), "{shown}");

@@ -1,3 +1,4 @@
+mod agent_services;
 mod agents;
 mod closed_items;
 mod deltas;

@@ -2,7 +2,6 @@
 
 use serde_json::{Value as Json, json};
 
-use super::super::PrivacyProfile;
 use super::process::Bench;
 
 fn failing(session: usize, name: &str, message: &str) -> Json {
@@ -32,7 +31,7 @@ fn standard() {
 /// differs between two of them, and numbers leave as buckets; everything is in the vault.
 #[test]
 fn strict() {
-    let mut bench = Bench::new().privacy(PrivacyProfile::Strict);
+    let mut bench = Bench::new().strict();
     for session in 0..8 {
         let message = format!("could not reach 'ward {session}' of patient{session}");
         let out = bench.commit(&failing(session, "triage", &message));
@@ -47,28 +46,27 @@ fn strict() {
     assert!(String::from_utf8_lossy(&out.bytes).contains("chat gpt-4o"), "a name made of the item's own facts");
 }
 
-/// Must not regress: with `strict`, numbers under unknown keys become buckets, also as text, with a fraction, on events
-/// and on resources. Numbers stamped by tollgate or under listed keys stay exact.
+/// Must not regress: with `strict`, numbers under unknown keys become buckets, also with a fraction, on events and on an
+/// agent's resource; as texts they go. Numbers stamped by tollgate or under listed keys stay exact.
 #[test]
 fn strict_numbers() {
-    let call = json!({"resource": {"patient.floor": 37}, "items": [{"name": "chat gpt-4o", "trace": 1, "span": 1, "attributes": {
+    let call = json!({"resource": {"gen_ai.agent.name": "planner", "patient.floor": 37}, "items": [{"name": "chat gpt-4o", "trace": 1, "span": 1, "attributes": {
         "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "server.port": 8443, "tollgate.usage.x": 1234,
         "age": "47", "balance": 0.87, "born": "1985-03-12", "run.no": "run-12345", "run.key": "run-3f2a9c0b7d1e", "floors": [37, 38]},
         "events": [{"name": "chat", "attributes": {"weight": 81}}]}]});
-    let mut bench = Bench::new().privacy(PrivacyProfile::Strict);
+    let mut bench = Bench::new().strict();
     let out = bench.commit(&call);
     let moved = telemetry::moved_keys::VaultSummary::from_meter(&bench.meter).moved_keys;
-    let age = moved.iter().find(|moved| moved.key == "age").expect("it is counted");
-    assert_eq!((age.count, age.keep_line.as_deref()), (1, None), "no key of the policy for labels keeps it");
+    assert!(moved.iter().any(|moved| moved.key == "balance" && moved.count == 1), "it is counted: {moved:?}");
     let attributes = out.attributes(0);
     let expected = [
         ("server.port", "8443"),
         ("tollgate.usage.x", "1234"),
-        ("age", "20"),
+        ("age", "[CONTENT]"),
         ("balance", "0.5"),
         ("born", "[CONTENT]"),
         ("run.no", "[CONTENT]"),
-        ("run.key", "run-3f2a9c0b7d1e"),
+        ("run.key", "[CONTENT]"),
         ("floors", "[CONTENT]"),
     ];
     for (key, value) in expected {
@@ -80,26 +78,23 @@ fn strict_numbers() {
     }
 }
 
-/// Must not regress: with `strict`, the status of a failed tool is its output and is never forwarded, however often it
-/// is repeated; of two types the second is judged too.
+/// Must not regress: with `strict`, the status of a failed tool is its output and goes; of two types the second is judged
+/// too.
 #[test]
 fn strict_failures_of_tools() {
-    let mut bench = Bench::new().privacy(PrivacyProfile::Strict);
-    for session in 0..8 {
-        let call = json!({"items": [{"name": "execute_tool lookup", "trace": session + 1, "span": 1, "status": "nothing about Maria",
-            "attributes": {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "lookup", "gen_ai.conversation.id": format!("s-{session}")},
-            "events": [{"name": "exception", "attributes": {"exception.type": "Maria is ill, they say"}}]}]});
-        let out = bench.commit(&call);
-        assert!(!String::from_utf8_lossy(&out.bytes).contains("nothing about"), "session {session}");
-    }
+    let call = json!({"items": [{"name": "execute_tool lookup", "trace": 1, "span": 1, "status": "nothing about Maria",
+        "attributes": {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "lookup"},
+        "events": [{"name": "exception", "attributes": {"exception.type": "Maria is ill, they say"}}]}]});
+    let out = Bench::new().strict().commit(&call);
+    assert!(!String::from_utf8_lossy(&out.bytes).contains("Maria"));
 }
 
 /// Must not regress: a second vault behind the first finds nothing to keep, so the reference stays that of the first.
 #[test]
 fn a_second_vault_keeps_nothing() {
-    for privacy in [PrivacyProfile::Standard, PrivacyProfile::Strict] {
+    for bench in [Bench::new(), Bench::new().strict()] {
         let case = failing(0, "chat about Maria and all that she said", "Maria is ill");
-        let [first, second] = Bench::new().privacy(privacy).pass_twice(&case);
-        assert!(first.is_some() && first == second, "{privacy:?}: {first:?}, {second:?}");
+        let [first, second] = bench.pass_twice(&case);
+        assert!(first.is_some() && first == second, "{first:?}, {second:?}");
     }
 }

@@ -159,13 +159,15 @@ fn events_lose_content_only() {
     assert_eq!(piece.event.as_deref(), Some("gen_ai.event.prompt"));
 }
 
-/// Log bodies that are content are removed too, whatever their structure.
+/// Log bodies that are content are removed too, whatever their structure, and leave a mark.
 #[test]
 fn log_bodies_go() {
     let record = json!({"event_name": "gen_ai.user.message", "trace": 1, "span": 2,
         "body": {"content": "CANARY body", "n": [1, 2.5, true]}, "attributes": {"gen_ai.system": "openai"}});
     let out = Bench::new().pass(&json!({"signal": "logs", "items": [record]}));
     assert!(!out.leaks("CANARY"));
+    let body = out.payload.items().next().and_then(|item| out.payload.body(item)).and_then(|body| body.as_str());
+    assert_eq!(body, Some("[CONTENT]"));
     let piece = &out.documents[0].items[0].content[0];
     assert_eq!(
         (piece.on.as_str(), &piece.value["content"], &piece.value["n"][1]),
@@ -240,7 +242,8 @@ fn only_text_stays_for_redaction() {
         assert!(!out.leaks("CANARY") && !String::from_utf8_lossy(&out.bytes).contains("card"));
         let left = format!("{:?}", out.attributes(0));
         assert!(!left.contains("4111111111111111"), "{left}");
-        assert!(out.payload.items().all(|item| out.payload.body(item).is_none()));
+        let is_marked = |body: otlp::Value<'_>| body.as_str() == Some("[CONTENT]");
+        assert!(out.payload.items().all(|item| out.payload.body(item).is_none_or(is_marked)));
         assert_eq!(out.documents.len(), 1, "the auditors have it");
     }
 }

@@ -21,7 +21,7 @@ use crate::testing::{batch, origin};
 use echoes::FingerprintCache;
 use genai::testing::builtin::vocabulary;
 use genai::testing::request;
-use genai::{ClosedItemPolicy, DeclaredAgents, Vocabulary};
+use genai::{ClosedItemPolicy, DeclaredAgents, UnlistedTextPolicy, Vocabulary};
 use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use kernel::rng::SystemRng;
 use kernel::secret::Secret;
@@ -70,6 +70,11 @@ pub(super) struct Out {
 pub(super) fn declaring(services: &[&str]) -> ClosedItemPolicy {
     let names = services.iter().map(|name| (*name).to_owned()).collect();
     ClosedItemPolicy { agents: DeclaredAgents::Named(names), ..ClosedItemPolicy::default() }
+}
+
+/// The policy with `privacy: strict`.
+fn strict(policy: ClosedItemPolicy) -> ClosedItemPolicy {
+    ClosedItemPolicy { unlisted: UnlistedTextPolicy::All, ..policy }
 }
 
 /// The shipped vocabulary with a policy. Loading it takes a tenth of a second.
@@ -144,9 +149,14 @@ impl Bench {
         self
     }
 
-    pub(super) fn privacy(mut self, privacy: PrivacyProfile) -> Self {
+    fn privacy(mut self, privacy: PrivacyProfile) -> Self {
         self.processor.privacy = privacy;
         self
+    }
+
+    /// Uses the profile `strict`, as its configuration does.
+    pub(super) fn strict(self) -> Self {
+        self.policy(strict(ClosedItemPolicy::default())).privacy(PrivacyProfile::Strict)
     }
 
     /// Processes a batch without sealing or committing it.
