@@ -78,7 +78,7 @@ fn strict(policy: ClosedItemPolicy) -> ClosedItemPolicy {
 }
 
 /// The shipped vocabulary with a policy. Loading it takes a tenth of a second.
-pub(super) fn vocabulary_with(policy: ClosedItemPolicy) -> Arc<Vocabulary> {
+fn vocabulary_with(policy: ClosedItemPolicy) -> Arc<Vocabulary> {
     let vocabulary = Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0));
     Arc::new(vocabulary.with_policy(policy))
 }
