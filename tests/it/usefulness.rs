@@ -1,6 +1,6 @@
 //! Measures how much ordinary telemetry reaches a third party unchanged with the profile `standard`. The input is
-//! `tests/cases/ordinary`, recorded by `tests/peers/ordinary/record.py`; `billing`, a service in which some requests call
-//! a model, is made up. `TOLLGATE_UPDATE=1 cargo test --test it usefulness` writes the table.
+//! `tests/cases/ordinary`, recorded by `tests/peers/ordinary/record.py`; `billing`, a service in which some requests
+//! call a model, is made up. `TOLLGATE_UPDATE=1 cargo test --test it usefulness` writes the table.
 
 use crate::sources::{check_generated, root};
 use std::collections::BTreeMap;
@@ -174,8 +174,9 @@ fn a_declared_agent_keeps_its_own() {
     }
 }
 
-/// With the processors of the embedded default, 99.5 % of the values in the telemetry of a shop, a cluster, a web server
-/// and a service that calls a model stay unchanged, except for clients' addresses; the table lists what replaces the others.
+/// With the processors of the embedded default, 99.5 % of the values in the telemetry of a shop, a cluster, a web
+/// server and a service that calls a model stay unchanged, except for clients' addresses; the table lists what replaces the
+/// others.
 #[test]
 fn ordinary_telemetry_survives() {
     let mut table = String::new();

@@ -46,8 +46,8 @@ fn strict() {
     assert!(String::from_utf8_lossy(&out.bytes).contains("chat gpt-4o"), "a name made of the item's own facts");
 }
 
-/// Must not regress: with `strict`, numbers under unknown keys become buckets, also with a fraction, on events and on an
-/// agent's resource; as texts they go. Numbers stamped by tollgate or under listed keys stay exact.
+/// Must not regress: with `strict`, numbers under unknown keys become buckets, also with a fraction, on events and on
+/// an agent's resource; as texts they go. Numbers stamped by tollgate or under listed keys stay exact.
 #[test]
 fn strict_numbers() {
     let call = json!({"resource": {"gen_ai.agent.name": "planner", "patient.floor": 37}, "items": [{"name": "chat gpt-4o", "trace": 1, "span": 1, "attributes": {
@@ -78,7 +78,7 @@ fn strict_numbers() {
     }
 }
 
-/// Must not regress: with `strict`, the status of a failed tool is its output and goes; of two types the second is judged
+/// Must not regress: with `strict`, the status of a failed tool is its output and goes; an exception's type is judged
 /// too.
 #[test]
 fn strict_failures_of_tools() {
