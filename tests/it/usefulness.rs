@@ -175,8 +175,8 @@ fn a_declared_agent_keeps_its_own() {
 }
 
 /// With the processors of the embedded default, 99.5 % of the values in the telemetry of a shop, a cluster, a web
-/// server and a service that calls a model stay unchanged, except for clients' addresses; the table lists what replaces the
-/// others.
+/// server and a service that calls a model stay unchanged, except for clients' addresses; the table lists what replaces
+/// the others.
 #[test]
 fn ordinary_telemetry_survives() {
     let mut table = String::new();
