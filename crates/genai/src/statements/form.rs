@@ -18,8 +18,8 @@ use crate::address::letter_runs;
 const MAX_WORDS: usize = 2;
 /// Maximum number of words between commas, brackets and comparisons.
 const MAX_CLAUSE_WORDS: usize = 8;
-/// Maximum number of words joined by periods, operators and their like.
-const MAX_JOINED_WORDS: usize = 5;
+/// Maximum number of words in a row if words joined by periods, operators and their like are counted, too.
+const MAX_ROW_WORDS: usize = 5;
 /// Maximum number of parts of a name, and of a key of JSON.
 const MAX_NAME_PARTS: usize = 5;
 const MAX_KEY_PARTS: usize = 3;
@@ -79,12 +79,7 @@ pub(super) fn write_form(text: &str, has_backslashes: bool, lines_end_clauses: b
     let tokens = Tokenizer::new(&StatementLexer { has_backslashes }, text).tokenize().ok()?;
     let mut writer = FormWriter { lines_end_clauses, ..FormWriter::default() };
     tokens.iter().try_for_each(|token| writer.write(token))?;
-    if !writer.removed {
-        return Some(Cow::Borrowed(text));
-    }
-    let length = writer.out.trim_end().len();
-    writer.out.truncate(length);
-    Some(Cow::Owned(writer.out))
+    Some(if writer.removed { Cow::Owned(writer.out.trim().to_owned()) } else { Cow::Borrowed(text) })
 }
 
 #[derive(Default)]
@@ -97,10 +92,10 @@ struct FormWriter {
     in_comment: bool,
     /// The next word is joined to the one before.
     joined: bool,
-    /// Numbers of words: in a row, in the clause, joined.
+    /// Numbers of words: in the row, in the row with joined ones, in the clause.
     words: usize,
+    row_words: usize,
     clause_words: usize,
-    joined_words: usize,
 }
 
 impl FormWriter {
@@ -120,7 +115,7 @@ impl FormWriter {
             }
             Token::Div if self.out.ends_with('/') => {
                 self.out.pop();
-                self.in_comment = true;
+                (self.in_comment, self.joined) = (true, false);
                 self.remove_comment();
             }
             Token::Whitespace(_) => self.push(token),
@@ -192,7 +187,7 @@ impl FormWriter {
     }
 
     fn end_clause(&mut self) {
-        (self.joined, self.words, self.clause_words, self.joined_words) = (false, 0, 0, 0);
+        (self.joined, self.words, self.row_words, self.clause_words) = (false, 0, 0, 0);
     }
 
     /// Counts a word. Keywords that separate clauses start a new row, others belong to the row without being counted,
@@ -203,23 +198,23 @@ impl FormWriter {
             // An operand is one word.
             K::AND | K::OR if self.words > 1 => return None,
             K::AND | K::OR | K::SELECT | K::FROM | K::JOIN | K::ON | K::USING | K::WHERE | K::BETWEEN | K::GROUP => {
-                (self.words, self.joined_words) = (0, 0);
+                (self.words, self.row_words) = (0, 0);
             }
             K::ORDER | K::BY | K::HAVING | K::LIMIT | K::OFFSET | K::UNION | K::INTO | K::VALUES | K::SET => {
-                (self.words, self.joined_words) = (0, 0);
+                (self.words, self.row_words) = (0, 0);
             }
             K::WHEN | K::THEN | K::ELSE | K::END | K::RETURNING | K::MATCH | K::RETURN => {
-                (self.words, self.joined_words) = (0, 0);
+                (self.words, self.row_words) = (0, 0);
             }
-            _ if self.joined => self.joined_words += 1,
+            _ if self.joined => self.row_words += 1,
             K::NoKeyword => {
                 (self.words, self.clause_words) = (self.words + 1, self.clause_words + 1);
-                self.joined_words = 1;
+                self.row_words += 1;
             }
-            _ => self.joined_words = 1,
+            _ => {}
         }
         let is_form = self.words <= MAX_WORDS && self.clause_words <= MAX_CLAUSE_WORDS;
-        (is_form && self.joined_words <= MAX_JOINED_WORDS).then_some(())
+        (is_form && self.row_words <= MAX_ROW_WORDS).then_some(())
     }
 }
 

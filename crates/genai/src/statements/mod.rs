@@ -2,7 +2,7 @@
 //! not read with certainty keeps its first word, if that begins statements; a statement to a cache keeps its commands.
 //! The literals of an agent's statements are what users said, while on-call engineers need tables and conditions.
 //!
-//! The size of the result is bounded by that of the statement, and applying the function again changes nothing.
+//! The result is bounded, and applying the function again changes nothing.
 //! `statements` in `config/dialects.yaml` lists systems, commands and first words.
 
 use std::borrow::Cow;
