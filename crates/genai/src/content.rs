@@ -16,9 +16,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::address;
-use super::cache_statements;
 use super::caller_supplied::CallerSuppliedKeys;
 use super::chat_evidence;
+use super::closed_items::StatementPolicy;
 use super::facts::{
     ContentBasis, ContentLocation, ContentPart, ContentPlace, EmbeddedContent, EmbeddedContentEdit,
     EmbeddedContentPart, ItemFacts,
@@ -33,6 +33,7 @@ use super::label_shape;
 use super::nested_content::{self, ActiveKeyLists, RemovedContent, SearchOutcome};
 use super::opaque;
 use super::request_facts::ItemWithDialect;
+use super::statements::StatementSystem;
 use super::structured_text::ChatEvidence;
 use super::vocabulary::{Dialect, EventRule, Vocabulary};
 
@@ -76,29 +77,6 @@ pub(super) struct FoundContent {
     pub(super) embedded: EmbeddedContent,
 }
 
-/// What stays of a statement.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-enum StatementRule {
-    /// All of it.
-    #[default]
-    Whole,
-    /// The commands, if it looks like a cache statement: the item does not name its system.
-    CommandsOfCache,
-    /// The commands: the item talks to a cache.
-    Commands,
-}
-
-impl StatementRule {
-    fn shorten(self, text: &str) -> Option<String> {
-        let is_cache = match self {
-            Self::Whole => false,
-            Self::CommandsOfCache => cache_statements::is_cache_statement(text),
-            Self::Commands => true,
-        };
-        is_cache.then(|| cache_statements::shorten_statement(text)).flatten()
-    }
-}
-
 /// An attribute, and the class of its key.
 #[derive(Clone, Copy)]
 struct ClassifiedAttribute<'c, 'p> {
@@ -116,7 +94,8 @@ pub(super) struct AttributeRules {
     agent: bool,
     /// The item belongs to an agent's tool: its error text is the tool's output.
     tool: bool,
-    statement: StatementRule,
+    /// The system whose statements keep only their form. `None`: statements stay as they are.
+    statement: Option<StatementSystem>,
     unlisted: UnlistedTextPolicy,
     dialect: Option<KeySetId>,
     event: Option<EventRule>,
@@ -147,7 +126,8 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             false => ChatEvidence { model_call: agent, ..ChatEvidence::default() },
         };
         let set = dialect.map(|dialect| dialect.set);
-        let statement = self.statement_rule(reader, agent);
+        let systems = self.vocabulary.statements.systems.iter();
+        let statement = self.statement_rule(agent, systems.filter_map(|slot| reader.value(*slot)?.as_str()));
         let rules = AttributeRules { agent, tool, statement, unlisted: self.unlisted, dialect: set, event, evidence };
         let supplied_keys = if agent { reader.caller_supplied_keys() } else { CallerSuppliedKeys::default() };
         if let Some(name) = reader.span_name_template().filter(|_| agent) {
@@ -189,21 +169,11 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         out
     }
 
-    /// What stays of the statements of the reader's current item.
-    fn statement_rule(&self, reader: &ItemReader<'v, 'p>, agent: bool) -> StatementRule {
-        if !agent {
-            return StatementRule::Whole;
-        }
-        let (systems, caches) = &self.vocabulary.caches;
-        let is_cache = |name: &str| {
-            let name = name.to_lowercase();
-            caches.iter().any(|cache| name.contains(cache))
-        };
-        match systems.iter().filter_map(|slot| reader.value(*slot)?.as_str()).map(is_cache).max() {
-            Some(true) => StatementRule::Commands,
-            Some(false) => StatementRule::Whole,
-            None => StatementRule::CommandsOfCache,
-        }
+    /// The system with these names, if its statements keep only their form.
+    fn statement_rule<'n>(&self, agent: bool, systems: impl Iterator<Item = &'n str>) -> Option<StatementSystem> {
+        let applies = self.vocabulary.policy.statements == StatementPolicy::Parsed
+            || (agent && self.unlisted != UnlistedTextPolicy::Keep);
+        applies.then(|| self.vocabulary.statements.classify_system(systems))
     }
 
     /// A value whose key another attribute lists as caller-supplied, if nothing else is known of the key.
@@ -232,8 +202,14 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         for SharedNode { node, owner, closed, .. } in shared.nodes.into_iter().rev() {
             let mut out = FoundContent::default();
             let evidence = self.collect_evidence(&mut reader.memo, node, closed);
-            let rules =
-                AttributeRules { agent: closed, unlisted: self.unlisted, evidence, ..AttributeRules::default() };
+            let statement = self.statement_rule(closed, std::iter::empty());
+            let rules = AttributeRules {
+                agent: closed,
+                statement,
+                unlisted: self.unlisted,
+                evidence,
+                ..AttributeRules::default()
+            };
             self.find_in_attributes(&mut reader.memo, node, rules, &mut out);
             if let Some(entry) = entries.get_mut(owner) {
                 out.prepend_to(&mut entry.facts);
@@ -314,8 +290,8 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             return;
         }
         match classify_value(class, value, rules).or(fallback) {
-            // An address is a text or a list of texts; any other value under the key means something else.
-            None if class.is_listed(ADDRESSES) && rules.agent && !are_texts(value) => {
+            // Addresses and statements are texts or lists of texts; any other value under the key means something else.
+            None if (class.is_listed(ADDRESSES) || class.is_listed(STATEMENTS)) && rules.agent && !are_texts(value) => {
                 let found =
                     Some((ContentPart::Other, ContentBasis::Guessed)).filter(|_| !label_shape::is_empty_value(value));
                 out.push(node, at, found);
@@ -323,8 +299,10 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             None if class.is_listed(ADDRESSES) && rules.agent && rules.unlisted != UnlistedTextPolicy::Keep => {
                 self.shorten_value((node, id), value, ADDRESS_SUFFIX, address::shorten_address, out);
             }
-            None if class.is_listed(STATEMENTS) && rules.unlisted != UnlistedTextPolicy::Keep => {
-                self.shorten_value((node, id), value, STATEMENT_SUFFIX, |_, text| rules.statement.shorten(text), out);
+            None if class.is_listed(STATEMENTS) && rules.statement.is_some() => {
+                let system = rules.statement.unwrap_or_default();
+                let shorten = |_: &str, text: &str| self.vocabulary.statements.shorten_statement(system, text);
+                self.shorten_value((node, id), value, STATEMENT_SUFFIX, shorten, out);
             }
             None if !matches!(class.role, KeyRole::Secret | KeyRole::ErrorText | KeyRole::Redact) => {
                 self.find_embedded(node, Some(id), value, rules, out);
@@ -333,7 +311,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         }
     }
 
-    /// Shortens an address to its route, or a statement to its commands. The full value goes to the vault. `shorten`
+    /// Shortens an address to its route, or a statement to its form. The full value goes to the vault. `shorten`
     /// returns the part of a value under a key that stays; `None`: all of it stays.
     fn shorten_value(
         &self,

@@ -80,7 +80,7 @@ key_sets! {
     BESIDE_ROLE = 7, beside_role;
     /// Addresses: on an agent's item each part is judged separately.
     ADDRESSES = 8, addresses;
-    /// Statements: on an agent's item that talks to a cache, only the commands stay.
+    /// Statements: on an agent's item only their form stays.
     STATEMENTS = 9, statements;
 }
 

@@ -7,7 +7,6 @@
 mod address;
 mod announcements;
 mod attribute_types;
-mod cache_statements;
 mod caller_supplied;
 mod chat_evidence;
 mod closed_items;
@@ -30,6 +29,7 @@ mod request_facts;
 mod required_attributes;
 mod schema;
 mod sources;
+mod statements;
 pub mod structured_text;
 pub mod usage;
 mod usage_words;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use foldhash::HashSet;
 use serde::Deserialize;
 
 use super::attribute_types::AttributeType;
@@ -45,9 +46,9 @@ pub(super) struct DialectsFile {
     pub(super) agent_resources: BTreeMap<String, NameList>,
     /// Attributes that list other attributes as content.
     pub(super) caller_supplied_keys: CallerKeyAttributes,
-    /// The systems that are caches.
+    /// How statements to databases and caches are read.
     #[serde(default)]
-    pub(super) caches: CacheConditions,
+    pub(super) statements: StatementLists,
     /// The types that the conventions give to attributes that are not content.
     #[serde(default)]
     pub(super) types: BTreeMap<AttributeType, NameList>,
@@ -69,14 +70,22 @@ pub(super) struct CallerKeyAttributes {
     pub(super) message: String,
 }
 
-/// Conditions for an item that talks to a cache.
-#[derive(Default, Deserialize)]
+/// The words that decide how statements are read. A system is in a list if its name contains one of the list's words.
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CacheConditions {
+pub(super) struct StatementLists {
     /// Attributes that name the system.
     pub(super) system: NameList,
-    /// Substrings of the names of cache systems, in lower case.
-    pub(super) name_contains: NameList,
+    /// Caches, whose statements contain the stored data.
+    pub(super) caches: NameList,
+    /// Databases in which a quote inside a text is doubled, and double quotes enclose names.
+    pub(super) doubled_quotes: NameList,
+    /// Databases in which a quote inside a text follows a backslash, and double quotes enclose texts.
+    pub(super) backslashes: NameList,
+    /// Commands of caches, in capitals.
+    pub(super) commands: HashSet<String>,
+    /// First words of other statements, in capitals.
+    pub(super) verbs: HashSet<String>,
 }
 
 /// Sources of a fact inside content (the first one present wins), and the attribute that the fact is written to.

@@ -26,6 +26,7 @@ use super::pattern::{NamePatterns, PatternMap, pattern_weight};
 use super::provider_names::ProviderNames;
 use super::schema::{self, DialectsFile, NameList};
 use super::sources::{FactSource, FactSourceLists, SourceList, Sources, UsageSources};
+use super::statements::StatementReader;
 use super::usage_words::{UsageKey, UsageWords};
 use super::wrapped_lines::WrappedLineFinder;
 
@@ -51,8 +52,7 @@ pub struct Vocabulary {
     /// Attributes that list other attributes as content: a JSON schema, a message template, the filled-in template.
     pub(super) caller_key_slots: (SlotIndex, SlotIndex, SlotIndex),
     pub(super) wrapped: WrappedLineFinder,
-    /// Attributes that name an item's system, and substrings of the names of systems that are caches.
-    pub(super) caches: (Vec<SlotIndex>, HashSet<String>),
+    pub(super) statements: StatementReader,
     /// Facts inside content, and the attributes they are written to.
     pub(super) extract: Vec<ExtractRule>,
     providers: ProviderNames,
@@ -374,11 +374,11 @@ impl<'d> VocabularyCompiler<'d> {
         );
         let announced = announced.map_err(|error| VocabularyError(format!("announce: {error}")))?;
         let wrapped = WrappedLineFinder::compile(&mut self, &data.dialects, &dialects);
-        let caches = data.caches.system.iter().map(|key| self.slot_for_key(key)).collect();
-        let caches = (caches, data.caches.name_contains.iter().cloned().collect());
         let agent_resources = data.agent_resources.iter();
         let agent_resources =
             agent_resources.map(|(key, names)| (self.slot_for_key(key), self.compile_names(names))).collect();
+        let systems = data.statements.system.iter().map(|key| self.slot_for_key(key)).collect();
+        let statements = StatementReader { systems, lists: data.statements.clone() };
         if let Some(problem) = self.problem {
             return Err(VocabularyError(problem));
         }
@@ -396,7 +396,7 @@ impl<'d> VocabularyCompiler<'d> {
             identity,
             caller_key_slots,
             wrapped,
-            caches,
+            statements,
             extract,
             providers: ProviderNames::compile(&data.providers),
             sellers: BTreeMap::new(),
