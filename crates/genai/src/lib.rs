@@ -18,6 +18,7 @@ mod harmless_values;
 mod item_facts;
 mod item_reader;
 mod json_body;
+mod key_shapes;
 mod keys;
 mod known_agents;
 mod label_shape;
@@ -37,6 +38,7 @@ mod usage_words;
 mod value_paths;
 mod vaulted_texts;
 mod vocabulary;
+mod words;
 mod wrapped_lines;
 
 #[cfg(any(test, feature = "testing"))]
@@ -53,7 +55,7 @@ use content::ContentFinder;
 use item_reader::ItemReader;
 use request_facts::ItemWithDialect;
 
-pub use address::{is_route, letter_runs};
+pub use address::{is_plain_name, is_route};
 pub use closed_items::{ClosedItemPolicy, DeclaredAgents, EarlierAgentServices, ServiceIdentity, StatementPolicy};
 pub use content::UnlistedTextPolicy;
 pub use detect::DialectReason;
@@ -66,13 +68,13 @@ pub use item_facts::response_id_kind;
 pub use item_reader::bounded_id;
 pub use keys::KeyRole;
 pub use known_agents::{KnownAgents, agent_services, agent_traces, mark_known_agents};
-pub use label_shape::is_short_name;
 pub use layers::{CallTokenCounts, model_stem};
 pub use opaque::is_number;
 pub use owners::{KnownOwner, Owner, RunAddress, adopt_owners};
 pub use required_attributes::missing_required_attributes;
 pub use vaulted_texts::VaultedTexts;
 pub use vocabulary::{Vocabulary, VocabularyError};
+pub use words::{fits_words, is_identifier, split_words};
 
 /// Reads the facts of a payload, in time linear in the payload's size.
 pub fn read_facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {

@@ -11,7 +11,9 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use genai::{ContentBasis, ContentLocation, ContentPlace, Facts, ItemFacts, Vocabulary, is_number, is_short_name};
+use genai::{
+    ContentBasis, ContentLocation, ContentPlace, Facts, ItemFacts, Vocabulary, is_identifier, is_number, is_plain_name,
+};
 use kernel::CONTENT;
 use otlp::{NodeId, NodeKind, OwnedValue, Payload, TextField, Value};
 
@@ -44,8 +46,8 @@ impl PrivacyProfile {
     }
 }
 
-/// Maximum size of a name that is accepted without proof.
-const MAX_NAME_WORDS: usize = 5;
+/// Maximum size of an error's type.
+const MAX_ERROR_TYPE_WORDS: usize = 8;
 const MAX_NAME_BYTES: usize = 128;
 /// Maximum size of a template that can be proven, bytes.
 const MAX_TEMPLATE_BYTES: usize = 256;
@@ -187,7 +189,7 @@ impl TextJudge<'_, '_> {
     fn judge_name(&mut self, index: usize, item: &ItemFacts, node: NodeId) {
         let text = self.payload.text(node, name_field(self.payload, node));
         let stays = match self.privacy {
-            PrivacyProfile::Standard => text.len() <= MAX_NAME_BYTES && is_short_name(text, MAX_NAME_WORDS),
+            PrivacyProfile::Standard => is_plain_name(text),
             PrivacyProfile::Strict => has_known_words(text, item),
         };
         if !stays {
@@ -252,9 +254,8 @@ fn leading_operation<'t>(text: &'t str, item: &ItemFacts) -> Option<&'t str> {
 /// Returns true for an identifier: `ValueError`, `openai.RateLimitError`, `429`.
 fn is_error_type(text: &str) -> bool {
     let is_mark = |c: char| "._:/$<>-#`".contains(c);
-    text.len() <= MAX_NAME_BYTES
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || is_mark(c))
-        && is_short_name(text, 1)
+    text.chars().all(|c| c.is_ascii_alphanumeric() || is_mark(c))
+        && is_identifier(text, MAX_ERROR_TYPE_WORDS, MAX_NAME_BYTES)
 }
 
 /// Returns true if a text consists of words that the item's own facts hold (`execute_tool lookup`, `chat gpt-4o`), or
