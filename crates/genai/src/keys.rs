@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::announcements::AnnouncementFinder;
 use super::attribute_types::AttributeType;
 use super::facts::ContentPart;
-use super::key_shapes::KeyShape;
+use super::key_shapes::{self, KeyShape};
 use super::label_shape;
 use super::pattern::{self, PatternMap};
 use super::schema::NameList;
@@ -225,7 +225,7 @@ impl KeyClass {
     /// enough.
     pub(super) fn fits_label(&self, value: Value<'_>) -> bool {
         let listed = self.role == KeyRole::Label && self.label_weight > pattern::WILDCARD_WEIGHT;
-        listed && if self.identity { label_shape::is_known_label_value(value) } else { self.shape.accepts(value) }
+        listed && if self.identity { key_shapes::is_identity_value(value) } else { self.shape.accepts(value) }
     }
 
     /// Returns true if the key holds labels in the dialect of this list.

@@ -11,8 +11,6 @@ use super::words::{self, WordCount};
 pub(super) const LABEL_BYTES: usize = 128;
 /// Maximum size of a value under a key known to hold labels (names may contain blanks), bytes.
 const KNOWN_LABEL_BYTES: usize = 256;
-/// Maximum number of list elements under a key known to hold labels.
-const MAX_KNOWN_LABELS: usize = 64;
 /// Maximum size of an attribute key that is a name, bytes.
 const MAX_KEY_BYTES: usize = 256;
 /// Maximum number of words in an attribute key that is a name: with blanks, without, and if a list knows the key
@@ -80,19 +78,6 @@ fn is_label_list(text: &str) -> bool {
     text.starts_with('[')
         && serde_json::from_str::<Vec<std::borrow::Cow<'_, str>>>(text)
             .is_ok_and(|list| list.iter().all(|one| is_label(one)))
-}
-
-/// Returns true if a value fits a key known to hold ids: blanks are allowed.
-pub(super) fn is_known_label_value(value: Value<'_>) -> bool {
-    match value {
-        Value::Str(text) => is_known_label(text),
-        Value::List(_) => {
-            value.items().nth(MAX_KNOWN_LABELS).is_none()
-                && value.items().all(|item| !matches!(item, Value::List(_)) && is_known_label_value(item))
-        }
-        Value::Bytes(_) | Value::Map(_) => is_empty_value(value),
-        Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty => true,
-    }
 }
 
 fn looks_like_json(text: &str) -> bool {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use otlp::{AttrId, Payload, Value};
 use serde_json::{Value as Json, json};
 
-use super::{KeyShape, is_person_or_machine, is_unlisted_value};
+use super::{KeyShape, is_identity_value, is_person_or_machine, is_unlisted_value};
+use crate::Vocabulary;
 use crate::address::is_plain_name;
-use crate::testing::builtin::vocabulary;
 use crate::testing::request;
+use crate::tests::data;
 
 /// Texts or lists of them, each with the reason.
 type Rows = BTreeMap<String, Vec<(Json, String)>>;
@@ -22,11 +23,12 @@ fn judge_value(value: &Json, judge: impl Fn(Value<'_>) -> bool) -> bool {
     judge(payload.attribute(id).unwrap().value)
 }
 
-fn stays(shape: &str, value: &Json) -> bool {
+fn stays(vocabulary: &Vocabulary, shape: &str, value: &Json) -> bool {
     let members = || KeyShape::Members(["chat".into(), "needs-improvement".into()].into());
     match shape {
         "span" => is_plain_name(value.as_str().unwrap()),
-        "private_key" => !vocabulary().keys.classify(value.as_str().unwrap()).is_private,
+        "private_key" => !vocabulary.keys.classify(value.as_str().unwrap()).is_private,
+        "identity" => judge_value(value, is_identity_value),
         "person" => judge_value(value, is_person_or_machine),
         "unlisted" => judge_value(value, |value| is_unlisted_value(value, true)),
         "name" => judge_value(value, |value| KeyShape::Name.accepts(value)),
@@ -42,11 +44,12 @@ fn stays(shape: &str, value: &Json) -> bool {
 #[test]
 fn values_by_shape() {
     let cases: BTreeMap<String, Rows> = request::case_file("tests/cases/value-shapes.yaml");
+    let vocabulary = Vocabulary::parse("dialects.json", &data().to_string()).unwrap();
     let (mut failed, mut count) = (Vec::new(), 0);
     for (shape, rows) in &cases {
         for (expected, (value, why)) in rows.iter().flat_map(|(part, rows)| rows.iter().map(move |row| (part, row))) {
             count += 1;
-            if stays(shape, value) != (expected == "stays") {
+            if stays(&vocabulary, shape, value) != (expected == "stays") {
                 failed.push(format!("{shape} {expected} {value}: {why}"));
             }
         }
