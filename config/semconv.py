@@ -5,6 +5,7 @@ or an older semconv.yaml, whose keys stay for clients that still send them. Late
 files are. What a machine writes about itself in free text counts as a label, and so do types of errors, which clients fill with more
 than types. What people write (error messages, statements, URLs, content) is not listed here.
 """
+import json
 import re
 import sys
 
@@ -16,16 +17,19 @@ PATHS = {"gen_ai.skill.resource.name"}
 
 
 def shape(key, attribute):
-    """The shape of a key's values."""
-    if isinstance(attribute, str):
+    """The shape of a key's values; of an enumeration, its members."""
+    if isinstance(attribute, (str, list)):
         return attribute
     if key in MACHINE:
         return "label"
     if key in PATHS:
         return "path"
+    kind = attribute.get("type")
+    members = attribute.get("values") or (kind.get("members") if isinstance(kind, dict) else None)
+    if members:
+        return [str(one["value"] if isinstance(one, dict) else one) for one in members]
     if "shape" in attribute:
         return attribute["shape"]
-    kind = attribute.get("type")
     if isinstance(kind, dict):
         return "enum"
     if kind not in ("string", "string[]"):
@@ -48,11 +52,13 @@ def attributes(path):
 def main():
     shapes = {key: shape(key, one) for path in sys.argv[2:] for key, one in attributes(path).items()}
     print("# Attributes of the OpenTelemetry semantic conventions that hold labels, and the shape of their values. Text under any")
-    print("# other key of their namespaces counts as unlisted. Shapes: label and path (may contain blanks), enum, id, host, version")
-    print("# (never contain blanks).")
+    print("# other key of their namespaces counts as unlisted. Shapes: label, id, version, path, host, the members of an")
+    print("# enumeration, and enum, if its members are not known.")
     print(f"# Made by `just semconv VERSIONS FILE...` from {sys.argv[1]}.")
     for key in sorted(shapes):
-        if shapes[key] in KEPT:
+        if isinstance(shapes[key], list):
+            print(f"{key}: {json.dumps(shapes[key])}")
+        elif shapes[key] in KEPT:
             print(f"{key}: {shapes[key]}")
 
 

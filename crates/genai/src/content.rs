@@ -25,6 +25,7 @@ use super::facts::{
 };
 use super::harmless_values::{HarmlessValues, JudgedUnder, MAX_TEXT_BYTES};
 use super::item_reader::{ItemAttribute, ItemReader};
+use super::key_shapes;
 use super::keys::{
     ADDRESSES, AGENT, BESIDE_ROLE, CHAT, GENERIC, GLOBAL, KeyClass, KeyClassCache, KeyRole, KeySetId, ListedKey,
     STATEMENTS,
@@ -36,6 +37,7 @@ use super::request_facts::ItemWithDialect;
 use super::statements::StatementSystem;
 use super::structured_text::ChatEvidence;
 use super::vocabulary::{Dialect, EventRule, Vocabulary};
+use super::words;
 
 /// Finds the content of the nodes of one payload.
 pub(super) struct ContentFinder<'v, 'p> {
@@ -50,17 +52,19 @@ pub(super) struct ContentFinder<'v, 'p> {
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "UnlistedTextOption")]
 pub enum UnlistedTextPolicy {
-    /// Text is content, except numbers and generated ids, until enough sessions have sent the same text. Maps, lists
-    /// and bytes are always content.
+    /// Text is content, except numbers, generated ids and one identifier (`payments-core`). Maps and bytes are always
+    /// content.
     #[default]
     Text,
-    /// All text, maps, lists and bytes are content, labels included. Numbers and booleans stay.
+    /// All text, maps, lists and bytes are content. Numbers and booleans stay.
     All,
     /// Text stays, redacted and capped. If a new client puts its prompts under a new key, they are forwarded until that
     /// key is listed.
     Keep,
 }
 
+/// Maximum size of a text under a key of `keep`, bytes.
+const MAX_KEPT_BYTES: usize = 256;
 /// Key suffixes in vault documents for the full address and the full statement.
 const ADDRESS_SUFFIX: &str = "address";
 const STATEMENT_SUFFIX: &str = "statement";
@@ -444,14 +448,20 @@ fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> 
     if class.key_is_prose.on_any_item || (rules.agent && class.key_is_prose.on_agent_item) {
         return Some((ContentPart::Other, ContentBasis::Key));
     }
-    if matches!(class.role, KeyRole::Secret | KeyRole::ErrorText) || label_shape::is_empty_value(value) {
+    if class.role == KeyRole::Secret || label_shape::is_empty_value(value) {
         return None;
     }
     let is_number = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
+    if rules.agent && class.never && !is_number {
+        return Some((ContentPart::Other, ContentBasis::Guessed));
+    }
+    if class.role == KeyRole::ErrorText {
+        return None;
+    }
     let event_set = rules.event.and_then(|event| event.set);
     let is_kept = |listed: &ListedKey| {
         // Keep ids and names within a family of content keys, and numbers under wildcard keys of no particular part.
-        (listed.is_label_key && label_shape::is_label_value(value))
+        (listed.is_label_key && class.shape.accepts(value))
             || (is_number && listed.by_wildcard && listed.part == ContentPart::Other)
     };
     // A content key of no particular part takes the part of its event.
@@ -477,8 +487,15 @@ fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> 
     if let Some(listed) = applicable.find_map(|(set, _)| class.listed_content(set)) {
         return Some((part(&listed), ContentBasis::Listed));
     }
-    if is_number || class.fits_label(value) || class.role == KeyRole::Pii {
+    let is_kept_line =
+        || value.as_str().is_some_and(|text| text.len() <= MAX_KEPT_BYTES && !text.contains(['\n', '\r']));
+    if is_number || class.fits_label(value) || (rules.agent && class.keep && is_kept_line()) {
         return None;
+    }
+    if class.role == KeyRole::Pii {
+        let stays =
+            !rules.agent || rules.unlisted == UnlistedTextPolicy::Keep || key_shapes::is_person_or_machine(value);
+        return (!stays).then_some((ContentPart::Other, ContentBasis::Guessed));
     }
     if let Some(event) = rules.event.filter(|event| event.set.is_none()) {
         return Some((event.part, ContentBasis::Listed));
@@ -499,8 +516,9 @@ fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> 
 fn classify_unlisted(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> Option<(ContentPart, ContentBasis)> {
     let unlisted = class.is_unlisted();
     let is_content = match rules.unlisted {
+        UnlistedTextPolicy::Text if unlisted => !key_shapes::is_unlisted_value(value, !class.is_private),
         UnlistedTextPolicy::Text => !opaque::is_opaque_value(value),
-        UnlistedTextPolicy::All => unlisted || !label_shape::is_label_value(value),
+        UnlistedTextPolicy::All => true,
         UnlistedTextPolicy::Keep => false,
     };
     let basis = match (rules.unlisted, unlisted) {
@@ -526,11 +544,11 @@ fn classify_body(
     }
     let is_name = || {
         let stem = body.as_str().and_then(|text| text.strip_suffix(name));
-        !name.is_empty() && stem.is_some_and(|stem| stem.is_empty() || is_prefix(stem))
+        !name.is_empty() && words::is_name(name) && stem.is_some_and(|stem| stem.is_empty() || is_prefix(stem))
     };
     let is_number = matches!(body, Value::Bool(_) | Value::Int(_) | Value::Double(_));
     let basis = match rules.unlisted {
-        UnlistedTextPolicy::Text if opaque::is_opaque_value(body) || is_name() => None,
+        UnlistedTextPolicy::Text if is_name() || key_shapes::is_unlisted_value(body, true) => None,
         UnlistedTextPolicy::Text => Some(ContentBasis::Unlisted),
         UnlistedTextPolicy::All => Some(ContentBasis::Guessed).filter(|_| !is_number),
         UnlistedTextPolicy::Keep => None,

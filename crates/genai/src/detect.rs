@@ -7,12 +7,12 @@ use serde::Deserialize;
 
 use otlp::{NodeKind, TextField};
 
-use super::address::letter_runs;
 use super::item_reader::{ItemAttribute, ItemReader, text_of};
 use super::keys::SlotIndex;
 use super::pattern::NamePatterns;
 use super::schema::NameList;
 use super::vocabulary::{Dialect, Vocabulary, VocabularyCompiler};
+use super::words::split_words;
 
 /// A scope name with more words than this is no instrumentation's, even if a pattern matches it.
 const MAX_SCOPE_WORDS: usize = 6;
@@ -199,7 +199,7 @@ pub(super) fn explain_dialect(reader: &ItemReader<'_, '_>, chosen: Option<&Diale
 impl Vocabulary {
     /// Returns true if a dialect's instrumentation has a scope of this name.
     pub fn is_known_scope(&self, name: &str) -> bool {
-        let has_few_words = letter_runs(name).nth(MAX_SCOPE_WORDS).is_none();
+        let has_few_words = split_words(name).nth(MAX_SCOPE_WORDS).is_none();
         let mut clauses = self.dialects.iter().flat_map(|dialect| &dialect.clauses);
         has_few_words && clauses.any(|clause| clause.scope.matches(name))
     }

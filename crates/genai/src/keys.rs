@@ -2,7 +2,7 @@
 //! all others when they are first seen; their classes are remembered across payloads.
 
 use foldhash::{HashMap, HashSet};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,11 +15,13 @@ use serde::Deserialize;
 use super::announcements::AnnouncementFinder;
 use super::attribute_types::AttributeType;
 use super::facts::ContentPart;
+use super::key_shapes::{self, KeyShape};
 use super::label_shape;
 use super::pattern::{self, PatternMap};
 use super::schema::NameList;
 use super::usage_words::{UsageKey, UsageWords};
 use super::vocabulary::Vocabulary;
+use super::words::split_words;
 
 /// Index of a value that the vocabulary reads.
 pub(super) type SlotIndex = u16;
@@ -42,6 +44,8 @@ macro_rules! key_sets {
             pub(super) error_text: NameList,
             pub(super) redact: NameList,
             pub(super) label: NameList,
+            /// Words of keys below which no identifier stays, because it may be a person's or an answer.
+            pub(super) private_words: NameList,
             /// Values of `type` and `object` that mark a map as a piece of a chat.
             pub(super) chat_types: NameList,
             /// Words after which plain text quotes a user or a model.
@@ -109,14 +113,14 @@ pub enum KeyRole {
 pub(super) type PatternWeight = u8;
 
 /// One fact about the keys that match a pattern.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum KeyFact {
     Slot(SlotIndex),
     /// A marker bit of the detection clauses, and how specific the pattern is.
     Mark(u32, PatternWeight),
     Role(KeyRole, PatternWeight),
-    /// Values contain no blanks.
-    Strict,
+    /// The shape of the values.
+    Shape(KeyShape),
     /// The key holds labels in the dialect of this list.
     Label(KeySetId),
     /// The key names a session, turn, user or tenant.
@@ -140,8 +144,14 @@ pub(super) struct KeyClass {
     pub(super) role: KeyRole,
     /// The weight of the most specific pattern that makes the key a label. 0 = none.
     label_weight: PatternWeight,
-    /// Values contain no blanks: ids, hosts, versions, enumerations.
-    without_blanks: bool,
+    /// The shape of the values under a listed key.
+    pub(super) shape: KeyShape,
+    /// No list names the key, and its words say that its values may be a person's or an answer.
+    pub(super) is_private: bool,
+    /// The configuration keeps the key's short texts.
+    pub(super) keep: bool,
+    /// The configuration says that texts under the key are content.
+    pub(super) never: bool,
     /// The key names a session, turn, user or tenant: a value that is a sentence becomes a pseudonym.
     identity: bool,
     /// The type of the values according to the conventions.
@@ -159,7 +169,7 @@ impl KeyClass {
     pub(super) fn from_facts<'f>(facts: impl Iterator<Item = &'f KeyFact>) -> Self {
         let mut class = Self::default();
         for fact in facts {
-            match *fact {
+            match fact.clone() {
                 KeyFact::Slot(slot) => (class.slot, class.read_by_dialect) = (Some(slot), true),
                 KeyFact::Mark(bit, weight) => {
                     class.marks |= 1_u128.checked_shl(bit).unwrap_or(0);
@@ -171,13 +181,16 @@ impl KeyClass {
                         class.label_weight = class.label_weight.max(weight);
                     }
                 }
-                KeyFact::Strict => class.without_blanks = true,
+                KeyFact::Shape(shape) => class.shape = shape,
                 KeyFact::Label(set) => class.labels.push(set),
                 // A sentence in an id is replaced by its pseudonym, which is the same everywhere.
                 KeyFact::Identity => (class.label_weight, class.identity) = (pattern::LITERAL_WEIGHT, true),
                 KeyFact::Kind(kind) => class.kind = Some(kind),
                 KeyFact::Content(set, part, weight) => class.content.push((set, part, weight)),
             }
+        }
+        if class.is_listed(ADDRESSES) {
+            class.shape = KeyShape::Url;
         }
         class
     }
@@ -189,7 +202,7 @@ impl KeyClass {
         let listed = exact.content.iter().any(|(set, ..)| *set != CALL);
         let known = !exact.is_unknown() || listed || exact.read_by_dialect;
         if known || !key.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'-') {
-            return Self { key_is_prose: label_shape::judge_key_prose(key), ..exact };
+            return Self { key_is_prose: label_shape::judge_key_prose(key, known), ..exact };
         }
         let forms = [key.to_ascii_lowercase(), to_snake_case(key)];
         let mut normalised = forms.iter().map(|form| Self::from_facts(facts.find(form)));
@@ -198,7 +211,7 @@ impl KeyClass {
             slot: None,
             marks: exact.marks,
             read_by_dialect: false,
-            key_is_prose: label_shape::judge_key_prose(key),
+            key_is_prose: label_shape::judge_key_prose(key, false),
             ..normalised
         }
     }
@@ -212,14 +225,7 @@ impl KeyClass {
     /// enough.
     pub(super) fn fits_label(&self, value: Value<'_>) -> bool {
         let listed = self.role == KeyRole::Label && self.label_weight > pattern::WILDCARD_WEIGHT;
-        // A value that can be converted to the conventional type is written in that type.
-        let is_convertible = || self.kind.is_some_and(|kind| kind.convert(value).is_some());
-        listed
-            && match (self.identity, self.without_blanks) {
-                (true, _) => label_shape::is_known_label_value(value),
-                (false, true) => label_shape::is_label_value(value) || is_convertible(),
-                (false, false) => label_shape::is_name_value(value) || is_convertible(),
-            }
+        listed && if self.identity { key_shapes::is_identity_value(value) } else { self.shape.accepts(value) }
     }
 
     /// Returns true if the key holds labels in the dialect of this list.
@@ -309,6 +315,8 @@ impl Vocabulary {
 
 /// Maximum number of remembered keys that are no literals.
 const MAX_DYNAMIC_KEYS: usize = 4096;
+/// Minimum length of a private word that is found within another, in bytes.
+const MIN_PRIVATE_PART: usize = 6;
 /// Maximum size of a remembered key, bytes.
 const MAX_DYNAMIC_KEY_BYTES: usize = 256;
 
@@ -320,6 +328,11 @@ pub(super) struct KeyClassifier {
     pub(super) classes: Vec<KeyClass>,
     /// Classes of keys that are no literals. A class depends on the key alone.
     pub(super) dynamic_classes: RwLock<BoundedMap<Box<str>, Arc<KeyClass>, MAX_DYNAMIC_KEYS>>,
+    /// Words of keys below which no identifier stays.
+    private_words: HashSet<Box<str>>,
+    /// Keys that the configuration names: short texts stay, and texts never stay.
+    keep: BTreeSet<String>,
+    never: BTreeSet<String>,
     /// The id of the next class.
     next_id: AtomicU64,
     /// Values of `type` and `object` that mark a map as a piece of a chat.
@@ -333,6 +346,7 @@ impl KeyClassifier {
     pub(super) fn new(
         facts: PatternMap<KeyFact>,
         usage_words: UsageWords,
+        private_words: HashSet<Box<str>>,
         chat_types: HashSet<Box<str>>,
         announced: AnnouncementFinder,
     ) -> Self {
@@ -342,6 +356,9 @@ impl KeyClassifier {
             codes: HashMap::default(),
             classes: Vec::new(),
             dynamic_classes: RwLock::default(),
+            private_words,
+            keep: BTreeSet::new(),
+            never: BTreeSet::new(),
             next_id: AtomicU64::new(1),
             chat_types,
             announced,
@@ -349,18 +366,48 @@ impl KeyClassifier {
         let literals: Vec<Box<str>> = keys.facts.literals().map(Into::into).collect();
         for literal in literals {
             let code = u32::try_from(keys.classes.len()).unwrap_or(u32::MAX);
-            let class = keys.with_usage(&literal, KeyClass::from_facts(keys.facts.find(&literal)));
+            let class = keys.complete_class(&literal, KeyClass::from_facts(keys.facts.find(&literal)));
             keys.classes.push(class);
             keys.codes.insert(literal, code);
         }
         keys
     }
 
-    /// Completes a class by an id and by what the words of its key count.
-    fn with_usage(&self, key: &str, class: KeyClass) -> KeyClass {
+    /// Sets the keys that the configuration keeps and those whose texts never stay.
+    pub(super) fn set_named_keys(&mut self, keep: &BTreeSet<String>, never: &BTreeSet<String>) {
+        for (key, code) in &self.codes {
+            if let Some(class) = self.classes.get_mut(*code as usize) {
+                (class.keep, class.never) = (keep.contains(&**key), never.contains(&**key));
+            }
+        }
+        (self.keep, self.never) = (keep.clone(), never.clone());
+        self.dynamic_classes = RwLock::default();
+    }
+
+    /// Completes a class by an id and by what its key's words and the configuration say.
+    fn complete_class(&self, key: &str, class: KeyClass) -> KeyClass {
         let usage = self.usage_words.read(key);
         let read_by_dialect = class.read_by_dialect || matches!(usage, Some(UsageKey::Tokens { .. }));
-        KeyClass { id: self.next_id.fetch_add(1, Ordering::Relaxed), usage, read_by_dialect, ..class }
+        KeyClass {
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            usage,
+            read_by_dialect,
+            is_private: class.is_unlisted() && split_words(key).any(|word| self.is_private_word(word)),
+            keep: self.keep.contains(key),
+            never: self.never.contains(key),
+            ..class
+        }
+    }
+
+    /// Returns true for a private word, its plural, and a word that is written as one with it (`customername`).
+    fn is_private_word(&self, word: &str) -> bool {
+        let word = word.to_lowercase();
+        let singular = word.strip_suffix('s').unwrap_or(&word);
+        let is_part =
+            |private: &str| private.len() >= MIN_PRIVATE_PART && (word.starts_with(private) || word.ends_with(private));
+        self.private_words.contains(&*word)
+            || self.private_words.contains(singular)
+            || self.private_words.iter().any(|private| is_part(private))
     }
 
     /// The class of `key`.
@@ -376,7 +423,7 @@ impl KeyClassifier {
         if let Some(class) = self.dynamic_classes.read().get(key) {
             return Arc::clone(class);
         }
-        let class = Arc::new(self.with_usage(key, KeyClass::classify_dynamic(&self.facts, key)));
+        let class = Arc::new(self.complete_class(key, KeyClass::classify_dynamic(&self.facts, key)));
         if key.len() <= MAX_DYNAMIC_KEY_BYTES {
             self.dynamic_classes.write().insert(key.into(), Arc::clone(&class));
         }

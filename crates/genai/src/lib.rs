@@ -17,6 +17,7 @@ mod harmless_values;
 mod item_facts;
 mod item_reader;
 mod json_body;
+mod key_shapes;
 mod keys;
 mod label_shape;
 mod layers;
@@ -36,6 +37,7 @@ mod usage_words;
 mod value_paths;
 mod vaulted_texts;
 mod vocabulary;
+mod words;
 mod wrapped_lines;
 
 #[cfg(any(test, feature = "testing"))]
@@ -52,7 +54,7 @@ use content::{ContentFinder, SharedNodeOwners};
 use item_reader::ItemReader;
 use request_facts::ItemWithDialect;
 
-pub use address::{is_route, letter_runs};
+pub use address::{is_plain_name, is_route};
 pub use closed_items::{ClosedItemPolicy, DeclaredAgents, EarlierAgentServices, ServiceIdentity, StatementPolicy};
 pub use content::UnlistedTextPolicy;
 pub use detect::DialectReason;
@@ -64,13 +66,13 @@ pub use facts::{
 pub use item_facts::response_id_kind;
 pub use item_reader::bounded_id;
 pub use keys::KeyRole;
-pub use label_shape::{is_plain_name, is_short_name};
 pub use layers::{CallTokenCounts, model_stem};
 pub use opaque::is_number;
 pub use owners::{KnownOwner, Owner, RunAddress, adopt_owners};
 pub use required_attributes::missing_required_attributes;
 pub use vaulted_texts::VaultedTexts;
 pub use vocabulary::{Vocabulary, VocabularyError};
+pub use words::{fits_words, is_identifier, split_words};
 
 /// Reads the facts of a payload of no particular account, in time linear in the payload's size.
 pub fn read_facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {

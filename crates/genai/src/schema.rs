@@ -2,6 +2,7 @@
 //! time; the grammar of key patterns is described in `pattern`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use foldhash::HashSet;
 use serde::Deserialize;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use super::attribute_types::AttributeType;
 use super::detect::ClauseDefinition;
 use super::facts::{ContentPart, ItemRole};
+use super::key_shapes::KeyShape;
 use super::keys::KeyListDefinitions;
 use super::provider_names::ProviderWordLists;
 use super::sources::{FactSourceLists, UsageSourceLists};
@@ -37,7 +39,7 @@ pub(super) struct DialectsFile {
     pub(super) usage_words: UsageWordsDefinition,
     /// Attributes of the semantic conventions that hold labels (`config/semconv.yaml`).
     #[serde(default)]
-    pub(super) registry: BTreeMap<String, LabelShape>,
+    pub(super) registry: BTreeMap<String, RegistryShape>,
     /// Span and log events that carry content in every dialect.
     pub(super) events: Vec<EventDefinition>,
     /// Attributes that identify an item in every dialect. A dialect's own lists come first.
@@ -105,16 +107,30 @@ pub(super) struct ExtractDefinition {
 pub(super) enum LabelShape {
     Label,
     Path,
+    /// An enumeration whose members are not known.
     Enum,
     Id,
     Host,
     Version,
 }
 
-impl LabelShape {
-    /// Returns true if values contain no blanks.
-    pub(super) fn is_strict(self) -> bool {
-        !matches!(self, Self::Label | Self::Path)
+/// The shape of the values of an attribute, or the members of its enumeration.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum RegistryShape {
+    Kind(LabelShape),
+    Members(Vec<Box<str>>),
+}
+
+impl RegistryShape {
+    pub(super) fn key_shape(&self) -> KeyShape {
+        match self {
+            Self::Kind(LabelShape::Label | LabelShape::Id | LabelShape::Version) => KeyShape::Name,
+            Self::Kind(LabelShape::Path) => KeyShape::Path,
+            Self::Kind(LabelShape::Host) => KeyShape::Host,
+            Self::Kind(LabelShape::Enum) => KeyShape::Members(Arc::default()),
+            Self::Members(members) => KeyShape::Members(members.as_slice().into()),
+        }
     }
 }
 

@@ -247,6 +247,7 @@ impl Vocabulary {
     /// Reads payloads with this policy for agents' items.
     #[must_use]
     pub fn with_policy(mut self, policy: ClosedItemPolicy) -> Self {
+        self.keys.set_named_keys(&policy.keep, &policy.never);
         self.policy = policy;
         self
     }
@@ -367,6 +368,7 @@ impl<'d> VocabularyCompiler<'d> {
         let generic_marks =
             generic.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
         let chat_types = self.expand_lists(&data.keys.chat_types).into_iter().map(String::into_boxed_str).collect();
+        let private_words = data.keys.private_words.iter().map(|word| word.as_str().into()).collect();
         let announced = AnnouncementFinder::new(
             &data.keys.quote_introductions,
             &data.keys.human_speakers,
@@ -385,7 +387,13 @@ impl<'d> VocabularyCompiler<'d> {
         Ok(Vocabulary {
             slots: self.slots.len(),
             slot_keys: slot_keys(&self.slots),
-            keys: KeyClassifier::new(self.facts, UsageWords::new(&data.usage_words), chat_types, announced),
+            keys: KeyClassifier::new(
+                self.facts,
+                UsageWords::new(&data.usage_words),
+                private_words,
+                chat_types,
+                announced,
+            ),
             event_name,
             operation_name,
             span_name,
@@ -473,14 +481,12 @@ impl<'d> VocabularyCompiler<'d> {
     }
 
     /// Adds the labels of the semantic conventions, except keys that hold content here.
-    fn add_registry(&mut self, registry: &BTreeMap<String, schema::LabelShape>) {
+    fn add_registry(&mut self, registry: &BTreeMap<String, schema::RegistryShape>) {
         for (key, shape) in registry {
             let is_content = self.facts.find(key).any(|fact| matches!(fact, KeyFact::Content(GLOBAL, ..)));
             if !is_content {
                 self.facts.insert(key, KeyFact::Role(KeyRole::Label, pattern_weight(key)));
-                if shape.is_strict() {
-                    self.facts.insert(key, KeyFact::Strict);
-                }
+                self.facts.insert(key, KeyFact::Shape(shape.key_shape()));
             }
         }
     }

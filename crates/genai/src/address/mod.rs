@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use foldhash::HashSet;
 
 use super::opaque::{is_encoded_text, is_opaque};
+use super::words::{WordCount, fits_words, split_words};
 
 mod route_words;
 
@@ -33,6 +34,10 @@ const MAX_UNKNOWN_WORDS: usize = 4;
 /// A host with this many words in one label, or this many in total, is a sentence.
 const SENTENCE_LABEL_WORDS: usize = 5;
 const SENTENCE_HOST_WORDS: usize = 12;
+/// Maximum size of a span's name, bytes, and number of its words, in all and before an address.
+const MAX_NAME_BYTES: usize = 128;
+const MAX_SPAN_WORDS: usize = 5;
+const MAX_WORDS_BEFORE_ADDRESS: usize = 3;
 /// Schemes whose addresses are content as a whole.
 const OPAQUE_SCHEMES: [&str; 6] = ["data", "javascript", "vbscript", "blob", "mailto", "tel"];
 
@@ -173,7 +178,7 @@ fn is_scheme(text: &str) -> bool {
 }
 
 fn is_host(text: &str) -> bool {
-    let count_words = |text: &str| letter_runs(text).filter(|word| word.len() > 1).count();
+    let count_words = |text: &str| split_words(text).filter(|word| word.len() > 1).count();
     text.len() <= MAX_HOST_BYTES
         && text.split('.').all(|label| count_words(label) < SENTENCE_LABEL_WORDS)
         && count_words(text) < SENTENCE_HOST_WORDS
@@ -190,7 +195,7 @@ fn is_template(text: &str) -> bool {
         let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
         text.len() <= MAX_PIECE_BYTES
             && !name.is_empty()
-            && letter_runs(name).count() < SENTENCE_LABEL_WORDS
+            && split_words(name).count() < SENTENCE_LABEL_WORDS
             && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
             && pseudonym.is_none_or(|text| text.strip_prefix("h-").is_some_and(is_hex))
     };
@@ -235,7 +240,7 @@ fn count_unknown_words(text: &str, position: PiecePosition) -> Option<usize> {
     for whole in text.split(marks).filter(|part| is_judged(part, text)) {
         for part in whole.split(['-', '_', '.', '~']).filter(|part| is_judged(part, whole)) {
             let has_digit = part.bytes().any(|byte| byte.is_ascii_digit());
-            for word in letter_runs(part) {
+            for word in split_words(part) {
                 let known = is_common(word) || (word.len() == 1 && (has_digit || text.len() == 1));
                 words += 1;
                 unknown += usize::from(!known && (word.len() > 1 || position == PiecePosition::Value));
@@ -262,14 +267,20 @@ pub fn is_route(text: &str) -> bool {
     shorten_address("", text).is_none()
 }
 
-/// Runs of letters, also split where a capital follows a small letter.
-pub fn letter_runs(text: &str) -> impl Iterator<Item = &str> {
-    let same_run = |byte: &u8, next: &u8| {
-        let letters = byte.is_ascii_alphabetic() && next.is_ascii_alphabetic();
-        letters && !(byte.is_ascii_lowercase() && next.is_ascii_uppercase())
+/// Returns true for the name of a span or event that is an operation: five words, a few more that are neutral around
+/// one blank (`execute_tool get_issue`), or an address that stays, behind at most three words (`GET /users/{id}`).
+pub fn is_plain_name(text: &str) -> bool {
+    let (before, last) = text.rsplit_once(' ').unwrap_or(("", text));
+    if last.starts_with('/') || last.contains("://") {
+        return text.len() <= MAX_NAME_BYTES
+            && fits_words(before, MAX_WORDS_BEFORE_ADDRESS, MAX_NAME_BYTES)
+            && is_route(last);
+    }
+    let fits = |count: WordCount| {
+        count.words <= MAX_SPAN_WORDS
+            || (count.blanks <= 1 && count.telling <= MAX_SPAN_WORDS && count.words <= 2 * MAX_SPAN_WORDS)
     };
-    let runs = text.as_bytes().chunk_by(same_run).filter_map(|run| std::str::from_utf8(run).ok());
-    runs.filter(|run| run.bytes().all(|byte| byte.is_ascii_alphabetic()))
+    WordCount::of(text, MAX_NAME_BYTES).is_some_and(fits)
 }
 
 /// Decodes percent escapes of printable ASCII. `None` for any other escape, including a blank.

@@ -1,6 +1,6 @@
 //! Recognises opaque values, which hold no words: numbers, dates, hashes and generated ids. On an agent's item such a
-//! value under an unlisted key is forwarded at once; any other text must first repeat across sessions. Text encoded
-//! as hexadecimal or base64 is still text, and a name followed by a number is still a name.
+//! value stays under any key. Text encoded as hexadecimal or base64 is still text, and a name followed by a number is
+//! still a name.
 
 use std::sync::LazyLock;
 
@@ -10,13 +10,14 @@ use otlp::Value;
 use regex_automata::meta::{Config, Regex};
 use regex_automata::util::syntax;
 
-use super::label_shape::{LABEL_BYTES, is_label_value, is_placeholder};
 use forms::{FORMS, OpaqueKind, PREFIXES};
 
 mod forms;
 #[cfg(test)]
 mod tests;
 
+/// Maximum size of an opaque value, bytes.
+const MAX_BYTES: usize = 128;
 /// Maximum number of list elements: a longer list may encode letters.
 const MAX_LIST_ELEMENTS: usize = 8;
 /// Minimum length of a generated id, in characters.
@@ -44,8 +45,18 @@ pub(super) fn is_opaque_value(value: Value<'_>) -> bool {
             items.by_ref().take(MAX_LIST_ELEMENTS).all(|item| !matches!(item, Value::List(_)) && is_opaque_value(item))
                 && items.next().is_none()
         }
-        _ => is_label_value(value),
+        Value::Bytes(bytes) => bytes.is_empty(),
+        Value::Map(_) => value.entries().next().is_none(),
+        Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty | Value::List(_) => true,
     }
+}
+
+/// Placeholders that clients write where content capture was switched off.
+const PLACEHOLDERS: [&str; 5] = ["<REDACTED>", "[REDACTED]", "[redacted]", "__REDACTED__", kernel::CONTENT];
+
+/// Returns true if the content was already removed by the client or by an earlier gateway.
+pub(super) fn is_placeholder(text: &str) -> bool {
+    PLACEHOLDERS.contains(&text)
 }
 
 pub(super) fn is_opaque(text: &str) -> bool {
@@ -59,7 +70,7 @@ pub fn is_number(text: &str) -> bool {
 }
 
 fn opaque_kind(text: &str) -> Option<OpaqueKind> {
-    if text.len() > LABEL_BYTES || !text.is_ascii() {
+    if text.len() > MAX_BYTES || !text.is_ascii() {
         return None;
     }
     let prefixed = text.split_once(['_', '-', ':']).filter(|(prefix, _)| PREFIXES.contains(prefix));

@@ -12,7 +12,7 @@ use sqlparser::dialect::Dialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, Tokenizer, Whitespace};
 
-use crate::address::letter_runs;
+use crate::words::split_words;
 
 /// Maximum number of words in a row, with any keywords but those that separate clauses: a table and its alias.
 const MAX_WORDS: usize = 2;
@@ -222,8 +222,8 @@ impl FormWriter {
 fn is_name(text: &str, max_parts: usize) -> bool {
     text.chars().all(|c| c.is_alphanumeric() || "_$.-@#:?".contains(c))
         && text.chars().filter(|c| !c.is_ascii()).count() <= MAX_OTHER_LETTERS
-        && letter_runs(text).all(|run| run.len() <= MAX_PART_LETTERS)
-        && letter_runs(text).filter(|run| run.len() > 1).count() <= max_parts
+        && split_words(text).all(|run| run.len() <= MAX_PART_LETTERS)
+        && split_words(text).filter(|run| run.len() > 1).count() <= max_parts
 }
 
 /// The form of one or several JSON documents. `None`: the text is no JSON.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use echoes::stack_frames;
-use genai::{ContentLocation, ContentPlace, ItemFacts, cached_facts, is_short_name};
+use genai::{ContentLocation, ContentPlace, ItemFacts, cached_facts, is_identifier};
 use kernel::hex;
 use kernel::sha256::Sha256;
 use otlp::{NodeId, NodeKind, Payload, Signal, TextField};
@@ -23,6 +23,8 @@ pub(super) const SLUG_ATTRIBUTE: &str = "exception.slug";
 const DIGEST_BYTES: usize = 6;
 /// Maximum size of the type in a slug, bytes.
 const MAX_TYPE_BYTES: usize = 48;
+/// Maximum number of words in a type.
+const MAX_TYPE_WORDS: usize = 8;
 /// Maximum size of the blanked text that is hashed, bytes.
 const MAX_TEXT_BYTES: usize = 16 << 10;
 
@@ -92,7 +94,7 @@ impl<'p> ItemFailure<'p> {
             .unwrap_or_default();
         let digest = Sha256::digest_list([kind, &message, &frame]);
         // No words of a sentence are shown; the digest distinguishes the failures.
-        let shown_type = if is_short_name(kind, 1) { kind } else { "" };
+        let shown_type = if is_identifier(kind, MAX_TYPE_WORDS, 2 * MAX_TYPE_BYTES) { kind } else { "" };
         let type_word: String =
             shown_type.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(MAX_TYPE_BYTES).collect();
         let mut slug = if type_word.is_empty() { "error".to_owned() } else { type_word };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use genai::{ClosedItemPolicy, ContentBasis, ContentLocation, Facts, is_short_name};
+use genai::{ClosedItemPolicy, ContentBasis, ContentLocation, Facts, is_identifier};
 use kernel::pseudonym::IdPolicy;
 use otlp::{NodeId, Payload};
 use telemetry::labels::LabelValues;
@@ -19,6 +19,9 @@ use super::item_texts::TextReplacement;
 
 /// Maximum number of cached counters per rule. The meter shows fewer keys.
 const MAX_COUNTERS: usize = 512;
+/// Maximum size of a key that is counted by its name.
+const MAX_KEY_WORDS: usize = 8;
+const MAX_KEY_BYTES: usize = 256;
 
 /// See the module documentation.
 pub(super) struct MovedValueCounters {
@@ -77,7 +80,7 @@ impl MovedValueCounters {
         // So is one that the redaction rules would change: a map may have tokens or numbers of people as its keys.
         let is_name = |key: &&str| {
             key.bytes().all(|byte| byte.is_ascii_graphic())
-                && is_short_name(key, 1)
+                && is_identifier(key, MAX_KEY_WORDS, MAX_KEY_BYTES)
                 && *self.ids.redact_column(account, key) == **key
         };
         let label = self.key_labels.value(account, Some(key).filter(is_name).or(Some("other")));

@@ -5,7 +5,7 @@
 //! Text of the right form is not touched here; the rules still search it. Names of spans and events are handled in
 //! `vault/item_texts`.
 
-use genai::{is_route, is_short_name, letter_runs};
+use genai::{fits_words, is_identifier, is_route, split_words};
 use kernel::CONTENT;
 use otlp::{NodeId, NodeKind, Payload, TextField, TextPlace, TextPlaceKind};
 
@@ -21,6 +21,7 @@ const MAX_FIELD_WORDS: usize = 3;
 const MAX_SEVERITY_BYTES: usize = 12;
 /// Maximum size of the name of a scope or metric.
 const MAX_NAME_WORDS: usize = 5;
+const MAX_JOINED_NAME_WORDS: usize = 10;
 const MAX_NAME_BYTES: usize = 128;
 /// Maximum size of a key or type of an entity reference, and of a machine's name (a DNS name has 253), bytes.
 const MAX_KEY_BYTES: usize = 256;
@@ -58,7 +59,7 @@ pub(super) fn is_malformed_name(place: &TextPlace<'_>, text: &str) -> bool {
     match place.kind {
         TextPlaceKind::Other => !is_entity_text(text),
         TextPlaceKind::Value | TextPlaceKind::BytesValue if MACHINE_NAME_KEYS.contains(&place.key) => {
-            text.len() > MAX_KEY_BYTES || !is_short_name(text, MAX_NAME_WORDS)
+            !is_name(text, MAX_KEY_BYTES)
         }
         _ => false,
     }
@@ -66,8 +67,7 @@ pub(super) fn is_malformed_name(place: &TextPlace<'_>, text: &str) -> bool {
 
 /// A type, an attribute key or a schema URL of an entity reference.
 fn is_entity_text(text: &str) -> bool {
-    let is_key = text.len() <= MAX_KEY_BYTES && !text.contains(char::is_whitespace) && is_short_name(text, 1);
-    is_key || has_form(TextField::SchemaUrl, text)
+    is_identifier(text, MAX_JOINED_NAME_WORDS, MAX_KEY_BYTES) || has_form(TextField::SchemaUrl, text)
 }
 
 fn has_form(field: TextField, text: &str) -> bool {
@@ -79,13 +79,19 @@ fn has_form(field: TextField, text: &str) -> bool {
         TextField::Version | TextField::Unit => {
             text.len() <= MAX_VERSION_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic()) && has_few_words(text)
         }
-        _ => text.len() <= MAX_NAME_BYTES && is_short_name(text, MAX_NAME_WORDS),
+        _ => is_name(text, MAX_NAME_BYTES),
     }
+}
+
+/// Returns true for a few words, or more that are joined. In an import path each segment is judged by itself.
+fn is_name(text: &str, max_bytes: usize) -> bool {
+    let is_joined = |segment: &str| is_identifier(segment, MAX_JOINED_NAME_WORDS, max_bytes);
+    text.len() <= max_bytes && (fits_words(text, MAX_NAME_WORDS, max_bytes) || text.split('/').all(is_joined))
 }
 
 /// Returns true for at most [`MAX_FIELD_WORDS`] words, however they are joined. Single letters do not count.
 fn has_few_words(text: &str) -> bool {
-    letter_runs(text).filter(|word| word.len() > 1).nth(MAX_FIELD_WORDS).is_none()
+    split_words(text).filter(|word| word.len() > 1).nth(MAX_FIELD_WORDS).is_none()
 }
 
 /// Returns true for a common level, optionally with a number (`DEBUG2`).

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use genai::{ContentLocation, ContentPlace, Facts, ItemFacts, Vocabulary, is_number, is_plain_name, is_short_name};
+use genai::{ContentLocation, ContentPlace, Facts, ItemFacts, Vocabulary, is_identifier, is_number, is_plain_name};
 use kernel::CONTENT;
 use otlp::{NodeId, NodeKind, OwnedValue, Payload, TextField, Value};
 
@@ -40,7 +40,8 @@ impl PrivacyProfile {
     }
 }
 
-/// Maximum size of a name.
+/// Maximum size of an error's type.
+const MAX_ERROR_TYPE_WORDS: usize = 8;
 const MAX_NAME_BYTES: usize = 128;
 pub(super) struct TextReplacement {
     place: ContentPlace,
@@ -214,9 +215,8 @@ fn leading_operation<'t>(text: &'t str, item: &ItemFacts) -> Option<&'t str> {
 /// Returns true for an identifier: `ValueError`, `openai.RateLimitError`, `429`.
 fn is_error_type(text: &str) -> bool {
     let is_mark = |c: char| "._:/$<>-#`".contains(c);
-    text.len() <= MAX_NAME_BYTES
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || is_mark(c))
-        && is_short_name(text, 1)
+    text.chars().all(|c| c.is_ascii_alphanumeric() || is_mark(c))
+        && is_identifier(text, MAX_ERROR_TYPE_WORDS, MAX_NAME_BYTES)
 }
 
 /// Returns true if a text consists of words that the item's own facts hold (`execute_tool lookup`, `chat gpt-4o`), or

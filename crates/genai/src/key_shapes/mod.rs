@@ -1,0 +1,187 @@
+//! [`KeyShape`]: the shape of the values that stay under a listed key on a closed item. Any shape also admits opaque
+//! values and names of three words; hosts and paths may have a few words more, because their form is known.
+
+use std::sync::Arc;
+
+use kernel::pseudonym::is_unfit;
+use otlp::Value;
+
+use super::address;
+use super::label_shape;
+use super::opaque::is_opaque;
+use super::words::{self, MAX_JOINED_BYTES, MAX_NAME_WORDS, WordCount, split_words};
+
+/// Maximum number of elements in a list under a listed key, and under another.
+const MAX_LIST: usize = 16;
+const MAX_UNLISTED_LIST: usize = 8;
+/// Maximum number of words in a host or e-mail address that ends in a known domain, and of labels in a host.
+const MAX_HOST_WORDS: usize = 5;
+const MAX_HOST_LABELS: usize = 8;
+const MAX_HOST_BYTES: usize = 255;
+/// Maximum number of words in a path whose first or last segment shows that it is one, besides usual directories.
+const MAX_PATH_WORDS: usize = 6;
+const MAX_PATH_SEGMENTS: usize = 12;
+/// `Program Files`
+const MAX_PATH_BLANKS: usize = 2;
+/// Maximum size of an identifier in the place of an enumeration's member, bytes.
+const MAX_MEMBER_BYTES: usize = 64;
+
+/// Last labels of hosts, without which dots may join the words of a sentence.
+const TOP_DOMAINS: &[&str] = &[
+    "ai", "app", "arpa", "at", "ch", "cloud", "cn", "co", "com", "de", "dev", "edu", "eu", "fr", "gov", "internal",
+    "io", "jp", "lan", "local", "net", "org", "svc", "tech", "uk", "us",
+];
+/// Directories with words that are not neutral.
+const DIRECTORIES: &[&str] = &[
+    "build",
+    "code",
+    "data",
+    "dist",
+    "etc",
+    "home",
+    "mnt",
+    "opt",
+    "program files",
+    "root",
+    "srv",
+    "target",
+    "tests",
+    "tmp",
+    "users",
+    "usr",
+    "var",
+    "vendor",
+    "volumes",
+    "work",
+    "workspace",
+    "workspaces",
+];
+/// Endings of files that are not documents.
+const SOURCE_ENDINGS: &[&str] = &[
+    "c", "cc", "cpp", "cs", "exe", "go", "java", "js", "jsx", "kt", "log", "mjs", "php", "py", "rb", "rs", "sh", "so",
+    "ts", "tsx",
+];
+
+/// See the module documentation.
+#[derive(Clone, Default)]
+pub(super) enum KeyShape {
+    /// Names, ids and versions: [`words::is_name`].
+    #[default]
+    Name,
+    Host,
+    Path,
+    /// Any text: the rule for addresses judges it part by part.
+    Url,
+    /// A member of an enumeration, or one identifier, because clients add members of their own.
+    Members(Arc<[Box<str>]>),
+}
+
+impl KeyShape {
+    /// Returns true if the value has this shape, is a short list of such values, or holds no text.
+    pub(super) fn accepts(&self, value: Value<'_>) -> bool {
+        fits_list(value, MAX_LIST, |text| self.weigh(text))
+    }
+
+    /// The number of words that a text of this shape tells. `None`: it does not have the shape.
+    fn weigh(&self, text: &str) -> Option<usize> {
+        let fits = match self {
+            Self::Name => words::is_name(text),
+            Self::Host => words::is_name(text) || is_host(text),
+            Self::Path => words::is_name(text) || is_path(text),
+            Self::Url => return Some(0),
+            Self::Members(members) if members.iter().any(|member| member.eq_ignore_ascii_case(text)) => return Some(0),
+            Self::Members(_) => is_opaque(text) || words::is_identifier(text, MAX_NAME_WORDS, MAX_MEMBER_BYTES),
+        };
+        words::count_telling_words(text).filter(|_| fits)
+    }
+}
+
+/// Returns true for a text that `weigh` accepts, a list of at most so many that tell no more words than a name, or a
+/// value without text.
+fn fits_list(value: Value<'_>, max_elements: usize, weigh: impl Fn(&str) -> Option<usize>) -> bool {
+    match value {
+        Value::Str(text) => weigh(text).is_some(),
+        Value::List(_) => {
+            let told = value.items().try_fold(0_usize, |told, item| match item {
+                Value::Str(text) => Some(told.saturating_add(weigh(text)?)),
+                Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty => Some(told),
+                Value::List(_) | Value::Map(_) | Value::Bytes(_) => None,
+            });
+            let is_single = value.items().nth(1).is_none();
+            value.items().nth(max_elements).is_none() && told.is_some_and(|told| is_single || told <= MAX_NAME_WORDS)
+        }
+        Value::Map(_) | Value::Bytes(_) => label_shape::is_empty_value(value),
+        Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty => true,
+    }
+}
+
+/// Returns true for what stays under a key that no list names. `may_name`: identifiers stay too, not only opaque
+/// values.
+pub(super) fn is_unlisted_value(value: Value<'_>, may_name: bool) -> bool {
+    let stays = |text: &str| is_opaque(text) || (may_name && words::is_single_identifier(text));
+    fits_list(value, MAX_UNLISTED_LIST, |text| words::count_telling_words(text).filter(|_| stays(text)))
+}
+
+/// Returns true for the id of a session, turn, user or tenant: a name, or a sentence that redaction replaces by its
+/// pseudonym.
+pub(super) fn is_identity_value(value: Value<'_>) -> bool {
+    let fits = |text: &str| words::is_name(text) || (label_shape::is_known_label(text) && is_unfit(text));
+    fits_list(value, MAX_LIST, |text| fits(text).then(|| words::count_telling_words(text).unwrap_or(0)))
+}
+
+/// Returns true for a value that names a person, a machine or a place on one: a name, path, host, e-mail or web
+/// address. Redaction treats those.
+pub(super) fn is_person_or_machine(value: Value<'_>) -> bool {
+    let fits = |text: &str| {
+        words::is_name(text)
+            || is_path(text)
+            || is_host(text)
+            || is_email(text)
+            || (text.contains("://") && address::is_route(text))
+    };
+    fits_list(value, MAX_LIST, |text| fits(text).then(|| words::count_telling_words(text).unwrap_or(0)))
+}
+
+/// `api.eu.example.com:8080`. IP addresses are opaque values.
+fn is_host(text: &str) -> bool {
+    let name = text.split_once(':').map_or(text, |(name, _)| name);
+    let in_alphabet = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte));
+    let ends_in_domain = || name.rsplit('.').next().is_some_and(|last| TOP_DOMAINS.contains(&last));
+    let is_short_label = |label: &str| words::is_identifier(label, MAX_NAME_WORDS, MAX_HOST_BYTES);
+    in_alphabet
+        && ends_in_domain()
+        && name.split('.').nth(MAX_HOST_LABELS).is_none()
+        && name.split('.').all(is_short_label)
+        && words::is_identifier(text, MAX_HOST_WORDS, MAX_HOST_BYTES)
+}
+
+fn is_email(text: &str) -> bool {
+    let is_user = |user: &str| !user.is_empty() && words::is_identifier(user, MAX_NAME_WORDS, MAX_HOST_BYTES);
+    text.split_once('@').is_some_and(|(user, host)| is_user(user) && is_host(host))
+}
+
+/// A path with few words. Only a usual directory at its start or a source file at its end shows that words between
+/// slashes are a path: `/patient/maria/has/cancer` is none.
+fn is_path(text: &str) -> bool {
+    let Some(count) = WordCount::of(text, MAX_JOINED_BYTES) else { return false };
+    let segments = || text.split(['/', '\\']).filter(|segment| !segment.is_empty());
+    let is_directory = |segment: &str| DIRECTORIES.iter().any(|known| known.eq_ignore_ascii_case(segment));
+    let is_drive = |segment: &str| segment.len() == 2 && segment.ends_with(':');
+    let is_root = |segment: &str| is_directory(segment) || is_drive(segment) || words::is_neutral(segment);
+    let is_absolute = text.starts_with(['/', '~', '\\']) || segments().next().is_some_and(is_drive);
+    let is_source = || text.rsplit_once('.').is_some_and(|(_, ending)| SOURCE_ENDINGS.contains(&ending));
+    let shows_path = (is_absolute && segments().next().is_some_and(is_root)) || is_source();
+    let usual: usize = segments().filter(|segment| is_directory(segment)).map(|name| split_words(name).count()).sum();
+    let has_few_words = |segment: &str| {
+        is_directory(segment)
+            || is_opaque(segment)
+            || WordCount::of(segment, MAX_JOINED_BYTES).is_some_and(|count| count.telling <= MAX_NAME_WORDS)
+    };
+    segments().nth(MAX_PATH_SEGMENTS).is_none()
+        && segments().all(has_few_words)
+        && count.blanks <= MAX_PATH_BLANKS
+        && count.telling.saturating_sub(usual) <= if shows_path { MAX_PATH_WORDS } else { MAX_NAME_WORDS }
+}
+
+#[cfg(test)]
+mod tests;
