@@ -2,8 +2,8 @@
 //! example, an ordinary service logs `{"prompt": …}`; the prompt is removed and the line stays.
 //!
 //! The cheap test comes first; the search is bounded in bytes and depth; a value that cannot be searched is content as
-//! a whole. Keys are judged by the same lists as attributes. `structured_text` walks through text. Error texts lose what
-//! they quote as well (`error_texts`).
+//! a whole. Keys are judged by the same lists as attributes. `structured_text` walks through text. Error texts lose
+//! their quotations as well (`error_texts`).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -227,7 +227,8 @@ impl NestedSearch<'_> {
             return structure_rest.or(announced_rest);
         }
         self.removed.parts.truncate(parts_before);
-        let (head, structure) = text.split_at_checked(structured_text::find_structure(text, 0)?)?;
+        let split = structured_text::find_structure(text, 0).and_then(|at| text.split_at_checked(at));
+        let Some((head, structure)) = split else { return announced_rest };
         let rest = format!("{head}{CONTENT}");
         self.add_quoted(structure.to_owned());
         Some(rest)

@@ -124,8 +124,8 @@ fn is_line_start(text: &str, at: usize) -> bool {
 }
 
 /// The range of the value after announcing words that end at `from`: up to `end`, if the words have an end; a quoted
-/// value up to its closing quote; a value after `=` up to the next `word=`, `&` or `;`; any other value to the end of the
-/// text. `None` if the value is empty, a label or a number.
+/// value up to its closing quote; a value after `=` up to the next `word=`, `&` or `;`; any other value to the end of
+/// the text. `None` if the value is empty, a label or a number.
 fn announced_value(text: &str, from: usize, end: Option<usize>) -> Option<Range<usize>> {
     let limit = end.unwrap_or(text.len());
     let after = text.get(from..limit)?;
@@ -185,7 +185,7 @@ fn assignment_end(text: &str) -> usize {
     text.len()
 }
 
-/// The end of the brackets that a text begins with: 0 if it begins with none or they stay open.
+/// The end of the brackets that a text begins with: 0 if it begins with none, the text's end if they stay open.
 fn bracket_end(text: &str) -> usize {
     let (bytes, mut at, mut open) = (text.as_bytes(), 0, 0_usize);
     while let Some(byte) = bytes.get(at).copied() {
@@ -200,7 +200,7 @@ fn bracket_end(text: &str) -> usize {
             return if matches!(byte, b'}' | b']' | b')') { at } else { 0 };
         }
     }
-    0
+    text.len()
 }
 
 /// The position of the closing quote, or the end of the text. A doubled or escaped quote does not close.

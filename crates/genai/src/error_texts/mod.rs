@@ -35,8 +35,8 @@ pub(super) struct QuotedText {
     pub(super) quoted: String,
 }
 
-/// Takes the quotations out of an error text. `search_message` returns the rest of a message without announced or listed
-/// content, if it holds any. Returns `None` if all of the text stays.
+/// Takes the quotations out of an error text. `search_message` returns the rest of a message without announced or
+/// listed content, if it holds any. Returns `None` if all of the text stays.
 pub(super) fn take_quotations(
     text: &str,
     mut search_message: impl FnMut(&str) -> Option<String>,
