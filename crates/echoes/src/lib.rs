@@ -22,7 +22,6 @@
 //! | mapping folded bytes back to the text | `folded_forms` |
 //! | matching | `search` |
 //! | the ranges that become `[CONTENT]` | `replacement`, `words` |
-//! | lines of a stack trace | `stack_frames` |
 
 mod block_marks;
 mod fingerprint_cache;
@@ -32,7 +31,6 @@ mod folded_forms;
 mod json_strings;
 mod replacement;
 mod search;
-pub mod stack_frames;
 #[cfg(test)]
 mod tests;
 mod words;

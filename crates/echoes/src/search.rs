@@ -5,9 +5,10 @@
 
 use std::ops::Range;
 
+use kernel::stack_frames;
+
 use super::fingerprints::{FINGERPRINT_BYTES, FingerprintKey, RUN_BYTES, RUN_LENGTH};
 use super::folded_forms::{FoldedForm, folded_forms};
-use super::stack_frames;
 
 /// Four consecutive fingerprints of content. The filter is asked at every second position of the content, and each run
 /// of five fingerprints contains such a quad.

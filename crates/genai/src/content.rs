@@ -1,9 +1,9 @@
 //! Finds the places that hold content: listed keys and events on any item, and unlisted text on an agent's items
 //! (`docs/decisions/0001-agent-items-and-content.md`).
 //!
-//! Every occurrence of a key is a place of its own. Text that stays and is left to redaction (error text, queries,
-//! URLs, ids, credentials, span names, status messages) is not a place. On an agent's item of a tool, however, error
-//! text and status message are the tool's output and therefore content.
+//! Every occurrence of a key is a place of its own. Text that stays and is left to redaction (queries, URLs, ids,
+//! credentials, span names) is not a place. Error texts and status messages stay without what they quote
+//! (`error_texts`). On an agent's item of a tool, however, they are the tool's output and therefore content.
 //!
 //! The first matching rule decides for an attribute: a key that is prose, credential, error text, the event's own list,
 //! the dialect's list, text that is always kept for redaction, the lists for all items, personal id or metadata, the
@@ -27,8 +27,8 @@ use super::harmless_values::{HarmlessValues, JudgedUnder, MAX_TEXT_BYTES};
 use super::item_reader::{ItemAttribute, ItemReader};
 use super::key_shapes;
 use super::keys::{
-    ADDRESSES, AGENT, BESIDE_ROLE, CHAT, GENERIC, GLOBAL, KeyClass, KeyClassCache, KeyRole, KeySetId, ListedKey,
-    STATEMENTS,
+    ADDRESSES, AGENT, BESIDE_ROLE, CHAT, GENERIC, GLOBAL, KeyClass, KeyClassCache, KeyClassifier, KeyRole, KeySetId,
+    ListedKey, STATEMENTS,
 };
 use super::label_shape;
 use super::nested_content::{self, ActiveKeyLists, RemovedContent, SearchOutcome};
@@ -138,8 +138,13 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             out.embedded.name = Some(name.to_owned());
             out.push(node, ContentLocation::Name, Some((ContentPart::Other, ContentBasis::Listed)));
         }
-        let status = self.payload.text(node, TextField::StatusMessage);
-        if tool && reader.kind == NodeKind::Span && !label_shape::is_empty_value(Value::Str(status)) {
+        let status = match reader.kind {
+            NodeKind::Span => Value::Str(self.payload.text(node, TextField::StatusMessage)),
+            _ => Value::Empty,
+        };
+        if !tool {
+            self.find_embedded((node, ContentLocation::Status), status, nested_content::search_error, rules, &mut out);
+        } else if !label_shape::is_empty_value(status) {
             out.tool_failed = true;
             out.push(node, ContentLocation::Status, Some((ContentPart::ToolResult, ContentBasis::Listed)));
         }
@@ -155,7 +160,10 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             let is_name = reader.has_event_name || self.known_event_rule(reader.event_name, dialect).is_some();
             let name = if is_name { reader.event_name } else { "" };
             match classify_body(name, body, rules, |stem| self.vocabulary.is_event_prefix(stem)) {
-                None => self.find_embedded(node, None, body, rules, &mut out),
+                None => {
+                    let at = (node, ContentLocation::Body);
+                    self.find_embedded(at, body, nested_content::search_value, rules, &mut out);
+                }
                 found => out.push(node, ContentLocation::Body, found),
             }
         }
@@ -288,7 +296,8 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
                     out.push(node, at, Some((part, ContentBasis::Listed)));
                 }
                 None => {
-                    out.errors.push(ContentPlace { node, at, part: ContentPart::Other, basis: ContentBasis::Listed })
+                    out.errors.push(ContentPlace { node, at, part: ContentPart::Other, basis: ContentBasis::Listed });
+                    self.find_embedded((node, at), value, nested_content::search_error, rules, out);
                 }
             }
             return;
@@ -309,7 +318,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
                 self.shorten_value((node, id), value, STATEMENT_SUFFIX, shorten, out);
             }
             None if !matches!(class.role, KeyRole::Secret | KeyRole::ErrorText | KeyRole::Redact) => {
-                self.find_embedded(node, Some(id), value, rules, out);
+                self.find_embedded((node, at), value, nested_content::search_value, rules, out);
             }
             found => out.push(node, at, found),
         }
@@ -335,29 +344,30 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             }
         }
         if !removed.parts.is_empty() {
-            out.add_embedded(node, Some(id), key, removed);
+            out.add_embedded((node, ContentLocation::Attribute(id)), key, removed);
         }
     }
 
-    /// Finds listed content inside a value that stays.
+    /// Finds listed content inside a value that stays, with one of the searches of `nested_content`.
     fn find_embedded(
         &self,
-        node: NodeId,
-        attribute: Option<AttrId>,
+        (node, at): (NodeId, ContentLocation),
         value: Value<'_>,
+        search: fn(&KeyClassifier, Value<'_>, ActiveKeyLists) -> SearchOutcome,
         rules: AttributeRules,
         out: &mut FoundContent,
     ) {
         let lists = ActiveKeyLists { dialect: rules.dialect, agent: rules.agent };
-        match nested_content::search_value(&self.vocabulary.keys, value, lists) {
+        match search(&self.vocabulary.keys, value, lists) {
             SearchOutcome::Nothing => {}
-            SearchOutcome::Whole => {
-                let at = attribute.map_or(ContentLocation::Body, ContentLocation::Attribute);
-                out.push(node, at, Some((ContentPart::Other, ContentBasis::Listed)));
-            }
+            SearchOutcome::Whole => out.push(node, at, Some((ContentPart::Other, ContentBasis::Listed))),
             SearchOutcome::Parts(removed) => {
-                let key = attribute.and_then(|id| self.payload.attribute(id)).map_or("", |attribute| attribute.key);
-                out.add_embedded(node, attribute, key, removed);
+                let key = match at {
+                    ContentLocation::Attribute(id) => self.payload.attribute(id).map_or("", |attribute| attribute.key),
+                    ContentLocation::Status => "status.message",
+                    ContentLocation::Body | ContentLocation::Name | ContentLocation::Embedded(_) => "",
+                };
+                out.add_embedded((node, at), key, removed);
             }
         }
     }
@@ -384,13 +394,14 @@ impl Drop for ContentFinder<'_, '_> {
 }
 
 impl FoundContent {
-    fn add_embedded(&mut self, node: NodeId, attribute: Option<AttrId>, attribute_key: &str, removed: RemovedContent) {
+    /// Adds the content found in the value at a place. `place_key`: the place in the vault's documents.
+    fn add_embedded(&mut self, (node, at): (NodeId, ContentLocation), place_key: &str, removed: RemovedContent) {
         for (part, key, value) in removed.parts {
             let at = ContentLocation::Embedded(u32::try_from(self.embedded.parts.len()).unwrap_or(u32::MAX));
             self.content.push(ContentPlace { node, at, part, basis: ContentBasis::Listed });
-            self.embedded.parts.push(EmbeddedContentPart { key: format!("{attribute_key}#{key}"), value });
+            self.embedded.parts.push(EmbeddedContentPart { key: format!("{place_key}#{key}"), value });
         }
-        self.embedded.edits.push(EmbeddedContentEdit { node, attribute, keys: removed.keys, texts: removed.texts });
+        self.embedded.edits.push(EmbeddedContentEdit { node, at, keys: removed.keys, texts: removed.texts });
     }
 
     /// Moves the results into the item that they were found on.

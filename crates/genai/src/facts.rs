@@ -110,7 +110,7 @@ pub struct EmbeddedContent {
 /// One content part taken out of a value.
 #[derive(Clone)]
 pub struct EmbeddedContentPart {
-    /// The location: `attribute#key`, or `#key` in a log body.
+    /// The location: `attribute#key`, `status.message#key`, or `#key` in a log body.
     pub key: String,
     /// The content, as JSON.
     pub value: String,
@@ -121,8 +121,8 @@ pub struct EmbeddedContentPart {
 pub struct EmbeddedContentEdit {
     /// The node that carries the value.
     pub node: NodeId,
-    /// The attribute that holds the value. `None`: the log body.
-    pub attribute: Option<AttrId>,
+    /// The place of the value on that node: an attribute, the log body or the status message.
+    pub at: ContentLocation,
     /// Keys of map entries that are removed.
     pub keys: BTreeSet<String>,
     /// Texts that are replaced, with their replacements.
@@ -490,7 +490,7 @@ pub struct ItemFacts {
     /// Content to be stripped, in order of nodes and attributes. The places of a shared node (resource, scope) are
     /// listed on the first agent item below it, or on the first item if there is no agent item.
     pub content: Vec<ContentPlace>,
-    /// Error texts of the item and its events. They stay, and are redacted.
+    /// Error texts of the item and its events. They stay without what they quote, and are redacted.
     pub errors: Vec<ContentPlace>,
     /// The item's error texts are a tool's output, so they are listed in `content`.
     pub tool_failed: bool,
@@ -501,12 +501,11 @@ pub struct ItemFacts {
 impl ItemFacts {
     /// The attributes that are content or hold some.
     pub fn content_attributes(&self) -> impl Iterator<Item = AttrId> + '_ {
-        let whole = self.content.iter().filter_map(|place| match place.at {
+        let parts = self.embedded.iter().flat_map(|embedded| &embedded.edits).map(|edit| edit.at);
+        self.content.iter().map(|place| place.at).chain(parts).filter_map(|at| match at {
             ContentLocation::Attribute(id) => Some(id),
             _ => None,
-        });
-        let parts = self.embedded.iter().flat_map(|embedded| &embedded.edits).filter_map(|edit| edit.attribute);
-        whole.chain(parts)
+        })
     }
 
     /// Returns the provider's response id if the call is identified by it.

@@ -12,6 +12,7 @@ mod chat_evidence;
 mod closed_items;
 mod content;
 mod detect;
+mod error_texts;
 pub mod facts;
 mod harmless_values;
 mod item_facts;

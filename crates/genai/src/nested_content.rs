@@ -2,14 +2,17 @@
 //! example, an ordinary service logs `{"prompt": …}`; the prompt is removed and the line stays.
 //!
 //! The cheap test comes first; the search is bounded in bytes and depth; a value that cannot be searched is content as
-//! a whole. Keys are judged by the same lists as attributes. `structured_text` walks through text.
+//! a whole. Keys are judged by the same lists as attributes. `structured_text` walks through text. Error texts lose
+//! their quotations as well (`error_texts`).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use kernel::CONTENT;
 use otlp::Value;
 
 use super::chat_evidence;
+use super::error_texts;
 use super::facts::ContentPart;
 use super::keys::{BESIDE_ROLE, CHAT, GENERIC, GLOBAL, KeyClassifier, KeySetId};
 use super::label_shape;
@@ -17,6 +20,8 @@ use super::structured_text::{self, ChatEvidence, RequiredEvidence, StructureLeaf
 
 /// Maximum size of a text that is searched, bytes.
 const MAX_SEARCHED_BYTES: usize = 4 << 20;
+/// The key, in the vault's documents, of text that an error quotes.
+const QUOTED: &str = "quoted";
 /// A text up to this size cannot announce content or hold structure with content, bytes.
 const MAX_HARMLESS_BYTES: usize = 8;
 
@@ -49,12 +54,22 @@ pub(super) struct ActiveKeyLists {
 
 /// Searches `value` for listed content.
 pub(super) fn search_value(keys: &KeyClassifier, value: Value<'_>, lists: ActiveKeyLists) -> SearchOutcome {
+    search(keys, value, lists, false)
+}
+
+/// Searches an error text, or the error texts in a map or list, for listed content and for what they quote.
+pub(super) fn search_error(keys: &KeyClassifier, value: Value<'_>, lists: ActiveKeyLists) -> SearchOutcome {
+    search(keys, value, lists, true)
+}
+
+fn search(keys: &KeyClassifier, value: Value<'_>, lists: ActiveKeyLists, in_error: bool) -> SearchOutcome {
     if !may_hold_content(value) {
         return SearchOutcome::Nothing;
     }
     let new_search = |removed_keys| NestedSearch {
         keys,
         lists,
+        in_error,
         removed: RemovedContent::default(),
         parts_before: 0,
         take_whole: false,
@@ -93,6 +108,8 @@ struct Unsearchable;
 struct NestedSearch<'v> {
     keys: &'v KeyClassifier,
     lists: ActiveKeyLists,
+    /// The texts are error texts.
+    in_error: bool,
     removed: RemovedContent,
     /// Number of parts found before the current text.
     parts_before: usize,
@@ -166,6 +183,9 @@ impl NestedSearch<'_> {
     }
 
     fn search_text(&mut self, text: &str) -> bool {
+        if self.in_error {
+            return self.search_error_text(text);
+        }
         let searched = match structured_text::may_contain_structure(text) {
             false => Ok(None),
             true => self.search_structure(text),
@@ -176,6 +196,47 @@ impl NestedSearch<'_> {
             self.removed.texts.insert(text.to_owned(), rest);
         }
         true
+    }
+
+    fn search_error_text(&mut self, text: &str) -> bool {
+        if text.len() > MAX_SEARCHED_BYTES {
+            return false;
+        }
+        if let Some(split) = error_texts::take_quotations(text, |message| self.search_message(message)) {
+            if !split.quoted.is_empty() {
+                self.add_quoted(split.quoted);
+            }
+            self.removed.texts.insert(text.to_owned(), split.rest);
+        }
+        true
+    }
+
+    /// The rest of a message in an error text after announced and listed content is removed. `None` if nothing was.
+    /// Structure that cannot be read and mentions content goes from its first bracket on; the failure before it stays.
+    fn search_message(&mut self, text: &str) -> Option<String> {
+        // An answer that is no structure, although it should be, is often announced, and then its end is known.
+        let announced_rest = self.remove_announced(text);
+        let text = announced_rest.as_deref().unwrap_or(text);
+        if !structured_text::may_contain_structure(text) {
+            return announced_rest;
+        }
+        let parts_before = self.removed.parts.len();
+        let searched = self.search_structure(text);
+        let take_whole = std::mem::take(&mut self.take_whole);
+        if let (Ok(structure_rest), false) = (searched, take_whole) {
+            return structure_rest.or(announced_rest);
+        }
+        self.removed.parts.truncate(parts_before);
+        let split = structured_text::find_structure(text, 0).and_then(|at| text.split_at_checked(at));
+        let Some((head, structure)) = split else { return announced_rest };
+        let rest = format!("{head}{CONTENT}");
+        self.add_quoted(structure.to_owned());
+        Some(rest)
+    }
+
+    fn add_quoted(&mut self, text: String) {
+        let json = serde_json::Value::from(text).to_string();
+        self.removed.parts.push((ContentPart::Other, QUOTED.to_owned(), json));
     }
 
     /// Searches a text with structure. Returns the rest if content was removed, `None` if nothing was.

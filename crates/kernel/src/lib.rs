@@ -1,6 +1,6 @@
 //! The basic services under every crate: time, randomness, secrets and their sources, pseudonyms, bounded maps, durable
-//! files, hex, calendar days, session folders, compression, the notations of JSON and Python, terminal-safe text, enums
-//! with words.
+//! files, hex, calendar days, session folders, compression, the notations of JSON and Python, stack frames,
+//! terminal-safe text, enums with words.
 //! Imports no other crate of this workspace. Only this crate reads the time and asks the system for randomness.
 //! `config` reads configuration, `telemetry` counts and logs.
 
@@ -20,5 +20,6 @@ pub mod pseudonym;
 pub mod rng;
 pub mod secret;
 pub mod sha256;
+pub mod stack_frames;
 pub mod terminal;
 pub mod word_enum;

@@ -102,7 +102,10 @@ fn fits_list(value: Value<'_>, max_elements: usize, weigh: impl Fn(&str) -> Opti
     match value {
         Value::Str(text) => weigh(text).is_some(),
         Value::List(_) => {
+            let mut before = None;
             let told = value.items().try_fold(0_usize, |told, item| match item {
+                // a list of finish reasons often repeats one
+                Value::Str(text) if before.replace(text) == Some(text) => Some(told),
                 Value::Str(text) => Some(told.saturating_add(weigh(text)?)),
                 Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty => Some(told),
                 Value::List(_) | Value::Map(_) | Value::Bytes(_) => None,

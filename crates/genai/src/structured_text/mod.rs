@@ -93,7 +93,7 @@ pub fn may_contain_structure(text: &str) -> bool {
 }
 
 /// The position of the next structure: `{`, `[`, the bracket of `Name(`, or the quote before one of them.
-fn find_structure(text: &str, from: usize) -> Option<usize> {
+pub(super) fn find_structure(text: &str, from: usize) -> Option<usize> {
     let bytes = text.as_bytes();
     let opens = |at: &usize| {
         let before = at.checked_sub(1).and_then(|at| bytes.get(at));

@@ -17,6 +17,9 @@ const MAX_NAME_BYTES: usize = 64;
 /// The same for a name without blanks, neutral words included (`mcp__jira__get_issue`, an ARN).
 const MAX_JOINED_WORDS: usize = 12;
 pub(super) const MAX_JOINED_BYTES: usize = 256;
+/// Maximum number of segments between dots, and of words in all of them that are not neutral.
+const MAX_SEGMENTS: usize = 8;
+const MAX_DOTTED_WORDS: usize = 6;
 /// A run of more letters than this counts as several words, because it may be a sentence without its blanks.
 const LETTERS_PER_WORD: usize = 16;
 /// Maximum number of characters in scripts that put no blanks between words.
@@ -189,7 +192,7 @@ pub(super) fn is_neutral(word: &str) -> bool {
 
 /// Returns true for letters and punctuation of scripts that put no blanks between words: Thai, Lao, Tibetan, Burmese,
 /// Khmer, Chinese, Japanese.
-fn is_unspaced(c: char) -> bool {
+pub(super) fn is_unspaced(c: char) -> bool {
     matches!(c, '\u{e00}'..='\u{fff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{19e0}'..='\u{19ff}'
         | '\u{3000}'..='\u{30ff}' | '\u{3105}'..='\u{312f}' | '\u{31f0}'..='\u{31ff}' | '\u{3400}'..='\u{9fff}'
         | '\u{a9e0}'..='\u{a9ff}' | '\u{aa60}'..='\u{aa7f}' | '\u{f900}'..='\u{faff}' | '\u{ff01}'..='\u{ff9f}'
@@ -215,7 +218,19 @@ pub(super) fn count_telling_words(text: &str) -> Option<usize> {
 pub(super) fn is_name(text: &str) -> bool {
     let is_short = |count: WordCount| count.words <= MAX_NAME_WORDS && text.len() <= MAX_NAME_BYTES;
     let counted = || WordCount::of(text, MAX_JOINED_BYTES);
-    is_opaque(text) || counted().is_some_and(|count| is_short(count) || count.is_joined(MAX_NAME_WORDS))
+    is_opaque(text)
+        || counted().is_some_and(|count| is_short(count) || count.is_joined(MAX_NAME_WORDS))
+        || is_dotted_name(text)
+}
+
+/// Returns true for a name of code (`com.anthropic.claude_code.events`, `codex_core::exec::process_manager`): each
+/// segment is a name without blanks, and together they have few words.
+fn is_dotted_name(text: &str) -> bool {
+    let segments = || text.split('.').flat_map(|part| part.split("::"));
+    text.contains(['.', ':'])
+        && segments().nth(MAX_SEGMENTS).is_none()
+        && is_identifier(text, MAX_DOTTED_WORDS, MAX_JOINED_BYTES)
+        && segments().all(|segment| is_identifier(segment, MAX_NAME_WORDS, MAX_JOINED_BYTES))
 }
 
 /// Returns true for what stays under a key that no list names: an opaque value, or one identifier of three words,

@@ -37,16 +37,17 @@ impl RedactProcessor {
             return redacted;
         }
         let facts = cached_facts(&self.vocabulary, &batch.origin.account, &batch.payload, &mut batch.facts);
+        let value_place = |node: NodeId, at: ContentLocation| match at {
+            ContentLocation::Attribute(id) => Some((node, Some(id))),
+            ContentLocation::Body => Some((node, None)),
+            ContentLocation::Status | ContentLocation::Name | ContentLocation::Embedded(_) => None,
+        };
         let mut places: Vec<(NodeId, Option<AttrId>)> = Vec::new();
         for item in &facts.items {
-            places.extend(item.content.iter().filter_map(|place| match place.at {
-                ContentLocation::Attribute(id) => Some((place.node, Some(id))),
-                ContentLocation::Body => Some((place.node, None)),
-                ContentLocation::Status | ContentLocation::Name | ContentLocation::Embedded(_) => None,
-            }));
+            places.extend(item.content.iter().filter_map(|place| value_place(place.node, place.at)));
             let edits = item.embedded.iter().flat_map(|embedded| &embedded.edits);
             let edits = edits.filter(|edit| is_still_present(&batch.payload, edit));
-            places.extend(edits.map(|edit| (edit.node, edit.attribute)));
+            places.extend(edits.filter_map(|edit| value_place(edit.node, edit.at)));
         }
         for (node, attribute) in places {
             let recorded_node = self.settings.config.record_lengths.then_some(node);
@@ -126,9 +127,10 @@ impl RedactProcessor {
 
 /// Returns true if the value still holds a part that is listed as content.
 fn is_still_present(payload: &Payload, edit: &EmbeddedContentEdit) -> bool {
-    let value = match edit.attribute {
-        Some(id) => payload.attribute(id).map(|attribute| attribute.value),
-        None => payload.body(edit.node),
+    let value = match edit.at {
+        ContentLocation::Attribute(id) => payload.attribute(id).map(|attribute| attribute.value),
+        ContentLocation::Body => payload.body(edit.node),
+        ContentLocation::Status | ContentLocation::Name | ContentLocation::Embedded(_) => None,
     };
     value.is_some_and(|value| holds_listed_part(value, edit))
 }

@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use echoes::stack_frames;
 use genai::{KeyRole, Vocabulary};
 use kernel::pseudonym::is_pseudonym;
+use kernel::stack_frames;
 use otlp::Signal;
 use redaction::is_uuid;
 

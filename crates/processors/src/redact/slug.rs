@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
-use echoes::stack_frames;
 use genai::{ContentLocation, ContentPlace, ItemFacts, cached_facts, is_identifier};
 use kernel::hex;
 use kernel::sha256::Sha256;
+use kernel::stack_frames;
 use otlp::{NodeId, NodeKind, Payload, Signal, TextField};
 use pipeline::Batch;
 use redaction::replace_hits;

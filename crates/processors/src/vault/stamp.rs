@@ -113,9 +113,15 @@ fn remove_listed_parts(payload: &mut Payload, edit: &EmbeddedContentEdit) {
         }
         _ => TextEdit::Keep,
     };
-    match edit.attribute {
-        Some(id) => payload.edit_attribute_text(id, change),
-        None => payload.edit_body_text(edit.node, change),
+    match edit.at {
+        ContentLocation::Attribute(id) => payload.edit_attribute_text(id, change),
+        ContentLocation::Body => payload.edit_body_text(edit.node, change),
+        ContentLocation::Status => {
+            if let Some(rest) = edit.texts.get(payload.text(edit.node, TextField::StatusMessage)) {
+                payload.set_text(edit.node, TextField::StatusMessage, rest);
+            }
+        }
+        ContentLocation::Name | ContentLocation::Embedded(_) => {}
     }
 }
 

@@ -3,6 +3,9 @@
 
 use std::ops::Range;
 
+#[cfg(test)]
+mod tests;
+
 /// Returns the range of each line of `text`, with its line break, and whether it is a frame.
 pub fn classify_lines(text: &str) -> impl Iterator<Item = (Range<usize>, bool)> {
     let mut next_start = 0;
@@ -13,7 +16,8 @@ pub fn classify_lines(text: &str) -> impl Iterator<Item = (Range<usize>, bool)> 
     })
 }
 
-pub(super) fn ranges_between_frames(text: &str) -> Vec<Range<usize>> {
+/// Returns the ranges of the text between the frames.
+pub fn ranges_between_frames(text: &str) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for (range, is_frame) in classify_lines(text) {
         match ranges.last_mut() {
