@@ -25,7 +25,7 @@ use super::facts::{
 };
 use super::harmless_values::{HarmlessValues, JudgedUnder, MAX_TEXT_BYTES};
 use super::item_reader::{ItemAttribute, ItemReader};
-use super::key_shapes;
+use super::key_shapes::{self, KeyShape};
 use super::keys::{
     ADDRESSES, AGENT, BESIDE_ROLE, CHAT, GENERIC, GLOBAL, KeyClass, KeyClassCache, KeyClassifier, KeyRole, KeySetId,
     ListedKey, STATEMENTS,
@@ -287,7 +287,8 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         let ClassifiedAttribute { node, id, class, value, fallback } = *attribute;
         let at = ContentLocation::Attribute(id);
         let may_hold_text = matches!(value, Value::Str(_) | Value::Map(_) | Value::List(_) | Value::Bytes(_));
-        if class.role == KeyRole::ErrorText && may_hold_text && !label_shape::is_empty_value(value) {
+        let is_error = class.role == KeyRole::ErrorText && !(rules.agent && class.never);
+        if is_error && may_hold_text && !label_shape::is_empty_value(value) {
             // Bytes cannot be redacted, so they go to the vault.
             let bytes = || Some(ContentPart::Other).filter(|_| rules.agent && matches!(value, Value::Bytes(_)));
             match class.tool_error_part(value).filter(|_| rules.tool).or_else(bytes) {
@@ -517,7 +518,7 @@ fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> 
         return Some((listed.part, ContentBasis::Guessed));
     }
     let known_to_dialect = class.read_by_dialect || class.is_label_of(rules.dialect);
-    if known_to_dialect && rules.unlisted == UnlistedTextPolicy::Text && label_shape::is_label_value(value) {
+    if known_to_dialect && rules.unlisted == UnlistedTextPolicy::Text && KeyShape::Name.accepts(value) {
         return None;
     }
     classify_unlisted(class, value, rules)

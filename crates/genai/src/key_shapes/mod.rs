@@ -1,6 +1,7 @@
 //! [`KeyShape`]: the shape of the values that stay under a listed key on a closed item. Any shape also admits opaque
 //! values and names of three words; hosts and paths may have a few words more, because their form is known.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use kernel::pseudonym::is_unfit;
@@ -23,8 +24,6 @@ const MAX_PATH_WORDS: usize = 6;
 const MAX_PATH_SEGMENTS: usize = 12;
 /// `Program Files`
 const MAX_PATH_BLANKS: usize = 2;
-/// Maximum size of an identifier in the place of an enumeration's member, bytes.
-const MAX_MEMBER_BYTES: usize = 64;
 
 /// Last labels of hosts, without which dots may join the words of a sentence.
 const TOP_DOMAINS: &[&str] = &[
@@ -65,14 +64,14 @@ const SOURCE_ENDINGS: &[&str] = &[
 /// See the module documentation.
 #[derive(Clone, Default)]
 pub(super) enum KeyShape {
-    /// Names, ids and versions: [`words::is_name`].
+    /// Names, ids and versions: [`words::is_name`], [`words::is_dotted_name`].
     #[default]
     Name,
     Host,
     Path,
     /// Any text: the rule for addresses judges it part by part.
     Url,
-    /// A member of an enumeration, or one identifier, because clients add members of their own.
+    /// A member of an enumeration of the conventions; one identifier if its members are not known.
     Members(Arc<[Box<str>]>),
 }
 
@@ -85,12 +84,12 @@ impl KeyShape {
     /// The number of words that a text of this shape tells. `None`: it does not have the shape.
     fn weigh(&self, text: &str) -> Option<usize> {
         let fits = match self {
-            Self::Name => words::is_name(text),
+            Self::Name => words::is_name(text) || words::is_dotted_name(text),
             Self::Host => words::is_name(text) || is_host(text),
             Self::Path => words::is_name(text) || is_path(text),
             Self::Url => return Some(0),
             Self::Members(members) if members.iter().any(|member| member.eq_ignore_ascii_case(text)) => return Some(0),
-            Self::Members(_) => is_opaque(text) || words::is_identifier(text, MAX_NAME_WORDS, MAX_MEMBER_BYTES),
+            Self::Members(members) => is_opaque(text) || (members.is_empty() && words::is_single_identifier(text)),
         };
         words::count_telling_words(text).filter(|_| fits)
     }
@@ -100,7 +99,7 @@ impl KeyShape {
 /// value without text.
 fn fits_list(value: Value<'_>, max_elements: usize, weigh: impl Fn(&str) -> Option<usize>) -> bool {
     match value {
-        Value::Str(text) => weigh(text).is_some(),
+        Value::Str(text) => weigh(text).is_some() || single_element(text).is_some_and(|text| weigh(&text).is_some()),
         Value::List(_) => {
             let mut before = None;
             let told = value.items().try_fold(0_usize, |told, item| match item {
@@ -116,6 +115,12 @@ fn fits_list(value: Value<'_>, max_elements: usize, weigh: impl Fn(&str) -> Opti
         Value::Map(_) | Value::Bytes(_) => label_shape::is_empty_value(value),
         Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty => true,
     }
+}
+
+/// The element of a list of one text, written as JSON.
+fn single_element(text: &str) -> Option<Cow<'_, str>> {
+    let [element] = serde_json::from_str(text).ok().filter(|_| text.starts_with('['))?;
+    Some(element)
 }
 
 /// Returns true for what stays under a key that no list names. `may_name`: identifiers stay too, not only opaque

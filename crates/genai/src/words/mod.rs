@@ -19,7 +19,7 @@ const MAX_JOINED_WORDS: usize = 12;
 pub(super) const MAX_JOINED_BYTES: usize = 256;
 /// Maximum number of segments between dots, and of words in all of them that are not neutral.
 const MAX_SEGMENTS: usize = 8;
-const MAX_DOTTED_WORDS: usize = 6;
+const MAX_DOTTED_WORDS: usize = 5;
 /// A run of more letters than this counts as several words, because it may be a sentence without its blanks.
 const LETTERS_PER_WORD: usize = 16;
 /// Maximum number of characters in scripts that put no blanks between words.
@@ -115,7 +115,7 @@ impl WordCount {
     pub(super) fn of(text: &str, max_bytes: usize) -> Option<Self> {
         // Small letters alone encode nothing.
         let may_be_encoded = || text.bytes().any(|byte| !byte.is_ascii_lowercase());
-        if text.len() > max_bytes || (may_be_encoded() && is_encoded_text(text)) {
+        if text.len() > max_bytes || has_percent_escape(text) || (may_be_encoded() && is_encoded_text(text)) {
             return None;
         }
         let mut count = Self::default();
@@ -172,6 +172,11 @@ impl WordCount {
     }
 }
 
+fn has_percent_escape(text: &str) -> bool {
+    let is_escape = |after: &str| after.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    text.split('%').skip(1).any(is_escape)
+}
+
 /// Returns true for a generated id inside a text.
 fn is_id(text: &str) -> bool {
     text.len() >= MIN_ID_BYTES
@@ -218,17 +223,18 @@ pub(super) fn count_telling_words(text: &str) -> Option<usize> {
 pub(super) fn is_name(text: &str) -> bool {
     let is_short = |count: WordCount| count.words <= MAX_NAME_WORDS && text.len() <= MAX_NAME_BYTES;
     let counted = || WordCount::of(text, MAX_JOINED_BYTES);
-    is_opaque(text)
-        || counted().is_some_and(|count| is_short(count) || count.is_joined(MAX_NAME_WORDS))
-        || is_dotted_name(text)
+    is_opaque(text) || counted().is_some_and(|count| is_short(count) || count.is_joined(MAX_NAME_WORDS))
 }
 
 /// Returns true for a name of code (`com.anthropic.claude_code.events`, `codex_core::exec::process_manager`): each
-/// segment is a name without blanks, and together they have few words.
-fn is_dotted_name(text: &str) -> bool {
+/// segment is a name without blanks, together they have few words, and few segments are a single word, as in a sentence
+/// whose blanks are dots.
+pub(super) fn is_dotted_name(text: &str) -> bool {
     let segments = || text.split('.').flat_map(|part| part.split("::"));
+    let is_single_word = |segment: &&str| split_words(segment).count() == 1 && !is_neutral(segment);
     text.contains(['.', ':'])
         && segments().nth(MAX_SEGMENTS).is_none()
+        && segments().filter(is_single_word).count() <= MAX_NAME_WORDS
         && is_identifier(text, MAX_DOTTED_WORDS, MAX_JOINED_BYTES)
         && segments().all(|segment| is_identifier(segment, MAX_NAME_WORDS, MAX_JOINED_BYTES))
 }
