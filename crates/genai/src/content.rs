@@ -10,6 +10,7 @@
 //! event's part, the guesses for agent items, the value's shape.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use otlp::{AttrId, NodeId, NodeKind, Payload, TextField, Value};
 use schemars::JsonSchema;
@@ -138,6 +139,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             out.embedded.name = Some(name.to_owned());
             out.push(node, ContentLocation::Name, Some((ContentPart::Other, ContentBasis::Listed)));
         }
+        self.find_in_name(node, rules, &mut out);
         let status = match reader.kind {
             NodeKind::Span => Value::Str(self.payload.text(node, TextField::StatusMessage)),
             _ => Value::Empty,
@@ -174,6 +176,9 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
                 NodeKind::Link | NodeKind::Exemplar => None,
                 _ => continue,
             };
+            if self.payload.kind(child) == NodeKind::Event {
+                self.find_in_name(child, rules, &mut out);
+            }
             let own = self.collect_evidence(memo, child, agent);
             let evidence = ChatEvidence { model_call: rules.evidence.model_call || own.model_call, ..own };
             self.find_in_attributes(memo, child, AttributeRules { event, evidence, ..rules }, &mut out);
@@ -361,15 +366,32 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         let lists = ActiveKeyLists { dialect: rules.dialect, agent: rules.agent };
         match search(&self.vocabulary.keys, value, lists) {
             SearchOutcome::Nothing => {}
+            SearchOutcome::Whole if at == ContentLocation::Name => {
+                let text = value.as_str().unwrap_or_default();
+                let parts = vec![(ContentPart::Other, String::new(), serde_json::Value::from(text).to_string())];
+                let texts = BTreeMap::from([(text.to_owned(), kernel::CONTENT.to_owned())]);
+                out.add_embedded((node, at), "name", RemovedContent { parts, texts, ..RemovedContent::default() });
+            }
             SearchOutcome::Whole => out.push(node, at, Some((ContentPart::Other, ContentBasis::Listed))),
             SearchOutcome::Parts(removed) => {
                 let key = match at {
                     ContentLocation::Attribute(id) => self.payload.attribute(id).map_or("", |attribute| attribute.key),
                     ContentLocation::Status => "status.message",
-                    ContentLocation::Body | ContentLocation::Name | ContentLocation::Embedded(_) => "",
+                    ContentLocation::Name => "name",
+                    ContentLocation::Body | ContentLocation::Embedded(_) => "",
                 };
                 out.add_embedded((node, at), key, removed);
             }
+        }
+    }
+
+    /// Finds listed content inside the name of a span, event or log event.
+    fn find_in_name(&self, node: NodeId, rules: AttributeRules, out: &mut FoundContent) {
+        let name = name_of(self.payload, node);
+        // without one of these a name holds neither structure nor announced text
+        if memchr::memchr3(b'{', b':', b'=', name.as_bytes()).is_some() {
+            let at = (node, ContentLocation::Name);
+            self.find_embedded(at, Value::Str(name), nested_content::search_value, rules, out);
         }
     }
 
@@ -432,6 +454,12 @@ impl FoundContent {
     fn push(&mut self, node: NodeId, at: ContentLocation, found: Option<(ContentPart, ContentBasis)>) {
         self.content.extend(found.map(|(part, basis)| ContentPlace { node, at, part, basis }));
     }
+}
+
+/// The name of a span, an event or a log's event.
+fn name_of(payload: &Payload, node: NodeId) -> &str {
+    let field = if payload.kind(node) == NodeKind::LogRecord { TextField::EventName } else { TextField::Name };
+    payload.text(node, field)
 }
 
 /// Returns true if a key of this class needs evidence to count as content.

@@ -8,7 +8,7 @@ use genai::{ContentBasis, ContentLocation, ContentPart, EmbeddedContentEdit, Fac
 use kernel::CONTENT;
 use otlp::{NodeId, OwnedValue, Payload, SlotId, TextEdit, TextField, TextPlace, TextPlaceKind, Value};
 
-use super::content::read_content;
+use super::content::{name_field, read_content};
 use super::input_shares::{KEYS, billed_input};
 
 pub(super) const S3_URI: &str = "gen_ai.payload.s3_uri";
@@ -121,7 +121,13 @@ fn remove_listed_parts(payload: &mut Payload, edit: &EmbeddedContentEdit) {
                 payload.set_text(edit.node, TextField::StatusMessage, rest);
             }
         }
-        ContentLocation::Name | ContentLocation::Embedded(_) => {}
+        ContentLocation::Name => {
+            let field = name_field(payload, edit.node);
+            if let Some(rest) = edit.texts.get(payload.text(edit.node, field)) {
+                payload.set_text(edit.node, field, rest);
+            }
+        }
+        ContentLocation::Embedded(_) => {}
     }
 }
 

@@ -5,7 +5,9 @@
 //! Text of the right form is not touched here; the rules still search it. Names of spans and events are handled in
 //! `vault/item_texts`.
 
-use genai::{fits_words, is_identifier, is_route, split_words};
+use std::collections::BTreeSet;
+
+use genai::{Facts, fits_words, is_identifier, is_plain_name, is_route, split_words};
 use kernel::CONTENT;
 use otlp::{NodeId, NodeKind, Payload, TextField, TextPlace, TextPlaceKind};
 
@@ -52,6 +54,18 @@ pub(super) fn clear_malformed_fields(payload: &mut Payload) -> u64 {
         payload.set_text(*node, *field, replacement);
     }
     malformed.len() as u64
+}
+
+/// Replaces the names of agents' metrics, and of the scopes on their resources, that are not plain names.
+pub(super) fn clear_closed_names(payload: &mut Payload, facts: &Facts) {
+    let closed = facts.items.iter().filter(|item| item.closed);
+    let scopes = closed.clone().filter(|item| item.of_agent_resource).map(|item| payload.scope(item.node));
+    let nodes: BTreeSet<NodeId> = closed.filter_map(|item| payload.parent(item.node)).chain(scopes).collect();
+    for node in nodes {
+        if !is_plain_name(payload.text(node, TextField::Name)) {
+            payload.set_text(node, TextField::Name, CONTENT);
+        }
+    }
 }
 
 /// Returns true for a text outside of [`TextField`]s that must be a name, but is not.

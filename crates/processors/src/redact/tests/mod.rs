@@ -111,11 +111,12 @@ const MAIL: &str = "jane@example.com";
 fn metrics_keep_series_apart() {
     let point = |mail: &str| {
         serde_json::json!({"timeUnixNano": "1", "asInt": "1", "attributes": [
-        {"key": "who", "value": {"stringValue": mail}}, {"key": "user.id", "value": {"stringValue": mail}},
-        {"key": "gen_ai.input.messages", "value": {"stringValue": "a prompt"}}]})
+        {"key": "who", "value": {"stringValue": mail}}, {"key": "user.id", "value": {"stringValue": mail}}]})
     };
+    let call = serde_json::json!({"timeUnixNano": "1", "asInt": "1", "attributes": [
+        {"key": "gen_ai.input.messages", "value": {"stringValue": "a prompt"}}]});
     let json = serde_json::json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "m", "description": MAIL, "unit": "1",
-        "sum": {"aggregationTemporality": 1, "isMonotonic": true, "dataPoints": [point(MAIL), point("joe@example.com")]}}]}]}]});
+        "sum": {"aggregationTemporality": 1, "isMonotonic": true, "dataPoints": [point(MAIL), point("joe@example.com"), call]}}]}]}]});
     let request: ExportMetricsServiceRequest = serde_json::from_value(json).expect("request");
     let (bytes, clearance) = pass(by_default(), Signal::Metrics, request.encode_to_vec());
     assert!(clearance.allows(Trust::ThirdParty));

@@ -84,6 +84,7 @@ pub(super) fn judge_texts(
         vocabulary,
         payload,
         shared: HashSet::new(),
+        judged_scopes: HashSet::new(),
         content: HashSet::new(),
         replacements: Vec::new(),
     };
@@ -99,6 +100,7 @@ struct TextJudge<'j> {
     payload: &'j Payload,
     /// Resources and scopes already visited with an earlier item.
     shared: HashSet<NodeId>,
+    judged_scopes: HashSet<NodeId>,
     /// Content of the current item that is not replaced. Filled only by `strict`.
     content: HashSet<(NodeId, ContentLocation)>,
     replacements: Vec<(usize, TextReplacement)>,
@@ -117,12 +119,12 @@ impl TextJudge<'_> {
         for event in payload.children(item.node).filter(|node| payload.kind(*node) == NodeKind::Event) {
             self.judge_name(index, item, event);
         }
+        let scope = payload.scope(item.node);
+        if item.of_agent_resource && self.judged_scopes.insert(scope) {
+            self.judge_scope_name(index, item, scope);
+        }
         if self.privacy == PrivacyProfile::Standard {
             return;
-        }
-        let scope = payload.scope(item.node);
-        if item.of_agent_resource && !self.vocabulary.is_known_scope(payload.text(scope, TextField::Name)) {
-            self.judge_text(index, item, guessed_place(scope, ContentLocation::Name));
         }
         self.judge_text(index, item, guessed_place(item.node, ContentLocation::Status));
         for error in &item.errors {
@@ -177,6 +179,15 @@ impl TextJudge<'_> {
         let is_name = self.privacy == PrivacyProfile::Standard && is_plain_name(text);
         if !is_name {
             self.judge_text(index, item, guessed_place(node, ContentLocation::Name));
+        }
+    }
+
+    /// Judges the name of a scope of an agent's resource. A name that a dialect knows stays.
+    fn judge_scope_name(&mut self, index: usize, item: &ItemFacts, scope: NodeId) {
+        let name = self.payload.text(scope, TextField::Name);
+        let is_plain = self.privacy == PrivacyProfile::Standard && is_plain_name(name);
+        if !is_plain && !self.vocabulary.is_known_scope(name) {
+            self.judge_text(index, item, guessed_place(scope, ContentLocation::Name));
         }
     }
 

@@ -209,7 +209,6 @@ fn error(rng: &SeededRng, seed: u64, sentence: &Sentence) -> Case {
         _ => json!({"signal": if place > 2 { "logs" } else { "traces" }, "resource": {"service.name": "shop"},
             "items": [{"name": "GET /v1", "body": "done", "trace": seed + 1, "span": 1, "attributes": {}}]}),
     };
-    let is_ordinary = request["resource"]["service.name"] == "shop";
     let item = &mut request["items"][0];
     match place {
         0 => item["status"] = json!(message),
@@ -222,7 +221,6 @@ fn error(rng: &SeededRng, seed: u64, sentence: &Sentence) -> Case {
             item["attributes"]["exception.message"] = json!(message);
             stays.push("TimeoutError".to_owned());
         }
-        4 if is_ordinary => item["body"] = json!(format!("TimeoutError: {message}")),
         _ => item["attributes"][pick(rng, ERROR_KEYS)] = json!(message),
     }
     Case { request, readable: sentence.short(), stays, is_kept: true }
@@ -327,7 +325,7 @@ fn name(rng: &SeededRng, seed: u64, sentence: &Sentence) -> Case {
     let text = [sentence.text.clone(), sentence.joined(rng)][number(rng, 2)].clone();
     let place = number(rng, 7);
     let signal = ["traces", "traces", "traces", "traces", "logs", "logs", "metrics"][place];
-    let mut request = closed_item(rng, seed, signal, place == 6 || number(rng, 2) == 0);
+    let mut request = closed_item(rng, seed, signal, matches!(place, 3 | 6) || number(rng, 2) == 0);
     let item = &mut request["items"][0];
     match place {
         0 => item["name"] = json!(text),
