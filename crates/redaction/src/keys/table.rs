@@ -79,14 +79,14 @@ impl KeyRule {
 
     /// Whether the rule applies to a key, given the evidence of its siblings.
     pub(crate) fn is_allowed(&self, key_match: KeyMatch, siblings: SiblingEvidence) -> bool {
+        let supports = |evidence: SiblingEvidence| {
+            evidence.supports & self.evidence_bit != 0 && evidence.contradicts & self.evidence_bit == 0
+        };
         if self.evidence_bit == 0 {
             return self.allows_words_before || !key_match.has_words_before || key_match.own_evidence.supports != 0;
         }
-        if key_match.has_words_before && !self.allows_words_before {
-            return key_match.own_evidence.supports & self.evidence_bit != 0;
-        }
-        key_match.own_evidence.supports & self.evidence_bit != 0
-            || (siblings.supports & self.evidence_bit != 0 && siblings.contradicts & self.evidence_bit == 0)
+        let needs_own_words = key_match.has_words_before && !self.allows_words_before;
+        supports(key_match.own_evidence) || (!needs_own_words && supports(siblings))
     }
 }
 
