@@ -5,14 +5,8 @@
 //! The result is ASCII and bounded, and applying the function again changes nothing. `keys.addresses` in
 //! `config/dialects.yaml` lists the keys that hold addresses.
 
-use std::sync::LazyLock;
-
-use foldhash::HashSet;
-
 use super::opaque::{is_encoded_text, is_opaque};
-use super::words::{WordCount, fits_words, split_words};
-
-mod route_words;
+use super::words::{LISTS, WordCount, fits_words, split_words};
 
 /// Replacement for a removed part.
 pub(super) const REMOVED_MARK: &str = "[…]";
@@ -209,7 +203,7 @@ fn is_template(text: &str) -> bool {
 
 /// The number of unknown words in a piece. `None`: the piece never stays, whatever the rest of the address holds.
 fn count_unknown_words(text: &str, position: PiecePosition) -> Option<usize> {
-    if COMMON_WORDS.contains(text) {
+    if LISTS.route.contains(text) {
         return Some(0);
     }
     let decoded;
@@ -241,7 +235,8 @@ fn count_unknown_words(text: &str, position: PiecePosition) -> Option<usize> {
         for part in whole.split(['-', '_', '.', '~']).filter(|part| is_judged(part, whole)) {
             let has_digit = part.bytes().any(|byte| byte.is_ascii_digit());
             for word in split_words(part) {
-                let known = is_common(word) || (word.len() == 1 && (has_digit || text.len() == 1));
+                let known =
+                    LISTS.route.contains_in_any_case(word) || (word.len() == 1 && (has_digit || text.len() == 1));
                 words += 1;
                 unknown += usize::from(!known && (word.len() > 1 || position == PiecePosition::Value));
                 if !known && word.len() > MAX_UNKNOWN_WORD_LETTERS {
@@ -251,15 +246,6 @@ fn count_unknown_words(text: &str, position: PiecePosition) -> Option<usize> {
         }
     }
     (words <= MAX_FREE_WORDS || (words <= MAX_PIECE_WORDS && unknown < 2)).then_some(unknown)
-}
-
-/// The common words, in small letters.
-static COMMON_WORDS: LazyLock<HashSet<&str>> =
-    LazyLock::new(|| route_words::COMMON_ROUTE_WORDS.split_ascii_whitespace().collect());
-
-fn is_common(word: &str) -> bool {
-    let has_capital = || word.bytes().any(|byte| byte.is_ascii_uppercase());
-    COMMON_WORDS.contains(word) || (has_capital() && COMMON_WORDS.contains(word.to_ascii_lowercase().as_str()))
 }
 
 /// Returns true if an address holds only a scheme, a host, ids, numbers and words of a route.

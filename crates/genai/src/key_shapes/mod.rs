@@ -10,9 +10,9 @@ use otlp::Value;
 use super::address;
 use super::label_shape;
 use super::opaque::is_opaque;
-use super::words::{self, MAX_JOINED_BYTES, MAX_NAME_WORDS, WordCount, split_words};
+use super::words::{self, LISTS, MAX_JOINED_BYTES, MAX_NAME_WORDS, WordCount, split_words};
 
-/// Maximum number of elements in a list under a listed key, and under another.
+/// Maximum number of elements in a list under a listed key, and under another: a longer one may encode letters.
 const MAX_LIST: usize = 16;
 const MAX_UNLISTED_LIST: usize = 8;
 /// Maximum number of words in a host or e-mail address that ends in a known domain, and of labels in a host.
@@ -24,42 +24,6 @@ const MAX_PATH_WORDS: usize = 6;
 const MAX_PATH_SEGMENTS: usize = 12;
 /// `Program Files`
 const MAX_PATH_BLANKS: usize = 2;
-
-/// Last labels of hosts, without which dots may join the words of a sentence.
-const TOP_DOMAINS: &[&str] = &[
-    "ai", "app", "arpa", "at", "ch", "cloud", "cn", "co", "com", "de", "dev", "edu", "eu", "fr", "gov", "internal",
-    "io", "jp", "lan", "local", "net", "org", "svc", "tech", "uk", "us",
-];
-/// Directories with words that are not neutral.
-const DIRECTORIES: &[&str] = &[
-    "build",
-    "code",
-    "data",
-    "dist",
-    "etc",
-    "home",
-    "mnt",
-    "opt",
-    "program files",
-    "root",
-    "srv",
-    "target",
-    "tests",
-    "tmp",
-    "users",
-    "usr",
-    "var",
-    "vendor",
-    "volumes",
-    "work",
-    "workspace",
-    "workspaces",
-];
-/// Endings of files that are not documents.
-const SOURCE_ENDINGS: &[&str] = &[
-    "c", "cc", "cpp", "cs", "exe", "go", "java", "js", "jsx", "kt", "log", "mjs", "php", "py", "rb", "rs", "sh", "so",
-    "ts", "tsx",
-];
 
 /// See the module documentation.
 #[derive(Clone, Default)]
@@ -154,7 +118,7 @@ pub(super) fn is_person_or_machine(value: Value<'_>) -> bool {
 fn is_host(text: &str) -> bool {
     let name = text.split_once(':').map_or(text, |(name, _)| name);
     let in_alphabet = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte));
-    let ends_in_domain = || name.rsplit('.').next().is_some_and(|last| TOP_DOMAINS.contains(&last));
+    let ends_in_domain = || name.rsplit('.').next().is_some_and(|last| LISTS.domains.contains(last));
     let is_short_label = |label: &str| words::is_identifier(label, MAX_NAME_WORDS, MAX_HOST_BYTES);
     in_alphabet
         && ends_in_domain()
@@ -173,11 +137,11 @@ fn is_email(text: &str) -> bool {
 fn is_path(text: &str) -> bool {
     let Some(count) = WordCount::of(text, MAX_JOINED_BYTES) else { return false };
     let segments = || text.split(['/', '\\']).filter(|segment| !segment.is_empty());
-    let is_directory = |segment: &str| DIRECTORIES.iter().any(|known| known.eq_ignore_ascii_case(segment));
+    let is_directory = |segment: &str| LISTS.directories.contains_in_any_case(segment);
     let is_drive = |segment: &str| segment.len() == 2 && segment.ends_with(':');
     let is_root = |segment: &str| is_directory(segment) || is_drive(segment) || words::is_neutral(segment);
     let is_absolute = text.starts_with(['/', '~', '\\']) || segments().next().is_some_and(is_drive);
-    let is_source = || text.rsplit_once('.').is_some_and(|(_, ending)| SOURCE_ENDINGS.contains(&ending));
+    let is_source = || text.rsplit_once('.').is_some_and(|(_, ending)| LISTS.source_endings.contains(ending));
     let shows_path = (is_absolute && segments().next().is_some_and(is_root)) || is_source();
     let usual: usize = segments().filter(|segment| is_directory(segment)).map(|name| split_words(name).count()).sum();
     let has_few_words = |segment: &str| {

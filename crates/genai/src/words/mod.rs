@@ -5,11 +5,12 @@
 //! digits, digits for letters, signs and invisible characters. Counting is linear and allocates nothing, except to
 //! decode.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::opaque::{is_encoded_text, is_opaque};
+use serde::Deserialize;
 
-mod neutral_words;
+use super::opaque::{OpaqueKind, is_encoded_text, is_opaque};
 
 /// Maximum number of words in a name, and maximum size of one with blanks, bytes.
 pub(super) const MAX_NAME_WORDS: usize = 3;
@@ -34,6 +35,50 @@ const MAX_MARKS: usize = 24;
 const MAX_FOREIGN_MARKS: usize = 4;
 /// Minimum length of an id inside a text, bytes.
 const MIN_ID_BYTES: usize = 7;
+
+/// Words of `config/words.yaml`, in small letters.
+#[derive(Default, Deserialize)]
+#[serde(from = "String")]
+pub(super) struct WordList(Vec<Box<str>>);
+
+impl From<String> for WordList {
+    fn from(text: String) -> Self {
+        let mut words: Vec<Box<str>> = text.split(',').map(|word| word.trim().into()).collect();
+        words.sort_unstable();
+        Self(words)
+    }
+}
+
+impl WordList {
+    pub(super) fn contains(&self, word: &str) -> bool {
+        self.0.binary_search_by(|known| (**known).cmp(word)).is_ok()
+    }
+
+    pub(super) fn contains_in_any_case(&self, word: &str) -> bool {
+        let lower = || word.bytes().map(|byte| byte.to_ascii_lowercase());
+        self.0.binary_search_by(|known| known.bytes().cmp(lower())).is_ok()
+    }
+}
+
+/// `config/words.yaml`, which describes the lists.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WordLists {
+    neutral: WordList,
+    pub(super) route: WordList,
+    pub(super) domains: WordList,
+    pub(super) directories: WordList,
+    pub(super) source_endings: WordList,
+    pub(super) id_prefixes: WordList,
+    pub(super) forms: BTreeMap<OpaqueKind, Vec<String>>,
+    pub(super) form_parts: BTreeMap<String, String>,
+}
+
+/// An unreadable file would let nothing stay; tests read every list.
+pub(super) static LISTS: LazyLock<WordLists> = LazyLock::new(|| {
+    let text = include_str!("../../../../config/words.yaml");
+    config::load::parse_data("config/words.yaml", text).unwrap_or_default()
+});
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum CharKind {
@@ -186,13 +231,7 @@ fn is_id(text: &str) -> bool {
 }
 
 pub(super) fn is_neutral(word: &str) -> bool {
-    static WORDS: LazyLock<Vec<&str>> = LazyLock::new(|| {
-        let mut words: Vec<&str> = neutral_words::NEUTRAL_WORDS.split_ascii_whitespace().collect();
-        words.sort_unstable();
-        words
-    });
-    let lower = || word.bytes().map(|byte| byte.to_ascii_lowercase());
-    WORDS.binary_search_by(|known| known.bytes().cmp(lower())).is_ok()
+    LISTS.neutral.contains_in_any_case(word)
 }
 
 /// Returns true for letters and punctuation of scripts that put no blanks between words: Thai, Lao, Tibetan, Burmese,
