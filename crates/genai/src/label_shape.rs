@@ -5,7 +5,7 @@ use otlp::Value;
 
 use super::opaque::is_opaque;
 pub(super) use super::opaque::is_placeholder;
-use super::words::{self, WordCount};
+use super::words;
 
 /// Maximum size of a label, bytes.
 pub(super) const LABEL_BYTES: usize = 128;
@@ -39,12 +39,10 @@ pub(super) fn judge_key_prose(key: &str, is_listed: bool) -> KeyProse {
 
 /// Returns true for an opaque value or an identifier of at most 128 bytes and three words, besides neutral ones.
 pub(super) fn is_label(text: &str) -> bool {
-    let has_few_words = |count: WordCount| count.is_joined(words::MAX_NAME_WORDS);
-    let is_spaced = || text.bytes().any(|byte| byte.is_ascii_whitespace());
     text.len() <= LABEL_BYTES
-        && !is_spaced()
+        && !text.bytes().any(|byte| byte.is_ascii_whitespace())
         && !looks_like_json(text)
-        && (is_opaque(text) || WordCount::of(text, LABEL_BYTES).is_some_and(has_few_words))
+        && (is_opaque(text) || words::is_identifier(text, words::MAX_NAME_WORDS, LABEL_BYTES))
 }
 
 /// Returns true if a value is empty or a placeholder, so that there is nothing to vault.

@@ -16,9 +16,6 @@ use super::provider_names::ProviderWordLists;
 use super::sources::{FactSourceLists, UsageSourceLists};
 use super::usage_words::UsageWordsDefinition;
 
-/// The supported value of `schema`.
-pub(super) const SUPPORTED_SCHEMA: u32 = 1;
-
 /// A list of names or patterns; `@name` inserts a shared list.
 pub(super) type NameList = Vec<String>;
 
@@ -26,8 +23,6 @@ pub(super) type NameList = Vec<String>;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DialectsFile {
-    pub(super) schema: u32,
-    pub(super) version: String,
     pub(super) lists: BTreeMap<String, NameList>,
     pub(super) providers: ProviderWordLists,
     /// Operation or span kind as sent, in lower case → current `gen_ai.operation.name`.

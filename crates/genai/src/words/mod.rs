@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use foldhash::HashMap;
 use serde::Deserialize;
 
 use super::opaque::{OpaqueKind, is_encoded_text, is_opaque};
@@ -70,6 +71,7 @@ pub(super) struct WordLists {
     pub(super) directories: WordList,
     pub(super) source_endings: WordList,
     pub(super) id_prefixes: WordList,
+    pub(super) clause_words: WordList,
     pub(super) forms: BTreeMap<OpaqueKind, Vec<String>>,
     pub(super) form_parts: BTreeMap<String, String>,
 }
@@ -137,6 +139,25 @@ impl<'t> Iterator for Runs<'t> {
 pub fn split_words(text: &str) -> impl Iterator<Item = &str> {
     let is_word = |kind: CharKind| !matches!(kind, CharKind::Digit | CharKind::Mark);
     Runs(text).filter(move |(kind, _)| is_word(*kind)).map(|(_, word)| word)
+}
+
+/// Divides letters into at most `max_words` known words, which may be written as one (`inputtokens`), each as long as
+/// possible. The result begins with the last. `None`: a word is unknown.
+pub(super) fn divide_words<'w, M>(
+    (known, longest): (&'w HashMap<Box<str>, M>, usize),
+    letters: &str,
+    max_words: usize,
+) -> Option<Vec<&'w M>> {
+    if letters.is_empty() {
+        return Some(Vec::new());
+    }
+    (1..=letters.len().min(longest)).rev().filter(|_| max_words > 0).find_map(|end| {
+        let (first, rest) = letters.split_at_checked(end)?;
+        let first = known.get(first)?;
+        let mut words = divide_words((known, longest), rest, max_words - 1)?;
+        words.push(first);
+        Some(words)
+    })
 }
 
 /// How many words a text has.
