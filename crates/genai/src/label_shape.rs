@@ -5,7 +5,7 @@ use otlp::Value;
 
 use super::opaque::is_opaque;
 pub(super) use super::opaque::is_placeholder;
-use super::words;
+use super::words::{self, LISTS};
 
 /// Maximum size of a label, bytes.
 pub(super) const LABEL_BYTES: usize = 128;
@@ -108,22 +108,14 @@ pub(super) fn version_satisfies(rule: &str, version: &str) -> bool {
 
 /// `1.2.3b0` → [1, 2, 3]. `None` if the version does not begin with a number.
 fn version_numbers(version: &str) -> Option<Vec<u64>> {
-    let mut out = Vec::new();
-    for part in version.trim_start_matches('v').split('.') {
-        let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
-        let Some(number) = part.get(..digits).and_then(|digits| digits.parse().ok()) else { break };
-        out.push(number);
-        if digits < part.len() {
-            break;
-        }
-    }
-    (!out.is_empty()).then_some(out)
+    let version = version.trim_start_matches('v');
+    let numbers = version.split(|c: char| !c.is_ascii_digit() && c != '.').next()?;
+    let numbers: Vec<u64> = numbers.split('.').map_while(|number| number.parse().ok()).collect();
+    Some(numbers).filter(|numbers| !numbers.is_empty())
 }
 
 /// Returns true for keys that hold names of agents, tools and models, paths, ids or versions: their values are not
 /// quotations of content.
 pub(super) fn is_name_key(key: &str) -> bool {
-    const NAME_KEY_SUFFIXES: [&str; 10] =
-        ["name", "model", "path", "file", "filepath", "version", "original", "id", "environment", "tool"];
-    key.rsplit(['.', '_']).next().is_some_and(|last| NAME_KEY_SUFFIXES.contains(&last))
+    key.rsplit(['.', '_']).next().is_some_and(|last| LISTS.name_keys.contains(last))
 }

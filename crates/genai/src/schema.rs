@@ -100,13 +100,12 @@ pub(super) struct ExtractDefinition {
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum LabelShape {
+    #[serde(alias = "id", alias = "version")]
     Label,
     Path,
     /// An enumeration whose members are not known.
     Enum,
-    Id,
     Host,
-    Version,
 }
 
 /// The shape of the values of an attribute, or the members of its enumeration.
@@ -120,7 +119,7 @@ pub(super) enum RegistryShape {
 impl RegistryShape {
     pub(super) fn key_shape(&self) -> KeyShape {
         match self {
-            Self::Kind(LabelShape::Label | LabelShape::Id | LabelShape::Version) => KeyShape::Name,
+            Self::Kind(LabelShape::Label) => KeyShape::Name,
             Self::Kind(LabelShape::Path) => KeyShape::Path,
             Self::Kind(LabelShape::Host) => KeyShape::Host,
             Self::Kind(LabelShape::Enum) => KeyShape::Members(Arc::default()),

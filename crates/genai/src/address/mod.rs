@@ -45,13 +45,13 @@ enum PiecePosition {
 
 /// The part of an address under `key` that stays. `None` if all of it stays.
 pub(super) fn shorten_address(key: &str, text: &str) -> Option<String> {
-    let mut writer = RouteWriter::new(text, true);
-    writer.write(key, text);
-    if writer.unknown_words_kept > MAX_UNKNOWN_WORDS {
-        writer = RouteWriter::new(text, false);
+    let write = |keep_unknown_words| {
+        let mut writer = RouteWriter { keep_unknown_words, ..RouteWriter::default() };
         writer.write(key, text);
-    }
-    let mut out = writer.out;
+        writer
+    };
+    let writer = write(true);
+    let mut out = if writer.unknown_words_kept > MAX_UNKNOWN_WORDS { write(false).out } else { writer.out };
     if out.len() > MAX_ADDRESS_BYTES {
         let room = out.floor_char_boundary(MAX_ADDRESS_BYTES - REMOVED_MARK.len());
         // Cut between pieces, not within one.
@@ -62,6 +62,7 @@ pub(super) fn shorten_address(key: &str, text: &str) -> Option<String> {
     (out != text).then_some(out)
 }
 
+#[derive(Default)]
 struct RouteWriter {
     out: String,
     /// Whether unknown words may stay.
@@ -71,14 +72,6 @@ struct RouteWriter {
 }
 
 impl RouteWriter {
-    fn new(text: &str, keep_unknown_words: bool) -> Self {
-        Self {
-            out: String::with_capacity(text.len().min(MAX_ADDRESS_BYTES)),
-            keep_unknown_words,
-            unknown_words_kept: 0,
-        }
-    }
-
     fn write(&mut self, key: &str, text: &str) {
         match key.rsplit(['.', '_']).next() {
             Some("query") => self.write_query(text),
@@ -120,14 +113,9 @@ impl RouteWriter {
     }
 
     fn write_query(&mut self, text: &str) {
-        let text = match text.strip_prefix('?') {
-            Some(rest) => {
-                self.out.push('?');
-                rest
-            }
-            None => text,
-        };
-        self.write_joined(text, '&', |writer, parameter| {
+        let rest = text.strip_prefix('?');
+        self.out.extend(rest.map(|_| '?'));
+        self.write_joined(rest.unwrap_or(text), '&', |writer, parameter| {
             let (name, value) = split_at_mark(parameter, '=');
             // A parameter without a name is a value.
             writer.write_piece(name, if value.is_some() { PiecePosition::Name } else { PiecePosition::Value });

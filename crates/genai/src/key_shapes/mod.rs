@@ -139,7 +139,8 @@ fn is_path(text: &str) -> bool {
     let segments = || text.split(['/', '\\']).filter(|segment| !segment.is_empty());
     let is_directory = |segment: &str| LISTS.directories.contains_in_any_case(segment);
     let is_drive = |segment: &str| segment.len() == 2 && segment.ends_with(':');
-    let is_root = |segment: &str| is_directory(segment) || is_drive(segment) || words::is_neutral(segment);
+    let is_root =
+        |segment: &str| is_directory(segment) || is_drive(segment) || LISTS.neutral.contains_in_any_case(segment);
     let is_absolute = text.starts_with(['/', '~', '\\']) || segments().next().is_some_and(is_drive);
     let is_source = || text.rsplit_once('.').is_some_and(|(_, ending)| LISTS.source_endings.contains(ending));
     let shows_path = (is_absolute && segments().next().is_some_and(is_root)) || is_source();

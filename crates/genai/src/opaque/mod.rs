@@ -2,6 +2,7 @@
 //! value stays under any key. Text encoded as hexadecimal or base64 is still text, and a name followed by a number is
 //! still a name.
 
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::LazyLock;
 
 use base64::Engine as _;
@@ -74,16 +75,11 @@ fn opaque_kind(text: &str) -> Option<OpaqueKind> {
 /// `had_prefix`: a prefix in front of `text` was removed.
 fn unprefixed_kind(text: &str, had_prefix: bool) -> Option<OpaqueKind> {
     let may_be_address = || text.contains("::") || text.matches(':').count() == 7 || text.starts_with('[');
-    let is_address =
-        || may_be_address() && (parses_as::<std::net::Ipv6Addr>(text) || parses_as::<std::net::SocketAddrV6>(text));
+    let is_address = || may_be_address() && (text.parse::<Ipv6Addr>().is_ok() || text.parse::<SocketAddrV6>().is_ok());
     let kind = match_form(text)
         .or_else(|| is_generated(text, had_prefix).then_some(OpaqueKind::Id))
         .or_else(|| is_address().then_some(OpaqueKind::Number))?;
     (kind == OpaqueKind::Word || !is_encoded_text(text)).then_some(kind)
-}
-
-fn parses_as<T: std::str::FromStr>(text: &str) -> bool {
-    text.parse::<T>().is_ok()
 }
 
 /// The first matching form. If the patterns did not compile, no text would match; a test checks that they do.
@@ -164,8 +160,9 @@ fn is_hex_text(digits: &str) -> bool {
     [digits, digits.get(1..).unwrap_or_default()].into_iter().any(|digits| {
         let (pairs, _) = digits.as_bytes().as_chunks::<2>();
         // Nothing is allocated for the texts that are no hexadecimal digits, or digits of no text.
-        pairs.iter().all(|pair| hex_byte(*pair).is_some_and(|byte| !byte.is_ascii_control() || is_blank(byte)))
-            && is_words(&pairs.iter().filter_map(|pair| hex_byte(*pair)).collect::<Vec<u8>>())
+        pairs.iter().all(|pair| {
+            hex_byte(*pair).is_some_and(|byte| !byte.is_ascii_control() || char::from(byte).is_whitespace())
+        }) && is_words(&pairs.iter().filter_map(|pair| hex_byte(*pair)).collect::<Vec<u8>>())
     })
 }
 
@@ -187,11 +184,6 @@ fn is_base64_text(digits: &str) -> bool {
     };
     whole.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte))
         && engine.decode(whole).is_ok_and(|bytes| is_words(&bytes))
-}
-
-/// Returns true for white space among the control characters.
-fn is_blank(byte: u8) -> bool {
-    char::from(byte).is_whitespace()
 }
 
 /// Returns true if the bytes are printable and at least half of them are letters and blanks.

@@ -65,13 +65,14 @@ impl WordList {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WordLists {
-    neutral: WordList,
+    pub(super) neutral: WordList,
     pub(super) route: WordList,
     pub(super) domains: WordList,
     pub(super) directories: WordList,
     pub(super) source_endings: WordList,
     pub(super) id_prefixes: WordList,
     pub(super) clause_words: WordList,
+    pub(super) name_keys: WordList,
     pub(super) forms: BTreeMap<OpaqueKind, Vec<String>>,
     pub(super) form_parts: BTreeMap<String, String>,
 }
@@ -227,7 +228,7 @@ impl WordCount {
             } else if !text.starts_with(is_unspaced) {
                 let words = letters.div_ceil(LETTERS_PER_WORD);
                 self.words += words;
-                self.telling += if is_neutral(text) { 0 } else { words };
+                self.telling += if LISTS.neutral.contains_in_any_case(text) { 0 } else { words };
             }
         }
     }
@@ -249,10 +250,6 @@ fn is_id(text: &str) -> bool {
         && text.bytes().any(|byte| byte.is_ascii_digit())
         && text.bytes().any(|byte| byte.is_ascii_alphabetic())
         && is_opaque(text)
-}
-
-pub(super) fn is_neutral(word: &str) -> bool {
-    LISTS.neutral.contains_in_any_case(word)
 }
 
 /// Returns true for letters and punctuation of scripts that put no blanks between words: Thai, Lao, Tibetan, Burmese,
@@ -291,7 +288,8 @@ pub(super) fn is_name(text: &str) -> bool {
 /// whose blanks are dots.
 pub(super) fn is_dotted_name(text: &str) -> bool {
     let segments = || text.split('.').flat_map(|part| part.split("::"));
-    let is_single_word = |segment: &&str| split_words(segment).count() == 1 && !is_neutral(segment);
+    let is_single_word =
+        |segment: &&str| split_words(segment).count() == 1 && !LISTS.neutral.contains_in_any_case(segment);
     text.contains(['.', ':'])
         && segments().nth(MAX_SEGMENTS).is_none()
         && segments().filter(is_single_word).count() <= MAX_NAME_WORDS
