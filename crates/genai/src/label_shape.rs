@@ -1,6 +1,8 @@
 //! Decides whether a text has the shape of a label, and compares versions. `words` counts words, `key_shapes` knows the
 //! shapes of listed keys, `opaque` recognises numbers and generated ids.
 
+use std::borrow::Cow;
+
 use otlp::Value;
 
 use super::opaque::is_opaque;
@@ -68,14 +70,14 @@ pub(super) fn is_label_value(value: Value<'_>) -> bool {
 
 /// Returns true if a text may be a label under a key known to hold labels: blanks are allowed.
 pub(super) fn is_known_label(text: &str) -> bool {
-    text.len() <= KNOWN_LABEL_BYTES && !text.contains(['\n', '\r']) && (!looks_like_json(text) || is_label_list(text))
+    // `["tool_calls"]`: some emitters write every list as JSON text.
+    let is_label_list = || list_from_json(text).is_some_and(|list| list.iter().all(|one| is_label(one)));
+    text.len() <= KNOWN_LABEL_BYTES && !text.contains(['\n', '\r']) && (!looks_like_json(text) || is_label_list())
 }
 
-/// `["tool_calls"]`: some emitters write every list as JSON text.
-fn is_label_list(text: &str) -> bool {
-    text.starts_with('[')
-        && serde_json::from_str::<Vec<std::borrow::Cow<'_, str>>>(text)
-            .is_ok_and(|list| list.iter().all(|one| is_label(one)))
+/// The texts of a list that is written as JSON.
+pub(super) fn list_from_json(text: &str) -> Option<Vec<Cow<'_, str>>> {
+    serde_json::from_str(text).ok().filter(|_| text.starts_with('['))
 }
 
 fn looks_like_json(text: &str) -> bool {

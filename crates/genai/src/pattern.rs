@@ -44,16 +44,35 @@ impl KeyPattern {
         }
     }
 
-    /// The literal in front of the first wildcard.
-    fn prefix(&self) -> &str {
-        match self.tokens.first() {
-            Some(PatternToken::Literal(text)) => text,
-            _ => "",
-        }
-    }
-
+    /// Greedy matching is correct: after a star, the leftmost position where the tokens up to the next star match is
+    /// always a right one.
     pub(super) fn matches(&self, key: &str) -> bool {
-        matches_tokens(&self.tokens, key.as_bytes())
+        let (mut tokens, mut key) = (&*self.tokens, key.as_bytes());
+        // What follows the last star, and where that is tried.
+        let mut behind_star: Option<(&[PatternToken], &[u8])> = None;
+        loop {
+            let rest = match tokens.first() {
+                Some(PatternToken::Star) => {
+                    behind_star = tokens.get(1..).map(|behind| (behind, key));
+                    Some(key)
+                }
+                Some(PatternToken::Literal(text)) => key.strip_prefix(text.as_bytes()),
+                Some(PatternToken::Index) => {
+                    let digits = key.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                    key.get(digits..).filter(|_| digits > 0)
+                }
+                None if key.is_empty() => return true,
+                None => None,
+            };
+            (tokens, key) = match (rest, behind_star) {
+                (Some(rest), _) => (tokens.get(1..).unwrap_or_default(), rest),
+                (None, Some((behind, [_, next @ ..]))) => {
+                    behind_star = Some((behind, next));
+                    (behind, next)
+                }
+                (None, _) => return false,
+            };
+        }
     }
 }
 
@@ -74,36 +93,6 @@ pub(super) fn pattern_weight(pattern: &str) -> u8 {
         pattern if pattern.literal().is_some() => LITERAL_WEIGHT,
         pattern if pattern.tokens.contains(&PatternToken::Star) => WILDCARD_WEIGHT,
         _ => 2,
-    }
-}
-
-/// Greedy matching is correct: after a star, the leftmost position where the tokens up to the next star match is always
-/// a right one.
-fn matches_tokens(mut tokens: &[PatternToken], mut key: &[u8]) -> bool {
-    // What follows the last star, and where that is tried.
-    let mut behind_star: Option<(&[PatternToken], &[u8])> = None;
-    loop {
-        let rest = match tokens.first() {
-            Some(PatternToken::Star) => {
-                behind_star = tokens.get(1..).map(|behind| (behind, key));
-                Some(key)
-            }
-            Some(PatternToken::Literal(text)) => key.strip_prefix(text.as_bytes()),
-            Some(PatternToken::Index) => {
-                let digits = key.iter().take_while(|byte| byte.is_ascii_digit()).count();
-                key.get(digits..).filter(|_| digits > 0)
-            }
-            None if key.is_empty() => return true,
-            None => None,
-        };
-        (tokens, key) = match (rest, behind_star) {
-            (Some(rest), _) => (tokens.get(1..).unwrap_or_default(), rest),
-            (None, Some((behind, [_, next @ ..]))) => {
-                behind_star = Some((behind, next));
-                (behind, next)
-            }
-            (None, _) => return false,
-        };
     }
 }
 
@@ -133,7 +122,9 @@ impl<T: Clone> PatternMap<T> {
             self.literals.entry(literal.into()).or_default().push(value);
             return;
         }
-        let list = match pattern.prefix().split_once('.') {
+        let first = pattern.tokens.first();
+        let prefix = if let Some(PatternToken::Literal(text)) = first { &**text } else { "" };
+        let list = match prefix.split_once('.') {
             Some((segment, _)) => self.by_segment.entry(segment.into()).or_default(),
             None => &mut self.without_segment,
         };

@@ -310,9 +310,7 @@ impl<'d> VocabularyCompiler<'d> {
 
     fn compile(mut self, data: &DialectsFile) -> Result<Vocabulary, VocabularyError> {
         self.add_roles(&data.keys);
-        let mut session_keys: Vec<String> = fact_source_keys(data, |fields| [&fields.session]).collect();
-        session_keys.sort_unstable();
-        session_keys.dedup();
+        let session_keys: BTreeSet<String> = fact_source_keys(data, |fields| [&fields.session]).collect();
         let identity_keys = identity_keys(data);
         for key in &identity_keys {
             self.facts.insert(key, KeyFact::Identity);
@@ -396,7 +394,7 @@ impl<'d> VocabularyCompiler<'d> {
             operations: data.operations.iter().map(|(from, to)| (from.to_lowercase(), to.clone())).collect(),
             known_operations: data.operations.values().cloned().collect(),
             media: data.media.iter().cloned().collect(),
-            session_keys,
+            session_keys: session_keys.into_iter().collect(),
             identity_keys,
             person_keys: person_keys(data),
             harmless_values: Mutex::default(),

@@ -1,7 +1,6 @@
 //! [`KeyShape`]: the shape of the values that stay under a listed key on a closed item. Any shape also admits opaque
 //! values and names of three words; hosts and paths may have a few words more, because their form is known.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use kernel::pseudonym::is_unfit;
@@ -63,7 +62,11 @@ impl KeyShape {
 /// value without text.
 fn fits_list(value: Value<'_>, max_elements: usize, weigh: impl Fn(&str) -> Option<usize>) -> bool {
     match value {
-        Value::Str(text) => weigh(text).is_some() || single_element(text).is_some_and(|text| weigh(&text).is_some()),
+        Value::Str(text) => {
+            let is_single = |list: &Vec<_>| list.len() == 1;
+            let list = || label_shape::list_from_json(text).filter(is_single);
+            weigh(text).is_some() || list().is_some_and(|list| list.iter().all(|text| weigh(text).is_some()))
+        }
         Value::List(_) => {
             let mut before = None;
             let told = value.items().try_fold(0_usize, |told, item| match item {
@@ -79,12 +82,6 @@ fn fits_list(value: Value<'_>, max_elements: usize, weigh: impl Fn(&str) -> Opti
         Value::Map(_) | Value::Bytes(_) => label_shape::is_empty_value(value),
         Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty => true,
     }
-}
-
-/// The element of a list of one text, written as JSON.
-fn single_element(text: &str) -> Option<Cow<'_, str>> {
-    let [element] = serde_json::from_str(text).ok().filter(|_| text.starts_with('['))?;
-    Some(element)
 }
 
 /// Returns true for what stays under a key that no list names. `may_name`: identifiers stay too, not only opaque
