@@ -59,12 +59,7 @@ impl AttributeType {
             Json::Bool(truth) => Value::Bool(*truth),
             Json::Null | Json::Array(_) | Json::Object(_) => return None,
         };
-        self.convert(value).or_else(|| self.typed_scalar(value))
-    }
-
-    /// Returns the scalar if it already has this type.
-    fn typed_scalar(self, value: Value<'_>) -> Option<OwnedValue> {
-        match (self, value) {
+        self.convert(value).or_else(|| match (self, value) {
             (Self::Int, Value::Int(number)) => Some(OwnedValue::Int(number)),
             (Self::Double, Value::Double(number)) => Some(OwnedValue::Double(number)),
             (Self::Bool, Value::Bool(truth)) => Some(OwnedValue::Bool(truth)),
@@ -72,7 +67,7 @@ impl AttributeType {
                 Some(OwnedValue::Str(text.to_owned()))
             }
             _ => None,
-        }
+        })
     }
 }
 

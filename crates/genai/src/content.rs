@@ -33,7 +33,6 @@ use super::keys::{
 };
 use super::label_shape;
 use super::nested_content::{self, ActiveKeyLists, RemovedContent, SearchOutcome};
-use super::opaque;
 use super::request_facts::ItemWithDialect;
 use super::statements::StatementSystem;
 use super::structured_text::ChatEvidence;
@@ -556,8 +555,7 @@ fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> 
 fn classify_unlisted(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> Option<(ContentPart, ContentBasis)> {
     let unlisted = class.is_unlisted();
     let is_content = match rules.unlisted {
-        UnlistedTextPolicy::Text if unlisted => !key_shapes::is_unlisted_value(value, !class.is_private),
-        UnlistedTextPolicy::Text => !opaque::is_opaque_value(value),
+        UnlistedTextPolicy::Text => !key_shapes::is_unlisted_value(value, unlisted && !class.is_private),
         UnlistedTextPolicy::All => true,
         UnlistedTextPolicy::Keep => false,
     };

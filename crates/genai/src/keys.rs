@@ -3,7 +3,6 @@
 
 use foldhash::{HashMap, HashSet};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,7 +44,7 @@ macro_rules! key_sets {
             pub(super) redact: NameList,
             pub(super) label: NameList,
             /// Words of keys below which no identifier stays, because it may be a person's or an answer.
-            pub(super) private_words: NameList,
+            pub(super) private_words: HashSet<Box<str>>,
             /// Values of `type` and `object` that mark a map as a piece of a chat.
             pub(super) chat_types: NameList,
             /// Words after which plain text quotes a user or a model.
@@ -324,8 +323,7 @@ const MAX_DYNAMIC_KEY_BYTES: usize = 256;
 pub(super) struct KeyClassifier {
     facts: PatternMap<KeyFact>,
     pub(super) usage_words: UsageWords,
-    codes: HashMap<Box<str>, u32>,
-    pub(super) classes: Vec<KeyClass>,
+    pub(super) classes: HashMap<Box<str>, Arc<KeyClass>>,
     /// Classes of keys that are no literals. A class depends on the key alone.
     pub(super) dynamic_classes: RwLock<BoundedMap<Box<str>, Arc<KeyClass>, MAX_DYNAMIC_KEYS>>,
     /// Words of keys below which no identifier stays.
@@ -350,11 +348,10 @@ impl KeyClassifier {
         chat_types: HashSet<Box<str>>,
         announced: AnnouncementFinder,
     ) -> Self {
-        let mut keys = Self {
+        let keys = Self {
             facts,
             usage_words,
-            codes: HashMap::default(),
-            classes: Vec::new(),
+            classes: HashMap::default(),
             dynamic_classes: RwLock::default(),
             private_words,
             keep: BTreeSet::new(),
@@ -363,22 +360,16 @@ impl KeyClassifier {
             chat_types,
             announced,
         };
-        let literals: Vec<Box<str>> = keys.facts.literals().map(Into::into).collect();
-        for literal in literals {
-            let code = u32::try_from(keys.classes.len()).unwrap_or(u32::MAX);
-            let class = keys.complete_class(&literal, KeyClass::from_facts(keys.facts.find(&literal)));
-            keys.classes.push(class);
-            keys.codes.insert(literal, code);
-        }
-        keys
+        let class = |key: &str| keys.complete_class(key, KeyClass::from_facts(keys.facts.find(key)));
+        let classes = keys.facts.literals().map(|key| (key.into(), Arc::new(class(key)))).collect();
+        Self { classes, ..keys }
     }
 
     /// Sets the keys that the configuration keeps and those whose texts never stay.
     pub(super) fn set_named_keys(&mut self, keep: &BTreeSet<String>, never: &BTreeSet<String>) {
-        for (key, code) in &self.codes {
-            if let Some(class) = self.classes.get_mut(*code as usize) {
-                (class.keep, class.never) = (keep.contains(&**key), never.contains(&**key));
-            }
+        for (key, class) in &mut self.classes {
+            let class = Arc::make_mut(class);
+            (class.keep, class.never) = (keep.contains(&**key), never.contains(&**key));
         }
         (self.keep, self.never) = (keep.clone(), never.clone());
         self.dynamic_classes = RwLock::default();
@@ -411,17 +402,10 @@ impl KeyClassifier {
     }
 
     /// The class of `key`.
-    pub(super) fn classify(&self, key: &str) -> ClassifiedKey<'_> {
-        match self.codes.get(key).and_then(|code| self.classes.get(*code as usize)) {
-            Some(class) => ClassifiedKey::Literal(class),
-            None => ClassifiedKey::Dynamic(self.classify_dynamic(key)),
-        }
-    }
-
-    /// The class of a key that is no literal.
-    fn classify_dynamic(&self, key: &str) -> Arc<KeyClass> {
-        if let Some(class) = self.dynamic_classes.read().get(key) {
-            return Arc::clone(class);
+    pub(super) fn classify(&self, key: &str) -> Arc<KeyClass> {
+        let known = self.classes.get(key).cloned().or_else(|| self.dynamic_classes.read().get(key).cloned());
+        if let Some(class) = known {
+            return class;
         }
         let class = Arc::new(self.complete_class(key, KeyClass::classify_dynamic(&self.facts, key)));
         if key.len() <= MAX_DYNAMIC_KEY_BYTES {
@@ -431,34 +415,17 @@ impl KeyClassifier {
     }
 }
 
-/// The class of one key.
-pub(super) enum ClassifiedKey<'v> {
-    Literal(&'v KeyClass),
-    Dynamic(Arc<KeyClass>),
-}
-
-impl Deref for ClassifiedKey<'_> {
-    type Target = KeyClass;
-
-    fn deref(&self) -> &KeyClass {
-        match self {
-            Self::Literal(class) => class,
-            Self::Dynamic(class) => class,
-        }
-    }
-}
-
 /// The classes of the keys of one payload.
 pub(super) struct KeyClassCache<'v, 'p> {
     keys: &'v KeyClassifier,
     codes: HashMap<&'p str, u32>,
-    dynamic_classes: Vec<Arc<KeyClass>>,
+    classes: Vec<Arc<KeyClass>>,
     unknown_class: KeyClass,
 }
 
 impl<'v, 'p> KeyClassCache<'v, 'p> {
     pub(super) fn new(keys: &'v KeyClassifier) -> Self {
-        Self { keys, codes: HashMap::default(), dynamic_classes: Vec::new(), unknown_class: KeyClass::default() }
+        Self { keys, codes: HashMap::default(), classes: Vec::new(), unknown_class: KeyClass::default() }
     }
 
     /// Returns a code for [`KeyClassCache::class`].
@@ -466,19 +433,14 @@ impl<'v, 'p> KeyClassCache<'v, 'p> {
         if let Some(code) = self.codes.get(key) {
             return *code;
         }
-        let code = self.keys.codes.get(key).copied().unwrap_or_else(|| {
-            self.dynamic_classes.push(self.keys.classify_dynamic(key));
-            u32::try_from(self.keys.classes.len() + self.dynamic_classes.len() - 1).unwrap_or(u32::MAX)
-        });
+        let code = u32::try_from(self.classes.len()).unwrap_or(u32::MAX);
+        self.classes.push(self.keys.classify(key));
         self.codes.insert(key, code);
         code
     }
 
     /// The class of a code.
     pub(super) fn class(&self, code: u32) -> &KeyClass {
-        let code = code as usize;
-        let known = self.keys.classes.get(code);
-        let dynamic = || self.dynamic_classes.get(code - self.keys.classes.len()).map(|class| &**class);
-        known.or_else(dynamic).unwrap_or(&self.unknown_class)
+        self.classes.get(code as usize).map_or(&self.unknown_class, |class| &**class)
     }
 }

@@ -1,11 +1,13 @@
 //! Decides whether a text has the shape of a label, and compares versions. `words` counts words, `key_shapes` knows the
 //! shapes of listed keys, `opaque` recognises numbers and generated ids.
 
+use std::borrow::Cow;
+
 use otlp::Value;
 
 use super::opaque::is_opaque;
 pub(super) use super::opaque::is_placeholder;
-use super::words::{self, WordCount};
+use super::words::{self, LISTS};
 
 /// Maximum size of a label, bytes.
 pub(super) const LABEL_BYTES: usize = 128;
@@ -39,12 +41,10 @@ pub(super) fn judge_key_prose(key: &str, is_listed: bool) -> KeyProse {
 
 /// Returns true for an opaque value or an identifier of at most 128 bytes and three words, besides neutral ones.
 pub(super) fn is_label(text: &str) -> bool {
-    let has_few_words = |count: WordCount| count.is_joined(words::MAX_NAME_WORDS);
-    let is_spaced = || text.bytes().any(|byte| byte.is_ascii_whitespace());
     text.len() <= LABEL_BYTES
-        && !is_spaced()
+        && !text.bytes().any(|byte| byte.is_ascii_whitespace())
         && !looks_like_json(text)
-        && (is_opaque(text) || WordCount::of(text, LABEL_BYTES).is_some_and(has_few_words))
+        && (is_opaque(text) || words::is_identifier(text, words::MAX_NAME_WORDS, LABEL_BYTES))
 }
 
 /// Returns true if a value is empty or a placeholder, so that there is nothing to vault.
@@ -70,14 +70,14 @@ pub(super) fn is_label_value(value: Value<'_>) -> bool {
 
 /// Returns true if a text may be a label under a key known to hold labels: blanks are allowed.
 pub(super) fn is_known_label(text: &str) -> bool {
-    text.len() <= KNOWN_LABEL_BYTES && !text.contains(['\n', '\r']) && (!looks_like_json(text) || is_label_list(text))
+    // `["tool_calls"]`: some emitters write every list as JSON text.
+    let is_label_list = || list_from_json(text).is_some_and(|list| list.iter().all(|one| is_label(one)));
+    text.len() <= KNOWN_LABEL_BYTES && !text.contains(['\n', '\r']) && (!looks_like_json(text) || is_label_list())
 }
 
-/// `["tool_calls"]`: some emitters write every list as JSON text.
-fn is_label_list(text: &str) -> bool {
-    text.starts_with('[')
-        && serde_json::from_str::<Vec<std::borrow::Cow<'_, str>>>(text)
-            .is_ok_and(|list| list.iter().all(|one| is_label(one)))
+/// The texts of a list that is written as JSON.
+pub(super) fn list_from_json(text: &str) -> Option<Vec<Cow<'_, str>>> {
+    serde_json::from_str(text).ok().filter(|_| text.starts_with('['))
 }
 
 fn looks_like_json(text: &str) -> bool {
@@ -110,22 +110,14 @@ pub(super) fn version_satisfies(rule: &str, version: &str) -> bool {
 
 /// `1.2.3b0` → [1, 2, 3]. `None` if the version does not begin with a number.
 fn version_numbers(version: &str) -> Option<Vec<u64>> {
-    let mut out = Vec::new();
-    for part in version.trim_start_matches('v').split('.') {
-        let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
-        let Some(number) = part.get(..digits).and_then(|digits| digits.parse().ok()) else { break };
-        out.push(number);
-        if digits < part.len() {
-            break;
-        }
-    }
-    (!out.is_empty()).then_some(out)
+    let version = version.trim_start_matches('v');
+    let numbers = version.split(|c: char| !c.is_ascii_digit() && c != '.').next()?;
+    let numbers: Vec<u64> = numbers.split('.').map_while(|number| number.parse().ok()).collect();
+    Some(numbers).filter(|numbers| !numbers.is_empty())
 }
 
 /// Returns true for keys that hold names of agents, tools and models, paths, ids or versions: their values are not
 /// quotations of content.
 pub(super) fn is_name_key(key: &str) -> bool {
-    const NAME_KEY_SUFFIXES: [&str; 10] =
-        ["name", "model", "path", "file", "filepath", "version", "original", "id", "environment", "tool"];
-    key.rsplit(['.', '_']).next().is_some_and(|last| NAME_KEY_SUFFIXES.contains(&last))
+    key.rsplit(['.', '_']).next().is_some_and(|last| LISTS.name_keys.contains(last))
 }

@@ -2,7 +2,6 @@
 //! is linear in the key; `{i}` takes the whole run of digits.
 
 use foldhash::HashMap;
-use memchr::memmem;
 use serde::Deserialize;
 
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -21,25 +20,19 @@ enum PatternToken {
 impl KeyPattern {
     /// Parses `text`; `{x}` with any single letter is an index.
     pub(super) fn new(text: &str) -> Self {
-        let mut tokens = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some(first) = rest.chars().next() {
-            let (token, width) = match first {
-                '*' => (Some(PatternToken::Star), 1),
-                '{' if rest.as_bytes().get(2) == Some(&b'}') => (Some(PatternToken::Index), 3),
-                _ => (None, first.len_utf8()),
+        let (mut tokens, mut rest) = (Vec::new(), text);
+        while !rest.is_empty() {
+            let wildcard = |at: usize| match rest.as_bytes().get(at..)? {
+                [b'*', ..] => Some((PatternToken::Star, 1)),
+                [b'{', _, b'}', ..] => Some((PatternToken::Index, 3)),
+                _ => None,
             };
-            match token {
-                Some(token) => {
-                    flush_literal(&mut literal, &mut tokens);
-                    tokens.push(token);
-                }
-                None => literal.push(first),
-            }
-            rest = rest.get(width..).unwrap_or("");
+            let end = (0..rest.len()).find(|at| wildcard(*at).is_some()).unwrap_or(rest.len());
+            let literal = rest.get(..end).unwrap_or_default();
+            let (token, len) = wildcard(0).unwrap_or_else(|| (PatternToken::Literal(literal.into()), end));
+            tokens.push(token);
+            rest = rest.get(len..).unwrap_or_default();
         }
-        flush_literal(&mut literal, &mut tokens);
         Self { tokens: tokens.into() }
     }
 
@@ -51,28 +44,41 @@ impl KeyPattern {
         }
     }
 
-    /// The literal in front of the first wildcard.
-    fn prefix(&self) -> &str {
-        match self.tokens.first() {
-            Some(PatternToken::Literal(text)) => text,
-            _ => "",
-        }
-    }
-
+    /// Greedy matching is correct: after a star, the leftmost position where the tokens up to the next star match is
+    /// always a right one.
     pub(super) fn matches(&self, key: &str) -> bool {
-        matches_tokens(&self.tokens, key.as_bytes())
+        let (mut tokens, mut key) = (&*self.tokens, key.as_bytes());
+        // What follows the last star, and where that is tried.
+        let mut behind_star: Option<(&[PatternToken], &[u8])> = None;
+        loop {
+            let rest = match tokens.first() {
+                Some(PatternToken::Star) => {
+                    behind_star = tokens.get(1..).map(|behind| (behind, key));
+                    Some(key)
+                }
+                Some(PatternToken::Literal(text)) => key.strip_prefix(text.as_bytes()),
+                Some(PatternToken::Index) => {
+                    let digits = key.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                    key.get(digits..).filter(|_| digits > 0)
+                }
+                None if key.is_empty() => return true,
+                None => None,
+            };
+            (tokens, key) = match (rest, behind_star) {
+                (Some(rest), _) => (tokens.get(1..).unwrap_or_default(), rest),
+                (None, Some((behind, [_, next @ ..]))) => {
+                    behind_star = Some((behind, next));
+                    (behind, next)
+                }
+                (None, _) => return false,
+            };
+        }
     }
 }
 
 impl From<String> for KeyPattern {
     fn from(text: String) -> Self {
         Self::new(&text)
-    }
-}
-
-fn flush_literal(literal: &mut String, tokens: &mut Vec<PatternToken>) {
-    if !literal.is_empty() {
-        tokens.push(PatternToken::Literal(std::mem::take(literal).into()));
     }
 }
 
@@ -87,61 +93,6 @@ pub(super) fn pattern_weight(pattern: &str) -> u8 {
         pattern if pattern.literal().is_some() => LITERAL_WEIGHT,
         pattern if pattern.tokens.contains(&PatternToken::Star) => WILDCARD_WEIGHT,
         _ => 2,
-    }
-}
-
-/// Greedy matching is correct: after a star, the leftmost position where the tokens up to the next star match is always
-/// a right one.
-fn matches_tokens(tokens: &[PatternToken], key: &[u8]) -> bool {
-    let mut parts = tokens.split(|token| *token == PatternToken::Star);
-    let has_star = tokens.contains(&PatternToken::Star);
-    let Some(mut rest) = parts.next().and_then(|first| match_at_start(first, key)) else { return false };
-    if !has_star {
-        return rest.is_empty();
-    }
-    let mut parts = parts.peekable();
-    while let Some(part) = parts.next() {
-        let is_last = parts.peek().is_none();
-        match match_anywhere(part, rest, is_last) {
-            Some(after) => rest = after,
-            None => return false,
-        }
-    }
-    true
-}
-
-/// Matches the tokens at the start of `key` and returns the rest.
-fn match_at_start<'k>(tokens: &[PatternToken], mut key: &'k [u8]) -> Option<&'k [u8]> {
-    for token in tokens {
-        key = match token {
-            PatternToken::Literal(text) => key.strip_prefix(text.as_bytes())?,
-            PatternToken::Index => {
-                let digits = key.iter().take_while(|byte| byte.is_ascii_digit()).count();
-                key.split_at_checked(digits).filter(|_| digits > 0)?.1
-            }
-            PatternToken::Star => key,
-        };
-    }
-    Some(key)
-}
-
-/// Matches the tokens anywhere in `key` and returns the rest; with `is_last`, they must match at its end.
-fn match_anywhere<'k>(tokens: &[PatternToken], key: &'k [u8], is_last: bool) -> Option<&'k [u8]> {
-    if tokens.is_empty() {
-        return Some(if is_last { &[] } else { key });
-    }
-    let mut from = 0;
-    loop {
-        let tail = key.get(from..)?;
-        let skip = match tokens.first() {
-            Some(PatternToken::Literal(text)) => memmem::find(tail, text.as_bytes())?,
-            _ => tail.iter().position(u8::is_ascii_digit)?,
-        };
-        let after = match_at_start(tokens, tail.get(skip..)?);
-        match after {
-            Some(after) if !is_last || after.is_empty() => return Some(after),
-            _ => from = from.checked_add(skip)?.checked_add(1)?,
-        }
     }
 }
 
@@ -171,7 +122,9 @@ impl<T: Clone> PatternMap<T> {
             self.literals.entry(literal.into()).or_default().push(value);
             return;
         }
-        let list = match pattern.prefix().split_once('.') {
+        let first = pattern.tokens.first();
+        let prefix = if let Some(PatternToken::Literal(text)) = first { &**text } else { "" };
+        let list = match prefix.split_once('.') {
             Some((segment, _)) => self.by_segment.entry(segment.into()).or_default(),
             None => &mut self.without_segment,
         };

@@ -11,6 +11,10 @@ use kernel::bounded_map::BoundedMap;
 use parking_lot::RwLock;
 use serde::Deserialize;
 
+use super::words::divide_words;
+
+/// Maximum number of words in a name.
+const MAX_WORDS: usize = 8;
 /// Maximum number of names kept as they were read.
 const MAX_CACHED_NAMES: usize = 512;
 
@@ -106,32 +110,11 @@ impl ProviderNames {
 
     /// The provider that the strongest words of a name agree on. `None` if they disagree or a word is unknown.
     fn provider_of_words(&self, lower: &str) -> Option<&str> {
-        let words = self.split_words(lower)?;
+        let letters: String = lower.chars().filter(|c| c.is_alphanumeric()).collect();
+        let words = divide_words((&self.words, self.longest), &letters, MAX_WORDS)?;
         let kind = words.iter().map(|(kind, _)| *kind).max().filter(|kind| *kind > WordKind::Neutral)?;
         let mut providers = words.iter().filter(|word| word.0 == kind).map(|(_, provider)| &**provider);
         let provider = providers.next()?;
         providers.all(|other| other == provider).then_some(provider)
-    }
-
-    /// Divides the letters and digits of a name into known words, from the end, each as long as possible.
-    fn split_words(&self, lower: &str) -> Option<Vec<&ProviderWord>> {
-        let letters: String = lower.chars().filter(|c| c.is_alphanumeric()).collect();
-        // For each start, the first word of a division of the rest.
-        let mut words: Vec<Option<(&ProviderWord, usize)>> = vec![None; letters.len()];
-        for start in (0..letters.len()).rev() {
-            let ends = (start..=letters.len().min(start.saturating_add(self.longest))).rev();
-            let mut known = ends.filter_map(|end| Some((self.words.get(letters.get(start..end)?)?, end)));
-            let first = known.find(|(_, end)| *end == letters.len() || matches!(words.get(*end), Some(Some(_))));
-            if let Some(slot) = words.get_mut(start) {
-                *slot = first;
-            }
-        }
-        let (mut at, mut found) = (0, Vec::new());
-        while at < letters.len() {
-            let (word, end) = (*words.get(at)?)?;
-            found.push(word);
-            at = end;
-        }
-        Some(found)
     }
 }

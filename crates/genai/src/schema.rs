@@ -16,9 +16,6 @@ use super::provider_names::ProviderWordLists;
 use super::sources::{FactSourceLists, UsageSourceLists};
 use super::usage_words::UsageWordsDefinition;
 
-/// The supported value of `schema`.
-pub(super) const SUPPORTED_SCHEMA: u32 = 1;
-
 /// A list of names or patterns; `@name` inserts a shared list.
 pub(super) type NameList = Vec<String>;
 
@@ -26,8 +23,6 @@ pub(super) type NameList = Vec<String>;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DialectsFile {
-    pub(super) schema: u32,
-    pub(super) version: String,
     pub(super) lists: BTreeMap<String, NameList>,
     pub(super) providers: ProviderWordLists,
     /// Operation or span kind as sent, in lower case → current `gen_ai.operation.name`.
@@ -105,13 +100,12 @@ pub(super) struct ExtractDefinition {
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum LabelShape {
+    #[serde(alias = "id", alias = "version")]
     Label,
     Path,
     /// An enumeration whose members are not known.
     Enum,
-    Id,
     Host,
-    Version,
 }
 
 /// The shape of the values of an attribute, or the members of its enumeration.
@@ -125,7 +119,7 @@ pub(super) enum RegistryShape {
 impl RegistryShape {
     pub(super) fn key_shape(&self) -> KeyShape {
         match self {
-            Self::Kind(LabelShape::Label | LabelShape::Id | LabelShape::Version) => KeyShape::Name,
+            Self::Kind(LabelShape::Label) => KeyShape::Name,
             Self::Kind(LabelShape::Path) => KeyShape::Path,
             Self::Kind(LabelShape::Host) => KeyShape::Host,
             Self::Kind(LabelShape::Enum) => KeyShape::Members(Arc::default()),

@@ -146,13 +146,11 @@ pub(super) struct UsageSourceLists {
     counts: BTreeMap<String, NameList>,
 }
 
-/// The sources of token counts by bucket.
-pub(super) type CountSources = Vec<SourceList>;
-
 /// The sources of every token count of one dialect, and the rules for how the counts overlap.
 pub(super) struct UsageSources {
-    counts: CountSources,
-    counts_in_content: CountSources,
+    /// By bucket.
+    counts: Vec<SourceList>,
+    counts_in_content: Vec<SourceList>,
     spelling: UsageSpelling,
     pub(super) total_by_provider: bool,
     reasoning_in_total: Option<KeyPattern>,

@@ -74,7 +74,6 @@ pub struct Vocabulary {
     /// Attribute keys that name sessions, turns, users and tenants.
     identity_keys: HashSet<String>,
     person_keys: HashSet<String>,
-    version: String,
     /// Those that are not in use: each reading of a payload has its own, so that none waits for another.
     pub(super) harmless_values: Mutex<Vec<HarmlessValues<AttributeRules>>>,
 }
@@ -141,7 +140,7 @@ impl Vocabulary {
     /// Never for a released program: a test loads them.
     pub fn builtin() -> Result<Self, VocabularyError> {
         let data: DialectsFile = serde_json::from_str(BUILTIN).map_err(|error| VocabularyError(error.to_string()))?;
-        Self::compile("dialects.json", &data)
+        VocabularyCompiler::new(&data.lists).compile(&data)
     }
 
     /// Reads a dialects file. `name` is used in error messages.
@@ -151,22 +150,7 @@ impl Vocabulary {
     pub fn parse(name: &str, text: &str) -> Result<Self, VocabularyError> {
         let data: DialectsFile =
             load::parse_data(name, text).map_err(|problem| VocabularyError(problem.to_string()))?;
-        Self::compile(name, &data)
-    }
-
-    fn compile(name: &str, data: &DialectsFile) -> Result<Self, VocabularyError> {
-        if data.schema != schema::SUPPORTED_SCHEMA {
-            return Err(VocabularyError(format!(
-                "{name}: `schema: {}` is not supported by this version of tollgate",
-                data.schema
-            )));
-        }
-        VocabularyCompiler::new(&data.lists).compile(data)
-    }
-
-    /// The version written in the data.
-    pub fn version(&self) -> &str {
-        &self.version
+        VocabularyCompiler::new(&data.lists).compile(&data)
     }
 
     /// The role of an attribute key in every dialect.
@@ -326,9 +310,7 @@ impl<'d> VocabularyCompiler<'d> {
 
     fn compile(mut self, data: &DialectsFile) -> Result<Vocabulary, VocabularyError> {
         self.add_roles(&data.keys);
-        let mut session_keys: Vec<String> = fact_source_keys(data, |fields| [&fields.session]).collect();
-        session_keys.sort_unstable();
-        session_keys.dedup();
+        let session_keys: BTreeSet<String> = fact_source_keys(data, |fields| [&fields.session]).collect();
         let identity_keys = identity_keys(data);
         for key in &identity_keys {
             self.facts.insert(key, KeyFact::Identity);
@@ -368,7 +350,6 @@ impl<'d> VocabularyCompiler<'d> {
         let generic_marks =
             generic.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
         let chat_types = self.expand_lists(&data.keys.chat_types).into_iter().map(String::into_boxed_str).collect();
-        let private_words = data.keys.private_words.iter().map(|word| word.as_str().into()).collect();
         let announced = AnnouncementFinder::new(
             &data.keys.quote_introductions,
             &data.keys.human_speakers,
@@ -390,7 +371,7 @@ impl<'d> VocabularyCompiler<'d> {
             keys: KeyClassifier::new(
                 self.facts,
                 UsageWords::new(&data.usage_words),
-                private_words,
+                data.keys.private_words.clone(),
                 chat_types,
                 announced,
             ),
@@ -413,10 +394,9 @@ impl<'d> VocabularyCompiler<'d> {
             operations: data.operations.iter().map(|(from, to)| (from.to_lowercase(), to.clone())).collect(),
             known_operations: data.operations.values().cloned().collect(),
             media: data.media.iter().cloned().collect(),
-            session_keys,
+            session_keys: session_keys.into_iter().collect(),
             identity_keys,
             person_keys: person_keys(data),
-            version: data.version.clone(),
             harmless_values: Mutex::default(),
         })
     }

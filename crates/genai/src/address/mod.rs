@@ -5,14 +5,8 @@
 //! The result is ASCII and bounded, and applying the function again changes nothing. `keys.addresses` in
 //! `config/dialects.yaml` lists the keys that hold addresses.
 
-use std::sync::LazyLock;
-
-use foldhash::HashSet;
-
 use super::opaque::{is_encoded_text, is_opaque};
-use super::words::{WordCount, fits_words, split_words};
-
-mod route_words;
+use super::words::{LISTS, WordCount, fits_words, split_words};
 
 /// Replacement for a removed part.
 pub(super) const REMOVED_MARK: &str = "[…]";
@@ -51,13 +45,13 @@ enum PiecePosition {
 
 /// The part of an address under `key` that stays. `None` if all of it stays.
 pub(super) fn shorten_address(key: &str, text: &str) -> Option<String> {
-    let mut writer = RouteWriter::new(text, true);
-    writer.write(key, text);
-    if writer.unknown_words_kept > MAX_UNKNOWN_WORDS {
-        writer = RouteWriter::new(text, false);
+    let write = |keep_unknown_words| {
+        let mut writer = RouteWriter { keep_unknown_words, ..RouteWriter::default() };
         writer.write(key, text);
-    }
-    let mut out = writer.out;
+        writer
+    };
+    let writer = write(true);
+    let mut out = if writer.unknown_words_kept > MAX_UNKNOWN_WORDS { write(false).out } else { writer.out };
     if out.len() > MAX_ADDRESS_BYTES {
         let room = out.floor_char_boundary(MAX_ADDRESS_BYTES - REMOVED_MARK.len());
         // Cut between pieces, not within one.
@@ -68,6 +62,7 @@ pub(super) fn shorten_address(key: &str, text: &str) -> Option<String> {
     (out != text).then_some(out)
 }
 
+#[derive(Default)]
 struct RouteWriter {
     out: String,
     /// Whether unknown words may stay.
@@ -77,14 +72,6 @@ struct RouteWriter {
 }
 
 impl RouteWriter {
-    fn new(text: &str, keep_unknown_words: bool) -> Self {
-        Self {
-            out: String::with_capacity(text.len().min(MAX_ADDRESS_BYTES)),
-            keep_unknown_words,
-            unknown_words_kept: 0,
-        }
-    }
-
     fn write(&mut self, key: &str, text: &str) {
         match key.rsplit(['.', '_']).next() {
             Some("query") => self.write_query(text),
@@ -126,14 +113,9 @@ impl RouteWriter {
     }
 
     fn write_query(&mut self, text: &str) {
-        let text = match text.strip_prefix('?') {
-            Some(rest) => {
-                self.out.push('?');
-                rest
-            }
-            None => text,
-        };
-        self.write_joined(text, '&', |writer, parameter| {
+        let rest = text.strip_prefix('?');
+        self.out.extend(rest.map(|_| '?'));
+        self.write_joined(rest.unwrap_or(text), '&', |writer, parameter| {
             let (name, value) = split_at_mark(parameter, '=');
             // A parameter without a name is a value.
             writer.write_piece(name, if value.is_some() { PiecePosition::Name } else { PiecePosition::Value });
@@ -209,7 +191,7 @@ fn is_template(text: &str) -> bool {
 
 /// The number of unknown words in a piece. `None`: the piece never stays, whatever the rest of the address holds.
 fn count_unknown_words(text: &str, position: PiecePosition) -> Option<usize> {
-    if COMMON_WORDS.contains(text) {
+    if LISTS.route.contains(text) {
         return Some(0);
     }
     let decoded;
@@ -241,7 +223,8 @@ fn count_unknown_words(text: &str, position: PiecePosition) -> Option<usize> {
         for part in whole.split(['-', '_', '.', '~']).filter(|part| is_judged(part, whole)) {
             let has_digit = part.bytes().any(|byte| byte.is_ascii_digit());
             for word in split_words(part) {
-                let known = is_common(word) || (word.len() == 1 && (has_digit || text.len() == 1));
+                let known =
+                    LISTS.route.contains_in_any_case(word) || (word.len() == 1 && (has_digit || text.len() == 1));
                 words += 1;
                 unknown += usize::from(!known && (word.len() > 1 || position == PiecePosition::Value));
                 if !known && word.len() > MAX_UNKNOWN_WORD_LETTERS {
@@ -251,15 +234,6 @@ fn count_unknown_words(text: &str, position: PiecePosition) -> Option<usize> {
         }
     }
     (words <= MAX_FREE_WORDS || (words <= MAX_PIECE_WORDS && unknown < 2)).then_some(unknown)
-}
-
-/// The common words, in small letters.
-static COMMON_WORDS: LazyLock<HashSet<&str>> =
-    LazyLock::new(|| route_words::COMMON_ROUTE_WORDS.split_ascii_whitespace().collect());
-
-fn is_common(word: &str) -> bool {
-    let has_capital = || word.bytes().any(|byte| byte.is_ascii_uppercase());
-    COMMON_WORDS.contains(word) || (has_capital() && COMMON_WORDS.contains(word.to_ascii_lowercase().as_str()))
 }
 
 /// Returns true if an address holds only a scheme, a host, ids, numbers and words of a route.

@@ -1,7 +1,6 @@
 //! [`KeyShape`]: the shape of the values that stay under a listed key on a closed item. Any shape also admits opaque
 //! values and names of three words; hosts and paths may have a few words more, because their form is known.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use kernel::pseudonym::is_unfit;
@@ -10,9 +9,9 @@ use otlp::Value;
 use super::address;
 use super::label_shape;
 use super::opaque::is_opaque;
-use super::words::{self, MAX_JOINED_BYTES, MAX_NAME_WORDS, WordCount, split_words};
+use super::words::{self, LISTS, MAX_JOINED_BYTES, MAX_NAME_WORDS, WordCount, split_words};
 
-/// Maximum number of elements in a list under a listed key, and under another.
+/// Maximum number of elements in a list under a listed key, and under another: a longer one may encode letters.
 const MAX_LIST: usize = 16;
 const MAX_UNLISTED_LIST: usize = 8;
 /// Maximum number of words in a host or e-mail address that ends in a known domain, and of labels in a host.
@@ -24,42 +23,6 @@ const MAX_PATH_WORDS: usize = 6;
 const MAX_PATH_SEGMENTS: usize = 12;
 /// `Program Files`
 const MAX_PATH_BLANKS: usize = 2;
-
-/// Last labels of hosts, without which dots may join the words of a sentence.
-const TOP_DOMAINS: &[&str] = &[
-    "ai", "app", "arpa", "at", "ch", "cloud", "cn", "co", "com", "de", "dev", "edu", "eu", "fr", "gov", "internal",
-    "io", "jp", "lan", "local", "net", "org", "svc", "tech", "uk", "us",
-];
-/// Directories with words that are not neutral.
-const DIRECTORIES: &[&str] = &[
-    "build",
-    "code",
-    "data",
-    "dist",
-    "etc",
-    "home",
-    "mnt",
-    "opt",
-    "program files",
-    "root",
-    "srv",
-    "target",
-    "tests",
-    "tmp",
-    "users",
-    "usr",
-    "var",
-    "vendor",
-    "volumes",
-    "work",
-    "workspace",
-    "workspaces",
-];
-/// Endings of files that are not documents.
-const SOURCE_ENDINGS: &[&str] = &[
-    "c", "cc", "cpp", "cs", "exe", "go", "java", "js", "jsx", "kt", "log", "mjs", "php", "py", "rb", "rs", "sh", "so",
-    "ts", "tsx",
-];
 
 /// See the module documentation.
 #[derive(Clone, Default)]
@@ -99,7 +62,11 @@ impl KeyShape {
 /// value without text.
 fn fits_list(value: Value<'_>, max_elements: usize, weigh: impl Fn(&str) -> Option<usize>) -> bool {
     match value {
-        Value::Str(text) => weigh(text).is_some() || single_element(text).is_some_and(|text| weigh(&text).is_some()),
+        Value::Str(text) => {
+            let is_single = |list: &Vec<_>| list.len() == 1;
+            let list = || label_shape::list_from_json(text).filter(is_single);
+            weigh(text).is_some() || list().is_some_and(|list| list.iter().all(|text| weigh(text).is_some()))
+        }
         Value::List(_) => {
             let mut before = None;
             let told = value.items().try_fold(0_usize, |told, item| match item {
@@ -115,12 +82,6 @@ fn fits_list(value: Value<'_>, max_elements: usize, weigh: impl Fn(&str) -> Opti
         Value::Map(_) | Value::Bytes(_) => label_shape::is_empty_value(value),
         Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty => true,
     }
-}
-
-/// The element of a list of one text, written as JSON.
-fn single_element(text: &str) -> Option<Cow<'_, str>> {
-    let [element] = serde_json::from_str(text).ok().filter(|_| text.starts_with('['))?;
-    Some(element)
 }
 
 /// Returns true for what stays under a key that no list names. `may_name`: identifiers stay too, not only opaque
@@ -154,7 +115,7 @@ pub(super) fn is_person_or_machine(value: Value<'_>) -> bool {
 fn is_host(text: &str) -> bool {
     let name = text.split_once(':').map_or(text, |(name, _)| name);
     let in_alphabet = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte));
-    let ends_in_domain = || name.rsplit('.').next().is_some_and(|last| TOP_DOMAINS.contains(&last));
+    let ends_in_domain = || name.rsplit('.').next().is_some_and(|last| LISTS.domains.contains(last));
     let is_short_label = |label: &str| words::is_identifier(label, MAX_NAME_WORDS, MAX_HOST_BYTES);
     in_alphabet
         && ends_in_domain()
@@ -173,11 +134,12 @@ fn is_email(text: &str) -> bool {
 fn is_path(text: &str) -> bool {
     let Some(count) = WordCount::of(text, MAX_JOINED_BYTES) else { return false };
     let segments = || text.split(['/', '\\']).filter(|segment| !segment.is_empty());
-    let is_directory = |segment: &str| DIRECTORIES.iter().any(|known| known.eq_ignore_ascii_case(segment));
+    let is_directory = |segment: &str| LISTS.directories.contains_in_any_case(segment);
     let is_drive = |segment: &str| segment.len() == 2 && segment.ends_with(':');
-    let is_root = |segment: &str| is_directory(segment) || is_drive(segment) || words::is_neutral(segment);
+    let is_root =
+        |segment: &str| is_directory(segment) || is_drive(segment) || LISTS.neutral.contains_in_any_case(segment);
     let is_absolute = text.starts_with(['/', '~', '\\']) || segments().next().is_some_and(is_drive);
-    let is_source = || text.rsplit_once('.').is_some_and(|(_, ending)| SOURCE_ENDINGS.contains(&ending));
+    let is_source = || text.rsplit_once('.').is_some_and(|(_, ending)| LISTS.source_endings.contains(ending));
     let shows_path = (is_absolute && segments().next().is_some_and(is_root)) || is_source();
     let usual: usize = segments().filter(|segment| is_directory(segment)).map(|name| split_words(name).count()).sum();
     let has_few_words = |segment: &str| {

@@ -2,24 +2,34 @@
 //! value stays under any key. Text encoded as hexadecimal or base64 is still text, and a name followed by a number is
 //! still a name.
 
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use otlp::Value;
 use regex_automata::meta::{Config, Regex};
 use regex_automata::util::syntax;
+use serde::Deserialize;
 
-use forms::{FORMS, OpaqueKind, PREFIXES};
+use super::words::{LISTS, split_words};
 
-mod forms;
 #[cfg(test)]
 mod tests;
 
+/// The kind of an opaque value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OpaqueKind {
+    /// A switch or an outcome.
+    Word,
+    /// A number, date, version or address. The exact value may identify a person.
+    Number,
+    /// A generated id, which identifies nothing by itself.
+    Id,
+}
+
 /// Maximum size of an opaque value, bytes.
 const MAX_BYTES: usize = 128;
-/// Maximum number of list elements: a longer list may encode letters.
-const MAX_LIST_ELEMENTS: usize = 8;
 /// Minimum length of a generated id, in characters.
 const MIN_GENERATED_ID: usize = 12;
 /// A generated id with digits has at least one digit per this many characters.
@@ -35,21 +45,6 @@ const MIN_LETTER_FORM: usize = 36;
 /// Minimum length of a whole value, and of a piece of one, to be recognised as encoded text, in characters.
 const MIN_ENCODED_VALUE: usize = 8;
 const MIN_ENCODED_PIECE: usize = 16;
-
-/// Returns true for a number, a date, a hash or a generated id, or a short list of them.
-pub(super) fn is_opaque_value(value: Value<'_>) -> bool {
-    match value {
-        Value::Str(text) => is_opaque(text),
-        Value::List(_) if value.items().next().is_some() => {
-            let mut items = value.items();
-            items.by_ref().take(MAX_LIST_ELEMENTS).all(|item| !matches!(item, Value::List(_)) && is_opaque_value(item))
-                && items.next().is_none()
-        }
-        Value::Bytes(bytes) => bytes.is_empty(),
-        Value::Map(_) => value.entries().next().is_none(),
-        Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty | Value::List(_) => true,
-    }
-}
 
 /// Placeholders that clients write where content capture was switched off.
 const PLACEHOLDERS: [&str; 5] = ["<REDACTED>", "[REDACTED]", "[redacted]", "__REDACTED__", kernel::CONTENT];
@@ -73,39 +68,38 @@ fn opaque_kind(text: &str) -> Option<OpaqueKind> {
     if text.len() > MAX_BYTES || !text.is_ascii() {
         return None;
     }
-    let prefixed = text.split_once(['_', '-', ':']).filter(|(prefix, _)| PREFIXES.contains(prefix));
+    let prefixed = text.split_once(['_', '-', ':']).filter(|(prefix, _)| LISTS.id_prefixes.contains(prefix));
     unprefixed_kind(text, false).or_else(|| prefixed.and_then(|(_, rest)| unprefixed_kind(rest, true)))
 }
 
 /// `had_prefix`: a prefix in front of `text` was removed.
 fn unprefixed_kind(text: &str, had_prefix: bool) -> Option<OpaqueKind> {
     let may_be_address = || text.contains("::") || text.matches(':').count() == 7 || text.starts_with('[');
-    let is_address =
-        || may_be_address() && (parses_as::<std::net::Ipv6Addr>(text) || parses_as::<std::net::SocketAddrV6>(text));
+    let is_address = || may_be_address() && (text.parse::<Ipv6Addr>().is_ok() || text.parse::<SocketAddrV6>().is_ok());
     let kind = match_form(text)
         .or_else(|| is_generated(text, had_prefix).then_some(OpaqueKind::Id))
         .or_else(|| is_address().then_some(OpaqueKind::Number))?;
     (kind == OpaqueKind::Word || !is_encoded_text(text)).then_some(kind)
 }
 
-fn parses_as<T: std::str::FromStr>(text: &str) -> bool {
-    text.parse::<T>().is_ok()
-}
-
 /// The first matching form. If the patterns did not compile, no text would match; a test checks that they do.
 fn match_form(text: &str) -> Option<OpaqueKind> {
-    static PATTERNS: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        let whole: Vec<String> = FORMS.iter().map(|(_, pattern)| format!("^(?:{pattern})$")).collect();
+    static PATTERNS: LazyLock<Option<(Regex, Vec<OpaqueKind>)>> = LazyLock::new(|| {
+        let forms = LISTS.forms.iter().flat_map(|(kind, forms)| forms.iter().map(|form| (*kind, form.clone())));
+        let insert = |form: String, (name, part): (&String, &String)| form.replace(&format!("<{name}>"), part);
+        let complete = |form: String| format!("^(?:{})$", LISTS.form_parts.iter().fold(form, insert));
+        let (kinds, whole): (_, Vec<String>) = forms.map(|(kind, form)| (kind, complete(form))).unzip();
         // Only ASCII text is matched here, so Unicode digits are left out.
         let syntax = syntax::Config::new().unicode(false).utf8(false);
-        Regex::builder().configure(Config::new().utf8_empty(false)).syntax(syntax).build_many(&whole).ok()
+        let patterns = Regex::builder().configure(Config::new().utf8_empty(false)).syntax(syntax).build_many(&whole);
+        Some((patterns.ok()?, kinds))
     });
     // Without a digit only short words and long ids have a form.
     if (MAX_WORD_FORM + 1..MIN_LETTER_FORM).contains(&text.len()) && !text.bytes().any(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let found = PATTERNS.as_ref()?.find(text)?;
-    FORMS.get(found.pattern().as_usize()).map(|(kind, _)| *kind)
+    let (patterns, kinds) = PATTERNS.as_ref()?;
+    kinds.get(patterns.find(text)?.pattern().as_usize()).copied()
 }
 
 /// Returns true for a generated id: a mix of letters and digits that words do not have. After a prefix such as `call_`
@@ -139,20 +133,7 @@ fn has_word(text: &str) -> bool {
 /// Number of letters in word-like runs (`Xyz`, `xyz`, `XYZ`) of at least three. In random text over 62 characters half
 /// of the letters are in such runs; in one id of ten, three quarters.
 fn count_word_letters(text: &str) -> usize {
-    let runs = text.as_bytes().chunk_by(|one, other| {
-        // A capital begins a word, or follows another capital.
-        let joined = one.is_ascii_uppercase() || other.is_ascii_lowercase();
-        one.is_ascii_alphabetic() && other.is_ascii_alphabetic() && joined
-    });
-    let word_lengths = |run: &[u8]| {
-        let capitals = run.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
-        match run.len() - capitals {
-            0 => [capitals, 0],
-            small => [capitals.saturating_sub(1), small + capitals.min(1)],
-        }
-    };
-    let letters = runs.filter(|run| run.iter().all(u8::is_ascii_alphabetic));
-    letters.flat_map(word_lengths).filter(|length| *length > 2).sum()
+    split_words(text).map(str::len).filter(|length| *length > 2).sum()
 }
 
 /// Returns true if hexadecimal or base64 digits decode to text.
@@ -176,8 +157,9 @@ fn is_hex_text(digits: &str) -> bool {
     [digits, digits.get(1..).unwrap_or_default()].into_iter().any(|digits| {
         let (pairs, _) = digits.as_bytes().as_chunks::<2>();
         // Nothing is allocated for the texts that are no hexadecimal digits, or digits of no text.
-        pairs.iter().all(|pair| hex_byte(*pair).is_some_and(|byte| !byte.is_ascii_control() || is_blank(byte)))
-            && is_words(&pairs.iter().filter_map(|pair| hex_byte(*pair)).collect::<Vec<u8>>())
+        pairs.iter().all(|pair| {
+            hex_byte(*pair).is_some_and(|byte| !byte.is_ascii_control() || char::from(byte).is_whitespace())
+        }) && is_words(&pairs.iter().filter_map(|pair| hex_byte(*pair)).collect::<Vec<u8>>())
     })
 }
 
@@ -199,11 +181,6 @@ fn is_base64_text(digits: &str) -> bool {
     };
     whole.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte))
         && engine.decode(whole).is_ok_and(|bytes| is_words(&bytes))
-}
-
-/// Returns true for white space among the control characters.
-fn is_blank(byte: u8) -> bool {
-    char::from(byte).is_whitespace()
 }
 
 /// Returns true if the bytes are printable and at least half of them are letters and blanks.

@@ -10,9 +10,9 @@ use std::fmt::Write as _;
 use serde_json::Value as Json;
 use sqlparser::dialect::Dialect;
 use sqlparser::keywords::Keyword;
-use sqlparser::tokenizer::{Token, Tokenizer, Whitespace};
+use sqlparser::tokenizer::{Token, Tokenizer, Whitespace, Word};
 
-use crate::words::split_words;
+use crate::words::{LISTS, split_words};
 
 /// Maximum number of words in a row, with any keywords but those that separate clauses: a table and its alias.
 const MAX_WORDS: usize = 2;
@@ -120,7 +120,7 @@ impl FormWriter {
             }
             Token::Whitespace(_) => self.push(token),
             Token::Word(word) => {
-                self.count_word(word.keyword)?;
+                self.count_word(word)?;
                 self.push_name(token, &word.value);
             }
             Token::Placeholder(name) => self.push_name(token, name),
@@ -192,22 +192,16 @@ impl FormWriter {
 
     /// Counts a word. Keywords that separate clauses start a new row, others belong to the row without being counted,
     /// because sentences are full of `is`, `in`, `to` and `all`.
-    fn count_word(&mut self, keyword: Keyword) -> Option<()> {
-        use Keyword as K;
-        match keyword {
+    fn count_word(&mut self, word: &Word) -> Option<()> {
+        let is_keyword = word.keyword != Keyword::NoKeyword;
+        match word.keyword {
             // An operand is one word.
-            K::AND | K::OR if self.words > 1 => return None,
-            K::AND | K::OR | K::SELECT | K::FROM | K::JOIN | K::ON | K::USING | K::WHERE | K::BETWEEN | K::GROUP => {
-                (self.words, self.row_words) = (0, 0);
-            }
-            K::ORDER | K::BY | K::HAVING | K::LIMIT | K::OFFSET | K::UNION | K::INTO | K::VALUES | K::SET => {
-                (self.words, self.row_words) = (0, 0);
-            }
-            K::WHEN | K::THEN | K::ELSE | K::END | K::RETURNING | K::MATCH | K::RETURN => {
+            Keyword::AND | Keyword::OR if self.words > 1 => return None,
+            _ if is_keyword && LISTS.clause_words.contains_in_any_case(&word.value) => {
                 (self.words, self.row_words) = (0, 0);
             }
             _ if self.joined => self.row_words += 1,
-            K::NoKeyword => {
+            Keyword::NoKeyword => {
                 (self.words, self.clause_words) = (self.words + 1, self.clause_words + 1);
                 self.row_words += 1;
             }

@@ -49,18 +49,15 @@ pub(super) struct StatementReader {
 impl StatementReader {
     /// The system with these names.
     pub(super) fn classify_system<'s>(&self, names: impl Iterator<Item = &'s str>) -> StatementSystem {
+        let kinds = [
+            (StatementSystem::Cache, &self.lists.caches),
+            (StatementSystem::DoubledQuotes, &self.lists.doubled_quotes),
+            (StatementSystem::Backslashes, &self.lists.backslashes),
+        ];
         let classify = |name: &str| {
             let name = name.to_lowercase();
-            let is_one_of = |words: &NameList| words.iter().any(|word| name.contains(word.as_str()));
-            if is_one_of(&self.lists.caches) {
-                StatementSystem::Cache
-            } else if is_one_of(&self.lists.doubled_quotes) {
-                StatementSystem::DoubledQuotes
-            } else if is_one_of(&self.lists.backslashes) {
-                StatementSystem::Backslashes
-            } else {
-                StatementSystem::Other
-            }
+            let names = |words: &NameList| words.iter().any(|word| name.contains(word.as_str()));
+            kinds.iter().find(|(_, words)| names(words)).map_or(StatementSystem::Other, |(system, _)| *system)
         };
         names.map(classify).min().unwrap_or_default()
     }

@@ -11,10 +11,11 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::facts::TokenBucket;
+use super::words::divide_words;
 
 /// Maximum size of a key that is read, bytes.
 const MAX_KEY_BYTES: usize = 128;
-/// Maximum number of members read of one structure, and its maximum depth.
+/// Maximum number of members read of one structure, and its maximum depth, also of words that are written as one.
 const MAX_MEMBERS: usize = 1024;
 const MAX_DEPTH: usize = 8;
 
@@ -176,18 +177,8 @@ impl UsageWords {
     /// The meanings of all words of `text`. `None` if one is unknown.
     fn meanings(&self, text: &str) -> Option<Meanings> {
         split_words(text).try_fold(Meanings::default(), |meanings, word| {
-            self.add_word(meanings, &word.to_ascii_lowercase(), MAX_DEPTH)
-        })
-    }
-
-    /// Adds a word, or several that are written as one (`inputtokens`): the longest first.
-    fn add_word(&self, meanings: Meanings, word: &str, depth: usize) -> Option<Meanings> {
-        if word.is_empty() {
-            return Some(meanings);
-        }
-        (1..=word.len().min(self.longest)).rev().filter(|_| depth > 0).find_map(|end| {
-            let (first, rest) = (word.get(..end)?, word.get(end..)?);
-            self.add_word(meanings.add(*self.words.get(first)?), rest, depth - 1)
+            let words = divide_words((&self.words, self.longest), &word.to_ascii_lowercase(), MAX_DEPTH)?;
+            Some(words.into_iter().fold(meanings, |meanings, word| meanings.add(*word)))
         })
     }
 

@@ -5,11 +5,13 @@
 //! digits, digits for letters, signs and invisible characters. Counting is linear and allocates nothing, except to
 //! decode.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::opaque::{is_encoded_text, is_opaque};
+use foldhash::HashMap;
+use serde::Deserialize;
 
-mod neutral_words;
+use super::opaque::{OpaqueKind, is_encoded_text, is_opaque};
 
 /// Maximum number of words in a name, and maximum size of one with blanks, bytes.
 pub(super) const MAX_NAME_WORDS: usize = 3;
@@ -34,6 +36,52 @@ const MAX_MARKS: usize = 24;
 const MAX_FOREIGN_MARKS: usize = 4;
 /// Minimum length of an id inside a text, bytes.
 const MIN_ID_BYTES: usize = 7;
+
+/// Words of `config/words.yaml`, in small letters.
+#[derive(Default, Deserialize)]
+#[serde(from = "String")]
+pub(super) struct WordList(Vec<Box<str>>);
+
+impl From<String> for WordList {
+    fn from(text: String) -> Self {
+        let mut words: Vec<Box<str>> = text.split(',').map(|word| word.trim().into()).collect();
+        words.sort_unstable();
+        Self(words)
+    }
+}
+
+impl WordList {
+    pub(super) fn contains(&self, word: &str) -> bool {
+        self.0.binary_search_by(|known| (**known).cmp(word)).is_ok()
+    }
+
+    pub(super) fn contains_in_any_case(&self, word: &str) -> bool {
+        let lower = || word.bytes().map(|byte| byte.to_ascii_lowercase());
+        self.0.binary_search_by(|known| known.bytes().cmp(lower())).is_ok()
+    }
+}
+
+/// `config/words.yaml`, which describes the lists.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WordLists {
+    pub(super) neutral: WordList,
+    pub(super) route: WordList,
+    pub(super) domains: WordList,
+    pub(super) directories: WordList,
+    pub(super) source_endings: WordList,
+    pub(super) id_prefixes: WordList,
+    pub(super) clause_words: WordList,
+    pub(super) name_keys: WordList,
+    pub(super) forms: BTreeMap<OpaqueKind, Vec<String>>,
+    pub(super) form_parts: BTreeMap<String, String>,
+}
+
+/// An unreadable file would let nothing stay; tests read every list.
+pub(super) static LISTS: LazyLock<WordLists> = LazyLock::new(|| {
+    let text = include_str!("../../../../config/words.yaml");
+    config::load::parse_data("config/words.yaml", text).unwrap_or_default()
+});
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum CharKind {
@@ -92,6 +140,25 @@ impl<'t> Iterator for Runs<'t> {
 pub fn split_words(text: &str) -> impl Iterator<Item = &str> {
     let is_word = |kind: CharKind| !matches!(kind, CharKind::Digit | CharKind::Mark);
     Runs(text).filter(move |(kind, _)| is_word(*kind)).map(|(_, word)| word)
+}
+
+/// Divides letters into at most `max_words` known words, which may be written as one (`inputtokens`), each as long as
+/// possible. The result begins with the last. `None`: a word is unknown.
+pub(super) fn divide_words<'w, M>(
+    (known, longest): (&'w HashMap<Box<str>, M>, usize),
+    letters: &str,
+    max_words: usize,
+) -> Option<Vec<&'w M>> {
+    if letters.is_empty() {
+        return Some(Vec::new());
+    }
+    (1..=letters.len().min(longest)).rev().filter(|_| max_words > 0).find_map(|end| {
+        let (first, rest) = letters.split_at_checked(end)?;
+        let first = known.get(first)?;
+        let mut words = divide_words((known, longest), rest, max_words - 1)?;
+        words.push(first);
+        Some(words)
+    })
 }
 
 /// How many words a text has.
@@ -161,7 +228,7 @@ impl WordCount {
             } else if !text.starts_with(is_unspaced) {
                 let words = letters.div_ceil(LETTERS_PER_WORD);
                 self.words += words;
-                self.telling += if is_neutral(text) { 0 } else { words };
+                self.telling += if LISTS.neutral.contains_in_any_case(text) { 0 } else { words };
             }
         }
     }
@@ -183,16 +250,6 @@ fn is_id(text: &str) -> bool {
         && text.bytes().any(|byte| byte.is_ascii_digit())
         && text.bytes().any(|byte| byte.is_ascii_alphabetic())
         && is_opaque(text)
-}
-
-pub(super) fn is_neutral(word: &str) -> bool {
-    static WORDS: LazyLock<Vec<&str>> = LazyLock::new(|| {
-        let mut words: Vec<&str> = neutral_words::NEUTRAL_WORDS.split_ascii_whitespace().collect();
-        words.sort_unstable();
-        words
-    });
-    let lower = || word.bytes().map(|byte| byte.to_ascii_lowercase());
-    WORDS.binary_search_by(|known| known.bytes().cmp(lower())).is_ok()
 }
 
 /// Returns true for letters and punctuation of scripts that put no blanks between words: Thai, Lao, Tibetan, Burmese,
@@ -231,7 +288,8 @@ pub(super) fn is_name(text: &str) -> bool {
 /// whose blanks are dots.
 pub(super) fn is_dotted_name(text: &str) -> bool {
     let segments = || text.split('.').flat_map(|part| part.split("::"));
-    let is_single_word = |segment: &&str| split_words(segment).count() == 1 && !is_neutral(segment);
+    let is_single_word =
+        |segment: &&str| split_words(segment).count() == 1 && !LISTS.neutral.contains_in_any_case(segment);
     text.contains(['.', ':'])
         && segments().nth(MAX_SEGMENTS).is_none()
         && segments().filter(is_single_word).count() <= MAX_NAME_WORDS
