@@ -15,7 +15,7 @@ use super::label_shape;
 use super::opaque::is_opaque;
 use super::words::fits_words;
 use kernel::CONTENT;
-use kernel::notation::string_end;
+use kernel::notation::{Notation, Token, Tokens};
 
 #[cfg(test)]
 mod tests;
@@ -194,17 +194,16 @@ fn assignment_end(text: &str) -> usize {
 
 /// The end of the brackets that a text begins with: 0 if it begins with none, the text's end if they stay open.
 fn bracket_end(text: &str) -> usize {
-    let (bytes, mut at, mut open) = (text.as_bytes(), 0, 0_usize);
-    while let Some(byte) = bytes.get(at).copied() {
-        match byte {
-            b'{' | b'[' | b'(' => open += 1,
-            b'}' | b']' | b')' => open = open.saturating_sub(1),
-            b'"' | b'\'' => at = string_end(bytes, at + 1, byte).0,
+    let (mut tokens, mut open) = (Tokens::new(text, Notation::Python), 0_usize);
+    while let Some(token) = tokens.next() {
+        match token {
+            Token::Open(_) => open += 1,
+            Token::Close(_) if open == 1 => return tokens.at,
+            Token::Close(_) => open = open.saturating_sub(1),
             _ => {}
         }
-        at += 1;
         if open == 0 {
-            return if matches!(byte, b'}' | b']' | b')') { at } else { 0 };
+            return 0;
         }
     }
     text.len()
@@ -242,12 +241,17 @@ pub(super) fn take_out(
     for range in ranges {
         rest.push_str(text.get(from..range.start)?);
         rest.push_str(CONTENT);
-        if !removed.is_empty() {
-            removed.push('\n');
-        }
-        removed.push_str(text.get(range.clone())?);
+        add_piece(text.get(range.clone())?, removed);
         from = range.end;
     }
     rest.push_str(text.get(from..)?);
     Some(rest)
+}
+
+/// Adds a piece to `pieces`, one a line.
+pub(super) fn add_piece(piece: &str, pieces: &mut String) {
+    if !pieces.is_empty() {
+        pieces.push('\n');
+    }
+    pieces.push_str(piece);
 }
