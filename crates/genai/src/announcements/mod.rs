@@ -15,7 +15,7 @@ use super::label_shape;
 use super::opaque::is_opaque;
 use super::words::fits_words;
 use kernel::CONTENT;
-use kernel::notation::{Notation, Token, Tokens};
+use kernel::notation::{Notation, Token, Tokens, string_end};
 
 #[cfg(test)]
 mod tests;
@@ -149,7 +149,7 @@ fn announced_value(text: &str, from: usize, end: Option<usize>) -> Option<Range<
         }
         // Markdown inside has such quotes too.
         Some('`') => start + 1..start + 1 + quoted.rfind('`').unwrap_or(quoted.len()),
-        Some(quote) => start + 1..start + 1 + closing_quote(quoted, quote),
+        Some(quote) => start + 1..start + 1 + closing_quote(quoted, quote as u8),
         None if end.is_some() => start..start + value.trim_end().len(),
         None if assigned => start..start + assignment_end(value),
         None => start..text.len(),
@@ -210,17 +210,15 @@ fn bracket_end(text: &str) -> usize {
 }
 
 /// The position of the closing quote, or the end of the text. A doubled or escaped quote does not close.
-fn closing_quote(text: &str, quote: char) -> usize {
-    let mut chars = text.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '\\' => drop(chars.next()),
-            c if c == quote && chars.peek().is_some_and(|(_, next)| *next == quote) => drop(chars.next()),
-            c if c == quote => return at,
-            _ => {}
+fn closing_quote(text: &str, quote: u8) -> usize {
+    let mut from = 0;
+    loop {
+        let (end, is_closed) = string_end(text.as_bytes(), from, quote);
+        if !is_closed || text.as_bytes().get(end + 1) != Some(&quote) {
+            return end;
         }
+        from = end + 2;
     }
-    text.len()
 }
 
 fn remove_announced(text: &str, announcements: &[Announcement]) -> Option<AnnouncementSplit> {

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use kernel::notation::{push_escaped, unescape};
 
 use super::chat_evidence;
-pub use super::chat_evidence::{ChatEvidence, RequiredEvidence};
+pub use super::chat_evidence::ChatEvidence;
 
 /// Maximum nesting depth.
 const MAX_DEPTH: usize = 64;
@@ -36,13 +36,10 @@ pub trait StructureVisitor {
     fn is_listed(&mut self, _key: &str) -> bool {
         false
     }
-    /// Returns true if the entry is to be removed, with everything in it. `raw` is the value as written in the text.
-    fn removes_entry(&mut self, _key: &str, _leaf: &StructureLeaf<'_>, _raw: &str) -> bool {
+    /// Returns true if the entry is to be removed, with everything in it. `raw` is the value as written in the text,
+    /// `evidence` comes from the entry's map.
+    fn removes_entry(&mut self, _key: &str, _leaf: &StructureLeaf<'_>, _raw: &str, _evidence: ChatEvidence) -> bool {
         false
-    }
-    /// The evidence that is required before the entry is removed.
-    fn required_evidence(&mut self, _key: &str, _leaf: &StructureLeaf<'_>, _raw: &str) -> RequiredEvidence {
-        RequiredEvidence::NoEvidence
     }
     /// The evidence from a map's entries: keys, with the texts of those that matter (`type`, `role`, a stop reason).
     fn map_evidence(&mut self, _entries: &[(Cow<'_, str>, Cow<'_, str>)]) -> ChatEvidence {
@@ -233,8 +230,7 @@ impl<'t> StructureWalk<'t> {
         self.at += usize::from(self.peek() == Some(b','));
         self.skip_space();
         let is_pair = self.peek().is_none_or(|byte| byte == b')');
-        let needs_no_evidence = visit.required_evidence(&key, &leaf, raw) == RequiredEvidence::NoEvidence;
-        let is_removed = is_pair && needs_no_evidence && visit.removes_entry(&key, &leaf, raw);
+        let is_removed = is_pair && visit.removes_entry(&key, &leaf, raw, ChatEvidence::default());
         self.at += usize::from(self.peek().is_some());
         is_removed.then_some(after_comma)
     }
@@ -320,10 +316,8 @@ impl<'t> StructureWalk<'t> {
         if visit.is_listed(&key) {
             let (start, leaf) = (self.at, self.skip_value());
             let raw = self.slice(start, self.at);
-            let required = visit.required_evidence(&key, &leaf, raw);
-            let has_evidence =
-                required == RequiredEvidence::NoEvidence || self.map_evidence(map, visit).satisfies(required);
-            if has_evidence && visit.removes_entry(&key, &leaf, raw) {
+            let evidence = self.map_evidence(map, visit);
+            if visit.removes_entry(&key, &leaf, raw, evidence) {
                 self.changed = true;
                 return Some(false);
             }
