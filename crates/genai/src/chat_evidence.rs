@@ -70,16 +70,18 @@ pub(super) fn is_part_list_value(value: Value<'_>, types: &HashSet<Box<str>>) ->
 
 /// Returns true if structure in text is a list of message parts.
 pub(super) fn is_part_list_text(text: &str, types: &HashSet<Box<str>>) -> bool {
-    let inside = |text: &str, open: char| text.trim_start().strip_prefix(open).map(|rest| rest.trim_start().to_owned());
-    let Some(map) = inside(text, '[').and_then(|list| inside(&list, '{')) else { return false };
-    let first = next_word(&map);
+    let list = text.trim_start().strip_prefix('[');
+    let Some(map) = list.and_then(|list| list.trim_start().strip_prefix('{')).map(str::trim_start) else {
+        return false;
+    };
     // `"type":` as a whole key, not as part of a longer word.
     let after_whole_key = |(at, key): (usize, &str)| {
         let opening_quote = map.as_bytes().get(at.checked_sub(1)?).is_some_and(|byte| matches!(byte, b'"' | b'\''));
         map.get(at + key.len()..).filter(|after| opening_quote && after.starts_with(['"', '\'', '\\']))
     };
     let type_keys = ["type", "kind"].into_iter().flat_map(|key| map.match_indices(key));
-    is_untyped_part_key(first) || type_keys.filter_map(after_whole_key).any(|after| types.contains(next_word(after)))
+    is_untyped_part_key(next_word(map))
+        || type_keys.filter_map(after_whole_key).any(|after| types.contains(next_word(after)))
 }
 
 /// The next word, after quotes, blanks and `:` or `=`.

@@ -225,7 +225,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
                 AttributeRules { closed, statement, unlisted: self.unlisted, evidence, ..AttributeRules::default() };
             self.find_in_attributes(&mut reader.memo, node, rules, &mut out);
             if let Some(entry) = entries.get_mut(owner) {
-                out.prepend_to(&mut entry.facts);
+                out.move_into(&mut entry.facts);
             }
         }
     }
@@ -427,17 +427,11 @@ impl FoundContent {
         self.embedded.edits.push(EmbeddedContentEdit { node, at, keys: removed.keys, texts: removed.texts });
     }
 
-    /// Moves the results into the item that they were found on.
-    pub(super) fn move_into(self, item: &mut ItemFacts) {
-        (item.content, item.errors, item.tool_failed) = (self.content, self.errors, self.tool_failed);
-        let has_embedded = !self.embedded.parts.is_empty() || self.embedded.name.is_some();
-        item.embedded = has_embedded.then(|| Box::new(self.embedded));
-    }
-
     /// Puts the results before those of an item.
-    fn prepend_to(mut self, item: &mut ItemFacts) {
+    pub(super) fn move_into(mut self, item: &mut ItemFacts) {
         item.errors.append(&mut self.errors);
-        if !self.embedded.parts.is_empty() {
+        item.tool_failed |= self.tool_failed;
+        if !self.embedded.parts.is_empty() || self.embedded.name.is_some() {
             let embedded = item.embedded.get_or_insert_default();
             let own_parts = u32::try_from(embedded.parts.len()).unwrap_or(u32::MAX);
             for place in &mut self.content {
@@ -447,6 +441,7 @@ impl FoundContent {
             }
             embedded.parts.append(&mut self.embedded.parts);
             embedded.edits.append(&mut self.embedded.edits);
+            embedded.name = embedded.name.take().or(self.embedded.name);
         }
         item.content.splice(0..0, self.content);
     }

@@ -250,7 +250,9 @@ impl NestedSearch<'_> {
         let split = self.keys.announced.split(text)?;
         // In structure every text was searched separately, and a cut would break the structure. `[INFO] Prompt: …` is
         // not structure.
-        if structured_text::may_be_structure(text) && structured_text::parses_as_structure(text) {
+        if structured_text::may_be_structure(text)
+            && matches!(structured_text::rewrite(text, &mut ()), WalkOutcome::Unchanged)
+        {
             return None;
         }
         let json = serde_json::Value::from(split.removed).to_string();
@@ -328,7 +330,7 @@ impl StructureVisitor for NestedSearch<'_> {
             StructureLeaf::Word(_) => (true, true),
             StructureLeaf::Nested => (false, false),
         };
-        let text = if let StructureLeaf::Text(text) = leaf { text } else { raw };
+        let text: &str = if let StructureLeaf::Text(text) = leaf { text } else { raw };
         let types = &self.keys.chat_types;
         let is_evidence = |parts_suffice: bool| {
             chat_evidence::is_message_text(text) || (parts_suffice && chat_evidence::is_part_list_text(text, types))
@@ -340,10 +342,7 @@ impl StructureVisitor for NestedSearch<'_> {
         let json = match serde_json::from_str::<serde::de::IgnoredAny>(raw) {
             Ok(_) => raw.to_owned(),
             // The value is in Python notation or truncated.
-            Err(_) => match leaf {
-                StructureLeaf::Text(text) => serde_json::Value::from(&**text).to_string(),
-                _ => serde_json::Value::from(raw).to_string(),
-            },
+            Err(_) => serde_json::Value::from(text).to_string(),
         };
         self.removed.parts.push((part, key.to_owned(), json));
         true

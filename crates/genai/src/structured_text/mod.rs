@@ -62,6 +62,9 @@ pub trait StructureVisitor {
     }
 }
 
+/// Changes nothing.
+impl StructureVisitor for () {}
+
 /// The result of walking a text.
 pub enum WalkOutcome {
     /// Nothing was changed.
@@ -99,13 +102,6 @@ pub(super) fn find_structure(text: &str, from: usize) -> Option<usize> {
     let at = from + memchr::memchr3_iter(b'{', b'[', b'(', bytes.get(from..)?).find(|at| opens(&(from + at)))?;
     let quotes = bytes.get(from..at)?.iter().rev().take_while(|byte| matches!(byte, b'"' | b'\'' | b'\\')).count();
     Some(at - quotes)
-}
-
-/// Returns true if the whole text parses as structure.
-pub fn parses_as_structure(text: &str) -> bool {
-    struct NoopVisitor;
-    impl StructureVisitor for NoopVisitor {}
-    matches!(rewrite(text, &mut NoopVisitor), WalkOutcome::Unchanged | WalkOutcome::Changed(_))
 }
 
 /// Walks `text`, which must consist of structured values.
@@ -184,8 +180,7 @@ impl<'t> StructureWalk<'t> {
         match self.peek() {
             Some(b'{') => self.walk_members(b'}', key, visit),
             Some(b'[') => self.walk_members(b']', key, visit),
-            Some(b'(') if self.walk_pair(visit) => Some(()),
-            Some(b'(') => self.walk_members(b')', key, visit),
+            Some(b'(') => self.walk_pair(visit).or_else(|| self.walk_members(b')', key, visit)),
             Some(b'"' | b'\'') => {
                 let (raw, text) = self.read_strings();
                 self.leaf_text(key, raw, text, visit);
@@ -198,20 +193,18 @@ impl<'t> StructureWalk<'t> {
         }
     }
 
-    /// Removes the value of `('key', value)` if the visitor wants that. Returns false if the value stays.
-    fn walk_pair(&mut self, visit: &mut impl StructureVisitor) -> bool {
+    /// Removes the value of `('key', value)` if the visitor wants that. `None` if the value stays.
+    fn walk_pair(&mut self, visit: &mut impl StructureVisitor) -> Option<()> {
         let from = self.at;
         self.at += 1;
-        let value_start = self.removed_pair_end(visit);
-        match value_start {
-            Some(to) => {
-                self.changed = true;
-                self.out.push_str(self.slice(from, to));
-                self.out.push(')');
-            }
-            None => self.at = from,
-        }
-        value_start.is_some()
+        let Some(to) = self.removed_pair_end(visit) else {
+            self.at = from;
+            return None;
+        };
+        self.changed = true;
+        self.out.push_str(self.slice(from, to));
+        self.out.push(')');
+        Some(())
     }
 
     /// The position after the key and its comma, if the value is to be removed.
