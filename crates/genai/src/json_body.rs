@@ -7,7 +7,7 @@ use kernel::notation::{Notation, Token, Tokens};
 use otlp::Value;
 
 /// Maximum number of entries read.
-const MAX_ENTRIES: usize = 256;
+pub(super) const MAX_ENTRIES: usize = 256;
 
 /// Entries of one object whose value is a string without escapes, a number or a boolean.
 type ScalarEntries<'a> = Vec<(&'a str, Value<'a>)>;

@@ -110,7 +110,10 @@ impl AnnouncementFinder {
                 announcements.push(Announcement { words: found.range(), content });
             }
         }
-        remove_announced(text, &announcements)
+        let announced_by = text.get(announcements.first()?.words.clone())?.trim().to_ascii_lowercase();
+        let mut removed = String::new();
+        let rest = take_out(text, announcements.into_iter().map(|announcement| announcement.content), &mut removed)?;
+        Some(AnnouncementSplit { rest, announced_by, removed })
     }
 }
 
@@ -219,14 +222,6 @@ fn closing_quote(text: &str, quote: u8) -> usize {
         }
         from = end + 2;
     }
-}
-
-fn remove_announced(text: &str, announcements: &[Announcement]) -> Option<AnnouncementSplit> {
-    let Announcement { words, .. } = announcements.first()?;
-    let announced_by = text.get(words.clone())?.trim().to_ascii_lowercase();
-    let mut removed = String::new();
-    let rest = take_out(text, announcements.iter().map(|announcement| announcement.content.clone()), &mut removed)?;
-    Some(AnnouncementSplit { rest, announced_by, removed })
 }
 
 /// Replaces ascending ranges of a text by [`CONTENT`] and adds what they hold to `removed`, one piece a line.
