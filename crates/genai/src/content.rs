@@ -304,15 +304,11 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             }
             return;
         }
+        let is_text_key = class.is_listed(ADDRESSES) || class.is_listed(STATEMENTS);
         match classify_value(class, value, rules).or(fallback) {
             // Addresses and statements are texts or lists of texts; any other value under the key means something else.
-            None if (class.is_listed(ADDRESSES) || class.is_listed(STATEMENTS))
-                && rules.closed
-                && !are_texts(value) =>
-            {
-                let found =
-                    Some((ContentPart::Other, ContentBasis::Guessed)).filter(|_| !label_shape::is_empty_value(value));
-                out.push(node, at, found);
+            None if is_text_key && rules.closed && !are_texts(value) && !label_shape::is_empty_value(value) => {
+                out.push(node, at, Some((ContentPart::Other, ContentBasis::Guessed)));
             }
             None if class.is_listed(ADDRESSES) && rules.closed && rules.unlisted != UnlistedTextPolicy::Keep => {
                 self.shorten_value((node, id), value, ADDRESS_SUFFIX, address::shorten_address, out);

@@ -235,9 +235,7 @@ impl<'t> StructureWalk<'t> {
             self.too_deep = true;
             return None;
         }
-        let open = self.slice(self.at, self.at + 1);
-        self.out.push_str(open);
-        self.at += 1;
+        self.copy_char();
         let mut map = MapMembers { close, from: self.at, evidence: None };
         let mut any_kept = false;
         loop {
@@ -246,9 +244,7 @@ impl<'t> StructureWalk<'t> {
             match self.peek() {
                 None => break,
                 Some(byte) if byte == close => {
-                    let end = self.slice(self.at, self.at + 1);
-                    self.out.push_str(end);
-                    self.at += 1;
+                    self.copy_char();
                     break;
                 }
                 Some(_) if any_kept => self.out.insert(length_before, ','),
@@ -265,9 +261,8 @@ impl<'t> StructureWalk<'t> {
                     self.out.truncate(length_before);
                     self.at += 1;
                 }
-                Some(byte) if byte == close => {}
-                None => {}
-                Some(_) => return None,
+                next if next.is_none_or(|byte| byte == close) => {}
+                _ => return None,
             }
         }
         self.depth -= 1;
