@@ -15,19 +15,7 @@ struct JsonSchemaProperties {
 
 /// Keys of caller-supplied attributes, and whether values of any kind are content (properties of the schema) or only
 /// texts (fields of the template).
-#[derive(Default)]
-pub(super) struct CallerSuppliedKeys(HashMap<String, bool>);
-
-impl CallerSuppliedKeys {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Returns true if a text under `key` (with `is_number`: a number) is caller-supplied.
-    pub(super) fn contains_key(&self, key: &str, is_number: bool) -> bool {
-        self.0.get(key).is_some_and(|is_any_kind| *is_any_kind || !is_number)
-    }
-}
+pub(super) type CallerSuppliedKeys = HashMap<String, bool>;
 
 /// Reads the keys from a schema and a template.
 pub(super) fn read_supplied_keys(schema: Option<&str>, template: Option<&str>) -> CallerSuppliedKeys {
@@ -36,5 +24,5 @@ pub(super) fn read_supplied_keys(schema: Option<&str>, template: Option<&str>) -
     let names = names.map(str::trim).filter(|name| !name.is_empty()).map(|name| (name.to_owned(), false));
     let schema = schema.and_then(|text| serde_json::from_str::<JsonSchemaProperties>(text).ok());
     let properties = schema.map(|schema| schema.properties).unwrap_or_default();
-    CallerSuppliedKeys(names.chain(properties.into_keys().map(|name| (name, true))).collect())
+    names.chain(properties.into_keys().map(|name| (name, true))).collect()
 }

@@ -5,24 +5,9 @@
 //! Each check looks at a few elements or searches a text once. The ambiguous keys are defined in `keys` and
 //! `config/dialects.yaml`.
 
-use std::sync::LazyLock;
-
 use foldhash::HashSet;
 
 use otlp::Value;
-
-/// The evidence that an entry needs to count as content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequiredEvidence {
-    /// The key alone is enough.
-    NoEvidence,
-    /// A neighbour that marks a model call, or the shape of a chat.
-    ModelCall,
-    /// The entry's map has the shape of a message, a message part, a chunk or a tool call.
-    ChatShape,
-    /// The entry's map names a speaker's role.
-    SpeakerRole,
-}
 
 /// Evidence from the entries of one map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -35,27 +20,16 @@ pub struct ChatEvidence {
     pub speaker_role: bool,
 }
 
-impl ChatEvidence {
-    /// Returns true if this evidence satisfies `required`.
-    pub fn satisfies(self, required: RequiredEvidence) -> bool {
-        match required {
-            RequiredEvidence::NoEvidence => true,
-            RequiredEvidence::ModelCall => self.model_call || self.chat_shape,
-            RequiredEvidence::ChatShape => self.chat_shape,
-            RequiredEvidence::SpeakerRole => self.speaker_role,
-        }
-    }
-}
-
 /// Maximum number of list elements checked.
 const MAX_ELEMENTS: usize = 8;
 /// Keys of a message's content, beside its role.
 const MESSAGE_CONTENT_KEYS: [&str; 4] = ["content", "parts", "tool_calls", "text"];
-/// Keys of message parts in APIs whose parts have no type (Gemini, Bedrock). In text, only a part's first key counts.
-static UNTYPED_PART_KEYS: LazyLock<Vec<&str>> = LazyLock::new(|| {
-    let keys = "text inlineData inline_data functionCall function_call functionResponse function_response thought";
-    keys.split(' ').collect()
-});
+/// Returns true for keys of message parts in APIs whose parts have no type (Gemini, Bedrock). In text, only a part's
+/// first key counts.
+fn is_untyped_part_key(key: &str) -> bool {
+    let is_call = matches!(key, "functionCall" | "function_call" | "functionResponse" | "function_response");
+    is_call || matches!(key, "text" | "inlineData" | "inline_data" | "thought")
+}
 
 /// Returns true for a message or a list of messages.
 pub(super) fn is_message_value(value: Value<'_>) -> bool {
@@ -90,23 +64,23 @@ pub(super) fn is_message_text(text: &str) -> bool {
 pub(super) fn is_part_list_value(value: Value<'_>, types: &HashSet<Box<str>>) -> bool {
     let typed =
         |(key, value): (&str, Value<'_>)| is_type(key) && value.as_str().is_some_and(|text| types.contains(text));
-    let is_part =
-        |part: Value<'_>| part.entries().any(|(key, value)| UNTYPED_PART_KEYS.contains(&key) || typed((key, value)));
+    let is_part = |part: Value<'_>| part.entries().any(|(key, value)| is_untyped_part_key(key) || typed((key, value)));
     matches!(value, Value::List(_)) && value.items().take(MAX_ELEMENTS).any(is_part)
 }
 
 /// Returns true if structure in text is a list of message parts.
 pub(super) fn is_part_list_text(text: &str, types: &HashSet<Box<str>>) -> bool {
-    let inside = |text: &str, open: char| text.trim_start().strip_prefix(open).map(|rest| rest.trim_start().to_owned());
-    let Some(map) = inside(text, '[').and_then(|list| inside(&list, '{')) else { return false };
-    let first = next_word(&map);
+    let list = text.trim_start().strip_prefix('[');
+    let Some(map) = list.and_then(|list| list.trim_start().strip_prefix('{')).map(str::trim_start) else {
+        return false;
+    };
     // `"type":` as a whole key, not as part of a longer word.
     let after_whole_key = |(at, key): (usize, &str)| {
         let opening_quote = map.as_bytes().get(at.checked_sub(1)?).is_some_and(|byte| matches!(byte, b'"' | b'\''));
         map.get(at + key.len()..).filter(|after| opening_quote && after.starts_with(['"', '\'', '\\']))
     };
     let type_keys = ["type", "kind"].into_iter().flat_map(|key| map.match_indices(key));
-    UNTYPED_PART_KEYS.contains(&first)
+    is_untyped_part_key(next_word(map))
         || type_keys.filter_map(after_whole_key).any(|after| types.contains(next_word(after)))
 }
 

@@ -95,7 +95,7 @@ struct ClassifiedAttribute<'c, 'p> {
 /// The rules that apply to the attributes of one node.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct AttributeRules {
-    agent: bool,
+    closed: bool,
     /// The item belongs to an agent's tool: its error text is the tool's output.
     tool: bool,
     /// The system whose statements keep only their form. `None`: statements stay as they are.
@@ -119,22 +119,22 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         reader: &mut ItemReader<'v, 'p>,
         node: NodeId,
         dialect: Option<&Dialect>,
-        (agent, tool): (bool, bool),
+        (closed, tool): (bool, bool),
     ) -> FoundContent {
         let mut out = FoundContent::default();
         let log = (reader.kind == NodeKind::LogRecord).then_some((reader.event_name, reader.body));
         let event = log.and_then(|(name, _)| self.event_rule(name, dialect));
-        let is_ambiguous = |attr: &ItemAttribute<'p>| needs_evidence(reader.memo.class(attr.code), agent);
+        let is_ambiguous = |attr: &ItemAttribute<'p>| needs_evidence(reader.memo.class(attr.code), closed);
         let evidence = match reader.attrs.iter().any(is_ambiguous) {
-            true => self.collect_evidence(&mut reader.memo, node, agent),
-            false => ChatEvidence { model_call: agent, ..ChatEvidence::default() },
+            true => self.collect_evidence(&mut reader.memo, node, closed),
+            false => ChatEvidence { model_call: closed, ..ChatEvidence::default() },
         };
         let set = dialect.map(|dialect| dialect.set);
         let systems = self.vocabulary.statements.systems.iter();
-        let statement = self.statement_rule(agent, systems.filter_map(|slot| reader.value(*slot)?.as_str()));
-        let rules = AttributeRules { agent, tool, statement, unlisted: self.unlisted, dialect: set, event, evidence };
-        let supplied_keys = if agent { reader.caller_supplied_keys() } else { CallerSuppliedKeys::default() };
-        if let Some(name) = reader.span_name_template().filter(|_| agent) {
+        let statement = self.statement_rule(closed, systems.filter_map(|slot| reader.value(*slot)?.as_str()));
+        let rules = AttributeRules { closed, tool, statement, unlisted: self.unlisted, dialect: set, event, evidence };
+        let supplied_keys = if closed { reader.caller_supplied_keys() } else { CallerSuppliedKeys::default() };
+        if let Some(name) = reader.span_name_template().filter(|_| closed) {
             out.embedded.name = Some(name.to_owned());
             out.push(node, ContentLocation::Name, Some((ContentPart::Other, ContentBasis::Listed)));
         }
@@ -178,7 +178,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             if self.payload.kind(child) == NodeKind::Event {
                 self.find_in_name(child, rules, &mut out);
             }
-            let own = self.collect_evidence(memo, child, agent);
+            let own = self.collect_evidence(memo, child, closed);
             let evidence = ChatEvidence { model_call: rules.evidence.model_call || own.model_call, ..own };
             self.find_in_attributes(memo, child, AttributeRules { event, evidence, ..rules }, &mut out);
         }
@@ -186,9 +186,9 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
     }
 
     /// The system with these names, if its statements keep only their form.
-    fn statement_rule<'n>(&self, agent: bool, systems: impl Iterator<Item = &'n str>) -> Option<StatementSystem> {
+    fn statement_rule<'n>(&self, closed: bool, systems: impl Iterator<Item = &'n str>) -> Option<StatementSystem> {
         let applies = self.vocabulary.policy.statements == StatementPolicy::Parsed
-            || (agent && self.unlisted != UnlistedTextPolicy::Keep);
+            || (closed && self.unlisted != UnlistedTextPolicy::Keep);
         applies.then(|| self.vocabulary.statements.classify_system(systems))
     }
 
@@ -205,7 +205,8 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             && (is_number || attr.value.as_str().is_some())
             && !label_shape::is_empty_value(attr.value);
         let key = is_candidate.then(|| self.payload.attribute(attr.id))??.key;
-        supplied_keys.contains_key(key, is_number).then_some((ContentPart::Other, ContentBasis::Guessed))
+        let is_supplied = supplied_keys.get(key).is_some_and(|is_any_kind| *is_any_kind || !is_number);
+        is_supplied.then_some((ContentPart::Other, ContentBasis::Guessed))
     }
 
     /// Finds the content of resources and scopes, and adds it to the items that own them.
@@ -215,40 +216,35 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         shared: SharedNodeOwners,
         entries: &mut [ItemWithDialect<'v>],
     ) {
-        for SharedNode { node, owner, closed, .. } in shared.nodes.into_iter().rev() {
+        for (node, SharedNode { owner, closed, .. }) in shared.0.into_iter().rev() {
             let mut out = FoundContent::default();
             let evidence = self.collect_evidence(&mut reader.memo, node, closed);
             let statement = self.statement_rule(closed, std::iter::empty());
-            let rules = AttributeRules {
-                agent: closed,
-                statement,
-                unlisted: self.unlisted,
-                evidence,
-                ..AttributeRules::default()
-            };
+            let rules =
+                AttributeRules { closed, statement, unlisted: self.unlisted, evidence, ..AttributeRules::default() };
             self.find_in_attributes(&mut reader.memo, node, rules, &mut out);
             if let Some(entry) = entries.get_mut(owner) {
-                out.prepend_to(&mut entry.facts);
+                out.move_into(&mut entry.facts);
             }
         }
     }
 
     /// Evidence of a model call or chat on a node. Computed only if the node has an ambiguous key.
-    fn collect_evidence(&self, memo: &mut KeyClassCache<'v, 'p>, node: NodeId, agent: bool) -> ChatEvidence {
+    fn collect_evidence(&self, memo: &mut KeyClassCache<'v, 'p>, node: NodeId, closed: bool) -> ChatEvidence {
         let mut has_class = |key: &'p str, test: &dyn Fn(&KeyClass) -> bool| {
             let code = memo.code(key);
             test(memo.class(code))
         };
         let mut keys = self.payload.attributes(node).map(|attribute| attribute.key);
-        if !keys.any(|key| has_class(key, &|class| needs_evidence(class, agent))) {
-            return ChatEvidence { model_call: agent, ..ChatEvidence::default() };
+        if !keys.any(|key| has_class(key, &|class| needs_evidence(class, closed))) {
+            return ChatEvidence { model_call: closed, ..ChatEvidence::default() };
         }
         let attributes = self.payload.attributes(node);
         let entries = attributes.map(|attribute| (attribute.key, chat_evidence::entry_text(attribute.value)));
         let evidence = chat_evidence::collect_evidence(entries, &self.vocabulary.keys.chat_types, |key| {
             has_class(key, &KeyClass::marks_call)
         });
-        ChatEvidence { model_call: agent || evidence.model_call, ..evidence }
+        ChatEvidence { model_call: closed || evidence.model_call, ..evidence }
     }
 
     fn find_in_attributes(
@@ -291,10 +287,10 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         let ClassifiedAttribute { node, id, class, value, fallback } = *attribute;
         let at = ContentLocation::Attribute(id);
         let may_hold_text = matches!(value, Value::Str(_) | Value::Map(_) | Value::List(_) | Value::Bytes(_));
-        let is_error = class.role == KeyRole::ErrorText && !(rules.agent && class.never);
+        let is_error = class.role == KeyRole::ErrorText && !(rules.closed && class.never);
         if is_error && may_hold_text && !label_shape::is_empty_value(value) {
             // Bytes cannot be redacted, so they go to the vault.
-            let bytes = || Some(ContentPart::Other).filter(|_| rules.agent && matches!(value, Value::Bytes(_)));
+            let bytes = || Some(ContentPart::Other).filter(|_| rules.closed && matches!(value, Value::Bytes(_)));
             match class.tool_error_part(value).filter(|_| rules.tool).or_else(bytes) {
                 Some(part) => {
                     out.tool_failed |= rules.tool;
@@ -307,14 +303,13 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             }
             return;
         }
+        let is_text_key = class.is_listed(ADDRESSES) || class.is_listed(STATEMENTS);
         match classify_value(class, value, rules).or(fallback) {
             // Addresses and statements are texts or lists of texts; any other value under the key means something else.
-            None if (class.is_listed(ADDRESSES) || class.is_listed(STATEMENTS)) && rules.agent && !are_texts(value) => {
-                let found =
-                    Some((ContentPart::Other, ContentBasis::Guessed)).filter(|_| !label_shape::is_empty_value(value));
-                out.push(node, at, found);
+            None if is_text_key && rules.closed && !are_texts(value) && !label_shape::is_empty_value(value) => {
+                out.push(node, at, Some((ContentPart::Other, ContentBasis::Guessed)));
             }
-            None if class.is_listed(ADDRESSES) && rules.agent && rules.unlisted != UnlistedTextPolicy::Keep => {
+            None if class.is_listed(ADDRESSES) && rules.closed && rules.unlisted != UnlistedTextPolicy::Keep => {
                 self.shorten_value((node, id), value, ADDRESS_SUFFIX, address::shorten_address, out);
             }
             None if class.is_listed(STATEMENTS) && rules.statement.is_some() => {
@@ -362,7 +357,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         rules: AttributeRules,
         out: &mut FoundContent,
     ) {
-        let lists = ActiveKeyLists { dialect: rules.dialect, agent: rules.agent };
+        let lists = ActiveKeyLists { dialect: rules.dialect, agent: rules.closed };
         match search(&self.vocabulary.keys, value, lists) {
             SearchOutcome::Nothing => {}
             SearchOutcome::Whole if at == ContentLocation::Name => {
@@ -386,7 +381,8 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
 
     /// Finds listed content inside the name of a span, event or log event.
     fn find_in_name(&self, node: NodeId, rules: AttributeRules, out: &mut FoundContent) {
-        let name = name_of(self.payload, node);
+        let is_log = self.payload.kind(node) == NodeKind::LogRecord;
+        let name = self.payload.text(node, if is_log { TextField::EventName } else { TextField::Name });
         // without one of these a name holds neither structure nor announced text
         if memchr::memchr3(b'{', b':', b'=', name.as_bytes()).is_some() {
             let at = (node, ContentLocation::Name);
@@ -426,17 +422,11 @@ impl FoundContent {
         self.embedded.edits.push(EmbeddedContentEdit { node, at, keys: removed.keys, texts: removed.texts });
     }
 
-    /// Moves the results into the item that they were found on.
-    pub(super) fn move_into(self, item: &mut ItemFacts) {
-        (item.content, item.errors, item.tool_failed) = (self.content, self.errors, self.tool_failed);
-        let has_embedded = !self.embedded.parts.is_empty() || self.embedded.name.is_some();
-        item.embedded = has_embedded.then(|| Box::new(self.embedded));
-    }
-
     /// Puts the results before those of an item.
-    fn prepend_to(mut self, item: &mut ItemFacts) {
+    pub(super) fn move_into(mut self, item: &mut ItemFacts) {
         item.errors.append(&mut self.errors);
-        if !self.embedded.parts.is_empty() {
+        item.tool_failed |= self.tool_failed;
+        if !self.embedded.parts.is_empty() || self.embedded.name.is_some() {
             let embedded = item.embedded.get_or_insert_default();
             let own_parts = u32::try_from(embedded.parts.len()).unwrap_or(u32::MAX);
             for place in &mut self.content {
@@ -446,6 +436,7 @@ impl FoundContent {
             }
             embedded.parts.append(&mut self.embedded.parts);
             embedded.edits.append(&mut self.embedded.edits);
+            embedded.name = embedded.name.take().or(self.embedded.name);
         }
         item.content.splice(0..0, self.content);
     }
@@ -455,15 +446,9 @@ impl FoundContent {
     }
 }
 
-/// The name of a span, an event or a log's event.
-fn name_of(payload: &Payload, node: NodeId) -> &str {
-    let field = if payload.kind(node) == NodeKind::LogRecord { TextField::EventName } else { TextField::Name };
-    payload.text(node, field)
-}
-
 /// Returns true if a key of this class needs evidence to count as content.
-fn needs_evidence(class: &KeyClass, agent: bool) -> bool {
-    (!agent && class.is_listed(GENERIC)) || class.needs_evidence(CHAT) || class.needs_evidence(BESIDE_ROLE)
+fn needs_evidence(class: &KeyClass, closed: bool) -> bool {
+    (!closed && class.is_listed(GENERIC)) || class.needs_evidence(CHAT) || class.needs_evidence(BESIDE_ROLE)
 }
 
 /// Returns true if a text may be remembered as harmless. Texts under keys that are known to hold private text (of a
@@ -484,14 +469,14 @@ fn are_texts(value: Value<'_>) -> bool {
 
 /// The part that an attribute holds, and why. `None`: the attribute is not content.
 fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> Option<(ContentPart, ContentBasis)> {
-    if class.key_is_prose.on_any_item || (rules.agent && class.key_is_prose.on_agent_item) {
+    if class.key_is_prose.on_any_item || (rules.closed && class.key_is_prose.on_agent_item) {
         return Some((ContentPart::Other, ContentBasis::Key));
     }
     if class.role == KeyRole::Secret || label_shape::is_empty_value(value) {
         return None;
     }
     let is_number = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
-    if rules.agent && class.never && !is_number {
+    if rules.closed && class.never && !is_number {
         return Some((ContentPart::Other, ContentBasis::Guessed));
     }
     if class.role == KeyRole::ErrorText {
@@ -519,7 +504,7 @@ fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> 
     let in_call = rules.evidence.model_call || rules.evidence.chat_shape;
     let is_certain = in_call || !class.is_listed(GENERIC) || chat_evidence::is_message_value(value);
     if let Some(listed) = class.listed_content(GLOBAL).filter(|_| is_certain) {
-        return (!is_kept(&listed) && (rules.agent || !is_number)).then_some((part(&listed), ContentBasis::Listed));
+        return (!is_kept(&listed) && (rules.closed || !is_number)).then_some((part(&listed), ContentBasis::Listed));
     }
     let chat = [(CHAT, rules.evidence.chat_shape), (BESIDE_ROLE, rules.evidence.speaker_role)];
     let mut applicable = chat.into_iter().filter(|(_, has_evidence)| *has_evidence && !is_number);
@@ -528,19 +513,19 @@ fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> 
     }
     let is_kept_line =
         || value.as_str().is_some_and(|text| text.len() <= MAX_KEPT_BYTES && !text.contains(['\n', '\r']));
-    if is_number || class.fits_label(value) || (rules.agent && class.keep && is_kept_line()) {
+    if is_number || class.fits_label(value) || (rules.closed && class.keep && is_kept_line()) {
         return None;
     }
     if class.role == KeyRole::Pii {
         let stays =
-            !rules.agent || rules.unlisted == UnlistedTextPolicy::Keep || key_shapes::is_person_or_machine(value);
+            !rules.closed || rules.unlisted == UnlistedTextPolicy::Keep || key_shapes::is_person_or_machine(value);
         return (!stays).then_some((ContentPart::Other, ContentBasis::Guessed));
     }
     if let Some(event) = rules.event.filter(|event| event.set.is_none()) {
         return Some((event.part, ContentBasis::Listed));
     }
     let guessed =
-        class.listed_content(AGENT).filter(|listed| rules.agent && !listed.is_label_key && value.as_str().is_some());
+        class.listed_content(AGENT).filter(|listed| rules.closed && !listed.is_label_key && value.as_str().is_some());
     if let Some(listed) = guessed.filter(|_| rules.unlisted != UnlistedTextPolicy::Keep) {
         return Some((listed.part, ContentBasis::Guessed));
     }
@@ -553,18 +538,15 @@ fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> 
 
 /// Classifies text of an agent's item that no list names, or that is not a label although its key holds labels.
 fn classify_unlisted(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> Option<(ContentPart, ContentBasis)> {
-    let unlisted = class.is_unlisted();
-    let is_content = match rules.unlisted {
-        UnlistedTextPolicy::Text => !key_shapes::is_unlisted_value(value, unlisted && !class.is_private),
-        UnlistedTextPolicy::All => true,
-        UnlistedTextPolicy::Keep => false,
+    let (stays, basis) = match rules.unlisted {
+        UnlistedTextPolicy::Text if class.is_unlisted() => {
+            (key_shapes::is_unlisted_value(value, !class.is_private), ContentBasis::Unlisted)
+        }
+        UnlistedTextPolicy::Text => (key_shapes::is_unlisted_value(value, false), ContentBasis::LongLabel),
+        UnlistedTextPolicy::All => (false, ContentBasis::Guessed),
+        UnlistedTextPolicy::Keep => return None,
     };
-    let basis = match (rules.unlisted, unlisted) {
-        (UnlistedTextPolicy::All, _) => ContentBasis::Guessed,
-        (_, true) => ContentBasis::Unlisted,
-        (_, false) => ContentBasis::LongLabel,
-    };
-    (rules.agent && is_content).then_some((ContentPart::Other, basis))
+    (rules.closed && !stays).then_some((ContentPart::Other, basis))
 }
 
 /// The part that a log's body holds. `name` is the event's name, which many clients repeat in the body.
@@ -584,19 +566,18 @@ fn classify_body(
         let stem = body.as_str().and_then(|text| text.strip_suffix(name));
         !name.is_empty() && words::is_name(name) && stem.is_some_and(|stem| stem.is_empty() || is_prefix(stem))
     };
-    let is_number = matches!(body, Value::Bool(_) | Value::Int(_) | Value::Double(_));
-    let basis = match rules.unlisted {
-        UnlistedTextPolicy::Text if is_name() || key_shapes::is_unlisted_value(body, true) => None,
-        UnlistedTextPolicy::Text => Some(ContentBasis::Unlisted),
-        UnlistedTextPolicy::All => Some(ContentBasis::Guessed).filter(|_| !is_number),
-        UnlistedTextPolicy::Keep => None,
+    let (stays, basis) = match rules.unlisted {
+        UnlistedTextPolicy::Text => (is_name() || key_shapes::is_unlisted_value(body, true), ContentBasis::Unlisted),
+        UnlistedTextPolicy::All => {
+            (matches!(body, Value::Bool(_) | Value::Int(_) | Value::Double(_)), ContentBasis::Guessed)
+        }
+        UnlistedTextPolicy::Keep => return None,
     };
-    basis.filter(|_| rules.agent).map(|basis| (ContentPart::Other, basis))
+    (rules.closed && !stays).then_some((ContentPart::Other, basis))
 }
 
-/// A resource or scope with the number of the item whose content its own is listed with.
+/// The number of the item with whose content that of a resource or scope is listed.
 struct SharedNode {
-    node: NodeId,
     owner: usize,
     is_owner_closed: bool,
     /// Whether the node itself is closed.
@@ -605,10 +586,7 @@ struct SharedNode {
 
 /// Assigns each resource and scope to the first closed item below it, or to the first item if none is closed.
 #[derive(Default)]
-pub(super) struct SharedNodeOwners {
-    nodes: Vec<SharedNode>,
-    places: foldhash::HashMap<NodeId, usize>,
-}
+pub(super) struct SharedNodeOwners(BTreeMap<NodeId, SharedNode>);
 
 impl SharedNodeOwners {
     /// Registers the reader's current item, which has the number `at`. Must be called in item order.
@@ -622,13 +600,9 @@ impl SharedNodeOwners {
         let (resource, scope) = (reader.payload.resource(node), reader.payload.scope(node));
         let is_agent = reader.is_agent_resource;
         for (node, closed) in [(resource, is_agent), (scope, is_agent || reader.is_dialect_scope)] {
-            let place = *self.places.entry(node).or_insert(self.nodes.len());
-            match self.nodes.get_mut(place) {
-                Some(known) if is_owner_closed && !known.is_owner_closed => {
-                    (known.owner, known.is_owner_closed) = (at, true);
-                }
-                Some(_) => {}
-                None => self.nodes.push(SharedNode { node, owner: at, is_owner_closed, closed }),
+            let shared = self.0.entry(node).or_insert(SharedNode { owner: at, is_owner_closed, closed });
+            if is_owner_closed && !shared.is_owner_closed {
+                (shared.owner, shared.is_owner_closed) = (at, true);
             }
         }
     }

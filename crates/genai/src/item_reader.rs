@@ -208,7 +208,7 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         match self.body {
             Some(body @ Value::Map(_)) => body.entries().for_each(|(key, value)| self.enter_entry(key, value)),
             Some(Value::Str(text)) if text.starts_with('{') && text.len() <= MAX_BODY_BYTES => {
-                for (key, value) in json_body::top_level_entries(text) {
+                for (key, value) in json_body::collect_maps(text, 0).into_iter().flatten() {
                     self.enter_entry(key, value);
                 }
             }

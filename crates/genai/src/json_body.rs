@@ -1,117 +1,59 @@
 //! Reads the plain entries of a JSON object in text, and of objects inside it, without copying. Lists and strings with
 //! escapes are skipped; text that is not a whole JSON object yields nothing.
 
-use std::borrow::Cow;
-use std::fmt;
+use serde::de::IgnoredAny;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
+use kernel::notation::{Notation, Token, Tokens};
 use otlp::Value;
 
 /// Maximum number of entries read.
-const MAX_ENTRIES: usize = 256;
+pub(super) const MAX_ENTRIES: usize = 256;
 
 /// Entries of one object whose value is a string without escapes, a number or a boolean.
 type ScalarEntries<'a> = Vec<(&'a str, Value<'a>)>;
 
-/// The entries of the top-level object.
-pub(super) fn top_level_entries(text: &str) -> ScalarEntries<'_> {
-    collect_maps(text, 0).into_iter().next().unwrap_or_default()
-}
-
 /// The entries of the top-level object and of objects up to `levels` below it, in order.
 pub(super) fn collect_maps(text: &str, levels: usize) -> Vec<ScalarEntries<'_>> {
-    let mut maps = Vec::new();
-    let mut entries_left = MAX_ENTRIES;
-    let mut json = serde_json::Deserializer::from_str(text);
-    let collector = EntryCollector { maps: &mut maps, entries_left: &mut entries_left, levels, is_top_level: true };
-    let is_whole = collector.deserialize(&mut json).is_ok() && json.end().is_ok();
-    if is_whole { maps } else { Vec::new() }
-}
-
-struct EntryCollector<'m, 'a> {
-    maps: &'m mut Vec<ScalarEntries<'a>>,
-    entries_left: &'m mut usize,
-    /// Levels of objects below this value that are read.
-    levels: usize,
-    is_top_level: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for EntryCollector<'_, 'de> {
-    type Value = Option<Value<'de>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
+    let mut maps: Vec<ScalarEntries<'_>> = Vec::new();
+    if serde_json::from_str::<IgnoredAny>(text).is_err() {
+        return maps;
     }
-}
-
-impl<'de> Visitor<'de> for EntryCollector<'_, 'de> {
-    type Value = Option<Value<'de>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Some(Value::Str(text)))
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(Some(Value::Bool(value)))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(Some(Value::Int(value)))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(i64::try_from(value).ok().map(Value::Int))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(Some(Value::Double(value)))
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(None)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        if !self.is_top_level && self.levels == 0 {
-            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            return Ok(None);
-        }
-        let map_index = self.maps.len();
-        self.maps.push(Vec::new());
-        // An object inside the top-level one is one level down.
-        let levels = if self.is_top_level { self.levels } else { self.levels - 1 };
-        while let Some(EntryKey(key)) = map.next_key()? {
-            let inner = EntryCollector {
-                maps: &mut *self.maps,
-                entries_left: &mut *self.entries_left,
-                levels,
-                is_top_level: false,
-            };
-            let value = map.next_value_seed(inner)?;
-            if let (Cow::Borrowed(key), Some(value), true) = (key, value, *self.entries_left > 0) {
-                *self.entries_left -= 1;
-                self.maps.get_mut(map_index).into_iter().for_each(|entries| entries.push((key, value)));
+    // For each open bracket the number of its map; `None` for lists, maps in lists, and maps below `levels`.
+    let mut open: Vec<Option<usize>> = Vec::new();
+    let (mut key, mut is_value, mut entries_left) = (None, false, MAX_ENTRIES);
+    for token in Tokens::new(text, Notation::Json) {
+        let scalar = match token {
+            Token::Text { range, .. } => text.get(range).filter(|text| !text.contains('\\')).map(Value::Str),
+            Token::Word(range) => text.get(range).and_then(read_word),
+            mark => {
+                is_value = mark == Token::Colon;
+                if let Token::Open(bracket) = mark {
+                    let is_read = bracket == b'{' && open.len() <= levels && open.iter().all(Option::is_some);
+                    open.push(is_read.then_some(maps.len()));
+                    maps.extend(is_read.then(Vec::new));
+                } else if matches!(mark, Token::Close(_)) {
+                    open.pop();
+                }
+                continue;
             }
+        };
+        if !is_value {
+            key = scalar.and_then(|key| key.as_str());
+            continue;
         }
-        Ok(None)
+        let map = open.last().copied().flatten().and_then(|map| maps.get_mut(map));
+        if let (Some(map), Some(key), Some(value), true) = (map, key, scalar, entries_left > 0) {
+            entries_left -= 1;
+            map.push((key, value));
+        }
     }
+    maps
 }
 
-/// A key, borrowed unless it has escapes.
-#[derive(Deserialize)]
-struct EntryKey<'a>(#[serde(borrow)] Cow<'a, str>);
+fn read_word(word: &str) -> Option<Value<'_>> {
+    match word {
+        "true" => Some(Value::Bool(true)),
+        "false" => Some(Value::Bool(false)),
+        _ => word.parse().map(Value::Int).or_else(|_| word.parse().map(Value::Double)).ok(),
+    }
+}

@@ -16,7 +16,7 @@ use super::error_texts;
 use super::facts::ContentPart;
 use super::keys::{BESIDE_ROLE, CHAT, GENERIC, GLOBAL, KeyClassifier, KeySetId};
 use super::label_shape;
-use super::structured_text::{self, ChatEvidence, RequiredEvidence, StructureLeaf, StructureVisitor, WalkOutcome};
+use super::structured_text::{self, ChatEvidence, StructureLeaf, StructureVisitor, WalkOutcome};
 
 /// Maximum size of a text that is searched, bytes.
 const MAX_SEARCHED_BYTES: usize = 4 << 20;
@@ -63,7 +63,8 @@ pub(super) fn search_error(keys: &KeyClassifier, value: Value<'_>, lists: Active
 }
 
 fn search(keys: &KeyClassifier, value: Value<'_>, lists: ActiveKeyLists, in_error: bool) -> SearchOutcome {
-    if !may_hold_content(value) {
+    let is_long_text = || value.as_str().is_some_and(|text| text.len() > MAX_HARMLESS_BYTES);
+    if !matches!(value, Value::Map(_) | Value::List(_)) && !is_long_text() {
         return SearchOutcome::Nothing;
     }
     let new_search = |removed_keys| NestedSearch {
@@ -90,15 +91,6 @@ fn search(keys: &KeyClassifier, value: Value<'_>, lists: ActiveKeyLists, in_erro
         SearchOutcome::Nothing
     } else {
         SearchOutcome::Parts(search.removed)
-    }
-}
-
-/// Returns false if a value cannot hold content; this check is then its only cost.
-fn may_hold_content(value: Value<'_>) -> bool {
-    match value {
-        Value::Str(text) => text.len() > MAX_HARMLESS_BYTES,
-        Value::Map(_) | Value::List(_) => true,
-        _ => false,
     }
 }
 
@@ -175,11 +167,9 @@ impl NestedSearch<'_> {
         let is_evidence = |parts_suffice: bool| {
             chat_evidence::is_message_value(value) || (parts_suffice && chat_evidence::is_part_list_value(value, types))
         };
-        let required = self.required_evidence_for(key, is_evidence);
-        let texts = || map.entries().map(|(key, value)| (key, chat_evidence::entry_text(value)));
-        let is_content = required == RequiredEvidence::NoEvidence
-            || evidence.get_or_insert_with(|| self.evidence_from(texts())).satisfies(required);
-        is_content.then_some(part)
+        let entries = || map.entries().map(|(key, value)| (key, chat_evidence::entry_text(value)));
+        let evidence = || *evidence.get_or_insert_with(|| self.evidence_from(entries()));
+        self.has_evidence(key, is_evidence, evidence).then_some(part)
     }
 
     fn search_text(&mut self, text: &str) -> bool {
@@ -260,7 +250,9 @@ impl NestedSearch<'_> {
         let split = self.keys.announced.split(text)?;
         // In structure every text was searched separately, and a cut would break the structure. `[INFO] Prompt: …` is
         // not structure.
-        if structured_text::may_be_structure(text) && structured_text::parses_as_structure(text) {
+        if structured_text::may_be_structure(text)
+            && matches!(structured_text::rewrite(text, &mut ()), WalkOutcome::Unchanged)
+        {
             return None;
         }
         let json = serde_json::Value::from(split.removed).to_string();
@@ -270,25 +262,30 @@ impl NestedSearch<'_> {
 
     /// Returns true if an unreadable text mentions a content key.
     fn mentions_content_key(&self, text: &str) -> bool {
-        let needs_no_evidence = |key: &str| self.required_evidence_for(key, |_| false) == RequiredEvidence::NoEvidence;
         chat_evidence::mentions_listed_key(text, |key| {
-            self.listed_part(key, false, false).is_some() && needs_no_evidence(key)
+            self.listed_part(key, false, false).is_some() && self.has_evidence(key, |_| false, ChatEvidence::default)
         })
     }
 
-    /// The evidence that an entry needs. `is_evidence` returns true if the value itself is evidence; its argument says
-    /// whether a list of message parts is enough.
-    fn required_evidence_for(&self, key: &str, is_evidence: impl FnOnce(bool) -> bool) -> RequiredEvidence {
+    /// Returns true if an entry has the evidence that its key needs: a neighbour that marks a model call, the shape of
+    /// a chat, or a speaker's role. `is_evidence` returns true if the value itself is evidence; its argument says
+    /// whether a list of message parts is enough. `map_evidence` comes from the entry's map.
+    fn has_evidence(
+        &self,
+        key: &str,
+        is_evidence: impl FnOnce(bool) -> bool,
+        map_evidence: impl FnOnce() -> ChatEvidence,
+    ) -> bool {
         let class = self.keys.classify(key);
         if class.needs_evidence(BESIDE_ROLE) {
-            return RequiredEvidence::SpeakerRole;
+            return map_evidence().speaker_role;
         }
-        let required = match class.needs_evidence(CHAT) {
-            true => RequiredEvidence::ChatShape,
-            false if !self.lists.agent && class.is_listed(GENERIC) => RequiredEvidence::ModelCall,
-            false => return RequiredEvidence::NoEvidence,
-        };
-        if is_evidence(required == RequiredEvidence::ChatShape) { RequiredEvidence::NoEvidence } else { required }
+        let needs_chat = class.needs_evidence(CHAT);
+        if (!needs_chat && (self.lists.agent || !class.is_listed(GENERIC))) || is_evidence(needs_chat) {
+            return true;
+        }
+        let evidence = map_evidence();
+        evidence.chat_shape || (evidence.model_call && !needs_chat)
     }
 
     fn evidence_from<'k>(&self, entries: impl Iterator<Item = (&'k str, &'k str)>) -> ChatEvidence {
@@ -321,19 +318,11 @@ impl StructureVisitor for NestedSearch<'_> {
             || self.mentions_content_key(rest);
     }
 
-    fn required_evidence(&mut self, key: &str, leaf: &StructureLeaf<'_>, raw: &str) -> RequiredEvidence {
-        let text = if let StructureLeaf::Text(text) = leaf { text } else { raw };
-        let types = &self.keys.chat_types;
-        self.required_evidence_for(key, |parts_suffice| {
-            chat_evidence::is_message_text(text) || (parts_suffice && chat_evidence::is_part_list_text(text, types))
-        })
-    }
-
     fn map_evidence(&mut self, entries: &[(Cow<'_, str>, Cow<'_, str>)]) -> ChatEvidence {
         self.evidence_from(entries.iter().map(|(key, text)| (&**key, &**text)))
     }
 
-    fn removes_entry(&mut self, key: &str, leaf: &StructureLeaf<'_>, raw: &str) -> bool {
+    fn removes_entry(&mut self, key: &str, leaf: &StructureLeaf<'_>, raw: &str, evidence: ChatEvidence) -> bool {
         let (is_label, is_number) = match leaf {
             StructureLeaf::Text(text) if text.is_empty() || label_shape::is_placeholder(text) => return false,
             StructureLeaf::Text(text) => (label_shape::is_label(text), false),
@@ -341,14 +330,19 @@ impl StructureVisitor for NestedSearch<'_> {
             StructureLeaf::Word(_) => (true, true),
             StructureLeaf::Nested => (false, false),
         };
+        let text: &str = if let StructureLeaf::Text(text) = leaf { text } else { raw };
+        let types = &self.keys.chat_types;
+        let is_evidence = |parts_suffice: bool| {
+            chat_evidence::is_message_text(text) || (parts_suffice && chat_evidence::is_part_list_text(text, types))
+        };
         let Some(part) = self.listed_part(key, is_label, is_number) else { return false };
+        if !self.has_evidence(key, is_evidence, || evidence) {
+            return false;
+        }
         let json = match serde_json::from_str::<serde::de::IgnoredAny>(raw) {
             Ok(_) => raw.to_owned(),
             // The value is in Python notation or truncated.
-            Err(_) => match leaf {
-                StructureLeaf::Text(text) => serde_json::Value::from(&**text).to_string(),
-                _ => serde_json::Value::from(raw).to_string(),
-            },
+            Err(_) => serde_json::Value::from(text).to_string(),
         };
         self.removed.parts.push((part, key.to_owned(), json));
         true

@@ -7,15 +7,13 @@ use aho_corasick::AhoCorasick;
 
 use otlp::Value;
 
-use super::json_body;
+use super::json_body::{self, MAX_ENTRIES};
 use super::keys::SlotIndex;
 use super::schema;
 use super::vocabulary::{Dialect, VocabularyCompiler};
 
 /// Number of levels searched below the body or attribute.
 const MAX_LEVELS: usize = 2;
-/// Maximum number of entries searched.
-const MAX_ENTRIES: usize = 256;
 
 /// How wrapped lines are recognised, from the dialects with `nested`.
 pub(super) struct WrappedLineFinder {

@@ -15,7 +15,7 @@ use super::label_shape;
 use super::opaque::is_opaque;
 use super::words::fits_words;
 use kernel::CONTENT;
-use kernel::notation::string_end;
+use kernel::notation::{Notation, Token, Tokens, string_end};
 
 #[cfg(test)]
 mod tests;
@@ -110,7 +110,10 @@ impl AnnouncementFinder {
                 announcements.push(Announcement { words: found.range(), content });
             }
         }
-        remove_announced(text, &announcements)
+        let announced_by = text.get(announcements.first()?.words.clone())?.trim().to_ascii_lowercase();
+        let mut removed = String::new();
+        let rest = take_out(text, announcements.into_iter().map(|announcement| announcement.content), &mut removed)?;
+        Some(AnnouncementSplit { rest, announced_by, removed })
     }
 }
 
@@ -149,7 +152,7 @@ fn announced_value(text: &str, from: usize, end: Option<usize>) -> Option<Range<
         }
         // Markdown inside has such quotes too.
         Some('`') => start + 1..start + 1 + quoted.rfind('`').unwrap_or(quoted.len()),
-        Some(quote) => start + 1..start + 1 + closing_quote(quoted, quote),
+        Some(quote) => start + 1..start + 1 + closing_quote(quoted, quote as u8),
         None if end.is_some() => start..start + value.trim_end().len(),
         None if assigned => start..start + assignment_end(value),
         None => start..text.len(),
@@ -194,42 +197,31 @@ fn assignment_end(text: &str) -> usize {
 
 /// The end of the brackets that a text begins with: 0 if it begins with none, the text's end if they stay open.
 fn bracket_end(text: &str) -> usize {
-    let (bytes, mut at, mut open) = (text.as_bytes(), 0, 0_usize);
-    while let Some(byte) = bytes.get(at).copied() {
-        match byte {
-            b'{' | b'[' | b'(' => open += 1,
-            b'}' | b']' | b')' => open = open.saturating_sub(1),
-            b'"' | b'\'' => at = string_end(bytes, at + 1, byte).0,
+    let (mut tokens, mut open) = (Tokens::new(text, Notation::Python), 0_usize);
+    while let Some(token) = tokens.next() {
+        match token {
+            Token::Open(_) => open += 1,
+            Token::Close(_) if open == 1 => return tokens.at,
+            Token::Close(_) => open = open.saturating_sub(1),
             _ => {}
         }
-        at += 1;
         if open == 0 {
-            return if matches!(byte, b'}' | b']' | b')') { at } else { 0 };
+            return 0;
         }
     }
     text.len()
 }
 
 /// The position of the closing quote, or the end of the text. A doubled or escaped quote does not close.
-fn closing_quote(text: &str, quote: char) -> usize {
-    let mut chars = text.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '\\' => drop(chars.next()),
-            c if c == quote && chars.peek().is_some_and(|(_, next)| *next == quote) => drop(chars.next()),
-            c if c == quote => return at,
-            _ => {}
+fn closing_quote(text: &str, quote: u8) -> usize {
+    let mut from = 0;
+    loop {
+        let (end, is_closed) = string_end(text.as_bytes(), from, quote);
+        if !is_closed || text.as_bytes().get(end + 1) != Some(&quote) {
+            return end;
         }
+        from = end + 2;
     }
-    text.len()
-}
-
-fn remove_announced(text: &str, announcements: &[Announcement]) -> Option<AnnouncementSplit> {
-    let Announcement { words, .. } = announcements.first()?;
-    let announced_by = text.get(words.clone())?.trim().to_ascii_lowercase();
-    let mut removed = String::new();
-    let rest = take_out(text, announcements.iter().map(|announcement| announcement.content.clone()), &mut removed)?;
-    Some(AnnouncementSplit { rest, announced_by, removed })
 }
 
 /// Replaces ascending ranges of a text by [`CONTENT`] and adds what they hold to `removed`, one piece a line.
@@ -242,12 +234,17 @@ pub(super) fn take_out(
     for range in ranges {
         rest.push_str(text.get(from..range.start)?);
         rest.push_str(CONTENT);
-        if !removed.is_empty() {
-            removed.push('\n');
-        }
-        removed.push_str(text.get(range.clone())?);
+        add_piece(text.get(range.clone())?, removed);
         from = range.end;
     }
     rest.push_str(text.get(from..)?);
     Some(rest)
+}
+
+/// Adds a piece to `pieces`, one a line.
+pub(super) fn add_piece(piece: &str, pieces: &mut String) {
+    if !pieces.is_empty() {
+        pieces.push('\n');
+    }
+    pieces.push_str(piece);
 }

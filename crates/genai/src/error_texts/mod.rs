@@ -5,14 +5,12 @@
 //! quotation does not pass the end of its block; one that does not end passes its line's end. `nested_content` searches
 //! each message for structure and announced content first. Linear in the text, and a second pass changes nothing.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use kernel::{CONTENT, stack_frames};
-use memchr::{memchr, memchr3_iter, memmem};
 
-use super::announcements::take_out;
+use super::announcements::{add_piece, take_out};
 use super::words::is_unspaced;
 
 #[cfg(test)]
@@ -28,7 +26,6 @@ const MAX_CODE_LOOKUPS: usize = 64;
 const MAX_ROUNDS: usize = 8;
 
 /// An error text without its quotations.
-#[derive(Default)]
 pub(super) struct QuotedText {
     pub(super) rest: String,
     /// What was quoted, one piece a line.
@@ -41,76 +38,63 @@ pub(super) fn take_quotations(
     text: &str,
     mut search_message: impl FnMut(&str) -> Option<String>,
 ) -> Option<QuotedText> {
-    let mut out = QuotedText::default();
+    let (mut rest, mut quoted) = (String::new(), String::new());
     let (mut pieces, mut messages) = (Vec::new(), String::new());
     // Announced content that does not end goes on behind stack frames.
-    let (mut runs_on, mut is_changed) = (false, false);
-    for Block { kind, range, begins_error } in split_blocks(text) {
+    let mut runs_on = false;
+    for (kind, range) in split_blocks(text) {
         let block = text.get(range).unwrap_or_default();
         let (body, space) = block.split_at(block.trim_end().len());
-        runs_on &= !begins_error;
-        let rest = match kind {
-            BlockKind::Message | BlockKind::Code if runs_on => take_whole(body, &mut out.quoted),
-            BlockKind::Message => {
+        runs_on &= !begins_error(block);
+        let piece = match kind {
+            BlockKind::Message | BlockKind::Code if runs_on && !matches!(body.trim(), "" | CONTENT) => {
+                add_piece(body, &mut quoted);
+                CONTENT.to_owned()
+            }
+            BlockKind::Message if !runs_on => {
                 let searched = search_message(body);
                 runs_on = searched.as_ref().is_some_and(|rest| rest.ends_with(CONTENT));
-                let rest = take_from_message(searched.as_deref().unwrap_or(body), &mut out.quoted);
-                rest.or(searched)
+                let lines = searched.as_deref().unwrap_or(body).split_inclusive('\n');
+                let lines = lines.map(|line| take_row(line, &mut quoted).unwrap_or_else(|| line.to_owned()));
+                let without_rows = lines.collect();
+                take_long_quotations(without_rows, &mut quoted, |_| false)
             }
-            BlockKind::Frames | BlockKind::Code => None,
+            _ => body.to_owned(),
         };
-        is_changed |= rest.is_some();
-        let is_code = kind == BlockKind::Code && rest.is_none();
-        let rest = rest.map_or(Cow::Borrowed(body), Cow::Owned);
         if kind == BlockKind::Message {
-            messages.push_str(&rest);
+            messages.push_str(&piece);
             messages.push('\n');
         }
-        pieces.push((is_code, rest, space));
+        pieces.push((kind, piece, space));
     }
     let mut lookups = MAX_CODE_LOOKUPS;
-    for (is_code, piece, space) in pieces {
-        let code = if is_code { take_from_code(&piece, &messages, &mut lookups, &mut out.quoted) } else { None };
-        is_changed |= code.is_some();
-        out.rest.push_str(code.as_deref().unwrap_or(&piece));
-        out.rest.push_str(space);
+    // A text in code that is a message itself is no quotation.
+    let mut is_message = |literal: &str| {
+        let may_search = lookups > 0;
+        lookups = lookups.saturating_sub(1);
+        may_search && messages.contains(literal)
+    };
+    for (kind, mut piece, space) in pieces {
+        if kind == BlockKind::Code {
+            piece = take_long_quotations(piece, &mut quoted, &mut is_message);
+        }
+        rest.push_str(&piece);
+        rest.push_str(space);
     }
-    is_changed.then_some(out)
+    (rest != text).then_some(QuotedText { rest, quoted })
 }
 
-fn take_whole(body: &str, quoted: &mut String) -> Option<String> {
-    let is_content = !matches!(body.trim(), "" | CONTENT);
-    if is_content { take_out(body, std::iter::once(0..body.len()), quoted) } else { None }
-}
-
-fn take_from_message(text: &str, quoted: &mut String) -> Option<String> {
-    let rows = take_ranges(text, row_values(text), quoted);
-    take_long_quotations(rows.as_deref().unwrap_or(text), quoted, |_| false).or(rows)
-}
-
-/// A text in code that is a message itself is no quotation.
-fn take_from_code(code: &str, messages: &str, lookups: &mut usize, quoted: &mut String) -> Option<String> {
-    take_long_quotations(code, quoted, |literal| {
-        let may_search = *lookups > 0;
-        *lookups = lookups.saturating_sub(1);
-        may_search && memmem::find(messages.as_bytes(), literal.as_bytes()).is_some()
-    })
-}
-
-fn take_long_quotations(text: &str, quoted: &mut String, mut is_kept: impl FnMut(&str) -> bool) -> Option<String> {
-    let mut rest: Option<String> = None;
+fn take_long_quotations(mut text: String, quoted: &mut String, mut is_kept: impl FnMut(&str) -> bool) -> String {
     for _ in 0..MAX_ROUNDS {
-        let text = rest.as_deref().unwrap_or(text);
-        let mut ranges = long_quotations(text);
+        let mut ranges = long_quotations(&text);
         ranges.retain(|range| text.get(range.clone()).is_some_and(|quotation| !is_kept(quotation)));
-        let Some(shorter) = take_ranges(text, ranges, quoted) else { break };
-        rest = Some(shorter);
+        if ranges.is_empty() {
+            break;
+        }
+        let Some(rest) = take_out(&text, ranges, quoted) else { break };
+        text = rest;
     }
-    rest
-}
-
-fn take_ranges(text: &str, ranges: Vec<Range<usize>>, quoted: &mut String) -> Option<String> {
-    if ranges.is_empty() { None } else { take_out(text, ranges, quoted) }
+    text
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,16 +107,9 @@ enum BlockKind {
     Code,
 }
 
-/// Successive lines of one kind.
-struct Block {
-    kind: BlockKind,
-    range: Range<usize>,
-    /// The block begins another error of the same text.
-    begins_error: bool,
-}
-
-fn split_blocks(text: &str) -> Vec<Block> {
-    let mut blocks: Vec<Block> = Vec::new();
+/// The ranges of successive lines of one kind. A line that begins another error begins a block.
+fn split_blocks(text: &str) -> Vec<(BlockKind, Range<usize>)> {
+    let mut blocks: Vec<(BlockKind, Range<usize>)> = Vec::new();
     let mut shows_code = false;
     for (range, is_frame) in stack_frames::classify_lines(text) {
         let line = text.get(range.clone()).unwrap_or_default();
@@ -145,39 +122,32 @@ fn split_blocks(text: &str) -> Vec<Block> {
             (false, true) => BlockKind::Code,
             (false, false) => BlockKind::Message,
         };
-        let begins_error = begins_error(line.trim());
         match blocks.last_mut() {
-            Some(last) if last.kind == kind && !begins_error => last.range.end = range.end,
-            _ => blocks.push(Block { kind, range, begins_error }),
+            Some((last, block)) if *last == kind && !begins_error(line) => block.end = range.end,
+            _ => blocks.push((kind, range)),
         }
     }
     blocks
 }
 
-/// Returns true for lines that Python and Java print between an error and its cause.
-fn begins_error(line: &str) -> bool {
+/// Returns true if a text begins with a line that Python and Java print between an error and its cause.
+fn begins_error(text: &str) -> bool {
+    let line = text.trim_start();
     let cause = line.strip_prefix("Caused by: ").or_else(|| line.strip_prefix("Suppressed: "));
     line.starts_with("During handling of the above exception, ")
         || line.starts_with("The above exception was the direct cause ")
-        || cause.is_some_and(|cause| cause.split([' ', ':']).next().is_some_and(|name| name.contains('.')))
+        || cause.is_some_and(|cause| cause.split([' ', ':', '\n']).next().is_some_and(|name| name.contains('.')))
 }
 
 /// Words before the bracket in which a database prints the values of a row.
 const ROW_HEADS: [&str; 3] = [")=(", "row contains (", "key value is ("];
 
-/// The values of rows that have many words. They end at the last bracket of their line.
-fn row_values(text: &str) -> Vec<Range<usize>> {
-    let mut line_start = 0;
-    let lines = text.split_inclusive('\n').filter_map(|line| {
-        let offset = line_start;
-        line_start += line.len();
-        let starts =
-            ROW_HEADS.iter().filter_map(|head| Some(memmem::find(line.as_bytes(), head.as_bytes())? + head.len()));
-        let start = starts.min()?;
-        let end = line.rfind(')').filter(|end| *end >= start).unwrap_or(line.trim_end().len());
-        line.get(start..end).filter(|values| is_long(values)).map(|_| offset + start..offset + end)
-    });
-    lines.collect()
+/// A line without the values of a row. `None` if it has none of many words. They end at the line's last bracket.
+fn take_row(line: &str, quoted: &mut String) -> Option<String> {
+    let start = ROW_HEADS.iter().filter_map(|head| Some(line.find(head)? + head.len())).min()?;
+    let end = line.rfind(')').filter(|end| *end >= start).unwrap_or(line.trim_end().len());
+    let has_long_values = line.get(start..end).is_some_and(is_long);
+    if has_long_values { take_out(line, std::iter::once(start..end), quoted) } else { None }
 }
 
 /// The pairs of marks that quote, and the mark that ends a quotation instead, as in `foo', if the proper one does not
@@ -208,23 +178,17 @@ impl Mark {
     fn end(&self) -> usize {
         self.at + self.mark.len_utf8()
     }
-
-    /// Returns true if this mark can end a quotation that began with `escapes` backslashes before its mark.
-    fn ends_quotation(&self, mark: char, escapes: usize) -> bool {
-        let is_bare = if escapes == 0 { self.escapes % 2 == 0 } else { self.escapes <= escapes };
-        self.mark == mark && self.closes && is_bare
-    }
 }
 
 /// Maximum number of backslashes counted before a mark.
 const MAX_ESCAPES: usize = 7;
 
+/// The marks and line breaks of a text.
 fn find_marks(text: &str) -> Vec<Mark> {
-    if text.is_ascii() {
-        let found = memchr3_iter(b'"', b'\'', b'`', text.as_bytes());
-        return found.filter_map(|at| Some(read_mark(text, at, text.get(at..)?.chars().next()?))).collect();
-    }
-    let is_mark = |c: char| QUOTES.iter().any(|(open, close, other)| [*open, *close, *other].contains(&c));
+    let is_mark = |c: char| match c {
+        '\n' | '"' | '\'' | '`' => true,
+        _ => !c.is_ascii() && QUOTES.iter().any(|(open, close, other)| [*open, *close, *other].contains(&c)),
+    };
     text.char_indices().filter(|(_, c)| is_mark(*c)).map(|(at, c)| read_mark(text, at, c)).collect()
 }
 
@@ -268,99 +232,81 @@ fn is_string_prefix(before: &str) -> bool {
     before.len() - rest.len() <= 2 && !rest.ends_with(|c: char| c.is_alphanumeric() || c == '_')
 }
 
-/// The marks of a text, with the next mark that ends a quotation, by its mark and escapes. Each is searched for from
-/// where the search before ended.
-struct ClosingMarks<'m> {
-    marks: &'m [Mark],
-    known: BTreeMap<(char, usize), usize>,
-}
-
-impl ClosingMarks<'_> {
-    /// The index of the mark that ends the quotation that the mark at `index` begins.
-    fn find(&mut self, index: usize) -> Option<usize> {
-        let opening = self.marks.get(index)?;
-        let (_, close, other) = QUOTES.iter().find(|(open, ..)| *open == opening.mark)?;
-        let after = self.marks.iter().enumerate().skip(index + 1);
-        let known = self.known.entry((*close, opening.escapes)).or_insert(0);
-        if *known <= index {
-            let end = after.clone().find(|(_, mark)| mark.ends_quotation(*close, opening.escapes));
-            *known = end.map_or(self.marks.len(), |(at, _)| at);
+/// For each mark the index of the mark that ends the quotation that it begins, if one does.
+fn find_closing_marks(marks: &[Mark]) -> Vec<Option<usize>> {
+    // The next mark that closes, by its character and the number of backslashes before it.
+    let mut next_closing: BTreeMap<char, [Option<usize>; MAX_ESCAPES + 1]> = BTreeMap::new();
+    let mut next_opening = marks.len();
+    let from_last = marks.iter().enumerate().rev().map(|(index, mark)| {
+        let may_close = |escapes: usize| if mark.escapes == 0 { escapes % 2 == 0 } else { escapes <= mark.escapes };
+        let next = |close: &char| {
+            let by_escapes = next_closing.get(close)?.iter().enumerate();
+            by_escapes.filter(|(escapes, _)| may_close(*escapes)).filter_map(|(_, at)| *at).min()
+        };
+        let quote = QUOTES.iter().find(|(open, ..)| mark.opens && *open == mark.mark);
+        let found =
+            quote.and_then(|(_, close, other)| next(close).or_else(|| next(other).filter(|at| *at < next_opening)));
+        if mark.opens {
+            next_opening = index;
         }
-        if *known < self.marks.len() {
-            return Some(*known);
+        if mark.closes
+            && let Some(at) = next_closing.entry(mark.mark).or_default().get_mut(mark.escapes)
+        {
+            *at = Some(index);
         }
-        let mut before_opening = after.take_while(|(_, mark)| !mark.opens);
-        before_opening.find(|(_, mark)| mark.ends_quotation(*other, opening.escapes)).map(|(at, _)| at)
-    }
+        found
+    });
+    let mut closing_marks: Vec<Option<usize>> = from_last.collect();
+    closing_marks.reverse();
+    closing_marks
 }
 
 /// The quotations of more than three words.
 fn long_quotations(text: &str) -> Vec<Range<usize>> {
     let marks = find_marks(text);
-    let mut closing_marks = ClosingMarks { marks: &marks, known: BTreeMap::new() };
-    let is_api_error = names_code(text);
+    let closing_marks = find_closing_marks(&marks);
+    let is_api_error = marks.windows(2).any(|key| key_in_quotes(text, key).is_some_and(|key| CODE_KEYS.contains(&key)));
     // Marks that end the message of an API's error.
     let mut passed = BTreeSet::new();
     let mut found: Vec<Range<usize>> = Vec::new();
-    let (mut next, mut line_end, mut is_line_done) = (0, 0, false);
+    let (mut next, mut line_end) = (0, 0);
     while let Some(mark) = marks.get(next) {
         let index = next;
         next += 1;
         if !mark.opens || passed.contains(&index) {
             continue;
         }
-        if let Some(close) = closing_marks.find(index) {
-            if is_api_error && is_message_entry(text, mark) {
+        let end = match closing_marks.get(index).copied().flatten() {
+            Some(close) if is_api_error && is_message_entry(text, &marks, index) => {
                 passed.insert(close);
                 continue;
             }
-            let close = extend_in_line(text, &marks, close);
-            next = close + 1;
-            let inside = mark.end()..marks.get(close).map_or(text.len(), |close| close.at - close.escapes);
-            found.extend(Some(inside).filter(|inside| text.get(inside.clone()).is_some_and(is_long)));
-            continue;
-        }
-        if line_end < mark.end() {
-            let rest = text.as_bytes().get(mark.end()..).unwrap_or_default();
-            line_end = memchr(b'\n', rest).map_or(text.len(), |at| mark.end() + at);
-            is_line_done = false;
-        }
-        // If the rest of the line goes or is short, so does each part of it.
-        if !is_line_done && text.get(mark.end()..line_end).is_some_and(is_long) {
-            found.push(mark.end()..line_end);
-        }
-        is_line_done = true;
-    }
-    merge_ranges(found)
-}
-
-/// Unites overlapping ranges, which are in the order of their starts.
-fn merge_ranges(ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
-    let mut merged: Vec<Range<usize>> = Vec::new();
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => merged.push(range),
+            Some(close) => {
+                // The last mark of the line that can end the quotation, before another begins: `the users' data'`.
+                let kind = marks.get(close).map(|close| close.mark);
+                let after = marks.iter().enumerate().skip(close + 1);
+                let after = after.take_while(|(_, mark)| !mark.opens && mark.mark != '\n');
+                let last = after.filter(|(_, mark)| mark.closes && Some(mark.mark) == kind).last();
+                let close = last.map_or(close, |(at, _)| at);
+                next = close + 1;
+                marks.get(close).map_or(text.len(), |close| close.at - close.escapes)
+            }
+            // If the rest of the line goes or is short, so does each part of it.
+            None if mark.end() <= line_end => continue,
+            None => {
+                let line = text.get(mark.end()..).and_then(|rest| rest.split('\n').next());
+                line_end = mark.end() + line.unwrap_or_default().len();
+                line_end
+            }
+        };
+        if text.get(mark.end()..end).is_some_and(is_long) {
+            match found.last_mut() {
+                Some(last) if mark.end() <= last.end => last.end = last.end.max(end),
+                _ => found.push(mark.end()..end),
+            }
         }
     }
-    merged
-}
-
-/// The last of the marks of a line that can end the quotation that ends at `close`, before another begins: `the users'
-/// data'`.
-fn extend_in_line(text: &str, marks: &[Mark], close: usize) -> usize {
-    let Some(first) = marks.get(close) else { return close };
-    let (mut last, mut from) = (close, first.at);
-    for (index, mark) in marks.iter().enumerate().skip(close + 1).take_while(|(_, mark)| !mark.opens) {
-        if text.get(from..mark.at).is_none_or(|between| between.contains('\n')) {
-            break;
-        }
-        from = mark.at;
-        if mark.mark == first.mark && mark.closes {
-            last = index;
-        }
-    }
-    last
+    found
 }
 
 /// Returns true if a quotation has more than three words.
@@ -380,21 +326,17 @@ const CODE_KEYS: [&str; 4] = ["code", "error", "status", "loc"];
 const MESSAGE_KEYS: [&str; 8] =
     ["message", "Message", "msg", "error", "error_description", "errorMessage", "detail", "reason"];
 
-/// Returns true if a text holds structure with a key of [`CODE_KEYS`].
-fn names_code(text: &str) -> bool {
-    CODE_KEYS.iter().any(|key| {
-        memmem::find_iter(text.as_bytes(), key.as_bytes()).any(|at| {
-            let after = text.get(at + key.len()..).unwrap_or_default().trim_start_matches('\\');
-            let before = text.get(..at).unwrap_or_default();
-            before.ends_with(['"', '\'']) && (after.starts_with("\":") || after.starts_with("':"))
-        })
-    })
+/// The text between two marks, if it is the key of an entry: `"code": …`.
+fn key_in_quotes<'t>(text: &'t str, marks: &[Mark]) -> Option<&'t str> {
+    let [open, close] = marks else { return None };
+    let key = text.get(open.end()..close.at - close.escapes)?;
+    text.get(close.end()..)?.starts_with(':').then_some(key)
 }
 
-/// Returns true if a mark begins the message in an API's error: `"message": "…"`.
-fn is_message_entry(text: &str, mark: &Mark) -> bool {
-    let before = text.get(..mark.at - mark.escapes).unwrap_or_default().trim_end_matches(' ');
-    let Some(key) = before.strip_suffix(':').and_then(|key| key.strip_suffix(['"', '\''])) else { return false };
-    let key = key.trim_end_matches('\\');
-    MESSAGE_KEYS.iter().any(|name| key.strip_suffix(name).is_some_and(|before| before.ends_with(['"', '\''])))
+/// Returns true if the mark at `index` begins the message in an API's error: `"message": "…"`.
+fn is_message_entry(text: &str, marks: &[Mark], index: usize) -> bool {
+    let (Some(mark), Some(key)) = (marks.get(index), marks.get(index.saturating_sub(2)..index)) else { return false };
+    let colon = key.last().and_then(|close| text.get(close.end()..mark.at - mark.escapes));
+    colon.is_some_and(|colon| colon.trim_end_matches(' ') == ":")
+        && key_in_quotes(text, key).is_some_and(|key| MESSAGE_KEYS.contains(&key))
 }

@@ -113,8 +113,8 @@ fn is_generated(text: &str, had_prefix: bool) -> bool {
     let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
     let class = |byte: &u8| (byte.is_ascii_digit(), byte.is_ascii_uppercase(), byte.is_ascii_lowercase());
     let changes = text.as_bytes().chunk_by(|one, other| class(one) == class(other)).count();
-    let enough_digits = (had_prefix && text.len() >= MIN_LETTERS_ONLY_ID)
-        || (digits > 0 && digits * MAX_CHARS_PER_DIGIT >= text.len());
+    let enough_digits =
+        (had_prefix && text.len() >= MIN_LETTERS_ONLY_ID) || (digits > 0 && digits * MAX_CHARS_PER_DIGIT >= text.len());
     // In random text over 62 characters three in five characters begin a run.
     let mixed = 2 * changes > text.len() || (3 * changes > text.len() && digits > 2);
     enough_digits && letters > 0 && mixed && !has_word(text) && 4 * count_word_letters(text) < 3 * letters.max(2)

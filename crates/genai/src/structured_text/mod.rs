@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use kernel::notation::{push_escaped, unescape};
 
 use super::chat_evidence;
-pub use super::chat_evidence::{ChatEvidence, RequiredEvidence};
+pub use super::chat_evidence::ChatEvidence;
 
 /// Maximum nesting depth.
 const MAX_DEPTH: usize = 64;
@@ -36,13 +36,10 @@ pub trait StructureVisitor {
     fn is_listed(&mut self, _key: &str) -> bool {
         false
     }
-    /// Returns true if the entry is to be removed, with everything in it. `raw` is the value as written in the text.
-    fn removes_entry(&mut self, _key: &str, _leaf: &StructureLeaf<'_>, _raw: &str) -> bool {
+    /// Returns true if the entry is to be removed, with everything in it. `raw` is the value as written in the text,
+    /// `evidence` comes from the entry's map.
+    fn removes_entry(&mut self, _key: &str, _leaf: &StructureLeaf<'_>, _raw: &str, _evidence: ChatEvidence) -> bool {
         false
-    }
-    /// The evidence that is required before the entry is removed.
-    fn required_evidence(&mut self, _key: &str, _leaf: &StructureLeaf<'_>, _raw: &str) -> RequiredEvidence {
-        RequiredEvidence::NoEvidence
     }
     /// The evidence from a map's entries: keys, with the texts of those that matter (`type`, `role`, a stop reason).
     fn map_evidence(&mut self, _entries: &[(Cow<'_, str>, Cow<'_, str>)]) -> ChatEvidence {
@@ -64,6 +61,9 @@ pub trait StructureVisitor {
         None
     }
 }
+
+/// Changes nothing.
+impl StructureVisitor for () {}
 
 /// The result of walking a text.
 pub enum WalkOutcome {
@@ -102,13 +102,6 @@ pub(super) fn find_structure(text: &str, from: usize) -> Option<usize> {
     let at = from + memchr::memchr3_iter(b'{', b'[', b'(', bytes.get(from..)?).find(|at| opens(&(from + at)))?;
     let quotes = bytes.get(from..at)?.iter().rev().take_while(|byte| matches!(byte, b'"' | b'\'' | b'\\')).count();
     Some(at - quotes)
-}
-
-/// Returns true if the whole text parses as structure.
-pub fn parses_as_structure(text: &str) -> bool {
-    struct NoopVisitor;
-    impl StructureVisitor for NoopVisitor {}
-    matches!(rewrite(text, &mut NoopVisitor), WalkOutcome::Unchanged | WalkOutcome::Changed(_))
 }
 
 /// Walks `text`, which must consist of structured values.
@@ -187,8 +180,7 @@ impl<'t> StructureWalk<'t> {
         match self.peek() {
             Some(b'{') => self.walk_members(b'}', key, visit),
             Some(b'[') => self.walk_members(b']', key, visit),
-            Some(b'(') if self.walk_pair(visit) => Some(()),
-            Some(b'(') => self.walk_members(b')', key, visit),
+            Some(b'(') => self.walk_pair(visit).or_else(|| self.walk_members(b')', key, visit)),
             Some(b'"' | b'\'') => {
                 let (raw, text) = self.read_strings();
                 self.leaf_text(key, raw, text, visit);
@@ -201,20 +193,18 @@ impl<'t> StructureWalk<'t> {
         }
     }
 
-    /// Removes the value of `('key', value)` if the visitor wants that. Returns false if the value stays.
-    fn walk_pair(&mut self, visit: &mut impl StructureVisitor) -> bool {
+    /// Removes the value of `('key', value)` if the visitor wants that. `None` if the value stays.
+    fn walk_pair(&mut self, visit: &mut impl StructureVisitor) -> Option<()> {
         let from = self.at;
         self.at += 1;
-        let value_start = self.removed_pair_end(visit);
-        match value_start {
-            Some(to) => {
-                self.changed = true;
-                self.out.push_str(self.slice(from, to));
-                self.out.push(')');
-            }
-            None => self.at = from,
-        }
-        value_start.is_some()
+        let Some(to) = self.removed_pair_end(visit) else {
+            self.at = from;
+            return None;
+        };
+        self.changed = true;
+        self.out.push_str(self.slice(from, to));
+        self.out.push(')');
+        Some(())
     }
 
     /// The position after the key and its comma, if the value is to be removed.
@@ -233,8 +223,7 @@ impl<'t> StructureWalk<'t> {
         self.at += usize::from(self.peek() == Some(b','));
         self.skip_space();
         let is_pair = self.peek().is_none_or(|byte| byte == b')');
-        let needs_no_evidence = visit.required_evidence(&key, &leaf, raw) == RequiredEvidence::NoEvidence;
-        let is_removed = is_pair && needs_no_evidence && visit.removes_entry(&key, &leaf, raw);
+        let is_removed = is_pair && visit.removes_entry(&key, &leaf, raw, ChatEvidence::default());
         self.at += usize::from(self.peek().is_some());
         is_removed.then_some(after_comma)
     }
@@ -246,9 +235,7 @@ impl<'t> StructureWalk<'t> {
             self.too_deep = true;
             return None;
         }
-        let open = self.slice(self.at, self.at + 1);
-        self.out.push_str(open);
-        self.at += 1;
+        self.copy_char();
         let mut map = MapMembers { close, from: self.at, evidence: None };
         let mut any_kept = false;
         loop {
@@ -257,9 +244,7 @@ impl<'t> StructureWalk<'t> {
             match self.peek() {
                 None => break,
                 Some(byte) if byte == close => {
-                    let end = self.slice(self.at, self.at + 1);
-                    self.out.push_str(end);
-                    self.at += 1;
+                    self.copy_char();
                     break;
                 }
                 Some(_) if any_kept => self.out.insert(length_before, ','),
@@ -276,9 +261,8 @@ impl<'t> StructureWalk<'t> {
                     self.out.truncate(length_before);
                     self.at += 1;
                 }
-                Some(byte) if byte == close => {}
-                None => {}
-                Some(_) => return None,
+                next if next.is_none_or(|byte| byte == close) => {}
+                _ => return None,
             }
         }
         self.depth -= 1;
@@ -320,10 +304,8 @@ impl<'t> StructureWalk<'t> {
         if visit.is_listed(&key) {
             let (start, leaf) = (self.at, self.skip_value());
             let raw = self.slice(start, self.at);
-            let required = visit.required_evidence(&key, &leaf, raw);
-            let has_evidence =
-                required == RequiredEvidence::NoEvidence || self.map_evidence(map, visit).satisfies(required);
-            if has_evidence && visit.removes_entry(&key, &leaf, raw) {
+            let evidence = self.map_evidence(map, visit);
+            if visit.removes_entry(&key, &leaf, raw, evidence) {
                 self.changed = true;
                 return Some(false);
             }

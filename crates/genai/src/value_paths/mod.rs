@@ -3,12 +3,10 @@
 //!
 //! Bounded in bytes and depth; unreadable text yields nothing. `json_body` reads the entries of log bodies.
 
-use std::iter::Peekable;
-
 use memchr::memmem;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
-use kernel::notation::{Notation, Token, Tokens, unescape};
+use kernel::notation::{Notation, Token, Tokens, push_escaped, unescape};
 use otlp::Value;
 
 use super::pattern::KeyPattern;
@@ -17,8 +15,6 @@ use super::pattern::KeyPattern;
 const MAX_BYTES: usize = 1 << 20;
 /// Maximum number of list elements searched.
 const MAX_ELEMENTS: usize = 64;
-/// Maximum nesting depth of a Python text.
-const MAX_DEPTH: usize = 32;
 
 /// Parses the structure of a value, if it has one.
 pub(super) fn parse(value: Value<'_>) -> Option<Json> {
@@ -119,54 +115,39 @@ pub(super) fn whole_number(json: &Json) -> Option<i64> {
     }
 }
 
-/// Parses `{'a': 1, "b": None, 'c': [True, (1, 2)]}`, as Python's `str` writes dicts and lists.
+/// Parses `{'a': 1, "b": None, 'c': [True, (1, 2)]}`, as Python's `str` writes dicts and lists, by writing it as JSON.
+/// Fails on a call like `Decimal('1')`.
 fn parse_python(text: &str) -> Option<Json> {
-    let mut parser = PythonParser { text, tokens: Tokens::new(text, Notation::Python).peekable() };
-    let may_be_python = matches!(parser.tokens.peek(), Some(Token::Open(_)));
-    let json = may_be_python.then(|| parser.parse_value(0))??;
-    parser.tokens.next().is_none().then_some(json)
-}
-
-struct PythonParser<'t> {
-    text: &'t str,
-    tokens: Peekable<Tokens<'t>>,
-}
-
-impl PythonParser<'_> {
-    fn parse_value(&mut self, depth: usize) -> Option<Json> {
-        match self.tokens.next()? {
-            Token::Open(b'{') if depth < MAX_DEPTH => self.parse_collection(b'}', depth + 1),
-            Token::Open(b'[') if depth < MAX_DEPTH => self.parse_collection(b']', depth + 1),
-            Token::Open(b'(') if depth < MAX_DEPTH => self.parse_collection(b')', depth + 1),
-            Token::Text { range, is_closed: true } => Some(Json::String(unescape(self.text.get(range)?).into_owned())),
-            Token::Word(range) => match self.text.get(range)? {
-                "None" => Some(Json::Null),
-                "True" => Some(Json::Bool(true)),
-                "False" => Some(Json::Bool(false)),
-                number => serde_json::from_str::<serde_json::Number>(number).ok().map(Json::Number),
+    let mut tokens = Tokens::new(text, Notation::Python).peekable();
+    if !matches!(tokens.peek(), Some(Token::Open(_))) {
+        return None;
+    }
+    let mut json = String::new();
+    while let Some(token) = tokens.next() {
+        let next = tokens.peek();
+        match token {
+            Token::Open(b'{') => json.push('{'),
+            Token::Open(_) => json.push('['),
+            Token::Close(b'}') => json.push('}'),
+            Token::Close(_) => json.push(']'),
+            Token::Colon => json.push(':'),
+            Token::Comma if matches!(next, Some(Token::Close(_))) => {}
+            Token::Comma => json.push(','),
+            Token::Text { is_closed: false, .. } => return None,
+            Token::Text { range, .. } => push_escaped(&unescape(text.get(range)?), '"', &mut json),
+            Token::Word(range) => match text.get(range)? {
+                "None" => json.push_str("null"),
+                "True" => json.push_str("true"),
+                "False" => json.push_str("false"),
+                word => {
+                    let number = serde_json::from_str::<serde_json::Number>(word).ok()?.to_string();
+                    let is_key = next == Some(&Token::Colon);
+                    if is_key { push_escaped(&number, '"', &mut json) } else { json.push_str(&number) }
+                }
             },
-            _ => None,
         }
     }
-
-    /// Parses the members up to the closing bracket. Fails on a call like `Decimal('1')`.
-    fn parse_collection(&mut self, close: u8, depth: usize) -> Option<Json> {
-        let (mut map, mut list) = (Map::new(), Vec::new());
-        while self.tokens.next_if_eq(&Token::Close(close)).is_none() {
-            let value = self.parse_value(depth)?;
-            if close == b'}' {
-                self.tokens.next_if_eq(&Token::Colon)?;
-                map.insert(scalar_text(&value)?, self.parse_value(depth)?);
-            } else {
-                list.push(value);
-            }
-            let is_last = self.tokens.next_if_eq(&Token::Comma).is_none();
-            if is_last && self.tokens.peek() != Some(&Token::Close(close)) {
-                return None;
-            }
-        }
-        Some(if close == b'}' { Json::Object(map) } else { Json::Array(list) })
-    }
+    serde_json::from_str(&json).ok()
 }
 
 #[cfg(test)]

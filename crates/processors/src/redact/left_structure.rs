@@ -4,7 +4,7 @@
 //! Structure stays structure of the same kind and fits the cap; numbers and keys are checked too. Content that is not
 //! structure is redacted like any other text (`mod`).
 
-use genai::structured_text::{StructureLeaf, StructureVisitor, WalkOutcome, may_be_structure, rewrite};
+use genai::structured_text::{ChatEvidence, StructureLeaf, StructureVisitor, WalkOutcome, may_be_structure, rewrite};
 use genai::{ContentLocation, EmbeddedContentEdit, cached_facts};
 use otlp::{AttrId, NodeId, OwnedValue, Payload, Signal, Value};
 use pipeline::{Batch, ContentState};
@@ -167,7 +167,7 @@ impl StructureVisitor for LeafRedactor<'_, '_> {
         self.treatment(key) == Treatment::Drop
     }
 
-    fn removes_entry(&mut self, _: &str, _: &StructureLeaf<'_>, _: &str) -> bool {
+    fn removes_entry(&mut self, _: &str, _: &StructureLeaf<'_>, _: &str, _: ChatEvidence) -> bool {
         self.processor.counters.dropped.get(&self.context.signal).into_iter().for_each(|counter| counter.increment(1));
         true
     }
