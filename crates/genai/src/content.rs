@@ -458,8 +458,7 @@ impl FoundContent {
 
 /// The name of a span, an event or a log's event.
 fn name_of(payload: &Payload, node: NodeId) -> &str {
-    let field = if payload.kind(node) == NodeKind::LogRecord { TextField::EventName } else { TextField::Name };
-    payload.text(node, field)
+    payload.text(node, payload.name_field(node))
 }
 
 /// Returns true if a key of this class needs evidence to count as content.

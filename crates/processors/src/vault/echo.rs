@@ -9,10 +9,10 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use echoes::{ContentFingerprints, EchoReplacements, FingerprintCache, SessionKey, may_quote};
-use genai::{ContentBasis, ContentLocation, ContentPart, ContentPlace, Facts, ItemFacts, VaultedTexts, Vocabulary};
+use genai::{ContentLocation, ContentPlace, Facts, ItemFacts, VaultedTexts, Vocabulary};
 use otlp::{AttrId, Attribute, EncodedAttribute, NodeId, NodeKind, Payload, TextField, Value};
 
-use super::content::value_at;
+use super::content::guessed_place;
 use redaction::is_id_bytes;
 
 /// Finds echoes and values that redaction will cut, with the limits of the redact step.
@@ -119,7 +119,7 @@ impl EchoFinder {
                 sessions.push(SessionPrints { keys, prints: ContentFingerprints::default() });
             }
             let Some(SessionPrints { prints, .. }) = sessions.last_mut() else { continue };
-            for value in item.content.iter().filter_map(|place| value_at(payload, place)) {
+            for value in item.content.iter().filter_map(|place| place.value(payload)) {
                 match value {
                     Value::Str(text) => prints.add(self.memory.key(), text),
                     Value::Map(_) | Value::List(_) => {
@@ -175,18 +175,13 @@ impl EchoFinder {
         let stays_whole =
             |text: &str| text.len() + text.len() / 4 <= self.max_error_text && echoes.replacement_for(text).is_none();
         for (index, item) in facts.items.iter().enumerate() {
-            let status = ContentPlace {
-                node: item.node,
-                at: ContentLocation::Status,
-                part: ContentPart::Other,
-                basis: ContentBasis::Listed,
-            };
+            let status = guessed_place(item.node, ContentLocation::Status);
             // A tool's status message is already among its content.
             let status =
                 Some(&status).filter(|_| !item.content.iter().any(|place| place.at == ContentLocation::Status));
             for place in item.errors.iter().chain(status).filter(|place| !item.content.contains(place)) {
                 let (mut is_cut, mut texts_left) = (false, MAX_BODY_TEXTS);
-                if let Some(value) = value_at(payload, place) {
+                if let Some(value) = place.value(payload) {
                     visit_texts(value, &mut texts_left, &mut |text| is_cut |= !stays_whole(text));
                 }
                 // If some texts were not checked, keep the whole value, so that the vault misses nothing.
@@ -199,9 +194,8 @@ impl EchoFinder {
         found
     }
 
-    /// Adds values of an item, its events and links that stay but cannot be searched: too long, bytes that are not
-    /// text, or maps and lists nested too deep. Encodings nested too deep in a text are detected only by the later
-    /// search; no copy of those is kept.
+    /// Adds values of an item, its events and links that stay but cannot be searched: too long, or bytes that are not
+    /// text. Encodings nested too deep in a text are detected only by the later search; no copy of those is kept.
     fn add_unsearchable(
         &self,
         payload: &Payload,
@@ -209,12 +203,9 @@ impl EchoFinder {
         index: usize,
         found: &mut Vec<(usize, ContentPlace)>,
     ) {
-        let earlier_count = found.len();
+        let mut unsearchable: Vec<ContentPlace> = Vec::new();
         let mut add = |node: NodeId, at: ContentLocation, value: Value<'_>| {
-            if is_unsearchable(value, self.max_scan, 0) {
-                let place = ContentPlace { node, at, part: ContentPart::Other, basis: ContentBasis::Guessed };
-                found.push((index, place));
-            }
+            unsearchable.extend(is_unsearchable(value, self.max_scan).then(|| guessed_place(node, at)));
         };
         for node in std::iter::once(item.node).chain(payload.children(item.node)) {
             for attribute in payload.encoded_attributes(node) {
@@ -225,37 +216,28 @@ impl EchoFinder {
             }
         }
         payload.body(item.node).into_iter().for_each(|body| add(item.node, ContentLocation::Body, body));
-        if found.len() > earlier_count {
-            // A place that is content already, or was found as an error text, is not added again.
-            let errors = found.iter().take(earlier_count).filter(|(of, _)| *of == index).map(|(_, place)| place);
-            let known: HashSet<(NodeId, ContentLocation)> =
-                item.content.iter().chain(errors).map(|place| (place.node, place.at)).collect();
-            let mut position = 0;
-            found.retain(|(_, place)| {
-                position += 1;
-                position <= earlier_count || !known.contains(&(place.node, place.at))
-            });
+        if unsearchable.is_empty() {
+            return;
         }
+        // A place that is content already, or was found as an error text, is not added again.
+        let errors = found.iter().filter(|(of, _)| *of == index).map(|(_, place)| place);
+        let known: HashSet<(NodeId, ContentLocation)> =
+            item.content.iter().chain(errors).map(|place| (place.node, place.at)).collect();
+        unsearchable.retain(|place| !known.contains(&(place.node, place.at)));
+        found.extend(unsearchable.into_iter().map(|place| (index, place)));
     }
 }
 
-/// Maximum nesting depth of maps and lists; a deeper value counts as unsearchable.
-const MAX_DEPTH: u8 = 64;
-
 /// Returns true if redaction cannot search a value or a part of it.
-fn is_unsearchable(value: Value<'_>, max_bytes: usize, depth: u8) -> bool {
-    match value {
+fn is_unsearchable(value: Value<'_>, max_bytes: usize) -> bool {
+    value.any_leaf(&mut |leaf| match leaf {
         Value::Str(text) => text.len() > max_bytes,
         Value::Bytes(bytes) => match std::str::from_utf8(bytes) {
             Ok(_) => bytes.len() > max_bytes,
             Err(_) => !is_id_bytes(bytes),
         },
-        Value::Map(_) => {
-            depth >= MAX_DEPTH || value.entries().any(|(_, entry)| is_unsearchable(entry, max_bytes, depth + 1))
-        }
-        Value::List(_) => depth >= MAX_DEPTH || value.items().any(|item| is_unsearchable(item, max_bytes, depth + 1)),
         _ => false,
-    }
+    })
 }
 
 /// Visits the texts of an item that stay and may quote content: error texts, status message and name of a span; body of
@@ -271,7 +253,7 @@ fn visit_kept_texts<'p>(
     let edits = item.embedded.iter().flat_map(|embedded| &embedded.edits);
     edits.flat_map(|edit| edit.texts.values()).for_each(|rest| visit(rest));
     let mut texts_left = MAX_BODY_TEXTS;
-    let errors = item.errors.iter().filter_map(|place| value_at(payload, place));
+    let errors = item.errors.iter().filter_map(|place| place.value(payload));
     errors.for_each(|value| visit_texts(value, &mut texts_left, visit));
     match payload.kind(item.node) {
         NodeKind::Span => {
@@ -343,15 +325,13 @@ fn is_kept_value(payload: &Payload, item: &ItemFacts, text: &str) -> bool {
 
 /// Visits the texts in a value, at most `texts_left` of them, and counts that number down.
 fn visit_texts<'p>(value: Value<'p>, texts_left: &mut usize, visit: &mut impl FnMut(&'p str)) {
-    match value {
-        Value::Str(text) if *texts_left > 0 => {
+    value.any_leaf(&mut |leaf| {
+        if let Some(text) = leaf.as_str().filter(|_| *texts_left > 0) {
             *texts_left -= 1;
             visit(text);
         }
-        Value::List(_) => value.items().for_each(|item| visit_texts(item, texts_left, visit)),
-        Value::Map(_) => value.entries().for_each(|(_, entry)| visit_texts(entry, texts_left, visit)),
-        _ => {}
-    }
+        *texts_left == 0
+    });
 }
 
 fn item_ids(item: &ItemFacts) -> [Option<&str>; 7] {

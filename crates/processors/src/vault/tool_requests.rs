@@ -15,8 +15,6 @@ use genai::{ContentLocation, ContentPart, Facts, ItemFacts, ItemRole};
 use kernel::bounded_map::{AccountHash, BoundedMap};
 use otlp::{NodeId, Payload, Value};
 
-use super::content::value_at;
-
 pub(super) const REQUESTED_BY_ATTRIBUTE: &str = "tollgate.tool.requested_by";
 /// Maximum number of tool calls remembered from earlier batches.
 const MAX_REMEMBERED: usize = 1 << 16;
@@ -88,7 +86,7 @@ fn collect_output_ids(payload: &Payload, item: &ItemFacts, ids: &mut Vec<String>
                 .is_some_and(|attribute| attribute.key.ends_with("toolCalls") || attribute.key.ends_with("tool_calls")),
             _ => false,
         };
-        match value_at(payload, place) {
+        match place.value(payload) {
             Some(Value::Str(text)) => collect_json_ids(text, is_call_list, ids),
             Some(value @ (Value::Map(_) | Value::List(_))) => {
                 json.clear();
@@ -119,7 +117,7 @@ fn is_valid_id(id: &str, count: usize) -> bool {
 /// Collects ids from answers that some emitters list among the input, as events; only the choice events are answers.
 fn collect_answer_ids(payload: &Payload, item: &ItemFacts, ids: &mut Vec<String>) {
     for place in item.content.iter().filter(|place| matches!(place.part, ContentPart::Input | ContentPart::Other)) {
-        let Some(text) = value_at(payload, place).and_then(|value| value.as_str()) else { continue };
+        let Some(text) = place.value(payload).and_then(|value| value.as_str()) else { continue };
         let has_choice =
             text.len() <= MAX_OUTPUT_BYTES && memchr::memmem::find(text.as_bytes(), b"gen_ai.choice").is_some();
         let events = has_choice.then(|| serde_json::from_str::<Vec<serde_json::Value>>(text).ok()).flatten();
