@@ -190,6 +190,22 @@ struct PlaceContext<'a> {
     recogniser_mode: RecogniserMode<'a>,
 }
 
+impl<'a> PlaceContext<'a> {
+    /// The context of an attribute's value, of which nothing is recorded or learned.
+    fn of_values(account: &'a str, signal: Signal, recogniser_mode: RecogniserMode<'a>) -> Self {
+        Self {
+            account,
+            node: None,
+            learn_for: None,
+            signal,
+            place: place_label(TextPlaceKind::Value),
+            with_pseudonym: false,
+            echoes: None,
+            recogniser_mode,
+        }
+    }
+}
+
 /// Replacement for texts that could not be searched and for bytes that are not text.
 const UNSCANNED: &str = "[UNSCANNED]";
 
@@ -241,30 +257,20 @@ impl RedactProcessor {
         let signal = batch.payload.signal();
         let account = Arc::clone(&batch.origin.account);
         let echoes = echoes_of(batch);
-        let value_context = PlaceContext {
-            account: &account,
-            node: None,
-            learn_for: None,
-            signal,
-            place: place_label(TextPlaceKind::Value),
-            with_pseudonym: false,
-            echoes: None,
-            recogniser_mode,
-        };
+        let value_context = PlaceContext::of_values(&account, signal, recogniser_mode);
         let redacted_places = self.redact_left_structure(batch, &value_context, worker);
         batch.payload.edit_text(|place, text| {
             if place.kind != TextPlaceKind::Key && is_inside_redacted(&redacted_places, place) {
                 return TextEdit::Keep;
             }
             let context = PlaceContext {
-                account: &account,
                 node: self.settings.config.record_lengths.then_some(place.node),
-                signal,
                 place: place_label(place.kind),
                 learn_for: Some(place.node),
                 with_pseudonym: data_points.contains(&place.node),
                 echoes: echoes.as_deref(),
                 recogniser_mode: recogniser_mode.for_place(place.kind),
+                ..value_context
             };
             match place.kind {
                 TextPlaceKind::Entry { number } => {

@@ -119,16 +119,8 @@ impl RedactProcessor {
         let facts = cached_facts(&self.vocabulary, &batch.origin.account, &batch.payload, &mut batch.facts);
         let echoes = echoes_of(batch);
         let account = Arc::clone(&batch.origin.account);
-        let context = PlaceContext {
-            account: &account,
-            node: None,
-            learn_for: None,
-            signal,
-            place: "other",
-            with_pseudonym: false,
-            echoes: echoes.as_deref(),
-            recogniser_mode,
-        };
+        let values = PlaceContext::of_values(&account, signal, recogniser_mode);
+        let context = PlaceContext { place: "other", echoes: echoes.as_deref(), ..values };
         let mut redact = |text: &str| {
             if text.len() > self.settings.max_scan {
                 return UNSCANNED.to_owned();

@@ -213,29 +213,26 @@ struct ContentPieces(Vec<ShapePiece>);
 struct TextBytes(u64);
 /// One element of a document's array: a message, or a list of messages.
 struct ListEntry(MessageShapes);
-/// A role: a listed word, never the text itself.
-struct RoleWord(&'static str);
-/// The value of `type`: the type of a part, or (in LangChain) a role.
-struct TypeWord {
+/// What a word means as a role, as a `type` and as an event's name: listed words, never the text itself.
+struct KnownWord {
+    role: &'static str,
     kind: &'static str,
-    role: Option<&'static str>,
+    /// Some roles are values of `type` in LangChain.
+    role_of_type: Option<&'static str>,
+    is_answer: bool,
 }
 
-impl TypeWord {
-    const OTHER: Self = Self { kind: "other", role: None };
-
-    fn from_word(word: &str) -> Self {
-        let kind = match word {
-            "tool-call" => "tool_call",
-            "tool-result" => "tool_result",
-            word => type_word(word),
+impl KnownWord {
+    fn new(word: &str) -> Self {
+        let (role, kind) = match word {
+            "tool-call" => ("other", "tool_call"),
+            "tool-result" => ("other", "tool_result"),
+            word => (role_word(word), type_word(word)),
         };
-        Self { kind, role: matches!(word, "human" | "ai" | "system" | "tool").then(|| role_word(word)) }
+        let role_of_type = Some(role).filter(|role| matches!(*role, "human" | "ai" | "system" | "tool"));
+        Self { role, kind, role_of_type, is_answer: word == "gen_ai.choice" }
     }
 }
-
-/// Whether an event's name is that of an answer.
-struct AnswerEvent(bool);
 
 /// Implements `Deserialize` through a visitor. Numbers, booleans and nulls become `$empty`.
 macro_rules! deserialize_with {
@@ -330,17 +327,9 @@ deserialize_with!(TextBytes: TextBytes(0);
     }
 );
 
-deserialize_with!(RoleWord: RoleWord("other"); |text| RoleWord(role_word(text));
-    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(RoleWord("other")) };
-    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(RoleWord("other")) });
-
-deserialize_with!(TypeWord: TypeWord::OTHER; |text| TypeWord::from_word(text);
-    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(TypeWord::OTHER) };
-    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(TypeWord::OTHER) });
-
-deserialize_with!(AnswerEvent: AnswerEvent(false); |text| AnswerEvent(text == "gen_ai.choice");
-    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(AnswerEvent(false)) };
-    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(AnswerEvent(false)) });
+deserialize_with!(KnownWord: KnownWord::new(""); |text| KnownWord::new(text);
+    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(KnownWord::new("")) };
+    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(KnownWord::new("")) });
 
 /// Keys that determine the shape of a message.
 enum ShapeKey {
@@ -398,12 +387,12 @@ fn read_message<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(MessageShape, Op
     let mut pieces: Vec<ShapePiece> = Vec::new();
     while let Some(key) = map.next_key()? {
         match key {
-            ShapeKey::Role => role = Some(map.next_value::<RoleWord>()?.0),
+            ShapeKey::Role => role = Some(map.next_value::<KnownWord>()?.role),
             ShapeKey::Type => {
-                let type_word: TypeWord = map.next_value()?;
-                match type_word.role {
-                    Some(_) => role = role.or(type_word.role),
-                    None => kind = Some(type_word.kind),
+                let word: KnownWord = map.next_value()?;
+                match word.role_of_type {
+                    Some(_) => role = role.or(word.role_of_type),
+                    None => kind = Some(word.kind),
                 }
             }
             ShapeKey::Message => inner_message = Some(map.next_value::<ArrayElement>()?.0),
@@ -411,7 +400,7 @@ fn read_message<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(MessageShape, Op
                 part_kind = Some(key_kind);
                 part_bytes += map.next_value::<TextBytes>()?.0;
             }
-            ShapeKey::EventName => is_answer = map.next_value::<AnswerEvent>()?.0,
+            ShapeKey::EventName => is_answer = map.next_value::<KnownWord>()?.is_answer,
             ShapeKey::Content => pieces.extend(map.next_value::<ContentPieces>()?.0),
             ShapeKey::ToolCalls => {
                 let calls = map.next_value::<ContentPieces>()?.0;
