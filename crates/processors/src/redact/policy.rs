@@ -136,14 +136,8 @@ pub(super) fn cap_text(text: &str, limit: usize) -> Option<String> {
     if text.len() <= limit {
         return None;
     }
-    let mut end = limit.saturating_sub(TRUNCATION_MARK.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let mut out = String::with_capacity(limit);
-    out.push_str(text.get(..end).unwrap_or(""));
-    out.push_str(TRUNCATION_MARK);
-    Some(out)
+    let end = text.floor_char_boundary(limit.saturating_sub(TRUNCATION_MARK.len()));
+    Some(format!("{}{TRUNCATION_MARK}", text.get(..end).unwrap_or("")))
 }
 
 /// `text` cut to `limit` bytes with its stack frames kept as far as possible: other lines are cut first, then frames in
@@ -203,7 +197,7 @@ impl KeptLines<'_> {
         let mut is_marked = false;
         for ((range, _), kept) in self.lines.iter().zip(&self.kept_bytes) {
             let line = self.text.get(range.clone()).unwrap_or_default();
-            let end = (0..=*kept).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+            let end = line.floor_char_boundary(*kept);
             out.push_str(line.get(..end).unwrap_or_default());
             // Adjacent lines that are not kept share one mark.
             is_marked &= end == 0;

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use genai::KeyRole;
-use otlp::{TextField, TextPlaceKind};
+use otlp::TextPlaceKind;
 use pipeline::{Batch, Inquiry, InquiryAnswer, Reason};
 use recogniser::{OnRecogniserError, RecogniserAnswers, TextRecogniser};
 use redaction::recognised::EntityHit;
@@ -18,7 +18,7 @@ use telemetry::{Counter, Meter, names};
 
 use super::config::RedactMode;
 use super::policy::Treatment;
-use super::{PlaceContext, RedactCounters, RedactProcessor, WorkerBuffers, data_points_of};
+use super::{PlaceContext, RedactCounters, RedactProcessor, WorkerBuffers, data_points_of, has_cap};
 
 /// How the pass uses the external recogniser.
 #[derive(Clone, Copy)]
@@ -38,8 +38,8 @@ impl RecogniserMode<'_> {
     /// group by them, and descriptions hold no personal data.
     pub(super) fn for_place(self, kind: TextPlaceKind) -> Self {
         match kind {
-            TextPlaceKind::Key | TextPlaceKind::Value | TextPlaceKind::BytesValue | TextPlaceKind::Body => self,
-            TextPlaceKind::Field(TextField::StatusMessage) => self,
+            TextPlaceKind::Key => self,
+            _ if has_cap(kind) => self,
             _ if matches!(self, Self::List(_)) => Self::Skip,
             _ => Self::NoRecogniser,
         }

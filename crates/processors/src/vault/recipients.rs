@@ -161,14 +161,8 @@ impl RecipientConfig {
         };
         let accounts = Some(names_of(".accounts", &limited.accounts));
         let tenants = limited.tenants.as_ref().map(|tenants| names_of(".tenants", tenants));
-        match key {
-            Ok(key) if problems.len() == earlier_problems => Some(PolicyRecipient { key, accounts, tenants }),
-            Ok(_) => None,
-            Err(problem) => {
-                problems.push(FieldProblem::new(format!("{path}.key"), problem));
-                None
-            }
-        }
+        let key = key.map_err(|problem| problems.push(FieldProblem::new(format!("{path}.key"), problem))).ok()?;
+        (problems.len() == earlier_problems).then_some(PolicyRecipient { key, accounts, tenants })
     }
 }
 
@@ -193,15 +187,13 @@ pub(super) fn check_recipients(
             None => recipients.push(recipient),
             Some(earlier) => {
                 let problem = match (earlier.accounts.is_some(), recipient.accounts.is_some()) {
-                    (false, false) => {
-                        "is listed twice: remove it, or replace it with the public key of a second auditor"
-                    }
-                    (true, true) => "is listed twice: write all its accounts in one entry",
+                    (false, false) => "twice: remove it, or replace it with the public key of a second auditor",
+                    (true, true) => "twice: write all its accounts in one entry",
                     _ => {
-                        "is listed with limits and without: remove one of the two, because a key without limits opens everything"
+                        "with limits and without: remove one of the two, because a key without limits opens everything"
                     }
                 };
-                problems.push(FieldProblem::new(path, problem));
+                problems.push(FieldProblem::new(path, format!("is listed {problem}")));
             }
         }
     }
@@ -245,22 +237,19 @@ fn check_accounts(policy: &RecipientPolicy, problems: &mut Vec<FieldProblem>, no
             }
         }
     }
-    if policy.threshold.is_some_and(|threshold| usize::from(threshold) == policy.recipients.len()) {
-        notes.push(FieldProblem::new(
-            "recipients",
-            "all recipients are needed together: if one secret key is lost, the vault cannot be decrypted; add one",
-        ));
+    let note = if policy.threshold.is_some_and(|threshold| usize::from(threshold) == policy.recipients.len()) {
+        "all recipients are needed together: if one secret key is lost, the vault cannot be decrypted; add one"
+            .to_owned()
     } else if policy.recipients.len() == 1 {
-        notes.push(FieldProblem::new(
-            "recipients",
-            "only one recipient: if its secret key is lost, the vault cannot be decrypted; add a second one",
-        ));
-    } else if !single.is_empty() {
+        "only one recipient: if its secret key is lost, the vault cannot be decrypted; add a second one".to_owned()
+    } else if single.is_empty() {
+        return;
+    } else {
         let names = single.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let note = format!(
+        format!(
             "only one recipient opens all content of {names}: if its secret key is lost, that content cannot be \
              decrypted; add a second one"
-        );
-        notes.push(FieldProblem::new("recipients", note));
-    }
+        )
+    };
+    notes.push(FieldProblem::new("recipients", note));
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use genai::{ContentLocation, ContentPlace, Facts, ItemFacts, Vocabulary, is_identifier, is_number, is_plain_name};
 use kernel::CONTENT;
-use otlp::{NodeId, NodeKind, OwnedValue, Payload, TextField, Value};
+use otlp::{NodeId, NodeKind, OwnedValue, Payload, Value};
 
 use super::content::guessed_place;
 use super::session_items::item_nodes;
@@ -120,7 +120,7 @@ impl TextJudge<'_> {
         }
         let scope = payload.scope(item.node);
         if item.of_agent_resource && self.judged_scopes.insert(scope) {
-            self.judge_scope_name(index, item, scope);
+            self.judge_name(index, item, scope);
         }
         if self.privacy == PrivacyProfile::Standard {
             return;
@@ -173,20 +173,13 @@ impl TextJudge<'_> {
         }
     }
 
+    /// Judges the name of a span, an event or a scope. The name of a scope that a dialect knows stays.
     fn judge_name(&mut self, index: usize, item: &ItemFacts, node: NodeId) {
-        let text = self.payload.text(node, self.payload.name_field(node));
-        let is_name = self.privacy == PrivacyProfile::Standard && is_plain_name(text);
-        if !is_name {
-            self.judge_text(index, item, guessed_place(node, ContentLocation::Name));
-        }
-    }
-
-    /// Judges the name of a scope of an agent's resource. A name that a dialect knows stays.
-    fn judge_scope_name(&mut self, index: usize, item: &ItemFacts, scope: NodeId) {
-        let name = self.payload.text(scope, TextField::Name);
+        let name = self.payload.text(node, self.payload.name_field(node));
         let is_plain = self.privacy == PrivacyProfile::Standard && is_plain_name(name);
-        if !is_plain && !self.vocabulary.is_known_scope(name) {
-            self.judge_text(index, item, guessed_place(scope, ContentLocation::Name));
+        let is_known = self.payload.kind(node) == NodeKind::Scope && self.vocabulary.is_known_scope(name);
+        if !is_plain && !is_known {
+            self.judge_text(index, item, guessed_place(node, ContentLocation::Name));
         }
     }
 
