@@ -79,20 +79,11 @@ pub(super) fn is_own_pseudonym(key: &str, text: &str) -> bool {
 
 /// Returns true for the names of headers that carry credentials. Only the key's segment after the last dot counts.
 fn is_credential_header(key: &str) -> bool {
-    let name = key.rsplit('.').next().unwrap_or(key);
-    let is = |header: &str| name.eq_ignore_ascii_case(header);
+    let name = key.rsplit('.').next().unwrap_or(key).to_ascii_lowercase();
     // `x-…-key`
-    let is_custom = |suffix: &str| {
-        name.len() > suffix.len() + 2
-            && name.get(..2).is_some_and(|prefix| prefix.eq_ignore_ascii_case("x-"))
-            && name.get(name.len() - suffix.len()..).is_some_and(|tail| tail.eq_ignore_ascii_case(suffix))
-    };
-    is("authorization")
-        || is("proxy-authorization")
-        || is("cookie")
-        || is("set-cookie")
-        || is_custom("-key")
-        || is_custom("-token")
+    let custom = name.strip_prefix("x-").and_then(|rest| rest.strip_suffix("-key").or(rest.strip_suffix("-token")));
+    matches!(&*name, "authorization" | "proxy-authorization" | "cookie" | "set-cookie")
+        || custom.is_some_and(|middle| !middle.is_empty())
 }
 
 const USERNAME_PLACEHOLDER: &str = "[USERNAME]";

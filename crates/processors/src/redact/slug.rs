@@ -157,15 +157,7 @@ fn top_frame(trace: &str) -> Option<&str> {
 
 /// Removes folders from paths, because the same code is in different folders on each machine.
 fn strip_folders(frame: &str) -> String {
-    let mut out = String::with_capacity(frame.len());
-    for (index, word) in frame.split(' ').enumerate() {
-        if index > 0 {
-            out.push(' ');
-        }
-        let name_start = word.rfind(['/', '\\']).map_or(0, |at| at + 1);
-        out.push_str(word.get(name_start..).unwrap_or(word));
-    }
-    out
+    frame.split(' ').map(|word| word.rsplit(['/', '\\']).next().unwrap_or(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// Blanks the parts that differ between occurrences: digits and ids become `#`, quotations `""`.

@@ -55,13 +55,6 @@ struct VaultedIdPolicy<'a> {
     echoes: Option<&'a EchoReplacements>,
 }
 
-impl VaultedIdPolicy<'_> {
-    /// The text with repeated content replaced. `None` if it repeats none.
-    fn without_echo(&self, text: &str) -> Option<&str> {
-        self.echoes.and_then(|echoes| echoes.replacement_for(text))
-    }
-}
-
 impl IdPolicy for VaultedIdPolicy<'_> {
     fn shown_id<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
         match self.vaulted.contains(id) {
@@ -71,7 +64,7 @@ impl IdPolicy for VaultedIdPolicy<'_> {
     }
 
     fn redact_column<'a>(&self, account: &str, text: &'a str) -> Cow<'a, str> {
-        match self.without_echo(text) {
+        match self.echoes.and_then(|echoes| echoes.replacement_for(text)) {
             _ if self.vaulted.contains(text) => CONTENT.into(),
             Some(without_echo) => self.ids.redact_column(account, without_echo).into_owned().into(),
             None => self.ids.redact_column(account, text),

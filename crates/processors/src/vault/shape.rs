@@ -5,7 +5,7 @@
 //! parsing allocates nothing per text. Bytes for token estimates (`input_shares`) are summed up on the way.
 
 use std::collections::VecDeque;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -66,6 +66,15 @@ impl MessageShape {
         let mut message = Self::default();
         message.add(ShapePiece { kind, bytes });
         message
+    }
+
+    fn render(&self) -> String {
+        let role = self.role.map(|role| format!("\"role\":\"{role}\",")).unwrap_or_default();
+        let piece = |piece: &ShapePiece| format!("{{\"type\":\"{}\",\"bytes\":{}}}", piece.kind, piece.bytes);
+        let parts = self.parts.iter().map(piece).collect::<Vec<_>>().join(",");
+        let more = Some(self.omitted_parts).filter(|more| *more > 0);
+        let more = more.map(|more| format!(",\"more\":{more}")).unwrap_or_default();
+        format!("{{{role}\"parts\":[{parts}]{more}}}")
     }
 }
 
@@ -168,39 +177,14 @@ impl ContentShape {
 
     /// The attribute's value: JSON.
     pub(super) fn render(&self) -> String {
-        let mut out = String::from("{");
-        for (index, (part, messages)) in self.parts.iter().enumerate() {
-            let comma = if index > 0 { "," } else { "" };
-            let _ = write!(out, "{comma}\"{}\":[", part.as_str()); // Writing to a String cannot fail.
-            if messages.earlier_count > 0 {
-                let _ = write!(out, "{{\"earlier\":{}}},", messages.earlier_count);
-            }
-            for (index, message) in messages.newest.iter().enumerate() {
-                out.push_str(if index > 0 { "," } else { "" });
-                render_message(message, &mut out);
-            }
-            out.push(']');
-        }
-        out.push('}');
-        out
+        let render_part = |(part, messages): &(ContentPart, MessageShapes)| {
+            let earlier = Some(messages.earlier_count).filter(|count| *count > 0);
+            let earlier = earlier.map(|count| format!("{{\"earlier\":{count}}}"));
+            let messages = earlier.into_iter().chain(messages.newest.iter().map(MessageShape::render));
+            format!("\"{}\":[{}]", part.as_str(), messages.collect::<Vec<_>>().join(","))
+        };
+        format!("{{{}}}", self.parts.iter().map(render_part).collect::<Vec<_>>().join(","))
     }
-}
-
-fn render_message(message: &MessageShape, out: &mut String) {
-    out.push('{');
-    if let Some(role) = message.role {
-        let _ = write!(out, "\"role\":\"{role}\",");
-    }
-    out.push_str("\"parts\":[");
-    for (index, piece) in message.parts.iter().enumerate() {
-        let comma = if index > 0 { "," } else { "" };
-        let _ = write!(out, "{comma}{{\"type\":\"{}\",\"bytes\":{}}}", piece.kind, piece.bytes);
-    }
-    out.push(']');
-    if message.omitted_parts > 0 {
-        let _ = write!(out, ",\"more\":{}", message.omitted_parts);
-    }
-    out.push('}');
 }
 
 /// The messages of a JSON document: an array of messages, one message, or any other value.
