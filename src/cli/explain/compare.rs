@@ -168,10 +168,9 @@ pub(super) fn explain_request(vocabulary: &Vocabulary, result: &DryRunResult) ->
         ..explain_item(result, facts.items.get(at), old_node, new_node, why)
     });
     let items = items.collect();
-    let is_shared =
-        |node: &NodeId, payload: &Payload| matches!(payload.kind(*node), NodeKind::Resource | NodeKind::Scope);
-    let shared =
-        before.nodes().filter(|node| is_shared(node, before)).zip(after.nodes().filter(|node| is_shared(node, after)));
+    let shared_nodes = |payload: &Payload| -> Vec<NodeId> {
+        payload.nodes().filter(|node| matches!(payload.kind(*node), NodeKind::Resource | NodeKind::Scope)).collect()
+    };
     let all_content: Vec<ContentPlace> = facts.items.iter().flat_map(|item| item.content.iter().copied()).collect();
     RequestExplanation {
         signal: before.signal().as_str(),
@@ -179,7 +178,7 @@ pub(super) fn explain_request(vocabulary: &Vocabulary, result: &DryRunResult) ->
         processors: result.steps.iter().map(|step| step.to_string()).collect(),
         privacy: None,
         items,
-        shared: shared
+        shared: std::iter::zip(shared_nodes(before), shared_nodes(after))
             .map(|(old_node, new_node)| explain_part(result, old_node, new_node, &all_content))
             .filter(|part| !part.changes.is_empty())
             .collect(),

@@ -36,14 +36,6 @@ pub(super) struct SessionPrints {
     pub(super) prints: ContentFingerprints,
 }
 
-/// The results for one batch.
-pub(super) struct EchoFindings {
-    pub(super) echoes: EchoReplacements,
-    pub(super) prints: RememberedPrints,
-    /// See [`EchoFinder::find_cut_values`].
-    pub(super) cut_values: Vec<(usize, ContentPlace)>,
-}
-
 /// Maximum number of texts checked in one log body, and in an item's errors.
 const MAX_BODY_TEXTS: usize = 4096;
 /// Maximum number of texts checked in one attribute.
@@ -54,14 +46,14 @@ const MIN_QUOTE_BYTES: usize = 24;
 const MAX_LABEL_BYTES: usize = 128;
 
 impl EchoFinder {
-    /// Processes one batch before its content is removed.
+    /// Finds the echoes of one batch before its content is removed, and the fingerprints of that content.
     pub(super) fn find_echoes(
         &self,
         account: &str,
         payload: &Payload,
         facts: &Facts,
         vocabulary: &Vocabulary,
-    ) -> EchoFindings {
+    ) -> (EchoReplacements, RememberedPrints) {
         let prints = self.collect_prints(account, payload, facts);
         let (texts, sessions) = self.collect_texts(account, payload, facts, vocabulary);
         let echoes = match texts.is_empty() {
@@ -89,14 +81,7 @@ impl EchoFinder {
                 EchoReplacements::find(self.memory.key(), &texts, &labels, content)
             }
         };
-        let cut_values = self.find_cut_values(payload, facts, &echoes);
-        EchoFindings { echoes, prints, cut_values }
-    }
-
-    /// For pipelines where content stays: finds only the values that redaction will cut or cannot search.
-    pub(super) fn find_cut_errors(&self, payload: &Payload, facts: &Facts) -> EchoFindings {
-        let echoes = EchoReplacements::default();
-        EchoFindings { cut_values: self.find_cut_values(payload, facts, &echoes), echoes, prints: Vec::new() }
+        (echoes, prints)
     }
 
     /// The memory keys of an item's session and trace. Items with neither share one key per service.
@@ -164,7 +149,7 @@ impl EchoFinder {
     }
 
     /// Finds error texts that will be cut, and values that redaction cannot search: index of the item, place.
-    fn find_cut_values(
+    pub(super) fn find_cut_values(
         &self,
         payload: &Payload,
         facts: &Facts,

@@ -31,7 +31,7 @@ use super::context_bases::{ContextBases, LearnedContexts};
 use super::input_shares::billed_input;
 use super::row::index_row;
 use super::session_items::{SessionItems, group_by_session, item_head, present_parts, replay_parameters, session_id};
-use super::stamp::{ReferenceStamp, TextSlot};
+use super::stamp::{self, ReferenceStamp, TextSlot};
 
 /// Seals content into drafts.
 pub(super) struct ContentSealer {
@@ -158,7 +158,7 @@ impl ContentSealer {
         items.filter(|item| item.content.is_empty()).for_each(|item| {
             finish(RowTail { kind: Some(RowKind::Action), ..index_row(ids, origin, payload, item, session.name) })
         });
-        group.leaf_slots = sealed.stamps.iter().skip(earlier_stamps).map(|stamp| Some(stamp.leaf.id)).collect();
+        group.leaf_slots = sealed.stamps.iter().skip(earlier_stamps).map(|stamp| Some(stamp.leaf)).collect();
         group.leaf_slots.resize(group.rows.len(), None);
         sealed.draft.groups.push(group);
         Ok(())
@@ -222,20 +222,19 @@ impl ContentSealer {
                 commitment: Some(hashes.commitment.clone()),
                 ..row
             });
-            let context = self
-                .context_fingerprints(&origin.account, session.tenant, &hashes)
-                .map(|name| Some(fill_slot(name?, slots)));
+            let context = self.context_fingerprints(&origin.account, session.tenant, &hashes);
+            let leaf = slots.next(leaf_text(names, 0).len());
+            let (commitment, shape_slot) = (fill_slot(hashes.commitment, slots), fill_slot(shape.render(), slots));
+            let mut references = vec![(stamp::S3_URI, uri), (stamp::RANGE, range), (stamp::KEY_ID, key_slot)];
+            references.extend([(stamp::LEAF, leaf), (stamp::COMMITMENT, commitment), (stamp::SHAPE, shape_slot)]);
+            references.extend(present_parts(item).filter_map(|part| Some((part.reference_key()?, uri))));
+            let context = stamp::CONTEXT.into_iter().zip(context);
+            references.extend(context.filter_map(|(key, text)| Some((key, fill_slot(text?, slots)))));
             sealed.stamps.push(ReferenceStamp {
                 node: item.node,
-                uri,
-                range,
-                key: key_slot,
-                leaf: slots.next(leaf_text(names, 0).len()),
-                commitment: fill_slot(hashes.commitment, slots),
-                shape: fill_slot(shape.render(), slots),
-                context,
+                leaf: leaf.id,
+                slots: references,
                 bytes,
-                parts: present_parts(item).collect(),
                 input_shares: billed_input(item).and_then(|tokens| shape.input.distribute(tokens)),
             });
         }

@@ -4,7 +4,7 @@
 //! Every content place in the facts is removed, and nothing else. The texts of the slots are filled in by
 //! `vault/ticket`.
 
-use genai::{ContentBasis, ContentLocation, ContentPart, EmbeddedContentEdit, Facts};
+use genai::{ContentBasis, ContentLocation, EmbeddedContentEdit, Facts};
 use kernel::CONTENT;
 use otlp::{NodeId, OwnedValue, Payload, SlotId, TextEdit, TextField, TextPlace, TextPlaceKind, Value};
 
@@ -32,17 +32,11 @@ pub(super) struct TextSlot {
 
 pub(super) struct ReferenceStamp {
     pub(super) node: NodeId,
-    pub(super) uri: TextSlot,
-    pub(super) range: TextSlot,
-    pub(super) key: TextSlot,
-    pub(super) leaf: TextSlot,
-    pub(super) commitment: TextSlot,
-    pub(super) shape: TextSlot,
-    /// Fingerprints of what the model was given, in the order of [`CONTEXT`].
-    pub(super) context: [Option<TextSlot>; 3],
+    pub(super) leaf: SlotId,
+    /// The attributes with their texts.
+    pub(super) slots: Vec<(&'static str, TextSlot)>,
     /// Size of the content as canonical JSON, bytes.
     pub(super) bytes: u64,
-    pub(super) parts: Vec<ContentPart>,
     /// The billed input tokens by category.
     pub(super) input_shares: Option<[u64; 5]>,
 }
@@ -50,17 +44,7 @@ pub(super) struct ReferenceStamp {
 pub(super) fn write_references(payload: &mut Payload, stamps: &[ReferenceStamp]) {
     for stamp in stamps {
         let node = stamp.node;
-        let slots = [
-            (S3_URI, stamp.uri),
-            (RANGE, stamp.range),
-            (KEY_ID, stamp.key),
-            (LEAF, stamp.leaf),
-            (COMMITMENT, stamp.commitment),
-            (SHAPE, stamp.shape),
-        ];
-        let references = stamp.parts.iter().filter_map(|part| part.reference_key()).map(|key| (key, stamp.uri));
-        let context = CONTEXT.into_iter().zip(stamp.context).filter_map(|(key, slot)| Some((key, slot?)));
-        for (key, slot) in slots.into_iter().chain(references).chain(context) {
+        for (key, slot) in &stamp.slots {
             payload.set_slot(node, key, slot.id, slot.width);
         }
         payload.set(node, BYTES, OwnedValue::Int(i64::try_from(stamp.bytes).unwrap_or(i64::MAX)));
