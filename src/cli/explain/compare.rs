@@ -378,7 +378,7 @@ fn explain_vaulted(
     let key = place.at.key(before)?;
     let bytes = match place.value(before)? {
         Value::Str(text) => text.len(),
-        value => write_json(value).len(),
+        value => value.to_json().len(),
     };
     let rule = match place.basis {
         ContentBasis::Listed => "listed as content",
@@ -411,14 +411,8 @@ fn visible_fields(payload: &Payload, node: NodeId) -> Vec<(String, Json)> {
     fields.chain(body).chain(attributes).collect()
 }
 
-fn write_json(value: Value<'_>) -> String {
-    let mut text = String::new();
-    value.write_json(&mut text);
-    text
-}
-
 fn to_json(value: Value<'_>) -> Json {
-    serde_json::from_str(&write_json(value)).unwrap_or(Json::Null)
+    serde_json::from_str(&value.to_json()).unwrap_or(Json::Null)
 }
 
 fn explain_part(result: &DryRunResult, old_node: NodeId, new_node: NodeId, content: &[ContentPlace]) -> ExplainedPart {

@@ -86,14 +86,10 @@ impl RedactProcessor {
             Value::Str(text) if may_be_structure(text) => {
                 self.redact_structured_text(text, context, worker)?.map(OwnedValue::Str)
             }
-            Value::Map(_) | Value::List(_) => {
-                let mut json = String::new();
-                value.write_json(&mut json);
-                match self.redact_structured_text(&json, context, worker)? {
-                    None => None,
-                    Some(redacted) => Some(OwnedValue::from_json(&serde_json::from_str(&redacted).ok()?)),
-                }
-            }
+            Value::Map(_) | Value::List(_) => match self.redact_structured_text(&value.to_json(), context, worker)? {
+                None => None,
+                Some(redacted) => Some(OwnedValue::from_json(&serde_json::from_str(&redacted).ok()?)),
+            },
             _ => return None,
         })
     }

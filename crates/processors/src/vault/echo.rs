@@ -56,31 +56,25 @@ impl EchoFinder {
     ) -> (EchoReplacements, RememberedPrints) {
         let prints = self.collect_prints(account, payload, facts);
         let (texts, sessions) = self.collect_texts(account, payload, facts, vocabulary);
-        let echoes = match texts.is_empty() {
-            true => EchoReplacements::default(),
-            false => {
-                let vaulted = VaultedTexts::collect(payload, facts);
-                let ids =
-                    facts.items.iter().flat_map(item_ids).flatten().filter(|id| !id.contains(char::is_whitespace));
-                let ids = ids.filter(|id| !vaulted.contains(id));
-                let names = facts
-                    .items
-                    .iter()
-                    .flat_map(|item| item_names(item).into_iter().flatten().map(move |name| (item, name)));
-                // A name that also stays under its own key is left alone, even if content contains it.
-                let names = names.filter(|(item, name)| !vaulted.contains(name) || is_kept_value(payload, item, name));
-                let labels: BTreeSet<&str> = names.map(|(_, name)| name).chain(ids).collect();
-                let labels: Vec<&str> = labels.into_iter().filter(|label| label.len() <= MAX_LABEL_BYTES).collect();
-                let mut earlier: Vec<Arc<[u16]>> =
-                    sessions.iter().flat_map(|key| self.memory.session_texts(*key)).collect();
-                // The same text is remembered under its session and its trace.
-                earlier.sort_unstable_by_key(|text| text.as_ptr());
-                earlier.dedup_by_key(|text| text.as_ptr());
-                let content = prints.iter().flat_map(|session| session.prints.texts());
-                let content = content.chain(earlier.iter().map(|text| &**text));
-                EchoReplacements::find(self.memory.key(), &texts, &labels, content)
-            }
-        };
+        if texts.is_empty() {
+            return (EchoReplacements::default(), prints);
+        }
+        let vaulted = VaultedTexts::collect(payload, facts);
+        let ids = facts.items.iter().flat_map(item_ids).flatten().filter(|id| !id.contains(char::is_whitespace));
+        let ids = ids.filter(|id| !vaulted.contains(id));
+        let names =
+            facts.items.iter().flat_map(|item| item_names(item).into_iter().flatten().map(move |name| (item, name)));
+        // A name that also stays under its own key is left alone, even if content contains it.
+        let names = names.filter(|(item, name)| !vaulted.contains(name) || is_kept_value(payload, item, name));
+        let labels: BTreeSet<&str> = names.map(|(_, name)| name).chain(ids).collect();
+        let labels: Vec<&str> = labels.into_iter().filter(|label| label.len() <= MAX_LABEL_BYTES).collect();
+        let mut earlier: Vec<Arc<[u16]>> = sessions.iter().flat_map(|key| self.memory.session_texts(*key)).collect();
+        // The same text is remembered under its session and its trace.
+        earlier.sort_unstable_by_key(|text| text.as_ptr());
+        earlier.dedup_by_key(|text| text.as_ptr());
+        let content = prints.iter().flat_map(|session| session.prints.texts());
+        let content = content.chain(earlier.iter().map(|text| &**text));
+        let echoes = EchoReplacements::find(self.memory.key(), &texts, &labels, content);
         (echoes, prints)
     }
 
@@ -97,23 +91,15 @@ impl EchoFinder {
 
     /// Fingerprints the content of the batch.
     fn collect_prints(&self, account: &str, payload: &Payload, facts: &Facts) -> RememberedPrints {
-        let (mut sessions, mut json): (RememberedPrints, String) = (Vec::new(), String::new());
+        let mut sessions = RememberedPrints::new();
         for item in facts.items.iter().filter(|item| !item.content.is_empty()) {
             let keys = self.memory_keys(account, payload, item);
             if sessions.last().is_none_or(|session| session.keys != keys) {
                 sessions.push(SessionPrints { keys, prints: ContentFingerprints::default() });
             }
             let Some(SessionPrints { prints, .. }) = sessions.last_mut() else { continue };
-            for value in item.content.iter().filter_map(|place| place.value(payload)) {
-                match value {
-                    Value::Str(text) => prints.add(self.memory.key(), text),
-                    Value::Map(_) | Value::List(_) => {
-                        json.clear();
-                        value.write_json(&mut json);
-                        prints.add(self.memory.key(), &json);
-                    }
-                    _ => {}
-                }
+            for text in item.content.iter().filter_map(|place| place.value(payload)?.text_or_json()) {
+                prints.add(self.memory.key(), &text);
             }
             for part in item.embedded.iter().flat_map(|embedded| &embedded.parts) {
                 prints.add(self.memory.key(), &part.value);

@@ -130,13 +130,6 @@ impl<'de> Deserialize<'de> for RecipientConfig {
 }
 
 impl RecipientConfig {
-    /// The public key, as written.
-    fn key(&self) -> &str {
-        match self {
-            Self::Key(key) | Self::Limited(LimitedRecipientConfig { key, .. }) => key,
-        }
-    }
-
     fn key_mut(&mut self) -> &mut String {
         match self {
             Self::Key(key) | Self::Limited(LimitedRecipientConfig { key, .. }) => key,
@@ -147,7 +140,8 @@ impl RecipientConfig {
     fn checked(&self, path: &str, problems: &mut Vec<FieldProblem>) -> Option<PolicyRecipient> {
         let earlier_problems = problems.len();
         let mut add = |field: &str, problem: &str| problems.push(FieldProblem::new(format!("{path}{field}"), problem));
-        let key = parse_recipient(self.key());
+        let (Self::Key(written) | Self::Limited(LimitedRecipientConfig { key: written, .. })) = self;
+        let key = parse_recipient(written);
         let Self::Limited(limited) = self else {
             return key.map(PolicyRecipient::unlimited).map_err(|problem| add("", problem)).ok();
         };

@@ -209,9 +209,8 @@ pub(super) fn replay_parameters<'a>(payload: &'a Payload, item: &ItemFacts) -> V
         .encoded_attributes(item.node)
         .filter(|attribute| is_parameter(attribute.key_bytes()) && !is_content(attribute.id))
         .map(|attribute| {
-            let (attribute, mut json) = (attribute.decode(), String::new());
-            attribute.value.write_json(&mut json);
-            (attribute.key, json)
+            let attribute = attribute.decode();
+            (attribute.key, attribute.value.to_json())
         })
         .collect()
 }

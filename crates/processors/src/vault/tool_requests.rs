@@ -11,9 +11,9 @@ use std::hash::{BuildHasher, RandomState};
 use parking_lot::Mutex;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use genai::{ContentLocation, ContentPart, Facts, ItemFacts, ItemRole};
+use genai::{ContentPart, Facts, ItemFacts, ItemRole};
 use kernel::bounded_map::{AccountHash, BoundedMap};
-use otlp::{NodeId, Payload, Value};
+use otlp::{NodeId, Payload};
 
 pub(super) const REQUESTED_BY_ATTRIBUTE: &str = "tollgate.tool.requested_by";
 /// Maximum number of tool calls remembered from earlier batches.
@@ -77,24 +77,12 @@ impl ToolCallRequests {
 }
 
 fn collect_output_ids(payload: &Payload, item: &ItemFacts, ids: &mut Vec<String>) {
-    let mut json = String::new();
     for place in item.content.iter().filter(|place| place.part == ContentPart::Output) {
         // Under such a key the value is a list of tool calls.
-        let is_call_list = match place.at {
-            ContentLocation::Attribute(id) => payload
-                .attribute(id)
-                .is_some_and(|attribute| attribute.key.ends_with("toolCalls") || attribute.key.ends_with("tool_calls")),
-            _ => false,
-        };
-        match place.value(payload) {
-            Some(Value::Str(text)) => collect_json_ids(text, is_call_list, ids),
-            Some(value @ (Value::Map(_) | Value::List(_))) => {
-                json.clear();
-                value.write_json(&mut json);
-                collect_json_ids(&json, is_call_list, ids);
-            }
-            _ => {}
-        }
+        let key = place.at.key(payload).unwrap_or_default();
+        let is_call_list = key.ends_with("toolCalls") || key.ends_with("tool_calls");
+        let text = place.value(payload).and_then(|value| value.text_or_json());
+        text.into_iter().for_each(|text| collect_json_ids(&text, is_call_list, ids));
     }
     collect_answer_ids(payload, item, ids);
     if !matches!(item.call, ItemRole::Model | ItemRole::ModelCopy) {
