@@ -55,30 +55,42 @@ impl RecipientsConfig {
     }
 }
 
-// By hand, for the same reason as that of `RecipientConfig`.
-impl<'de> Deserialize<'de> for RecipientsConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ListOrMap;
-
-        impl<'de> Visitor<'de> for ListOrMap {
-            type Value = RecipientsConfig;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of public keys (`age1…`), or a map of `threshold` and `of`")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<RecipientsConfig, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(list)).map(RecipientsConfig::Each)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RecipientsConfig, A::Error> {
-                ThresholdConfig::deserialize(MapAccessDeserializer::new(map)).map(RecipientsConfig::Together)
+/// Implements `Deserialize` for an enum of a map and another form. By hand, because an error of an untagged enum would
+/// name neither the key nor the line.
+macro_rules! deserialize_by_form {
+    ($name:ident: $expected:literal, $variant:ident of $map:ident, $($other_form:tt)*) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct FormVisitor;
+                impl<'de> Visitor<'de> for FormVisitor {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($expected)
+                    }
+                    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<$name, A::Error> {
+                        $map::deserialize(MapAccessDeserializer::new(map)).map($name::$variant)
+                    }
+                    $($other_form)*
+                }
+                deserializer.deserialize_any(FormVisitor)
             }
         }
-
-        deserializer.deserialize_any(ListOrMap)
-    }
+    };
 }
+
+deserialize_by_form!(RecipientsConfig: "a list of public keys (`age1…`), or a map of `threshold` and `of`",
+    Together of ThresholdConfig,
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<RecipientsConfig, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list)).map(RecipientsConfig::Each)
+    }
+);
+
+deserialize_by_form!(RecipientConfig: "a public key (`age1…`), or a map of `key`, `accounts` and `tenants`",
+    Limited of LimitedRecipientConfig,
+    fn visit_str<E>(self, text: &str) -> Result<RecipientConfig, E> {
+        Ok(RecipientConfig::Key(text.to_owned()))
+    }
+);
 
 /// An auditor's public key, with the accounts and tenants whose content the key opens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -102,31 +114,6 @@ pub struct LimitedRecipientConfig {
     /// Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenants: Option<Vec<String>>,
-}
-
-// By hand, because an error of an untagged enum would name neither the key nor the line.
-impl<'de> Deserialize<'de> for RecipientConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyOrMap;
-
-        impl<'de> Visitor<'de> for KeyOrMap {
-            type Value = RecipientConfig;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a public key (`age1…`), or a map of `key`, `accounts` and `tenants`")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<RecipientConfig, E> {
-                Ok(RecipientConfig::Key(text.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RecipientConfig, A::Error> {
-                LimitedRecipientConfig::deserialize(MapAccessDeserializer::new(map)).map(RecipientConfig::Limited)
-            }
-        }
-
-        deserializer.deserialize_any(KeyOrMap)
-    }
 }
 
 impl RecipientConfig {
