@@ -309,14 +309,12 @@ impl VaultConfig {
                 problems.push(FieldProblem::new(path, "must be between 1ms and 1h"));
             }
         }
-        for (path, needs_store, value, other) in [
-            ("leave", self.leave == LeftContent::Redacted, "redacted", "nothing"),
-            ("forward", self.forward == ForwardPolicy::AfterPut, "after_put", "committed"),
-        ] {
-            if needs_store && drops_content {
-                let problem = format!("`{value}` needs a store; set `store`, or use `{path}: {other}`");
-                problems.push(FieldProblem::new(path, problem));
-            }
+        if self.leave == LeftContent::Redacted && drops_content {
+            problems.push(FieldProblem::new("leave", "`redacted` needs a store; set `store`, or use `leave: nothing`"));
+        }
+        if self.forward == ForwardPolicy::AfterPut && drops_content {
+            let problem = "`after_put` needs a store; set `store`, or use `forward: committed`";
+            problems.push(FieldProblem::new("forward", problem));
         }
         if self.unlisted == UnlistedTextPolicy::Keep {
             let note = "`keep` forwards prompts under unlisted keys, redacted; `text` moves them to the vault";
