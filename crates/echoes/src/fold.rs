@@ -33,7 +33,7 @@ pub(super) fn fold_unit(text: &[u8]) -> Option<(usize, FoldedUnit)> {
         [0xc2 | 0xe1..=0xe3 | 0xef, ..] => match_wide_character(text),
         [b'&', rest @ ..] => Some(fold_entity(rest)),
         [b'%', high, low, ..] => {
-            let byte = hex_digit(*high)? << 4 | hex_digit(*low)?;
+            let byte = parse_hex_byte(*high, *low)?;
             Some(match_wide_percent(byte, text).unwrap_or((3, fold_byte(byte))))
         }
         _ => None,
@@ -65,8 +65,8 @@ fn match_wide_percent(first: u8, text: &[u8]) -> Option<(usize, FoldedUnit)> {
     let mut bytes = [first, 0, 0];
     let (triplets, _) = text.as_chunks::<3>();
     for (byte, triplet) in bytes.iter_mut().zip(triplets).skip(1) {
-        let [b'%', digits @ ..] = triplet else { break };
-        *byte = u8::try_from(parse_hex(digits)?).ok()?;
+        let [b'%', high, low] = triplet else { break };
+        *byte = parse_hex_byte(*high, *low)?;
     }
     match_wide_character(&bytes).map(|(length, unit)| (length * 3, unit))
 }
@@ -97,12 +97,12 @@ fn fold_code_point(code: u32) -> FoldedUnit {
     }
 }
 
-fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+fn parse_hex(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |code, byte| Some(code << 4 | char::from(*byte).to_digit(16)?))
 }
 
-fn parse_hex(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |code, byte| Some(code << 4 | u32::from(hex_digit(*byte)?)))
+fn parse_hex_byte(high: u8, low: u8) -> Option<u8> {
+    u8::try_from(parse_hex(&[high, low])?).ok()
 }
 
 /// Reads an escape after any number of backslashes.
@@ -114,7 +114,7 @@ fn fold_escape(text: &[u8]) -> (usize, FoldedUnit) {
             Some((length, unit)) => (slashes + 1 + length, unit),
             None => (slashes, FoldedUnit::Nothing),
         },
-        Some([b'x', high, low, ..]) => match parse_hex(&[*high, *low]).and_then(|byte| u8::try_from(byte).ok()) {
+        Some([b'x', high, low, ..]) => match parse_hex_byte(*high, *low) {
             Some(byte) => (slashes + 3, fold_byte(byte)),
             None => (slashes, FoldedUnit::Nothing),
         },

@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use super::json_strings;
+use super::search::merge_ranges;
 use super::words::{
     CONTENT_PLACEHOLDER, LEAST_CHARACTERS, LEAST_TOKENS, LEAST_WORDS, are_separate_tokens, is_exception_type, is_name,
     is_unspaced, tokens, weighted_length, words,
@@ -128,15 +129,8 @@ impl PreservedRanges {
             let matches = memchr::memmem::find_iter(text.as_bytes(), label.as_bytes()).map(|at| at..at + label.len());
             names.extend(matches.filter(|range| is_whole_word(text, range)));
         }
-        names.sort_unstable_by_key(|range| (range.start, range.end));
-        let mut preserved: Vec<Range<usize>> = Vec::with_capacity(names.len());
-        for range in names {
-            match preserved.last_mut() {
-                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-                _ => preserved.push(range),
-            }
-        }
-        Self(preserved)
+        merge_ranges(&mut names);
+        Self(names)
     }
 
     fn overlaps(&self, word: &Range<usize>) -> bool {

@@ -241,7 +241,7 @@ fn get_bit(bits: &[u64], at: usize) -> bool {
 }
 
 /// Sorts ranges and joins those that overlap or touch.
-fn merge_ranges(ranges: &mut Vec<Range<usize>>) {
+pub(super) fn merge_ranges(ranges: &mut Vec<Range<usize>>) {
     ranges.sort_unstable_by_key(|range| (range.start, range.end));
     let mut merged: Vec<Range<usize>> = Vec::with_capacity(ranges.len().min(16));
     for range in ranges.drain(..) {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use otlp::{AttrId, NodeId, OwnedValue};
+use otlp::{AttrId, NodeId, OwnedValue, Payload, TextField, Value};
 
 /// Maximum number of unrecognized usage keys that an item's facts hold.
 pub(crate) const MAX_UNRECOGNIZED_KEYS: usize = 8;
@@ -96,6 +96,40 @@ pub enum ContentLocation {
     Embedded(u32),
 }
 
+impl ContentLocation {
+    /// The field of `node` with the text, if it is neither an attribute nor a body.
+    pub fn field(self, payload: &Payload, node: NodeId) -> Option<TextField> {
+        match self {
+            Self::Status => Some(TextField::StatusMessage),
+            Self::Name => Some(payload.name_field(node)),
+            Self::Attribute(_) | Self::Body | Self::Embedded(_) => None,
+        }
+    }
+
+    /// The value there on `node`, if it has one.
+    pub fn value(self, payload: &Payload, node: NodeId) -> Option<Value<'_>> {
+        match self {
+            Self::Attribute(id) => payload.attribute(id).map(|attribute| attribute.value),
+            Self::Body => payload.body(node),
+            _ => {
+                let text = payload.text(node, self.field(payload, node)?);
+                Some(Value::Str(text)).filter(|_| !text.is_empty() || self == Self::Name)
+            }
+        }
+    }
+
+    /// The attribute's key, or the name of the field.
+    pub fn key(self, payload: &Payload) -> Option<&str> {
+        match self {
+            Self::Attribute(id) => payload.attribute(id).map(|attribute| attribute.key),
+            Self::Body => Some("body"),
+            Self::Status => Some("status.message"),
+            Self::Name => Some("name"),
+            Self::Embedded(_) => None,
+        }
+    }
+}
+
 /// Content inside values that otherwise stay, and the edits that remove it.
 #[derive(Clone, Default)]
 pub struct EmbeddedContent {
@@ -140,6 +174,13 @@ pub struct ContentPlace {
     pub part: ContentPart,
     /// The reason why the place counts as content.
     pub basis: ContentBasis,
+}
+
+impl ContentPlace {
+    /// The content, if the place has any.
+    pub fn value<'p>(&self, payload: &'p Payload) -> Option<Value<'p>> {
+        self.at.value(payload, self.node)
+    }
 }
 
 /// The reason why a place counts as content.

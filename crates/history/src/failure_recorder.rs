@@ -148,11 +148,7 @@ pub(super) fn is_slot(key: &str) -> bool {
 fn value_text(value: Value<'_>) -> String {
     match value {
         Value::Str(text) => truncate(text, MAX_VALUE_BYTES).to_owned(),
-        value => {
-            let mut json = String::new();
-            value.write_json(&mut json);
-            truncate(&json, MAX_VALUE_BYTES).to_owned()
-        }
+        value => truncate(&value.to_json(), MAX_VALUE_BYTES).to_owned(),
     }
 }
 

@@ -227,6 +227,11 @@ impl Payload {
         wire::text_or_empty(self.field_bytes(node, IndexedField::Text(field)).unwrap_or_default())
     }
 
+    /// The field with the name of a node. A log record has the name of its event.
+    pub fn name_field(&self, node: NodeId) -> TextField {
+        if self.kind(node) == NodeKind::LogRecord { TextField::EventName } else { TextField::Name }
+    }
+
     /// 16 bytes, or empty if absent or of another length. Spans, links, log records, exemplars.
     pub fn trace_id(&self, node: NodeId) -> &[u8] {
         self.field_bytes(node, IndexedField::TraceId).unwrap_or_default()

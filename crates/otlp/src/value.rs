@@ -106,6 +106,15 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Returns true if `is` holds for any value in this one that is neither a List nor a Map.
+    pub fn any_leaf(self, is: &mut impl FnMut(Value<'a>) -> bool) -> bool {
+        match self {
+            Self::List(_) => self.items().any(|item| item.any_leaf(is)),
+            Self::Map(_) => self.entries().any(|(_, entry)| entry.any_leaf(is)),
+            leaf => is(leaf),
+        }
+    }
+
     /// Elements of a List; empty otherwise.
     pub fn items(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
         let body = match *self {

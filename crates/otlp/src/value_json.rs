@@ -3,6 +3,7 @@
 //! `"-Infinity"` as strings; only `"`, `\` and control characters are escaped. `json` encodes whole requests as
 //! OTLP/JSON, which tags every value with its type.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use base64::Engine;
@@ -13,7 +14,23 @@ use super::value::Value;
 /// JSON text of removed content.
 pub type ContentJson = String;
 
-impl Value<'_> {
+impl<'a> Value<'a> {
+    /// This value as compact JSON.
+    pub fn to_json(&self) -> String {
+        let mut json = String::new();
+        self.write_json(&mut json);
+        json
+    }
+
+    /// A text, or a List or Map as JSON.
+    pub fn text_or_json(&self) -> Option<Cow<'a, str>> {
+        match *self {
+            Self::Str(text) => Some(Cow::Borrowed(text)),
+            Self::List(_) | Self::Map(_) => Some(Cow::Owned(self.to_json())),
+            _ => None,
+        }
+    }
+
     /// Appends this value as compact JSON (bytes as base64, non-finite doubles as strings).
     pub fn write_json(&self, out: &mut String) {
         match *self {

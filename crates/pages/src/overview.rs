@@ -10,7 +10,7 @@ use super::sparkline::Sparkline;
 use super::{AdminPages, PageQuery, alert_message, text};
 use history::{CostShare, RunRecord, TimeWindow, WindowFigures, WindowMetric, compute_figures, figures_json};
 use runs::{Alert, OTHER, json as to_json};
-use telemetry::moved_keys::{MovedKey, UndeclaredAgent, VaultSummary};
+use telemetry::moved_keys::VaultSummary;
 use telemetry::names::{self, MetricDefinition};
 use telemetry::unpriced_calls::UnpricedCalls;
 
@@ -93,18 +93,10 @@ fn unpriced_calls_json(pages: &AdminPages) -> Value {
 pub(super) fn add_vault_fields(fields: &mut Map<String, Value>, pages: &AdminPages) {
     let vaults = VaultSummary::from_meter(&pages.meter);
     let profile = |(processor, profile): (String, String)| (processor, Value::from(profile));
-    let key = |moved: MovedKey| {
-        json!({"processor": moved.processor, "key": moved.key, "count": moved.count, "rule": moved.rule,
-            "keep_config": moved.keep_line})
-    };
-    let agent = |agent: UndeclaredAgent| {
-        json!({"processor": agent.processor,
-            "service": agent.service, "closed": agent.is_closed})
-    };
     fields.insert("privacy".into(), vaults.privacy_profiles.into_iter().map(profile).collect());
-    fields.insert("moved_keys".into(), vaults.moved_keys.into_iter().map(key).collect());
+    fields.insert("moved_keys".into(), json!(vaults.moved_keys));
     fields.insert("keep_config".into(), vaults.keep_lines.into());
-    fields.insert("undeclared_agents".into(), vaults.undeclared_agents.into_iter().map(agent).collect());
+    fields.insert("undeclared_agents".into(), json!(vaults.undeclared_agents));
     fields.insert("agents_config".into(), vaults.agents_lines.into());
 }
 

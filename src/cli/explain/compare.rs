@@ -168,10 +168,9 @@ pub(super) fn explain_request(vocabulary: &Vocabulary, result: &DryRunResult) ->
         ..explain_item(result, facts.items.get(at), old_node, new_node, why)
     });
     let items = items.collect();
-    let is_shared =
-        |node: &NodeId, payload: &Payload| matches!(payload.kind(*node), NodeKind::Resource | NodeKind::Scope);
-    let shared =
-        before.nodes().filter(|node| is_shared(node, before)).zip(after.nodes().filter(|node| is_shared(node, after)));
+    let shared_nodes = |payload: &Payload| -> Vec<NodeId> {
+        payload.nodes().filter(|node| matches!(payload.kind(*node), NodeKind::Resource | NodeKind::Scope)).collect()
+    };
     let all_content: Vec<ContentPlace> = facts.items.iter().flat_map(|item| item.content.iter().copied()).collect();
     RequestExplanation {
         signal: before.signal().as_str(),
@@ -179,7 +178,7 @@ pub(super) fn explain_request(vocabulary: &Vocabulary, result: &DryRunResult) ->
         processors: result.steps.iter().map(|step| step.to_string()).collect(),
         privacy: None,
         items,
-        shared: shared
+        shared: std::iter::zip(shared_nodes(before), shared_nodes(after))
             .map(|(old_node, new_node)| explain_part(result, old_node, new_node, &all_content))
             .filter(|part| !part.changes.is_empty())
             .collect(),
@@ -245,15 +244,11 @@ fn explain_refusal(reason: Reason) -> &'static str {
 }
 
 fn item_name(payload: &Payload, node: NodeId) -> String {
-    let field = match payload.kind(node) {
-        NodeKind::LogRecord => TextField::EventName,
-        NodeKind::DataPoint => {
-            let metric = payload.parent(node);
-            return metric.map(|metric| payload.text(metric, TextField::Name).to_owned()).unwrap_or_default();
-        }
-        _ => TextField::Name,
-    };
-    let name = payload.text(node, field);
+    if payload.kind(node) == NodeKind::DataPoint {
+        let metric = payload.parent(node);
+        return metric.map(|metric| payload.text(metric, TextField::Name).to_owned()).unwrap_or_default();
+    }
+    let name = payload.text(node, payload.name_field(node));
     let event_name = payload.get_str(node, "event.name").unwrap_or_default();
     if name.is_empty() { event_name.to_owned() } else { name.to_owned() }
 }
@@ -380,28 +375,19 @@ fn explain_vaulted(
         let (rule, bytes) = ("listed as content, inside a value that stays", part.value.len());
         return Some(VaultedContent { key: part.key.clone(), part: place.part.as_str(), rule, bytes });
     }
-    let text = |field| Value::Str(before.text(place.node, field));
-    let (key, value) = match place.at {
-        ContentLocation::Attribute(id) => before.attribute(id).map(|attribute| (attribute.key, attribute.value))?,
-        ContentLocation::Body => ("body", before.body(place.node)?),
-        ContentLocation::Status => ("status.message", text(TextField::StatusMessage)),
-        ContentLocation::Name | ContentLocation::Embedded(_) => ("name", text(TextField::Name)),
-    };
-    let bytes = match value {
+    let key = place.at.key(before)?;
+    let bytes = match place.value(before)? {
         Value::Str(text) => text.len(),
-        _ => write_json(value).len(),
+        value => value.to_json().len(),
     };
     let rule = match place.basis {
         ContentBasis::Listed => "listed as content",
         ContentBasis::Key => "the key is text, not a name",
         ContentBasis::Guessed => "text of an agent's item that is not known to be harmless",
         ContentBasis::LongLabel => {
-            "longer than a label; exported once enough sessions have sent the same text (`vault.labels`)"
+            "longer than a label, or not of its key's shape; `labels.keep` keeps the key's texts"
         }
-        ContentBasis::Unlisted => {
-            "text of an agent's item under an unlisted key; exported once enough sessions have sent the same text \
-             (`vault.labels`)"
-        }
+        ContentBasis::Unlisted => "not one identifier, under an unlisted key; `labels.keep` keeps the key's texts",
     };
     Some(VaultedContent { key: key.to_owned(), part: place.part.as_str(), rule, bytes })
 }
@@ -425,14 +411,8 @@ fn visible_fields(payload: &Payload, node: NodeId) -> Vec<(String, Json)> {
     fields.chain(body).chain(attributes).collect()
 }
 
-fn write_json(value: Value<'_>) -> String {
-    let mut text = String::new();
-    value.write_json(&mut text);
-    text
-}
-
 fn to_json(value: Value<'_>) -> Json {
-    serde_json::from_str(&write_json(value)).unwrap_or(Json::Null)
+    serde_json::from_str(&value.to_json()).unwrap_or(Json::Null)
 }
 
 fn explain_part(result: &DryRunResult, old_node: NodeId, new_node: NodeId, content: &[ContentPlace]) -> ExplainedPart {
@@ -442,12 +422,9 @@ fn explain_part(result: &DryRunResult, old_node: NodeId, new_node: NodeId, conte
         unmatched.entry(key).or_default().push(value);
     }
     let is_vaulted = |key: &str| {
-        content.iter().filter(|place| place.node == old_node).any(|place| match place.at {
-            ContentLocation::Attribute(id) => result.before.attribute(id).is_some_and(|attribute| attribute.key == key),
-            ContentLocation::Body => key == "body",
-            ContentLocation::Status => key == "status.message",
-            ContentLocation::Name => matches!(key, "name" | "event_name"),
-            ContentLocation::Embedded(_) => false,
+        content.iter().filter(|place| place.node == old_node).any(|place| {
+            let is_name = place.at == ContentLocation::Name && key == "event_name";
+            is_name || place.at.key(&result.before) == Some(key)
         })
     };
     let mut changes: Vec<AttributeChange> = Vec::new();

@@ -54,7 +54,7 @@ fn write_item(item: &ItemExplanation, options: FormatOptions, out: &mut String) 
     let conditions = || item.dialect_conditions.iter().map(|why| escape_unsafe(why)).collect::<Vec<_>>().join("; ");
     let dialect = match item.dialect {
         Some(dialect) => format!("{dialect}: {}", conditions()),
-        None if item.agent => "none; counted as an agent's item because others of its trace or session are".to_owned(),
+        None if item.agent => "none; an agent's for runs and costs, as others of its trace or session are".to_owned(),
         None => "none".to_owned(),
     };
     row("dialect", dialect);

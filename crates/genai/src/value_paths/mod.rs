@@ -20,11 +20,7 @@ const MAX_ELEMENTS: usize = 64;
 pub(super) fn parse(value: Value<'_>) -> Option<Json> {
     match value {
         Value::Str(text) if text.len() <= MAX_BYTES => serde_json::from_str(text).ok().or_else(|| parse_python(text)),
-        Value::Map(_) | Value::List(_) => {
-            let mut text = String::new();
-            value.write_json(&mut text);
-            serde_json::from_str(&text).ok()
-        }
+        Value::Map(_) | Value::List(_) => serde_json::from_str(&value.to_json()).ok(),
         _ => None,
     }
 }

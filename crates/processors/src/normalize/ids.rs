@@ -1,7 +1,7 @@
 //! Copies trace and span ids that a log record carries only as attributes or in its body into the record's own fields.
 //! Existing ids stay; a value that is not an id of the right length is ignored.
 
-use genai::{Facts, ItemFacts};
+use genai::Facts;
 use otlp::{NodeKind, Payload};
 
 /// Fills missing ids of an agent's log records. Returns true if any id was set.
@@ -11,29 +11,20 @@ pub(super) fn fill_missing_ids(payload: &mut Payload, facts: &Facts) -> bool {
         if payload.kind(item.node) != NodeKind::LogRecord {
             continue;
         }
-        let trace = trace_id(item).filter(|_| payload.trace_id(item.node).is_empty());
-        let span = span_id(item).filter(|_| payload.span_id(item.node).is_empty());
+        let trace = read_id::<16>(item.trace.as_deref(), 1).filter(|_| payload.trace_id(item.node).is_empty());
+        let span = read_id::<8>(item.span.as_deref(), 2).filter(|_| payload.span_id(item.node).is_empty());
         filled |= trace.is_some() || span.is_some();
         payload.set_ids(item.node, trace, span);
     }
     filled
 }
 
-fn trace_id(item: &ItemFacts) -> Option<[u8; 16]> {
-    let text = item.trace.as_deref()?;
-    parse_id(parse_traceparent(text).map_or(text, |(trace, _)| trace))
-}
-
-fn span_id(item: &ItemFacts) -> Option<[u8; 8]> {
-    let text = item.span.as_deref()?;
-    parse_id(parse_traceparent(text).map_or(text, |(_, span)| span))
-}
-
-/// Trace and span id of a W3C `traceparent`.
-fn parse_traceparent(text: &str) -> Option<(&str, &str)> {
-    let mut parts = text.split('-');
-    let (version, trace, span) = (parts.next()?, parts.next()?, parts.next()?);
-    (version.len() == 2 && trace.len() == 32 && span.len() == 16).then_some((trace, span))
+/// Reads an id, which may be the part number `at` of a W3C `traceparent`.
+fn read_id<const LEN: usize>(text: Option<&str>, at: usize) -> Option<[u8; LEN]> {
+    let parts: Vec<&str> = text?.splitn(4, '-').collect();
+    let is_traceparent = matches!(parts.as_slice(), [version, trace, span, ..]
+        if version.len() == 2 && trace.len() == 32 && span.len() == 16);
+    parse_id(parts.get(at).copied().filter(|_| is_traceparent).or(text)?)
 }
 
 /// Parses hex digits, with or without the dashes of a UUID. All zeros are not an id.

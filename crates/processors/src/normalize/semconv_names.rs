@@ -96,10 +96,8 @@ impl SemconvNames {
         if item.operation.is_some() || matches!(item.call, ItemRole::TurnEnd) {
             writer.write_text("operation", item.operation.as_deref());
             let provider = item.provider.as_deref();
-            writer.write_text(
-                "provider",
-                if self.semconv == SemconvVersion::V36 { provider.map(legacy_provider) } else { provider },
-            );
+            let is_legacy = self.semconv == SemconvVersion::V36;
+            writer.write_text("provider", if is_legacy { provider.map(legacy_provider) } else { provider });
             writer.write_text("request_model", item.request_model.as_deref());
             writer.write_text("response_model", item.response_model.as_deref());
             writer.write_text("tool", item.tool.as_deref());

@@ -194,15 +194,14 @@ impl RedactConfig {
                 Err(problem) => problems.push(FieldProblem::new(format!("rules[{index}]"), problem.to_string())),
             }
         }
-        let sizes = [
-            ("max_value_bytes", self.max_value_bytes),
-            ("error_text_bytes", self.error_text_bytes),
-            ("max_scan_bytes", self.max_scan_bytes),
-        ];
         if self.max_depth > SearchOptions::MAX_DEPTH {
             problems.push(FieldProblem::new("max_depth", format!("must be at most {}", SearchOptions::MAX_DEPTH)));
         }
-        for (path, size) in sizes {
+        for (path, size) in [
+            ("max_value_bytes", self.max_value_bytes),
+            ("error_text_bytes", self.error_text_bytes),
+            ("max_scan_bytes", self.max_scan_bytes),
+        ] {
             if size.0 < MIN_SIZE_LIMIT {
                 problems.push(FieldProblem::new(path, format!("must be at least {MIN_SIZE_LIMIT} bytes")));
             }

@@ -5,8 +5,6 @@
 //! attribute would make a new series, and so are resources and scopes, which identify series and services. If the vault
 //! recorded a shape (`processors/vault/shape`), that stays and the lengths go into a separate attribute.
 
-use std::fmt::Write as _;
-
 use otlp::{NodeId, NodeKind, OwnedValue, Payload};
 use redaction::{Detector, RedactionHit};
 
@@ -39,17 +37,13 @@ impl FindingLengths {
         self.0.sort_by_key(|(node, ..)| *node);
         for findings in self.0.chunk_by(|(a, ..), (b, ..)| a == b) {
             let Some((node, ..)) = findings.first() else { continue };
-            let mut text = String::from("{\"redacted\":[");
-            for (index, (_, rule, bytes)) in findings.iter().take(MAX_FINDINGS).enumerate() {
-                let comma = if index > 0 { "," } else { "" };
-                // Writing to a String cannot fail.
-                let _ = write!(text, "{comma}{{\"type\":\"{}\",\"bytes\":{bytes}}}", detector.placeholder_name(*rule));
-            }
-            text.push(']');
-            if findings.len() > MAX_FINDINGS {
-                let _ = write!(text, ",\"more\":{}", findings.len() - MAX_FINDINGS);
-            }
-            text.push('}');
+            let json = |(_, rule, bytes): &(NodeId, usize, usize)| {
+                format!("{{\"type\":\"{}\",\"bytes\":{bytes}}}", detector.placeholder_name(*rule))
+            };
+            let listed = findings.iter().take(MAX_FINDINGS).map(json).collect::<Vec<_>>().join(",");
+            let more = findings.len().saturating_sub(MAX_FINDINGS);
+            let more = if more > 0 { format!(",\"more\":{more}") } else { String::new() };
+            let text = format!("{{\"redacted\":[{listed}]{more}}}");
             let key =
                 if payload.get(*node, SHAPE_ATTRIBUTE).is_some() { REDACTION_SHAPE_ATTRIBUTE } else { SHAPE_ATTRIBUTE };
             payload.set(*node, key, OwnedValue::Str(text));

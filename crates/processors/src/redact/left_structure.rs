@@ -46,7 +46,9 @@ impl RedactProcessor {
         for item in &facts.items {
             places.extend(item.content.iter().filter_map(|place| value_place(place.node, place.at)));
             let edits = item.embedded.iter().flat_map(|embedded| &embedded.edits);
-            let edits = edits.filter(|edit| is_still_present(&batch.payload, edit));
+            let edits = edits.filter(|edit| {
+                edit.at.value(&batch.payload, edit.node).is_some_and(|value| holds_listed_part(value, edit))
+            });
             places.extend(edits.filter_map(|edit| value_place(edit.node, edit.at)));
         }
         for (node, attribute) in places {
@@ -84,14 +86,10 @@ impl RedactProcessor {
             Value::Str(text) if may_be_structure(text) => {
                 self.redact_structured_text(text, context, worker)?.map(OwnedValue::Str)
             }
-            Value::Map(_) | Value::List(_) => {
-                let mut json = String::new();
-                value.write_json(&mut json);
-                match self.redact_structured_text(&json, context, worker)? {
-                    None => None,
-                    Some(redacted) => Some(OwnedValue::from_json(&serde_json::from_str(&redacted).ok()?)),
-                }
-            }
+            Value::Map(_) | Value::List(_) => match self.redact_structured_text(&value.to_json(), context, worker)? {
+                None => None,
+                Some(redacted) => Some(OwnedValue::from_json(&serde_json::from_str(&redacted).ok()?)),
+            },
             _ => return None,
         })
     }
@@ -126,15 +124,6 @@ impl RedactProcessor {
 }
 
 /// Returns true if the value still holds a part that is listed as content.
-fn is_still_present(payload: &Payload, edit: &EmbeddedContentEdit) -> bool {
-    let value = match edit.at {
-        ContentLocation::Attribute(id) => payload.attribute(id).map(|attribute| attribute.value),
-        ContentLocation::Body => payload.body(edit.node),
-        ContentLocation::Status | ContentLocation::Name | ContentLocation::Embedded(_) => None,
-    };
-    value.is_some_and(|value| holds_listed_part(value, edit))
-}
-
 fn holds_listed_part(value: Value<'_>, edit: &EmbeddedContentEdit) -> bool {
     match value {
         Value::Str(text) => edit.texts.contains_key(text),

@@ -77,12 +77,8 @@ struct WorkerBuffers {
     learned: repeated_values::LearnedByNode,
 }
 
-/// Ids with their redacted forms (`None`: unchanged), by whether a rule or policy makes the id private.
-#[derive(Default)]
-struct RedactedIds {
-    private: foldhash::HashMap<Box<str>, Option<Box<str>>>,
-    public: foldhash::HashMap<Box<str>, Option<Box<str>>>,
-}
+/// Public ids, and those that a rule or policy makes private, with their redacted forms (`None`: unchanged).
+type RedactedIds = [foldhash::HashMap<Box<str>, Option<Box<str>>>; 2];
 
 /// How values under a key are handled.
 #[derive(Clone, Copy)]
@@ -190,6 +186,22 @@ struct PlaceContext<'a> {
     recogniser_mode: RecogniserMode<'a>,
 }
 
+impl<'a> PlaceContext<'a> {
+    /// The context of an attribute's value, of which nothing is recorded or learned.
+    fn of_values(account: &'a str, signal: Signal, recogniser_mode: RecogniserMode<'a>) -> Self {
+        Self {
+            account,
+            node: None,
+            learn_for: None,
+            signal,
+            place: place_label(TextPlaceKind::Value),
+            with_pseudonym: false,
+            echoes: None,
+            recogniser_mode,
+        }
+    }
+}
+
 /// Replacement for texts that could not be searched and for bytes that are not text.
 const UNSCANNED: &str = "[UNSCANNED]";
 
@@ -241,30 +253,20 @@ impl RedactProcessor {
         let signal = batch.payload.signal();
         let account = Arc::clone(&batch.origin.account);
         let echoes = echoes_of(batch);
-        let value_context = PlaceContext {
-            account: &account,
-            node: None,
-            learn_for: None,
-            signal,
-            place: place_label(TextPlaceKind::Value),
-            with_pseudonym: false,
-            echoes: None,
-            recogniser_mode,
-        };
+        let value_context = PlaceContext::of_values(&account, signal, recogniser_mode);
         let redacted_places = self.redact_left_structure(batch, &value_context, worker);
         batch.payload.edit_text(|place, text| {
             if place.kind != TextPlaceKind::Key && is_inside_redacted(&redacted_places, place) {
                 return TextEdit::Keep;
             }
             let context = PlaceContext {
-                account: &account,
                 node: self.settings.config.record_lengths.then_some(place.node),
-                signal,
                 place: place_label(place.kind),
                 learn_for: Some(place.node),
                 with_pseudonym: data_points.contains(&place.node),
                 echoes: echoes.as_deref(),
                 recogniser_mode: recogniser_mode.for_place(place.kind),
+                ..value_context
             };
             match place.kind {
                 TextPlaceKind::Entry { number } => {
@@ -341,11 +343,8 @@ impl RedactProcessor {
         }
         let searched = echo.unwrap_or(text);
         let is_value = is_attribute || place.kind == TextPlaceKind::Body;
-        let with_pseudonyms = if is_value && treatment == Treatment::Scan {
-            self.redact_person_ids(context, searched, worker)
-        } else {
-            None
-        };
+        let may_hold_ids = is_value && treatment == Treatment::Scan;
+        let with_pseudonyms = may_hold_ids.then(|| self.redact_person_ids(context, searched, worker)).flatten();
         let changed =
             self.apply_rules(context, (treatment, key), with_pseudonyms.as_deref().unwrap_or(searched), worker);
         let changed = changed.or(with_pseudonyms).or_else(|| echo.map(str::to_owned));
@@ -360,11 +359,9 @@ impl RedactProcessor {
         worker: &mut WorkerBuffers,
     ) -> (Treatment, &'p str) {
         match place.kind {
-            TextPlaceKind::Value | TextPlaceKind::BytesValue | TextPlaceKind::Body => {
-                (self.treatment(signal, place, worker), place.path_key)
-            }
             TextPlaceKind::Field(TextField::StatusMessage) => (Treatment::ErrorText, ""),
-            _ => (Treatment::Scan, ""),
+            kind if !has_cap(kind) => (Treatment::Scan, ""),
+            _ => (self.treatment(signal, place, worker), place.path_key),
         }
     }
 
@@ -376,15 +373,10 @@ impl RedactProcessor {
         treatment: Treatment,
         text: &str,
     ) -> Option<String> {
-        let cut = match kind {
-            TextPlaceKind::Value
-            | TextPlaceKind::BytesValue
-            | TextPlaceKind::Body
-            | TextPlaceKind::Field(TextField::StatusMessage) => match treatment {
-                Treatment::ErrorText => cap_error_text(text, self.settings.max_error_text),
-                _ => cap_text(text, self.settings.max_value),
-            },
-            _ => None,
+        let cut = match treatment {
+            _ if !has_cap(kind) => None,
+            Treatment::ErrorText => cap_error_text(text, self.settings.max_error_text),
+            _ => cap_text(text, self.settings.max_value),
         };
         if cut.is_some() {
             self.counters.cut.get(&context.signal).into_iter().for_each(|counter| counter.increment(1));
@@ -492,7 +484,8 @@ impl RedactProcessor {
             shown if *shown != *text => Some(shown.into()),
             _ => is_private.then(|| self.ids.pseudonym(account, &id).into()),
         };
-        let forms = if is_private { &mut cache.private } else { &mut cache.public };
+        let [public, private] = cache;
+        let forms = if is_private { private } else { public };
         let redacted = match forms.get(text) {
             Some(redacted) => redacted.clone(),
             None => forms.entry(text.into()).or_insert_with(redact).clone(),
@@ -533,6 +526,12 @@ impl RedactProcessor {
         out.push_str(pseudonym.get(..18).unwrap_or(&pseudonym));
         out.push(']');
     }
+}
+
+/// Returns true for a value, a body or a status message.
+fn has_cap(kind: TextPlaceKind) -> bool {
+    matches!(kind, TextPlaceKind::Value | TextPlaceKind::BytesValue | TextPlaceKind::Body)
+        || kind == TextPlaceKind::Field(TextField::StatusMessage)
 }
 
 /// Data points and exemplars, whose placeholders carry a pseudonym.

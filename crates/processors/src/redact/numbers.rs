@@ -7,13 +7,13 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use otlp::{NodeId, NumberOccurrence, TextPlaceKind, Value};
+use otlp::{NodeId, NumberOccurrence, Value};
 use pipeline::Batch;
 
 use super::config::UserIdPolicy;
 use super::policy::Treatment;
 use super::recogniser_texts::RecogniserMode;
-use super::{PlaceContext, RedactProcessor, WorkerBuffers, place_label};
+use super::{PlaceContext, RedactProcessor, WorkerBuffers};
 
 /// Upper bound of whole numbers that a double represents exactly.
 const MAX_EXACT_WHOLE: f64 = 9_007_199_254_740_992.0;
@@ -33,14 +33,9 @@ impl RedactProcessor {
                 return None;
             }
             let context = PlaceContext {
-                account: &account,
                 node: self.settings.config.record_lengths.then_some(number.node),
-                learn_for: None,
-                signal,
-                place: place_label(TextPlaceKind::Value),
                 with_pseudonym: data_points.contains(&number.node),
-                echoes: None,
-                recogniser_mode: RecogniserMode::NoRecogniser,
+                ..PlaceContext::of_values(&account, signal, RecogniserMode::NoRecogniser)
             };
             let treatment = worker.treatment(&self.vocabulary, signal, number.key);
             match treatment {

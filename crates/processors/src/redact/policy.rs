@@ -79,20 +79,11 @@ pub(super) fn is_own_pseudonym(key: &str, text: &str) -> bool {
 
 /// Returns true for the names of headers that carry credentials. Only the key's segment after the last dot counts.
 fn is_credential_header(key: &str) -> bool {
-    let name = key.rsplit('.').next().unwrap_or(key);
-    let is = |header: &str| name.eq_ignore_ascii_case(header);
+    let name = key.rsplit('.').next().unwrap_or(key).to_ascii_lowercase();
     // `x-…-key`
-    let is_custom = |suffix: &str| {
-        name.len() > suffix.len() + 2
-            && name.get(..2).is_some_and(|prefix| prefix.eq_ignore_ascii_case("x-"))
-            && name.get(name.len() - suffix.len()..).is_some_and(|tail| tail.eq_ignore_ascii_case(suffix))
-    };
-    is("authorization")
-        || is("proxy-authorization")
-        || is("cookie")
-        || is("set-cookie")
-        || is_custom("-key")
-        || is_custom("-token")
+    let custom = name.strip_prefix("x-").and_then(|rest| rest.strip_suffix("-key").or(rest.strip_suffix("-token")));
+    matches!(&*name, "authorization" | "proxy-authorization" | "cookie" | "set-cookie")
+        || custom.is_some_and(|middle| !middle.is_empty())
 }
 
 const USERNAME_PLACEHOLDER: &str = "[USERNAME]";
@@ -136,14 +127,8 @@ pub(super) fn cap_text(text: &str, limit: usize) -> Option<String> {
     if text.len() <= limit {
         return None;
     }
-    let mut end = limit.saturating_sub(TRUNCATION_MARK.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let mut out = String::with_capacity(limit);
-    out.push_str(text.get(..end).unwrap_or(""));
-    out.push_str(TRUNCATION_MARK);
-    Some(out)
+    let end = text.floor_char_boundary(limit.saturating_sub(TRUNCATION_MARK.len()));
+    Some(format!("{}{TRUNCATION_MARK}", text.get(..end).unwrap_or("")))
 }
 
 /// `text` cut to `limit` bytes with its stack frames kept as far as possible: other lines are cut first, then frames in
@@ -203,7 +188,7 @@ impl KeptLines<'_> {
         let mut is_marked = false;
         for ((range, _), kept) in self.lines.iter().zip(&self.kept_bytes) {
             let line = self.text.get(range.clone()).unwrap_or_default();
-            let end = (0..=*kept).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+            let end = line.floor_char_boundary(*kept);
             out.push_str(line.get(..end).unwrap_or_default());
             // Adjacent lines that are not kept share one mark.
             is_marked &= end == 0;

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use genai::KeyRole;
-use otlp::{TextField, TextPlaceKind};
+use otlp::TextPlaceKind;
 use pipeline::{Batch, Inquiry, InquiryAnswer, Reason};
 use recogniser::{OnRecogniserError, RecogniserAnswers, TextRecogniser};
 use redaction::recognised::EntityHit;
@@ -18,7 +18,7 @@ use telemetry::{Counter, Meter, names};
 
 use super::config::RedactMode;
 use super::policy::Treatment;
-use super::{PlaceContext, RedactCounters, RedactProcessor, WorkerBuffers, data_points_of};
+use super::{PlaceContext, RedactProcessor, WorkerBuffers, data_points_of, has_cap};
 
 /// How the pass uses the external recogniser.
 #[derive(Clone, Copy)]
@@ -38,8 +38,8 @@ impl RecogniserMode<'_> {
     /// group by them, and descriptions hold no personal data.
     pub(super) fn for_place(self, kind: TextPlaceKind) -> Self {
         match kind {
-            TextPlaceKind::Key | TextPlaceKind::Value | TextPlaceKind::BytesValue | TextPlaceKind::Body => self,
-            TextPlaceKind::Field(TextField::StatusMessage) => self,
+            TextPlaceKind::Key => self,
+            _ if has_cap(kind) => self,
             _ if matches!(self, Self::List(_)) => Self::Skip,
             _ => Self::NoRecogniser,
         }
@@ -87,15 +87,8 @@ impl RedactProcessor {
     /// Adds a recogniser. Without one, texts that the settings would ask about become `[UNSCANNED]`.
     #[must_use]
     pub fn with_recogniser(mut self, recogniser: Arc<dyn TextRecogniser>, meter: &Meter) -> Self {
-        let lister = Self {
-            id: Arc::clone(&self.id),
-            settings: self.settings.clone(),
-            vocabulary: Arc::clone(&self.vocabulary),
-            ids: Arc::clone(&self.ids),
-            workers: parking_lot::Mutex::default(),
-            counters: RedactCounters::new(&self.id, &self.settings, &Meter::new()),
-            recogniser: None,
-        };
+        let (id, vocabulary, ids) = (Arc::clone(&self.id), Arc::clone(&self.vocabulary), Arc::clone(&self.ids));
+        let lister = Self::new(id, self.settings.clone(), vocabulary, ids, &Meter::new());
         let held_requests = meter.counter(&names::RECOGNISER_HELD, &[("processor", &*self.id)]);
         self.recogniser = Some(ConfiguredRecogniser { recogniser, lister: Box::new(lister), held_requests });
         self

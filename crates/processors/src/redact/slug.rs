@@ -119,16 +119,8 @@ impl RedactProcessor {
         let facts = cached_facts(&self.vocabulary, &batch.origin.account, &batch.payload, &mut batch.facts);
         let echoes = echoes_of(batch);
         let account = Arc::clone(&batch.origin.account);
-        let context = PlaceContext {
-            account: &account,
-            node: None,
-            learn_for: None,
-            signal,
-            place: "other",
-            with_pseudonym: false,
-            echoes: echoes.as_deref(),
-            recogniser_mode,
-        };
+        let values = PlaceContext::of_values(&account, signal, recogniser_mode);
+        let context = PlaceContext { place: "other", echoes: echoes.as_deref(), ..values };
         let mut redact = |text: &str| {
             if text.len() > self.settings.max_scan {
                 return UNSCANNED.to_owned();
@@ -165,15 +157,7 @@ fn top_frame(trace: &str) -> Option<&str> {
 
 /// Removes folders from paths, because the same code is in different folders on each machine.
 fn strip_folders(frame: &str) -> String {
-    let mut out = String::with_capacity(frame.len());
-    for (index, word) in frame.split(' ').enumerate() {
-        if index > 0 {
-            out.push(' ');
-        }
-        let name_start = word.rfind(['/', '\\']).map_or(0, |at| at + 1);
-        out.push_str(word.get(name_start..).unwrap_or(word));
-    }
-    out
+    frame.split(' ').map(|word| word.rsplit(['/', '\\']).next().unwrap_or(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// Blanks the parts that differ between occurrences: digits and ids become `#`, quotations `""`.

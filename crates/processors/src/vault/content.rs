@@ -28,16 +28,8 @@ pub(super) fn read_content<'p>(payload: &'p Payload, item: &ItemFacts) -> (ItemC
             content.push(place.part, &read_piece(payload, place, Some(&part.key)), &part.value, None);
             continue;
         }
-        let (key, value) = match place.at {
-            ContentLocation::Body => (None, payload.body(place.node)),
-            ContentLocation::Status => (Some(STATUS_MESSAGE_KEY), value_at(payload, place)),
-            ContentLocation::Name | ContentLocation::Embedded(_) => (Some(SPAN_NAME_KEY), value_at(payload, place)),
-            ContentLocation::Attribute(id) => {
-                let attribute = payload.attribute(id);
-                (attribute.map(|attribute| attribute.key), attribute.map(|attribute| attribute.value))
-            }
-        };
-        let Some(value) = value else { continue };
+        let Some(value) = place.value(payload) else { continue };
+        let key = place.at.key(payload).filter(|_| place.at != ContentLocation::Body);
         json.clear();
         value.write_json(&mut json);
         if let Some((stem, index, rest)) =
@@ -101,9 +93,6 @@ impl FlattenedMessage {
 
 /// The key under which OpenInference repeats the whole request. It is the first of an item's content.
 const WHOLE_REQUEST_KEY: &str = "input.value";
-/// Keys for a status message and for a span's name in a document.
-const STATUS_MESSAGE_KEY: &str = "status.message";
-const SPAN_NAME_KEY: &str = "name";
 
 /// Maximum number of content places of an item whose roles are looked up, because each lookup is linear in the
 /// attributes.
@@ -136,25 +125,6 @@ fn read_piece<'a>(payload: &'a Payload, place: &ContentPlace, key: Option<&'a st
     }
 }
 
-pub(super) fn name_field(payload: &Payload, node: NodeId) -> TextField {
-    match payload.kind(node) {
-        NodeKind::LogRecord => TextField::EventName,
-        _ => TextField::Name,
-    }
-}
-
-pub(super) fn value_at<'p>(payload: &'p Payload, place: &ContentPlace) -> Option<Value<'p>> {
-    match place.at {
-        ContentLocation::Attribute(id) => payload.attribute(id).map(|attribute| attribute.value),
-        ContentLocation::Body => payload.body(place.node),
-        ContentLocation::Name => Some(Value::Str(payload.text(place.node, name_field(payload, place.node)))),
-        ContentLocation::Embedded(_) => None,
-        ContentLocation::Status => {
-            Some(payload.text(place.node, TextField::StatusMessage)).filter(|text| !text.is_empty()).map(Value::Str)
-        }
-    }
-}
-
 /// A content place that no list names.
 pub(super) fn guessed_place(node: NodeId, at: ContentLocation) -> ContentPlace {
     ContentPlace { node, at, part: ContentPart::Other, basis: ContentBasis::Guessed }
@@ -167,7 +137,7 @@ pub(super) fn is_still_content(payload: &Payload, place: &ContentPlace, operatio
         let prefix = text.strip_suffix(CONTENT).map(|prefix| prefix.trim_end().trim_end_matches(':'));
         prefix.is_some_and(|prefix| prefix.is_empty() || operation == Some(prefix))
     };
-    match value_at(payload, place) {
+    match place.value(payload) {
         // A number is not content any more: a vault step may have replaced it with a coarser one.
         None | Some(Value::Empty | Value::Bool(_) | Value::Int(_) | Value::Double(_)) => false,
         Some(Value::Str(text)) => !text.is_empty() && !is_mark(text) && !is_number(text),

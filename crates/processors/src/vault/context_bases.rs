@@ -79,17 +79,16 @@ impl ContextBases {
         fragment: &str,
     ) -> BaseLookup {
         let session = Sha256::digest(scope.path()).first_chunk::<16>().copied().unwrap_or_default();
-        let (mut pin, mut candidates) = (None, Vec::new());
         let known = self.0.lock().get(&session).map(|known| (known.object, known.contexts.clone()));
-        if let Some((object, contexts)) = known {
-            pin = writer.pin_object(object_prefix).filter(|pin| pin.number == object);
-            candidates = pin.as_ref().map_or_else(Vec::new, |_| contexts);
-        }
+        let pinned = known.and_then(|(object, contexts)| {
+            Some((writer.pin_object(object_prefix).filter(|pin| pin.number == object)?, contexts))
+        });
+        let (pin, candidates) = pinned.unzip();
         BaseLookup {
             account: AccountHash::from(&*scope.account),
             session,
             pin,
-            candidates,
+            candidates: candidates.unwrap_or_default(),
             new_contexts: Vec::new(),
             fragment: fragment.into(),
             referenced: BTreeSet::new(),

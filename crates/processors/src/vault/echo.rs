@@ -9,10 +9,10 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use echoes::{ContentFingerprints, EchoReplacements, FingerprintCache, SessionKey, may_quote};
-use genai::{ContentBasis, ContentLocation, ContentPart, ContentPlace, Facts, ItemFacts, VaultedTexts, Vocabulary};
+use genai::{ContentLocation, ContentPlace, Facts, ItemFacts, VaultedTexts, Vocabulary};
 use otlp::{AttrId, Attribute, EncodedAttribute, NodeId, NodeKind, Payload, TextField, Value};
 
-use super::content::value_at;
+use super::content::guessed_place;
 use redaction::is_id_bytes;
 
 /// Finds echoes and values that redaction will cut, with the limits of the redact step.
@@ -36,14 +36,6 @@ pub(super) struct SessionPrints {
     pub(super) prints: ContentFingerprints,
 }
 
-/// The results for one batch.
-pub(super) struct EchoFindings {
-    pub(super) echoes: EchoReplacements,
-    pub(super) prints: RememberedPrints,
-    /// See [`EchoFinder::find_cut_values`].
-    pub(super) cut_values: Vec<(usize, ContentPlace)>,
-}
-
 /// Maximum number of texts checked in one log body, and in an item's errors.
 const MAX_BODY_TEXTS: usize = 4096;
 /// Maximum number of texts checked in one attribute.
@@ -54,49 +46,36 @@ const MIN_QUOTE_BYTES: usize = 24;
 const MAX_LABEL_BYTES: usize = 128;
 
 impl EchoFinder {
-    /// Processes one batch before its content is removed.
+    /// Finds the echoes of one batch before its content is removed, and the fingerprints of that content.
     pub(super) fn find_echoes(
         &self,
         account: &str,
         payload: &Payload,
         facts: &Facts,
         vocabulary: &Vocabulary,
-    ) -> EchoFindings {
+    ) -> (EchoReplacements, RememberedPrints) {
         let prints = self.collect_prints(account, payload, facts);
         let (texts, sessions) = self.collect_texts(account, payload, facts, vocabulary);
-        let echoes = match texts.is_empty() {
-            true => EchoReplacements::default(),
-            false => {
-                let vaulted = VaultedTexts::collect(payload, facts);
-                let ids =
-                    facts.items.iter().flat_map(item_ids).flatten().filter(|id| !id.contains(char::is_whitespace));
-                let ids = ids.filter(|id| !vaulted.contains(id));
-                let names = facts
-                    .items
-                    .iter()
-                    .flat_map(|item| item_names(item).into_iter().flatten().map(move |name| (item, name)));
-                // A name that also stays under its own key is left alone, even if content contains it.
-                let names = names.filter(|(item, name)| !vaulted.contains(name) || is_kept_value(payload, item, name));
-                let labels: BTreeSet<&str> = names.map(|(_, name)| name).chain(ids).collect();
-                let labels: Vec<&str> = labels.into_iter().filter(|label| label.len() <= MAX_LABEL_BYTES).collect();
-                let mut earlier: Vec<Arc<[u16]>> =
-                    sessions.iter().flat_map(|key| self.memory.session_texts(*key)).collect();
-                // The same text is remembered under its session and its trace.
-                earlier.sort_unstable_by_key(|text| text.as_ptr());
-                earlier.dedup_by_key(|text| text.as_ptr());
-                let content = prints.iter().flat_map(|session| session.prints.texts());
-                let content = content.chain(earlier.iter().map(|text| &**text));
-                EchoReplacements::find(self.memory.key(), &texts, &labels, content)
-            }
-        };
-        let cut_values = self.find_cut_values(payload, facts, &echoes);
-        EchoFindings { echoes, prints, cut_values }
-    }
-
-    /// For pipelines where content stays: finds only the values that redaction will cut or cannot search.
-    pub(super) fn find_cut_errors(&self, payload: &Payload, facts: &Facts) -> EchoFindings {
-        let echoes = EchoReplacements::default();
-        EchoFindings { cut_values: self.find_cut_values(payload, facts, &echoes), echoes, prints: Vec::new() }
+        if texts.is_empty() {
+            return (EchoReplacements::default(), prints);
+        }
+        let vaulted = VaultedTexts::collect(payload, facts);
+        let ids = facts.items.iter().flat_map(item_ids).flatten().filter(|id| !id.contains(char::is_whitespace));
+        let ids = ids.filter(|id| !vaulted.contains(id));
+        let names =
+            facts.items.iter().flat_map(|item| item_names(item).into_iter().flatten().map(move |name| (item, name)));
+        // A name that also stays under its own key is left alone, even if content contains it.
+        let names = names.filter(|(item, name)| !vaulted.contains(name) || is_kept_value(payload, item, name));
+        let labels: BTreeSet<&str> = names.map(|(_, name)| name).chain(ids).collect();
+        let labels: Vec<&str> = labels.into_iter().filter(|label| label.len() <= MAX_LABEL_BYTES).collect();
+        let mut earlier: Vec<Arc<[u16]>> = sessions.iter().flat_map(|key| self.memory.session_texts(*key)).collect();
+        // The same text is remembered under its session and its trace.
+        earlier.sort_unstable_by_key(|text| text.as_ptr());
+        earlier.dedup_by_key(|text| text.as_ptr());
+        let content = prints.iter().flat_map(|session| session.prints.texts());
+        let content = content.chain(earlier.iter().map(|text| &**text));
+        let echoes = EchoReplacements::find(self.memory.key(), &texts, &labels, content);
+        (echoes, prints)
     }
 
     /// The memory keys of an item's session and trace. Items with neither share one key per service.
@@ -112,23 +91,15 @@ impl EchoFinder {
 
     /// Fingerprints the content of the batch.
     fn collect_prints(&self, account: &str, payload: &Payload, facts: &Facts) -> RememberedPrints {
-        let (mut sessions, mut json): (RememberedPrints, String) = (Vec::new(), String::new());
+        let mut sessions = RememberedPrints::new();
         for item in facts.items.iter().filter(|item| !item.content.is_empty()) {
             let keys = self.memory_keys(account, payload, item);
             if sessions.last().is_none_or(|session| session.keys != keys) {
                 sessions.push(SessionPrints { keys, prints: ContentFingerprints::default() });
             }
             let Some(SessionPrints { prints, .. }) = sessions.last_mut() else { continue };
-            for value in item.content.iter().filter_map(|place| value_at(payload, place)) {
-                match value {
-                    Value::Str(text) => prints.add(self.memory.key(), text),
-                    Value::Map(_) | Value::List(_) => {
-                        json.clear();
-                        value.write_json(&mut json);
-                        prints.add(self.memory.key(), &json);
-                    }
-                    _ => {}
-                }
+            for text in item.content.iter().filter_map(|place| place.value(payload)?.text_or_json()) {
+                prints.add(self.memory.key(), &text);
             }
             for part in item.embedded.iter().flat_map(|embedded| &embedded.parts) {
                 prints.add(self.memory.key(), &part.value);
@@ -164,7 +135,7 @@ impl EchoFinder {
     }
 
     /// Finds error texts that will be cut, and values that redaction cannot search: index of the item, place.
-    fn find_cut_values(
+    pub(super) fn find_cut_values(
         &self,
         payload: &Payload,
         facts: &Facts,
@@ -175,18 +146,13 @@ impl EchoFinder {
         let stays_whole =
             |text: &str| text.len() + text.len() / 4 <= self.max_error_text && echoes.replacement_for(text).is_none();
         for (index, item) in facts.items.iter().enumerate() {
-            let status = ContentPlace {
-                node: item.node,
-                at: ContentLocation::Status,
-                part: ContentPart::Other,
-                basis: ContentBasis::Listed,
-            };
+            let status = guessed_place(item.node, ContentLocation::Status);
             // A tool's status message is already among its content.
             let status =
                 Some(&status).filter(|_| !item.content.iter().any(|place| place.at == ContentLocation::Status));
             for place in item.errors.iter().chain(status).filter(|place| !item.content.contains(place)) {
                 let (mut is_cut, mut texts_left) = (false, MAX_BODY_TEXTS);
-                if let Some(value) = value_at(payload, place) {
+                if let Some(value) = place.value(payload) {
                     visit_texts(value, &mut texts_left, &mut |text| is_cut |= !stays_whole(text));
                 }
                 // If some texts were not checked, keep the whole value, so that the vault misses nothing.
@@ -199,9 +165,8 @@ impl EchoFinder {
         found
     }
 
-    /// Adds values of an item, its events and links that stay but cannot be searched: too long, bytes that are not
-    /// text, or maps and lists nested too deep. Encodings nested too deep in a text are detected only by the later
-    /// search; no copy of those is kept.
+    /// Adds values of an item, its events and links that stay but cannot be searched: too long, or bytes that are not
+    /// text. Encodings nested too deep in a text are detected only by the later search; no copy of those is kept.
     fn add_unsearchable(
         &self,
         payload: &Payload,
@@ -209,12 +174,9 @@ impl EchoFinder {
         index: usize,
         found: &mut Vec<(usize, ContentPlace)>,
     ) {
-        let earlier_count = found.len();
+        let mut unsearchable: Vec<ContentPlace> = Vec::new();
         let mut add = |node: NodeId, at: ContentLocation, value: Value<'_>| {
-            if is_unsearchable(value, self.max_scan, 0) {
-                let place = ContentPlace { node, at, part: ContentPart::Other, basis: ContentBasis::Guessed };
-                found.push((index, place));
-            }
+            unsearchable.extend(is_unsearchable(value, self.max_scan).then(|| guessed_place(node, at)));
         };
         for node in std::iter::once(item.node).chain(payload.children(item.node)) {
             for attribute in payload.encoded_attributes(node) {
@@ -225,37 +187,28 @@ impl EchoFinder {
             }
         }
         payload.body(item.node).into_iter().for_each(|body| add(item.node, ContentLocation::Body, body));
-        if found.len() > earlier_count {
-            // A place that is content already, or was found as an error text, is not added again.
-            let errors = found.iter().take(earlier_count).filter(|(of, _)| *of == index).map(|(_, place)| place);
-            let known: HashSet<(NodeId, ContentLocation)> =
-                item.content.iter().chain(errors).map(|place| (place.node, place.at)).collect();
-            let mut position = 0;
-            found.retain(|(_, place)| {
-                position += 1;
-                position <= earlier_count || !known.contains(&(place.node, place.at))
-            });
+        if unsearchable.is_empty() {
+            return;
         }
+        // A place that is content already, or was found as an error text, is not added again.
+        let errors = found.iter().filter(|(of, _)| *of == index).map(|(_, place)| place);
+        let known: HashSet<(NodeId, ContentLocation)> =
+            item.content.iter().chain(errors).map(|place| (place.node, place.at)).collect();
+        unsearchable.retain(|place| !known.contains(&(place.node, place.at)));
+        found.extend(unsearchable.into_iter().map(|place| (index, place)));
     }
 }
 
-/// Maximum nesting depth of maps and lists; a deeper value counts as unsearchable.
-const MAX_DEPTH: u8 = 64;
-
 /// Returns true if redaction cannot search a value or a part of it.
-fn is_unsearchable(value: Value<'_>, max_bytes: usize, depth: u8) -> bool {
-    match value {
+fn is_unsearchable(value: Value<'_>, max_bytes: usize) -> bool {
+    value.any_leaf(&mut |leaf| match leaf {
         Value::Str(text) => text.len() > max_bytes,
         Value::Bytes(bytes) => match std::str::from_utf8(bytes) {
             Ok(_) => bytes.len() > max_bytes,
             Err(_) => !is_id_bytes(bytes),
         },
-        Value::Map(_) => {
-            depth >= MAX_DEPTH || value.entries().any(|(_, entry)| is_unsearchable(entry, max_bytes, depth + 1))
-        }
-        Value::List(_) => depth >= MAX_DEPTH || value.items().any(|item| is_unsearchable(item, max_bytes, depth + 1)),
         _ => false,
-    }
+    })
 }
 
 /// Visits the texts of an item that stay and may quote content: error texts, status message and name of a span; body of
@@ -271,7 +224,7 @@ fn visit_kept_texts<'p>(
     let edits = item.embedded.iter().flat_map(|embedded| &embedded.edits);
     edits.flat_map(|edit| edit.texts.values()).for_each(|rest| visit(rest));
     let mut texts_left = MAX_BODY_TEXTS;
-    let errors = item.errors.iter().filter_map(|place| value_at(payload, place));
+    let errors = item.errors.iter().filter_map(|place| place.value(payload));
     errors.for_each(|value| visit_texts(value, &mut texts_left, visit));
     match payload.kind(item.node) {
         NodeKind::Span => {
@@ -343,15 +296,13 @@ fn is_kept_value(payload: &Payload, item: &ItemFacts, text: &str) -> bool {
 
 /// Visits the texts in a value, at most `texts_left` of them, and counts that number down.
 fn visit_texts<'p>(value: Value<'p>, texts_left: &mut usize, visit: &mut impl FnMut(&'p str)) {
-    match value {
-        Value::Str(text) if *texts_left > 0 => {
+    value.any_leaf(&mut |leaf| {
+        if let Some(text) = leaf.as_str().filter(|_| *texts_left > 0) {
             *texts_left -= 1;
             visit(text);
         }
-        Value::List(_) => value.items().for_each(|item| visit_texts(item, texts_left, visit)),
-        Value::Map(_) => value.entries().for_each(|(_, entry)| visit_texts(entry, texts_left, visit)),
-        _ => {}
-    }
+        *texts_left == 0
+    });
 }
 
 fn item_ids(item: &ItemFacts) -> [Option<&str>; 7] {

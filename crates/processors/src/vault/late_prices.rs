@@ -11,7 +11,7 @@ use vault::object_names::{FragmentScope, SessionName};
 use vault::ticket::DraftGroup;
 
 use super::row;
-use super::sealing::ContentSealer;
+use super::sealing::{ContentSealer, new_group};
 
 impl ContentSealer {
     /// Builds a group with one line and no content.
@@ -26,14 +26,7 @@ impl ContentSealer {
         let mut row_tail = row::late_price_row(ids, origin, late);
         row_tail.writer = names.writer().to_string();
         row_tail.epoch = names.epoch().to_string();
-        DraftGroup {
-            object_prefix: names.object_prefix(&scope, origin.received, None),
-            scope,
-            arrived: origin.received,
-            end: false,
-            fragment: None,
-            rows: vec![UnnumberedRow::new(&row_tail, false)],
-            leaf_slots: vec![None],
-        }
+        let object_prefix = names.object_prefix(&scope, origin.received, None);
+        new_group(scope, object_prefix, origin.received, vec![UnnumberedRow::new(&row_tail, false)])
     }
 }

@@ -177,9 +177,8 @@ impl VaultProcessor {
             bases: ContextBases::default(),
         });
         let earlier = parts.vocabulary.closed_items().earlier_agents.clone();
-        let earlier = earlier.map(|earlier| earlier as Arc<dyn Any + Send + Sync>);
         Self {
-            earlier_agents: earlier.and_then(|earlier| earlier.downcast::<EarlierAgents>().ok()),
+            earlier_agents: earlier.and_then(|earlier| (earlier as Arc<dyn Any + Send + Sync>).downcast().ok()),
             undeclared_agents: UndeclaredAgents::new(Arc::clone(&id), Arc::clone(&ids), meter),
             moved_values: MovedValueCounters::new(Arc::clone(&id), ids, meter),
             id,
@@ -228,26 +227,27 @@ impl VaultProcessor {
             let span = OwnedValue::Str(kernel::hex::encode(&requester));
             batch.payload.set(tool, tool_requests::REQUESTED_BY_ATTRIBUTE, span);
         }
-        let findings = match self.leave {
+        let (echoes, prints) = match self.leave {
             LeftContent::Nothing => {
                 self.echo_finder.find_echoes(&batch.origin.account, &batch.payload, facts, &self.vocabulary)
             }
             // Content that stays (redacted) need not be hidden where it is quoted.
-            LeftContent::Redacted => self.echo_finder.find_cut_errors(&batch.payload, facts),
+            LeftContent::Redacted => (EchoReplacements::default(), Vec::new()),
         };
-        if !findings.echoes.is_empty() {
-            batch.echoes = Some(Arc::new(findings.echoes));
+        let cut_values = self.echo_finder.find_cut_values(&batch.payload, facts, &echoes);
+        if !echoes.is_empty() {
+            batch.echoes = Some(Arc::new(echoes));
         }
         let account = AccountHash::from(&*batch.origin.account);
-        let additions = CacheAdditions { account, prints: findings.prints, tool_requests: requests };
+        let additions = CacheAdditions { account, prints, tool_requests: requests };
         if !(additions.prints.is_empty() && additions.tool_requests.is_empty()) {
             batch.effects.push(self.unstored_effect(additions));
         }
-        if findings.cut_values.is_empty() {
+        if cut_values.is_empty() {
             return Arc::clone(facts);
         }
         let mut facts = Facts::clone(facts);
-        for (index, place) in findings.cut_values {
+        for (index, place) in cut_values {
             if let Some(item) = facts.items.get_mut(index) {
                 item.content.push(place);
             }

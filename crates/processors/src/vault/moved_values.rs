@@ -58,14 +58,7 @@ impl MovedValueCounters {
                 ContentBasis::Guessed => "guess",
                 ContentBasis::LongLabel | ContentBasis::Unlisted => "labels",
             };
-            let key = match place.at {
-                ContentLocation::Attribute(id) => payload.attribute(id).map(|attribute| attribute.key),
-                ContentLocation::Body => Some("body"),
-                ContentLocation::Name => Some("name"),
-                ContentLocation::Status => Some("status.message"),
-                ContentLocation::Embedded(_) => None,
-            };
-            if let Some(key) = key.filter(|key| !policy.never.contains(*key)) {
+            if let Some(key) = place.at.key(payload).filter(|key| !policy.never.contains(*key)) {
                 self.count_value(account, key, rule);
             }
         }

@@ -55,30 +55,42 @@ impl RecipientsConfig {
     }
 }
 
-// By hand, for the same reason as that of `RecipientConfig`.
-impl<'de> Deserialize<'de> for RecipientsConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ListOrMap;
-
-        impl<'de> Visitor<'de> for ListOrMap {
-            type Value = RecipientsConfig;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of public keys (`age1…`), or a map of `threshold` and `of`")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<RecipientsConfig, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(list)).map(RecipientsConfig::Each)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RecipientsConfig, A::Error> {
-                ThresholdConfig::deserialize(MapAccessDeserializer::new(map)).map(RecipientsConfig::Together)
+/// Implements `Deserialize` for an enum of a map and another form. By hand, because an error of an untagged enum would
+/// name neither the key nor the line.
+macro_rules! deserialize_by_form {
+    ($name:ident: $expected:literal, $variant:ident of $map:ident, $($other_form:tt)*) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct FormVisitor;
+                impl<'de> Visitor<'de> for FormVisitor {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($expected)
+                    }
+                    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<$name, A::Error> {
+                        $map::deserialize(MapAccessDeserializer::new(map)).map($name::$variant)
+                    }
+                    $($other_form)*
+                }
+                deserializer.deserialize_any(FormVisitor)
             }
         }
-
-        deserializer.deserialize_any(ListOrMap)
-    }
+    };
 }
+
+deserialize_by_form!(RecipientsConfig: "a list of public keys (`age1…`), or a map of `threshold` and `of`",
+    Together of ThresholdConfig,
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<RecipientsConfig, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list)).map(RecipientsConfig::Each)
+    }
+);
+
+deserialize_by_form!(RecipientConfig: "a public key (`age1…`), or a map of `key`, `accounts` and `tenants`",
+    Limited of LimitedRecipientConfig,
+    fn visit_str<E>(self, text: &str) -> Result<RecipientConfig, E> {
+        Ok(RecipientConfig::Key(text.to_owned()))
+    }
+);
 
 /// An auditor's public key, with the accounts and tenants whose content the key opens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -104,39 +116,7 @@ pub struct LimitedRecipientConfig {
     pub tenants: Option<Vec<String>>,
 }
 
-// By hand, because an error of an untagged enum would name neither the key nor the line.
-impl<'de> Deserialize<'de> for RecipientConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyOrMap;
-
-        impl<'de> Visitor<'de> for KeyOrMap {
-            type Value = RecipientConfig;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a public key (`age1…`), or a map of `key`, `accounts` and `tenants`")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<RecipientConfig, E> {
-                Ok(RecipientConfig::Key(text.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RecipientConfig, A::Error> {
-                LimitedRecipientConfig::deserialize(MapAccessDeserializer::new(map)).map(RecipientConfig::Limited)
-            }
-        }
-
-        deserializer.deserialize_any(KeyOrMap)
-    }
-}
-
 impl RecipientConfig {
-    /// The public key, as written.
-    fn key(&self) -> &str {
-        match self {
-            Self::Key(key) | Self::Limited(LimitedRecipientConfig { key, .. }) => key,
-        }
-    }
-
     fn key_mut(&mut self) -> &mut String {
         match self {
             Self::Key(key) | Self::Limited(LimitedRecipientConfig { key, .. }) => key,
@@ -147,7 +127,8 @@ impl RecipientConfig {
     fn checked(&self, path: &str, problems: &mut Vec<FieldProblem>) -> Option<PolicyRecipient> {
         let earlier_problems = problems.len();
         let mut add = |field: &str, problem: &str| problems.push(FieldProblem::new(format!("{path}{field}"), problem));
-        let key = parse_recipient(self.key());
+        let (Self::Key(written) | Self::Limited(LimitedRecipientConfig { key: written, .. })) = self;
+        let key = parse_recipient(written);
         let Self::Limited(limited) = self else {
             return key.map(PolicyRecipient::unlimited).map_err(|problem| add("", problem)).ok();
         };
@@ -161,14 +142,8 @@ impl RecipientConfig {
         };
         let accounts = Some(names_of(".accounts", &limited.accounts));
         let tenants = limited.tenants.as_ref().map(|tenants| names_of(".tenants", tenants));
-        match key {
-            Ok(key) if problems.len() == earlier_problems => Some(PolicyRecipient { key, accounts, tenants }),
-            Ok(_) => None,
-            Err(problem) => {
-                problems.push(FieldProblem::new(format!("{path}.key"), problem));
-                None
-            }
-        }
+        let key = key.map_err(|problem| problems.push(FieldProblem::new(format!("{path}.key"), problem))).ok()?;
+        (problems.len() == earlier_problems).then_some(PolicyRecipient { key, accounts, tenants })
     }
 }
 
@@ -193,15 +168,13 @@ pub(super) fn check_recipients(
             None => recipients.push(recipient),
             Some(earlier) => {
                 let problem = match (earlier.accounts.is_some(), recipient.accounts.is_some()) {
-                    (false, false) => {
-                        "is listed twice: remove it, or replace it with the public key of a second auditor"
-                    }
-                    (true, true) => "is listed twice: write all its accounts in one entry",
+                    (false, false) => "twice: remove it, or replace it with the public key of a second auditor",
+                    (true, true) => "twice: write all its accounts in one entry",
                     _ => {
-                        "is listed with limits and without: remove one of the two, because a key without limits opens everything"
+                        "with limits and without: remove one of the two, because a key without limits opens everything"
                     }
                 };
-                problems.push(FieldProblem::new(path, problem));
+                problems.push(FieldProblem::new(path, format!("is listed {problem}")));
             }
         }
     }
@@ -245,22 +218,19 @@ fn check_accounts(policy: &RecipientPolicy, problems: &mut Vec<FieldProblem>, no
             }
         }
     }
-    if policy.threshold.is_some_and(|threshold| usize::from(threshold) == policy.recipients.len()) {
-        notes.push(FieldProblem::new(
-            "recipients",
-            "all recipients are needed together: if one secret key is lost, the vault cannot be decrypted; add one",
-        ));
+    let note = if policy.threshold.is_some_and(|threshold| usize::from(threshold) == policy.recipients.len()) {
+        "all recipients are needed together: if one secret key is lost, the vault cannot be decrypted; add one"
+            .to_owned()
     } else if policy.recipients.len() == 1 {
-        notes.push(FieldProblem::new(
-            "recipients",
-            "only one recipient: if its secret key is lost, the vault cannot be decrypted; add a second one",
-        ));
-    } else if !single.is_empty() {
+        "only one recipient: if its secret key is lost, the vault cannot be decrypted; add a second one".to_owned()
+    } else if single.is_empty() {
+        return;
+    } else {
         let names = single.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let note = format!(
+        format!(
             "only one recipient opens all content of {names}: if its secret key is lost, that content cannot be \
              decrypted; add a second one"
-        );
-        notes.push(FieldProblem::new("recipients", note));
-    }
+        )
+    };
+    notes.push(FieldProblem::new("recipients", note));
 }

@@ -28,6 +28,24 @@ const DURATION_MS_KEY: &str = "duration_ms";
 /// Maximum size of a text column, bytes.
 const MAX_COLUMN_BYTES: usize = 256;
 
+/// Writes the columns of one account's lines.
+struct Columns<'a> {
+    ids: &'a dyn IdPolicy,
+    account: &'a str,
+}
+
+impl Columns<'_> {
+    /// A text, as the rules leave it.
+    fn text(&self, text: &str) -> String {
+        cut_column(&self.ids.redact_column(self.account, text))
+    }
+
+    /// An id, in the form that spans show.
+    fn id(&self, id: Option<&str>) -> Option<String> {
+        id.filter(|id| !id.is_empty()).map(|id| cut_column(&self.ids.shown_id(self.account, id)))
+    }
+}
+
 /// Builds the line of one item.
 pub(super) fn index_row(
     ids: &dyn IdPolicy,
@@ -37,30 +55,28 @@ pub(super) fn index_row(
     session: SessionName<'_>,
 ) -> RowTail {
     let account = &*origin.account;
-    let column = |text: &Option<String>| text.as_deref().map(|text| cut_column(&ids.redact_column(account, text)));
-    let shown =
-        |text: Option<&str>| text.filter(|text| !text.is_empty()).map(|text| cut_column(&ids.shown_id(account, text)));
+    let columns = Columns { ids, account };
+    let column = |text: &Option<String>| text.as_deref().map(|text| columns.text(text));
     let (node, end) = (item.node, payload.end_time(item.node));
     let cost = item.cost.as_ref();
-    let label =
-        |keys: &[&str]| first_text(payload, node, keys).map(|text| cut_column(&ids.redact_column(account, text)));
+    let label = |keys: &[&str]| first_text(payload, node, keys).map(|text| columns.text(text));
     RowTail {
         ts: rfc3339(UnixNanos(payload.time(node))),
         end_ts: (end > 0).then(|| rfc3339(UnixNanos(end))),
         ingest_ts: rfc3339(origin.received),
         signal: payload.signal().as_str().to_owned(),
         account: account.to_owned(),
-        tenant: shown(item.tenant.as_deref()).unwrap_or_else(|| UNATTRIBUTED.to_owned()),
-        session_id: shown(session_id(session)),
-        run_id: shown(payload.get_str(node, RUN_ID)),
-        turn: shown(item.turn.as_deref()),
+        tenant: columns.id(item.tenant.as_deref()).unwrap_or_else(|| UNATTRIBUTED.to_owned()),
+        session_id: columns.id(session_id(session)),
+        run_id: columns.id(payload.get_str(node, RUN_ID)),
+        turn: columns.id(item.turn.as_deref()),
         iteration: item.iteration,
         trace_id: hex_id(payload.trace_id(node)),
         span_id: hex_id(payload.span_id(node)),
         parent_span_id: hex_id(payload.parent_span_id(node)),
         user_key: item.user.as_deref().filter(|user| !user.is_empty()).map(|user| ids.pseudonym(account, user)),
         actor: column(&item.actor),
-        agent_id: shown(item.sub_agent.as_deref()),
+        agent_id: columns.id(item.sub_agent.as_deref()),
         agent_version: label(&AGENT_VERSION_KEYS),
         feature: column(&item.feature),
         issue_id: label(&[ISSUE_KEY]),
@@ -75,11 +91,11 @@ pub(super) fn index_row(
         model: column(&item.response_model).or_else(|| column(&item.request_model)),
         provider: column(&item.provider),
         response_id: column(&item.response_id),
-        status: status(ids, account, item),
+        status: status(&columns, item),
         duration_ns: duration(payload, node),
         finish: column(&item.finish),
         decision: column(&item.decision),
-        decided_by: decided_by(payload, item).map(|text| cut_column(&ids.redact_column(account, text))),
+        decided_by: decided_by(payload, item).map(|text| columns.text(text)),
         repeat: origin.repeat,
         source_record: origin.source_record.as_deref().map(str::to_owned),
         tokens_in: item.usage.input,
@@ -91,7 +107,7 @@ pub(super) fn index_row(
         uncounted_cost_usd: cost.and_then(|cost| cost.uncounted_usd.as_deref().map(str::to_owned)),
         rates: cost.map(|cost| cost.rate_table.to_string()),
         rate: cost.and_then(|cost| cost.rate_row.clone()),
-        basis: cost.and_then(|cost| price_basis(ids, account, payload, item, cost)),
+        basis: cost.and_then(|cost| price_basis(&columns, payload, item, cost)),
         ..RowTail::default()
     }
 }
@@ -123,26 +139,25 @@ fn duration(payload: &Payload, node: NodeId) -> Option<u64> {
 /// Builds the line for a price that became known later than its call.
 pub(super) fn late_price_row(ids: &dyn IdPolicy, origin: &BatchOrigin, late: &LatePrice) -> RowTail {
     let account = &*origin.account;
-    let shown =
-        |text: Option<&str>| text.filter(|text| !text.is_empty()).map(|text| cut_column(&ids.shown_id(account, text)));
-    let column = |text: Option<&str>| text.map(|text| cut_column(&ids.redact_column(account, text)));
+    let columns = Columns { ids, account };
+    let column = |text: &String| columns.text(text);
     let (basis, cost) = (&late.basis, &late.cost);
     let mut redacted_basis = basis.clone();
-    redact_names(ids, account, &mut redacted_basis, cost);
+    redact_names(&columns, &mut redacted_basis, cost);
     RowTail {
         kind: Some(RowKind::Price),
         ts: rfc3339(UnixNanos(basis.time)),
         ingest_ts: rfc3339(origin.received),
         signal: "traces".to_owned(),
         account: account.to_owned(),
-        tenant: shown(late.tenant.as_deref()).unwrap_or_else(|| UNATTRIBUTED.to_owned()),
-        session_id: shown(late.session.as_deref()),
+        tenant: columns.id(late.tenant.as_deref()).unwrap_or_else(|| UNATTRIBUTED.to_owned()),
+        session_id: columns.id(late.session.as_deref()),
         trace_id: hex_id(&late.trace),
         span_id: hex_id(&late.span),
         parent_span_id: hex_id(&late.parent).filter(|_| late.parent != [0; 8]),
         call: "model".to_owned(),
-        model: column(basis.models.first().map(String::as_str)),
-        provider: column(basis.provider.as_deref()),
+        model: basis.models.first().map(column),
+        provider: basis.provider.as_ref().map(column),
         status: "ok".to_owned(),
         buckets: Some(cost.buckets),
         cost_status: Some(cost.status.as_str().to_owned()),
@@ -154,43 +169,37 @@ pub(super) fn late_price_row(ids: &dyn IdPolicy, origin: &BatchOrigin, late: &La
     }
 }
 
-fn status(ids: &dyn IdPolicy, account: &str, item: &ItemFacts) -> String {
+fn status(columns: &Columns<'_>, item: &ItemFacts) -> String {
     match (&item.error, item.failed) {
-        (Some(error), _) => cut_column(&ids.redact_column(account, error)),
+        (Some(error), _) => columns.text(error),
         (None, true) => "error".to_owned(),
         (None, false) => "ok".to_owned(),
     }
 }
 
 /// The inputs to the item's price. Names pass the rules like every other column.
-fn price_basis(
-    ids: &dyn IdPolicy,
-    account: &str,
-    payload: &Payload,
-    item: &ItemFacts,
-    cost: &CallCost,
-) -> Option<PriceBasis> {
+fn price_basis(columns: &Columns<'_>, payload: &Payload, item: &ItemFacts, cost: &CallCost) -> Option<PriceBasis> {
     if cost.status == BillingStatus::NotCounted {
         return None;
     }
     let mut basis = PriceBasis::from_facts(item, payload.time(item.node))?;
-    redact_names(ids, account, &mut basis, cost);
+    redact_names(columns, &mut basis, cost);
     Some(basis)
 }
 
 /// Passes the names through the rules. A model name that is changed or cut would not match a rate row any more, so the
 /// table's own id is stored beside it.
-fn redact_names(ids: &dyn IdPolicy, account: &str, basis: &mut PriceBasis, cost: &CallCost) {
+fn redact_names(columns: &Columns<'_>, basis: &mut PriceBasis, cost: &CallCost) {
     let mut is_changed = false;
     for model in &mut basis.models {
-        let shown = cut_column(&ids.redact_column(account, model));
+        let shown = columns.text(model);
         is_changed |= shown != *model;
         *model = shown;
     }
     basis.listed = cost.rate_row.as_deref().filter(|_| is_changed).and_then(listed_model).map(str::to_owned);
     basis.contract = cost.contract.as_deref().map(str::to_owned);
     let names = [&mut basis.provider, &mut basis.service_tier, &mut basis.speed, &mut basis.inference_geo];
-    names.into_iter().flatten().for_each(|name| *name = cut_column(&ids.redact_column(account, name)));
+    names.into_iter().flatten().for_each(|name| *name = columns.text(name));
 }
 
 /// The model id within a row's name: `provider/id@from;adjusts`.
@@ -214,9 +223,5 @@ pub(super) fn role_word(role: ItemRole) -> &'static str {
 }
 
 fn cut_column(text: &str) -> String {
-    let mut end = text.len().min(MAX_COLUMN_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default().to_owned()
+    text.get(..text.floor_char_boundary(MAX_COLUMN_BYTES)).unwrap_or_default().to_owned()
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use echoes::EchoReplacements;
 use genai::{Facts, VaultedTexts};
 use kernel::CONTENT;
+use kernel::clock::UnixNanos;
 use kernel::compression::CompressorPool;
 use kernel::pseudonym::IdPolicy;
 use kernel::rng::Rng;
@@ -30,7 +31,7 @@ use super::context_bases::{ContextBases, LearnedContexts};
 use super::input_shares::billed_input;
 use super::row::index_row;
 use super::session_items::{SessionItems, group_by_session, item_head, present_parts, replay_parameters, session_id};
-use super::stamp::{ReferenceStamp, TextSlot};
+use super::stamp::{self, ReferenceStamp, TextSlot};
 
 /// Seals content into drafts.
 pub(super) struct ContentSealer {
@@ -54,13 +55,6 @@ struct VaultedIdPolicy<'a> {
     echoes: Option<&'a EchoReplacements>,
 }
 
-impl VaultedIdPolicy<'_> {
-    /// The text with repeated content replaced. `None` if it repeats none.
-    fn without_echo(&self, text: &str) -> Option<&str> {
-        self.echoes.and_then(|echoes| echoes.replacement_for(text))
-    }
-}
-
 impl IdPolicy for VaultedIdPolicy<'_> {
     fn shown_id<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
         match self.vaulted.contains(id) {
@@ -70,7 +64,7 @@ impl IdPolicy for VaultedIdPolicy<'_> {
     }
 
     fn redact_column<'a>(&self, account: &str, text: &'a str) -> Cow<'a, str> {
-        match self.without_echo(text) {
+        match self.echoes.and_then(|echoes| echoes.replacement_for(text)) {
             _ if self.vaulted.contains(text) => CONTENT.into(),
             Some(without_echo) => self.ids.redact_column(account, without_echo).into_owned().into(),
             None => self.ids.redact_column(account, text),
@@ -82,16 +76,13 @@ impl IdPolicy for VaultedIdPolicy<'_> {
     }
 }
 
-struct SealedGroup {
-    group: DraftGroup,
-    stamps: Vec<ReferenceStamp>,
-    contexts: Option<LearnedContexts>,
-}
-
-struct SealedSession {
-    fragment: SealedFragment,
-    rows: Vec<RowTail>,
-    contexts: LearnedContexts,
+/// A batch whose content is sealed.
+#[derive(Clone, Copy)]
+struct BatchToSeal<'a> {
+    ids: &'a VaultedIdPolicy<'a>,
+    origin: &'a BatchOrigin,
+    payload: &'a Payload,
+    facts: &'a Facts,
 }
 
 pub(super) struct SealedBatch {
@@ -122,42 +113,34 @@ impl ContentSealer {
         echoes: Option<&EchoReplacements>,
     ) -> Result<Option<SealedBatch>, SealFailed> {
         let mut slots = SlotNumbers(self.slot_base);
-        let (mut groups, mut stamps, mut contexts) = (Vec::new(), Vec::new(), Vec::new());
         let ids = VaultedIdPolicy { ids: &*self.ids, vaulted: VaultedTexts::collect(payload, facts), echoes };
+        let batch = BatchToSeal { ids: &ids, origin, payload, facts };
+        let draft = VaultDraft { account: origin.account.clone(), groups: Vec::new() };
+        let mut sealed = SealedBatch { draft, stamps: Vec::new(), contexts: Vec::new() };
         for session in group_by_session(payload, facts, self.writer.names().layout == ObjectLayout::Turn) {
-            let sealed = self.seal_session(&ids, origin, payload, facts, &session, &mut slots)?;
-            groups.push(sealed.group);
-            stamps.extend(sealed.stamps);
-            contexts.extend(sealed.contexts);
+            self.seal_session(batch, &session, &mut slots, &mut sealed)?;
         }
-        groups.extend(facts.late_prices.iter().map(|late| self.late_price_group(&ids, origin, late)));
-        let draft = VaultDraft { account: origin.account.clone(), groups };
-        Ok((!draft.groups.is_empty()).then_some(SealedBatch { draft, stamps, contexts }))
+        let late_prices = facts.late_prices.iter().map(|late| self.late_price_group(&ids, origin, late));
+        sealed.draft.groups.extend(late_prices);
+        Ok(Some(sealed).filter(|sealed| !sealed.draft.groups.is_empty()))
     }
 
+    /// Adds the group of one session, with its stamps and contexts, to `sealed`.
     fn seal_session(
         &self,
-        ids: &VaultedIdPolicy<'_>,
-        origin: &BatchOrigin,
-        payload: &Payload,
-        facts: &Facts,
+        batch: BatchToSeal<'_>,
         session: &SessionItems<'_>,
         slots: &mut SlotNumbers,
-    ) -> Result<SealedGroup, SealFailed> {
+        sealed: &mut SealedBatch,
+    ) -> Result<(), SealFailed> {
+        let BatchToSeal { ids, origin, payload, facts } = batch;
         let scope = Arc::new(FragmentScope::new(ids, &origin.account, session.tenant, session.name, origin.received));
         let turn = session.turn.map(|turn| turn.segment(ids, &origin.account));
         let object_prefix = self.writer.names().object_prefix(&scope, origin.received, turn.as_deref());
-        let mut group = DraftGroup {
-            scope: scope.clone(),
-            object_prefix: object_prefix.clone(),
-            arrived: origin.received,
-            end: session.has_ended,
-            fragment: None,
-            rows: Vec::with_capacity(session.items.len()),
-            leaf_slots: Vec::with_capacity(session.items.len()),
-        };
-        let (mut stamps, mut contexts) = (Vec::new(), None);
-        let names = self.writer.names();
+        let rows = Vec::with_capacity(session.items.len());
+        let empty_group = new_group(scope.clone(), object_prefix.clone(), origin.received, rows);
+        let mut group = DraftGroup { end: session.has_ended, ..empty_group };
+        let (names, earlier_stamps) = (self.writer.names(), sealed.stamps.len());
         // Rows are finished one at a time, because ten thousand unfinished rows would not fit into a CPU cache.
         let mut finish = |mut tail: RowTail| {
             tail.writer = names.writer().to_string();
@@ -166,36 +149,31 @@ impl ContentSealer {
         };
         if session.has_content {
             let location = (&scope, &object_prefix);
-            let sealed = self.seal_fragment(ids, origin, payload, facts, session, location, slots, &mut stamps)?;
-            if let Some(SealedSession { fragment, rows, contexts: learned }) = sealed {
+            if let Some((fragment, rows)) = self.seal_fragment(batch, session, location, slots, sealed)? {
                 group.fragment = Some(fragment);
-                contexts = Some(learned);
                 rows.into_iter().for_each(&mut finish);
             }
         }
-        let stamp_count = stamps.len();
         let items = session.items.iter().filter_map(|index| facts.items.get(*index));
         items.filter(|item| item.content.is_empty()).for_each(|item| {
             finish(RowTail { kind: Some(RowKind::Action), ..index_row(ids, origin, payload, item, session.name) })
         });
-        group.leaf_slots.extend(stamps.iter().map(|stamp| Some(stamp.leaf.id)));
-        group.leaf_slots.resize(group.rows.len().max(stamp_count), None);
-        Ok(SealedGroup { group, stamps, contexts })
+        group.leaf_slots = sealed.stamps.iter().skip(earlier_stamps).map(|stamp| Some(stamp.leaf)).collect();
+        group.leaf_slots.resize(group.rows.len(), None);
+        sealed.draft.groups.push(group);
+        Ok(())
     }
 
     /// Seals one session's content, with a row and a stamp for each item that has content.
-    #[expect(clippy::too_many_arguments, reason = "one step of `seal_session`, split for its length")]
     fn seal_fragment(
         &self,
-        ids: &VaultedIdPolicy<'_>,
-        origin: &BatchOrigin,
-        payload: &Payload,
-        facts: &Facts,
+        batch: BatchToSeal<'_>,
         session: &SessionItems<'_>,
         (scope, object_prefix): (&Arc<FragmentScope>, &Arc<str>),
         slots: &mut SlotNumbers,
-        stamps: &mut Vec<ReferenceStamp>,
-    ) -> Result<Option<SealedSession>, SealFailed> {
+        sealed: &mut SealedBatch,
+    ) -> Result<Option<(SealedFragment, Vec<RowTail>)>, SealFailed> {
+        let BatchToSeal { ids, origin, payload, facts } = batch;
         let owner = ContentOwner { account: &origin.account, tenant: ContentTenant::Named(session.tenant) };
         let key = self.keys.key(scope, owner, origin.received)?;
         let id = kernel::hex::encode(&self.rng.id());
@@ -244,20 +222,19 @@ impl ContentSealer {
                 commitment: Some(hashes.commitment.clone()),
                 ..row
             });
-            let context = self
-                .context_fingerprints(&origin.account, session.tenant, &hashes)
-                .map(|name| Some(fill_slot(name?, slots)));
-            stamps.push(ReferenceStamp {
+            let context = self.context_fingerprints(&origin.account, session.tenant, &hashes);
+            let leaf = slots.next(leaf_text(names, 0).len());
+            let (commitment, shape_slot) = (fill_slot(hashes.commitment, slots), fill_slot(shape.render(), slots));
+            let mut references = vec![(stamp::S3_URI, uri), (stamp::RANGE, range), (stamp::KEY_ID, key_slot)];
+            references.extend([(stamp::LEAF, leaf), (stamp::COMMITMENT, commitment), (stamp::SHAPE, shape_slot)]);
+            references.extend(present_parts(item).filter_map(|part| Some((part.reference_key()?, uri))));
+            let context = stamp::CONTEXT.into_iter().zip(context);
+            references.extend(context.filter_map(|(key, text)| Some((key, fill_slot(text?, slots)))));
+            sealed.stamps.push(ReferenceStamp {
                 node: item.node,
-                uri,
-                range,
-                key: key_slot,
-                leaf: slots.next(leaf_text(names, 0).len()),
-                commitment: fill_slot(hashes.commitment, slots),
-                shape: fill_slot(shape.render(), slots),
-                context,
+                leaf: leaf.id,
+                slots: references,
                 bytes,
-                parts: present_parts(item).collect(),
                 input_shares: billed_input(item).and_then(|tokens| shape.input.distribute(tokens)),
             });
         }
@@ -275,7 +252,8 @@ impl ContentSealer {
         }
         let (uri_slot, range_slot) = (Some(uri.id), Some(range.id));
         let fragment = SealedFragment { id, key, frame, uri_slot, range_slot, known_slots, pin, object_number };
-        Ok(Some(SealedSession { fragment, rows: tails, contexts }))
+        sealed.contexts.push(contexts);
+        Ok(Some((fragment, tails)))
     }
 
     /// Fingerprints of what the model was given (everything, system instructions, tool definitions), for comparing the
@@ -359,15 +337,8 @@ impl ContentSealer {
             pin: None,
             object_number: Arc::default(),
         };
-        let group = DraftGroup {
-            scope,
-            object_prefix,
-            arrived: origin.received,
-            end: false,
-            fragment: Some(fragment),
-            rows: vec![UnnumberedRow::new(&row, true)],
-            leaf_slots: vec![None],
-        };
+        let rows = vec![UnnumberedRow::new(&row, true)];
+        let group = DraftGroup { fragment: Some(fragment), ..new_group(scope, object_prefix, origin.received, rows) };
         Ok(VaultDraft { account: origin.account.clone(), groups: vec![group] })
     }
 
@@ -393,6 +364,17 @@ impl ContentSealer {
             repeat: origin.repeat,
         }
     }
+}
+
+/// A group without content, whose `rows` have no slots.
+pub(super) fn new_group(
+    scope: Arc<FragmentScope>,
+    object_prefix: Arc<str>,
+    arrived: UnixNanos,
+    rows: Vec<UnnumberedRow>,
+) -> DraftGroup {
+    let leaf_slots = vec![None; rows.len()];
+    DraftGroup { scope, object_prefix, arrived, end: false, fragment: None, rows, leaf_slots }
 }
 
 fn sha256_hex(bytes: &[u8]) -> String {

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use genai::{ContentLocation, ContentPart, Facts, ItemFacts, ItemRole};
 use kernel::pseudonym::IdPolicy;
-use otlp::{AttrId, NodeId, NodeKind, Payload, Signal, TextField};
+use otlp::{AttrId, NodeId, NodeKind, Payload, Signal};
 use vault::call_dedup::is_agent_tool;
 use vault::document::ItemHead;
 use vault::object_names::{self, SessionName};
@@ -129,12 +129,11 @@ pub(super) fn present_parts(item: &ItemFacts) -> impl Iterator<Item = ContentPar
 pub(super) fn item_head<'a>(payload: &'a Payload, item: &'a ItemFacts) -> ItemHead<'a> {
     let node = item.node;
     let is_log = payload.kind(node) == NodeKind::LogRecord;
-    let field = if is_log { TextField::EventName } else { TextField::Name };
     let text = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
     let end = payload.end_time(node);
     ItemHead {
         kind: Cow::Borrowed(if is_log { "log" } else { "span" }),
-        name: Cow::Borrowed(match payload.text(node, field) {
+        name: Cow::Borrowed(match payload.text(node, payload.name_field(node)) {
             "" => item.event.as_deref().unwrap_or_default(),
             name => name,
         }),
@@ -210,9 +209,8 @@ pub(super) fn replay_parameters<'a>(payload: &'a Payload, item: &ItemFacts) -> V
         .encoded_attributes(item.node)
         .filter(|attribute| is_parameter(attribute.key_bytes()) && !is_content(attribute.id))
         .map(|attribute| {
-            let (attribute, mut json) = (attribute.decode(), String::new());
-            attribute.value.write_json(&mut json);
-            (attribute.key, json)
+            let attribute = attribute.decode();
+            (attribute.key, attribute.value.to_json())
         })
         .collect()
 }

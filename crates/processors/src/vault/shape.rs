@@ -5,7 +5,7 @@
 //! parsing allocates nothing per text. Bytes for token estimates (`input_shares`) are summed up on the way.
 
 use std::collections::VecDeque;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -66,6 +66,15 @@ impl MessageShape {
         let mut message = Self::default();
         message.add(ShapePiece { kind, bytes });
         message
+    }
+
+    fn render(&self) -> String {
+        let role = self.role.map(|role| format!("\"role\":\"{role}\",")).unwrap_or_default();
+        let piece = |piece: &ShapePiece| format!("{{\"type\":\"{}\",\"bytes\":{}}}", piece.kind, piece.bytes);
+        let parts = self.parts.iter().map(piece).collect::<Vec<_>>().join(",");
+        let more = Some(self.omitted_parts).filter(|more| *more > 0);
+        let more = more.map(|more| format!(",\"more\":{more}")).unwrap_or_default();
+        format!("{{{role}\"parts\":[{parts}]{more}}}")
     }
 }
 
@@ -168,39 +177,14 @@ impl ContentShape {
 
     /// The attribute's value: JSON.
     pub(super) fn render(&self) -> String {
-        let mut out = String::from("{");
-        for (index, (part, messages)) in self.parts.iter().enumerate() {
-            let comma = if index > 0 { "," } else { "" };
-            let _ = write!(out, "{comma}\"{}\":[", part.as_str()); // Writing to a String cannot fail.
-            if messages.earlier_count > 0 {
-                let _ = write!(out, "{{\"earlier\":{}}},", messages.earlier_count);
-            }
-            for (index, message) in messages.newest.iter().enumerate() {
-                out.push_str(if index > 0 { "," } else { "" });
-                render_message(message, &mut out);
-            }
-            out.push(']');
-        }
-        out.push('}');
-        out
+        let render_part = |(part, messages): &(ContentPart, MessageShapes)| {
+            let earlier = Some(messages.earlier_count).filter(|count| *count > 0);
+            let earlier = earlier.map(|count| format!("{{\"earlier\":{count}}}"));
+            let messages = earlier.into_iter().chain(messages.newest.iter().map(MessageShape::render));
+            format!("\"{}\":[{}]", part.as_str(), messages.collect::<Vec<_>>().join(","))
+        };
+        format!("{{{}}}", self.parts.iter().map(render_part).collect::<Vec<_>>().join(","))
     }
-}
-
-fn render_message(message: &MessageShape, out: &mut String) {
-    out.push('{');
-    if let Some(role) = message.role {
-        let _ = write!(out, "\"role\":\"{role}\",");
-    }
-    out.push_str("\"parts\":[");
-    for (index, piece) in message.parts.iter().enumerate() {
-        let comma = if index > 0 { "," } else { "" };
-        let _ = write!(out, "{comma}{{\"type\":\"{}\",\"bytes\":{}}}", piece.kind, piece.bytes);
-    }
-    out.push(']');
-    if message.omitted_parts > 0 {
-        let _ = write!(out, ",\"more\":{}", message.omitted_parts);
-    }
-    out.push('}');
 }
 
 /// The messages of a JSON document: an array of messages, one message, or any other value.
@@ -213,29 +197,26 @@ struct ContentPieces(Vec<ShapePiece>);
 struct TextBytes(u64);
 /// One element of a document's array: a message, or a list of messages.
 struct ListEntry(MessageShapes);
-/// A role: a listed word, never the text itself.
-struct RoleWord(&'static str);
-/// The value of `type`: the type of a part, or (in LangChain) a role.
-struct TypeWord {
+/// What a word means as a role, as a `type` and as an event's name: listed words, never the text itself.
+struct KnownWord {
+    role: &'static str,
     kind: &'static str,
-    role: Option<&'static str>,
+    /// Some roles are values of `type` in LangChain.
+    role_of_type: Option<&'static str>,
+    is_answer: bool,
 }
 
-impl TypeWord {
-    const OTHER: Self = Self { kind: "other", role: None };
-
-    fn from_word(word: &str) -> Self {
-        let kind = match word {
-            "tool-call" => "tool_call",
-            "tool-result" => "tool_result",
-            word => type_word(word),
+impl KnownWord {
+    fn new(word: &str) -> Self {
+        let (role, kind) = match word {
+            "tool-call" => ("other", "tool_call"),
+            "tool-result" => ("other", "tool_result"),
+            word => (role_word(word), type_word(word)),
         };
-        Self { kind, role: matches!(word, "human" | "ai" | "system" | "tool").then(|| role_word(word)) }
+        let role_of_type = Some(role).filter(|role| matches!(*role, "human" | "ai" | "system" | "tool"));
+        Self { role, kind, role_of_type, is_answer: word == "gen_ai.choice" }
     }
 }
-
-/// Whether an event's name is that of an answer.
-struct AnswerEvent(bool);
 
 /// Implements `Deserialize` through a visitor. Numbers, booleans and nulls become `$empty`.
 macro_rules! deserialize_with {
@@ -330,17 +311,9 @@ deserialize_with!(TextBytes: TextBytes(0);
     }
 );
 
-deserialize_with!(RoleWord: RoleWord("other"); |text| RoleWord(role_word(text));
-    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(RoleWord("other")) };
-    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(RoleWord("other")) });
-
-deserialize_with!(TypeWord: TypeWord::OTHER; |text| TypeWord::from_word(text);
-    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(TypeWord::OTHER) };
-    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(TypeWord::OTHER) });
-
-deserialize_with!(AnswerEvent: AnswerEvent(false); |text| AnswerEvent(text == "gen_ai.choice");
-    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(AnswerEvent(false)) };
-    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(AnswerEvent(false)) });
+deserialize_with!(KnownWord: KnownWord::new(""); |text| KnownWord::new(text);
+    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(KnownWord::new("")) };
+    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(KnownWord::new("")) });
 
 /// Keys that determine the shape of a message.
 enum ShapeKey {
@@ -398,12 +371,12 @@ fn read_message<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(MessageShape, Op
     let mut pieces: Vec<ShapePiece> = Vec::new();
     while let Some(key) = map.next_key()? {
         match key {
-            ShapeKey::Role => role = Some(map.next_value::<RoleWord>()?.0),
+            ShapeKey::Role => role = Some(map.next_value::<KnownWord>()?.role),
             ShapeKey::Type => {
-                let type_word: TypeWord = map.next_value()?;
-                match type_word.role {
-                    Some(_) => role = role.or(type_word.role),
-                    None => kind = Some(type_word.kind),
+                let word: KnownWord = map.next_value()?;
+                match word.role_of_type {
+                    Some(_) => role = role.or(word.role_of_type),
+                    None => kind = Some(word.kind),
                 }
             }
             ShapeKey::Message => inner_message = Some(map.next_value::<ArrayElement>()?.0),
@@ -411,7 +384,7 @@ fn read_message<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(MessageShape, Op
                 part_kind = Some(key_kind);
                 part_bytes += map.next_value::<TextBytes>()?.0;
             }
-            ShapeKey::EventName => is_answer = map.next_value::<AnswerEvent>()?.0,
+            ShapeKey::EventName => is_answer = map.next_value::<KnownWord>()?.is_answer,
             ShapeKey::Content => pieces.extend(map.next_value::<ContentPieces>()?.0),
             ShapeKey::ToolCalls => {
                 let calls = map.next_value::<ContentPieces>()?.0;

@@ -4,11 +4,11 @@
 //! Every content place in the facts is removed, and nothing else. The texts of the slots are filled in by
 //! `vault/ticket`.
 
-use genai::{ContentBasis, ContentLocation, ContentPart, EmbeddedContentEdit, Facts};
+use genai::{ContentBasis, ContentLocation, EmbeddedContentEdit, Facts};
 use kernel::CONTENT;
 use otlp::{NodeId, OwnedValue, Payload, SlotId, TextEdit, TextField, TextPlace, TextPlaceKind, Value};
 
-use super::content::{name_field, read_content};
+use super::content::read_content;
 use super::input_shares::{KEYS, billed_input};
 
 pub(super) const S3_URI: &str = "gen_ai.payload.s3_uri";
@@ -32,17 +32,11 @@ pub(super) struct TextSlot {
 
 pub(super) struct ReferenceStamp {
     pub(super) node: NodeId,
-    pub(super) uri: TextSlot,
-    pub(super) range: TextSlot,
-    pub(super) key: TextSlot,
-    pub(super) leaf: TextSlot,
-    pub(super) commitment: TextSlot,
-    pub(super) shape: TextSlot,
-    /// Fingerprints of what the model was given, in the order of [`CONTEXT`].
-    pub(super) context: [Option<TextSlot>; 3],
+    pub(super) leaf: SlotId,
+    /// The attributes with their texts.
+    pub(super) slots: Vec<(&'static str, TextSlot)>,
     /// Size of the content as canonical JSON, bytes.
     pub(super) bytes: u64,
-    pub(super) parts: Vec<ContentPart>,
     /// The billed input tokens by category.
     pub(super) input_shares: Option<[u64; 5]>,
 }
@@ -50,17 +44,7 @@ pub(super) struct ReferenceStamp {
 pub(super) fn write_references(payload: &mut Payload, stamps: &[ReferenceStamp]) {
     for stamp in stamps {
         let node = stamp.node;
-        let slots = [
-            (S3_URI, stamp.uri),
-            (RANGE, stamp.range),
-            (KEY_ID, stamp.key),
-            (LEAF, stamp.leaf),
-            (COMMITMENT, stamp.commitment),
-            (SHAPE, stamp.shape),
-        ];
-        let references = stamp.parts.iter().filter_map(|part| part.reference_key()).map(|key| (key, stamp.uri));
-        let context = CONTEXT.into_iter().zip(stamp.context).filter_map(|(key, slot)| Some((key, slot?)));
-        for (key, slot) in slots.into_iter().chain(references).chain(context) {
+        for (key, slot) in &stamp.slots {
             payload.set_slot(node, key, slot.id, slot.width);
         }
         payload.set(node, BYTES, OwnedValue::Int(i64::try_from(stamp.bytes).unwrap_or(i64::MAX)));
@@ -116,36 +100,24 @@ fn remove_listed_parts(payload: &mut Payload, edit: &EmbeddedContentEdit) {
     match edit.at {
         ContentLocation::Attribute(id) => payload.edit_attribute_text(id, change),
         ContentLocation::Body => payload.edit_body_text(edit.node, change),
-        ContentLocation::Status => {
-            if let Some(rest) = edit.texts.get(payload.text(edit.node, TextField::StatusMessage)) {
-                payload.set_text(edit.node, TextField::StatusMessage, rest);
-            }
-        }
-        ContentLocation::Name => {
-            let field = name_field(payload, edit.node);
-            if let Some(rest) = edit.texts.get(payload.text(edit.node, field)) {
+        at => {
+            if let Some(field) = at.field(payload, edit.node)
+                && let Some(rest) = edit.texts.get(payload.text(edit.node, field))
+            {
                 payload.set_text(edit.node, field, rest);
             }
         }
-        ContentLocation::Embedded(_) => {}
     }
 }
 
 /// Removes content that redaction cannot read: bytes, numbers, and structure containing bytes.
 pub(super) fn strip_structure(payload: &mut Payload, facts: &Facts) {
     for place in facts.items.iter().flat_map(|item| &item.content) {
+        let is_unreadable = place.value(payload).is_some_and(|value| !is_readable(value));
         match place.at {
-            ContentLocation::Attribute(id) => {
-                if payload.attribute(id).is_some_and(|attribute| !is_readable(attribute.value)) {
-                    payload.remove_attribute(id);
-                }
-            }
-            ContentLocation::Body => {
-                if payload.body(place.node).is_some_and(|body| !is_readable(body)) {
-                    mark_body(payload, place.node);
-                }
-            }
-            ContentLocation::Status | ContentLocation::Name | ContentLocation::Embedded(_) => {}
+            ContentLocation::Attribute(id) if is_unreadable => payload.remove_attribute(id),
+            ContentLocation::Body if is_unreadable => mark_body(payload, place.node),
+            _ => {}
         }
     }
 }
@@ -154,15 +126,9 @@ pub(super) fn strip_structure(payload: &mut Payload, facts: &Facts) {
 fn is_readable(value: Value<'_>) -> bool {
     match value {
         Value::Str(_) => true,
-        Value::Map(_) => value.entries().all(|(_, entry)| is_number(entry) || is_readable(entry)),
-        Value::List(_) => value.items().all(|item| is_number(item) || is_readable(item)),
+        Value::Map(_) | Value::List(_) => !value.any_leaf(&mut |leaf| matches!(leaf, Value::Bytes(_))),
         _ => false,
     }
-}
-
-/// Returns true for numbers, booleans and empty values.
-fn is_number(value: Value<'_>) -> bool {
-    matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty)
 }
 
 /// Marks each item whose content is dropped for good, with the content's size and shape. Must run before

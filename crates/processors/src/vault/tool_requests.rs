@@ -11,11 +11,9 @@ use std::hash::{BuildHasher, RandomState};
 use parking_lot::Mutex;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use genai::{ContentLocation, ContentPart, Facts, ItemFacts, ItemRole};
+use genai::{ContentPart, Facts, ItemFacts, ItemRole};
 use kernel::bounded_map::{AccountHash, BoundedMap};
-use otlp::{NodeId, Payload, Value};
-
-use super::content::value_at;
+use otlp::{NodeId, Payload};
 
 pub(super) const REQUESTED_BY_ATTRIBUTE: &str = "tollgate.tool.requested_by";
 /// Maximum number of tool calls remembered from earlier batches.
@@ -79,24 +77,12 @@ impl ToolCallRequests {
 }
 
 fn collect_output_ids(payload: &Payload, item: &ItemFacts, ids: &mut Vec<String>) {
-    let mut json = String::new();
     for place in item.content.iter().filter(|place| place.part == ContentPart::Output) {
         // Under such a key the value is a list of tool calls.
-        let is_call_list = match place.at {
-            ContentLocation::Attribute(id) => payload
-                .attribute(id)
-                .is_some_and(|attribute| attribute.key.ends_with("toolCalls") || attribute.key.ends_with("tool_calls")),
-            _ => false,
-        };
-        match value_at(payload, place) {
-            Some(Value::Str(text)) => collect_json_ids(text, is_call_list, ids),
-            Some(value @ (Value::Map(_) | Value::List(_))) => {
-                json.clear();
-                value.write_json(&mut json);
-                collect_json_ids(&json, is_call_list, ids);
-            }
-            _ => {}
-        }
+        let key = place.at.key(payload).unwrap_or_default();
+        let is_call_list = key.ends_with("toolCalls") || key.ends_with("tool_calls");
+        let text = place.value(payload).and_then(|value| value.text_or_json());
+        text.into_iter().for_each(|text| collect_json_ids(&text, is_call_list, ids));
     }
     collect_answer_ids(payload, item, ids);
     if !matches!(item.call, ItemRole::Model | ItemRole::ModelCopy) {
@@ -119,7 +105,7 @@ fn is_valid_id(id: &str, count: usize) -> bool {
 /// Collects ids from answers that some emitters list among the input, as events; only the choice events are answers.
 fn collect_answer_ids(payload: &Payload, item: &ItemFacts, ids: &mut Vec<String>) {
     for place in item.content.iter().filter(|place| matches!(place.part, ContentPart::Input | ContentPart::Other)) {
-        let Some(text) = value_at(payload, place).and_then(|value| value.as_str()) else { continue };
+        let Some(text) = place.value(payload).and_then(|value| value.as_str()) else { continue };
         let has_choice =
             text.len() <= MAX_OUTPUT_BYTES && memchr::memmem::find(text.as_bytes(), b"gen_ai.choice").is_some();
         let events = has_choice.then(|| serde_json::from_str::<Vec<serde_json::Value>>(text).ok()).flatten();

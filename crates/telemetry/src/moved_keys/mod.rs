@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
+
 use super::meter::Meter;
 use super::names;
 use super::series::MetricSeries;
 
 /// A key whose values moved to the vault.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MovedKey {
     /// Id of the vault step.
     pub processor: String,
@@ -21,17 +23,19 @@ pub struct MovedKey {
     /// The rule that moved them, as in the metric.
     pub rule: String,
     /// The configuration line that keeps the key's short texts; `None` if no line keeps the key.
+    #[serde(rename = "keep_config")]
     pub keep_line: Option<String>,
 }
 
 /// A service that sends agents' operations and that the configuration does not declare as an agent's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UndeclaredAgent {
     /// Id of the vault step.
     pub processor: String,
     /// The service's name, or `other` for all services that are not listed singly.
     pub service: String,
     /// All its items are closed, because an earlier version took it for an agent's.
+    #[serde(rename = "closed")]
     pub is_closed: bool,
 }
 

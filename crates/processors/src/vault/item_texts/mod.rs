@@ -5,15 +5,16 @@
 //! Replaced texts go to the vault in full. `genai` judges the attributes; redaction treats the texts that stay.
 
 use std::collections::HashSet;
+use std::fmt::LowerExp;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use genai::{ContentLocation, ContentPlace, Facts, ItemFacts, Vocabulary, is_identifier, is_number, is_plain_name};
 use kernel::CONTENT;
-use otlp::{NodeId, NodeKind, OwnedValue, Payload, TextField, Value};
+use otlp::{NodeId, NodeKind, OwnedValue, Payload, Value};
 
-use super::content::{guessed_place, name_field, value_at};
+use super::content::guessed_place;
 use super::session_items::item_nodes;
 
 #[cfg(test)]
@@ -60,14 +61,12 @@ pub(super) fn write_replacements(payload: &mut Payload, replacements: Vec<TextRe
         match (place.at, replacement) {
             (ContentLocation::Attribute(id), value) => payload.replace_attribute(id, value),
             (ContentLocation::Body, value) => payload.set_body(place.node, value),
-            (ContentLocation::Status, OwnedValue::Str(text)) => {
-                payload.set_text(place.node, TextField::StatusMessage, &text)
-            }
-            (ContentLocation::Name, OwnedValue::Str(text)) => {
-                payload.set_text(place.node, name_field(payload, place.node), &text);
+            (at, OwnedValue::Str(text)) => {
+                let field = at.field(payload, place.node);
+                field.into_iter().for_each(|field| payload.set_text(place.node, field, &text));
             }
             // A field holds text only, and embedded content is removed by edits of its own.
-            (ContentLocation::Status | ContentLocation::Name | ContentLocation::Embedded(_), _) => {}
+            _ => {}
         }
     }
 }
@@ -121,7 +120,7 @@ impl TextJudge<'_> {
         }
         let scope = payload.scope(item.node);
         if item.of_agent_resource && self.judged_scopes.insert(scope) {
-            self.judge_scope_name(index, item, scope);
+            self.judge_name(index, item, scope);
         }
         if self.privacy == PrivacyProfile::Standard {
             return;
@@ -174,26 +173,19 @@ impl TextJudge<'_> {
         }
     }
 
+    /// Judges the name of a span, an event or a scope. The name of a scope that a dialect knows stays.
     fn judge_name(&mut self, index: usize, item: &ItemFacts, node: NodeId) {
-        let text = self.payload.text(node, name_field(self.payload, node));
-        let is_name = self.privacy == PrivacyProfile::Standard && is_plain_name(text);
-        if !is_name {
-            self.judge_text(index, item, guessed_place(node, ContentLocation::Name));
-        }
-    }
-
-    /// Judges the name of a scope of an agent's resource. A name that a dialect knows stays.
-    fn judge_scope_name(&mut self, index: usize, item: &ItemFacts, scope: NodeId) {
-        let name = self.payload.text(scope, TextField::Name);
+        let name = self.payload.text(node, self.payload.name_field(node));
         let is_plain = self.privacy == PrivacyProfile::Standard && is_plain_name(name);
-        if !is_plain && !self.vocabulary.is_known_scope(name) {
-            self.judge_text(index, item, guessed_place(scope, ContentLocation::Name));
+        let is_known = self.payload.kind(node) == NodeKind::Scope && self.vocabulary.is_known_scope(name);
+        if !is_plain && !is_known {
+            self.judge_text(index, item, guessed_place(node, ContentLocation::Name));
         }
     }
 
     /// Replaces a text that is not made of words that the item's own facts hold.
     fn judge_text(&mut self, index: usize, item: &ItemFacts, place: ContentPlace) {
-        let replacement = match value_at(self.payload, &place) {
+        let replacement = match place.value(self.payload) {
             None | Some(Value::Empty | Value::Bool(_) | Value::Int(_) | Value::Double(_)) => return,
             Some(Value::Str(text)) if text.is_empty() || has_known_words(text, item) => return,
             Some(Value::Str(text)) => {
@@ -243,11 +235,11 @@ fn has_known_words(text: &str, item: &ItemFacts) -> bool {
 fn coarsen_value(value: Value<'_>) -> Option<OwnedValue> {
     Some(match value {
         Value::Int(number) => OwnedValue::Int(Some(bucket(number)).filter(|coarse| *coarse != number)?),
-        Value::Double(number) => OwnedValue::Double(Some(bucket_of_double(number)).filter(|coarse| *coarse != number)?),
-        Value::Str(text) if is_number(text) => match bucket_of_text(text) {
-            Some(coarse) => OwnedValue::Str(Some(coarse).filter(|coarse| coarse != text)?),
-            None => OwnedValue::Str(CONTENT.to_owned()),
-        },
+        Value::Double(number) => OwnedValue::Double(exact_bucket(number).filter(|coarse| *coarse != number)?),
+        Value::Str(text) if is_number(text) => {
+            let coarse = text.parse::<f64>().ok().and_then(exact_bucket).map(|coarse| coarse.to_string());
+            OwnedValue::Str(Some(coarse.unwrap_or(CONTENT.to_owned())).filter(|coarse| coarse != text)?)
+        }
         Value::List(_) => {
             let is_coarsened = value.items().any(|item| coarsen_value(item).is_some());
             is_coarsened.then(|| OwnedValue::Str(CONTENT.to_owned()))?
@@ -256,37 +248,21 @@ fn coarsen_value(value: Value<'_>) -> Option<OwnedValue> {
     })
 }
 
-/// The bucket of a number: 1, 2 or 5 times a power of ten, rounded towards zero.
 fn bucket(number: i64) -> i64 {
-    let size = number.unsigned_abs();
-    let power = 10_u64.pow(size.checked_ilog10().unwrap_or(0));
-    let lead = match size / power {
-        0 => 0,
-        1 => 1,
-        2..=4 => 2,
+    exact_bucket(number).map_or(number, |coarse| coarse as i64)
+}
+
+/// The bucket of a number: 1, 2 or 5 times a power of ten, rounded towards zero. `None`: the number is not finite.
+fn exact_bucket(number: impl LowerExp) -> Option<f64> {
+    let text = format!("{number:e}");
+    let digits = text.trim_start_matches('-');
+    let lead = match digits.as_bytes().first()? {
+        b'0' => 0,
+        b'1' => 1,
+        b'2'..=b'4' => 2,
         _ => 5,
     };
-    let bucket = i64::try_from(lead * power).unwrap_or(i64::MAX);
-    if number < 0 { -bucket } else { bucket }
-}
-
-fn bucket_of_double(number: f64) -> f64 {
-    if number == 0.0 || !number.is_finite() {
-        return number;
-    }
-    let power = 10_f64.powi(number.abs().log10().floor() as i32);
-    let lead = match number.abs() / power {
-        lead if lead < 2.0 => 1.0,
-        lead if lead < 5.0 => 2.0,
-        _ => 5.0,
-    };
-    (lead * power).copysign(number)
-}
-
-/// The bucket of a number in text. `None`: the text is not a plain number.
-fn bucket_of_text(text: &str) -> Option<String> {
-    match text.parse::<i64>() {
-        Ok(number) => Some(bucket(number).to_string()),
-        Err(_) => text.parse::<f64>().ok().map(|number| bucket_of_double(number).to_string()),
-    }
+    let sign = if digits.len() < text.len() { "-" } else { "" };
+    let (_, power) = digits.split_once('e')?;
+    format!("{sign}{lead}e{power}").parse().ok()
 }
