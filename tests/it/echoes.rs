@@ -168,7 +168,7 @@ fn within_a_batch() {
 fn over_batches() {
     let line = Line::new(true);
     let fresh = said(&line.pass(traces(vec![failing("s")]), true));
-    assert!(fresh.1.contains("invoice of March"), "nothing was stripped yet");
+    assert!(fresh.1.contains("tell Jane Doe"), "only the error's own quotation was stripped yet");
     line.pass(traces(vec![chat("s")]), false);
     assert_eq!(said(&line.pass(traces(vec![failing("s")]), true)), fresh, "not committed, not remembered");
     line.pass(traces(vec![chat("s")]), true);
@@ -439,7 +439,8 @@ fn compare(line: &Line, vocabulary: &Vocabulary, payload: Payload, content: &mut
         count.searched += usize::from(echoes::may_quote(before, &[]));
         if before != after {
             count.changed += 1;
-            if !before.contains("CANARY") {
+            // a name that is a sentence goes as a whole, whatever it repeats
+            if !before.contains("CANARY") && after != "[CONTENT]" {
                 count.false_finds.insert(format!("{before:?} became {after:?}"));
             }
         }

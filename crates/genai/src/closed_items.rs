@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use otlp::{NodeId, Payload};
-
-use super::content::UnlistedTextPolicy;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Services that are agents' by configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +25,24 @@ impl Default for DeclaredAgents {
     }
 }
 
+/// Treatment of text on agents' items under keys that no list names. Listed content always goes to the vault.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "UnlistedTextOption")]
+pub enum UnlistedTextPolicy {
+    /// Text is content, except numbers, generated ids and one identifier (`payments-core`). Maps and bytes are always
+    /// content.
+    #[default]
+    Text,
+    /// All text, maps, lists and bytes are content. Numbers and booleans stay.
+    All,
+    /// Text stays, redacted and capped. If a new client puts its prompts under a new key, they are forwarded until that
+    /// key is listed.
+    Keep,
+}
+
 /// Which database statements keep only their form.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "StatementOption")]
 pub enum StatementPolicy {

@@ -13,13 +13,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use otlp::{AttrId, NodeId, NodeKind, Payload, TextField, Value};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::address;
 use super::caller_supplied::CallerSuppliedKeys;
 use super::chat_evidence;
-use super::closed_items::StatementPolicy;
+use super::closed_items::{StatementPolicy, UnlistedTextPolicy};
 use super::facts::{
     ContentBasis, ContentLocation, ContentPart, ContentPlace, EmbeddedContent, EmbeddedContentEdit,
     EmbeddedContentPart, ItemFacts,
@@ -33,7 +31,6 @@ use super::keys::{
 };
 use super::label_shape;
 use super::nested_content::{self, ActiveKeyLists, RemovedContent, SearchOutcome};
-use super::request_facts::ItemWithDialect;
 use super::statements::StatementSystem;
 use super::structured_text::ChatEvidence;
 use super::vocabulary::{Dialect, EventRule, Vocabulary};
@@ -45,22 +42,6 @@ pub(super) struct ContentFinder<'v, 'p> {
     payload: &'p Payload,
     unlisted: UnlistedTextPolicy,
     harmless: RefCell<HarmlessValues<AttributeRules>>,
-}
-
-/// Treatment of text on agents' items under keys that no list names. Listed content always goes to the vault.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(rename = "UnlistedTextOption")]
-pub enum UnlistedTextPolicy {
-    /// Text is content, except numbers, generated ids and one identifier (`payments-core`). Maps and bytes are always
-    /// content.
-    #[default]
-    Text,
-    /// All text, maps, lists and bytes are content. Numbers and booleans stay.
-    All,
-    /// Text stays, redacted and capped. If a new client puts its prompts under a new key, they are forwarded until that
-    /// key is listed.
-    Keep,
 }
 
 /// Maximum size of a text under a key of `keep`, bytes.
@@ -130,7 +111,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             false => ChatEvidence { model_call: closed, ..ChatEvidence::default() },
         };
         let set = dialect.map(|dialect| dialect.set);
-        let systems = self.vocabulary.statements.systems.iter();
+        let systems = self.vocabulary.statement_systems.iter();
         let statement = self.statement_rule(closed, systems.filter_map(|slot| reader.value(*slot)?.as_str()));
         let rules = AttributeRules { closed, tool, statement, unlisted: self.unlisted, dialect: set, event, evidence };
         let supplied_keys = if closed { reader.caller_supplied_keys() } else { CallerSuppliedKeys::default() };
@@ -214,7 +195,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         &self,
         reader: &mut ItemReader<'v, 'p>,
         shared: SharedNodeOwners,
-        entries: &mut [ItemWithDialect<'v>],
+        items: &mut [ItemFacts],
     ) {
         for (node, SharedNode { owner, closed, .. }) in shared.0.into_iter().rev() {
             let mut out = FoundContent::default();
@@ -223,8 +204,8 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             let rules =
                 AttributeRules { closed, statement, unlisted: self.unlisted, evidence, ..AttributeRules::default() };
             self.find_in_attributes(&mut reader.memo, node, rules, &mut out);
-            if let Some(entry) = entries.get_mut(owner) {
-                out.move_into(&mut entry.facts);
+            if let Some(item) = items.get_mut(owner) {
+                out.move_into(item);
             }
         }
     }

@@ -419,8 +419,8 @@ pub struct ItemFacts {
     pub node: NodeId,
     /// Dialect id from `config/dialects.yaml`, e.g. `claude-code-native`.
     pub dialect: Option<&'static str>,
-    /// Whether the item belongs to an agent's run: it has a dialect, or shares its trace or session with such an item in
-    /// the request. For runs and cost only.
+    /// Whether the item belongs to an agent's run: it has a dialect, or shares its trace or session with such an item
+    /// in the request. For runs and cost only.
     pub agent: bool,
     /// Whether text stays on the item only in the shape that its key allows, because the item itself shows a dialect or
     /// its resource is an agent's (`docs/decisions/0001-agent-items-and-content.md`).

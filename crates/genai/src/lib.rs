@@ -56,8 +56,9 @@ use item_reader::ItemReader;
 use request_facts::ItemWithDialect;
 
 pub use address::{is_plain_name, is_route};
-pub use closed_items::{ClosedItemPolicy, DeclaredAgents, EarlierAgentServices, ServiceIdentity, StatementPolicy};
-pub use content::UnlistedTextPolicy;
+pub use closed_items::{
+    ClosedItemPolicy, DeclaredAgents, EarlierAgentServices, ServiceIdentity, StatementPolicy, UnlistedTextPolicy,
+};
 pub use detect::DialectReason;
 pub use facts::{
     BillingStatus, CallCost, CallTokenBuckets, ContentBasis, ContentLocation, ContentPart, ContentPlace,
@@ -96,9 +97,10 @@ fn read_account_facts(vocabulary: &Vocabulary, account: &str, payload: &Payload)
         entries.push(ItemWithDialect { facts, dialect });
     }
     request_facts::settle_request_facts(payload, &mut entries);
-    finder.find_in_shared_nodes(&mut reader, shared, &mut entries);
-    let has_agent_items = entries.iter().any(|entry| entry.facts.agent);
-    Facts { items: entries.into_iter().map(|entry| entry.facts).collect(), has_agent_items, late_prices: Vec::new() }
+    let mut items: Vec<ItemFacts> = entries.into_iter().map(|entry| entry.facts).collect();
+    finder.find_in_shared_nodes(&mut reader, shared, &mut items);
+    let has_agent_items = items.iter().any(|item| item.agent);
+    Facts { items, has_agent_items, late_prices: Vec::new() }
 }
 
 /// Explains for each item of a payload why its dialect was chosen. For diagnostics only; [`read_facts`] does not use

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use foldhash::HashSet;
 use serde::Deserialize;
 
 use super::attribute_types::AttributeType;
@@ -14,6 +13,7 @@ use super::key_shapes::KeyShape;
 use super::keys::KeyListDefinitions;
 use super::provider_names::ProviderWordLists;
 use super::sources::{FactSourceLists, UsageSourceLists};
+use super::statements::StatementLists;
 use super::usage_words::UsageWordsDefinition;
 
 /// A list of names or patterns; `@name` inserts a shared list.
@@ -65,24 +65,6 @@ pub(super) struct CallerKeyAttributes {
     pub(super) template: String,
     /// Holds the filled-in template: if a span has it as its name, the name is content.
     pub(super) message: String,
-}
-
-/// The words that decide how statements are read. A system is in a list if its name contains one of the list's words.
-#[derive(Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct StatementLists {
-    /// Attributes that name the system.
-    pub(super) system: NameList,
-    /// Caches, whose statements contain the stored data.
-    pub(super) caches: NameList,
-    /// Databases in which a quote inside a text is doubled, and double quotes enclose names.
-    pub(super) doubled_quotes: NameList,
-    /// Databases in which a quote inside a text follows a backslash, and double quotes enclose texts.
-    pub(super) backslashes: NameList,
-    /// Commands of caches, in capitals.
-    pub(super) commands: HashSet<String>,
-    /// First words of other statements, in capitals.
-    pub(super) verbs: HashSet<String>,
 }
 
 /// Sources of a fact inside content (the first one present wins), and the attribute that the fact is written to.

@@ -26,7 +26,7 @@ use super::pattern::{NamePatterns, PatternMap, pattern_weight};
 use super::provider_names::ProviderNames;
 use super::schema::{self, DialectsFile, NameList};
 use super::sources::{FactSource, FactSourceLists, SourceList, Sources, UsageSources};
-use super::statements::StatementReader;
+use super::statements::StatementLists;
 use super::usage_words::{UsageKey, UsageWords};
 use super::wrapped_lines::WrappedLineFinder;
 
@@ -52,7 +52,9 @@ pub struct Vocabulary {
     /// Attributes that list other attributes as content: a JSON schema, a message template, the filled-in template.
     pub(super) caller_key_slots: (SlotIndex, SlotIndex, SlotIndex),
     pub(super) wrapped: WrappedLineFinder,
-    pub(super) statements: StatementReader,
+    pub(super) statements: StatementLists,
+    /// Attributes that name the system that an item talks to.
+    pub(super) statement_systems: Vec<SlotIndex>,
     /// Facts inside content, and the attributes they are written to.
     pub(super) extract: Vec<ExtractRule>,
     providers: ProviderNames,
@@ -360,8 +362,7 @@ impl<'d> VocabularyCompiler<'d> {
         let agent_resources = data.agent_resources.iter();
         let agent_resources =
             agent_resources.map(|(key, names)| (self.slot_for_key(key), self.compile_names(names))).collect();
-        let systems = data.statements.system.iter().map(|key| self.slot_for_key(key)).collect();
-        let statements = StatementReader { systems, lists: data.statements.clone() };
+        let statement_systems = data.statements.system.iter().map(|key| self.slot_for_key(key)).collect();
         if let Some(problem) = self.problem {
             return Err(VocabularyError(problem));
         }
@@ -385,7 +386,8 @@ impl<'d> VocabularyCompiler<'d> {
             identity,
             caller_key_slots,
             wrapped,
-            statements,
+            statements: data.statements.clone(),
+            statement_systems,
             extract,
             providers: ProviderNames::compile(&data.providers),
             sellers: BTreeMap::new(),

@@ -9,24 +9,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use regex_automata::meta::{Config, Regex};
 use regex_automata::util::syntax;
-use serde::Deserialize;
 
-use super::words::{LISTS, split_words};
+use super::words::lists::{LISTS, OpaqueKind};
+use super::words::split::split_words;
 
 #[cfg(test)]
 mod tests;
-
-/// The kind of an opaque value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum OpaqueKind {
-    /// A switch or an outcome.
-    Word,
-    /// A number, date, version or address. The exact value may identify a person.
-    Number,
-    /// A generated id, which identifies nothing by itself.
-    Id,
-}
 
 /// Maximum size of an opaque value, bytes.
 const MAX_BYTES: usize = 128;

@@ -3,13 +3,13 @@
 //!
 //! The result has one line per command, up to a maximum.
 
-use super::{MAX_WORD_BYTES, StatementReader};
+use super::{MAX_WORD_BYTES, StatementLists};
 use crate::address::REMOVED_MARK;
 
 /// Maximum number of commands kept from a pipeline.
 const MAX_COMMANDS: usize = 64;
 
-impl StatementReader {
+impl StatementLists {
     /// The part of a statement to a cache that stays. `None` if all of it stays.
     pub(super) fn shorten_commands(&self, text: &str) -> Option<String> {
         let mut lines: Vec<String> = text.lines().take(MAX_COMMANDS).map(|line| self.shorten_command(line)).collect();
@@ -52,7 +52,7 @@ impl StatementReader {
 
     /// Returns true if a word is a known cache command.
     fn is_command(&self, word: &str) -> bool {
-        let is_listed = || self.lists.commands.contains(word.to_ascii_uppercase().as_str());
+        let is_listed = || self.commands.contains(word.to_ascii_uppercase().as_str());
         word.is_empty() || (word.len() <= MAX_WORD_BYTES && is_listed())
     }
 }

@@ -6,11 +6,12 @@
 //! `statements` in `config/dialects.yaml` lists systems, commands and first words.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
+
+use serde::Deserialize;
 
 use super::address::REMOVED_MARK;
-use super::keys::SlotIndex;
 use super::label_shape;
-use super::schema::{NameList, StatementLists};
 
 mod caches;
 mod form;
@@ -39,24 +40,35 @@ pub(super) enum StatementSystem {
     Unnamed,
 }
 
-/// Reads statements by the listed words.
-pub(super) struct StatementReader {
-    /// Attributes that name an item's system.
-    pub(super) systems: Vec<SlotIndex>,
-    pub(super) lists: StatementLists,
+/// The words that decide how statements are read. A system is in a list if its name contains one of the list's words.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StatementLists {
+    /// Attributes that name the system.
+    pub(super) system: Vec<String>,
+    /// Caches, whose statements contain the stored data.
+    pub(super) caches: Vec<String>,
+    /// Databases in which a quote inside a text is doubled, and double quotes enclose names.
+    pub(super) doubled_quotes: Vec<String>,
+    /// Databases in which a quote inside a text follows a backslash, and double quotes enclose texts.
+    pub(super) backslashes: Vec<String>,
+    /// Commands of caches, in capitals.
+    pub(super) commands: HashSet<String>,
+    /// First words of other statements, in capitals.
+    pub(super) verbs: HashSet<String>,
 }
 
-impl StatementReader {
+impl StatementLists {
     /// The system with these names.
     pub(super) fn classify_system<'s>(&self, names: impl Iterator<Item = &'s str>) -> StatementSystem {
         let kinds = [
-            (StatementSystem::Cache, &self.lists.caches),
-            (StatementSystem::DoubledQuotes, &self.lists.doubled_quotes),
-            (StatementSystem::Backslashes, &self.lists.backslashes),
+            (StatementSystem::Cache, &self.caches),
+            (StatementSystem::DoubledQuotes, &self.doubled_quotes),
+            (StatementSystem::Backslashes, &self.backslashes),
         ];
         let classify = |name: &str| {
             let name = name.to_lowercase();
-            let names = |words: &NameList| words.iter().any(|word| name.contains(word.as_str()));
+            let names = |words: &Vec<String>| words.iter().any(|word| name.contains(word.as_str()));
             kinds.iter().find(|(_, words)| names(words)).map_or(StatementSystem::Other, |(system, _)| *system)
         };
         names.map(classify).min().unwrap_or_default()
@@ -107,7 +119,7 @@ impl StatementReader {
     }
 
     fn is_verb(&self, word: &str) -> bool {
-        word.len() <= MAX_WORD_BYTES && self.lists.verbs.contains(word.to_ascii_uppercase().as_str())
+        word.len() <= MAX_WORD_BYTES && self.verbs.contains(word.to_ascii_uppercase().as_str())
     }
 }
 

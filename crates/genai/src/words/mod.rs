@@ -5,13 +5,15 @@
 //! digits, digits for letters, signs and invisible characters. Counting is linear and allocates nothing, except to
 //! decode.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use super::opaque::{is_encoded_text, is_opaque};
+pub(super) use split::divide_words;
+pub use split::split_words;
+use split::{CharKind, Runs};
 
-use foldhash::HashMap;
-use serde::Deserialize;
+pub(super) use lists::LISTS;
 
-use super::opaque::{OpaqueKind, is_encoded_text, is_opaque};
+pub(super) mod lists;
+pub(super) mod split;
 
 /// Maximum number of words in a name, and maximum size of one with blanks, bytes.
 pub(super) const MAX_NAME_WORDS: usize = 3;
@@ -36,130 +38,6 @@ const MAX_MARKS: usize = 24;
 const MAX_FOREIGN_MARKS: usize = 4;
 /// Minimum length of an id inside a text, bytes.
 const MIN_ID_BYTES: usize = 7;
-
-/// Words of `config/words.yaml`, in small letters.
-#[derive(Default, Deserialize)]
-#[serde(from = "String")]
-pub(super) struct WordList(Vec<Box<str>>);
-
-impl From<String> for WordList {
-    fn from(text: String) -> Self {
-        let mut words: Vec<Box<str>> = text.split(',').map(|word| word.trim().into()).collect();
-        words.sort_unstable();
-        Self(words)
-    }
-}
-
-impl WordList {
-    pub(super) fn contains(&self, word: &str) -> bool {
-        self.0.binary_search_by(|known| (**known).cmp(word)).is_ok()
-    }
-
-    pub(super) fn contains_in_any_case(&self, word: &str) -> bool {
-        let lower = || word.bytes().map(|byte| byte.to_ascii_lowercase());
-        self.0.binary_search_by(|known| known.bytes().cmp(lower())).is_ok()
-    }
-}
-
-/// `config/words.yaml`, which describes the lists.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WordLists {
-    pub(super) neutral: WordList,
-    pub(super) route: WordList,
-    pub(super) domains: WordList,
-    pub(super) directories: WordList,
-    pub(super) source_endings: WordList,
-    pub(super) id_prefixes: WordList,
-    pub(super) clause_words: WordList,
-    pub(super) name_keys: WordList,
-    pub(super) forms: BTreeMap<OpaqueKind, Vec<String>>,
-    pub(super) form_parts: BTreeMap<String, String>,
-}
-
-/// An unreadable file would let nothing stay; tests read every list.
-pub(super) static LISTS: LazyLock<WordLists> = LazyLock::new(|| {
-    let text = include_str!("../../../../config/words.yaml");
-    config::load::parse_data("config/words.yaml", text).unwrap_or_default()
-});
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum CharKind {
-    Upper,
-    Lower,
-    /// A letter of a script without capitals.
-    Uncased,
-    Digit,
-    /// A blank, a mark, or a letter that is not seen (Hangul fillers).
-    Mark,
-}
-
-impl CharKind {
-    fn of(c: char) -> Self {
-        match c {
-            'a'..='z' => Self::Lower,
-            'A'..='Z' => Self::Upper,
-            '0'..='9' => Self::Digit,
-            '\0'..='\x7f' | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' => Self::Mark,
-            _ if c.is_uppercase() => Self::Upper,
-            _ if c.is_lowercase() => Self::Lower,
-            _ if c.is_alphabetic() => Self::Uncased,
-            _ if c.is_numeric() => Self::Digit,
-            _ => Self::Mark,
-        }
-    }
-}
-
-/// Runs of characters of one kind. A capital and the small letters behind it are one run.
-struct Runs<'t>(&'t str);
-
-impl<'t> Iterator for Runs<'t> {
-    type Item = (CharKind, &'t str);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let kind = CharKind::of(self.0.chars().next()?);
-        let run = |text: &str, wanted: CharKind| text.find(|c: char| CharKind::of(c) != wanted).unwrap_or(text.len());
-        let mut end = run(self.0, kind);
-        if kind == CharKind::Upper {
-            let (capitals, after) = self.0.split_at_checked(end)?;
-            let last = capitals.char_indices().next_back().map_or(0, |(at, _)| at);
-            end = match (run(after, CharKind::Lower), last) {
-                (0, _) => end,
-                (small, 0) => end + small,
-                // `HTTPServer` is `HTTP` and `Server`.
-                (_, last) => last,
-            };
-        }
-        let (text, rest) = self.0.split_at_checked(end)?;
-        self.0 = rest;
-        Some((kind, text))
-    }
-}
-
-/// The words of a text.
-pub fn split_words(text: &str) -> impl Iterator<Item = &str> {
-    let is_word = |kind: CharKind| !matches!(kind, CharKind::Digit | CharKind::Mark);
-    Runs(text).filter(move |(kind, _)| is_word(*kind)).map(|(_, word)| word)
-}
-
-/// Divides letters into at most `max_words` known words, which may be written as one (`inputtokens`), each as long as
-/// possible. The result begins with the last. `None`: a word is unknown.
-pub(super) fn divide_words<'w, M>(
-    (known, longest): (&'w HashMap<Box<str>, M>, usize),
-    letters: &str,
-    max_words: usize,
-) -> Option<Vec<&'w M>> {
-    if letters.is_empty() {
-        return Some(Vec::new());
-    }
-    (1..=letters.len().min(longest)).rev().filter(|_| max_words > 0).find_map(|end| {
-        let (first, rest) = letters.split_at_checked(end)?;
-        let first = known.get(first)?;
-        let mut words = divide_words((known, longest), rest, max_words - 1)?;
-        words.push(first);
-        Some(words)
-    })
-}
 
 /// How many words a text has.
 #[derive(Clone, Copy, Default)]

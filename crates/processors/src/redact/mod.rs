@@ -44,6 +44,7 @@ use redaction::{CleanTexts, RedactionHit, SearchScratch, is_id_bytes, replace_hi
 use slug::SLUG_ATTRIBUTE;
 use telemetry::{Counter, Meter, names};
 
+use crate::removed_texts::RemovedTexts;
 use crate::spec::{
     BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorProfile, ProcessorSpec, ProcessorUnusable,
     RedactionProfile,
@@ -252,7 +253,7 @@ impl RedactProcessor {
     ) {
         let signal = batch.payload.signal();
         let account = Arc::clone(&batch.origin.account);
-        let echoes = echoes_of(batch);
+        let removed = RemovedTexts::of_batch(batch);
         let value_context = PlaceContext::of_values(&account, signal, recogniser_mode);
         let redacted_places = self.redact_left_structure(batch, &value_context, worker);
         batch.payload.edit_text(|place, text| {
@@ -264,7 +265,7 @@ impl RedactProcessor {
                 place: place_label(place.kind),
                 learn_for: Some(place.node),
                 with_pseudonym: data_points.contains(&place.node),
-                echoes: echoes.as_deref(),
+                echoes: removed.as_deref().map(|removed| &removed.echoes),
                 recogniser_mode: recogniser_mode.for_place(place.kind),
                 ..value_context
             };
@@ -285,6 +286,12 @@ impl RedactProcessor {
                 None => TextEdit::Keep,
             }
         });
+        for (node, key, text) in removed.iter().flat_map(|removed| &removed.values) {
+            let hits = self.settings.detector.find_for_key(key, text, &mut worker.scratch);
+            if !hits.is_empty() {
+                self.settings.detector.collect_item_findings(text, hits, worker.learned.entry(*node).or_default());
+            }
+        }
         self.redact_repeated_values(batch, &value_context, &redacted_places, worker);
     }
 
@@ -547,11 +554,6 @@ fn data_points_of(batch: &Batch) -> HashSet<NodeId> {
 fn is_inside_redacted(redacted: &left_structure::RedactedPlaces, place: &TextPlace<'_>) -> bool {
     let is_in_value = !matches!(place.kind, TextPlaceKind::Field(_) | TextPlaceKind::Other);
     is_in_value && redacted.contains(&(place.node, place.attribute))
-}
-
-/// The texts that repeat content, as found by the step that removed the content.
-fn echoes_of(batch: &Batch) -> Option<Arc<EchoReplacements>> {
-    batch.echoes.clone().and_then(|echoes| echoes.downcast::<EchoReplacements>().ok())
 }
 
 impl ProcessorSpec for RedactSettings {

@@ -16,7 +16,8 @@ use pipeline::Batch;
 use redaction::replace_hits;
 
 use super::recogniser_texts::RecogniserMode;
-use super::{PlaceContext, RedactProcessor, UNSCANNED, WorkerBuffers, echoes_of};
+use super::{PlaceContext, RedactProcessor, UNSCANNED, WorkerBuffers};
+use crate::removed_texts::RemovedTexts;
 
 pub(super) const SLUG_ATTRIBUTE: &str = "exception.slug";
 /// Size of the digest, bytes.
@@ -117,15 +118,17 @@ impl RedactProcessor {
             return Vec::new();
         }
         let facts = cached_facts(&self.vocabulary, &batch.origin.account, &batch.payload, &mut batch.facts);
-        let echoes = echoes_of(batch);
+        let removed = RemovedTexts::of_batch(batch);
         let account = Arc::clone(&batch.origin.account);
         let values = PlaceContext::of_values(&account, signal, recogniser_mode);
-        let context = PlaceContext { place: "other", echoes: echoes.as_deref(), ..values };
+        let context =
+            PlaceContext { place: "other", echoes: removed.as_deref().map(|removed| &removed.echoes), ..values };
         let mut redact = |text: &str| {
             if text.len() > self.settings.max_scan {
                 return UNSCANNED.to_owned();
             }
-            let text = echoes.as_deref().and_then(|echoes| echoes.replacement_for(text)).unwrap_or(text);
+            let echo = removed.as_deref().and_then(|removed| removed.echoes.replacement_for(text));
+            let text = echo.unwrap_or(text);
             // A single stack frame was not sent to the recogniser and has no answer: it holds code, not names.
             let entities = match recogniser_mode {
                 RecogniserMode::Answered(answers) => answers.findings(text).unwrap_or_default(),

@@ -240,7 +240,7 @@ fn visit_kept_texts<'p>(
         }
         _ => {}
     }
-    if item.closed {
+    if item.agent || item.closed {
         let removed = removed_attributes(item);
         let stays = |attribute: &Attribute<'_>| {
             !removed.contains(&attribute.id) && vocabulary.may_repeat_content(attribute.key)

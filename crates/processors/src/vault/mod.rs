@@ -11,13 +11,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use echoes::EchoReplacements;
-use genai::{Facts, Vocabulary, cached_facts};
+use genai::{ContentBasis, ContentLocation, Facts, Vocabulary, cached_facts};
 use kernel::bounded_map::AccountHash;
 use kernel::clock::UnixNanos;
 use kernel::compression::CompressorPool;
 use kernel::pseudonym::IdPolicy;
 use kernel::rng::Rng;
-use otlp::{OwnedValue, Signal};
+use otlp::{NodeId, OwnedValue, Payload, Signal};
 use pipeline::{Batch, BatchOrigin, ContentState, Effect, Processor, Reason, RecordDraft, Ticketer, Trust};
 use telemetry::{Counter, Gauge, Meter, names as metric};
 use vault::key_ring::{KeyRing, MAX_KEYS};
@@ -75,6 +75,7 @@ pub use item_texts::PrivacyProfile;
 pub use options::{DirectoryConfig, ForwardPolicy};
 pub use recipients::{RecipientConfig, RecipientsConfig};
 
+use crate::removed_texts::RemovedTexts;
 use context_bases::{ContextBases, LearnedContexts};
 use echo::{RememberedPrints, SessionPrints};
 use item_texts::TextReplacement;
@@ -235,8 +236,12 @@ impl VaultProcessor {
             LeftContent::Redacted => (EchoReplacements::default(), Vec::new()),
         };
         let cut_values = self.echo_finder.find_cut_values(&batch.payload, facts, &echoes);
-        if !echoes.is_empty() {
-            batch.echoes = Some(Arc::new(echoes));
+        let values = match self.leave {
+            LeftContent::Nothing => short_unlisted_values(&batch.payload, facts),
+            LeftContent::Redacted => Vec::new(),
+        };
+        if !(echoes.is_empty() && values.is_empty()) {
+            batch.echoes = Some(Arc::new(RemovedTexts { echoes, values }));
         }
         let account = AccountHash::from(&*batch.origin.account);
         let additions = CacheAdditions { account, prints, tool_requests: requests };
@@ -266,6 +271,22 @@ impl VaultProcessor {
         self.metrics.fragments.increment(draft.groups.iter().filter(|group| group.fragment.is_some()).count() as u64);
         RecordDraft { processor: self.id.clone(), bytes, body: Box::new(draft) as Box<dyn Any + Send> }
     }
+}
+
+/// Maximum size of a removed value in which redaction looks for names, bytes.
+const MAX_NAMED_BYTES: usize = 128;
+
+/// The short texts that go to the vault although no list names their keys, with node and key.
+fn short_unlisted_values(payload: &Payload, facts: &Facts) -> Vec<(NodeId, Box<str>, Box<str>)> {
+    let places = facts.items.iter().flat_map(|item| &item.content);
+    let unlisted = places.filter(|place| !matches!(place.basis, ContentBasis::Listed | ContentBasis::Key));
+    let values = unlisted.filter_map(|place| {
+        let ContentLocation::Attribute(id) = place.at else { return None };
+        let attribute = payload.attribute(id)?;
+        let text = attribute.value.as_str().filter(|text| text.len() <= MAX_NAMED_BYTES)?;
+        Some((place.node, attribute.key.into(), text.into()))
+    });
+    values.collect()
 }
 
 /// The first slot number of a processor. Two vault steps in one request must not share slots.
@@ -299,11 +320,16 @@ impl Processor for VaultProcessor {
         match &self.sealer {
             None => self.metrics.dropped.increment(stamp::mark_dropped(&mut batch.payload, &facts)),
             Some(sealer) => {
-                let echoes = batch.echoes.clone().and_then(|echoes| echoes.downcast::<EchoReplacements>().ok());
+                let removed = RemovedTexts::of_batch(batch);
                 // If sealing fails, the batch is rejected, so that nothing is forwarded unsealed and the client
                 // retries.
                 let sealed = sealer
-                    .seal_batch(&batch.origin, &batch.payload, &facts_to_seal, echoes.as_deref())
+                    .seal_batch(
+                        &batch.origin,
+                        &batch.payload,
+                        &facts_to_seal,
+                        removed.as_deref().map(|removed| &removed.echoes),
+                    )
                     .map_err(|failed| match failed {
                         SealFailed::NoRecipient => Reason::NoRecipient,
                         SealFailed::Internal => Reason::Lost,

@@ -1,6 +1,6 @@
-//! Judges texts of closed items other than attributes: names of spans and events, and with `privacy: strict` also error
-//! texts, status messages, log bodies and numbers under unlisted keys. A name may be a sentence, and an error may quote a
-//! customer.
+//! Judges texts of closed items other than attributes: names of spans and events, and with `privacy: strict` also
+//! error texts, status messages, log bodies and numbers under unlisted keys. A name may be a sentence, and an error may
+//! quote a customer.
 //!
 //! Replaced texts go to the vault in full. `genai` judges the attributes; redaction treats the texts that stay.
 

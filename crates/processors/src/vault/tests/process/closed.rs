@@ -457,6 +457,17 @@ fn no_sentence_is_readable() {
     assert!(problems.is_empty(), "{} in {seeds:?}:\n{}", problems.len(), problems.join("\n"));
 }
 
+/// Must not regress: a name under a key whose value went to the vault is redacted in the item's other texts.
+#[test]
+fn names_in_the_vault_are_known() {
+    let case = json!({"items": [{"name": "chat gpt-4o", "trace": 1, "span": 1, "attributes": {
+        "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "customer_name": "Quill Harrow",
+        "exception.type": "E", "exception.message": "no balance, quill harrow asked twice"}}]});
+    let out = Bench::new().reading_with(VOCABULARY.clone()).redacting(REDACT.clone()).pass(&case);
+    let shown = String::from_utf8_lossy(&out.bytes).into_owned();
+    assert!(!shown.to_lowercase().contains("harrow") && shown.contains("no balance, "), "{shown}");
+}
+
 /// Must not regress: the telemetry is the same byte for byte from a fresh processor and from one that has seen all
 /// earlier seeds, in another order, and another account's flood of agents' services.
 #[test]
