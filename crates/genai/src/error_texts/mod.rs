@@ -238,7 +238,8 @@ fn find_closing_marks(marks: &[Mark]) -> Vec<Option<usize>> {
     let mut next_closing: BTreeMap<char, [Option<usize>; MAX_ESCAPES + 1]> = BTreeMap::new();
     let mut next_opening = marks.len();
     let from_last = marks.iter().enumerate().rev().map(|(index, mark)| {
-        let may_close = |escapes: usize| if mark.escapes == 0 { escapes % 2 == 0 } else { escapes <= mark.escapes };
+        let may_close =
+            |escapes: usize| if mark.escapes == 0 { escapes.is_multiple_of(2) } else { escapes <= mark.escapes };
         let next = |close: &char| {
             let by_escapes = next_closing.get(close)?.iter().enumerate();
             by_escapes.filter(|(escapes, _)| may_close(*escapes)).filter_map(|(_, at)| *at).min()

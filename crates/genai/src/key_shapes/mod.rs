@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use kernel::pseudonym::is_unfit;
 use otlp::Value;
 
 use super::address;
@@ -91,11 +90,10 @@ pub(super) fn is_unlisted_value(value: Value<'_>, may_name: bool) -> bool {
     fits_list(value, MAX_UNLISTED_LIST, |text| words::count_telling_words(text).filter(|_| stays(text)))
 }
 
-/// Returns true for the id of a session, turn, user or tenant: a name, or a sentence that redaction replaces by its
-/// pseudonym.
+/// Returns true for the id of a session, turn, user or tenant: any short line, because ids join items. Redaction
+/// replaces a sentence by its pseudonym (`kernel::pseudonym::is_unfit`).
 pub(super) fn is_identity_value(value: Value<'_>) -> bool {
-    let fits = |text: &str| words::is_name(text) || (label_shape::is_known_label(text) && is_unfit(text));
-    fits_list(value, MAX_LIST, |text| fits(text).then(|| words::count_telling_words(text).unwrap_or(0)))
+    fits_list(value, MAX_LIST, |text| label_shape::is_known_label(text).then_some(0))
 }
 
 /// Returns true for a value that names a person, a machine or a place on one: a name, path, host, e-mail or web

@@ -108,11 +108,24 @@ pub fn is_unfit(id: &str) -> bool {
     id.starts_with(PREFIX)
         || id.len() > MAX_ID
         || id.split_whitespace().nth(SENTENCE_WORDS - 1).is_some()
+        || has_joined_sentence(id)
         || id.bytes().map(encoded_len).sum::<usize>() > MAX_SEGMENT
 }
 
 /// An id with at least this many words counts as a sentence; `Bank of New York Mellon` is a name.
 const SENTENCE_WORDS: usize = 6;
+/// An id with at least this many runs of three letters or more (`my_patient_has_…`) counts as a sentence.
+const SENTENCE_RUNS: usize = 7;
+const MIN_RUN_LETTERS: usize = 3;
+
+fn has_joined_sentence(id: &str) -> bool {
+    let is_same_run = |byte: &u8, next: &u8| {
+        let is_camel = byte.is_ascii_lowercase() && next.is_ascii_uppercase();
+        byte.is_ascii_alphabetic() && next.is_ascii_alphabetic() && !is_camel
+    };
+    let is_word = |run: &&[u8]| run.len() >= MIN_RUN_LETTERS;
+    id.as_bytes().chunk_by(is_same_run).filter(is_word).nth(SENTENCE_RUNS - 1).is_some()
+}
 
 /// HMAC-SHA-256 of length-prefixed parts.
 fn keyed_hash(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
