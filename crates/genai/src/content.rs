@@ -286,8 +286,8 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         }
         let is_text_key = class.is_listed(ADDRESSES) || class.is_listed(STATEMENTS);
         match classify_value(class, value, rules).or(fallback) {
-            // Addresses and statements are texts or lists of texts; any other value under the key means something else.
-            None if is_text_key && rules.closed && !are_texts(value) && !label_shape::is_empty_value(value) => {
+            // Addresses and statements are texts or lists of one; any other value under the key means something else.
+            None if is_text_key && rules.closed && !is_single_text(value) && !label_shape::is_empty_value(value) => {
                 out.push(node, at, Some((ContentPart::Other, ContentBasis::Guessed)));
             }
             None if class.is_listed(ADDRESSES) && rules.closed && rules.unlisted != UnlistedTextPolicy::Keep => {
@@ -439,11 +439,11 @@ fn may_be_remembered(class: &KeyClass, text: &str) -> bool {
     is_kept && class.id != 0 && text.len() <= MAX_TEXT_BYTES
 }
 
-/// Returns true for a text, a flat list of texts, or a number.
-fn are_texts(value: Value<'_>) -> bool {
+/// Returns true for a text, a list of one text, or a number.
+fn is_single_text(value: Value<'_>) -> bool {
     match value {
         Value::Map(_) | Value::Bytes(_) => false,
-        Value::List(_) => value.items().all(|item| item.as_str().is_some()),
+        Value::List(_) => value.items().nth(1).is_none() && value.items().all(|item| item.as_str().is_some()),
         Value::Str(_) | Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty => true,
     }
 }

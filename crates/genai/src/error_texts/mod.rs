@@ -152,13 +152,16 @@ fn take_row(line: &str, quoted: &mut String) -> Option<String> {
 
 /// The pairs of marks that quote, and the mark that ends a quotation instead, as in `foo', if the proper one does not
 /// follow.
-static QUOTES: [(char, char, char); 9] = [
+static QUOTES: [(char, char, char); 12] = [
     ('"', '"', '"'),
     ('\'', '\'', '\''),
     ('`', '`', '\''),
     ('“', '”', '”'),
     ('„', '“', '”'),
     ('«', '»', '»'),
+    ('»', '«', '«'),
+    ('‚', '‘', '’'),
+    ('‹', '›', '›'),
     ('‘', '’', '’'),
     ('「', '」', '」'),
     ('『', '』', '』'),
@@ -312,6 +315,9 @@ fn long_quotations(text: &str) -> Vec<Range<usize>> {
 
 /// Returns true if a quotation has more than three words.
 fn is_long(quoted: &str) -> bool {
+    if is_spaced_path(quoted) {
+        return false;
+    }
     let is_joint = |c: char| {
         c.is_whitespace() || matches!(c, '"' | '+' | '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
     };
@@ -320,6 +326,15 @@ fn is_long(quoted: &str) -> bool {
     let words = words.flat_map(|word| word.split("%20").flat_map(|word| word.split("\\n")));
     words.filter(|word| !word.is_empty()).nth(MAX_QUOTED_WORDS).is_some()
         || (!quoted.is_ascii() && quoted.chars().filter(|c| is_unspaced(*c)).nth(MAX_UNSPACED_LETTERS).is_some())
+}
+
+/// Maximum number of blanks in a quoted path: `/srv/My App/data files/new.db`.
+const MAX_PATH_BLANKS: usize = 3;
+
+/// Returns true for an absolute path with few blanks.
+fn is_spaced_path(text: &str) -> bool {
+    let is_drive = || text.get(1..3).is_some_and(|root| matches!(root, ":\\" | ":/"));
+    (text.starts_with(['/', '\\']) || is_drive()) && text.matches(char::is_whitespace).count() <= MAX_PATH_BLANKS
 }
 
 /// Keys that show that structure is an API's error, and keys of its message.

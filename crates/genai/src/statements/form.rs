@@ -18,6 +18,9 @@ use crate::words::{LISTS, split_words};
 const MAX_WORDS: usize = 2;
 /// Maximum number of words between commas, brackets and comparisons.
 const MAX_CLAUSE_WORDS: usize = 8;
+/// Maximum number of words in a statement without a clause or a comparison, and in a call of this kind.
+const MAX_LOOSE_WORDS: usize = 4;
+const MAX_CALL_WORDS: usize = 10;
 /// Maximum number of words in a row if words joined by periods, operators and their like are counted, too.
 const MAX_ROW_WORDS: usize = 5;
 /// Maximum number of parts of a name, and of a key of JSON.
@@ -75,10 +78,19 @@ impl Dialect for StatementLexer {
 
 /// The form of a statement. `None`: it is unreadable, or may be a sentence. `lines_end_clauses`: each line may begin
 /// with another name.
-pub(super) fn write_form(text: &str, has_backslashes: bool, lines_end_clauses: bool) -> Option<Cow<'_, str>> {
+pub(super) fn write_form(
+    text: &str,
+    has_backslashes: bool,
+    lines_end_clauses: bool,
+    is_call: bool,
+) -> Option<Cow<'_, str>> {
     let tokens = Tokenizer::new(&StatementLexer { has_backslashes }, text).tokenize().ok()?;
     let mut writer = FormWriter { lines_end_clauses, ..FormWriter::default() };
     tokens.iter().try_for_each(|token| writer.write(token))?;
+    let is_structured = if lines_end_clauses { text.contains('{') } else { writer.has_clause };
+    if !is_structured && writer.all_words > if is_call { MAX_CALL_WORDS } else { MAX_LOOSE_WORDS } {
+        return None;
+    }
     Some(if writer.removed { Cow::Owned(writer.out.trim().to_owned()) } else { Cow::Borrowed(text) })
 }
 
@@ -96,6 +108,9 @@ struct FormWriter {
     words: usize,
     row_words: usize,
     clause_words: usize,
+    /// All words, and whether a clause or a comparison shows that they are a statement.
+    all_words: usize,
+    has_clause: bool,
 }
 
 impl FormWriter {
@@ -119,6 +134,12 @@ impl FormWriter {
                 self.remove_comment();
             }
             Token::Whitespace(_) => self.push(token),
+            // A type or an argument is one word.
+            Token::Colon if self.lines_end_clauses => {
+                self.end_clause();
+                self.words = MAX_WORDS - 1;
+                self.push(token);
+            }
             Token::Word(word) => {
                 self.count_word(word)?;
                 self.push_name(token, &word.value);
@@ -141,6 +162,10 @@ impl FormWriter {
             | Token::LtEq
             | Token::Gt
             | Token::GtEq => {
+                self.has_clause |= !matches!(
+                    token,
+                    Token::Comma | Token::SemiColon | Token::LParen | Token::RParen | Token::LBracket | Token::RBracket
+                );
                 self.end_clause();
                 self.push(token);
             }
@@ -194,6 +219,17 @@ impl FormWriter {
     /// because sentences are full of `is`, `in`, `to` and `all`.
     fn count_word(&mut self, word: &Word) -> Option<()> {
         let is_keyword = word.keyword != Keyword::NoKeyword;
+        self.has_clause |= matches!(
+            word.keyword,
+            Keyword::FROM
+                | Keyword::INTO
+                | Keyword::SET
+                | Keyword::VALUES
+                | Keyword::WHERE
+                | Keyword::TABLE
+                | Keyword::INDEX
+        );
+        self.all_words += usize::from(!is_keyword);
         match word.keyword {
             // An operand is one word.
             Keyword::AND | Keyword::OR if self.words > 1 => return None,

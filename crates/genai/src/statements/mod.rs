@@ -102,10 +102,14 @@ impl StatementLists {
         if !is_listed && ["\\'", "\\\"", "#"].into_iter().any(|mark| text.contains(mark)) {
             return None;
         }
-        let form = form::write_form(text, has_backslashes, is_graphql)?;
-        let (word, rest) = split_first_word(&form);
         // `rate(…)`, `db.users.find(…)`
-        let is_call = system != StatementSystem::Unnamed && !word.is_empty() && rest.starts_with(['(', '{', '[', '.']);
+        let (word, rest) = split_first_word(text.trim_start());
+        let is_member = || rest.strip_prefix('.').is_some_and(|rest| rest.starts_with(char::is_alphanumeric));
+        let is_call = system != StatementSystem::Unnamed
+            && !word.is_empty()
+            && (rest.starts_with(['(', '{', '[']) || (is_member() && rest.contains('(')));
+        let form = form::write_form(text, has_backslashes, is_graphql, is_call)?;
+        let (word, _) = split_first_word(&form);
         let is_known = is_graphql || is_call || self.is_verb(word);
         is_known.then_some(form)
     }

@@ -109,13 +109,17 @@ pub fn rewrite(text: &str, visit: &mut impl StructureVisitor) -> WalkOutcome {
     rewrite_at(text, visit, 0, false)
 }
 
+/// Evidence is read from each map with a listed key, also below another: at most so many times the size of the text.
+const EVIDENCE_PASSES: usize = 16;
+
 /// Walks the structures in `text`. Text around them and unparsable parts are copied.
 pub fn rewrite_embedded(text: &str, visit: &mut impl StructureVisitor) -> WalkOutcome {
     rewrite_at(text, visit, 0, true)
 }
 
 fn rewrite_at(text: &str, visit: &mut impl StructureVisitor, level: usize, skip_prose: bool) -> WalkOutcome {
-    let mut walk = StructureWalk { text, level, skip_prose, ..StructureWalk::default() };
+    let evidence_bytes = text.len().saturating_mul(EVIDENCE_PASSES);
+    let mut walk = StructureWalk { text, level, skip_prose, evidence_bytes, ..StructureWalk::default() };
     let mut bounds_uncertain = false;
     loop {
         if skip_prose {
@@ -162,6 +166,8 @@ struct StructureWalk<'t> {
     /// A string did not end, or a backslash appears outside of a string.
     malformed: bool,
     too_deep: bool,
+    /// Bytes that may still be read for evidence, so that broken structure takes linear time.
+    evidence_bytes: usize,
 }
 
 /// The brackets being walked: the closing one, the position of the members, and their evidence once computed.
@@ -305,6 +311,9 @@ impl<'t> StructureWalk<'t> {
             let (start, leaf) = (self.at, self.skip_value());
             let raw = self.slice(start, self.at);
             let evidence = self.map_evidence(map, visit);
+            if self.too_deep {
+                return None;
+            }
             if visit.removes_entry(&key, &leaf, raw, evidence) {
                 self.changed = true;
                 return Some(false);
@@ -326,6 +335,10 @@ impl<'t> StructureWalk<'t> {
                 continue;
             }
             let start = self.at;
+            if self.evidence_bytes == 0 {
+                self.too_deep = true;
+                break;
+            }
             let name = if matches!(byte, b'"' | b'\'') { self.read_string() } else { self.read_word() };
             self.skip_space();
             let colon = self.peek() == Some(b':');
@@ -343,6 +356,7 @@ impl<'t> StructureWalk<'t> {
             }
             // An unexpected character was found: move on by at least one byte.
             self.at = self.at.max(start + 1);
+            self.evidence_bytes = self.evidence_bytes.saturating_sub(self.at - start);
         }
         self.at = position;
         *map.evidence.insert(visit.map_evidence(&entries))

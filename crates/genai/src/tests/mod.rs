@@ -550,6 +550,8 @@ fn hostile_logs_take_linear_time() {
         ("", "prompt='", ""),
         ("", "Human:", ""),
         ("", "Human:\n", ""),
+        // no map ends, and each asks what its entries show
+        ("", "{\"prompt\": \"x\" ", ""),
     ];
     for (head, piece, tail) in around {
         let text = |times: usize| format!("{head}{}{tail}", piece.repeat(times));

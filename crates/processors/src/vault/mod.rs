@@ -276,6 +276,9 @@ impl VaultProcessor {
 /// Maximum size of a removed value in which redaction looks for names, bytes.
 const MAX_NAMED_BYTES: usize = 128;
 
+/// Maximum number of such values in a batch: each is searched, and searched for.
+const MAX_NAMED_VALUES: usize = 256;
+
 /// The short texts that go to the vault although no list names their keys, with node and key.
 fn short_unlisted_values(payload: &Payload, facts: &Facts) -> Vec<(NodeId, Box<str>, Box<str>)> {
     let places = facts.items.iter().flat_map(|item| &item.content);
@@ -286,7 +289,7 @@ fn short_unlisted_values(payload: &Payload, facts: &Facts) -> Vec<(NodeId, Box<s
         let text = attribute.value.as_str().filter(|text| text.len() <= MAX_NAMED_BYTES)?;
         Some((place.node, attribute.key.into(), text.into()))
     });
-    values.collect()
+    values.take(MAX_NAMED_VALUES).collect()
 }
 
 /// The first slot number of a processor. Two vault steps in one request must not share slots.
