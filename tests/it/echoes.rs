@@ -166,9 +166,10 @@ fn within_a_batch() {
 /// not.
 #[test]
 fn over_batches() {
-    // without the error's own quotation, which is content itself
+    // without the error's own quotation and the long name, which are content themselves
     let failing = |session: &str| {
         let mut span = failing(session);
+        span["name"] = json!("invoke_agent");
         set(&mut span, "exception.message", json!({ "stringValue": "MailError: not sent" }));
         span
     };
