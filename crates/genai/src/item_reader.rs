@@ -272,7 +272,7 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         }
         let service = ServiceIdentity::from_resource(payload, resource);
         let is_agent = |(slot, names): &(SlotIndex, NamePatterns)| {
-            self.resource_value(*slot).and_then(|value| value.as_str()).is_some_and(|value| names.matches(value))
+            self.resource_value(*slot).is_some_and(|value| value.as_str().is_none_or(|text| names.matches(text)))
         };
         // asked first, so that no service that says so itself is listed as one of an earlier version
         self.is_agent_resource = self.vocabulary.agent_resources.iter().any(is_agent)

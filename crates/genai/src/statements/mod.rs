@@ -99,7 +99,8 @@ impl StatementLists {
         let has_backslashes = is_graphql || system == StatementSystem::Backslashes;
         let is_listed = has_backslashes || system == StatementSystem::DoubledQuotes;
         // Whether `\'` ends a text, and whether `#` begins a comment, depends on the system.
-        if !is_listed && ["\\'", "\\\"", "#"].into_iter().any(|mark| text.contains(mark)) {
+        let is_ambiguous = !is_listed && ["\\'", "\\\""].into_iter().any(|mark| text.contains(mark));
+        if is_ambiguous || (!has_backslashes && text.contains('#')) {
             return None;
         }
         // `rate(…)`, `db.users.find(…)`
