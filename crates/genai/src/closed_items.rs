@@ -112,13 +112,14 @@ impl PartialEq for ClosedItemPolicy {
 impl ClosedItemPolicy {
     /// Returns true if every item of the service is closed by configuration.
     pub(super) fn closes_service(&self, account: &str, service: Option<&ServiceIdentity<'_>>) -> bool {
-        let is_named = |service: &ServiceIdentity<'_>| match &self.agents {
-            DeclaredAgents::Named(names) => names.contains(service.name),
-            DeclaredAgents::All => true,
-        };
         let is_earlier = |service: &ServiceIdentity<'_>| {
             self.earlier_agents.as_ref().is_some_and(|earlier| earlier.contains(account, service))
         };
-        self.agents == DeclaredAgents::All || service.is_some_and(|service| is_named(service) || is_earlier(service))
+        match &self.agents {
+            DeclaredAgents::All => true,
+            DeclaredAgents::Named(names) => {
+                service.is_some_and(|service| names.contains(service.name) || is_earlier(service))
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! (`docs/decisions/0001-agent-items-and-content.md`).
 //!
 //! Every occurrence of a key is a place of its own. Text that stays and is left to redaction (queries, URLs, ids,
-//! credentials, span names) is not a place. Error texts and status messages stay without what they quote
+//! credentials, span names) is not a place. Error texts and status messages stay without their quotations
 //! (`error_texts`). On an agent's item of a tool, however, they are the tool's output and therefore content.
 //!
 //! The first matching rule decides for an attribute: a key that is prose, credential, error text, the event's own list,
@@ -120,10 +120,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             out.push(node, ContentLocation::Name, Some((ContentPart::Other, ContentBasis::Listed)));
         }
         self.find_in_name(node, rules, &mut out);
-        let status = match reader.kind {
-            NodeKind::Span => Value::Str(self.payload.text(node, TextField::StatusMessage)),
-            _ => Value::Empty,
-        };
+        let status = ContentLocation::Status.value(self.payload, node).unwrap_or(Value::Empty);
         if !tool {
             self.find_embedded((node, ContentLocation::Status), status, nested_content::search_error, rules, &mut out);
         } else if !label_shape::is_empty_value(status) {
@@ -349,21 +346,15 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             }
             SearchOutcome::Whole => out.push(node, at, Some((ContentPart::Other, ContentBasis::Listed))),
             SearchOutcome::Parts(removed) => {
-                let key = match at {
-                    ContentLocation::Attribute(id) => self.payload.attribute(id).map_or("", |attribute| attribute.key),
-                    ContentLocation::Status => "status.message",
-                    ContentLocation::Name => "name",
-                    ContentLocation::Body | ContentLocation::Embedded(_) => "",
-                };
-                out.add_embedded((node, at), key, removed);
+                let key = at.key(self.payload).filter(|_| at != ContentLocation::Body);
+                out.add_embedded((node, at), key.unwrap_or_default(), removed);
             }
         }
     }
 
     /// Finds listed content inside the name of a span, event or log event.
     fn find_in_name(&self, node: NodeId, rules: AttributeRules, out: &mut FoundContent) {
-        let is_log = self.payload.kind(node) == NodeKind::LogRecord;
-        let name = self.payload.text(node, if is_log { TextField::EventName } else { TextField::Name });
+        let name = self.payload.text(node, self.payload.name_field(node));
         // without one of these a name holds neither structure nor announced text
         if memchr::memchr3(b'{', b':', b'=', name.as_bytes()).is_some() {
             let at = (node, ContentLocation::Name);

@@ -531,7 +531,7 @@ pub struct ItemFacts {
     /// Content to be stripped, in order of nodes and attributes. The places of a shared node (resource, scope) are
     /// listed on the first agent item below it, or on the first item if there is no agent item.
     pub content: Vec<ContentPlace>,
-    /// Error texts of the item and its events. They stay without what they quote, and are redacted.
+    /// Error texts of the item and its events. They stay without their quotations, and are redacted.
     pub errors: Vec<ContentPlace>,
     /// The item's error texts are a tool's output, so they are listed in `content`.
     pub tool_failed: bool,

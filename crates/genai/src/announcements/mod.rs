@@ -224,7 +224,7 @@ fn closing_quote(text: &str, quote: u8) -> usize {
     }
 }
 
-/// Replaces ascending ranges of a text by [`CONTENT`] and adds what they hold to `removed`, one piece a line.
+/// Replaces the ranges, which must ascend, by [`CONTENT`]. Their texts are added to `removed`, one a line.
 pub(super) fn take_out(
     text: &str,
     ranges: impl IntoIterator<Item = Range<usize>>,

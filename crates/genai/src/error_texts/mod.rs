@@ -28,7 +28,7 @@ const MAX_ROUNDS: usize = 8;
 /// An error text without its quotations.
 pub(super) struct QuotedText {
     pub(super) rest: String,
-    /// What was quoted, one piece a line.
+    /// The removed quotations, one a line.
     pub(super) quoted: String,
 }
 
@@ -40,7 +40,7 @@ pub(super) fn take_quotations(
 ) -> Option<QuotedText> {
     let (mut rest, mut quoted) = (String::new(), String::new());
     let (mut pieces, mut messages) = (Vec::new(), String::new());
-    // Announced content that does not end goes on behind stack frames.
+    // Announced content without an end also includes the text after a stack's frames.
     let mut runs_on = false;
     for (kind, range) in split_blocks(text) {
         let block = text.get(range).unwrap_or_default();

@@ -43,7 +43,7 @@ impl KeyShape {
         fits_list(value, MAX_LIST, |text| self.weigh(text))
     }
 
-    /// The number of words that a text of this shape tells. `None`: it does not have the shape.
+    /// The number of words, without neutral ones, of a text of this shape. `None`: it has another shape.
     fn weigh(&self, text: &str) -> Option<usize> {
         let fits = match self {
             Self::Name => words::is_name(text) || words::is_dotted_name(text),
@@ -57,8 +57,8 @@ impl KeyShape {
     }
 }
 
-/// Returns true for a text that `weigh` accepts, a list of at most so many that tell no more words than a name, or a
-/// value without text.
+/// Returns true for a text that `weigh` accepts, for a list of at most `max_elements` such texts that together have no
+/// more words than a name, and for a value without text.
 fn fits_list(value: Value<'_>, max_elements: usize, weigh: impl Fn(&str) -> Option<usize>) -> bool {
     match value {
         Value::Str(text) => {
@@ -68,15 +68,15 @@ fn fits_list(value: Value<'_>, max_elements: usize, weigh: impl Fn(&str) -> Opti
         }
         Value::List(_) => {
             let mut before = None;
-            let told = value.items().try_fold(0_usize, |told, item| match item {
+            let words = value.items().try_fold(0_usize, |words, item| match item {
                 // a list of finish reasons often repeats one
-                Value::Str(text) if before.replace(text) == Some(text) => Some(told),
-                Value::Str(text) => Some(told.saturating_add(weigh(text)?)),
-                Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty => Some(told),
+                Value::Str(text) if before.replace(text) == Some(text) => Some(words),
+                Value::Str(text) => Some(words.saturating_add(weigh(text)?)),
+                Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty => Some(words),
                 Value::List(_) | Value::Map(_) | Value::Bytes(_) => None,
             });
             let is_single = value.items().nth(1).is_none();
-            value.items().nth(max_elements).is_none() && told.is_some_and(|told| is_single || told <= MAX_NAME_WORDS)
+            value.items().nth(max_elements).is_none() && words.is_some_and(|words| is_single || words <= MAX_NAME_WORDS)
         }
         Value::Map(_) | Value::Bytes(_) => label_shape::is_empty_value(value),
         Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty => true,

@@ -127,8 +127,7 @@ impl RedactProcessor {
             if text.len() > self.settings.max_scan {
                 return UNSCANNED.to_owned();
             }
-            let echo = removed.as_deref().and_then(|removed| removed.echoes.replacement_for(text));
-            let text = echo.unwrap_or(text);
+            let text = context.echoes.and_then(|echoes| echoes.replacement_for(text)).unwrap_or(text);
             // A single stack frame was not sent to the recogniser and has no answer: it holds code, not names.
             let entities = match recogniser_mode {
                 RecogniserMode::Answered(answers) => answers.findings(text).unwrap_or_default(),

@@ -228,18 +228,16 @@ impl VaultProcessor {
             let span = OwnedValue::Str(kernel::hex::encode(&requester));
             batch.payload.set(tool, tool_requests::REQUESTED_BY_ATTRIBUTE, span);
         }
-        let (echoes, prints) = match self.leave {
+        let (echoes, prints, values) = match self.leave {
             LeftContent::Nothing => {
-                self.echo_finder.find_echoes(&batch.origin.account, &batch.payload, facts, &self.vocabulary)
+                let account = &batch.origin.account;
+                let (echoes, prints) = self.echo_finder.find_echoes(account, &batch.payload, facts, &self.vocabulary);
+                (echoes, prints, short_unlisted_values(&batch.payload, facts))
             }
             // Content that stays (redacted) need not be hidden where it is quoted.
-            LeftContent::Redacted => (EchoReplacements::default(), Vec::new()),
+            LeftContent::Redacted => (EchoReplacements::default(), Vec::new(), Vec::new()),
         };
         let cut_values = self.echo_finder.find_cut_values(&batch.payload, facts, &echoes);
-        let values = match self.leave {
-            LeftContent::Nothing => short_unlisted_values(&batch.payload, facts),
-            LeftContent::Redacted => Vec::new(),
-        };
         if !(echoes.is_empty() && values.is_empty()) {
             batch.echoes = Some(Arc::new(RemovedTexts { echoes, values }));
         }
