@@ -366,7 +366,7 @@ def attributes(world):
     for item in world.delivered(traces):
         for key, value in {**item["resource"], **item["attributes"]}.items():
             text = json.dumps(value)
-            is_ours = key.startswith(("gen_ai.payload.", "tollgate.")) and not key.startswith("tollgate.reported.") or key.endswith("_ref")
+            is_ours = not key.startswith("tollgate.reported.") and (key.startswith(("gen_ai.payload.", "tollgate.")) or key.endswith("_ref"))
             if is_ours and (object_name in text or row["key_id"] in text or ("9999" in text and "cost" in key) or (key == "tollgate.run.id" and victim in text)):
                 references.add(key)
     check("no stamp or reference of the gateway's name leads to B's object, key, run or a false price", not references, str(references))
