@@ -74,15 +74,13 @@ pub async fn apply_hold(
         }
     };
     if folders.is_empty() {
-        return Err(ReadError::not_found("no session matches: check the session or user, --account and --tenant"));
+        return Err(ReadError::new("no session matches: check the session or user, --account and --tenant"));
     }
     for (tenant, session) in &folders {
         let folder = format!("{HOLDS_FOLDER}{account}/{tenant}/{session}/");
         let existing = read_notes(&place.vault, &folder).await?;
         if let Some(message) = existing.unreadable.values().next().filter(|_| !set) {
-            return Err(ReadError::unavailable(format!(
-                "{message}; restore access to this note before you release the hold"
-            )));
+            return Err(ReadError::new(format!("{message}; restore access to this note before you release the hold")));
         }
         let active = active_holds(&existing.notes);
         let note = HoldNote {
@@ -107,7 +105,7 @@ pub async fn apply_hold(
             let store_has_holds = place.holder.set_hold(kind, &name, set).await.map_err(to_error)?;
             *(if store_has_holds { &mut outcome.objects } else { &mut outcome.note_only }) += 1;
             if set && !place.eraser.is_on_hold(kind, &name).await.map_err(to_error)? {
-                return Err(ReadError::unavailable(format!(
+                return Err(ReadError::new(format!(
                     "{name}: a hold was set, but the store does not report it: check the store's permissions and run \
                      the command again"
                 )));
@@ -121,7 +119,7 @@ pub async fn apply_hold(
         let is_as_intended =
             if set { active.iter().any(|(_, hold)| hold.as_ref() == Some(&note)) } else { active.is_empty() };
         if !is_as_intended {
-            return Err(ReadError::unavailable(format!(
+            return Err(ReadError::new(format!(
                 "{folder}: the hold note was written, but reading it back gives another state: run the command again"
             )));
         }
@@ -144,9 +142,9 @@ async fn find_held_session(
         }
     }
     match folders.len() {
-        0 => Err(ReadError::not_found("this session is not under hold")),
+        0 => Err(ReadError::new("this session is not under hold")),
         1 => Ok(folders.pop_first().unwrap_or_default()),
-        count => Err(ReadError::invalid(format!("{count} accounts have such a session under hold; give --account"))),
+        count => Err(ReadError::new(format!("{count} accounts have such a session under hold; give --account"))),
     }
 }
 
@@ -285,7 +283,7 @@ pub async fn list_notes(vault: &Vault, account: Option<&str>) -> Result<HoldNote
     }
     // every read was denied: the caller lacks permission, rather than one note being unreadable
     match first_denial.filter(|_| !has_read_any) {
-        Some(message) => Err(ReadError::Forbidden(message)),
+        Some(message) => Err(ReadError::new(message)),
         None => Ok(listed),
     }
 }

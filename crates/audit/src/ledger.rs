@@ -143,7 +143,7 @@ impl<'p> Ledger<'p> {
         writer: &str,
     ) -> Result<Self, ReadError> {
         if writer.is_empty() || account_segment(writer) != writer {
-            return Err(ReadError::invalid(format!(
+            return Err(ReadError::new(format!(
                 "{writer:?} is not a valid writer name: use only letters, digits, `.`, `_` and `-`"
             )));
         }
@@ -297,7 +297,7 @@ impl<'p> Ledger<'p> {
     }
 
     fn invalid_chain_error(&self, defect: &str) -> ReadError {
-        ReadError::damaged(format!(
+        ReadError::new(format!(
             "the chain of the writer {} does not record erasures, key copies or openings ({defect}): choose another \
              --writer, or give --earlier-key with the key that signed it earlier",
             self.writer
@@ -331,7 +331,7 @@ impl<'p> Ledger<'p> {
         let is_unchanged = |digest: &Bytes| kernel::hex::encode(&Sha256::digest(digest)) == link.sha256;
         match digest.filter(is_unchanged).zip(signature) {
             Some(pair) => Ok(Some(pair)),
-            None => Err(ReadError::damaged(format!("{name} is missing or was changed after it was written"))),
+            None => Err(ReadError::new(format!("{name} is missing or was changed after it was written"))),
         }
     }
 
@@ -410,7 +410,7 @@ impl<'p> Ledger<'p> {
                 return Ok(());
             }
             let name = epoch.names.digest(&self.account, epoch.tree.size());
-            return Err(ReadError::unavailable(format!(
+            return Err(ReadError::new(format!(
                 "{name}, or its signature, is occupied by another object, so the chain can't record that the erasure \
                  is complete"
             )));
@@ -434,7 +434,7 @@ impl<'p> Ledger<'p> {
                 }
             }
         }
-        Err(ReadError::unavailable(format!(
+        Err(ReadError::new(format!(
             "every name that the writer {} could use next is occupied: choose another --writer",
             self.writer
         )))
@@ -495,14 +495,14 @@ impl<'p> Ledger<'p> {
             return Err(busy_error());
         }
         if !may_begin {
-            return Err(ReadError::invalid("the request expired, and the line of the killed run is not usable"));
+            return Err(ReadError::new("the request expired, and the line of the killed run is not usable"));
         }
         let ts = rfc3339(now);
         let mut line = self.encode_row(epoch, n, &entry, &ts, None);
         line.push(b'\n');
         let bytes = zstd::bulk::compress(&line, COMPRESSION_LEVEL)
             .map(Bytes::from)
-            .map_err(|_| ReadError::unavailable("a line can't be compressed"))?;
+            .map_err(|_| ReadError::new("a line can't be compressed"))?;
         let name = epoch.names.index(&self.account, ts.get(..10).unwrap_or_default(), n);
         match self.ensure_object(ObjectKind::Index, &name, bytes.clone(), now).await? {
             Some(_) => Ok(IndexObject { name, bytes }),
@@ -654,7 +654,7 @@ impl<'p> Ledger<'p> {
 }
 
 fn busy_error() -> ReadError {
-    ReadError::unavailable(
+    ReadError::new(
         "another erasure, rewrap or opening is running, or was begun with another --sign-with key, other --identity keys \
          or other signatures on the request: finish that one first, or use another --writer",
     )
@@ -663,7 +663,7 @@ fn busy_error() -> ReadError {
 /// Equal runs of one opening take each other's line for that of an interrupted run, so only the run whose put stored
 /// the digest may open.
 fn recorded_twice_error() -> ReadError {
-    ReadError::unavailable(
+    ReadError::new(
         "nothing was opened: another run recorded this opening at the same time, or the store's answer was lost; if no \
          other run opened the session, make a new request",
     )

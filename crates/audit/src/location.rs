@@ -85,11 +85,11 @@ impl VaultLocation {
     pub(crate) fn parse(&self) -> Result<ParsedLocation, ReadError> {
         let Some(rest) = self.store.strip_prefix("s3://") else {
             if self.store.is_empty() {
-                return Err(ReadError::invalid("give --store: a folder, or s3://bucket/prefix"));
+                return Err(ReadError::new("give --store: a folder, or s3://bucket/prefix"));
             }
             let folder = self.store.strip_prefix("file://").unwrap_or(&self.store);
             if !Path::new(folder).is_dir() {
-                return Err(ReadError::not_found(format!(
+                return Err(ReadError::new(format!(
                     "{folder} is not a folder: give the vault's folder as `--store` (`store.directory` of the \
                      gateway), or s3://bucket/prefix"
                 )));
@@ -102,7 +102,7 @@ impl VaultLocation {
             keys.split_once('/').map_or(keys, |(bucket, _)| bucket)
         });
         if bucket.is_empty() || keys.is_empty() {
-            return Err(ReadError::invalid("the bucket name is missing: use s3://bucket/prefix"));
+            return Err(ReadError::new("the bucket name is missing: use s3://bucket/prefix"));
         }
         let settings = S3Settings {
             bucket: bucket.to_owned(),
@@ -141,7 +141,7 @@ impl Vault {
     pub fn from_location(location: &VaultLocation) -> Result<Self, ReadError> {
         Ok(match location.parse()? {
             ParsedLocation::Folder(_) if location.access.first_version => {
-                return Err(ReadError::invalid("--first-version needs a store with versions; a folder has none"));
+                return Err(ReadError::new("--first-version needs a store with versions; a folder has none"));
             }
             ParsedLocation::Folder(folder) => Self::new(Arc::new(DirectoryStore::new(folder)), "", None),
             ParsedLocation::S3 { settings, prefix } => {
@@ -165,13 +165,13 @@ impl Vault {
         let Some(rest) = reference.strip_prefix("s3://") else { return Ok(reference.trim_start_matches('/')) };
         let (bucket, name) = rest
             .split_once('/')
-            .ok_or_else(|| ReadError::invalid("the reference has no object name: use s3://bucket/name"))?;
+            .ok_or_else(|| ReadError::new("the reference has no object name: use s3://bucket/name"))?;
         match &self.bucket {
             Some(expected) if expected == bucket => Ok(name),
             Some(expected) => {
-                Err(ReadError::invalid(format!("the reference is to the bucket {bucket}, but --store is {expected}")))
+                Err(ReadError::new(format!("the reference is to the bucket {bucket}, but --store is {expected}")))
             }
-            None => Err(ReadError::invalid("the reference is to S3, but --store is a folder")),
+            None => Err(ReadError::new("the reference is to S3, but --store is a folder")),
         }
     }
 
@@ -237,7 +237,7 @@ impl Vault {
         self.reader
             .versions(kind, &self.full_name(prefix), after)
             .await
-            .map_err(|error| ReadError::from_store_error(&error, error.to_string()))
+            .map_err(|error| ReadError::new(error.to_string()))
     }
 
     /// All versions of names below `prefix`, without delete markers; `None` if the store has no versions.

@@ -89,15 +89,14 @@ impl SignedIndex {
             Ok::<_, ReadError>((name, json, signature))
         });
         let mut fetched = fetched.buffered(CONCURRENT_FETCHES);
-        let (mut unreadable, mut first_denial, mut has_read_any) = (Vec::new(), None, !self.digests.is_empty());
+        let (mut unreadable, mut first_denial, mut has_read_any) =
+            (Vec::new(), None::<String>, !self.digests.is_empty());
         while let Some(fetched) = fetched.next().await {
             let (name, json, signature) = fetched?;
             has_read_any |= matches!(signature, Ok(Some(_)));
-            for error in [&json, &signature].into_iter().filter_map(|read| read.as_ref().err()) {
-                // the store denies access, possibly to every object
-                let denial = Some(error).filter(|error| matches!(error, ReadError::Forbidden(_)));
-                first_denial = first_denial.or(denial.cloned());
-                unreadable.push(error.to_string());
+            for (is_denied, message) in [&json, &signature].into_iter().filter_map(|read| read.as_ref().err()) {
+                first_denial = first_denial.or(is_denied.then(|| message.clone()));
+                unreadable.push(message.clone());
             }
             if let (Ok(Some(json)), Ok(Some(signature))) = (&json, &signature)
                 && keys.iter().any(|key| key.is_signed(json, signature))
@@ -112,8 +111,8 @@ impl SignedIndex {
             }
         }
         // every read was denied: the caller lacks permission, rather than one object being unreadable
-        if let Some(error) = first_denial.filter(|_| !has_read_any) {
-            return Err(error);
+        if let Some(message) = first_denial.filter(|_| !has_read_any) {
+            return Err(ReadError::new(message));
         }
         for (chain, epochs) in &chains {
             for (epoch, numbers) in epochs {
@@ -230,8 +229,9 @@ fn parse_account_day<'n>(vault: &Vault, name: &'n str) -> Option<(String, &'n st
 }
 
 /// A digest or a signature; `None` if there is no such object, or one that no gateway wrote: too large, or not a
-/// regular file. The inner error is one of this object, the outer one of the store.
-async fn read_chain_object(vault: &Vault, name: &str) -> Result<Result<Option<Bytes>, ReadError>, ReadError> {
+/// regular file. The inner error is one of this object, and says whether the store denies access, possibly to every
+/// object; the outer one is one of the store.
+async fn read_chain_object(vault: &Vault, name: &str) -> Result<Result<Option<Bytes>, (bool, String)>, ReadError> {
     match vault.try_fetch_chain_object(name).await {
         Ok(bytes) => Ok(Ok(Some(bytes))),
         Err(StoreError::Missing | StoreError::TooLarge) => Ok(Ok(None)),
@@ -239,7 +239,7 @@ async fn read_chain_object(vault: &Vault, name: &str) -> Result<Result<Option<By
         Err(StoreError::Denied(why)) if why == NOT_A_REGULAR_FILE => Ok(Ok(None)),
         Err(error @ (StoreError::Archived | StoreError::Denied(_))) => {
             let message = format!("{name}: {error}; the objects that this digest names count as unsigned");
-            Ok(Err(ReadError::from_store_error(&error, message)))
+            Ok(Err((matches!(error, StoreError::Denied(_)), message)))
         }
         Err(error) => Err(ReadError::from_object_error(name, &error)),
     }

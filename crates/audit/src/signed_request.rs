@@ -83,11 +83,11 @@ pub fn sign<R: SignedRequest>(file_text: &str, key: &SigningKey) -> Result<Strin
 /// # Errors
 /// The text is not a valid request, or has too few valid signatures.
 pub fn open<R: SignedRequest>(file_text: &str, people: &[VerifyKey]) -> Result<(R, Vec<String>), ReadError> {
-    let (request, text) = read(file_text).map_err(ReadError::damaged)?;
+    let (request, text) = read(file_text).map_err(ReadError::new)?;
     let verified = note::verified_signers(file_text, people).filter(|(signed_text, _)| *signed_text == text);
-    let (_, signers) = verified.ok_or_else(|| ReadError::forbidden(R::NOT_SIGNED))?;
+    let (_, signers) = verified.ok_or_else(|| ReadError::new(R::NOT_SIGNED))?;
     if signers.len() < MIN_SIGNERS {
-        return Err(ReadError::forbidden(format!(
+        return Err(ReadError::new(format!(
             "is signed by {} of the given people, but needs {MIN_SIGNERS} with different keys",
             signers.len()
         )));
@@ -99,10 +99,10 @@ pub fn open<R: SignedRequest>(file_text: &str, people: &[VerifyKey]) -> Result<(
 pub fn check_validity<R: SignedRequest>(request: &R, now: UnixNanos) -> Result<(), ReadError> {
     let (time, expires) = request.times();
     if is_expired(expires, now) {
-        return Err(ReadError::invalid(format!("expired at {expires}: make a new request")));
+        return Err(ReadError::new(format!("expired at {expires}: make a new request")));
     }
     if Some(now) < parse_time(time) {
-        return Err(ReadError::invalid(format!("was created in the future ({time}): check the clocks")));
+        return Err(ReadError::new(format!("was created in the future ({time}): check the clocks")));
     }
     Ok(())
 }

@@ -98,7 +98,7 @@ pub async fn compact(vault: &Vault, options: &CompactOptions) -> Result<CompactS
     let signed = SignedIndex::read(vault, &options.keys, options.account.as_deref()).await?;
     let listed = vault.list(ObjectKind::Index, &prefix).await?;
     if options.prune && listed.is_empty() {
-        return Err(ReadError::invalid(
+        return Err(ReadError::new(
             "--prune would delete all packed files because the index lists no objects: check --store and --account",
         ));
     }
@@ -277,7 +277,7 @@ fn check_signed_object(
     objects: &IndexDay<'_>,
 ) -> Result<(Bytes, usize), ReadError> {
     if objects.signed.get(&*kernel::hex::encode(&Sha256::digest(&bytes))) != Some(&name) {
-        return Err(ReadError::damaged(format!("{name}: does not match the hash in its digest; run `vault verify`")));
+        return Err(ReadError::new(format!("{name}: does not match the hash in its digest; run `vault verify`")));
     }
     let text = unpack_lines(name, &bytes, true)?;
     let index_name = vault.relative_name(name).and_then(IndexName::parse);
@@ -287,7 +287,7 @@ fn check_signed_object(
     };
     let is_one_frame = split_frame(&bytes).is_some_and(|(_, rest)| rest.is_empty());
     if !is_one_frame || !text.ends_with('\n') || !text.lines().all(is_index_line) {
-        return Err(ReadError::damaged(format!("{name}: is not one frame of index lines")));
+        return Err(ReadError::new(format!("{name}: is not one frame of index lines")));
     }
     Ok((bytes, text.lines().count()))
 }

@@ -49,7 +49,7 @@ pub async fn execute_request(
     let resumed = match ledger.begun_erasure() {
         Some(begun) if begun.nonce == request.nonce => true,
         Some(begun) => {
-            return Err(ReadError::invalid(format!(
+            return Err(ReadError::new(format!(
                 "the erasure {} ({}) is unfinished: complete it first with --resume",
                 begun.nonce, begun.why
             )));
@@ -113,7 +113,7 @@ async fn check_user_sessions(place: &WritableVault, request: &ErasureRequest) ->
     let user_sessions: BTreeSet<String> = folders.map(|(tenant, session)| format!("{tenant}/{session}")).collect();
     match request.sessions.iter().find(|session| !user_sessions.contains(*session)) {
         None => Ok(()),
-        Some(session) => Err(ReadError::forbidden(format!(
+        Some(session) => Err(ReadError::new(format!(
             "the request lists the session {session}, but no signed index line assigns it to this user"
         ))),
     }
@@ -132,7 +132,7 @@ pub async fn resume_erasure(
     let signed_request = begun
         .request
         .clone()
-        .ok_or_else(|| ReadError::damaged("the line that announces the erasure contains no request"))?;
+        .ok_or_else(|| ReadError::new("the line that announces the erasure contains no request"))?;
     execute_request(place, ledger, &signed_request, erasers, store, now).await.map(Some)
 }
 
@@ -144,18 +144,18 @@ fn check_request(
     store: &str,
 ) -> Result<BTreeSet<ShreddedKey>, ReadError> {
     if request.store != store {
-        return Err(ReadError::invalid(format!(
+        return Err(ReadError::new(format!(
             "the request was made for another vault, {}: check --store",
             request.store
         )));
     }
     if ledger.is_done(&request.nonce) {
-        return Err(ReadError::invalid("the request was already executed, as the chain records"));
+        return Err(ReadError::new("the request was already executed, as the chain records"));
     }
     let account_prefix = place.vault.full_name(&format!("keys/{}/", account_segment(&request.account)));
     // `check_fields` used the vault's prefix that the request states; this checks the prefix of the opened vault
     if !request.keys.iter().all(|key| key.folder.starts_with(&account_prefix)) {
-        return Err(ReadError::forbidden("the request names keys of another vault, or of another account"));
+        return Err(ReadError::new("the request names keys of another vault, or of another account"));
     }
     Ok(request.keys.iter().cloned().collect())
 }
@@ -178,7 +178,7 @@ async fn check_no_holds(
     let held = find_held_objects(place, &account_segment(&request.account), &folders, keys).await?;
     match held.first() {
         None => Ok(()),
-        Some(first) => Err(ReadError::forbidden(format!(
+        Some(first) => Err(ReadError::new(format!(
             "{} objects are under legal hold, for example {first}: release the holds first",
             held.len()
         ))),
@@ -194,9 +194,7 @@ async fn check_no_hold_note(
 ) -> Result<(), ReadError> {
     match has_hold_note(&place.vault, &account_segment(&request.account), tenant, session).await? {
         false => Ok(()),
-        true => {
-            Err(ReadError::forbidden(format!("the session {tenant}/{session} is under legal hold: release it first")))
-        }
+        true => Err(ReadError::new(format!("the session {tenant}/{session} is under legal hold: release it first"))),
     }
 }
 
@@ -258,7 +256,7 @@ async fn destroy_keys(
             .map_err(|error| add_retry_hint(ReadError::from_object_error(&session_prefix, &error)))?;
     }
     if let Some(name) = list_targets().await?.first() {
-        return Err(add_retry_hint(ReadError::Unavailable(format!("{name} was written again during the erasure"))));
+        return Err(add_retry_hint(ReadError::new(format!("{name} was written again during the erasure"))));
     }
     let done = ErasureRecord { destroyed: Some(destroyed), ..build_erasure(request, signers, ErasureState::Done) };
     ledger.append(LedgerEntry::Erasure(done), now).await.map_err(add_retry_hint)?;

@@ -65,13 +65,13 @@ pub async fn resolve_target(place: &WritableVault, query: &TargetQuery) -> Resul
         stored_keys.filter(|stored| folders.contains(&stored.folder)).filter_map(|stored| stored.key).collect();
     // a copy that someone stored under a non-standard name must be erased too
     if keys.is_empty() && list_objects_to_destroy(place, &segment, &folders, &keys).await?.is_empty() {
-        return Err(ReadError::not_found(
+        return Err(ReadError::new(
             "no key object of this target is in the store: it has no content, was erased before, or its keys are in \
              another bucket (--keys)",
         ));
     }
     if keys.len() > MAX_KEYS {
-        return Err(ReadError::invalid(format!(
+        return Err(ReadError::new(format!(
             "{} keys are too many for one request: make one request for each session",
             keys.len()
         )));
@@ -171,7 +171,7 @@ pub(super) async fn search_sessions(place: &WritableVault, query: &TargetQuery) 
     }
     // an unsigned line must neither assign a session to a user nor block an authorised request
     if place.keys.is_empty() {
-        return Err(ReadError::invalid(
+        return Err(ReadError::new(
             "only signed lines show which sessions belong to a user: give the public key of the gateway's signer",
         ));
     }
@@ -234,7 +234,7 @@ impl MatchedSessions {
             return Ok(self);
         }
         let message = "no index line names this user: give the pseudonym `h-…` as spans show it".to_owned();
-        Err(ReadError::NotFound(std::iter::once(message).chain(self.excluded()).collect::<Vec<_>>().join("\n")))
+        Err(ReadError::new(std::iter::once(message).chain(self.excluded()).collect::<Vec<_>>().join("\n")))
     }
 
     /// Messages about the unsigned sessions and the unreadable parts that are not included.
@@ -264,7 +264,7 @@ async fn find_all_sessions(place: &WritableVault, query: &TargetQuery) -> Result
     let SessionSearch { mut sessions, unsigned, unreadable_index, unreadable_chains: mut unreadable } =
         search_sessions(place, query).await?;
     if let (Some(_), Some(why)) = (query.target.users(), unreadable_index.first()) {
-        return Err(ReadError::unavailable(format!(
+        return Err(ReadError::new(format!(
             "some of the user's sessions may be missing; request each session by its id: {why}"
         )));
     }
@@ -272,14 +272,14 @@ async fn find_all_sessions(place: &WritableVault, query: &TargetQuery) -> Result
     let (account, mut folders) = match (sessions.pop_first(), &query.target) {
         (Some(only), _) if count == 1 => only,
         (Some(_), _) => {
-            return Err(ReadError::invalid(format!("{count} accounts have a matching session: give --account")));
+            return Err(ReadError::new(format!("{count} accounts have a matching session: give --account")));
         }
         (None, ContentTarget::User(_) | ContentTarget::Users(_)) => Default::default(),
         (None, ContentTarget::Session(_)) => {
             // the index does not yet contain the lines of the last minutes
             let message = "no index line names this session; if the session is only minutes old, give --account";
             let account = query.account.clone().ok_or_else(|| {
-                ReadError::NotFound([vec![message.to_owned()], unreadable_index.clone()].concat().join("\nnot read: "))
+                ReadError::new([vec![message.to_owned()], unreadable_index.clone()].concat().join("\nnot read: "))
             })?;
             (account, BTreeSet::new())
         }

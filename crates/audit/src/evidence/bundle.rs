@@ -103,12 +103,11 @@ fn digest_row(DigestEvidence { name, sha256, digest }: &DigestEvidence) -> serde
 
 fn read_attachment(path: &Path) -> Result<Vec<u8>, ReadError> {
     use std::io::Read;
-    let to_error =
-        |error: std::io::Error| ReadError::from_io_error(&error, format!("can't read {}: {error}", path.display()));
+    let to_error = |error: std::io::Error| ReadError::new(format!("can't read {}: {error}", path.display()));
     let mut bytes = Vec::new();
     std::fs::File::open(path).map_err(to_error)?.take(MAX_ATTACHED + 1).read_to_end(&mut bytes).map_err(to_error)?;
     if bytes.len() as u64 > MAX_ATTACHED {
-        Err(ReadError::Invalid(format!("{} is too large", path.display())))
+        Err(ReadError::new(format!("{} is too large", path.display())))
     } else {
         Ok(bytes)
     }
@@ -130,15 +129,14 @@ struct ManifestEntry {
 
 impl BundleFolder {
     fn create(path: &Path) -> Result<Self, ReadError> {
-        files::make_folders(path)
-            .map_err(|error| ReadError::from_io_error(&error, format!("can't make {}: {error}", path.display())))?;
+        files::make_folders(path).map_err(|error| ReadError::new(format!("can't make {}: {error}", path.display())))?;
         Ok(Self { path: path.to_owned(), files: Vec::new() })
     }
 
     fn write_lines<T: Serialize>(&mut self, name: &str, rows: impl IntoIterator<Item = T>) -> Result<(), ReadError> {
         let mut bytes = Vec::new();
         for row in rows {
-            serde_json::to_writer(&mut bytes, &row).map_err(|error| ReadError::Unavailable(error.to_string()))?;
+            serde_json::to_writer(&mut bytes, &row).map_err(|error| ReadError::new(error.to_string()))?;
             bytes.push(b'\n');
         }
         self.write_file(name, &bytes)
@@ -156,7 +154,7 @@ impl BundleFolder {
         let path = self.path.join(name);
         let parent = files::make_folders(files::parent_folder(&path));
         let written = parent.and_then(|()| files::write_new(&path, bytes));
-        written.map_err(|error| ReadError::from_io_error(&error, format!("can't write {}: {error}", path.display())))
+        written.map_err(|error| ReadError::new(format!("can't write {}: {error}", path.display())))
     }
 
     /// Writes the manifest, `SHA256SUMS` for stock tools, and the signature.

@@ -260,7 +260,7 @@ pub async fn gather_evidence(
     unreadable.extend(older_missing);
     unreadable.extend_from_slice(signed.unreadable());
     if is_full {
-        return Err(ReadError::invalid(format!(
+        return Err(ReadError::new(format!(
             "more than {MAX_SESSIONS} sessions: make a bundle for each account, or for shorter periods"
         )));
     }

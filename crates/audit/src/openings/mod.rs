@@ -102,14 +102,14 @@ pub async fn record_opening(
 ) -> Result<KeySelection, ReadError> {
     let with_subject = |error: ReadError| error.map_message(|why| format!("the request {why}"));
     if signed_request.len() > MAX_REQUEST {
-        return Err(ReadError::invalid("the request is larger than 64 KiB"));
+        return Err(ReadError::new("the request is larger than 64 KiB"));
     }
     let (request, signers) = open::<OpeningRequest>(signed_request, openers).map_err(with_subject)?;
     if ledger.account != request.account {
-        return Err(ReadError::invalid("the request was made for another account"));
+        return Err(ReadError::new("the request was made for another account"));
     }
     if request.store != store {
-        return Err(ReadError::invalid(format!(
+        return Err(ReadError::new(format!(
             "the request was made for another vault, {}: check --store",
             request.store
         )));
@@ -127,7 +127,7 @@ pub async fn record_opening(
     };
     if record.uses().any(|use_name| ledger.is_done(&use_name)) {
         let message = "one of these auditors has used this request, as the chain records: make a new request";
-        return Err(ReadError::invalid(message));
+        return Err(ReadError::new(message));
     }
     let entry = LedgerEntry::Opening(record);
     let Err(expired) = check_validity(&request, now).map_err(with_subject) else {

@@ -54,7 +54,7 @@ pub async fn get(
         }
     }
     let written = out.write_all(&text);
-    if failures.is_empty() { Ok(written) } else { Err(ReadError::join(failures)) }
+    if failures.is_empty() { Ok(written) } else { Err(ReadError::join(&failures)) }
 }
 
 /// Identifies an index line, as the leaf attribute of spans does.
@@ -74,7 +74,7 @@ impl LeafId {
         let (epoch, writer) = (parts.next(), parts.next());
         let fields = number.zip(epoch).zip(writer).filter(|(_, writer)| !writer.is_empty());
         let ((number, epoch), writer) =
-            fields.ok_or_else(|| ReadError::invalid(format!("{text} is not a leaf: use `writer/epoch/number`")))?;
+            fields.ok_or_else(|| ReadError::new(format!("{text} is not a leaf: use `writer/epoch/number`")))?;
         Ok(Self { writer: writer.to_owned(), epoch: epoch.to_owned(), number })
     }
 
@@ -160,9 +160,8 @@ impl NamedContent {
                 self.unsigned_lines
             )
         });
-        let unreadable = std::mem::take(&mut self.unreadable_index).into_iter().map(ReadError::Damaged);
-        let unopened = nothing_found.map(ReadError::NotFound).into_iter().chain(skipped.map(ReadError::Forbidden));
-        unopened.chain(unreadable).collect()
+        let unopened = nothing_found.into_iter().chain(skipped);
+        unopened.chain(std::mem::take(&mut self.unreadable_index)).map(ReadError::new).collect()
     }
 }
 
@@ -207,7 +206,7 @@ pub async fn get_lines(
         fragment_failures.dedup();
         failures.extend(fragment_failures);
     }
-    if failures.is_empty() { Ok(Ok(())) } else { Err(ReadError::join(failures)) }
+    if failures.is_empty() { Ok(Ok(())) } else { Err(ReadError::join(&failures)) }
 }
 
 /// The facts that index lines give about the fragments in a range of an object.
@@ -245,7 +244,7 @@ async fn read_documents(
             Err(failure) => failures.push(failure.into()),
             Ok(opened) if !rows.is_empty() && !has_agreeing_row(&opened.plain, sealed_sha256.as_deref(), rows) => {
                 let first = range.map_or(0, |(first, _)| first);
-                failures.push(ReadError::Damaged(format!("{at} at {first}: {CONTENT_MISMATCH}")));
+                failures.push(ReadError::new(format!("{at} at {first}: {CONTENT_MISMATCH}")));
             }
             Ok(opened) => {
                 out.extend_from_slice(&opened.plain);
@@ -288,5 +287,5 @@ fn parse_range(text: &str) -> Result<(u64, u64), ReadError> {
         .split_once('-')
         .and_then(|(first, last)| Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?)))
         .and_then(|(first, last)| Some((first, last.checked_sub(first)?.checked_add(1)?)))
-        .ok_or_else(|| ReadError::invalid("the range is invalid: use `bytes=first-last`"))
+        .ok_or_else(|| ReadError::new("the range is invalid: use `bytes=first-last`"))
 }

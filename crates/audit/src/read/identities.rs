@@ -19,7 +19,7 @@ pub fn identities(paths: &[PathBuf]) -> Result<Vec<age::x25519::Identity>, ReadE
     let mut keys = Vec::new();
     for path in paths {
         let describe = |error: std::io::Error| {
-            ReadError::from_io_error(&error, format!("the identity file {} can't be read: {error}", path.display()))
+            ReadError::new(format!("the identity file {} can't be read: {error}", path.display()))
         };
         let mut text = Zeroizing::new(String::new());
         std::fs::File::open(path)
@@ -28,7 +28,7 @@ pub fn identities(paths: &[PathBuf]) -> Result<Vec<age::x25519::Identity>, ReadE
         keys.extend(identities_in(path, &text)?);
     }
     if keys.is_empty() {
-        return Err(ReadError::invalid("give --identity: the file with an auditor's secret key"));
+        return Err(ReadError::new("give --identity: the file with an auditor's secret key"));
     }
     Ok(keys)
 }
@@ -38,7 +38,7 @@ pub fn identities(paths: &[PathBuf]) -> Result<Vec<age::x25519::Identity>, ReadE
 /// # Errors
 /// The text has no key, or a line that is not a key. The error never includes the text.
 pub fn identities_in(path: &Path, text: &str) -> Result<Vec<age::x25519::Identity>, ReadError> {
-    let invalid = |problem: &str| ReadError::Invalid(format!("the identity file {} {problem}", path.display()));
+    let invalid = |problem: &str| ReadError::new(format!("the identity file {} {problem}", path.display()));
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let keys = lines.map(|line| line.parse().map_err(|_| invalid("has a line that is not an `AGE-SECRET-KEY-1…` key")));
     let keys: Vec<_> = keys.collect::<Result<_, _>>()?;

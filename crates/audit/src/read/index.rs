@@ -100,7 +100,7 @@ async fn visit_index_rows(
             continue;
         };
         let bytes = bytes.map_err(|error| ReadError::from_object_error(&name, &error)).and_then(|bytes| match signed {
-            Some(signed) if !signed.matches_bytes(&name, &bytes) => Err(ReadError::damaged(format!(
+            Some(signed) if !signed.matches_bytes(&name, &bytes) => Err(ReadError::new(format!(
                 "{name}: does not match the hash in its digest; run `tollgate vault verify`"
             ))),
             _ => Ok(bytes),
@@ -212,8 +212,8 @@ impl UnreadableObjects {
 
 /// The lines of an index object; an error if they exceed the limit, which is lower for an unsigned object.
 pub(crate) fn unpack_lines(name: &str, bytes: &[u8], signed: bool) -> Result<String, ReadError> {
-    let lines = inflate(bytes, signed).map_err(|problem| ReadError::Damaged(format!("{name}: {problem}")))?;
-    String::from_utf8(lines).map_err(|_| ReadError::damaged(format!("{name}: damaged")))
+    let lines = inflate(bytes, signed).map_err(|problem| ReadError::new(format!("{name}: {problem}")))?;
+    String::from_utf8(lines).map_err(|_| ReadError::new(format!("{name}: damaged")))
 }
 
 /// An index object's decompressed bytes, or a description of the problem.

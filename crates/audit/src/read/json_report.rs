@@ -69,6 +69,6 @@ impl ReplayedSession {
             total: self.total(),
             unreadable: self.unreadable(),
         };
-        serde_json::to_string_pretty(&report).map_err(|error| ReadError::Unavailable(error.to_string()))
+        serde_json::to_string_pretty(&report).map_err(|error| ReadError::new(error.to_string()))
     }
 }

@@ -35,8 +35,9 @@ impl From<OpenFailure> for ReadError {
     fn from(failure: OpenFailure) -> Self {
         match failure {
             OpenFailure::TooLarge => Self::unavailable("its content exceeds the memory limit for content"),
-            OpenFailure::NoKey(why) | OpenFailure::UnknownScope(why, _) => Self::NotFound(why),
-            OpenFailure::NoIdentity(why) => Self::Forbidden(why),
+            OpenFailure::NoKey(why) | OpenFailure::UnknownScope(why, _) | OpenFailure::NoIdentity(why) => {
+                Self::new(why)
+            }
             OpenFailure::Other(error) => error,
         }
     }

@@ -90,7 +90,7 @@ impl<'a> FragmentOpener<'a> {
         room: &mut u64,
     ) -> Result<Vec<Result<OpenedFragment, OpenFailure>>, OpenFailure> {
         let object = ObjectName::parse(name)
-            .ok_or_else(|| OpenFailure::Other(ReadError::invalid(format!("{name} is not a payload object"))))?;
+            .ok_or_else(|| OpenFailure::Other(ReadError::new(format!("{name} is not a payload object"))))?;
         if let Some(scope) = &object.scope {
             self.open_session_keys(&object.keys(scope)).await?;
         }
@@ -111,11 +111,11 @@ impl<'a> FragmentOpener<'a> {
         let scopes = object.scope.iter().chain(scopes.values()).collect();
         let mut opened = self.rebuild_documents(name, &object, &scopes, stored, room).await?;
         opened.extend(outside.iter().map(|offset| {
-            let error = ReadError::damaged("the index points beyond the end of the object");
+            let error = ReadError::new("the index points beyond the end of the object");
             Err(OpenFailure::Other(error).with_place(name, *offset))
         }));
         if opened.is_empty() {
-            return Err(OpenFailure::Other(ReadError::not_found(format!("{name}: no fragment found in this range"))));
+            return Err(OpenFailure::Other(ReadError::new(format!("{name}: no fragment found in this range"))));
         }
         Ok(opened)
     }
@@ -142,10 +142,10 @@ pub(super) fn open_fragment(
         result => result?,
     };
     let document: DocumentPlace =
-        serde_json::from_slice(&plain).map_err(|_| OpenFailure::Other(ReadError::damaged(NOT_A_DOCUMENT)))?;
+        serde_json::from_slice(&plain).map_err(|_| OpenFailure::Other(ReadError::new(NOT_A_DOCUMENT)))?;
     let is_of_writer = file.starts_with(&format!("{}-{}-", document.head.writer, document.head.epoch));
     if !is_of_writer || !is_in_place(&document, scope) {
-        return Err(OpenFailure::Other(ReadError::damaged("the fragment belongs to another object")));
+        return Err(OpenFailure::Other(ReadError::new("the fragment belongs to another object")));
     }
     Ok(plain)
 }
@@ -198,8 +198,8 @@ fn decrypt<'a>(sealed: &'a [u8], keys: &[age::x25519::Identity]) -> Option<impl 
 
 fn unseal(sealed: &[u8], keys: &[age::x25519::Identity], room: u64) -> Result<Vec<u8>, OpenFailure> {
     const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-    let damaged = |_| OpenFailure::Other(ReadError::damaged("the fragment is damaged or truncated"));
-    let no_key = || OpenFailure::Other(ReadError::forbidden("no session key opens the fragment"));
+    let damaged = |_| OpenFailure::Other(ReadError::new("the fragment is damaged or truncated"));
+    let no_key = || OpenFailure::Other(ReadError::new("no session key opens the fragment"));
     let mut reader = BufReader::new(decrypt(sealed, keys).ok_or_else(no_key)?);
     let first_bytes = reader.fill_buf().map_err(damaged)?;
     let decoder: Box<dyn Read> = match first_bytes.starts_with(ZSTD_MAGIC) {
@@ -211,6 +211,6 @@ fn unseal(sealed: &[u8], keys: &[age::x25519::Identity], room: u64) -> Result<Ve
     match plain.len() as u64 {
         len if len <= limit => Ok(plain),
         len if len <= MAX_PLAIN as u64 => Err(OpenFailure::TooLarge),
-        _ => Err(OpenFailure::Other(ReadError::damaged("the fragment is too large"))),
+        _ => Err(OpenFailure::Other(ReadError::new("the fragment is too large"))),
     }
 }

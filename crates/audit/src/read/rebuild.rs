@@ -45,7 +45,7 @@ impl FragmentOpener<'_> {
         }
         let mut out = Vec::with_capacity(stored.len());
         for (offset, plain) in stored {
-            let damaged = |why: &str| OpenFailure::Other(ReadError::damaged(why)).with_place(name, offset);
+            let damaged = |why: &str| OpenFailure::Other(ReadError::new(why)).with_place(name, offset);
             out.push(plain.and_then(|plain| {
                 let rebuilt = match has_reference(&plain) {
                     true => {
@@ -84,7 +84,7 @@ impl FragmentOpener<'_> {
             };
             let mut attempts =
                 scopes.iter().map(|scope| open_fragment(&object.file, scope, fragment, keys(scope), room));
-            let plain = attempts.find_map(Result::ok).ok_or_else(|| OpenFailure::Other(ReadError::damaged("")));
+            let plain = attempts.find_map(Result::ok).ok_or_else(|| OpenFailure::Other(ReadError::new("")));
             room = room.saturating_sub(plain.as_ref().map_or(0, |plain| plain.len() as u64));
             plain
         };

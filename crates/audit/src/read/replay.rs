@@ -85,7 +85,7 @@ pub async fn replay(
         let not_found = format!("no session {session:?} in this vault (private ids are stored as h-… pseudonyms)");
         let unread = replay.unreadable.iter().chain(&replay.older_missing).map(|message| escape_unsafe(message));
         let messages: Vec<String> = std::iter::once(not_found).chain(unread).collect();
-        return Err(ReadError::NotFound(messages.join("\nnot read: ")));
+        return Err(ReadError::new(messages.join("\nnot read: ")));
     }
     if replay.omitted > 0 {
         replay.unreadable.push(format!(

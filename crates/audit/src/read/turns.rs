@@ -118,10 +118,10 @@ impl ReplayedSession {
         let count = turns.len();
         number.checked_sub(1).and_then(|at| turns.into_iter().nth(at)).ok_or_else(|| match count {
             0 if self.unsigned() > 0 => {
-                ReadError::not_found("no line of the session is signed (yet): --unsigned includes unsigned lines")
+                ReadError::new("no line of the session is signed (yet): --unsigned includes unsigned lines")
             }
-            0 => ReadError::not_found("the session contains no model answer"),
-            count => ReadError::not_found(format!("the session has turns 1 to {count}")),
+            0 => ReadError::new("the session contains no model answer"),
+            count => ReadError::new(format!("the session has turns 1 to {count}")),
         })
     }
 

@@ -245,7 +245,7 @@ impl CopyJob<'_, '_> {
         let place = self.place.vault.relative_name(&self.key.folder).unwrap_or_default();
         let place = place.trim_start_matches("keys/").trim_end_matches('/');
         let object = seal_key(&secret, self.recipients, self.threshold, place)
-            .map_err(|_| ReadError::invalid(format!("{stem}: the key can't be sealed")))?;
+            .map_err(|_| ReadError::new(format!("{stem}: the key can't be sealed")))?;
         let copy = describe_copy(&self.copy_name(&object), &object);
         if let Some(name) = existing.unproved {
             failures.push(format!(

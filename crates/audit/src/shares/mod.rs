@@ -74,20 +74,19 @@ fn open_placed_shares(relative: &str, object: &[u8], auditors: &[Identity]) -> R
 pub fn parse_shares(file: &[u8], auditors: &[Identity]) -> Result<Vec<KeyShare>, ReadError> {
     let mut text = Zeroizing::new(String::new());
     let read = if file.starts_with(b"age-encryption.org/v1\n") {
-        let decryptor =
-            age::Decryptor::new_buffered(file).map_err(|_| ReadError::damaged("it is a damaged age file"))?;
+        let decryptor = age::Decryptor::new_buffered(file).map_err(|_| ReadError::new("it is a damaged age file"))?;
         let plain = decryptor
             .decrypt(auditors.iter().map(|key| key as &dyn age::Identity))
-            .map_err(|_| ReadError::forbidden("none of the given identities opens it"))?;
+            .map_err(|_| ReadError::new("none of the given identities opens it"))?;
         plain.take(MAX_SHARE_FILE).read_to_string(&mut text)
     } else {
         file.take(MAX_SHARE_FILE).read_to_string(&mut text)
     };
-    read.map_err(|_| ReadError::damaged("it is damaged"))?;
+    read.map_err(|_| ReadError::new("it is damaged"))?;
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     let shares: Vec<KeyShare> =
-        lines.map(|line| KeyShare::parse(line).map_err(ReadError::damaged)).collect::<Result<_, _>>()?;
-    if shares.is_empty() { Err(ReadError::damaged("it contains no share")) } else { Ok(shares) }
+        lines.map(|line| KeyShare::parse(line).map_err(ReadError::new)).collect::<Result<_, _>>()?;
+    if shares.is_empty() { Err(ReadError::new("it contains no share")) } else { Ok(shares) }
 }
 
 /// The session keys that these shares give, each with the path of its folder below `keys/`.

@@ -115,7 +115,7 @@ async fn open_existing_fragments(
     for ((off, len), scope) in scopes {
         let range = off.checked_add(*len).and_then(|end| Some(usize::try_from(*off).ok()?..usize::try_from(end).ok()?));
         let Some(range) = range.filter(|range| range.end <= bytes.len()) else {
-            fragments.push(Err(OpenFailure::Other(ReadError::damaged(format!(
+            fragments.push(Err(OpenFailure::Other(ReadError::new(format!(
                 "{} at {off}: the index points beyond the end of the object",
                 payload.name
             )))));

@@ -29,7 +29,7 @@ fn open_recorded<R: SignedRequest>(
     people: &[VerifyKey],
 ) -> Result<(R, Vec<String>), ReadError> {
     let opened = match people {
-        [] => read(request).map(|(request, _)| (request, signers.to_vec())).map_err(ReadError::damaged),
+        [] => read(request).map(|(request, _)| (request, signers.to_vec())).map_err(ReadError::new),
         people => open(request, people),
     };
     opened.map_err(|error| error.map_message(|why| format!("its request {why}")))
@@ -114,20 +114,19 @@ impl VerificationRun<'_> {
         erasure: &ErasureRecord,
     ) -> Result<(), ReadError> {
         if erasure.state == ErasureState::Done {
-            let RecordedErasure { erased, .. } =
-                self.keys.erasures.get_mut(&erasure.nonce).ok_or_else(|| {
-                    ReadError::damaged("it records the end of an erasure that no earlier line begins")
-                })?;
+            let RecordedErasure { erased, .. } = self
+                .keys
+                .erasures
+                .get_mut(&erasure.nonce)
+                .ok_or_else(|| ReadError::new("it records the end of an erasure that no earlier line begins"))?;
             let is_same = (&erased.key_ids, &erased.sessions) == (&erasure.key_ids, &erasure.sessions);
             if !is_same || erased.finished_at.is_some() {
-                return Err(ReadError::damaged(
-                    "it does not match the erasure that was begun, or records its end twice",
-                ));
+                return Err(ReadError::new("it does not match the erasure that was begun, or records its end twice"));
             }
             erased.finished_at = Some(ts.to_owned());
             return Ok(());
         }
-        let file = erasure.request.as_deref().ok_or_else(|| ReadError::damaged("it contains no request"))?;
+        let file = erasure.request.as_deref().ok_or_else(|| ReadError::new("it contains no request"))?;
         // a request whose keys don't belong to the sessions that it names is refused
         let (request, signers): (ErasureRequest, _) = open_recorded(file, &erasure.signers, &self.options.erasers)?;
         let ids: Vec<&str> = request.keys.iter().map(|key| key.id.as_str()).collect();
@@ -136,12 +135,10 @@ impl VerificationRun<'_> {
         let is_same = (&request.nonce, &request.who, &request.why, &request.sessions)
             == (&erasure.nonce, &erasure.who, &erasure.why, &erasure.sessions);
         if request.account != account || !are_accounts_keys || !is_same || ids != erasure.key_ids {
-            return Err(ReadError::damaged("it contradicts its request"));
+            return Err(ReadError::new("it contradicts its request"));
         }
         if !is_valid_at(&request, ts) {
-            return Err(ReadError::damaged(
-                "the erasure began before its request was made, or after the request expired",
-            ));
+            return Err(ReadError::new("the erasure began before its request was made, or after the request expired"));
         }
         self.add_named_store(&request.store, ts, location);
         let erased = ErasedContent {
@@ -158,7 +155,7 @@ impl VerificationRun<'_> {
             fragments: 0,
         };
         if self.keys.erasures.insert(erasure.nonce.clone(), RecordedErasure { erased, keys: request.keys }).is_some() {
-            return Err(ReadError::damaged("the same request was begun twice"));
+            return Err(ReadError::new("the same request was begun twice"));
         }
         Ok(())
     }
@@ -170,23 +167,23 @@ impl VerificationRun<'_> {
         location: &str,
         opening: Option<&OpeningRecord>,
     ) -> Result<(), ReadError> {
-        let opening = opening.ok_or_else(|| ReadError::damaged("it says nothing of an opening"))?;
+        let opening = opening.ok_or_else(|| ReadError::new("it says nothing of an opening"))?;
         let (request, signers): (OpeningRequest, _) =
             open_recorded(&opening.request, &opening.signers, &self.options.openers)?;
         let is_same =
             (&request.nonce, &request.why, &request.open_session) == (&opening.nonce, &opening.why, &opening.session);
         if request.account != account || !is_same {
-            return Err(ReadError::damaged("it contradicts its request"));
+            return Err(ReadError::new("it contradicts its request"));
         }
         if !is_valid_at(&request, ts) {
-            return Err(ReadError::damaged("a share was given before its request was made, or after it expired"));
+            return Err(ReadError::new("a share was given before its request was made, or after it expired"));
         }
         if opening.auditors.is_empty() {
-            return Err(ReadError::damaged("it names no auditor"));
+            return Err(ReadError::new("it names no auditor"));
         }
         for use_name in opening.uses() {
             if let Some(first) = self.used_requests.insert(use_name, location.to_owned()) {
-                return Err(ReadError::damaged(describe_repeated_use(&first)));
+                return Err(ReadError::new(describe_repeated_use(&first)));
             }
         }
         self.add_named_store(&request.store, ts, location);

@@ -149,7 +149,7 @@ impl VerificationRun<'_> {
             match page.next {
                 None => return Ok(true),
                 repeated if repeated == after => {
-                    return Err(ReadError::damaged("the store repeats a page of its version listing"));
+                    return Err(ReadError::new("the store repeats a page of its version listing"));
                 }
                 next => after = next,
             }

@@ -52,7 +52,7 @@ pub async fn verify(
     show: &mut (dyn FnMut(VerifyProgress) + Send),
 ) -> Result<VerifyReport, ReadError> {
     if options.keys.is_empty() {
-        return Err(ReadError::invalid("give --key: the public key of the writer's signer"));
+        return Err(ReadError::new("give --key: the public key of the writer's signer"));
     }
     let found = list_chains(vault, options.account.as_deref(), options.writer.as_deref()).await?;
     let opener = || FragmentOpener { permitted: None, ..FragmentOpener::new(vault, options.auditors.clone()) };

@@ -138,19 +138,19 @@ impl ResumeFile {
         self.unsaved = 0;
         let bytes = serde_json::to_vec(&self.saved).unwrap_or_default(); // strings and numbers: can't fail
         files::replace_file(path, &bytes)
-            .map_err(|error| ReadError::from_io_error(&error, format!("can't write {}: {error}", path.display())))
+            .map_err(|error| ReadError::new(format!("can't write {}: {error}", path.display())))
     }
 }
 
 fn read_progress(path: &Path) -> Result<Option<SavedProgress>, ReadError> {
     let bytes = match std::fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(ReadError::from_io_error(&error, format!("can't read {}: {error}", path.display()))),
+        Err(error) => return Err(ReadError::new(format!("can't read {}: {error}", path.display()))),
         Ok(bytes) => bytes,
     };
     let saved: Option<SavedProgress> = serde_json::from_slice(&bytes).ok();
     let invalid = || {
-        ReadError::invalid(format!(
+        ReadError::new(format!(
             "{} is not a progress file of `vault verify`: give another file, or delete it",
             path.display()
         ))

@@ -213,7 +213,7 @@ impl SearchForm {
     fn to_query(&self) -> Result<IndexQuery, ReadError> {
         let non_empty = |text: &str| Some(unescape_unsafe(text.trim())).filter(|text| !text.is_empty());
         let since = non_empty(&self.since).map(|text| parse_index_time(&text)).transpose();
-        let since = since.map_err(|why| ReadError::Invalid(format!("the time {why}")))?;
+        let since = since.map_err(|why| ReadError::new(format!("the time {why}")))?;
         Ok(IndexQuery {
             session: non_empty(&self.session),
             // The pseudonyms of several epochs, separated by blanks.
