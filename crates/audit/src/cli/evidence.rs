@@ -3,11 +3,10 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args};
+use clap::Args;
 
-use super::chain::ChainArgs;
-use super::public_keys::{parse_signing_key, read_public_keys_of_option, read_text_file};
-use crate::cli::auditor_keys::{KmsIdentityArgs, open_auditors};
+use super::chain::{ChainArgs, ProofArgs};
+use super::public_keys::parse_signing_key;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::{EvidencePeriod, gather_evidence};
 use crate::read::Vault;
@@ -20,33 +19,14 @@ use kernel::terminal::format_count;
 
 /// Options of `vault evidence`.
 #[derive(Args)]
-#[command(group = ArgGroup::new("auditor").multiple(true).args(["identity", "identity_kms"]))]
+#[command(mut_arg("anchor", |anchor| anchor.help("An anchor kept elsewhere; it is included in the folder")))]
 pub struct EvidenceArgs {
     #[command(flatten)]
     chains: ChainArgs,
     #[command(flatten)]
     period: EvidencePeriod,
-    /// An auditor's key file, with which fragments of the period are opened and compared with their lines.
-    #[arg(long, short, value_name = "FILE")]
-    identity: Vec<PathBuf>,
     #[command(flatten)]
-    kms_identity: KmsIdentityArgs,
-    /// File in which openings of fragments are logged before they happen; `none` disables it [default: the first key
-    /// file's name with `.openings.jsonl` appended].
-    #[arg(long, value_name = "FILE|none", requires = "auditor")]
-    log: Option<PathBuf>,
-    /// An anchor kept elsewhere; it is included in the folder.
-    #[arg(long, value_name = "FILE")]
-    anchor: Vec<PathBuf>,
-    /// Public key of the signer of anchors, or a file that contains it.
-    #[arg(long, value_name = "KEY|FILE")]
-    anchor_key: Vec<String>,
-    /// Public keys of those who sign requests for erasure, or a file that contains them.
-    #[arg(long, value_name = "KEY|FILE")]
-    erasers: Vec<String>,
-    /// Public keys of those who sign requests to open sessions, or a file that contains them.
-    #[arg(long, value_name = "KEY|FILE")]
-    openers: Vec<String>,
+    proof: ProofArgs,
     /// A file to include: `vault doctor --json`, `vault policy`, a log of openings, a drill's report.
     #[arg(long, value_name = "FILE")]
     attach: Vec<PathBuf>,
@@ -75,16 +55,9 @@ pub(super) fn run_evidence(options: &EvidenceArgs) -> Result<ExitStatus, Command
         let vault = Vault::from_location(&options.chains.location)?;
         let mut verify_options = options.chains.verify_options()?;
         (verify_options.from, verify_options.to) = (Some(period.from.clone()), Some(period.to.clone()));
-        verify_options.anchors = options.anchor.iter().map(|path| read_text_file(path)).collect::<Result<_, _>>()?;
-        verify_options.anchor_keys = read_public_keys_of_option("--anchor-key", &options.anchor_key)?;
-        verify_options.erasers = read_public_keys_of_option("--erasers", &options.erasers)?;
-        verify_options.openers = read_public_keys_of_option("--openers", &options.openers)?;
-        let (log, location) = (options.log.as_deref(), &options.chains.location);
-        let opened = open_auditors(&options.identity, &options.kms_identity, log, location).await?;
-        if let Some((auditors, log)) = opened {
-            log.record_opening("evidence", &format!("every fragment from {} to {}", period.from, period.to))?;
-            verify_options.auditors = auditors;
-        }
+        let content = format!("every fragment from {} to {}", period.from, period.to);
+        let opened = ("evidence", &*content);
+        options.proof.read_into(&mut verify_options, &options.chains.location, opened).await?;
         let account = options.chains.account.as_deref();
         let gathered = gather_evidence(&vault, period, account, &verify_options.keys).await?;
         Ok((gathered, verify(&vault, &verify_options, &mut |_| {}).await?))
@@ -94,7 +67,7 @@ pub(super) fn run_evidence(options: &EvidenceArgs) -> Result<ExitStatus, Command
         gathered: &gathered,
         report: &report,
         store: &options.chains.location.store,
-        anchors: &options.anchor,
+        anchors: &options.proof.anchor,
         attached: &options.attach,
         key: key.as_ref(),
         made: SystemClock::new().now(),

@@ -5,7 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{ArgGroup, Args, ValueEnum};
+use clap::builder::PossibleValue;
+use clap::{ArgGroup, Args};
 
 use super::public_keys::{parse_signing_key, read_public_keys, read_public_keys_of_option, read_text_file};
 use crate::cli::auditor_keys::{KmsIdentityArgs, open_auditors};
@@ -57,17 +58,63 @@ impl ChainArgs {
     }
 }
 
-/// Options of `vault verify`.
+/// Files and keys with which a verification checks more than the chains.
 #[derive(Args)]
 #[command(group = ArgGroup::new("auditor").multiple(true).args(["identity", "identity_kms"]))]
-pub struct VerifyArgs {
-    #[command(flatten)]
-    chains: ChainArgs,
+pub(super) struct ProofArgs {
     /// An auditor's key file, with which fragments are opened and compared with their lines.
     #[arg(long, short, value_name = "FILE")]
     identity: Vec<PathBuf>,
     #[command(flatten)]
     kms_identity: KmsIdentityArgs,
+    /// File in which openings of fragments are logged before they happen; `none` disables it [default: the first key
+    /// file's name with `.openings.jsonl` appended].
+    #[arg(long, value_name = "FILE|none", requires = "auditor")]
+    log: Option<PathBuf>,
+    /// An anchor kept elsewhere; give all you have, since each proves what existed at its time.
+    #[arg(long, value_name = "FILE")]
+    pub(super) anchor: Vec<PathBuf>,
+    /// Public key of the signer of anchors, or a file that contains it.
+    #[arg(long, value_name = "KEY|FILE")]
+    anchor_key: Vec<String>,
+    /// Public keys of those who sign requests for erasure, or a file that contains them; an erasure must be signed by
+    /// two.
+    #[arg(long, value_name = "KEY|FILE")]
+    erasers: Vec<String>,
+    /// Public keys of those who sign requests to open sessions, or a file that contains them; an opening must be signed
+    /// by two.
+    #[arg(long, value_name = "KEY|FILE")]
+    openers: Vec<String>,
+}
+
+impl ProofArgs {
+    /// Reads the files into `options`, and logs that `command` opens `content`.
+    pub(super) async fn read_into(
+        &self,
+        options: &mut VerifyOptions,
+        location: &VaultLocation,
+        (command, content): (&str, &str),
+    ) -> Result<(), CommandError> {
+        options.anchors = self.anchor.iter().map(|path| read_text_file(path)).collect::<Result<_, _>>()?;
+        options.anchor_keys = read_public_keys_of_option("--anchor-key", &self.anchor_key)?;
+        options.erasers = read_public_keys_of_option("--erasers", &self.erasers)?;
+        options.openers = read_public_keys_of_option("--openers", &self.openers)?;
+        let opened = open_auditors(&self.identity, &self.kms_identity, self.log.as_deref(), location).await?;
+        if let Some((auditors, log)) = opened {
+            log.record_opening(command, content)?;
+            options.auditors = auditors;
+        }
+        Ok(())
+    }
+}
+
+/// Options of `vault verify`.
+#[derive(Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    chains: ChainArgs,
+    #[command(flatten)]
+    proof: ProofArgs,
     /// Reads payload only of digests from this time on: `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z` (UTC).
     #[arg(long, value_parser = parse_time_option, value_name = "TIME")]
     from: Option<TimeOption>,
@@ -77,12 +124,6 @@ pub struct VerifyArgs {
     /// Verifies chain and index only.
     #[arg(long)]
     no_payload: bool,
-    /// An anchor kept elsewhere; give all you have, since each proves what existed at its time.
-    #[arg(long, value_name = "FILE")]
-    anchor: Vec<PathBuf>,
-    /// Public key of the signer of anchors, or a file that contains it.
-    #[arg(long, value_name = "KEY|FILE")]
-    anchor_key: Vec<String>,
     /// With `--anchor`: how soon after its beginning an epoch must appear in an anchor. An epoch that was written later
     /// than it claims appears in no anchor of its time.
     #[arg(long, value_parser = parse_time_span, default_value = "25h", value_name = "TIME")]
@@ -90,25 +131,16 @@ pub struct VerifyArgs {
     /// A leaf seen elsewhere (`gen_ai.payload.leaf`), or a file with one per line; the chain must contain it.
     #[arg(long, value_name = "WRITER/EPOCH/NUMBER|FILE")]
     leaf: Vec<String>,
-    /// Public keys of those who sign requests for erasure, or a file that contains them; an erasure must be signed by
-    /// two.
-    #[arg(long, value_name = "KEY|FILE")]
-    erasers: Vec<String>,
-    /// Public keys of those who sign requests to open sessions, or a file that contains them; an opening must be signed
-    /// by two.
-    #[arg(long, value_name = "KEY|FILE")]
-    openers: Vec<String>,
-    /// File in which openings of fragments are logged before they happen; `none` disables it [default: the first key
-    /// file's name with `.openings.jsonl` appended].
-    #[arg(long, value_name = "FILE|none", requires = "auditor")]
-    log: Option<PathBuf>,
     /// The least time, from its writing, for which every object must be locked (S3) and present: `100d`, `400d`. Older
     /// objects may be missing, and are counted.
     #[arg(long, value_parser = parse_time_span, value_name = "TIME")]
     retention: Option<Duration>,
     /// The lock mode required of all objects but keys (keys are always in governance mode).
-    #[arg(long, value_enum, default_value = "compliance", requires = "retention")]
-    lock_mode: LockModeArg,
+    #[arg(long, default_value = "compliance", requires = "retention", value_parser = [
+        PossibleValue::new("compliance").help("Can't be removed by anyone"),
+        PossibleValue::new("governance").help("Can be removed by those with the permission to bypass it"),
+    ])]
+    lock_mode: String,
     /// Does not query the locks of objects, which takes a request per object.
     #[arg(long, conflicts_with = "retention")]
     no_locks: bool,
@@ -118,15 +150,6 @@ pub struct VerifyArgs {
     /// Prints the report as JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// Modes of Object Lock.
-#[derive(Clone, Copy, ValueEnum)]
-enum LockModeArg {
-    /// Can't be removed by anyone.
-    Compliance,
-    /// Can be removed by those with the permission to bypass it.
-    Governance,
 }
 
 /// Parses `100d` or `12h`, as in a configuration.
@@ -165,17 +188,9 @@ pub(super) fn run_verify(options: &VerifyArgs) -> Result<ExitStatus, CommandErro
         verify_options.expired = verify_options
             .expired
             .or(options.retention.map(|min_time| TimeOption::Relative(min_time).to_text(verify_options.now)));
-        let (log, location) = (options.log.as_deref(), &options.chains.location);
-        let opened = open_auditors(&options.identity, &options.kms_identity, log, location).await?;
-        if let Some((auditors, log)) = opened {
-            log.record_opening("verify", "every fragment")?;
-            verify_options.auditors = auditors;
-        }
-        verify_options.anchors = options.anchor.iter().map(|path| read_text_file(path)).collect::<Result<_, _>>()?;
-        verify_options.anchor_keys = read_public_keys_of_option("--anchor-key", &options.anchor_key)?;
+        let opened = ("verify", "every fragment");
+        options.proof.read_into(&mut verify_options, &options.chains.location, opened).await?;
         verify_options.anchored_within = Some(options.anchored_within);
-        verify_options.erasers = read_public_keys_of_option("--erasers", &options.erasers)?;
-        verify_options.openers = read_public_keys_of_option("--openers", &options.openers)?;
         for leaf in &options.leaf {
             let path = Path::new(leaf);
             let lines = if path.is_file() { read_text_file(path)? } else { leaf.clone() };
@@ -184,10 +199,8 @@ pub(super) fn run_verify(options: &VerifyArgs) -> Result<ExitStatus, CommandErro
                 .extend(lines.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
         }
         verify_options.no_locks = options.no_locks;
-        let mode = match options.lock_mode {
-            LockModeArg::Compliance => LockMode::Compliance,
-            LockModeArg::Governance => LockMode::Governance,
-        };
+        let is_governance = options.lock_mode == "governance";
+        let mode = if is_governance { LockMode::Governance } else { LockMode::Compliance };
         verify_options.retention = options.retention.map(|min_time| RequiredLock { mode, least: min_time });
         verify_options.resume.clone_from(&options.resume);
         let mut bar = ProgressBar::new();
