@@ -6,6 +6,9 @@ use std::path::Path;
 
 use vault::store::StoreError;
 
+/// Most unreadable objects that are listed.
+const MAX_LISTED: usize = 100;
+
 /// A failure, in words (several lines for several failures).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -35,6 +38,14 @@ impl ReadError {
     pub(crate) fn map_message(self, reword: impl FnOnce(String) -> String) -> Self {
         Self(reword(self.0))
     }
+}
+
+/// The first messages, and how many more there are; `what` names the others.
+pub(crate) fn shorten_list(mut messages: Vec<String>, what: &str) -> Vec<String> {
+    let omitted = messages.len().saturating_sub(MAX_LISTED);
+    messages.truncate(MAX_LISTED);
+    messages.extend((omitted > 0).then(|| format!("and {omitted} {what}")));
+    messages
 }
 
 /// The error if `subject` exists in several accounts: line numbers and session names are unique only within an account.

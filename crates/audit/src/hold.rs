@@ -17,7 +17,7 @@ use super::erase::resolve::{TargetQuery, find_sessions, find_sessions_with_unsig
 use super::error::ReadError;
 use super::folders::SessionFolder;
 use super::location::Vault;
-use super::read::each_row;
+use super::read::{IndexLines, each_row};
 use super::writable_vault::WritableVault;
 use vault::hold_note::{HOLDS_FOLDER, HoldNote, active_holds, drop_oversized, note_number};
 use vault::index_row::IndexRow;
@@ -228,7 +228,7 @@ async fn list_session_objects(
         found.objects.extend(place.vault.list(kind, &folder).await?.into_iter().map(|name| (kind, name)));
     }
     let mut packed = BTreeSet::new();
-    let mut visit = |row: IndexRow| {
+    let mut visit = |_: &str, row: IndexRow| {
         let scope = FragmentScope::from_tail(&row.tail);
         let is_of_session = scope.account == account && scope.tenant == tenant && scope.session == session;
         // anyone may have written the line, so it must not select an object of another session or account
@@ -237,7 +237,7 @@ async fn list_session_objects(
         };
         packed.extend(row.object_key.filter(|_| is_of_session).filter(is_packed));
     };
-    found.unreadable_index = each_row(&place.vault, None, &|_| true, &mut visit).await?;
+    found.unreadable_index = each_row(&place.vault, None, &|_| true, IndexLines::All, &mut visit).await?.unreadable;
     for name in packed {
         let relative_name = place.vault.relative_name(&name).unwrap_or(&name);
         // the line may name an object that does not exist

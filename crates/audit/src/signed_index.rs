@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
 use super::chains::list_chains;
-use super::error::ReadError;
+use super::error::{ReadError, shorten_list};
 use super::location::Vault;
 use kernel::sha256::Sha256;
 use vault::chain::digest::ChainDigest;
@@ -19,9 +19,6 @@ use vault::store::directory::NOT_A_REGULAR_FILE;
 
 /// Digests fetched concurrently.
 const CONCURRENT_FETCHES: usize = 16;
-
-/// Most unreadable objects that are listed.
-const MAX_LISTED_UNREADABLE: usize = 100;
 
 /// Gets a digest's full name, and its bytes and content if a given key signed it.
 pub(crate) type DigestVisitor<'v> = dyn FnMut(&str, Option<(&Bytes, ChainDigest)>) + Send + 'v;
@@ -130,10 +127,7 @@ impl SignedIndex {
             }
         }
         unreadable.sort_unstable();
-        let more = unreadable.len().saturating_sub(MAX_LISTED_UNREADABLE);
-        unreadable.truncate(MAX_LISTED_UNREADABLE);
-        unreadable.extend((more > 0).then(|| format!("and {more} more unreadable chain objects")));
-        self.unreadable = unreadable;
+        self.unreadable = shorten_list(unreadable, "more unreadable chain objects");
         Ok(())
     }
 

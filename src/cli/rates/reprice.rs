@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::tables::{print_pretty_json, read_table};
-use audit::read::{StoreAccessArgs, Vault, each_row};
+use audit::read::{IndexLines, StoreAccessArgs, Vault, each_row};
 use command::error::{CommandError, ExitStatus};
 use command::keyfile;
 use command::output::print;
@@ -323,8 +323,8 @@ fn price_index(
     block_on(async {
         let vault = Vault::from_location(&location)?;
         let account = options.account.as_deref();
-        let mut on_row = |row| reprice_row(&row, rates, tenants, options.fees, report);
-        let unreadable = each_row(&vault, account, &|_| true, &mut on_row).await?;
+        let mut on_row = |_: &str, row| reprice_row(&row, rates, tenants, options.fees, report);
+        let unreadable = each_row(&vault, account, &|_| true, IndexLines::All, &mut on_row).await?.unreadable;
         // A total that lacks the unreadable lines would look complete.
         if unreadable.is_empty() { Ok(()) } else { Err(CommandError::Failed(unreadable.join("\n"))) }
     })

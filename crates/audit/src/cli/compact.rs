@@ -8,15 +8,13 @@ use clap::Args;
 use super::public_keys::read_public_keys;
 use crate::cli::sessions::KEYS_WITHOUT_EFFECT;
 use crate::compact::{CompactOptions, compact};
+use crate::error::shorten_list;
 use crate::read::{Vault, VaultLocation};
 use command::error::{CommandError, ExitStatus};
 use command::output;
 use command::runtime::block_on;
 use kernel::clock::{Clock, SystemClock};
 use kernel::terminal::{escape_unsafe, format_count};
-
-/// Maximum number of unreadable objects that are named.
-const MAX_LISTED: usize = 100;
 
 /// Options of `vault compact`.
 #[derive(Args)]
@@ -69,8 +67,7 @@ pub(super) fn run_compact(options: &CompactArgs) -> Result<ExitStatus, CommandEr
             format_count(summary.pruned_days, "day")
         ))?;
     }
-    let messages = summary.unreadable.iter().take(MAX_LISTED).map(|why| format!("left out: {why}"));
-    let more = summary.unreadable.len().checked_sub(MAX_LISTED).filter(|more| *more > 0);
-    let messages: Vec<String> = messages.chain(more.map(|more| format!("and {more} more"))).collect();
+    let messages = summary.unreadable.iter().map(|why| format!("left out: {why}")).collect();
+    let messages = shorten_list(messages, "more");
     if messages.is_empty() { Ok(ExitStatus::Success) } else { Err(CommandError::Failed(messages.join("\n"))) }
 }

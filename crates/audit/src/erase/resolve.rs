@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::error::ReadError;
 use crate::folders::{SessionFolder, encode_segment, is_day, is_key_name, is_segment, parse_key_name};
-use crate::read::{each_row, each_signed_row, each_unsigned_row};
+use crate::read::{IndexLines, UnreadIndex, each_row};
 use crate::signed_index::SignedIndex;
 use crate::writable_vault::WritableVault;
 use kernel::sha256::Sha256;
@@ -114,35 +114,31 @@ async fn list_stored_keys(place: &WritableVault, account: &str) -> Result<Vec<St
 
 pub(super) type SessionsByAccount = BTreeMap<String, BTreeSet<SessionFolder>>;
 
-/// Sessions named by lines, up to a memory limit.
-#[derive(Default)]
-struct BoundedSessions {
-    accounts: SessionsByAccount,
-    /// Approximate size in memory.
-    bytes: usize,
-    /// Whether the limit was exceeded.
-    is_truncated: bool,
-}
+/// Sessions, a message if there are more than fit in memory, and the parts of the index that were not read.
+type CollectedSessions = (SessionsByAccount, Option<&'static str>, UnreadIndex);
 
-impl BoundedSessions {
-    fn add(&mut self, account: &str, folder: SessionFolder) {
-        if self.accounts.get(account).is_some_and(|folders| folders.contains(&folder)) {
+/// The sessions of those of these lines that match.
+async fn collect_sessions(
+    place: &WritableVault,
+    query: &TargetQuery,
+    lines: IndexLines<'_>,
+) -> Result<CollectedSessions, ReadError> {
+    let (mut accounts, mut remaining_bytes, mut limit) = (SessionsByAccount::new(), MAX_NAME_BYTES, None);
+    let mut collect = |_: &str, row: IndexRow| {
+        let (account, Some(folder)) = (&row.tail.account, query.find_match(&row)) else { return };
+        if accounts.get(account).is_some_and(|folders| folders.contains(&folder)) {
             return;
         }
-        let bytes = self.bytes + account.len() + folder.0.len() + folder.1.len() + NAME_OVERHEAD;
-        if bytes > MAX_NAME_BYTES {
-            self.is_truncated = true;
-            return;
+        match remaining_bytes.checked_sub(account.len() + folder.0.len() + folder.1.len() + NAME_OVERHEAD) {
+            Some(remaining) => {
+                remaining_bytes = remaining;
+                accounts.entry(account.clone()).or_default().insert(folder);
+            }
+            None => limit = Some("more sessions match than fit in memory: give --tenant, or name single sessions"),
         }
-        self.bytes = bytes;
-        self.accounts.entry(account.to_owned()).or_default().insert(folder);
-    }
-
-    /// A message if the limit was exceeded.
-    fn limit_message(&self) -> Option<String> {
-        self.is_truncated
-            .then(|| "more sessions match than fit in memory: give --tenant, or name single sessions".to_owned())
-    }
+    };
+    let unread = each_row(&place.vault, query.account.as_deref(), &|_| true, lines, &mut collect).await?;
+    Ok((accounts, limit, unread))
 }
 
 /// The result of searching the index.
@@ -159,15 +155,10 @@ pub(super) struct SessionSearch {
 }
 
 pub(super) async fn search_sessions(place: &WritableVault, query: &TargetQuery) -> Result<SessionSearch, ReadError> {
-    let mut search = SessionSearch::default();
-    let account = query.account.as_deref();
     if query.target.users().is_none() {
-        let mut sessions = BoundedSessions::default();
-        let mut collect = |row: IndexRow| query.collect_match(&row, &mut sessions);
-        search.unreadable_index = each_row(&place.vault, account, &|_| true, &mut collect).await?;
-        search.unreadable_index.extend(sessions.limit_message());
-        search.sessions = sessions.accounts;
-        return Ok(search);
+        let (sessions, limit, unread) = collect_sessions(place, query, IndexLines::All).await?;
+        let unreadable_index = unread.unreadable.into_iter().chain(limit.map(str::to_owned)).collect();
+        return Ok(SessionSearch { sessions, unreadable_index, ..SessionSearch::default() });
     }
     // an unsigned line must neither assign a session to a user nor block an authorised request
     if place.keys.is_empty() {
@@ -175,46 +166,35 @@ pub(super) async fn search_sessions(place: &WritableVault, query: &TargetQuery) 
             "only signed lines show which sessions belong to a user: give the public key of the gateway's signer",
         ));
     }
-    let index = SignedIndex::read(&place.vault, &place.keys, account).await?;
-    let (mut signed, mut unsigned) = (BoundedSessions::default(), BoundedSessions::default());
-    let mut collect = |row: IndexRow| query.collect_match(&row, &mut signed);
-    let unread = each_signed_row(&place.vault, account, &|_| true, &index, &mut collect).await?;
-    search.unreadable_index = unread.unreadable.into_iter().chain(signed.limit_message()).collect();
-    let mut collect = |_: &str, row: IndexRow| query.collect_match(&row, &mut unsigned);
+    let index = SignedIndex::read(&place.vault, &place.keys, query.account.as_deref()).await?;
+    let (sessions, limit, unread) = collect_sessions(place, query, IndexLines::Signed(&index)).await?;
+    let unreadable_index = unread.unreadable.into_iter().chain(limit.map(str::to_owned)).collect();
     // unreadable unsigned objects are ignored, because any writer may have put them there
-    each_unsigned_row(&place.vault, account, &|_| true, &index, &mut collect).await?;
-    let limit_message = unsigned.limit_message().map(|why| format!("not included, unsigned lines: {why}"));
-    (search.sessions, search.unsigned) = (signed.accounts, unsigned.accounts);
-    for (account, folders) in &search.sessions {
-        if let Some(unsigned) = search.unsigned.get_mut(account) {
+    let (mut unsigned, limit, _) = collect_sessions(place, query, IndexLines::Unsigned(&index)).await?;
+    for (account, folders) in &sessions {
+        if let Some(unsigned) = unsigned.get_mut(account) {
             unsigned.retain(|folder| !folders.contains(folder));
         }
     }
-    search.unsigned.retain(|_, folders| !folders.is_empty());
-    let unreadable_chains = index.unreadable().iter().cloned().chain(unread.older_missing);
-    search.unreadable_chains = unreadable_chains.chain(limit_message).collect();
-    Ok(search)
+    unsigned.retain(|_, folders| !folders.is_empty());
+    let limit = limit.map(|why| format!("not included, unsigned lines: {why}"));
+    let unreadable_chains = index.unreadable().iter().cloned().chain(unread.older_missing).chain(limit).collect();
+    Ok(SessionSearch { sessions, unsigned, unreadable_index, unreadable_chains })
 }
 
 impl TargetQuery {
-    /// Adds the session of a line to `sessions` if the line matches.
-    fn collect_match(&self, row: &IndexRow, sessions: &mut BoundedSessions) {
+    /// The session of a line, if the line matches.
+    fn find_match(&self, row: &IndexRow) -> Option<SessionFolder> {
         let tail = &row.tail;
         let is_other_tenant = self.tenant.as_ref().is_some_and(|tenant| *tenant != tail.tenant);
         let is_of_no_session =
             matches!(tail.kind, Some(RowKind::Erasure | RowKind::KeyCopies | RowKind::Opening | RowKind::Gap));
-        if is_other_tenant || is_of_no_session {
-            return;
-        }
-        let Some(session) = tail.session_name() else { return };
+        let session = tail.session_name().filter(|_| !is_other_tenant && !is_of_no_session)?;
         let is_match = match &self.target {
             ContentTarget::Session(wanted) => *wanted == session,
-            ContentTarget::User(user) => tail.user_key.as_ref() == Some(user),
-            ContentTarget::Users(users) => tail.user_key.as_ref().is_some_and(|user| users.contains(user)),
+            user => user.users().zip(tail.user_key.as_ref()).is_some_and(|(users, key)| users.contains(key)),
         };
-        if is_match {
-            sessions.add(&tail.account, (encode_segment(&tail.tenant), encode_segment(&session)));
-        }
+        is_match.then(|| (encode_segment(&tail.tenant), encode_segment(&session)))
     }
 }
 
@@ -380,20 +360,15 @@ pub(super) async fn list_objects_to_destroy(
     }
     let target_hashes = hash_objects(place, &targets).await?;
     let mut copies = hash_objects(place, &others).await?;
-    copies.retain(|other| target_hashes.iter().any(|target| target.sha256 == other.sha256));
-    targets.extend(copies.into_iter().map(|copy| copy.name));
+    copies.retain(|(_, sha256)| target_hashes.iter().any(|(_, target)| target == sha256));
+    targets.extend(copies.into_iter().map(|(name, _)| name));
     Ok(targets)
 }
 
-struct HashedKeyObject {
-    name: String,
-    sha256: [u8; 32],
-}
-
-/// Hashes key objects; omits objects that are missing, archived, or too large for a key.
-async fn hash_objects(place: &WritableVault, names: &[String]) -> Result<Vec<HashedKeyObject>, ReadError> {
+/// Names and SHA-256 of key objects; omits objects that are missing, archived, or too large for a key.
+async fn hash_objects(place: &WritableVault, names: &[String]) -> Result<Vec<(String, [u8; 32])>, ReadError> {
     let hashes = stream::iter(names).map(async |name| match place.vault.fetch_key_object(name).await {
-        Ok(bytes) => Ok(Some(HashedKeyObject { name: name.clone(), sha256: Sha256::digest(&bytes) })),
+        Ok(bytes) => Ok(Some((name.clone(), Sha256::digest(&bytes)))),
         Err(StoreError::Missing | StoreError::TooLarge | StoreError::Archived) => Ok(None),
         Err(error) => Err(ReadError::from_object_error(name, &error)),
     });

@@ -16,7 +16,7 @@ use super::error::ReadError;
 use super::folders::parse_key_name;
 use super::location::Vault;
 use super::read::find::day_before;
-use super::read::{UnreadIndex, each_signed_row, each_unsigned_row};
+use super::read::{IndexLines, UnreadIndex, each_row};
 use super::signed_index::SignedIndex;
 use kernel::sha256::Sha256;
 use vault::call_dedup::{CallDeduplicator, CallReport, is_denied, is_model_line};
@@ -253,10 +253,10 @@ pub async fn gather_evidence(
     };
     signed.visit_new_digests(vault, keys, account, &mut add_digest).await?;
     let mut is_full = false;
-    let mut add_row = |row: IndexRow| is_full |= !evidence.add_row(&row, period);
+    let mut add_row = |_: &str, row: IndexRow| is_full |= !evidence.add_row(&row, period);
     let may_contain_day = |day: &str| period.may_contain_day(day);
     let UnreadIndex { mut unreadable, older_missing } =
-        each_signed_row(vault, account, &may_contain_day, &signed, &mut add_row).await?;
+        each_row(vault, account, &may_contain_day, IndexLines::Signed(&signed), &mut add_row).await?;
     unreadable.extend(older_missing);
     unreadable.extend_from_slice(signed.unreadable());
     if is_full {
@@ -271,10 +271,10 @@ pub async fn gather_evidence(
             *unsigned_lines.entry(object.to_owned()).or_default() += 1;
         }
     };
-    let messages = each_unsigned_row(vault, account, &may_contain_day, &signed, &mut count_row).await?;
+    let unread = each_row(vault, account, &may_contain_day, IndexLines::Unsigned(&signed), &mut count_row).await?;
     let reason = "no digest signed by a given key names it";
     let named = unsigned_lines.into_iter().map(|(name, lines)| (Some(name), lines, reason.to_owned()));
-    let unnamed = messages.into_iter().map(|message| (None, 0, message));
+    let unnamed = unread.unreadable.into_iter().map(|message| (None, 0, message));
     let unsigned = named.chain(unnamed).map(|(name, lines, reason)| UnsignedObject { name, lines, reason });
     evidence.unsigned = unsigned.chain(unsigned_digests).collect();
     evidence.list_keys(vault, period, account).await?;

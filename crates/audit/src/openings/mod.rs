@@ -14,7 +14,7 @@ use crate::error::ReadError;
 use crate::key_selection::KeySelection;
 use crate::ledger::{Ledger, LedgerEntry};
 use crate::location::Vault;
-use crate::read::each_signed_row;
+use crate::read::{IndexLines, each_row};
 use crate::signed_index::SignedIndex;
 use crate::signed_request::{SignedRequest, check_validity, open};
 use kernel::clock::UnixNanos;
@@ -175,12 +175,12 @@ pub async fn list_openings(
     account: Option<&str>,
 ) -> Result<(Vec<IndexRow>, Vec<String>), ReadError> {
     let mut rows = Vec::new();
-    let mut visit = |row: IndexRow| {
+    let mut visit = |_: &str, row: IndexRow| {
         if row.tail.kind == Some(RowKind::Opening) {
             rows.push(row);
         }
     };
-    let unread = each_signed_row(vault, account, &|_| true, signed, &mut visit).await?;
+    let unread = each_row(vault, account, &|_| true, IndexLines::Signed(signed), &mut visit).await?;
     let mut unreadable = unread.unreadable;
     unreadable.extend_from_slice(signed.unreadable());
     unreadable.extend(unread.older_missing);

@@ -9,7 +9,7 @@ use command::error::CommandError;
 use command::time_option::parse_time_option;
 use time::{Date, Month};
 
-use super::index::{UnreadIndex, each_row, each_signed_row, each_unsigned_row};
+use super::index::{IndexLines, UnreadIndex, each_row};
 use crate::error::ReadError;
 use crate::location::Vault;
 use crate::signed_index::SignedIndex;
@@ -137,79 +137,55 @@ pub struct FindResult {
     pub older_missing: Option<String>,
 }
 
-struct IndexSearch<'q, 'v> {
-    query: &'q IndexQuery,
-    found: FindResult,
-    /// Bytes of session names that may still be kept.
-    remaining_bytes: usize,
-    visit: &'v mut (dyn FnMut(&IndexRow) + Send),
-}
-
-impl<'q, 'v> IndexSearch<'q, 'v> {
-    fn new(query: &'q IndexQuery, remaining_bytes: usize, visit: &'v mut (dyn FnMut(&IndexRow) + Send)) -> Self {
-        Self { query, found: FindResult::default(), remaining_bytes, visit }
-    }
-
-    fn visit_row(&mut self, row: &IndexRow) {
-        if self.query.matches(row) {
-            self.found.lines += 1;
-            if let Some(session) = row.tail.session_name() {
-                self.add_session((session.into_owned(), row.tail.account.clone()));
-            }
-            (self.visit)(row);
-        }
-    }
-
-    fn add_session(&mut self, session: (String, String)) {
-        if self.found.sessions.contains(&session) {
-            return;
-        }
-        match self.remaining_bytes.checked_sub(session.0.len() + session.1.len() + SESSION_NAME_OVERHEAD) {
-            Some(remaining) => {
-                self.remaining_bytes = remaining;
-                self.found.sessions.insert(session);
-            }
-            None => self.found.more_sessions = true,
-        }
-    }
-}
-
-/// Calls `visit` with each line that matches `query`, in the order of index objects. Signatures are not checked.
-pub async fn find(
+/// Calls `visit` with each of these lines that matches `query`, in the order of index objects. At most `max_bytes` of
+/// session names are kept.
+async fn search_lines(
     vault: &Vault,
     query: &IndexQuery,
+    lines: IndexLines<'_>,
+    max_bytes: usize,
     visit: &mut (dyn FnMut(&IndexRow) + Send),
 ) -> Result<FindResult, ReadError> {
-    let mut search = IndexSearch::new(query, MAX_SESSION_NAME_BYTES, visit);
+    let (mut found, mut remaining_bytes) = (FindResult::default(), max_bytes);
+    let mut visit_row = |_: &str, row: IndexRow| {
+        if !query.matches(&row) {
+            return;
+        }
+        found.lines += 1;
+        let session = row.tail.session_name().map(|session| (session.into_owned(), row.tail.account.clone()));
+        if let Some(session) = session.filter(|session| !found.sessions.contains(session)) {
+            match remaining_bytes.checked_sub(session.0.len() + session.1.len() + SESSION_NAME_OVERHEAD) {
+                Some(remaining) => {
+                    remaining_bytes = remaining;
+                    found.sessions.insert(session);
+                }
+                None => found.more_sessions = true,
+            }
+        }
+        visit(&row);
+    };
     let may_match_day = |day: &str| query.may_match_day(day);
-    search.found.unreadable =
-        each_row(vault, query.account.as_deref(), &may_match_day, &mut |row| search.visit_row(&row)).await?;
-    Ok(search.found)
+    let UnreadIndex { unreadable, older_missing } =
+        each_row(vault, query.account.as_deref(), &may_match_day, lines, &mut visit_row).await?;
+    Ok(FindResult { unreadable, older_missing, ..found })
 }
 
-/// As [`find`], but visits first the lines of objects that signed digests name, with `false`, and then the other lines,
-/// with `true`. Returns the results of both. Without `signed`, all lines count as the first kind.
+/// Calls `visit` with each line that matches `query`, in the order of index objects: first the lines of objects that
+/// signed digests name, with `false`, and then the other lines, with `true`. Returns the results of both. Without
+/// `signed`, all lines count as the first kind.
 pub async fn find_signed(
     vault: &Vault,
     query: &IndexQuery,
     signed: Option<&SignedIndex>,
     visit: &mut (dyn FnMut(&IndexRow, bool) + Send),
 ) -> Result<(FindResult, FindResult), ReadError> {
-    let Some(signed) = signed else {
-        return Ok((find(vault, query, &mut |row| visit(row, false)).await?, FindResult::default()));
-    };
-    let (may_match_day, account) = (|day: &str| query.may_match_day(day), query.account.as_deref());
-    let mut visit_signed = |row: &IndexRow| visit(row, false);
-    let mut signed_search = IndexSearch::new(query, MAX_SESSION_NAME_BYTES, &mut visit_signed);
-    let UnreadIndex { mut unreadable, older_missing } =
-        each_signed_row(vault, account, &may_match_day, signed, &mut |row| signed_search.visit_row(&row)).await?;
-    unreadable.extend_from_slice(signed.unreadable());
-    let signed_result = FindResult { unreadable, older_missing, ..signed_search.found };
-    let mut visit_unsigned = |row: &IndexRow| visit(row, true);
-    let mut search = IndexSearch::new(query, MAX_UNSIGNED_SESSION_NAME_BYTES, &mut visit_unsigned);
-    let mut visit_row = |_: &str, row: IndexRow| search.visit_row(&row);
-    let unreadable = each_unsigned_row(vault, account, &may_match_day, signed, &mut visit_row).await?;
-    Ok((signed_result, FindResult { unreadable, ..search.found }))
+    let mut visit_first = |row: &IndexRow| visit(row, false);
+    let mut found = search_lines(vault, query, signed.into(), MAX_SESSION_NAME_BYTES, &mut visit_first).await?;
+    let Some(signed) = signed else { return Ok((found, FindResult::default())) };
+    found.unreadable.extend_from_slice(signed.unreadable());
+    let (lines, max_bytes) = (IndexLines::Unsigned(signed), MAX_UNSIGNED_SESSION_NAME_BYTES);
+    let unsigned = search_lines(vault, query, lines, max_bytes, &mut |row| visit(row, true)).await?;
+    Ok((found, unsigned))
 }
 
 /// Formats a line as text: time, session, agent, action, outcome, cost.

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use super::document_check::{CONTENT_MISMATCH, UntrustedDocument};
 use super::find::{IndexQuery, find_signed};
-use super::index::each_row;
+use super::index::{IndexLines, each_row};
 use super::opener::{FragmentOpener, FragmentScopes};
 use super::payload_fetch::{FetchedPayload, FragmentHashes};
 use super::session::ContentLimit;
@@ -265,7 +265,7 @@ fn has_agreeing_row(plain: &[u8], sealed_sha256: Option<&str>, rows: &[&IndexRow
 /// Reads the index lines of a range of an object.
 async fn read_range_facts(vault: &Vault, name: &str, range: Option<(u64, u64)>) -> Result<RangeFacts, ReadError> {
     let ((start, length), mut facts) = (range.unwrap_or((0, u64::MAX)), RangeFacts::default());
-    let mut visit = |row: IndexRow| {
+    let mut visit = |_: &str, row: IndexRow| {
         let place = row.off.and_then(|off| Some((off.checked_sub(start)?, row.tail.len?)));
         let is_inside = |(off, len): &(u64, u64)| off.checked_add(*len).is_some_and(|end| end <= length);
         if let Some(place) = place.filter(is_inside).filter(|_| row.object_key.as_deref() == Some(name)) {
@@ -275,7 +275,7 @@ async fn read_range_facts(vault: &Vault, name: &str, range: Option<(u64, u64)>) 
     };
     // an object's lines are in the index folder of the object's day
     let is_day = |day: &str| name.contains(&format!("/{day}/"));
-    each_row(vault, None, &is_day, &mut visit).await?;
+    each_row(vault, None, &is_day, IndexLines::All, &mut visit).await?;
     Ok(facts)
 }
 

@@ -6,12 +6,13 @@
 //! Neighbours: [`SignedIndex`] (the index objects that signed digests name), `verify`.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::Read;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 
-use crate::error::ReadError;
+use crate::error::{ReadError, shorten_list};
 use crate::location::Vault;
 use crate::signed_index::SignedIndex;
 use kernel::sha256::Sha256;
@@ -30,60 +31,45 @@ const MAX_UNSIGNED_INDEX: u64 = 64 << 20;
 const MAX_UNSIGNED_STORED: u64 = 16 << 20;
 /// Objects fetched concurrently.
 const CONCURRENT_FETCHES: usize = 16;
-/// Maximum number of unreadable objects that are listed.
-const MAX_LISTED_UNREADABLE: usize = 100;
 
-/// Calls `visit` with each line of one account or of all accounts, for the days of arrival (`2026-11-20`) that `is_day`
-/// accepts. Returns the unreadable parts, a line each.
+/// The lines to visit.
+#[derive(Clone, Copy)]
+pub enum IndexLines<'s> {
+    /// All lines; signatures are not checked.
+    All,
+    /// Those of the index objects that signed digests name. An object that differs from its hash in the digest is not
+    /// read, and a missing one is reported.
+    Signed(&'s SignedIndex),
+    /// Those of the other objects: a gateway is about to sign them, or they were planted.
+    Unsigned(&'s SignedIndex),
+}
+
+impl<'s> From<Option<&'s SignedIndex>> for IndexLines<'s> {
+    fn from(signed: Option<&'s SignedIndex>) -> Self {
+        signed.map_or(Self::All, Self::Signed)
+    }
+}
+
+/// Calls `visit` with each of these lines of one account or of all accounts, and with the name of the line's object, for
+/// the days of arrival (`2026-11-20`) that `is_day` accepts.
 pub async fn each_row(
     vault: &Vault,
     account: Option<&str>,
     is_day: &(dyn Fn(&str) -> bool + Sync),
-    visit: &mut (dyn FnMut(IndexRow) + Send),
-) -> Result<Vec<String>, ReadError> {
-    Ok(visit_index_rows(vault, account, is_day, &|_| true, None, &mut |_, row| visit(row)).await?.unreadable)
-}
-
-/// As [`each_row`], for the index objects that signed digests name. An object that differs from its hash in the
-/// digest is not read, and a missing one is reported.
-pub async fn each_signed_row(
-    vault: &Vault,
-    account: Option<&str>,
-    is_day: &(dyn Fn(&str) -> bool + Sync),
-    signed: &SignedIndex,
-    visit: &mut (dyn FnMut(IndexRow) + Send),
-) -> Result<UnreadIndex, ReadError> {
-    let is_signed_object = |name: &str| signed.has_object(name);
-    visit_index_rows(vault, account, is_day, &is_signed_object, Some(signed), &mut |_, row| visit(row)).await
-}
-
-/// As [`each_row`], for the index objects that no signed digest names, each line with its object: objects that a
-/// gateway is about to sign, or planted ones.
-pub async fn each_unsigned_row(
-    vault: &Vault,
-    account: Option<&str>,
-    is_day: &(dyn Fn(&str) -> bool + Sync),
-    signed: &SignedIndex,
-    visit: &mut (dyn FnMut(&str, IndexRow) + Send),
-) -> Result<Vec<String>, ReadError> {
-    let is_unsigned = |name: &str| !signed.has_object(name);
-    Ok(visit_index_rows(vault, account, is_day, &is_unsigned, None, visit).await?.unreadable)
-}
-
-async fn visit_index_rows(
-    vault: &Vault,
-    account: Option<&str>,
-    is_day: &(dyn Fn(&str) -> bool + Sync),
-    is_object: &(dyn Fn(&str) -> bool + Sync),
-    signed: Option<&SignedIndex>,
+    lines: IndexLines<'_>,
     visit: &mut (dyn FnMut(&str, IndexRow) + Send),
 ) -> Result<UnreadIndex, ReadError> {
+    let is_object = |name: &str| match lines {
+        IndexLines::All => true,
+        IndexLines::Signed(signed) => signed.has_object(name),
+        IndexLines::Unsigned(signed) => !signed.has_object(name),
+    };
+    let signed = if let IndexLines::Signed(signed) = lines { Some(signed) } else { None };
     let folder = match account {
         Some(account) => format!("index/v1/account={}/", vault::object_names::account_segment(account)),
         None => "index/v1/".to_owned(),
     };
-    let mut unreadable = UnreadableObjects::default();
-    let mut seen = SeenLines::default();
+    let (mut unreadable, mut seen) = (Vec::new(), SeenLines::new());
     // a name without a day is not a gateway's, and is reported
     let may_be_of_day = |name: &str| vault.relative_name(name).and_then(arrival_day).is_none_or(is_day);
     let listed = vault.list(ObjectKind::Index, &folder).await?;
@@ -96,7 +82,7 @@ async fn visit_index_rows(
     let mut objects = objects.buffered(CONCURRENT_FETCHES);
     while let Some((bytes, name)) = objects.next().await {
         let Some(index_name) = vault.relative_name(&name).and_then(IndexName::parse) else {
-            unreadable.add(format!("{name}: not an index object name that a gateway writes: the object was planted"));
+            unreadable.push(format!("{name}: not an index object name that a gateway writes: the object was planted"));
             continue;
         };
         let bytes = bytes.map_err(|error| ReadError::from_object_error(&name, &error)).and_then(|bytes| match signed {
@@ -108,11 +94,12 @@ async fn visit_index_rows(
         let lines = bytes.and_then(|bytes| unpack_lines(&name, &bytes, is_signed));
         match lines {
             Ok(lines) => visit_object_lines(&name, &index_name, &lines, &mut seen, &mut unreadable, visit),
-            Err(error) => unreadable.add(error.to_string()),
+            Err(error) => unreadable.push(error.to_string()),
         }
     }
-    missing.recent.into_iter().for_each(|message| unreadable.add(message));
-    Ok(UnreadIndex { unreadable: unreadable.into_messages(), older_missing: missing.older })
+    unreadable.extend(missing.recent);
+    let unreadable = shorten_list(unreadable, "more unreadable objects");
+    Ok(UnreadIndex { unreadable, older_missing: missing.older })
 }
 
 /// Parts of the index that were not read.
@@ -130,7 +117,7 @@ fn visit_object_lines(
     index_name: &IndexName,
     lines: &str,
     seen: &mut SeenLines,
-    unreadable: &mut UnreadableObjects,
+    unreadable: &mut Vec<String>,
     visit: &mut (dyn FnMut(&str, IndexRow) + Send),
 ) {
     let (mut malformed, mut conflicting) = (0_u64, 0_u64);
@@ -140,19 +127,22 @@ fn visit_object_lines(
             None => malformed += 1,
             Some(row) => {
                 let hash = Sha256::digest(line).first_chunk::<8>().copied().unwrap_or_default();
-                match seen.record_line(&row, hash) {
-                    (_, true) => visit(name, row),
+                match seen.entry(hash_line_place(&row)) {
+                    Entry::Vacant(place) => {
+                        place.insert(hash);
+                        visit(name, row);
+                    }
                     // an earlier, different line of this number takes precedence
-                    (first, false) => conflicting += u64::from(first != hash),
+                    Entry::Occupied(first) => conflicting += u64::from(*first.get() != hash),
                 }
             }
         }
     }
     if malformed > 0 {
-        unreadable.add(format!("{name}: {malformed} lines are malformed or do not match the object's name"));
+        unreadable.push(format!("{name}: {malformed} lines are malformed or do not match the object's name"));
     }
     if conflicting > 0 {
-        unreadable.add(format!(
+        unreadable.push(format!(
             "{name}: {conflicting} lines reuse the numbers of other lines: `tollgate vault verify` shows which lines \
              are signed"
         ));
@@ -160,19 +150,7 @@ fn visit_object_lines(
 }
 
 /// Hashes of the lines already visited, by [`hash_line_place`]. A line takes about 40 bytes.
-#[derive(Default)]
-struct SeenLines(HashMap<[u8; 16], LineHash>);
-
-type LineHash = [u8; 8];
-
-impl SeenLines {
-    /// Records a line. Returns the hash of the first line in its place, and whether that is this line.
-    fn record_line(&mut self, row: &IndexRow, line_hash: LineHash) -> (LineHash, bool) {
-        let places = self.0.len();
-        let first = *self.0.entry(hash_line_place(row)).or_insert(line_hash);
-        (first, self.0.len() > places)
-    }
-}
+type SeenLines = HashMap<[u8; 16], [u8; 8]>;
 
 /// A hash of a line's place: writer, epoch and account, each preceded by its length, and leaf number.
 fn hash_line_place(row: &IndexRow) -> [u8; 16] {
@@ -187,26 +165,6 @@ impl Vault {
     /// The stored bytes of an index object; an error if they exceed the limit, which is lower for an unsigned object.
     pub(crate) async fn fetch_index_object(&self, name: &str, signed: bool) -> Result<Bytes, StoreError> {
         self.fetch_within(ObjectKind::Index, name, if signed { MAX_STORED } else { MAX_UNSIGNED_STORED }).await
-    }
-}
-
-/// Messages about unreadable objects, in a bounded list.
-#[derive(Default)]
-struct UnreadableObjects {
-    listed: Vec<String>,
-    omitted: u64,
-}
-
-impl UnreadableObjects {
-    fn add(&mut self, message: String) {
-        if self.listed.len() < MAX_LISTED_UNREADABLE { self.listed.push(message) } else { self.omitted += 1 }
-    }
-
-    fn into_messages(mut self) -> Vec<String> {
-        if self.omitted > 0 {
-            self.listed.push(format!("and {} more unreadable objects", self.omitted));
-        }
-        self.listed
     }
 }
 

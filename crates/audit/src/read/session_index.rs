@@ -7,7 +7,7 @@ use vault::index_row::{ErasureState, IndexRow, KeyCopy, RowKind};
 use vault::object_names::{ObjectName, account_segment, id_segment, session_folder};
 use vault::store::ObjectKind;
 
-use super::index::{UnreadIndex, each_row, each_signed_row, each_unsigned_row};
+use super::index::{IndexLines, each_row};
 use super::key_claims::KeyClaims;
 use super::session::{LineId, ReplayFilter, line_id};
 use crate::error::ReadError;
@@ -102,7 +102,7 @@ pub(super) async fn read_session_index(
     let is_session_copy = |copy: &KeyCopy| copy.name.rsplit('/').nth(2) == Some(&*segment);
     let is_session = |name: &String| name.split_once('/').is_some_and(|(_, name)| name == segment);
     let max_rows = usize::try_from(filter.content.0 / LINE_MEMORY).unwrap_or(usize::MAX);
-    let mut visit = |row: IndexRow| match row.tail.kind {
+    let mut visit = |_: &str, row: IndexRow| match row.tail.kind {
         Some(RowKind::Erasure) => found.erasures.push(row),
         Some(RowKind::KeyCopies) => found.copies.extend(row.tail.key_copies.into_iter().filter(is_session_copy)),
         _ if !is_wanted(&row, session, filter) => {}
@@ -110,13 +110,9 @@ pub(super) async fn read_session_index(
         _ => found.omitted_lines += 1,
     };
     let account = filter.account.as_deref();
-    let Some(signed) = &filter.signed else {
-        found.unreadable = each_row(vault, account, &|_| true, &mut visit).await?;
-        return Ok(found);
-    };
-    let UnreadIndex { unreadable, older_missing } =
-        each_signed_row(vault, account, &|_| true, signed, &mut visit).await?;
-    (found.unreadable, found.older_missing) = (unreadable, older_missing);
+    let unread = each_row(vault, account, &|_| true, filter.signed.as_deref().into(), &mut visit).await?;
+    (found.unreadable, found.older_missing) = (unread.unreadable, unread.older_missing);
+    let Some(signed) = &filter.signed else { return Ok(found) };
     found.unreadable.extend_from_slice(signed.unreadable());
     let (mut reused_numbers, mut other_accounts, mut over_limit) = (0_u64, 0_u64, 0_u64);
     let signed_ids: HashSet<LineId> = found.rows.iter().map(line_id).collect();
@@ -142,9 +138,9 @@ pub(super) async fn read_session_index(
         }
         _ => over_limit += 1,
     };
-    let unsigned_remarks = each_unsigned_row(vault, account, &|_| true, signed, &mut visit).await?;
+    let unread = each_row(vault, account, &|_| true, IndexLines::Unsigned(signed), &mut visit).await?;
     let signed_remarks = found.unreadable.len();
-    found.unreadable.extend(unsigned_remarks);
+    found.unreadable.extend(unread.unreadable);
     for (count, problem) in [
         (reused_numbers, "reuse the numbers of signed lines: they were planted"),
         (other_accounts, "belong to accounts that have no signed line of this session"),
@@ -172,7 +168,7 @@ pub(super) async fn find_foreign_fragments(
     }
     let days: BTreeSet<String> = offsets.keys().filter_map(|name| Some(name.rsplit('/').nth(2)?.to_owned())).collect();
     let mut remaining = filter.content.0 / LINE_MEMORY;
-    let mut visit = |row: IndexRow| {
+    let mut visit = |_: &str, row: IndexRow| {
         let place = row.object_key.as_deref().and_then(|name| offsets.get_mut(name)).zip(row.off);
         if let Some((object_offsets, off)) = place.filter(|_| remaining > 0 && !is_wanted(&row, session, filter)) {
             remaining -= u64::from(object_offsets.insert(off));
@@ -180,10 +176,7 @@ pub(super) async fn find_foreign_fragments(
     };
     // an object's lines are in the index folder of the object's day
     let is_day = |day: &str| days.contains(day);
-    match &filter.signed {
-        None => drop(each_row(vault, filter.account.as_deref(), &is_day, &mut visit).await?),
-        Some(signed) => drop(each_signed_row(vault, filter.account.as_deref(), &is_day, signed, &mut visit).await?),
-    }
+    each_row(vault, filter.account.as_deref(), &is_day, filter.signed.as_deref().into(), &mut visit).await?;
     Ok(offsets)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::row;
 use crate::read::payload_fetch::FragmentHashes;
-use crate::read::{FindResult, IndexQuery, Vault, find, find_signed, index};
+use crate::read::{FindResult, IndexQuery, Vault, find_signed, index};
 use crate::signed_index::SignedIndex;
 use crate::testing::site::Site;
 use kernel::sha256::Sha256;
@@ -48,7 +48,7 @@ fn kept(found: &FindResult) -> usize {
 async fn what_no_gateway_can_have_written_is_not_read() {
     let (site, vault, line) = site().await;
     let query = IndexQuery::default();
-    let whole = find(&vault, &query, &mut |_| {}).await.expect("found");
+    let whole = find_signed(&vault, &query, None, &mut |_, _| {}).await.expect("found").0;
     let only = BTreeSet::from([("s0".to_owned(), "default".to_owned())]);
     assert_eq!((&whole.sessions, whole.unreadable.len()), (&only, 0));
     let keys = [signing_key().public().clone()];
@@ -58,7 +58,7 @@ async fn what_no_gateway_can_have_written_is_not_read() {
     {
         let size = plant(&site, &line, count, id);
         assert!(size < 64 << 10, "{size} bytes");
-        let found = find(&vault, &query, &mut |_| {}).await.expect("found");
+        let found = find_signed(&vault, &query, None, &mut |_, _| {}).await.expect("found").0;
         assert_eq!((found.lines, &found.sessions), (whole.lines, &only), "{why}");
         assert!(found.unreadable.len() == 1 && found.unreadable[0].contains(why), "{:?}", found.unreadable);
         let (own, others) = find_signed(&vault, &query, Some(&*signed), &mut |_, _| {}).await.expect("found");
@@ -72,7 +72,7 @@ async fn names_of_sessions_are_bounded() {
     let (site, vault, line) = site().await;
     let query = IndexQuery::default();
     plant(&site, &line, 200, 1000);
-    let found = find(&vault, &query, &mut |_| {}).await.expect("found");
+    let found = find_signed(&vault, &query, None, &mut |_, _| {}).await.expect("found").0;
     let (kept_bytes, lines) = (kept(&found), found.lines);
     assert!(found.more_sessions && lines > 200 && kept_bytes <= 64 << 10, "{kept_bytes} of {lines}");
     let keys = [signing_key().public().clone()];

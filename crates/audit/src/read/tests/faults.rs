@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::read::{
     ContentLimit, ContentReference, FragmentOpener, IndexQuery, ReadError, ReplayFilter, ReplayedSession, Vault,
-    VaultLocation, find, get, identities, replay,
+    VaultLocation, find_signed, get, identities, replay,
 };
 use crate::testing::site::{Site, files, text_of};
 
@@ -114,7 +114,7 @@ async fn lines_that_point_outside_are_told() {
         std::fs::write(&index, &bytes[..bytes.len() / 2]).expect("cut");
         let (_, closed) = told(&read(&vault, &key).await.expect("by their names"));
         assert!(closed.contains("damaged"), "{closed}");
-        let found = find(&vault, &IndexQuery::default(), &mut |_| {}).await.expect("the rest");
+        let found = find_signed(&vault, &IndexQuery::default(), None, &mut |_, _| {}).await.expect("the rest").0;
         assert!(found.unreadable.concat().contains("damaged"), "{:?}", found.unreadable);
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::agents::event;
 use super::whole::{Gateway, gateway, report, tool, turn};
 use crate::testing::text_of;
-use audit::read::{ExportFormat, IndexQuery, find, format_row};
+use audit::read::{ExportFormat, IndexQuery, find_signed, format_row};
 use vault::call_dedup::CallDeduplicator;
 use vault::index_row::{IndexRow, RowKind, RowTail, TokenBuckets};
 use vault::sessions::SessionLine;
@@ -51,7 +51,7 @@ async fn lines_are_found_by_what_they_tell() {
     ];
     for (query, lines, sessions) in cases {
         let mut seen = Vec::new();
-        let found = find(&vault, &query, &mut |row| seen.push(format_row(row))).await.expect("found");
+        let found = find_signed(&vault, &query, None, &mut |row, _| seen.push(format_row(row))).await.expect("found").0;
         assert_eq!((found.lines, found.sessions.len()), (lines, sessions), "{query:?}: {seen:#?}");
         assert_eq!(seen.len() as u64, lines);
     }

@@ -11,8 +11,8 @@ use super::super::recipients::{RecipientConfig, RecipientsConfig};
 use super::super::{VaultConfig, VaultWithUploader, build, config::StoreConfig};
 use crate::testing::{deps, origin, text_of};
 use audit::read::{
-    ContentReference, FragmentOpener, IndexQuery, LeafId, LineSelection, ReadError, ReplayFilter, ReplayedSession,
-    Vault, VaultLocation, each_row, get, get_lines, identities, replay,
+    ContentReference, FragmentOpener, IndexLines, IndexQuery, LeafId, LineSelection, ReadError, ReplayFilter,
+    ReplayedSession, Vault, VaultLocation, each_row, get, get_lines, identities, replay,
 };
 use audit::verify::{VerifyOptions, VerifyReport, verify};
 use genai::testing::request;
@@ -155,7 +155,7 @@ impl Gateway {
 
     pub(super) async fn rows(&self) -> Vec<IndexRow> {
         let mut rows = Vec::new();
-        each_row(&self.vault(), None, &|_| true, &mut |row| rows.push(row)).await.expect("lines");
+        each_row(&self.vault(), None, &|_| true, IndexLines::All, &mut |_, row| rows.push(row)).await.expect("lines");
         rows
     }
 

@@ -57,7 +57,7 @@ async fn what_stands_beside_its_name_is_read() {
     // by a line
     let mut rows = Vec::new();
     let query = IndexQuery { account: filter.account.clone(), ..IndexQuery::default() };
-    crate::read::find(&vault, &query, &mut |row| rows.push(row.clone())).await.expect("found");
+    crate::read::find_signed(&vault, &query, None, &mut |row, _| rows.push(row.clone())).await.expect("found");
     let row = rows.iter().find(|row| row.object_key.as_ref() == Some(&taken)).expect("a line");
     let leaf = format!("{}/{}/{:012}", row.tail.writer, row.tail.epoch, row.leaf);
     let (mut reader, mut out) = (opener(), Vec::new());
@@ -140,12 +140,12 @@ async fn planted_names_are_told() {
 /// of a number in a gateway's object is shown.
 #[tokio::test]
 async fn planted_objects_end_no_search() {
-    use crate::read::{FragmentOpener, IndexQuery, ReplayFilter, find, find_signed, replay};
+    use crate::read::{FragmentOpener, IndexQuery, ReplayFilter, find_signed, replay};
     use crate::signed_index::SignedIndex;
     let s = site().await;
     let vault = s.vault();
     let query = IndexQuery { session: Some("s0".to_owned()), ..IndexQuery::default() };
-    let whole = find(&vault, &query, &mut |_| {}).await.expect("found");
+    let whole = find_signed(&vault, &query, None, &mut |_, _| {}).await.expect("found").0;
     assert!(whole.unreadable.is_empty() && whole.lines > 0);
     let real = s.name(&["index/v1/account=default/", "E0000", ".ndjson.zst"]);
     let forged: Vec<String> = lines(&s, &real).iter().map(|line| line.replace("\"s0\"", "\"forged\"")).collect();
@@ -159,10 +159,10 @@ async fn planted_objects_end_no_search() {
     ] {
         s.plant(name, bytes);
     }
-    let found = find(&vault, &query, &mut |_| {}).await.expect("found");
+    let found = find_signed(&vault, &query, None, &mut |_, _| {}).await.expect("found").0;
     assert_eq!((found.lines, found.unreadable.len()), (whole.lines, 5), "{:?}", found.unreadable);
     let forged = IndexQuery { session: Some("forged".to_owned()), ..IndexQuery::default() };
-    assert_eq!(find(&vault, &forged, &mut |_| {}).await.expect("found").lines, 0);
+    assert_eq!(find_signed(&vault, &forged, None, &mut |_, _| {}).await.expect("found").0.lines, 0);
     // with the writer's key, planted lines are marked
     let keys = [signing_key().public().clone()];
     let signed = Arc::new(SignedIndex::read(&vault, &keys, None).await.expect("read"));
