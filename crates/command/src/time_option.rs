@@ -1,47 +1,35 @@
-//! [`TimeOption`]: a point in time given as an option.
+//! Points in time and durations given as options.
 
 use std::time::Duration;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 use crate::error::CommandError;
 use kernel::calendar::rfc3339;
-use kernel::clock::UnixNanos;
+use kernel::clock::{Clock as _, SystemClock, UnixNanos};
 
-/// A point in time, absolute or relative.
-#[derive(Clone)]
-pub enum TimeOption {
-    /// RFC 3339, or a prefix of it.
-    Absolute(String),
-    /// This long before now.
-    Relative(Duration),
-}
-
-pub fn parse_time_option(text: &str) -> Result<TimeOption, CommandError> {
+/// A point in time, given as RFC 3339 in UTC, as a day, or as the time since it. The result is RFC 3339 or a prefix of
+/// it, to be compared as text.
+///
+/// # Errors
+/// The text has none of these forms.
+pub fn parse_time_option(text: &str) -> Result<String, CommandError> {
     if let Some(ago) = parse_duration(text) {
-        return Ok(TimeOption::Relative(ago));
+        return Ok(time_before(SystemClock::new().now(), ago));
     }
-    let digit_to_zero = |byte: u8| if byte.is_ascii_digit() { b'0' } else { byte };
-    let shaped: Vec<u8> = text.bytes().map(digit_to_zero).collect();
-    let is_time = shaped == b"0000-00-00" || (shaped.starts_with(b"0000-00-00T00:00:00") && text.ends_with('Z'));
-    if is_time && is_valid_time(text) {
-        return Ok(TimeOption::Absolute(text.trim_end_matches('Z').to_owned()));
+    let time = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    let is_utc = time.get(10..11) == Some("T") && time.ends_with('Z');
+    if is_utc && OffsetDateTime::parse(&time, &Rfc3339).is_ok() {
+        return Ok(text.trim_end_matches('Z').to_owned());
     }
     Err(CommandError::Usage("must be a time such as `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z`".to_owned()))
 }
 
-/// Whether the fields of a well-formed time are in range. For example, an invalid month would silently match
-/// nothing or everything.
-fn is_valid_time(text: &str) -> bool {
-    let number = |from: usize| text.get(from..from + 2).and_then(|digits| digits.parse::<u8>().ok());
-    let in_range =
-        |from: usize, least: u8, most: u8| number(from).is_none_or(|number| (least..=most).contains(&number));
-    let rest = text.get(19..).map_or("", |rest| rest.trim_end_matches('Z'));
-    let fraction_ok = rest.is_empty() || rest.strip_prefix('.').is_some_and(|digits| digits.parse::<u64>().is_ok());
-    in_range(5, 1, 12)
-        && in_range(8, 1, 31)
-        && in_range(11, 0, 23)
-        && in_range(14, 0, 59)
-        && in_range(17, 0, 60)
-        && fraction_ok
+/// The time `ago` before `now`, RFC 3339.
+pub fn time_before(now: UnixNanos, ago: Duration) -> String {
+    let ago = u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX);
+    rfc3339(UnixNanos(now.0.saturating_sub(ago)))
 }
 
 pub fn parse_duration(text: &str) -> Option<Duration> {
@@ -54,16 +42,4 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     Some(Duration::from_secs(count.parse::<u64>().ok()?.checked_mul(seconds)?))
-}
-
-impl TimeOption {
-    pub fn to_text(&self, now: UnixNanos) -> String {
-        match self {
-            Self::Absolute(text) => text.clone(),
-            Self::Relative(ago) => {
-                let ago = u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX);
-                rfc3339(UnixNanos(now.0.saturating_sub(ago)))
-            }
-        }
-    }
 }

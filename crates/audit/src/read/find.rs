@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use command::error::CommandError;
 use command::time_option::parse_time_option;
 use time::{Date, Month};
 
@@ -13,7 +12,6 @@ use super::index::{IndexLines, UnreadIndex, each_row};
 use crate::error::ReadError;
 use crate::location::Vault;
 use crate::signed_index::SignedIndex;
-use kernel::clock::{Clock as _, SystemClock};
 use kernel::terminal::escape_unsafe;
 use vault::index_row::{IndexRow, RowKind};
 
@@ -53,10 +51,10 @@ pub struct IndexQuery {
     pub failed: bool,
     /// Earliest time: `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z` (UTC).
     // both times are RFC 3339 as in the index, and compared as text
-    #[arg(long, value_parser = parse_index_time, value_name = "TIME")]
+    #[arg(long, value_parser = parse_time_option, value_name = "TIME")]
     pub since: Option<String>,
     /// Latest time (exclusive), in the same forms.
-    #[arg(long, value_parser = parse_index_time, value_name = "TIME")]
+    #[arg(long, value_parser = parse_time_option, value_name = "TIME")]
     pub until: Option<String>,
     /// Only this account.
     #[arg(long)]
@@ -64,11 +62,6 @@ pub struct IndexQuery {
     /// Only this tenant.
     #[arg(long)]
     pub tenant: Option<String>,
-}
-
-/// A time option in the form of the index.
-pub(crate) fn parse_index_time(text: &str) -> Result<String, CommandError> {
-    Ok(parse_time_option(text)?.to_text(SystemClock::new().now()))
 }
 
 impl IndexQuery {

@@ -15,7 +15,7 @@ use crate::verify::{RequiredLock, VerifyOptions, VerifyProgress, anchor, verify}
 use command::error::{CommandError, ExitStatus};
 use command::output;
 use command::runtime::block_on;
-use command::time_option::{TimeOption, parse_time_option};
+use command::time_option::{parse_time_option, time_before};
 use config::types::TimeSpan;
 use kernel::clock::{Clock, SystemClock};
 use kernel::terminal::{escape_json, escape_unsafe, format_count};
@@ -42,7 +42,7 @@ pub(super) struct ChainArgs {
     /// Data that arrived before this time, or longer ago than this, may be missing or hidden, because its retention has
     /// ended. `vault verify --retention` implies this too.
     #[arg(long, value_parser = parse_time_option, value_name = "TIME|DAYS")]
-    expired: Option<TimeOption>,
+    expired: Option<String>,
 }
 
 impl ChainArgs {
@@ -52,7 +52,7 @@ impl ChainArgs {
             account: self.account.clone(),
             writer: self.writer.clone(),
             now: SystemClock::new().now(),
-            expired: self.expired.as_ref().map(|moment| moment.to_text(SystemClock::new().now())),
+            expired: self.expired.clone(),
             ..VerifyOptions::default()
         })
     }
@@ -117,10 +117,10 @@ pub struct VerifyArgs {
     proof: ProofArgs,
     /// Reads payload only of digests from this time on: `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z` (UTC).
     #[arg(long, value_parser = parse_time_option, value_name = "TIME")]
-    from: Option<TimeOption>,
+    from: Option<String>,
     /// Reads payload only of digests up to this time, in the same forms.
     #[arg(long, value_parser = parse_time_option, value_name = "TIME")]
-    to: Option<TimeOption>,
+    to: Option<String>,
     /// Verifies chain and index only.
     #[arg(long)]
     no_payload: bool,
@@ -177,17 +177,14 @@ pub(super) fn run_verify(options: &VerifyArgs) -> Result<ExitStatus, CommandErro
     let report = block_on(async {
         let vault = Vault::from_location(&options.chains.location)?;
         let mut verify_options = options.chains.verify_options()?;
-        let to_text = |time: &TimeOption| time.to_text(verify_options.now);
-        (verify_options.from, verify_options.to) =
-            (options.from.as_ref().map(to_text), options.to.as_ref().map(to_text));
+        (verify_options.from, verify_options.to) = (options.from.clone(), options.to.clone());
         if verify_options.from.as_ref().zip(verify_options.to.as_ref()).is_some_and(|(from, to)| from >= to) {
             return Err("--to must be after --from: otherwise no payload is read".into());
         }
         verify_options.no_payload = options.no_payload;
         // Objects older than the required lock may be gone.
-        verify_options.expired = verify_options
-            .expired
-            .or(options.retention.map(|min_time| TimeOption::Relative(min_time).to_text(verify_options.now)));
+        verify_options.expired =
+            verify_options.expired.or(options.retention.map(|min_time| time_before(verify_options.now, min_time)));
         let opened = ("verify", "every fragment");
         options.proof.read_into(&mut verify_options, &options.chains.location, opened).await?;
         verify_options.anchored_within = Some(options.anchored_within);

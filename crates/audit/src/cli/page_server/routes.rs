@@ -17,12 +17,12 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use crate::read::find::parse_index_time;
 use crate::read::{
     ContentLimit, FindResult, FragmentOpener, IndexQuery, ReadError, ReplayFilter, ReplayedSession, Vault, find_signed,
     replay,
 };
 use crate::signed_index::SignedIndex;
+use command::time_option::parse_time_option;
 use kernel::terminal::{escape_unsafe, unescape_unsafe};
 use telemetry::admin::auth::{AdminAuth, KnownClient};
 use telemetry::admin::{guard_routes, is_cross_site};
@@ -212,7 +212,7 @@ fn is_same_secret(left: &str, right: &str) -> bool {
 impl SearchForm {
     fn to_query(&self) -> Result<IndexQuery, ReadError> {
         let non_empty = |text: &str| Some(unescape_unsafe(text.trim())).filter(|text| !text.is_empty());
-        let since = non_empty(&self.since).map(|text| parse_index_time(&text)).transpose();
+        let since = non_empty(&self.since).map(|text| parse_time_option(&text)).transpose();
         let since = since.map_err(|why| ReadError::new(format!("the time {why}")))?;
         Ok(IndexQuery {
             session: non_empty(&self.session),

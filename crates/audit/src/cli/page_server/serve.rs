@@ -24,7 +24,7 @@ use command::error::{CommandError, ExitStatus};
 use command::output;
 use command::runtime::block_on;
 use command::tasks::Tasks;
-use command::time_option::{TimeOption, parse_time_option};
+use command::time_option::parse_time_option;
 use config::{Endpoint, env};
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::{Rng, SystemRng};
@@ -50,7 +50,7 @@ pub struct ServeArgs {
     /// Content that arrived before this time, or longer ago than this, may be missing or hidden, because its retention
     /// has ended.
     #[arg(long, value_parser = parse_time_option, value_name = "TIME|DAYS")]
-    expired: Option<TimeOption>,
+    expired: Option<String>,
     /// Port on 127.0.0.1; with 0 the system chooses one.
     #[arg(long, default_value_t = 8898, value_parser = parse_port)]
     port: u16,
@@ -83,14 +83,9 @@ pub(crate) fn run_serve(options: &ServeArgs) -> Result<ExitStatus, CommandError>
         output::print(&page.greeting)?;
         let verifying = async {
             if !keys.is_empty() {
-                let now = SystemClock::new().now();
-                let expired = options.expired.as_ref().map(|moment| moment.to_text(now));
-                verify_vault(
-                    &audit,
-                    &verified_vault,
-                    VerifyOptions { keys, auditors, now, expired, ..VerifyOptions::default() },
-                )
-                .await;
+                let (now, expired) = (SystemClock::new().now(), options.expired.clone());
+                let verify_options = VerifyOptions { keys, auditors, now, expired, ..VerifyOptions::default() };
+                verify_vault(&audit, &verified_vault, verify_options).await;
             }
             std::future::pending::<()>().await;
         };
