@@ -135,7 +135,7 @@ async fn find_held_session(
     session: &str,
 ) -> Result<(String, BTreeSet<SessionFolder>), ReadError> {
     let mut folders: BTreeMap<String, BTreeSet<SessionFolder>> = BTreeMap::new();
-    for hold in list_holds(&place.vault, query.account.as_deref()).await? {
+    for hold in list_notes(&place.vault, query.account.as_deref()).await?.in_force {
         let is_wanted_tenant = query.tenant.as_deref().is_none_or(|tenant| id_segment(tenant) == hold.tenant);
         if is_wanted_tenant && hold.session == id_segment(session) {
             folders.entry(hold.account).or_default().insert((hold.tenant, hold.session));
@@ -286,11 +286,6 @@ pub async fn list_notes(vault: &Vault, account: Option<&str>) -> Result<HoldNote
         Some(message) => Err(ReadError::new(message)),
         None => Ok(listed),
     }
-}
-
-/// Holds in force, of one account (as the index shows it) or of all.
-pub async fn list_holds(vault: &Vault, account: Option<&str>) -> Result<Vec<HoldNote>, ReadError> {
-    Ok(list_notes(vault, account).await?.in_force)
 }
 
 /// Whether a session is under hold; all arguments are segments of object names.

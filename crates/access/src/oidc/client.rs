@@ -129,11 +129,15 @@ impl OidcClient {
 }
 
 /// The value of a cookie; `None` also if it is sent twice, because another site may have set one of them.
-pub(super) fn find_cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    let sent = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut values = sent
-        .flat_map(|value| value.split(';'))
-        .filter_map(|cookie| cookie.trim().strip_prefix(name)?.strip_prefix('='));
+pub(super) fn find_cookie<'h>(headers: &'h HeaderMap, name: &'h str) -> Option<&'h str> {
+    let mut values = cookie_values(headers, name);
     let value = values.next()?;
     values.next().is_none().then_some(value)
+}
+
+/// The values of all cookies with this name.
+pub fn cookie_values<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h str> {
+    let sent = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    sent.flat_map(|value| value.split(';'))
+        .filter_map(move |cookie| cookie.trim().strip_prefix(name)?.strip_prefix('='))
 }

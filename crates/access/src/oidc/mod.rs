@@ -10,5 +10,5 @@ mod sessions;
 mod tests;
 mod token;
 
-pub use client::{OidcClient, OidcParts, OidcRefusal};
+pub use client::{OidcClient, OidcParts, OidcRefusal, cookie_values};
 pub use login::login_router;

@@ -16,23 +16,3 @@ pub trait GatewayConfig {
     /// The recipients of each vault with a store, by the vault's id.
     fn vault_recipients(&self) -> Result<Vec<(String, RecipientPolicy)>, CommandError>;
 }
-
-/// A configuration for tests: only `--admin URL` is known.
-#[cfg(test)]
-pub(crate) struct NoConfig;
-
-#[cfg(test)]
-impl GatewayConfig for NoConfig {
-    fn admin_port(&self, options: &AdminPortArgs) -> Result<AdminPort, CommandError> {
-        let base = options.admin.clone().unwrap_or_default();
-        Ok(AdminPort { base, tls: Default::default(), authorization: None })
-    }
-
-    fn redaction_rules(&self) -> Result<Arc<Detector>, CommandError> {
-        Err("no configuration".into())
-    }
-
-    fn vault_recipients(&self) -> Result<Vec<(String, RecipientPolicy)>, CommandError> {
-        Ok(Vec::new())
-    }
-}

@@ -71,18 +71,19 @@ impl FragmentHashes {
     }
 }
 
-impl Vault {
-    /// A payload object, or a range of it (first byte, length).
-    pub(crate) async fn fetch_payload(
-        &self,
+impl FragmentOpener<'_> {
+    /// A payload object, or a range of it (first byte, length). A read from an alternative name is added to
+    /// `alternative_reads`.
+    pub(super) async fn fetch_payload(
+        &mut self,
         name: &str,
         range: Option<(u64, u64)>,
         hashes: &FragmentHashes,
     ) -> FetchedPayload {
         let (start, length) = range.unwrap_or((0, u64::MAX));
-        let expected = hashes.count_inside((start, length));
+        let (vault, expected) = (self.vault, hashes.count_inside((start, length)));
         let fetch_as = async |at: &str| {
-            let bytes = self.fetch(ObjectKind::Payload, at, range).await;
+            let bytes = vault.fetch(ObjectKind::Payload, at, range).await;
             let found = bytes.as_ref().map(|bytes| hashes.find_matches(bytes, start)).unwrap_or_default();
             FetchedPayload { at: at.to_owned(), bytes, found }
         };
@@ -90,7 +91,7 @@ impl Vault {
         if best.found.len() == expected {
             return best;
         }
-        for alternative in self.list_alternative_names(name).await {
+        for alternative in list_alternative_names(vault, name).await {
             let fetched = fetch_as(&alternative).await;
             if fetched.found.len() > best.found.len() {
                 best = fetched;
@@ -99,35 +100,20 @@ impl Vault {
                 break;
             }
         }
+        if best.at != name {
+            self.alternative_reads.push(format!(
+                "{name}: another object occupies this name; its content was read from {}; run `tollgate vault verify`",
+                best.at
+            ));
+        }
         best
-    }
-
-    async fn list_alternative_names(&self, name: &str) -> Vec<String> {
-        let Some(folder) = self.relative_name(name).and_then(|name| name.rsplit_once('/')).map(|(folder, _)| folder)
-        else {
-            return Vec::new();
-        };
-        // a reader without the right to list reads only the object's own name
-        let names = self.list(ObjectKind::Payload, &format!("{folder}/")).await.unwrap_or_default();
-        names.into_iter().filter(|other| is_alternative_name(name, other)).collect()
     }
 }
 
-impl FragmentOpener<'_> {
-    /// As [`Vault::fetch_payload`]; a read from an alternative name is added to `alternative_reads`.
-    pub(super) async fn fetch_payload(
-        &mut self,
-        name: &str,
-        range: Option<(u64, u64)>,
-        hashes: &FragmentHashes,
-    ) -> FetchedPayload {
-        let fetched = self.vault.fetch_payload(name, range, hashes).await;
-        if fetched.at != name {
-            self.alternative_reads.push(format!(
-                "{name}: another object occupies this name; its content was read from {}; run `tollgate vault verify`",
-                fetched.at
-            ));
-        }
-        fetched
-    }
+async fn list_alternative_names(vault: &Vault, name: &str) -> Vec<String> {
+    let folder = vault.relative_name(name).and_then(|name| name.rsplit_once('/')).map(|(folder, _)| folder);
+    let Some(folder) = folder else { return Vec::new() };
+    // a reader without the right to list reads only the object's own name
+    let names = vault.list(ObjectKind::Payload, &format!("{folder}/")).await.unwrap_or_default();
+    names.into_iter().filter(|other| is_alternative_name(name, other)).collect()
 }

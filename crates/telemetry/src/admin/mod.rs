@@ -236,6 +236,12 @@ async fn guard(State(allowed_hosts): State<Arc<[String]>>, request: Request, nex
         return (StatusCode::FORBIDDEN, "cross-site requests are refused\n").into_response();
     }
     let mut response = next.run(request).await;
+    add_security_headers(&mut response);
+    response
+}
+
+/// Adds the headers that keep a page's content from other sites and from caches.
+pub fn add_security_headers(response: &mut Response) {
     let headers = response.headers_mut();
     for (name, value) in [
         (
@@ -249,7 +255,6 @@ async fn guard(State(allowed_hosts): State<Arc<[String]>>, request: Request, nex
     ] {
         headers.insert(name, header::HeaderValue::from_static(value));
     }
-    response
 }
 
 /// Whether a request names this machine: by an IP literal, localhost or one of `allowed`. Another name could be a

@@ -384,4 +384,4 @@ fn confirm_signing(terminal: Option<impl BufRead>) -> Result<(), CommandError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,8 +1,8 @@
 use clap::Parser;
 
 use super::*;
+use crate::cli::erase::tests::NoConfig;
 use crate::cli::erase::{EraseArgs, run_erase};
-use crate::cli::gateway_config::NoConfig;
 use crate::testing::site::Site;
 
 #[derive(Parser)]

@@ -25,7 +25,7 @@ use crate::signed_index::SignedIndex;
 use command::time_option::parse_time_option;
 use kernel::terminal::{escape_unsafe, unescape_unsafe};
 use telemetry::admin::auth::{AdminAuth, KnownClient};
-use telemetry::admin::{guard_routes, is_cross_site};
+use telemetry::admin::{add_security_headers, guard_routes, is_cross_site};
 use vault::call_dedup::CallDeduplicator;
 use vault::chain::note::VerifyKey;
 use vault::index_row::IndexRow;
@@ -38,7 +38,7 @@ use crate::cli::opening::PermittedOpening;
 use crate::cli::opening_log::OpeningLog;
 use crate::cli::sessions::pseudonym_hint;
 use access::access_control::{AccessControl, check_routes};
-use access::oidc::{OidcClient, login_router};
+use access::oidc::{OidcClient, cookie_values, login_router};
 
 /// Maximum number of sessions that a search shows.
 const MAX_SESSIONS: usize = 200;
@@ -184,25 +184,8 @@ async fn check_access(State(browser): State<Arc<LocalBrowser>>, request: Request
         let text = "open the address that `tollgate vault serve` printed; it works once and then grants access to this browser\n";
         (StatusCode::FORBIDDEN, text).into_response()
     };
-    let policy =
-        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
-    for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, policy),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-store"),
-    ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
+    add_security_headers(&mut response);
     response
-}
-
-/// The values of all cookies with this name.
-fn cookie_values<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h str> {
-    let headers_sent = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    headers_sent
-        .flat_map(|value| value.split(';'))
-        .filter_map(move |cookie| cookie.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
 fn is_same_secret(left: &str, right: &str) -> bool {

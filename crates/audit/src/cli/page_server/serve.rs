@@ -21,6 +21,7 @@ use crate::verify::{VerifyOptions, VerifyProgress, verify};
 use access::oidc::{OidcClient, OidcParts};
 use access::page_port::{serve_pages, watch_certificates};
 use command::error::{CommandError, ExitStatus};
+use command::os::stop_signal;
 use command::output;
 use command::runtime::block_on;
 use command::tasks::Tasks;
@@ -89,9 +90,10 @@ pub(crate) fn run_serve(options: &ServeArgs) -> Result<ExitStatus, CommandError>
             }
             std::future::pending::<()>().await;
         };
+        let stopped = stop_signal().map_err(|error| format!("can't wait for signals: {error}"))?;
         tokio::select! {
             () = verifying => {}
-            ended = wait_for_stop() => ended?,
+            () = stopped => {}
         }
         serving.drain(Duration::from_secs(1)).await;
         Ok(ExitStatus::Success)
@@ -141,15 +143,6 @@ async fn open_page(
     let greeting = format!("{address}\nopen to those who have a role in {}. Press Ctrl-C to stop.\n", file.display());
     let port = SharedPort { oidc, allowed_hosts: settings.allowed_hosts };
     Ok(OpenPage { bound, router: shared_router(Arc::clone(audit), auth, port), tls, greeting })
-}
-
-async fn wait_for_stop() -> Result<(), CommandError> {
-    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .map_err(|error| format!("can't wait for signals: {error}"))?;
-    tokio::select! {
-        ctrl_c = tokio::signal::ctrl_c() => Ok(ctrl_c.map_err(|error| format!("can't wait for signals: {error}"))?),
-        _ = term.recv() => Ok(()),
-    }
 }
 
 async fn verify_vault(audit: &AuditState, vault: &Vault, options: VerifyOptions) {

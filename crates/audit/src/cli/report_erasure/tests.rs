@@ -12,8 +12,8 @@ use vault::chain::note::VerifyKey;
 use vault::keygen::generate_signing_key;
 
 use super::*;
+use crate::cli::erase::tests::NoConfig;
 use crate::cli::erase::{EraseArgs, run_erase};
-use crate::cli::gateway_config::NoConfig;
 use command::error::ExitStatus;
 
 #[derive(Parser)]

@@ -11,7 +11,7 @@ use super::super::options::{DirectoryConfig, DirectoryOptions, StoreLayout};
 use super::whole::{Gateway, NOON, gateway, gateway_with, of, tool, turn};
 use crate::vault::config::{Retention, StoreConfig};
 use audit::erase::{ContentTarget, TargetQuery, WritableVault, resolve_target};
-use audit::hold::{apply_hold, list_holds, list_notes};
+use audit::hold::{apply_hold, list_notes};
 use audit::read::Vault;
 use config::{ByteSize, TimeSpan};
 use kernel::clock::UnixNanos;
@@ -30,7 +30,7 @@ fn place_of(gateway: &Gateway) -> WritableVault {
 }
 
 async fn is_under_hold(vault: &Vault, session: &str) -> bool {
-    let holds = list_holds(vault, Some("default")).await.expect("read");
+    let holds = list_notes(vault, Some("default")).await.expect("read").in_force;
     holds.iter().any(|hold| hold.tenant == "acme" && hold.session == session)
 }
 
@@ -57,11 +57,11 @@ async fn a_hold_is_set_and_released() {
     let place = place_of(&gateway);
     let vault = gateway.vault();
     let by = ("legal", "case 7");
-    assert!(list_holds(&vault, None).await.expect("read").is_empty());
+    assert!(list_notes(&vault, None).await.expect("read").in_force.is_empty());
     assert!(apply_hold(&place, &session("none"), true, by, NOON, &SystemRng).await.is_err());
     let touched = apply_hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
     assert_eq!((touched.sessions, touched.objects, touched.note_only), (vec!["acme/s-1".to_owned()], 0, 2));
-    let listed = list_holds(&vault, Some("default")).await.expect("read");
+    let listed = list_notes(&vault, Some("default")).await.expect("read").in_force;
     assert_eq!((listed.len(), &*listed[0].session, &*listed[0].by, &*listed[0].why), (1, "s-1", "legal", "case 7"));
     assert!(is_under_hold(&vault, "s-1").await);
     assert!(!is_under_hold(&vault, "s-2").await);
@@ -70,7 +70,7 @@ async fn a_hold_is_set_and_released() {
     assert!(resolve_target(&place, &session("s-2")).await.expect("resolved").holds.is_empty());
     // Released by a clock that runs behind: the release still counts as the latest note.
     apply_hold(&place, &session("s-1"), false, by, UnixNanos(5), &SystemRng).await.expect("released");
-    assert!(list_holds(&vault, None).await.expect("read").is_empty());
+    assert!(list_notes(&vault, None).await.expect("read").in_force.is_empty());
     assert!(resolve_target(&place, &session("s-1")).await.expect("resolved").holds.is_empty());
     apply_hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
     assert!(is_under_hold(&vault, "s-1").await);

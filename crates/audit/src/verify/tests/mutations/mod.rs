@@ -277,12 +277,12 @@ async fn undetected_a_note_of_a_hold_changed() {
     let whole = Whole::new(40).await;
     let names = whole.of_kind("hold");
     let vault = Ground::memory().filled(&whole).await.vault();
-    let notes = crate::hold::list_holds(&vault, None).await.expect("read");
+    let notes = crate::hold::list_notes(&vault, None).await.expect("read").in_force;
     assert_eq!((names.len(), notes.len()), (3, 1));
     let held = names.iter().find(|name| name.contains("/s1/")).expect("the one in force");
     let ground = Ground::memory().filled(&whole).await;
     ground.change(held, &[Deed::Delete]).await;
     let report = whole.verify(&ground, true).await;
     assert!(report.verified && report.findings.iter().all(|one| one.code == "late_digest"), "{}", report.text());
-    assert_eq!(crate::hold::list_holds(&ground.vault(), None).await.expect("read").len(), 0, "held no more");
+    assert_eq!(crate::hold::list_notes(&ground.vault(), None).await.expect("read").in_force.len(), 0, "held no more");
 }
