@@ -50,10 +50,7 @@ pub enum LedgerEntry {
 impl LedgerEntry {
     /// Whether the line is the last of its epoch.
     fn is_last(&self) -> bool {
-        match self {
-            Self::Erasure(erasure) => erasure.state == ErasureState::Done,
-            Self::KeyCopies(_) | Self::Opening(_) => true,
-        }
+        !matches!(self, Self::Erasure(erasure) if erasure.state != ErasureState::Done)
     }
 }
 
@@ -74,7 +71,10 @@ pub struct Ledger<'p> {
     copies: BTreeSet<(String, String)>,
     /// The unfinished epoch, if any.
     open_epoch: Option<LedgerEpoch>,
-    foreign_digests: ForeignDigests,
+    /// Objects under the writer's name that none of the keys signed: the first name, and their number.
+    foreign_digests: Option<(String, u64)>,
+    /// Whether one of them is a digest with the content that its name demands: a gateway's, an earlier key's, or forged.
+    has_foreign_digest_form: bool,
 }
 
 /// The last digest.
@@ -82,15 +82,6 @@ struct LedgerHead {
     link: DigestLink,
     /// End of the digest's time range, RFC 3339.
     end: String,
-}
-
-/// Objects under the writer's name that none of the ledger's keys signed.
-#[derive(Default)]
-struct ForeignDigests {
-    first_name: Option<String>,
-    count: u64,
-    /// Whether an object is a digest with the content that its name demands: a gateway's, an earlier key's, or forged.
-    has_digest_form: bool,
 }
 
 /// An epoch that is being written.
@@ -158,13 +149,14 @@ impl<'p> Ledger<'p> {
             executed_nonces: BTreeSet::new(),
             copies: BTreeSet::new(),
             open_epoch: None,
-            foreign_digests: ForeignDigests::default(),
+            foreign_digests: None,
+            has_foreign_digest_form: false,
         };
         let found = list_chains(&place.vault, Some(account), Some(writer)).await?;
         for (epoch, numbers) in found.chains.into_values().flatten() {
             ledger.read_epoch(&epoch, &numbers).await?;
         }
-        if ledger.head.is_none() && ledger.foreign_digests.has_digest_form {
+        if ledger.head.is_none() && ledger.has_foreign_digest_form {
             return Err(ledger.invalid_chain_error("none of the given keys signed it"));
         }
         Ok(ledger)
@@ -172,7 +164,7 @@ impl<'p> Ledger<'p> {
 
     /// Digests under the writer's name that no key given to [`Self::read`] signed: the first name and the count.
     pub fn foreign_digests(&self) -> Option<(&str, u64)> {
-        self.foreign_digests.first_name.as_deref().map(|first| (first, self.foreign_digests.count))
+        self.foreign_digests.as_ref().map(|(first, count)| (first.as_str(), *count))
     }
 
     /// Reads one epoch; epochs must come in order.
@@ -237,9 +229,8 @@ impl<'p> Ledger<'p> {
             }
             (digest, _) => {
                 // garbage must not make this an invalid chain, otherwise anyone could block every erasure
-                self.foreign_digests.has_digest_form |= digest.is_some();
-                self.foreign_digests.count += 1;
-                self.foreign_digests.first_name.get_or_insert_with(|| name.to_owned());
+                self.has_foreign_digest_form |= digest.is_some();
+                self.foreign_digests.get_or_insert_with(|| (name.to_owned(), 0)).1 += 1;
                 Ok(None)
             }
         }
@@ -260,10 +251,6 @@ impl<'p> Ledger<'p> {
     fn record_line(&mut self, epoch: &mut LedgerEpoch, object: &Bytes) -> Result<(), ReadError> {
         let (row, text) = self.parse_line(object)?;
         epoch.tree.push(leaf_hash(text.as_bytes()));
-        let tail = &row.tail;
-        if tail.kind != Some(RowKind::KeyCopies) && tail.opening.is_none() && tail.erasure.is_none() {
-            return Err(self.invalid_chain_error("a line does not record an erasure"));
-        }
         epoch.begun = self.record_row(row).or(epoch.begun.take());
         Ok(())
     }
@@ -290,7 +277,11 @@ impl<'p> Ledger<'p> {
         }
         let row: IndexRow =
             serde_json::from_str(&text).map_err(|_| self.invalid_chain_error("a line is not a valid index line"))?;
-        if !matches!(row.tail.kind, Some(RowKind::Erasure | RowKind::KeyCopies | RowKind::Opening)) {
+        let has_content = match row.tail.kind {
+            Some(RowKind::Erasure | RowKind::Opening) => row.tail.erasure.is_some() || row.tail.opening.is_some(),
+            kind => kind == Some(RowKind::KeyCopies),
+        };
+        if !has_content {
             return Err(self.invalid_chain_error("a line records neither an erasure, key copies nor an opening"));
         }
         Ok((row, text))

@@ -1,8 +1,10 @@
 //! Reads public keys given as texts or files, and other files of the caller.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use command::error::CommandError;
+use kernel::files::read_text;
 use kernel::secret::Secret;
 use vault::chain::note::{SigningKey, VerifyKey};
 
@@ -46,13 +48,12 @@ pub(super) fn parse_signing_key(path: &Path) -> Result<SigningKey, CommandError>
 
 /// Reads a text file of the caller, of at most [`MAX_FILE_BYTES`].
 pub(super) fn read_text_file(path: &Path) -> Result<String, CommandError> {
-    use std::io::Read;
-    let file = std::fs::File::open(path).map_err(|error| format!("can't read {}: {error}", path.display()))?;
-    let mut text = String::new();
-    let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text);
-    read.map_err(|error| format!("can't read {}: {error}", path.display()))?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!("{} is larger than {} MiB: split it", path.display(), MAX_FILE_BYTES >> 20).into());
-    }
-    Ok(text)
+    read_text(path, MAX_FILE_BYTES).map_err(|error| {
+        CommandError::Failed(match error.kind() {
+            ErrorKind::FileTooLarge => {
+                format!("{} is larger than {} MiB: split it", path.display(), MAX_FILE_BYTES >> 20)
+            }
+            _ => format!("can't read {}: {error}", path.display()),
+        })
+    })
 }

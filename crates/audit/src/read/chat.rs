@@ -39,17 +39,11 @@ pub(super) enum ChatEvent<'i> {
     AgentAnswered(Option<&'i str>, String),
 }
 
-/// Kind and name of an item that reported a tool call.
-#[derive(PartialEq, Eq)]
-struct ReportSource<'i> {
-    kind: &'i str,
-    name: &'i str,
-}
-
 struct ReportedToolCall<'i> {
     tool: Option<&'i str>,
     message: usize,
-    sources: Vec<ReportSource<'i>>,
+    /// Kinds and names of the items that reported it.
+    sources: Vec<(&'i str, &'i str)>,
     /// Whether the arguments come from a key that holds the complete arguments, not a client's summary.
     is_complete: bool,
     is_answered: bool,
@@ -112,7 +106,7 @@ impl ChatTranscript {
     /// is of another call even if the id is the same.
     fn add_tool_report<'i>(&mut self, item: &'i DocumentItem, calls: &mut HashMap<&'i str, Vec<ReportedToolCall<'i>>>) {
         let id = item.head.tool_call.as_deref();
-        let source = ReportSource { kind: &item.head.kind, name: &item.head.name };
+        let source = (&*item.head.kind, &*item.head.name);
         let pieces = |part: &'static str| item.content.iter().filter(move |piece| piece.part == part);
         let is_complete = |piece: &&ReadPiece| {
             let key = piece.key.as_deref().unwrap_or_default();

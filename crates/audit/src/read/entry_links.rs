@@ -41,40 +41,29 @@ pub(super) struct EntryNode<'e> {
 
 impl<'e> EntryNode<'e> {
     pub(super) fn from_entry(entry: &'e SessionEntry) -> Self {
-        if let Some(row) = &entry.row {
-            let tail = &row.tail;
-            return Self {
-                at: &entry.at,
-                end: tail.end_ts.as_deref(),
-                call: &tail.call,
-                trace: tail.trace_id.as_deref().unwrap_or_default(),
-                span: tail.span_id.as_deref(),
-                parent: tail.parent_span_id.as_deref(),
-                tool: tail.tool_name.as_deref(),
-                tool_call: tail.tool_call_id.as_deref(),
-                agent: tail.agent_id.as_deref(),
-                actor: tail.actor.as_deref(),
-                status: &tail.status,
-                is_span: tail.signal == "traces",
-                entry,
+        let tail = entry.row.as_ref().map(|row| &row.tail);
+        let head = entry.item.as_ref().map(|item| &item.head).filter(|_| tail.is_none());
+        macro_rules! text {
+            ($column:ident, $field:ident) => {
+                tail.and_then(|tail| tail.$column.as_deref()).or(head.and_then(|head| head.$field.as_deref()))
             };
         }
-        let head = entry.item.as_ref().map(|item| &item.head);
-        let text = |field: Option<&'e Option<String>>| field.and_then(|field| field.as_deref());
+        let call = tail.map(|tail| &*tail.call).or(head.map(|head| &*head.call));
+        let status = tail.map(|tail| &*tail.status).or(head.and_then(|head| head.error.as_deref()));
         let default_status = if head.is_some_and(|head| head.failed) { "error" } else { "ok" };
         Self {
             at: &entry.at,
-            end: text(head.map(|head| &head.end)),
-            call: head.map(|head| &*head.call).unwrap_or_default(),
-            trace: text(head.map(|head| &head.trace_id)).unwrap_or_default(),
-            span: text(head.map(|head| &head.span_id)),
-            parent: text(head.map(|head| &head.parent_span_id)),
-            tool: head.and_then(|head| head.tool.as_deref()),
-            tool_call: head.and_then(|head| head.tool_call.as_deref()),
-            agent: head.and_then(|head| head.agent.as_deref()),
-            actor: head.and_then(|head| head.actor.as_deref()),
-            status: head.and_then(|head| head.error.as_deref()).unwrap_or(default_status),
-            is_span: head.is_some_and(|head| head.kind == "span"),
+            end: text!(end_ts, end),
+            call: call.unwrap_or_default(),
+            trace: text!(trace_id, trace_id).unwrap_or_default(),
+            span: text!(span_id, span_id),
+            parent: text!(parent_span_id, parent_span_id),
+            tool: text!(tool_name, tool),
+            tool_call: text!(tool_call_id, tool_call),
+            agent: text!(agent_id, agent),
+            actor: text!(actor, actor),
+            status: status.unwrap_or(default_status),
+            is_span: tail.is_some_and(|tail| tail.signal == "traces") || head.is_some_and(|head| head.kind == "span"),
             entry,
         }
     }

@@ -8,7 +8,7 @@ use vault::document::DocumentItem;
 use super::messages::{MessagePart, extract_messages, part_messages};
 use super::redaction_counts::format_counts;
 use super::session::{ReplayedSession, SessionEntry, cost_facts};
-use kernel::terminal::escape_unsafe;
+use kernel::terminal::{escape_unsafe, format_count};
 
 impl ReplayedSession {
     /// Writes the session as text.
@@ -89,13 +89,11 @@ fn write_content(item: &DocumentItem, earlier: &mut Vec<MessagePart>, out: &mut 
         let count_repeated = || messages.iter().zip(earlier.iter()).take_while(|(new, old)| new == old).count();
         let repeated = if part == "input" { count_repeated() } else { 0 };
         if repeated > 0 {
-            let noun = if repeated == 1 { "message" } else { "messages" };
-            writeln!(out, "  ({repeated} earlier {noun} as before)")?;
+            writeln!(out, "  ({} as before)", format_count(repeated, "earlier message"))?;
         }
         messages.iter().skip(repeated).try_for_each(|message| message.write(' ', out))?;
         if duplicates > 0 {
-            let noun = if duplicates == 1 { "place" } else { "places" };
-            writeln!(out, "  (the same in {duplicates} more {noun})")?;
+            writeln!(out, "  (the same in {})", format_count(duplicates, "more place"))?;
         }
         match part {
             "input" if !messages.is_empty() => *earlier = messages,

@@ -66,37 +66,31 @@ pub(super) struct AuditState {
 pub(super) struct LocalBrowser {
     /// The token of the printed address; `None` after it was used.
     token: Mutex<Option<String>>,
-    cookie: AccessCookie,
+    /// Name and value of the cookie of the accepted browser. Browsers send cookies to every port of a host, so the name
+    /// contains the port.
+    cookie: (String, String),
+    /// The cookie's path, which pages on other ports don't know. It starts and ends with a slash; all routes are below.
+    path: String,
     /// Accepted Host headers, with port.
     hosts: [String; 2],
-}
-
-/// The cookie of an accepted browser. Browsers send cookies to every port of a host, so the cookie has a secret path,
-/// which pages on other ports don't know, and a name that contains the port.
-struct AccessCookie {
-    name: String,
-    value: String,
-    /// Starts and ends with a slash; all routes are below it.
-    path: String,
 }
 
 impl LocalBrowser {
     /// `token`, `cookie` and `path` are random; `port` is the page's port.
     pub(super) fn new([token, cookie, path]: [String; 3], port: u16) -> Self {
         let hosts = ["127.0.0.1", "localhost"].map(|host| format!("{host}:{port}"));
-        let cookie = AccessCookie { name: format!("audit-{port}"), value: cookie, path: format!("/{path}/") };
-        Self { token: Mutex::new(Some(token)), cookie, hosts }
+        let cookie = (format!("audit-{port}"), cookie);
+        Self { token: Mutex::new(Some(token)), cookie, path: format!("/{path}/"), hosts }
     }
 
     fn has_cookie(&self, request: &Request) -> bool {
-        let AccessCookie { name, value, path } = &self.cookie;
-        let is_inside = request.uri().path().starts_with(path);
+        let ((name, value), is_inside) = (&self.cookie, request.uri().path().starts_with(&self.path));
         is_inside && cookie_values(request.headers(), name).any(|sent| is_same_secret(sent, value))
     }
 
     /// Takes the token of the printed address, if the request has it.
     fn take_token(&self, request: &Request) -> bool {
-        let query = request.uri().query().filter(|_| request.uri().path() == self.cookie.path);
+        let query = request.uri().query().filter(|_| request.uri().path() == self.path);
         let sent = query.and_then(|query| query.strip_prefix("token="));
         let mut token = self.token.lock();
         token.take_if(|token| sent.is_some_and(|sent| is_same_secret(sent, token))).is_some()
@@ -137,23 +131,20 @@ impl AuditState {
 
 /// The routes for one browser on this machine; each request passes [`check_access`] first.
 pub(super) fn local_router(audit: Arc<AuditState>, browser: Arc<LocalBrowser>) -> Router {
-    let pages = pages_below(&browser.cookie.path, audit);
+    let pages = pages_below(&browser.path, audit);
     pages.layer(middleware::from_fn_with_state(browser, check_access))
 }
 
-/// The routes for all who have a role.
-pub(super) fn shared_router(audit: Arc<AuditState>, auth: AdminAuth, port: SharedPort) -> Router {
-    let login = port.oidc.clone().filter(|oidc| oidc.has_login()).map_or_else(Router::new, login_router);
-    let access = AccessControl::for_audit_page(auth, port.oidc);
-    guard_routes(check_routes(pages_below("/", audit).merge(login), access), port.allowed_hosts)
-}
-
-/// A port that several people use.
-pub(super) struct SharedPort {
-    /// The identity provider, if there is one.
-    pub(super) oidc: Option<Arc<OidcClient>>,
-    /// Accepted Host names, in addition to IP literals and localhost.
-    pub(super) allowed_hosts: Vec<String>,
+/// The routes for all who have a role. `allowed_hosts` are accepted beside IP literals and localhost.
+pub(super) fn shared_router(
+    audit: Arc<AuditState>,
+    auth: AdminAuth,
+    oidc: Option<Arc<OidcClient>>,
+    allowed_hosts: Vec<String>,
+) -> Router {
+    let login = oidc.clone().filter(|oidc| oidc.has_login()).map_or_else(Router::new, login_router);
+    let access = AccessControl::for_audit_page(auth, oidc);
+    guard_routes(check_routes(pages_below("/", audit).merge(login), access), allowed_hosts)
 }
 
 fn pages_below(path: &str, audit: Arc<AuditState>) -> Router {
@@ -173,7 +164,7 @@ async fn check_access(State(browser): State<Arc<LocalBrowser>>, request: Request
     let mut response = if browser.has_cookie(&request) {
         next.run(request).await
     } else if browser.take_token(&request) {
-        let AccessCookie { name, value, path } = &browser.cookie;
+        let LocalBrowser { cookie: (name, value), path, .. } = &*browser;
         let cookie = format!("{name}={value}; HttpOnly; SameSite=Strict; Path={path}");
         let mut response = Redirect::to(path).into_response();
         if let Ok(cookie) = HeaderValue::from_str(&cookie) {

@@ -12,7 +12,7 @@ use axum::Router;
 
 use super::access::read_access;
 use super::page::VerificationState;
-use super::routes::{AuditState, LocalBrowser, SharedPort, local_router, shared_router};
+use super::routes::{AuditState, LocalBrowser, local_router, shared_router};
 use crate::cli::opening::RequestedOpenings;
 use crate::cli::public_keys::read_public_keys;
 use crate::cli::vault_args::VaultArgs;
@@ -141,8 +141,8 @@ async fn open_page(
     let scheme = if tls.is_some() { "https" } else { "http" };
     let address = bound.address().map_or_else(|| settings.endpoint.to_string(), |at| format!("{scheme}://{at}/"));
     let greeting = format!("{address}\nopen to those who have a role in {}. Press Ctrl-C to stop.\n", file.display());
-    let port = SharedPort { oidc, allowed_hosts: settings.allowed_hosts };
-    Ok(OpenPage { bound, router: shared_router(Arc::clone(audit), auth, port), tls, greeting })
+    let router = shared_router(Arc::clone(audit), auth, oidc, settings.allowed_hosts);
+    Ok(OpenPage { bound, router, tls, greeting })
 }
 
 async fn verify_vault(audit: &AuditState, vault: &Vault, options: VerifyOptions) {

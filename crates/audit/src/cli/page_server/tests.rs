@@ -10,7 +10,7 @@ use tower::ServiceExt as _;
 
 use super::access::parse_access;
 use super::page::VerificationState;
-use super::routes::{AuditState, LocalBrowser, SharedPort, local_router, shared_router};
+use super::routes::{AuditState, LocalBrowser, local_router, shared_router};
 use crate::cli::opening_log::OpeningLog;
 use crate::read::tests::row;
 use crate::read::{Vault, VaultLocation};
@@ -301,7 +301,6 @@ async fn sessions_need_a_tapper() {
     let session = "/session?session=s&account=default";
     let logged = || std::fs::read_to_string(folder.path().join("openings.jsonl")).expect("a log").lines().count();
     let answered = async |path: &str, host: &str, token: &str, site: Option<&str>| {
-        let port = SharedPort { oidc: None, allowed_hosts: allowed_hosts.clone() };
         let mut request = Request::get(path).header("host", host).header("cookie", "audit-8898=cookie");
         if let Some(site) = site {
             request = request.header("sec-fetch-site", site);
@@ -311,7 +310,10 @@ async fn sessions_need_a_tapper() {
             request = request.header("authorization", format!("Bearer token of {article} {token}"));
         }
         let request = request.body(Body::empty()).expect("a request");
-        shared_router(Arc::clone(&audit), auth.clone(), port).oneshot(request).await.expect("an answer")
+        shared_router(Arc::clone(&audit), auth.clone(), None, allowed_hosts.clone())
+            .oneshot(request)
+            .await
+            .expect("an answer")
     };
     for (path, host, token, expected) in [
         ("/", HOST, "", 401),
