@@ -8,14 +8,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use vault::index_row::{ErasureState, IndexRow, KeyCopy};
 
-/// Claims about the object of one key.
-#[derive(Default)]
-struct ObjectClaim {
-    /// SHA-256 of the object, hex; lines may disagree.
-    hashes: BTreeSet<String>,
-    /// Whether a line of an older version names the key without a hash.
-    unhashed: bool,
-}
+/// SHA-256 (hex) of one key's object, on which lines may disagree; `None` in a line of an older version.
+type ObjectClaim = BTreeSet<Option<String>>;
 
 /// Claims about a session's key objects.
 #[derive(Default)]
@@ -62,11 +56,7 @@ impl KeyClaims {
 
     fn add(&mut self, row: &IndexRow) {
         let Some(id) = &row.tail.key_id else { return };
-        let claim = self.objects.entry(id.clone()).or_default();
-        match &row.tail.key_sha256 {
-            Some(sha256) => drop(claim.hashes.insert(sha256.clone())),
-            None => claim.unhashed = true,
-        }
+        self.objects.entry(id.clone()).or_default().insert(row.tail.key_sha256.clone());
     }
 
     /// Adds the erasures that name this session; `signed` says whether their lines count.
@@ -98,10 +88,10 @@ impl KeyClaims {
         }
         let original_file = format!("{id}.age");
         let is_listed = |claim: &ObjectClaim| {
-            claim.hashes.contains(sha256)
+            claim.contains(&Some(sha256.to_owned()))
                 || self.copies.contains(&(name.to_owned(), sha256.to_owned()))
                 // older versions listed neither hashes nor copies
-                || (claim.unhashed && (claim.hashes.is_empty() || name.rsplit('/').next() == Some(&*original_file)))
+                || (claim.contains(&None) && (claim.len() == 1 || name.rsplit('/').next() == Some(&*original_file)))
         };
         if !self.objects.get(id).is_none_or(is_listed) {
             return KeyVerdict::Unlisted;

@@ -43,27 +43,15 @@ pub async fn replay(
 ) -> Result<ReplayedSession, ReadError> {
     let mut indexed = read_session_index(vault, session, filter).await?;
     opener.claims = indexed.key_claims(session);
-    let SessionIndex { rows, erasures, unreadable, unsigned_remarks, older_missing, omitted_lines, unsigned, .. } =
-        indexed;
-    let signed_rows = rows.iter().filter(|row| !unsigned.contains(&line_id(row)));
+    let SessionIndex { rows, erasures, mut replay, .. } = indexed;
+    let signed_rows = rows.iter().filter(|row| !replay.unsigned.contains(&line_id(row)));
     let mut accounts: BTreeSet<String> = signed_rows.map(|row| row.tail.account.clone()).collect();
     let unindexed = find_unindexed_objects(vault, session, filter, &accounts).await?;
     accounts.extend(rows.iter().map(|row| row.tail.account.clone()));
     if accounts.len() > 1 {
         return Err(several_accounts_error("this session", accounts));
     }
-    let mut replay = ReplayedSession {
-        session: session.to_owned(),
-        erasures: describe_erasures(&erasures, session, &rows),
-        unreadable,
-        lossless_remarks: unsigned_remarks,
-        older_missing,
-        omitted: omitted_lines,
-        signatures_checked: filter.signed.is_some(),
-        counts_unsigned: filter.unsigned,
-        unsigned,
-        ..ReplayedSession::default()
-    };
+    replay.erasures = describe_erasures(&erasures, session, &rows);
     let mut objects = replay.take_lines(rows);
     for name in unindexed {
         objects.entry(name).or_default();

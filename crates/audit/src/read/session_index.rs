@@ -9,7 +9,7 @@ use vault::store::ObjectKind;
 
 use super::index::{IndexLines, each_row};
 use super::key_claims::KeyClaims;
-use super::session::{LineId, ReplayFilter, line_id};
+use super::session::{LineId, ReplayFilter, ReplayedSession, line_id};
 use crate::error::ReadError;
 use crate::location::Vault;
 
@@ -36,23 +36,16 @@ pub(super) struct SessionIndex {
     pub(super) unsigned_erasures: Vec<IndexRow>,
     /// Key copies, signed or not: a listed copy must still hold the key itself.
     pub(super) copies: Vec<KeyCopy>,
-    /// Messages about unreadable parts of the index, which are no errors: a planted object must not end every replay.
-    pub(super) unreadable: Vec<String>,
-    /// Number of messages in `unreadable` that report no loss, because they are about unsigned objects.
-    pub(super) unsigned_remarks: usize,
-    /// A message if signed objects are missing that are older than any that exists.
-    pub(super) older_missing: Option<String>,
-    /// Number of lines that were left out because of the memory limit.
-    pub(super) omitted_lines: u64,
-    /// The lines among `rows` that are unsigned; empty if signatures were not checked.
-    pub(super) unsigned: BTreeSet<LineId>,
+    /// The session without its entries. Unreadable parts of the index are no errors: a planted object must not end every
+    /// replay.
+    pub(super) replay: ReplayedSession,
 }
 
 impl SessionIndex {
     /// Claims of the lines about the session's keys; takes `copies`.
     pub(super) fn key_claims(&mut self, session: &str) -> KeyClaims {
-        let signed_rows = self.rows.iter().filter(|row| !self.unsigned.contains(&line_id(row)));
-        let unsigned_rows = self.rows.iter().filter(|row| self.unsigned.contains(&line_id(row)));
+        let signed_rows = self.rows.iter().filter(|row| !self.replay.unsigned.contains(&line_id(row)));
+        let unsigned_rows = self.rows.iter().filter(|row| self.replay.unsigned.contains(&line_id(row)));
         let mut claims = KeyClaims::collect(signed_rows, unsigned_rows, std::mem::take(&mut self.copies));
         // another account's erasure concerns another session, even if the name is the same
         let accounts: HashSet<&str> = self.rows.iter().map(|row| row.tail.account.as_str()).collect();
@@ -98,6 +91,8 @@ pub(super) async fn read_session_index(
     filter: &ReplayFilter,
 ) -> Result<SessionIndex, ReadError> {
     let mut found = SessionIndex::default();
+    found.replay.session = session.to_owned();
+    (found.replay.signatures_checked, found.replay.counts_unsigned) = (filter.signed.is_some(), filter.unsigned);
     let segment = id_segment(session);
     let is_session_copy = |copy: &KeyCopy| copy.name.rsplit('/').nth(2) == Some(&*segment);
     let is_session = |name: &String| name.split_once('/').is_some_and(|(_, name)| name == segment);
@@ -107,13 +102,13 @@ pub(super) async fn read_session_index(
         Some(RowKind::KeyCopies) => found.copies.extend(row.tail.key_copies.into_iter().filter(is_session_copy)),
         _ if !is_wanted(&row, session, filter) => {}
         _ if found.rows.len() < max_rows => found.rows.push(row),
-        _ => found.omitted_lines += 1,
+        _ => found.replay.omitted += 1,
     };
     let account = filter.account.as_deref();
     let unread = each_row(vault, account, &|_| true, filter.signed.as_deref().into(), &mut visit).await?;
-    (found.unreadable, found.older_missing) = (unread.unreadable, unread.older_missing);
+    (found.replay.unreadable, found.replay.older_missing) = (unread.unreadable, unread.older_missing);
     let Some(signed) = &filter.signed else { return Ok(found) };
-    found.unreadable.extend_from_slice(signed.unreadable());
+    found.replay.unreadable.extend_from_slice(signed.unreadable());
     let (mut reused_numbers, mut other_accounts, mut over_limit) = (0_u64, 0_u64, 0_u64);
     let signed_ids: HashSet<LineId> = found.rows.iter().map(line_id).collect();
     let signed_accounts: HashSet<String> = found.rows.iter().map(|row| row.tail.account.clone()).collect();
@@ -133,22 +128,22 @@ pub(super) async fn read_session_index(
         _ if signed_ids.contains(&line_id(&row)) => reused_numbers += 1,
         _ if !signed_accounts.is_empty() && !signed_accounts.contains(&row.tail.account) => other_accounts += 1,
         _ if found.rows.len() < max_rows => {
-            found.unsigned.insert(line_id(&row));
+            found.replay.unsigned.insert(line_id(&row));
             found.rows.push(row);
         }
         _ => over_limit += 1,
     };
     let unread = each_row(vault, account, &|_| true, IndexLines::Unsigned(signed), &mut visit).await?;
-    let signed_remarks = found.unreadable.len();
-    found.unreadable.extend(unread.unreadable);
+    let signed_remarks = found.replay.unreadable.len();
+    found.replay.unreadable.extend(unread.unreadable);
     for (count, problem) in [
         (reused_numbers, "reuse the numbers of signed lines: they were planted"),
         (other_accounts, "belong to accounts that have no signed line of this session"),
         (over_limit, "were left out: the memory limit is reached"),
     ] {
-        found.unreadable.extend((count > 0).then(|| format!("{count} unsigned lines {problem}")));
+        found.replay.unreadable.extend((count > 0).then(|| format!("{count} unsigned lines {problem}")));
     }
-    found.unsigned_remarks = found.unreadable.len() - signed_remarks;
+    found.replay.lossless_remarks = found.replay.unreadable.len() - signed_remarks;
     Ok(found)
 }
 

@@ -18,9 +18,10 @@ use vault::store::probe::{PROBE_BODY, is_probe};
 use super::run_state::{ChainVerification, VerificationRun};
 
 /// State of an epoch for one account.
+#[derive(Default)]
 struct EpochCoverage {
-    /// No more lines will follow.
-    is_complete: bool,
+    /// More lines may follow.
+    is_open: bool,
     next_line: u64,
     next_digest: u64,
     has_losses: bool,
@@ -67,13 +68,8 @@ impl VerificationRun<'_> {
                 let (next_line, next_digest) =
                     (epoch.base + size, epoch.last.as_ref().map_or(0, |last| last.digest.n + 1));
                 for name in [&epoch.name, &epoch.line_epoch] {
-                    let coverage = covered.entry((id.clone(), name.clone())).or_insert(EpochCoverage {
-                        is_complete,
-                        next_line,
-                        next_digest,
-                        has_losses,
-                    });
-                    coverage.is_complete &= is_complete;
+                    let coverage = covered.entry((id.clone(), name.clone())).or_default();
+                    coverage.is_open |= !is_complete;
                     coverage.next_line = coverage.next_line.max(next_line);
                     coverage.next_digest = coverage.next_digest.max(next_digest);
                     coverage.has_losses |= has_losses;
@@ -231,7 +227,7 @@ fn explain_unreferenced(
         // the epoch may be open, and these may be its first objects of this account
         let mut of_epoch = of_writer().filter(|((_, other), _)| other == epoch).peekable();
         let is_first = kind == UnreferencedKind::Payload || number == 0;
-        if is_first && of_epoch.peek().is_some() && of_epoch.all(|(_, coverage)| !coverage.is_complete) {
+        if is_first && of_epoch.peek().is_some() && of_epoch.all(|(_, coverage)| coverage.is_open) {
             return UnreferencedExplanation::Pending;
         }
         // an epoch older than one with digests, of the same writer, would have digests too
@@ -245,9 +241,9 @@ fn explain_unreferenced(
         };
     };
     let may_follow = match kind {
-        UnreferencedKind::Index => !coverage.is_complete && number >= coverage.next_line,
-        UnreferencedKind::Sessions => !coverage.is_complete && number >= coverage.next_digest,
-        UnreferencedKind::Payload => !coverage.is_complete,
+        UnreferencedKind::Index => coverage.is_open && number >= coverage.next_line,
+        UnreferencedKind::Sessions => coverage.is_open && number >= coverage.next_digest,
+        UnreferencedKind::Payload => coverage.is_open,
     };
     match (may_follow, coverage.has_losses) {
         (true, _) => UnreferencedExplanation::Pending,
