@@ -23,7 +23,7 @@ use vault::call_dedup::{CallDeduplicator, CallReport, is_denied, is_model_line};
 use vault::chain::digest::{ChainDigest, GatewayIdentity};
 use vault::chain::note::VerifyKey;
 use vault::index_row::{ErasureRecord, IndexRow, RowKind};
-use vault::object_names::account_segment;
+use vault::object_names::{account_segment, parse_time, rfc3339};
 use vault::recipients::AccountRecipients;
 use vault::store::ObjectKind;
 
@@ -47,14 +47,10 @@ pub struct EvidencePeriod {
 
 /// Converts a day or time to the form used in index lines.
 fn parse_period_time(text: &str) -> Result<String, CommandError> {
-    let shaped: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-    match shaped.as_str() {
-        "0000-00-00" => Ok(format!("{text}T00:00:00.000000000Z")),
-        "0000-00-00T00:00:00Z" => Ok(format!("{}.000000000Z", text.trim_end_matches('Z'))),
-        _ => {
-            Err(CommandError::Usage("must be a day or time such as `2026-11-01` or `2026-11-01T08:00:00Z`".to_owned()))
-        }
-    }
+    let time = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    let time = parse_time(&time).filter(|_| time.ends_with('Z')).map(rfc3339);
+    let problem = "must be a day or time such as `2026-11-01` or `2026-11-01T08:00:00Z`";
+    time.ok_or_else(|| CommandError::Usage(problem.to_owned()))
 }
 
 impl EvidencePeriod {

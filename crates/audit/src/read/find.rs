@@ -6,14 +6,15 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 use command::time_option::parse_time_option;
-use time::{Date, Month};
 
 use super::index::{IndexLines, UnreadIndex, each_row};
 use crate::error::ReadError;
 use crate::location::Vault;
 use crate::signed_index::SignedIndex;
+use kernel::clock::UnixNanos;
 use kernel::terminal::escape_unsafe;
 use vault::index_row::{IndexRow, RowKind};
+use vault::object_names::{date, parse_time};
 
 /// The search conditions, in options of `vault find`; all that are given must hold.
 #[derive(Args, Clone, Debug, Default)]
@@ -100,13 +101,12 @@ impl IndexQuery {
     }
 }
 
+const NANOS_PER_DAY: u64 = 86_400_000_000_000;
+
 /// `2026-11-19` for `2026-11-20`.
 pub(crate) fn day_before(day: &str) -> Option<String> {
-    let mut parts = day.split('-');
-    let mut next_number = || parts.next()?.parse::<u16>().ok();
-    let (year, month, day) = (next_number()?, u8::try_from(next_number()?).ok()?, u8::try_from(next_number()?).ok()?);
-    let date = Date::from_calendar_date(i32::from(year), Month::try_from(month).ok()?, day).ok()?.previous_day()?;
-    Some(format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day()))
+    let midnight = parse_time(&format!("{day}T00:00:00Z"))?;
+    Some(date(UnixNanos(midnight.0.checked_sub(NANOS_PER_DAY)?)))
 }
 
 /// Most bytes of session names kept in memory.

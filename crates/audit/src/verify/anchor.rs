@@ -26,13 +26,6 @@ pub struct AnchorEntry {
     pub root: String,
 }
 
-/// An anchor whose signature was checked.
-pub struct Anchor {
-    /// Time of the anchor, RFC 3339.
-    pub time: String,
-    pub entries: Vec<AnchorEntry>,
-}
-
 /// Builds an anchor file: a line of JSON for each entry, an empty line, and the signed checkpoint.
 pub fn make(heads: &[ChainHead], time: &str, key: &SigningKey) -> String {
     let (mut lines, mut tree) = (String::new(), Frontier::default());
@@ -49,11 +42,11 @@ pub fn make(heads: &[ChainHead], time: &str, key: &SigningKey) -> String {
     format!("{lines}\n{}", key.sign_note(&checkpoint.text()))
 }
 
-/// Opens an anchor and checks its signature.
+/// Opens an anchor and checks its signature; returns its entries.
 ///
 /// # Errors
 /// The anchor is malformed, or none of the keys signed it.
-pub fn open(text: &str, keys: &[VerifyKey]) -> Result<Anchor, &'static str> {
+pub fn open(text: &str, keys: &[VerifyKey]) -> Result<Vec<AnchorEntry>, &'static str> {
     if keys.is_empty() {
         return Err("no public key to check the anchor: give --anchor-key");
     }
@@ -69,6 +62,5 @@ pub fn open(text: &str, keys: &[VerifyKey]) -> Result<Anchor, &'static str> {
     if checkpoint != expected {
         return Err("its entries differ from the signed ones");
     }
-    let time = entries.first().map(|entry| entry.time.clone()).unwrap_or_default();
-    Ok(Anchor { time, entries })
+    Ok(entries)
 }

@@ -13,7 +13,7 @@ use kernel::clock::UnixNanos;
 use vault::chain::digest::DigestLink;
 use vault::object_names::{account_segment, parse_time, rfc3339};
 
-use super::anchor::{self, Anchor};
+use super::anchor::{self, AnchorEntry};
 use super::options::DEFAULT_ANCHORED_WITHIN;
 use super::run_state::{ChainVerification, EpochVerification, VerificationRun};
 
@@ -45,7 +45,7 @@ impl VerificationRun<'_> {
             let location = format!("anchor {}", number + 1);
             match anchor::open(text, &self.options.anchor_keys) {
                 Err(why) => self.report.fail("anchor", location, why),
-                Ok(anchor) => self.check_anchor(&location, &anchor, chains, &mut first_anchors),
+                Ok(entries) => self.check_anchor(&location, &entries, chains, &mut first_anchors),
             }
         }
         if self.options.anchors.is_empty() {
@@ -66,11 +66,11 @@ impl VerificationRun<'_> {
     fn check_anchor<'c>(
         &mut self,
         location: &str,
-        anchor: &Anchor,
+        entries: &[AnchorEntry],
         chains: &'c [ChainVerification],
         first_anchors: &mut FirstAnchors<'c>,
     ) {
-        for entry in &anchor.entries {
+        for entry in entries {
             let account = account_segment(&entry.account);
             let is_excluded = self.options.account.as_ref().is_some_and(|account| *account != entry.account)
                 || self.options.writer.as_ref().is_some_and(|writer| *writer != entry.writer);
@@ -86,7 +86,7 @@ impl VerificationRun<'_> {
                 let DigestLink { epoch, n, .. } = &entry.digest;
                 let message = format!(
                     "digest {n} of {}/{}/{epoch}, anchored at {}, is missing or was replaced",
-                    entry.account, entry.writer, anchor.time
+                    entry.account, entry.writer, entry.time
                 );
                 self.report.fail("anchor", location, message);
                 continue;

@@ -19,7 +19,7 @@ use vault::index_row::{ErasureRecord, ErasureState, IndexRow, OpeningRecord, Row
 use vault::object_names::account_segment;
 
 use super::report::{ErasedContent, RecordedOpening};
-use super::run_state::{ChainVerification, NamedStore, NewestErasure, RecordedErasure, VerificationRun};
+use super::run_state::{ChainVerification, NamedStore, RecordedErasure, VerificationRun};
 
 /// The request in a line, and the names of its signers: of those among `people` whose signatures are valid, or without
 /// `people` those that the line names.
@@ -40,16 +40,15 @@ impl VerificationRun<'_> {
     pub(super) fn record_newest_erasures(&mut self, digest: &ChainDigest, digest_name: &str) {
         for (writer, link) in &digest.counters.erasures {
             let chain = ChainId { account: account_segment(&digest.account), writer: writer.clone() };
-            if self.newest_erasures.get(&chain).is_none_or(|newest| is_newer(link, &newest.digest)) {
-                let newest = NewestErasure { digest: link.clone(), named_by: digest_name.to_owned() };
-                self.newest_erasures.insert(chain, newest);
+            if self.newest_erasures.get(&chain).is_none_or(|(newest, _)| is_newer(link, newest)) {
+                self.newest_erasures.insert(chain, (link.clone(), digest_name.to_owned()));
             }
         }
     }
 
     /// Checks that the newest erasures named by digests are in the store; earlier ones follow from their links.
     pub(super) fn check_newest_erasures(&mut self, chains: &[ChainVerification]) {
-        for (id, NewestErasure { digest: link, named_by }) in std::mem::take(&mut self.newest_erasures) {
+        for (id, (link, named_by)) in std::mem::take(&mut self.newest_erasures) {
             let ChainId { account, writer } = &id;
             if self.options.writer.as_ref().is_some_and(|wanted| wanted != writer) {
                 let message = format!(

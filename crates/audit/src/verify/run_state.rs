@@ -32,8 +32,8 @@ pub(super) struct VerificationRun<'a> {
     pub(super) earlier_digests: BTreeMap<String, SeenDigest>,
     pub(super) turns: TurnNumbers,
     pub(super) keys: KeyInventory,
-    /// The newest erasures that digests name, by erasure chain.
-    pub(super) newest_erasures: BTreeMap<ChainId, NewestErasure>,
+    /// The newest erasures that digests name, by erasure chain, each with the name of such a digest.
+    pub(super) newest_erasures: BTreeMap<ChainId, (DigestLink, String)>,
     /// Uses of opening requests in the chains, and the line of each.
     pub(super) used_requests: BTreeMap<String, String>,
     /// The vaults that signed requests name.
@@ -44,12 +44,6 @@ pub(super) struct VerificationRun<'a> {
     pub(super) hidden_objects: u64,
     pub(super) referenced: ReferencedNames,
     pub(super) progress: VerifyProgress,
-}
-
-/// The newest digest of an erasure chain, according to another chain.
-pub(super) struct NewestErasure {
-    pub(super) digest: DigestLink,
-    pub(super) named_by: String,
 }
 
 /// A vault that signed requests name.

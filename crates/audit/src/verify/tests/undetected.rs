@@ -66,7 +66,7 @@ async fn undetected_lines_dated_back_within_their_chain() {
     anchors.push(anchored(&site).await);
     let report = holds(&site, &anchors).await;
     let size = |text: &String| {
-        let entries = anchor::open(text, &[anchorer().public().clone()]).expect("an anchor").entries;
+        let entries = anchor::open(text, &[anchorer().public().clone()]).expect("an anchor");
         entries.iter().find(|entry| entry.account == "default").expect("an entry").tree_size
     };
     assert_eq!((size(&anchors[1]), size(&anchors[2])), (6, 8), "when they came is there to see");
