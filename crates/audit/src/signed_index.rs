@@ -41,7 +41,7 @@ impl SignedIndex {
     /// count as unsigned).
     pub async fn read(vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Result<Self, ReadError> {
         let mut signed = Self::default();
-        signed.read_new_digests(vault, keys, account).await?;
+        signed.visit_new_digests(vault, keys, account, &mut |_, _| {}).await?;
         Ok(signed)
     }
 
@@ -54,18 +54,8 @@ impl SignedIndex {
         if keys.is_empty() { Ok(None) } else { Self::read(vault, keys, account).await.map(Some) }
     }
 
-    /// Reads the digests that were added since the last call; signed digests are not read again.
-    pub async fn read_new_digests(
-        &mut self,
-        vault: &Vault,
-        keys: &[VerifyKey],
-        account: Option<&str>,
-    ) -> Result<(), ReadError> {
-        self.visit_new_digests(vault, keys, account, &mut |_, _| {}).await
-    }
-
-    /// As [`Self::read_new_digests`], and calls `visit` with the full name of each, in order of names; without a digest
-    /// if none of `keys` signed one that belongs there.
+    /// Reads the digests that were added since the last call; signed digests are not read again. Calls `visit` with the
+    /// full name of each, in order of names; without a digest if none of `keys` signed one that belongs there.
     pub(crate) async fn visit_new_digests(
         &mut self,
         vault: &Vault,

@@ -54,7 +54,7 @@ pub(super) fn run_get(options: &GetArgs) -> Result<ExitStatus, CommandError> {
         let (leaf, keys) = (leaf.as_deref().map(LeafId::parse).transpose()?, read_public_keys(key)?);
         let (vault, auditors, log) = vault_args.open().await?;
         let opened = [uri, trace, span, &options.leaf].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
-        log.record_opening("get", &opened)?;
+        log.record_opening(None, "get", &opened)?;
         let given = shares.read(&auditors)?;
         let openings = PermittedOpening::now(&shares.requested.record(vault_args, &auditors).await?);
         let (mut opener, mut text) = (FragmentOpener::for_openings(&vault, auditors, openings), Vec::new());

@@ -110,7 +110,7 @@ pub(super) fn run_rewrap(config: &dyn GatewayConfig, options: &RewrapArgs) -> Re
         let of_session = |session: &String| format!("keys of session {session}");
         let opened = options.selection.session.as_ref().map_or("session keys".to_owned(), of_session);
         let names: Vec<String> = recipients.recipients.iter().map(|recipient| recipient.key.to_string()).collect();
-        log.record_opening("rewrap", &format!("{opened} for {}", names.join(" ")))?;
+        log.record_opening(None, "rewrap", &format!("{opened} for {}", names.join(" ")))?;
         let now = SystemClock::new().now();
         Ok(rewrap(&writable_vault, &auditors, &recipients, &selection, &signer, now).await?)
     })?;

@@ -115,7 +115,7 @@ fn write_shares(
         let selection = KeySelection { tenant: options.tenant.clone(), ..permitted.keys };
         let session = selection.session.clone().unwrap_or_default();
         let receiver = options.recipient.as_deref().unwrap_or("a plain file");
-        log.record_opening("share", &format!("shares of session {session} for {receiver}"))?;
+        log.record_opening(None, "share", &format!("shares of session {session} for {receiver}"))?;
         Ok((collect_shares(&vault, &auditors, &selection).await?, session))
     })?;
     output::print_notes("not shared", &collected.refused);

@@ -4,8 +4,6 @@
 //! Only counts are kept, never text. The rules are deterministic, so they find the same parts as in the gateway. Text
 //! that was hidden because it repeats stripped content (an echo) is not counted. Neighbour: the crate `redaction`.
 
-use std::fmt::Write as _;
-
 use serde_json::Value;
 
 use super::session::{RedactionCounts, ReplayedSession};
@@ -31,12 +29,8 @@ fn count_redactions(item: &DocumentItem, find: &mut PlaceholderFinder<'_>) -> Re
 
 /// The counts as text; `None` if nothing is hidden.
 pub(super) fn format_counts(counts: &RedactionCounts) -> Option<String> {
-    let mut out = String::new();
-    for (placeholder, count) in counts {
-        // writing to a String can't fail
-        let _ = write!(out, "{}{count} {placeholder}", if out.is_empty() { "" } else { ", " });
-    }
-    Some(out).filter(|text| !text.is_empty())
+    let texts: Vec<String> = counts.iter().map(|(placeholder, count)| format!("{count} {placeholder}")).collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
 }
 
 impl ReplayedSession {

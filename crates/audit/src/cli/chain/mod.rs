@@ -101,7 +101,7 @@ impl ProofArgs {
         options.openers = read_public_keys_of_option("--openers", &self.openers)?;
         let opened = open_auditors(&self.identity, &self.kms_identity, self.log.as_deref(), location).await?;
         if let Some((auditors, log)) = opened {
-            log.record_opening(command, content)?;
+            log.record_opening(None, command, content)?;
             options.auditors = auditors;
         }
         Ok(())

@@ -65,16 +65,12 @@ impl OpeningLog {
         Ok(Self { file: file.transpose()?, store: store.to_owned(), auditors })
     }
 
-    /// Writes a line about content that is about to be opened.
+    /// Writes a line about content that is about to be opened, for `client` if that is another person than the one who
+    /// runs the command.
     ///
     /// # Errors
     /// The line can't be written, so nothing may be opened.
-    pub(super) fn record_opening(&self, command: &str, content: &str) -> Result<(), CommandError> {
-        self.record_opening_for(None, command, content)
-    }
-
-    /// As [`Self::record_opening`], for another person than the one who runs the command.
-    pub(super) fn record_opening_for(
+    pub(super) fn record_opening(
         &self,
         client: Option<&str>,
         command: &str,

@@ -9,10 +9,10 @@ fn the_log_lies_beside_the_key() {
     let beside = folder.path().join("auditor.key.openings.jsonl");
     let of =
         |given: Option<&str>, key: &Path| OpeningLog::open_requested(given.map(Path::new), Some(key), "store", &[]);
-    of(Some("none"), &key).expect("no log").record_opening("get", "x").expect("noted nowhere");
+    of(Some("none"), &key).expect("no log").record_opening(None, "get", "x").expect("noted nowhere");
     assert!(!beside.exists());
     for _ in 0..2 {
-        of(None, &key).expect("a log").record_opening("get", "an object").expect("noted");
+        of(None, &key).expect("a log").record_opening(None, "get", "an object").expect("noted");
     }
     let lines = std::fs::read_to_string(&beside).expect("read");
     assert!(lines.lines().count() == 2 && lines.contains("an object"), "{lines}");
@@ -34,7 +34,7 @@ fn a_planted_link_is_refused() {
     let of = |given: Option<&Path>| OpeningLog::open_requested(given, Some(&key), "store", &[]);
     let why = of(None).err().expect("refused").to_string();
     assert!(why.contains("nothing was opened") && std::fs::read(&victim).expect("there").is_empty(), "{why}");
-    of(Some(&beside)).expect("named").record_opening("get", "s\u{202e}0").expect("noted");
+    of(Some(&beside)).expect("named").record_opening(None, "get", "s\u{202e}0").expect("noted");
     let line = std::fs::read_to_string(&victim).expect("read");
     assert!(line.contains("s\\u202e0") && !line.contains('\u{202e}'), "{line}");
 }

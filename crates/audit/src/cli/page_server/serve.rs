@@ -73,7 +73,7 @@ pub(crate) fn run_serve(options: &ServeArgs) -> Result<ExitStatus, CommandError>
         let (meter, verified_vault) = (Meter::new(), Vault::from_location(&options.vault.location)?);
         let tasks: Arc<dyn Spawn> = Tasks::new(&meter);
         if !keys.is_empty() {
-            log.record_opening("serve", "every fragment, to verify what is shown")?;
+            log.record_opening(None, "serve", "every fragment, to verify what is shown")?;
         }
         let audit = Arc::new(AuditState::new(vault, auditors.clone(), log, keys.clone()));
         let page = open_page(options, &audit, &tasks).await?;

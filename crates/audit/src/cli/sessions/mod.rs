@@ -200,7 +200,7 @@ pub(super) fn run_session(
     shares.requested.check_session(&session, account.as_deref())?;
     block_on(async {
         let (vault, auditors, log) = vault_args.open().await?;
-        log.record_opening("session", &session)?;
+        log.record_opening(None, "session", &session)?;
         let given = shares.read(&auditors)?;
         let openings = PermittedOpening::now(&shares.requested.record(&vault_args, &auditors).await?);
         let mut opener = FragmentOpener::for_openings(&vault, auditors, openings);
