@@ -98,9 +98,9 @@ pub async fn apply_hold(
         if set {
             write_note(place, &folder, &note, now).await?;
         }
-        let found = list_session_objects(place, &account, tenant, session).await?;
-        outcome.unreadable.extend(found.unreadable_index);
-        for (kind, name) in found.objects {
+        let (objects, unreadable_index) = list_session_objects(place, &account, tenant, session).await?;
+        outcome.unreadable.extend(unreadable_index);
+        for (kind, name) in objects {
             let to_error = |error: StoreError| ReadError::from_object_error(&name, &error);
             let store_has_holds = place.holder.set_hold(kind, &name, set).await.map_err(to_error)?;
             *(if store_has_holds { &mut outcome.objects } else { &mut outcome.note_only }) += 1;
@@ -204,13 +204,9 @@ async fn read_notes(vault: &Vault, folder: &str) -> Result<SessionNotes, ReadErr
     Ok(found)
 }
 
-/// Payload and key objects of a session.
-#[derive(Default)]
-struct SessionObjects {
-    objects: BTreeSet<(ObjectKind, String)>,
-    /// Parts of the index that could not be read, so that packed objects may be missing.
-    unreadable_index: Vec<String>,
-}
+/// Payload and key objects of a session, and the parts of the index that could not be read, so that packed objects may
+/// be missing.
+type SessionObjects = (BTreeSet<(ObjectKind, String)>, Vec<String>);
 
 /// Lists a session's objects by their names, and packed ones through the index. `account`, `tenant` and `session` are
 /// segments of object names.
@@ -220,12 +216,12 @@ async fn list_session_objects(
     tenant: &str,
     session: &str,
 ) -> Result<SessionObjects, ReadError> {
-    let mut found = SessionObjects::default();
+    let mut objects = BTreeSet::new();
     for (kind, folder) in [
         (ObjectKind::Key, format!("keys/{account}/{tenant}/{session}/")),
         (ObjectKind::Payload, format!("{account}/{tenant}/{session}/")),
     ] {
-        found.objects.extend(place.vault.list(kind, &folder).await?.into_iter().map(|name| (kind, name)));
+        objects.extend(place.vault.list(kind, &folder).await?.into_iter().map(|name| (kind, name)));
     }
     let mut packed = BTreeSet::new();
     let mut visit = |_: &str, row: IndexRow| {
@@ -237,15 +233,15 @@ async fn list_session_objects(
         };
         packed.extend(row.object_key.filter(|_| is_of_session).filter(is_packed));
     };
-    found.unreadable_index = each_row(&place.vault, None, &|_| true, IndexLines::All, &mut visit).await?.unreadable;
+    let unread = each_row(&place.vault, None, &|_| true, IndexLines::All, &mut visit).await?;
     for name in packed {
         let relative_name = place.vault.relative_name(&name).unwrap_or(&name);
         // the line may name an object that does not exist
         if place.vault.list(ObjectKind::Payload, relative_name).await?.contains(&name) {
-            found.objects.insert((ObjectKind::Payload, name));
+            objects.insert((ObjectKind::Payload, name));
         }
     }
-    Ok(found)
+    Ok((objects, unread.unreadable))
 }
 
 /// Notes of one account (as the index shows it) or of all.

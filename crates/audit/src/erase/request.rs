@@ -81,10 +81,27 @@ impl ErasureRequest {
             prefix => format!("{prefix}/"),
         }
     }
+}
+
+const INVALID_SESSION: &str = "has an invalid or repeated session";
+
+impl SignedRequest for ErasureRequest {
+    const VERSION: u8 = 1;
+    const NOT_A_REQUEST: &'static str = "was not made by `tollgate vault erase --request`";
+    const NOT_SIGNED: &'static str =
+        "has no valid signatures: two erasers must sign it with `tollgate vault erase --sign`";
+
+    fn version(&self) -> u8 {
+        self.v
+    }
+
+    fn times(&self) -> (&str, &str) {
+        (&self.time, &self.expires)
+    }
 
     /// Checks that the keys belong to the listed sessions and these to the target: signers are shown
     /// sessions, but keys are destroyed. `execute` checks a user's sessions, because only the index contains them.
-    fn check_keys(&self) -> Result<(), &'static str> {
+    fn check_fields(&self) -> Result<(), &'static str> {
         let mut sessions: BTreeSet<&str> = BTreeSet::new();
         for path in &self.sessions {
             let (tenant, session) = path.split_once('/').ok_or(INVALID_SESSION)?;
@@ -106,26 +123,5 @@ impl ErasureRequest {
             return Err("has no sessions, too many keys, or keys outside its sessions or account");
         }
         Ok(())
-    }
-}
-
-const INVALID_SESSION: &str = "has an invalid or repeated session";
-
-impl SignedRequest for ErasureRequest {
-    const VERSION: u8 = 1;
-    const NOT_A_REQUEST: &'static str = "was not made by `tollgate vault erase --request`";
-    const NOT_SIGNED: &'static str =
-        "has no valid signatures: two erasers must sign it with `tollgate vault erase --sign`";
-
-    fn version(&self) -> u8 {
-        self.v
-    }
-
-    fn times(&self) -> (&str, &str) {
-        (&self.time, &self.expires)
-    }
-
-    fn check_fields(&self) -> Result<(), &'static str> {
-        self.check_keys()
     }
 }

@@ -62,7 +62,7 @@ pub async fn resolve_target(place: &WritableVault, query: &TargetQuery) -> Resul
     let segment = account_segment(&account);
     let stored_keys = list_stored_keys(place, &account).await?.into_iter();
     let keys: BTreeSet<ShreddedKey> =
-        stored_keys.filter(|stored| folders.contains(&stored.folder)).filter_map(|stored| stored.key).collect();
+        stored_keys.filter(|(folder, _)| folders.contains(folder)).filter_map(|(_, key)| key).collect();
     // a copy that someone stored under a non-standard name must be erased too
     if keys.is_empty() && list_objects_to_destroy(place, &segment, &folders, &keys).await?.is_empty() {
         return Err(ReadError::new(
@@ -89,12 +89,9 @@ async fn list_key_names(place: &WritableVault, prefix: &str) -> Result<BTreeSet<
     }
 }
 
-/// A key object's session and key.
-struct StoredKey {
-    folder: SessionFolder,
-    /// `None` if gateways store no key under such a name: a request that named this key would be invalid.
-    key: Option<ShreddedKey>,
-}
+/// A key object's session and key; no key if gateways store none under such a name: a request that named this key would
+/// be invalid.
+type StoredKey = (SessionFolder, Option<ShreddedKey>);
 
 /// Lists the key objects in the sessions of an account, including copies in subfolders.
 async fn list_stored_keys(place: &WritableVault, account: &str) -> Result<Vec<StoredKey>, ReadError> {
@@ -107,7 +104,7 @@ async fn list_stored_keys(place: &WritableVault, account: &str) -> Result<Vec<St
         let key = parse_key_name(&name).filter(|_| is_day(day));
         let key = key.map(|key| ShreddedKey { folder: day_folder, id: key.id });
         let folder = (tenant.to_owned(), session.to_owned());
-        (is_segment(tenant) && is_segment(session)).then_some(StoredKey { folder, key })
+        (is_segment(tenant) && is_segment(session)).then_some((folder, key))
     };
     Ok(names.into_iter().filter_map(parse_name).collect())
 }
@@ -271,7 +268,7 @@ async fn find_all_sessions(place: &WritableVault, query: &TargetQuery) -> Result
             *folder_session == session && tenant.as_ref().is_none_or(|tenant| tenant == folder_tenant)
         };
         let stored_keys = list_stored_keys(place, &account).await?.into_iter();
-        folders.extend(stored_keys.map(|stored| stored.folder).filter(is_match));
+        folders.extend(stored_keys.map(|(folder, _)| folder).filter(is_match));
         // unreadable lines may belong to the same session in other accounts
         let messages = unreadable_index.into_iter();
         unreadable.extend(messages.map(|why| format!("not read, although it may contain lines of the session: {why}")));
@@ -296,7 +293,7 @@ pub(crate) async fn find_sessions_with_unsigned(
         // only sessions with keys: thousands of planted lines must not cause thousands of hold notes
         let stored_keys = list_stored_keys(place, &matched.account).await?.into_iter();
         let with_keys: BTreeSet<SessionFolder> =
-            stored_keys.filter(|stored| stored.key.is_some()).map(|stored| stored.folder).collect();
+            stored_keys.filter(|(_, key)| key.is_some()).map(|(folder, _)| folder).collect();
         matched.folders.extend(unsigned.extract_if(.., |folder| with_keys.contains(folder)));
     }
     matched.require_user_sessions(query)
