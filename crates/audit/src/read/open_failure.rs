@@ -34,7 +34,7 @@ impl OpenFailure {
 impl From<OpenFailure> for ReadError {
     fn from(failure: OpenFailure) -> Self {
         match failure {
-            OpenFailure::TooLarge => Self::unavailable("its content exceeds the memory limit for content"),
+            OpenFailure::TooLarge => Self::new("its content exceeds the memory limit for content"),
             OpenFailure::NoKey(why) | OpenFailure::UnknownScope(why, _) | OpenFailure::NoIdentity(why) => {
                 Self::new(why)
             }
