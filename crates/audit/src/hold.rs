@@ -284,13 +284,16 @@ pub async fn list_notes(vault: &Vault, account: Option<&str>) -> Result<HoldNote
     }
 }
 
-/// Whether a session is under hold; all arguments are segments of object names.
-pub(super) async fn has_hold_note(
+/// Fails if a hold note covers the session; all arguments are segments of object names. Object holds are not enough:
+/// packed content and keys that were stored later have none.
+pub(super) async fn check_no_hold_note(
     vault: &Vault,
     account: &str,
-    tenant: &str,
-    session: &str,
-) -> Result<bool, ReadError> {
+    (tenant, session): &SessionFolder,
+) -> Result<(), ReadError> {
     let found = read_notes(vault, &format!("{HOLDS_FOLDER}{account}/{tenant}/{session}/")).await?;
-    Ok(!found.unreadable.is_empty() || !active_holds(&found.notes).is_empty())
+    if found.unreadable.is_empty() && active_holds(&found.notes).is_empty() {
+        return Ok(());
+    }
+    Err(ReadError::new(format!("the session {tenant}/{session} is under legal hold: release it first")))
 }

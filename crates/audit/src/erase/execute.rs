@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::error::ReadError;
 use crate::folders::{SessionFolder, is_copy_of, parse_key_name};
-use crate::hold::has_hold_note;
+use crate::hold::check_no_hold_note;
 use crate::ledger::{Ledger, LedgerEntry};
 use crate::signed_request::{check_validity, open};
 use crate::writable_vault::WritableVault;
@@ -171,30 +171,17 @@ async fn check_no_holds(
     request: &ErasureRequest,
     keys: &BTreeSet<ShreddedKey>,
 ) -> Result<(), ReadError> {
-    let folders = session_folders(request);
+    let (account, folders) = (account_segment(&request.account), session_folders(request));
     for folder in &folders {
-        check_no_hold_note(place, request, folder).await?;
+        check_no_hold_note(&place.vault, &account, folder).await?;
     }
-    let held = find_held_objects(place, &account_segment(&request.account), &folders, keys).await?;
+    let held = find_held_objects(place, &account, &folders, keys).await?;
     match held.first() {
         None => Ok(()),
         Some(first) => Err(ReadError::new(format!(
             "{} objects are under legal hold, for example {first}: release the holds first",
             held.len()
         ))),
-    }
-}
-
-/// Fails if a hold note covers the session. Object holds are not enough: packed content and keys that were stored later
-/// have none.
-async fn check_no_hold_note(
-    place: &WritableVault,
-    request: &ErasureRequest,
-    (tenant, session): &SessionFolder,
-) -> Result<(), ReadError> {
-    match has_hold_note(&place.vault, &account_segment(&request.account), tenant, session).await? {
-        false => Ok(()),
-        true => Err(ReadError::new(format!("the session {tenant}/{session} is under legal hold: release it first"))),
     }
 }
 
@@ -235,7 +222,7 @@ async fn destroy_keys(
         // a hold may have been set since `check_no_holds`
         let mut parts = key.folder.strip_prefix(&account_prefix).unwrap_or_default().split('/').map(str::to_owned);
         if let Some(folder) = parts.next().zip(parts.next()) {
-            check_no_hold_note(place, request, &folder).await.map_err(add_retry_hint)?;
+            check_no_hold_note(&place.vault, &account, &folder).await.map_err(add_retry_hint)?;
         }
         let is_target = |name: &str| is_copy_of(name, &stem);
         destroyed += place
@@ -246,7 +233,7 @@ async fn destroy_keys(
     }
     let ids: BTreeSet<&str> = keys.iter().map(|key| key.id.as_str()).collect();
     for folder in &folders {
-        check_no_hold_note(place, request, folder).await.map_err(add_retry_hint)?;
+        check_no_hold_note(&place.vault, &account, folder).await.map_err(add_retry_hint)?;
         let session_prefix = format!("{account_prefix}{}/{}/", folder.0, folder.1);
         let is_target = |name: &str| !is_other_key(place, name, &ids) || targets.contains(name);
         destroyed += place

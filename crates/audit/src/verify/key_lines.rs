@@ -19,7 +19,7 @@ use vault::index_row::{ErasureRecord, ErasureState, IndexRow, OpeningRecord, Row
 use vault::object_names::account_segment;
 
 use super::report::{ErasedContent, RecordedOpening};
-use super::run_state::{ChainVerification, NamedStore, RecordedErasure, VerificationRun};
+use super::run_state::{ChainVerification, RecordedErasure, VerificationRun};
 
 /// The request in a line, and the names of its signers: of those among `people` whose signatures are valid, or without
 /// `people` those that the line names.
@@ -210,21 +210,18 @@ impl VerificationRun<'_> {
     /// Adds the vault that a valid line's request names.
     pub(super) fn add_named_store(&mut self, store: &str, ts: &str, location: &str) {
         let line = (ts.to_owned(), location.to_owned());
-        let named = self
-            .named_stores
-            .entry(store.to_owned())
-            .or_insert_with(|| NamedStore { requests: 0, first: line.clone() });
-        named.requests += 1;
-        named.first = line.min(std::mem::take(&mut named.first));
+        let (requests, first) = self.named_stores.entry(store.to_owned()).or_insert_with(|| (0, line.clone()));
+        *requests += 1;
+        *first = line.min(std::mem::take(first));
     }
 
     /// Warns of requests for another vault than this one. The path of a folder does not identify a vault, so there the
     /// vault of the earliest request is the expected one.
     pub(super) fn report_other_stores(&mut self) {
         let stores = std::mem::take(&mut self.named_stores);
-        let earliest = || stores.iter().min_by_key(|(_, named)| &named.first).map(|(store, _)| store.clone());
+        let earliest = || stores.iter().min_by_key(|(_, named)| &named.1).map(|(store, _)| store.clone());
         let Some(expected) = self.vault.s3_location().or_else(earliest) else { return };
-        for (store, NamedStore { requests, first: (_, location) }) in stores.iter().filter(|one| *one.0 != expected) {
+        for (store, (requests, (_, location))) in stores.iter().filter(|one| *one.0 != expected) {
             let requests = format_count(*requests, "signed request");
             let message = format!(
                 "{requests} for the vault {store}, not for {expected}, the first in this line: expected in a copy or a \

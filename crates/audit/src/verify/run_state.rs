@@ -36,21 +36,14 @@ pub(super) struct VerificationRun<'a> {
     pub(super) newest_erasures: BTreeMap<ChainId, (DigestLink, String)>,
     /// Uses of opening requests in the chains, and the line of each.
     pub(super) used_requests: BTreeMap<String, String>,
-    /// The vaults that signed requests name.
-    pub(super) named_stores: BTreeMap<String, NamedStore>,
+    /// The vaults that signed requests name: the number of requests, and time (RFC 3339) and location of the earliest.
+    pub(super) named_stores: BTreeMap<String, (u64, (String, String))>,
     /// Failures explained by an object planted in a digest's place, which the writer had to avoid.
     pub(super) excused_failures: u64,
     /// Objects whose retention is over and that are behind delete markers.
     pub(super) hidden_objects: u64,
     pub(super) referenced: ReferencedNames,
     pub(super) progress: VerifyProgress,
-}
-
-/// A vault that signed requests name.
-pub(super) struct NamedStore {
-    pub(super) requests: u64,
-    /// Time (RFC 3339) and location of the earliest line.
-    pub(super) first: (String, String),
 }
 
 /// A chain with its judged epochs.
