@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::check::{as_line, fail_if_any};
 use super::common::CommonArgs;
-use super::config_loading::{FileCreation, load_config};
+use super::config_loading::{FileAccess, load_config};
 use super::doctor_recipients;
 use crate::app::configured_component::vaults;
 use crate::app::key_opening::{ConfiguredKey, configured_keys};
@@ -138,7 +138,7 @@ impl KnownAccounts {
 
 /// All vaults that can be tested, or only the requested one.
 fn load_vaults(common: &CommonArgs, only: Option<&str>) -> Result<ConfiguredVaults, CommandError> {
-    let valid = load_config(common, FileCreation::Nothing)?.valid;
+    let valid = load_config(common, FileAccess::Read)?.valid;
     let signing_key = |section: String| configured_keys(&valid).into_iter().find(|key| key.section == section);
     let vaults = vaults(&valid.processors).map(|(id, vault, store)| ConfiguredVault {
         id: id.to_string(),

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::common::CommonArgs;
-use super::config_loading::{FileCreation, load_config};
+use super::config_loading::{FileAccess, load_config};
 use crate::app::build::GatewayDeps;
 use crate::app::dry_run::DryRun;
 use crate::app::resolve::ConfiguredComponent;
@@ -56,7 +56,7 @@ fn parse_signal(text: &str) -> Result<Signal, CommandError> {
 }
 
 pub(super) fn run(common: &CommonArgs, options: &ExplainArgs) -> Result<ExitStatus, CommandError> {
-    let loaded = load_config(common, FileCreation::Nothing)?;
+    let loaded = load_config(common, FileAccess::Read)?;
     let requests = input::read_requests(&options.file, options.signal)?;
     let profile = |placed: &ConfiguredComponent<ProcessorSettings>| {
         Some((placed.id.to_string(), placed.value.spec().profile().privacy?))

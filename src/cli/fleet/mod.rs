@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::common::CommonArgs;
-use super::config_loading::{FileCreation, load_config};
+use super::config_loading::{FileAccess, load_config};
 use crate::app::configured_component::kafka_receivers;
 use command::error::{CommandError, ExitStatus};
 use command::output::print_result;
@@ -55,7 +55,7 @@ pub(super) fn run(common: &CommonArgs, command: &FleetCommand) -> Result<ExitSta
 }
 
 fn show_status(common: &CommonArgs, options: &StatusArgs) -> Result<ExitStatus, CommandError> {
-    let loaded = load_config(common, FileCreation::Nothing)?;
+    let loaded = load_config(common, FileAccess::Read)?;
     let receivers: Vec<_> =
         kafka_receivers(&loaded.valid.receivers).map(|(id, settings)| (id.to_string(), settings)).collect();
     if receivers.is_empty() {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::common::CommonArgs;
-use super::config_loading::{FileCreation, load_config};
+use super::config_loading::{FileAccess, load_config};
 use crate::components::ProcessorSettings;
 use command::error::{CommandError, ExitStatus};
 use command::output::{print, print_json, print_to_stderr};
@@ -64,7 +64,7 @@ fn redact_settings(common: &CommonArgs) -> Result<redact::RedactSettings, Comman
     if common.config.is_none() {
         return redact::RedactConfig::default().settings().map_err(|_| "the built-in rules can't be used".into());
     }
-    let processors = load_config(common, FileCreation::Nothing)?.valid.processors;
+    let processors = load_config(common, FileAccess::Read)?.valid.processors;
     let found = processors.into_iter().find_map(|placed| match placed.value {
         ProcessorSettings::Redact(settings) => Some(settings),
         _ => None,
