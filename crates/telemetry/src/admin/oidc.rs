@@ -51,21 +51,9 @@ fn default_scopes() -> Vec<String> {
 /// The checked settings of a provider.
 #[derive(Clone, Debug)]
 pub struct OidcSettings {
-    /// See [`OidcConfig::issuer`].
-    pub issuer: String,
-    /// See [`OidcConfig::client_id`].
-    pub client_id: String,
-    /// See [`OidcConfig::client_secret`].
-    pub client_secret: Option<Secret>,
-    /// The accepted audience of bearer tokens.
-    pub audience: String,
-    /// See [`OidcConfig::groups_claim`].
-    pub groups_claim: String,
+    /// As the user wrote it.
+    pub config: OidcConfig,
     pub groups: BTreeMap<String, RoleSet>,
-    /// The scopes, separated by spaces.
-    pub scope: String,
-    /// See [`OidcConfig::ca_file`].
-    pub ca_file: Option<PathBuf>,
     /// The address at which people reach the port, without a trailing slash. `None`: browsers can't log in.
     pub public_url: Option<String>,
 }
@@ -110,16 +98,6 @@ impl OidcConfig {
         for (role, names) in &self.roles {
             names.iter().for_each(|name| groups.entry(name.clone()).or_default().insert(*role));
         }
-        OidcSettings {
-            issuer: self.issuer.clone(),
-            client_id: self.client_id.clone(),
-            client_secret: self.client_secret.clone(),
-            audience: self.audience.clone().unwrap_or_else(|| self.client_id.clone()),
-            groups_claim: self.groups_claim.clone(),
-            groups,
-            scope: self.scopes.join(" "),
-            ca_file: self.ca_file.clone(),
-            public_url: public_url.map(str::to_owned),
-        }
+        OidcSettings { config: self.clone(), groups, public_url: public_url.map(str::to_owned) }
     }
 }
