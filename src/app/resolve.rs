@@ -15,7 +15,7 @@ use crate::components::{
 };
 use ::vault::chain::digest::GatewayIdentity;
 use config::env::SubstitutionLookup;
-use config::file::{self, ComponentSection, ConfigFile, ParsedConfig, PipelineConfig};
+use config::file::{self, ComponentSection, ConfigFile, ParsedFile, PipelineConfig};
 use config::graph::{self, ComponentFacts};
 use config::problem::find_nearest;
 use config::tree::{NodeValue, TreeNode};
@@ -49,9 +49,9 @@ pub struct ResolvedConfig {
 
 /// Reads a configuration. `data_dir` is the folder for the spool if the file doesn't set one.
 pub fn resolve_config(name: &str, text: &str, lookup: &dyn SubstitutionLookup, data_dir: &Path) -> ResolvedConfig {
-    let ParsedConfig { source, file, mut problems, unresolved } = file::read(name, text, lookup);
+    let ParsedFile { source, content, mut problems, unresolved } = file::read(name, text, lookup);
     let read_count = problems.len();
-    let found = file.and_then(|mut file| {
+    let found = content.and_then(|mut file| {
         problems.extend(collector_compat::remove_unused_parts(&mut file));
         problems.extend(graph::check_references(&file, &unknown_type_hint));
         let typed = type_components(file, &mut problems);
