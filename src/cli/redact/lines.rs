@@ -70,11 +70,6 @@ impl<R: Read> RecordReader<R> {
         Self { name, input, line: Vec::new(), number: 0 }
     }
 
-    /// The number of the line that was read last, starting at 1.
-    pub(super) fn number(&self) -> usize {
-        self.number
-    }
-
     /// An error at the line that was read last.
     pub(super) fn line_error(&self, what: &str) -> CommandError {
         CommandError::Failed(format!("{}, line {}: {what}", self.name, self.number))
