@@ -67,7 +67,7 @@ pub(super) fn run(common: &CommonArgs, options: &ExplainArgs) -> Result<ExitStat
     for (signal, wire) in requests {
         let result = dry.process_request(signal, wire, options.pipeline.as_deref())?;
         let privacy = result.steps.iter().find_map(|step| profiles.get(&**step).copied());
-        let mut explained = RequestExplanation { privacy, ..compare::explain_request(dry.vocabulary(), &result) };
+        let mut explained = compare::explain_request(dry.vocabulary(), &result, privacy);
         compare::add_remedies(&mut explained.items, &dry);
         explanations.push(explained);
     }
