@@ -53,7 +53,8 @@ pub(super) fn run(common: &CommonArgs, options: RunArgs) -> Result<ExitStatus, C
     logging::init(loaded.valid.log_level);
     warn_expiring_certificates(&loaded.valid, SystemClock::new().now());
     let runtime = tasks::build_runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?;
-    let running_rounds = run_rounds(common.clone(), options, loaded, vocabulary);
+    let resources = ReloadResources { vocabulary: Arc::new(Mutex::new(vocabulary)), ..ReloadResources::default() };
+    let running_rounds = run_rounds(common.clone(), options, loaded, resources);
     // The error is reported before waiting for hanging threads.
     Ok(tasks::run_to_end(runtime, EXIT_GRACE, async {
         running_rounds.await.unwrap_or_else(|error| report_error(&error))
@@ -65,7 +66,7 @@ async fn run_rounds(
     common: CommonArgs,
     options: RunArgs,
     loaded: LoadedConfig,
-    vocabulary: Option<Vocabulary>,
+    resources: ReloadResources,
 ) -> Result<ExitStatus, CommandError> {
     let (stop, second_signal) = match (os::stop_signal(), os::second_signal()) {
         (Ok(stop), Ok(second_signal)) => (stop, second_signal),
@@ -77,7 +78,7 @@ async fn run_rounds(
     let resources = ReloadResources {
         sockets: Some(RetainedSockets::default()),
         reload_requested: Some(reloads.reload_requested()),
-        vocabulary: Arc::new(Mutex::new(vocabulary)),
+        ..resources
     };
     let sockets = resources.sockets.clone().unwrap_or_default();
     // The previous round's settings and keys are kept until the next one runs, because files and variables that it
