@@ -1,7 +1,8 @@
 //! Chooses what a snippet may show of a file beside an error ([`visible_ranges`]): keys, ids of components, numbers,
 //! booleans, patterns, public keys, hosts and ports of addresses, words of fixed lists, names of variables, paths,
-//! names, and comments in plain words. A value below a key that may name a secret, or is a misspelling of one, stays masked, even
-//! when an alias uses it elsewhere. Any value not recognised here is masked. The masking itself is in `problem`.
+//! names, and comments in plain words. A value below a key that may name a secret, or is a misspelling of one, stays
+//! masked, even when an alias uses it elsewhere. Any value not recognised here is masked. The masking itself is in
+//! `problem`.
 
 use std::ops::Range;
 
