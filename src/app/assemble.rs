@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::app::alert_sender::{self, AlertSender};
@@ -34,6 +35,7 @@ use config::file::PipelineConfig;
 use config::graph::StepRole;
 use config::{ComponentId, SourcePosition, env};
 use exporters::remote::ExporterDeps;
+use genai::Vocabulary;
 use history::{ClientRecorder, FailedSpanRecorder};
 use kafka::SessionPartitioner;
 use kernel::files::parent_folder;
@@ -69,6 +71,8 @@ pub struct ReloadResources {
     pub sockets: Option<RetainedSockets>,
     /// Notified when a reload is requested through the admin port.
     pub reload_requested: Option<Arc<Notify>>,
+    /// The built-in vocabulary, for the first round: it was built while the configuration was loaded.
+    pub vocabulary: Arc<Mutex<Option<Vocabulary>>>,
 }
 
 /// Wires valid settings with keys that were already read, for one round of a gateway that can reload.
@@ -96,7 +100,8 @@ pub fn build_blueprint_with_keys(
         let services = (Arc::clone(&resources.tasks), proxies);
         let storage =
             ProcessorStorage { spool: Arc::clone(&resources.spool), signers, made_by: valid.identity.clone() };
-        let processor_deps = processor_deps(&valid, pseudonyms.clone(), &resources.deps, services)?;
+        let vocabulary = reload_resources.vocabulary.lock().take();
+        let processor_deps = processor_deps(&valid, pseudonyms.clone(), &resources.deps, services, vocabulary)?;
         GatewayAssembler {
             resources,
             partitioner: Arc::new(SessionPartitioner::new(processor_deps.vocabulary.session_keys(), pseudonyms)),

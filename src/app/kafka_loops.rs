@@ -7,11 +7,11 @@ use crate::components::ExporterSettings;
 
 /// The exporters that close a loop.
 pub(super) fn find_kafka_loops(context: &FileContext<'_>) -> Vec<FileFinding> {
-    let (pipelines, mut loops) = (context.pipelines, Vec::new());
-    for exporter in &context.used.exporters {
+    let (valid, mut loops) = (context.valid, Vec::new());
+    for exporter in &valid.exporters {
         let ExporterSettings::Kafka(written) = &exporter.value else { continue };
-        for (receiver, read) in kafka_receivers(&context.used.receivers) {
-            let share_pipeline = pipelines.iter().any(|pipeline| {
+        for (receiver, read) in kafka_receivers(&valid.receivers) {
+            let share_pipeline = valid.pipelines.iter().any(|pipeline| {
                 pipeline.receivers.iter().any(|(id, _)| id == receiver)
                     && pipeline.exporters.iter().any(|(id, _)| *id == exporter.id)
             });

@@ -72,19 +72,13 @@ impl ConfiguredKey {
         format!("{}.{}", self.section, self.field)
     }
 
-    pub fn section_node<'f>(&self, file: &'f ConfigFile) -> Option<&'f TreeNode> {
-        let (list, id) = match self.section.split_once('.') {
-            None if self.section == "spool" => return Some(&file.spool),
-            None => return Some(&file.pseudonyms),
-            Some(("receivers", id)) => (&file.receivers, id),
-            Some(("processors", id)) => (&file.processors, id),
-            Some((_, id)) => (&file.exporters, id),
-        };
-        list.iter().find(|known| known.id.to_string() == id).map(|known| &known.body)
-    }
-
+    /// The setting's value as written in the file.
     pub fn find_node<'f>(&self, file: &'f ConfigFile) -> Option<&'f TreeNode> {
-        let section = self.section_node(file)?;
+        let section = match self.section.split_once('.') {
+            Some((section, id)) => &file.section(section).iter().find(|known| known.id.to_string() == id)?.body,
+            None if self.section == "spool" => &file.spool,
+            None => &file.pseudonyms,
+        };
         match self.field.strip_prefix("keys[").and_then(|rest| rest.strip_suffix(']')) {
             Some(index) => section.get("keys")?.1.item(index.parse().ok()?),
             None => section.get(&self.field).map(|(_, node)| node),

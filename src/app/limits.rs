@@ -68,19 +68,16 @@ impl Default for AccountRateConfig {
 
 impl AccountRateConfig {
     fn check(&self, path: &str, problems: &mut Vec<FieldProblem>) {
-        let mut problem = |key: &str, message: &str| problems.push(FieldProblem::new(format!("{path}{key}"), message));
-        if self.requests_per_second.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
-            problem(".requests_per_second", "must be more than zero");
-        }
-        if self.bytes_per_second.is_some_and(|rate| rate.0 == 0) {
-            problem(".bytes_per_second", "must be more than zero");
-        }
-        if self.burst.0.is_zero() {
-            problem(".burst", "must be more than zero");
-        }
-        if self.requests_per_second.is_none() && self.bytes_per_second.is_none() {
-            problem("", "sets no limit: add `requests_per_second`, `bytes_per_second` or both");
-        }
+        let (requests, bytes, zero) = (self.requests_per_second, self.bytes_per_second, "must be more than zero");
+        let nothing = "sets no limit: add `requests_per_second`, `bytes_per_second` or both";
+        let conditions = [
+            (requests.is_some_and(|rate| !rate.is_finite() || rate <= 0.0), ".requests_per_second", zero),
+            (bytes.is_some_and(|rate| rate.0 == 0), ".bytes_per_second", zero),
+            (self.burst.0.is_zero(), ".burst", zero),
+            (requests.is_none() && bytes.is_none(), "", nothing),
+        ];
+        problems
+            .extend(FieldProblem::found(conditions.map(|(holds, key, what)| (holds, format!("{path}{key}"), what))));
     }
 
     fn to_rate(&self) -> accounts::RateLimit {
@@ -109,23 +106,22 @@ impl LimitsConfig {
     pub(super) fn check(&self, receivers: &[ConfiguredComponent<ReceiverSettings>]) -> Result<(), Vec<FieldProblem>> {
         let largest = receivers.iter().map(|component| component.value.largest_request()).max().unwrap_or(0) as u64;
         let mut problems = Vec::new();
-        if self.max_item_size.0 == 0 {
-            problems.push(FieldProblem::new("max_item_size", "must be more than zero"));
-        }
         self.per_account.iter().for_each(|rate| rate.check("per_account", &mut problems));
         self.accounts.iter().for_each(|(account, rate)| rate.check(&format!("accounts.{account}"), &mut problems));
         // Twice the size: the request as received and as parsed. Inflating takes extra memory.
         let needed = largest.saturating_mul(2).saturating_add(INFLATE_BYTES).saturating_mul(WORKING_FACTOR as u64);
-        if self.memory.is_some_and(|memory| memory < MIN_MEMORY) {
-            problems.push(FieldProblem::new("memory", format!("must be at least {MIN_MEMORY}")));
-        }
-        if self.memory_percentage.is_some_and(|percent| !(1..=100).contains(&percent)) {
-            problems.push(FieldProblem::new("memory_percentage", "must be between 1 and 100"));
-        }
-        if self.memory.is_some() && self.memory_percentage.is_some() {
-            let what = "can't be combined with `memory`: set only one of them";
-            problems.push(FieldProblem::new("memory_percentage", what));
-        }
+        let (memory, percentage) = (self.memory, self.memory_percentage);
+        let is_double = memory.is_some() && percentage.is_some();
+        problems.extend(FieldProblem::found([
+            (self.max_item_size.0 == 0, "max_item_size", "must be more than zero"),
+            (memory.is_some_and(|size| size < MIN_MEMORY), "memory", &*format!("must be at least {MIN_MEMORY}")),
+            (
+                percentage.is_some_and(|percent| !(1..=100).contains(&percent)),
+                "memory_percentage",
+                "must be between 1 and 100",
+            ),
+            (is_double, "memory_percentage", "can't be combined with `memory`: set only one of them"),
+        ]));
         // Without `in_flight` the limit is made to fit at start. Invalid receivers are reported on their own.
         if largest == 0 || self.in_flight.is_none_or(|in_flight| in_flight.0 >= needed) {
             return if problems.is_empty() { Ok(()) } else { Err(problems) };

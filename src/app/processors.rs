@@ -24,7 +24,8 @@ use redaction::RedactionIdPolicy;
 use runs::{CombinedRunCatalog, RunCatalog};
 use tracker::RunTracker;
 
-/// The services that the processors of `valid` are built with, without storage.
+/// The services that the processors of `valid` are built with, without storage. `vocabulary` is the built-in one, if it
+/// was built before.
 ///
 /// # Errors
 /// The built-in dialects or rules are damaged.
@@ -33,19 +34,21 @@ pub(super) fn processor_deps(
     pseudonyms: Pseudonymizer,
     deps: &GatewayDeps,
     (tasks, proxies): (Arc<dyn Spawn>, Arc<ProxyRules>),
+    vocabulary: Option<Vocabulary>,
 ) -> Result<ProcessorDeps, StartError> {
     let mut redactions: Vec<_> =
         valid.processors.iter().filter_map(|component| component.value.spec().profile().redaction).collect();
     // Without a `redact` processor, the built-in rules apply to ids and index columns.
-    let builtin = RedactConfig::default().settings().map_err(|problems| {
-        StartError::new(problems.first().map_or_else(String::new, |problem| problem.message.clone()))
-    })?;
+    let builtin;
     if redactions.is_empty() {
+        builtin = RedactConfig::default().settings().map_err(|problems| {
+            StartError::new(problems.first().map_or_else(String::new, |problem| problem.message.clone()))
+        })?;
         redactions.extend(builtin.profile().redaction);
     }
     let detectors = redactions.iter().map(|redaction| Arc::clone(redaction.detector)).collect();
     let sellers = valid.processors.iter().filter_map(|component| component.value.spec().profile().providers).flatten();
-    let vocabulary = Vocabulary::builtin().map_err(|error| StartError::new(error.0))?;
+    let vocabulary = vocabulary.map_or_else(Vocabulary::builtin, Ok).map_err(|error| StartError::new(error.0))?;
     let mut policies = valid.processors.iter().filter_map(|component| component.value.spec().profile().closed_items);
     let policy = policies.next().cloned().unwrap_or_default();
     if policies.any(|other| *other != policy) {
@@ -81,7 +84,7 @@ pub(super) fn dry_run_deps(valid: &ValidSettings, deps: &GatewayDeps) -> Result<
     let calls_recogniser = valid.processors.iter().any(|component| component.value.spec().profile().calls_recogniser);
     let proxies = ProxyRules::from_env(&|name: &str| env::var(name).filter(|_| calls_recogniser))?;
     let services = (Tasks::new(&deps.meter) as Arc<dyn Spawn>, Arc::new(proxies));
-    Ok((processor_deps(valid, pseudonyms.with_epoch(valid.pseudonym_epoch), deps, services)?, is_temporary))
+    Ok((processor_deps(valid, pseudonyms.with_epoch(valid.pseudonym_epoch), deps, services, None)?, is_temporary))
 }
 
 /// Builds one processor.

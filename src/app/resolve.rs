@@ -8,14 +8,14 @@ use std::path::Path;
 use crate::app::collector_compat;
 use crate::app::key_opening::check_pseudonym_key;
 use crate::app::start_checks::find_file_problems;
-use crate::app::start_checks::finding::{FileContext, FileFinding, UsedComponents};
+use crate::app::start_checks::finding::{FileContext, FileFinding};
 use crate::components::{
     ConnectorConfig, ConnectorKind, ExporterConfig, ExporterKind, ExporterSettings, ExtensionConfig, ExtensionKind,
     ProcessorConfig, ProcessorKind, ReceiverConfig, ReceiverKind, ReceiverSettings, component_rows,
 };
 use ::vault::chain::digest::GatewayIdentity;
 use config::env::SubstitutionLookup;
-use config::file::{self, ComponentSection, ConfigFile, ParsedConfig, PipelineConfig};
+use config::file::{self, ComponentSection, ConfigFile, ParsedFile, PipelineConfig};
 use config::graph::{self, ComponentFacts};
 use config::problem::find_nearest;
 use config::tree::{NodeValue, TreeNode};
@@ -49,9 +49,9 @@ pub struct ResolvedConfig {
 
 /// Reads a configuration. `data_dir` is the folder for the spool if the file doesn't set one.
 pub fn resolve_config(name: &str, text: &str, lookup: &dyn SubstitutionLookup, data_dir: &Path) -> ResolvedConfig {
-    let ParsedConfig { source, file, mut problems, unresolved } = file::read(name, text, lookup);
+    let ParsedFile { source, content, mut problems, unresolved } = file::read(name, text, lookup);
     let read_count = problems.len();
-    let found = file.and_then(|mut file| {
+    let found = content.and_then(|mut file| {
         problems.extend(collector_compat::remove_unused_parts(&mut file));
         problems.extend(graph::check_references(&file, &unknown_type_hint));
         let typed = type_components(file, &mut problems);
@@ -152,24 +152,23 @@ fn validate_settings(
 ) -> Option<ValidSettings> {
     let file = &typed.file;
     let mut checks = SettingsChecker { problems };
-    let used = checks.validate_components(typed);
+    let receivers = checks.validate_all(file, "receivers", &typed.receivers, ReceiverConfig::settings);
+    let processors = checks.validate_all(file, "processors", &typed.processors, ProcessorConfig::settings);
+    let exporters = checks.validate_all(file, "exporters", &typed.exporters, ExporterConfig::settings);
+    let connectors = checks.validate_all(file, "connectors", &typed.connectors, ConnectorConfig::settings);
+    let extensions = checks.validate_all(file, "extensions", &typed.extensions, ExtensionConfig::settings);
     let default_folder = data_dir.join("spool");
     let spool = checks.settings_or_report("spool", &file.spool, typed.spool.settings(&default_folder));
     let spool_keys = checks.settings_or_report("spool", &file.spool, typed.spool.spool_keys());
     let pseudonym_key = checks.check_pseudonym_key(typed);
     let own_metrics =
         checks.settings_or_report("service.telemetry", &file.telemetry, typed.telemetry.metrics.settings());
-    checks.check_limits(typed, &used.receivers);
+    checks.check_limits(typed, &receivers);
     let kind_of = |section: &ComponentSection| Some((section.id.clone(), ConnectorKind::parse(&section.id.kind)?));
     let kinds: Vec<_> = file.connectors.iter().filter_map(kind_of).collect();
     let pipelines = join_forwarded_pipelines(file, &kinds, checks.problems);
-    let folder = spool.as_ref().map(|spool| spool.directory.as_path());
-    checks.report_findings(&FileContext { typed, used: &used, pipelines: &pipelines, spool: folder });
-    let found = check_across_pipelines(file, &pipelines, &kinds, &used, problems);
-    problems.extend(found);
     let placeholders = PlaceholderSettings { spool: spool.is_none(), keys: spool_keys.is_none(), components: false };
-    let UsedComponents { receivers, processors, exporters, connectors, extensions } = used;
-    Some(ValidSettings {
+    let valid = ValidSettings {
         receivers,
         processors,
         exporters,
@@ -186,15 +185,18 @@ fn validate_settings(
         admin_certificates: LastGoodValue::default(),
         identity,
         placeholders,
-    })
+    };
+    checks.report_findings(&FileContext { typed, valid: &valid });
+    let found = check_across_pipelines(file, &valid, &kinds, problems);
+    problems.extend(found);
+    Some(valid)
 }
 
 /// Problems across pipelines: references, order, and data that third parties would get.
 fn check_across_pipelines(
     file: &ConfigFile,
-    pipelines: &[PipelineConfig],
+    valid: &ValidSettings,
     kinds: &[(ComponentId, ConnectorKind)],
-    used: &UsedComponents,
     problems: &[Problem],
 ) -> Vec<Problem> {
     let step = |section: &ComponentSection| Some((section.id.clone(), ProcessorKind::parse(&section.id.kind)?.step()));
@@ -204,7 +206,7 @@ fn check_across_pipelines(
     // If the processor has other faults, only the text of a setting is available.
     let ids_with = |predicate: fn(&RedactionProfile<'_>) -> bool, key: &str, word: &str| -> HashSet<ComponentId> {
         let settings_of =
-            |section: &ComponentSection| used.processors.iter().find(|component| component.id == section.id);
+            |section: &ComponentSection| valid.processors.iter().find(|component| component.id == section.id);
         let matches = |section: &&ComponentSection| match settings_of(section) {
             Some(component) => {
                 component.value.spec().profile().redaction.is_some_and(|redaction| predicate(&redaction))
@@ -219,11 +221,11 @@ fn check_across_pipelines(
         steps: &steps,
         audit_only: &audit_only,
         content_allowed: &content_allowed,
-        third_party: &find_third_parties(file, &used.exporters),
-        missing_endpoints: &find_missing_endpoints(&used.exporters, problems),
+        third_party: &find_third_parties(file, &valid.exporters),
+        missing_endpoints: &find_missing_endpoints(&valid.exporters, problems),
         connectors: &connectors,
     };
-    graph::check_pipelines(&ConfigFile { pipelines: pipelines.to_vec(), ..file.clone() }, &facts)
+    graph::check_pipelines(&ConfigFile { pipelines: valid.pipelines.clone(), ..file.clone() }, &facts)
 }
 
 fn has_text(section: &ComponentSection, key: &str, word: &str) -> bool {
@@ -288,17 +290,6 @@ fn join_forwarded_pipelines(
 }
 
 impl SettingsChecker<'_> {
-    fn validate_components(&mut self, typed: &TypedConfig) -> UsedComponents {
-        let file = &typed.file;
-        UsedComponents {
-            receivers: self.validate_all(file, "receivers", &typed.receivers, ReceiverConfig::settings),
-            processors: self.validate_all(file, "processors", &typed.processors, ProcessorConfig::settings),
-            exporters: self.validate_all(file, "exporters", &typed.exporters, ExporterConfig::settings),
-            connectors: self.validate_all(file, "connectors", &typed.connectors, ConnectorConfig::settings),
-            extensions: self.validate_all(file, "extensions", &typed.extensions, ExtensionConfig::settings),
-        }
-    }
-
     /// Reports problems between the settings of several components.
     fn report_findings(&mut self, context: &FileContext<'_>) {
         for FileFinding { section, id, severity, problem } in find_file_problems(context) {

@@ -16,11 +16,11 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
 use serde_json::json;
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::app::build::InletCell;
 use exporters::debug;
+use kernel::calendar::utc;
 use kernel::clock::Clock;
 use kernel::terminal::format_count;
 use net::Spawn;
@@ -119,8 +119,7 @@ impl TapStream {
                 }
             };
             let left_out = self.subscription.take_left_out();
-            let now = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.state.clock.now().0));
-            let time = now.ok().and_then(|now| now.format(&Rfc3339).ok()).unwrap_or_default();
+            let time = utc(self.state.clock.now()).format(&Rfc3339).unwrap_or_default();
             let (service, json_lines) = (self.service.clone(), self.json_lines);
             let write = move || format_request(&tapped, service.as_deref(), &time, json_lines);
             let shown = run_blocking(&*self.state.tasks, "tap", write).await?;

@@ -26,8 +26,8 @@ struct FedAccounts {
 
 /// Checks every vault with a store that a pipeline names.
 pub(super) fn check_vault_recipients(context: &FileContext<'_>) -> Vec<FileFinding> {
-    let accounts = |id| accounts_of_vault(id, context.pipelines, &context.used.receivers);
-    vaults(&context.used.processors).flat_map(|(id, vault, _)| check_vault(id, vault, &accounts(id))).collect()
+    let accounts = |id| accounts_of_vault(id, &context.valid.pipelines, &context.valid.receivers);
+    vaults(&context.valid.processors).flat_map(|(id, vault, _)| check_vault(id, vault, &accounts(id))).collect()
 }
 
 fn accounts_of_vault(

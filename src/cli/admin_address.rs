@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::common::CommonArgs;
-use super::config_loading::{FileCreation, LoadedConfig, load_config};
+use super::config_loading::{FileAccess, LoadedConfig, load_config};
 use super::data_dir::resolve_data_dir;
 use crate::app::configured_component::admin_ports;
 use crate::app::gateway_keys::{ADMIN_TOKEN_FILE, admin_token_path};
@@ -44,7 +44,7 @@ where
 /// The configuration can't be read, or has no reachable admin port.
 pub(super) fn resolve_admin_port(options: &AdminPortArgs, common: &CommonArgs) -> Result<AdminPort, CommandError> {
     let is_configured = options.admin.is_none() && common.config.is_some();
-    let loaded = is_configured.then(|| load_config(common, FileCreation::Nothing)).transpose()?;
+    let loaded = is_configured.then(|| load_config(common, FileAccess::Read)).transpose()?;
     resolve_loaded_admin_port(options, common, loaded.as_ref())
 }
 

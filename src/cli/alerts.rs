@@ -3,13 +3,12 @@
 
 use std::fmt::Write as _;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::Value;
 
 use super::admin_address::run_with_client;
 use super::common::CommonArgs;
-use command::admin_client::AdminPortArgs;
-use command::admin_client::{AdminClient, parse_json};
+use command::admin_client::{AdminClient, AdminPortArgs, parse_json};
 use command::error::{CommandError, ExitStatus};
 use command::output;
 use kernel::terminal::escape_unsafe;
@@ -18,38 +17,32 @@ use kernel::terminal::escape_unsafe;
 #[derive(Subcommand)]
 pub(super) enum AlertsCommand {
     /// Lists alerts that fire and alerts that fired before.
-    List(ListAlertsArgs),
+    List {
+        #[command(flatten)]
+        admin_port: AdminPortArgs,
+        /// Prints the API's JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Sends a test message to the webhook of `extensions.admin.alerts`.
-    Test(TestAlertArgs),
-}
-
-#[derive(Args)]
-pub(super) struct ListAlertsArgs {
-    #[command(flatten)]
-    admin_port: AdminPortArgs,
-    /// Prints the API's JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Args)]
-pub(super) struct TestAlertArgs {
-    #[command(flatten)]
-    admin_port: AdminPortArgs,
+    Test {
+        #[command(flatten)]
+        admin_port: AdminPortArgs,
+    },
 }
 
 pub(super) fn run(common: &CommonArgs, command: &AlertsCommand) -> Result<ExitStatus, CommandError> {
     match command {
-        AlertsCommand::List(options) => {
-            run_with_client(common, &options.admin_port, |gateway| list_alerts(gateway, options))
+        AlertsCommand::List { admin_port, json } => {
+            run_with_client(common, admin_port, |gateway| list_alerts(gateway, *json))
         }
-        AlertsCommand::Test(options) => run_with_client(common, &options.admin_port, send_test),
+        AlertsCommand::Test { admin_port } => run_with_client(common, admin_port, send_test),
     }
 }
 
-async fn list_alerts(gateway: AdminClient, options: &ListAlertsArgs) -> Result<(), CommandError> {
+async fn list_alerts(gateway: AdminClient, as_json: bool) -> Result<(), CommandError> {
     let answer = gateway.get("/api/alerts", "application/json").await?;
-    if options.json {
+    if as_json {
         return output::print_json(&answer);
     }
     let webhook = gateway.get("/api/alerts/webhook", "application/json").await?;
@@ -69,18 +62,14 @@ fn format_field(value: &Value) -> String {
     }
 }
 
-fn array_items(value: Option<&Value>) -> &[Value] {
-    value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
 fn format_alerts(answer: &Value, webhook: &Value) -> String {
     let mut out = String::new();
-    let alerts = array_items(answer.get("alerts"));
+    let alerts: &[Value] = answer["alerts"].as_array().map_or(&[], Vec::as_slice);
     if alerts.is_empty() {
         out.push_str("no alerts\n");
     }
     for alert in alerts {
-        let field = |name: &str| format_field(alert.get(name).unwrap_or(&Value::Null));
+        let field = |name: &str| format_field(&alert[name]);
         let _ = writeln!(
             out,
             "{:<9} {:<8} {}: {} tenant {} feature {} tool {} run {} session {} trace {} since {} until {}",
@@ -98,7 +87,7 @@ fn format_alerts(answer: &Value, webhook: &Value) -> String {
             field("until"),
         );
     }
-    let configured = webhook.get("configured") == Some(&Value::Bool(true));
+    let configured = webhook["configured"] == true;
     out.push_str(if configured { "webhook: configured\n" } else { "webhook: none\n" });
     out
 }

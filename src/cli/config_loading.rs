@@ -63,20 +63,15 @@ fn file_digest(path: &str) -> Option<[u8; 32]> {
     Some(Sha256::digest(text.expose()))
 }
 
-/// Whether a command may create files (keys of the embedded default).
+/// What a command may do with files: keys of the embedded default, and those that a configuration names by `${file:…}`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum FileCreation {
-    /// The command runs a gateway: `run`.
-    TryoutKey,
-    /// The command creates nothing, such as `validate` and `print-config`.
-    Nothing,
-}
-
-/// Whether to read the files that a configuration names by `${file:…}`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum FileLookup {
+pub(super) enum FileAccess {
+    /// The command runs a gateway, and creates the try-out key: `run`.
+    Create,
+    /// The command creates nothing, such as `explain` and `print-config`.
     Read,
-    OnOtherMachine,
+    /// The files are on another machine: they are not read, and their absence is not an error.
+    None,
 }
 
 /// Reads the configuration for comparison with an earlier reading.
@@ -130,25 +125,16 @@ impl ConfigMessages {
 ///
 /// # Errors
 /// [`CommandError::Problems`] if it can't be used.
-pub(super) fn load_config(common: &CommonArgs, creation: FileCreation) -> Result<LoadedConfig, CommandError> {
-    print_messages(load_and_check(common, (creation, FileLookup::Read), |_, _| Vec::new()))
+pub(super) fn load_config(common: &CommonArgs, access: FileAccess) -> Result<LoadedConfig, CommandError> {
+    print_messages(load_with_messages(common, access))
 }
 
 /// Like [`load_config`], but returns warnings and problems instead of printing them.
 pub(super) fn load_with_messages(
     common: &CommonArgs,
-    creation: FileCreation,
+    access: FileAccess,
 ) -> Result<(LoadedConfig, ConfigMessages), ConfigMessages> {
-    load_and_check(common, (creation, FileLookup::Read), |_, _| Vec::new())
-}
-
-/// Like [`load_config`], for a configuration of another machine: the files that it names are not read, and their
-/// absence is not an error.
-///
-/// # Errors
-/// See [`load_config`].
-pub(super) fn load_without_files(common: &CommonArgs) -> Result<LoadedConfig, CommandError> {
-    print_messages(load_and_check(common, (FileCreation::Nothing, FileLookup::OnOtherMachine), |_, _| Vec::new()))
+    load_and_check(common, access, |_, _| Vec::new())
 }
 
 type ExtraCheck = fn(&TypedConfig, &ValidSettings) -> Vec<Problem>;
@@ -158,7 +144,7 @@ type ExtraCheck = fn(&TypedConfig, &ValidSettings) -> Vec<Problem>;
 /// # Errors
 /// See [`load_config`].
 pub(super) fn load_with_check(common: &CommonArgs, extra_check: ExtraCheck) -> Result<LoadedConfig, CommandError> {
-    print_messages(load_and_check(common, (FileCreation::Nothing, FileLookup::Read), extra_check))
+    print_messages(load_and_check(common, FileAccess::Read, extra_check))
 }
 
 fn print_messages(
@@ -173,7 +159,7 @@ fn print_messages(
 
 fn load_and_check(
     common: &CommonArgs,
-    (creation, files): (FileCreation, FileLookup),
+    access: FileAccess,
     extra_check: ExtraCheck,
 ) -> Result<(LoadedConfig, ConfigMessages), ConfigMessages> {
     let text = read_text(common).map_err(ConfigMessages::from_error)?;
@@ -186,16 +172,16 @@ fn load_and_check(
         directory.unwrap_or_else(|_| PathBuf::from("."))
     };
     // The snapshot is taken before parsing, so that a later change of a named file is detected.
-    let snapshot = match files {
-        FileLookup::Read => ConfigSnapshot::with_files(text),
-        FileLookup::OnOtherMachine => ConfigSnapshot { text, files: Vec::new() },
+    let snapshot = match access {
+        FileAccess::Create | FileAccess::Read => ConfigSnapshot::with_files(text),
+        FileAccess::None => ConfigSnapshot { text, files: Vec::new() },
     };
     let text = &snapshot.text;
-    let tryout = embedded.then(|| tryout_recipient(&directory, creation)).transpose();
+    let tryout = embedded.then(|| tryout_recipient(&directory, access)).transpose();
     let tryout = tryout.map_err(ConfigMessages::from_error)?;
     let key_exists = directory.join(TRYOUT_KEY).exists();
     let temporary_recipient = tryout.clone().filter(|_| !key_exists);
-    let lookup = DefaultLookup { directory: &directory, tryout, files };
+    let lookup = DefaultLookup { directory: &directory, tryout, access };
     let ResolvedConfig { source, mut warnings, result, usable_parts } =
         resolve_config(&name, text, &lookup, &directory);
     let parts = result.as_ref().ok().or(usable_parts.as_deref());
@@ -234,7 +220,7 @@ fn count_problems(problems: &[Problem]) -> String {
 struct DefaultLookup<'d> {
     directory: &'d Path,
     tryout: Option<String>,
-    files: FileLookup,
+    access: FileAccess,
 }
 
 impl SubstitutionLookup for DefaultLookup<'_> {
@@ -247,19 +233,19 @@ impl SubstitutionLookup for DefaultLookup<'_> {
     }
 
     fn read_file(&self, path: &str) -> Result<String, SubstitutionFileError> {
-        match self.files {
-            FileLookup::Read => ProcessLookup.read_file(path),
-            FileLookup::OnOtherMachine => Err(SubstitutionFileError::OtherMachine),
+        match self.access {
+            FileAccess::Create | FileAccess::Read => ProcessLookup.read_file(path),
+            FileAccess::None => Err(SubstitutionFileError::OtherMachine),
         }
     }
 }
 
 /// The public key of the try-out auditor. Its secret key is kept in the data directory, for trying out only.
-fn tryout_recipient(directory: &Path, creation: FileCreation) -> Result<String, CommandError> {
+fn tryout_recipient(directory: &Path, access: FileAccess) -> Result<String, CommandError> {
     let new = || Secret::new(age::x25519::Identity::generate().to_string().expose_secret().to_owned());
     let path = directory.join(TRYOUT_KEY);
-    let key = match creation {
-        FileCreation::Nothing if !path.exists() => new(),
+    let key = match access {
+        FileAccess::Read | FileAccess::None if !path.exists() => new(),
         _ => keyfile::read_or_create(&path, new).map_err(|error| error.to_string())?.key,
     };
     let identity: age::x25519::Identity =

@@ -7,7 +7,7 @@ use std::path::Path;
 use futures_util::future::LocalBoxFuture;
 
 use super::common::CommonArgs;
-use super::config_loading::{FileCreation, load_config};
+use super::config_loading::{FileAccess, load_config};
 use super::listen::parse_listen_address;
 use crate::app::build::GatewayDeps;
 use crate::app::resolve::ConfiguredComponent;
@@ -45,7 +45,7 @@ async fn start(directory: &Path) -> Result<Box<dyn DemoGateway>, CommandError> {
 
 /// The outer error is the configuration's.
 async fn start_on_ports(common: &CommonArgs) -> Result<Result<RunningGateway, StartError>, CommandError> {
-    let mut valid = load_config(common, FileCreation::TryoutKey)?.valid;
+    let mut valid = load_config(common, FileAccess::Create)?.valid;
     let path = valid.spool.directory.with_file_name(EXPORTED);
     let id = ComponentId::parse(EXPORTER)?;
     let rotation = Some(RotationLimits { max_bytes: MAX_BYTES, max_backups: 1 });

@@ -4,7 +4,7 @@
 use clap::Args;
 
 use super::common::{CommonArgs, RejectFileArg};
-use super::config_loading::{FileCreation, load_config, load_with_check, load_without_files};
+use super::config_loading::{FileAccess, load_config, load_with_check};
 use crate::app::start_checks::finding::MachineContext;
 use crate::app::{start_checks, volume};
 use crate::components::SECTIONS;
@@ -27,7 +27,7 @@ pub(super) struct ValidateArgs {
 /// Reports that a configuration is valid, or everything wrong with it and the files it names.
 pub(super) fn validate(common: &CommonArgs, options: ValidateArgs) -> Result<ExitStatus, CommandError> {
     let loaded = if options.file_only {
-        load_without_files(common)?
+        load_config(common, FileAccess::None)?
     } else {
         load_with_check(common, |typed, valid| {
             let (file, now) = (&typed.file, SystemClock::new().now());
@@ -61,6 +61,6 @@ pub(super) fn list_components() -> Result<ExitStatus, CommandError> {
 /// # Errors
 /// The configuration is invalid.
 pub(super) fn list_otlp_receivers(common: &CommonArgs) -> Result<Vec<OtlpReceiverSettings>, CommandError> {
-    let receivers = load_config(common, FileCreation::Nothing)?.valid.receivers;
+    let receivers = load_config(common, FileAccess::Read)?.valid.receivers;
     Ok(receivers.iter().filter_map(|placed| placed.value.otlp().cloned()).collect())
 }

@@ -3,7 +3,7 @@
 //! `migrate` prints its result with the same [`ConfigPrinter`].
 
 use super::common::CommonArgs;
-use super::config_loading::{FileCreation, LoadedConfig, load_config};
+use super::config_loading::{FileAccess, LoadedConfig, load_config};
 use crate::app::resolve::{ConfiguredComponent, TypedConfig};
 use crate::components::ProcessorConfig;
 use command::error::{CommandError, ExitStatus};
@@ -27,7 +27,7 @@ const REDACTED_COMMENT: &str = "\
 
 /// Prints the configuration with every default filled in.
 pub(super) fn print_config(common: &CommonArgs, comments: bool) -> Result<ExitStatus, CommandError> {
-    let LoadedConfig { mut typed, temporary_recipient, .. } = load_config(common, FileCreation::Nothing)?;
+    let LoadedConfig { mut typed, temporary_recipient, .. } = load_config(common, FileAccess::Read)?;
     let unknown_auditor = temporary_recipient.is_some_and(|recipient| replace_recipient(&mut typed, &recipient));
     let mut printer = ConfigPrinter { comments, ..ConfigPrinter::default() };
     let file = &typed.file;

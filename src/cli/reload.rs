@@ -15,7 +15,7 @@ use tracing::subscriber::{NoSubscriber, with_default};
 
 use super::common::CommonArgs;
 use super::config_loading::{
-    ConfigMessages, ConfigSnapshot, FileCreation, LoadedConfig, load_with_messages, read_snapshot,
+    ConfigMessages, ConfigSnapshot, FileAccess, LoadedConfig, load_with_messages, read_snapshot,
 };
 use crate::app::build::GatewayDeps;
 use crate::app::resolve::ValidSettings;
@@ -108,7 +108,7 @@ impl ReloadWatcher {
         let (common, clock) = (self.common.clone(), Arc::clone(&self.clock));
         let read = move || {
             let snapshot = read_snapshot(&common).ok();
-            let (loaded, faults) = match load_with_messages(&common, FileCreation::TryoutKey) {
+            let (loaded, faults) = match load_with_messages(&common, FileAccess::Create) {
                 Ok((loaded, warnings)) => {
                     print_problems(&warnings);
                     warnings

@@ -8,13 +8,14 @@
 use std::io;
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 
 use clap::Args;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::common::{CommonArgs, RejectFileArg};
-use super::config_loading::{ConfigSnapshot, FileCreation, LoadedConfig, load_config};
+use super::config_loading::{ConfigSnapshot, FileAccess, LoadedConfig, load_config};
 use super::reload::{ReloadWatcher, warn_expiring_certificates};
 use crate::app::assemble::ReloadResources;
 use crate::app::build::GatewayDeps;
@@ -26,6 +27,7 @@ use command::keyfile::TRYOUT_KEY;
 use command::output::report_error;
 use command::runtime::{EXIT_GRACE, runtime_threads};
 use command::{os, tasks};
+use genai::Vocabulary;
 use kernel::clock::{Clock, SystemClock};
 use net::RetainedSockets;
 use telemetry::logging;
@@ -42,11 +44,17 @@ pub(super) struct RunArgs {
 
 /// Runs the gateway until a signal.
 pub(super) fn run(common: &CommonArgs, options: RunArgs) -> Result<ExitStatus, CommandError> {
-    let loaded = load_config(common, FileCreation::TryoutKey)?;
+    // Both take long, and neither needs the other. A vocabulary that can't be built is built again, with its error.
+    let (loaded, vocabulary) = std::thread::scope(|scope| {
+        let vocabulary = scope.spawn(Vocabulary::builtin);
+        (load_config(common, FileAccess::Create), vocabulary.join().ok().and_then(Result::ok))
+    });
+    let loaded = loaded?;
     logging::init(loaded.valid.log_level);
     warn_expiring_certificates(&loaded.valid, SystemClock::new().now());
     let runtime = tasks::build_runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?;
-    let running_rounds = run_rounds(common.clone(), options, loaded);
+    let resources = ReloadResources { vocabulary: Arc::new(Mutex::new(vocabulary)), ..ReloadResources::default() };
+    let running_rounds = run_rounds(common.clone(), options, loaded, resources);
     // The error is reported before waiting for hanging threads.
     Ok(tasks::run_to_end(runtime, EXIT_GRACE, async {
         running_rounds.await.unwrap_or_else(|error| report_error(&error))
@@ -54,7 +62,12 @@ pub(super) fn run(common: &CommonArgs, options: RunArgs) -> Result<ExitStatus, C
 }
 
 /// Runs rounds of one gateway, each with the latest usable configuration.
-async fn run_rounds(common: CommonArgs, options: RunArgs, loaded: LoadedConfig) -> Result<ExitStatus, CommandError> {
+async fn run_rounds(
+    common: CommonArgs,
+    options: RunArgs,
+    loaded: LoadedConfig,
+    resources: ReloadResources,
+) -> Result<ExitStatus, CommandError> {
     let (stop, second_signal) = match (os::stop_signal(), os::second_signal()) {
         (Ok(stop), Ok(second_signal)) => (stop, second_signal),
         (Err(error), _) | (_, Err(error)) => return Err(signal_error(&error)),
@@ -65,6 +78,7 @@ async fn run_rounds(common: CommonArgs, options: RunArgs, loaded: LoadedConfig) 
     let resources = ReloadResources {
         sockets: Some(RetainedSockets::default()),
         reload_requested: Some(reloads.reload_requested()),
+        ..resources
     };
     let sockets = resources.sockets.clone().unwrap_or_default();
     // The previous round's settings and keys are kept until the next one runs, because files and variables that it

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Subcommand;
 
 use super::common::CommonArgs;
-use super::config_loading::{FileCreation, LoadedConfig, load_config};
+use super::config_loading::{FileAccess, LoadedConfig, load_config};
 use super::spool_move;
 use crate::app::build::GatewayDeps;
 use crate::app::destinations::parse_held_consumer;
@@ -64,7 +64,7 @@ pub(super) enum SpoolCommand {
 }
 
 pub(super) fn run(common: &CommonArgs, command: SpoolCommand) -> Result<ExitStatus, CommandError> {
-    let loaded = load_config(common, FileCreation::Nothing)?;
+    let loaded = load_config(common, FileAccess::Read)?;
     logging::init(logging::LogLevel::Warn);
     let deps = GatewayDeps::system();
     let directory = loaded.valid.spool.directory.clone();

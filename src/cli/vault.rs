@@ -7,7 +7,7 @@ use clap::{Command, Subcommand};
 
 use super::admin_address::resolve_admin_port;
 use super::common::CommonArgs;
-use super::config_loading::{FileCreation, load_config};
+use super::config_loading::{FileAccess, load_config};
 use super::doctor::{DoctorArgs, PolicyArgs, run_doctor, run_policy};
 use super::redact::load_rules;
 use crate::app::configured_component::vaults;
@@ -68,7 +68,7 @@ impl GatewayConfig for CommonArgs {
     }
 
     fn vault_recipients(&self) -> Result<Vec<(String, RecipientPolicy)>, CommandError> {
-        let processors = load_config(self, FileCreation::Nothing)?.valid.processors;
+        let processors = load_config(self, FileAccess::Read)?.valid.processors;
         Ok(vaults(&processors).map(|(id, vault, _)| (id.to_string(), vault.recipients.clone())).collect())
     }
 }

@@ -105,42 +105,30 @@ impl ConfigFile {
 const TOP_LEVEL_KEYS: [&str; 9] =
     ["receivers", "processors", "exporters", "connectors", "extensions", "service", "spool", "pseudonyms", "limits"];
 
-/// The result of [`read`]: as much of the file as could be parsed, with its problems.
-pub struct ParsedConfig {
+/// As much of a file as could be parsed, with its problems: a [`ConfigFile`], or a tree whose shape was not checked.
+pub struct ParsedFile<T> {
     /// The masked text that problems are rendered against.
     pub source: MaskedSource,
-    /// The file's shape; `None` if the text is not valid YAML.
-    pub file: Option<ConfigFile>,
+    /// The file's content, substitutions resolved; `None` if the text is not valid YAML.
+    pub content: Option<T>,
     /// The problems found so far.
     pub problems: Vec<Problem>,
     /// Scalars whose `${…}` could not be resolved. Further problems at these positions follow from that one.
     pub unresolved: Vec<SourcePosition>,
 }
 
-/// A file whose substitutions are resolved, without a check of its shape.
-pub struct ParsedTree {
-    /// See [`ParsedConfig::source`].
-    pub source: MaskedSource,
-    /// The file's content; `None` if the text is not valid YAML.
-    pub root: Option<TreeNode>,
-    /// See [`ParsedConfig::problems`].
-    pub problems: Vec<Problem>,
-    /// See [`ParsedConfig::unresolved`].
-    pub unresolved: Vec<SourcePosition>,
-}
-
 /// Parses a file and resolves its substitutions. Problems do not stop it, so that later checks can add theirs.
-pub fn read(name: &str, text: &str, lookup: &dyn SubstitutionLookup) -> ParsedConfig {
+pub fn read(name: &str, text: &str, lookup: &dyn SubstitutionLookup) -> ParsedFile<ConfigFile> {
     parse_shape(read_tree(name, text, lookup))
 }
 
 /// Parses a file of any shape and resolves its substitutions.
-pub fn read_tree(name: &str, text: &str, lookup: &dyn SubstitutionLookup) -> ParsedTree {
+pub fn read_tree(name: &str, text: &str, lookup: &dyn SubstitutionLookup) -> ParsedFile<TreeNode> {
     resolve_tree(name, text, load::parse_tree(text), lookup)
 }
 
 /// Parses a Collector's file. Merge keys (`<<`) are expanded, and `${NAME}` is read as `${env:NAME}`.
-pub fn read_collector(name: &str, text: &str, lookup: &dyn SubstitutionLookup) -> ParsedConfig {
+pub fn read_collector(name: &str, text: &str, lookup: &dyn SubstitutionLookup) -> ParsedFile<ConfigFile> {
     let root = load::parse_collector_tree(text).map(|mut root| {
         root.visit_strings("", &mut |_, node| env::qualify_variables(node));
         root
@@ -148,10 +136,10 @@ pub fn read_collector(name: &str, text: &str, lookup: &dyn SubstitutionLookup) -
     parse_shape(resolve_tree(name, text, root, lookup))
 }
 
-fn parse_shape(tree: ParsedTree) -> ParsedConfig {
-    let ParsedTree { source, root, mut problems, unresolved } = tree;
-    let file = root.map(|root| ShapeParser { problems: &mut problems }.parse_file(&root));
-    ParsedConfig { source, file, problems, unresolved }
+fn parse_shape(tree: ParsedFile<TreeNode>) -> ParsedFile<ConfigFile> {
+    let ParsedFile { source, content, mut problems, unresolved } = tree;
+    let content = content.map(|root| ShapeParser { problems: &mut problems }.parse_file(&root));
+    ParsedFile { source, content, problems, unresolved }
 }
 
 fn resolve_tree(
@@ -159,20 +147,17 @@ fn resolve_tree(
     text: &str,
     root: Result<TreeNode, Problem>,
     lookup: &dyn SubstitutionLookup,
-) -> ParsedTree {
+) -> ParsedFile<TreeNode> {
     let mut root = match root {
         Ok(root) => root,
         Err(problem) => {
             let source = MaskedSource::new(name, text, &snippet::visible_syntax(text));
-            return ParsedTree { source, root: None, problems: vec![problem], unresolved: Vec::new() };
+            return ParsedFile { source, content: None, problems: vec![problem], unresolved: Vec::new() };
         }
     };
-    let mut shown = Vec::new();
-    root.collect_shown_keys(&mut shown);
-    shown.extend(snippet::visible_ranges(&root, text));
-    let source = MaskedSource::new(name, text, &shown);
+    let source = MaskedSource::new(name, text, &snippet::visible_ranges(&root, text));
     let (problems, unresolved) = env::resolve_substitutions(&mut root, lookup);
-    ParsedTree { source, root: Some(root), problems, unresolved }
+    ParsedFile { source, content: Some(root), problems, unresolved }
 }
 
 struct ShapeParser<'p> {

@@ -19,11 +19,7 @@ const MAX_NODES: usize = 100_000;
 /// Maximum number of nodes in a data file (rules, rates, dialects).
 const MAX_DATA_NODES: usize = 2_000_000;
 
-fn options(max_nodes: usize) -> Options {
-    options_with_merge_keys(max_nodes, MergeKeyPolicy::Error)
-}
-
-fn options_with_merge_keys(max_nodes: usize, merge_keys: MergeKeyPolicy) -> Options {
+fn options(max_nodes: usize, merge_keys: MergeKeyPolicy) -> Options {
     serde_saphyr::options! {
         with_snippet: false,
         strict_booleans: true,
@@ -53,9 +49,7 @@ fn parse_tree_with(text: &str, merge_keys: MergeKeyPolicy) -> Result<TreeNode, P
     if text.trim().is_empty() {
         return Err(empty());
     }
-    let mut node =
-        serde_saphyr::from_str_with_options::<TreeNode>(text, options_with_merge_keys(MAX_NODES, merge_keys))
-            .map_err(|error| syntax_problem(&error, text))?;
+    let mut node: TreeNode = parse_with(text, options(MAX_NODES, merge_keys))?;
     if matches!(node.value, NodeValue::Null) {
         return Err(empty());
     }
@@ -68,10 +62,8 @@ fn parse_tree_with(text: &str, merge_keys: MergeKeyPolicy) -> Result<TreeNode, P
 /// # Errors
 /// The first error, with its position.
 pub fn parse_data<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Problem> {
-    serde_saphyr::from_str_with_options(text, options(MAX_DATA_NODES)).map_err(|error| {
-        let problem = syntax_problem(&error, text);
-        Problem { path: name.to_owned(), ..problem }
-    })
+    parse_with(text, options(MAX_DATA_NODES, MergeKeyPolicy::Error))
+        .map_err(|problem| Problem { path: name.to_owned(), ..problem })
 }
 
 /// Parses a data file into a tree, for the positions of its keys and values.
@@ -79,8 +71,11 @@ pub fn parse_data<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Prob
 /// # Errors
 /// The first syntax error, with its position.
 pub fn parse_data_tree(text: &str) -> Result<TreeNode, Problem> {
-    serde_saphyr::from_str_with_options::<TreeNode>(text, options(MAX_DATA_NODES))
-        .map_err(|error| syntax_problem(&error, text))
+    parse_with(text, options(MAX_DATA_NODES, MergeKeyPolicy::Error))
+}
+
+fn parse_with<T: DeserializeOwned>(text: &str, options: Options) -> Result<T, Problem> {
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| syntax_problem(&error, text))
 }
 
 fn syntax_problem(error: &serde_saphyr::Error, text: &str) -> Problem {

@@ -37,11 +37,10 @@ fn ten_seconds() -> TimeSpan {
 impl PortTls {
     /// Adds a problem for each invalid setting; `path` is the path of these settings inside the component.
     pub fn check(&self, path: &str, problems: &mut Vec<FieldProblem>) {
-        if self.reload_interval.0.is_zero() {
-            problems.push(FieldProblem::new(format!("{path}.reload_interval"), "must be more than zero"));
-        }
-        if self.crl_file.is_some() && self.client_ca_file.is_none() {
-            problems.push(FieldProblem::new(format!("{path}.crl_file"), "requires `client_ca_file`: set it too"));
-        }
+        let lacks_authority = self.crl_file.is_some() && self.client_ca_file.is_none();
+        problems.extend(FieldProblem::found([
+            (self.reload_interval.0.is_zero(), format!("{path}.reload_interval"), "must be more than zero"),
+            (lacks_authority, format!("{path}.crl_file"), "requires `client_ca_file`: set it too"),
+        ]));
     }
 }

@@ -32,6 +32,11 @@ impl FieldProblem {
     pub fn new(path: impl Into<String>, what: impl Into<String>) -> Self {
         Self { path: path.into(), message: what.into() }
     }
+
+    /// The problems whose condition holds, of a list of conditions with their paths and descriptions.
+    pub fn found<P: Into<String>, const N: usize>(conditions: [(bool, P, &str); N]) -> impl Iterator<Item = Self> {
+        conditions.into_iter().filter(|(holds, ..)| *holds).map(|(_, path, what)| Self::new(path, what))
+    }
 }
 
 /// How severe a problem is.

@@ -1,7 +1,8 @@
-//! Chooses the values of a file that a snippet may show beside an error ([`visible_ranges`]): numbers, booleans,
-//! patterns, public keys, hosts and ports of addresses, words of fixed lists, names of variables, paths, names, and
-//! comments in plain words. A value below a key that may name a secret, or is a misspelling of one, stays masked, even
-//! when an alias uses it elsewhere. Any value not recognised here is masked. The masking itself is in `problem`.
+//! Chooses what a snippet may show of a file beside an error ([`visible_ranges`]): keys, ids of components, numbers,
+//! booleans, patterns, public keys, hosts and ports of addresses, words of fixed lists, names of variables, paths,
+//! names, and comments in plain words. A value below a key that may name a secret, or is a misspelling of one, stays
+//! masked, even when an alias uses it elsewhere. Any value not recognised here is masked. The masking itself is in
+//! `problem`.
 
 use std::ops::Range;
 
@@ -37,14 +38,16 @@ const OPERATOR_NAME_KEYS: [&str; 7] = ["name", "bucket", "prefix", "writer", "ac
 
 /// The ranges of `text` below `root` that a snippet may show.
 pub(super) fn visible_ranges(root: &TreeNode, text: &str) -> Vec<SourcePosition> {
-    let mut ranges = VisibleRanges { text, shown: Vec::new(), hidden: Vec::new(), scalars: Vec::new() };
+    let mut ranges =
+        VisibleRanges { text, keys: Vec::new(), shown: Vec::new(), hidden: Vec::new(), scalars: Vec::new() };
     ranges.visit_node(root, "", false);
     ranges.show_comments();
-    let VisibleRanges { mut shown, hidden, .. } = ranges;
+    let VisibleRanges { keys, mut shown, hidden, .. } = ranges;
     // An alias may be used below another key than its anchor.
     shown.retain(|at| {
         !hidden.iter().any(|range| at.offset < range.end && range.start < at.offset.saturating_add(at.len))
     });
+    shown.extend(keys);
     shown
 }
 
@@ -76,6 +79,8 @@ fn find_keys(text: &str) -> Vec<SourcePosition> {
 
 struct VisibleRanges<'t> {
     text: &'t str,
+    /// Keys and ids of components, which are always shown.
+    keys: Vec<SourcePosition>,
     shown: Vec<SourcePosition>,
     hidden: Vec<Range<usize>>,
     /// Ranges of keys and values; a `#` inside one does not start a comment.
@@ -90,6 +95,12 @@ impl VisibleRanges<'_> {
         match &node.value {
             NodeValue::Map(entries) => {
                 for (key, item) in entries {
+                    self.keys.push(key.at);
+                    if let (NodeValue::Seq(ids), "receivers" | "processors" | "exporters" | "extensions") =
+                        (&item.value, key.name.as_str())
+                    {
+                        self.keys.extend(ids.iter().map(|id| id.at));
+                    }
                     self.scalars.push(key.at.offset..key.at.offset.saturating_add(key.at.len));
                     self.visit_node(item, &key.name, secret || may_be_secret(&key.name));
                 }

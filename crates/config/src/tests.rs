@@ -36,7 +36,7 @@ impl SubstitutionLookup for Fixed {
 }
 
 fn problems_of(text: &str) -> String {
-    let file::ParsedConfig { source, file, mut problems, .. } = file::read("t.yaml", text, &Fixed);
+    let file::ParsedFile { source, content: file, mut problems, .. } = file::read("t.yaml", text, &Fixed);
     let problems = match file {
         Some(file) if problems.is_empty() => {
             problems.extend(check_references(&file, &|_, _| None));
@@ -125,7 +125,7 @@ fn secrets_are_no_paths() {
         ("client_key", "${file:/there}"),
     ] {
         let text = GOOD.replace("vault: ,", &format!("vault: {{ {key}: '{value}' }},"));
-        let file::ParsedConfig { source, file, problems, unresolved } = file::read("t.yaml", &text, &Fixed);
+        let file::ParsedFile { source, content: file, problems, unresolved } = file::read("t.yaml", &text, &Fixed);
         let shown = source.render(&problems, false);
         assert!(problems.len() == 1 && shown.contains(" path"), "{key} {value}: {shown}");
         assert!(!shown.contains("topsecret") && !shown.contains("from-file"), "{shown}");
@@ -354,7 +354,7 @@ fn addresses_are_read_as_they_are_written() {
 #[test]
 fn snippets_show_what_is_no_secret() {
     let shown = |text: &str| {
-        let file::ParsedConfig { source, .. } = file::read("t.yaml", text, &Fixed);
+        let file::ParsedFile { source, .. } = file::read("t.yaml", text, &Fixed);
         let whole = SourcePosition { offset: 0, len: text.len(), line: 1, column: 1 };
         source.render(&[Problem::error(Some(whole), "", "x")], false)
     };
@@ -457,7 +457,7 @@ fn texts_survive_writing() {
 fn a_collectors_file_is_read_as_it_reads_it() {
     let text = "exporters: { a: &a { x: '${A_1}y${B:-c}$$D$', y: '${env:E}' }, b: { <<: *a, y: '${aws:x}' } }";
     let read = file::read_collector("t.yaml", text, &super::env::OtherMachineLookup);
-    let exporters = read.file.unwrap().exporters;
+    let exporters = read.content.unwrap().exporters;
     let written = |index: usize, key: &str| {
         let (_, node) = exporters[index].body.get(key).unwrap();
         match (&node.reference, &node.value) {

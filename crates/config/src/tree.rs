@@ -63,6 +63,13 @@ impl TreeNode {
         self.entries().iter().find(|(candidate, _)| candidate.name == key)
     }
 
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut (MapKey, Self)> {
+        match &mut self.value {
+            NodeValue::Map(entries) => entries.iter_mut().find(|(candidate, _)| candidate.name == key),
+            _ => None,
+        }
+    }
+
     /// Sets the entry of `key` in a map, or in a node that becomes one.
     pub fn put(&mut self, key: MapKey, value: Self) {
         match &mut self.value {
@@ -139,23 +146,6 @@ impl TreeNode {
             _ => Vec::new(),
         };
         self.files.iter().chain(below.into_iter().flat_map(Self::named_files)).collect()
-    }
-
-    /// Appends the positions that a snippet may show: all keys below, and the entries of lists of component ids.
-    pub fn collect_shown_keys(&self, out: &mut Vec<SourcePosition>) {
-        match &self.value {
-            NodeValue::Seq(items) => items.iter().for_each(|item| item.collect_shown_keys(out)),
-            NodeValue::Map(entries) => entries.iter().for_each(|(key, item)| {
-                out.push(key.at);
-                if let (NodeValue::Seq(ids), "receivers" | "processors" | "exporters" | "extensions") =
-                    (&item.value, key.name.as_str())
-                {
-                    out.extend(ids.iter().map(|id| id.at));
-                }
-                item.collect_shown_keys(out);
-            }),
-            _ => {}
-        }
     }
 
     /// Calls `visit` with the path and node of every string below.

@@ -57,6 +57,18 @@ impl fmt::Display for ByteSize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct TimeSpan(pub Duration);
 
+/// From the largest to the smallest, in nanoseconds.
+const TIME_UNITS: [(&str, u64); 8] = [
+    ("d", 86_400_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("ns", 1),
+];
+
 impl TimeSpan {
     /// A span of `n` seconds.
     pub const fn seconds(n: u64) -> Self {
@@ -69,45 +81,29 @@ impl TimeSpan {
         if rest.is_empty() {
             return None;
         }
-        let mut total: u128 = 0;
+        let mut total: u64 = 0;
         while !rest.is_empty() {
             let digits_end = rest.find(|c: char| !c.is_ascii_digit())?;
             let (number, tail) = rest.split_at_checked(digits_end)?;
             let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
             let (unit, tail) = tail.split_at_checked(unit_end)?;
-            let factor: u128 = match unit {
-                "ns" => 1,
-                "us" | "µs" => 1_000,
-                "ms" => 1_000_000,
-                "s" => 1_000_000_000,
-                "m" => 60_000_000_000,
-                "h" => 3_600_000_000_000,
-                "d" => 86_400_000_000_000,
-                _ => return None,
-            };
-            total = total.checked_add(number.parse::<u64>().ok().map(u128::from)?.checked_mul(factor)?)?;
+            let (_, factor) = TIME_UNITS.iter().find(|(name, _)| *name == unit)?;
+            total = total.checked_add(number.parse::<u64>().ok()?.checked_mul(*factor)?)?;
             rest = tail;
         }
-        u64::try_from(total).ok().map(|nanos| Self(Duration::from_nanos(nanos)))
+        Some(Self(Duration::from_nanos(total)))
     }
 }
 
 impl fmt::Display for TimeSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = self.0.as_nanos();
-        for (name, factor) in [
-            ("d", 86_400_000_000_000_u128),
-            ("h", 3_600_000_000_000),
-            ("m", 60_000_000_000),
-            ("s", 1_000_000_000),
-            ("ms", 1_000_000),
-            ("us", 1_000),
-        ] {
-            if nanos >= factor && nanos.is_multiple_of(factor) {
-                return write!(f, "{}{name}", nanos / factor);
-            }
+        let divides =
+            |(_, factor): &&(&str, u64)| nanos >= u128::from(*factor) && nanos.is_multiple_of((*factor).into());
+        match TIME_UNITS.iter().find(divides) {
+            Some((name, factor)) => write!(f, "{}{name}", nanos / u128::from(*factor)),
+            None => f.write_str("0s"),
         }
-        if nanos == 0 { f.write_str("0s") } else { write!(f, "{nanos}ns") }
     }
 }
 

@@ -27,87 +27,46 @@ enum FaultCause {
     OpenBracket,
 }
 
-const CLASSES: &[FaultClass] = &[
-    FaultClass {
-        messages: &["tab cannot be used", "tabs disallowed", "start with a tab", "found a tab"],
-        what: "a tab is used for indentation",
-        hint: "indent with spaces, two for each level",
-        cause: FaultCause::Here,
-    },
-    FaultClass {
-        messages: &["mapping values are not allowed", "mapping keys are not allowed"],
-        what: "a second `: ` in one entry, or a wrong indentation",
-        hint: "put a value that contains `: ` in quotes, write a space after each colon, and indent keys of one map alike",
-        cause: FaultCause::LineBefore,
-    },
-    FaultClass {
-        messages: &["simple key expected ':'", "simple key is no longer valid"],
-        what: "an entry has no `: ` after its key",
-        hint: "write `key: value`, with a space after the colon",
-        cause: FaultCause::IncompleteLine,
-    },
-    FaultClass {
-        messages: &["unclosed quote", "unexpected document indicator"],
-        what: "a quote is not closed",
-        hint: "close the quote; in '…' write two for one, in \"…\" write `\\\"`",
-        cause: FaultCause::OpenQuote,
-    },
-    FaultClass {
-        messages: &["mismatched bracket", "misplaced bracket"],
-        what: "a bracket does not match",
-        hint: "close each `[` with `]` and each `{` with `}`, in the order they were opened",
-        cause: FaultCause::Here,
-    },
-    FaultClass {
-        messages: &[
-            "unclosed bracket",
-            "EOF while parsing a flow",
-            "EOF while parsing an implicit flow",
-            "indentation in flow construct",
-            "while parsing a flow",
-            "illegal placement of ':'",
-        ],
-        what: "a list or map in brackets has no comma or end here",
-        hint: "separate entries with `, `, and close each `[` with `]` and each `{` with `}`",
-        cause: FaultCause::OpenBracket,
-    },
-    FaultClass {
-        messages: &["invalid trailing content"],
-        what: "there is text after a closing quote",
-        hint: "put the whole value in quotes",
-        cause: FaultCause::Here,
-    },
-    FaultClass {
-        messages: &["unknown escape character", "hexadecimal number", "surrogate", "character escape code"],
-        what: "an unknown escape in a text in double quotes",
-        hint: "write `\\\\` for a backslash, or use single quotes, in which it has no meaning",
-        cause: FaultCause::Here,
-    },
-    FaultClass {
-        messages: &["unexpected character", "scanning a directive", "cannot start any token"],
-        what: "a value begins with a character that has a meaning in YAML",
-        hint: "put the value in quotes",
-        cause: FaultCause::Here,
-    },
-    FaultClass {
-        messages: &["unknown anchor", "scanning an anchor or alias"],
-        what: "`*` begins the name of an anchor, and no `&` defines this name",
-        hint: "put a value that begins with `*` in quotes, or define the anchor before it",
-        cause: FaultCause::Here,
-    },
-    FaultClass {
-        messages: &["block sequence entries are not allowed", "expected '-' indicator"],
-        what: "a list item `- ` does not fit its surroundings",
-        hint: "put `- ` on a line of its own below the key, and indent all items alike",
-        cause: FaultCause::Here,
-    },
-    FaultClass {
-        messages: &["invalid indentation", "did not find expected key", "wrongly indented", "block collection"],
-        what: "the indentation does not fit the lines above",
-        hint: "indent keys of one map alike, and what belongs to a key by two more spaces",
-        cause: FaultCause::Here,
-    },
-];
+macro_rules! fault_classes {
+    ($($cause:ident: $($message:literal)|+ => $what:literal, $hint:literal;)*) => {
+        const CLASSES: &[FaultClass] =
+            &[$(FaultClass { messages: &[$($message),+], what: $what, hint: $hint, cause: FaultCause::$cause },)*];
+    };
+}
+
+fault_classes! {
+    Here: "tab cannot be used" | "tabs disallowed" | "start with a tab" | "found a tab"
+        => "a tab is used for indentation", "indent with spaces, two for each level";
+    LineBefore: "mapping values are not allowed" | "mapping keys are not allowed"
+        => "a second `: ` in one entry, or a wrong indentation",
+        "put a value that contains `: ` in quotes, write a space after each colon, and indent keys of one map alike";
+    IncompleteLine: "simple key expected ':'" | "simple key is no longer valid"
+        => "an entry has no `: ` after its key", "write `key: value`, with a space after the colon";
+    OpenQuote: "unclosed quote" | "unexpected document indicator"
+        => "a quote is not closed", "close the quote; in '…' write two for one, in \"…\" write `\\\"`";
+    Here: "mismatched bracket" | "misplaced bracket"
+        => "a bracket does not match", "close each `[` with `]` and each `{` with `}`, in the order they were opened";
+    OpenBracket: "unclosed bracket" | "EOF while parsing a flow" | "EOF while parsing an implicit flow"
+        | "indentation in flow construct" | "while parsing a flow" | "illegal placement of ':'"
+        => "a list or map in brackets has no comma or end here",
+        "separate entries with `, `, and close each `[` with `]` and each `{` with `}`";
+    Here: "invalid trailing content"
+        => "there is text after a closing quote", "put the whole value in quotes";
+    Here: "unknown escape character" | "hexadecimal number" | "surrogate" | "character escape code"
+        => "an unknown escape in a text in double quotes",
+        "write `\\\\` for a backslash, or use single quotes, in which it has no meaning";
+    Here: "unexpected character" | "scanning a directive" | "cannot start any token"
+        => "a value begins with a character that has a meaning in YAML", "put the value in quotes";
+    Here: "unknown anchor" | "scanning an anchor or alias"
+        => "`*` begins the name of an anchor, and no `&` defines this name",
+        "put a value that begins with `*` in quotes, or define the anchor before it";
+    Here: "block sequence entries are not allowed" | "expected '-' indicator"
+        => "a list item `- ` does not fit its surroundings",
+        "put `- ` on a line of its own below the key, and indent all items alike";
+    Here: "invalid indentation" | "did not find expected key" | "wrongly indented" | "block collection"
+        => "the indentation does not fit the lines above",
+        "indent keys of one map alike, and what belongs to a key by two more spaces";
+}
 
 /// A syntax error in our words, and its remedy.
 pub(super) struct SyntaxFault {

@@ -74,8 +74,7 @@ struct LogTimestamp;
 
 impl fmt::time::FormatTime for LogTimestamp {
     fn format_time(&self, writer: &mut fmt::format::Writer<'_>) -> std::fmt::Result {
-        let nanos = i128::from(SystemClock::new().now().0);
-        let now = time::OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+        let now = kernel::calendar::utc(SystemClock::new().now());
         let format =
             time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
         writer.write_str(&now.format(&format).unwrap_or_default())

@@ -117,16 +117,14 @@ fn remove_telemetry_parts(telemetry: &mut TreeNode, notes: &mut Vec<Problem>) {
         }
         is_kept
     });
-    let metrics = entries.iter_mut().find(|(key, _)| key.name == "metrics");
-    metrics.into_iter().for_each(|(_, metrics)| collector_metrics::adapt_metrics(metrics, notes));
+    let metrics = telemetry.get_mut("metrics").into_iter();
+    metrics.for_each(|(_, metrics)| collector_metrics::adapt_metrics(metrics, notes));
 }
 
 /// Reports attribute actions that tollgate does not have, and replaces each by a plain `delete` so that the rest of the
 /// list can be checked.
 fn check_actions(field: &str, path: &str, body: &mut TreeNode, notes: &mut Vec<Problem>) {
-    let NodeValue::Map(entries) = &mut body.value else { return };
-    let list = entries.iter_mut().find(|(key, _)| key.name == field);
-    let Some((_, TreeNode { value: NodeValue::Seq(items), .. })) = list else { return };
+    let Some((_, TreeNode { value: NodeValue::Seq(items), .. })) = body.get_mut(field) else { return };
     for (index, item) in items.iter_mut().enumerate() {
         let action = item.get("action").map(|(_, action)| (action.at, action.value.clone()));
         let Some((position, NodeValue::Str(action))) = action else { continue };
@@ -134,9 +132,7 @@ fn check_actions(field: &str, path: &str, body: &mut TreeNode, notes: &mut Vec<P
         notes.push(Problem::error(Some(position), format!("{path}.{field}[{index}].action"), message));
         let NodeValue::Map(entries) = &mut item.value else { continue };
         entries.retain(|(key, _)| ["key", "action"].contains(&key.name.as_str()));
-        for (_, action) in entries.iter_mut().filter(|(key, _)| key.name == "action") {
-            action.value = NodeValue::Str("delete".to_owned());
-        }
+        item.get_mut("action").into_iter().for_each(|(_, action)| action.value = NodeValue::Str("delete".to_owned()));
     }
 }
 

@@ -38,26 +38,19 @@ pub(crate) fn adapt_metrics(metrics: &mut TreeNode, notes: &mut Vec<Problem>) {
     });
 }
 
-fn find_entry_mut<'n>(node: &'n mut TreeNode, key: &str) -> Option<&'n mut (MapKey, TreeNode)> {
-    match &mut node.value {
-        NodeValue::Map(entries) => entries.iter_mut().find(|(known, _)| known.name == key),
-        _ => None,
-    }
-}
-
 /// Whether to keep a reader: one that sends OTLP at intervals, which is converted to tollgate's spelling, or an invalid
 /// one, which is reported when the file is typed.
 fn adapt_otlp_reader(reader: &mut TreeNode) -> bool {
     if reader.get("pull").is_some() {
         return false;
     }
-    let Some((_, periodic)) = find_entry_mut(reader, "periodic") else { return true };
-    let Some((_, exporter)) = find_entry_mut(periodic, "exporter") else { return true };
+    let Some((_, periodic)) = reader.get_mut("periodic") else { return true };
+    let Some((_, exporter)) = periodic.get_mut("exporter") else { return true };
     if ["console", "prometheus", "otlp_file/development"].iter().any(|name| exporter.get(name).is_some()) {
         return false;
     }
     for (collector_name, protocol) in [("otlp_http", "http/protobuf"), ("otlp_grpc", "grpc")] {
-        if let Some((key, body)) = find_entry_mut(exporter, collector_name) {
+        if let Some((key, body)) = exporter.get_mut(collector_name) {
             "otlp".clone_into(&mut key.name);
             let protocol_node = TreeNode { value: NodeValue::Str(protocol.to_owned()), ..TreeNode::null(key.at) };
             if let NodeValue::Map(entries) = &mut body.value {
@@ -65,8 +58,8 @@ fn adapt_otlp_reader(reader: &mut TreeNode) -> bool {
             }
         }
     }
-    if let Some((_, otlp)) = find_entry_mut(exporter, "otlp")
-        && let Some((_, headers)) = find_entry_mut(otlp, "headers")
+    if let Some((_, otlp)) = exporter.get_mut("otlp")
+        && let Some((_, headers)) = otlp.get_mut("headers")
     {
         convert_to_map(headers);
     }

@@ -32,19 +32,21 @@ pub(super) fn list_notes(context: &FileContext<'_>) -> Vec<FileFinding> {
             notes.into_iter().map(move |(id, problem)| FileFinding { section, id, severity, problem })
         })
     }
-    let used = context.used;
-    notes("receivers", &used.receivers, ReceiverSettings::notes)
-        .chain(notes("processors", &used.processors, |settings| settings.spec().profile().notes))
-        .chain(notes("exporters", &used.exporters, |settings| settings.spec().profile().notes))
-        .chain(notes("extensions", &used.extensions, ExtensionSettings::notes))
+    let valid = context.valid;
+    notes("receivers", &valid.receivers, ReceiverSettings::notes)
+        .chain(notes("processors", &valid.processors, |settings| settings.spec().profile().notes))
+        .chain(notes("exporters", &valid.exporters, |settings| settings.spec().profile().notes))
+        .chain(notes("extensions", &valid.extensions, ExtensionSettings::notes))
         .collect()
 }
 
 /// Vaults in the folder of the spool: each would take the other's files for damaged ones of its own.
 pub(super) fn find_shared_folders(context: &FileContext<'_>) -> Vec<FileFinding> {
-    let is_shared = |folder: Option<&Path>| folder.is_some() && folder == context.spool;
+    let FileContext { valid, .. } = context;
+    let spool = Some(valid.spool.directory.as_path()).filter(|_| !valid.placeholders.spool);
+    let is_shared = |folder: Option<&Path>| folder.is_some() && folder == spool;
     let message = "is the folder of the spool: give the vault a folder of its own";
-    let shared = vaults(&context.used.processors).filter(|(.., store)| is_shared(store.folder()));
+    let shared = vaults(&valid.processors).filter(|(.., store)| is_shared(store.folder()));
     shared.map(|(id, ..)| FileFinding::error("processors", id, "store.directory", message)).collect()
 }
 

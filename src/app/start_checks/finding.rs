@@ -1,32 +1,15 @@
 //! The input of the checks of a configuration, and their findings.
 
-use std::path::Path;
-
-use crate::app::configured_component::ConfiguredComponent;
 use crate::app::valid_settings::{TypedConfig, ValidSettings};
-use crate::components::{ConnectorSettings, ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings};
-use config::file::{ComponentSection, ConfigFile, PipelineConfig};
+use config::file::{ComponentSection, ConfigFile};
 use config::{ComponentId, FieldProblem, Problem, ProblemSeverity, SourcePosition};
 use kernel::clock::UnixNanos;
 use net::TlsFileProblem;
 
-/// Settings of the components named by pipelines and `service.extensions`.
-pub(crate) struct UsedComponents {
-    pub(crate) receivers: Vec<ConfiguredComponent<ReceiverSettings>>,
-    pub(crate) processors: Vec<ConfiguredComponent<ProcessorSettings>>,
-    pub(crate) exporters: Vec<ConfiguredComponent<ExporterSettings>>,
-    pub(crate) connectors: Vec<ConfiguredComponent<ConnectorSettings>>,
-    pub(crate) extensions: Vec<ConfiguredComponent<ExtensionSettings>>,
-}
-
-/// A configuration whose settings are valid one by one.
+/// A configuration whose settings were checked one by one.
 pub(crate) struct FileContext<'c> {
     pub(crate) typed: &'c TypedConfig,
-    pub(crate) used: &'c UsedComponents,
-    /// The pipelines, after `forward` has joined them.
-    pub(crate) pipelines: &'c [PipelineConfig],
-    /// The spool's folder, if its settings are valid.
-    pub(crate) spool: Option<&'c Path>,
+    pub(crate) valid: &'c ValidSettings,
 }
 
 /// A problem with one component's settings beside those of others.

@@ -1,6 +1,6 @@
-//! The checks of `tollgate check` on the machine and S3: write access to folders, sync speed of the spool's volume,
-//! certificates of ports, the clock, write access of the vault's writer. Temporary files are removed; in S3 only probe
-//! objects are written, and nothing is read. The time is taken only from hosts that the configuration sends to.
+//! The checks of `tollgate check` on the machine and S3: write access to folders, sync speed of the spool's volume, the
+//! clock, write access of the vault's writer. Temporary files are removed; in S3 only probe objects are written, and
+//! nothing is read. The time is taken only from hosts that the configuration sends to.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -19,10 +19,11 @@ use command::tasks::Tasks;
 use config::{ByteSize, env};
 use exporters::outcome;
 use exporters::spec::ExportTarget;
+use kernel::calendar::utc;
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::{Rng, SystemRng};
 use net::client::{self, HttpClient, upload_body};
-use net::{ProxyRules, ServerTls, tls};
+use net::{ProxyRules, tls};
 use telemetry::Meter;
 use vault::store::S3Store;
 use vault::store::probe::{ProbeCheck, ProbeScope, ProbeVerdict, probe_store};
@@ -73,24 +74,6 @@ fn check_writable(directory: &Path) -> Result<(), (String, String)> {
         let remedy = format!("give the user that runs tollgate write access to {}", existing.display());
         (format!("{}: {error}", existing.display()), remedy)
     })
-}
-
-/// Checks certificates and keys of ports.
-pub(super) fn check_certificates(valid: &ValidSettings) -> Vec<ProbeCheck> {
-    let mut results = Vec::new();
-    for placed in &valid.receivers {
-        let Some(view) = placed.value.ports() else { continue };
-        for port in &view.ports {
-            let Some(tls) = port.tls.cloned() else { continue };
-            let remedy =
-                "set a PEM certificate chain and the matching key, both readable by the user that runs tollgate"
-                    .to_owned();
-            let read = ServerTls::read(tls).map(drop).map_err(|what| (what.to_string(), remedy));
-            let name = [placed.id.to_string(), port.name().to_owned()].join(" ");
-            results.push(ProbeCheck::new(format!("certificate and key of `{}` match", name.trim_end()), read));
-        }
-    }
-    results
 }
 
 /// Measures syncs in `directory` or its nearest existing ancestor; `None` if no file can be created there.
@@ -156,8 +139,7 @@ pub(super) async fn check_clocks(valid: &ValidSettings) -> Vec<ProbeCheck> {
     let mut results = Vec::new();
     for (server, uri, tls) in http_servers(valid) {
         let Some(theirs) = fetch_date(uri, tls).await else { continue };
-        let ours = OffsetDateTime::from_unix_timestamp_nanos(i128::from(SystemClock::new().now().0));
-        let Ok(ours) = ours else { continue };
+        let ours = utc(SystemClock::new().now());
         let skew = (ours - theirs).unsigned_abs();
         let description = format!("the clock agrees with that of {server} within {} s", MAX_CLOCK_SKEW.as_secs());
         let direction = if ours > theirs { "ahead" } else { "behind" };

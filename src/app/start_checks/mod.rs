@@ -69,7 +69,6 @@ checks! {
     "no pipeline reads from Kafka what it writes", File: kafka_loops::find_kafka_loops;
     "the spool and the vaults can be written", Network: |context| Box::pin(ready(machine::check_volumes(context.valid)));
     "the spool's volume syncs fast", Network: |context| Box::pin(ready(machine::check_sync_speed(context.valid).into_iter().collect()));
-    "each port has a certificate with its key", Network: |context| Box::pin(ready(machine::check_certificates(context.valid)));
     "TLS files can be used", Disk: tls_files::check_tls_files;
     "receivers can open sockets and know their clients", Disk: disk::check_receivers;
     "processors can be built", Disk: disk::check_processors;

@@ -83,7 +83,7 @@ fn tls_uses(valid: &ValidSettings) -> Vec<(String, TlsFiles)> {
         uses.extend(port.map(|port| (format!("{path}.tls"), TlsFiles::Port(port))));
         let oidc = admin.auth.as_ref().and_then(|auth| auth.oidc.as_ref());
         let authority = |ca_file: &Option<PathBuf>| TlsFiles::authority(ca_file.as_deref());
-        uses.extend(oidc.map(|oidc| (format!("{path}.auth.oidc"), authority(&oidc.ca_file))));
+        uses.extend(oidc.map(|oidc| (format!("{path}.auth.oidc"), authority(&oidc.config.ca_file))));
     }
     uses
 }

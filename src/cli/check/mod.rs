@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::admin_address::{resolve_loaded_admin_port, run_with_client};
 use super::common::{CommonArgs, RejectFileArg};
-use super::config_loading::{FileCreation, LoadedConfig, load_config};
+use super::config_loading::{FileAccess, LoadedConfig, load_config};
 use crate::app::start_checks;
 use crate::app::start_checks::finding::MachineContext;
 use command::admin_client::{AdminClient, AdminPortArgs, parse_json};
@@ -54,7 +54,7 @@ pub(super) fn run(common: &CommonArgs, options: &CheckArgs) -> Result<ExitStatus
             clients::print_clients(gateway, options.within, options.json)
         });
     }
-    let loaded = load_config(common, FileCreation::Nothing)?;
+    let loaded = load_config(common, FileAccess::Read)?;
     let LoadedConfig { typed, valid, embedded, .. } = &loaded;
     let context = MachineContext { file: &typed.file, valid, now: SystemClock::new().now(), embedded: *embedded };
     let mut results = vec![ProbeCheck::new("the configuration is valid", Ok(()))];

@@ -8,24 +8,23 @@ use std::collections::BTreeSet;
 
 use super::check::{as_line, fail_if_any};
 use super::common::CommonArgs;
-use super::config_loading::{FileCreation, load_config};
+use super::config_loading::{FileAccess, load_config};
 use super::doctor_recipients;
 use crate::app::configured_component::vaults;
 use crate::app::key_opening::{ConfiguredKey, configured_keys};
+use crate::app::resolve::ValidSettings;
 use audit::cli::{DEFAULT_ERASER_WRITER, DEFAULT_OPENINGS_WRITER};
 use command::error::{CommandError, ExitStatus};
 use command::output;
 use command::runtime::block_on;
+use config::ComponentId;
 use kernel::clock::{Clock, SystemClock};
 use kernel::key_source::{KeyService, KeySource};
 use kernel::rng::{Rng, SystemRng};
 use kernel::terminal::escape_unsafe;
-use receivers::ReceiverPortsView;
 use vault::policy::AwsPolicies;
-use vault::recipients::RecipientPolicy;
 use vault::store::S3Store;
 use vault::store::probe::{ProbeCheck, ProbeScope, ProbeVerdict, probe_store};
-use vault::store::settings::S3Settings;
 
 const NO_VAULT: &str = "the configuration has no vault with a store, and `vault doctor` tests one: pass `--config FILE` \
                         with a vault that has `store: { s3: … }` or `store: { directory: … }`";
@@ -84,20 +83,6 @@ pub(super) struct PolicyArgs {
     restore: bool,
 }
 
-/// The vaults of a configuration that can be tested, and its accounts.
-struct ConfiguredVaults {
-    vaults: Vec<ConfiguredVault>,
-    accounts: KnownAccounts,
-}
-
-struct ConfiguredVault {
-    id: String,
-    recipients: RecipientPolicy,
-    s3: Option<S3Settings>,
-    /// Its signing key, if a KMS or a command has it.
-    signing_key_service: Option<ConfiguredKey>,
-}
-
 /// The accounts that may send, as far as this machine knows them.
 #[derive(Default)]
 struct KnownAccounts {
@@ -110,9 +95,9 @@ struct KnownAccounts {
 }
 
 impl KnownAccounts {
-    fn from_receivers<'s>(receivers: impl Iterator<Item = ReceiverPortsView<'s>>) -> Self {
+    fn from_settings(valid: &ValidSettings) -> Self {
         let mut accounts = Self::default();
-        for receiver in receivers {
+        for receiver in valid.receivers.iter().filter_map(|placed| placed.value.ports()) {
             accounts.names.extend(receiver.accounts().iter().map(ToString::to_string));
             match receiver.file_accounts() {
                 Ok(names) => {
@@ -136,54 +121,48 @@ impl KnownAccounts {
     }
 }
 
-/// All vaults that can be tested, or only the requested one.
-fn load_vaults(common: &CommonArgs, only: Option<&str>) -> Result<ConfiguredVaults, CommandError> {
-    let valid = load_config(common, FileCreation::Nothing)?.valid;
-    let signing_key = |section: String| configured_keys(&valid).into_iter().find(|key| key.section == section);
-    let vaults = vaults(&valid.processors).map(|(id, vault, store)| ConfiguredVault {
-        id: id.to_string(),
-        recipients: vault.recipients.clone(),
-        s3: store.s3_settings().cloned(),
-        signing_key_service: signing_key(format!("processors.{id}")),
-    });
-    let mut vaults: Vec<_> = vaults.collect();
-    if vaults.is_empty() {
+/// A configuration with vaults that can be tested: all of them, or only the requested one.
+fn load_vaults(common: &CommonArgs, only: Option<&str>) -> Result<ValidSettings, CommandError> {
+    let mut valid = load_config(common, FileAccess::Read)?.valid;
+    let known_ids = join_ids(vaults(&valid.processors).map(|(id, ..)| id));
+    if known_ids.is_empty() {
         return Err(NO_VAULT.into());
     }
     if let Some(only) = only {
-        let known_ids = vault_ids(&vaults);
-        vaults.retain(|vault| vault.id == only);
-        if vaults.is_empty() {
+        valid.processors.retain(|placed| placed.id.to_string() == only);
+        if vaults(&valid.processors).next().is_none() {
             let why = format!("--vault {only}: the configuration has no such vault with a store; it has {known_ids}");
             return Err(CommandError::Failed(why));
         }
     }
-    let accounts = KnownAccounts::from_receivers(valid.receivers.iter().filter_map(|placed| placed.value.ports()));
-    Ok(ConfiguredVaults { vaults, accounts })
+    Ok(valid)
 }
 
-fn vault_ids(vaults: &[ConfiguredVault]) -> String {
-    vaults.iter().map(|vault| vault.id.as_str()).collect::<Vec<_>>().join(", ")
+fn join_ids<'i>(ids: impl Iterator<Item = &'i ComponentId>) -> String {
+    ids.map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Runs `vault doctor`.
 pub(super) fn run_doctor(common: &CommonArgs, options: &DoctorArgs) -> Result<ExitStatus, CommandError> {
-    let configured = load_vaults(common, options.vault.as_deref())?;
-    let has_several = configured.vaults.len() > 1;
+    let valid = load_vaults(common, options.vault.as_deref())?;
+    let (accounts, keys) = (KnownAccounts::from_settings(&valid).names, configured_keys(&valid));
+    let has_several = vaults(&valid.processors).count() > 1;
     let mut checks: Vec<(String, ProbeCheck)> = Vec::new();
     let completed = block_on(async {
-        for ConfiguredVault { id, recipients, s3, signing_key_service } in configured.vaults {
-            let shown = doctor_recipients::check_recipients(&recipients, &configured.accounts.names);
-            checks.extend(shown.into_iter().map(|check| (id.clone(), check)));
-            if let Some(key) = &signing_key_service {
-                checks.push((id.clone(), check_signing_key(key).await));
+        for (id, vault, store) in vaults(&valid.processors) {
+            let shown = doctor_recipients::check_recipients(&vault.recipients, &accounts);
+            checks.extend(shown.into_iter().map(|check| (id.to_string(), check)));
+            // Its signing key, if a KMS or a command has it.
+            let section = format!("processors.{id}");
+            if let Some(key) = keys.iter().find(|key| key.section == section) {
+                checks.push((id.to_string(), check_signing_key(key).await));
             }
-            let Some(settings) = s3 else { continue };
+            let Some(settings) = store.s3_settings() else { continue };
             let name = kernel::hex::encode(&SystemRng.id());
-            let store = S3Store::new(settings);
+            let store = S3Store::new(settings.clone());
             let probed = probe_store(&store, &name, SystemClock::new().now(), ProbeScope::Permissions).await;
             let probed = probed.map_err(|error| error.to_string())?;
-            checks.extend(probed.into_iter().map(|check| (id.clone(), check)));
+            checks.extend(probed.into_iter().map(|check| (id.to_string(), check)));
         }
         Ok(())
     });
@@ -233,16 +212,19 @@ fn as_json(id: &str, check: &ProbeCheck) -> String {
 /// Runs `vault policy`: prints one document, ready to apply. If the rules leave out accounts that are unknown on this
 /// machine, the exit code is 1, unless `--account` names them.
 pub(super) fn run_policy(common: &CommonArgs, options: &PolicyArgs) -> Result<ExitStatus, CommandError> {
-    let ConfiguredVaults { mut vaults, mut accounts } = load_vaults(common, options.vault.as_deref())?;
-    vaults.retain(|vault| vault.s3.is_some());
-    let settings = match &vaults[..] {
+    let valid = load_vaults(common, options.vault.as_deref())?;
+    let in_s3 = vaults(&valid.processors).filter_map(|(id, _, store)| Some((id, store.s3_settings()?)));
+    let settings = match in_s3.collect::<Vec<_>>().as_slice() {
         [] => return Err(NO_S3_VAULT.into()),
-        [ConfiguredVault { s3: Some(settings), .. }] => settings,
-        _ => {
-            let why = format!("the configuration has several vaults in S3; give --vault: {}", vault_ids(&vaults));
-            return Err(CommandError::Failed(why));
+        [(_, settings)] => *settings,
+        several => {
+            let ids = join_ids(several.iter().map(|(id, _)| *id));
+            return Err(CommandError::Failed(format!(
+                "the configuration has several vaults in S3; give --vault: {ids}"
+            )));
         }
     };
+    let mut accounts = KnownAccounts::from_settings(&valid);
     accounts.names.extend(options.account.iter().cloned());
     let names: Vec<String> = accounts.names.iter().cloned().collect();
     let (policy, uncovered) = (AwsPolicies::new(settings), accounts.uncovered_warnings());

@@ -28,7 +28,7 @@ service: {{ pipelines: {{ logs: {{ receivers: [otlp], processors: [vault], expor
     let file = folder.join("tollgate.yaml");
     std::fs::write(&file, config).expect("written");
     let common = CommonArgs { config: Some(ConfigSource::File(file)), ..CommonArgs::default() };
-    load_vaults(&common, None).unwrap_or_else(|_| panic!("a configuration")).accounts
+    KnownAccounts::from_settings(&load_vaults(&common, None).unwrap_or_else(|_| panic!("a configuration")))
 }
 
 /// Accounts of a tokens file have rules like those of the configuration; an unreadable tokens file is reported.

@@ -157,17 +157,16 @@ pub(super) struct VaultedContent {
     pub(super) bytes: usize,
 }
 
-pub(super) fn explain_request(vocabulary: &Vocabulary, result: &DryRunResult) -> RequestExplanation {
+pub(super) fn explain_request(
+    vocabulary: &Vocabulary,
+    result: &DryRunResult,
+    privacy: Option<&'static str>,
+) -> RequestExplanation {
     let (before, after) = (&result.before, &result.after);
     let no_facts = Facts { items: Vec::new(), has_agent_items: false, late_prices: Vec::new() };
     let facts = result.facts.as_deref().unwrap_or(&no_facts);
     let items = before.items().zip(after.items()).zip(explain_dialects(vocabulary, before)).enumerate();
-    let items = items.map(|(at, ((old_node, new_node), why))| ItemExplanation {
-        refused: result.refused.get(at).copied().flatten().map(explain_refusal),
-        dropped: result.dropped.get(at).cloned().flatten(),
-        ..explain_item(result, facts.items.get(at), old_node, new_node, why)
-    });
-    let items = items.collect();
+    let items = items.map(|(at, (nodes, why))| explain_item(result, at, facts.items.get(at), nodes, why)).collect();
     let shared_nodes = |payload: &Payload| -> Vec<NodeId> {
         payload.nodes().filter(|node| matches!(payload.kind(*node), NodeKind::Resource | NodeKind::Scope)).collect()
     };
@@ -176,7 +175,7 @@ pub(super) fn explain_request(vocabulary: &Vocabulary, result: &DryRunResult) ->
         signal: before.signal().as_str(),
         pipeline: result.pipeline.to_string(),
         processors: result.steps.iter().map(|step| step.to_string()).collect(),
-        privacy: None,
+        privacy,
         items,
         shared: std::iter::zip(shared_nodes(before), shared_nodes(after))
             .map(|(old_node, new_node)| explain_part(result, old_node, new_node, &all_content))
@@ -204,9 +203,9 @@ pub(super) fn add_remedies(items: &mut [ItemExplanation], dry: &DryRun) {
 
 fn explain_item(
     result: &DryRunResult,
+    at: usize,
     facts: Option<&ItemFacts>,
-    old_node: NodeId,
-    new_node: NodeId,
+    (old_node, new_node): (NodeId, NodeId),
     dialect_reason: DialectReason,
 ) -> ItemExplanation {
     let (before, after) = (&result.before, &result.after);
@@ -228,8 +227,8 @@ fn explain_item(
         tokens: facts.filter(|facts| facts.usage.is_reported()).map(explain_tokens),
         price: facts.and_then(|facts| explain_price(facts, after, new_node)),
         vault: content.iter().filter_map(|place| explain_vaulted(before, place, facts?.embedded.as_deref())).collect(),
-        refused: None,
-        dropped: None,
+        refused: result.refused.get(at).copied().flatten().map(explain_refusal),
+        dropped: result.dropped.get(at).cloned().flatten(),
         missing: facts.map(|facts| missing_required_attributes(after, new_node, facts)).unwrap_or_default(),
         parts,
     }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::common::CommonArgs;
-use super::config_loading::{FileCreation, load_config};
+use super::config_loading::{FileAccess, load_config};
 use crate::app::build::GatewayDeps;
 use crate::app::dry_run::DryRun;
 use crate::app::resolve::ConfiguredComponent;
@@ -56,7 +56,7 @@ fn parse_signal(text: &str) -> Result<Signal, CommandError> {
 }
 
 pub(super) fn run(common: &CommonArgs, options: &ExplainArgs) -> Result<ExitStatus, CommandError> {
-    let loaded = load_config(common, FileCreation::Nothing)?;
+    let loaded = load_config(common, FileAccess::Read)?;
     let requests = input::read_requests(&options.file, options.signal)?;
     let profile = |placed: &ConfiguredComponent<ProcessorSettings>| {
         Some((placed.id.to_string(), placed.value.spec().profile().privacy?))
@@ -67,7 +67,7 @@ pub(super) fn run(common: &CommonArgs, options: &ExplainArgs) -> Result<ExitStat
     for (signal, wire) in requests {
         let result = dry.process_request(signal, wire, options.pipeline.as_deref())?;
         let privacy = result.steps.iter().find_map(|step| profiles.get(&**step).copied());
-        let mut explained = RequestExplanation { privacy, ..compare::explain_request(dry.vocabulary(), &result) };
+        let mut explained = compare::explain_request(dry.vocabulary(), &result, privacy);
         compare::add_remedies(&mut explained.items, &dry);
         explanations.push(explained);
     }

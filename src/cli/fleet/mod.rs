@@ -9,11 +9,11 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::common::CommonArgs;
-use super::config_loading::{FileCreation, load_config};
+use super::config_loading::{FileAccess, load_config};
 use crate::app::configured_component::kafka_receivers;
 use command::error::{CommandError, ExitStatus};
 use command::output::print_result;
@@ -31,7 +31,11 @@ mod tests;
 #[derive(Subcommand)]
 pub(super) enum FleetCommand {
     /// Shows which worker owns which partitions, how many records wait and since when, and what is in the dead topic.
-    Status(StatusArgs),
+    Status {
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Empties a worker: its partitions go to the others, and the command waits until everything is delivered.
     ///
     /// Afterwards its volume holds nothing that is needed: end it with SIGTERM and delete the volume. It must run on
@@ -40,22 +44,15 @@ pub(super) enum FleetCommand {
     Drain(drain::DrainArgs),
 }
 
-#[derive(Args)]
-pub(super) struct StatusArgs {
-    /// Prints JSON.
-    #[arg(long)]
-    json: bool,
-}
-
 pub(super) fn run(common: &CommonArgs, command: &FleetCommand) -> Result<ExitStatus, CommandError> {
     match command {
-        FleetCommand::Status(options) => show_status(common, options),
+        FleetCommand::Status { json } => show_status(common, *json),
         FleetCommand::Drain(options) => drain::run(common, options),
     }
 }
 
-fn show_status(common: &CommonArgs, options: &StatusArgs) -> Result<ExitStatus, CommandError> {
-    let loaded = load_config(common, FileCreation::Nothing)?;
+fn show_status(common: &CommonArgs, json: bool) -> Result<ExitStatus, CommandError> {
+    let loaded = load_config(common, FileAccess::Read)?;
     let receivers: Vec<_> =
         kafka_receivers(&loaded.valid.receivers).map(|(id, settings)| (id.to_string(), settings)).collect();
     if receivers.is_empty() {
@@ -68,7 +65,7 @@ fn show_status(common: &CommonArgs, options: &StatusArgs) -> Result<ExitStatus, 
         let described = block_on(async { Ok(describe(settings, SystemClock::new().now()).await) })?;
         let described =
             described.map_err(|why| CommandError::Failed(format!("`{id}`: {}; {}", why.text, why.fault.remedy())))?;
-        match options.json {
+        match json {
             true => shown.push_str(&format!("{}\n", as_json(&id, settings, &described))),
             false => shown.push_str(&as_text(&id, settings, &described)),
         }

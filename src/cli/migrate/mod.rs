@@ -96,7 +96,7 @@ struct Migration {
 /// Fails if the text is not valid YAML or is tollgate's configuration already, or if no pipeline is left.
 fn migrate(name: &str, text: &str) -> Result<Migration, CommandError> {
     let read = file::read_collector(name, text, &OtherMachineLookup);
-    let Some(file) = read.file else {
+    let Some(file) = read.content else {
         let shown = read.source.render(&read.problems, use_colour_on_stderr());
         return Err(CommandError::Problems(shown.trim_end().to_owned()));
     };
@@ -258,7 +258,7 @@ impl Migration {
             }
             let text = self.render("the result");
             // The loader's positions are those of this text.
-            if let Some(file) = file::read("the result", &text, &OtherMachineLookup).file {
+            if let Some(file) = file::read("the result", &text, &OtherMachineLookup).content {
                 self.file = file;
             }
             let read = resolve_config("the result", &text, &OtherMachineLookup, Path::new("/"));

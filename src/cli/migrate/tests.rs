@@ -66,7 +66,7 @@ fn cases_give_their_results_which_load() {
         assert_eq!(load_problems(&text, env.collect()), "", "{}\n{text}", case.display());
         assert!(!text.contains("none"), "{text}");
         let words: String = text.split_whitespace().collect::<Vec<_>>().join(" ").replace(" # ", " ");
-        let file = file::read_collector("", &source, &OtherMachineLookup).file.unwrap();
+        let file = file::read_collector("", &source, &OtherMachineLookup).content.unwrap();
         for (section, parts) in file.sections() {
             for part in parts {
                 let (path, line) = (format!("{section}.{}", part.id), format!("\n  {}:", part.id));

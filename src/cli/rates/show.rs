@@ -7,7 +7,7 @@ use serde_json::json;
 use super::render_rates;
 use super::tables::{print_pretty_json, read_table};
 use crate::cli::common::CommonArgs;
-use crate::cli::config_loading::{FileCreation, load_config};
+use crate::cli::config_loading::{FileAccess, load_config};
 use crate::components::ProcessorSettings;
 use command::error::{CommandError, ExitStatus};
 use command::output::print;
@@ -55,7 +55,7 @@ pub(super) fn run(options: &ShowRatesArgs, common: &CommonArgs) -> Result<ExitSt
 
 /// The settings of the selected `cost` processor, or of the only one.
 fn find_cost_settings(common: &CommonArgs, wanted: Option<&str>) -> Result<CostSettings, CommandError> {
-    let placed = load_config(common, FileCreation::Nothing)?.valid.processors.into_iter();
+    let placed = load_config(common, FileAccess::Read)?.valid.processors.into_iter();
     let mut found: Vec<(String, CostSettings)> = placed
         .filter_map(|placed| match placed.value {
             ProcessorSettings::Cost(settings) => Some((placed.id.to_string(), settings)),

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use command::error::CommandError;
 use kernel::files::describe_io_error;
+use kernel::notation::decode_escape;
 use redaction::score::TypedRange;
 
 /// A line of this many bytes is too long.
@@ -69,11 +70,6 @@ impl<R: Read> RecordReader<R> {
         Self { name, input, line: Vec::new(), number: 0 }
     }
 
-    /// The number of the line that was read last, starting at 1.
-    pub(super) fn number(&self) -> usize {
-        self.number
-    }
-
     /// An error at the line that was read last.
     pub(super) fn line_error(&self, what: &str) -> CommandError {
         CommandError::Failed(format!("{}, line {}: {what}", self.name, self.number))
@@ -125,20 +121,9 @@ fn replace_invalid_text(line: &[u8]) -> Option<String> {
     let (mut rest, mut changed) = (&*text, matches!(text, std::borrow::Cow::Owned(_)));
     while let Some((before, escape)) = rest.find('\\').and_then(|at| rest.split_at_checked(at)) {
         out.push_str(before);
-        // A surrogate is an escape `\uXXXX` of 6 bytes; a pair of a high and a low one has 12.
-        let surrogate_at = |offset: usize, range: std::ops::Range<u16>| {
-            let digits = escape.get(offset..)?.strip_prefix("\\u")?.get(..4)?;
-            u16::from_str_radix(digits, 16).ok().filter(|unit| range.contains(unit))
-        };
-        let (high, low) = (surrogate_at(0, 0xd800..0xdc00), surrogate_at(0, 0xdc00..0xe000));
-        let len = match (high, surrogate_at(6, 0xdc00..0xe000)) {
-            (Some(_), Some(_)) => 12,
-            (Some(_), None) => 6,
-            _ if low.is_some() => 6,
-            // An escaped backslash does not start another escape.
-            _ => 1 + escape.chars().nth(1).map_or(0, char::len_utf8),
-        };
-        let is_unpaired = len == 6;
+        let (character, len) = decode_escape(escape);
+        // `\uXXXX` that is no character; of invalid digits the length is less.
+        let is_unpaired = character.is_none() && len == 6;
         changed |= is_unpaired;
         let (copied, remaining) = escape.split_at_checked(len).unwrap_or((escape, ""));
         out.push_str(if is_unpaired { "\u{fffd}" } else { copied });

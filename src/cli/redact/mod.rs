@@ -10,7 +10,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, IsTerminal as _, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::common::CommonArgs;
-use super::config_loading::{FileCreation, load_config};
+use super::config_loading::{FileAccess, load_config};
 use crate::components::ProcessorSettings;
 use command::error::{CommandError, ExitStatus};
-use command::output::{print, print_json, print_to_stderr};
+use command::output::{print, print_json};
 use finder::PrivateTextFinder;
 use kernel::files::describe_io_error;
 use lines::{InputRecord, RecordReader};
@@ -64,7 +64,7 @@ fn redact_settings(common: &CommonArgs) -> Result<redact::RedactSettings, Comman
     if common.config.is_none() {
         return redact::RedactConfig::default().settings().map_err(|_| "the built-in rules can't be used".into());
     }
-    let processors = load_config(common, FileCreation::Nothing)?.valid.processors;
+    let processors = load_config(common, FileAccess::Read)?.valid.processors;
     let found = processors.into_iter().find_map(|placed| match placed.value {
         ProcessorSettings::Redact(settings) => Some(settings),
         _ => None,
@@ -111,14 +111,11 @@ fn redact_file(finder: &mut PrivateTextFinder, input: &Path, output: &Path) -> R
         }
     };
     let mut output_file = BufWriter::with_capacity(1 << 20, output_file);
-    let mut progress = LineProgress::new(!is_dash(output));
     while let Some(record) = lines.next_record()? {
         let Some(text) = &record.text else { continue };
         let line = render_results::redact_line(finder, &record, text).map_err(|what| lines.line_error(what))?;
         output_file.write_all(&line).or_else(exit_on_broken_pipe).map_err(write_error)?;
-        progress.update(lines.number());
     }
-    progress.end();
     output_file.flush().or_else(exit_on_broken_pipe).map_err(write_error)
 }
 
@@ -133,7 +130,6 @@ fn exit_on_broken_pipe(error: io::Error) -> io::Result<()> {
 fn score_file(finder: &mut PrivateTextFinder, file: &Path, as_json: bool) -> Result<(), CommandError> {
     let mut lines = open_input(file)?;
     let mut score = RedactionScore::default();
-    let mut progress = LineProgress::new(true);
     let mut has_texts = false;
     while let Some(record) = lines.next_record()? {
         if let Some(metadata) = &record.meta {
@@ -146,9 +142,7 @@ fn score_file(finder: &mut PrivateTextFinder, file: &Path, as_json: bool) -> Res
         let Some(text) = &record.text else { continue };
         has_texts = true;
         score_record(finder, &record, text, &mut score).map_err(|what| lines.line_error(what))?;
-        progress.update(lines.number());
     }
-    progress.end();
     if as_json { print_json(&render_results::as_json(&score)) } else { print(&render_results::as_text(&score)) }
 }
 
@@ -169,34 +163,4 @@ fn score_record(
     let (group, near_miss) = (record.group.as_deref().unwrap_or("-"), record.near_miss.unwrap_or(false));
     score.add(&LabelledText { text: &text, labels: &labels, placed: &found, group, near_miss });
     Ok(())
-}
-
-/// The number of lines read so far, shown on a terminal.
-struct LineProgress {
-    is_terminal: bool,
-    has_printed: bool,
-}
-
-/// Number of lines between two updates of the progress.
-const PROGRESS_INTERVAL: usize = 10_000;
-
-impl LineProgress {
-    fn new(wanted: bool) -> Self {
-        Self { is_terminal: wanted && io::stderr().is_terminal(), has_printed: false }
-    }
-
-    fn update(&mut self, line: usize) {
-        if self.is_terminal && line.is_multiple_of(PROGRESS_INTERVAL) {
-            self.has_printed = true;
-            let mut stderr = io::stderr().lock();
-            let printed = write!(stderr, "\r{line} lines").and_then(|()| stderr.flush());
-            drop(printed);
-        }
-    }
-
-    fn end(&self) {
-        if self.has_printed {
-            print_to_stderr("");
-        }
-    }
 }

@@ -15,7 +15,7 @@ use kernel::rng::Rng;
 use kernel::sha256::hmac_sha256;
 use net::{ProxyRules, Spawn, TlsError};
 use telemetry::admin::auth::KnownClient;
-use telemetry::admin::oidc::OidcSettings;
+use telemetry::admin::oidc::{OidcConfig, OidcSettings};
 
 /// Why a token gives no roles.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,7 +88,8 @@ impl OidcClient {
     /// # Errors
     /// The token is not valid, or can't be verified now.
     pub async fn find_token_client(&self, token: &str) -> Result<KnownClient, OidcRefusal> {
-        let claims = self.verify(token, &self.settings().audience).await?;
+        let OidcConfig { audience, client_id, .. } = &self.settings().config;
+        let claims = self.verify(token, audience.as_ref().unwrap_or(client_id)).await?;
         Ok(client_of_claims(&claims, self.settings()))
     }
 
@@ -115,7 +116,7 @@ impl OidcClient {
             return Err(OidcRefusal::Invalid);
         }
         let data = self.provider.data().await.ok_or(OidcRefusal::Unavailable)?;
-        let issuer = &self.settings().issuer;
+        let issuer = &self.settings().config.issuer;
         let verify_with = |data: &ProviderData| verify_token(token, &data.keys, issuer, audience);
         match verify_with(&data) {
             Ok(claims) => Ok(claims),

@@ -111,9 +111,9 @@ impl OidcClient {
         let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(self.derive("verifier", cookie).as_bytes()));
         let query = encode_form(&[
             ("response_type", "code"),
-            ("client_id", &self.settings().client_id),
+            ("client_id", &self.settings().config.client_id),
             ("redirect_uri", &self.redirect_uri()),
-            ("scope", &self.settings().scope),
+            ("scope", &self.settings().config.scopes.join(" ")),
             ("state", &state),
             ("nonce", &nonce),
             ("code_challenge", &challenge),
@@ -142,11 +142,11 @@ impl OidcClient {
             tracing::warn!(why, "the identity provider did not exchange the code of a login");
             LoginFailure::Refused
         })?;
-        let claims = self.verify(token.expose(), &self.settings().client_id).await.map_err(|why| match why {
+        let claims = self.verify(token.expose(), &self.settings().config.client_id).await.map_err(|why| match why {
             OidcRefusal::Invalid => LoginFailure::Refused,
             OidcRefusal::Unavailable => LoginFailure::Unavailable,
         })?;
-        if !is_for_login(&claims, &derive("nonce"), &self.settings().client_id) {
+        if !is_for_login(&claims, &derive("nonce"), &self.settings().config.client_id) {
             return Err(LoginFailure::Refused);
         }
         let client = client_of_claims(&claims, self.settings());

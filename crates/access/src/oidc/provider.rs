@@ -19,7 +19,7 @@ use kernel::clock::Clock;
 use kernel::secret::Secret;
 use net::client::{self, HttpClient, read_response, upload_body};
 use net::{ProxyRules, Spawn, TlsError, tls};
-use telemetry::admin::oidc::{OidcSettings, is_protected_url};
+use telemetry::admin::oidc::{OidcConfig, OidcSettings, is_protected_url};
 
 /// Largest answer of a provider, in bytes.
 const MAX_ANSWER_BYTES: usize = 512 << 10;
@@ -82,8 +82,8 @@ impl IdentityProvider {
         tasks: Arc<dyn Spawn>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, TlsError> {
-        let ca_file = settings.ca_file.clone();
-        let tls = (settings.issuer.starts_with("https://") || ca_file.is_some())
+        let ca_file = settings.config.ca_file.clone();
+        let tls = (settings.config.issuer.starts_with("https://") || ca_file.is_some())
             .then(|| tls::ClientTlsSettings { ca_file, ..tls::ClientTlsSettings::default() });
         let client =
             HttpClient::build(&client::ClientSettings { tls, http2_only: false }, proxies, Arc::clone(&tasks))?;
@@ -142,7 +142,7 @@ impl IdentityProvider {
     }
 
     async fn fetch(&self, now: Duration) -> Result<ProviderData, ProviderError> {
-        let issuer = &self.settings.issuer;
+        let issuer = &self.settings.config.issuer;
         let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
         let metadata: ProviderMetadata = serde_json::from_slice(&self.get(&url).await?)
             .map_err(|_| ProviderError::Invalid("the discovery document is not understood"))?;
@@ -173,7 +173,7 @@ impl IdentityProvider {
         metadata: &ProviderMetadata,
         (code, verifier, redirect_uri): (&str, &str, &str),
     ) -> Result<Secret, ProviderError> {
-        let OidcSettings { client_id, client_secret, .. } = &self.settings;
+        let OidcConfig { client_id, client_secret, .. } = &self.settings.config;
         let mut form = vec![
             ("grant_type", "authorization_code"),
             ("code", code),

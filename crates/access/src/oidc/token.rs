@@ -121,10 +121,10 @@ pub(super) fn client_of_claims(claims: &TokenClaims, settings: &OidcSettings) ->
 
 fn roles_of_groups(claims: &TokenClaims, settings: &OidcSettings) -> RoleSet {
     let is_verified = claims.get("email_verified") == Some(&Value::Bool(true));
-    if settings.groups_claim == "email" && !is_verified {
+    if settings.config.groups_claim == "email" && !is_verified {
         return RoleSet::default();
     }
-    let groups = match claims.get(&settings.groups_claim) {
+    let groups = match claims.get(&settings.config.groups_claim) {
         Some(Value::Array(groups)) => &**groups,
         Some(group) => std::slice::from_ref(group),
         None => &[],

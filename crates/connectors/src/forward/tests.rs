@@ -22,7 +22,7 @@ impl SubstitutionLookup for Nothing {
 }
 
 fn pipelines(text: &str) -> Vec<PipelineConfig> {
-    file::read("test", &format!("service: {{ pipelines: {{ {text} }} }}"), &Nothing).file.unwrap().pipelines
+    file::read("test", &format!("service: {{ pipelines: {{ {text} }} }}"), &Nothing).content.unwrap().pipelines
 }
 
 fn forwards() -> HashSet<ComponentId> {

@@ -78,17 +78,14 @@ impl AdminAuthConfig {
         problems: &mut Vec<FieldProblem>,
     ) -> Option<AdminAuth> {
         let is_too_short = |secret: &Secret| secret.expose().len() < MIN_SECRET_BYTES;
-        if self.username.is_some() != self.password.is_some() {
-            problems.push(FieldProblem::new("auth", "`username` and `password` must be set together"));
-        }
-        if self.username.as_ref().is_some_and(|name| name.is_empty() || name.contains(':')) {
-            problems.push(FieldProblem::new("auth.username", "must not be empty or contain a colon"));
-        }
-        for (path, secret) in [("auth.password", &self.password), ("auth.bearer", &self.bearer)] {
-            if secret.as_ref().is_some_and(is_too_short) {
-                problems.push(FieldProblem::new(path, TOO_SHORT));
-            }
-        }
+        let (is_half, name) = (self.username.is_some() != self.password.is_some(), self.username.as_ref());
+        let is_bad_name = name.is_some_and(|name| name.is_empty() || name.contains(':'));
+        problems.extend(FieldProblem::found([
+            (is_half, "auth", "`username` and `password` must be set together"),
+            (is_bad_name, "auth.username", "must not be empty or contain a colon"),
+            (self.password.as_ref().is_some_and(is_too_short), "auth.password", TOO_SHORT),
+            (self.bearer.as_ref().is_some_and(is_too_short), "auth.bearer", TOO_SHORT),
+        ]));
         let mut auth = AdminAuth::default();
         if let Some((name, password)) = self.username.as_ref().zip(self.password.as_ref()) {
             auth.basic.insert(sha256(format!("{name}:{}", password.expose()).as_bytes()), RoleSet::ALL);

@@ -51,21 +51,9 @@ fn default_scopes() -> Vec<String> {
 /// The checked settings of a provider.
 #[derive(Clone, Debug)]
 pub struct OidcSettings {
-    /// See [`OidcConfig::issuer`].
-    pub issuer: String,
-    /// See [`OidcConfig::client_id`].
-    pub client_id: String,
-    /// See [`OidcConfig::client_secret`].
-    pub client_secret: Option<Secret>,
-    /// The accepted audience of bearer tokens.
-    pub audience: String,
-    /// See [`OidcConfig::groups_claim`].
-    pub groups_claim: String,
+    /// As the user wrote it.
+    pub config: OidcConfig,
     pub groups: BTreeMap<String, RoleSet>,
-    /// The scopes, separated by spaces.
-    pub scope: String,
-    /// See [`OidcConfig::ca_file`].
-    pub ca_file: Option<PathBuf>,
     /// The address at which people reach the port, without a trailing slash. `None`: browsers can't log in.
     pub public_url: Option<String>,
 }
@@ -84,42 +72,21 @@ fn is_loopback(host: &str) -> bool {
 impl OidcConfig {
     /// Validates the settings; `public_url` is that of the extension.
     pub(super) fn settings(&self, public_url: Option<&str>, problems: &mut Vec<FieldProblem>) -> OidcSettings {
-        if !is_protected_url(&self.issuer) || self.issuer.contains('?') {
-            let what = "must be the provider's `https://` address without a query; `http://` only on loopback";
-            problems.push(FieldProblem::new("auth.oidc.issuer", what));
-        }
-        for (path, text) in [("client_id", &self.client_id), ("groups_claim", &self.groups_claim)] {
-            if text.is_empty() {
-                problems.push(FieldProblem::new(format!("auth.oidc.{path}"), "must not be empty"));
-            }
-        }
-        if self.audience.as_ref().is_some_and(String::is_empty) {
-            problems.push(FieldProblem::new("auth.oidc.audience", "must not be empty"));
-        }
-        if !self.scopes.iter().any(|scope| scope == "openid") {
-            problems.push(FieldProblem::new("auth.oidc.scopes", "must contain `openid`"));
-        }
-        if self.roles.values().all(Vec::is_empty) {
-            problems.push(FieldProblem::new("auth.oidc.roles", "must give a role to at least one group"));
-        }
-        if public_url.is_some_and(|url| !is_protected_url(url)) {
-            let what = "must start with `https://` for logins with `auth.oidc`; `http://` only on loopback";
-            problems.push(FieldProblem::new("public_url", what));
-        }
+        let issuer = "must be the provider's `https://` address without a query; `http://` only on loopback";
+        let address = "must start with `https://` for logins with `auth.oidc`; `http://` only on loopback";
+        problems.extend(FieldProblem::found([
+            (!is_protected_url(&self.issuer) || self.issuer.contains('?'), "auth.oidc.issuer", issuer),
+            (self.client_id.is_empty(), "auth.oidc.client_id", "must not be empty"),
+            (self.groups_claim.is_empty(), "auth.oidc.groups_claim", "must not be empty"),
+            (self.audience.as_ref().is_some_and(String::is_empty), "auth.oidc.audience", "must not be empty"),
+            (!self.scopes.iter().any(|scope| scope == "openid"), "auth.oidc.scopes", "must contain `openid`"),
+            (self.roles.values().all(Vec::is_empty), "auth.oidc.roles", "must give a role to at least one group"),
+            (public_url.is_some_and(|url| !is_protected_url(url)), "public_url", address),
+        ]));
         let mut groups: BTreeMap<String, RoleSet> = BTreeMap::new();
         for (role, names) in &self.roles {
             names.iter().for_each(|name| groups.entry(name.clone()).or_default().insert(*role));
         }
-        OidcSettings {
-            issuer: self.issuer.clone(),
-            client_id: self.client_id.clone(),
-            client_secret: self.client_secret.clone(),
-            audience: self.audience.clone().unwrap_or_else(|| self.client_id.clone()),
-            groups_claim: self.groups_claim.clone(),
-            groups,
-            scope: self.scopes.join(" "),
-            ca_file: self.ca_file.clone(),
-            public_url: public_url.map(str::to_owned),
-        }
+        OidcSettings { config: self.clone(), groups, public_url: public_url.map(str::to_owned) }
     }
 }

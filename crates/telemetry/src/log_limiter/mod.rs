@@ -74,7 +74,6 @@ struct LineCounter {
     unreported: u64,
     file: &'static str,
     line: u32,
-    component: String,
 }
 
 impl LogRateLimiter {
@@ -87,11 +86,11 @@ impl LogRateLimiter {
     pub(super) fn report_left_out(&self) {
         let now = self.clock.monotonic();
         let mut reports = Vec::new();
-        self.counters.lock().retain(|_, counter| {
+        self.counters.lock().retain(|(_, component), counter| {
             let is_over = now.saturating_sub(counter.window_start) >= WINDOW;
             let left_out = counter.unreported + if is_over { counter.left_out } else { 0 };
             if left_out > 0 {
-                reports.push((left_out, counter.file, counter.line, counter.component.clone()));
+                reports.push((left_out, counter.file, counter.line, component.clone()));
                 counter.unreported = 0;
             }
             !is_over
@@ -115,14 +114,13 @@ impl<S: Subscriber> Layer<S> for LogRateLimiter {
         if counters.len() >= MAX_PLACES && !counters.contains_key(&(metadata.callsite(), component.clone())) {
             component.clear();
         }
-        let counter = counters.entry((metadata.callsite(), component.clone())).or_insert_with(|| LineCounter {
+        let counter = counters.entry((metadata.callsite(), component)).or_insert_with(|| LineCounter {
             window_start: now,
             written: 0,
             left_out: 0,
             unreported: 0,
             file: metadata.file().unwrap_or(""),
             line: metadata.line().unwrap_or(0),
-            component,
         });
         if now.saturating_sub(counter.window_start) >= WINDOW {
             counter.unreported += std::mem::take(&mut counter.left_out);

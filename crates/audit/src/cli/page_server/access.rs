@@ -9,7 +9,7 @@ use serde::Deserialize;
 use command::error::CommandError;
 use command::output::use_colour_on_stderr;
 use config::env::{ProcessLookup, SubstitutionLookup};
-use config::file::{ParsedTree, read_tree};
+use config::file::{ParsedFile, read_tree};
 use config::{FieldProblem, PortTls, Problem, ProblemSeverity, de, sort_and_dedup};
 use kernel::files::{describe_io_error, read_text};
 use telemetry::admin::auth::AdminAuthConfig;
@@ -68,8 +68,8 @@ pub(super) fn parse_access(
     lookup: &dyn SubstitutionLookup,
     default_endpoint: &str,
 ) -> Result<AdminSettings, CommandError> {
-    let ParsedTree { source, root, mut problems, .. } = read_tree(name, text, lookup);
-    let settings = root.and_then(|root| {
+    let ParsedFile { source, content, mut problems, .. } = read_tree(name, text, lookup);
+    let settings = content.and_then(|root| {
         let (typed, type_problems) = de::deserialize_partial::<AccessConfig>(&root, "");
         problems.extend(type_problems);
         let found = typed.filter(|_| problems.is_empty())?.settings(default_endpoint);
