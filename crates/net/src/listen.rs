@@ -97,40 +97,28 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 }
 
-/// Limits and timers of a port's connections.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortSettings {
-    /// Maximum number of connections. One more replaces an idle one, or else a slow upload; if there is neither, it is
-    /// closed at once.
-    pub max_connections: usize,
-    /// Maximum number of concurrent streams on one HTTP/2 connection.
-    pub max_streams: u32,
-    /// Maximum time from accept to the first complete request head.
-    pub first_request: Duration,
-    /// Maximum idle time of a connection between requests (for HTTP/2: without an active stream, then GOAWAY follows),
-    /// and maximum time for a later HTTP/1.1 request's head.
-    pub idle: Duration,
-    /// Interval of HTTP/2 pings to a silent peer, and how long one may stay unanswered.
-    pub ping: (Duration, Duration),
-    /// Maximum age of a connection, varied by a tenth, and how long requests in progress may still take then. It makes
-    /// clients spread over gateways that were added later.
-    pub age: Option<(Duration, Duration)>,
-    /// Whether requests of clients on this machine (loopback or unix socket, not forwarded by a proxy) carry
-    /// [`LocalClient`].
-    pub mark_local_clients: bool,
-}
-
-impl Default for PortSettings {
-    fn default() -> Self {
-        Self {
-            max_connections: 1024,
-            max_streams: MAX_STREAMS,
-            first_request: Duration::from_secs(10),
-            idle: Duration::from_secs(180),
-            ping: (Duration::from_secs(30), Duration::from_secs(20)),
-            age: None,
-            mark_local_clients: false,
-        }
+kernel::with_defaults! {
+    /// Limits and timers of a port's connections.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PortSettings {
+        /// Maximum number of connections. One more replaces an idle one, or else a slow upload; if there is neither, it
+        /// is closed at once.
+        pub max_connections: usize = 1024,
+        /// Maximum number of concurrent streams on one HTTP/2 connection.
+        pub max_streams: u32 = MAX_STREAMS,
+        /// Maximum time from accept to the first complete request head.
+        pub first_request: Duration = Duration::from_secs(10),
+        /// Maximum idle time of a connection between requests (for HTTP/2: without an active stream, then GOAWAY
+        /// follows), and maximum time for a later HTTP/1.1 request's head.
+        pub idle: Duration = Duration::from_secs(180),
+        /// Interval of HTTP/2 pings to a silent peer, and how long one may stay unanswered.
+        pub ping: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20)),
+        /// Maximum age of a connection, varied by a tenth, and how long requests in progress may still take then. It
+        /// makes clients spread over gateways that were added later.
+        pub age: Option<(Duration, Duration)>,
+        /// Whether requests of clients on this machine (loopback or unix socket, not forwarded by a proxy) carry
+        /// [`LocalClient`].
+        pub mark_local_clients: bool,
     }
 }
 

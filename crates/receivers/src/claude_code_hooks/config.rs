@@ -16,42 +16,30 @@ const READ_TIMES: (Duration, Duration) = (Duration::from_secs(10), Duration::fro
 /// Longest `answer_within`: agents wait for it.
 const MAX_ANSWER_TIME: Duration = Duration::from_secs(60);
 
-/// Receives the events of Claude Code's HTTP hooks, each as a span of the pipelines for traces. The agent never waits
-/// longer than `answer_within` for an answer, and no answer decides anything.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ClaudeCodeHooksConfig {
-    /// Address to listen on: `host:port`, or `unix:/path`. With port 0 the system chooses a free port, which the log
-    /// names. Default: `127.0.0.1:4319`, the port after those of OTLP.
-    pub endpoint: String,
-    /// The path that hooks post to. Default: `/v1/hooks/claude-code`.
-    pub path: String,
-    /// Who may send, and as which account; a hook sets the header `authorization` in its `headers`. Without it every
-    /// client may send, as account `default`.
-    pub auth: Option<AuthConfig>,
-    /// Certificate and key. Without this key the port serves plain text.
-    pub tls: Option<PortTls>,
-    /// How long a complete event may take to be stored before the hook is answered with 503; it is stored all the same
-    /// if the gateway can. Default: 500 ms.
-    pub answer_within: TimeSpan,
-    /// Largest body of an event; a larger one is answered with 413. Default: 32 MiB.
-    pub max_request_body_size: ByteSize,
-    /// Maximum number of connections. Beyond it a new connection replaces an idle one, or else a slow upload; if there
-    /// is neither, the new one is closed. Default: 1024.
-    pub max_connections: u32,
-}
-
-impl Default for ClaudeCodeHooksConfig {
-    fn default() -> Self {
-        Self {
-            endpoint: "127.0.0.1:4319".to_owned(),
-            path: "/v1/hooks/claude-code".to_owned(),
-            auth: None,
-            tls: None,
-            answer_within: TimeSpan(Duration::from_millis(500)),
-            max_request_body_size: ByteSize::mib(32),
-            max_connections: 1024,
-        }
+kernel::with_defaults! {
+    /// Receives the events of Claude Code's HTTP hooks, each as a span of the pipelines for traces. The agent never
+    /// waits longer than `answer_within` for an answer, and no answer decides anything.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct ClaudeCodeHooksConfig {
+        /// Address to listen on: `host:port`, or `unix:/path`. With port 0 the system chooses a free port, which the
+        /// log names. Default: `127.0.0.1:4319`, the port after those of OTLP.
+        pub endpoint: String = "127.0.0.1:4319".to_owned(),
+        /// The path that hooks post to. Default: `/v1/hooks/claude-code`.
+        pub path: String = "/v1/hooks/claude-code".to_owned(),
+        /// Who may send, and as which account; a hook sets the header `authorization` in its `headers`. Without it
+        /// every client may send, as account `default`.
+        pub auth: Option<AuthConfig>,
+        /// Certificate and key. Without this key the port serves plain text.
+        pub tls: Option<PortTls>,
+        /// How long a complete event may take to be stored before the hook is answered with 503; it is stored all the
+        /// same if the gateway can. Default: 500 ms.
+        pub answer_within: TimeSpan = TimeSpan(Duration::from_millis(500)),
+        /// Largest body of an event; a larger one is answered with 413. Default: 32 MiB.
+        pub max_request_body_size: ByteSize = ByteSize::mib(32),
+        /// Maximum number of connections. Beyond it a new connection replaces an idle one, or else a slow upload; if
+        /// there is neither, the new one is closed. Default: 1024.
+        pub max_connections: u32 = 1024,
     }
 }
 
