@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::queue::{RetryOnFailure, SendingQueue};
-use ::kafka::{AuthConfig, BrokerConfig, BrokerSettings, KafkaTlsConfig, SEALED_TOPIC};
+use ::kafka::{AuthConfig, BrokerSettings, KafkaTlsConfig, SEALED_TOPIC, broker_settings};
 use config::{ByteSize, FieldProblem, TimeSpan};
 use kernel::key_source::{KeySource, LazyKey};
 use otlp::Signal;
@@ -147,13 +147,8 @@ impl KafkaExporterConfig {
     /// Every invalid field.
     pub fn settings(&self) -> Result<KafkaExporterSettings, Vec<FieldProblem>> {
         let (mut problems, mut notes) = (Vec::new(), Vec::new());
-        let connection = BrokerConfig {
-            brokers: &self.brokers,
-            client_id: &self.client_id,
-            tls: self.tls.as_ref(),
-            auth: &self.auth,
-        };
-        let mut brokers = connection.settings(&mut problems, &mut notes);
+        let cluster = (&*self.brokers, &*self.client_id);
+        let mut brokers = broker_settings(cluster, self.tls.as_ref(), &self.auth, &mut problems, &mut notes);
         // A second request to the brokers must fit into the time that a record may take.
         brokers.request_timeout = brokers.request_timeout.min(self.timeout.0 / 2);
         let target = self.target(&mut problems);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use ::kafka::{AuthConfig, BrokerConfig, BrokerSettings, KafkaTlsConfig, SEALED_TOPIC};
+use ::kafka::{AuthConfig, BrokerSettings, KafkaTlsConfig, SEALED_TOPIC, broker_settings};
 use config::{ByteSize, FieldProblem, TimeSpan};
 use kernel::key_source::{KeySource, LazyKey};
 use otlp::Signal;
@@ -156,13 +156,8 @@ impl KafkaReceiverConfig {
     /// Every invalid field.
     pub fn settings(&self) -> Result<KafkaReceiverSettings, Vec<FieldProblem>> {
         let (mut problems, mut notes) = (Vec::new(), Vec::new());
-        let connection = BrokerConfig {
-            brokers: &self.brokers,
-            client_id: &self.client_id,
-            tls: self.tls.as_ref(),
-            auth: &self.auth,
-        };
-        let brokers = connection.settings(&mut problems, &mut notes);
+        let cluster = (&*self.brokers, &*self.client_id);
+        let brokers = broker_settings(cluster, self.tls.as_ref(), &self.auth, &mut problems, &mut notes);
         let plain_topics = self.plain_topics();
         let reads_sealed = self.topic.is_some() || plain_topics.is_empty();
         let sealed_topic: Option<Arc<str>> = reads_sealed.then(|| self.topic.as_deref().unwrap_or(SEALED_TOPIC).into());

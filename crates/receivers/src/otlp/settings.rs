@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use super::config::{CorsConfig, GrpcConfig, HttpConfig, OtlpReceiverConfig, Transport};
-use super::cors;
 use crate::http_ports::auth_config::auth_settings;
 use crate::http_ports::{ReceiverPortView, ReceiverPortsView, SettingsProblems, auth};
 use config::{FieldProblem, TimeSpan, address};
@@ -55,7 +54,7 @@ pub struct HttpSettings {
     /// Served paths with their signals, those without a prefix first.
     pub paths: Vec<(Signal, String)>,
     /// Which web pages may send.
-    pub cors: Option<cors::CorsSettings>,
+    pub cors: Option<CorsConfig>,
     /// Certificate and key, if the port uses TLS.
     pub tls: Option<server_tls::ServerTlsSettings>,
 }
@@ -198,10 +197,10 @@ fn http_settings(http: &HttpConfig, problems: &mut SettingsProblems) -> Option<H
         ..listen::PortSettings::default()
     };
     let paths = collect_paths(http, problems);
-    let cors = http.cors.as_ref().map(|cors| cors_settings(cors, problems));
+    http.cors.iter().for_each(|cors| check_cors(cors, problems));
     let limits = BodyLimits { wire, inflated, idle: MAX_BODY_IDLE.min(total), total };
     let tls = http.tls.as_ref().map(|tls| problems.check_tls("protocols.http.tls", tls));
-    Some(HttpSettings { endpoint: endpoint?, limits, connections, paths, cors, tls })
+    Some(HttpSettings { endpoint: endpoint?, limits, connections, paths, cors: http.cors.clone(), tls })
 }
 
 /// The path of each signal, then the paths under prefixes.
@@ -243,7 +242,7 @@ fn invalid_port(origin: &str) -> Option<String> {
     if port.contains('*') { None } else { address::parse_port(port).err() }
 }
 
-fn cors_settings(cors: &CorsConfig, problems: &mut SettingsProblems) -> cors::CorsSettings {
+fn check_cors(cors: &CorsConfig, problems: &mut SettingsProblems) {
     let key = |key: &str, at: usize| format!("protocols.http.cors.{key}[{at}]");
     if cors.allowed_origins.is_empty() {
         problems.add("protocols.http.cors.allowed_origins", "must name at least one origin, or no page can send");
@@ -259,18 +258,11 @@ fn cors_settings(cors: &CorsConfig, problems: &mut SettingsProblems) -> cors::Co
             problems.add(&key("allowed_origins", at), &what);
         }
     }
-    let mut headers = |name: &str, written: &[String]| {
-        for (at, header) in written.iter().enumerate() {
+    for (name, headers) in [("allowed_headers", &cors.allowed_headers), ("exposed_headers", &cors.exposed_headers)] {
+        for (at, header) in headers.iter().enumerate() {
             if header != "*" && http::HeaderName::from_bytes(header.as_bytes()).is_err() {
                 problems.add(&key(name, at), "must be the name of a header");
             }
         }
-        written.to_vec()
-    };
-    cors::CorsSettings {
-        origins: cors.allowed_origins.clone(),
-        headers: headers("allowed_headers", &cors.allowed_headers),
-        exposed: headers("exposed_headers", &cors.exposed_headers),
-        max_age: cors.max_age,
     }
 }
