@@ -203,7 +203,10 @@ impl<P: OtlpProtocol> OtlpExporter<P> {
                 self.remote.note_advertised_encodings(&head.headers, advertising_header);
                 P::evaluate_response(&self.remote, encoding, head, body).await
             }
-            Err(error) => self.remote.log_connection_error(&error),
+            Err(ClientError { text, remedy, .. }) => {
+                self.remote.log_failure(Some(AttemptFailure { reason: text, remedy }));
+                UNAVAILABLE
+            }
         }
     }
 }
@@ -314,12 +317,6 @@ impl RemoteExporter {
     pub fn log_outcome(&self, outcome: &Outcome, failure: AttemptFailure) {
         let has_failed = matches!(outcome, Outcome::Retry { .. } | Outcome::Refused { .. });
         self.log_failure(has_failed.then_some(failure));
-    }
-
-    /// Logs a connection error; returns the outcome of its request.
-    pub fn log_connection_error(&self, error: &ClientError) -> Outcome {
-        self.log_failure(Some(AttemptFailure { reason: error.to_string(), remedy: error.remedy }));
-        UNAVAILABLE
     }
 
     /// Logs why deliveries fail, once until the reason changes or a delivery succeeds. `failure` is tollgate's own text

@@ -196,7 +196,6 @@ enum PortPhase {
 
 /// A port in service. Dropping it closes the port and every connection.
 pub struct RunningPort {
-    address: Option<SocketAddr>,
     phase: watch::Sender<PortPhase>,
     /// Closed when the accept loop has ended.
     accepting: watch::Receiver<()>,
@@ -205,11 +204,6 @@ pub struct RunningPort {
 }
 
 impl RunningPort {
-    /// The bound address, with the port that the system chose if 0 was asked for. `None` for a unix socket.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.address
-    }
-
     /// Stops accepting connections, waits up to `grace` for requests in progress and closes the rest. Returns when no
     /// connection is left.
     pub async fn drain(mut self, grace: Duration) {
@@ -241,7 +235,7 @@ struct PortState<H> {
 }
 
 impl BoundPort {
-    /// The bound address. `None` for a unix socket.
+    /// The bound address, with the port that the system chose if 0 was asked for. `None` for a unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
         self.socket.address()
     }
@@ -279,7 +273,6 @@ impl BoundPort {
             wide_slots: Arc::new(Semaphore::new(WIDE_CONNECTIONS)),
             accepted: AtomicU32::new(0),
         };
-        let address = self.socket.address();
         let (accept_guard, accepting) = watch::channel(());
         let accept = accept_connections(Arc::new(port), self.socket, phase_receiver);
         let until_ended = async move {
@@ -287,7 +280,7 @@ impl BoundPort {
             accept.await;
         };
         tasks.spawn("accept", Box::pin(until_ended));
-        RunningPort { address, phase, accepting, slots, max_connections }
+        RunningPort { phase, accepting, slots, max_connections }
     }
 }
 
