@@ -51,21 +51,17 @@ kernel::with_defaults! {
     }
 }
 
-/// The rate limit of an account. Requests above it are refused with the time to wait (429, RESOURCE_EXHAUSTED).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AccountRateConfig {
-    /// Requests per second.
-    pub requests_per_second: Option<f64>,
-    /// Decompressed bytes per second.
-    pub bytes_per_second: Option<ByteSize>,
-    /// How long an unused allowance can be saved up for later.
-    pub burst: TimeSpan,
-}
-
-impl Default for AccountRateConfig {
-    fn default() -> Self {
-        Self { requests_per_second: None, bytes_per_second: None, burst: TimeSpan::seconds(2) }
+kernel::with_defaults! {
+    /// The rate limit of an account. Requests above it are refused with the time to wait (429, RESOURCE_EXHAUSTED).
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct AccountRateConfig {
+        /// Requests per second.
+        pub requests_per_second: Option<f64>,
+        /// Decompressed bytes per second.
+        pub bytes_per_second: Option<ByteSize>,
+        /// How long an unused allowance can be saved up for later.
+        pub burst: TimeSpan = TimeSpan::seconds(2),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::http_ports::auth_config::{AuthConfig, auth_settings};
+use crate::http_ports::auth_config::{AuthConfig, UNPROTECTED, read_auth};
 use crate::http_ports::{ReceiverPortView, ReceiverPortsView, SettingsProblems, auth};
 use config::{ByteSize, FieldProblem, PortTls, TimeSpan};
 use net::{BodyLimits, Endpoint, listen, server_tls};
@@ -99,9 +99,7 @@ impl ClaudeCodeHooksConfig {
             problems.add("path", "must be a path that starts with `/`, without a query");
         }
         let checks_clients = self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
-        let auth = self.auth.as_ref().map(|auth| auth_settings(auth, checks_clients, &mut problems));
-        let reload = self.auth.as_ref().map_or(TimeSpan::seconds(10), |auth| auth.reload_interval);
-        let reload = problems.check_span("auth.reload_interval", reload);
+        let (auth, reload) = read_auth(self.auth.as_ref(), checks_clients, &mut problems);
         let tls = self.tls.as_ref().map(|tls| problems.check_tls("tls", tls));
         let answer_within = problems.check_span("answer_within", self.answer_within);
         if answer_within > MAX_ANSWER_TIME {
@@ -116,9 +114,7 @@ impl ClaudeCodeHooksConfig {
         };
         let mut notes = Vec::new();
         if self.auth.is_none() && endpoint.as_ref().is_some_and(|at| !at.is_local()) {
-            let unprotected = "anyone who can reach this address can send data and fill the vault and the spool: set \
-                    `auth: { tokens: { ACCOUNT: [\"${env:TOKEN}\"] } }` on the receiver";
-            notes.push(FieldProblem::new("endpoint", unprotected));
+            notes.push(FieldProblem::new("endpoint", UNPROTECTED));
         }
         let Some(endpoint) = endpoint else { return problems.into_problems() };
         problems.into_result(ClaudeCodeHooksSettings {

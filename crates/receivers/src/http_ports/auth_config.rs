@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,12 +38,23 @@ kernel::with_defaults! {
     }
 }
 
-/// Checks `auth`. `checks_clients`: the port verifies client certificates.
-pub(crate) fn auth_settings(
-    auth: &AuthConfig,
+/// The note on a port without `auth` that other machines can reach.
+pub(crate) const UNPROTECTED: &str = "anyone who can reach this address can send data and fill the vault and the spool: \
+    set `auth: { tokens: { ACCOUNT: [\"${env:TOKEN}\"] } }` on the receiver";
+
+/// Checks `auth`, if it is set; returns it with the time between two checks of the tokens file. `checks_clients`: the
+/// port verifies client certificates.
+pub(crate) fn read_auth(
+    auth: Option<&AuthConfig>,
     checks_clients: bool,
     problems: &mut SettingsProblems,
-) -> auth::AuthSettings {
+) -> (Option<auth::AuthSettings>, Duration) {
+    let settings = auth.map(|auth| auth_settings(auth, checks_clients, problems));
+    let interval = auth.map_or(TimeSpan::seconds(10), |auth| auth.reload_interval);
+    (settings, problems.check_span("auth.reload_interval", interval))
+}
+
+fn auth_settings(auth: &AuthConfig, checks_clients: bool, problems: &mut SettingsProblems) -> auth::AuthSettings {
     if auth.tokens.is_empty() && auth.tokens_file.is_none() && auth.basic.is_empty() && auth.certificates.is_empty() {
         problems.add("auth", "has no credentials: set `tokens`, `tokens_file`, `basic` or `certificates`");
     }

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use super::config::{CorsConfig, GrpcConfig, HttpConfig, OtlpReceiverConfig, Transport};
-use crate::http_ports::auth_config::auth_settings;
+use crate::http_ports::auth_config::{UNPROTECTED, read_auth};
 use crate::http_ports::{ReceiverPortView, ReceiverPortsView, SettingsProblems, auth};
-use config::{FieldProblem, TimeSpan, address};
+use config::{FieldProblem, address};
 use net::{BodyLimits, Endpoint, listen, server_tls};
 use otlp::Signal;
 use pipeline::Trust;
@@ -105,9 +105,7 @@ impl OtlpReceiverConfig {
             self.protocols.http.as_ref().and_then(|http| http.tls.as_ref()),
         ];
         let checks_clients = tls_ports.into_iter().flatten().any(|tls| tls.client_ca_file.is_some());
-        let auth = self.auth.as_ref().map(|auth| auth_settings(auth, checks_clients, &mut problems));
-        let reload = self.auth.as_ref().map_or(TimeSpan::seconds(10), |auth| auth.reload_interval);
-        let reload = problems.check_span("auth.reload_interval", reload);
+        let (auth, reload) = read_auth(self.auth.as_ref(), checks_clients, &mut problems);
         let notes =
             self.collect_notes(grpc.as_ref().map(|grpc| &grpc.endpoint), http.as_ref().map(|http| &http.endpoint));
         problems.into_result(OtlpReceiverSettings { grpc, http, trust: self.trust, auth, reload, notes })
@@ -115,8 +113,6 @@ impl OtlpReceiverConfig {
 
     /// Notes on keys that work differently in the Collector, and on addresses that anyone may send to.
     fn collect_notes(&self, grpc: Option<&Endpoint>, http: Option<&Endpoint>) -> Vec<FieldProblem> {
-        let unprotected = "anyone who can reach this address can send data and fill the vault and the spool: set \
-                    `auth: { tokens: { ACCOUNT: [\"${env:TOKEN}\"] } }` on the receiver";
         let unused = "has no effect in tollgate";
         let (written_grpc, written_http) = (self.protocols.grpc.as_ref(), self.protocols.http.as_ref());
         let is_unprotected =
@@ -124,8 +120,8 @@ impl OtlpReceiverConfig {
         let has_grpc = |has: fn(&GrpcConfig) -> bool| written_grpc.is_some_and(has);
         let has_http = |has: fn(&HttpConfig) -> bool| written_http.is_some_and(has);
         let notes = [
-            ("grpc.endpoint", is_unprotected(grpc), unprotected),
-            ("http.endpoint", is_unprotected(http), unprotected),
+            ("grpc.endpoint", is_unprotected(grpc), UNPROTECTED),
+            ("http.endpoint", is_unprotected(http), UNPROTECTED),
             ("grpc.include_metadata", has_grpc(|grpc| grpc.include_metadata == Some(true)), unused),
             ("grpc.read_buffer_size", has_grpc(|grpc| grpc.read_buffer_size.is_some()), unused),
             ("grpc.write_buffer_size", has_grpc(|grpc| grpc.write_buffer_size.is_some()), unused),
