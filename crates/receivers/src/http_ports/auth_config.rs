@@ -39,8 +39,8 @@ kernel::with_defaults! {
 }
 
 /// The note on a port without `auth` that other machines can reach.
-pub(crate) const UNPROTECTED: &str = "anyone who can reach this address can send data and fill the vault and the spool: \
-    set `auth: { tokens: { ACCOUNT: [\"${env:TOKEN}\"] } }` on the receiver";
+pub(crate) const UNPROTECTED: &str = "anyone who can reach this address can send data and fill the vault and the \
+    spool: set `auth: { tokens: { ACCOUNT: [\"${env:TOKEN}\"] } }` on the receiver";
 
 /// Checks `auth`, if it is set; returns it with the time between two checks of the tokens file. `checks_clients`: the
 /// port verifies client certificates.
