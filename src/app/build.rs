@@ -30,33 +30,22 @@ pub struct GatewayResources {
     pub tasks: Arc<dyn Spawn>,
 }
 
-/// Operating parameters of a gateway.
-#[derive(Clone, Debug)]
-pub struct GatewaySettings {
-    /// Number of worker threads for requests.
-    pub workers: usize,
-    /// Number of requests that may wait for a worker.
-    pub worker_queue: usize,
-    /// The least time between two checkpoints.
-    pub checkpoint_interval: Duration,
-    /// How long a shutdown waits for open requests.
-    pub drain_requests: Duration,
-    /// How long a shutdown waits for exporters and background tasks.
-    pub drain_outlets: Duration,
-    /// The memory limit; with `None`, memory is not watched.
-    pub memory: Option<MemoryLimit>,
-}
-
-impl Default for GatewaySettings {
-    fn default() -> Self {
-        Self {
-            workers: std::thread::available_parallelism().map_or(2, usize::from),
-            worker_queue: 4096,
-            checkpoint_interval: Duration::from_secs(10),
-            drain_requests: Duration::from_secs(10),
-            drain_outlets: Duration::from_secs(10),
-            memory: None,
-        }
+kernel::with_defaults! {
+    /// Operating parameters of a gateway.
+    #[derive(Clone, Debug)]
+    pub struct GatewaySettings {
+        /// Number of worker threads for requests.
+        pub workers: usize = std::thread::available_parallelism().map_or(2, usize::from),
+        /// Number of requests that may wait for a worker.
+        pub worker_queue: usize = 4096,
+        /// The least time between two checkpoints.
+        pub checkpoint_interval: Duration = Duration::from_secs(10),
+        /// How long a shutdown waits for open requests.
+        pub drain_requests: Duration = Duration::from_secs(10),
+        /// How long a shutdown waits for exporters and background tasks.
+        pub drain_outlets: Duration = Duration::from_secs(10),
+        /// The memory limit; with `None`, memory is not watched.
+        pub memory: Option<MemoryLimit>,
     }
 }
 

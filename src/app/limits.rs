@@ -20,49 +20,48 @@ pub(super) const MIN_MEMORY: ByteSize = ByteSize::mib(128);
 /// The number of accounts that a message lists.
 const MAX_LISTED_ACCOUNTS: usize = 20;
 
-/// `limits:`
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitsConfig {
-    /// Memory that the process may use; requests are refused before it is reached. Default: the cgroup's limit, or else
-    /// the machine's memory.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<ByteSize>,
-    /// Memory that the process may use, in percent of the cgroup's limit or the machine's memory; replaces `memory`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_percentage: Option<u64>,
-    /// Memory that requests in flight may use. Default: 40 % of `memory`, at most 768 MiB.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub in_flight: Option<ByteSize>,
-    /// How long a request waits for free memory before the client is asked to retry.
-    pub admission_wait: TimeSpan,
-    /// How long a shutdown waits for open requests, and after that for exporters.
-    pub shutdown: TimeSpan,
-    /// Largest span, log record or data point, as sent; larger ones are refused one by one (`partial_success`).
-    pub max_item_size: ByteSize,
-    /// Rate limit of each account. Default: no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub per_account: Option<AccountRateConfig>,
-    /// Limits of single accounts, in place of `per_account`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub accounts: BTreeMap<String, AccountRateConfig>,
+kernel::with_defaults! {
+    /// `limits:`
+    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct LimitsConfig {
+        /// Memory that the process may use; requests are refused before it is reached. Default: the cgroup's limit, or
+        /// else the machine's memory.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub memory: Option<ByteSize>,
+        /// Memory that the process may use, in percent of the cgroup's limit or the machine's memory; replaces
+        /// `memory`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub memory_percentage: Option<u64>,
+        /// Memory that requests in flight may use. Default: 40 % of `memory`, at most 768 MiB.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub in_flight: Option<ByteSize>,
+        /// How long a request waits for free memory before the client is asked to retry.
+        pub admission_wait: TimeSpan = TimeSpan::seconds(2),
+        /// How long a shutdown waits for open requests, and after that for exporters.
+        pub shutdown: TimeSpan = TimeSpan::seconds(10),
+        /// Largest span, log record or data point, as sent; larger ones are refused one by one (`partial_success`).
+        pub max_item_size: ByteSize = ByteSize::mib(32),
+        /// Rate limit of each account. Default: no limit.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub per_account: Option<AccountRateConfig>,
+        /// Limits of single accounts, in place of `per_account`.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        pub accounts: BTreeMap<String, AccountRateConfig>,
+    }
 }
 
-/// The rate limit of an account. Requests above it are refused with the time to wait (429, RESOURCE_EXHAUSTED).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AccountRateConfig {
-    /// Requests per second.
-    pub requests_per_second: Option<f64>,
-    /// Decompressed bytes per second.
-    pub bytes_per_second: Option<ByteSize>,
-    /// How long an unused allowance can be saved up for later.
-    pub burst: TimeSpan,
-}
-
-impl Default for AccountRateConfig {
-    fn default() -> Self {
-        Self { requests_per_second: None, bytes_per_second: None, burst: TimeSpan::seconds(2) }
+kernel::with_defaults! {
+    /// The rate limit of an account. Requests above it are refused with the time to wait (429, RESOURCE_EXHAUSTED).
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct AccountRateConfig {
+        /// Requests per second.
+        pub requests_per_second: Option<f64>,
+        /// Decompressed bytes per second.
+        pub bytes_per_second: Option<ByteSize>,
+        /// How long an unused allowance can be saved up for later.
+        pub burst: TimeSpan = TimeSpan::seconds(2),
     }
 }
 
@@ -83,21 +82,6 @@ impl AccountRateConfig {
     fn to_rate(&self) -> accounts::RateLimit {
         let bytes = self.bytes_per_second.map(|bytes| bytes.0 as f64);
         accounts::RateLimit { requests: self.requests_per_second, bytes, burst: self.burst.0 }
-    }
-}
-
-impl Default for LimitsConfig {
-    fn default() -> Self {
-        Self {
-            memory: None,
-            memory_percentage: None,
-            in_flight: None,
-            admission_wait: TimeSpan::seconds(2),
-            shutdown: TimeSpan::seconds(10),
-            max_item_size: ByteSize::mib(32),
-            per_account: None,
-            accounts: BTreeMap::new(),
-        }
     }
 }
 

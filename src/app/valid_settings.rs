@@ -20,21 +20,17 @@ use net::{LastGoodValue, server_tls};
 use pipeline::spool;
 use telemetry::logging;
 
-/// `pseudonyms:`
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct PseudonymsConfig {
-    /// Key of the keyed pseudonyms `h-…`, at least 16 bytes (`openssl rand -base64 32`): a text, `{ kms: … }` or
-    /// `{ command: […] }`. Use the same on all replicas. Default: generated beside the spool.
-    pub key: Option<KeySource>,
-    /// Which key this is: 1 for the first, 2 after the first rotation. Pseudonyms name a later epoch than the first:
-    /// `h-02…`. Use the same on all replicas.
-    pub epoch: u8,
-}
-
-impl Default for PseudonymsConfig {
-    fn default() -> Self {
-        Self { key: None, epoch: FIRST_EPOCH }
+kernel::with_defaults! {
+    /// `pseudonyms:`
+    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct PseudonymsConfig {
+        /// Key of the keyed pseudonyms `h-…`, at least 16 bytes (`openssl rand -base64 32`): a text, `{ kms: … }` or
+        /// `{ command: […] }`. Use the same on all replicas. Default: generated beside the spool.
+        pub key: Option<KeySource>,
+        /// Which key this is: 1 for the first, 2 after the first rotation. Pseudonyms name a later epoch than the
+        /// first: `h-02…`. Use the same on all replicas.
+        pub epoch: u8 = FIRST_EPOCH,
     }
 }
 

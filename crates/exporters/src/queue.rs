@@ -14,51 +14,55 @@ use pipeline::OutletSettings;
 /// Largest allowed value of `num_consumers`.
 const MAX_CONSUMERS: u32 = 1024;
 
-/// How data waiting in the spool is read, merged and sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct SendingQueue {
-    /// Maximum number of concurrent requests, from 1 to 1024. Default: 4.
-    pub num_consumers: u32,
-    /// Bytes read ahead from the spool. Default: 16 MiB.
-    pub read_ahead: ByteSize,
-    /// How small batches of one signal and account are merged.
-    pub batch: BatchMergeConfig,
-    /// Not used: all data waits in the spool.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub enabled: Option<bool>,
-    /// Not used: `spool.max_size` limits how much data waits.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub queue_size: Option<u64>,
-    /// Not used: see `queue_size`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sizer: Option<Sizer>,
-    /// Not used: all data waits in the spool.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub storage: Option<String>,
-    /// Not used: clients are answered once the spool has their data.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub wait_for_result: Option<bool>,
-    /// Not used: when the spool is full, requests are refused and clients retry.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub block_on_overflow: Option<bool>,
+kernel::with_defaults! {
+    /// How data waiting in the spool is read, merged and sent.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct SendingQueue {
+        /// Maximum number of concurrent requests, from 1 to 1024. Default: 4.
+        pub num_consumers: u32 = u32::try_from(OutletSettings::default().consumers).unwrap_or(MAX_CONSUMERS),
+        /// Bytes read ahead from the spool. Default: 16 MiB.
+        pub read_ahead: ByteSize = ByteSize(OutletSettings::default().window_bytes as u64),
+        /// How small batches of one signal and account are merged.
+        pub batch: BatchMergeConfig,
+        /// Not used: all data waits in the spool.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub enabled: Option<bool>,
+        /// Not used: `spool.max_size` limits how much data waits.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub queue_size: Option<u64>,
+        /// Not used: see `queue_size`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub sizer: Option<Sizer>,
+        /// Not used: all data waits in the spool.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub storage: Option<String>,
+        /// Not used: clients are answered once the spool has their data.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub wait_for_result: Option<bool>,
+        /// Not used: when the spool is full, requests are refused and clients retry.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub block_on_overflow: Option<bool>,
+    }
 }
 
-/// How small batches of one signal and account are merged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct BatchMergeConfig {
-    /// How long a small batch waits to be merged with others. Default: 200 ms.
-    pub flush_timeout: TimeSpan,
-    /// A batch of at least this size is sent without waiting, and batches are merged up to it. In bytes; needs `sizer:
-    /// bytes` beside it. Default: 4 MiB, or `max_request_size` if that is less.
-    pub min_size: Option<ByteSize>,
-    /// Largest request, as `max_request_size`; the smaller of the two applies. In bytes; needs `sizer: bytes` beside
-    /// it.
-    pub max_size: Option<ByteSize>,
-    /// The unit of `min_size` and `max_size`. tollgate supports `bytes` only; without this key the Collector counts
-    /// items.
-    pub sizer: Option<Sizer>,
+kernel::with_defaults! {
+    /// How small batches of one signal and account are merged.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct BatchMergeConfig {
+        /// How long a small batch waits to be merged with others. Default: 200 ms.
+        pub flush_timeout: TimeSpan = TimeSpan(OutletSettings::default().linger),
+        /// A batch of at least this size is sent without waiting, and batches are merged up to it. In bytes; needs
+        /// `sizer: bytes` beside it. Default: 4 MiB, or `max_request_size` if that is less.
+        pub min_size: Option<ByteSize>,
+        /// Largest request, as `max_request_size`; the smaller of the two applies. In bytes; needs `sizer: bytes`
+        /// beside it.
+        pub max_size: Option<ByteSize>,
+        /// The unit of `min_size` and `max_size`. tollgate supports `bytes` only; without this key the Collector counts
+        /// items.
+        pub sizer: Option<Sizer>,
+    }
 }
 
 /// A unit in which the Collector counts.
@@ -73,62 +77,27 @@ pub enum Sizer {
     Requests,
 }
 
-/// How long to wait before a failed request is retried. Retries continue until the back end accepts or refuses it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RetryOnFailure {
-    /// Wait before the first retry. Each further wait is 1.5 times longer, varied by up to a quarter. Default: 5 s.
-    pub initial_interval: TimeSpan,
-    /// Longest wait between retries, unless the back end asks for a longer one. Default: 30 s.
-    pub max_interval: TimeSpan,
-    /// Not used: accepted data is retried until it is delivered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub enabled: Option<bool>,
-    /// Not used: accepted data is retried until it is delivered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_elapsed_time: Option<TimeSpan>,
-    /// Not used: each wait is 1.5 times the one before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub multiplier: Option<f64>,
-    /// Not used: waits vary by up to a quarter.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub randomization_factor: Option<f64>,
-}
-
-impl Default for SendingQueue {
-    fn default() -> Self {
-        let outlet = OutletSettings::default();
-        Self {
-            num_consumers: u32::try_from(outlet.consumers).unwrap_or(MAX_CONSUMERS),
-            read_ahead: ByteSize(outlet.window_bytes as u64),
-            batch: BatchMergeConfig::default(),
-            enabled: None,
-            queue_size: None,
-            sizer: None,
-            storage: None,
-            wait_for_result: None,
-            block_on_overflow: None,
-        }
-    }
-}
-
-impl Default for BatchMergeConfig {
-    fn default() -> Self {
-        Self { flush_timeout: TimeSpan(OutletSettings::default().linger), min_size: None, max_size: None, sizer: None }
-    }
-}
-
-impl Default for RetryOnFailure {
-    fn default() -> Self {
-        let outlet = OutletSettings::default();
-        Self {
-            initial_interval: TimeSpan(outlet.retry_initial),
-            max_interval: TimeSpan(outlet.retry_max),
-            enabled: None,
-            max_elapsed_time: None,
-            multiplier: None,
-            randomization_factor: None,
-        }
+kernel::with_defaults! {
+    /// How long to wait before a failed request is retried. Retries continue until the back end accepts or refuses it.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct RetryOnFailure {
+        /// Wait before the first retry. Each further wait is 1.5 times longer, varied by up to a quarter. Default: 5 s.
+        pub initial_interval: TimeSpan = TimeSpan(OutletSettings::default().retry_initial),
+        /// Longest wait between retries, unless the back end asks for a longer one. Default: 30 s.
+        pub max_interval: TimeSpan = TimeSpan(OutletSettings::default().retry_max),
+        /// Not used: accepted data is retried until it is delivered.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub enabled: Option<bool>,
+        /// Not used: accepted data is retried until it is delivered.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub max_elapsed_time: Option<TimeSpan>,
+        /// Not used: each wait is 1.5 times the one before.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub multiplier: Option<f64>,
+        /// Not used: waits vary by up to a quarter.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub randomization_factor: Option<f64>,
     }
 }
 

@@ -5,23 +5,22 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::uri::Scheme;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, response};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
-use super::cumulative::{ConversionLock, CumulativeConverter, PendingTotals};
+use super::cumulative::CumulativeConverter;
 use super::outcome::UNAVAILABLE;
 pub use super::spec::ExporterDeps;
 use super::spec::{BuildError, ExportTarget, ExporterProfile, ExporterSpec};
 use super::stanza::{Compression, RemoteSettings, destination_of_urls};
 use config::ComponentId;
-use net::client::{self, ClientError, UploadBody, upload_body};
+use net::client::{self, ClientError, upload_body};
 use net::encoding::compress;
 use net::spawn::run_blocking;
 use net::{ContentEncoding, ReloadingClient, TlsError};
@@ -44,13 +43,16 @@ pub struct RemoteExporter {
     pub deps: ExporterDeps,
     /// The encoding that the configuration asks for.
     configured_encoding: ContentEncoding,
-    /// The rank (see [`encoding_rank`]) of the encoding in use.
-    encoding: AtomicU8,
-    /// When the back end last refused an encoding, in seconds of the monotonic clock; `u64::MAX`: not since the
-    /// configured encoding was last tried again.
-    refused_at: AtomicU64,
+    encoding: Mutex<EncodingInUse>,
     last_failure: Mutex<Option<AttemptFailure>>,
     cumulative: Option<CumulativeConverter>,
+}
+
+struct EncodingInUse {
+    encoding: ContentEncoding,
+    /// When the back end last refused an encoding, in seconds of the monotonic clock; `None`: not since the configured
+    /// encoding was last tried again.
+    refused_at: Option<u64>,
 }
 
 /// How requests of OTLP are framed and their responses are read.
@@ -119,8 +121,58 @@ impl<P: OtlpProtocol> OtlpExporter<P> {
     /// A TLS file can't be used, or root certificates are missing.
     pub fn build(id: Arc<str>, settings: OtlpSettings<P>, deps: ExporterDeps) -> Result<Self, TlsError> {
         let OtlpSettings { urls, common, trust, protocol } = settings;
-        let remote = RemoteExporter::build(id, common, P::VERSION == Version::HTTP_2, &urls, deps)?;
+        let has_tls = urls.iter().any(|(_, url)| url.scheme() == Some(&Scheme::HTTPS));
+        let settings = client::ClientSettings {
+            tls: has_tls.then(|| common.tls.clone()),
+            http2_only: P::VERSION == Version::HTTP_2,
+        };
+        let (proxies, tasks, clock) = (Arc::clone(&deps.proxies), Arc::clone(&deps.tasks), Arc::clone(&deps.clock));
+        let client = Arc::new(ReloadingClient::build(settings, proxies, tasks, clock)?);
+        let configured_encoding = match (common.compression, common.accepts_zstd) {
+            (Compression::Zstd, _) | (Compression::Auto, true) => ContentEncoding::Zstd,
+            (Compression::Gzip, _) | (Compression::Auto, false) => ContentEncoding::Gzip,
+            (Compression::None, _) => ContentEncoding::Identity,
+        };
+        let cumulative = common
+            .cumulative
+            .map(|settings| CumulativeConverter::new(settings, &id, Arc::clone(&deps.clock), &deps.meter));
+        let remote = RemoteExporter {
+            id,
+            common,
+            client,
+            deps,
+            configured_encoding,
+            encoding: Mutex::new(EncodingInUse { encoding: configured_encoding, refused_at: None }),
+            last_failure: Mutex::default(),
+            cumulative,
+        };
         Ok(Self { remote, trust, urls, protocol })
+    }
+
+    /// Makes one attempt to send a request of metrics with totals in place of deltas. The next one waits until this one
+    /// has an outcome.
+    async fn send_totals(&self, converter: &CumulativeConverter, request: &ExportRequest) -> Outcome {
+        let turn = converter.acquire_turn().await;
+        let (owned, account, body) = (converter.clone(), Arc::clone(&request.account), request.body.clone());
+        let convert = move || owned.convert(&account, &body);
+        let Some(converted) = run_blocking(&*self.remote.deps.tasks, "totals", convert).await else {
+            return Outcome::Retry { after: None, reason: Reason::Lost };
+        };
+        let Some((body, pending)) = converted else {
+            drop(turn);
+            return self.remote.with_timeout(self.send_once(request)).await;
+        };
+        // An empty body means that the conversion dropped all points.
+        let outcome = if body.is_empty() {
+            Outcome::Accepted
+        } else {
+            let totals = ExportRequest { body, ..request.clone() };
+            self.remote.with_timeout(self.send_once(&totals)).await
+        };
+        if matches!(outcome, Outcome::Accepted | Outcome::Partial { .. }) {
+            converter.commit_delivered(pending);
+        }
+        outcome
     }
 
     /// Makes one attempt to send a request.
@@ -145,13 +197,16 @@ impl<P: OtlpProtocol> OtlpExporter<P> {
         if encoding != ContentEncoding::Identity {
             headers.insert(encoding_header, HeaderValue::from_static(encoding.as_str()));
         }
-        match self.remote.send(http_request).await {
+        match self.remote.client.current_client(&self.remote.id).await.send(http_request).await {
             Ok(response) => {
                 let (head, body) = response.into_parts();
                 self.remote.note_advertised_encodings(&head.headers, advertising_header);
                 P::evaluate_response(&self.remote, encoding, head, body).await
             }
-            Err(error) => self.remote.log_connection_error(&error),
+            Err(ClientError { text, remedy, .. }) => {
+                self.remote.log_failure(Some(AttemptFailure { reason: text, remedy }));
+                UNAVAILABLE
+            }
         }
     }
 }
@@ -171,12 +226,10 @@ impl<P: OtlpProtocol> Exporter for OtlpExporter<P> {
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let outgoing = self.remote.convert_to_totals(request).await;
-            let outcome = match outgoing.request_to_send(request) {
-                Ok(request) => self.remote.with_timeout(self.send_once(request)).await,
-                Err(outcome_unsent) => outcome_unsent,
-            };
-            outgoing.finish(outcome)
+            match &self.remote.cumulative {
+                Some(converter) if request.signal == Signal::Metrics => self.send_totals(converter, request).await,
+                _ => self.remote.with_timeout(self.send_once(request)).await,
+            }
         })
     }
 
@@ -185,110 +238,7 @@ impl<P: OtlpProtocol> Exporter for OtlpExporter<P> {
     }
 }
 
-/// The form in which a request is sent.
-pub enum OutgoingRequest<'r> {
-    Unchanged,
-    /// Deltas replaced by totals. The next request waits until this one has an outcome.
-    Totals {
-        converter: &'r CumulativeConverter,
-        /// An empty body means that there is nothing to send.
-        request: ExportRequest,
-        pending: PendingTotals,
-        _lock: ConversionLock,
-    },
-    /// The conversion failed; the outcome of the request.
-    NotSent(Outcome),
-}
-
-impl OutgoingRequest<'_> {
-    /// The request to put on the wire in place of `request`.
-    ///
-    /// # Errors
-    /// The outcome of a request that is not sent: `Accepted` if the conversion dropped all points, else a retry.
-    pub fn request_to_send<'a>(&'a self, request: &'a ExportRequest) -> Result<&'a ExportRequest, Outcome> {
-        match self {
-            Self::Unchanged => Ok(request),
-            Self::NotSent(outcome) => Err(outcome.clone()),
-            Self::Totals { request, .. } if request.body.is_empty() => Err(Outcome::Accepted),
-            Self::Totals { request, .. } => Ok(request),
-        }
-    }
-
-    /// Commits the totals if `outcome` is a success, and returns `outcome` for the engine.
-    pub fn finish(self, outcome: Outcome) -> Outcome {
-        if let Self::Totals { converter, pending, .. } = self
-            && matches!(outcome, Outcome::Accepted | Outcome::Partial { .. })
-        {
-            converter.commit_delivered(pending);
-        }
-        outcome
-    }
-}
-
 impl RemoteExporter {
-    /// Opens the client for `urls`.
-    ///
-    /// # Errors
-    /// A TLS file can't be used, or root certificates are missing.
-    pub fn build(
-        id: Arc<str>,
-        common: RemoteSettings,
-        http2_only: bool,
-        urls: &[(Signal, Uri)],
-        deps: ExporterDeps,
-    ) -> Result<Self, TlsError> {
-        let has_tls = urls.iter().any(|(_, url)| url.scheme() == Some(&Scheme::HTTPS));
-        let settings = client::ClientSettings { tls: has_tls.then(|| common.tls.clone()), http2_only };
-        let (proxies, tasks, clock) = (Arc::clone(&deps.proxies), Arc::clone(&deps.tasks), Arc::clone(&deps.clock));
-        let client = Arc::new(ReloadingClient::build(settings, proxies, tasks, clock)?);
-        let configured_encoding = match (common.compression, common.accepts_zstd) {
-            (Compression::Zstd, _) | (Compression::Auto, true) => ContentEncoding::Zstd,
-            (Compression::Gzip, _) | (Compression::Auto, false) => ContentEncoding::Gzip,
-            (Compression::None, _) => ContentEncoding::Identity,
-        };
-        let encoding = AtomicU8::new(encoding_rank(configured_encoding));
-        let cumulative = common
-            .cumulative
-            .map(|settings| CumulativeConverter::new(settings, &id, Arc::clone(&deps.clock), &deps.meter));
-        Ok(Self {
-            id,
-            common,
-            client,
-            deps,
-            configured_encoding,
-            encoding,
-            refused_at: AtomicU64::new(u64::MAX),
-            last_failure: Mutex::default(),
-            cumulative,
-        })
-    }
-
-    /// Sends one request, whose URI must be absolute.
-    ///
-    /// # Errors
-    /// No response arrived.
-    pub async fn send(&self, request: Request<UploadBody>) -> Result<Response<Incoming>, ClientError> {
-        self.client.current_client(&self.id).await.send(request).await
-    }
-
-    /// Converts a metrics request to totals if `deltatocumulative` is configured.
-    pub async fn convert_to_totals(&self, request: &ExportRequest) -> OutgoingRequest<'_> {
-        let converter = self.cumulative.as_ref().filter(|_| request.signal == Signal::Metrics);
-        let Some(converter) = converter else { return OutgoingRequest::Unchanged };
-        let lock = converter.acquire_turn().await;
-        let (owned, account, body) = (converter.clone(), Arc::clone(&request.account), request.body.clone());
-        let convert = move || owned.convert(&account, &body);
-        match run_blocking(&*self.deps.tasks, "totals", convert).await {
-            None => OutgoingRequest::NotSent(Outcome::Retry { after: None, reason: Reason::Lost }),
-            Some(None) => OutgoingRequest::Unchanged,
-            Some(Some((body, pending))) => {
-                let (signal, account, items) = (request.signal, Arc::clone(&request.account), request.items);
-                let request = ExportRequest { signal, account, body, items };
-                OutgoingRequest::Totals { converter, request, pending, _lock: lock }
-            }
-        }
-    }
-
     /// Runs `attempt` within the exporter's `timeout`.
     pub async fn with_timeout(&self, attempt: impl Future<Output = Outcome>) -> Outcome {
         match tokio::time::timeout(self.common.timeout, attempt).await {
@@ -303,17 +253,15 @@ impl RemoteExporter {
 
     /// The encoding to use for the next request.
     pub fn encoding(&self) -> ContentEncoding {
-        let refused_at = self.refused_at.load(Ordering::Relaxed);
-        if self.deps.clock.monotonic().as_secs() >= refused_at.saturating_add(ENCODING_RETRY_AFTER.as_secs())
-            && self.refused_at.compare_exchange(refused_at, u64::MAX, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-        {
-            self.encoding.fetch_max(encoding_rank(self.configured_encoding), Ordering::Relaxed);
+        let (mut used, now) = (self.encoding.lock(), self.deps.clock.monotonic().as_secs());
+        if used.refused_at.is_some_and(|at| now >= at.saturating_add(ENCODING_RETRY_AFTER.as_secs())) {
+            used.refused_at = None;
+            // The back end may have advertised zstd, which is no weaker than any other.
+            if used.encoding != ContentEncoding::Zstd {
+                used.encoding = self.configured_encoding;
+            }
         }
-        match self.encoding.load(Ordering::Relaxed) {
-            2 => ContentEncoding::Zstd,
-            1 => ContentEncoding::Gzip,
-            _ => ContentEncoding::Identity,
-        }
+        used.encoding
     }
 
     /// Falls back from an encoding that the back end refused to the next weaker one, for an hour. Returns false without
@@ -322,9 +270,10 @@ impl RemoteExporter {
         if self.common.compression != Compression::Auto || refused == ContentEncoding::Identity {
             return false;
         }
-        let (from, to) = (encoding_rank(refused), encoding_rank(refused).saturating_sub(1));
-        if self.encoding.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            self.refused_at.store(self.deps.clock.monotonic().as_secs(), Ordering::Relaxed);
+        let weaker = if refused == ContentEncoding::Zstd { ContentEncoding::Gzip } else { ContentEncoding::Identity };
+        let mut used = self.encoding.lock();
+        if used.encoding == refused {
+            *used = EncodingInUse { encoding: weaker, refused_at: Some(self.deps.clock.monotonic().as_secs()) };
         }
         true
     }
@@ -335,7 +284,7 @@ impl RemoteExporter {
         let accepts_zstd =
             |value: &str| value.split(',').any(|token| ContentEncoding::parse(token) == Some(ContentEncoding::Zstd));
         if may_switch && headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(accepts_zstd) {
-            self.encoding.store(encoding_rank(ContentEncoding::Zstd), Ordering::Relaxed);
+            self.encoding.lock().encoding = ContentEncoding::Zstd;
         }
     }
 
@@ -370,12 +319,6 @@ impl RemoteExporter {
         self.log_failure(has_failed.then_some(failure));
     }
 
-    /// Logs a connection error; returns the outcome of its request.
-    pub fn log_connection_error(&self, error: &ClientError) -> Outcome {
-        self.log_failure(Some(AttemptFailure { reason: error.to_string(), remedy: error.remedy }));
-        UNAVAILABLE
-    }
-
     /// Logs why deliveries fail, once until the reason changes or a delivery succeeds. `failure` is tollgate's own text
     /// (a status or a connection error), never a back end's.
     pub fn log_failure(&self, failure: Option<AttemptFailure>) {
@@ -386,14 +329,5 @@ impl RemoteExporter {
             }
             *last = failure;
         }
-    }
-}
-
-/// The higher the rank, the stronger the compression. `RemoteExporter::encoding` has the reverse.
-fn encoding_rank(encoding: ContentEncoding) -> u8 {
-    match encoding {
-        ContentEncoding::Zstd => 2,
-        ContentEncoding::Gzip => 1,
-        ContentEncoding::Identity | ContentEncoding::Deflate => 0,
     }
 }

@@ -29,87 +29,61 @@ const MAX_REQUEST: u64 = 4 << 20;
 /// struct because `deny_unknown_fields` does not work with `flatten`.
 macro_rules! remote_config {
     ($(#[$doc:meta])* timeout = $timeout:literal; $($(#[$own_doc:meta])* $own:ident;)*) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-        #[serde(deny_unknown_fields, default)]
-        pub struct Config {
-            $($(#[$own_doc])* pub $own: Option<String>,)*
-            /// A back end known by name; sets address, headers and limits.
-            pub preset: Option<$crate::preset::Preset>,
-            /// Region of the preset.
-            pub region: Option<String>,
-            /// API key of the preset `honeycomb`.
-            pub api_key: Option<::kernel::secret::Secret>,
-            /// Ingestion key of the preset `signoz`.
-            pub ingestion_key: Option<::kernel::secret::Secret>,
-            /// Dataset of the preset `honeycomb`: for Classic keys, and for logs without a service name.
-            pub dataset: Option<String>,
-            /// Headers of every request.
-            pub headers: std::collections::BTreeMap<String, ::kernel::secret::Secret>,
-            /// Headers of requests that carry one account's data, by account. They override `headers`.
-            #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-            pub account_headers:
-                std::collections::BTreeMap<String, std::collections::BTreeMap<String, ::kernel::secret::Secret>>,
-            /// Compression of requests. Default: `auto`.
-            pub compression: $crate::stanza::Compression,
-            /// Maximum time from sending a request to receiving the whole response.
-            pub timeout: ::config::TimeSpan,
-            /// TLS settings of the connection.
-            pub tls: $crate::stanza::ClientTlsConfig,
-            /// Largest request before compression. Larger batches are split; a larger single item is quarantined.
-            /// Default: the preset's limit, or 4 MiB; raise it if the back end accepts more.
-            pub max_request_size: Option<::config::ByteSize>,
-            /// What an OK to a client means: `spooled` (default), the data is in the spool; `delivered`, the back end
-            /// has also answered; `offered`, nothing (data for this exporter is kept in memory only).
-            pub ack: ::pipeline::AckMode,
-            /// Maximum number of bytes that may wait for this exporter. Without this key only `spool.max_size` limits
-            /// them; with `ack: offered` the default is 64 MiB of memory, plus the bytes read ahead.
-            pub max_pending: Option<::config::ByteSize>,
-            /// What happens when `max_pending` is reached. `refuse` (default): requests are refused as a whole,
-            /// clients retry, and `/readyz` names the exporter. `expire`: the oldest data is dropped and counted.
-            pub on_full: ::pipeline::OnFullAction,
-            /// Sends one request at a time, in the order of arrival.
-            pub ordered: bool,
-            /// Earlier destinations of this exporter, as `host:port` in the form that the log and `spool list` print.
-            /// Data that waits for them is sent to the current destination; without this key it is held.
-            pub moved_from: Vec<String>,
-            /// How data waiting in the spool is read, merged and sent.
-            pub sending_queue: $crate::queue::SendingQueue,
-            /// How long to wait before a failed request is retried. Retries continue until the back end accepts or
-            /// refuses it.
-            pub retry_on_failure: $crate::queue::RetryOnFailure,
-            /// Converts delta metrics to cumulative ones, for back ends that do not accept deltas; `{}` for the
-            /// defaults.
-            pub deltatocumulative: Option<$crate::stanza::Totals>,
-            /// `third_party` (default) sends only stripped and redacted telemetry; `internal` sends everything.
-            pub trust: ::pipeline::Trust,
-        }
-
-        impl Default for Config {
-            fn default() -> Self {
-                Self {
-                    $($own: None,)*
-                    preset: None,
-                    region: None,
-                    api_key: None,
-                    ingestion_key: None,
-                    dataset: None,
-                    headers: Default::default(),
-                    account_headers: Default::default(),
-                    compression: Default::default(),
-                    timeout: ::config::TimeSpan::seconds($timeout),
-                    tls: Default::default(),
-                    max_request_size: None,
-                    ack: Default::default(),
-                    max_pending: None,
-                    on_full: Default::default(),
-                    ordered: false,
-                    moved_from: Default::default(),
-                    sending_queue: Default::default(),
-                    retry_on_failure: Default::default(),
-                    deltatocumulative: None,
-                    trust: Default::default(),
-                }
+        ::kernel::with_defaults! {
+            $(#[$doc])*
+            #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+            #[serde(deny_unknown_fields, default)]
+            pub struct Config {
+                $($(#[$own_doc])* pub $own: Option<String>,)*
+                /// A back end known by name; sets address, headers and limits.
+                pub preset: Option<$crate::preset::Preset>,
+                /// Region of the preset.
+                pub region: Option<String>,
+                /// API key of the preset `honeycomb`.
+                pub api_key: Option<::kernel::secret::Secret>,
+                /// Ingestion key of the preset `signoz`.
+                pub ingestion_key: Option<::kernel::secret::Secret>,
+                /// Dataset of the preset `honeycomb`: for Classic keys, and for logs without a service name.
+                pub dataset: Option<String>,
+                /// Headers of every request.
+                pub headers: std::collections::BTreeMap<String, ::kernel::secret::Secret>,
+                /// Headers of requests that carry one account's data, by account. They override `headers`.
+                #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+                pub account_headers:
+                    std::collections::BTreeMap<String, std::collections::BTreeMap<String, ::kernel::secret::Secret>>,
+                /// Compression of requests. Default: `auto`.
+                pub compression: $crate::stanza::Compression,
+                /// Maximum time from sending a request to receiving the whole response.
+                pub timeout: ::config::TimeSpan = ::config::TimeSpan::seconds($timeout),
+                /// TLS settings of the connection.
+                pub tls: $crate::stanza::ClientTlsConfig,
+                /// Largest request before compression. Larger batches are split; a larger single item is quarantined.
+                /// Default: the preset's limit, or 4 MiB; raise it if the back end accepts more.
+                pub max_request_size: Option<::config::ByteSize>,
+                /// What an OK to a client means: `spooled` (default), the data is in the spool; `delivered`, the back
+                /// end has also answered; `offered`, nothing (data for this exporter is kept in memory only).
+                pub ack: ::pipeline::AckMode,
+                /// Maximum number of bytes that may wait for this exporter. Without this key only `spool.max_size`
+                /// limits them; with `ack: offered` the default is 64 MiB of memory, plus the bytes read ahead.
+                pub max_pending: Option<::config::ByteSize>,
+                /// What happens when `max_pending` is reached. `refuse` (default): requests are refused as a whole,
+                /// clients retry, and `/readyz` names the exporter. `expire`: the oldest data is dropped and counted.
+                pub on_full: ::pipeline::OnFullAction,
+                /// Sends one request at a time, in the order of arrival.
+                pub ordered: bool,
+                /// Earlier destinations of this exporter, as `host:port` in the form that the log and `spool list`
+                /// print. Data that waits for them is sent to the current destination; without this key it is held.
+                pub moved_from: Vec<String>,
+                /// How data waiting in the spool is read, merged and sent.
+                pub sending_queue: $crate::queue::SendingQueue,
+                /// How long to wait before a failed request is retried. Retries continue until the back end accepts or
+                /// refuses it.
+                pub retry_on_failure: $crate::queue::RetryOnFailure,
+                /// Converts delta metrics to cumulative ones, for back ends that do not accept deltas; `{}` for the
+                /// defaults.
+                pub deltatocumulative: Option<$crate::stanza::Totals>,
+                /// `third_party` (default) sends only stripped and redacted telemetry; `internal` sends everything.
+                pub trust: ::pipeline::Trust,
             }
         }
 

@@ -294,11 +294,12 @@ async fn exporters_and_the_receiver_understand_each_other() {
     let (engine, inlet) =
         FakeEngine::start("otlp", budget, RateLimits::default(), Arc::new(kernel::clock::SystemClock::new()));
     let bound = receiver::OtlpReceiver::build(Arc::from("otlp"), settings).bind().await.unwrap();
+    let (grpc, http) = (bound.grpc().unwrap(), bound.http().unwrap());
     let running = bound.serve(inlet, TestTasks::shared(), &Meter::new()).await;
-    let grpc = serde_json::json!({ "endpoint": format!("http://{}", running.grpc().unwrap()) });
+    let grpc = serde_json::json!({ "endpoint": format!("http://{grpc}") });
     let grpc: super::otlp::Config = serde_json::from_value(grpc).unwrap();
     let grpc = super::remote::OtlpExporter::build(Arc::from("otlp"), grpc.settings().unwrap(), deps(&[])).unwrap();
-    let http = serde_json::json!({ "endpoint": format!("http://{}", running.http().unwrap()) });
+    let http = serde_json::json!({ "endpoint": format!("http://{http}") });
     let http: super::otlp_http::Config = serde_json::from_value(http).unwrap();
     let http = super::remote::OtlpExporter::build(Arc::from("otlp_http"), http.settings().unwrap(), deps(&[])).unwrap();
     let exporters: [&dyn Exporter; 2] = [&grpc, &http];

@@ -28,7 +28,9 @@ pub use sealed_record::{
     RECORD_HEADERS, RecordContent, RecordHead, RecordId, RecordOpener, RecordSealer, UnreadableRecord, has_seal,
     inflate,
 };
-pub use settings::{AuthConfig, BrokerConfig, BrokerSettings, KafkaTlsConfig, SaslConfig, SaslMechanism, SaslSettings};
+pub use settings::{
+    AuthConfig, BrokerSettings, KafkaTlsConfig, SaslConfig, SaslMechanism, SaslSettings, broker_settings,
+};
 
 /// Opens a client. Connects only when it is used.
 ///

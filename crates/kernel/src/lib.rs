@@ -1,6 +1,6 @@
 //! The basic services under every crate: time, randomness, secrets and their sources, pseudonyms, bounded maps, durable
 //! files, hex, calendar days, session folders, compression, the notations of JSON and Python, stack frames,
-//! terminal-safe text, enums with words.
+//! terminal-safe text, enums with words, structs with defaults.
 //! Imports no other crate of this workspace. Only this crate reads the time and asks the system for randomness.
 //! `config` reads configuration, `telemetry` counts and logs.
 
@@ -22,4 +22,5 @@ pub mod secret;
 pub mod sha256;
 pub mod stack_frames;
 pub mod terminal;
+pub mod with_defaults;
 pub mod word_enum;

@@ -3,7 +3,6 @@
 //! the time limit of a whole request and interprets responses.
 
 use std::error::Error;
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +57,8 @@ pub struct HttpClient {
 }
 
 /// Why no response arrived. Contains at most names of hosts and certificates.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
 pub struct ClientError {
     /// The innermost cause.
     pub text: String,
@@ -67,14 +67,6 @@ pub struct ClientError {
     /// Whether the connection was refused.
     pub refused: bool,
 }
-
-impl fmt::Display for ClientError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl Error for ClientError {}
 
 impl ClientError {
     /// Uses the innermost cause, which says most: "connection refused", "invalid peer certificate".

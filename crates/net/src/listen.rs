@@ -97,40 +97,28 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 }
 
-/// Limits and timers of a port's connections.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortSettings {
-    /// Maximum number of connections. One more replaces an idle one, or else a slow upload; if there is neither, it is
-    /// closed at once.
-    pub max_connections: usize,
-    /// Maximum number of concurrent streams on one HTTP/2 connection.
-    pub max_streams: u32,
-    /// Maximum time from accept to the first complete request head.
-    pub first_request: Duration,
-    /// Maximum idle time of a connection between requests (for HTTP/2: without an active stream, then GOAWAY follows),
-    /// and maximum time for a later HTTP/1.1 request's head.
-    pub idle: Duration,
-    /// Interval of HTTP/2 pings to a silent peer, and how long one may stay unanswered.
-    pub ping: (Duration, Duration),
-    /// Maximum age of a connection, varied by a tenth, and how long requests in progress may still take then. It makes
-    /// clients spread over gateways that were added later.
-    pub age: Option<(Duration, Duration)>,
-    /// Whether requests of clients on this machine (loopback or unix socket, not forwarded by a proxy) carry
-    /// [`LocalClient`].
-    pub mark_local_clients: bool,
-}
-
-impl Default for PortSettings {
-    fn default() -> Self {
-        Self {
-            max_connections: 1024,
-            max_streams: MAX_STREAMS,
-            first_request: Duration::from_secs(10),
-            idle: Duration::from_secs(180),
-            ping: (Duration::from_secs(30), Duration::from_secs(20)),
-            age: None,
-            mark_local_clients: false,
-        }
+kernel::with_defaults! {
+    /// Limits and timers of a port's connections.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PortSettings {
+        /// Maximum number of connections. One more replaces an idle one, or else a slow upload; if there is neither, it
+        /// is closed at once.
+        pub max_connections: usize = 1024,
+        /// Maximum number of concurrent streams on one HTTP/2 connection.
+        pub max_streams: u32 = MAX_STREAMS,
+        /// Maximum time from accept to the first complete request head.
+        pub first_request: Duration = Duration::from_secs(10),
+        /// Maximum idle time of a connection between requests (for HTTP/2: without an active stream, then GOAWAY
+        /// follows), and maximum time for a later HTTP/1.1 request's head.
+        pub idle: Duration = Duration::from_secs(180),
+        /// Interval of HTTP/2 pings to a silent peer, and how long one may stay unanswered.
+        pub ping: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20)),
+        /// Maximum age of a connection, varied by a tenth, and how long requests in progress may still take then. It
+        /// makes clients spread over gateways that were added later.
+        pub age: Option<(Duration, Duration)>,
+        /// Whether requests of clients on this machine (loopback or unix socket, not forwarded by a proxy) carry
+        /// [`LocalClient`].
+        pub mark_local_clients: bool,
     }
 }
 
@@ -208,7 +196,6 @@ enum PortPhase {
 
 /// A port in service. Dropping it closes the port and every connection.
 pub struct RunningPort {
-    address: Option<SocketAddr>,
     phase: watch::Sender<PortPhase>,
     /// Closed when the accept loop has ended.
     accepting: watch::Receiver<()>,
@@ -217,11 +204,6 @@ pub struct RunningPort {
 }
 
 impl RunningPort {
-    /// The bound address, with the port that the system chose if 0 was asked for. `None` for a unix socket.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.address
-    }
-
     /// Stops accepting connections, waits up to `grace` for requests in progress and closes the rest. Returns when no
     /// connection is left.
     pub async fn drain(mut self, grace: Duration) {
@@ -253,7 +235,7 @@ struct PortState<H> {
 }
 
 impl BoundPort {
-    /// The bound address. `None` for a unix socket.
+    /// The bound address, with the port that the system chose if 0 was asked for. `None` for a unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
         self.socket.address()
     }
@@ -291,7 +273,6 @@ impl BoundPort {
             wide_slots: Arc::new(Semaphore::new(WIDE_CONNECTIONS)),
             accepted: AtomicU32::new(0),
         };
-        let address = self.socket.address();
         let (accept_guard, accepting) = watch::channel(());
         let accept = accept_connections(Arc::new(port), self.socket, phase_receiver);
         let until_ended = async move {
@@ -299,7 +280,7 @@ impl BoundPort {
             accept.await;
         };
         tasks.spawn("accept", Box::pin(until_ended));
-        RunningPort { address, phase, accepting, slots, max_connections }
+        RunningPort { phase, accepting, slots, max_connections }
     }
 }
 

@@ -14,38 +14,27 @@ use super::last_good::LastGoodValue;
 use super::pem::PemFiles;
 pub use super::tls_error::TlsError;
 
-/// The TLS settings of a client. The files are read and checked separately.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientTlsSettings {
-    /// CA certificates to trust.
-    pub ca_file: Option<PathBuf>,
-    /// Whether the system's roots are trusted in addition to `ca_file`.
-    pub system_roots_too: bool,
-    /// Certificate chain and private key to present to the server.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// The name to verify the server's certificate against, instead of the host.
-    pub server_name: Option<ServerName<'static>>,
-    /// How often the files are checked for changes.
-    pub reload_interval: Duration,
-    /// The configuration built last from the files.
-    pub last_good: LastGoodValue<BuiltClientConfig>,
+kernel::with_defaults! {
+    /// The TLS settings of a client. The files are read and checked separately.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct ClientTlsSettings {
+        /// CA certificates to trust.
+        pub ca_file: Option<PathBuf>,
+        /// Whether the system's roots are trusted in addition to `ca_file`.
+        pub system_roots_too: bool,
+        /// Certificate chain and private key to present to the server.
+        pub identity: Option<(PathBuf, PathBuf)>,
+        /// The name to verify the server's certificate against, instead of the host.
+        pub server_name: Option<ServerName<'static>>,
+        /// How often the files are checked for changes.
+        pub reload_interval: Duration = Duration::from_secs(10),
+        /// The configuration built last from the files.
+        pub last_good: LastGoodValue<BuiltClientConfig>,
+    }
 }
 
 /// The configuration built from the files, and SHA-256 over them.
 pub type BuiltClientConfig = (ClientConfig, [u8; 32]);
-
-impl Default for ClientTlsSettings {
-    fn default() -> Self {
-        Self {
-            ca_file: None,
-            system_roots_too: false,
-            identity: None,
-            server_name: None,
-            reload_interval: Duration::from_secs(10),
-            last_good: LastGoodValue::default(),
-        }
-    }
-}
 
 impl ClientTlsSettings {
     /// Whether the settings name any file.

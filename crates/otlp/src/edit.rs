@@ -223,11 +223,6 @@ impl Payload {
         }
     }
 
-    /// Removes a log record's body.
-    pub fn remove_body(&mut self, node: NodeId) {
-        self.set_field(node, IndexedField::Body, None);
-    }
-
     /// Sets the last occurrence of a field to `body` and removes the others; `None` removes all. Does nothing if nodes
     /// of this kind have no such field.
     fn set_field(&mut self, node: NodeId, kind: IndexedField, body: Option<&[u8]>) {

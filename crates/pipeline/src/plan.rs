@@ -26,21 +26,23 @@ pub struct PipelinePlan {
     pub exporters: Vec<Arc<dyn Exporter>>,
 }
 
-/// Bounds of the engine.
-#[derive(Clone, Debug)]
-pub struct EngineLimits {
-    /// Memory for requests in flight, in bytes: while they arrive and while they are processed.
-    pub in_flight_bytes: usize,
-    /// How long a request waits for room before the client is asked to retry.
-    pub admission_wait: Duration,
-    /// Attempts to find the poison items of one batch.
-    pub bisect_tries: usize,
-    /// Bounds of the tables that recognise repeated requests.
-    pub repeats: repeats::RepeatLimits,
-    /// Largest span, log record or data point, in bytes. Larger ones are refused individually.
-    pub max_item_bytes: usize,
-    /// Rate limits of the accounts.
-    pub accounts: accounts::RateLimits,
+kernel::with_defaults! {
+    /// Bounds of the engine.
+    #[derive(Clone, Debug)]
+    pub struct EngineLimits {
+        /// Memory for requests in flight, in bytes: while they arrive and while they are processed.
+        pub in_flight_bytes: usize = 768 << 20,
+        /// How long a request waits for room before the client is asked to retry.
+        pub admission_wait: Duration = Duration::from_secs(2),
+        /// Attempts to find the poison items of one batch.
+        pub bisect_tries: usize = 200,
+        /// Bounds of the tables that recognise repeated requests.
+        pub repeats: repeats::RepeatLimits,
+        /// Largest span, log record or data point, in bytes. Larger ones are refused individually.
+        pub max_item_bytes: usize = 32 << 20,
+        /// Rate limits of the accounts.
+        pub accounts: accounts::RateLimits,
+    }
 }
 
 /// Memory that decompressing one request takes besides the result, in bytes: a zstd window and one step of output.
@@ -52,19 +54,6 @@ pub const INFLATE_BYTES: u64 = 9 << 20;
 /// for logs.
 pub const WORKING_FACTOR: usize = 5;
 
-impl Default for EngineLimits {
-    fn default() -> Self {
-        Self {
-            in_flight_bytes: 768 << 20,
-            admission_wait: Duration::from_secs(2),
-            bisect_tries: 200,
-            repeats: repeats::RepeatLimits::default(),
-            max_item_bytes: 32 << 20,
-            accounts: accounts::RateLimits::default(),
-        }
-    }
-}
-
 /// Longest wait for a back end's result, unless an exporter has a shorter one. A much shorter one would end before most
 /// clients' own deadlines, a much longer one would hold memory.
 pub const LONGEST_ANSWER_WAIT: Duration = Duration::from_secs(60);
@@ -73,36 +62,38 @@ pub const LONGEST_ANSWER_WAIT: Duration = Duration::from_secs(60);
 /// a connection, a stream and an entry. Beyond it a client is asked to retry at once, as after the wait.
 pub const MAX_WAITING_ANSWERS: usize = 4096;
 
-/// Delivery settings of one exporter.
-#[derive(Clone, Debug)]
-pub struct OutletSettings {
-    /// Concurrent requests to the back end.
-    pub consumers: usize,
-    /// How long a small batch waits to be merged with others.
-    pub linger: Duration,
-    /// Upper bound of a merged request, in bytes; the exporter's own limit applies as well.
-    pub merge_bytes: usize,
-    /// Maximum bytes read ahead from the spool, but at least one batch.
-    pub window_bytes: usize,
-    /// Wait after the first failed attempt.
-    pub retry_initial: Duration,
-    /// Longest wait between attempts. A back end may ask for a longer one.
-    pub retry_max: Duration,
-    /// The guarantee behind a client's OK.
-    pub ack: AckMode,
-    /// With [`AckMode::Delivered`]: how long a client waits for the back end's result before it is asked to retry.
-    pub answer_wait: Duration,
-    /// With [`AckMode::Delivered`]: a batch for this exporter alone, of which no step stores anything, waits in memory
-    /// instead of in the spool. For a back end that is itself a durable log.
-    pub in_memory: bool,
-    /// Bytes that may be pending for this exporter. `None`: no limit of its own.
-    pub max_pending: Option<u64>,
-    /// Action when `max_pending` is reached.
-    pub on_full: OnFullAction,
-    /// Sends one request at a time, in order of arrival within each signal and account.
-    pub ordered: bool,
-    /// Consumers that must have finished every earlier record before a record is sent.
-    pub waits_for: Vec<Arc<str>>,
+kernel::with_defaults! {
+    /// Delivery settings of one exporter.
+    #[derive(Clone, Debug)]
+    pub struct OutletSettings {
+        /// Concurrent requests to the back end.
+        pub consumers: usize = 4,
+        /// How long a small batch waits to be merged with others.
+        pub linger: Duration = Duration::from_millis(200),
+        /// Upper bound of a merged request, in bytes; the exporter's own limit applies as well.
+        pub merge_bytes: usize = 4 << 20,
+        /// Maximum bytes read ahead from the spool, but at least one batch.
+        pub window_bytes: usize = 16 << 20,
+        /// Wait after the first failed attempt.
+        pub retry_initial: Duration = Duration::from_secs(5),
+        /// Longest wait between attempts. A back end may ask for a longer one.
+        pub retry_max: Duration = Duration::from_secs(30),
+        /// The guarantee behind a client's OK.
+        pub ack: AckMode,
+        /// With [`AckMode::Delivered`]: how long a client waits for the back end's result before it is asked to retry.
+        pub answer_wait: Duration = LONGEST_ANSWER_WAIT,
+        /// With [`AckMode::Delivered`]: a batch for this exporter alone, of which no step stores anything, waits in
+        /// memory instead of in the spool. For a back end that is itself a durable log.
+        pub in_memory: bool,
+        /// Bytes that may be pending for this exporter. `None`: no limit of its own.
+        pub max_pending: Option<u64>,
+        /// Action when `max_pending` is reached.
+        pub on_full: OnFullAction,
+        /// Sends one request at a time, in order of arrival within each signal and account.
+        pub ordered: bool,
+        /// Consumers that must have finished every earlier record before a record is sent.
+        pub waits_for: Vec<Arc<str>>,
+    }
 }
 
 /// The guarantee behind a client's OK.
@@ -129,26 +120,6 @@ pub enum OnFullAction {
     Refuse,
     /// The oldest data is dropped and counted.
     Expire,
-}
-
-impl Default for OutletSettings {
-    fn default() -> Self {
-        Self {
-            consumers: 4,
-            linger: Duration::from_millis(200),
-            merge_bytes: 4 << 20,
-            window_bytes: 16 << 20,
-            retry_initial: Duration::from_secs(5),
-            retry_max: Duration::from_secs(30),
-            ack: AckMode::default(),
-            answer_wait: LONGEST_ANSWER_WAIT,
-            in_memory: false,
-            max_pending: None,
-            on_full: OnFullAction::default(),
-            ordered: false,
-            waits_for: Vec::new(),
-        }
-    }
 }
 
 /// Everything that the engine runs.

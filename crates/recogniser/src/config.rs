@@ -18,45 +18,47 @@ use pipeline::Trust;
 use redaction::RuleData;
 use redaction::recognised::{ENTITIES, EntityRow};
 
-/// An external recogniser with the API of Presidio's analyzer. It is sent the texts that are to be forwarded, and
-/// reports what is private in them.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Address of the recogniser, such as `http://127.0.0.1:5002`; `/analyze` is appended. `http://` is allowed only
-    /// for this machine.
-    pub endpoint: String,
-    /// Must be `internal`: the recogniser receives texts before anything in them is replaced.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trust: Option<Trust>,
-    /// Language of the texts, as a code that the recogniser knows.
-    pub language: String,
-    /// Entity types to ask for, as the recogniser names them. Empty: all that it knows.
-    pub entities: Vec<String>,
-    /// Findings with a lower score are ignored; from 0 to 1.
-    pub score_threshold: f64,
-    /// Placeholders by entity type, for types that `config/rules/recogniser.yaml` does not list or maps to another
-    /// placeholder.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub placeholders: BTreeMap<String, String>,
-    /// Behaviour without an answer: `hold` asks the client to retry the request, `unscanned` replaces each text with
-    /// `[UNSCANNED]`.
-    pub on_error: OnRecogniserError,
-    /// Longest time from a batch's first call to its last answer.
-    pub timeout: TimeSpan,
-    /// Most texts in one call. 1 sends each text by itself, for older analyzers that accept no lists.
-    pub batch_texts: usize,
-    /// Most bytes of text in one call.
-    pub batch_bytes: ByteSize,
-    /// Longest text that is sent; longer ones become `[UNSCANNED]`.
-    pub max_text_bytes: ByteSize,
-    /// Most concurrent calls. An account with no running call may always make one.
-    pub in_flight: usize,
-    /// Headers to send with every call.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, Secret>,
-    /// TLS settings for `https://`.
-    pub tls: TlsConfig,
+kernel::with_defaults! {
+    /// An external recogniser with the API of Presidio's analyzer. It is sent the texts that are to be forwarded, and
+    /// reports what is private in them.
+    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct Config {
+        /// Address of the recogniser, such as `http://127.0.0.1:5002`; `/analyze` is appended. `http://` is allowed
+        /// only for this machine.
+        pub endpoint: String,
+        /// Must be `internal`: the recogniser receives texts before anything in them is replaced.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub trust: Option<Trust>,
+        /// Language of the texts, as a code that the recogniser knows.
+        pub language: String = "en".to_owned(),
+        /// Entity types to ask for, as the recogniser names them. Empty: all that it knows.
+        pub entities: Vec<String> = vec!["PERSON".to_owned(), "LOCATION".to_owned()],
+        /// Findings with a lower score are ignored; from 0 to 1.
+        pub score_threshold: f64 = 0.5,
+        /// Placeholders by entity type, for types that `config/rules/recogniser.yaml` does not list or maps to another
+        /// placeholder.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        pub placeholders: BTreeMap<String, String>,
+        /// Behaviour without an answer: `hold` asks the client to retry the request, `unscanned` replaces each text
+        /// with `[UNSCANNED]`.
+        pub on_error: OnRecogniserError = OnRecogniserError::Hold,
+        /// Longest time from a batch's first call to its last answer.
+        pub timeout: TimeSpan = TimeSpan::seconds(5),
+        /// Most texts in one call. 1 sends each text by itself, for older analyzers that accept no lists.
+        pub batch_texts: usize = 64,
+        /// Most bytes of text in one call.
+        pub batch_bytes: ByteSize = ByteSize(256 << 10),
+        /// Longest text that is sent; longer ones become `[UNSCANNED]`.
+        pub max_text_bytes: ByteSize = ByteSize(64 << 10),
+        /// Most concurrent calls. An account with no running call may always make one.
+        pub in_flight: usize = 2,
+        /// Headers to send with every call.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        pub headers: BTreeMap<String, Secret>,
+        /// TLS settings for `https://`.
+        pub tls: TlsConfig,
+    }
 }
 
 /// TLS settings of the connection.
@@ -77,27 +79,6 @@ pub enum OnRecogniserError {
     Hold,
     /// Replace each of these texts with `[UNSCANNED]`.
     Unscanned,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            endpoint: String::new(),
-            trust: None,
-            language: "en".to_owned(),
-            entities: vec!["PERSON".to_owned(), "LOCATION".to_owned()],
-            score_threshold: 0.5,
-            placeholders: BTreeMap::new(),
-            on_error: OnRecogniserError::Hold,
-            timeout: TimeSpan::seconds(5),
-            batch_texts: 64,
-            batch_bytes: ByteSize(256 << 10),
-            max_text_bytes: ByteSize(64 << 10),
-            in_flight: 2,
-            headers: BTreeMap::new(),
-            tls: TlsConfig::default(),
-        }
-    }
 }
 
 #[derive(Clone)]

@@ -13,19 +13,15 @@ use tokio::sync::watch;
 
 use config::{Endpoint, FieldProblem};
 
-/// The `health_check` extension: readiness alone, on a port of its own.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct HealthCheckConfig {
-    /// Address to listen on, `host:port`. Default: `127.0.0.1:13133`.
-    pub endpoint: String,
-    /// Another path that answers like `/`, for probes that are configured with it.
-    pub path: String,
-}
-
-impl Default for HealthCheckConfig {
-    fn default() -> Self {
-        Self { endpoint: "127.0.0.1:13133".to_owned(), path: "/".to_owned() }
+kernel::with_defaults! {
+    /// The `health_check` extension: readiness alone, on a port of its own.
+    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct HealthCheckConfig {
+        /// Address to listen on, `host:port`. Default: `127.0.0.1:13133`.
+        pub endpoint: String = "127.0.0.1:13133".to_owned(),
+        /// Another path that answers like `/`, for probes that are configured with it.
+        pub path: String = "/".to_owned(),
     }
 }
 

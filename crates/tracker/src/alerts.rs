@@ -30,45 +30,31 @@ const MAX_BASELINES: usize = 200;
 /// Ended runs or sessions in one baseline.
 const BASELINE_LEN: usize = 200;
 
-/// Thresholds of the alerts.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AlertThresholds {
-    /// Fires at this many identical calls of one tool in a row. Default: 5.
-    pub identical_calls: u32,
-    /// Fires above this many calls of one tool within `tool_window`. Default: 20.
-    pub tool_calls: u32,
-    /// Fires above this many tool calls of a run that repeat a failed call. Default: 2.
-    pub tool_retries: u32,
-    /// Fires for a run that has not ended after this long. Default: 1 hour.
-    pub overdue_after: TimeSpan,
-    /// Warns of a session that costs more than this multiple of its feature's median. Default: 5.
-    pub session_cost: f64,
-    /// Above this multiple of the median, the session counts as a runaway (critical). Default: 50.
-    pub session_cost_runaway: f64,
-    /// Fires for a session that takes longer than this multiple of its feature's 95th percentile. Default: 2.
-    pub session_duration: f64,
-    /// Fires when tokens per run of a feature, or cost per run of a tenant, in the latest runs exceed the runs before
-    /// by this factor. Default: 1.5.
-    pub drift: f64,
-    /// Number of ended runs or sessions that a median or a percentile needs. A drift compares this many with as many
-    /// before them, so it needs twice the number. Default: 30.
-    pub min_runs: u32,
-}
-
-impl Default for AlertThresholds {
-    fn default() -> Self {
-        Self {
-            identical_calls: 5,
-            tool_calls: 20,
-            tool_retries: 2,
-            overdue_after: TimeSpan::seconds(3600),
-            session_cost: 5.0,
-            session_cost_runaway: 50.0,
-            session_duration: 2.0,
-            drift: 1.5,
-            min_runs: 30,
-        }
+kernel::with_defaults! {
+    /// Thresholds of the alerts.
+    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct AlertThresholds {
+        /// Fires at this many identical calls of one tool in a row. Default: 5.
+        pub identical_calls: u32 = 5,
+        /// Fires above this many calls of one tool within `tool_window`. Default: 20.
+        pub tool_calls: u32 = 20,
+        /// Fires above this many tool calls of a run that repeat a failed call. Default: 2.
+        pub tool_retries: u32 = 2,
+        /// Fires for a run that has not ended after this long. Default: 1 hour.
+        pub overdue_after: TimeSpan = TimeSpan::seconds(3600),
+        /// Warns of a session that costs more than this multiple of its feature's median. Default: 5.
+        pub session_cost: f64 = 5.0,
+        /// Above this multiple of the median, the session counts as a runaway (critical). Default: 50.
+        pub session_cost_runaway: f64 = 50.0,
+        /// Fires for a session that takes longer than this multiple of its feature's 95th percentile. Default: 2.
+        pub session_duration: f64 = 2.0,
+        /// Fires when tokens per run of a feature, or cost per run of a tenant, in the latest runs exceed the runs
+        /// before by this factor. Default: 1.5.
+        pub drift: f64 = 1.5,
+        /// Number of ended runs or sessions that a median or a percentile needs. A drift compares this many with as
+        /// many before them, so it needs twice the number. Default: 30.
+        pub min_runs: u32 = 30,
     }
 }
 

@@ -11,50 +11,36 @@ use config::{FieldProblem, TimeSpan};
 
 use super::alerts::AlertThresholds;
 
-/// The `runs` processor: assigns items to runs, and sums up the activity and cost of runs and sessions.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// A run or session without new items for this long counts as ended. Default: 30 minutes.
-    pub idle_timeout: TimeSpan,
-    /// After the end of a run was seen, wait until nothing came for this long before the run is summed up, because
-    /// logs arrive later than spans. Default: 30 seconds.
-    pub settle: TimeSpan,
-    /// Maximum number of runs kept in memory. Beyond it, the runs that were quiet longest are evicted and counted.
-    /// Default: 100000.
-    pub max_runs: u32,
-    /// Attributes that name the feature; the first one present counts, on the item, otherwise on its resource.
-    pub feature_from: Vec<String>,
-    /// Numeric span attributes that are summed by service, tenant and commit.
-    pub measures: Vec<String>,
-    /// Iterations at which a run must stop: warned at 80 %, alerted at 100 %. Default: 50.
-    pub iteration_ceiling: u32,
-    /// Iteration ceilings of single features; they override `iteration_ceiling`.
-    pub iteration_ceilings: BTreeMap<String, u32>,
-    /// Time window in which calls of one tool are counted. Default: 10 minutes.
-    pub tool_window: TimeSpan,
-    /// Thresholds of the alerts that tollgate computes itself.
-    pub alerts: AlertThresholds,
+kernel::with_defaults! {
+    /// The `runs` processor: assigns items to runs, and sums up the activity and cost of runs and sessions.
+    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct Config {
+        /// A run or session without new items for this long counts as ended. Default: 30 minutes.
+        pub idle_timeout: TimeSpan = TimeSpan::seconds(30 * 60),
+        /// After the end of a run was seen, wait until nothing came for this long before the run is summed up, because
+        /// logs arrive later than spans. Default: 30 seconds.
+        pub settle: TimeSpan = TimeSpan::seconds(30),
+        /// Maximum number of runs kept in memory. Beyond it, the runs that were quiet longest are evicted and counted.
+        /// Default: 100000.
+        pub max_runs: u32 = 100_000,
+        /// Attributes that name the feature; the first one present counts, on the item, otherwise on its resource.
+        pub feature_from: Vec<String> = DEFAULT_FEATURE_FROM.map(str::to_owned).to_vec(),
+        /// Numeric span attributes that are summed by service, tenant and commit.
+        pub measures: Vec<String> = DEFAULT_MEASURES.map(str::to_owned).to_vec(),
+        /// Iterations at which a run must stop: warned at 80 %, alerted at 100 %. Default: 50.
+        pub iteration_ceiling: u32 = 50,
+        /// Iteration ceilings of single features; they override `iteration_ceiling`.
+        pub iteration_ceilings: BTreeMap<String, u32>,
+        /// Time window in which calls of one tool are counted. Default: 10 minutes.
+        pub tool_window: TimeSpan = TimeSpan::seconds(10 * 60),
+        /// Thresholds of the alerts that tollgate computes itself.
+        pub alerts: AlertThresholds,
+    }
 }
 
 const DEFAULT_FEATURE_FROM: [&str; 5] = ["feature", "agent.feature", "gen_ai.agent.name", "agent.name", "agent.type"];
 const DEFAULT_MEASURES: [&str; 3] = ["athena.query_cost", "s3.bytes_scanned", "billing.record_count"];
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            idle_timeout: TimeSpan::seconds(30 * 60),
-            settle: TimeSpan::seconds(30),
-            max_runs: 100_000,
-            feature_from: DEFAULT_FEATURE_FROM.map(str::to_owned).to_vec(),
-            measures: DEFAULT_MEASURES.map(str::to_owned).to_vec(),
-            iteration_ceiling: 50,
-            iteration_ceilings: BTreeMap::new(),
-            tool_window: TimeSpan::seconds(10 * 60),
-            alerts: AlertThresholds::default(),
-        }
-    }
-}
 
 /// The checked form of [`Config`].
 #[derive(Clone, Debug)]

@@ -32,25 +32,17 @@ pub struct MetricsReaderConfig {
     pub periodic: PeriodicReaderConfig,
 }
 
-/// `periodic:`
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct PeriodicReaderConfig {
-    /// Time between two exports: `60s`, or milliseconds.
-    pub interval: Millis,
-    /// Time limit from sending to the complete answer: `30s`, or milliseconds.
-    pub timeout: Millis,
-    /// The back end.
-    pub exporter: ReaderExporterConfig,
-}
-
-impl Default for PeriodicReaderConfig {
-    fn default() -> Self {
-        Self {
-            interval: Millis(Duration::from_secs(60)),
-            timeout: Millis(Duration::from_secs(30)),
-            exporter: ReaderExporterConfig::default(),
-        }
+kernel::with_defaults! {
+    /// `periodic:`
+    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct PeriodicReaderConfig {
+        /// Time between two exports: `60s`, or milliseconds.
+        pub interval: Millis = Millis(Duration::from_secs(60)),
+        /// Time limit from sending to the complete answer: `30s`, or milliseconds.
+        pub timeout: Millis = Millis(Duration::from_secs(30)),
+        /// The back end.
+        pub exporter: ReaderExporterConfig,
     }
 }
 

@@ -91,35 +91,23 @@ fn path_name(first: &ComponentId, pipelines: &[&ComponentId]) -> ComponentId {
 
 /// Reports connectors that a signal enters but never leaves, or the reverse.
 pub fn check_one_sided(pipelines: &[PipelineConfig], forwards: &HashSet<ComponentId>) -> Vec<Problem> {
+    type Listed = fn(&PipelineConfig) -> &[(ComponentId, SourcePosition)];
+    let (exporters, receivers): (Listed, Listed) = (|pipeline| &pipeline.exporters, |pipeline| &pipeline.receivers);
+    let sides = [
+        ("exporters", exporters, receivers, "no pipeline of this signal receives from it"),
+        ("receivers", receivers, exporters, "no pipeline of this signal exports to it"),
+    ];
     let mut problems = Vec::new();
     let signals: HashSet<Signal> = pipelines.iter().map(|pipeline| pipeline.signal).collect();
     for signal in Signal::ALL.into_iter().filter(|signal| signals.contains(signal)) {
-        let list_uses = |pick: fn(&PipelineConfig) -> &[(ComponentId, SourcePosition)]| {
-            let pipelines = pipelines.iter().filter(move |pipeline| pipeline.signal == signal);
-            pipelines.flat_map(move |pipeline| pick(pipeline).iter().map(move |(id, at)| (pipeline, id, *at)))
-        };
-        let (entrances, exits) =
-            (|| list_uses(|pipeline| &pipeline.exporters), || list_uses(|pipeline| &pipeline.receivers));
-        for (pipeline, id, at) in entrances().filter(|(_, id, _)| forwards.contains(*id)) {
-            if !exits().any(|(_, other, _)| other == id) {
-                problems.push(one_sided_problem(
-                    pipeline,
-                    "exporters",
-                    id,
-                    at,
-                    "no pipeline of this signal receives from it",
-                ));
-            }
-        }
-        for (pipeline, id, at) in exits().filter(|(_, id, _)| forwards.contains(*id)) {
-            if !entrances().any(|(_, other, _)| other == id) {
-                problems.push(one_sided_problem(
-                    pipeline,
-                    "receivers",
-                    id,
-                    at,
-                    "no pipeline of this signal exports to it",
-                ));
+        let users = || pipelines.iter().filter(move |pipeline| pipeline.signal == signal);
+        for (list, here, there, why) in sides {
+            for pipeline in users() {
+                for (id, at) in here(pipeline).iter().filter(|(id, _)| forwards.contains(id)) {
+                    if !users().any(|other| there(other).iter().any(|(known, _)| known == id)) {
+                        problems.push(one_sided_problem(pipeline, list, id, *at, why));
+                    }
+                }
             }
         }
     }

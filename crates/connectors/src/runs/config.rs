@@ -7,19 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use config::{FieldProblem, TimeSpan};
 
-/// The `runs` connector: an exporter of pipelines with the `runs` processor, and a receiver of pipelines of logs (an
-/// event `tollgate.run.summary` for each finished run, `tollgate.alert` for each alert) and of metrics (`agent.*`, as
-/// deltas).
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RunsConfig {
-    /// How often new events and metrics are sent, from 1 s to 1 h. Default: 10 s.
-    pub interval: TimeSpan,
-}
-
-impl Default for RunsConfig {
-    fn default() -> Self {
-        Self { interval: TimeSpan::seconds(10) }
+kernel::with_defaults! {
+    /// The `runs` connector: an exporter of pipelines with the `runs` processor, and a receiver of pipelines of logs
+    /// (an event `tollgate.run.summary` for each finished run, `tollgate.alert` for each alert) and of metrics
+    /// (`agent.*`, as deltas).
+    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct RunsConfig {
+        /// How often new events and metrics are sent, from 1 s to 1 h. Default: 10 s.
+        pub interval: TimeSpan = TimeSpan::seconds(10),
     }
 }
 

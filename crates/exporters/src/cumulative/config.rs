@@ -5,20 +5,17 @@ use serde::{Deserialize, Serialize};
 
 use config::{FieldProblem, TimeSpan};
 
-/// Converts delta sums and histograms to cumulative ones, for back ends that do not accept deltas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct DeltaToCumulativeConfig {
-    /// A series without a data point for this long is dropped; a later point starts it again at zero. Default: 5
-    /// minutes.
-    pub max_stale: TimeSpan,
-    /// Most series kept. Beyond it, the account with most series loses the one that was quiet longest. Default: 100000.
-    pub max_streams: usize,
-}
-
-impl Default for DeltaToCumulativeConfig {
-    fn default() -> Self {
-        Self { max_stale: TimeSpan::seconds(300), max_streams: 100_000 }
+kernel::with_defaults! {
+    /// Converts delta sums and histograms to cumulative ones, for back ends that do not accept deltas.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct DeltaToCumulativeConfig {
+        /// A series without a data point for this long is dropped; a later point starts it again at zero. Default: 5
+        /// minutes.
+        pub max_stale: TimeSpan = TimeSpan::seconds(300),
+        /// Most series kept. Beyond it, the account with most series loses the one that was quiet longest. Default:
+        /// 100000.
+        pub max_streams: usize = 100_000,
     }
 }
 

@@ -70,9 +70,6 @@ pub struct PendingTotals {
     dropped: [u64; 2],
 }
 
-/// The lock that lets one request at a time be converted and sent.
-pub type ConversionLock = tokio::sync::OwnedMutexGuard<()>;
-
 impl CumulativeConverter {
     /// A converter without any series.
     pub fn new(settings: DeltaToCumulativeConfig, exporter: &str, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
@@ -89,7 +86,7 @@ impl CumulativeConverter {
     }
 
     /// Waits until the previous request has an outcome: delivered, or failed for now.
-    pub async fn acquire_turn(&self) -> ConversionLock {
+    pub async fn acquire_turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
         Arc::clone(&self.conversion_lock).lock_owned().await
     }
 

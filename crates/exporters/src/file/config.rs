@@ -22,20 +22,16 @@ pub struct FileExporterConfig {
     pub rotation: Option<RotationConfig>,
 }
 
-/// When the file is renamed, and how many renamed files are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RotationConfig {
-    /// The file is renamed before a request would make it larger than this, in MiB. Default: 100. A larger request
-    /// gets a file of its own.
-    pub max_megabytes: u64,
-    /// How many renamed files are kept; the oldest are deleted first. Default: 100. 0 keeps all.
-    pub max_backups: usize,
-}
-
-impl Default for RotationConfig {
-    fn default() -> Self {
-        Self { max_megabytes: 100, max_backups: 100 }
+kernel::with_defaults! {
+    /// When the file is renamed, and how many renamed files are kept.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct RotationConfig {
+        /// The file is renamed before a request would make it larger than this, in MiB. Default: 100. A larger request
+        /// gets a file of its own.
+        pub max_megabytes: u64 = 100,
+        /// How many renamed files are kept; the oldest are deleted first. Default: 100. 0 keeps all.
+        pub max_backups: usize = 100,
     }
 }
 

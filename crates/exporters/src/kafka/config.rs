@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::queue::{RetryOnFailure, SendingQueue};
-use ::kafka::{AuthConfig, BrokerConfig, BrokerSettings, KafkaTlsConfig, SEALED_TOPIC};
+use ::kafka::{AuthConfig, BrokerSettings, KafkaTlsConfig, SEALED_TOPIC, broker_settings};
 use config::{ByteSize, FieldProblem, TimeSpan};
 use kernel::key_source::{KeySource, LazyKey};
 use otlp::Signal;
@@ -44,77 +44,54 @@ pub struct SignalTopicConfig {
     pub topic: Option<String>,
 }
 
-/// Writes telemetry to Kafka: sealed records for a fleet's workers, or plain OTLP for other consumers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct KafkaExporterConfig {
-    /// The brokers to ask first, each `host:port`.
-    pub brokers: Vec<String>,
-    /// The name that brokers log for this client. Default: `tollgate`.
-    pub client_id: String,
-    /// TLS of the connections; `{}` for the system's certificates. Without this key they are plain text.
-    pub tls: Option<KafkaTlsConfig>,
-    /// Credentials.
-    pub auth: AuthConfig,
-    /// Form of the records: `sealed` (default) for tollgate's workers, `otlp_proto` for other consumers.
-    pub encoding: RecordEncoding,
-    /// The topic of sealed records. Default: `tollgate.in`.
-    pub topic: Option<String>,
-    /// Keys of sealed records, 32 bytes each as base64 or hex (`openssl rand -base64 32`): each a text, `{ kms: … }` or
-    /// `{ command: […] }`. The first one seals. Edges and workers need the same ones.
-    pub keys: Vec<KeySource>,
-    /// Topic of traces, for `encoding: otlp_proto`.
-    pub traces: SignalTopicConfig,
-    /// Topic of logs, for `encoding: otlp_proto`.
-    pub logs: SignalTopicConfig,
-    /// Topic of metrics, for `encoding: otlp_proto`.
-    pub metrics: SignalTopicConfig,
-    /// Writes to a topic that can lose a record which it has acknowledged: one with a single replica, or with
-    /// `min.insync.replicas` below 2.
-    pub allow_weak_durability: bool,
-    /// How long the brokers may take to acknowledge a request. Default: 10 s.
-    pub timeout: TimeSpan,
-    /// Largest request before compression; larger batches are split, a larger single item is refused. It must fit into
-    /// the topic's `max.message.bytes`. Default: 1,000,000 bytes.
-    pub max_request_size: Option<ByteSize>,
-    /// What an OK to a client means: `delivered` (default), all replicas in sync have the data; `spooled`, it is in
-    /// this gateway's spool and goes out when the brokers can take it; `offered`, nothing. With `delivered`, data waits
-    /// in memory if this is its only exporter and no processor stores anything of it, else in the spool.
-    pub ack: Option<AckMode>,
-    /// Maximum number of bytes that may wait for this exporter, in memory and in the spool separately. Without this
-    /// key: 64 MiB in memory; in the spool only `spool.max_size` limits them.
-    pub max_pending: Option<ByteSize>,
-    /// How data waiting in the spool is read, merged and sent.
-    pub sending_queue: SendingQueue,
-    /// How long to wait before a failed request is retried.
-    pub retry_on_failure: RetryOnFailure,
-    /// `internal` sends everything, `third_party` only stripped and redacted telemetry. Default: `internal` for
-    /// `sealed`, which only tollgate's workers can open; `third_party` for `otlp_proto`.
-    pub trust: Option<Trust>,
-}
-
-impl Default for KafkaExporterConfig {
-    fn default() -> Self {
-        Self {
-            brokers: Vec::new(),
-            client_id: "tollgate".to_owned(),
-            tls: None,
-            auth: AuthConfig::default(),
-            encoding: RecordEncoding::default(),
-            topic: None,
-            keys: Vec::new(),
-            traces: SignalTopicConfig::default(),
-            logs: SignalTopicConfig::default(),
-            metrics: SignalTopicConfig::default(),
-            allow_weak_durability: false,
-            timeout: TimeSpan::seconds(10),
-            max_request_size: None,
-            ack: None,
-            max_pending: None,
-            sending_queue: SendingQueue::default(),
-            retry_on_failure: RetryOnFailure::default(),
-            trust: None,
-        }
+kernel::with_defaults! {
+    /// Writes telemetry to Kafka: sealed records for a fleet's workers, or plain OTLP for other consumers.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct KafkaExporterConfig {
+        /// The brokers to ask first, each `host:port`.
+        pub brokers: Vec<String>,
+        /// The name that brokers log for this client. Default: `tollgate`.
+        pub client_id: String = "tollgate".to_owned(),
+        /// TLS of the connections; `{}` for the system's certificates. Without this key they are plain text.
+        pub tls: Option<KafkaTlsConfig>,
+        /// Credentials.
+        pub auth: AuthConfig,
+        /// Form of the records: `sealed` (default) for tollgate's workers, `otlp_proto` for other consumers.
+        pub encoding: RecordEncoding,
+        /// The topic of sealed records. Default: `tollgate.in`.
+        pub topic: Option<String>,
+        /// Keys of sealed records, 32 bytes each as base64 or hex (`openssl rand -base64 32`): each a text, `{ kms: …
+        /// }` or `{ command: […] }`. The first one seals. Edges and workers need the same ones.
+        pub keys: Vec<KeySource>,
+        /// Topic of traces, for `encoding: otlp_proto`.
+        pub traces: SignalTopicConfig,
+        /// Topic of logs, for `encoding: otlp_proto`.
+        pub logs: SignalTopicConfig,
+        /// Topic of metrics, for `encoding: otlp_proto`.
+        pub metrics: SignalTopicConfig,
+        /// Writes to a topic that can lose a record which it has acknowledged: one with a single replica, or with
+        /// `min.insync.replicas` below 2.
+        pub allow_weak_durability: bool,
+        /// How long the brokers may take to acknowledge a request. Default: 10 s.
+        pub timeout: TimeSpan = TimeSpan::seconds(10),
+        /// Largest request before compression; larger batches are split, a larger single item is refused. It must fit
+        /// into the topic's `max.message.bytes`. Default: 1,000,000 bytes.
+        pub max_request_size: Option<ByteSize>,
+        /// What an OK to a client means: `delivered` (default), all replicas in sync have the data; `spooled`, it is in
+        /// this gateway's spool and goes out when the brokers can take it; `offered`, nothing. With `delivered`, data
+        /// waits in memory if this is its only exporter and no processor stores anything of it, else in the spool.
+        pub ack: Option<AckMode>,
+        /// Maximum number of bytes that may wait for this exporter, in memory and in the spool separately. Without this
+        /// key: 64 MiB in memory; in the spool only `spool.max_size` limits them.
+        pub max_pending: Option<ByteSize>,
+        /// How data waiting in the spool is read, merged and sent.
+        pub sending_queue: SendingQueue,
+        /// How long to wait before a failed request is retried.
+        pub retry_on_failure: RetryOnFailure,
+        /// `internal` sends everything, `third_party` only stripped and redacted telemetry. Default: `internal` for
+        /// `sealed`, which only tollgate's workers can open; `third_party` for `otlp_proto`.
+        pub trust: Option<Trust>,
     }
 }
 
@@ -170,13 +147,8 @@ impl KafkaExporterConfig {
     /// Every invalid field.
     pub fn settings(&self) -> Result<KafkaExporterSettings, Vec<FieldProblem>> {
         let (mut problems, mut notes) = (Vec::new(), Vec::new());
-        let connection = BrokerConfig {
-            brokers: &self.brokers,
-            client_id: &self.client_id,
-            tls: self.tls.as_ref(),
-            auth: &self.auth,
-        };
-        let mut brokers = connection.settings(&mut problems, &mut notes);
+        let cluster = (&*self.brokers, &*self.client_id);
+        let mut brokers = broker_settings(cluster, self.tls.as_ref(), &self.auth, &mut problems, &mut notes);
         // A second request to the brokers must fit into the time that a record may take.
         brokers.request_timeout = brokers.request_timeout.min(self.timeout.0 / 2);
         let target = self.target(&mut problems);

@@ -70,14 +70,6 @@ pub struct AuthConfig {
     pub sasl: Option<SaslConfig>,
 }
 
-/// The keys of the connection, borrowed from a component's configuration.
-pub struct BrokerConfig<'a> {
-    pub brokers: &'a [String],
-    pub client_id: &'a str,
-    pub tls: Option<&'a KafkaTlsConfig>,
-    pub auth: &'a AuthConfig,
-}
-
 /// Valid credentials.
 #[derive(Clone, Debug)]
 pub enum SaslSettings {
@@ -108,48 +100,52 @@ const IS_BUILT: bool = cfg!(any(feature = "client", feature = "testing", test));
 /// How long one request to a broker may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl BrokerConfig<'_> {
-    /// Validates the keys; adds problems and notes.
-    pub fn settings(&self, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) -> BrokerSettings {
-        if !IS_BUILT {
-            problems.push(FieldProblem::new(
-                "",
-                "this binary was built without Kafka: build it with `cargo build --features kafka`",
-            ));
+/// Validates the keys of a component's connection; adds problems and notes.
+pub fn broker_settings(
+    (brokers, client_id): (&[String], &str),
+    tls: Option<&KafkaTlsConfig>,
+    auth: &AuthConfig,
+    problems: &mut Vec<FieldProblem>,
+    notes: &mut Vec<FieldProblem>,
+) -> BrokerSettings {
+    if !IS_BUILT {
+        problems.push(FieldProblem::new(
+            "",
+            "this binary was built without Kafka: build it with `cargo build --features kafka`",
+        ));
+    }
+    if brokers.is_empty() {
+        problems.push(FieldProblem::new("brokers", "must name at least one broker, as `host:port`"));
+    }
+    for broker in brokers {
+        if split_address(broker).is_none() {
+            problems.push(FieldProblem::new("brokers", "each must be `host:port`, such as `kafka-0:9092`"));
+            break;
         }
-        if self.brokers.is_empty() {
-            problems.push(FieldProblem::new("brokers", "must name at least one broker, as `host:port`"));
-        }
-        for broker in self.brokers {
-            if split_address(broker).is_none() {
-                problems.push(FieldProblem::new("brokers", "each must be `host:port`, such as `kafka-0:9092`"));
-                break;
-            }
-        }
-        if self.client_id.is_empty() {
-            problems.push(FieldProblem::new("client_id", "must not be empty"));
-        }
-        if self.tls.is_some_and(|tls| tls.cert_file.is_some() != tls.key_file.is_some()) {
-            problems.push(FieldProblem::new("tls", "`cert_file` and `key_file` go together: set both"));
-        }
-        let sasl = self.auth.sasl.as_ref().and_then(|sasl| sasl.settings(problems));
-        let is_remote = |broker: &String| split_address(broker).is_some_and(|(host, _)| !is_local_host(host));
-        let sends_secret = matches!(sasl, Some(SaslSettings::Plain(..) | SaslSettings::Token(_)));
-        if sends_secret && self.tls.is_none() && self.brokers.iter().any(is_remote) {
-            problems.push(FieldProblem::new(
-                "auth.sasl",
-                "would send its secret in clear: add `tls: {}`, or use SCRAM-SHA-512",
-            ));
-        } else if self.tls.is_none() && self.brokers.iter().any(is_remote) {
-            notes.push(FieldProblem::new("tls", "is not set, so the connection to the brokers is plain text"));
-        }
-        BrokerSettings {
-            brokers: self.brokers.to_vec(),
-            client_id: self.client_id.to_owned(),
-            tls: self.tls.cloned(),
-            sasl,
-            request_timeout: REQUEST_TIMEOUT,
-        }
+    }
+    if client_id.is_empty() {
+        problems.push(FieldProblem::new("client_id", "must not be empty"));
+    }
+    if tls.is_some_and(|tls| tls.cert_file.is_some() != tls.key_file.is_some()) {
+        problems.push(FieldProblem::new("tls", "`cert_file` and `key_file` go together: set both"));
+    }
+    let sasl = auth.sasl.as_ref().and_then(|sasl| sasl.settings(problems));
+    let is_remote = |broker: &String| split_address(broker).is_some_and(|(host, _)| !is_local_host(host));
+    let sends_secret = matches!(sasl, Some(SaslSettings::Plain(..) | SaslSettings::Token(_)));
+    if sends_secret && tls.is_none() && brokers.iter().any(is_remote) {
+        problems.push(FieldProblem::new(
+            "auth.sasl",
+            "would send its secret in clear: add `tls: {}`, or use SCRAM-SHA-512",
+        ));
+    } else if tls.is_none() && brokers.iter().any(is_remote) {
+        notes.push(FieldProblem::new("tls", "is not set, so the connection to the brokers is plain text"));
+    }
+    BrokerSettings {
+        brokers: brokers.to_vec(),
+        client_id: client_id.to_owned(),
+        tls: tls.cloned(),
+        sasl,
+        request_timeout: REQUEST_TIMEOUT,
     }
 }
 

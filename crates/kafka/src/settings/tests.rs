@@ -3,7 +3,7 @@ use super::*;
 fn problems_of(brokers: &[&str], tls: Option<&KafkaTlsConfig>, auth: &AuthConfig) -> (Vec<String>, Vec<String>) {
     let brokers: Vec<String> = brokers.iter().map(|&broker| broker.to_owned()).collect();
     let (mut problems, mut notes) = (Vec::new(), Vec::new());
-    BrokerConfig { brokers: &brokers, client_id: "tollgate", tls, auth }.settings(&mut problems, &mut notes);
+    broker_settings((&brokers, "tollgate"), tls, auth, &mut problems, &mut notes);
     let paths = |found: Vec<FieldProblem>| found.into_iter().map(|problem| problem.path).collect();
     (paths(problems), paths(notes))
 }

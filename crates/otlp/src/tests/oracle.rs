@@ -89,7 +89,6 @@ fn step(payload: &mut Payload, Step([what, place, key, more]): Step) {
         (5, _) => payload.set_slot(node, key, SlotId(u32::from(more)), usize::from(more)),
         (6, _) => payload.set_text(node, FIELDS[usize::from(more) % FIELDS.len()], key),
         (7, _) => payload.set_body(node, value(more)),
-        (8, _) => payload.remove_body(node),
         (9, _) if more % 4 == 0 => payload.remove_node(node),
         (10, _) => {
             let mut at = 0_u8;

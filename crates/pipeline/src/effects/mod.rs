@@ -84,14 +84,19 @@ impl Applier {
         }
     }
 
+    /// What a call of a processor returns; `None`, and counted, if it panics.
+    fn guard<T>(&self, call: impl FnOnce() -> T) -> Option<T> {
+        let returned = catch_unwind(AssertUnwindSafe(call)).ok();
+        self.panics.increment(u64::from(returned.is_none()));
+        returned
+    }
+
     /// Applies a committed batch's effects, whose record is at `seq`; `None`: nothing of them is stored.
     pub fn apply(&self, effects: &[Effect], seq: Option<RecordSeq>) {
         let mut applied = self.applied.lock();
         for effect in effects {
             let Some(processor) = self.processors.get(&effect.processor) else { continue };
-            if catch_unwind(AssertUnwindSafe(|| processor.apply(effect))).is_err() {
-                self.panics.increment(1);
-            }
+            self.guard(|| processor.apply(effect));
         }
         *applied = (*applied).max(seq);
     }
@@ -99,18 +104,14 @@ impl Applier {
     /// Releases the claims of a batch that was not committed.
     pub fn discard(&self, batch: &[u8; 16]) {
         for processor in self.processors.values() {
-            if catch_unwind(AssertUnwindSafe(|| processor.discard(batch))).is_err() {
-                self.panics.increment(1);
-            }
+            self.guard(|| processor.discard(batch));
         }
     }
 
     /// Calls [`Processor::tick`] of every processor.
     pub fn tick(&self, now: UnixNanos) {
         for processor in self.processors.values() {
-            if catch_unwind(AssertUnwindSafe(|| processor.tick(now))).is_err() {
-                self.panics.increment(1);
-            }
+            self.guard(|| processor.tick(now));
         }
     }
 
@@ -118,13 +119,7 @@ impl Applier {
     pub fn snapshot(&self) -> ProcessorSnapshot {
         let applied = self.applied.lock();
         let mut states: Vec<_> = (self.processors.iter())
-            .filter_map(|(id, processor)| {
-                let state = catch_unwind(AssertUnwindSafe(|| processor.checkpoint()));
-                if state.is_err() {
-                    self.panics.increment(1);
-                }
-                Some((Arc::clone(id), state.ok()??))
-            })
+            .filter_map(|(id, processor)| Some((Arc::clone(id), self.guard(|| processor.checkpoint())??)))
             .collect();
         states.sort();
         ProcessorSnapshot { applied: *applied, states }
@@ -136,12 +131,9 @@ impl Applier {
         let mut unread = Vec::new();
         for (id, state) in &snapshot.states {
             let Some(processor) = self.processors.get(id) else { continue };
-            match catch_unwind(AssertUnwindSafe(|| processor.restore(state))) {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(_) => self.panics.increment(1),
+            if self.guard(|| processor.restore(state)) != Some(true) {
+                unread.push(Arc::clone(id));
             }
-            unread.push(Arc::clone(id));
         }
         *applied = snapshot.applied;
         unread

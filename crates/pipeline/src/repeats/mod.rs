@@ -24,22 +24,18 @@ pub type RequestFingerprint = [u8; 16];
 /// Channel to a client that waits for an answer.
 pub type AnswerSender = oneshot::Sender<Outcome>;
 
-/// Bounds of the tables.
-#[derive(Clone, Copy, Debug)]
-pub struct RepeatLimits {
-    /// How long a committed request is remembered, if there is room.
-    pub keep: Duration,
-    /// Maximum number of answered requests remembered.
-    pub answered: usize,
-    /// Maximum number of committed requests remembered whose answer reached no client.
-    pub undelivered: usize,
-    /// Maximum number of requests that wait for one in flight.
-    pub waiters: usize,
-}
-
-impl Default for RepeatLimits {
-    fn default() -> Self {
-        Self { keep: Duration::from_secs(7200), answered: 1_000_000, undelivered: 100_000, waiters: 64 }
+kernel::with_defaults! {
+    /// Bounds of the tables.
+    #[derive(Clone, Copy, Debug)]
+    pub struct RepeatLimits {
+        /// How long a committed request is remembered, if there is room.
+        pub keep: Duration = Duration::from_secs(7200),
+        /// Maximum number of answered requests remembered.
+        pub answered: usize = 1_000_000,
+        /// Maximum number of committed requests remembered whose answer reached no client.
+        pub undelivered: usize = 100_000,
+        /// Maximum number of requests that wait for one in flight.
+        pub waiters: usize = 64,
     }
 }
 

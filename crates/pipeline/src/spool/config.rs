@@ -16,23 +16,25 @@ pub const MIN_SEGMENT: u64 = 64 << 10;
 /// Largest segment, in bytes: offsets in a segment are 32 bits wide.
 pub const MAX_SEGMENT: u64 = 1 << 30;
 
-/// The durable queue between the receivers and the vault and exporters.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct SpoolConfig {
-    /// Folder of the spool, on a volume that outlives the process. Each gateway needs its own. Default: `spool` in the
-    /// data directory.
-    pub directory: Option<PathBuf>,
-    /// Maximum size of all spool files together. When it is reached, requests are refused with a retryable error.
-    pub max_size: ByteSize,
-    /// Size of one spool file, at most a quarter of `max_size`. Default: 64MiB; smaller for a small, larger for a very
-    /// large `max_size`.
-    pub segment_size: Option<ByteSize>,
-    /// Storage for items that back ends refused for good.
-    pub quarantine: QuarantineConfig,
-    /// Keys that encrypt the spool, 32 bytes as base64 or hex: each a text, `{ kms: … }` or `{ command: […] }`. The
-    /// first key encrypts, all of them decrypt. Default: tollgate creates a key file beside the spool.
-    pub keys: Vec<KeySource>,
+kernel::with_defaults! {
+    /// The durable queue between the receivers and the vault and exporters.
+    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct SpoolConfig {
+        /// Folder of the spool, on a volume that outlives the process. Each gateway needs its own. Default: `spool` in
+        /// the data directory.
+        pub directory: Option<PathBuf>,
+        /// Maximum size of all spool files together. When it is reached, requests are refused with a retryable error.
+        pub max_size: ByteSize = ByteSize(20 << 30),
+        /// Size of one spool file, at most a quarter of `max_size`. Default: 64MiB; smaller for a small, larger for a
+        /// very large `max_size`.
+        pub segment_size: Option<ByteSize>,
+        /// Storage for items that back ends refused for good.
+        pub quarantine: QuarantineConfig,
+        /// Keys that encrypt the spool, 32 bytes as base64 or hex: each a text, `{ kms: … }` or `{ command: […] }`. The
+        /// first key encrypts, all of them decrypt. Default: tollgate creates a key file beside the spool.
+        pub keys: Vec<KeySource>,
+    }
 }
 
 /// Storage for items that back ends refused for good. It is a part of the spool.
@@ -42,13 +44,6 @@ pub struct QuarantineConfig {
     /// Maximum size. When it is exceeded, the oldest items are deleted and counted; if the back end accepts no other
     /// data, refused items stay in its exporter's queue instead. Default: a quarter of the spool's `max_size`.
     pub max_size: Option<ByteSize>,
-}
-
-impl Default for SpoolConfig {
-    fn default() -> Self {
-        let (max_size, quarantine) = (ByteSize(20 << 30), QuarantineConfig::default());
-        Self { directory: None, max_size, segment_size: None, quarantine, keys: Vec::new() }
-    }
 }
 
 impl SpoolConfig {

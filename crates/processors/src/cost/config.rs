@@ -16,88 +16,63 @@ const BUILTIN: &str = "builtin";
 /// The shortest allowed interval between checks for a newer table.
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Prices each model call once, exactly, from a versioned rate table.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct CostConfig {
-    /// The rate table: `builtin`, or the path of a YAML file in the same format. Default: `builtin`.
-    pub rates: String,
-    /// Contract prices: files in the same format with `overlay: true`, applied over the table in this order. An overlay
-    /// may apply to a single tenant only.
-    pub overlays: Vec<String>,
-    /// Checks for a newer table while running. If a new table is implausible, the last good one stays in use.
-    pub refresh: Option<RatesRefresh>,
-    /// Names of providers that the rate table does not have: the name that a client sends, and the provider of
-    /// the table whose prices apply, such as `{ our-proxy: openai }`.
-    pub providers: BTreeMap<String, String>,
-    /// Which signal bills calls that arrive on two signals.
-    pub bill: BillingConfig,
-    /// Whether the log event `gen_ai.client.inference.operation.details`, which repeats a span, may be billed: `never`,
-    /// or `if_no_span`, for applications that send only logs (of span and event, the first to arrive is priced).
-    pub details_event: DetailsEventPolicy,
-    /// Also stamps the disjoint token buckets that were priced, as `tollgate.usage.*`. Default: false.
-    pub usage_attributes: bool,
-    /// Also stamps the price under these keys, unless the client already set them: `operation.cost` (Logfire),
-    /// `llm.cost` (Phoenix: total, prompt, completion), `gen_ai.usage.cost.amount` (with currency and source).
-    pub aliases: Vec<PriceAlias>,
-    /// Adds fees that providers charge per use (web searches), if the call reports the number of uses. Default: false.
-    pub fees: bool,
-    /// How far a client's own cost may differ from tollgate's before it counts as a mismatch, in USD. Default:
-    /// 0.000000001.
-    pub tolerance_usd: String,
-    /// Prices calls again that an upstream tollgate has already priced (only relevant for receivers with `trust:
-    /// internal`). Default: false.
-    pub reprice: bool,
-}
-
-impl Default for CostConfig {
-    fn default() -> Self {
-        Self {
-            rates: BUILTIN.to_owned(),
-            overlays: Vec::new(),
-            refresh: None,
-            providers: BTreeMap::new(),
-            bill: BillingConfig::default(),
-            details_event: DetailsEventPolicy::default(),
-            usage_attributes: false,
-            aliases: Vec::new(),
-            fees: false,
-            tolerance_usd: "0.000000001".to_owned(),
-            reprice: false,
-        }
+kernel::with_defaults! {
+    /// Prices each model call once, exactly, from a versioned rate table.
+    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct CostConfig {
+        /// The rate table: `builtin`, or the path of a YAML file in the same format. Default: `builtin`.
+        pub rates: String = BUILTIN.to_owned(),
+        /// Contract prices: files in the same format with `overlay: true`, applied over the table in this order. An
+        /// overlay may apply to a single tenant only.
+        pub overlays: Vec<String>,
+        /// Checks for a newer table while running. If a new table is implausible, the last good one stays in use.
+        pub refresh: Option<RatesRefresh>,
+        /// Names of providers that the rate table does not have: the name that a client sends, and the provider of
+        /// the table whose prices apply, such as `{ our-proxy: openai }`.
+        pub providers: BTreeMap<String, String>,
+        /// Which signal bills calls that arrive on two signals.
+        pub bill: BillingConfig,
+        /// Whether the log event `gen_ai.client.inference.operation.details`, which repeats a span, may be billed:
+        /// `never`, or `if_no_span`, for applications that send only logs (of span and event, the first to arrive is
+        /// priced).
+        pub details_event: DetailsEventPolicy,
+        /// Also stamps the disjoint token buckets that were priced, as `tollgate.usage.*`. Default: false.
+        pub usage_attributes: bool,
+        /// Also stamps the price under these keys, unless the client already set them: `operation.cost` (Logfire),
+        /// `llm.cost` (Phoenix: total, prompt, completion), `gen_ai.usage.cost.amount` (with currency and source).
+        pub aliases: Vec<PriceAlias>,
+        /// Adds fees that providers charge per use (web searches), if the call reports the number of uses. Default:
+        /// false.
+        pub fees: bool,
+        /// How far a client's own cost may differ from tollgate's before it counts as a mismatch, in USD. Default:
+        /// 0.000000001.
+        pub tolerance_usd: String = "0.000000001".to_owned(),
+        /// Prices calls again that an upstream tollgate has already priced (only relevant for receivers with `trust:
+        /// internal`). Default: false.
+        pub reprice: bool,
     }
 }
 
-/// Source of newer tables. Give either `file` or `url`; a `url` needs a pin: `sha256` or `public_key`.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RatesRefresh {
-    /// Path of a file that another program updates.
-    pub file: Option<String>,
-    /// Address to fetch the table from, `https://…`.
-    pub url: Option<String>,
-    /// Interval between checks. Default: 24h.
-    pub every: TimeSpan,
-    /// SHA-256 of the only table to accept, in hexadecimal.
-    pub sha256: Option<String>,
-    /// Ed25519 public key (base64) that verifies the table's signature, which is stored beside it under the same name
-    /// plus `.sig`.
-    pub public_key: Option<String>,
-    /// Refused changes to accept: those of a model (`provider/model`), a provider's missing names and changed patterns
-    /// (`provider/*`), or the number of changed and missing models (`*`).
-    pub accept: Vec<String>,
-}
-
-impl Default for RatesRefresh {
-    fn default() -> Self {
-        Self {
-            file: None,
-            url: None,
-            every: TimeSpan::seconds(86_400),
-            sha256: None,
-            public_key: None,
-            accept: Vec::new(),
-        }
+kernel::with_defaults! {
+    /// Source of newer tables. Give either `file` or `url`; a `url` needs a pin: `sha256` or `public_key`.
+    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct RatesRefresh {
+        /// Path of a file that another program updates.
+        pub file: Option<String>,
+        /// Address to fetch the table from, `https://…`.
+        pub url: Option<String>,
+        /// Interval between checks. Default: 24h.
+        pub every: TimeSpan = TimeSpan::seconds(86_400),
+        /// SHA-256 of the only table to accept, in hexadecimal.
+        pub sha256: Option<String>,
+        /// Ed25519 public key (base64) that verifies the table's signature, which is stored beside it under the same
+        /// name plus `.sig`.
+        pub public_key: Option<String>,
+        /// Refused changes to accept: those of a model (`provider/model`), a provider's missing names and changed
+        /// patterns (`provider/*`), or the number of changed and missing models (`*`).
+        pub accept: Vec<String>,
     }
 }
 

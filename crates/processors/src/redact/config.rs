@@ -9,49 +9,52 @@ use serde::{Deserialize, Serialize};
 use config::{ByteSize, FieldProblem, load, problem::find_nearest};
 use redaction::{BUILTIN, CustomRule, Detector, RuleData, SearchOptions};
 
-/// Puts typed placeholders in place of private data, in all texts of every signal.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RedactConfig {
-    /// Built-in rule sets: `pii`, `secrets`. Default: both.
-    pub rules: Vec<String>,
-    /// Your own rules. They take precedence over built-in ones.
-    pub custom: Vec<CustomRule>,
-    /// Changes to individual rules, by rule name (`custom` rules in lower case).
-    pub options: BTreeMap<String, RuleOptions>,
-    /// `enforce`, or `audit`: only count findings and change nothing. `audit` is allowed only towards internal
-    /// exporters. Default: `enforce`.
-    pub mode: RedactMode,
-    /// `vault`: content must have been stripped by a previous step. `allow`: a pipeline without a `vault` step may send
-    /// redacted content to third parties; tollgate warns about this on every start. Default: `vault`.
-    pub content: ContentPolicy,
-    /// An external recogniser that is asked to find names in texts that stay. Default: none.
-    pub recogniser: Option<recogniser::Config>,
-    /// Maximum size of a text value; longer values are cut and marked. Default: 32KiB.
-    pub max_value_bytes: ByteSize,
-    /// Maximum size of an error text (message, stack trace); longer texts are cut. Default: 8KiB.
-    pub error_text_bytes: ByteSize,
-    /// Maximum size of a text that is searched; a longer text becomes `[UNSCANNED]`. A `vault` step before this one
-    /// keeps the full text, and the item refers to it. Default: 8MiB.
-    pub max_scan_bytes: ByteSize,
-    /// Maximum number of nested encodings (JSON in JSON, escapes, base64) that are decoded, up to 8; anything nested
-    /// deeper becomes `[UNSCANNED]`. Default: 4.
-    pub max_depth: u8,
-    /// How to treat private network addresses (10/8, 172.16/12, 192.168/16, fc00::/7, link-local), for example in
-    /// `client.address`: `keep` or `redact`. Default: `keep`.
-    pub private_addresses: PrivateAddressPolicy,
-    /// How to treat user ids and names (`user.id`, `enduser.id`, `user.name`) that are not opaque (a UUID, 16 or more
-    /// hex digits including a letter, 22 or more random-looking characters of base64url): `pseudonym` (a keyed `h-…`,
-    /// the same everywhere), or `keep` (only values matched by a rule become pseudonyms). Default: `pseudonym`.
-    pub user_ids: UserIdPolicy,
-    /// Also finds spelled-out email addresses: `jane (at) example dot com`; with plain words only after a word such as
-    /// `mail`. Default: false.
-    pub spelled_emails: bool,
-    /// Removes a name or value that was found wherever else it occurs in the same text. Default: true.
-    pub redact_repeats: bool,
-    /// Records on each span, event and log record which rules matched and how long the matches were
-    /// (`tollgate.content.shape`). Default: false.
-    pub record_lengths: bool,
+kernel::with_defaults! {
+    /// Puts typed placeholders in place of private data, in all texts of every signal.
+    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct RedactConfig {
+        /// Built-in rule sets: `pii`, `secrets`. Default: both.
+        pub rules: Vec<String> = BUILTIN.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        /// Your own rules. They take precedence over built-in ones.
+        pub custom: Vec<CustomRule>,
+        /// Changes to individual rules, by rule name (`custom` rules in lower case).
+        pub options: BTreeMap<String, RuleOptions>,
+        /// `enforce`, or `audit`: only count findings and change nothing. `audit` is allowed only towards internal
+        /// exporters. Default: `enforce`.
+        pub mode: RedactMode,
+        /// `vault`: content must have been stripped by a previous step. `allow`: a pipeline without a `vault` step may
+        /// send redacted content to third parties; tollgate warns about this on every start. Default: `vault`.
+        pub content: ContentPolicy,
+        /// An external recogniser that is asked to find names in texts that stay. Default: none.
+        pub recogniser: Option<recogniser::Config>,
+        /// Maximum size of a text value; longer values are cut and marked. Default: 32KiB.
+        pub max_value_bytes: ByteSize = ByteSize(32 << 10),
+        /// Maximum size of an error text (message, stack trace); longer texts are cut. Default: 8KiB.
+        pub error_text_bytes: ByteSize = ByteSize(DEFAULT_MAX_ERROR_TEXT as u64),
+        /// Maximum size of a text that is searched; a longer text becomes `[UNSCANNED]`. A `vault` step before this one
+        /// keeps the full text, and the item refers to it. Default: 8MiB.
+        pub max_scan_bytes: ByteSize = ByteSize(DEFAULT_MAX_SCAN as u64),
+        /// Maximum number of nested encodings (JSON in JSON, escapes, base64) that are decoded, up to 8; anything
+        /// nested deeper becomes `[UNSCANNED]`. Default: 4.
+        pub max_depth: u8 = SearchOptions::default().depth,
+        /// How to treat private network addresses (10/8, 172.16/12, 192.168/16, fc00::/7, link-local), for example in
+        /// `client.address`: `keep` or `redact`. Default: `keep`.
+        pub private_addresses: PrivateAddressPolicy,
+        /// How to treat user ids and names (`user.id`, `enduser.id`, `user.name`) that are not opaque (a UUID, 16 or
+        /// more hex digits including a letter, 22 or more random-looking characters of base64url): `pseudonym` (a keyed
+        /// `h-…`, the same everywhere), or `keep` (only values matched by a rule become pseudonyms). Default:
+        /// `pseudonym`.
+        pub user_ids: UserIdPolicy,
+        /// Also finds spelled-out email addresses: `jane (at) example dot com`; with plain words only after a word such
+        /// as `mail`. Default: false.
+        pub spelled_emails: bool,
+        /// Removes a name or value that was found wherever else it occurs in the same text. Default: true.
+        pub redact_repeats: bool = true,
+        /// Records on each span, event and log record which rules matched and how long the matches were
+        /// (`tollgate.content.shape`). Default: false.
+        pub record_lengths: bool,
+    }
 }
 
 /// Treatment of user ids and names that no rule matches.
@@ -74,28 +77,6 @@ pub enum PrivateAddressPolicy {
     Keep,
     /// Redacted like other addresses.
     Redact,
-}
-
-impl Default for RedactConfig {
-    fn default() -> Self {
-        Self {
-            rules: BUILTIN.iter().map(|(name, _)| (*name).to_owned()).collect(),
-            custom: Vec::new(),
-            options: BTreeMap::new(),
-            mode: RedactMode::default(),
-            content: ContentPolicy::default(),
-            recogniser: None,
-            max_value_bytes: ByteSize(32 << 10),
-            error_text_bytes: ByteSize(DEFAULT_MAX_ERROR_TEXT as u64),
-            max_scan_bytes: ByteSize(DEFAULT_MAX_SCAN as u64),
-            max_depth: SearchOptions::default().depth,
-            private_addresses: PrivateAddressPolicy::default(),
-            user_ids: UserIdPolicy::default(),
-            spelled_emails: false,
-            redact_repeats: true,
-            record_lengths: false,
-        }
-    }
 }
 
 /// Changes to one rule.

@@ -32,84 +32,65 @@ const MAX_RETENTION: Duration = Duration::from_secs(3660 * 86_400);
 /// Longest age of an open object, and longest interval between digests.
 const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Moves prompts, completions and tool payloads into an encrypted, write-once store and leaves a reference.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct VaultConfig {
-    /// Public keys (`age1…`) of the auditors; two are recommended. Each of them can decrypt everything, unless it is
-    /// limited: `{ key: age1…, accounts: [acme], tenants: [red] }`. With `{ threshold: 2, of: [age1…, age1…, age1…] }`
-    /// in place of a list, two of the three are needed together.
-    pub recipients: RecipientsConfig,
-    /// The destination of content: `s3: {…}`, `directory: path`, or `none` (content is dropped).
-    pub store: Option<StoreConfig>,
-    /// The content left in the telemetry: `nothing`, or `redacted` (the redacted text beside the reference). Default:
-    /// `nothing`.
-    pub leave: LeftContent,
-    /// Treatment of text on agents' items under keys that no list names: `text` (one identifier such as `payments-core`
-    /// stays, all else is content), `all` (all of it is content), or `keep` (stays, redacted). Default: `text`.
-    pub unlisted: UnlistedTextPolicy,
-    /// Keys whose texts stay or go whatever the rules say.
-    pub labels: Labels,
-    /// How much of the other texts on agents' items is forwarded: `standard` (names that are not sentences and error
-    /// texts stay, redacted), or `strict` (only names made of words that other attributes of the item hold; no error
-    /// texts, log bodies or text under unlisted keys; numbers under unknown keys are rounded). Default: `standard`.
-    pub privacy: PrivacyProfile,
-    /// Services that are agents', so that all their spans, logs and metrics are closed: `{ services: [name] }`
-    /// (`service.name`), or `{ services: all }`. Items of other services are closed if they show an instrumentation of
-    /// agents themselves. Default: none.
-    pub agents: Option<AgentServices>,
-    /// Database statements whose literals go to the vault: `closed` (those on agents' items), or `parsed` (all).
-    /// Default: `closed`.
-    pub statements: StatementPolicy,
-    /// Name of this writer in object names, unique among the gateways of one store. Default: the host name.
-    pub writer: Option<String>,
-    /// The key that signs digests (`tollgate vault keygen --signing`): the path of its file, `{ kms: … }`, or
-    /// `{ command: […] }`, which prints the file's text. Default: `signing.key` beside the spool, generated if it is
-    /// missing.
-    pub signing_key: Option<SigningKeyConfig>,
-    /// The older spelling of `signing_key: { kms: … }`: set it if the file in `signing_key` is ciphertext of AWS KMS.
-    pub signing_key_kms: Option<KmsConfig>,
-    /// Public keys that sign this vault's chain of erasures (`tollgate vault erase --sign-with`). Digests then name the
-    /// latest erasure that was reported to the admin port. Use a separate key for each vault.
-    pub erasure_keys: Vec<String>,
-    /// When exporters receive telemetry: `committed` (once its content is in the spool, which survives crashes), or
-    /// `after_put` (once content and keys are in the store; delayed by `object_age` plus the upload, and for as long as
-    /// the store is unavailable). Default: `committed`.
-    pub forward: ForwardPolicy,
-    /// How content is arranged in the store: `session` (objects of one session), `packed` (objects of all sessions of
-    /// an account: a quarter of the requests, for large fleets), or `turn` (one object per turn: five times the
-    /// requests). Default: `session`.
-    pub layout: StoreLayout,
-    /// Size at which an object is closed. Default: 1 MiB, packed 8 MiB.
-    pub object_size: Option<ByteSize>,
-    /// Age at which an object is closed; the end of its session and a shutdown close it too. Default: 2 minutes, packed
-    /// 5 seconds.
-    pub object_age: Option<TimeSpan>,
-    /// Interval between signed digests, which are written together with the index lines they cover. Default: 60s.
-    pub index_interval: TimeSpan,
-}
-
-impl Default for VaultConfig {
-    fn default() -> Self {
-        Self {
-            recipients: RecipientsConfig::default(),
-            store: None,
-            leave: LeftContent::Nothing,
-            unlisted: UnlistedTextPolicy::Text,
-            labels: Labels::default(),
-            privacy: PrivacyProfile::Standard,
-            agents: None,
-            statements: StatementPolicy::Closed,
-            writer: None,
-            signing_key: None,
-            signing_key_kms: None,
-            erasure_keys: Vec::new(),
-            forward: ForwardPolicy::Committed,
-            layout: StoreLayout::Session,
-            object_size: None,
-            object_age: None,
-            index_interval: TimeSpan::seconds(60),
-        }
+kernel::with_defaults! {
+    /// Moves prompts, completions and tool payloads into an encrypted, write-once store and leaves a reference.
+    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct VaultConfig {
+        /// Public keys (`age1…`) of the auditors; two are recommended. Each of them can decrypt everything, unless it
+        /// is limited: `{ key: age1…, accounts: [acme], tenants: [red] }`. With `{ threshold: 2, of: [age1…, age1…,
+        /// age1…] }` in place of a list, two of the three are needed together.
+        pub recipients: RecipientsConfig,
+        /// The destination of content: `s3: {…}`, `directory: path`, or `none` (content is dropped).
+        pub store: Option<StoreConfig>,
+        /// The content left in the telemetry: `nothing`, or `redacted` (the redacted text beside the reference).
+        /// Default: `nothing`.
+        pub leave: LeftContent = LeftContent::Nothing,
+        /// Treatment of text on agents' items under keys that no list names: `text` (one identifier such as
+        /// `payments-core` stays, all else is content), `all` (all of it is content), or `keep` (stays, redacted).
+        /// Default: `text`.
+        pub unlisted: UnlistedTextPolicy = UnlistedTextPolicy::Text,
+        /// Keys whose texts stay or go whatever the rules say.
+        pub labels: Labels,
+        /// How much of the other texts on agents' items is forwarded: `standard` (names that are not sentences and
+        /// error texts stay, redacted), or `strict` (only names made of words that other attributes of the item hold;
+        /// no error texts, log bodies or text under unlisted keys; numbers under unknown keys are rounded). Default:
+        /// `standard`.
+        pub privacy: PrivacyProfile = PrivacyProfile::Standard,
+        /// Services that are agents', so that all their spans, logs and metrics are closed: `{ services: [name] }`
+        /// (`service.name`), or `{ services: all }`. Items of other services are closed if they show an instrumentation
+        /// of agents themselves. Default: none.
+        pub agents: Option<AgentServices>,
+        /// Database statements whose literals go to the vault: `closed` (those on agents' items), or `parsed` (all).
+        /// Default: `closed`.
+        pub statements: StatementPolicy = StatementPolicy::Closed,
+        /// Name of this writer in object names, unique among the gateways of one store. Default: the host name.
+        pub writer: Option<String>,
+        /// The key that signs digests (`tollgate vault keygen --signing`): the path of its file, `{ kms: … }`, or `{
+        /// command: […] }`, which prints the file's text. Default: `signing.key` beside the spool, generated if it is
+        /// missing.
+        pub signing_key: Option<SigningKeyConfig>,
+        /// The older spelling of `signing_key: { kms: … }`: set it if the file in `signing_key` is ciphertext of AWS
+        /// KMS.
+        pub signing_key_kms: Option<KmsConfig>,
+        /// Public keys that sign this vault's chain of erasures (`tollgate vault erase --sign-with`). Digests then name
+        /// the latest erasure that was reported to the admin port. Use a separate key for each vault.
+        pub erasure_keys: Vec<String>,
+        /// When exporters receive telemetry: `committed` (once its content is in the spool, which survives crashes), or
+        /// `after_put` (once content and keys are in the store; delayed by `object_age` plus the upload, and for as
+        /// long as the store is unavailable). Default: `committed`.
+        pub forward: ForwardPolicy = ForwardPolicy::Committed,
+        /// How content is arranged in the store: `session` (objects of one session), `packed` (objects of all sessions
+        /// of an account: a quarter of the requests, for large fleets), or `turn` (one object per turn: five times the
+        /// requests). Default: `session`.
+        pub layout: StoreLayout = StoreLayout::Session,
+        /// Size at which an object is closed. Default: 1 MiB, packed 8 MiB.
+        pub object_size: Option<ByteSize>,
+        /// Age at which an object is closed; the end of its session and a shutdown close it too. Default: 2 minutes,
+        /// packed 5 seconds.
+        pub object_age: Option<TimeSpan>,
+        /// Interval between signed digests, which are written together with the index lines they cover. Default: 60s.
+        pub index_interval: TimeSpan = TimeSpan::seconds(60),
     }
 }
 
@@ -136,40 +117,27 @@ pub enum LeftContent {
     Redacted,
 }
 
-/// An S3 store.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct S3Config {
-    /// Bucket for payload and index objects.
-    pub bucket: String,
-    /// Bucket for the session keys. Erasing a session deletes its key, so this bucket is never in compliance mode.
-    pub key_bucket: String,
-    /// Prefix of all object names. Default: `agent-sessions`.
-    pub prefix: String,
-    /// AWS region of the buckets.
-    pub region: String,
-    /// Address of an S3-compatible store other than AWS.
-    pub endpoint: Option<String>,
-    /// Use `endpoint/bucket/key` instead of `bucket.endpoint/key`. Default: false.
-    pub force_path_style: bool,
-    /// Object Lock. Required; there is no default.
-    pub object_lock: Option<ObjectLockConfig>,
-    /// Certificates (PEM) to trust instead of the system's.
-    pub ca_file: Option<PathBuf>,
-}
-
-impl Default for S3Config {
-    fn default() -> Self {
-        Self {
-            bucket: String::new(),
-            key_bucket: String::new(),
-            prefix: "agent-sessions".to_owned(),
-            region: String::new(),
-            endpoint: None,
-            force_path_style: false,
-            object_lock: None,
-            ca_file: None,
-        }
+kernel::with_defaults! {
+    /// An S3 store.
+    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct S3Config {
+        /// Bucket for payload and index objects.
+        pub bucket: String,
+        /// Bucket for the session keys. Erasing a session deletes its key, so this bucket is never in compliance mode.
+        pub key_bucket: String,
+        /// Prefix of all object names. Default: `agent-sessions`.
+        pub prefix: String = "agent-sessions".to_owned(),
+        /// AWS region of the buckets.
+        pub region: String,
+        /// Address of an S3-compatible store other than AWS.
+        pub endpoint: Option<String>,
+        /// Use `endpoint/bucket/key` instead of `bucket.endpoint/key`. Default: false.
+        pub force_path_style: bool,
+        /// Object Lock. Required; there is no default.
+        pub object_lock: Option<ObjectLockConfig>,
+        /// Certificates (PEM) to trust instead of the system's.
+        pub ca_file: Option<PathBuf>,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::http_ports::auth_config::{AuthConfig, auth_settings};
+use crate::http_ports::auth_config::{AuthConfig, UNPROTECTED, read_auth};
 use crate::http_ports::{ReceiverPortView, ReceiverPortsView, SettingsProblems, auth};
 use config::{ByteSize, FieldProblem, PortTls, TimeSpan};
 use net::{BodyLimits, Endpoint, listen, server_tls};
@@ -16,42 +16,30 @@ const READ_TIMES: (Duration, Duration) = (Duration::from_secs(10), Duration::fro
 /// Longest `answer_within`: agents wait for it.
 const MAX_ANSWER_TIME: Duration = Duration::from_secs(60);
 
-/// Receives the events of Claude Code's HTTP hooks, each as a span of the pipelines for traces. The agent never waits
-/// longer than `answer_within` for an answer, and no answer decides anything.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ClaudeCodeHooksConfig {
-    /// Address to listen on: `host:port`, or `unix:/path`. With port 0 the system chooses a free port, which the log
-    /// names. Default: `127.0.0.1:4319`, the port after those of OTLP.
-    pub endpoint: String,
-    /// The path that hooks post to. Default: `/v1/hooks/claude-code`.
-    pub path: String,
-    /// Who may send, and as which account; a hook sets the header `authorization` in its `headers`. Without it every
-    /// client may send, as account `default`.
-    pub auth: Option<AuthConfig>,
-    /// Certificate and key. Without this key the port serves plain text.
-    pub tls: Option<PortTls>,
-    /// How long a complete event may take to be stored before the hook is answered with 503; it is stored all the same
-    /// if the gateway can. Default: 500 ms.
-    pub answer_within: TimeSpan,
-    /// Largest body of an event; a larger one is answered with 413. Default: 32 MiB.
-    pub max_request_body_size: ByteSize,
-    /// Maximum number of connections. Beyond it a new connection replaces an idle one, or else a slow upload; if there
-    /// is neither, the new one is closed. Default: 1024.
-    pub max_connections: u32,
-}
-
-impl Default for ClaudeCodeHooksConfig {
-    fn default() -> Self {
-        Self {
-            endpoint: "127.0.0.1:4319".to_owned(),
-            path: "/v1/hooks/claude-code".to_owned(),
-            auth: None,
-            tls: None,
-            answer_within: TimeSpan(Duration::from_millis(500)),
-            max_request_body_size: ByteSize::mib(32),
-            max_connections: 1024,
-        }
+kernel::with_defaults! {
+    /// Receives the events of Claude Code's HTTP hooks, each as a span of the pipelines for traces. The agent never
+    /// waits longer than `answer_within` for an answer, and no answer decides anything.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct ClaudeCodeHooksConfig {
+        /// Address to listen on: `host:port`, or `unix:/path`. With port 0 the system chooses a free port, which the
+        /// log names. Default: `127.0.0.1:4319`, the port after those of OTLP.
+        pub endpoint: String = "127.0.0.1:4319".to_owned(),
+        /// The path that hooks post to. Default: `/v1/hooks/claude-code`.
+        pub path: String = "/v1/hooks/claude-code".to_owned(),
+        /// Who may send, and as which account; a hook sets the header `authorization` in its `headers`. Without it
+        /// every client may send, as account `default`.
+        pub auth: Option<AuthConfig>,
+        /// Certificate and key. Without this key the port serves plain text.
+        pub tls: Option<PortTls>,
+        /// How long a complete event may take to be stored before the hook is answered with 503; it is stored all the
+        /// same if the gateway can. Default: 500 ms.
+        pub answer_within: TimeSpan = TimeSpan(Duration::from_millis(500)),
+        /// Largest body of an event; a larger one is answered with 413. Default: 32 MiB.
+        pub max_request_body_size: ByteSize = ByteSize::mib(32),
+        /// Maximum number of connections. Beyond it a new connection replaces an idle one, or else a slow upload; if
+        /// there is neither, the new one is closed. Default: 1024.
+        pub max_connections: u32 = 1024,
     }
 }
 
@@ -111,9 +99,7 @@ impl ClaudeCodeHooksConfig {
             problems.add("path", "must be a path that starts with `/`, without a query");
         }
         let checks_clients = self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
-        let auth = self.auth.as_ref().map(|auth| auth_settings(auth, checks_clients, &mut problems));
-        let reload = self.auth.as_ref().map_or(TimeSpan::seconds(10), |auth| auth.reload_interval);
-        let reload = problems.check_span("auth.reload_interval", reload);
+        let (auth, reload) = read_auth(self.auth.as_ref(), checks_clients, &mut problems);
         let tls = self.tls.as_ref().map(|tls| problems.check_tls("tls", tls));
         let answer_within = problems.check_span("answer_within", self.answer_within);
         if answer_within > MAX_ANSWER_TIME {
@@ -128,9 +114,7 @@ impl ClaudeCodeHooksConfig {
         };
         let mut notes = Vec::new();
         if self.auth.is_none() && endpoint.as_ref().is_some_and(|at| !at.is_local()) {
-            let unprotected = "anyone who can reach this address can send data and fill the vault and the spool: set \
-                    `auth: { tokens: { ACCOUNT: [\"${env:TOKEN}\"] } }` on the receiver";
-            notes.push(FieldProblem::new("endpoint", unprotected));
+            notes.push(FieldProblem::new("endpoint", UNPROTECTED));
         }
         let Some(endpoint) = endpoint else { return problems.into_problems() };
         problems.into_result(ClaudeCodeHooksSettings {

@@ -64,10 +64,6 @@ pub struct BoundClaudeCodeHooks {
 }
 
 impl BoundClaudeCodeHooks {
-    pub fn id(&self) -> &Arc<str> {
-        &self.id
-    }
-
     /// Address of the port; `None` for a unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
         self.port.address()
@@ -126,11 +122,6 @@ pub struct RunningClaudeCodeHooks {
 }
 
 impl RunningClaudeCodeHooks {
-    /// Address of the port; `None` for a unix socket.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.running.address()
-    }
-
     /// Stops accepting connections, waits up to `grace` for requests in progress, and closes the rest.
     pub async fn drain(self, grace: Duration) {
         drain_ports([self.running], &self.answer_now, grace).await;

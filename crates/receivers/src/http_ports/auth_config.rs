@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,47 +13,48 @@ use super::settings_problems::SettingsProblems;
 use config::TimeSpan;
 use kernel::secret::Secret;
 
-/// Who may send. A client authenticates with a bearer token (`OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer …"`), a
-/// user and password (`authorization=Basic …`), or, with `tls.client_ca_file`, a certificate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AuthConfig {
-    /// Bearer tokens of each account, at least 16 characters each.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub tokens: BTreeMap<String, Vec<Secret>>,
-    /// File with more bearer tokens: lines `account token`; lines that begin with `#` are comments. The file is read
-    /// again when it changes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tokens_file: Option<PathBuf>,
-    /// `user:password` of each account, for `authorization: Basic …`. For a Langfuse client, use its public and secret
-    /// key.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub basic: BTreeMap<String, Vec<Secret>>,
-    /// DNS names or URIs in client certificates, and the account of each.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub certificates: BTreeMap<String, String>,
-    /// How often the tokens file is checked for changes. Default: 10 s.
-    pub reload_interval: TimeSpan,
-}
-
-impl Default for AuthConfig {
-    fn default() -> Self {
-        Self {
-            tokens: BTreeMap::new(),
-            tokens_file: None,
-            basic: BTreeMap::new(),
-            certificates: BTreeMap::new(),
-            reload_interval: TimeSpan::seconds(10),
-        }
+kernel::with_defaults! {
+    /// Who may send. A client authenticates with a bearer token (`OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer
+    /// …"`), a user and password (`authorization=Basic …`), or, with `tls.client_ca_file`, a certificate.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct AuthConfig {
+        /// Bearer tokens of each account, at least 16 characters each.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        pub tokens: BTreeMap<String, Vec<Secret>>,
+        /// File with more bearer tokens: lines `account token`; lines that begin with `#` are comments. The file is
+        /// read again when it changes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub tokens_file: Option<PathBuf>,
+        /// `user:password` of each account, for `authorization: Basic …`. For a Langfuse client, use its public and
+        /// secret key.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        pub basic: BTreeMap<String, Vec<Secret>>,
+        /// DNS names or URIs in client certificates, and the account of each.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        pub certificates: BTreeMap<String, String>,
+        /// How often the tokens file is checked for changes. Default: 10 s.
+        pub reload_interval: TimeSpan = TimeSpan::seconds(10),
     }
 }
 
-/// Checks `auth`. `checks_clients`: the port verifies client certificates.
-pub(crate) fn auth_settings(
-    auth: &AuthConfig,
+/// The note on a port without `auth` that other machines can reach.
+pub(crate) const UNPROTECTED: &str = "anyone who can reach this address can send data and fill the vault and the \
+    spool: set `auth: { tokens: { ACCOUNT: [\"${env:TOKEN}\"] } }` on the receiver";
+
+/// Checks `auth`, if it is set; returns it with the time between two checks of the tokens file. `checks_clients`: the
+/// port verifies client certificates.
+pub(crate) fn read_auth(
+    auth: Option<&AuthConfig>,
     checks_clients: bool,
     problems: &mut SettingsProblems,
-) -> auth::AuthSettings {
+) -> (Option<auth::AuthSettings>, Duration) {
+    let settings = auth.map(|auth| auth_settings(auth, checks_clients, problems));
+    let interval = auth.map_or(TimeSpan::seconds(10), |auth| auth.reload_interval);
+    (settings, problems.check_span("auth.reload_interval", interval))
+}
+
+fn auth_settings(auth: &AuthConfig, checks_clients: bool, problems: &mut SettingsProblems) -> auth::AuthSettings {
     if auth.tokens.is_empty() && auth.tokens_file.is_none() && auth.basic.is_empty() && auth.certificates.is_empty() {
         problems.add("auth", "has no credentials: set `tokens`, `tokens_file`, `basic` or `certificates`");
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use ::kafka::{AuthConfig, BrokerConfig, BrokerSettings, KafkaTlsConfig, SEALED_TOPIC};
+use ::kafka::{AuthConfig, BrokerSettings, KafkaTlsConfig, SEALED_TOPIC, broker_settings};
 use config::{ByteSize, FieldProblem, TimeSpan};
 use kernel::key_source::{KeySource, LazyKey};
 use otlp::Signal;
@@ -43,76 +43,53 @@ pub struct PlainTopicConfig {
     pub encoding: PlainEncoding,
 }
 
-/// Reads telemetry from Kafka: sealed records of a fleet's edges, or plain OTLP of other producers. A record's offset
-/// is committed after the gateway's spool has it on disk.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct KafkaReceiverConfig {
-    /// The brokers to ask first, each `host:port`.
-    pub brokers: Vec<String>,
-    /// The name that brokers log for this client. Default: `tollgate`.
-    pub client_id: String,
-    /// TLS of the connections; `{}` for the system's certificates. Without this key they are plain text.
-    pub tls: Option<KafkaTlsConfig>,
-    /// Credentials.
-    pub auth: AuthConfig,
-    /// The consumer group; the same for all workers of a fleet. Default: `tollgate`.
-    pub group_id: String,
-    /// A name of this worker that stays over restarts, such as the pod's, so that a restart moves no partition.
-    pub group_instance_id: Option<String>,
-    /// How long the group waits for a silent worker before others get its partitions. Default: 30 s.
-    pub session_timeout: TimeSpan,
-    /// The topic of sealed records. Default: `tollgate.in`, unless a signal has a topic of plain records.
-    pub topic: Option<String>,
-    /// Keys of sealed records: each a text, `{ kms: … }` or `{ command: […] }`. Each of them opens records; the first
-    /// one seals what this worker writes to `effects_topic`. Edges and workers need the same ones.
-    pub keys: Vec<KeySource>,
-    /// Topic of plain traces.
-    pub traces: PlainTopicConfig,
-    /// Topic of plain logs.
-    pub logs: PlainTopicConfig,
-    /// Topic of plain metrics.
-    pub metrics: PlainTopicConfig,
-    /// Account of plain records. Default: `default`.
-    pub account: String,
-    /// Topic for records that can't be read. They are copied there unchanged, with the reason in a header. Default:
-    /// `tollgate.dead`.
-    pub dead_topic: String,
-    /// Topic through which the workers of a fleet exchange updates of runs, such as `tollgate.effects`: a run goes on
-    /// when its records move to another worker, and every worker shows all runs. Needs `group_instance_id` and `keys`.
-    /// Without this key, each worker knows only its own runs.
-    pub effects_topic: Option<String>,
-    /// Bytes of records that may be processed at the same time. Default: 64 MiB.
-    pub max_in_flight: ByteSize,
-    /// Largest request, inflated. Default: 64 MiB.
-    pub max_request_size: ByteSize,
-    /// `internal` keeps the stamps of an upstream tollgate; `third_party` (default) removes them. Edges forward what
-    /// clients sent, so a fleet's workers need no `internal`.
-    pub trust: Trust,
-}
-
-impl Default for KafkaReceiverConfig {
-    fn default() -> Self {
-        Self {
-            brokers: Vec::new(),
-            client_id: "tollgate".to_owned(),
-            tls: None,
-            auth: AuthConfig::default(),
-            group_id: GROUP.to_owned(),
-            group_instance_id: None,
-            session_timeout: TimeSpan::seconds(30),
-            topic: None,
-            keys: Vec::new(),
-            traces: PlainTopicConfig::default(),
-            logs: PlainTopicConfig::default(),
-            metrics: PlainTopicConfig::default(),
-            account: "default".to_owned(),
-            dead_topic: DEAD_TOPIC.to_owned(),
-            effects_topic: None,
-            max_in_flight: ByteSize(64 << 20),
-            max_request_size: ByteSize(MAX_REQUEST),
-            trust: Trust::default(),
-        }
+kernel::with_defaults! {
+    /// Reads telemetry from Kafka: sealed records of a fleet's edges, or plain OTLP of other producers. A record's
+    /// offset is committed after the gateway's spool has it on disk.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct KafkaReceiverConfig {
+        /// The brokers to ask first, each `host:port`.
+        pub brokers: Vec<String>,
+        /// The name that brokers log for this client. Default: `tollgate`.
+        pub client_id: String = "tollgate".to_owned(),
+        /// TLS of the connections; `{}` for the system's certificates. Without this key they are plain text.
+        pub tls: Option<KafkaTlsConfig>,
+        /// Credentials.
+        pub auth: AuthConfig,
+        /// The consumer group; the same for all workers of a fleet. Default: `tollgate`.
+        pub group_id: String = GROUP.to_owned(),
+        /// A name of this worker that stays over restarts, such as the pod's, so that a restart moves no partition.
+        pub group_instance_id: Option<String>,
+        /// How long the group waits for a silent worker before others get its partitions. Default: 30 s.
+        pub session_timeout: TimeSpan = TimeSpan::seconds(30),
+        /// The topic of sealed records. Default: `tollgate.in`, unless a signal has a topic of plain records.
+        pub topic: Option<String>,
+        /// Keys of sealed records: each a text, `{ kms: … }` or `{ command: […] }`. Each of them opens records; the
+        /// first one seals what this worker writes to `effects_topic`. Edges and workers need the same ones.
+        pub keys: Vec<KeySource>,
+        /// Topic of plain traces.
+        pub traces: PlainTopicConfig,
+        /// Topic of plain logs.
+        pub logs: PlainTopicConfig,
+        /// Topic of plain metrics.
+        pub metrics: PlainTopicConfig,
+        /// Account of plain records. Default: `default`.
+        pub account: String = "default".to_owned(),
+        /// Topic for records that can't be read. They are copied there unchanged, with the reason in a header. Default:
+        /// `tollgate.dead`.
+        pub dead_topic: String = DEAD_TOPIC.to_owned(),
+        /// Topic through which the workers of a fleet exchange updates of runs, such as `tollgate.effects`: a run goes
+        /// on when its records move to another worker, and every worker shows all runs. Needs `group_instance_id` and
+        /// `keys`. Without this key, each worker knows only its own runs.
+        pub effects_topic: Option<String>,
+        /// Bytes of records that may be processed at the same time. Default: 64 MiB.
+        pub max_in_flight: ByteSize = ByteSize(64 << 20),
+        /// Largest request, inflated. Default: 64 MiB.
+        pub max_request_size: ByteSize = ByteSize(MAX_REQUEST),
+        /// `internal` keeps the stamps of an upstream tollgate; `third_party` (default) removes them. Edges forward
+        /// what clients sent, so a fleet's workers need no `internal`.
+        pub trust: Trust,
     }
 }
 
@@ -179,13 +156,8 @@ impl KafkaReceiverConfig {
     /// Every invalid field.
     pub fn settings(&self) -> Result<KafkaReceiverSettings, Vec<FieldProblem>> {
         let (mut problems, mut notes) = (Vec::new(), Vec::new());
-        let connection = BrokerConfig {
-            brokers: &self.brokers,
-            client_id: &self.client_id,
-            tls: self.tls.as_ref(),
-            auth: &self.auth,
-        };
-        let brokers = connection.settings(&mut problems, &mut notes);
+        let cluster = (&*self.brokers, &*self.client_id);
+        let brokers = broker_settings(cluster, self.tls.as_ref(), &self.auth, &mut problems, &mut notes);
         let plain_topics = self.plain_topics();
         let reads_sealed = self.topic.is_some() || plain_topics.is_empty();
         let sealed_topic: Option<Arc<str>> = reads_sealed.then(|| self.topic.as_deref().unwrap_or(SEALED_TOPIC).into());

@@ -9,28 +9,17 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method};
 
+use super::config::CorsConfig;
 use config::glob::matches;
 
 /// Request headers that OTLP clients send.
 const DEFAULT_HEADERS: &str =
     "content-type, content-encoding, authorization, traceparent, tracestate, baggage, user-agent";
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CorsSettings {
-    /// Allowed origins; `*` matches any characters.
-    pub origins: Vec<String>,
-    /// Request headers allowed in addition to the usual ones; `*`: any.
-    pub headers: Vec<String>,
-    /// Response headers that pages may read.
-    pub exposed: Vec<String>,
-    /// Cache time in seconds; 0 leaves it to the browser.
-    pub max_age: u32,
-}
-
-impl CorsSettings {
+impl CorsConfig {
     /// Whether a page of this origin may send.
     pub(super) fn allows(&self, origin: &[u8]) -> bool {
-        self.origins.iter().any(|pattern| matches(pattern.as_bytes(), origin))
+        self.allowed_origins.iter().any(|pattern| matches(pattern.as_bytes(), origin))
     }
 
     /// Adds the CORS headers to the response of an ordinary request.
@@ -41,7 +30,8 @@ impl CorsSettings {
             return;
         }
         response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        let exposed = ["retry-after".to_owned()].into_iter().chain(self.exposed.iter().cloned()).collect::<Vec<_>>();
+        let exposed =
+            ["retry-after".to_owned()].into_iter().chain(self.exposed_headers.iter().cloned()).collect::<Vec<_>>();
         if let Ok(exposed) = HeaderValue::from_str(&exposed.join(", ")) {
             response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
         }
@@ -59,11 +49,11 @@ impl CorsSettings {
             return Some(response);
         }
         response.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
-        let allows_any_header = self.headers.iter().any(|header| header == "*");
+        let allows_any_header = self.allowed_headers.iter().any(|header| header == "*");
         let requested = request.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned().filter(|_| allows_any_header);
         let listed = || {
             let names: Vec<&str> =
-                [DEFAULT_HEADERS].into_iter().chain(self.headers.iter().map(String::as_str)).collect();
+                [DEFAULT_HEADERS].into_iter().chain(self.allowed_headers.iter().map(String::as_str)).collect();
             HeaderValue::from_str(&names.join(", ")).ok()
         };
         if let Some(headers) = requested.or_else(listed) {

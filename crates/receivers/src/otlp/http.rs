@@ -11,7 +11,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 
-use super::cors;
+use super::config::CorsConfig;
 use crate::http_ports::http_request::parse_content_encoding;
 use crate::http_ports::reply::{self, BodyFormat, RequestRefusal};
 use crate::http_ports::web_pages::refuse_web_page;
@@ -27,7 +27,7 @@ pub(super) struct HttpPort {
     pub(super) port: ReceiverPort,
     /// Served paths. The response to any other path names the first three: one for each signal.
     pub(super) paths: Vec<(Signal, String)>,
-    pub(super) cors: Option<cors::CorsSettings>,
+    pub(super) cors: Option<CorsConfig>,
 }
 
 impl RequestHandler for HttpPort {

@@ -82,10 +82,6 @@ pub struct BoundOtlpReceiver {
 }
 
 impl BoundOtlpReceiver {
-    pub fn id(&self) -> &Arc<str> {
-        &self.id
-    }
-
     /// Address of the gRPC port, if it is on.
     pub fn grpc(&self) -> Option<SocketAddr> {
         self.grpc.as_ref().and_then(listen::BoundPort::address)
@@ -140,15 +136,7 @@ impl BoundOtlpReceiver {
             bound.serve(Arc::new(handler), settings.connections, connections, tasks)
         });
         let files = self.files.watch_files(&context.id, self.settings.reload, &context.tasks, meter);
-        RunningOtlpReceiver {
-            id: Arc::clone(&context.id),
-            grpc,
-            http,
-            health,
-            answer_now,
-            readiness_task: None,
-            _files: files,
-        }
+        RunningOtlpReceiver { grpc, http, health, answer_now, readiness_task: None, _files: files }
     }
 }
 
@@ -173,7 +161,6 @@ impl ServingHealth {
 
 /// A running receiver. Dropping it closes its ports and connections.
 pub struct RunningOtlpReceiver {
-    id: Arc<str>,
     grpc: Option<RunningPort>,
     http: Option<RunningPort>,
     health: ServingHealth,
@@ -186,20 +173,6 @@ pub struct RunningOtlpReceiver {
 }
 
 impl RunningOtlpReceiver {
-    pub fn id(&self) -> &Arc<str> {
-        &self.id
-    }
-
-    /// Address of the gRPC port, if it is on.
-    pub fn grpc(&self) -> Option<SocketAddr> {
-        self.grpc.as_ref().and_then(RunningPort::address)
-    }
-
-    /// Address of the HTTP port, if it is on.
-    pub fn http(&self) -> Option<SocketAddr> {
-        self.http.as_ref().and_then(RunningPort::address)
-    }
-
     /// Sets the status that `grpc.health.v1` reports.
     pub async fn set_serving(&self, serving: bool) {
         self.health.set(if serving { ServingStatus::Serving } else { ServingStatus::NotServing }).await;

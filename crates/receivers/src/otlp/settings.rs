@@ -5,10 +5,9 @@
 use std::time::Duration;
 
 use super::config::{CorsConfig, GrpcConfig, HttpConfig, OtlpReceiverConfig, Transport};
-use super::cors;
-use crate::http_ports::auth_config::auth_settings;
+use crate::http_ports::auth_config::{UNPROTECTED, read_auth};
 use crate::http_ports::{ReceiverPortView, ReceiverPortsView, SettingsProblems, auth};
-use config::{FieldProblem, TimeSpan, address};
+use config::{FieldProblem, address};
 use net::{BodyLimits, Endpoint, listen, server_tls};
 use otlp::Signal;
 use pipeline::Trust;
@@ -55,7 +54,7 @@ pub struct HttpSettings {
     /// Served paths with their signals, those without a prefix first.
     pub paths: Vec<(Signal, String)>,
     /// Which web pages may send.
-    pub cors: Option<cors::CorsSettings>,
+    pub cors: Option<CorsConfig>,
     /// Certificate and key, if the port uses TLS.
     pub tls: Option<server_tls::ServerTlsSettings>,
 }
@@ -106,9 +105,7 @@ impl OtlpReceiverConfig {
             self.protocols.http.as_ref().and_then(|http| http.tls.as_ref()),
         ];
         let checks_clients = tls_ports.into_iter().flatten().any(|tls| tls.client_ca_file.is_some());
-        let auth = self.auth.as_ref().map(|auth| auth_settings(auth, checks_clients, &mut problems));
-        let reload = self.auth.as_ref().map_or(TimeSpan::seconds(10), |auth| auth.reload_interval);
-        let reload = problems.check_span("auth.reload_interval", reload);
+        let (auth, reload) = read_auth(self.auth.as_ref(), checks_clients, &mut problems);
         let notes =
             self.collect_notes(grpc.as_ref().map(|grpc| &grpc.endpoint), http.as_ref().map(|http| &http.endpoint));
         problems.into_result(OtlpReceiverSettings { grpc, http, trust: self.trust, auth, reload, notes })
@@ -116,8 +113,6 @@ impl OtlpReceiverConfig {
 
     /// Notes on keys that work differently in the Collector, and on addresses that anyone may send to.
     fn collect_notes(&self, grpc: Option<&Endpoint>, http: Option<&Endpoint>) -> Vec<FieldProblem> {
-        let unprotected = "anyone who can reach this address can send data and fill the vault and the spool: set \
-                    `auth: { tokens: { ACCOUNT: [\"${env:TOKEN}\"] } }` on the receiver";
         let unused = "has no effect in tollgate";
         let (written_grpc, written_http) = (self.protocols.grpc.as_ref(), self.protocols.http.as_ref());
         let is_unprotected =
@@ -125,8 +120,8 @@ impl OtlpReceiverConfig {
         let has_grpc = |has: fn(&GrpcConfig) -> bool| written_grpc.is_some_and(has);
         let has_http = |has: fn(&HttpConfig) -> bool| written_http.is_some_and(has);
         let notes = [
-            ("grpc.endpoint", is_unprotected(grpc), unprotected),
-            ("http.endpoint", is_unprotected(http), unprotected),
+            ("grpc.endpoint", is_unprotected(grpc), UNPROTECTED),
+            ("http.endpoint", is_unprotected(http), UNPROTECTED),
             ("grpc.include_metadata", has_grpc(|grpc| grpc.include_metadata == Some(true)), unused),
             ("grpc.read_buffer_size", has_grpc(|grpc| grpc.read_buffer_size.is_some()), unused),
             ("grpc.write_buffer_size", has_grpc(|grpc| grpc.write_buffer_size.is_some()), unused),
@@ -198,10 +193,10 @@ fn http_settings(http: &HttpConfig, problems: &mut SettingsProblems) -> Option<H
         ..listen::PortSettings::default()
     };
     let paths = collect_paths(http, problems);
-    let cors = http.cors.as_ref().map(|cors| cors_settings(cors, problems));
+    http.cors.iter().for_each(|cors| check_cors(cors, problems));
     let limits = BodyLimits { wire, inflated, idle: MAX_BODY_IDLE.min(total), total };
     let tls = http.tls.as_ref().map(|tls| problems.check_tls("protocols.http.tls", tls));
-    Some(HttpSettings { endpoint: endpoint?, limits, connections, paths, cors, tls })
+    Some(HttpSettings { endpoint: endpoint?, limits, connections, paths, cors: http.cors.clone(), tls })
 }
 
 /// The path of each signal, then the paths under prefixes.
@@ -243,7 +238,7 @@ fn invalid_port(origin: &str) -> Option<String> {
     if port.contains('*') { None } else { address::parse_port(port).err() }
 }
 
-fn cors_settings(cors: &CorsConfig, problems: &mut SettingsProblems) -> cors::CorsSettings {
+fn check_cors(cors: &CorsConfig, problems: &mut SettingsProblems) {
     let key = |key: &str, at: usize| format!("protocols.http.cors.{key}[{at}]");
     if cors.allowed_origins.is_empty() {
         problems.add("protocols.http.cors.allowed_origins", "must name at least one origin, or no page can send");
@@ -259,18 +254,11 @@ fn cors_settings(cors: &CorsConfig, problems: &mut SettingsProblems) -> cors::Co
             problems.add(&key("allowed_origins", at), &what);
         }
     }
-    let mut headers = |name: &str, written: &[String]| {
-        for (at, header) in written.iter().enumerate() {
+    for (name, headers) in [("allowed_headers", &cors.allowed_headers), ("exposed_headers", &cors.exposed_headers)] {
+        for (at, header) in headers.iter().enumerate() {
             if header != "*" && http::HeaderName::from_bytes(header.as_bytes()).is_err() {
                 problems.add(&key(name, at), "must be the name of a header");
             }
         }
-        written.to_vec()
-    };
-    cors::CorsSettings {
-        origins: cors.allowed_origins.clone(),
-        headers: headers("allowed_headers", &cors.allowed_headers),
-        exposed: headers("exposed_headers", &cors.exposed_headers),
-        max_age: cors.max_age,
     }
 }

@@ -28,41 +28,29 @@ use serde::{Deserialize, Serialize};
 use super::{Health, Meter};
 use config::{Endpoint, FieldProblem, PortTls, address};
 
-/// The `admin` extension.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AdminConfig {
-    /// Address of the pages and `/metrics`. Default: `127.0.0.1:8888`.
-    pub endpoint: String,
-    /// Host names under which a browser may reach this port, in addition to IP literals and localhost.
-    pub allowed_hosts: Vec<String>,
-    /// Who may use this port: `tokens`, `certificates`, `oidc`, `bearer`, or `username` and `password`
-    /// (docs/how-to/roles.md). Without this key everyone who reaches it may read; changes and `tap` need the token in
-    /// the file `admin.token` of the data directory.
-    pub auth: auth::AdminAuthConfig,
-    /// The address at which people reach this port, such as `https://tollgate.example`. Webhook messages link to runs
-    /// there, and browsers log in there (`auth.oidc`).
-    pub public_url: Option<String>,
-    /// How pages, reports and webhook messages link to traces.
-    pub trace_link: links::TraceLinkConfig,
-    /// Where the alerts that tollgate computes itself are sent.
-    pub alerts: webhook::AlertWebhookConfig,
-    /// Certificate and key. Without this key the port serves plain text. With `client_ca_file` browsers and scrapers
-    /// must present a certificate.
-    pub tls: Option<PortTls>,
-}
-
-impl Default for AdminConfig {
-    fn default() -> Self {
-        Self {
-            endpoint: "127.0.0.1:8888".to_owned(),
-            allowed_hosts: Vec::new(),
-            auth: auth::AdminAuthConfig::default(),
-            public_url: None,
-            trace_link: links::TraceLinkConfig::default(),
-            alerts: webhook::AlertWebhookConfig::default(),
-            tls: None,
-        }
+kernel::with_defaults! {
+    /// The `admin` extension.
+    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct AdminConfig {
+        /// Address of the pages and `/metrics`. Default: `127.0.0.1:8888`.
+        pub endpoint: String = "127.0.0.1:8888".to_owned(),
+        /// Host names under which a browser may reach this port, in addition to IP literals and localhost.
+        pub allowed_hosts: Vec<String>,
+        /// Who may use this port: `tokens`, `certificates`, `oidc`, `bearer`, or `username` and `password`
+        /// (docs/how-to/roles.md). Without this key everyone who reaches it may read; changes and `tap` need the token
+        /// in the file `admin.token` of the data directory.
+        pub auth: auth::AdminAuthConfig,
+        /// The address at which people reach this port, such as `https://tollgate.example`. Webhook messages link to
+        /// runs there, and browsers log in there (`auth.oidc`).
+        pub public_url: Option<String>,
+        /// How pages, reports and webhook messages link to traces.
+        pub trace_link: links::TraceLinkConfig,
+        /// Where the alerts that tollgate computes itself are sent.
+        pub alerts: webhook::AlertWebhookConfig,
+        /// Certificate and key. Without this key the port serves plain text. With `client_ca_file` browsers and
+        /// scrapers must present a certificate.
+        pub tls: Option<PortTls>,
     }
 }
 

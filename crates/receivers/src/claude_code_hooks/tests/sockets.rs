@@ -28,6 +28,7 @@ const LIMIT: usize = 300_000;
 struct Rig {
     engine: Arc<FakeEngine>,
     running: RunningClaudeCodeHooks,
+    address: SocketAddr,
 }
 
 impl Rig {
@@ -42,13 +43,14 @@ impl Rig {
         engine.holds_answers.store(!open, Ordering::SeqCst);
         let receiver = ClaudeCodeHooksReceiver::build("claude_code_hooks".into(), settings.expect("valid"));
         let bound = receiver.bind().await.expect("a port");
+        let address = bound.address().expect("tcp");
         let running = bound.serve(inlet, TestTasks::shared(), clock, &Meter::new());
-        Self { engine, running }
+        Self { engine, running, address }
     }
 
     /// Sends one request and returns status and body.
     async fn send(&self, request: &Sent<'_>) -> (u16, String) {
-        send(self.running.address().expect("tcp"), request).await
+        send(self.address, request).await
     }
 }
 
@@ -161,8 +163,7 @@ async fn slow_store_is_not_waited_for() {
 #[tokio::test]
 async fn drain_answers_waiting_hooks() {
     let rig = Rig::new(ManualClock::at(UnixNanos(NOON)), false).await;
-    let to = rig.running.address().expect("tcp");
-    let Rig { engine, running } = rig;
+    let Rig { engine, running, address: to } = rig;
     let request = Sent::default();
     let drained = async {
         until(|| engine.held_count() == 1).await;

@@ -37,6 +37,8 @@ pub(super) struct Rig {
     /// The clock of the accounts' rates.
     pub(super) clock: Arc<ManualClock>,
     pub(super) running: RunningOtlpReceiver,
+    /// The ports of gRPC and HTTP.
+    ports: [Option<SocketAddr>; 2],
     pub(super) meter: Meter,
 }
 
@@ -85,8 +87,9 @@ impl Rig {
         engine.holds_answers.store(knobs.holds_answers, Ordering::SeqCst);
         let bound =
             OtlpReceiver::build(Arc::from("otlp/test"), settings).bind().await.map_err(|error| error.to_string())?;
+        let ports = [bound.grpc(), bound.http()];
         let running = bound.serve(inlet, TestTasks::shared(), &meter).await;
-        Ok(Self { engine, clock, running, meter })
+        Ok(Self { engine, clock, running, ports, meter })
     }
 
     /// Waits until every byte has been returned to the budget.
@@ -100,11 +103,11 @@ impl Rig {
     }
 
     pub(super) fn grpc(&self) -> SocketAddr {
-        self.running.grpc().expect("on")
+        self.ports[0].expect("on")
     }
 
     pub(super) fn http(&self) -> SocketAddr {
-        self.running.http().expect("on")
+        self.ports[1].expect("on")
     }
 
     pub(super) async fn health_client(&self) -> HealthClient<tonic::transport::Channel> {
