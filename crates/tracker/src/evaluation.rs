@@ -48,6 +48,7 @@ pub(super) struct EvaluationInputs {
 }
 
 /// A view with the digest by which outcomes find it.
+#[derive(Clone)]
 pub(super) struct DigestedRunView {
     pub(super) view: RunView,
     pub(super) digest: u64,

@@ -52,7 +52,7 @@ mod view_cache;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -63,10 +63,7 @@ use kernel::pseudonym::IdPolicy;
 use otlp::{Payload, Signal};
 use pipeline::{Batch, BatchOrigin, Effect, Processor, Reason, RequestSource, SourceRequest};
 use rates::ActiveRates;
-use runs::{
-    Alert, BudgetState, InvestigationStats, MeasureAggregate, RunBudget, RunCatalog, RunDetail, RunJudgement,
-    RunOutcome, RunOwner, RunSums, RunView,
-};
+use runs::{RunCatalog, RunJudgement, RunOutcome, RunOwner};
 use telemetry::Meter;
 
 pub use alerts::AlertThresholds;
@@ -168,10 +165,6 @@ impl RunTracker {
         Some(Effect::new(Arc::clone(&self.id), observation.encode()))
     }
 
-    fn view_context<'a>(&'a self, aggregation: &'a AggregationContext) -> view_cache::ViewContext<'a> {
-        view_cache::ViewContext { ids: &*self.ids, aggregation }
-    }
-
     /// Applies the effect of a batch that `owner` committed.
     fn apply_observation(&self, effect: &[u8], owner: &RunOwner) {
         let Some(observation) = BatchObservation::decode(effect) else { return };
@@ -209,51 +202,6 @@ impl RunTracker {
                 .or_insert_with(|| self.ids.redact_column(account, &call.tool).into_owned());
             self.metrics.count_tool_call(account, name, call);
         }
-    }
-}
-
-impl RunCatalog for RunTracker {
-    fn recent_runs(&self, limit: usize) -> Vec<RunView> {
-        self.view_cache.recent_runs(&self.state, self.view_context(&self.aggregation_context()), limit)
-    }
-
-    fn find_run(&self, id: &str) -> Option<RunDetail> {
-        self.view_cache.find_run(&self.state, self.view_context(&self.aggregation_context()), None, id)
-    }
-
-    fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail> {
-        self.view_cache.find_run(&self.state, self.view_context(&self.aggregation_context()), Some(account), id)
-    }
-
-    fn accounts_with_run(&self, id: &str) -> Vec<String> {
-        self.view_cache.accounts_with_run(&self.state, self.view_context(&self.aggregation_context()), id)
-    }
-
-    fn budget(&self, account: &str, id: &str) -> Option<RunBudget> {
-        let view = self.find_run_of_account(account, id)?.view;
-        let ceiling = self.settings.ceiling(view.feature.as_deref());
-        let state = match view.totals.iterations {
-            used if used >= ceiling => BudgetState::Exceeded,
-            used if used.saturating_mul(5) >= ceiling.saturating_mul(4) => BudgetState::Warned,
-            _ => BudgetState::Ok,
-        };
-        Some(RunBudget { view, ceiling, state })
-    }
-
-    fn sums(&self) -> RunSums {
-        self.state.lock().history.sums()
-    }
-
-    fn investigations(&self) -> BTreeMap<String, InvestigationStats> {
-        self.state.lock().history.investigations()
-    }
-
-    fn measures(&self) -> Vec<MeasureAggregate> {
-        self.state.lock().measures.list()
-    }
-
-    fn alerts(&self) -> Vec<Alert> {
-        self.state.lock().alerts.all()
     }
 }
 

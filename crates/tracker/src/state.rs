@@ -301,7 +301,7 @@ impl TrackerState {
         self.alerts.evaluate_session(view, is_over, fired, context)
     }
 
-    fn with_judgement(&self, run: DigestedRunView) -> RunView {
+    pub(super) fn with_judgement(&self, run: DigestedRunView) -> RunView {
         RunView { judgement: self.history.judgement(run.digest), ..run.view }
     }
 
