@@ -167,7 +167,7 @@ impl TrackerState {
         let owner = self.store.get(id).map(|group| group.owner.clone()).unwrap_or_default();
         let records = self.publish_findings(findings, true, &owner, recorder);
         if !records.is_empty() {
-            self.store.modify_group(id, |group| {
+            self.store.change_group(id, |group| {
                 records.into_iter().for_each(|(key, record)| group.published.insert(key, record));
             });
         }
@@ -184,7 +184,7 @@ impl TrackerState {
             self.history.replace_contributions(&group.account, &group.contributions, &evaluation.contributions);
         }
         let contributions = evaluation.contributions.into_boxed_slice();
-        self.store.modify_group(id, |group| {
+        self.store.change_group(id, |group| {
             (group.unfinished_runs, group.contributions) = (evaluation.unfinished_runs, contributions)
         });
         if evaluation.is_idle {
