@@ -176,7 +176,8 @@ impl RunTracker {
         let (applied, inputs) = {
             let mut state = self.state.lock();
             let applied = state.apply(&observation, &shown_names, owner, &self.metrics);
-            let inputs = (!applied.evicted.is_empty()).then(|| state.evaluation_inputs(self.aggregation_context()));
+            let inputs =
+                (!applied.evicted.is_empty()).then(|| state.evaluation_inputs(self.aggregation_context(), &self.ids));
             (applied, inputs)
         };
         self.count_tool_calls(account, &applied.tool_calls);
@@ -188,7 +189,7 @@ impl RunTracker {
     /// Publishes the runs of evicted groups one last time.
     fn publish_evicted(&self, evicted: &[ItemGroup], inputs: &EvaluationInputs) {
         for group in evicted {
-            let evaluation = GroupEvaluation::evaluate_evicted(group, &*self.ids, &self.settings, inputs);
+            let evaluation = GroupEvaluation::evaluate_evicted(group, inputs);
             self.state.lock().apply_eviction(group, evaluation, &self.metrics);
         }
     }
@@ -286,11 +287,11 @@ impl Processor for RunTracker {
         let inputs = {
             let mut state = self.state.lock();
             state.advance_clock(now);
-            state.evaluation_inputs(self.aggregation_context())
+            state.evaluation_inputs(self.aggregation_context(), &self.ids)
         };
         for _ in 0..EVALUATIONS_PER_TICK {
             let Some((id, group)) = self.state.lock().next_due_group() else { break };
-            let mut evaluation = GroupEvaluation::evaluate(&group, &*self.ids, &self.settings, &inputs);
+            let mut evaluation = GroupEvaluation::evaluate(&group, &inputs);
             drop(group); // the lock holder would have to copy the group on a change
             let mut findings = std::mem::take(&mut evaluation.findings).into_iter().peekable();
             let mut is_current = true;
@@ -304,7 +305,7 @@ impl Processor for RunTracker {
         }
         for _ in 0..EVALUATIONS_PER_TICK {
             let Some((id, group)) = self.state.lock().next_suspect_group() else { break };
-            let mut evaluation = GroupEvaluation::find_suspects(&group, &*self.ids, &self.settings, &inputs);
+            let mut evaluation = GroupEvaluation::find_suspects(&group, &inputs);
             drop(group); // the lock holder would have to copy the group on a change
             let findings = std::mem::take(&mut evaluation.findings);
             let mut state = self.state.lock();

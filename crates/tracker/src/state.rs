@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kernel::clock::UnixNanos;
+use kernel::pseudonym::IdPolicy;
 use runs::{Alert, RunOwner, RunView, SessionView};
 
 use super::aggregation_context::AggregationContext;
@@ -125,9 +126,14 @@ impl TrackerState {
     }
 
     /// The inputs of evaluations until time passes.
-    pub(super) fn evaluation_inputs(&mut self, context: AggregationContext) -> EvaluationInputs {
+    pub(super) fn evaluation_inputs(
+        &mut self,
+        context: AggregationContext,
+        ids: &Arc<dyn IdPolicy>,
+    ) -> EvaluationInputs {
         let bounds = self.alerts.session_bounds(&self.settings.alerts);
-        EvaluationInputs { running: self.running, wall: self.wall.unwrap_or(0), bounds, context }
+        let (wall, settings) = (self.wall.unwrap_or(0), self.settings.clone());
+        EvaluationInputs { running: self.running, wall, bounds, context, settings, ids: Arc::clone(ids) }
     }
 
     pub(super) fn next_due_group(&mut self) -> Option<(u32, Arc<ItemGroup>)> {

@@ -232,9 +232,9 @@ fn a_batch_comes_while_somebody_looks() {
         let (id, look) = {
             let mut state = line.runs.state.lock();
             state.advance_clock(NOW.plus(Duration::from_secs(after)));
-            let eyes = state.evaluation_inputs(AggregationContext::default());
+            let eyes = state.evaluation_inputs(AggregationContext::default(), &line.runs.ids);
             let (id, group) = state.next_due_group().unwrap();
-            (id, GroupEvaluation::evaluate(&group, &line.ids(), &settings(), &eyes))
+            (id, GroupEvaluation::evaluate(&group, &eyes))
         };
         let mut call = span(1, 1 + added, "chat");
         call["parent"] = json!(1);
