@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use kernel::terminal::format_count;
+use kernel::terminal::{format_count, is_unsafe};
 use serde_json::{Map, Value, json};
 
 use super::entry::RunRecord;
@@ -179,7 +179,7 @@ fn escape_markdown(text: &str) -> String {
                 escaped.push('\\');
                 escaped.push(c);
             }
-            c if c.is_control() || is_direction_mark(c) => {}
+            c if is_unsafe(c) => {}
             '/' if escaped.ends_with(":/") => {
                 // A zero-width space keeps addresses, and mentions below, from becoming links.
                 escaped.push_str("\u{200b}/");
@@ -189,11 +189,6 @@ fn escape_markdown(text: &str) -> String {
         }
     }
     escaped
-}
-
-/// Characters that change the direction of text, or are invisible.
-pub(super) fn is_direction_mark(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{061c}' | '\u{feff}')
 }
 
 /// The exact cost; unpriced calls are mentioned, never counted as zero.
@@ -317,7 +312,7 @@ impl JiraComment {
 }
 
 fn escape_jira(text: &str) -> String {
-    let visible = text.chars().filter(|c| !c.is_control() && !is_direction_mark(*c));
+    let visible = text.chars().filter(|c| !is_unsafe(*c));
     visible
         .flat_map(|c| {
             matches!(c, '{' | '}' | '[' | ']' | '*' | '|' | '!' | '\\').then_some('\\').into_iter().chain([c])
