@@ -4,10 +4,11 @@
 use serde_json::{Value, json};
 
 use super::entry::RunRecord;
-use super::figures::{ChangeFigures, CostShare, RunSums, WindowFigures, WindowMetric};
+use super::figures::{ChangeFigures, CostShare, WindowFigures, WindowMetric};
 use kernel::calendar::rfc3339;
 use kernel::clock::UnixNanos;
 use kernel::hex;
+use runs::UsageSum;
 use runs::json::{SCHEMA, cost};
 
 pub(super) fn time_json(at: u64) -> Value {
@@ -23,13 +24,13 @@ fn shares_json(shares: &[CostShare]) -> Vec<Value> {
         let account = Some(&share.account).filter(|account| !account.is_empty());
         json!({"name": share.name, "account": account, "names": share.names,
             "runs": share.sum.runs, "live": share.sum.live, "failed": share.sum.failed, "model_calls": share.sum.calls,
-            "input_tokens": share.sum.input, "output_tokens": share.sum.output,
-            "cost_usd": cost(share.sum.atto, share.sum.unpriced), "unpriced_calls": share.sum.unpriced})
+            "input_tokens": share.sum.tokens.input, "output_tokens": share.sum.tokens.output,
+            "cost_usd": cost(share.sum.atto_usd, share.sum.unpriced), "unpriced_calls": share.sum.unpriced})
     };
     shares.iter().map(row).collect()
 }
 
-pub(super) fn sums_json(sum: &RunSums) -> Value {
+pub(super) fn sums_json(sum: &UsageSum) -> Value {
     json!({
         "runs": sum.runs,
         "live": sum.live,
@@ -38,9 +39,9 @@ pub(super) fn sums_json(sum: &RunSums) -> Value {
         "model_calls": sum.calls,
         "tool_calls": sum.tool_calls,
         "failed_tool_calls": sum.tool_failures,
-        "input_tokens": sum.input,
-        "output_tokens": sum.output,
-        "cost_usd": cost(sum.atto, sum.unpriced),
+        "input_tokens": sum.tokens.input,
+        "output_tokens": sum.tokens.output,
+        "cost_usd": cost(sum.atto_usd, sum.unpriced),
         "unpriced_calls": sum.unpriced,
     })
 }
@@ -103,13 +104,13 @@ pub fn figures_json(figures: &WindowFigures) -> Value {
         "iterations": sum.iterations,
         "most_iterations": figures.most_iterations,
         "model_calls": sum.calls,
-        "failed_model_calls": figures.failed_calls,
+        "failed_model_calls": sum.failed_calls,
         "tool_calls": sum.tool_calls,
         "failed_tool_calls": sum.tool_failures,
-        "input_tokens": sum.input,
-        "output_tokens": sum.output,
-        "cost_usd": cost(sum.atto, sum.unpriced),
-        "cost_usd_yesterday": cost(figures.yesterday.atto, figures.yesterday.unpriced),
+        "input_tokens": sum.tokens.input,
+        "output_tokens": sum.tokens.output,
+        "cost_usd": cost(sum.atto_usd, sum.unpriced),
+        "cost_usd_yesterday": cost(figures.yesterday.atto_usd, figures.yesterday.unpriced),
         "unpriced_calls": sum.unpriced,
         "iterations_per_run": metric_json(&figures.iterations),
         "p95_seconds_per_run": metric_json(&figures.p95),
@@ -134,7 +135,7 @@ pub fn changes_json(by: &str, changes: &[ChangeFigures]) -> Value {
         json!({"name": change.name, "service": change.service, "first": time_json(change.first), "last": time_json(change.last), "runs": change.sum.runs,
             "live": change.sum.live,
             "iterations_per_run": change.iterations, "p95_seconds_per_run": change.p95, "failure_rate": change.failure,
-            "cost_usd_per_run": change.cost, "cost_usd": cost(change.sum.atto, change.sum.unpriced), "tool_failure_rate": change.tool_failure})
+            "cost_usd_per_run": change.cost, "cost_usd": cost(change.sum.atto_usd, change.sum.unpriced), "tool_failure_rate": change.tool_failure})
     };
     json!({"schema": SCHEMA, "by": by, "changes": changes.iter().map(row).collect::<Vec<_>>()})
 }

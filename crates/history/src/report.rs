@@ -12,10 +12,11 @@ use serde_json::{Map, Value, json};
 
 use super::entry::RunRecord;
 use super::failures::{FailedSpans, FailureKey, FailureSample};
-use super::figures::{DAY, RunSums, TimeWindow};
+use super::figures::{DAY, TimeWindow, sum_runs};
 use super::json::{sums_json, time_json};
 use super::memory::RETENTION;
 use super::usage::CallsWithoutUsage;
+use runs::UsageSum;
 use runs::json::SCHEMA;
 
 /// Attributes by which failures can be grouped, in the order of [`super::FailureKey`].
@@ -85,7 +86,7 @@ pub struct FailureReport {
     pub groups: usize,
     pub largest: Vec<FailureGroup>,
     /// Sum over the runs of the period, live ones up to now.
-    pub sum: RunSums,
+    pub sum: UsageSum,
     /// The model calls of these runs whose client reported no usage.
     pub no_usage: CallsWithoutUsage,
 }
@@ -122,7 +123,7 @@ pub fn build_report(
     largest.truncate(parameters.limit);
     let window = TimeWindow { from, to: now };
     let counted_runs = || runs.iter().filter(|run| window.counting_time(run).is_some()).map(AsRef::as_ref);
-    let (sum, no_usage) = (RunSums::sum_runs(counted_runs()), CallsWithoutUsage::from_runs(counted_runs()));
+    let (sum, no_usage) = (sum_runs(counted_runs()), CallsWithoutUsage::from_runs(counted_runs()));
     FailureReport { parameters, at: now, spans, groups: group_count, largest, sum, no_usage }
 }
 
@@ -192,8 +193,8 @@ fn escape_markdown(text: &str) -> String {
 }
 
 /// The exact cost; unpriced calls are mentioned, never counted as zero.
-fn format_cost(sum: &RunSums) -> String {
-    let exact_cost = runs::amounts::cost_if_priced(sum.atto, sum.unpriced).map(runs::amounts::format_exact_usd);
+fn format_cost(sum: &UsageSum) -> String {
+    let exact_cost = runs::amounts::cost_if_priced(sum.atto_usd, sum.unpriced).map(runs::amounts::format_exact_usd);
     let cost = exact_cost.unwrap_or_else(|| runs::amounts::NO_PRICE.to_owned());
     match sum.unpriced {
         0 => cost,
@@ -289,7 +290,7 @@ impl JiraComment {
             escape_jira(issue)
         );
         for (session, runs) in sessions {
-            let sum = RunSums::sum_runs(runs.iter().copied());
+            let sum = sum_runs(runs.iter().copied());
             let start = runs.iter().map(|run| run.start).filter(|start| *start != 0).min().unwrap_or(0);
             let last = runs.iter().map(|run| run.at).max().unwrap_or(0);
             let writes: u64 = runs.iter().map(|run| run.writes).sum();

@@ -63,6 +63,11 @@ impl UsageSum {
         self.unpriced += share.unpriced;
     }
 
+    /// Number of runs that are over.
+    pub fn finished(&self) -> u64 {
+        self.runs.saturating_sub(self.live)
+    }
+
     /// Subtracts a sum that was added before.
     pub fn subtract(&mut self, other: &Self) {
         self.combine(other, u64::saturating_sub, i128::saturating_sub);

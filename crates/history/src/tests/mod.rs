@@ -35,7 +35,7 @@ fn figures_are_those_of_the_window() {
     let figures = day(&history);
     let (sum, before) = (&figures.sum, &figures.yesterday);
     assert_eq!((sum.runs, sum.live, sum.finished(), sum.failed, before.runs), (4, 1, 3, 2, 1));
-    assert_eq!((sum.iterations, sum.atto, before.atto), (72, 1015, 6));
+    assert_eq!((sum.iterations, sum.atto_usd, before.atto_usd), (72, 1015, 6));
     assert_eq!(figures.iterations.value, Some(18.0));
     assert_eq!(figures.failure.value, Some(2.0 / 3.0), "of those that are over");
     assert_eq!(figures.p95.value, Some(61.0 * 60.0));
@@ -44,7 +44,7 @@ fn figures_are_those_of_the_window() {
     let names: Vec<&str> = figures.by_tenant.iter().map(|share| share.name.as_str()).collect();
     assert_eq!(names, ["acme", UNATTRIBUTED]);
     for shares in [&figures.by_model, &figures.by_tenant, &figures.by_feature] {
-        assert_eq!(shares.iter().map(|share| share.sum.atto).sum::<i128>(), sum.atto);
+        assert_eq!(shares.iter().map(|share| share.sum.atto_usd).sum::<i128>(), sum.atto_usd);
     }
     assert_eq!(figures.longest.first().map(|run| &*run.run), Some("live"));
     assert_eq!(figures.most_expensive.first().map(|run| &*run.run), Some("live"));
@@ -67,13 +67,13 @@ fn a_look_is_of_this_moment() {
     let board =
         |runs: Vec<RunView>| Made { runs: runs.into_iter().map(|run| (run, Vec::new())).collect(), ..Made::default() };
     history.update_from_tracker(&board(vec![first.clone(), other.clone()]), NOW);
-    assert_eq!(day(&history).sum.atto, 6);
+    assert_eq!(day(&history).sum.atto_usd, 6);
     assert_eq!(history.take_changes().0.len(), 2);
     let mut root = RunView { last: NOW, ..view("root", 0, 9, RunState::Live, None, 7) };
     root.totals.add(&first.totals);
     history.update_from_tracker(&board(vec![root.clone()]), NOW + 1);
     let sum = day(&history).sum;
-    assert_eq!((sum.runs, sum.live, sum.atto), (2, 1, 13), "the part is in the whole");
+    assert_eq!((sum.runs, sum.live, sum.atto_usd), (2, 1, 13), "the part is in the whole");
     let (entries, gone) = history.take_changes();
     assert_eq!((entries.len(), gone), (1, vec![RunRecord::from_view(&first, NOW).key()]));
     let (folder, key) = (tempfile::tempdir().expect("folder"), SpoolKey::from_bytes([1; 32]));
@@ -136,7 +136,7 @@ fn a_run_that_is_renamed_is_one_run() {
     history.update_from_tracker(&board(ahead.clone()), NOW);
     history.update_from_tracker(&board(RunView { run: "named".into(), ..ahead }), NOW + MINUTE);
     let sum = day(&history).sum;
-    assert_eq!((sum.runs, sum.atto), (1, 5));
+    assert_eq!((sum.runs, sum.atto_usd), (1, 5));
 }
 
 /// Without runs the figures are `None` rather than zeros that look like good results.
@@ -159,7 +159,7 @@ fn tables_are_bounded_and_whole() {
     }
     let figures = day(&history);
     assert_eq!(figures.by_tenant.len(), 12);
-    assert_eq!(figures.by_tenant.iter().map(|share| share.sum.atto).sum::<i128>(), figures.sum.atto);
+    assert_eq!(figures.by_tenant.iter().map(|share| share.sum.atto_usd).sum::<i128>(), figures.sum.atto_usd);
     assert_eq!(figures.by_tenant.get(10).map(|share| (share.name.as_str(), share.names)), Some(("other", 9)));
     assert_eq!(figures.by_tenant.last().map(|share| share.name.as_str()), Some(UNATTRIBUTED));
 }
