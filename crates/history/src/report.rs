@@ -13,11 +13,11 @@ use serde_json::{Map, Value, json};
 use super::entry::RunRecord;
 use super::failures::{FailedSpans, FailureKey, FailureSample};
 use super::figures::{DAY, TimeWindow, sum_runs};
-use super::json::{sums_json, time_json};
+use super::json::sums_json;
 use super::memory::RETENTION;
 use super::usage::CallsWithoutUsage;
 use runs::UsageSum;
-use runs::json::SCHEMA;
+use runs::json::{SCHEMA, time};
 
 /// Attributes by which failures can be grouped, in the order of [`super::FailureKey`].
 pub const GROUPINGS: [&str; 7] =
@@ -142,7 +142,7 @@ pub fn report_json(report: &FailureReport, link: &dyn Fn(&FailureSample) -> Opti
             grouping_values.map(|(name, value)| ((*name).to_owned(), Value::from(&**value))).collect();
         let attributes: Map<String, Value> =
             sample.attributes.iter().map(|(key, value)| (key.to_string(), Value::from(&**value))).collect();
-        fields.insert("time".into(), time_json(sample.at));
+        fields.insert("time".into(), time(sample.at));
         fields.insert("trace_id".into(), (&*sample.trace).into());
         fields.insert("span_id".into(), (&*sample.span).into());
         fields.insert("duration_seconds".into(), (sample.duration as f64 / 1e9).into());
@@ -159,8 +159,8 @@ pub fn report_json(report: &FailureReport, link: &dyn Fn(&FailureSample) -> Opti
     };
     json!({
         "schema": SCHEMA,
-        "generated_at": time_json(report.at),
-        "from": time_json(report.at.saturating_sub(report.parameters.since.min(RETENTION))),
+        "generated_at": time(report.at),
+        "from": time(report.at.saturating_sub(report.parameters.since.min(RETENTION))),
         "runs": sums_json(&report.sum),
         "calls_without_usage": report.no_usage.json(),
         "selected": "name = \"claude_code.turn.stop_failure\" OR error = true",
@@ -237,7 +237,7 @@ pub fn report_markdown(report: &FailureReport, link: &dyn Fn(&FailureSample) -> 
         }
         for sample in &group.samples {
             let name = sample.key.get(SPAN_NAME).map_or("", |name| &**name);
-            let at = time_json(sample.at);
+            let at = time(sample.at);
             let trace = link(sample).map_or_else(
                 || escape_markdown(&sample.trace),
                 |url| format!("[{}]({url})", escape_markdown(&sample.trace)),
