@@ -4,7 +4,7 @@
 //! the account with most loses its least recently seen one. `client_recorder` observes batches; nothing is written to
 //! disk, so the table begins empty at each start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -44,28 +44,25 @@ pub(super) struct BatchSightings {
     pub(super) clients: Vec<ClientSighting>,
 }
 
-/// The state of one client. Times are unix ns, 0 = never.
+/// The state of one client. Times are unix ns.
 #[derive(Default)]
 struct ClientRecord {
     dialect: Option<&'static str>,
     version: Box<str>,
     sdk: Box<str>,
-    /// By signal, in the order of [`Signal::ALL`].
-    last_sent: [u64; 3],
-    /// By part, in the order of [`PARTS`].
-    last_expected: [u64; 4],
-    last_carried: [u64; 4],
+    /// By the signal's name.
+    last_sent: BTreeMap<&'static str, u64>,
+    last_expected: BTreeMap<ContentPart, u64>,
+    last_carried: BTreeMap<ContentPart, u64>,
 }
 
 impl ClientRecord {
     fn last_seen(&self) -> u64 {
-        self.last_sent.into_iter().max().unwrap_or(0)
+        self.last_sent.values().copied().max().unwrap_or(0)
     }
 
     fn update(&mut self, sighting: &ClientSighting, signal: Signal, received: u64) {
-        let set_later = |times: &mut [u64], index: usize| {
-            times.get_mut(index).into_iter().for_each(|time| *time = received.max(*time));
-        };
+        let set_later = |time: &mut u64| *time = received.max(*time);
         self.dialect = sighting.dialect.or(self.dialect);
         if !sighting.version.is_empty() {
             self.version = sighting.version.clone();
@@ -73,28 +70,18 @@ impl ClientRecord {
         if !sighting.sdk.is_empty() {
             self.sdk = sighting.sdk.clone();
         }
-        if let Some(index) = Signal::ALL.iter().position(|known| *known == signal) {
-            set_later(&mut self.last_sent, index);
-        }
-        for (index, part) in PARTS.into_iter().enumerate() {
-            if sighting.expected.contains(&part) {
-                set_later(&mut self.last_expected, index);
-            }
-            if sighting.carried.contains(&part) {
-                set_later(&mut self.last_carried, index);
-            }
-        }
+        set_later(self.last_sent.entry(signal.as_str()).or_default());
+        sighting.expected.iter().for_each(|part| set_later(self.last_expected.entry(*part).or_default()));
+        sighting.carried.iter().for_each(|part| set_later(self.last_carried.entry(*part).or_default()));
     }
 
     fn to_json(&self, account: &str, name: &str, now: u64) -> Value {
-        let ago = |time: u64| match time {
-            0 => Value::Null,
-            time => json!(now.saturating_sub(time) as f64 / NS_PER_SECOND),
-        };
-        let sent = Signal::ALL.iter().zip(self.last_sent).map(|(signal, time)| (signal.as_str().to_owned(), ago(time)));
-        let content = PARTS.iter().zip(self.last_expected.into_iter().zip(self.last_carried));
-        let content = content.map(|(part, (expected, carried))| {
-            (part.as_str().to_owned(), json!({"expected": ago(expected), "carried": ago(carried)}))
+        let ago = |time: Option<&u64>| time.map(|time| now.saturating_sub(*time) as f64 / NS_PER_SECOND);
+        let names = Signal::ALL.iter().map(|signal| signal.as_str());
+        let sent = names.map(|name| (name.to_owned(), json!(ago(self.last_sent.get(name)))));
+        let content = PARTS.iter().map(|part| {
+            let [expected, carried] = [&self.last_expected, &self.last_carried].map(|times| ago(times.get(part)));
+            (part.as_str().to_owned(), json!({"expected": expected, "carried": carried}))
         });
         json!({
             "account": account,

@@ -1,6 +1,6 @@
 //! [`compute_figures`]: aggregates of the runs in a window, with those of the same window a day before;
 //! [`compute_changes`]: aggregates by commit or issue. A finished run belongs to the window of its last event; a live
-//! run belongs to the window that ends now, with everything it did so far. [`RunSums::from_run`] alone defines how much
+//! run belongs to the window that ends now, with everything it did so far. `run_sum` alone defines how much
 //! a run adds to a sum. Counts and cost are exact. An average over no runs is `None`, never zero. Pages are made in
 //! `pages`.
 
@@ -11,7 +11,8 @@ use std::sync::Arc;
 use super::entry::{RunModelUsage, RunRecord, RunToolUsage};
 use super::usage::CallsWithoutUsage;
 
-use runs::UNATTRIBUTED;
+use genai::CallTokenBuckets;
+use runs::{UNATTRIBUTED, UsageSum};
 
 pub const DAY: u64 = 24 * 3_600_000_000_000;
 /// Steps of a sparkline, the series of values through a window.
@@ -78,101 +79,52 @@ impl WindowMetric {
     }
 }
 
-/// Sum over runs, or parts of runs.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct RunSums {
-    /// Runs, including live ones.
-    pub runs: u64,
-    pub live: u64,
-    /// Runs that failed or were killed.
-    pub failed: u64,
-    /// Iterations (0 for a model).
-    pub iterations: u64,
-    /// Answered model calls.
-    pub calls: u64,
-    /// Tool calls (0 for a model).
-    pub tool_calls: u64,
-    /// Tool calls that failed.
-    pub tool_failures: u64,
-    pub input: u64,
-    pub output: u64,
-    /// Cost, 1e-18 USD.
-    pub atto: i128,
-    /// Calls that are not in the cost.
-    pub unpriced: u64,
+/// The numbers of one run, live or over. The sum's input tokens include cached ones.
+fn run_sum(run: &RunRecord) -> UsageSum {
+    UsageSum {
+        runs: 1,
+        live: u64::from(run.is_live()),
+        failed: u64::from(run.is_failed()),
+        iterations: run.iterations,
+        calls: run.calls,
+        failed_calls: run.failed_calls,
+        tool_calls: run.tool_calls,
+        tool_failures: run.tool_failures,
+        tokens: CallTokenBuckets { input: run.input, output: run.output, ..CallTokenBuckets::default() },
+        atto_usd: run.atto,
+        unpriced: run.unpriced,
+        ..UsageSum::default()
+    }
 }
 
-impl RunSums {
-    /// The numbers of one run, live or over.
-    pub fn from_run(run: &RunRecord) -> Self {
-        Self {
-            runs: 1,
-            live: u64::from(run.is_live()),
-            failed: u64::from(run.is_failed()),
-            iterations: run.iterations,
-            calls: run.calls,
-            tool_calls: run.tool_calls,
-            tool_failures: run.tool_failures,
-            input: run.input,
-            output: run.output,
-            atto: run.atto,
-            unpriced: run.unpriced,
-        }
-    }
+/// The run's numbers without the parts of other tenants.
+fn own_sum(run: &RunRecord) -> UsageSum {
+    let mut own = run_sum(run);
+    run.others.iter().for_each(|other| own.subtract(&usage_sum(other)));
+    own
+}
 
-    /// The run's numbers without the parts of other tenants.
-    fn from_own_part(run: &RunRecord) -> Self {
-        let mut own = Self::from_run(run);
-        for other in &run.others {
-            own.calls = own.calls.saturating_sub(other.calls);
-            own.input = own.input.saturating_sub(other.input);
-            own.output = own.output.saturating_sub(other.output);
-            own.atto = own.atto.saturating_sub(other.atto);
-            own.unpriced = own.unpriced.saturating_sub(other.unpriced);
-        }
-        own
+fn usage_sum(part: &RunModelUsage) -> UsageSum {
+    UsageSum {
+        calls: part.calls,
+        tokens: CallTokenBuckets { input: part.input, output: part.output, ..CallTokenBuckets::default() },
+        atto_usd: part.atto,
+        unpriced: part.unpriced,
+        ..UsageSum::default()
     }
+}
 
-    /// The numbers of one model's or other tenant's part of a run.
-    fn from_part(run: &RunRecord, part: &RunModelUsage) -> Self {
-        Self {
-            iterations: 0,
-            tool_calls: 0,
-            tool_failures: 0,
-            calls: part.calls,
-            input: part.input,
-            output: part.output,
-            atto: part.atto,
-            unpriced: part.unpriced,
-            ..Self::from_run(run)
-        }
-    }
+/// The numbers of one model's or other tenant's part of a run.
+fn part_sum(run: &RunRecord, part: &RunModelUsage) -> UsageSum {
+    let UsageSum { runs, live, failed, .. } = run_sum(run);
+    UsageSum { runs, live, failed, ..usage_sum(part) }
+}
 
-    fn add(&mut self, other: &Self) {
-        self.runs += other.runs;
-        self.live += other.live;
-        self.failed += other.failed;
-        self.iterations = self.iterations.saturating_add(other.iterations);
-        self.calls += other.calls;
-        self.tool_calls += other.tool_calls;
-        self.tool_failures += other.tool_failures;
-        self.input = self.input.saturating_add(other.input);
-        self.output = self.output.saturating_add(other.output);
-        self.atto = self.atto.saturating_add(other.atto);
-        self.unpriced += other.unpriced;
-    }
-
-    /// Sum over some runs.
-    pub fn sum_runs<'r>(runs: impl IntoIterator<Item = &'r RunRecord>) -> Self {
-        let mut sum = Self::default();
-        runs.into_iter().for_each(|run| sum.add(&Self::from_run(run)));
-        sum
-    }
-
-    /// Number of runs that are over.
-    pub fn finished(&self) -> u64 {
-        self.runs.saturating_sub(self.live)
-    }
+/// Sum over some runs.
+pub(super) fn sum_runs<'r>(runs: impl IntoIterator<Item = &'r RunRecord>) -> UsageSum {
+    let mut sum = UsageSum::default();
+    runs.into_iter().for_each(|run| sum.add(&run_sum(run)));
+    sum
 }
 
 /// The part of one tenant, model or feature.
@@ -185,11 +137,11 @@ pub struct CostShare {
     /// Number of names that this row adds up.
     pub names: u64,
     /// Numbers of the part.
-    pub sum: RunSums,
+    pub sum: UsageSum,
 }
 
 impl CostShare {
-    fn new(account: &str, name: &str, sum: RunSums) -> Self {
+    fn new(account: &str, name: &str, sum: UsageSum) -> Self {
         Self { account: account.to_owned(), name: name.to_owned(), names: 1, sum }
     }
 
@@ -206,9 +158,9 @@ pub type NameCounts<const N: usize> = Vec<([String; N], u64)>;
 pub struct WindowFigures {
     pub window: TimeWindow,
     /// Sum over all runs, live ones up to now.
-    pub sum: RunSums,
+    pub sum: UsageSum,
     /// The same a day before.
-    pub yesterday: RunSums,
+    pub yesterday: UsageSum,
     /// Iterations per run.
     pub iterations: WindowMetric,
     /// Maximum iterations of one run.
@@ -229,7 +181,6 @@ pub struct WindowFigures {
     pub denials: NameCounts<2>,
     /// Model calls that were refused, rate-limited or overloaded: reason, provider.
     pub troubles: NameCounts<2>,
-    pub failed_calls: u64,
     /// Fallbacks: reason, provider and name of the model that did not answer, the model that did, and the run's tenant
     /// and prompt template ("" = unknown).
     pub fallbacks: NameCounts<6>,
@@ -243,13 +194,13 @@ pub struct WindowFigures {
 
 #[derive(Default)]
 struct RunTally {
-    sum: RunSums,
+    sum: UsageSum,
     durations: Vec<u64>,
 }
 
 impl RunTally {
     fn add(&mut self, run: &RunRecord, now: u64) {
-        self.sum.add(&RunSums::from_run(run));
+        self.sum.add(&run_sum(run));
         self.durations.push(run.elapsed(now));
     }
 
@@ -268,7 +219,7 @@ impl RunTally {
 
     /// `None` if nothing has a price.
     fn cost(&self) -> Option<f64> {
-        let atto = runs::amounts::cost_if_priced(self.sum.atto, self.sum.unpriced)?;
+        let atto = runs::amounts::cost_if_priced(self.sum.atto_usd, self.sum.unpriced)?;
         Self::average(self.sum.runs, atto as f64 / 1e18)
     }
 
@@ -301,9 +252,9 @@ pub fn compute_figures(runs: &[Arc<RunRecord>], window: TimeWindow) -> WindowFig
     let failure = metric(current.failure(), day_before.failure(), series(RunTally::failure));
     let cost = metric(current.cost(), day_before.cost(), series(RunTally::cost));
     let p95 = metric(current.p95(), day_before.p95(), steps.iter_mut().map(RunTally::p95).collect());
-    let features = counted.iter().map(|run| share_of_run(run, &run.feature, RunSums::from_run(run)));
+    let features = counted.iter().map(|run| share_of_run(run, &run.feature, run_sum(run)));
     let models = counted.iter().flat_map(|run| run.models.iter().map(move |model| (run, model)));
-    let models = models.map(|(run, model)| CostShare::new("", &model.name, RunSums::from_part(run, model)));
+    let models = models.map(|(run, model)| CostShare::new("", &model.name, part_sum(run, model)));
     let denials = counted.iter().flat_map(|run| &run.denials);
     let denials = denials.map(|(tool, source, count)| ([&**tool, &**source], *count));
     let troubles = counted.iter().flat_map(|run| &run.troubles);
@@ -323,7 +274,6 @@ pub fn compute_figures(runs: &[Arc<RunRecord>], window: TimeWindow) -> WindowFig
         tools: top_tools(&counted),
         denials: top_counts(denials),
         troubles: top_counts(troubles),
-        failed_calls: counted.iter().map(|run| run.failed_calls).sum(),
         fallbacks: top_counts(counted.iter().flat_map(|run| named_fallbacks(run))),
         no_usage: CallsWithoutUsage::from_runs(counted.iter().map(|run| &***run)),
         longest: first_runs(&counted, |run| Reverse((run.elapsed(end), run.at))),
@@ -341,18 +291,18 @@ fn first_runs<K: Ord>(runs: &[&Arc<RunRecord>], rank: impl Fn(&RunRecord) -> K) 
     runs.into_iter().map(Arc::clone).collect()
 }
 
-fn share_of_run(run: &RunRecord, name: &Option<Arc<str>>, sum: RunSums) -> CostShare {
+fn share_of_run(run: &RunRecord, name: &Option<Arc<str>>, sum: UsageSum) -> CostShare {
     let (account, name) = name.as_deref().map_or(("", UNATTRIBUTED), |name| (&*run.account, name));
     CostShare::new(account, name, sum)
 }
 
 fn tenant_shares(run: &RunRecord) -> impl Iterator<Item = CostShare> + '_ {
-    let own_share = share_of_run(run, &run.tenant, RunSums::from_own_part(run));
+    let own_share = share_of_run(run, &run.tenant, own_sum(run));
     let others = run.others.iter();
     let others = others.map(|other| {
         // Accounts share the row of what belongs to no tenant.
         let account = if &*other.name == UNATTRIBUTED { "" } else { &*run.account };
-        CostShare::new(account, &other.name, RunSums::from_part(run, other))
+        CostShare::new(account, &other.name, part_sum(run, other))
     });
     std::iter::once(own_share).chain(others)
 }
@@ -378,7 +328,7 @@ fn top_shares(shares: impl Iterator<Item = CostShare>) -> Vec<CostShare> {
     let unnamed = by_name.remove(&(String::new(), UNATTRIBUTED.to_owned()));
     let merged = by_name.remove(&Default::default());
     let mut rows: Vec<CostShare> = by_name.into_values().collect();
-    let rank = |share: &CostShare| (Reverse(share.sum.atto), Reverse(share.sum.runs));
+    let rank = |share: &CostShare| (Reverse(share.sum.atto_usd), Reverse(share.sum.runs));
     rows.sort_by(|a, b| (rank(a), &a.name, &a.account).cmp(&(rank(b), &b.name, &b.account)));
     let rest = rows.split_off(rows.len().min(MAX_NAMES));
     rest.iter().chain(&merged).for_each(|share| other.add(share));
@@ -431,7 +381,7 @@ pub struct ChangeFigures {
     pub first: u64,
     pub last: u64,
     /// Sum over its runs, live ones up to now.
-    pub sum: RunSums,
+    pub sum: UsageSum,
     /// Iterations per run.
     pub iterations: Option<f64>,
     /// 95th percentile of time per run, s.

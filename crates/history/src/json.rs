@@ -4,15 +4,9 @@
 use serde_json::{Value, json};
 
 use super::entry::RunRecord;
-use super::figures::{ChangeFigures, CostShare, RunSums, WindowFigures, WindowMetric};
-use kernel::calendar::rfc3339;
-use kernel::clock::UnixNanos;
-use kernel::hex;
-use runs::json::{SCHEMA, cost};
-
-pub(super) fn time_json(at: u64) -> Value {
-    if at == 0 { Value::Null } else { rfc3339(UnixNanos(at)).into() }
-}
+use super::figures::{ChangeFigures, CostShare, WindowFigures, WindowMetric};
+use runs::UsageSum;
+use runs::json::{SCHEMA, cost, span, text, time};
 
 fn metric_json(metric: &WindowMetric) -> Value {
     json!({"value": metric.value, "yesterday": metric.yesterday, "change": metric.change(), "series": metric.series})
@@ -23,13 +17,13 @@ fn shares_json(shares: &[CostShare]) -> Vec<Value> {
         let account = Some(&share.account).filter(|account| !account.is_empty());
         json!({"name": share.name, "account": account, "names": share.names,
             "runs": share.sum.runs, "live": share.sum.live, "failed": share.sum.failed, "model_calls": share.sum.calls,
-            "input_tokens": share.sum.input, "output_tokens": share.sum.output,
-            "cost_usd": cost(share.sum.atto, share.sum.unpriced), "unpriced_calls": share.sum.unpriced})
+            "input_tokens": share.sum.tokens.input, "output_tokens": share.sum.tokens.output,
+            "cost_usd": cost(share.sum.atto_usd, share.sum.unpriced), "unpriced_calls": share.sum.unpriced})
     };
     shares.iter().map(row).collect()
 }
 
-pub(super) fn sums_json(sum: &RunSums) -> Value {
+pub(super) fn sums_json(sum: &UsageSum) -> Value {
     json!({
         "runs": sum.runs,
         "live": sum.live,
@@ -38,22 +32,21 @@ pub(super) fn sums_json(sum: &RunSums) -> Value {
         "model_calls": sum.calls,
         "tool_calls": sum.tool_calls,
         "failed_tool_calls": sum.tool_failures,
-        "input_tokens": sum.input,
-        "output_tokens": sum.output,
-        "cost_usd": cost(sum.atto, sum.unpriced),
+        "input_tokens": sum.tokens.input,
+        "output_tokens": sum.tokens.output,
+        "cost_usd": cost(sum.atto_usd, sum.unpriced),
         "unpriced_calls": sum.unpriced,
     })
 }
 
 /// One run as history keeps it; the duration of a live run is up to `now`.
 pub fn run_json(run: &RunRecord, now: u64) -> Value {
-    let text = |text: &str| if text.is_empty() { Value::Null } else { text.into() };
     json!({
         "id": run.run,
         "session_id": run.session,
         "account": run.account,
         "trace_id": text(&run.trace),
-        "root_span_id": if run.root == [0; 8] { Value::Null } else { hex::encode(&run.root).into() },
+        "root_span_id": span(run.root),
         "tenant": run.tenant,
         "feature": run.feature,
         "user": run.user,
@@ -61,8 +54,8 @@ pub fn run_json(run: &RunRecord, now: u64) -> Value {
         "issue_id": run.issue,
         "service": run.service,
         "state": run.state,
-        "start": time_json(run.start),
-        "last": time_json(run.at),
+        "start": time(run.start),
+        "last": time(run.at),
         "duration_seconds": run.elapsed(now) as f64 / 1e9,
         "iterations": run.iterations,
         "model_calls": run.calls,
@@ -94,8 +87,8 @@ pub fn figures_json(figures: &WindowFigures) -> Value {
     let sum = &figures.sum;
     json!({
         "schema": SCHEMA,
-        "from": time_json(figures.window.from),
-        "to": time_json(figures.window.to),
+        "from": time(figures.window.from),
+        "to": time(figures.window.to),
         "runs": sum.runs,
         "live_runs": sum.live,
         "failed_runs": sum.failed,
@@ -103,13 +96,13 @@ pub fn figures_json(figures: &WindowFigures) -> Value {
         "iterations": sum.iterations,
         "most_iterations": figures.most_iterations,
         "model_calls": sum.calls,
-        "failed_model_calls": figures.failed_calls,
+        "failed_model_calls": sum.failed_calls,
         "tool_calls": sum.tool_calls,
         "failed_tool_calls": sum.tool_failures,
-        "input_tokens": sum.input,
-        "output_tokens": sum.output,
-        "cost_usd": cost(sum.atto, sum.unpriced),
-        "cost_usd_yesterday": cost(figures.yesterday.atto, figures.yesterday.unpriced),
+        "input_tokens": sum.tokens.input,
+        "output_tokens": sum.tokens.output,
+        "cost_usd": cost(sum.atto_usd, sum.unpriced),
+        "cost_usd_yesterday": cost(figures.yesterday.atto_usd, figures.yesterday.unpriced),
         "unpriced_calls": sum.unpriced,
         "iterations_per_run": metric_json(&figures.iterations),
         "p95_seconds_per_run": metric_json(&figures.p95),
@@ -131,10 +124,10 @@ pub fn figures_json(figures: &WindowFigures) -> Value {
 /// Runs by commit or issue (`by`).
 pub fn changes_json(by: &str, changes: &[ChangeFigures]) -> Value {
     let row = |change: &ChangeFigures| {
-        json!({"name": change.name, "service": change.service, "first": time_json(change.first), "last": time_json(change.last), "runs": change.sum.runs,
+        json!({"name": change.name, "service": change.service, "first": time(change.first), "last": time(change.last), "runs": change.sum.runs,
             "live": change.sum.live,
             "iterations_per_run": change.iterations, "p95_seconds_per_run": change.p95, "failure_rate": change.failure,
-            "cost_usd_per_run": change.cost, "cost_usd": cost(change.sum.atto, change.sum.unpriced), "tool_failure_rate": change.tool_failure})
+            "cost_usd_per_run": change.cost, "cost_usd": cost(change.sum.atto_usd, change.sum.unpriced), "tool_failure_rate": change.tool_failure})
     };
     json!({"schema": SCHEMA, "by": by, "changes": changes.iter().map(row).collect::<Vec<_>>()})
 }

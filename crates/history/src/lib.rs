@@ -34,7 +34,7 @@ pub use entry::{RunModelUsage, RunRecord, RunToolUsage};
 pub use failure_recorder::FailedSpanRecorder;
 pub use failures::{FailedSpans, FailureCount, FailureKey, FailureSample};
 pub use figures::{
-    ChangeFigures, CostShare, DAY, NameCounts, RunSums, TimeWindow, WindowFigures, WindowMetric, compute_changes,
+    ChangeFigures, CostShare, DAY, NameCounts, TimeWindow, WindowFigures, WindowMetric, compute_changes,
     compute_figures,
 };
 pub use json::{changes_json, figures_json, run_json};

@@ -7,16 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use kernel::terminal::format_count;
+use kernel::terminal::{format_count, is_unsafe};
 use serde_json::{Map, Value, json};
 
 use super::entry::RunRecord;
 use super::failures::{FailedSpans, FailureKey, FailureSample};
-use super::figures::{DAY, RunSums, TimeWindow};
-use super::json::{sums_json, time_json};
+use super::figures::{DAY, TimeWindow, sum_runs};
+use super::json::sums_json;
 use super::memory::RETENTION;
 use super::usage::CallsWithoutUsage;
-use runs::json::SCHEMA;
+use runs::UsageSum;
+use runs::json::{SCHEMA, time};
 
 /// Attributes by which failures can be grouped, in the order of [`super::FailureKey`].
 pub const GROUPINGS: [&str; 7] =
@@ -85,7 +86,7 @@ pub struct FailureReport {
     pub groups: usize,
     pub largest: Vec<FailureGroup>,
     /// Sum over the runs of the period, live ones up to now.
-    pub sum: RunSums,
+    pub sum: UsageSum,
     /// The model calls of these runs whose client reported no usage.
     pub no_usage: CallsWithoutUsage,
 }
@@ -122,7 +123,7 @@ pub fn build_report(
     largest.truncate(parameters.limit);
     let window = TimeWindow { from, to: now };
     let counted_runs = || runs.iter().filter(|run| window.counting_time(run).is_some()).map(AsRef::as_ref);
-    let (sum, no_usage) = (RunSums::sum_runs(counted_runs()), CallsWithoutUsage::from_runs(counted_runs()));
+    let (sum, no_usage) = (sum_runs(counted_runs()), CallsWithoutUsage::from_runs(counted_runs()));
     FailureReport { parameters, at: now, spans, groups: group_count, largest, sum, no_usage }
 }
 
@@ -141,7 +142,7 @@ pub fn report_json(report: &FailureReport, link: &dyn Fn(&FailureSample) -> Opti
             grouping_values.map(|(name, value)| ((*name).to_owned(), Value::from(&**value))).collect();
         let attributes: Map<String, Value> =
             sample.attributes.iter().map(|(key, value)| (key.to_string(), Value::from(&**value))).collect();
-        fields.insert("time".into(), time_json(sample.at));
+        fields.insert("time".into(), time(sample.at));
         fields.insert("trace_id".into(), (&*sample.trace).into());
         fields.insert("span_id".into(), (&*sample.span).into());
         fields.insert("duration_seconds".into(), (sample.duration as f64 / 1e9).into());
@@ -158,8 +159,8 @@ pub fn report_json(report: &FailureReport, link: &dyn Fn(&FailureSample) -> Opti
     };
     json!({
         "schema": SCHEMA,
-        "generated_at": time_json(report.at),
-        "from": time_json(report.at.saturating_sub(report.parameters.since.min(RETENTION))),
+        "generated_at": time(report.at),
+        "from": time(report.at.saturating_sub(report.parameters.since.min(RETENTION))),
         "runs": sums_json(&report.sum),
         "calls_without_usage": report.no_usage.json(),
         "selected": "name = \"claude_code.turn.stop_failure\" OR error = true",
@@ -179,7 +180,7 @@ fn escape_markdown(text: &str) -> String {
                 escaped.push('\\');
                 escaped.push(c);
             }
-            c if c.is_control() || is_direction_mark(c) => {}
+            c if is_unsafe(c) => {}
             '/' if escaped.ends_with(":/") => {
                 // A zero-width space keeps addresses, and mentions below, from becoming links.
                 escaped.push_str("\u{200b}/");
@@ -191,14 +192,9 @@ fn escape_markdown(text: &str) -> String {
     escaped
 }
 
-/// Characters that change the direction of text, or are invisible.
-pub(super) fn is_direction_mark(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{061c}' | '\u{feff}')
-}
-
 /// The exact cost; unpriced calls are mentioned, never counted as zero.
-fn format_cost(sum: &RunSums) -> String {
-    let exact_cost = runs::amounts::cost_if_priced(sum.atto, sum.unpriced).map(runs::amounts::format_exact_usd);
+fn format_cost(sum: &UsageSum) -> String {
+    let exact_cost = runs::amounts::cost_if_priced(sum.atto_usd, sum.unpriced).map(runs::amounts::format_exact_usd);
     let cost = exact_cost.unwrap_or_else(|| runs::amounts::NO_PRICE.to_owned());
     match sum.unpriced {
         0 => cost,
@@ -241,7 +237,7 @@ pub fn report_markdown(report: &FailureReport, link: &dyn Fn(&FailureSample) -> 
         }
         for sample in &group.samples {
             let name = sample.key.get(SPAN_NAME).map_or("", |name| &**name);
-            let at = time_json(sample.at);
+            let at = time(sample.at);
             let trace = link(sample).map_or_else(
                 || escape_markdown(&sample.trace),
                 |url| format!("[{}]({url})", escape_markdown(&sample.trace)),
@@ -294,7 +290,7 @@ impl JiraComment {
             escape_jira(issue)
         );
         for (session, runs) in sessions {
-            let sum = RunSums::sum_runs(runs.iter().copied());
+            let sum = sum_runs(runs.iter().copied());
             let start = runs.iter().map(|run| run.start).filter(|start| *start != 0).min().unwrap_or(0);
             let last = runs.iter().map(|run| run.at).max().unwrap_or(0);
             let writes: u64 = runs.iter().map(|run| run.writes).sum();
@@ -317,7 +313,7 @@ impl JiraComment {
 }
 
 fn escape_jira(text: &str) -> String {
-    let visible = text.chars().filter(|c| !c.is_control() && !is_direction_mark(*c));
+    let visible = text.chars().filter(|c| !is_unsafe(*c));
     visible
         .flat_map(|c| {
             matches!(c, '{' | '}' | '[' | ']' | '*' | '|' | '!' | '\\').then_some('\\').into_iter().chain([c])

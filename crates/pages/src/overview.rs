@@ -298,8 +298,8 @@ impl OverviewPage {
             runs: text::format_runs(figures.sum.runs, 0),
             live_runs: figures.sum.live,
             live_count: text::format_count(figures.sum.live),
-            cost: text::format_cost(figures.sum.atto, figures.sum.unpriced),
-            exact: text::format_exact_cost(figures.sum.atto, figures.sum.unpriced),
+            cost: text::format_cost(figures.sum.atto_usd, figures.sum.unpriced),
+            exact: text::format_exact_cost(figures.sum.atto_usd, figures.sum.unpriced),
             unpriced: figures.sum.unpriced,
             cards: build_cards(&figures, pages.iteration_ceiling, window),
             highest_severity: firing.iter().map(|alert| alert.severity).max().map_or("", |severity| severity.as_str()),
@@ -474,7 +474,7 @@ fn build_card(
 }
 
 fn cost_rows(shares: &[CostShare], kind: &str, window: &str, has_several_accounts: bool) -> Vec<CostRow> {
-    let max_cost = shares.iter().map(|share| share.sum.atto).max().unwrap_or(0).max(1);
+    let max_cost = shares.iter().map(|share| share.sum.atto_usd).max().unwrap_or(0).max(1);
     let row = |share: &CostShare| {
         let sum = &share.sum;
         let is_named = share.name != OTHER && share.name != runs::UNATTRIBUTED;
@@ -492,10 +492,10 @@ fn cost_rows(shares: &[CostShare], kind: &str, window: &str, has_several_account
                 format!("/runs?sort=cost&window={window}&{kind}={}{account}", text::percent_encode(&share.name))
             }),
             runs: text::format_runs(sum.runs, sum.live),
-            tokens: text::format_tokens(sum.input.saturating_add(sum.output)),
-            cost: text::format_cost(sum.atto, sum.unpriced),
-            exact: text::format_exact_cost(sum.atto, sum.unpriced),
-            width: format!("{:.1}", sum.atto as f64 / max_cost as f64 * 100.0),
+            tokens: text::format_tokens(sum.tokens.input.saturating_add(sum.tokens.output)),
+            cost: text::format_cost(sum.atto_usd, sum.unpriced),
+            exact: text::format_exact_cost(sum.atto_usd, sum.unpriced),
+            width: format!("{:.1}", sum.atto_usd as f64 / max_cost as f64 * 100.0),
             unpriced: sum.unpriced,
         }
     };
@@ -567,7 +567,7 @@ impl AlertGroup {
 
 /// One sentence about the model calls that providers refused.
 fn troubles_sentence(figures: &WindowFigures) -> Option<String> {
-    let all = figures.sum.calls.saturating_add(figures.failed_calls);
+    let all = figures.sum.calls.saturating_add(figures.sum.failed_calls);
     let count: u64 = figures.troubles.iter().map(|(_, count)| count).sum();
     let row = |([reason, provider], count): &([String; 2], u64)| {
         let provider = if provider.is_empty() { "provider unknown".to_owned() } else { text::clean_name(provider) };

@@ -216,8 +216,8 @@ impl ChangeRow {
                 row("tool failures", |figures| figures.tool_failure, text::format_percent),
                 row("cost per run", |figures| figures.cost, text::format_dollars),
             ],
-            cost: text::format_cost(figures.sum.atto, figures.sum.unpriced),
-            exact: text::format_exact_cost(figures.sum.atto, figures.sum.unpriced),
+            cost: text::format_cost(figures.sum.atto_usd, figures.sum.unpriced),
+            exact: text::format_exact_cost(figures.sum.atto_usd, figures.sum.unpriced),
         }
     }
 }

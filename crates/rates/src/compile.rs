@@ -4,8 +4,7 @@
 //! [`Rate`] (written: [`schema::RateSpec`]) applies. `apply_overlay` and `overlay` apply overlays.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
@@ -112,13 +111,11 @@ pub(super) fn parse_time(text: &str) -> Option<u64> {
 struct TableCompiler {
     per_tokens: u64,
     problems: Vec<TableProblem>,
-    /// Lists of rates shared by several models, by a hash of their contents.
-    shared_rates: HashMap<u64, Arc<[Rate]>>,
 }
 
 impl TableCompiler {
     fn new(per_tokens: u64) -> Self {
-        Self { per_tokens, problems: Vec::new(), shared_rates: HashMap::new() }
+        Self { per_tokens, problems: Vec::new() }
     }
 
     fn report_problem(&mut self, path: impl Into<String>, message: impl Into<String>) {
@@ -260,24 +257,7 @@ impl TableCompiler {
         if rates.is_empty() {
             self.report_problem(format!("{place}.rates"), format!("{name}: at least one window is required"));
         }
-        Model { id: data.id.as_str().into(), rates: self.share_rates(rates) }
-    }
-
-    /// Returns an equal list of rates of another model if there is one: half of all models share their prices.
-    fn share_rates(&mut self, rates: Vec<Rate>) -> Arc<[Rate]> {
-        let mut hash = DefaultHasher::new();
-        for rate in &rates {
-            (rate.from, rate.to, &rate.prices, rate.tiers.len(), rate.adjust.len(), rate.fees.len()).hash(&mut hash);
-        }
-        let key = hash.finish();
-        match self.shared_rates.get(&key).filter(|shared| ***shared == *rates) {
-            Some(shared) => Arc::clone(shared),
-            None => {
-                let rates: Arc<[Rate]> = rates.into();
-                self.shared_rates.insert(key, Arc::clone(&rates));
-                rates
-            }
-        }
+        Model { id: data.id.as_str().into(), rates: rates.into() }
     }
 
     fn compile_rate(&mut self, name: &str, place: &str, data: &schema::RateSpec) -> Rate {

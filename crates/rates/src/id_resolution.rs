@@ -10,39 +10,17 @@ use super::table::{BorrowedId, RateTable};
 /// Suffixes that are cut off a provider's name for a second look-up.
 const PROVIDER_SUFFIXES: [&str; 5] = [".chat", ".responses", ".messages", ".completion", ".embedding"];
 /// Vendors that come first in a Bedrock model id.
-pub(super) const BEDROCK_VENDORS: [&str; 18] = [
-    "anthropic",
-    "amazon",
-    "meta",
-    "mistral",
-    "cohere",
-    "deepseek",
-    "openai",
-    "qwen",
-    "google",
-    "nvidia",
-    "writer",
-    "zai",
-    "moonshotai",
-    "ai21",
-    "minimax",
-    "xai",
-    "twelvelabs",
-    "moonshot",
-];
-/// Model families and their vendor on Bedrock.
-const MODEL_FAMILIES: [(&str, &str); 12] = [
-    ("claude", "anthropic"),
-    ("nova", "amazon"),
-    ("titan", "amazon"),
-    ("llama", "meta"),
-    ("mistral", "mistral"),
-    ("mixtral", "mistral"),
-    ("ministral", "mistral"),
-    ("pixtral", "mistral"),
-    ("command", "cohere"),
-    ("jamba", "ai21"),
-    ("gpt-oss", "openai"),
+const BEDROCK_VENDORS: &str = "anthropic amazon meta mistral cohere deepseek openai qwen google nvidia writer zai \
+    moonshotai ai21 minimax xai twelvelabs moonshot";
+/// Vendors on Bedrock and the beginnings of their models' ids.
+const MODEL_FAMILIES: [(&str, &str); 8] = [
+    ("anthropic", "claude"),
+    ("amazon", "nova titan"),
+    ("meta", "llama"),
+    ("mistral", "mistral mixtral ministral pixtral"),
+    ("cohere", "command"),
+    ("ai21", "jamba"),
+    ("openai", "gpt-oss"),
     ("qwen", "qwen"),
 ];
 /// Separators after a segment of a route: `vertex_ai/gemini…`, `bedrock:us.meta…`.
@@ -216,15 +194,18 @@ fn is_vertex(id: &str) -> bool {
     ["publishers", "projects", "vertex_ai", "vertex", "vertexai", "google-vertex"].contains(&first)
 }
 
+pub(super) fn is_bedrock_vendor(segment: &str) -> bool {
+    BEDROCK_VENDORS.split(' ').any(|vendor| vendor == segment)
+}
+
 /// `us.anthropic.claude…`, `amazon.nova…` or an ARN.
 fn is_bedrock(id: &str, table: &RateTable) -> bool {
     if id.starts_with("arn:") {
         return true;
     }
     let (first, rest) = id.split_once('.').unwrap_or((id, ""));
-    let is_vendor = |segment: &str| BEDROCK_VENDORS.contains(&segment);
     let second = rest.split_once('.').map_or("", |(second, _)| second);
-    (is_vendor(first) && !rest.is_empty()) || (table.scope_index(first).is_some() && is_vendor(second))
+    (is_bedrock_vendor(first) && !rest.is_empty()) || (table.scope_index(first).is_some() && is_bedrock_vendor(second))
 }
 
 /// One spelling of an id, and whether it lacks the id's date or has an added vendor.
@@ -303,9 +284,9 @@ impl IdSpellings {
     /// Some instrumentations leave the vendor out of a Bedrock id (`claude-sonnet-4-5-20250929-v1:0`).
     fn push_vendor_spellings(&mut self) {
         let lacks_vendor = |form: &&IdSpelling| !form.id.contains(['.', '/']) || form.id.starts_with("llama3.");
-        let family =
-            |id: &str| MODEL_FAMILIES.iter().find(|(family, _)| id.starts_with(family)).map(|(_, vendor)| *vendor);
-        let with_vendor = |form: &IdSpelling| Some((format!("{}.{}", family(&form.id)?, form.id), form.date_dropped));
+        let is_of = |id: &str, families: &str| families.split(' ').any(|family| id.starts_with(family));
+        let vendor = |id: &str| MODEL_FAMILIES.iter().find(|(_, families)| is_of(id, families)).map(|(own, _)| *own);
+        let with_vendor = |form: &IdSpelling| Some((format!("{}.{}", vendor(&form.id)?, form.id), form.date_dropped));
         let added: Vec<(String, bool)> = self.list.iter().filter(lacks_vendor).filter_map(with_vendor).collect();
         let forms = added.into_iter().map(|(id, date_dropped)| IdSpelling { id, date_dropped, vendor_inferred: true });
         self.list.extend(forms);

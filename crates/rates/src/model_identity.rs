@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use super::id_resolution::{AWS, BEDROCK_VENDORS, IdMatch, split_date};
+use super::id_resolution::{AWS, IdMatch, is_bedrock_vendor, split_date};
 use super::model_parts::{is_number, normalize_parts};
 use super::resolved::ResolvedModel;
 use super::source::TableSource;
@@ -63,7 +63,7 @@ impl RateTable {
             _ => id,
         };
         let rest = drop_segment(&id, &|first| self.scope_index(first).is_some());
-        let rest = drop_segment(rest, &|first| BEDROCK_VENDORS.contains(&first));
+        let rest = drop_segment(rest, &is_bedrock_vendor);
         normalize_parts(rest)
     }
 }

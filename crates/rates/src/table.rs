@@ -53,8 +53,7 @@ pub(super) struct ProviderCatalog {
 
 pub(super) struct Model {
     pub(super) id: Box<str>,
-    /// Shared by models with the same prices.
-    pub(super) rates: Arc<[Rate]>,
+    pub(super) rates: Box<[Rate]>,
 }
 
 /// The prices of a model in one window of time.

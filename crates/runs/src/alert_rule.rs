@@ -41,19 +41,8 @@ impl AlertRule {
     }
 
     pub fn severity(self) -> AlertSeverity {
-        match self {
-            Self::IterationCeiling | Self::IdenticalToolCalls | Self::SessionCostRunaway => AlertSeverity::Critical,
-            Self::IterationCeilingWarning
-            | Self::ToolCallsInWindow
-            | Self::ToolRetries
-            | Self::RunOverdue
-            | Self::LimitHit
-            | Self::SessionCost
-            | Self::SessionDuration
-            | Self::TokensPerRunDrift
-            | Self::CostPerRunDrift
-            | Self::Test => AlertSeverity::Warning,
-        }
+        let critical = [Self::IterationCeiling, Self::IdenticalToolCalls, Self::SessionCostRunaway];
+        if critical.contains(&self) { AlertSeverity::Critical } else { AlertSeverity::Warning }
     }
 
     /// Unit of the rule's values and thresholds.

@@ -127,15 +127,10 @@ pub struct MeasureAggregate {
 pub trait RunCatalog: Send + Sync {
     /// The latest runs, live ones first, at most `limit`.
     fn recent_runs(&self, limit: usize) -> Vec<RunView>;
-    /// One run by its id; the latest if several have the id.
-    fn find_run(&self, id: &str) -> Option<RunDetail>;
-    fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail> {
-        self.find_run(id).filter(|detail| detail.view.account == account)
-    }
+    /// One run of an account by its id; the latest if several have the id.
+    fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail>;
     /// Accounts that have a run of this id, each once.
-    fn accounts_with_run(&self, id: &str) -> Vec<String> {
-        self.find_run(id).map(|detail| detail.view.account).into_iter().collect()
-    }
+    fn accounts_with_run(&self, id: &str) -> Vec<String>;
     fn budget(&self, account: &str, id: &str) -> Option<RunBudget>;
     /// Sums over runs, live ones up to now.
     fn sums(&self) -> RunSums;
@@ -159,10 +154,6 @@ impl RunCatalog for CombinedRunCatalog {
             runs.truncate(limit);
         }
         runs
-    }
-
-    fn find_run(&self, id: &str) -> Option<RunDetail> {
-        self.0.iter().filter_map(|catalog| catalog.find_run(id)).max_by_key(|detail| detail.view.last)
     }
 
     fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail> {

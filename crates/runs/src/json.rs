@@ -23,7 +23,8 @@ pub const SCHEMA: u32 = 2;
 
 const NANOS: f64 = 1e9;
 
-fn time(at: u64) -> Value {
+/// A time; null if it is unknown.
+pub fn time(at: u64) -> Value {
     if at == 0 { Value::Null } else { rfc3339(UnixNanos(at)).into() }
 }
 
@@ -32,11 +33,13 @@ pub fn cost(atto: i128, unpriced: u64) -> Value {
     super::amounts::cost_if_priced(atto, unpriced).map_or(Value::Null, |atto| Usd(atto).to_string().into())
 }
 
-fn span(id: [u8; 8]) -> Value {
+/// A span id; null if there is none.
+pub fn span(id: [u8; 8]) -> Value {
     if id == [0; 8] { Value::Null } else { hex::encode(&id).into() }
 }
 
-fn text(text: &str) -> Value {
+/// A text; null if it is empty.
+pub fn text(text: &str) -> Value {
     if text.is_empty() { Value::Null } else { text.into() }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use genai::CallTokenBuckets;
 
-use super::{ModelTotals, RunView, add_buckets, subtract_buckets};
+use super::{ModelTotals, RunView, combine_buckets};
 
 /// Sum over the runs of one tenant, model and so on, live ones up to now.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -58,43 +58,43 @@ impl UsageSum {
         self.failed += u64::from(run.failed && !is_live);
         self.killed += u64::from(run.state == super::RunState::Killed);
         self.calls += share.calls;
-        self.tokens = add_buckets(self.tokens, share.tokens);
+        self.tokens = combine_buckets(self.tokens, share.tokens, u64::saturating_add);
         self.atto_usd = self.atto_usd.saturating_add(share.atto_usd);
         self.unpriced += share.unpriced;
     }
 
+    /// Number of runs that are over.
+    pub fn finished(&self) -> u64 {
+        self.runs.saturating_sub(self.live)
+    }
+
     /// Subtracts a sum that was added before.
     pub fn subtract(&mut self, other: &Self) {
-        let subtract = |sum: &mut u64, part: u64| *sum = sum.saturating_sub(part);
-        subtract(&mut self.runs, other.runs);
-        subtract(&mut self.live, other.live);
-        subtract(&mut self.failed, other.failed);
-        subtract(&mut self.killed, other.killed);
-        subtract(&mut self.iterations, other.iterations);
-        subtract(&mut self.calls, other.calls);
-        subtract(&mut self.failed_calls, other.failed_calls);
-        subtract(&mut self.tool_calls, other.tool_calls);
-        subtract(&mut self.tool_failures, other.tool_failures);
-        subtract(&mut self.duration, other.duration);
-        self.tokens = subtract_buckets(self.tokens, other.tokens);
-        self.atto_usd = self.atto_usd.saturating_sub(other.atto_usd);
-        subtract(&mut self.unpriced, other.unpriced);
+        self.combine(other, u64::saturating_sub, i128::saturating_sub);
     }
 
     pub fn add(&mut self, other: &Self) {
-        self.runs += other.runs;
-        self.live += other.live;
-        self.failed += other.failed;
-        self.killed += other.killed;
-        self.iterations += other.iterations;
-        self.calls += other.calls;
-        self.failed_calls += other.failed_calls;
-        self.tool_calls += other.tool_calls;
-        self.tool_failures += other.tool_failures;
-        self.duration = self.duration.saturating_add(other.duration);
-        self.tokens = add_buckets(self.tokens, other.tokens);
-        self.atto_usd = self.atto_usd.saturating_add(other.atto_usd);
-        self.unpriced += other.unpriced;
+        self.combine(other, u64::saturating_add, i128::saturating_add);
+    }
+
+    fn combine(&mut self, other: &Self, count: fn(u64, u64) -> u64, cost: fn(i128, i128) -> i128) {
+        for (sum, part) in [
+            (&mut self.runs, other.runs),
+            (&mut self.live, other.live),
+            (&mut self.failed, other.failed),
+            (&mut self.killed, other.killed),
+            (&mut self.iterations, other.iterations),
+            (&mut self.calls, other.calls),
+            (&mut self.failed_calls, other.failed_calls),
+            (&mut self.tool_calls, other.tool_calls),
+            (&mut self.tool_failures, other.tool_failures),
+            (&mut self.duration, other.duration),
+            (&mut self.unpriced, other.unpriced),
+        ] {
+            *sum = count(*sum, part);
+        }
+        self.tokens = combine_buckets(self.tokens, other.tokens, count);
+        self.atto_usd = cost(self.atto_usd, other.atto_usd);
     }
 }
 

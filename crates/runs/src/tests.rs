@@ -51,8 +51,9 @@ impl RunCatalog for One {
         vec![view(); most.min(3)]
     }
 
-    fn find_run(&self, id: &str) -> Option<RunDetail> {
-        (id == "run <1>").then(|| RunDetail { view: view(), steps: Some(vec![RunStep::default()]), step_count: 1 })
+    fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail> {
+        let detail = RunDetail { view: view(), steps: Some(vec![RunStep::default()]), step_count: 1 };
+        Some(detail).filter(|detail| id == "run <1>" && detail.view.account == account)
     }
 
     fn accounts_with_run(&self, id: &str) -> Vec<String> {

@@ -102,19 +102,19 @@ pub struct RunTotals {
 
 impl ModelTotals {
     pub fn add(&mut self, other: &Self) {
-        self.calls += other.calls;
-        self.tokens = add_buckets(self.tokens, other.tokens);
-        self.atto_usd = self.atto_usd.saturating_add(other.atto_usd);
-        self.unpriced += other.unpriced;
-        self.no_usage += other.no_usage;
+        self.combine(other, u64::saturating_add, i128::saturating_add);
     }
 
     pub fn subtract(&mut self, other: &Self) {
-        self.calls = self.calls.saturating_sub(other.calls);
-        self.tokens = subtract_buckets(self.tokens, other.tokens);
-        self.atto_usd = self.atto_usd.saturating_sub(other.atto_usd);
-        self.unpriced = self.unpriced.saturating_sub(other.unpriced);
-        self.no_usage = self.no_usage.saturating_sub(other.no_usage);
+        self.combine(other, u64::saturating_sub, i128::saturating_sub);
+    }
+
+    fn combine(&mut self, other: &Self, count: fn(u64, u64) -> u64, cost: fn(i128, i128) -> i128) {
+        self.calls = count(self.calls, other.calls);
+        self.tokens = combine_buckets(self.tokens, other.tokens, count);
+        self.atto_usd = cost(self.atto_usd, other.atto_usd);
+        self.unpriced = count(self.unpriced, other.unpriced);
+        self.no_usage = count(self.no_usage, other.no_usage);
     }
 }
 
@@ -140,7 +140,9 @@ impl RunTotals {
     }
 
     pub fn tokens(&self) -> CallTokenBuckets {
-        self.models.values().fold(CallTokenBuckets::default(), |sum, model| add_buckets(sum, model.tokens))
+        self.models
+            .values()
+            .fold(CallTokenBuckets::default(), |sum, model| combine_buckets(sum, model.tokens, u64::saturating_add))
     }
 
     /// Input tokens, including those read from or written to a cache.
@@ -232,7 +234,7 @@ impl RunTotals {
     /// Adds the tokens and cost of a call, but not to the answered calls; `price` in 1e-18 USD, `None` = unpriced.
     pub fn add_tokens_and_cost(&mut self, model: &str, tokens: CallTokenBuckets, price: Option<i128>) {
         let sum = entry_or_other(&mut self.models, model);
-        sum.tokens = add_buckets(sum.tokens, tokens);
+        sum.tokens = combine_buckets(sum.tokens, tokens, u64::saturating_add);
         match price {
             Some(atto) => sum.atto_usd = sum.atto_usd.saturating_add(atto),
             None => sum.unpriced += 1,
@@ -302,24 +304,18 @@ pub fn total_input_tokens(tokens: &CallTokenBuckets) -> u64 {
     [cache_read, cache_write_5m, cache_write_1h].into_iter().fold(input, u64::saturating_add)
 }
 
-pub fn subtract_buckets(a: CallTokenBuckets, b: CallTokenBuckets) -> CallTokenBuckets {
+/// Combines two sets of token counts field by field.
+pub fn combine_buckets(
+    a: CallTokenBuckets,
+    b: CallTokenBuckets,
+    combine: impl Fn(u64, u64) -> u64,
+) -> CallTokenBuckets {
     CallTokenBuckets {
-        input: a.input.saturating_sub(b.input),
-        cache_read: a.cache_read.saturating_sub(b.cache_read),
-        cache_write_5m: a.cache_write_5m.saturating_sub(b.cache_write_5m),
-        cache_write_1h: a.cache_write_1h.saturating_sub(b.cache_write_1h),
-        output: a.output.saturating_sub(b.output),
-        reasoning: a.reasoning.saturating_sub(b.reasoning),
-    }
-}
-
-pub fn add_buckets(a: CallTokenBuckets, b: CallTokenBuckets) -> CallTokenBuckets {
-    CallTokenBuckets {
-        input: a.input.saturating_add(b.input),
-        cache_read: a.cache_read.saturating_add(b.cache_read),
-        cache_write_5m: a.cache_write_5m.saturating_add(b.cache_write_5m),
-        cache_write_1h: a.cache_write_1h.saturating_add(b.cache_write_1h),
-        output: a.output.saturating_add(b.output),
-        reasoning: a.reasoning.saturating_add(b.reasoning),
+        input: combine(a.input, b.input),
+        cache_read: combine(a.cache_read, b.cache_read),
+        cache_write_5m: combine(a.cache_write_5m, b.cache_write_5m),
+        cache_write_1h: combine(a.cache_write_1h, b.cache_write_1h),
+        output: combine(a.output, b.output),
+        reasoning: combine(a.reasoning, b.reasoning),
     }
 }

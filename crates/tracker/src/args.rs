@@ -4,10 +4,9 @@
 //! the digest of arguments is never 0, as 0 means that the item has none.
 
 use std::collections::hash_map::DefaultHasher;
-use std::fmt;
 use std::hash::Hasher;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value as Json;
 
 use genai::{ContentLocation, ContentPart, ItemFacts};
 use kernel::pseudonym::IdPolicy;
@@ -64,9 +63,9 @@ fn hash_text(text: &str) -> u64 {
     let text = text.trim();
     if text.len() <= MAX_PARSED_BYTES
         && text.starts_with(['{', '['])
-        && let Ok(JsonDigest(hash)) = serde_json::from_str(text)
+        && let Ok(value) = serde_json::from_str::<Json>(text)
     {
-        return hash;
+        return hash_json(&value);
     }
     hash_leaf(b's', text.as_bytes())
 }
@@ -78,8 +77,8 @@ fn hash_value(value: Value<'_>, depth: usize) -> u64 {
     match value {
         Value::Str(text) => hash_text(text),
         Value::Bool(flag) => hash_leaf(b'b', &[u8::from(flag)]),
-        Value::Int(number) => hash_leaf(b'n', &(number as f64).to_bits().to_le_bytes()),
-        Value::Double(number) => hash_leaf(b'n', &number.to_bits().to_le_bytes()),
+        Value::Int(number) => hash_number(number as f64),
+        Value::Double(number) => hash_number(number),
         Value::Bytes(bytes) => hash_leaf(b'y', bytes),
         Value::Empty => hash_leaf(b'0', &[]),
         Value::Map(_) => {
@@ -92,65 +91,24 @@ fn hash_value(value: Value<'_>, depth: usize) -> u64 {
     }
 }
 
+fn hash_number(number: f64) -> u64 {
+    hash_leaf(b'n', &number.to_bits().to_le_bytes())
+}
+
 fn chain_hashes(hash: u64, next: u64) -> u64 {
     hash.rotate_left(5).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ next
 }
 
-/// The digest of a JSON text, computed while parsing.
-struct JsonDigest(u64);
-
-impl<'de> Deserialize<'de> for JsonDigest {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(JsonDigestVisitor).map(Self)
-    }
-}
-
-struct JsonDigestVisitor;
-
-impl<'de> Visitor<'de> for JsonDigestVisitor {
-    type Value = u64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<u64, E> {
-        Ok(hash_leaf(b'b', &[u8::from(flag)]))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<u64, E> {
-        Ok(hash_leaf(b'n', &(number as f64).to_bits().to_le_bytes()))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<u64, E> {
-        Ok(hash_leaf(b'n', &(number as f64).to_bits().to_le_bytes()))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<u64, E> {
-        Ok(hash_leaf(b'n', &number.to_bits().to_le_bytes()))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<u64, E> {
-        Ok(hash_leaf(b's', text.as_bytes()))
-    }
-
-    fn visit_unit<E>(self) -> Result<u64, E> {
-        Ok(hash_leaf(b'0', &[]))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<u64, A::Error> {
-        let mut hash = EMPTY_LIST_HASH;
-        while let Some(JsonDigest(item)) = list.next_element()? {
-            hash = chain_hashes(hash, item);
+fn hash_json(value: &Json) -> u64 {
+    match value {
+        Json::String(text) => hash_leaf(b's', text.as_bytes()),
+        Json::Bool(flag) => hash_leaf(b'b', &[u8::from(*flag)]),
+        Json::Number(number) => hash_number(number.as_f64().unwrap_or(0.0)),
+        Json::Null => hash_leaf(b'0', &[]),
+        Json::Object(map) => {
+            let entries = map.iter().map(|(key, value)| hash_entry(key, hash_json(value)));
+            entries.fold(EMPTY_MAP_HASH, u64::wrapping_add)
         }
-        Ok(hash)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<u64, A::Error> {
-        let mut hash = EMPTY_MAP_HASH;
-        while let Some((key, JsonDigest(value))) = map.next_entry::<std::borrow::Cow<'de, str>, _>()? {
-            hash = hash.wrapping_add(hash_entry(&key, value));
-        }
-        Ok(hash)
+        Json::Array(list) => list.iter().fold(EMPTY_LIST_HASH, |hash, item| chain_hashes(hash, hash_json(item))),
     }
 }

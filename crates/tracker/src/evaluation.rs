@@ -45,9 +45,12 @@ pub(super) struct EvaluationInputs {
     /// Cost and duration above which sessions of a feature fire alerts.
     pub(super) bounds: Arc<SessionBounds>,
     pub(super) context: AggregationContext,
+    pub(super) settings: Settings,
+    pub(super) ids: Arc<dyn IdPolicy>,
 }
 
 /// A view with the digest by which outcomes find it.
+#[derive(Clone)]
 pub(super) struct DigestedRunView {
     pub(super) view: RunView,
     pub(super) digest: u64,
@@ -121,7 +124,6 @@ struct GroupEvaluator<'e> {
     group: &'e ItemGroup,
     views: ViewBuilder<'e>,
     inputs: &'e EvaluationInputs,
-    settings: &'e Settings,
     /// By session, the time of its reported end.
     session_ends: HashMap<u32, u64>,
     evaluation: GroupEvaluation,
@@ -135,14 +137,9 @@ struct SessionRuns<'r> {
 }
 
 impl GroupEvaluation {
-    pub(super) fn evaluate(
-        group: &ItemGroup,
-        ids: &dyn IdPolicy,
-        settings: &Settings,
-        inputs: &EvaluationInputs,
-    ) -> Self {
+    pub(super) fn evaluate(group: &ItemGroup, inputs: &EvaluationInputs) -> Self {
         let resolved = ResolvedRuns::resolve(group, &inputs.context);
-        let mut evaluator = GroupEvaluator::new(&resolved, ids, settings, inputs);
+        let mut evaluator = GroupEvaluator::new(&resolved, inputs);
         let mut sessions: BTreeMap<&str, SessionRuns<'_>> = BTreeMap::new();
         for run in &resolved.runs {
             let (is_over, unended_state) = evaluator.evaluate_run(run);
@@ -162,20 +159,15 @@ impl GroupEvaluation {
         }
         let headroom = evaluator.headroom(&resolved);
         let evaluation = evaluator.evaluation;
-        let earliest = inputs.running.saturating_add(evaluation_interval(group, settings).max(1));
+        let earliest = inputs.running.saturating_add(evaluation_interval(group, &inputs.settings).max(1));
         Self { headroom, next_at: evaluation.next_at.max(earliest), ..evaluation }
     }
 
     /// A partial evaluation for heavy groups whose next full one is far off: unfinished runs that break a rule which
     /// did not fire for them yet.
-    pub(super) fn find_suspects(
-        group: &ItemGroup,
-        ids: &dyn IdPolicy,
-        settings: &Settings,
-        inputs: &EvaluationInputs,
-    ) -> Self {
+    pub(super) fn find_suspects(group: &ItemGroup, inputs: &EvaluationInputs) -> Self {
         let resolved = ResolvedRuns::resolve(group, &inputs.context);
-        let mut evaluator = GroupEvaluator::new(&resolved, ids, settings, inputs);
+        let mut evaluator = GroupEvaluator::new(&resolved, inputs);
         for run in &resolved.runs {
             let (key, record) = evaluator.run_record(run);
             if record.is_up_to_date(run) || evaluator.suspected_rules(run) & !record.fired == 0 {
@@ -188,14 +180,9 @@ impl GroupEvaluation {
         Self { headroom: evaluator.headroom(&resolved), ..evaluator.evaluation }
     }
 
-    pub(super) fn evaluate_evicted(
-        group: &ItemGroup,
-        ids: &dyn IdPolicy,
-        settings: &Settings,
-        inputs: &EvaluationInputs,
-    ) -> Self {
+    pub(super) fn evaluate_evicted(group: &ItemGroup, inputs: &EvaluationInputs) -> Self {
         let resolved = ResolvedRuns::resolve(group, &inputs.context);
-        let mut evaluator = GroupEvaluator::new(&resolved, ids, settings, inputs);
+        let mut evaluator = GroupEvaluator::new(&resolved, inputs);
         let mut sessions: BTreeMap<&str, SessionRuns<'_>> = BTreeMap::new();
         for run in &resolved.runs {
             let session = sessions.entry(&run.session).or_default();
@@ -228,14 +215,9 @@ pub(super) fn evaluation_interval(group: &ItemGroup, settings: &Settings) -> u64
 }
 
 impl<'e> GroupEvaluator<'e> {
-    fn new(
-        resolved: &'e ResolvedRuns<'e>,
-        ids: &'e dyn IdPolicy,
-        settings: &'e Settings,
-        inputs: &'e EvaluationInputs,
-    ) -> Self {
+    fn new(resolved: &'e ResolvedRuns<'e>, inputs: &'e EvaluationInputs) -> Self {
         let group = resolved.group;
-        let idle_at = group.touched.saturating_add(nanos(settings.idle_timeout.0));
+        let idle_at = group.touched.saturating_add(nanos(inputs.settings.idle_timeout.0));
         let evaluation = GroupEvaluation {
             first_key: group.keys.first().map(|key| key.id),
             batch: group.batch,
@@ -245,9 +227,8 @@ impl<'e> GroupEvaluator<'e> {
         };
         Self {
             group,
-            views: ViewBuilder { ids, resolved },
+            views: ViewBuilder { ids: &*inputs.ids, resolved },
             inputs,
-            settings,
             session_ends: group.session_ends(),
             evaluation,
         }
@@ -271,9 +252,12 @@ impl<'e> GroupEvaluator<'e> {
         }
         let running = self.inputs.running;
         let after_quiet = |wait: u64| run.touched.saturating_add(wait).min(self.idle_at());
-        let publish_at =
-            after_quiet(nanos(if run.ended { self.settings.settle.0 } else { self.settings.idle_timeout.0 }));
-        let presume_at = after_quiet(nanos(self.settings.settle.0).saturating_mul(PRESUMED_END_FACTOR));
+        let publish_at = after_quiet(nanos(if run.ended {
+            self.inputs.settings.settle.0
+        } else {
+            self.inputs.settings.idle_timeout.0
+        }));
+        let presume_at = after_quiet(nanos(self.inputs.settings.settle.0).saturating_mul(PRESUMED_END_FACTOR));
         let has_end = run.ended || run.presumed_end;
         if self.evaluation.is_idle || (has_end && publish_at <= running) {
             match was_over {
@@ -309,13 +293,13 @@ impl<'e> GroupEvaluator<'e> {
     }
 
     fn suspected_rules(&self, run: &Run) -> u16 {
-        RuleContext { limits: &self.settings.alerts, ceiling: self.ceiling(run), now: self.inputs.wall }
+        RuleContext { limits: &self.inputs.settings.alerts, ceiling: self.ceiling(run), now: self.inputs.wall }
             .suspected_rules(run)
     }
 
     fn ceiling(&self, run: &Run) -> u64 {
         let feature = Some(self.group.name(run.tags.feature)).filter(|name| !name.is_empty());
-        self.settings.ceiling(feature)
+        self.inputs.settings.ceiling(feature)
     }
 
     /// For a heavy group: how many calls its runs may still get before it must be evaluated.
@@ -328,13 +312,14 @@ impl<'e> GroupEvaluator<'e> {
                 [warning_threshold(ceiling), ceiling].into_iter().find(|limit| used < *limit).unwrap_or(u64::MAX);
             (!record.is_up_to_date(run)).then(|| (run, next_limit.saturating_sub(used)))
         };
-        let is_heavy = evaluation_interval(self.group, self.settings) > SUSPECT_SEARCH_INTERVAL;
-        is_heavy
-            .then(|| CallHeadroom::compute(resolved, resolved.runs.iter().filter_map(remaining_calls), self.settings))
+        let is_heavy = evaluation_interval(self.group, &self.inputs.settings) > SUSPECT_SEARCH_INTERVAL;
+        is_heavy.then(|| {
+            CallHeadroom::compute(resolved, resolved.runs.iter().filter_map(remaining_calls), &self.inputs.settings)
+        })
     }
 
     fn idle_at(&self) -> u64 {
-        self.group.touched.saturating_add(nanos(self.settings.idle_timeout.0))
+        self.group.touched.saturating_add(nanos(self.inputs.settings.idle_timeout.0))
     }
 
     fn finish_run(&mut self, run: &Run, key: u64, record: PublicationRecord, unended_state: RunState) {

@@ -11,6 +11,7 @@ use super::group::{
     mark_key,
 };
 use super::observation::{BatchObservation, ObservedItem, flag, key_kind, mark};
+use super::run::all_items;
 use super::store::KeyId;
 
 /// Runs that share traces with other runs are followed over this many steps.
@@ -95,10 +96,7 @@ fn item_keys(group: &ItemGroup) -> impl Iterator<Item = [u32; 3]> {
 
 /// The same without nodes.
 fn counted_item_keys(group: &ItemGroup) -> impl Iterator<Item = [u32; 3]> {
-    let calls = group.calls.values().map(|call| [call.position.trace, call.session, call.run]);
-    let tools = group.tools.values().map(|tool| [tool.position.trace, tool.session, tool.run]);
-    let marks = group.marks.values().map(|mark| [mark.position.trace, mark.session, mark.run]);
-    calls.chain(tools).chain(marks)
+    all_items(group).map(|item| [item.position.trace, item.session, item.named_run])
 }
 
 /// An item of the batch may report a call that is known in another trace.

@@ -52,7 +52,7 @@ mod view_cache;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -63,10 +63,7 @@ use kernel::pseudonym::IdPolicy;
 use otlp::{Payload, Signal};
 use pipeline::{Batch, BatchOrigin, Effect, Processor, Reason, RequestSource, SourceRequest};
 use rates::ActiveRates;
-use runs::{
-    Alert, BudgetState, InvestigationStats, MeasureAggregate, RunBudget, RunCatalog, RunDetail, RunJudgement,
-    RunOutcome, RunOwner, RunSums, RunView,
-};
+use runs::{RunCatalog, RunJudgement, RunOutcome, RunOwner};
 use telemetry::Meter;
 
 pub use alerts::AlertThresholds;
@@ -168,10 +165,6 @@ impl RunTracker {
         Some(Effect::new(Arc::clone(&self.id), observation.encode()))
     }
 
-    fn view_context<'a>(&'a self, aggregation: &'a AggregationContext) -> view_cache::ViewContext<'a> {
-        view_cache::ViewContext { ids: &*self.ids, aggregation }
-    }
-
     /// Applies the effect of a batch that `owner` committed.
     fn apply_observation(&self, effect: &[u8], owner: &RunOwner) {
         let Some(observation) = BatchObservation::decode(effect) else { return };
@@ -183,7 +176,8 @@ impl RunTracker {
         let (applied, inputs) = {
             let mut state = self.state.lock();
             let applied = state.apply(&observation, &shown_names, owner, &self.metrics);
-            let inputs = (!applied.evicted.is_empty()).then(|| state.evaluation_inputs(self.aggregation_context()));
+            let inputs =
+                (!applied.evicted.is_empty()).then(|| state.evaluation_inputs(self.aggregation_context(), &self.ids));
             (applied, inputs)
         };
         self.count_tool_calls(account, &applied.tool_calls);
@@ -195,7 +189,7 @@ impl RunTracker {
     /// Publishes the runs of evicted groups one last time.
     fn publish_evicted(&self, evicted: &[ItemGroup], inputs: &EvaluationInputs) {
         for group in evicted {
-            let evaluation = GroupEvaluation::evaluate_evicted(group, &*self.ids, &self.settings, inputs);
+            let evaluation = GroupEvaluation::evaluate_evicted(group, inputs);
             self.state.lock().apply_eviction(group, evaluation, &self.metrics);
         }
     }
@@ -209,51 +203,6 @@ impl RunTracker {
                 .or_insert_with(|| self.ids.redact_column(account, &call.tool).into_owned());
             self.metrics.count_tool_call(account, name, call);
         }
-    }
-}
-
-impl RunCatalog for RunTracker {
-    fn recent_runs(&self, limit: usize) -> Vec<RunView> {
-        self.view_cache.recent_runs(&self.state, self.view_context(&self.aggregation_context()), limit)
-    }
-
-    fn find_run(&self, id: &str) -> Option<RunDetail> {
-        self.view_cache.find_run(&self.state, self.view_context(&self.aggregation_context()), None, id)
-    }
-
-    fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail> {
-        self.view_cache.find_run(&self.state, self.view_context(&self.aggregation_context()), Some(account), id)
-    }
-
-    fn accounts_with_run(&self, id: &str) -> Vec<String> {
-        self.view_cache.accounts_with_run(&self.state, self.view_context(&self.aggregation_context()), id)
-    }
-
-    fn budget(&self, account: &str, id: &str) -> Option<RunBudget> {
-        let view = self.find_run_of_account(account, id)?.view;
-        let ceiling = self.settings.ceiling(view.feature.as_deref());
-        let state = match view.totals.iterations {
-            used if used >= ceiling => BudgetState::Exceeded,
-            used if used.saturating_mul(5) >= ceiling.saturating_mul(4) => BudgetState::Warned,
-            _ => BudgetState::Ok,
-        };
-        Some(RunBudget { view, ceiling, state })
-    }
-
-    fn sums(&self) -> RunSums {
-        self.state.lock().history.sums()
-    }
-
-    fn investigations(&self) -> BTreeMap<String, InvestigationStats> {
-        self.state.lock().history.investigations()
-    }
-
-    fn measures(&self) -> Vec<MeasureAggregate> {
-        self.state.lock().measures.list()
-    }
-
-    fn alerts(&self) -> Vec<Alert> {
-        self.state.lock().alerts.all()
     }
 }
 
@@ -338,11 +287,11 @@ impl Processor for RunTracker {
         let inputs = {
             let mut state = self.state.lock();
             state.advance_clock(now);
-            state.evaluation_inputs(self.aggregation_context())
+            state.evaluation_inputs(self.aggregation_context(), &self.ids)
         };
         for _ in 0..EVALUATIONS_PER_TICK {
             let Some((id, group)) = self.state.lock().next_due_group() else { break };
-            let mut evaluation = GroupEvaluation::evaluate(&group, &*self.ids, &self.settings, &inputs);
+            let mut evaluation = GroupEvaluation::evaluate(&group, &inputs);
             drop(group); // the lock holder would have to copy the group on a change
             let mut findings = std::mem::take(&mut evaluation.findings).into_iter().peekable();
             let mut is_current = true;
@@ -356,7 +305,7 @@ impl Processor for RunTracker {
         }
         for _ in 0..EVALUATIONS_PER_TICK {
             let Some((id, group)) = self.state.lock().next_suspect_group() else { break };
-            let mut evaluation = GroupEvaluation::find_suspects(&group, &*self.ids, &self.settings, &inputs);
+            let mut evaluation = GroupEvaluation::find_suspects(&group, &inputs);
             drop(group); // the lock holder would have to copy the group on a change
             let findings = std::mem::take(&mut evaluation.findings);
             let mut state = self.state.lock();

@@ -3,10 +3,7 @@
 //! with a capped number of values; run, session and user ids are never labels. `state` decides when something is over;
 //! `points` sends the same figures over OTLP.
 
-use std::sync::Arc;
-
 use runs::{Alert, RunView, SessionView, total_input_tokens};
-use telemetry::labels::LabelValues;
 use telemetry::names::{self, MetricDefinition, MetricKind};
 use telemetry::{Counter, Gauge, Meter};
 
@@ -19,60 +16,35 @@ const ATTO_PER_USD: f64 = 1e18;
 /// Receives figures: metric, labels, value. Counters and totals grow by the value.
 pub(super) type FigureSink<'s> = dyn FnMut(&'static MetricDefinition, &[(&'static str, &str)], f64) + 's;
 
-/// All labels whose values come from telemetry.
-pub(super) struct MetricLabels {
-    tenants: Arc<LabelValues>,
-    features: Arc<LabelValues>,
-    models: Arc<LabelValues>,
-    tools: Arc<LabelValues>,
-    providers: Arc<LabelValues>,
-    templates: Arc<LabelValues>,
-    sources: Arc<LabelValues>,
-    finishes: Arc<LabelValues>,
-    services: Arc<LabelValues>,
-    commits: Arc<LabelValues>,
-    errors: Arc<LabelValues>,
-}
+/// The labels whose values come from telemetry.
+pub(super) struct MetricLabels(Meter);
 
 impl MetricLabels {
-    fn from_meter(meter: &Meter) -> Self {
-        let label = |name| meter.label(name);
-        Self {
-            tenants: label("tenant"),
-            features: label("feature"),
-            models: label("model"),
-            tools: label("tool_name"),
-            providers: label("provider"),
-            templates: label("template"),
-            sources: label("source"),
-            finishes: label("reason"),
-            services: label("service"),
-            commits: label("commit"),
-            errors: label("error_type"),
-        }
+    fn value<'v>(&self, label: &'static str, account: &str, text: Option<&'v str>) -> &'v str {
+        self.0.label(label).value(account, text)
     }
 
     /// The figures of a finished run.
     pub(super) fn run_figures(&self, run: &RunView, record: &mut FigureSink<'_>) {
         let (totals, account) = (&run.totals, &*run.account);
-        let tenant = self.tenants.value(account, run.tenant.as_deref());
-        let feature = self.features.value(account, run.feature.as_deref());
+        let tenant = self.value("tenant", account, run.tenant.as_deref());
+        let feature = self.value("feature", account, run.feature.as_deref());
         let labels = [("tenant", tenant), ("feature", feature)];
         record(&names::RUNS, &[("state", run.state.as_str()), ("tenant", tenant), ("feature", feature)], 1.0);
         record(&names::RUN_ITERATIONS, &labels, totals.iterations as f64);
         record(&names::RUN_DURATION, &labels, run.duration as f64 / NANOS_PER_SECOND);
         for (tenant, share) in totals.by_tenant(run.tenant.as_deref()) {
-            let labels = [("tenant", self.tenants.value(account, tenant)), ("feature", feature)];
+            let labels = [("tenant", self.value("tenant", account, tenant)), ("feature", feature)];
             record(&names::RUN_COST, &labels, usd(share.atto_usd));
         }
         record(&names::ESTIMATED_COST, &[("agent_type", feature)], usd(totals.atto_usd()));
         record(&names::RUN_TOOL_RETRIES, &[("feature", feature)], totals.tool_retries() as f64);
         for (name, model) in &totals.models {
-            let labels = [("model", self.models.value(account, Some(name)))];
+            let labels = [("model", self.value("model", account, Some(name)))];
             record(&names::TURN_INPUT_TOKENS, &labels, total_input_tokens(&model.tokens) as f64);
             record(&names::TURN_OUTPUT_TOKENS, &labels, model.tokens.output as f64);
         }
-        let template = self.templates.value(account, run.template.as_deref());
+        let template = self.value("template", account, run.template.as_deref());
         let fallbacks = totals
             .fallbacks
             .iter()
@@ -82,21 +54,21 @@ impl MetricLabels {
             .iter()
             .map(|(trouble, count)| (&names::MODEL_TROUBLES, &*trouble.reason, &*trouble.provider, *count));
         for (metric, reason, provider, count) in fallbacks.chain(troubles) {
-            let provider = self.providers.value(account, Some(provider));
+            let provider = self.value("provider", account, Some(provider));
             let labels = [("reason", reason), ("provider", provider), ("tenant", tenant), ("template", template)];
             record(metric, &labels, count as f64);
         }
         for (denial, count) in &totals.denials {
-            let tool = self.tools.value(account, Some(&denial.tool));
-            let source = self.sources.value(account, Some(&denial.source));
+            let tool = self.value("tool_name", account, Some(&denial.tool));
+            let source = self.value("source", account, Some(&denial.source));
             record(&names::PERMISSION_DENIALS, &[("tool", tool), ("source", source)], *count as f64);
         }
         for (reason, count) in &totals.finish_reasons {
-            let reason = self.finishes.value(account, Some(reason));
+            let reason = self.value("reason", account, Some(reason));
             record(&names::FINISHES, &[("reason", reason)], *count as f64);
         }
         for (error, count) in &totals.errors {
-            let error = self.errors.value(account, Some(error));
+            let error = self.value("error_type", account, Some(error));
             record(&names::RUN_ERRORS, &[("error_type", error)], *count as f64);
         }
     }
@@ -104,16 +76,16 @@ impl MetricLabels {
     /// The figures of a finished session.
     pub(super) fn session_figures(&self, session: &SessionView, record: &mut FigureSink<'_>) {
         let (totals, account) = (&session.totals, &*session.account);
-        let feature = ("feature", self.features.value(account, session.feature.as_deref()));
-        let model = ("model", self.models.value(account, totals.main_model()));
+        let feature = ("feature", self.value("feature", account, session.feature.as_deref()));
+        let model = ("model", self.value("model", account, totals.main_model()));
         record(&names::SESSION_DURATION, &[feature, model], session.duration as f64 / NANOS_PER_SECOND);
         record(&names::SESSION_LLM_CALLS, &[feature], totals.calls() as f64);
         for (name, tool) in &totals.tools {
-            let name = ("tool_name", self.tools.value(account, Some(name)));
+            let name = ("tool_name", self.value("tool_name", account, Some(name)));
             record(&names::SESSION_TOOL_CALLS, &[feature, name], (tool.ok + tool.failed + tool.denied) as f64);
         }
         for (tenant, share) in totals.by_tenant(session.tenant.as_deref()) {
-            let tenant = ("tenant", self.tenants.value(account, tenant));
+            let tenant = ("tenant", self.value("tenant", account, tenant));
             record(&names::SESSION_COST, &[feature, tenant], usd(share.atto_usd));
         }
         record(&names::SESSIONS, &[feature], 1.0);
@@ -121,7 +93,7 @@ impl MetricLabels {
     }
 
     pub(super) fn alert_figures(&self, alert: &Alert, record: &mut FigureSink<'_>) {
-        let tenant = self.tenants.value(&alert.account, alert.tenant.as_deref());
+        let tenant = self.value("tenant", &alert.account, alert.tenant.as_deref());
         record(&names::ALERTS, &[("rule", alert.rule.as_str()), ("tenant", tenant)], 1.0);
     }
 
@@ -134,7 +106,7 @@ impl MetricLabels {
 
     /// The label by which investigations are counted.
     pub(super) fn agent_type<'a>(&self, account: &str, agent_type: &'a str) -> (&'static str, &'a str) {
-        ("agent_type", self.features.value(account, Some(agent_type)))
+        ("agent_type", self.value("feature", account, Some(agent_type)))
     }
 }
 
@@ -153,7 +125,7 @@ impl RunMetrics {
     pub(super) fn new(meter: &Meter) -> Self {
         Self {
             meter: meter.clone(),
-            labels: MetricLabels::from_meter(meter),
+            labels: MetricLabels(meter.clone()),
             live: meter.gauge(&names::RUNS_LIVE, &[]),
             evicted: meter.counter(&names::RUNS_EVICTED, &[]),
             rejected_measures: meter.counter(&names::MEASURES_REFUSED, &[]),
@@ -163,7 +135,7 @@ impl RunMetrics {
 
     /// Counts a call or a failure of a tool; `name` is the tool's name as it may be shown.
     pub(super) fn count_tool_call(&self, account: &str, name: &str, call: &NewToolCall) {
-        let labels = [("tool_name", self.labels.tools.value(account, Some(name)))];
+        let labels = [("tool_name", self.labels.value("tool_name", account, Some(name)))];
         self.meter.counter(&names::TOOL_CALLS, &labels).increment(u64::from(call.ran));
         self.meter.counter(&names::TOOL_FAILURES, &labels).increment(u64::from(call.failed));
     }
@@ -194,9 +166,9 @@ impl RunEventRecorder for RunMetrics {
         let values = &self.labels;
         let labels = [
             ("measure", measure),
-            ("service", values.services.value(account, Some(service))),
-            ("tenant", values.tenants.value(account, Some(tenant))),
-            ("commit", values.commits.value(account, Some(commit))),
+            ("service", values.value("service", account, Some(service))),
+            ("tenant", values.value("tenant", account, Some(tenant))),
+            ("commit", values.value("commit", account, Some(commit))),
         ];
         self.meter.histogram(&names::MEASURE, &labels).record(value);
     }

@@ -10,7 +10,7 @@ use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use super::group::ItemGroup;
 use super::observation::{earlier, flag, mark};
-use super::run::first_nonzero;
+use super::run::{RunItem, all_items, first_nonzero};
 
 /// An agent invocation with an unseen parent.
 struct OrphanAgent {
@@ -62,12 +62,9 @@ pub(super) fn find_unrooted_agents(group: &ItemGroup, ancestors: impl Fn(u64) ->
         return HashSet::new();
     }
     let parent = |place: u64| group.nodes.get(place).map_or(0, |node| node.parent);
-    let calls = group.calls.values().map(|call| (&call.position, call.start, call.end));
-    let tools = group.tools.values().map(|tool| (&tool.position, tool.start, tool.end));
-    let marks = group.marks.values().map(|mark| (&mark.position, mark.start, mark.end));
     // for each unseen parent: one place below it, and whether there are others
     let mut below: HashMap<u64, (u64, bool)> = HashMap::new();
-    for (position, start, end) in calls.chain(tools).chain(marks) {
+    for RunItem { position, start, end, .. } in all_items(group) {
         let orphan = if position.is_own_span { ancestors(position.node).orphan } else { 0 };
         if let Some(trace) = traces.get_mut(&position.trace).filter(|_| orphan != 0) {
             trace.start = earlier(trace.start, start);

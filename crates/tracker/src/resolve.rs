@@ -5,9 +5,9 @@
 use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use super::aggregation_context::AggregationContext;
-use super::group::{AttributionTags, ItemGroup, LifecycleMark, ModelCallRecord, ToolCallRecord, TracePosition};
+use super::group::{AttributionTags, ItemGroup, TracePosition};
 use super::observation::{earlier, key_kind, mark};
-use super::run::{ItemRecord, Run, RunIdentity, RunItem, first_nonzero};
+use super::run::{ItemRecord, Run, RunIdentity, RunItem, all_items, first_nonzero};
 use super::sum;
 use super::timeline::{Timeline, count_steps};
 use super::tree::SpanTree;
@@ -28,7 +28,9 @@ pub(super) struct ResolvedRuns<'g> {
 
 impl<'g> ResolvedRuns<'g> {
     pub(super) fn resolve(group: &'g ItemGroup, context: &AggregationContext) -> Self {
-        let items = collect_items(group);
+        let mut items: Vec<RunItem<'_>> = all_items(group).collect();
+        // an order that does not depend on their arrival
+        items.sort_unstable_by_key(|item| item.key);
         count_steps(items.len());
         let mut resolved = Self {
             group,
@@ -272,25 +274,6 @@ impl<'g> ResolvedRuns<'g> {
             run.touched = run.touched.max(touched);
         }
     }
-}
-
-/// All items, in an order that does not depend on their arrival.
-fn collect_items(group: &ItemGroup) -> Vec<RunItem<'_>> {
-    let mut items = Vec::with_capacity(group.calls.len() + group.tools.len() + group.marks.len());
-    items.extend(group.calls.iter().map(|(key, call)| {
-        let ModelCallRecord { run, session, start, end, ref position, .. } = *call;
-        RunItem { key, named_run: run, session, position, start, end, record: ItemRecord::Call(call) }
-    }));
-    items.extend(group.tools.iter().map(|(key, tool)| {
-        let ToolCallRecord { run, session, start, end, ref position, .. } = *tool;
-        RunItem { key, named_run: run, session, position, start, end, record: ItemRecord::Tool(tool) }
-    }));
-    items.extend(group.marks.iter().map(|(key, mark)| {
-        let LifecycleMark { run, session, start, end, ref position, .. } = *mark;
-        RunItem { key, named_run: run, session, position, start, end, record: ItemRecord::Mark(mark) }
-    }));
-    items.sort_unstable_by_key(|item| item.key);
-    items
 }
 
 /// The run of an item that no other run claims.

@@ -2,7 +2,7 @@
 
 use runs::{RunPeaks, RunState, RunTotals};
 
-use super::group::{AttributionTags, LifecycleMark, ModelCallRecord, ToolCallRecord, TracePosition};
+use super::group::{AttributionTags, ItemGroup, LifecycleMark, ModelCallRecord, ToolCallRecord, TracePosition};
 use super::observation::{flag, mark};
 use super::run_calls::RunCall;
 
@@ -119,6 +119,23 @@ impl RunItem<'_> {
             ItemRecord::Mark(mark) => mark.kind == mark::TURN_END,
         }
     }
+}
+
+/// All items of a group, in no order.
+pub(super) fn all_items(group: &ItemGroup) -> impl Iterator<Item = RunItem<'_>> {
+    let calls = group.calls.iter().map(|(key, call)| {
+        let ModelCallRecord { run, session, start, end, ref position, .. } = *call;
+        RunItem { key, named_run: run, session, position, start, end, record: ItemRecord::Call(call) }
+    });
+    let tools = group.tools.iter().map(|(key, tool)| {
+        let ToolCallRecord { run, session, start, end, ref position, .. } = *tool;
+        RunItem { key, named_run: run, session, position, start, end, record: ItemRecord::Tool(tool) }
+    });
+    let marks = group.marks.iter().map(|(key, mark)| {
+        let LifecycleMark { run, session, start, end, ref position, .. } = *mark;
+        RunItem { key, named_run: run, session, position, start, end, record: ItemRecord::Mark(mark) }
+    });
+    calls.chain(tools).chain(marks)
 }
 
 /// Returns `a`, or `b` if `a` is missing.

@@ -29,6 +29,14 @@ impl Schedule {
         self.times.insert(id, at);
     }
 
+    pub(super) fn ids(&self) -> impl ExactSizeIterator<Item = u32> {
+        self.times.keys().copied()
+    }
+
+    pub(super) fn earliest(&self) -> Option<u32> {
+        self.due.first().map(|(_, id)| *id)
+    }
+
     /// Removes and returns one group that is due.
     pub(super) fn pop_due(&mut self, now: u64) -> Option<u32> {
         let &(_, id) = self.due.first().filter(|(at, _)| *at <= now)?;

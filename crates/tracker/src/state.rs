@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kernel::clock::UnixNanos;
+use kernel::pseudonym::IdPolicy;
 use runs::{Alert, RunOwner, RunView, SessionView};
 
 use super::aggregation_context::AggregationContext;
@@ -125,9 +126,14 @@ impl TrackerState {
     }
 
     /// The inputs of evaluations until time passes.
-    pub(super) fn evaluation_inputs(&mut self, context: AggregationContext) -> EvaluationInputs {
+    pub(super) fn evaluation_inputs(
+        &mut self,
+        context: AggregationContext,
+        ids: &Arc<dyn IdPolicy>,
+    ) -> EvaluationInputs {
         let bounds = self.alerts.session_bounds(&self.settings.alerts);
-        EvaluationInputs { running: self.running, wall: self.wall.unwrap_or(0), bounds, context }
+        let (wall, settings) = (self.wall.unwrap_or(0), self.settings.clone());
+        EvaluationInputs { running: self.running, wall, bounds, context, settings, ids: Arc::clone(ids) }
     }
 
     pub(super) fn next_due_group(&mut self) -> Option<(u32, Arc<ItemGroup>)> {
@@ -167,7 +173,7 @@ impl TrackerState {
         let owner = self.store.get(id).map(|group| group.owner.clone()).unwrap_or_default();
         let records = self.publish_findings(findings, true, &owner, recorder);
         if !records.is_empty() {
-            self.store.modify_group(id, |group| {
+            self.store.change_group(id, |group| {
                 records.into_iter().for_each(|(key, record)| group.published.insert(key, record));
             });
         }
@@ -184,7 +190,7 @@ impl TrackerState {
             self.history.replace_contributions(&group.account, &group.contributions, &evaluation.contributions);
         }
         let contributions = evaluation.contributions.into_boxed_slice();
-        self.store.modify_group(id, |group| {
+        self.store.change_group(id, |group| {
             (group.unfinished_runs, group.contributions) = (evaluation.unfinished_runs, contributions)
         });
         if evaluation.is_idle {
@@ -301,7 +307,7 @@ impl TrackerState {
         self.alerts.evaluate_session(view, is_over, fired, context)
     }
 
-    fn with_judgement(&self, run: DigestedRunView) -> RunView {
+    pub(super) fn with_judgement(&self, run: DigestedRunView) -> RunView {
         RunView { judgement: self.history.judgement(run.digest), ..run.view }
     }
 

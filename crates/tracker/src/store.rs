@@ -65,36 +65,6 @@ struct AccountGroups {
     units: usize,
 }
 
-/// Groups whose runs are all over, kept so that a run which resumes later is recognised.
-#[derive(Default)]
-struct DormantGroups {
-    /// By the number of the last batch.
-    order: BTreeSet<(u64, u32)>,
-    /// The number of the last batch and the group's weight.
-    entries: HashMap<u32, (u64, usize)>,
-    units: usize,
-}
-
-impl DormantGroups {
-    fn insert(&mut self, id: u32, group: &ItemGroup) {
-        self.remove(id);
-        self.order.insert((group.batch, id));
-        self.entries.insert(id, (group.batch, group.weight()));
-        self.units += group.weight();
-    }
-
-    fn remove(&mut self, id: u32) {
-        if let Some((batch, weight)) = self.entries.remove(&id) {
-            self.order.remove(&(batch, id));
-            self.units = self.units.saturating_sub(weight);
-        }
-    }
-
-    fn oldest(&self) -> Option<u32> {
-        self.order.first().map(|(_, id)| *id)
-    }
-}
-
 #[derive(Default)]
 pub(super) struct GroupStore {
     groups: Vec<Option<Arc<ItemGroup>>>,
@@ -109,7 +79,8 @@ pub(super) struct GroupStore {
     suspect_searches: Schedule,
     /// For these groups, the calls that arrived since the last evaluation.
     watches: HashMap<u32, HeadroomWatch>,
-    dormant: DormantGroups,
+    /// Groups whose runs are all over, kept so that a run which resumes later is recognised; by their last batch.
+    dormant: Schedule,
     units: usize,
     max_groups: usize,
     /// Number of the latest batch.
@@ -167,29 +138,22 @@ impl GroupStore {
         chosen
     }
 
-    /// Updates the account after a group's last batch or weight changed; both are given as [before, after].
-    fn update_account(
-        &mut self,
-        id: u32,
-        account: &str,
-        [old_batch, new_batch]: [u64; 2],
-        [old_weight, new_weight]: [usize; 2],
-    ) {
+    /// Changes a group in place, and the sizes that depend on it. The keys that it had must stay the same.
+    pub(super) fn change_group<T>(&mut self, id: u32, change: impl FnOnce(&mut ItemGroup) -> T) -> Option<T> {
+        let group = Arc::make_mut(self.groups.get_mut(id as usize)?.as_mut()?);
+        let (old_batch, old_weight) = (group.batch, group.weight());
+        let changed = change(group);
+        let new_weight = group.weight();
         self.units = (self.units + new_weight).saturating_sub(old_weight);
-        let Some(groups) = self.accounts.get_mut(account) else { return };
-        groups.units = (groups.units + new_weight).saturating_sub(old_weight);
-        // most items of a batch go into the same group, so this is usually unchanged
-        if old_batch != new_batch {
-            groups.by_last_batch.remove(&(old_batch, id));
-            groups.by_last_batch.insert((new_batch, id));
+        if let Some(groups) = self.accounts.get_mut(&*group.account) {
+            groups.units = (groups.units + new_weight).saturating_sub(old_weight);
+            // most items of a batch go into the same group, so this is usually unchanged
+            if old_batch != group.batch {
+                groups.by_last_batch.remove(&(old_batch, id));
+                groups.by_last_batch.insert((group.batch, id));
+            }
         }
-    }
-
-    /// Changes a group in place; its keys must stay the same.
-    pub(super) fn modify_group(&mut self, id: u32, change: impl FnOnce(&mut ItemGroup)) {
-        if let Some(Some(group)) = self.groups.get_mut(id as usize) {
-            change(Arc::make_mut(group));
-        }
+        Some(changed)
     }
 
     /// Schedules an evaluation; the earlier of two times counts.
@@ -258,24 +222,25 @@ impl GroupStore {
             if last_place.replace(place).is_none_or(|last| last.id != id) {
                 names.forget();
             }
-            self.dormant.remove(id);
-            let Some(Some(group)) = self.groups.get_mut(id as usize) else { continue };
-            let group = Arc::make_mut(group);
-            let (old_weight, flags_before) = (group.weight(), group.tool_flags(item));
-            let old_batch = std::mem::replace(&mut group.batch, self.batch);
-            group.add_item(observation, item, numbers, now, &mut names);
+            self.dormant.cancel(id);
+            let batch = self.batch;
+            let added = self.change_group(id, |group| {
+                let flags_before = group.tool_flags(item);
+                group.batch = batch;
+                group.add_item(observation, item, numbers, now, &mut names);
+                group.set_owner(owner, observation.received);
+                group.received = group.received.max(observation.received);
+                (NewToolCall::detect(flags_before, group, item), group.weight())
+            });
+            let Some((new_call, weight)) = added else { continue };
             if let Some(watch) = self.watches.get_mut(&id) {
                 watch.count_item(item, numbers);
             }
-            if let Some(call) = NewToolCall::detect(flags_before, group, item) {
+            if let Some(call) = new_call {
                 on_tool_call(call);
             }
-            group.set_owner(owner, observation.received);
-            group.received = group.received.max(observation.received);
-            let new_weight = group.weight();
-            self.update_account(id, &observation.account, [old_batch, self.batch], [old_weight, new_weight]);
             touched.insert(id);
-            if new_weight > MAX_GROUP_UNITS {
+            if weight > MAX_GROUP_UNITS {
                 touched.remove(&id);
                 evicted.extend(self.remove(id));
                 last_place = None;
@@ -318,7 +283,7 @@ impl GroupStore {
                 let fullest = self.accounts.values().max_by_key(size);
                 fullest.and_then(|groups| groups.by_last_batch.first()).map(|(_, id)| *id)
             };
-            let Some(id) = self.dormant.oldest().or_else(longest_quiet) else { break };
+            let Some(id) = self.dormant.earliest().or_else(longest_quiet) else { break };
             touched.remove(&id);
             evicted.extend(self.remove(id));
         }
@@ -327,17 +292,19 @@ impl GroupStore {
 
     /// Marks a group as dormant: all its runs are over, and nothing came for long. It is kept in case one resumes.
     pub(super) fn mark_dormant(&mut self, id: u32) {
-        if let Some(Some(group)) = self.groups.get(id as usize) {
-            self.dormant.insert(id, group);
+        if let Some(batch) = self.get(id).map(|group| group.batch) {
+            self.dormant.schedule(id, batch);
         }
     }
 
     /// Removes and returns dormant groups above the maximum.
     pub(super) fn evict_excess_dormant(&mut self) -> Vec<ItemGroup> {
-        let mut evicted = Vec::new();
-        while self.dormant.order.len() > MAX_DORMANT || self.dormant.units > MAX_DORMANT_UNITS {
-            let Some(id) = self.dormant.oldest() else { break };
-            evicted.extend(self.remove(id));
+        let mut evicted: Vec<ItemGroup> = Vec::new();
+        let mut units: usize = self.dormant.ids().filter_map(|id| self.get(id)).map(ItemGroup::weight).sum();
+        while self.dormant.ids().len() > MAX_DORMANT || units > MAX_DORMANT_UNITS {
+            let Some(group) = self.dormant.earliest().and_then(|id| self.remove(id)) else { break };
+            units = units.saturating_sub(group.weight());
+            evicted.push(group);
         }
         evicted
     }
@@ -377,13 +344,9 @@ impl GroupStore {
             }
             let session = (key.session as usize).checked_sub(1).and_then(|index| ids.get(index));
             let session = session.and_then(|id| self.index.get(id)).map_or(0, |(_, number)| *number);
-            let Some(Some(group)) = self.groups.get_mut(group_id as usize) else { continue };
-            let group = Arc::make_mut(group);
-            let old_weight = group.weight();
-            let number = group.add_key(*id, key, session);
-            let (batch, weights) = (group.batch, [old_weight, group.weight()]);
-            self.update_account(group_id, &observation.account, [batch, batch], weights);
-            self.index.insert(*id, (group_id, number));
+            if let Some(number) = self.change_group(group_id, |group| group.add_key(*id, key, session)) {
+                self.index.insert(*id, (group_id, number));
+            }
         }
         Some(group_id)
     }
@@ -394,17 +357,11 @@ impl GroupStore {
         let (kept, removed) = if weight(a) >= weight(b) { (a, b) } else { (b, a) };
         let (evaluation_at, search_at) = (self.evaluations.time_of(removed), self.suspect_searches.time_of(removed));
         let Some(other) = self.remove(removed) else { return kept };
-        let Some(Some(group)) = self.groups.get_mut(kept as usize) else { return kept };
-        let group = Arc::make_mut(group);
-        let (old_weight, old_batch) = (group.weight(), group.batch);
         let moved_keys: Vec<KeyId> = other.keys.iter().map(|key| key.id).collect();
-        let shift = group.merge(other);
+        let Some(shift) = self.change_group(kept, |group| group.merge(other)) else { return kept };
         for (number, id) in (shift.saturating_add(1)..).zip(moved_keys) {
             self.index.insert(id, (kept, number));
         }
-        let (account, batches) = (group.account.clone(), [old_batch, group.batch]);
-        let weights = [old_weight, group.weight()];
-        self.update_account(kept, &account, batches, weights);
         if touched.remove(&removed) {
             touched.insert(kept);
         }
@@ -443,7 +400,7 @@ impl GroupStore {
 
     pub(super) fn remove(&mut self, id: u32) -> Option<ItemGroup> {
         let group = self.groups.get_mut(id as usize)?.take()?;
-        self.dormant.remove(id);
+        self.dormant.cancel(id);
         for key in &group.keys {
             self.index.remove(&key.id);
         }

@@ -35,7 +35,7 @@ fn figures_are_those_of_the_window() {
     let figures = day(&history);
     let (sum, before) = (&figures.sum, &figures.yesterday);
     assert_eq!((sum.runs, sum.live, sum.finished(), sum.failed, before.runs), (4, 1, 3, 2, 1));
-    assert_eq!((sum.iterations, sum.atto, before.atto), (72, 1015, 6));
+    assert_eq!((sum.iterations, sum.atto_usd, before.atto_usd), (72, 1015, 6));
     assert_eq!(figures.iterations.value, Some(18.0));
     assert_eq!(figures.failure.value, Some(2.0 / 3.0), "of those that are over");
     assert_eq!(figures.p95.value, Some(61.0 * 60.0));
@@ -44,7 +44,7 @@ fn figures_are_those_of_the_window() {
     let names: Vec<&str> = figures.by_tenant.iter().map(|share| share.name.as_str()).collect();
     assert_eq!(names, ["acme", UNATTRIBUTED]);
     for shares in [&figures.by_model, &figures.by_tenant, &figures.by_feature] {
-        assert_eq!(shares.iter().map(|share| share.sum.atto).sum::<i128>(), sum.atto);
+        assert_eq!(shares.iter().map(|share| share.sum.atto_usd).sum::<i128>(), sum.atto_usd);
     }
     assert_eq!(figures.longest.first().map(|run| &*run.run), Some("live"));
     assert_eq!(figures.most_expensive.first().map(|run| &*run.run), Some("live"));
@@ -67,13 +67,13 @@ fn a_look_is_of_this_moment() {
     let board =
         |runs: Vec<RunView>| Made { runs: runs.into_iter().map(|run| (run, Vec::new())).collect(), ..Made::default() };
     history.update_from_tracker(&board(vec![first.clone(), other.clone()]), NOW);
-    assert_eq!(day(&history).sum.atto, 6);
+    assert_eq!(day(&history).sum.atto_usd, 6);
     assert_eq!(history.take_changes().0.len(), 2);
     let mut root = RunView { last: NOW, ..view("root", 0, 9, RunState::Live, None, 7) };
     root.totals.add(&first.totals);
     history.update_from_tracker(&board(vec![root.clone()]), NOW + 1);
     let sum = day(&history).sum;
-    assert_eq!((sum.runs, sum.live, sum.atto), (2, 1, 13), "the part is in the whole");
+    assert_eq!((sum.runs, sum.live, sum.atto_usd), (2, 1, 13), "the part is in the whole");
     let (entries, gone) = history.take_changes();
     assert_eq!((entries.len(), gone), (1, vec![RunRecord::from_view(&first, NOW).key()]));
     let (folder, key) = (tempfile::tempdir().expect("folder"), SpoolKey::from_bytes([1; 32]));
@@ -82,9 +82,10 @@ fn a_look_is_of_this_moment() {
     let part = HistoryWrite { runs: vec![(RunRecord::from_view(&first, NOW).into(), None)], ..HistoryWrite::default() };
     store.write(&part, NOW).expect("write");
     let gone = HistoryWrite { removed: vec![RunRecord::from_view(&first, NOW).key()], ..HistoryWrite::default() };
-    let waits = gone.merge_older(HistoryWrite { runs: part.runs, ..HistoryWrite::default() });
-    assert!(waits.runs.is_empty(), "what is gone does not come back");
-    store.write(&waits, NOW).expect("write");
+    history.put_back(&part);
+    let (entries, removed) = history.take_changes();
+    assert!(entries.is_empty() && removed == gone.removed, "what is gone does not come back");
+    store.write(&gone, NOW).expect("write");
     drop(store);
     assert!(open(&path, &key).runs.is_empty());
 }
@@ -135,7 +136,7 @@ fn a_run_that_is_renamed_is_one_run() {
     history.update_from_tracker(&board(ahead.clone()), NOW);
     history.update_from_tracker(&board(RunView { run: "named".into(), ..ahead }), NOW + MINUTE);
     let sum = day(&history).sum;
-    assert_eq!((sum.runs, sum.atto), (1, 5));
+    assert_eq!((sum.runs, sum.atto_usd), (1, 5));
 }
 
 /// Without runs the figures are `None` rather than zeros that look like good results.
@@ -158,7 +159,7 @@ fn tables_are_bounded_and_whole() {
     }
     let figures = day(&history);
     assert_eq!(figures.by_tenant.len(), 12);
-    assert_eq!(figures.by_tenant.iter().map(|share| share.sum.atto).sum::<i128>(), figures.sum.atto);
+    assert_eq!(figures.by_tenant.iter().map(|share| share.sum.atto_usd).sum::<i128>(), figures.sum.atto_usd);
     assert_eq!(figures.by_tenant.get(10).map(|share| (share.name.as_str(), share.names)), Some(("other", 9)));
     assert_eq!(figures.by_tenant.last().map(|share| share.name.as_str()), Some(UNATTRIBUTED));
 }
@@ -343,22 +344,6 @@ fn the_ticket_is_told() {
         assert!(comment.text.contains(part), "{part}: {}", comment.text);
     }
     assert_eq!(JiraComment::for_issue("OPS-2", &history.all_runs(), &link, &vault).runs, 0);
-}
-
-/// A failed write is merged with the next one and precedes it, so that the latest state wins; the waiting data is
-/// bounded. (A bound on the new data as well lost runs that arrived in a crowd.)
-#[test]
-fn what_could_not_be_written_waits() {
-    let write = |slots: std::ops::Range<u64>, count: u64| HistoryWrite {
-        counts: slots.map(|slot| group(slot, count)).collect(),
-        samples: vec![Arc::new(sample(count))],
-        ..HistoryWrite::default()
-    };
-    let all = write(2..5, 2).merge_older(write(0..3, 1));
-    let told = |write: &HistoryWrite| write.counts.iter().map(|group| (group.slot, group.count)).collect::<Vec<_>>();
-    assert_eq!(told(&all), [(0, 1), (1, 1), (2, 2), (3, 2), (4, 2)]);
-    assert_eq!(all.samples.len(), 2);
-    assert_eq!(told(&all.keep_newest(3)), [(2, 2), (3, 2), (4, 2)]);
 }
 
 /// Texts that the vault step fills in later are in no sample; attributes with only similar names are.

@@ -84,11 +84,6 @@ impl RunCatalog for Made {
         self.runs.iter().take(limit).map(|(view, _)| view.clone()).collect()
     }
 
-    fn find_run(&self, id: &str) -> Option<RunDetail> {
-        let (view, _) = self.runs.iter().find(|(view, _)| view.run == id)?;
-        self.find_run_of_account(&view.account, id)
-    }
-
     fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail> {
         let (view, steps) = self.runs.iter().find(|(view, _)| view.run == id && view.account == account)?;
         Some(RunDetail { view: view.clone(), steps: Some(steps.clone()), step_count: steps.len() as u64 })

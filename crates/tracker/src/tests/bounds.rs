@@ -52,7 +52,7 @@ fn a_run_of_fifty_thousand_spans() {
         line.play(request::payload(&json!({"items": items})));
     }
     wait(&line.runs, NOW, Duration::from_secs(60));
-    let detail = line.runs.find_run(&format!("{:032}", 1)).unwrap();
+    let detail = line.runs.find_run_of_account("default", &format!("{:032}", 1)).unwrap();
     assert_eq!((detail.view.totals.calls(), detail.step_count), (50_000, 50_000));
     assert_eq!(detail.steps.unwrap().len(), 2000);
 }

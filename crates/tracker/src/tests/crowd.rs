@@ -214,7 +214,8 @@ fn nobody_waits_for_a_look() {
         assert!(!runs.recent_runs(10).is_empty());
     }
     let id = format!("{:032}", 5);
-    assert!(runs.find_run(&id).is_some() && runs.budget("default", &id).is_some() && runs.find_run("nobody").is_none());
+    assert!(runs.find_run_of_account("default", &id).is_some() && runs.budget("default", &id).is_some());
+    assert!(runs.find_run_of_account("default", "nobody").is_none());
     let now = wait(&runs, NOW, Duration::from_secs(60));
     wait(&runs, now, Duration::from_secs(3600));
     let (asked, held) = (listener.asked.load(Ordering::Relaxed), listener.held.load(Ordering::Relaxed));
@@ -231,9 +232,9 @@ fn a_batch_comes_while_somebody_looks() {
         let (id, look) = {
             let mut state = line.runs.state.lock();
             state.advance_clock(NOW.plus(Duration::from_secs(after)));
-            let eyes = state.evaluation_inputs(AggregationContext::default());
+            let eyes = state.evaluation_inputs(AggregationContext::default(), &line.runs.ids);
             let (id, group) = state.next_due_group().unwrap();
-            (id, GroupEvaluation::evaluate(&group, &line.ids(), &settings(), &eyes))
+            (id, GroupEvaluation::evaluate(&group, &eyes))
         };
         let mut call = span(1, 1 + added, "chat");
         call["parent"] = json!(1);

@@ -29,7 +29,7 @@ impl Scene {
         let mut scene = Self { line, meter, now: NOW, calls: 0 };
         scene.call(1);
         let mut state = scene.line.runs.state.lock();
-        state.store.modify_group(0, |group| {
+        state.store.change_group(0, |group| {
             // replaces thousands of items, which would make the test too slow
             (1..200_000).for_each(|key| {
                 group.published.insert(key << 20, PublicationRecord::default());

@@ -194,10 +194,6 @@ impl Line {
     }
 
     /// The id policy.
-    pub(super) fn ids(&self) -> PlainIds {
-        PlainIds::clone(&ids())
-    }
-
     /// All runs, in a fixed order.
     pub(super) fn views(&self) -> Vec<RunView> {
         let mut views = self.runs.recent_runs(usize::MAX);

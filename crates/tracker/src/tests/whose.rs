@@ -166,7 +166,7 @@ fn outcomes_and_investigations() {
     assert_eq!(view.judgement.scores.len(), 1);
     // and is kept when the run is only in the history
     wait(&line.runs, now, Duration::from_secs(40 * 60));
-    let view = line.runs.find_run(&run(1)).unwrap().view;
+    let view = line.runs.find_run_of_account("default", &run(1)).unwrap().view;
     assert!(view.judgement.outcome.is_some_and(|outcome| outcome.verdict == OutcomeVerdict::Overridden));
     assert!(line.runs.outcome_effect("default", "nobody", overridden, NOW).is_none());
     assert!(line.runs.outcome_effect("another", &run(1), overridden, NOW).is_none(), "it is not that account's run");
