@@ -31,7 +31,7 @@ use super::keys::{
 };
 use super::label_shape;
 use super::nested_content::{self, ActiveKeyLists, RemovedContent, SearchOutcome};
-use super::statements::StatementSystem;
+use super::statements::{self, StatementSystem};
 use super::structured_text::ChatEvidence;
 use super::vocabulary::{Dialect, EventRule, Vocabulary};
 use super::words;
@@ -292,7 +292,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             }
             None if class.is_listed(STATEMENTS) && rules.statement.is_some() => {
                 let system = rules.statement.unwrap_or_default();
-                let shorten = |_: &str, text: &str| self.vocabulary.statements.shorten_statement(system, text);
+                let shorten = |_: &str, text: &str| statements::shorten_statement(system, text);
                 self.shorten_value((node, id), value, STATEMENT_SUFFIX, shorten, out);
             }
             None if !matches!(class.role, KeyRole::Secret | KeyRole::ErrorText | KeyRole::Redact) => {

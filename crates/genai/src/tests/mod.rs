@@ -7,6 +7,7 @@ mod texts;
 use super::label_shape::{is_label, version_satisfies};
 use super::pattern::{KeyPattern, NamePatterns, PatternMap};
 use super::usage::split_tokens;
+use super::words::LISTS;
 use super::{ContentBasis, ContentLocation, ContentPlace, Facts, ItemFacts, KeyRole, TokenUsage, Vocabulary};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -28,19 +29,32 @@ pub(super) fn data() -> Json {
     data
 }
 
-/// `dialects.json` is generated from `dialects.yaml` and `semconv.yaml`, and small, because a start has 100 ms. To
-/// regenerate: `TOLLGATE_UPDATE=1 cargo test -p genai`.
+/// The lists of `words.yaml`, sorted for binary searches.
+fn words() -> Json {
+    let mut words: Json = request::case_file("config/words.yaml");
+    for list in words.as_object_mut().unwrap().values_mut() {
+        let Some(text) = list.as_str() else { continue };
+        let mut sorted: Vec<String> = text.split(',').map(|word| word.trim().to_owned()).collect();
+        sorted.sort_unstable();
+        *list = sorted.into();
+    }
+    words
+}
+
+/// `dialects.json` is generated from `dialects.yaml` and `semconv.yaml`, `words.json` from `words.yaml`. They are
+/// small, because a start has 100 ms. To regenerate: `TOLLGATE_UPDATE=1 cargo test -p genai`.
 #[test]
 fn builtin_is_the_yaml_file() {
-    let (text, path) = (data().to_string(), request::at("config/dialects.json"));
-    if config::env::var("TOLLGATE_UPDATE").is_some() {
-        std::fs::write(&path, &text).unwrap();
+    for (name, text) in [("config/dialects.json", data().to_string()), ("config/words.json", words().to_string())] {
+        let path = request::at(name);
+        if config::env::var("TOLLGATE_UPDATE").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let is_current = std::fs::read_to_string(path).unwrap() == text;
+        assert!(is_current, "{name} is out of date: run with TOLLGATE_UPDATE=1");
+        assert!(text.len() < 256 << 10, "{name}: {} bytes", text.len());
     }
-    assert!(
-        std::fs::read_to_string(path).unwrap() == text,
-        "config/dialects.json is out of date: run with TOLLGATE_UPDATE=1"
-    );
-    assert!(Vocabulary::builtin().is_ok() && text.len() < 256 << 10, "{} bytes", text.len());
+    assert!(Vocabulary::builtin().is_ok() && LISTS.neutral.contains("agent"), "a file is unreadable");
 }
 
 /// Every described dialect is present, most specific first: the list is written by hand from the survey of
