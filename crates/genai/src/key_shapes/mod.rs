@@ -129,7 +129,7 @@ fn is_email(text: &str) -> bool {
 
 /// A path with few words. Only a usual directory at its start or a source file at its end shows that words between
 /// slashes are a path: `/patient/maria/has/cancer` is none.
-fn is_path(text: &str) -> bool {
+pub(super) fn is_path(text: &str) -> bool {
     let Some(count) = WordCount::of(text, MAX_JOINED_BYTES) else { return false };
     let segments = || text.split(['/', '\\']).filter(|segment| !segment.is_empty());
     let is_directory = |segment: &str| LISTS.directories.contains_in_any_case(segment);
