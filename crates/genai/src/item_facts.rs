@@ -67,7 +67,7 @@ pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectC
             operation: read_operation(reader, &dialect.sources.operation),
             usage: read_usage(reader, &dialect.usage),
         };
-        let says_kind = |rule: &CallRule| !is_shown_before || rule.data.usage || !rule.operation.is_empty();
+        let says_kind = |rule: &CallRule| !is_shown_before || rule.data.usage || !rule.data.operation.is_empty();
         choice.rule = dialect.calls.iter().find(|rule| says_kind(rule) && matches_rule(rule, reader, &choice, true));
         if choice.rule.is_some() {
             return Some(choice);
@@ -232,9 +232,9 @@ fn event_name<'p>(reader: &ItemReader<'_, 'p>, dialect: &Dialect) -> &'p str {
 fn matches_rule(rule: &CallRule, reader: &ItemReader<'_, '_>, choice: &DialectChoice<'_>, by_name: bool) -> bool {
     let operation = choice.operation.as_deref().unwrap_or("");
     let has_event_name = || !by_name || rule.log.matches(event_name(reader, choice.dialect));
-    (rule.span.is_empty() || (reader.kind == NodeKind::Span && rule.span.matches(reader.name)))
+    (rule.data.span.is_empty() || (reader.kind == NodeKind::Span && rule.data.span.matches(reader.name)))
         && (rule.log.is_empty() || (reader.kind == NodeKind::LogRecord && has_event_name()))
-        && (rule.operation.is_empty() || rule.operation.matches(operation))
+        && (rule.data.operation.is_empty() || rule.data.operation.matches(operation))
         && has_equal_values(&rule.equals, reader)
         && (!rule.data.root
             || (reader.kind == NodeKind::Span

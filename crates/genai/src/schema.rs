@@ -1,4 +1,4 @@
-//! The shape of `config/dialects.yaml` as serde reads it. Unknown keys are refused. `vocabulary` compiles it for run
+//! The shape of `config/dialects.json` as serde reads it. Unknown keys are refused. `vocabulary` compiles it for run
 //! time; the grammar of key patterns is described in `pattern`.
 
 use std::collections::BTreeMap;
@@ -11,19 +11,19 @@ use super::detect::ClauseDefinition;
 use super::facts::{ContentPart, ItemRole};
 use super::key_shapes::KeyShape;
 use super::keys::KeyListDefinitions;
+use super::pattern::NamePatterns;
 use super::provider_names::ProviderWordLists;
 use super::sources::{FactSourceLists, UsageSourceLists};
 use super::statements::StatementLists;
 use super::usage_words::UsageWordsDefinition;
 
-/// A list of names or patterns; `@name` inserts a shared list.
+/// A list of names or patterns.
 pub(super) type NameList = Vec<String>;
 
 /// The whole file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DialectsFile {
-    pub(super) lists: BTreeMap<String, NameList>,
     pub(super) providers: ProviderWordLists,
     /// Operation or span kind as sent, in lower case → current `gen_ai.operation.name`.
     pub(super) operations: BTreeMap<String, String>,
@@ -40,7 +40,7 @@ pub(super) struct DialectsFile {
     /// Attributes that identify an item in every dialect. A dialect's own lists come first.
     pub(super) identity: FactSourceLists,
     /// Resource attributes, one of which shows that the resource is an agent's.
-    pub(super) agent_resources: BTreeMap<String, NameList>,
+    pub(super) agent_resources: BTreeMap<String, NamePatterns>,
     /// Attributes that list other attributes as content.
     pub(super) caller_supplied_keys: CallerKeyAttributes,
     /// How statements to databases and caches are read.
@@ -129,9 +129,9 @@ pub(super) struct EventDefinition {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct CallRuleDefinition {
     pub(super) role: ItemRole,
-    pub(super) span: NameList,
+    pub(super) span: NamePatterns,
     pub(super) log: NameList,
-    pub(super) operation: NameList,
+    pub(super) operation: NamePatterns,
     pub(super) equals: BTreeMap<String, NameList>,
     /// Matches only if tokens are reported.
     pub(super) usage: bool,
@@ -172,7 +172,7 @@ pub(super) struct DialectDefinition {
     pub(super) event_prefix: String,
     pub(super) calls: Vec<CallRuleDefinition>,
     /// Spans and log events, other than tool calls, whose error text is a tool's output.
-    pub(super) tool_items: NameList,
+    pub(super) tool_items: NamePatterns,
     /// Tokens count only on spans with no tokens on any span below.
     pub(super) leaves_only: bool,
     /// All its model calls have names in `calls`: another item with tokens may be a sum of them, and has no price.

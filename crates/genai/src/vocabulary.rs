@@ -1,14 +1,13 @@
 //! [`Vocabulary`] is `config/dialects.yaml` in compiled form: keys mapped to classes and slots, dialects by priority.
 //! The built-in vocabulary is read from a JSON copy, which takes a twentieth of the time; a test keeps both in step.
 //!
-//! A list too long for its index, an unknown `@list` and a duplicate dialect are errors at load.
+//! A list too long for its index and a duplicate dialect are errors at load.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use foldhash::{HashMap, HashSet};
 use parking_lot::Mutex;
 
-use config::load;
 use otlp::Value;
 
 use super::announcements::AnnouncementFinder;
@@ -25,7 +24,7 @@ use super::keys::{
 use super::pattern::{NamePatterns, PatternMap, pattern_weight};
 use super::provider_names::ProviderNames;
 use super::schema::{self, DialectsFile, NameList};
-use super::sources::{FactSource, FactSourceLists, SourceList, Sources, UsageSources};
+use super::sources::{FactSourceLists, SourceList, Sources, UsageSources, compile_list};
 use super::statements::StatementLists;
 use super::usage_words::{UsageKey, UsageWords};
 use super::wrapped_lines::WrappedLineFinder;
@@ -123,9 +122,7 @@ pub(super) struct ExtractRule {
 /// A compiled [`schema::CallRuleDefinition`].
 pub(super) struct CallRule {
     pub(super) data: schema::CallRuleDefinition,
-    pub(super) span: NamePatterns,
     pub(super) log: NamePatterns,
-    pub(super) operation: NamePatterns,
     pub(super) equals: Vec<(SlotIndex, Vec<String>)>,
     pub(super) bill_unless: Option<SlotIndex>,
 }
@@ -141,18 +138,13 @@ impl Vocabulary {
     /// # Errors
     /// Never for a released program: a test loads them.
     pub fn builtin() -> Result<Self, VocabularyError> {
-        let data: DialectsFile = serde_json::from_str(BUILTIN).map_err(|error| VocabularyError(error.to_string()))?;
-        VocabularyCompiler::new(&data.lists).compile(&data)
+        Self::parse(BUILTIN)
     }
 
-    /// Reads a dialects file. `name` is used in error messages.
-    ///
-    /// # Errors
-    /// The first problem found.
-    pub fn parse(name: &str, text: &str) -> Result<Self, VocabularyError> {
-        let data: DialectsFile =
-            load::parse_data(name, text).map_err(|problem| VocabularyError(problem.to_string()))?;
-        VocabularyCompiler::new(&data.lists).compile(&data)
+    /// Reads dialects as JSON.
+    pub(super) fn parse(text: &str) -> Result<Self, VocabularyError> {
+        let data: DialectsFile = serde_json::from_str(text).map_err(|error| VocabularyError(error.to_string()))?;
+        VocabularyCompiler { sets: LAST_BUILTIN_SET, ..VocabularyCompiler::default() }.compile(&data)
     }
 
     /// The role of an attribute key in every dialect.
@@ -281,13 +273,13 @@ fn fact_source_keys<const N: usize>(
     lists
         .flat_map(move |list| fields(list).map(Clone::clone))
         .flatten()
-        .filter(|source| !source.contains('#') && !source.starts_with('@') && !source.starts_with("text:"))
+        .filter(|source| !source.contains('#') && !source.starts_with("text:"))
         .map(|source| source.strip_prefix("resource:").map(str::to_owned).unwrap_or(source))
 }
 
 /// Collects keys while lists are compiled.
-pub(super) struct VocabularyCompiler<'d> {
-    lists: &'d BTreeMap<String, NameList>,
+#[derive(Default)]
+pub(super) struct VocabularyCompiler {
     facts: PatternMap<KeyFact>,
     slots: HashMap<String, SlotIndex>,
     /// The highest id of a list so far.
@@ -298,18 +290,7 @@ pub(super) struct VocabularyCompiler<'d> {
     problem: Option<String>,
 }
 
-impl<'d> VocabularyCompiler<'d> {
-    fn new(lists: &'d BTreeMap<String, NameList>) -> Self {
-        Self {
-            lists,
-            facts: PatternMap::default(),
-            slots: HashMap::default(),
-            sets: LAST_BUILTIN_SET,
-            marks: 0,
-            problem: None,
-        }
-    }
-
+impl VocabularyCompiler {
     fn compile(mut self, data: &DialectsFile) -> Result<Vocabulary, VocabularyError> {
         self.add_roles(&data.keys);
         let session_keys: BTreeSet<String> = fact_source_keys(data, |fields| [&fields.session]).collect();
@@ -329,7 +310,7 @@ impl<'d> VocabularyCompiler<'d> {
         }
         let extract = data.extract.iter().map(|rule| ExtractRule {
             dialect: rule.dialect.as_deref().map(intern_name),
-            from: self.expand_lists(&rule.from).iter().map(|from| FactSource::compile(&mut self, from)).collect(),
+            from: compile_list(&mut self, &rule.from),
             to: intern_name(&rule.to),
             slot: self.slot_for_key(&rule.to),
             kind: KeyClass::from_facts(self.facts.find(&rule.to)).kind,
@@ -351,7 +332,7 @@ impl<'d> VocabularyCompiler<'d> {
         let generic = dialects.iter().filter(|dialect| dialect.leaves_only);
         let generic_marks =
             generic.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
-        let chat_types = self.expand_lists(&data.keys.chat_types).into_iter().map(String::into_boxed_str).collect();
+        let chat_types = data.keys.chat_types.iter().map(|kind| Box::<str>::from(kind.as_str())).collect();
         let announced = AnnouncementFinder::new(
             &data.keys.quote_introductions,
             &data.keys.human_speakers,
@@ -360,8 +341,7 @@ impl<'d> VocabularyCompiler<'d> {
         let announced = announced.map_err(|error| VocabularyError(format!("announce: {error}")))?;
         let wrapped = WrappedLineFinder::compile(&mut self, &data.dialects, &dialects);
         let agent_resources = data.agent_resources.iter();
-        let agent_resources =
-            agent_resources.map(|(key, names)| (self.slot_for_key(key), self.compile_names(names))).collect();
+        let agent_resources = agent_resources.map(|(key, names)| (self.slot_for_key(key), names.clone())).collect();
         let statement_systems = data.statements.system.iter().map(|key| self.slot_for_key(key)).collect();
         if let Some(problem) = self.problem {
             return Err(VocabularyError(problem));
@@ -416,7 +396,7 @@ impl<'d> VocabularyCompiler<'d> {
             clauses: data.detect.iter().map(|clause| DetectionClause::compile(self, clause)).collect(),
             event_prefix: data.event_prefix.clone(),
             calls: data.calls.iter().map(|rule| self.compile_call_rule(rule)).collect(),
-            tool_items: self.compile_names(&data.tool_items),
+            tool_items: data.tool_items.clone(),
             leaves_only: data.leaves_only,
             names_its_calls: data.names_its_calls,
             inherit_model: data.inherit_model,
@@ -434,9 +414,7 @@ impl<'d> VocabularyCompiler<'d> {
     fn compile_call_rule(&mut self, rule: &schema::CallRuleDefinition) -> CallRule {
         CallRule {
             data: rule.clone(),
-            span: self.compile_names(&rule.span),
-            log: self.compile_names(&rule.log),
-            operation: self.compile_names(&rule.operation),
+            log: NamePatterns::new(&rule.log),
             equals: self.compile_equals(&rule.equals),
             bill_unless: rule.bill_unless.as_deref().map(|key| self.slot_for_key(key)),
         }
@@ -444,8 +422,8 @@ impl<'d> VocabularyCompiler<'d> {
 
     /// Adds a fact about each key of a list.
     fn add_keys(&mut self, list: &[String], fact: impl Fn(PatternWeight) -> KeyFact) {
-        for key in self.expand_lists(list) {
-            self.facts.insert(&key, fact(pattern_weight(&key)));
+        for key in list {
+            self.facts.insert(key, fact(pattern_weight(key)));
         }
     }
 
@@ -492,13 +470,8 @@ impl<'d> VocabularyCompiler<'d> {
         out
     }
 
-    /// The patterns of a list, with `@lists` inserted.
-    pub(super) fn compile_names(&mut self, list: &[String]) -> NamePatterns {
-        NamePatterns::new(&self.expand_lists(list))
-    }
-
     pub(super) fn compile_equals(&mut self, pairs: &BTreeMap<String, NameList>) -> Vec<(SlotIndex, Vec<String>)> {
-        pairs.iter().map(|(key, values)| (self.slot_for_key(key), self.expand_lists(values))).collect()
+        pairs.iter().map(|(key, values)| (self.slot_for_key(key), values.clone())).collect()
     }
 
     /// A marker bit that is set by any key of the list.
@@ -538,22 +511,6 @@ impl<'d> VocabularyCompiler<'d> {
             GLOBAL
         });
         self.sets
-    }
-
-    pub(super) fn expand_lists(&mut self, list: &[String]) -> Vec<String> {
-        let mut out = Vec::with_capacity(list.len());
-        for entry in list {
-            match entry.strip_prefix('@') {
-                None => out.push(entry.clone()),
-                Some(name) => match self.lists.get(name) {
-                    Some(shared) => out.extend(shared.iter().cloned()),
-                    // Scope names may begin with `@`.
-                    None if name.contains('/') => out.push(entry.clone()),
-                    None => self.record_problem(format!("list @{name} is not defined; add it to `lists`")),
-                },
-            }
-        }
-        out
     }
 
     pub(super) fn record_problem(&mut self, problem: String) {

@@ -27,7 +27,7 @@ pub(super) struct WrappedLineFinder {
 
 impl WrappedLineFinder {
     pub(super) fn compile(
-        compiler: &mut VocabularyCompiler<'_>,
+        compiler: &mut VocabularyCompiler,
         data: &[schema::DialectDefinition],
         dialects: &[Dialect],
     ) -> Self {

@@ -19,12 +19,32 @@ use serde_json::{Value as Json, json};
 /// Read from the YAML files, so that a change of data needs no rebuild. `builtin_is_the_yaml_file` keeps the
 /// compiled-in copy in step.
 fn builtin() -> Vocabulary {
-    Vocabulary::parse("dialects.json", &data().to_string()).unwrap_or_else(|error| panic!("{}", error.0))
+    Vocabulary::parse(&data().to_string()).unwrap_or_else(|error| panic!("{}", error.0))
 }
 
-/// Both files merged.
+/// Replaces each `@name` by the entries of this list. Names of scopes may begin with `@`.
+fn insert_lists(data: &mut Json, lists: &Json) {
+    let entries = |item: Json| {
+        let name = item.as_str().and_then(|text| text.strip_prefix('@')).filter(|name| !name.contains('/'));
+        let list = name.map(|name| lists[name].as_array().unwrap_or_else(|| panic!("no list @{name}")).clone());
+        list.unwrap_or_else(|| vec![item])
+    };
+    match data {
+        Json::Object(fields) => fields.values_mut().for_each(|value| insert_lists(value, lists)),
+        Json::Array(items) => {
+            items.iter_mut().for_each(|item| insert_lists(item, lists));
+            *items = std::mem::take(items).into_iter().flat_map(entries).collect();
+        }
+        _ => {}
+    }
+}
+
+/// Both files merged, with the shared lists inserted.
 pub(super) fn data() -> Json {
     let mut data: Json = request::case_file("config/dialects.yaml");
+    let lists = data["lists"].clone();
+    data.as_object_mut().unwrap().retain(|name, _| name != "lists");
+    insert_lists(&mut data, &lists);
     data["registry"] = request::case_file("config/semconv.yaml");
     data
 }
