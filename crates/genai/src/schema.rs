@@ -2,7 +2,6 @@
 //! time; the grammar of key patterns is described in `pattern`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -20,9 +19,9 @@ use super::usage_words::UsageWordsDefinition;
 /// A list of names or patterns.
 pub(super) type NameList = Vec<String>;
 
-/// The whole file.
+/// The whole file, whose names are borrowed.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, bound(deserialize = "'de: 'static"))]
 pub(super) struct DialectsFile {
     pub(super) providers: ProviderWordLists,
     /// Operation or span kind as sent, in lower case → current `gen_ai.operation.name`.
@@ -34,7 +33,7 @@ pub(super) struct DialectsFile {
     pub(super) usage_words: UsageWordsDefinition,
     /// Attributes of the semantic conventions that hold labels (`config/semconv.yaml`).
     #[serde(default)]
-    pub(super) registry: BTreeMap<String, RegistryShape>,
+    pub(super) registry: BTreeMap<String, KeyShape>,
     /// Span and log events that carry content in every dialect.
     pub(super) events: Vec<EventDefinition>,
     /// Attributes that identify an item in every dialect. A dialect's own lists come first.
@@ -73,41 +72,9 @@ pub(super) struct CallerKeyAttributes {
 pub(super) struct ExtractDefinition {
     /// Restricts the rule to one dialect.
     #[serde(default)]
-    pub(super) dialect: Option<String>,
+    pub(super) dialect: Option<&'static str>,
     pub(super) from: NameList,
-    pub(super) to: String,
-}
-
-/// The shape of the values of an attribute in the semantic conventions.
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum LabelShape {
-    #[serde(alias = "id", alias = "version")]
-    Label,
-    Path,
-    /// An enumeration whose members are not known.
-    Enum,
-    Host,
-}
-
-/// The shape of the values of an attribute, or the members of its enumeration.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum RegistryShape {
-    Kind(LabelShape),
-    Members(Vec<Box<str>>),
-}
-
-impl RegistryShape {
-    pub(super) fn key_shape(&self) -> KeyShape {
-        match self {
-            Self::Kind(LabelShape::Label) => KeyShape::Name,
-            Self::Kind(LabelShape::Path) => KeyShape::Path,
-            Self::Kind(LabelShape::Host) => KeyShape::Host,
-            Self::Kind(LabelShape::Enum) => KeyShape::Members(Arc::default()),
-            Self::Members(members) => KeyShape::Members(members.as_slice().into()),
-        }
-    }
+    pub(super) to: &'static str,
 }
 
 /// An event that carries content: a span event or a log event of this name.
@@ -165,7 +132,7 @@ pub(super) struct ContentDefinition {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DialectDefinition {
-    pub(super) name: String,
+    pub(super) name: &'static str,
     pub(super) priority: u32,
     pub(super) detect: Vec<ClauseDefinition>,
     /// Prefix removed from log event names before they are compared.

@@ -17,6 +17,7 @@ use super::content::AttributeRules;
 use super::detect::DetectionClause;
 use super::facts::{ContentPart, TokenBucket};
 use super::harmless_values::HarmlessValues;
+use super::key_shapes::KeyShape;
 use super::keys::{
     GLOBAL, KeyClass, KeyClassifier, KeyFact, KeyListDefinitions, KeyRole, KeySetId, LAST_BUILTIN_SET, PatternWeight,
     SlotIndex,
@@ -142,7 +143,7 @@ impl Vocabulary {
     }
 
     /// Reads dialects as JSON.
-    pub(super) fn parse(text: &str) -> Result<Self, VocabularyError> {
+    pub(super) fn parse(text: &'static str) -> Result<Self, VocabularyError> {
         let data: DialectsFile = serde_json::from_str(text).map_err(|error| VocabularyError(error.to_string()))?;
         VocabularyCompiler { sets: LAST_BUILTIN_SET, ..VocabularyCompiler::default() }.compile(&data)
     }
@@ -309,11 +310,11 @@ impl VocabularyCompiler {
             self.add_keys(list, |_| KeyFact::Kind(*kind));
         }
         let extract = data.extract.iter().map(|rule| ExtractRule {
-            dialect: rule.dialect.as_deref().map(intern_name),
+            dialect: rule.dialect,
             from: compile_list(&mut self, &rule.from),
-            to: intern_name(&rule.to),
-            slot: self.slot_for_key(&rule.to),
-            kind: KeyClass::from_facts(self.facts.find(&rule.to)).kind,
+            to: rule.to,
+            slot: self.slot_for_key(rule.to),
+            kind: KeyClass::from_facts(self.facts.find(rule.to)).kind,
         });
         let extract = extract.collect();
         let named = &data.caller_supplied_keys;
@@ -324,7 +325,7 @@ impl VocabularyCompiler {
         let mut names = BTreeSet::new();
         let mut dialects = Vec::with_capacity(order.len());
         for dialect in order {
-            if !names.insert(&dialect.name) {
+            if !names.insert(dialect.name) {
                 self.record_problem(format!("dialect {} is defined twice; rename or remove one of them", dialect.name));
             }
             dialects.push(self.compile_dialect(dialect, &data.identity));
@@ -392,7 +393,7 @@ impl VocabularyCompiler {
             _ => (None, data.content.events.as_slice()),
         };
         Dialect {
-            name: intern_name(&data.name),
+            name: data.name,
             clauses: data.detect.iter().map(|clause| DetectionClause::compile(self, clause)).collect(),
             event_prefix: data.event_prefix.clone(),
             calls: data.calls.iter().map(|rule| self.compile_call_rule(rule)).collect(),
@@ -441,12 +442,12 @@ impl VocabularyCompiler {
     }
 
     /// Adds the labels of the semantic conventions, except keys that hold content here.
-    fn add_registry(&mut self, registry: &BTreeMap<String, schema::RegistryShape>) {
+    fn add_registry(&mut self, registry: &BTreeMap<String, KeyShape>) {
         for (key, shape) in registry {
             let is_content = self.facts.find(key).any(|fact| matches!(fact, KeyFact::Content(GLOBAL, ..)));
             if !is_content {
                 self.facts.insert(key, KeyFact::Role(KeyRole::Label, pattern_weight(key)));
-                self.facts.insert(key, KeyFact::Shape(shape.key_shape()));
+                self.facts.insert(key, KeyFact::Shape(shape.clone()));
             }
         }
     }
@@ -516,17 +517,4 @@ impl VocabularyCompiler {
     pub(super) fn record_problem(&mut self, problem: String) {
         self.problem.get_or_insert(problem);
     }
-}
-
-/// Interns the name of a dialect or target attribute for the life of the program: there are only a few dozen, and all
-/// facts carry them.
-fn intern_name(name: &str) -> &'static str {
-    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let mut names = NAMES.lock();
-    if let Some(known) = names.get(name) {
-        return known;
-    }
-    let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
-    names.insert(name);
-    name
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use otlp::Value;
+use serde::Deserialize;
 
 use super::address;
 use super::label_shape;
@@ -24,10 +25,12 @@ const MAX_PATH_SEGMENTS: usize = 12;
 const MAX_PATH_BLANKS: usize = 2;
 
 /// See the module documentation.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum KeyShape {
     /// Names, ids and versions: [`words::is_name`], [`words::is_dotted_name`].
     #[default]
+    #[serde(alias = "label", alias = "id", alias = "version")]
     Name,
     Host,
     Path,

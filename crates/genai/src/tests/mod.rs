@@ -19,7 +19,7 @@ use serde_json::{Value as Json, json};
 /// Read from the YAML files, so that a change of data needs no rebuild. `builtin_is_the_yaml_file` keeps the
 /// compiled-in copy in step.
 fn builtin() -> Vocabulary {
-    Vocabulary::parse(&data().to_string()).unwrap_or_else(|error| panic!("{}", error.0))
+    Vocabulary::parse(data().to_string().leak()).unwrap_or_else(|error| panic!("{}", error.0))
 }
 
 /// Replaces each `@name` by the entries of this list. Names of scopes may begin with `@`.
@@ -46,10 +46,17 @@ pub(super) fn data() -> Json {
     data.as_object_mut().unwrap().retain(|name, _| name != "lists");
     insert_lists(&mut data, &lists);
     data["registry"] = request::case_file("config/semconv.yaml");
+    for shape in data["registry"].as_object_mut().unwrap().values_mut() {
+        match shape {
+            Json::Array(members) => *shape = json!({"members": members}),
+            Json::String(kind) if kind.as_str() == "enum" => *shape = json!({"members": []}),
+            _ => {}
+        }
+    }
     data
 }
 
-/// The lists of `words.yaml`, sorted for binary searches.
+/// The lists of `words.yaml`, sorted for binary searches, and its forms with their parts inserted.
 fn words() -> Json {
     let mut words: Json = request::case_file("config/words.yaml");
     for list in words.as_object_mut().unwrap().values_mut() {
@@ -58,6 +65,15 @@ fn words() -> Json {
         sorted.sort_unstable();
         *list = sorted.into();
     }
+    let parts = words["form_parts"].clone();
+    let insert =
+        |form: String, (name, part): (&String, &Json)| form.replace(&format!("<{name}>"), part.as_str().unwrap());
+    let forms = words["forms"].as_object_mut().unwrap().values_mut().flat_map(|forms| forms.as_array_mut().unwrap());
+    for form in forms {
+        let whole = parts.as_object().unwrap().iter().fold(form.as_str().unwrap().to_owned(), insert);
+        *form = format!("^(?:{whole})$").into();
+    }
+    words.as_object_mut().unwrap().retain(|name, _| name != "form_parts");
     words
 }
 

@@ -48,7 +48,6 @@ pub(crate) struct WordLists {
     pub(crate) statement_words: WordList,
     pub(crate) name_keys: WordList,
     pub(crate) forms: BTreeMap<OpaqueKind, Vec<String>>,
-    pub(crate) form_parts: BTreeMap<String, String>,
 }
 
 /// An unreadable file would let nothing stay; tests read every list.
