@@ -18,7 +18,7 @@ use super::words::split_words;
 const MAX_SCOPE_WORDS: usize = 6;
 
 /// One way to detect a dialect. All given conditions must hold.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ClauseDefinition {
     scope: NamePatterns,
@@ -42,14 +42,14 @@ pub(super) struct ClauseDefinition {
 
 /// A compiled [`ClauseDefinition`].
 pub(super) struct DetectionClause {
-    data: ClauseDefinition,
+    pub(super) data: ClauseDefinition,
     resource: Vec<(SlotIndex, NamePatterns)>,
     /// Marker bits: an item has a list's bit if it has a key of the list.
     has: u128,
     /// One bit for each `also` list; all of them must be set.
     also: u128,
     lacks: u128,
-    equals: Vec<(SlotIndex, Vec<String>)>,
+    pub(super) equals: Vec<(SlotIndex, Vec<String>)>,
 }
 
 /// A clause that scope and resource permit.
@@ -73,15 +73,15 @@ impl PossibleClause<'_> {
 }
 
 impl DetectionClause {
-    pub(super) fn compile(compiler: &mut VocabularyCompiler, clause: &ClauseDefinition) -> Self {
-        let resource = clause.resource.iter();
+    pub(super) fn compile(compiler: &mut VocabularyCompiler, data: ClauseDefinition) -> Self {
+        let resource = data.resource.iter();
         Self {
-            data: clause.clone(),
             resource: resource.map(|(key, names)| (compiler.slot_for_key(key), names.clone())).collect(),
-            has: compiler.allocate_mark(&clause.has),
-            also: clause.also.iter().fold(0, |marks, list| marks | compiler.allocate_mark(list)),
-            lacks: compiler.allocate_mark(&clause.lacks),
-            equals: compiler.compile_equals(&clause.equals),
+            has: compiler.allocate_mark(&data.has),
+            also: data.also.iter().fold(0, |marks, list| marks | compiler.allocate_mark(list)),
+            lacks: compiler.allocate_mark(&data.lacks),
+            equals: compiler.compile_equals(&data.equals),
+            data,
         }
     }
 

@@ -51,6 +51,7 @@ pub(super) struct DialectsFile {
     /// Facts that are reported only inside content and are not content themselves.
     #[serde(default)]
     pub(super) extract: Vec<ExtractDefinition>,
+    /// By priority.
     pub(super) dialects: Vec<DialectDefinition>,
 }
 
@@ -92,7 +93,7 @@ pub(super) struct EventDefinition {
 }
 
 /// A rule for the kind of an item. The first rule whose conditions all hold wins.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct CallRuleDefinition {
     pub(super) role: ItemRole,
@@ -133,7 +134,6 @@ pub(super) struct ContentDefinition {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DialectDefinition {
     pub(super) name: &'static str,
-    pub(super) priority: u32,
     pub(super) detect: Vec<ClauseDefinition>,
     /// Prefix removed from log event names before they are compared.
     pub(super) event_prefix: String,

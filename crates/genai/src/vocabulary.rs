@@ -1,7 +1,7 @@
 //! [`Vocabulary`] is `config/dialects.yaml` in compiled form: keys mapped to classes and slots, dialects by priority.
 //! The built-in vocabulary is read from a JSON copy, which takes a twentieth of the time; a test keeps both in step.
 //!
-//! A list too long for its index and a duplicate dialect are errors at load.
+//! A list too long for its index is an error at load.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -83,16 +83,10 @@ pub struct Vocabulary {
 /// One compiled dialect.
 pub(super) struct Dialect {
     pub(super) name: &'static str,
+    /// The definition, without what is compiled.
+    pub(super) data: schema::DialectDefinition,
     pub(super) clauses: Vec<DetectionClause>,
-    pub(super) event_prefix: String,
     pub(super) calls: Vec<CallRule>,
-    /// Names of spans and log events, other than tool calls, whose error text is a tool's output.
-    pub(super) tool_items: NamePatterns,
-    pub(super) leaves_only: bool,
-    pub(super) names_its_calls: bool,
-    pub(super) inherit_model: bool,
-    pub(super) from_vendor_sdk: bool,
-    pub(super) default_provider: Option<String>,
     pub(super) sources: Sources,
     pub(super) usage: UsageSources,
     pub(super) set: KeySetId,
@@ -131,7 +125,7 @@ pub(super) struct CallRule {
 impl Vocabulary {
     /// Returns true if a dialect prefixes its event names with this text.
     pub(super) fn is_event_prefix(&self, text: &str) -> bool {
-        !text.is_empty() && self.dialects.iter().any(|dialect| dialect.event_prefix == text)
+        !text.is_empty() && self.dialects.iter().any(|dialect| dialect.data.event_prefix == text)
     }
 
     /// Loads the built-in dialects.
@@ -145,7 +139,7 @@ impl Vocabulary {
     /// Reads dialects as JSON.
     pub(super) fn parse(text: &'static str) -> Result<Self, VocabularyError> {
         let data: DialectsFile = serde_json::from_str(text).map_err(|error| VocabularyError(error.to_string()))?;
-        VocabularyCompiler { sets: LAST_BUILTIN_SET, ..VocabularyCompiler::default() }.compile(&data)
+        VocabularyCompiler { sets: LAST_BUILTIN_SET, ..VocabularyCompiler::default() }.compile(data)
     }
 
     /// The role of an attribute key in every dialect.
@@ -201,7 +195,7 @@ impl Vocabulary {
     /// Returns true for a generic dialect: its emitter is not described, and only structure distinguishes calls from
     /// roll-ups.
     pub fn is_generic_dialect(&self, dialect: &str) -> bool {
-        self.dialects.iter().any(|known| known.leaves_only && known.name == dialect)
+        self.dialects.iter().any(|known| known.data.leaves_only && known.name == dialect)
     }
 
     /// Names of the dialects, in order of priority.
@@ -292,10 +286,10 @@ pub(super) struct VocabularyCompiler {
 }
 
 impl VocabularyCompiler {
-    fn compile(mut self, data: &DialectsFile) -> Result<Vocabulary, VocabularyError> {
+    fn compile(mut self, data: DialectsFile) -> Result<Vocabulary, VocabularyError> {
         self.add_roles(&data.keys);
-        let session_keys: BTreeSet<String> = fact_source_keys(data, |fields| [&fields.session]).collect();
-        let identity_keys = identity_keys(data);
+        let session_keys: BTreeSet<String> = fact_source_keys(&data, |fields| [&fields.session]).collect();
+        let (identity_keys, person_keys) = (identity_keys(&data), person_keys(&data));
         for key in &identity_keys {
             self.facts.insert(key, KeyFact::Identity);
         }
@@ -320,17 +314,9 @@ impl VocabularyCompiler {
         let named = &data.caller_supplied_keys;
         let caller_key_slots =
             (self.slot_for_key(&named.schema), self.slot_for_key(&named.template), self.slot_for_key(&named.message));
-        let mut order: Vec<&schema::DialectDefinition> = data.dialects.iter().collect();
-        order.sort_by_key(|dialect| dialect.priority);
-        let mut names = BTreeSet::new();
-        let mut dialects = Vec::with_capacity(order.len());
-        for dialect in order {
-            if !names.insert(dialect.name) {
-                self.record_problem(format!("dialect {} is defined twice; rename or remove one of them", dialect.name));
-            }
-            dialects.push(self.compile_dialect(dialect, &data.identity));
-        }
-        let generic = dialects.iter().filter(|dialect| dialect.leaves_only);
+        let dialects = data.dialects.into_iter();
+        let dialects: Vec<Dialect> = dialects.map(|dialect| self.compile_dialect(dialect, &data.identity)).collect();
+        let generic = dialects.iter().filter(|dialect| dialect.data.leaves_only);
         let generic_marks =
             generic.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
         let chat_types = data.keys.chat_types.iter().map(|kind| Box::<str>::from(kind.as_str())).collect();
@@ -340,7 +326,6 @@ impl VocabularyCompiler {
             &data.keys.machine_speakers,
         );
         let announced = announced.map_err(|error| VocabularyError(format!("announce: {error}")))?;
-        let wrapped = WrappedLineFinder::compile(&mut self, &data.dialects, &dialects);
         let agent_resources = data.agent_resources.iter();
         let agent_resources = agent_resources.map(|(key, names)| (self.slot_for_key(key), names.clone())).collect();
         let statement_systems = data.statements.system.iter().map(|key| self.slot_for_key(key)).collect();
@@ -366,8 +351,8 @@ impl VocabularyCompiler {
             events,
             identity,
             caller_key_slots,
-            wrapped,
-            statements: data.statements.clone(),
+            wrapped: WrappedLineFinder::compile(&dialects),
+            statements: data.statements,
             statement_systems,
             extract,
             providers: ProviderNames::compile(&data.providers),
@@ -379,12 +364,12 @@ impl VocabularyCompiler {
             media: data.media.iter().cloned().collect(),
             session_keys: session_keys.into_iter().collect(),
             identity_keys,
-            person_keys: person_keys(data),
+            person_keys,
             harmless_values: Mutex::default(),
         })
     }
 
-    fn compile_dialect(&mut self, data: &schema::DialectDefinition, identity: &FactSourceLists) -> Dialect {
+    fn compile_dialect(&mut self, mut data: schema::DialectDefinition, identity: &FactSourceLists) -> Dialect {
         let set = self.new_set();
         self.add_content_lists(set, &data.content.attributes);
         self.add_keys(&data.labels, |_| KeyFact::Label(set));
@@ -394,30 +379,27 @@ impl VocabularyCompiler {
         };
         Dialect {
             name: data.name,
-            clauses: data.detect.iter().map(|clause| DetectionClause::compile(self, clause)).collect(),
-            event_prefix: data.event_prefix.clone(),
-            calls: data.calls.iter().map(|rule| self.compile_call_rule(rule)).collect(),
-            tool_items: data.tool_items.clone(),
-            leaves_only: data.leaves_only,
-            names_its_calls: data.names_its_calls,
-            inherit_model: data.inherit_model,
-            from_vendor_sdk: data.from_vendor_sdk,
-            default_provider: data.default_provider.clone(),
+            clauses: std::mem::take(&mut data.detect)
+                .into_iter()
+                .map(|clause| DetectionClause::compile(self, clause))
+                .collect(),
+            calls: std::mem::take(&mut data.calls).into_iter().map(|rule| self.compile_call_rule(rule)).collect(),
             sources: Sources::compile(self, &data.fields, Some(identity)),
             usage: UsageSources::compile(self, &data.usage),
             set,
             any_event: any_event
                 .and_then(|event| self.compile_events(std::slice::from_ref(event)).find("").next().copied()),
             events: self.compile_events(named),
+            data,
         }
     }
 
-    fn compile_call_rule(&mut self, rule: &schema::CallRuleDefinition) -> CallRule {
+    fn compile_call_rule(&mut self, data: schema::CallRuleDefinition) -> CallRule {
         CallRule {
-            data: rule.clone(),
-            log: NamePatterns::new(&rule.log),
-            equals: self.compile_equals(&rule.equals),
-            bill_unless: rule.bill_unless.as_deref().map(|key| self.slot_for_key(key)),
+            log: NamePatterns::new(&data.log),
+            equals: self.compile_equals(&data.equals),
+            bill_unless: data.bill_unless.as_deref().map(|key| self.slot_for_key(key)),
+            data,
         }
     }
 

@@ -41,7 +41,7 @@ pub(super) enum StatementSystem {
 }
 
 /// The words that decide how statements are read.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StatementLists {
     /// Attributes that name the system.

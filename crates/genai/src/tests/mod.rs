@@ -39,12 +39,17 @@ fn insert_lists(data: &mut Json, lists: &Json) {
     }
 }
 
-/// Both files merged, with the shared lists inserted.
+/// Both files merged, with the shared lists inserted and the dialects by priority.
 pub(super) fn data() -> Json {
     let mut data: Json = request::case_file("config/dialects.yaml");
     let lists = data["lists"].clone();
     data.as_object_mut().unwrap().retain(|name, _| name != "lists");
     insert_lists(&mut data, &lists);
+    let dialects = data["dialects"].as_array_mut().unwrap();
+    dialects.sort_by_key(|dialect| dialect["priority"].as_u64().unwrap());
+    for dialect in dialects {
+        dialect.as_object_mut().unwrap().retain(|name, _| name != "priority");
+    }
     data["registry"] = request::case_file("config/semconv.yaml");
     for shape in data["registry"].as_object_mut().unwrap().values_mut() {
         match shape {
@@ -103,7 +108,8 @@ fn no_dialect_is_missing() {
     let names: Vec<&str> = vocabulary.dialects().collect();
     assert_eq!((names.first(), names.last()), (Some(&"claude-otel-hooks"), Some(&"unknown")));
     assert!(vocabulary.keys.classes.len() > 300);
-    let known: BTreeSet<&str> = names.into_iter().collect();
+    let known: BTreeSet<&str> = names.iter().copied().collect();
+    assert_eq!(known.len(), names.len(), "two dialects have one name");
     assert_eq!(known.difference(&listed).collect::<Vec<_>>(), listed.difference(&known).collect::<Vec<_>>());
 }
 
