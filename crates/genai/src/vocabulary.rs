@@ -19,8 +19,7 @@ use super::facts::{ContentPart, TokenBucket};
 use super::harmless_values::HarmlessValues;
 use super::key_shapes::KeyShape;
 use super::keys::{
-    GLOBAL, KeyClass, KeyClassifier, KeyFact, KeyListDefinitions, KeyRole, KeySetId, LAST_BUILTIN_SET, PatternWeight,
-    SlotIndex,
+    GLOBAL, KeyClass, KeyClassifier, KeyFact, KeyRole, KeySetId, LAST_BUILTIN_SET, PatternWeight, SlotIndex,
 };
 use super::pattern::{NamePatterns, PatternMap, pattern_weight};
 use super::provider_names::ProviderNames;
@@ -287,7 +286,9 @@ pub(super) struct VocabularyCompiler {
 
 impl VocabularyCompiler {
     fn compile(mut self, data: DialectsFile) -> Result<Vocabulary, VocabularyError> {
-        self.add_roles(&data.keys);
+        for (role, list) in &data.keys.roles {
+            self.add_keys(list, |weight| KeyFact::Role(*role, weight));
+        }
         let session_keys: BTreeSet<String> = fact_source_keys(&data, |fields| [&fields.session]).collect();
         let (identity_keys, person_keys) = (identity_keys(&data), person_keys(&data));
         for key in &identity_keys {
@@ -407,19 +408,6 @@ impl VocabularyCompiler {
     fn add_keys(&mut self, list: &[String], fact: impl Fn(PatternWeight) -> KeyFact) {
         for key in list {
             self.facts.insert(key, fact(pattern_weight(key)));
-        }
-    }
-
-    fn add_roles(&mut self, keys: &KeyListDefinitions) {
-        let lists = [
-            (&keys.secret, KeyRole::Secret),
-            (&keys.pii, KeyRole::Pii),
-            (&keys.error_text, KeyRole::ErrorText),
-            (&keys.redact, KeyRole::Redact),
-            (&keys.label, KeyRole::Label),
-        ];
-        for (list, role) in lists {
-            self.add_keys(list, |weight| KeyFact::Role(role, weight));
         }
     }
 
