@@ -59,8 +59,9 @@ impl ContentSearch {
     pub(super) fn new(key: &FingerprintKey, texts: &[&str]) -> Self {
         let mut parts = Vec::new();
         for (text_index, text) in texts.iter().enumerate() {
-            for range in stack_frames::ranges_between_frames(text) {
-                let Some(part) = text.get(range.clone()).filter(|part| part.len() >= RUN_BYTES) else { continue };
+            for (is_frame, range) in stack_frames::group_lines(text, |_, is_frame| is_frame) {
+                let is_searched = |part: &&str| !is_frame && part.len() >= RUN_BYTES;
+                let Some(part) = text.get(range.clone()).filter(is_searched) else { continue };
                 let forms = folded_forms(part).into_iter().filter(|form| form.bytes.len() >= RUN_BYTES);
                 parts.extend(forms.map(|form| SearchablePart {
                     text_index,

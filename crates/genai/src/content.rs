@@ -31,7 +31,7 @@ use super::keys::{
 };
 use super::label_shape;
 use super::nested_content::{self, ActiveKeyLists, RemovedContent, SearchOutcome};
-use super::statements::StatementSystem;
+use super::statements::{self, StatementSystem};
 use super::structured_text::ChatEvidence;
 use super::vocabulary::{Dialect, EventRule, Vocabulary};
 use super::words;
@@ -292,7 +292,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             }
             None if class.is_listed(STATEMENTS) && rules.statement.is_some() => {
                 let system = rules.statement.unwrap_or_default();
-                let shorten = |_: &str, text: &str| self.vocabulary.statements.shorten_statement(system, text);
+                let shorten = |_: &str, text: &str| statements::shorten_statement(system, text);
                 self.shorten_value((node, id), value, STATEMENT_SUFFIX, shorten, out);
             }
             None if !matches!(class.role, KeyRole::Secret | KeyRole::ErrorText | KeyRole::Redact) => {
@@ -369,7 +369,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
     /// The rule for an event of this name.
     fn known_event_rule(&self, name: &str, dialect: Option<&Dialect>) -> Option<EventRule> {
         let own = dialect.and_then(|dialect| {
-            let bare = name.strip_prefix(dialect.event_prefix.as_str()).unwrap_or(name);
+            let bare = name.strip_prefix(dialect.data.event_prefix.as_str()).unwrap_or(name);
             dialect.events.find(bare).next()
         });
         let known = own.or_else(|| self.vocabulary.events.find(name).next().filter(|_| !name.is_empty()));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use otlp::{NodeKind, TextField};
+use otlp::{NodeId, NodeKind, Payload, TextField};
 
 use super::item_reader::{ItemAttribute, ItemReader, text_of};
 use super::keys::SlotIndex;
@@ -17,58 +17,40 @@ use super::words::split_words;
 /// A scope name with more words than this is no instrumentation's, even if a pattern matches it.
 const MAX_SCOPE_WORDS: usize = 6;
 
-/// Declares a detection clause twice: as read from `config/dialects.yaml`, and compiled. All given conditions must
-/// hold.
-macro_rules! detection_clause {
-    (names: $($name:ident)*) => {
-        /// One way to detect a dialect.
-        #[derive(Default, Deserialize)]
-        #[serde(deny_unknown_fields, default)]
-        pub(super) struct ClauseDefinition {
-            $($name: NameList,)*
-            resource: BTreeMap<String, NameList>,
-            pub(super) has: NameList,
-            /// At least one attribute of each of these lists must be present too.
-            also: Vec<NameList>,
-            lacks: NameList,
-            pub(super) equals: BTreeMap<String, NameList>,
-            /// The name of the log event equals the name of its scope.
-            event_is_scope: bool,
-        }
-
-        pub(super) struct DetectionClause {
-            $($name: NamePatterns,)*
-            resource: Vec<(SlotIndex, NamePatterns)>,
-            /// Marker bits: an item has a list's bit if it has a key of the list.
-            has: u128,
-            /// One bit for each `also` list; all of them must be set.
-            also: u128,
-            lacks: u128,
-            equals: Vec<(SlotIndex, Vec<String>)>,
-            event_is_scope: bool,
-        }
-
-        impl DetectionClause {
-            pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, clause: &ClauseDefinition) -> Self {
-                let resource = clause.resource.iter();
-                Self {
-                    $($name: compiler.compile_names(&clause.$name),)*
-                    resource: resource
-                        .map(|(key, list)| (compiler.slot_for_key(key), compiler.compile_names(list)))
-                        .collect(),
-                    has: compiler.allocate_mark(&clause.has),
-                    also: clause.also.iter().fold(0, |marks, list| marks | compiler.allocate_mark(list)),
-                    lacks: compiler.allocate_mark(&clause.lacks),
-                    equals: compiler.compile_equals(&clause.equals),
-                    event_is_scope: clause.event_is_scope,
-                }
-            }
-        }
-    };
+/// One way to detect a dialect. All given conditions must hold.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ClauseDefinition {
+    scope: NamePatterns,
+    not_scope: NamePatterns,
+    /// The schema URL of the scope.
+    schema: NamePatterns,
+    span: NamePatterns,
+    span_event: NamePatterns,
+    log: NamePatterns,
+    log_body: NamePatterns,
+    metric: NamePatterns,
+    resource: BTreeMap<String, NamePatterns>,
+    pub(super) has: NameList,
+    /// At least one attribute of each of these lists must be present too.
+    also: Vec<NameList>,
+    lacks: NameList,
+    pub(super) equals: BTreeMap<String, NameList>,
+    /// The name of the log event equals the name of its scope.
+    event_is_scope: bool,
 }
 
-// `schema`: the schema URL of the scope.
-detection_clause! { names: scope not_scope schema span span_event log log_body metric }
+/// A compiled [`ClauseDefinition`].
+pub(super) struct DetectionClause {
+    pub(super) data: ClauseDefinition,
+    resource: Vec<(SlotIndex, NamePatterns)>,
+    /// Marker bits: an item has a list's bit if it has a key of the list.
+    has: u128,
+    /// One bit for each `also` list; all of them must be set.
+    also: u128,
+    lacks: u128,
+    pub(super) equals: Vec<(SlotIndex, Vec<String>)>,
+}
 
 /// A clause that scope and resource permit.
 pub(super) struct PossibleClause<'v> {
@@ -91,15 +73,27 @@ impl PossibleClause<'_> {
 }
 
 impl DetectionClause {
+    pub(super) fn compile(compiler: &mut VocabularyCompiler, data: ClauseDefinition) -> Self {
+        let resource = data.resource.iter();
+        Self {
+            resource: resource.map(|(key, names)| (compiler.slot_for_key(key), names.clone())).collect(),
+            has: compiler.allocate_mark(&data.has),
+            also: data.also.iter().fold(0, |marks, list| marks | compiler.allocate_mark(list)),
+            lacks: compiler.allocate_mark(&data.lacks),
+            equals: compiler.compile_equals(&data.equals),
+            data,
+        }
+    }
+
     /// The marker bits of the `has` and `also` lists.
     pub(super) fn marks(&self) -> u128 {
         self.has | self.also
     }
 
     fn what_matches(&self) -> DialectMatch {
-        let names = [&self.span, &self.span_event, &self.log, &self.log_body, &self.metric];
-        let has_keys = self.has | self.also != 0 || self.event_is_scope || !self.equals.is_empty();
-        match self.scope.is_empty() {
+        let names = [&self.data.span, &self.data.span_event, &self.data.log, &self.data.log_body, &self.data.metric];
+        let has_keys = self.has | self.also != 0 || self.data.event_is_scope || !self.equals.is_empty();
+        match self.data.scope.is_empty() {
             _ if has_keys || names.iter().any(|names| !names.is_empty()) => DialectMatch::Item,
             true => DialectMatch::Resource,
             false => DialectMatch::Scope,
@@ -113,9 +107,9 @@ impl DetectionClause {
 
     /// Returns true if scope and resource permit the clause for the items below them.
     pub(super) fn matches_scope(&self, reader: &ItemReader<'_, '_>) -> bool {
-        (self.scope.is_empty() || self.scope.matches(reader.scope_name))
-            && !self.not_scope.matches(reader.scope_name)
-            && (self.schema.is_empty() || self.schema.matches(reader.schema_url))
+        (self.data.scope.is_empty() || self.data.scope.matches(reader.scope_name))
+            && !self.data.not_scope.matches(reader.scope_name)
+            && (self.data.schema.is_empty() || self.data.schema.matches(reader.schema_url))
             && self.resource.iter().all(|(slot, names)| {
                 let value = reader.resource_value(*slot).and_then(|value| value.as_str());
                 value.is_some_and(|value| names.matches(value))
@@ -127,19 +121,22 @@ impl DetectionClause {
         self.also & reader.marker_bits == self.also
             && self.lacks & reader.marker_bits == 0
             && has_equal_values(&self.equals, reader)
-            && matches_name(&self.span, reader, NodeKind::Span)
-            && matches_name(&self.metric, reader, NodeKind::DataPoint)
-            && (self.log.is_empty() || (reader.kind == NodeKind::LogRecord && self.log.matches(reader.event_name)))
-            && (!self.event_is_scope || (reader.kind == NodeKind::LogRecord && reader.event_name == reader.scope_name))
-            && (self.log_body.is_empty() || log_body_text(reader).is_some_and(|body| self.log_body.matches(body)))
-            && (self.span_event.is_empty() || self.has_span_event(reader))
+            && matches_name(&self.data.span, reader, NodeKind::Span)
+            && matches_name(&self.data.metric, reader, NodeKind::DataPoint)
+            && (self.data.log.is_empty()
+                || (reader.kind == NodeKind::LogRecord && self.data.log.matches(reader.event_name)))
+            && (!self.data.event_is_scope
+                || (reader.kind == NodeKind::LogRecord && reader.event_name == reader.scope_name))
+            && (self.data.log_body.is_empty()
+                || log_body_text(reader).is_some_and(|body| self.data.log_body.matches(body)))
+            && (self.data.span_event.is_empty() || self.has_span_event(reader))
     }
 
     fn has_span_event(&self, reader: &ItemReader<'_, '_>) -> bool {
         let payload = reader.payload;
         let mut children = reader.node.into_iter().flat_map(|node| payload.children(node));
         children.any(|child| {
-            payload.kind(child) == NodeKind::Event && self.span_event.matches(payload.text(child, TextField::Name))
+            payload.kind(child) == NodeKind::Event && self.data.span_event.matches(payload.text(child, TextField::Name))
         })
     }
 }
@@ -197,11 +194,12 @@ pub(super) fn explain_dialect(reader: &ItemReader<'_, '_>, chosen: Option<&Diale
 }
 
 impl Vocabulary {
-    /// Returns true if a dialect's instrumentation has a scope of this name.
-    pub fn is_known_scope(&self, name: &str) -> bool {
+    /// Returns true for a scope whose name is that of a dialect's instrumentation.
+    pub fn is_known_scope(&self, payload: &Payload, node: NodeId) -> bool {
+        let name = payload.text(node, TextField::Name);
         let has_few_words = split_words(name).nth(MAX_SCOPE_WORDS).is_none();
         let mut clauses = self.dialects.iter().flat_map(|dialect| &dialect.clauses);
-        has_few_words && clauses.any(|clause| clause.scope.matches(name))
+        payload.kind(node) == NodeKind::Scope && has_few_words && clauses.any(|clause| clause.data.scope.matches(name))
     }
 }
 
@@ -213,7 +211,7 @@ impl DetectionClause {
             let found = reader.attrs.iter().find(|attr| reader.memo.class(attr.code).slot == Some(wanted));
             found.and_then(|attr| payload.attribute(attr.id)).map(|attribute| attribute.key)
         };
-        if !self.scope.is_empty() {
+        if !self.data.scope.is_empty() {
             out.push(format!("scope {}", reader.scope_name));
         }
         for (slot, _) in &self.resource {
@@ -235,15 +233,15 @@ impl DetectionClause {
             out.push(format!("{} = {value}", key_of(*slot).unwrap_or("an entry in the log body")));
         }
         let names = [
-            (&self.span, "span", reader.name),
-            (&self.metric, "metric", reader.name),
-            (&self.log, "event", reader.event_name),
-            (&self.log_body, "body", log_body_text(reader).unwrap_or_default()),
+            (&self.data.span, "span", reader.name),
+            (&self.data.metric, "metric", reader.name),
+            (&self.data.log, "event", reader.event_name),
+            (&self.data.log_body, "body", log_body_text(reader).unwrap_or_default()),
         ];
         out.extend(
             names.iter().filter(|(names, ..)| !names.is_empty()).map(|(_, what, name)| format!("{what} {name}")),
         );
-        if !self.span_event.is_empty() {
+        if !self.data.span_event.is_empty() {
             out.push("a span event".to_owned());
         }
         if self.lacks != 0 {

@@ -57,7 +57,7 @@ pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectC
             let (shown_by, usage) = (match_kind, TokenUsage::default());
             return Some(DialectChoice { dialect, shown_by, rule: None, operation: None, usage });
         }
-        if dialect.leaves_only && (without_event_name.is_some() || with_tokens.is_some()) {
+        if dialect.data.leaves_only && (without_event_name.is_some() || with_tokens.is_some()) {
             break;
         }
         let mut choice = DialectChoice {
@@ -67,7 +67,7 @@ pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectC
             operation: read_operation(reader, &dialect.sources.operation),
             usage: read_usage(reader, &dialect.usage),
         };
-        let says_kind = |rule: &CallRule| !is_shown_before || rule.data.usage || !rule.operation.is_empty();
+        let says_kind = |rule: &CallRule| !is_shown_before || rule.data.usage || !rule.data.operation.is_empty();
         choice.rule = dialect.calls.iter().find(|rule| says_kind(rule) && matches_rule(rule, reader, &choice, true));
         if choice.rule.is_some() {
             return Some(choice);
@@ -90,7 +90,7 @@ pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectC
 /// Returns true if a log record has no event name, or one that can't be its emitter's: text instead of a name, a name
 /// in a namespace that the dialect's events don't have, or another name than the event in the body.
 fn has_lost_name(reader: &ItemReader<'_, '_>, dialect: &Dialect) -> bool {
-    let (name, prefix) = (reader.event_name, dialect.event_prefix.as_str());
+    let (name, prefix) = (reader.event_name, dialect.data.event_prefix.as_str());
     let known = || dialect.calls.iter().flat_map(|rule| &rule.data.log);
     let namespaces = [Some("*"), name.split('.').next()];
     let body = reader.body.and_then(|body| body.as_str()).map(|body| body.strip_prefix(prefix).unwrap_or(body));
@@ -112,8 +112,8 @@ pub(super) fn read_item(reader: &ItemReader<'_, '_>, node: NodeId, choice: Optio
         closed: reader.is_agent_resource
             || choice.as_ref().is_some_and(|choice| choice.shown_by != DialectMatch::Resource),
         of_agent_resource: reader.is_agent_resource,
-        inherits_model: dialect.is_some_and(|dialect| dialect.inherit_model),
-        from_vendor_sdk: dialect.is_some_and(|dialect| dialect.from_vendor_sdk),
+        inherits_model: dialect.is_some_and(|dialect| dialect.data.inherit_model),
+        from_vendor_sdk: dialect.is_some_and(|dialect| dialect.data.from_vendor_sdk),
         ..ItemFacts::default()
     };
     read_identity(reader, sources, &mut facts);
@@ -158,7 +158,7 @@ pub(super) fn is_tool(reader: &ItemReader<'_, '_>, facts: &ItemFacts, dialect: &
     let name = if reader.kind == NodeKind::Span { Some(reader.name) } else { facts.event.as_deref() };
     facts.call == ItemRole::Tool
         || (facts.call == ItemRole::Other && facts.operation.as_deref() == Some(EXECUTE_TOOL))
-        || name.is_some_and(|name| dialect.tool_items.matches(name))
+        || name.is_some_and(|name| dialect.data.tool_items.matches(name))
 }
 
 /// Reads everything about model and tool calls.
@@ -172,13 +172,13 @@ fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut
     facts.request_model = reader.label(&sources.request_model);
     facts.response_model = reader.label(&sources.response_model);
     // only an item that the dialect knows has the dialect's provider
-    facts.provider = read_provider(reader, sources, dialect.default_provider.as_ref().filter(|_| rule.is_some()));
+    facts.provider = read_provider(reader, sources, dialect.data.default_provider.as_ref().filter(|_| rule.is_some()));
     facts.tool = reader.label(sources.tool.iter().filter(|source| source.slot != reader.vocabulary.span_name));
     facts.tool_call = reader.text(&sources.tool_call);
     match rule {
         Some(rule) => apply_rule(reader, rule, facts),
         // its calls have names, so this may be a sum: it is counted as unpriced, unless calls near it have tokens
-        None if usage.is_reported() && dialect.names_its_calls => {
+        None if usage.is_reported() && dialect.data.names_its_calls => {
             (facts.call, facts.no_usage) = (ItemRole::ModelCopy, true);
         }
         // an item with tokens is a call, unless a call below it has them too
@@ -207,7 +207,7 @@ fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut
         };
         facts.input_includes_cached = usage.includes_cached(emitter);
         facts.output_excludes_reasoning = !usage.includes_reasoning(emitter);
-        facts.total_by_provider = usage.total_by_provider;
+        facts.total_by_provider = usage.data.total_by_provider;
         if let Some(reasoning) = usage.hidden_reasoning(&facts.usage, seller) {
             facts.usage.reasoning = Some(reasoning);
             facts.output_excludes_reasoning = true;
@@ -225,16 +225,16 @@ fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut
 
 /// Name of the current log event without the dialect's prefix.
 fn event_name<'p>(reader: &ItemReader<'_, 'p>, dialect: &Dialect) -> &'p str {
-    reader.event_name.strip_prefix(dialect.event_prefix.as_str()).unwrap_or(reader.event_name)
+    reader.event_name.strip_prefix(dialect.data.event_prefix.as_str()).unwrap_or(reader.event_name)
 }
 
 /// Returns true if the rule's conditions hold for the current item. `by_name`: also that for the log event's name.
 fn matches_rule(rule: &CallRule, reader: &ItemReader<'_, '_>, choice: &DialectChoice<'_>, by_name: bool) -> bool {
     let operation = choice.operation.as_deref().unwrap_or("");
     let has_event_name = || !by_name || rule.log.matches(event_name(reader, choice.dialect));
-    (rule.span.is_empty() || (reader.kind == NodeKind::Span && rule.span.matches(reader.name)))
+    (rule.data.span.is_empty() || (reader.kind == NodeKind::Span && rule.data.span.matches(reader.name)))
         && (rule.log.is_empty() || (reader.kind == NodeKind::LogRecord && has_event_name()))
-        && (rule.operation.is_empty() || rule.operation.matches(operation))
+        && (rule.data.operation.is_empty() || rule.data.operation.matches(operation))
         && has_equal_values(&rule.equals, reader)
         && (!rule.data.root
             || (reader.kind == NodeKind::Span

@@ -32,17 +32,13 @@ macro_rules! key_sets {
     ($($(#[$doc:meta])* $id:ident = $number:literal, $name:ident;)*) => {
         $($(#[$doc])* pub(super) const $id: KeySetId = $number;)*
 
-        /// Roles of attribute keys in every dialect.
+        /// Attribute keys in every dialect.
         #[derive(Default, Deserialize)]
         #[serde(deny_unknown_fields, default)]
         pub(super) struct KeyListDefinitions {
-            pub(super) secret: NameList,
-            pub(super) pii: NameList,
+            pub(super) roles: BTreeMap<KeyRole, NameList>,
             /// Keys of a user's id or name, in addition to the `user` fields of the dialects.
             pub(super) persons: NameList,
-            pub(super) error_text: NameList,
-            pub(super) redact: NameList,
-            pub(super) label: NameList,
             /// Words of keys below which no identifier stays, because it may be a person's or an answer.
             pub(super) private_words: HashSet<Box<str>>,
             /// Values of `type` and `object` that mark a map as a piece of a chat.
@@ -91,7 +87,8 @@ key_sets! {
 pub(super) const LAST_BUILTIN_SET: KeySetId = STATEMENTS;
 
 /// The role of an attribute key, independent of the dialect.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum KeyRole {
     /// No role is known.
     #[default]

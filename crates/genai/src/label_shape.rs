@@ -96,9 +96,9 @@ pub(super) fn version_satisfies(rule: &str, version: &str) -> bool {
         return version_numbers(stem).is_some_and(|stem| numbers.starts_with(&stem));
     }
     let Some(bound) = version_numbers(bound) else { return false };
-    let length = numbers.len().max(bound.len());
-    let pad = |list: &[u64]| -> Vec<u64> { list.iter().copied().chain(std::iter::repeat(0)).take(length).collect() };
-    let order = pad(&numbers).cmp(&pad(&bound));
+    // `1.2` is `1.2.0`.
+    let significant = |list: &[u64]| list.iter().rposition(|number| *number > 0).map_or(0, |last| last + 1);
+    let order = numbers.iter().take(significant(&numbers)).cmp(bound.iter().take(significant(&bound)));
     match operator {
         ">=" => order.is_ge(),
         "<=" => order.is_le(),

@@ -148,7 +148,7 @@ impl<T: Clone> PatternMap<T> {
 }
 
 /// A few patterns, tried in order (names of scopes, spans, events).
-#[derive(Default)]
+#[derive(Clone, Default, Deserialize)]
 pub(super) struct NamePatterns(Vec<KeyPattern>);
 
 impl NamePatterns {

@@ -23,26 +23,25 @@ const MAX_CACHED_NAMES: usize = 512;
 #[serde(deny_unknown_fields)]
 pub(super) struct ProviderWordLists {
     /// Whole names that the words would read wrongly; null = names no provider.
-    pub(super) names: BTreeMap<String, Option<String>>,
-    /// Services that bill for models of several vendors, and local ones.
-    pub(super) platforms: BTreeMap<String, String>,
-    /// Vendors of models.
-    pub(super) vendors: BTreeMap<String, String>,
-    /// Companies that are named beside their platforms and brands.
-    pub(super) companies: BTreeMap<String, String>,
-    /// Frameworks and gateways, which are no providers.
-    pub(super) frameworks: Vec<String>,
-    /// Words for APIs, kinds of models and parts of an SDK.
-    pub(super) neutral: Vec<String>,
+    names: BTreeMap<String, Option<Box<str>>>,
+    named: BTreeMap<WordKind, BTreeMap<Box<str>, Box<str>>>,
+    /// Words that name no provider.
+    nameless: BTreeMap<WordKind, Vec<Box<str>>>,
 }
 
 /// The kinds of words, the weakest first. The strongest kind in a name decides: a platform bills for its vendors.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum WordKind {
+    /// Words for APIs, kinds of models and parts of an SDK.
     Neutral,
+    /// Frameworks and gateways, which are no providers.
     Framework,
+    /// Companies that are named beside their platforms and brands.
     Company,
+    /// Vendors of models.
     Vendor,
+    /// Services that bill for models of several vendors, and local ones.
     Platform,
 }
 
@@ -67,23 +66,18 @@ pub(super) struct ProviderNames {
 
 impl ProviderNames {
     pub(super) fn compile(lists: &ProviderWordLists) -> Self {
-        let boxed = |text: &str| Box::<str>::from(text);
         let mut words: HashMap<Box<str>, ProviderWord> = HashMap::default();
-        for (kind, named) in [
-            (WordKind::Company, &lists.companies),
-            (WordKind::Vendor, &lists.vendors),
-            (WordKind::Platform, &lists.platforms),
-        ] {
-            words.extend(named.iter().map(|(word, name)| (boxed(word), (kind, boxed(name)))));
+        for (kind, named) in &lists.named {
+            words.extend(named.iter().map(|(word, name)| (word.clone(), (*kind, name.clone()))));
         }
-        for (kind, nameless) in [(WordKind::Neutral, &lists.neutral), (WordKind::Framework, &lists.frameworks)] {
-            words.extend(nameless.iter().map(|word| (boxed(word), (kind, boxed("")))));
+        for (kind, nameless) in &lists.nameless {
+            words.extend(nameless.iter().map(|word| (word.clone(), (*kind, Box::<str>::default()))));
         }
         // A name of the conventions means itself, whatever its words say.
         let current = words.values().map(|(_, provider)| provider).filter(|name| !name.is_empty());
         let mut names: HashMap<Box<str>, Box<str>> = current.map(|name| (whole_name(name), name.clone())).collect();
         for (name, provider) in &lists.names {
-            names.insert(whole_name(name), provider.as_deref().unwrap_or("").into());
+            names.insert(whole_name(name), provider.clone().unwrap_or_default());
         }
         let longest = words.keys().map(|word| word.len()).max().unwrap_or(0);
         Self { names, words, longest, cache: RwLock::default() }

@@ -1,8 +1,7 @@
-//! The shape of `config/dialects.yaml` as serde reads it. Unknown keys are refused. `vocabulary` compiles it for run
+//! The shape of `config/dialects.json` as serde reads it. Unknown keys are refused. `vocabulary` compiles it for run
 //! time; the grammar of key patterns is described in `pattern`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -11,19 +10,19 @@ use super::detect::ClauseDefinition;
 use super::facts::{ContentPart, ItemRole};
 use super::key_shapes::KeyShape;
 use super::keys::KeyListDefinitions;
+use super::pattern::NamePatterns;
 use super::provider_names::ProviderWordLists;
 use super::sources::{FactSourceLists, UsageSourceLists};
 use super::statements::StatementLists;
 use super::usage_words::UsageWordsDefinition;
 
-/// A list of names or patterns; `@name` inserts a shared list.
+/// A list of names or patterns.
 pub(super) type NameList = Vec<String>;
 
-/// The whole file.
+/// The whole file, whose names are borrowed.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, bound(deserialize = "'de: 'static"))]
 pub(super) struct DialectsFile {
-    pub(super) lists: BTreeMap<String, NameList>,
     pub(super) providers: ProviderWordLists,
     /// Operation or span kind as sent, in lower case → current `gen_ai.operation.name`.
     pub(super) operations: BTreeMap<String, String>,
@@ -34,13 +33,13 @@ pub(super) struct DialectsFile {
     pub(super) usage_words: UsageWordsDefinition,
     /// Attributes of the semantic conventions that hold labels (`config/semconv.yaml`).
     #[serde(default)]
-    pub(super) registry: BTreeMap<String, RegistryShape>,
+    pub(super) registry: BTreeMap<String, KeyShape>,
     /// Span and log events that carry content in every dialect.
     pub(super) events: Vec<EventDefinition>,
     /// Attributes that identify an item in every dialect. A dialect's own lists come first.
     pub(super) identity: FactSourceLists,
     /// Resource attributes, one of which shows that the resource is an agent's.
-    pub(super) agent_resources: BTreeMap<String, NameList>,
+    pub(super) agent_resources: BTreeMap<String, NamePatterns>,
     /// Attributes that list other attributes as content.
     pub(super) caller_supplied_keys: CallerKeyAttributes,
     /// How statements to databases and caches are read.
@@ -52,6 +51,7 @@ pub(super) struct DialectsFile {
     /// Facts that are reported only inside content and are not content themselves.
     #[serde(default)]
     pub(super) extract: Vec<ExtractDefinition>,
+    /// By priority.
     pub(super) dialects: Vec<DialectDefinition>,
 }
 
@@ -73,41 +73,9 @@ pub(super) struct CallerKeyAttributes {
 pub(super) struct ExtractDefinition {
     /// Restricts the rule to one dialect.
     #[serde(default)]
-    pub(super) dialect: Option<String>,
+    pub(super) dialect: Option<&'static str>,
     pub(super) from: NameList,
-    pub(super) to: String,
-}
-
-/// The shape of the values of an attribute in the semantic conventions.
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum LabelShape {
-    #[serde(alias = "id", alias = "version")]
-    Label,
-    Path,
-    /// An enumeration whose members are not known.
-    Enum,
-    Host,
-}
-
-/// The shape of the values of an attribute, or the members of its enumeration.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum RegistryShape {
-    Kind(LabelShape),
-    Members(Vec<Box<str>>),
-}
-
-impl RegistryShape {
-    pub(super) fn key_shape(&self) -> KeyShape {
-        match self {
-            Self::Kind(LabelShape::Label) => KeyShape::Name,
-            Self::Kind(LabelShape::Path) => KeyShape::Path,
-            Self::Kind(LabelShape::Host) => KeyShape::Host,
-            Self::Kind(LabelShape::Enum) => KeyShape::Members(Arc::default()),
-            Self::Members(members) => KeyShape::Members(members.as_slice().into()),
-        }
-    }
+    pub(super) to: &'static str,
 }
 
 /// An event that carries content: a span event or a log event of this name.
@@ -125,13 +93,13 @@ pub(super) struct EventDefinition {
 }
 
 /// A rule for the kind of an item. The first rule whose conditions all hold wins.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct CallRuleDefinition {
     pub(super) role: ItemRole,
-    pub(super) span: NameList,
+    pub(super) span: NamePatterns,
     pub(super) log: NameList,
-    pub(super) operation: NameList,
+    pub(super) operation: NamePatterns,
     pub(super) equals: BTreeMap<String, NameList>,
     /// Matches only if tokens are reported.
     pub(super) usage: bool,
@@ -165,14 +133,13 @@ pub(super) struct ContentDefinition {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DialectDefinition {
-    pub(super) name: String,
-    pub(super) priority: u32,
+    pub(super) name: &'static str,
     pub(super) detect: Vec<ClauseDefinition>,
     /// Prefix removed from log event names before they are compared.
     pub(super) event_prefix: String,
     pub(super) calls: Vec<CallRuleDefinition>,
     /// Spans and log events, other than tool calls, whose error text is a tool's output.
-    pub(super) tool_items: NameList,
+    pub(super) tool_items: NamePatterns,
     /// Tokens count only on spans with no tokens on any span below.
     pub(super) leaves_only: bool,
     /// All its model calls have names in `calls`: another item with tokens may be a sum of them, and has no price.

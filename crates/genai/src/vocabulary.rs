@@ -1,14 +1,13 @@
 //! [`Vocabulary`] is `config/dialects.yaml` in compiled form: keys mapped to classes and slots, dialects by priority.
 //! The built-in vocabulary is read from a JSON copy, which takes a twentieth of the time; a test keeps both in step.
 //!
-//! A list too long for its index, an unknown `@list` and a duplicate dialect are errors at load.
+//! A list too long for its index is an error at load.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use foldhash::{HashMap, HashSet};
 use parking_lot::Mutex;
 
-use config::load;
 use otlp::Value;
 
 use super::announcements::AnnouncementFinder;
@@ -18,14 +17,14 @@ use super::content::AttributeRules;
 use super::detect::DetectionClause;
 use super::facts::{ContentPart, TokenBucket};
 use super::harmless_values::HarmlessValues;
+use super::key_shapes::KeyShape;
 use super::keys::{
-    GLOBAL, KeyClass, KeyClassifier, KeyFact, KeyListDefinitions, KeyRole, KeySetId, LAST_BUILTIN_SET, PatternWeight,
-    SlotIndex,
+    GLOBAL, KeyClass, KeyClassifier, KeyFact, KeyRole, KeySetId, LAST_BUILTIN_SET, PatternWeight, SlotIndex,
 };
 use super::pattern::{NamePatterns, PatternMap, pattern_weight};
 use super::provider_names::ProviderNames;
 use super::schema::{self, DialectsFile, NameList};
-use super::sources::{FactSource, FactSourceLists, SourceList, Sources, UsageSources};
+use super::sources::{FactSourceLists, SourceList, Sources, UsageSources, compile_list};
 use super::statements::StatementLists;
 use super::usage_words::{UsageKey, UsageWords};
 use super::wrapped_lines::WrappedLineFinder;
@@ -83,16 +82,10 @@ pub struct Vocabulary {
 /// One compiled dialect.
 pub(super) struct Dialect {
     pub(super) name: &'static str,
+    /// The definition, without what is compiled.
+    pub(super) data: schema::DialectDefinition,
     pub(super) clauses: Vec<DetectionClause>,
-    pub(super) event_prefix: String,
     pub(super) calls: Vec<CallRule>,
-    /// Names of spans and log events, other than tool calls, whose error text is a tool's output.
-    pub(super) tool_items: NamePatterns,
-    pub(super) leaves_only: bool,
-    pub(super) names_its_calls: bool,
-    pub(super) inherit_model: bool,
-    pub(super) from_vendor_sdk: bool,
-    pub(super) default_provider: Option<String>,
     pub(super) sources: Sources,
     pub(super) usage: UsageSources,
     pub(super) set: KeySetId,
@@ -123,9 +116,7 @@ pub(super) struct ExtractRule {
 /// A compiled [`schema::CallRuleDefinition`].
 pub(super) struct CallRule {
     pub(super) data: schema::CallRuleDefinition,
-    pub(super) span: NamePatterns,
     pub(super) log: NamePatterns,
-    pub(super) operation: NamePatterns,
     pub(super) equals: Vec<(SlotIndex, Vec<String>)>,
     pub(super) bill_unless: Option<SlotIndex>,
 }
@@ -133,7 +124,7 @@ pub(super) struct CallRule {
 impl Vocabulary {
     /// Returns true if a dialect prefixes its event names with this text.
     pub(super) fn is_event_prefix(&self, text: &str) -> bool {
-        !text.is_empty() && self.dialects.iter().any(|dialect| dialect.event_prefix == text)
+        !text.is_empty() && self.dialects.iter().any(|dialect| dialect.data.event_prefix == text)
     }
 
     /// Loads the built-in dialects.
@@ -141,18 +132,13 @@ impl Vocabulary {
     /// # Errors
     /// Never for a released program: a test loads them.
     pub fn builtin() -> Result<Self, VocabularyError> {
-        let data: DialectsFile = serde_json::from_str(BUILTIN).map_err(|error| VocabularyError(error.to_string()))?;
-        VocabularyCompiler::new(&data.lists).compile(&data)
+        Self::parse(BUILTIN)
     }
 
-    /// Reads a dialects file. `name` is used in error messages.
-    ///
-    /// # Errors
-    /// The first problem found.
-    pub fn parse(name: &str, text: &str) -> Result<Self, VocabularyError> {
-        let data: DialectsFile =
-            load::parse_data(name, text).map_err(|problem| VocabularyError(problem.to_string()))?;
-        VocabularyCompiler::new(&data.lists).compile(&data)
+    /// Reads dialects as JSON.
+    pub(super) fn parse(text: &'static str) -> Result<Self, VocabularyError> {
+        let data: DialectsFile = serde_json::from_str(text).map_err(|error| VocabularyError(error.to_string()))?;
+        VocabularyCompiler { sets: LAST_BUILTIN_SET, ..VocabularyCompiler::default() }.compile(data)
     }
 
     /// The role of an attribute key in every dialect.
@@ -208,7 +194,7 @@ impl Vocabulary {
     /// Returns true for a generic dialect: its emitter is not described, and only structure distinguishes calls from
     /// roll-ups.
     pub fn is_generic_dialect(&self, dialect: &str) -> bool {
-        self.dialects.iter().any(|known| known.leaves_only && known.name == dialect)
+        self.dialects.iter().any(|known| known.data.leaves_only && known.name == dialect)
     }
 
     /// Names of the dialects, in order of priority.
@@ -281,13 +267,13 @@ fn fact_source_keys<const N: usize>(
     lists
         .flat_map(move |list| fields(list).map(Clone::clone))
         .flatten()
-        .filter(|source| !source.contains('#') && !source.starts_with('@') && !source.starts_with("text:"))
+        .filter(|source| !source.contains('#') && !source.starts_with("text:"))
         .map(|source| source.strip_prefix("resource:").map(str::to_owned).unwrap_or(source))
 }
 
 /// Collects keys while lists are compiled.
-pub(super) struct VocabularyCompiler<'d> {
-    lists: &'d BTreeMap<String, NameList>,
+#[derive(Default)]
+pub(super) struct VocabularyCompiler {
     facts: PatternMap<KeyFact>,
     slots: HashMap<String, SlotIndex>,
     /// The highest id of a list so far.
@@ -298,22 +284,13 @@ pub(super) struct VocabularyCompiler<'d> {
     problem: Option<String>,
 }
 
-impl<'d> VocabularyCompiler<'d> {
-    fn new(lists: &'d BTreeMap<String, NameList>) -> Self {
-        Self {
-            lists,
-            facts: PatternMap::default(),
-            slots: HashMap::default(),
-            sets: LAST_BUILTIN_SET,
-            marks: 0,
-            problem: None,
+impl VocabularyCompiler {
+    fn compile(mut self, data: DialectsFile) -> Result<Vocabulary, VocabularyError> {
+        for (role, list) in &data.keys.roles {
+            self.add_keys(list, |weight| KeyFact::Role(*role, weight));
         }
-    }
-
-    fn compile(mut self, data: &DialectsFile) -> Result<Vocabulary, VocabularyError> {
-        self.add_roles(&data.keys);
-        let session_keys: BTreeSet<String> = fact_source_keys(data, |fields| [&fields.session]).collect();
-        let identity_keys = identity_keys(data);
+        let session_keys: BTreeSet<String> = fact_source_keys(&data, |fields| [&fields.session]).collect();
+        let (identity_keys, person_keys) = (identity_keys(&data), person_keys(&data));
         for key in &identity_keys {
             self.facts.insert(key, KeyFact::Identity);
         }
@@ -328,40 +305,30 @@ impl<'d> VocabularyCompiler<'d> {
             self.add_keys(list, |_| KeyFact::Kind(*kind));
         }
         let extract = data.extract.iter().map(|rule| ExtractRule {
-            dialect: rule.dialect.as_deref().map(intern_name),
-            from: self.expand_lists(&rule.from).iter().map(|from| FactSource::compile(&mut self, from)).collect(),
-            to: intern_name(&rule.to),
-            slot: self.slot_for_key(&rule.to),
-            kind: KeyClass::from_facts(self.facts.find(&rule.to)).kind,
+            dialect: rule.dialect,
+            from: compile_list(&mut self, &rule.from),
+            to: rule.to,
+            slot: self.slot_for_key(rule.to),
+            kind: KeyClass::from_facts(self.facts.find(rule.to)).kind,
         });
         let extract = extract.collect();
         let named = &data.caller_supplied_keys;
         let caller_key_slots =
             (self.slot_for_key(&named.schema), self.slot_for_key(&named.template), self.slot_for_key(&named.message));
-        let mut order: Vec<&schema::DialectDefinition> = data.dialects.iter().collect();
-        order.sort_by_key(|dialect| dialect.priority);
-        let mut names = BTreeSet::new();
-        let mut dialects = Vec::with_capacity(order.len());
-        for dialect in order {
-            if !names.insert(&dialect.name) {
-                self.record_problem(format!("dialect {} is defined twice; rename or remove one of them", dialect.name));
-            }
-            dialects.push(self.compile_dialect(dialect, &data.identity));
-        }
-        let generic = dialects.iter().filter(|dialect| dialect.leaves_only);
+        let dialects = data.dialects.into_iter();
+        let dialects: Vec<Dialect> = dialects.map(|dialect| self.compile_dialect(dialect, &data.identity)).collect();
+        let generic = dialects.iter().filter(|dialect| dialect.data.leaves_only);
         let generic_marks =
             generic.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
-        let chat_types = self.expand_lists(&data.keys.chat_types).into_iter().map(String::into_boxed_str).collect();
+        let chat_types = data.keys.chat_types.iter().map(|kind| Box::<str>::from(kind.as_str())).collect();
         let announced = AnnouncementFinder::new(
             &data.keys.quote_introductions,
             &data.keys.human_speakers,
             &data.keys.machine_speakers,
         );
         let announced = announced.map_err(|error| VocabularyError(format!("announce: {error}")))?;
-        let wrapped = WrappedLineFinder::compile(&mut self, &data.dialects, &dialects);
         let agent_resources = data.agent_resources.iter();
-        let agent_resources =
-            agent_resources.map(|(key, names)| (self.slot_for_key(key), self.compile_names(names))).collect();
+        let agent_resources = agent_resources.map(|(key, names)| (self.slot_for_key(key), names.clone())).collect();
         let statement_systems = data.statements.system.iter().map(|key| self.slot_for_key(key)).collect();
         if let Some(problem) = self.problem {
             return Err(VocabularyError(problem));
@@ -380,13 +347,13 @@ impl<'d> VocabularyCompiler<'d> {
             operation_name,
             span_name,
             log_body,
+            wrapped: WrappedLineFinder::compile(&dialects),
             dialects,
             described_marks: !generic_marks,
             events,
             identity,
             caller_key_slots,
-            wrapped,
-            statements: data.statements.clone(),
+            statements: data.statements,
             statement_systems,
             extract,
             providers: ProviderNames::compile(&data.providers),
@@ -398,12 +365,12 @@ impl<'d> VocabularyCompiler<'d> {
             media: data.media.iter().cloned().collect(),
             session_keys: session_keys.into_iter().collect(),
             identity_keys,
-            person_keys: person_keys(data),
+            person_keys,
             harmless_values: Mutex::default(),
         })
     }
 
-    fn compile_dialect(&mut self, data: &schema::DialectDefinition, identity: &FactSourceLists) -> Dialect {
+    fn compile_dialect(&mut self, mut data: schema::DialectDefinition, identity: &FactSourceLists) -> Dialect {
         let set = self.new_set();
         self.add_content_lists(set, &data.content.attributes);
         self.add_keys(&data.labels, |_| KeyFact::Label(set));
@@ -412,63 +379,45 @@ impl<'d> VocabularyCompiler<'d> {
             _ => (None, data.content.events.as_slice()),
         };
         Dialect {
-            name: intern_name(&data.name),
-            clauses: data.detect.iter().map(|clause| DetectionClause::compile(self, clause)).collect(),
-            event_prefix: data.event_prefix.clone(),
-            calls: data.calls.iter().map(|rule| self.compile_call_rule(rule)).collect(),
-            tool_items: self.compile_names(&data.tool_items),
-            leaves_only: data.leaves_only,
-            names_its_calls: data.names_its_calls,
-            inherit_model: data.inherit_model,
-            from_vendor_sdk: data.from_vendor_sdk,
-            default_provider: data.default_provider.clone(),
+            name: data.name,
+            clauses: std::mem::take(&mut data.detect)
+                .into_iter()
+                .map(|clause| DetectionClause::compile(self, clause))
+                .collect(),
+            calls: std::mem::take(&mut data.calls).into_iter().map(|rule| self.compile_call_rule(rule)).collect(),
             sources: Sources::compile(self, &data.fields, Some(identity)),
-            usage: UsageSources::compile(self, &data.usage),
+            usage: UsageSources::compile(self, std::mem::take(&mut data.usage)),
             set,
             any_event: any_event
                 .and_then(|event| self.compile_events(std::slice::from_ref(event)).find("").next().copied()),
             events: self.compile_events(named),
+            data,
         }
     }
 
-    fn compile_call_rule(&mut self, rule: &schema::CallRuleDefinition) -> CallRule {
+    fn compile_call_rule(&mut self, data: schema::CallRuleDefinition) -> CallRule {
         CallRule {
-            data: rule.clone(),
-            span: self.compile_names(&rule.span),
-            log: self.compile_names(&rule.log),
-            operation: self.compile_names(&rule.operation),
-            equals: self.compile_equals(&rule.equals),
-            bill_unless: rule.bill_unless.as_deref().map(|key| self.slot_for_key(key)),
+            log: NamePatterns::new(&data.log),
+            equals: self.compile_equals(&data.equals),
+            bill_unless: data.bill_unless.as_deref().map(|key| self.slot_for_key(key)),
+            data,
         }
     }
 
     /// Adds a fact about each key of a list.
     fn add_keys(&mut self, list: &[String], fact: impl Fn(PatternWeight) -> KeyFact) {
-        for key in self.expand_lists(list) {
-            self.facts.insert(&key, fact(pattern_weight(&key)));
-        }
-    }
-
-    fn add_roles(&mut self, keys: &KeyListDefinitions) {
-        let lists = [
-            (&keys.secret, KeyRole::Secret),
-            (&keys.pii, KeyRole::Pii),
-            (&keys.error_text, KeyRole::ErrorText),
-            (&keys.redact, KeyRole::Redact),
-            (&keys.label, KeyRole::Label),
-        ];
-        for (list, role) in lists {
-            self.add_keys(list, |weight| KeyFact::Role(role, weight));
+        for key in list {
+            self.facts.insert(key, fact(pattern_weight(key)));
         }
     }
 
     /// Adds the labels of the semantic conventions, except keys that hold content here.
-    fn add_registry(&mut self, registry: &BTreeMap<String, schema::RegistryShape>) {
+    fn add_registry(&mut self, registry: &BTreeMap<String, KeyShape>) {
         for (key, shape) in registry {
             let is_content = self.facts.find(key).any(|fact| matches!(fact, KeyFact::Content(GLOBAL, ..)));
             if !is_content {
                 self.facts.insert(key, KeyFact::Role(KeyRole::Label, pattern_weight(key)));
-                self.facts.insert(key, KeyFact::Shape(shape.key_shape()));
+                self.facts.insert(key, KeyFact::Shape(shape.clone()));
             }
         }
     }
@@ -492,13 +441,8 @@ impl<'d> VocabularyCompiler<'d> {
         out
     }
 
-    /// The patterns of a list, with `@lists` inserted.
-    pub(super) fn compile_names(&mut self, list: &[String]) -> NamePatterns {
-        NamePatterns::new(&self.expand_lists(list))
-    }
-
     pub(super) fn compile_equals(&mut self, pairs: &BTreeMap<String, NameList>) -> Vec<(SlotIndex, Vec<String>)> {
-        pairs.iter().map(|(key, values)| (self.slot_for_key(key), self.expand_lists(values))).collect()
+        pairs.iter().map(|(key, values)| (self.slot_for_key(key), values.clone())).collect()
     }
 
     /// A marker bit that is set by any key of the list.
@@ -540,36 +484,7 @@ impl<'d> VocabularyCompiler<'d> {
         self.sets
     }
 
-    pub(super) fn expand_lists(&mut self, list: &[String]) -> Vec<String> {
-        let mut out = Vec::with_capacity(list.len());
-        for entry in list {
-            match entry.strip_prefix('@') {
-                None => out.push(entry.clone()),
-                Some(name) => match self.lists.get(name) {
-                    Some(shared) => out.extend(shared.iter().cloned()),
-                    // Scope names may begin with `@`.
-                    None if name.contains('/') => out.push(entry.clone()),
-                    None => self.record_problem(format!("list @{name} is not defined; add it to `lists`")),
-                },
-            }
-        }
-        out
-    }
-
     pub(super) fn record_problem(&mut self, problem: String) {
         self.problem.get_or_insert(problem);
     }
-}
-
-/// Interns the name of a dialect or target attribute for the life of the program: there are only a few dozen, and all
-/// facts carry them.
-fn intern_name(name: &str) -> &'static str {
-    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let mut names = NAMES.lock();
-    if let Some(known) = names.get(name) {
-        return known;
-    }
-    let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
-    names.insert(name);
-    name
 }

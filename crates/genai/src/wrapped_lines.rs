@@ -9,13 +9,12 @@ use otlp::Value;
 
 use super::json_body::{self, MAX_ENTRIES};
 use super::keys::SlotIndex;
-use super::schema;
-use super::vocabulary::{Dialect, VocabularyCompiler};
+use super::vocabulary::Dialect;
 
 /// Number of levels searched below the body or attribute.
 const MAX_LEVELS: usize = 2;
 
-/// How wrapped lines are recognised, from the dialects with `nested`.
+/// How wrapped lines are recognised, from the dialects with `wrapped_in_log_lines`.
 pub(super) struct WrappedLineFinder {
     /// Marker bits of these dialects.
     pub(super) marks: u128,
@@ -26,20 +25,13 @@ pub(super) struct WrappedLineFinder {
 }
 
 impl WrappedLineFinder {
-    pub(super) fn compile(
-        compiler: &mut VocabularyCompiler<'_>,
-        data: &[schema::DialectDefinition],
-        dialects: &[Dialect],
-    ) -> Self {
-        let nested: Vec<&schema::DialectDefinition> =
-            data.iter().filter(|dialect| dialect.wrapped_in_log_lines).collect();
-        let clauses = || nested.iter().flat_map(|dialect| &dialect.detect);
-        let is_nested = |dialect: &&Dialect| nested.iter().any(|one| one.name == dialect.name);
-        let marks = dialects.iter().filter(is_nested).flat_map(|dialect| &dialect.clauses);
-        let words = clauses().flat_map(|clause| clause.has.iter().chain(clause.equals.values().flatten()));
+    pub(super) fn compile(dialects: &[Dialect]) -> Self {
+        let wrapped = || dialects.iter().filter(|dialect| dialect.data.wrapped_in_log_lines);
+        let clauses = || wrapped().flat_map(|dialect| &dialect.clauses);
+        let words = clauses().flat_map(|clause| clause.data.has.iter().chain(clause.data.equals.values().flatten()));
         Self {
-            marks: marks.fold(0, |marks, clause| marks | clause.marks()),
-            equals: clauses().flat_map(|clause| compiler.compile_equals(&clause.equals)).collect(),
+            marks: clauses().fold(0, |marks, clause| marks | clause.marks()),
+            equals: clauses().flat_map(|clause| clause.equals.iter().cloned()).collect(),
             words: AhoCorasick::new(words).ok(),
         }
     }

@@ -39,7 +39,7 @@ def canaries():
 def error_text():
     """Keys of error messages, as the product lists them."""
     with open(os.path.join(REPO, "config", "dialects.yaml")) as f:
-        listed = re.search(r"^  error_text:\n((?:    - .*\n)+)", f.read(), re.M).group(1)
+        listed = re.search(r"^    error_text:\n((?:      - .*\n)+)", f.read(), re.M).group(1)
     return {line.split("- ")[1].strip() for line in listed.splitlines()} | {"status.message"}
 
 

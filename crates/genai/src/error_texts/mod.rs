@@ -11,15 +11,12 @@ use std::ops::Range;
 use kernel::{CONTENT, stack_frames};
 
 use super::announcements::{add_piece, take_out};
-use super::words::is_unspaced;
+use super::key_shapes::is_path;
+use super::words::{MAX_NAME_WORDS, MAX_UNSPACED, is_unspaced};
 
 #[cfg(test)]
 mod tests;
 
-/// A quotation of more words goes.
-const MAX_QUOTED_WORDS: usize = 3;
-/// A quotation of more letters goes, in scripts without blanks between words.
-const MAX_UNSPACED_LETTERS: usize = 6;
 /// Maximum number of quotations in code that are searched for in the messages.
 const MAX_CODE_LOOKUPS: usize = 64;
 /// Maximum number of searches for quotations. One that goes may show that the text around it is a quotation as well.
@@ -42,7 +39,7 @@ pub(super) fn take_quotations(
     let (mut pieces, mut messages) = (Vec::new(), String::new());
     // Announced content without an end also includes the text after a stack's frames.
     let mut runs_on = false;
-    for (kind, range) in split_blocks(text) {
+    for ((kind, _), range) in split_blocks(text) {
         let block = text.get(range).unwrap_or_default();
         let (body, space) = block.split_at(block.trim_end().len());
         runs_on &= !begins_error(block);
@@ -107,12 +104,11 @@ enum BlockKind {
     Code,
 }
 
-/// The ranges of successive lines of one kind. A line that begins another error begins a block.
-fn split_blocks(text: &str) -> Vec<(BlockKind, Range<usize>)> {
-    let mut blocks: Vec<(BlockKind, Range<usize>)> = Vec::new();
-    let mut shows_code = false;
-    for (range, is_frame) in stack_frames::classify_lines(text) {
-        let line = text.get(range.clone()).unwrap_or_default();
+/// The ranges of successive lines of one kind, with the number of the error.
+fn split_blocks(text: &str) -> Vec<((BlockKind, usize), Range<usize>)> {
+    let (mut shows_code, mut errors) = (false, 0);
+    stack_frames::group_lines(text, |line, is_frame| {
+        errors += usize::from(begins_error(line));
         shows_code = match is_frame {
             true => line.trim_start().starts_with("File \""),
             false => shows_code && line.starts_with("    "),
@@ -122,12 +118,8 @@ fn split_blocks(text: &str) -> Vec<(BlockKind, Range<usize>)> {
             (false, true) => BlockKind::Code,
             (false, false) => BlockKind::Message,
         };
-        match blocks.last_mut() {
-            Some((last, block)) if *last == kind && !begins_error(line) => block.end = range.end,
-            _ => blocks.push((kind, range)),
-        }
-    }
-    blocks
+        (kind, errors)
+    })
 }
 
 /// Returns true if a text begins with a line that Python and Java print between an error and its cause.
@@ -235,40 +227,32 @@ fn is_string_prefix(before: &str) -> bool {
     before.len() - rest.len() <= 2 && !rest.ends_with(|c: char| c.is_alphanumeric() || c == '_')
 }
 
-/// For each mark the index of the mark that ends the quotation that it begins, if one does.
-fn find_closing_marks(marks: &[Mark]) -> Vec<Option<usize>> {
-    // The next mark that closes, by its character and the number of backslashes before it.
-    let mut next_closing: BTreeMap<char, [Option<usize>; MAX_ESCAPES + 1]> = BTreeMap::new();
-    let mut next_opening = marks.len();
-    let from_last = marks.iter().enumerate().rev().map(|(index, mark)| {
-        let may_close =
-            |escapes: usize| if mark.escapes == 0 { escapes.is_multiple_of(2) } else { escapes <= mark.escapes };
-        let next = |close: &char| {
-            let by_escapes = next_closing.get(close)?.iter().enumerate();
-            by_escapes.filter(|(escapes, _)| may_close(*escapes)).filter_map(|(_, at)| *at).min()
-        };
-        let quote = QUOTES.iter().find(|(open, ..)| mark.opens && *open == mark.mark);
-        let found =
-            quote.and_then(|(_, close, other)| next(close).or_else(|| next(other).filter(|at| *at < next_opening)));
-        if mark.opens {
-            next_opening = index;
-        }
-        if mark.closes
-            && let Some(at) = next_closing.entry(mark.mark).or_default().get_mut(mark.escapes)
-        {
-            *at = Some(index);
-        }
-        found
-    });
-    let mut closing_marks: Vec<Option<usize>> = from_last.collect();
-    closing_marks.reverse();
-    closing_marks
+/// The next mark that closes, by its character and the number of backslashes before the mark that it closes.
+type NextClosing = BTreeMap<(char, usize), Option<usize>>;
+
+/// The index of the mark that ends the quotation that the mark at `index` begins, if one does. `known` keeps what the
+/// search found, because many marks may have the same end.
+fn find_closing_mark(marks: &[Mark], index: usize, known: &mut NextClosing) -> Option<usize> {
+    let mark = marks.get(index)?;
+    let (_, close, other) = QUOTES.iter().find(|(open, ..)| *open == mark.mark)?;
+    let may_close =
+        |escapes: usize| if mark.escapes == 0 { escapes.is_multiple_of(2) } else { escapes <= mark.escapes };
+    let ends = |later: &Mark, wanted: char| later.closes && later.mark == wanted && may_close(later.escapes);
+    let mut after = marks.iter().enumerate().skip(index + 1);
+    let next = known.entry((*close, mark.escapes)).or_insert(Some(0));
+    if next.is_some_and(|at| at <= index) {
+        *next = after.clone().find(|(_, later)| ends(later, *close)).map(|(at, _)| at);
+    }
+    // The other mark counts up to the next quotation.
+    let mut other_end =
+        || after.find(|(_, later)| later.opens || ends(later, *other)).filter(|(_, later)| !later.opens);
+    next.or_else(|| Some(other_end()?.0))
 }
 
 /// The quotations of more than three words.
 fn long_quotations(text: &str) -> Vec<Range<usize>> {
     let marks = find_marks(text);
-    let closing_marks = find_closing_marks(&marks);
+    let mut known = NextClosing::new();
     let is_api_error = marks.windows(2).any(|key| key_in_quotes(text, key).is_some_and(|key| CODE_KEYS.contains(&key)));
     // Marks that end the message of an API's error.
     let mut passed = BTreeSet::new();
@@ -280,7 +264,7 @@ fn long_quotations(text: &str) -> Vec<Range<usize>> {
         if !mark.opens || passed.contains(&index) {
             continue;
         }
-        let end = match closing_marks.get(index).copied().flatten() {
+        let end = match find_closing_mark(&marks, index, &mut known) {
             Some(close) if is_api_error && is_message_entry(text, &marks, index) => {
                 passed.insert(close);
                 continue;
@@ -315,26 +299,15 @@ fn long_quotations(text: &str) -> Vec<Range<usize>> {
 
 /// Returns true if a quotation has more than three words.
 fn is_long(quoted: &str) -> bool {
-    if is_spaced_path(quoted) {
-        return false;
-    }
     let is_joint = |c: char| {
         c.is_whitespace() || matches!(c, '"' | '+' | '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
     };
     let words = quoted.split(is_joint).filter(|word| word.contains(char::is_alphabetic));
     // `%20` and `\n` are blanks of text in another notation.
     let words = words.flat_map(|word| word.split("%20").flat_map(|word| word.split("\\n")));
-    words.filter(|word| !word.is_empty()).nth(MAX_QUOTED_WORDS).is_some()
-        || (!quoted.is_ascii() && quoted.chars().filter(|c| is_unspaced(*c)).nth(MAX_UNSPACED_LETTERS).is_some())
-}
-
-/// Maximum number of blanks in a quoted path: `/srv/My App/data files/new.db`.
-const MAX_PATH_BLANKS: usize = 3;
-
-/// Returns true for an absolute path with few blanks.
-fn is_spaced_path(text: &str) -> bool {
-    let is_drive = || text.get(1..3).is_some_and(|root| matches!(root, ":\\" | ":/"));
-    (text.starts_with(['/', '\\']) || is_drive()) && text.matches(char::is_whitespace).count() <= MAX_PATH_BLANKS
+    let has_many_words = words.filter(|word| !word.is_empty()).nth(MAX_NAME_WORDS).is_some()
+        || (!quoted.is_ascii() && quoted.chars().filter(|c| is_unspaced(*c)).nth(MAX_UNSPACED).is_some());
+    has_many_words && !(quoted.starts_with(['/', '\\']) && is_path(quoted))
 }
 
 /// Keys that show that structure is an API's error, and keys of its message.

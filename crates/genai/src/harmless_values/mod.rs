@@ -28,13 +28,8 @@ const MAX_TEXTS: usize = 4096;
 pub(super) const MAX_TEXT_BYTES: usize = 256;
 
 /// Texts without content.
-pub(super) struct HarmlessValues<R>(BoundedMap<(JudgedUnder<R>, Box<str>), (), MAX_TEXTS>);
-
-impl<R: Eq + Hash> Default for HarmlessValues<R> {
-    fn default() -> Self {
-        Self(BoundedMap::default())
-    }
-}
+#[derive(Default)]
+pub(super) struct HarmlessValues<R: Eq + Hash>(BoundedMap<(JudgedUnder<R>, Box<str>), (), MAX_TEXTS>);
 
 impl<R: Eq + Hash> HarmlessValues<R> {
     /// Returns true if no content was found in `text` when it was judged under the same conditions.

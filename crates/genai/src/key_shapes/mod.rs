@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use otlp::Value;
+use serde::Deserialize;
 
 use super::address;
 use super::label_shape;
@@ -24,10 +25,12 @@ const MAX_PATH_SEGMENTS: usize = 12;
 const MAX_PATH_BLANKS: usize = 2;
 
 /// See the module documentation.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum KeyShape {
     /// Names, ids and versions: [`words::is_name`], [`words::is_dotted_name`].
     #[default]
+    #[serde(alias = "label", alias = "id", alias = "version")]
     Name,
     Host,
     Path,
@@ -129,7 +132,7 @@ fn is_email(text: &str) -> bool {
 
 /// A path with few words. Only a usual directory at its start or a source file at its end shows that words between
 /// slashes are a path: `/patient/maria/has/cancer` is none.
-fn is_path(text: &str) -> bool {
+pub(super) fn is_path(text: &str) -> bool {
     let Some(count) = WordCount::of(text, MAX_JOINED_BYTES) else { return false };
     let segments = || text.split(['/', '\\']).filter(|segment| !segment.is_empty());
     let is_directory = |segment: &str| LISTS.directories.contains_in_any_case(segment);

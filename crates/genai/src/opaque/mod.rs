@@ -73,13 +73,11 @@ fn unprefixed_kind(text: &str, had_prefix: bool) -> Option<OpaqueKind> {
 /// The first matching form. If the patterns did not compile, no text would match; a test checks that they do.
 fn match_form(text: &str) -> Option<OpaqueKind> {
     static PATTERNS: LazyLock<Option<(Regex, Vec<OpaqueKind>)>> = LazyLock::new(|| {
-        let forms = LISTS.forms.iter().flat_map(|(kind, forms)| forms.iter().map(|form| (*kind, form.clone())));
-        let insert = |form: String, (name, part): (&String, &String)| form.replace(&format!("<{name}>"), part);
-        let complete = |form: String| format!("^(?:{})$", LISTS.form_parts.iter().fold(form, insert));
-        let (kinds, whole): (_, Vec<String>) = forms.map(|(kind, form)| (kind, complete(form))).unzip();
+        let forms = LISTS.forms.iter().flat_map(|(kind, forms)| forms.iter().map(|form| (*kind, form.as_str())));
+        let (kinds, forms): (_, Vec<&str>) = forms.unzip();
         // Only ASCII text is matched here, so Unicode digits are left out.
         let syntax = syntax::Config::new().unicode(false).utf8(false);
-        let patterns = Regex::builder().configure(Config::new().utf8_empty(false)).syntax(syntax).build_many(&whole);
+        let patterns = Regex::builder().configure(Config::new().utf8_empty(false)).syntax(syntax).build_many(&forms);
         Some((patterns.ok()?, kinds))
     });
     // Without a digit only short words and long ids have a form.

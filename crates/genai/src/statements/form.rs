@@ -147,36 +147,20 @@ impl FormWriter {
             Token::Placeholder(name) => self.push_name(token, name),
             // A bind variable of Oracle: `:1`.
             Token::Number(digits, _) if digits.len() < 3 && self.ends_with_bind_mark() => self.push(token),
-            Token::Comma
-            | Token::SemiColon
-            | Token::LParen
-            | Token::RParen
-            | Token::LBracket
-            | Token::RBracket
-            | Token::LBrace
-            | Token::RBrace
-            | Token::Eq
-            | Token::DoubleEq
-            | Token::Neq
-            | Token::Lt
-            | Token::LtEq
-            | Token::Gt
-            | Token::GtEq => {
-                self.has_clause |= !matches!(
-                    token,
-                    Token::Comma | Token::SemiColon | Token::LParen | Token::RParen | Token::LBracket | Token::RBracket
-                );
-                self.end_clause();
-                self.push(token);
-            }
             _ => {
                 let text = token.to_string();
                 let is_literal = text.contains(|c: char| c.is_alphanumeric() || "'\"$".contains(c));
+                let shows_clause = matches!(&*text, "{" | "}" | "=" | "==" | "<>" | "<" | "<=" | ">" | ">=");
+                if shows_clause || matches!(&*text, "," | ";" | "(" | ")" | "[" | "]") {
+                    self.has_clause |= shows_clause;
+                    self.end_clause();
+                } else {
+                    self.joined = !is_literal;
+                }
                 match is_literal {
                     true => self.remove(),
                     false => self.out.push_str(&text),
                 }
-                self.joined = !is_literal;
             }
         }
         Some(())
@@ -219,16 +203,7 @@ impl FormWriter {
     /// because sentences are full of `is`, `in`, `to` and `all`.
     fn count_word(&mut self, word: &Word) -> Option<()> {
         let is_keyword = word.keyword != Keyword::NoKeyword;
-        self.has_clause |= matches!(
-            word.keyword,
-            Keyword::FROM
-                | Keyword::INTO
-                | Keyword::SET
-                | Keyword::VALUES
-                | Keyword::WHERE
-                | Keyword::TABLE
-                | Keyword::INDEX
-        );
+        self.has_clause |= is_keyword && LISTS.clause_starts.contains_in_any_case(&word.value);
         self.all_words += usize::from(!is_keyword);
         match word.keyword {
             // An operand is one word.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use kernel::rng::SeededRng;
 
-use super::{MAX_STATEMENT_BYTES, StatementSystem};
+use super::caches::is_cache_statement;
+use super::{MAX_STATEMENT_BYTES, StatementSystem, shorten_statement};
 use crate::Vocabulary;
 use crate::testing::request::case_file;
 
@@ -19,7 +20,7 @@ fn the_form_stays() {
     let cases: BTreeMap<String, Vec<Vec<String>>> = case_file("tests/cases/statements.yaml");
     for (name, case) in cases.iter().flat_map(|(name, cases)| cases.iter().map(move |case| (name, case))) {
         let (text, left) = (case[0].as_str(), case[case.len() - 1].as_str());
-        let shorten = |text: &str| vocabulary.statements.shorten_statement(system_named(&vocabulary, name), text);
+        let shorten = |text: &str| shorten_statement(system_named(&vocabulary, name), text);
         assert_eq!(shorten(text).as_deref().unwrap_or(text), left, "{name}: {text}");
         assert_eq!(shorten(left), None, "{name}: a second pass changes {left}");
     }
@@ -60,9 +61,9 @@ fn sentences_go() {
         let words: Vec<&str> = WORDS.iter().cycle().skip(first).take(count).copied().collect();
         let (name, shape) = shapes[below(shapes.len())];
         let text = shape.replace("{}", &words.join(mark));
-        let left = vocabulary.statements.shorten_statement(system_named(&vocabulary, name), &text).expect(&text);
+        let left = shorten_statement(system_named(&vocabulary, name), &text).expect(&text);
         assert!(!words.iter().any(|word| left.contains(word)), "seed {seed}, {name}: {text} leaves {left}");
-        assert_eq!(vocabulary.statements.shorten_statement(system_named(&vocabulary, name), &left), None, "{left}");
+        assert_eq!(shorten_statement(system_named(&vocabulary, name), &left), None, "{left}");
     }
 }
 
@@ -79,13 +80,13 @@ fn hostile_statements_are_read_in_linear_time() {
             let text = format!("{start}{}", piece.repeat(MAX_STATEMENT_BYTES / 4 / piece.len()));
             for name in ["postgresql", "mysql"] {
                 let system = system_named(&vocabulary, name);
-                let left = vocabulary.statements.shorten_statement(system, &text).unwrap_or_default();
+                let left = shorten_statement(system, &text).unwrap_or_default();
                 assert!(left.len() <= text.len(), "{start}{piece}: {} bytes", left.len());
             }
         }
     }
     let long = format!("SELECT a FROM t WHERE b IN ({})", "?, ".repeat(MAX_STATEMENT_BYTES / 3));
-    let left = vocabulary.statements.shorten_statement(StatementSystem::DoubledQuotes, &long);
+    let left = shorten_statement(StatementSystem::DoubledQuotes, &long);
     assert_eq!(left.as_deref(), Some("SELECT […]"));
 }
 
@@ -93,8 +94,7 @@ fn hostile_statements_are_read_in_linear_time() {
 /// nothing.
 #[test]
 fn commands_stay() {
-    let vocabulary = Vocabulary::builtin().unwrap();
-    let shorten = |text: &str| vocabulary.statements.shorten_statement(StatementSystem::Cache, text);
+    let shorten = |text: &str| shorten_statement(StatementSystem::Cache, text);
     for (text, left) in [
         ("SET chat:1 hello", "SET […]"),
         ("GET chat:1", "GET […]"),
@@ -124,13 +124,12 @@ fn commands_stay() {
 /// Must not regress: if the system is not named, arguments of cache commands are removed, and SQL is read as SQL.
 #[test]
 fn statements_to_nobody() {
-    let vocabulary = Vocabulary::builtin().unwrap();
     for text in ["SET chat:1 hello", "hset s k v", "GET chat:1", "JSON.SET k $ {}", "SETEX k 1 v"] {
-        assert!(vocabulary.statements.is_cache_statement(text), "{text}");
+        assert!(is_cache_statement(text), "{text}");
     }
     for text in
         ["SELECT a FROM b", "DELETE FROM b", "SET search_path TO x", "set @a = 1", "INSERT INTO a VALUES (?)", ""]
     {
-        assert!(!vocabulary.statements.is_cache_statement(text), "{text}");
+        assert!(!is_cache_statement(text), "{text}");
     }
 }

@@ -7,6 +7,7 @@ mod texts;
 use super::label_shape::{is_label, version_satisfies};
 use super::pattern::{KeyPattern, NamePatterns, PatternMap};
 use super::usage::split_tokens;
+use super::words::LISTS;
 use super::{ContentBasis, ContentLocation, ContentPlace, Facts, ItemFacts, KeyRole, TokenUsage, Vocabulary};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -18,29 +19,83 @@ use serde_json::{Value as Json, json};
 /// Read from the YAML files, so that a change of data needs no rebuild. `builtin_is_the_yaml_file` keeps the
 /// compiled-in copy in step.
 fn builtin() -> Vocabulary {
-    Vocabulary::parse("dialects.json", &data().to_string()).unwrap_or_else(|error| panic!("{}", error.0))
+    Vocabulary::parse(data().to_string().leak()).unwrap_or_else(|error| panic!("{}", error.0))
 }
 
-/// Both files merged.
+/// Replaces each `@name` by the entries of this list. Names of scopes may begin with `@`.
+fn insert_lists(data: &mut Json, lists: &Json) {
+    let entries = |item: Json| {
+        let name = item.as_str().and_then(|text| text.strip_prefix('@')).filter(|name| !name.contains('/'));
+        let list = name.map(|name| lists[name].as_array().unwrap_or_else(|| panic!("no list @{name}")).clone());
+        list.unwrap_or_else(|| vec![item])
+    };
+    match data {
+        Json::Object(fields) => fields.values_mut().for_each(|value| insert_lists(value, lists)),
+        Json::Array(items) => {
+            items.iter_mut().for_each(|item| insert_lists(item, lists));
+            *items = std::mem::take(items).into_iter().flat_map(entries).collect();
+        }
+        _ => {}
+    }
+}
+
+/// Both files merged, with the shared lists inserted and the dialects by priority.
 pub(super) fn data() -> Json {
     let mut data: Json = request::case_file("config/dialects.yaml");
+    let lists = data["lists"].clone();
+    data.as_object_mut().unwrap().retain(|name, _| name != "lists");
+    insert_lists(&mut data, &lists);
+    let dialects = data["dialects"].as_array_mut().unwrap();
+    dialects.sort_by_key(|dialect| dialect["priority"].as_u64().unwrap());
+    for dialect in dialects {
+        dialect.as_object_mut().unwrap().retain(|name, _| name != "priority");
+    }
     data["registry"] = request::case_file("config/semconv.yaml");
+    for shape in data["registry"].as_object_mut().unwrap().values_mut() {
+        match shape {
+            Json::Array(members) => *shape = json!({"members": members}),
+            Json::String(kind) if kind.as_str() == "enum" => *shape = json!({"members": []}),
+            _ => {}
+        }
+    }
     data
 }
 
-/// `dialects.json` is generated from `dialects.yaml` and `semconv.yaml`, and small, because a start has 100 ms. To
-/// regenerate: `TOLLGATE_UPDATE=1 cargo test -p genai`.
+/// The lists of `words.yaml`, sorted for binary searches, and its forms with their parts inserted.
+fn words() -> Json {
+    let mut words: Json = request::case_file("config/words.yaml");
+    for list in words.as_object_mut().unwrap().values_mut() {
+        let Some(text) = list.as_str() else { continue };
+        let mut sorted: Vec<String> = text.split(',').map(|word| word.trim().to_owned()).collect();
+        sorted.sort_unstable();
+        *list = sorted.into();
+    }
+    let parts = words["form_parts"].clone();
+    let insert =
+        |form: String, (name, part): (&String, &Json)| form.replace(&format!("<{name}>"), part.as_str().unwrap());
+    let forms = words["forms"].as_object_mut().unwrap().values_mut().flat_map(|forms| forms.as_array_mut().unwrap());
+    for form in forms {
+        let whole = parts.as_object().unwrap().iter().fold(form.as_str().unwrap().to_owned(), insert);
+        *form = format!("^(?:{whole})$").into();
+    }
+    words.as_object_mut().unwrap().retain(|name, _| name != "form_parts");
+    words
+}
+
+/// `dialects.json` is generated from `dialects.yaml` and `semconv.yaml`, `words.json` from `words.yaml`. They are
+/// small, because a start has 100 ms. To regenerate: `TOLLGATE_UPDATE=1 cargo test -p genai`.
 #[test]
 fn builtin_is_the_yaml_file() {
-    let (text, path) = (data().to_string(), request::at("config/dialects.json"));
-    if config::env::var("TOLLGATE_UPDATE").is_some() {
-        std::fs::write(&path, &text).unwrap();
+    for (name, text) in [("config/dialects.json", data().to_string()), ("config/words.json", words().to_string())] {
+        let path = request::at(name);
+        if config::env::var("TOLLGATE_UPDATE").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let is_current = std::fs::read_to_string(path).unwrap() == text;
+        assert!(is_current, "{name} is out of date: run with TOLLGATE_UPDATE=1");
+        assert!(text.len() < 256 << 10, "{name}: {} bytes", text.len());
     }
-    assert!(
-        std::fs::read_to_string(path).unwrap() == text,
-        "config/dialects.json is out of date: run with TOLLGATE_UPDATE=1"
-    );
-    assert!(Vocabulary::builtin().is_ok() && text.len() < 256 << 10, "{} bytes", text.len());
+    assert!(Vocabulary::builtin().is_ok() && LISTS.neutral.contains("agent"), "a file is unreadable");
 }
 
 /// Every described dialect is present, most specific first: the list is written by hand from the survey of
@@ -53,7 +108,8 @@ fn no_dialect_is_missing() {
     let names: Vec<&str> = vocabulary.dialects().collect();
     assert_eq!((names.first(), names.last()), (Some(&"claude-otel-hooks"), Some(&"unknown")));
     assert!(vocabulary.keys.classes.len() > 300);
-    let known: BTreeSet<&str> = names.into_iter().collect();
+    let known: BTreeSet<&str> = names.iter().copied().collect();
+    assert_eq!(known.len(), names.len(), "two dialects have one name");
     assert_eq!(known.difference(&listed).collect::<Vec<_>>(), listed.difference(&known).collect::<Vec<_>>());
 }
 

@@ -27,7 +27,7 @@ const MAX_DOTTED_WORDS: usize = 5;
 /// A run of more letters than this counts as several words, because it may be a sentence without its blanks.
 const LETTERS_PER_WORD: usize = 16;
 /// Maximum number of characters in scripts that put no blanks between words.
-const MAX_UNSPACED: usize = 6;
+pub(super) const MAX_UNSPACED: usize = 6;
 /// Runs of so few letters beside a digit (`v1`, `4o`, `01HZ1V4`) are no words, unless there are more such runs.
 const MAX_LETTERS_BESIDE_DIGIT: usize = 2;
 const MAX_RUNS_BESIDE_DIGITS: usize = 4;

@@ -16,17 +16,18 @@ pub fn classify_lines(text: &str) -> impl Iterator<Item = (Range<usize>, bool)> 
     })
 }
 
-/// Returns the ranges of the text between the frames.
-pub fn ranges_between_frames(text: &str) -> Vec<Range<usize>> {
-    let mut ranges: Vec<Range<usize>> = Vec::new();
+/// Returns the ranges of successive lines for which `classify` returns the same. It is called with each line, and
+/// whether the line is a frame.
+pub fn group_lines<K: PartialEq>(text: &str, mut classify: impl FnMut(&str, bool) -> K) -> Vec<(K, Range<usize>)> {
+    let mut groups: Vec<(K, Range<usize>)> = Vec::new();
     for (range, is_frame) in classify_lines(text) {
-        match ranges.last_mut() {
-            _ if is_frame => {}
-            Some(last) if last.end == range.start => last.end = range.end,
-            _ => ranges.push(range),
+        let kind = classify(text.get(range.clone()).unwrap_or_default(), is_frame);
+        match groups.last_mut() {
+            Some((last, group)) if *last == kind => group.end = range.end,
+            _ => groups.push((kind, range)),
         }
     }
-    ranges
+    groups
 }
 
 /// Heading lines that are the same in every trace.

@@ -227,7 +227,7 @@ impl RedactProcessor {
         if signal == Signal::Metrics && self.settings.config.content == ContentPolicy::Vault {
             let facts = cached_facts(&self.vocabulary, &batch.origin.account, &batch.payload, &mut batch.facts);
             dropped.extend(facts.items.iter().flat_map(ItemFacts::content_attributes));
-            fields::clear_closed_names(&mut batch.payload, &facts);
+            fields::clear_closed_names(&mut batch.payload, &facts, &self.vocabulary);
         }
         for node in batch.payload.nodes() {
             for attribute in batch.payload.encoded_attributes(node) {

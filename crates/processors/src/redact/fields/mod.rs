@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use genai::{Facts, fits_words, is_identifier, is_plain_name, is_route, split_words};
+use genai::{Facts, Vocabulary, fits_words, is_identifier, is_plain_name, is_route, split_words};
 use kernel::CONTENT;
 use otlp::{NodeId, NodeKind, Payload, TextField, TextPlace, TextPlaceKind};
 
@@ -56,13 +56,14 @@ pub(super) fn clear_malformed_fields(payload: &mut Payload) -> u64 {
     malformed.len() as u64
 }
 
-/// Replaces the names of agents' metrics, and of the scopes on their resources, that are not plain names.
-pub(super) fn clear_closed_names(payload: &mut Payload, facts: &Facts) {
+/// Replaces the names of agents' metrics, and of the scopes on their resources, that are neither plain names nor those
+/// of scopes that a dialect knows.
+pub(super) fn clear_closed_names(payload: &mut Payload, facts: &Facts, vocabulary: &Vocabulary) {
     let closed = facts.items.iter().filter(|item| item.closed);
     let scopes = closed.clone().filter(|item| item.of_agent_resource).map(|item| payload.scope(item.node));
     let nodes: BTreeSet<NodeId> = closed.filter_map(|item| payload.parent(item.node)).chain(scopes).collect();
     for node in nodes {
-        if !is_plain_name(payload.text(node, TextField::Name)) {
+        if !is_plain_name(payload.text(node, TextField::Name)) && !vocabulary.is_known_scope(payload, node) {
             payload.set_text(node, TextField::Name, CONTENT);
         }
     }

@@ -177,8 +177,7 @@ impl TextJudge<'_> {
     fn judge_name(&mut self, index: usize, item: &ItemFacts, node: NodeId) {
         let name = self.payload.text(node, self.payload.name_field(node));
         let is_plain = self.privacy == PrivacyProfile::Standard && is_plain_name(name);
-        let is_known = self.payload.kind(node) == NodeKind::Scope && self.vocabulary.is_known_scope(name);
-        if !is_plain && !is_known {
+        if !is_plain && !self.vocabulary.is_known_scope(self.payload, node) {
             self.judge_text(index, item, guessed_place(node, ContentLocation::Name));
         }
     }
