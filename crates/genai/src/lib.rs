@@ -92,7 +92,7 @@ fn read_account_facts(vocabulary: &Vocabulary, account: &str, payload: &Payload)
         let dialect = choice.as_ref().map(|choice| choice.dialect);
         let mut facts = item_facts::read_item(&reader, node, choice);
         let tool = dialect.is_some_and(|dialect| item_facts::is_tool(&reader, &facts, dialect));
-        finder.find_in_item(&mut reader, node, dialect, (facts.closed, tool)).move_into(&mut facts);
+        finder.find_in_item(&mut reader, dialect, tool, &mut facts);
         shared.register_item(&reader, at, node, facts.closed);
         entries.push(ItemWithDialect { facts, dialect });
     }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kernel::CONTENT;
 use otlp::Value;
 
+use super::announcements::is_plain_word;
 use super::chat_evidence;
 use super::error_texts;
 use super::facts::ContentPart;
@@ -118,13 +119,29 @@ impl NestedSearch<'_> {
     fn search_value(&mut self, value: Value<'_>) -> bool {
         match value {
             Value::Str(text) => self.search_text(text),
-            Value::List(_) => value.items().all(|item| self.search_value(item)),
+            Value::List(_) => value.items().all(|item| self.remove_said(item) || self.search_value(item)),
             Value::Map(_) => {
                 let mut evidence = None;
                 value.entries().all(|(key, entry)| self.search_map_entry(value, &mut evidence, key, entry))
             }
             _ => true,
         }
+    }
+
+    /// Removes the text of `["speaker", "text"]`. Returns false if the value is something else.
+    fn remove_said(&mut self, pair: Value<'_>) -> bool {
+        let mut items = pair.items();
+        let (Some(Value::Str(speaker)), Some(Value::Str(text)), None) = (items.next(), items.next(), items.next())
+        else {
+            return false;
+        };
+        let is_said = self.is_speaker(speaker) && !is_plain_word(text) && text != CONTENT;
+        if is_said {
+            let json = serde_json::Value::from(text).to_string();
+            self.removed.parts.push((ContentPart::Other, chat_evidence::SAID.to_owned(), json));
+            self.removed.texts.insert(text.to_owned(), CONTENT.to_owned());
+        }
+        is_said
     }
 
     /// `evidence`: cached evidence from the entries of `map`.
@@ -163,7 +180,7 @@ impl NestedSearch<'_> {
     ) -> Option<ContentPart> {
         let is_number = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
         let part = self.listed_part(key, label_shape::is_label_value(value), is_number)?;
-        let types = &self.keys.chat_types;
+        let types = &self.keys.chat_shapes.types;
         let is_evidence = |parts_suffice: bool| {
             chat_evidence::is_message_value(value) || (parts_suffice && chat_evidence::is_part_list_value(value, types))
         };
@@ -289,7 +306,7 @@ impl NestedSearch<'_> {
     }
 
     fn evidence_from<'k>(&self, entries: impl Iterator<Item = (&'k str, &'k str)>) -> ChatEvidence {
-        chat_evidence::collect_evidence(entries, &self.keys.chat_types, |key| self.keys.classify(key).marks_call())
+        self.keys.chat_shapes.collect_evidence(entries, |key| self.keys.classify(key).marks_call())
     }
 
     /// The part that an entry holds, if it is content.
@@ -312,6 +329,10 @@ impl StructureVisitor for NestedSearch<'_> {
         self.listed_part(key, false, false).is_some()
     }
 
+    fn is_speaker(&mut self, word: &str) -> bool {
+        self.keys.chat_shapes.pair_speakers.iter().any(|speaker| speaker.eq_ignore_ascii_case(word))
+    }
+
     fn on_unparsable(&mut self, rest: &str, bounds_uncertain: bool) {
         self.take_whole = self.take_whole
             || (bounds_uncertain && self.removed.parts.len() > self.parts_before)
@@ -331,7 +352,7 @@ impl StructureVisitor for NestedSearch<'_> {
             StructureLeaf::Nested => (false, false),
         };
         let text: &str = if let StructureLeaf::Text(text) = leaf { text } else { raw };
-        let types = &self.keys.chat_types;
+        let types = &self.keys.chat_shapes.types;
         let is_evidence = |parts_suffice: bool| {
             chat_evidence::is_message_text(text) || (parts_suffice && chat_evidence::is_part_list_text(text, types))
         };

@@ -13,6 +13,7 @@ use otlp::Value;
 
 use super::announcements::AnnouncementFinder;
 use super::attribute_types::AttributeType;
+use super::chat_evidence::ChatShapes;
 use super::closed_items::ClosedItemPolicy;
 use super::content::AttributeRules;
 use super::detect::DetectionClause;
@@ -351,12 +352,13 @@ impl<'d> VocabularyCompiler<'d> {
         let generic = dialects.iter().filter(|dialect| dialect.leaves_only);
         let generic_marks =
             generic.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
-        let chat_types = self.expand_lists(&data.keys.chat_types).into_iter().map(String::into_boxed_str).collect();
-        let announced = AnnouncementFinder::new(
-            &data.keys.quote_introductions,
-            &data.keys.human_speakers,
-            &data.keys.machine_speakers,
-        );
+        let keys = &data.keys;
+        let shapes = keys.chat_shapes.iter().map(|shape| (shape, false));
+        let shapes = shapes.chain(keys.speaker_shapes.iter().map(|shape| (shape, true)));
+        let chat_types = self.expand_lists(&keys.chat_types);
+        let chat_shapes = ChatShapes::new(chat_types, &keys.pair_speakers, shapes, |list| self.expand_lists(list));
+        let speakers = [&keys.human_speakers, &keys.machine_speakers, &keys.thought_speakers, &keys.action_speakers];
+        let announced = AnnouncementFinder::new(&keys.quote_introductions, speakers.map(Vec::as_slice));
         let announced = announced.map_err(|error| VocabularyError(format!("announce: {error}")))?;
         let wrapped = WrappedLineFinder::compile(&mut self, &data.dialects, &dialects);
         let agent_resources = data.agent_resources.iter();
@@ -373,7 +375,7 @@ impl<'d> VocabularyCompiler<'d> {
                 self.facts,
                 UsageWords::new(&data.usage_words),
                 data.keys.private_words.clone(),
-                chat_types,
+                chat_shapes,
                 announced,
             ),
             event_name,
