@@ -349,7 +349,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
     /// The rule for an event of this name.
     fn known_event_rule(&self, name: &str, dialect: Option<&Dialect>) -> Option<EventRule> {
         let own = dialect.and_then(|dialect| {
-            let bare = name.strip_prefix(dialect.event_prefix.as_str()).unwrap_or(name);
+            let bare = name.strip_prefix(dialect.data.event_prefix.as_str()).unwrap_or(name);
             dialect.events.find(bare).next()
         });
         let known = own.or_else(|| self.vocabulary.events.find(name).next().filter(|_| !name.is_empty()));

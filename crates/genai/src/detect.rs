@@ -49,7 +49,7 @@ macro_rules! detection_clause {
         }
 
         impl DetectionClause {
-            pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, clause: &ClauseDefinition) -> Self {
+            pub(super) fn compile(compiler: &mut VocabularyCompiler, clause: &ClauseDefinition) -> Self {
                 let resource = clause.resource.iter();
                 Self {
                     $($name: compiler.compile_names(&clause.$name),)*

@@ -57,7 +57,7 @@ pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectC
             let (shown_by, usage) = (match_kind, TokenUsage::default());
             return Some(DialectChoice { dialect, shown_by, rule: None, operation: None, usage });
         }
-        if dialect.leaves_only && (without_event_name.is_some() || with_tokens.is_some()) {
+        if dialect.data.leaves_only && (without_event_name.is_some() || with_tokens.is_some()) {
             break;
         }
         let mut choice = DialectChoice {
@@ -90,7 +90,7 @@ pub(super) fn choose_dialect<'v>(reader: &ItemReader<'v, '_>) -> Option<DialectC
 /// Returns true if a log record has no event name, or one that can't be its emitter's: text instead of a name, a name
 /// in a namespace that the dialect's events don't have, or another name than the event in the body.
 fn has_lost_name(reader: &ItemReader<'_, '_>, dialect: &Dialect) -> bool {
-    let (name, prefix) = (reader.event_name, dialect.event_prefix.as_str());
+    let (name, prefix) = (reader.event_name, dialect.data.event_prefix.as_str());
     let known = || dialect.calls.iter().flat_map(|rule| &rule.data.log);
     let namespaces = [Some("*"), name.split('.').next()];
     let body = reader.body.and_then(|body| body.as_str()).map(|body| body.strip_prefix(prefix).unwrap_or(body));
@@ -112,8 +112,8 @@ pub(super) fn read_item(reader: &ItemReader<'_, '_>, node: NodeId, choice: Optio
         closed: reader.is_agent_resource
             || choice.as_ref().is_some_and(|choice| choice.shown_by != DialectMatch::Resource),
         of_agent_resource: reader.is_agent_resource,
-        inherits_model: dialect.is_some_and(|dialect| dialect.inherit_model),
-        from_vendor_sdk: dialect.is_some_and(|dialect| dialect.from_vendor_sdk),
+        inherits_model: dialect.is_some_and(|dialect| dialect.data.inherit_model),
+        from_vendor_sdk: dialect.is_some_and(|dialect| dialect.data.from_vendor_sdk),
         ..ItemFacts::default()
     };
     read_identity(reader, sources, &mut facts);
@@ -172,13 +172,13 @@ fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut
     facts.request_model = reader.label(&sources.request_model);
     facts.response_model = reader.label(&sources.response_model);
     // only an item that the dialect knows has the dialect's provider
-    facts.provider = read_provider(reader, sources, dialect.default_provider.as_ref().filter(|_| rule.is_some()));
+    facts.provider = read_provider(reader, sources, dialect.data.default_provider.as_ref().filter(|_| rule.is_some()));
     facts.tool = reader.label(sources.tool.iter().filter(|source| source.slot != reader.vocabulary.span_name));
     facts.tool_call = reader.text(&sources.tool_call);
     match rule {
         Some(rule) => apply_rule(reader, rule, facts),
         // its calls have names, so this may be a sum: it is counted as unpriced, unless calls near it have tokens
-        None if usage.is_reported() && dialect.names_its_calls => {
+        None if usage.is_reported() && dialect.data.names_its_calls => {
             (facts.call, facts.no_usage) = (ItemRole::ModelCopy, true);
         }
         // an item with tokens is a call, unless a call below it has them too
@@ -225,7 +225,7 @@ fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut
 
 /// Name of the current log event without the dialect's prefix.
 fn event_name<'p>(reader: &ItemReader<'_, 'p>, dialect: &Dialect) -> &'p str {
-    reader.event_name.strip_prefix(dialect.event_prefix.as_str()).unwrap_or(reader.event_name)
+    reader.event_name.strip_prefix(dialect.data.event_prefix.as_str()).unwrap_or(reader.event_name)
 }
 
 /// Returns true if the rule's conditions hold for the current item. `by_name`: also that for the log event's name.

@@ -68,7 +68,8 @@ fn mark_rollups(entries: &mut [ItemWithDialect<'_>], spans: &SpanIndex<'_>) {
         let fits_sum = || {
             sums_below.get(&at).is_some_and(|sum| !CallTokenCounts::from_facts(&entry.facts).is_more_than_double(sum))
         };
-        let is_rollup = entry.dialect.is_some_and(|dialect| dialect.leaves_only) || (entry.facts.guessed && fits_sum());
+        let is_rollup =
+            entry.dialect.is_some_and(|dialect| dialect.data.leaves_only) || (entry.facts.guessed && fits_sum());
         if is_above_tokens && is_rollup && entry.facts.call == ItemRole::Model {
             entry.facts.call = ItemRole::ModelCopy;
             entry.facts.billable = false;
@@ -157,7 +158,7 @@ fn inherit_models(entries: &mut [ItemWithDialect<'_>], spans: &SpanIndex<'_>) {
         let Some(entry) = entries.get(at) else { continue };
         let facts = &entry.facts;
         let is_call = matches!(facts.call, ItemRole::Model | ItemRole::ModelCopy);
-        let inherits = entry.dialect.is_some_and(|dialect| dialect.inherit_model);
+        let inherits = entry.dialect.is_some_and(|dialect| dialect.data.inherit_model);
         let lacks_model = facts.request_model.is_none() && facts.response_model.is_none();
         if !is_call || !inherits || !(lacks_model || facts.provider.is_none()) {
             continue;

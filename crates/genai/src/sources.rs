@@ -28,7 +28,7 @@ pub(super) struct FactSource {
 
 impl FactSource {
     /// Parses `key`, `resource:key`, `text:key`, `key#a.b` or `key#^words`.
-    pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, source: &str) -> Self {
+    pub(super) fn compile(compiler: &mut VocabularyCompiler, source: &str) -> Self {
         let (on_resource, source) = source.strip_prefix("resource:").map_or((false, source), |rest| (true, rest));
         let (text, source) = source.strip_prefix("text:").map_or((false, source), |rest| (true, rest));
         let (key, path) = source.split_once('#').unwrap_or((source, ""));
@@ -47,7 +47,7 @@ pub(super) type SourceList = Vec<FactSource>;
 /// Suffix of the lists of counts that are read for calls only.
 const IN_CONTENT: &str = "_in_content";
 
-fn compile_list(compiler: &mut VocabularyCompiler<'_>, names: &[String]) -> SourceList {
+fn compile_list(compiler: &mut VocabularyCompiler, names: &[String]) -> SourceList {
     compiler.expand_lists(names).iter().map(|name| FactSource::compile(compiler, name)).collect()
 }
 
@@ -74,7 +74,7 @@ macro_rules! source_lists {
         }
 
         impl $sources {
-            pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, own: &$lists, all: Option<&$lists>) -> Self {
+            pub(super) fn compile(compiler: &mut VocabularyCompiler, own: &$lists, all: Option<&$lists>) -> Self {
                 Self {
                     $($all: {
                         let mut sources = compile_list(compiler, &own.$all);
@@ -195,7 +195,7 @@ pub(super) struct Emitter<'a> {
 }
 
 impl InclusionRule {
-    fn compile(&self, compiler: &mut VocabularyCompiler<'_>) -> Self {
+    fn compile(&self, compiler: &mut VocabularyCompiler) -> Self {
         Self { marks: (compiler.allocate_mark(&self.has), compiler.allocate_mark(&self.lacks)), ..self.clone() }
     }
 
@@ -219,7 +219,7 @@ fn first_match(rules: &[InclusionRule], emitter: Emitter<'_>, default: Option<bo
 }
 
 impl UsageSources {
-    pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, keys: &UsageSourceLists) -> Self {
+    pub(super) fn compile(compiler: &mut VocabularyCompiler, keys: &UsageSourceLists) -> Self {
         let mut compile_rules = |list: &[InclusionRule]| list.iter().map(|rule| rule.compile(compiler)).collect();
         let (inclusion, reasoning_inclusion) =
             (compile_rules(&keys.inclusion), compile_rules(&keys.reasoning_inclusion));

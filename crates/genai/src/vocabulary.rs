@@ -84,16 +84,11 @@ pub struct Vocabulary {
 /// One compiled dialect.
 pub(super) struct Dialect {
     pub(super) name: &'static str,
+    pub(super) data: schema::DialectDefinition,
     pub(super) clauses: Vec<DetectionClause>,
-    pub(super) event_prefix: String,
     pub(super) calls: Vec<CallRule>,
     /// Names of spans and log events, other than tool calls, whose error text is a tool's output.
     pub(super) tool_items: NamePatterns,
-    pub(super) leaves_only: bool,
-    pub(super) names_its_calls: bool,
-    pub(super) inherit_model: bool,
-    pub(super) from_vendor_sdk: bool,
-    pub(super) default_provider: Option<String>,
     pub(super) sources: Sources,
     pub(super) usage: UsageSources,
     pub(super) set: KeySetId,
@@ -134,7 +129,7 @@ pub(super) struct CallRule {
 impl Vocabulary {
     /// Returns true if a dialect prefixes its event names with this text.
     pub(super) fn is_event_prefix(&self, text: &str) -> bool {
-        !text.is_empty() && self.dialects.iter().any(|dialect| dialect.event_prefix == text)
+        !text.is_empty() && self.dialects.iter().any(|dialect| dialect.data.event_prefix == text)
     }
 
     /// Loads the built-in dialects.
@@ -143,7 +138,7 @@ impl Vocabulary {
     /// Never for a released program: a test loads them.
     pub fn builtin() -> Result<Self, VocabularyError> {
         let data: DialectsFile = serde_json::from_str(BUILTIN).map_err(|error| VocabularyError(error.to_string()))?;
-        VocabularyCompiler::new(&data.lists).compile(&data)
+        VocabularyCompiler::compile(data)
     }
 
     /// Reads a dialects file. `name` is used in error messages.
@@ -153,7 +148,7 @@ impl Vocabulary {
     pub fn parse(name: &str, text: &str) -> Result<Self, VocabularyError> {
         let data: DialectsFile =
             load::parse_data(name, text).map_err(|problem| VocabularyError(problem.to_string()))?;
-        VocabularyCompiler::new(&data.lists).compile(&data)
+        VocabularyCompiler::compile(data)
     }
 
     /// The role of an attribute key in every dialect.
@@ -209,7 +204,7 @@ impl Vocabulary {
     /// Returns true for a generic dialect: its emitter is not described, and only structure distinguishes calls from
     /// roll-ups.
     pub fn is_generic_dialect(&self, dialect: &str) -> bool {
-        self.dialects.iter().any(|known| known.leaves_only && known.name == dialect)
+        self.dialects.iter().any(|known| known.data.leaves_only && known.name == dialect)
     }
 
     /// Names of the dialects, in order of priority.
@@ -287,8 +282,8 @@ fn fact_source_keys<const N: usize>(
 }
 
 /// Collects keys while lists are compiled.
-pub(super) struct VocabularyCompiler<'d> {
-    lists: &'d BTreeMap<String, NameList>,
+pub(super) struct VocabularyCompiler {
+    lists: BTreeMap<String, NameList>,
     facts: PatternMap<KeyFact>,
     slots: HashMap<String, SlotIndex>,
     /// The highest id of a list so far.
@@ -299,82 +294,84 @@ pub(super) struct VocabularyCompiler<'d> {
     problem: Option<String>,
 }
 
-impl<'d> VocabularyCompiler<'d> {
-    fn new(lists: &'d BTreeMap<String, NameList>) -> Self {
-        Self {
-            lists,
-            facts: PatternMap::default(),
-            slots: HashMap::default(),
-            sets: LAST_BUILTIN_SET,
-            marks: 0,
-            problem: None,
-        }
+impl VocabularyCompiler {
+    fn new(lists: BTreeMap<String, NameList>) -> Self {
+        let (facts, slots) = (PatternMap::default(), HashMap::default());
+        Self { lists, facts, slots, sets: LAST_BUILTIN_SET, marks: 0, problem: None }
     }
 
-    fn compile(mut self, data: &DialectsFile) -> Result<Vocabulary, VocabularyError> {
-        self.add_roles(&data.keys);
-        let session_keys: BTreeSet<String> = fact_source_keys(data, |fields| [&fields.session]).collect();
-        let identity_keys = identity_keys(data);
+    fn compile(mut data: DialectsFile) -> Result<Vocabulary, VocabularyError> {
+        let session_keys: BTreeSet<String> = fact_source_keys(&data, |fields| [&fields.session]).collect();
+        let (identity_keys, person_keys) = (identity_keys(&data), person_keys(&data));
+        let mut compiler = Self::new(std::mem::take(&mut data.lists));
+        compiler.add_roles(&data.keys);
         for key in &identity_keys {
-            self.facts.insert(key, KeyFact::Identity);
+            compiler.facts.insert(key, KeyFact::Identity);
         }
-        data.keys.sets().into_iter().for_each(|(set, lists)| self.add_content_lists(set, lists));
-        self.add_registry(&data.registry);
-        let event_name = self.slot_for_key("event.name");
-        let operation_name = self.slot_for_key("gen_ai.operation.name");
-        let (span_name, log_body) = (self.slot_for_key("span.name"), self.slot_for_key("log.body"));
-        let identity = Sources::compile(&mut self, &data.identity, None);
-        let events = self.compile_events(&data.events);
+        data.keys.sets().into_iter().for_each(|(set, lists)| compiler.add_content_lists(set, lists));
+        compiler.add_registry(&data.registry);
+        let event_name = compiler.slot_for_key("event.name");
+        let operation_name = compiler.slot_for_key("gen_ai.operation.name");
+        let (span_name, log_body) = (compiler.slot_for_key("span.name"), compiler.slot_for_key("log.body"));
+        let identity = Sources::compile(&mut compiler, &data.identity, None);
+        let events = compiler.compile_events(&data.events);
         for (kind, list) in &data.types {
-            self.add_keys(list, |_| KeyFact::Kind(*kind));
+            compiler.add_keys(list, |_| KeyFact::Kind(*kind));
         }
         let extract = data.extract.iter().map(|rule| ExtractRule {
             dialect: rule.dialect.as_deref().map(intern_name),
-            from: self.expand_lists(&rule.from).iter().map(|from| FactSource::compile(&mut self, from)).collect(),
+            from: compiler
+                .expand_lists(&rule.from)
+                .iter()
+                .map(|from| FactSource::compile(&mut compiler, from))
+                .collect(),
             to: intern_name(&rule.to),
-            slot: self.slot_for_key(&rule.to),
-            kind: KeyClass::from_facts(self.facts.find(&rule.to)).kind,
+            slot: compiler.slot_for_key(&rule.to),
+            kind: KeyClass::from_facts(compiler.facts.find(&rule.to)).kind,
         });
         let extract = extract.collect();
         let named = &data.caller_supplied_keys;
-        let caller_key_slots =
-            (self.slot_for_key(&named.schema), self.slot_for_key(&named.template), self.slot_for_key(&named.message));
-        let mut order: Vec<&schema::DialectDefinition> = data.dialects.iter().collect();
-        order.sort_by_key(|dialect| dialect.priority);
+        let caller_key_slots = (
+            compiler.slot_for_key(&named.schema),
+            compiler.slot_for_key(&named.template),
+            compiler.slot_for_key(&named.message),
+        );
+        data.dialects.sort_by_key(|dialect| dialect.priority);
         let mut names = BTreeSet::new();
-        let mut dialects = Vec::with_capacity(order.len());
-        for dialect in order {
-            if !names.insert(&dialect.name) {
-                self.record_problem(format!("dialect {} is defined twice; rename or remove one of them", dialect.name));
+        let mut dialects = Vec::with_capacity(data.dialects.len());
+        for dialect in std::mem::take(&mut data.dialects) {
+            if !names.insert(dialect.name.clone()) {
+                compiler
+                    .record_problem(format!("dialect {} is defined twice; rename or remove one of them", dialect.name));
             }
-            dialects.push(self.compile_dialect(dialect, &data.identity));
+            dialects.push(compiler.compile_dialect(dialect, &data.identity));
         }
-        let generic = dialects.iter().filter(|dialect| dialect.leaves_only);
+        let generic = dialects.iter().filter(|dialect| dialect.data.leaves_only);
         let generic_marks =
             generic.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
         let keys = &data.keys;
         let shapes = keys.chat_shapes.iter().map(|shape| (shape, false));
         let shapes = shapes.chain(keys.speaker_shapes.iter().map(|shape| (shape, true)));
-        let chat_types = self.expand_lists(&keys.chat_types);
-        let chat_shapes = ChatShapes::new(chat_types, &keys.pair_speakers, shapes, |list| self.expand_lists(list));
+        let chat_types = compiler.expand_lists(&keys.chat_types);
+        let chat_shapes = ChatShapes::new(chat_types, &keys.pair_speakers, shapes, |list| compiler.expand_lists(list));
         let speakers = [&keys.human_speakers, &keys.machine_speakers, &keys.thought_speakers, &keys.action_speakers];
         let announced = AnnouncementFinder::new(&keys.quote_introductions, speakers.map(Vec::as_slice));
         let announced = announced.map_err(|error| VocabularyError(format!("announce: {error}")))?;
-        let wrapped = WrappedLineFinder::compile(&mut self, &data.dialects, &dialects);
+        let wrapped = WrappedLineFinder::compile(&mut compiler, &dialects);
         let agent_resources = data.agent_resources.iter();
         let agent_resources =
-            agent_resources.map(|(key, names)| (self.slot_for_key(key), self.compile_names(names))).collect();
-        let statement_systems = data.statements.system.iter().map(|key| self.slot_for_key(key)).collect();
-        if let Some(problem) = self.problem {
+            agent_resources.map(|(key, names)| (compiler.slot_for_key(key), compiler.compile_names(names))).collect();
+        let statement_systems = data.statements.system.iter().map(|key| compiler.slot_for_key(key)).collect();
+        if let Some(problem) = compiler.problem {
             return Err(VocabularyError(problem));
         }
         Ok(Vocabulary {
-            slots: self.slots.len(),
-            slot_keys: slot_keys(&self.slots),
+            slots: compiler.slots.len(),
+            slot_keys: slot_keys(&compiler.slots),
             keys: KeyClassifier::new(
-                self.facts,
+                compiler.facts,
                 UsageWords::new(&data.usage_words),
-                data.keys.private_words.clone(),
+                data.keys.private_words,
                 chat_shapes,
                 announced,
             ),
@@ -388,7 +385,7 @@ impl<'d> VocabularyCompiler<'d> {
             identity,
             caller_key_slots,
             wrapped,
-            statements: data.statements.clone(),
+            statements: data.statements,
             statement_systems,
             extract,
             providers: ProviderNames::compile(&data.providers),
@@ -397,15 +394,15 @@ impl<'d> VocabularyCompiler<'d> {
             agent_resources,
             operations: data.operations.iter().map(|(from, to)| (from.to_lowercase(), to.clone())).collect(),
             known_operations: data.operations.values().cloned().collect(),
-            media: data.media.iter().cloned().collect(),
+            media: data.media.into_iter().collect(),
             session_keys: session_keys.into_iter().collect(),
             identity_keys,
-            person_keys: person_keys(data),
+            person_keys,
             harmless_values: Mutex::default(),
         })
     }
 
-    fn compile_dialect(&mut self, data: &schema::DialectDefinition, identity: &FactSourceLists) -> Dialect {
+    fn compile_dialect(&mut self, data: schema::DialectDefinition, identity: &FactSourceLists) -> Dialect {
         let set = self.new_set();
         self.add_content_lists(set, &data.content.attributes);
         self.add_keys(&data.labels, |_| KeyFact::Label(set));
@@ -416,20 +413,15 @@ impl<'d> VocabularyCompiler<'d> {
         Dialect {
             name: intern_name(&data.name),
             clauses: data.detect.iter().map(|clause| DetectionClause::compile(self, clause)).collect(),
-            event_prefix: data.event_prefix.clone(),
             calls: data.calls.iter().map(|rule| self.compile_call_rule(rule)).collect(),
             tool_items: self.compile_names(&data.tool_items),
-            leaves_only: data.leaves_only,
-            names_its_calls: data.names_its_calls,
-            inherit_model: data.inherit_model,
-            from_vendor_sdk: data.from_vendor_sdk,
-            default_provider: data.default_provider.clone(),
             sources: Sources::compile(self, &data.fields, Some(identity)),
             usage: UsageSources::compile(self, &data.usage),
             set,
             any_event: any_event
                 .and_then(|event| self.compile_events(std::slice::from_ref(event)).find("").next().copied()),
             events: self.compile_events(named),
+            data,
         }
     }
 

@@ -9,7 +9,6 @@ use otlp::Value;
 
 use super::json_body::{self, MAX_ENTRIES};
 use super::keys::SlotIndex;
-use super::schema;
 use super::vocabulary::{Dialect, VocabularyCompiler};
 
 /// Number of levels searched below the body or attribute.
@@ -26,16 +25,10 @@ pub(super) struct WrappedLineFinder {
 }
 
 impl WrappedLineFinder {
-    pub(super) fn compile(
-        compiler: &mut VocabularyCompiler<'_>,
-        data: &[schema::DialectDefinition],
-        dialects: &[Dialect],
-    ) -> Self {
-        let nested: Vec<&schema::DialectDefinition> =
-            data.iter().filter(|dialect| dialect.wrapped_in_log_lines).collect();
-        let clauses = || nested.iter().flat_map(|dialect| &dialect.detect);
-        let is_nested = |dialect: &&Dialect| nested.iter().any(|one| one.name == dialect.name);
-        let marks = dialects.iter().filter(is_nested).flat_map(|dialect| &dialect.clauses);
+    pub(super) fn compile(compiler: &mut VocabularyCompiler, dialects: &[Dialect]) -> Self {
+        let nested = || dialects.iter().filter(|dialect| dialect.data.wrapped_in_log_lines);
+        let clauses = || nested().flat_map(|dialect| &dialect.data.detect);
+        let marks = nested().flat_map(|dialect| &dialect.clauses);
         let words = clauses().flat_map(|clause| clause.has.iter().chain(clause.equals.values().flatten()));
         Self {
             marks: marks.fold(0, |marks, clause| marks | clause.marks()),
