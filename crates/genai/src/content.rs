@@ -25,11 +25,11 @@ use super::harmless_values::{HarmlessValues, JudgedUnder, MAX_TEXT_BYTES};
 use super::item_reader::{ItemAttribute, ItemReader};
 use super::key_shapes::{self, KeyShape};
 use super::keys::{
-    ADDRESSES, AGENT, BESIDE_ROLE, CHAT, GENERIC, GLOBAL, KeyClass, KeyClassCache, KeyClassifier, KeyRole, KeySetId,
-    ListedKey, STATEMENTS,
+    ADDRESSES, AGENT, BESIDE_ROLE, CHAT, GENERIC, GLOBAL, KeyClass, KeyClassCache, KeyRole, KeySetId, ListedKey,
+    STATEMENTS,
 };
 use super::label_shape;
-use super::nested_content::{self, ActiveKeyLists, RemovedContent, SearchOutcome};
+use super::nested_content::{self, RemovedContent, SearchOutcome, SearchScope};
 use super::statements::StatementSystem;
 use super::structured_text::ChatEvidence;
 use super::vocabulary::{Dialect, EventRule, Vocabulary};
@@ -110,7 +110,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         self.find_in_name(node, rules, out);
         let status = ContentLocation::Status.value(self.payload, node).unwrap_or(Value::Empty);
         if !tool {
-            self.find_embedded((node, ContentLocation::Status), status, nested_content::search_error, rules, out);
+            self.find_embedded((node, ContentLocation::Status), status, true, rules, out);
         } else if !label_shape::is_empty_value(status) {
             out.tool_failed = true;
             out.add_content(node, ContentLocation::Status, Some((ContentPart::ToolResult, ContentBasis::Listed)));
@@ -129,7 +129,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             match classify_body(name, body, rules, |stem| self.vocabulary.is_event_prefix(stem)) {
                 None => {
                     let at = (node, ContentLocation::Body);
-                    self.find_embedded(at, body, nested_content::search_value, rules, out);
+                    self.find_embedded(at, body, false, rules, out);
                 }
                 found => out.add_content(node, ContentLocation::Body, found),
             }
@@ -178,7 +178,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
     pub(super) fn find_in_shared_nodes(
         &self,
         reader: &mut ItemReader<'v, 'p>,
-        shared: SharedNodeOwners,
+        shared: SharedNodes,
         items: &mut [ItemFacts],
     ) {
         for (node, SharedNode { owner, closed, .. }) in shared.0.into_iter().rev() {
@@ -256,7 +256,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
                 }
                 None => {
                     out.errors.push(ContentPlace { node, at, part: ContentPart::Other, basis: ContentBasis::Listed });
-                    self.find_embedded((node, at), value, nested_content::search_error, rules, out);
+                    self.find_embedded((node, at), value, true, rules, out);
                 }
             }
             return;
@@ -276,7 +276,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
                 self.shorten_value((node, id), value, STATEMENT_SUFFIX, shorten, out);
             }
             None if !matches!(class.role, KeyRole::Secret | KeyRole::ErrorText | KeyRole::Redact) => {
-                self.find_embedded((node, at), value, nested_content::search_value, rules, out);
+                self.find_embedded((node, at), value, false, rules, out);
             }
             found => out.add_content(node, at, found),
         }
@@ -306,17 +306,17 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         }
     }
 
-    /// Finds listed content inside a value that stays, with one of the searches of `nested_content`.
+    /// Finds listed content inside a value that stays. `in_error`: and what error texts in it quote.
     fn find_embedded(
         &self,
         (node, at): (NodeId, ContentLocation),
         value: Value<'_>,
-        search: fn(&KeyClassifier, Value<'_>, ActiveKeyLists) -> SearchOutcome,
+        in_error: bool,
         rules: AttributeRules,
         out: &mut ItemFacts,
     ) {
-        let lists = ActiveKeyLists { dialect: rules.dialect, agent: rules.closed };
-        match search(&self.vocabulary.keys, value, lists) {
+        let scope = SearchScope { dialect: rules.dialect, agent: rules.closed, in_error };
+        match nested_content::search(&self.vocabulary.keys, value, scope) {
             SearchOutcome::Nothing => {}
             SearchOutcome::Whole if at == ContentLocation::Name => {
                 let text = value.as_str().unwrap_or_default();
@@ -338,7 +338,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         // without one of these a name holds neither structure nor announced text
         if memchr::memchr3(b'{', b':', b'=', name.as_bytes()).is_some() {
             let at = (node, ContentLocation::Name);
-            self.find_embedded(at, Value::Str(name), nested_content::search_value, rules, out);
+            self.find_embedded(at, Value::Str(name), false, rules, out);
         }
     }
 
@@ -510,7 +510,8 @@ fn classify_body(
     (rules.closed && !stays).then_some((ContentPart::Other, basis))
 }
 
-/// The number of the item with whose content that of a resource or scope is listed.
+/// The item with whose content that of a resource or scope is listed: the first closed one below it, or the first if
+/// none is closed.
 struct SharedNode {
     owner: usize,
     is_owner_closed: bool,
@@ -518,24 +519,19 @@ struct SharedNode {
     closed: bool,
 }
 
-/// Assigns each resource and scope to the first closed item below it, or to the first item if none is closed.
+/// All resources and scopes of a payload.
 #[derive(Default)]
-pub(super) struct SharedNodeOwners(BTreeMap<NodeId, SharedNode>);
+pub(super) struct SharedNodes(BTreeMap<NodeId, SharedNode>);
 
-impl SharedNodeOwners {
+impl SharedNodes {
     /// Registers the reader's current item, which has the number `at`. Must be called in item order.
-    pub(super) fn register_item(
-        &mut self,
-        reader: &ItemReader<'_, '_>,
-        at: usize,
-        node: NodeId,
-        is_owner_closed: bool,
-    ) {
-        let (resource, scope) = (reader.payload.resource(node), reader.payload.scope(node));
-        let is_agent = reader.is_agent_resource;
-        for (node, closed) in [(resource, is_agent), (scope, is_agent || reader.is_dialect_scope)] {
-            let shared = self.0.entry(node).or_insert(SharedNode { owner: at, is_owner_closed, closed });
-            if is_owner_closed && !shared.is_owner_closed {
+    pub(super) fn register_item(&mut self, reader: &ItemReader<'_, '_>, at: usize, item: &ItemFacts) {
+        let (payload, is_agent) = (reader.payload, reader.is_agent_resource);
+        let scope = (payload.scope(item.node), is_agent || reader.is_dialect_scope);
+        for (node, closed) in [(payload.resource(item.node), is_agent), scope] {
+            let new = SharedNode { owner: at, is_owner_closed: item.closed, closed };
+            let shared = self.0.entry(node).or_insert(new);
+            if item.closed && !shared.is_owner_closed {
                 (shared.owner, shared.is_owner_closed) = (at, true);
             }
         }

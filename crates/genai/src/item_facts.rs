@@ -207,7 +207,7 @@ fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut
         };
         facts.input_includes_cached = usage.includes_cached(emitter);
         facts.output_excludes_reasoning = !usage.includes_reasoning(emitter);
-        facts.total_by_provider = usage.total_by_provider;
+        facts.total_by_provider = usage.rules.total_by_provider;
         if let Some(reasoning) = usage.hidden_reasoning(&facts.usage, seller) {
             facts.usage.reasoning = Some(reasoning);
             facts.output_excludes_reasoning = true;

@@ -45,33 +45,25 @@ pub(super) struct RemovedContent {
     pub(super) texts: BTreeMap<String, String>,
 }
 
-/// The key lists that apply.
+/// What a value is searched for.
 #[derive(Clone, Copy)]
-pub(super) struct ActiveKeyLists {
+pub(super) struct SearchScope {
     pub(super) dialect: Option<KeySetId>,
     /// On an agent's item, numbers under listed keys are content too.
     pub(super) agent: bool,
+    /// The texts are error texts, so what they quote is content too.
+    pub(super) in_error: bool,
 }
 
 /// Searches `value` for listed content.
-pub(super) fn search_value(keys: &KeyClassifier, value: Value<'_>, lists: ActiveKeyLists) -> SearchOutcome {
-    search(keys, value, lists, false)
-}
-
-/// Searches an error text, or the error texts in a map or list, for listed content and for what they quote.
-pub(super) fn search_error(keys: &KeyClassifier, value: Value<'_>, lists: ActiveKeyLists) -> SearchOutcome {
-    search(keys, value, lists, true)
-}
-
-fn search(keys: &KeyClassifier, value: Value<'_>, lists: ActiveKeyLists, in_error: bool) -> SearchOutcome {
+pub(super) fn search(keys: &KeyClassifier, value: Value<'_>, scope: SearchScope) -> SearchOutcome {
     let is_long_text = || value.as_str().is_some_and(|text| text.len() > MAX_HARMLESS_BYTES);
     if !matches!(value, Value::Map(_) | Value::List(_)) && !is_long_text() {
         return SearchOutcome::Nothing;
     }
     let new_search = |removed_keys| NestedSearch {
         keys,
-        lists,
-        in_error,
+        scope,
         removed: RemovedContent::default(),
         parts_before: 0,
         take_whole: false,
@@ -100,9 +92,7 @@ struct Unsearchable;
 
 struct NestedSearch<'v> {
     keys: &'v KeyClassifier,
-    lists: ActiveKeyLists,
-    /// The texts are error texts.
-    in_error: bool,
+    scope: SearchScope,
     removed: RemovedContent,
     /// Number of parts found before the current text.
     parts_before: usize,
@@ -190,7 +180,7 @@ impl NestedSearch<'_> {
     }
 
     fn search_text(&mut self, text: &str) -> bool {
-        if self.in_error {
+        if self.scope.in_error {
             return self.search_error_text(text);
         }
         let searched = match structured_text::may_contain_structure(text) {
@@ -298,7 +288,7 @@ impl NestedSearch<'_> {
             return map_evidence().speaker_role;
         }
         let needs_chat = class.needs_evidence(CHAT);
-        if (!needs_chat && (self.lists.agent || !class.is_listed(GENERIC))) || is_evidence(needs_chat) {
+        if (!needs_chat && (self.scope.agent || !class.is_listed(GENERIC))) || is_evidence(needs_chat) {
             return true;
         }
         let evidence = map_evidence();
@@ -313,13 +303,13 @@ impl NestedSearch<'_> {
     fn listed_part(&self, key: &str, is_label: bool, is_number: bool) -> Option<ContentPart> {
         let class = self.keys.classify(key);
         let sets = [
-            self.lists.dialect,
+            self.scope.dialect,
             Some(GLOBAL),
             Some(CHAT).filter(|_| !is_number),
             Some(BESIDE_ROLE).filter(|_| !is_number),
         ];
         let listed = sets.into_iter().flatten().find_map(|set| class.listed_content(set))?;
-        let is_kept = (listed.is_label_key && is_label) || (is_number && (!self.lists.agent || listed.by_wildcard));
+        let is_kept = (listed.is_label_key && is_label) || (is_number && (!self.scope.agent || listed.by_wildcard));
         (!is_kept).then_some(listed.part)
     }
 }

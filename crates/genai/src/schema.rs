@@ -78,33 +78,24 @@ pub(super) struct ExtractDefinition {
     pub(super) to: String,
 }
 
-/// The shape of the values of an attribute in the semantic conventions.
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum LabelShape {
-    #[serde(alias = "id", alias = "version")]
-    Label,
-    Path,
-    /// An enumeration whose members are not known.
-    Enum,
-    Host,
-}
-
-/// The shape of the values of an attribute, or the members of its enumeration.
+/// The shape of the values of an attribute in the semantic conventions, or the members of its enumeration.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum RegistryShape {
-    Kind(LabelShape),
+    /// A word of `config/semconv.yaml`; an `enum` has members that are not known.
+    Kind(String),
     Members(Vec<Box<str>>),
 }
 
 impl RegistryShape {
     pub(super) fn key_shape(&self) -> KeyShape {
         match self {
-            Self::Kind(LabelShape::Label) => KeyShape::Name,
-            Self::Kind(LabelShape::Path) => KeyShape::Path,
-            Self::Kind(LabelShape::Host) => KeyShape::Host,
-            Self::Kind(LabelShape::Enum) => KeyShape::Members(Arc::default()),
+            Self::Kind(kind) => match kind.as_str() {
+                "path" => KeyShape::Path,
+                "host" => KeyShape::Host,
+                "enum" => KeyShape::Members(Arc::default()),
+                _ => KeyShape::Name,
+            },
             Self::Members(members) => KeyShape::Members(members.as_slice().into()),
         }
     }

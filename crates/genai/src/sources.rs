@@ -136,7 +136,7 @@ pub(super) struct UsageSourceLists {
     /// Tried in order before `output_includes_reasoning`.
     reasoning_inclusion: Vec<InclusionRule>,
     /// The total is the provider's figure, not a sum that the instrumentation made.
-    total_by_provider: bool,
+    pub(super) total_by_provider: bool,
     /// Provider pattern. For these providers the part of the total beyond input and output is reasoning, if no
     /// reasoning is reported.
     reasoning_in_total: Option<KeyPattern>,
@@ -151,13 +151,7 @@ pub(super) struct UsageSources {
     /// By bucket.
     counts: Vec<SourceList>,
     counts_in_content: Vec<SourceList>,
-    spelling: UsageSpelling,
-    pub(super) total_by_provider: bool,
-    reasoning_in_total: Option<KeyPattern>,
-    includes_cached: Option<bool>,
-    inclusion: Vec<InclusionRule>,
-    includes_reasoning: bool,
-    reasoning_inclusion: Vec<InclusionRule>,
+    pub(super) rules: UsageSourceLists,
 }
 
 /// Whether the calls of some emitters include cached tokens in their input (or reasoning in their output): an exception
@@ -195,10 +189,6 @@ pub(super) struct Emitter<'a> {
 }
 
 impl InclusionRule {
-    fn compile(&self, compiler: &mut VocabularyCompiler) -> Self {
-        Self { marks: (compiler.allocate_mark(&self.has), compiler.allocate_mark(&self.lacks)), ..self.clone() }
-    }
-
     fn matches_emitter(&self, emitter: Emitter<'_>) -> bool {
         let (has, lacks) = self.marks;
         let matches = |pattern: &Option<KeyPattern>, name: Option<&str>| {
@@ -219,10 +209,10 @@ fn first_match(rules: &[InclusionRule], emitter: Emitter<'_>, default: Option<bo
 }
 
 impl UsageSources {
-    pub(super) fn compile(compiler: &mut VocabularyCompiler, keys: &UsageSourceLists) -> Self {
-        let mut compile_rules = |list: &[InclusionRule]| list.iter().map(|rule| rule.compile(compiler)).collect();
-        let (inclusion, reasoning_inclusion) =
-            (compile_rules(&keys.inclusion), compile_rules(&keys.reasoning_inclusion));
+    pub(super) fn compile(compiler: &mut VocabularyCompiler, mut keys: UsageSourceLists) -> Self {
+        for rule in keys.inclusion.iter_mut().chain(&mut keys.reasoning_inclusion) {
+            rule.marks = (compiler.allocate_mark(&rule.has), compiler.allocate_mark(&rule.lacks));
+        }
         let known = |name: &String| TokenBucket::parse(name.strip_suffix(IN_CONTENT).unwrap_or(name)).is_some();
         if let Some(name) = keys.counts.keys().find(|name| !known(name)) {
             compiler.record_problem(format!("usage.{name} is no count of tokens; see TokenBucket for their names"));
@@ -232,22 +222,14 @@ impl UsageSources {
             let lists = TokenBucket::ALL.iter().map(|bucket| list(bucket).map(Vec::as_slice).unwrap_or_default());
             lists.map(|list| compile_list(compiler, list)).collect()
         };
-        Self {
-            counts: compile_counts(""),
-            counts_in_content: compile_counts(IN_CONTENT),
-            inclusion,
-            reasoning_inclusion,
-            spelling: keys.spelling,
-            includes_reasoning: keys.output_includes_reasoning.unwrap_or(true),
-            total_by_provider: keys.total_by_provider,
-            reasoning_in_total: keys.reasoning_in_total.clone(),
-            includes_cached: keys.input_includes_cached,
-        }
+        let (counts, counts_in_content) = (compile_counts(""), compile_counts(IN_CONTENT));
+        Self { counts, counts_in_content, rules: keys }
     }
 
     /// Whether keys are read by their words. `bare`: those in no namespace for usage.
     pub(super) fn reads(&self, bare: bool) -> bool {
-        self.spelling == UsageSpelling::Any || (self.spelling == UsageSpelling::Namespaces && !bare)
+        let spelling = self.rules.spelling;
+        spelling == UsageSpelling::Any || (spelling == UsageSpelling::Namespaces && !bare)
     }
 
     /// The sources of a count. `in_content`: those that are read for calls only.
@@ -259,13 +241,13 @@ impl UsageSources {
     /// Whether the reported input includes the cached tokens. `None` if the emitter passes on the vendor's number
     /// unchanged.
     pub(super) fn includes_cached(&self, emitter: Emitter<'_>) -> Option<bool> {
-        first_match(&self.inclusion, emitter, self.includes_cached)
+        first_match(&self.rules.inclusion, emitter, self.rules.input_includes_cached)
     }
 
     /// Reasoning tokens that only show as a difference between the total and input plus output.
     pub(super) fn hidden_reasoning(&self, usage: &TokenUsage, provider: Option<&str>) -> Option<u64> {
         let is_in_total =
-            self.reasoning_in_total.as_ref().zip(provider).is_some_and(|(pattern, name)| pattern.matches(name));
+            self.rules.reasoning_in_total.as_ref().zip(provider).is_some_and(|(pattern, name)| pattern.matches(name));
         let (input, output, total) = (usage.input?, usage.output?, usage.total?);
         let hidden = total.checked_sub(input)?.checked_sub(output)?;
         (is_in_total && usage.reasoning.is_none() && hidden > 0).then_some(hidden)
@@ -273,6 +255,7 @@ impl UsageSources {
 
     /// Whether the reported output includes reasoning.
     pub(super) fn includes_reasoning(&self, emitter: Emitter<'_>) -> bool {
-        first_match(&self.reasoning_inclusion, emitter, None).unwrap_or(self.includes_reasoning)
+        let default = || self.rules.output_includes_reasoning.unwrap_or(true);
+        first_match(&self.rules.reasoning_inclusion, emitter, None).unwrap_or_else(default)
     }
 }

@@ -303,73 +303,58 @@ impl VocabularyCompiler {
     fn compile(mut data: DialectsFile) -> Result<Vocabulary, VocabularyError> {
         let session_keys: BTreeSet<String> = fact_source_keys(&data, |fields| [&fields.session]).collect();
         let (identity_keys, person_keys) = (identity_keys(&data), person_keys(&data));
-        let mut compiler = Self::new(std::mem::take(&mut data.lists));
-        compiler.add_roles(&data.keys);
+        let mut this = Self::new(std::mem::take(&mut data.lists));
+        this.add_roles(&data.keys);
         for key in &identity_keys {
-            compiler.facts.insert(key, KeyFact::Identity);
+            this.facts.insert(key, KeyFact::Identity);
         }
-        data.keys.sets().into_iter().for_each(|(set, lists)| compiler.add_content_lists(set, lists));
-        compiler.add_registry(&data.registry);
-        let event_name = compiler.slot_for_key("event.name");
-        let operation_name = compiler.slot_for_key("gen_ai.operation.name");
-        let (span_name, log_body) = (compiler.slot_for_key("span.name"), compiler.slot_for_key("log.body"));
-        let identity = Sources::compile(&mut compiler, &data.identity, None);
-        let events = compiler.compile_events(&data.events);
+        data.keys.sets().into_iter().for_each(|(set, lists)| this.add_content_lists(set, lists));
+        this.add_registry(&data.registry);
+        let event_name = this.slot_for_key("event.name");
+        let operation_name = this.slot_for_key("gen_ai.operation.name");
+        let (span_name, log_body) = (this.slot_for_key("span.name"), this.slot_for_key("log.body"));
+        let identity = Sources::compile(&mut this, &data.identity, None);
+        let events = this.compile_events(&data.events);
         for (kind, list) in &data.types {
-            compiler.add_keys(list, |_| KeyFact::Kind(*kind));
+            this.add_keys(list, |_| KeyFact::Kind(*kind));
         }
         let extract = data.extract.iter().map(|rule| ExtractRule {
             dialect: rule.dialect.as_deref().map(intern_name),
-            from: compiler
-                .expand_lists(&rule.from)
-                .iter()
-                .map(|from| FactSource::compile(&mut compiler, from))
-                .collect(),
+            from: this.expand_lists(&rule.from).iter().map(|from| FactSource::compile(&mut this, from)).collect(),
             to: intern_name(&rule.to),
-            slot: compiler.slot_for_key(&rule.to),
-            kind: KeyClass::from_facts(compiler.facts.find(&rule.to)).kind,
+            slot: this.slot_for_key(&rule.to),
+            kind: KeyClass::from_facts(this.facts.find(&rule.to)).kind,
         });
         let extract = extract.collect();
         let named = &data.caller_supplied_keys;
-        let caller_key_slots = (
-            compiler.slot_for_key(&named.schema),
-            compiler.slot_for_key(&named.template),
-            compiler.slot_for_key(&named.message),
-        );
+        let caller_key_slots =
+            (this.slot_for_key(&named.schema), this.slot_for_key(&named.template), this.slot_for_key(&named.message));
         data.dialects.sort_by_key(|dialect| dialect.priority);
         let mut names = BTreeSet::new();
         let mut dialects = Vec::with_capacity(data.dialects.len());
         for dialect in std::mem::take(&mut data.dialects) {
             if !names.insert(dialect.name.clone()) {
-                compiler
-                    .record_problem(format!("dialect {} is defined twice; rename or remove one of them", dialect.name));
+                this.record_problem(format!("dialect {} is defined twice; rename or remove one of them", dialect.name));
             }
-            dialects.push(compiler.compile_dialect(dialect, &data.identity));
+            dialects.push(this.compile_dialect(dialect, &data.identity));
         }
         let generic = dialects.iter().filter(|dialect| dialect.data.leaves_only);
         let generic_marks =
             generic.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
-        let keys = &data.keys;
-        let shapes = keys.chat_shapes.iter().map(|shape| (shape, false));
-        let shapes = shapes.chain(keys.speaker_shapes.iter().map(|shape| (shape, true)));
-        let chat_types = compiler.expand_lists(&keys.chat_types);
-        let chat_shapes = ChatShapes::new(chat_types, &keys.pair_speakers, shapes, |list| compiler.expand_lists(list));
-        let speakers = [&keys.human_speakers, &keys.machine_speakers, &keys.thought_speakers, &keys.action_speakers];
-        let announced = AnnouncementFinder::new(&keys.quote_introductions, speakers.map(Vec::as_slice));
-        let announced = announced.map_err(|error| VocabularyError(format!("announce: {error}")))?;
-        let wrapped = WrappedLineFinder::compile(&mut compiler, &dialects);
+        let (chat_shapes, announced) = this.compile_chat(&data.keys)?;
+        let wrapped = WrappedLineFinder::compile(&mut this, &dialects);
         let agent_resources = data.agent_resources.iter();
         let agent_resources =
-            agent_resources.map(|(key, names)| (compiler.slot_for_key(key), compiler.compile_names(names))).collect();
-        let statement_systems = data.statements.system.iter().map(|key| compiler.slot_for_key(key)).collect();
-        if let Some(problem) = compiler.problem {
+            agent_resources.map(|(key, names)| (this.slot_for_key(key), this.compile_names(names))).collect();
+        let statement_systems = data.statements.system.iter().map(|key| this.slot_for_key(key)).collect();
+        if let Some(problem) = this.problem {
             return Err(VocabularyError(problem));
         }
         Ok(Vocabulary {
-            slots: compiler.slots.len(),
-            slot_keys: slot_keys(&compiler.slots),
+            slots: this.slots.len(),
+            slot_keys: slot_keys(&this.slots),
             keys: KeyClassifier::new(
-                compiler.facts,
+                this.facts,
                 UsageWords::new(&data.usage_words),
                 data.keys.private_words,
                 chat_shapes,
@@ -402,7 +387,19 @@ impl VocabularyCompiler {
         })
     }
 
-    fn compile_dialect(&mut self, data: schema::DialectDefinition, identity: &FactSourceLists) -> Dialect {
+    fn compile_chat(&mut self, keys: &KeyListDefinitions) -> Result<(ChatShapes, AnnouncementFinder), VocabularyError> {
+        let shapes = keys.chat_shapes.iter().map(|shape| (shape, false));
+        let shapes = shapes.chain(keys.speaker_shapes.iter().map(|shape| (shape, true)));
+        let types = self.expand_lists(&keys.chat_types);
+        let chat_shapes = ChatShapes::new(types, &keys.pair_speakers, shapes, |list| self.expand_lists(list));
+        let speakers = [&keys.human_speakers, &keys.machine_speakers, &keys.thought_speakers, &keys.action_speakers];
+        let announced = AnnouncementFinder::new(&keys.quote_introductions, speakers.map(Vec::as_slice))
+            .map_err(|error| VocabularyError(format!("announce: {error}")))?;
+        Ok((chat_shapes, announced))
+    }
+
+    fn compile_dialect(&mut self, mut data: schema::DialectDefinition, identity: &FactSourceLists) -> Dialect {
+        let usage = UsageSources::compile(self, std::mem::take(&mut data.usage));
         let set = self.new_set();
         self.add_content_lists(set, &data.content.attributes);
         self.add_keys(&data.labels, |_| KeyFact::Label(set));
@@ -416,7 +413,7 @@ impl VocabularyCompiler {
             calls: data.calls.iter().map(|rule| self.compile_call_rule(rule)).collect(),
             tool_items: self.compile_names(&data.tool_items),
             sources: Sources::compile(self, &data.fields, Some(identity)),
-            usage: UsageSources::compile(self, &data.usage),
+            usage,
             set,
             any_event: any_event
                 .and_then(|event| self.compile_events(std::slice::from_ref(event)).find("").next().copied()),
