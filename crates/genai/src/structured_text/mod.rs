@@ -228,7 +228,8 @@ impl<'t> StructureWalk<'t> {
         let after_key = self.at;
         self.skip_space();
         let is_listed = close == b')' && visit.is_listed(&key);
-        self.peek().filter(|byte| *byte == b',' && (is_listed || (in_list && visit.is_speaker(&key))))?;
+        let is_spoken = in_list && visit.is_speaker(&key);
+        self.peek().filter(|byte| *byte == b',' && (is_listed || is_spoken))?;
         self.at += 1;
         let after_comma = self.at;
         self.skip_space();
@@ -238,14 +239,11 @@ impl<'t> StructureWalk<'t> {
         self.at += usize::from(self.peek() == Some(b','));
         self.skip_space();
         let is_pair = self.peek().is_none_or(|byte| byte == close);
-        let is_said = |leaf: &StructureLeaf<'_>| matches!(leaf, StructureLeaf::Text(text) if !is_plain_word(text));
+        let is_said = is_spoken && matches!(&leaf, StructureLeaf::Text(text) if !is_plain_word(text));
+        let evidence = ChatEvidence { chat_shape: true, ..ChatEvidence::default() };
         let is_removed = is_pair
-            && if is_listed {
-                visit.removes_entry(&key, &leaf, raw, ChatEvidence::default())
-            } else {
-                let evidence = ChatEvidence { chat_shape: true, ..ChatEvidence::default() };
-                is_said(&leaf) && visit.removes_entry(chat_evidence::SAID, &leaf, raw, evidence)
-            };
+            && ((is_listed && visit.removes_entry(&key, &leaf, raw, ChatEvidence::default()))
+                || (is_said && visit.removes_entry(chat_evidence::SAID, &leaf, raw, evidence)));
         self.at += usize::from(self.peek().is_some());
         is_removed.then_some(if close == b')' { after_comma } else { after_key })
     }
