@@ -163,7 +163,8 @@ fn inherit_models(entries: &mut [ItemWithDialect<'_>], spans: &SpanIndex<'_>) {
         if !is_call || !inherits || !(lacks_model || facts.provider.is_none()) {
             continue;
         }
-        let above = || spans.ancestors(facts.node).filter_map(|at| entries.get(at)).map(|entry| &entry.facts);
+        let (known, node) = (&*entries, facts.node);
+        let above = || spans.ancestors(node).filter_map(|at| known.get(at)).map(|entry| &entry.facts);
         let model = above().find_map(|above| above.request_model.clone());
         let provider = above().find_map(|above| above.provider.clone());
         if let Some(entry) = entries.get_mut(at) {

@@ -92,11 +92,8 @@ impl PricingFlags {
 
     /// Parses words into flags. Unknown words are ignored.
     pub fn from_words<'w>(words: impl Iterator<Item = &'w str>) -> Self {
-        let mut flags = Self::default();
-        for word in words {
-            Self::WORDS.iter().filter(|(_, known)| *known == word).for_each(|(flag, _)| flags.add(*flag));
-        }
-        flags
+        let known = words.filter_map(|word| Self::WORDS.iter().find(|(_, known)| *known == word));
+        known.fold(Self::default(), |flags, (flag, _)| Self(flags.0 | flag.0))
     }
 }
 

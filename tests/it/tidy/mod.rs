@@ -322,7 +322,8 @@ fn data_files_have_what_they_need() {
         assert_has(&path, &read(&path), &["name", "placeholder", "class"]);
     }
     let dialects = read("config/dialects.yaml");
-    let lists = ["secret", "pii", "error_text", "redact", "label", "content"];
+    let lists =
+        ["secret", "pii", "error_text", "redact", "label", "content", "chat", "chat_shapes", "quote_introductions"];
     assert_has("config/dialects.yaml", &Value::from(vec![dialects["keys"].clone()]), &lists);
     assert_has("config/dialects.yaml", &dialects["dialects"], &["name", "priority", "detect"]);
     let calls = dialects["dialects"].as_array().unwrap().iter().filter_map(|dialect| dialect.get("calls"));

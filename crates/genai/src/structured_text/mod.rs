@@ -221,6 +221,9 @@ impl<'t> StructureWalk<'t> {
     /// The position after the key (and its comma, in a tuple), if the value is to be removed.
     fn removed_pair_end(&mut self, close: u8, visit: &mut impl StructureVisitor) -> Option<usize> {
         let in_list = self.slice(0, self.at).trim_end().ends_with(['[', ',']);
+        if close == b']' && !in_list {
+            return None;
+        }
         self.at += 1;
         self.skip_space();
         self.peek().filter(|byte| matches!(byte, b'"' | b'\''))?;
