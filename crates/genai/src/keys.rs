@@ -305,10 +305,11 @@ pub(super) struct ListedKey {
 }
 
 impl Vocabulary {
-    /// Returns true if no list, namespace or dialect knows the key.
+    /// Returns true if no list, namespace or dialect knows the key. A list that counts only in a chat does not know it.
     pub fn is_unknown(&self, key: &str) -> bool {
         let class = self.keys.classify(key);
-        class.is_unknown() && !class.read_by_dialect && class.labels.is_empty() && class.content.is_empty()
+        let is_listed = class.content.iter().any(|(set, ..)| !matches!(*set, CHAT | BESIDE_ROLE));
+        class.is_unknown() && !class.read_by_dialect && class.labels.is_empty() && !is_listed
     }
 
     /// Returns true if text under this key is searched for repeated content: error text, and unlisted keys that are not

@@ -1,6 +1,6 @@
 //! [`AnnouncementFinder`] finds words of a user or a model in plain text, by the label in front of them (`Prompt: …`,
-//! `llm_output="…"`, `Could not parse LLM output: …`) or as a dialogue (`Human: …` above `AI: …`). Services without
-//! instrumentation log such text.
+//! `llm_output="…"`, `Could not parse LLM output: …`), by the marks of a model's template (`<|im_start|>`), or as a
+//! dialogue (`Human: …` above `AI: …`, `Thought: …` above `Action: …`). Services without instrumentation log such text.
 //!
 //! One linear search per text. A plain label or number after the words is not content. `structured_text` handles
 //! structure in text; the announcing words are listed in `config/dialects.yaml`.
