@@ -6,8 +6,9 @@
 //! `config/dialects.yaml`.
 
 use foldhash::HashSet;
-
 use otlp::Value;
+
+use super::keys::KeyListDefinitions;
 
 /// Evidence from the entries of one map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -100,6 +101,10 @@ fn is_type(key: &str) -> bool {
 
 /// Stands for a map or list where a text is expected: only that it is not empty counts.
 pub(super) const STRUCTURE_STAND_IN: &str = "{";
+/// Key of the name in front of a printed object's bracket, as in `HumanMessage(…)`.
+pub(super) const OBJECT_NAME: &str = "()";
+/// The key that stands for the text of `["speaker", "text"]`.
+pub(super) const SAID: &str = "content";
 
 /// The text of an entry, or [`STRUCTURE_STAND_IN`] for a map or list.
 pub(super) fn entry_text(value: Value<'_>) -> &str {
@@ -110,50 +115,71 @@ pub(super) fn entry_text(value: Value<'_>) -> &str {
     }
 }
 
-/// Returns true if the value under this key can show that its map is a piece of a chat.
-pub(super) fn is_evidence_key(key: &str) -> bool {
-    is_type(key) || matches_any(key, ["role", "delta"]) || matches_any(key, STOP_REASON_KEYS)
+/// The shapes by which the maps of a chat are recognised, from `config/dialects.yaml`.
+pub(super) struct ChatShapes {
+    /// The values of `type` that mark a message part.
+    pub(super) types: HashSet<Box<str>>,
+    /// Speakers of `["speaker", "text"]`.
+    pub(super) pair_speakers: Vec<String>,
+    conditions: Vec<ShapeCondition>,
+    /// The conditions of each shape, and whether the shape shows only that the map names a speaker.
+    shapes: Vec<(u128, bool)>,
 }
 
-/// Keys of a stop reason, and the known reasons.
-const STOP_REASON_KEYS: [&str; 4] = ["finish_reason", "finishReason", "stop_reason", "stopReason"];
-const STOP_REASONS: &str = "stop length tool_calls tool-calls content_filter content-filter function_call end_turn \
-    max_tokens stop_sequence tool_use pause_turn refusal safety recitation complete eos_token eos";
-/// Roles in a conversation with a model.
-const ROLES: &str =
-    "role_user role_agent user assistant system tool model developer human ai function bot chatbot agent";
-
-fn matches_any<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> bool {
-    words.into_iter().any(|one| one.eq_ignore_ascii_case(word))
+/// A map meets the condition by an entry with this key and one of the values, in any case.
+struct ShapeCondition {
+    key: Box<str>,
+    /// Empty: any. `*`: any text, map or list that is not empty.
+    values: Vec<String>,
+    bit: u128,
 }
 
-/// The evidence from the entries of one map (values as returned by [`entry_text`]). `types`: types of chat pieces;
-/// `is_mark`: returns true for a key that marks a model call. Keys of roles and content match in any case.
-pub(super) fn collect_evidence<'k>(
-    entries: impl Iterator<Item = (&'k str, &'k str)>,
-    types: &HashSet<Box<str>>,
-    mut is_mark: impl FnMut(&'k str) -> bool,
-) -> ChatEvidence {
-    let (mut evidence, mut has) = (ChatEvidence::default(), [false; 8]);
-    let [role, content, delta, chunk_index, name, arguments, uri, resource] = &mut has;
-    for (key, text) in entries {
-        *role |= key.eq_ignore_ascii_case("role") && matches_any(text, ROLES.split(' '));
-        *delta |= key == "delta" && !text.is_empty();
-        *chunk_index |= matches!(key, "index" | "item_id" | "output_index");
-        *name |= key.eq_ignore_ascii_case("name");
-        *arguments |= key.eq_ignore_ascii_case("arguments");
-        *uri |= key == "uri";
-        // MCP resource contents, whose type may be left out.
-        *resource |= matches!(key, "mimeType" | "mime_type" | "text" | "blob");
-        *content |= matches_any(key, MESSAGE_CONTENT_KEYS);
-        evidence.chat_shape |= (is_type(key) && types.contains(text))
-            || (STOP_REASON_KEYS.contains(&key) && matches_any(text, STOP_REASONS.split(' ')));
-        evidence.model_call |= is_mark(key);
+impl ShapeCondition {
+    fn is_met(&self, key: &str, text: &str) -> bool {
+        let is_value = |value: &String| (value == "*" && !text.is_empty()) || value.eq_ignore_ascii_case(text);
+        self.key.eq_ignore_ascii_case(key) && (self.values.is_empty() || self.values.iter().any(is_value))
     }
-    evidence.chat_shape |=
-        (*role && *content) || (*delta && *chunk_index) || (*name && *arguments) || (*uri && *resource);
-    evidence.speaker_role = *role;
-    evidence
+}
+
+impl ChatShapes {
+    pub(super) fn new(keys: &KeyListDefinitions) -> Self {
+        let types = keys.chat_types.iter().map(|kind| kind.as_str().into()).collect();
+        let pair_speakers = keys.pair_speakers.clone();
+        let mut out = Self { types, pair_speakers, conditions: Vec::new(), shapes: Vec::new() };
+        let shapes = keys.chat_shapes.iter().map(|shape| (shape, false));
+        let mut bit = 1;
+        for (shape, is_speaker) in shapes.chain(keys.speaker_shapes.iter().map(|shape| (shape, true))) {
+            let mut mask = 0;
+            for (names, values) in shape {
+                let condition = |key: &str| ShapeCondition { key: key.into(), values: values.clone(), bit };
+                out.conditions.extend(names.split('|').map(condition));
+                mask |= bit;
+                bit <<= 1;
+            }
+            out.shapes.push((mask, is_speaker));
+        }
+        out
+    }
+
+    /// The evidence from the entries of one map (values as returned by [`entry_text`]). `is_mark`: returns true for a
+    /// key that marks a model call.
+    pub(super) fn collect_evidence<'k>(
+        &self,
+        entries: impl Iterator<Item = (&'k str, &'k str)>,
+        mut is_mark: impl FnMut(&'k str) -> bool,
+    ) -> ChatEvidence {
+        let (mut evidence, mut met) = (ChatEvidence::default(), 0);
+        for (key, text) in entries {
+            let conditions = self.conditions.iter().filter(|condition| condition.is_met(key, text));
+            met |= conditions.fold(0, |mask, condition| mask | condition.bit);
+            evidence.model_call |= is_mark(key);
+        }
+        for (_, is_speaker) in self.shapes.iter().filter(|(mask, _)| met & mask == *mask) {
+            evidence.speaker_role |= is_speaker;
+            evidence.chat_shape |= !is_speaker;
+        }
+        evidence
+    }
 }
 
 /// Maximum size of a key searched for in text, bytes.

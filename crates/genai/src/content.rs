@@ -19,18 +19,17 @@ use super::caller_supplied::CallerSuppliedKeys;
 use super::chat_evidence;
 use super::closed_items::{StatementPolicy, UnlistedTextPolicy};
 use super::facts::{
-    ContentBasis, ContentLocation, ContentPart, ContentPlace, EmbeddedContent, EmbeddedContentEdit,
-    EmbeddedContentPart, ItemFacts,
+    ContentBasis, ContentLocation, ContentPart, ContentPlace, EmbeddedContentEdit, EmbeddedContentPart, ItemFacts,
 };
 use super::harmless_values::{HarmlessValues, JudgedUnder, MAX_TEXT_BYTES};
 use super::item_reader::{ItemAttribute, ItemReader};
 use super::key_shapes::{self, KeyShape};
 use super::keys::{
-    ADDRESSES, AGENT, BESIDE_ROLE, CHAT, GENERIC, GLOBAL, KeyClass, KeyClassCache, KeyClassifier, KeyRole, KeySetId,
-    ListedKey, STATEMENTS,
+    ADDRESSES, AGENT, BESIDE_ROLE, CHAT, GENERIC, GLOBAL, KeyClass, KeyClassCache, KeyRole, KeySetId, ListedKey,
+    STATEMENTS,
 };
 use super::label_shape;
-use super::nested_content::{self, ActiveKeyLists, RemovedContent, SearchOutcome};
+use super::nested_content::{self, RemovedContent, SearchOutcome, SearchScope};
 use super::statements::{self, StatementSystem};
 use super::structured_text::ChatEvidence;
 use super::vocabulary::{Dialect, EventRule, Vocabulary};
@@ -49,18 +48,6 @@ const MAX_KEPT_BYTES: usize = 256;
 /// Key suffixes in vault documents for the full address and the full statement.
 const ADDRESS_SUFFIX: &str = "address";
 const STATEMENT_SUFFIX: &str = "statement";
-
-/// The content and error texts found on one item.
-#[derive(Default)]
-pub(super) struct FoundContent {
-    pub(super) content: Vec<ContentPlace>,
-    /// Error texts, which stay and are redacted.
-    pub(super) errors: Vec<ContentPlace>,
-    /// The error texts of a tool's item are among `content`.
-    tool_failed: bool,
-    /// Content inside values that stay.
-    pub(super) embedded: EmbeddedContent,
-}
 
 /// An attribute, and the class of its key.
 #[derive(Clone, Copy)]
@@ -94,15 +81,16 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         Self { vocabulary, payload, unlisted: vocabulary.policy.unlisted, harmless }
     }
 
-    /// Finds content and error texts of the reader's current item: attributes (already read), body, events and links.
+    /// Adds content and error texts of the reader's current item to its facts `out`: attributes (already read), body,
+    /// events and links.
     pub(super) fn find_in_item(
         &self,
         reader: &mut ItemReader<'v, 'p>,
-        node: NodeId,
         dialect: Option<&Dialect>,
-        (closed, tool): (bool, bool),
-    ) -> FoundContent {
-        let mut out = FoundContent::default();
+        tool: bool,
+        out: &mut ItemFacts,
+    ) {
+        let (node, closed) = (out.node, out.closed);
         let log = (reader.kind == NodeKind::LogRecord).then_some((reader.event_name, reader.body));
         let event = log.and_then(|(name, _)| self.event_rule(name, dialect));
         let is_ambiguous = |attr: &ItemAttribute<'p>| needs_evidence(reader.memo.class(attr.code), closed);
@@ -116,22 +104,22 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         let rules = AttributeRules { closed, tool, statement, unlisted: self.unlisted, dialect: set, event, evidence };
         let supplied_keys = if closed { reader.caller_supplied_keys() } else { CallerSuppliedKeys::default() };
         if let Some(name) = reader.span_name_template().filter(|_| closed) {
-            out.embedded.name = Some(name.to_owned());
-            out.push(node, ContentLocation::Name, Some((ContentPart::Other, ContentBasis::Listed)));
+            out.embedded.get_or_insert_default().name = Some(name.to_owned());
+            out.add_content(node, ContentLocation::Name, Some((ContentPart::Other, ContentBasis::Listed)));
         }
-        self.find_in_name(node, rules, &mut out);
+        self.find_in_name(node, rules, out);
         let status = ContentLocation::Status.value(self.payload, node).unwrap_or(Value::Empty);
         if !tool {
-            self.find_embedded((node, ContentLocation::Status), status, nested_content::search_error, rules, &mut out);
+            self.find_embedded((node, ContentLocation::Status), status, true, rules, out);
         } else if !label_shape::is_empty_value(status) {
             out.tool_failed = true;
-            out.push(node, ContentLocation::Status, Some((ContentPart::ToolResult, ContentBasis::Listed)));
+            out.add_content(node, ContentLocation::Status, Some((ContentPart::ToolResult, ContentBasis::Listed)));
         }
         for attr in &reader.attrs {
             let class = reader.memo.class(attr.code);
             let fallback = self.classify_caller_supplied(class, attr, &supplied_keys);
             let attribute = ClassifiedAttribute { node, id: attr.id, class, value: attr.value, fallback };
-            self.find_in_attribute(&attribute, rules, &mut out);
+            self.find_in_attribute(&attribute, rules, out);
         }
         if let Some(body) = log.and_then(|(_, body)| body) {
             // A body counts as the event's name only if the record also names the event elsewhere, or a list knows the
@@ -141,9 +129,9 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             match classify_body(name, body, rules, |stem| self.vocabulary.is_event_prefix(stem)) {
                 None => {
                     let at = (node, ContentLocation::Body);
-                    self.find_embedded(at, body, nested_content::search_value, rules, &mut out);
+                    self.find_embedded(at, body, false, rules, out);
                 }
-                found => out.push(node, ContentLocation::Body, found),
+                found => out.add_content(node, ContentLocation::Body, found),
             }
         }
         let memo = &mut reader.memo;
@@ -154,13 +142,12 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
                 _ => continue,
             };
             if self.payload.kind(child) == NodeKind::Event {
-                self.find_in_name(child, rules, &mut out);
+                self.find_in_name(child, rules, out);
             }
             let own = self.collect_evidence(memo, child, closed);
             let evidence = ChatEvidence { model_call: rules.evidence.model_call || own.model_call, ..own };
-            self.find_in_attributes(memo, child, AttributeRules { event, evidence, ..rules }, &mut out);
+            self.find_in_attributes(memo, child, AttributeRules { event, evidence, ..rules }, out);
         }
-        out
     }
 
     /// The system with these names, if its statements keep only their form.
@@ -191,19 +178,18 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
     pub(super) fn find_in_shared_nodes(
         &self,
         reader: &mut ItemReader<'v, 'p>,
-        shared: SharedNodeOwners,
+        shared: SharedNodes,
         items: &mut [ItemFacts],
     ) {
         for (node, SharedNode { owner, closed, .. }) in shared.0.into_iter().rev() {
-            let mut out = FoundContent::default();
+            let Some(item) = items.get_mut(owner) else { continue };
             let evidence = self.collect_evidence(&mut reader.memo, node, closed);
             let statement = self.statement_rule(closed, std::iter::empty());
             let rules =
                 AttributeRules { closed, statement, unlisted: self.unlisted, evidence, ..AttributeRules::default() };
-            self.find_in_attributes(&mut reader.memo, node, rules, &mut out);
-            if let Some(item) = items.get_mut(owner) {
-                out.move_into(item);
-            }
+            let own = std::mem::take(&mut item.content);
+            self.find_in_attributes(&mut reader.memo, node, rules, item);
+            item.content.extend(own);
         }
     }
 
@@ -219,9 +205,8 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         }
         let attributes = self.payload.attributes(node);
         let entries = attributes.map(|attribute| (attribute.key, chat_evidence::entry_text(attribute.value)));
-        let evidence = chat_evidence::collect_evidence(entries, &self.vocabulary.keys.chat_types, |key| {
-            has_class(key, &KeyClass::marks_call)
-        });
+        let shapes = &self.vocabulary.keys.chat_shapes;
+        let evidence = shapes.collect_evidence(entries, |key| has_class(key, &KeyClass::marks_call));
         ChatEvidence { model_call: closed || evidence.model_call, ..evidence }
     }
 
@@ -230,7 +215,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         memo: &mut KeyClassCache<'v, 'p>,
         node: NodeId,
         rules: AttributeRules,
-        out: &mut FoundContent,
+        out: &mut ItemFacts,
     ) {
         for attribute in self.payload.attributes(node) {
             let code = memo.code(attribute.key);
@@ -241,12 +226,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         }
     }
 
-    fn find_in_attribute(
-        &self,
-        attribute: &ClassifiedAttribute<'_, '_>,
-        rules: AttributeRules,
-        out: &mut FoundContent,
-    ) {
+    fn find_in_attribute(&self, attribute: &ClassifiedAttribute<'_, '_>, rules: AttributeRules, out: &mut ItemFacts) {
         let ClassifiedAttribute { class, fallback, .. } = *attribute;
         let text = attribute.value.as_str().filter(|text| fallback.is_none() && may_be_remembered(class, text));
         let Some(text) = text else { return self.judge_attribute(attribute, rules, out) };
@@ -254,14 +234,14 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         if self.harmless.borrow().contains(&under, text) {
             return;
         }
-        let before = (out.content.len(), out.embedded.edits.len());
+        let before = out.content.len();
         self.judge_attribute(attribute, rules, out);
-        if before == (out.content.len(), out.embedded.edits.len()) {
+        if before == out.content.len() {
             self.harmless.borrow_mut().insert(under, text);
         }
     }
 
-    fn judge_attribute(&self, attribute: &ClassifiedAttribute<'_, '_>, rules: AttributeRules, out: &mut FoundContent) {
+    fn judge_attribute(&self, attribute: &ClassifiedAttribute<'_, '_>, rules: AttributeRules, out: &mut ItemFacts) {
         let ClassifiedAttribute { node, id, class, value, fallback } = *attribute;
         let at = ContentLocation::Attribute(id);
         let may_hold_text = matches!(value, Value::Str(_) | Value::Map(_) | Value::List(_) | Value::Bytes(_));
@@ -272,11 +252,11 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             match class.tool_error_part(value).filter(|_| rules.tool).or_else(bytes) {
                 Some(part) => {
                     out.tool_failed |= rules.tool;
-                    out.push(node, at, Some((part, ContentBasis::Listed)));
+                    out.add_content(node, at, Some((part, ContentBasis::Listed)));
                 }
                 None => {
                     out.errors.push(ContentPlace { node, at, part: ContentPart::Other, basis: ContentBasis::Listed });
-                    self.find_embedded((node, at), value, nested_content::search_error, rules, out);
+                    self.find_embedded((node, at), value, true, rules, out);
                 }
             }
             return;
@@ -285,7 +265,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         match classify_value(class, value, rules).or(fallback) {
             // Addresses and statements are texts or lists of one; any other value under the key means something else.
             None if is_text_key && rules.closed && !is_single_text(value) && !label_shape::is_empty_value(value) => {
-                out.push(node, at, Some((ContentPart::Other, ContentBasis::Guessed)));
+                out.add_content(node, at, Some((ContentPart::Other, ContentBasis::Guessed)));
             }
             None if class.is_listed(ADDRESSES) && rules.closed && rules.unlisted != UnlistedTextPolicy::Keep => {
                 self.shorten_value((node, id), value, ADDRESS_SUFFIX, address::shorten_address, out);
@@ -296,9 +276,9 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
                 self.shorten_value((node, id), value, STATEMENT_SUFFIX, shorten, out);
             }
             None if !matches!(class.role, KeyRole::Secret | KeyRole::ErrorText | KeyRole::Redact) => {
-                self.find_embedded((node, at), value, nested_content::search_value, rules, out);
+                self.find_embedded((node, at), value, false, rules, out);
             }
-            found => out.push(node, at, found),
+            found => out.add_content(node, at, found),
         }
     }
 
@@ -310,7 +290,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         value: Value<'_>,
         suffix: &str,
         shorten: impl Fn(&str, &str) -> Option<String>,
-        out: &mut FoundContent,
+        out: &mut ItemFacts,
     ) {
         let Some(key) = self.payload.attribute(id).map(|attribute| attribute.key) else { return };
         let mut removed = RemovedContent::default();
@@ -326,17 +306,17 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         }
     }
 
-    /// Finds listed content inside a value that stays, with one of the searches of `nested_content`.
+    /// Finds listed content inside a value that stays. `in_error`: and what error texts in it quote.
     fn find_embedded(
         &self,
         (node, at): (NodeId, ContentLocation),
         value: Value<'_>,
-        search: fn(&KeyClassifier, Value<'_>, ActiveKeyLists) -> SearchOutcome,
+        in_error: bool,
         rules: AttributeRules,
-        out: &mut FoundContent,
+        out: &mut ItemFacts,
     ) {
-        let lists = ActiveKeyLists { dialect: rules.dialect, agent: rules.closed };
-        match search(&self.vocabulary.keys, value, lists) {
+        let scope = SearchScope { dialect: rules.dialect, agent: rules.closed, in_error };
+        match nested_content::search(&self.vocabulary.keys, value, scope) {
             SearchOutcome::Nothing => {}
             SearchOutcome::Whole if at == ContentLocation::Name => {
                 let text = value.as_str().unwrap_or_default();
@@ -344,7 +324,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
                 let texts = BTreeMap::from([(text.to_owned(), kernel::CONTENT.to_owned())]);
                 out.add_embedded((node, at), "name", RemovedContent { parts, texts, ..RemovedContent::default() });
             }
-            SearchOutcome::Whole => out.push(node, at, Some((ContentPart::Other, ContentBasis::Listed))),
+            SearchOutcome::Whole => out.add_content(node, at, Some((ContentPart::Other, ContentBasis::Listed))),
             SearchOutcome::Parts(removed) => {
                 let key = at.key(self.payload).filter(|_| at != ContentLocation::Body);
                 out.add_embedded((node, at), key.unwrap_or_default(), removed);
@@ -353,12 +333,12 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
     }
 
     /// Finds listed content inside the name of a span, event or log event.
-    fn find_in_name(&self, node: NodeId, rules: AttributeRules, out: &mut FoundContent) {
+    fn find_in_name(&self, node: NodeId, rules: AttributeRules, out: &mut ItemFacts) {
         let name = self.payload.text(node, self.payload.name_field(node));
         // without one of these a name holds neither structure nor announced text
         if memchr::memchr3(b'{', b':', b'=', name.as_bytes()).is_some() {
             let at = (node, ContentLocation::Name);
-            self.find_embedded(at, Value::Str(name), nested_content::search_value, rules, out);
+            self.find_embedded(at, Value::Str(name), false, rules, out);
         }
     }
 
@@ -383,37 +363,19 @@ impl Drop for ContentFinder<'_, '_> {
     }
 }
 
-impl FoundContent {
+impl ItemFacts {
     /// Adds the content found in the value at a place. `place_key`: the place in the vault's documents.
     fn add_embedded(&mut self, (node, at): (NodeId, ContentLocation), place_key: &str, removed: RemovedContent) {
+        let embedded = self.embedded.get_or_insert_default();
         for (part, key, value) in removed.parts {
-            let at = ContentLocation::Embedded(u32::try_from(self.embedded.parts.len()).unwrap_or(u32::MAX));
+            let at = ContentLocation::Embedded(u32::try_from(embedded.parts.len()).unwrap_or(u32::MAX));
             self.content.push(ContentPlace { node, at, part, basis: ContentBasis::Listed });
-            self.embedded.parts.push(EmbeddedContentPart { key: format!("{place_key}#{key}"), value });
+            embedded.parts.push(EmbeddedContentPart { key: format!("{place_key}#{key}"), value });
         }
-        self.embedded.edits.push(EmbeddedContentEdit { node, at, keys: removed.keys, texts: removed.texts });
+        embedded.edits.push(EmbeddedContentEdit { node, at, keys: removed.keys, texts: removed.texts });
     }
 
-    /// Puts the results before those of an item.
-    pub(super) fn move_into(mut self, item: &mut ItemFacts) {
-        item.errors.append(&mut self.errors);
-        item.tool_failed |= self.tool_failed;
-        if !self.embedded.parts.is_empty() || self.embedded.name.is_some() {
-            let embedded = item.embedded.get_or_insert_default();
-            let own_parts = u32::try_from(embedded.parts.len()).unwrap_or(u32::MAX);
-            for place in &mut self.content {
-                if let ContentLocation::Embedded(at) = &mut place.at {
-                    *at = at.saturating_add(own_parts);
-                }
-            }
-            embedded.parts.append(&mut self.embedded.parts);
-            embedded.edits.append(&mut self.embedded.edits);
-            embedded.name = embedded.name.take().or(self.embedded.name);
-        }
-        item.content.splice(0..0, self.content);
-    }
-
-    fn push(&mut self, node: NodeId, at: ContentLocation, found: Option<(ContentPart, ContentBasis)>) {
+    fn add_content(&mut self, node: NodeId, at: ContentLocation, found: Option<(ContentPart, ContentBasis)>) {
         self.content.extend(found.map(|(part, basis)| ContentPlace { node, at, part, basis }));
     }
 }
@@ -548,7 +510,8 @@ fn classify_body(
     (rules.closed && !stays).then_some((ContentPart::Other, basis))
 }
 
-/// The number of the item with whose content that of a resource or scope is listed.
+/// The item with whose content that of a resource or scope is listed: the first closed one below it, or the first if
+/// none is closed.
 struct SharedNode {
     owner: usize,
     is_owner_closed: bool,
@@ -556,24 +519,19 @@ struct SharedNode {
     closed: bool,
 }
 
-/// Assigns each resource and scope to the first closed item below it, or to the first item if none is closed.
+/// All resources and scopes of a payload.
 #[derive(Default)]
-pub(super) struct SharedNodeOwners(BTreeMap<NodeId, SharedNode>);
+pub(super) struct SharedNodes(BTreeMap<NodeId, SharedNode>);
 
-impl SharedNodeOwners {
+impl SharedNodes {
     /// Registers the reader's current item, which has the number `at`. Must be called in item order.
-    pub(super) fn register_item(
-        &mut self,
-        reader: &ItemReader<'_, '_>,
-        at: usize,
-        node: NodeId,
-        is_owner_closed: bool,
-    ) {
-        let (resource, scope) = (reader.payload.resource(node), reader.payload.scope(node));
-        let is_agent = reader.is_agent_resource;
-        for (node, closed) in [(resource, is_agent), (scope, is_agent || reader.is_dialect_scope)] {
-            let shared = self.0.entry(node).or_insert(SharedNode { owner: at, is_owner_closed, closed });
-            if is_owner_closed && !shared.is_owner_closed {
+    pub(super) fn register_item(&mut self, reader: &ItemReader<'_, '_>, at: usize, item: &ItemFacts) {
+        let (payload, is_agent) = (reader.payload, reader.is_agent_resource);
+        let scope = (payload.scope(item.node), is_agent || reader.is_dialect_scope);
+        for (node, closed) in [(payload.resource(item.node), is_agent), scope] {
+            let new = SharedNode { owner: at, is_owner_closed: item.closed, closed };
+            let shared = self.0.entry(node).or_insert(new);
+            if item.closed && !shared.is_owner_closed {
                 (shared.owner, shared.is_owner_closed) = (at, true);
             }
         }

@@ -471,10 +471,9 @@ fn parse_success(value: Value<'_>) -> Option<bool> {
 
 fn parse_truth(value: Value<'_>) -> Option<bool> {
     match value {
-        Value::Bool(truth) => Some(truth),
-        Value::Str("true" | "True") => Some(true),
-        Value::Str("false" | "False") => Some(false),
-        _ => None,
+        Value::Str("True") => Some(true),
+        Value::Str("False") => Some(false),
+        _ => value.as_bool(),
     }
 }
 

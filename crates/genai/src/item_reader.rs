@@ -360,7 +360,7 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         if source.json.is_empty() {
             text_of(value)
         } else {
-            value_paths::scalar_text(&self.scalar_inside(source, value)?).map(truncate_with_digest)
+            value_paths::scalar_text(&self.scalar_inside(source, value)?).map(|text| bounded_id(&text).into_owned())
         }
     }
 
@@ -465,18 +465,11 @@ pub(super) fn is_structure(value: Value<'_>) -> bool {
 pub(super) fn text_of(value: Value<'_>) -> Option<String> {
     match value {
         Value::Str("") | Value::Empty | Value::Map(_) | Value::Bytes(_) => None,
-        Value::Str(text) => Some(truncate_with_digest(text.to_owned())),
+        Value::Str(text) => Some(bounded_id(text).into_owned()),
         Value::Bool(value) => Some(value.to_string()),
         Value::Int(value) => Some(value.to_string()),
         Value::Double(value) => Some(value.to_string()),
         Value::List(_) => value.items().find(|item| !matches!(item, Value::List(_))).and_then(text_of),
-    }
-}
-
-fn truncate_with_digest(text: String) -> String {
-    match bounded_id(&text) {
-        Cow::Borrowed(_) => text,
-        Cow::Owned(cut) => cut,
     }
 }
 
@@ -486,8 +479,7 @@ pub fn bounded_id(text: &str) -> Cow<'_, str> {
     if text.len() <= MAX_ID_BYTES {
         return text.into();
     }
-    let cut = (0..=MAX_ID_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    let mut out = text.get(..cut).unwrap_or("").to_owned();
+    let mut out = text.get(..text.floor_char_boundary(MAX_ID_BYTES)).unwrap_or_default().to_owned();
     hex::push(&mut out, &Sha256::digest(text.as_bytes()));
     out.into()
 }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::announcements::AnnouncementFinder;
 use super::attribute_types::AttributeType;
+use super::chat_evidence::ChatShapes;
 use super::facts::ContentPart;
 use super::key_shapes::{self, KeyShape};
 use super::label_shape;
@@ -41,13 +42,23 @@ macro_rules! key_sets {
             pub(super) persons: NameList,
             /// Words of keys below which no identifier stays, because it may be a person's or an answer.
             pub(super) private_words: HashSet<Box<str>>,
-            /// Values of `type` and `object` that mark a map as a piece of a chat.
+            /// Values of `type` that mark a part of a message.
             pub(super) chat_types: NameList,
+            /// Maps with the shape of a message, a part, a chunk or a call: keys (`a|b`: one of them) with their
+            /// values. None: any. `*`: any text, map or list that is not empty. `{`: a map or list.
+            pub(super) chat_shapes: Vec<BTreeMap<String, NameList>>,
+            /// Maps that name a speaker.
+            pub(super) speaker_shapes: Vec<BTreeMap<String, NameList>>,
+            /// Speakers of `["speaker", "text"]` inside a list.
+            pub(super) pair_speakers: NameList,
             /// Words after which plain text quotes a user or a model.
             pub(super) quote_introductions: NameList,
             /// Human and machine speakers at the start of a dialogue's lines. One of each makes a text a dialogue.
             pub(super) human_speakers: NameList,
             pub(super) machine_speakers: NameList,
+            /// The same for an agent that prints its steps.
+            pub(super) thought_speakers: NameList,
+            pub(super) action_speakers: NameList,
             $($(#[$doc])* $name: BTreeMap<ContentPart, NameList>,)*
         }
 
@@ -291,10 +302,11 @@ pub(super) struct ListedKey {
 }
 
 impl Vocabulary {
-    /// Returns true if no list, namespace or dialect knows the key.
+    /// Returns true if no list, namespace or dialect knows the key. A list that counts only in a chat does not know it.
     pub fn is_unknown(&self, key: &str) -> bool {
         let class = self.keys.classify(key);
-        class.is_unknown() && !class.read_by_dialect && class.labels.is_empty() && class.content.is_empty()
+        let is_listed = class.content.iter().any(|(set, ..)| !matches!(*set, CHAT | BESIDE_ROLE));
+        class.is_unknown() && !class.read_by_dialect && class.labels.is_empty() && !is_listed
     }
 
     /// Returns true if text under this key is searched for repeated content: error text, and unlisted keys that are not
@@ -330,8 +342,7 @@ pub(super) struct KeyClassifier {
     never: BTreeSet<String>,
     /// The id of the next class.
     next_id: AtomicU64,
-    /// Values of `type` and `object` that mark a map as a piece of a chat.
-    pub(super) chat_types: HashSet<Box<str>>,
+    pub(super) chat_shapes: ChatShapes,
     /// Finds content in plain text.
     pub(super) announced: AnnouncementFinder,
 }
@@ -342,7 +353,7 @@ impl KeyClassifier {
         facts: PatternMap<KeyFact>,
         usage_words: UsageWords,
         private_words: HashSet<Box<str>>,
-        chat_types: HashSet<Box<str>>,
+        chat_shapes: ChatShapes,
         announced: AnnouncementFinder,
     ) -> Self {
         let keys = Self {
@@ -354,7 +365,7 @@ impl KeyClassifier {
             keep: BTreeSet::new(),
             never: BTreeSet::new(),
             next_id: AtomicU64::new(1),
-            chat_types,
+            chat_shapes,
             announced,
         };
         let class = |key: &str| keys.complete_class(key, KeyClass::from_facts(keys.facts.find(key)));

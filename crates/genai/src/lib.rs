@@ -51,7 +51,7 @@ use std::sync::Arc;
 
 use otlp::Payload;
 
-use content::{ContentFinder, SharedNodeOwners};
+use content::{ContentFinder, SharedNodes};
 use item_reader::ItemReader;
 use request_facts::ItemWithDialect;
 
@@ -84,7 +84,7 @@ pub fn read_facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {
 fn read_account_facts(vocabulary: &Vocabulary, account: &str, payload: &Payload) -> Facts {
     let mut reader = ItemReader::new(vocabulary, account, payload);
     let finder = ContentFinder::new(vocabulary, payload);
-    let mut shared = SharedNodeOwners::default();
+    let mut shared = SharedNodes::default();
     let mut entries = Vec::with_capacity(payload.item_count());
     for (at, node) in payload.items().enumerate() {
         reader.enter_item(node);
@@ -92,8 +92,8 @@ fn read_account_facts(vocabulary: &Vocabulary, account: &str, payload: &Payload)
         let dialect = choice.as_ref().map(|choice| choice.dialect);
         let mut facts = item_facts::read_item(&reader, node, choice);
         let tool = dialect.is_some_and(|dialect| item_facts::is_tool(&reader, &facts, dialect));
-        finder.find_in_item(&mut reader, node, dialect, (facts.closed, tool)).move_into(&mut facts);
-        shared.register_item(&reader, at, node, facts.closed);
+        finder.find_in_item(&mut reader, dialect, tool, &mut facts);
+        shared.register_item(&reader, at, &facts);
         entries.push(ItemWithDialect { facts, dialect });
     }
     request_facts::settle_request_facts(payload, &mut entries);

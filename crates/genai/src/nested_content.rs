@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kernel::CONTENT;
 use otlp::Value;
 
+use super::announcements::is_plain_word;
 use super::chat_evidence;
 use super::error_texts;
 use super::facts::ContentPart;
@@ -44,33 +45,25 @@ pub(super) struct RemovedContent {
     pub(super) texts: BTreeMap<String, String>,
 }
 
-/// The key lists that apply.
+/// What a value is searched for.
 #[derive(Clone, Copy)]
-pub(super) struct ActiveKeyLists {
+pub(super) struct SearchScope {
     pub(super) dialect: Option<KeySetId>,
     /// On an agent's item, numbers under listed keys are content too.
     pub(super) agent: bool,
+    /// The texts are error texts, so what they quote is content too.
+    pub(super) in_error: bool,
 }
 
 /// Searches `value` for listed content.
-pub(super) fn search_value(keys: &KeyClassifier, value: Value<'_>, lists: ActiveKeyLists) -> SearchOutcome {
-    search(keys, value, lists, false)
-}
-
-/// Searches an error text, or the error texts in a map or list, for listed content and for what they quote.
-pub(super) fn search_error(keys: &KeyClassifier, value: Value<'_>, lists: ActiveKeyLists) -> SearchOutcome {
-    search(keys, value, lists, true)
-}
-
-fn search(keys: &KeyClassifier, value: Value<'_>, lists: ActiveKeyLists, in_error: bool) -> SearchOutcome {
+pub(super) fn search(keys: &KeyClassifier, value: Value<'_>, scope: SearchScope) -> SearchOutcome {
     let is_long_text = || value.as_str().is_some_and(|text| text.len() > MAX_HARMLESS_BYTES);
     if !matches!(value, Value::Map(_) | Value::List(_)) && !is_long_text() {
         return SearchOutcome::Nothing;
     }
     let new_search = |removed_keys| NestedSearch {
         keys,
-        lists,
-        in_error,
+        scope,
         removed: RemovedContent::default(),
         parts_before: 0,
         take_whole: false,
@@ -99,9 +92,7 @@ struct Unsearchable;
 
 struct NestedSearch<'v> {
     keys: &'v KeyClassifier,
-    lists: ActiveKeyLists,
-    /// The texts are error texts.
-    in_error: bool,
+    scope: SearchScope,
     removed: RemovedContent,
     /// Number of parts found before the current text.
     parts_before: usize,
@@ -118,13 +109,29 @@ impl NestedSearch<'_> {
     fn search_value(&mut self, value: Value<'_>) -> bool {
         match value {
             Value::Str(text) => self.search_text(text),
-            Value::List(_) => value.items().all(|item| self.search_value(item)),
+            Value::List(_) => value.items().all(|item| self.remove_said(item) || self.search_value(item)),
             Value::Map(_) => {
                 let mut evidence = None;
                 value.entries().all(|(key, entry)| self.search_map_entry(value, &mut evidence, key, entry))
             }
             _ => true,
         }
+    }
+
+    /// Removes the text of `["speaker", "text"]`. Returns false if the value is something else.
+    fn remove_said(&mut self, pair: Value<'_>) -> bool {
+        let mut items = pair.items();
+        let (Some(Value::Str(speaker)), Some(Value::Str(text)), None) = (items.next(), items.next(), items.next())
+        else {
+            return false;
+        };
+        let is_said = self.is_speaker(speaker) && !is_plain_word(text) && text != CONTENT;
+        if is_said {
+            let json = serde_json::Value::from(text).to_string();
+            self.removed.parts.push((ContentPart::Other, chat_evidence::SAID.to_owned(), json));
+            self.removed.texts.insert(text.to_owned(), CONTENT.to_owned());
+        }
+        is_said
     }
 
     /// `evidence`: cached evidence from the entries of `map`.
@@ -163,7 +170,7 @@ impl NestedSearch<'_> {
     ) -> Option<ContentPart> {
         let is_number = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
         let part = self.listed_part(key, label_shape::is_label_value(value), is_number)?;
-        let types = &self.keys.chat_types;
+        let types = &self.keys.chat_shapes.types;
         let is_evidence = |parts_suffice: bool| {
             chat_evidence::is_message_value(value) || (parts_suffice && chat_evidence::is_part_list_value(value, types))
         };
@@ -173,7 +180,7 @@ impl NestedSearch<'_> {
     }
 
     fn search_text(&mut self, text: &str) -> bool {
-        if self.in_error {
+        if self.scope.in_error {
             return self.search_error_text(text);
         }
         let searched = match structured_text::may_contain_structure(text) {
@@ -281,7 +288,7 @@ impl NestedSearch<'_> {
             return map_evidence().speaker_role;
         }
         let needs_chat = class.needs_evidence(CHAT);
-        if (!needs_chat && (self.lists.agent || !class.is_listed(GENERIC))) || is_evidence(needs_chat) {
+        if (!needs_chat && (self.scope.agent || !class.is_listed(GENERIC))) || is_evidence(needs_chat) {
             return true;
         }
         let evidence = map_evidence();
@@ -289,20 +296,20 @@ impl NestedSearch<'_> {
     }
 
     fn evidence_from<'k>(&self, entries: impl Iterator<Item = (&'k str, &'k str)>) -> ChatEvidence {
-        chat_evidence::collect_evidence(entries, &self.keys.chat_types, |key| self.keys.classify(key).marks_call())
+        self.keys.chat_shapes.collect_evidence(entries, |key| self.keys.classify(key).marks_call())
     }
 
     /// The part that an entry holds, if it is content.
     fn listed_part(&self, key: &str, is_label: bool, is_number: bool) -> Option<ContentPart> {
         let class = self.keys.classify(key);
         let sets = [
-            self.lists.dialect,
+            self.scope.dialect,
             Some(GLOBAL),
             Some(CHAT).filter(|_| !is_number),
             Some(BESIDE_ROLE).filter(|_| !is_number),
         ];
         let listed = sets.into_iter().flatten().find_map(|set| class.listed_content(set))?;
-        let is_kept = (listed.is_label_key && is_label) || (is_number && (!self.lists.agent || listed.by_wildcard));
+        let is_kept = (listed.is_label_key && is_label) || (is_number && (!self.scope.agent || listed.by_wildcard));
         (!is_kept).then_some(listed.part)
     }
 }
@@ -310,6 +317,10 @@ impl NestedSearch<'_> {
 impl StructureVisitor for NestedSearch<'_> {
     fn is_listed(&mut self, key: &str) -> bool {
         self.listed_part(key, false, false).is_some()
+    }
+
+    fn is_speaker(&mut self, word: &str) -> bool {
+        self.keys.chat_shapes.pair_speakers.iter().any(|speaker| speaker.eq_ignore_ascii_case(word))
     }
 
     fn on_unparsable(&mut self, rest: &str, bounds_uncertain: bool) {
@@ -331,7 +342,7 @@ impl StructureVisitor for NestedSearch<'_> {
             StructureLeaf::Nested => (false, false),
         };
         let text: &str = if let StructureLeaf::Text(text) = leaf { text } else { raw };
-        let types = &self.keys.chat_types;
+        let types = &self.keys.chat_shapes.types;
         let is_evidence = |parts_suffice: bool| {
             chat_evidence::is_message_text(text) || (parts_suffice && chat_evidence::is_part_list_text(text, types))
         };

@@ -163,15 +163,10 @@ fn inherit_models(entries: &mut [ItemWithDialect<'_>], spans: &SpanIndex<'_>) {
         if !is_call || !inherits || !(lacks_model || facts.provider.is_none()) {
             continue;
         }
-        let (mut model, mut provider) = (None, None);
-        for ancestor in spans.ancestors(facts.node) {
-            let Some(above) = entries.get(ancestor).map(|entry| &entry.facts) else { break };
-            model = model.or_else(|| above.request_model.clone());
-            provider = provider.or_else(|| above.provider.clone());
-            if model.is_some() && provider.is_some() {
-                break;
-            }
-        }
+        let (known, node) = (&*entries, facts.node);
+        let above = || spans.ancestors(node).filter_map(|at| known.get(at)).map(|entry| &entry.facts);
+        let model = above().find_map(|above| above.request_model.clone());
+        let provider = above().find_map(|above| above.provider.clone());
         if let Some(entry) = entries.get_mut(at) {
             if lacks_model {
                 entry.facts.request_model = model;

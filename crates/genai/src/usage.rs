@@ -92,11 +92,8 @@ impl PricingFlags {
 
     /// Parses words into flags. Unknown words are ignored.
     pub fn from_words<'w>(words: impl Iterator<Item = &'w str>) -> Self {
-        let mut flags = Self::default();
-        for word in words {
-            Self::WORDS.iter().filter(|(_, known)| *known == word).for_each(|(flag, _)| flags.add(*flag));
-        }
-        flags
+        let known = words.filter_map(|word| Self::WORDS.iter().find(|(_, known)| *known == word));
+        known.fold(Self::default(), |flags, (flag, _)| Self(flags.0 | flag.0))
     }
 }
 
@@ -155,16 +152,8 @@ pub struct TokenSplit {
 impl TokenSplit {
     /// The size of the prompt in tokens: all input counts, cached ones included.
     pub fn total_input(&self) -> u64 {
-        [
-            self.input_audio,
-            self.input_image,
-            self.input_video,
-            self.cache_read,
-            self.cache_read_audio,
-            self.total_cache_writes(),
-        ]
-        .into_iter()
-        .fold(self.input, u64::saturating_add)
+        let CallTokenBuckets { input, cache_read, cache_write_5m, cache_write_1h, .. } = self.buckets();
+        [cache_read, cache_write_5m, cache_write_1h].into_iter().fold(input, u64::saturating_add)
     }
 
     /// All cache writes.
@@ -393,8 +382,7 @@ pub fn endpoint_kind(host: &str) -> Option<&'static str> {
     if rest.eq_ignore_ascii_case("api.openai.com") {
         return ["us", "eu"].into_iter().find(|geo| first.eq_ignore_ascii_case(geo));
     }
-    let tail = first.len().checked_sub("-aiplatform".len()).and_then(|at| first.get(at..));
-    tail.filter(|tail| tail.eq_ignore_ascii_case("-aiplatform")).map(|_| "regional")
+    first.to_ascii_lowercase().ends_with("-aiplatform").then_some("regional")
 }
 
 /// Everything a call's price is computed from except the rate table. Stored in the index row.

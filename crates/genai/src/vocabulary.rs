@@ -12,6 +12,7 @@ use otlp::Value;
 
 use super::announcements::AnnouncementFinder;
 use super::attribute_types::AttributeType;
+use super::chat_evidence::ChatShapes;
 use super::closed_items::ClosedItemPolicy;
 use super::content::AttributeRules;
 use super::detect::DetectionClause;
@@ -320,12 +321,10 @@ impl VocabularyCompiler {
         let generic = dialects.iter().filter(|dialect| dialect.data.leaves_only);
         let generic_marks =
             generic.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
-        let chat_types = data.keys.chat_types.iter().map(|kind| Box::<str>::from(kind.as_str())).collect();
-        let announced = AnnouncementFinder::new(
-            &data.keys.quote_introductions,
-            &data.keys.human_speakers,
-            &data.keys.machine_speakers,
-        );
+        let keys = &data.keys;
+        let chat_shapes = ChatShapes::new(keys);
+        let speakers = [&keys.human_speakers, &keys.machine_speakers, &keys.thought_speakers, &keys.action_speakers];
+        let announced = AnnouncementFinder::new(&keys.quote_introductions, speakers.map(Vec::as_slice));
         let announced = announced.map_err(|error| VocabularyError(format!("announce: {error}")))?;
         let agent_resources = data.agent_resources.iter();
         let agent_resources = agent_resources.map(|(key, names)| (self.slot_for_key(key), names.clone())).collect();
@@ -339,8 +338,8 @@ impl VocabularyCompiler {
             keys: KeyClassifier::new(
                 self.facts,
                 UsageWords::new(&data.usage_words),
-                data.keys.private_words.clone(),
-                chat_types,
+                data.keys.private_words,
+                chat_shapes,
                 announced,
             ),
             event_name,
@@ -362,7 +361,7 @@ impl VocabularyCompiler {
             agent_resources,
             operations: data.operations.iter().map(|(from, to)| (from.to_lowercase(), to.clone())).collect(),
             known_operations: data.operations.values().cloned().collect(),
-            media: data.media.iter().cloned().collect(),
+            media: data.media.into_iter().collect(),
             session_keys: session_keys.into_iter().collect(),
             identity_keys,
             person_keys,

@@ -324,7 +324,11 @@ fn data_files_have_what_they_need() {
     let dialects = read("config/dialects.yaml");
     let lists = ["secret", "pii", "error_text", "redact", "label"];
     assert_has("config/dialects.yaml", &Value::from(vec![dialects["keys"]["roles"].clone()]), &lists);
-    assert_has("config/dialects.yaml", &Value::from(vec![dialects["keys"].clone()]), &["content"]);
+    assert_has(
+        "config/dialects.yaml",
+        &Value::from(vec![dialects["keys"].clone()]),
+        &["content", "chat", "chat_shapes", "quote_introductions"],
+    );
     assert_has("config/dialects.yaml", &dialects["dialects"], &["name", "priority", "detect"]);
     let calls = dialects["dialects"].as_array().unwrap().iter().filter_map(|dialect| dialect.get("calls"));
     calls.for_each(|calls| assert_has("config/dialects.yaml", calls, &["role"]));

@@ -1,6 +1,6 @@
 //! [`AnnouncementFinder`] finds words of a user or a model in plain text, by the label in front of them (`Prompt: …`,
-//! `llm_output="…"`, `Could not parse LLM output: …`) or as a dialogue (`Human: …` above `AI: …`). Services without
-//! instrumentation log such text.
+//! `llm_output="…"`, `Could not parse LLM output: …`), by the marks of a model's template (`<|im_start|>`), or as a
+//! dialogue (`Human: …` above `AI: …`, `Thought: …` above `Action: …`). Services without instrumentation log such text.
 //!
 //! One linear search per text. A plain label or number after the words is not content. `structured_text` handles
 //! structure in text; the announcing words are listed in `config/dialects.yaml`.
@@ -23,13 +23,25 @@ mod tests;
 /// Finds announced content in plain text.
 pub(super) struct AnnouncementFinder {
     search: AhoCorasick,
-    /// The words that end the content of each announcing pattern, empty if none do.
-    ends: Vec<Box<str>>,
-    /// Indexes of patterns below this are announcing words.
-    words_end: usize,
-    /// Indexes of patterns from `words_end` up to this are human speakers, all higher ones machine speakers.
-    people_end: usize,
+    /// What each pattern of the search announces.
+    kinds: Vec<PatternKind>,
 }
+
+/// What a pattern announces.
+enum PatternKind {
+    /// The text behind the words.
+    Words {
+        /// The words that end the content, empty if none do.
+        end: Box<str>,
+        /// The words are a mark: all text behind them is content, even one word.
+        is_mark: bool,
+    },
+    /// A turn of this side of a dialogue: the index in [`AnnouncementFinder::new`]'s `speakers`.
+    Speaker(usize),
+}
+
+/// The side of an agent's actions. Words that announce a tool's input or an answer act too.
+const ACTING: usize = 3;
 
 /// The positions of announcing words (or of a dialogue's first speaker) and of the content that they announce.
 struct Announcement {
@@ -47,65 +59,56 @@ pub(super) struct AnnouncementSplit {
 }
 
 impl AnnouncementFinder {
-    /// `words` announce the text after them, up to the words behind their `…` if they have one; `people` and `machines`
-    /// are speaker names at the start of a dialogue's lines.
+    /// `words` announce the text after them, up to the words behind their `…` if they have one. Words that end in `…`
+    /// announce all text after them. `speakers` are the names at the start of a dialogue's lines: humans and the
+    /// machines that answer them, thoughts of an agent and its actions.
     ///
     /// # Errors
     /// There are too many patterns.
-    pub(super) fn new(words: &[String], people: &[String], machines: &[String]) -> Result<Self, BuildError> {
-        let split = words.iter().map(|words| words.split_once('…').unwrap_or((words.as_str(), "")));
-        let (starts, ends): (Vec<&str>, Vec<Box<str>>) = split.map(|(start, end)| (start, Box::from(end))).unzip();
-        let speakers = people.iter().chain(machines).map(String::as_str);
+    pub(super) fn new(words: &[String], speakers: [&[String]; 4]) -> Result<Self, BuildError> {
+        let words = words.iter().map(|words| {
+            let (start, end) = words.split_once('…').unwrap_or((words.as_str(), ""));
+            (start, PatternKind::Words { end: end.into(), is_mark: words.ends_with('…') })
+        });
+        let speakers = speakers.into_iter().enumerate();
+        let speakers = speakers
+            .flat_map(|(side, names)| names.iter().map(move |name| (name.as_str(), PatternKind::Speaker(side))));
+        let (patterns, kinds): (Vec<&str>, Vec<PatternKind>) = words.chain(speakers).unzip();
         let search = AhoCorasick::builder()
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::LeftmostLongest)
-            .build(starts.into_iter().chain(speakers))?;
-        Ok(Self { search, ends, words_end: words.len(), people_end: words.len() + people.len() })
-    }
-
-    /// The position of the words that end the content of a pattern. `missing`: patterns whose words do not follow.
-    fn find_end(&self, pattern: usize, text: &str, from: usize, missing: &mut BTreeSet<usize>) -> Option<usize> {
-        let end = self.ends.get(pattern).filter(|end| !end.is_empty() && !missing.contains(&pattern))?;
-        let found = memmem::find(text.as_bytes().get(from..)?, end.as_bytes());
-        if found.is_none() {
-            missing.insert(pattern);
-        }
-        found.map(|at| from + at)
+            .build(patterns)?;
+        Ok(Self { search, kinds })
     }
 
     /// Splits `text`. `None` if nothing is announced in it.
     pub(super) fn split(&self, text: &str) -> Option<AnnouncementSplit> {
         let mut announcements: Vec<Announcement> = Vec::new();
-        // The first speaker: whether it is a machine, and its position.
-        let mut speaker: Option<(bool, Range<usize>)> = None;
+        // The first speaker of each dialogue: the side, and the position.
+        let mut speakers: Vec<(usize, Range<usize>)> = Vec::new();
         let (mut from, mut missing) = (0, BTreeSet::new());
         for found in self.search.find_iter(text).filter(|found| !is_word_end(text, found.start())) {
-            if found.start() < from {
-                continue;
-            }
             let pattern = found.pattern().as_usize();
-            if pattern >= self.words_end {
-                let after = text.get(found.end()..).unwrap_or_default();
-                if !after.trim_start_matches('*').starts_with(':') {
-                    continue;
-                }
-                let is_machine = pattern >= self.people_end;
-                // A logger's prefix may precede the first speaker; every other speaker must begin a line.
-                match speaker.take() {
-                    Some((first_is_machine, first))
-                        if first_is_machine != is_machine && is_line_start(text, found.start()) =>
-                    {
+            let Some(kind) = self.kinds.get(pattern).filter(|_| found.start() >= from) else { continue };
+            let side = if let PatternKind::Speaker(side) = kind { *side } else { ACTING };
+            let after = text.get(found.end()..).unwrap_or_default();
+            if after.trim_start_matches('*').starts_with(':') {
+                let first = speakers.iter().find(|(first, _)| first / 2 == side / 2).cloned();
+                match first {
+                    // A logger's prefix may precede the first speaker; every other speaker must begin a line.
+                    Some((first_side, first)) if first_side != side && is_line_start(text, found.start()) => {
                         announcements.retain(|announcement| announcement.content.end <= first.start);
                         let content = first.start..text.len();
                         announcements.push(Announcement { words: first, content });
                         break;
                     }
-                    first => speaker = first.or(Some((is_machine, found.range()))),
+                    None if matches!(kind, PatternKind::Speaker(_)) => speakers.push((side, found.range())),
+                    _ => {}
                 }
-                continue;
             }
-            let end = self.find_end(pattern, text, found.end(), &mut missing);
-            if let Some(content) = announced_value(text, found.end(), end) {
+            let PatternKind::Words { end, is_mark } = kind else { continue };
+            let end_at = find_end(end, pattern, text, found.end(), &mut missing);
+            if let Some(content) = announced_value(text, found.end(), end_at, *is_mark) {
                 from = content.end;
                 announcements.push(Announcement { words: found.range(), content });
             }
@@ -117,10 +120,23 @@ impl AnnouncementFinder {
     }
 }
 
-/// Returns true if the word at `at` is the end of a longer word.
+/// The position of the words that end the content of a pattern. `missing`: patterns whose words do not follow.
+fn find_end(end: &str, pattern: usize, text: &str, from: usize, missing: &mut BTreeSet<usize>) -> Option<usize> {
+    if end.is_empty() || missing.contains(&pattern) {
+        return None;
+    }
+    let found = memmem::find(text.as_bytes().get(from..)?, end.as_bytes());
+    if found.is_none() {
+        missing.insert(pattern);
+    }
+    found.map(|at| from + at)
+}
+
+/// Returns true if the word at `at` is the end of a longer word. A mark such as `<|im_start|>` never is.
 fn is_word_end(text: &str, at: usize) -> bool {
-    let before = text.get(..at).and_then(|before| before.chars().next_back());
-    before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+    let is_in_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    text.split_at_checked(at)
+        .is_some_and(|(before, word)| is_in_word(before.chars().next_back()) && is_in_word(word.chars().next()))
 }
 
 fn is_line_start(text: &str, at: usize) -> bool {
@@ -130,10 +146,14 @@ fn is_line_start(text: &str, at: usize) -> bool {
 
 /// The range of the value after announcing words that end at `from`: up to `end`, if the words have an end; a quoted
 /// value up to its closing quote; a value after `=` up to the next `word=`, `&` or `;`; any other value to the end of
-/// the text. `None` if the value is empty, a label or a number.
-fn announced_value(text: &str, from: usize, end: Option<usize>) -> Option<Range<usize>> {
+/// the text. `None` if the value is empty, a label or a number. `is_mark`: any text up to the end is the value.
+fn announced_value(text: &str, from: usize, end: Option<usize>, is_mark: bool) -> Option<Range<usize>> {
     let limit = end.unwrap_or(text.len());
     let after = text.get(from..limit)?;
+    if is_mark {
+        let is_removed = after.trim().is_empty() || after.trim_start().starts_with(CONTENT);
+        return (!is_removed).then_some(limit - after.trim_start().len()..limit);
+    }
     // `"prompt": …` in structure that could not be parsed.
     let after = after.strip_prefix(['"', '\'']).unwrap_or(after).trim_start_matches([' ', '\t']);
     let assigned = after.starts_with('=');
@@ -170,7 +190,7 @@ fn announced_value(text: &str, from: usize, end: Option<usize>) -> Option<Range<
 }
 
 /// Returns true for an opaque value, or one or two words without a blank.
-fn is_plain_word(text: &str) -> bool {
+pub(super) fn is_plain_word(text: &str) -> bool {
     is_opaque(text) || (!text.contains(char::is_whitespace) && fits_words(text, 2, label_shape::LABEL_BYTES))
 }
 

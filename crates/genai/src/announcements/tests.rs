@@ -4,9 +4,20 @@ use crate::testing::request::case_file;
 fn announced() -> AnnouncementFinder {
     let own = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     AnnouncementFinder::new(
-        &own(&["prompt", "LLM output", "raw response", "input_value…, input_type=", "when parsing… for Type"]),
-        &own(&["Human", "User"]),
-        &own(&["AI", "Assistant"]),
+        &own(&[
+            "prompt",
+            "LLM output",
+            "raw response",
+            "input_value…, input_type=",
+            "when parsing… for Type",
+            "action input",
+            "final answer",
+            "invoking: `…}`",
+            "[INST]…[/INST]",
+            "[/INST]…",
+            "<|im_start|>…",
+        ]),
+        [&own(&["Human", "User"]), &own(&["AI", "Assistant"]), &own(&["Thought"]), &own(&["Action"])],
     )
     .unwrap()
 }

@@ -1,13 +1,14 @@
 use super::*;
 use crate::Vocabulary;
-use crate::nested_content::{ActiveKeyLists, SearchOutcome, search_error};
+use crate::nested_content::{SearchOutcome, SearchScope, search};
 use crate::testing::request::case_file;
 use fixtures::guard::ends;
 use otlp::Value;
 
 /// The rest of an error text, as the item of an ordinary service.
 fn rest(vocabulary: &Vocabulary, text: &str) -> String {
-    match search_error(&vocabulary.keys, Value::Str(text), ActiveKeyLists { dialect: None, agent: false }) {
+    let scope = SearchScope { dialect: None, agent: false, in_error: true };
+    match search(&vocabulary.keys, Value::Str(text), scope) {
         SearchOutcome::Parts(removed) => removed.texts.get(text).unwrap().clone(),
         SearchOutcome::Nothing => text.to_owned(),
         SearchOutcome::Whole => panic!("all of {text}"),

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 
 use kernel::notation::{push_escaped, unescape};
 
+use super::announcements::is_plain_word;
 use super::chat_evidence;
 pub use super::chat_evidence::ChatEvidence;
 
@@ -41,7 +42,11 @@ pub trait StructureVisitor {
     fn removes_entry(&mut self, _key: &str, _leaf: &StructureLeaf<'_>, _raw: &str, _evidence: ChatEvidence) -> bool {
         false
     }
-    /// The evidence from a map's entries: keys, with the texts of those that matter (`type`, `role`, a stop reason).
+    /// Returns true if `["word", "text"]` inside a list is a speaker with the text that was said.
+    fn is_speaker(&mut self, _word: &str) -> bool {
+        false
+    }
+    /// The evidence from a map's entries: keys with their texts, the name in front of the bracket first.
     fn map_evidence(&mut self, _entries: &[(Cow<'_, str>, Cow<'_, str>)]) -> ChatEvidence {
         ChatEvidence::default()
     }
@@ -185,8 +190,8 @@ impl<'t> StructureWalk<'t> {
         }
         match self.peek() {
             Some(b'{') => self.walk_members(b'}', key, visit),
-            Some(b'[') => self.walk_members(b']', key, visit),
-            Some(b'(') => self.walk_pair(visit).or_else(|| self.walk_members(b')', key, visit)),
+            Some(b'[') => self.walk_pair(b']', visit).or_else(|| self.walk_members(b']', key, visit)),
+            Some(b'(') => self.walk_pair(b')', visit).or_else(|| self.walk_members(b')', key, visit)),
             Some(b'"' | b'\'') => {
                 let (raw, text) = self.read_strings();
                 self.leaf_text(key, raw, text, visit);
@@ -199,27 +204,35 @@ impl<'t> StructureWalk<'t> {
         }
     }
 
-    /// Removes the value of `('key', value)` if the visitor wants that. `None` if the value stays.
-    fn walk_pair(&mut self, visit: &mut impl StructureVisitor) -> Option<()> {
+    /// Removes the value of `('key', value)`, or the text of `["speaker", "text"]` and `("speaker", "text")` inside a
+    /// list, if the visitor wants that. `None` if the value stays.
+    fn walk_pair(&mut self, close: u8, visit: &mut impl StructureVisitor) -> Option<()> {
         let from = self.at;
-        self.at += 1;
-        let Some(to) = self.removed_pair_end(visit) else {
+        let Some(to) = self.removed_pair_end(close, visit) else {
             self.at = from;
             return None;
         };
         self.changed = true;
         self.out.push_str(self.slice(from, to));
-        self.out.push(')');
+        self.out.push(char::from(close));
         Some(())
     }
 
-    /// The position after the key and its comma, if the value is to be removed.
-    fn removed_pair_end(&mut self, visit: &mut impl StructureVisitor) -> Option<usize> {
+    /// The position after the key (and its comma, in a tuple), if the value is to be removed.
+    fn removed_pair_end(&mut self, close: u8, visit: &mut impl StructureVisitor) -> Option<usize> {
+        let in_list = self.slice(0, self.at).trim_end().ends_with(['[', ',']);
+        if close == b']' && !in_list {
+            return None;
+        }
+        self.at += 1;
         self.skip_space();
         self.peek().filter(|byte| matches!(byte, b'"' | b'\''))?;
         let key = unescape(strip_quotes(self.read_string()));
+        let after_key = self.at;
         self.skip_space();
-        self.peek().filter(|byte| *byte == b',' && visit.is_listed(&key))?;
+        let is_listed = close == b')' && visit.is_listed(&key);
+        let is_spoken = in_list && visit.is_speaker(&key);
+        self.peek().filter(|byte| *byte == b',' && (is_listed || is_spoken))?;
         self.at += 1;
         let after_comma = self.at;
         self.skip_space();
@@ -228,10 +241,14 @@ impl<'t> StructureWalk<'t> {
         self.skip_space();
         self.at += usize::from(self.peek() == Some(b','));
         self.skip_space();
-        let is_pair = self.peek().is_none_or(|byte| byte == b')');
-        let is_removed = is_pair && visit.removes_entry(&key, &leaf, raw, ChatEvidence::default());
+        let is_pair = self.peek().is_none_or(|byte| byte == close);
+        let is_said = is_spoken && matches!(&leaf, StructureLeaf::Text(text) if !is_plain_word(text));
+        let evidence = ChatEvidence { chat_shape: true, ..ChatEvidence::default() };
+        let is_removed = is_pair
+            && ((is_listed && visit.removes_entry(&key, &leaf, raw, ChatEvidence::default()))
+                || (is_said && visit.removes_entry(chat_evidence::SAID, &leaf, raw, evidence)));
         self.at += usize::from(self.peek().is_some());
-        is_removed.then_some(after_comma)
+        is_removed.then_some(if close == b')' { after_comma } else { after_key })
     }
 
     /// Walks the members between brackets: entries of a map, elements of a list, arguments of a call.
@@ -284,7 +301,9 @@ impl<'t> StructureWalk<'t> {
             _ => Some(self.read_angle_word().unwrap_or_else(|| self.read_word())),
         };
         self.skip_space();
-        let keyword = name.and_then(|name| name.trim_end().strip_suffix('=')).filter(|_| map.close != b'}');
+        // Java prints objects as `UserMessage{content='…'}`. Text that must be structure has no `=` in braces.
+        let has_keywords = map.close != b'}' || self.skip_prose;
+        let keyword = name.and_then(|name| name.trim_end().strip_suffix('=')).filter(|_| has_keywords);
         let key = match self.peek() {
             Some(b':') if map.close == b'}' => {
                 self.at += 1;
@@ -328,7 +347,11 @@ impl<'t> StructureWalk<'t> {
         if let Some(evidence) = map.evidence {
             return evidence;
         }
-        let (position, mut entries) = (std::mem::replace(&mut self.at, map.from), Vec::new());
+        // `HumanMessage(`, `UserMessage {`
+        let before = self.slice(0, map.from.saturating_sub(1)).trim_end();
+        let name = before.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+        let mut entries = vec![(Cow::Borrowed(chat_evidence::OBJECT_NAME), Cow::Borrowed(name))];
+        let position = std::mem::replace(&mut self.at, map.from);
         while let Some(byte) = self.peek().filter(|byte| *byte != map.close && entries.len() < MAX_MAP_ENTRIES) {
             if byte.is_ascii_whitespace() || byte == b',' {
                 self.at += 1;
@@ -348,9 +371,9 @@ impl<'t> StructureWalk<'t> {
             if colon || name.trim_end().ends_with('=') {
                 let key = unescape(strip_quotes(name));
                 let text = match leaf {
-                    StructureLeaf::Text(text) if chat_evidence::is_evidence_key(&key) => text,
+                    StructureLeaf::Text(text) => text,
                     StructureLeaf::Nested => chat_evidence::STRUCTURE_STAND_IN.into(),
-                    StructureLeaf::Text(_) | StructureLeaf::Word(_) => "".into(),
+                    StructureLeaf::Word(_) => "".into(),
                 };
                 entries.push((key, text));
             }

@@ -54,7 +54,9 @@ pub(super) fn has_escaped_letter(text: &str) -> bool {
 /// The scalar at `path`. Where several keys match a step, the first one below which the rest of the path resolves is
 /// used. A last step `~name` reads `name=123` from a Python `repr` of an answer, after the last `usage=`.
 pub(super) fn scalar_at_path(json: &Json, path: &[KeyPattern]) -> Option<Json> {
-    let Some((step, rest)) = path.split_first() else { return Some(json).filter(|json| is_scalar(json)).cloned() };
+    let Some((step, rest)) = path.split_first() else {
+        return (json.is_number() || json.is_string()).then(|| json.clone());
+    };
     match (json, step.literal()) {
         (Json::Object(map), Some(key)) => scalar_at_path(map.get(key)?, rest),
         (Json::Object(map), None) => {
@@ -85,10 +87,6 @@ fn number_in_repr(text: &str, name: &str) -> Option<Json> {
     })?;
     let digits = value.split(|c: char| !c.is_ascii_digit()).next().filter(|digits| !digits.is_empty())?;
     digits.parse::<u64>().ok().map(Json::from)
-}
-
-fn is_scalar(json: &Json) -> bool {
-    json.is_number() || json.is_string()
 }
 
 /// A scalar as text.

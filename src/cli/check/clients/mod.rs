@@ -38,7 +38,7 @@ pub(super) async fn print_clients(gateway: AdminClient, within: Duration, as_jso
     if !as_json {
         output::print(&format_unpriced(&parse_json(&gateway.get("/api/gateway", "application/json").await?)?))?;
     }
-    let clients = answer["clients"].as_array();
+    let clients = field(&answer, "clients").as_array();
     let is_recent = |client: &Value| last_sent(client).is_some_and(|ago| ago <= within.as_secs_f64());
     if clients.is_some_and(|clients| clients.iter().any(is_recent)) {
         return Ok(());
@@ -51,9 +51,9 @@ pub(super) async fn print_clients(gateway: AdminClient, within: Duration, as_jso
 
 /// A line for each provider that the rate table does not have, with the configuration that gives its calls a price.
 pub(super) fn format_unpriced(answer: &Value) -> String {
-    let rows = answer["calls_without_price"].as_array();
+    let rows = field(answer, "calls_without_price").as_array();
     let line = |row: &Value| {
-        let text = |key: &str| row[key].as_str().map(escape_unsafe);
+        let text = |key: &str| field(row, key).as_str().map(escape_unsafe);
         let (provider, model, config) = (text("provider")?, text("model")?, text("price_config")?);
         Some(format!("no price for {model} of {provider}; to set one, add under `processors`: {config}\n"))
     };
@@ -63,8 +63,8 @@ pub(super) fn format_unpriced(answer: &Value) -> String {
 /// A line for each client, the latest first.
 pub(super) fn format_clients(answer: &Value, catalog: &ClientCatalog, within: Duration, as_json: bool) -> String {
     let none = Vec::new();
-    let clients = answer["clients"].as_array().unwrap_or(&none);
-    let accounts: BTreeSet<&str> = clients.iter().filter_map(|client| client["account"].as_str()).collect();
+    let clients = field(answer, "clients").as_array().unwrap_or(&none);
+    let accounts: BTreeSet<&str> = clients.iter().filter_map(|client| field(client, "account").as_str()).collect();
     let line = |client: &Value| {
         let off = find_switched_off(client, catalog, within.as_secs_f64());
         if as_json { format_json(client, &off) } else { format_line(client, &off, accounts.len() > 1) }
@@ -74,7 +74,7 @@ pub(super) fn format_clients(answer: &Value, catalog: &ClientCatalog, within: Du
 
 /// Seconds since the client last sent anything.
 fn last_sent(client: &Value) -> Option<f64> {
-    let ages = SIGNALS.iter().filter_map(|signal| client["seconds_ago"][signal].as_f64());
+    let ages = SIGNALS.iter().filter_map(|signal| field(field(client, "seconds_ago"), signal).as_f64());
     ages.min_by(f64::total_cmp)
 }
 
@@ -82,15 +82,15 @@ fn find_switched_off(client: &Value, catalog: &ClientCatalog, within: f64) -> Ve
     if last_sent(client).is_none_or(|ago| ago > within) {
         return Vec::new();
     }
-    let text = |key: &str| client[key].as_str().unwrap_or("");
+    let text = |key: &str| field(client, key).as_str().unwrap_or("");
     let language = text("sdk").split(' ').next().unwrap_or("");
     let entry = catalog.recognise(text("dialect"), text("name"), language);
     let is_recent = |ago: &Value| ago.as_f64().is_some_and(|ago| ago <= within);
-    let signals = SIGNALS.into_iter().filter(|signal| !is_recent(&client["seconds_ago"][signal]));
+    let signals = SIGNALS.into_iter().filter(|signal| !is_recent(field(field(client, "seconds_ago"), signal)));
     let signals = signals.map(|signal| (signal, signal));
     let parts = PARTS.into_iter().filter(|(part, _)| {
-        let seen = &client["content_seconds_ago"][part];
-        is_recent(&seen["expected"]) && !is_recent(&seen["carried"])
+        let seen = field(field(client, "content_seconds_ago"), part);
+        is_recent(field(seen, "expected")) && !is_recent(field(seen, "carried"))
     });
     let to_off = |(key, name): (&str, &'static str)| {
         let settings: Vec<String> = entry.map(|entry| settings_for(entry, key)).unwrap_or_default();
@@ -98,6 +98,11 @@ fn find_switched_off(client: &Value, catalog: &ClientCatalog, within: f64) -> Ve
         (entry.is_none() || !settings.is_empty()).then_some(SwitchedOff { name, settings })
     };
     signals.chain(parts).filter_map(to_off).collect()
+}
+
+/// A field of an object; null if it has none of this name.
+fn field<'v>(object: &'v Value, name: &str) -> &'v Value {
+    object.get(name).unwrap_or(&Value::Null)
 }
 
 /// The settings that turn a signal or part of content on, as a user writes them.
@@ -120,7 +125,7 @@ fn format_json(client: &Value, off: &[SwitchedOff]) -> String {
 }
 
 fn format_line(client: &Value, off: &[SwitchedOff], with_account: bool) -> String {
-    let text = |key: &str| client[key].as_str().map(escape_unsafe).filter(|text| !text.is_empty());
+    let text = |key: &str| field(client, key).as_str().map(escape_unsafe).filter(|text| !text.is_empty());
     let mut line = text("name").unwrap_or_default();
     if let Some(version) = text("version") {
         line.push_str(&format!(" {version}"));
@@ -129,7 +134,7 @@ fn format_line(client: &Value, off: &[SwitchedOff], with_account: bool) -> Strin
         line.push_str(&format!(" (account {account})"));
     }
     let sent = SIGNALS.iter().filter_map(|signal| {
-        let ago = client["seconds_ago"][signal].as_f64()?;
+        let ago = field(field(client, "seconds_ago"), signal).as_f64()?;
         Some(format!("{signal} {} ago", format_age(ago)))
     });
     line.push_str(&format!(": {}", sent.collect::<Vec<_>>().join(", ")));
