@@ -6,9 +6,10 @@
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::ObjectLockLegalHoldStatus;
 
-use super::directory::{DirectoryStore, classify_io_error as io_error, final_name, sync_folder};
+use super::directory::{DirectoryStore, classify_io_error as io_error, sync_folder};
 use super::object::{ObjectKind, ObjectVersion, StoreError, StoreFuture};
 use super::s3::{S3Store, to_store_error};
+use kernel::files::final_name;
 
 /// Destroys key objects.
 pub trait VaultEraser: Send + Sync {
