@@ -382,6 +382,29 @@ pub struct CallTokenBuckets {
     pub reasoning: u64,
 }
 
+impl CallTokenBuckets {
+    #[must_use]
+    pub fn saturating_add(self, other: Self) -> Self {
+        self.combine(other, u64::saturating_add)
+    }
+
+    #[must_use]
+    pub fn saturating_sub(self, other: Self) -> Self {
+        self.combine(other, u64::saturating_sub)
+    }
+
+    fn combine(self, other: Self, op: fn(u64, u64) -> u64) -> Self {
+        Self {
+            input: op(self.input, other.input),
+            cache_read: op(self.cache_read, other.cache_read),
+            cache_write_5m: op(self.cache_write_5m, other.cache_write_5m),
+            cache_write_1h: op(self.cache_write_1h, other.cache_write_1h),
+            output: op(self.output, other.output),
+            reasoning: op(self.reasoning, other.reasoning),
+        }
+    }
+}
+
 /// The result of the cost processor. [`ItemFacts::cost`] is `None` until the processor has run, and for items that are
 /// not calls.
 #[derive(Clone, Default)]
