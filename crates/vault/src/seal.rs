@@ -10,7 +10,6 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::age_file::append_age_file;
-use super::fast_recipient::FastRecipient;
 use super::key_shares::{ShareTerms, seal_shares};
 use super::recipients::{Audience, ContentOwner, RecipientPolicy};
 
@@ -65,7 +64,6 @@ impl SessionKeyGenerator for AgeKeyGenerator {
         let recipient = identity.to_public();
         let object = seal_key(&identity, &self.policy.keys(audience), self.policy.threshold, place)?;
         let id = key_id(&recipient.to_string());
-        let recipient = FastRecipient::new(&recipient).ok_or(SealFailed::Internal)?;
         let seal = move |plain: &[u8], out: &mut Vec<u8>| {
             append_age_file(std::iter::once(&recipient as &dyn age::Recipient), plain, out)
         };
