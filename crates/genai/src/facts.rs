@@ -13,29 +13,31 @@ use otlp::{AttrId, NodeId, OwnedValue, Payload, TextField, Value};
 /// Maximum number of unrecognized usage keys that an item's facts hold.
 pub(crate) const MAX_UNRECOGNIZED_KEYS: usize = 8;
 
-/// The role of an item in a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ItemRole {
-    /// A model call whose tokens are billed on this item.
-    Model,
-    /// A model call that is a copy, a roll-up, or a failure without usage: not billable, but still recorded as a model
-    /// call. A rule that names this role is for a copy.
-    #[serde(rename = "copy")]
-    ModelCopy,
-    /// A tool call.
-    Tool,
-    /// An agent invocation (run root or sub-agent).
-    Agent,
-    /// The end of a turn (`claude_code.turn.stop`, …).
-    TurnEnd,
-    /// The end of a session.
-    SessionEnd,
-    /// A permission decision.
-    Permission,
-    /// Any other item.
-    #[default]
-    Other,
+kernel::word_enum! {
+    /// The role of an item in a run. The words are those of index lines and fragments.
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub ItemRole {
+        /// A model call whose tokens are billed on this item.
+        Model = "model",
+        /// A model call that is a copy, a roll-up, or a failure without usage: not billable, but still recorded as a
+        /// model call. A rule that names this role is for a copy.
+        #[serde(rename = "copy")]
+        ModelCopy = "model_copy",
+        /// A tool call.
+        Tool = "tool",
+        /// An agent invocation (run root or sub-agent).
+        Agent = "agent",
+        /// The end of a turn (`claude_code.turn.stop`, …).
+        TurnEnd = "turn_end",
+        /// The end of a session.
+        SessionEnd = "session_end",
+        /// A permission decision.
+        Permission = "permission",
+        /// Any other item.
+        #[default]
+        Other = "other",
+    }
 }
 
 kernel::word_enum! {
