@@ -67,7 +67,7 @@ mod stamp;
 mod tool_requests;
 mod undeclared_agents;
 
-pub use build::{VaultWithUploader, build, build_processor};
+pub use build::{build, build_processor};
 pub use config::{LeftContent, StoreSettings, VaultConfig, VaultSettings};
 pub use earlier_agents::EarlierAgents;
 pub use echo::EchoFinder;

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
@@ -15,11 +16,20 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use kernel::clock::UnixNanos;
 use kernel::files;
 
-use super::limits::{DirectoryLimits, SweepResult, UsedSpace};
-use super::object::{MAX_READ_BYTES, ObjectKind, PutOutcome, StoreError, StoreFuture, VaultReader, VaultStore};
+use super::object::{
+    MAX_READ_BYTES, ObjectKind, PutOutcome, StoreError, StoreFuture, SweepResult, VaultReader, VaultStore,
+};
+use super::settings::DirectoryLimits;
 
 /// Prefix of references to objects in a directory; the path is relative to the vault's folder.
 pub const DIRECTORY_URI: &str = "file:///";
+
+/// Bytes in a folder, once counted.
+#[derive(Default)]
+pub(super) struct UsedSpace {
+    pub(super) counted: tokio::sync::OnceCell<()>,
+    pub(super) bytes: AtomicU64,
+}
 
 /// Objects as files below one folder.
 pub struct DirectoryStore {
