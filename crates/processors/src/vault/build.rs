@@ -10,10 +10,9 @@ use otlp::Signal;
 use vault::chain::digest::GatewayIdentity;
 use vault::chain::note::SigningKey;
 use vault::object_names::{self, ObjectNames};
-use vault::seal::AgeKeyGenerator;
 use vault::store::VaultStore;
-use vault::ticket::{UriBase, put_holder};
-use vault::uploader::{self, SpoolJournal, UploadIntervals, UploadJournal, Uploader};
+use vault::ticket::put_holder;
+use vault::uploader::{self, SpoolJournal, UploadJournal, Uploader};
 use vault::vault_writer::VaultWriter;
 
 use super::config::VaultSettings;
@@ -32,7 +31,7 @@ fn build_parts(
     settings: &VaultSettings,
     deps: &ProcessorDeps,
 ) -> (VaultProcessorParts, Option<StoreWithWriter>) {
-    let sealer = settings.sealer.clone().unwrap_or_else(|| Arc::new(AgeKeyGenerator::new(settings.recipients.clone())));
+    let sealer = settings.sealer.clone().unwrap_or_else(|| Arc::new(settings.recipients.clone()));
     let mut parts = VaultProcessorParts {
         id: id.clone(),
         vocabulary: deps.vocabulary.clone(),
@@ -54,8 +53,7 @@ fn build_parts(
         settings.object_size,
     ));
     let forward_after_put = settings.config.forward == ForwardPolicy::AfterPut;
-    parts.store =
-        Some(ContentStore { sealer, writer: writer.clone(), uri: UriBase(store.uri().into()), forward_after_put });
+    parts.store = Some(ContentStore { sealer, writer: writer.clone(), uri: store.uri().into(), forward_after_put });
     (parts, Some((store.open(), writer)))
 }
 
@@ -85,7 +83,8 @@ pub fn build(
             writer,
             clock: deps.clock.clone(),
             rng: deps.rng.clone(),
-            pace: UploadIntervals { object_age: settings.object_age, index_interval: settings.index_interval },
+            object_age: settings.object_age,
+            index_interval: settings.index_interval,
             key,
             made_by,
             recipients: {
