@@ -385,17 +385,9 @@ pub struct CallTokenBuckets {
 }
 
 impl CallTokenBuckets {
+    /// Each bucket combined with the same one of `other`.
     #[must_use]
-    pub fn saturating_add(self, other: Self) -> Self {
-        self.combine(other, u64::saturating_add)
-    }
-
-    #[must_use]
-    pub fn saturating_sub(self, other: Self) -> Self {
-        self.combine(other, u64::saturating_sub)
-    }
-
-    fn combine(self, other: Self, op: fn(u64, u64) -> u64) -> Self {
+    pub fn combine(self, other: Self, op: fn(u64, u64) -> u64) -> Self {
         Self {
             input: op(self.input, other.input),
             cache_read: op(self.cache_read, other.cache_read),

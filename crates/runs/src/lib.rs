@@ -27,7 +27,7 @@ pub use board::{
 pub use sums::{InvestigationStats, RunSums, UsageSum};
 pub use totals::{
     ModelCallTrouble, ModelFallback, ModelTotals, OTHER, PermissionDenial, RunTotals, ToolTotals, UNATTRIBUTED,
-    UNKNOWN, total_input_tokens,
+    UNKNOWN, add_buckets, subtract_buckets, total_input_tokens,
 };
 pub use view::{
     CallStreak, EvaluationScore, RunDetail, RunJudgement, RunOwner, RunPeaks, RunState, RunStep, RunView, SessionView,

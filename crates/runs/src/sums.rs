@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use genai::CallTokenBuckets;
 
-use super::{ModelTotals, RunView};
+use super::{ModelTotals, RunView, add_buckets, subtract_buckets};
 
 /// Sum over the runs of one tenant, model and so on, live ones up to now.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl UsageSum {
         self.failed += u64::from(run.failed && !is_live);
         self.killed += u64::from(run.state == super::RunState::Killed);
         self.calls += share.calls;
-        self.tokens = self.tokens.saturating_add(share.tokens);
+        self.tokens = add_buckets(self.tokens, share.tokens);
         self.atto_usd = self.atto_usd.saturating_add(share.atto_usd);
         self.unpriced += share.unpriced;
     }
@@ -76,7 +76,7 @@ impl UsageSum {
         subtract(&mut self.tool_calls, other.tool_calls);
         subtract(&mut self.tool_failures, other.tool_failures);
         subtract(&mut self.duration, other.duration);
-        self.tokens = self.tokens.saturating_sub(other.tokens);
+        self.tokens = subtract_buckets(self.tokens, other.tokens);
         self.atto_usd = self.atto_usd.saturating_sub(other.atto_usd);
         subtract(&mut self.unpriced, other.unpriced);
     }
@@ -92,7 +92,7 @@ impl UsageSum {
         self.tool_calls += other.tool_calls;
         self.tool_failures += other.tool_failures;
         self.duration = self.duration.saturating_add(other.duration);
-        self.tokens = self.tokens.saturating_add(other.tokens);
+        self.tokens = add_buckets(self.tokens, other.tokens);
         self.atto_usd = self.atto_usd.saturating_add(other.atto_usd);
         self.unpriced += other.unpriced;
     }

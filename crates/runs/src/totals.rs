@@ -103,7 +103,7 @@ pub struct RunTotals {
 impl ModelTotals {
     pub fn add(&mut self, other: &Self) {
         self.calls += other.calls;
-        self.tokens = self.tokens.saturating_add(other.tokens);
+        self.tokens = add_buckets(self.tokens, other.tokens);
         self.atto_usd = self.atto_usd.saturating_add(other.atto_usd);
         self.unpriced += other.unpriced;
         self.no_usage += other.no_usage;
@@ -111,7 +111,7 @@ impl ModelTotals {
 
     pub fn subtract(&mut self, other: &Self) {
         self.calls = self.calls.saturating_sub(other.calls);
-        self.tokens = self.tokens.saturating_sub(other.tokens);
+        self.tokens = subtract_buckets(self.tokens, other.tokens);
         self.atto_usd = self.atto_usd.saturating_sub(other.atto_usd);
         self.unpriced = self.unpriced.saturating_sub(other.unpriced);
         self.no_usage = self.no_usage.saturating_sub(other.no_usage);
@@ -140,7 +140,7 @@ impl RunTotals {
     }
 
     pub fn tokens(&self) -> CallTokenBuckets {
-        self.models.values().fold(CallTokenBuckets::default(), |sum, model| sum.saturating_add(model.tokens))
+        self.models.values().fold(CallTokenBuckets::default(), |sum, model| add_buckets(sum, model.tokens))
     }
 
     /// Input tokens, including those read from or written to a cache.
@@ -232,7 +232,7 @@ impl RunTotals {
     /// Adds the tokens and cost of a call, but not to the answered calls; `price` in 1e-18 USD, `None` = unpriced.
     pub fn add_tokens_and_cost(&mut self, model: &str, tokens: CallTokenBuckets, price: Option<i128>) {
         let sum = entry_or_other(&mut self.models, model);
-        sum.tokens = sum.tokens.saturating_add(tokens);
+        sum.tokens = add_buckets(sum.tokens, tokens);
         match price {
             Some(atto) => sum.atto_usd = sum.atto_usd.saturating_add(atto),
             None => sum.unpriced += 1,
@@ -300,4 +300,26 @@ fn counter_or_other<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, other_key: impl 
 pub fn total_input_tokens(tokens: &CallTokenBuckets) -> u64 {
     let CallTokenBuckets { input, cache_read, cache_write_5m, cache_write_1h, .. } = *tokens;
     [cache_read, cache_write_5m, cache_write_1h].into_iter().fold(input, u64::saturating_add)
+}
+
+pub fn subtract_buckets(a: CallTokenBuckets, b: CallTokenBuckets) -> CallTokenBuckets {
+    CallTokenBuckets {
+        input: a.input.saturating_sub(b.input),
+        cache_read: a.cache_read.saturating_sub(b.cache_read),
+        cache_write_5m: a.cache_write_5m.saturating_sub(b.cache_write_5m),
+        cache_write_1h: a.cache_write_1h.saturating_sub(b.cache_write_1h),
+        output: a.output.saturating_sub(b.output),
+        reasoning: a.reasoning.saturating_sub(b.reasoning),
+    }
+}
+
+pub fn add_buckets(a: CallTokenBuckets, b: CallTokenBuckets) -> CallTokenBuckets {
+    CallTokenBuckets {
+        input: a.input.saturating_add(b.input),
+        cache_read: a.cache_read.saturating_add(b.cache_read),
+        cache_write_5m: a.cache_write_5m.saturating_add(b.cache_write_5m),
+        cache_write_1h: a.cache_write_1h.saturating_add(b.cache_write_1h),
+        output: a.output.saturating_add(b.output),
+        reasoning: a.reasoning.saturating_add(b.reasoning),
+    }
 }

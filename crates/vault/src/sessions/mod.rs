@@ -153,7 +153,7 @@ impl SessionLine {
             }
         }
         if let Some(added) = tail.buckets {
-            self.buckets = self.buckets.saturating_add(added);
+            self.buckets = self.buckets.combine(added, u64::saturating_add);
         }
         if let Some(rates) = tail.rates.as_ref().filter(|_| self.rates.len() < MAX_NAMES) {
             self.rates.insert(rates.clone());
