@@ -25,8 +25,7 @@ use std::time::{Duration, Instant};
 
 use ::vault::object_names::ObjectNames;
 use ::vault::recipients::{Audience, RecipientPolicy};
-use ::vault::seal::{AgeKeyGenerator, NewSessionKey, SealFailed, SessionKeyGenerator};
-use ::vault::ticket::UriBase;
+use ::vault::seal::{NewSessionKey, SealFailed, SessionKeyGenerator};
 use ::vault::vault_writer::VaultWriter;
 use benches::load::{LOADS, Load, NOW, REQUEST_MARK, Source, Template, marked, number, text};
 use bytes::Bytes;
@@ -238,7 +237,7 @@ impl Chain {
         let sealer: Option<Arc<dyn SessionKeyGenerator>> = match vault {
             Vault::Age => {
                 let auditors = [(); 2].map(|()| age::x25519::Identity::generate().to_public());
-                Some(Arc::new(AgeKeyGenerator::new(RecipientPolicy::unlimited(auditors))))
+                Some(Arc::new(RecipientPolicy::unlimited(auditors)))
             }
             Vault::Plain => Some(Arc::new(Plain)),
             Vault::None => None,
@@ -251,12 +250,7 @@ impl Chain {
                 vocabulary: Arc::clone(&vocabulary),
                 ids: ids.clone(),
                 rng: Arc::new(SystemRng),
-                store: Some(vault::ContentStore {
-                    sealer,
-                    writer,
-                    uri: UriBase("vault:///".into()),
-                    forward_after_put: false,
-                }),
+                store: Some(vault::ContentStore { sealer, writer, uri: "vault:///".into(), forward_after_put: false }),
                 leave: vault::LeftContent::Nothing,
                 privacy: vault::PrivacyProfile::Standard,
                 echo_finder: vault::EchoFinder {

@@ -75,9 +75,4 @@ impl EchoReplacements {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-
-    /// Number of texts that contain an echo.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
 }

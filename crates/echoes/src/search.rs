@@ -1,10 +1,11 @@
 //! Searches texts for runs of content fingerprints. Time is linear in texts and content, and content is read once for
-//! all texts: a Bloom filter rejects most positions of the content, and a hash set of the texts' runs decides about the
-//! others. A false match has a probability of about 2^-63 for each pair of positions. `replacement` decides what is
+//! all texts: a Bloom filter rejects most positions of the content, and a hash map of the texts' runs decides about the
+//! others. A false match has a probability of about 2^-80 for each pair of positions. `replacement` decides what is
 //! removed.
 
 use std::ops::Range;
 
+use foldhash::{HashMap, HashMapExt as _};
 use kernel::stack_frames;
 
 use super::fingerprints::{FINGERPRINT_BYTES, FingerprintKey, RUN_BYTES, RUN_LENGTH};
@@ -16,13 +17,11 @@ type FingerprintQuad = u64;
 
 #[inline(always)]
 fn pack_quad(fingerprints: [u16; 4]) -> FingerprintQuad {
-    u64::from_le_bytes(pulp::cast(fingerprints.map(u16::to_le)))
+    fingerprints.into_iter().rev().fold(0, |quad, fingerprint| quad << 16 | u64::from(fingerprint))
 }
 
-/// Hashes a run: a quad and the fingerprint after it. Never 0, because 0 is a free slot of `RunSet`.
-fn hash_run(quad: [u16; 4], last: u16) -> u64 {
-    (pack_quad(quad) ^ u64::from(last).wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xd6e8_feb8_6659_fd93) | 1
-}
+/// A run: a quad and the fingerprint after it.
+type FingerprintRun = (FingerprintQuad, u16);
 
 /// One folded form of a part of a text without stack frames.
 struct SearchablePart {
@@ -50,7 +49,9 @@ pub(super) struct ContentSearch {
     text_count: usize,
     parts: Vec<SearchablePart>,
     filter: BloomFilter,
-    runs: RunSet,
+    /// The runs of the texts, each with whether it occurs in content.
+    runs: HashMap<FingerprintRun, bool>,
+    any_repeated: bool,
     /// Positions in the current content where the filter matches. Kept to reuse the allocation.
     candidates: Vec<usize>,
 }
@@ -77,13 +78,15 @@ impl ContentSearch {
             text_count: texts.len(),
             parts,
             filter: BloomFilter { bits: vec![0; filter_bits / 64], shift: 64 - filter_bits.trailing_zeros() },
-            runs: RunSet::with_capacity(positions),
+            runs: HashMap::with_capacity(positions),
+            any_repeated: false,
             candidates: Vec::new(),
         };
         for (quad, fifth) in search.parts.iter().flat_map(SearchablePart::quads) {
-            search.filter.add(pack_quad(quad));
+            let quad = pack_quad(quad);
+            search.filter.add(quad);
             if let Some(fifth) = fifth {
-                search.runs.add(hash_run(quad, fifth));
+                search.runs.insert((quad, fifth), false);
             }
         }
         search
@@ -125,19 +128,21 @@ impl ContentSearch {
         let starts = [at.checked_sub(1), Some(at)].into_iter().flatten();
         for run in starts.filter_map(|start| content.get(start..start + RUN_LENGTH)?.first_chunk::<RUN_LENGTH>()) {
             let [a, b, c, d, e] = *run;
-            self.runs.mark(hash_run([a, b, c, d], e));
+            if let Some(is_repeated) = self.runs.get_mut(&(pack_quad([a, b, c, d]), e)) {
+                (*is_repeated, self.any_repeated) = (true, true);
+            }
         }
     }
 
     /// Returns for each text the ranges that repeat content, in order, not overlapping.
     pub(super) fn repeated_ranges(&self) -> Vec<Vec<Range<usize>>> {
         let mut ranges_by_text = vec![Vec::new(); self.text_count];
-        if !self.runs.any_marked {
+        if !self.any_repeated {
             return ranges_by_text;
         }
         for part in &self.parts {
-            let runs = part.quads().map_while(|(quad, fifth)| Some(hash_run(quad, fifth?))).enumerate();
-            let repeated = runs.filter(|(_, run)| self.runs.is_marked(*run)).map(|(at, _)| {
+            let runs = part.quads().map_while(|(quad, fifth)| Some((pack_quad(quad), fifth?))).enumerate();
+            let repeated = runs.filter(|(_, run)| self.runs.get(run) == Some(&true)).map(|(at, _)| {
                 let range = part.form.source_range(at, at + RUN_BYTES);
                 range.start + part.offset..range.end + part.offset
             });
@@ -147,59 +152,6 @@ impl ContentSearch {
         }
         ranges_by_text.iter_mut().for_each(merge_ranges);
         ranges_by_text
-    }
-}
-
-/// Hash set of the runs of the texts, each with a mark if it occurs in content.
-struct RunSet {
-    /// Open addressing: a run's slot is given by its upper bits; on a collision, the next free slot is used.
-    slots: Vec<u64>,
-    marked: Vec<u64>,
-    shift: u32,
-    any_marked: bool,
-}
-
-impl RunSet {
-    fn with_capacity(runs: usize) -> Self {
-        // At least a fifth of the slots stays free
-        let slots = (runs + runs / 4 + 1).next_power_of_two().max(64);
-        Self {
-            slots: vec![0; slots],
-            marked: vec![0; slots / 64],
-            shift: 64 - slots.trailing_zeros(),
-            any_marked: false,
-        }
-    }
-
-    /// Returns the index of a run's slot, or of the free slot that the run would get.
-    fn find_slot(&self, run: u64) -> usize {
-        let mut index = (run >> self.shift) as usize;
-        loop {
-            match self.slots.get(index) {
-                Some(slot) if *slot == 0 || *slot == run => return index,
-                Some(_) => index += 1,
-                None => index = 0,
-            }
-        }
-    }
-
-    fn add(&mut self, run: u64) {
-        let index = self.find_slot(run);
-        if let Some(slot) = self.slots.get_mut(index) {
-            *slot = run;
-        }
-    }
-
-    fn mark(&mut self, run: u64) {
-        let index = self.find_slot(run);
-        if self.slots.get(index) == Some(&run) {
-            set_bit(&mut self.marked, index);
-            self.any_marked = true;
-        }
-    }
-
-    fn is_marked(&self, run: u64) -> bool {
-        get_bit(&self.marked, self.find_slot(run))
     }
 }
 

@@ -13,29 +13,31 @@ use otlp::{AttrId, NodeId, OwnedValue, Payload, TextField, Value};
 /// Maximum number of unrecognized usage keys that an item's facts hold.
 pub(crate) const MAX_UNRECOGNIZED_KEYS: usize = 8;
 
-/// The role of an item in a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ItemRole {
-    /// A model call whose tokens are billed on this item.
-    Model,
-    /// A model call that is a copy, a roll-up, or a failure without usage: not billable, but still recorded as a model
-    /// call. A rule that names this role is for a copy.
-    #[serde(rename = "copy")]
-    ModelCopy,
-    /// A tool call.
-    Tool,
-    /// An agent invocation (run root or sub-agent).
-    Agent,
-    /// The end of a turn (`claude_code.turn.stop`, …).
-    TurnEnd,
-    /// The end of a session.
-    SessionEnd,
-    /// A permission decision.
-    Permission,
-    /// Any other item.
-    #[default]
-    Other,
+kernel::word_enum! {
+    /// The role of an item in a run. The words are those of index lines and fragments.
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub ItemRole {
+        /// A model call whose tokens are billed on this item.
+        Model = "model",
+        /// A model call that is a copy, a roll-up, or a failure without usage: not billable, but still recorded as a
+        /// model call. A rule that names this role is for a copy.
+        #[serde(rename = "copy")]
+        ModelCopy = "model_copy",
+        /// A tool call.
+        Tool = "tool",
+        /// An agent invocation (run root or sub-agent).
+        Agent = "agent",
+        /// The end of a turn (`claude_code.turn.stop`, …).
+        TurnEnd = "turn_end",
+        /// The end of a session.
+        SessionEnd = "session_end",
+        /// A permission decision.
+        Permission = "permission",
+        /// Any other item.
+        #[default]
+        Other = "other",
+    }
 }
 
 kernel::word_enum! {
@@ -380,6 +382,21 @@ pub struct CallTokenBuckets {
     pub output: u64,
     /// Reasoning tokens.
     pub reasoning: u64,
+}
+
+impl CallTokenBuckets {
+    /// Each bucket combined with the same one of `other`.
+    #[must_use]
+    pub fn combine(self, other: Self, op: fn(u64, u64) -> u64) -> Self {
+        Self {
+            input: op(self.input, other.input),
+            cache_read: op(self.cache_read, other.cache_read),
+            cache_write_5m: op(self.cache_write_5m, other.cache_write_5m),
+            cache_write_1h: op(self.cache_write_1h, other.cache_write_1h),
+            output: op(self.output, other.output),
+            reasoning: op(self.reasoning, other.reasoning),
+        }
+    }
 }
 
 /// The result of the cost processor. [`ItemFacts::cost`] is `None` until the processor has run, and for items that are

@@ -1,4 +1,4 @@
-//! Encodes bytes as hexadecimal text. `otlp/json` parses the hexadecimal ids of OTLP JSON.
+//! Encodes bytes as hexadecimal text, and decodes it. `otlp/json` parses the hexadecimal ids of OTLP JSON.
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
@@ -13,4 +13,16 @@ pub fn encode(bytes: &[u8]) -> String {
 pub fn push(out: &mut String, bytes: &[u8]) {
     let digit = |value: u8| char::from(DIGITS.get(usize::from(value)).copied().unwrap_or(b'0'));
     out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+}
+
+/// The bytes of hexadecimal digits; `None` if there is anything else, or half a byte.
+pub fn decode(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    // a buffer that grew would leave copies of a key
+    let mut bytes = Vec::with_capacity(pairs.len());
+    for [high, low] in pairs {
+        bytes.push(digit(*high)? << 4 | digit(*low)?);
+    }
+    rest.is_empty().then_some(bytes)
 }

@@ -65,41 +65,29 @@ struct ClientInner {
     seconds: Histogram,
 }
 
-/// Why a call gave no result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CallFault {
-    /// No connection, or it ended too early.
-    Unreachable,
-    /// No answer before the deadline.
-    TimedOut,
-    /// No call was made: a breaker is open, or the batch was given up.
-    NotCalled,
-    /// The server reports that it is temporarily unavailable.
-    Unavailable,
-    /// The server failed on these texts.
-    Failed,
-    /// Any other status: a redirect, or a path or credential that the server does not accept.
-    Refused,
-    /// The server rejected the request as too large.
-    TooLarge,
-    /// The body is not a valid answer to the request, or is too long.
-    BadAnswer,
+kernel::word_enum! {
+    /// Why a call gave no result. The words are values of a metric label.
+    CallFault {
+        /// No connection, or it ended too early.
+        Unreachable = "unreachable",
+        /// No answer before the deadline.
+        TimedOut = "timed_out",
+        /// No call was made: a breaker is open, or the batch was given up.
+        NotCalled = "resting",
+        /// The server reports that it is temporarily unavailable.
+        Unavailable = "unavailable",
+        /// The server failed on these texts.
+        Failed = "failed",
+        /// Any other status: a redirect, or a path or credential that the server does not accept.
+        Refused = "refused",
+        /// The server rejected the request as too large.
+        TooLarge = "too_large",
+        /// The body is not a valid answer to the request, or is too long.
+        BadAnswer = "bad_answer",
+    }
 }
 
 impl CallFault {
-    fn label(self) -> &'static str {
-        match self {
-            Self::Unreachable => "unreachable",
-            Self::TimedOut => "timed_out",
-            Self::NotCalled => "resting",
-            Self::Unavailable => "unavailable",
-            Self::Failed => "failed",
-            Self::Refused => "refused",
-            Self::TooLarge => "too_large",
-            Self::BadAnswer => "bad_answer",
-        }
-    }
-
     /// Whether any other call would fail in the same way, whatever its texts.
     fn is_independent_of_texts(self) -> bool {
         matches!(self, Self::Unreachable | Self::Unavailable)
@@ -194,7 +182,7 @@ impl ClientInner {
     ) {
         let mut pending_calls = vec![texts];
         while let Some(mut texts) = pending_calls.pop() {
-            let may_isolate_texts = self.settings.on_error == OnRecogniserError::Unscanned;
+            let may_isolate_texts = self.settings.config.on_error == OnRecogniserError::Unscanned;
             match self.send_call(&texts, owner, gave_up).await {
                 Ok(found) => answers.lock().0.extend(texts.into_iter().zip(found)),
                 Err(fault)
@@ -205,7 +193,9 @@ impl ClientInner {
                     pending_calls.extend([second, texts]);
                 }
                 // With `hold`, one text without an answer holds the whole batch.
-                Err(_) if self.settings.on_error == OnRecogniserError::Hold => gave_up.store(true, Ordering::Relaxed),
+                Err(_) if self.settings.config.on_error == OnRecogniserError::Hold => {
+                    gave_up.store(true, Ordering::Relaxed)
+                }
                 Err(_) => {}
             }
         }
@@ -227,7 +217,7 @@ impl ClientInner {
             if may_call_for_account {
                 owner.slow_breaker.record_inconclusive();
             }
-            self.count_call("resting");
+            self.count_call(CallFault::NotCalled.as_str());
             return Err(CallFault::NotCalled);
         }
         let call = RunningCall { inner: self, slow_breaker: &owner.slow_breaker, began: now, ended: false };
@@ -300,7 +290,7 @@ impl RunningCall<'_> {
 
     fn record_result(&self, fault: Option<CallFault>) {
         let (inner, now) = (self.inner, self.inner.clock.monotonic());
-        inner.count_call(fault.map_or("answered", CallFault::label));
+        inner.count_call(fault.map_or("answered", CallFault::as_str));
         inner.seconds.record(now.saturating_sub(self.began).as_secs_f64());
         let fault_to_log = match fault {
             None => {
@@ -326,7 +316,7 @@ impl RunningCall<'_> {
             }
         };
         if let Some(fault) = fault_to_log {
-            let why = fault.label();
+            let why = fault.as_str();
             tracing::warn!(processor = &*inner.id, why, "calls to the external recogniser fail");
         }
     }

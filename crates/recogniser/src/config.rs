@@ -89,10 +89,6 @@ pub struct Settings {
     pub tls: Option<tls::ClientTlsSettings>,
     /// Headers of every call.
     pub headers: HeaderMap,
-    /// See [`Config::on_error`].
-    pub on_error: OnRecogniserError,
-    /// See [`Config::max_text_bytes`].
-    pub max_text: usize,
     /// The settings that are used as they were given.
     pub config: Config,
     /// Kinds of findings. The last row is for entities without a row of their own.
@@ -176,16 +172,9 @@ impl Config {
         let rows = self.rows(&mut wrong);
         let tls = self.tls(endpoint.as_ref(), &mut wrong);
         match endpoint {
-            Some(endpoint) if problems.is_empty() => Ok(Settings {
-                endpoint,
-                tls,
-                headers,
-                on_error: self.on_error,
-                max_text: usize::try_from(self.max_text_bytes.0).unwrap_or(usize::MAX),
-                config: self.clone(),
-                rows,
-                rules: Arc::default(),
-            }),
+            Some(endpoint) if problems.is_empty() => {
+                Ok(Settings { endpoint, tls, headers, config: self.clone(), rows, rules: Arc::default() })
+            }
             _ => Err(problems),
         }
     }

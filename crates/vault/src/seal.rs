@@ -1,4 +1,4 @@
-//! [`SessionKeyGenerator`] generates session keys and seals fragments; [`AgeKeyGenerator`] is the production
+//! [`SessionKeyGenerator`] generates session keys and seals fragments; [`RecipientPolicy`] is the production
 //! implementation. Tests have others: a seeded one, so that a simulation can be replayed, and one that does not
 //! encrypt, which proves that the search for leaked content finds it.
 //!
@@ -10,7 +10,6 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::age_file::append_age_file;
-use super::fast_recipient::FastRecipient;
 use super::key_shares::{ShareTerms, seal_shares};
 use super::recipients::{Audience, ContentOwner, RecipientPolicy};
 
@@ -42,30 +41,18 @@ pub trait SessionKeyGenerator: Send + Sync {
     fn new_session(&self, audience: &Audience, place: &str) -> Result<NewSessionKey, SealFailed>;
 }
 
-/// Writes age v1 files to X25519 recipients, which Debian's `age` 1.1 can open.
-pub struct AgeKeyGenerator {
-    policy: RecipientPolicy,
-}
-
-impl AgeKeyGenerator {
-    /// Seals session keys to those of `policy` who may open them. Where there is nobody,
-    /// [`SessionKeyGenerator::new_session`] fails.
-    pub fn new(policy: RecipientPolicy) -> Self {
-        Self { policy }
-    }
-}
-
-impl SessionKeyGenerator for AgeKeyGenerator {
+/// Writes age v1 files to X25519 recipients, which Debian's `age` 1.1 can open. Session keys are sealed to those of the
+/// policy who may open them.
+impl SessionKeyGenerator for RecipientPolicy {
     fn audience(&self, owner: ContentOwner<'_>) -> Audience {
-        self.policy.audience(owner)
+        Self::audience(self, owner)
     }
 
     fn new_session(&self, audience: &Audience, place: &str) -> Result<NewSessionKey, SealFailed> {
         let identity = age::x25519::Identity::generate();
         let recipient = identity.to_public();
-        let object = seal_key(&identity, &self.policy.keys(audience), self.policy.threshold, place)?;
+        let object = seal_key(&identity, &self.keys(audience), self.threshold, place)?;
         let id = key_id(&recipient.to_string());
-        let recipient = FastRecipient::new(&recipient).ok_or(SealFailed::Internal)?;
         let seal = move |plain: &[u8], out: &mut Vec<u8>| {
             append_age_file(std::iter::once(&recipient as &dyn age::Recipient), plain, out)
         };

@@ -11,10 +11,10 @@ use super::index_row::{IndexRow, RowKind, RowTail, UnnumberedRow};
 use super::key_ring::{KeyRing, MAX_KEY_IDLE, MAX_KEYS};
 use super::object_names::{self, FragmentScope, ObjectName, ObjectNames, SessionName};
 use super::recipients::{ContentOwner, ContentTenant, RecipientPolicy};
-use super::seal::{AgeKeyGenerator, SessionKeyGenerator, key_id, parse_recipient};
+use super::seal::{SessionKeyGenerator, key_id, parse_recipient};
 use super::spool_record::{self, FragmentHeader, KeyHeader, LeafHeader};
 use super::testing::gateway::{self, PlainKeys};
-use super::ticket::{SealedFragment, UriBase, VaultDraft, VaultTicketer};
+use super::ticket::{SealedFragment, VaultDraft, VaultTicketer};
 use super::vault_writer::{MAX_OPEN_OBJECTS, VaultWriter};
 
 /// 2026-11-20T10:00:00Z.
@@ -83,8 +83,7 @@ fn epochs_are_in_order() {
 #[test]
 fn sealed_in_two_steps() {
     let auditors = [age::x25519::Identity::generate(), age::x25519::Identity::generate()];
-    let sealer =
-        AgeKeyGenerator::new(RecipientPolicy::unlimited(auditors.iter().map(age::x25519::Identity::to_public)));
+    let sealer = RecipientPolicy::unlimited(auditors.iter().map(age::x25519::Identity::to_public));
     let session = sealer.new_session(&sealer.audience(owner()), "a/t/s/2026-11-20").expect("session");
     let mut sealed = b"head".to_vec();
     (session.seal)(b"secret prompt", &mut sealed).expect("seal");
@@ -96,7 +95,7 @@ fn sealed_in_two_steps() {
         assert_eq!(age::decrypt(&identity, &sealed[4..]).expect("opens"), b"secret prompt");
     }
     assert!(age::decrypt(&auditors[0], &sealed[4..]).is_err());
-    let nobody = AgeKeyGenerator::new(RecipientPolicy::default());
+    let nobody = RecipientPolicy::default();
     assert!(nobody.new_session(&nobody.audience(owner()), "a/t/s/2026-11-20").is_err());
 }
 
@@ -117,7 +116,7 @@ fn recipients_are_checked() {
 
 fn ring(limit: usize) -> KeyRing {
     let auditor = age::x25519::Identity::generate();
-    KeyRing::new(Arc::new(AgeKeyGenerator::new(RecipientPolicy::unlimited([auditor.to_public()]))), limit)
+    KeyRing::new(Arc::new(RecipientPolicy::unlimited([auditor.to_public()])), limit)
 }
 
 /// One key for each session; a new one after an idle hour; another one for another session.
@@ -229,7 +228,7 @@ fn a_million_sessions() {
 #[test]
 fn a_ticket_fixes_everything() {
     let (writer, ring) = (writer(), ring(10));
-    let mut ticketer = VaultTicketer::new(writer.clone(), UriBase("s3://audit/".into()), "vault".into());
+    let mut ticketer = VaultTicketer::new(writer.clone(), "s3://audit/".into(), "vault".into());
     let one = draft(&writer, &ring, "a", b"one");
     let (bound, one) = (one.max_bytes(writer.names()), ticketer.ticket(Box::new(one)));
     let two = ticketer.ticket(Box::new(draft(&writer, &ring, "a", b"two")));
@@ -287,8 +286,7 @@ fn a_late_price_names_its_call() {
     let rows = |writer: &Arc<VaultWriter>, tails: &[RowTail]| {
         let draft = draft(tails);
         let bound = draft.max_bytes(writer.names());
-        let ticketed =
-            VaultTicketer::new(writer.clone(), UriBase("s3://audit/".into()), "vault".into()).ticket(Box::new(draft));
+        let ticketed = VaultTicketer::new(writer.clone(), "s3://audit/".into(), "vault".into()).ticket(Box::new(draft));
         assert!(ticketed.records[0].body.len() as u64 <= bound);
         let (_, lines): (LeafHeader, _) = spool_record::unpack(&ticketed.records[0].body).expect("leaf");
         let lines = std::str::from_utf8(&lines).expect("text").to_owned();

@@ -101,7 +101,8 @@ impl VaultDraft {
 /// Numbers drafts. Several ticketers may share one [`VaultWriter`].
 pub struct VaultTicketer {
     writer: Arc<VaultWriter>,
-    uri: UriBase,
+    /// The part of a reference before the object's name: `s3://bucket/` or `file:///`.
+    uri: Arc<str>,
     holders: Arc<[Arc<str>]>,
     /// Holders of key and fragment records.
     sealed_holders: Arc<[Arc<str>]>,
@@ -112,20 +113,9 @@ pub fn put_holder(holder: &str) -> Arc<str> {
     format!("{holder}+put").into()
 }
 
-/// The part of a reference before the object's name: `s3://bucket/` or `file:///`.
-#[derive(Clone, Debug)]
-pub struct UriBase(pub Arc<str>);
-
-impl UriBase {
-    /// The reference to an object.
-    pub fn uri(&self, name: &str) -> String {
-        format!("{}{name}", self.0)
-    }
-}
-
 impl VaultTicketer {
     /// A ticketer whose records are held by `holder`, the uploader.
-    pub fn new(writer: Arc<VaultWriter>, uri: UriBase, holder: Arc<str>) -> Self {
+    pub fn new(writer: Arc<VaultWriter>, uri: Arc<str>, holder: Arc<str>) -> Self {
         let holders: Arc<[Arc<str>]> = Arc::new([holder]);
         Self { writer, uri, sealed_holders: holders.clone(), holders }
     }
@@ -208,7 +198,7 @@ impl VaultTicketer {
             out.records.push(self.build_record(RecordKind::Key, spool_record::pack(&header, &key_object)));
         }
         if let Some(slot) = fragment.uri_slot {
-            out.slots.push((slot, self.uri.uri(&placed.object)));
+            out.slots.push((slot, format!("{}{}", self.uri, placed.object)));
         }
         if let Some(slot) = fragment.range_slot {
             out.slots.push((slot, range_text(placed.offset, len)));

@@ -26,7 +26,6 @@ use vault::index_row::{RowKind, RowTail, UnnumberedRow};
 use vault::key_ring::KeyRing;
 use vault::object_names::{FragmentScope, ObjectLayout, ObjectNames, account_segment, date, rfc3339};
 use vault::recipients::{ContentOwner, ContentTenant, RecipientPolicy};
-use vault::seal::AgeKeyGenerator;
 use vault::store::{
     ObjectKind, ObjectVersion, PutOutcome, StoreError, VaultReader, VaultStore, VersionLock, VersionPage,
 };
@@ -263,7 +262,7 @@ impl Site {
         let (writer, ticketer, uploader) = process(&journal, &store, &clock, names(0), &signer);
         let auditor = age::x25519::Identity::generate();
         let recipients = RecipientPolicy::unlimited([auditor.to_public()]);
-        let keys = KeyRing::new(Arc::new(AgeKeyGenerator::new(recipients)), 100);
+        let keys = KeyRing::new(Arc::new(recipients), 100);
         let rng = SeededRng::new(seed);
         let layout = ObjectLayout::default();
         Self {
@@ -325,7 +324,7 @@ impl Site {
         let names = names(epoch).with_layout(self.layout);
         (self.writer, self.ticketer, self.uploader) =
             process(&self.journal, &self.store, &self.clock, names, &self.signer);
-        self.keys = KeyRing::new(Arc::new(AgeKeyGenerator::new(self.policy())), 100);
+        self.keys = KeyRing::new(Arc::new(self.policy()), 100);
     }
 
     /// Sends a batch of one session: an item with content, and an action without.

@@ -11,11 +11,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use crate::hex;
+use crate::rng::{Rng as _, SystemRng};
+
 #[cfg(test)]
 mod tests;
 
-/// Number of names tried for a temporary file, because other processes may be writing or may have died while writing.
-const MAX_TEMPORARY_NAMES: u32 = 1000;
+/// Random bytes in the name of a temporary file.
+const TEMPORARY_ID_BYTES: usize = 8;
 const MODE_BITS: u32 = 0o7777;
 const GROUP_BITS: u32 = 0o2070;
 
@@ -128,17 +131,23 @@ fn place_file(
     sync_folder(parent_folder(path))
 }
 
-/// Creates a temporary file beside `path`, with a name that no other process uses.
+/// Creates a temporary file beside `path`: `.NAME.RANDOM.tmp`. No other process uses the name, and it can't be guessed,
+/// so nobody plants a link.
 fn create_temporary(path: &Path) -> io::Result<(PathBuf, File)> {
-    let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_string_lossy().into_owned();
-    for number in 0..MAX_TEMPORARY_NAMES {
-        let temporary = parent_folder(path).join(format!(".{name}.{}-{number}.tmp", std::process::id()));
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            opened => return Ok((temporary, opened?)),
-        }
-    }
-    Err(ErrorKind::AlreadyExists.into())
+    let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_string_lossy();
+    let mut random = [0; TEMPORARY_ID_BYTES];
+    SystemRng.fill(&mut random);
+    let temporary = parent_folder(path).join(format!(".{name}.{}.tmp", hex::encode(&random)));
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    Ok((temporary, file))
+}
+
+/// The name that a temporary file would have got; `None` for other files. Earlier versions wrote `.NAME.tmp`.
+pub fn final_name(file: &str) -> Option<&str> {
+    let name = file.strip_prefix('.')?.strip_suffix(".tmp")?;
+    let is_id = |id: &str| id.len() == 2 * TEMPORARY_ID_BYTES && id.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let name = name.rsplit_once('.').filter(|(_, id)| is_id(id)).map_or(name, |(name, _)| name);
+    Some(name).filter(|name| !name.is_empty())
 }
 
 /// The methods to give a file a name that is still free.
@@ -156,7 +165,7 @@ enum RenameMethod {
 ///
 /// # Errors
 /// `AlreadyExists` if `to` exists, or any other error of the file system.
-pub fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
+fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
     match rename_by(RenameMethod::Rename, from, to) {
         Err(error) if error.kind() == ErrorKind::Unsupported => match rename_by(RenameMethod::Link, from, to) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {

@@ -65,14 +65,13 @@ fn no_way_takes_a_name_over() {
     }
 }
 
-/// Temporary files of a process that died must not hinder the next one, which may have the same process id.
+/// The name of a temporary file must be recognised, so that a crashed writer's is erased and swept.
 #[test]
-fn leftovers_do_no_harm() {
+fn temporary_names_are_recognised() {
     let scratch = tempfile::tempdir().unwrap();
-    let path = scratch.path().join("key");
-    fs::write(scratch.path().join(format!(".key.{}-0.tmp", std::process::id())), b"half").unwrap();
-    write_new(&path, b"whole").unwrap();
-    assert_eq!(fs::read(&path).unwrap(), b"whole");
+    let (temporary, _) = create_temporary(&scratch.path().join("key.age")).unwrap();
+    let name = temporary.file_name().unwrap().to_string_lossy();
+    assert_eq!((final_name(&name), final_name("key.age")), (Some("key.age"), None), "{name}");
 }
 
 /// Missing folders must be created for their owner only; existing ones stay unchanged; the folder of a plain name is

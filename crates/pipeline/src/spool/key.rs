@@ -35,7 +35,7 @@ impl SpoolKey {
         const INVALID: &str = "must be 32 bytes, as base64 or hex";
         let text = secret.expose().trim();
         let decoded = if text.len() == 64 {
-            Zeroizing::new(decode_hex(text.as_bytes()).ok_or(INVALID)?)
+            Zeroizing::new(hex::decode(text).ok_or(INVALID)?)
         } else {
             let engines = [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD];
             Zeroizing::new(engines.iter().find_map(|engine| engine.decode(text).ok()).ok_or(INVALID)?)
@@ -84,14 +84,4 @@ impl From<SpoolKey> for LazyKey<SpoolKey> {
     fn from(key: SpoolKey) -> Self {
         Self::with_key(KeySource::Value(key.to_secret()), key)
     }
-}
-
-fn decode_hex(text: &[u8]) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    text.chunks_exact(2)
-        .map(|pair| {
-            let (high, low) = (pair.first()?, pair.get(1)?);
-            Some(digit(*high)? << 4 | digit(*low)?)
-        })
-        .collect()
 }

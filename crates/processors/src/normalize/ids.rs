@@ -2,6 +2,7 @@
 //! Existing ids stay; a value that is not an id of the right length is ignored.
 
 use genai::Facts;
+use kernel::hex;
 use otlp::{NodeKind, Payload};
 
 /// Fills missing ids of an agent's log records. Returns true if any id was set.
@@ -29,10 +30,7 @@ fn read_id<const LEN: usize>(text: Option<&str>, at: usize) -> Option<[u8; LEN]>
 
 /// Parses hex digits, with or without the dashes of a UUID. All zeros are not an id.
 fn parse_id<const LEN: usize>(text: &str) -> Option<[u8; LEN]> {
-    let digits = text.trim().chars().filter(|c| *c != '-').take(2 * LEN + 1);
-    let digits: Vec<u8> =
-        digits.map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>()?;
-    let (pairs, rest) = digits.as_chunks::<2>();
-    let bytes: Vec<u8> = pairs.iter().map(|[high, low]| (high << 4) | low).collect();
-    <[u8; LEN]>::try_from(bytes).ok().filter(|id| rest.is_empty() && id.iter().any(|byte| *byte != 0))
+    let digits: String = text.trim().chars().filter(|c| *c != '-').take(2 * LEN + 1).collect();
+    let id: [u8; LEN] = hex::decode(&digits)?.try_into().ok()?;
+    Some(id).filter(|id| id.iter().any(|byte| *byte != 0))
 }

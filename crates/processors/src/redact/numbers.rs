@@ -17,15 +17,17 @@ use super::{PlaceContext, RedactProcessor, WorkerBuffers};
 
 /// Upper bound of whole numbers that a double represents exactly.
 const MAX_EXACT_WHOLE: f64 = 9_007_199_254_740_992.0;
+/// Longest text of a number that is searched.
+const MAX_NUMBER_BYTES: usize = 24;
 
 impl RedactProcessor {
     /// Replaces private numbers with placeholders.
     pub(super) fn redact_numbers(&self, batch: &mut Batch, data_points: &HashSet<NodeId>, worker: &mut WorkerBuffers) {
         let account = std::sync::Arc::clone(&batch.origin.account);
         let signal = batch.payload.signal();
+        let mut buffer = String::new();
         batch.payload.edit_numbers(|number| {
-            let mut buffer = DigitBuffer::default();
-            let digits = buffer.format_number(number)?;
+            let digits = format_number(number, &mut buffer)?;
             // A user's number is an id, like a user id in text.
             let is_person_id =
                 self.settings.config.user_ids == UserIdPolicy::Pseudonym && self.vocabulary.is_person(number.key);
@@ -47,30 +49,13 @@ impl RedactProcessor {
     }
 }
 
-/// A buffer for formatting a number.
-#[derive(Default)]
-struct DigitBuffer {
-    text: [u8; 24],
-    len: usize,
-}
-
-impl DigitBuffer {
-    /// The text of a number. `None` if it is negative, not finite, too large, or has too many decimals.
-    fn format_number(&mut self, number: &NumberOccurrence<'_>) -> Option<&str> {
-        match number.value {
-            Value::Int(number) if number >= 0 => write!(self, "{number}").ok()?,
-            Value::Double(number) if (0.0..MAX_EXACT_WHOLE).contains(&number) => write!(self, "{number}").ok()?,
-            _ => return None,
-        }
-        std::str::from_utf8(self.text.get(..self.len)?).ok()
+/// Writes the text of a number into `buffer`. `None` if it is negative, not finite, too large, or has too many decimals.
+fn format_number<'b>(number: &NumberOccurrence<'_>, buffer: &'b mut String) -> Option<&'b str> {
+    buffer.clear();
+    match number.value {
+        Value::Int(number) if number >= 0 => write!(buffer, "{number}").ok()?,
+        Value::Double(number) if (0.0..MAX_EXACT_WHOLE).contains(&number) => write!(buffer, "{number}").ok()?,
+        _ => return None,
     }
-}
-
-impl std::fmt::Write for DigitBuffer {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let end = self.len + text.len();
-        self.text.get_mut(self.len..end).ok_or(std::fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.len = end;
-        Ok(())
-    }
+    Some(buffer.as_str()).filter(|text| text.len() <= MAX_NUMBER_BYTES)
 }

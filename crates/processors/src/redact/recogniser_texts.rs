@@ -103,7 +103,7 @@ impl RedactProcessor {
         }
         // In audit mode nothing is held back.
         let holds_batch =
-            settings.on_error == OnRecogniserError::Hold && self.settings.config.mode == RedactMode::Enforce;
+            settings.config.on_error == OnRecogniserError::Hold && self.settings.config.mode == RedactMode::Enforce;
         let answers = configured.recogniser.recognise(Arc::clone(&batch.origin.account), texts.clone());
         let held_requests = configured.held_requests.clone();
         Some(Box::pin(async move {
@@ -143,7 +143,8 @@ impl RedactProcessor {
             RecogniserMode::NoRecogniser => RecogniserResult::Findings(&[]),
             RecogniserMode::Skip => RecogniserResult::Pending,
             RecogniserMode::List(listed) => {
-                if self.may_contain_names(treatment, key, text) && text.len() <= settings.max_text {
+                if self.may_contain_names(treatment, key, text) && text.len() as u64 <= settings.config.max_text_bytes.0
+                {
                     listed.add(text);
                 }
                 RecogniserResult::Pending

@@ -10,10 +10,9 @@ use otlp::Signal;
 use vault::chain::digest::GatewayIdentity;
 use vault::chain::note::SigningKey;
 use vault::object_names::{self, ObjectNames};
-use vault::seal::AgeKeyGenerator;
 use vault::store::VaultStore;
-use vault::ticket::{UriBase, put_holder};
-use vault::uploader::{self, SpoolJournal, UploadIntervals, UploadJournal, Uploader};
+use vault::ticket::put_holder;
+use vault::uploader::{self, SpoolJournal, UploadJournal, Uploader};
 use vault::vault_writer::VaultWriter;
 
 use super::config::VaultSettings;
@@ -25,13 +24,6 @@ use crate::spec::{
     ProcessorTask,
 };
 
-pub struct VaultWithUploader {
-    /// The processor. It also serves as the quarantine of its pipelines.
-    pub processor: Arc<VaultProcessor>,
-    /// The uploader; `None` without a store. It must keep running after the gateway has stopped, until it has drained.
-    pub uploader: Option<Uploader>,
-}
-
 type StoreWithWriter = (Arc<dyn VaultStore>, Arc<VaultWriter>);
 
 fn build_parts(
@@ -39,7 +31,7 @@ fn build_parts(
     settings: &VaultSettings,
     deps: &ProcessorDeps,
 ) -> (VaultProcessorParts, Option<StoreWithWriter>) {
-    let sealer = settings.sealer.clone().unwrap_or_else(|| Arc::new(AgeKeyGenerator::new(settings.recipients.clone())));
+    let sealer = settings.sealer.clone().unwrap_or_else(|| Arc::new(settings.recipients.clone()));
     let mut parts = VaultProcessorParts {
         id: id.clone(),
         vocabulary: deps.vocabulary.clone(),
@@ -61,8 +53,7 @@ fn build_parts(
         settings.object_size,
     ));
     let forward_after_put = settings.config.forward == ForwardPolicy::AfterPut;
-    parts.store =
-        Some(ContentStore { sealer, writer: writer.clone(), uri: UriBase(store.uri().into()), forward_after_put });
+    parts.store = Some(ContentStore { sealer, writer: writer.clone(), uri: store.uri().into(), forward_after_put });
     (parts, Some((store.open(), writer)))
 }
 
@@ -72,7 +63,8 @@ pub fn build_processor(id: &Arc<str>, settings: &VaultSettings, deps: &Processor
 }
 
 /// Builds a vault. `journal` is the spool as seen by the holder `id` ([`vault::uploader::SpoolJournal`]); `key` signs
-/// the digests, in which `made_by` is the gateway's entry. Without a key there is no uploader.
+/// the digests, in which `made_by` is the gateway's entry. The processor also serves as the quarantine of its pipelines.
+/// The uploader, which needs a store and a key, must keep running after the gateway has stopped, until it has drained.
 pub fn build(
     id: &Arc<str>,
     settings: &VaultSettings,
@@ -80,7 +72,7 @@ pub fn build(
     journal: Arc<dyn UploadJournal>,
     key: Option<Arc<SigningKey>>,
     made_by: Option<GatewayIdentity>,
-) -> VaultWithUploader {
+) -> (Arc<VaultProcessor>, Option<Uploader>) {
     let (parts, store_with_writer) = build_parts(id, settings, deps);
     let processor = Arc::new(VaultProcessor::new(parts, &deps.meter));
     let uploader = store_with_writer.zip(key).map(|((store, writer), key)| {
@@ -91,7 +83,8 @@ pub fn build(
             writer,
             clock: deps.clock.clone(),
             rng: deps.rng.clone(),
-            pace: UploadIntervals { object_age: settings.object_age, index_interval: settings.index_interval },
+            object_age: settings.object_age,
+            index_interval: settings.index_interval,
             key,
             made_by,
             recipients: {
@@ -101,7 +94,7 @@ pub fn build(
         };
         Uploader::new(parts, &deps.meter)
     });
-    VaultWithUploader { processor, uploader }
+    (processor, uploader)
 }
 
 impl ProcessorSpec for VaultSettings {
@@ -120,7 +113,7 @@ impl ProcessorSpec for VaultSettings {
         let folder = storage.spool.settings().directory.clone();
         let journal = Arc::new(SpoolJournal::new(spool, tasks, Arc::clone(id), &folder));
         let (key, made_by) = (storage.signers.get(id).cloned(), Some(storage.made_by.clone()));
-        let VaultWithUploader { processor, uploader } = build(id, self, deps, journal, key, made_by);
+        let (processor, uploader) = build(id, self, deps, journal, key, made_by);
         let mut built = BuiltProcessor::new(processor);
         if let Some(uploader) = uploader {
             built.put_holder = (self.config.forward == ForwardPolicy::AfterPut).then(|| put_holder(id));

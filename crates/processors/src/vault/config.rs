@@ -226,18 +226,9 @@ pub struct VaultSettings {
     pub index_interval: Duration,
     /// Notes for the user about valid but risky settings.
     pub notes: Vec<FieldProblem>,
-    /// Replaces the age sealer; see `with_sealer_for_self_check`.
-    pub(super) sealer: Option<Arc<dyn SessionKeyGenerator>>,
-}
-
-impl VaultSettings {
-    /// Seals with something other than age, to prove that a leak search would find a leak. No configuration sets this.
+    /// Replaces the age sealer, to prove that a leak search would find a leak. No configuration sets this.
     #[doc(hidden)]
-    #[must_use]
-    pub fn with_sealer_for_self_check(mut self, sealer: Arc<dyn SessionKeyGenerator>) -> Self {
-        self.sealer = Some(sealer);
-        self
-    }
+    pub sealer: Option<Arc<dyn SessionKeyGenerator>>,
 }
 
 impl VaultConfig {

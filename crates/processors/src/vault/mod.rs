@@ -22,7 +22,7 @@ use pipeline::{Batch, BatchOrigin, ContentState, Effect, Processor, Reason, Reco
 use telemetry::{Counter, Gauge, Meter, names as metric};
 use vault::key_ring::{KeyRing, MAX_KEYS};
 use vault::seal::{SealFailed, SessionKeyGenerator};
-use vault::ticket::{UriBase, VaultDraft, VaultTicketer};
+use vault::ticket::{VaultDraft, VaultTicketer};
 use vault::vault_writer::VaultWriter;
 
 /// The methods of a serde visitor of JSON for which numbers, booleans and nulls are `$value`.
@@ -55,7 +55,6 @@ mod earlier_agents;
 mod echo;
 mod input_shares;
 mod item_texts;
-mod late_prices;
 mod moved_values;
 mod options;
 mod recipients;
@@ -67,7 +66,7 @@ mod stamp;
 mod tool_requests;
 mod undeclared_agents;
 
-pub use build::{VaultWithUploader, build, build_processor};
+pub use build::{build, build_processor};
 pub use config::{LeftContent, StoreSettings, VaultConfig, VaultSettings};
 pub use earlier_agents::EarlierAgents;
 pub use echo::EchoFinder;
@@ -93,7 +92,8 @@ pub struct ContentStore {
     pub sealer: Arc<dyn SessionKeyGenerator>,
     /// Assigns objects and leaves.
     pub writer: Arc<VaultWriter>,
-    pub uri: UriBase,
+    /// The part of references before objects' names.
+    pub uri: Arc<str>,
     /// Exporters wait until keys and fragments are stored.
     pub forward_after_put: bool,
 }

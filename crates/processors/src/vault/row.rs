@@ -5,7 +5,7 @@
 //! pseudonym. The columns are documented in `vault/index_row`.
 
 use genai::usage::PriceBasis;
-use genai::{BillingStatus, CallCost, ItemFacts, ItemRole, LatePrice};
+use genai::{BillingStatus, CallCost, ItemFacts, LatePrice};
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use otlp::{NodeId, Payload};
@@ -82,7 +82,7 @@ pub(super) fn index_row(
         issue_id: label(&[ISSUE_KEY]),
         commit_sha: label(&COMMIT_KEYS),
         environment: label(&ENVIRONMENT_KEYS),
-        call: role_word(item.call).to_owned(),
+        call: item.call.as_str().to_owned(),
         action_type: column(&item.operation),
         tool_name: column(&item.tool),
         tool_call_id: column(&item.tool_call),
@@ -207,19 +207,6 @@ fn listed_model(row_name: &str) -> Option<&str> {
     let (_, id) = row_name.split(';').next()?.split_once('/')?;
     let is_time = |tail: &str| tail.len() == "2026-01-01T00:00:00Z".len() && tail.ends_with('Z') && tail.contains('T');
     Some(id.rsplit_once('@').filter(|(_, tail)| is_time(tail)).map_or(id, |(id, _)| id))
-}
-
-pub(super) fn role_word(role: ItemRole) -> &'static str {
-    match role {
-        ItemRole::Model => "model",
-        ItemRole::ModelCopy => "model_copy",
-        ItemRole::Tool => "tool",
-        ItemRole::Agent => "agent",
-        ItemRole::TurnEnd => "turn_end",
-        ItemRole::SessionEnd => "session_end",
-        ItemRole::Permission => "permission",
-        ItemRole::Other => "other",
-    }
 }
 
 fn cut_column(text: &str) -> String {

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use echoes::EchoReplacements;
-use genai::{Facts, VaultedTexts};
+use genai::{Facts, LatePrice, VaultedTexts};
 use kernel::CONTENT;
 use kernel::clock::UnixNanos;
 use kernel::compression::CompressorPool;
@@ -19,17 +19,17 @@ use pipeline::BatchOrigin;
 use vault::document::{self, ContentHashes, DocumentHead};
 use vault::index_row::{RowKind, RowTail, UnnumberedRow};
 use vault::key_ring::{KeyRing, SessionKey};
-use vault::object_names::{self, FragmentScope, ObjectLayout, QUARANTINE_SESSION, UNATTRIBUTED};
+use vault::object_names::{self, FragmentScope, ObjectLayout, QUARANTINE_SESSION, SessionName, UNATTRIBUTED};
 use vault::recipients::{ContentOwner, ContentTenant};
 use vault::seal::SealFailed;
 use vault::spool_record::RecordFrame;
-use vault::ticket::{DraftGroup, SealedFragment, UriBase, VaultDraft, leaf_text, widths};
+use vault::ticket::{DraftGroup, SealedFragment, VaultDraft, leaf_text, widths};
 use vault::vault_writer::VaultWriter;
 
 use super::content::read_content;
 use super::context_bases::{ContextBases, LearnedContexts};
 use super::input_shares::billed_input;
-use super::row::index_row;
+use super::row::{index_row, late_price_row};
 use super::session_items::{SessionItems, group_by_session, item_head, present_parts, replay_parameters, session_id};
 use super::stamp::{self, ReferenceStamp, TextSlot};
 
@@ -39,7 +39,7 @@ pub(super) struct ContentSealer {
     pub(super) rng: Arc<dyn Rng>,
     pub(super) keys: KeyRing,
     pub(super) writer: Arc<VaultWriter>,
-    pub(super) uri: UriBase,
+    pub(super) uri: Arc<str>,
     pub(super) forward_after_put: bool,
     /// The first slot number of this processor.
     pub(super) slot_base: u32,
@@ -125,6 +125,22 @@ impl ContentSealer {
         Ok(Some(sealed).filter(|sealed| !sealed.draft.groups.is_empty()))
     }
 
+    /// A group with the line of a price that became known later than its call. The line gets a leaf of its own in the
+    /// call's session, because a line that was written is never changed; `vault/ticket` links it to its call.
+    fn late_price_group(&self, ids: &dyn IdPolicy, origin: &BatchOrigin, late: &LatePrice) -> DraftGroup {
+        let tenant = late.tenant.as_deref().filter(|tenant| !tenant.is_empty());
+        let name = match late.session.as_deref().filter(|id| !id.is_empty()) {
+            Some(id) => SessionName::Id(id),
+            None => SessionName::Trace(&late.trace),
+        };
+        let scope = Arc::new(FragmentScope::new(ids, &origin.account, tenant, name, origin.received));
+        let names = self.writer.names();
+        let (writer, epoch) = (names.writer().to_string(), names.epoch().to_string());
+        let row = RowTail { writer, epoch, ..late_price_row(ids, origin, late) };
+        let object_prefix = names.object_prefix(&scope, origin.received, None);
+        new_group(scope, object_prefix, origin.received, vec![UnnumberedRow::new(&row, false)])
+    }
+
     /// Adds the group of one session, with its stamps and contexts, to `sealed`.
     fn seal_session(
         &self,
@@ -184,7 +200,7 @@ impl ContentSealer {
             known_slots.push((slot.id, text));
             slot
         };
-        let uri = slots.next(self.uri.uri(&names.object(object_prefix, 0)).len());
+        let uri = slots.next(self.uri.len() + names.object(object_prefix, 0).len());
         let range = slots.next(widths::RANGE);
         let key_slot = fill_slot(key.id().to_owned(), slots);
         let named = (session.tenant.unwrap_or(UNATTRIBUTED), session_id(session.name));
@@ -367,7 +383,7 @@ impl ContentSealer {
 }
 
 /// A group without content, whose `rows` have no slots.
-pub(super) fn new_group(
+fn new_group(
     scope: Arc<FragmentScope>,
     object_prefix: Arc<str>,
     arrived: UnixNanos,

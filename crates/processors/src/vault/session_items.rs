@@ -143,7 +143,7 @@ pub(super) fn item_head<'a>(payload: &'a Payload, item: &'a ItemFacts) -> ItemHe
         start: object_names::rfc3339(kernel::clock::UnixNanos(payload.time(node))),
         end: (end > 0).then(|| object_names::rfc3339(kernel::clock::UnixNanos(end))),
         dialect: item.dialect.map(Cow::Borrowed),
-        call: Cow::Borrowed(super::row::role_word(item.call)),
+        call: Cow::Borrowed(item.call.as_str()),
         operation: text(&item.operation),
         run: payload.get_str(node, super::row::RUN_ID).map(Cow::Borrowed),
         turn: text(&item.turn),

@@ -7,7 +7,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use genai::ContentPart;
 
@@ -316,50 +317,33 @@ deserialize_with!(KnownWord: KnownWord::new(""); |text| KnownWord::new(text);
     |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(KnownWord::new("")) });
 
 /// Keys that determine the shape of a message.
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
 enum ShapeKey {
     Role,
     Type,
+    #[serde(alias = "parts")]
     Content,
     ToolCalls,
+    #[serde(alias = "choices", alias = "generations", alias = "candidates")]
     Messages,
     /// A message inside a wrapper.
+    #[serde(alias = "kwargs")]
     Message,
-    /// A part without a type, whose key gives its type.
-    Part(&'static str),
+    /// A part without a type, whose key gives its type; so are the next two.
+    Text,
+    #[serde(alias = "functionCall", alias = "toolUse")]
+    FunctionCall,
+    #[serde(alias = "functionResponse", alias = "toolResult")]
+    FunctionResponse,
+    #[serde(rename = "event.name")]
     EventName,
+    #[serde(alias = "instructions")]
     System,
+    #[serde(alias = "functions")]
     Tools,
+    #[serde(other)]
     Other,
-}
-
-impl<'de> Deserialize<'de> for ShapeKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ShapeKeyVisitor;
-        impl Visitor<'_> for ShapeKeyVisitor {
-            type Value = ShapeKey;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-            fn visit_str<E>(self, key: &str) -> Result<ShapeKey, E> {
-                Ok(match key {
-                    "role" => ShapeKey::Role,
-                    "type" => ShapeKey::Type,
-                    "content" | "parts" => ShapeKey::Content,
-                    "tool_calls" => ShapeKey::ToolCalls,
-                    "messages" | "choices" | "generations" | "candidates" => ShapeKey::Messages,
-                    "system" | "instructions" => ShapeKey::System,
-                    "tools" | "functions" => ShapeKey::Tools,
-                    "message" | "kwargs" => ShapeKey::Message,
-                    "text" => ShapeKey::Part("text"),
-                    "functionCall" | "function_call" | "toolUse" => ShapeKey::Part("tool_call"),
-                    "functionResponse" | "function_response" | "toolResult" => ShapeKey::Part("tool_result"),
-                    "event.name" => ShapeKey::EventName,
-                    _ => ShapeKey::Other,
-                })
-            }
-        }
-        deserializer.deserialize_identifier(ShapeKeyVisitor)
-    }
 }
 
 /// Reads one map: a message, a part, or the request around messages. Returns it as a message, and the messages that it
@@ -380,8 +364,12 @@ fn read_message<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(MessageShape, Op
                 }
             }
             ShapeKey::Message => inner_message = Some(map.next_value::<ArrayElement>()?.0),
-            ShapeKey::Part(key_kind) => {
-                part_kind = Some(key_kind);
+            ShapeKey::Text | ShapeKey::FunctionCall | ShapeKey::FunctionResponse => {
+                part_kind = Some(match key {
+                    ShapeKey::FunctionCall => "tool_call",
+                    ShapeKey::FunctionResponse => "tool_result",
+                    _ => "text",
+                });
                 part_bytes += map.next_value::<TextBytes>()?.0;
             }
             ShapeKey::EventName => is_answer = map.next_value::<KnownWord>()?.is_answer,

@@ -76,14 +76,5 @@ impl<'de> Deserialize<'de> for Frontier {
 
 /// Parses 32 bytes from hexadecimal digits.
 pub fn parse_hash(text: &str) -> Option<NodeHash> {
-    let mut hash = NodeHash::default();
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() || pairs.len() != hash.len() {
-        return None;
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
-    Some(hash)
+    kernel::hex::decode(text)?.try_into().ok()
 }

@@ -30,9 +30,9 @@ use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError, SensitiveOutput};
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder;
-use aws_smithy_runtime_api::client::runtime_plugin::RuntimePlugin;
+use aws_smithy_runtime_api::client::runtime_plugin::StaticRuntimePlugin;
 use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::config_bag::{FrozenLayer, Layer};
+use aws_smithy_types::config_bag::Layer;
 use aws_smithy_types::error::metadata::{ErrorMetadata, ProvideErrorMetadata};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -141,7 +141,7 @@ pub(super) async fn send<T: fmt::Debug + Send + Sync + 'static>(
         .with_connection_poisoning()
         .interceptor(ServiceClockSkewInterceptor::new())
         .interceptor(guard)
-        .runtime_plugin(SigV4Plugin::new(shared)?)
+        .runtime_plugin(sigv4_plugin(shared)?)
         .serializer(move |body| build_request(name, body))
         .deserializer(move |answer: &HttpResponse| parse_response(answer, parse).map_err(OrchestratorError::operation))
         .build();
@@ -199,47 +199,29 @@ fn parse_response<T>(answer: &HttpResponse, parse: fn(&[u8]) -> Option<T>) -> Re
     Err(KmsFailure(ErrorMetadata::builder().code(code).build()))
 }
 
-/// SDK plugin that signs with SigV4 and marks the response as sensitive, so that the SDK does not trace it.
-#[derive(Debug)]
-struct SigV4Plugin {
-    layer: FrozenLayer,
-    components: RuntimeComponentsBuilder,
-}
-
-impl SigV4Plugin {
-    fn new(shared: &SdkConfig) -> Option<Self> {
-        let credentials = shared.credentials_provider()?;
-        let region = shared.region()?.clone();
-        let mut layer = Layer::new("KMS");
-        layer.store_put(AuthSchemeOptionResolverParams::new(()));
-        layer.store_put(SensitiveOutput);
-        if let Some(disabled) = shared.disable_clock_skew_correction() {
-            layer.store_put(DisableClockSkewCorrection::from(disabled));
-        }
-        layer.store_put(SigV4OperationSigningConfig {
-            region: Some(SigningRegion::from(region)),
-            region_set: None,
-            name: Some(SigningName::from_static("kms")),
-            signing_options: SigningOptions::default(),
-        });
-        let schemes = StaticAuthSchemeOptionResolver::new(vec![sigv4::SCHEME_ID]);
-        let mut components = RuntimeComponentsBuilder::new("KMS");
-        components
-            .set_auth_scheme_option_resolver(Some(SharedAuthSchemeOptionResolver::new(schemes)))
-            .push_auth_scheme(SharedAuthScheme::new(SigV4AuthScheme::new()))
-            .set_identity_resolver(sigv4::SCHEME_ID, SharedIdentityResolver::new(credentials));
-        Some(Self { layer: layer.freeze(), components })
+/// A plugin that signs with SigV4 and marks the response as sensitive, so that the SDK does not trace it.
+fn sigv4_plugin(shared: &SdkConfig) -> Option<StaticRuntimePlugin> {
+    let credentials = shared.credentials_provider()?;
+    let region = shared.region()?.clone();
+    let mut layer = Layer::new("KMS");
+    layer.store_put(AuthSchemeOptionResolverParams::new(()));
+    layer.store_put(SensitiveOutput);
+    if let Some(disabled) = shared.disable_clock_skew_correction() {
+        layer.store_put(DisableClockSkewCorrection::from(disabled));
     }
-}
-
-impl RuntimePlugin for SigV4Plugin {
-    fn config(&self) -> Option<FrozenLayer> {
-        Some(self.layer.clone())
-    }
-
-    fn runtime_components(&self, _: &RuntimeComponentsBuilder) -> Cow<'_, RuntimeComponentsBuilder> {
-        Cow::Borrowed(&self.components)
-    }
+    layer.store_put(SigV4OperationSigningConfig {
+        region: Some(SigningRegion::from(region)),
+        region_set: None,
+        name: Some(SigningName::from_static("kms")),
+        signing_options: SigningOptions::default(),
+    });
+    let schemes = StaticAuthSchemeOptionResolver::new(vec![sigv4::SCHEME_ID]);
+    let mut components = RuntimeComponentsBuilder::new("KMS");
+    components
+        .set_auth_scheme_option_resolver(Some(SharedAuthSchemeOptionResolver::new(schemes)))
+        .push_auth_scheme(SharedAuthScheme::new(SigV4AuthScheme::new()))
+        .set_identity_resolver(sigv4::SCHEME_ID, SharedIdentityResolver::new(credentials));
+    Some(StaticRuntimePlugin::new().with_config(layer.freeze()).with_runtime_components(components))
 }
 
 /// AWS partitions: prefix of their regions, DNS suffix, dual-stack DNS suffix. The first match wins; the empty prefix

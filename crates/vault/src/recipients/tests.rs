@@ -3,7 +3,7 @@
 use super::*;
 use crate::key_ring::KeyRing;
 use crate::object_names::FragmentScope;
-use crate::seal::{AgeKeyGenerator, SealFailed};
+use crate::seal::SealFailed;
 use kernel::clock::UnixNanos;
 
 fn key() -> age::x25519::Identity {
@@ -84,7 +84,7 @@ fn holders_are_of_the_account() {
     let json = serde_json::to_string(&together.holders("globex", str::to_owned)).expect("json");
     assert!(json.starts_with("{\"threshold\":2,\"of\":["), "{json}");
     // a threshold that the audience can't reach seals nothing
-    let generator = AgeKeyGenerator::new(RecipientPolicy::unlimited([key().to_public()]).with_threshold(Some(2)));
+    let generator = RecipientPolicy::unlimited([key().to_public()]).with_threshold(Some(2));
     assert!(KeyRing::new(Arc::new(generator), 1).key(&scope("globex"), named("globex", None), UnixNanos(0)).is_err());
 }
 
@@ -98,7 +98,7 @@ fn keys_are_sealed_to_their_audience() {
         PolicyRecipient { key: red.to_public(), accounts: names(&["acme"]), tenants: names(&["red"]) },
         PolicyRecipient { key: all.to_public(), accounts: names(&["acme", "globex"]), tenants: None },
     ]);
-    let ring = KeyRing::new(Arc::new(AgeKeyGenerator::new(policy)), 10);
+    let ring = KeyRing::new(Arc::new(policy), 10);
     // two tenants whose names give one segment must not share a key
     let mut ids = BTreeSet::new();
     for (owner, opens) in [

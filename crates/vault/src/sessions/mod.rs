@@ -153,18 +153,7 @@ impl SessionLine {
             }
         }
         if let Some(added) = tail.buckets {
-            let TokenBuckets { input, cache_read, cache_write_5m, cache_write_1h, output, reasoning } =
-                &mut self.buckets;
-            for (sum, tokens) in [
-                (input, added.input),
-                (cache_read, added.cache_read),
-                (cache_write_5m, added.cache_write_5m),
-                (cache_write_1h, added.cache_write_1h),
-                (output, added.output),
-                (reasoning, added.reasoning),
-            ] {
-                *sum = sum.saturating_add(tokens);
-            }
+            self.buckets = self.buckets.combine(added, u64::saturating_add);
         }
         if let Some(rates) = tail.rates.as_ref().filter(|_| self.rates.len() < MAX_NAMES) {
             self.rates.insert(rates.clone());

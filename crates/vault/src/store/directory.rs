@@ -6,24 +6,30 @@
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use rustix::fs::OFlags;
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use kernel::clock::UnixNanos;
 use kernel::files;
-use kernel::rng::{Rng as _, SystemRng};
 
-use super::limits::{DirectoryLimits, SweepResult, UsedSpace};
-use super::object::{MAX_READ_BYTES, ObjectKind, PutOutcome, StoreError, StoreFuture, VaultReader, VaultStore};
+use super::object::{
+    MAX_READ_BYTES, ObjectKind, PutOutcome, StoreError, StoreFuture, SweepResult, VaultReader, VaultStore,
+};
+use super::settings::DirectoryLimits;
 
 /// Prefix of references to objects in a directory; the path is relative to the vault's folder.
 pub const DIRECTORY_URI: &str = "file:///";
 
-/// Hexadecimal digits in the name of a temporary file.
-const TEMPORARY_ID_DIGITS: usize = 16;
+/// Bytes in a folder, once counted.
+#[derive(Default)]
+pub(super) struct UsedSpace {
+    pub(super) counted: tokio::sync::OnceCell<()>,
+    pub(super) bytes: AtomicU64,
+}
 
 /// Objects as files below one folder.
 pub struct DirectoryStore {
@@ -66,18 +72,7 @@ impl DirectoryStore {
             return Ok(outcome);
         }
         self.check_space(bytes.len() as u64).await?;
-        let folder = path.parent().unwrap_or(&self.root).to_owned();
-        make_folders(&folder).await.map_err(classify_io_error)?;
-        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = folder.join(temporary_name(&file_name));
-        let written = match write_synced(&temporary, bytes).await {
-            Ok(()) => files::rename_without_replacing(&temporary, &path),
-            failed => failed,
-        };
-        if written.is_err() {
-            let _ = tokio::fs::remove_file(&temporary).await; // the sweep removes a left-over
-        }
-        match written {
+        match write_new(path.clone(), bytes.clone()).await {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return compare_existing(&path, bytes).await?.ok_or_else(|| {
@@ -88,7 +83,6 @@ impl DirectoryStore {
             }
             Err(error) => return Err(classify_io_error(error)),
         }
-        sync_folder(&folder).await.map_err(classify_io_error)?;
         self.change_used(|used| used + bytes.len() as u64);
         Ok(PutOutcome::Written)
     }
@@ -192,25 +186,9 @@ fn relative_name(root: &Path, path: &Path) -> Option<String> {
     Some(path.strip_prefix(root).ok()?.to_string_lossy().into_owned())
 }
 
-/// The name under which [`DirectoryStore::put`] writes a file before it renames it: `.NAME.RANDOM.tmp`. It is a new
-/// one for each attempt, since two processes may put the same object, and can't be guessed, so nobody plants a link.
-fn temporary_name(name: &str) -> String {
-    let mut random = [0; TEMPORARY_ID_DIGITS / 2];
-    SystemRng.fill(&mut random);
-    format!(".{name}.{}.tmp", kernel::hex::encode(&random))
-}
-
-/// The name that a temporary file would have got; `None` for other files. Earlier versions wrote `.NAME.tmp`.
-pub(super) fn final_name(file: &str) -> Option<&str> {
-    let name = file.strip_prefix('.')?.strip_suffix(".tmp")?;
-    let is_id = |id: &str| id.len() == TEMPORARY_ID_DIGITS && id.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let name = name.rsplit_once('.').filter(|(_, id)| is_id(id)).map_or(name, |(name, _)| name);
-    Some(name).filter(|name| !name.is_empty())
-}
-
 /// Whether the file of this object name is a temporary one.
 pub(super) fn is_temporary(name: &str) -> bool {
-    final_name(name.rsplit_once('/').map_or(name, |(_, file)| file)).is_some()
+    files::final_name(name.rsplit_once('/').map_or(name, |(_, file)| file)).is_some()
 }
 
 /// `Some(Exists)` if the file exists with these bytes, `None` if it does not exist; [`StoreError::Differs`] if it has
@@ -255,28 +233,12 @@ pub(super) async fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, Sto
     Ok(bytes)
 }
 
-/// Creates missing folders (0700) and syncs each into its parent.
-async fn make_folders(folder: &Path) -> io::Result<()> {
-    let is_missing = |ancestor: &&Path| !ancestor.as_os_str().is_empty() && !ancestor.exists();
-    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
-    // one by one: a retry, or another put, must not find a folder whose parents are not on disk yet
-    for made in missing.into_iter().rev() {
-        match std::fs::DirBuilder::new().mode(0o700).create(made) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => sync_folder(files::parent_folder(made)).await?,
-        }
-    }
-    Ok(())
-}
-
-/// Writes a file that does not exist yet; a link in its place is not followed.
-pub(super) async fn write_synced(path: &Path, bytes: &Bytes) -> io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
-    let mut file = tokio::fs::OpenOptions::from(options).open(path).await?;
-    file.write_all(bytes).await?;
-    file.flush().await?;
-    file.sync_all().await
+/// Writes a file that does not exist yet, and its missing folders. One by one, so that a retry, or another put, finds no
+/// folder whose parents are not on disk yet.
+#[expect(clippy::disallowed_methods, reason = "one blocking task for all steps; `tokio::fs` starts one for each")]
+async fn write_new(path: PathBuf, bytes: Bytes) -> io::Result<()> {
+    let write = move || files::make_folders(files::parent_folder(&path)).and_then(|()| files::write_new(&path, &bytes));
+    tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 pub(super) async fn sync_folder(folder: &Path) -> io::Result<()> {

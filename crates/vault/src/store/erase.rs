@@ -6,9 +6,10 @@
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::ObjectLockLegalHoldStatus;
 
-use super::directory::{DirectoryStore, classify_io_error as io_error, final_name, sync_folder};
+use super::directory::{DirectoryStore, classify_io_error as io_error, sync_folder};
 use super::object::{ObjectKind, ObjectVersion, StoreError, StoreFuture};
 use super::s3::{S3Store, to_store_error};
+use kernel::files::final_name;
 
 /// Destroys key objects.
 pub trait VaultEraser: Send + Sync {
@@ -55,13 +56,8 @@ impl S3Store {
         prefix: &str,
         is_target: &ErasePredicate<'_>,
     ) -> Result<Vec<ObjectVersion>, StoreError> {
-        let mut listed = Vec::new();
-        let mut select = |version: ObjectVersion| {
-            if is_target(&version.name) && !version.id.is_empty() {
-                listed.push(version);
-            }
-        };
-        self.each_version(kind, prefix, &mut select).await?;
+        let mut listed = self.all_versions(kind, prefix).await?;
+        listed.retain(|version| is_target(&version.name) && !version.id.is_empty());
         listed.sort_by_key(|version| version.marker);
         Ok(listed)
     }

@@ -7,7 +7,6 @@ pub mod directory;
 mod erase;
 mod hold;
 pub mod kinds;
-mod limits;
 mod object;
 pub mod probe;
 pub mod s3;
@@ -17,12 +16,12 @@ mod sweep;
 pub use directory::{DIRECTORY_URI, DirectoryStore};
 pub use erase::{ErasePredicate, VaultEraser};
 pub use hold::VaultLegalHolds;
-pub use limits::{DirectoryLimits, SweepResult};
 pub use object::{
-    ObjectKind, ObjectVersion, PageStart, PutOutcome, StoreError, StoreFuture, VaultReader, VaultStore, VersionLock,
-    VersionPage,
+    ObjectKind, ObjectVersion, PageStart, PutOutcome, StoreError, StoreFuture, SweepResult, VaultReader, VaultStore,
+    VersionLock, VersionPage,
 };
 pub use s3::S3Store;
+pub use settings::DirectoryLimits;
 
 #[cfg(test)]
 mod tests;

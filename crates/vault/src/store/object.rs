@@ -6,7 +6,6 @@ use futures_util::future::BoxFuture;
 
 use kernel::clock::UnixNanos;
 
-use super::limits::SweepResult;
 use super::settings::LockMode;
 
 /// Largest object that is read; the largest that is written holds one fragment of about 140 MiB.
@@ -83,6 +82,15 @@ impl StoreError {
 
 /// The future answer of a store.
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SweepResult {
+    pub objects: u64,
+    /// Bytes removed.
+    pub bytes: u64,
+    /// Expired objects that were kept because they are under legal hold.
+    pub held: u64,
+}
 
 /// Writes objects once.
 pub trait VaultStore: Send + Sync {

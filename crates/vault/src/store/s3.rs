@@ -164,46 +164,31 @@ impl S3Store {
         Ok(VersionPage { versions, next })
     }
 
-    /// Calls `visit` with each version of names that start with `prefix`: names in order, and of each name the newest
-    /// version first, before the delete markers.
-    pub(super) async fn each_version(
-        &self,
-        kind: ObjectKind,
-        prefix: &str,
-        visit: &mut (dyn FnMut(ObjectVersion) + Send),
-    ) -> Result<(), StoreError> {
-        let mut after = None;
+    /// All versions of names that start with `prefix`: names in order, and of each name the newest version first, before
+    /// the delete markers.
+    pub(super) async fn all_versions(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<ObjectVersion>, StoreError> {
+        let (mut versions, mut after) = (Vec::new(), None);
         loop {
             let page = self.list_versions(kind, prefix, after.clone()).await?;
-            page.versions.into_iter().for_each(&mut *visit);
+            versions.extend(page.versions);
             match page.next {
                 Some(next) if after.as_ref() != Some(&next) => after = Some(next),
-                _ => return Ok(()),
+                _ => return Ok(versions),
             }
         }
     }
 
     /// The id of the version that was written first.
     async fn first_version(&self, kind: ObjectKind, name: &str) -> Result<String, StoreError> {
-        let mut oldest = None;
-        let mut visit = |version: ObjectVersion| {
-            if version.name == name && !version.marker {
-                oldest = Some(version.id);
-            }
-        };
-        self.each_version(kind, name, &mut visit).await?;
-        oldest.ok_or(StoreError::Missing)
+        let mut versions = self.all_versions(kind, name).await?.into_iter();
+        let oldest = versions.rfind(|version| version.name == name && !version.marker);
+        oldest.map(|version| version.id).ok_or(StoreError::Missing)
     }
 
     /// Names that have a version, even if a delete marker hides it.
     async fn list_names_of_all_versions(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let mut names: Vec<String> = Vec::new();
-        let mut visit = |version: ObjectVersion| {
-            if !version.marker && names.last() != Some(&version.name) {
-                names.push(version.name);
-            }
-        };
-        self.each_version(kind, prefix, &mut visit).await?;
+        let versions = self.all_versions(kind, prefix).await?.into_iter();
+        let mut names: Vec<String> = versions.filter(|version| !version.marker).map(|version| version.name).collect();
         names.sort_unstable();
         names.dedup();
         Ok(names)

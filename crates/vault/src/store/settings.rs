@@ -1,7 +1,16 @@
-//! Settings of the S3 store, built and validated by the configuration.
+//! Settings of the stores, built and validated by the configuration.
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Retention and maximum size of a vault in a folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DirectoryLimits {
+    /// Retention from the time an object was written; `None` keeps objects forever.
+    pub retention: Option<Duration>,
+    /// Limit of all files together, bytes; `None` means the disk's size.
+    pub max_size: Option<u64>,
+}
 
 /// Settings of an S3 store.
 #[derive(Clone, Debug, PartialEq, Eq)]

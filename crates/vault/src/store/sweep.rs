@@ -10,8 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::directory::{DirectoryStore, classify_io_error, is_temporary, modification_time};
-use super::limits::SweepResult;
-use super::object::{ObjectKind, StoreError, VaultReader};
+use super::object::{ObjectKind, StoreError, SweepResult, VaultReader};
 use crate::key_ring::EXTRA_KEY_RETENTION_DAYS;
 use crate::object_names::is_payload;
 use kernel::clock::UnixNanos;

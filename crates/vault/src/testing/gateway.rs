@@ -20,8 +20,8 @@ use crate::seal::{NewSessionKey, SealFailed, SessionKeyGenerator};
 use crate::spool_record::RecordFrame;
 use crate::store::VaultStore;
 use crate::store::settings::S3Settings;
-use crate::ticket::{DraftGroup, SealedFragment, UriBase, VaultDraft, VaultTicketer};
-use crate::uploader::{UploadIntervals, UploadJournal, Uploader, UploaderDependencies};
+use crate::ticket::{DraftGroup, SealedFragment, VaultDraft, VaultTicketer};
+use crate::uploader::{UploadJournal, Uploader, UploaderDependencies};
 use crate::vault_writer::VaultWriter;
 
 /// Keys that seal nothing, numbered from a start.
@@ -70,7 +70,7 @@ pub fn process<J: UploadJournal + 'static, S: VaultStore + 'static>(
 ) -> (Arc<VaultWriter>, VaultTicketer, Uploader) {
     let writer = Arc::new(writer);
     let epoch = writer.names().epoch().trim_start_matches('E').parse().expect("a number");
-    let ticketer = VaultTicketer::new(writer.clone(), UriBase("file:///".into()), "vault".into());
+    let ticketer = VaultTicketer::new(writer.clone(), "file:///".into(), "vault".into());
     let parts = UploaderDependencies {
         id: "vault".into(),
         journal: journal.clone(),
@@ -78,7 +78,8 @@ pub fn process<J: UploadJournal + 'static, S: VaultStore + 'static>(
         writer: writer.clone(),
         clock: clock.clone(),
         rng: Arc::new(SeededRng::new(epoch)),
-        pace: UploadIntervals { object_age: Duration::from_secs(120), index_interval: Duration::from_secs(60) },
+        object_age: Duration::from_secs(120),
+        index_interval: Duration::from_secs(60),
         key: key.clone(),
         made_by: Some(GatewayIdentity::current("the configuration")),
         recipients: Arc::new(|account| AccountRecipients {

@@ -40,8 +40,6 @@ struct DigestContents {
     gap_end: Option<u64>,
     /// Whether this is the epoch's last digest.
     last: bool,
-    /// Whether the epoch is one of a former process.
-    recovered: bool,
 }
 
 /// The lines of a digest as bytes.
@@ -150,7 +148,6 @@ impl Uploader {
         is_live: bool,
         due: DueDigests,
     ) -> Option<DigestContents> {
-        let recovered = !is_live;
         loop {
             match self.record_tracker.next_leaves(log, position.next_leaf(), MAX_INDEX_BYTES) {
                 NextLeaves::Stale(seq) => {
@@ -166,13 +163,13 @@ impl Uploader {
                 NextLeaves::Gap(_) if !self.records_to_reread.is_empty() => return None,
                 NextLeaves::Gap(end) => {
                     self.has_more_lines = true;
-                    return Some(DigestContents { gap_end: Some(end), recovered, ..DigestContents::default() });
+                    return Some(DigestContents { gap_end: Some(end), ..DigestContents::default() });
                 }
                 NextLeaves::Lines { batches: leaves, has_more } => {
                     self.has_more_lines |= has_more;
                     let end = leaves.last().map_or(0, |last| last.first + last.count);
                     let last = !has_more && due.final_round && self.record_tracker.awaited_objects(log, end).is_none();
-                    return Some(DigestContents { leaves, last, recovered, gap_end: None });
+                    return Some(DigestContents { leaves, last, gap_end: None });
                 }
                 NextLeaves::Nothing => {
                     let has_waiting =
@@ -181,7 +178,7 @@ impl Uploader {
                     let last = !has_waiting && (due.final_round || !is_live);
                     let is_interval_due = is_live && due.interval_over && self.chains.unstored_digests(chain_id) == 0;
                     let is_wanted = if last { has_begun } else { is_interval_due && !due.final_round };
-                    return is_wanted.then(|| DigestContents { last, recovered, ..DigestContents::default() });
+                    return is_wanted.then(|| DigestContents { last, ..DigestContents::default() });
                 }
             }
         }
@@ -335,7 +332,7 @@ impl Uploader {
                 erasures: self.chains.erasures.of_account(&chain_id.account),
             },
             last: contents.last,
-            recovered: contents.recovered,
+            recovered: !is_live,
             made_by: self.deps.made_by.clone().map(|gateway| GatewayIdentity {
                 recipients: Some((self.deps.recipients)(&chain_id.account)),
                 ..gateway

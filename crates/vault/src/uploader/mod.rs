@@ -68,15 +68,6 @@ const MAX_TRACKED_RECORDS: usize = 400_000;
 const MAX_INDEX_BYTES: usize = 4 << 20;
 const COMPRESSION_LEVEL: i32 = 3;
 
-/// When objects and index objects are written.
-#[derive(Clone, Copy, Debug)]
-pub struct UploadIntervals {
-    /// Age at which an object closes.
-    pub object_age: Duration,
-    /// Time between index objects.
-    pub index_interval: Duration,
-}
-
 pub struct UploaderDependencies {
     /// The processor's id, used as metric label.
     pub id: Arc<str>,
@@ -89,8 +80,10 @@ pub struct UploaderDependencies {
     pub clock: Arc<dyn Clock>,
     /// Source of jitter and names.
     pub rng: Arc<dyn Rng>,
-    /// When objects and index objects are written.
-    pub pace: UploadIntervals,
+    /// Age at which an object closes.
+    pub object_age: Duration,
+    /// Time between index objects.
+    pub index_interval: Duration,
     pub key: Arc<SigningKey>,
     /// The gateway's entry in its digests, without recipients.
     pub made_by: Option<GatewayIdentity>,
@@ -266,20 +259,19 @@ impl Uploader {
         self.take_erasures();
         let has_saved = self.save_positions().await;
         let now = self.deps.clock.now();
-        let age = if mode == DrainMode::Drain { Duration::ZERO } else { self.deps.pace.object_age };
+        let age = if mode == DrainMode::Drain { Duration::ZERO } else { self.deps.object_age };
         let closed_objects = self.deps.writer.close_due_objects(now, age);
         self.record_tracker.close_objects(closed_objects);
         let monotonic = self.deps.clock.monotonic();
         if !self.may_have_unread {
-            self.stop_waiting_for_lost(monotonic, self.deps.pace.object_age + LATE_RECORD_GRACE);
+            self.stop_waiting_for_lost(monotonic, self.deps.object_age + LATE_RECORD_GRACE);
         }
         self.seal_objects(monotonic);
         let final_round = mode == DrainMode::Drain
             && self.record_tracker.caught_up
             && !self.may_have_unread
             && self.record_tracker.unstored.is_empty();
-        let interval_over =
-            final_round || monotonic.saturating_sub(self.last_digest_at) >= self.deps.pace.index_interval;
+        let interval_over = final_round || monotonic.saturating_sub(self.last_digest_at) >= self.deps.index_interval;
         if interval_over && mode == DrainMode::Normal {
             self.last_digest_at = monotonic;
         }

@@ -29,7 +29,6 @@ use vault::chain::digest::ChainDigest;
 use vault::chain::note::{SigningKey, VerifyKey};
 use vault::key_ring::KeyRing;
 use vault::object_names::rfc3339;
-use vault::seal::AgeKeyGenerator;
 use vault::store::{ObjectKind, PutOutcome, StoreError, VaultReader, VaultStore};
 use vault::testing::journal::signing_key;
 

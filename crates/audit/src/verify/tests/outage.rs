@@ -37,7 +37,7 @@ impl Gateway {
         let journal = SpoolJournal::new(self.spool.clone(), TestTasks::shared(), "vault".into(), folder);
         (site.writer, site.ticketer, site.uploader) =
             process(&Arc::new(journal), store, &site.clock, names(epoch), &site.signer);
-        site.keys = KeyRing::new(Arc::new(AgeKeyGenerator::new(site.policy())), 100);
+        site.keys = KeyRing::new(Arc::new(site.policy()), 100);
     }
 
     /// Sends a client's batch: room is reserved before the ticket; without room the client is asked to retry.

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::super::options::{DirectoryConfig, StoreLayout};
 use super::super::recipients::{RecipientConfig, RecipientsConfig};
-use super::super::{VaultConfig, VaultWithUploader, build, config::StoreConfig};
+use super::super::{VaultConfig, build, config::StoreConfig};
 use crate::testing::{deps, origin, text_of};
 use audit::read::{
     ContentReference, FragmentOpener, IndexLines, IndexQuery, LeafId, LineSelection, ReadError, ReplayFilter,
@@ -53,7 +53,7 @@ pub(super) fn gateway_with(change: impl FnOnce(&mut VaultConfig)) -> Gateway {
     let clock = ManualClock::at(NOON);
     let site = deps(clock.clone());
     let journal = Arc::new(FakeJournal::default());
-    let VaultWithUploader { processor, uploader } =
+    let (processor, uploader) =
         build(&"vault".into(), &settings, &site, journal.clone(), Some(Arc::new(signing_key())), None);
     let ticketer = processor.ticketer().expect("ticketer");
     Gateway { folder, clock, journal, processor, ticketer, uploader: uploader.expect("uploader") }

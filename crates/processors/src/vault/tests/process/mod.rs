@@ -35,9 +35,8 @@ use vault::document::{FragmentDocument, commitment};
 use vault::index_row::{IndexRow, RowKind};
 use vault::object_names::{ObjectName, ObjectNames};
 use vault::recipients::{Audience, RecipientPolicy};
-use vault::seal::{AgeKeyGenerator, NewSessionKey, SealFailed, SessionKeyGenerator};
+use vault::seal::{NewSessionKey, SealFailed, SessionKeyGenerator};
 use vault::spool_record::{self, FragmentHeader, KeyHeader};
-use vault::ticket::UriBase;
 use vault::vault_writer::VaultWriter;
 
 pub(super) struct Bench {
@@ -90,8 +89,7 @@ impl Bench {
 
     pub(super) fn with(leave: LeftContent, store: bool) -> Self {
         let auditor = age::x25519::Identity::generate();
-        let sealer: Arc<dyn SessionKeyGenerator> =
-            Arc::new(AgeKeyGenerator::new(RecipientPolicy::unlimited([auditor.to_public()])));
+        let sealer: Arc<dyn SessionKeyGenerator> = Arc::new(RecipientPolicy::unlimited([auditor.to_public()]));
         Self::made(leave, store.then_some(sealer), auditor)
     }
 
@@ -100,7 +98,7 @@ impl Bench {
         let store = sealer.map(|sealer| ContentStore {
             sealer,
             writer: Arc::new(VaultWriter::new(ObjectNames::new("agent-sessions", "gw-1", "01KAEPOCH"), 1 << 20)),
-            uri: UriBase("s3://audit-logs/".into()),
+            uri: "s3://audit-logs/".into(),
             forward_after_put: false,
         });
         let parts = VaultProcessorParts {

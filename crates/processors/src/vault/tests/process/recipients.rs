@@ -19,7 +19,7 @@ fn content_goes_to_its_recipients() {
         limited(1, &["default"], &["red"]),
         limited(2, &["default"], &["unattributed"]),
     ]);
-    let sealer: Arc<dyn SessionKeyGenerator> = Arc::new(AgeKeyGenerator::new(policy));
+    let sealer: Arc<dyn SessionKeyGenerator> = Arc::new(policy);
     let bench = Bench::made(LeftContent::Nothing, Some(sealer), identities[0].clone());
     let case = json!({"items": [chat("s", "red", "x"), chat("s", "blue", "y"), chat("s", "", "z")]});
     let origin = Arc::new(origin());
