@@ -23,6 +23,7 @@ pub mod call_dedup;
 pub mod chain;
 pub mod delta;
 pub mod document;
+mod fast_recipient;
 pub mod hold_note;
 pub mod index_row;
 pub mod key_ring;

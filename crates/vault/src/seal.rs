@@ -10,6 +10,7 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::age_file::append_age_file;
+use super::fast_recipient::FastRecipient;
 use super::key_shares::{ShareTerms, seal_shares};
 use super::recipients::{Audience, ContentOwner, RecipientPolicy};
 
@@ -53,6 +54,7 @@ impl SessionKeyGenerator for RecipientPolicy {
         let recipient = identity.to_public();
         let object = seal_key(&identity, &self.keys(audience), self.threshold, place)?;
         let id = key_id(&recipient.to_string());
+        let recipient = FastRecipient::new(&recipient).ok_or(SealFailed::Internal)?;
         let seal = move |plain: &[u8], out: &mut Vec<u8>| {
             append_age_file(std::iter::once(&recipient as &dyn age::Recipient), plain, out)
         };
