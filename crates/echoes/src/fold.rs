@@ -6,7 +6,7 @@
 //! themselves and are copied in blocks; `block_marks` finds the others. `folded_forms` maps folded bytes back to the
 //! text, and `fingerprints` computes the fingerprints.
 
-use super::block_marks::{BLOCK, BlockMarks};
+use super::block_marks::{BLOCK, BlockReader, PortableReader};
 
 /// Limit for the backslashes of one escape: enough for text inside JSON nested five times.
 const MAX_BACKSLASHES: usize = 32;
@@ -186,25 +186,43 @@ impl ContentFolder {
 
     /// Passes the folded text to `consume` in parts. `consume` returns how many bytes of the part it has consumed; the
     /// others are repeated at the start of the next part.
-    pub(super) fn fold_text(&mut self, text: &[u8], mut consume: impl FnMut(&[u8]) -> usize) {
-        let mut rest = text;
-        while rest.len() >= 2 * BLOCK {
-            rest = self.fold_block(rest, rest);
-            if self.length >= PART_BYTES {
+    pub(super) fn fold_text(&mut self, text: &[u8], consume: impl FnMut(&[u8]) -> usize) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(vectors) = pulp::x86::V3::try_new() {
+            return self.fold_with_reader(vectors, text, consume);
+        }
+        self.fold_with_reader(PortableReader, text, consume);
+    }
+
+    pub(super) fn fold_with_reader(
+        &mut self,
+        reader: impl BlockReader,
+        text: &[u8],
+        mut consume: impl FnMut(&[u8]) -> usize,
+    ) {
+        reader.run(
+            #[inline(always)]
+            || {
+                let mut rest = text;
+                while rest.len() >= 2 * BLOCK {
+                    rest = self.fold_block(reader, rest, rest);
+                    if self.length >= PART_BYTES {
+                        self.flush(&mut consume);
+                    }
+                }
+                // The rest is copied to a padded buffer, because a block may be read past the text
+                let mut padded = [b'.'; 4 * BLOCK];
+                if let Some(start) = padded.get_mut(..rest.len()) {
+                    start.copy_from_slice(rest);
+                }
+                let (mut at, length) = (0, rest.len());
+                while at < length {
+                    let remaining = padded.get(at..length).unwrap_or_default();
+                    at = length - self.fold_block(reader, remaining, padded.get(at..).unwrap_or_default()).len();
+                }
                 self.flush(&mut consume);
-            }
-        }
-        // The rest is copied to a padded buffer, because a block may be read past the text
-        let mut padded = [b'.'; 4 * BLOCK];
-        if let Some(start) = padded.get_mut(..rest.len()) {
-            start.copy_from_slice(rest);
-        }
-        let (mut at, length) = (0, rest.len());
-        while at < length {
-            let remaining = padded.get(at..length).unwrap_or_default();
-            at = length - self.fold_block(remaining, padded.get(at..).unwrap_or_default()).len();
-        }
-        self.flush(&mut consume);
+            },
+        );
     }
 
     #[inline(always)]
@@ -217,9 +235,9 @@ impl ContentFolder {
     /// Folds up to one block of `text` and returns the rest. `padded` begins with `text` and has at least two blocks,
     /// because whole blocks are copied.
     #[inline(always)]
-    fn fold_block<'t>(&mut self, text: &'t [u8], padded: &[u8]) -> &'t [u8] {
+    fn fold_block<'t>(&mut self, reader: impl BlockReader, text: &'t [u8], padded: &[u8]) -> &'t [u8] {
         let Some(block) = padded.first_chunk::<BLOCK>() else { return &[] };
-        let marks = BlockMarks::of_block(block);
+        let marks = reader.mark_block(block);
         let block_length = text.len().min(BLOCK);
         let mut output = FoldOutput { out: &mut self.out, length: self.length, after_blank: self.after_blank };
         let to_fold = marks.fold_positions(output.after_blank);

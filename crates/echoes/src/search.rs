@@ -17,7 +17,7 @@ type FingerprintQuad = u64;
 
 #[inline(always)]
 fn pack_quad(fingerprints: [u16; 4]) -> FingerprintQuad {
-    fingerprints.into_iter().rev().fold(0, |quad, fingerprint| quad << 16 | u64::from(fingerprint))
+    u64::from_le_bytes(pulp::cast(fingerprints.map(u16::to_le)))
 }
 
 /// A run: a quad and the fingerprint after it.

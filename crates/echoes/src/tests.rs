@@ -451,7 +451,7 @@ proptest! {
         prop_assert_eq!(mended(&out, &[&stored], &[]), out);
     }
 
-    /// Content folds like texts do: byte by byte or in blocks, for any split into parts.
+    /// Content folds like texts do: byte by byte or in blocks, with or without vectors, for any split into parts.
     #[test]
     fn folding(text in "([a-c\\\\nrtux0&;#%+\"4 \\t\\n\u{a0}é\u{ad}\u{85}\u{2009}\u{2019}\u{202f}\u{3000}\u{3001}\u{304b}\u{feff}\u{200b}\u{1680}\u{ff01}]|%E2%80%89|abcdefghijklmnop|\\\\{1,40}u00a0|&amp;lt;|\\\\u003c|%20| {2,70}){0,80}", times in 1_usize..40) {
         let text = text.repeat(times);
@@ -478,12 +478,17 @@ proptest! {
             }
             rest = &rest[length..];
         }
-        let mut blocks: Vec<u8> = Vec::new();
-        fold::ContentFolder::new().fold_text(text.as_bytes(), |part| {
-            blocks.extend_from_slice(part);
+        let mut blocks = [Vec::new(), Vec::new()];
+        let [one, two] = &mut blocks;
+        let read = |out: &mut Vec<u8>, part: &[u8]| {
+            out.extend_from_slice(part);
             part.len()
-        });
-        prop_assert_eq!(&blocks, &plain);
+        };
+        fold::ContentFolder::new().fold_text(text.as_bytes(), |part| read(one, part));
+        fold::ContentFolder::new().fold_with_reader(block_marks::PortableReader, text.as_bytes(), |part| read(two, part));
+        for folded in &blocks {
+            prop_assert_eq!(folded, &plain);
+        }
         prop_assert_eq!(&folded_forms::folded_forms(&text)[0].bytes, &plain);
     }
 

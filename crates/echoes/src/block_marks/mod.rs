@@ -1,6 +1,6 @@
 //! Marks the bytes of a block of content that may have to be folded, because folding byte by byte costs four times as
-//! much. Most blocks have one or two marks. Every byte that `fold::fold_unit` does not copy unchanged is marked. `fold`
-//! does the folding.
+//! much. Most blocks have one or two marks. Every byte that `fold::fold_unit` does not copy unchanged is marked; the
+//! portable reader and the vector reader (`avx2`) give the same marks. `fold` does the folding.
 
 use super::fold;
 
@@ -15,15 +15,6 @@ pub(super) struct BlockMarks {
 }
 
 impl BlockMarks {
-    #[inline(always)]
-    pub(super) fn of_block(block: &[u8; BLOCK]) -> Self {
-        let is_folded = |byte: u8| {
-            (byte < b' ') | (byte == b'\\') | (byte == 0xc2) | (byte == b'%') | (byte == b'&') | (byte == b'+')
-        };
-        let wide = mark_wide_leads(block, bit_mask(block, is_wide_lead));
-        Self { blank: bit_mask(block, |byte| byte == b' '), to_fold: bit_mask(block, is_folded) | wide }
-    }
-
     /// Marks the bytes that may have to be folded, among them every blank after a blank. `after_blank`: the byte before
     /// the block is a blank.
     #[inline(always)]
@@ -65,6 +56,33 @@ fn mark_wide_leads(block: &[u8; BLOCK], mut leads: u64) -> u64 {
     marks
 }
 
+/// Reads blocks with the instructions of this machine.
+pub(super) trait BlockReader: Copy {
+    fn mark_block(self, block: &[u8; BLOCK]) -> BlockMarks;
+
+    /// Runs `work` compiled for those instructions.
+    fn run<R>(self, work: impl FnOnce() -> R) -> R;
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct PortableReader;
+
+impl BlockReader for PortableReader {
+    #[inline(always)]
+    fn mark_block(self, block: &[u8; BLOCK]) -> BlockMarks {
+        let is_folded = |byte: u8| {
+            (byte < b' ') | (byte == b'\\') | (byte == 0xc2) | (byte == b'%') | (byte == b'&') | (byte == b'+')
+        };
+        let wide = mark_wide_leads(block, bit_mask(block, is_wide_lead));
+        BlockMarks { blank: bit_mask(block, |byte| byte == b' '), to_fold: bit_mask(block, is_folded) | wide }
+    }
+
+    #[inline(always)]
+    fn run<R>(self, work: impl FnOnce() -> R) -> R {
+        work()
+    }
+}
+
 /// Sets one bit for each byte that `is_marked`.
 #[inline(always)]
 fn bit_mask(block: &[u8; BLOCK], is_marked: impl Fn(u8) -> bool) -> u64 {
@@ -78,3 +96,6 @@ fn bit_mask(block: &[u8; BLOCK], is_marked: impl Fn(u8) -> bool) -> u64 {
         |word: &[u8; 8]| (u64::from_le_bytes(*word) & 0x8040_2010_0804_0201).wrapping_mul(0x0101_0101_0101_0101) >> 56;
     words.iter().rev().fold(0, |bits, word| bits << 8 | pack_bits(word))
 }
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
