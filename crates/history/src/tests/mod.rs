@@ -287,7 +287,7 @@ fn the_report_groups() {
     assert_eq!(value["groups"][0]["by"]["exception.slug"], "timeout-1");
     assert_eq!(value["groups"][0]["issues"][0], "OPS-1");
     assert_eq!(value["groups"][0]["samples"].as_array().map(Vec::len), Some(4));
-    assert_eq!(value["groups"][0]["samples"][0]["time"], json::time_json(NOW - 5 * MINUTE + 2));
+    assert_eq!(value["groups"][0]["samples"][0]["time"], runs::json::time(NOW - 5 * MINUTE + 2));
     assert!(ReportParameters::parse_grouping("name,nonsense").is_err());
     let longer = build_report(
         &failures,
