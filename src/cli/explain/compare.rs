@@ -1,7 +1,7 @@
 //! Compares one request before and after the pipeline, item by item, with the facts read from it. The result serialises
 //! completely; it holds the user's payload, so it has no `Debug`. `formatting` prints it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -420,23 +420,22 @@ fn explain_part(result: &DryRunResult, old_node: NodeId, new_node: NodeId, conte
     for (key, value) in after.iter().rev() {
         unmatched.entry(key).or_default().push(value);
     }
-    let is_vaulted = |key: &str| {
-        content.iter().filter(|place| place.node == old_node).any(|place| {
-            let is_name = place.at == ContentLocation::Name && key == "event_name";
-            is_name || place.at.key(&result.before) == Some(key)
-        })
-    };
+    let mut vaulted: BTreeSet<&str> = BTreeSet::new();
+    for place in content.iter().filter(|place| place.node == old_node) {
+        vaulted.extend(place.at.key(&result.before));
+        vaulted.extend((place.at == ContentLocation::Name).then_some("event_name"));
+    }
     let mut changes: Vec<AttributeChange> = Vec::new();
     for (key, value) in &before {
         let new = unmatched.get_mut(key.as_str()).and_then(Vec::pop);
         let outcome = match new {
             Some(same) if same == value => "kept",
             Some(_) => "changed",
-            None if is_vaulted(key) => "moved_to_vault",
+            None if vaulted.contains(key.as_str()) => "moved_to_vault",
             None => "dropped",
         };
         let changed = new.filter(|_| outcome == "changed");
-        let replaced_because = changed.and_then(|new| whole_replacement_reason(new, is_vaulted(key)));
+        let replaced_because = changed.and_then(|new| whole_replacement_reason(new, vaulted.contains(key.as_str())));
         let by_rules = changed.is_some() && replaced_because.is_none();
         changes.push(AttributeChange {
             key: key.clone(),

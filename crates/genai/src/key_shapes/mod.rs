@@ -93,10 +93,10 @@ pub(super) fn is_unlisted_value(value: Value<'_>, may_name: bool) -> bool {
     fits_list(value, MAX_UNLISTED_LIST, |text| words::count_telling_words(text).filter(|_| stays(text)))
 }
 
-/// Returns true for the id of a session, turn, user or tenant: any short line, because ids join items. Redaction
-/// replaces a sentence by its pseudonym (`kernel::pseudonym::is_unfit`).
+/// Returns true for the id of a session, turn, user or tenant: any short line, because ids join items, but no list.
+/// Redaction replaces a sentence by its pseudonym (`kernel::pseudonym::is_unfit`).
 pub(super) fn is_identity_value(value: Value<'_>) -> bool {
-    fits_list(value, MAX_LIST, |text| label_shape::is_known_label(text).then_some(0))
+    fits_list(value, 1, |text| label_shape::is_known_label(text).then_some(0))
 }
 
 /// Returns true for a value that names a person, a machine or a place on one: a name, path, host, e-mail or web
