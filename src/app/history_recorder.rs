@@ -1,7 +1,7 @@
 //! [`HistoryRecorder`]: records the history by reading the tracker every two seconds and writing the changes. Pages and
-//! reports must neither delay commits nor be lost in a restart. Fetched details are shared fairly between accounts.
-//! Files are accessed off the async threads. A file that can't be opened is retried; a write failure is logged once
-//! until writing works again; neither affects anything else. `history` defines what is kept and how the
+//! reports must neither delay commits nor be lost in a restart. Fetched details and waiting entries are shared fairly
+//! between accounts. Files are accessed off the async threads. A file that can't be opened is retried; a write failure
+//! is logged once until writing works again; neither affects anything else. `history` defines what is kept and how the
 //! tracker is queried.
 
 use std::collections::HashMap;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::app::build::{BackgroundTask, GatewayDeps, background_task};
@@ -32,6 +33,9 @@ const MAX_DETAIL_BYTES: usize = 16 << 20;
 /// Time between two attempts to open the file, in ns.
 const REOPEN_INTERVAL_NS: u64 = 60_000_000_000;
 
+/// The most runs, counts and samples that wait while the file can't be written.
+const MAX_UNWRITTEN: usize = 4096;
+
 /// Records the history of runs and failing spans.
 pub(super) struct HistoryRecorder {
     pub(super) catalog: Arc<dyn RunCatalog>,
@@ -43,6 +47,8 @@ pub(super) struct HistoryRecorder {
     pub(super) deps: GatewayDeps,
     pub(super) tasks: Arc<dyn Spawn>,
     pub(super) is_failing: AtomicBool,
+    /// Changes that could not be written yet.
+    pub(super) unwritten: Mutex<HistoryWrite>,
     /// When opening the file is retried, unix ns; 0 if it is open.
     pub(super) reopen_at: AtomicU64,
 }
@@ -55,7 +61,7 @@ impl HistoryRecorder {
     /// The JSON of some finished runs with their calls, by position in `changed`.
     fn fetch_details(&self, changed: &[Arc<RunRecord>]) -> HashMap<usize, String> {
         let finished = (0..).zip(changed).filter(|(_, entry)| !entry.is_live());
-        let finished = finished.map(|(index, entry)| (&*entry.account, (entry.at, index), (index, entry)));
+        let finished = finished.map(|(index, entry)| (&*entry.account, (entry.at, index), 1, (index, entry)));
         let (mut details, mut remaining_bytes) = (HashMap::new(), MAX_DETAIL_BYTES);
         for (index, entry) in split_fairly(finished, MAX_DETAILED_RUNS).0 {
             let detail =
@@ -73,24 +79,25 @@ impl HistoryRecorder {
         self.retry_open(now);
         self.history.update_from_tracker(&*self.catalog, now);
         self.history.evict_old(now);
-        self.failures.evict_old(now);
-        if self.store.lock().is_none() {
-            return;
-        }
         let (changed, removed) = self.history.take_changes();
+        self.failures.evict_old(now);
         let (counts, samples) = self.failures.take_changes();
         let mut details = self.fetch_details(&changed);
         let runs = (0..).zip(changed).map(|(index, entry)| (entry, details.remove(&index))).collect();
-        let write = HistoryWrite { runs, removed, counts, samples };
+        let older = std::mem::take(&mut *self.unwritten.lock());
+        let write = HistoryWrite { runs, removed, counts, samples }.merge_older(older);
         if write.is_empty() {
             return;
         }
-        let Some(written) = self.store.lock().as_mut().map(|store| store.write(&write, now)) else { return };
-        match written {
+        let mut store_slot = self.store.lock();
+        let Some(store) = store_slot.as_mut() else {
+            *self.unwritten.lock() = write.keep_newest(MAX_UNWRITTEN);
+            return;
+        };
+        match store.write(&write, now) {
             Ok(()) => self.is_failing.store(false, Ordering::Relaxed),
             Err(error) => {
-                self.history.put_back(&write);
-                self.failures.put_back(&write);
+                *self.unwritten.lock() = write.keep_newest(MAX_UNWRITTEN);
                 if !self.is_failing.swap(true, Ordering::Relaxed) {
                     tracing::warn!("history can't be written to disk; pages are served from memory: {error}");
                 }

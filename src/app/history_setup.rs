@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use parking_lot::Mutex;
+
 use crate::app::build::{BackgroundTask, GatewayResources};
 use crate::app::configured_component::{admin_ports, vaults};
 use crate::app::history_recorder::HistoryRecorder;
 use crate::app::valid_settings::ValidSettings;
 use crate::components::ProcessorSettings;
-use history::{ClientTable, FailedSpans, RunHistory};
+use history::{ClientTable, FailedSpans, HistoryWrite, RunHistory};
 use kernel::files::parent_folder;
 use pages::{AdminPages, SharedHistoryStore};
 use pipeline::spool::SpoolKey;
@@ -97,6 +99,7 @@ impl HistorySetup {
             deps: resources.deps.clone(),
             tasks: Arc::clone(&resources.tasks),
             is_failing: AtomicBool::new(false),
+            unwritten: Mutex::new(HistoryWrite::default()),
             reopen_at: AtomicU64::new(0),
         };
         Arc::new(recorder).into_task()

@@ -13,7 +13,6 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::memory::RETENTION;
-use super::write::HistoryWrite;
 use runs::OTHER;
 use runs::fair_eviction::split_fairly;
 
@@ -149,18 +148,6 @@ impl FailedSpans {
         (counts, new_samples)
     }
 
-    /// Changes that could not be written are taken again, in their latest state.
-    pub fn put_back(&self, write: &HistoryWrite) {
-        let mut inner = self.0.lock();
-        let counts = write.counts.iter();
-        inner.changed.extend(counts.map(|count| (Arc::clone(&count.account), (count.slot, count.key.clone()))));
-        for sample in &write.samples {
-            let kind = (Arc::clone(&sample.account), sample.key.clone());
-            let known = inner.samples.get_mut(&kind).into_iter().flatten();
-            known.filter(|cached| Arc::ptr_eq(&cached.sample, sample)).for_each(|cached| cached.is_written = false);
-        }
-    }
-
     /// Removes counts that are older than 48 hours, and kinds whose latest sample is.
     pub fn evict_old(&self, now: u64) {
         let before = now.saturating_sub(RETENTION);
@@ -242,7 +229,7 @@ impl FailedSpansState {
             return;
         }
         let latest = |samples: &VecDeque<CachedSample>| samples.back().map_or(0, |cached| cached.sample.at);
-        let kinds = self.samples.iter().map(|(kind, samples)| (&*kind.0, latest(samples), kind));
+        let kinds = self.samples.iter().map(|(kind, samples)| (&*kind.0, latest(samples), 1, kind));
         let evicted: Vec<(Arc<str>, FailureKey)> = split_fairly(kinds, MAX_KINDS).1.into_iter().cloned().collect();
         evicted.iter().for_each(|kind| drop(self.samples.remove(kind)));
     }

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use super::entry::RunRecord;
-use super::write::HistoryWrite;
 use runs::fair_eviction::split_fairly;
 use runs::{RunState, RunView};
 
@@ -100,17 +99,13 @@ impl RunHistory {
         let before = now.saturating_sub(RETENTION);
         let mut runs = self.runs.write();
         runs.retain(|_, cached| cached.entry.at >= before);
-        let mut changed = self.changed.lock();
-        if changed.len() > MAX_RUNS {
-            // the file can't be written for long, and will delete old runs by itself
-            changed.retain(|key| runs.contains_key(key));
-        }
         if runs.len() <= MAX_RUNS {
             return;
         }
         let candidates =
-            runs.iter().map(|(key, cached)| (&*cached.entry.account, (cached.entry.at, cached.order), key));
+            runs.iter().map(|(key, cached)| (&*cached.entry.account, (cached.entry.at, cached.order), 1, key));
         let evicted: Vec<String> = split_fairly(candidates, MAX_RUNS).1.into_iter().cloned().collect();
+        let mut changed = self.changed.lock();
         evicted.iter().for_each(|key| {
             runs.remove(key);
             // Only memory is bounded here; the file keeps the run.
@@ -127,7 +122,7 @@ impl RunHistory {
         let unseen_runs =
             runs.values().filter(|cached| cached.entry.is_live() && cached.last_seen.saturating_add(min_unseen) < now);
         let unseen_runs =
-            unseen_runs.map(|cached| (&*cached.entry.account, Reverse((cached.last_seen, cached.order)), cached));
+            unseen_runs.map(|cached| (&*cached.entry.account, Reverse((cached.last_seen, cached.order)), 1, cached));
         split_fairly(unseen_runs, limit).0.into_iter().map(|cached| Arc::clone(&cached.entry)).collect()
     }
 
@@ -160,12 +155,6 @@ impl RunHistory {
             }
         }
         (entries, removed)
-    }
-
-    /// Changes that could not be written are taken again, in their latest state.
-    pub fn put_back(&self, write: &HistoryWrite) {
-        let keys = write.runs.iter().map(|(entry, _)| entry.key()).chain(write.removed.iter().cloned());
-        self.changed.lock().extend(keys);
     }
 
     /// All runs, in no order.

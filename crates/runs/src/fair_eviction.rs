@@ -9,29 +9,41 @@ use std::collections::BTreeMap;
 /// Chooses the entry to evict, of entries given as (account, last use, key).
 pub fn choose_eviction<'k, K: 'k>(entries: impl Iterator<Item = (&'k str, u64, K)>) -> Option<K> {
     // of several entries with one time, the first is evicted
-    let mut entries: Vec<_> = entries.collect();
+    let mut entries: Vec<_> = entries.map(|(account, last_use, key)| (account, last_use, 1, key)).collect();
     entries.reverse();
     let others = entries.len().checked_sub(1)?;
     split_fairly(entries.into_iter(), others).1.pop()
 }
 
-/// Splits entries, given as (account, time, entry), into the `max` that stay and those to evict. Later ones stay; those
-/// that stay are in the order in which they would survive a smaller `max`.
+/// Splits entries, given as (account, time, weight, entry), into those that stay and those to evict. Later ones stay;
+/// those that stay are in the order in which they would survive a smaller `max_weight`.
 pub fn split_fairly<'a, T: Ord + Copy, K>(
-    entries: impl Iterator<Item = (&'a str, T, K)>,
-    max: usize,
+    entries: impl Iterator<Item = (&'a str, T, usize, K)>,
+    max_weight: usize,
 ) -> (Vec<K>, Vec<K>) {
-    let mut accounts: BTreeMap<&str, Vec<(T, K)>> = BTreeMap::new();
-    for (account, time, entry) in entries {
-        accounts.entry(account).or_default().push((time, entry));
+    let mut accounts: BTreeMap<&str, Vec<(T, usize, K)>> = BTreeMap::new();
+    for (account, time, weight, entry) in entries {
+        accounts.entry(account).or_default().push((time, weight, entry));
     }
     let mut ranked = Vec::new();
     for mut account_entries in accounts.into_values() {
-        account_entries.sort_by_key(|(time, _)| Reverse(*time));
-        ranked.extend((0_usize..).zip(account_entries).map(|(place, (time, entry))| (place, Reverse(time), entry)));
+        account_entries.sort_by_key(|(time, ..)| Reverse(*time));
+        let mut weight_so_far = 0_usize;
+        for (time, weight, entry) in account_entries {
+            weight_so_far = weight_so_far.saturating_add(weight);
+            ranked.push((weight_so_far, Reverse(time), weight, entry));
+        }
     }
-    ranked.sort_by_key(|(place, time, _)| (*place, *time));
-    let mut kept: Vec<K> = ranked.into_iter().map(|(.., entry)| entry).collect();
-    let evicted = kept.split_off(max.min(kept.len()));
+    ranked.sort_by_key(|(weight_so_far, time, ..)| (*weight_so_far, *time));
+    let (mut weight_left, mut kept, mut evicted) = (max_weight, Vec::new(), Vec::new());
+    for (_, _, weight, entry) in ranked {
+        match weight_left.checked_sub(weight) {
+            Some(rest) => {
+                weight_left = rest;
+                kept.push(entry);
+            }
+            None => evicted.push(entry),
+        }
+    }
     (kept, evicted)
 }

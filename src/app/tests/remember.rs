@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::super::build::GatewayDeps;
 use super::super::history_recorder::HistoryRecorder;
 use command::tasks::Tasks;
 use history::testing::view;
-use history::{FailedSpans, RunHistory};
+use history::{FailedSpans, HistoryWrite, RunHistory};
 use kernel::clock::{Clock, ManualClock, UnixNanos};
 use pages::SharedHistoryStore;
 use pipeline::spool::SpoolKey;
@@ -44,6 +46,7 @@ fn bench(folder: &std::path::Path) -> Bench {
         tasks: Tasks::new(&seams.meter),
         deps: seams,
         is_failing: AtomicBool::new(false),
+        unwritten: Mutex::new(HistoryWrite::default()),
         reopen_at: AtomicU64::new(0),
     };
     remember.prepare();

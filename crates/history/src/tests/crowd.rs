@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::super::failures::{BatchFailures, MAX_COUNTS, MAX_KINDS};
 use super::*;
+use ::runs::fair_eviction::split_fairly;
 
 fn entry(account: &str, run: usize, at: u64) -> RunRecord {
     let mut entry = RunRecord::from_view(&view("r", 0, 1, RunState::Ended, None, 1), NOW);
@@ -49,6 +50,14 @@ fn unseen_runs_of_all_are_asked_for() {
     }
     let unseen = history.longest_unseen(NOW + 3 * MINUTE, MINUTE, 32);
     assert_eq!((unseen.len(), of(&unseen, "quiet").len()), (32, 2));
+}
+
+/// If weights differ, an account's total weight counts, not its number of entries.
+#[test]
+fn what_is_used_counts() {
+    let all = [("big", 3, 60, 'a'), ("big", 2, 60, 'b'), ("small", 1, 5, 'c'), ("small", 0, 5, 'd')];
+    let (stay, go) = split_fairly(all.into_iter(), 100);
+    assert_eq!((stay, go), (vec!['c', 'd', 'a'], vec!['b']));
 }
 
 fn noticed(account: &str, number: u64, kinds: std::ops::Range<usize>) -> BatchFailures {
@@ -119,36 +128,29 @@ fn a_file_that_comes_late_adds() {
     assert_eq!((groups.iter().map(|group| group.count).collect::<Vec<_>>(), fresh.len()), (vec![7], 0));
 }
 
-/// What could not be written is taken again, in its latest state.
+/// Data waiting for the file is bounded fairly: runs, counts and samples of an account stay while another floods;
+/// waiting details are bounded in bytes.
 #[test]
-fn what_could_not_be_written_waits() {
-    let (history, failures) = (RunHistory::default(), FailedSpans::default());
-    history.store_views([&view("a", 5, 1, RunState::Live, None, 1)], NOW);
-    failures.add_batch(&noticed("default", 1, 0..1));
-    let take = || {
-        let ((entries, removed), (counts, samples)) = (history.take_changes(), failures.take_changes());
-        HistoryWrite { runs: entries.into_iter().map(|entry| (entry, None)).collect(), removed, counts, samples }
+fn what_waits_is_shared_out() {
+    let detail = || Some("x".repeat(1 << 20));
+    let mut runs = vec![(Arc::new(entry("quiet", 0, NOW - MINUTE)), detail())];
+    runs.extend((0..40).map(|run| (Arc::new(entry("flood", run, NOW)), detail())));
+    let counts = |account: &str, slots: std::ops::Range<u64>| -> Vec<FailureCount> {
+        slots.map(|slot| FailureCount { account: account.into(), ..group(slot, 1) }).collect()
     };
-    let failed = take();
-    assert!(take().is_empty(), "once");
-    history.put_back(&failed);
-    failures.put_back(&failed);
-    history.store_views([&view("a", 5, 2, RunState::Ended, None, 1)], NOW);
-    failures.add_batch(&noticed("default", 2, 0..1));
-    let again = take();
-    assert_eq!(again.runs.iter().map(|(run, _)| &*run.state).collect::<Vec<_>>(), ["ended"]);
-    assert_eq!(again.counts.iter().map(|count| count.count).collect::<Vec<_>>(), [2]);
-    assert_eq!((again.samples.len(), again.removed.len()), (2, 0));
-}
-
-/// While the file can't be written for long, what waits is bounded, and runs in memory are not forgotten.
-#[test]
-fn what_waits_is_bounded() {
-    let history = RunHistory::default();
-    history.store_views([&view("a", 5, 1, RunState::Ended, None, 1)], NOW);
-    let gone = (0..MAX_RUNS + 1).map(|run| run.to_string()).collect();
-    history.put_back(&HistoryWrite { removed: gone, ..HistoryWrite::default() });
-    history.evict_old(NOW);
-    let (entries, removed) = history.take_changes();
-    assert_eq!((entries.len(), removed.len()), (1, 0));
+    let samples = |account: &str, count: usize| {
+        let one = FailureSample { account: account.into(), ..sample(NOW) };
+        (0..count).map(|_| Arc::new(one.clone())).collect::<Vec<_>>()
+    };
+    let write = HistoryWrite {
+        runs,
+        counts: counts("quiet", 0..1).into_iter().chain(counts("flood", 1..60)).collect(),
+        samples: samples("quiet", 1).into_iter().chain(samples("flood", 60)).collect(),
+        ..HistoryWrite::default()
+    };
+    let few = write.keep_newest(30);
+    assert_eq!((few.runs.len(), few.counts.len(), few.samples.len()), (30, 30, 30));
+    assert!(few.runs[0].1.is_some() && &*few.runs[0].0.account == "quiet");
+    assert_eq!(few.runs.iter().filter(|(_, detail)| detail.is_some()).count(), 16);
+    assert!(&*few.counts[0].account == "quiet" && &*few.samples[0].account == "quiet");
 }

@@ -82,10 +82,9 @@ fn a_look_is_of_this_moment() {
     let part = HistoryWrite { runs: vec![(RunRecord::from_view(&first, NOW).into(), None)], ..HistoryWrite::default() };
     store.write(&part, NOW).expect("write");
     let gone = HistoryWrite { removed: vec![RunRecord::from_view(&first, NOW).key()], ..HistoryWrite::default() };
-    history.put_back(&part);
-    let (entries, removed) = history.take_changes();
-    assert!(entries.is_empty() && removed == gone.removed, "what is gone does not come back");
-    store.write(&gone, NOW).expect("write");
+    let waits = gone.merge_older(HistoryWrite { runs: part.runs, ..HistoryWrite::default() });
+    assert!(waits.runs.is_empty(), "what is gone does not come back");
+    store.write(&waits, NOW).expect("write");
     drop(store);
     assert!(open(&path, &key).runs.is_empty());
 }
@@ -344,6 +343,22 @@ fn the_ticket_is_told() {
         assert!(comment.text.contains(part), "{part}: {}", comment.text);
     }
     assert_eq!(JiraComment::for_issue("OPS-2", &history.all_runs(), &link, &vault).runs, 0);
+}
+
+/// A failed write is merged with the next one and precedes it, so that the latest state wins; the waiting data is
+/// bounded. (A bound on the new data as well lost runs that arrived in a crowd.)
+#[test]
+fn what_could_not_be_written_waits() {
+    let write = |slots: std::ops::Range<u64>, count: u64| HistoryWrite {
+        counts: slots.map(|slot| group(slot, count)).collect(),
+        samples: vec![Arc::new(sample(count))],
+        ..HistoryWrite::default()
+    };
+    let all = write(2..5, 2).merge_older(write(0..3, 1));
+    let told = |write: &HistoryWrite| write.counts.iter().map(|group| (group.slot, group.count)).collect::<Vec<_>>();
+    assert_eq!(told(&all), [(0, 1), (1, 1), (2, 2), (3, 2), (4, 2)]);
+    assert_eq!(all.samples.len(), 2);
+    assert_eq!(told(&all.keep_newest(3)), [(2, 2), (3, 2), (4, 2)]);
 }
 
 /// Texts that the vault step fills in later are in no sample; attributes with only similar names are.
