@@ -73,7 +73,7 @@ pub struct Ledger<'p> {
     open_epoch: Option<LedgerEpoch>,
     /// Objects under the writer's name that none of the keys signed: the first name, and their number.
     foreign_digests: Option<(String, u64)>,
-    /// Whether one of them is a digest with the content that its name demands: a gateway's, an earlier key's, or forged.
+    /// Whether one is a digest with the content that its name demands: a gateway's, an earlier key's, or forged.
     has_foreign_digest_form: bool,
 }
 

@@ -16,7 +16,9 @@ use kernel::clock::{Clock as _, SystemClock, UnixNanos};
 /// The text has none of these forms.
 pub fn parse_time_option(text: &str) -> Result<String, CommandError> {
     if let Some(ago) = parse_duration(text) {
-        return Ok(time_before(SystemClock::new().now(), ago));
+        // in whole seconds, so that equal times of one command are equal
+        let now = SystemClock::new().now().0;
+        return Ok(time_before(UnixNanos(now - now % 1_000_000_000), ago));
     }
     let time = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
     let is_utc = time.get(10..11) == Some("T") && time.ends_with('Z');

@@ -5,10 +5,10 @@
 //! Each check looks at a few elements or searches a text once. The ambiguous keys are defined in `keys` and
 //! `config/dialects.yaml`.
 
+use std::collections::BTreeMap;
+
 use foldhash::HashSet;
 use otlp::Value;
-
-use super::keys::KeyListDefinitions;
 
 /// Evidence from the entries of one map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -142,13 +142,17 @@ impl ShapeCondition {
 }
 
 impl ChatShapes {
-    pub(super) fn new(keys: &KeyListDefinitions) -> Self {
-        let types = keys.chat_types.iter().map(|kind| kind.as_str().into()).collect();
-        let pair_speakers = keys.pair_speakers.clone();
-        let mut out = Self { types, pair_speakers, conditions: Vec::new(), shapes: Vec::new() };
-        let shapes = keys.chat_shapes.iter().map(|shape| (shape, false));
-        let mut bit = 1;
-        for (shape, is_speaker) in shapes.chain(keys.speaker_shapes.iter().map(|shape| (shape, true))) {
+    /// `shapes`: keys (`a|b`: one of them) with their values, and whether the shape only names a speaker. At most 128
+    /// keys in all.
+    pub(super) fn new<'d>(
+        types: &[String],
+        pair_speakers: &[String],
+        shapes: impl Iterator<Item = (&'d BTreeMap<String, Vec<String>>, bool)>,
+    ) -> Self {
+        let types = types.iter().map(|kind| kind.as_str().into()).collect();
+        let mut out = Self { types, pair_speakers: pair_speakers.to_vec(), conditions: Vec::new(), shapes: Vec::new() };
+        let mut bit = 1_u128;
+        for (shape, is_speaker) in shapes {
             let mut mask = 0;
             for (names, values) in shape {
                 let condition = |key: &str| ShapeCondition { key: key.into(), values: values.clone(), bit };

@@ -322,7 +322,9 @@ impl VocabularyCompiler {
         let generic_marks =
             generic.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
         let keys = &data.keys;
-        let chat_shapes = ChatShapes::new(keys);
+        let shapes = keys.chat_shapes.iter().map(|shape| (shape, false));
+        let shapes = shapes.chain(keys.speaker_shapes.iter().map(|shape| (shape, true)));
+        let chat_shapes = ChatShapes::new(&keys.chat_types, &keys.pair_speakers, shapes);
         let speakers = [&keys.human_speakers, &keys.machine_speakers, &keys.thought_speakers, &keys.action_speakers];
         let announced = AnnouncementFinder::new(&keys.quote_introductions, speakers.map(Vec::as_slice));
         let announced = announced.map_err(|error| VocabularyError(format!("announce: {error}")))?;

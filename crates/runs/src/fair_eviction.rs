@@ -8,11 +8,22 @@ use std::collections::BTreeMap;
 
 /// Chooses the entry to evict, of entries given as (account, last use, key).
 pub fn choose_eviction<'k, K: 'k>(entries: impl Iterator<Item = (&'k str, u64, K)>) -> Option<K> {
-    // of several entries with one time, the first is evicted
-    let mut entries: Vec<_> = entries.map(|(account, last_use, key)| (account, last_use, 1, key)).collect();
-    entries.reverse();
-    let others = entries.len().checked_sub(1)?;
-    split_fairly(entries.into_iter(), others).1.pop()
+    // For each account: the number of its entries, and the last use and key of its least recently used one.
+    let mut accounts: BTreeMap<&str, (usize, u64, K)> = BTreeMap::new();
+    for (account, last_use, key) in entries {
+        match accounts.get_mut(account) {
+            None => {
+                accounts.insert(account, (1, last_use, key));
+            }
+            Some((count, oldest_use, oldest_key)) => {
+                *count += 1;
+                if last_use < *oldest_use {
+                    (*oldest_use, *oldest_key) = (last_use, key);
+                }
+            }
+        }
+    }
+    accounts.into_values().max_by_key(|(count, last_use, _)| (*count, Reverse(*last_use))).map(|(.., key)| key)
 }
 
 /// Splits entries, given as (account, time, weight, entry), into those that stay and those to evict. Later ones stay;

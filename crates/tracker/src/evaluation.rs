@@ -45,7 +45,7 @@ pub(super) struct EvaluationInputs {
     /// Cost and duration above which sessions of a feature fire alerts.
     pub(super) bounds: Arc<SessionBounds>,
     pub(super) context: AggregationContext,
-    pub(super) settings: Settings,
+    pub(super) settings: Arc<Settings>,
     pub(super) ids: Arc<dyn IdPolicy>,
 }
 

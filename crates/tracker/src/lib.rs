@@ -9,6 +9,7 @@ mod aggregation_context;
 mod alerts;
 mod args;
 mod attributes;
+mod catalog;
 mod checkpoint;
 mod codec;
 mod compact_map;
@@ -88,7 +89,7 @@ const FINDINGS_PER_LOCK: usize = 64;
 /// See the module documentation.
 pub struct RunTracker {
     id: Arc<str>,
-    settings: Settings,
+    settings: Arc<Settings>,
     vocabulary: Arc<Vocabulary>,
     ids: Arc<dyn IdPolicy>,
     metrics: RunMetrics,
@@ -111,9 +112,10 @@ impl RunTracker {
         ids: Arc<dyn IdPolicy>,
         meter: &Meter,
     ) -> Self {
+        let settings = Arc::new(settings);
         Self {
             id,
-            state: Mutex::new(TrackerState::new(settings.clone())),
+            state: Mutex::new(TrackerState::new(Arc::clone(&settings))),
             settings,
             vocabulary,
             ids,
@@ -325,7 +327,7 @@ impl Processor for RunTracker {
     }
 
     fn restore(&self, checkpoint: &[u8]) -> bool {
-        let Some(mut restored) = TrackerState::load(self.settings.clone(), checkpoint) else { return false };
+        let Some(mut restored) = TrackerState::load(Arc::clone(&self.settings), checkpoint) else { return false };
         let mut current = self.state.lock();
         restored.outbox.keep_signals(&current.outbox);
         *current = restored;

@@ -40,7 +40,7 @@ const VERSION_WITHOUT_OWNERS: u8 = 7;
 
 /// See the module documentation.
 pub(super) struct TrackerState {
-    settings: Settings,
+    settings: Arc<Settings>,
     pub(super) store: GroupStore,
     /// Time that passed while the engine ran, ns.
     running: u64,
@@ -65,7 +65,7 @@ pub(super) struct BatchFollowUp {
 }
 
 impl TrackerState {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
         let store = GroupStore::new(settings.max_runs as usize);
         Self {
             settings,
@@ -132,7 +132,7 @@ impl TrackerState {
         ids: &Arc<dyn IdPolicy>,
     ) -> EvaluationInputs {
         let bounds = self.alerts.session_bounds(&self.settings.alerts);
-        let (wall, settings) = (self.wall.unwrap_or(0), self.settings.clone());
+        let (wall, settings) = (self.wall.unwrap_or(0), Arc::clone(&self.settings));
         EvaluationInputs { running: self.running, wall, bounds, context, settings, ids: Arc::clone(ids) }
     }
 
@@ -362,7 +362,7 @@ impl TrackerState {
     }
 
     /// Restores the result of [`Self::save`] under the current settings. `None`: damaged, or of another version.
-    pub(super) fn load(settings: Settings, saved: &[u8]) -> Option<Self> {
+    pub(super) fn load(settings: Arc<Settings>, saved: &[u8]) -> Option<Self> {
         let (version, mut rest) = saved.split_first()?;
         let from = &mut rest;
         if ![VERSION, VERSION_WITHOUT_OWNERS].contains(version) {

@@ -50,8 +50,8 @@ impl<'s> From<Option<&'s SignedIndex>> for IndexLines<'s> {
     }
 }
 
-/// Calls `visit` with each of these lines of one account or of all accounts, and with the name of the line's object, for
-/// the days of arrival (`2026-11-20`) that `is_day` accepts.
+/// Calls `visit` with each of these lines of one account or of all accounts, and with the name of the line's object,
+/// for the days of arrival (`2026-11-20`) that `is_day` accepts.
 pub async fn each_row(
     vault: &Vault,
     account: Option<&str>,

@@ -36,8 +36,8 @@ pub(super) struct SessionIndex {
     pub(super) unsigned_erasures: Vec<IndexRow>,
     /// Key copies, signed or not: a listed copy must still hold the key itself.
     pub(super) copies: Vec<KeyCopy>,
-    /// The session without its entries. Unreadable parts of the index are no errors: a planted object must not end every
-    /// replay.
+    /// The session without its entries. Unreadable parts of the index are no errors: a planted object must not end
+    /// every replay.
     pub(super) replay: ReplayedSession,
 }
 

@@ -49,7 +49,7 @@ impl RedactProcessor {
     }
 }
 
-/// Writes the text of a number into `buffer`. `None` if it is negative, not finite, too large, or has too many decimals.
+/// Writes a number as text into `buffer`. `None` if it is negative, not finite, too large, or has too many decimals.
 fn format_number<'b>(number: &NumberOccurrence<'_>, buffer: &'b mut String) -> Option<&'b str> {
     buffer.clear();
     match number.value {

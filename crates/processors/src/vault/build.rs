@@ -63,7 +63,7 @@ pub fn build_processor(id: &Arc<str>, settings: &VaultSettings, deps: &Processor
 }
 
 /// Builds a vault. `journal` is the spool as seen by the holder `id` ([`vault::uploader::SpoolJournal`]); `key` signs
-/// the digests, in which `made_by` is the gateway's entry. The processor also serves as the quarantine of its pipelines.
+/// the digests, in which `made_by` is the gateway's entry. The processor is also the quarantine of its pipelines.
 /// The uploader, which needs a store and a key, must keep running after the gateway has stopped, until it has drained.
 pub fn build(
     id: &Arc<str>,

@@ -68,8 +68,8 @@ kernel::with_defaults! {
         /// Maximum number of connections. Beyond it a new connection replaces an idle one, or else a slow upload; if
         /// there is neither, the new one is closed. Default: 1024.
         pub max_connections: u32 = 1024,
-        /// Time from opening a connection to its first request; a connection that stays silent is closed. Default: 10
-        /// s.
+        /// Time from opening a connection to its first request; a connection that stays silent is closed.
+        /// Default: 10 s.
         pub read_header_timeout: TimeSpan = TimeSpan::seconds(10),
         /// Maximum time to receive one request. Default: 60 s.
         pub read_timeout: TimeSpan = TimeSpan::seconds(60),
@@ -173,8 +173,8 @@ kernel::with_defaults! {
         /// Maximum number of connections. Beyond it a new connection replaces an idle one, or else a slow upload; if
         /// there is neither, the new one is closed. Default: 1024.
         pub max_connections: u32 = 1024,
-        /// Time from opening a connection to its first request; a connection that stays silent is closed. Default: 10
-        /// s.
+        /// Time from opening a connection to its first request; a connection that stays silent is closed.
+        /// Default: 10 s.
         pub read_header_timeout: TimeSpan = TimeSpan::seconds(10),
         /// Maximum time to receive one body. Default: 60 s.
         pub read_timeout: TimeSpan = TimeSpan::seconds(60),

@@ -233,8 +233,8 @@ pub(super) async fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, Sto
     Ok(bytes)
 }
 
-/// Writes a file that does not exist yet, and its missing folders. One by one, so that a retry, or another put, finds no
-/// folder whose parents are not on disk yet.
+/// Writes a file that does not exist yet, and its missing folders. One by one, so that a retry, or another put, finds
+/// no folder whose parents are not on disk yet.
 #[expect(clippy::disallowed_methods, reason = "one blocking task for all steps; `tokio::fs` starts one for each")]
 async fn write_new(path: PathBuf, bytes: Bytes) -> io::Result<()> {
     let write = move || files::make_folders(files::parent_folder(&path)).and_then(|()| files::write_new(&path, &bytes));

@@ -164,8 +164,8 @@ impl S3Store {
         Ok(VersionPage { versions, next })
     }
 
-    /// All versions of names that start with `prefix`: names in order, and of each name the newest version first, before
-    /// the delete markers.
+    /// All versions of names that start with `prefix`: names in order, and of each name the newest version first,
+    /// before the delete markers.
     pub(super) async fn all_versions(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<ObjectVersion>, StoreError> {
         let (mut versions, mut after) = (Vec::new(), None);
         loop {
