@@ -6,7 +6,7 @@ use std::path::Path;
 
 use vault::store::StoreError;
 
-/// Most unreadable objects that are listed.
+/// Most messages that a [`ShortList`] keeps.
 const MAX_LISTED: usize = 100;
 
 /// A failure, in words (several lines for several failures).
@@ -40,12 +40,23 @@ impl ReadError {
     }
 }
 
-/// The first messages, and how many more there are; `what` names the others.
-pub(crate) fn shorten_list(mut messages: Vec<String>, what: &str) -> Vec<String> {
-    let omitted = messages.len().saturating_sub(MAX_LISTED);
-    messages.truncate(MAX_LISTED);
-    messages.extend((omitted > 0).then(|| format!("and {omitted} {what}")));
-    messages
+/// The first messages about unreadable objects, and how many more there are: an attacker may have planted any number.
+#[derive(Default)]
+pub(crate) struct ShortList {
+    listed: Vec<String>,
+    omitted: u64,
+}
+
+impl ShortList {
+    pub(crate) fn push(&mut self, message: String) {
+        if self.listed.len() < MAX_LISTED { self.listed.push(message) } else { self.omitted += 1 }
+    }
+
+    /// The messages, and a last one that counts the others; `what` names them.
+    pub(crate) fn finish(mut self, what: &str) -> Vec<String> {
+        self.listed.extend((self.omitted > 0).then(|| format!("and {} {what}", self.omitted)));
+        self.listed
+    }
 }
 
 /// The error if `subject` exists in several accounts: line numbers and session names are unique only within an account.

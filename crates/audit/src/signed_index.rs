@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
 use super::chains::list_chains;
-use super::error::{ReadError, shorten_list};
+use super::error::{ReadError, ShortList};
 use super::location::Vault;
 use kernel::sha256::Sha256;
 use vault::chain::digest::ChainDigest;
@@ -117,7 +117,9 @@ impl SignedIndex {
             }
         }
         unreadable.sort_unstable();
-        self.unreadable = shorten_list(unreadable, "more unreadable chain objects");
+        let mut listed = ShortList::default();
+        unreadable.into_iter().for_each(|message| listed.push(message));
+        self.unreadable = listed.finish("more unreadable chain objects");
         Ok(())
     }
 

@@ -336,7 +336,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
     fn find_in_name(&self, node: NodeId, rules: AttributeRules, out: &mut ItemFacts) {
         let name = self.payload.text(node, self.payload.name_field(node));
         // without one of these a name holds neither structure nor announced text
-        if memchr::memchr3(b'{', b':', b'=', name.as_bytes()).is_some() {
+        if name.bytes().any(|byte| b"{:=<[(".contains(&byte)) {
             let at = (node, ContentLocation::Name);
             self.find_embedded(at, Value::Str(name), false, rules, out);
         }

@@ -190,7 +190,8 @@ impl NestedSearch<'_> {
         let Ok(structure_rest) = searched else { return false };
         let announced_rest = self.remove_announced(structure_rest.as_deref().unwrap_or(text));
         if let Some(rest) = announced_rest.or(structure_rest) {
-            self.removed.texts.insert(text.to_owned(), rest);
+            // what `remove_said` took goes whole wherever it is repeated
+            self.removed.texts.entry(text.to_owned()).or_insert(rest);
         }
         true
     }
@@ -255,9 +256,13 @@ impl NestedSearch<'_> {
     /// The rest of a text after announced content is removed. `None` if nothing is announced.
     fn remove_announced(&mut self, text: &str) -> Option<String> {
         let split = self.keys.announced.split(text)?;
-        // In structure every text was searched separately, and a cut would break the structure. `[INFO] Prompt: …` is
-        // not structure.
-        if structured_text::may_be_structure(text)
+        // In structure every text was searched separately, and a cut would break the structure. `[INFO] Prompt: …` and
+        // `[INST] {…}` are not structure.
+        let is_announced_at = |at: usize| {
+            text.trim_start().get(..at).is_some_and(|start| start.eq_ignore_ascii_case(&split.announced_by))
+        };
+        if !is_announced_at(split.announced_by.len())
+            && structured_text::may_be_structure(text)
             && matches!(structured_text::rewrite(text, &mut ()), WalkOutcome::Unchanged)
         {
             return None;

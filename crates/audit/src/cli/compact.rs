@@ -8,7 +8,7 @@ use clap::Args;
 use super::public_keys::read_public_keys;
 use crate::cli::sessions::KEYS_WITHOUT_EFFECT;
 use crate::compact::{CompactOptions, compact};
-use crate::error::shorten_list;
+use crate::error::ShortList;
 use crate::read::{Vault, VaultLocation};
 use command::error::{CommandError, ExitStatus};
 use command::output;
@@ -67,7 +67,8 @@ pub(super) fn run_compact(options: &CompactArgs) -> Result<ExitStatus, CommandEr
             format_count(summary.pruned_days, "day")
         ))?;
     }
-    let messages = summary.unreadable.iter().map(|why| format!("left out: {why}")).collect();
-    let messages = shorten_list(messages, "more");
+    let mut messages = ShortList::default();
+    summary.unreadable.iter().for_each(|why| messages.push(format!("left out: {why}")));
+    let messages = messages.finish("more");
     if messages.is_empty() { Ok(ExitStatus::Success) } else { Err(CommandError::Failed(messages.join("\n"))) }
 }

@@ -12,7 +12,7 @@ use std::io::Read;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 
-use crate::error::{ReadError, shorten_list};
+use crate::error::{ReadError, ShortList};
 use crate::location::Vault;
 use crate::signed_index::SignedIndex;
 use kernel::sha256::Sha256;
@@ -69,7 +69,7 @@ pub async fn each_row(
         Some(account) => format!("index/v1/account={}/", vault::object_names::account_segment(account)),
         None => "index/v1/".to_owned(),
     };
-    let (mut unreadable, mut seen) = (Vec::new(), SeenLines::new());
+    let (mut unreadable, mut seen) = (ShortList::default(), SeenLines::new());
     // a name without a day is not a gateway's, and is reported
     let may_be_of_day = |name: &str| vault.relative_name(name).and_then(arrival_day).is_none_or(is_day);
     let listed = vault.list(ObjectKind::Index, &folder).await?;
@@ -97,8 +97,8 @@ pub async fn each_row(
             Err(error) => unreadable.push(error.to_string()),
         }
     }
-    unreadable.extend(missing.recent);
-    let unreadable = shorten_list(unreadable, "more unreadable objects");
+    missing.recent.into_iter().for_each(|message| unreadable.push(message));
+    let unreadable = unreadable.finish("more unreadable objects");
     Ok(UnreadIndex { unreadable, older_missing: missing.older })
 }
 
@@ -117,7 +117,7 @@ fn visit_object_lines(
     index_name: &IndexName,
     lines: &str,
     seen: &mut SeenLines,
-    unreadable: &mut Vec<String>,
+    unreadable: &mut ShortList,
     visit: &mut (dyn FnMut(&str, IndexRow) + Send),
 ) {
     let (mut malformed, mut conflicting) = (0_u64, 0_u64);

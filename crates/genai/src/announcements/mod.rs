@@ -151,8 +151,7 @@ fn announced_value(text: &str, from: usize, end: Option<usize>, is_mark: bool) -
     let limit = end.unwrap_or(text.len());
     let after = text.get(from..limit)?;
     if is_mark {
-        let is_removed = after.trim().is_empty() || after.trim_start().starts_with(CONTENT);
-        return (!is_removed).then_some(limit - after.trim_start().len()..limit);
+        return (!matches!(after.trim(), "" | CONTENT)).then_some(limit - after.trim_start().len()..limit);
     }
     // `"prompt": …` in structure that could not be parsed.
     let after = after.strip_prefix(['"', '\'']).unwrap_or(after).trim_start_matches([' ', '\t']);

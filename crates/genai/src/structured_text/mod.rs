@@ -238,6 +238,8 @@ impl<'t> StructureWalk<'t> {
         self.skip_space();
         let (start, leaf) = (self.at, self.skip_value());
         let raw = self.slice(start, self.at);
+        self.evidence_bytes = self.evidence_bytes.saturating_sub(raw.len());
+        self.too_deep |= self.evidence_bytes == 0;
         self.skip_space();
         self.at += usize::from(self.peek() == Some(b','));
         self.skip_space();
@@ -254,8 +256,8 @@ impl<'t> StructureWalk<'t> {
     /// Walks the members between brackets: entries of a map, elements of a list, arguments of a call.
     fn walk_members(&mut self, close: u8, parent: &str, visit: &mut impl StructureVisitor) -> Option<()> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            self.too_deep = true;
+        self.too_deep |= self.depth > MAX_DEPTH;
+        if self.too_deep {
             return None;
         }
         self.copy_char();
@@ -296,9 +298,8 @@ impl<'t> StructureWalk<'t> {
     fn walk_member(&mut self, map: &mut MapMembers, parent: &str, visit: &mut impl StructureVisitor) -> Option<bool> {
         let from = self.at;
         let name = match self.peek() {
-            Some(b'"' | b'\'') => Some(self.read_string()),
             Some(b'{' | b'[' | b'(') => None,
-            _ => Some(self.read_angle_word().unwrap_or_else(|| self.read_word())),
+            _ => Some(self.read_angle_word().unwrap_or_else(|| self.read_name())),
         };
         self.skip_space();
         // Java prints objects as `UserMessage{content='…'}`. Text that must be structure has no `=` in braces.
@@ -362,7 +363,7 @@ impl<'t> StructureWalk<'t> {
                 self.too_deep = true;
                 break;
             }
-            let name = if matches!(byte, b'"' | b'\'') { self.read_string() } else { self.read_word() };
+            let name = self.read_name();
             self.skip_space();
             let colon = self.peek() == Some(b':');
             self.at += usize::from(colon);
@@ -373,7 +374,10 @@ impl<'t> StructureWalk<'t> {
                 let text = match leaf {
                     StructureLeaf::Text(text) => text,
                     StructureLeaf::Nested => chat_evidence::STRUCTURE_STAND_IN.into(),
-                    StructureLeaf::Word(_) => "".into(),
+                    StructureLeaf::Word("null" | "None" | "true" | "false" | "True" | "False") => "".into(),
+                    // a number is no text
+                    StructureLeaf::Word(word) if !word.starts_with(char::is_alphabetic) => "".into(),
+                    StructureLeaf::Word(word) => word.into(),
                 };
                 entries.push((key, text));
             }

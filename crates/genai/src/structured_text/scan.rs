@@ -102,7 +102,19 @@ impl<'t> StructureWalk<'t> {
         self.slice(from, self.at)
     }
 
-    /// Skips one value.
+    /// Reads a name: a string, or a word up to its first `=`.
+    pub(super) fn read_name(&mut self) -> &'t str {
+        if let Some(b'"' | b'\'') = self.peek() {
+            return self.read_string();
+        }
+        let from = self.at;
+        if let Some(at) = self.read_word().find('=') {
+            self.at = from + at + 1;
+        }
+        self.slice(from, self.at)
+    }
+
+    /// Skips one value. Several words without quotes are a text.
     pub(super) fn skip_value(&mut self) -> StructureLeaf<'t> {
         if let Some(raw) = self.read_angle_word() {
             return StructureLeaf::Text(raw.into());
@@ -113,7 +125,10 @@ impl<'t> StructureWalk<'t> {
             _ => {
                 let word = self.read_word();
                 if !matches!(self.peek(), Some(b'(' | b'"' | b'\'' | b':')) {
-                    return StructureLeaf::Word(word.trim());
+                    return match word.trim() {
+                        text if text.contains(char::is_whitespace) => StructureLeaf::Text(text.into()),
+                        word => StructureLeaf::Word(word),
+                    };
                 }
             }
         }

@@ -608,6 +608,9 @@ fn hostile_logs_take_linear_time() {
         ("", "Human:\n", ""),
         // no map ends, and each asks what its entries show
         ("", "{\"prompt\": \"x\" ", ""),
+        // pairs whose text does not end
+        ("", ",[\"user\",[[}", ""),
+        ("", "f(('content',[[}", ""),
     ];
     for (head, piece, tail) in around {
         let text = |times: usize| format!("{head}{}{tail}", piece.repeat(times));

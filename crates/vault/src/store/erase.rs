@@ -56,8 +56,13 @@ impl S3Store {
         prefix: &str,
         is_target: &ErasePredicate<'_>,
     ) -> Result<Vec<ObjectVersion>, StoreError> {
-        let mut listed = self.all_versions(kind, prefix).await?;
-        listed.retain(|version| is_target(&version.name) && !version.id.is_empty());
+        let mut listed = Vec::new();
+        let mut select = |version: ObjectVersion| {
+            if is_target(&version.name) && !version.id.is_empty() {
+                listed.push(version);
+            }
+        };
+        self.each_version(kind, prefix, &mut select).await?;
         listed.sort_by_key(|version| version.marker);
         Ok(listed)
     }

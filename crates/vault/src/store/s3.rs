@@ -5,6 +5,7 @@
 //! `If-None-Match: *`. A lock's retention starts at the put. The client is created with the first call. Neighbour:
 //! `uploader` retries without end and decides the bytes of objects.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -164,34 +165,47 @@ impl S3Store {
         Ok(VersionPage { versions, next })
     }
 
-    /// All versions of names that start with `prefix`: names in order, and of each name the newest version first,
-    /// before the delete markers.
-    pub(super) async fn all_versions(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<ObjectVersion>, StoreError> {
-        let (mut versions, mut after) = (Vec::new(), None);
+    /// Calls `visit` with each version of names that start with `prefix`: names in order, and of each name the newest
+    /// version first, before the delete markers. Only a page is in memory: a writer may have put any number.
+    pub(super) async fn each_version(
+        &self,
+        kind: ObjectKind,
+        prefix: &str,
+        visit: &mut (dyn FnMut(ObjectVersion) + Send),
+    ) -> Result<(), StoreError> {
+        let mut after = None;
         loop {
             let page = self.list_versions(kind, prefix, after.clone()).await?;
-            versions.extend(page.versions);
+            page.versions.into_iter().for_each(&mut *visit);
             match page.next {
                 Some(next) if after.as_ref() != Some(&next) => after = Some(next),
-                _ => return Ok(versions),
+                _ => return Ok(()),
             }
         }
     }
 
     /// The id of the version that was written first.
     async fn first_version(&self, kind: ObjectKind, name: &str) -> Result<String, StoreError> {
-        let mut versions = self.all_versions(kind, name).await?.into_iter();
-        let oldest = versions.rfind(|version| version.name == name && !version.marker);
-        oldest.map(|version| version.id).ok_or(StoreError::Missing)
+        let mut oldest = None;
+        let mut visit = |version: ObjectVersion| {
+            if version.name == name && !version.marker {
+                oldest = Some(version.id);
+            }
+        };
+        self.each_version(kind, name, &mut visit).await?;
+        oldest.ok_or(StoreError::Missing)
     }
 
     /// Names that have a version, even if a delete marker hides it.
     async fn list_names_of_all_versions(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let versions = self.all_versions(kind, prefix).await?.into_iter();
-        let mut names: Vec<String> = versions.filter(|version| !version.marker).map(|version| version.name).collect();
-        names.sort_unstable();
-        names.dedup();
-        Ok(names)
+        let mut names = BTreeSet::new();
+        let mut visit = |version: ObjectVersion| {
+            if !version.marker {
+                names.insert(version.name);
+            }
+        };
+        self.each_version(kind, prefix, &mut visit).await?;
+        Ok(names.into_iter().collect())
     }
 
     async fn list_names(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, StoreError> {
