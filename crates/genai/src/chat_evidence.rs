@@ -158,7 +158,7 @@ impl ChatShapes {
                 let condition = |key: &str| ShapeCondition { key: key.into(), values: values.clone(), bit };
                 out.conditions.extend(names.split('|').map(condition));
                 mask |= bit;
-                bit = bit.checked_mul(2).unwrap_or(u128::MAX);
+                bit = bit.saturating_mul(2);
             }
             out.shapes.push((mask, is_speaker));
         }
