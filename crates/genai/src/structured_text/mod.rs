@@ -13,6 +13,7 @@ use kernel::notation::{push_escaped, unescape};
 use super::announcements::is_plain_word;
 use super::chat_evidence;
 pub use super::chat_evidence::ChatEvidence;
+use scan::{leaf_from_words, printed_text_end};
 
 /// Maximum nesting depth.
 const MAX_DEPTH: usize = 64;
@@ -328,7 +329,8 @@ impl<'t> StructureWalk<'t> {
         }
         self.copy_space();
         if visit.is_listed(&key) {
-            let (start, leaf) = (self.at, self.skip_value());
+            let start = self.at;
+            let leaf = if keyword.is_some() { self.skip_printed_value(map.close) } else { self.skip_value() };
             let raw = self.slice(start, self.at);
             let evidence = self.map_evidence(map, visit);
             if self.too_deep {
@@ -341,6 +343,21 @@ impl<'t> StructureWalk<'t> {
             self.at = start;
         }
         self.walk_value(&key, visit).map(|()| true)
+    }
+
+    /// Skips the value of `name=value`. Text without quotes, as Java prints it, ends before the next `, name=` or `close`.
+    fn skip_printed_value(&mut self, close: u8) -> StructureLeaf<'t> {
+        let (start, leaf) = (self.at, self.skip_value());
+        let head = self.slice(start, self.at).split(['(', '[', '{', '"', '\'']).next().unwrap_or_default().trim();
+        if head.is_empty() || (matches!(leaf, StructureLeaf::Nested) && !head.contains(char::is_whitespace)) {
+            return leaf;
+        }
+        let text = self.text.get(start..).unwrap_or_default();
+        let printed = text.get(..printed_text_end(text, close)).unwrap_or(text);
+        self.at = start + printed.len();
+        self.evidence_bytes = self.evidence_bytes.saturating_sub(printed.len());
+        self.too_deep |= self.evidence_bytes == 0;
+        leaf_from_words(printed)
     }
 
     /// The evidence from the entries of this map, computed once.

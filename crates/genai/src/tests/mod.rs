@@ -611,6 +611,8 @@ fn hostile_logs_take_linear_time() {
         // pairs whose text does not end
         ("", ",[\"user\",[[}", ""),
         ("", "f(('content',[[}", ""),
+        ("", "f(content=a b ", ""),
+        ("f(", "prompt=a b ,,,,aaaaaaaaaaaaaaa", ""),
     ];
     for (head, piece, tail) in around {
         let text = |times: usize| format!("{head}{}{tail}", piece.repeat(times));
