@@ -70,10 +70,11 @@ fn fits_list(value: Value<'_>, max_elements: usize, weigh: impl Fn(&str) -> Opti
             weigh(text).is_some() || list().is_some_and(|list| list.iter().all(|text| weigh(text).is_some()))
         }
         Value::List(_) => {
-            let mut before = None;
-            let words = value.items().try_fold(0_usize, |words, item| match item {
-                // a list of finish reasons often repeats one
-                Value::Str(text) if before.replace(text) == Some(text) => Some(words),
+            // a list of finish reasons often repeats one
+            let first = value.items().next().and_then(|item| item.as_str());
+            let is_repeated = first.is_some() && value.items().all(|item| item.as_str() == first);
+            let counted = if is_repeated { 1 } else { usize::MAX };
+            let words = value.items().take(counted).try_fold(0_usize, |words, item| match item {
                 Value::Str(text) => Some(words.saturating_add(weigh(text)?)),
                 Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty => Some(words),
                 Value::List(_) | Value::Map(_) | Value::Bytes(_) => None,

@@ -13,7 +13,6 @@ use kernel::notation::{push_escaped, unescape};
 use super::announcements::is_plain_word;
 use super::chat_evidence;
 pub use super::chat_evidence::ChatEvidence;
-use scan::{leaf_from_words, printed_text_end};
 
 /// Maximum nesting depth.
 const MAX_DEPTH: usize = 64;
@@ -345,7 +344,8 @@ impl<'t> StructureWalk<'t> {
         self.walk_value(&key, visit).map(|()| true)
     }
 
-    /// Skips the value of `name=value`. Text without quotes, as Java prints it, ends before the next `, name=` or `close`.
+    /// Skips the value of `name=value`. Text without quotes, as Java prints it, ends before the next `, name=` or before
+    /// `close`.
     fn skip_printed_value(&mut self, close: u8) -> StructureLeaf<'t> {
         let (start, leaf) = (self.at, self.skip_value());
         let head = self.slice(start, self.at).split(['(', '[', '{', '"', '\'']).next().unwrap_or_default().trim();
@@ -353,11 +353,11 @@ impl<'t> StructureWalk<'t> {
             return leaf;
         }
         let text = self.text.get(start..).unwrap_or_default();
-        let printed = text.get(..printed_text_end(text, close)).unwrap_or(text);
+        let printed = text.get(..Self::printed_text_end(text, close)).unwrap_or(text);
         self.at = start + printed.len();
         self.evidence_bytes = self.evidence_bytes.saturating_sub(printed.len());
         self.too_deep |= self.evidence_bytes == 0;
-        leaf_from_words(printed)
+        Self::leaf_from_words(printed)
     }
 
     /// The evidence from the entries of this map, computed once.

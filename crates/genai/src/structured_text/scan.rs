@@ -10,36 +10,36 @@ use super::{StructureLeaf, StructureWalk, find_structure, strip_quotes};
 /// Maximum size of a `<…>` that counts as one word, bytes.
 const MAX_ANGLE_WORD: usize = 256;
 
-/// A value without quotes: several words are a text.
-pub(super) fn leaf_from_words(words: &str) -> StructureLeaf<'_> {
-    match words.trim() {
-        text if text.contains(char::is_whitespace) => StructureLeaf::Text(text.into()),
-        word => StructureLeaf::Word(word),
-    }
-}
-
-/// The end of a printed value without quotes: before `, name=`, or before `close` outside of brackets.
-pub(super) fn printed_text_end(text: &str, close: u8) -> usize {
-    let mut open = 0_usize;
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            _ if byte == close && open == 0 => return at,
-            b'(' | b'[' | b'{' => open += 1,
-            b')' | b']' | b'}' => open = open.saturating_sub(1),
-            b',' => {
-                let after = text.get(at + 1..).unwrap_or_default().trim_start();
-                let name = after.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
-                if name > 0 && after.as_bytes().get(name) == Some(&b'=') {
-                    return at;
-                }
-            }
-            _ => {}
+impl<'t> StructureWalk<'t> {
+    /// A value without quotes: several words are a text.
+    pub(super) fn leaf_from_words(words: &'t str) -> StructureLeaf<'t> {
+        match words.trim() {
+            text if text.contains(char::is_whitespace) => StructureLeaf::Text(text.into()),
+            word => StructureLeaf::Word(word),
         }
     }
-    text.len()
-}
 
-impl<'t> StructureWalk<'t> {
+    /// The end of a printed value without quotes: before `, name=`, or before `close` outside of brackets.
+    pub(super) fn printed_text_end(text: &str, close: u8) -> usize {
+        let mut open = 0_usize;
+        for (at, byte) in text.bytes().enumerate() {
+            match byte {
+                _ if byte == close && open == 0 => return at,
+                b'(' | b'[' | b'{' => open += 1,
+                b')' | b']' | b'}' => open = open.saturating_sub(1),
+                b',' => {
+                    let after = text.get(at + 1..).unwrap_or_default().trim_start();
+                    let name = after.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
+                    if name > 0 && after.as_bytes().get(name) == Some(&b'=') {
+                        return at;
+                    }
+                }
+                _ => {}
+            }
+        }
+        text.len()
+    }
+
     pub(super) fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -154,7 +154,7 @@ impl<'t> StructureWalk<'t> {
             _ => {
                 let word = self.read_word();
                 if !matches!(self.peek(), Some(b'(' | b'"' | b'\'' | b':')) {
-                    return leaf_from_words(word);
+                    return Self::leaf_from_words(word);
                 }
             }
         }
