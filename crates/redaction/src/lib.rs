@@ -65,17 +65,9 @@ pub use item_findings::ItemFindings;
 pub use resolve::{RedactionHit, replace_hits};
 pub use rule::{CustomRule, KeyValueForm, RuleClass, RuleData, RuleFamily};
 
-/// The built-in rule files by the name that configuration uses.
+/// The built-in rule sets by the name that configuration uses: lists of [`RuleData`] as JSON. They are generated from
+/// `config/rules/*.yaml`, because JSON takes a twentieth of the time to read; a test keeps both in step.
 pub const BUILTIN: &[(&str, &str)] = &[
-    (
-        "pii",
-        concat!(
-            include_str!("../../../config/rules/pii.yaml"),
-            "\n",
-            include_str!("../../../config/rules/keys.yaml"),
-            "\n",
-            include_str!("../../../config/rules/names.yaml")
-        ),
-    ),
-    ("secrets", include_str!("../../../config/rules/secrets.yaml")),
+    ("pii", include_str!("../../../config/rules/pii.json")),
+    ("secrets", include_str!("../../../config/rules/secrets.json")),
 ];

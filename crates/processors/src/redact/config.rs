@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use config::{ByteSize, FieldProblem, load, problem::find_nearest};
+use config::{ByteSize, FieldProblem, problem::find_nearest};
 use redaction::{BUILTIN, CustomRule, Detector, RuleData, SearchOptions};
 
 kernel::with_defaults! {
@@ -170,7 +170,7 @@ impl RedactConfig {
                 problems.push(FieldProblem::new(format!("rules[{index}]"), text));
                 continue;
             };
-            match load::parse_data::<Vec<RuleData>>(name, text) {
+            match serde_json::from_str::<Vec<RuleData>>(text) {
                 Ok(set) => rules.extend(set),
                 Err(problem) => problems.push(FieldProblem::new(format!("rules[{index}]"), problem.to_string())),
             }

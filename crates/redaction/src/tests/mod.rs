@@ -29,8 +29,32 @@ mod steps;
 mod tables;
 mod wordlists;
 
+const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/rules");
+
+/// The rules of a set, read from its YAML files, so that a change of data needs no rebuild.
+fn read_set<T: for<'de> serde::Deserialize<'de> + 'static>(set: &str) -> Vec<T> {
+    let names: &[&str] = if set == "pii" { &["pii", "keys", "names"] } else { &[set] };
+    let read = |name: &&str| std::fs::read_to_string(format!("{RULES}/{name}.yaml")).expect("a rule file");
+    load::parse_data(set, &names.iter().map(read).collect::<Vec<_>>().join("\n")).expect("a rule file")
+}
+
 fn rules() -> Vec<RuleData> {
-    BUILTIN.iter().flat_map(|(name, text)| load::parse_data::<Vec<RuleData>>(name, text).expect("rule file")).collect()
+    BUILTIN.iter().flat_map(|(set, _)| read_set(set)).collect()
+}
+
+/// The built-in sets are those of the YAML files. To generate them: `TOLLGATE_UPDATE=1 cargo test -p redaction`.
+#[test]
+fn builtin_is_the_yaml_files() {
+    for (set, builtin) in BUILTIN {
+        let (path, json) = (format!("{RULES}/{set}.json"), serde_json::to_string(&read_set::<serde_json::Value>(set)));
+        let json = json.expect("JSON");
+        if config::env::var("TOLLGATE_UPDATE").is_some() {
+            std::fs::write(&path, &json).expect("written");
+        }
+        let is_current = std::fs::read_to_string(&path).is_ok_and(|text| text == json);
+        assert!(is_current, "{path} is out of date: run with TOLLGATE_UPDATE=1");
+        assert!(serde_json::from_str::<Vec<RuleData>>(builtin).is_ok(), "{path} has no rules");
+    }
 }
 
 /// The built-in rules, compiled once because compilation takes longer than most tests.

@@ -25,7 +25,6 @@ use command::error::{CommandError, ExitStatus};
 use command::output;
 use command::runtime::block_on;
 use command::time_option::parse_duration;
-use config::load::parse_data;
 use kernel::clock::{Clock, SystemClock};
 use kernel::files;
 use kernel::rng::{Rng, SystemRng};
@@ -333,7 +332,7 @@ pub(super) fn check_public_text(option: &str, text: &str) -> Result<(), CommandE
     if text.trim().is_empty() || text.len() > 500 || text.chars().any(char::is_control) {
         return Err(CommandError::Failed(format!("{option} must be one line of 1 to 500 bytes")));
     }
-    let sets: Result<Vec<_>, _> = BUILTIN.iter().map(|(name, text)| parse_data::<Vec<RuleData>>(name, text)).collect();
+    let sets: Result<Vec<_>, _> = BUILTIN.iter().map(|(_, text)| serde_json::from_str::<Vec<RuleData>>(text)).collect();
     let rules = sets.ok().and_then(|sets| Detector::new(&sets.concat(), &[]).ok());
     let rules = rules.ok_or("the redaction rules can't be loaded")?;
     let mut scratch = SearchScratch::new();
