@@ -38,10 +38,7 @@ struct Corpus {
 }
 
 fn rules() -> Vec<RuleData> {
-    BUILTIN
-        .iter()
-        .flat_map(|(_, text)| serde_json::from_str::<Vec<RuleData>>(text).expect("a rule set"))
-        .collect()
+    BUILTIN.iter().flat_map(|(_, text)| serde_json::from_str::<Vec<RuleData>>(text).expect("a rule set")).collect()
 }
 
 fn detector(custom: &[CustomRule]) -> Detector {

@@ -344,8 +344,8 @@ impl<'t> StructureWalk<'t> {
         self.walk_value(&key, visit).map(|()| true)
     }
 
-    /// Skips the value of `name=value`. Text without quotes, as Java prints it, ends before the next `, name=` or before
-    /// `close`.
+    /// Skips the value of `name=value`. Text without quotes, as Java prints it, ends before the next `, name=` or
+    /// before `close`.
     fn skip_printed_value(&mut self, close: u8) -> StructureLeaf<'t> {
         let (start, leaf) = (self.at, self.skip_value());
         let head = self.slice(start, self.at).split(['(', '[', '{', '"', '\'']).next().unwrap_or_default().trim();
