@@ -6,6 +6,7 @@
 //! The receiver (`receivers/kafka`) knows offsets and partitions, the exporter (`exporters/kafka`) requests.
 
 mod access_rights;
+mod broker_keys;
 mod client;
 mod durability;
 mod kept_producer;

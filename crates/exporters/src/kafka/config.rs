@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::queue::{RetryOnFailure, SendingQueue};
-use ::kafka::{AuthConfig, BrokerSettings, KafkaTlsConfig, SEALED_TOPIC, broker_settings};
+use ::kafka::{BrokerSettings, SEALED_TOPIC, broker_settings};
 use config::{ByteSize, FieldProblem, TimeSpan};
 use kernel::key_source::{KeySource, LazyKey};
 use otlp::Signal;
@@ -44,19 +44,11 @@ pub struct SignalTopicConfig {
     pub topic: Option<String>,
 }
 
-kernel::with_defaults! {
+::kafka::with_broker_keys! {
     /// Writes telemetry to Kafka: sealed records for a fleet's workers, or plain OTLP for other consumers.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields, default)]
     pub struct KafkaExporterConfig {
-        /// The brokers to ask first, each `host:port`.
-        pub brokers: Vec<String>,
-        /// The name that brokers log for this client. Default: `tollgate`.
-        pub client_id: String = "tollgate".to_owned(),
-        /// TLS of the connections; `{}` for the system's certificates. Without this key they are plain text.
-        pub tls: Option<KafkaTlsConfig>,
-        /// Credentials.
-        pub auth: AuthConfig,
         /// Form of the records: `sealed` (default) for tollgate's workers, `otlp_proto` for other consumers.
         pub encoding: RecordEncoding,
         /// The topic of sealed records. Default: `tollgate.in`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use ::kafka::{AuthConfig, BrokerSettings, KafkaTlsConfig, SEALED_TOPIC, broker_settings};
+use ::kafka::{BrokerSettings, SEALED_TOPIC, broker_settings};
 use config::{ByteSize, FieldProblem, TimeSpan};
 use kernel::key_source::{KeySource, LazyKey};
 use otlp::Signal;
@@ -43,20 +43,12 @@ pub struct PlainTopicConfig {
     pub encoding: PlainEncoding,
 }
 
-kernel::with_defaults! {
+::kafka::with_broker_keys! {
     /// Reads telemetry from Kafka: sealed records of a fleet's edges, or plain OTLP of other producers. A record's
     /// offset is committed after the gateway's spool has it on disk.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields, default)]
     pub struct KafkaReceiverConfig {
-        /// The brokers to ask first, each `host:port`.
-        pub brokers: Vec<String>,
-        /// The name that brokers log for this client. Default: `tollgate`.
-        pub client_id: String = "tollgate".to_owned(),
-        /// TLS of the connections; `{}` for the system's certificates. Without this key they are plain text.
-        pub tls: Option<KafkaTlsConfig>,
-        /// Credentials.
-        pub auth: AuthConfig,
         /// The consumer group; the same for all workers of a fleet. Default: `tollgate`.
         pub group_id: String = GROUP.to_owned(),
         /// A name of this worker that stays over restarts, such as the pod's, so that a restart moves no partition.
