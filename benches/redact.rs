@@ -21,7 +21,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use redaction::{BUILTIN, CustomRule, Detector, RuleData, SearchScratch};
+use redaction::{CustomRule, Detector, RuleData, SearchScratch, builtin_rules};
 
 /// Bytes of each corpus.
 const SIZE: usize = 2 << 20;
@@ -38,7 +38,7 @@ struct Corpus {
 }
 
 fn rules() -> Vec<RuleData> {
-    BUILTIN.iter().flat_map(|(_, text)| serde_json::from_str::<Vec<RuleData>>(text).expect("a rule set")).collect()
+    builtin_rules().expect("the built-in rules")
 }
 
 fn detector(custom: &[CustomRule]) -> Detector {

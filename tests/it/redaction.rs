@@ -4,15 +4,13 @@
 use std::fs;
 use std::path::Path;
 
-use redaction::{BUILTIN, Detector, RuleData, SearchScratch};
+use redaction::{Detector, SearchScratch, builtin_rules};
 
 use crate::manual::run_script;
 use crate::sources::{File, blocks_of};
 
 fn detector() -> Detector {
-    let rules: Vec<RuleData> =
-        BUILTIN.iter().flat_map(|(_, text)| serde_json::from_str::<Vec<RuleData>>(text).unwrap()).collect();
-    Detector::new(&rules, &[]).ok().unwrap()
+    Detector::new(&builtin_rules().unwrap(), &[]).ok().unwrap()
 }
 
 /// Typical texts of telemetry: every string of a recording, log lines, code, JSON within strings, paths, ids.

@@ -1,7 +1,7 @@
 //! Searches texts for runs of content fingerprints. Time is linear in texts and content, and content is read once for
 //! all texts: a Bloom filter rejects most positions of the content, and a hash map of the texts' runs decides about the
-//! others. A false match has a probability of about 2^-80 for each pair of positions. `replacement` decides what is
-//! removed.
+//! others. Two positions with different texts match by mistake with a probability of about 2^-80. `replacement` decides
+//! what is removed.
 
 use std::ops::Range;
 

@@ -103,7 +103,7 @@ fn is_type(key: &str) -> bool {
 pub(super) const STRUCTURE_STAND_IN: &str = "{";
 /// Key of the name in front of a printed object's bracket, as in `HumanMessage(…)`.
 pub(super) const OBJECT_NAME: &str = "()";
-/// The key that stands for the text of `["speaker", "text"]`.
+/// The text of `["speaker", "text"]` is treated as if it had this key.
 pub(super) const SAID: &str = "content";
 
 /// The text of an entry, or [`STRUCTURE_STAND_IN`] for a map or list.

@@ -51,7 +51,7 @@ pub(super) struct SearchScope {
     pub(super) dialect: Option<KeySetId>,
     /// On an agent's item, numbers under listed keys are content too.
     pub(super) agent: bool,
-    /// The texts are error texts, so what they quote is content too.
+    /// The texts are error texts: long quotations in them are content too.
     pub(super) in_error: bool,
 }
 

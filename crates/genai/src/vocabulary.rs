@@ -83,7 +83,7 @@ pub struct Vocabulary {
 /// One compiled dialect.
 pub(super) struct Dialect {
     pub(super) name: &'static str,
-    /// The definition, without what is compiled.
+    /// The definition. What the fields below compile was taken out of it.
     pub(super) data: schema::DialectDefinition,
     pub(super) clauses: Vec<DetectionClause>,
     pub(super) calls: Vec<CallRule>,

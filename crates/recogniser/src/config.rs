@@ -19,8 +19,8 @@ use redaction::RuleData;
 use redaction::recognised::{ENTITIES, EntityRow};
 
 kernel::with_defaults! {
-    /// An external recogniser with the API of Presidio's analyzer. It is sent the texts that are to be forwarded, and
-    /// reports what is private in them.
+    /// An external recogniser with the API of Presidio's analyzer. tollgate sends it the texts that will be forwarded,
+    /// and it reports what is private in them.
     #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields, default)]
     pub struct Config {

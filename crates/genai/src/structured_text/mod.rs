@@ -238,8 +238,7 @@ impl<'t> StructureWalk<'t> {
         self.skip_space();
         let (start, leaf) = (self.at, self.skip_value());
         let raw = self.slice(start, self.at);
-        self.evidence_bytes = self.evidence_bytes.saturating_sub(raw.len());
-        self.too_deep |= self.evidence_bytes == 0;
+        self.charge(raw.len());
         self.skip_space();
         self.at += usize::from(self.peek() == Some(b','));
         self.skip_space();
@@ -344,6 +343,12 @@ impl<'t> StructureWalk<'t> {
         self.walk_value(&key, visit).map(|()| true)
     }
 
+    /// Counts bytes that were read ahead and will be read again. When none are left, the text counts as too deep.
+    fn charge(&mut self, bytes: usize) {
+        self.evidence_bytes = self.evidence_bytes.saturating_sub(bytes);
+        self.too_deep |= self.evidence_bytes == 0;
+    }
+
     /// Skips the value of `name=value`. Text without quotes, as Java prints it, ends before the next `, name=` or
     /// before `close`.
     fn skip_printed_value(&mut self, close: u8) -> StructureLeaf<'t> {
@@ -355,8 +360,7 @@ impl<'t> StructureWalk<'t> {
         let text = self.text.get(start..).unwrap_or_default();
         let printed = text.get(..Self::printed_text_end(text, close)).unwrap_or(text);
         self.at = start + printed.len();
-        self.evidence_bytes = self.evidence_bytes.saturating_sub(printed.len());
-        self.too_deep |= self.evidence_bytes == 0;
+        self.charge(printed.len());
         Self::leaf_from_words(printed)
     }
 

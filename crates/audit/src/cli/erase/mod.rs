@@ -29,7 +29,7 @@ use kernel::clock::{Clock, SystemClock};
 use kernel::files;
 use kernel::rng::{Rng, SystemRng};
 use kernel::terminal::{escape_json, escape_unsafe, format_count};
-use redaction::{BUILTIN, Detector, RuleData, SearchScratch};
+use redaction::{Detector, SearchScratch, builtin_rules};
 use vault::chain::note::{SigningKey, VerifyKey};
 use vault::index_row::ShreddedKey;
 use vault::object_names::rfc3339;
@@ -332,8 +332,7 @@ pub(super) fn check_public_text(option: &str, text: &str) -> Result<(), CommandE
     if text.trim().is_empty() || text.len() > 500 || text.chars().any(char::is_control) {
         return Err(CommandError::Failed(format!("{option} must be one line of 1 to 500 bytes")));
     }
-    let sets: Result<Vec<_>, _> = BUILTIN.iter().map(|(_, text)| serde_json::from_str::<Vec<RuleData>>(text)).collect();
-    let rules = sets.ok().and_then(|sets| Detector::new(&sets.concat(), &[]).ok());
+    let rules = builtin_rules().ok().and_then(|rules| Detector::new(&rules, &[]).ok());
     let rules = rules.ok_or("the redaction rules can't be loaded")?;
     let mut scratch = SearchScratch::new();
     match rules.find(text, &mut scratch).first() {

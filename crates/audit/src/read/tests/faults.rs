@@ -119,8 +119,8 @@ async fn lines_that_point_outside_are_told() {
     }
 }
 
-/// A reference to missing bytes, to nothing, or out of the vault's folder. A missing
-/// object is told apart from a changed one.
+/// A reference to missing bytes, to nothing, or out of the vault's folder. The error
+/// says whether an object is missing or was changed.
 #[tokio::test]
 async fn references_that_lead_nowhere_are_told() {
     let place = tempfile::tempdir().expect("scratch");
