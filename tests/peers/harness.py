@@ -347,7 +347,8 @@ class Gateway:
         """Posts what must be accepted."""
         status, _, answer = self.post(signal, body, kind, **headers)
         if status != 200:
-            raise AssertionError(f"{signal}: {status} {answer[:300]!r}")
+            spool = {name: value for name, value in self.metrics().items() if name.startswith("tollgate_spool_")}
+            raise AssertionError(f"{signal}: {status} {answer[:300]!r} free={shutil.disk_usage(self.data).free} {spool}")
 
     def replay(self, folder, files):
         """Sends recorded requests; every one must be accepted."""
