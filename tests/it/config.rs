@@ -362,7 +362,7 @@ fn steps_that_drop_stand_last() {
         ["filter, redact, filter/2, resource", "redact, filter, filter/2", "resource, redact, filter, filter/2"]
     {
         let told = problems("c", &text(wrong));
-        let misplaced = told.contains("` must come before `") && told.contains("then attributes, resource and filter");
+        let misplaced = told.contains("` must come before `") && told.contains("then all others");
         assert_eq!(misplaced, !wrong.starts_with("redact"), "{told}");
     }
 }

@@ -35,7 +35,7 @@ impl StepRole {
             Self::Runs => "runs",
             Self::Vault => "vault",
             Self::Redact => "redact",
-            Self::Last => "attributes, resource, filter",
+            Self::Last => "all others",
         }
     }
 }
@@ -158,7 +158,7 @@ fn check_order(pipeline: &PipelineConfig, facts: &ComponentFacts<'_>, problems: 
             }
             Some((before, other)) if before > *step => {
                 let what = format!("`{id}` must come before `{other}`");
-                let hint = "the order is normalize, cost, runs, vault, redact, then attributes, resource and filter";
+                let hint = "the order is normalize, cost, runs, vault, redact, then all others";
                 problems.push(Problem::error(Some(*at), path.clone(), what).with_hint(hint));
             }
             _ => {}
