@@ -1,7 +1,7 @@
 //! [`ConfiguredComponent`]: a configured component with its id; and the components that several files ask for.
 
 use crate::components::{ExtensionSettings, ProcessorSettings, ReceiverSettings};
-use ::vault::store::kinds::StoreSettings;
+use ::vault::store::spec::StoreSpec;
 use config::ComponentId;
 use processors::vault::VaultSettings;
 use receivers::kafka::KafkaReceiverSettings;
@@ -18,9 +18,9 @@ pub struct ConfiguredComponent<T> {
 /// The vaults that have a store.
 pub(crate) fn vaults(
     processors: &[ConfiguredComponent<ProcessorSettings>],
-) -> impl Iterator<Item = (&ComponentId, &VaultSettings, &StoreSettings)> {
+) -> impl Iterator<Item = (&ComponentId, &VaultSettings, &dyn StoreSpec)> {
     processors.iter().filter_map(|ConfiguredComponent { id, value }| match value {
-        ProcessorSettings::Vault(vault) => Some((id, vault, vault.store.as_ref()?)),
+        ProcessorSettings::Vault(vault) => Some((id, vault, vault.store.as_deref()?)),
         _ => None,
     })
 }

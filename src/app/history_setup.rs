@@ -42,7 +42,7 @@ pub(super) struct HistorySetup {
 
 impl HistorySetup {
     pub(super) fn new(valid: &ValidSettings, keys: &[SpoolKey]) -> Self {
-        let vault = vaults(&valid.processors).next().map(|(.., store)| store.location());
+        let vault = vaults(&valid.processors).next().map(|(.., store)| store.profile().location);
         let ceiling = valid.processors.iter().find_map(|component| match &component.value {
             ProcessorSettings::Runs(settings) => Some(settings.iteration_ceiling),
             _ => None,

@@ -5,7 +5,7 @@ use command::keyfile::KeyFileError;
 use exporters::spec::BuildError;
 use net::{BindError, ProxyError, TlsError};
 use receivers::ReceiverOpenError;
-use vault::store::kinds::StoreUnusable;
+use vault::store::spec::StoreUnusable;
 
 /// Why a gateway did not start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -2,7 +2,7 @@
 //! returns more bytes than an object of its kind can have. Neighbours: `read` interprets objects,
 //! [`crate::writable_vault::WritableVault`] writes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,10 +11,10 @@ use clap::Args;
 use super::error::ReadError;
 use kernel::clock::UnixNanos;
 use vault::object_names::SIGNATURE_SUFFIX;
-use vault::store::settings::S3Settings;
-use vault::store::{
-    DirectoryStore, ObjectKind, ObjectVersion, S3Store, StoreError, VaultReader, VersionLock, VersionPage,
-};
+use vault::store::kinds::open_address;
+use vault::store::settings::{ObjectLock, S3Settings};
+use vault::store::spec::OpenedStore;
+use vault::store::{ObjectKind, ObjectVersion, StoreError, VaultReader, VersionLock, VersionPage};
 
 /// Size of the largest digest, bytes: a gateway's digest names the objects of 4 MiB of lines.
 const MAX_DIGEST: u64 = 16 << 20;
@@ -71,50 +71,22 @@ impl StoreAccessArgs {
     }
 }
 
-pub(crate) enum ParsedLocation {
-    Folder(PathBuf),
-    /// Buckets, with no lock for written objects, and the prefix of all names.
-    S3 {
-        settings: Box<S3Settings>,
-        prefix: String,
-    },
-}
-
 impl VaultLocation {
-    /// Parses the location. A folder must exist.
-    pub(crate) fn parse(&self) -> Result<ParsedLocation, ReadError> {
-        let Some(rest) = self.store.strip_prefix("s3://") else {
-            if self.store.is_empty() {
-                return Err(ReadError::new("give --store: a folder, or s3://bucket/prefix"));
-            }
-            let folder = self.store.strip_prefix("file://").unwrap_or(&self.store);
-            if !Path::new(folder).is_dir() {
-                return Err(ReadError::new(format!(
-                    "{folder} is not a folder: give the vault's folder as `--store` (`store.directory` of the \
-                     gateway), or s3://bucket/prefix"
-                )));
-            }
-            return Ok(ParsedLocation::Folder(folder.into()));
-        };
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let keys = self.keys.as_deref().map_or(bucket, |keys| {
-            let keys = keys.strip_prefix("s3://").unwrap_or(keys);
-            keys.split_once('/').map_or(keys, |(bucket, _)| bucket)
-        });
-        if bucket.is_empty() || keys.is_empty() {
-            return Err(ReadError::new("the bucket name is missing: use s3://bucket/prefix"));
+    /// Opens the store; a folder must exist. Objects written to S3 get the lock.
+    pub(crate) fn open(&self, first_version: bool, lock: Option<ObjectLock>) -> Result<OpenedStore, ReadError> {
+        if self.store.is_empty() {
+            return Err(ReadError::new("give --store: a folder, or s3://bucket/prefix"));
         }
-        let settings = S3Settings {
-            bucket: bucket.to_owned(),
-            key_bucket: keys.to_owned(),
-            prefix: String::new(),
-            region: self.access.region.clone().unwrap_or_default(),
-            endpoint: self.access.endpoint.clone(),
-            force_path_style: self.access.force_path_style,
-            lock: None,
-            ca_file: self.access.ca_file.clone(),
+        let access = &self.access;
+        let access = S3Settings {
+            region: access.region.clone().unwrap_or_default(),
+            endpoint: access.endpoint.clone(),
+            force_path_style: access.force_path_style,
+            ca_file: access.ca_file.clone(),
+            lock,
+            ..S3Settings::default()
         };
-        Ok(ParsedLocation::S3 { settings: Box::new(settings), prefix: prefix.to_owned() })
+        open_address(&self.store, self.keys.as_deref(), &access, first_version).map_err(ReadError::new)
     }
 }
 
@@ -139,21 +111,11 @@ impl Vault {
 
     /// The vault at `location`. No I/O yet.
     pub fn from_location(location: &VaultLocation) -> Result<Self, ReadError> {
-        Ok(match location.parse()? {
-            ParsedLocation::Folder(_) if location.access.first_version => {
-                return Err(ReadError::new("--first-version needs a store with versions; a folder has none"));
-            }
-            ParsedLocation::Folder(folder) => Self::new(Arc::new(DirectoryStore::new(folder)), "", None),
-            ParsedLocation::S3 { settings, prefix } => {
-                let bucket = settings.bucket.clone();
-                let has_separate_key_bucket = settings.key_bucket != bucket;
-                let reader = Arc::new(S3Store::new(*settings).with_oldest_versions(location.access.first_version));
-                Self {
-                    is_key_bucket_given: location.keys.is_some(),
-                    has_separate_key_bucket,
-                    ..Self::new(reader, &prefix, Some(bucket))
-                }
-            }
+        let opened = location.open(location.access.first_version, None)?;
+        Ok(Self {
+            is_key_bucket_given: location.keys.is_some(),
+            has_separate_key_bucket: opened.has_separate_key_bucket,
+            ..Self::new(opened.store, &opened.prefix, opened.bucket)
         })
     }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::ReadError;
-use super::location::{ParsedLocation, Vault, VaultLocation};
+use super::location::{Vault, VaultLocation};
 use vault::chain::note::VerifyKey;
 use vault::store::settings::{LockMode, ObjectLock};
-use vault::store::{DirectoryStore, S3Store, VaultEraser, VaultLegalHolds, VaultReader, VaultStore};
+use vault::store::spec::OpenedStore;
+use vault::store::{VaultEraser, VaultLegalHolds, VaultStore};
 
 /// A vault with the rights to read, write, erase and hold.
 pub struct WritableVault {
@@ -28,25 +29,12 @@ impl WritableVault {
     /// The vault at `location`. Objects written to S3 are locked for `lock_days`, or by the bucket's default if `None`.
     /// The store is not contacted yet.
     pub fn from_location(location: &VaultLocation, lock_days: Option<u32>) -> Result<Self, ReadError> {
-        Ok(match location.parse()? {
-            ParsedLocation::Folder(folder) => Self::over(DirectoryStore::new(folder), "", None),
-            ParsedLocation::S3 { mut settings, prefix } => {
-                settings.lock = lock_days.map(|days| ObjectLock {
-                    mode: LockMode::Compliance,
-                    retention: Duration::from_secs(u64::from(days) * 86_400),
-                });
-                let bucket = settings.bucket.clone();
-                Self::over(S3Store::new(*settings), &prefix, Some(bucket))
-            }
-        })
-    }
-
-    fn over<S>(store: S, prefix: &str, bucket: Option<String>) -> Self
-    where
-        S: VaultReader + VaultStore + VaultEraser + VaultLegalHolds + 'static,
-    {
-        let store = Arc::new(store);
-        let vault = Vault::new(store.clone(), prefix, bucket);
-        Self { vault, store: store.clone(), eraser: store.clone(), holder: store, keys: Vec::new() }
+        let lock = lock_days.map(|days| ObjectLock {
+            mode: LockMode::Compliance,
+            retention: Duration::from_secs(u64::from(days) * 86_400),
+        });
+        let OpenedStore { store, prefix, bucket, .. } = location.open(false, lock)?;
+        let vault = Vault::new(store.clone(), &prefix, bucket);
+        Ok(Self { vault, store: store.clone(), eraser: store.clone(), holder: store, keys: Vec::new() })
     }
 }

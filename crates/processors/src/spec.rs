@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use ::vault::chain::digest::GatewayIdentity;
 use ::vault::chain::note::{SigningKey, VerifyKey};
-use ::vault::store::kinds::StoreUnusable;
+use ::vault::store::spec::StoreUnusable;
 use ::vault::uploader::ErasureInbox;
 use config::FieldProblem;
 use genai::{ClosedItemPolicy, Vocabulary};

@@ -12,6 +12,7 @@ use aws_sdk_s3::error::ConnectorError;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
+use config::address;
 use kernel::files::describe_io_error;
 use net::client::ClientError;
 use rustls::pki_types::CertificateDer;
@@ -118,4 +119,11 @@ async fn read_certificates(path: &Path) -> Result<Vec<u8>, CaFileError> {
         roots.add(certificate.map_err(|_| CaFileError::NoCertificate)?).map_err(|_| CaFileError::NoCertificate)?;
     }
     if roots.is_empty() { Err(CaFileError::NoCertificate) } else { Ok(bytes) }
+}
+
+/// The reason why a text cannot be the address of an AWS-compatible server. Queries are refused, because requests add
+/// their own.
+pub fn server_address_problem(text: &str) -> Option<String> {
+    let problem = "must not have a query; use an address such as `https://kms.example.com`";
+    address::parse_url(text).map_or_else(Some, |url| url.query.map(|_| problem.to_owned()))
 }

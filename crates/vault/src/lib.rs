@@ -18,7 +18,7 @@
 //! ```
 
 mod age_file;
-mod aws;
+pub mod aws;
 pub mod call_dedup;
 pub mod chain;
 pub mod delta;

@@ -371,3 +371,11 @@ pub fn new_epoch(now: UnixNanos, rng: &dyn Rng) -> String {
         })
         .collect()
 }
+
+/// Whether object names can hold a text as it is.
+pub fn is_plain_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text != "."
+        && text != ".."
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}

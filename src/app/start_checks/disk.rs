@@ -1,7 +1,7 @@
 //! Checks how settings fit together, and the files and folders that they name on this machine; reads only: nothing is
 //! created, bound or connected. TLS files are checked in `tls_files`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::finding::{FileContext, FileFinding, MachineContext, MachineFindings};
 use crate::app::configured_component::{ConfiguredComponent, vaults};
@@ -44,10 +44,10 @@ pub(super) fn list_notes(context: &FileContext<'_>) -> Vec<FileFinding> {
 pub(super) fn find_shared_folders(context: &FileContext<'_>) -> Vec<FileFinding> {
     let FileContext { valid, .. } = context;
     let spool = Some(valid.spool.directory.as_path()).filter(|_| !valid.placeholders.spool);
-    let is_shared = |folder: Option<&Path>| folder.is_some() && folder == spool;
     let message = "is the folder of the spool: give the vault a folder of its own";
-    let shared = vaults(&valid.processors).filter(|(.., store)| is_shared(store.folder()));
-    shared.map(|(id, ..)| FileFinding::error("processors", id, "store.directory", message)).collect()
+    let stores = vaults(&valid.processors).map(|(id, _, store)| (id, store.profile()));
+    let shared = stores.filter(|(_, store)| spool.is_some() && store.folder == spool);
+    shared.map(|(id, store)| FileFinding::error("processors", id, &format!("store.{}", store.key), message)).collect()
 }
 
 pub(super) fn check_receivers(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
@@ -109,8 +109,8 @@ pub(super) fn check_export_files(context: MachineContext<'_>, findings: &mut Mac
 pub(super) fn check_folders(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
     let MachineContext { valid, .. } = context;
     for (id, _, store) in vaults(&valid.processors) {
-        if let Some(why) = store.folder().and_then(volume::find_write_problem) {
-            findings.add_error(format!("processors.{id}.store.{}", store.key()), why);
+        if let Some(why) = store.profile().folder.and_then(volume::find_write_problem) {
+            findings.add_error(format!("processors.{id}.store.{}", store.profile().key), why);
         }
     }
     if valid.placeholders.spool {

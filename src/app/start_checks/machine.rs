@@ -21,12 +21,10 @@ use exporters::outcome;
 use exporters::spec::ExportTarget;
 use kernel::calendar::utc;
 use kernel::clock::{Clock, SystemClock};
-use kernel::rng::{Rng, SystemRng};
 use net::client::{self, HttpClient, upload_body};
 use net::{ProxyRules, tls};
 use telemetry::Meter;
-use vault::store::S3Store;
-use vault::store::probe::{ProbeCheck, ProbeScope, ProbeVerdict, probe_store};
+use vault::store::probe::{ProbeCheck, ProbeScope, ProbeVerdict};
 
 /// Number of timed syncs.
 const SYNC_COUNT: usize = 16;
@@ -56,7 +54,7 @@ pub(super) fn check_volumes(valid: &ValidSettings) -> Vec<ProbeCheck> {
         let property = format!("the volume has room for a full spool ({})", ByteSize(spool.max_size));
         results.push(ProbeCheck::new(property, shortage.map_or(Ok(()), Err)));
     }
-    let folders = vaults(&valid.processors).filter_map(|(.., store)| store.folder());
+    let folders = vaults(&valid.processors).filter_map(|(.., store)| store.profile().folder);
     let check = |path: &Path| {
         ProbeCheck::new(format!("the vault's folder {} is writable", path.display()), check_writable(path))
     };
@@ -112,22 +110,20 @@ fn median_sync_time(file: &mut File) -> std::io::Result<Duration> {
     Ok(times.get(SYNC_COUNT / 2).copied().unwrap_or_default())
 }
 
-/// Whether each vault in S3 can be written to, by one small locked object per bucket.
+/// Whether each vault on a server can be written to: in S3, by one small locked object per bucket.
 pub(super) async fn check_stores(valid: &ValidSettings) -> Vec<ProbeCheck> {
     let mut results = Vec::new();
     for (id, _, store) in vaults(&valid.processors) {
-        let Some(s3) = store.s3_settings() else { continue };
-        let store = S3Store::new(s3.clone());
-        let name = kernel::hex::encode(&SystemRng.id());
-        match probe_store(&store, &name, SystemClock::new().now(), ProbeScope::Writes).await {
+        let name = store.profile().server.map_or(store.profile().key, |server| server.name);
+        match store.probe(ProbeScope::Writes).await {
             Ok(checks) => results.extend(checks.into_iter().map(|check| ProbeCheck {
-                property: format!("`{id}` in S3, {}", check.property),
+                property: format!("`{id}` in {name}, {}", check.property),
                 answer: if check.verdict == ProbeVerdict::Holds { String::new() } else { check.answer },
                 ..check
             })),
             Err(error) => {
-                let remedy = "check `store.s3`: endpoint, ca_file, credentials".to_owned();
-                results.push(ProbeCheck::new(format!("`{id}` reaches S3"), Err((error.to_string(), remedy))));
+                let remedy = format!("check `store.{}`: endpoint, ca_file, credentials", store.profile().key);
+                results.push(ProbeCheck::new(format!("`{id}` reaches {name}"), Err((error.to_string(), remedy))));
             }
         }
     }
@@ -162,10 +158,10 @@ fn http_servers(valid: &ValidSettings) -> Vec<(String, Uri, tls::ClientTlsSettin
         | ExportTarget::Output => None,
     });
     let stores = vaults(&valid.processors).filter_map(|(id, _, store)| {
-        let server = store.server()?;
+        let server = store.profile().server?;
         let ca_file = server.ca_file.map(Path::to_owned);
         let tls = tls::ClientTlsSettings { ca_file, ..tls::ClientTlsSettings::default() };
-        Some((format!("S3 of `{id}`"), server.url.parse().ok()?, tls))
+        Some((format!("{} of `{id}`", server.name), server.url.parse().ok()?, tls))
     });
     exporters.chain(stores).collect()
 }

@@ -65,8 +65,8 @@ fn tls_uses(valid: &ValidSettings) -> Vec<(String, TlsFiles)> {
         }
     }
     for (id, _, store) in vaults(&valid.processors) {
-        let path = format!("processors.{id}.store.{}", store.key());
-        uses.extend(store.server().map(|server| (path, TlsFiles::authority(server.ca_file))));
+        let path = format!("processors.{id}.store.{}", store.profile().key);
+        uses.extend(store.profile().server.map(|server| (path, TlsFiles::authority(server.ca_file))));
     }
     for placed in &valid.exporters {
         let files = match placed.value.spec().profile().target {

@@ -18,13 +18,10 @@ use command::error::{CommandError, ExitStatus};
 use command::output;
 use command::runtime::block_on;
 use config::ComponentId;
-use kernel::clock::{Clock, SystemClock};
 use kernel::key_source::{KeyService, KeySource};
-use kernel::rng::{Rng, SystemRng};
 use kernel::terminal::escape_unsafe;
 use vault::policy::AwsPolicies;
-use vault::store::S3Store;
-use vault::store::probe::{ProbeCheck, ProbeScope, ProbeVerdict, probe_store};
+use vault::store::probe::{ProbeCheck, ProbeScope, ProbeVerdict};
 
 const NO_VAULT: &str = "the configuration has no vault with a store, and `vault doctor` tests one: pass `--config FILE` \
                         with a vault that has `store: { s3: … }` or `store: { directory: … }`";
@@ -157,11 +154,7 @@ pub(super) fn run_doctor(common: &CommonArgs, options: &DoctorArgs) -> Result<Ex
             if let Some(key) = keys.iter().find(|key| key.section == section) {
                 checks.push((id.to_string(), check_signing_key(key).await));
             }
-            let Some(settings) = store.s3_settings() else { continue };
-            let name = kernel::hex::encode(&SystemRng.id());
-            let store = S3Store::new(settings.clone());
-            let probed = probe_store(&store, &name, SystemClock::new().now(), ProbeScope::Permissions).await;
-            let probed = probed.map_err(|error| error.to_string())?;
+            let probed = store.probe(ProbeScope::Permissions).await.map_err(|error| error.to_string())?;
             checks.extend(probed.into_iter().map(|check| (id.to_string(), check)));
         }
         Ok(())
@@ -213,7 +206,7 @@ fn as_json(id: &str, check: &ProbeCheck) -> String {
 /// machine, the exit code is 1, unless `--account` names them.
 pub(super) fn run_policy(common: &CommonArgs, options: &PolicyArgs) -> Result<ExitStatus, CommandError> {
     let valid = load_vaults(common, options.vault.as_deref())?;
-    let in_s3 = vaults(&valid.processors).filter_map(|(id, _, store)| Some((id, store.s3_settings()?)));
+    let in_s3 = vaults(&valid.processors).filter_map(|(id, _, store)| Some((id, store.profile().buckets?)));
     let settings = match in_s3.collect::<Vec<_>>().as_slice() {
         [] => return Err(NO_S3_VAULT.into()),
         [(_, settings)] => *settings,

@@ -1,5 +1,5 @@
-//! Configuration of the `vault` processor. [`VaultSettings`] is valid by construction: recipients parse, S3 has an
-//! explicit lock mode, names need no escaping. Clients are created in `vault/store`.
+//! Configuration of the `vault` processor. [`VaultSettings`] is valid by construction: recipients parse, and
+//! names need no escaping. `vault/store` checks the stores' part and creates their clients.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,23 +12,17 @@ use config::{ByteSize, FieldProblem, TimeSpan};
 use genai::{ClosedItemPolicy, StatementPolicy, UnlistedTextPolicy};
 use kernel::key_source::{KeyService, KeySource, LazyKey};
 use vault::chain::note::{SigningKey, VerifyKey};
+use vault::object_names::is_plain_name;
 use vault::recipients::RecipientPolicy;
 use vault::seal::SessionKeyGenerator;
-pub use vault::store::kinds::StoreSettings;
-use vault::store::settings::{LockMode, ObjectLock, S3Settings};
+pub use vault::store::kinds::StoreConfig;
+use vault::store::spec::StoreSpec;
 
 use super::earlier_agents::EarlierAgents;
 use super::item_texts::PrivacyProfile;
-use super::options::{
-    AgentServices, DirectoryConfig, ForwardPolicy, KmsConfig, Labels, SigningKeyConfig, StoreLayout,
-    server_address_problem,
-};
+use super::options::{AgentServices, ForwardPolicy, KmsConfig, Labels, SigningKeyConfig, StoreLayout};
 use super::recipients::{RecipientsConfig, check_recipients};
 
-/// Shortest retention allowed in compliance mode.
-const MIN_COMPLIANCE_RETENTION: Duration = Duration::from_secs(90 * 86_400);
-/// Longest retention allowed, because a typing error in a locked retention cannot be undone.
-const MAX_RETENTION: Duration = Duration::from_secs(3660 * 86_400);
 /// Longest age of an open object, and longest interval between digests.
 const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 
@@ -94,18 +88,6 @@ kernel::with_defaults! {
     }
 }
 
-/// The destination of content.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum StoreConfig {
-    /// Content is dropped, and items are marked accordingly.
-    None,
-    /// A folder: its path, or `{ path: …, retention: 400d, max_size: 100GiB }`.
-    Directory(DirectoryConfig),
-    /// An S3 bucket with Object Lock.
-    S3(S3Config),
-}
-
 /// The content left in the telemetry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -117,95 +99,13 @@ pub enum LeftContent {
     Redacted,
 }
 
-kernel::with_defaults! {
-    /// An S3 store.
-    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-    #[serde(deny_unknown_fields, default)]
-    pub struct S3Config {
-        /// Bucket for payload and index objects.
-        pub bucket: String,
-        /// Bucket for the session keys. Erasing a session deletes its key, so this bucket is never in compliance mode.
-        pub key_bucket: String,
-        /// Prefix of all object names. Default: `agent-sessions`.
-        pub prefix: String = "agent-sessions".to_owned(),
-        /// AWS region of the buckets.
-        pub region: String,
-        /// Address of an S3-compatible store other than AWS.
-        pub endpoint: Option<String>,
-        /// Use `endpoint/bucket/key` instead of `bucket.endpoint/key`. Default: false.
-        pub force_path_style: bool,
-        /// Object Lock. Required; there is no default.
-        pub object_lock: Option<ObjectLockConfig>,
-        /// Certificates (PEM) to trust instead of the system's.
-        pub ca_file: Option<PathBuf>,
-    }
-}
-
-/// Object Lock of payload and index objects. Key objects are locked with `governance`, unless the mode is `none`.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ObjectLockConfig {
-    /// Lock mode: `compliance`, `governance` or `none`.
-    pub mode: ObjectLockMode,
-    /// How long objects cannot be deleted or replaced after upload: a duration such as `400d`, or `minimum` (90 days),
-    /// `ai-act-high-risk` (200 days), `soc2` (400 days).
-    #[serde(default)]
-    pub retention: Option<Retention>,
-}
-
-/// The duration of an object's lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected `minimum`, `ai-act-high-risk`, `soc2`, or a duration such as `365d`")]
-pub enum Retention {
-    /// A named duration.
-    Preset(RetentionPreset),
-    /// A duration.
-    Span(TimeSpan),
-}
-
-/// Durations named after the requirement they meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum RetentionPreset {
-    /// 90 days: the shortest duration allowed in compliance mode.
-    Minimum,
-    /// 200 days: the EU AI Act requires at least six months (articles 19 and 26).
-    AiActHighRisk,
-    /// 400 days: an observation period of one year plus the time of the audit.
-    Soc2,
-}
-
-impl Retention {
-    pub(super) fn span(self) -> Duration {
-        let days = |days: u64| Duration::from_secs(days * 86_400);
-        match self {
-            Self::Preset(RetentionPreset::Minimum) => days(90),
-            Self::Preset(RetentionPreset::AiActHighRisk) => days(200),
-            Self::Preset(RetentionPreset::Soc2) => days(400),
-            Self::Span(span) => span.0,
-        }
-    }
-}
-
-/// Object Lock modes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ObjectLockMode {
-    /// Objects cannot be deleted by anyone, not even by the owner of the AWS account.
-    Compliance,
-    /// Objects can be deleted only with a special permission.
-    Governance,
-    /// No lock: the store must protect objects in another way.
-    None,
-}
-
 /// The checked configuration. Valid by construction.
 #[derive(Clone)]
 pub struct VaultSettings {
     /// Who may open what. Empty only without a store.
     pub recipients: RecipientPolicy,
     /// The destination of content. `None`: content is dropped.
-    pub store: Option<StoreSettings>,
+    pub store: Option<Arc<dyn StoreSpec>>,
     /// The rest, as written.
     pub config: VaultConfig,
     /// Which items are agents', and what stays of them.
@@ -239,7 +139,11 @@ impl VaultConfig {
     pub fn settings(&self) -> Result<VaultSettings, Vec<FieldProblem>> {
         let mut problems = Vec::new();
         let mut notes = Vec::new();
-        let store = self.store_settings(&mut problems, &mut notes);
+        if self.store.is_none() {
+            let problem = "is missing; set `s3: {…}`, `directory: path`, or `none` to drop content";
+            problems.push(FieldProblem::new("store", problem));
+        }
+        let store = self.store.as_ref().and_then(|store| store.settings(&mut problems, &mut notes));
         let drops_content = matches!(self.store, Some(StoreConfig::None));
         let recipients = check_recipients(&self.recipients, !drops_content, &mut problems, &mut notes);
         let writer = self.writer.clone().unwrap_or_else(host_name);
@@ -336,111 +240,6 @@ impl VaultConfig {
         let file = file.unwrap_or_default();
         (None, Some(KeySource::Service(KeyService::Kms(kms.key_file(file, KMS, problems)))))
     }
-
-    /// The store's settings. `None` if content is dropped, or after adding a problem.
-    fn store_settings(&self, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) -> Option<StoreSettings> {
-        match &self.store {
-            None => {
-                let problem = "is missing; set `s3: {…}`, `directory: path`, or `none` to drop content";
-                problems.push(FieldProblem::new("store", problem));
-                None
-            }
-            Some(StoreConfig::None) => {
-                notes.push(FieldProblem::new("store", "`none`: prompts, completions and tool payloads are dropped"));
-                None
-            }
-            Some(StoreConfig::Directory(folder)) => folder.settings(problems).map(StoreSettings::Directory),
-            Some(StoreConfig::S3(s3)) => s3.settings(problems, notes).map(StoreSettings::S3),
-        }
-    }
-}
-
-impl S3Config {
-    fn settings(&self, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) -> Option<S3Settings> {
-        let earlier_problems = problems.len();
-        let mut add = |key: &str, problem: &str| problems.push(FieldProblem::new(format!("store.s3.{key}"), problem));
-        let (content, keys) = (
-            "is missing: write the bucket for content, such as `bucket: acme-evidence`",
-            "is missing: write a second bucket for session keys, such as `key_bucket: acme-evidence-keys`",
-        );
-        for (key, bucket, missing) in [("bucket", &self.bucket, content), ("key_bucket", &self.key_bucket, keys)] {
-            if bucket.is_empty() {
-                add(key, missing);
-            } else if !is_bucket_name(bucket) {
-                add(key, "must be a bucket name: 3 to 63 lower-case letters, digits, `.`, `-` or `_`");
-            }
-        }
-        if self.region.is_empty() {
-            add("region", "is missing: write the region of the buckets, such as `region: eu-central-1`");
-        }
-        let prefix = self.prefix.trim_matches('/');
-        if prefix.len() > 200 || !prefix.split('/').all(|part| prefix.is_empty() || is_plain_name(part)) {
-            add("prefix", "must be at most 200 letters, digits, `.`, `_`, `-`, in parts separated by `/`");
-        }
-        if let Some(problem) = self.endpoint.as_deref().and_then(server_address_problem) {
-            add("endpoint", &problem);
-        }
-        let lock = lock_settings(self.object_lock.as_ref(), problems, notes);
-        if self.bucket == self.key_bucket {
-            let risk = "equals `bucket`: a retention or policy on payload also locks keys, so no session can be erased; \
-                        use a separate bucket for keys";
-            notes.push(FieldProblem::new("store.s3.key_bucket", risk));
-        }
-        (problems.len() == earlier_problems).then(|| S3Settings {
-            bucket: self.bucket.clone(),
-            key_bucket: self.key_bucket.clone(),
-            prefix: prefix.to_owned(),
-            region: self.region.clone(),
-            endpoint: self.endpoint.clone(),
-            force_path_style: self.force_path_style,
-            lock,
-            ca_file: self.ca_file.clone(),
-        })
-    }
-}
-
-fn lock_settings(
-    lock: Option<&ObjectLockConfig>,
-    problems: &mut Vec<FieldProblem>,
-    notes: &mut Vec<FieldProblem>,
-) -> Option<ObjectLock> {
-    const PATH: &str = "store.s3.object_lock";
-    let Some(lock) = lock else {
-        let problem = "is missing (no default); set `{ mode: compliance, retention: 400d }`, `governance`, or `none`";
-        problems.push(FieldProblem::new(PATH, problem));
-        return None;
-    };
-    let mode = match lock.mode {
-        ObjectLockMode::None => {
-            notes.push(FieldProblem::new(PATH, "`none`: anyone who can write to the bucket can delete the evidence"));
-            return None;
-        }
-        ObjectLockMode::Compliance => LockMode::Compliance,
-        ObjectLockMode::Governance => LockMode::Governance,
-    };
-    let path = format!("{PATH}.retention");
-    let Some(retention) = lock.retention.map(Retention::span) else {
-        problems.push(FieldProblem::new(path, "is missing; set a duration such as `400d`, or `soc2`"));
-        return None;
-    };
-    if mode == LockMode::Compliance && retention < MIN_COMPLIANCE_RETENTION {
-        problems.push(FieldProblem::new(path, "must be at least 90d in compliance mode"));
-    } else if retention < Duration::from_secs(86_400) || retention > MAX_RETENTION {
-        problems.push(FieldProblem::new(path, "must be between 1d and 3660d"));
-    }
-    Some(ObjectLock { mode, retention })
-}
-
-fn is_plain_name(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text != "."
-        && text != ".."
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-}
-
-fn is_bucket_name(text: &str) -> bool {
-    (3..=63).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte))
 }
 
 /// The host name, with characters that object names cannot hold replaced.

@@ -67,11 +67,11 @@ mod tool_requests;
 mod undeclared_agents;
 
 pub use build::{build, build_processor};
-pub use config::{LeftContent, StoreSettings, VaultConfig, VaultSettings};
+pub use config::{LeftContent, VaultConfig, VaultSettings};
 pub use earlier_agents::EarlierAgents;
 pub use echo::EchoFinder;
 pub use item_texts::PrivacyProfile;
-pub use options::{DirectoryConfig, ForwardPolicy};
+pub use options::ForwardPolicy;
 pub use recipients::{RecipientConfig, RecipientsConfig};
 
 use crate::removed_texts::RemovedTexts;

@@ -1,22 +1,18 @@
 //! Option types of the `vault` configuration: when exporters receive telemetry, the layout of the store, agents'
-//! services, limits of a folder store, and KMS.
+//! services, and KMS.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use config::{ByteSize, FieldProblem, address};
+use config::FieldProblem;
 use genai::DeclaredAgents;
 use kernel::key_source::{KeyService, KmsKeyFile};
+use vault::aws::server_address_problem;
 use vault::kms;
 pub(super) use vault::object_names::ObjectLayout as StoreLayout;
-use vault::store::DirectoryLimits;
-use vault::store::kinds::DirectorySettings;
-
-use super::config::Retention;
 
 /// When exporters receive telemetry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -106,62 +102,6 @@ pub enum SigningKeyConfig {
     Service(KeyService),
 }
 
-/// A store in a folder.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected a path, or a map of `path`, `retention` and `max_size`")]
-pub enum DirectoryConfig {
-    /// Path of the folder. Everything is kept.
-    Path(PathBuf),
-    /// A folder with a retention or a size limit.
-    Kept(DirectoryOptions),
-}
-
-/// A store in a folder with a retention or a size limit.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DirectoryOptions {
-    /// Path of the folder.
-    pub path: PathBuf,
-    /// Removes objects older than this, `1d` at the least. Digests, session lines and objects on hold are never
-    /// removed. Default: nothing is removed.
-    #[serde(default)]
-    pub retention: Option<Retention>,
-    /// Maximum size of the folder in bytes. When it is reached, nothing more is written and nothing is removed: the
-    /// spool fills up, and clients are asked to retry later. Default: no limit.
-    #[serde(default)]
-    pub max_size: Option<ByteSize>,
-}
-
-impl DirectoryConfig {
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::Path(path) | Self::Kept(DirectoryOptions { path, .. }) => path,
-        }
-    }
-
-    /// The store's settings. `None` after adding a problem.
-    pub(super) fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<DirectorySettings> {
-        let (path, limits) = (self.path().to_owned(), self.limits(problems));
-        if path.as_os_str().is_empty() {
-            problems.push(FieldProblem::new("store.directory", "is empty"));
-            return None;
-        }
-        Some(DirectorySettings { path, limits })
-    }
-
-    fn limits(&self, problems: &mut Vec<FieldProblem>) -> DirectoryLimits {
-        let Self::Kept(options) = self else { return DirectoryLimits::default() };
-        let retention = options.retention.map(Retention::span);
-        if retention.is_some_and(|retention| retention < Duration::from_secs(86_400)) {
-            problems.push(FieldProblem::new("store.directory.retention", "must be at least `1d`"));
-        }
-        if options.max_size.is_some_and(|size| size.0 < 1 << 20) {
-            problems.push(FieldProblem::new("store.directory.max_size", "must be at least 1MiB"));
-        }
-        DirectoryLimits { retention, max_size: options.max_size.map(|size| size.0) }
-    }
-}
-
 /// AWS KMS, used to decrypt a key file. Credentials come from the standard chain and need `kms:Decrypt`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -203,16 +143,5 @@ impl KmsConfig {
             encryption_context: self.encryption_context.clone(),
             ca_file: self.ca_file.clone(),
         }
-    }
-}
-
-/// The reason why a text cannot be the address of an AWS-compatible server. Queries are refused, because requests add
-/// their own.
-pub(super) fn server_address_problem(text: &str) -> Option<String> {
-    match address::parse_url(text) {
-        Ok(url) => {
-            url.query.map(|_| "must not have a query; use an address such as `https://kms.example.com`".to_owned())
-        }
-        Err(problem) => Some(problem),
     }
 }

@@ -30,7 +30,7 @@ use pipeline::{Exporter, OutletSettings, PipelinePlan, Processor};
 use processors::cost::{CostConfig, CostProcessor};
 use processors::normalize::{NormalizeConfig, NormalizeProcessor};
 use processors::spec::ProcessorDeps;
-use processors::vault::{DirectoryConfig, RecipientConfig, RecipientsConfig, VaultConfig, VaultSettings};
+use processors::vault::{RecipientConfig, RecipientsConfig, VaultConfig, VaultSettings};
 use receivers::kafka::{
     EffectsSenderParts, KafkaReceiver, KafkaReceiverConfig, KafkaReceiverContext, KafkaReceiverSettings,
     RunningKafkaReceiver,
@@ -63,7 +63,7 @@ fn common() -> &'static Common {
     COMMON.get_or_init(|| {
         let config = VaultConfig {
             recipients: RecipientsConfig::Each(vec![RecipientConfig::Key(AUDITOR.to_owned())]),
-            store: Some(processors::vault::config::StoreConfig::Directory(DirectoryConfig::Path(
+            store: Some(vault::store::kinds::StoreConfig::Directory(vault::store::settings::DirectoryConfig::Path(
                 Path::new("/sim/vault").to_path_buf(),
             ))),
             writer: Some("worker".to_owned()),

@@ -21,9 +21,6 @@ use super::object::{
 };
 use super::settings::DirectoryLimits;
 
-/// Prefix of references to objects in a directory; the path is relative to the vault's folder.
-pub const DIRECTORY_URI: &str = "file:///";
-
 /// Bytes in a folder, once counted.
 #[derive(Default)]
 pub(super) struct UsedSpace {

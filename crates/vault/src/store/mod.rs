@@ -11,9 +11,10 @@ mod object;
 pub mod probe;
 pub mod s3;
 pub mod settings;
+pub mod spec;
 mod sweep;
 
-pub use directory::{DIRECTORY_URI, DirectoryStore};
+pub use directory::DirectoryStore;
 pub use erase::{ErasePredicate, VaultEraser};
 pub use hold::VaultLegalHolds;
 pub use object::{

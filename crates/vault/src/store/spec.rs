@@ -1,15 +1,21 @@
-//! [`StoreSettings`]: the kinds of store, and the questions that the gateway asks of each before it runs. Each question
-//! that kinds answer differently is an exhaustive match, so a new kind compiles only if it answers them. Neighbours:
-//! `directory` and `s3` (puts and reads), `processors/vault/config` (the user's configuration).
+//! [`StoreSpec`]: everything that the gateway asks of a store before it runs, and a store as people open it
+//! ([`OpenedStore`]). `kinds` lists the stores; [`VaultStore`] is an open one.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::directory::DirectoryStore;
+use super::erase::VaultEraser;
+use super::hold::VaultLegalHolds;
+use super::object::{StoreFuture, VaultReader, VaultStore};
+use super::probe::{ProbeCheck, ProbeScope};
 use super::settings::S3Settings;
-use super::{DIRECTORY_URI, DirectoryLimits, DirectoryStore, S3Store, VaultStore};
 
 pub struct StoreServer<'s> {
+    /// What the server is, in texts.
+    pub name: &'static str,
     pub url: String,
     /// Certificates to trust instead of the system's.
     pub ca_file: Option<&'s Path>,
@@ -22,102 +28,60 @@ pub struct StoreUnusable {
     /// What the path is: the folder, or the file with certificates.
     what: &'static str,
     path: PathBuf,
-    /// The file system's error.
     error: io::Error,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DirectorySettings {
-    pub path: PathBuf,
-    /// Retention and maximum size.
-    pub limits: DirectoryLimits,
-}
-
-/// Where content is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreSettings {
-    /// A folder.
-    Directory(DirectorySettings),
-    /// S3 buckets.
-    S3(S3Settings),
-}
-
-impl StoreSettings {
+/// What the gateway needs to know about any store. It is a struct so that a store can't leave out a field.
+pub struct StoreProfile<'s> {
     /// The key of this store below `store:` in the configuration.
-    pub fn key(&self) -> &'static str {
-        match self {
-            Self::Directory(_) => "directory",
-            Self::S3(_) => "s3",
-        }
-    }
-
+    pub key: &'static str,
     /// Where content is stored, for display: a path, or `s3://bucket/prefix`.
-    pub fn location(&self) -> String {
-        match self {
-            Self::Directory(directory) => directory.path.display().to_string(),
-            Self::S3(s3) => format!("s3://{}/{}", s3.bucket, s3.prefix).trim_end_matches('/').to_owned(),
-        }
-    }
-
+    pub location: String,
     /// Prefix of every object's name; may be empty.
-    pub fn prefix(&self) -> &str {
-        match self {
-            Self::Directory(_) => "",
-            Self::S3(s3) => &s3.prefix,
-        }
-    }
-
+    pub prefix: &'s str,
     /// Prefix of references to its objects, e.g. `s3://bucket/`.
-    pub fn uri(&self) -> String {
-        match self {
-            Self::Directory(_) => DIRECTORY_URI.to_owned(),
-            Self::S3(s3) => format!("s3://{}/", s3.bucket),
-        }
-    }
+    pub uri: String,
+    pub folder: Option<&'s Path>,
+    pub server: Option<StoreServer<'s>>,
+    /// The buckets that `vault policy` writes policies for.
+    pub buckets: Option<&'s S3Settings>,
+}
 
-    /// The local folder that it writes to, if any.
-    pub fn folder(&self) -> Option<&Path> {
-        match self {
-            Self::Directory(directory) => Some(&directory.path),
-            Self::S3(_) => None,
-        }
-    }
+/// A store's settings, as the gateway uses them. No method has a default, so a new store answers all questions.
+pub trait StoreSpec: Send + Sync {
+    /// The properties that every store has.
+    fn profile(&self) -> StoreProfile<'_>;
+    /// Builds the store for the uploader; connects to nothing.
+    fn open(&self) -> Arc<dyn VaultStore>;
+    /// Tests what the gateway may do, by probe objects; no results if the profile's folder is all there is to test.
+    fn probe(&self, scope: ProbeScope) -> StoreFuture<'_, Vec<ProbeCheck>>;
+}
 
-    /// The server that it connects to, if any.
-    pub fn server(&self) -> Option<StoreServer<'_>> {
-        let s3 = self.s3_settings()?;
-        let aws_url = || format!("https://s3.{}.amazonaws.com/", s3.region);
-        Some(StoreServer { url: s3.endpoint.clone().unwrap_or_else(aws_url), ca_file: s3.ca_file.as_deref() })
-    }
-
-    /// The S3 settings, for `check` and `vault doctor`; `None` for other stores.
-    pub fn s3_settings(&self) -> Option<&S3Settings> {
-        match self {
-            Self::Directory(_) => None,
-            Self::S3(s3) => Some(s3),
-        }
-    }
-
+impl dyn StoreSpec + '_ {
     /// Creates everything that must exist before the first put, and opens the certificates: the client would notice
     /// unreadable ones only with the first upload, and then retry forever.
     pub fn prepare(&self) -> Result<(), StoreUnusable> {
-        let (what, path, result) = match self {
-            Self::Directory(DirectorySettings { path, .. }) => {
-                ("the vault's folder", path, DirectoryStore::create_folder(path))
-            }
-            Self::S3(S3Settings { ca_file: Some(path), .. }) => {
-                ("the `ca_file` of the vault's store,", path, std::fs::File::open(path).map(drop))
-            }
-            Self::S3(_) => return Ok(()),
-        };
-        result.map_err(|error| StoreUnusable { what, path: path.clone(), error })
+        let StoreProfile { folder, server, .. } = self.profile();
+        let created = folder.map(|path| ("the vault's folder", path, DirectoryStore::create_folder(path)));
+        let ca_file = server.and_then(|server| server.ca_file);
+        let opened = ca_file.map(|path| ("the `ca_file` of the vault's store,", path, File::open(path).map(drop)));
+        created.into_iter().chain(opened).try_for_each(|(what, path, result)| {
+            result.map_err(|error| StoreUnusable { what, path: path.to_owned(), error })
+        })
     }
+}
 
-    /// Builds the store for the uploader; connects to nothing.
-    pub fn open(&self) -> Arc<dyn VaultStore> {
-        match self {
-            Self::Directory(directory) => Arc::new(DirectoryStore::new(&directory.path).with_limits(directory.limits)),
-            Self::S3(s3) => Arc::new(S3Store::new(s3.clone())),
-        }
-    }
+/// A store for people, who read, write, erase and hold.
+pub trait AuditedStore: VaultReader + VaultStore + VaultEraser + VaultLegalHolds {}
+
+impl<S: VaultReader + VaultStore + VaultEraser + VaultLegalHolds> AuditedStore for S {}
+
+/// A store that was opened by its address. Nothing is contacted yet.
+pub struct OpenedStore {
+    pub store: Arc<dyn AuditedStore>,
+    pub prefix: String,
+    /// Bucket, for references; `None` for a folder.
+    pub bucket: Option<String>,
+    /// Whether keys and hold notes are in a bucket of their own.
+    pub has_separate_key_bucket: bool,
 }

@@ -7,9 +7,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 
-use super::super::options::{DirectoryConfig, DirectoryOptions, StoreLayout};
+use super::super::options::StoreLayout;
 use super::whole::{Gateway, NOON, gateway, gateway_with, of, tool, turn};
-use crate::vault::config::{Retention, StoreConfig};
 use audit::erase::{ContentTarget, TargetQuery, WritableVault, resolve_target};
 use audit::hold::{apply_hold, list_notes};
 use audit::read::Vault;
@@ -17,6 +16,8 @@ use config::{ByteSize, TimeSpan};
 use kernel::clock::UnixNanos;
 use kernel::rng::SystemRng;
 use kernel::sha256::Sha256;
+use vault::store::kinds::StoreConfig;
+use vault::store::settings::{DirectoryConfig, DirectoryOptions, Retention};
 use vault::store::{DirectoryLimits, DirectoryStore, ObjectKind, StoreError, SweepResult, VaultReader};
 
 const DAY: Duration = Duration::from_secs(86_400);

@@ -15,13 +15,12 @@ mod recipients;
 mod sessions;
 mod whole;
 
-use super::config::{LeftContent, StoreSettings};
+use super::config::LeftContent;
 use super::*;
 use genai::ContentPart;
 use kernel::key_source::{KeyService, KeySource, LazyKey};
 use kernel::rng::SeededRng;
 use vault::chain::note::SigningKey;
-use vault::store::kinds::DirectorySettings;
 
 fn parse(text: &str) -> VaultConfig {
     ::config::load::parse_data("vault.yaml", text).unwrap_or_else(|problem| panic!("{problem}"))
@@ -60,7 +59,7 @@ fn the_documented_stanza_loads() {
             && settings.recipients.recipients.len() == 2
             && settings.config.leave == LeftContent::Nothing
     );
-    let Some(StoreSettings::S3(s3)) = settings.store else { panic!("not S3") };
+    let s3 = settings.store.as_ref().and_then(|store| store.profile().buckets).expect("S3");
     assert_eq!(s3.lock.map(|lock| lock.retention.as_secs()), Some(400 * 86_400));
     assert!(!settings.writer.is_empty() && settings.writer.len() <= 64);
 }
@@ -69,11 +68,10 @@ fn the_documented_stanza_loads() {
 #[test]
 fn stores_in_short() {
     let settings = settings_of(&in_folder("leave: redacted"));
-    let kept = DirectorySettings { path: "./vault".into(), limits: vault::store::DirectoryLimits::default() };
-    assert_eq!(settings.store, Some(StoreSettings::Directory(kept)));
+    assert_eq!(settings.store.as_ref().and_then(|store| store.profile().folder), Some("./vault".as_ref()));
     assert_eq!((settings.config.leave, settings.notes.len()), (LeftContent::Redacted, 1));
     let none = settings_of("store: none");
-    assert_eq!((none.store, none.notes.len()), (None, 1));
+    assert_eq!((none.store.is_none(), none.notes.len()), (true, 1));
 }
 
 /// An earlier configuration still loads; what has no effect any more is noted by its name.

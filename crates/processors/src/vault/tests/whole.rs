@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::super::options::{DirectoryConfig, StoreLayout};
+use super::super::options::StoreLayout;
 use super::super::recipients::{RecipientConfig, RecipientsConfig};
 use super::super::{VaultConfig, build, config::StoreConfig};
 use crate::testing::{deps, origin, text_of};
@@ -44,7 +44,7 @@ pub(super) fn gateway_with(change: impl FnOnce(&mut VaultConfig)) -> Gateway {
     let public = generate_auditor_key(&folder.path().join("auditor.key")).expect("key");
     let mut config = VaultConfig {
         recipients: RecipientsConfig::Each(vec![RecipientConfig::Key(public)]),
-        store: Some(StoreConfig::Directory(DirectoryConfig::Path(folder.path().join("vault")))),
+        store: Some(StoreConfig::Directory(vault::store::settings::DirectoryConfig::Path(folder.path().join("vault")))),
         writer: Some("gw-1".to_owned()),
         ..VaultConfig::default()
     };
