@@ -15,7 +15,7 @@ const KNOTS: &[(&str, &[usize])] = &[
     ("otlp", &[2]),
     ("pages", &[5]),
     ("pipeline", &[3, 2, 2]),
-    ("processors", &[5, 3, 2, 2, 2]),
+    ("processors", &[5, 3, 2, 2]),
     ("runs", &[4]),
     ("tracker", &[2]),
 ];
