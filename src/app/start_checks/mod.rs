@@ -56,7 +56,7 @@ const FILE_REMEDY: &str = "fix the file or its path in the configuration; `tollg
 
 macro_rules! checks {
     ($($name:literal, $needs:ident: $run:expr;)*) => {
-        /// All checks. `check` shows in this order what was tried, and of the rows that only read what is wrong.
+        /// All checks, in the order in which `check` shows them. Of rows that only read, it shows only what is wrong.
         const CHECKS: &[StartCheck] = &[$(StartCheck { name: $name, needs: CheckNeeds::$needs($run) },)*];
     };
 }

@@ -131,8 +131,8 @@ fn place_file(
     sync_folder(parent_folder(path))
 }
 
-/// Creates a temporary file beside `path`: `.NAME.RANDOM.tmp`. No other process uses the name, and nobody
-/// can guess it and put a link there first.
+/// Creates a temporary file beside `path`: `.NAME.RANDOM.tmp`. No other process uses the name. Nobody can guess it, so
+/// nobody can put a link there first.
 fn create_temporary(path: &Path) -> io::Result<(PathBuf, File)> {
     let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_string_lossy();
     let mut random = [0; TEMPORARY_ID_BYTES];

@@ -47,14 +47,13 @@ fn build_parts(
         },
     };
     let Some(store) = settings.store.as_deref() else { return (parts, None) };
-    let epoch = object_names::new_epoch(deps.clock.now(), &*deps.rng);
+    let (profile, epoch) = (store.profile(), object_names::new_epoch(deps.clock.now(), &*deps.rng));
     let writer = Arc::new(VaultWriter::new(
-        ObjectNames::new(store.profile().prefix, &settings.writer, &epoch).with_layout(settings.config.layout),
+        ObjectNames::new(profile.prefix, &settings.writer, &epoch).with_layout(settings.config.layout),
         settings.object_size,
     ));
     let forward_after_put = settings.config.forward == ForwardPolicy::AfterPut;
-    parts.store =
-        Some(ContentStore { sealer, writer: writer.clone(), uri: store.profile().uri.into(), forward_after_put });
+    parts.store = Some(ContentStore { sealer, writer: writer.clone(), uri: profile.uri.into(), forward_after_put });
     (parts, Some((store.open(), writer)))
 }
 

@@ -43,8 +43,8 @@ macro_rules! table {
             }
         }
 
-        /// Opens the store at an address. `keys` is the bucket of the keys if it is another one, `first` asks for the
-        /// first version of each object. The first row comes last, because any address may be a folder.
+        /// Opens the store at an address, by the connection and lock in `access`. `keys`: the bucket of the keys, if it
+        /// is another one; `first`: read first versions. The first row is tried last: any address may be a folder.
         pub fn open_address(at: &str, keys: Option<&str>, access: &S3Settings, first: bool) -> Result<OpenedStore, String> {
             let openers = [$(<$settings>::open_address,)*];
             let opened = openers.iter().rev().find_map(|open| open(at, keys, access, first).transpose());

@@ -1,5 +1,5 @@
-//! Configuration of the stores, and their settings, which are valid by construction: names need no escaping, and S3 has
-//! an explicit lock mode. Neighbour: `kinds` lists the stores.
+//! Configuration of the stores, and their settings. Settings that come from a configuration are valid: names need no
+//! escaping, and S3 has an explicit lock mode. Neighbour: `kinds` lists the stores.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
