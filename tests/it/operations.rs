@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use config::tree::TreeNode;
 use otlp::Signal;
+use runs::AlertRule;
 use tollgate::app::RunningGateway;
 use tollgate::cli::schema;
 
@@ -37,6 +38,27 @@ fn the_schema_is_generated_and_knows_the_examples() {
     known(&schema, &schema, &typo, "", &mut unknown);
     assert_eq!(unknown, [".receivers.otlp.protocol"]);
     assert_eq!(tollgate(&["schema"]).1, text);
+}
+
+/// Each rule that tollgate computes has one Prometheus alert of its own, with the severity that its webhooks say.
+#[test]
+fn each_computed_rule_has_an_alert_of_its_severity() {
+    let text = fs::read_to_string(root().join("deploy/alerts/prometheus/runs.yaml")).unwrap();
+    let between = |text: &'_ str, start: &str, end: &str| {
+        text.split_once(start).map(|(_, rest)| rest.split_once(end).unwrap().0.to_owned())
+    };
+    let mut alerts: Vec<_> = text
+        .split("- alert: ")
+        .filter_map(|alert| Some((between(alert, "{rule=\"", "\"")?, between(alert, "severity: ", " }")?)))
+        .collect();
+    // AgentLimitHit counts the runs that a limit ended instead, because it also has their feature.
+    let mut rules: Vec<_> = AlertRule::rules()
+        .filter(|rule| *rule != AlertRule::LimitHit)
+        .map(|rule| (rule.as_str().to_owned(), rule.severity().as_str().to_owned()))
+        .collect();
+    alerts.sort();
+    rules.sort();
+    assert_eq!(alerts, rules);
 }
 
 /// Collects keys of `node` that no alternative of `schema` has.

@@ -21,7 +21,6 @@ from harness import BINARY, REPO, Gateway, Sink, check, figure, finish, free_por
 ALERTS = os.path.join(REPO, "deploy", "alerts")
 PROMETHEUS = os.path.join(ALERTS, "prometheus")
 RUNBOOK = os.path.join(REPO, "docs", "alerts.md")
-RULES = os.path.join(REPO, "crates", "runs", "src", "alert_rule.rs")
 NAMES = os.path.join(REPO, "crates", "telemetry", "src", "names", "mod.rs")
 # promtool's only remarks on /metrics: sums of money are floats, which the counters of the library in use can't hold; the second name is its users'.
 REMARKS = {'tollgate_cost_usd_total non-counter metrics should not have "_total" suffix',
@@ -117,17 +116,6 @@ def signoz_says_the_same(found, base, wanted, bounds, work, with_signoz):
 
 
 # ---- the cases -----------------------------------------------------------------------------------------------------
-
-def told_is_whole(found):
-    """Every rule that tollgate computes is an alert of its own here."""
-    source = read(RULES).split("pub AlertSeverity")[0]
-    variants = {variant: name for variant, name in re.findall(r'(\w+) = "(\w+)",', source) if variant != "Test"}
-    critical = set(re.findall(r"Self::(\w+)", re.search(r"fn severity.*?\{.*?\{(.*?)=> AlertSeverity::Critical", source, re.S)[1]))
-    told = {name: "critical" if variant in critical else "warning" for variant, name in variants.items()}
-    here = {match[1]: rule["labels"]["severity"] for _, rule in found if (match := re.search(r'\{rule="(\w+)"\}', rule["expr"]))}
-    here["limit_hit"] = "warning"
-    check("each rule of tollgate's own is an alert as loud", told == here and len(told) > 10, (told, here))
-
 
 def every_case_holds(found, alerts, work, with_signoz):
     base, wanted = cases.load(os.path.join(ALERTS, "tests"))
@@ -267,7 +255,6 @@ def main():
     say(tool("promtool", "--version")[1].splitlines()[0])
     found = names.load(PROMETHEUS)
     alerts = files_are_whole(found)
-    told_is_whole(found)
     figure("alerts", len(alerts))
     live(found, work)
     every_case_holds(found, alerts, work, "--signoz" in sys.argv)
