@@ -362,6 +362,8 @@ kernel::word_enum! {
         Deferred = "deferred",
         /// A repeat or copy of a call that was priced.
         NotCounted = "not_counted",
+        /// A change of what earlier items were charged; negative if they were charged too much.
+        Correction = "correction",
     }
 }
 
@@ -412,10 +414,15 @@ pub struct CallCost {
     /// The price of a call that is not counted, because another worker of the fleet counts it for the same source
     /// record.
     pub uncounted_usd: Option<Box<str>>,
-    /// If an earlier record of the same answer was already billed: the price of that record, in 1e-18 USD. `atto_usd`
-    /// is the amount on top of it.
+    /// What earlier records of the call were charged, in 1e-18 USD. `atto_usd` is the amount on top of it.
     pub billed_before_atto_usd: i128,
-    /// The tokens billed for that earlier record.
+    /// The amount is no price of the call, because what changed for other calls is part of it.
+    pub is_change: bool,
+    /// The earlier items whose charges the amount corrects, on an item that is no call itself.
+    pub corrected: Vec<CostCorrection>,
+    /// The call costs nothing itself, because a total was charged for it.
+    pub is_covered: bool,
+    /// The tokens that were billed for an earlier record of the call; the amount is what is due on top of them.
     pub billed_before: Option<Box<crate::usage::TokenSplit>>,
     /// Version and digest of the rate table.
     pub rate_table: std::sync::Arc<str>,
@@ -427,6 +434,19 @@ pub struct CallCost {
     pub reason: Option<&'static str>,
     /// The tokens that were billed, or would have been billed if a rate had been found.
     pub buckets: CallTokenBuckets,
+}
+
+/// A change of what an earlier item was charged.
+#[derive(Clone)]
+pub struct CostCorrection {
+    /// Trace id of that item; zeros: none.
+    pub trace: [u8; 16],
+    /// Its span, or the span in which the log record was written; zeros: none.
+    pub span: [u8; 8],
+    /// The item is a span.
+    pub is_span: bool,
+    /// 1e-18 USD; negative if it was charged too much.
+    pub atto_usd: i128,
 }
 
 /// The facts of one item.
@@ -516,6 +536,8 @@ pub struct ItemFacts {
     pub input_includes_cached: Option<bool>,
     /// Whether `usage.output` leaves reasoning out.
     pub output_excludes_reasoning: bool,
+    /// An agent's tokens may also be those of its earlier invocations.
+    pub accumulates: bool,
     /// The total comes from the provider; the instrumentation did not add it up.
     pub total_by_provider: bool,
     /// The result of the cost processor.

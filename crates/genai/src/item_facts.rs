@@ -191,9 +191,13 @@ fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut
         ItemRole::Tool => facts.tool = facts.tool.take().or_else(|| reader.label(&sources.tool)),
         _ => {}
     }
-    if matches!(facts.call, ItemRole::Model | ItemRole::ModelCopy) || facts.billable {
+    let is_call = matches!(facts.call, ItemRole::Model | ItemRole::ModelCopy) || facts.billable;
+    if is_call {
         facts.response_id = reader.text(&sources.response_id);
         read_counts_in_content(reader, &dialect.usage, facts);
+    }
+    // An agent's tokens are those of its calls, and are billed if no call reports them.
+    if is_call || (facts.call == ItemRole::Agent && facts.usage.is_reported()) {
         facts.context = read_price_context(reader, sources);
         facts.reported_cost = reader.label(&sources.cost).filter(|text| is_decimal(text));
         let usage = &dialect.usage;
@@ -208,10 +212,13 @@ fn read_call(reader: &ItemReader<'_, '_>, choice: DialectChoice<'_>, facts: &mut
         facts.input_includes_cached = usage.includes_cached(emitter);
         facts.output_excludes_reasoning = !usage.includes_reasoning(emitter);
         facts.total_by_provider = usage.data.total_by_provider;
+        facts.accumulates = dialect.data.agents_accumulate;
         if let Some(reasoning) = usage.hidden_reasoning(&facts.usage, seller) {
             facts.usage.reasoning = Some(reasoning);
             facts.output_excludes_reasoning = true;
         }
+    }
+    if is_call {
         facts.call_key = build_call_key(reader, facts);
     }
     if reader.kind == NodeKind::Span && rule.is_some_and(|rule| rule.data.role == ItemRole::ModelCopy) {

@@ -21,7 +21,6 @@ mod json_body;
 mod key_shapes;
 mod keys;
 mod label_shape;
-mod layers;
 mod nested_content;
 mod opaque;
 mod owners;
@@ -62,13 +61,12 @@ pub use closed_items::{
 pub use detect::DialectReason;
 pub use facts::{
     BillingStatus, CallCost, CallTokenBuckets, ContentBasis, ContentLocation, ContentPart, ContentPlace,
-    EmbeddedContent, EmbeddedContentEdit, EmbeddedContentPart, Facts, ItemFacts, ItemRole, LatePrice, PriceContext,
-    TokenUsage,
+    CostCorrection, EmbeddedContent, EmbeddedContentEdit, EmbeddedContentPart, Facts, ItemFacts, ItemRole, LatePrice,
+    PriceContext, TokenUsage,
 };
 pub use item_facts::response_id_kind;
 pub use item_reader::bounded_id;
 pub use keys::KeyRole;
-pub use layers::{CallTokenCounts, model_stem};
 pub use opaque::is_number;
 pub use owners::{KnownOwner, Owner, RunAddress, adopt_owners};
 pub use required_attributes::missing_required_attributes;

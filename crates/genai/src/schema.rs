@@ -144,6 +144,8 @@ pub(super) struct DialectDefinition {
     pub(super) leaves_only: bool,
     /// All its model calls have names in `calls`: another item with tokens may be a sum of them, and has no price.
     pub(super) names_its_calls: bool,
+    /// The tokens on an agent's span may also be those of its earlier invocations.
+    pub(super) agents_accumulate: bool,
     /// Model calls take model and provider from the nearest ancestor span that has one.
     pub(super) inherit_model: bool,
     /// Emitted by a vendor's own SDK, below or beside an instrumentation's span of the same call.

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::facts::{CallTokenBuckets, ItemFacts, TokenUsage};
+use super::facts::{CallTokenBuckets, ItemFacts, ItemRole, TokenUsage};
 
 /// Assumptions made while pricing a call. Their words are the values of `tollgate.cost.flags`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +61,8 @@ flags! {
     RESPONSE_MODEL_UNKNOWN = 16, "response_model_unknown";
     /// The call was priced by its span before this log record arrived; the cost is the difference.
     AFTER_SPAN = 17, "after_span";
+    /// Part of the cost was billed before on another record, such as a total; the cost is the difference.
+    NET = 19, "net";
     /// A token count is under an unrecognized usage key, so it is not in the price. The page lists such keys.
     USAGE_UNRECOGNIZED = 18, "usage_unrecognized";
 }
@@ -432,6 +434,9 @@ pub struct PriceBasis {
     /// Cached tokens were assumed to be excluded from the reported input, because nothing reported says otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exclusive: bool,
+    /// The tokens of several calls: their number chooses no price tier, and there is no fee per request.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_total: bool,
     /// Assumptions made while the counts were made disjoint: words of [`PricingFlags`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<String>,
@@ -478,6 +483,7 @@ impl PriceBasis {
             web_searches: context.map_or(0, |context| context.web_searches),
             file_searches: context.map_or(0, |context| context.file_searches),
             exclusive: units.flags.contains(PricingFlags::ASSUMED) && vendor_excludes_cached(item),
+            is_total: matches!(item.call, ItemRole::Agent | ItemRole::TurnEnd),
             flags: units.flags.words().map(str::to_owned).collect(),
         })
     }

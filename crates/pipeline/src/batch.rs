@@ -22,7 +22,7 @@ pub struct BatchOrigin {
     pub trust: Trust,
     /// Gateway clock at arrival.
     pub received: UnixNanos,
-    /// Id of the batch; its claims (see [`super::Claims`]) are made under this id. All workers of a fleet give the
+    /// Id of the batch; what processors claim for it, they claim under this id. All workers of a fleet give the
     /// batch of a source record, and of its copies, the same id; others are random.
     pub id: [u8; 16],
     /// Equal bytes were accepted before (`docs/decisions/0002-repeated-requests.md`): this is a new request, but its

@@ -11,7 +11,6 @@ pub mod accounts;
 pub mod batch;
 pub mod bisect;
 pub mod checkpoint;
-pub mod claims;
 pub mod clearance;
 pub mod component;
 pub mod delivery;
@@ -39,7 +38,6 @@ pub mod worker;
 pub mod workers;
 
 pub use batch::{Batch, BatchOrigin, Effect, RecordDraft};
-pub use claims::{ClaimKey, ClaimResult, Claims};
 pub use clearance::{Clearance, ContentState, TextState, Trust};
 pub use component::{
     AttemptFailure, ExportRequest, Exporter, Processor, Receiver, RequestSource, SourceRequest, TicketResult, Ticketer,

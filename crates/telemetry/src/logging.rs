@@ -28,9 +28,9 @@ pub enum LogLevel {
 }
 
 /// The crates of this workspace that write to the log; a test compares them with the workspace.
-pub const OWN_CRATES: &str = "access audit command config connectors echoes exporters genai history kafka kernel net \
-    onboarding otlp pages pipeline processors rates receivers recogniser redaction runs telemetry tollgate tracker \
-    vault";
+pub const OWN_CRATES: &str = "access audit calls command config connectors echoes exporters genai history kafka kernel \
+    net onboarding otlp pages pipeline processors rates receivers recogniser redaction runs telemetry tollgate \
+    tracker vault";
 
 /// Starts logging. Later calls have no effect.
 pub fn init(level: LogLevel) {

@@ -27,6 +27,8 @@ pub(super) enum CountDecision {
     Failed,
     /// A failed call that consumed tokens, with their price if they have one.
     FailedWithTokens(Option<i128>),
+    /// No call, but a change of what earlier ones were charged.
+    Change(i128),
 }
 
 struct ModelCallLayer<'g> {
@@ -68,7 +70,7 @@ pub(super) fn decide_counts(
 impl<'g> ModelCallLayers<'g> {
     fn build(nodes: &CompactMap<SpanNode>, items: &[RunItem<'g>]) -> Self {
         let calls = items.iter().filter_map(|item| match item.record {
-            ItemRecord::Call(call) if call.position.is_own_span => Some((call.position.node, call)),
+            ItemRecord::Call(call) if call.position.is_own_span && is_layer(call) => Some((call.position.node, call)),
             _ => None,
         });
         let mut by_place: HashMap<u64, ModelCallLayer<'g>> = HashMap::new();
@@ -133,7 +135,10 @@ impl<'g> ModelCallLayers<'g> {
     }
 
     fn decide(&self, call: &ModelCallRecord) -> CountDecision {
-        let layer = self.by_place.get(&call.position.node);
+        if call.price_quality == price_quality::CHANGE {
+            return CountDecision::Change(call.atto.amount());
+        }
+        let layer = self.by_place.get(&call.position.node).filter(|_| is_layer(call));
         let is_decisive = match layer {
             Some(layer) if call.position.is_own_span => {
                 let is_innermost = is_answered(call) || !(layer.failed || layer.no_usage);
@@ -201,6 +206,11 @@ impl<'g> ModelCallLayers<'g> {
         }
         is_new.then_some(None)
     }
+}
+
+/// Whether the record can be a layer of a call; the tokens of a turn and changes of charges can't.
+fn is_layer(call: &ModelCallRecord) -> bool {
+    call.price_quality != price_quality::CHANGE && call.flags & flag::TURN_TOKENS == 0
 }
 
 /// Answered: a record saw the answer, or reports tokens and no failure.

@@ -230,6 +230,8 @@ pub(super) mod price_quality {
     /// No price is known.
     pub(crate) const UNPRICED: u8 = 3;
     pub(crate) const PRICED: u8 = 4;
+    /// No record of a call, but a change of what earlier ones were charged.
+    pub(crate) const CHANGE: u8 = 5;
 }
 
 /// Version of the encoding of effects.

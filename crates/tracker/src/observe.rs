@@ -4,7 +4,7 @@
 use foldhash::{HashMap, HashMapExt as _};
 
 use genai::usage::split_tokens;
-use genai::{BillingStatus, CallTokenBuckets, Facts, ItemFacts, ItemRole, LatePrice, VaultedTexts};
+use genai::{BillingStatus, CallCost, CallTokenBuckets, Facts, ItemFacts, ItemRole, LatePrice, VaultedTexts};
 use kernel::CONTENT;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
@@ -58,6 +58,7 @@ pub(super) fn observe_batch(
     let mut reader = BatchReader {
         received: origin.received.0,
         account: &origin.account,
+        batch: hex::encode(&origin.id),
         payload,
         context,
         keys: HashMap::new(),
@@ -72,13 +73,17 @@ pub(super) fn observe_batch(
         },
     };
     let has_measures = payload.signal() == Signal::Traces && !context.settings.measures.is_empty();
-    for item in facts.items.iter().filter(|item| item.agent || has_measures) {
+    let is_observed =
+        |item: &ItemFacts| item.agent || item.cost.as_ref().is_some_and(|cost| !cost.corrected.is_empty());
+    for item in facts.items.iter().filter(|item| has_measures || is_observed(item)) {
         let attributes = reader.item_attributes(item.node);
         reader.add_measures(item, &attributes);
-        if item.agent {
+        if is_observed(item) {
             let observed = reader.observe_item(item, &attributes);
             reader.add_outcome(item, &attributes);
+            let changes = reader.observe_changes(item, &observed);
             reader.observation.items.push(observed);
+            reader.observation.items.extend(changes);
         }
     }
     for late_price in &facts.late_prices {
@@ -91,6 +96,8 @@ pub(super) fn observe_batch(
 struct BatchReader<'a> {
     received: u64,
     account: &'a str,
+    /// Id of the batch.
+    batch: String,
     payload: &'a Payload,
     context: ObservationContext<'a>,
     keys: HashMap<(u8, &'a str, u32), u32>,
@@ -245,6 +252,38 @@ impl<'a> BatchReader<'a> {
         own_type.or_else(exception_type)
     }
 
+    /// Changes of what earlier items were charged: those of the item's own call, and those that it carries for others.
+    fn observe_changes(&mut self, item: &ItemFacts, observed: &ObservedItem) -> Vec<ObservedItem> {
+        let Some(cost) = item.cost.as_deref() else { return Vec::new() };
+        let ObservedItem { trace, session, run, node, parent, flags, .. } = *observed;
+        let own = ObservedItem { trace, session, run, node, parent, flags, ..ObservedItem::default() };
+        let mut changes: Vec<(ObservedItem, i128)> = Vec::new();
+        changes.extend(cost.is_change.then(|| (own.clone(), cost.atto_usd.unwrap_or(0))));
+        for corrected in &cost.corrected {
+            let has_span = corrected.span != [0; 8];
+            let place = match corrected.trace == [0; 16] {
+                true => own.clone(),
+                false => ObservedItem {
+                    trace: self.intern_trace(corrected.trace),
+                    node: if has_span { span_place(corrected.trace, corrected.span) } else { 0 },
+                    flags: if corrected.is_span { flag::SPAN } else { 0 },
+                    ..ObservedItem::default()
+                },
+            };
+            changes.push((place, corrected.atto_usd));
+        }
+        let number = self.observation.items.len().to_string();
+        let model = observed.call.as_ref().map_or(0, |call| call.model);
+        let to_item = |(at, (place, atto)): (usize, (ObservedItem, i128))| {
+            let key = digest(&["change", &self.batch, &number, &at.to_string()]);
+            let call =
+                ObservedModelCall { key, price_quality: price_quality::CHANGE, atto, model, ..Default::default() };
+            let (start, end, attribution) = (observed.start, observed.end, observed.attribution);
+            ObservedItem { flags: place.flags & flag::SPAN, start, end, attribution, call: Some(call), ..place }
+        };
+        changes.into_iter().enumerate().map(to_item).collect()
+    }
+
     /// A price that arrived late, for a call of an earlier batch.
     fn observe_late_price(&mut self, late_price: &'a LatePrice) -> ObservedItem {
         let place = |span_id: [u8; 8]| if span_id == [0; 8] { 0 } else { span_place(late_price.trace, span_id) };
@@ -280,7 +319,8 @@ impl<'a> BatchReader<'a> {
         attributes: &ItemAttributes<'a>,
         node: u64,
     ) -> Option<ObservedModelCall> {
-        if !item.billable && !matches!(item.call, ItemRole::Model | ItemRole::ModelCopy) {
+        let is_total = is_charged_total(item);
+        if !item.billable && !is_total && !matches!(item.call, ItemRole::Model | ItemRole::ModelCopy) {
             return None;
         }
         let key = match &item.call_key {
@@ -290,13 +330,16 @@ impl<'a> BatchReader<'a> {
         };
         let model = item.response_model.as_deref().or(item.request_model.as_deref());
         let price_quality = item.cost.as_ref().map_or(price_quality::UNKNOWN, |cost| match cost.status {
+            _ if cost.is_covered => price_quality::PRICED,
+            _ if cost.is_change => price_quality::NOT_COUNTED,
             BillingStatus::Priced => price_quality::PRICED,
             BillingStatus::Unpriced => price_quality::UNPRICED,
             BillingStatus::Deferred => price_quality::DEFERRED,
-            BillingStatus::NotCounted => price_quality::NOT_COUNTED,
+            BillingStatus::NotCounted | BillingStatus::Correction => price_quality::NOT_COUNTED,
         });
-        let atto =
-            item.cost.as_ref().map_or(0, |cost| cost.atto_usd.unwrap_or(0).saturating_add(cost.billed_before_atto_usd));
+        // a change is a record of its own
+        let own_price = |cost: &CallCost| Some(cost.atto_usd?.saturating_add(cost.billed_before_atto_usd));
+        let atto = item.cost.as_deref().filter(|cost| !cost.is_change).and_then(own_price).unwrap_or(0);
         Some(ObservedModelCall {
             key,
             model: self.intern_name(model),
@@ -395,9 +438,15 @@ fn is_limit(item: &ItemFacts, error: Option<&str>) -> bool {
     has_limit_reason || error.is_some_and(is_limit_error)
 }
 
+/// Whether the item is an agent's span that was charged for its tokens.
+fn is_charged_total(item: &ItemFacts) -> bool {
+    let is_charged = |cost: &CallCost| matches!(cost.status, BillingStatus::Priced | BillingStatus::Unpriced);
+    item.call == ItemRole::Agent && item.cost.as_deref().is_some_and(is_charged)
+}
+
 fn item_flags(item: &ItemFacts, is_span: bool, has_ended: bool, reports_event: bool) -> u16 {
     let is_permission = item.call == ItemRole::Permission;
-    let is_turn = item.billable && item.call != ItemRole::Model;
+    let is_turn = (item.billable && item.call != ItemRole::Model) || is_charged_total(item);
     collect_flags([
         (flag::FAILED, reports_event && item.failed && !is_permission),
         (flag::ENDED, has_ended),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet, HashSetExt as _};
 
-use pipeline::claims::ClaimKey;
+use kernel::sha256::Sha256;
 use runs::RunOwner;
 
 use super::group::{BatchNames, ItemGroup, ItemKeys};
@@ -466,5 +466,5 @@ fn id_of_key(account: &str, key: &ObservedKey, keys: &[ObservedKey]) -> KeyId {
 /// The index id of a key; a run is known within its session.
 pub(super) fn key_id(account: &str, kind: u8, session: &str, text: &str) -> KeyId {
     let session = if kind == key_kind::RUN { session } else { "" };
-    ClaimKey::from_parts(&[account.as_bytes(), &[kind], session.as_bytes(), text.as_bytes()]).to_bytes()
+    Sha256::short_list(&[account.as_bytes(), &[kind], session.as_bytes(), text.as_bytes()])
 }

@@ -4,12 +4,13 @@
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
+use genai::CallTokenBuckets;
 use runs::{ModelTotals, StepKind, UNATTRIBUTED};
 
 use super::aggregation_context::AggregationContext;
 use super::group::{ItemGroup, LifecycleMark, ModelCallRecord, ToolCallRecord, TracePosition};
 use super::layers::{self, CountDecision};
-use super::observation::{flag, mark};
+use super::observation::{flag, mark, price_quality};
 use super::paired_records::PairedRecords;
 use super::resolve::ResolvedRuns;
 use super::run::{ItemRecord, Run, RunIdentity, RunItem};
@@ -41,7 +42,10 @@ pub(super) fn sum_runs(
             ItemRecord::Call(call) => {
                 let Some(call) = pairs.call(item_index, call) else { continue };
                 let decision = match *decision {
-                    CountDecision::TurnTokens(_) if runs_with_calls.contains(&run_index) => CountDecision::NotCounted,
+                    // its calls report the tokens; what it was charged stays
+                    CountDecision::TurnTokens(price) if runs_with_calls.contains(&run_index) => {
+                        price.map_or(CountDecision::NotCounted, CountDecision::Change)
+                    }
                     // the end of the turn reports the tokens of its calls
                     CountDecision::NoUsage if runs_with_turns.contains(&run_index) => CountDecision::NotCounted,
                     decision => decision,
@@ -68,6 +72,7 @@ pub(super) fn sum_runs(
         }
     }
     latest_calls.finish(&mut resolved.runs, resolved.group);
+    add_changes(&mut resolved.runs, items, item_runs);
     for run in &mut resolved.runs {
         run.roots.sort_unstable();
         run.peaks = run_calls::summarize_calls(&mut run.calls, &mut run.totals, resolved.group, context);
@@ -75,6 +80,23 @@ pub(super) fn sum_runs(
     apply_reported_iterations(resolved);
     apply_session_ends(resolved);
     inherit_features(resolved, items, item_runs);
+}
+
+/// Adds changes of charges to the calls that they belong to, for the most expensive one.
+fn add_changes(runs: &mut [Run], items: &[RunItem<'_>], item_runs: &[Option<usize>]) {
+    for (item, run_index) in items.iter().zip(item_runs) {
+        let (ItemRecord::Call(change), Some(run)) = (&item.record, run_index.and_then(|index| runs.get_mut(index)))
+        else {
+            continue;
+        };
+        if change.price_quality != price_quality::CHANGE || change.position.node == 0 {
+            continue;
+        }
+        let is_its = |call: &&mut RunCall| call.kind == StepKind::Model && call.position.node == change.position.node;
+        if let Some(call) = run.calls.iter_mut().find(is_its) {
+            call.atto = Some(call.atto.unwrap_or(0).saturating_add(change.atto.amount()));
+        }
+    }
 }
 
 /// A run that is not identified by a root takes its feature from its own calls. A sub-agent's calls name the sub-agent,
@@ -237,9 +259,16 @@ impl LatestCalls {
             CountDecision::Answered(price)
             | CountDecision::TurnTokens(price)
             | CountDecision::FailedWithTokens(price) => price,
+            CountDecision::Change(atto) => Some(atto),
             CountDecision::NoUsage | CountDecision::Failed => None,
         };
         match decision {
+            CountDecision::Change(atto) => {
+                run.totals.add_tokens_and_cost(group.name(model), CallTokenBuckets::default(), price);
+                let share = ModelTotals { atto_usd: atto, ..ModelTotals::default() };
+                self.tenants.entry((run_index, call.tenant)).or_default().add(&share);
+                return;
+            }
             CountDecision::Failed => run.totals.failed_calls += 1,
             CountDecision::FailedWithTokens(_) => {
                 run.totals.failed_calls += 1;

@@ -265,9 +265,10 @@ pub struct RowTail {
     pub buckets: Option<TokenBuckets>,
     /// Service tier, in lower case.
     pub tier: Option<String>,
-    /// `priced`, `unpriced`, `deferred` or `not_counted`; null if there was nothing to price.
+    /// `priced`, `unpriced`, `deferred`, `not_counted` or `correction` (a change of what earlier lines say); null if
+    /// there was nothing to price.
     pub cost_status: Option<String>,
-    /// Cost in USD, exact decimal.
+    /// Cost in USD, exact decimal; negative in a correction that takes back.
     pub cost_usd: Option<String>,
     /// Price in USD, exact decimal, of a call with status `not_counted`: another worker counted the call from the same
     /// Kafka record or a copy of the record. Add this price to a sum only if no index line of the same call has a

@@ -107,6 +107,7 @@ fn format_price(price: &PriceExplanation) -> Vec<String> {
         if price.table.is_empty() { String::new() } else { format!(" · table {}", escape_unsafe(&price.table)) };
     let status = match price.status {
         "not_counted" => "not counted: a copy of a call that is counted elsewhere",
+        "correction" => "correction: what earlier spans or records were charged changes by",
         "deferred" => "deferred: the price is on another span or record of this call",
         status => status,
     };

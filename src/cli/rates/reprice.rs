@@ -277,7 +277,7 @@ impl CallPricer {
             let Some(cost) = item
                 .cost
                 .as_ref()
-                .filter(|cost| matches!(cost.status, BillingStatus::Priced | BillingStatus::Unpriced))
+                .filter(|cost| !matches!(cost.status, BillingStatus::Deferred | BillingStatus::NotCounted))
             else {
                 continue;
             };
@@ -339,7 +339,15 @@ pub(super) fn reprice_row(
     report: &mut RepriceReport,
 ) {
     let tail = &row.tail;
-    if !matches!(tail.cost_status.as_deref(), Some("priced" | "unpriced")) {
+    let status = tail.cost_status.as_deref();
+    let is_correction = status == Some("correction");
+    if !is_correction && !matches!(status, Some("priced" | "unpriced")) {
+        return;
+    }
+    if is_correction {
+        // what it changes was priced in other lines; a correction has no price of its own
+        let (old, new) = (tail.cost_usd.clone(), tail.cost_usd.clone());
+        report.lines.push(RepricedCall { old, new, began: tail.ts.clone(), ..RepricedCall::default() });
         return;
     }
     let Some(basis) = &tail.basis else {

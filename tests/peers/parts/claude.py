@@ -169,7 +169,7 @@ def real(work, name, protocol):
     answered = {row["request_id"] for row in mock.ledger if "error" not in row}
     check(f"{what}: every answered call has its record", answered == set(own), f"{len(answered)} answered, {len(own)} told")
     prices(what, items, own)
-    total = sum(Decimal(a["tollgate.cost.usd"]) for records in call_records(items).values() for a in records if a.get("tollgate.cost.status") == "priced")
+    total = sum(Decimal(a["tollgate.cost.usd"]) for records in call_records(items).values() for a in records if a.get("tollgate.cost.status") in ("priced", "correction"))
     check(f"{what}: the sum is what the client reports", abs(total - reported) <= CLOSE * max(1, len(own)), f"{total}, client {reported}")
 
 

@@ -19,7 +19,7 @@ use super::read::find::day_before;
 use super::read::{IndexLines, UnreadIndex, each_row};
 use super::signed_index::SignedIndex;
 use kernel::sha256::Sha256;
-use vault::call_dedup::{CallDeduplicator, CallReport, is_denied, is_model_line};
+use vault::call_dedup::{CallDeduplicator, CallReport, is_charged, is_denied, is_model_line};
 use vault::chain::digest::{ChainDigest, GatewayIdentity};
 use vault::chain::note::VerifyKey;
 use vault::index_row::{ErasureRecord, IndexRow, RowKind};
@@ -414,7 +414,7 @@ impl SessionEvidence {
         self.failures += u64::from(is_failure);
         self.decisions += u64::from(tail.decision.is_some());
         self.denials += u64::from(tail.decision.as_deref().is_some_and(is_denied));
-        if status == "priced" {
+        if is_charged(status) {
             let usd = tail.cost_usd.as_deref().and_then(|usd| usd.parse::<Decimal>().ok()).unwrap_or_default();
             self.cost_usd = self.cost_usd.and_then(|sum| sum.checked_add(usd)).map(|sum| sum.normalize());
         }

@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 
 use crate::signed_index::SignedIndex;
-use vault::call_dedup::{CallDeduplicator, CallReport, is_model_call, is_model_line};
+use vault::call_dedup::{CallDeduplicator, CallReport, is_charged, is_model_call, is_model_line};
 use vault::document::DocumentItem;
 use vault::index_row::IndexRow;
 
@@ -179,7 +179,7 @@ impl ReplayedSession {
                 total.failures += u64::from(deduplicator.is_new_failure(&report));
             }
             total.unpriced_calls += u64::from(status == "unpriced");
-            let usd = usd.filter(|_| status == "priced").and_then(|usd| usd.parse::<Decimal>().ok());
+            let usd = usd.filter(|_| is_charged(status)).and_then(|usd| usd.parse::<Decimal>().ok());
             // index lines are unverified and may have any value
             cost = cost.and_then(|cost| cost.checked_add(usd.unwrap_or_default()));
         }

@@ -9,6 +9,9 @@ use zeroize::Zeroizing;
 #[cfg(test)]
 mod tests;
 
+/// Length up to which a list is hashed in one call.
+const SHORT_LIST_BYTES: usize = 256;
+
 /// Bytes of a hash.
 pub const HASH_BYTES: usize = 32;
 
@@ -38,6 +41,24 @@ impl Sha256 {
         let mut hash = Self::new();
         hash.update_list(parts);
         hash.finalize()
+    }
+
+    /// The first 16 bytes of [`Self::digest_list`]: a key of things with these ids. Different lists have different
+    /// keys, except for a collision of 128 bits.
+    pub fn short_list(parts: &[&[u8]]) -> [u8; 16] {
+        // one call for short lists, which are hashed for each span
+        let (mut joined, mut length) = ([0_u8; SHORT_LIST_BYTES], 0);
+        for part in parts {
+            for bytes in [&(part.len() as u64).to_le_bytes()[..], part] {
+                let end = length + bytes.len();
+                if let Some(slot) = joined.get_mut(length..end) {
+                    slot.copy_from_slice(bytes);
+                }
+                length = end;
+            }
+        }
+        let hash = joined.get(..length).map_or_else(|| Self::digest_list(parts), Self::digest);
+        hash.first_chunk().copied().unwrap_or_default()
     }
 
     /// Appends each part after its length, so that two lists have the same hash only if their parts are the same.

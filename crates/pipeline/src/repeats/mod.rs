@@ -1,8 +1,8 @@
 //! [`RepeatedRequests`]: recognises requests whose bytes were seen before. A client that received no answer sends its
 //! request again, which must neither lose nor duplicate data. Equal bytes join an earlier request only while that
 //! request is in flight, or if it was committed but its answer reached no client. Once an answer was delivered, equal
-//! bytes are a new request, marked as a repeat. Each table is bounded. `claims` decides which calls of a repeat are
-//! counted; `worker` makes the fingerprint.
+//! bytes are a new request, marked as a repeat. Each table is bounded. the `cost` processor decides which calls of a
+//! repeat are counted; `worker` makes the fingerprint.
 
 use std::collections::HashMap;
 use std::time::Duration;

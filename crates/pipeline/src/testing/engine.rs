@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "test support")]
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,8 +20,8 @@ use prost::Message;
 
 use crate::spool::{RecordKind, SpoolRecord};
 use crate::{
-    Batch, BatchOrigin, ClaimKey, ClaimResult, Claims, Clearance, ContentState, Effect, ExportRequest, Exporter,
-    Outcome, Processor, Reason, RecordDraft, TextState, TicketResult, Ticketer, Trust,
+    Batch, BatchOrigin, Clearance, ContentState, Effect, ExportRequest, Exporter, Outcome, Processor, Reason,
+    RecordDraft, TextState, TicketResult, Ticketer, Trust,
 };
 use kernel::clock::{Clock, UnixNanos};
 use otlp::{OwnedValue, Payload, Signal, SlotId, TextField};
@@ -213,13 +214,14 @@ impl Processor for Step {
 /// Counts each item once by name, as a pricing processor does: claims, effects, a checkpoint.
 pub struct Tally {
     id: Arc<str>,
-    claims: Claims,
+    /// By name: the batch in flight that counts it; `None` once it is counted.
+    claims: Mutex<BTreeMap<String, Option<[u8; 16]>>>,
     counted: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Tally {
     pub fn new(id: &str) -> Arc<Self> {
-        Arc::new(Self { id: id.into(), claims: Claims::default(), counted: Mutex::default() })
+        Arc::new(Self { id: id.into(), claims: Mutex::default(), counted: Mutex::default() })
     }
 
     /// Number of times each name was counted.
@@ -235,11 +237,12 @@ impl Processor for Tally {
 
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
         let mut body = batch.origin.id.to_vec();
+        let mut claims = self.claims.lock();
         for name in item_names(&batch.payload) {
-            let key = ClaimKey::from_parts(&[name.as_bytes()]);
-            if self.claims.claim(key, &batch.origin.id, batch.origin.received) == ClaimResult::First {
-                body.push(u8::try_from(name.len()).unwrap());
-                body.extend_from_slice(name.as_bytes());
+            if let Entry::Vacant(unclaimed) = claims.entry(name) {
+                body.push(u8::try_from(unclaimed.key().len()).unwrap());
+                body.extend_from_slice(unclaimed.key().as_bytes());
+                unclaimed.insert(Some(batch.origin.id));
             }
         }
         batch.effects.push(Effect::new(Arc::clone(&self.id), body));
@@ -248,40 +251,35 @@ impl Processor for Tally {
 
     fn apply(&self, effect: &Effect) {
         let (batch, mut rest) = effect.body.split_first_chunk::<16>().unwrap();
-        let mut keys = Vec::new();
         while let Some((&length, after)) = rest.split_first() {
             let (name, after) = after.split_at(usize::from(length));
             rest = after;
-            keys.push(ClaimKey::from_parts(&[name]));
-            *self.counted.lock().entry(String::from_utf8(name.to_vec()).unwrap()).or_default() += 1;
+            let name = String::from_utf8(name.to_vec()).unwrap();
+            self.claims.lock().insert(name.clone(), None);
+            *self.counted.lock().entry(name).or_default() += 1;
         }
-        self.claims.settle(batch, UnixNanos(1), keys);
+        self.discard(batch);
     }
 
     fn discard(&self, batch: &[u8; 16]) {
-        self.claims.discard(batch);
+        self.claims.lock().retain(|_, holder| *holder != Some(*batch));
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {
-        let mut claims = Vec::new();
-        self.claims.save(&mut claims);
-        let mut out = u32::try_from(claims.len()).unwrap().to_le_bytes().to_vec();
-        out.extend_from_slice(&claims);
-        for (name, count) in &*self.counted.lock() {
-            out.extend_from_slice(format!("{name}={count}\n").as_bytes());
-        }
-        Some(out)
+        let lines = self.counted.lock().iter().map(|(name, count)| format!("{name}={count}\n")).collect::<String>();
+        Some(lines.into_bytes())
     }
 
     fn restore(&self, checkpoint: &[u8]) -> bool {
-        let (length, rest) = checkpoint.split_first_chunk::<4>().unwrap();
-        let (claims, counts) = rest.split_at(u32::from_le_bytes(*length) as usize);
-        assert!(self.claims.load(claims));
         // A name with a line feed stands for a state of a newer version.
         let read_line =
             |line: &str| line.split_once('=').map(|(name, count)| (name.to_owned(), count.parse().unwrap()));
-        let counts = std::str::from_utf8(counts).unwrap().lines().map(read_line).collect::<Option<_>>();
-        counts.map(|counts| *self.counted.lock() = counts).is_some()
+        let counts: Option<BTreeMap<String, u64>> =
+            std::str::from_utf8(checkpoint).unwrap().lines().map(read_line).collect();
+        let Some(counts) = counts else { return false };
+        self.claims.lock().extend(counts.keys().map(|name| (name.clone(), None)));
+        *self.counted.lock() = counts;
+        true
     }
 }
 

@@ -13,12 +13,12 @@ use bytes::Bytes;
 
 use kernel::clock::{Clock, UnixNanos};
 use kernel::rng::Rng;
+use kernel::sha256::Sha256;
 use otlp::{Payload, Signal, UnknownFields};
 use telemetry::{Counter, Gauge, Histogram, Meter, names};
 
 use super::batch::{Batch, BatchOrigin, Effect};
 use super::bisect;
-use super::claims::ClaimKey;
 use super::clearance::Clearance;
 use super::effects::Applier;
 use super::inlet::{BytePermit, InternalInput, SourceRecord, Submission};
@@ -340,11 +340,11 @@ fn record_batch_id(account: &str, receiver: &str, record: &SourceRecord) -> [u8;
         Some(id) => (b"record id", id),
         None => (b"source record", record.position.as_bytes()),
     };
-    ClaimKey::from_parts(&[kind, account.as_bytes(), receiver.as_bytes(), name]).to_bytes()
+    Sha256::short_list(&[kind, account.as_bytes(), receiver.as_bytes(), name])
 }
 
 /// The digest by which equal requests are recognised.
 pub fn fingerprint(account: &str, receiver: &str, signal: Signal, wire: &[u8]) -> RequestFingerprint {
     let parts = [account.as_bytes(), receiver.as_bytes(), signal.as_str().as_bytes(), wire];
-    ClaimKey::from_parts(&parts).to_bytes()
+    Sha256::short_list(&parts)
 }

@@ -1,33 +1,43 @@
 //! Handles calls without a model or provider of their own: a call whose ancestor has not arrived is deferred, and
 //! priced when a batch brings the ancestor.
 //!
-//! A claim ensures that each call is priced once, whichever pipelines see the ancestor. State changes only after the
-//! commit. Waiting calls are in `waiting_calls`, totals in `ledger`.
+//! The ledger of calls ensures that each call is charged once, whichever pipelines see the ancestor. State changes only
+//! after the commit. Waiting calls are in `waiting_calls`, totals in `ledger`.
 
+use std::sync::Arc;
+
+use calls::{ChargeKind, Verdict};
 use genai::{BillingStatus, CallCost as CostFact, Facts, ItemFacts, LatePrice};
 use otlp::Signal;
-use pipeline::{ClaimKey, ClaimResult};
-use rates::{RateTable, UnpricedReason};
+use rates::{RateTable, RateTables, UnpricedReason, Usd};
 
 use super::ledger::MAX_WAIT;
-use super::price::{self, CallPriceInput};
+use super::price::{self, CallPriceInput, PricedCall, UnpricedCall};
 use super::waiting_calls::{BatchSpans, InheritedModel, LedgerKey, WaitingCall, own_span_id, span_key};
-use super::{BatchPass, CostProcessor, CountedBy, PricingFlags, priced_fact, unpriced_fact};
+use super::{BatchPass, CostProcessor, priced_fact, unpriced_fact};
+
+/// A call that waited for a span of this batch, with its price.
+pub(super) struct SettledWait<'t> {
+    pub(super) call: WaitingCall,
+    ancestor: LedgerKey,
+    table: &'t Arc<RateTable>,
+    contract: Option<&'t str>,
+    pricing: Result<PricedCall<'t>, UnpricedCall>,
+}
 
 impl CostProcessor {
-    /// Defers a call that has no price because its model or provider is on an ancestor that has not arrived. If the
-    /// ancestor arrived earlier, its values are written to `item` instead. `None`: the call is to be priced now.
-    pub(super) fn defer_call(
+    /// What a call waits for that has no price because its model or provider is on an ancestor that has not arrived. If
+    /// the ancestor arrived earlier, its values are written to `item` instead. `None`: the call is to be priced now.
+    pub(super) fn wait_for_ancestor(
         &self,
         pass: &mut BatchPass<'_>,
         table: &RateTable,
         index: usize,
         item: &mut ItemFacts,
-        by: CountedBy,
-    ) -> Option<CostFact> {
-        let is_counted = by == CountedBy::ThisRecord;
+        record: &calls::CallRecord,
+    ) -> Option<(LedgerKey, WaitingCall)> {
         let until = pass.now.0.saturating_add(MAX_WAIT);
-        let waiting = WaitingCall::from_item(pass.payload, item, until)?;
+        let waiting = WaitingCall::from_item(pass.payload, item, record, until)?;
         let unpriced = price::price_call(table, &CallPriceInput::from_basis(&waiting.basis), self.config.fees).err()?;
         if !is_only_model_missing(unpriced.reason, &waiting) {
             return None;
@@ -41,15 +51,12 @@ impl CostProcessor {
             item.provider = item.provider.take().or(provider);
             return None;
         }
-        if is_counted && self.ledger.waiting_calls.lock().is_full(pass.changes.started_waits.len()) {
+        pass.pending_waits += 1;
+        if self.ledger.waiting_calls.lock().is_full(pass.pending_waits - 1) {
             pass.changes.rejected_waits += 1;
             return None;
         }
-        pass.mark_status(item.node, BillingStatus::Deferred, PricingFlags::default());
-        if is_counted {
-            pass.changes.started_waits.push((ancestor, waiting));
-        }
-        Some(unpriced_fact(BillingStatus::Deferred, table.stamp(), unpriced.buckets))
+        Some((ancestor, waiting))
     }
 
     fn batch_spans<'p>(&self, pass: &'p mut BatchPass<'_>) -> &'p BatchSpans {
@@ -58,7 +65,12 @@ impl CostProcessor {
     }
 
     /// Prices the calls that waited for spans of this batch, and remembers the models of its spans for later batches.
-    pub(super) fn price_waiting_calls(&self, pass: &mut BatchPass<'_>, facts: &Facts) -> Vec<LatePrice> {
+    pub(super) fn settled_waits<'t>(
+        &self,
+        pass: &mut BatchPass<'_>,
+        rates: &'t RateTables,
+        facts: &Facts,
+    ) -> Vec<SettledWait<'t>> {
         if pass.payload.signal() != Signal::Traces || pass.is_repeat {
             return Vec::new();
         }
@@ -77,7 +89,7 @@ impl CostProcessor {
         }
         awaiting_batch
             .into_iter()
-            .filter_map(|(ancestor, index, call)| self.price_waiting_call(pass, facts, ancestor, index, call))
+            .filter_map(|(ancestor, index, call)| self.settle_wait(pass, rates, facts, (ancestor, index, call)))
             .collect()
     }
 
@@ -94,22 +106,21 @@ impl CostProcessor {
         }
     }
 
-    /// Prices a call that waited for the span `ancestor`, which is the item `index`. `None`: the call waits for a
-    /// farther ancestor, or another batch priced it.
-    fn price_waiting_call(
+    /// Prices a call that waited for the span `ancestor`, which is the item `index`. `None`: it waits for a farther
+    /// one.
+    fn settle_wait<'t>(
         &self,
         pass: &mut BatchPass<'_>,
+        rates: &'t RateTables,
         facts: &Facts,
-        ancestor: LedgerKey,
-        index: usize,
-        mut call: WaitingCall,
-    ) -> Option<LatePrice> {
+        (ancestor, index, mut call): (LedgerKey, usize, WaitingCall),
+    ) -> Option<SettledWait<'t>> {
         let spans = self.batch_spans(pass);
         let (inherited, missing) = (spans.inherited_model(facts, index), spans.missing_ancestor(index));
         call.basis.inherit(inherited.model.as_deref(), inherited.provider.as_deref());
-        let table = std::sync::Arc::clone(pass.rates.table(call.tenant.as_deref()));
-        let result = price::price_call(&table, &CallPriceInput::from_basis(&call.basis), self.config.fees);
-        if let (Err(unpriced), Some((trace, span))) = (&result, missing)
+        let table = rates.table(call.tenant.as_deref());
+        let pricing = price::price_call(table, &CallPriceInput::from_basis(&call.basis), self.config.fees);
+        if let (Err(unpriced), Some((trace, span))) = (&pricing, missing)
             && is_only_model_missing(unpriced.reason, &call)
         {
             // An ancestor farther up may have the missing value.
@@ -117,19 +128,32 @@ impl CostProcessor {
             pass.changes.started_waits.push((span_key(&pass.account, &trace, &span), call));
             return None;
         }
-        let key = ClaimKey::from_parts(&[b"late", pass.account.as_bytes(), call.call_key.as_bytes()]);
-        if self.ledger.claims.claim(key, &pass.batch, pass.now) != ClaimResult::First {
-            return None;
-        }
-        pass.changes.add_claim(key);
+        call.record.traits &= !calls::traits::WAITS;
+        call.record.price = pricing.as_ref().ok().map(|priced| priced.parts.into());
+        call.record.units = super::records::units(&call.basis.units);
+        let contract = rates.contract_digest(call.tenant.as_deref());
+        Some(SettledWait { call, ancestor, table, contract, pricing })
+    }
+
+    /// The price of a call that waited. `None`: it was counted by another record or batch.
+    pub(super) fn late_price(
+        &self,
+        pass: &mut BatchPass<'_>,
+        settled: SettledWait<'_>,
+        verdict: Verdict,
+    ) -> Option<LatePrice> {
+        let SettledWait { call, ancestor, table, contract, pricing } = settled;
         pass.changes.ended_waits.push((ancestor, call.call_key.clone()));
-        let contract: Option<Box<str>> = pass.rates.contract_digest(call.tenant.as_deref()).map(Into::into);
-        let cost = match result {
-            Ok(priced) => {
+        let Verdict::Charged { kind, money, counted_by: None, .. } = verdict else { return None };
+        let contract: Option<Box<str>> = contract.map(Into::into);
+        let cost = match pricing {
+            Ok(mut priced) if kind != ChargeKind::Unpriced => {
+                (priced.total, priced.parts) = (Usd(money.total()), money.into());
                 pass.changes.count_status(BillingStatus::Priced);
                 pass.changes.add_priced(call.tenant.as_deref(), priced.model, priced.provider, priced.total);
                 priced_fact(priced, table.stamp())
             }
+            Ok(_) => return None,
             Err(unpriced) => {
                 let reason = unpriced.reason.as_str();
                 let (provider, model) = (call.basis.provider.as_deref(), call.basis.models.first().map(String::as_str));

@@ -1,9 +1,9 @@
-//! The processor's state: the claims of counted calls, exact totals, and calls that wait: for their billing record (a
-//! call reported on two signals), or for the model that an ancestor span names.
+//! The processor's state: the ledger of calls (crate `calls`), exact totals, and calls that wait: for their billing
+//! record (a call reported on two signals), or for the model that an ancestor span names.
 //!
-//! Changed only by effects after a commit and by expiry. (Claims and billed spans are stored earlier; a claim is
-//! released if there is no commit.) Sums in USD survive a restart through checkpoint and effects; the counts start
-//! again. Label values are capped.
+//! Changed only by effects after a commit and by expiry. (The ledger of calls is changed earlier; it takes back what is
+//! not committed.) Sums in USD survive a restart through checkpoint and effects; the counts start again. Label values
+//! are capped.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,17 +12,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use calls::{Ledger, LedgerBatch};
 use genai::BillingStatus;
-use genai::usage::TokenSplit;
 use kernel::bounded_map::{AccountHash, BoundedMap};
 use kernel::clock::UnixNanos;
-use kernel::hex;
 use kernel::pseudonym::IdPolicy;
-use pipeline::{ClaimKey, Claims};
 use rates::{ActiveRates, UnpricedReason, Usd};
 use telemetry::{Counter, Gauge, Meter, names};
 
-use super::billed_sums::BilledSum;
 use super::waiting_calls::{InheritedModel, LedgerKey, LedgerMap, SavedEntry, WaitingCall, WaitingCalls, entries};
 
 /// Maximum number of values of one label; further values become [`OTHER_LABEL`].
@@ -65,65 +62,62 @@ impl NameDisplay {
     }
 }
 
+/// First byte of an effect's body and of a checkpoint. Those of 0.1 are JSON, after a length in a checkpoint.
+const VERSION: u8 = 2;
+
 /// The changes made by one batch, stored with its commit.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct LedgerChanges {
-    batch: String,
-    /// When the batch arrived, Unix ns.
-    #[serde(rename = "at")]
-    arrived: u64,
-    #[serde(default)]
+    /// Records of calls and what was charged for them.
+    pub(super) calls: LedgerBatch,
     account: AccountHash,
-    claims: Vec<String>,
-    /// Tenant, model, provider, 1e-18 USD.
-    priced: Vec<(String, String, String, String)>,
+    /// When the batch arrived, Unix ns.
+    arrived: u64,
+    /// Tenant, model, provider, 1e-18 USD. Negative: taken back.
+    priced: Vec<(String, String, String, i128)>,
     /// Provider, model, reason, tokens.
     unpriced: Vec<(String, String, String, u64)>,
-    /// Calls that wait for their billing record: dialect, claim.
-    #[serde(rename = "deferred")]
-    awaited_records: Vec<(String, String)>,
-    #[serde(rename = "waits", default, skip_serializing_if = "Vec::is_empty")]
+    /// Calls that wait for their billing record: dialect, id of the record.
+    awaited_records: Vec<(String, [u8; 16])>,
     pub(super) started_waits: Vec<(LedgerKey, WaitingCall)>,
     /// Calls that stop waiting: the span they waited for, and their call key.
-    #[serde(rename = "settled", default, skip_serializing_if = "Vec::is_empty")]
     pub(super) ended_waits: Vec<(LedgerKey, String)>,
     /// Spans that pass model and provider on to the spans below them.
-    #[serde(rename = "above", default, skip_serializing_if = "Vec::is_empty")]
     pub(super) ancestors: Vec<(LedgerKey, InheritedModel)>,
-    /// Token counts to add to the billed sums. The key is the nearest boundary span above the call, or the answer's id.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) sums: Vec<(LedgerKey, BilledSum)>,
     /// Sessions whose clients sent the billing record of a call that arrives on two signals.
-    #[serde(rename = "heard", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) log_sessions: BTreeSet<LedgerKey>,
-    /// Spans that were counted without their log, with the tokens they were billed for. `None`: the span was unpriced.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) billed_spans: Vec<(LedgerKey, Option<TokenSplit>)>,
     statuses: BTreeMap<String, u64>,
     pub(super) mismatches: u64,
     /// Calls without tokens that are sold by another unit, by dialect.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     unbilled: BTreeMap<String, u64>,
     /// Calls with a number under an unrecognized usage key, by the key.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     unrecognized_usage: BTreeMap<String, u64>,
     /// Number of calls that found no room to wait.
-    #[serde(rename = "full", default)]
     pub(super) rejected_waits: u64,
     #[serde(skip)]
     display: NameDisplay,
 }
 
+/// What is read of an effect of 0.1, so that its totals are not lost by an upgrade.
+#[derive(Deserialize)]
+struct EarlierChanges {
+    #[serde(rename = "at")]
+    arrived: u64,
+    priced: Vec<(String, String, String, String)>,
+    unpriced: Vec<(String, String, String, u64)>,
+    statuses: BTreeMap<String, u64>,
+}
+
 impl LedgerChanges {
-    pub(super) fn new(batch: &[u8; 16], arrived: UnixNanos, display: NameDisplay) -> Self {
-        let account = AccountHash::from(&*display.account);
-        Self { batch: hex::encode(batch), arrived: arrived.0, account, display, ..Self::default() }
+    pub(super) fn new(arrived: UnixNanos, display: NameDisplay) -> Self {
+        Self { arrived: arrived.0, account: AccountHash::from(&*display.account), display, ..Self::default() }
     }
 
     /// Whether nothing changed. The fields that are not compared change only together with one of these.
     pub(super) fn is_empty(&self) -> bool {
         self.statuses.is_empty()
-            && self.claims.is_empty()
+            && self.calls.entries.is_empty()
+            && self.calls.spans.is_empty()
             && self.started_waits.is_empty()
             && self.ended_waits.is_empty()
             && self.ancestors.is_empty()
@@ -132,11 +126,21 @@ impl LedgerChanges {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+        postcard::to_extend(self, vec![VERSION]).unwrap_or_default()
     }
 
-    pub(super) fn add_claim(&mut self, key: ClaimKey) {
-        self.claims.push(hex::encode(&key.to_bytes()));
+    fn decode(body: &[u8]) -> Option<Self> {
+        match body.split_first()? {
+            (&VERSION, changes) => postcard::from_bytes(changes).ok(),
+            _ => {
+                let EarlierChanges { arrived, priced, unpriced, statuses } = serde_json::from_slice(body).ok()?;
+                let exact = |(tenant, model, provider, atto): (_, _, _, String)| {
+                    Some((tenant, model, provider, atto.parse().ok()?))
+                };
+                let priced = priced.into_iter().filter_map(exact).collect();
+                Some(Self { arrived, priced, unpriced, statuses, ..Self::default() })
+            }
+        }
     }
 
     pub(super) fn count_status(&mut self, status: BillingStatus) {
@@ -147,7 +151,7 @@ impl LedgerChanges {
         let tenant = tenant.map(|tenant| self.display.tenant_name(tenant));
         let tenant = tenant.as_deref().map_or("unattributed", to_label).to_owned();
         let (model, provider) = (self.display.label(Some(model)), self.display.label(Some(provider)));
-        self.priced.push((tenant, model, provider, total.0.to_string()));
+        self.priced.push((tenant, model, provider, total.0));
     }
 
     pub(super) fn add_unpriced(&mut self, provider: Option<&str>, model: Option<&str>, reason: &str, tokens: u64) {
@@ -162,8 +166,8 @@ impl LedgerChanges {
         }
     }
 
-    pub(super) fn await_record(&mut self, dialect: &str, key: ClaimKey) {
-        self.awaited_records.push((dialect.to_owned(), hex::encode(&key.to_bytes())));
+    pub(super) fn await_record(&mut self, dialect: &str, record: [u8; 16]) {
+        self.awaited_records.push((dialect.to_owned(), record));
     }
 
     /// Counts a call without tokens that is sold by another unit.
@@ -205,9 +209,9 @@ struct LedgerTotals {
     providers: CappedLabels,
     unpriced_models: CappedLabels,
     unrecognized_keys: CappedLabels,
-    /// 1e-18 USD, and the gauge that shows them.
-    usd: BTreeMap<PriceLabels, (i128, Option<Gauge>)>,
-    /// Calls that wait for their billing record, by claim: the dialect, and the end of the waiting time.
+    /// 1e-18 USD that was charged, and that was taken back, with the gauges that show them.
+    usd: BTreeMap<PriceLabels, [(i128, Option<Gauge>); 2]>,
+    /// Calls that wait for their billing record, by record: the dialect, and the end of the waiting time.
     awaited_records: HashMap<[u8; 16], (String, u64)>,
     /// When each warning was last logged, Unix ns.
     last_logged: HashMap<String, u64>,
@@ -217,7 +221,7 @@ struct LedgerTotals {
 
 /// The processor's state.
 pub(super) struct CostLedger {
-    pub(super) claims: Claims,
+    pub(super) calls: Mutex<Ledger>,
     meter: Meter,
     totals: Mutex<LedgerTotals>,
     mismatches: Counter,
@@ -226,43 +230,36 @@ pub(super) struct CostLedger {
     evicted_ancestors: Counter,
     /// Calls that wait for a model or provider, and remembered ancestors. Changed only by effects.
     pub(super) waiting_calls: Mutex<WaitingCalls>,
-    /// By boundary span or by answer.
-    billed_sums: Mutex<LedgerMap<BilledSum>>,
     /// When a session's client last sent a billing record, Unix ns.
     log_sessions: Mutex<LedgerMap<u64>>,
-    billed_spans: Mutex<LedgerMap<Option<TokenSplit>>>,
-    /// Locks out other decisions on calls that arrive as span and log, because both records are often processed at the
-    /// same time.
-    pub(super) two_signal_lock: Mutex<()>,
     /// To look up the closest listed model id.
     active_rates: Arc<ActiveRates>,
     /// For calls counted after their batch. They may belong to any account, so the account is empty.
     pub(super) display: NameDisplay,
 }
 
-/// The contents of a checkpoint other than the claims.
+/// The contents of a checkpoint other than the ledger of calls.
 #[derive(Serialize, Deserialize)]
 struct LedgerCheckpoint {
-    usd: Vec<(PriceLabels, String)>,
-    /// Claim, dialect, end of the waiting time.
-    #[serde(rename = "waiting")]
-    awaited_records: Vec<(String, String, u64)>,
-    #[serde(rename = "late", default)]
+    /// 1e-18 USD that was charged, and that was taken back.
+    usd: Vec<(PriceLabels, [i128; 2])>,
+    /// Record, dialect, end of the waiting time.
+    awaited_records: Vec<([u8; 16], String, u64)>,
     waiting_calls: Vec<(LedgerKey, WaitingCall)>,
-    #[serde(rename = "above", default)]
     ancestors: Vec<SavedEntry<InheritedModel>>,
-    #[serde(default)]
-    sums: Vec<SavedEntry<BilledSum>>,
-    #[serde(rename = "heard", default)]
     log_sessions: Vec<SavedEntry<u64>>,
-    #[serde(default)]
-    billed_spans: Vec<SavedEntry<Option<TokenSplit>>>,
+}
+
+/// What is read of a checkpoint of 0.1.
+#[derive(Deserialize)]
+struct EarlierCheckpoint {
+    usd: Vec<(PriceLabels, String)>,
 }
 
 impl CostLedger {
     pub(super) fn new(meter: &Meter, active_rates: Arc<ActiveRates>) -> Self {
         Self {
-            claims: Claims::default(),
+            calls: Mutex::default(),
             meter: meter.clone(),
             totals: Mutex::new(LedgerTotals::default()),
             mismatches: meter.counter(&names::COST_MISMATCH, &[]),
@@ -270,10 +267,7 @@ impl CostLedger {
             rejected_waits: meter.counter(&names::COST_WAITING_FULL, &[]),
             evicted_ancestors: meter.counter(&names::COST_PARENTS_FORGOTTEN, &[]),
             waiting_calls: Mutex::default(),
-            billed_sums: Mutex::default(),
             log_sessions: Mutex::default(),
-            billed_spans: Mutex::default(),
-            two_signal_lock: Mutex::default(),
             active_rates,
             display: NameDisplay::default(),
         }
@@ -281,16 +275,12 @@ impl CostLedger {
 
     /// Applies the changes of a committed batch.
     pub(super) fn apply(&self, body: &[u8]) {
-        let Ok(changes) = serde_json::from_slice::<LedgerChanges>(body) else { return };
-        let claims: Vec<[u8; 16]> = changes.claims.iter().filter_map(|text| decode_claim(text)).collect();
-        if let Some(batch) = decode_claim(&changes.batch) {
-            self.claims.settle(&batch, UnixNanos(changes.arrived), claims.iter().copied().map(ClaimKey::from_bytes));
-        }
+        let Some(changes) = LedgerChanges::decode(body) else { return };
+        self.calls.lock().commit(&changes.calls, true);
         for (status, calls) in &changes.statuses {
             self.meter.counter(&names::COST_CALLS, &[("status", status)]).increment(*calls);
         }
-        self.add_sums(&changes);
-        self.remember_two_signals(&changes);
+        self.remember_log_sessions(&changes);
         self.mismatches.increment(changes.mismatches);
         self.rejected_waits.increment(changes.rejected_waits);
         for (dialect, calls) in &changes.unbilled {
@@ -303,24 +293,20 @@ impl CostLedger {
             self.meter.counter(&names::COST_UNRECOGNIZED_USAGE, &[("key", &key)]).increment(*calls);
         }
         for (tenant, model, provider, atto) in &changes.priced {
-            self.add_price(&mut totals, [tenant, model, provider], atto);
+            let amounts = if *atto < 0 { [0, atto.saturating_neg()] } else { [*atto, 0] };
+            self.add_price(&mut totals, [tenant, model, provider], amounts);
         }
         for (provider, model, reason, tokens) in &changes.unpriced {
             self.count_unpriced(&mut totals, provider, model, reason, *tokens, changes.arrived);
-        }
-        for claim in &claims {
-            totals.awaited_records.remove(claim);
         }
         let until = changes.arrived.saturating_add(MAX_WAIT);
         let ancestors = changes.ancestors.into_iter().map(|(key, model)| SavedEntry(key, model, changes.account));
         let rejected = self.apply_waits(changes.ended_waits, changes.started_waits, ancestors);
         self.rejected_waits.increment(u64::try_from(rejected.len()).unwrap_or(u64::MAX));
         self.count_waits_as_unpriced(&mut totals, rejected, changes.arrived);
-        for (dialect, claim) in changes.awaited_records {
-            let Some(claim) = decode_claim(&claim) else { continue };
-            let is_billed = self.claims.holder(ClaimKey::from_bytes(claim)).is_some();
-            if !is_billed && totals.awaited_records.len() < MAX_AWAITED_RECORDS {
-                totals.awaited_records.insert(claim, (dialect, until));
+        for (dialect, record) in changes.awaited_records {
+            if totals.awaited_records.len() < MAX_AWAITED_RECORDS {
+                totals.awaited_records.insert(record, (dialect, until));
             }
         }
     }
@@ -328,25 +314,9 @@ impl CostLedger {
     /// Applies the changes of a batch that another replica committed: what it billed is not billed here. Its counts are
     /// that replica's, and so are the calls that wait for a price.
     pub(super) fn apply_shared(&self, body: &[u8]) {
-        let Ok(changes) = serde_json::from_slice::<LedgerChanges>(body) else { return };
-        let claims: Vec<[u8; 16]> = changes.claims.iter().filter_map(|text| decode_claim(text)).collect();
-        // A batch that was told before has no new claim, and its sums must not be added again.
-        let is_new = claims.iter().any(|claim| self.claims.holder(ClaimKey::from_bytes(*claim)).is_none());
-        if let Some(batch) = decode_claim(&changes.batch) {
-            self.claims.settle_told(
-                &batch,
-                UnixNanos(changes.arrived),
-                claims.iter().copied().map(ClaimKey::from_bytes),
-            );
-        }
-        if is_new {
-            self.add_sums(&changes);
-        }
-        self.remember_two_signals(&changes);
-        let mut totals = self.totals.lock();
-        for claim in &claims {
-            totals.awaited_records.remove(claim);
-        }
+        let Some(changes) = LedgerChanges::decode(body) else { return };
+        self.calls.lock().commit(&changes.calls, false);
+        self.remember_log_sessions(&changes);
     }
 
     /// Applies changes to the waiting calls. Returns the calls that found no room.
@@ -380,20 +350,10 @@ impl CostLedger {
         }
     }
 
-    fn add_sums(&self, changes: &LedgerChanges) {
-        changes.sums.iter().for_each(|(key, sum)| self.add_sum(changes.account, *key, sum));
-    }
-
-    fn add_sum(&self, account: AccountHash, key: LedgerKey, sum: &BilledSum) {
-        self.billed_sums.lock().update(account, key, |billed| billed.add(sum));
-    }
-
-    /// Remembers the sessions that sent logs, and the spans that were billed without theirs.
-    fn remember_two_signals(&self, changes: &LedgerChanges) {
+    fn remember_log_sessions(&self, changes: &LedgerChanges) {
         changes.log_sessions.iter().for_each(|session| {
             self.remember_log_session(changes.account, *session, changes.arrived);
         });
-        changes.billed_spans.iter().for_each(|(key, tokens)| self.put_billed_span(changes.account, *key, *tokens));
     }
 
     fn remember_log_session(&self, account: AccountHash, session: LedgerKey, time: u64) {
@@ -405,20 +365,6 @@ impl CostLedger {
     /// When a session's client last sent a billing record, Unix ns.
     pub(super) fn last_log_time(&self, session: &LedgerKey) -> Option<u64> {
         self.log_sessions.lock().get(session).copied()
-    }
-
-    pub(super) fn put_billed_span(&self, account: impl Into<AccountHash>, key: LedgerKey, tokens: Option<TokenSplit>) {
-        self.billed_spans.lock().insert_for(account, key, tokens, 1);
-    }
-
-    /// The tokens that a call's span was billed for. `None`: no span was counted; `Some(None)`: it was unpriced.
-    pub(super) fn billed_span(&self, key: &LedgerKey) -> Option<Option<TokenSplit>> {
-        self.billed_spans.lock().get(key).copied()
-    }
-
-    /// The counts billed below a boundary span, or for an answer.
-    pub(super) fn billed_sum(&self, key: &LedgerKey) -> Option<BilledSum> {
-        self.billed_sums.lock().get(key).copied()
     }
 
     /// Counts a call without a price, and logs a warning once a day with the closest listed model id.
@@ -476,88 +422,101 @@ impl CostLedger {
         nearest
     }
 
-    fn add_price(&self, totals: &mut LedgerTotals, [tenant, model, provider]: [&str; 3], atto: &str) {
+    /// `amounts`: what was charged, and what was taken back.
+    fn add_price(&self, totals: &mut LedgerTotals, [tenant, model, provider]: [&str; 3], amounts: [i128; 2]) {
         let labels = (totals.tenants.admit(tenant), totals.models.admit(model), totals.providers.admit(provider));
-        let (total, gauge) = totals.usd.entry(labels.clone()).or_default();
-        *total = total.saturating_add(atto.parse().unwrap_or(0));
-        let gauge = gauge.get_or_insert_with(|| {
-            let (tenant, model, provider) = &labels;
-            self.meter.gauge(&names::COST_USD, &[("tenant", tenant), ("model", model), ("provider", provider)])
-        });
-        gauge.set(Usd(*total).to_f64());
+        let sums = totals.usd.entry(labels.clone()).or_default();
+        let (tenant, model, provider) = &labels;
+        let labels = [("tenant", tenant.as_str()), ("model", model.as_str()), ("provider", provider.as_str())];
+        for ((at, (total, gauge)), amount) in sums.iter_mut().enumerate().zip(amounts) {
+            *total = total.saturating_add(amount);
+            if at == 0 || *total != 0 {
+                let name = if at == 0 { &names::COST_USD } else { &names::COST_CORRECTED_USD };
+                gauge.get_or_insert_with(|| self.meter.gauge(name, &labels)).set(Usd(*total).to_f64());
+            }
+        }
     }
 
     /// Removes expired entries. Counts calls that waited too long as unpriced (for an ancestor) or unbilled (for their
     /// billing record).
     pub(super) fn tick(&self, now: UnixNanos) {
-        self.claims.expire(now);
-        self.forgotten_claims.set(self.claims.forgotten() as f64);
+        self.calls.lock().expire(now.0);
+        self.forgotten_claims.set(self.calls.lock().forgotten() as f64);
         let expired = self.waiting_calls.lock().expire(now.0);
         let mut totals = self.totals.lock();
         self.count_waits_as_unpriced(&mut totals, expired, now.0);
-        let (meter, LedgerTotals { awaited_records, last_logged, .. }) = (&self.meter, &mut *totals);
-        awaited_records.retain(|_, (dialect, until)| {
-            let is_waiting = *until > now.0;
-            if !is_waiting {
-                let labels = [("dialect", dialect.as_str()), ("reason", BILLED_SIGNAL_MISSING)];
-                meter.counter(&names::COST_UNBILLED, &labels).increment(1);
-                if is_warning_due(last_logged, format!("unbilled {dialect}"), now.0) {
-                    tracing::warn!(dialect, "calls whose record on the billed signal never arrived; logged once a day");
-                }
+        let late: Vec<([u8; 16], String)> = totals
+            .awaited_records
+            .extract_if(|_, (_, until)| *until <= now.0)
+            .map(|(record, (dialect, _))| (record, dialect))
+            .collect();
+        drop(totals);
+        // without the totals' lock, for which commits wait
+        let unbilled: Vec<String> = late
+            .into_iter()
+            .filter(|(record, _)| !self.calls.lock().is_counted(record))
+            .map(|(_, dialect)| dialect)
+            .collect();
+        for dialect in unbilled {
+            let labels = [("dialect", dialect.as_str()), ("reason", BILLED_SIGNAL_MISSING)];
+            self.meter.counter(&names::COST_UNBILLED, &labels).increment(1);
+            if is_warning_due(&mut self.totals.lock().last_logged, format!("unbilled {dialect}"), now.0) {
+                tracing::warn!(dialect, "calls whose record on the billed signal never arrived; logged once a day");
             }
-            is_waiting
-        });
+        }
     }
 
-    /// Serialises the state: length-prefixed JSON with everything but the claims, then the claims.
+    /// Serialises the state: the length of all but the ledger of calls, then both.
     pub(super) fn save(&self) -> Vec<u8> {
         let (waiting_calls, ancestors) = self.waiting_calls.lock().entries();
-        let (sums, log_sessions) = (entries(&self.billed_sums.lock()), entries(&self.log_sessions.lock()));
-        let billed_spans = entries(&self.billed_spans.lock());
+        let log_sessions = entries(&self.log_sessions.lock());
         let totals = self.totals.lock();
         let checkpoint = LedgerCheckpoint {
             waiting_calls,
             ancestors,
-            sums,
             log_sessions,
-            billed_spans,
-            usd: totals.usd.iter().map(|(labels, (atto, _))| (labels.clone(), atto.to_string())).collect(),
+            usd: totals
+                .usd
+                .iter()
+                .map(|(labels, sums)| (labels.clone(), sums.each_ref().map(|(sum, _)| *sum)))
+                .collect(),
             awaited_records: (totals.awaited_records.iter())
-                .map(|(claim, (dialect, until))| (hex::encode(claim), dialect.clone(), *until))
+                .map(|(record, (dialect, until))| (*record, dialect.clone(), *until))
                 .collect(),
         };
         drop(totals);
-        let head = serde_json::to_vec(&checkpoint).unwrap_or_default();
+        let head = postcard::to_extend(&checkpoint, vec![VERSION]).unwrap_or_default();
         let mut out = u32::try_from(head.len()).unwrap_or(0).to_le_bytes().to_vec();
         out.extend_from_slice(&head);
-        self.claims.save(&mut out);
+        self.calls.lock().save(&mut out);
         out
     }
 
-    /// Restores the state that [`CostLedger::save`] returned. `false`: it can't be read, or its claims can't.
+    /// Restores the state that [`CostLedger::save`] returned. `false`: it can't be read, or its ledger of calls can't;
+    /// of 0.1, which had none, the totals are restored.
     pub(super) fn restore(&self, saved: &[u8]) -> bool {
         let Some((length, rest)) = saved.split_first_chunk::<4>() else { return false };
         let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
-        let Some((head, claims)) = rest.split_at_checked(length) else { return false };
-        let Ok(saved) = serde_json::from_slice::<LedgerCheckpoint>(head) else { return false };
-        let are_claims_read = self.claims.load(claims);
+        let Some((head, calls)) = rest.split_at_checked(length) else { return false };
         let mut totals = self.totals.lock();
-        for ((tenant, model, provider), atto) in &saved.usd {
-            self.add_price(&mut totals, [tenant, model, provider], atto);
+        let Some((&VERSION, head)) = head.split_first() else {
+            let Ok(earlier) = serde_json::from_slice::<EarlierCheckpoint>(head) else { return false };
+            for ((tenant, model, provider), atto) in &earlier.usd {
+                self.add_price(&mut totals, [tenant, model, provider], [atto.parse().unwrap_or(0), 0]);
+            }
+            return true;
+        };
+        let Ok(saved) = postcard::from_bytes::<LedgerCheckpoint>(head) else { return false };
+        for ((tenant, model, provider), amounts) in &saved.usd {
+            self.add_price(&mut totals, [tenant, model, provider], *amounts);
         }
         self.apply_waits(Vec::new(), saved.waiting_calls, saved.ancestors);
-        saved.sums.iter().for_each(|SavedEntry(key, sum, account)| self.add_sum(*account, *key, sum));
         for SavedEntry(session, time, account) in saved.log_sessions {
             self.remember_log_session(account, session, time);
         }
-        for SavedEntry(key, tokens, account) in saved.billed_spans {
-            self.put_billed_span(account, key, tokens);
-        }
         let awaited_records = saved.awaited_records.into_iter().take(MAX_AWAITED_RECORDS);
-        totals.awaited_records.extend(
-            awaited_records.filter_map(|(claim, dialect, until)| Some((decode_claim(&claim)?, (dialect, until)))),
-        );
-        are_claims_read
+        totals.awaited_records.extend(awaited_records.map(|(record, dialect, until)| (record, (dialect, until))));
+        self.calls.lock().load(calls)
     }
 }
 
@@ -572,9 +531,4 @@ fn is_warning_due(last_logged: &mut HashMap<String, u64>, key: String, now: u64)
         *last_time = now;
     }
     is_due
-}
-
-fn decode_claim(text: &str) -> Option<[u8; 16]> {
-    let is_claim = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    u128::from_str_radix(text, 16).ok().filter(|_| is_claim).map(u128::to_be_bytes)
 }

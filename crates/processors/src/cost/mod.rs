@@ -1,41 +1,40 @@
 //! The `cost` processor: prices model calls exactly from a versioned rate table. A call without a price is marked and
 //! counted as unpriced, never as 0.
 //!
-//! State changes only after a commit, except for claims and the tokens of spans billed without their log. Each call is
-//! priced once, across signals, repeats, layers and pipeline branches, at the rates valid at the time of the call.
-//! Roll-ups within a request and failures without tokens get no stamp. `genai` decides which items are calls, `rates`
-//! holds the prices, the crate `tracker` sums up runs.
+//! The ledger of the crate `calls` decides what each record is and what is still owed for its call, at the rates valid
+//! at the time of the call; what later evidence changes is stamped as a correction. Its state counts at once and
+//! becomes permanent with the commit; all else changes only then. Failures without tokens get no stamp. `genai` decides
+//! which items report calls, `rates` holds the prices, the crate `tracker` sums up runs.
 
-mod billed_sums;
 pub mod config;
 mod deferred_calls;
-mod layers;
 mod ledger;
 mod price;
+mod records;
 mod refresh;
-mod response_ids;
 mod spec;
 mod stamp;
 mod tables;
-mod two_signals;
 mod waiting_calls;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
-use genai::usage::{PricingFlags, TokenSplit, split_tokens};
+use calls::{BatchKey, CallRecord, ChargeKind, CopyKind, Correction, Money, Verdict, text_number};
+use genai::usage::{PricingFlags, split_tokens};
 use genai::{
-    self, BillingStatus, CallCost as CostFact, CallTokenBuckets, Facts, ItemFacts, Vocabulary, adopt_owners,
-    cached_facts,
+    self, BillingStatus, CallCost as CostFact, CallTokenBuckets, CostCorrection, Facts, ItemFacts, ItemRole,
+    Vocabulary, adopt_owners, cached_facts,
 };
 use kernel::clock::UnixNanos;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
+use kernel::sha256::Sha256;
 use otlp::{NodeId, Payload, Signal};
-use pipeline::{Batch, ClaimKey, ClaimResult, Effect, Processor, Reason, Trust};
+use pipeline::{Batch, Effect, Processor, Reason, Trust};
 use rates::{ActiveRates, RateTable, RateTables, RatesError, UnpricedReason, Usd};
 use telemetry::{Gauge, Meter, names};
 use tracker::RunTracker;
@@ -46,10 +45,12 @@ pub use config::{
 };
 pub use price::{CallPriceInput, PriceParts, PricedCall, UnpricedCall, price_call, price_difference};
 
-use billed_sums::BilledSum;
-use layers::{AncestorClaims, LayerClaims};
+use deferred_calls::SettledWait;
 use ledger::{CostLedger, LedgerChanges, NameDisplay};
-use waiting_calls::{BatchSpans, LedgerKey, TraceSpanId};
+use waiting_calls::{BatchSpans, LedgerKey, WaitingCall};
+
+/// A session is considered to send logs if one arrived within this time, ns.
+const RECENT_LOG_WINDOW: u64 = 600_000_000_000;
 
 pub struct CostProcessor {
     id: Arc<str>,
@@ -147,83 +148,6 @@ impl CostProcessor {
         self.active_rates.confirm(now.0);
     }
 
-    /// Stamps a billable item and returns the resulting cost.
-    fn bill_item(&self, pass: &mut BatchPass<'_>, index: usize, item: &mut ItemFacts, is_winner: bool) -> CostFact {
-        let table = Arc::clone(pass.rates.table(item.tenant.as_deref()));
-        let (node, account) = (item.node, pass.account.clone());
-        let contract: Option<Box<str>> = pass.rates.contract_digest(item.tenant.as_deref()).map(Into::into);
-        let status_only = |status| unpriced_fact(status, table.stamp(), CallTokenBuckets::default());
-        stamp::move_reported_cost(pass.payload, node, item.reported_cost.as_deref());
-        self.record_log_session(pass, item);
-        let other_signal = self.is_other_signal(pass.payload, item);
-        let lone_span = if other_signal { self.decide_lone_span(pass, &table, item) } else { None };
-        if other_signal && lone_span.is_none() {
-            if let (Some(key), Some(dialect)) = (two_signal_claim(&account, item), item.dialect) {
-                pass.changes.await_record(dialect, key);
-            }
-            pass.mark_status(node, BillingStatus::Deferred, PricingFlags::default());
-            return status_only(BillingStatus::Deferred);
-        }
-        // Held until the span's tokens are stored, because a log record that finds the call claimed must also find the
-        // tokens that its span was billed for.
-        let decision_guard = item.on_two_signals.then(|| self.ledger.two_signal_lock.lock());
-        let decision = self.claim_call(pass, index, item, is_winner);
-        if let (Some(lone_span), CountDecision::Price { by: CountedBy::ThisRecord, .. }) = (lone_span, &decision) {
-            self.remember_billed_span(pass, item, lone_span);
-        }
-        drop(decision_guard);
-        match decision {
-            CountDecision::Copy(flags) => {
-                pass.mark_status(node, BillingStatus::NotCounted, flags);
-                status_only(BillingStatus::NotCounted)
-            }
-            CountDecision::PriceDifference { by, billed, flag } => {
-                CostFact { contract, ..self.price_difference(pass, &table, item, (by, billed, flag)) }
-            }
-            CountDecision::AfterUnpriced { by } => {
-                CostFact { contract, ..self.price_after_unpriced(pass, &table, item, by) }
-            }
-            CountDecision::Price { by, flags } => {
-                // A span billed without its log must not wait for an ancestor as well: the log could arrive first and
-                // be billed in full.
-                let deferred = if lone_span.is_none() { self.defer_call(pass, &table, index, item, by) } else { None };
-                let fact = deferred.unwrap_or_else(|| self.price_item(pass, &table, item, by, flags));
-                CostFact { contract, ..fact }
-            }
-        }
-    }
-
-    /// Marks an item that repeats a call of the same request.
-    fn mark_copy(pass: &mut BatchPass<'_>, item: &ItemFacts) -> CostFact {
-        stamp::move_reported_cost(pass.payload, item.node, item.reported_cost.as_deref());
-        let table = Arc::clone(pass.rates.table(item.tenant.as_deref()));
-        Self::mark_late_copy(pass, item, table.stamp())
-    }
-
-    /// Handles a call without tokens, and tokens on an item that its dialect does not know: it has no price and is
-    /// counted as unpriced once.
-    fn mark_without_usage(&self, pass: &mut BatchPass<'_>, item: &ItemFacts) -> CostFact {
-        let table_stamp = Arc::clone(pass.rates.table(item.tenant.as_deref()).stamp());
-        let (payload, claims) = (&*pass.payload, &self.ledger.claims);
-        let span_id = [payload.trace_id(item.node), payload.span_id(item.node)].concat();
-        let call_key = item.call_key.as_deref().map_or(&*span_id, str::as_bytes);
-        // A claim of its own, so that a later record of the same call with tokens is still billed.
-        let key = ClaimKey::from_parts(&[b"no usage", pass.account.as_bytes(), call_key]);
-        let buckets = split_tokens(item).map_or_else(|_| CallTokenBuckets::default(), |split| split.buckets());
-        let is_unknown = item.usage.is_reported();
-        let reason = if is_unknown { UnpricedReason::UnknownOperation } else { UnpricedReason::NoUsage };
-        let unpriced = UnpricedCall { reason, buckets };
-        stamp::write_unpriced(pass.payload, item.node, &unpriced, &table_stamp, PricingFlags::default());
-        let reason = unpriced.reason.as_str();
-        if !pass.is_repeat && claims.claim(key, &pass.batch, pass.now) == ClaimResult::First {
-            pass.changes.add_claim(key);
-            let model = item.response_model.as_deref().or(item.request_model.as_deref());
-            pass.changes.count_status(BillingStatus::Unpriced);
-            pass.changes.add_unpriced(item.provider.as_deref(), model, reason, total_tokens(&buckets));
-        }
-        CostFact { reason: Some(reason), ..unpriced_fact(BillingStatus::Unpriced, &table_stamp, buckets) }
-    }
-
     /// Returns the cost that a trusted upstream tollgate stamped, which is kept.
     fn upstream_cost(&self, pass: &BatchPass<'_>, item: &ItemFacts) -> Option<CostFact> {
         if !pass.is_trusted || self.config.reprice {
@@ -245,197 +169,270 @@ impl CostProcessor {
         })
     }
 
-    /// Counts once what a trusted upstream tollgate stamped: a call's price, or a difference that it charged later.
-    fn count_upstream(&self, pass: &mut BatchPass<'_>, item: &mut ItemFacts, cost: CostFact) -> CostFact {
-        let is_counted = matches!(cost.status, BillingStatus::Priced | BillingStatus::Unpriced);
-        let flags = stamp::read_flags(pass.payload, item.node);
-        if flags.contains(PricingFlags::ID_REUSED) {
-            item.call_key = response_ids::span_key(pass.payload, item).or(item.call_key.take());
+    /// The record of what a trusted upstream tollgate stamped, which stands: the stamp of each item counts once,
+    /// whatever else reports the call.
+    fn upstream_record(&self, pass: &BatchPass<'_>, index: usize, item: &ItemFacts, cost: &CostFact) -> CallRecord {
+        let usd = cost.usd.as_deref().unwrap_or("").as_bytes();
+        let record = self.call_record(pass, index, item);
+        let id = Sha256::short_list(&[b"upstream", &record.id, &record.answer, usd]);
+        let price = Some(Money([cost.atto_usd.unwrap_or(0), 0, 0, 0, 0]));
+        CallRecord { id, price, tenant: record.tenant, ..CallRecord::default() }
+    }
+
+    /// Counts once what a trusted upstream tollgate stamped: a call's price, or a change of it.
+    fn count_upstream(pass: &mut BatchPass<'_>, item: &mut ItemFacts, verdict: Verdict) {
+        use BillingStatus::{Correction, NotCounted, Priced, Unpriced};
+        let Some(cost) = item.cost.as_deref_mut() else { return };
+        match verdict {
+            Verdict::Charged { counted_by: None, .. } => {}
+            Verdict::Charged { .. } => return,
+            Verdict::Copy(_) => {
+                (cost.status, cost.usd, cost.atto_usd, cost.reason) = (NotCounted, None, None, None);
+                return;
+            }
         }
-        let is_difference = flags.contains(PricingFlags::GROWN) || flags.contains(PricingFlags::AFTER_SPAN);
-        let mut key = call_claim(&pass.account, item).filter(|_| is_counted);
-        // The call itself counts beside these.
-        let of_no_call = [UnpricedReason::NoUsage, UnpricedReason::UnknownOperation].map(UnpricedReason::as_str);
-        if is_difference || cost.reason.is_some_and(|reason| of_no_call.contains(&reason)) {
-            let (usd, output) = (cost.usd.as_deref().unwrap_or(""), item.usage.output.unwrap_or(0).to_le_bytes());
-            key = key.map(|key| ClaimKey::from_parts(&[b"part", &key.to_bytes(), usd.as_bytes(), &output]));
-        }
-        let claims = &self.ledger.claims;
-        if key.is_some_and(|key| claims.holder(key) == Some(pass.batch)) {
-            return cost;
-        }
-        let is_first = |key| claims.claim(key, &pass.batch, pass.now) == ClaimResult::First;
-        if pass.is_repeat || !key.is_none_or(is_first) {
-            return CostFact { status: BillingStatus::NotCounted, usd: None, atto_usd: None, reason: None, ..cost };
-        }
-        key.into_iter().for_each(|key| pass.changes.add_claim(key));
         pass.changes.count_status(cost.status);
         let (provider, model) = match cost.rate_row.as_deref().and_then(|row| row.split_once('/')) {
             Some((provider, row)) => (Some(provider), row.split(['@', ';']).next()),
             None => (item.provider.as_deref(), item.response_model.as_deref().or(item.request_model.as_deref())),
         };
         match (cost.status, cost.atto_usd) {
-            (BillingStatus::Priced, Some(atto)) => {
+            (Priced | Correction, Some(atto)) => {
                 let (model, provider) = (model.unwrap_or("unknown"), provider.unwrap_or("unknown"));
                 pass.changes.add_priced(item.tenant.as_deref(), model, provider, Usd(atto));
             }
-            (BillingStatus::Unpriced, _) => {
+            (Unpriced, _) => {
                 let reason = cost.reason.unwrap_or_default();
                 pass.changes.add_unpriced(provider, model, reason, total_tokens(&cost.buckets));
             }
             _ => {}
         }
-        cost
     }
 
-    /// Decides whether this record is the one that counts for its call.
-    fn claim_call(
+    fn call_record(&self, pass: &BatchPass<'_>, index: usize, item: &ItemFacts) -> CallRecord {
+        records::call_record(&self.vocabulary, pass.payload, (&pass.account, &pass.batch), index, item)
+    }
+
+    /// Returns true if the call is billed by its record on the other signal, a log record: it has more details (the
+    /// lifetime of cache writes). A span waits for it if its session has recently sent such logs, or if the
+    /// configuration names the signal that bills; some clients send spans only.
+    fn waits_for_other_signal(&self, pass: &BatchPass<'_>, item: &ItemFacts) -> bool {
+        if !item.on_two_signals || pass.payload.signal() == self.billed_signal {
+            return false;
+        }
+        if !item.may_lack_other_signal || self.config.bill.claude_code != BillingSignal::Auto {
+            return true;
+        }
+        let last_log = self.ledger.last_log_time(&records::session_key(&pass.account, item));
+        last_log.is_some_and(|time| pass.now.0.saturating_sub(time) <= RECENT_LOG_WINDOW)
+    }
+
+    /// Records that a session's client sends the billing record.
+    fn record_log_session(&self, pass: &mut BatchPass<'_>, item: &ItemFacts) {
+        if item.on_two_signals && !pass.is_repeat && pass.payload.signal() == self.billed_signal {
+            pass.changes.log_sessions.insert(records::session_key(&pass.account, item));
+        }
+    }
+
+    /// Prices an item for the ledger.
+    fn prepare<'t>(
         &self,
         pass: &mut BatchPass<'_>,
+        rates: &'t RateTables,
         index: usize,
+        facts: &mut Facts,
+    ) -> Option<Candidate<'t>> {
+        let item = facts.items.get_mut(index)?;
+        let table = rates.table(item.tenant.as_deref());
+        let is_total = records::is_total(item);
+        if is_total {
+            // less is billed if the cached tokens are part of the input
+            item.input_includes_cached.get_or_insert(true);
+        }
+        self.record_log_session(pass, item);
+        let mut record = self.call_record(pass, index, item);
+        let mut wait = None;
+        if self.waits_for_other_signal(pass, item) {
+            wait = Some(Wait::ForRecord);
+        } else if !is_total && (!item.on_two_signals || pass.payload.signal() == self.billed_signal) {
+            wait = self
+                .wait_for_ancestor(pass, table, index, item, &record)
+                .map(|(ancestor, waiting)| Wait::ForAncestor(ancestor, Box::new(waiting)));
+        }
+        let pricing = self.price(pass, table, item);
+        if is_total && matches!(&pricing, Err(unpriced) if unpriced.reason == UnpricedReason::NoModel) {
+            if !pass.is_trusted && pass.payload.get(item.node, stamp::USAGE_COST).is_some() {
+                stamp::move_reported_cost(pass.payload, item.node, None);
+            }
+            return None;
+        }
+        record.traits |= if wait.is_some() { calls::traits::WAITS } else { 0 };
+        record.price = pricing.as_ref().ok().map(|priced| priced.parts.into());
+        Some(Candidate { index, table, contract: rates.contract_digest(item.tenant.as_deref()), pricing, record, wait })
+    }
+
+    fn price<'t>(
+        &self,
+        pass: &BatchPass<'_>,
+        table: &'t RateTable,
+        item: &ItemFacts,
+    ) -> Result<PricedCall<'t>, UnpricedCall> {
+        if item.no_usage {
+            let reason =
+                if item.usage.is_reported() { UnpricedReason::UnknownOperation } else { UnpricedReason::NoUsage };
+            let buckets = split_tokens(item).map_or_else(|_| CallTokenBuckets::default(), |split| split.buckets());
+            return Err(UnpricedCall { reason, buckets });
+        }
+        let mut call = CallPriceInput::from_item(item, pass.payload.time(item.node))?;
+        call.is_total = records::is_total(item);
+        price::price_call(table, &call, self.config.fees)
+    }
+
+    /// Stamps what the ledger decided about an item.
+    fn stamp_verdict(
+        &self,
+        pass: &mut BatchPass<'_>,
+        candidate: Candidate<'_>,
+        verdict: Verdict,
         item: &mut ItemFacts,
-        is_winner: bool,
-    ) -> CountDecision {
-        if pass.is_repeat {
-            return CountDecision::Copy(PricingFlags::default());
+    ) {
+        let Candidate { table, contract, pricing, record, wait, .. } = candidate;
+        let (node, table_stamp, is_total) = (item.node, table.stamp(), records::is_total(item));
+        let is_sum = matches!(verdict, Verdict::Copy(kind) if kind == CopyKind::Sum || is_total) && wait.is_none();
+        if !is_sum || (!pass.is_trusted && pass.payload.get(node, stamp::USAGE_COST).is_some()) {
+            stamp::move_reported_cost(pass.payload, node, item.reported_cost.as_deref().filter(|_| !is_sum));
         }
-        if !is_winner {
-            return CountDecision::Copy(PricingFlags::LATE_COPY);
-        }
-        if let Some(decision) = self.decide_log_after_span(pass, item) {
-            return decision;
-        }
-        let claims = &self.ledger.claims;
-        let mut flags =
-            if pass.reused_ids.contains(&index) { PricingFlags::ID_REUSED } else { PricingFlags::default() };
-        let evidence = response_ids::compare_id_uses(claims, &pass.batch, pass.payload, &pass.account, item);
-        if let Some(separate_key) = evidence.as_ref().and_then(|evidence| evidence.separate_key.clone()) {
-            item.call_key = Some(separate_key);
-            flags.add(PricingFlags::ID_REUSED);
-        }
-        let call = call_claim(&pass.account, item);
-        // Another pipeline branch, or another worker of the fleet, already processed this batch: count it only there.
-        if let Some(key) = call.filter(|key| claims.holder(*key) == Some(pass.batch)) {
-            return CountDecision::Price { by: self.own_counting(pass, key), flags };
-        }
-        let ancestors = self.ancestors_to_boundary(pass, index);
-        let sum_below = self.sum_below(pass, item);
-        let is_generic = item.dialect.is_some_and(|dialect| self.vocabulary.is_generic_dialect(dialect));
-        let is_guessed = if item.guessed { !sum_below.is_some_and(|sum| sum.is_dwarfed_by(item)) } else { is_generic };
-        let layers = LayerClaims::from_span(pass.payload, &pass.account, item, is_guessed, &ancestors);
-        let answer_key = response_ids::answer_key(&pass.account, pass.payload, item);
-        let was_seen = evidence.as_ref().is_some_and(|evidence| evidence.seen_before);
-        if was_seen && let Some(growth) = answer_key.and_then(|key| self.bill_growth(pass, key, item)) {
-            return growth;
-        }
-        let span = self.span_claim(pass, item).filter(|span| Some(*span) != call);
-        if was_seen
-            || span.is_some_and(|span| claims.holder(span).is_some())
-            || layers.as_ref().is_some_and(|layers| layers.is_other_layer_billed(claims))
-            || sum_below.is_some_and(|sum| sum.equals_item(item))
-        {
-            return CountDecision::Copy(PricingFlags::LATE_COPY);
-        }
-        let Some(key) = call else { return CountDecision::Price { by: CountedBy::ThisRecord, flags } };
-        match claims.claim(key, &pass.batch, pass.now) {
-            ClaimResult::First => {}
-            ClaimResult::ClaimedBy(holder) if holder == pass.batch => {
-                return CountDecision::Price { by: self.own_counting(pass, key), flags };
+        let contract: Option<Box<str>> = contract.map(Into::into);
+        let cost = match (verdict, wait) {
+            (Verdict::Copy(_), Some(wait)) => {
+                pass.mark_status(node, BillingStatus::Deferred, PricingFlags::default());
+                let buckets = pricing.err().map(|unpriced| unpriced.buckets).unwrap_or_default();
+                match (wait, item.dialect) {
+                    (Wait::ForAncestor(ancestor, waiting), _) => {
+                        pass.changes.started_waits.push((ancestor, WaitingCall { record, ..*waiting }));
+                    }
+                    (Wait::ForRecord, Some(dialect)) => pass.changes.await_record(dialect, record.id),
+                    (Wait::ForRecord, None) => {}
+                }
+                unpriced_fact(BillingStatus::Deferred, table_stamp, buckets)
             }
-            ClaimResult::ClaimedBy(_) => return CountDecision::Copy(PricingFlags::LATE_COPY),
-        }
-        pass.changes.add_claim(key);
-        let boundary = ancestors.last().map(|(trace, span)| waiting_calls::span_key(&pass.account, trace, span));
-        for sum_key in boundary.into_iter().chain(answer_key) {
-            pass.changes.sums.push((sum_key, BilledSum::from_item(item)));
-        }
-        let pair =
-            item.on_two_signals.then(|| two_signal_claim(&pass.account, item)).flatten().filter(|pair| *pair != key);
-        let id_use = evidence.iter().flat_map(|evidence| evidence.recorded.iter().copied());
-        let layer_claims = layers.iter().flat_map(|layers| layers.when_billed.iter().copied());
-        for key in layer_claims.chain(id_use).chain(pair).chain(span) {
-            if claims.claim(key, &pass.batch, pass.now) == ClaimResult::First {
-                pass.changes.add_claim(key);
+            // the calls below it are charged: a sum gets no mark
+            (Verdict::Copy(_), None) if is_sum => {
+                if is_total {
+                    item.billable = false;
+                } else {
+                    item.call = ItemRole::ModelCopy;
+                }
+                return;
             }
-        }
-        CountDecision::Price { by: CountedBy::ThisRecord, flags }
-    }
-
-    /// Who counts a call whose claim `key` is already held under this batch's id. Branches and workers that process the
-    /// same record share that id. A branch settles no claim before the commit, so a settled one is another worker's.
-    fn own_counting(&self, pass: &BatchPass<'_>, key: ClaimKey) -> CountedBy {
-        let is_other_worker = pass.has_source_record && self.ledger.claims.is_settled(key);
-        if is_other_worker { CountedBy::OtherWorker } else { CountedBy::OtherBranch }
-    }
-
-    /// Handles an answer that was already billed and is reported again with more output, as stream snapshots are. Each
-    /// size of the output counts once. `None`: this is not such an answer.
-    fn bill_growth(&self, pass: &mut BatchPass<'_>, answer_key: LedgerKey, item: &ItemFacts) -> Option<CountDecision> {
-        let (billed_output, growth) = self.ledger.billed_sum(&answer_key)?.growth_to(item)?;
-        let output = item.usage.output.unwrap_or(0).to_le_bytes();
-        let key = ClaimKey::from_parts(&[b"grown", &answer_key, &output]);
-        let by = match self.ledger.claims.claim(key, &pass.batch, pass.now) {
-            ClaimResult::First => {
-                pass.changes.add_claim(key);
-                pass.changes.sums.push((answer_key, growth));
-                CountedBy::ThisRecord
+            (Verdict::Copy(kind), None) => {
+                if kind == CopyKind::Layer {
+                    item.call = ItemRole::ModelCopy;
+                }
+                let is_covered = kind == CopyKind::Covered;
+                CostFact { is_covered, ..Self::mark_late_copy(pass, item, table_stamp) }
             }
-            ClaimResult::ClaimedBy(holder) if holder == pass.batch => self.own_counting(pass, key),
-            ClaimResult::ClaimedBy(_) => return None,
+            (
+                Verdict::Charged { is_covered, kind, money, is_netted, before, paid_before, counted_by, is_id_reused },
+                _,
+            ) => {
+                let mut flags = PricingFlags::default();
+                if is_id_reused {
+                    flags.add(PricingFlags::ID_REUSED);
+                    item.call_key = separate_call_key(pass.payload, item).or(item.call_key.take());
+                }
+                let is_whole = pricing.as_ref().is_ok_and(|priced| Money::from(priced.parts) == money);
+                if kind != ChargeKind::Whole && kind != ChargeKind::Unpriced {
+                    let is_log = pass.payload.signal() == Signal::Logs;
+                    flags.add(match is_whole || (is_log && item.on_two_signals) {
+                        true => PricingFlags::AFTER_SPAN,
+                        false if is_netted => PricingFlags::NET,
+                        false => PricingFlags::GROWN,
+                    });
+                }
+                let before = before.filter(|_| !is_whole);
+                let charge =
+                    self.stamp_charge(pass, (table, pricing), (kind, money, flags), (counted_by, before), item);
+                let is_change = is_netted || money.total() < 0;
+                let billed_before_atto_usd = if is_change { 0 } else { paid_before };
+                CostFact { is_covered: is_covered && is_change, is_change, billed_before_atto_usd, ..charge }
+            }
         };
-        let usage = genai::TokenUsage { output: Some(billed_output), ..item.usage };
-        let billed = split_tokens(&ItemFacts { usage, ..item.clone() }).ok()?;
-        Some(CountDecision::PriceDifference { by, billed, flag: PricingFlags::GROWN })
+        item.cost = Some(Box::new(CostFact { contract, ..cost }));
     }
 
-    /// Bills the difference between the call's price and the price of `billed`. If the difference is not positive, or a
-    /// part of it is negative, nothing is billed, because totals never decrease.
-    fn price_difference(
+    /// Writes a charge. If this record counts, it also enters the totals.
+    fn stamp_charge(
         &self,
         pass: &mut BatchPass<'_>,
-        table: &RateTable,
+        (table, pricing): (&RateTable, Result<PricedCall<'_>, UnpricedCall>),
+        (kind, money, flags): (ChargeKind, Money, PricingFlags),
+        (counted_by, before): (Option<bool>, Option<[u64; 4]>),
         item: &ItemFacts,
-        (by, billed, flag): (CountedBy, TokenSplit, PricingFlags),
     ) -> CostFact {
-        let (table_stamp, time) = (table.stamp(), pass.payload.time(item.node));
-        let mut bill_difference = || {
-            let call = CallPriceInput::from_item(item, time).ok()?;
-            let (mut priced, billed_usd) = price::price_difference(table, &call, &billed, self.config.fees).ok()?;
-            if priced.total <= Usd::ZERO || priced.parts.has_negative() {
-                return None;
+        let (node, table_stamp) = (item.node, table.stamp());
+        let is_by_other_worker = counted_by == Some(true);
+        let fact = match (kind, pricing) {
+            (ChargeKind::Unpriced, _) | (_, Err(_)) if is_by_other_worker => {
+                Self::mark_late_copy(pass, item, table_stamp)
             }
-            priced.flags.add(flag);
-            if by == CountedBy::OtherWorker {
-                return Some(pass.mark_counted_elsewhere(item.node, &priced, table_stamp));
+            (ChargeKind::Unpriced, Err(unpriced)) => {
+                stamp::write_unpriced(pass.payload, node, &unpriced, table_stamp, flags);
+                let reason = unpriced.reason.as_str();
+                if counted_by.is_none() {
+                    let model = item.response_model.as_deref().or(item.request_model.as_deref());
+                    pass.changes.count_status(BillingStatus::Unpriced);
+                    pass.changes.add_unpriced(item.provider.as_deref(), model, reason, total_tokens(&unpriced.buckets));
+                }
+                CostFact {
+                    reason: Some(reason),
+                    ..unpriced_fact(BillingStatus::Unpriced, table_stamp, unpriced.buckets)
+                }
             }
-            stamp::write_price(pass.payload, item.node, &priced, table_stamp);
-            stamp::write_aliases(pass.payload, item.node, &priced, &self.config.aliases);
-            if by == CountedBy::ThisRecord {
-                pass.changes.add_priced(item.tenant.as_deref(), priced.model, priced.provider, priced.total);
+            (_, pricing) => {
+                let mut priced = pricing.unwrap_or_else(|UnpricedCall { buckets, .. }| PricedCall {
+                    total: Usd::ZERO,
+                    parts: PriceParts::default(),
+                    rate: String::new(),
+                    provider: item.provider.as_deref().unwrap_or("unknown"),
+                    model: item.response_model.as_deref().or(item.request_model.as_deref()).unwrap_or("unknown"),
+                    flags: PricingFlags::default(),
+                    buckets,
+                });
+                let whole = priced.total;
+                (priced.total, priced.parts) = (Usd(money.total()), money.into());
+                priced.flags.add(flags);
+                if is_by_other_worker {
+                    return pass.mark_counted_elsewhere(node, &priced, table_stamp);
+                }
+                let status =
+                    if kind == ChargeKind::Correction { BillingStatus::Correction } else { BillingStatus::Priced };
+                stamp::write_price(pass.payload, node, &priced, table_stamp, status);
+                stamp::write_aliases(pass.payload, node, &priced, &self.config.aliases);
+                if counted_by.is_none() {
+                    if kind == ChargeKind::Whole || flags.contains(PricingFlags::AFTER_SPAN) && whole == priced.total {
+                        pass.changes.count_status(status);
+                    }
+                    pass.changes.add_priced(item.tenant.as_deref(), priced.model, priced.provider, priced.total);
+                    let is_other = |own: &str| price::exceeds_tolerance(own, whole, self.tolerance);
+                    pass.changes.mismatches += u64::from(item.reported_cost.as_deref().is_some_and(is_other));
+                }
+                if records::is_total(item)
+                    && let Some(before) = before
+                {
+                    records::subtract(&mut priced.buckets, before);
+                }
+                CostFact {
+                    status,
+                    billed_before: before.map(|units| Box::new(records::split_of_units(units))),
+                    ..priced_fact(priced, table_stamp)
+                }
             }
-            Some(CostFact {
-                billed_before: Some(Box::new(billed)),
-                billed_before_atto_usd: billed_usd.0,
-                ..priced_fact(priced, table_stamp)
-            })
         };
-        bill_difference().unwrap_or_else(|| Self::mark_late_copy(pass, item, table_stamp))
-    }
-
-    /// Handles a log whose span was counted as unpriced: priced in full if possible, otherwise a copy, so that the call
-    /// is not counted as unpriced twice.
-    fn price_after_unpriced(
-        &self,
-        pass: &mut BatchPass<'_>,
-        table: &RateTable,
-        item: &ItemFacts,
-        by: CountedBy,
-    ) -> CostFact {
-        let call = CallPriceInput::from_item(item, pass.payload.time(item.node));
-        if call.is_ok_and(|call| price::price_call(table, &call, self.config.fees).is_ok()) {
-            return self.price_item(pass, table, item, by, PricingFlags::AFTER_SPAN);
+        if self.config.usage_attributes {
+            stamp::write_buckets(pass.payload, node, &fact.buckets);
         }
-        Self::mark_late_copy(pass, item, table.stamp())
+        fact
     }
 
     fn mark_late_copy(pass: &mut BatchPass<'_>, item: &ItemFacts, table_stamp: &Arc<str>) -> CostFact {
@@ -443,26 +440,96 @@ impl CostProcessor {
         unpriced_fact(BillingStatus::NotCounted, table_stamp, CallTokenBuckets::default())
     }
 
-    /// The claim shared by a span and the log event that repeats it. `None` if such events are never billed.
-    fn span_claim(&self, pass: &BatchPass<'_>, item: &ItemFacts) -> Option<ClaimKey> {
+    /// Lets the ledger decide about the batch's records, and stamps what it says. A correction rides on an item of its
+    /// tenant that is no record itself.
+    fn bill(
+        &self,
+        pass: &mut BatchPass<'_>,
+        (candidates, settled, upstream): (Vec<Candidate<'_>>, Vec<SettledWait<'_>>, Vec<(usize, CallRecord)>),
+        facts: &mut Facts,
+    ) {
+        let mut records: Vec<CallRecord> = candidates.iter().map(|candidate| candidate.record.clone()).collect();
+        records.extend(settled.iter().map(|settled| settled.call.record.clone()));
+        records.extend(upstream.iter().map(|(_, record)| record.clone()));
+        let mut is_record = vec![false; facts.items.len()];
+        for Candidate { index, .. } in &candidates {
+            is_record.get_mut(*index).into_iter().for_each(|known| *known = true);
+        }
         let payload = &*pass.payload;
-        let (trace, span) = (payload.trace_id(item.node), payload.span_id(item.node));
-        let may_bill_event = self.config.details_event == DetailsEventPolicy::IfNoSpan;
-        let has_ids = !trace.is_empty() && !span.is_empty();
-        let is_event_or_span = item.counts_if_no_span || payload.signal() == Signal::Traces;
-        let key = || format!("s/{}/{}", hex::encode(trace), hex::encode(span));
-        (may_bill_event && has_ids && is_event_or_span)
-            .then(|| ClaimKey::from_parts(&[b"call", pass.account.as_bytes(), key().as_bytes()]))
+        let is_traces = payload.signal() == Signal::Traces;
+        let others = || facts.items.iter().zip(&is_record).enumerate().filter(|(_, (_, is_record))| !**is_record);
+        let spans = others()
+            .filter(|_| is_traces)
+            .filter_map(|(_, (item, _))| records::span_link(payload, item.node, records::is_tool_or_agent(item)));
+        let mut corrections: BTreeMap<usize, Vec<Correction>> = BTreeMap::new();
+        // By tenant, made when it is first needed.
+        let mut carriers: Option<HashMap<u32, usize>> = None;
+        let mut carry = |correction: &Correction| {
+            let carriers = carriers.get_or_insert_with(|| {
+                let free = others().filter(|(_, (item, _))| item.cost.is_none());
+                let of_tenant = free.map(|(index, (item, _))| (item.tenant.as_deref().map_or(0, text_number), index));
+                // the first item of each tenant
+                of_tenant.collect::<Vec<_>>().into_iter().rev().collect()
+            });
+            let carrier = carriers.get(&correction.record.tenant).copied();
+            carrier.into_iter().for_each(|index| corrections.entry(index).or_default().push(correction.clone()));
+            carrier.is_some()
+        };
+        let key = pass.key();
+        let verdicts = self.ledger.calls.lock().bill(&key, &records, spans, &mut carry, &mut pass.changes.calls);
+        let mut verdicts = verdicts.into_iter();
+        for candidate in candidates {
+            let (Some(verdict), Some(item)) = (verdicts.next(), facts.items.get_mut(candidate.index)) else { continue };
+            self.stamp_verdict(pass, candidate, verdict, item);
+            let counts = |cost: &CostFact| matches!(cost.status, BillingStatus::Priced | BillingStatus::Unpriced);
+            if item.cost.as_deref().is_some_and(counts) {
+                pass.changes.add_unrecognized_usage(&item.unrecognized_usage);
+            }
+        }
+        for (settled, verdict) in settled.into_iter().zip(verdicts.by_ref()) {
+            facts.late_prices.extend(self.late_price(pass, settled, verdict));
+        }
+        for ((index, _), verdict) in upstream.into_iter().zip(verdicts) {
+            let item = facts.items.get_mut(index);
+            item.into_iter().for_each(|item| Self::count_upstream(pass, item, verdict));
+        }
+        for (index, corrections) in corrections {
+            if let Some(item) = facts.items.get_mut(index) {
+                self.stamp_corrections(pass, item, &corrections);
+            }
+        }
     }
 
-    /// See [`BatchSpans::ancestors_to_boundary`].
-    fn ancestors_to_boundary(&self, pass: &mut BatchPass<'_>, index: usize) -> Vec<TraceSpanId> {
-        if pass.payload.signal() != Signal::Traces {
-            return Vec::new();
-        }
-        pass.spans
-            .get_or_insert_with(|| BatchSpans::from_payload(pass.payload))
-            .ancestors_to_boundary(index, &pass.is_boundary)
+    /// Stamps corrections on an item that is no record of a call.
+    fn stamp_corrections(&self, pass: &mut BatchPass<'_>, item: &mut ItemFacts, corrections: &[Correction]) {
+        let money = corrections.iter().fold(Money::ZERO, |sum, correction| sum.plus(correction.money));
+        let rates = self.active_rates.rates();
+        let table_stamp = rates.table(item.tenant.as_deref()).stamp();
+        let status = BillingStatus::Correction;
+        let total = Usd(money.total());
+        let corrected = |correction: &Correction| CostCorrection {
+            trace: correction.record.trace,
+            span: correction.record.span,
+            is_span: correction.record.traits & calls::traits::SPAN != 0,
+            atto_usd: correction.money.total(),
+        };
+        let corrected = corrections.iter().filter(|one| !one.is_duplicate).map(corrected).collect();
+        let priced = PricedCall {
+            total,
+            parts: money.into(),
+            rate: String::new(),
+            provider: "unknown",
+            model: "unknown",
+            flags: PricingFlags::default(),
+            buckets: CallTokenBuckets::default(),
+        };
+        stamp::move_reported_cost(pass.payload, item.node, None);
+        stamp::write_price(pass.payload, item.node, &priced, table_stamp, status);
+        stamp::write_corrected(pass.payload, item.node, corrections.iter().map(|correction| &correction.record));
+        pass.changes.count_status(status);
+        pass.changes.add_priced(item.tenant.as_deref(), priced.model, priced.provider, total);
+        let fact = CostFact { status, corrected, ..priced_fact(priced, table_stamp) };
+        item.cost = Some(Box::new(CostFact { rate_row: None, ..fact }));
     }
 
     /// Turns events that repeat a call into calls of their own, for calls whose span never arrives.
@@ -485,80 +552,6 @@ impl CostProcessor {
             let replaced = item.provider.as_ref().and_then(|provider| self.providers.get(provider));
             item.provider = replaced.cloned().or(item.provider.take());
         }
-    }
-
-    /// See [`AncestorClaims::claim_ancestors`].
-    fn claim_ancestors(&self, pass: &mut BatchPass<'_>) {
-        if pass.payload.signal() != Signal::Traces || pass.is_repeat {
-            return;
-        }
-        let (claims, changes) = (&self.ledger.claims, &mut pass.changes);
-        let mut claim = |key| {
-            let result = claims.claim(key, &pass.batch, pass.now);
-            if result == ClaimResult::First {
-                changes.add_claim(key);
-            }
-            result
-        };
-        AncestorClaims::from_payload(claims, pass.payload, &pass.account, &pass.is_tool_or_agent).claim_ancestors(
-            claims,
-            pass.payload,
-            &pass.account,
-            &mut claim,
-        );
-    }
-
-    /// Prices and stamps an item. If this record counts, the result also enters the totals.
-    fn price_item(
-        &self,
-        pass: &mut BatchPass<'_>,
-        table: &RateTable,
-        item: &ItemFacts,
-        by: CountedBy,
-        flags: PricingFlags,
-    ) -> CostFact {
-        let (node, table_stamp) = (item.node, table.stamp());
-        let result = CallPriceInput::from_item(item, pass.payload.time(node))
-            .and_then(|call| price::price_call(table, &call, self.config.fees));
-        let count = by == CountedBy::ThisRecord;
-        let fact = match result {
-            Ok(priced) if by == CountedBy::OtherWorker => pass.mark_counted_elsewhere(node, &priced, table_stamp),
-            Err(_) if by == CountedBy::OtherWorker => Self::mark_late_copy(pass, item, table_stamp),
-            Ok(mut priced) => {
-                priced.flags.add(flags);
-                stamp::write_price(pass.payload, node, &priced, table_stamp);
-                stamp::write_aliases(pass.payload, node, &priced, &self.config.aliases);
-                if count {
-                    pass.changes.count_status(BillingStatus::Priced);
-                    pass.changes.add_priced(item.tenant.as_deref(), priced.model, priced.provider, priced.total);
-                    if item
-                        .reported_cost
-                        .as_deref()
-                        .is_some_and(|own| price::exceeds_tolerance(own, priced.total, self.tolerance))
-                    {
-                        pass.changes.mismatches += 1;
-                    }
-                }
-                priced_fact(priced, table_stamp)
-            }
-            Err(unpriced) => {
-                stamp::write_unpriced(pass.payload, node, &unpriced, table_stamp, flags);
-                let reason = unpriced.reason.as_str();
-                if count {
-                    let model = item.response_model.as_deref().or(item.request_model.as_deref());
-                    pass.changes.count_status(BillingStatus::Unpriced);
-                    pass.changes.add_unpriced(item.provider.as_deref(), model, reason, total_tokens(&unpriced.buckets));
-                }
-                CostFact {
-                    reason: Some(reason),
-                    ..unpriced_fact(BillingStatus::Unpriced, table_stamp, unpriced.buckets)
-                }
-            }
-        };
-        if self.config.usage_attributes {
-            stamp::write_buckets(pass.payload, node, &fact.buckets);
-        }
-        fact
     }
 }
 
@@ -592,66 +585,45 @@ fn resolve_providers(
     configured.iter().map(resolve).collect()
 }
 
-/// How a record of a call is counted.
-enum CountDecision {
-    Price {
-        by: CountedBy,
-        flags: PricingFlags,
-    },
-    /// The tokens `billed` were billed on an earlier record: the rest is priced.
-    PriceDifference {
-        by: CountedBy,
-        billed: TokenSplit,
-        flag: PricingFlags,
-    },
-    /// The call's span was counted as unpriced: the record is priced in full.
-    AfterUnpriced {
-        by: CountedBy,
-    },
-    /// Another record of the call is the one that counts.
-    Copy(PricingFlags),
+/// An item about which the ledger decides, with its price.
+struct Candidate<'t> {
+    index: usize,
+    table: &'t Arc<RateTable>,
+    contract: Option<&'t str>,
+    pricing: Result<PricedCall<'t>, UnpricedCall>,
+    record: CallRecord,
+    wait: Option<Wait>,
 }
 
-/// Where the price of a record enters the totals.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum CountedBy {
-    ThisRecord,
-    /// Another pipeline branch of this gateway has counted the same record. It is stamped alike.
-    OtherBranch,
-    /// Another worker of the fleet has counted the same record. It is a copy, but its index line names the price: the
-    /// other worker may have lost its own line with its volume.
-    OtherWorker,
+/// What a call without a price waits for.
+enum Wait {
+    /// Its record on the signal that bills.
+    ForRecord,
+    /// The span that names its model or provider.
+    ForAncestor(LedgerKey, Box<WaitingCall>),
 }
 
 /// The state of processing one batch.
 struct BatchPass<'b> {
     payload: &'b mut Payload,
-    /// The tables used to price the whole batch.
-    rates: Arc<RateTables>,
     changes: LedgerChanges,
     account: Arc<str>,
     batch: [u8; 16],
     /// When the batch arrived.
     now: UnixNanos,
     is_repeat: bool,
-    /// Whether other workers may have processed the batch's record.
-    has_source_record: bool,
     is_trusted: bool,
     /// The batch's spans, built on first use.
     spans: Option<BatchSpans>,
-    /// By item: whether it has tokens, or is a tool or an agent. Spans above it belong to no layer of a call below it.
-    is_boundary: Vec<bool>,
-    /// By item: whether it is a tool or an agent. A call inside it is a separate call.
-    is_tool_or_agent: Vec<bool>,
-    /// Items whose response id also belongs to another call of the request.
-    reused_ids: HashSet<usize>,
-    /// Sums of the request's calls, by the boundary above them.
-    sums_below: HashMap<LedgerKey, BilledSum>,
-    /// Log records of the request whose calls were priced by their spans.
-    span_priced_logs: HashSet<ClaimKey>,
+    /// Number of its calls that wait for an ancestor.
+    pending_waits: usize,
 }
 
 impl BatchPass<'_> {
+    fn key(&self) -> BatchKey {
+        BatchKey { id: self.batch, account: (&*self.account).into(), arrived: self.now.0 }
+    }
+
     fn mark_status(&mut self, node: NodeId, status: BillingStatus, flags: PricingFlags) {
         stamp::write_status(self.payload, node, status, flags);
         self.changes.count_status(status);
@@ -681,45 +653,15 @@ fn priced_fact(priced: PricedCall<'_>, table_stamp: &Arc<str>) -> CostFact {
     }
 }
 
-fn is_tool_or_agent(item: &ItemFacts) -> bool {
-    matches!(item.call, genai::ItemRole::Tool | genai::ItemRole::Agent)
-}
-
 fn total_tokens(buckets: &CallTokenBuckets) -> u64 {
     let CallTokenBuckets { input, cache_read, cache_write_5m, cache_write_1h, output, reasoning: _ } = *buckets;
     [cache_read, cache_write_5m, cache_write_1h, output].into_iter().fold(input, u64::saturating_add)
 }
 
-fn call_claim(account: &str, item: &ItemFacts) -> Option<ClaimKey> {
-    Some(ClaimKey::from_parts(&[b"call", account.as_bytes(), item.call_key.as_deref()?.as_bytes()]))
-}
-
-/// The claim shared by both records of a call that arrives on two signals: from the response id, else from the token
-/// counts. It only shows whether the billing record arrived, so two calls of the same size may share it.
-fn two_signal_claim(account: &str, item: &ItemFacts) -> Option<ClaimKey> {
-    if item.response_id.is_some() {
-        return call_claim(account, item);
-    }
-    let (input, output) = (item.usage.input?.to_le_bytes(), item.usage.output?.to_le_bytes());
-    Some(ClaimKey::from_parts(&[b"twin", account.as_bytes(), item.dialect?.as_bytes(), &input, &output]))
-}
-
-/// Chooses the record of each call that is billed, by call key. A record that splits cache writes takes precedence,
-/// then the one with the largest output (stream snapshots grow), then the last.
-fn choose_billed_records(facts: &Facts) -> HashMap<&str, usize> {
-    let mut chosen: HashMap<&str, usize> = HashMap::new();
-    let rank = |index: usize| {
-        let usage = facts.items.get(index).map(|item| item.usage);
-        usage.map(|usage| (usage.cache_write_1h.is_some(), usage.output, index))
-    };
-    for (index, item) in facts.items.iter().enumerate().filter(|(_, item)| item.billable) {
-        let Some(key) = item.call_key.as_deref() else { continue };
-        let current = chosen.entry(key).or_insert(index);
-        if rank(index) > rank(*current) {
-            *current = index;
-        }
-    }
-    chosen
+/// The key of a call whose response id another call has.
+fn separate_call_key(payload: &Payload, item: &ItemFacts) -> Option<String> {
+    let (trace, span) = (payload.trace_id(item.node), payload.span_id(item.node));
+    Some(format!("r/{}@{}/{}", item.response_id.as_deref()?, hex::encode(trace), hex::encode(span)))
 }
 
 impl Processor for CostProcessor {
@@ -742,64 +684,50 @@ impl Processor for CostProcessor {
             None => adopt_owners(&batch.payload, &mut facts, |_| Vec::new()),
         }
         let display = NameDisplay { ids: self.ledger.display.ids.clone(), account: origin.account.clone() };
+        let rates = self.active_rates.rates();
         let mut pass = BatchPass {
             payload: &mut batch.payload,
-            rates: self.active_rates.rates(),
-            changes: LedgerChanges::new(&origin.id, origin.received, display),
+            changes: LedgerChanges::new(origin.received, display),
             account: origin.account.clone(),
             batch: origin.id,
             now: origin.received,
             is_repeat: origin.repeat,
-            has_source_record: origin.source_record.is_some(),
             is_trusted: origin.trust == Trust::Internal,
             spans: None,
-            is_boundary: facts.items.iter().map(|item| item.usage.is_reported() || is_tool_or_agent(item)).collect(),
-            is_tool_or_agent: facts.items.iter().map(is_tool_or_agent).collect(),
-            reused_ids: HashSet::new(),
-            sums_below: HashMap::new(),
-            span_priced_logs: HashSet::new(),
+            pending_waits: 0,
         };
-        pass.reused_ids = response_ids::separate_reused_ids(pass.payload, &mut facts);
-        // Roll-ups must see what earlier requests billed below them, and later requests must see what this one billed.
-        self.claim_ancestors(&mut pass);
-        pass.sums_below = self.request_sums(&mut pass, &facts);
-        let winners: HashMap<String, usize> =
-            choose_billed_records(&facts).into_iter().map(|(key, index)| (key.to_owned(), index)).collect();
-        // Spans of vendor SDKs carry more detail, so they are billed before the spans around them.
-        let (inner, outer): (Vec<_>, Vec<_>) =
-            facts.items.iter_mut().enumerate().partition(|(_, item)| item.from_vendor_sdk);
-        for (index, item) in inner.into_iter().chain(outer) {
-            let is_call = item.billable || item.copy || item.no_usage;
-            let upstream = if is_call { self.upstream_cost(&pass, item) } else { None };
-            let cost = if let Some(upstream) = upstream {
-                Some(self.count_upstream(&mut pass, item, upstream))
-            } else if item.billable {
-                let is_winner = item.call_key.as_deref().is_none_or(|key| winners.get(key) == Some(&index));
-                Some(self.bill_item(&mut pass, index, item, is_winner))
-            } else if item.copy {
-                Some(Self::mark_copy(&mut pass, item))
-            } else if item.no_usage {
-                Some(self.mark_without_usage(&mut pass, item))
-            } else {
-                if !pass.is_trusted && pass.payload.get(item.node, stamp::USAGE_COST).is_some() {
-                    stamp::move_reported_cost(pass.payload, item.node, None);
-                }
-                None
-            };
-            let counts = |cost: &CostFact| matches!(cost.status, BillingStatus::Priced | BillingStatus::Unpriced);
-            if cost.as_ref().is_some_and(counts) {
-                pass.changes.add_unrecognized_usage(&item.unrecognized_usage);
-            }
-            item.cost = cost.map(Box::new);
+        let (mut candidates, mut upstream): (Vec<Candidate<'_>>, Vec<(usize, CallRecord)>) = (Vec::new(), Vec::new());
+        for index in 0..facts.items.len() {
+            let Some(item) = facts.items.get_mut(index) else { continue };
+            let is_record = records::is_record(item);
             if let Some(dialect) = item.dialect.filter(|_| item.sold_by_other_unit && !pass.is_repeat) {
                 pass.changes.count_unbilled(dialect);
             }
+            if let Some(cost) = self.upstream_cost(&pass, item) {
+                if matches!(cost.status, BillingStatus::Priced | BillingStatus::Unpriced | BillingStatus::Correction) {
+                    upstream.push((index, self.upstream_record(&pass, index, item, &cost)));
+                }
+                item.cost = Some(Box::new(cost));
+            } else if is_record && !pass.is_repeat {
+                candidates.extend(self.prepare(&mut pass, &rates, index, &mut facts));
+            } else if is_record || item.copy {
+                stamp::move_reported_cost(pass.payload, item.node, item.reported_cost.as_deref());
+                let table_stamp = rates.table(item.tenant.as_deref()).stamp();
+                item.cost = Some(Box::new(Self::mark_late_copy(&mut pass, item, table_stamp)));
+            } else if !pass.is_trusted && pass.payload.get(item.node, stamp::USAGE_COST).is_some() {
+                stamp::move_reported_cost(pass.payload, item.node, None);
+            }
         }
-        if !pass.changes.is_empty() {
-            self.claim_ancestors(&mut pass);
+        let settled = self.settled_waits(&mut pass, &rates, &facts);
+        if pass.is_repeat {
+            for (index, _) in upstream {
+                let item = facts.items.get_mut(index);
+                item.into_iter()
+                    .for_each(|item| Self::count_upstream(&mut pass, item, Verdict::Copy(CopyKind::Record)));
+            }
+        } else {
+            self.bill(&mut pass, (candidates, settled, upstream), &mut facts);
         }
-        let late_prices = self.price_waiting_calls(&mut pass, &facts);
-        facts.late_prices.extend(late_prices);
         let changes = pass.changes;
         if !changes.is_empty() {
             batch.effects.push(Effect::new(self.id.clone(), changes.encode()));
@@ -821,7 +749,7 @@ impl Processor for CostProcessor {
     }
 
     fn discard(&self, batch_id: &[u8; 16]) {
-        self.ledger.claims.discard(batch_id);
+        self.ledger.calls.lock().discard(batch_id);
     }
 
     fn tick(&self, now: UnixNanos) {

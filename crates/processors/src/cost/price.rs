@@ -4,6 +4,7 @@
 //! split into 5m and 1h with the client's own cost, if a split explains that cost to within 1e-9 USD. An item's facts
 //! and the basis in its index row give the same price.
 
+use calls::Money;
 use genai::usage::{PriceBasis, PricingFlags, TokenSplit, endpoint_kind, split_tokens};
 use genai::{CallTokenBuckets, ItemFacts};
 use rates::{CallCircumstances, Fee, PriceRow, RateQuery, RateTable, Unit, UnpricedReason, Usd};
@@ -23,6 +24,8 @@ pub struct CallPriceInput<'a> {
     reported: Option<&'a str>,
     /// Numbers of web and file searches, which may cost a fee per use.
     uses: [(Fee, u64); 2],
+    /// The tokens of several calls: their number chooses no price tier, and there is no fee per request.
+    pub(super) is_total: bool,
 }
 
 pub struct PricedCall<'t> {
@@ -63,6 +66,13 @@ pub struct PriceParts {
     pub fees: Usd,
 }
 
+impl From<Money> for PriceParts {
+    fn from(Money([input, output, cache_read, cache_write, fees]): Money) -> Self {
+        let [input, output, cache_read, cache_write, fees] = [input, output, cache_read, cache_write, fees].map(Usd);
+        Self { input, output, cache_read, cache_write, fees }
+    }
+}
+
 impl PriceParts {
     /// The sum, unless it overflows.
     pub fn total(self) -> Option<Usd> {
@@ -77,12 +87,6 @@ impl PriceParts {
             cache_write: self.cache_write.minus(other.cache_write)?,
             fees: self.fees.minus(other.fees)?,
         })
-    }
-
-    /// Returns true if any component is negative, as it can be in a difference.
-    pub(super) fn has_negative(self) -> bool {
-        let Self { input, output, cache_read, cache_write, fees } = self;
-        [input, output, cache_read, cache_write, fees].into_iter().any(|part| part < Usd::ZERO)
     }
 }
 
@@ -110,6 +114,7 @@ impl<'a> CallPriceInput<'a> {
             uses: context.map_or([(Fee::WebSearch, 0), (Fee::FileSearch, 0)], |context| {
                 [(Fee::WebSearch, context.web_searches), (Fee::FileSearch, context.file_searches)]
             }),
+            is_total: false,
         })
     }
 
@@ -131,6 +136,7 @@ impl<'a> CallPriceInput<'a> {
             },
             reported: basis.reported.as_deref(),
             uses: [(Fee::WebSearch, basis.web_searches), (Fee::FileSearch, basis.file_searches)],
+            is_total: basis.is_total,
         }
     }
 }
@@ -147,11 +153,12 @@ pub fn price_call<'t>(
     let unpriced = |reason| UnpricedCall { reason, buckets: call.split.buckets() };
     let CallPriceInput { provider, models, time, circumstances, .. } = *call;
     let query = RateQuery { provider, models: &models, time, circumstances };
-    let row = table.row(&query, call.split.total_input()).map_err(unpriced)?;
+    let size = if call.is_total { 0 } else { call.split.total_input() };
+    let row = table.row(&query, size).map_err(unpriced)?;
     let split = split_cache_writes(&row, call.split, call.reported);
     let mut flags = split.flags;
     let mut parts = price_parts(&row, &split, &mut flags).map_err(unpriced)?;
-    parts.fees = row.fee(Fee::Request).unwrap_or(Usd::ZERO);
+    parts.fees = row.fee(Fee::Request).filter(|_| !call.is_total).unwrap_or(Usd::ZERO);
     if fees {
         let uses = charge_fees(&row, &call.uses, &mut flags).and_then(|uses| parts.fees.plus(uses));
         parts.fees = uses.ok_or_else(|| unpriced(UnpricedReason::BadUsage))?;

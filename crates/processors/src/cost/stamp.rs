@@ -1,8 +1,10 @@
 //! Writes the cost attributes of a call. Amounts are exact decimal text; the only double is the value nearest to it. A
 //! client's own attributes are never changed, except `gen_ai.usage.cost`, which is moved.
 
+use calls::CallRecord;
 use genai::usage::PricingFlags;
 use genai::{BillingStatus, CallTokenBuckets};
+use kernel::hex;
 use otlp::{NodeId, OwnedValue, Payload, Value};
 use rates::Usd;
 
@@ -21,6 +23,8 @@ pub(super) const USD: &str = "tollgate.cost.usd";
 pub(super) const RATE: &str = "tollgate.cost.rate";
 /// Why a call has no price.
 pub(super) const REASON: &str = "tollgate.cost.reason";
+/// What a correction changes.
+const CORRECTS: &str = "tollgate.cost.corrects";
 const FLAGS: &str = "tollgate.cost.flags";
 const REPORTED_USD: &str = "tollgate.cost.reported_usd";
 
@@ -47,13 +51,22 @@ pub(super) fn write_status(payload: &mut Payload, node: NodeId, status: BillingS
     write_flags(payload, node, flags);
 }
 
-pub(super) fn write_price(payload: &mut Payload, node: NodeId, priced: &PricedCall<'_>, table_stamp: &str) {
+/// Writes an amount, which is negative in a correction.
+pub(super) fn write_price(
+    payload: &mut Payload,
+    node: NodeId,
+    priced: &PricedCall<'_>,
+    table_stamp: &str,
+    status: BillingStatus,
+) {
     let parts = &priced.parts;
     payload.set(node, USAGE_COST, OwnedValue::Double(priced.total.to_f64()));
     set_text(payload, node, USD, &priced.total.to_string());
     set_text(payload, node, RATES, table_stamp);
-    set_text(payload, node, RATE, &priced.rate);
-    write_status(payload, node, BillingStatus::Priced, priced.flags);
+    if !priced.rate.is_empty() {
+        set_text(payload, node, RATE, &priced.rate);
+    }
+    write_status(payload, node, status, priced.flags);
     for (key, amount, is_always_written) in [
         ("tollgate.cost.input_usd", parts.input, true),
         ("tollgate.cost.output_usd", parts.output, true),
@@ -65,6 +78,15 @@ pub(super) fn write_price(payload: &mut Payload, node: NodeId, priced: &PricedCa
             set_text(payload, node, key, &amount.to_string());
         }
     }
+}
+
+/// Names the records that a correction changes: trace and span, or the digest of a log record without them.
+pub(super) fn write_corrected<'r>(payload: &mut Payload, node: NodeId, records: impl Iterator<Item = &'r CallRecord>) {
+    let name = |record: &CallRecord| match record.span == [0; 8] {
+        true => hex::encode(&record.id),
+        false => format!("{}/{}", hex::encode(&record.trace), hex::encode(&record.span)),
+    };
+    payload.set(node, CORRECTS, OwnedValue::StrList(records.map(name).collect()));
 }
 
 /// Writes the price under additional keys. Keys that the client set are not changed.
@@ -119,12 +141,6 @@ pub(super) fn write_buckets(payload: &mut Payload, node: NodeId, buckets: &CallT
             payload.set(node, key, OwnedValue::Int(count));
         }
     }
-}
-
-/// The flags on an item.
-pub(super) fn read_flags(payload: &Payload, node: NodeId) -> PricingFlags {
-    let words: Vec<Value<'_>> = payload.get(node, FLAGS).into_iter().flat_map(|flags| flags.items()).collect();
-    PricingFlags::from_words(words.iter().filter_map(Value::as_str))
 }
 
 fn write_flags(payload: &mut Payload, node: NodeId, flags: PricingFlags) {

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use genai::usage::PriceBasis;
 use genai::{Facts, ItemFacts};
 use kernel::bounded_map::{AccountHash, BoundedMap};
+use kernel::sha256::Sha256;
 use otlp::{NodeId, NodeKind, Payload, Signal};
-use pipeline::ClaimKey;
 
 /// Maximum number of waiting calls (a further call gets no price) and of entries in each [`LedgerMap`].
 pub(super) const MAX_WAITING: usize = 50_000;
@@ -28,7 +28,10 @@ pub(super) struct WaitingCall {
     pub(super) parent: [u8; 8],
     pub(super) session: Option<String>,
     pub(super) tenant: Option<String>,
+    #[serde(with = "as_json")]
     pub(super) basis: PriceBasis,
+    /// What the ledger knows of the call.
+    pub(super) record: calls::CallRecord,
     /// End of the waiting time, Unix ns.
     pub(super) until: u64,
 }
@@ -36,7 +39,12 @@ pub(super) struct WaitingCall {
 impl WaitingCall {
     /// `None` if the item is not a span with ids, has no call key or no price basis, does not inherit, or has model and
     /// provider already.
-    pub(super) fn from_item(payload: &Payload, item: &ItemFacts, until: u64) -> Option<Self> {
+    pub(super) fn from_item(
+        payload: &Payload,
+        item: &ItemFacts,
+        record: &calls::CallRecord,
+        until: u64,
+    ) -> Option<Self> {
         let node = item.node;
         let has_model = item.request_model.is_some() || item.response_model.is_some();
         if !item.inherits_model || (has_model && item.provider.is_some()) || payload.signal() != Signal::Traces {
@@ -50,8 +58,24 @@ impl WaitingCall {
             session: item.session.clone(),
             tenant: item.tenant.clone(),
             basis: PriceBasis::from_facts(item, payload.time(node))?,
+            record: record.clone(),
             until,
         })
+    }
+}
+
+/// A value as JSON within a form that does not describe itself.
+mod as_json {
+    use serde::de::{DeserializeOwned, Error as _};
+    use serde::ser::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<V: Serialize, S: Serializer>(value: &V, out: S) -> Result<S::Ok, S::Error> {
+        serde_json::to_string(value).map_err(S::Error::custom)?.serialize(out)
+    }
+
+    pub(crate) fn deserialize<'de, V: DeserializeOwned, D: Deserializer<'de>>(input: D) -> Result<V, D::Error> {
+        serde_json::from_str(&String::deserialize(input)?).map_err(D::Error::custom)
     }
 }
 
@@ -70,9 +94,9 @@ pub(super) type LedgerKey = [u8; 16];
 /// What the ledger remembers by key.
 pub(super) type LedgerMap<V> = BoundedMap<LedgerKey, V, MAX_WAITING>;
 
-/// An entry in a checkpoint. Older checkpoints have no account.
+/// An entry in a checkpoint.
 #[derive(Serialize, Deserialize)]
-pub(super) struct SavedEntry<V>(pub(super) LedgerKey, pub(super) V, #[serde(default)] pub(super) AccountHash);
+pub(super) struct SavedEntry<V>(pub(super) LedgerKey, pub(super) V, pub(super) AccountHash);
 
 /// All entries of a map, oldest first, for a checkpoint.
 pub(super) fn entries<V: Clone>(map: &LedgerMap<V>) -> Vec<SavedEntry<V>> {
@@ -89,7 +113,7 @@ pub(super) struct WaitingCalls {
 }
 
 pub(super) fn span_key(account: &str, trace: &[u8], span: &[u8]) -> LedgerKey {
-    ClaimKey::from_parts(&[b"awaits", account.as_bytes(), trace, span]).to_bytes()
+    Sha256::short_list(&[b"awaits", account.as_bytes(), trace, span])
 }
 
 impl WaitingCalls {
@@ -194,21 +218,6 @@ impl BatchSpans {
 
     fn parent(&self, index: usize) -> Option<TraceSpanId> {
         self.parents.get(index).copied().flatten()
-    }
-
-    /// The ancestors of an item, nearest first. The last one is the first ancestor that `is_boundary` (by item) or that
-    /// is missing from the batch.
-    pub(super) fn ancestors_to_boundary(&self, mut index: usize, is_boundary: &[bool]) -> Vec<TraceSpanId> {
-        let mut ancestors = Vec::new();
-        for _ in 0..MAX_STEPS {
-            let Some(parent) = self.parent(index) else { break };
-            ancestors.push(parent);
-            match self.by_id.get(&parent) {
-                Some(next) if is_boundary.get(*next) == Some(&false) => index = *next,
-                _ => break,
-            }
-        }
-        ancestors
     }
 
     /// The first ancestor of an item that is missing from the batch.

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use parking_lot::RwLock;
 
 use genai::{EarlierAgentServices, ServiceIdentity};
-use pipeline::claims::ClaimKey;
+use kernel::sha256::Sha256;
 
 /// Maximum number of services: twice as many as the earlier version remembered.
 const LIMIT: usize = 32_768;
@@ -99,7 +99,7 @@ impl EarlierAgentServices for EarlierAgents {
             return false;
         }
         let parts = [account.as_bytes(), service.name.as_bytes(), service.instance.as_bytes()];
-        let Some(named) = services.get(&ClaimKey::from_parts(&parts).to_bytes()) else { return false };
+        let Some(named) = services.get(&Sha256::short_list(&parts)) else { return false };
         named.get_or_init(|| [account.into(), service.name.into()]);
         true
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
-use genai::{ContentLocation, ContentPart, Facts, ItemFacts, ItemRole};
+use genai::{BillingStatus, ContentLocation, ContentPart, Facts, ItemFacts, ItemRole};
 use kernel::pseudonym::IdPolicy;
 use otlp::{AttrId, NodeId, NodeKind, Payload, Signal};
 use vault::call_dedup::is_agent_tool;
@@ -103,7 +103,8 @@ pub(super) fn item_nodes(payload: &Payload, item: NodeId, visited: &mut HashSet<
 
 /// Returns true if an item gets a leaf even without content.
 fn is_action(item: &ItemFacts) -> bool {
-    item.agent && item.call != ItemRole::Other
+    let is_correction = item.cost.as_deref().is_some_and(|cost| cost.status == BillingStatus::Correction);
+    (item.agent && item.call != ItemRole::Other) || is_correction
 }
 
 /// Spans of tool calls that start agents, by trace and span id.

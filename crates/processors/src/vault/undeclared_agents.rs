@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use genai::{Facts, ItemRole};
 use kernel::bounded_map::BoundedMap;
 use kernel::pseudonym::IdPolicy;
+use kernel::sha256::Sha256;
 use otlp::Payload;
-use pipeline::claims::ClaimKey;
 use telemetry::labels::LabelValues;
 use telemetry::moved_keys::VaultSummary;
 use telemetry::{Meter, SeriesValue, names as metric};
@@ -61,7 +61,7 @@ impl UndeclaredAgents {
     }
 
     fn name_service(&self, account: &str, name: &str, is_closed: bool) {
-        let digest = ClaimKey::from_parts(&[account.as_bytes(), name.as_bytes()]).to_bytes();
+        let digest = Sha256::short_list(&[account.as_bytes(), name.as_bytes()]);
         let mut named = self.named.lock();
         if named.contains_key(&digest) {
             return;

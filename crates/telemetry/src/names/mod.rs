@@ -295,6 +295,9 @@ metrics_table! {
     // --- cost and rates ---
     /// Cost of priced calls, in USD; only grows (labels: tenant, model, provider).
     COST_USD = "tollgate_cost_usd_total", MetricKind::Sum;
+    /// Cost that corrections took back, in USD: subtract it from tollgate_cost_usd_total; only grows (labels: tenant,
+    /// model, provider).
+    COST_CORRECTED_USD = "tollgate_cost_corrected_usd_total", MetricKind::Sum;
     /// Records of model calls, by cost status (label: status).
     COST_CALLS = "tollgate_cost_calls_total", MetricKind::Counter;
     /// Calls that should have a price but have none (labels: provider, model, reason, nearest = the most similar
@@ -310,7 +313,7 @@ metrics_table! {
     COST_UNRECOGNIZED_USAGE = "tollgate_cost_unrecognized_usage_total", MetricKind::Counter;
     /// Calls whose client reported a different cost.
     COST_MISMATCH = "tollgate_cost_reported_mismatch_total", MetricKind::Counter;
-    /// Claims of calls that were dropped, because of their age or for lack of room; a later copy would count again.
+    /// Records of calls that were forgotten, because of their age or for lack of room; a later copy would count again.
     COST_FORGOTTEN = "tollgate_cost_claims_evicted", MetricKind::Gauge;
     /// Calls without a model of their own that could not wait for a parent that has one, because too many were
     /// waiting; they have no price.

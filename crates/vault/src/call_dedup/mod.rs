@@ -29,13 +29,18 @@ mod tests;
 
 /// Whether an item with this `call` and price status is a model call that no other item reports.
 pub fn is_model_call(call: &str, cost_status: Option<&str>) -> bool {
-    call == "model" && !matches!(cost_status, Some("deferred" | "not_counted"))
+    call == "model" && !matches!(cost_status, Some("deferred" | "not_counted" | "correction"))
 }
 
 /// The same for an index line. A line that waits for its price, or for another report of the call, does not count; the
 /// price's line does.
 pub fn is_model_line(tail: &RowTail) -> bool {
     !tail.repeat && is_model_call(&tail.call, tail.cost_status.as_deref())
+}
+
+/// Whether an item with this price status was charged an amount, which is negative if it takes something back.
+pub fn is_charged(cost_status: &str) -> bool {
+    matches!(cost_status, "priced" | "correction")
 }
 
 /// Whether a tool of this name starts an agent, in clients whose sub-agents have no span of their own.

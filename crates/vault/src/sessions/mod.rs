@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::call_dedup::{CallDeduplicator, CallReport, is_denied, is_model_line};
+use super::call_dedup::{CallDeduplicator, CallReport, is_charged, is_denied, is_model_line};
 use super::index_row::{IndexRow, RowKind, TokenBuckets};
 
 #[cfg(test)]
@@ -139,7 +139,7 @@ impl SessionLine {
     fn add_price(&mut self, row: &IndexRow) {
         let tail = &row.tail;
         match tail.cost_status.as_deref() {
-            Some("priced") => {}
+            Some(status) if is_charged(status) => {}
             Some("unpriced") => {
                 self.unpriced += 1;
                 return;

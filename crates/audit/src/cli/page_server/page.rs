@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::read;
 use crate::verify::VerifyReport;
 use kernel::terminal::{escape_unsafe, format_count};
-use vault::call_dedup::{CallDeduplicator, CallReport, is_model_line};
+use vault::call_dedup::{CallDeduplicator, CallReport, is_charged, is_model_line};
 use vault::index_row::IndexRow;
 
 #[derive(Default)]
@@ -130,7 +130,7 @@ impl SessionRow {
         let report = CallReport::from_row(row);
         self.tools += u64::from(seen_calls.is_new_tool(&report));
         self.failed += u64::from(seen_calls.is_new_failure(&report));
-        let usd = tail.cost_usd.as_deref().filter(|_| tail.cost_status.as_deref() == Some("priced"));
+        let usd = tail.cost_usd.as_deref().filter(|_| tail.cost_status.as_deref().is_some_and(is_charged));
         let usd = usd.and_then(|usd| usd.parse::<Decimal>().ok()).unwrap_or_default();
         self.usd = self.usd.and_then(|sum| sum.checked_add(usd));
     }

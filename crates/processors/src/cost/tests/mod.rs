@@ -29,6 +29,7 @@ mod once;
 mod providers;
 mod refresh;
 mod suites;
+mod totals;
 mod two_signals;
 
 /// The status of a call that is counted, and of one that is not.

@@ -10,7 +10,7 @@ use genai::testing::request;
 use genai::{EarlierAgentServices, Facts, ItemFacts, ItemRole, ServiceIdentity};
 use kernel::pseudonym::{PlainIds, Pseudonymizer};
 use kernel::secret::Secret;
-use pipeline::claims::ClaimKey;
+use kernel::sha256::Sha256;
 use telemetry::Meter;
 use telemetry::moved_keys::VaultSummary;
 
@@ -18,7 +18,7 @@ const SHOP: ServiceIdentity<'static> = ServiceIdentity { name: "shop", instance:
 const CREW: ServiceIdentity<'static> = ServiceIdentity { name: "unknown_service", instance: "crew-1" };
 
 fn digest(account: &str, service: &ServiceIdentity<'_>) -> [u8; 16] {
-    ClaimKey::from_parts(&[account.as_bytes(), service.name.as_bytes(), service.instance.as_bytes()]).to_bytes()
+    Sha256::short_list(&[account.as_bytes(), service.name.as_bytes(), service.instance.as_bytes()])
 }
 
 /// Services as an earlier version wrote them, without accounts in version 2.

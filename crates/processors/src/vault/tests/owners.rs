@@ -73,11 +73,16 @@ impl Line {
     /// Cost by tenant in the metrics, in 1e-9 USD.
     fn in_metrics(&self) -> BTreeMap<String, i64> {
         let rendered = self.meter.render();
-        let series = rendered.lines().filter_map(|line| line.strip_prefix("tollgate_cost_usd_total{tenant=\""));
-        sum_up(series.map(|line| {
-            let (tenant, rest) = line.split_once('"').unwrap();
-            (tenant.to_owned(), rest.rsplit_once(' ').unwrap().1.parse().unwrap())
-        }))
+        let read = |name: &str, sign: f64| {
+            let series = rendered.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix("{tenant=\""));
+            let to_sum = |line: &str| {
+                let (tenant, rest) = line.split_once('"').unwrap();
+                (tenant.to_owned(), sign * rest.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
+            };
+            series.map(to_sum).collect::<Vec<_>>()
+        };
+        let corrected = read("tollgate_cost_corrected_usd_total", -1.0);
+        sum_up(read("tollgate_cost_usd_total", 1.0).into_iter().chain(corrected))
     }
 
     /// The same on the page of runs.
@@ -258,7 +263,7 @@ async fn sums_by_tenant_agree() {
         }
         assert!(line.gateway.uploader.drain().await);
         let rows = line.gateway.rows().await;
-        let priced = rows.iter().filter(|row| row.tail.cost_status.as_deref() == Some("priced"));
+        let priced = rows.iter().filter(|row| matches!(row.tail.cost_status.as_deref(), Some("priced" | "correction")));
         let cost = |row: &vault::index_row::IndexRow| row.tail.cost_usd.as_deref().unwrap_or("0").parse().unwrap();
         let in_index = sum_up(priced.map(|row| (row.tail.tenant.clone(), cost(row))));
         assert_eq!(line.in_metrics(), in_index, "seed {seed}: metrics, index");

@@ -1,0 +1,211 @@
+//! [`Case`]: records that may report one call, with what was charged for them and the spans between them.
+
+use foldhash::HashMap;
+use kernel::bounded_map::AccountHash;
+use serde::{Deserialize, Serialize};
+
+use super::money::Money;
+use super::record::{CallRecord, SpanLink};
+
+/// Maximum number of records of a case; further ones begin a case of their own.
+pub(crate) const MAX_RECORDS: usize = 1024;
+/// Maximum number of spans of a case that are no records.
+const MAX_SPANS: usize = 4096;
+
+/// What a charge is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ChargeKind {
+    /// All that the record says.
+    Whole,
+    /// Nothing: the call was counted as one without a price.
+    Unpriced,
+    /// What exceeds earlier charges for the call.
+    Difference,
+    /// What later evidence changed; may be negative.
+    Correction,
+    /// Takes back what a second worker charged for a record of the same batch.
+    Duplicate,
+}
+
+/// What a batch billed for a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge {
+    /// The ledger that billed it.
+    pub(crate) worker: u64,
+    /// Digest of the batch's id.
+    pub(crate) batch: u64,
+    /// Which of the batch's forks charged it.
+    pub(crate) part: u32,
+    pub(crate) kind: ChargeKind,
+    pub(crate) money: Money,
+    /// What was stamped, if the charges of other calls were netted with it.
+    pub(crate) netted: Option<Money>,
+    /// The response id was also that of another call.
+    pub(crate) is_id_reused: bool,
+    #[serde(skip, default = "committed")]
+    pub(crate) is_committed: bool,
+}
+
+impl Charge {
+    /// Whether a batch charged it for the record that it brought, not for an earlier one.
+    pub(crate) fn is_for_record(&self) -> bool {
+        self.netted.is_some() || self.kind < ChargeKind::Correction
+    }
+}
+
+fn committed() -> bool {
+    true
+}
+
+/// Trace id and span id.
+pub(crate) type TraceSpan = ([u8; 16], [u8; 8]);
+
+/// A record and its charges.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) record: CallRecord,
+    pub(crate) charges: Vec<Charge>,
+    #[serde(skip, default = "committed")]
+    pub(crate) is_committed: bool,
+    /// Batches in flight that hold the record.
+    #[serde(skip)]
+    pub(crate) pending: Vec<u64>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Case {
+    entries: Vec<Entry>,
+    /// By trace and span: the parent, and whether a call inside is a separate call.
+    nodes: HashMap<TraceSpan, ([u8; 8], bool)>,
+    /// The keys under which the ledger finds the case.
+    #[serde(skip)]
+    pub(crate) keys: Vec<u64>,
+    #[serde(skip)]
+    pub(crate) account: AccountHash,
+    /// Further records of a trace whose case is full: what is below its totals is not all known.
+    pub(crate) is_partial: bool,
+    /// When it last changed, Unix ns.
+    pub(crate) touched: u64,
+}
+
+impl Case {
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub(crate) fn entry_mut(&mut self, index: usize) -> Option<&mut Entry> {
+        self.entries.get_mut(index)
+    }
+
+    /// Parent of a span that is no record, and whether it is a tool or an agent.
+    pub(crate) fn node(&self, trace: [u8; 16], span: [u8; 8]) -> Option<([u8; 8], bool)> {
+        self.nodes.get(&(trace, span)).copied()
+    }
+
+    pub(crate) fn position(&self, id: &[u8; 16]) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.record.id == *id)
+    }
+
+    /// Whether a batch that is committed said the same.
+    pub(crate) fn has_committed(&self, record: &CallRecord) -> bool {
+        let entry = self.position(&record.id).and_then(|at| self.entries.get(at));
+        entry.is_some_and(|entry| entry.is_committed && entry.record == *record)
+    }
+
+    /// Adds a record, or what a further copy of it says. Returns its index.
+    pub(crate) fn add_record(&mut self, record: &CallRecord) -> usize {
+        match self.position(&record.id) {
+            Some(index) => {
+                if let Some(entry) = self.entries.get_mut(index)
+                    && record.rank() > entry.record.rank()
+                {
+                    entry.record = record.clone();
+                }
+                index
+            }
+            None => {
+                self.entries.push(Entry {
+                    record: record.clone(),
+                    charges: Vec::new(),
+                    is_committed: false,
+                    pending: Vec::new(),
+                });
+                self.entries.len() - 1
+            }
+        }
+    }
+
+    /// Returns false if there is no room.
+    pub(crate) fn add_span(&mut self, link: &SpanLink) -> bool {
+        let has_room = self.nodes.len() < MAX_SPANS;
+        if has_room {
+            self.nodes.insert((link.trace, link.span), (link.parent, link.is_boundary));
+        }
+        has_room
+    }
+
+    pub(crate) fn remove_span(&mut self, span: &TraceSpan) {
+        self.nodes.remove(span);
+    }
+
+    /// The traces of the spans that are no records.
+    pub(crate) fn traces(&self) -> impl Iterator<Item = [u8; 16]> + '_ {
+        self.nodes.keys().map(|(trace, _)| *trace)
+    }
+
+    /// Takes all of another case.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.entries.extend(other.entries);
+        self.nodes.extend(other.nodes);
+        self.keys.extend(other.keys);
+        self.touched = self.touched.max(other.touched);
+    }
+
+    /// Removes what a batch that was not committed left.
+    pub(crate) fn forget_batch(&mut self, batch: u64, worker: u64) {
+        for entry in &mut self.entries {
+            entry.pending.retain(|pending| *pending != batch);
+            entry.charges.retain(|charge| charge.is_committed || charge.batch != batch || charge.worker != worker);
+        }
+        self.entries.retain(|entry| entry.is_committed || !entry.pending.is_empty());
+    }
+
+    /// The part that is committed, for a checkpoint.
+    pub(crate) fn committed_part(&self) -> Option<Self> {
+        let entries: Vec<Entry> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.is_committed)
+            .map(|entry| {
+                let charges = entry.charges.iter().filter(|charge| charge.is_committed).copied().collect();
+                Entry { record: entry.record.clone(), charges, is_committed: true, pending: Vec::new() }
+            })
+            .collect();
+        (!entries.is_empty() || !self.nodes.is_empty()).then(|| Self {
+            entries,
+            nodes: self.nodes.clone(),
+            keys: Vec::new(),
+            account: self.account,
+            is_partial: self.is_partial,
+            touched: self.touched,
+        })
+    }
+
+    /// Adds a charge, or replaces the batch's own of the same kind.
+    pub(crate) fn add_charge(&mut self, at: usize, charge: Charge) {
+        let Some(entry) = self.entries.get_mut(at) else { return };
+        let is_known = |known: &&mut Charge| {
+            let is_same_batch = (known.worker, known.batch, known.part) == (charge.worker, charge.batch, charge.part);
+            is_same_batch && known.kind == charge.kind
+        };
+        match entry.charges.iter_mut().find(is_known) {
+            Some(known) => *known = charge,
+            None => entry.charges.push(charge),
+        }
+    }
+
+    /// Units of the ledger's limit that the case takes.
+    pub(crate) fn weight(&self) -> usize {
+        self.entries.len() + self.nodes.len() / 4
+    }
+}

@@ -1,0 +1,346 @@
+//! Whatever the order, batching and repetition of records, and whichever batches are lost, the charges add up to what
+//! the calls cost.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use kernel::rng::SeededRng;
+use kernel::sha256::Sha256;
+
+use super::*;
+
+/// No two ledgers get their first batch at one time.
+static ARRIVALS: AtomicU64 = AtomicU64::new(1);
+
+/// Atto USD of a token of each kind.
+const PRICES: [i128; 4] = [3, 15, 1, 4];
+
+fn priced(units: [u64; 4]) -> Money {
+    let mut parts = [0; 5];
+    for ((part, count), price) in parts.iter_mut().zip(units).zip(PRICES) {
+        *part = i128::from(count) * price;
+    }
+    Money(parts)
+}
+
+fn record(trace: u8, [span, parent]: [u8; 2], units: [u64; 4]) -> CallRecord {
+    let total = units[0] + units[2] + units[3];
+    CallRecord {
+        id: Sha256::short_list(&[&[trace, span]]),
+        trace: [trace; 16],
+        span: [span; 8],
+        parent: [parent; 8],
+        traits: traits::SPAN,
+        counts: CallTokenCounts { input: [Some(total), Some(total), Some(units[0])], output: Some(units[1]) },
+        models: [7, 7],
+        start: u64::from(span),
+        units,
+        price: Some(priced(units)),
+        ..CallRecord::default()
+    }
+}
+
+fn total(trace: u8, ids: [u8; 2], units: [u64; 4]) -> CallRecord {
+    let agent = record(trace, ids, units);
+    CallRecord { traits: agent.traits | traits::TOTAL | traits::BOUNDARY, ..agent }
+}
+
+/// A record or a span that is none.
+#[derive(Clone)]
+enum Item {
+    Record(Box<CallRecord>),
+    Link(SpanLink),
+}
+
+fn link(trace: u8, [span, parent]: [u8; 2], is_boundary: bool) -> Item {
+    Item::Link(SpanLink { trace: [trace; 16], span: [span; 8], parent: [parent; 8], is_boundary })
+}
+
+fn item(record: CallRecord) -> Item {
+    Item::Record(Box::new(record))
+}
+
+/// Bills one batch; returns it with the sum of its stamps.
+fn bill(ledger: &mut Ledger, id: u8, items: &[Item], with_carrier: bool) -> (LedgerBatch, i128) {
+    let key = BatchKey { id: [id; 16], account: 1_u64.into(), arrived: ARRIVALS.fetch_add(1, Relaxed) };
+    let records: Vec<CallRecord> = items
+        .iter()
+        .filter_map(|item| match item {
+            Item::Record(record) => Some((**record).clone()),
+            Item::Link(_) => None,
+        })
+        .collect();
+    let links = items.iter().filter_map(|item| match item {
+        Item::Link(link) => Some(*link),
+        Item::Record(_) => None,
+    });
+    let (mut out, mut carried) = (LedgerBatch::default(), 0);
+    let mut carry = |correction: &Correction| {
+        carried += if with_carrier { correction.money.total() } else { 0 };
+        with_carrier
+    };
+    let verdicts = ledger.bill(&key, &records, links, &mut carry, &mut out);
+    let stamped = verdicts.iter().map(|verdict| match verdict {
+        Verdict::Charged { money, counted_by: None, .. } => money.total(),
+        _ => 0,
+    });
+    let stamped: i128 = stamped.sum();
+    (out, stamped + carried)
+}
+
+/// Items of some traces, and what their calls cost.
+fn any_traces(rng: &SeededRng, with_layers: bool) -> (Vec<Item>, i128) {
+    let below = |most: u64| rng.next() % most;
+    let (mut items, mut truth) = (Vec::new(), 0);
+    for trace in 1..=3_u8 {
+        let mut sum = [0; 4];
+        for n in 0..below(5) as u8 {
+            let base = 16 + n * 8;
+            let units = [100 + below(900), 10 + below(90), below(3) * 50, below(2) * 20];
+            truth += priced(units).total();
+            sum.iter_mut().zip(units).for_each(|(sum, more)| *sum += more);
+            let mut call = record(trace, [base, 2], units);
+            call.answer = Sha256::short_list(&[b"answer", &[trace, n]]);
+            call.answer_kind = 1;
+            match below(5) {
+                // a log of the call outside of any trace
+                0 => {
+                    let id = Sha256::short_list(&[b"log", &[trace, n]]);
+                    let none = [0; 8];
+                    let log = CallRecord { id, trace: [0; 16], span: none, parent: none, traits: 0, ..call.clone() };
+                    items.push(item(log));
+                }
+                // a log in the span, without an id
+                1 => {
+                    let (id, answer) = (Sha256::short_list(&[b"in", &[trace, n]]), [0; 16]);
+                    let log = CallRecord { id, parent: [0; 8], traits: 0, answer, answer_kind: 0, ..call.clone() };
+                    items.push(item(log));
+                }
+                // an instrumentation's span around it, with a span without tokens between
+                2 if with_layers => {
+                    call.parent = [base + 1; 8];
+                    items.push(link(trace, [base + 1, base + 2], false));
+                    items.push(item(record(trace, [base + 2, 2], units)));
+                }
+                // a snapshot of the answer with less output
+                3 => {
+                    let less = [units[0], units[1] / 2, units[2], units[3]];
+                    let (answer, answer_kind) = (call.answer, call.answer_kind);
+                    items.push(item(CallRecord { answer, answer_kind, ..record(trace, [base + 3, 2], less) }));
+                }
+                _ => {}
+            }
+            items.push(item(call));
+        }
+        match below(4) {
+            // the agent reports the tokens of its calls, and some that no call reports
+            0 => {
+                let extra = [below(2) * 70, below(2) * 7, 0, 0];
+                truth += priced(extra).total();
+                sum.iter_mut().zip(extra).for_each(|(sum, more)| *sum += more);
+                items.push(item(total(trace, [2, 1], sum)));
+            }
+            _ => items.push(link(trace, [2, 1], true)),
+        }
+        items.push(link(trace, [1, 0], true));
+    }
+    (items, truth)
+}
+
+/// Shuffles the items, which are taken from the end. The spans of a trace of which no record is known are not
+/// remembered, so they come after one.
+fn shuffle(rng: &SeededRng, items: &mut [Item]) {
+    for at in (1..items.len()).rev() {
+        items.swap(at, (rng.next() % (at as u64 + 1)) as usize);
+    }
+    let trace = |item: &Item| match item {
+        Item::Record(record) => (record.trace[0], true),
+        Item::Link(link) => (link.trace[0], false),
+    };
+    for at in (0..items.len()).rev() {
+        let (own, is_record) = trace(&items[at]);
+        let is_first = !is_record && !items[at + 1..].iter().any(|item| trace(item) == (own, true));
+        if is_first && let Some(record) = items[..at].iter().rposition(|item| trace(item) == (own, true)) {
+            items.swap(at, record);
+        }
+    }
+}
+
+/// Must not regress: any order, batching and repetition, lost batches and restarts give the sum that the calls cost.
+#[test]
+fn charges_add_up_to_the_truth() {
+    for seed in fixtures::seeds(0, 3_000) {
+        let rng = SeededRng::new(seed);
+        let (mut items, truth) = any_traces(&rng, true);
+        let again = items.clone().into_iter().step_by(3);
+        items.extend(again);
+        shuffle(&rng, &mut items);
+        let (mut ledger, mut stamped, mut batch) = (Ledger::default(), 0, 0);
+        while !items.is_empty() {
+            let size = 1 + (rng.next() % 6) as usize;
+            let together: Vec<Item> = items.split_off(items.len() - size.min(items.len()));
+            batch += 1;
+            let (changes, sum) = bill(&mut ledger, batch, &together, true);
+            if rng.next().is_multiple_of(5) {
+                // the batch is lost; the client sends it again
+                ledger.discard(&[batch; 16]);
+                items.extend(together);
+                continue;
+            }
+            ledger.commit(&changes, true);
+            stamped += sum;
+            if rng.next().is_multiple_of(7) {
+                let mut saved = Vec::new();
+                ledger.save(&mut saved);
+                let mut restored = Ledger::default();
+                assert!(restored.load(&saved));
+                ledger = restored;
+            }
+        }
+        let (_, rest) = bill(&mut ledger, 255, &[], true);
+        assert_eq!(stamped + rest, truth, "TOLLGATE_SEED={seed} TOLLGATE_SEEDS=1");
+    }
+}
+
+/// Must not regress: workers that charged the same batch, or batches of one trace, correct it once they know each other.
+#[test]
+fn workers_agree() {
+    for seed in fixtures::seeds(0, 3_000) {
+        let rng = SeededRng::new(seed);
+        // a worker doesn't remember spans of traces that it hears of later
+        let (mut items, truth) = any_traces(&rng, false);
+        shuffle(&rng, &mut items);
+        let mut workers = [Ledger::default(), Ledger::default()];
+        let (mut stamped, mut batch) = (0, 0);
+        let mut untold: [Vec<LedgerBatch>; 2] = [Vec::new(), Vec::new()];
+        while !items.is_empty() {
+            let size = 1 + (rng.next() % 4) as usize;
+            let together: Vec<Item> = items.split_off(items.len() - size.min(items.len()));
+            batch += 1;
+            let first = (rng.next() % 2) as usize;
+            let is_moved = rng.next().is_multiple_of(4);
+            for at in [first, 1 - first].into_iter().take(if is_moved { 2 } else { 1 }) {
+                let (changes, sum) = bill(&mut workers[at], batch, &together, true);
+                workers[at].commit(&changes, true);
+                stamped += sum;
+                untold[1 - at].push(changes);
+            }
+            for at in 0..2 {
+                if rng.next().is_multiple_of(3) {
+                    let told: Vec<LedgerBatch> = untold[at].drain(..).collect();
+                    told.iter().for_each(|changes| workers[at].commit(changes, false));
+                }
+            }
+        }
+        for round in 0..40_u8 {
+            for at in 0..2 {
+                let told: Vec<LedgerBatch> = untold[at].drain(..).collect();
+                told.iter().for_each(|changes| workers[at].commit(changes, false));
+                let (changes, sum) = bill(&mut workers[at], 200 + round, &[], true);
+                workers[at].commit(&changes, true);
+                stamped += sum;
+                untold[1 - at].push(changes);
+            }
+        }
+        assert_eq!(stamped, truth, "TOLLGATE_SEED={seed} TOLLGATE_SEEDS=1");
+    }
+}
+
+/// What is not committed is in no checkpoint.
+#[test]
+fn checkpoints_hold_what_is_committed() {
+    let mut ledger = Ledger::default();
+    let call = item(record(1, [16, 2], [100, 10, 0, 0]));
+    let _ = bill(&mut ledger, 1, std::slice::from_ref(&call), true);
+    let mut saved = Vec::new();
+    ledger.save(&mut saved);
+    let mut restored = Ledger::default();
+    assert!(restored.load(&saved));
+    let (_, sum) = bill(&mut restored, 2, &[call], true);
+    assert_eq!(sum, 450);
+    assert!(!restored.load(&saved[..saved.len() - 1]) && !restored.load(&[9]));
+}
+
+/// A correction waits until an item can carry it.
+#[test]
+fn corrections_wait_for_a_carrier() {
+    let mut ledger = Ledger::default();
+    let (call, agent) = (record(1, [16, 2], [100, 10, 0, 0]), total(1, [2, 0], [100, 10, 0, 0]));
+    let mut of_other_tenant = call;
+    of_other_tenant.tenant = 9;
+    let (first, sum) = bill(&mut ledger, 1, &[item(agent)], true);
+    ledger.commit(&first, true);
+    assert_eq!(sum, 450);
+    let (second, sum) = bill(&mut ledger, 2, &[item(of_other_tenant)], false);
+    ledger.commit(&second, true);
+    assert_eq!(sum, 450, "both are charged as yet");
+    let mut saved = Vec::new();
+    ledger.save(&mut saved);
+    assert!(ledger.load(&saved));
+    let (third, sum) = bill(&mut ledger, 3, &[], true);
+    ledger.commit(&third, true);
+    assert_eq!(sum, -450, "also after a restart");
+    assert_eq!(bill(&mut ledger, 4, &[], true).1, 0, "once");
+}
+
+/// Agents beside each other, whose parent never comes, are no totals of each other; a call below one is below it alone.
+#[test]
+fn agents_without_their_root() {
+    let mut ledger = Ledger::default();
+    let agents = [total(1, [2, 9], [100, 10, 0, 0]), total(1, [3, 9], [100, 10, 0, 0])];
+    let [first, second] = agents.map(item);
+    let (one, sum) = bill(&mut ledger, 1, &[first], true);
+    ledger.commit(&one, true);
+    let (two, more) = bill(&mut ledger, 2, &[second, item(record(1, [4, 3], [60, 5, 0, 0]))], true);
+    ledger.commit(&two, true);
+    assert_eq!(sum + more, 900);
+}
+
+/// Accounts share no case, even if they share a trace.
+#[test]
+fn accounts_are_apart() {
+    let mut ledger = Ledger::default();
+    let (call, agent) = (record(1, [4, 2], [100, 10, 0, 0]), total(1, [2, 0], [100, 10, 0, 0]));
+    assert_eq!(bill(&mut ledger, 1, &[item(call)], true).1, 450);
+    let key = BatchKey { id: [2; 16], account: 2_u64.into(), arrived: 1 };
+    let mut out = LedgerBatch::default();
+    let verdicts = ledger.bill(&key, &[agent], std::iter::empty(), &mut |_| true, &mut out);
+    assert!(matches!(verdicts[..], [Verdict::Charged { kind: ChargeKind::Whole, .. }]), "{verdicts:?}");
+}
+
+/// A copy that is committed while the batch that was charged is refused is charged itself, on the next item.
+#[test]
+fn a_copy_beside_a_lost_batch_is_charged() {
+    let mut ledger = Ledger::default();
+    let mut call = record(1, [16, 2], [100, 10, 0, 0]);
+    call.answer = [7; 16];
+    let copy = CallRecord { id: [9; 16], trace: [0; 16], span: [0; 8], parent: [0; 8], traits: 0, ..call.clone() };
+    assert_eq!(bill(&mut ledger, 1, &[item(call)], true).1, 450);
+    let (second, sum) = bill(&mut ledger, 2, &[item(copy)], true);
+    assert_eq!(sum, 0);
+    ledger.commit(&second, true);
+    ledger.discard(&[1; 16]);
+    assert_eq!(bill(&mut ledger, 3, &[], true).1, 450);
+}
+
+/// A trace with more records than a case holds is not charged again by its total.
+#[test]
+fn totals_of_large_traces() {
+    let mut ledger = Ledger::default();
+    let mut sum = 0;
+    for batch in 0..15 {
+        let calls: Vec<Item> = (0..100_u16)
+            .map(|n| {
+                let number = u64::from(batch) * 100 + u64::from(n) + 16;
+                let mut call = record(1, [0, 2], [100, 10, 0, 0]);
+                (call.id, call.span) = (Sha256::short_list(&[&number.to_le_bytes()]), number.to_be_bytes());
+                item(call)
+            })
+            .collect();
+        let (changes, charged) = bill(&mut ledger, batch, &calls, true);
+        ledger.commit(&changes, true);
+        sum += charged;
+    }
+    let (changes, charged) = bill(&mut ledger, 99, &[item(total(1, [2, 0], [150_000, 15_000, 0, 0]))], true);
+    ledger.commit(&changes, true);
+    assert_eq!((sum, charged), (1500 * 450, 0));
+}
