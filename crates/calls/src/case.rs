@@ -1,4 +1,4 @@
-//! [`Case`]: records that may report one call, with what was charged for them and the spans between them.
+//! [`Case`]: records that may report one call, their charges, and the spans between them.
 
 use foldhash::HashMap;
 use kernel::bounded_map::AccountHash;
@@ -38,7 +38,7 @@ pub struct Charge {
     pub(crate) part: u32,
     pub(crate) kind: ChargeKind,
     pub(crate) money: Money,
-    /// What was stamped, if the charges of other calls were netted with it.
+    /// The amount on the stamp, if it also has what changed for other calls.
     pub(crate) netted: Option<Money>,
     /// The response id was also that of another call.
     pub(crate) is_id_reused: bool,
@@ -82,7 +82,7 @@ pub(crate) struct Case {
     pub(crate) keys: Vec<u64>,
     #[serde(skip)]
     pub(crate) account: AccountHash,
-    /// Further records of a trace whose case is full: what is below its totals is not all known.
+    /// It continues a full case of the same trace, so some calls below its totals are not in it.
     pub(crate) is_partial: bool,
     /// When it last changed, Unix ns.
     pub(crate) touched: u64,

@@ -3,12 +3,11 @@
 //!
 //! - Records of one answer are one call, as are a span and a log record that repeats it, and the nth span and the nth
 //!   log record of one size in dialects that send both signals without an id.
-//! - A call above another, with no span with tokens, tool or agent between them, is its outer layer if the counts
-//!   match,
-//!   and a roll-up if they match the sum of several. Of calls without tokens the innermost counts, unless one around or
-//!   inside it reports tokens.
-//! - A total is billed bucket by bucket for what exceeds the calls below it; calls of its trace of which it isn't known
-//!   what they are below count as below it.
+//! - A call above another, with no span with tokens, tool or agent between them, is its outer layer if the counts are
+//!   equal, and a roll-up if it has the sum of several. Of calls without tokens the innermost counts, unless one around
+//!   or inside it reports tokens.
+//! - A total is billed bucket by bucket for what exceeds the calls below it. A call of its trace whose parents are
+//!   unknown counts as below it.
 
 use std::cmp::Reverse;
 
@@ -306,8 +305,8 @@ impl<'c> CaseView<'c> {
         }
     }
 
-    /// The spans that stand beside another one of the same call: of the instrumentation and the vendor's SDK the one
-    /// without an id, else the instrumentation's. Each with the other one.
+    /// Pairs of a copy and the span that is billed, of an instrumentation and a vendor's SDK that report one call
+    /// beside each other. The copy is the one without an id; if both lack one, the instrumentation's.
     fn copies_beside_sdk_calls(&self, decision: &Decision) -> Vec<(usize, usize)> {
         let (mut siblings, mut by_size) = (HashMap::<_, Vec<usize>>::new(), HashMap::<_, Vec<usize>>::new());
         let is_call = |record: &CallRecord| record.has(traits::SPAN) && !record.has(traits::TOTAL);
@@ -467,7 +466,7 @@ struct SpanAbove {
     is_known: bool,
 }
 
-/// Union of indices; the smallest index stands for its group.
+/// Groups of indices. The smallest index of a group is its name.
 struct Groups(Vec<usize>);
 
 impl Groups {

@@ -66,7 +66,7 @@ pub enum Verdict {
 pub struct Correction {
     pub record: CallRecord,
     pub money: Money,
-    /// Two workers had charged the same batch: only what they counted and stamped is corrected.
+    /// It changes stamps, index and metrics. Runs never counted that amount twice, so they ignore it.
     pub is_duplicate: bool,
 }
 

@@ -390,14 +390,9 @@ impl CostProcessor {
                 }
             }
             (_, pricing) => {
-                let mut priced = pricing.unwrap_or_else(|UnpricedCall { buckets, .. }| PricedCall {
-                    total: Usd::ZERO,
-                    parts: PriceParts::default(),
-                    rate: String::new(),
-                    provider: item.provider.as_deref().unwrap_or("unknown"),
-                    model: item.response_model.as_deref().or(item.request_model.as_deref()).unwrap_or("unknown"),
-                    flags: PricingFlags::default(),
-                    buckets,
+                let mut priced = pricing.unwrap_or_else(|UnpricedCall { buckets, .. }| {
+                    let model = item.response_model.as_deref().or(item.request_model.as_deref());
+                    PricedCall { buckets, ..amount_without_row(Money::ZERO, item.provider.as_deref(), model) }
                 });
                 let whole = priced.total;
                 (priced.total, priced.parts) = (Usd(money.total()), money.into());
@@ -514,15 +509,7 @@ impl CostProcessor {
             atto_usd: correction.money.total(),
         };
         let corrected = corrections.iter().filter(|one| !one.is_duplicate).map(corrected).collect();
-        let priced = PricedCall {
-            total,
-            parts: money.into(),
-            rate: String::new(),
-            provider: "unknown",
-            model: "unknown",
-            flags: PricingFlags::default(),
-            buckets: CallTokenBuckets::default(),
-        };
+        let priced = amount_without_row(money, None, None);
         stamp::move_reported_cost(pass.payload, item.node, None);
         stamp::write_price(pass.payload, item.node, &priced, table_stamp, status);
         stamp::write_corrected(pass.payload, item.node, corrections.iter().map(|correction| &correction.record));
@@ -637,6 +624,19 @@ impl BatchPass<'_> {
             rate_row: Some(priced.rate.clone()),
             ..unpriced_fact(BillingStatus::NotCounted, table_stamp, CallTokenBuckets::default())
         }
+    }
+}
+
+/// An amount that no row of the rate table gave.
+fn amount_without_row<'t>(money: Money, provider: Option<&'t str>, model: Option<&'t str>) -> PricedCall<'t> {
+    PricedCall {
+        total: Usd(money.total()),
+        parts: money.into(),
+        rate: String::new(),
+        provider: provider.unwrap_or("unknown"),
+        model: model.unwrap_or("unknown"),
+        flags: PricingFlags::default(),
+        buckets: CallTokenBuckets::default(),
     }
 }
 
