@@ -6,6 +6,7 @@
 //! - A call above another, with no span with tokens, tool or agent between them, is its outer layer if the counts are
 //!   equal, and a roll-up if it has the sum of several. Of calls without tokens the innermost counts, unless one around
 //!   or inside it reports tokens.
+//! - What a trusted upstream tollgate stamped stands; what it left without a stamp in the same trace is no call.
 //! - A total is billed bucket by bucket for what exceeds the calls below it. A call of its trace whose parents are
 //!   unknown counts as below it.
 
@@ -132,11 +133,16 @@ pub(crate) fn decide(case: &Case) -> Decision {
         .filter(|(index, _)| !view.record(*index).has(traits::WAITS))
         .map(|(_, call)| *call)
         .collect();
+    let stamped = entries.iter().filter(|entry| entry.record.has(traits::STAMPED) && entry.record.is_in_trace());
+    let stamped_traces: HashSet<[u8; 16]> = stamped.map(|entry| entry.record.trace).collect();
     for (number, call) in calls.iter_mut().enumerate() {
         let record = view.record(call.winner);
         call.due = record.price.filter(|_| is_complete.contains(&number));
         if record.has(traits::TOTAL) {
             call.role = CallRole::Total;
+        }
+        if record.has(traits::RELAYED) && stamped_traces.contains(&record.trace) {
+            (call.role, call.due) = (CallRole::Sum, Some(Money::ZERO));
         }
     }
     let mut decision = Decision { calls, call_of };
@@ -184,6 +190,9 @@ impl<'c> CaseView<'c> {
             if record.has_twin() {
                 let [spans, logs] = by_twin.entry(record.twin).or_default();
                 if record.has(traits::SPAN) { spans } else { logs }.push(index);
+            }
+            if record.has(traits::STAMPED) {
+                continue;
             }
             if record.has(traits::SPAN) {
                 // one span may be sent with and without its answer's id
@@ -266,7 +275,8 @@ impl<'c> CaseView<'c> {
         }
         for index in silent {
             let call = decision.call_of.get(index).and_then(|number| decision.calls.get_mut(*number));
-            if let Some(call) = call.filter(|call| self.record(call.winner).is_without_tokens()) {
+            let is_silent = |winner: &CallRecord| winner.is_without_tokens() && !winner.has(traits::STAMPED);
+            if let Some(call) = call.filter(|call| is_silent(self.record(call.winner))) {
                 (call.role, call.due) = (CallRole::Sum, Some(Money::ZERO));
             }
         }
@@ -297,6 +307,9 @@ impl<'c> CaseView<'c> {
         let beside = self.copies_beside_sdk_calls(decision);
         copies.extend(beside.into_iter().map(|(index, other)| (index, CallRole::Copy, vec![other])));
         for (index, role, others) in copies {
+            if self.record(index).has(traits::STAMPED) {
+                continue;
+            }
             let others = others.iter().filter_map(|other| decision.call_of.get(*other)).copied().collect();
             let call = decision.call_of.get(index).and_then(|number| decision.calls.get_mut(*number));
             if let Some(call) = call.filter(|call| call.role == CallRole::Call) {
@@ -309,7 +322,8 @@ impl<'c> CaseView<'c> {
     /// beside each other. The copy is the one without an id; if both lack one, the instrumentation's.
     fn copies_beside_sdk_calls(&self, decision: &Decision) -> Vec<(usize, usize)> {
         let (mut siblings, mut by_size) = (HashMap::<_, Vec<usize>>::new(), HashMap::<_, Vec<usize>>::new());
-        let is_call = |record: &CallRecord| record.has(traits::SPAN) && !record.has(traits::TOTAL);
+        let is_call =
+            |record: &CallRecord| record.has(traits::SPAN) && record.traits & (traits::TOTAL | traits::STAMPED) == 0;
         for (index, Entry { record, .. }) in self.case.entries().iter().enumerate() {
             if is_call(record) && record.has(traits::VENDOR_SDK) && !record.is_without_tokens() {
                 siblings.entry((record.trace, record.parent)).or_default().push(index);

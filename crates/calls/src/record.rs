@@ -29,6 +29,10 @@ pub mod traits {
     pub const BOUNDARY: u16 = 1 << 9;
     /// With [`TOTAL`]: it may also have the tokens of earlier traces, so it is billed only if nothing is below it.
     pub const ACCUMULATES: u16 = 1 << 10;
+    /// A trusted upstream tollgate decided about it: its price stands, whatever else is known.
+    pub const STAMPED: u16 = 1 << 11;
+    /// It came through a trusted upstream tollgate, which stamps all that it charges.
+    pub const RELAYED: u16 = 1 << 12;
 }
 
 /// What one span or log record shows of a model call. Ids of an account's records never equal those of another's: the

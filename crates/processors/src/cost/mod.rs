@@ -176,7 +176,12 @@ impl CostProcessor {
         let record = self.call_record(pass, index, item);
         let id = Sha256::short_list(&[b"upstream", &record.id, &record.answer, usd]);
         let price = Some(Money([cost.atto_usd.unwrap_or(0), 0, 0, 0, 0]));
-        CallRecord { id, price, tenant: record.tenant, ..CallRecord::default() }
+        let traits = record.traits & (calls::traits::SPAN | calls::traits::BOUNDARY) | calls::traits::STAMPED;
+        if cost.status == BillingStatus::Correction {
+            // no call of the item that carries it
+            return CallRecord { id, price, tenant: record.tenant, ..CallRecord::default() };
+        }
+        CallRecord { id, price, traits, answer: [0; 16], answer_kind: 0, twin: [0; 16], ..record }
     }
 
     /// Counts once what a trusted upstream tollgate stamped: a call's price, or a change of it.
@@ -266,7 +271,10 @@ impl CostProcessor {
             }
             return None;
         }
-        record.traits |= if wait.is_some() { calls::traits::WAITS } else { 0 };
+        let is_relayed = pass.is_trusted && !self.config.reprice;
+        for (bit, is_set) in [(calls::traits::WAITS, wait.is_some()), (calls::traits::RELAYED, is_relayed)] {
+            record.traits |= if is_set { bit } else { 0 };
+        }
         record.price = pricing.as_ref().ok().map(|priced| priced.parts.into());
         Some(Candidate { index, table, contract: rates.contract_digest(item.tenant.as_deref()), pricing, record, wait })
     }
@@ -447,7 +455,7 @@ impl CostProcessor {
         records.extend(settled.iter().map(|settled| settled.call.record.clone()));
         records.extend(upstream.iter().map(|(_, record)| record.clone()));
         let mut is_record = vec![false; facts.items.len()];
-        for Candidate { index, .. } in &candidates {
+        for index in candidates.iter().map(|one| &one.index).chain(upstream.iter().map(|(index, _)| index)) {
             is_record.get_mut(*index).into_iter().for_each(|known| *known = true);
         }
         let payload = &*pass.payload;

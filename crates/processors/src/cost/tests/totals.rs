@@ -2,28 +2,43 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{all, attributes, build, call, metered, one, run, status};
+use super::{all, attributes, build, call, metered, one, processed_from, run, status};
 use crate::cost::CostProcessor;
 use crate::testing::case_file;
 use genai::BillingStatus;
 use genai::testing::request;
 use otlp::Payload;
+use pipeline::{Processor as _, Trust};
 use rates::Usd;
 use telemetry::{Meter, names};
 
-/// What the items of some requests were charged: by their stamps, and by the metrics.
-fn charged(requests: &[Payload]) -> (Usd, String) {
-    let (cost, meter): (CostProcessor, Meter) = metered();
-    let mut sum = Usd::ZERO;
-    for (number, payload) in (1..).zip(requests) {
-        let batch = run(&cost, payload.clone(), number);
-        for item in 0..payload.item_count() {
-            let usd = attributes(&batch, item).remove("tollgate.cost.usd");
-            sum = usd.map_or(sum, |usd| sum.plus(Usd::parse(usd.as_str().unwrap()).unwrap()).unwrap());
+/// What the items of some requests were charged, by their stamps and by the metrics: of a gateway, and of a second one
+/// that trusts the first.
+fn charged(requests: &[Payload]) -> [(Usd, String); 2] {
+    let gateways: [(CostProcessor, Meter); 2] = [metered(), metered()];
+    let mut sums = [Usd::ZERO; 2];
+    for (number, request) in (1..).zip(requests) {
+        let mut payload = request.clone();
+        for (at, (cost, _)) in gateways.iter().enumerate() {
+            let batch = processed_from(cost, payload, number, |origin| {
+                origin.trust = if at == 0 { Trust::ThirdParty } else { Trust::Internal };
+            });
+            batch.effects.iter().for_each(|effect| cost.apply(effect));
+            for item in 0..request.item_count() {
+                let usd = attributes(&batch, item).remove("tollgate.cost.usd");
+                let usd = usd.map_or(Usd::ZERO, |usd| Usd::parse(usd.as_str().unwrap()).unwrap());
+                sums[at] = sums[at].plus(usd).unwrap();
+            }
+            payload = batch.payload;
         }
     }
-    let total = |name| meter.values(name).iter().sum::<f64>();
-    (sum, format!("{:.9}", total(&names::COST_USD) - total(&names::COST_CORRECTED_USD)))
+    let metrics = gateways.map(|(_, meter)| {
+        let [charged, corrected] =
+            [&names::COST_USD, &names::COST_CORRECTED_USD].map(|name| meter.values(name).iter().sum::<f64>());
+        format!("{:.9}", charged - corrected)
+    });
+    let [own, behind] = metrics;
+    [(sums[0], own), (sums[1], behind)]
 }
 
 fn orders(count: usize) -> Vec<Vec<usize>> {
@@ -61,9 +76,11 @@ fn tokens_are_billed_whoever_reports_them() {
         }
         let usd = Usd::parse(case["usd"].as_str().unwrap()).unwrap();
         for (number, way) in ways.iter().enumerate() {
-            let (stamps, metrics) = charged(way);
-            if stamps != usd || metrics != format!("{:.9}", usd.to_f64()) {
-                failed.push(format!("{}, way {number}: stamps {stamps}, metrics {metrics}", case["name"]));
+            for (gateway, (stamps, metrics)) in charged(way).into_iter().enumerate() {
+                if stamps != usd || metrics != format!("{:.9}", usd.to_f64()) {
+                    let name = &case["name"];
+                    failed.push(format!("{name}, way {number}, gateway {gateway}: stamps {stamps}, metrics {metrics}"));
+                }
             }
         }
     }
