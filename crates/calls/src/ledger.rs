@@ -668,7 +668,8 @@ impl Billing<'_> {
                 Some(charge) => {
                     let counted_by = Some(charge.worker != self.worker);
                     let before = units_before(case, &decision, call, at);
-                    let paid = accounts.get(call).map_or(Money::ZERO, |account| account.paid.minus(charge.money));
+                    let once = |account: &CallAccount| account.paid.minus(account.duplicate);
+                    let paid = accounts.get(call).map_or(Money::ZERO, once).minus(charge.money);
                     Verdict::charged(&charge, (before, paid), counted_by, decided.copy_kind())
                 }
                 None => {
