@@ -1,14 +1,19 @@
 //! The input: recorded sessions, split by partition as edges do.
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-use genai::testing::{builtin::vocabulary, request::at};
+use genai::testing::{
+    builtin::vocabulary,
+    request::{at, payload},
+};
 use kafka::SessionPartitioner;
 use kernel::pseudonym::Pseudonymizer;
 use kernel::secret::Secret;
-use otlp::Signal;
+use otlp::{Payload, Signal, UnknownFields};
+use serde_json::{Value as Json, json};
 
 pub(super) const PARTITIONS: i32 = 4;
 
@@ -37,8 +42,6 @@ pub(super) struct EdgeRequest {
 
 /// A recorded session as the requests of an edge.
 pub(super) struct Recording {
-    /// Calls are reported by a span and a log record.
-    pub(super) is_on_two_signals: bool,
     pub(super) requests: Vec<EdgeRequest>,
 }
 
@@ -65,8 +68,7 @@ fn read(name: &str, partitioner: &SessionPartitioner) -> Recording {
         let parts = partitioner.split("acme", signal, &body, PARTITIONS).unwrap();
         requests.extend(parts.into_iter().map(|(partition, body)| EdgeRequest { signal, partition, body }));
     }
-    let has = |signal| requests.iter().any(|request: &EdgeRequest| request.signal == signal);
-    Recording { is_on_two_signals: has(Signal::Traces) && has(Signal::Logs), requests }
+    Recording { requests }
 }
 
 /// All of them, read once.
@@ -77,4 +79,31 @@ pub(super) fn recordings() -> &'static [Recording] {
         let partitioner = SessionPartitioner::new(vocabulary().session_keys(), hasher);
         SESSIONS.iter().map(|name| read(name, &partitioner)).collect()
     })
+}
+
+/// A request with a span of each tenant of the recordings, which is no call and of no run.
+pub(super) fn carriers(partition: i32) -> &'static EdgeRequest {
+    static READ: OnceLock<Vec<EdgeRequest>> = OnceLock::new();
+    let all = READ.get_or_init(|| {
+        let tenants_of = |request: &EdgeRequest| {
+            let payload = Payload::parse(request.signal, request.body.clone()).unwrap();
+            let items = genai::read_facts(&vocabulary(), &payload).items;
+            items.into_iter().filter_map(|item| item.tenant).collect::<BTreeSet<String>>()
+        };
+        let tenants: BTreeSet<String> =
+            recordings().iter().flat_map(|recording| recording.requests.iter().flat_map(tenants_of)).collect();
+        let span = |number: i32, attributes: &Json| {
+            json!({"name": "GET", "trace": number, "span": number, "attributes": attributes})
+        };
+        let request = |number: i32| {
+            // a trace of its own, so that it gets no tenant from the others
+            let unattributed = span(70 + number, &json!({}));
+            let named = tenants.iter().map(|tenant| span(80 + number, &json!({"tenant.id": tenant})));
+            let spans: Vec<Json> = named.chain([unattributed]).collect();
+            let body = payload(&json!({"items": spans})).encode(UnknownFields::Keep).unwrap().bytes.into();
+            EdgeRequest { signal: Signal::Traces, partition: number, body }
+        };
+        (0..PARTITIONS).map(request).collect()
+    });
+    all.iter().find(|request| request.partition == partition).unwrap()
 }

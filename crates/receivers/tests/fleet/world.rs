@@ -1,6 +1,6 @@
 //! [`World`]: an edge, a broker and three workers, with what happens to them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use kafka_fakes::{MemoryBroker, SimulatedMachine};
 use kernel::clock::Clock as _;
 use kernel::rng::SeededRng;
 
-use crate::recordings::{EdgeRequest, PARTITIONS, recordings};
+use crate::recordings::{EdgeRequest, PARTITIONS, carriers, recordings};
 use crate::store::Outside;
 use crate::worker::{Site, Worker, key};
 
@@ -38,8 +38,6 @@ struct Edge {
     sealer: RecordSealer,
     waiting: VecDeque<NumberedRequest>,
     written: Vec<NumberedRequest>,
-    /// The recording of each record id.
-    recordings: HashMap<RecordId, usize>,
 }
 
 impl Edge {
@@ -57,21 +55,19 @@ impl Edge {
                     requests.swap(at, pick(at + 1));
                 }
             }
-            queues.push((recording, VecDeque::from(requests)));
+            queues.push(VecDeque::from(requests));
         }
-        let (mut waiting, mut recordings) = (VecDeque::new(), HashMap::new());
+        let mut waiting = VecDeque::new();
         while !queues.is_empty() {
             let at = pick(queues.len());
-            let (recording, queue) = &mut queues[at];
-            if let Some(request) = queue.pop_front() {
+            if let Some(request) = queues[at].pop_front() {
                 let id = RecordId(1 + waiting.len() as u128);
-                recordings.insert(id, *recording);
                 waiting.push_back((request, id));
             } else {
                 queues.swap_remove(at);
             }
         }
-        Self { sealer: RecordSealer::new(&key(), rng).unwrap(), waiting, written: Vec::new(), recordings }
+        Self { sealer: RecordSealer::new(&key(), rng).unwrap(), waiting, written: Vec::new() }
     }
 
     /// Writes a record. Returns whether it was acknowledged.
@@ -122,11 +118,6 @@ impl World {
             has_lost_volume: false,
             seen: BTreeMap::new(),
         }
-    }
-
-    /// The recording of a record, as its place in the list.
-    pub(super) fn recording(&self, id: RecordId) -> usize {
-        self.edge.recordings[&id]
     }
 
     fn pick(&self, below: u64) -> u64 {
@@ -269,13 +260,24 @@ impl World {
         for at in 0..NAMES.len() {
             self.start(at).await;
         }
+        self.finish().await;
+        // what the workers owe of corrections needs an item of the tenant that carries it, on each of them
+        for number in 0..PARTITIONS {
+            let id = RecordId(u128::MAX - number as u128);
+            self.edge.write(&broker, (carriers(number), id)).await;
+        }
+        self.finish().await;
+    }
+
+    /// Waits until everything is read, stored and sent.
+    async fn finish(&self) {
         for _ in 0..MAX_CHECKS {
             self.site.machine.clock.sleep(Duration::from_millis(50)).await;
             if self.is_settled().await {
                 return;
             }
         }
-        panic!("the fleet does not settle: {} records are not committed", lag(&broker, GROUP, "in").await);
+        panic!("the fleet does not settle: {} records are not committed", lag(&self.site.broker, GROUP, "in").await);
     }
 
     async fn is_settled(&self) -> bool {
