@@ -3,7 +3,8 @@
 //!
 //! A batch's records and charges count at once, so that batches processed at the same time see each other. They become
 //! permanent with the batch's commit, and are taken back if there is none. Ledgers of a fleet exchange the committed
-//! batches: a call that two of them charged is corrected by the one whose charge has the larger number.
+//! batches: a call that two of them charged is corrected by the one whose charge has the larger number, and by any other
+//! if that one got no batch for some minutes.
 
 use std::collections::BTreeSet;
 use std::hash::BuildHasher as _;
@@ -23,6 +24,9 @@ use super::record::{CallRecord, SpanLink, traits};
 const MAX_REMEMBERED: usize = 100_000;
 /// How long a case is kept after its last change, ns.
 const KEEP: u64 = 2 * 3_600_000_000_000;
+/// How long after a case's last change another worker makes a correction that one owes which gets no batches, ns: from
+/// one to two times this, so that the workers don't do it at once.
+const TAKE_OVER: u64 = 60_000_000_000;
 /// Maximum number of unsettled cases that one batch looks at.
 const MAX_WAITING_CASES: usize = 8;
 /// First byte of a checkpoint.
@@ -215,6 +219,7 @@ impl Ledger {
         let mut billing = Billing {
             worker: self.worker,
             batch,
+            arrived: key.arrived,
             part: self.parts,
             records,
             reused,
@@ -260,9 +265,11 @@ impl Ledger {
 
     /// Some of the account's unsettled cases, each time the next ones.
     fn waiting_cases(&mut self, account: AccountHash, except: &HashSet<u32>) -> Vec<u32> {
-        let waiting: Vec<u32> = [self.next_unsettled..=u32::MAX, 0..=self.next_unsettled]
-            .into_iter()
-            .flat_map(|cases| self.unsettled.range((account, *cases.start())..=(account, *cases.end())))
+        let (first, next) = ((account, 0), (account, self.next_unsettled));
+        let waiting: Vec<u32> = self
+            .unsettled
+            .range(next..=(account, u32::MAX))
+            .chain(self.unsettled.range(first..next))
             .map(|(_, case)| *case)
             .filter(|case| !except.contains(case))
             .take(MAX_WAITING_CASES)
@@ -434,9 +441,11 @@ impl Ledger {
         let Some(case) = self.cases.get(number as usize).and_then(Option::as_ref) else { return false };
         let decision = decide(case);
         let accounts = CallAccount::of_case(case, &decision);
-        decision.calls.iter().zip(&accounts).any(|(call, account)| {
-            account.is_counted && account.last_worker == self.worker && call.due.is_some_and(|due| due != account.paid)
-        })
+        decision
+            .calls
+            .iter()
+            .zip(&accounts)
+            .any(|(call, account)| account.is_counted && call.due.is_some_and(|due| due != account.paid))
     }
 
     /// The case of a record, and whether its response id was known from another case. Cases that the record connects
@@ -618,6 +627,8 @@ impl Ledger {
 struct Billing<'a> {
     worker: u64,
     batch: u64,
+    /// When it arrived, Unix ns.
+    arrived: u64,
     part: u32,
     records: &'a [CallRecord],
     /// By record: its response id was known from another case.
@@ -780,8 +791,10 @@ impl Billing<'_> {
             let is_negative = target.stamped.total() < 0;
             target.kind = if is_negative { ChargeKind::Correction } else { ChargeKind::Difference };
         } else {
-            if change.last_worker != self.worker {
-                return true;
+            // the others leave it to one, as long as that one may get a batch
+            let own_turn = case.touched.saturating_add(TAKE_OVER + self.worker % TAKE_OVER);
+            if change.last_worker != self.worker && self.arrived < own_turn {
+                return false;
             }
             if !(self.carry)(&Correction { record: record.clone(), money: change.money, is_duplicate }) {
                 return false;
