@@ -14,7 +14,7 @@ use std::cmp::Reverse;
 
 use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
-use super::case::{Case, Entry, TraceSpan};
+use super::case::{Case, TraceSpan};
 use super::counts::CallTokenCounts;
 use super::money::Money;
 use super::record::{CallRecord, traits};
@@ -26,22 +26,25 @@ const MAX_STEPS: usize = 64;
 
 /// What a call is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum CallRole {
+pub enum CallRole {
+    /// A call of its own.
     #[default]
     Call,
     /// An outer layer: the call inside it is billed.
     Copy,
     /// The sum of the calls inside it, or a call without tokens around or inside one with tokens.
     Sum,
+    /// Reports the tokens of all calls below it.
     Total,
 }
 
 /// One call: records that report the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct DecidedCall {
-    pub(crate) role: CallRole,
+pub struct DecidedCall {
+    /// What it is.
+    pub role: CallRole,
     /// The index of the record that gives the price.
-    pub(crate) winner: usize,
+    pub winner: usize,
     /// `None`: no record has a price.
     pub(crate) due: Option<Money>,
     /// It lies below a total. Only for its status.
@@ -49,7 +52,7 @@ pub(crate) struct DecidedCall {
     /// Of a total: the units that the calls below it account for.
     pub(crate) counted_below: Option<[u64; 4]>,
     /// Of a copy or a sum: the calls that are billed in its place.
-    pub(crate) billed_instead: Vec<usize>,
+    pub billed_instead: Vec<usize>,
 }
 
 impl DecidedCall {
@@ -78,21 +81,28 @@ pub enum CopyKind {
 }
 
 /// All calls of a case, and the call of each record.
-pub(crate) struct Decision {
-    pub(crate) calls: Vec<DecidedCall>,
-    pub(crate) call_of: Vec<usize>,
+pub struct Decision {
+    /// All calls.
+    pub calls: Vec<DecidedCall>,
+    /// By record: the index of its call.
+    pub call_of: Vec<usize>,
 }
 
+/// Parent of a span that is no record, and whether it is a tool or an agent; `None`: it is not known.
+pub type SpanLookup<'c> = &'c dyn Fn([u8; 16], [u8; 8]) -> Option<([u8; 8], bool)>;
+
+/// Records and what is known around them.
 struct CaseView<'c> {
-    case: &'c Case,
+    records: Vec<&'c CallRecord>,
+    is_charged: &'c dyn Fn(usize) -> bool,
+    span_at: SpanLookup<'c>,
     /// The first record of each span that has one, by trace and span.
     by_span: HashMap<TraceSpan, usize>,
 }
 
 /// Decides about all records of a case.
 pub(crate) fn decide(case: &Case) -> Decision {
-    let entries = case.entries();
-    if let [only] = entries {
+    if let [only] = case.entries() {
         let record = &only.record;
         let role = if record.has(traits::TOTAL) { CallRole::Total } else { CallRole::Call };
         let due = record.price.filter(|_| !record.has(traits::WAITS));
@@ -101,78 +111,90 @@ pub(crate) fn decide(case: &Case) -> Decision {
             call_of: vec![0],
         };
     }
-    let mut by_span = HashMap::with_capacity(entries.len());
-    for (index, Entry { record, .. }) in entries.iter().enumerate() {
-        if record.has(traits::SPAN) {
-            by_span.entry((record.trace, record.span)).or_insert(index);
-        }
-    }
-    let view = CaseView { case, by_span };
-    let call_of = view.group_records();
-    let mut calls: Vec<DecidedCall> = Vec::new();
-    let mut numbers: HashMap<usize, usize> = HashMap::new();
-    let call_of: Vec<usize> = call_of
-        .into_iter()
-        .enumerate()
-        .map(|(index, first)| {
-            let number = *numbers.entry(first).or_insert_with(|| {
-                calls.push(DecidedCall { winner: index, ..DecidedCall::default() });
-                calls.len() - 1
-            });
-            if let Some(call) = calls.get_mut(number)
-                && view.rank(index) > view.rank(call.winner)
-            {
-                call.winner = index;
-            }
-            number
-        })
-        .collect();
-    let is_complete: HashSet<usize> = call_of
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| !view.record(*index).has(traits::WAITS))
-        .map(|(_, call)| *call)
-        .collect();
-    let stamped = entries.iter().filter(|entry| entry.record.has(traits::STAMPED) && entry.record.is_in_trace());
-    let stamped_traces: HashSet<[u8; 16]> = stamped.map(|entry| entry.record.trace).collect();
-    for (number, call) in calls.iter_mut().enumerate() {
-        let record = view.record(call.winner);
-        call.due = record.price.filter(|_| is_complete.contains(&number));
-        if record.has(traits::TOTAL) {
-            call.role = CallRole::Total;
-        }
-        if record.has(traits::RELAYED) && stamped_traces.contains(&record.trace) {
-            (call.role, call.due) = (CallRole::Sum, Some(Money::ZERO));
-        }
-    }
-    let mut decision = Decision { calls, call_of };
-    view.mark_copies(&mut decision);
+    let is_charged = |index: usize| case.entries().get(index).is_some_and(|entry| !entry.charges.is_empty());
+    let span_at = |trace, span| case.node(trace, span);
+    let records = case.entries().iter().map(|entry| &entry.record).collect();
+    let view = CaseView::new(records, &is_charged, &span_at);
+    let mut decision = view.decide_roles();
     if decision.calls.iter().any(|call| call.role == CallRole::Total) {
-        view.reduce_totals(&mut decision);
+        view.reduce_totals(&mut decision, case.is_partial);
     }
     decision
 }
 
+/// Decides which records are one call, and what each call is, without a ledger: nothing was charged, and totals are not
+/// reduced. `span_at`: the other spans of their traces.
+pub fn decide_roles(records: &[CallRecord], span_at: SpanLookup<'_>) -> Decision {
+    CaseView::new(records.iter().collect(), &|_| false, span_at).decide_roles()
+}
+
 impl<'c> CaseView<'c> {
+    fn new(records: Vec<&'c CallRecord>, is_charged: &'c dyn Fn(usize) -> bool, span_at: SpanLookup<'c>) -> Self {
+        let mut by_span = HashMap::with_capacity(records.len());
+        for (index, record) in records.iter().enumerate().filter(|(_, record)| record.has(traits::SPAN)) {
+            by_span.entry((record.trace, record.span)).or_insert(index);
+        }
+        Self { records, is_charged, span_at, by_span }
+    }
+
+    fn decide_roles(&self) -> Decision {
+        let call_of = self.group_records();
+        let mut calls: Vec<DecidedCall> = Vec::new();
+        let mut numbers: HashMap<usize, usize> = HashMap::new();
+        let call_of: Vec<usize> = call_of
+            .into_iter()
+            .enumerate()
+            .map(|(index, first)| {
+                let number = *numbers.entry(first).or_insert_with(|| {
+                    calls.push(DecidedCall { winner: index, ..DecidedCall::default() });
+                    calls.len() - 1
+                });
+                if let Some(call) = calls.get_mut(number)
+                    && self.rank(index) > self.rank(call.winner)
+                {
+                    call.winner = index;
+                }
+                number
+            })
+            .collect();
+        let is_complete: HashSet<usize> = call_of
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !self.record(*index).has(traits::WAITS))
+            .map(|(_, call)| *call)
+            .collect();
+        let stamped = self.records.iter().filter(|record| record.has(traits::STAMPED) && record.is_in_trace());
+        let stamped_traces: HashSet<[u8; 16]> = stamped.map(|record| record.trace).collect();
+        for (number, call) in calls.iter_mut().enumerate() {
+            let record = self.record(call.winner);
+            call.due = record.price.filter(|_| is_complete.contains(&number));
+            if record.has(traits::TOTAL) {
+                call.role = CallRole::Total;
+            }
+            if record.has(traits::RELAYED) && stamped_traces.contains(&record.trace) {
+                (call.role, call.due) = (CallRole::Sum, Some(Money::ZERO));
+            }
+        }
+        let mut decision = Decision { calls, call_of };
+        self.mark_copies(&mut decision);
+        decision
+    }
+
     fn record(&self, index: usize) -> &'c CallRecord {
         static EMPTY: std::sync::LazyLock<CallRecord> = std::sync::LazyLock::new(CallRecord::default);
-        self.case.entries().get(index).map_or(&EMPTY, |entry| &entry.record)
+        self.records.get(index).map_or(&EMPTY, |record| *record)
     }
 
     /// Of records that say the same, the one that was charged first gives the price: another one may be another
     /// tenant's, with other rates.
     fn rank(&self, index: usize) -> impl Ord + use<> {
         let record = self.record(index);
-        (record.rank(), self.is_charged(index), Reverse((record.start, record.id)))
-    }
-
-    fn is_charged(&self, index: usize) -> bool {
-        self.case.entries().get(index).is_some_and(|entry| !entry.charges.is_empty())
+        (record.rank(), (self.is_charged)(index), Reverse((record.start, record.id)))
     }
 
     /// By record: the smallest index of a record of the same call.
     fn group_records(&self) -> Vec<usize> {
-        let count = self.case.entries().len();
+        let count = self.records.len();
         let mut groups = Groups((0..count).collect());
         let mut by_answer: HashMap<[u8; 16], Vec<usize>> = HashMap::new();
         let mut by_twin: HashMap<[u8; 16], [Vec<usize>; 2]> = HashMap::new();
@@ -214,7 +236,7 @@ impl<'c> CaseView<'c> {
             // charged spans with logs that are not, so that a later record moves no charge
             for (list, is_first) in [(&mut spans, true), (&mut logs, false)] {
                 let record = |index: &usize| (self.record(*index).start, self.record(*index).id);
-                list.sort_unstable_by_key(|index| (self.is_charged(*index) != is_first, record(index)));
+                list.sort_unstable_by_key(|index| ((self.is_charged)(*index) != is_first, record(index)));
             }
             for (span, log) in spans.into_iter().zip(logs) {
                 groups.join(span, log);
@@ -233,7 +255,7 @@ impl<'c> CaseView<'c> {
             }
             let span = next;
             let record = self.by_span.get(&(trace, span)).copied();
-            let above = match (record.map(|index| self.record(index)), self.case.node(trace, span)) {
+            let above = match (record.map(|index| self.record(index)), (self.span_at)(trace, span)) {
                 (Some(known), _) => {
                     next = known.parent;
                     SpanAbove { record, is_boundary: known.has(traits::BOUNDARY), is_known: true }
@@ -256,8 +278,8 @@ impl<'c> CaseView<'c> {
     fn mark_copies(&self, decision: &mut Decision) {
         let mut inner: HashMap<usize, Vec<usize>> = HashMap::new();
         let mut silent: Vec<usize> = Vec::new();
-        for (index, Entry { record, .. }) in self.case.entries().iter().enumerate() {
-            if !record.has(traits::SPAN) || !record.is_in_trace() {
+        for (index, record) in self.records.iter().enumerate() {
+            if !record.is_in_trace() {
                 continue;
             }
             let above = self.spans_above(record).take_while(|above| above.is_known && !above.is_boundary);
@@ -268,7 +290,8 @@ impl<'c> CaseView<'c> {
                     silent.push(index);
                     break;
                 } else {
-                    inner.entry(outer).or_default().push(index);
+                    let is_span = record.has(traits::SPAN);
+                    inner.entry(outer).or_default().extend(is_span.then_some(index));
                     break;
                 }
             }
@@ -324,7 +347,7 @@ impl<'c> CaseView<'c> {
         let (mut siblings, mut by_size) = (HashMap::<_, Vec<usize>>::new(), HashMap::<_, Vec<usize>>::new());
         let is_call =
             |record: &CallRecord| record.has(traits::SPAN) && record.traits & (traits::TOTAL | traits::STAMPED) == 0;
-        for (index, Entry { record, .. }) in self.case.entries().iter().enumerate() {
+        for (index, record) in self.records.iter().enumerate() {
             if is_call(record) && record.has(traits::VENDOR_SDK) && !record.is_without_tokens() {
                 siblings.entry((record.trace, record.parent)).or_default().push(index);
                 by_size.entry(record.size()).or_default().push(index);
@@ -334,7 +357,7 @@ impl<'c> CaseView<'c> {
         if by_size.is_empty() {
             return copies;
         }
-        for (index, Entry { record, .. }) in self.case.entries().iter().enumerate() {
+        for (index, record) in self.records.iter().enumerate() {
             if !is_call(record) || record.has(traits::VENDOR_SDK) || record.is_without_tokens() {
                 continue;
             }
@@ -361,13 +384,12 @@ impl<'c> CaseView<'c> {
     }
 
     /// Reduces each total by the calls below it, the innermost totals first.
-    fn reduce_totals(&self, decision: &mut Decision) {
-        let entries = self.case.entries();
+    fn reduce_totals(&self, decision: &mut Decision, is_partial: bool) {
         // By call: the totals above one of its records, nearest first.
         let totals: Vec<usize> =
             (0..decision.calls.len()).filter(|number| decision.is(*number, CallRole::Total)).collect();
         let mut above: HashMap<usize, Vec<usize>> = HashMap::new();
-        for (index, Entry { record, .. }) in entries.iter().enumerate() {
+        for (index, record) in self.records.iter().enumerate() {
             let Some(number) = decision.call_of.get(index).copied() else { continue };
             let is_total = decision.is(number, CallRole::Total);
             if !is_total && !decision.is(number, CallRole::Call) {
@@ -431,7 +453,7 @@ impl<'c> CaseView<'c> {
             if let (Some(reported), [rest_input, ..]) = (record.counts.input[0], &mut rest) {
                 *rest_input = (*rest_input).min(reported.saturating_sub(with_cached));
             }
-            if (record.has(traits::ACCUMULATES) || self.case.is_partial) && counted != [0; 4] {
+            if (record.has(traits::ACCUMULATES) || is_partial) && counted != [0; 4] {
                 rest = [0; 4];
             }
             add(&mut below, total, rest);

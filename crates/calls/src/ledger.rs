@@ -15,7 +15,7 @@ use kernel::bounded_map::{AccountHash, BoundedMap};
 use kernel::sha256::Sha256;
 use serde::{Deserialize, Serialize};
 
-use super::case::{Case, Charge, ChargeKind, Entry, MAX_RECORDS, TraceSpan};
+use super::case::{Case, Charge, ChargeKind, MAX_RECORDS, TraceSpan};
 use super::decide::{CallRole, CopyKind, DecidedCall, Decision, decide};
 use super::money::Money;
 use super::record::{CallRecord, SpanLink, traits};
@@ -46,23 +46,25 @@ pub struct BatchKey {
 pub enum Verdict {
     /// It is charged this amount.
     Charged {
-        /// It is a call for part of which a total was charged.
-        is_covered: bool,
         kind: ChargeKind,
         money: Money,
         /// What changed for other calls is part of the amount.
         is_netted: bool,
         /// Of a difference and of a total: the units that others account for.
         before: Option<[u64; 4]>,
-        /// What the call was charged before, 1e-18 USD.
-        paid_before: i128,
+        /// What the call itself costs by now, 1e-18 USD.
+        call_usd: i128,
         /// A batch of this id charged it before: a branch of this gateway, or another worker (`true`).
         counted_by: Option<bool>,
         /// The response id is also that of another call.
         is_id_reused: bool,
     },
     /// Nothing is charged for it.
-    Copy(CopyKind),
+    Copy {
+        kind: CopyKind,
+        /// What the call costs if its charge is netted to nothing, 1e-18 USD.
+        call_usd: Option<i128>,
+    },
 }
 
 /// A change of what an earlier record was charged.
@@ -70,8 +72,21 @@ pub enum Verdict {
 pub struct Correction {
     pub record: CallRecord,
     pub money: Money,
-    /// It changes stamps, index and metrics. Runs never counted that amount twice, so they ignore it.
-    pub is_duplicate: bool,
+    /// It changes stamps, index and metrics. Runs see by themselves that the records of a trace are one call
+    /// ([`super::decide_roles`]), so they ignore it.
+    pub is_known_to_runs: bool,
+}
+
+/// Takes a correction. `true`: an item carries it.
+pub type CorrectionSink<'a> = dyn FnMut(&Correction, CorrectionCarrier) -> bool + 'a;
+
+/// What carries a correction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CorrectionCarrier {
+    /// An item of its tenant that is no record, if there is one.
+    Other,
+    /// The batch's record of this index: its amount contains the correction.
+    Record(usize),
 }
 
 /// What a batch changed, to be stored with its commit.
@@ -159,13 +174,13 @@ impl Ledger {
     }
 
     /// Bills the records of a batch: a verdict for each, in order. `spans`: the batch's other spans. Corrections that
-    /// no record of the batch can carry go to `carry`, which returns whether it has a carrier for that tenant.
+    /// the batch's records do not contain go to `carry`, which returns whether it has a carrier for that tenant.
     pub fn bill(
         &mut self,
         key: &BatchKey,
         records: &[CallRecord],
         spans: impl Iterator<Item = SpanLink>,
-        carry: &mut dyn FnMut(&Correction) -> bool,
+        carry: &mut CorrectionSink<'_>,
         out: &mut LedgerBatch,
     ) -> Vec<Verdict> {
         let batch = batch_number(&key.id);
@@ -223,7 +238,7 @@ impl Ledger {
             part: self.parts,
             records,
             reused,
-            verdicts: vec![Verdict::Copy(CopyKind::Record); records.len()],
+            verdicts: vec![Verdict::Copy { kind: CopyKind::Record, call_usd: None }; records.len()],
             charges: vec![None; records.len()],
             carry,
             out,
@@ -636,7 +651,7 @@ struct Billing<'a> {
     verdicts: Vec<Verdict>,
     /// By record: what is charged for it.
     charges: Vec<Option<Charge>>,
-    carry: &'a mut dyn FnMut(&Correction) -> bool,
+    carry: &'a mut CorrectionSink<'a>,
     out: &'a mut LedgerBatch,
 }
 
@@ -695,7 +710,7 @@ impl Billing<'_> {
                             targets.push(Target { call, at, index: *index, kind, paid, money, stamped });
                         }
                     }
-                    Verdict::Copy(decided.copy_kind())
+                    Verdict::Copy { kind: decided.copy_kind(), call_usd: None }
                 }
             };
             self.verdicts.get_mut(*index).into_iter().for_each(|known| *known = verdict);
@@ -742,7 +757,7 @@ impl Billing<'_> {
             if let Some(verdict) = self.verdicts.get_mut(index) {
                 let copy = decision.calls.get(call).map_or(CopyKind::Record, DecidedCall::copy_kind);
                 let of_call = Verdict::charged(&charge, (before, paid), None, copy);
-                *verdict = if matches!(of_call, Verdict::Copy(_)) { *verdict } else { of_call };
+                *verdict = if matches!(of_call, Verdict::Copy { call_usd: None, .. }) { *verdict } else { of_call };
             }
         }
         is_settled
@@ -766,18 +781,20 @@ impl Billing<'_> {
         };
         let decided = decision.calls.get(change.call);
         let is_total = decided.is_some_and(|call| call.role == CallRole::Total);
-        // Runs take one price of each call, and of a span and the span right below it, by themselves. They need the
-        // changes of totals and of other layers, and the price of a call of which they know no charge.
+        let instead = decided.map(|call| call.billed_instead.as_slice()).unwrap_or_default();
+        // Runs decide about the records of a trace as the ledger does, and take one price of each call. They need the
+        // changes of totals, and of calls that lie in several traces or have no price yet.
+        let concerned = || {
+            let records = case.entries().iter().zip(&decision.call_of);
+            records.filter(|(_, call)| **call == change.call || instead.contains(call)).map(|(entry, _)| entry)
+        };
         let is_price = |charge: &Charge| charge.is_for_record() && !charge.money.is_zero();
         let mut of_call = case.entries().iter().zip(&decision.call_of).filter(|(_, call)| **call == change.call);
         let is_priced = of_call.any(|(entry, _)| entry.charges.iter().any(is_price));
-        let instead = decided.map(|call| call.billed_instead.as_slice()).unwrap_or_default();
-        let is_right_below = |(entry, call): (&Entry, &usize)| {
-            instead.contains(call) && entry.record.trace == record.trace && entry.record.parent == record.span
-        };
-        let is_layer_of_run = || case.entries().iter().zip(&decision.call_of).any(is_right_below);
-        let is_known_to_runs = !is_total && is_priced && (instead.is_empty() || is_layer_of_run());
-        let is_duplicate = change.kind == ChargeKind::Duplicate || is_known_to_runs;
+        let mut traces = concerned().map(|entry| entry.record.trace).filter(|trace| *trace != [0; 16]);
+        let is_of_one_trace = traces.next().is_none_or(|first| traces.all(|trace| trace == first));
+        let is_known_to_runs = change.kind == ChargeKind::Duplicate || (!is_total && is_priced && is_of_one_trace);
+        let correction = Correction { record: record.clone(), money: change.money, is_known_to_runs };
         let is_netted = |target: &&mut Target| {
             let tenant = case.entries().get(target.at).map(|entry| entry.record.tenant);
             let takes_over = || decided.is_some_and(|call| call.billed_instead.contains(&target.call));
@@ -790,13 +807,14 @@ impl Billing<'_> {
             target.stamped = target.stamped.plus(change.money);
             let is_negative = target.stamped.total() < 0;
             target.kind = if is_negative { ChargeKind::Correction } else { ChargeKind::Difference };
+            (self.carry)(&correction, CorrectionCarrier::Record(target.index));
         } else {
             // the others leave it to one, as long as that one may get a batch
             let own_turn = case.touched.saturating_add(TAKE_OVER + self.worker % TAKE_OVER);
             if change.last_worker != self.worker && self.arrived < own_turn {
                 return false;
             }
-            if !(self.carry)(&Correction { record: record.clone(), money: change.money, is_duplicate }) {
+            if !(self.carry)(&correction, CorrectionCarrier::Other) {
                 return false;
             }
         }
@@ -825,15 +843,14 @@ impl Verdict {
         counted_by: Option<bool>,
         copy: CopyKind,
     ) -> Self {
-        let paid_before = paid_before.total();
+        let call_usd = paid_before.plus(charge.money).total();
         let (kind, is_netted, is_id_reused) = (charge.kind, charge.netted.is_some(), charge.is_id_reused);
         let money = charge.netted.unwrap_or(charge.money);
         let before = before.filter(|_| !is_netted);
         if money.is_zero() && kind != ChargeKind::Whole && kind != ChargeKind::Unpriced {
-            return Self::Copy(copy);
+            return Self::Copy { kind: copy, call_usd: is_netted.then_some(call_usd) };
         }
-        let is_covered = copy == CopyKind::Covered;
-        Self::Charged { is_covered, kind, money, is_netted, before, paid_before, counted_by, is_id_reused }
+        Self::Charged { kind, money, is_netted, before, call_usd, counted_by, is_id_reused }
     }
 }
 

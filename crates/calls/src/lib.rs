@@ -19,7 +19,7 @@ mod tests;
 
 pub use case::{Charge, ChargeKind};
 pub use counts::{CallTokenCounts, model_stem};
-pub use decide::CopyKind;
-pub use ledger::{BatchEntries, BatchKey, Correction, Ledger, LedgerBatch, Verdict};
+pub use decide::{CallRole, CopyKind, DecidedCall, Decision, SpanLookup, decide_roles};
+pub use ledger::{BatchEntries, BatchKey, Correction, CorrectionCarrier, CorrectionSink, Ledger, LedgerBatch, Verdict};
 pub use money::Money;
 pub use record::{CallRecord, SpanLink, text_number, traits};

@@ -74,9 +74,10 @@ fn bill(ledger: &mut Ledger, id: u8, items: &[Item], with_carrier: bool) -> (Led
         Item::Record(_) => None,
     });
     let (mut out, mut carried) = (LedgerBatch::default(), 0);
-    let mut carry = |correction: &Correction| {
-        carried += if with_carrier { correction.money.total() } else { 0 };
-        with_carrier
+    let mut carry = |correction: &Correction, carrier: CorrectionCarrier| {
+        let is_carried = with_carrier && carrier == CorrectionCarrier::Other;
+        carried += if is_carried { correction.money.total() } else { 0 };
+        is_carried
     };
     let verdicts = ledger.bill(&key, &records, links, &mut carry, &mut out);
     let stamped = verdicts.iter().map(|verdict| match verdict {
@@ -303,7 +304,7 @@ fn accounts_are_apart() {
     assert_eq!(bill(&mut ledger, 1, &[item(call)], true).1, 450);
     let key = BatchKey { id: [2; 16], account: 2_u64.into(), arrived: 1 };
     let mut out = LedgerBatch::default();
-    let verdicts = ledger.bill(&key, &[agent], std::iter::empty(), &mut |_| true, &mut out);
+    let verdicts = ledger.bill(&key, &[agent], std::iter::empty(), &mut |_, _| true, &mut out);
     assert!(matches!(verdicts[..], [Verdict::Charged { kind: ChargeKind::Whole, .. }]), "{verdicts:?}");
 }
 

@@ -414,14 +414,11 @@ pub struct CallCost {
     /// The price of a call that is not counted, because another worker of the fleet counts it for the same source
     /// record.
     pub uncounted_usd: Option<Box<str>>,
-    /// What earlier records of the call were charged, in 1e-18 USD. `atto_usd` is the amount on top of it.
-    pub billed_before_atto_usd: i128,
-    /// The amount is no price of the call, because what changed for other calls is part of it.
-    pub is_change: bool,
-    /// The earlier items whose charges the amount corrects, on an item that is no call itself.
+    /// What the call costs by now, in 1e-18 USD: with what earlier records of it were charged, without what the amount
+    /// changes for other calls. `None`: this item was not charged for it.
+    pub call_atto_usd: Option<i128>,
+    /// The earlier items whose charges the amount corrects, as far as runs don't see it by themselves.
     pub corrected: Vec<CostCorrection>,
-    /// The call costs nothing itself, because a total was charged for it.
-    pub is_covered: bool,
     /// The tokens that were billed for an earlier record of the call; the amount is what is due on top of them.
     pub billed_before: Option<Box<crate::usage::TokenSplit>>,
     /// Version and digest of the rate table.

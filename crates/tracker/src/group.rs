@@ -230,12 +230,12 @@ impl ItemGroup {
     }
 
     /// The merged flags of the item's tool call; 0 if the call is not in the group.
-    pub(super) fn tool_flags(&self, item: &ObservedItem) -> u16 {
+    pub(super) fn tool_flags(&self, item: &ObservedItem) -> u32 {
         self.tool_name_and_flags(item).map_or(0, |(_, flags)| flags)
     }
 
     /// Like [`Self::tool_flags`], with the tool's name.
-    pub(super) fn tool_name_and_flags(&self, item: &ObservedItem) -> Option<(&str, u16)> {
+    pub(super) fn tool_name_and_flags(&self, item: &ObservedItem) -> Option<(&str, u32)> {
         let tool = self.tools.get(item.tool.as_ref()?.key)?;
         let name = if tool.name == 0 { tool.alias } else { tool.name };
         Some((self.name(name), tool.flags))
@@ -430,6 +430,6 @@ fn first_present<N: Copy + Default + PartialEq>(a: N, b: N, a_first: impl FnOnce
 }
 
 /// Merges flags by union, except `TURN_TOKENS`: tokens count as a turn's only if all records agree.
-fn merge_flags(a: u16, b: u16) -> u16 {
+fn merge_flags(a: u32, b: u32) -> u32 {
     ((a | b) & !flag::TURN_TOKENS) | (a & b & flag::TURN_TOKENS)
 }

@@ -23,15 +23,15 @@ mod group_data;
 mod group_part;
 mod headroom;
 mod history;
-mod layers;
 mod measures;
 mod metrics;
+mod model_calls;
 mod observation;
 mod observe;
 mod orphans;
 mod outbox;
 mod owners;
-mod paired_records;
+mod paired_tools;
 mod points;
 mod read_quota;
 mod recorder;
@@ -246,7 +246,12 @@ impl Processor for RunTracker {
             return Ok(());
         }
         let vaulted = VaultedTexts::collect(&batch.payload, &facts);
-        let context = ObservationContext { settings: &self.settings, ids: &*self.ids, vaulted: &vaulted };
+        let context = ObservationContext {
+            vocabulary: &self.vocabulary,
+            settings: &self.settings,
+            ids: &*self.ids,
+            vaulted: &vaulted,
+        };
         let (mut observation, rejected_measures) =
             observe::observe_batch(&batch.origin, &batch.payload, &facts, context);
         self.metrics.rejected_measures.increment(rejected_measures);

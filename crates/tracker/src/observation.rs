@@ -13,36 +13,43 @@ use super::codec::{BinaryCodec, record};
 
 /// Yes-or-no facts of an item, as bits.
 pub(super) mod flag {
-    pub(crate) const FAILED: u16 = 1;
+    pub(crate) const FAILED: u32 = 1;
     /// The run, turn or session that the item marks is over.
-    pub(crate) const ENDED: u16 = 1 << 1;
+    pub(crate) const ENDED: u32 = 1 << 1;
     /// A span, so its place is its own; a log record's place is the span it was written in.
-    pub(crate) const SPAN: u16 = 1 << 2;
-    pub(crate) const SUB_AGENT: u16 = 1 << 3;
+    pub(crate) const SPAN: u32 = 1 << 2;
+    pub(crate) const SUB_AGENT: u32 = 1 << 3;
     /// A tool call was denied: the item's own, or that of the span directly above.
-    pub(crate) const DENIED: u16 = 1 << 4;
+    pub(crate) const DENIED: u32 = 1 << 4;
     /// A model answered, as far as this item knows (not a copy, not a failure).
-    pub(crate) const ANSWERED: u16 = 1 << 5;
+    pub(crate) const ANSWERED: u32 = 1 << 5;
     /// Tokens of a whole turn: they count only if no call of the run reports its own.
-    pub(crate) const TURN_TOKENS: u16 = 1 << 6;
+    pub(crate) const TURN_TOKENS: u32 = 1 << 6;
     /// The tool was run, or its result was reported (a decision alone is not a call).
-    pub(crate) const TOOL_RAN: u16 = 1 << 7;
+    pub(crate) const TOOL_RAN: u32 = 1 << 7;
     /// The item is the tool call itself, so its name for the tool is preferred.
-    pub(crate) const IS_TOOL_CALL: u16 = 1 << 8;
+    pub(crate) const IS_TOOL_CALL: u32 = 1 << 8;
     /// The item reports success.
-    pub(crate) const SUCCEEDED: u16 = 1 << 9;
+    pub(crate) const SUCCEEDED: u32 = 1 << 9;
     /// A model call that is not a step of the agent's loop (embeddings, reranking).
-    pub(crate) const OUTSIDE_LOOP: u16 = 1 << 10;
+    pub(crate) const OUTSIDE_LOOP: u32 = 1 << 10;
     /// Stopped by a limit: turns, iterations, recursion.
-    pub(crate) const LIMIT: u16 = 1 << 11;
+    pub(crate) const LIMIT: u32 = 1 << 11;
     /// The same call also arrives on another signal, and this record lacks the response's id.
-    pub(crate) const ON_BOTH_SIGNALS: u16 = 1 << 12;
+    pub(crate) const ON_BOTH_SIGNALS: u32 = 1 << 12;
     /// Tokens were consumed, whether the call was answered or failed midway.
-    pub(crate) const USED_TOKENS: u16 = 1 << 13;
+    pub(crate) const USED_TOKENS: u32 = 1 << 13;
     /// An agent invocation that is a turn of a conversation: a root whatever its parent is.
-    pub(crate) const IS_TURN: u16 = 1 << 14;
+    pub(crate) const IS_TURN: u32 = 1 << 14;
     /// A model call that succeeded and reports no tokens.
-    pub(crate) const NO_USAGE: u16 = 1 << 15;
+    pub(crate) const NO_USAGE: u32 = 1 << 15;
+    /// Those of [`calls::traits`] with these names.
+    pub(crate) const VENDOR_SDK: u32 = 1 << 16;
+    pub(crate) const GUESSED: u32 = 1 << 17;
+    pub(crate) const LEAF_ONLY: u32 = 1 << 18;
+    pub(crate) const OF_SPAN: u32 = 1 << 19;
+    /// The highest 8 bits: a digest of the kind of the provider's response id; 0 = no id.
+    pub(crate) const ANSWER_KIND_SHIFT: u32 = 24;
 }
 
 /// The event that an item marks.
@@ -118,7 +125,7 @@ record! {
         node: u64,
         parent: u64,
         /// Constants of [`flag`].
-        flags: u16,
+        flags: u32,
         /// Iteration number + 1; 0 = none.
         iteration: u32,
         /// Unix ns; 0 = missing or implausible.

@@ -4,7 +4,10 @@
 use foldhash::{HashMap, HashMapExt as _};
 
 use genai::usage::split_tokens;
-use genai::{BillingStatus, CallCost, CallTokenBuckets, Facts, ItemFacts, ItemRole, LatePrice, VaultedTexts};
+use genai::{
+    BillingStatus, CallCost, CallTokenBuckets, Facts, ItemFacts, ItemRole, LatePrice, VaultedTexts, Vocabulary,
+    response_id_kind,
+};
 use kernel::CONTENT;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
@@ -42,6 +45,7 @@ const LIMIT_ERRORS: &str = "GraphRecursionError MaxTurnsExceeded MaxIterationsEx
 /// Context for reading a batch.
 #[derive(Clone, Copy)]
 pub(super) struct ObservationContext<'a> {
+    pub(super) vocabulary: &'a Vocabulary,
     pub(super) settings: &'a Settings,
     pub(super) ids: &'a dyn IdPolicy,
     /// Texts that only the vault may store.
@@ -81,14 +85,16 @@ pub(super) fn observe_batch(
         if is_observed(item) {
             let observed = reader.observe_item(item, &attributes);
             reader.add_outcome(item, &attributes);
-            let changes = reader.observe_changes(item, &observed);
+            let changes = item.cost.as_deref().map(|cost| reader.observe_changes(cost, &observed));
             reader.observation.items.push(observed);
-            reader.observation.items.extend(changes);
+            reader.observation.items.extend(changes.into_iter().flatten());
         }
     }
     for late_price in &facts.late_prices {
         let observed = reader.observe_late_price(late_price);
+        let changes = reader.observe_changes(&late_price.cost, &observed);
         reader.observation.items.push(observed);
+        reader.observation.items.extend(changes);
     }
     (reader.observation, reader.rejected_measures)
 }
@@ -210,6 +216,7 @@ impl<'a> BatchReader<'a> {
             mark = mark::FAILURE;
         }
         let reports_event = call.is_some() || tool.is_some() || mark != mark::NONE;
+        let call_flags = if call.is_some() { self.call_flags(item) } else { 0 };
         let more_flags =
             collect_flags([(flag::SUCCEEDED, has_succeeded), (flag::DENIED, denied), (flag::LIMIT, hit_limit)]);
         ObservedItem {
@@ -218,7 +225,7 @@ impl<'a> BatchReader<'a> {
             run: self.intern_key(key_kind::RUN, item.run.as_deref(), session),
             node,
             parent,
-            flags: item_flags(item, is_span, has_ended, reports_event) | more_flags,
+            flags: item_flags(item, is_span, has_ended, reports_event) | more_flags | call_flags,
             iteration: item
                 .iteration
                 .and_then(|number| u32::try_from(number).ok())
@@ -234,6 +241,19 @@ impl<'a> BatchReader<'a> {
             call,
             tool,
         }
+    }
+
+    /// What decides whether the item and others are one call.
+    fn call_flags(&self, item: &ItemFacts) -> u32 {
+        let is_generic = item.dialect.is_some_and(|dialect| self.context.vocabulary.is_generic_dialect(dialect));
+        let kind = item.provider_response_id().map_or(0, |id| calls::text_number(response_id_kind(id)) & 0xff | 1);
+        kind << flag::ANSWER_KIND_SHIFT
+            | collect_flags([
+                (flag::VENDOR_SDK, item.from_vendor_sdk),
+                (flag::GUESSED, item.guessed),
+                (flag::LEAF_ONLY, is_generic && !item.guessed),
+                (flag::OF_SPAN, item.counts_if_no_span),
+            ])
     }
 
     /// The error type of a failed item, from the item or its exception event.
@@ -252,13 +272,11 @@ impl<'a> BatchReader<'a> {
         own_type.or_else(exception_type)
     }
 
-    /// Changes of what earlier items were charged: those of the item's own call, and those that it carries for others.
-    fn observe_changes(&mut self, item: &ItemFacts, observed: &ObservedItem) -> Vec<ObservedItem> {
-        let Some(cost) = item.cost.as_deref() else { return Vec::new() };
+    /// Changes of what earlier items were charged, which an item carries.
+    fn observe_changes(&mut self, cost: &CallCost, observed: &ObservedItem) -> Vec<ObservedItem> {
         let ObservedItem { trace, session, run, node, parent, flags, .. } = *observed;
         let own = ObservedItem { trace, session, run, node, parent, flags, ..ObservedItem::default() };
         let mut changes: Vec<(ObservedItem, i128)> = Vec::new();
-        changes.extend(cost.is_change.then(|| (own.clone(), cost.atto_usd.unwrap_or(0))));
         for corrected in &cost.corrected {
             let has_span = corrected.span != [0; 8];
             let place = match corrected.trace == [0; 16] {
@@ -293,7 +311,7 @@ impl<'a> BatchReader<'a> {
             model: self.intern_name(late_price.basis.models.first().map(String::as_str)),
             price_quality: price_quality::PRICED,
             buckets: late_price.cost.buckets,
-            atto: late_price.cost.atto_usd.unwrap_or(0),
+            atto: late_price.cost.call_atto_usd.unwrap_or(0),
             ..ObservedModelCall::default()
         };
         ObservedItem {
@@ -330,16 +348,12 @@ impl<'a> BatchReader<'a> {
         };
         let model = item.response_model.as_deref().or(item.request_model.as_deref());
         let price_quality = item.cost.as_ref().map_or(price_quality::UNKNOWN, |cost| match cost.status {
-            _ if cost.is_covered => price_quality::PRICED,
-            _ if cost.is_change => price_quality::NOT_COUNTED,
-            BillingStatus::Priced => price_quality::PRICED,
+            _ if cost.call_atto_usd.is_some() => price_quality::PRICED,
             BillingStatus::Unpriced => price_quality::UNPRICED,
             BillingStatus::Deferred => price_quality::DEFERRED,
-            BillingStatus::NotCounted | BillingStatus::Correction => price_quality::NOT_COUNTED,
+            BillingStatus::Priced | BillingStatus::NotCounted | BillingStatus::Correction => price_quality::NOT_COUNTED,
         });
-        // a change is a record of its own
-        let own_price = |cost: &CallCost| Some(cost.atto_usd?.saturating_add(cost.billed_before_atto_usd));
-        let atto = item.cost.as_deref().filter(|cost| !cost.is_change).and_then(own_price).unwrap_or(0);
+        let atto = item.cost.as_deref().and_then(|cost| cost.call_atto_usd).unwrap_or(0);
         Some(ObservedModelCall {
             key,
             model: self.intern_name(model),
@@ -444,7 +458,7 @@ fn is_charged_total(item: &ItemFacts) -> bool {
     item.call == ItemRole::Agent && item.cost.as_deref().is_some_and(is_charged)
 }
 
-fn item_flags(item: &ItemFacts, is_span: bool, has_ended: bool, reports_event: bool) -> u16 {
+fn item_flags(item: &ItemFacts, is_span: bool, has_ended: bool, reports_event: bool) -> u32 {
     let is_permission = item.call == ItemRole::Permission;
     let is_turn = (item.billable && item.call != ItemRole::Model) || is_charged_total(item);
     collect_flags([
@@ -471,7 +485,7 @@ fn item_flags(item: &ItemFacts, is_span: bool, has_ended: bool, reports_event: b
 }
 
 /// The flags that hold, as bits.
-fn collect_flags(flags: impl IntoIterator<Item = (u16, bool)>) -> u16 {
+fn collect_flags(flags: impl IntoIterator<Item = (u32, bool)>) -> u32 {
     flags.into_iter().fold(0, |bits, (flag, holds)| if holds { bits | flag } else { bits })
 }
 

@@ -57,7 +57,7 @@ impl RunCall {
     }
 
     /// Whether an item's flags say that it failed, and that a sub-agent made it.
-    pub(super) fn failed_and_sub_agent(flags: u16) -> (bool, bool) {
+    pub(super) fn failed_and_sub_agent(flags: u32) -> (bool, bool) {
         (flags & flag::FAILED != 0, flags & flag::SUB_AGENT != 0)
     }
 

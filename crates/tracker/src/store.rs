@@ -39,9 +39,9 @@ pub(super) struct NewToolCall {
 
 impl NewToolCall {
     /// `flags_before`: the tool call's flags before the item was added to the group.
-    fn detect(flags_before: u16, group: &ItemGroup, item: &ObservedItem) -> Option<Self> {
+    fn detect(flags_before: u32, group: &ItemGroup, item: &ObservedItem) -> Option<Self> {
         let (name, flags_after) = group.tool_name_and_flags(item)?;
-        let is_new = |flag: u16| flags_before & flag == 0 && flags_after & flag != 0;
+        let is_new = |flag: u32| flags_before & flag == 0 && flags_after & flag != 0;
         let ran = is_new(flag::TOOL_RAN);
         let failed =
             flags_after & flag::TOOL_RAN != 0 && (is_new(flag::FAILED) || (ran && flags_after & flag::FAILED != 0));

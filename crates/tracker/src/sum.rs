@@ -9,9 +9,9 @@ use runs::{ModelTotals, StepKind, UNATTRIBUTED};
 
 use super::aggregation_context::AggregationContext;
 use super::group::{ItemGroup, LifecycleMark, ModelCallRecord, ToolCallRecord, TracePosition};
-use super::layers::{self, CountDecision};
+use super::model_calls::{CountDecision, ModelCalls};
 use super::observation::{flag, mark, price_quality};
-use super::paired_records::PairedRecords;
+use super::paired_tools::PairedTools;
 use super::resolve::ResolvedRuns;
 use super::run::{ItemRecord, Run, RunIdentity, RunItem};
 use super::run_calls::{self, RunCall};
@@ -24,8 +24,9 @@ pub(super) fn sum_runs(
     item_runs: &[Option<usize>],
     context: &AggregationContext,
 ) {
-    let pairs = PairedRecords::pair_records(items, item_runs);
-    let decisions = layers::decide_counts(&resolved.group.nodes, items, &pairs);
+    let paired_tools = PairedTools::pair_records(items, item_runs);
+    let model_calls = ModelCalls::count(resolved.group, items, item_runs);
+    let decisions = &model_calls.decisions;
     let runs_with = |is_wanted: fn(&CountDecision) -> bool| -> HashSet<usize> {
         let wanted = decisions.iter().zip(item_runs).filter(|(decision, _)| is_wanted(decision));
         wanted.filter_map(|(_, run)| *run).collect()
@@ -34,13 +35,13 @@ pub(super) fn sum_runs(
     let runs_with_turns = runs_with(|decision| matches!(decision, CountDecision::TurnTokens(_)));
     let denied_tools = denied_tools(resolved.group);
     let mut latest_calls = LatestCalls::default();
-    for (item_index, ((item, run_index), decision)) in items.iter().zip(item_runs).zip(&decisions).enumerate() {
+    for (item_index, ((item, run_index), decision)) in items.iter().zip(item_runs).zip(decisions).enumerate() {
         let Some(run_index) = *run_index else { continue };
         let ancestors = resolved.tree.ancestors(item.position.node);
         let (group, Some(run)) = (resolved.group, resolved.runs.get_mut(run_index)) else { continue };
         match item.record {
             ItemRecord::Call(call) => {
-                let Some(call) = pairs.call(item_index, call) else { continue };
+                let call = model_calls.call(item_index, call);
                 let decision = match *decision {
                     // its calls report the tokens; what it was charged stays
                     CountDecision::TurnTokens(price) if runs_with_calls.contains(&run_index) => {
@@ -56,7 +57,7 @@ pub(super) fn sum_runs(
                 latest_calls.add_call(run, run_index, (item, call), decision, group, (outside_loop, sub_agent));
             }
             ItemRecord::Tool(tool) => {
-                let Some(tool) = pairs.tool(item_index, tool) else { continue };
+                let Some(tool) = paired_tools.tool(item_index, tool) else { continue };
                 let denied_by = denied_tools.get(&tool.position.node).copied().filter(|_| tool.position.is_own_span);
                 add_tool(run, item, tool, (denied_by, ancestors.nested), group);
             }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use calls::{ChargeKind, Verdict};
-use genai::{BillingStatus, CallCost as CostFact, Facts, ItemFacts, LatePrice};
+use genai::{BillingStatus, CallCost as CostFact, CostCorrection, Facts, ItemFacts, LatePrice};
 use otlp::Signal;
 use rates::{RateTable, RateTables, UnpricedReason, Usd};
 
@@ -141,17 +141,18 @@ impl CostProcessor {
         pass: &mut BatchPass<'_>,
         settled: SettledWait<'_>,
         verdict: Verdict,
+        corrected: Vec<CostCorrection>,
     ) -> Option<LatePrice> {
         let SettledWait { call, ancestor, table, contract, pricing } = settled;
         pass.changes.ended_waits.push((ancestor, call.call_key.clone()));
-        let Verdict::Charged { kind, money, counted_by: None, .. } = verdict else { return None };
+        let Verdict::Charged { kind, money, call_usd, counted_by: None, .. } = verdict else { return None };
         let contract: Option<Box<str>> = contract.map(Into::into);
         let cost = match pricing {
             Ok(mut priced) if kind != ChargeKind::Unpriced => {
                 (priced.total, priced.parts) = (Usd(money.total()), money.into());
                 pass.changes.count_status(BillingStatus::Priced);
                 pass.changes.add_priced(call.tenant.as_deref(), priced.model, priced.provider, priced.total);
-                priced_fact(priced, table.stamp())
+                CostFact { call_atto_usd: Some(call_usd), corrected, ..priced_fact(priced, table.stamp()) }
             }
             Ok(_) => return None,
             Err(unpriced) => {

@@ -23,7 +23,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
-use calls::{BatchKey, CallRecord, ChargeKind, CopyKind, Correction, Money, Verdict, text_number};
+use calls::{BatchKey, CallRecord, ChargeKind, CopyKind, Correction, CorrectionCarrier, Money, Verdict, text_number};
 use genai::usage::{PricingFlags, split_tokens};
 use genai::{
     self, BillingStatus, CallCost as CostFact, CallTokenBuckets, CostCorrection, Facts, ItemFacts, ItemRole,
@@ -49,6 +49,8 @@ use deferred_calls::SettledWait;
 use ledger::{CostLedger, LedgerChanges, NameDisplay};
 use waiting_calls::{BatchSpans, LedgerKey, WaitingCall};
 
+/// The verdict about what was decided before.
+const REPEAT: Verdict = Verdict::Copy { kind: CopyKind::Record, call_usd: None };
 /// A session is considered to send logs if one arrived within this time, ns.
 const RECENT_LOG_WINDOW: u64 = 600_000_000_000;
 
@@ -157,9 +159,17 @@ impl CostProcessor {
         let status = BillingStatus::parse(stamped(stamp::STATUS)?)?;
         let reason = || stamped(stamp::REASON).and_then(UnpricedReason::parse).unwrap_or(UnpricedReason::UnknownModel);
         let usd = stamped(stamp::USD).map(str::to_owned);
+        let atto_usd = usd.as_deref().and_then(Usd::parse).map(|usd| usd.0);
+        let (mut call_atto_usd, mut corrected) = (atto_usd, Vec::new());
+        if let Some(atto_usd) = atto_usd.filter(|_| stamp::is_change(pass.payload, item.node)) {
+            let own = CostCorrection { trace: [0; 16], span: [0; 8], is_span: false, atto_usd };
+            (call_atto_usd, corrected) = (Some(0), vec![own]);
+        }
         Some(CostFact {
             status,
-            atto_usd: usd.as_deref().and_then(Usd::parse).map(|usd| usd.0),
+            atto_usd,
+            call_atto_usd,
+            corrected,
             usd,
             rate_table: stamped(stamp::RATES).unwrap_or("").into(),
             rate_row: stamped(stamp::RATE).map(str::to_owned),
@@ -191,8 +201,8 @@ impl CostProcessor {
         match verdict {
             Verdict::Charged { counted_by: None, .. } => {}
             Verdict::Charged { .. } => return,
-            Verdict::Copy(_) => {
-                (cost.status, cost.usd, cost.atto_usd, cost.reason) = (NotCounted, None, None, None);
+            Verdict::Copy { .. } => {
+                *cost = unpriced_fact(NotCounted, &cost.rate_table, cost.buckets);
                 return;
             }
         }
@@ -306,13 +316,14 @@ impl CostProcessor {
     ) {
         let Candidate { table, contract, pricing, record, wait, .. } = candidate;
         let (node, table_stamp, is_total) = (item.node, table.stamp(), records::is_total(item));
-        let is_sum = matches!(verdict, Verdict::Copy(kind) if kind == CopyKind::Sum || is_total) && wait.is_none();
+        let is_sum =
+            matches!(verdict, Verdict::Copy { kind, .. } if kind == CopyKind::Sum || is_total) && wait.is_none();
         if !is_sum || (!pass.is_trusted && pass.payload.get(node, stamp::USAGE_COST).is_some()) {
             stamp::move_reported_cost(pass.payload, node, item.reported_cost.as_deref().filter(|_| !is_sum));
         }
         let contract: Option<Box<str>> = contract.map(Into::into);
         let cost = match (verdict, wait) {
-            (Verdict::Copy(_), Some(wait)) => {
+            (Verdict::Copy { .. }, Some(wait)) => {
                 pass.mark_status(node, BillingStatus::Deferred, PricingFlags::default());
                 let buckets = pricing.err().map(|unpriced| unpriced.buckets).unwrap_or_default();
                 match (wait, item.dialect) {
@@ -325,7 +336,7 @@ impl CostProcessor {
                 unpriced_fact(BillingStatus::Deferred, table_stamp, buckets)
             }
             // the calls below it are charged: a sum gets no mark
-            (Verdict::Copy(_), None) if is_sum => {
+            (Verdict::Copy { .. }, None) if is_sum => {
                 if is_total {
                     item.billable = false;
                 } else {
@@ -333,17 +344,13 @@ impl CostProcessor {
                 }
                 return;
             }
-            (Verdict::Copy(kind), None) => {
+            (Verdict::Copy { kind, call_usd }, None) => {
                 if kind == CopyKind::Layer {
                     item.call = ItemRole::ModelCopy;
                 }
-                let is_covered = kind == CopyKind::Covered;
-                CostFact { is_covered, ..Self::mark_late_copy(pass, item, table_stamp) }
+                CostFact { call_atto_usd: call_usd, ..Self::mark_late_copy(pass, item, table_stamp) }
             }
-            (
-                Verdict::Charged { is_covered, kind, money, is_netted, before, paid_before, counted_by, is_id_reused },
-                _,
-            ) => {
+            (Verdict::Charged { kind, money, is_netted, before, call_usd, counted_by, is_id_reused }, _) => {
                 let mut flags = PricingFlags::default();
                 if is_id_reused {
                     flags.add(PricingFlags::ID_REUSED);
@@ -361,9 +368,8 @@ impl CostProcessor {
                 let before = before.filter(|_| !is_whole);
                 let charge =
                     self.stamp_charge(pass, (table, pricing), (kind, money, flags), (counted_by, before), item);
-                let is_change = is_netted || money.total() < 0;
-                let billed_before_atto_usd = if is_change { 0 } else { paid_before };
-                CostFact { is_covered: is_covered && is_change, is_change, billed_before_atto_usd, ..charge }
+                let is_own = kind != ChargeKind::Unpriced && counted_by != Some(true);
+                CostFact { call_atto_usd: is_own.then_some(call_usd), ..charge }
             }
         };
         item.cost = Some(Box::new(CostFact { contract, ..cost }));
@@ -465,9 +471,15 @@ impl CostProcessor {
             .filter(|_| is_traces)
             .filter_map(|(_, (item, _))| records::span_link(payload, item.node, records::is_tool_or_agent(item)));
         let mut corrections: BTreeMap<usize, Vec<Correction>> = BTreeMap::new();
+        // by record: the corrections that its amount contains
+        let mut netted: HashMap<usize, Vec<CostCorrection>> = HashMap::new();
         // By tenant, made when it is first needed.
         let mut carriers: Option<HashMap<u32, usize>> = None;
-        let mut carry = |correction: &Correction| {
+        let mut carry = |correction: &Correction, carrier: CorrectionCarrier| {
+            if let CorrectionCarrier::Record(record) = carrier {
+                netted.entry(record).or_default().extend(for_runs(correction));
+                return true;
+            }
             let carriers = carriers.get_or_insert_with(|| {
                 let free = others().filter(|(_, (item, _))| item.cost.is_none());
                 let of_tenant = free.map(|(index, (item, _))| (item.tenant.as_deref().map_or(0, text_number), index));
@@ -481,16 +493,20 @@ impl CostProcessor {
         let key = pass.key();
         let verdicts = self.ledger.calls.lock().bill(&key, &records, spans, &mut carry, &mut pass.changes.calls);
         let mut verdicts = verdicts.into_iter();
+        let mut netted = (0..).map(|record| netted.remove(&record).unwrap_or_default());
         for candidate in candidates {
+            let corrected = netted.next().unwrap_or_default();
             let (Some(verdict), Some(item)) = (verdicts.next(), facts.items.get_mut(candidate.index)) else { continue };
             self.stamp_verdict(pass, candidate, verdict, item);
+            item.cost.as_deref_mut().into_iter().for_each(|cost| cost.corrected.clone_from(&corrected));
             let counts = |cost: &CostFact| matches!(cost.status, BillingStatus::Priced | BillingStatus::Unpriced);
             if item.cost.as_deref().is_some_and(counts) {
                 pass.changes.add_unrecognized_usage(&item.unrecognized_usage);
             }
         }
         for (settled, verdict) in settled.into_iter().zip(verdicts.by_ref()) {
-            facts.late_prices.extend(self.late_price(pass, settled, verdict));
+            let corrected = netted.next().unwrap_or_default();
+            facts.late_prices.extend(self.late_price(pass, settled, verdict, corrected));
         }
         for ((index, _), verdict) in upstream.into_iter().zip(verdicts) {
             let item = facts.items.get_mut(index);
@@ -510,13 +526,7 @@ impl CostProcessor {
         let table_stamp = rates.table(item.tenant.as_deref()).stamp();
         let status = BillingStatus::Correction;
         let total = Usd(money.total());
-        let corrected = |correction: &Correction| CostCorrection {
-            trace: correction.record.trace,
-            span: correction.record.span,
-            is_span: correction.record.traits & calls::traits::SPAN != 0,
-            atto_usd: correction.money.total(),
-        };
-        let corrected = corrections.iter().filter(|one| !one.is_duplicate).map(corrected).collect();
+        let corrected = corrections.iter().filter_map(for_runs).collect();
         let priced = amount_without_row(money, None, None);
         stamp::move_reported_cost(pass.payload, item.node, None);
         stamp::write_price(pass.payload, item.node, &priced, table_stamp, status);
@@ -635,6 +645,14 @@ impl BatchPass<'_> {
     }
 }
 
+/// What runs need to know of a correction.
+fn for_runs(correction: &Correction) -> Option<CostCorrection> {
+    let Correction { record, money, is_known_to_runs } = correction;
+    let is_span = record.traits & calls::traits::SPAN != 0;
+    let corrected = CostCorrection { trace: record.trace, span: record.span, is_span, atto_usd: money.total() };
+    (!is_known_to_runs).then_some(corrected)
+}
+
 /// An amount that no row of the rate table gave.
 fn amount_without_row<'t>(money: Money, provider: Option<&'t str>, model: Option<&'t str>) -> PricedCall<'t> {
     PricedCall {
@@ -730,8 +748,7 @@ impl Processor for CostProcessor {
         if pass.is_repeat {
             for (index, _) in upstream {
                 let item = facts.items.get_mut(index);
-                item.into_iter()
-                    .for_each(|item| Self::count_upstream(&mut pass, item, Verdict::Copy(CopyKind::Record)));
+                item.into_iter().for_each(|item| Self::count_upstream(&mut pass, item, REPEAT));
             }
         } else {
             self.bill(&mut pass, (candidates, settled, upstream), &mut facts);

@@ -80,6 +80,15 @@ pub(super) fn write_price(
     }
 }
 
+/// Whether a stamped amount is a part of what a call costs, or of other calls.
+pub(super) fn is_change(payload: &Payload, node: NodeId) -> bool {
+    let flags = payload.get(node, FLAGS);
+    let words = flags.iter().flat_map(Value::items);
+    let flags = PricingFlags::from_words(words.filter_map(|word| word.as_str()));
+    payload.get_str(node, STATUS) == Some(BillingStatus::Correction.as_str())
+        || [PricingFlags::GROWN, PricingFlags::AFTER_SPAN, PricingFlags::NET].iter().any(|part| flags.contains(*part))
+}
+
 /// Names the records that a correction changes: trace and span, or the digest of a log record without them.
 pub(super) fn write_corrected<'r>(payload: &mut Payload, node: NodeId, records: impl Iterator<Item = &'r CallRecord>) {
     let name = |record: &CallRecord| match record.span == [0; 8] {
