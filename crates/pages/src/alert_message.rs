@@ -82,7 +82,7 @@ fn format_link(url: &str, word: &str) -> String {
 
 /// The message that an alert began or, with `until`, that it ended. `run`: the run that illustrates it, if known.
 pub fn format_alert(alert: &Alert, links: &MessageLinks, run: Option<&RunRecord>) -> Value {
-    let (emoji, state) = match alert.severity {
+    let (emoji, state) = match alert.severity() {
         _ if alert.until.is_some() => (":white_check_mark:", "ended"),
         AlertSeverity::Critical => (":rotating_light:", "critical"),
         AlertSeverity::Warning => (":warning:", "warning"),

@@ -302,7 +302,11 @@ impl OverviewPage {
             exact: text::format_exact_cost(figures.sum.atto_usd, figures.sum.unpriced),
             unpriced: figures.sum.unpriced,
             cards: build_cards(&figures, pages.iteration_ceiling, window),
-            highest_severity: firing.iter().map(|alert| alert.severity).max().map_or("", |severity| severity.as_str()),
+            highest_severity: firing
+                .iter()
+                .map(|alert| alert.severity())
+                .max()
+                .map_or("", |severity| severity.as_str()),
             alerts,
             alerts_left,
             live: rows(&live),
@@ -523,9 +527,9 @@ fn alert_groups(pages: &AdminPages, firing: &[Alert], runs: &[Arc<RunRecord>], n
         }
     }
     for (alerts, _) in &mut groups {
-        alerts.sort_by_key(|alert| std::cmp::Reverse((alert.severity, alert.since)));
+        alerts.sort_by_key(|alert| std::cmp::Reverse((alert.severity(), alert.since)));
     }
-    groups.sort_by_key(|(alerts, _)| std::cmp::Reverse(alerts.first().map(|alert| (alert.severity, alert.since))));
+    groups.sort_by_key(|(alerts, _)| std::cmp::Reverse(alerts.first().map(|alert| (alert.severity(), alert.since))));
     let not_shown = groups.iter().skip(MAX_ALERT_GROUPS).map(|(alerts, _)| alerts.len()).sum();
     let shown = groups
         .iter()
@@ -546,7 +550,7 @@ impl AlertGroup {
         let names = names.into_iter().filter_map(|(word, name)| Some(format!("{word} {}", text::clean_name(name?))));
         let reason = |alert: &&Alert| AlertReason {
             rule: text::clean_name(alert.rule.as_str()),
-            severity: alert.severity.as_str(),
+            severity: alert.severity().as_str(),
             what: alert.measurement_text(),
             tool: if alert.tool.is_empty() { String::new() } else { text::clean_name(&alert.tool) },
             since: text::format_age(alert.since, now),

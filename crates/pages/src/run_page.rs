@@ -183,7 +183,7 @@ fn active_alerts(pages: &AdminPages, run: &Value) -> Vec<(&'static str, String, 
     });
     alerts
         .iter()
-        .map(|alert| (alert.severity.as_str(), text::clean_name(alert.rule.as_str()), alert.measurement_text()))
+        .map(|alert| (alert.severity().as_str(), text::clean_name(alert.rule.as_str()), alert.measurement_text()))
         .collect()
 }
 

@@ -10,7 +10,7 @@ use tower::ServiceExt;
 
 use super::{AdminPages, router};
 use ::runs::testing::runs::{self, MINUTE, Made, NOW};
-use ::runs::{Alert, AlertSeverity, RunCatalog, RunState, RunStep, RunView, StepKind};
+use ::runs::{Alert, RunCatalog, RunState, RunStep, RunView, StepKind};
 use history::{ClientTable, FailedSpans, RunHistory};
 use kernel::clock::{ManualClock, UnixNanos};
 use telemetry::admin::{self, AdminConfig, AdminState};
@@ -344,7 +344,7 @@ fn every_message_leads_to_run_and_trace() {
 /// first, so that a critical one could be below a dozen warnings.)
 #[tokio::test]
 async fn alerts_about_one_run_stand_together() {
-    let warning = |rule, run: &str, since| Alert { severity: AlertSeverity::Warning, ..runs::alert(rule, run, since) };
+    let warning = |rule, run: &str, since| runs::alert(rule, run, since);
     let session = Alert { run: String::new(), session: "s".into(), ..runs::alert("session_cost_runaway", "", NOW - 3) };
     let drift =
         Alert { run: String::new(), session: String::new(), feature: None, ..warning("cost_per_run_drift", "", NOW) };

@@ -4,6 +4,7 @@
 
 kernel::word_enum! {
     /// A rule of the alerts that tollgate computes itself.
+    #[derive(serde::Serialize, serde::Deserialize)]
     pub AlertRule {
         /// A run reached 80 % of its iteration ceiling.
         IterationCeilingWarning = "iteration_ceiling_warning",

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{AlertRule, AlertSeverity, InvestigationStats, RunDetail, RunOwner, RunSums, RunView};
 
 /// Verdict of a human on a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OutcomeVerdict {
     /// The human confirmed the agent's result.
     Confirmed,
@@ -38,7 +38,7 @@ impl OutcomeVerdict {
 }
 
 /// The result of a run as a human judges it.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct RunOutcome {
     /// Confirmed or overridden.
     pub verdict: OutcomeVerdict,
@@ -81,28 +81,34 @@ pub struct RunBudget {
 }
 
 /// One alert that tollgate computes itself.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
     /// The replica that sends it.
+    #[serde(skip)]
     pub owner: RunOwner,
     pub rule: AlertRule,
-    pub severity: AlertSeverity,
     pub account: String,
     /// Id of the run; "" = none.
     pub run: String,
     pub session: String,
     /// Trace id, for a link.
     pub trace: String,
-    pub tenant: Option<String>,
-    pub feature: Option<String>,
     /// Name of the tool; "" = none.
     pub tool: String,
+    pub tenant: Option<String>,
+    pub feature: Option<String>,
     pub value: f64,
     pub threshold: f64,
     /// When the alert started firing, unix ns by the gateway's clock.
     pub since: u64,
     /// When it was resolved; `None` = it is still firing.
     pub until: Option<u64>,
+}
+
+impl Alert {
+    pub fn severity(&self) -> AlertSeverity {
+        self.rule.severity()
+    }
 }
 
 /// Aggregate of one numeric span attribute.

@@ -287,7 +287,7 @@ pub fn alerts(all: &[Alert]) -> Value {
     let alert_json = |alert: &Alert| {
         json!({
             "rule": alert.rule.as_str(),
-            "severity": alert.severity.as_str(),
+            "severity": alert.severity().as_str(),
             "state": if alert.until.is_none() { "firing" } else { "resolved" },
             "account": alert.account,
             "run_id": text(&alert.run),

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use genai::CallTokenBuckets;
+use serde::{Deserialize, Serialize};
 
 use super::{ModelTotals, RunView, combine_buckets};
 
 /// Sum over the runs of one tenant, model and so on, live ones up to now.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageSum {
     /// Runs; for a model, those in which it answered; for a tenant, those with calls of the tenant.
     pub runs: u64,
@@ -99,7 +100,7 @@ impl UsageSum {
 }
 
 /// Sums over all runs since the state began, live ones up to now.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct RunSums {
     pub all: UsageSum,
     /// By tenant (equal names of different accounts are added up); `unattributed` without one, `other` beyond 200.
@@ -110,6 +111,7 @@ pub struct RunSums {
     pub by_user: BTreeMap<String, UsageSum>,
     pub by_session: BTreeMap<String, UsageSum>,
     /// The same for each account; the inner sums have an empty `by_account`.
+    #[serde(skip)]
     pub by_account: BTreeMap<String, RunSums>,
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use genai::CallTokenBuckets;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Maximum number of tools, models or finish reasons in one sum.
 const MAX_KINDS: usize = 64;
@@ -16,7 +16,7 @@ pub const UNATTRIBUTED: &str = "unattributed";
 /// Name used if none was given.
 pub const UNKNOWN: &str = "unknown";
 
-#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolTotals {
     /// Calls without a reported failure.
     pub ok: u64,
@@ -28,7 +28,7 @@ pub struct ToolTotals {
 }
 
 /// Calls of one model or tenant.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelTotals {
     /// Calls that were answered.
     pub calls: u64,
@@ -41,7 +41,7 @@ pub struct ModelTotals {
     pub no_usage: u64,
 }
 
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PermissionDenial {
     /// The tool that was not allowed to run.
     pub tool: String,
@@ -49,7 +49,7 @@ pub struct PermissionDenial {
     pub source: String,
 }
 
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ModelFallback {
     /// `refusal`, `rate_limited_429`, `overloaded_529` or `other`.
     pub reason: String,
@@ -61,7 +61,7 @@ pub struct ModelFallback {
 }
 
 /// Reason and provider of model calls that were not answered as asked.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ModelCallTrouble {
     /// As [`ModelFallback::reason`].
     pub reason: String,
@@ -69,7 +69,7 @@ pub struct ModelCallTrouble {
 }
 
 /// Sums over the calls of a run or session.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunTotals {
     /// Answered model calls, by model.
     pub models: BTreeMap<String, ModelTotals>,

@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{RunOutcome, RunTotals};
 
 kernel::word_enum! {
+    #[derive(Serialize, Deserialize)]
     pub RunState {
         /// No end is known yet.
         Live = "live",
@@ -23,7 +26,7 @@ kernel::word_enum! {
 }
 
 kernel::word_enum! {
-    #[derive(Default)]
+    #[derive(Default, Serialize, Deserialize)]
     pub StepKind {
         #[default]
         Model = "model",
@@ -32,7 +35,7 @@ kernel::word_enum! {
 }
 
 /// One model or tool call of a run.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunStep {
     pub kind: StepKind,
     /// Name of the model or tool.
@@ -57,14 +60,14 @@ pub struct RunStep {
 }
 
 /// Repeated calls of one tool, which look like a loop.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallStreak {
     pub tool: String,
     pub count: u64,
 }
 
 /// Maxima over a run's calls, which can't be added up.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunPeaks {
     /// The call that took longest.
     pub slowest: Option<RunStep>,
@@ -85,7 +88,7 @@ impl RunPeaks {
     }
 }
 
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct EvaluationScore {
     /// Name of the evaluated property.
     pub name: String,
@@ -96,7 +99,7 @@ pub struct EvaluationScore {
 // Values are never NaN.
 impl Eq for EvaluationScore {}
 
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunJudgement {
     /// Verdict of a human.
     pub outcome: Option<RunOutcome>,
@@ -129,9 +132,10 @@ impl RunOwner {
     }
 }
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunView {
     /// The replica that counts it.
+    #[serde(skip)]
     pub owner: RunOwner,
     /// Account of the credential that sent it.
     pub account: String,
@@ -173,9 +177,10 @@ pub struct RunView {
     pub judgement: RunJudgement,
 }
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionView {
     /// The replica that counts it.
+    #[serde(skip)]
     pub owner: RunOwner,
     /// Account of the credential that sent it.
     pub account: String,

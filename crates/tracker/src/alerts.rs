@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use config::{FieldProblem, TimeSpan};
@@ -17,7 +18,7 @@ use runs::{
     Alert, AlertRule, CallStreak, RunOwner, RunPeaks, RunState, RunTotals, RunView, SessionView, total_input_tokens,
 };
 
-use super::codec::{BinaryCodec, fields, put_map};
+use super::codec::{put, put_list, take};
 use super::constants::nanos;
 use super::run::Run;
 
@@ -80,19 +81,8 @@ impl AlertThresholds {
 }
 
 /// Baseline: values of the latest ended runs or sessions of a feature or tenant, oldest first.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct BaselineValues(VecDeque<f64>);
-
-impl BinaryCodec for BaselineValues {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.0.len().put(out);
-        self.0.iter().for_each(|value| value.put(out));
-    }
-
-    fn take(from: &mut &[u8]) -> Option<Self> {
-        Vec::take(from).map(|values: Vec<f64>| Self(values.into()))
-    }
-}
 
 impl BaselineValues {
     fn add(&mut self, value: f64) {
@@ -122,14 +112,12 @@ impl BaselineValues {
     }
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct FeatureBaseline {
     session_cost: BaselineValues,
     session_duration: BaselineValues,
     run_tokens: BaselineValues,
 }
-
-fields!(FeatureBaseline { session_cost, session_duration, run_tokens });
 
 /// Rule, account, subject.
 type AlertKey = (AlertRule, (String, String));
@@ -137,16 +125,6 @@ type AlertKey = (AlertRule, (String, String));
 /// The bit of a rule in a set of rules.
 fn rule_bit(rule: AlertRule) -> u16 {
     AlertRule::rules().position(|one| one == rule).map_or(0, |number| 1 << number)
-}
-
-impl BinaryCodec for AlertRule {
-    fn put(&self, out: &mut Vec<u8>) {
-        Self::rules().position(|rule| rule == *self).unwrap_or(0).put(out);
-    }
-
-    fn take(from: &mut &[u8]) -> Option<Self> {
-        Self::rules().nth(usize::take(from)?)
-    }
 }
 
 /// See the module documentation.
@@ -163,9 +141,9 @@ pub(super) struct AlertEvaluator {
 /// By account and name ([`account_scoped_name`]).
 type Baselines<T> = BoundedMap<String, T, MAX_BASELINES>;
 
-fn take_baselines<T: BinaryCodec>(from: &mut &[u8]) -> Option<Baselines<T>> {
+fn take_baselines<T: DeserializeOwned>(from: &mut &[u8]) -> Option<Baselines<T>> {
     let mut baselines = Baselines::default();
-    for (name, baseline) in <Vec<(String, T)>>::take(from)? {
+    for (name, baseline) in take::<Vec<(String, T)>>(from)? {
         let account = AccountHash::from(name.split('\n').next().unwrap_or_default());
         baselines.insert_for(account, name, baseline, 1);
     }
@@ -185,38 +163,6 @@ impl SessionBounds {
 /// A name with its account, so that equal names of two accounts stay apart.
 fn account_scoped_name(account: &str, name: &str) -> String {
     format!("{account}\n{name}")
-}
-
-fields!(Alert {
-    owner,
-    rule,
-    account,
-    run,
-    session,
-    trace,
-    tool,
-    tenant,
-    feature,
-    value,
-    threshold,
-    since,
-    until,
-} { severity: AlertRule::severity(rule) });
-
-impl BinaryCodec for AlertEvaluator {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.active.put(out);
-        self.ended.len().put(out);
-        self.ended.iter().for_each(|(_, alert)| alert.put(out));
-        put_map(self.features.iter(), out);
-        put_map(self.tenants.iter(), out);
-    }
-
-    fn take(from: &mut &[u8]) -> Option<Self> {
-        let mut alerts = Self { active: BinaryCodec::take(from)?, ..Self::default() };
-        <Vec<Alert>>::take(from)?.into_iter().for_each(|alert| alerts.add_ended(alert));
-        Some(Self { features: take_baselines(from)?, tenants: take_baselines(from)?, ..alerts })
-    }
 }
 
 /// The thresholds and the time of one evaluation.
@@ -276,6 +222,19 @@ impl RuleContext<'_> {
 }
 
 impl AlertEvaluator {
+    pub(super) fn save(&self, out: &mut Vec<u8>) {
+        put(&self.active, out);
+        put_list(self.ended.iter().map(|(_, alert)| alert), out);
+        put_list(self.features.iter(), out);
+        put_list(self.tenants.iter(), out);
+    }
+
+    pub(super) fn load(from: &mut &[u8]) -> Option<Self> {
+        let mut alerts = Self { active: take(from)?, ..Self::default() };
+        take::<Vec<Alert>>(from)?.into_iter().for_each(|alert| alerts.add_ended(alert));
+        Some(Self { features: take_baselines(from)?, tenants: take_baselines(from)?, ..alerts })
+    }
+
     /// Evaluates a run, finished (`over`) or not. `fired` holds the rules that fired for it, as a set of bits. Returns
     /// the alerts that fire now.
     pub(super) fn evaluate_run(
@@ -462,7 +421,7 @@ impl AlertEvaluator {
     /// Active alerts, latest first, then ended ones, latest first.
     pub(super) fn all(&self) -> Vec<Alert> {
         let mut alerts: Vec<Alert> = self.active.values().cloned().collect();
-        alerts.sort_by_key(|alert| std::cmp::Reverse((alert.since, alert.severity)));
+        alerts.sort_by_key(|alert| std::cmp::Reverse((alert.since, alert.severity())));
         alerts.extend(self.ended.iter().rev().map(|(_, alert)| alert.clone()));
         alerts
     }
@@ -483,7 +442,6 @@ fn new_alert(owner: &RunOwner, account: &str, since: u64, (rule, value, threshol
     Alert {
         owner: owner.clone(),
         rule,
-        severity: rule.severity(),
         account: account.to_owned(),
         run: String::new(),
         session: String::new(),

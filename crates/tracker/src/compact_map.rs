@@ -4,7 +4,8 @@
 
 use foldhash::HashMap;
 
-use super::codec::BinaryCodec;
+use serde::ser::SerializeSeq as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Maximum length of the list.
 const MAX_LIST_LEN: usize = 128;
@@ -95,21 +96,24 @@ impl<T> CompactMap<T> {
     }
 }
 
-impl<T: BinaryCodec> BinaryCodec for CompactMap<T> {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.len().put(out);
-        for (key, value) in self.iter() {
-            key.put(out);
-            value.put(out);
-        }
-    }
-
-    fn take(from: &mut &[u8]) -> Option<Self> {
-        let entries: Vec<(u64, T)> = BinaryCodec::take(from)?;
+impl<T> FromIterator<(u64, T)> for CompactMap<T> {
+    fn from_iter<I: IntoIterator<Item = (u64, T)>>(entries: I) -> Self {
         let mut map = Self::default();
-        for (key, value) in entries {
-            map.insert(key, value);
-        }
-        Some(map)
+        entries.into_iter().for_each(|(key, value)| map.insert(key, value));
+        map
+    }
+}
+
+impl<T: Serialize> Serialize for CompactMap<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(Some(self.len()))?;
+        self.iter().try_for_each(|entry| list.serialize_element(&entry))?;
+        list.end()
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for CompactMap<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Vec::<(u64, T)>::deserialize(deserializer)?.into_iter().collect())
     }
 }

@@ -3,12 +3,13 @@
 //! after; so with each new share the old one is subtracted. Names have passed the id policy. `history` holds the sums.
 
 use runs::{ModelTotals, RunView, UNATTRIBUTED, UsageSum};
+use serde::{Deserialize, Serialize};
 
-use super::codec::{BinaryCodec, fields};
+use super::codec::{put, take};
 use super::observe;
 
 /// See the module documentation.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct RunContribution {
     /// The run's own tenant first, then other tenants that some of its calls name.
     pub(super) tenants: Vec<(String, UsageSum)>,
@@ -18,8 +19,6 @@ pub(super) struct RunContribution {
     pub(super) sum: UsageSum,
     pub(super) models: Vec<(String, UsageSum)>,
 }
-
-fields!(RunContribution { tenants, feature, user, session, sum, models });
 
 impl RunContribution {
     pub(super) fn from_view(view: &RunView) -> Self {
@@ -52,7 +51,7 @@ impl RunContribution {
     /// Changes when the share changes.
     pub(super) fn digest(&self) -> u64 {
         let mut bytes = Vec::new();
-        self.put(&mut bytes);
+        put(self, &mut bytes);
         observe::digest(&[&kernel::hex::encode(&bytes)])
     }
 }
@@ -60,7 +59,7 @@ impl RunContribution {
 /// Decodes all shares of a group; they are stored one after the other.
 pub(super) fn decode_contributions(mut from: &[u8]) -> Vec<RunContribution> {
     let mut contributions = Vec::new();
-    while let Some(contribution) = RunContribution::take(&mut from) {
+    while let Some(contribution) = take(&mut from) {
         contributions.push(contribution);
     }
     contributions

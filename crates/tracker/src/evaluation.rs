@@ -12,7 +12,7 @@ use runs::{RunState, RunView, SessionView};
 
 use super::aggregation_context::AggregationContext;
 use super::alerts::{RuleContext, SessionBounds};
-use super::codec::BinaryCodec;
+use super::codec::put;
 use super::config::Settings;
 use super::constants::{MAX_RECENT_RUNS, nanos};
 use super::contribution::RunContribution;
@@ -356,7 +356,7 @@ impl<'e> GroupEvaluator<'e> {
 
     /// Adds the run's share in the sums, whether it is over or not.
     fn add_contribution(&mut self, run: &Run, unended_state: RunState) {
-        self.contribution(run, unended_state).put(&mut self.evaluation.contributions);
+        put(&self.contribution(run, unended_state), &mut self.evaluation.contributions);
     }
 
     /// The record of the alert rules that fired for a session.
@@ -473,6 +473,6 @@ fn session_key(run: &Run) -> u64 {
 /// Changes when the view changes; outcomes are not included.
 pub(super) fn view_digest(view: &RunView) -> u64 {
     let mut bytes = Vec::new();
-    RunView { judgement: Default::default(), ..view.clone() }.put(&mut bytes);
+    put(&RunView { judgement: Default::default(), ..view.clone() }, &mut bytes);
     digest(&[&kernel::hex::encode(&bytes)])
 }

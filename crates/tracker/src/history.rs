@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use kernel::bounded_map::{AccountHash, BoundedMap};
 use runs::fair_eviction::choose_eviction;
 use runs::{InvestigationStats, OTHER, OutcomeVerdict, RunJudgement, RunSums, RunView, UNATTRIBUTED, UsageSum};
+use serde::{Deserialize, Serialize};
 
-use super::codec::{BinaryCodec, fields};
+use super::codec::{put, put_list, take};
 use super::constants::MAX_RECENT_RUNS;
 use super::contribution::{self, RunContribution};
 use super::observation::ObservedOutcome;
@@ -30,7 +31,7 @@ const MAX_RUNS_PER_INVESTIGATION: usize = 1000;
 /// Maximum number of evaluation scores of one run.
 const MAX_SCORES: usize = 8;
 
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct InvestigationState {
     agent_type: String,
     /// Tool calls and cost of each run, by the run's digest.
@@ -44,18 +45,6 @@ pub(super) struct InvestigationState {
     /// Start of the last run that was added, unix ns.
     last: u64,
 }
-
-fields!(InvestigationState {
-    agent_type,
-    runs,
-    tool_calls,
-    atto,
-    overridden,
-    judged,
-    confidence,
-    resolution_seconds,
-    last
-});
 
 /// A run that is still shown, and its digest.
 struct FinishedRun {
@@ -86,39 +75,28 @@ pub(super) struct RunHistory {
     pub(super) events: Vec<OutboxEvent>,
 }
 
-fields!(RunSums { all, by_tenant, by_feature, by_model, by_user, by_session } { by_account: BTreeMap::new() });
-
-impl BinaryCodec for RunHistory {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.recent.len().put(out);
-        self.recent().for_each(|view| view.put(out));
-        self.sums.put(out);
-        self.outcomes.len().put(out);
-        self.outcomes.iter().for_each(|(run, judged)| {
-            run.put(out);
-            judged.judgement.put(out);
-        });
-        self.outcomes.len().put(out);
-        self.outcomes.iter().for_each(|(run, judged)| {
-            judged.account.put(out);
-            run.put(out);
-        });
-        self.investigations.put(out);
+impl RunHistory {
+    pub(super) fn save(&self, out: &mut Vec<u8>) {
+        put_list(self.recent(), out);
+        put(&self.sums, out);
+        put_list(self.outcomes.iter().map(|(run, judged)| (run, &judged.judgement)), out);
+        put_list(self.outcomes.iter().map(|(run, judged)| (&judged.account, run)), out);
+        put(&self.investigations, out);
     }
 
-    fn take(from: &mut &[u8]) -> Option<Self> {
+    pub(super) fn load(from: &mut &[u8]) -> Option<Self> {
         let mut history = Self::default();
-        for view in <Vec<RunView>>::take(from)? {
+        for view in take::<Vec<RunView>>(from)? {
             let digest = run_digest(&view.account, &view.run);
             history.add_finished_run(view, digest);
         }
-        history.sums = BinaryCodec::take(from)?;
-        let mut judgements = BTreeMap::<u64, RunJudgement>::take(from)?;
-        for (account, run) in <Vec<(String, u64)>>::take(from)? {
+        history.sums = take(from)?;
+        let mut judgements: BTreeMap<u64, RunJudgement> = take(from)?;
+        for (account, run) in take::<Vec<(String, u64)>>(from)? {
             let judgement = judgements.remove(&run).unwrap_or_default();
             history.outcomes.insert_for(&*account.clone(), run, JudgedRun { account, judgement }, 1);
         }
-        let investigations: BTreeMap<(String, String), InvestigationState> = BinaryCodec::take(from)?;
+        let investigations: BTreeMap<(String, String), InvestigationState> = take(from)?;
         let runs = investigations.iter().flat_map(|(key, state)| state.runs.keys().map(|run| (*run, key.clone())));
         history.investigation_of_run = runs.collect();
         history.investigations = investigations;

@@ -10,7 +10,6 @@ mod alerts;
 mod args;
 mod attributes;
 mod catalog;
-mod checkpoint;
 mod codec;
 mod compact_map;
 pub mod config;

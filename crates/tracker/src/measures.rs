@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use runs::{MeasureAggregate, OTHER, UNATTRIBUTED};
+use serde::{Deserialize, Serialize};
 
-use super::codec::fields;
 use super::config::Settings;
 use super::observation::BatchObservation;
 use super::recorder::RunEventRecorder;
@@ -21,7 +21,7 @@ const BUCKET_RATIO: f64 = 1.02;
 const SMALLEST_VALUE: f64 = 1e-6;
 
 /// Values of one measure with one set of labels.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct MeasureSeries {
     count: u64,
     sum: f64,
@@ -29,21 +29,17 @@ struct MeasureSeries {
     buckets: BTreeMap<u32, u64>,
 }
 
-fields!(MeasureSeries { count, sum, buckets });
-
 /// Measure, service, tenant, commit; nested, because only pairs have an encoding.
 type SeriesKey = (String, (String, (String, String)));
 
 /// See the module documentation.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Measures {
     series: BTreeMap<SeriesKey, MeasureSeries>,
     /// Span and measure of each remembered value, hashed.
     recent_values: HashSet<u64>,
     older_values: HashSet<u64>,
 }
-
-fields!(Measures { series, recent_values, older_values });
 
 impl Measures {
     /// Applies a committed batch. `shown_names` holds the batch's names as they may be shown, by number.

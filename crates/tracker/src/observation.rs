@@ -8,8 +8,9 @@ use foldhash::{HashMap, HashMapExt as _};
 
 use genai::CallTokenBuckets;
 use runs::RunJudgement;
+use serde::{Deserialize, Serialize};
 
-use super::codec::{BinaryCodec, record};
+use super::codec::{put, take};
 
 /// Yes-or-no facts of an item, as bits.
 pub(super) mod flag {
@@ -75,131 +76,129 @@ pub(super) mod key_kind {
     pub(crate) const RUN: u8 = 3;
 }
 
-record! {
-    /// The observations of one batch.
-    #[derive(Default)]
-    pub(super) struct BatchObservation {
-        account: Box<str>,
-        /// Gateway time of arrival, unix ns.
-        received: u64,
-        keys: Vec<ObservedKey>,
-        names: Vec<Box<str>>,
-        items: Vec<ObservedItem>,
-        outcomes: Vec<ObservedOutcome>,
-        measures: Vec<ObservedMeasure>,
-    }
+/// The observations of one batch.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct BatchObservation {
+    pub(super) account: Box<str>,
+    /// Gateway time of arrival, unix ns.
+    pub(super) received: u64,
+    pub(super) keys: Vec<ObservedKey>,
+    pub(super) names: Vec<Box<str>>,
+    pub(super) items: Vec<ObservedItem>,
+    pub(super) outcomes: Vec<ObservedOutcome>,
+    pub(super) measures: Vec<ObservedMeasure>,
+}
 
-    /// The id of a session, a trace or a run.
-    #[derive(Clone, PartialEq, Eq, Hash)]
-    pub(super) struct ObservedKey {
-        /// A constant of [`key_kind`].
-        kind: u8,
-        text: Box<str>,
-        /// Of a run: its session.
-        session: u32,
-    }
+/// The id of a session, a trace or a run.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct ObservedKey {
+    /// A constant of [`key_kind`].
+    pub(super) kind: u8,
+    pub(super) text: Box<str>,
+    /// Of a run: its session.
+    pub(super) session: u32,
+}
 
-    /// Whose work it was and where it came from, as numbers of names.
-    #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-    pub(super) struct ItemAttribution {
-        tenant: u32,
-        feature: u32,
-        user: u32,
-        /// The prompt template.
-        template: u32,
-        incident: u32,
-        /// `build.commit_sha`.
-        commit: u32,
-        /// `work_tracker.issue_id`.
-        issue: u32,
-        service: u32,
-    }
+/// Whose work it was and where it came from, as numbers of names.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct ItemAttribution {
+    pub(super) tenant: u32,
+    pub(super) feature: u32,
+    pub(super) user: u32,
+    /// The prompt template.
+    pub(super) template: u32,
+    pub(super) incident: u32,
+    /// `build.commit_sha`.
+    pub(super) commit: u32,
+    /// `work_tracker.issue_id`.
+    pub(super) issue: u32,
+    pub(super) service: u32,
+}
 
-    /// One agent item.
-    #[derive(Clone, Default)]
-    pub(super) struct ObservedItem {
-        trace: u32,
-        session: u32,
-        run: u32,
-        /// Place in the trace: see [`span_place`].
-        node: u64,
-        parent: u64,
-        /// Constants of [`flag`].
-        flags: u32,
-        /// Iteration number + 1; 0 = none.
-        iteration: u32,
-        /// Unix ns; 0 = missing or implausible.
-        start: u64,
-        end: u64,
-        attribution: ItemAttribution,
-        finish: u32,
-        /// Type of the error, if the item failed.
-        error: u32,
-        /// The model of an agent invocation, used for its calls that name none.
-        model: u32,
-        /// A constant of [`mark`].
-        mark: u8,
-        /// Digest of the sub-agent's id.
-        sub_agent: u64,
-        call: Option<ObservedModelCall>,
-        tool: Option<ObservedToolCall>,
-    }
+/// One agent item.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct ObservedItem {
+    pub(super) trace: u32,
+    pub(super) session: u32,
+    pub(super) run: u32,
+    /// Place in the trace: see [`span_place`].
+    pub(super) node: u64,
+    pub(super) parent: u64,
+    /// Constants of [`flag`].
+    pub(super) flags: u32,
+    /// Iteration number + 1; 0 = none.
+    pub(super) iteration: u32,
+    /// Unix ns; 0 = missing or implausible.
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) attribution: ItemAttribution,
+    pub(super) finish: u32,
+    /// Type of the error, if the item failed.
+    pub(super) error: u32,
+    /// The model of an agent invocation, used for its calls that name none.
+    pub(super) model: u32,
+    /// A constant of [`mark`].
+    pub(super) mark: u8,
+    /// Digest of the sub-agent's id.
+    pub(super) sub_agent: u64,
+    pub(super) call: Option<ObservedModelCall>,
+    pub(super) tool: Option<ObservedToolCall>,
+}
 
-    /// A model call.
-    #[derive(Clone, Default)]
-    pub(super) struct ObservedModelCall {
-        /// Digest of the id that identifies the call.
-        key: u64,
-        model: u32,
-        /// Quality of the price: see [`price_quality`].
-        price_quality: u8,
-        buckets: CallTokenBuckets,
-        /// 1e-18 USD; valid only if priced.
-        atto: i128,
-        /// The requested model, if another may have answered.
-        requested_model: u32,
-        provider: u32,
-        /// Why the call was not answered as requested: see [`trouble`].
-        trouble: u8,
-        /// Why this model replaced another one, if the item says so: see [`trouble`].
-        fallback: u8,
-        /// Number of attempts; 0 = unknown.
-        attempts: u8,
-    }
+/// A model call.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct ObservedModelCall {
+    /// Digest of the id that identifies the call.
+    pub(super) key: u64,
+    pub(super) model: u32,
+    /// Quality of the price: see [`price_quality`].
+    pub(super) price_quality: u8,
+    pub(super) buckets: CallTokenBuckets,
+    /// 1e-18 USD; valid only if priced.
+    pub(super) atto: i128,
+    /// The requested model, if another may have answered.
+    pub(super) requested_model: u32,
+    pub(super) provider: u32,
+    /// Why the call was not answered as requested: see [`trouble`].
+    pub(super) trouble: u8,
+    /// Why this model replaced another one, if the item says so: see [`trouble`].
+    pub(super) fallback: u8,
+    /// Number of attempts; 0 = unknown.
+    pub(super) attempts: u8,
+}
 
-    /// A tool call.
-    #[derive(Clone)]
-    pub(super) struct ObservedToolCall {
-        key: u64,
-        name: u32,
-        /// Keyed digest of the arguments; 0 = unknown. Those of the tool's own span have the highest bit set.
-        args: u64,
-        /// Who or what denied it.
-        denial_source: u32,
-    }
+/// A tool call.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct ObservedToolCall {
+    pub(super) key: u64,
+    pub(super) name: u32,
+    /// Keyed digest of the arguments; 0 = unknown. Those of the tool's own span have the highest bit set.
+    pub(super) args: u64,
+    /// Who or what denied it.
+    pub(super) denial_source: u32,
+}
 
-    /// A reported outcome of a run.
-    #[derive(Clone)]
-    pub(super) struct ObservedOutcome {
-        /// Digest of the account and the run's id as shown.
-        run: u64,
-        /// "" = none.
-        incident: Box<str>,
-        judgement: RunJudgement,
-    }
+/// A reported outcome of a run.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct ObservedOutcome {
+    /// Digest of the account and the run's id as shown.
+    pub(super) run: u64,
+    /// "" = none.
+    pub(super) incident: Box<str>,
+    pub(super) judgement: RunJudgement,
+}
 
-    /// A numeric attribute of a span.
-    #[derive(Clone)]
-    pub(super) struct ObservedMeasure {
-        /// Place of the span; 0 = the item has no span id.
-        place: u64,
-        /// Position in the configured measures.
-        measure: u32,
-        service: u32,
-        tenant: u32,
-        commit: u32,
-        value: f64,
-    }
+/// A numeric attribute of a span.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct ObservedMeasure {
+    /// Place of the span; 0 = the item has no span id.
+    pub(super) place: u64,
+    /// Position in the configured measures.
+    pub(super) measure: u32,
+    pub(super) service: u32,
+    pub(super) tenant: u32,
+    pub(super) commit: u32,
+    pub(super) value: f64,
 }
 
 /// Why a model call was not answered as requested.
@@ -249,14 +248,14 @@ impl BatchObservation {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + self.items.len() * 48);
         out.push(VERSION);
-        self.put(&mut out);
+        put(self, &mut out);
         out
     }
 
     /// `None`: damaged, or of another version.
     pub(super) fn decode(body: &[u8]) -> Option<Self> {
         let (&VERSION, mut rest) = body.split_first()? else { return None };
-        Self::take(&mut rest).filter(|_| rest.is_empty())
+        take(&mut rest).filter(|_| rest.is_empty())
     }
 
     /// The names used by the batch's measures, with their numbers.

@@ -10,8 +10,9 @@ use std::collections::{HashMap, HashSet};
 use kernel::bounded_map::{AccountHash, BoundedMap};
 use otlp::Signal;
 use runs::{Alert, RunView, SessionView};
+use serde::{Deserialize, Serialize};
 
-use super::codec::{BinaryCodec, fields, tagged};
+use super::codec::{put, put_list, take};
 use super::evaluation::view_digest;
 use super::observe::digest;
 
@@ -25,7 +26,7 @@ const MAX_EMITTED_EARLY: usize = 100_000;
 const EFFECT_TAG: u8 = 0xe1;
 
 /// One thing to emit.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) enum OutboxEvent {
     /// A run is over, with revision 0; or a published run changed, with its new revision.
     Run(Box<RunView>, u32),
@@ -119,12 +120,13 @@ fn signal_bit(signal: Signal) -> u8 {
 }
 
 /// An event that was not emitted yet on all its signals.
+#[derive(Serialize, Deserialize)]
 pub(super) struct OutboxEntry {
     /// See [`OutboxEvent::identity_digest`].
     identity: u64,
-    pub(super) event: OutboxEvent,
     /// Signals on which the event must still be emitted, as bits.
     pending: u8,
+    pub(super) event: OutboxEvent,
 }
 
 /// See the module documentation.
@@ -230,12 +232,12 @@ impl Outbox {
         let of_account = |entry: &&OutboxEntry| entry.event.account() == account;
         let chosen: Vec<&OutboxEntry> = pending.filter(of_account).take(MAX_BATCH_ENTRIES).collect();
         let mut effect = vec![EFFECT_TAG, signal_bit(signal)];
-        now.put(&mut effect);
+        put(&now, &mut effect);
         let mut identities: Vec<u64> = chosen.iter().map(|entry| entry.identity).collect();
         if signal == Signal::Logs {
             identities.extend(chosen.iter().filter_map(|entry| entry.event.content_digest()));
         }
-        identities.put(&mut effect);
+        put(&identities, &mut effect);
         Some(OutboxBatch {
             account,
             events: chosen.iter().map(|entry| &entry.event).collect(),
@@ -247,7 +249,7 @@ impl Outbox {
     /// Applies an effect that records an emission ([`is_emission`]). Returns false for any other effect.
     pub(super) fn apply_emission(&mut self, effect: &[u8]) -> bool {
         let Some((&[EFFECT_TAG, signal], mut rest)) = effect.split_first_chunk::<2>() else { return false };
-        let (Some(now), Some(emitted)) = (u64::take(&mut rest), <Vec<u64>>::take(&mut rest)) else { return true };
+        let (Some(now), Some(emitted)) = (take(&mut rest), take::<Vec<u64>>(&mut rest)) else { return true };
         if signal == METRICS {
             self.last_metrics_end = self.last_metrics_end.max(now);
         }
@@ -281,35 +283,16 @@ impl Outbox {
             entry.pending != 0
         });
     }
-}
 
-tagged!(OutboxEvent {
-    0: Run(view, revision),
-    1: Session(view),
-    2: Alert(alert),
-    3: Investigation(account, agent_type, incident),
-    4: Overridden(account, agent_type, incident),
-    5: ToolCallsP95(account, agent_type, calls),
-});
-fields!(OutboxEntry { identity, pending, event });
-
-impl BinaryCodec for Outbox {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.entries.len().put(out);
-        self.entries.iter().for_each(|(_, entry)| entry.put(out));
-        self.emitted_early.put(out);
-        self.last_metrics_end.put(out);
-        self.dropped.put(out);
+    pub(super) fn save(&self, out: &mut Vec<u8>) {
+        put_list(self.entries.iter().map(|(_, entry)| entry), out);
+        put(&(&self.emitted_early, self.last_metrics_end, self.dropped), out);
     }
 
-    fn take(from: &mut &[u8]) -> Option<Self> {
+    pub(super) fn load(from: &mut &[u8]) -> Option<Self> {
         let mut outbox = Self::default();
-        for entry in <Vec<OutboxEntry>>::take(from)? {
-            outbox.push_entry(entry);
-        }
-        outbox.emitted_early = BinaryCodec::take(from)?;
-        outbox.last_metrics_end = BinaryCodec::take(from)?;
-        outbox.dropped = BinaryCodec::take(from)?;
+        take::<Vec<OutboxEntry>>(from)?.into_iter().for_each(|entry| _ = outbox.push_entry(entry));
+        (outbox.emitted_early, outbox.last_metrics_end, outbox.dropped) = take(from)?;
         Some(outbox)
     }
 }

@@ -12,7 +12,7 @@ use runs::{Alert, RunOwner, RunView, SessionView};
 
 use super::aggregation_context::AggregationContext;
 use super::alerts::{AlertEvaluator, RuleContext};
-use super::codec::BinaryCodec;
+use super::codec::{put, put_list, take};
 use super::config::Settings;
 use super::constants::nanos;
 use super::evaluation::{
@@ -348,14 +348,14 @@ impl TrackerState {
 
     pub(super) fn save(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
-        self.running.put(&mut out);
-        self.wall.put(&mut out);
-        self.history.put(&mut out);
-        self.measures.put(&mut out);
-        self.alerts.put(&mut out);
-        self.outbox.put(&mut out);
-        self.store.len().put(&mut out);
-        self.store.groups().for_each(|group| group.put(&mut out));
+        put(&self.running, &mut out);
+        put(&self.wall, &mut out);
+        self.history.save(&mut out);
+        put(&self.measures, &mut out);
+        self.alerts.save(&mut out);
+        self.outbox.save(&mut out);
+        put(&self.store.len(), &mut out);
+        self.store.groups().for_each(|group| put(group, &mut out));
         put_owners(self.store.groups().map(|group| &group.owner), &mut out);
         put_owners(self.alerts.owners(), &mut out);
         out
@@ -369,13 +369,13 @@ impl TrackerState {
             return None;
         }
         let mut state = Self::new(settings);
-        state.running = BinaryCodec::take(from)?;
-        state.wall = BinaryCodec::take(from)?;
-        state.history = BinaryCodec::take(from)?;
-        state.measures = BinaryCodec::take(from)?;
-        state.alerts = BinaryCodec::take(from)?;
-        state.outbox = BinaryCodec::take(from)?;
-        let mut groups: Vec<ItemGroup> = BinaryCodec::take(from)?;
+        state.running = take(from)?;
+        state.wall = take(from)?;
+        state.history = RunHistory::load(from)?;
+        state.measures = take(from)?;
+        state.alerts = AlertEvaluator::load(from)?;
+        state.outbox = Outbox::load(from)?;
+        let mut groups: Vec<ItemGroup> = take(from)?;
         if *version == VERSION {
             groups.iter_mut().zip(take_owners(from)?).for_each(|(group, owner)| group.owner = owner);
             state.alerts.set_owners(take_owners(from)?);
@@ -394,12 +394,11 @@ impl TrackerState {
 
 /// Saves owners as names; "" is this replica.
 fn put_owners<'o>(owners: impl Iterator<Item = &'o RunOwner>, out: &mut Vec<u8>) {
-    let names: Vec<Box<str>> = owners.map(|owner| owner.replica().unwrap_or("").into()).collect();
-    names.put(out);
+    put_list(owners.map(|owner| owner.replica().unwrap_or("")), out);
 }
 
 fn take_owners(from: &mut &[u8]) -> Option<Vec<RunOwner>> {
-    let names = Vec::<Box<str>>::take(from)?;
+    let names: Vec<Box<str>> = take(from)?;
     let owner = |name: Box<str>| if name.is_empty() { RunOwner::Here } else { RunOwner::Replica(name.into()) };
     Some(names.into_iter().map(owner).collect())
 }

@@ -175,7 +175,7 @@ fn figure_attributes(view: &RunView) -> Vec<KeyValue> {
 fn alert_record(alert: &Alert, now: u64) -> LogRecord {
     let mut attributes = vec![
         text_attribute("tollgate.alert.rule", alert.rule.as_str()),
-        text_attribute("tollgate.alert.severity", alert.severity.as_str()),
+        text_attribute("tollgate.alert.severity", alert.severity().as_str()),
         double_attribute("tollgate.alert.value", alert.value),
         double_attribute("tollgate.alert.threshold", alert.threshold),
         text_attribute("tollgate.alert.unit", alert.unit().as_str()),
@@ -187,6 +187,7 @@ fn alert_record(alert: &Alert, now: u64) -> LogRecord {
         .extend(ids.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| text_attribute(key, value)));
     let labels = [("tenant.id", &alert.tenant), ("agent.feature", &alert.feature)];
     attributes.extend(labels.into_iter().filter_map(|(key, value)| Some(text_attribute(key, value.as_deref()?))));
-    let severity = if alert.severity == AlertSeverity::Critical { SeverityNumber::Error } else { SeverityNumber::Warn };
+    let severity =
+        if alert.severity() == AlertSeverity::Critical { SeverityNumber::Error } else { SeverityNumber::Warn };
     LogRecord { trace_id: trace_id(&alert.trace), ..log_record(ALERT_EVENT, alert.since, now, severity, attributes) }
 }

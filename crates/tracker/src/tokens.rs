@@ -3,7 +3,7 @@
 
 use genai::CallTokenBuckets;
 
-use super::codec::BinaryCodec;
+use serde::{Deserialize, Serialize};
 
 /// Bits of a count in its own element, and in the shared number.
 const LOW_BITS: u32 = 32;
@@ -11,7 +11,8 @@ const HIGH_BITS: u32 = 10;
 
 /// Token counts of one call, in the order of [`Self::counts`]: the low bits of each count in an element of `low`, the
 /// rarely used high bits of all in `high`.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "[u64; 6]", into = "[u64; 6]")]
 pub(super) struct PackedTokens {
     low: [u32; 6],
     high: u64,
@@ -54,28 +55,21 @@ impl PartialOrd for PackedTokens {
     }
 }
 
-impl BinaryCodec for PackedTokens {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.counts().iter().for_each(|count| count.put(out));
+impl From<PackedTokens> for [u64; 6] {
+    fn from(packed: PackedTokens) -> Self {
+        packed.counts()
     }
+}
 
-    fn take(from: &mut &[u8]) -> Option<Self> {
-        let mut next = || u64::take(from);
-        let (cache_write_1h, output, input) = (next()?, next()?, next()?);
-        let (cache_read, cache_write_5m, reasoning) = (next()?, next()?, next()?);
-        Some(Self::from_buckets(&CallTokenBuckets {
-            cache_write_1h,
-            output,
-            input,
-            cache_read,
-            cache_write_5m,
-            reasoning,
-        }))
+impl From<[u64; 6]> for PackedTokens {
+    fn from([cache_write_1h, output, input, cache_read, cache_write_5m, reasoning]: [u64; 6]) -> Self {
+        Self::from_buckets(&CallTokenBuckets { cache_write_1h, output, input, cache_read, cache_write_5m, reasoning })
     }
 }
 
 /// An amount in 1e-18 USD as two halves, because the alignment of an `i128` would enlarge all types that contain it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "i128", into = "i128")]
 pub(super) struct PackedAttoUsd {
     high: i64,
     low: u64,
@@ -91,12 +85,14 @@ impl PackedAttoUsd {
     }
 }
 
-impl BinaryCodec for PackedAttoUsd {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.amount().put(out);
+impl From<PackedAttoUsd> for i128 {
+    fn from(packed: PackedAttoUsd) -> Self {
+        packed.amount()
     }
+}
 
-    fn take(from: &mut &[u8]) -> Option<Self> {
-        i128::take(from).map(Self::new)
+impl From<i128> for PackedAttoUsd {
+    fn from(amount: i128) -> Self {
+        Self::new(amount)
     }
 }

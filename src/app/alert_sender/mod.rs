@@ -141,8 +141,9 @@ impl SenderState {
         }
         let excess = self.queue.len().saturating_sub(MAX_QUEUED);
         for _ in 0..excess {
-            let least = self.queue.back().map(|message| message.alert.severity);
-            let candidates = self.queue.iter().enumerate().filter(|(_, message)| Some(message.alert.severity) == least);
+            let least = self.queue.back().map(|message| message.alert.severity());
+            let candidates =
+                self.queue.iter().enumerate().filter(|(_, message)| Some(message.alert.severity()) == least);
             let dropped = choose_eviction(candidates.map(|(at, message)| (&*message.alert.account, at as u64, at)));
             dropped.and_then(|at| self.queue.remove(at));
         }
@@ -184,7 +185,7 @@ impl SenderState {
 
 /// Inserts a message behind those that are as severe. Both messages about an alert are, so they keep their order.
 fn enqueue(queue: &mut VecDeque<QueuedMessage>, alert: Alert) {
-    let at = queue.partition_point(|message| message.alert.severity >= alert.severity);
+    let at = queue.partition_point(|message| message.alert.severity() >= alert.severity());
     queue.insert(at, QueuedMessage { alert, failing_since: None });
 }
 
@@ -214,7 +215,7 @@ impl AlertSender {
         // Another replica of a fleet sends its own.
         alerts.retain(|alert| alert.owner.is_here());
         if self.webhook.min_severity == MinimumSeverity::Critical {
-            alerts.retain(|alert| alert.severity == AlertSeverity::Critical);
+            alerts.retain(|alert| alert.severity() == AlertSeverity::Critical);
         }
         alerts.sort_by_key(|alert| alert.since);
         let dropped = self.state.lock().queue_messages(alerts, self.now());

@@ -50,7 +50,6 @@ impl AlertSender {
         let alert = Alert {
             owner: RunOwner::Here,
             rule: AlertRule::Test,
-            severity: AlertRule::Test.severity(),
             account: String::new(),
             run: String::new(),
             session: String::new(),

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 
 use crate::{
-    Alert, AlertRule, AlertSeverity, InvestigationStats, MeasureAggregate, RunBudget, RunCatalog, RunDetail,
-    RunJudgement, RunOwner, RunPeaks, RunState, RunStep, RunSums, RunTotals, RunView,
+    Alert, AlertRule, InvestigationStats, MeasureAggregate, RunBudget, RunCatalog, RunDetail, RunJudgement, RunOwner,
+    RunPeaks, RunState, RunStep, RunSums, RunTotals, RunView,
 };
 use genai::CallTokenBuckets;
 
@@ -55,7 +55,6 @@ pub fn alert(rule: &str, run: &str, since: u64) -> Alert {
     Alert {
         owner: RunOwner::Here,
         rule: AlertRule::parse(rule).expect("a rule"),
-        severity: AlertSeverity::Critical,
         account: "default".into(),
         run: run.into(),
         session: "s-1".into(),

@@ -107,20 +107,3 @@ fn damage_is_ignored() {
         after.apply(&flipped);
     }
 }
-
-/// Numbers of all sizes survive encoding.
-#[test]
-fn numbers_survive() {
-    use crate::codec::BinaryCodec;
-    proptest!(|(number in any::<i128>(), count in any::<u64>(), text in ".{0,40}")| {
-        let mut out = Vec::new();
-        number.put(&mut out);
-        count.put(&mut out);
-        text.put(&mut out);
-        let mut from = out.as_slice();
-        prop_assert_eq!(i128::take(&mut from), Some(number));
-        prop_assert_eq!(u64::take(&mut from), Some(count));
-        prop_assert_eq!(String::take(&mut from), Some(text));
-        prop_assert!(from.is_empty());
-    });
-}
