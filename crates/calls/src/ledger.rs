@@ -691,6 +691,10 @@ impl Billing<'_> {
             let Some(call) = decision.call_of.get(at).copied() else { continue };
             let Some(decided) = decision.calls.get(call) else { continue };
             let verdict = match self.own_charge(case, at) {
+                // the batch came again: branches of this gateway are committed together
+                Some(charge) if charge.worker == self.worker && charge.is_committed => {
+                    Verdict::Copy { kind: decided.copy_kind(), call_usd: None }
+                }
                 Some(charge) => {
                     let counted_by = Some(charge.worker != self.worker);
                     let before = units_before(case, &decision, call, at);
