@@ -7,6 +7,7 @@
 //!
 //! Pure: no clock, no metrics, no rate table. `processors/cost` makes the records, prices them and stamps the verdicts.
 
+mod billing;
 mod case;
 mod counts;
 mod decide;
@@ -17,9 +18,10 @@ mod record;
 #[cfg(test)]
 mod tests;
 
+pub use billing::{Correction, CorrectionCarrier, CorrectionSink, Verdict};
 pub use case::{Charge, ChargeKind};
 pub use counts::{CallTokenCounts, model_stem};
 pub use decide::{CallRole, CopyKind, DecidedCall, Decision, SpanLookup, decide_roles};
-pub use ledger::{BatchEntries, BatchKey, Correction, CorrectionCarrier, CorrectionSink, Ledger, LedgerBatch, Verdict};
+pub use ledger::{BatchEntries, BatchKey, Ledger, LedgerBatch};
 pub use money::Money;
-pub use record::{CallRecord, SpanLink, text_number, traits};
+pub use record::{CallRecord, SpanLink, tenant_number, text_number, traits};

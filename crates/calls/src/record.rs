@@ -1,5 +1,6 @@
 //! [`CallRecord`]: the facts of one item from which the ledger decides.
 
+use kernel::sha256::Sha256;
 use serde::{Deserialize, Serialize};
 
 use super::counts::CallTokenCounts;
@@ -60,8 +61,8 @@ pub struct CallRecord {
     /// Unix ns.
     pub start: u64,
     pub end: u64,
-    /// Digest of the tenant; 0 = none.
-    pub tenant: u32,
+    /// [`tenant_number`]; 0 = none.
+    pub tenant: u64,
     /// Billed tokens: input, output, cache reads, cache writes.
     pub units: [u64; 4],
     /// The price of all its tokens. `None`: it has no price.
@@ -82,6 +83,12 @@ pub struct SpanLink {
 pub fn text_number(text: &str) -> u32 {
     let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash.max(1)
+}
+
+/// A number for a tenant's name. From SHA-256, because a correction must not reach a tenant whose name was chosen.
+pub fn tenant_number(name: &str) -> u64 {
+    let digest: [u8; 16] = Sha256::short_list(&[b"tenant", name.as_bytes()]);
+    u128::from_le_bytes(digest) as u64 | 1
 }
 
 impl CallRecord {

@@ -454,7 +454,7 @@ fn is_limit(item: &ItemFacts, error: Option<&str>) -> bool {
 
 /// Whether the item is an agent's span that was charged for its tokens.
 fn is_charged_total(item: &ItemFacts) -> bool {
-    let is_charged = |cost: &CallCost| matches!(cost.status, BillingStatus::Priced | BillingStatus::Unpriced);
+    let is_charged = |cost: &CallCost| cost.call_atto_usd.is_some() || cost.status == BillingStatus::Unpriced;
     item.call == ItemRole::Agent && item.cost.as_deref().is_some_and(is_charged)
 }
 

@@ -69,9 +69,9 @@ def prices(name, items, wanted):
     calls = call_records(items)
     once, wrong, unsure = 0, [], 0
     for key, own in wanted.items():
-        priced = [a for a in calls.get(key, []) if a.get("tollgate.cost.status") == "priced"]
-        # a span that came before any log of its session is priced by itself: its log costs the rest, and says so
-        rest = [a for a in priced if "after_span" in (a.get("tollgate.cost.flags") or [])]
+        priced = [a for a in calls.get(key, []) if a.get("tollgate.cost.status") in ("priced", "correction")]
+        # a span that came before any log of its session is priced by itself: its log corrects that, and says so
+        rest = [a for a in priced if a["tollgate.cost.status"] == "correction" and a.get("tollgate.cost.corrects")]
         if len(priced) - len(rest) != 1 or len(rest) > 1:
             wrong.append(f"{key}: priced {len(priced)} times, records {[a.get('tollgate.cost.status') for a in calls.get(key, [])]}")
             continue

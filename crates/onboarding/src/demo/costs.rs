@@ -1,5 +1,5 @@
 //! [`BilledCall`]: compares tollgate's price of each model call with the client's own figure. A call is priced once: on
-//! one item that went out, or on a span with the remainder on its log. Prices are computed in `processors/cost`.
+//! one item that went out, or on a span with a correction on its log. Prices are computed in `processors/cost`.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,9 @@ impl BilledCall {
             item.text("request_id").or_else(|| item.text("gen_ai.response.id")).unwrap_or_default().to_owned()
         };
         let mut priced = BTreeMap::<String, Decimal>::new();
-        for item in outgoing.iter().filter(|item| item.text("tollgate.cost.status") == Some("priced")) {
+        let is_charged =
+            |item: &&TelemetryItem| matches!(item.text("tollgate.cost.status"), Some("priced" | "correction"));
+        for item in outgoing.iter().filter(is_charged) {
             let usd: Decimal = text(item, "tollgate.cost.usd").parse().unwrap_or_default();
             *priced.entry(request_id(item)).or_default() += usd;
         }

@@ -23,7 +23,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
-use calls::{BatchKey, CallRecord, ChargeKind, CopyKind, Correction, CorrectionCarrier, Money, Verdict, text_number};
+use calls::{BatchKey, CallRecord, ChargeKind, CopyKind, Correction, CorrectionCarrier, Money, Verdict, tenant_number};
 use genai::usage::{PricingFlags, split_tokens};
 use genai::{
     self, BillingStatus, CallCost as CostFact, CallTokenBuckets, CostCorrection, Facts, ItemFacts, ItemRole,
@@ -311,7 +311,7 @@ impl CostProcessor {
         &self,
         pass: &mut BatchPass<'_>,
         candidate: Candidate<'_>,
-        verdict: Verdict,
+        (verdict, corrected): (Verdict, &[Correction]),
         item: &mut ItemFacts,
     ) {
         let Candidate { table, contract, pricing, record, wait, .. } = candidate;
@@ -372,7 +372,11 @@ impl CostProcessor {
                 CostFact { call_atto_usd: is_own.then_some(call_usd), ..charge }
             }
         };
-        item.cost = Some(Box::new(CostFact { contract, ..cost }));
+        if cost.status == BillingStatus::Correction {
+            stamp::write_corrected(pass.payload, node, corrected.iter().map(|correction| &correction.record));
+        }
+        let corrected = corrected.iter().filter_map(for_runs).collect();
+        item.cost = Some(Box::new(CostFact { contract, corrected, ..cost }));
     }
 
     /// Writes a charge. If this record counts, it also enters the totals.
@@ -414,14 +418,12 @@ impl CostProcessor {
                 if is_by_other_worker {
                     return pass.mark_counted_elsewhere(node, &priced, table_stamp);
                 }
-                let status =
-                    if kind == ChargeKind::Correction { BillingStatus::Correction } else { BillingStatus::Priced };
+                let is_price = kind == ChargeKind::Whole || whole == priced.total;
+                let status = if is_price { BillingStatus::Priced } else { BillingStatus::Correction };
                 stamp::write_price(pass.payload, node, &priced, table_stamp, status);
                 stamp::write_aliases(pass.payload, node, &priced, &self.config.aliases);
                 if counted_by.is_none() {
-                    if kind == ChargeKind::Whole || flags.contains(PricingFlags::AFTER_SPAN) && whole == priced.total {
-                        pass.changes.count_status(status);
-                    }
+                    pass.changes.count_status(status);
                     pass.changes.add_priced(item.tenant.as_deref(), priced.model, priced.provider, priced.total);
                     let is_other = |own: &str| price::exceeds_tolerance(own, whole, self.tolerance);
                     pass.changes.mismatches += u64::from(item.reported_cost.as_deref().is_some_and(is_other));
@@ -472,17 +474,17 @@ impl CostProcessor {
             .filter_map(|(_, (item, _))| records::span_link(payload, item.node, records::is_tool_or_agent(item)));
         let mut corrections: BTreeMap<usize, Vec<Correction>> = BTreeMap::new();
         // by record: the corrections that its amount contains
-        let mut netted: HashMap<usize, Vec<CostCorrection>> = HashMap::new();
+        let mut netted: HashMap<usize, Vec<Correction>> = HashMap::new();
         // By tenant, made when it is first needed.
-        let mut carriers: Option<HashMap<u32, usize>> = None;
+        let mut carriers: Option<HashMap<u64, usize>> = None;
         let mut carry = |correction: &Correction, carrier: CorrectionCarrier| {
             if let CorrectionCarrier::Record(record) = carrier {
-                netted.entry(record).or_default().extend(for_runs(correction));
+                netted.entry(record).or_default().push(correction.clone());
                 return true;
             }
             let carriers = carriers.get_or_insert_with(|| {
                 let free = others().filter(|(_, (item, _))| item.cost.is_none());
-                let of_tenant = free.map(|(index, (item, _))| (item.tenant.as_deref().map_or(0, text_number), index));
+                let of_tenant = free.map(|(index, (item, _))| (item.tenant.as_deref().map_or(0, tenant_number), index));
                 // the first item of each tenant
                 of_tenant.collect::<Vec<_>>().into_iter().rev().collect()
             });
@@ -497,8 +499,7 @@ impl CostProcessor {
         for candidate in candidates {
             let corrected = netted.next().unwrap_or_default();
             let (Some(verdict), Some(item)) = (verdicts.next(), facts.items.get_mut(candidate.index)) else { continue };
-            self.stamp_verdict(pass, candidate, verdict, item);
-            item.cost.as_deref_mut().into_iter().for_each(|cost| cost.corrected.clone_from(&corrected));
+            self.stamp_verdict(pass, candidate, (verdict, &corrected), item);
             let counts = |cost: &CostFact| matches!(cost.status, BillingStatus::Priced | BillingStatus::Unpriced);
             if item.cost.as_deref().is_some_and(counts) {
                 pass.changes.add_unrecognized_usage(&item.unrecognized_usage);
@@ -506,6 +507,7 @@ impl CostProcessor {
         }
         for (settled, verdict) in settled.into_iter().zip(verdicts.by_ref()) {
             let corrected = netted.next().unwrap_or_default();
+            let corrected = corrected.iter().filter_map(for_runs).collect();
             facts.late_prices.extend(self.late_price(pass, settled, verdict, corrected));
         }
         for ((index, _), verdict) in upstream.into_iter().zip(verdicts) {

@@ -1,6 +1,6 @@
 //! What the ledger of calls reads of an item.
 
-use calls::{CallRecord, CallTokenCounts, Money, SpanLink, model_stem, text_number, traits};
+use calls::{CallRecord, CallTokenCounts, Money, SpanLink, model_stem, tenant_number, text_number, traits};
 use genai::usage::{TokenSplit, input_forms, split_tokens};
 use genai::{CallTokenBuckets, ItemFacts, ItemRole, Vocabulary, response_id_kind};
 use kernel::sha256::Sha256;
@@ -129,7 +129,7 @@ pub(super) fn call_record(
         models: [model(&item.response_model), model(&item.request_model)],
         start: payload.time(node),
         end: payload.end_time(node),
-        tenant: item.tenant.as_deref().map_or(0, text_number),
+        tenant: item.tenant.as_deref().map_or(0, tenant_number),
         units: split.as_ref().map(units).unwrap_or_default(),
         price: None,
     }

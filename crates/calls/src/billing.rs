@@ -1,0 +1,349 @@
+//! [`Billing`]: charges what is due for the records of one batch, and corrects what earlier batches charged.
+
+use super::case::{Case, Charge, ChargeKind};
+use super::decide::{CallRole, CopyKind, DecidedCall, Decision, decide};
+use super::ledger::LedgerBatch;
+use super::money::Money;
+use super::record::{CallRecord, traits};
+
+/// How long after a case's last change another worker makes a correction that one owes which gets no batches, ns: from
+/// one to two times this, so that the workers don't do it at once.
+const TAKE_OVER: u64 = 60_000_000_000;
+
+/// What the ledger says of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is charged this amount.
+    Charged {
+        kind: ChargeKind,
+        money: Money,
+        /// What changed for other calls is part of the amount.
+        is_netted: bool,
+        /// Of a difference and of a total: the units that others account for.
+        before: Option<[u64; 4]>,
+        /// What the call itself costs by now, 1e-18 USD.
+        call_usd: i128,
+        /// A batch of this id charged it before: a branch of this gateway, or another worker (`true`).
+        counted_by: Option<bool>,
+        /// The response id is also that of another call.
+        is_id_reused: bool,
+    },
+    /// Nothing is charged for it.
+    Copy {
+        kind: CopyKind,
+        /// What the call costs if its charge is netted to nothing, 1e-18 USD.
+        call_usd: Option<i128>,
+    },
+}
+
+/// A change of what an earlier record was charged.
+#[derive(Clone, Debug)]
+pub struct Correction {
+    pub record: CallRecord,
+    pub money: Money,
+    /// It changes stamps, index and metrics. Runs see by themselves that the records of a trace are one call
+    /// ([`super::decide_roles`]), so they ignore it.
+    pub is_known_to_runs: bool,
+}
+
+/// Takes a correction. `true`: an item carries it.
+pub type CorrectionSink<'a> = dyn FnMut(&Correction, CorrectionCarrier) -> bool + 'a;
+
+/// What carries a correction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CorrectionCarrier {
+    /// An item of its tenant that is no record, if there is one.
+    Other,
+    /// The batch's record of this index: its amount contains the correction.
+    Record(usize),
+}
+
+/// Bills one batch.
+pub(crate) struct Billing<'a> {
+    pub(crate) worker: u64,
+    pub(crate) batch: u64,
+    /// When it arrived, Unix ns.
+    pub(crate) arrived: u64,
+    pub(crate) part: u32,
+    pub(crate) records: &'a [CallRecord],
+    /// By record: its response id was known from another case.
+    pub(crate) reused: Vec<bool>,
+    pub(crate) verdicts: Vec<Verdict>,
+    /// By record: what is charged for it.
+    pub(crate) charges: Vec<Option<Charge>>,
+    pub(crate) carry: &'a mut CorrectionSink<'a>,
+    pub(crate) out: &'a mut LedgerBatch,
+}
+
+/// A record of the batch that takes what is due for its call.
+struct Target {
+    call: usize,
+    /// Its index in the case, and among the batch's records.
+    at: usize,
+    index: usize,
+    kind: ChargeKind,
+    /// What was charged before.
+    paid: Money,
+    money: Money,
+    /// What is stamped: the charge with those of other calls.
+    stamped: Money,
+}
+
+/// A change of what a call without a record in the batch was charged.
+#[derive(Clone, Copy)]
+struct Change {
+    call: usize,
+    /// The ledger that makes it.
+    last_worker: u64,
+    kind: ChargeKind,
+    money: Money,
+}
+
+impl Billing<'_> {
+    /// Bills what is due in a case and not charged. `fresh`: the indices of the batch's records in it. Returns false if
+    /// a correction found no carrier.
+    pub(crate) fn settle(&mut self, case: &mut Case, fresh: &[usize]) -> bool {
+        let decision = decide(case);
+        let mut accounts = CallAccount::of_case(case, &decision);
+        let mut targets: Vec<Target> = Vec::new();
+        for index in fresh {
+            let Some(at) = self.records.get(*index).and_then(|record| case.position(&record.id)) else { continue };
+            let Some(call) = decision.call_of.get(at).copied() else { continue };
+            let Some(decided) = decision.calls.get(call) else { continue };
+            let verdict = match self.own_charge(case, at) {
+                // the batch came again: branches of this gateway are committed together
+                Some(charge) if charge.worker == self.worker && charge.is_committed => {
+                    Verdict::Copy { kind: decided.copy_kind(), call_usd: None }
+                }
+                Some(charge) => {
+                    let counted_by = Some(charge.worker != self.worker);
+                    self.name_earlier(case, &decision, (call, at), &charge, *index);
+                    let before = units_before(case, &decision, call, at);
+                    let once = |account: &CallAccount| account.paid.minus(account.duplicate);
+                    let paid = accounts.get(call).map_or(Money::ZERO, once).minus(charge.money);
+                    Verdict::charged(&charge, (before, paid), counted_by, decided.copy_kind())
+                }
+                None => {
+                    let is_known_form = self.records.get(*index) == case.entries().get(at).map(|entry| &entry.record);
+                    let is_winner = decided.winner == at && is_known_form;
+                    match targets.iter_mut().find(|target| target.call == call) {
+                        Some(target) if is_winner => (target.at, target.index) = (at, *index),
+                        Some(_) => {}
+                        None => {
+                            let (kind, money, stamped) = (ChargeKind::Whole, Money::ZERO, Money::ZERO);
+                            let paid = Money::ZERO;
+                            targets.push(Target { call, at, index: *index, kind, paid, money, stamped });
+                        }
+                    }
+                    Verdict::Copy { kind: decided.copy_kind(), call_usd: None }
+                }
+            };
+            self.verdicts.get_mut(*index).into_iter().for_each(|known| *known = verdict);
+        }
+        targets.retain_mut(|target| {
+            let decided = decision.calls.get(target.call);
+            let (Some(decided), Some(account)) = (decided, accounts.get_mut(target.call)) else { return false };
+            let is_first = !account.is_counted;
+            let Some(due) = decided.due else {
+                let waits = self.records.get(target.index).is_some_and(|record| record.has(traits::WAITS));
+                account.is_counted |= !waits;
+                target.kind = ChargeKind::Unpriced;
+                return is_first && !waits;
+            };
+            target.paid = account.paid.minus(account.duplicate);
+            target.money = due.minus(target.paid);
+            target.stamped = target.money;
+            (account.paid, account.is_counted) = (due.plus(account.duplicate), true);
+            // a charge of nothing says who corrects it later
+            let is_whole = is_first && (decided.role == CallRole::Call || !target.money.is_zero());
+            target.kind = if is_whole { ChargeKind::Whole } else { ChargeKind::Difference };
+            !target.money.is_zero() || is_first || !account.has_committed
+        });
+        let mut is_settled = true;
+        for (call, account) in accounts.iter().enumerate().filter(|(_, account)| account.is_counted) {
+            let due = decision.calls.get(call).and_then(|decided| decided.due);
+            let twice = Money::ZERO.minus(account.duplicate);
+            let open = due.map_or(Money::ZERO, |due| due.minus(account.paid).minus(twice));
+            for (kind, open) in [(ChargeKind::Duplicate, twice), (ChargeKind::Correction, open)] {
+                if !open.is_zero() {
+                    let change = Change { call, last_worker: account.last_worker, kind, money: open };
+                    is_settled &= self.correct(case, &change, &decision, &mut targets);
+                }
+            }
+        }
+        for Target { call, at, index, kind, paid, money, stamped } in targets {
+            let before = units_before(case, &decision, call, at);
+            let (worker, batch, netted) = (self.worker, self.batch, (stamped != money).then_some(stamped));
+            let is_id_reused = self.is_id_reused(case, &decision, index, at);
+            let part = self.part;
+            let charge = Charge { worker, batch, part, kind, money, netted, is_id_reused, is_committed: false };
+            self.name_earlier(case, &decision, (call, at), &charge, index);
+            case.add_charge(at, charge);
+            self.charges.get_mut(index).into_iter().for_each(|known| *known = Some(charge));
+            if let Some(verdict) = self.verdicts.get_mut(index) {
+                let copy = decision.calls.get(call).map_or(CopyKind::Record, DecidedCall::copy_kind);
+                let of_call = Verdict::charged(&charge, (before, paid), None, copy);
+                *verdict = if matches!(of_call, Verdict::Copy { call_usd: None, .. }) { *verdict } else { of_call };
+            }
+        }
+        is_settled
+    }
+
+    /// Tells which earlier record of the call a difference corrects. Runs take the price of the call by themselves.
+    fn name_earlier(
+        &mut self,
+        case: &Case,
+        decision: &Decision,
+        (call, at): (usize, usize),
+        charge: &Charge,
+        index: usize,
+    ) {
+        let earlier = billed_record(case, decision, call, at).filter(|_| charge.kind != ChargeKind::Whole);
+        if let Some(record) = earlier.cloned() {
+            let correction = Correction { record, money: charge.money, is_known_to_runs: true };
+            (self.carry)(&correction, CorrectionCarrier::Record(index));
+        }
+    }
+
+    /// What this batch charged for a record before: in another branch of this gateway, or by another worker.
+    fn own_charge(&self, case: &Case, at: usize) -> Option<Charge> {
+        let charges = case.entries().get(at)?.charges.iter();
+        let of_batch = charges.filter(|charge| charge.batch == self.batch && charge.is_for_record());
+        of_batch.max_by_key(|charge| charge.worker == self.worker).copied()
+    }
+
+    /// Charges what changed for a call without a record in this batch. It is netted with a charge of the batch for the
+    /// same tenant, or carried by another item. Returns false if there is none.
+    fn correct(&mut self, case: &mut Case, change: &Change, decision: &Decision, targets: &mut [Target]) -> bool {
+        let of_call = (0..case.entries().len()).filter(|at| decision.call_of.get(*at) == Some(&change.call));
+        let entry = |at: &usize| case.entries().get(*at);
+        let charged = of_call.filter(|at| entry(at).is_some_and(|entry| !entry.charges.is_empty()));
+        let Some((at, record)) = charged.max().and_then(|at| Some((at, entry(&at)?.record.clone()))) else {
+            return true;
+        };
+        let decided = decision.calls.get(change.call);
+        let is_total = decided.is_some_and(|call| call.role == CallRole::Total);
+        let instead = decided.map(|call| call.billed_instead.as_slice()).unwrap_or_default();
+        // Runs decide about the records of a trace as the ledger does, and take one price of each call. They need the
+        // changes of totals, and of calls that lie in several traces or have no price yet.
+        let concerned = || {
+            let records = case.entries().iter().zip(&decision.call_of);
+            records.filter(|(_, call)| **call == change.call || instead.contains(call)).map(|(entry, _)| entry)
+        };
+        let is_price = |charge: &Charge| charge.is_for_record() && !charge.money.is_zero();
+        let mut of_call = case.entries().iter().zip(&decision.call_of).filter(|(_, call)| **call == change.call);
+        let is_priced = of_call.any(|(entry, _)| entry.charges.iter().any(is_price));
+        let mut traces = concerned().map(|entry| entry.record.trace).filter(|trace| *trace != [0; 16]);
+        let is_of_one_trace = traces.next().is_none_or(|first| traces.all(|trace| trace == first));
+        let is_known_to_runs = change.kind == ChargeKind::Duplicate || (!is_total && is_priced && is_of_one_trace);
+        let correction = Correction { record: record.clone(), money: change.money, is_known_to_runs };
+        let is_netted = |target: &&mut Target| {
+            let tenant = case.entries().get(target.at).map(|entry| entry.record.tenant);
+            let takes_over = || decided.is_some_and(|call| call.billed_instead.contains(&target.call));
+            change.kind != ChargeKind::Duplicate
+                && target.kind != ChargeKind::Unpriced
+                && tenant == Some(record.tenant)
+                && (is_total || takes_over())
+        };
+        if let Some(target) = targets.iter_mut().rev().find(is_netted) {
+            target.stamped = target.stamped.plus(change.money);
+            let is_negative = target.stamped.total() < 0;
+            target.kind = if is_negative { ChargeKind::Correction } else { ChargeKind::Difference };
+            (self.carry)(&correction, CorrectionCarrier::Record(target.index));
+        } else {
+            // the others leave it to one, as long as that one may get a batch
+            let own_turn = case.touched.saturating_add(TAKE_OVER + self.worker % TAKE_OVER);
+            if change.last_worker != self.worker && self.arrived < own_turn {
+                return false;
+            }
+            if !(self.carry)(&correction, CorrectionCarrier::Other) {
+                return false;
+            }
+        }
+        let (worker, batch, Change { kind, money, .. }) = (self.worker, self.batch, *change);
+        let (part, netted, is_id_reused, is_committed) = (self.part, None, false, false);
+        let charge = Charge { worker, batch, part, kind, money, netted, is_id_reused, is_committed };
+        case.add_charge(at, charge);
+        self.out.entries.push((record, Some(charge)));
+        true
+    }
+
+    /// Whether an earlier call has the response id of this record.
+    fn is_id_reused(&self, case: &Case, decision: &Decision, index: usize, at: usize) -> bool {
+        let Some(record) = self.records.get(index).filter(|record| record.has_answer()) else { return false };
+        let earlier = case.entries().iter().zip(&decision.call_of).take(at);
+        let call = decision.call_of.get(at);
+        self.reused.get(index) == Some(&true)
+            || earlier.into_iter().any(|(entry, other)| entry.record.answer == record.answer && Some(other) != call)
+    }
+}
+
+impl Verdict {
+    fn charged(
+        charge: &Charge,
+        (before, paid_before): (Option<[u64; 4]>, Money),
+        counted_by: Option<bool>,
+        copy: CopyKind,
+    ) -> Self {
+        let call_usd = paid_before.plus(charge.money).total();
+        let (kind, is_netted, is_id_reused) = (charge.kind, charge.netted.is_some(), charge.is_id_reused);
+        let money = charge.netted.unwrap_or(charge.money);
+        let before = before.filter(|_| !is_netted);
+        if money.is_zero() && kind != ChargeKind::Whole && kind != ChargeKind::Unpriced {
+            return Self::Copy { kind: copy, call_usd: is_netted.then_some(call_usd) };
+        }
+        Self::Charged { kind, money, is_netted, before, call_usd, counted_by, is_id_reused }
+    }
+}
+
+/// What was charged for a call.
+#[derive(Clone, Default)]
+pub(crate) struct CallAccount {
+    pub(crate) paid: Money,
+    /// It was charged, or counted as unpriced.
+    pub(crate) is_counted: bool,
+    /// A batch that is committed charged it.
+    pub(crate) has_committed: bool,
+    /// What two workers charged for one record and batch, beyond one of the charges, and not taken back.
+    pub(crate) duplicate: Money,
+    /// The ledger with the largest number of those that charged it: it corrects.
+    pub(crate) last_worker: u64,
+}
+
+impl CallAccount {
+    pub(crate) fn of_case(case: &Case, decision: &Decision) -> Vec<Self> {
+        let mut accounts = vec![Self::default(); decision.calls.len()];
+        for (entry, call) in case.entries().iter().zip(&decision.call_of) {
+            let Some(account) = accounts.get_mut(*call) else { continue };
+            for charge in &entry.charges {
+                account.is_counted = true;
+                account.has_committed |= charge.is_committed;
+                account.paid = account.paid.plus(charge.money);
+                account.last_worker = account.last_worker.max(charge.worker);
+                // of the workers that charged one batch, the smallest number stands
+                let is_earlier = |other: &Charge| {
+                    other.batch == charge.batch && other.worker < charge.worker && other.is_for_record()
+                };
+                let is_twice = charge.is_for_record() && entry.charges.iter().any(is_earlier);
+                if is_twice || charge.kind == ChargeKind::Duplicate {
+                    account.duplicate = account.duplicate.plus(charge.money);
+                }
+            }
+        }
+        accounts
+    }
+}
+
+/// The units of the record that was billed for a call before the one at `at`; of a total, those of the calls below it.
+fn units_before(case: &Case, decision: &Decision, call: usize, at: usize) -> Option<[u64; 4]> {
+    let below = decision.calls.get(call).and_then(|decided| decided.counted_below);
+    below.or_else(|| billed_record(case, decision, call, at).map(|record| record.units))
+}
+
+/// The record that was billed for a call before the one at `at`.
+fn billed_record<'c>(case: &'c Case, decision: &Decision, call: usize, at: usize) -> Option<&'c CallRecord> {
+    let billed = case.entries().iter().zip(&decision.call_of).enumerate().filter(|(index, (entry, of_call))| {
+        **of_call == call && *index != at && entry.charges.iter().any(|charge| !charge.money.is_zero())
+    });
+    billed.map(|(_, (entry, _))| &entry.record).max_by_key(|record| record.rank())
+}
