@@ -1,8 +1,7 @@
 //! [`Billing`]: charges what is due for the records of one batch, and corrects what earlier batches charged.
 
-use super::case::{Case, Charge, ChargeKind};
+use super::case::{BatchEntries, Case, Charge, ChargeKind};
 use super::decide::{CallRole, CopyKind, DecidedCall, Decision, decide};
-use super::ledger::LedgerBatch;
 use super::money::Money;
 use super::record::{CallRecord, traits};
 
@@ -72,7 +71,8 @@ pub(crate) struct Billing<'a> {
     /// By record: what is charged for it.
     pub(crate) charges: Vec<Option<Charge>>,
     pub(crate) carry: &'a mut CorrectionSink<'a>,
-    pub(crate) out: &'a mut LedgerBatch,
+    /// What is charged for records of earlier batches.
+    pub(crate) changes: &'a mut BatchEntries,
 }
 
 /// A record of the batch that takes what is due for its call.
@@ -264,7 +264,7 @@ impl Billing<'_> {
         let (part, netted, is_id_reused, is_committed) = (self.part, None, false, false);
         let charge = Charge { worker, batch, part, kind, money, netted, is_id_reused, is_committed };
         case.add_charge(at, charge);
-        self.out.entries.push((record, Some(charge)));
+        self.changes.push((record, Some(charge)));
         true
     }
 

@@ -57,6 +57,9 @@ fn committed() -> bool {
     true
 }
 
+/// Records with what the batch charged for them.
+pub type BatchEntries = Vec<(CallRecord, Option<Charge>)>;
+
 /// Trace id and span id.
 pub(crate) type TraceSpan = ([u8; 16], [u8; 8]);
 

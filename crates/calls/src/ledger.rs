@@ -3,8 +3,8 @@
 //!
 //! A batch's records and charges count at once, so that batches processed at the same time see each other. They become
 //! permanent with the batch's commit, and are taken back if there is none. Ledgers of a fleet exchange the committed
-//! batches: a call that two of them charged is corrected by the one whose charge has the larger number, and by any other
-//! if that one got no batch for some minutes.
+//! batches: a call that two of them charged is corrected by the one whose charge has the larger number, or by another
+//! one if that one gets no batches.
 
 use std::collections::BTreeSet;
 use std::hash::BuildHasher as _;
@@ -16,7 +16,7 @@ use kernel::sha256::Sha256;
 use serde::{Deserialize, Serialize};
 
 use super::billing::{Billing, CallAccount, CorrectionSink, Verdict};
-use super::case::{Case, Charge, MAX_RECORDS, TraceSpan};
+use super::case::{BatchEntries, Case, Charge, MAX_RECORDS, TraceSpan};
 use super::decide::{CopyKind, decide};
 use super::record::{CallRecord, SpanLink, traits};
 
@@ -48,9 +48,6 @@ pub struct LedgerBatch {
     pub entries: BatchEntries,
     pub spans: Vec<SpanLink>,
 }
-
-/// Records with what the batch charged for them.
-pub type BatchEntries = Vec<(CallRecord, Option<Charge>)>;
 
 /// See the module.
 pub struct Ledger {
@@ -190,7 +187,7 @@ impl Ledger {
             verdicts: vec![Verdict::Copy { kind: CopyKind::Record, call_usd: None }; records.len()],
             charges: vec![None; records.len()],
             carry,
-            out,
+            changes: &mut out.entries,
         };
         let waiting = self.waiting_cases(key.account, &is_listed);
         for (case, is_changed) in

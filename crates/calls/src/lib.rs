@@ -19,9 +19,9 @@ mod record;
 mod tests;
 
 pub use billing::{Correction, CorrectionCarrier, CorrectionSink, Verdict};
-pub use case::{Charge, ChargeKind};
+pub use case::{BatchEntries, Charge, ChargeKind};
 pub use counts::{CallTokenCounts, model_stem};
 pub use decide::{CallRole, CopyKind, DecidedCall, Decision, SpanLookup, decide_roles};
-pub use ledger::{BatchEntries, BatchKey, Ledger, LedgerBatch};
+pub use ledger::{BatchKey, Ledger, LedgerBatch};
 pub use money::Money;
 pub use record::{CallRecord, SpanLink, tenant_number, text_number, traits};

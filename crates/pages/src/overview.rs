@@ -286,6 +286,7 @@ impl OverviewPage {
             let [provider, from, to] = [provider, from, to].map(|name| text::clean_name(name));
             CountRow::new(reason, format!("{provider}: {from} → {to}"), *count, fallback_context(tenant, template))
         });
+        let highest = firing.iter().map(|alert| alert.severity()).max();
         Self {
             page: "overview",
             version: env!("CARGO_PKG_VERSION"),
@@ -302,11 +303,7 @@ impl OverviewPage {
             exact: text::format_exact_cost(figures.sum.atto_usd, figures.sum.unpriced),
             unpriced: figures.sum.unpriced,
             cards: build_cards(&figures, pages.iteration_ceiling, window),
-            highest_severity: firing
-                .iter()
-                .map(|alert| alert.severity())
-                .max()
-                .map_or("", |severity| severity.as_str()),
+            highest_severity: highest.map_or("", |severity| severity.as_str()),
             alerts,
             alerts_left,
             live: rows(&live),

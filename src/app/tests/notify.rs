@@ -20,7 +20,7 @@ use pages::alert_message::MessageLinks;
 use processors::redact;
 use redaction::RedactionIdPolicy;
 use runs::testing::runs::{MINUTE, Made, NOW as START, alert};
-use runs::{Alert, AlertSeverity, RunCatalog};
+use runs::{Alert, RunCatalog};
 use telemetry::admin::{self, webhook};
 
 const KEY: &str = "a key of the receiver";
@@ -210,13 +210,11 @@ async fn a_refused_message_delays_no_other() {
 #[tokio::test]
 async fn a_flood_is_bounded() {
     let (_folder, came, scene) = stubbed(&[503, 200, 200, 503], json!({})).await;
-    let raise = |n: u64| {
-        scene.raise(Alert { severity: AlertSeverity::Warning, ..alert("run_overdue", &format!("w-{n}"), START + n) })
-    };
+    let raise = |n: u64| scene.raise(alert("run_overdue", &format!("w-{n}"), START + n));
     raise(0);
     scene.board.alerts.lock()[0].account = "small".into();
     (1..3).for_each(raise);
-    scene.raise(alert("limit_hit", "critical", START + MINUTE));
+    scene.raise(alert("iteration_ceiling", "critical", START + MINUTE));
     assert!(scene.look().await);
     scene.clock.advance(SECOND);
     (3..1000).for_each(raise);
@@ -233,11 +231,11 @@ async fn a_flood_is_bounded() {
 async fn critical_alerts_overtake_waiting_warnings() {
     let (_folder, came, scene) = stubbed(&[], json!({})).await;
     for n in 0..200 {
-        scene.raise(Alert { severity: AlertSeverity::Warning, ..alert("run_overdue", &format!("w-{n}"), START + n) });
+        scene.raise(alert("run_overdue", &format!("w-{n}"), START + n));
     }
     let critical = async {
         until(|| !came.requests().is_empty()).await;
-        scene.raise(alert("limit_hit", "critical", START));
+        scene.raise(alert("iteration_ceiling", "critical", START));
     };
     assert!(tokio::join!(scene.look(), critical).0);
     let position = came.requests().iter().position(|seen| seen.contains("run critical"));
@@ -248,7 +246,7 @@ async fn critical_alerts_overtake_waiting_warnings() {
 #[tokio::test]
 async fn some_alerts_are_not_sent() {
     let (_folder, came, scene) = stubbed(&[], json!({"severity": "critical"})).await;
-    scene.raise(Alert { severity: AlertSeverity::Warning, ..alert("tool_retries", "r-1", START) });
+    scene.raise(alert("tool_retries", "r-1", START));
     scene.raise(Alert { until: Some(START - 20 * MINUTE), ..alert("iteration_ceiling", "r-2", START - 30 * MINUTE) });
     scene.raise(alert("iteration_ceiling", "r-3", START));
     assert!(scene.look().await && scene.look().await);

@@ -340,12 +340,11 @@ pub(super) fn reprice_row(
 ) {
     let tail = &row.tail;
     let status = tail.cost_status.as_deref();
-    let is_correction = status == Some("correction");
-    if !is_correction && !matches!(status, Some("priced" | "unpriced")) {
+    if !matches!(status, Some("priced" | "unpriced" | "correction")) {
         return;
     }
-    if is_correction {
-        // what it changes was priced in other lines; a correction has no price of its own
+    if status == Some("correction") && tail.basis.as_ref().is_none_or(|basis| basis.billed_before.is_none()) {
+        // what it changes was priced in other lines; only what a call cost on top of an earlier record has a price
         let (old, new) = (tail.cost_usd.clone(), tail.cost_usd.clone());
         report.lines.push(RepricedCall { old, new, began: tail.ts.clone(), ..RepricedCall::default() });
         return;
