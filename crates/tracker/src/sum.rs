@@ -31,7 +31,8 @@ pub(super) fn sum_runs(
         let wanted = decisions.iter().zip(item_runs).filter(|(decision, _)| is_wanted(decision));
         wanted.filter_map(|(_, run)| *run).collect()
     };
-    let runs_with_calls = runs_with(|decision| matches!(decision, CountDecision::Answered(_)));
+    let has_tokens = |decision: &_| matches!(decision, CountDecision::Answered(_) | CountDecision::FailedWithTokens(_));
+    let runs_with_calls = runs_with(has_tokens);
     let runs_with_turns = runs_with(|decision| matches!(decision, CountDecision::TurnTokens(_)));
     let denied_tools = denied_tools(resolved.group);
     let mut latest_calls = LatestCalls::default();

@@ -48,7 +48,13 @@ features! {
     SkewTools, SkewCalls, SkewAgents,
     // delivery
     RootNever, RootMissing, RootLast, RootFirst, Shuffled, Reversed, Repeated, Slow, Pause, LongPause, Restart, Kill,
+    // The agent reports the tokens of its calls, perhaps with more; a request's span without tokens around a call; a
+    // service whose root is a request. Drawn apart, so that all other draws stay the same.
+    ReportedTotal, Ordinary, Service,
 }
+
+/// Features that came after seeds of `FOUND`.
+pub(super) const LATER: [Feature; 3] = [Feature::ReportedTotal, Feature::Ordinary, Feature::Service];
 
 macro_rules! truth {
     ($($name:ident),* $(,)?) => {
@@ -84,6 +90,8 @@ pub(super) enum Role {
     Root,
     Below,
     SessionEnd,
+    /// A span of an ordinary service.
+    Ordinary,
 }
 
 /// One span or log record, and its contribution to its run.
@@ -104,6 +112,8 @@ pub(super) struct Item {
     model: &'static str,
     tenant: &'static str,
     adds: Truth,
+    /// Input and output that an agent reports for all calls of its run.
+    total: Option<[i128; 2]>,
 }
 
 /// The true totals of a run.
@@ -129,6 +139,22 @@ impl RunTruth {
         if has_own { own } else { OTHER_TENANT }
     }
 
+    /// A total costs what exceeds the calls. (Each has a call with tokens if all of it was delivered; before that it
+    /// counts as a call itself.)
+    fn add_total(&mut self, [input, output]: [i128; 2], reported: [i128; 2]) {
+        let (model, price_in, price_out) = PRICES[0];
+        let rest = [(input - reported[0]).max(0), (output - reported[1]).max(0)];
+        let mut share = Truth { atto: price_in * rest[0] + price_out * rest[1], ..Truth::default() };
+        if reported == [0; 2] {
+            (share.calls, share.input, share.output) = (1, input, output);
+        }
+        self.totals += Truth { iterations: share.calls, ..share };
+        if share != Truth::default() {
+            *self.models.entry(model).or_default() += share;
+            *self.tenants.entry(TENANTS[self.session]).or_default() += share;
+        }
+    }
+
     /// The final state.
     pub(super) fn state(&self) -> &'static str {
         match (self.totals.failed, self.seconds.is_some() || self.session_ended) {
@@ -151,12 +177,21 @@ pub(super) fn add_up<'i>(items: impl Iterator<Item = &'i Item>) -> BTreeMap<u64,
                     *known = item;
                 }
             }
+            Role::Ordinary => {}
         }
+    }
+    let mut reported: BTreeMap<u64, [i128; 2]> = BTreeMap::new();
+    for item in acts.values() {
+        let known = reported.entry(item.trace).or_default();
+        (known[0], known[1]) = (known[0] + item.adds.input, known[1] + item.adds.output);
     }
     let mut runs: BTreeMap<u64, RunTruth> = BTreeMap::new();
     for item in acts.into_values() {
         let run = runs.entry(item.trace).or_default();
         run.session = item.session;
+        if let Some(total) = item.total {
+            run.add_total(total, reported[&item.trace]);
+        }
         run.own |= item.tenant != OTHER_TENANT;
         run.session_ended = ended.contains(&item.session);
         run.totals += item.adds;
@@ -204,6 +239,12 @@ impl<'a> Dice<'a> {
 
 struct Maker<'a> {
     dice: &'a Dice<'a>,
+    /// For [`LATER`].
+    later: Dice<'a>,
+    /// The run's agent reports the tokens of its calls.
+    has_total: bool,
+    /// The session has no agents.
+    is_service: bool,
     items: Vec<Item>,
     session: usize,
     trace: u64,
@@ -248,8 +289,14 @@ pub(super) fn sessions(seed: u64, on: &[Feature], most: u64) -> Vec<Item> {
         let claude = dice.has(Feature::ClaudeCode, 25);
         let next = 10_000 * (session as u64 + 1);
         let (trace, now) = (100 * (session as u64 + 1), T0 + dice.below(20));
-        let mut maker =
-            Maker { dice: &dice, items: Vec::new(), session, trace, next, now, tools_skew, openinference, claude };
+        let later = Dice::new(seed ^ (0x1a7e << session), on);
+        // A trace without a run of its own belongs to the session's run, if there is one.
+        let is_service = later.has(Feature::Service, 15) && !claude;
+        #[rustfmt::skip]
+        let mut maker = Maker {
+            dice: &dice, later, has_total: false, is_service, items: Vec::new(), session, trace, next, now,
+            tools_skew, openinference, claude,
+        };
         let overlap = dice.has(Feature::Overlap, 40);
         for _ in 0..1 + dice.below(3) {
             let begin = maker.now;
@@ -273,6 +320,8 @@ impl Maker<'_> {
 
     fn whole_run(&mut self, most: u64) {
         let (root, begin) = (self.id(), self.now);
+        self.has_total = self.later.has(Feature::ReportedTotal, 30) && !self.claude && !self.openinference;
+        self.has_total &= !self.is_service;
         let calm = self.dice.has(Feature::SkewCalls, 30);
         let place = Place { parent: root, depth: 0, skew: 0, calm };
         for _ in 0..1 + self.dice.below(most) {
@@ -288,15 +337,48 @@ impl Maker<'_> {
             self.items.last_mut().unwrap().adds.failed = 1;
         }
         let failed = self.dice.has(Feature::FailedRun, 15) && !self.claude;
+        if self.is_service {
+            self.request(root, 0, begin);
+            return;
+        }
         let (name, adds) = ("main", Truth { failed: i128::from(failed), ..Truth::default() });
         self.agent(root, Place { parent: 0, ..place }, begin, (name, failed), adds);
+        if self.has_total {
+            let truth = &add_up(self.items.iter())[&self.trace].totals;
+            let more = [self.later.below(2) * 70, self.later.below(2) * 7].map(i128::from);
+            let total = [truth.input + more[0], truth.output + more[1]];
+            let root = self.items.last_mut().unwrap();
+            root.total = Some(total);
+            extend(
+                &mut root.json["attributes"],
+                json!({"gen_ai.request.model": PRICES[0].0,
+                "gen_ai.usage.input_tokens": total[0] as u64, "gen_ai.usage.output_tokens": total[1] as u64}),
+            );
+        }
+    }
+
+    /// A span of an ordinary service.
+    fn request(&mut self, id: u64, parent: u64, begin: u64) {
+        let mut json = json!({"name": "GET /orders", "trace": self.trace, "span": id, "start": begin, "end": self.now,
+            "attributes": {"http.request.method": "GET"}});
+        if parent != 0 {
+            json["parent"] = json!(parent);
+        }
+        let (signal, session, trace, end, seconds) = (Signal::Traces, self.session, self.trace, self.now, 0);
+        let (scope, role, act, model, tenant, adds) = ("http", Role::Ordinary, id, "", "", Truth::default());
+        #[rustfmt::skip]
+        self.items.push(Item {
+            json, signal, scope, session, trace, role, end, seconds, act, model, tenant, adds, total: None,
+        });
     }
 
     fn step(&mut self, place: Place) {
         match self.dice.below(4) {
-            0 if place.depth < 2 && self.dice.has(Feature::SubAgents, 80) && !self.claude => self.sub_agent(place),
+            0 if place.depth < 2 && self.dice.has(Feature::SubAgents, 80) && !self.claude && !self.is_service => {
+                self.sub_agent(place);
+            }
             1 => self.tools(place),
-            2 if !place.calm && !self.claude => self.trouble(place),
+            2 if !place.calm && !self.claude && !self.has_total => self.trouble(place),
             _ => {
                 let model = self.dice.below(4) as usize;
                 self.call(place, Call { model, ..GOOD });
@@ -364,14 +446,16 @@ impl Maker<'_> {
 
     fn call(&mut self, place: Place, call: Call) {
         let (id, begin) = (self.id(), self.now);
+        // What a call takes from a total stands under the call's model and tenant.
+        let call = if self.has_total { Call { model: 0, ..call } } else { call };
         let (name, price_in, price_out) = PRICES[if self.claude { CLAUDE } else { call.model }];
         let (input, output) = (100 + self.dice.below(5000), 1 + self.dice.below(500));
-        let usual = !call.failed && !self.claude;
+        let usual = !call.failed && !self.claude && !self.has_total;
         let unknown = self.dice.has(Feature::NoPrice, 10) && usual && call.after.is_none();
         let usage = call.tokens && !(self.dice.has(Feature::NoUsage, 10) && usual);
-        let resent = self.dice.has(Feature::Resent, 10) && usual && usage;
+        let resent = self.dice.has(Feature::Resent, 10) && !call.failed && !self.claude && usage;
         // Claude Code names the tenant in its resource: one for all
-        let other = self.dice.has(Feature::TwoTenants, 30) && !self.claude;
+        let other = self.dice.has(Feature::TwoTenants, 30) && !self.claude && !self.has_total;
         let tenant = if other { OTHER_TENANT } else { TENANTS[self.session] };
         let skew = self.dice.skew(Feature::SkewCalls, 40);
         let place = Place { skew: place.skew + if place.calm { skew } else { 0 }, ..place };
@@ -403,6 +487,11 @@ impl Maker<'_> {
             (attributes, adds)
         };
         let (attributes, adds) = told(output);
+        // Known gap: a request's span that comes without any item of an agent is not remembered, so a call inside it
+        // is not seen to be a sub-agent's, and counts as an iteration.
+        let is_wrapped = !call.failed && call.after.is_none() && !self.claude && place.depth == 0;
+        let inside = (self.later.has(Feature::Ordinary, 15) && is_wrapped).then(|| self.id());
+        let (outer, place) = (place.parent, Place { parent: inside.unwrap_or(place.parent), ..place });
         if self.claude {
             return self.claude_call(place, begin, (id, tenant), adds);
         }
@@ -413,6 +502,9 @@ impl Maker<'_> {
             let again = self.id();
             self.span(again, place, begin, ("chat", false), attributes, adds);
             self.of_model(1, id, model, tenant);
+        }
+        if let Some(inside) = inside {
+            self.request(inside, outer, begin);
         }
     }
 
@@ -498,7 +590,21 @@ impl Maker<'_> {
         adds.runs = 0;
         let (signal, session, trace, seconds) = (Signal::Traces, self.session, self.trace, end - begin);
         let (act, model, tenant) = (id, "", "");
-        self.items.push(Item { json, signal, scope, session, trace, role, end, seconds, act, model, tenant, adds });
+        self.items.push(Item {
+            json,
+            signal,
+            scope,
+            session,
+            trace,
+            role,
+            end,
+            seconds,
+            act,
+            model,
+            tenant,
+            adds,
+            total: None,
+        });
     }
 
     /// A log record that also reports the call `id`, written in the parent span.
@@ -513,7 +619,21 @@ impl Maker<'_> {
         let (signal, session, trace, scope) =
             (Signal::Logs, self.session, self.trace, "com.anthropic.claude_code.events");
         let (role, act, model, tenant, seconds) = (Role::Below, id, "", "", 0);
-        self.items.push(Item { json, signal, scope, session, trace, role, end, seconds, act, model, tenant, adds });
+        self.items.push(Item {
+            json,
+            signal,
+            scope,
+            session,
+            trace,
+            role,
+            end,
+            seconds,
+            act,
+            model,
+            tenant,
+            adds,
+            total: None,
+        });
     }
 }
 

@@ -153,7 +153,8 @@ fn series(name: &str, mut labels: Vec<(String, String)>) -> String {
 
 /// The series of agents and cost in `/metrics`, without buckets.
 pub(super) fn metrics(meter: &Meter) -> Series {
-    let wanted = |name: &str| name.starts_with("agent_") || name == "tollgate_cost_usd_total";
+    let costs = ["tollgate_cost_usd_total", "tollgate_cost_corrected_usd_total"];
+    let wanted = |name: &str| name.starts_with("agent_") || costs.contains(&name);
     let mut all = Series::new();
     for def in names::ALL.iter().filter(|def| wanted(def.name)) {
         for one in meter.series(def) {

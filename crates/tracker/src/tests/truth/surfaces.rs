@@ -191,8 +191,11 @@ pub(super) fn live(gate: &Gate, outside: &Outside, runs: &Runs, now: UnixNanos, 
 /// Saved in checkpoints and restored, so a kill does not affect it.
 pub(super) const COST: &str = "tollgate_cost_usd_total";
 
+const TAKEN_BACK: &str = "tollgate_cost_corrected_usd_total";
+
 fn cost_of(meter: &telemetry::Meter) -> f64 {
-    meter.values(&telemetry::names::COST_USD).iter().sum()
+    let sum = |name| meter.values(name).iter().sum::<f64>();
+    sum(&telemetry::names::COST_USD) - sum(&telemetry::names::COST_CORRECTED_USD)
 }
 
 fn near(surface: &str, got: f64, wanted: f64) -> Option<String> {
@@ -366,6 +369,7 @@ fn costs(metrics: &Series, runs: &Runs, found: &mut Vec<Option<String>>) {
         }
     }
     for (label, cost) in costs {
-        found.push(near(&format!("/metrics, {COST} {label}"), read::total(metrics, COST, &label), cost));
+        let got = read::total(metrics, COST, &label) - read::total(metrics, TAKEN_BACK, &label);
+        found.push(near(&format!("/metrics, {COST} {label}"), got, cost));
     }
 }

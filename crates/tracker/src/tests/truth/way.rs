@@ -56,7 +56,7 @@ impl Outside {
     /// `/metrics` of all processes.
     pub(super) fn metrics(&self, gate: &Gate) -> Series {
         let mut all = read::metrics(&gate.meter);
-        let others = self.counted.iter().filter(|(name, _)| !name.starts_with(surfaces::COST));
+        let others = self.counted.iter().filter(|(name, _)| !name.starts_with("tollgate_cost_"));
         others.for_each(|(name, value)| *all.entry(name.clone()).or_default() += value);
         all
     }
@@ -240,7 +240,9 @@ impl Way<'_> {
         self.since.extend(self.gate.line.play(payload(self.items, request)).effects);
         for at in request {
             self.came[*at] = true;
-            self.late.note(&self.items[*at], self.now.0);
+            if self.items[*at].role != Role::Ordinary {
+                self.late.note(&self.items[*at], self.now.0);
+            }
         }
     }
 
