@@ -1,12 +1,12 @@
 //! [`Billing`]: charges what is due for the records of one batch, and corrects what earlier batches charged.
 
 use super::case::{BatchEntries, Case, Charge, ChargeKind};
-use super::decide::{CallRole, CopyKind, DecidedCall, Decision, decide};
+use super::decide::{CallRole, DecidedCall, Decision, UnchargedReason, decide};
 use super::money::Money;
 use super::record::{CallRecord, traits};
 
-/// How long after a case's last change another worker makes a correction that one owes which gets no batches, ns: from
-/// one to two times this, so that the workers don't do it at once.
+/// How long other workers wait after a case's last change before one of them makes a correction that is still owed, ns.
+/// Each waits once to twice this time, by its number, so that they do not act together.
 const TAKE_OVER: u64 = 60_000_000_000;
 
 /// What the ledger says of a record.
@@ -18,21 +18,30 @@ pub enum Verdict {
         money: Money,
         /// What changed for other calls is part of the amount.
         is_netted: bool,
-        /// Of a difference and of a total: the units that others account for.
+        /// Of a difference: the units of the record billed earlier. Of a total: those of the calls below it.
         before: Option<[u64; 4]>,
         /// What the call itself costs by now, 1e-18 USD.
         call_usd: i128,
-        /// A batch of this id charged it before: a branch of this gateway, or another worker (`true`).
-        counted_by: Option<bool>,
+        /// Who already charged it for the same batch.
+        counted_by: Option<CountedBy>,
         /// The response id is also that of another call.
         is_id_reused: bool,
     },
     /// Nothing is charged for it.
-    Copy {
-        kind: CopyKind,
-        /// What the call costs if its charge is netted to nothing, 1e-18 USD.
+    NotCharged {
+        reason: UnchargedReason,
+        /// What the call costs, if its charge and corrections of other calls add up to zero, 1e-18 USD.
         call_usd: Option<i128>,
     },
+}
+
+/// Who charged a record before for the same batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountedBy {
+    /// A branch of this gateway's pipelines.
+    Branch,
+    /// Another worker of the fleet.
+    Worker,
 }
 
 /// A change of what an earlier record was charged.
@@ -40,8 +49,7 @@ pub enum Verdict {
 pub struct Correction {
     pub record: CallRecord,
     pub money: Money,
-    /// It changes stamps, index and metrics. Runs see by themselves that the records of a trace are one call
-    /// ([`super::decide_roles`]), so they ignore it.
+    /// Runs find this change by themselves ([`super::decide_roles`]) and ignore it; stamps, index and metrics need it.
     pub is_known_to_runs: bool,
 }
 
@@ -93,8 +101,8 @@ struct Target {
 #[derive(Clone, Copy)]
 struct Change {
     call: usize,
-    /// The ledger that makes it.
-    last_worker: u64,
+    /// The worker that corrects first.
+    owing_worker: u64,
     kind: ChargeKind,
     money: Money,
 }
@@ -111,17 +119,18 @@ impl Billing<'_> {
             let Some(call) = decision.call_of.get(at).copied() else { continue };
             let Some(decided) = decision.calls.get(call) else { continue };
             let verdict = match self.own_charge(case, at) {
-                // the batch came again: branches of this gateway are committed together
+                // a committed charge of this worker: the batch was delivered again (its branches commit together)
                 Some(charge) if charge.worker == self.worker && charge.is_committed => {
-                    Verdict::Copy { kind: decided.copy_kind(), call_usd: None }
+                    Verdict::NotCharged { reason: decided.uncharged_reason(), call_usd: None }
                 }
                 Some(charge) => {
-                    let counted_by = Some(charge.worker != self.worker);
-                    self.name_earlier(case, &decision, (call, at), &charge, *index);
+                    let is_own = charge.worker == self.worker;
+                    let counted_by = Some(if is_own { CountedBy::Branch } else { CountedBy::Worker });
+                    self.report_corrected_record(case, &decision, (call, at), &charge, *index);
                     let before = units_before(case, &decision, call, at);
                     let once = |account: &CallAccount| account.paid.minus(account.duplicate);
                     let paid = accounts.get(call).map_or(Money::ZERO, once).minus(charge.money);
-                    Verdict::charged(&charge, (before, paid), counted_by, decided.copy_kind())
+                    Verdict::charged(&charge, (before, paid), counted_by, decided.uncharged_reason())
                 }
                 None => {
                     let is_known_form = self.records.get(*index) == case.entries().get(at).map(|entry| &entry.record);
@@ -135,7 +144,7 @@ impl Billing<'_> {
                             targets.push(Target { call, at, index: *index, kind, paid, money, stamped });
                         }
                     }
-                    Verdict::Copy { kind: decided.copy_kind(), call_usd: None }
+                    Verdict::NotCharged { reason: decided.uncharged_reason(), call_usd: None }
                 }
             };
             self.verdicts.get_mut(*index).into_iter().for_each(|known| *known = verdict);
@@ -154,9 +163,9 @@ impl Billing<'_> {
             target.money = due.minus(target.paid);
             target.stamped = target.money;
             (account.paid, account.is_counted) = (due.plus(account.duplicate), true);
-            // a charge of nothing says who corrects it later
             let is_whole = is_first && (decided.role == CallRole::Call || !target.money.is_zero());
             target.kind = if is_whole { ChargeKind::Whole } else { ChargeKind::Difference };
+            // a charge of nothing is kept too: it records which worker corrects the call later
             !target.money.is_zero() || is_first || !account.has_committed
         });
         let mut is_settled = true;
@@ -166,7 +175,7 @@ impl Billing<'_> {
             let open = due.map_or(Money::ZERO, |due| due.minus(account.paid).minus(twice));
             for (kind, open) in [(ChargeKind::Duplicate, twice), (ChargeKind::Correction, open)] {
                 if !open.is_zero() {
-                    let change = Change { call, last_worker: account.last_worker, kind, money: open };
+                    let change = Change { call, owing_worker: account.owing_worker, kind, money: open };
                     is_settled &= self.correct(case, &change, &decision, &mut targets);
                 }
             }
@@ -177,20 +186,21 @@ impl Billing<'_> {
             let is_id_reused = self.is_id_reused(case, &decision, index, at);
             let part = self.part;
             let charge = Charge { worker, batch, part, kind, money, netted, is_id_reused, is_committed: false };
-            self.name_earlier(case, &decision, (call, at), &charge, index);
+            self.report_corrected_record(case, &decision, (call, at), &charge, index);
             case.add_charge(at, charge);
             self.charges.get_mut(index).into_iter().for_each(|known| *known = Some(charge));
             if let Some(verdict) = self.verdicts.get_mut(index) {
-                let copy = decision.calls.get(call).map_or(CopyKind::Record, DecidedCall::copy_kind);
+                let copy = decision.calls.get(call).map_or(UnchargedReason::Repeat, DecidedCall::uncharged_reason);
                 let of_call = Verdict::charged(&charge, (before, paid), None, copy);
-                *verdict = if matches!(of_call, Verdict::Copy { call_usd: None, .. }) { *verdict } else { of_call };
+                *verdict =
+                    if matches!(of_call, Verdict::NotCharged { call_usd: None, .. }) { *verdict } else { of_call };
             }
         }
         is_settled
     }
 
-    /// Tells which earlier record of the call a difference corrects. Runs take the price of the call by themselves.
-    fn name_earlier(
+    /// Passes to `carry` which earlier record a difference corrects. Runs ignore it: they price the call themselves.
+    fn report_corrected_record(
         &mut self,
         case: &Case,
         decision: &Decision,
@@ -212,8 +222,9 @@ impl Billing<'_> {
         of_batch.max_by_key(|charge| charge.worker == self.worker).copied()
     }
 
-    /// Charges what changed for a call without a record in this batch. It is netted with a charge of the batch for the
-    /// same tenant, or carried by another item. Returns false if there is none.
+    /// Charges what changed for a call. The change of a total, or of a layer or sum, is netted with a charge of this
+    /// batch for the same tenant: any in the case for a total, else one that is billed in its place. Otherwise an item
+    /// that is no record carries the change. A duplicate is never netted. Returns false if the change must wait.
     fn correct(&mut self, case: &mut Case, change: &Change, decision: &Decision, targets: &mut [Target]) -> bool {
         let of_call = (0..case.entries().len()).filter(|at| decision.call_of.get(*at) == Some(&change.call));
         let entry = |at: &usize| case.entries().get(*at);
@@ -251,9 +262,9 @@ impl Billing<'_> {
             target.kind = if is_negative { ChargeKind::Correction } else { ChargeKind::Difference };
             (self.carry)(&correction, CorrectionCarrier::Record(target.index));
         } else {
-            // the others leave it to one, as long as that one may get a batch
+            // another worker owes the correction: it is made here only if that one is late
             let own_turn = case.touched.saturating_add(TAKE_OVER + self.worker % TAKE_OVER);
-            if change.last_worker != self.worker && self.arrived < own_turn {
+            if change.owing_worker != self.worker && self.arrived < own_turn {
                 return false;
             }
             if !(self.carry)(&correction, CorrectionCarrier::Other) {
@@ -282,15 +293,15 @@ impl Verdict {
     fn charged(
         charge: &Charge,
         (before, paid_before): (Option<[u64; 4]>, Money),
-        counted_by: Option<bool>,
-        copy: CopyKind,
+        counted_by: Option<CountedBy>,
+        copy: UnchargedReason,
     ) -> Self {
         let call_usd = paid_before.plus(charge.money).total();
         let (kind, is_netted, is_id_reused) = (charge.kind, charge.netted.is_some(), charge.is_id_reused);
         let money = charge.netted.unwrap_or(charge.money);
         let before = before.filter(|_| !is_netted);
         if money.is_zero() && kind != ChargeKind::Whole && kind != ChargeKind::Unpriced {
-            return Self::Copy { kind: copy, call_usd: is_netted.then_some(call_usd) };
+            return Self::NotCharged { reason: copy, call_usd: is_netted.then_some(call_usd) };
         }
         Self::Charged { kind, money, is_netted, before, call_usd, counted_by, is_id_reused }
     }
@@ -306,8 +317,8 @@ pub(crate) struct CallAccount {
     pub(crate) has_committed: bool,
     /// What two workers charged for one record and batch, beyond one of the charges, and not taken back.
     pub(crate) duplicate: Money,
-    /// The ledger with the largest number of those that charged it: it corrects.
-    pub(crate) last_worker: u64,
+    /// The largest number among the workers that charged it: that worker corrects first.
+    pub(crate) owing_worker: u64,
 }
 
 impl CallAccount {
@@ -319,7 +330,7 @@ impl CallAccount {
                 account.is_counted = true;
                 account.has_committed |= charge.is_committed;
                 account.paid = account.paid.plus(charge.money);
-                account.last_worker = account.last_worker.max(charge.worker);
+                account.owing_worker = account.owing_worker.max(charge.worker);
                 // of the workers that charged one batch, the smallest number stands
                 let is_earlier = |other: &Charge| {
                     other.batch == charge.batch && other.worker < charge.worker && other.is_for_record()

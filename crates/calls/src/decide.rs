@@ -1,14 +1,16 @@
-//! What the records of one case are: calls, copies and totals. A pure function of the records and of the spans between
-//! them.
+//! Decides what each record of a case is: a call, a layer, a sum or a total. It depends on the records, the spans
+//! between them, and on which records were charged, which only breaks ties, so that a later record moves no charge.
 //!
 //! - Records of one answer are one call, as are a span and a log record that repeats it, and the nth span and the nth
 //!   log record of one size in dialects that send both signals without an id.
 //! - A call above another, with no span with tokens, tool or agent between them, is its outer layer if the counts are
-//!   equal, and a roll-up if it has the sum of several. Of calls without tokens the innermost counts, unless one around
-//!   or inside it reports tokens.
-//! - What a trusted upstream tollgate stamped stands; what it left without a stamp in the same trace is no call.
-//! - A total is billed bucket by bucket for what exceeds the calls below it. A call of its trace whose parents are
-//!   unknown counts as below it.
+//!   equal, and a sum if it has the counts of several together. Of calls without tokens the innermost counts, unless one
+//!   around or inside it reports tokens.
+//! - A price that a trusted upstream tollgate stamped is final. What it relayed without a stamp in the same trace is no
+//!   call.
+//! - A total is billed, bucket by bucket, for the tokens beyond those of the calls below it. A call with unknown
+//!   parents
+//!   and no known total above it counts as below the total of its trace that started first.
 
 use std::cmp::Reverse;
 
@@ -31,8 +33,9 @@ pub enum CallRole {
     #[default]
     Call,
     /// An outer layer: the call inside it is billed.
-    Copy,
-    /// The sum of the calls inside it, or a call without tokens around or inside one with tokens.
+    Layer,
+    /// No call: the sum of calls inside it, a call without tokens around or inside one with tokens, or what a trusted
+    /// upstream tollgate left without a stamp.
     Sum,
     /// Reports the tokens of all calls below it.
     Total,
@@ -56,27 +59,27 @@ pub struct DecidedCall {
 }
 
 impl DecidedCall {
-    /// What a record of it is that is not charged.
-    pub(crate) fn copy_kind(&self) -> CopyKind {
+    /// Why a record of this call is not charged.
+    pub(crate) fn uncharged_reason(&self) -> UnchargedReason {
         match self.role {
-            CallRole::Copy => CopyKind::Layer,
-            CallRole::Sum => CopyKind::Sum,
-            CallRole::Call if self.is_below_total => CopyKind::Covered,
-            CallRole::Call | CallRole::Total => CopyKind::Record,
+            CallRole::Layer => UnchargedReason::Layer,
+            CallRole::Sum => UnchargedReason::Sum,
+            CallRole::Call if self.is_below_total => UnchargedReason::BelowTotal,
+            CallRole::Call | CallRole::Total => UnchargedReason::Repeat,
         }
     }
 }
 
-/// What a record is for which nothing is charged.
+/// Why nothing is charged for a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CopyKind {
-    /// A further record of a call that was charged.
-    Record,
-    /// A call of its own, for which a total was charged.
-    Covered,
-    /// An outer layer of a call.
+pub enum UnchargedReason {
+    /// It repeats a record that was charged.
+    Repeat,
+    /// A total above it was charged for its tokens.
+    BelowTotal,
+    /// It is an outer layer of a call.
     Layer,
-    /// The sum of other calls, or a call without tokens around or inside one with tokens.
+    /// [`CallRole::Sum`].
     Sum,
 }
 
@@ -185,8 +188,8 @@ impl<'c> CaseView<'c> {
         self.records.get(index).map_or(&EMPTY, |record| *record)
     }
 
-    /// Of records that say the same, the one that was charged first gives the price: another one may be another
-    /// tenant's, with other rates.
+    /// Of records that say the same, one that was charged gives the price: another one may be another tenant's, with
+    /// other rates.
     fn rank(&self, index: usize) -> impl Ord + use<> {
         let record = self.record(index);
         (record.rank(), (self.is_charged)(index), Reverse((record.start, record.id)))
@@ -233,7 +236,7 @@ impl<'c> CaseView<'c> {
             }
         }
         for [mut spans, mut logs] in by_twin.into_values() {
-            // charged spans with logs that are not, so that a later record moves no charge
+            // pairs charged spans with uncharged logs first, so that a later record moves no charge
             for (list, is_first) in [(&mut spans, true), (&mut logs, false)] {
                 let record = |index: &usize| (self.record(*index).start, self.record(*index).id);
                 list.sort_unstable_by_key(|index| ((self.is_charged)(*index) != is_first, record(index)));
@@ -274,7 +277,7 @@ impl<'c> CaseView<'c> {
         .take(MAX_STEPS)
     }
 
-    /// Marks outer layers and roll-ups. Inputs and models are compared because short outputs are often equal.
+    /// Marks outer layers and sums. Inputs and models are compared because short outputs are often equal.
     fn mark_copies(&self, decision: &mut Decision) {
         let mut inner: HashMap<usize, Vec<usize>> = HashMap::new();
         let mut silent: Vec<usize> = Vec::new();
@@ -312,7 +315,7 @@ impl<'c> CaseView<'c> {
             let sum =
                 || others().fold(CallTokenCounts::default(), |sum, index| sum.sum_with(&self.record(*index).counts));
             let wraps_one = others().any(|index| outer.wraps(self.record(*index)));
-            let is_roll_up = || {
+            let is_sum_of_several = || {
                 others().count() > 1
                     && others().any(|index| outer.has_compatible_model(self.record(*index)))
                     && outer.counts.matches_inner(&sum())
@@ -322,13 +325,13 @@ impl<'c> CaseView<'c> {
                     && (outer.has(traits::LEAF_ONLY)
                         || (outer.has(traits::GUESSED) && !outer.counts.is_more_than_double(&sum())))
             };
-            let is_sum = || is_roll_up() || is_presumed_sum();
-            if let Some(role) = wraps_one.then_some(CallRole::Copy).or_else(|| is_sum().then_some(CallRole::Sum)) {
+            let is_sum = || is_sum_of_several() || is_presumed_sum();
+            if let Some(role) = wraps_one.then_some(CallRole::Layer).or_else(|| is_sum().then_some(CallRole::Sum)) {
                 copies.push((outer_index, role, others().copied().collect()));
             }
         }
         let beside = self.copies_beside_sdk_calls(decision);
-        copies.extend(beside.into_iter().map(|(index, other)| (index, CallRole::Copy, vec![other])));
+        copies.extend(beside.into_iter().map(|(index, other)| (index, CallRole::Layer, vec![other])));
         for (index, role, others) in copies {
             if self.record(index).has(traits::STAMPED) {
                 continue;

@@ -1,10 +1,10 @@
-//! [`Ledger`]: finds the case of each record, bills what is due and not yet charged, and keeps a bounded memory of
-//! both.
+//! [`Ledger`]: finds the case of each record, bills what is due and not yet charged, and keeps a bounded number of
+//! records with their charges.
 //!
 //! A batch's records and charges count at once, so that batches processed at the same time see each other. They become
 //! permanent with the batch's commit, and are taken back if there is none. Ledgers of a fleet exchange the committed
-//! batches: a call that two of them charged is corrected by the one whose charge has the larger number, or by another
-//! one if that one gets no batches.
+//! batches. Each has a number, made from its first batch. If several charged one call, the one with the largest number
+//! corrects; if it has not within one to two minutes, another one does.
 
 use std::collections::BTreeSet;
 use std::hash::BuildHasher as _;
@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use super::billing::{Billing, CallAccount, CorrectionSink, Verdict};
 use super::case::{BatchEntries, Case, Charge, MAX_RECORDS, TraceSpan};
-use super::decide::{CopyKind, decide};
+use super::decide::{UnchargedReason, decide};
 use super::record::{CallRecord, SpanLink, traits};
 
-/// Maximum number of records and of groups of four spans that are remembered.
+/// Limit on what is remembered: a record counts 1, and so do four other spans of a case.
 const MAX_REMEMBERED: usize = 100_000;
 /// How long a case is kept after its last change, ns.
 const KEEP: u64 = 2 * 3_600_000_000_000;
@@ -64,7 +64,7 @@ pub struct Ledger {
     unsettled: BTreeSet<(AccountHash, u32)>,
     /// Where the next batch goes on with them.
     next_unsettled: u32,
-    /// Number of calls of [`Ledger::bill`].
+    /// How often [`Ledger::bill`] ran; tells the branches of one batch apart.
     parts: u32,
     forgotten: u64,
 }
@@ -119,8 +119,9 @@ impl Ledger {
         self.forgotten
     }
 
-    /// Bills the records of a batch: a verdict for each, in order. `spans`: the batch's other spans. Corrections that
-    /// the batch's records do not contain go to `carry`, which returns whether it has a carrier for that tenant.
+    /// Bills the records of a batch and returns a verdict for each, in order. `spans`: the batch's other spans. `carry`
+    /// gets each correction with its carrier: a record whose amount contains it, or any other item of the tenant. It
+    /// returns false if the batch has no such item; the correction then waits.
     pub fn bill(
         &mut self,
         key: &BatchKey,
@@ -184,7 +185,7 @@ impl Ledger {
             part: self.parts,
             records,
             reused,
-            verdicts: vec![Verdict::Copy { kind: CopyKind::Record, call_usd: None }; records.len()],
+            verdicts: vec![Verdict::NotCharged { reason: UnchargedReason::Repeat, call_usd: None }; records.len()],
             charges: vec![None; records.len()],
             carry,
             changes: &mut out.entries,
@@ -397,7 +398,7 @@ impl Ledger {
         is_whole
     }
 
-    /// Whether this ledger has to correct a charge of the case.
+    /// Whether a charge of the case needs a correction, by this worker or another one.
     fn owes(&self, number: u32) -> bool {
         let Some(case) = self.cases.get(number as usize).and_then(Option::as_ref) else { return false };
         let decision = decide(case);

@@ -1,7 +1,8 @@
-//! [`ModelCalls`]: how the records of model calls count. Which of them are one call, and which an outer layer of it,
-//! is decided by `calls::decide_roles`, from which the step `cost` bills too; so the calls of a run are those that were
-//! charged. A record that the ledger found to repeat a call of another run does not count here.
-//! Failures without tokens are no calls for the ledger: of nested ones the innermost counts.
+//! [`ModelCalls`]: how the records of model calls count in a run. `calls::decide_roles` says which of them are one
+//! call, and which an outer layer of it, by the rules of the ledger that bills them. It knows no charges and reduces no
+//! totals; what the ledger changes of these comes as `Change`. A record that the ledger found to repeat a call of
+//! another run does not count. Failures without tokens are no calls for the ledger: of a failed span and its parent the
+//! inner one counts.
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
@@ -20,15 +21,15 @@ pub(super) enum CountDecision {
     NotCounted,
     /// An answered call, with its price if it has one.
     Answered(Option<i128>),
-    /// The tokens of a whole turn, with their price if they have one.
-    TurnTokens(Option<i128>),
+    /// A total (an agent's span, the end of a turn), with its price if it has one.
+    Total(Option<i128>),
     /// An answered call without token counts.
     NoUsage,
     /// A failed call that consumed no tokens.
     Failed,
     /// A failed call that consumed tokens, with their price if they have one.
     FailedWithTokens(Option<i128>),
-    /// No call, but a change of what earlier ones were charged.
+    /// Cost without a call: a correction, or what a total costs in a run with calls.
     Change(i128),
 }
 
@@ -50,7 +51,7 @@ impl ModelCalls {
                 ItemRecord::Tool(_) | ItemRecord::Mark(_) => None,
             })
         };
-        let known: Vec<(usize, &ModelCallRecord)> = calls().filter(|(_, call)| is_known_call(call)).collect();
+        let known: Vec<(usize, &ModelCallRecord)> = calls().filter(|(_, call)| has_tokens_or_success(call)).collect();
         let mut reader = RecordReader { group, stems: HashMap::new() };
         let record = |(index, call): &(usize, &ModelCallRecord)| {
             let item = items.get(*index).map_or(0, |item| item.key);
@@ -69,7 +70,9 @@ impl ModelCalls {
         for (index, call) in calls() {
             let decision = match call.price_quality {
                 price_quality::CHANGE => Some(CountDecision::Change(call.atto.amount())),
-                _ => failures.is_one(&call.position).then_some(CountDecision::Failed).filter(|_| is_failure(call)),
+                _ => {
+                    failures.is_counted_at(&call.position).then_some(CountDecision::Failed).filter(|_| is_failure(call))
+                }
             };
             if let (Some(slot), Some(decision)) = (counted.decisions.get_mut(index), decision) {
                 *slot = decision;
@@ -85,7 +88,7 @@ impl ModelCalls {
             of_call.get_mut(*call).into_iter().for_each(|records| records.push(record));
         }
         for (call, mut records) in decision.calls.iter().zip(of_call) {
-            if matches!(call.role, CallRole::Copy | CallRole::Sum) {
+            if matches!(call.role, CallRole::Layer | CallRole::Sum) {
                 continue;
             }
             let at =
@@ -122,7 +125,7 @@ fn decide(call: &ModelCallRecord) -> CountDecision {
     }
     let price = (call.price_quality == price_quality::PRICED).then(|| call.atto.amount());
     match call.flags & (flag::ANSWERED | flag::FAILED | flag::USED_TOKENS) {
-        _ if call.flags & flag::TURN_TOKENS != 0 => CountDecision::TurnTokens(price),
+        _ if call.flags & flag::TURN_TOKENS != 0 => CountDecision::Total(price),
         flags if flags & flag::USED_TOKENS == 0 => CountDecision::NoUsage,
         flags if flags & flag::ANSWERED == 0 && flags & flag::FAILED != 0 => CountDecision::FailedWithTokens(price),
         _ => CountDecision::Answered(price),
@@ -130,7 +133,7 @@ fn decide(call: &ModelCallRecord) -> CountDecision {
 }
 
 /// Whether the record reports tokens, or success without them.
-fn is_known_call(call: &ModelCallRecord) -> bool {
+fn has_tokens_or_success(call: &ModelCallRecord) -> bool {
     let is_without_usage = call.flags & (flag::NO_USAGE | flag::FAILED) == flag::NO_USAGE;
     call.price_quality != price_quality::CHANGE && (call.flags & flag::USED_TOKENS != 0 || is_without_usage)
 }
@@ -182,7 +185,8 @@ impl RecordReader<'_> {
         ];
         let digest = |parts: &[&[u8]]| Sha256::short_list(parts);
         let answer_kind = flags >> flag::ANSWER_KIND_SHIFT;
-        // Some events alone separate reasoning and cached tokens. Records of two runs are two calls.
+        // The total input, and the output without reasoning, because only some events separate cached and reasoning
+        // tokens. The run is part of it, because records of two runs are two calls.
         let output = tokens.output.saturating_sub(tokens.reasoning);
         let twin = match (flags & flag::ON_BOTH_SIGNALS != 0 && flags & flag::USED_TOKENS != 0, run) {
             (true, Some(run)) => digest(&[b"twin", &run.to_le_bytes(), &input.to_le_bytes(), &output.to_le_bytes()]),
@@ -219,10 +223,11 @@ impl RecordReader<'_> {
 
 /// Where failures without tokens are counted.
 struct Failures {
-    /// Spans of calls that report more than a failure, and of all calls.
-    answered: HashSet<u64>,
+    /// Spans of calls that report tokens or success.
+    with_usage: HashSet<u64>,
+    /// These, and the spans of failures.
     spans: HashSet<u64>,
-    /// Spans right above the span of a call.
+    /// Parents of `spans`.
     outer: HashSet<u64>,
 }
 
@@ -230,30 +235,30 @@ impl Failures {
     fn of_spans<'g>(
         group: &ItemGroup,
         calls: impl Iterator<Item = (usize, &'g ModelCallRecord)>,
-        answered: HashSet<u64>,
+        with_usage: HashSet<u64>,
     ) -> Self {
         let is_failed_span = |call: &&ModelCallRecord| call.position.is_own_span && is_failure(call);
         let mut spans: HashSet<u64> =
             calls.map(|(_, call)| call).filter(is_failed_span).map(|call| call.position.node).collect();
-        spans.extend(&answered);
+        spans.extend(&with_usage);
         let outer = spans.iter().filter_map(|span| Some(group.nodes.get(*span)?.parent)).collect();
-        Self { answered, spans, outer }
+        Self { with_usage, spans, outer }
     }
 
-    /// Whether a failure at this position is reported by no other record.
-    fn is_one(&self, position: &TracePosition) -> bool {
+    /// Whether a failure here counts: no call is right below it, and no call's span at this place reports it.
+    fn is_counted_at(&self, position: &TracePosition) -> bool {
         let is_reported_by_span = !position.is_own_span && self.spans.contains(&position.node);
-        !self.outer.contains(&position.node) && !is_reported_by_span && !self.answered.contains(&position.node)
+        !self.outer.contains(&position.node) && !is_reported_by_span && !self.with_usage.contains(&position.node)
     }
 }
 
-/// Completes a call's record from another one; tokens are taken from the one that separates more kinds of them.
+/// Completes a call's record from another one. Tokens come from the record with more reasoning and cached tokens.
 fn complete_record(known: ModelCallRecord, other: &ModelCallRecord) -> ModelCallRecord {
-    let separated_tokens = |tokens: &PackedTokens| {
+    let distinct_tokens = |tokens: &PackedTokens| {
         let buckets = tokens.to_buckets();
         buckets.reasoning + buckets.cache_read + buckets.cache_write_5m + buckets.cache_write_1h
     };
-    let tokens = [known.tokens, other.tokens].into_iter().max_by_key(|tokens| (separated_tokens(tokens), *tokens));
+    let tokens = [known.tokens, other.tokens].into_iter().max_by_key(|tokens| (distinct_tokens(tokens), *tokens));
     let (price_quality, atto) = (known.price_quality, known.atto).max((other.price_quality, other.atto));
     // the tenant for which the call was counted
     let tenant = of_better((known.price_quality, known.tenant), (other.price_quality, other.tenant), first_nonzero);

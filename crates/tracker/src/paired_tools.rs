@@ -1,7 +1,7 @@
-//! Pairs a span and a log record that report the same tool call without sharing an id, as Codex and Gemini CLI do.
+//! Pairs a span and a log record that report the same tool call without sharing an id, as in Gemini CLI and Qwen Code.
 //! Only records of one run are paired, and only if their dialect reports calls on both signals. Records on one signal
-//! are separate calls, so the signal with more records gives the number of calls: the nth span of a tool is paired with
-//! its nth log record. `model_calls` does the same for model calls.
+//! are separate calls: the nth span of a tool is paired with its nth log record, and the rest stay unpaired.
+//! `calls::decide_roles` pairs model calls.
 
 use std::collections::BTreeMap;
 

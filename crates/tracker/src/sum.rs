@@ -33,7 +33,7 @@ pub(super) fn sum_runs(
     };
     let has_tokens = |decision: &_| matches!(decision, CountDecision::Answered(_) | CountDecision::FailedWithTokens(_));
     let runs_with_calls = runs_with(has_tokens);
-    let runs_with_turns = runs_with(|decision| matches!(decision, CountDecision::TurnTokens(_)));
+    let runs_with_totals = runs_with(|decision| matches!(decision, CountDecision::Total(_)));
     let denied_tools = denied_tools(resolved.group);
     let mut latest_calls = LatestCalls::default();
     for (item_index, ((item, run_index), decision)) in items.iter().zip(item_runs).zip(decisions).enumerate() {
@@ -45,11 +45,11 @@ pub(super) fn sum_runs(
                 let call = model_calls.call(item_index, call);
                 let decision = match *decision {
                     // its calls report the tokens; what it was charged stays
-                    CountDecision::TurnTokens(price) if runs_with_calls.contains(&run_index) => {
+                    CountDecision::Total(price) if runs_with_calls.contains(&run_index) => {
                         price.map_or(CountDecision::NotCounted, CountDecision::Change)
                     }
                     // the end of the turn reports the tokens of its calls
-                    CountDecision::NoUsage if runs_with_turns.contains(&run_index) => CountDecision::NotCounted,
+                    CountDecision::NoUsage if runs_with_totals.contains(&run_index) => CountDecision::NotCounted,
                     decision => decision,
                 };
                 let sub_agent = ancestors.nested || call.flags & flag::SUB_AGENT != 0;
@@ -258,9 +258,9 @@ impl LatestCalls {
         let model = if call.model == 0 { run.model } else { call.model };
         let price = match decision {
             CountDecision::NotCounted => return,
-            CountDecision::Answered(price)
-            | CountDecision::TurnTokens(price)
-            | CountDecision::FailedWithTokens(price) => price,
+            CountDecision::Answered(price) | CountDecision::Total(price) | CountDecision::FailedWithTokens(price) => {
+                price
+            }
             CountDecision::Change(atto) => Some(atto),
             CountDecision::NoUsage | CountDecision::Failed => None,
         };

@@ -23,7 +23,10 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
-use calls::{BatchKey, CallRecord, ChargeKind, CopyKind, Correction, CorrectionCarrier, Money, Verdict, tenant_number};
+use calls::{
+    BatchKey, CallRecord, ChargeKind, Correction, CorrectionCarrier, CountedBy, Money, UnchargedReason, Verdict,
+    tenant_number,
+};
 use genai::usage::{PricingFlags, split_tokens};
 use genai::{
     self, BillingStatus, CallCost as CostFact, CallTokenBuckets, CostCorrection, Facts, ItemFacts, ItemRole,
@@ -50,7 +53,7 @@ use ledger::{CostLedger, LedgerChanges, NameDisplay};
 use waiting_calls::{BatchSpans, LedgerKey, WaitingCall};
 
 /// The verdict about what was decided before.
-const REPEAT: Verdict = Verdict::Copy { kind: CopyKind::Record, call_usd: None };
+const REPEAT: Verdict = Verdict::NotCharged { reason: UnchargedReason::Repeat, call_usd: None };
 /// A session is considered to send logs if one arrived within this time, ns.
 const RECENT_LOG_WINDOW: u64 = 600_000_000_000;
 
@@ -201,7 +204,7 @@ impl CostProcessor {
         match verdict {
             Verdict::Charged { counted_by: None, .. } => {}
             Verdict::Charged { .. } => return,
-            Verdict::Copy { .. } => {
+            Verdict::NotCharged { .. } => {
                 *cost = unpriced_fact(NotCounted, &cost.rate_table, cost.buckets);
                 return;
             }
@@ -316,14 +319,14 @@ impl CostProcessor {
     ) {
         let Candidate { table, contract, pricing, record, wait, .. } = candidate;
         let (node, table_stamp, is_total) = (item.node, table.stamp(), records::is_total(item));
-        let is_sum =
-            matches!(verdict, Verdict::Copy { kind, .. } if kind == CopyKind::Sum || is_total) && wait.is_none();
+        let is_sum = matches!(verdict, Verdict::NotCharged { reason, .. } if reason == UnchargedReason::Sum || is_total)
+            && wait.is_none();
         if !is_sum || (!pass.is_trusted && pass.payload.get(node, stamp::USAGE_COST).is_some()) {
             stamp::move_reported_cost(pass.payload, node, item.reported_cost.as_deref().filter(|_| !is_sum));
         }
         let contract: Option<Box<str>> = contract.map(Into::into);
         let cost = match (verdict, wait) {
-            (Verdict::Copy { .. }, Some(wait)) => {
+            (Verdict::NotCharged { .. }, Some(wait)) => {
                 pass.mark_status(node, BillingStatus::Deferred, PricingFlags::default());
                 let buckets = pricing.err().map(|unpriced| unpriced.buckets).unwrap_or_default();
                 match (wait, item.dialect) {
@@ -336,7 +339,7 @@ impl CostProcessor {
                 unpriced_fact(BillingStatus::Deferred, table_stamp, buckets)
             }
             // the calls below it are charged: a sum gets no mark
-            (Verdict::Copy { .. }, None) if is_sum => {
+            (Verdict::NotCharged { .. }, None) if is_sum => {
                 if is_total {
                     item.billable = false;
                 } else {
@@ -344,8 +347,8 @@ impl CostProcessor {
                 }
                 return;
             }
-            (Verdict::Copy { kind, call_usd }, None) => {
-                if kind == CopyKind::Layer {
+            (Verdict::NotCharged { reason, call_usd }, None) => {
+                if reason == UnchargedReason::Layer {
                     item.call = ItemRole::ModelCopy;
                 }
                 CostFact { call_atto_usd: call_usd, ..Self::mark_late_copy(pass, item, table_stamp) }
@@ -368,7 +371,7 @@ impl CostProcessor {
                 let before = before.filter(|_| !is_whole);
                 let charge =
                     self.stamp_charge(pass, (table, pricing), (kind, money, flags), (counted_by, before), item);
-                let is_own = kind != ChargeKind::Unpriced && counted_by != Some(true);
+                let is_own = kind != ChargeKind::Unpriced && counted_by != Some(CountedBy::Worker);
                 CostFact { call_atto_usd: is_own.then_some(call_usd), ..charge }
             }
         };
@@ -385,11 +388,11 @@ impl CostProcessor {
         pass: &mut BatchPass<'_>,
         (table, pricing): (&RateTable, Result<PricedCall<'_>, UnpricedCall>),
         (kind, money, flags): (ChargeKind, Money, PricingFlags),
-        (counted_by, before): (Option<bool>, Option<[u64; 4]>),
+        (counted_by, before): (Option<CountedBy>, Option<[u64; 4]>),
         item: &ItemFacts,
     ) -> CostFact {
         let (node, table_stamp) = (item.node, table.stamp());
-        let is_by_other_worker = counted_by == Some(true);
+        let is_by_other_worker = counted_by == Some(CountedBy::Worker);
         let fact = match (kind, pricing) {
             (ChargeKind::Unpriced, _) | (_, Err(_)) if is_by_other_worker => {
                 Self::mark_late_copy(pass, item, table_stamp)
