@@ -169,7 +169,7 @@ impl Billing<'_> {
             !target.money.is_zero() || is_first || !account.has_committed
         });
         let mut is_settled = true;
-        for (call, account) in accounts.iter().enumerate().filter(|(_, account)| account.is_counted) {
+        for (call, account) in accounts.iter().enumerate() {
             let due = decision.calls.get(call).and_then(|decided| decided.due);
             let twice = Money::ZERO.minus(account.duplicate);
             let open = due.map_or(Money::ZERO, |due| due.minus(account.paid).minus(twice));
@@ -199,7 +199,7 @@ impl Billing<'_> {
         is_settled
     }
 
-    /// Passes to `carry` which earlier record a difference corrects. Runs ignore it: they price the call themselves.
+    /// Passes to `carry` which earlier record a difference corrects.
     fn report_corrected_record(
         &mut self,
         case: &Case,
@@ -208,9 +208,13 @@ impl Billing<'_> {
         charge: &Charge,
         index: usize,
     ) {
-        let earlier = billed_record(case, decision, call, at).filter(|_| charge.kind != ChargeKind::Whole);
-        if let Some(record) = earlier.cloned() {
-            let correction = Correction { record, money: charge.money, is_known_to_runs: true };
+        // the record itself, if an earlier version of it was charged
+        let own = || case.entries().get(at).filter(|entry| !entry.charges.is_empty()).map(|entry| &entry.record);
+        let earlier = billed_record(case, decision, call, at).or_else(own);
+        if let Some(record) = earlier.filter(|_| charge.kind != ChargeKind::Whole).cloned() {
+            // of several prices of a call, runs take the largest
+            let is_known_to_runs = charge.money.total() >= 0;
+            let correction = Correction { record, money: charge.money, is_known_to_runs };
             (self.carry)(&correction, CorrectionCarrier::Record(index));
         }
     }
@@ -228,12 +232,15 @@ impl Billing<'_> {
     fn correct(&mut self, case: &mut Case, change: &Change, decision: &Decision, targets: &mut [Target]) -> bool {
         let of_call = (0..case.entries().len()).filter(|at| decision.call_of.get(*at) == Some(&change.call));
         let entry = |at: &usize| case.entries().get(*at);
-        let charged = of_call.filter(|at| entry(at).is_some_and(|entry| !entry.charges.is_empty()));
-        let Some((at, record)) = charged.max().and_then(|at| Some((at, entry(&at)?.record.clone()))) else {
+        // a record may be a call only since another one of its size came, and then nothing was charged for it
+        let is_left = |at: &usize| entry(at).is_some_and(|entry| entry.is_committed || !entry.charges.is_empty());
+        let left = of_call.filter(is_left).map(|at| (entry(&at).is_some_and(|entry| !entry.charges.is_empty()), at));
+        let Some((at, record)) = left.max().map(|(_, at)| at).and_then(|at| Some((at, entry(&at)?.record.clone())))
+        else {
             return true;
         };
         let decided = decision.calls.get(change.call);
-        let is_total = decided.is_some_and(|call| call.role == CallRole::Total);
+        let is_total = record.has(traits::TOTAL);
         let instead = decided.map(|call| call.billed_instead.as_slice()).unwrap_or_default();
         // Runs decide about the records of a trace as the ledger does, and take one price of each call. They need the
         // changes of totals, and of calls that lie in several traces or have no price yet.
@@ -251,8 +258,10 @@ impl Billing<'_> {
         let is_netted = |target: &&mut Target| {
             let tenant = case.entries().get(target.at).map(|entry| entry.record.tenant);
             let takes_over = || decided.is_some_and(|call| call.billed_instead.contains(&target.call));
+            let cannot_carry = traits::STAMPED | traits::GONE;
             change.kind != ChargeKind::Duplicate
                 && target.kind != ChargeKind::Unpriced
+                && self.records.get(target.index).is_some_and(|record| record.traits & cannot_carry == 0)
                 && tenant == Some(record.tenant)
                 && (is_total || takes_over())
         };
@@ -331,10 +340,11 @@ impl CallAccount {
                 account.has_committed |= charge.is_committed;
                 account.paid = account.paid.plus(charge.money);
                 account.owing_worker = account.owing_worker.max(charge.worker);
-                // of the workers that charged one batch, the smallest number stands
-                let is_earlier = |other: &Charge| {
-                    other.batch == charge.batch && other.worker < charge.worker && other.is_for_record()
-                };
+                // of the workers that charged one batch, or all of one record, the smallest number stands
+                let is_same =
+                    |other: &Charge| other.batch == charge.batch || [other.kind, charge.kind] == [ChargeKind::Whole; 2];
+                let is_earlier =
+                    |other: &Charge| other.worker < charge.worker && other.is_for_record() && is_same(other);
                 let is_twice = charge.is_for_record() && entry.charges.iter().any(is_earlier);
                 if is_twice || charge.kind == ChargeKind::Duplicate {
                     account.duplicate = account.duplicate.plus(charge.money);

@@ -9,6 +9,8 @@ use super::record::{CallRecord, SpanLink};
 
 /// Maximum number of records of a case; further ones begin a case of their own.
 pub(crate) const MAX_RECORDS: usize = 1024;
+/// Maximum number of charges of a record that are kept apart.
+const MAX_CHARGES: usize = 32;
 /// Maximum number of spans of a case that are no records.
 const MAX_SPANS: usize = 4096;
 
@@ -73,6 +75,25 @@ pub(crate) struct Entry {
     /// Batches in flight that hold the record.
     #[serde(skip)]
     pub(crate) pending: Vec<u64>,
+}
+
+impl Entry {
+    /// Adds up each worker's oldest charges, so that a record which grows for hours stays small.
+    fn fold_charges(&mut self) {
+        if self.charges.len() <= MAX_CHARGES {
+            return;
+        }
+        let mut sums: Vec<Charge> = Vec::new();
+        let newest = self.charges.split_off(MAX_CHARGES / 2);
+        let (old, open): (Vec<Charge>, Vec<Charge>) = self.charges.drain(..).partition(|charge| charge.is_committed);
+        for charge in old {
+            match sums.iter_mut().find(|sum| sum.worker == charge.worker && sum.kind == charge.kind) {
+                Some(sum) => *sum = Charge { money: sum.money.plus(charge.money), ..charge },
+                None => sums.push(charge),
+            }
+        }
+        self.charges = [sums, open, newest].concat();
+    }
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -162,6 +183,7 @@ impl Case {
         self.nodes.extend(other.nodes);
         self.keys.extend(other.keys);
         self.touched = self.touched.max(other.touched);
+        self.is_partial |= other.is_partial;
     }
 
     /// Removes what a batch that was not committed left.
@@ -205,6 +227,7 @@ impl Case {
             Some(known) => *known = charge,
             None => entry.charges.push(charge),
         }
+        entry.fold_charges();
     }
 
     /// Units of the ledger's limit that the case takes.

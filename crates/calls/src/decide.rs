@@ -99,6 +99,8 @@ struct CaseView<'c> {
     records: Vec<&'c CallRecord>,
     is_charged: &'c dyn Fn(usize) -> bool,
     span_at: SpanLookup<'c>,
+    /// Records of two traces may be one call by their size and time.
+    has_traces: bool,
     /// The first record of each span that has one, by trace and span.
     by_span: HashMap<TraceSpan, usize>,
 }
@@ -109,6 +111,8 @@ pub(crate) fn decide(case: &Case) -> Decision {
         let record = &only.record;
         let role = if record.has(traits::TOTAL) { CallRole::Total } else { CallRole::Call };
         let due = record.price.filter(|_| !record.has(traits::WAITS));
+        // some calls below it are in another case
+        let due = if role == CallRole::Total && case.is_partial { Some(Money::ZERO) } else { due };
         return Decision {
             calls: vec![DecidedCall { role, winner: 0, due, ..DecidedCall::default() }],
             call_of: vec![0],
@@ -117,7 +121,7 @@ pub(crate) fn decide(case: &Case) -> Decision {
     let is_charged = |index: usize| case.entries().get(index).is_some_and(|entry| !entry.charges.is_empty());
     let span_at = |trace, span| case.node(trace, span);
     let records = case.entries().iter().map(|entry| &entry.record).collect();
-    let view = CaseView::new(records, &is_charged, &span_at);
+    let view = CaseView::new(records, (&is_charged, true), &span_at);
     let mut decision = view.decide_roles();
     if decision.calls.iter().any(|call| call.role == CallRole::Total) {
         view.reduce_totals(&mut decision, case.is_partial);
@@ -126,18 +130,22 @@ pub(crate) fn decide(case: &Case) -> Decision {
 }
 
 /// Decides which records are one call, and what each call is, without a ledger: nothing was charged, and totals are not
-/// reduced. `span_at`: the other spans of their traces.
+/// reduced. Calls of two traces stay apart unless they share an answer. `span_at`: the other spans of their traces.
 pub fn decide_roles(records: &[CallRecord], span_at: SpanLookup<'_>) -> Decision {
-    CaseView::new(records.iter().collect(), &|_| false, span_at).decide_roles()
+    CaseView::new(records.iter().collect(), (&|_| false, false), span_at).decide_roles()
 }
 
 impl<'c> CaseView<'c> {
-    fn new(records: Vec<&'c CallRecord>, is_charged: &'c dyn Fn(usize) -> bool, span_at: SpanLookup<'c>) -> Self {
+    fn new(
+        records: Vec<&'c CallRecord>,
+        (is_charged, has_traces): (&'c dyn Fn(usize) -> bool, bool),
+        span_at: SpanLookup<'c>,
+    ) -> Self {
         let mut by_span = HashMap::with_capacity(records.len());
         for (index, record) in records.iter().enumerate().filter(|(_, record)| record.has(traits::SPAN)) {
             by_span.entry((record.trace, record.span)).or_insert(index);
         }
-        Self { records, is_charged, span_at, by_span }
+        Self { records, is_charged, span_at, has_traces, by_span }
     }
 
     fn decide_roles(&self) -> Decision {
@@ -224,7 +232,8 @@ impl<'c> CaseView<'c> {
                 let same = self.by_span.get(&(record.trace, record.span)).filter(|same| **same != index);
                 let is_one = |same: &&usize| {
                     let other = self.record(**same);
-                    !(record.has_answer() && other.has_answer()) && record.traits == other.traits
+                    let lasting = !(traits::WAITS | traits::CACHE_SPLIT | traits::RELAYED | traits::GONE);
+                    !(record.has_answer() && other.has_answer()) && (record.traits ^ other.traits) & lasting == 0
                 };
                 same.filter(is_one).into_iter().for_each(|same| groups.join(index, *same));
             } else if let Some(span) = self.by_span.get(&(record.trace, record.span)) {
@@ -332,9 +341,21 @@ impl<'c> CaseView<'c> {
         }
         let beside = self.copies_beside_sdk_calls(decision);
         copies.extend(beside.into_iter().map(|(index, other)| (index, CallRole::Layer, vec![other])));
+        copies.sort_unstable_by_key(|(index, ..)| *index);
         for (index, role, others) in copies {
             if self.record(index).has(traits::STAMPED) {
                 continue;
+            }
+            // a layer whose only inner call has no price is billed itself
+            let is_unpriced =
+                |record: &CallRecord| record.price.is_none() && record.traits & (traits::WAITS | traits::STAMPED) == 0;
+            let (mut index, mut others) = (index, others);
+            if let [inner] = others[..]
+                && role == CallRole::Layer
+                && is_unpriced(self.record(inner))
+                && self.record(index).price.is_some()
+            {
+                (index, others) = (inner, vec![index]);
             }
             let others = others.iter().filter_map(|other| decision.call_of.get(*other)).copied().collect();
             let call = decision.call_of.get(index).and_then(|number| decision.calls.get_mut(*number));
@@ -375,8 +396,11 @@ impl<'c> CaseView<'c> {
             let of_size = by_size.get(&record.size()).into_iter().flatten();
             let sibling =
                 of_parent.take(MAX_COMPARED).filter(is_free).find(is_same).filter(|_| record.parent != [0; 8]);
-            let beside =
-                || of_size.take(MAX_COMPARED).filter(is_free).find(|other| record.is_beside(self.record(**other)));
+            let is_beside = |other: &&usize| {
+                let sdk = self.record(**other);
+                record.is_beside(sdk) && (self.has_traces || record.trace == sdk.trace)
+            };
+            let beside = || of_size.take(MAX_COMPARED).filter(is_free).find(is_beside);
             if let Some(sdk) = sibling.or_else(beside) {
                 taken.insert(*sdk);
                 let is_sdk_copy = record.has_answer() && !self.record(*sdk).has_answer();
@@ -456,12 +480,12 @@ impl<'c> CaseView<'c> {
             if let (Some(reported), [rest_input, ..]) = (record.counts.input[0], &mut rest) {
                 *rest_input = (*rest_input).min(reported.saturating_sub(with_cached));
             }
-            if (record.has(traits::ACCUMULATES) || is_partial) && counted != [0; 4] {
+            if is_partial || (record.has(traits::ACCUMULATES) && counted != [0; 4]) {
                 rest = [0; 4];
             }
             add(&mut below, total, rest);
             if let Some(call) = decision.calls.get_mut(total)
-                && counted != [0; 4]
+                && (is_partial || counted != [0; 4])
             {
                 let mut before = record.units;
                 before.iter_mut().zip(rest).for_each(|(before, rest)| *before = before.saturating_sub(rest));

@@ -6,7 +6,7 @@
 //! batches. Each has a number, made from its first batch. If several charged one call, the one with the largest number
 //! corrects; if it has not within one to two minutes, another one does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher as _;
 
 use foldhash::fast::RandomState;
@@ -62,8 +62,8 @@ pub struct Ledger {
     in_flight: HashMap<[u8; 16], InFlight>,
     /// Cases that may owe a correction which no batch could carry yet.
     unsettled: BTreeSet<(AccountHash, u32)>,
-    /// Where the next batch goes on with them.
-    next_unsettled: u32,
+    /// By account: where its next batch goes on with them.
+    next_unsettled: BTreeMap<AccountHash, u32>,
     /// How often [`Ledger::bill`] ran; tells the branches of one batch apart.
     parts: u32,
     forgotten: u64,
@@ -90,7 +90,7 @@ impl Default for Ledger {
             keys: HashMap::new(),
             in_flight: HashMap::new(),
             unsettled: BTreeSet::new(),
-            next_unsettled: 0,
+            next_unsettled: BTreeMap::new(),
             parts: 0,
             forgotten: 0,
         }
@@ -227,7 +227,7 @@ impl Ledger {
 
     /// Some of the account's unsettled cases, each time the next ones.
     fn waiting_cases(&mut self, account: AccountHash, except: &HashSet<u32>) -> Vec<u32> {
-        let (first, next) = ((account, 0), (account, self.next_unsettled));
+        let (first, next) = ((account, 0), (account, self.next_unsettled.get(&account).copied().unwrap_or(0)));
         let waiting: Vec<u32> = self
             .unsettled
             .range(next..=(account, u32::MAX))
@@ -236,7 +236,10 @@ impl Ledger {
             .filter(|case| !except.contains(case))
             .take(MAX_WAITING_CASES)
             .collect();
-        self.next_unsettled = waiting.last().map_or(0, |last| last.wrapping_add(1));
+        match waiting.last() {
+            Some(last) => self.next_unsettled.insert(account, last.wrapping_add(1)),
+            None => self.next_unsettled.remove(&account),
+        };
         waiting
     }
 
@@ -403,11 +406,7 @@ impl Ledger {
         let Some(case) = self.cases.get(number as usize).and_then(Option::as_ref) else { return false };
         let decision = decide(case);
         let accounts = CallAccount::of_case(case, &decision);
-        decision
-            .calls
-            .iter()
-            .zip(&accounts)
-            .any(|(call, account)| account.is_counted && call.due.is_some_and(|due| due != account.paid))
+        decision.calls.iter().zip(&accounts).any(|(call, account)| call.due.is_some_and(|due| due != account.paid))
     }
 
     /// The case of a record, and whether its response id was known from another case. Cases that the record connects

@@ -34,6 +34,8 @@ pub mod traits {
     pub const STAMPED: u16 = 1 << 11;
     /// It came through a trusted upstream tollgate, which stamps all that it charges.
     pub const RELAYED: u16 = 1 << 12;
+    /// Its item left in an earlier batch, so its stamp can't change any more.
+    pub const GONE: u16 = 1 << 13;
 }
 
 /// What one span or log record shows of a model call. Ids of an account's records never equal those of another's: the
@@ -126,6 +128,8 @@ impl CallRecord {
             is_priced,
             self.has(traits::CACHE_SPLIT),
             self.counts.output,
+            // one that tells cached tokens apart
+            self.units[2].saturating_add(self.units[3]),
             self.units,
         )
     }

@@ -345,3 +345,124 @@ fn totals_of_large_traces() {
     ledger.commit(&changes, true);
     assert_eq!((sum, charged), (1500 * 450, 0));
 }
+
+/// Bills and commits a batch of one account; returns the sum of its stamps and of the corrections that it carries, and
+/// what runs are told of these.
+fn pass(ledger: &mut Ledger, (account, id): (u64, u64), records: &[CallRecord], carrier: Option<u64>) -> (i128, i128) {
+    let mut key = BatchKey { id: [0; 16], account: account.into(), arrived: ARRIVALS.fetch_add(1, Relaxed) };
+    key.id[..8].copy_from_slice(&id.to_le_bytes());
+    let (mut carried, mut told) = (0, 0);
+    let mut carry = |correction: &Correction, by: CorrectionCarrier| {
+        let is_carried = by == CorrectionCarrier::Other && Some(correction.record.tenant) == carrier;
+        carried += if is_carried { correction.money.total() } else { 0 };
+        told += if correction.is_known_to_runs || !is_carried { 0 } else { correction.money.total() };
+        is_carried
+    };
+    let mut out = LedgerBatch::default();
+    let verdicts = ledger.bill(&key, records, std::iter::empty(), &mut carry, &mut out);
+    ledger.commit(&out, true);
+    let stamped = verdicts.iter().map(|verdict| match verdict {
+        Verdict::Charged { money, counted_by: None, .. } => money.total(),
+        _ => 0,
+    });
+    (stamped.sum::<i128>() + carried, told)
+}
+
+/// A total above more calls than a case holds is charged nothing, after a restart too: some calls below it are not seen.
+#[test]
+fn totals_above_a_full_case() {
+    for (calls, restarts) in [(1100, false), (1100, true), (1024, false)] {
+        let mut ledger = Ledger::default();
+        for number in 0..calls {
+            let mut call = record(1, [0, 2], [100, 10, 0, 0]);
+            (call.id, call.span) =
+                (Sha256::short_list(&[&number.to_string().into_bytes()]), (number + 16_u64).to_be_bytes());
+            assert_eq!(pass(&mut ledger, (1, number), &[call], None).0, 450);
+        }
+        if restarts {
+            let (mut saved, mut restored) = (Vec::new(), Ledger::default());
+            ledger.save(&mut saved);
+            assert!(restored.load(&saved));
+            ledger = restored;
+        }
+        let agent = total(1, [2, 0], [100 * calls, 10 * calls, 0, 0]);
+        assert_eq!(pass(&mut ledger, (1, 9999), &[agent], None).0, 0, "{calls} calls, restarts: {restarts}");
+    }
+}
+
+/// A log that was the copy of a span until another log took its place is charged with a later batch.
+#[test]
+fn a_copy_that_became_a_call_is_charged() {
+    let one = |id: u8, is_span: bool, start: u64| {
+        let known = CallRecord { twin: [5; 16], start, ..record(id, [id, 0], [100, 10, 0, 0]) };
+        let (trace, span, traits) =
+            if is_span { (known.trace, known.span, known.traits) } else { ([0; 16], [0; 8], 0) };
+        CallRecord { trace, span, traits, parent: [0; 8], ..known }
+    };
+    for order in [[1, 2, 3], [1, 3, 2], [2, 3, 1], [3, 1, 2]] {
+        let mut ledger = Ledger::default();
+        let records = order.map(|id: u8| one(id, id == 1, [0, 10, 30, 20][usize::from(id)]));
+        let mut sum = 0;
+        for (number, record) in (1..).zip(records) {
+            sum += pass(&mut ledger, (1, number), &[record], Some(0)).0;
+        }
+        ARRIVALS.fetch_add(200_000_000_000, Relaxed);
+        sum += pass(&mut ledger, (1, 9), &[], Some(0)).0;
+        assert_eq!(sum, 900, "{order:?}");
+    }
+}
+
+/// What two workers charged for one record runs count once by themselves, also if it came in two batches.
+#[test]
+fn runs_are_not_told_of_a_record_that_two_workers_charged() {
+    let mut workers = [Ledger::default(), Ledger::default()];
+    let agent = total(1, [2, 0], [100, 10, 0, 0]);
+    let batches: Vec<LedgerBatch> = (1..=2)
+        .zip(&mut workers)
+        .map(|(id, worker)| {
+            let (out, charged) = bill(worker, id, &[item(agent.clone())], true);
+            worker.commit(&out, true);
+            assert_eq!(charged, 450);
+            out
+        })
+        .collect();
+    workers[0].commit(&batches[1], false);
+    workers[1].commit(&batches[0], false);
+    let later = workers.each_mut().map(|worker| pass(worker, (1, 50), &[], Some(0)));
+    let sums = later.iter().fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1));
+    assert_eq!(sums, (-450, 0));
+}
+
+/// Corrections that find no carrier don't hold up others of the account, whatever other accounts send.
+#[test]
+fn waiting_corrections_take_turns() {
+    let mut ledger = Ledger::default();
+    for number in 0..9_u8 {
+        let tenant = if number == 8 { 2 } else { 1 };
+        let agent = CallRecord { tenant, ..total(10 + number, [2, 0], [100, 10, 0, 0]) };
+        let call = CallRecord { tenant: 3, ..record(10 + number, [16, 2], [100, 10, 0, 0]) };
+        pass(&mut ledger, (7, u64::from(number) * 2), &[agent], None);
+        pass(&mut ledger, (7, u64::from(number) * 2 + 1), &[call], None);
+    }
+    let taken_back: i128 = (0..4)
+        .map(|round| {
+            pass(&mut ledger, (8, 1000 + round), &[], Some(2));
+            pass(&mut ledger, (7, 2000 + round), &[], Some(2)).0
+        })
+        .sum();
+    assert_eq!(taken_back, -450);
+}
+
+/// A record that grows for hours costs no more memory and time with each batch.
+#[test]
+fn charges_of_a_record_are_bounded() {
+    let mut ledger = Ledger::default();
+    let mut sum = 0;
+    for number in 0..2000 {
+        sum += pass(&mut ledger, (1, number), &[record(1, [2, 0], [100, 10 + number, 0, 0])], None).0;
+    }
+    let mut saved = Vec::new();
+    ledger.save(&mut saved);
+    assert_eq!(sum, priced([100, 2009, 0, 0]).total());
+    assert!(saved.len() < 4096, "{}", saved.len());
+}

@@ -36,7 +36,7 @@ pub(super) struct ItemAttributes<'p> {
     pub(super) denial_source: Option<&'p str>,
     pub(super) fallback_reason: Option<&'p str>,
     pub(super) denied: bool,
-    pub(super) attempts: u8,
+    pub(super) attempts: u16,
     /// With their positions in the settings.
     pub(super) measures: Vec<(usize, f64)>,
     /// Number of invalid measures: negative, not finite, or too large.
@@ -151,7 +151,7 @@ impl<'p> ItemAttributes<'p> {
                 label().into_iter().for_each(|text| text.clone_into(&mut self.score.label));
             }
             "attempt" | "gen_ai.request.attempt" | "llm.request.attempt" if is_no_label() => {
-                self.attempts = within(0.0, 255.0).map_or(0, |number| number as u8);
+                self.attempts = within(0.0, 255.0).map_or(0, |number| number as u16);
             }
             "permission.denied" if is_no_label() => self.denied = value.as_bool() == Some(true),
             "agent.confidence" | "agent.outcome.confidence" if is_no_label() => self.confidence = within(0.0, 1.0),

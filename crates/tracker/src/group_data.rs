@@ -121,7 +121,7 @@ pub(super) struct ModelCallRecord {
     /// A constant of [`super::observation::trouble`].
     pub(super) trouble: u8,
     pub(super) fallback: u8,
-    pub(super) attempts: u8,
+    pub(super) attempts: u16,
 }
 
 /// A tool call.

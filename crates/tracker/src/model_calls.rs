@@ -209,7 +209,7 @@ impl RecordReader<'_> {
             answer_kind,
             twin,
             counts: CallTokenCounts {
-                input: [None, counted(input), counted(uncached)],
+                input: [counted(input), counted(input), counted(uncached)],
                 output: counted(tokens.output),
             },
             models: if requested == 0 { [0, model] } else { [model, requested] },

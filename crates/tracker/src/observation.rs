@@ -163,8 +163,8 @@ pub(super) struct ObservedModelCall {
     pub(super) trouble: u8,
     /// Why this model replaced another one, if the item says so: see [`trouble`].
     pub(super) fallback: u8,
-    /// Number of attempts; 0 = unknown.
-    pub(super) attempts: u8,
+    /// Number of attempts, at most 255; 0 = unknown. A `u8` from 128 on would not be read as 0.1 wrote it.
+    pub(super) attempts: u16,
 }
 
 /// A tool call.

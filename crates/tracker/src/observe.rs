@@ -293,7 +293,8 @@ impl<'a> BatchReader<'a> {
         let number = self.observation.items.len().to_string();
         let model = observed.call.as_ref().map_or(0, |call| call.model);
         let to_item = |(at, (place, atto)): (usize, (ObservedItem, i128))| {
-            let key = digest(&["change", &self.batch, &number, &at.to_string()]);
+            // two workers may get one batch, and both carry a correction with it, but not at one time
+            let key = digest(&["change", &self.batch, &self.received.to_string(), &number, &at.to_string()]);
             let call =
                 ObservedModelCall { key, price_quality: price_quality::CHANGE, atto, model, ..Default::default() };
             let (start, end, attribution) = (observed.start, observed.end, observed.attribution);

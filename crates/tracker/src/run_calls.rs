@@ -40,7 +40,7 @@ pub(super) struct RunCall {
     pub(super) trouble: u8,
     /// Why this model replaced another one, if the item says so: a constant of [`trouble`].
     pub(super) fallback: u8,
-    pub(super) attempts: u8,
+    pub(super) attempts: u16,
     /// Digest of a tool's arguments; 0 = unknown.
     pub(super) args: u64,
     /// If this call replaced another model's call: the reason (a constant of [`trouble`]) and the replaced model.

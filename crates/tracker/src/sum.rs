@@ -86,18 +86,27 @@ pub(super) fn sum_runs(
 
 /// Adds changes of charges to the calls that they belong to, for the most expensive one.
 fn add_changes(runs: &mut [Run], items: &[RunItem<'_>], item_runs: &[Option<usize>]) {
-    for (item, run_index) in items.iter().zip(item_runs) {
-        let (ItemRecord::Call(change), Some(run)) = (&item.record, run_index.and_then(|index| runs.get_mut(index)))
-        else {
-            continue;
-        };
-        if change.price_quality != price_quality::CHANGE || change.position.node == 0 {
-            continue;
+    let changes: Vec<(usize, &ModelCallRecord)> = items
+        .iter()
+        .zip(item_runs)
+        .filter_map(|(item, run_index)| match item.record {
+            ItemRecord::Call(call) if call.price_quality == price_quality::CHANGE => Some(((*run_index)?, call)),
+            _ => None,
+        })
+        .filter(|(_, change)| change.position.node != 0)
+        .collect();
+    let with_changes: HashSet<usize> = changes.iter().map(|(run_index, _)| *run_index).collect();
+    let mut places: HashMap<(usize, u64), usize> = HashMap::new();
+    for run_index in with_changes {
+        let calls = runs.get(run_index).map(|run| run.calls.as_slice()).unwrap_or_default();
+        for (at, call) in calls.iter().enumerate().filter(|(_, call)| call.kind == StepKind::Model) {
+            places.entry((run_index, call.position.node)).or_insert(at);
         }
-        let is_its = |call: &&mut RunCall| call.kind == StepKind::Model && call.position.node == change.position.node;
-        if let Some(call) = run.calls.iter_mut().find(is_its) {
-            call.atto = Some(call.atto.unwrap_or(0).saturating_add(change.atto.amount()));
-        }
+    }
+    for (run_index, change) in changes {
+        let at = places.get(&(run_index, change.position.node)).copied();
+        let call = at.and_then(|at| runs.get_mut(run_index)?.calls.get_mut(at));
+        call.into_iter().for_each(|call| call.atto = Some(call.atto.unwrap_or(0).saturating_add(change.atto.amount())));
     }
 }
 

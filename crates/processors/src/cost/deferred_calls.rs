@@ -128,7 +128,7 @@ impl CostProcessor {
             pass.changes.started_waits.push((span_key(&pass.account, &trace, &span), call));
             return None;
         }
-        call.record.traits &= !calls::traits::WAITS;
+        call.record.traits = call.record.traits & !calls::traits::WAITS | calls::traits::GONE;
         call.record.price = pricing.as_ref().ok().map(|priced| priced.parts.into());
         call.record.units = super::records::units(&call.basis.units);
         let contract = rates.contract_digest(call.tenant.as_deref());

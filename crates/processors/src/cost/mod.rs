@@ -20,7 +20,7 @@ mod waiting_calls;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use calls::{
@@ -497,6 +497,17 @@ impl CostProcessor {
         };
         let key = pass.key();
         let verdicts = self.ledger.calls.lock().bill(&key, &records, spans, &mut carry, &mut pass.changes.calls);
+        // spans between records are part of the run, which must see the same layers
+        let links: HashSet<NodeId> = match pass.changes.calls.spans.as_slice() {
+            [] => HashSet::new(),
+            added => {
+                let added: HashSet<(&[u8], &[u8])> =
+                    added.iter().map(|link| (&link.trace[..], &link.span[..])).collect();
+                let nodes = facts.items.iter().map(|item| item.node);
+                nodes.filter(|node| added.contains(&(payload.trace_id(*node), payload.span_id(*node)))).collect()
+            }
+        };
+        facts.items.iter_mut().for_each(|item| item.agent |= links.contains(&item.node));
         let mut verdicts = verdicts.into_iter();
         let mut netted = (0..).map(|record| netted.remove(&record).unwrap_or_default());
         for candidate in candidates {

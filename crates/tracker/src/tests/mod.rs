@@ -9,6 +9,7 @@ mod fleet;
 mod golden;
 mod heavy;
 mod life;
+mod money;
 mod order;
 mod parts;
 mod recordings;

@@ -131,7 +131,12 @@ impl Line {
 
     /// Processes and commits a payload; returns the batch as forwarded.
     pub(super) fn play(&self, payload: Payload) -> Batch {
-        let batch = self.process(payload);
+        self.play_from(payload, Trust::ThirdParty)
+    }
+
+    /// The same for a payload of a sender with this trust.
+    pub(super) fn play_from(&self, payload: Payload, trust: Trust) -> Batch {
+        let batch = self.process_from(payload, trust);
         for effect in &batch.effects {
             self.apply(effect);
         }
@@ -145,7 +150,12 @@ impl Line {
     }
 
     pub(super) fn process(&self, payload: Payload) -> Batch {
+        self.process_from(payload, Trust::ThirdParty)
+    }
+
+    fn process_from(&self, payload: Payload, trust: Trust) -> Batch {
         let mut batch = numbered(payload, self.batches.fetch_add(1, Ordering::Relaxed));
+        Arc::make_mut(&mut batch.origin).trust = trust;
         for step in &self.steps {
             step.process(&mut batch).unwrap();
         }
