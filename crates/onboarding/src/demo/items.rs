@@ -75,9 +75,16 @@ impl TelemetryItem {
 
 fn read_attributes(prefix: &str, node: &Value, out: &mut BTreeMap<String, String>) {
     for attribute in elements(node.get("attributes")) {
-        // An OTLP value is an object of one member, whose name is the type.
-        let value = attribute.get("value").and_then(|value| value.as_object()?.values().next());
-        out.insert(format!("{prefix}{}", text(attribute.get("key"))), text(value));
+        out.insert(format!("{prefix}{}", text(attribute.get("key"))), any_value(attribute.get("value")));
+    }
+}
+
+/// An OTLP value is an object of one member, whose name is the type; the elements of an array stand in its `values`.
+fn any_value(value: Option<&Value>) -> String {
+    let value = value.and_then(|value| value.as_object()?.values().next());
+    match value.and_then(|value| value.get("values")?.as_array()) {
+        Some(elements) => elements.iter().map(|element| any_value(Some(element))).collect::<Vec<_>>().join(", "),
+        None => text(value),
     }
 }
 

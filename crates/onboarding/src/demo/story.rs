@@ -31,7 +31,7 @@ const CALL_COLUMNS: [usize; 8] = [21, 17, 6, 7, 8, 7, 12, 12];
 const SHOWN_ITEMS: [(&str, &[&str]); 5] = [
     ("user_prompt", &["session.id", "prompt", "gen_ai.input.messages_ref", "tollgate.run.id"]),
     ("claude_code.tool", &["tool_name", "full_command", "tool.output/output", "duration_ms"]),
-    ("api_request", &["model", "tollgate.cost.usd"]),
+    ("api_request", &["model", "tollgate.cost.usd", "tollgate.cost.status", "tollgate.cost.corrects"]),
     ("assistant_response", &["response"]),
     (ADDED_SPAN, &["url.full", "exception/exception.message", "retry.note", "http.request.header.authorization"]),
 ];
