@@ -1,4 +1,5 @@
-//! [`Billing`]: charges what is due for the records of one batch, and corrects what earlier batches charged.
+//! [`Billing`]: the charges of one batch. Its own records are charged what their calls still owe; too high or too low
+//! charges of earlier batches are corrected.
 
 use super::case::{BatchEntries, Case, Charge, ChargeKind};
 use super::decide::{CallRole, DecidedCall, Decision, UnchargedReason, decide};
@@ -76,24 +77,25 @@ pub(crate) struct Billing<'a> {
     /// By record: its response id was known from another case.
     pub(crate) reused: Vec<bool>,
     pub(crate) verdicts: Vec<Verdict>,
-    /// By record: what is charged for it.
+    /// The charge of each record, if it has one.
     pub(crate) charges: Vec<Option<Charge>>,
     pub(crate) carry: &'a mut CorrectionSink<'a>,
-    /// What is charged for records of earlier batches.
+    /// Corrections: records of earlier batches with their new charges.
     pub(crate) changes: &'a mut BatchEntries,
 }
 
-/// A record of the batch that takes what is due for its call.
+/// A record of the batch, chosen to be charged what its call still owes.
 struct Target {
     call: usize,
     /// Its index in the case, and among the batch's records.
     at: usize,
     index: usize,
     kind: ChargeKind,
-    /// What was charged before.
+    /// The sum of the call's earlier charges.
     paid: Money,
+    /// The charge.
     money: Money,
-    /// What is stamped: the charge with those of other calls.
+    /// The amount on the stamp: the charge, and the corrections of other calls that are netted with it.
     stamped: Money,
 }
 
@@ -108,8 +110,8 @@ struct Change {
 }
 
 impl Billing<'_> {
-    /// Bills what is due in a case and not charged. `fresh`: the indices of the batch's records in it. Returns false if
-    /// a correction found no carrier.
+    /// Charges all that the calls of a case still owe. `fresh`: which of the batch's records are in the case. Returns
+    /// false if a correction found no carrier.
     pub(crate) fn settle(&mut self, case: &mut Case, fresh: &[usize]) -> bool {
         let decision = decide(case);
         let mut accounts = CallAccount::of_case(case, &decision);
@@ -208,10 +210,13 @@ impl Billing<'_> {
         charge: &Charge,
         index: usize,
     ) {
+        if charge.kind == ChargeKind::Whole {
+            return;
+        }
         // the record itself, if an earlier version of it was charged
         let own = || case.entries().get(at).filter(|entry| !entry.charges.is_empty()).map(|entry| &entry.record);
         let earlier = billed_record(case, decision, call, at).or_else(own);
-        if let Some(record) = earlier.filter(|_| charge.kind != ChargeKind::Whole).cloned() {
+        if let Some(record) = earlier.cloned() {
             // of several prices of a call, runs take the largest
             let is_known_to_runs = charge.money.total() >= 0;
             let correction = Correction { record, money: charge.money, is_known_to_runs };
@@ -316,7 +321,7 @@ impl Verdict {
     }
 }
 
-/// What was charged for a call.
+/// The earlier charges of a call.
 #[derive(Clone, Default)]
 pub(crate) struct CallAccount {
     pub(crate) paid: Money,

@@ -130,33 +130,20 @@ impl Case {
         self.entries.iter().position(|entry| entry.record.id == *id)
     }
 
-    /// Whether a batch that is committed said the same.
-    pub(crate) fn has_committed(&self, record: &CallRecord) -> bool {
-        let entry = self.position(&record.id).and_then(|at| self.entries.get(at));
-        entry.is_some_and(|entry| entry.is_committed && entry.record == *record)
-    }
-
-    /// Adds a record, or what a further copy of it says. Returns its index.
-    pub(crate) fn add_record(&mut self, record: &CallRecord) -> usize {
-        match self.position(&record.id) {
-            Some(index) => {
-                if let Some(entry) = self.entries.get_mut(index)
-                    && record.rank() > entry.record.rank()
-                {
-                    entry.record = record.clone();
-                }
-                index
-            }
-            None => {
-                self.entries.push(Entry {
-                    record: record.clone(),
-                    charges: Vec::new(),
-                    is_committed: false,
-                    pending: Vec::new(),
-                });
-                self.entries.len() - 1
-            }
+    /// Adds a record, or what a further copy of it says. Returns its index, and whether a committed batch said the
+    /// same.
+    pub(crate) fn add_record(&mut self, record: &CallRecord) -> (usize, bool) {
+        let known = self.position(&record.id).and_then(|at| Some((at, self.entries.get_mut(at)?)));
+        let Some((index, entry)) = known else {
+            let (charges, pending) = (Vec::new(), Vec::new());
+            self.entries.push(Entry { record: record.clone(), charges, is_committed: false, pending });
+            return (self.entries.len() - 1, false);
+        };
+        let is_known = entry.is_committed && entry.record == *record;
+        if record.rank() > entry.record.rank() {
+            entry.record = record.clone();
         }
+        (index, is_known)
     }
 
     /// Returns false if there is no room.

@@ -147,8 +147,7 @@ impl Ledger {
             (case, *is_reused) = self.case_for(record, key);
             changed.extend(is_listed.insert(case).then_some(case));
             if let Some(known) = self.case_mut(case) {
-                let is_known = known.has_committed(record);
-                let index = known.add_record(record);
+                let (index, is_known) = known.add_record(record);
                 if let Some(entry) = known.entry_mut(index) {
                     let is_pending = entry.pending.contains(&batch);
                     *is_new = !is_known && !is_pending;
@@ -258,7 +257,7 @@ impl Ledger {
             let (number, _) = self.case_for(record, &key);
             changed.insert(self.key(KeyKind::Record, &record.id));
             let Some(case) = self.case_mut(number) else { continue };
-            let at = case.add_record(record);
+            let (at, _) = case.add_record(record);
             if let Some(entry) = case.entry_mut(at) {
                 entry.is_committed = true;
                 entry.pending.retain(|pending| *pending != batch || !is_own);

@@ -498,16 +498,11 @@ impl CostProcessor {
         let key = pass.key();
         let verdicts = self.ledger.calls.lock().bill(&key, &records, spans, &mut carry, &mut pass.changes.calls);
         // spans between records are part of the run, which must see the same layers
-        let links: HashSet<NodeId> = match pass.changes.calls.spans.as_slice() {
-            [] => HashSet::new(),
-            added => {
-                let added: HashSet<(&[u8], &[u8])> =
-                    added.iter().map(|link| (&link.trace[..], &link.span[..])).collect();
-                let nodes = facts.items.iter().map(|item| item.node);
-                nodes.filter(|node| added.contains(&(payload.trace_id(*node), payload.span_id(*node)))).collect()
-            }
-        };
-        facts.items.iter_mut().for_each(|item| item.agent |= links.contains(&item.node));
+        let links = pass.changes.calls.spans.iter();
+        let links: HashSet<(&[u8], &[u8])> = links.map(|link| (&link.trace[..], &link.span[..])).collect();
+        for item in facts.items.iter_mut().filter(|_| !links.is_empty()) {
+            item.agent |= links.contains(&(payload.trace_id(item.node), payload.span_id(item.node)));
+        }
         let mut verdicts = verdicts.into_iter();
         let mut netted = (0..).map(|record| netted.remove(&record).unwrap_or_default());
         for candidate in candidates {

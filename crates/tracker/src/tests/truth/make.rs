@@ -364,12 +364,7 @@ impl Maker<'_> {
         if parent != 0 {
             json["parent"] = json!(parent);
         }
-        let (signal, session, trace, end, seconds) = (Signal::Traces, self.session, self.trace, self.now, 0);
-        let (scope, role, act, model, tenant, adds) = ("http", Role::Ordinary, id, "", "", Truth::default());
-        #[rustfmt::skip]
-        self.items.push(Item {
-            json, signal, scope, session, trace, role, end, seconds, act, model, tenant, adds, total: None,
-        });
+        self.add(json, (Signal::Traces, "http", Role::Ordinary), 0, id, Truth::default());
     }
 
     fn step(&mut self, place: Place) {
@@ -588,23 +583,22 @@ impl Maker<'_> {
         }
         let role = if place.parent == 0 { Role::Root } else { Role::Below };
         adds.runs = 0;
-        let (signal, session, trace, seconds) = (Signal::Traces, self.session, self.trace, end - begin);
-        let (act, model, tenant) = (id, "", "");
-        self.items.push(Item {
-            json,
-            signal,
-            scope,
-            session,
-            trace,
-            role,
-            end,
-            seconds,
-            act,
-            model,
-            tenant,
-            adds,
-            total: None,
-        });
+        self.add(json, (Signal::Traces, scope, role), end - begin, id, adds);
+    }
+
+    /// Adds an item that ends now, as yet of no model and tenant.
+    fn add(
+        &mut self,
+        json: Json,
+        (signal, scope, role): (Signal, &'static str, Role),
+        seconds: u64,
+        act: u64,
+        adds: Truth,
+    ) {
+        let (session, trace, end) = (self.session, self.trace, self.now);
+        let (model, tenant, total) = ("", "", None);
+        #[rustfmt::skip]
+        self.items.push(Item { json, signal, scope, session, trace, role, end, seconds, act, model, tenant, adds, total });
     }
 
     /// A log record that also reports the call `id`, written in the parent span.
@@ -613,27 +607,11 @@ impl Maker<'_> {
         attributes["event.name"] = json!(event);
         attributes["prompt.id"] = json!(format!("prompt-{}", self.trace));
         extend(&mut attributes, more);
-        let (end, time) = (self.now, self.now.saturating_add_signed(place.skew));
+        let time = self.now.saturating_add_signed(place.skew);
         let json = json!({"body": format!("claude_code.{event}"), "time": time, "trace": self.trace, "span": place.parent,
             "attributes": attributes});
-        let (signal, session, trace, scope) =
-            (Signal::Logs, self.session, self.trace, "com.anthropic.claude_code.events");
-        let (role, act, model, tenant, seconds) = (Role::Below, id, "", "", 0);
-        self.items.push(Item {
-            json,
-            signal,
-            scope,
-            session,
-            trace,
-            role,
-            end,
-            seconds,
-            act,
-            model,
-            tenant,
-            adds,
-            total: None,
-        });
+        let scope = "com.anthropic.claude_code.events";
+        self.add(json, (Signal::Logs, scope, Role::Below), 0, id, adds);
     }
 }
 
