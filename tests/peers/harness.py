@@ -3,6 +3,7 @@
 Everything a part starts is a child of it and ends with it; folders lie under a temporary one that goes away unless the part fails.
 """
 import atexit
+import contextlib
 import glob
 import json
 import os
@@ -304,6 +305,15 @@ class Gateway:
         self.process.kill()
         self.process.wait()
         children.remove(self.process)
+
+    @contextlib.contextmanager
+    def frozen(self):
+        """Its files stay as they are meanwhile: else one that a search has listed may be renamed before it is read."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def stop(self, seconds=60):
         """SIGTERM; the exit code."""

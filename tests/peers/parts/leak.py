@@ -112,8 +112,9 @@ def main():
     sink.tell("status=503")
     count = replay(gateway)
     search = Search(wanted)
-    for root in (gateway.data, gateway.store):
-        search.tree(root)
+    with gateway.frozen():
+        for root in (gateway.data, gateway.store):
+            search.tree(root)
     spool = search.bytes
     check("no canary in the spool and data directory while everything waits", not search.found, sorted(search.found)[:5])
     grab(gateway, work, "waiting")
