@@ -310,10 +310,8 @@ class Gateway:
     def frozen(self):
         """Its files stay as they are meanwhile: else one that a search has listed may be renamed before it is read."""
         self.process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self.process.send_signal(signal.SIGCONT)
+        yield
+        self.process.send_signal(signal.SIGCONT)
 
     def stop(self, seconds=60):
         """SIGTERM; the exit code."""
