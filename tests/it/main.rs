@@ -7,6 +7,7 @@
 mod cli;
 mod client;
 mod config;
+mod counted_by;
 mod demo;
 mod echoes;
 mod explain;

@@ -26,7 +26,7 @@ const SURVIVE: usize = 995;
 const BEFORE_AGENTS: &str = "    privacy: standard\n";
 
 /// The processors of the embedded default.
-fn dry() -> DryRun {
+pub(crate) fn dry() -> DryRun {
     dry_with("")
 }
 
@@ -41,7 +41,7 @@ fn dry_with(options: &str) -> DryRun {
     DryRun::new(&valid, &seams).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn read(path: &Path) -> Option<(Signal, Bytes)> {
+pub(crate) fn read(path: &Path) -> Option<(Signal, Bytes)> {
     let stem = path.file_stem()?.to_str()?;
     let signal = match stem.rsplit('-').next()? {
         "traces" => Signal::Traces,

@@ -2,7 +2,7 @@
 //! charges of earlier batches are corrected.
 
 use super::case::{BatchEntries, Case, Charge, ChargeKind};
-use super::decide::{CallRole, DecidedCall, Decision, UnchargedReason, decide};
+use super::decide::{CallRole, Decision, UnchargedReason, decide};
 use super::money::Money;
 use super::record::{CallRecord, traits};
 
@@ -122,9 +122,10 @@ impl Billing<'_> {
             let Some(decided) = decision.calls.get(call) else { continue };
             let verdict = match self.own_charge(case, at) {
                 // a committed charge of this worker: the batch was delivered again (its branches commit together)
-                Some(charge) if charge.worker == self.worker && charge.is_committed => {
-                    Verdict::NotCharged { reason: decided.uncharged_reason(), call_usd: None }
-                }
+                Some(charge) if charge.worker == self.worker && charge.is_committed => Verdict::NotCharged {
+                    reason: decided.uncharged_reason(case, &decision.call_of, at),
+                    call_usd: None,
+                },
                 Some(charge) => {
                     let is_own = charge.worker == self.worker;
                     let counted_by = Some(if is_own { CountedBy::Branch } else { CountedBy::Worker });
@@ -132,7 +133,12 @@ impl Billing<'_> {
                     let before = units_before(case, &decision, call, at);
                     let once = |account: &CallAccount| account.paid.minus(account.duplicate);
                     let paid = accounts.get(call).map_or(Money::ZERO, once).minus(charge.money);
-                    Verdict::charged(&charge, (before, paid), counted_by, decided.uncharged_reason())
+                    Verdict::charged(
+                        &charge,
+                        (before, paid),
+                        counted_by,
+                        decided.uncharged_reason(case, &decision.call_of, at),
+                    )
                 }
                 None => {
                     let is_known_form = self.records.get(*index) == case.entries().get(at).map(|entry| &entry.record);
@@ -146,7 +152,10 @@ impl Billing<'_> {
                             targets.push(Target { call, at, index: *index, kind, paid, money, stamped });
                         }
                     }
-                    Verdict::NotCharged { reason: decided.uncharged_reason(), call_usd: None }
+                    Verdict::NotCharged {
+                        reason: decided.uncharged_reason(case, &decision.call_of, at),
+                        call_usd: None,
+                    }
                 }
             };
             self.verdicts.get_mut(*index).into_iter().for_each(|known| *known = verdict);
@@ -192,7 +201,9 @@ impl Billing<'_> {
             case.add_charge(at, charge);
             self.charges.get_mut(index).into_iter().for_each(|known| *known = Some(charge));
             if let Some(verdict) = self.verdicts.get_mut(index) {
-                let copy = decision.calls.get(call).map_or(UnchargedReason::Repeat, DecidedCall::uncharged_reason);
+                let decided = decision.calls.get(call);
+                let copy = decided
+                    .map_or(UnchargedReason::Repeat, |decided| decided.uncharged_reason(case, &decision.call_of, at));
                 let of_call = Verdict::charged(&charge, (before, paid), None, copy);
                 *verdict =
                     if matches!(of_call, Verdict::NotCharged { call_usd: None, .. }) { *verdict } else { of_call };

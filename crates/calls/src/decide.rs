@@ -59,12 +59,22 @@ pub struct DecidedCall {
 }
 
 impl DecidedCall {
-    /// Why a record of this call is not charged.
-    pub(crate) fn uncharged_reason(&self) -> UnchargedReason {
+    /// Why the record `at` of this call is not charged. `call_of`: the call of each record.
+    pub(crate) fn uncharged_reason(&self, case: &Case, call_of: &[usize], at: usize) -> UnchargedReason {
+        let call = call_of.get(at);
+        let of_call = case.entries().iter().zip(call_of).enumerate().filter(|(_, (_, other))| Some(*other) == call);
+        let spans = || of_call.clone().filter(|(_, (entry, _))| entry.record.has(traits::SPAN));
         match self.role {
             CallRole::Layer => UnchargedReason::Layer,
             CallRole::Sum => UnchargedReason::Sum,
             CallRole::Call if self.is_below_total => UnchargedReason::BelowTotal,
+            CallRole::Call
+                if spans().next().is_some_and(|(first, _)| first == at)
+                    && spans().all(|(_, (entry, _))| entry.charges.is_empty())
+                    && of_call.clone().any(|(_, (entry, _))| !entry.charges.is_empty()) =>
+            {
+                UnchargedReason::OnLog
+            }
             CallRole::Call | CallRole::Total => UnchargedReason::Repeat,
         }
     }
@@ -75,6 +85,8 @@ impl DecidedCall {
 pub enum UnchargedReason {
     /// It repeats a record that was charged.
     Repeat,
+    /// A log record was charged; it is the first span of the call.
+    OnLog,
     /// A total above it was charged for its tokens.
     BelowTotal,
     /// It is an outer layer of a call.

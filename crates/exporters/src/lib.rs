@@ -2,6 +2,7 @@
 //! cleared for its `trust`; exporters never import each other. `pipeline/outlet` has queueing, retries and the metrics
 //! of deliveries, `pipeline/clearance` the clearance.
 
+mod counted_by;
 pub mod cumulative;
 pub mod debug;
 pub mod file;
@@ -15,6 +16,8 @@ mod remedies;
 pub mod remote;
 pub mod spec;
 pub mod stanza;
+
+pub use counted_by::CountedBy;
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::counted_by::CountedBy;
 use kernel::secret::Secret;
 use otlp::Signal;
 
@@ -49,6 +50,8 @@ pub struct PresetSettings {
     pub accepts_zstd: bool,
     /// Largest request before compression, in bytes.
     pub max_request_bytes: u64,
+    /// How the back end counts calls and tokens.
+    pub counted_by: CountedBy,
 }
 
 /// A key of the stanza, and what is wrong with its value.
@@ -104,7 +107,13 @@ fn resolve_honeycomb(keys: PresetKeys<'_>) -> Result<PresetSettings, Vec<PresetP
         return Err(problems);
     }
     let base_url = (!keys.own_endpoint).then(|| base_url.to_owned());
-    Ok(PresetSettings { base_url, headers, accepts_zstd: true, max_request_bytes: 5_000_000 })
+    Ok(PresetSettings {
+        base_url,
+        headers,
+        accepts_zstd: true,
+        max_request_bytes: 5_000_000,
+        counted_by: CountedBy::Honeycomb,
+    })
 }
 
 fn resolve_signoz(keys: PresetKeys<'_>) -> Result<PresetSettings, Vec<PresetProblem>> {
@@ -145,5 +154,11 @@ fn resolve_signoz(keys: PresetKeys<'_>) -> Result<PresetSettings, Vec<PresetProb
     }
     let headers =
         key.map(|key| PresetHeader { name: "signoz-ingestion-key", value: key.clone(), only_signal: None }).into_iter();
-    Ok(PresetSettings { base_url, headers: headers.collect(), accepts_zstd: true, max_request_bytes: 4 << 20 })
+    Ok(PresetSettings {
+        base_url,
+        headers: headers.collect(),
+        accepts_zstd: true,
+        max_request_bytes: 4 << 20,
+        counted_by: CountedBy::Signoz,
+    })
 }

@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
+use super::counted_by::CountedBy;
 use super::cumulative::CumulativeConverter;
 use super::outcome::UNAVAILABLE;
 pub use super::spec::ExporterDeps;
@@ -27,8 +28,8 @@ use net::{ContentEncoding, ReloadingClient, TlsError};
 use otlp::Signal;
 use pipeline::{AttemptFailure, ExportRequest, Exporter, Outcome, Reason, Trust};
 
-/// Larger bodies are compressed on a blocking thread instead of the reactor.
-const MAX_INLINE_COMPRESSION: usize = 64 * 1024;
+/// Larger bodies are prepared on a blocking thread instead of the reactor.
+const MAX_INLINE_BODY: usize = 64 * 1024;
 /// How long after a refusal the configured encoding is tried again: a proxy may have had a passing fault.
 const ENCODING_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
@@ -184,7 +185,7 @@ impl<P: OtlpProtocol> OtlpExporter<P> {
             return Outcome::Retry { after: None, reason: Reason::Denied };
         };
         let encoding = self.remote.encoding();
-        let Some(body) = self.remote.compress(encoding, &request.body).await else { return UNAVAILABLE };
+        let Some(body) = self.remote.prepare_body(encoding, request).await else { return UNAVAILABLE };
         let Some(frame) = P::frame(encoding, body.len()) else { return Outcome::Refused { reason: Reason::TooLarge } };
         let mut http_request = Request::new(upload_body(frame, body));
         *http_request.method_mut() = Method::POST;
@@ -288,16 +289,20 @@ impl RemoteExporter {
         }
     }
 
-    /// Compresses `body`, on a blocking thread if it is large. `None` if compression failed.
-    pub async fn compress(&self, encoding: ContentEncoding, body: &Bytes) -> Option<Bytes> {
-        if encoding == ContentEncoding::Identity {
-            return Some(body.clone());
+    /// The body as it is sent: with what the back end may count, and compressed. A large one is made on a blocking
+    /// thread. `None` if compression failed.
+    async fn prepare_body(&self, encoding: ContentEncoding, request: &ExportRequest) -> Option<Bytes> {
+        let (counted_by, signal, body) = (self.common.counted_by, request.signal, request.body.clone());
+        let is_sent_as_is = encoding == ContentEncoding::Identity && counted_by == CountedBy::None;
+        let is_inline = is_sent_as_is || body.len() <= MAX_INLINE_BODY;
+        let prepare = move || {
+            let body = counted_by.adjust(signal, body);
+            if encoding == ContentEncoding::Identity { Some(body) } else { compress(encoding, &body).ok() }
+        };
+        if is_inline {
+            return prepare();
         }
-        if body.len() <= MAX_INLINE_COMPRESSION {
-            return compress(encoding, body).ok();
-        }
-        let body = body.clone();
-        run_blocking(&*self.deps.tasks, "compress", move || compress(encoding, &body).ok()).await.flatten()
+        run_blocking(&*self.deps.tasks, "compress", prepare).await.flatten()
     }
 
     pub fn add_headers(&self, signal: Signal, account: &str, to: &mut HeaderMap) {

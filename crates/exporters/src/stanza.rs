@@ -13,6 +13,7 @@ use rustls::pki_types::ServerName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::counted_by::CountedBy;
 pub use super::cumulative::DeltaToCumulativeConfig as Totals;
 use super::preset::{Preset, PresetHeader, PresetKeys};
 use super::queue::{RetryOnFailure, SendingQueue};
@@ -82,6 +83,9 @@ macro_rules! remote_config {
                 /// Converts delta metrics to cumulative ones, for back ends that do not accept deltas; `{}` for the
                 /// defaults.
                 pub deltatocumulative: Option<$crate::stanza::Totals>,
+                /// The back end whose way of counting calls and tokens applies: what it would count twice moves to
+                /// `tollgate.reported.*`. Default: the preset's, or `none`. Needs the step `cost`.
+                pub counted_by: Option<$crate::CountedBy>,
                 /// `third_party` (default) sends only stripped and redacted telemetry; `internal` sends everything.
                 pub trust: ::pipeline::Trust,
             }
@@ -113,6 +117,7 @@ macro_rules! remote_config {
                     queue: &self.sending_queue,
                     retry: &self.retry_on_failure,
                     deltatocumulative: self.deltatocumulative.as_ref(),
+                    counted_by: self.counted_by,
                 }
             }
         }
@@ -177,6 +182,7 @@ pub struct RemoteConfigKeys<'a> {
     pub queue: &'a SendingQueue,
     pub retry: &'a RetryOnFailure,
     pub deltatocumulative: Option<&'a Totals>,
+    pub counted_by: Option<CountedBy>,
 }
 
 /// The checked settings that both exporters share.
@@ -206,6 +212,8 @@ pub struct RemoteSettings {
     pub outlet: OutletSettings,
     /// Conversion of deltas to totals, if configured.
     pub cumulative: Option<Totals>,
+    /// How the back end counts calls and tokens.
+    pub counted_by: CountedBy,
     /// Earlier destinations; data that waits for them is sent to the current destination.
     pub moved_from: Vec<String>,
     /// Notes on valid keys that work differently in the Collector.
@@ -280,6 +288,7 @@ impl RemoteConfigKeys<'_> {
             max_request_bytes: bytes(size),
             outlet,
             cumulative,
+            counted_by: self.counted_by.unwrap_or(preset.counted_by),
             moved_from,
             notes: [self.queue.notes(), self.retry.notes()].concat(),
         }

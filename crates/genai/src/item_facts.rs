@@ -136,7 +136,10 @@ pub(super) fn read_item(reader: &ItemReader<'_, '_>, node: NodeId, choice: Optio
 }
 
 fn read_identity(reader: &ItemReader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
-    facts.session = reader.item_or_resource_text(&sources.session);
+    // what another tollgate wrote because there was nothing names neither session nor feature
+    let trace = reader.payload.trace_id(facts.node);
+    let is_trace = |text: &String| text.strip_prefix("trace-").is_some_and(|rest| rest == hex::encode(trace));
+    facts.session = reader.item_or_resource_text(&sources.session).filter(|session| !is_trace(session));
     facts.run = reader.text(&sources.run);
     facts.sub_agent = reader.text(&sources.sub_agent);
     facts.turn = reader.text(&sources.turn);
@@ -144,7 +147,11 @@ fn read_identity(reader: &ItemReader<'_, '_>, sources: &Sources, facts: &mut Ite
         let found = list.iter().find_map(|source| Some((reader.text_at(source)?, !source.on_resource)));
         found.map_or_else(|| (reader.resource_text(list), false), |(text, is_own)| (Some(text), is_own))
     };
-    let owner = [&sources.tenant, &sources.feature, &sources.user].map(read);
+    let mut owner = [&sources.tenant, &sources.feature, &sources.user].map(read);
+    let [_, feature, _] = &mut owner;
+    if feature.0.as_deref() == facts.dialect {
+        *feature = (None, false);
+    }
     facts.owner_decided = owner.each_ref().map(|(_, is_own)| *is_own);
     [facts.tenant, facts.feature, facts.user] = owner.map(|(text, _)| text);
     facts.actor = reader.item_or_resource_text(&sources.actor);

@@ -386,6 +386,10 @@ impl<'v, 'p> ItemReader<'v, 'p> {
                 Value::Double(number) => number.into(),
                 _ => return None,
             };
+            if let Some(divisor) = rule.divide {
+                let number = found.as_f64().or_else(|| found.as_str()?.parse().ok())?;
+                return Some(OwnedValue::Double(number / divisor)).filter(|_| number.is_finite() && number > 0.0);
+            }
             match rule.kind {
                 Some(kind) => kind.convert_json(&found),
                 None => found.as_i64().map(OwnedValue::Int).or_else(|| Some(OwnedValue::Str(found.as_str()?.into()))),

@@ -76,6 +76,9 @@ pub(super) struct ExtractDefinition {
     pub(super) dialect: Option<&'static str>,
     pub(super) from: NameList,
     pub(super) to: &'static str,
+    /// The source is a positive number in another unit: what it is divided by. The target is a double.
+    #[serde(default)]
+    pub(super) divide: Option<f64>,
 }
 
 /// An event that carries content: a span event or a log event of this name.

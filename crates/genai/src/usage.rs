@@ -65,6 +65,10 @@ flags! {
     NET = 19, "net";
     /// A token count is under an unrecognized usage key, so it is not in the price. The page lists such keys.
     USAGE_UNRECOGNIZED = 18, "usage_unrecognized";
+    /// The call was charged on its log record; this is its first span.
+    ON_LOG = 20, "on_log";
+    /// A total: the calls below it account for some of its tokens; the cost is the rest's.
+    REMAINDER = 21, "remainder";
 }
 
 impl PricingFlags {

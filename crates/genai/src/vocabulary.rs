@@ -112,6 +112,7 @@ pub(super) struct ExtractRule {
     /// The slot of the target attribute, and its type in the conventions.
     pub(super) slot: SlotIndex,
     pub(super) kind: Option<AttributeType>,
+    pub(super) divide: Option<f64>,
 }
 
 /// A compiled [`schema::CallRuleDefinition`].
@@ -311,6 +312,7 @@ impl VocabularyCompiler {
             to: rule.to,
             slot: self.slot_for_key(rule.to),
             kind: KeyClass::from_facts(self.facts.find(rule.to)).kind,
+            divide: rule.divide,
         });
         let extract = extract.collect();
         let named = &data.caller_supplied_keys;

@@ -258,14 +258,20 @@ impl Processor for RunTracker {
             return Ok(());
         }
         let ids = store::key_ids(&observation);
-        let groups = {
+        let (groups, sessions) = {
             let state = self.state.lock();
-            stamp::is_state_needed(&observation, &ids, &state.store).then(|| state.store.groups_of(&observation, &ids))
+            let is_needed = stamp::is_state_needed(&observation, &ids, &state.store);
+            let groups = is_needed.then(|| state.store.groups_of(&observation, &ids));
+            let wants_sessions = self.settings.agent_attributes;
+            (groups, wants_sessions.then(|| stamp::sessions_of_traces(&observation, &ids, &state.store)))
         };
         let copies = groups.map(|groups| {
             stamp::copy_groups(&observation, &ids, groups, &self.read_quota, &self.aggregation_context())
         });
         stamp::stamp_batch(batch, &facts, &vaulted, (&observation, &ids), copies);
+        if let Some(sessions) = sessions {
+            stamp::write_agent_attributes(&mut batch.payload, &facts, &vaulted, &observation, &sessions);
+        }
         if !batch.origin.repeat {
             observation.merge_plain_items();
             batch.effects.push(Effect::new(Arc::clone(&self.id), observation.encode()));

@@ -6,8 +6,9 @@ use std::collections::hash_map::Entry;
 
 use foldhash::{HashMap, HashMapExt as _};
 
-use genai::{Facts, VaultedTexts};
-use otlp::OwnedValue;
+use genai::{Facts, ItemRole, VaultedTexts};
+use kernel::hex;
+use otlp::{OwnedValue, Payload};
 use pipeline::{Batch, Trust};
 use runs::{RunOwner, StepKind};
 
@@ -131,6 +132,57 @@ pub(super) fn stamp_batch(
         for (key, value) in stamp.attributes {
             if payload.get(item.node, key).is_none() {
                 payload.set(item.node, key, value);
+            }
+        }
+    }
+}
+
+/// The sessions of traces, by their key in the batch, if some items do not name theirs: as another item of the batch
+/// says, else as earlier batches said.
+pub(super) fn sessions_of_traces(
+    observation: &BatchObservation,
+    ids: &[KeyId],
+    store: &GroupStore,
+) -> HashMap<u32, String> {
+    let mut sessions = HashMap::new();
+    let (named, unnamed): (Vec<_>, Vec<_>) = observation.items.iter().partition(|item| item.session != 0);
+    let text = |key: u32| Some(observation.keys.get((key as usize).checked_sub(1)?)?.text.to_string());
+    for item in named.iter().filter(|_| !unnamed.is_empty()) {
+        if let (Entry::Vacant(entry), Some(session)) = (sessions.entry(item.trace), text(item.session)) {
+            entry.insert(session);
+        }
+    }
+    for item in unnamed {
+        let Entry::Vacant(entry) = sessions.entry(item.trace) else { continue };
+        let place = (item.trace as usize).checked_sub(1).and_then(|index| store.find_key(ids.get(index)?));
+        let group = place.and_then(|(group, number)| Some((store.get(group)?, number)));
+        let session = group.and_then(|(group, number)| Some(group.key_text(group.key(number)?.session)));
+        if let Some(session) = session.filter(|session| !session.is_empty()) {
+            entry.insert(session.to_owned());
+        }
+    }
+    sessions
+}
+
+/// Writes whose call an item is, where it does not say so: back ends group the calls of agents by these attributes.
+pub(super) fn write_agent_attributes(
+    payload: &mut Payload,
+    facts: &Facts,
+    vaulted: &VaultedTexts,
+    observation: &BatchObservation,
+    sessions: &HashMap<u32, String>,
+) {
+    let items = facts.items.iter().filter(|item| item.agent).zip(&observation.items);
+    for (item, observed) in items.filter(|(item, _)| item.call != ItemRole::Other) {
+        let of_trace = || (observed.trace != 0).then(|| format!("trace-{}", hex::encode(payload.trace_id(item.node))));
+        let session = match item.session {
+            Some(_) => None,
+            None => sessions.get(&observed.trace).cloned().or_else(of_trace),
+        };
+        let agent = item.feature.clone().or_else(|| item.dialect.map(str::to_owned));
+        for (key, text) in [("gen_ai.agent.name", agent), ("gen_ai.conversation.id", session)] {
+            if let Some(text) = text.filter(|text| payload.get(item.node, key).is_none() && !vaulted.contains(text)) {
+                payload.set(item.node, key, OwnedValue::Str(text));
             }
         }
     }

@@ -94,6 +94,8 @@ pub(super) struct LedgerChanges {
     unrecognized_usage: BTreeMap<String, u64>,
     /// Number of calls that found no room to wait.
     pub(super) rejected_waits: u64,
+    /// Model, provider, and the seconds until the answer began.
+    first_chunks: Vec<(String, String, f64)>,
     #[serde(skip)]
     display: NameDisplay,
 }
@@ -152,6 +154,11 @@ impl LedgerChanges {
         let tenant = tenant.as_deref().map_or("unattributed", to_label).to_owned();
         let (model, provider) = (self.display.label(Some(model)), self.display.label(Some(provider)));
         self.priced.push((tenant, model, provider, total.0));
+    }
+
+    pub(super) fn add_first_chunk(&mut self, model: &str, provider: &str, seconds: f64) {
+        let (model, provider) = (self.display.label(Some(model)), self.display.label(Some(provider)));
+        self.first_chunks.push((model, provider, seconds));
     }
 
     pub(super) fn add_unpriced(&mut self, provider: Option<&str>, model: Option<&str>, reason: &str, tokens: u64) {
@@ -295,6 +302,11 @@ impl CostLedger {
         for (tenant, model, provider, atto) in &changes.priced {
             let amounts = if *atto < 0 { [0, atto.saturating_neg()] } else { [*atto, 0] };
             self.add_price(&mut totals, [tenant, model, provider], amounts);
+        }
+        for (model, provider, seconds) in &changes.first_chunks {
+            let (model, provider) = (totals.models.admit(model), totals.providers.admit(provider));
+            let labels = [("model", model.as_str()), ("provider", provider.as_str())];
+            self.meter.histogram(&names::FIRST_CHUNK, &labels).record(*seconds);
         }
         for (provider, model, reason, tokens) in &changes.unpriced {
             self.count_unpriced(&mut totals, provider, model, reason, *tokens, changes.arrived);

@@ -36,7 +36,7 @@ use kernel::clock::UnixNanos;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
 use kernel::sha256::Sha256;
-use otlp::{NodeId, Payload, Signal};
+use otlp::{NodeId, Payload, Signal, Value};
 use pipeline::{Batch, Effect, Processor, Reason, Trust};
 use rates::{ActiveRates, RateTable, RateTables, RatesError, UnpricedReason, Usd};
 use telemetry::{Gauge, Meter, names};
@@ -52,6 +52,8 @@ use deferred_calls::SettledWait;
 use ledger::{CostLedger, LedgerChanges, NameDisplay};
 use waiting_calls::{BatchSpans, LedgerKey, WaitingCall};
 
+/// Seconds until a streamed answer began, as `normalize` writes it.
+const FIRST_CHUNK: &str = "gen_ai.response.time_to_first_chunk";
 /// The verdict about what was decided before.
 const REPEAT: Verdict = Verdict::NotCharged { reason: UnchargedReason::Repeat, call_usd: None };
 /// A session is considered to send logs if one arrived within this time, ns.
@@ -282,6 +284,7 @@ impl CostProcessor {
             if !pass.is_trusted && pass.payload.get(item.node, stamp::USAGE_COST).is_some() {
                 stamp::move_reported_cost(pass.payload, item.node, None);
             }
+            stamp::write_included(pass.payload, item.node);
             return None;
         }
         let is_relayed = pass.is_trusted && !self.config.reprice;
@@ -338,8 +341,9 @@ impl CostProcessor {
                 }
                 unpriced_fact(BillingStatus::Deferred, table_stamp, buckets)
             }
-            // the calls below it are charged: a sum gets no mark
+            // the calls below it are charged
             (Verdict::NotCharged { .. }, None) if is_sum => {
+                stamp::write_included(pass.payload, node);
                 if is_total {
                     item.billable = false;
                 } else {
@@ -351,7 +355,9 @@ impl CostProcessor {
                 if reason == UnchargedReason::Layer {
                     item.call = ItemRole::ModelCopy;
                 }
-                CostFact { call_atto_usd: call_usd, ..Self::mark_late_copy(pass, item, table_stamp) }
+                let flag =
+                    if reason == UnchargedReason::OnLog { PricingFlags::ON_LOG } else { PricingFlags::LATE_COPY };
+                CostFact { call_atto_usd: call_usd, ..Self::mark_copy(pass, item, flag, table_stamp) }
             }
             (Verdict::Charged { kind, money, is_netted, before, call_usd, counted_by, is_id_reused }, _) => {
                 let mut flags = PricingFlags::default();
@@ -369,6 +375,9 @@ impl CostProcessor {
                     });
                 }
                 let before = before.filter(|_| !is_whole);
+                if is_total && before.is_some() {
+                    flags.add(PricingFlags::REMAINDER);
+                }
                 let charge =
                     self.stamp_charge(pass, (table, pricing), (kind, money, flags), (counted_by, before), item);
                 let is_own = kind != ChargeKind::Unpriced && counted_by != Some(CountedBy::Worker);
@@ -428,6 +437,11 @@ impl CostProcessor {
                 if counted_by.is_none() {
                     pass.changes.count_status(status);
                     pass.changes.add_priced(item.tenant.as_deref(), priced.model, priced.provider, priced.total);
+                    if let Some(Value::Double(seconds)) = pass.payload.get(node, FIRST_CHUNK)
+                        && status == BillingStatus::Priced
+                    {
+                        pass.changes.add_first_chunk(priced.model, priced.provider, seconds);
+                    }
                     let is_other = |own: &str| price::exceeds_tolerance(own, whole, self.tolerance);
                     pass.changes.mismatches += u64::from(item.reported_cost.as_deref().is_some_and(is_other));
                 }
@@ -443,14 +457,23 @@ impl CostProcessor {
                 }
             }
         };
-        if self.config.usage_attributes {
-            stamp::write_buckets(pass.payload, node, &fact.buckets);
+        let before = before.filter(|_| pass.payload.signal() == Signal::Traces);
+        if self.config.usage_attributes || before.is_some() {
+            let mut buckets = fact.buckets;
+            if let Some(before) = before.filter(|_| !records::is_total(item)) {
+                records::subtract(&mut buckets, before);
+            }
+            stamp::write_buckets(pass.payload, node, &buckets);
         }
         fact
     }
 
     fn mark_late_copy(pass: &mut BatchPass<'_>, item: &ItemFacts, table_stamp: &Arc<str>) -> CostFact {
-        pass.mark_status(item.node, BillingStatus::NotCounted, PricingFlags::LATE_COPY);
+        Self::mark_copy(pass, item, PricingFlags::LATE_COPY, table_stamp)
+    }
+
+    fn mark_copy(pass: &mut BatchPass<'_>, item: &ItemFacts, flag: PricingFlags, table_stamp: &Arc<str>) -> CostFact {
+        pass.mark_status(item.node, BillingStatus::NotCounted, flag);
         unpriced_fact(BillingStatus::NotCounted, table_stamp, CallTokenBuckets::default())
     }
 
@@ -751,8 +774,13 @@ impl Processor for CostProcessor {
                 stamp::move_reported_cost(pass.payload, item.node, item.reported_cost.as_deref());
                 let table_stamp = rates.table(item.tenant.as_deref()).stamp();
                 item.cost = Some(Box::new(Self::mark_late_copy(&mut pass, item, table_stamp)));
-            } else if !pass.is_trusted && pass.payload.get(item.node, stamp::USAGE_COST).is_some() {
-                stamp::move_reported_cost(pass.payload, item.node, None);
+            } else {
+                if !pass.is_trusted && pass.payload.get(item.node, stamp::USAGE_COST).is_some() {
+                    stamp::move_reported_cost(pass.payload, item.node, None);
+                }
+                if pass.payload.signal() == Signal::Traces && item.usage.is_reported() {
+                    stamp::write_included(pass.payload, item.node);
+                }
             }
         }
         let settled = self.settled_waits(&mut pass, &rates, &facts);

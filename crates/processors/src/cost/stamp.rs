@@ -51,6 +51,11 @@ pub(super) fn write_status(payload: &mut Payload, node: NodeId, status: BillingS
     write_flags(payload, node, flags);
 }
 
+/// Marks an item whose tokens, or whose call, are those of other items.
+pub(super) fn write_included(payload: &mut Payload, node: NodeId) {
+    set_text(payload, node, STATUS, "included");
+}
+
 /// Writes an amount, which is negative in a correction.
 pub(super) fn write_price(
     payload: &mut Payload,

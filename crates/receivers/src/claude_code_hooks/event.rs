@@ -19,6 +19,36 @@ const MAX_ID_BYTES: usize = 1024;
 /// Longest object with a level, in bytes.
 const MAX_LEVEL_BYTES: usize = 256;
 
+/// Claude Code's tools that edit a file.
+const EDITING_TOOLS: [&str; 3] = ["Edit", "MultiEdit", "Write"];
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct EditInput<'a> {
+    #[serde(borrow)]
+    old_string: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    new_string: Option<Cow<'a, str>>,
+    /// The whole file that `Write` writes.
+    #[serde(borrow)]
+    content: Option<Cow<'a, str>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct EditResponse<'a> {
+    #[serde(borrow, rename = "structuredPatch")]
+    hunks: Vec<EditHunk<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct EditHunk<'a> {
+    /// Each begins with `+`, `-` or a blank.
+    #[serde(borrow)]
+    lines: Vec<Cow<'a, str>>,
+}
+
 /// Why a body is not an event. The texts quote nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum EventError {
@@ -84,6 +114,24 @@ impl<'a> HookEvent<'a> {
     /// A field as JSON text, unchanged; `None` if it says nothing (null, an empty list, object or text).
     pub(super) fn json(&self, key: &str) -> Option<&'a str> {
         self.fields.get(key).map(|raw| raw.get()).filter(|json| !["null", "[]", "{}", "\"\""].contains(json))
+    }
+
+    /// Lines that a tool added to a file and removed from it: those of its patch, else of the texts that it replaced.
+    /// `None`: the tool edits no file.
+    pub(super) fn edited_lines(&self) -> Option<[usize; 2]> {
+        if !EDITING_TOOLS.contains(&&*self.text("tool_name")?) {
+            return None;
+        }
+        let response = self.json("tool_response").and_then(|json| serde_json::from_str::<EditResponse<'_>>(json).ok());
+        let hunks = response.unwrap_or_default().hunks;
+        if !hunks.is_empty() {
+            let count =
+                |sign: char| hunks.iter().flat_map(|hunk| &hunk.lines).filter(|line| line.starts_with(sign)).count();
+            return Some([count('+'), count('-')]);
+        }
+        let input: EditInput<'_> = serde_json::from_str(self.json("tool_input")?).ok()?;
+        let count = |text: Option<Cow<'_, str>>| text.map_or(0, |text| text.lines().count());
+        Some([count(input.new_string.or(input.content)), count(input.old_string)])
     }
 
     /// The fields that say something and of which `is_used` is false, as one JSON object; `None` if there are none.

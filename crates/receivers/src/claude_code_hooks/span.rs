@@ -193,7 +193,12 @@ impl SpanAttributes {
         }
         if shape.ends == Some(Interval::Tool) {
             self.used.extend(event.number("duration_ms").map(|_| "duration_ms"));
-            self.add("gen_ai.tool.success", Value::BoolValue(shape.outcome == EventOutcome::Ok));
+            let has_succeeded = shape.outcome == EventOutcome::Ok;
+            self.add("gen_ai.tool.success", Value::BoolValue(has_succeeded));
+            if let Some([added, removed]) = event.edited_lines().filter(|_| has_succeeded) {
+                self.add_count("edit.lines_added", added);
+                self.add_count("edit.lines_removed", removed);
+            }
         }
         if shape.event == "PermissionDenied" {
             self.add("permission.denied", Value::BoolValue(true));

@@ -350,6 +350,8 @@ metrics_table! {
     SESSIONS = "agent_sessions_total", MetricKind::Counter;
     /// Ended sessions in which a run failed.
     SESSION_ERRORS = "agent_session_errors_total", MetricKind::Counter;
+    /// Seconds from a streamed model call's request to the first piece of its answer (labels: model, provider).
+    FIRST_CHUNK = "agent_time_to_first_chunk_seconds", MetricKind::Histogram(SECONDS);
     /// Input tokens of one model in a run, including cached ones.
     TURN_INPUT_TOKENS = "agent_turn_input_tokens", MetricKind::Histogram(TOKENS);
     /// Output tokens of one model in a run.

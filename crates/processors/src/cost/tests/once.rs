@@ -7,8 +7,8 @@ use serde_json::{Value as Json, json};
 
 use super::{
     COPY, CORRECTION, PRICED, UNPRICED, all, assert_shows, attributes, build, build_with, call, case_file, chat,
-    configured, defaults, facts_in, guess, metered, one, processed, processed_from, run, status, statuses,
-    statuses_with, with_id,
+    configured, cost_attributes, defaults, facts_in, guess, metered, one, processed, processed_from, run, status,
+    statuses, statuses_with, with_id,
 };
 use crate::cost::{CostProcessor, DetailsEventPolicy};
 use genai::BillingStatus;
@@ -61,9 +61,9 @@ fn each_call_is_billed_once() {
     assert!(cases.len() >= 15 && failed.is_empty(), "{failed:#?}");
 }
 
-/// A copy in the same request is marked as such; a roll-up gets no mark.
+/// A copy in the same request is marked as such, and so is a sum; neither gets a price.
 #[test]
-fn copies_say_so_and_roll_ups_nothing() {
+fn copies_and_sums_say_so() {
     let batch = run(&build(), all(&[&call(1, 0, "gpt-4o", 10, 5), &call(2, 1, "gpt-4o", 10, 5)]), 1);
     assert_eq!([status(&batch, 0), status(&batch, 1)], [COPY, PRICED]);
     assert_eq!(attributes(&batch, 0)["tollgate.cost.status"], "not_counted");
@@ -72,7 +72,7 @@ fn copies_say_so_and_roll_ups_nothing() {
     let batch = run(&build(), all(&[&call(1, 0, "gpt-4o", 30, 11), &parts[0], &parts[1]]), 1);
     let expected = [None, PRICED, PRICED];
     assert_eq!([0, 1, 2].map(|at| status(&batch, at)), expected);
-    assert!(attributes(&batch, 0).keys().all(|key| !key.starts_with("tollgate.cost.")));
+    assert_eq!(cost_attributes(&batch, 0), [("tollgate.cost.status".to_owned(), json!("included"))]);
 }
 
 fn in_trace(trace: u64, output: u64) -> Json {

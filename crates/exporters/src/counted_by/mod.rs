@@ -1,0 +1,177 @@
+//! Keeps a back end that counts tokens from counting a call twice. Instrumentations report the tokens of one call on
+//! several spans; the step `cost` marks those that are not charged (`tollgate.cost.status`). On their way to such a
+//! back end they lose the attributes that it counts, which move to `tollgate.reported.<name>`. A span that is charged
+//! only a part, such as a total above calls, carries that part instead. The back ends below count spans only, so log
+//! records stay as they are.
+
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use otlp::{AttrId, NodeId, OwnedValue, Payload, Signal, UnknownFields};
+
+/// How a back end counts model calls and tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CountedBy {
+    /// Nothing is moved.
+    #[default]
+    None,
+    /// Prices spans by model and tokens (docs.honeycomb.io/investigate/observe/llm-cost).
+    Honeycomb,
+    /// Counts each span with a requested model as a call, and prices its tokens
+    /// (signoz.io/docs/ai-observability-telemetry-requirements).
+    Signoz,
+    /// Reads each number below `gen_ai.usage.` as tokens of that name (langfuse.com/integrations/native/opentelemetry).
+    Langfuse,
+    /// Sums and prices OpenInference's token counts, and the conventions' (arize.com/docs/phoenix, cost tracking).
+    Phoenix,
+    /// Sums and prices the conventions' tokens
+    /// (docs.datadoghq.com/llm_observability/instrumentation/otel_instrumentation).
+    Datadog,
+}
+
+/// Keys in which the conventions report tokens, and what part of a charged difference each one shows.
+const TOKEN_KEYS: [(&str, &[&str]); 10] = [
+    ("gen_ai.usage.input_tokens", INPUT),
+    ("gen_ai.usage.prompt_tokens", INPUT),
+    ("llm.token_count.prompt", INPUT),
+    ("gen_ai.usage.output_tokens", &["output"]),
+    ("gen_ai.usage.completion_tokens", &["output"]),
+    ("llm.token_count.completion", &["output"]),
+    ("gen_ai.usage.cache_read.input_tokens", &["cache_read"]),
+    ("llm.token_count.prompt_details.cache_read", &["cache_read"]),
+    ("gen_ai.usage.cache_creation.input_tokens", &["cache_write_5m", "cache_write_1h"]),
+    ("llm.token_count.prompt_details.cache_write", &["cache_write_5m", "cache_write_1h"]),
+];
+const REQUEST_MODEL: &str = "gen_ai.request.model";
+/// The conventions' input includes cached tokens.
+const INPUT: &[&str] = &["input", "cache_read", "cache_write_5m", "cache_write_1h"];
+
+/// What becomes of a counted attribute.
+enum Change {
+    Move(AttrId, String),
+    Set(AttrId, i64),
+    /// The model that answered, where the back end asks for the requested one.
+    NameModel(NodeId, String),
+}
+
+impl CountedBy {
+    /// The attributes that the back end counts or prices; `*` at the end stands for the rest of a name.
+    pub fn counted_keys(self) -> &'static [&'static str] {
+        match self {
+            Self::None => &[],
+            Self::Honeycomb => &[
+                "gen_ai.usage.input_tokens",
+                "gen_ai.usage.prompt_tokens",
+                "gen_ai.usage.output_tokens",
+                "gen_ai.usage.completion_tokens",
+                "gen_ai.usage.cache_read.input_tokens",
+                "gen_ai.usage.cache_creation.input_tokens",
+            ],
+            Self::Signoz => &[
+                REQUEST_MODEL,
+                "gen_ai.usage.input_tokens",
+                "gen_ai.usage.output_tokens",
+                "gen_ai.usage.cache_read.input_tokens",
+                "gen_ai.usage.cache_creation.input_tokens",
+            ],
+            Self::Langfuse => &["gen_ai.usage.*", "llm.token_count.*"],
+            Self::Phoenix => &["gen_ai.usage.*", "llm.token_count.*"],
+            Self::Datadog => &[
+                "gen_ai.usage.input_tokens",
+                "gen_ai.usage.output_tokens",
+                "gen_ai.usage.cache_read.input_tokens",
+                "gen_ai.usage.cache_creation.input_tokens",
+            ],
+        }
+    }
+
+    fn counts(self, key: &str) -> bool {
+        let matches = |rule: &&str| rule.strip_suffix('*').map_or(&key == rule, |start| key.starts_with(start));
+        // the price is of the span's own amount, whatever its status
+        key != "gen_ai.usage.cost" && self.counted_keys().iter().any(matches)
+    }
+
+    /// The request as this back end should get it. A request that can't be parsed stays as it is: the back end refuses
+    /// it.
+    pub fn adjust(self, signal: Signal, request: Bytes) -> Bytes {
+        if self == Self::None || signal != Signal::Traces {
+            return request;
+        }
+        let Ok(mut payload) = Payload::parse(signal, request.clone()) else { return request };
+        let spans: Vec<NodeId> = payload.items().collect();
+        let mut changes = Vec::new();
+        for span in spans {
+            self.collect_changes(&payload, span, &mut changes);
+        }
+        if changes.is_empty() {
+            return request;
+        }
+        for change in changes {
+            match change {
+                Change::Move(id, key) => payload.rename_attribute(id, &key),
+                Change::Set(id, count) => payload.replace_attribute(id, OwnedValue::Int(count)),
+                Change::NameModel(span, model) => payload.set(span, REQUEST_MODEL, OwnedValue::Str(model)),
+            }
+        }
+        payload.encode(UnknownFields::Keep).map_or(request, |encoded| encoded.bytes.into())
+    }
+
+    fn collect_changes(self, payload: &Payload, span: NodeId, changes: &mut Vec<Change>) {
+        let Some(share) = ChargedShare::of(payload, span) else {
+            let is_call = self == Self::Signoz && payload.get(span, "tollgate.cost.status").is_some();
+            if let Some(model) = payload.get_str(span, "gen_ai.response.model").filter(|_| is_call)
+                && payload.get(span, REQUEST_MODEL).is_none()
+            {
+                changes.push(Change::NameModel(span, model.to_owned()));
+            }
+            return;
+        };
+        for attribute in payload.encoded_attributes(span).filter(|attribute| self.counts(attribute.key())) {
+            let key = attribute.key();
+            let part = |bucket: &str| payload.get(span, &format!("tollgate.usage.{bucket}"))?.as_count();
+            let of_share = |(_, buckets): &(&str, &[&str])| {
+                buckets.iter().map(|bucket| part(bucket)).try_fold(0_i64, |sum, count| sum.checked_add(count?))
+            };
+            let share_of_key = TOKEN_KEYS.iter().find(|(known, _)| *known == key).and_then(of_share);
+            let change = match (share, share_of_key) {
+                (ChargedShare::Part, Some(count)) => Change::Set(attribute.id, count),
+                (ChargedShare::Part, None) if key == REQUEST_MODEL => continue,
+                _ => Change::Move(attribute.id, format!("tollgate.reported.{key}")),
+            };
+            changes.push(change);
+        }
+    }
+}
+
+/// How much of a span's tokens it is charged, if not all.
+#[derive(Clone, Copy)]
+enum ChargedShare {
+    /// Those in `tollgate.usage.*`.
+    Part,
+    Nothing,
+}
+
+impl ChargedShare {
+    /// `None`: the span stands for its call.
+    fn of(payload: &Payload, span: NodeId) -> Option<Self> {
+        let flags = payload.get(span, "tollgate.cost.flags");
+        let has = |words: &[&str]| {
+            let mut flags = flags.iter().flat_map(otlp::Value::items);
+            flags.any(|word| word.as_str().is_some_and(|word| words.contains(&word)))
+        };
+        let is_difference = has(&["grown", "after_span", "remainder", "net"]);
+        let is_known = !has(&["net"]) && payload.get(span, "tollgate.usage.input").is_some();
+        match payload.get_str(span, "tollgate.cost.status")? {
+            "not_counted" if has(&["on_log"]) => None,
+            "correction" | "priced" if is_difference && is_known => Some(Self::Part),
+            "priced" if !is_difference => None,
+            "included" | "not_counted" | "correction" | "priced" => Some(Self::Nothing),
+            _ => None,
+        }
+    }
+}
