@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use bytes::Bytes;
-use exporters::CountedBy;
+use exporters::{CountedBy, Stamps};
 use genai::BillingStatus;
 use otlp::{NodeId, Payload, Signal, UnknownFields};
 
@@ -113,7 +113,7 @@ fn back_ends_count_each_call_once() {
         let text = |[input, output]: Tokens| format!("{input} / {output}");
         let before = BACK_ENDS.map(|back_end| sum(back_end, &traces));
         let after = BACK_ENDS.map(|back_end| {
-            let adjust = |traces: &Bytes| back_end.adjust(Signal::Traces, traces.clone());
+            let adjust = |traces: &Bytes| back_end.adjust(Stamps::All, Signal::Traces, traces.clone());
             sum(back_end, &traces.iter().map(adjust).collect::<Vec<_>>())
         });
         if before == [[0; 2]; 5] {

@@ -17,7 +17,7 @@ pub mod remote;
 pub mod spec;
 pub mod stanza;
 
-pub use counted_by::CountedBy;
+pub use counted_by::{CountedBy, Stamps};
 
 #[cfg(test)]
 mod tests;

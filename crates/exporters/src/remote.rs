@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
-use super::counted_by::CountedBy;
+use super::counted_by::{CountedBy, Stamps};
 use super::cumulative::CumulativeConverter;
 use super::outcome::UNAVAILABLE;
 pub use super::spec::ExporterDeps;
@@ -292,11 +292,12 @@ impl RemoteExporter {
     /// The body as it is sent: with what the back end may count, and compressed. A large one is made on a blocking
     /// thread. `None` if compression failed.
     async fn prepare_body(&self, encoding: ContentEncoding, request: &ExportRequest) -> Option<Bytes> {
-        let (counted_by, signal, body) = (self.common.counted_by, request.signal, request.body.clone());
-        let is_sent_as_is = encoding == ContentEncoding::Identity && counted_by == CountedBy::None;
-        let is_inline = is_sent_as_is || body.len() <= MAX_INLINE_BODY;
+        let (counted_by, stamps) = (self.common.counted_by, self.common.stamps);
+        let (signal, body) = (request.signal, request.body.clone());
+        let is_unchanged = counted_by == CountedBy::None && stamps == Stamps::All;
+        let is_inline = (is_unchanged && encoding == ContentEncoding::Identity) || body.len() <= MAX_INLINE_BODY;
         let prepare = move || {
-            let body = counted_by.adjust(signal, body);
+            let body = counted_by.adjust(stamps, signal, body);
             if encoding == ContentEncoding::Identity { Some(body) } else { compress(encoding, &body).ok() }
         };
         if is_inline {

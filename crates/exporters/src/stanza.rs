@@ -13,7 +13,7 @@ use rustls::pki_types::ServerName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::counted_by::CountedBy;
+use super::counted_by::{CountedBy, Stamps};
 pub use super::cumulative::DeltaToCumulativeConfig as Totals;
 use super::preset::{Preset, PresetHeader, PresetKeys};
 use super::queue::{RetryOnFailure, SendingQueue};
@@ -86,6 +86,9 @@ macro_rules! remote_config {
                 /// The back end whose way of counting calls and tokens applies: what it would count twice moves to
                 /// `tollgate.reported.*`. Default: the preset's, or `none`. Needs the step `cost`.
                 pub counted_by: Option<$crate::CountedBy>,
+                /// Which attributes of tollgate's own are sent: `all` (default), or `essential`, those by which cost is
+                /// added up, a run is found and content is opened.
+                pub stamps: $crate::Stamps,
                 /// `third_party` (default) sends only stripped and redacted telemetry; `internal` sends everything.
                 pub trust: ::pipeline::Trust,
             }
@@ -118,6 +121,7 @@ macro_rules! remote_config {
                     retry: &self.retry_on_failure,
                     deltatocumulative: self.deltatocumulative.as_ref(),
                     counted_by: self.counted_by,
+                    stamps: self.stamps,
                 }
             }
         }
@@ -183,6 +187,7 @@ pub struct RemoteConfigKeys<'a> {
     pub retry: &'a RetryOnFailure,
     pub deltatocumulative: Option<&'a Totals>,
     pub counted_by: Option<CountedBy>,
+    pub stamps: Stamps,
 }
 
 /// The checked settings that both exporters share.
@@ -214,6 +219,8 @@ pub struct RemoteSettings {
     pub cumulative: Option<Totals>,
     /// How the back end counts calls and tokens.
     pub counted_by: CountedBy,
+    /// Which attributes of tollgate's own are sent.
+    pub stamps: Stamps,
     /// Earlier destinations; data that waits for them is sent to the current destination.
     pub moved_from: Vec<String>,
     /// Notes on valid keys that work differently in the Collector.
@@ -289,6 +296,7 @@ impl RemoteConfigKeys<'_> {
             outlet,
             cumulative,
             counted_by: self.counted_by.unwrap_or(preset.counted_by),
+            stamps: self.stamps,
             moved_from,
             notes: [self.queue.notes(), self.retry.notes()].concat(),
         }

@@ -401,6 +401,30 @@ resource "honeycombio_query_annotation" "agents_at_2am_fallbacks" {
   description = "Where did another model have to answer, and why?"
 }
 
+data "honeycombio_query_specification" "agents_at_2am_first_chunk" {
+  time_range          = 86400
+  compare_time_offset = 86400
+  calculation {
+    op     = "P95"
+    column = "gen_ai.response.time_to_first_chunk"
+  }
+  filter {
+    column = "gen_ai.response.time_to_first_chunk"
+    op     = "exists"
+  }
+}
+
+resource "honeycombio_query" "agents_at_2am_first_chunk" {
+  query_json = data.honeycombio_query_specification.agents_at_2am_first_chunk.json
+}
+
+resource "honeycombio_query_annotation" "agents_at_2am_first_chunk" {
+  dataset     = "__all__"
+  query_id    = honeycombio_query.agents_at_2am_first_chunk.id
+  name        = "Time to the first piece of an answer (p95)"
+  description = "Do streamed answers begin later? AgentFirstChunkClimbing fires at 1.5 times the same hour yesterday."
+}
+
 data "honeycombio_query_specification" "agents_at_2am_tool_failures" {
   breakdowns = ["tollgate.run.service", "tenant.id"]
   limit      = 20
@@ -761,6 +785,26 @@ resource "honeycombio_flexible_board" "agents_at_2am" {
     position {
       x_coordinate = 6
       y_coordinate = 19
+      width        = 3
+      height       = 3
+    }
+    query_panel {
+      query_id            = honeycombio_query.agents_at_2am_first_chunk.id
+      query_annotation_id = honeycombio_query_annotation.agents_at_2am_first_chunk.id
+      query_style         = "graph"
+      visualization_settings {
+        chart {
+          chart_index = 0
+          chart_type  = "stat"
+        }
+      }
+    }
+  }
+  panel {
+    type = "query"
+    position {
+      x_coordinate = 0
+      y_coordinate = 25
       width        = 6
       height       = 6
     }
@@ -773,7 +817,7 @@ resource "honeycombio_flexible_board" "agents_at_2am" {
   panel {
     type = "query"
     position {
-      x_coordinate = 0
+      x_coordinate = 6
       y_coordinate = 25
       width        = 6
       height       = 6
@@ -787,8 +831,8 @@ resource "honeycombio_flexible_board" "agents_at_2am" {
   panel {
     type = "query"
     position {
-      x_coordinate = 6
-      y_coordinate = 25
+      x_coordinate = 0
+      y_coordinate = 31
       width        = 6
       height       = 6
     }
@@ -801,7 +845,7 @@ resource "honeycombio_flexible_board" "agents_at_2am" {
   panel {
     type = "query"
     position {
-      x_coordinate = 0
+      x_coordinate = 6
       y_coordinate = 31
       width        = 6
       height       = 5

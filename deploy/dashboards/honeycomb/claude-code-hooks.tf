@@ -150,8 +150,13 @@ data "honeycombio_query_specification" "claude_code_hooks_tokens" {
   }
   filter {
     column = "name"
+    op     = "in"
+    value  = "claude_code.turn.stop,claude_code.llm_call"
+  }
+  filter {
+    column = "tollgate.cost.status"
     op     = "="
-    value  = "claude_code.turn.stop"
+    value  = "priced"
   }
 }
 
@@ -188,8 +193,13 @@ data "honeycombio_query_specification" "claude_code_hooks_tokens_per_session" {
   }
   filter {
     column = "name"
+    op     = "in"
+    value  = "claude_code.turn.stop,claude_code.llm_call"
+  }
+  filter {
+    column = "tollgate.cost.status"
     op     = "="
-    value  = "claude_code.turn.stop"
+    value  = "priced"
   }
   order {
     column = "gen_ai.usage.input_tokens"
@@ -386,9 +396,8 @@ data "honeycombio_query_specification" "claude_code_hooks_lines_edited" {
     op     = "exists"
   }
   filter {
-    column = "gen_ai.tool.name"
-    op     = "="
-    value  = "Edit"
+    column = "edit.lines_added"
+    op     = "exists"
   }
   order {
     column = "edit.lines_added"

@@ -14,7 +14,7 @@ def traceql(events):
             return f"{name} != nil"
         if isinstance(value, bool):
             return f"{name} = {str(value).lower()}"
-        return f'{name} = "{value}"'
+        return f'{name} =~ "{"|".join(value)}"' if isinstance(value, list) else f'{name} = "{value}"'
 
     spans = " && ".join(condition(key, value) for key, value in events["where"].items())
     by = f" by ({', '.join(f'span.{key}' for key in events['by'])})" if events.get("by") else ""

@@ -159,8 +159,9 @@ def traceql(texts):
         query["by"] = [key.removeprefix("span.") for key in match["by"].split(", ")] if match["by"] else []
         query["where"] = {}
         for one in match["where"].split(" && "):
-            key, operator, operand = re.fullmatch(r'(name|span\.[\w.]+) (=|!=) ("[^"]*"|true|false|nil)', one).groups()
+            key, operator, operand = re.fullmatch(r'(name|span\.[\w.]+) (=|!=|=~) ("[^"]*"|true|false|nil)', one).groups()
             value = {"true": True, "false": False}.get(operand, operand.strip('"'))
+            value = value.split("|") if operator == "=~" else value
             query["where"][key.removeprefix("span.")] = "present" if operator == "!=" else value
     return query
 

@@ -22,8 +22,9 @@ pub enum CountedBy {
     None,
     /// Prices spans by model and tokens (docs.honeycomb.io/investigate/observe/llm-cost).
     Honeycomb,
-    /// Counts each span with a requested model as a call, and prices its tokens
-    /// (signoz.io/docs/ai-observability-telemetry-requirements).
+    /// Prices the tokens of spans that name a requested model
+    /// (signoz.io/docs/ai-observability-telemetry-requirements). It also counts each such span as a call; the model
+    /// stays, because boards group by it.
     Signoz,
     /// Reads each number below `gen_ai.usage.` as tokens of that name (langfuse.com/integrations/native/opentelemetry).
     Langfuse,
@@ -32,6 +33,44 @@ pub enum CountedBy {
     /// Sums and prices the conventions' tokens
     /// (docs.datadoghq.com/llm_observability/instrumentation/otel_instrumentation).
     Datadog,
+}
+
+/// Which of the attributes that tollgate writes are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stamps {
+    /// All of them.
+    #[default]
+    All,
+    /// Those by which cost is added up, a run is found and content is opened.
+    Essential,
+}
+
+/// What [`Stamps::Essential`] leaves out: the parts and origin of a price, sizes and digests of content, estimates of
+/// where input went, and the further names of a reference.
+const NOT_ESSENTIAL: [&str; 17] = [
+    "tollgate.cost.rates",
+    "tollgate.cost.rate",
+    "tollgate.cost.input_usd",
+    "tollgate.cost.output_usd",
+    "tollgate.cost.cache_read_usd",
+    "tollgate.cost.cache_write_usd",
+    "tollgate.cost.fees_usd",
+    "tollgate.usage.*",
+    "tollgate.input.*",
+    "tollgate.context.*",
+    "tollgate.content.shape",
+    "gen_ai.payload.key_id",
+    "gen_ai.payload.commitment",
+    "gen_ai.payload.bytes",
+    "gen_ai.input.messages_ref",
+    "gen_ai.output.messages_ref",
+    "gen_ai.system_instructions_ref",
+];
+
+/// Whether a list names a key; `*` at the end of an entry stands for the rest of a name.
+fn is_listed(list: &[&str], key: &str) -> bool {
+    list.iter().any(|entry| entry.strip_suffix('*').map_or(key == *entry, |start| key.starts_with(start)))
 }
 
 /// Keys in which the conventions report tokens, and what part of a charged difference each one shows.
@@ -53,6 +92,7 @@ const INPUT: &[&str] = &["input", "cache_read", "cache_write_5m", "cache_write_1
 
 /// What becomes of a counted attribute.
 enum Change {
+    Remove(AttrId),
     Move(AttrId, String),
     Set(AttrId, i64),
     /// The model that answered, where the back end asks for the requested one.
@@ -72,16 +112,8 @@ impl CountedBy {
                 "gen_ai.usage.cache_read.input_tokens",
                 "gen_ai.usage.cache_creation.input_tokens",
             ],
-            Self::Signoz => &[
-                REQUEST_MODEL,
-                "gen_ai.usage.input_tokens",
-                "gen_ai.usage.output_tokens",
-                "gen_ai.usage.cache_read.input_tokens",
-                "gen_ai.usage.cache_creation.input_tokens",
-            ],
-            Self::Langfuse => &["gen_ai.usage.*", "llm.token_count.*"],
-            Self::Phoenix => &["gen_ai.usage.*", "llm.token_count.*"],
-            Self::Datadog => &[
+            Self::Langfuse | Self::Phoenix => &["gen_ai.usage.*", "llm.token_count.*"],
+            Self::Signoz | Self::Datadog => &[
                 "gen_ai.usage.input_tokens",
                 "gen_ai.usage.output_tokens",
                 "gen_ai.usage.cache_read.input_tokens",
@@ -91,28 +123,34 @@ impl CountedBy {
     }
 
     fn counts(self, key: &str) -> bool {
-        let matches = |rule: &&str| rule.strip_suffix('*').map_or(&key == rule, |start| key.starts_with(start));
         // the price is of the span's own amount, whatever its status
-        key != "gen_ai.usage.cost" && self.counted_keys().iter().any(matches)
+        key != "gen_ai.usage.cost" && is_listed(self.counted_keys(), key)
     }
 
     /// The request as this back end should get it. A request that can't be parsed stays as it is: the back end refuses
     /// it.
-    pub fn adjust(self, signal: Signal, request: Bytes) -> Bytes {
-        if self == Self::None || signal != Signal::Traces {
+    pub fn adjust(self, stamps: Stamps, signal: Signal, request: Bytes) -> Bytes {
+        let counts = self != Self::None && signal == Signal::Traces;
+        let is_reduced = stamps == Stamps::Essential && signal != Signal::Metrics;
+        if !counts && !is_reduced {
             return request;
         }
         let Ok(mut payload) = Payload::parse(signal, request.clone()) else { return request };
-        let spans: Vec<NodeId> = payload.items().collect();
         let mut changes = Vec::new();
-        for span in spans {
-            self.collect_changes(&payload, span, &mut changes);
+        for item in payload.items() {
+            if counts {
+                self.collect_changes(&payload, item, &mut changes);
+            }
+            let attributes = payload.encoded_attributes(item).filter(|_| is_reduced);
+            let left_out = attributes.filter(|attribute| is_listed(&NOT_ESSENTIAL, attribute.key()));
+            changes.extend(left_out.map(|attribute| Change::Remove(attribute.id)));
         }
         if changes.is_empty() {
             return request;
         }
         for change in changes {
             match change {
+                Change::Remove(id) => payload.remove_attribute(id),
                 Change::Move(id, key) => payload.rename_attribute(id, &key),
                 Change::Set(id, count) => payload.replace_attribute(id, OwnedValue::Int(count)),
                 Change::NameModel(span, model) => payload.set(span, REQUEST_MODEL, OwnedValue::Str(model)),
@@ -140,7 +178,6 @@ impl CountedBy {
             let share_of_key = TOKEN_KEYS.iter().find(|(known, _)| *known == key).and_then(of_share);
             let change = match (share, share_of_key) {
                 (ChargedShare::Part, Some(count)) => Change::Set(attribute.id, count),
-                (ChargedShare::Part, None) if key == REQUEST_MODEL => continue,
                 _ => Change::Move(attribute.id, format!("tollgate.reported.{key}")),
             };
             changes.push(change);
