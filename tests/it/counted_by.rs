@@ -9,7 +9,9 @@ use bytes::Bytes;
 use exporters::{CountedBy, Stamps};
 use genai::BillingStatus;
 use otlp::{NodeId, Payload, Signal, UnknownFields};
+use serde_json::json;
 
+use crate::client;
 use crate::sources::{check_generated, root};
 use crate::usefulness::{dry, read};
 
@@ -153,4 +155,35 @@ fn back_ends_count_each_call_once() {
         "\n| session | tollgate | Honeycomb | SigNoz | Langfuse | Phoenix | Datadog |\n|---|---|---|---|---|---|---|\n",
     );
     check_generated("docs/reference/back-end-sums.md", &(page + &rows));
+}
+
+/// The numbers of `docs/how-to/volume.md`: an ordinary call as it arrives, as it leaves, and with `stamps: essential`.
+#[test]
+fn the_volume_is_as_documented() {
+    let attributes = json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-4o", "gen_ai.response.model": "gpt-4o-2024-08-06",
+        "gen_ai.response.id": "chatcmpl-1", "gen_ai.response.finish_reasons": "stop",
+        "gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 100, "server.address": "api.openai.com",
+        "gen_ai.input.messages": r#"[{"role":"user","parts":[{"type":"text","content":"hello there, my friend"}]}]"#,
+        "gen_ai.output.messages": r#"[{"role":"assistant","parts":[{"type":"text","content":"hello to you"}]}]"#});
+    let span = json!({"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "name": "chat gpt-4o",
+        "startTimeUnixNano": "1795000000000000000", "attributes": client::attributes(&attributes)});
+    let request = json!({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).to_string();
+    let wire = otlp::json::decode(Signal::Traces, request.as_bytes()).unwrap();
+    let result = dry().process_request(Signal::Traces, wire.into(), None).unwrap_or_else(|error| panic!("{error}"));
+    let sent: Bytes =
+        result.after.encode(UnknownFields::Keep).unwrap_or_else(|error| panic!("{}", error.message)).bytes.into();
+    let count = |stamps| {
+        let sent = CountedBy::None.adjust(stamps, Signal::Traces, sent.clone());
+        let payload = Payload::parse(Signal::Traces, sent).unwrap_or_else(|error| panic!("{}", error.message));
+        payload.items().map(|span| payload.attributes(span).count()).sum::<usize>()
+    };
+    let page = fs::read_to_string(root().join("docs/how-to/volume.md")).unwrap();
+    for stated in [
+        format!("arrives with {} attributes", attributes.as_object().unwrap().len()),
+        format!("leaves with {}", count(Stamps::All)),
+        format!("the span has {} attributes", count(Stamps::Essential)),
+    ] {
+        assert!(page.contains(&stated), "docs/how-to/volume.md does not say: {stated}");
+    }
 }

@@ -123,6 +123,7 @@ pub(super) fn read_item(reader: &ItemReader<'_, '_>, node: NodeId, choice: Optio
         let rules =
             reader.vocabulary.extract.iter().filter(|rule| rule.dialect.is_none_or(|name| name == dialect.name));
         facts.extracted = rules.filter_map(|rule| Some((rule.to, reader.extract_value(rule)?))).collect();
+        facts.extracted.extend(reader.compared_outputs());
         facts.converted = reader.converted_attributes();
         read_outcome(reader, dialect, &mut facts);
         facts.sold_by_other_unit &= !facts.failed;

@@ -397,6 +397,19 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         })
     }
 
+    /// How an expected output, which is content, compares with the actual one.
+    pub(super) fn compared_outputs(&self) -> Vec<(&'static str, OwnedValue)> {
+        let text = |list: &SourceList| list.iter().find_map(|source| self.source_value(source)?.as_str());
+        let [Some(expected), actual] = self.vocabulary.outputs.each_ref().map(text) else { return Vec::new() };
+        let bytes = |text: &str| OwnedValue::Int(i64::try_from(text.len()).unwrap_or(i64::MAX));
+        let mut compared = vec![("tollgate.output.expected_bytes", bytes(expected))];
+        if let Some(actual) = actual {
+            compared.push(("tollgate.output.actual_bytes", bytes(actual)));
+            compared.push(("tollgate.output.as_expected", OwnedValue::Bool(actual.trim() == expected.trim())));
+        }
+        compared
+    }
+
     /// Attributes of the item whose type differs from the conventions, with their converted values.
     pub(super) fn converted_attributes(&self) -> Vec<(AttrId, OwnedValue)> {
         let kind = |attr: &ItemAttribute<'_>| self.memo.class(attr.code).kind;

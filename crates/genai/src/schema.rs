@@ -51,6 +51,8 @@ pub(super) struct DialectsFile {
     /// Facts that are reported only inside content and are not content themselves.
     #[serde(default)]
     pub(super) extract: Vec<ExtractDefinition>,
+    /// Attributes with the output that a test of an agent expects, and with the actual one.
+    pub(super) outputs: OutputKeys,
     /// By priority.
     pub(super) dialects: Vec<DialectDefinition>,
 }
@@ -79,6 +81,14 @@ pub(super) struct ExtractDefinition {
     /// The source is a positive number in another unit: what it is divided by. The target is a double.
     #[serde(default)]
     pub(super) divide: Option<f64>,
+}
+
+/// See [`VocabularyDefinition::outputs`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OutputKeys {
+    pub(super) expected: NameList,
+    pub(super) actual: NameList,
 }
 
 /// An event that carries content: a span event or a log event of this name.

@@ -57,6 +57,8 @@ pub struct Vocabulary {
     pub(super) statement_systems: Vec<SlotIndex>,
     /// Facts inside content, and the attributes they are written to.
     pub(super) extract: Vec<ExtractRule>,
+    /// The expected output and the actual one.
+    pub(super) outputs: [SourceList; 2],
     providers: ProviderNames,
     /// Current name of a provider -> of the one that its calls are counted like. See [`Vocabulary::with_sellers`].
     sellers: BTreeMap<String, String>,
@@ -315,6 +317,7 @@ impl VocabularyCompiler {
             divide: rule.divide,
         });
         let extract = extract.collect();
+        let outputs = [&data.outputs.expected, &data.outputs.actual].map(|list| compile_list(&mut self, list));
         let named = &data.caller_supplied_keys;
         let caller_key_slots =
             (self.slot_for_key(&named.schema), self.slot_for_key(&named.template), self.slot_for_key(&named.message));
@@ -359,6 +362,7 @@ impl VocabularyCompiler {
             statements: data.statements,
             statement_systems,
             extract,
+            outputs,
             providers: ProviderNames::compile(&data.providers),
             sellers: BTreeMap::new(),
             policy: ClosedItemPolicy::default(),

@@ -261,6 +261,9 @@ pub fn report_markdown(report: &FailureReport, link: &dyn Fn(&FailureSample) -> 
     out
 }
 
+/// The tool by which Claude Code submits its plan.
+const PLAN_TOOL: &str = "ExitPlanMode";
+
 /// The comment on a ticket: the agents' work on it.
 pub struct JiraComment {
     pub issue: String,
@@ -300,6 +303,10 @@ impl JiraComment {
             let _ = writeln!(text, "** duration: {} min {} s", seconds / 60, seconds % 60);
             let _ = writeln!(text, "** edits: {} tool calls that change something", writes);
             let _ = writeln!(text, "** cost: {}", format_cost(&sum));
+            let has_plan = |run: &&&RunRecord| run.tools.iter().any(|tool| &*tool.name == PLAN_TOOL);
+            if let Some(location) = runs.iter().find(has_plan).and_then(|run| vault(run)) {
+                let _ = writeln!(text, "** plan: the call of {PLAN_TOOL} in {location}");
+            }
             let most_expensive = runs.iter().max_by_key(|run| run.atto);
             if let Some(url) = most_expensive.and_then(|run| link(run)) {
                 let _ = writeln!(text, "** trace: {url}");

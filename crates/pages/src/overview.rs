@@ -13,6 +13,7 @@ use runs::{Alert, OTHER, json as to_json};
 use telemetry::moved_keys::VaultSummary;
 use telemetry::names::{self, MetricDefinition};
 use telemetry::unpriced_calls::UnpricedCalls;
+use telemetry::{MetricSeries, SeriesValue};
 
 /// Windows that a user can choose, with their hours.
 const WINDOWS: [(&str, u64); 3] = [("1h", 1), ("6h", 6), ("24h", 24)];
@@ -55,6 +56,7 @@ pub(super) fn overview_json(pages: &AdminPages, query: &PageQuery) -> Value {
         fields.insert("ready".into(), pages.health.troubles().is_empty().into());
         add_vault_fields(fields, pages);
         fields.insert("calls_without_price".into(), unpriced_calls_json(pages));
+        fields.insert("first_chunks".into(), FirstChunks::of_models(pages).iter().map(FirstChunks::json).collect());
         fields.insert("runs_omitted".into(), json!({"too_many": too_many, "too_old": too_old}));
     }
     overview
@@ -98,6 +100,49 @@ pub(super) fn add_vault_fields(fields: &mut Map<String, Value>, pages: &AdminPag
     fields.insert("keep_config".into(), vaults.keep_lines.into());
     fields.insert("undeclared_agents".into(), json!(vaults.undeclared_agents));
     fields.insert("agents_config".into(), vaults.agents_lines.into());
+}
+
+/// When streamed answers of a model began, since the gateway started.
+struct FirstChunks {
+    provider: String,
+    model: String,
+    calls: u64,
+    /// 95 of 100 began within this time, in seconds: the bound of a bucket.
+    p95_within: f64,
+}
+
+/// Maximum number of models whose answers are timed.
+const MAX_TIMED_MODELS: usize = 5;
+
+impl FirstChunks {
+    /// The models with most calls.
+    fn of_models(pages: &AdminPages) -> Vec<Self> {
+        let read = |series: MetricSeries| {
+            let SeriesValue::Histogram(histogram) = &series.value else { return None };
+            let reading = histogram.read();
+            let label = |name: &str| series.label(name).to_owned();
+            let (p95_within, calls) = (reading.percentile_bound(0.95)?, reading.counts.iter().sum());
+            Some(Self { provider: label("provider"), model: label("model"), calls, p95_within })
+        };
+        let mut models: Vec<Self> = pages.meter.series(&names::FIRST_CHUNK).into_iter().filter_map(read).collect();
+        models.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| a.model.cmp(&b.model)));
+        models.truncate(MAX_TIMED_MODELS);
+        models
+    }
+
+    fn json(&self) -> Value {
+        let Self { provider, model, calls, p95_within } = self;
+        json!({"provider": provider, "model": model, "calls": calls, "p95_within_seconds": p95_within})
+    }
+
+    fn row(&self) -> CountRow {
+        let value = match self.p95_within.is_finite() {
+            true => format!("within {}", text::format_seconds(self.p95_within)),
+            false => "over 10 min".to_owned(),
+        };
+        let detail = format!("{} calls", text::format_count(self.calls));
+        CountRow { name: text::clean_name(&self.model), detail, value, note: String::new() }
+    }
 }
 
 /// One of the four main numbers.
@@ -248,6 +293,7 @@ pub(super) struct OverviewPage {
     tools: Vec<CountRow>,
     denials: Vec<CountRow>,
     fallbacks: Vec<CountRow>,
+    first_chunks: Vec<CountRow>,
     unpriced_calls: Vec<CountRow>,
     troubles: Vec<(String, &'static str)>,
     /// The configuration lines that declare undeclared agents.
@@ -322,6 +368,7 @@ impl OverviewPage {
             tools: tools.collect(),
             denials: denials.collect(),
             fallbacks: fallbacks.collect(),
+            first_chunks: FirstChunks::of_models(pages).iter().map(FirstChunks::row).collect(),
             unpriced_calls: unpriced_rows(pages),
             troubles: pages.health.troubles(),
             agents_lines: VaultSummary::from_meter(&pages.meter).agents_lines,

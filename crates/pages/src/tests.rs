@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::{AdminPages, router};
@@ -541,4 +541,23 @@ async fn unpriced_calls_are_listed() {
         assert_eq!(rows[0]["price_config"], "cost: { providers: { our-proxy: openai } }", "{path}: {json}");
         assert_eq!((&rows[1]["price_config"], &rows[2]["price_config"]), (&Value::Null, &Value::Null), "{path}");
     }
+}
+
+/// When streamed answers begin is shown by model, most calls first, as the bucket in which 95 of 100 lie.
+#[tokio::test]
+async fn first_chunks_are_shown() {
+    let (router, meter) = pages(made(vec![]), LINK);
+    assert!(!ask(&router, "/", HTML).await.1.contains("Answers begin"));
+    let record = |model, count: usize, seconds| {
+        let labels = [("model", model), ("provider", "openai")];
+        (0..count).for_each(|_| meter.histogram(&names::FIRST_CHUNK, &labels).record(seconds));
+    };
+    record("gpt-<b>", 2, 700.0);
+    record("gpt-4o", 95, 0.8);
+    record("gpt-4o", 5, 40.0);
+    let (_, html) = ask(&router, "/", HTML).await;
+    assert!(html.contains("within 1.0 s") && html.contains("over 10 min") && !html.contains("gpt-<b>"), "{html}");
+    let rows = &ask_json(&router, "/").await["first_chunks"];
+    assert_eq!((&rows[0]["model"], &rows[0]["calls"]), (&json!("gpt-4o"), &json!(100)), "{rows}");
+    assert_eq!((&rows[0]["p95_within_seconds"], &rows[1]["p95_within_seconds"]), (&json!(1.0), &Value::Null), "{rows}");
 }

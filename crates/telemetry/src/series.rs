@@ -101,6 +101,20 @@ pub struct HistogramReading {
     pub sum: f64,
 }
 
+impl HistogramReading {
+    /// The bound below which the given share of all values lies; infinite in the last bucket. `None` without values.
+    pub fn percentile_bound(&self, share: f64) -> Option<f64> {
+        let total: u64 = self.counts.iter().sum();
+        let wanted = (total as f64 * share).ceil() as u64;
+        let mut seen = 0;
+        let bucket = self.counts.iter().position(|count| {
+            seen += count;
+            seen >= wanted
+        })?;
+        (total > 0).then(|| self.bounds.get(bucket).copied().unwrap_or(f64::INFINITY))
+    }
+}
+
 /// Label names and values, in the order in which `/metrics` writes them.
 pub(crate) type SeriesLabels = Vec<(&'static str, String)>;
 

@@ -1,7 +1,7 @@
 //! [`RunMetrics`]: metrics of finished runs and sessions, and of events counted immediately, under the documented
 //! names. [`MetricLabels`] says which figures those are. Labels are tenants, features, models, tools and similar, each
-//! with a capped number of values; run, session and user ids are never labels. `state` decides when something is over;
-//! `points` sends the same figures over OTLP.
+//! with a capped number of values; run and session ids are never labels, and of users only the pseudonym. `state`
+//! decides when something is over; `points` sends the same figures over OTLP.
 
 use runs::{Alert, RunView, SessionView, total_input_tokens};
 use telemetry::names::{self, MetricDefinition, MetricKind};
@@ -86,7 +86,8 @@ impl MetricLabels {
         }
         for (tenant, share) in totals.by_tenant(session.tenant.as_deref()) {
             let tenant = ("tenant", self.value("tenant", account, tenant));
-            record(&names::SESSION_COST, &[feature, tenant], usd(share.atto_usd));
+            let user = ("user_key", self.value("user_key", account, session.user.as_deref()));
+            record(&names::SESSION_COST, &[feature, tenant, user], usd(share.atto_usd));
         }
         record(&names::SESSIONS, &[feature], 1.0);
         record(&names::SESSION_ERRORS, &[feature], f64::from(u8::from(session.failed)));

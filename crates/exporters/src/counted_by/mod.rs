@@ -48,7 +48,7 @@ pub enum Stamps {
 
 /// What [`Stamps::Essential`] leaves out: the parts and origin of a price, sizes and digests of content, estimates of
 /// where input went, and the further names of a reference.
-const NOT_ESSENTIAL: [&str; 17] = [
+const NOT_ESSENTIAL: [&str; 20] = [
     "tollgate.cost.rates",
     "tollgate.cost.rate",
     "tollgate.cost.input_usd",
@@ -66,6 +66,9 @@ const NOT_ESSENTIAL: [&str; 17] = [
     "gen_ai.input.messages_ref",
     "gen_ai.output.messages_ref",
     "gen_ai.system_instructions_ref",
+    "gen_ai.tool.definitions_ref",
+    "gen_ai.tool.call.arguments_ref",
+    "gen_ai.tool.call.result_ref",
 ];
 
 /// Whether a list names a key; `*` at the end of an entry stands for the rest of a name.

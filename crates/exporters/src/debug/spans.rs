@@ -101,6 +101,7 @@ fn write_span(out: &mut String, span: &JsonNode<'_>, open_with: &str) {
 fn no_price_reason<'a>(status: &str, reason: Option<&'a str>) -> &'a str {
     match status {
         "not_counted" => "a copy of a call that is counted elsewhere",
+        "included" => "counted in other spans",
         "deferred" => "priced on another span or record of this call",
         _ => reason.unwrap_or("unknown"),
     }

@@ -344,7 +344,7 @@ metrics_table! {
     SESSION_LLM_CALLS = "agent_session_llm_calls", MetricKind::Histogram(COUNTS);
     /// Calls of one tool in a session.
     SESSION_TOOL_CALLS = "agent_session_tool_calls", MetricKind::Histogram(COUNTS);
-    /// Cost of a session, in USD.
+    /// Cost of a session, in USD (labels: feature, tenant, user_key: the user's pseudonym).
     SESSION_COST = "agent_session_cost_usd", MetricKind::Histogram(USD);
     /// Sessions that ended.
     SESSIONS = "agent_sessions_total", MetricKind::Counter;

@@ -211,6 +211,37 @@ fn stamps_follow_the_state() {
     assert_eq!(batch.payload.get_str(node, "tollgate.run.turn"), Some("t"));
 }
 
+/// A call without them gets the agent and the conversation of its run: its own, else what the request or earlier ones
+/// say of its trace, else the client's name and the trace. Another gateway takes these for neither feature nor session.
+#[test]
+fn calls_name_their_agent_and_conversation() {
+    let line = Line::new(runs());
+    let chat = |trace: u32, span: u32, more: Json| {
+        let mut attributes = json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai",
+            "gen_ai.request.model": "gpt-4o", "gen_ai.usage.input_tokens": 1, "gen_ai.usage.output_tokens": 1});
+        attributes.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"name": "chat", "trace": trace, "span": span, "attributes": attributes})
+    };
+    let names = |items: &[Json]| {
+        let payload = play(&line, items).payload;
+        let name = |node, key| payload.get_str(node, key).unwrap_or("").to_owned();
+        let of_item = |node| [name(node, "gen_ai.agent.name"), name(node, "gen_ai.conversation.id")];
+        payload.items().map(of_item).collect::<Vec<_>>()
+    };
+    let own = json!({"session.id": "s1", "agent.name": "keeper"});
+    assert_eq!(names(&[chat(1, 1, own), chat(1, 2, json!({}))])[1][1], "s1", "the request names it");
+    assert_eq!(names(&[chat(1, 3, json!({}))])[0][1], "s1", "an earlier request named it");
+    let [agent, conversation] = names(&[chat(2, 1, json!({}))])[0].clone();
+    assert_eq!(agent, "otel-semconv-1.37-1.41", "nothing but the dialect is known");
+    assert_eq!(conversation, format!("trace-{:032}", 2));
+    let stamped = json!({"gen_ai.agent.name": agent, "gen_ai.conversation.id": conversation});
+    play(&line, &[chat(2, 2, stamped)]);
+    let second = line.views().into_iter().find(|run| run.run == format!("{:032}", 2)).unwrap();
+    assert_eq!((second.feature, second.session), (None, format!("trace-{:032}", 2)));
+    let tool = json!({"name": "GET", "trace": 2, "span": 9, "attributes": {"http.request.method": "GET"}});
+    assert_eq!(names(&[tool])[0], ["", ""], "no call of an agent");
+}
+
 /// Processing changes no shared state: without a commit nothing is recorded.
 #[test]
 fn uncommitted_is_nothing() {
