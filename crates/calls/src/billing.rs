@@ -2,7 +2,7 @@
 //! charges of earlier batches are corrected.
 
 use super::case::{BatchEntries, Case, Charge, ChargeKind};
-use super::decide::{CallRole, Decision, UnchargedReason, decide};
+use super::decide::{CallRole, DecidedCall, Decision, UnchargedReason, decide};
 use super::money::Money;
 use super::record::{CallRecord, traits};
 
@@ -19,6 +19,8 @@ pub enum Verdict {
         money: Money,
         /// What changed for other calls is part of the amount.
         is_netted: bool,
+        /// A sum or layer above it was charged by an earlier batch; that charge is taken back elsewhere.
+        is_after_sum: bool,
         /// Of a difference: the units of the record billed earlier. Of a total: those of the calls below it.
         before: Option<[u64; 4]>,
         /// What the call itself costs by now, 1e-18 USD.
@@ -160,6 +162,10 @@ impl Billing<'_> {
             };
             self.verdicts.get_mut(*index).into_iter().for_each(|known| *known = verdict);
         }
+        let was_charged = |account: &CallAccount| !account.paid.minus(account.duplicate).is_zero();
+        let is_sum = |call: &DecidedCall| matches!(call.role, CallRole::Layer | CallRole::Sum);
+        let sums = decision.calls.iter().zip(&accounts).filter(|(call, account)| is_sum(call) && was_charged(account));
+        let after_sums: Vec<usize> = sums.flat_map(|(call, _)| call.billed_instead.iter().copied()).collect();
         targets.retain_mut(|target| {
             let decided = decision.calls.get(target.call);
             let (Some(decided), Some(account)) = (decided, accounts.get_mut(target.call)) else { return false };
@@ -198,13 +204,17 @@ impl Billing<'_> {
             let part = self.part;
             let charge = Charge { worker, batch, part, kind, money, netted, is_id_reused, is_committed: false };
             self.report_corrected_record(case, &decision, (call, at), &charge, index);
+            // before its own charge, which may be nothing
+            let decided = decision.calls.get(call);
+            let reason = |decided: &DecidedCall| decided.uncharged_reason(case, &decision.call_of, at);
+            let copy = decided.map_or(UnchargedReason::Repeat, reason);
             case.add_charge(at, charge);
             self.charges.get_mut(index).into_iter().for_each(|known| *known = Some(charge));
             if let Some(verdict) = self.verdicts.get_mut(index) {
-                let decided = decision.calls.get(call);
-                let copy = decided
-                    .map_or(UnchargedReason::Repeat, |decided| decided.uncharged_reason(case, &decision.call_of, at));
-                let of_call = Verdict::charged(&charge, (before, paid), None, copy);
+                let mut of_call = Verdict::charged(&charge, (before, paid), None, copy);
+                if let Verdict::Charged { is_netted, is_after_sum, .. } = &mut of_call {
+                    *is_after_sum = !*is_netted && after_sums.contains(&call);
+                }
                 *verdict =
                     if matches!(of_call, Verdict::NotCharged { call_usd: None, .. }) { *verdict } else { of_call };
             }
@@ -328,7 +338,7 @@ impl Verdict {
         if money.is_zero() && kind != ChargeKind::Whole && kind != ChargeKind::Unpriced {
             return Self::NotCharged { reason: copy, call_usd: is_netted.then_some(call_usd) };
         }
-        Self::Charged { kind, money, is_netted, before, call_usd, counted_by, is_id_reused }
+        Self::Charged { kind, money, is_netted, is_after_sum: false, before, call_usd, counted_by, is_id_reused }
     }
 }
 

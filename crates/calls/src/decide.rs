@@ -61,20 +61,18 @@ pub struct DecidedCall {
 impl DecidedCall {
     /// Why the record `at` of this call is not charged. `call_of`: the call of each record.
     pub(crate) fn uncharged_reason(&self, case: &Case, call_of: &[usize], at: usize) -> UnchargedReason {
-        let call = call_of.get(at);
-        let of_call = case.entries().iter().zip(call_of).enumerate().filter(|(_, (_, other))| Some(*other) == call);
-        let spans = || of_call.clone().filter(|(_, (entry, _))| entry.record.has(traits::SPAN));
+        let entries = case.entries().iter().zip(call_of).enumerate();
+        let of_call =
+            entries.filter(|(_, (_, call))| Some(*call) == call_of.get(at)).map(|(at, (entry, _))| (at, entry));
+        let mut spans = of_call.filter(|(_, entry)| entry.record.has(traits::SPAN)).peekable();
+        let is_first = spans.peek().is_some_and(|(first, entry)| *first == at && !entry.is_committed);
+        let is_charged_on_span = case.entries().get(self.winner).is_some_and(|entry| entry.record.has(traits::SPAN));
+        let is_on_log = is_first && (self.due.is_none() || !is_charged_on_span);
         match self.role {
             CallRole::Layer => UnchargedReason::Layer,
             CallRole::Sum => UnchargedReason::Sum,
             CallRole::Call if self.is_below_total => UnchargedReason::BelowTotal,
-            CallRole::Call
-                if spans().next().is_some_and(|(first, _)| first == at)
-                    && spans().all(|(_, (entry, _))| entry.charges.is_empty())
-                    && of_call.clone().any(|(_, (entry, _))| !entry.charges.is_empty()) =>
-            {
-                UnchargedReason::OnLog
-            }
+            CallRole::Call if is_on_log && spans.all(|(_, entry)| entry.charges.is_empty()) => UnchargedReason::OnLog,
             CallRole::Call | CallRole::Total => UnchargedReason::Repeat,
         }
     }
@@ -85,7 +83,7 @@ impl DecidedCall {
 pub enum UnchargedReason {
     /// It repeats a record that was charged.
     Repeat,
-    /// A log record was charged; it is the first span of the call.
+    /// It is the first span of a call that is charged on no span: on a log record, or not yet.
     OnLog,
     /// A total above it was charged for its tokens.
     BelowTotal,

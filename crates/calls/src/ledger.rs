@@ -318,6 +318,15 @@ impl Ledger {
         Some(case)
     }
 
+    /// Whether a record of this trace reports tokens.
+    pub fn has_tokens_in(&self, account: &str, trace: &[u8]) -> bool {
+        let Ok(trace) = <[u8; 16]>::try_from(trace) else { return false };
+        let number = self.keys.get(&self.key(KeyKind::Trace, &(AccountHash::from(account), trace)));
+        let case = number.and_then(|number| self.cases.get(*number as usize)?.as_ref());
+        let has_tokens = |record: &CallRecord| record.trace == trace && record.units.iter().any(|count| *count > 0);
+        case.is_some_and(|case| case.entries().iter().any(|entry| has_tokens(&entry.record)))
+    }
+
     /// Whether the call of this record was charged, or counted as unpriced.
     pub fn is_counted(&self, id: &[u8; 16]) -> bool {
         let number = self.keys.get(&self.key(KeyKind::Record, id));

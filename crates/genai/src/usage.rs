@@ -69,6 +69,9 @@ flags! {
     ON_LOG = 20, "on_log";
     /// A total: the calls below it account for some of its tokens; the cost is the rest's.
     REMAINDER = 21, "remainder";
+    /// A span with the sum of this call's tokens and others' was charged before; another call of the sum has the
+    /// correction.
+    AFTER_SUM = 22, "after_sum";
 }
 
 impl PricingFlags {

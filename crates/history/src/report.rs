@@ -304,7 +304,7 @@ impl JiraComment {
             let _ = writeln!(text, "** edits: {} tool calls that change something", writes);
             let _ = writeln!(text, "** cost: {}", format_cost(&sum));
             let has_plan = |run: &&&RunRecord| run.tools.iter().any(|tool| &*tool.name == PLAN_TOOL);
-            if let Some(location) = runs.iter().find(has_plan).and_then(|run| vault(run)) {
+            if let Some(location) = runs.iter().filter(has_plan).find_map(|run| vault(run)) {
                 let _ = writeln!(text, "** plan: the call of {PLAN_TOOL} in {location}");
             }
             let most_expensive = runs.iter().max_by_key(|run| run.atto);

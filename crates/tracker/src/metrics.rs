@@ -86,8 +86,11 @@ impl MetricLabels {
         }
         for (tenant, share) in totals.by_tenant(session.tenant.as_deref()) {
             let tenant = ("tenant", self.value("tenant", account, tenant));
-            let user = ("user_key", self.value("user_key", account, session.user.as_deref()));
-            record(&names::SESSION_COST, &[feature, tenant, user], usd(share.atto_usd));
+            record(&names::SESSION_COST, &[feature, tenant], usd(share.atto_usd));
+        }
+        if let Some(user) = &session.user {
+            let user = ("user_key", self.value("user_key", account, Some(user)));
+            record(&names::USER_SESSION_COST, &[feature, user], usd(totals.atto_usd()));
         }
         record(&names::SESSIONS, &[feature], 1.0);
         record(&names::SESSION_ERRORS, &[feature], f64::from(u8::from(session.failed)));

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 
 use foldhash::{HashMap, HashMapExt as _};
 
-use genai::{Facts, ItemRole, VaultedTexts};
+use genai::{Facts, ItemRole, VaultedTexts, fits_words};
 use kernel::hex;
 use otlp::{OwnedValue, Payload};
 use pipeline::{Batch, Trust};
@@ -24,6 +24,10 @@ use super::store::{BatchGroup, GroupStore, KeyId};
 pub(super) const RUN_ID_ATTRIBUTE: &str = "tollgate.run.id";
 const TURN_ATTRIBUTE: &str = "tollgate.run.turn";
 const ITERATION_ATTRIBUTE: &str = "tollgate.run.iteration";
+
+/// Longest name of an agent that is written: as on closed items.
+const MAX_NAME_WORDS: usize = 3;
+const MAX_NAME_BYTES: usize = 64;
 
 /// The attributes to write on one item.
 #[derive(Default)]
@@ -137,19 +141,22 @@ pub(super) fn stamp_batch(
     }
 }
 
-/// The sessions of traces, by their key in the batch, if some items do not name theirs: as another item of the batch
-/// says, else as earlier batches said.
+/// The sessions of traces, by their key in the batch, if some items do not name theirs: as the batch says, else as
+/// earlier ones said. Empty for a trace of which the batch names several.
 pub(super) fn sessions_of_traces(
     observation: &BatchObservation,
     ids: &[KeyId],
     store: &GroupStore,
 ) -> HashMap<u32, String> {
-    let mut sessions = HashMap::new();
-    let (named, unnamed): (Vec<_>, Vec<_>) = observation.items.iter().partition(|item| item.session != 0);
-    let text = |key: u32| Some(observation.keys.get((key as usize).checked_sub(1)?)?.text.to_string());
+    let mut sessions: HashMap<u32, String> = HashMap::new();
+    let items = observation.items.iter().filter(|item| item.trace != 0);
+    let (named, unnamed): (Vec<_>, Vec<_>) = items.partition(|item| item.session != 0);
+    let text = |key: u32| observation.keys.get((key as usize).checked_sub(1)?).map(|key| &*key.text);
     for item in named.iter().filter(|_| !unnamed.is_empty()) {
-        if let (Entry::Vacant(entry), Some(session)) = (sessions.entry(item.trace), text(item.session)) {
-            entry.insert(session);
+        let session = text(item.session).unwrap_or_default();
+        let known = sessions.entry(item.trace).or_insert_with(|| session.to_owned());
+        if known != session {
+            known.clear();
         }
     }
     for item in unnamed {
@@ -177,9 +184,10 @@ pub(super) fn write_agent_attributes(
         let of_trace = || (observed.trace != 0).then(|| format!("trace-{}", hex::encode(payload.trace_id(item.node))));
         let session = match item.session {
             Some(_) => None,
-            None => sessions.get(&observed.trace).cloned().or_else(of_trace),
+            None => sessions.get(&observed.trace).cloned().or_else(of_trace).filter(|session| !session.is_empty()),
         };
-        let agent = item.feature.clone().or_else(|| item.dialect.map(str::to_owned));
+        let feature = item.feature.clone().filter(|feature| fits_words(feature, MAX_NAME_WORDS, MAX_NAME_BYTES));
+        let agent = feature.or_else(|| item.dialect.map(str::to_owned));
         for (key, text) in [("gen_ai.agent.name", agent), ("gen_ai.conversation.id", session)] {
             if let Some(text) = text.filter(|text| payload.get(item.node, key).is_none() && !vaulted.contains(text)) {
                 payload.set(item.node, key, OwnedValue::Str(text));

@@ -48,7 +48,7 @@ pub enum Stamps {
 
 /// What [`Stamps::Essential`] leaves out: the parts and origin of a price, sizes and digests of content, estimates of
 /// where input went, and the further names of a reference.
-const NOT_ESSENTIAL: [&str; 20] = [
+const NOT_ESSENTIAL: [&str; 21] = [
     "tollgate.cost.rates",
     "tollgate.cost.rate",
     "tollgate.cost.input_usd",
@@ -60,6 +60,7 @@ const NOT_ESSENTIAL: [&str; 20] = [
     "tollgate.input.*",
     "tollgate.context.*",
     "tollgate.content.shape",
+    "tollgate.output.*",
     "gen_ai.payload.key_id",
     "gen_ai.payload.commitment",
     "gen_ai.payload.bytes",
@@ -115,7 +116,13 @@ impl CountedBy {
                 "gen_ai.usage.cache_read.input_tokens",
                 "gen_ai.usage.cache_creation.input_tokens",
             ],
-            Self::Langfuse | Self::Phoenix => &["gen_ai.usage.*", "llm.token_count.*"],
+            Self::Langfuse => &[
+                "gen_ai.usage.*",
+                "llm.token_count.*",
+                "langfuse.observation.usage_details",
+                "langfuse.observation.cost_details",
+            ],
+            Self::Phoenix => &["gen_ai.usage.*", "llm.token_count.*"],
             Self::Signoz | Self::Datadog => &[
                 "gen_ai.usage.input_tokens",
                 "gen_ai.usage.output_tokens",
@@ -204,13 +211,13 @@ impl ChargedShare {
             let mut flags = flags.iter().flat_map(otlp::Value::items);
             flags.any(|word| word.as_str().is_some_and(|word| words.contains(&word)))
         };
-        let is_difference = has(&["grown", "after_span", "remainder", "net"]);
-        let is_known = !has(&["net"]) && payload.get(span, "tollgate.usage.input").is_some();
+        let is_difference = has(&["grown", "after_span", "after_sum", "remainder", "net"]);
+        let is_known = !has(&["after_sum", "net"]) && payload.get(span, "tollgate.usage.input").is_some();
         match payload.get_str(span, "tollgate.cost.status")? {
             "not_counted" if has(&["on_log"]) => None,
-            "correction" | "priced" if is_difference && is_known => Some(Self::Part),
-            "priced" if !is_difference => None,
-            "included" | "not_counted" | "correction" | "priced" => Some(Self::Nothing),
+            "correction" | "priced" | "unpriced" if is_difference && is_known => Some(Self::Part),
+            "priced" | "unpriced" if !is_difference => None,
+            "included" | "not_counted" | "correction" | "priced" | "unpriced" => Some(Self::Nothing),
             _ => None,
         }
     }

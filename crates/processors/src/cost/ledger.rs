@@ -133,7 +133,10 @@ impl LedgerChanges {
 
     fn decode(body: &[u8]) -> Option<Self> {
         match body.split_first()? {
-            (&VERSION, changes) => postcard::from_bytes(changes).ok(),
+            // an effect from before `first_chunks` ends without it: zero is an empty list
+            (&VERSION, changes) => {
+                postcard::from_bytes(changes).or_else(|_| postcard::from_bytes(&[changes, &[0]].concat())).ok()
+            }
             _ => {
                 let EarlierChanges { arrived, priced, unpriced, statuses } = serde_json::from_slice(body).ok()?;
                 let exact = |(tenant, model, provider, atto): (_, _, _, String)| {
@@ -156,6 +159,7 @@ impl LedgerChanges {
         self.priced.push((tenant, model, provider, total.0));
     }
 
+    /// `seconds`: as a client reports it.
     pub(super) fn add_first_chunk(&mut self, model: &str, provider: &str, seconds: f64) {
         let (model, provider) = (self.display.label(Some(model)), self.display.label(Some(provider)));
         self.first_chunks.push((model, provider, seconds));
@@ -303,7 +307,8 @@ impl CostLedger {
             let amounts = if *atto < 0 { [0, atto.saturating_neg()] } else { [*atto, 0] };
             self.add_price(&mut totals, [tenant, model, provider], amounts);
         }
-        for (model, provider, seconds) in &changes.first_chunks {
+        let is_time = |(_, _, seconds): &&(String, String, f64)| seconds.is_finite() && *seconds > 0.0;
+        for (model, provider, seconds) in changes.first_chunks.iter().filter(is_time) {
             let (model, provider) = (totals.models.admit(model), totals.providers.admit(provider));
             let labels = [("model", model.as_str()), ("provider", provider.as_str())];
             self.meter.histogram(&names::FIRST_CHUNK, &labels).record(*seconds);

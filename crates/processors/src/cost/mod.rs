@@ -284,7 +284,7 @@ impl CostProcessor {
             if !pass.is_trusted && pass.payload.get(item.node, stamp::USAGE_COST).is_some() {
                 stamp::move_reported_cost(pass.payload, item.node, None);
             }
-            stamp::write_included(pass.payload, item.node);
+            pass.unnamed_totals.push(item.node);
             return None;
         }
         let is_relayed = pass.is_trusted && !self.config.reprice;
@@ -329,6 +329,11 @@ impl CostProcessor {
         }
         let contract: Option<Box<str>> = contract.map(Into::into);
         let cost = match (verdict, wait) {
+            (Verdict::NotCharged { reason, .. }, Some(Wait::ForRecord))
+                if reason != UnchargedReason::OnLog && pass.payload.signal() == Signal::Traces =>
+            {
+                Self::mark_late_copy(pass, item, table_stamp)
+            }
             (Verdict::NotCharged { .. }, Some(wait)) => {
                 pass.mark_status(node, BillingStatus::Deferred, PricingFlags::default());
                 let buckets = pricing.err().map(|unpriced| unpriced.buckets).unwrap_or_default();
@@ -359,7 +364,10 @@ impl CostProcessor {
                     if reason == UnchargedReason::OnLog { PricingFlags::ON_LOG } else { PricingFlags::LATE_COPY };
                 CostFact { call_atto_usd: call_usd, ..Self::mark_copy(pass, item, flag, table_stamp) }
             }
-            (Verdict::Charged { kind, money, is_netted, before, call_usd, counted_by, is_id_reused }, _) => {
+            (
+                Verdict::Charged { kind, money, is_netted, is_after_sum, before, call_usd, counted_by, is_id_reused },
+                _,
+            ) => {
                 let mut flags = PricingFlags::default();
                 if is_id_reused {
                     flags.add(PricingFlags::ID_REUSED);
@@ -375,6 +383,9 @@ impl CostProcessor {
                     });
                 }
                 let before = before.filter(|_| !is_whole);
+                if is_after_sum {
+                    flags.add(PricingFlags::AFTER_SUM);
+                }
                 if is_total && before.is_some() {
                     flags.add(PricingFlags::REMAINDER);
                 }
@@ -406,7 +417,12 @@ impl CostProcessor {
             (ChargeKind::Unpriced, _) | (_, Err(_)) if is_by_other_worker => {
                 Self::mark_late_copy(pass, item, table_stamp)
             }
-            (ChargeKind::Unpriced, Err(unpriced)) => {
+            (ChargeKind::Unpriced, Err(mut unpriced)) => {
+                if records::is_total(item)
+                    && let Some(before) = before
+                {
+                    records::subtract(&mut unpriced.buckets, before);
+                }
                 stamp::write_unpriced(pass.payload, node, &unpriced, table_stamp, flags);
                 let reason = unpriced.reason.as_str();
                 if counted_by.is_none() {
@@ -458,7 +474,8 @@ impl CostProcessor {
             }
         };
         let before = before.filter(|_| pass.payload.signal() == Signal::Traces);
-        if self.config.usage_attributes || before.is_some() {
+        let is_whole = matches!(fact.status, BillingStatus::Priced | BillingStatus::Unpriced);
+        if (self.config.usage_attributes && is_whole) || before.is_some() {
             let mut buckets = fact.buckets;
             if let Some(before) = before.filter(|_| !records::is_total(item)) {
                 records::subtract(&mut buckets, before);
@@ -656,6 +673,8 @@ struct BatchPass<'b> {
     spans: Option<BatchSpans>,
     /// Number of its calls that wait for an ancestor.
     pending_waits: usize,
+    /// Totals of agents without a model.
+    unnamed_totals: Vec<NodeId>,
 }
 
 impl BatchPass<'_> {
@@ -666,6 +685,10 @@ impl BatchPass<'_> {
     fn mark_status(&mut self, node: NodeId, status: BillingStatus, flags: PricingFlags) {
         stamp::write_status(self.payload, node, status, flags);
         self.changes.count_status(status);
+    }
+
+    fn is_included_upstream(&self, node: NodeId) -> bool {
+        self.is_trusted && self.payload.get_str(node, stamp::STATUS) == Some(stamp::INCLUDED)
     }
 
     /// Marks a call that another worker counts for the same record.
@@ -755,6 +778,7 @@ impl Processor for CostProcessor {
             is_trusted: origin.trust == Trust::Internal,
             spans: None,
             pending_waits: 0,
+            unnamed_totals: Vec::new(),
         };
         let (mut candidates, mut upstream): (Vec<Candidate<'_>>, Vec<(usize, CallRecord)>) = (Vec::new(), Vec::new());
         for index in 0..facts.items.len() {
@@ -768,6 +792,8 @@ impl Processor for CostProcessor {
                     upstream.push((index, self.upstream_record(&pass, index, item, &cost)));
                 }
                 item.cost = Some(Box::new(cost));
+            } else if pass.is_included_upstream(item.node) && !self.config.reprice {
+                // the upstream tollgate counted its tokens elsewhere
             } else if is_record && !pass.is_repeat {
                 candidates.extend(self.prepare(&mut pass, &rates, index, &mut facts));
             } else if is_record || item.copy {
@@ -778,7 +804,7 @@ impl Processor for CostProcessor {
                 if !pass.is_trusted && pass.payload.get(item.node, stamp::USAGE_COST).is_some() {
                     stamp::move_reported_cost(pass.payload, item.node, None);
                 }
-                if pass.payload.signal() == Signal::Traces && item.usage.is_reported() {
+                if pass.payload.signal() == Signal::Traces && item.usage.has_billed_tokens() {
                     stamp::write_included(pass.payload, item.node);
                 }
             }
@@ -791,6 +817,12 @@ impl Processor for CostProcessor {
             }
         } else {
             self.bill(&mut pass, (candidates, settled, upstream), &mut facts);
+        }
+        for node in std::mem::take(&mut pass.unnamed_totals) {
+            let trace = pass.payload.trace_id(node);
+            if self.ledger.calls.lock().has_tokens_in(&*pass.account, trace) {
+                stamp::write_included(pass.payload, node);
+            }
         }
         let changes = pass.changes;
         if !changes.is_empty() {

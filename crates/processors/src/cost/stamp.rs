@@ -17,6 +17,8 @@ pub(super) const USAGE_COST: &str = "gen_ai.usage.cost";
 pub(super) const RATES: &str = "tollgate.cost.rates";
 /// The billing status of the call.
 pub(super) const STATUS: &str = "tollgate.cost.status";
+/// The status of an item that is no call of its own: [`write_included`].
+pub(super) const INCLUDED: &str = "included";
 /// The exact price.
 pub(super) const USD: &str = "tollgate.cost.usd";
 /// The row of the rate table.
@@ -53,7 +55,7 @@ pub(super) fn write_status(payload: &mut Payload, node: NodeId, status: BillingS
 
 /// Marks an item whose tokens, or whose call, are those of other items.
 pub(super) fn write_included(payload: &mut Payload, node: NodeId) {
-    set_text(payload, node, STATUS, "included");
+    set_text(payload, node, STATUS, INCLUDED);
 }
 
 /// Writes an amount, which is negative in a correction.

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
@@ -36,17 +37,84 @@ struct EditInput<'a> {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct EditResponse<'a> {
-    #[serde(borrow, rename = "structuredPatch")]
-    hunks: Vec<EditHunk<'a>>,
+struct EditResponse {
+    #[serde(rename = "structuredPatch")]
+    hunks: Summed<EditHunk>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct EditHunk<'a> {
-    /// Each begins with `+`, `-` or a blank.
-    #[serde(borrow)]
-    lines: Vec<Cow<'a, str>>,
+struct EditHunk {
+    lines: Summed<PatchLine>,
+}
+
+/// The first character of a line of a patch: `+`, `-` or a blank.
+struct PatchLine(Option<char>);
+
+impl From<EditHunk> for [usize; 2] {
+    fn from(hunk: EditHunk) -> Self {
+        hunk.lines.counts
+    }
+}
+
+impl From<PatchLine> for [usize; 2] {
+    fn from(PatchLine(sign): PatchLine) -> Self {
+        ['+', '-'].map(|one| usize::from(sign == Some(one)))
+    }
+}
+
+impl<'de> Deserialize<'de> for PatchLine {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Line;
+        impl Visitor<'_> for Line {
+            type Value = PatchLine;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a line")
+            }
+
+            fn visit_str<E>(self, line: &str) -> Result<PatchLine, E> {
+                Ok(PatchLine(line.chars().next()))
+            }
+        }
+        deserializer.deserialize_str(Line)
+    }
+}
+
+/// The lines that the parts of a patch add and remove. They are counted while they are read, so a long list takes no
+/// memory.
+struct Summed<T> {
+    counts: [usize; 2],
+    parts: PhantomData<T>,
+}
+
+impl<T> Default for Summed<T> {
+    fn default() -> Self {
+        Self { counts: [0; 2], parts: PhantomData }
+    }
+}
+
+impl<'de, T: Deserialize<'de> + Into<[usize; 2]>> Deserialize<'de> for Summed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parts<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de> + Into<[usize; 2]>> Visitor<'de> for Parts<T> {
+            type Value = Summed<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<S: de::SeqAccess<'de>>(self, mut seq: S) -> Result<Summed<T>, S::Error> {
+                let mut sum = Summed::default();
+                while let Some(part) = seq.next_element::<T>()? {
+                    let ([added, removed], [more, fewer]) = (sum.counts, part.into());
+                    sum.counts = [added.saturating_add(more), removed.saturating_add(fewer)];
+                }
+                Ok(sum)
+            }
+        }
+        deserializer.deserialize_seq(Parts(PhantomData))
+    }
 }
 
 /// Why a body is not an event. The texts quote nothing.
@@ -122,16 +190,15 @@ impl<'a> HookEvent<'a> {
         if !EDITING_TOOLS.contains(&&*self.text("tool_name")?) {
             return None;
         }
-        let response = self.json("tool_response").and_then(|json| serde_json::from_str::<EditResponse<'_>>(json).ok());
-        let hunks = response.unwrap_or_default().hunks;
-        if !hunks.is_empty() {
-            let count =
-                |sign: char| hunks.iter().flat_map(|hunk| &hunk.lines).filter(|line| line.starts_with(sign)).count();
-            return Some([count('+'), count('-')]);
+        let response = self.json("tool_response").and_then(|json| serde_json::from_str::<EditResponse>(json).ok());
+        let of_patch = response.unwrap_or_default().hunks.counts;
+        if of_patch != [0; 2] {
+            return Some(of_patch);
         }
         let input: EditInput<'_> = serde_json::from_str(self.json("tool_input")?).ok()?;
         let count = |text: Option<Cow<'_, str>>| text.map_or(0, |text| text.lines().count());
-        Some([count(input.new_string.or(input.content)), count(input.old_string)])
+        let new = input.new_string.or(input.content)?;
+        Some([count(Some(new)), count(input.old_string)])
     }
 
     /// The fields that say something and of which `is_used` is false, as one JSON object; `None` if there are none.

@@ -195,7 +195,7 @@ impl SpanAttributes {
             self.used.extend(event.number("duration_ms").map(|_| "duration_ms"));
             let has_succeeded = shape.outcome == EventOutcome::Ok;
             self.add("gen_ai.tool.success", Value::BoolValue(has_succeeded));
-            if let Some([added, removed]) = event.edited_lines().filter(|_| has_succeeded) {
+            if let Some([added, removed]) = has_succeeded.then(|| event.edited_lines()).flatten() {
                 self.add_count("edit.lines_added", added);
                 self.add_count("edit.lines_removed", removed);
             }

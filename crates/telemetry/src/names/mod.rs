@@ -344,13 +344,17 @@ metrics_table! {
     SESSION_LLM_CALLS = "agent_session_llm_calls", MetricKind::Histogram(COUNTS);
     /// Calls of one tool in a session.
     SESSION_TOOL_CALLS = "agent_session_tool_calls", MetricKind::Histogram(COUNTS);
-    /// Cost of a session, in USD (labels: feature, tenant, user_key: the user's pseudonym).
+    /// Cost of a session by its user's pseudonym, in USD (labels: feature, user_key). No alert uses it: a user's first
+    /// session begins a series, so it is no increase.
+    USER_SESSION_COST = "agent_user_session_cost_usd", MetricKind::Histogram(USD);
+    /// Cost of a session, in USD.
     SESSION_COST = "agent_session_cost_usd", MetricKind::Histogram(USD);
     /// Sessions that ended.
     SESSIONS = "agent_sessions_total", MetricKind::Counter;
     /// Ended sessions in which a run failed.
     SESSION_ERRORS = "agent_session_errors_total", MetricKind::Counter;
-    /// Seconds from a streamed model call's request to the first piece of its answer (labels: model, provider).
+    /// Seconds from a streamed model call's request to the first piece of its answer, of the record that is charged
+    /// (labels: model, provider).
     FIRST_CHUNK = "agent_time_to_first_chunk_seconds", MetricKind::Histogram(SECONDS);
     /// Input tokens of one model in a run, including cached ones.
     TURN_INPUT_TOKENS = "agent_turn_input_tokens", MetricKind::Histogram(TOKENS);

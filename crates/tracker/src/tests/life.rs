@@ -234,10 +234,20 @@ fn calls_name_their_agent_and_conversation() {
     let [agent, conversation] = names(&[chat(2, 1, json!({}))])[0].clone();
     assert_eq!(agent, "otel-semconv-1.37-1.41", "nothing but the dialect is known");
     assert_eq!(conversation, format!("trace-{:032}", 2));
-    let stamped = json!({"gen_ai.agent.name": agent, "gen_ai.conversation.id": conversation});
+    let stamped = json!({"gen_ai.agent.name": agent, "gen_ai.conversation.id": conversation,
+        "tollgate.run.id": "r"});
     play(&line, &[chat(2, 2, stamped)]);
     let second = line.views().into_iter().find(|run| run.run == format!("{:032}", 2)).unwrap();
     assert_eq!((second.feature, second.session), (None, format!("trace-{:032}", 2)));
+    let in_trace = |trace: u32, session: &str| chat(trace, 7, json!({"session.id": session}));
+    assert_eq!(names(&[in_trace(5, "a"), in_trace(5, "b"), chat(5, 9, json!({}))])[2][1], "", "of which one?");
+    let no_trace = |more: Json| {
+        let mut log = chat(0, 0, more);
+        log.as_object_mut().unwrap().retain(|key, _| key != "trace" && key != "span");
+        log
+    };
+    let logs = [no_trace(json!({"session.id": "alice"})), no_trace(json!({"event.name": "bob"}))];
+    assert_eq!(names(&logs)[1][1], "", "no trace joins them");
     let tool = json!({"name": "GET", "trace": 2, "span": 9, "attributes": {"http.request.method": "GET"}});
     assert_eq!(names(&[tool])[0], ["", ""], "no call of an agent");
 }

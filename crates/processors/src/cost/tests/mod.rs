@@ -28,6 +28,7 @@ mod libraries;
 mod once;
 mod providers;
 mod refresh;
+mod shares;
 mod suites;
 mod totals;
 mod two_signals;

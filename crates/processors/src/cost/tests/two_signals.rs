@@ -237,14 +237,14 @@ fn sizes_stand_in_for_ids() {
 fn clients_are_known_after_a_restart() {
     let first = built(&Meter::new());
     let heard = at(&first, claude("logs", "s", "req_1"), 1, START);
-    at(&first, codex("traces", 2, 10), 2, START);
+    at(&first, codex("traces", 7, 10), 2, START);
     let restored = built(&Meter::new());
     restored.restore(&first.checkpoint().unwrap());
     assert_eq!(status(&at(&restored, claude("traces", "s", "req_2"), 3, START), 0), DEFERRED);
-    let lost = processed(&restored, codex("logs", 2, 10), 4);
+    let lost = processed(&restored, codex("logs", 7, 10), 4);
     assert_eq!(status(&lost, 0), COPY);
     restored.discard(&lost.origin.id);
-    let again = at(&restored, codex("logs", 2, 10), 5, START);
+    let again = at(&restored, codex("logs", 7, 10), 5, START);
     assert_eq!(status(&again, 0), COPY, "it was not taken");
     let replayed = built(&Meter::new());
     heard.effects.iter().for_each(|effect| replayed.apply(effect));
@@ -327,4 +327,17 @@ fn logs_of_unpriced_spans_cost_everything() {
         assert_eq!(total(meter), total(&alone));
     }
     assert_eq!(unpriced(&meter), 1);
+}
+
+/// A span that waits for its log record counts once for a back end, however often it is sent and by how many spans.
+#[test]
+fn a_deferred_span_counts_once() {
+    let cost = built(&Meter::new());
+    run(&cost, claude("logs", "s1", "r1"), 1);
+    assert_eq!(status(&run(&cost, claude("traces", "s1", "r1"), 2), 0), DEFERRED);
+    assert_eq!(status(&run(&cost, claude("traces", "s1", "r1"), 3), 0), COPY, "the same span again");
+    let late = built(&Meter::new());
+    run(&late, claude("logs", "s1", "r0"), 1);
+    assert_eq!(status(&run(&late, claude("traces", "s1", "r1"), 2), 0), DEFERRED, "before its record");
+    assert_eq!(status(&run(&late, claude("logs", "s1", "r1"), 3), 0), PRICED);
 }
