@@ -67,12 +67,14 @@ impl DecidedCall {
         let mut spans = of_call.filter(|(_, entry)| entry.record.has(traits::SPAN)).peekable();
         let is_first = spans.peek().is_some_and(|(first, entry)| *first == at && !entry.is_committed);
         let is_charged_on_span = case.entries().get(self.winner).is_some_and(|entry| entry.record.has(traits::SPAN));
-        let is_on_log = is_first && (self.due.is_none() || !is_charged_on_span);
+        let stands_for_call = is_first && (self.due.is_none() || !is_charged_on_span);
         match self.role {
             CallRole::Layer => UnchargedReason::Layer,
             CallRole::Sum => UnchargedReason::Sum,
             CallRole::Call if self.is_below_total => UnchargedReason::BelowTotal,
-            CallRole::Call if is_on_log && spans.all(|(_, entry)| entry.charges.is_empty()) => UnchargedReason::OnLog,
+            CallRole::Call if stands_for_call && spans.all(|(_, entry)| entry.charges.is_empty()) => {
+                UnchargedReason::FirstSpan
+            }
             CallRole::Call | CallRole::Total => UnchargedReason::Repeat,
         }
     }
@@ -83,8 +85,8 @@ impl DecidedCall {
 pub enum UnchargedReason {
     /// It repeats a record that was charged.
     Repeat,
-    /// It is the first span of a call that is charged on no span: on a log record, or not yet.
-    OnLog,
+    /// It is the first span of a call that is charged on no span: on its log record, or not yet.
+    FirstSpan,
     /// A total above it was charged for its tokens.
     BelowTotal,
     /// It is an outer layer of a call.

@@ -83,11 +83,11 @@ macro_rules! remote_config {
                 /// Converts delta metrics to cumulative ones, for back ends that do not accept deltas; `{}` for the
                 /// defaults.
                 pub deltatocumulative: Option<$crate::stanza::Totals>,
-                /// The back end whose way of counting calls and tokens applies: what it would count twice moves to
+                /// The back end that counts tokens: its counts on spans that are not charged move to
                 /// `tollgate.reported.*`. Default: the preset's, or `none`. Needs the step `cost`.
                 pub counted_by: Option<$crate::CountedBy>,
                 /// Which attributes of tollgate's own are sent: `all` (default), or `essential`, those by which cost is
-                /// added up, a run is found and content is opened.
+                /// added up, and by which a run and its content are found.
                 pub stamps: $crate::Stamps,
                 /// `third_party` (default) sends only stripped and redacted telemetry; `internal` sends everything.
                 pub trust: ::pipeline::Trust,

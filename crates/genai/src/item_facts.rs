@@ -123,7 +123,7 @@ pub(super) fn read_item(reader: &ItemReader<'_, '_>, node: NodeId, choice: Optio
         let rules =
             reader.vocabulary.extract.iter().filter(|rule| rule.dialect.is_none_or(|name| name == dialect.name));
         facts.extracted = rules.filter_map(|rule| Some((rule.to, reader.extract_value(rule)?))).collect();
-        facts.extracted.extend(reader.compared_outputs());
+        facts.extracted.extend(reader.output_comparison());
         facts.converted = reader.converted_attributes();
         read_outcome(reader, dialect, &mut facts);
         facts.sold_by_other_unit &= !facts.failed;
@@ -137,7 +137,7 @@ pub(super) fn read_item(reader: &ItemReader<'_, '_>, node: NodeId, choice: Optio
 }
 
 fn read_identity(reader: &ItemReader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
-    // what another tollgate wrote because there was nothing names neither session nor feature
+    // an upstream tollgate's stand-ins (`trace-…`, the dialect's name) are no session and no feature
     let trace = reader.payload.trace_id(facts.node);
     let is_trace = |text: &String| text.strip_prefix("trace-").is_some_and(|rest| rest == hex::encode(trace));
     facts.session = reader.item_or_resource_text(&sources.session).filter(|session| !is_trace(session));

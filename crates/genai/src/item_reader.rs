@@ -398,7 +398,7 @@ impl<'v, 'p> ItemReader<'v, 'p> {
     }
 
     /// How an expected output, which is content, compares with the actual one.
-    pub(super) fn compared_outputs(&self) -> Vec<(&'static str, OwnedValue)> {
+    pub(super) fn output_comparison(&self) -> Vec<(&'static str, OwnedValue)> {
         let text = |list: &SourceList| list.iter().find_map(|source| self.source_value(source)?.as_str());
         let [Some(expected), actual] = self.vocabulary.outputs.each_ref().map(text) else { return Vec::new() };
         let bytes = |text: &str| OwnedValue::Int(i64::try_from(text.len()).unwrap_or(i64::MAX));

@@ -78,12 +78,12 @@ pub(super) struct ExtractDefinition {
     pub(super) dialect: Option<&'static str>,
     pub(super) from: NameList,
     pub(super) to: &'static str,
-    /// The source is a positive number in another unit: what it is divided by. The target is a double.
+    /// Divides a positive number, to convert its unit; the target is a double. Other values are ignored.
     #[serde(default)]
     pub(super) divide: Option<f64>,
 }
 
-/// See [`VocabularyDefinition::outputs`].
+/// The keys of outputs that tests of agents compare.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OutputKeys {

@@ -56,7 +56,10 @@ pub(super) fn overview_json(pages: &AdminPages, query: &PageQuery) -> Value {
         fields.insert("ready".into(), pages.health.troubles().is_empty().into());
         add_vault_fields(fields, pages);
         fields.insert("calls_without_price".into(), unpriced_calls_json(pages));
-        fields.insert("first_chunks".into(), FirstChunks::of_models(pages).iter().map(FirstChunks::json).collect());
+        fields.insert(
+            "first_chunks".into(),
+            ModelFirstChunk::most_called(pages).iter().map(ModelFirstChunk::json).collect(),
+        );
         fields.insert("runs_omitted".into(), json!({"too_many": too_many, "too_old": too_old}));
     }
     overview
@@ -102,8 +105,8 @@ pub(super) fn add_vault_fields(fields: &mut Map<String, Value>, pages: &AdminPag
     fields.insert("agents_config".into(), vaults.agents_lines.into());
 }
 
-/// When streamed answers of a model began, since the gateway started.
-struct FirstChunks {
+/// When streamed answers of one model began, since the gateway started.
+struct ModelFirstChunk {
     provider: String,
     model: String,
     calls: u64,
@@ -114,9 +117,9 @@ struct FirstChunks {
 /// Maximum number of models whose answers are timed.
 const MAX_TIMED_MODELS: usize = 5;
 
-impl FirstChunks {
+impl ModelFirstChunk {
     /// The models with most calls.
-    fn of_models(pages: &AdminPages) -> Vec<Self> {
+    fn most_called(pages: &AdminPages) -> Vec<Self> {
         let read = |series: MetricSeries| {
             let SeriesValue::Histogram(histogram) = &series.value else { return None };
             let reading = histogram.read();
@@ -368,7 +371,7 @@ impl OverviewPage {
             tools: tools.collect(),
             denials: denials.collect(),
             fallbacks: fallbacks.collect(),
-            first_chunks: FirstChunks::of_models(pages).iter().map(FirstChunks::row).collect(),
+            first_chunks: ModelFirstChunk::most_called(pages).iter().map(ModelFirstChunk::row).collect(),
             unpriced_calls: unpriced_rows(pages),
             troubles: pages.health.troubles(),
             agents_lines: VaultSummary::from_meter(&pages.meter).agents_lines,

@@ -547,7 +547,7 @@ async fn unpriced_calls_are_listed() {
 #[tokio::test]
 async fn first_chunks_are_shown() {
     let (router, meter) = pages(made(vec![]), LINK);
-    assert!(!ask(&router, "/", HTML).await.1.contains("Answers begin"));
+    assert!(!ask(&router, "/", HTML).await.1.contains("Time to first chunk"));
     let record = |model, count: usize, seconds| {
         let labels = [("model", model), ("provider", "openai")];
         (0..count).for_each(|_| meter.histogram(&names::FIRST_CHUNK, &labels).record(seconds));

@@ -34,9 +34,9 @@ kernel::with_defaults! {
         pub iteration_ceilings: BTreeMap<String, u32>,
         /// Time window in which calls of one tool are counted. Default: 10 minutes.
         pub tool_window: TimeSpan = TimeSpan::seconds(10 * 60),
-        /// Writes `gen_ai.agent.name` and `gen_ai.conversation.id` on model calls, tool calls and agents that lack
-        /// them: the run's, else the client's name and the trace. Honeycomb's agent timeline and SigNoz need them.
-        /// Default: true.
+        /// Writes `gen_ai.agent.name` (the run's feature, else the dialect's name) and `gen_ai.conversation.id` (the
+        /// trace's session, else `trace-` and its id) on agents' items that lack them. Honeycomb's agent timeline and
+        /// SigNoz need them. Default: true.
         pub agent_attributes: bool = true,
         /// Thresholds of the alerts that tollgate computes itself.
         pub alerts: AlertThresholds,

@@ -25,7 +25,7 @@ pub(super) const RUN_ID_ATTRIBUTE: &str = "tollgate.run.id";
 const TURN_ATTRIBUTE: &str = "tollgate.run.turn";
 const ITERATION_ATTRIBUTE: &str = "tollgate.run.iteration";
 
-/// Longest name of an agent that is written: as on closed items.
+/// A longer feature may be text, so it is not written as an agent's name.
 const MAX_NAME_WORDS: usize = 3;
 const MAX_NAME_BYTES: usize = 64;
 

@@ -1,8 +1,8 @@
 //! Keeps a back end that counts tokens from counting a call twice. Instrumentations report the tokens of one call on
 //! several spans; the step `cost` marks those that are not charged (`tollgate.cost.status`). On their way to such a
 //! back end they lose the attributes that it counts, which move to `tollgate.reported.<name>`. A span that is charged
-//! only a part, such as a total above calls, carries that part instead. The back ends below count spans only, so log
-//! records stay as they are.
+//! only a part, such as a total above calls, carries that part instead, and the first span of a call that is charged on
+//! its log record keeps its tokens. The back ends below count spans only, so log records stay as they are.
 
 #[cfg(test)]
 mod tests;
@@ -42,7 +42,7 @@ pub enum Stamps {
     /// All of them.
     #[default]
     All,
-    /// Those by which cost is added up, a run is found and content is opened.
+    /// Those by which cost is added up, and by which a run and its content are found.
     Essential,
 }
 
@@ -77,7 +77,7 @@ fn is_listed(list: &[&str], key: &str) -> bool {
     list.iter().any(|entry| entry.strip_suffix('*').map_or(key == *entry, |start| key.starts_with(start)))
 }
 
-/// Keys in which the conventions report tokens, and what part of a charged difference each one shows.
+/// Keys of token counts, each with the buckets of `tollgate.usage.*` that it sums up.
 const TOKEN_KEYS: [(&str, &[&str]); 10] = [
     ("gen_ai.usage.input_tokens", INPUT),
     ("gen_ai.usage.prompt_tokens", INPUT),
@@ -94,7 +94,7 @@ const REQUEST_MODEL: &str = "gen_ai.request.model";
 /// The conventions' input includes cached tokens.
 const INPUT: &[&str] = &["input", "cache_read", "cache_write_5m", "cache_write_1h"];
 
-/// What becomes of a counted attribute.
+/// A change to a span before it is sent.
 enum Change {
     Remove(AttrId),
     Move(AttrId, String),
@@ -133,7 +133,7 @@ impl CountedBy {
     }
 
     fn counts(self, key: &str) -> bool {
-        // the price is of the span's own amount, whatever its status
+        // tollgate wrote it, only for what it charged
         key != "gen_ai.usage.cost" && is_listed(self.counted_keys(), key)
     }
 
@@ -195,7 +195,7 @@ impl CountedBy {
     }
 }
 
-/// How much of a span's tokens it is charged, if not all.
+/// Which of its tokens a span shows, if not all.
 #[derive(Clone, Copy)]
 enum ChargedShare {
     /// Those in `tollgate.usage.*`.
@@ -204,7 +204,7 @@ enum ChargedShare {
 }
 
 impl ChargedShare {
-    /// `None`: the span stands for its call.
+    /// `None`: it stands for its call, or nothing is known of it.
     fn of(payload: &Payload, span: NodeId) -> Option<Self> {
         let flags = payload.get(span, "tollgate.cost.flags");
         let has = |words: &[&str]| {

@@ -330,7 +330,7 @@ impl CostProcessor {
         let contract: Option<Box<str>> = contract.map(Into::into);
         let cost = match (verdict, wait) {
             (Verdict::NotCharged { reason, .. }, Some(Wait::ForRecord))
-                if reason != UnchargedReason::OnLog && pass.payload.signal() == Signal::Traces =>
+                if reason != UnchargedReason::FirstSpan && pass.payload.signal() == Signal::Traces =>
             {
                 Self::mark_late_copy(pass, item, table_stamp)
             }
@@ -361,7 +361,7 @@ impl CostProcessor {
                     item.call = ItemRole::ModelCopy;
                 }
                 let flag =
-                    if reason == UnchargedReason::OnLog { PricingFlags::ON_LOG } else { PricingFlags::LATE_COPY };
+                    if reason == UnchargedReason::FirstSpan { PricingFlags::ON_LOG } else { PricingFlags::LATE_COPY };
                 CostFact { call_atto_usd: call_usd, ..Self::mark_copy(pass, item, flag, table_stamp) }
             }
             (

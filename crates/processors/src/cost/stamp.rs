@@ -17,7 +17,7 @@ pub(super) const USAGE_COST: &str = "gen_ai.usage.cost";
 pub(super) const RATES: &str = "tollgate.cost.rates";
 /// The billing status of the call.
 pub(super) const STATUS: &str = "tollgate.cost.status";
-/// The status of an item that is no call of its own: [`write_included`].
+/// The status of an item that is not charged, because others report the same tokens or the same call.
 pub(super) const INCLUDED: &str = "included";
 /// The exact price.
 pub(super) const USD: &str = "tollgate.cost.usd";
@@ -53,7 +53,7 @@ pub(super) fn write_status(payload: &mut Payload, node: NodeId, status: BillingS
     write_flags(payload, node, flags);
 }
 
-/// Marks an item whose tokens, or whose call, are those of other items.
+/// Writes the status [`INCLUDED`].
 pub(super) fn write_included(payload: &mut Payload, node: NodeId) {
     set_text(payload, node, STATUS, INCLUDED);
 }

@@ -185,7 +185,7 @@ impl<'a> HookEvent<'a> {
     }
 
     /// Lines that a tool added to a file and removed from it: those of its patch, else of the texts that it replaced.
-    /// `None`: the tool edits no file.
+    /// `None`: no edit, or its lines are not known.
     pub(super) fn edited_lines(&self) -> Option<[usize; 2]> {
         if !EDITING_TOOLS.contains(&&*self.text("tool_name")?) {
             return None;
