@@ -1,8 +1,8 @@
 //! [`AlertEvaluator`]: alerts that a metrics store cannot compute because they need single runs or medians: loops,
 //! iteration ceilings, runs that do not end, sessions that cost or take far more than is usual for their feature,
 //! drift of a feature or tenant. An alert about a run or session fires once and ends with it; drift may fire again. No
-//! rule depends on the number of runs, so more traffic alone fires nothing. All state is bounded. `state` decides when
-//! a run is over; `runs::RunCatalog` shows alerts and `outbox` passes them to connectors.
+//! rule depends on the number of runs, so more traffic alone fires nothing. All state is bounded. `evaluation` decides
+//! when a run is over; `runs::RunCatalog` shows alerts and `outbox` passes them to connectors.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
