@@ -162,10 +162,7 @@ impl Billing<'_> {
             };
             self.verdicts.get_mut(*index).into_iter().for_each(|known| *known = verdict);
         }
-        let was_charged = |account: &CallAccount| !account.paid.minus(account.duplicate).is_zero();
-        let is_sum = |call: &DecidedCall| matches!(call.role, CallRole::Layer | CallRole::Sum);
-        let sums = decision.calls.iter().zip(&accounts).filter(|(call, account)| is_sum(call) && was_charged(account));
-        let after_sums: Vec<usize> = sums.flat_map(|(call, _)| call.billed_instead.iter().copied()).collect();
+        let after_sums = calls_of_charged_sums(&decision, &accounts);
         targets.retain_mut(|target| {
             let decided = decision.calls.get(target.call);
             let (Some(decided), Some(account)) = (decided, accounts.get_mut(target.call)) else { return false };
@@ -197,29 +194,34 @@ impl Billing<'_> {
                 }
             }
         }
-        for Target { call, at, index, kind, paid, money, stamped } in targets {
-            let before = units_before(case, &decision, call, at);
-            let (worker, batch, netted) = (self.worker, self.batch, (stamped != money).then_some(stamped));
-            let is_id_reused = self.is_id_reused(case, &decision, index, at);
-            let part = self.part;
-            let charge = Charge { worker, batch, part, kind, money, netted, is_id_reused, is_committed: false };
-            self.report_corrected_record(case, &decision, (call, at), &charge, index);
-            // before its own charge, which may be nothing
-            let decided = decision.calls.get(call);
-            let reason = |decided: &DecidedCall| decided.uncharged_reason(case, &decision.call_of, at);
-            let copy = decided.map_or(UnchargedReason::Repeat, reason);
-            case.add_charge(at, charge);
-            self.charges.get_mut(index).into_iter().for_each(|known| *known = Some(charge));
-            if let Some(verdict) = self.verdicts.get_mut(index) {
-                let mut of_call = Verdict::charged(&charge, (before, paid), None, copy);
-                if let Verdict::Charged { is_netted, is_after_sum, .. } = &mut of_call {
-                    *is_after_sum = !*is_netted && after_sums.contains(&call);
-                }
-                *verdict =
-                    if matches!(of_call, Verdict::NotCharged { call_usd: None, .. }) { *verdict } else { of_call };
-            }
+        for target in targets {
+            self.charge(case, &decision, target, &after_sums);
         }
         is_settled
+    }
+
+    /// Charges a record, and says so. `after_sums`: the calls of sums that were charged before.
+    fn charge(&mut self, case: &mut Case, decision: &Decision, target: Target, after_sums: &[usize]) {
+        let Target { call, at, index, kind, paid, money, stamped } = target;
+        let before = units_before(case, decision, call, at);
+        let (worker, batch, netted) = (self.worker, self.batch, (stamped != money).then_some(stamped));
+        let is_id_reused = self.is_id_reused(case, decision, index, at);
+        let part = self.part;
+        let charge = Charge { worker, batch, part, kind, money, netted, is_id_reused, is_committed: false };
+        self.report_corrected_record(case, decision, (call, at), &charge, index);
+        // before its own charge, which may be nothing
+        let decided = decision.calls.get(call);
+        let reason = |decided: &DecidedCall| decided.uncharged_reason(case, &decision.call_of, at);
+        let copy = decided.map_or(UnchargedReason::Repeat, reason);
+        case.add_charge(at, charge);
+        self.charges.get_mut(index).into_iter().for_each(|known| *known = Some(charge));
+        if let Some(verdict) = self.verdicts.get_mut(index) {
+            let mut of_call = Verdict::charged(&charge, (before, paid), None, copy);
+            if let Verdict::Charged { is_netted, is_after_sum, .. } = &mut of_call {
+                *is_after_sum = !*is_netted && after_sums.contains(&call);
+            }
+            *verdict = if matches!(of_call, Verdict::NotCharged { call_usd: None, .. }) { *verdict } else { of_call };
+        }
     }
 
     /// Passes to `carry` which earlier record a difference corrects.
@@ -379,6 +381,14 @@ impl CallAccount {
         }
         accounts
     }
+}
+
+/// The calls whose tokens are part of a sum, or in a layer, that an earlier batch charged.
+fn calls_of_charged_sums(decision: &Decision, accounts: &[CallAccount]) -> Vec<usize> {
+    let was_charged = |account: &CallAccount| !account.paid.minus(account.duplicate).is_zero();
+    let is_sum = |call: &DecidedCall| matches!(call.role, CallRole::Layer | CallRole::Sum);
+    let sums = decision.calls.iter().zip(accounts).filter(|(call, account)| is_sum(call) && was_charged(account));
+    sums.flat_map(|(call, _)| call.billed_instead.iter().copied()).collect()
 }
 
 /// The units of the record that was billed for a call before the one at `at`; of a total, those of the calls below it.

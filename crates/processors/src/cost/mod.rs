@@ -820,7 +820,7 @@ impl Processor for CostProcessor {
         }
         for node in std::mem::take(&mut pass.unnamed_totals) {
             let trace = pass.payload.trace_id(node);
-            if self.ledger.calls.lock().has_tokens_in(&*pass.account, trace) {
+            if self.ledger.calls.lock().has_tokens_in(&pass.account, trace) {
                 stamp::write_included(pass.payload, node);
             }
         }
