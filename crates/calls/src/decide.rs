@@ -61,23 +61,25 @@ pub struct DecidedCall {
 impl DecidedCall {
     /// Why the record `at` of this call is not charged. `call_of`: the call of each record.
     pub(crate) fn uncharged_reason(&self, case: &Case, call_of: &[usize], at: usize) -> UnchargedReason {
-        let entries = case.entries().iter().zip(call_of).enumerate();
-        let of_call =
-            entries.filter(|(_, (_, call))| Some(*call) == call_of.get(at)).map(|(at, (entry, _))| (at, entry));
-        let mut spans = of_call.filter(|(_, entry)| entry.record.has(traits::SPAN)).peekable();
-        let is_first = spans.peek().is_some_and(|(first, entry)| *first == at && !entry.is_committed);
-        let is_charged_on_span = case.entries().get(self.winner).is_some_and(|entry| entry.record.has(traits::SPAN));
-        let stands_for_call = is_first && (self.due.is_none() || !is_charged_on_span);
+        let winner = case.entries().get(self.winner);
+        let is_charged_on_span = self.due.is_some() && winner.is_some_and(|entry| entry.record.has(traits::SPAN));
         match self.role {
             CallRole::Layer => UnchargedReason::Layer,
             CallRole::Sum => UnchargedReason::Sum,
             CallRole::Call if self.is_below_total => UnchargedReason::BelowTotal,
-            CallRole::Call if stands_for_call && spans.all(|(_, entry)| entry.charges.is_empty()) => {
-                UnchargedReason::FirstSpan
-            }
+            CallRole::Call if !is_charged_on_span && is_first_span(case, call_of, at) => UnchargedReason::FirstSpan,
             CallRole::Call | CallRole::Total => UnchargedReason::Repeat,
         }
     }
+}
+
+/// Whether the record `at` is new and the first span of its call, of which no span was charged.
+fn is_first_span(case: &Case, call_of: &[usize], at: usize) -> bool {
+    let of_call =
+        case.entries().iter().zip(call_of).enumerate().filter(|(_, (_, call))| Some(*call) == call_of.get(at));
+    let mut spans = of_call.filter(|(_, (entry, _))| entry.record.has(traits::SPAN)).peekable();
+    spans.peek().is_some_and(|(first, (entry, _))| *first == at && !entry.is_committed)
+        && spans.all(|(_, (entry, _))| entry.charges.is_empty())
 }
 
 /// Why nothing is charged for a record.

@@ -150,8 +150,8 @@ fn read_identity(reader: &ItemReader<'_, '_>, sources: &Sources, facts: &mut Ite
     };
     let mut owner = [&sources.tenant, &sources.feature, &sources.user].map(read);
     let [_, feature, _] = &mut owner;
-    let is_dialect = |name: &str| reader.vocabulary.dialects().any(|dialect| dialect == name);
-    if reader.payload.get(facts.node, "tollgate.run.id").is_some() && feature.0.as_deref().is_some_and(is_dialect) {
+    let is_dialect = |name: &String| reader.vocabulary.dialects().any(|dialect| dialect == name);
+    if feature.0.as_ref().is_some_and(is_dialect) && reader.payload.get(facts.node, "tollgate.run.id").is_some() {
         *feature = (None, false);
     }
     facts.owner_decided = owner.each_ref().map(|(_, is_own)| *is_own);

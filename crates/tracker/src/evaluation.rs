@@ -14,7 +14,7 @@ use super::aggregation_context::AggregationContext;
 use super::alerts::{RuleContext, SessionBounds};
 use super::codec::put;
 use super::config::Settings;
-use super::constants::{MAX_RECENT_RUNS, nanos};
+use super::constants::{MAX_RECENT_RUNS, nanos, session_of_trace};
 use super::contribution::RunContribution;
 use super::group::{ItemGroup, PublicationRecord};
 use super::headroom::{CallHeadroom, warning_threshold};
@@ -455,7 +455,7 @@ fn find_publication<'g>(group: &'g ItemGroup, kind: &str, run: &Run) -> Option<&
     let find = |session: &str, id: &str| group.published.get(digest(&[kind, session, id]));
     let trace = group.key_text(run.trace);
     let find_by_trace = || {
-        let session = format!("trace-{trace}");
+        let session = session_of_trace(trace);
         find(&run.session, trace).or_else(|| find(&session, trace)).or_else(|| find(&session, &run.id_text))
     };
     let by_id = find(&run.session, &run.id_text);

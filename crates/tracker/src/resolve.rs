@@ -5,6 +5,7 @@
 use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use super::aggregation_context::AggregationContext;
+use super::constants::session_of_trace;
 use super::group::{AttributionTags, ItemGroup, TracePosition};
 use super::observation::{earlier, key_kind, mark};
 use super::run::{ItemRecord, Run, RunIdentity, RunItem, all_items, first_nonzero};
@@ -256,7 +257,7 @@ impl<'g> ResolvedRuns<'g> {
             run.is_alone_in_trace = runs_per_trace.get(&run.trace) == Some(&1);
             run.session = match (run.session_key, run.trace) {
                 (0, 0) => run.id_text.clone(),
-                (0, trace) => format!("trace-{}", group.key_text(trace)),
+                (0, trace) => session_of_trace(group.key_text(trace)),
                 (session, _) => group.key_text(session).to_owned(),
             };
             if let Some(key) = group.key(run.trace) {

@@ -7,12 +7,12 @@ use std::collections::hash_map::Entry;
 use foldhash::{HashMap, HashMapExt as _};
 
 use genai::{Facts, ItemRole, VaultedTexts, fits_words};
-use kernel::hex;
 use otlp::{OwnedValue, Payload};
 use pipeline::{Batch, Trust};
 use runs::{RunOwner, StepKind};
 
 use super::aggregation_context::AggregationContext;
+use super::constants::session_of_trace;
 use super::group::{ItemGroup, TracePosition};
 use super::metrics::usd;
 use super::observation::{BatchObservation, ObservedItem, flag, key_kind, mark, trouble};
@@ -150,16 +150,18 @@ pub(super) fn sessions_of_traces(
 ) -> HashMap<u32, String> {
     let mut sessions: HashMap<u32, String> = HashMap::new();
     let items = observation.items.iter().filter(|item| item.trace != 0);
-    let (named, unnamed): (Vec<_>, Vec<_>) = items.partition(|item| item.session != 0);
-    let text = |key: u32| observation.keys.get((key as usize).checked_sub(1)?).map(|key| &*key.text);
-    for item in named.iter().filter(|_| !unnamed.is_empty()) {
-        let session = text(item.session).unwrap_or_default();
+    let is_named = |item: &&ObservedItem| item.session != 0;
+    if items.clone().all(|item| is_named(&item)) {
+        return sessions;
+    }
+    for item in items.clone().filter(is_named) {
+        let session = observation.key_text(item.session).unwrap_or_default();
         let known = sessions.entry(item.trace).or_insert_with(|| session.to_owned());
         if known != session {
             known.clear();
         }
     }
-    for item in unnamed {
+    for item in items.filter(|item| !is_named(item)) {
         let Entry::Vacant(entry) = sessions.entry(item.trace) else { continue };
         let place = (item.trace as usize).checked_sub(1).and_then(|index| store.find_key(ids.get(index)?));
         let group = place.and_then(|(group, number)| Some((store.get(group)?, number)));
@@ -181,7 +183,7 @@ pub(super) fn write_agent_attributes(
 ) {
     let items = facts.items.iter().filter(|item| item.agent).zip(&observation.items);
     for (item, observed) in items.filter(|(item, _)| item.call != ItemRole::Other) {
-        let of_trace = || (observed.trace != 0).then(|| format!("trace-{}", hex::encode(payload.trace_id(item.node))));
+        let of_trace = || observation.key_text(observed.trace).map(session_of_trace);
         let session = match item.session {
             Some(_) => None,
             None => sessions.get(&observed.trace).cloned().or_else(of_trace).filter(|session| !session.is_empty()),
@@ -199,7 +201,7 @@ pub(super) fn write_agent_attributes(
 /// The run id that the item itself names, otherwise its trace id.
 fn named_run_or_trace(observation: &BatchObservation, item: &ObservedItem) -> Option<String> {
     let key = if item.run == 0 { item.trace } else { item.run };
-    observation.keys.get((key as usize).checked_sub(1)?).map(|key| key.text.to_string())
+    observation.key_text(key).map(str::to_owned)
 }
 
 /// The stamps of a batch that was added to copies of its groups.

@@ -72,7 +72,7 @@ const NOT_ESSENTIAL: [&str; 21] = [
     "gen_ai.tool.call.result_ref",
 ];
 
-/// Whether a list names a key; `*` at the end of an entry stands for the rest of a name.
+/// Whether a list has the key, or an entry that ends with `*` and matches the beginning of the key.
 fn is_listed(list: &[&str], key: &str) -> bool {
     list.iter().any(|entry| entry.strip_suffix('*').map_or(key == *entry, |start| key.starts_with(start)))
 }
@@ -104,7 +104,7 @@ enum Change {
 }
 
 impl CountedBy {
-    /// The attributes that the back end counts or prices; `*` at the end stands for the rest of a name.
+    /// The attributes that the back end counts or prices; an entry that ends with `*` matches by its beginning.
     pub fn counted_keys(self) -> &'static [&'static str] {
         match self {
             Self::None => &[],
@@ -133,7 +133,7 @@ impl CountedBy {
     }
 
     fn counts(self, key: &str) -> bool {
-        // tollgate wrote it, only for what it charged
+        // the step `cost` writes it only on items that are charged
         key != "gen_ai.usage.cost" && is_listed(self.counted_keys(), key)
     }
 
@@ -204,7 +204,7 @@ enum ChargedShare {
 }
 
 impl ChargedShare {
-    /// `None`: it stands for its call, or nothing is known of it.
+    /// `None`: it shows all of them, because it stands for its call or has no stamp.
     fn of(payload: &Payload, span: NodeId) -> Option<Self> {
         let flags = payload.get(span, "tollgate.cost.flags");
         let has = |words: &[&str]| {
