@@ -244,12 +244,12 @@ pub(super) mod price_quality {
 const VERSION: u8 = 2;
 
 impl BatchObservation {
-    /// The effect's body.
     /// The text of the key with this number.
     pub(super) fn key_text(&self, number: u32) -> Option<&str> {
         self.keys.get((number as usize).checked_sub(1)?).map(|key| &*key.text)
     }
 
+    /// The effect's body.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + self.items.len() * 48);
         out.push(VERSION);
