@@ -62,6 +62,9 @@ pub struct RunRecord {
     pub template: Option<Arc<str>>,
     /// `service.name`.
     pub service: Option<Arc<str>>,
+    /// Route or name of the request or job that it is part of.
+    #[serde(default)]
+    pub operation: Option<Arc<str>>,
     /// One of [`RunState::as_str`].
     pub state: Box<str>,
     /// Start, unix ns; 0 = unknown.
@@ -121,6 +124,7 @@ impl RunRecord {
             issue: shared(&view.issue),
             template: shared(&view.template),
             service: shared(&view.service),
+            operation: shared(&view.operation),
             state: view.state.as_str().into(),
             start: view.start.min(now),
             at: view.last.max(view.start).min(now),
@@ -166,14 +170,17 @@ impl RunRecord {
         [RunState::Failed, RunState::Killed].iter().any(|state| &*self.state == state.as_str())
     }
 
-    /// Duration in ns; of a live run, up to `now`.
-    pub fn elapsed(&self, now: u64) -> u64 {
-        if self.is_live() && self.start != 0 {
-            now.saturating_sub(self.start).max(self.duration)
-        } else {
-            self.duration
-        }
+    /// See [`run_title`].
+    pub fn title(&self) -> String {
+        run_title([&self.service, &self.operation, &self.feature].map(Option::as_deref))
     }
+}
+
+/// What a person calls a run: its service, the request or job that it is part of, and its agent.
+pub fn run_title(names: [Option<&str>; 3]) -> String {
+    let mut names: Vec<&str> = names.into_iter().flatten().collect();
+    names.dedup();
+    if names.is_empty() { "unnamed run".to_owned() } else { names.join(" · ") }
 }
 
 fn collect_models(totals: &BTreeMap<String, runs::ModelTotals>) -> Vec<RunModelUsage> {

@@ -165,7 +165,7 @@ pub struct WindowFigures {
     pub iterations: WindowMetric,
     /// Maximum iterations of one run.
     pub most_iterations: u64,
-    /// 95th percentile of seconds per run; of live runs, up to now.
+    /// 95th percentile of seconds per run; of live runs, up to their last event.
     pub p95: WindowMetric,
     /// Share of finished runs that failed or were killed.
     pub failure: WindowMetric,
@@ -199,9 +199,9 @@ struct RunTally {
 }
 
 impl RunTally {
-    fn add(&mut self, run: &RunRecord, now: u64) {
+    fn add(&mut self, run: &RunRecord) {
         self.sum.add(&run_sum(run));
-        self.durations.push(run.elapsed(now));
+        self.durations.push(run.duration);
     }
 
     fn average(count: u64, sum: f64) -> Option<f64> {
@@ -235,15 +235,15 @@ impl RunTally {
 pub fn compute_figures(runs: &[Arc<RunRecord>], window: TimeWindow) -> WindowFigures {
     let (mut current, mut day_before) = (RunTally::default(), RunTally::default());
     let mut steps: Vec<RunTally> = (0..SPARKLINE_STEPS).map(|_| RunTally::default()).collect();
-    let (yesterday, end) = (window.day_before(), window.to);
+    let yesterday = window.day_before();
     let mut counted: Vec<&Arc<RunRecord>> = Vec::new();
     for run in runs {
         if let Some(at) = window.counting_time(run) {
-            current.add(run, end);
+            current.add(run);
             counted.push(run);
-            window.step_index(at).and_then(|step| steps.get_mut(step)).into_iter().for_each(|step| step.add(run, end));
+            window.step_index(at).and_then(|step| steps.get_mut(step)).into_iter().for_each(|step| step.add(run));
         } else if yesterday.contains(run.at) {
-            day_before.add(run, end);
+            day_before.add(run);
         }
     }
     let metric = |value, yesterday, series| WindowMetric { value, yesterday, series };
@@ -276,7 +276,7 @@ pub fn compute_figures(runs: &[Arc<RunRecord>], window: TimeWindow) -> WindowFig
         troubles: top_counts(troubles),
         fallbacks: top_counts(counted.iter().flat_map(|run| named_fallbacks(run))),
         no_usage: CallsWithoutUsage::from_runs(counted.iter().map(|run| &***run)),
-        longest: first_runs(&counted, |run| Reverse((run.elapsed(end), run.at))),
+        longest: first_runs(&counted, |run| Reverse((run.duration, run.at))),
         most_expensive: first_runs(&counted, |run| Reverse((run.atto, run.at))),
     }
 }
@@ -410,15 +410,15 @@ pub fn compute_changes(
         }
     }
     let mut rows: Vec<ChangeFigures> =
-        groups.into_iter().map(|((name, service), runs)| change_figures(name, service, &runs, window.to)).collect();
+        groups.into_iter().map(|((name, service), runs)| change_figures(name, service, &runs)).collect();
     rows.sort_by(|a, b| (Reverse(a.first), &a.name, &a.service).cmp(&(Reverse(b.first), &b.name, &b.service)));
     rows.truncate(MAX_CHANGES);
     rows
 }
 
-fn change_figures(name: &str, service: &str, runs: &[&RunRecord], now: u64) -> ChangeFigures {
+fn change_figures(name: &str, service: &str, runs: &[&RunRecord]) -> ChangeFigures {
     let mut tally = RunTally::default();
-    runs.iter().for_each(|run| tally.add(run, now));
+    runs.iter().for_each(|run| tally.add(run));
     let starts = runs.iter().map(|run| if run.start == 0 { run.at } else { run.start });
     ChangeFigures {
         name: name.to_owned(),

@@ -40,7 +40,7 @@ pub(super) fn sums_json(sum: &UsageSum) -> Value {
 }
 
 /// One run as history keeps it; the duration of a live run is up to `now`.
-pub fn run_json(run: &RunRecord, now: u64) -> Value {
+pub fn run_json(run: &RunRecord) -> Value {
     json!({
         "id": run.run,
         "session_id": run.session,
@@ -53,10 +53,11 @@ pub fn run_json(run: &RunRecord, now: u64) -> Value {
         "commit_sha": run.commit,
         "issue_id": run.issue,
         "service": run.service,
+        "operation": run.operation,
         "state": run.state,
         "start": time(run.start),
         "last": time(run.at),
-        "duration_seconds": run.elapsed(now) as f64 / 1e9,
+        "duration_seconds": run.duration as f64 / 1e9,
         "iterations": run.iterations,
         "model_calls": run.calls,
         "failed_model_calls": run.failed_calls,
@@ -72,9 +73,7 @@ pub fn run_json(run: &RunRecord, now: u64) -> Value {
 
 /// The figures of a window; sums are over all runs, live ones up to now.
 pub fn figures_json(figures: &WindowFigures) -> Value {
-    let runs = |runs: &[std::sync::Arc<RunRecord>]| {
-        runs.iter().map(|run| run_json(run, figures.window.to)).collect::<Vec<_>>()
-    };
+    let runs = |runs: &[std::sync::Arc<RunRecord>]| runs.iter().map(|run| run_json(run)).collect::<Vec<_>>();
     let denials = figures.denials.iter();
     let denials = denials.map(|([tool, source], count)| json!({"tool": tool, "source": source, "count": count}));
     let fallbacks = figures.fallbacks.iter().map(|([reason, provider, from, to, tenant, template], count)| {

@@ -30,7 +30,7 @@ pub(crate) mod tests;
 
 pub use client_recorder::ClientRecorder;
 pub use clients::ClientTable;
-pub use entry::{RunModelUsage, RunRecord, RunToolUsage};
+pub use entry::{RunModelUsage, RunRecord, RunToolUsage, run_title};
 pub use failure_recorder::FailedSpanRecorder;
 pub use failures::{FailedSpans, FailureCount, FailureKey, FailureSample};
 pub use figures::{

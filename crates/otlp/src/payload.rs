@@ -288,6 +288,33 @@ impl Payload {
         self.int_field(node, IndexedField::Severity)
     }
 
+    /// Whether a span has a parent in another process: its kind is SERVER or CONSUMER, or its flags say so. Read from
+    /// the request's bytes, because few spans are asked for it.
+    pub fn has_remote_parent(&self, span: NodeId) -> bool {
+        const KIND: u32 = 6;
+        const FLAGS: u32 = 16;
+        const SERVER_OR_CONSUMER: [u64; 2] = [2, 5];
+        /// `SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK`.
+        const IS_REMOTE: u32 = 0x200;
+        if self.kind(span) != NodeKind::Span || self.parent_span_id(span).is_empty() {
+            return false;
+        }
+        let Some(frame) = self.index.frames.get(self.index.node(span.0).frame as usize) else { return false };
+        let mut fields = wire::FieldCursor::over_range(&self.request, frame.body);
+        while let Ok(Some(field)) = fields.next() {
+            let body = field.span().slice(&self.request);
+            let is_remote = match field.number {
+                KIND => wire::read_varint(body, 0).is_some_and(|(kind, _)| SERVER_OR_CONSUMER.contains(&kind)),
+                FLAGS => body.first_chunk::<4>().is_some_and(|flags| u32::from_le_bytes(*flags) & IS_REMOTE != 0),
+                _ => false,
+            };
+            if is_remote {
+                return true;
+            }
+        }
+        false
+    }
+
     fn int_field(&self, node: NodeId, kind: IndexedField) -> i32 {
         wire::read_varint(self.field_bytes(node, kind).unwrap_or_default(), 0).map_or(0, |(number, _)| number as i32)
     }

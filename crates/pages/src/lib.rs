@@ -91,6 +91,7 @@ struct PageQuery {
     sort: String,
     tenant: Option<String>,
     feature: Option<String>,
+    service: Option<String>,
     model: Option<String>,
     state: Option<String>,
     session: Option<String>,
@@ -294,7 +295,7 @@ impl AdminPages {
     fn stored_run(&self, run: &RunRecord) -> Value {
         let text = self.history_store.lock().as_ref().and_then(|store| store.read_detail(run));
         let stored = text.and_then(|text| serde_json::from_str::<Value>(&text).ok()).map(runs::json::upgrade_schema);
-        stored.unwrap_or_else(|| history::run_json(run, self.now()))
+        stored.unwrap_or_else(|| history::run_json(run))
     }
 
     /// Runs of the same session in order of time: its turns.
@@ -304,6 +305,6 @@ impl AdminPages {
         let mut turns: Vec<Arc<RunRecord>> = self.history.all_runs();
         turns.retain(|turn| turn.session == run.session && turn.account == run.account);
         turns.sort_by(|a, b| (a.start, &a.run).cmp(&(b.start, &b.run)));
-        turns.iter().take(MAX_TURNS).map(|turn| history::run_json(turn, self.now())).collect()
+        turns.iter().take(MAX_TURNS).map(|turn| history::run_json(turn)).collect()
     }
 }

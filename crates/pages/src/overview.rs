@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::sparkline::Sparkline;
 use super::{AdminPages, PageQuery, alert_message, text};
 use history::{CostShare, RunRecord, TimeWindow, WindowFigures, WindowMetric, compute_figures, figures_json};
-use runs::{Alert, OTHER, json as to_json};
+use runs::{Alert, OTHER, UNATTRIBUTED, json as to_json};
 use telemetry::moved_keys::VaultSummary;
 use telemetry::names::{self, MetricDefinition};
 use telemetry::unpriced_calls::UnpricedCalls;
@@ -177,13 +177,17 @@ pub(super) struct CostRow {
 }
 
 pub(super) struct RunRow {
+    /// Address of the run's page.
     pub(super) href: String,
+    pub(super) title: String,
     pub(super) id: String,
     pub(super) state: String,
     pub(super) live: bool,
     pub(super) bad: bool,
     pub(super) tenant: String,
-    pub(super) feature: String,
+    /// Its service, and the list of that service's runs.
+    pub(super) service: String,
+    pub(super) service_href: String,
     pub(super) model: String,
     pub(super) iterations: String,
     pub(super) tools: String,
@@ -199,7 +203,6 @@ pub(super) struct RunRow {
     pub(super) when: String,
     pub(super) at: String,
     pub(super) trace: Option<String>,
-    pub(super) trace_id: String,
 }
 
 impl RunRow {
@@ -208,18 +211,23 @@ impl RunRow {
         let model = run.models.iter().max_by_key(|model| (model.atto, model.calls));
         Self {
             href: pages.run_href(&run.account, &run.run),
+            title: text::clean_id(&run.title()),
             id: text::clean_id(&run.run),
-            state: run.state.to_string(),
+            state: text::format_state(&run.state).to_owned(),
             live: run.is_live(),
             bad: run.is_failed(),
             tenant: or_none(&run.tenant),
-            feature: or_none(&run.feature),
+            service: or_none(&run.service),
+            service_href: format!(
+                "/runs?service={}",
+                text::percent_encode(run.service.as_deref().unwrap_or(UNATTRIBUTED))
+            ),
             model: model.map_or_else(|| "–".to_owned(), |model| text::clean_name(&model.name)),
             iterations: text::format_count(run.iterations),
             tools: text::format_count(run.tool_calls),
             tool_failures: run.tool_failures,
             tokens: text::format_tokens(run.input.saturating_add(run.output)),
-            duration: text::format_seconds(run.elapsed(now) as f64 / 1e9),
+            duration: text::format_seconds(run.duration as f64 / 1e9),
             cost: text::format_cost(run.atto, run.unpriced),
             exact: text::format_exact_cost(run.atto, run.unpriced),
             unpriced: if run.atto == 0 { 0 } else { run.unpriced },
@@ -227,7 +235,6 @@ impl RunRow {
             when: text::format_age(run.at, now),
             at: text::format_time(run.at),
             trace: pages.trace_url(run),
-            trace_id: run.trace.chars().take(8).collect(),
         }
     }
 }
@@ -607,7 +614,7 @@ impl AlertGroup {
             about: names.collect::<Vec<_>>().join(" · "),
             own: is_of_run(first),
             cost: run.map(|run| text::format_cost(run.atto, run.unpriced)).unwrap_or_default(),
-            run: text::clean_id(run.map_or(&*first.run, |run| &*run.run)),
+            run: run.map_or_else(|| text::clean_id(&first.run), |run| text::clean_id(&run.title())),
             href: run
                 .map(|run| pages.run_href(&run.account, &run.run))
                 .or_else(|| (!first.run.is_empty()).then(|| pages.run_href(&first.account, &first.run))),

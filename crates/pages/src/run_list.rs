@@ -61,12 +61,13 @@ impl RunListPage {
                 && (sort != "failed" || run.is_failed())
         });
         let run_count = runs.len();
-        runs.sort_by_key(|run| Reverse((sort_key(run, sort, now), run.at)));
+        runs.sort_by_key(|run| Reverse((sort_key(run, sort), run.at)));
         let limit = query.limit.unwrap_or(MAX_ROWS);
         runs.truncate(limit.min(MAX_JSON_ROWS));
         let filters = [
             ("tenant", &query.tenant),
             ("feature", &query.feature),
+            ("service", &query.service),
             ("model", &query.model),
             ("state", &query.state),
             ("session", &query.session),
@@ -116,7 +117,7 @@ impl RunListPage {
 
     pub(super) fn json(&self, pages: &AdminPages) -> Value {
         let run_with_link = |run: &Arc<RunRecord>| {
-            let mut value = run_json(run, pages.now());
+            let mut value = run_json(run);
             if let Value::Object(fields) = &mut value {
                 fields.insert("trace_url".into(), pages.trace_url(run).map_or(Value::Null, Value::from));
             }
@@ -127,10 +128,10 @@ impl RunListPage {
 }
 
 /// The sort key of a run; the greatest comes first.
-fn sort_key(run: &RunRecord, sort: &str, now: u64) -> i128 {
+fn sort_key(run: &RunRecord, sort: &str) -> i128 {
     match sort {
         "cost" => run.atto,
-        "time" => run.elapsed(now).into(),
+        "time" => run.duration.into(),
         "iterations" => run.iterations.into(),
         "tokens" => run.input.saturating_add(run.output).into(),
         _ => run.at.into(),
@@ -143,6 +144,7 @@ fn matches_filters(run: &RunRecord, query: &PageQuery) -> bool {
     };
     matches(&query.tenant, run.tenant.as_deref())
         && matches(&query.feature, run.feature.as_deref())
+        && matches(&query.service, run.service.as_deref())
         && matches(&query.state, Some(&run.state))
         && matches(&query.session, Some(&run.session))
         && matches(&query.account, Some(&run.account))

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{AdminPages, text};
+use history::run_title;
 use runs::amounts::NO_PRICE;
 
 /// Maximum depth of the drawn tree.
@@ -74,6 +75,7 @@ struct TurnRow {
 pub(super) struct RunPage {
     page: &'static str,
     version: &'static str,
+    title: String,
     id: String,
     state: String,
     live: bool,
@@ -129,6 +131,7 @@ impl RunPage {
             ("Feature", "feature"),
             ("User", "user"),
             ("Service", "service"),
+            ("Operation", "operation"),
             ("Commit", "commit_sha"),
             ("Issue", "issue_id"),
             ("Incident", "incident"),
@@ -140,15 +143,14 @@ impl RunPage {
         let start = parse_nanos(&run["start"]).unwrap_or(0);
         facts.push(("Started (UTC)", text::format_time(start)));
         let elapsed = run["duration_seconds"].as_f64().unwrap_or(0.0);
-        let elapsed =
-            if state == "live" && start != 0 { pages.now().saturating_sub(start) as f64 / 1e9 } else { elapsed };
         Self {
             page: "runs",
             version: env!("CARGO_PKG_VERSION"),
+            title: text::clean_id(&run_title(["service", "operation", "feature"].map(|key| run[key].as_str()))),
             id: read_name("id").unwrap_or_default(),
             live: state == "live",
             bad: matches!(&*state, "failed" | "killed"),
-            state,
+            state: text::format_state(&state).to_owned(),
             trace: run["trace_url"].as_str().map(str::to_owned),
             trace_id: run["trace_id"].as_str().unwrap_or("").to_owned(),
             linked: pages.link.is_some(),
@@ -257,7 +259,7 @@ fn turn_rows(pages: &AdminPages, run: &Value) -> Vec<TurnRow> {
             number: index + 1,
             href: pages.run_href(turn_json["account"].as_str().unwrap_or(""), id),
             current: run["id"].as_str() == Some(id),
-            state: state.to_owned(),
+            state: text::format_state(state).to_owned(),
             bad: matches!(state, "failed" | "killed"),
             iterations: text::format_count(count_or_zero(&turn_json["iterations"])),
             cost: format_money(&turn_json["cost_usd"]).0,

@@ -392,7 +392,8 @@ async fn troubles_and_long_ids() {
     assert!(html.contains(sentence), "{html}");
     assert!(html.contains("1 model call was answered without usage, so it has no price: gpt-5-mini in agents (1)."));
     assert!(html.contains("stream_options.include_usage"), "{html}");
-    assert_eq!(html.matches(&format!(">{id}</a>")).count(), 4, "in the alert and in three tables");
+    assert_eq!(html.matches(&format!(">{id}</code>")).count(), 3, "in three tables");
+    assert_eq!(html.matches(">agents ↗</a>").count(), 3, "the row's link is its trace");
     let (_, html) = ask(&router, &format!("/runs/{id}"), HTML).await;
     assert!(html.contains(&format!("<dd>{id}</dd>")), "its session: {html}");
     assert!(html.contains("<dt>Sub-agents</dt><dd><strong>2</strong>"), "{html}");

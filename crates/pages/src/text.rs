@@ -6,6 +6,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use kernel::calendar::rfc3339;
 use kernel::clock::UnixNanos;
 use kernel::terminal::is_unsafe;
+use runs::RunState;
 pub(super) use runs::amounts::{
     format_cost, format_count, format_decimal, format_dollars, format_exact_usd, format_seconds,
 };
@@ -32,6 +33,11 @@ fn clean_and_cut(text: &str, max_chars: usize) -> String {
         shown.push('…');
     }
     if shown.trim().is_empty() { "(no name)".to_owned() } else { shown }
+}
+
+/// The state of a run in words.
+pub(super) fn format_state(state: &str) -> &str {
+    if state == RunState::Idle.as_str() { "no end seen" } else { state }
 }
 
 /// Percent-encodes a part of an address.

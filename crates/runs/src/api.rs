@@ -56,6 +56,7 @@ struct RunFilter {
     limit: Option<usize>,
     tenant: Option<String>,
     feature: Option<String>,
+    service: Option<String>,
     state: Option<String>,
     session: Option<String>,
     incident: Option<String>,
@@ -64,7 +65,8 @@ struct RunFilter {
 impl RunFilter {
     fn list_runs(&self, board: &dyn RunCatalog) -> Vec<RunView> {
         let is_unfiltered = self.tenant.is_none() && self.feature.is_none() && self.state.is_none();
-        let is_unfiltered = is_unfiltered && self.session.is_none() && self.incident.is_none();
+        let is_unfiltered =
+            is_unfiltered && self.session.is_none() && self.incident.is_none() && self.service.is_none();
         let limit = self.limit.unwrap_or(DEFAULT_RUNS).min(MAX_RUNS);
         let mut views = board.recent_runs(if is_unfiltered { limit } else { MAX_RUNS });
         let matches =
@@ -72,6 +74,7 @@ impl RunFilter {
         views.retain(|view| {
             matches(&self.tenant, view.tenant.as_deref())
                 && matches(&self.feature, view.feature.as_deref())
+                && matches(&self.service, view.service.as_deref())
                 && matches(&self.state, Some(view.state.as_str()))
                 && matches(&self.session, Some(&view.session))
                 && matches(&self.incident, view.incident.as_deref())

@@ -144,6 +144,7 @@ pub fn run(view: &RunView) -> Value {
         "commit_sha": view.commit,
         "issue_id": view.issue,
         "service": view.service,
+        "operation": view.operation,
         "state": view.state.as_str(),
         "failed": view.failed,
         "start": time(view.start),

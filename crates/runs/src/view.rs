@@ -161,6 +161,10 @@ pub struct RunView {
     pub issue: Option<String>,
     /// `service.name`.
     pub service: Option<String>,
+    /// Route or name of the span that is the root of its trace, if that is no agent: the request or job that it is
+    /// part of.
+    #[serde(skip)]
+    pub operation: Option<String>,
     pub state: RunState,
     /// The root, the end or the last model call failed.
     pub failed: bool,

@@ -27,7 +27,7 @@ kernel::with_defaults! {
         /// Attributes that name the feature; the first one present counts, on the item, otherwise on its resource.
         pub feature_from: Vec<String> = DEFAULT_FEATURE_FROM.map(str::to_owned).to_vec(),
         /// Numeric span attributes that are summed by service, tenant and commit.
-        pub measures: Vec<String> = DEFAULT_MEASURES.map(str::to_owned).to_vec(),
+        pub measures: Vec<String>,
         /// Iterations at which a run must stop: warned at 80 %, alerted at 100 %. Default: 50.
         pub iteration_ceiling: u32 = 50,
         /// Iteration ceilings of single features; they override `iteration_ceiling`.
@@ -44,7 +44,6 @@ kernel::with_defaults! {
 }
 
 const DEFAULT_FEATURE_FROM: [&str; 5] = ["feature", "agent.feature", "gen_ai.agent.name", "agent.name", "agent.type"];
-const DEFAULT_MEASURES: [&str; 3] = ["athena.query_cost", "s3.bytes_scanned", "billing.record_count"];
 
 /// The checked form of [`Config`].
 #[derive(Clone, Debug)]

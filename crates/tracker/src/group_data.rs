@@ -158,6 +158,7 @@ pub(super) struct LifecycleMark {
     pub(super) finish: u16,
     pub(super) tenant: u16,
     pub(super) feature: u16,
+    /// See [`super::observation::ObservedItem::model`].
     pub(super) model: u16,
     pub(super) error: u16,
 }

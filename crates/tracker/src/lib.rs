@@ -15,6 +15,7 @@ mod compact_map;
 pub mod config;
 mod constants;
 mod contribution;
+mod ends;
 mod evaluation;
 mod finish_reason;
 mod group;
@@ -57,8 +58,10 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use foldhash::{HashSet, HashSetExt as _};
 use genai::{Facts, VaultedTexts, Vocabulary, adopt_owners, cached_facts};
 use kernel::clock::UnixNanos;
+use kernel::hex;
 use kernel::pseudonym::IdPolicy;
 use otlp::{Payload, Signal};
 use pipeline::{Batch, BatchOrigin, Effect, Processor, Reason, RequestSource, SourceRequest};
@@ -70,14 +73,15 @@ pub use alerts::AlertThresholds;
 pub use config::{Config, Settings};
 
 use aggregation_context::AggregationContext;
+use ends::EndSpan;
 use evaluation::{EvaluationInputs, GroupEvaluation};
 use group::ItemGroup;
 use metrics::RunMetrics;
-use observation::{BatchObservation, ObservedOutcome};
+use observation::{BatchObservation, ObservedOutcome, key_kind};
 use observe::{ObservationContext, run_digest};
 use read_quota::ReadQuota;
 use state::TrackerState;
-use store::NewToolCall;
+use store::{KeyId, NewToolCall};
 use view_cache::RunViewCache;
 
 /// Maximum number of groups evaluated in one tick, so that no tick takes long.
@@ -142,6 +146,18 @@ impl RunTracker {
             let state = self.state.lock();
             queries.iter().map(|query| owners::find_owner(&state.store, query)).collect()
         });
+    }
+
+    /// Those traces of these spans that the tracker knows.
+    fn known_traces(&self, account: &str, ends: &[EndSpan]) -> HashSet<[u8; 16]> {
+        if ends.is_empty() || self.state.lock().store.len() == 0 {
+            return HashSet::new();
+        }
+        let id = |end: &EndSpan| store::key_id(account, key_kind::TRACE, "", &hex::encode(&end.trace));
+        let ids: Vec<KeyId> = ends.iter().map(id).collect();
+        let state = self.state.lock();
+        let known = ends.iter().zip(&ids).filter(|(_, id)| state.store.find_key(id).is_some());
+        known.map(|(end, _)| end.trace).collect()
     }
 
     fn aggregation_context(&self) -> AggregationContext {
@@ -241,7 +257,10 @@ impl Processor for RunTracker {
             self.complete_owners(&batch.origin, &batch.payload, Arc::make_mut(&mut facts));
             batch.facts = Some(Arc::<Facts>::clone(&facts));
         }
-        if !facts.has_agent_items && self.settings.measures.is_empty() {
+        let ends = EndSpan::find_all(&batch.payload);
+        let known_traces = self.known_traces(&batch.origin.account, &ends);
+        let has_measures = batch.payload.signal() == Signal::Traces && !self.settings.measures.is_empty();
+        if !has_measures && known_traces.is_empty() && !observe::is_any_observed(&facts) {
             return Ok(());
         }
         let vaulted = VaultedTexts::collect(&batch.payload, &facts);
@@ -250,6 +269,8 @@ impl Processor for RunTracker {
             settings: &self.settings,
             ids: &*self.ids,
             vaulted: &vaulted,
+            ends: &ends,
+            known_traces: &known_traces,
         };
         let (mut observation, rejected_measures) =
             observe::observe_batch(&batch.origin, &batch.payload, &facts, context);

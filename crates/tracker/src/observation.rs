@@ -64,6 +64,10 @@ pub(super) mod mark {
     pub(crate) const SUB_AGENT: u8 = 4;
     /// A failure outside of any call or invocation, e.g. a graph that hit its recursion limit.
     pub(crate) const FAILURE: u8 = 5;
+    /// The end of a span without a parent that is no agent invocation: the root of its trace.
+    pub(crate) const ROOT: u8 = 6;
+    /// The end of a span whose parent is in another process: the service's part of the trace.
+    pub(crate) const ENTRY: u8 = 7;
 }
 
 pub(super) mod key_kind {
@@ -135,7 +139,8 @@ pub(super) struct ObservedItem {
     pub(super) finish: u32,
     /// Type of the error, if the item failed.
     pub(super) error: u32,
-    /// The model of an agent invocation, used for its calls that name none.
+    /// The model of an agent invocation, used for its calls that name none. Of the marks ROOT and ENTRY: the span's
+    /// operation.
     pub(super) model: u32,
     /// A constant of [`mark`].
     pub(super) mark: u8,

@@ -1,7 +1,7 @@
 //! Reads the agent items of one batch into a [`BatchObservation`]: one [`ObservedItem`] per agent item, in order, then
 //! one per late price. Pure. Nothing that depends on other batches is decided here: `resolve` assigns items to runs.
 
-use foldhash::{HashMap, HashMapExt as _};
+use foldhash::{HashMap, HashMapExt as _, HashSet};
 
 use genai::usage::split_tokens;
 use genai::{
@@ -18,6 +18,7 @@ use pipeline::BatchOrigin;
 use super::attributes::{ItemAttributes, ResourceAttributes};
 use super::config::Settings;
 use super::constants::has_word;
+use super::ends::EndSpan;
 use super::observation::{
     BatchObservation, ItemAttribution, ObservedItem, ObservedKey, ObservedMeasure, ObservedModelCall, ObservedOutcome,
     ObservedToolCall, flag, key_kind, mark, price_quality, span_place, trouble,
@@ -50,6 +51,19 @@ pub(super) struct ObservationContext<'a> {
     pub(super) ids: &'a dyn IdPolicy,
     /// Texts that only the vault may store.
     pub(super) vaulted: &'a VaultedTexts,
+    /// Spans that end traces or parts of them.
+    pub(super) ends: &'a [EndSpan],
+    /// Traces that the tracker knows.
+    pub(super) known_traces: &'a HashSet<[u8; 16]>,
+}
+
+/// Agents' items are observed, and items that carry a change of an earlier charge.
+fn is_observed(item: &ItemFacts) -> bool {
+    item.agent || item.cost.as_ref().is_some_and(|cost| !cost.corrected.is_empty())
+}
+
+pub(super) fn is_any_observed(facts: &Facts) -> bool {
+    facts.has_agent_items || !facts.late_prices.is_empty() || facts.items.iter().any(is_observed)
 }
 
 /// Reads the agent items of a batch and the measures of all its spans; also returns the number of rejected measures.
@@ -77,8 +91,6 @@ pub(super) fn observe_batch(
         },
     };
     let has_measures = payload.signal() == Signal::Traces && !context.settings.measures.is_empty();
-    let is_observed =
-        |item: &ItemFacts| item.agent || item.cost.as_ref().is_some_and(|cost| !cost.corrected.is_empty());
     for item in facts.items.iter().filter(|item| has_measures || is_observed(item)) {
         let attributes = reader.item_attributes(item.node);
         reader.add_measures(item, &attributes);
@@ -90,6 +102,7 @@ pub(super) fn observe_batch(
             reader.observation.items.extend(changes.into_iter().flatten());
         }
     }
+    reader.observe_ends(facts);
     for late_price in &facts.late_prices {
         let observed = reader.observe_late_price(late_price);
         let changes = reader.observe_changes(&late_price.cost, &observed);
@@ -301,6 +314,30 @@ impl<'a> BatchReader<'a> {
             ObservedItem { flags: place.flags & flag::SPAN, start, end, attribution, call: Some(call), ..place }
         };
         changes.into_iter().enumerate().map(to_item).collect()
+    }
+
+    /// The ends of traces that the batch or the tracker knows.
+    fn observe_ends(&mut self, facts: &Facts) {
+        let roles: HashMap<NodeId, ItemRole> =
+            facts.items.iter().filter(|item| item.agent).map(|item| (item.node, item.call)).collect();
+        for end in self.context.ends {
+            let is_known = self.traces.contains_key(&end.trace) || self.context.known_traces.contains(&end.trace);
+            if !is_known || !roles.get(&end.node).is_none_or(|role| end.needs_mark(*role)) {
+                continue;
+            }
+            let (trace, (node, _)) = (self.intern_trace(end.trace), self.places(end.node));
+            let observed = ObservedItem {
+                trace,
+                node,
+                flags: end.flags(self.payload),
+                start: self.plausible_time(self.payload.time(end.node)),
+                end: self.plausible_time(self.payload.end_time(end.node)),
+                model: self.intern_name(Some(end.operation(self.payload))),
+                mark: end.mark,
+                ..ObservedItem::default()
+            };
+            self.observation.items.push(observed);
+        }
     }
 
     /// A price that arrived late, for a call of an earlier batch.

@@ -63,6 +63,8 @@ pub(super) struct Run {
     pub(super) is_alone_in_trace: bool,
     /// The session that the root itself names.
     pub(super) own_session: u32,
+    /// The operation of the request or job that it is part of.
+    pub(super) operation: u16,
 }
 
 /// An item that is counted or marks something.
@@ -121,7 +123,7 @@ impl RunItem<'_> {
     }
 }
 
-/// All items of a group, in no order.
+/// All items of a group that belong to a run, in no order.
 pub(super) fn all_items(group: &ItemGroup) -> impl Iterator<Item = RunItem<'_>> {
     let calls = group.calls.iter().map(|(key, call)| {
         let ModelCallRecord { run, session, start, end, ref position, .. } = *call;
@@ -131,7 +133,7 @@ pub(super) fn all_items(group: &ItemGroup) -> impl Iterator<Item = RunItem<'_>> 
         let ToolCallRecord { run, session, start, end, ref position, .. } = *tool;
         RunItem { key, named_run: run, session, position, start, end, record: ItemRecord::Tool(tool) }
     });
-    let marks = group.marks.iter().map(|(key, mark)| {
+    let marks = group.marks.iter().filter(|(_, mark)| !mark.ends_trace()).map(|(key, mark)| {
         let LifecycleMark { run, session, start, end, ref position, .. } = *mark;
         RunItem { key, named_run: run, session, position, start, end, record: ItemRecord::Mark(mark) }
     });

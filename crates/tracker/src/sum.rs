@@ -8,6 +8,7 @@ use genai::CallTokenBuckets;
 use runs::{ModelTotals, StepKind, UNATTRIBUTED};
 
 use super::aggregation_context::AggregationContext;
+use super::ends;
 use super::group::{ItemGroup, LifecycleMark, ModelCallRecord, ToolCallRecord, TracePosition};
 use super::model_calls::{CountDecision, ModelCalls};
 use super::observation::{flag, mark, price_quality};
@@ -80,6 +81,7 @@ pub(super) fn sum_runs(
         run.peaks = run_calls::summarize_calls(&mut run.calls, &mut run.totals, resolved.group, context);
     }
     apply_reported_iterations(resolved);
+    ends::end_runs(resolved, items, item_runs);
     apply_session_ends(resolved);
     inherit_features(resolved, items, item_runs);
 }

@@ -45,6 +45,7 @@ impl ViewBuilder<'_> {
             commit: self.shown_label(commit),
             issue: self.shown_label(issue),
             service: self.shown_label(service),
+            operation: self.shown_label(run.operation),
             state: run.state(unended_state),
             failed: run.has_failed(unended_state),
             start: run.start,

@@ -108,6 +108,7 @@ fn item(signal: Signal, one: &Json) -> Json {
             out["traceId"] = id(&one["trace"], 32);
             out["spanId"] = id(&one["span"], 16);
             out["parentSpanId"] = id(&one["parent"], 16);
+            out["kind"] = json!(one["kind"].as_u64().unwrap_or(0));
             out["startTimeUnixNano"] = start.clone();
             out["endTimeUnixNano"] = if one["end"].is_null() { start } else { nanos(&one["end"], 0.0) };
             out["status"] = match &one["status"] {

@@ -39,6 +39,7 @@ pub fn ended(run: &str, minutes: u64, atto: i128) -> RunView {
         commit: Some("c0ffee".into()),
         issue: Some("OPS-1".into()),
         service: Some("agents".into()),
+        operation: None,
         state: RunState::Ended,
         failed: false,
         start: NOW - minutes * MINUTE,

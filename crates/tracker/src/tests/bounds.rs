@@ -24,7 +24,9 @@ fn many_small_runs() {
     let line = Line::new(runs_with(settings, &meter));
     let mut now = NOW;
     for from in (0..runs).step_by(1000) {
-        let items: Vec<Json> = (from..from + 1000).map(|n| one_span(n + 1)).collect();
+        let mut items: Vec<Json> = (from..from + 1000).map(|n| one_span(n + 1)).collect();
+        // without an end
+        items.iter_mut().for_each(|item| item["parent"] = json!(1));
         line.play(request::payload(&json!({"items": items})));
         now = now.plus(Duration::from_secs(1));
         line.runs.tick(now);

@@ -226,3 +226,68 @@ fn models_of_overlays() {
     let totals: Vec<_> = views.iter().map(|view| (view.totals.retries, view.totals.fallbacks.len())).collect();
     assert_eq!(totals, [(1, 0)]);
 }
+
+/// A span of an ordinary service: 1 is the trace; kind 2 is SERVER.
+fn request(name: &str, [id, parent, kind]: [u64; 3], [start, end]: [u64; 2]) -> Json {
+    json!({"name": name, "trace": 1, "span": id, "parent": parent, "kind": kind, "start": T0 + start, "end": T0 + end,
+        "attributes": {"http.route": "/orders/{id}"}})
+}
+
+/// Must not regress: a service that makes a model call in each request had hundreds of live runs for half an hour.
+#[test]
+fn a_request_ends_its_run() {
+    for (root, operation, failed) in [("POST /orders/{id}", "POST /orders/{id}", false), ("POST", "/orders/{id}", true)]
+    {
+        let mut scene = Scene::new();
+        scene.send(&[chat(3, 2, 1)], 2);
+        let mut root = request(root, [1, 0, 2], [0, 4]);
+        if failed {
+            root["status"] = json!("error");
+        }
+        scene.send(&[request("internal", [2, 1, 1], [1, 2]), root], 10);
+        assert_eq!(scene.counted(), 0.0, "late logs may come");
+        scene.wait(30);
+        let view = scene.only();
+        let state = if failed { RunState::Failed } else { RunState::Ended };
+        assert_eq!((view.state, view.duration, scene.counted()), (state, 4_000_000_000, 1.0));
+        assert_eq!((view.operation.as_deref(), view.root), (Some(operation), [0, 0, 0, 0, 0, 0, 0, 1]));
+    }
+}
+
+/// An agent inside a request: its own span ends it as soon as the request says that nothing is above it.
+#[test]
+fn a_request_confirms_the_end_of_its_agent() {
+    let mut scene = Scene::new();
+    scene.send(&[chat(3, 2, 0), agent(2, 1, [0, 5])], 60);
+    assert_eq!((scene.only().state, scene.counted()), (RunState::Live, 0.0));
+    scene.send(&[request("GET", [1, 0, 2], [0, 9])], 60);
+    assert_eq!((scene.only().state, scene.only().duration, scene.counted()), (RunState::Ended, 5_000_000_000, 1.0));
+}
+
+/// A service's part of a trace ends with its entry span, and is open again when another service's items come. The
+/// entry span of an MCP server does not enclose the calls of the agent, so it ends nothing.
+#[test]
+fn a_remote_parent_ends_only_what_lies_in_its_span() {
+    let mut scene = Scene::new();
+    scene.send(&[chat(3, 2, 11), request("GET", [2, 1, 2], [10, 13])], 60);
+    assert_eq!((scene.only().state, scene.counted()), (RunState::Ended, 1.0));
+    scene.send(&[chat(4, 5, 2)], 60);
+    assert_eq!((scene.only().state, scene.counted(), scene.sums().1), (RunState::Live, 1.0, 1), "open again");
+    scene.send(&[agent(5, 0, [0, 20])], 60);
+    let view = scene.only();
+    assert_eq!((view.state, view.totals.calls(), scene.counted()), (RunState::Ended, 2, 1.0));
+
+    let mut scene = Scene::new();
+    let tool = span("execute_tool", [1, 7, 6], [21, 22], &json!({"gen_ai.tool.name": "search"}));
+    scene.send(&[chat(3, 9, 0), tool, request("tools/call", [6, 5, 2], [20, 23])], 120);
+    assert_eq!(scene.only().state, RunState::Live, "the agent goes on");
+}
+
+/// Roots of traces in which no agent did anything take no memory.
+#[test]
+fn an_ordinary_trace_is_no_run() {
+    let mut scene = Scene::new();
+    scene.send(&[request("GET", [1, 0, 2], [0, 4]), request("GET", [2, 1, 1], [0, 4])], 60);
+    let known = scene.line.runs.state.lock().store.len();
+    assert_eq!((known, scene.line.views().len()), (0, 0));
+}

@@ -90,6 +90,8 @@ pub(super) enum Role {
     Root,
     Below,
     SessionEnd,
+    /// The root of a service's trace, which ends the run in it.
+    Request,
     /// A span of an ordinary service.
     Ordinary,
 }
@@ -168,6 +170,7 @@ impl RunTruth {
 /// The true totals of items, by the trace of their run.
 pub(super) fn add_up<'i>(items: impl Iterator<Item = &'i Item>) -> BTreeMap<u64, RunTruth> {
     let (mut acts, mut ended): (BTreeMap<u64, &Item>, Vec<usize>) = (BTreeMap::new(), Vec::new());
+    let mut requests: BTreeMap<u64, u64> = BTreeMap::new();
     for item in items {
         match item.role {
             Role::SessionEnd => ended.push(item.session),
@@ -177,6 +180,7 @@ pub(super) fn add_up<'i>(items: impl Iterator<Item = &'i Item>) -> BTreeMap<u64,
                     *known = item;
                 }
             }
+            Role::Request => drop(requests.insert(item.trace, item.seconds)),
             Role::Ordinary => {}
         }
     }
@@ -205,6 +209,9 @@ pub(super) fn add_up<'i>(items: impl Iterator<Item = &'i Item>) -> BTreeMap<u64,
             *run.models.entry(item.model).or_default() += share;
             *run.tenants.entry(item.tenant).or_default() += share;
         }
+    }
+    for (trace, run) in &mut runs {
+        run.seconds = run.seconds.or_else(|| requests.get(trace).copied());
     }
     runs
 }
@@ -364,7 +371,8 @@ impl Maker<'_> {
         if parent != 0 {
             json["parent"] = json!(parent);
         }
-        self.add(json, (Signal::Traces, "http", Role::Ordinary), 0, id, Truth::default());
+        let role = if parent == 0 { Role::Request } else { Role::Ordinary };
+        self.add(json, (Signal::Traces, "http", role), self.now - begin, id, Truth::default());
     }
 
     fn step(&mut self, place: Place) {

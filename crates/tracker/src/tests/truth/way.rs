@@ -170,7 +170,7 @@ impl Late {
         let quiet = if ended { SETTLE } else { IDLE };
         let last = self.last.insert((item.session, item.trace), now);
         self.any |= last.is_some_and(|last| since(last) >= quiet);
-        if item.role == Role::Root {
+        if matches!(item.role, Role::Root | Role::Request) {
             self.rooted.insert(item.trace);
         }
     }
@@ -238,10 +238,21 @@ impl Way<'_> {
 
     fn play(&mut self, request: &[usize]) {
         self.since.extend(self.gate.line.play(payload(self.items, request)).effects);
+        let is_known = |trace: u64, came: &[bool]| {
+            let mut items = self.items.iter().enumerate().filter(|(_, item)| item.trace == trace);
+            items.any(|(at, item)| {
+                !matches!(item.role, Role::Request | Role::Ordinary) && (came[at] || request.contains(&at))
+            })
+        };
         for at in request {
+            let item = &self.items[*at];
+            // Known gap: the root of a trace is not remembered if it arrives before everything else of the trace.
+            if item.role == Role::Request && !is_known(item.trace, &self.came) {
+                continue;
+            }
             self.came[*at] = true;
-            if self.items[*at].role != Role::Ordinary {
-                self.late.note(&self.items[*at], self.now.0);
+            if item.role != Role::Ordinary {
+                self.late.note(item, self.now.0);
             }
         }
     }

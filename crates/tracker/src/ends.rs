@@ -1,0 +1,138 @@
+//! Ends of runs by the spans that enclose them. A run that is part of a request or job ends with the root of its trace,
+//! whatever the root is: [`mark::ROOT`]. A service's part of a trace ends with the span whose parent is in another
+//! process ([`mark::ENTRY`]), if that span encloses everything that is known of the run; so the span of an MCP server
+//! ends no run of the agent that called it. What comes later opens the run again.
+//! Only spans in traces of which the tracker knows or the batch holds agents' items are observed, so an ordinary trace
+//! costs nothing; an end that arrives before everything else of its trace is lost. `sum` finds the ends of agents.
+
+use foldhash::{HashMap, HashSet};
+
+use genai::ItemRole;
+use otlp::{NodeId, Payload, Signal, TextField};
+
+use super::group::{ItemGroup, LifecycleMark};
+use super::observation::{flag, mark};
+use super::resolve::ResolvedRuns;
+use super::run::{ItemRecord, Run, RunIdentity, RunItem};
+
+/// Items may lie this far outside of the span that encloses them, ns.
+const SLACK: u64 = 1_000_000_000;
+const STATUS_ERROR: i32 = 2;
+
+/// A span that ends its trace or its service's part of it.
+pub(super) struct EndSpan {
+    pub(super) node: NodeId,
+    pub(super) trace: [u8; 16],
+    /// [`mark::ROOT`] or [`mark::ENTRY`].
+    pub(super) mark: u8,
+}
+
+impl EndSpan {
+    /// All ended spans of a payload that have no parent, or one in another process.
+    pub(super) fn find_all(payload: &Payload) -> Vec<Self> {
+        if payload.signal() != Signal::Traces {
+            return Vec::new();
+        }
+        let end_span = |node: NodeId| {
+            let mark = match payload.parent_span_id(node).iter().all(|byte| *byte == 0) {
+                true => mark::ROOT,
+                false if payload.has_remote_parent(node) => mark::ENTRY,
+                false => return None,
+            };
+            let trace = <[u8; 16]>::try_from(payload.trace_id(node)).ok()?;
+            (payload.end_time(node) != 0).then_some(Self { node, trace, mark })
+        };
+        payload.items().filter_map(end_span).collect()
+    }
+
+    /// Whether the span needs a mark of its own, if it is an item of this role: agents and calls without a parent are
+    /// recorded anyway, and the end of a turn or session says so itself.
+    pub(super) fn needs_mark(&self, role: ItemRole) -> bool {
+        match role {
+            ItemRole::Agent | ItemRole::Model | ItemRole::ModelCopy | ItemRole::Tool => self.mark == mark::ENTRY,
+            ItemRole::TurnEnd | ItemRole::SessionEnd => false,
+            _ => true,
+        }
+    }
+
+    pub(super) fn flags(&self, payload: &Payload) -> u32 {
+        let has_failed = payload.status_code(self.node) == STATUS_ERROR;
+        flag::ENDED | if has_failed { flag::FAILED } else { 0 }
+    }
+
+    /// The route of the request, otherwise the span's name.
+    pub(super) fn operation<'p>(&self, payload: &'p Payload) -> &'p str {
+        let name = payload.text(self.node, TextField::Name);
+        payload.get_str(self.node, "http.route").filter(|route| !name.ends_with(route)).unwrap_or(name)
+    }
+}
+
+impl LifecycleMark {
+    /// Whether it marks the end of a trace or of a service's part of it, and so belongs to no run itself.
+    pub(super) fn ends_trace(&self) -> bool {
+        matches!(self.kind, mark::ROOT | mark::ENTRY)
+    }
+
+    fn encloses(&self, item: &RunItem<'_>) -> bool {
+        self.position.trace == item.position.trace
+            && item.start.saturating_add(SLACK) >= self.start
+            && item.end <= self.end.saturating_add(SLACK)
+    }
+}
+
+/// Ends the runs whose traces, or parts of traces, have ended, and names the operation of each.
+pub(super) fn end_runs(resolved: &mut ResolvedRuns<'_>, items: &[RunItem<'_>], item_runs: &[Option<usize>]) {
+    let ends = trace_ends(resolved.group);
+    let ends_of = |run: &Run| ends.get(&run.trace).map(Vec::as_slice).unwrap_or_default();
+    let mut open: HashSet<usize> = HashSet::default();
+    for (item, run_index) in items.iter().zip(item_runs) {
+        let is_counted = matches!(item.record, ItemRecord::Call(_) | ItemRecord::Tool(_));
+        let Some(run_index) = run_index.filter(|_| is_counted) else { continue };
+        let Some(run) = resolved.runs.get_mut(run_index) else { continue };
+        let is_own_root = || resolved.group.nodes.get(item.position.node).is_some_and(|node| node.parent == 0);
+        if run.id == RunIdentity::Trace(item.position.trace) && item.position.is_own_span && is_own_root() {
+            run.ended = true;
+        }
+        let ends = ends_of(run);
+        if !ends.is_empty() && !ends.iter().any(|end| end.encloses(item)) {
+            open.insert(run_index);
+        }
+    }
+    for (run_index, run) in resolved.runs.iter_mut().enumerate() {
+        let Some(first) = ends_of(run).first() else { continue };
+        run.operation = first.model;
+        if first.kind == mark::ROOT || !open.contains(&run_index) {
+            run.end_with(first);
+        }
+    }
+}
+
+/// By trace: its root, otherwise the entries of services, the earliest first.
+fn trace_ends(group: &ItemGroup) -> HashMap<u32, Vec<&LifecycleMark>> {
+    let mut ends: HashMap<u32, Vec<&LifecycleMark>> = HashMap::default();
+    for mark in group.marks.values().filter(|mark| mark.ends_trace()) {
+        ends.entry(mark.position.trace).or_default().push(mark);
+    }
+    ends.values_mut().for_each(|ends| {
+        ends.sort_by_key(|end| (std::cmp::Reverse(end.kind == mark::ROOT), end.start, end.position.node));
+    });
+    ends
+}
+
+impl Run {
+    fn end_with(&mut self, end: &LifecycleMark) {
+        match self.id {
+            RunIdentity::Trace(_) if !self.ended => {
+                self.ended = true;
+                self.failed |= end.flags & flag::FAILED != 0;
+                self.root = Some((end.start, end.end));
+                self.roots = vec![end.position.node];
+            }
+            RunIdentity::Root(_) => {
+                self.ended |= self.presumed_end;
+                self.failed |= self.presumed_failed;
+            }
+            _ => {}
+        }
+    }
+}
