@@ -36,7 +36,7 @@ use config::graph::StepRole;
 use config::{ComponentId, SourcePosition, env};
 use exporters::remote::ExporterDeps;
 use genai::Vocabulary;
-use history::{ClientRecorder, FailedSpanRecorder};
+use history::{ClientRecorder, FailedSpanRecorder, RunBoard};
 use kafka::SessionPartitioner;
 use kernel::files::parent_folder;
 use kernel::secret::Secret;
@@ -48,7 +48,6 @@ use processors::spec::{ProcessorDeps, ProcessorStorage};
 use receivers::claude_code_hooks::ClaudeCodeHooksReceiver;
 use receivers::kafka::{EffectsSenderParts, KafkaReceiver, PartitionHandOver};
 use receivers::otlp;
-use runs::RunCatalog;
 use telemetry::names;
 use tracker::RunTracker;
 
@@ -206,12 +205,13 @@ impl GatewayAssembler<'_> {
             effects_consumers: receivers.effects_consumers,
         };
         let sent_alerts_file = parent_folder(&valid.spool.directory).join(SENT_ALERTS_FILE);
-        let alert_sender =
-            self.build_alert_sender(&valid.extensions, processors.combined_catalog(), sent_alerts_file)?;
+        let runs = self.history_setup.board(processors.run_sources());
+        let alert_sender = self.build_alert_sender(&valid.extensions, runs.clone(), sent_alerts_file)?;
         let oidc = self.build_oidc_client(&valid.extensions)?;
         let extension_listeners = ExtensionListeners {
             resources: self.resources,
             history: &self.history_setup,
+            runs: &runs,
             processors: &processors,
             inlet: &inlet,
             pipelines: valid.pipelines.iter().map(|pipeline| pipeline.id.to_string()).collect(),
@@ -236,11 +236,8 @@ impl GatewayAssembler<'_> {
         )?);
         let build_connector = |component| self.build_connector(component, &valid.pipelines, &processors, &inlet);
         background_tasks.extend(valid.connectors.into_iter().filter_map(build_connector));
-        background_tasks.extend(
-            self.history_setup
-                .has_admin_port
-                .then(|| self.history_setup.build_recorder(self.resources, processors.combined_catalog())),
-        );
+        let has_pages = self.history_setup.has_admin_port;
+        background_tasks.extend(has_pages.then(|| self.history_setup.build_recorder(self.resources, runs)));
         background_tasks.extend(alert_sender.map(AlertSender::into_task));
         Ok(GatewayComponents { plan, outlets, consumers, destinations, background_tasks, listeners, inlet })
     }
@@ -401,17 +398,16 @@ impl GatewayAssembler<'_> {
     fn build_alert_sender(
         &self,
         extensions: &[ConfiguredComponent<ExtensionSettings>],
-        catalog: Arc<dyn RunCatalog>,
+        runs: RunBoard,
         file: PathBuf,
     ) -> Result<Option<Arc<AlertSender>>, StartError> {
         let with_webhook = admin_ports(extensions).find_map(|(_, settings)| Some((settings, settings.alerts.clone()?)));
         let Some((settings, webhook)) = with_webhook else { return Ok(None) };
         let links = MessageLinks { trace: settings.trace_link.clone(), page: settings.public_url.clone() };
         let parts = alert_sender::AlertSenderParts {
-            catalog,
+            runs,
             ids: Arc::clone(&self.processor_deps.ids),
             links,
-            history: Arc::clone(&self.history_setup.history),
             deps: self.resources.deps.clone(),
             tasks: Arc::clone(&self.resources.tasks),
             proxies: Arc::clone(&self.processor_deps.proxies),

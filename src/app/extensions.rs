@@ -1,5 +1,5 @@
 //! [`ExtensionListeners`] builds the listeners of extensions: the admin port with its pages and API, and the health
-//! check. The pages are in `pages` and `runs/api`, access control in `telemetry/admin` and `access_control`.
+//! check. The pages are in `pages`, access control in `telemetry/admin` and `access_control`.
 
 use std::sync::Arc;
 
@@ -20,16 +20,18 @@ use crate::app::tap;
 use crate::components::ExtensionSettings;
 use access::access_control::{AccessControl, check_routes};
 use access::oidc::{OidcClient, login_router};
+use history::RunBoard;
 use kernel::secret::Secret;
 use net::{LastGoodValue, RetainedSockets, server_tls};
+use pages::api::RunsApi;
 use receivers::kafka::PartitionHandOver;
-use runs::api::RunsApi;
 use telemetry::admin::{self, AdminState};
 
 /// The resources that extensions show or are opened with.
 pub(super) struct ExtensionListeners<'p> {
     pub(super) resources: &'p GatewayResources,
     pub(super) history: &'p HistorySetup,
+    pub(super) runs: &'p RunBoard,
     pub(super) processors: &'p BuiltProcessors,
     pub(super) inlet: &'p InletCell,
     pub(super) pipelines: Arc<[String]>,
@@ -83,8 +85,7 @@ impl ExtensionListeners<'_> {
             tasks: Arc::clone(&self.resources.tasks),
             pipelines: Arc::clone(&self.pipelines),
         };
-        let history_pages =
-            self.history.build_pages(self.resources, self.processors.combined_catalog(), settings.trace_link);
+        let history_pages = self.history.build_pages(self.resources, self.runs.clone(), settings.trace_link);
         let erasure_targets = self.processors.all().filter_map(|built| built.erasure_target.clone());
         let routes = admin::router(Arc::new(admin_state))
             .merge(self.api_router())
@@ -104,10 +105,10 @@ impl ExtensionListeners<'_> {
 
     fn api_router(&self) -> Router {
         let trackers = self.processors.trackers().map(|(_, tracker)| Arc::clone(tracker)).collect();
-        let outcomes =
-            ReportedOutcomes { trackers, inlet: Arc::clone(self.inlet), clock: Arc::clone(&self.resources.deps.clock) };
-        let tasks = Arc::clone(&self.resources.tasks);
-        runs::api::router(RunsApi { board: self.processors.combined_catalog(), judge: Arc::new(outcomes), tasks })
+        let (inlet, clock) = (Arc::clone(self.inlet), Arc::clone(&self.resources.deps.clock));
+        let outcomes = ReportedOutcomes { trackers, runs: self.runs.clone(), inlet, clock: Arc::clone(&clock) };
+        let (judge, tasks) = (Arc::new(outcomes), Arc::clone(&self.resources.tasks));
+        pages::api::router(RunsApi { board: self.runs.clone(), judge, clock, tasks })
     }
 }
 

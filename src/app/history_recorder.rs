@@ -1,54 +1,34 @@
-//! [`HistoryRecorder`]: records the history by reading the tracker every two seconds and writing the changes. Pages and
-//! reports must neither delay commits nor be lost in a restart. Fetched details and waiting entries are shared fairly
-//! between accounts. Files are accessed off the async threads. A file that can't be opened is retried; a write failure
-//! is logged once until writing works again; neither affects anything else. `history` defines what is kept and how the
-//! tracker is queried.
+//! [`HistoryRecorder`]: every two seconds moves ended runs from the trackers to history's file, and writes failing spans.
+//! Pages and reports must neither delay commits nor be lost in a restart. The file is accessed off the async threads. A
+//! file that can't be opened is retried; a write failure is logged once until writing works again; neither affects
+//! anything else: the trackers keep what was not written. `history` defines what is kept.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::app::build::{BackgroundTask, GatewayDeps, background_task};
-use history::{FailedSpans, HistoryStore, HistoryWrite, RunHistory, RunRecord, StoreError};
+use history::{FailedSpans, HistoryStore, HistoryWrite, RETENTION, RunBoard, StoreError};
 use net::{Spawn, spawn::run_blocking};
-use pages::SharedHistoryStore;
 use pipeline::spool::SpoolKey;
-use runs::fair_eviction::split_fairly;
-use runs::{RunCatalog, RunDetail, json as run_json};
 
 /// Time between two updates.
 const UPDATE_INTERVAL: Duration = Duration::from_secs(2);
-/// The most runs whose calls are stored in one update.
-const MAX_DETAILED_RUNS: usize = 32;
-/// The most calls that are stored of one run.
-const MAX_STEPS: usize = 500;
-
-/// The most JSON of runs that is fetched in one update, in bytes.
-const MAX_DETAIL_BYTES: usize = 16 << 20;
 /// Time between two attempts to open the file, in ns.
 const REOPEN_INTERVAL_NS: u64 = 60_000_000_000;
 
-/// The most runs, counts and samples that wait while the file can't be written.
-const MAX_UNWRITTEN: usize = 4096;
-
 /// Records the history of runs and failing spans.
 pub(super) struct HistoryRecorder {
-    pub(super) catalog: Arc<dyn RunCatalog>,
-    pub(super) history: Arc<RunHistory>,
+    pub(super) runs: RunBoard,
     pub(super) failures: Arc<FailedSpans>,
-    pub(super) store: SharedHistoryStore,
     pub(super) file: PathBuf,
     pub(super) keys: Vec<SpoolKey>,
     pub(super) deps: GatewayDeps,
     pub(super) tasks: Arc<dyn Spawn>,
     pub(super) is_failing: AtomicBool,
-    /// Changes that could not be written yet.
-    pub(super) unwritten: Mutex<HistoryWrite>,
     /// When opening the file is retried, unix ns; 0 if it is open.
     pub(super) reopen_at: AtomicU64,
 }
@@ -58,48 +38,32 @@ impl HistoryRecorder {
         self.deps.clock.now().0
     }
 
-    /// The JSON of some finished runs with their calls, by position in `changed`.
-    fn fetch_details(&self, changed: &[Arc<RunRecord>]) -> HashMap<usize, String> {
-        let finished = (0..).zip(changed).filter(|(_, entry)| !entry.is_live());
-        let finished = finished.map(|(index, entry)| (&*entry.account, (entry.at, index), 1, (index, entry)));
-        let (mut details, mut remaining_bytes) = (HashMap::new(), MAX_DETAIL_BYTES);
-        for (index, entry) in split_fairly(finished, MAX_DETAILED_RUNS).0 {
-            let detail =
-                self.catalog.find_run_of_account(&entry.account, &entry.run).filter(|detail| detail.steps.is_some());
-            let Some(text) = detail.map(detail_text) else { continue };
-            let Some(rest) = remaining_bytes.checked_sub(text.len()) else { continue };
-            remaining_bytes = rest;
-            details.insert(index, text);
-        }
-        details
-    }
-
     pub(super) fn update(&self) {
         let now = self.now();
         self.retry_open(now);
-        self.history.update_from_tracker(&*self.catalog, now);
-        self.history.evict_old(now);
-        let (changed, removed) = self.history.take_changes();
         self.failures.evict_old(now);
-        let (counts, samples) = self.failures.take_changes();
-        let mut details = self.fetch_details(&changed);
-        let runs = (0..).zip(changed).map(|(index, entry)| (entry, details.remove(&index))).collect();
-        let older = std::mem::take(&mut *self.unwritten.lock());
-        let write = HistoryWrite { runs, removed, counts, samples }.merge_older(older);
-        if write.is_empty() {
-            return;
-        }
-        let mut store_slot = self.store.lock();
-        let Some(store) = store_slot.as_mut() else {
-            *self.unwritten.lock() = write.keep_newest(MAX_UNWRITTEN);
-            return;
-        };
-        match store.write(&write, now) {
-            Ok(()) => self.is_failing.store(false, Ordering::Relaxed),
-            Err(error) => {
-                *self.unwritten.lock() = write.keep_newest(MAX_UNWRITTEN);
-                if !self.is_failing.swap(true, Ordering::Relaxed) {
-                    tracing::warn!("history can't be written to disk; pages are served from memory: {error}");
+        // held until the runs are in the file, so that no reader misses them
+        let mut store_slot = self.runs.store.lock();
+        let Some(store) = store_slot.as_mut() else { return };
+        let (mut counts, mut samples) = self.failures.take_changes();
+        for source in self.runs.sources.iter().map(Some).chain([None]) {
+            let runs = source.map(|source| source.take_ended()).unwrap_or_default();
+            let write =
+                HistoryWrite { runs, counts: std::mem::take(&mut counts), samples: std::mem::take(&mut samples) };
+            if write.is_empty() {
+                continue;
+            }
+            match store.write(&write, now) {
+                Ok(()) => self.is_failing.store(false, Ordering::Relaxed),
+                Err(error) => {
+                    self.failures.give_back(&write.counts, &write.samples);
+                    if let Some(source) = source {
+                        source.give_back(write.runs);
+                    }
+                    if !self.is_failing.swap(true, Ordering::Relaxed) {
+                        tracing::warn!("history can't be written to disk; the latest runs wait in memory: {error}");
+                    }
+                    return;
                 }
             }
         }
@@ -107,16 +71,15 @@ impl HistoryRecorder {
 
     /// Opens the file and restores its history.
     fn open(&self, now: u64) -> Result<(), StoreError> {
-        let opened = HistoryStore::open(&self.file, &self.keys, &self.deps.rng, now);
+        let opened = HistoryStore::open(&self.file, &self.keys, &self.deps.rng, now, RETENTION);
         self.reopen_at
             .store(if opened.is_ok() { 0 } else { now.saturating_add(REOPEN_INTERVAL_NS) }, Ordering::Relaxed);
         let opened = opened?;
         if let Some(moved_to) = &opened.moved_aside {
             tracing::warn!(moved_to = %moved_to.display(), "the history file was damaged or has another version; it was moved away and a new one was created");
         }
-        self.history.restore(opened.runs);
         self.failures.restore(opened.counts, opened.samples);
-        *self.store.lock() = Some(opened.store);
+        *self.runs.store.lock() = Some(opened.store);
         Ok(())
     }
 
@@ -128,21 +91,15 @@ impl HistoryRecorder {
     }
 }
 
-fn detail_text(mut detail: RunDetail) -> String {
-    if let Some(steps) = &mut detail.steps {
-        steps.truncate(MAX_STEPS);
-    }
-    run_json::detail(&detail).to_string()
-}
-
 impl HistoryRecorder {
     pub(super) fn into_task(self: Arc<Self>) -> BackgroundTask {
         let recorder = Arc::clone(&self);
         background_task("history", move || recorder.prepare(), |stop| self.run(stop))
     }
 
-    /// Restores the history. An unusable file costs the history, but does not prevent the start.
+    /// Opens the file. An unusable file costs the history, but does not prevent the start.
     pub(super) fn prepare(&self) {
+        self.runs.sources.iter().for_each(|source| source.enable_history());
         if let Err(error) = self.open(self.now()) {
             tracing::warn!("the history file can't be opened, so history is lost at a restart: {error}");
         }
@@ -159,7 +116,7 @@ impl HistoryRecorder {
             run_blocking(&*self.tasks, "history", move || recorder.update()).await;
             if stopping {
                 // After a reload, the next round opens the file itself.
-                *self.store.lock() = None;
+                *self.runs.store.lock() = None;
                 self.reopen_at.store(0, Ordering::Relaxed);
                 return;
             }

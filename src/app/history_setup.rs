@@ -4,26 +4,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use parking_lot::Mutex;
-
 use crate::app::build::{BackgroundTask, GatewayResources};
 use crate::app::configured_component::{admin_ports, vaults};
 use crate::app::history_recorder::HistoryRecorder;
 use crate::app::valid_settings::ValidSettings;
 use crate::components::ProcessorSettings;
-use history::{ClientTable, FailedSpans, HistoryWrite, RunHistory};
+use history::{ClientTable, FailedSpans, RETENTION, RunBoard, SharedHistoryStore};
 use kernel::files::parent_folder;
-use pages::{AdminPages, SharedHistoryStore};
+use pages::AdminPages;
 use pipeline::spool::SpoolKey;
-use runs::RunCatalog;
+use runs::RunSource;
 use telemetry::admin::links::TraceLink;
 
-/// File beside the spool with the last 48 hours.
+/// File beside the spool with ended runs.
 const HISTORY_FILE: &str = "history.sqlite";
 
 /// The history, its file, and the settings that its pages need.
 pub(super) struct HistorySetup {
-    pub(super) history: Arc<RunHistory>,
     pub(super) failures: Arc<FailedSpans>,
     pub(super) clients: Arc<ClientTable>,
     store: SharedHistoryStore,
@@ -48,7 +45,6 @@ impl HistorySetup {
             _ => None,
         });
         Self {
-            history: Arc::default(),
             failures: Arc::default(),
             clients: Arc::default(),
             store: SharedHistoryStore::default(),
@@ -61,20 +57,24 @@ impl HistorySetup {
         }
     }
 
+    /// All runs: those of these sources, and those in the file.
+    pub(super) fn board(&self, sources: Vec<Arc<dyn RunSource>>) -> RunBoard {
+        RunBoard { sources, store: Arc::clone(&self.store) }
+    }
+
     /// The pages of this gateway.
     pub(super) fn build_pages(
         &self,
         resources: &GatewayResources,
-        catalog: Arc<dyn RunCatalog>,
+        runs: RunBoard,
         link: Option<TraceLink>,
     ) -> AdminPages {
         let deps = &resources.deps;
         AdminPages {
-            history: Arc::clone(&self.history),
+            runs,
+            keep_runs: RETENTION,
             failures: Arc::clone(&self.failures),
             clients: Arc::clone(&self.clients),
-            history_store: Arc::clone(&self.store),
-            board: catalog,
             tracked: self.has_trackers,
             iteration_ceiling: self.iteration_ceiling,
             link,
@@ -83,23 +83,19 @@ impl HistorySetup {
             health: deps.health.clone(),
             clock: Arc::clone(&deps.clock),
             tasks: Arc::clone(&resources.tasks),
-            several_accounts: AtomicBool::new(false),
         }
     }
 
     /// The background task that records the history.
-    pub(super) fn build_recorder(&self, resources: &GatewayResources, catalog: Arc<dyn RunCatalog>) -> BackgroundTask {
+    pub(super) fn build_recorder(&self, resources: &GatewayResources, runs: RunBoard) -> BackgroundTask {
         let recorder = HistoryRecorder {
-            catalog,
-            history: Arc::clone(&self.history),
+            runs,
             failures: Arc::clone(&self.failures),
-            store: Arc::clone(&self.store),
             file: self.file.clone(),
             keys: self.keys.clone(),
             deps: resources.deps.clone(),
             tasks: Arc::clone(&resources.tasks),
             is_failing: AtomicBool::new(false),
-            unwritten: Mutex::new(HistoryWrite::default()),
             reopen_at: AtomicU64::new(0),
         };
         Arc::new(recorder).into_task()

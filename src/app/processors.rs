@@ -21,7 +21,7 @@ use otlp::Signal;
 use processors::redact::RedactConfig;
 use processors::spec::{BuiltProcessor, ProcessorDeps, ProcessorSpec, ProcessorUnusable};
 use redaction::RedactionIdPolicy;
-use runs::{CombinedRunCatalog, RunCatalog};
+use runs::RunSource;
 use tracker::RunTracker;
 
 /// The services that the processors of `valid` are built with, without storage. `vocabulary` is the built-in one, if it
@@ -156,9 +156,8 @@ impl BuiltProcessors {
         self.0.iter().filter_map(|(id, built)| Some((id, built.tracker.as_ref()?)))
     }
 
-    pub(super) fn combined_catalog(&self) -> Arc<dyn RunCatalog> {
-        let catalogs = self.trackers().map(|(_, tracker)| Arc::<RunTracker>::clone(tracker) as Arc<dyn RunCatalog>);
-        Arc::new(CombinedRunCatalog(catalogs.collect()))
+    pub(super) fn run_sources(&self) -> Vec<Arc<dyn RunSource>> {
+        self.trackers().map(|(_, tracker)| Arc::<RunTracker>::clone(tracker) as Arc<dyn RunSource>).collect()
     }
 
     pub(super) fn take_tasks(&mut self) -> Vec<BackgroundTask> {

@@ -1,15 +1,16 @@
 //! [`ReportedOutcomes`] accepts outcomes of runs that people report. Each becomes an effect without a request,
 //! committed before it is acknowledged: state changes only by committed effects, so an outcome survives a crash and
-//! counts once. The HTTP side is in `runs/api`.
+//! counts once. The HTTP side is in `pages/api`.
 
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use history::RunBoard;
 use kernel::clock::Clock;
 use otlp::Signal;
 use pipeline::{BytePermit, Clearance, InternalInput, Outcome as Answer, Submission, Trust};
-use runs::{OutcomeError, OutcomeStore, RunOutcome};
+use runs::{OutcomeError, OutcomeStore, RunOutcome, RunSource, run_key};
 use tracker::RunTracker;
 
 use super::build::InletCell;
@@ -17,6 +18,7 @@ use super::build::InletCell;
 /// Turns reported outcomes into effects.
 pub(super) struct ReportedOutcomes {
     pub(super) trackers: Vec<Arc<RunTracker>>,
+    pub(super) runs: RunBoard,
     pub(super) inlet: InletCell,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -30,9 +32,11 @@ impl OutcomeStore for ReportedOutcomes {
     ) -> BoxFuture<'a, Result<(), OutcomeError>> {
         Box::pin(async move {
             let now = self.clock.now();
-            let mut effects =
-                self.trackers.iter().filter_map(|tracker| tracker.outcome_effect(account, id, outcome, now));
-            let effect = effects.next().ok_or(OutcomeError::UnknownRun)?;
+            let run = self.runs.find_run(account, id).ok_or(OutcomeError::UnknownRun)?;
+            let key = run_key(account, id);
+            let knows_run = |tracker: &&Arc<RunTracker>| !tracker.find_runs(&[key]).is_empty();
+            let tracker = self.trackers.iter().find(knows_run).or_else(|| self.trackers.first());
+            let effect = tracker.ok_or(OutcomeError::UnknownRun)?.outcome_effect(&run.view, outcome, now);
             let Some(inlet) = self.inlet.get() else { return Err(OutcomeError::NotStoredNow) };
             let submission = Submission {
                 signal: Signal::Logs,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::memory::RETENTION;
+use super::board::RETENTION;
 use runs::OTHER;
 use runs::fair_eviction::split_fairly;
 
@@ -146,6 +146,15 @@ impl FailedSpans {
             new_samples.push(Arc::clone(&cached.sample));
         }
         (counts, new_samples)
+    }
+
+    /// Marks changes that could not be written as not written.
+    pub fn give_back(&self, counts: &[FailureCount], samples: &[Arc<FailureSample>]) {
+        let mut inner = self.0.lock();
+        inner.changed.extend(counts.iter().map(|one| (Arc::clone(&one.account), (one.slot, one.key.clone()))));
+        for cached in inner.samples.values_mut().flatten() {
+            cached.is_written &= !samples.iter().any(|sample| Arc::ptr_eq(sample, &cached.sample));
+        }
     }
 
     /// Removes counts that are older than 48 hours, and kinds whose latest sample is.

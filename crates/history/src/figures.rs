@@ -1,6 +1,6 @@
-//! [`compute_figures`]: aggregates of the runs in a window, with those of the same window a day before;
+//! [`FigureBuilder`]: aggregates of the runs in a window, with those of the same window a day before;
 //! [`compute_changes`]: aggregates by commit or issue. A finished run belongs to the window of its last event; a live
-//! run belongs to the window that ends now, with everything it did so far. `run_sum` alone defines how much
+//! run belongs to the window that ends now, with everything it did so far. `UsageSum::of_run` alone defines how much
 //! a run adds to a sum. Counts and cost are exact. An average over no runs is `None`, never zero. Pages are made in
 //! `pages`.
 
@@ -8,11 +8,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::entry::{RunModelUsage, RunRecord, RunToolUsage};
 use super::usage::CallsWithoutUsage;
-
-use genai::CallTokenBuckets;
-use runs::{UNATTRIBUTED, UsageSum};
+use runs::{RunRecord, ToolTotals, UNATTRIBUTED, UsageSum};
 
 pub const DAY: u64 = 24 * 3_600_000_000_000;
 /// Steps of a sparkline, the series of values through a window.
@@ -79,54 +76,6 @@ impl WindowMetric {
     }
 }
 
-/// The numbers of one run, live or over. The sum's input tokens include cached ones.
-fn run_sum(run: &RunRecord) -> UsageSum {
-    UsageSum {
-        runs: 1,
-        live: u64::from(run.is_live()),
-        failed: u64::from(run.is_failed()),
-        iterations: run.iterations,
-        calls: run.calls,
-        failed_calls: run.failed_calls,
-        tool_calls: run.tool_calls,
-        tool_failures: run.tool_failures,
-        tokens: CallTokenBuckets { input: run.input, output: run.output, ..CallTokenBuckets::default() },
-        atto_usd: run.atto,
-        unpriced: run.unpriced,
-        ..UsageSum::default()
-    }
-}
-
-/// The run's numbers without the parts of other tenants.
-fn own_sum(run: &RunRecord) -> UsageSum {
-    let mut own = run_sum(run);
-    run.others.iter().for_each(|other| own.subtract(&usage_sum(other)));
-    own
-}
-
-fn usage_sum(part: &RunModelUsage) -> UsageSum {
-    UsageSum {
-        calls: part.calls,
-        tokens: CallTokenBuckets { input: part.input, output: part.output, ..CallTokenBuckets::default() },
-        atto_usd: part.atto,
-        unpriced: part.unpriced,
-        ..UsageSum::default()
-    }
-}
-
-/// The numbers of one model's or other tenant's part of a run.
-fn part_sum(run: &RunRecord, part: &RunModelUsage) -> UsageSum {
-    let UsageSum { runs, live, failed, .. } = run_sum(run);
-    UsageSum { runs, live, failed, ..usage_sum(part) }
-}
-
-/// Sum over some runs.
-pub(super) fn sum_runs<'r>(runs: impl IntoIterator<Item = &'r RunRecord>) -> UsageSum {
-    let mut sum = UsageSum::default();
-    runs.into_iter().for_each(|run| sum.add(&run_sum(run)));
-    sum
-}
-
 /// The part of one tenant, model or feature.
 #[derive(Clone, Default)]
 pub struct CostShare {
@@ -141,10 +90,6 @@ pub struct CostShare {
 }
 
 impl CostShare {
-    fn new(account: &str, name: &str, sum: UsageSum) -> Self {
-        Self { account: account.to_owned(), name: name.to_owned(), names: 1, sum }
-    }
-
     fn add(&mut self, other: &Self) {
         self.names += other.names;
         self.sum.add(&other.sum);
@@ -176,7 +121,7 @@ pub struct WindowFigures {
     pub by_model: Vec<CostShare>,
     pub by_feature: Vec<CostShare>,
     /// Tools with failures or denials, most first.
-    pub tools: Vec<RunToolUsage>,
+    pub tools: Vec<(Arc<str>, ToolTotals)>,
     /// Denied permissions: tool, source of the denial.
     pub denials: NameCounts<2>,
     /// Model calls that were refused, rate-limited or overloaded: reason, provider.
@@ -187,20 +132,20 @@ pub struct WindowFigures {
     /// Model calls whose client reported no usage.
     pub no_usage: CallsWithoutUsage,
     /// Longest runs, including live ones.
-    pub longest: Vec<Arc<RunRecord>>,
+    pub longest: Vec<RunRecord>,
     /// Most expensive runs, including live ones.
-    pub most_expensive: Vec<Arc<RunRecord>>,
+    pub most_expensive: Vec<RunRecord>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct RunTally {
     sum: UsageSum,
     durations: Vec<u64>,
 }
 
 impl RunTally {
-    fn add(&mut self, run: &RunRecord) {
-        self.sum.add(&run_sum(run));
+    fn add(&mut self, run: &RunRecord, sum: &UsageSum) {
+        self.sum.add(sum);
         self.durations.push(run.duration);
     }
 
@@ -231,141 +176,191 @@ impl RunTally {
     }
 }
 
-/// Computes the figures of `runs` in `window`.
-pub fn compute_figures(runs: &[Arc<RunRecord>], window: TimeWindow) -> WindowFigures {
-    let (mut current, mut day_before) = (RunTally::default(), RunTally::default());
-    let mut steps: Vec<RunTally> = (0..SPARKLINE_STEPS).map(|_| RunTally::default()).collect();
-    let yesterday = window.day_before();
-    let mut counted: Vec<&Arc<RunRecord>> = Vec::new();
-    for run in runs {
-        if let Some(at) = window.counting_time(run) {
-            current.add(run);
-            counted.push(run);
-            window.step_index(at).and_then(|step| steps.get_mut(step)).into_iter().for_each(|step| step.add(run));
-        } else if yesterday.contains(run.at) {
-            day_before.add(run);
+/// Sums by account and name.
+type ShareSums = HashMap<(Arc<str>, Arc<str>), UsageSum>;
+
+/// Adds up runs one by one.
+pub struct FigureBuilder {
+    window: TimeWindow,
+    yesterday: TimeWindow,
+    current: RunTally,
+    day_before: RunTally,
+    steps: Vec<RunTally>,
+    most_iterations: u64,
+    tenants: ShareSums,
+    models: ShareSums,
+    features: ShareSums,
+    tools: HashMap<Arc<str>, ToolTotals>,
+    denials: BTreeMap<[Arc<str>; 2], u64>,
+    troubles: BTreeMap<[Arc<str>; 2], u64>,
+    fallbacks: BTreeMap<[Arc<str>; 6], u64>,
+    no_usage: BTreeMap<(Arc<str>, Arc<str>), u64>,
+    longest: TopRuns,
+    most_expensive: TopRuns,
+    nobody: Arc<str>,
+}
+
+impl FigureBuilder {
+    pub fn new(window: TimeWindow) -> Self {
+        Self {
+            window,
+            yesterday: window.day_before(),
+            current: RunTally::default(),
+            day_before: RunTally::default(),
+            steps: vec![RunTally::default(); SPARKLINE_STEPS],
+            most_iterations: 0,
+            tenants: HashMap::new(),
+            models: HashMap::new(),
+            features: HashMap::new(),
+            tools: HashMap::new(),
+            denials: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+            fallbacks: BTreeMap::new(),
+            no_usage: BTreeMap::new(),
+            longest: TopRuns::default(),
+            most_expensive: TopRuns::default(),
+            nobody: "".into(),
         }
     }
-    let metric = |value, yesterday, series| WindowMetric { value, yesterday, series };
-    let series = |value: fn(&RunTally) -> Option<f64>| steps.iter().map(value).collect();
-    let iterations = metric(current.iterations(), day_before.iterations(), series(RunTally::iterations));
-    let failure = metric(current.failure(), day_before.failure(), series(RunTally::failure));
-    let cost = metric(current.cost(), day_before.cost(), series(RunTally::cost));
-    let p95 = metric(current.p95(), day_before.p95(), steps.iter_mut().map(RunTally::p95).collect());
-    let features = counted.iter().map(|run| share_of_run(run, &run.feature, run_sum(run)));
-    let models = counted.iter().flat_map(|run| run.models.iter().map(move |model| (run, model)));
-    let models = models.map(|(run, model)| CostShare::new("", &model.name, part_sum(run, model)));
-    let denials = counted.iter().flat_map(|run| &run.denials);
-    let denials = denials.map(|(tool, source, count)| ([&**tool, &**source], *count));
-    let troubles = counted.iter().flat_map(|run| &run.troubles);
-    let troubles = troubles.map(|(names, count)| (names.each_ref().map(|name| &**name), *count));
-    WindowFigures {
-        window,
-        sum: current.sum,
-        yesterday: day_before.sum,
-        most_iterations: counted.iter().map(|run| run.iterations).max().unwrap_or(0),
-        iterations,
-        p95,
-        failure,
-        cost,
-        by_tenant: top_shares(counted.iter().flat_map(|run| tenant_shares(run))),
-        by_model: top_shares(models),
-        by_feature: top_shares(features),
-        tools: top_tools(&counted),
-        denials: top_counts(denials),
-        troubles: top_counts(troubles),
-        fallbacks: top_counts(counted.iter().flat_map(|run| named_fallbacks(run))),
-        no_usage: CallsWithoutUsage::from_runs(counted.iter().map(|run| &***run)),
-        longest: first_runs(&counted, |run| Reverse((run.duration, run.at))),
-        most_expensive: first_runs(&counted, |run| Reverse((run.atto, run.at))),
+
+    /// Begin of the time whose runs the figures need, unix ns.
+    pub fn from(&self) -> u64 {
+        self.yesterday.from
+    }
+
+    pub fn add(&mut self, run: &RunRecord) {
+        let Some(at) = self.window.counting_time(run) else {
+            if self.yesterday.contains(run.at) {
+                self.day_before.add(run, &UsageSum::of_run(run));
+            }
+            return;
+        };
+        let sum = UsageSum::of_run(run);
+        self.current.add(run, &sum);
+        let step = self.window.step_index(at).and_then(|step| self.steps.get_mut(step));
+        step.into_iter().for_each(|step| step.add(run, &sum));
+        self.most_iterations = self.most_iterations.max(run.iterations);
+        for (tenant, share) in UsageSum::of_tenants(run) {
+            let key = self.owned_name(run, tenant);
+            add_share(&mut self.tenants, key, &share);
+        }
+        let key = self.owned_name(run, run.feature.as_ref());
+        add_share(&mut self.features, key, &sum);
+        for (model, share) in &run.models {
+            let key = (Arc::clone(&self.nobody), Arc::clone(model));
+            add_share(&mut self.models, key, &UsageSum::of_share(run, share));
+            if share.no_usage > 0 {
+                let service = run.service.as_ref().unwrap_or(&self.nobody);
+                *self.no_usage.entry((Arc::clone(model), Arc::clone(service))).or_default() += share.no_usage;
+            }
+        }
+        for (tool, usage) in &run.tools {
+            self.tools.entry(Arc::clone(tool)).or_default().add(usage);
+        }
+        run.denials.iter().for_each(|(names, count)| *self.denials.entry(names.clone()).or_default() += count);
+        run.troubles.iter().for_each(|(names, count)| *self.troubles.entry(names.clone()).or_default() += count);
+        for ([reason, provider, from, to], count) in &run.fallbacks {
+            let [tenant, template] = [&run.tenant, &run.template].map(|name| name.as_ref().unwrap_or(&self.nobody));
+            let names = [reason, provider, from, to, tenant, template].map(Arc::clone);
+            *self.fallbacks.entry(names).or_default() += count;
+        }
+        self.longest.add(run.duration.into(), run);
+        self.most_expensive.add(sum.atto_usd, run);
+    }
+
+    /// The account and name of a share; accounts share what belongs to nobody.
+    fn owned_name(&self, run: &RunRecord, name: Option<&Arc<str>>) -> (Arc<str>, Arc<str>) {
+        match name {
+            Some(name) => (Arc::clone(&run.account), Arc::clone(name)),
+            None => (Arc::clone(&self.nobody), UNATTRIBUTED.into()),
+        }
+    }
+
+    pub fn finish(mut self) -> WindowFigures {
+        let (current, day_before, steps) = (&mut self.current, &mut self.day_before, &mut self.steps);
+        let metric = |value, yesterday, series| WindowMetric { value, yesterday, series };
+        let p95 = metric(current.p95(), day_before.p95(), steps.iter_mut().map(RunTally::p95).collect());
+        let series = |value: fn(&RunTally) -> Option<f64>| steps.iter().map(value).collect();
+        WindowFigures {
+            window: self.window,
+            most_iterations: self.most_iterations,
+            iterations: metric(current.iterations(), day_before.iterations(), series(RunTally::iterations)),
+            failure: metric(current.failure(), day_before.failure(), series(RunTally::failure)),
+            cost: metric(current.cost(), day_before.cost(), series(RunTally::cost)),
+            p95,
+            by_tenant: top_shares(self.tenants),
+            by_model: top_shares(self.models),
+            by_feature: top_shares(self.features),
+            tools: top_tools(self.tools),
+            denials: top_counts(self.denials),
+            troubles: top_counts(self.troubles),
+            fallbacks: top_counts(self.fallbacks),
+            no_usage: CallsWithoutUsage::from_counts(self.no_usage),
+            longest: self.longest.into_runs(),
+            most_expensive: self.most_expensive.into_runs(),
+            sum: self.current.sum,
+            yesterday: self.day_before.sum,
+        }
     }
 }
 
-fn first_runs<K: Ord>(runs: &[&Arc<RunRecord>], rank: impl Fn(&RunRecord) -> K) -> Vec<Arc<RunRecord>> {
-    let mut runs: Vec<&Arc<RunRecord>> = runs.to_vec();
-    if runs.len() > MAX_RUN_ROWS {
-        runs.select_nth_unstable_by_key(MAX_RUN_ROWS, |run| rank(run));
-        runs.truncate(MAX_RUN_ROWS);
+fn add_share(sums: &mut ShareSums, key: (Arc<str>, Arc<str>), share: &UsageSum) {
+    sums.entry(key).or_default().add(share);
+}
+
+/// The runs with the largest values, the largest first; of equal ones the latest.
+#[derive(Default)]
+struct TopRuns(Vec<((i128, u64), RunRecord)>);
+
+impl TopRuns {
+    fn add(&mut self, value: i128, run: &RunRecord) {
+        let rank = (value, run.at);
+        let place = self.0.partition_point(|(other, _)| *other >= rank);
+        if place < MAX_RUN_ROWS {
+            self.0.truncate(MAX_RUN_ROWS - 1);
+            self.0.insert(place, (rank, run.clone()));
+        }
     }
-    runs.sort_by_key(|run| rank(run));
-    runs.into_iter().map(Arc::clone).collect()
+
+    fn into_runs(self) -> Vec<RunRecord> {
+        self.0.into_iter().map(|(_, run)| run).collect()
+    }
 }
 
-fn share_of_run(run: &RunRecord, name: &Option<Arc<str>>, sum: UsageSum) -> CostShare {
-    let (account, name) = name.as_deref().map_or(("", UNATTRIBUTED), |name| (&*run.account, name));
-    CostShare::new(account, name, sum)
-}
-
-fn tenant_shares(run: &RunRecord) -> impl Iterator<Item = CostShare> + '_ {
-    let own_share = share_of_run(run, &run.tenant, own_sum(run));
-    let others = run.others.iter();
-    let others = others.map(|other| {
-        // Accounts share the row of what belongs to no tenant.
-        let account = if &*other.name == UNATTRIBUTED { "" } else { &*run.account };
-        CostShare::new(account, &other.name, part_sum(run, other))
-    });
-    std::iter::once(own_share).chain(others)
-}
-
-/// Sums by name, most expensive first; names beyond ten are added up as `other`; runs without a name come last.
-fn top_shares(shares: impl Iterator<Item = CostShare>) -> Vec<CostShare> {
-    let mut by_name: HashMap<(String, String), CostShare> = HashMap::new();
+/// The most expensive names first; names beyond ten are added up as `other`; runs without a name come last.
+fn top_shares(sums: ShareSums) -> Vec<CostShare> {
+    let (mut rows, mut unnamed) = (Vec::new(), None);
     let mut other = CostShare { name: runs::OTHER.to_owned(), ..CostShare::default() };
-    for share in shares {
-        // Names that the tracker had to merge into `other` are added to the row `other` below.
-        let was_merged = share.name == runs::OTHER;
-        let key = if was_merged { Default::default() } else { (share.account.clone(), share.name.clone()) };
-        match by_name.get_mut(&key) {
-            Some(sum) => {
-                sum.add(&share);
-                sum.names = 1;
-            }
-            None => {
-                by_name.insert(key, share);
-            }
+    for ((account, name), sum) in sums {
+        let share = CostShare { account: account.to_string(), name: name.to_string(), names: 1, sum };
+        match &*share.name {
+            // names that the tracker had to merge
+            runs::OTHER => other.add(&share),
+            UNATTRIBUTED if account.is_empty() => unnamed = Some(share),
+            _ => rows.push(share),
         }
     }
-    let unnamed = by_name.remove(&(String::new(), UNATTRIBUTED.to_owned()));
-    let merged = by_name.remove(&Default::default());
-    let mut rows: Vec<CostShare> = by_name.into_values().collect();
     let rank = |share: &CostShare| (Reverse(share.sum.atto_usd), Reverse(share.sum.runs));
     rows.sort_by(|a, b| (rank(a), &a.name, &a.account).cmp(&(rank(b), &b.name, &b.account)));
     let rest = rows.split_off(rows.len().min(MAX_NAMES));
-    rest.iter().chain(&merged).for_each(|share| other.add(share));
+    rest.iter().for_each(|share| other.add(share));
     rows.extend((other.names > 0).then_some(other));
     rows.extend(unnamed);
     rows
 }
 
-fn top_tools(runs: &[&Arc<RunRecord>]) -> Vec<RunToolUsage> {
-    let mut by_name: HashMap<&str, RunToolUsage> = HashMap::new();
-    for usage in runs.iter().flat_map(|run| &run.tools) {
-        let add = |tool: &mut RunToolUsage| {
-            tool.calls += usage.calls;
-            tool.failed += usage.failed;
-            tool.denied += usage.denied;
-        };
-        by_name.entry(&usage.name).and_modify(add).or_insert_with(|| usage.clone());
-    }
-    let mut rows: Vec<RunToolUsage> = by_name.into_values().filter(|tool| tool.failed + tool.denied > 0).collect();
-    rows.sort_by(|a, b| {
-        (Reverse(a.failed), Reverse(a.denied), &a.name).cmp(&(Reverse(b.failed), Reverse(b.denied), &b.name))
+fn top_tools(tools: HashMap<Arc<str>, ToolTotals>) -> Vec<(Arc<str>, ToolTotals)> {
+    let mut rows: Vec<_> = tools.into_iter().filter(|(_, tool)| tool.failed + tool.denied > 0).collect();
+    rows.sort_by(|(a_name, a), (b_name, b)| {
+        (Reverse(a.failed), Reverse(a.denied), a_name).cmp(&(Reverse(b.failed), Reverse(b.denied), b_name))
     });
     rows.truncate(MAX_TABLE_ROWS);
     rows
 }
 
-fn named_fallbacks(run: &RunRecord) -> impl Iterator<Item = ([&str; 6], u64)> {
-    let [tenant, template] = [&run.tenant, &run.template].map(|name| name.as_deref().unwrap_or(""));
-    run.fallbacks.iter().map(move |([reason, provider, from, to], count)| {
-        ([&**reason, &**provider, &**from, &**to, tenant, template], *count)
-    })
-}
-
-fn top_counts<'r, const N: usize>(counts: impl Iterator<Item = ([&'r str; N], u64)>) -> NameCounts<N> {
-    let mut sums: BTreeMap<[&str; N], u64> = BTreeMap::new();
-    counts.for_each(|(names, count)| *sums.entry(names).or_default() += count);
-    let mut rows: NameCounts<N> = sums.into_iter().map(|(names, count)| (names.map(str::to_owned), count)).collect();
+fn top_counts<const N: usize>(sums: BTreeMap<[Arc<str>; N], u64>) -> NameCounts<N> {
+    let mut rows: NameCounts<N> =
+        sums.into_iter().map(|(names, count)| (names.map(|name| name.to_string()), count)).collect();
     rows.sort_by_key(|(_, count)| Reverse(*count));
     rows.truncate(MAX_TABLE_ROWS);
     rows
@@ -397,14 +392,10 @@ pub struct ChangeFigures {
 /// Maximum number of commits or issues listed; the latest ones.
 const MAX_CHANGES: usize = 50;
 
-/// Runs of the window by commit or issue (`name`) and service, newest first.
-pub fn compute_changes(
-    runs: &[Arc<RunRecord>],
-    window: TimeWindow,
-    name: fn(&RunRecord) -> &Option<Arc<str>>,
-) -> Vec<ChangeFigures> {
+/// Runs by commit or issue (`name`) and service, newest first.
+pub fn compute_changes(runs: &[RunRecord], name: fn(&RunRecord) -> &Option<Arc<str>>) -> Vec<ChangeFigures> {
     let mut groups: BTreeMap<(&str, &str), Vec<&RunRecord>> = BTreeMap::new();
-    for run in runs.iter().filter(|run| window.counting_time(run).is_some()) {
+    for run in runs {
         if let Some(name) = name(run) {
             groups.entry((name, run.service.as_deref().unwrap_or(""))).or_default().push(run);
         }
@@ -418,7 +409,7 @@ pub fn compute_changes(
 
 fn change_figures(name: &str, service: &str, runs: &[&RunRecord]) -> ChangeFigures {
     let mut tally = RunTally::default();
-    runs.iter().for_each(|run| tally.add(run));
+    runs.iter().for_each(|run| tally.add(run, &UsageSum::of_run(run)));
     let starts = runs.iter().map(|run| if run.start == 0 { run.at } else { run.start });
     ChangeFigures {
         name: name.to_owned(),

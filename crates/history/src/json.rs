@@ -3,10 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::entry::RunRecord;
 use super::figures::{ChangeFigures, CostShare, WindowFigures, WindowMetric};
-use runs::UsageSum;
 use runs::json::{SCHEMA, cost, span, text, time};
+use runs::{RunRecord, UsageSum};
 
 fn metric_json(metric: &WindowMetric) -> Value {
     json!({"value": metric.value, "yesterday": metric.yesterday, "change": metric.change(), "series": metric.series})
@@ -17,7 +16,7 @@ fn shares_json(shares: &[CostShare]) -> Vec<Value> {
         let account = Some(&share.account).filter(|account| !account.is_empty());
         json!({"name": share.name, "account": account, "names": share.names,
             "runs": share.sum.runs, "live": share.sum.live, "failed": share.sum.failed, "model_calls": share.sum.calls,
-            "input_tokens": share.sum.tokens.input, "output_tokens": share.sum.tokens.output,
+            "input_tokens": share.sum.input(), "output_tokens": share.sum.tokens.output,
             "cost_usd": cost(share.sum.atto_usd, share.sum.unpriced), "unpriced_calls": share.sum.unpriced})
     };
     shares.iter().map(row).collect()
@@ -32,15 +31,16 @@ pub(super) fn sums_json(sum: &UsageSum) -> Value {
         "model_calls": sum.calls,
         "tool_calls": sum.tool_calls,
         "failed_tool_calls": sum.tool_failures,
-        "input_tokens": sum.tokens.input,
+        "input_tokens": sum.input(),
         "output_tokens": sum.tokens.output,
         "cost_usd": cost(sum.atto_usd, sum.unpriced),
         "unpriced_calls": sum.unpriced,
     })
 }
 
-/// One run as history keeps it; the duration of a live run is up to `now`.
+/// One run in a list.
 pub fn run_json(run: &RunRecord) -> Value {
+    let total = run.total();
     json!({
         "id": run.run,
         "session_id": run.session,
@@ -54,26 +54,30 @@ pub fn run_json(run: &RunRecord) -> Value {
         "issue_id": run.issue,
         "service": run.service,
         "operation": run.operation,
-        "state": run.state,
+        "state": run.state.as_str(),
         "start": time(run.start),
         "last": time(run.at),
         "duration_seconds": run.duration as f64 / 1e9,
         "iterations": run.iterations,
-        "model_calls": run.calls,
+        "model_calls": total.calls,
         "failed_model_calls": run.failed_calls,
-        "tool_calls": run.tool_calls,
-        "failed_tool_calls": run.tool_failures,
+        "tool_calls": run.tool_calls(),
+        "failed_tool_calls": run.tool_failures(),
         "writes": run.writes,
-        "input_tokens": run.input,
-        "output_tokens": run.output,
-        "cost_usd": cost(run.atto, run.unpriced),
-        "unpriced_calls": run.unpriced,
+        "input_tokens": total.input(),
+        "output_tokens": total.tokens.output,
+        "cost_usd": cost(total.atto_usd, total.unpriced),
+        "unpriced_calls": total.unpriced,
     })
 }
 
 /// The figures of a window; sums are over all runs, live ones up to now.
 pub fn figures_json(figures: &WindowFigures) -> Value {
-    let runs = |runs: &[std::sync::Arc<RunRecord>]| runs.iter().map(|run| run_json(run)).collect::<Vec<_>>();
+    let runs = |runs: &[RunRecord]| runs.iter().map(run_json).collect::<Vec<_>>();
+    let tools = figures
+        .tools
+        .iter()
+        .map(|(name, tool)| json!({"name": name, "calls": tool.calls(), "failed": tool.failed, "denied": tool.denied}));
     let denials = figures.denials.iter();
     let denials = denials.map(|([tool, source], count)| json!({"tool": tool, "source": source, "count": count}));
     let fallbacks = figures.fallbacks.iter().map(|([reason, provider, from, to, tenant, template], count)| {
@@ -98,7 +102,7 @@ pub fn figures_json(figures: &WindowFigures) -> Value {
         "failed_model_calls": sum.failed_calls,
         "tool_calls": sum.tool_calls,
         "failed_tool_calls": sum.tool_failures,
-        "input_tokens": sum.tokens.input,
+        "input_tokens": sum.input(),
         "output_tokens": sum.tokens.output,
         "cost_usd": cost(sum.atto_usd, sum.unpriced),
         "cost_usd_yesterday": cost(figures.yesterday.atto_usd, figures.yesterday.unpriced),
@@ -110,7 +114,7 @@ pub fn figures_json(figures: &WindowFigures) -> Value {
         "by_tenant": shares_json(&figures.by_tenant),
         "by_model": shares_json(&figures.by_model),
         "by_feature": shares_json(&figures.by_feature),
-        "tools": figures.tools,
+        "tools": tools.collect::<Vec<_>>(),
         "permission_denials": denials.collect::<Vec<_>>(),
         "model_call_failures": troubles.collect::<Vec<_>>(),
         "fallbacks": fallbacks.collect::<Vec<_>>(),

@@ -10,14 +10,13 @@ use std::sync::Arc;
 use kernel::terminal::{format_count, is_unsafe};
 use serde_json::{Map, Value, json};
 
-use super::entry::RunRecord;
+use super::board::{RETENTION, RunBoard};
 use super::failures::{FailedSpans, FailureKey, FailureSample};
-use super::figures::{DAY, TimeWindow, sum_runs};
+use super::figures::{DAY, FigureBuilder, TimeWindow, WindowFigures};
 use super::json::sums_json;
-use super::memory::RETENTION;
 use super::usage::CallsWithoutUsage;
-use runs::UsageSum;
 use runs::json::{SCHEMA, time};
+use runs::{RunRecord, UsageSum};
 
 /// Attributes by which failures can be grouped, in the order of [`super::FailureKey`].
 pub const GROUPINGS: [&str; 7] =
@@ -43,9 +42,9 @@ pub struct ReportParameters {
 }
 
 impl ReportParameters {
-    /// The defaults: 24 hours, 20 groups, 5 samples, by slug, commit and service.
+    /// The defaults: 24 hours, 20 groups, 1 sample, by slug, commit and service.
     pub fn defaults() -> Self {
-        Self { since: DAY, limit: 20, samples: 5, by: vec![0, 1, 2] }
+        Self { since: DAY, limit: 20, samples: 1, by: vec![0, 1, 2] }
     }
 
     /// Parses a comma-separated list of names from [`GROUPINGS`].
@@ -92,12 +91,7 @@ pub struct FailureReport {
 }
 
 /// Makes the report of failing spans and runs.
-pub fn build_report(
-    failures: &FailedSpans,
-    runs: &[Arc<RunRecord>],
-    parameters: ReportParameters,
-    now: u64,
-) -> FailureReport {
+pub fn build_report(failures: &FailedSpans, runs: &RunBoard, parameters: ReportParameters, now: u64) -> FailureReport {
     let from = now.saturating_sub(parameters.since.min(RETENTION));
     let group_values = |key: &FailureKey| -> Vec<Arc<str>> {
         parameters.by.iter().filter_map(|index| key.get(*index)).map(Arc::clone).collect()
@@ -121,9 +115,9 @@ pub fn build_report(
     let mut largest: Vec<FailureGroup> = groups.into_values().collect();
     largest.sort_by(|a, b| (Reverse(a.count), &a.values).cmp(&(Reverse(b.count), &b.values)));
     largest.truncate(parameters.limit);
-    let window = TimeWindow { from, to: now };
-    let counted_runs = || runs.iter().filter(|run| window.counting_time(run).is_some()).map(AsRef::as_ref);
-    let (sum, no_usage) = (sum_runs(counted_runs()), CallsWithoutUsage::from_runs(counted_runs()));
+    let mut figures = FigureBuilder::new(TimeWindow { from, to: now });
+    runs.visit_runs(from, &mut |run| figures.add(&run));
+    let WindowFigures { sum, no_usage, .. } = figures.finish();
     FailureReport { parameters, at: now, spans, groups: group_count, largest, sum, no_usage }
 }
 
@@ -273,27 +267,26 @@ pub struct JiraComment {
 }
 
 impl JiraComment {
-    /// The comment for the runs of an issue. `link` returns the URL of a run's trace, `vault` the location of its
+    /// The comment for `runs`, those of an issue. `link` returns the URL of a run's trace, `vault` the location of its
     /// content.
     pub fn for_issue(
         issue: &str,
-        runs: &[Arc<RunRecord>],
+        mut runs: Vec<RunRecord>,
         link: &dyn Fn(&RunRecord) -> Option<String>,
         vault: &dyn Fn(&RunRecord) -> Option<String>,
     ) -> Self {
-        let mut issue_runs: Vec<&Arc<RunRecord>> =
-            runs.iter().filter(|run| run.issue.as_deref() == Some(issue)).collect();
-        issue_runs.sort_by_key(|run| run.start);
+        runs.sort_by_key(|run| run.start);
         let mut sessions: BTreeMap<&str, Vec<&RunRecord>> = BTreeMap::new();
-        issue_runs.iter().for_each(|run| sessions.entry(&run.session).or_default().push(run));
+        runs.iter().for_each(|run| sessions.entry(&run.session).or_default().push(run));
         let mut text = format!(
             "tollgate: {} in {} for {}\n",
-            format_count(issue_runs.len(), "agent run"),
+            format_count(runs.len(), "agent run"),
             format_count(sessions.len(), "session"),
             escape_jira(issue)
         );
         for (session, runs) in sessions {
-            let sum = sum_runs(runs.iter().copied());
+            let mut sum = UsageSum::default();
+            runs.iter().for_each(|run| sum.add(&UsageSum::of_run(run)));
             let start = runs.iter().map(|run| run.start).filter(|start| *start != 0).min().unwrap_or(0);
             let last = runs.iter().map(|run| run.at).max().unwrap_or(0);
             let writes: u64 = runs.iter().map(|run| run.writes).sum();
@@ -303,11 +296,11 @@ impl JiraComment {
             let _ = writeln!(text, "** duration: {} min {} s", seconds / 60, seconds % 60);
             let _ = writeln!(text, "** edits: {} tool calls that change something", writes);
             let _ = writeln!(text, "** cost: {}", format_cost(&sum));
-            let has_plan = |run: &&&RunRecord| run.tools.iter().any(|tool| &*tool.name == PLAN_TOOL);
+            let has_plan = |run: &&&RunRecord| run.tools.iter().any(|(tool, _)| **tool == *PLAN_TOOL);
             if let Some(location) = runs.iter().filter(has_plan).find_map(|run| vault(run)) {
                 let _ = writeln!(text, "** plan: the call of {PLAN_TOOL} in {location}");
             }
-            let most_expensive = runs.iter().max_by_key(|run| run.atto);
+            let most_expensive = runs.iter().max_by_key(|run| run.total().atto_usd);
             if let Some(url) = most_expensive.and_then(|run| link(run)) {
                 let _ = writeln!(text, "** trace: {url}");
             }
@@ -315,7 +308,7 @@ impl JiraComment {
                 let _ = writeln!(text, "** s3_uri: {location}");
             }
         }
-        Self { issue: issue.to_owned(), text, runs: issue_runs.len() }
+        Self { issue: issue.to_owned(), text, runs: runs.len() }
     }
 }
 

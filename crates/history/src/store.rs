@@ -1,9 +1,9 @@
-//! [`HistoryStore`]: the SQLite file in which the last 48 hours survive a restart, so that a restart at night does not
-//! cost the morning's report. The file holds only data that a third party may see; samples are encrypted as well. It is
-//! at most 256 MiB; beyond that the account with most data loses its oldest. A full disk deletes nothing. A file that
-//! is damaged, of another version or foreign is moved aside, never overwritten; a file that can't be opened for any
-//! other reason stays. Only pages and reports depend on its contents. `src/app/history_recorder.rs` decides when to
-//! write.
+//! [`HistoryStore`]: the SQLite file with ended runs and failing spans, so that a restart at night does not cost the
+//! morning's report. Runs are kept for 48 hours with their calls, and as one small row each for longer if configured.
+//! The file holds only data that a third party may see; samples are encrypted as well. It is at most 256 MiB; beyond
+//! that the account with most data loses its oldest. A full disk deletes nothing. A file that is damaged, of another
+//! version or foreign is moved aside, never overwritten; a file that can't be opened for any other reason stays. Only
+//! pages and reports depend on its contents. `src/app/history_recorder.rs` decides when to write.
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,23 +12,24 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
-use super::entry::RunRecord;
+use super::board::RETENTION;
 use super::failures::{FailureCount, FailureKey, FailureSample, MAX_SAMPLES};
-use super::memory::{MAX_RUNS, RETENTION};
+use super::former_file;
 use super::report::GROUPINGS;
 use super::seal::SampleSealer;
-use super::write::HistoryWrite;
 use kernel::hex;
 use kernel::rng::Rng;
 use pipeline::spool::SpoolKey;
+use runs::{EndedRuns, RunDetail, RunRecord, RunView};
 
 /// The file's application id: "toll".
 const APPLICATION: i64 = 0x746f_6c6c;
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// Maximum number of pages of 4 KiB: 256 MiB.
 const MAX_PAGES: i64 = 65_536;
-/// The file is trimmed once it holds this many runs more than the maximum.
-const EXCESS_RUNS: usize = 2000;
+/// Maximum number of runs, and of runs with their calls; the file is trimmed once it holds a tenth more.
+pub(super) const MAX_RUNS: usize = 500_000;
+pub(super) const MAX_DETAILS: usize = 50_000;
 const COMPRESSION_LEVEL: i32 = 3;
 /// Largest detail (the JSON of a run with its steps), bytes.
 const MAX_DETAIL_BYTES: usize = 4 << 20;
@@ -45,20 +46,20 @@ const SETUP: &str = "
 ";
 
 const TABLES: &str = "
-    BEGIN;
     CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS runs (key TEXT PRIMARY KEY, at INTEGER NOT NULL, entry BLOB NOT NULL, detail BLOB);
-    CREATE INDEX IF NOT EXISTS runs_at ON runs (at);
+    CREATE TABLE IF NOT EXISTS accounts (name TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS runs (at INTEGER NOT NULL, id INTEGER NOT NULL, account TEXT NOT NULL, record BLOB NOT NULL, PRIMARY KEY (at, id)) WITHOUT ROWID;
+    CREATE UNIQUE INDEX IF NOT EXISTS runs_id ON runs (id);
+    CREATE TABLE IF NOT EXISTS details (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, account TEXT NOT NULL, detail BLOB NOT NULL);
+    CREATE INDEX IF NOT EXISTS details_at ON details (at);
     CREATE TABLE IF NOT EXISTS failures (slot INTEGER NOT NULL, key TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (slot, key)) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS samples (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, sealed BLOB NOT NULL, account TEXT NOT NULL DEFAULT '');
+    CREATE TABLE IF NOT EXISTS samples (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, sealed BLOB NOT NULL, account TEXT NOT NULL);
     CREATE INDEX IF NOT EXISTS samples_at ON samples (at);
-    COMMIT;
 ";
 
-/// Runs with their account (the key up to the NUL) and their size.
-const EACH_RUN: &str =
-    "SELECT rowid AS id, at, substr(CAST(key AS BLOB), 1, instr(CAST(key AS BLOB), x'00')) AS account,
-    length(key) + length(entry) + COALESCE(length(detail), 0) AS size FROM runs";
+/// The rows of a table with their account and size.
+const EACH_RUN: &str = "SELECT id, at, account, length(record) + 40 AS size FROM runs";
+const EACH_DETAIL: &str = "SELECT id, at, account, length(detail) AS size FROM details";
 const EACH_SAMPLE: &str = "SELECT id, at, account, length(sealed) AS size FROM samples";
 
 /// Why the file could not be used. The file stays unchanged.
@@ -78,18 +79,36 @@ pub enum StoreError {
     NotWritten(#[from] rusqlite::Error),
 }
 
+/// Data to be written in one transaction.
+#[derive(Default)]
+pub struct HistoryWrite {
+    pub runs: EndedRuns,
+    /// Current counts; 0 deletes the count.
+    pub counts: Vec<FailureCount>,
+    pub samples: Vec<Arc<FailureSample>>,
+}
+
+impl HistoryWrite {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.runs.ended.is_empty() && self.runs.removed.is_empty() && self.counts.is_empty() && self.samples.is_empty()
+    }
+}
+
 /// An open file.
 pub struct HistoryStore {
     pub(super) db: Connection,
     /// `None`: samples are not written.
     sealer: Option<SampleSealer>,
     pub(super) max_pages: i64,
+    /// How long the rows of runs are kept, ns, and their calls.
+    keep_runs: u64,
+    keep_calls: u64,
 }
 
-/// An opened file and its contents.
+/// An opened file, and the failing spans in it.
 pub struct OpenedHistory {
     pub store: HistoryStore,
-    pub runs: Vec<RunRecord>,
     /// Counts of failing spans.
     pub counts: Vec<FailureCount>,
     /// Samples of failing spans.
@@ -104,20 +123,40 @@ fn to_millis(ns: u64) -> i64 {
 }
 
 impl HistoryStore {
-    /// Opens or creates the file. `keys`: the spool's keys; a new file's samples are sealed with the first one.
+    /// Opens or creates the file. `keys`: the spool's keys; a new file's samples are sealed with the first one. Rows of
+    /// runs are kept for `keep_runs` ns, at least for [`RETENTION`].
     ///
     /// # Errors
     /// The file can be neither opened nor created now ([`StoreError::Unusable`], [`StoreError::NotMoved`]).
-    pub fn open(path: &Path, keys: &[SpoolKey], rng: &Arc<dyn Rng>, now: u64) -> Result<OpenedHistory, StoreError> {
+    pub fn open(
+        path: &Path,
+        keys: &[SpoolKey],
+        rng: &Arc<dyn Rng>,
+        now: u64,
+        keep_runs: u64,
+    ) -> Result<OpenedHistory, StoreError> {
         let unusable = |source| StoreError::Unusable { path: path.to_owned(), source };
-        match Self::load_file(path, keys, rng, now) {
+        let opened = match Self::load_file(path, keys, rng, now) {
             Err(error) if is_damaged_or_foreign(&error) => {
                 let aside = move_aside(path, now)?;
                 let opened = Self::load_file(path, keys, rng, now).map_err(unusable)?;
                 Ok(OpenedHistory { moved_aside: aside, ..opened })
             }
             loaded => loaded.map_err(unusable),
-        }
+        };
+        opened.map(|mut opened| {
+            opened.store.keep_runs = keep_runs.max(RETENTION);
+            opened
+        })
+    }
+
+    /// A store without a file.
+    #[cfg(any(test, feature = "testing"))]
+    #[allow(clippy::expect_used, reason = "test support")]
+    pub fn in_memory() -> Self {
+        let db = Connection::open_in_memory().expect("memory");
+        db.execute_batch(TABLES).expect("tables");
+        Self { db, sealer: None, max_pages: MAX_PAGES, keep_runs: u64::MAX, keep_calls: u64::MAX }
     }
 
     fn load_file(
@@ -126,18 +165,22 @@ impl HistoryStore {
         rng: &Arc<dyn Rng>,
         now: u64,
     ) -> Result<OpenedHistory, rusqlite::Error> {
-        let mut store = Self { db: open_checked(path)?, sealer: None, max_pages: MAX_PAGES };
+        let mut store = Self {
+            db: open_checked(path)?,
+            sealer: None,
+            max_pages: MAX_PAGES,
+            keep_runs: RETENTION,
+            keep_calls: RETENTION,
+        };
         let are_samples_readable = store.set_up_sealer(keys, rng)?;
-        let parse_run = |bytes: Vec<u8>| serde_json::from_slice(&bytes).ok();
         let open_sample = |sealed: Vec<u8>| serde_json::from_slice(&store.sealer.as_ref()?.open(&sealed)?).ok();
-        let runs = store.read_blobs("SELECT entry FROM runs WHERE at >= ?1 ORDER BY rowid", now, parse_run)?;
         let counts = store.read_counts(now)?;
         let query = "SELECT sealed FROM samples WHERE at >= ?1 ORDER BY id";
         let samples = if are_samples_readable { store.read_blobs(query, now, open_sample)? } else { Vec::new() };
         if !are_samples_readable {
             store.db.execute("DELETE FROM samples", [])?;
         }
-        Ok(OpenedHistory { store, runs, counts, samples, moved_aside: None })
+        Ok(OpenedHistory { store, counts, samples, moved_aside: None })
     }
 
     /// Sets up the sealer. Returns whether the stored samples are readable; otherwise a new salt is stored.
@@ -189,13 +232,13 @@ impl HistoryStore {
         counts.filter_map(Result::transpose).collect()
     }
 
-    /// Writes in one transaction, and deletes what is older than 48 hours. If the file's size limit is reached, deletes
-    /// at least a tenth and tries again.
+    /// Writes in one transaction, and deletes what is too old. If the file's size limit is reached, deletes at least a
+    /// tenth and tries again.
     ///
     /// # Errors
     /// [`StoreError::NotWritten`]; then nothing was written or deleted.
     pub fn write(&mut self, write: &HistoryWrite, now: u64) -> Result<(), StoreError> {
-        let rows = HistoryRows::from_write(write, self.sealer.as_ref());
+        let rows = HistoryRows::from_write(write, self.sealer.as_ref(), now);
         match self.write_rows(&rows, None, now) {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) && self.is_near_limit(rows.bytes) => {
                 Ok(self.write_rows(&rows, Some(rows.bytes.saturating_mul(2)), now)?)
@@ -213,40 +256,94 @@ impl HistoryStore {
         room.is_some_and(|room| room < bytes.saturating_mul(3).saturating_add(1 << 20))
     }
 
-    /// `room`: delete this many bytes of runs before writing, or a tenth of the runs if that is more, and a tenth of
-    /// the samples; `None`: delete none.
+    /// `room`: delete this many bytes of calls before writing, or a tenth if that is more, and a tenth of the other
+    /// rows; `None`: delete none.
     fn write_rows(&mut self, rows: &HistoryRows, room: Option<i64>, now: u64) -> Result<(), rusqlite::Error> {
         let oldest = to_millis(now.saturating_sub(RETENTION));
         let transaction = self.db.transaction()?;
-        transaction.execute("DELETE FROM runs WHERE at < ?1", [oldest])?;
+        transaction.execute("DELETE FROM runs WHERE at < ?1", [to_millis(now.saturating_sub(self.keep_runs))])?;
+        transaction.execute("DELETE FROM details WHERE at < ?1", [to_millis(now.saturating_sub(self.keep_calls))])?;
         transaction.execute("DELETE FROM failures WHERE slot < ?1", [oldest])?;
         transaction.execute("DELETE FROM samples WHERE at < ?1", [oldest])?;
         if let Some(room) = room {
-            make_room(&transaction, "runs", EACH_RUN, room)?;
+            make_room(&transaction, "details", EACH_DETAIL, room)?;
+            make_room(&transaction, "runs", EACH_RUN, 0)?;
             make_room(&transaction, "samples", EACH_SAMPLE, 0)?;
         }
         rows.put(&transaction)?;
-        limit_rows(&transaction, "runs", EACH_RUN, MAX_RUNS, EXCESS_RUNS)?;
+        limit_rows(&transaction, "runs", EACH_RUN, MAX_RUNS, MAX_RUNS / 10)?;
+        limit_rows(&transaction, "details", EACH_DETAIL, MAX_DETAILS, MAX_DETAILS / 10)?;
         limit_rows(&transaction, "samples", EACH_SAMPLE, MAX_SAMPLES, 0)?;
         transaction.commit()
     }
 
-    /// The JSON of one run, if it was written.
-    pub fn read_detail(&self, entry: &RunRecord) -> Option<String> {
-        let query = "SELECT detail FROM runs WHERE key = ?1";
-        let packed: Option<Vec<u8>> = self.db.query_row(query, [entry.key()], |row| row.get(0)).ok()?;
-        String::from_utf8(zstd::bulk::decompress(&packed?, MAX_DETAIL_BYTES).ok()?).ok()
+    /// Calls `visit` with the key and record of each run whose last event is later than `from`. A row that can't be
+    /// read is left out.
+    pub(super) fn visit_runs(&self, from: u64, visit: &mut dyn FnMut(u64, RunRecord)) {
+        let Ok(mut statement) = self.db.prepare("SELECT id, record FROM runs WHERE at >= ?1") else { return };
+        let Ok(mut rows) = statement.query([to_millis(from)]) else { return };
+        while let Ok(Some(row)) = rows.next() {
+            let Ok(id) = row.get::<_, i64>(0) else { continue };
+            let record =
+                row.get_ref(1).ok().and_then(|bytes| postcard::from_bytes::<RunRecord>(bytes.as_blob().ok()?).ok());
+            if let Some(record) = record.filter(|record| record.at > from) {
+                visit(id.cast_unsigned(), record);
+            }
+        }
+    }
+
+    /// One run, with its calls if they are kept.
+    pub(super) fn read_run(&self, key: u64) -> Option<RunDetail> {
+        let read = |query: &str| self.db.query_row(query, [key.cast_signed()], |row| row.get::<_, Vec<u8>>(0)).ok();
+        let detail = read("SELECT detail FROM details WHERE id = ?1").and_then(|packed| {
+            let bytes = zstd::bulk::decompress(&packed, MAX_DETAIL_BYTES).ok()?;
+            let (mut detail, operation): (RunDetail, Option<String>) = postcard::from_bytes(&bytes).ok()?;
+            detail.view.operation = operation;
+            Some(detail)
+        });
+        detail.or_else(|| {
+            let record: RunRecord = postcard::from_bytes(&read("SELECT record FROM runs WHERE id = ?1")?).ok()?;
+            let view = RunView::from_record(&record);
+            let step_count = view.totals.calls() + view.totals.failed_calls + view.totals.tool_calls();
+            Some(RunDetail { view, steps: None, step_count })
+        })
+    }
+
+    /// Accounts that have, or had, runs.
+    pub(super) fn accounts(&self) -> Vec<String> {
+        let read = || {
+            let mut statement = self.db.prepare("SELECT name FROM accounts")?;
+            let names = statement.query_map([], |row| row.get(0))?;
+            names.collect::<Result<Vec<String>, rusqlite::Error>>()
+        };
+        read().unwrap_or_default()
     }
 }
 
-/// A run as it is written: key, milliseconds, entry, compressed detail.
-type StoredRunRow = (String, i64, Vec<u8>, Option<Vec<u8>>);
+/// A run as it is written.
+struct RunRow {
+    id: i64,
+    /// Milliseconds.
+    at: i64,
+    account: String,
+    record: Vec<u8>,
+    /// The compressed [`RunDetail`].
+    detail: Option<Vec<u8>>,
+}
+
+impl RunRow {
+    fn new(key: u64, record: &RunRecord, detail: Option<Vec<u8>>) -> Self {
+        let (id, at, account) = (key.cast_signed(), to_millis(record.at), record.account.to_string());
+        Self { id, at, account, record: postcard::to_allocvec(record).unwrap_or_default(), detail }
+    }
+}
 
 /// Rows as they are written.
+#[derive(Default)]
 struct HistoryRows {
-    runs: Vec<StoredRunRow>,
+    runs: Vec<RunRow>,
     /// Keys of runs to delete.
-    removed: Vec<String>,
+    removed: Vec<i64>,
     /// Start of the slot (milliseconds), key, count.
     counts: Vec<(i64, String, i64)>,
     /// Milliseconds, encrypted sample, account.
@@ -256,11 +353,15 @@ struct HistoryRows {
 }
 
 impl HistoryRows {
-    fn from_write(write: &HistoryWrite, sealer: Option<&SampleSealer>) -> Self {
-        let run_row = |(entry, detail): &(Arc<RunRecord>, Option<String>)| {
-            let detail = detail.as_ref().filter(|detail| detail.len() <= MAX_DETAIL_BYTES);
-            let detail = detail.and_then(|detail| zstd::bulk::compress(detail.as_bytes(), COMPRESSION_LEVEL).ok());
-            (entry.key(), to_millis(entry.at), serde_json::to_vec(&**entry).unwrap_or_default(), detail)
+    fn from_write(write: &HistoryWrite, sealer: Option<&SampleSealer>, now: u64) -> Self {
+        let run_row = |(key, detail): &(u64, RunDetail)| {
+            let record = RunRecord::from_view(&detail.view, now);
+            // a view's operation is not in its own stored form
+            let bytes = postcard::to_allocvec(&(detail, &detail.view.operation))
+                .ok()
+                .filter(|bytes| bytes.len() <= MAX_DETAIL_BYTES);
+            let detail = bytes.and_then(|bytes| zstd::bulk::compress(&bytes, COMPRESSION_LEVEL).ok());
+            RunRow::new(*key, &record, detail)
         };
         let count_row = |count: &FailureCount| {
             (to_millis(count.slot), count_key(count), i64::try_from(count.count).unwrap_or(i64::MAX))
@@ -269,27 +370,32 @@ impl HistoryRows {
             let sealed = sealer?.seal(&serde_json::to_vec(&**sample).ok()?)?;
             Some((to_millis(sample.at), sealed, Arc::clone(&sample.account)))
         };
-        let runs: Vec<_> = write.runs.iter().map(run_row).collect();
+        let runs: Vec<RunRow> = write.runs.ended.iter().map(run_row).collect();
         let counts: Vec<_> = write.counts.iter().map(count_row).collect();
         let samples: Vec<_> = write.samples.iter().filter_map(sample_row).collect();
-        let bytes =
-            runs.iter().map(|(key, _, entry, detail)| key.len() + entry.len() + detail.as_ref().map_or(0, Vec::len));
+        let bytes = runs.iter().map(|run| run.record.len() + run.detail.as_ref().map_or(0, Vec::len));
         let bytes = bytes.chain(counts.iter().map(|(_, key, _)| key.len()));
         let bytes: usize = bytes.chain(samples.iter().map(|(_, sealed, _)| sealed.len())).sum();
-        Self { runs, removed: write.removed.clone(), counts, samples, bytes: i64::try_from(bytes).unwrap_or(i64::MAX) }
+        let removed = write.runs.removed.iter().map(|key| key.cast_signed()).collect();
+        Self { runs, removed, counts, samples, bytes: i64::try_from(bytes).unwrap_or(i64::MAX) }
     }
 
     fn put(&self, db: &Connection) -> Result<(), rusqlite::Error> {
-        let mut delete_run = db.prepare("DELETE FROM runs WHERE key = ?1")?;
-        for key in &self.removed {
-            delete_run.execute([key])?;
+        let mut delete_run = db.prepare("DELETE FROM runs WHERE id = ?1")?;
+        let mut delete_detail = db.prepare("DELETE FROM details WHERE id = ?1")?;
+        for id in &self.removed {
+            delete_run.execute([id])?;
+            delete_detail.execute([id])?;
         }
-        let mut insert_run = db.prepare(
-            "INSERT INTO runs (key, at, entry, detail) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (key) DO UPDATE SET
-             at = excluded.at, entry = excluded.entry, detail = COALESCE(excluded.detail, detail)",
-        )?;
-        for (key, at, entry, detail) in &self.runs {
-            insert_run.execute(params![key, at, entry, detail])?;
+        let mut insert_account = db.prepare("INSERT OR IGNORE INTO accounts VALUES (?1)")?;
+        let mut insert_run = db.prepare("INSERT OR REPLACE INTO runs VALUES (?1, ?2, ?3, ?4)")?;
+        let mut insert_detail = db.prepare("INSERT OR REPLACE INTO details VALUES (?1, ?2, ?3, ?4)")?;
+        for RunRow { id, at, account, record, detail } in &self.runs {
+            insert_account.execute([account])?;
+            insert_run.execute(params![at, id, account, record])?;
+            if let Some(detail) = detail {
+                insert_detail.execute(params![id, at, account, detail])?;
+            }
         }
         let mut insert_count = db.prepare("INSERT OR REPLACE INTO failures VALUES (?1, ?2, ?3)")?;
         let mut delete_count = db.prepare("DELETE FROM failures WHERE slot = ?1 AND key = ?2")?;
@@ -332,7 +438,7 @@ fn make_room(db: &Connection, table: &str, each: &str, room: i64) -> Result<(), 
         format!("SELECT id, SUM(size) OVER (ORDER BY used DESC, id) - size AS before FROM ({with_bytes_used})");
     let excess =
         format!("SELECT id FROM ({with_bytes_before}) WHERE before < MAX(?1, (SELECT SUM(size) / 10 FROM ({each})))");
-    db.execute(&format!("DELETE FROM {table} WHERE rowid IN ({excess})"), [room]).map(drop)
+    db.execute(&format!("DELETE FROM {table} WHERE id IN ({excess})"), [room]).map(drop)
 }
 
 /// Deletes the rows beyond `max_rows`, once they are more than `max_excess`: the oldest of the accounts that have most.
@@ -352,7 +458,7 @@ fn limit_rows(
         "SELECT id, at, ROW_NUMBER() OVER (PARTITION BY account ORDER BY at DESC, id DESC) AS place FROM ({each})"
     );
     let excess = format!("SELECT id FROM ({ranked}) ORDER BY place DESC, at, id LIMIT ?1");
-    db.execute(&format!("DELETE FROM {table} WHERE rowid IN ({excess})"), [count.saturating_sub(to_i64(max_rows))])
+    db.execute(&format!("DELETE FROM {table} WHERE id IN ({excess})"), [count.saturating_sub(to_i64(max_rows))])
         .map(drop)
 }
 
@@ -383,21 +489,24 @@ fn open_checked(path: &Path) -> Result<Connection, rusqlite::Error> {
     let read = |pragma: &str| db.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
     let (application, version) = (read("application_id")?, read("user_version")?);
     let tables: i64 = db.query_row("SELECT COUNT(*) FROM sqlite_master", [], |row| row.get(0))?;
-    if tables > 0 && (application != APPLICATION || version != VERSION) {
+    if tables > 0 && (application != APPLICATION || ![VERSION, former_file::VERSION].contains(&version)) {
         return Err(rusqlite::Error::InvalidQuery);
     }
     interpret_check(&db.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))?)?;
     db.execute_batch(SETUP)?;
     db.execute_batch(&format!("PRAGMA max_page_count = {MAX_PAGES}"))?;
     // An intact file must be readable from a full disk, so nothing is written that exists already.
-    if tables == 0 {
-        db.execute_batch(&format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}"))?;
+    let transaction = db.unchecked_transaction()?;
+    let is_former = tables > 0 && version == former_file::VERSION;
+    let former_runs = if is_former { former_file::take_runs(&transaction)? } else { Vec::new() };
+    if tables == 0 || is_former {
+        let pragmas = format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}");
+        transaction.execute_batch(&pragmas)?;
     }
-    db.execute_batch(TABLES)?;
-    let count_account_columns = "SELECT COUNT(*) FROM pragma_table_info('samples') WHERE name = 'account'";
-    if db.query_row(count_account_columns, [], |row| row.get::<_, i64>(0))? == 0 {
-        db.execute_batch("ALTER TABLE samples ADD COLUMN account TEXT NOT NULL DEFAULT ''")?;
-    }
+    transaction.execute_batch(TABLES)?;
+    let runs = former_runs.iter().map(|record| RunRow::new(record.key(), record, None)).collect();
+    HistoryRows { runs, ..HistoryRows::default() }.put(&transaction)?;
+    transaction.commit()?;
     Ok(db)
 }
 

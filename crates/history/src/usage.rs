@@ -4,11 +4,10 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use runs::amounts::format_count;
 use serde_json::{Value, json};
-
-use super::entry::RunRecord;
 
 /// Maximum number of rows shown.
 const MAX_USAGE_ROWS: usize = 5;
@@ -24,18 +23,11 @@ pub struct CallsWithoutUsage {
 }
 
 impl CallsWithoutUsage {
-    /// Counts over some runs.
-    pub fn from_runs<'r>(runs: impl IntoIterator<Item = &'r RunRecord>) -> Self {
-        let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-        for run in runs {
-            let service = run.service.as_deref().unwrap_or("");
-            for model in run.models.iter().filter(|model| model.no_usage > 0) {
-                *counts.entry((&model.name, service)).or_default() += model.no_usage;
-            }
-        }
+    /// From the counts by model and service.
+    pub(super) fn from_counts(counts: BTreeMap<(Arc<str>, Arc<str>), u64>) -> Self {
         let calls = counts.values().sum();
         let mut rows: Vec<(String, String, u64)> = (counts.into_iter())
-            .map(|((model, service), calls)| (model.to_owned(), service.to_owned(), calls))
+            .map(|((model, service), calls)| (model.to_string(), service.to_string(), calls))
             .collect();
         rows.sort_by_key(|(_, _, calls)| Reverse(*calls));
         let left_out = rows.len().saturating_sub(MAX_USAGE_ROWS);

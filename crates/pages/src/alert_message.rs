@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use history::RunRecord;
-use runs::{Alert, AlertRule, AlertSeverity, AlertUnit};
+use runs::{Alert, AlertRule, AlertSeverity, AlertUnit, RunRecord};
 use telemetry::admin::links::{TraceLink, TraceTarget};
 
 /// Longest name and longest id in a message, in characters.
@@ -54,26 +53,49 @@ pub struct MessageLinks {
     pub page: Option<String>,
 }
 
-/// The run that illustrates an alert: the run itself, or the largest run of the session, tenant or feature by the
-/// alert's measure.
-pub fn example_run<'r>(alert: &Alert, runs: &'r [Arc<RunRecord>]) -> Option<&'r Arc<RunRecord>> {
+/// The runs that illustrate alerts: the run itself, or the largest run of the session, tenant or feature by the alert's
+/// measure. Runs are added one by one.
+pub struct ExampleRuns<'a> {
+    alerts: &'a [Alert],
+    examples: Vec<Option<((i128, u64), RunRecord)>>,
+}
+
+impl<'a> ExampleRuns<'a> {
+    pub fn new(alerts: &'a [Alert]) -> Self {
+        Self { alerts, examples: vec![None; alerts.len()] }
+    }
+
+    pub fn add(&mut self, run: &RunRecord) {
+        for (alert, example) in self.alerts.iter().zip(&mut self.examples).filter(|(alert, _)| is_subject(alert, run)) {
+            let size = match alert.unit() {
+                AlertUnit::Seconds => run.duration.into(),
+                _ if alert.rule == AlertRule::TokensPerRunDrift => run.total().all_tokens().into(),
+                _ => run.total().atto_usd,
+            };
+            let rank = (size, run.at);
+            if example.as_ref().is_none_or(|(known, _)| *known < rank) {
+                *example = Some((rank, run.clone()));
+            }
+        }
+    }
+
+    /// The example of each alert.
+    pub fn finish(self) -> Vec<Option<RunRecord>> {
+        self.examples.into_iter().map(|example| example.map(|(_, run)| run)).collect()
+    }
+}
+
+fn is_subject(alert: &Alert, run: &RunRecord) -> bool {
     let has_name = |wanted: &Option<String>, name: &Option<Arc<str>>| {
         wanted.as_deref().is_none_or(|wanted| name.as_deref() == Some(wanted))
     };
-    let is_subject = |run: &&Arc<RunRecord>| match (&*alert.run, &*alert.session) {
+    match (&*alert.run, &*alert.session) {
         _ if *run.account != *alert.account => false,
+        ("", "") if alert.tenant.is_none() && alert.feature.is_none() => false,
         ("", "") => has_name(&alert.tenant, &run.tenant) && has_name(&alert.feature, &run.feature),
         ("", session) => *run.session == *session,
         (id, _) => *run.run == *id,
-    };
-    let size = |run: &&Arc<RunRecord>| match alert.unit() {
-        AlertUnit::Seconds => (i128::from(run.duration), run.at),
-        _ if alert.rule == AlertRule::TokensPerRunDrift => (i128::from(run.input.saturating_add(run.output)), run.at),
-        _ => (run.atto, run.at),
-    };
-    let has_subject =
-        !(alert.run.is_empty() && alert.session.is_empty() && alert.tenant.is_none() && alert.feature.is_none());
-    runs.iter().filter(|run| has_subject && is_subject(run)).max_by_key(size)
+    }
 }
 
 fn format_link(url: &str, word: &str) -> String {
@@ -102,7 +124,10 @@ pub fn format_alert(alert: &Alert, links: &MessageLinks, run: Option<&RunRecord>
         format!("{word} {}", escape_name(name, max_chars))
     };
     details.extend(subjects.iter().filter(|(_, name)| !name.is_empty()).map(format_subject));
-    let cost = run.filter(|_| !alert.run.is_empty()).map(|run| runs::amounts::format_cost(run.atto, run.unpriced));
+    let cost = run.filter(|_| !alert.run.is_empty()).map(|run| {
+        let total = run.total();
+        runs::amounts::format_cost(total.atto_usd, total.unpriced)
+    });
     details.extend(cost.map(|cost| format!("cost {cost}")));
     let alert_target = TraceTarget { trace: &alert.trace, span: "", start: alert.since, end: alert.since, service: "" };
     let span = run.filter(|run| run.root != [0; 8]).map_or_else(String::new, |run| kernel::hex::encode(&run.root));

@@ -2,11 +2,12 @@
 //! `/api/gateway` and `/api/clients`. At night, the pages show an operator which agent is at fault, its cost and
 //! its trace.
 //! Pages are rendered on the server, without script or external resources; everything is escaped, and names are cut
-//! and cleaned. Before each response history reads the tracker, so that figures are current and include live runs; the
-//! browser refreshes pages that may change. Each number is at most two clicks from a trace. `telemetry/admin` has
+//! and cleaned. Pages read live runs from the tracker and ended ones from history's file; the browser refreshes pages
+//! that may change. Each number is at most two clicks from a trace. `telemetry/admin` has
 //! access control and security headers, `history` and `runs` have the data.
 
 pub mod alert_message;
+pub mod api;
 mod overview;
 mod report;
 mod run_list;
@@ -19,7 +20,6 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use askama::Template;
 use axum::Router;
@@ -27,31 +27,25 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
-use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use history::{ClientTable, FailedSpans, HistoryStore, RunHistory, RunRecord};
+use history::{ClientTable, FailedSpans, RETENTION, RunBoard};
 use kernel::clock::Clock;
 use kernel::hex;
 use net::{Spawn, spawn::run_blocking};
-use runs::RunCatalog;
+use runs::RunRecord;
 use telemetry::admin::links::{TraceLink, TraceTarget};
 use telemetry::{Health, Meter};
 
-/// The history file, once it is open.
-pub type SharedHistoryStore = Arc<Mutex<Option<HistoryStore>>>;
-
 /// The data and services that the pages need.
 pub struct AdminPages {
-    /// The runs of the last 48 hours.
-    pub history: Arc<RunHistory>,
+    pub runs: RunBoard,
+    /// How long runs are kept, ns.
+    pub keep_runs: u64,
     pub failures: Arc<FailedSpans>,
     /// Clients that sent lately.
     pub clients: Arc<ClientTable>,
-    pub history_store: SharedHistoryStore,
-    /// The tracker: calls of a run, alerts.
-    pub board: Arc<dyn RunCatalog>,
     /// Whether any pipeline tracks runs.
     pub tracked: bool,
     /// Iterations at which a run should stop.
@@ -66,8 +60,6 @@ pub struct AdminPages {
     pub clock: Arc<dyn Clock>,
     /// Runs slow work on blocking threads.
     pub tasks: Arc<dyn Spawn>,
-    /// Whether runs of several accounts were seen; then a run id alone may be ambiguous.
-    pub several_accounts: AtomicBool,
 }
 
 /// The routes, to be placed behind the admin port's guard.
@@ -139,18 +131,13 @@ fn json_error(status: StatusCode, why: &str) -> Response {
 
 type PagesState = State<Arc<AdminPages>>;
 
-/// Runs `build_response` on a blocking thread, after updating history, so that no socket is held up.
+/// Runs `build_response` on a blocking thread, so that no socket is held up.
 async fn respond_with(
     pages: &Arc<AdminPages>,
     build_response: impl FnOnce(&AdminPages) -> Response + Send + 'static,
 ) -> Response {
     let owned = Arc::clone(pages);
-    let update_and_build = move || {
-        owned.history.update_from_tracker(&*owned.board, owned.now());
-        owned.check_accounts();
-        build_response(&owned)
-    };
-    let response = run_blocking(&*pages.tasks, "page", update_and_build).await;
+    let response = run_blocking(&*pages.tasks, "page", move || build_response(&owned)).await;
     response.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
 }
 
@@ -182,7 +169,7 @@ async fn run(
     let as_json = wants_json(&headers);
     let paused = query.paused.is_some();
     respond_with(&pages, move |pages| {
-        match pages.resolve_account(query.account, &id).map(|account| pages.run_detail(&account?, &id)) {
+        match pages.resolve_account(query.account, &id).map(|account| pages.run_json(&account?, &id)) {
             Err(accounts) if !as_json => {
                 (StatusCode::CONFLICT, render_page(&run_page::AccountChoicePage::build(pages, &id, &accounts)))
                     .into_response()
@@ -240,27 +227,13 @@ impl AdminPages {
         self.link.as_ref()?.url(&TraceTarget { trace: &run.trace, span: &span, start: run.start, end: run.at, service })
     }
 
-    /// Whether runs of more than one account were seen.
+    /// Whether several accounts have runs; then a run's id alone may be ambiguous.
     fn has_several_accounts(&self) -> bool {
-        self.several_accounts.load(Ordering::Relaxed)
-    }
-
-    /// Checks for a second account; once one was found, the result stays true.
-    fn check_accounts(&self) {
-        if !self.has_several_accounts() {
-            let runs = self.history.all_runs();
-            let first = runs.first().map(|run| &run.account);
-            self.several_accounts.store(runs.iter().any(|run| Some(&run.account) != first), Ordering::Relaxed);
-        }
+        self.runs.accounts().len() > 1
     }
 
     fn run_href(&self, account: &str, run: &str) -> String {
-        let query = if self.has_several_accounts() {
-            format!("?account={}", text::percent_encode(account))
-        } else {
-            String::new()
-        };
-        format!("/runs/{}{query}", text::percent_encode(run))
+        format!("/runs/{}?account={}", text::percent_encode(run), text::percent_encode(account))
     }
 
     /// The account of a run, if one has the id; if none is given and several have the id, these as an error.
@@ -268,43 +241,31 @@ impl AdminPages {
         if account.is_some() {
             return Ok(account);
         }
-        let accounts = self.history.accounts_with_run(id).into_iter().chain(self.board.accounts_with_run(id));
-        let mut accounts: BTreeSet<String> = accounts.collect();
+        let mut accounts: BTreeSet<String> = self.runs.accounts_with_run(id).into_iter().collect();
         if accounts.len() > 1 { Err(accounts) } else { Ok(accounts.pop_first()) }
     }
 
-    /// A run with its calls, from the tracker or from the history file.
-    fn run_detail(&self, account: &str, id: &str) -> Option<Value> {
-        let record = self.history.find_run(account, id);
-        let tracked = self.board.find_run_of_account(account, id);
-        let mut value = match tracked.filter(|detail| detail.steps.is_some() || record.is_none()) {
-            Some(detail) => runs::json::detail(&detail),
-            None => self.stored_run(record.as_deref()?),
-        };
-        let trace_url = record.as_deref().and_then(|run| self.trace_url(run));
-        let turns: Vec<Value> = record.iter().flat_map(|run| self.session_turns(run)).collect();
+    /// A run with its calls, and the runs of its session.
+    fn run_json(&self, account: &str, id: &str) -> Option<Value> {
+        let detail = self.runs.find_run(account, id)?;
+        let run = RunRecord::from_view(&detail.view, self.now());
+        let mut value = runs::json::detail(&detail);
         if let Value::Object(fields) = &mut value {
-            fields.insert("trace_url".into(), trace_url.map_or(Value::Null, Value::from));
-            fields.insert("session_runs".into(), turns.into());
+            fields.insert("trace_url".into(), self.trace_url(&run).map_or(Value::Null, Value::from));
+            fields.insert("session_runs".into(), self.session_turns(&run).iter().map(history::run_json).collect());
         }
         Some(value)
     }
 
-    /// A run as stored in the history file, in the form of the tracker's JSON; without a stored form, the data in
-    /// memory.
-    fn stored_run(&self, run: &RunRecord) -> Value {
-        let text = self.history_store.lock().as_ref().and_then(|store| store.read_detail(run));
-        let stored = text.and_then(|text| serde_json::from_str::<Value>(&text).ok()).map(runs::json::upgrade_schema);
-        stored.unwrap_or_else(|| history::run_json(run))
-    }
-
     /// Runs of the same session in order of time: its turns.
-    fn session_turns(&self, run: &RunRecord) -> Vec<Value> {
+    fn session_turns(&self, run: &RunRecord) -> Vec<RunRecord> {
         /// Maximum number of turns shown.
         const MAX_TURNS: usize = 200;
-        let mut turns: Vec<Arc<RunRecord>> = self.history.all_runs();
-        turns.retain(|turn| turn.session == run.session && turn.account == run.account);
+        let from = self.now().saturating_sub(RETENTION);
+        let is_turn = |turn: &RunRecord| turn.session == run.session && turn.account == run.account;
+        let mut turns = self.runs.select_runs(from, is_turn);
         turns.sort_by(|a, b| (a.start, &a.run).cmp(&(b.start, &b.run)));
-        turns.iter().take(MAX_TURNS).map(|turn| history::run_json(turn)).collect()
+        turns.truncate(MAX_TURNS);
+        turns
     }
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use askama::Template;
 use serde_json::{Map, Value, json};
 
+use super::alert_message::ExampleRuns;
 use super::sparkline::Sparkline;
-use super::{AdminPages, PageQuery, alert_message, text};
-use history::{CostShare, RunRecord, TimeWindow, WindowFigures, WindowMetric, compute_figures, figures_json};
-use runs::{Alert, OTHER, UNATTRIBUTED, json as to_json};
+use super::{AdminPages, PageQuery, text};
+use history::{CostShare, FigureBuilder, TimeWindow, WindowFigures, WindowMetric, figures_json};
+use runs::{Alert, OTHER, RunRecord, UNATTRIBUTED, json as to_json};
 use telemetry::moved_keys::VaultSummary;
 use telemetry::names::{self, MetricDefinition};
 use telemetry::unpriced_calls::UnpricedCalls;
@@ -42,13 +43,13 @@ pub(super) fn requested_window(query: &PageQuery) -> (&'static str, u64) {
 pub(super) fn overview_json(pages: &AdminPages, query: &PageQuery) -> Value {
     let now = pages.now();
     let (window, window_nanos) = requested_window(query);
-    let figures = compute_figures(&pages.history.all_runs(), TimeWindow::last(window_nanos, now));
+    let mut figures = FigureBuilder::new(TimeWindow::last(window_nanos, now));
+    pages.runs.visit_runs(figures.from(), &mut |run| figures.add(&run));
+    let figures = figures.finish();
     let mut overview = figures_json(&figures);
-    let mut alerts = to_json::alerts(&pages.board.alerts());
-    let [too_many, too_old] = pages.history.left_out();
+    let mut alerts = to_json::alerts(&pages.runs.alerts());
     if let Value::Object(fields) = &mut overview {
-        let trace_urls =
-            |runs: &[Arc<RunRecord>]| runs.iter().map(|run| json!(pages.trace_url(run))).collect::<Vec<_>>();
+        let trace_urls = |runs: &[RunRecord]| runs.iter().map(|run| json!(pages.trace_url(run))).collect::<Vec<_>>();
         fields.insert("window".into(), window.into());
         fields.insert("longest_trace_urls".into(), trace_urls(&figures.longest).into());
         fields.insert("most_expensive_trace_urls".into(), trace_urls(&figures.most_expensive).into());
@@ -60,7 +61,6 @@ pub(super) fn overview_json(pages: &AdminPages, query: &PageQuery) -> Value {
             "first_chunks".into(),
             ModelFirstChunk::most_called(pages).iter().map(ModelFirstChunk::json).collect(),
         );
-        fields.insert("runs_omitted".into(), json!({"too_many": too_many, "too_old": too_old}));
     }
     overview
 }
@@ -208,12 +208,13 @@ pub(super) struct RunRow {
 impl RunRow {
     pub(super) fn from_run(pages: &AdminPages, run: &RunRecord, now: u64) -> Self {
         let or_none = |name: &Option<Arc<str>>| name.as_deref().map_or_else(|| "–".to_owned(), text::clean_name);
-        let model = run.models.iter().max_by_key(|model| (model.atto, model.calls));
+        let model = run.models.iter().max_by_key(|(_, model)| (model.atto_usd, model.calls));
+        let total = run.total();
         Self {
             href: pages.run_href(&run.account, &run.run),
             title: text::clean_id(&run.title()),
             id: text::clean_id(&run.run),
-            state: text::format_state(&run.state).to_owned(),
+            state: text::format_state(run.state.as_str()).to_owned(),
             live: run.is_live(),
             bad: run.is_failed(),
             tenant: or_none(&run.tenant),
@@ -222,15 +223,15 @@ impl RunRow {
                 "/runs?service={}",
                 text::percent_encode(run.service.as_deref().unwrap_or(UNATTRIBUTED))
             ),
-            model: model.map_or_else(|| "–".to_owned(), |model| text::clean_name(&model.name)),
+            model: model.map_or_else(|| "–".to_owned(), |(name, _)| text::clean_name(name)),
             iterations: text::format_count(run.iterations),
-            tools: text::format_count(run.tool_calls),
-            tool_failures: run.tool_failures,
-            tokens: text::format_tokens(run.input.saturating_add(run.output)),
+            tools: text::format_count(run.tool_calls()),
+            tool_failures: run.tool_failures(),
+            tokens: text::format_tokens(total.all_tokens()),
             duration: text::format_seconds(run.duration as f64 / 1e9),
-            cost: text::format_cost(run.atto, run.unpriced),
-            exact: text::format_exact_cost(run.atto, run.unpriced),
-            unpriced: if run.atto == 0 { 0 } else { run.unpriced },
+            cost: text::format_cost(total.atto_usd, total.unpriced),
+            exact: text::format_exact_cost(total.atto_usd, total.unpriced),
+            unpriced: if total.atto_usd == 0 { 0 } else { total.unpriced },
             over: run.iterations >= pages.iteration_ceiling.max(1),
             when: text::format_age(run.at, now),
             at: text::format_time(run.at),
@@ -310,7 +311,6 @@ pub(super) struct OverviewPage {
     agents_lines: Vec<String>,
     /// A few figures of the gateway itself, with their names.
     vitals: Vec<(&'static str, String)>,
-    left_out: String,
     /// Summary of model calls that providers refused.
     troubles_of_calls: Option<String>,
     /// Model calls without a price because their client reported no usage.
@@ -322,18 +322,24 @@ impl OverviewPage {
     pub(super) fn build(pages: &AdminPages, query: &PageQuery) -> Self {
         let now = pages.now();
         let (window, window_nanos) = requested_window(query);
-        let runs = pages.history.all_runs();
-        let figures = compute_figures(&runs, TimeWindow::last(window_nanos, now));
-        let (live, live_left) = live_runs(&runs);
-        let has_several_accounts = pages.has_several_accounts();
-        let rows = |runs: &[Arc<RunRecord>]| runs.iter().map(|run| RunRow::from_run(pages, run, now)).collect();
-        let mut firing = pages.board.alerts();
+        let mut firing = pages.runs.alerts();
         firing.retain(|alert| alert.until.is_none());
-        let (alerts, alerts_left) = alert_groups(pages, &firing, &runs, now);
-        let tools = figures.tools.iter().map(|tool| {
+        let (mut figures, mut examples) =
+            (FigureBuilder::new(TimeWindow::last(window_nanos, now)), ExampleRuns::new(&firing));
+        let mut live = LiveRuns::default();
+        pages.runs.visit_runs(figures.from(), &mut |run| {
+            figures.add(&run);
+            examples.add(&run);
+            live.add(run);
+        });
+        let (figures, examples) = (figures.finish(), examples.finish());
+        let has_several_accounts = pages.has_several_accounts();
+        let rows = |runs: &[RunRecord]| runs.iter().map(|run| RunRow::from_run(pages, run, now)).collect();
+        let (alerts, alerts_left) = alert_groups(pages, &firing, &examples, now);
+        let tools = figures.tools.iter().map(|(name, tool)| {
             let note =
                 if tool.denied > 0 { format!("{} denied", text::format_count(tool.denied)) } else { String::new() };
-            CountRow::new(&tool.name, format!("of {}", text::format_count(tool.calls)), tool.failed, note)
+            CountRow::new(name, format!("of {}", text::format_count(tool.calls())), tool.failed, note)
         });
         let denials = figures.denials.iter().map(|([tool, source], count)| {
             CountRow::new(tool, format!("by {}", text::clean_name(source)), *count, String::new())
@@ -362,8 +368,8 @@ impl OverviewPage {
             highest_severity: highest.map_or("", |severity| severity.as_str()),
             alerts,
             alerts_left,
-            live: rows(&live),
-            live_left: match live_left {
+            live: rows(&live.most_expensive()),
+            live_left: match live.not_shown() {
                 0 => String::new(),
                 1 => "1 more live run".to_owned(),
                 more => format!("{} more live runs", text::format_count(more as u64)),
@@ -383,7 +389,6 @@ impl OverviewPage {
             troubles: pages.health.troubles(),
             agents_lines: VaultSummary::from_meter(&pages.meter).agents_lines,
             vitals: gateway_vitals(pages),
-            left_out: left_out_note(pages.history.left_out()),
             troubles_of_calls: troubles_sentence(&figures),
             no_usage: figures.no_usage.sentence(text::clean_name),
             at: text::format_time(now),
@@ -406,18 +411,6 @@ fn unpriced_rows(pages: &AdminPages) -> Vec<CountRow> {
 fn fallback_context(tenant: &str, template: &str) -> String {
     let part = |word: &str, name: &str| (!name.is_empty()).then(|| format!("{word} {}", text::clean_name(name)));
     [part("tenant", tenant), part("template", template)].into_iter().flatten().collect::<Vec<_>>().join(", ")
-}
-
-/// How many runs the figures leave out, and why.
-fn left_out_note([too_many, too_old]: [u64; 2]) -> String {
-    let mut note = String::new();
-    if too_many > 0 {
-        note.push_str(&format!(" · {} older runs were left out to limit memory", text::format_count(too_many)));
-    }
-    if too_old > 0 {
-        note.push_str(&format!(" · {} runs older than 48 hours are left out", text::format_count(too_old)));
-    }
-    note
 }
 
 fn describe_trend(number: &WindowMetric, window: &str) -> (String, &'static str) {
@@ -550,7 +543,7 @@ fn cost_rows(shares: &[CostShare], kind: &str, window: &str, has_several_account
                 format!("/runs?sort=cost&window={window}&{kind}={}{account}", text::percent_encode(&share.name))
             }),
             runs: text::format_runs(sum.runs, sum.live),
-            tokens: text::format_tokens(sum.tokens.input.saturating_add(sum.tokens.output)),
+            tokens: text::format_tokens(sum.input().saturating_add(sum.tokens.output)),
             cost: text::format_cost(sum.atto_usd, sum.unpriced),
             exact: text::format_exact_cost(sum.atto_usd, sum.unpriced),
             width: format!("{:.1}", sum.atto_usd as f64 / max_cost as f64 * 100.0),
@@ -562,11 +555,16 @@ fn cost_rows(shares: &[CostShare], kind: &str, window: &str, has_several_account
 
 /// Groups the alerts of one run, most severe first, and counts the alerts left out. A run that fires five rules is one
 /// thing to look at.
-fn alert_groups(pages: &AdminPages, firing: &[Alert], runs: &[Arc<RunRecord>], now: u64) -> (Vec<AlertGroup>, usize) {
-    let mut groups: Vec<(Vec<&Alert>, Option<&Arc<RunRecord>>)> = Vec::new();
-    for alert in firing {
-        let run = alert_message::example_run(alert, runs);
-        let has_same_subject = |(others, other_run): &&mut (Vec<&Alert>, Option<&Arc<RunRecord>>)| {
+fn alert_groups(
+    pages: &AdminPages,
+    firing: &[Alert],
+    examples: &[Option<RunRecord>],
+    now: u64,
+) -> (Vec<AlertGroup>, usize) {
+    let mut groups: Vec<(Vec<&Alert>, Option<&RunRecord>)> = Vec::new();
+    for (alert, run) in firing.iter().zip(examples) {
+        let run = run.as_ref();
+        let has_same_subject = |(others, other_run): &&mut (Vec<&Alert>, Option<&RunRecord>)| {
             let first =
                 others.first().filter(|first| first.account == alert.account && is_of_run(first) && is_of_run(alert));
             first.is_some_and(|first| match (run, other_run) {
@@ -598,7 +596,7 @@ fn is_of_run(alert: &Alert) -> bool {
 }
 
 impl AlertGroup {
-    fn from_alerts(pages: &AdminPages, alerts: &[&Alert], run: Option<&Arc<RunRecord>>, now: u64) -> Option<Self> {
+    fn from_alerts(pages: &AdminPages, alerts: &[&Alert], run: Option<&RunRecord>, now: u64) -> Option<Self> {
         let first = alerts.first()?;
         let names = [("tenant", first.tenant.as_deref()), ("feature", first.feature.as_deref())];
         let names = names.into_iter().filter_map(|(word, name)| Some(format!("{word} {}", text::clean_name(name?))));
@@ -613,7 +611,9 @@ impl AlertGroup {
             reasons: alerts.iter().map(reason).collect(),
             about: names.collect::<Vec<_>>().join(" · "),
             own: is_of_run(first),
-            cost: run.map(|run| text::format_cost(run.atto, run.unpriced)).unwrap_or_default(),
+            cost: run
+                .map(RunRecord::total)
+                .map_or_else(String::new, |total| text::format_cost(total.atto_usd, total.unpriced)),
             run: run.map_or_else(|| text::clean_id(&first.run), |run| text::clean_id(&run.title())),
             href: run
                 .map(|run| pages.run_href(&run.account, &run.run))
@@ -637,13 +637,24 @@ fn troubles_sentence(figures: &WindowFigures) -> Option<String> {
         .then(|| format!("{count} of {all} model calls were refused, rate limited or overloaded: {rows}."))
 }
 
-/// The most expensive live runs, and the number of those not shown.
-fn live_runs(runs: &[Arc<RunRecord>]) -> (Vec<Arc<RunRecord>>, usize) {
-    let mut live: Vec<Arc<RunRecord>> = runs.iter().filter(|run| run.is_live()).map(Arc::clone).collect();
-    live.sort_by_key(|run| std::cmp::Reverse((run.atto, run.at)));
-    let not_shown = live.len().saturating_sub(MAX_LIVE_RUNS);
-    live.truncate(MAX_LIVE_RUNS);
-    (live, not_shown)
+#[derive(Default)]
+struct LiveRuns(Vec<RunRecord>);
+
+impl LiveRuns {
+    fn add(&mut self, run: RunRecord) {
+        if run.is_live() {
+            self.0.push(run);
+        }
+    }
+
+    fn most_expensive(&mut self) -> Vec<RunRecord> {
+        self.0.sort_by_key(|run| std::cmp::Reverse((run.total().atto_usd, run.at)));
+        self.0.iter().take(MAX_LIVE_RUNS).cloned().collect()
+    }
+
+    fn not_shown(&self) -> usize {
+        self.0.len().saturating_sub(MAX_LIVE_RUNS)
+    }
 }
 
 /// A few figures of the gateway itself; its own page has the rest.

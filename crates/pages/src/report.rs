@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use super::overview::add_vault_fields;
 use super::{AdminPages, PageQuery, json_error, json_response};
 use history::{
-    FailureSample, JiraComment, RETENTION, ReportParameters, RunRecord, UnknownGrouping, build_report, report_json,
+    FailureSample, JiraComment, RETENTION, ReportParameters, UnknownGrouping, build_report, report_json,
     report_markdown,
 };
+use runs::RunRecord;
 use runs::json::SCHEMA;
 use telemetry::admin::links::TraceTarget;
 use telemetry::moved_keys::{KEEP_RULE, MovedKey, VaultSummary};
@@ -58,7 +59,7 @@ pub(super) fn report_response(pages: &AdminPages, query: &PageQuery, as_json: bo
         Ok(parameters) => parameters,
         Err(why) => return json_error(StatusCode::BAD_REQUEST, &why.to_string()),
     };
-    let report = build_report(&pages.failures, &pages.history.all_runs(), parameters, pages.now());
+    let report = build_report(&pages.failures, &pages.runs, parameters, pages.now());
     let link = |sample: &FailureSample| {
         let start = sample.at.saturating_sub(sample.duration);
         let service = sample.key.get(2).map_or("", |service| &**service);
@@ -98,7 +99,9 @@ fn moved_keys_text(pages: &AdminPages) -> String {
 pub(super) fn issue_response(pages: &AdminPages, id: &str, as_json: bool) -> Response {
     let link = |run: &RunRecord| pages.trace_url(run);
     let vault_folder = |run: &RunRecord| Some(format!("{}/{}", pages.vault.as_deref()?, session_folder(run)));
-    let comment = JiraComment::for_issue(id, &pages.history.all_runs(), &link, &vault_folder);
+    let from = pages.now().saturating_sub(RETENTION);
+    let runs = pages.runs.select_runs(from, |run| run.issue.as_deref() == Some(id));
+    let comment = JiraComment::for_issue(id, runs, &link, &vault_folder);
     if comment.runs == 0 {
         return json_error(StatusCode::NOT_FOUND, "no run in the last 48 hours names this issue");
     }

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::overview::{RunRow, requested_window};
 use super::{AdminPages, PageQuery, text};
-use history::{ChangeFigures, RETENTION, RunRecord, TimeWindow, changes_json, compute_changes, run_json};
-use runs::UNATTRIBUTED;
+use history::{ChangeFigures, RETENTION, TimeWindow, changes_json, compute_changes, run_json};
 use runs::json::SCHEMA;
+use runs::{RunRecord, UNATTRIBUTED};
 
 /// Maximum rows of a page, and of JSON.
 const MAX_ROWS: usize = 200;
@@ -45,7 +45,7 @@ pub(super) struct RunListPage {
     rows: Vec<RunRow>,
     all: String,
     left: usize,
-    runs: Vec<Arc<RunRecord>>,
+    runs: Vec<RunRecord>,
 }
 
 impl RunListPage {
@@ -54,8 +54,7 @@ impl RunListPage {
         let (window, window_nanos) = requested_window(query);
         let sort = SORTS.iter().find(|(name, _)| *name == query.sort).map_or("last", |(name, _)| *name);
         let time_window = TimeWindow::last(window_nanos, now);
-        let mut runs = pages.history.all_runs();
-        runs.retain(|run| {
+        let mut runs = pages.runs.select_runs(time_window.from, |run| {
             time_window.counting_time(run).is_some()
                 && matches_filters(run, query)
                 && (sort != "failed" || run.is_failed())
@@ -116,7 +115,7 @@ impl RunListPage {
     }
 
     pub(super) fn json(&self, pages: &AdminPages) -> Value {
-        let run_with_link = |run: &Arc<RunRecord>| {
+        let run_with_link = |run: &RunRecord| {
             let mut value = run_json(run);
             if let Value::Object(fields) = &mut value {
                 fields.insert("trace_url".into(), pages.trace_url(run).map_or(Value::Null, Value::from));
@@ -130,10 +129,10 @@ impl RunListPage {
 /// The sort key of a run; the greatest comes first.
 fn sort_key(run: &RunRecord, sort: &str) -> i128 {
     match sort {
-        "cost" => run.atto,
+        "cost" => run.total().atto_usd,
         "time" => run.duration.into(),
         "iterations" => run.iterations.into(),
-        "tokens" => run.input.saturating_add(run.output).into(),
+        "tokens" => run.total().all_tokens().into(),
         _ => run.at.into(),
     }
 }
@@ -145,10 +144,10 @@ fn matches_filters(run: &RunRecord, query: &PageQuery) -> bool {
     matches(&query.tenant, run.tenant.as_deref())
         && matches(&query.feature, run.feature.as_deref())
         && matches(&query.service, run.service.as_deref())
-        && matches(&query.state, Some(&run.state))
+        && matches(&query.state, Some(run.state.as_str()))
         && matches(&query.session, Some(&run.session))
         && matches(&query.account, Some(&run.account))
-        && query.model.as_deref().is_none_or(|model| run.models.iter().any(|part| &*part.name == model))
+        && query.model.as_deref().is_none_or(|model| run.models.iter().any(|(name, _)| **name == *model))
 }
 
 type GroupingAttribute = fn(&RunRecord) -> &Option<Arc<str>>;
@@ -179,7 +178,8 @@ impl ChangesPage {
     pub(super) fn build(pages: &AdminPages, query: &PageQuery) -> Self {
         let (by, attribute): (_, GroupingAttribute) =
             if query.by == "issue" { ("issue", |run| &run.issue) } else { ("commit", |run| &run.commit) };
-        let all = compute_changes(&pages.history.all_runs(), TimeWindow::last(RETENTION, pages.now()), attribute);
+        let from = pages.now().saturating_sub(RETENTION);
+        let all = compute_changes(&pages.runs.select_runs(from, |run| attribute(run).is_some()), attribute);
         let rows = (all.iter().enumerate())
             .map(|(index, change)| {
                 // Issues do not follow each other in time, so only commits are compared with the one before.

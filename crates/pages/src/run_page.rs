@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{AdminPages, text};
-use history::run_title;
 use runs::amounts::NO_PRICE;
+use runs::run_title;
 
 /// Maximum depth of the drawn tree.
 const MAX_DEPTH: usize = 12;
@@ -177,7 +177,7 @@ fn refresh_href(pages: &AdminPages, run: &Value, paused: bool) -> String {
 
 /// The active alerts about a run or its session.
 fn active_alerts(pages: &AdminPages, run: &Value) -> Vec<(&'static str, String, String)> {
-    let mut alerts = pages.board.alerts();
+    let mut alerts = pages.runs.alerts();
     alerts.retain(|alert| {
         let of_run = !alert.run.is_empty() && run["id"] == *alert.run;
         let of_session = alert.run.is_empty() && !alert.session.is_empty() && run["session_id"] == *alert.session;

@@ -10,8 +10,8 @@ use tower::ServiceExt;
 
 use super::{AdminPages, router};
 use ::runs::testing::runs::{self, MINUTE, Made, NOW};
-use ::runs::{Alert, RunCatalog, RunState, RunStep, RunView, StepKind};
-use history::{ClientTable, FailedSpans, RunHistory};
+use ::runs::{Alert, RunRecord, RunState, RunStep, RunView, StepKind};
+use history::{ClientTable, FailedSpans, RETENTION, RunBoard};
 use kernel::clock::{ManualClock, UnixNanos};
 use telemetry::admin::{self, AdminConfig, AdminState};
 use telemetry::{Health, Meter, names};
@@ -44,25 +44,17 @@ fn step(name: &str, span: u8, parent: u8, kind: StepKind) -> RunStep {
 }
 
 fn pages(tracker: Made, link: &str) -> (axum::Router, Meter) {
-    let history = RunHistory::default();
-    history.store_views(&tracker.recent_runs(usize::MAX), NOW);
-    pages_of(tracker, link, Some(history))
-}
-
-/// Builds the pages; without a history they read the tracker themselves.
-fn pages_of(tracker: Made, link: &str, history: Option<RunHistory>) -> (axum::Router, Meter) {
-    let (meter, health, history) = (Meter::new(), Health::new(), Arc::new(history.unwrap_or_default()));
+    let (meter, health) = (Meter::new(), Health::new());
     let config = AdminConfig {
         trace_link: admin::links::TraceLinkConfig { template: Some(link.to_owned()), ..Default::default() },
         ..AdminConfig::default()
     };
     let settings = config.settings().unwrap_or_else(|_| panic!("settings"));
     let pages = AdminPages {
-        history,
+        runs: RunBoard { sources: vec![Arc::new(tracker)], ..RunBoard::default() },
+        keep_runs: RETENTION,
         failures: Arc::new(FailedSpans::default()),
         clients: Arc::new(ClientTable::default()),
-        history_store: super::SharedHistoryStore::default(),
-        board: Arc::new(tracker),
         tracked: true,
         iteration_ceiling: 50,
         link: settings.trace_link,
@@ -71,7 +63,6 @@ fn pages_of(tracker: Made, link: &str, history: Option<RunHistory>) -> (axum::Ro
         health: health.clone(),
         clock: ManualClock::at(UnixNanos(NOW)),
         tasks: net::testing::tasks::TestTasks::shared(),
-        several_accounts: Default::default(),
     };
     let guard = AdminState { meter: meter.clone(), health, money: ::runs::amounts::format_dollars };
     (admin::guard_routes(admin::router(Arc::new(guard)).merge(router(Arc::new(pages))), Vec::new()), meter)
@@ -157,11 +148,11 @@ async fn live_runs_count_up_to_now() {
     let mut unknown = run("unknown", "initech", RunState::Live, 0);
     unknown.totals.models.values_mut().for_each(|model| model.unpriced = model.calls);
     details.push((unknown, vec![step("m", 1, 0, StepKind::Model)]));
-    let (router, _) = pages_of(made(details), LINK, None);
+    let (router, _) = pages(made(details), LINK);
     let value = ask_json(&router, "/").await;
     assert_eq!((&value["runs"], &value["live_runs"], &value["cost_usd"]), (&17.into(), &17.into(), &"10.72".into()));
     assert_eq!(value["by_tenant"][2]["cost_usd"], Value::Null, "{value}");
-    // The time of a live run is counted like in `p95_seconds_per_run`: up to now.
+    // The time of a live run is counted like in `p95_seconds_per_run`: up to its last event.
     assert_eq!(value["longest"][0]["duration_seconds"], value["p95_seconds_per_run"]["value"], "{value}");
     let (_, html) = ask(&router, "/", HTML).await;
     for shown in
@@ -310,10 +301,9 @@ async fn a_run_is_a_tree_whatever_it_says() {
 /// session.
 #[test]
 fn every_message_leads_to_run_and_trace() {
-    use super::alert_message::{MessageLinks, example_run, format_alert};
-    let history = RunHistory::default();
+    use super::alert_message::{ExampleRuns, MessageLinks, format_alert};
     let other = RunView { trace: "0b".into(), ..run("other", "acme", RunState::Ended, 1) };
-    history.store_views(&[other, run("dear", "acme", RunState::Live, 9)], NOW);
+    let all = [other, run("dear", "acme", RunState::Live, 9)].map(|view| RunRecord::from_view(&view, NOW));
     let trace = AdminConfig {
         trace_link: admin::links::TraceLinkConfig { template: Some(LINK.to_owned()), ..Default::default() },
         public_url: Some("https://tollgate.example/".into()),
@@ -324,9 +314,11 @@ fn every_message_leads_to_run_and_trace() {
     let session =
         Alert { run: String::new(), trace: String::new(), session: "s".into(), ..runs::alert("session_cost", "", NOW) };
     let of_tenant = Alert { session: String::new(), feature: None, ..session.clone() };
-    let all = history.all_runs();
     for alert in [session, of_tenant, Alert { session: "s".into(), ..runs::alert("session_cost", "dear", NOW) }] {
-        let shown = format_alert(&alert, &links, example_run(&alert, &all).map(|run| &**run));
+        let alerts = [alert.clone()];
+        let mut examples = ExampleRuns::new(&alerts);
+        all.iter().for_each(|run| examples.add(run));
+        let shown = format_alert(&alert, &links, examples.finish()[0].as_ref());
         let text = shown["text"].as_str().unwrap_or_default();
         assert!(text.contains("session_cost: $7.00, 1.4 × the limit of $5.00"), "{text}");
         assert!(
@@ -365,10 +357,15 @@ async fn alerts_about_one_run_stand_together() {
     assert!(groups.len() == 12 && !html.contains("/runs/ended"), "{html}");
     let first = groups[0];
     let place = |text: &str| first.find(text).unwrap_or_else(|| panic!("{text} in {first}"));
-    let order =
-        ["run <a href=\"/runs/a\">", "session_cost_runaway", "iteration_ceiling", "tool_calls_in_window"].map(place);
+    let order = [
+        "run <a href=\"/runs/a?account=default\">",
+        "session_cost_runaway",
+        "iteration_ceiling",
+        "tool_calls_in_window",
+    ]
+    .map(place);
     assert!(order.is_sorted() && first.matches("/runs/a").count() == 1, "{first}");
-    assert!(groups[1].contains("tenant acme · for example run <a href=\"/runs/a\">"), "{}", groups[1]);
+    assert!(groups[1].contains("tenant acme · for example run <a href=\"/runs/a?account=default\">"), "{}", groups[1]);
     assert!(section.contains("and 10 more: "), "{section}");
 }
 

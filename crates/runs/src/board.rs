@@ -1,14 +1,12 @@
-//! [`RunCatalog`]: the interface by which pages, commands and the API query runs, budgets, measures and alerts; and
-//! [`OutcomeStore`], which stores verdicts of humans.
-//! HTTP is in [`super::api`].
+//! [`RunSource`]: how history reads the runs of a tracker; and [`OutcomeStore`], which stores verdicts of humans. Pages
+//! and the API read both trackers and history through `history::RunBoard`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use super::{AlertRule, AlertSeverity, InvestigationStats, RunDetail, RunOwner, RunSums, RunView};
+use super::{AlertRule, AlertSeverity, InvestigationStats, RunDetail, RunJudgement, RunOwner, RunRecord, RunView};
 
 /// Verdict of a human on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,80 +127,37 @@ pub struct MeasureAggregate {
     pub p95: f64,
 }
 
-/// Answers queries about runs. Calls take milliseconds at most.
-pub trait RunCatalog: Send + Sync {
-    /// The latest runs, live ones first, at most `limit`.
-    fn recent_runs(&self, limit: usize) -> Vec<RunView>;
-    /// One run of an account by its id; the latest if several have the id.
-    fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail>;
-    /// Accounts that have a run of this id, each once.
-    fn accounts_with_run(&self, id: &str) -> Vec<String>;
-    fn budget(&self, account: &str, id: &str) -> Option<RunBudget>;
-    /// Sums over runs, live ones up to now.
-    fn sums(&self) -> RunSums;
+/// Runs that history has to write, and keys of runs that it has to delete because they became part of others.
+#[derive(Default, Serialize, Deserialize)]
+pub struct EndedRuns {
+    pub ended: Vec<(u64, RunDetail)>,
+    pub removed: Vec<u64>,
+}
+
+/// The runs that history's file does not hold: those that are not over, and those that ended just now. Calls take
+/// milliseconds.
+pub trait RunSource: Send + Sync {
+    /// Keeps ended runs until [`Self::take_ended`]; without this call nobody asks for them.
+    fn enable_history(&self);
+    /// Calls `visit` with the key and the record of each run, and with the keys of runs that history has to delete.
+    fn visit_runs(&self, visit: &mut dyn FnMut(u64, Option<RunRecord>));
+    /// Those of these runs that have these keys, with the keys. Their judgements may be empty: see [`Self::judgement`].
+    fn find_runs(&self, keys: &[u64]) -> Vec<(u64, RunDetail)>;
+    /// Accounts that have such runs.
+    fn accounts(&self) -> Vec<String>;
+    /// The recorded outcome of any run.
+    fn judgement(&self, key: u64) -> Option<RunJudgement>;
+    /// Iterations at which a run of this feature must stop.
+    fn iteration_ceiling(&self, feature: Option<&str>) -> u64;
+    /// Takes the ended runs. The caller writes them, or gives them back.
+    fn take_ended(&self) -> EndedRuns;
+    fn give_back(&self, ended: EndedRuns);
     /// Investigations by agent type.
     fn investigations(&self) -> BTreeMap<String, InvestigationStats>;
     /// Aggregates of numeric span attributes.
     fn measures(&self) -> Vec<MeasureAggregate>;
     /// Firing alerts, then the latest resolved ones; at most 1,000.
     fn alerts(&self) -> Vec<Alert>;
-}
-
-/// The catalogs of all trackers of a gateway, queried as one.
-#[derive(Clone, Default)]
-pub struct CombinedRunCatalog(pub Vec<Arc<dyn RunCatalog>>);
-
-impl RunCatalog for CombinedRunCatalog {
-    fn recent_runs(&self, limit: usize) -> Vec<RunView> {
-        let mut runs: Vec<RunView> = self.0.iter().flat_map(|catalog| catalog.recent_runs(limit)).collect();
-        if self.0.len() > 1 {
-            runs.sort_by_key(|view| (view.state != super::RunState::Live, std::cmp::Reverse(view.last)));
-            runs.truncate(limit);
-        }
-        runs
-    }
-
-    fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail> {
-        self.0
-            .iter()
-            .filter_map(|catalog| catalog.find_run_of_account(account, id))
-            .max_by_key(|detail| detail.view.last)
-    }
-
-    fn accounts_with_run(&self, id: &str) -> Vec<String> {
-        let all: BTreeSet<String> = self.0.iter().flat_map(|catalog| catalog.accounts_with_run(id)).collect();
-        all.into_iter().collect()
-    }
-
-    fn budget(&self, account: &str, id: &str) -> Option<RunBudget> {
-        self.0.iter().filter_map(|catalog| catalog.budget(account, id)).max_by_key(|budget| budget.view.last)
-    }
-
-    fn sums(&self) -> RunSums {
-        let mut sums = RunSums::default();
-        self.0.iter().for_each(|catalog| sums.add(&catalog.sums()));
-        sums
-    }
-
-    fn investigations(&self) -> BTreeMap<String, InvestigationStats> {
-        // If several trackers know one agent type, the one with more investigations is shown.
-        let mut by_agent_type: BTreeMap<String, InvestigationStats> = BTreeMap::new();
-        for (agent_type, stats) in self.0.iter().flat_map(|catalog| catalog.investigations()) {
-            let known = by_agent_type.entry(agent_type).or_default();
-            if stats.count > known.count {
-                *known = stats;
-            }
-        }
-        by_agent_type
-    }
-
-    fn measures(&self) -> Vec<MeasureAggregate> {
-        self.0.iter().flat_map(|catalog| catalog.measures()).collect()
-    }
-
-    fn alerts(&self) -> Vec<Alert> {
-        self.0.iter().flat_map(|catalog| catalog.alerts()).collect()
-    }
 }
 
 /// Stores verdicts of humans.

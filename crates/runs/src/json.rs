@@ -253,32 +253,6 @@ pub fn investigations(all: &BTreeMap<String, InvestigationStats>) -> Value {
     json!({"schema": SCHEMA, "by_agent_type": types})
 }
 
-/// Converts a stored run to the present schema. In schema 1, `output` included reasoning, and a cost without any priced
-/// call was "0".
-pub fn upgrade_schema(mut run: Value) -> Value {
-    let is_schema_1 = run.get("schema").and_then(Value::as_u64) == Some(1);
-    let Some(fields) = run.as_object_mut().filter(|_| is_schema_1) else { return run };
-    fields.insert("schema".into(), SCHEMA.into());
-    let Some(totals) = fields.get_mut("totals").and_then(Value::as_object_mut) else { return run };
-    let has_price = |sum: &Map<String, Value>| {
-        sum.get("cost_usd").and_then(Value::as_str) != Some("0") || sum.get("unpriced_calls") == Some(&json!(0))
-    };
-    let upgrade_totals = |sum: &mut Map<String, Value>| {
-        if !has_price(sum) {
-            sum.insert("cost_usd".into(), Value::Null);
-        }
-        let Some(tokens) = sum.get_mut("tokens").and_then(Value::as_object_mut) else { return };
-        let count = |name: &str| tokens.get(name).and_then(Value::as_u64).unwrap_or(0);
-        let (output, reasoning) = (count("output"), count("reasoning"));
-        tokens.insert("output".into(), output.saturating_sub(reasoning).into());
-        tokens.insert("output_total".into(), output.into());
-    };
-    upgrade_totals(totals);
-    let models = totals.get_mut("models").and_then(Value::as_object_mut);
-    models.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut).for_each(upgrade_totals);
-    run
-}
-
 /// Numeric span attributes.
 pub fn measures(all: &[MeasureAggregate]) -> Value {
     json!({"schema": SCHEMA, "measures": all})

@@ -1,15 +1,15 @@
 //! Runs as pages, commands and the API see them: results ([`RunTotals`], [`RunPeaks`]), state ([`RunView`]), sums,
-//! budgets, alerts, and [`RunCatalog`], which answers queries. The tracker, the connector, the admin port and commands
+//! budgets, alerts, and [`RunSource`], by which history reads a tracker. The tracker, the connector, the admin port and commands
 //! share this one model and its JSON. Ids and names have passed the id policy; users are keyed pseudonyms; there is no
 //! content, and nothing has `Debug`. Counts are whole and cost is exact (1e-18 USD). Runs are identified and added up
 //! in the crate `tracker`; sockets and guards are in `telemetry/admin`.
 
 mod alert_rule;
 pub mod amounts;
-pub mod api;
 mod board;
 pub mod fair_eviction;
 pub mod json;
+mod record;
 mod sums;
 mod totals;
 mod view;
@@ -21,9 +21,10 @@ mod tests;
 
 pub use alert_rule::{AlertRule, AlertSeverity, AlertUnit};
 pub use board::{
-    Alert, BudgetState, CombinedRunCatalog, MeasureAggregate, OutcomeError, OutcomeStore, OutcomeVerdict, RunBudget,
-    RunCatalog, RunOutcome,
+    Alert, BudgetState, EndedRuns, MeasureAggregate, OutcomeError, OutcomeStore, OutcomeVerdict, RunBudget, RunOutcome,
+    RunSource,
 };
+pub use record::{RunRecord, run_key, run_title};
 pub use sums::{InvestigationStats, RunSums, UsageSum};
 pub use totals::{
     ModelCallTrouble, ModelFallback, ModelTotals, OTHER, PermissionDenial, RunTotals, ToolTotals, UNATTRIBUTED,

@@ -2,11 +2,13 @@
 //! [`InvestigationStats`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use genai::CallTokenBuckets;
 use serde::{Deserialize, Serialize};
 
-use super::{ModelTotals, RunView, combine_buckets};
+use super::fair_eviction::split_fairly;
+use super::{ModelTotals, OTHER, RunRecord, RunState, UNATTRIBUTED, combine_buckets, total_input_tokens};
 
 /// Sum over the runs of one tenant, model and so on, live ones up to now.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +16,7 @@ pub struct UsageSum {
     /// Runs; for a model, those in which it answered; for a tenant, those with calls of the tenant.
     pub runs: u64,
     pub live: u64,
-    /// Finished runs that failed.
+    /// Finished runs that failed or were ended by a limit.
     pub failed: u64,
     /// Runs that were ended by a limit.
     pub killed: u64,
@@ -38,30 +40,50 @@ pub struct UsageSum {
 }
 
 impl UsageSum {
-    pub fn add_run(&mut self, run: &RunView) {
-        let totals = &run.totals;
-        let mut share = ModelTotals::default();
-        totals.models.values().for_each(|model| share.add(model));
-        self.add_share(run, &share);
-        self.iterations += totals.iterations;
-        self.failed_calls += totals.failed_calls;
-        self.tool_calls += totals.tool_calls();
-        self.tool_failures += totals.tool_failures();
-        self.duration = self.duration.saturating_add(run.duration);
+    /// The sum of one run.
+    pub fn of_run(run: &RunRecord) -> Self {
+        Self {
+            iterations: run.iterations,
+            failed_calls: run.failed_calls,
+            tool_calls: run.tool_calls(),
+            tool_failures: run.tool_failures(),
+            duration: run.duration,
+            ..Self::of_share(run, &run.total())
+        }
     }
 
-    /// Adds a share of a run: that of one model or tenant.
-    pub fn add_share(&mut self, run: &RunView, share: &ModelTotals) {
-        self.runs += 1;
-        let is_live = run.state == super::RunState::Live;
-        self.live += u64::from(is_live);
-        // A live run with a failure may still succeed.
-        self.failed += u64::from(run.failed && !is_live);
-        self.killed += u64::from(run.state == super::RunState::Killed);
-        self.calls += share.calls;
-        self.tokens = combine_buckets(self.tokens, share.tokens, u64::saturating_add);
-        self.atto_usd = self.atto_usd.saturating_add(share.atto_usd);
-        self.unpriced += share.unpriced;
+    /// A share of a run: that of one model or tenant.
+    pub fn of_share(run: &RunRecord, share: &ModelTotals) -> Self {
+        Self {
+            runs: 1,
+            live: u64::from(run.is_live()),
+            failed: u64::from(run.is_failed()),
+            killed: u64::from(run.state == RunState::Killed),
+            calls: share.calls,
+            tokens: share.tokens,
+            atto_usd: share.atto_usd,
+            unpriced: share.unpriced,
+            ..Self::default()
+        }
+    }
+
+    /// The shares of a run's tenants: first that of its own tenant, which has all that is not a call's, then those of
+    /// others.
+    pub fn of_tenants(run: &RunRecord) -> impl Iterator<Item = (Option<&Arc<str>>, Self)> {
+        let mut own = run.total();
+        run.others.iter().for_each(|(_, other)| own.subtract(other));
+        let ModelTotals { calls, tokens, atto_usd, unpriced, .. } = own;
+        let own = Self { calls, tokens, atto_usd, unpriced, ..Self::of_run(run) };
+        let others = run
+            .others
+            .iter()
+            .map(|(name, other)| (Some(name).filter(|name| ***name != *UNATTRIBUTED), Self::of_share(run, other)));
+        std::iter::once((run.tenant.as_ref(), own)).chain(others)
+    }
+
+    /// Input tokens, including cached ones.
+    pub fn input(&self) -> u64 {
+        total_input_tokens(&self.tokens)
     }
 
     /// Number of runs that are over.
@@ -69,16 +91,7 @@ impl UsageSum {
         self.runs.saturating_sub(self.live)
     }
 
-    /// Subtracts a sum that was added before.
-    pub fn subtract(&mut self, other: &Self) {
-        self.combine(other, u64::saturating_sub, i128::saturating_sub);
-    }
-
     pub fn add(&mut self, other: &Self) {
-        self.combine(other, u64::saturating_add, i128::saturating_add);
-    }
-
-    fn combine(&mut self, other: &Self, count: fn(u64, u64) -> u64, cost: fn(i128, i128) -> i128) {
         for (sum, part) in [
             (&mut self.runs, other.runs),
             (&mut self.live, other.live),
@@ -92,15 +105,19 @@ impl UsageSum {
             (&mut self.duration, other.duration),
             (&mut self.unpriced, other.unpriced),
         ] {
-            *sum = count(*sum, part);
+            *sum = sum.saturating_add(part);
         }
-        self.tokens = combine_buckets(self.tokens, other.tokens, count);
-        self.atto_usd = cost(self.atto_usd, other.atto_usd);
+        self.tokens = combine_buckets(self.tokens, other.tokens, u64::saturating_add);
+        self.atto_usd = self.atto_usd.saturating_add(other.atto_usd);
     }
 }
 
-/// Sums over all runs since the state began, live ones up to now.
-#[derive(Clone, Default, Serialize, Deserialize)]
+/// Maximum number of tenants, features or models with a sum of their own, and of users or sessions.
+const MAX_NAMED_SUMS: usize = 200;
+const MAX_USERS_OR_SESSIONS: usize = 1000;
+
+/// Sums over runs, live ones up to now.
+#[derive(Clone, Default)]
 pub struct RunSums {
     pub all: UsageSum,
     /// By tenant (equal names of different accounts are added up); `unattributed` without one, `other` beyond 200.
@@ -111,27 +128,67 @@ pub struct RunSums {
     pub by_user: BTreeMap<String, UsageSum>,
     pub by_session: BTreeMap<String, UsageSum>,
     /// The same for each account; the inner sums have an empty `by_account`.
-    #[serde(skip)]
     pub by_account: BTreeMap<String, RunSums>,
 }
 
+type SumsByName = BTreeMap<String, UsageSum>;
+
+/// The maps of [`RunSums`], with the maximum number of names in each.
+const MAPS: [(fn(&mut RunSums) -> &mut SumsByName, usize); 5] = [
+    (|sums| &mut sums.by_tenant, MAX_NAMED_SUMS),
+    (|sums| &mut sums.by_feature, MAX_NAMED_SUMS),
+    (|sums| &mut sums.by_model, MAX_NAMED_SUMS),
+    (|sums| &mut sums.by_user, MAX_USERS_OR_SESSIONS),
+    (|sums| &mut sums.by_session, MAX_USERS_OR_SESSIONS),
+];
+
 impl RunSums {
-    /// Adds the sums of another tracker.
-    pub fn add(&mut self, other: &Self) {
-        self.all.add(&other.all);
-        let maps = [
-            (&mut self.by_tenant, &other.by_tenant),
-            (&mut self.by_feature, &other.by_feature),
-            (&mut self.by_model, &other.by_model),
-            (&mut self.by_user, &other.by_user),
-            (&mut self.by_session, &other.by_session),
-        ];
-        for (own_sums, other_sums) in maps {
-            other_sums.iter().for_each(|(name, sum)| own_sums.entry(name.clone()).or_default().add(sum));
+    /// Adds up runs, by account; [`Self::finish`] adds the accounts.
+    pub fn add_run(&mut self, run: &RunRecord) {
+        if !self.by_account.contains_key(&*run.account) {
+            self.by_account.insert(run.account.to_string(), Self::default());
         }
-        for (account, sums) in &other.by_account {
-            self.by_account.entry(account.clone()).or_default().add(sums);
+        let Some(own) = self.by_account.get_mut(&*run.account) else { return };
+        let sum = UsageSum::of_run(run);
+        let name_or_default = |name: Option<&Arc<str>>| name.map_or(UNATTRIBUTED, |name| name).to_owned();
+        for (tenant, share) in UsageSum::of_tenants(run) {
+            own.by_tenant.entry(name_or_default(tenant)).or_default().add(&share);
         }
+        for (model, share) in &run.models {
+            own.by_model.entry(model.to_string()).or_default().add(&UsageSum::of_share(run, share));
+        }
+        own.by_feature.entry(name_or_default(run.feature.as_ref())).or_default().add(&sum);
+        own.by_user.entry(name_or_default(run.user.as_ref())).or_default().add(&sum);
+        own.by_session.entry(run.session.to_string()).or_default().add(&sum);
+        own.all.add(&sum);
+    }
+
+    /// The sums of all accounts. The cheapest names beyond the maximum, of the accounts with most names, become `other`.
+    pub fn finish(mut self) -> Self {
+        for (map, max_names) in MAPS {
+            let names = self.by_account.iter_mut().flat_map(|(account, sums)| {
+                map(sums).iter().map(move |(name, sum)| (&**account, (sum.atto_usd, sum.runs), 1, (account, name)))
+            });
+            let excess = split_fairly(names.filter(|(.., (_, name))| *name != OTHER), max_names).1;
+            let excess: Vec<(String, String)> =
+                excess.into_iter().map(|(account, name)| (account.clone(), name.clone())).collect();
+            for (account, name) in excess {
+                let Some(sums) = self.by_account.get_mut(&account).map(map) else { continue };
+                let sum = sums.remove(&name).unwrap_or_default();
+                sums.entry(OTHER.to_owned()).or_default().add(&sum);
+            }
+        }
+        for own in self.by_account.values_mut() {
+            self.all.add(&own.all);
+        }
+        let mut accounts = std::mem::take(&mut self.by_account);
+        for (map, _) in MAPS {
+            for (name, sum) in accounts.values_mut().flat_map(|own| map(own).iter()) {
+                map(&mut self).entry(name.clone()).or_default().add(sum);
+            }
+        }
+        self.by_account = accounts;
+        self
     }
 }
 

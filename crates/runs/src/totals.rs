@@ -27,6 +27,20 @@ pub struct ToolTotals {
     pub retries: u64,
 }
 
+impl ToolTotals {
+    /// All calls, including failed and denied ones.
+    pub fn calls(&self) -> u64 {
+        self.ok + self.failed + self.denied
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.ok += other.ok;
+        self.failed += other.failed;
+        self.denied += other.denied;
+        self.retries += other.retries;
+    }
+}
+
 /// Calls of one model or tenant.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelTotals {
@@ -109,6 +123,16 @@ impl ModelTotals {
         self.combine(other, u64::saturating_sub, i128::saturating_sub);
     }
 
+    /// Input tokens, including cached ones.
+    pub fn input(&self) -> u64 {
+        total_input_tokens(&self.tokens)
+    }
+
+    /// Input and output tokens.
+    pub fn all_tokens(&self) -> u64 {
+        self.input().saturating_add(self.tokens.output)
+    }
+
     fn combine(&mut self, other: &Self, count: fn(u64, u64) -> u64, cost: fn(i128, i128) -> i128) {
         self.calls = count(self.calls, other.calls);
         self.tokens = combine_buckets(self.tokens, other.tokens, count);
@@ -126,7 +150,7 @@ impl RunTotals {
 
     /// Tool calls, including failed and denied ones.
     pub fn tool_calls(&self) -> u64 {
-        self.tools.values().map(|tool| tool.ok + tool.failed + tool.denied).sum()
+        self.tools.values().map(ToolTotals::calls).sum()
     }
 
     /// Tool calls that failed.
@@ -190,11 +214,7 @@ impl RunTotals {
             entry_or_other(&mut self.models, &map_name(name)).add(model);
         }
         for (name, tool) in &other.tools {
-            let sum = entry_or_other(&mut self.tools, &map_name(name));
-            sum.ok += tool.ok;
-            sum.failed += tool.failed;
-            sum.denied += tool.denied;
-            sum.retries += tool.retries;
+            entry_or_other(&mut self.tools, &map_name(name)).add(tool);
         }
         for (name, count) in &other.finish_reasons {
             *entry_or_other(&mut self.finish_reasons, &map_name(name)) += count;
@@ -224,6 +244,11 @@ impl RunTotals {
     pub fn add_call(&mut self, model: &str, tokens: CallTokenBuckets, price: Option<i128>) {
         self.add_tokens_and_cost(model, tokens, price);
         entry_or_other(&mut self.models, model).calls += 1;
+    }
+
+    /// Adds the sum of several calls of a model.
+    pub fn add_model(&mut self, model: &str, totals: &ModelTotals) {
+        entry_or_other(&mut self.models, model).add(totals);
     }
 
     /// Marks one of a model's answered calls as one whose client reported no usage.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{RunOutcome, RunTotals};
+use super::{RunOutcome, RunRecord, RunTotals};
 
 kernel::word_enum! {
     #[derive(Serialize, Deserialize)]
@@ -181,6 +181,52 @@ pub struct RunView {
     pub judgement: RunJudgement,
 }
 
+impl RunView {
+    /// What a record says of a run whose view is not kept.
+    pub fn from_record(run: &RunRecord) -> Self {
+        let text = |name: &Option<Arc<str>>| name.as_deref().map(str::to_owned);
+        let mut totals = RunTotals {
+            iterations: run.iterations,
+            failed_calls: run.failed_calls,
+            writes: run.writes,
+            models: run.models.iter().map(|(name, model)| (name.to_string(), *model)).collect(),
+            other_tenants: run.others.iter().map(|(name, other)| (name.to_string(), *other)).collect(),
+            tools: run.tools.iter().map(|(name, tool)| (name.to_string(), *tool)).collect(),
+            ..RunTotals::default()
+        };
+        run.troubles.iter().for_each(|([reason, provider], count)| totals.add_trouble(reason, provider, *count));
+        run.fallbacks
+            .iter()
+            .for_each(|(words, count)| totals.add_fallback(words.each_ref().map(|word| &**word), *count));
+        run.denials.iter().for_each(|([tool, source], count)| totals.add_denial(tool, source, *count));
+        Self {
+            owner: RunOwner::Here,
+            account: run.account.to_string(),
+            run: run.run.to_string(),
+            session: run.session.to_string(),
+            trace: run.trace.to_string(),
+            root: run.root,
+            tenant: text(&run.tenant),
+            feature: text(&run.feature),
+            user: text(&run.user),
+            template: text(&run.template),
+            incident: text(&run.incident),
+            commit: text(&run.commit),
+            issue: text(&run.issue),
+            service: text(&run.service),
+            operation: text(&run.operation),
+            state: run.state,
+            failed: run.is_failed(),
+            start: run.start,
+            last: run.at,
+            duration: run.duration,
+            totals,
+            peaks: RunPeaks::default(),
+            judgement: RunJudgement::default(),
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionView {
     /// The replica that counts it.
@@ -205,9 +251,10 @@ pub struct SessionView {
     pub totals: RunTotals,
 }
 
+#[derive(Clone, Serialize, Deserialize)]
 pub struct RunDetail {
     pub view: RunView,
-    /// Calls by start, at most the first 2,000; `None` once the run's items are evicted.
+    /// Calls by start, the first ones; `None` if they were not kept.
     pub steps: Option<Vec<RunStep>>,
     /// Number of all calls, including those that `steps` leaves out.
     pub step_count: u64,

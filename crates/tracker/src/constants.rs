@@ -1,8 +1,5 @@
 //! Constants and helpers that several modules share.
 
-/// Maximum number of finished runs that are still shown.
-pub(super) const MAX_RECENT_RUNS: usize = 1000;
-
 /// Nanoseconds, saturating.
 pub(super) fn nanos(span: std::time::Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)

@@ -1,24 +1,23 @@
 //! [`GroupEvaluation`]: the evaluation of one group finds the runs and sessions that are over, that changed, or that
-//! may fire an alert. An evaluation takes long and depends only on the group and on [`EvaluationInputs`], so it runs
-//! outside the state's lock. The result holds no reference to the group. `state` applies it.
+//! may fire an alert, and the records of runs for history. An evaluation takes long and depends only on the group and on
+//! [`EvaluationInputs`], so it runs outside the state's lock. The result holds no reference to the group. `state` applies
+//! it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 
 use kernel::pseudonym::IdPolicy;
-use runs::{RunState, RunView, SessionView};
+use runs::{EndedRuns, RunRecord, RunState, RunView, SessionView, run_key};
 
 use super::aggregation_context::AggregationContext;
 use super::alerts::{RuleContext, SessionBounds};
 use super::codec::put;
 use super::config::Settings;
-use super::constants::{MAX_RECENT_RUNS, nanos, session_of_trace};
-use super::contribution::RunContribution;
-use super::group::{ItemGroup, PublicationRecord};
-use super::headroom::{CallHeadroom, warning_threshold};
-use super::observe::{digest, run_digest};
+use super::constants::{nanos, session_of_trace};
+use super::group::{CurrentRun, ItemGroup, PublicationRecord};
+use super::observe::digest;
 use super::resolve::ResolvedRuns;
 use super::run::Run;
 use super::store::KeyId;
@@ -28,13 +27,10 @@ use super::view::ViewBuilder;
 /// `settle`. The agent may turn out to be a sub-agent, whose parent's span is sent when the parent ends; so anything
 /// that cannot be corrected later waits for the run's own root, the end of its session, or `idle_timeout`.
 const PRESUMED_END_FACTOR: u64 = 10;
-/// A group of at least this weight is evaluated once per `settle`, a lighter one more often. A group counts as heavy
-/// if its interval is longer than [`SUSPECT_SEARCH_INTERVAL`].
+/// A group of at least this weight is evaluated once per `settle`, a lighter one more often.
 const FULL_INTERVAL_WEIGHT: u64 = 400_000;
-
-/// If a ceiling may have been crossed, a heavy group is searched for suspects (runs that may fire an alert) this long
-/// after new items came, in ns: an alert is at most this and one tick late.
-pub(super) const SUSPECT_SEARCH_INTERVAL: u64 = 4_000_000_000;
+/// Maximum number of calls that history keeps of one run.
+const MAX_KEPT_STEPS: usize = 500;
 
 /// Inputs of an evaluation besides the group.
 pub(super) struct EvaluationInputs {
@@ -47,6 +43,8 @@ pub(super) struct EvaluationInputs {
     pub(super) context: AggregationContext,
     pub(super) settings: Arc<Settings>,
     pub(super) ids: Arc<dyn IdPolicy>,
+    /// History keeps ended runs.
+    pub(super) has_history: bool,
 }
 
 /// A view with the digest by which outcomes find it.
@@ -58,8 +56,7 @@ pub(super) struct DigestedRunView {
 
 impl DigestedRunView {
     pub(super) fn new(view: RunView) -> Self {
-        let digest = run_digest(&view.account, &view.run);
-        Self { view, digest }
+        Self { digest: run_key(&view.account, &view.run), view }
     }
 }
 
@@ -111,13 +108,15 @@ pub(super) struct GroupEvaluation {
     pub(super) is_idle: bool,
     /// In publishing order.
     pub(super) findings: Vec<EvaluationFinding>,
-    /// The shares of the group's runs in the sums.
-    pub(super) contributions: Vec<u8>,
-    /// For an evicted group: its latest runs, the latest last; then the ids of the others.
-    pub(super) retired: Vec<DigestedRunView>,
-    pub(super) dropped_run_ids: Vec<String>,
-    /// For a heavy group: how many calls its runs may still get before it must be evaluated.
-    pub(super) headroom: Option<CallHeadroom>,
+    /// The runs that are not over.
+    pub(super) current: Vec<CurrentRun>,
+    /// Keys of its runs that history has from now on.
+    pub(super) written: Vec<u64>,
+    pub(super) maybe_written: Vec<u64>,
+    /// Changes for history.
+    pub(super) ended: EndedRuns,
+    /// For an evicted group: the ids of all its runs, as shown.
+    pub(super) evicted_ids: Vec<String>,
 }
 
 struct GroupEvaluator<'e> {
@@ -142,8 +141,7 @@ impl GroupEvaluation {
         let mut evaluator = GroupEvaluator::new(&resolved, inputs);
         let mut sessions: BTreeMap<&str, SessionRuns<'_>> = BTreeMap::new();
         for run in &resolved.runs {
-            let (is_over, unended_state) = evaluator.evaluate_run(run);
-            evaluator.add_contribution(run, unended_state);
+            let is_over = evaluator.evaluate_run(run);
             let session = sessions.entry(&run.session).or_default();
             session.runs.push(run);
             session.has_open_run |= !is_over;
@@ -157,27 +155,24 @@ impl GroupEvaluation {
                 evaluator.evaluation.findings.push(EvaluationFinding::SessionOutlier { view, record });
             }
         }
-        let headroom = evaluator.headroom(&resolved);
+        evaluator.remove_vanished();
         let evaluation = evaluator.evaluation;
         let earliest = inputs.running.saturating_add(evaluation_interval(group, &inputs.settings).max(1));
-        Self { headroom, next_at: evaluation.next_at.max(earliest), ..evaluation }
+        Self { next_at: evaluation.next_at.max(earliest), ..evaluation }
     }
 
-    /// A partial evaluation for heavy groups whose next full one is far off: unfinished runs that break a rule which
-    /// did not fire for them yet.
-    pub(super) fn find_suspects(group: &ItemGroup, inputs: &EvaluationInputs) -> Self {
+    /// Only the runs that are not over, for a query that can't wait for the next evaluation.
+    pub(super) fn find_current_runs(group: &ItemGroup, inputs: &EvaluationInputs) -> Self {
         let resolved = ResolvedRuns::resolve(group, &inputs.context);
         let mut evaluator = GroupEvaluator::new(&resolved, inputs);
         for run in &resolved.runs {
-            let (key, record) = evaluator.run_record(run);
-            if record.is_up_to_date(run) || evaluator.suspected_rules(run) & !record.fired == 0 {
-                continue;
+            let (_, record) = evaluator.run_record(run);
+            if !record.is_up_to_date(run) {
+                let view = evaluator.views.run_view(run, record.state_without_end(run));
+                evaluator.add_current(run, &view);
             }
-            let view = evaluator.suspect_view(run, record.state_without_end(run));
-            let suspect = EvaluationFinding::Suspect { view, record: (key, record), is_newly_presumed: false };
-            evaluator.evaluation.findings.push(suspect);
         }
-        Self { headroom: evaluator.headroom(&resolved), ..evaluator.evaluation }
+        evaluator.evaluation
     }
 
     pub(super) fn evaluate_evicted(group: &ItemGroup, inputs: &EvaluationInputs) -> Self {
@@ -187,14 +182,15 @@ impl GroupEvaluation {
         for run in &resolved.runs {
             let session = sessions.entry(&run.session).or_default();
             session.runs.push(run);
-            evaluator.add_contribution(run, state_when_evicted(group, run));
             let (key, record) = evaluator.run_record(run);
+            let view = evaluator.views.run_view(run, state_when_evicted(group, run));
+            evaluator.evaluation.evicted_ids.push(view.run.clone());
             if record.over_at != 0 {
-                continue;
-            }
-            if run.ended || run.presumed_end {
+                evaluator.give_unless_written(run, view, record.is_up_to_date(run));
+            } else if run.ended || run.presumed_end {
                 evaluator.finish_run(run, key, record, RunState::Evicted);
             } else {
+                evaluator.give(run, view);
                 session.has_open_run = true;
                 evaluator.evaluation.evicted_runs += 1;
             }
@@ -202,7 +198,7 @@ impl GroupEvaluation {
         for session in sessions.into_values().filter(|session| !session.has_open_run) {
             evaluator.end_session(&session.runs);
         }
-        evaluator.retire_runs(&resolved.runs);
+        evaluator.remove_vanished();
         evaluator.evaluation
     }
 }
@@ -235,20 +231,22 @@ impl<'e> GroupEvaluator<'e> {
     }
 
     fn run_record(&self, run: &Run) -> KeyedRecord {
-        (run_key(run), run_publication(self.group, run).cloned().unwrap_or_default())
+        (publication_key(run), run_publication(self.group, run).cloned().unwrap_or_default())
     }
 
-    /// Evaluates one run. Returns whether the run is over, even if late items still come in, and its state if its end
-    /// was not reported.
-    fn evaluate_run(&mut self, run: &Run) -> (bool, RunState) {
+    /// Evaluates one run. Returns whether the run is over, even if late items still come in.
+    fn evaluate_run(&mut self, run: &Run) -> bool {
         let (key, record) = self.run_record(run);
         let was_over = record.over_at != 0;
         if record.is_up_to_date(run) {
+            let view = self.views.run_view(run, RunState::Idle);
             // an item that was assigned to this run may turn out to belong to another
-            if self.contribution(run, RunState::Idle).digest() != record.contribution_digest {
+            if view_digest(&view) == record.digest {
+                self.give_unless_written(run, view, true);
+            } else {
                 self.revise_run(run, key, record);
             }
-            return (true, RunState::Idle);
+            return true;
         }
         let running = self.inputs.running;
         let after_quiet = |wait: u64| run.touched.saturating_add(wait).min(self.idle_at());
@@ -264,14 +262,16 @@ impl<'e> GroupEvaluator<'e> {
                 true => self.revise_run(run, key, record),
                 false => self.finish_run(run, key, record, RunState::Idle),
             }
-            return (true, RunState::Idle);
+            return true;
         }
         let is_presumed = run.presumed_end && !run.ended && presume_at <= running;
         let is_newly_presumed = is_presumed && record.presumed_at <= run.touched;
         let presumed_at = if is_newly_presumed { running.max(1) } else { record.presumed_at };
         let record = PublicationRecord { presumed_at, ..record };
         let unended_state = record.state_without_end(run);
-        let view = self.suspect_view(run, unended_state);
+        let view = self.views.run_view(run, unended_state);
+        self.add_current(run, &view);
+        let view = (self.suspected_rules(run) != 0).then(|| Box::new(DigestedRunView::new(view)));
         if is_newly_presumed || view.is_some() {
             let suspect = EvaluationFinding::Suspect { view, record: (key, record), is_newly_presumed };
             self.evaluation.findings.push(suspect);
@@ -283,39 +283,73 @@ impl<'e> GroupEvaluator<'e> {
         };
         self.evaluation.next_at = self.evaluation.next_at.min(next_at);
         self.evaluation.unfinished_runs += u32::from(unended_state == RunState::Live);
-        (was_over && run.ended, unended_state)
+        was_over && run.ended
     }
 
-    /// The run's view, if it may fire an alert.
-    fn suspect_view(&self, run: &Run, unended_state: RunState) -> Option<Box<DigestedRunView>> {
-        let view = || Box::new(DigestedRunView::new(self.views.run_view(run, unended_state)));
-        (self.suspected_rules(run) != 0).then(view)
+    fn add_current(&mut self, run: &Run, view: &RunView) {
+        let now = if self.inputs.wall == 0 { u64::MAX } else { self.inputs.wall };
+        let mut record = Vec::new();
+        put(&RunRecord::from_view(view, now), &mut record);
+        let key = run_key(&view.account, &view.run);
+        if self.group.current.iter().all(|known| known.key != key) {
+            self.remove_trace_id(run);
+        }
+        self.evaluation.current.push(CurrentRun { key, record: record.into() });
+    }
+
+    /// Gives an ended run to history.
+    fn give(&mut self, run: &Run, view: RunView) {
+        let key = run_key(&view.account, &view.run);
+        self.evaluation.written.push(key);
+        self.remove_trace_id(run);
+        if self.inputs.has_history {
+            self.evaluation.ended.ended.push((key, self.views.detail(run, view, MAX_KEPT_STEPS)));
+        }
+    }
+
+    /// Gives an ended run to history unless history has it, as it is now.
+    fn give_unless_written(&mut self, run: &Run, view: RunView, is_unchanged: bool) {
+        let key = run_key(&view.account, &view.run);
+        if is_unchanged && self.group.written.contains(&key) {
+            self.evaluation.written.push(key);
+        } else {
+            self.give(run, view);
+        }
+    }
+
+    /// A run has its trace's id until an item names it. After a crash history may have it under that id, which no state
+    /// remembers.
+    fn remove_trace_id(&mut self, run: &Run) {
+        let trace = self.group.key_text(run.trace);
+        if run.is_alone_in_trace && !trace.is_empty() && run.id_text != trace {
+            let shown = self.views.ids.shown_id(&self.group.account, trace);
+            self.evaluation.ended.removed.push(run_key(&self.group.account, &shown));
+        }
+    }
+
+    /// A run that history has and that is none any more became part of another run, or got another id.
+    fn remove_vanished(&mut self) {
+        let evaluation = &mut self.evaluation;
+        let present: HashSet<u64> = evaluation.written.iter().copied().collect();
+        let current: HashSet<u64> = evaluation.current.iter().map(|run| run.key).collect();
+        let lists = [
+            (&self.group.written, &mut evaluation.written),
+            (&self.group.maybe_written, &mut evaluation.maybe_written),
+        ];
+        for (before, after) in lists {
+            for key in before.iter().filter(|key| !present.contains(key)) {
+                match current.contains(key) {
+                    true => after.push(*key),
+                    false => evaluation.ended.removed.push(*key),
+                }
+            }
+        }
     }
 
     fn suspected_rules(&self, run: &Run) -> u16 {
-        RuleContext { limits: &self.inputs.settings.alerts, ceiling: self.ceiling(run), now: self.inputs.wall }
-            .suspected_rules(run)
-    }
-
-    fn ceiling(&self, run: &Run) -> u64 {
         let feature = Some(self.group.name(run.tags.feature)).filter(|name| !name.is_empty());
-        self.inputs.settings.ceiling(feature)
-    }
-
-    /// For a heavy group: how many calls its runs may still get before it must be evaluated.
-    fn headroom<'r>(&self, resolved: &'r ResolvedRuns<'_>) -> Option<CallHeadroom> {
-        let remaining_calls = |run: &'r Run| {
-            let (_, record) = self.run_record(run);
-            let (ceiling, used) = (self.ceiling(run), run.totals.iterations);
-            // a limit that is already crossed fires with this evaluation
-            let next_limit =
-                [warning_threshold(ceiling), ceiling].into_iter().find(|limit| used < *limit).unwrap_or(u64::MAX);
-            (!record.is_up_to_date(run)).then(|| (run, next_limit.saturating_sub(used)))
-        };
-        let is_heavy = evaluation_interval(self.group, &self.inputs.settings) > SUSPECT_SEARCH_INTERVAL;
-        is_heavy.then(|| {
-            CallHeadroom::compute(resolved, resolved.runs.iter().filter_map(remaining_calls), &self.inputs.settings)
-        })
+        let ceiling = self.inputs.settings.ceiling(feature);
+        RuleContext { limits: &self.inputs.settings.alerts, ceiling, now: self.inputs.wall }.suspected_rules(run)
     }
 
     fn idle_at(&self) -> u64 {
@@ -324,12 +358,8 @@ impl<'e> GroupEvaluator<'e> {
 
     fn finish_run(&mut self, run: &Run, key: u64, record: PublicationRecord, unended_state: RunState) {
         let view = self.views.run_view(run, unended_state);
-        let record = PublicationRecord {
-            over_at: self.inputs.running.max(1),
-            digest: view_digest(&view),
-            contribution_digest: RunContribution::from_view(&view).digest(),
-            ..record
-        };
+        let record = PublicationRecord { over_at: self.inputs.running.max(1), digest: view_digest(&view), ..record };
+        self.give(run, view.clone());
         let view = Box::new(DigestedRunView::new(view));
         self.evaluation.findings.push(EvaluationFinding::RunEnded { view, record: (key, record) });
     }
@@ -343,20 +373,11 @@ impl<'e> GroupEvaluator<'e> {
             over_at: self.inputs.running,
             digest,
             revision: record.revision.saturating_add(u32::from(has_changed)),
-            contribution_digest: RunContribution::from_view(&view).digest(),
             ..record
         };
+        self.give_unless_written(run, view.clone(), !has_changed);
         let view = has_changed.then(|| Box::new(DigestedRunView::new(view)));
         self.evaluation.findings.push(EvaluationFinding::RunRevised { view, record: (key, record) });
-    }
-
-    fn contribution(&self, run: &Run, unended_state: RunState) -> RunContribution {
-        RunContribution::from_view(&self.views.run_view(run, unended_state))
-    }
-
-    /// Adds the run's share in the sums, whether it is over or not.
-    fn add_contribution(&mut self, run: &Run, unended_state: RunState) {
-        put(&self.contribution(run, unended_state), &mut self.evaluation.contributions);
     }
 
     /// The record of the alert rules that fired for a session.
@@ -399,19 +420,6 @@ impl<'e> GroupEvaluator<'e> {
         let start = runs.iter().map(|run| run.start).filter(|start| *start != 0).min().unwrap_or(0);
         let end = runs.iter().map(|run| run.last).max().unwrap_or(0);
         spent as f64 / 1e18 > max_cost || end.saturating_sub(start) as f64 / 1e9 > max_seconds
-    }
-
-    /// Keeps the runs of an evicted group visible for a while.
-    fn retire_runs(&mut self, runs: &[Run]) {
-        let mut runs: Vec<&Run> = runs.iter().collect();
-        runs.sort_by_key(|run| (run.last, &run.id_text));
-        let (dropped, latest) =
-            runs.split_at_checked(runs.len().saturating_sub(MAX_RECENT_RUNS)).unwrap_or((&[], &runs));
-        let ids = self.views.ids;
-        let shown_id = |run: &&Run| ids.shown_id(&self.group.account, &run.id_text).into_owned();
-        self.evaluation.dropped_run_ids = dropped.iter().map(shown_id).collect();
-        let view = |run: &&Run| self.views.run_view(run, state_when_evicted(self.group, run));
-        self.evaluation.retired = latest.iter().map(|run| DigestedRunView::new(view(run))).collect();
     }
 }
 
@@ -462,7 +470,7 @@ fn find_publication<'g>(group: &'g ItemGroup, kind: &str, run: &Run) -> Option<&
     if by_id.is_none() && run.is_alone_in_trace && !trace.is_empty() { find_by_trace() } else { by_id }
 }
 
-fn run_key(run: &Run) -> u64 {
+fn publication_key(run: &Run) -> u64 {
     digest(&["run", &run.session, &run.id_text])
 }
 

@@ -8,18 +8,22 @@ use std::cmp::Ordering;
 
 use foldhash::{HashMap, HashMapExt as _};
 
-use runs::{OTHER, RunOwner};
+use runs::{ModelTotals, OTHER, RunOwner};
 
 use super::observation::{
-    BatchObservation, ObservedItem, ObservedKey, ObservedModelCall, earlier, flag, key_kind, mark, trouble,
+    BatchObservation, ObservedItem, ObservedKey, ObservedModelCall, ObservedToolCall, earlier, flag, key_kind, mark,
+    price_quality, trouble,
 };
+use super::observe::digest;
 use super::tokens::{PackedAttoUsd, PackedTokens};
 
 pub(super) use super::group_data::{
-    AttributionTags, GroupKey, ItemGroup, LifecycleMark, ModelCallRecord, PublicationRecord, SpanNode, ToolCallRecord,
-    TracePosition,
+    AttributionTags, CurrentRun, GroupKey, ItemGroup, LifecycleMark, ModelCallRecord, PublicationRecord, SpanNode,
+    SummedCalls, ToolCallRecord, TracePosition,
 };
 
+/// Maximum number of items that are kept one by one; of further calls only sums are kept.
+pub(super) const MAX_ITEMS: usize = 20_000;
 /// Maximum number of distinct names (models, tools, tenants and so on) in one group; further ones become [`OTHER`].
 const MAX_NAMES: usize = 255;
 
@@ -87,7 +91,24 @@ impl ItemGroup {
             + 2 * self.tools.len()
             + 2 * self.marks.len()
             + self.published.len()
-            + self.contributions.len() / 40
+            + 4 * self.summed.len()
+            + self.current.iter().map(|run| 1 + run.record.len() / 40).sum::<usize>()
+    }
+
+    /// The group after a start: the last changes may not be in history's file.
+    pub(super) fn with_uncertain_history(mut self) -> Self {
+        let written = std::mem::take(&mut self.written);
+        self.maybe_written = [&*self.maybe_written, &*written].concat().into();
+        self
+    }
+
+    pub(super) fn is_known_to_history(&self, key: u64) -> bool {
+        self.written.contains(&key) || self.maybe_written.contains(&key)
+    }
+
+    /// Whether further calls are only summed.
+    pub(super) fn is_full(&self) -> bool {
+        self.nodes.len().max(self.calls.len() + self.tools.len()) >= MAX_ITEMS
     }
 
     pub(super) fn key(&self, number: u32) -> Option<&GroupKey> {
@@ -151,7 +172,7 @@ impl ItemGroup {
         }
     }
 
-    /// Adds one item of a batch; its keys must already be in the group.
+    /// Adds one item of a batch; its keys must already be in the group. Returns whether its call was only summed.
     pub(super) fn add_item(
         &mut self,
         observation: &BatchObservation,
@@ -159,7 +180,7 @@ impl ItemGroup {
         ids: ItemKeys,
         touched: u64,
         names: &mut BatchNames,
-    ) {
+    ) -> bool {
         let current = names.round;
         let mut name = |number: u32| {
             let Some(index) = (number as usize).checked_sub(1) else { return 0 };
@@ -180,7 +201,17 @@ impl ItemGroup {
             item.tool.as_ref().map_or([0, 0], |tool| [name(tool.name), name(tool.denial_source)]);
         self.update_keys(item, ids, touched, tags);
         self.link_trace_to_session(ids);
-        self.add_item_node(item, ids, denial_source);
+        let is_full = self.is_full();
+        if !is_full || self.nodes.get(item.node).is_some() || item.mark != mark::NONE {
+            self.add_item_node(item, ids, denial_source);
+        }
+        let is_new_call = |call: &ObservedModelCall| self.calls.get(call.key).is_none();
+        let is_new_tool = |tool: &ObservedToolCall| self.tools.get(tool.key).is_none();
+        if is_full && (item.call.as_ref().is_some_and(is_new_call) || item.tool.as_ref().is_some_and(is_new_tool)) {
+            let name = call_names.map_or(tool_name, |[model, ..]| model);
+            self.sum_item(item, ids, tags.tenant, name);
+            return true;
+        }
         let ItemKeys { trace, session, run } = ids;
         let ObservedItem { node, flags, start, end, .. } = *item;
         let AttributionTags { tenant, feature, .. } = tags;
@@ -211,12 +242,61 @@ impl ItemGroup {
             kind, position: position(), session, run, flags, start, end, finish, tenant, feature, model: mark_model,
             error,
         };
-        if item.mark != mark::NONE {
+        let has_room = self.marks.len() < MAX_ITEMS;
+        if item.mark != mark::NONE && has_room {
             self.add_mark(mark_key(item), new_mark(item.mark, flags));
         }
-        if item.sub_agent != 0 {
+        if item.sub_agent != 0 && has_room {
             self.add_mark(item.sub_agent, new_mark(mark::SUB_AGENT, flags & !flag::FAILED));
         }
+        false
+    }
+
+    /// Adds an item's call to the sums of its trace, session, run, tenant and name, as it was charged.
+    fn sum_item(&mut self, item: &ObservedItem, ids: ItemKeys, tenant: u16, name: u16) {
+        let ItemKeys { trace, session, run } = ids;
+        let mut sum = SummedCalls {
+            position: TracePosition { trace, ..TracePosition::default() },
+            session,
+            run,
+            start: item.start,
+            end: item.end,
+            tenant,
+            name,
+            ..SummedCalls::default()
+        };
+        if let Some(call) = &item.call {
+            sum.add_call(call, item.flags);
+        } else if item.flags & (flag::TOOL_RAN | flag::IS_TOOL_CALL) == flag::TOOL_RAN | flag::IS_TOOL_CALL {
+            let outcome = match item.flags {
+                flags if flags & flag::DENIED != 0 => &mut sum.tool.denied,
+                flags if flags & flag::FAILED != 0 => &mut sum.tool.failed,
+                _ => &mut sum.tool.ok,
+            };
+            *outcome += 1;
+        }
+        self.add_summed(sum, item.call.is_some());
+    }
+
+    fn add_summed(&mut self, new: SummedCalls, is_model: bool) {
+        let (session, run) = (self.key_text(new.session), self.key_text(new.run));
+        let kind = if is_model { "model" } else { "tool" };
+        let key = digest(&[
+            kind,
+            self.key_text(new.position.trace),
+            session,
+            run,
+            self.name(new.tenant),
+            self.name(new.name),
+        ]);
+        let sum = match self.summed.remove(key) {
+            None => new,
+            Some(mut known) => {
+                known.add(&new);
+                known
+            }
+        };
+        self.summed.insert(key, sum);
     }
 
     /// By session, the latest time of its reported ends.
@@ -283,7 +363,21 @@ impl ItemGroup {
             let fired = self.published.get(record_key).map_or(0, |known| known.fired);
             self.published.insert(record_key, PublicationRecord { fired: old.fired | fired, ..old });
         }
-        self.contributions = [&*self.contributions, &*other.contributions].concat().into();
+        for (_, old) in other.summed.into_entries() {
+            let is_model = old.model != ModelTotals::default() || old.failed_calls != 0;
+            let summed = SummedCalls {
+                position: position(&old.position),
+                session: key(old.session),
+                run: key(old.run),
+                tenant: name(old.tenant),
+                name: name(old.name),
+                ..old
+            };
+            self.add_summed(summed, is_model);
+        }
+        self.current = self.current.iter().chain(&*other.current).cloned().collect();
+        self.written = [&*self.written, &*other.written].concat().into();
+        self.maybe_written = [&*self.maybe_written, &*other.maybe_written].concat().into();
         self.set_owner(&other.owner, other.received);
         self.received = self.received.max(other.received);
         self.touched = self.touched.max(other.touched);
@@ -398,6 +492,45 @@ impl ItemGroup {
             finish, tenant, feature, model, error;
             kind: known.kind.max(new.kind),
         });
+    }
+}
+
+impl SummedCalls {
+    /// Adds a call by its own record alone: of several records of one call, the cost step charged one.
+    fn add_call(&mut self, call: &ObservedModelCall, flags: u32) {
+        let is_counted = match call.price_quality {
+            price_quality::CHANGE => {
+                self.model.atto_usd = self.model.atto_usd.saturating_add(call.atto);
+                return;
+            }
+            price_quality::PRICED | price_quality::UNPRICED => true,
+            price_quality::UNKNOWN => flags & flag::SPAN != 0,
+            _ => false,
+        };
+        if !is_counted {
+            return;
+        }
+        let is_priced = call.price_quality == price_quality::PRICED;
+        let is_answered = flags & flag::ANSWERED != 0;
+        let answered = u64::from(is_answered);
+        self.failed_calls += 1 - answered;
+        self.iterations += if flags & (flag::OUTSIDE_LOOP | flag::SUB_AGENT) == 0 { answered } else { 0 };
+        self.model.add(&ModelTotals {
+            calls: answered,
+            tokens: call.buckets,
+            atto_usd: if is_priced { call.atto } else { 0 },
+            unpriced: if is_priced { 0 } else { answered },
+            no_usage: if flags & flag::NO_USAGE != 0 { answered } else { 0 },
+        });
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.start = earlier(self.start, other.start);
+        self.end = self.end.max(other.end);
+        self.iterations += other.iterations;
+        self.failed_calls += other.failed_calls;
+        self.model.add(&other.model);
+        self.tool.add(&other.tool);
     }
 }
 

@@ -1,10 +1,12 @@
 //! The data of an [`ItemGroup`]. `group` adds items to it.
 
-use runs::RunOwner;
+use std::sync::Arc;
+
+use runs::{ModelTotals, RunOwner, ToolTotals};
 use serde::{Deserialize, Serialize};
 
-use super::compact_map::CompactMap;
 use super::observation::ItemAttribution;
+use super::sorted_map::SortedMap;
 use super::tokens::{PackedAttoUsd, PackedTokens};
 
 /// Sessions and traces that were seen together, with all their items.
@@ -18,14 +20,20 @@ pub(super) struct ItemGroup {
     pub(super) keys: Vec<GroupKey>,
     pub(super) names: Vec<Box<str>>,
     /// By place in the trace: see [`super::observation::span_place`].
-    pub(super) nodes: CompactMap<SpanNode>,
-    pub(super) calls: CompactMap<ModelCallRecord>,
-    pub(super) tools: CompactMap<ToolCallRecord>,
-    pub(super) marks: CompactMap<LifecycleMark>,
+    pub(super) nodes: SortedMap<SpanNode>,
+    pub(super) calls: SortedMap<ModelCallRecord>,
+    pub(super) tools: SortedMap<ToolCallRecord>,
+    pub(super) marks: SortedMap<LifecycleMark>,
     /// What was published about runs and sessions, by digests of their ids.
-    pub(super) published: CompactMap<PublicationRecord>,
-    /// The shares of its runs in the sums, encoded as in [`super::contribution`].
-    pub(super) contributions: Box<[u8]>,
+    pub(super) published: SortedMap<PublicationRecord>,
+    /// Calls beyond the maximum of single items.
+    pub(super) summed: SortedMap<SummedCalls>,
+    /// The runs that are not over, as of the last evaluation or query.
+    pub(super) current: Arc<[CurrentRun]>,
+    /// Keys of its runs that history has.
+    pub(super) written: Box<[u64]>,
+    /// After a start: the keys of runs that history has unless the last process ended before it wrote them.
+    pub(super) maybe_written: Box<[u64]>,
     /// Gateway time of the last batch, unix ns.
     pub(super) received: u64,
     /// The engine's running time at the last batch.
@@ -163,6 +171,33 @@ pub(super) struct LifecycleMark {
     pub(super) error: u16,
 }
 
+/// A run that is not over, as history reads it.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct CurrentRun {
+    /// See [`runs::run_key`].
+    pub(super) key: u64,
+    /// The encoded [`runs::RunRecord`].
+    pub(super) record: Box<[u8]>,
+}
+
+/// Calls of one model or tool of which only sums are kept. Their items would make their group too large.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct SummedCalls {
+    pub(super) position: TracePosition,
+    pub(super) session: u32,
+    pub(super) run: u32,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) tenant: u16,
+    /// The model or tool.
+    pub(super) name: u16,
+    /// Answered model calls of the run's own loop.
+    pub(super) iterations: u64,
+    pub(super) failed_calls: u64,
+    pub(super) model: ModelTotals,
+    pub(super) tool: ToolTotals,
+}
+
 /// What was published about a run or session.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct PublicationRecord {
@@ -175,8 +210,6 @@ pub(super) struct PublicationRecord {
     pub(super) digest: u64,
     /// How many times the published version changed.
     pub(super) revision: u32,
-    /// Digest of the share in the sums at that time.
-    pub(super) contribution_digest: u64,
     /// Alert rules that fired, as a bit set of rule numbers.
     pub(super) fired: u16,
 }

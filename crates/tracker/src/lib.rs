@@ -11,18 +11,16 @@ mod args;
 mod attributes;
 mod catalog;
 mod codec;
-mod compact_map;
 pub mod config;
 mod constants;
-mod contribution;
+mod ended_queue;
 mod ends;
 mod evaluation;
 mod finish_reason;
+mod former_state;
 mod group;
 mod group_data;
-mod group_part;
-mod headroom;
-mod history;
+mod investigations;
 mod measures;
 mod metrics;
 mod model_calls;
@@ -33,12 +31,12 @@ mod outbox;
 mod owners;
 mod paired_tools;
 mod points;
-mod read_quota;
 mod recorder;
 mod resolve;
 mod run;
 mod run_calls;
 mod schedule;
+mod sorted_map;
 mod stamp;
 mod state;
 mod store;
@@ -48,7 +46,6 @@ mod timeline;
 mod tokens;
 mod tree;
 mod view;
-mod view_cache;
 
 #[cfg(test)]
 mod tests;
@@ -66,7 +63,7 @@ use kernel::pseudonym::IdPolicy;
 use otlp::{Payload, Signal};
 use pipeline::{Batch, BatchOrigin, Effect, Processor, Reason, RequestSource, SourceRequest};
 use rates::ActiveRates;
-use runs::{RunCatalog, RunJudgement, RunOutcome, RunOwner};
+use runs::{RunJudgement, RunOutcome, RunOwner, RunView, run_key};
 use telemetry::Meter;
 
 pub use alerts::AlertThresholds;
@@ -78,11 +75,9 @@ use evaluation::{EvaluationInputs, GroupEvaluation};
 use group::ItemGroup;
 use metrics::RunMetrics;
 use observation::{BatchObservation, ObservedOutcome, key_kind};
-use observe::{ObservationContext, run_digest};
-use read_quota::ReadQuota;
+use observe::ObservationContext;
 use state::TrackerState;
 use store::{KeyId, NewToolCall};
-use view_cache::RunViewCache;
 
 /// Maximum number of groups evaluated in one tick, so that no tick takes long.
 const EVALUATIONS_PER_TICK: usize = 2000;
@@ -96,14 +91,13 @@ pub struct RunTracker {
     vocabulary: Arc<Vocabulary>,
     ids: Arc<dyn IdPolicy>,
     metrics: RunMetrics,
-    /// Limits what stamps may read.
-    read_quota: ReadQuota,
-    /// Cached views of heavy groups.
-    view_cache: RunViewCache,
     /// The price tables in use; empty in pipelines without a cost step.
     rate_tables: OnceLock<Arc<ActiveRates>>,
     /// Locked only briefly: long work is done on snapshots of groups.
     state: Mutex<TrackerState>,
+    /// The file of history in tests.
+    #[cfg(test)]
+    test_history: Mutex<::history::SharedHistoryStore>,
 }
 
 impl RunTracker {
@@ -123,9 +117,9 @@ impl RunTracker {
             vocabulary,
             ids,
             metrics: RunMetrics::new(meter),
-            read_quota: ReadQuota::default(),
-            view_cache: RunViewCache::default(),
             rate_tables: OnceLock::new(),
+            #[cfg(test)]
+            test_history: Mutex::default(),
         }
     }
 
@@ -165,11 +159,10 @@ impl RunTracker {
         AggregationContext { window: constants::nanos(self.settings.tool_window.0), table }
     }
 
-    /// The effect to commit for an outcome that a user recorded for a run of an account. `None`: no such run.
-    pub fn outcome_effect(&self, account: &str, id: &str, outcome: RunOutcome, received: UnixNanos) -> Option<Effect> {
-        let view = self.find_run_of_account(account, id)?.view;
+    /// The effect to commit for an outcome that a user recorded for a run.
+    pub fn outcome_effect(&self, view: &RunView, outcome: RunOutcome, received: UnixNanos) -> Effect {
         let observed = ObservedOutcome {
-            run: run_digest(&view.account, &view.run),
+            run: run_key(&view.account, &view.run),
             incident: view.incident.as_deref().unwrap_or("").into(),
             judgement: RunJudgement { outcome: Some(outcome), scores: Vec::new() },
         };
@@ -179,7 +172,7 @@ impl RunTracker {
             outcomes: vec![observed],
             ..BatchObservation::default()
         };
-        Some(Effect::new(Arc::clone(&self.id), observation.encode()))
+        Effect::new(Arc::clone(&self.id), observation.encode())
     }
 
     /// Applies the effect of a batch that `owner` committed.
@@ -197,6 +190,7 @@ impl RunTracker {
                 (!applied.evicted.is_empty()).then(|| state.evaluation_inputs(self.aggregation_context(), &self.ids));
             (applied, inputs)
         };
+        self.metrics.summed_items.increment(applied.summed);
         self.count_tool_calls(account, &applied.tool_calls);
         if let Some(inputs) = inputs {
             self.publish_evicted(&applied.evicted, &inputs);
@@ -282,13 +276,11 @@ impl Processor for RunTracker {
         let (groups, sessions) = {
             let state = self.state.lock();
             let is_needed = stamp::is_state_needed(&observation, &ids, &state.store);
-            let groups = is_needed.then(|| state.store.groups_of(&observation, &ids));
+            let groups = is_needed.then(|| state.store.groups_of(&ids));
             let wants_sessions = self.settings.agent_attributes;
             (groups, wants_sessions.then(|| stamp::sessions_of_traces(&observation, &ids, &state.store)))
         };
-        let copies = groups.map(|groups| {
-            stamp::copy_groups(&observation, &ids, groups, &self.read_quota, &self.aggregation_context())
-        });
+        let copies = groups.map(|groups| stamp::copy_groups(&observation, &ids, groups, &self.aggregation_context()));
         stamp::stamp_batch(batch, &facts, &vaulted, (&observation, &ids), copies);
         if let Some(sessions) = sessions {
             stamp::write_agent_attributes(&mut batch.payload, &facts, &vaulted, &observation, &sessions);
@@ -336,16 +328,6 @@ impl Processor for RunTracker {
                 self.state.lock().finish_evaluation(id, evaluation);
             }
         }
-        for _ in 0..EVALUATIONS_PER_TICK {
-            let Some((id, group)) = self.state.lock().next_suspect_group() else { break };
-            let mut evaluation = GroupEvaluation::find_suspects(&group, &inputs);
-            drop(group); // the lock holder would have to copy the group on a change
-            let findings = std::mem::take(&mut evaluation.findings);
-            let mut state = self.state.lock();
-            if state.apply_findings(id, &evaluation, findings, &self.metrics) {
-                state.finish_suspect_search(id, evaluation);
-            }
-        }
         let evicted = self.state.lock().store.evict_excess_dormant();
         self.publish_evicted(&evicted, &inputs);
         let mut state = self.state.lock();
@@ -361,6 +343,7 @@ impl Processor for RunTracker {
         let Some(mut restored) = TrackerState::load(Arc::clone(&self.settings), checkpoint) else { return false };
         let mut current = self.state.lock();
         restored.outbox.keep_signals(&current.outbox);
+        restored.ended.is_enabled = current.ended.is_enabled;
         *current = restored;
         true
     }

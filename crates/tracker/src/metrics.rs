@@ -123,6 +123,8 @@ pub(super) struct RunMetrics {
     /// Measure values that were rejected as invalid.
     pub(super) rejected_measures: Counter,
     dropped_events: Counter,
+    /// Items whose calls were only summed.
+    pub(super) summed_items: Counter,
 }
 
 impl RunMetrics {
@@ -133,6 +135,7 @@ impl RunMetrics {
             live: meter.gauge(&names::RUNS_LIVE, &[]),
             evicted: meter.counter(&names::RUNS_EVICTED, &[]),
             rejected_measures: meter.counter(&names::MEASURES_REFUSED, &[]),
+            summed_items: meter.counter(&names::RUN_ITEMS_SUMMED, &[]),
             dropped_events: meter.counter(&names::RUN_EVENTS_DROPPED, &[]),
         }
     }

@@ -48,7 +48,7 @@ impl ModelCalls {
         let calls = || {
             items.iter().enumerate().filter_map(|(index, item)| match item.record {
                 ItemRecord::Call(call) => Some((index, call)),
-                ItemRecord::Tool(_) | ItemRecord::Mark(_) => None,
+                _ => None,
             })
         };
         let known: Vec<(usize, &ModelCallRecord)> = calls().filter(|(_, call)| has_tokens_or_success(call)).collect();

@@ -14,6 +14,7 @@ use kernel::pseudonym::IdPolicy;
 use kernel::sha256::Sha256;
 use otlp::{NodeId, NodeKind, Payload, Signal};
 use pipeline::BatchOrigin;
+use runs::run_key;
 
 use super::attributes::{ItemAttributes, ResourceAttributes};
 use super::config::Settings;
@@ -167,7 +168,7 @@ impl<'a> BatchReader<'a> {
         let trace = hex::encode(self.payload.trace_id(item.node));
         let trace = Some(trace).filter(|id| id.bytes().any(|digit| digit != b'0'));
         let Some(id) = item.run.clone().or(trace).or_else(|| item.session.clone()) else { return };
-        let run = run_digest(self.account, &self.context.ids.shown_id(self.account, &id));
+        let run = run_key(self.account, &self.context.ids.shown_id(self.account, &id));
         let incident = attributes.incident.unwrap_or("");
         let incident = self.context.ids.redact_column(self.account, incident).as_ref().into();
         self.observation.outcomes.push(ObservedOutcome { run, incident, judgement });
@@ -525,11 +526,6 @@ fn item_flags(item: &ItemFacts, is_span: bool, has_ended: bool, reports_event: b
 /// The flags that hold, as bits.
 fn collect_flags(flags: impl IntoIterator<Item = (u32, bool)>) -> u32 {
     flags.into_iter().fold(0, |bits, (flag, holds)| if holds { bits | flag } else { bits })
-}
-
-/// The digest by which outcomes find their run; `run` is the run's id as shown.
-pub(super) fn run_digest(account: &str, run: &str) -> u64 {
-    digest(&["outcome", account, run])
 }
 
 /// Billed tokens, otherwise reported ones.

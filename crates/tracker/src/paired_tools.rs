@@ -50,7 +50,7 @@ impl PairedTools {
     fn pair(&mut self, items: &[RunItem<'_>], span_index: usize, log_index: usize) {
         let tool = |index: usize| match items.get(index)?.record {
             ItemRecord::Tool(tool) => Some(tool),
-            ItemRecord::Call(_) | ItemRecord::Mark(_) => None,
+            _ => None,
         };
         let Some((span, log)) = tool(span_index).zip(tool(log_index)) else { return };
         let merged = ToolCallRecord {

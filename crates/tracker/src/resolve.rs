@@ -55,15 +55,6 @@ impl<'g> ResolvedRuns<'g> {
         resolved
     }
 
-    pub(super) fn traces_of_runs(&self) -> HashMap<RunIdentity, Vec<u32>> {
-        let mut traces: HashMap<RunIdentity, Vec<u32>> = HashMap::new();
-        for (trace, runs) in &self.by_trace {
-            let runs = runs.iter().filter_map(|index| self.runs.get(*index));
-            runs.for_each(|run| traces.entry(run.id).or_default().push(*trace));
-        }
-        traces
-    }
-
     /// The run of an item: by the id it names and its place, otherwise by trace, session and time.
     pub(super) fn find_run(&self, named_run: u32, position: &TracePosition, session: u32, time: u64) -> Option<&Run> {
         let trace = position.trace;

@@ -2,7 +2,9 @@
 
 use runs::{RunPeaks, RunState, RunTotals};
 
-use super::group::{AttributionTags, ItemGroup, LifecycleMark, ModelCallRecord, ToolCallRecord, TracePosition};
+use super::group::{
+    AttributionTags, ItemGroup, LifecycleMark, ModelCallRecord, SummedCalls, ToolCallRecord, TracePosition,
+};
 use super::observation::{flag, mark};
 use super::run_calls::RunCall;
 
@@ -72,6 +74,7 @@ pub(super) enum ItemRecord<'g> {
     Call(&'g ModelCallRecord),
     Tool(&'g ToolCallRecord),
     Mark(&'g LifecycleMark),
+    Summed(&'g SummedCalls),
 }
 
 pub(super) struct RunItem<'g> {
@@ -116,7 +119,7 @@ impl RunItem<'_> {
     /// Whether the item opens a run if there is none.
     pub(super) fn can_open_run(&self) -> bool {
         match self.record {
-            ItemRecord::Call(_) => true,
+            ItemRecord::Call(_) | ItemRecord::Summed(_) => true,
             ItemRecord::Tool(tool) => tool.flags & flag::TOOL_RAN != 0,
             ItemRecord::Mark(mark) => mark.kind == mark::TURN_END,
         }
@@ -137,7 +140,11 @@ pub(super) fn all_items(group: &ItemGroup) -> impl Iterator<Item = RunItem<'_>> 
         let LifecycleMark { run, session, start, end, ref position, .. } = *mark;
         RunItem { key, named_run: run, session, position, start, end, record: ItemRecord::Mark(mark) }
     });
-    calls.chain(tools).chain(marks)
+    let summed = group.summed.iter().map(|(key, sum)| {
+        let SummedCalls { run, session, start, end, ref position, .. } = *sum;
+        RunItem { key, named_run: run, session, position, start, end, record: ItemRecord::Summed(sum) }
+    });
+    calls.chain(tools).chain(marks).chain(summed)
 }
 
 /// Returns `a`, or `b` if `a` is missing.

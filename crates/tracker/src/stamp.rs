@@ -1,10 +1,11 @@
 //! Stamps the known run on each item, and a run's totals on its root. The state is only read: the batch is added to
 //! copies of its groups. Totals that a client set itself are kept. `crates/processors/src/normalize` removes stamps
-//! that clients may not set; `read_quota` limits how much may be read.
+//! that clients may not set.
 
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
-use foldhash::{HashMap, HashMapExt as _};
+use foldhash::{HashMap, HashMapExt as _, HashSet};
 
 use genai::{Facts, ItemRole, VaultedTexts, fits_words};
 use otlp::{OwnedValue, Payload};
@@ -13,13 +14,12 @@ use runs::{RunOwner, StepKind};
 
 use super::aggregation_context::AggregationContext;
 use super::constants::session_of_trace;
-use super::group::{ItemGroup, TracePosition};
+use super::group::{ItemGroup, LifecycleMark, TracePosition};
 use super::metrics::usd;
 use super::observation::{BatchObservation, ObservedItem, flag, key_kind, mark, trouble};
-use super::read_quota::ReadQuota;
 use super::resolve::ResolvedRuns;
 use super::run::Run;
-use super::store::{BatchGroup, GroupStore, KeyId};
+use super::store::{GroupStore, KeyId};
 
 pub(super) const RUN_ID_ATTRIBUTE: &str = "tollgate.run.id";
 const TURN_ATTRIBUTE: &str = "tollgate.run.turn";
@@ -28,6 +28,11 @@ const ITERATION_ATTRIBUTE: &str = "tollgate.run.iteration";
 /// A longer feature may be text, so it is not written as an agent's name.
 const MAX_NAME_WORDS: usize = 3;
 const MAX_NAME_BYTES: usize = 64;
+
+/// Groups of at most this weight are read as a whole.
+const MAX_WHOLE_WEIGHT: usize = 2_000;
+/// Largest weight that a batch without the root of a trace reads.
+const MAX_WEIGHT: usize = 8_000;
 
 /// The attributes to write on one item.
 #[derive(Default)]
@@ -76,12 +81,12 @@ fn has_possible_fallback(observation: &BatchObservation, ids: &[KeyId], store: &
     calls.any(|call| call.trouble != trouble::NONE || call.fallback != trouble::NONE) || is_after_trouble()
 }
 
-/// Copies the parts of the batch's groups that it may read.
+/// Copies what the batch's stamps depend on: whole groups while they are small, otherwise the batch's own traces and
+/// runs. A trace with very many items is read only for its first root.
 pub(super) fn copy_groups(
     observation: &BatchObservation,
     ids: &[KeyId],
-    groups: Vec<BatchGroup>,
-    quota: &ReadQuota,
+    groups: Vec<Arc<ItemGroup>>,
     context: &AggregationContext,
 ) -> GroupCopies {
     let is_root = |item: &ObservedItem| item.mark == mark::AGENT && item.parent == 0 && item.flags & flag::SPAN != 0;
@@ -89,14 +94,51 @@ pub(super) fn copy_groups(
     let mut copies =
         GroupCopies { store: GroupStore::new(usize::MAX), is_complete: true, context: context.without_window() };
     for group in groups {
-        match quota.readable_part(group, observation, ids, has_root) {
-            Some(part) => {
-                copies.store.insert(part);
-            }
-            None => copies.is_complete = false,
+        let copy = if group.weight() <= MAX_WHOLE_WEIGHT { group } else { Arc::new(group.part_of(ids)) };
+        if copy.weight() <= MAX_WEIGHT || (has_root && !copy.has_root()) {
+            copies.store.insert(copy);
+        } else {
+            copies.is_complete = false;
         }
     }
     copies
+}
+
+impl ItemGroup {
+    /// Whether an agent without a parent was seen.
+    fn has_root(&self) -> bool {
+        let is_root = |mark: &&LifecycleMark| mark.kind == mark::AGENT && mark.position.is_own_span;
+        let mut agents = self.marks.values().filter(is_root);
+        agents.any(|agent| self.nodes.get(agent.position.node).is_some_and(|node| node.parent == 0))
+    }
+
+    /// A copy with the items in the traces of these keys and the items that name the runs of these keys. The numbers of
+    /// keys and names stay the same.
+    fn part_of(&self, ids: &[KeyId]) -> Self {
+        let wanted: HashSet<&KeyId> = ids.iter().collect();
+        let is_wanted: Vec<bool> = self.keys.iter().map(|key| wanted.contains(&key.id)).collect();
+        let has_key = |number: u32| {
+            (number as usize).checked_sub(1).and_then(|index| is_wanted.get(index)).is_some_and(|is_wanted| *is_wanted)
+        };
+        let is_needed = |trace: u32, run: u32| has_key(trace) || has_key(run);
+        Self {
+            owner: self.owner.clone(),
+            account: self.account.clone(),
+            keys: self.keys.clone(),
+            names: self.names.clone(),
+            nodes: self.nodes.filter(|node| is_needed(node.trace, node.run)),
+            calls: self.calls.filter(|call| is_needed(call.position.trace, call.run)),
+            tools: self.tools.filter(|tool| is_needed(tool.position.trace, tool.run)),
+            marks: self.marks.filter(|mark| is_needed(mark.position.trace, mark.run)),
+            summed: self.summed.filter(|sum| is_needed(sum.position.trace, sum.run)),
+            received: self.received,
+            touched: self.touched,
+            batch: self.batch,
+            named_runs: self.named_runs,
+            has_trouble: self.has_trouble,
+            ..Self::default()
+        }
+    }
 }
 
 /// Stamps a batch. Texts in `vaulted` are not written: facts were read before these stamps, so the vault step would

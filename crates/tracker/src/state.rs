@@ -8,35 +8,33 @@ use std::sync::Arc;
 
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
-use runs::{Alert, RunOwner, RunView, SessionView};
+use runs::{Alert, EndedRuns, RunOwner, RunView, SessionView};
 
 use super::aggregation_context::AggregationContext;
 use super::alerts::{AlertEvaluator, RuleContext};
 use super::codec::{put, put_list, take};
 use super::config::Settings;
 use super::constants::nanos;
-use super::evaluation::{
-    self, DigestedRunView, EvaluationFinding, EvaluationInputs, GroupEvaluation, KeyedRecord, SUSPECT_SEARCH_INTERVAL,
-};
-use super::group::ItemGroup;
-use super::history::RunHistory;
+use super::ended_queue::EndedQueue;
+use super::evaluation::{self, DigestedRunView, EvaluationFinding, EvaluationInputs, GroupEvaluation, KeyedRecord};
+use super::former_state;
+use super::group::{CurrentRun, ItemGroup};
+use super::investigations::Investigations;
 use super::measures::Measures;
 use super::observation::BatchObservation;
 use super::outbox::{Outbox, OutboxEvent};
 use super::recorder::RunEventRecorder;
-use super::store::{GroupStore, NewToolCall, key_ids};
+use super::store::{AppliedBatch, GroupStore, NewToolCall, key_ids};
 
 /// Maximum time that one step of the clock counts for, ns.
 const MAX_CLOCK_STEP: u64 = 60_000_000_000;
-/// New items are evaluated after this time, ns; in heavy groups later, see [`evaluation::evaluation_interval`].
+/// New items are evaluated after this time, ns; in large groups later, see [`evaluation::evaluation_interval`].
 const EVALUATION_DELAY: u64 = 1_000_000_000;
 /// Items of another replica are evaluated after this time, ns. It raises the alerts; here only sums are late. Otherwise
 /// each replica would work as much as the whole fleet.
 const OTHERS_EVALUATION_DELAY: u64 = 10_000_000_000;
 /// Version of the encoding of checkpoints.
-const VERSION: u8 = 8;
-/// The version before, which knew no replicas.
-const VERSION_WITHOUT_OWNERS: u8 = 7;
+const VERSION: u8 = 9;
 
 /// See the module documentation.
 pub(super) struct TrackerState {
@@ -46,7 +44,8 @@ pub(super) struct TrackerState {
     running: u64,
     /// Wall clock at the last tick.
     wall: Option<u64>,
-    pub(super) history: RunHistory,
+    pub(super) investigations: Investigations,
+    pub(super) ended: EndedQueue,
     pub(super) measures: Measures,
     pub(super) alerts: AlertEvaluator,
     /// News that connectors still have to emit.
@@ -62,6 +61,8 @@ pub(super) struct BatchFollowUp {
     pub(super) tool_calls: Vec<NewToolCall>,
     /// Groups evicted to make room.
     pub(super) evicted: Vec<ItemGroup>,
+    /// See [`AppliedBatch::summed`].
+    pub(super) summed: u64,
 }
 
 impl TrackerState {
@@ -72,7 +73,8 @@ impl TrackerState {
             store,
             running: 0,
             wall: None,
-            history: RunHistory::default(),
+            investigations: Investigations::default(),
+            ended: EndedQueue::default(),
             measures: Measures::default(),
             alerts: AlertEvaluator::default(),
             outbox: Outbox::default(),
@@ -96,12 +98,13 @@ impl TrackerState {
         observation
             .outcomes
             .iter()
-            .for_each(|outcome| self.history.record_outcome(&observation.account, outcome, recorder));
+            .for_each(|outcome| self.investigations.record_outcome(&observation.account, outcome, recorder));
         self.queue_events(Vec::new(), owner, recorder);
         let mut tool_calls = Vec::new();
         let mut collect_call = |call: NewToolCall| tool_calls.extend(is_counted.then_some(call));
         let batch_owner = (owner, self.running);
-        let (touched, evicted) = self.store.apply(observation, &key_ids(observation), batch_owner, &mut collect_call);
+        let AppliedBatch { touched, evicted, summed } =
+            self.store.apply(observation, &key_ids(observation), batch_owner, &mut collect_call);
         let min_delay = match owner {
             RunOwner::Here => nanos(self.settings.settle.0).min(EVALUATION_DELAY),
             RunOwner::Replica(_) => OTHERS_EVALUATION_DELAY,
@@ -109,11 +112,8 @@ impl TrackerState {
         for id in touched {
             let interval = self.store.get(id).map_or(0, |group| evaluation::evaluation_interval(group, &self.settings));
             self.store.schedule_evaluation(id, self.running.saturating_add(min_delay.max(interval)));
-            if interval > SUSPECT_SEARCH_INTERVAL && owner.is_here() {
-                self.store.schedule_suspect_search(id, self.running.saturating_add(SUSPECT_SEARCH_INTERVAL));
-            }
         }
-        BatchFollowUp { tool_calls, evicted }
+        BatchFollowUp { tool_calls, evicted, summed: if is_counted { summed } else { 0 } }
     }
 
     /// Advances the running time to the wall clock `now`.
@@ -133,15 +133,37 @@ impl TrackerState {
     ) -> EvaluationInputs {
         let bounds = self.alerts.session_bounds(&self.settings.alerts);
         let (wall, settings) = (self.wall.unwrap_or(0), Arc::clone(&self.settings));
-        EvaluationInputs { running: self.running, wall, bounds, context, settings, ids: Arc::clone(ids) }
+        let has_history = self.ended.is_enabled;
+        EvaluationInputs { running: self.running, wall, bounds, context, settings, ids: Arc::clone(ids), has_history }
     }
 
     pub(super) fn next_due_group(&mut self) -> Option<(u32, Arc<ItemGroup>)> {
         self.store.next_due_group(self.running)
     }
 
-    pub(super) fn next_suspect_group(&mut self) -> Option<(u32, Arc<ItemGroup>)> {
-        self.store.next_suspect_group(self.running)
+    /// Wall clock at the last tick; the latest time before the first one.
+    pub(super) fn wall_or_max(&self) -> u64 {
+        self.wall.unwrap_or(u64::MAX)
+    }
+
+    /// Replaces the current runs of a group; those of a later batch are still to be computed.
+    pub(super) fn replace_current(&mut self, id: u32, evaluation: GroupEvaluation) {
+        let Some(group) = self.store.get(id) else { return };
+        self.ended.add(&group.account, evaluation.ended);
+        if group.batch != evaluation.batch {
+            self.store.mark_changed(id);
+        }
+        self.set_current(id, evaluation.current);
+    }
+
+    /// Sets the current runs of a group. History may have one that vanished under its former id, if a crash made this
+    /// state older than its file.
+    fn set_current(&mut self, id: u32, current: Vec<CurrentRun>) {
+        let Some(group) = self.store.get(id) else { return };
+        let is_gone = |key: &u64| !group.is_known_to_history(*key) && current.iter().all(|run| run.key != *key);
+        let removed: Vec<u64> = group.current.iter().map(|run| run.key).filter(is_gone).collect();
+        self.ended.add(&group.account, EndedRuns { removed, ..EndedRuns::default() });
+        self.store.change_group(id, |group| group.current = current.into());
     }
 
     pub(super) fn recount_unfinished(&mut self) {
@@ -167,7 +189,7 @@ impl TrackerState {
         recorder: &dyn RunEventRecorder,
     ) -> bool {
         if !self.is_current(id, evaluation) {
-            self.store.drop_watch(id);
+            self.store.mark_changed(id);
             return false;
         }
         let owner = self.store.get(id).map(|group| group.owner.clone()).unwrap_or_default();
@@ -183,33 +205,24 @@ impl TrackerState {
     /// Completes an evaluation whose parts were all applied.
     pub(super) fn finish_evaluation(&mut self, id: u32, evaluation: GroupEvaluation) {
         if !self.is_current(id, &evaluation) {
-            self.store.drop_watch(id);
+            self.store.mark_changed(id);
             return;
         }
-        if let Some(group) = self.store.get(id) {
-            self.history.replace_contributions(&group.account, &group.contributions, &evaluation.contributions);
+        let Some(group) = self.store.get(id) else { return };
+        self.ended.add(&group.account, evaluation.ended);
+        if group.batch != evaluation.batch {
+            self.store.mark_changed(id);
         }
-        let contributions = evaluation.contributions.into_boxed_slice();
         self.store.change_group(id, |group| {
-            (group.unfinished_runs, group.contributions) = (evaluation.unfinished_runs, contributions)
+            group.unfinished_runs = evaluation.unfinished_runs;
+            (group.written, group.maybe_written) = (evaluation.written.into(), evaluation.maybe_written.into());
         });
+        self.set_current(id, evaluation.current);
         if evaluation.is_idle {
-            self.store.drop_watch(id);
             self.store.mark_dormant(id);
             return;
         }
         self.store.schedule_evaluation(id, evaluation.next_at);
-        self.store.finish_watch(id, evaluation.headroom, self.running.saturating_add(SUSPECT_SEARCH_INTERVAL));
-    }
-
-    /// Completes a search for suspects whose results were applied.
-    pub(super) fn finish_suspect_search(&mut self, id: u32, evaluation: GroupEvaluation) {
-        match self.is_current(id, &evaluation) {
-            true => {
-                self.store.finish_watch(id, evaluation.headroom, self.running.saturating_add(SUSPECT_SEARCH_INTERVAL))
-            }
-            false => self.store.drop_watch(id),
-        }
     }
 
     /// Passes results on to alerts, history and connectors. Returns the records to store for runs and sessions.
@@ -241,7 +254,7 @@ impl TrackerState {
                     if is_kept {
                         alerts.extend(self.evaluate_run_alerts(&view, (true, false), &mut record.fired));
                     }
-                    self.history.add_to_investigation(&view, digest, recorder);
+                    self.investigations.add_to_investigation(&view, digest, recorder);
                     let (revision, must_emit) = self.outbox.next_revision(&view, 0);
                     record.revision = revision;
                     if revision > 0 && must_emit {
@@ -254,7 +267,7 @@ impl TrackerState {
                     if let Some(view) = view {
                         let (digest, view) = (view.digest, self.with_judgement(*view));
                         alerts.extend(self.evaluate_run_alerts(&view, (true, true), &mut record.fired));
-                        self.history.add_to_investigation(&view, digest, recorder);
+                        self.investigations.add_to_investigation(&view, digest, recorder);
                         let (revision, must_emit) = self.outbox.next_revision(&view, record.revision);
                         record.revision = revision;
                         revised.extend(must_emit.then(|| OutboxEvent::Run(Box::new(view), revision)));
@@ -276,7 +289,7 @@ impl TrackerState {
                 }
             }
         }
-        self.history.publish_investigation_figures(recorder);
+        self.investigations.publish_investigation_figures(recorder);
         alerts.iter().for_each(|alert| recorder.count_alert(alert));
         let alerts = alerts.into_iter().map(|alert| OutboxEvent::Alert(Box::new(alert)));
         let has_connector = self.outbox.has_connector();
@@ -308,12 +321,12 @@ impl TrackerState {
     }
 
     pub(super) fn with_judgement(&self, run: DigestedRunView) -> RunView {
-        RunView { judgement: self.history.judgement(run.digest), ..run.view }
+        RunView { judgement: self.investigations.judgement(run.digest).unwrap_or_default(), ..run.view }
     }
 
     /// Puts these events and those of the history into the outbox, unless another replica does.
     fn queue_events(&mut self, events: Vec<OutboxEvent>, owner: &RunOwner, recorder: &dyn RunEventRecorder) {
-        let events = events.into_iter().chain(self.history.events.drain(..)).filter(|_| owner.is_here());
+        let events = events.into_iter().chain(self.investigations.events.drain(..)).filter(|_| owner.is_here());
         let dropped = self.outbox.push_events(events.collect());
         recorder.count_dropped_events(dropped);
     }
@@ -328,29 +341,17 @@ impl TrackerState {
     ) {
         let findings = std::mem::take(&mut evaluation.findings);
         self.publish_findings(findings, false, &group.owner, recorder);
-        self.history.replace_contributions(&group.account, &group.contributions, &evaluation.contributions);
         recorder_if(group.owner.is_here(), recorder).count_evicted(evaluation.evicted_runs);
-        self.retire_runs(evaluation);
-    }
-
-    /// Keeps the runs of an evicted group visible for a while.
-    fn retire_runs(&mut self, evaluation: GroupEvaluation) {
         let now = self.wall.unwrap_or(0);
-        let account = evaluation.retired.first().map(|retired| retired.view.account.clone()).unwrap_or_default();
-        evaluation.dropped_run_ids.iter().for_each(|run| self.alerts.end_evicted_run(&account, run, now));
-        for retired in evaluation.retired {
-            self.alerts.end_evicted_run(&retired.view.account, &retired.view.run, now);
-            let digest = retired.digest;
-            let view = self.with_judgement(retired);
-            self.history.add_finished_run(view, digest);
-        }
+        evaluation.evicted_ids.iter().for_each(|run| self.alerts.end_evicted_run(&group.account, run, now));
+        self.ended.add(&group.account, evaluation.ended);
     }
 
     pub(super) fn save(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         put(&self.running, &mut out);
         put(&self.wall, &mut out);
-        self.history.save(&mut out);
+        self.investigations.save(&mut out);
         put(&self.measures, &mut out);
         self.alerts.save(&mut out);
         self.outbox.save(&mut out);
@@ -358,6 +359,7 @@ impl TrackerState {
         self.store.groups().for_each(|group| put(group, &mut out));
         put_owners(self.store.groups().map(|group| &group.owner), &mut out);
         put_owners(self.alerts.owners(), &mut out);
+        put(&self.ended.unwritten(), &mut out);
         out
     }
 
@@ -365,26 +367,29 @@ impl TrackerState {
     pub(super) fn load(settings: Arc<Settings>, saved: &[u8]) -> Option<Self> {
         let (version, mut rest) = saved.split_first()?;
         let from = &mut rest;
-        if ![VERSION, VERSION_WITHOUT_OWNERS].contains(version) {
+        let is_former = former_state::VERSIONS.contains(version);
+        if *version != VERSION && !is_former {
             return None;
         }
         let mut state = Self::new(settings);
         state.running = take(from)?;
         state.wall = take(from)?;
-        state.history = RunHistory::load(from)?;
+        let former_runs = if is_former { former_state::take_ended_runs(from)? } else { EndedRuns::default() };
+        state.investigations = Investigations::load(from)?;
         state.measures = take(from)?;
         state.alerts = AlertEvaluator::load(from)?;
         state.outbox = Outbox::load(from)?;
-        let mut groups: Vec<ItemGroup> = take(from)?;
-        if *version == VERSION {
+        let mut groups = if is_former { former_state::take_groups(from)? } else { take::<Vec<ItemGroup>>(from)? };
+        if !from.is_empty() {
             groups.iter_mut().zip(take_owners(from)?).for_each(|(group, owner)| group.owner = owner);
             state.alerts.set_owners(take_owners(from)?);
         }
+        state.ended.restore(if is_former { former_runs } else { take(from)? });
         if !from.is_empty() {
             return None;
         }
         for group in groups {
-            let id = state.store.insert(group);
+            let id = state.store.insert(group.with_uncertain_history());
             state.store.schedule_evaluation(id, state.running);
         }
         state.recount_unfinished();

@@ -13,7 +13,6 @@ use kernel::sha256::Sha256;
 use runs::RunOwner;
 
 use super::group::{BatchNames, ItemGroup, ItemKeys};
-use super::headroom::{CallHeadroom, HeadroomWatch};
 use super::observation::{BatchObservation, ObservedItem, ObservedKey, flag, key_kind};
 use super::schedule::Schedule;
 
@@ -37,7 +36,24 @@ pub(super) struct NewToolCall {
     pub(super) failed: bool,
 }
 
+/// What a batch did.
+#[derive(Default)]
+pub(super) struct AppliedBatch {
+    pub(super) touched: Vec<u32>,
+    /// Groups evicted for room.
+    pub(super) evicted: Vec<ItemGroup>,
+    /// Items whose calls were only summed, because their group is full.
+    pub(super) summed: u64,
+}
+
 impl NewToolCall {
+    /// A tool call of which a full group keeps only the sum: each record that is the call itself counts.
+    fn of_summed(observation: &BatchObservation, item: &ObservedItem) -> Option<Self> {
+        let name = observation.names.get((item.tool.as_ref()?.name as usize).checked_sub(1)?)?;
+        let is_call = item.flags & (flag::TOOL_RAN | flag::IS_TOOL_CALL) == flag::TOOL_RAN | flag::IS_TOOL_CALL;
+        is_call.then(|| Self { tool: name.clone(), ran: true, failed: item.flags & flag::FAILED != 0 })
+    }
+
     /// `flags_before`: the tool call's flags before the item was added to the group.
     fn detect(flags_before: u32, group: &ItemGroup, item: &ObservedItem) -> Option<Self> {
         let (name, flags_after) = group.tool_name_and_flags(item)?;
@@ -75,10 +91,8 @@ pub(super) struct GroupStore {
     accounts: BTreeMap<Box<str>, AccountGroups>,
     count: usize,
     evaluations: Schedule,
-    /// Heavy groups whose next evaluation is far off: see [`super::evaluation::GroupEvaluation::find_suspects`].
-    suspect_searches: Schedule,
-    /// For these groups, the calls that arrived since the last evaluation.
-    watches: HashMap<u32, HeadroomWatch>,
+    /// Groups that changed since their current runs were computed.
+    changed: BTreeSet<u32>,
     /// Groups whose runs are all over, kept so that a run which resumes later is recognised; by their last batch.
     dormant: Schedule,
     units: usize,
@@ -109,35 +123,6 @@ impl GroupStore {
         self.groups.iter().filter_map(|group| group.as_deref())
     }
 
-    /// Ids of groups by their last batch, latest first; with `before`, only those whose last batch was earlier.
-    fn ids_by_batch(&self, account: Option<&str>, before: Option<u64>) -> impl Iterator<Item = u32> {
-        let upper_bound = (before.unwrap_or(u64::MAX), 0);
-        let only = account.map(|account| self.accounts.get(account).into_iter());
-        let all = account.is_none().then(|| self.accounts.values());
-        let accounts = only.into_iter().flatten().chain(all.into_iter().flatten());
-        let mut lists: Vec<_> =
-            accounts.map(|groups| groups.by_last_batch.range(..upper_bound).rev().peekable()).collect();
-        std::iter::from_fn(move || {
-            let next = lists.iter_mut().enumerate().filter_map(|(index, list)| Some((**list.peek()?, index)));
-            let (_, index) = next.max()?;
-            lists.get_mut(index)?.next().map(|(_, id)| *id)
-        })
-    }
-
-    /// About `count` groups with a last batch before `batch` (`None`: the latest), of one account or of all.
-    pub(super) fn latest_before(&self, account: Option<&str>, batch: Option<u64>, count: usize) -> Vec<Arc<ItemGroup>> {
-        let groups = self.ids_by_batch(account, batch).filter_map(|id| self.snapshot(id));
-        let mut chosen: Vec<Arc<ItemGroup>> = Vec::new();
-        for group in groups {
-            // groups of one batch stay together, because the next slice starts at an earlier batch
-            if chosen.len() >= count && chosen.last().is_some_and(|last| last.batch != group.batch) {
-                break;
-            }
-            chosen.push(group);
-        }
-        chosen
-    }
-
     /// Changes a group in place, and the sizes that depend on it. The keys that it had must stay the same.
     pub(super) fn change_group<T>(&mut self, id: u32, change: impl FnOnce(&mut ItemGroup) -> T) -> Option<T> {
         let group = Arc::make_mut(self.groups.get_mut(id as usize)?.as_mut()?);
@@ -161,59 +146,32 @@ impl GroupStore {
         self.evaluations.schedule(id, at);
     }
 
-    /// Schedules a search for suspects, unless a watch shows that there can be none.
-    pub(super) fn schedule_suspect_search(&mut self, id: u32, at: u64) {
-        if self.watches.get(&id).is_none_or(HeadroomWatch::is_due) {
-            self.suspect_searches.schedule(id, at);
-        }
+    /// Removes and returns one group whose current runs are not up to date.
+    pub(super) fn next_changed_group(&mut self) -> Option<(u32, Arc<ItemGroup>)> {
+        let id = self.changed.pop_first()?;
+        Some((id, self.snapshot(id)?))
     }
 
-    /// Ends the evaluation of a watched group; `headroom` is `None` if the group is not heavy. `next_search`: when to
-    /// search for suspects if new items may have made some.
-    pub(super) fn finish_watch(&mut self, id: u32, headroom: Option<CallHeadroom>, next_search: u64) {
-        let Some(headroom) = headroom else {
-            self.watches.remove(&id);
-            return;
-        };
-        self.watches.entry(id).or_insert_with(HeadroomWatch::already_due).end_evaluation(headroom);
-        self.schedule_suspect_search(id, next_search);
-    }
-
-    /// Drops the watch of a group whose evaluation had no result.
-    pub(super) fn drop_watch(&mut self, id: u32) {
-        self.watches.remove(&id);
-    }
-
-    fn begin_watch(&mut self, id: u32) {
-        self.watches.get_mut(&id).into_iter().for_each(HeadroomWatch::begin_evaluation);
+    pub(super) fn mark_changed(&mut self, id: u32) {
+        self.changed.insert(id);
     }
 
     /// Removes and returns one group that is due for evaluation.
     pub(super) fn next_due_group(&mut self, now: u64) -> Option<(u32, Arc<ItemGroup>)> {
         let id = self.evaluations.pop_due(now)?;
-        // an evaluation finds suspects too
-        self.suspect_searches.cancel(id);
-        self.begin_watch(id);
+        self.changed.remove(&id);
         Some((id, self.snapshot(id)?))
     }
 
-    /// Removes and returns one group that is due for a search for suspects.
-    pub(super) fn next_suspect_group(&mut self, now: u64) -> Option<(u32, Arc<ItemGroup>)> {
-        let id = self.suspect_searches.pop_due(now)?;
-        self.begin_watch(id);
-        Some((id, self.snapshot(id)?))
-    }
-
-    /// Applies a batch that `owner` committed; `ids` are the ids of its keys. Returns the groups it touched and those
-    /// evicted for room. `on_tool_call` is called for each item that first reports a tool call or its failure.
+    /// Applies a batch that `owner` committed; `ids` are the ids of its keys. `on_tool_call` is called for each item that first reports a tool call or its failure.
     pub(super) fn apply(
         &mut self,
         observation: &BatchObservation,
         ids: &[KeyId],
         (owner, now): (&RunOwner, u64),
         on_tool_call: &mut dyn FnMut(NewToolCall),
-    ) -> (Vec<u32>, Vec<ItemGroup>) {
-        let (mut touched, mut evicted) = (HashSet::new(), Vec::new());
+    ) -> AppliedBatch {
+        let (mut touched, mut applied) = (HashSet::new(), AppliedBatch::default());
         let (mut last_place, mut names) = (None::<ItemPlace>, BatchNames::new(observation));
         self.batch += 1;
         for item in &observation.items {
@@ -227,29 +185,32 @@ impl GroupStore {
             let added = self.change_group(id, |group| {
                 let flags_before = group.tool_flags(item);
                 group.batch = batch;
-                group.add_item(observation, item, numbers, now, &mut names);
+                let is_summed = group.add_item(observation, item, numbers, now, &mut names);
                 group.set_owner(owner, observation.received);
                 group.received = group.received.max(observation.received);
-                (NewToolCall::detect(flags_before, group, item), group.weight())
+                let new_call = match is_summed {
+                    true => NewToolCall::of_summed(observation, item),
+                    false => NewToolCall::detect(flags_before, group, item),
+                };
+                (new_call, is_summed, group.weight())
             });
-            let Some((new_call, weight)) = added else { continue };
-            if let Some(watch) = self.watches.get_mut(&id) {
-                watch.count_item(item, numbers);
-            }
+            let Some((new_call, is_summed, weight)) = added else { continue };
+            applied.summed += u64::from(is_summed);
             if let Some(call) = new_call {
                 on_tool_call(call);
             }
             touched.insert(id);
             if weight > MAX_GROUP_UNITS {
                 touched.remove(&id);
-                evicted.extend(self.remove(id));
+                applied.evicted.extend(self.remove(id));
                 last_place = None;
             }
         }
-        evicted.extend(self.make_room(&mut touched));
-        let mut touched: Vec<u32> = touched.into_iter().collect();
-        touched.sort_unstable();
-        (touched, evicted)
+        applied.evicted.extend(self.make_room(&mut touched));
+        self.changed.extend(&touched);
+        applied.touched = touched.into_iter().collect();
+        applied.touched.sort_unstable();
+        applied
     }
 
     /// The place of an item. `last`: that of the item before, whose keys and group it usually shares.
@@ -339,7 +300,9 @@ impl GroupStore {
         let group_id = found.unwrap_or_else(|| self.insert(ItemGroup::new(&observation.account)));
         for index in key_indexes {
             let (Some(id), Some(key)) = (ids.get(index), observation.keys.get(index)) else { continue };
-            if self.index.contains_key(id) {
+            // a full group takes no further traces; their calls are found by the session
+            let is_full = self.get(group_id).is_some_and(ItemGroup::is_full);
+            if self.index.contains_key(id) || is_full {
                 continue;
             }
             let session = (key.session as usize).checked_sub(1).and_then(|index| ids.get(index));
@@ -355,7 +318,7 @@ impl GroupStore {
     fn merge_groups(&mut self, a: u32, b: u32, touched: &mut HashSet<u32>) -> u32 {
         let weight = |id| self.get(id).map_or(0, ItemGroup::weight);
         let (kept, removed) = if weight(a) >= weight(b) { (a, b) } else { (b, a) };
-        let (evaluation_at, search_at) = (self.evaluations.time_of(removed), self.suspect_searches.time_of(removed));
+        let evaluation_at = self.evaluations.time_of(removed);
         let Some(other) = self.remove(removed) else { return kept };
         let moved_keys: Vec<KeyId> = other.keys.iter().map(|key| key.id).collect();
         let Some(shift) = self.change_group(kept, |group| group.merge(other)) else { return kept };
@@ -366,9 +329,7 @@ impl GroupStore {
             touched.insert(kept);
         }
         evaluation_at.into_iter().for_each(|at| self.schedule_evaluation(kept, at));
-        search_at.into_iter().for_each(|at| self.suspect_searches.schedule(kept, at));
-        // the keys have new numbers, so the watch no longer matches
-        self.watches.remove(&kept);
+        self.changed.insert(kept);
         kept
     }
 
@@ -413,44 +374,32 @@ impl GroupStore {
         }
         self.count = self.count.saturating_sub(1);
         self.evaluations.cancel(id);
-        self.suspect_searches.cancel(id);
-        self.watches.remove(&id);
+        self.changed.remove(&id);
         self.units = self.units.saturating_sub(group.weight());
         self.free.push(id);
         Some(Arc::unwrap_or_clone(group))
     }
 
-    pub(super) fn groups_of(&self, observation: &BatchObservation, ids: &[KeyId]) -> Vec<BatchGroup> {
-        let group_of = |key: u32| {
-            let id = (key as usize).checked_sub(1).and_then(|index| ids.get(index))?;
-            self.index.get(id).map(|(group, _)| *group)
-        };
-        let mut joined_groups = HashSet::new();
-        for item in &observation.items {
-            let run = (item.run as usize).checked_sub(1).and_then(|index| observation.keys.get(index));
-            let keys = [item.trace, item.session, item.run, run.map_or(0, |run| run.session)];
-            let mut groups = keys.into_iter().filter_map(group_of);
-            let Some(first) = groups.next() else { continue };
-            for other in groups.filter(|group| *group != first) {
-                joined_groups.extend([first, other]);
-            }
-        }
-        let mut seen_groups = HashSet::new();
-        let distinct = ids.iter().filter_map(|id| self.index.get(id)).filter(|(id, _)| seen_groups.insert(*id));
-        let group = |(id, _): &(u32, u32)| {
-            Some(BatchGroup { group: self.snapshot(*id)?, is_joined: joined_groups.contains(id) })
-        };
-        distinct.filter_map(group).collect()
+    /// The groups of these keys, each once.
+    pub(super) fn groups_of(&self, ids: &[KeyId]) -> Vec<Arc<ItemGroup>> {
+        let mut seen = HashSet::new();
+        let groups = ids.iter().filter_map(|id| self.index.get(id)).filter(|(group, _)| seen.insert(*group));
+        groups.filter_map(|(group, _)| self.snapshot(*group)).collect()
+    }
+
+    /// The groups in which a run with one of these keys is not over.
+    pub(super) fn find_current(&self, keys: &HashSet<u64>) -> Vec<Arc<ItemGroup>> {
+        let has_run = |group: &&Arc<ItemGroup>| group.current.iter().any(|run| keys.contains(&run.key));
+        self.groups.iter().flatten().filter(has_run).cloned().collect()
+    }
+
+    pub(super) fn accounts(&self) -> impl Iterator<Item = &str> {
+        self.accounts.keys().map(|account| &**account)
     }
 
     pub(super) fn find_key(&self, id: &KeyId) -> Option<(u32, u32)> {
         self.index.get(id).copied()
     }
-}
-
-pub(super) struct BatchGroup {
-    pub(super) group: Arc<ItemGroup>,
-    pub(super) is_joined: bool,
 }
 
 /// The index ids of a batch's keys, in order.

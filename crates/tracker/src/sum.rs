@@ -5,11 +5,11 @@
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
 use genai::CallTokenBuckets;
-use runs::{ModelTotals, StepKind, UNATTRIBUTED};
+use runs::{ModelTotals, StepKind, ToolTotals, UNATTRIBUTED};
 
 use super::aggregation_context::AggregationContext;
 use super::ends;
-use super::group::{ItemGroup, LifecycleMark, ModelCallRecord, ToolCallRecord, TracePosition};
+use super::group::{ItemGroup, LifecycleMark, ModelCallRecord, SummedCalls, ToolCallRecord, TracePosition};
 use super::model_calls::{CountDecision, ModelCalls};
 use super::observation::{flag, mark, price_quality};
 use super::paired_tools::PairedTools;
@@ -58,6 +58,7 @@ pub(super) fn sum_runs(
                 run.killed |= call.flags & flag::LIMIT != 0 && !ancestors.nested;
                 latest_calls.add_call(run, run_index, (item, call), decision, group, (outside_loop, sub_agent));
             }
+            ItemRecord::Summed(sum) => latest_calls.add_summed(run, run_index, sum, group),
             ItemRecord::Tool(tool) => {
                 let Some(tool) = paired_tools.tool(item_index, tool) else { continue };
                 let denied_by = denied_tools.get(&tool.position.node).copied().filter(|_| tool.position.is_own_span);
@@ -327,6 +328,19 @@ impl LatestCalls {
             std::cmp::Ordering::Equal => (latest.0, latest.1 && failed),
             std::cmp::Ordering::Greater => *latest,
         };
+    }
+
+    fn add_summed(&mut self, run: &mut Run, run_index: usize, sum: &SummedCalls, group: &ItemGroup) {
+        if sum.tool != ToolTotals::default() {
+            run.totals.tool(group.name(sum.name)).add(&sum.tool);
+        }
+        run.totals.failed_calls += sum.failed_calls;
+        if sum.model != ModelTotals::default() {
+            let model = if sum.name == 0 { run.model } else { sum.name };
+            run.totals.add_model(group.name(model), &sum.model);
+            self.tenants.entry((run_index, sum.tenant)).or_default().add(&sum.model);
+        }
+        *self.own_calls.entry(run_index).or_default() += sum.iterations;
     }
 
     fn add_tenant_share(

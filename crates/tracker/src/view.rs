@@ -13,9 +13,6 @@ use super::resolve::ResolvedRuns;
 use super::run::{Run, first_nonzero};
 use super::run_calls::trace_id;
 
-/// Maximum number of steps shown for one run.
-const MAX_STEPS: usize = 2000;
-
 pub(super) struct ViewBuilder<'a> {
     pub(super) ids: &'a dyn IdPolicy,
     pub(super) resolved: &'a ResolvedRuns<'a>,
@@ -57,9 +54,10 @@ impl ViewBuilder<'_> {
         }
     }
 
-    pub(super) fn run_detail(&self, run: &Run, unended_state: RunState) -> RunDetail {
-        let steps = run.calls.iter().take(MAX_STEPS).map(|call| self.step(call.to_step(self.resolved.group))).collect();
-        RunDetail { view: self.run_view(run, unended_state), steps: Some(steps), step_count: run.calls.len() as u64 }
+    /// The view with the run's calls, at most the first `max_steps`.
+    pub(super) fn detail(&self, run: &Run, view: RunView, max_steps: usize) -> RunDetail {
+        let steps = run.calls.iter().take(max_steps).map(|call| self.step(call.to_step(self.resolved.group))).collect();
+        RunDetail { view, steps: Some(steps), step_count: run.calls.len() as u64 }
     }
 
     /// The session of these runs (at least one). With `is_complete`, these are all its runs, and the times of its other

@@ -18,7 +18,7 @@ pub(super) mod routes;
 
 use crate::app::build::{BackgroundTask, GatewayDeps, background_task};
 use crate::app::start_error::StartError;
-use history::{RunHistory, RunRecord};
+use history::{RETENTION, RunBoard};
 use kernel::files;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
@@ -28,7 +28,7 @@ use net::spawn::run_blocking;
 use net::{ProxyRules, Spawn, tls};
 use pages::alert_message;
 use runs::fair_eviction::choose_eviction;
-use runs::{Alert, AlertSeverity, RunCatalog};
+use runs::{Alert, AlertSeverity, RunRecord};
 use telemetry::admin::webhook::{AlertWebhook, MinimumSeverity};
 use telemetry::names;
 
@@ -92,11 +92,10 @@ struct AttemptFailure {
 
 /// The resources for sending alerts.
 pub(super) struct AlertSenderParts {
-    pub(super) catalog: Arc<dyn RunCatalog>,
+    /// Alerts, and the runs from which a message shows an example.
+    pub(super) runs: RunBoard,
     pub(super) ids: Arc<dyn IdPolicy>,
     pub(super) links: alert_message::MessageLinks,
-    /// Runs, from which a message shows an example.
-    pub(super) history: Arc<RunHistory>,
     pub(super) deps: GatewayDeps,
     pub(super) tasks: Arc<dyn Spawn>,
     pub(super) proxies: Arc<ProxyRules>,
@@ -211,7 +210,7 @@ impl AlertSender {
 
     /// Queues messages about new and ended alerts, in the order in which they began.
     fn queue_messages(&self) {
-        let mut alerts = self.parts.catalog.alerts();
+        let mut alerts = self.parts.runs.alerts();
         // Another replica of a fleet sends its own.
         alerts.retain(|alert| alert.owner.is_here());
         if self.webhook.min_severity == MinimumSeverity::Critical {
@@ -230,13 +229,12 @@ impl AlertSender {
 
     /// Queues new messages and sends those that are due. Returns false if the gateway shuts down.
     pub(super) async fn evaluate_alerts(&self, stop: &mut watch::Receiver<bool>) -> bool {
-        let (mut runs, clock) = (None, &self.parts.deps.clock);
+        let clock = &self.parts.deps.clock;
         loop {
             // Before each message, so that a new critical alert does not wait for many warnings.
             self.queue_messages();
             let Some(alert) = self.state.lock().next_message(clock.monotonic()) else { return true };
-            let runs = runs.get_or_insert_with(|| self.parts.history.all_runs());
-            let run = alert_message::example_run(&alert, runs).map(|run| self.redact_run(run));
+            let run = self.example_run(&alert).await.map(|run| self.redact_run(&run));
             let (redacted, delivery) = (self.redact_alert(&alert), delivery_id(&alert));
             let result = tokio::select! {
                 biased;
@@ -247,6 +245,18 @@ impl AlertSender {
             self.count_messages(outcome, 1);
             self.save().await;
         }
+    }
+
+    /// The run that illustrates an alert.
+    async fn example_run(&self, alert: &Alert) -> Option<RunRecord> {
+        let (runs, alerts) = (self.parts.runs.clone(), [alert.clone()]);
+        let from = self.now().saturating_sub(RETENTION);
+        let find = move || {
+            let mut examples = alert_message::ExampleRuns::new(&alerts);
+            runs.visit_runs(from, &mut |run| examples.add(&run));
+            examples.finish().pop().flatten()
+        };
+        run_blocking(&*self.parts.tasks, "alert", find).await.flatten()
     }
 
     /// Sends one request about an alert whose names were redacted.

@@ -12,6 +12,7 @@ use super::super::build::GatewayDeps;
 use command::tasks::Tasks;
 use fakes::sink::{Answer, Seen, Sink};
 use fixtures::until::until;
+use history::RunBoard;
 use kernel::clock::{Clock, ManualClock, UnixNanos};
 use kernel::pseudonym::Pseudonymizer;
 use kernel::secret::Secret;
@@ -19,8 +20,8 @@ use net::ProxyRules;
 use pages::alert_message::MessageLinks;
 use processors::redact;
 use redaction::RedactionIdPolicy;
+use runs::Alert;
 use runs::testing::runs::{MINUTE, Made, NOW as START, alert};
-use runs::{Alert, RunCatalog};
 use telemetry::admin::{self, webhook};
 
 const KEY: &str = "a key of the receiver";
@@ -59,10 +60,9 @@ fn scene(folder: &Path, config: Value) -> Scene {
     let detector = redact::RedactConfig::default().settings().unwrap_or_else(|_| panic!("valid")).detector;
     let ids = RedactionIdPolicy::new(vec![detector], Pseudonymizer::new(&Secret::new("key".into())));
     let parts = AlertSenderParts {
-        catalog: Arc::clone(&board) as Arc<dyn RunCatalog>,
+        runs: RunBoard { sources: vec![Arc::<Made>::clone(&board)], ..RunBoard::default() },
         ids: Arc::new(ids),
         links,
-        history: Arc::default(),
         deps: seams.clone(),
         tasks: Tasks::new(&seams.meter),
         proxies: Arc::new(ProxyRules::from_env(&|_| None).unwrap()),

@@ -1,109 +1,76 @@
-//! Recording of history: a file that becomes available late, details for all accounts, runs that share an id.
+//! Recording of history: a file that becomes available late, and runs that could not be written.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::super::build::GatewayDeps;
 use super::super::history_recorder::HistoryRecorder;
 use command::tasks::Tasks;
 use history::testing::view;
-use history::{FailedSpans, HistoryWrite, RunHistory};
+use history::{FailedSpans, RunBoard};
 use kernel::clock::{Clock, ManualClock, UnixNanos};
-use pages::SharedHistoryStore;
 use pipeline::spool::SpoolKey;
-use runs::testing::runs::{Made, NOW as START};
-use runs::{RunState, RunStep, RunView};
+use runs::testing::runs::{Made, NOW as START, detail};
+use runs::{EndedRuns, RunSource, RunState, run_key};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 struct Bench {
     clock: Arc<ManualClock>,
-    remember: HistoryRecorder,
-}
-
-impl Bench {
-    /// Lets the recorder see these runs.
-    fn update(&mut self, runs: impl IntoIterator<Item = RunView>) {
-        let runs = runs.into_iter().map(|view| (view, vec![RunStep::default()])).collect();
-        self.remember.catalog = Arc::new(Made { runs, ..Made::default() });
-        self.remember.update();
-    }
+    tracker: Arc<Made>,
+    recorder: HistoryRecorder,
 }
 
 fn bench(folder: &std::path::Path) -> Bench {
     let clock = ManualClock::at(UnixNanos(START));
-    let seams = GatewayDeps { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..GatewayDeps::system() };
-    let remember = HistoryRecorder {
-        catalog: Arc::new(Made::default()),
-        history: Arc::<RunHistory>::default(),
+    let deps = GatewayDeps { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..GatewayDeps::system() };
+    let tracker = Arc::<Made>::default();
+    let recorder = HistoryRecorder {
+        runs: RunBoard { sources: vec![Arc::<Made>::clone(&tracker)], ..RunBoard::default() },
         failures: Arc::<FailedSpans>::default(),
-        store: SharedHistoryStore::default(),
         file: folder.join("history.sqlite"),
         keys: vec![SpoolKey::from_bytes([1; 32])],
-        tasks: Tasks::new(&seams.meter),
-        deps: seams,
+        tasks: Tasks::new(&deps.meter),
+        deps,
         is_failing: AtomicBool::new(false),
-        unwritten: Mutex::new(HistoryWrite::default()),
         reopen_at: AtomicU64::new(0),
     };
-    remember.prepare();
-    Bench { clock, remember }
+    recorder.prepare();
+    Bench { clock, tracker, recorder }
 }
 
-fn ended(account: &str, run: &str) -> RunView {
-    RunView { account: account.into(), ..view(run, 5, 1, RunState::Ended, None, 1) }
-}
+impl Bench {
+    /// A run ends in the tracker, then the recorder runs.
+    fn end(&self, run: &str) {
+        let view = view(run, 5, 1, RunState::Ended, None, 1);
+        let ended = vec![(run_key("default", run), detail(&view, &[]))];
+        self.tracker.give_back(EndedRuns { ended, removed: Vec::new() });
+        self.recorder.update();
+    }
 
-/// Opening an unusable file is retried; then the history is restored, and what happened meanwhile is written.
-#[test]
-fn a_file_is_tried_again() {
-    let folder = tempfile::tempdir().unwrap();
-    bench(folder.path()).update([ended("default", "past")]);
-    let log = folder.path().join("history.sqlite-wal");
-    std::fs::remove_file(&log).ok();
-    std::fs::create_dir(&log).unwrap();
-    let mut later = bench(folder.path());
-    later.update([ended("default", "meanwhile")]);
-    assert!(later.remember.store.lock().is_none() && later.remember.history.all_runs().len() == 1);
-    std::fs::remove_dir(&log).unwrap();
-    later.clock.advance(MINUTE);
-    later.remember.update();
-    assert!(later.remember.history.find_run("default", "past").is_some());
-    drop(later);
-    assert_eq!(bench(folder.path()).remember.history.all_runs().len(), 2);
-}
-
-/// Many runs of one account that end at once leave details for runs of other accounts, even for a run with the same id.
-#[test]
-fn runs_of_all_accounts_have_details() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut bench = bench(folder.path());
-    let flood = (0..100).map(|run| ended("flood", &format!("r{run}")));
-    bench.update(flood.chain([ended("quiet", "r0"), ended("quiet", "own")]));
-    let shelf = bench.remember.store.lock();
-    let store = shelf.as_ref().unwrap();
-    for run in ["r0", "own"] {
-        let entry = bench.remember.history.find_run("quiet", run).unwrap();
-        assert!(store.read_detail(&entry).is_some(), "{run}");
+    fn has(&self, run: &str) -> bool {
+        self.recorder.runs.find_run("default", run).is_some()
     }
 }
 
-/// A live run that was not shown for long is queried with its account; another account's run with the same id does not
-/// end it.
+/// Opening an unusable file is retried; what ended meanwhile waits in the tracker and is written then.
 #[test]
-fn a_shared_id_ends_nobody() {
+fn a_file_is_tried_again() {
     let folder = tempfile::tempdir().unwrap();
-    let mut bench = bench(folder.path());
-    let live = |account: &str| RunView { account: account.into(), ..view("shared", 5, 1, RunState::Live, None, 1) };
-    bench.update([live("quiet")]);
-    // Many runs of others hide it from the next updates.
-    let others = (0..200).map(|run| ended("flood", &format!("r{run}")));
-    bench.update([live("flood")].into_iter().chain(others).chain([live("quiet")]));
-    bench.clock.advance(MINUTE * 3);
-    bench.remember.update();
-    let entry = bench.remember.history.find_run("quiet", "shared").unwrap();
-    assert!(entry.is_live(), "{}", entry.state);
+    bench(folder.path()).end("past");
+    let log = folder.path().join("history.sqlite-wal");
+    std::fs::remove_file(&log).ok();
+    std::fs::create_dir(&log).unwrap();
+    let later = bench(folder.path());
+    later.end("meanwhile");
+    assert!(later.recorder.runs.store.lock().is_none() && !later.has("past"));
+    assert_eq!(later.tracker.ended.lock().ended.len(), 1, "it waits");
+    std::fs::remove_dir(&log).unwrap();
+    later.clock.advance(MINUTE);
+    later.recorder.update();
+    assert!(later.has("past") && later.has("meanwhile"));
+    drop(later);
+    let again = bench(folder.path());
+    assert!(again.has("past") && again.has("meanwhile"));
 }

@@ -6,52 +6,6 @@ use super::super::failures::{BatchFailures, MAX_COUNTS, MAX_KINDS};
 use super::*;
 use ::runs::fair_eviction::split_fairly;
 
-fn entry(account: &str, run: usize, at: u64) -> RunRecord {
-    let mut entry = RunRecord::from_view(&view("r", 0, 1, RunState::Ended, None, 1), NOW);
-    (entry.account, entry.run, entry.at) = (account.into(), format!("r{run}").into(), at);
-    entry
-}
-
-fn of<'e>(all: &'e [Arc<RunRecord>], account: &str) -> Vec<&'e Arc<RunRecord>> {
-    all.iter().filter(|entry| &*entry.account == account).collect()
-}
-
-/// Of runs that all end in the same nanosecond no more than the maximum are kept; the latest ones stay.
-#[test]
-fn one_time_for_all_is_no_way_around_the_bound() {
-    let history = RunHistory::default();
-    history.restore((0..MAX_RUNS + 30).map(|run| entry("flood", run, NOW)).collect());
-    history.evict_old(NOW);
-    assert_eq!((history.all_runs().len(), history.left_out()), (MAX_RUNS, [30, 0]));
-    assert!(history.find_run("flood", "r29").is_none() && history.find_run("flood", "r30").is_some());
-}
-
-/// An account that sends the maximum number of runs at once evicts no older runs of others.
-#[test]
-fn a_flood_takes_its_own_past() {
-    let history = RunHistory::default();
-    history.restore((0..100).map(|run| entry("quiet", run, NOW - 60 * MINUTE)).collect());
-    history.restore((0..MAX_RUNS).map(|run| entry("flood", run, NOW)).collect());
-    history.evict_old(NOW);
-    let all = history.all_runs();
-    assert_eq!((of(&all, "quiet").len(), of(&all, "flood").len()), (100, MAX_RUNS - 100));
-}
-
-/// Of live runs not shown for long, some of each account are queried.
-#[test]
-fn unseen_runs_of_all_are_asked_for() {
-    let history = RunHistory::default();
-    for (account, count) in [("flood", 500), ("quiet", 2)] {
-        for run in 0..count {
-            let mut live = view(&format!("r{run}"), 10, 1, RunState::Live, None, 1);
-            live.account = account.into();
-            history.store_views([&live], NOW);
-        }
-    }
-    let unseen = history.longest_unseen(NOW + 3 * MINUTE, MINUTE, 32);
-    assert_eq!((unseen.len(), of(&unseen, "quiet").len()), (32, 2));
-}
-
 /// If weights differ, an account's total weight counts, not its number of entries.
 #[test]
 fn what_is_used_counts() {
@@ -126,31 +80,4 @@ fn a_file_that_comes_late_adds() {
     assert_eq!(failures.counts(0).iter().map(|(_, count)| *count).collect::<Vec<_>>(), [7]);
     let (groups, fresh) = failures.take_changes();
     assert_eq!((groups.iter().map(|group| group.count).collect::<Vec<_>>(), fresh.len()), (vec![7], 0));
-}
-
-/// Data waiting for the file is bounded fairly: runs, counts and samples of an account stay while another floods;
-/// waiting details are bounded in bytes.
-#[test]
-fn what_waits_is_shared_out() {
-    let detail = || Some("x".repeat(1 << 20));
-    let mut runs = vec![(Arc::new(entry("quiet", 0, NOW - MINUTE)), detail())];
-    runs.extend((0..40).map(|run| (Arc::new(entry("flood", run, NOW)), detail())));
-    let counts = |account: &str, slots: std::ops::Range<u64>| -> Vec<FailureCount> {
-        slots.map(|slot| FailureCount { account: account.into(), ..group(slot, 1) }).collect()
-    };
-    let samples = |account: &str, count: usize| {
-        let one = FailureSample { account: account.into(), ..sample(NOW) };
-        (0..count).map(|_| Arc::new(one.clone())).collect::<Vec<_>>()
-    };
-    let write = HistoryWrite {
-        runs,
-        counts: counts("quiet", 0..1).into_iter().chain(counts("flood", 1..60)).collect(),
-        samples: samples("quiet", 1).into_iter().chain(samples("flood", 60)).collect(),
-        ..HistoryWrite::default()
-    };
-    let few = write.keep_newest(30);
-    assert_eq!((few.runs.len(), few.counts.len(), few.samples.len()), (30, 30, 30));
-    assert!(few.runs[0].1.is_some() && &*few.runs[0].0.account == "quiet");
-    assert_eq!(few.runs.iter().filter(|(_, detail)| detail.is_some()).count(), 16);
-    assert!(&*few.counts[0].account == "quiet" && &*few.samples[0].account == "quiet");
 }

@@ -4,6 +4,7 @@ use rusqlite::ffi::Error as Code;
 
 use super::super::store::{interpret_check, is_damaged_or_foreign};
 use super::*;
+use ::runs::{EndedRuns, run_key};
 
 fn runs(account: &str, numbers: std::ops::Range<usize>, ago: u64, detail: usize) -> HistoryWrite {
     let run = |number: usize| {
@@ -12,14 +13,15 @@ fn runs(account: &str, numbers: std::ops::Range<usize>, ago: u64, detail: usize)
         // Incompressible data.
         let mut noise = vec![0; detail / 2];
         SystemRng.fill(&mut noise);
-        (Arc::new(RunRecord::from_view(&view, NOW)), Some(kernel::hex::encode(&noise)))
+        let step = ::runs::RunStep { name: kernel::hex::encode(&noise), ..Default::default() };
+        (run_key(account, &view.run), ::runs::testing::runs::detail(&view, &[step]))
     };
-    HistoryWrite { runs: numbers.map(run).collect(), ..HistoryWrite::default() }
+    HistoryWrite { runs: EndedRuns { ended: numbers.map(run).collect(), removed: vec![] }, ..HistoryWrite::default() }
 }
 
-fn count(store: &HistoryStore, account: &str) -> usize {
-    let query = "SELECT COUNT(*) FROM runs WHERE instr(CAST(key AS BLOB), CAST(?1 AS BLOB)) = 1";
-    let count: i64 = store.db.query_row(query, [account], |row| row.get(0)).expect("count");
+fn count(store: &HistoryStore, table: &str, account: &str) -> usize {
+    let query = format!("SELECT COUNT(*) FROM {table} WHERE account = ?1");
+    let count: i64 = store.db.query_row(&query, [account], |row| row.get(0)).expect("count");
     usize::try_from(count).expect("count")
 }
 
@@ -35,9 +37,9 @@ fn a_file_that_cant_be_opened_now_stays() {
     drop(opened);
     let log = folder.path().join("h.sqlite-wal");
     std::fs::create_dir(&log).expect("folder");
-    assert!(HistoryStore::open(&path, std::slice::from_ref(&key), &rng, NOW).is_err());
+    assert!(HistoryStore::open(&path, std::slice::from_ref(&key), &rng, NOW, 0).is_err());
     std::fs::remove_dir(&log).expect("folder");
-    assert_eq!(open(&path, &key).runs.len(), 3);
+    assert_eq!(count(&open(&path, &key).store, "runs", "default"), 3);
     let names = std::fs::read_dir(folder.path()).expect("folder").map(|file| file.expect("file").file_name());
     assert!(!names.into_iter().any(|name| name.to_string_lossy().contains("aside")));
 }
@@ -88,49 +90,68 @@ fn a_full_disk_costs_no_past() {
         let told = store.write(&runs("flood", 40..50, 5, 100_000), NOW);
         assert!(told.is_err_and(|why| why.to_string().contains("full")));
     }
-    assert_eq!((count(&store, "quiet"), count(&store, "flood")), (50, 40), "a full disk");
+    assert_eq!((count(&store, "details", "quiet"), count(&store, "details", "flood")), (50, 40), "a full disk");
     store.max_pages = pages;
     store.write(&runs("flood", 40..50, 5, 100_000), NOW).expect("there is room now");
     store.write(&runs("quiet", 50..52, 5, 100_000), NOW).expect("and for others");
-    assert_eq!(count(&store, "quiet"), 52);
-    let flood = count(&store, "flood");
+    assert_eq!(count(&store, "details", "quiet"), 52);
+    let flood = count(&store, "details", "flood");
     assert!((20..45).contains(&flood), "{flood}");
-    let newest = runs("flood", 49..50, 5, 0).runs.remove(0).0;
-    assert!(store.read_detail(&newest).is_some(), "the oldest went");
+    let newest = store.read_run(run_key("flood", "r49"));
+    assert!(newest.is_some_and(|run| run.steps.is_some()), "the oldest went");
 }
 
-/// The file holds as many runs and samples as memory does, even if all have the same time; an account's flood evicts
-/// its own.
+/// Runs with calls, and samples, are bounded even if all have the same time; an account's flood evicts its own.
 #[test]
 fn the_file_is_bounded_by_account() {
     let folder = tempfile::tempdir().expect("folder");
     let mut store = open(&folder.path().join("h.sqlite"), &SpoolKey::from_bytes([1; 32])).store;
-    let base = Arc::new(RunRecord::from_view(&view("r", 0, 1, RunState::Ended, None, 1), NOW));
-    let of = |account: &str, number: usize| {
-        let entry = RunRecord { account: account.into(), run: format!("r{number}").into(), ..(*base).clone() };
-        (Arc::new(entry), None)
-    };
     let sample_of = |account: &str, at: u64| Arc::new(FailureSample { account: account.into(), ..sample(at) });
-    let quiet = HistoryWrite {
-        runs: (0..20).map(|number| of("quiet", number)).collect(),
-        samples: vec![sample_of("quiet", NOW - MINUTE)],
-        ..HistoryWrite::default()
-    };
+    let quiet = HistoryWrite { samples: vec![sample_of("quiet", NOW - MINUTE)], ..runs("quiet", 0..20, 0, 0) };
     store.write(&quiet, NOW).expect("write");
-    let flood = HistoryWrite {
-        runs: (0..MAX_RUNS + 2100).map(|number| of("flood", number)).collect(),
-        samples: (0..3100).map(|_| sample_of("flood", NOW)).collect(),
-        ..HistoryWrite::default()
-    };
-    store.write(&flood, NOW).expect("write");
-    assert_eq!((count(&store, "quiet"), count(&store, "flood")), (20, MAX_RUNS - 20));
+    let samples = (0..3100).map(|_| sample_of("flood", NOW)).collect();
+    let most = crate::store::MAX_DETAILS;
+    store.write(&HistoryWrite { samples, ..runs("flood", 0..most + most / 10 + 100, 0, 0) }, NOW).expect("write");
+    assert_eq!((count(&store, "details", "quiet"), count(&store, "details", "flood")), (20, most - 20));
+    assert_eq!(count(&store, "runs", "flood"), most + most / 10 + 100, "their rows stay");
     let number = |query: &str| store.db.query_row(query, [], |row| row.get::<_, i64>(0)).expect("number");
     assert_eq!(number("SELECT COUNT(*) FROM samples"), 3000);
     assert_eq!(number("SELECT COUNT(*) FROM samples WHERE account = 'quiet'"), 1);
 }
 
-/// A count that was merged into another is deleted from the file; counts and samples of an older file without accounts
-/// are read.
+/// A file of the version before is read: its runs, counts and samples.
+#[test]
+fn a_former_file_is_read() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (path, key) = (folder.path().join("h.sqlite"), SpoolKey::from_bytes([1; 32]));
+    let mut store = open(&path, &key).store;
+    store.write(&HistoryWrite { counts: vec![group(NOW, 4)], ..HistoryWrite::default() }, NOW).expect("write");
+    let entry = r#"{"account":"default","run":"a","session":"s","trace":"","root":[0,0,0,0,0,0,0,0],"tenant":"acme",
+        "feature":null,"user":null,"commit":null,"issue":null,"template":null,"service":"agents","state":"ended",
+        "start":1800000000000000000,"at":1800000000000000000,"duration":5,"iterations":1,"calls":1,"failed_calls":0,
+        "tool_calls":2,"tool_failures":1,"writes":0,"input":10,"output":2,"atto":170141183460469231731687303715884105,
+        "unpriced":0,"models":[{"name":"gpt","calls":1,"input":10,"output":2,
+        "atto":170141183460469231731687303715884105,"unpriced":0}],
+        "tools":[{"name":"Bash","calls":2,"failed":1,"denied":0}],"fallbacks":[],"denials":[["Edit","hook",1]]}"#;
+    let former = "DROP TABLE runs; DROP TABLE details; DROP TABLE accounts; ALTER TABLE samples DROP COLUMN account;
+        CREATE TABLE runs (key TEXT PRIMARY KEY, at INTEGER NOT NULL, entry BLOB NOT NULL, detail BLOB);
+        CREATE INDEX runs_at ON runs (at); PRAGMA user_version = 1";
+    store.db.execute_batch(former).expect("as before");
+    store.db.execute("INSERT INTO runs VALUES ('default', 1, CAST(?1 AS BLOB), NULL)", [entry]).expect("run");
+    drop(store);
+    for _ in 0..2 {
+        let opened = open(&path, &key);
+        assert!(opened.moved_aside.is_none());
+        let run = opened.store.read_run(run_key("default", "a")).expect("run").view;
+        assert_eq!(
+            (run.totals.atto_usd(), run.totals.tool_failures()),
+            (170_141_183_460_469_231_731_687_303_715_884_105, 1)
+        );
+        assert_eq!((opened.counts.len(), opened.store.accounts()), (1, vec!["default".to_owned()]));
+    }
+}
+
+/// A count that was merged into another is deleted from the file.
 #[test]
 fn counts_have_accounts() {
     let folder = tempfile::tempdir().expect("folder");
@@ -140,7 +161,6 @@ fn counts_have_accounts() {
     let counts = vec![group(NOW, 4), unnamed, group(NOW - MINUTE, 5)];
     store.write(&HistoryWrite { counts, ..HistoryWrite::default() }, NOW).expect("write");
     store.write(&HistoryWrite { counts: vec![group(NOW - MINUTE, 0)], ..HistoryWrite::default() }, NOW).expect("write");
-    store.db.execute_batch("ALTER TABLE samples DROP COLUMN account").expect("as before");
     drop(store);
     let again = open(&path, &key);
     assert!(again.moved_aside.is_none());

@@ -9,19 +9,36 @@ mod file;
 use crate::testing::view;
 use ::runs::RunState;
 use ::runs::testing::runs::{MINUTE, Made, NOW};
-use ::runs::{RunView, UNATTRIBUTED};
+use ::runs::{EndedRuns, RunRecord, RunView, UNATTRIBUTED, run_key};
 use kernel::rng::{Rng, SystemRng};
 use pipeline::spool::SpoolKey;
 
-fn day(history: &RunHistory) -> WindowFigures {
-    compute_figures(&history.all_runs(), TimeWindow::last(DAY, NOW))
+/// A board whose file has the views that are over, and whose tracker the others.
+fn board(views: &[RunView]) -> RunBoard {
+    let (live, ended): (Vec<&RunView>, Vec<&RunView>) = views.iter().partition(|view| view.state == RunState::Live);
+    let mut store = HistoryStore::in_memory();
+    store.write(&ended_runs(ended), NOW).expect("write");
+    let made = Made { runs: live.into_iter().map(|view| (view.clone(), Vec::new())).collect(), ..Made::default() };
+    RunBoard { sources: vec![Arc::new(made)], store: Arc::new(parking_lot::Mutex::new(Some(store))) }
+}
+
+fn ended_runs<'v>(views: impl IntoIterator<Item = &'v RunView>) -> HistoryWrite {
+    let ended =
+        views.into_iter().map(|view| (run_key(&view.account, &view.run), runs::testing::runs::detail(view, &[])));
+    let runs = EndedRuns { ended: ended.collect(), removed: Vec::new() };
+    HistoryWrite { runs, ..HistoryWrite::default() }
+}
+
+fn day(board: &RunBoard) -> WindowFigures {
+    let mut figures = FigureBuilder::new(TimeWindow::last(DAY, NOW));
+    board.visit_runs(figures.from(), &mut |run| figures.add(&run));
+    figures.finish()
 }
 
 /// Each run counts once, in the window of its last event; live runs count with everything they did so far (they used to
 /// count only after their end); yesterday's figures are compared.
 #[test]
 fn figures_are_those_of_the_window() {
-    let history = RunHistory::default();
     let views = [
         view("a", 10, 2, RunState::Ended, Some("acme"), 3),
         view("b", 20, 4, RunState::Failed, None, 5),
@@ -30,9 +47,8 @@ fn figures_are_those_of_the_window() {
         view("yesterday", 24 * 60 + 10, 8, RunState::Ended, Some("acme"), 6),
         view("old", 49 * 60, 8, RunState::Ended, Some("acme"), 6),
     ];
-    assert_eq!(history.store_views(&views, NOW).len(), 5);
-    assert!(history.store_views(&views, NOW).is_empty(), "the same again is no news");
-    let figures = day(&history);
+    let board = board(&views);
+    let figures = day(&board);
     let (sum, before) = (&figures.sum, &figures.yesterday);
     assert_eq!((sum.runs, sum.live, sum.finished(), sum.failed, before.runs), (4, 1, 3, 2, 1));
     assert_eq!((sum.iterations, sum.atto_usd, before.atto_usd), (72, 1015, 6));
@@ -48,45 +64,34 @@ fn figures_are_those_of_the_window() {
     }
     assert_eq!(figures.longest.first().map(|run| &*run.run), Some("live"));
     assert_eq!(figures.most_expensive.first().map(|run| &*run.run), Some("live"));
-    assert_eq!(history.left_out(), [0, 1]);
     let asked = ReportParameters::defaults();
-    let report = build_report(&FailedSpans::default(), &history.all_runs(), asked, NOW);
+    let report = build_report(&FailedSpans::default(), &board, asked, NOW);
     assert!(report.sum == *sum, "the report adds up the same");
     assert!(report_markdown(&report, &|_| None).contains("4 (1 live, counted up to now; 2 failed), 72 iterations"));
-    let day = TimeWindow::last(DAY, NOW);
-    let changes = compute_changes(&history.all_runs(), day, |run| &run.commit);
+    let changes = compute_changes(&board.select_runs(NOW - DAY, |_| true), |run| &run.commit);
     assert!(changes.first().is_some_and(|change| change.sum == *sum), "and so does what changed");
 }
 
-/// A look stores the tracker's current state. A run merged into another appears once, in memory and on disk; a finished
-/// run stays when the tracker forgets it.
+/// Each run is in one place: a run that goes on after its end is read from the tracker, and one that became part of
+/// another is read no more, although the file still has it.
 #[test]
-fn a_look_is_of_this_moment() {
-    let (history, first) = (RunHistory::default(), view("sub", 2, 1, RunState::Ended, None, 5));
-    let other = RunView { trace: "0b".into(), ..view("other", 9, 1, RunState::Ended, None, 1) };
-    let board =
-        |runs: Vec<RunView>| Made { runs: runs.into_iter().map(|run| (run, Vec::new())).collect(), ..Made::default() };
-    history.update_from_tracker(&board(vec![first.clone(), other.clone()]), NOW);
-    assert_eq!(day(&history).sum.atto_usd, 6);
-    assert_eq!(history.take_changes().0.len(), 2);
-    let mut root = RunView { last: NOW, ..view("root", 0, 9, RunState::Live, None, 7) };
-    root.totals.add(&first.totals);
-    history.update_from_tracker(&board(vec![root.clone()]), NOW + 1);
-    let sum = day(&history).sum;
-    assert_eq!((sum.runs, sum.live, sum.atto_usd), (2, 1, 13), "the part is in the whole");
-    let (entries, gone) = history.take_changes();
-    assert_eq!((entries.len(), gone), (1, vec![RunRecord::from_view(&first, NOW).key()]));
-    let (folder, key) = (tempfile::tempdir().expect("folder"), SpoolKey::from_bytes([1; 32]));
-    let path = folder.path().join("h.sqlite");
-    let mut store = open(&path, &key).store;
-    let part = HistoryWrite { runs: vec![(RunRecord::from_view(&first, NOW).into(), None)], ..HistoryWrite::default() };
-    store.write(&part, NOW).expect("write");
-    let gone = HistoryWrite { removed: vec![RunRecord::from_view(&first, NOW).key()], ..HistoryWrite::default() };
-    let waits = gone.merge_older(HistoryWrite { runs: part.runs, ..HistoryWrite::default() });
-    assert!(waits.runs.is_empty(), "what is gone does not come back");
-    store.write(&waits, NOW).expect("write");
-    drop(store);
-    assert!(open(&path, &key).runs.is_empty());
+fn a_run_is_read_once() {
+    let ended = view("a", 10, 2, RunState::Ended, None, 3);
+    let mut board = board(&[ended.clone(), view("b", 10, 2, RunState::Ended, None, 4)]);
+    assert_eq!(day(&board).sum.atto_usd, 7);
+    let again = RunView { state: RunState::Live, ..view("a", 1, 9, RunState::Live, None, 50) };
+    board.sources = vec![Arc::new(Made { runs: vec![(again, Vec::new())], ..Made::default() })];
+    let sum = day(&board).sum;
+    assert_eq!((sum.runs, sum.live, sum.atto_usd), (2, 1, 54));
+    assert_eq!(board.find_run("default", "a").map(|run| run.view.state), Some(RunState::Live));
+    assert_eq!(board.sums(0).all.atto_usd, 54);
+    board.sources = vec![Arc::new(Made { removed: vec![run_key("default", "a")], ..Made::default() })];
+    assert_eq!(day(&board).sum.atto_usd, 4);
+    let removed = EndedRuns { removed: vec![run_key("default", "a")], ..EndedRuns::default() };
+    let write = HistoryWrite { runs: removed, ..HistoryWrite::default() };
+    board.store.lock().as_mut().expect("store").write(&write, NOW).expect("write");
+    assert_eq!(board.accounts_with_run("b"), ["default"]);
+    assert!(board.accounts_with_run("a").is_empty());
 }
 
 /// Calls whose client reported no usage are counted by model and service, including live runs, both in the page's JSON
@@ -94,7 +99,6 @@ fn a_look_is_of_this_moment() {
 /// omitted.
 #[test]
 fn calls_without_usage_are_named() {
-    let history = RunHistory::default();
     let silent = |id: &str, state, model: &str, calls: u64| {
         let mut one = view(id, 10, 2, state, Some("acme"), 3);
         (0..calls).for_each(|_| {
@@ -104,11 +108,10 @@ fn calls_without_usage_are_named() {
         one
     };
     let views = [silent("a", RunState::Ended, "gpt-5", 2), view("b", 20, 4, RunState::Ended, None, 5)];
-    history.store_views(&views[1..], NOW);
-    assert!(day(&history).no_usage.sentence(str::to_owned).is_none());
-    history.store_views(&views, NOW);
-    history.store_views([&silent("c", RunState::Live, "gpt-5-mini", 60)], NOW);
-    let figures = day(&history);
+    assert!(day(&board(&views[1..])).no_usage.sentence(str::to_owned).is_none());
+    let [a, b] = views;
+    let board = board(&[a, b, silent("c", RunState::Live, "gpt-5-mini", 60)]);
+    let figures = day(&board);
     let sentence = figures.no_usage.sentence(str::to_owned).unwrap();
     assert!(sentence.starts_with("62 model calls were answered without usage, so they have no price: "), "{sentence}");
     assert!(sentence.contains(": gpt-5-mini in agents (60), gpt-5 in agents (2). "), "{sentence}");
@@ -119,29 +122,15 @@ fn calls_without_usage_are_named() {
     let json = figures_json(&figures);
     assert_eq!(json["calls_without_usage"]["calls"], 62);
     assert_eq!(json["calls_without_usage"]["largest"][0]["model"], "gpt-5-mini");
-    let report = build_report(&FailedSpans::default(), &history.all_runs(), ReportParameters::defaults(), NOW);
+    let report = build_report(&FailedSpans::default(), &board, ReportParameters::defaults(), NOW);
     assert!(report_markdown(&report, &|_| None).contains("62 model calls were answered without usage"));
     assert_eq!(report_json(&report, &|_| None)["calls_without_usage"], json["calls_without_usage"]);
-}
-
-/// A run whose id changes appears once, even if its clock is ahead of ours. (Before the fix it appeared twice, because
-/// its start was compared with the time of an earlier look.)
-#[test]
-fn a_run_that_is_renamed_is_one_run() {
-    let board = |run: RunView| Made { runs: vec![(run, Vec::new())], ..Made::default() };
-    let history = RunHistory::default();
-    let ahead =
-        RunView { start: NOW + 9 * MINUTE, last: NOW + 9 * MINUTE, ..view("trace", 0, 1, RunState::Live, None, 5) };
-    history.update_from_tracker(&board(ahead.clone()), NOW);
-    history.update_from_tracker(&board(RunView { run: "named".into(), ..ahead }), NOW + MINUTE);
-    let sum = day(&history).sum;
-    assert_eq!((sum.runs, sum.atto_usd), (1, 5));
 }
 
 /// Without runs the figures are `None` rather than zeros that look like good results.
 #[test]
 fn nothing_is_no_number() {
-    let figures = day(&RunHistory::default());
+    let figures = day(&RunBoard::default());
     assert!(figures.iterations.value.is_none() && figures.p95.value.is_none());
     assert!(figures.failure.value.is_none() && figures.cost.value.is_none());
     assert_eq!(figures.failure.series, vec![None; 24]);
@@ -150,44 +139,51 @@ fn nothing_is_no_number() {
 /// A table has ten names, `other` and `unattributed`, and adds up to the total.
 #[test]
 fn tables_are_bounded_and_whole() {
-    let history = RunHistory::default();
-    for number in 0..40_u32 {
+    let one = |number: u32| {
         let tenant = (number % 20 != 0).then(|| format!("tenant-{}", number % 20));
-        let one = view(&format!("r{number}"), 5, 1, RunState::Ended, tenant.as_deref(), i128::from(number));
-        history.store_views([&one], NOW);
-    }
-    let figures = day(&history);
+        view(&format!("r{number}"), 5, 1, RunState::Ended, tenant.as_deref(), i128::from(number))
+    };
+    let figures = day(&board(&(0..40).map(one).collect::<Vec<_>>()));
     assert_eq!(figures.by_tenant.len(), 12);
     assert_eq!(figures.by_tenant.iter().map(|share| share.sum.atto_usd).sum::<i128>(), figures.sum.atto_usd);
     assert_eq!(figures.by_tenant.get(10).map(|share| (share.name.as_str(), share.names)), Some(("other", 9)));
     assert_eq!(figures.by_tenant.last().map(|share| share.name.as_str()), Some(UNATTRIBUTED));
 }
 
-/// A run whose clock is ahead counts in the current window, and is not a change at every look.
+/// A run whose clock is ahead counts in the current window.
 #[test]
 fn a_clock_that_is_ahead_is_now() {
-    let history = RunHistory::default();
     let mut ahead = view("a", 0, 1, RunState::Ended, None, 1);
     ahead.last = NOW + 9 * 60 * MINUTE;
-    assert_eq!(history.store_views([&ahead], NOW).len(), 1);
-    assert!(history.store_views([&ahead], NOW + MINUTE).is_empty());
-    assert_eq!(day(&history).sum.runs, 1);
+    assert_eq!(day(&board(&[ahead])).sum.runs, 1);
 }
 
-/// Runs are kept for 48 hours; beyond the maximum the oldest are removed.
+/// Runs are kept for 48 hours, or as small rows for longer.
 #[test]
 fn it_forgets() {
-    let history = RunHistory::default();
-    history.store_views([&view("a", 10, 1, RunState::Ended, None, 1)], NOW);
-    history.evict_old(NOW + RETENTION - 20 * MINUTE);
-    assert_eq!(history.all_runs().len(), 1);
-    history.evict_old(NOW + RETENTION);
-    assert!(history.all_runs().is_empty());
+    let (folder, key) = (tempfile::tempdir().expect("folder"), SpoolKey::from_bytes([1; 32]));
+    let rng: Arc<dyn Rng> = Arc::new(SystemRng);
+    for (days, left) in [(0, [true, false, false]), (90, [true, true, false])] {
+        let path = folder.path().join(format!("{days}.sqlite"));
+        let mut store =
+            HistoryStore::open(&path, std::slice::from_ref(&key), &rng, NOW, days * DAY).expect("open").store;
+        store.write(&ended_runs([&view("a", 10, 1, RunState::Ended, Some("acme"), 1)]), NOW).expect("write");
+        let found = [RETENTION - 20 * MINUTE, RETENTION, 91 * DAY].map(|later| {
+            store.write(&ended_runs([&view("b", 0, 1, RunState::Ended, None, 1)]), NOW + later).expect("write");
+            let run = store.read_run(run_key("default", "a"));
+            let has_calls = later < RETENTION;
+            assert!(
+                run.iter().all(|run| run.steps.is_some() == has_calls && run.view.tenant.as_deref() == Some("acme"))
+            );
+            run.is_some()
+        });
+        assert_eq!(found, left, "{days} days");
+    }
 }
 
 fn open(path: &std::path::Path, key: &SpoolKey) -> OpenedHistory {
     let rng: Arc<dyn Rng> = Arc::new(SystemRng);
-    HistoryStore::open(path, std::slice::from_ref(key), &rng, NOW).unwrap_or_else(|why| panic!("{why}"))
+    HistoryStore::open(path, std::slice::from_ref(key), &rng, NOW, RETENTION).unwrap_or_else(|why| panic!("{why}"))
 }
 
 fn sample(at: u64) -> FailureSample {
@@ -214,9 +210,11 @@ fn group(slot: u64, count: u64) -> FailureCount {
 fn it_survives_a_restart() {
     let folder = tempfile::tempdir().expect("folder");
     let (path, key) = (folder.path().join("h.sqlite"), SpoolKey::from_bytes([1; 32]));
-    let history = RunHistory::default();
-    let news = history.store_views(&[view("a", 10, 2, RunState::Ended, Some("acme"), i128::from(u64::MAX) * 9)], NOW);
-    let runs = news.into_iter().map(|entry| (entry, Some("{\"id\":\"a\"}".to_owned()))).collect();
+    let one = RunView {
+        operation: Some("GET /".into()),
+        ..view("a", 10, 2, RunState::Ended, Some("acme"), i128::from(u64::MAX) * 9)
+    };
+    let runs = ended_runs([&one]).runs;
     let (counts, samples) = (vec![group(NOW, 4)], vec![Arc::new(sample(NOW))]);
     let mut opened = open(&path, &key);
     opened.store.write(&HistoryWrite { runs, counts, samples, ..HistoryWrite::default() }, NOW).expect("write");
@@ -227,14 +225,11 @@ fn it_survives_a_restart() {
     let again = open(&path, &key);
     assert!(again.moved_aside.is_none());
     assert!(again.samples.first() == Some(&sample(NOW)) && again.counts.first().map(|group| group.count) == Some(4));
-    let restored = RunHistory::default();
-    restored.restore(again.runs);
-    let entry = restored.find_run("default", "a").expect("run");
-    assert_eq!(entry.atto, i128::from(u64::MAX) * 9);
-    assert_eq!(again.store.read_detail(&entry).as_deref(), Some("{\"id\":\"a\"}"));
+    let run = again.store.read_run(run_key("default", "a")).expect("run");
+    assert!(run.view == one && run.steps.is_some_and(|steps| steps.is_empty()));
     drop(again.store);
     let other = open(&path, &SpoolKey::from_bytes([2; 32]));
-    assert!(other.samples.is_empty() && other.runs.len() == 1);
+    assert!(other.samples.is_empty() && other.store.read_run(run_key("default", "a")).is_some());
 }
 
 /// A damaged, a newer, and a foreign file are moved aside; only the owner can read the file.
@@ -259,7 +254,7 @@ fn a_file_that_is_wrong_is_moved_aside() {
         spoil(&path);
         let opened = open(&path, &key);
         assert!(opened.moved_aside.as_ref().is_some_and(|aside| aside.exists()));
-        assert!(opened.runs.is_empty());
+        assert!(opened.store.accounts().is_empty());
         let mode = std::fs::metadata(&path).expect("file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -280,7 +275,12 @@ fn the_report_groups() {
     failures.add_batch(&noticed(1, NOW - 10 * MINUTE, 5));
     failures.add_batch(&noticed(2, NOW - 5 * MINUTE, 2));
     failures.add_batch(&noticed(3, NOW - 30 * 60 * MINUTE, 100));
-    let made = build_report(&failures, &[], ReportParameters { samples: 4, ..ReportParameters::defaults() }, NOW);
+    let made = build_report(
+        &failures,
+        &RunBoard::default(),
+        ReportParameters { samples: 4, ..ReportParameters::defaults() },
+        NOW,
+    );
     assert_eq!((made.spans, made.groups), (7, 1));
     let value = report_json(&made, &|_| Some("https://back.example/t".to_owned()));
     assert_eq!(value["groups"][0]["by"]["exception.slug"], "timeout-1");
@@ -290,7 +290,7 @@ fn the_report_groups() {
     assert!(ReportParameters::parse_grouping("name,nonsense").is_err());
     let longer = build_report(
         &failures,
-        &[],
+        &RunBoard::default(),
         ReportParameters {
             since: RETENTION,
             by: ReportParameters::parse_grouping("tenant.id").expect("by"),
@@ -318,7 +318,8 @@ fn markdown_means_nothing() {
         counts,
         samples: vec![hostile],
     });
-    let text = report_markdown(&build_report(&failures, &[], ReportParameters::defaults(), NOW), &|_| None);
+    let text =
+        report_markdown(&build_report(&failures, &RunBoard::default(), ReportParameters::defaults(), NOW), &|_| None);
     assert!(text.contains("\\]\u{28}javascript:x) \\<b\\>\\| \\# Title"), "{text}");
     assert!(!text.contains('\u{202e}') && !text.contains("https://evil") && !text.contains("@team"), "{text}");
 }
@@ -326,11 +327,11 @@ fn markdown_means_nothing() {
 /// The comment has the data for the ticket, by session.
 #[test]
 fn the_ticket_is_told() {
-    let history = RunHistory::default();
-    history.store_views(&[view("a", 10, 2, RunState::Ended, Some("acme"), 25 * 10_i128.pow(16))], NOW);
+    let view = view("a", 10, 2, RunState::Ended, Some("acme"), 25 * 10_i128.pow(16));
+    let runs = vec![RunRecord::from_view(&view, NOW)];
     let link = |_: &RunRecord| Some("https://back.example/trace/1".to_owned());
     let vault = |_: &RunRecord| Some("s3://audit-logs/x/".to_owned());
-    let comment = JiraComment::for_issue("OPS-1", &history.all_runs(), &link, &vault);
+    let comment = JiraComment::for_issue("OPS-1", runs, &link, &vault);
     assert_eq!(comment.runs, 1);
     for part in [
         "session: session-of-a",
@@ -342,23 +343,20 @@ fn the_ticket_is_told() {
     ] {
         assert!(comment.text.contains(part), "{part}: {}", comment.text);
     }
-    assert_eq!(JiraComment::for_issue("OPS-2", &history.all_runs(), &link, &vault).runs, 0);
+    assert_eq!(JiraComment::for_issue("OPS-2", Vec::new(), &link, &vault).runs, 0);
 }
 
-/// A failed write is merged with the next one and precedes it, so that the latest state wins; the waiting data is
-/// bounded. (A bound on the new data as well lost runs that arrived in a crowd.)
+/// Counts and samples that could not be written are written later, as they are then.
 #[test]
 fn what_could_not_be_written_waits() {
-    let write = |slots: std::ops::Range<u64>, count: u64| HistoryWrite {
-        counts: slots.map(|slot| group(slot, count)).collect(),
-        samples: vec![Arc::new(sample(count))],
-        ..HistoryWrite::default()
-    };
-    let all = write(2..5, 2).merge_older(write(0..3, 1));
-    let told = |write: &HistoryWrite| write.counts.iter().map(|group| (group.slot, group.count)).collect::<Vec<_>>();
-    assert_eq!(told(&all), [(0, 1), (1, 1), (2, 2), (3, 2), (4, 2)]);
-    assert_eq!(all.samples.len(), 2);
-    assert_eq!(told(&all.keep_newest(3)), [(2, 2), (3, 2), (4, 2)]);
+    let failures = FailedSpans::default();
+    failures.restore(vec![group(NOW, 2)], Vec::new());
+    failures.restore(vec![group(NOW, 1)], vec![sample(NOW)]);
+    let (counts, samples) = failures.take_changes();
+    failures.give_back(&counts, &samples);
+    let (again, _) = failures.take_changes();
+    assert_eq!(again.iter().map(|group| group.count).collect::<Vec<_>>(), [3]);
+    assert!(failures.take_changes().0.is_empty());
 }
 
 /// Texts that the vault step fills in later are in no sample; attributes with only similar names are.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use kafka::{RecordId, RecordOpener};
 use rates::Usd;
-use runs::{RunCatalog as _, RunOwner, RunView};
+use runs::{RunOwner, RunSource as _, RunView};
 
 use crate::store::{Outside, VolumeId};
 use crate::worker::Worker;
@@ -122,7 +122,10 @@ impl Index {
 
 /// All runs that a worker knows, in a fixed order, and who counts each.
 fn runs(worker: &Worker) -> (Vec<RunView>, Vec<String>) {
-    let mut views = worker.process.as_ref().unwrap().tracker.recent_runs(usize::MAX);
+    let tracker = &worker.process.as_ref().unwrap().tracker;
+    let mut keys = Vec::new();
+    tracker.visit_runs(&mut |key, run| keys.extend(run.map(|_| key)));
+    let mut views: Vec<RunView> = tracker.find_runs(&keys).into_iter().map(|(_, run)| run.view).collect();
     views.sort_by(|a, b| (&a.session, &a.run).cmp(&(&b.session, &b.run)));
     let owners = views.iter().map(|view| view.owner.replica().unwrap_or(worker.volume.0).to_owned()).collect();
     views.iter_mut().for_each(|view| view.owner = RunOwner::Here);

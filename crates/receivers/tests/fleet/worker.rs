@@ -92,6 +92,7 @@ fn steps(name: &str, clock: &Arc<dyn Clock>, rng: &Arc<SeededRng>) -> (Vec<Arc<d
     let runs = tracker::Config::default().settings().unwrap_or_else(|_| panic!("valid"));
     let tracker = Arc::new(RunTracker::new("runs".into(), runs, vocabulary(), common.ids.clone(), &meter));
     tracker.set_rate_tables(cost.shelf());
+    runs::RunSource::enable_history(&*tracker);
     let deps = ProcessorDeps {
         vocabulary: vocabulary(),
         ids: common.ids.clone(),

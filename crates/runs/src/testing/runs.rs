@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 
 use crate::{
-    Alert, AlertRule, InvestigationStats, MeasureAggregate, RunBudget, RunCatalog, RunDetail, RunJudgement, RunOwner,
-    RunPeaks, RunState, RunStep, RunSums, RunTotals, RunView,
+    Alert, AlertRule, EndedRuns, InvestigationStats, MeasureAggregate, RunDetail, RunJudgement, RunOwner, RunPeaks,
+    RunRecord, RunSource, RunState, RunStep, RunTotals, RunView, run_key,
 };
 use genai::CallTokenBuckets;
 
@@ -70,35 +70,57 @@ pub fn alert(rule: &str, run: &str, since: u64) -> Alert {
     }
 }
 
-/// A board with fixed contents.
+/// A source with fixed contents, of which nothing is in history's file.
 #[derive(Default)]
 pub struct Made {
-    /// Runs with their calls, latest first.
+    /// Runs with their calls.
     pub runs: Vec<(RunView, Vec<RunStep>)>,
     /// Firing and resolved alerts.
     pub alerts: Mutex<Vec<Alert>>,
+    /// Ended runs that wait for history.
+    pub ended: Mutex<EndedRuns>,
+    /// Keys of runs that history has to delete.
+    pub removed: Vec<u64>,
 }
 
-impl RunCatalog for Made {
-    fn recent_runs(&self, limit: usize) -> Vec<RunView> {
-        self.runs.iter().take(limit).map(|(view, _)| view.clone()).collect()
+/// A run with its calls.
+pub fn detail(view: &RunView, steps: &[RunStep]) -> RunDetail {
+    RunDetail { view: view.clone(), steps: Some(steps.to_vec()), step_count: steps.len() as u64 }
+}
+
+impl RunSource for Made {
+    fn enable_history(&self) {}
+
+    fn visit_runs(&self, visit: &mut dyn FnMut(u64, Option<RunRecord>)) {
+        for (view, _) in &self.runs {
+            visit(run_key(&view.account, &view.run), Some(RunRecord::from_view(view, NOW)));
+        }
+        self.removed.iter().for_each(|key| visit(*key, None));
     }
 
-    fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail> {
-        let (view, steps) = self.runs.iter().find(|(view, _)| view.run == id && view.account == account)?;
-        Some(RunDetail { view: view.clone(), steps: Some(steps.clone()), step_count: steps.len() as u64 })
+    fn find_runs(&self, keys: &[u64]) -> Vec<(u64, RunDetail)> {
+        let all = self.runs.iter().map(|(view, steps)| (run_key(&view.account, &view.run), detail(view, steps)));
+        all.filter(|(key, _)| keys.contains(key)).collect()
     }
 
-    fn accounts_with_run(&self, id: &str) -> Vec<String> {
-        self.runs.iter().filter(|(view, _)| view.run == id).map(|(view, _)| view.account.clone()).collect()
+    fn accounts(&self) -> Vec<String> {
+        self.runs.iter().map(|(view, _)| view.account.clone()).collect()
     }
 
-    fn budget(&self, _: &str, _: &str) -> Option<RunBudget> {
+    fn judgement(&self, _: u64) -> Option<RunJudgement> {
         None
     }
 
-    fn sums(&self) -> RunSums {
-        RunSums::default()
+    fn iteration_ceiling(&self, _: Option<&str>) -> u64 {
+        50
+    }
+
+    fn take_ended(&self) -> EndedRuns {
+        std::mem::take(&mut self.ended.lock())
+    }
+
+    fn give_back(&self, ended: EndedRuns) {
+        *self.ended.lock() = ended;
     }
 
     fn investigations(&self) -> BTreeMap<String, InvestigationStats> {

@@ -10,7 +10,7 @@ use genai::testing::request;
 use kernel::clock::UnixNanos;
 use otlp::Payload;
 use pipeline::Processor;
-use runs::{Alert, RunCatalog, RunState, RunView};
+use runs::{Alert, RunState, RunView};
 use telemetry::Meter;
 
 /// A run with a session of its own: model calls with this many tokens, tools, seconds.

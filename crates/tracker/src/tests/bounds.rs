@@ -8,7 +8,6 @@ use super::support::*;
 use crate::Config;
 use genai::testing::request;
 use pipeline::Processor;
-use runs::RunCatalog;
 use telemetry::Meter;
 
 fn one_span(trace: u64) -> Json {
@@ -30,18 +29,21 @@ fn many_small_runs() {
         line.play(request::payload(&json!({"items": items})));
         now = now.plus(Duration::from_secs(1));
         line.runs.tick(now);
+        line.runs.board();
     }
     assert!(line.runs.state.lock().store.len() <= 500);
-    assert!(line.runs.recent_runs(usize::MAX).len() <= 1500);
+    assert_eq!(line.runs.sums().all.runs, runs, "history has all of them");
     let evicted = format!("tollgate_runs_evicted_total {}", runs - 500);
     assert!(meter.render().contains(&evicted), "{}", meter.render());
     assert!(line.runs.checkpoint().unwrap().len() < 4 << 20);
 }
 
-/// A run of 50,000 spans is summed up, evaluated and shown.
+/// A run of 50,000 calls: all are in its sums, of the first 20,000 each is kept.
 #[test]
 fn a_run_of_fifty_thousand_spans() {
-    let line = Line::new(runs());
+    let meter = Meter::new();
+    let line = Line::new(runs_with(settings(), &meter));
+    line.runs.tick(NOW);
     for part in 0..50_u64 {
         let items: Vec<Json> = (0..1000)
             .map(|n| {
@@ -55,8 +57,11 @@ fn a_run_of_fifty_thousand_spans() {
     }
     wait(&line.runs, NOW, Duration::from_secs(60));
     let detail = line.runs.find_run_of_account("default", &format!("{:032}", 1)).unwrap();
-    assert_eq!((detail.view.totals.calls(), detail.step_count), (50_000, 50_000));
+    assert_eq!((detail.view.totals.calls(), detail.step_count), (50_000, 20_000));
+    assert_eq!((detail.view.totals.iterations, detail.view.totals.tokens().input), (50_000, 50_000));
     assert_eq!(detail.steps.unwrap().len(), 2000);
+    assert!(meter.render().contains("tollgate_run_items_summed_total 30000"), "{}", meter.render());
+    assert!(line.runs.state.lock().store.groups().all(|group| group.weight() < 100_000));
 }
 
 /// Two tenants of one account with the same session id: each run and its cost belong to its own tenant.

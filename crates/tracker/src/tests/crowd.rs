@@ -17,7 +17,7 @@ use genai::testing::request;
 use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use kernel::secret::Secret;
 use pipeline::{Batch, Processor};
-use runs::{OutcomeVerdict, RunCatalog, RunOutcome, RunOwner, RunState, RunTotals, SessionView};
+use runs::{OutcomeVerdict, RunOutcome, RunOwner, RunState, RunTotals, SessionView};
 use telemetry::Meter;
 
 fn span(trace: u64, id: u64, operation: &str) -> Json {
@@ -76,16 +76,16 @@ fn many_roots_cost_no_more_than_separate_ones() {
     }
 }
 
-/// A heavy group that does not change is evaluated once, however often its runs are requested.
+/// A list reads what is known: no run is computed again for it.
 #[test]
-fn who_asks_again_gets_what_is_known() {
+fn a_list_computes_nothing_again() {
     let line = crowd(500, |_| 1, |_| 1);
-    let first = line.runs.recent_runs(100);
-    let mut again = Vec::new();
-    assert_eq!(steps(|| again = line.runs.recent_runs(100)), 0);
-    assert!(first.iter().map(|view| &view.run).eq(again.iter().map(|view| &view.run)) && first.len() == 100);
+    let count = || line.runs.board().select_runs(0, |_| true).len();
+    assert_eq!(count(), 500);
+    let mut again = 0;
+    assert_eq!((steps(|| again = count()), again), (0, 500));
     play(&line, &[span(1, 9_000_000, "chat")]);
-    assert_ne!(steps(|| again = line.runs.recent_runs(100)), 0, "it changed");
+    assert_ne!(steps(|| again = count()), 0, "it changed");
 }
 
 /// One-span requests for a session of thousands: all of them together may read only an amount bounded by the session's
@@ -165,36 +165,10 @@ fn listened(settings: Settings) -> (Arc<Listener>, Arc<RunTracker>) {
     let zero = || AtomicU64::new(0);
     let listener = Arc::new(Listener { ids, runs: Mutex::new(Weak::new()), asked: zero(), held: zero() });
     let policy: Arc<dyn IdPolicy> = Arc::<Listener>::clone(&listener);
-    let runs = Arc::new(RunTracker::new("runs".into(), settings, vocabulary(), policy, &Meter::new()));
+    let runs = with_history(RunTracker::new("runs".into(), settings, vocabulary(), policy, &Meter::new()));
     *listener.runs.lock().unwrap() = Arc::downgrade(&runs);
     runs.tick(NOW);
     (listener, runs)
-}
-
-/// A search for a pseudonymous run id must not compute a pseudonym for every id of other accounts, nor repeat it for
-/// its own account's: that takes seconds with 20,000 groups. (Counts are asserted, because times depend on the
-/// machine.)
-#[test]
-fn a_pseudonym_is_looked_up_among_its_own() {
-    let (listener, runs) = listened(settings());
-    for (account, count) in [("few", 5_u64), ("many", 400)] {
-        for trace in 1..=count {
-            let mut root = span(trace, 1, "invoke_agent");
-            root["attributes"]["session.id"] = json!(format!("s{trace}"));
-            let batch = processed_as(&runs, account, &[root]);
-            batch.effects.iter().for_each(|effect| runs.apply(effect));
-        }
-    }
-    let asked = |account: &str| {
-        let before = listener.asked.load(Ordering::Relaxed);
-        assert!(runs.find_run_of_account(account, "h-00000000000000000000000000000000").is_none());
-        listener.asked.load(Ordering::Relaxed) - before
-    };
-    let few = asked("few");
-    assert!(few < 60, "{few} ids of others");
-    let (first, again) = (asked("many"), asked("many"));
-    // the ids of the latest groups are always checked
-    assert!(first >= again + 144, "{first}, then {again}: they are made anew each time");
 }
 
 /// Evaluations, pages, tool calls, measures and evictions: none processes names while it holds the lock.
@@ -314,11 +288,11 @@ fn an_id_of_two_accounts() {
     assert_eq!(line.runs.accounts_with_run(&id), ["a", "b"]);
     let outcome = RunOutcome { verdict: OutcomeVerdict::Overridden, confidence: None, resolution_seconds: None };
     for account in ["b", "a"] {
-        line.apply(&line.runs.outcome_effect(account, &id, outcome, NOW).unwrap());
+        line.apply(&line.runs.reported_outcome(account, &id, outcome).unwrap());
         let judged =
             |account: &str| line.runs.find_run_of_account(account, &id).unwrap().view.judgement.outcome.is_some();
         assert_eq!((judged("a"), judged("b")), (account == "a", true));
         assert_eq!(line.runs.budget(account, &id).unwrap().view.account, account);
     }
-    assert!(line.runs.outcome_effect("c", &id, outcome, NOW).is_none());
+    assert!(line.runs.reported_outcome("c", &id, outcome).is_none());
 }

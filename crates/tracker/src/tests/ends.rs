@@ -8,7 +8,7 @@ use super::support::*;
 use genai::testing::request;
 use otlp::Signal;
 use pipeline::{Processor, RequestSource};
-use runs::{Alert, RunCatalog, RunState, RunView};
+use runs::{Alert, RunState, RunView};
 use telemetry::{Meter, names};
 
 fn agent(id: u64, parent: u64, times: [u64; 2]) -> Json {
@@ -138,7 +138,7 @@ fn dormant_groups_make_room() {
     items.iter_mut().enumerate().for_each(|(at, item)| item["attributes"]["session.id"] = json!(format!("s{at}")));
     scene.send(&items, 31 * 60);
     let known = scene.line.runs.state.lock().store.len();
-    assert_eq!((known, scene.line.views().len(), scene.sums()), (1000, 2000, (2100, 0, 2100, 2100)));
+    assert_eq!((known, scene.line.views().len(), scene.sums()), (1000, 2100, (2100, 0, 2100, 2100)));
     assert!(scene.line.views().iter().all(|view| view.state == RunState::Idle));
     assert!(scene.meter.render().contains("tollgate_runs_evicted_total 0"), "{}", scene.meter.render());
 }

@@ -232,10 +232,10 @@ fn places_are_spans() {
     }
 }
 
-fn runs_keyed(key: &str) -> RunTracker {
+fn runs_keyed(key: &str) -> std::sync::Arc<RunTracker> {
     use kernel::pseudonym::{PlainIds, Pseudonymizer};
     let ids = PlainIds(Pseudonymizer::new(&kernel::secret::Secret::new(key.into())));
-    RunTracker::new("runs".into(), settings(), vocabulary(), std::sync::Arc::new(ids), &Meter::new())
+    with_history(RunTracker::new("runs".into(), settings(), vocabulary(), std::sync::Arc::new(ids), &Meter::new()))
 }
 
 /// The span of a model that replaced another one is stamped with the reason and both models, also if the failed call

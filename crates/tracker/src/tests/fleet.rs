@@ -12,7 +12,6 @@ use genai::testing::request;
 use kernel::clock::UnixNanos;
 use otlp::{Payload, Signal};
 use pipeline::{Processor, RequestSource};
-use runs::RunCatalog;
 use telemetry::{Meter, names};
 
 struct Replica {
@@ -111,18 +110,4 @@ fn a_run_belongs_to_the_replica_of_its_latest_item() {
     let restored = runs();
     restored.restore(&saved);
     assert_eq!(restored.recent_runs(1)[0].owner.replica(), Some("worker-1"));
-}
-
-/// A state that the version without replicas wrote is read.
-#[test]
-fn the_state_of_the_version_before_is_read() {
-    let line = Line::new(runs());
-    line.play(request::payload(&json!({"items": [chat(2, 1)]})));
-    let mut saved = line.runs.checkpoint().unwrap();
-    assert_eq!((saved[0], &saved[saved.len() - 3..]), (8, &[1, 0, 0][..]), "one group of this replica, no alert");
-    saved.truncate(saved.len() - 3);
-    saved[0] = 7;
-    let restored = runs();
-    restored.restore(&saved);
-    assert_eq!(restored.recent_runs(9).len(), 1);
 }

@@ -14,7 +14,7 @@ use kernel::secret::Secret;
 use otlp::Value;
 use pipeline::Processor;
 use redaction::RedactionIdPolicy;
-use runs::{RunCatalog, RunState};
+use runs::RunState;
 use telemetry::Meter;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -321,7 +321,8 @@ fn private_names_are_shown_nowhere() {
     let rules = processors::redact::RedactConfig::default().settings().unwrap_or_else(|_| panic!("valid"));
     let key = Pseudonymizer::new(&Secret::new("key".into()));
     let ids: Arc<dyn IdPolicy> = Arc::new(RedactionIdPolicy::new(vec![rules.detector], key));
-    let line = Line::new(RunTracker::new("runs".into(), settings(), vocabulary(), Arc::clone(&ids), &meter));
+    let line =
+        Line::new(with_history(RunTracker::new("runs".into(), settings(), vocabulary(), Arc::clone(&ids), &meter)));
     line.runs.tick(NOW);
     let private = "4111-1111-1111-1111";
     // not a real key: split into parts so that secret scanners ignore it

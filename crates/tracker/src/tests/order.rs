@@ -6,7 +6,7 @@ use proptest::test_runner::{Config as Runner, RngSeed, TestRunner};
 use super::support::*;
 use otlp::Payload;
 use pipeline::Processor;
-use runs::{RunCatalog, RunView};
+use runs::RunView;
 
 fn play_all(payloads: &[Payload]) -> Vec<RunView> {
     let line = Line::whole(runs());

@@ -10,13 +10,16 @@ use serde_json::Value as Json;
 use crate::{Config, RunTracker, Settings};
 pub(super) use genai::testing::builtin::vocabulary;
 use genai::testing::request;
+use history::{HistoryStore, HistoryWrite, RunBoard};
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::{PlainIds, Pseudonymizer};
 use kernel::secret::Secret;
 use otlp::{Payload, Signal};
+use parking_lot::Mutex;
 use pipeline::{Batch, BatchOrigin, Effect, Processor, Trust};
 use processors::{cost, normalize};
-use runs::{RunCatalog, RunView};
+pub(super) use runs::RunSource;
+use runs::{RunBudget, RunDetail, RunOutcome, RunSums, RunView};
 use telemetry::Meter;
 
 /// Default time of arrival in tests: 2026-11-20 09:30.
@@ -48,15 +51,67 @@ pub(super) fn settings() -> Settings {
     Config::default().settings().unwrap_or_else(|_| panic!("defaults are valid"))
 }
 
-pub(super) fn runs_with(settings: Settings, meter: &Meter) -> RunTracker {
-    RunTracker::new("runs".into(), settings, vocabulary(), ids(), meter)
+pub(super) fn runs_with(settings: Settings, meter: &Meter) -> Arc<RunTracker> {
+    with_history(RunTracker::new("runs".into(), settings, vocabulary(), ids(), meter))
+}
+
+/// A tracker with a history in memory.
+pub(super) fn with_history(runs: RunTracker) -> Arc<RunTracker> {
+    *runs.test_history.lock() = Arc::new(Mutex::new(Some(HistoryStore::in_memory())));
+    runs.enable_history();
+    Arc::new(runs)
+}
+
+/// How pages, the API and people ask for runs.
+pub(super) trait AskRuns {
+    /// The board of the tracker, after ended runs were moved to history's file.
+    fn board(&self) -> RunBoard;
+
+    fn recent_runs(&self, limit: usize) -> Vec<RunView> {
+        let runs = self.board().latest_runs(0, limit, |_| true);
+        runs.into_iter().map(|detail| detail.view).collect()
+    }
+
+    fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail> {
+        self.board().find_run(account, id)
+    }
+
+    fn accounts_with_run(&self, id: &str) -> Vec<String> {
+        self.board().accounts_with_run(id)
+    }
+
+    fn budget(&self, account: &str, id: &str) -> Option<RunBudget> {
+        self.board().budget(account, id)
+    }
+
+    fn sums(&self) -> RunSums {
+        self.board().sums(0)
+    }
+
+    /// The effect of an outcome that a person reports.
+    fn reported_outcome(&self, account: &str, id: &str, outcome: RunOutcome) -> Option<Effect>;
+}
+
+impl AskRuns for Arc<RunTracker> {
+    fn board(&self) -> RunBoard {
+        let store = Arc::clone(&self.test_history.lock());
+        let write = HistoryWrite { runs: self.take_ended(), ..HistoryWrite::default() };
+        let now = self.state.lock().wall_or_max();
+        store.lock().as_mut().unwrap().write(&write, now).unwrap();
+        RunBoard { sources: vec![Arc::<RunTracker>::clone(self)], store }
+    }
+
+    fn reported_outcome(&self, account: &str, id: &str, outcome: RunOutcome) -> Option<Effect> {
+        let view = self.find_run_of_account(account, id)?.view;
+        Some(self.outcome_effect(&view, outcome, NOW))
+    }
 }
 
 fn ids() -> Arc<PlainIds> {
     Arc::new(PlainIds(Pseudonymizer::new(&Secret::new("key".into()))))
 }
 
-pub(super) fn runs() -> RunTracker {
+pub(super) fn runs() -> Arc<RunTracker> {
     runs_with(settings(), &Meter::new())
 }
 
@@ -91,28 +146,28 @@ pub(super) fn processed_as(runs: &RunTracker, account: &str, items: &[Json]) -> 
 /// The steps before `runs`, in pipeline order.
 pub(super) struct Line {
     steps: Vec<Box<dyn Processor>>,
-    pub(super) runs: RunTracker,
+    pub(super) runs: Arc<RunTracker>,
     batches: AtomicU64,
 }
 
 impl Line {
     /// The `runs` step alone.
-    pub(super) fn new(runs: RunTracker) -> Self {
+    pub(super) fn new(runs: Arc<RunTracker>) -> Self {
         Self { steps: Vec::new(), runs, batches: AtomicU64::new(0) }
     }
 
     /// Normalize, cost (billing logs if calls arrive on both signals) and runs.
-    pub(super) fn whole(runs: RunTracker) -> Self {
+    pub(super) fn whole(runs: Arc<RunTracker>) -> Self {
         Self::metered(runs, &Meter::new())
     }
 
     /// The same, with the steps' metrics in `meter`.
-    pub(super) fn metered(runs: RunTracker, meter: &Meter) -> Self {
+    pub(super) fn metered(runs: Arc<RunTracker>, meter: &Meter) -> Self {
         Self::priced(runs, meter, |_| {})
     }
 
     /// The same with other price settings.
-    pub(super) fn priced(runs: RunTracker, meter: &Meter, change: impl FnOnce(&mut cost::CostConfig)) -> Self {
+    pub(super) fn priced(runs: Arc<RunTracker>, meter: &Meter, change: impl FnOnce(&mut cost::CostConfig)) -> Self {
         let normalize = normalize::NormalizeProcessor::new(
             "normalize".into(),
             &normalize::NormalizeConfig::default().settings().unwrap_or_else(|_| panic!("valid")),
@@ -174,7 +229,7 @@ impl Line {
 
     /// Applies an effect that another replica committed.
     pub(super) fn apply_shared(&self, effect: &Effect, replica: &Arc<str>) {
-        let steps = self.steps.iter().map(AsRef::as_ref).chain([&self.runs as &dyn Processor]);
+        let steps = self.steps.iter().map(AsRef::as_ref).chain([&*self.runs as &dyn Processor]);
         steps
             .filter(|step| *step.id() == effect.processor && step.shares_effects())
             .for_each(|step| step.apply_shared(effect, replica));
@@ -197,7 +252,7 @@ impl Line {
 
     /// Restores each step's checkpoint.
     pub(super) fn restore(&self, saved: &[Option<Vec<u8>>]) {
-        let steps = self.steps.iter().map(AsRef::as_ref).chain([&self.runs as &dyn Processor]);
+        let steps = self.steps.iter().map(AsRef::as_ref).chain([&*self.runs as &dyn Processor]);
         for (step, saved) in steps.zip(saved) {
             assert!(saved.iter().all(|saved| step.restore(saved)));
         }

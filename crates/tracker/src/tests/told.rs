@@ -21,7 +21,7 @@ use pipeline::testing::rig::{Parts, Rig};
 use pipeline::{PipelinePlan, Processor, RequestSource, Trust};
 use proto::common::v1::{AnyValue, any_value::Value};
 use proto::logs::v1::LogRecord;
-use runs::{OutcomeVerdict, RunCatalog, RunOutcome};
+use runs::{OutcomeVerdict, RunOutcome};
 use telemetry::Meter;
 
 const START: u64 = 1_700_000_000;
@@ -34,7 +34,7 @@ struct Gate {
 
 fn open(folder: &Path, at: u64) -> Gate {
     let meter = Meter::new();
-    let runs = Arc::new(runs_with(settings(), &meter));
+    let runs = runs_with(settings(), &meter);
     let sink = Sink::open("sink", Trust::Internal);
     let plan = |id: &str, signal, receiver: &str, processors| PipelinePlan {
         id: id.into(),
@@ -263,7 +263,7 @@ fn alerts_and_overrides_are_told() {
     gate.wait(40);
     let outcome = RunOutcome { verdict: OutcomeVerdict::Overridden, confidence: None, resolution_seconds: None };
     for _ in 0..2 {
-        let effect = gate.runs.outcome_effect("default", &format!("{:032}", 1), outcome, NOW).unwrap();
+        let effect = gate.runs.reported_outcome("default", &format!("{:032}", 1), outcome).unwrap();
         gate.rig.engine.applier.apply(&[effect], Some(pipeline::spool::RecordSeq(u64::MAX / 2)));
     }
     gate.tell();

@@ -9,7 +9,7 @@ use super::whole::{Gateway, gateway};
 use crate::cost::{CostConfig, CostProcessor};
 use crate::normalize::{NormalizeConfig, NormalizeProcessor};
 use crate::testing::{attributes, case_file, deps, origin, received};
-use ::runs::{RunCatalog, UNATTRIBUTED};
+use ::runs::{RunRecord, RunSource, UNATTRIBUTED, UsageSum};
 use genai::testing::builtin::vocabulary;
 use genai::testing::request;
 use kernel::clock::Clock;
@@ -45,6 +45,7 @@ impl Line {
         let ids = deps(gateway.clock.clone()).ids;
         let tracker = Arc::new(RunTracker::new("runs".into(), runs, vocabulary(), ids, &meter));
         tracker.set_rate_tables(cost.shelf());
+        tracker.enable_history();
         cost.tracker_slot().get_or_init(|| Arc::clone(&tracker));
         let normalize = NormalizeConfig::default().settings().unwrap();
         let normalize = NormalizeProcessor::new("normalize".into(), &normalize, vocabulary(), &meter);
@@ -87,9 +88,16 @@ impl Line {
 
     /// The same on the page of runs.
     fn in_runs(&self) -> BTreeMap<String, i64> {
-        let views = self.tracker.recent_runs(usize::MAX);
-        let shares = views.iter().flat_map(|view| view.totals.by_tenant(view.tenant.as_deref()));
-        sum_up(shares.map(|(name, share)| (name.unwrap_or(UNATTRIBUTED).to_owned(), share.atto_usd as f64 / 1e18)))
+        let runs = self.runs();
+        let shares = runs.iter().flat_map(UsageSum::of_tenants);
+        let name = |name: Option<&Arc<str>>| name.map_or(UNATTRIBUTED, |name| name).to_owned();
+        sum_up(shares.map(|(tenant, share)| (name(tenant), share.atto_usd as f64 / 1e18)))
+    }
+
+    fn runs(&self) -> Vec<RunRecord> {
+        let mut runs = Vec::new();
+        self.tracker.visit_runs(&mut |_, run| runs.extend(run));
+        runs
     }
 }
 
@@ -185,8 +193,8 @@ async fn all_outputs_agree_on_attribution() {
                 .collect();
             let names = line.gateway.names();
             let folders = names.iter().filter(|name| name.ends_with(".agev")).map(|name| name.split('/').nth(1));
-            let runs = line.tracker.recent_runs(usize::MAX);
-            let with_calls = runs.iter().filter(|run| run.totals.calls() > 0).map(|run| run.tenant.as_deref());
+            let runs = line.runs();
+            let with_calls = runs.iter().filter(|run| run.total().calls > 0).map(|run| run.tenant.as_deref());
             let sums = BTreeMap::from([(tenant.to_owned(), nanos)]);
             let found = [
                 ("stamps", prices == [price]),

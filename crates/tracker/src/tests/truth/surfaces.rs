@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
+use super::super::support::AskRuns;
 use super::make::{CEILING, Facts, RunTruth, Truth};
 use super::read::{self, COUNTED, FIGURES, PART, SHARED, SUM, Series, TOTALS, facts};
 use super::way::{Gate, Outside};
 use history::{
-    FailedSpans, ReportParameters, TimeWindow, build_report, compute_figures, figures_json, report_json,
-    report_markdown,
+    FailedSpans, FigureBuilder, ReportParameters, TimeWindow, build_report, figures_json, report_json, report_markdown,
 };
 use kernel::clock::UnixNanos;
+use runs::Alert;
 use runs::json as shape;
-use runs::{Alert, RunCatalog};
 
 const DAY: u64 = 86_400_000_000_000;
 /// Values of a run that are final at any moment; those that depend on the order of calls may change later.
@@ -70,23 +70,24 @@ struct Told {
 }
 
 impl Told {
-    fn now(gate: &Gate, outside: &Outside, now: UnixNanos) -> Self {
+    fn now(gate: &Gate, now: UnixNanos) -> Self {
         let views = gate.line.views();
-        outside.history.update_from_tracker(&gate.line.runs, now.0);
-        let entries = outside.history.all_runs();
+        let board = gate.line.runs.board();
+        let mut figures = FigureBuilder::new(TimeWindow::last(DAY, now.0));
+        board.visit_runs(0, &mut |run| figures.add(&run));
         let asked = || ReportParameters { since: DAY, ..ReportParameters::defaults() };
-        let report = build_report(&FailedSpans::default(), &entries, asked(), now.0);
+        let report = build_report(&FailedSpans::default(), &board, asked(), now.0);
         let rows = shape::runs(&views)["runs"].as_array().cloned().unwrap_or_default();
         let all: Vec<Facts> = rows.iter().map(row).collect();
         Self {
             all: sum_of(all.iter()),
             rows,
             sessions: shape::sessions(&views),
-            sums: shape::sums(&gate.line.runs.sums()),
-            page: figures_json(&compute_figures(&entries, TimeWindow::last(DAY, now.0))),
+            sums: shape::sums(&board.sums(0)),
+            page: figures_json(&figures.finish()),
             report: report_json(&report, &|_| None),
             text: report_markdown(&report, &|_| None),
-            alerts: gate.line.runs.alerts(),
+            alerts: board.alerts(),
         }
     }
 
@@ -173,8 +174,8 @@ fn each(map: &Json) -> impl Iterator<Item = (&String, &Json)> {
 }
 
 /// Checks during delivery, against the items delivered so far.
-pub(super) fn live(gate: &Gate, outside: &Outside, runs: &Runs, now: UnixNanos, known: Known) -> Vec<String> {
-    let (told, mut found) = (Told::now(gate, outside, now), Vec::new());
+pub(super) fn live(gate: &Gate, runs: &Runs, now: UnixNanos, known: Known) -> Vec<String> {
+    let (told, mut found) = (Told::now(gate, now), Vec::new());
     told.agree(&mut found);
     let names: Vec<&str> =
         AT_ONCE.into_iter().filter(|name| known.prices || !["atto", "unpriced"].contains(name)).collect();
@@ -212,7 +213,7 @@ pub(super) fn over(
     now: UnixNanos,
     (late, known): (bool, Known),
 ) -> Vec<String> {
-    let (told, mut found) = (Told::now(gate, outside, now), Vec::new());
+    let (told, mut found) = (Told::now(gate, now), Vec::new());
     told.agree(&mut found);
     let all: Vec<&str> = Truth::default().facts().into_keys().collect();
     told.is_true(runs, &all, &mut found);

@@ -1,6 +1,7 @@
 //! Delivers sessions: order, requests, pauses, repeats, and where the process ends.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
@@ -11,7 +12,6 @@ use super::read::{self, Series};
 use super::surfaces::{self, Known};
 use crate::Config;
 use genai::testing::request;
-use history::RunHistory;
 use kernel::clock::UnixNanos;
 use otlp::{Payload, Signal};
 use pipeline::{Effect, RequestSource};
@@ -36,10 +36,9 @@ pub(super) fn open() -> Gate {
     Gate { line, meter }
 }
 
-/// State that outlives a process: the page's history, and the emitted events.
+/// State that outlives a process: the emitted events. (History's file does too.)
 #[derive(Default)]
 pub(super) struct Outside {
-    pub(super) history: RunHistory,
     /// The last revision, by trace.
     pub(super) summaries: BTreeMap<u64, (u64, Facts)>,
     /// Number of events by rule, trace and session.
@@ -275,7 +274,7 @@ impl Way<'_> {
         if seconds < 2 || self.dice.below(3) > 0 {
             return Vec::new();
         }
-        surfaces::live(&self.gate, &self.outside, &self.truth(), self.now, self.known)
+        surfaces::live(&self.gate, &self.truth(), self.now, self.known)
     }
 
     /// Ends the process, orderly or not, and starts another one.
@@ -287,6 +286,7 @@ impl Way<'_> {
         self.outside.killed |= kill;
         self.outside.counted = self.outside.metrics(&self.gate);
         let before = std::mem::replace(&mut self.gate, open());
+        *self.gate.line.runs.test_history.lock() = Arc::clone(&before.line.runs.test_history.lock());
         self.gate.line.number_on_from(&before.line);
         self.gate.line.restore(&state);
         effects.iter().for_each(|effect| self.gate.line.apply(effect));

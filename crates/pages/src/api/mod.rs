@@ -1,6 +1,9 @@
 //! `/api/…` on the admin port: runs, sessions, budgets, sums, investigations, measures and alerts as JSON, and a POST
-//! for the outcome of a run. Answers have the form of [`super::json`]; ids are looked up and never printed as HTML;
+//! for the outcome of a run. Answers have the form of `runs::json`; ids are looked up and never printed as HTML;
 //! bodies are at most 4 KiB. The admin port's guard authorises requests.
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -13,8 +16,10 @@ use axum::routing::{MethodRouter, get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{OutcomeError, OutcomeStore, OutcomeVerdict, RunCatalog, RunOutcome, RunView, json as to_json};
+use history::{RETENTION, RunBoard};
+use kernel::clock::Clock;
 use net::{Spawn, spawn::run_blocking};
+use runs::{OutcomeError, OutcomeStore, OutcomeVerdict, RunOutcome, RunRecord, RunView, json as to_json};
 
 /// Default and maximum number of runs in one answer.
 const DEFAULT_RUNS: usize = 100;
@@ -25,9 +30,9 @@ const MAX_BODY_BYTES: usize = 4096;
 /// State of the routes.
 #[derive(Clone)]
 pub struct RunsApi {
-    /// Answers queries.
-    pub board: Arc<dyn RunCatalog>,
+    pub board: RunBoard,
     pub judge: Arc<dyn OutcomeStore>,
+    pub clock: Arc<dyn Clock>,
     /// Runs queries off the socket threads, because one may go through all live runs.
     pub tasks: Arc<dyn Spawn>,
 }
@@ -35,17 +40,14 @@ pub struct RunsApi {
 pub fn router(api: RunsApi) -> Router {
     Router::new()
         .route("/api/runs", list(to_json::runs))
-        .route(
-            "/api/runs/{id}",
-            one(|board, account, id| Some(to_json::detail(&board.find_run_of_account(account, id)?))),
-        )
+        .route("/api/runs/{id}", one(|board, account, id| Some(to_json::detail(&board.find_run(account, id)?))))
         .route("/api/runs/{id}/budget", one(|board, account, id| Some(to_json::budget(&board.budget(account, id)?))))
         .route("/api/runs/{id}/outcome", post(outcome))
         .route("/api/sessions", list(to_json::sessions))
-        .route("/api/sums", all(|board| to_json::sums(&board.sums())))
-        .route("/api/investigations", all(|board| to_json::investigations(&board.investigations())))
-        .route("/api/measures", all(|board| to_json::measures(&board.measures())))
-        .route("/api/alerts", all(|board| to_json::alerts(&board.alerts())))
+        .route("/api/sums", all(|board, from| to_json::sums(&board.sums(from))))
+        .route("/api/investigations", all(|board, _| to_json::investigations(&board.investigations())))
+        .route("/api/measures", all(|board, _| to_json::measures(&board.measures())))
+        .route("/api/alerts", all(|board, _| to_json::alerts(&board.alerts())))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(api)
 }
@@ -63,24 +65,27 @@ struct RunFilter {
 }
 
 impl RunFilter {
-    fn list_runs(&self, board: &dyn RunCatalog) -> Vec<RunView> {
-        let is_unfiltered = self.tenant.is_none() && self.feature.is_none() && self.state.is_none();
-        let is_unfiltered =
-            is_unfiltered && self.session.is_none() && self.incident.is_none() && self.service.is_none();
-        let limit = self.limit.unwrap_or(DEFAULT_RUNS).min(MAX_RUNS);
-        let mut views = board.recent_runs(if is_unfiltered { limit } else { MAX_RUNS });
+    fn matches(&self, run: &RunRecord) -> bool {
         let matches =
             |wanted: &Option<String>, has: Option<&str>| wanted.as_deref().is_none_or(|wanted| has == Some(wanted));
-        views.retain(|view| {
-            matches(&self.tenant, view.tenant.as_deref())
-                && matches(&self.feature, view.feature.as_deref())
-                && matches(&self.service, view.service.as_deref())
-                && matches(&self.state, Some(view.state.as_str()))
-                && matches(&self.session, Some(&view.session))
-                && matches(&self.incident, view.incident.as_deref())
-        });
-        views.truncate(limit);
-        views
+        matches(&self.tenant, run.tenant.as_deref())
+            && matches(&self.feature, run.feature.as_deref())
+            && matches(&self.service, run.service.as_deref())
+            && matches(&self.state, Some(run.state.as_str()))
+            && matches(&self.session, Some(&run.session))
+            && matches(&self.incident, run.incident.as_deref())
+    }
+
+    fn list_runs(&self, board: &RunBoard, from: u64) -> Vec<RunView> {
+        let limit = self.limit.unwrap_or(DEFAULT_RUNS).min(MAX_RUNS);
+        board.latest_runs(from, limit, |run| self.matches(run)).into_iter().map(|detail| detail.view).collect()
+    }
+}
+
+impl RunsApi {
+    /// Begin of the time whose runs are shown, unix ns.
+    fn from(&self) -> u64 {
+        self.clock.now().0.saturating_sub(RETENTION)
     }
 }
 
@@ -113,23 +118,27 @@ async fn respond_off_thread(api: RunsApi, make: impl FnOnce(&RunsApi) -> Respons
 /// Answers with runs that match the query's filter.
 fn list(make: fn(&[RunView]) -> Value) -> MethodRouter<RunsApi> {
     get(move |State(api): State<RunsApi>, Query(filter): Query<RunFilter>| {
-        respond_off_thread(api, move |api| JsonResponse(make(&filter.list_runs(&*api.board))).into_response())
+        respond_off_thread(api, move |api| {
+            JsonResponse(make(&filter.list_runs(&api.board, api.from()))).into_response()
+        })
     })
 }
 
 /// Answers about one run, given its account and id.
-fn one(find: fn(&dyn RunCatalog, &str, &str) -> Option<Value>) -> MethodRouter<RunsApi> {
+fn one(find: fn(&RunBoard, &str, &str) -> Option<Value>) -> MethodRouter<RunsApi> {
     get(move |State(api): State<RunsApi>, Path(id): Path<String>, Query(query): Query<AccountQuery>| {
         respond_off_thread(api, move |api| match query.resolve_account(api, &id) {
-            Ok(account) => json_or_not_found(find(&*api.board, &account, &id)),
+            Ok(account) => json_or_not_found(find(&api.board, &account, &id)),
             Err(answer) => *answer,
         })
     })
 }
 
-/// Answers with what the catalog holds ready.
-fn all(make: fn(&dyn RunCatalog) -> Value) -> MethodRouter<RunsApi> {
-    get(move |State(api): State<RunsApi>| async move { JsonResponse(make(&*api.board)) })
+/// Answers with figures of all runs, or of those later than a time.
+fn all(make: fn(&RunBoard, u64) -> Value) -> MethodRouter<RunsApi> {
+    get(move |State(api): State<RunsApi>| {
+        respond_off_thread(api, move |api| JsonResponse(make(&api.board, api.from())).into_response())
+    })
 }
 
 /// Selects the account, if several have a run of the same id.

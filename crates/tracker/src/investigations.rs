@@ -1,28 +1,18 @@
-//! [`RunHistory`]: runs of evicted groups that are still shown, the sums over all runs, the outcomes of runs, and the
-//! investigations that runs belong to. Bounded: 1,000 runs, sums of 200 tenants, features or models and of 1,000 users
-//! or sessions (the most expensive ones), 10,000 outcomes, 5,000 investigations. The account with the most entries
-//! loses one first: a sum is added to the account's `other`, everything else is dropped. `state` decides when a run is
-//! over.
+//! [`Investigations`]: the outcomes of runs, and the investigations that runs belong to. Bounded: 10,000 outcomes, 5,000
+//! investigations; the account with the most entries loses one first. `state` decides when a run is over.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use kernel::bounded_map::{AccountHash, BoundedMap};
+use kernel::bounded_map::BoundedMap;
 use runs::fair_eviction::choose_eviction;
-use runs::{InvestigationStats, OTHER, OutcomeVerdict, RunJudgement, RunSums, RunView, UNATTRIBUTED, UsageSum};
+use runs::{InvestigationStats, OutcomeVerdict, RunJudgement, RunView, UNATTRIBUTED};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{put, put_list, take};
-use super::constants::MAX_RECENT_RUNS;
-use super::contribution::{self, RunContribution};
 use super::observation::ObservedOutcome;
-use super::observe::run_digest;
 use super::outbox::OutboxEvent;
 use super::recorder::RunEventRecorder;
 
-/// Maximum number of tenants, features or models with a sum of their own.
-const MAX_NAMED_SUMS: usize = 200;
-/// Maximum number of users or sessions with a sum of their own.
-const MAX_USERS_OR_SESSIONS: usize = 1000;
 const MAX_OUTCOMES: usize = 10_000;
 const MAX_INVESTIGATIONS: usize = 5000;
 /// Maximum number of runs in one investigation. Further runs do not count: without a figure to subtract, each of their
@@ -46,12 +36,6 @@ pub(super) struct InvestigationState {
     last: u64,
 }
 
-/// A run that is still shown, and its digest.
-struct FinishedRun {
-    view: RunView,
-    digest: u64,
-}
-
 /// The judgement of a run of an account.
 #[derive(Default)]
 struct JudgedRun {
@@ -61,9 +45,7 @@ struct JudgedRun {
 
 /// See the module documentation.
 #[derive(Default)]
-pub(super) struct RunHistory {
-    recent: BoundedMap<u64, FinishedRun, MAX_RECENT_RUNS>,
-    sums: BTreeMap<String, RunSums>,
+pub(super) struct Investigations {
     outcomes: BoundedMap<u64, JudgedRun, MAX_OUTCOMES>,
     /// By account and incident.
     investigations: BTreeMap<(String, String), InvestigationState>,
@@ -75,10 +57,8 @@ pub(super) struct RunHistory {
     pub(super) events: Vec<OutboxEvent>,
 }
 
-impl RunHistory {
+impl Investigations {
     pub(super) fn save(&self, out: &mut Vec<u8>) {
-        put_list(self.recent(), out);
-        put(&self.sums, out);
         put_list(self.outcomes.iter().map(|(run, judged)| (run, &judged.judgement)), out);
         put_list(self.outcomes.iter().map(|(run, judged)| (&judged.account, run)), out);
         put(&self.investigations, out);
@@ -86,11 +66,6 @@ impl RunHistory {
 
     pub(super) fn load(from: &mut &[u8]) -> Option<Self> {
         let mut history = Self::default();
-        for view in take::<Vec<RunView>>(from)? {
-            let digest = run_digest(&view.account, &view.run);
-            history.add_finished_run(view, digest);
-        }
-        history.sums = take(from)?;
         let mut judgements: BTreeMap<u64, RunJudgement> = take(from)?;
         for (account, run) in take::<Vec<(String, u64)>>(from)? {
             let judgement = judgements.remove(&run).unwrap_or_default();
@@ -102,56 +77,10 @@ impl RunHistory {
         history.investigations = investigations;
         Some(history)
     }
-}
 
-impl RunHistory {
-    /// Replaces a group's old share in the sums with its new one, both encoded as in [`contribution`].
-    pub(super) fn replace_contributions(&mut self, account: &str, before: &[u8], after: &[u8]) {
-        if before == after {
-            return;
-        }
-        let (before, after) = (contribution::decode_contributions(before), contribution::decode_contributions(after));
-        let own = self.sums.entry(account.to_owned()).or_default();
-        let old_parts: Vec<SumContribution<'_>> = before.iter().flat_map(contribution_parts).collect();
-        // a name that was evicted has its old share in `other`
-        let have_own_sum: Vec<bool> = old_parts.iter().map(|part| (part.map)(own).contains_key(part.name)).collect();
-        after.iter().for_each(|new| own.all.add(&new.sum));
-        before.iter().for_each(|old| own.all.subtract(&old.sum));
-        for SumContribution { map, max_names, name, amount } in after.iter().flat_map(contribution_parts) {
-            sum_of_name(&mut self.sums, map, [account, name], max_names).add(amount);
-        }
-        let own = self.sums.entry(account.to_owned()).or_default();
-        for (SumContribution { map, name, amount, .. }, has_own_sum) in old_parts.into_iter().zip(have_own_sum) {
-            let sums = map(own);
-            let name = if has_own_sum && sums.contains_key(name) { name } else { OTHER };
-            if let Some(sum) = sums.get_mut(name) {
-                sum.subtract(amount);
-                if *sum == UsageSum::default() {
-                    sums.remove(name);
-                }
-            }
-        }
-    }
-
-    /// The sums over all runs, live ones included.
-    pub(super) fn sums(&self) -> RunSums {
-        let mut sums = RunSums::default();
-        self.sums.values().for_each(|account| sums.add(account));
-        RunSums { by_account: self.sums.clone(), ..sums }
-    }
-
-    /// Runs that are still shown, oldest first.
-    pub(super) fn recent(&self) -> impl DoubleEndedIterator<Item = &RunView> {
-        self.recent.iter().map(|(_, run)| &run.view)
-    }
-
-    pub(super) fn add_finished_run(&mut self, view: RunView, digest: u64) {
-        self.recent.push(AccountHash::from(&*view.account), FinishedRun { view, digest });
-    }
-
-    /// The recorded outcome of a run, by its digest.
-    pub(super) fn judgement(&self, digest: u64) -> RunJudgement {
-        self.outcomes.get(&digest).map(|judged| judged.judgement.clone()).unwrap_or_default()
+    /// The recorded outcome of a run, by its key.
+    pub(super) fn judgement(&self, key: u64) -> Option<RunJudgement> {
+        self.outcomes.get(&key).map(|judged| judged.judgement.clone())
     }
 
     pub(super) fn record_outcome(
@@ -171,8 +100,6 @@ impl RunHistory {
             judgement.scores.drain(..judgement.scores.len().saturating_sub(MAX_SCORES));
             judgement.clone()
         });
-        let runs = self.recent.values_mut().filter(|run| run.digest == observed.run);
-        runs.for_each(|run| run.view.judgement = judgement.clone());
         let key_of_run = || self.investigation_of_run.get(&observed.run).filter(|key| key.0 == account).cloned();
         let named_key = || Some((account.to_owned(), observed.incident.to_string()));
         let Some(key) = (if observed.incident.is_empty() { key_of_run() } else { named_key() }) else { return };
@@ -195,7 +122,7 @@ impl RunHistory {
                 self.evict_investigation();
             }
         }
-        let judgement = self.judgement(digest);
+        let judgement = self.judgement(digest).unwrap_or_default();
         let (account, incident) = key.clone();
         let investigation = self.investigations.entry(key.clone()).or_default();
         if investigation.agent_type.is_empty() {
@@ -252,7 +179,7 @@ impl RunHistory {
     }
 
     /// Investigations by agent type.
-    pub(super) fn investigations(&self) -> BTreeMap<String, InvestigationStats> {
+    pub(super) fn by_agent_type(&self) -> BTreeMap<String, InvestigationStats> {
         let mut by_type: BTreeMap<String, InvestigationStats> = BTreeMap::new();
         let mut calls: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
         for case in self.investigations.values() {
@@ -301,60 +228,4 @@ pub(super) fn percentile(mut values: Vec<u64>, share: f64) -> f64 {
     values.sort_unstable();
     let rank = (values.len() as f64 * share).ceil() as usize;
     values.get(rank.saturating_sub(1)).map_or(0.0, |value| *value as f64)
-}
-
-/// The amount that a run adds to the sum of one name.
-struct SumContribution<'c> {
-    /// Selects the map that holds the sum.
-    map: fn(&mut RunSums) -> &mut BTreeMap<String, UsageSum>,
-    /// Maximum number of names in that map.
-    max_names: usize,
-    name: &'c str,
-    amount: &'c UsageSum,
-}
-
-fn contribution_parts(run: &RunContribution) -> Vec<SumContribution<'_>> {
-    let (max_names, amount) = (MAX_USERS_OR_SESSIONS, &run.sum);
-    let mut parts = vec![
-        SumContribution { map: |sums| &mut sums.by_feature, max_names: MAX_NAMED_SUMS, name: &run.feature, amount },
-        SumContribution { map: |sums| &mut sums.by_user, max_names, name: &run.user, amount },
-        SumContribution { map: |sums| &mut sums.by_session, max_names, name: &run.session, amount },
-    ];
-    let max_names = MAX_NAMED_SUMS;
-    for (name, amount) in &run.tenants {
-        parts.push(SumContribution { map: |sums| &mut sums.by_tenant, max_names, name, amount });
-    }
-    for (name, amount) in &run.models {
-        parts.push(SumContribution { map: |sums| &mut sums.by_model, max_names, name, amount });
-    }
-    parts
-}
-
-/// The sum of an account's name, created if missing. If there are too many names, the cheapest name of the account
-/// with the most is merged into that account's `other`.
-fn sum_of_name<'m>(
-    accounts: &'m mut BTreeMap<String, RunSums>,
-    map: impl Fn(&mut RunSums) -> &mut BTreeMap<String, UsageSum>,
-    [account, name]: [&str; 2],
-    max_names: usize,
-) -> &'m mut UsageSum {
-    let is_known = map(accounts.entry(account.to_owned()).or_default()).contains_key(name);
-    let count = |sums: &mut RunSums| map(sums).keys().filter(|name| *name != OTHER).count();
-    if !is_known && accounts.values_mut().map(count).sum::<usize>() >= max_names {
-        let fullest = accounts.iter_mut().map(|(account, sums)| (map(sums).len(), account)).max();
-        let fullest = fullest.map(|(_, account)| account.clone());
-        fullest
-            .and_then(|account| accounts.get_mut(&account))
-            .into_iter()
-            .for_each(|sums| merge_cheapest_into_other(map(sums)));
-    }
-    map(accounts.entry(account.to_owned()).or_default()).entry(name.to_owned()).or_default()
-}
-
-fn merge_cheapest_into_other(sums: &mut BTreeMap<String, UsageSum>) {
-    let cheapest = sums.iter().filter(|(name, _)| *name != OTHER).min_by_key(|(_, sum)| (sum.atto_usd, sum.runs));
-    let cheapest = cheapest.map(|(name, _)| name.clone());
-    if let Some(sum) = cheapest.and_then(|name| sums.remove(&name)) {
-        sums.entry(OTHER.to_owned()).or_default().add(&sum);
-    }
 }

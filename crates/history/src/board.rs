@@ -1,0 +1,144 @@
+//! [`RunBoard`]: all runs, for pages, the API, the report and alerts. Each run is in one place: in the tracker until it
+//! is over, then in the file. The lock of the file is held for a whole read, and by the recorder while it moves ended
+//! runs, so a reader sees each run once. A run that goes on after its end is in both, and the tracker's is read.
+//! `src/app/history_recorder.rs` writes the file.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use foldhash::{HashMap, HashSet, HashSetExt as _};
+use parking_lot::Mutex;
+
+use runs::{
+    Alert, BudgetState, InvestigationStats, MeasureAggregate, RunBudget, RunDetail, RunRecord, RunSource, RunSums,
+    run_key,
+};
+
+use super::store::HistoryStore;
+
+/// How long runs are kept with their calls, ns.
+pub const RETENTION: u64 = 48 * 3_600_000_000_000;
+
+/// The file, once it is open.
+pub type SharedHistoryStore = Arc<Mutex<Option<HistoryStore>>>;
+
+/// See the module documentation.
+#[derive(Clone, Default)]
+pub struct RunBoard {
+    pub sources: Vec<Arc<dyn RunSource>>,
+    pub store: SharedHistoryStore,
+}
+
+impl RunBoard {
+    /// Calls `visit` with each run whose last event is later than `from` (unix ns), and with each that is not over.
+    pub fn visit_runs(&self, from: u64, visit: &mut dyn FnMut(RunRecord)) {
+        let store = self.store.lock();
+        let mut seen: HashSet<u64> = HashSet::new();
+        for source in &self.sources {
+            source.visit_runs(&mut |key, run| {
+                let is_new = seen.insert(key);
+                if let Some(run) = run.filter(|run| is_new && (run.is_live() || run.at > from)) {
+                    visit(run);
+                }
+            });
+        }
+        if let Some(store) = &*store {
+            store.visit_runs(from, &mut |key, run| {
+                if !seen.contains(&key) {
+                    visit(run);
+                }
+            });
+        }
+    }
+
+    /// The runs that `keep` chooses.
+    pub fn select_runs(&self, from: u64, keep: impl Fn(&RunRecord) -> bool) -> Vec<RunRecord> {
+        let mut runs = Vec::new();
+        self.visit_runs(from, &mut |run| runs.extend(keep(&run).then_some(run)));
+        runs
+    }
+
+    /// The latest runs that `keep` chooses, live ones first, at most `limit`.
+    pub fn latest_runs(&self, from: u64, limit: usize, keep: impl Fn(&RunRecord) -> bool) -> Vec<RunDetail> {
+        let mut runs = self.select_runs(from, keep);
+        runs.sort_by_key(|run| (!run.is_live(), Reverse(run.at)));
+        runs.truncate(limit);
+        let keys: Vec<u64> = runs.iter().map(RunRecord::key).collect();
+        let mut found: HashMap<u64, RunDetail> = self.find_runs(&keys).into_iter().collect();
+        keys.iter().filter_map(|key| found.remove(key)).collect()
+    }
+
+    /// One run of an account, with its judgement.
+    pub fn find_run(&self, account: &str, id: &str) -> Option<RunDetail> {
+        self.find_runs(&[run_key(account, id)]).pop().map(|(_, detail)| detail)
+    }
+
+    fn find_runs(&self, keys: &[u64]) -> Vec<(u64, RunDetail)> {
+        let mut found = {
+            let store = self.store.lock();
+            let mut found: Vec<_> = self.sources.iter().flat_map(|source| source.find_runs(keys)).collect();
+            let known: HashSet<u64> = found.iter().map(|(key, _)| *key).collect();
+            let stored = keys.iter().filter(|key| !known.contains(key));
+            found.extend(stored.filter_map(|key| Some((*key, store.as_ref()?.read_run(*key)?))));
+            found
+        };
+        for (key, detail) in &mut found {
+            let judged = self.sources.iter().find_map(|source| source.judgement(*key));
+            judged.into_iter().for_each(|judgement| detail.view.judgement = judgement);
+        }
+        found
+    }
+
+    /// Accounts that have runs.
+    pub fn accounts(&self) -> BTreeSet<String> {
+        let stored = self.store.lock().as_ref().map(HistoryStore::accounts).unwrap_or_default();
+        self.sources.iter().flat_map(|source| source.accounts()).chain(stored).collect()
+    }
+
+    /// Accounts that have a run of this id.
+    pub fn accounts_with_run(&self, id: &str) -> Vec<String> {
+        self.accounts().into_iter().filter(|account| self.find_run(account, id).is_some()).collect()
+    }
+
+    /// The run's state relative to its iteration ceiling.
+    pub fn budget(&self, account: &str, id: &str) -> Option<RunBudget> {
+        let view = self.find_run(account, id)?.view;
+        let ceiling = self.sources.first().map_or(u64::MAX, |source| source.iteration_ceiling(view.feature.as_deref()));
+        let state = match view.totals.iterations {
+            used if used >= ceiling => BudgetState::Exceeded,
+            used if used.saturating_mul(5) >= ceiling.saturating_mul(4) => BudgetState::Warned,
+            _ => BudgetState::Ok,
+        };
+        Some(RunBudget { view, ceiling, state })
+    }
+
+    /// Sums over the runs whose last event is later than `from`, live ones up to now.
+    pub fn sums(&self, from: u64) -> RunSums {
+        let mut sums = RunSums::default();
+        self.visit_runs(from, &mut |run| sums.add_run(&run));
+        sums.finish()
+    }
+
+    /// Investigations by agent type. If several trackers know one type, that with more investigations is shown.
+    pub fn investigations(&self) -> BTreeMap<String, InvestigationStats> {
+        let mut by_agent_type: BTreeMap<String, InvestigationStats> = BTreeMap::new();
+        for (agent_type, stats) in self.sources.iter().flat_map(|source| source.investigations()) {
+            let known = by_agent_type.entry(agent_type).or_default();
+            if stats.count > known.count {
+                *known = stats;
+            }
+        }
+        by_agent_type
+    }
+
+    /// Aggregates of numeric span attributes.
+    pub fn measures(&self) -> Vec<MeasureAggregate> {
+        self.sources.iter().flat_map(|source| source.measures()).collect()
+    }
+
+    /// Firing alerts, then the latest resolved ones.
+    pub fn alerts(&self) -> Vec<Alert> {
+        self.sources.iter().flat_map(|source| source.alerts()).collect()
+    }
+}

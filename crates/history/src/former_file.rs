@@ -1,0 +1,114 @@
+//! Converts a file of version 1, which kept runs as JSON: their records are kept, the calls of each run are not.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use serde::Deserialize;
+
+use genai::CallTokenBuckets;
+use runs::{ModelTotals, RunRecord, RunState, ToolTotals};
+
+pub(super) const VERSION: i64 = 1;
+
+/// A part of a run: of a model, another tenant or a tool.
+#[derive(Deserialize)]
+#[serde(default)]
+struct FormerPart {
+    name: Arc<str>,
+    calls: u64,
+    input: u64,
+    output: u64,
+    atto: i128,
+    unpriced: u64,
+    no_usage: u64,
+    failed: u64,
+    denied: u64,
+}
+
+impl Default for FormerPart {
+    fn default() -> Self {
+        let (calls, input, output, atto, unpriced, no_usage, failed, denied) = Default::default();
+        Self { name: "".into(), calls, input, output, atto, unpriced, no_usage, failed, denied }
+    }
+}
+
+impl FormerPart {
+    fn into_model(self) -> (Arc<str>, ModelTotals) {
+        let Self { name, calls, input, output, atto: atto_usd, unpriced, no_usage, .. } = self;
+        let tokens = CallTokenBuckets { input, output, ..CallTokenBuckets::default() };
+        (name, ModelTotals { calls, tokens, atto_usd, unpriced, no_usage })
+    }
+
+    fn into_tool(self) -> (Arc<str>, ToolTotals) {
+        let Self { name, calls, failed, denied, .. } = self;
+        (name, ToolTotals { ok: calls.saturating_sub(failed + denied), failed, denied, retries: 0 })
+    }
+}
+
+#[derive(Deserialize)]
+struct FormerRun {
+    account: Arc<str>,
+    run: Box<str>,
+    session: Box<str>,
+    trace: Box<str>,
+    root: [u8; 8],
+    tenant: Option<Arc<str>>,
+    feature: Option<Arc<str>>,
+    user: Option<Arc<str>>,
+    commit: Option<Arc<str>>,
+    issue: Option<Arc<str>>,
+    template: Option<Arc<str>>,
+    service: Option<Arc<str>>,
+    state: String,
+    start: u64,
+    at: u64,
+    duration: u64,
+    iterations: u64,
+    failed_calls: u64,
+    writes: u64,
+    models: Vec<FormerPart>,
+    #[serde(default)]
+    others: Vec<FormerPart>,
+    tools: Vec<FormerPart>,
+    #[serde(default)]
+    troubles: Vec<([Arc<str>; 2], u64)>,
+    fallbacks: Vec<([Arc<str>; 4], u64)>,
+    denials: Vec<(Arc<str>, Arc<str>, u64)>,
+}
+
+impl From<FormerRun> for RunRecord {
+    fn from(former: FormerRun) -> Self {
+        let FormerRun { account, run, session, trace, root, tenant, feature, user, commit, issue, .. } = former;
+        let FormerRun { template, service, start, at, duration, iterations, failed_calls, writes, .. } = former;
+        let FormerRun { models, others, tools, troubles, fallbacks, denials, .. } = former;
+        let into_models = |parts: Vec<FormerPart>| parts.into_iter().map(FormerPart::into_model).collect();
+        #[rustfmt::skip]
+        let record = Self {
+            account, run, session, trace, root, tenant, feature, user, commit, issue, template, service, start, at,
+            duration, iterations, failed_calls, writes, troubles, fallbacks,
+            // the tracker has a live run again
+            state: RunState::parse(&former.state).filter(|state| *state != RunState::Live).unwrap_or(RunState::Evicted),
+            incident: None,
+            operation: None,
+            models: into_models(models),
+            others: into_models(others),
+            tools: tools.into_iter().map(FormerPart::into_tool).collect(),
+            denials: denials.into_iter().map(|(tool, source, count)| ([tool, source], count)).collect(),
+        };
+        record
+    }
+}
+
+/// Reads all runs and empties the file of their former tables.
+pub(super) fn take_runs(db: &Connection) -> Result<Vec<RunRecord>, rusqlite::Error> {
+    let mut statement = db.prepare("SELECT entry FROM runs")?;
+    let entries = statement.query_map([], |row| row.get::<_, Vec<u8>>(0))?.collect::<Result<Vec<_>, _>>()?;
+    drop(statement);
+    db.execute_batch("DROP TABLE runs")?;
+    let count_account_columns = "SELECT COUNT(*) FROM pragma_table_info('samples') WHERE name = 'account'";
+    if db.query_row(count_account_columns, [], |row| row.get::<_, i64>(0))? == 0 {
+        db.execute_batch("ALTER TABLE samples ADD COLUMN account TEXT NOT NULL DEFAULT ''")?;
+    }
+    let parse = |entry: &Vec<u8>| serde_json::from_slice::<FormerRun>(entry).ok().map(RunRecord::from);
+    Ok(entries.iter().filter_map(parse).collect())
+}

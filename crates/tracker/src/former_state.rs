@@ -1,0 +1,74 @@
+//! Reads checkpoints of the two versions before, in which the tracker kept sums and the latest ended runs itself.
+
+use std::collections::BTreeMap;
+
+use runs::{EndedRuns, RunDetail, RunView, UsageSum, run_key};
+use serde::Deserialize;
+
+use super::codec::take;
+use super::group::{GroupKey, ItemGroup, LifecycleMark, ModelCallRecord, PublicationRecord, SpanNode, ToolCallRecord};
+use super::sorted_map::SortedMap;
+
+/// The version without replicas, and the one with them.
+pub(super) const VERSIONS: [u8; 2] = [7, 8];
+
+type FormerSums = BTreeMap<String, UsageSum>;
+
+/// Takes the latest ended runs, for history, and the sums, which history has too.
+pub(super) fn take_ended_runs(from: &mut &[u8]) -> Option<EndedRuns> {
+    let views: Vec<RunView> = take(from)?;
+    take::<BTreeMap<String, (UsageSum, [FormerSums; 5])>>(from)?;
+    let detail = |view: RunView| (run_key(&view.account, &view.run), RunDetail { view, steps: None, step_count: 0 });
+    Some(EndedRuns { ended: views.into_iter().map(detail).collect(), removed: Vec::new() })
+}
+
+#[derive(Deserialize)]
+struct FormerPublication {
+    over_at: u64,
+    presumed_at: u64,
+    digest: u64,
+    revision: u32,
+    _contribution_digest: u64,
+    fired: u16,
+}
+
+#[derive(Deserialize)]
+struct FormerGroup {
+    account: Box<str>,
+    keys: Vec<GroupKey>,
+    names: Vec<Box<str>>,
+    nodes: SortedMap<SpanNode>,
+    calls: SortedMap<ModelCallRecord>,
+    tools: SortedMap<ToolCallRecord>,
+    marks: SortedMap<LifecycleMark>,
+    published: SortedMap<FormerPublication>,
+    _contributions: Box<[u8]>,
+    received: u64,
+    touched: u64,
+    batch: u64,
+    unfinished_runs: u32,
+    named_runs: u32,
+    has_trouble: bool,
+}
+
+pub(super) fn take_groups(from: &mut &[u8]) -> Option<Vec<ItemGroup>> {
+    Some(take::<Vec<FormerGroup>>(from)?.into_iter().map(ItemGroup::from).collect())
+}
+
+impl From<FormerGroup> for ItemGroup {
+    fn from(former: FormerGroup) -> Self {
+        let mut published = SortedMap::default();
+        for (key, record) in former.published.into_entries() {
+            let FormerPublication { over_at, presumed_at, digest, revision, fired, .. } = record;
+            published.insert(key, PublicationRecord { over_at, presumed_at, digest, revision, fired });
+        }
+        let FormerGroup { account, keys, names, nodes, calls, tools, marks, .. } = former;
+        let FormerGroup { received, touched, batch, unfinished_runs, named_runs, has_trouble, .. } = former;
+        #[rustfmt::skip]
+        let group = Self {
+            account, keys, names, nodes, calls, tools, marks, published, received, touched, batch, unfinished_runs,
+            named_runs, has_trouble, ..Self::default()
+        };
+        group
+    }
+}
