@@ -100,6 +100,10 @@ async fn tap_shows_what_leaves() {
     let spans = first["request"]["resourceSpans"][0]["scopeSpans"][0]["spans"][0].to_string();
     assert!(spans.contains("[EMAIL]") && spans.contains("gen_ai.payload.s3_uri"), "{spans}");
     assert!(spans.contains("file://"), "references are filled in: {spans}");
+    let file = folder.path().join("tapped.jsonl");
+    fs::write(&file, &lines).unwrap();
+    let (code, explained, said) = tollgate(&["explain", "--json", file.to_str().unwrap(), "--data-dir=none"]);
+    assert!(code == Some(0) && explained.contains("\"stamps_kept\": true"), "{explained}{said}");
     assert!(text.contains(" traces account=default traces: 1 span,") && text.contains("[EMAIL]"), "{text}");
     assert!(text.contains("others") && !text.contains("canary") && !text.contains("anna@"), "{text}");
     app.shutdown().await;
