@@ -220,6 +220,18 @@ async fn the_local_token_goes_to_its_own_gateway() {
     assert!(!fine && complaint.contains("/none/admin.token does not exist"), "{complaint}");
 }
 
+/// `report` asks for one sample of each group, which shows its kind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_has_one_sample_of_a_group() {
+    let gateway = Stub::new(200, "{}").await;
+    let samples = |more: &[&str]| {
+        let (fine, out, complaint) = tollgate(&[&["report", "--admin", &gateway.at], more].concat(), &[]);
+        assert!(fine, "{out}{complaint}");
+        gateway.last().uri.query().unwrap().split('&').find(|one| one.starts_with("samples=")).unwrap().to_owned()
+    };
+    assert_eq!([samples(&[]), samples(&["--samples", "5"])], ["samples=1", "samples=5"]);
+}
+
 /// A comment is posted to the ticket with the right login; a refusal by Jira is reported without the login, even if
 /// Jira repeats it; missing settings are named.
 #[tokio::test(flavor = "multi_thread")]
