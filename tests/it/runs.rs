@@ -165,7 +165,9 @@ async fn commands_ask_a_gateway() {
     let stranger: [(&str, &str); 2] = [("TOLLGATE_ADMIN", &at), ("TOLLGATE_ADMIN_TOKEN", "not the token at all")];
     until(|| {
         let (fine, out, _) = tollgate(&["top", "--once"], &known);
-        fine && out.contains("acme") && out.contains("gpt-5-mini")
+        // the whole id, for `/runs/ID`
+        let names_run = out.lines().any(|line| line.starts_with(&format!("{TRACE} ")));
+        fine && out.contains("acme") && out.contains("gpt-5-mini") && names_run
     })
     .await;
     let (fine, out, complaint) = tollgate(&["check", "--client", "--within", "1h"], &known);
