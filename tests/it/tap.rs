@@ -104,7 +104,7 @@ async fn tap_shows_what_leaves() {
     let file = folder.path().join("tapped.jsonl");
     fs::write(&file, &lines).unwrap();
     let (code, explained, said) = tollgate(&["explain", "--json", file.to_str().unwrap(), "--data-dir=none"]);
-    assert!(code == Some(0) && explained.contains("\"stamps_kept\": true"), "{explained}{said}");
+    assert!(code == Some(0) && explained.contains("\"from_gateway\": true"), "{explained}{said}");
     assert!(text.contains(" traces account=default traces: 1 span,") && text.contains("[EMAIL]"), "{text}");
     assert!(text.contains("others") && !text.contains("canary") && !text.contains("anna@"), "{text}");
     for line in ["  resourceSpans #0", "        -> service.name: \"agents\"", "      spans #0", "        name: second"]

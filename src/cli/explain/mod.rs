@@ -39,8 +39,8 @@ To get the gateway's pseudonyms, pass its `--config` or `--data-dir`, so that it
 
 /// The note on what a gateway wrote.
 const STAMPS_NOTE: &str = "\
-note: a gateway wrote this (it has `tollgate.…` attributes), so its prices and references are kept, as by a receiver
-with `trust: internal`. Other receivers remove them. To price the calls again, set `cost: { reprice: true }`.
+note: a gateway wrote this (it has `tollgate.…` attributes), so its prices are kept, as by a receiver with
+`trust: internal`. Other receivers remove them. To price the calls again, set `cost: { reprice: true }`.
 ";
 
 /// Options of `explain`.
@@ -75,10 +75,10 @@ pub(super) fn run(common: &CommonArgs, options: &ExplainArgs) -> Result<ExitStat
     };
     let profiles: HashMap<String, &'static str> = loaded.valid.processors.iter().filter_map(profile).collect();
     let mut dry = DryRun::new(&loaded.valid, &GatewayDeps::system())?;
-    let (mut explanations, mut stamps_kept) = (Vec::new(), false);
+    let (mut explanations, mut from_gateway) = (Vec::new(), false);
     for (signal, wire) in requests {
         dry.trust = sender_trust(signal, &wire);
-        stamps_kept |= dry.trust == Trust::Internal;
+        from_gateway |= dry.trust == Trust::Internal;
         let result = dry.process_request(signal, wire, options.pipeline.as_deref())?;
         let privacy = result.steps.iter().find_map(|step| profiles.get(&**step).copied());
         let mut explained = compare::explain_request(dry.vocabulary(), &result, privacy);
@@ -93,7 +93,7 @@ pub(super) fn run(common: &CommonArgs, options: &ExplainArgs) -> Result<ExitStat
         )));
     }
     let refused = explanations.iter().flat_map(|request| &request.items).filter(|item| item.refused.is_some()).count();
-    print_explanations(&explanations, (dry.temporary_pseudonyms, stamps_kept), options)?;
+    print_explanations(&explanations, (dry.temporary_pseudonyms, from_gateway), options)?;
     if refused == 0 {
         return Ok(ExitStatus::Success);
     }
@@ -115,12 +115,12 @@ fn sender_trust(signal: Signal, wire: &Bytes) -> Trust {
 /// Prints the explanations as JSON or text.
 fn print_explanations(
     explanations: &[RequestExplanation],
-    (temporary_pseudonyms, stamps_kept): (bool, bool),
+    (temporary_pseudonyms, from_gateway): (bool, bool),
     options: &ExplainArgs,
 ) -> Result<ExitStatus, CommandError> {
     if options.json {
         let json = serde_json::json!({
-            "requests": explanations, "temporary_pseudonyms": temporary_pseudonyms, "stamps_kept": stamps_kept,
+            "requests": explanations, "temporary_pseudonyms": temporary_pseudonyms, "from_gateway": from_gateway,
         });
         let text = serde_json::to_string_pretty(&json);
         let text = text.map_err(|_| "the explanation can't be written as JSON")?;
@@ -132,6 +132,6 @@ fn print_explanations(
     if temporary_pseudonyms && text.iter().any(|text| contains_pseudonym(text)) {
         text.push(PSEUDONYM_NOTE.to_owned());
     }
-    text.extend(stamps_kept.then(|| STAMPS_NOTE.to_owned()));
+    text.extend(from_gateway.then(|| STAMPS_NOTE.to_owned()));
     print_result(&text.join("\n"))
 }
