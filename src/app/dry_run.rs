@@ -44,6 +44,8 @@ pub struct DryRun {
     max_item_bytes: usize,
     /// The rate tables of a `cost` processor, if there is one.
     rate_tables: Option<Arc<ActiveRates>>,
+    /// The trust of the receiver of the next request.
+    pub trust: Trust,
     /// Whether pseudonyms use a key generated for this run, because the gateway's key was not found.
     pub temporary_pseudonyms: bool,
     /// The runtime for requests to a recogniser, if one is configured.
@@ -89,6 +91,7 @@ impl DryRun {
             max_item_bytes: usize::try_from(valid.limits.max_item_size.0).unwrap_or(usize::MAX),
             rate_tables,
             processors,
+            trust: Trust::ThirdParty,
             temporary_pseudonyms,
             recogniser_runtime: recogniser_runtime.map_err(|error| format!("can't start threads: {}", error.kind()))?,
         })
@@ -142,7 +145,7 @@ impl DryRun {
         let origin = BatchOrigin {
             account: "default".into(),
             receiver: "explain".into(),
-            trust: Trust::ThirdParty,
+            trust: self.trust,
             received: self.deps.clock.now(),
             id: self.deps.rng.id(),
             repeat: false,

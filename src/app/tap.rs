@@ -19,7 +19,7 @@ use serde_json::json;
 use time::format_description::well_known::Rfc3339;
 
 use crate::app::build::InletCell;
-use exporters::debug;
+use exporters::debug::{Verbosity, render_request};
 use kernel::calendar::utc;
 use kernel::clock::Clock;
 use kernel::terminal::format_count;
@@ -153,7 +153,7 @@ fn format_request(tapped: &TappedRequest, service: Option<&str>, time: &str, jso
     let body = Bytes::from(payload.encode(UnknownFields::Drop).ok()?.bytes);
     if !json_lines {
         let request = ExportRequest { signal, account: Arc::clone(account), body, items };
-        return Some(format!("{time} {pipeline} account={account} {}", debug::render_normal(&request)?));
+        return Some(format!("{time} {pipeline} account={account} {}", render_request(&request, Verbosity::Detailed)?));
     }
     let mut request = String::new();
     otlp_json::encode(signal, &body, &mut request).ok()?;

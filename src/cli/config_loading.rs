@@ -121,12 +121,14 @@ impl ConfigMessages {
     }
 }
 
-/// Reads and checks the configuration, and prints its warnings.
+/// Reads and checks the configuration. Its warnings are left out: `validate` and the start of a gateway print them, so
+/// that they don't come with every command.
 ///
 /// # Errors
 /// [`CommandError::Problems`] if it can't be used.
 pub(super) fn load_config(common: &CommonArgs, access: FileAccess) -> Result<LoadedConfig, CommandError> {
-    print_messages(load_with_messages(common, access))
+    let loaded = load_with_messages(common, access);
+    loaded.map(|(loaded, _)| loaded).map_err(|problems| CommandError::Problems(problems.rendered))
 }
 
 /// Like [`load_config`], but returns warnings and problems instead of printing them.
@@ -139,17 +141,16 @@ pub(super) fn load_with_messages(
 
 type ExtraCheck = fn(&TypedConfig, &ValidSettings) -> Vec<Problem>;
 
-/// Like [`load_config`], with a further check; all problems are reported at once.
+/// Like [`load_config`], with a further check; all problems are reported at once, and warnings are printed.
 ///
 /// # Errors
 /// See [`load_config`].
-pub(super) fn load_with_check(common: &CommonArgs, extra_check: ExtraCheck) -> Result<LoadedConfig, CommandError> {
-    print_messages(load_and_check(common, FileAccess::Read, extra_check))
-}
-
-fn print_messages(
-    loaded: Result<(LoadedConfig, ConfigMessages), ConfigMessages>,
+pub(super) fn load_with_warnings(
+    common: &CommonArgs,
+    access: FileAccess,
+    extra_check: ExtraCheck,
 ) -> Result<LoadedConfig, CommandError> {
+    let loaded = load_and_check(common, access, extra_check);
     let (loaded, warnings) = loaded.map_err(|problems| CommandError::Problems(problems.rendered))?;
     if !warnings.rendered.is_empty() {
         print_to_stderr(&warnings.rendered);

@@ -4,7 +4,7 @@
 use clap::Args;
 
 use super::common::{CommonArgs, RejectFileArg};
-use super::config_loading::{FileAccess, load_config, load_with_check};
+use super::config_loading::{FileAccess, load_config, load_with_warnings};
 use crate::app::start_checks::finding::MachineContext;
 use crate::app::{start_checks, volume};
 use crate::components::SECTIONS;
@@ -27,9 +27,9 @@ pub(super) struct ValidateArgs {
 /// Reports that a configuration is valid, or everything wrong with it and the files it names.
 pub(super) fn validate(common: &CommonArgs, options: ValidateArgs) -> Result<ExitStatus, CommandError> {
     let loaded = if options.file_only {
-        load_config(common, FileAccess::None)?
+        load_with_warnings(common, FileAccess::None, |_, _| Vec::new())?
     } else {
-        load_with_check(common, |typed, valid| {
+        load_with_warnings(common, FileAccess::Read, |typed, valid| {
             let (file, now) = (&typed.file, SystemClock::new().now());
             start_checks::find_problems(MachineContext { file, valid, now, embedded: false })
         })?

@@ -34,7 +34,7 @@ pub(super) struct ReportArgs {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
     /// Samples per group, at most 10.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 1)]
     samples: usize,
     /// Keys to group spans by, of: exception.slug, build.commit_sha, service.name, error.type, name, tenant.id,
     /// work_tracker.issue_id.

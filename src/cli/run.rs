@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::common::{CommonArgs, RejectFileArg};
-use super::config_loading::{ConfigSnapshot, FileAccess, LoadedConfig, load_config};
+use super::config_loading::{ConfigSnapshot, FileAccess, LoadedConfig, load_with_warnings};
 use super::reload::{ReloadWatcher, warn_expiring_certificates};
 use crate::app::assemble::ReloadResources;
 use crate::app::build::GatewayDeps;
@@ -47,7 +47,7 @@ pub(super) fn run(common: &CommonArgs, options: RunArgs) -> Result<ExitStatus, C
     // Both take long, and neither needs the other. A vocabulary that can't be built is built again, with its error.
     let (loaded, vocabulary) = std::thread::scope(|scope| {
         let vocabulary = scope.spawn(Vocabulary::builtin);
-        (load_config(common, FileAccess::Create), vocabulary.join().ok().and_then(Result::ok))
+        (load_with_warnings(common, FileAccess::Create, |_, _| Vec::new()), vocabulary.join().ok().and_then(Result::ok))
     });
     let loaded = loaded?;
     logging::init(loaded.valid.log_level);

@@ -22,6 +22,7 @@ use runs::amounts::{self, NO_PRICE};
 /// Rows per table.
 const MAX_ROWS: usize = 8;
 const NAME_COLUMNS: usize = 24;
+const MIN_ID_COLUMNS: usize = 26;
 /// Moves to the first line and clears the rest of the screen.
 const CLEAR_SCREEN: &str = "\x1b[H\x1b[J";
 
@@ -71,9 +72,14 @@ async fn refresh_screen(gateway: AdminClient, options: &TopArgs) -> Result<(), C
     }
 }
 
+/// A whole id, for `/runs/ID`.
+fn format_id(value: &Value) -> String {
+    escape_unsafe(value.as_str().filter(|text| !text.is_empty()).unwrap_or("-"))
+}
+
 /// A name cut to its columns.
 fn format_name(value: &Value) -> String {
-    let text = escape_unsafe(value.as_str().filter(|text| !text.is_empty()).unwrap_or("-"));
+    let text = format_id(value);
     let mut cut: String = text.chars().take(NAME_COLUMNS).collect();
     if text.chars().count() > NAME_COLUMNS {
         cut.pop();
@@ -133,23 +139,24 @@ pub(super) fn format_screen(overview: &Value, colour: bool) -> String {
     let rows = |key: &str| overview[key].as_array().unwrap_or(&none);
     for alert in rows("alerts").iter().filter(|alert| alert["state"] == "firing").take(MAX_ROWS) {
         let measured = escape_unsafe(alert["measured"].as_str().unwrap_or(""));
-        let [severity, rule, run] = ["severity", "rule", "run_id"].map(|key| format_name(&alert[key]));
-        let alert_text = format!("{severity} {rule}: {measured}  {run}");
+        let [severity, rule] = ["severity", "rule"].map(|key| format_name(&alert[key]));
+        let alert_text = format!("{severity} {rule}: {measured}  {}", format_id(&alert["run_id"]));
         let _ = writeln!(out, "  {}", paint("31", &alert_text));
     }
     for (title, key) in [("most expensive runs", "most_expensive"), ("longest runs", "longest")] {
+        let ids: Vec<String> = rows(key).iter().take(MAX_ROWS).map(|run| format_id(&run["id"])).collect();
+        let width = ids.iter().map(|id| id.chars().count()).fold(MIN_ID_COLUMNS, usize::max);
         let heading = format!(
-            "\n{title:<26} {:<8} {:>10} {:>9} {:>6} {:>6}  {:<16} trace",
+            "\n{title:<width$} {:<8} {:>10} {:>9} {:>6} {:>6}  {:<16} trace",
             "state", "cost", "time", "iter", "tools", "tenant"
         );
         let _ = writeln!(out, "{}", paint("1", &heading));
         let links = rows(&format!("{key}_trace_urls"));
-        for (index, run) in rows(key).iter().take(MAX_ROWS).enumerate() {
+        for (index, (id, run)) in std::iter::zip(&ids, rows(key)).enumerate() {
             let link = links.get(index).filter(|link| link.is_string()).unwrap_or(&run["trace_id"]);
             let _ = writeln!(
                 out,
-                "{:<26} {:<8} {:>10} {:>9} {:>6} {:>6}  {:<16} {}",
-                format_name(&run["id"]),
+                "{id:<width$} {:<8} {:>10} {:>9} {:>6} {:>6}  {:<16} {}",
                 format_name(&run["state"]),
                 format_money(&run["cost_usd"]),
                 format_seconds(&run["duration_seconds"]),

@@ -86,18 +86,42 @@ fn an_empty_data_directory_is_none() {
     assert!(code == Some(0) && shown.contains("vault: privacy `standard`\n"), "{shown}{said}");
 }
 
+/// A usable file with a warning, whose spool can't be used.
+const WITH_WARNING: &str = "receivers: { otlp: { protocols: { http: { endpoint: '127.0.0.1:0' } } } }\n\
+    exporters: { debug: { trust: internal } }\n\
+    limits: { accounts: { nobody: { requests_per_second: 1 } } }\n\
+    spool: { directory: /proc/nope, max_size: 64MiB }\n\
+    service: { pipelines: { traces: { receivers: [otlp], exporters: [debug] } } }\n";
+
+/// `validate` and a gateway's start print the warnings of a configuration, and no other command that reads it does.
+/// (Shown to fail: each of them printed all warnings.)
+#[test]
+fn warnings_come_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yaml");
+    fs::write(&path, WITH_WARNING).unwrap();
+    let has_warning = |arguments: &[&str]| {
+        let output = tollgate(folder.path()).args(arguments).arg("--config").arg(&path).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        said.contains("limits.accounts.nobody")
+    };
+    for arguments in [&["run"][..], &["validate", "--file-only"], &["validate"]] {
+        assert!(has_warning(arguments), "{arguments:?}");
+    }
+    let recorded = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recordings/semconv/openai/004-traces.pb");
+    for arguments in [&["print-config"][..], &["explain", recorded], &["rates", "show"], &["check"], &["top", "--once"]]
+    {
+        assert!(!has_warning(arguments), "{arguments:?}");
+    }
+}
+
 /// Warnings are reported together with errors. (Regression test: an error outside of the file suppressed its
 /// warnings.)
 #[test]
 fn validate_tells_warnings_beside_errors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.yaml");
-    let text = "receivers: { otlp: { protocols: { http: { endpoint: '127.0.0.1:0' } } } }\n\
-                exporters: { debug: { trust: internal } }\n\
-                limits: { accounts: { nobody: { requests_per_second: 1 } } }\n\
-                spool: { directory: /proc/nope, max_size: 64MiB }\n\
-                service: { pipelines: { traces: { receivers: [otlp], exporters: [debug] } } }\n";
-    fs::write(&path, text).unwrap();
+    fs::write(&path, WITH_WARNING).unwrap();
     let output = tollgate(folder.path()).args(["validate", "--config"]).arg(&path).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(78));

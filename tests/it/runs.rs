@@ -165,7 +165,9 @@ async fn commands_ask_a_gateway() {
     let stranger: [(&str, &str); 2] = [("TOLLGATE_ADMIN", &at), ("TOLLGATE_ADMIN_TOKEN", "not the token at all")];
     until(|| {
         let (fine, out, _) = tollgate(&["top", "--once"], &known);
-        fine && out.contains("acme") && out.contains("gpt-5-mini")
+        // the whole id, for `/runs/ID`
+        let names_run = out.lines().any(|line| line.starts_with(&format!("{TRACE} ")));
+        fine && out.contains("acme") && out.contains("gpt-5-mini") && names_run
     })
     .await;
     let (fine, out, complaint) = tollgate(&["check", "--client", "--within", "1h"], &known);
@@ -218,6 +220,18 @@ async fn the_local_token_goes_to_its_own_gateway() {
     let missing = ["alerts", "test", "--admin", &gateway.at, "--admin-token-file", "/none/admin.token"];
     let (fine, _, complaint) = tollgate(&missing, &[]);
     assert!(!fine && complaint.contains("/none/admin.token does not exist"), "{complaint}");
+}
+
+/// `report` asks for one sample of each group, which shows its kind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_has_one_sample_of_a_group() {
+    let gateway = Stub::new(200, "{}").await;
+    let samples = |more: &[&str]| {
+        let (fine, out, complaint) = tollgate(&[&["report", "--admin", &gateway.at], more].concat(), &[]);
+        assert!(fine, "{out}{complaint}");
+        gateway.last().uri.query().unwrap().split('&').find(|one| one.starts_with("samples=")).unwrap().to_owned()
+    };
+    assert_eq!([samples(&[]), samples(&["--samples", "5"])], ["samples=1", "samples=5"]);
 }
 
 /// A comment is posted to the ticket with the right login; a refusal by Jira is reported without the login, even if

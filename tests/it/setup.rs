@@ -140,15 +140,20 @@ fn clients() -> Vec<String> {
     table.lines().filter_map(|line| line.strip_prefix("  - name: ")).map(str::to_owned).collect()
 }
 
-/// The help and the error for an unknown client name every client of the table.
+/// The help, the list without a name, and the error for an unknown name have every client of the table. Nothing can be
+/// written without a name.
 #[test]
 fn help_names_every_client() {
     let home = tempfile::tempdir().unwrap();
     let help = setup(home.path(), &["--help"]);
     let unknown = setup(home.path(), &["no-client"]);
+    let list = setup(home.path(), &[]);
+    assert_eq!((list.status.code(), setup(home.path(), &["--write"]).status.code()), (Some(0), Some(2)));
     for client in clients() {
         assert!(String::from_utf8_lossy(&help.stdout).contains(&client), "{client}");
         assert!(String::from_utf8_lossy(&unknown.stderr).contains(&client), "{client}");
+        let shown = String::from_utf8_lossy(&list.stdout);
+        assert!(shown.lines().any(|line| line.starts_with(&format!("{client} "))), "{client}: {shown}");
     }
 }
 

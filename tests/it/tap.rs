@@ -68,16 +68,17 @@ fn span(service: &str, name: &str) -> Vec<u8> {
     json::decode(Signal::Traces, text.to_string().as_bytes()).unwrap()
 }
 
-/// Passing requests are shown in their outgoing form: redacted, without content, with references filled in. Requests
-/// that third parties may not see are withheld and counted; other services are left out; `--limit` ends the command.
+/// Passing requests are shown in their outgoing form: redacted, without content, with references filled in, as JSON
+/// without a terminal and as a tree with `--pretty`. Requests that third parties may not see are withheld and counted;
+/// other services are left out; `--limit` ends the command.
 #[tokio::test(flavor = "multi_thread")]
 async fn tap_shows_what_leaves() {
     let folder = tempfile::tempdir().unwrap();
     let app = started(folder.path(), serde_json::json!({ "endpoint": "127.0.0.1:0" })).await;
     let (admin, otlp) = (gateway::address(&app, "admin"), gateway::address(&app, "otlp http"));
     let token = local_token(folder.path());
-    let mut lines = tap(admin, &["--json", "--service", "agents", "--limit", "2"], Some(&token));
-    let mut text = tap(admin, &["--pipeline", "traces", "--limit", "3"], Some(&token));
+    let mut lines = tap(admin, &["--service", "agents", "--limit", "2"], Some(&token));
+    let mut text = tap(admin, &["--pretty", "--pipeline", "traces", "--limit", "3"], Some(&token));
     until_looking(admin, "2", "", &mut [&mut lines, &mut text]);
     for (service, name) in [("agents", "ask anna@example.com"), ("others", "x"), ("agents", "second")] {
         gateway::post(otlp, Signal::Traces, &span(service, name));
@@ -100,8 +101,16 @@ async fn tap_shows_what_leaves() {
     let spans = first["request"]["resourceSpans"][0]["scopeSpans"][0]["spans"][0].to_string();
     assert!(spans.contains("[EMAIL]") && spans.contains("gen_ai.payload.s3_uri"), "{spans}");
     assert!(spans.contains("file://"), "references are filled in: {spans}");
+    let file = folder.path().join("tapped.jsonl");
+    fs::write(&file, &lines).unwrap();
+    let (code, explained, said) = tollgate(&["explain", "--json", file.to_str().unwrap(), "--data-dir=none"]);
+    assert!(code == Some(0) && explained.contains("\"from_gateway\": true"), "{explained}{said}");
     assert!(text.contains(" traces account=default traces: 1 span,") && text.contains("[EMAIL]"), "{text}");
     assert!(text.contains("others") && !text.contains("canary") && !text.contains("anna@"), "{text}");
+    for line in ["  resourceSpans #0", "        -> service.name: \"agents\"", "      spans #0", "        name: second"]
+    {
+        assert!(text.lines().any(|shown| shown == line), "{line}: {text}");
+    }
     app.shutdown().await;
 }
 

@@ -31,6 +31,10 @@ const WORD_WITH_DIGIT_KEYS: [&str; 5] = ["rules", "region", "retention", "semcon
 /// Words for yes and no, of which YAML knows only `true` and `false`.
 const SWITCH_WORDS: [&str; 6] = ["true", "false", "yes", "no", "on", "off"];
 
+/// Names of units, without their plural's `s`. Any other word after a number may be part of a password.
+const UNIT_NAMES: &str = "byte kilobyte megabyte gigabyte terabyte kibibyte mebibyte gibibyte tebibyte kilo meg gig tera \
+    second minute hour day week month sec min msec usec millisecond microsecond nanosecond percent";
+
 /// Keys whose values are file paths; keys that end like them (`cert_file`) count too.
 const PATH_KEY_ENDINGS: [&str; 6] = ["path", "file", "directory", "folder", "rates", "overlays"];
 /// Keys whose values are names given by operators.
@@ -207,13 +211,15 @@ fn is_public_key(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
-/// A number with an optional unit: `10s`, `256KiB`, `0.5`.
+/// A number with an optional unit, also one that no setting has: `10s`, `256KiB`, `0.5`, `-1`, `20 gigs`.
 fn is_measure(text: &str) -> bool {
-    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-    unit.len() < text.len()
-        && text.len() <= 12
-        && unit.len() <= 3
-        && unit.bytes().all(|byte| byte.is_ascii_alphabetic())
+    let number = text.strip_prefix('-').unwrap_or(text);
+    let unit = number.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let word = unit.trim_start_matches(' ').to_ascii_lowercase();
+    let singular = word.strip_suffix('s').unwrap_or(&word);
+    (1..=12).contains(&number.len().saturating_sub(unit.len()))
+        && word.bytes().all(|byte| byte.is_ascii_alphabetic())
+        && (word.len() <= 3 || UNIT_NAMES.split_whitespace().any(|name| name == singular))
 }
 
 fn is_word(key: &str, text: &str) -> bool {

@@ -23,6 +23,8 @@ use telemetry::unpriced_calls::provider_line;
 /// The reason of a call whose model no rate table has.
 pub(super) const UNKNOWN_MODEL: &str = UnpricedReason::UnknownModel.as_str();
 const UNKNOWN_PROVIDER: &str = UnpricedReason::UnknownProvider.as_str();
+/// The decimals of a listed price per million tokens. One with more is a mean of several prices.
+const MAX_PRICE_DECIMALS: u32 = 9;
 
 #[derive(Serialize)]
 pub(super) struct RequestExplanation {
@@ -361,7 +363,7 @@ fn usd_per_million(usd: &str, tokens: u64) -> Option<String> {
     let (amount, count) = (Decimal::from_str_exact(usd).ok()?, Decimal::from(tokens));
     let price = amount.checked_mul(Decimal::from(1_000_000))?.checked_div(count)?.normalize();
     let recomputed = price.checked_mul(count)?.checked_div(Decimal::from(1_000_000))?;
-    (recomputed == amount).then(|| price.to_string())
+    (recomputed == amount && price.scale() <= MAX_PRICE_DECIMALS).then(|| price.to_string())
 }
 
 fn explain_vaulted(

@@ -34,7 +34,10 @@ pub(super) struct TapArgs {
     /// Ends after this many requests.
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
-    /// Prints JSON lines with the request as OTLP/JSON in `request`.
+    /// Prints every field of each request as a tree of resources, scopes and items; the default on a terminal.
+    #[arg(long, conflicts_with = "json")]
+    pretty: bool,
+    /// Prints JSON lines with the request as OTLP/JSON in `request`; the default without a terminal.
     #[arg(long)]
     json: bool,
 }
@@ -45,6 +48,8 @@ pub(super) fn run(common: &CommonArgs, options: &TapArgs) -> Result<ExitStatus, 
 
 async fn stream_requests(gateway: AdminClient, options: &TapArgs) -> Result<(), CommandError> {
     let limit = options.limit.map(|limit| limit.to_string());
+    let terminal = io::stdout().is_terminal();
+    let is_json = is_json(options.json, options.pretty, terminal);
     let parameters = [
         ("pipeline", &options.pipeline),
         ("signal", &options.signal),
@@ -53,12 +58,12 @@ async fn stream_requests(gateway: AdminClient, options: &TapArgs) -> Result<(), 
     ];
     let parameters = parameters.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
     let parameters: Vec<String> = parameters.map(|(name, value)| format!("{name}={}", percent_encode(value))).collect();
-    let accept = if options.json { "application/x-ndjson" } else { "text/plain" };
+    let accept = if is_json { "application/x-ndjson" } else { "text/plain" };
     let path = format!("/api/tap?{}", parameters.join("&"));
-    let (requests, terminal) = (Cell::new(0), io::stdout().is_terminal());
+    let requests = Cell::new(0);
     let print_lines = |lines: &str| {
         requests.set(requests.get() + lines.lines().filter(|line| is_request_start(line)).count() as u64);
-        output::print(&escape_for_terminal(lines, options.json && terminal))
+        output::print(&escape_for_terminal(lines, is_json && terminal))
     };
     let streaming = gateway.stream_lines(&path, accept, print_lines);
     tokio::select! {
@@ -69,6 +74,11 @@ async fn stream_requests(gateway: AdminClient, options: &TapArgs) -> Result<(), 
         output::print_to_stderr("the gateway ended the stream: it is shutting down or reloading its configuration");
     }
     Ok(())
+}
+
+/// Whether to print JSON: on a terminal only if asked for, elsewhere unless the tree is asked for.
+fn is_json(json: bool, pretty: bool, terminal: bool) -> bool {
+    json || !(pretty || terminal)
 }
 
 /// Whether a line begins a request, as opposed to continuing one or reporting left-out requests.

@@ -1,6 +1,6 @@
 //! Tests of `tap`: the counting of requests, and the output on a terminal.
 
-use super::{escape_for_terminal, is_request_start};
+use super::{escape_for_terminal, is_json, is_request_start};
 
 /// Only first lines of requests count for `--limit`.
 #[test]
@@ -24,4 +24,11 @@ fn a_terminal_obeys_no_client() {
     let same = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
     assert_eq!(same(&shown), same(json));
     assert_eq!(escape_for_terminal(json, false), json);
+}
+
+/// A person gets the tree, and a script gets JSON, unless the options say otherwise.
+#[test]
+fn the_form_follows_the_reader() {
+    let of = |json, pretty| [is_json(json, pretty, true), is_json(json, pretty, false)];
+    assert_eq!([of(false, false), of(false, true), of(true, false)], [[false, true], [false, false], [true, true]]);
 }

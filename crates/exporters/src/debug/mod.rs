@@ -30,6 +30,7 @@ use spans::SpanRateLimiter;
 use tree::JsonNode;
 
 pub use config::{DebugExporterConfig, DebugExporterSettings, Verbosity};
+pub use render::render_request;
 
 /// Batches are merged up to this size and split above it, because a person reads them. A single item may be as large
 /// as receivers accept.
@@ -55,11 +56,6 @@ pub fn build(id: &ComponentId, settings: DebugExporterSettings, clock: Arc<dyn C
     with_sink(id, settings, sink, clock)
 }
 
-/// Renders a request as the exporter prints it with `normal`; `None` if the request can't be decoded.
-pub fn render_normal(request: &ExportRequest) -> Option<String> {
-    render::render_request(request, Verbosity::Normal)
-}
-
 fn with_sink(
     id: &ComponentId,
     settings: DebugExporterSettings,
@@ -77,7 +73,7 @@ fn with_sink(
 
 impl DebugExporter {
     fn render(&self, request: &ExportRequest) -> Option<String> {
-        let mut out = render::render_request(request, self.settings.verbosity)?;
+        let mut out = render_request(request, self.settings.verbosity)?;
         if self.settings.verbosity == Verbosity::Spans && request.signal == Signal::Traces {
             let mut text = String::new();
             json::encode(request.signal, &request.body, &mut text).ok()?;

@@ -13,7 +13,7 @@ use otlp::{Signal, json};
 use pipeline::ExportRequest;
 
 /// The text of a request, only its first line with `basic` and `spans`; `None` if the request can't be decoded.
-pub(super) fn render_request(request: &ExportRequest, verbosity: Verbosity) -> Option<String> {
+pub fn render_request(request: &ExportRequest, verbosity: Verbosity) -> Option<String> {
     let (signal, items) = (request.signal.as_str(), request.signal.format_count(request.items));
     let mut out = format!("{signal}: {items}, {} bytes\n", request.body.len());
     if verbosity == Verbosity::Basic || verbosity == Verbosity::Spans {

@@ -21,7 +21,7 @@ use clap::Args;
 
 use client_catalog::{ClientCatalog, ClientEntry, ClientProtocol, ProtocolFamily, SetupTarget};
 use command::error::{CommandError, ExitStatus};
-use command::output::{print, print_to_stderr};
+use command::output::{print, print_result, print_to_stderr};
 use config::address;
 use receiver_endpoint::{ReceiverEndpoint, parse_endpoint};
 use receivers::otlp::OtlpReceiverSettings;
@@ -34,8 +34,8 @@ const USUAL_PORTS: [(u16, ProtocolFamily); 2] = [(4317, ProtocolFamily::Grpc), (
 #[derive(Args)]
 pub struct SetupArgs {
     /// claude-code, codex, gemini, opencode, qwen-code, goose, droid; in a vendor's console: claude-platform, cursor,
-    /// cowork; or a program of your own: python, node, go, java, rust.
-    client: String,
+    /// cowork; or a program of your own: python, node, go, java, rust. Without a name, lists them.
+    client: Option<String>,
     /// Base URL of the gateway [default: that of the configuration's OTLP receiver].
     #[arg(long, value_name = "URL", value_parser = parse_endpoint)]
     endpoint: Option<String>,
@@ -49,7 +49,7 @@ pub struct SetupArgs {
     #[arg(long)]
     no_content: bool,
     /// Writes the settings into the client's file, and keeps a copy of the file before beside it.
-    #[arg(long)]
+    #[arg(long, requires = "client")]
     write: bool,
     /// The file to write [default: the client's own].
     #[arg(long, value_name = "PATH", requires = "write")]
@@ -62,7 +62,8 @@ pub type ListReceivers<'s> = &'s dyn Fn() -> Result<Vec<OtlpReceiverSettings>, C
 /// Runs `setup`.
 pub fn run(options: &SetupArgs, receivers: ListReceivers<'_>) -> Result<ExitStatus, CommandError> {
     let catalog = ClientCatalog::builtin()?;
-    let client = catalog.find(&options.client)?;
+    let Some(client) = &options.client else { return print_result(&list_clients(&catalog)) };
+    let client = catalog.find(client)?;
     let (target, notes) = resolve_target(receivers, options, client)?;
     let changes = client.file_changes(&target, !options.no_content);
     let mut remarks = Vec::new();
@@ -108,6 +109,11 @@ pub fn run(options: &SetupArgs, receivers: ListReceivers<'_>) -> Result<ExitStat
     remarks.extend(authorization_remarks(client, &target));
     remarks.iter().for_each(|line| print_to_stderr(line));
     Ok(ExitStatus::Success)
+}
+
+fn list_clients(catalog: &ClientCatalog) -> String {
+    let clients = catalog.clients.iter().map(|client| format!("{:<16} {}\n", client.name, client.title));
+    clients.collect::<String>() + "\n`tollgate setup NAME` prints a client's settings; `--write` writes them.\n"
 }
 
 /// The lines about the credential, with a remark before them.

@@ -26,7 +26,7 @@ pub use config::{NormalizeConfig, SemconvVersion};
 use semconv_names::SemconvNames;
 
 /// Prefix of the attributes that clients may not set.
-const STAMP_PREFIX: &str = "tollgate.";
+pub const STAMP_PREFIX: &str = "tollgate.";
 /// Metric label for items without a dialect.
 const NO_DIALECT: &str = "none";
 /// Metric label for an attribute named by a stored effect but unknown to this version.
