@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::app::alert_sender::{self, AlertSender};
 use crate::app::build::{GatewayResources, InletCell, Listener};
-use crate::app::erasure_reports;
+use crate::app::erasure_reports::{self, ErasureReports};
 use crate::app::fleet_drain::{self, FleetDrain};
 use crate::app::history_setup::HistorySetup;
 use crate::app::listeners::{IDLE_TIMEOUT, WebListener};
@@ -96,7 +96,11 @@ impl ExtensionListeners<'_> {
                 receivers: self.hand_overs.to_vec(),
                 spool: Arc::clone(&self.resources.spool),
             }))
-            .merge(erasure_reports::router(erasure_targets.collect()))
+            .merge(erasure_reports::router(ErasureReports {
+                targets: erasure_targets.collect(),
+                runs: self.runs.clone(),
+                tasks: Arc::clone(&self.resources.tasks),
+            }))
             .merge(pages::router(Arc::new(history_pages)))
             .merge(self.oidc.filter(|oidc| oidc.has_login()).cloned().map_or_else(Router::new, login_router));
         let router = admin::guard_routes(check_routes(routes, access), settings.allowed_hosts);

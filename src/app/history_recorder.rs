@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::app::build::{BackgroundTask, GatewayDeps, background_task};
-use history::{FailedSpans, HistoryStore, HistoryWrite, RETENTION, RunBoard, StoreError};
+use history::{FailedSpans, HistoryStore, HistoryWrite, RunBoard, StoreError};
 use net::{Spawn, spawn::run_blocking};
 use pipeline::spool::SpoolKey;
 
@@ -26,6 +26,8 @@ pub(super) struct HistoryRecorder {
     pub(super) failures: Arc<FailedSpans>,
     pub(super) file: PathBuf,
     pub(super) keys: Vec<SpoolKey>,
+    /// How long rows of runs are kept, ns.
+    pub(super) keep_runs: u64,
     pub(super) deps: GatewayDeps,
     pub(super) tasks: Arc<dyn Spawn>,
     pub(super) is_failing: AtomicBool,
@@ -71,7 +73,7 @@ impl HistoryRecorder {
 
     /// Opens the file and restores its history.
     fn open(&self, now: u64) -> Result<(), StoreError> {
-        let opened = HistoryStore::open(&self.file, &self.keys, &self.deps.rng, now, RETENTION);
+        let opened = HistoryStore::open(&self.file, &self.keys, &self.deps.rng, now, self.keep_runs);
         self.reopen_at
             .store(if opened.is_ok() { 0 } else { now.saturating_add(REOPEN_INTERVAL_NS) }, Ordering::Relaxed);
         let opened = opened?;

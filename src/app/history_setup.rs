@@ -27,6 +27,8 @@ pub(super) struct HistorySetup {
     /// Path of the file, beside the spool.
     file: PathBuf,
     keys: Vec<SpoolKey>,
+    /// How long rows of runs are kept, ns.
+    keep_runs: u64,
     /// Whether the `admin` extension is enabled, whose pages show the history.
     pub(super) has_admin_port: bool,
     /// Location of the vault's store, with which references to content begin.
@@ -50,6 +52,9 @@ impl HistorySetup {
             store: SharedHistoryStore::default(),
             file: parent_folder(&valid.spool.directory).join(HISTORY_FILE),
             keys: keys.to_vec(),
+            keep_runs: (admin_ports(&valid.extensions))
+                .map(|(_, settings)| u64::try_from(settings.keep_runs.as_nanos()).unwrap_or(u64::MAX))
+                .fold(RETENTION, u64::max),
             has_admin_port: admin_ports(&valid.extensions).next().is_some(),
             vault,
             has_trackers: ceiling.is_some(),
@@ -72,7 +77,7 @@ impl HistorySetup {
         let deps = &resources.deps;
         AdminPages {
             runs,
-            keep_runs: RETENTION,
+            keep_runs: self.keep_runs,
             failures: Arc::clone(&self.failures),
             clients: Arc::clone(&self.clients),
             tracked: self.has_trackers,
@@ -93,6 +98,7 @@ impl HistorySetup {
             failures: Arc::clone(&self.failures),
             file: self.file.clone(),
             keys: self.keys.clone(),
+            keep_runs: self.keep_runs,
             deps: resources.deps.clone(),
             tasks: Arc::clone(&resources.tasks),
             is_failing: AtomicBool::new(false),

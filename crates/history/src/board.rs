@@ -15,7 +15,7 @@ use runs::{
     run_key,
 };
 
-use super::store::HistoryStore;
+use super::store::{HistoryStore, StoreError};
 
 /// How long runs are kept with their calls, ns.
 pub const RETENTION: u64 = 48 * 3_600_000_000_000;
@@ -88,6 +88,20 @@ impl RunBoard {
             judged.into_iter().for_each(|judgement| detail.view.judgement = judgement);
         }
         found
+    }
+
+    /// Deletes ended runs that `is_wanted` chooses; returns how many.
+    ///
+    /// # Errors
+    /// The file is not open, or can't be written.
+    pub fn delete_runs(&self, is_wanted: impl Fn(&RunRecord) -> bool) -> Result<usize, StoreError> {
+        let mut store = self.store.lock();
+        let store = store.as_mut().ok_or(StoreError::Closed)?;
+        let mut removed = Vec::new();
+        store.visit_runs(0, &mut |key, run| removed.extend(is_wanted(&run).then_some(key)));
+        let count = removed.len();
+        store.delete(removed)?;
+        Ok(count)
     }
 
     /// Accounts that have runs.

@@ -77,6 +77,8 @@ pub enum StoreError {
     },
     #[error(transparent)]
     NotWritten(#[from] rusqlite::Error),
+    #[error("the history file is not open")]
+    Closed,
 }
 
 /// Data to be written in one transaction.
@@ -290,6 +292,14 @@ impl HistoryStore {
                 visit(id.cast_unsigned(), record);
             }
         }
+    }
+
+    /// Deletes runs at once, whatever their time.
+    pub(super) fn delete(&mut self, keys: Vec<u64>) -> Result<(), StoreError> {
+        let removed = keys.into_iter().map(u64::cast_signed).collect();
+        let transaction = self.db.transaction()?;
+        HistoryRows { removed, ..HistoryRows::default() }.put(&transaction)?;
+        Ok(transaction.commit()?)
     }
 
     /// One run, with its calls if they are kept.

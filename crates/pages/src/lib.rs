@@ -156,7 +156,11 @@ fn overview_page(pages: &AdminPages, query: &PageQuery, as_json: bool) -> Respon
 }
 
 fn list(pages: &AdminPages, query: &PageQuery, as_json: bool) -> Response {
-    let list = run_list::RunListPage::build(pages, query);
+    let Some(list) = run_list::RunListPage::build(pages, query) else {
+        let days = pages.keep_runs / history::DAY;
+        let why = format!("`since` must be a number with m, h or d, up to {days}d (`admin.keep_runs`)");
+        return json_error(StatusCode::BAD_REQUEST, &why);
+    };
     if as_json { json_response(&list.json(pages)) } else { render_refreshing_page(&list, query.paused.is_some()) }
 }
 

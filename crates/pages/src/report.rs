@@ -28,23 +28,22 @@ enum ReportQueryError {
     By(#[from] UnknownGrouping),
 }
 
-/// Parses `90m`, `24h` or `2d` to nanoseconds, up to the time that history keeps.
-fn parse_since(text: &str) -> Result<u64, ReportQueryError> {
-    let unit = match text.chars().last() {
-        Some('m') => 60_u64,
-        Some('h') => 3600,
-        Some('d') => 86_400,
-        _ => return Err(ReportQueryError::Since),
+/// Parses `90m`, `24h` or `2d` to nanoseconds, at most `max`.
+pub(super) fn parse_since(text: &str, max: u64) -> Option<u64> {
+    let unit = match text.chars().last()? {
+        'm' => 60_u64,
+        'h' => 3600,
+        'd' => 86_400,
+        _ => return None,
     };
-    let number: u64 = text.trim_end_matches(['m', 'h', 'd']).parse().map_err(|_| ReportQueryError::Since)?;
-    let span = number.saturating_mul(unit).saturating_mul(1_000_000_000);
-    if span == 0 || span > RETENTION { Err(ReportQueryError::Since) } else { Ok(span) }
+    let number: u64 = text.trim_end_matches(['m', 'h', 'd']).parse().ok()?;
+    Some(number.saturating_mul(unit).saturating_mul(1_000_000_000)).filter(|span| (1..=max).contains(span))
 }
 
 fn parse_parameters(query: &PageQuery) -> Result<ReportParameters, ReportQueryError> {
     let mut parameters = ReportParameters::defaults();
     if !query.since.is_empty() {
-        parameters.since = parse_since(&query.since)?;
+        parameters.since = parse_since(&query.since, RETENTION).ok_or(ReportQueryError::Since)?;
     }
     if !query.by.is_empty() {
         parameters.by = ReportParameters::parse_grouping(&query.by)?;

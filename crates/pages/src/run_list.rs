@@ -8,6 +8,7 @@ use askama::Template;
 use serde_json::{Value, json};
 
 use super::overview::{RunRow, requested_window};
+use super::report::parse_since;
 use super::{AdminPages, PageQuery, text};
 use history::{ChangeFigures, RETENTION, TimeWindow, changes_json, compute_changes, run_json};
 use runs::json::SCHEMA;
@@ -32,7 +33,7 @@ pub(super) struct RunListPage {
     page: &'static str,
     version: &'static str,
     linked: bool,
-    window: &'static str,
+    window: String,
     windows: Vec<(&'static str, String, bool)>,
     sort: &'static str,
     sorts: Vec<(&'static str, String, bool)>,
@@ -49,9 +50,14 @@ pub(super) struct RunListPage {
 }
 
 impl RunListPage {
-    pub(super) fn build(pages: &AdminPages, query: &PageQuery) -> Self {
+    /// `None`: `since` is invalid.
+    pub(super) fn build(pages: &AdminPages, query: &PageQuery) -> Option<Self> {
         let now = pages.now();
-        let (window, window_nanos) = requested_window(query);
+        let (window, window_nanos) = match &*query.since {
+            "" => requested_window(query),
+            since => (since, parse_since(since, pages.keep_runs)?),
+        };
+        let period = if query.since.is_empty() { format!("window={window}") } else { format!("since={window}") };
         let sort = SORTS.iter().find(|(name, _)| *name == query.sort).map_or("last", |(name, _)| *name);
         let time_window = TimeWindow::last(window_nanos, now);
         let mut runs = pages.runs.select_runs(time_window.from, |run| {
@@ -79,39 +85,37 @@ impl RunListPage {
         };
         let (filter_query, query_without_state) = (filters_except(""), filters_except("state"));
         let rows: Vec<RunRow> = runs.iter().take(MAX_ROWS).map(|run| RunRow::from_run(pages, run, now)).collect();
-        Self {
+        Some(Self {
             page: "runs",
             version: env!("CARGO_PKG_VERSION"),
             linked: pages.link.is_some(),
-            window,
+            window: window.to_owned(),
             windows: ["1h", "6h", "24h"]
                 .map(|name| (name, format!("/runs?sort={sort}&window={name}{filter_query}"), name == window))
                 .into(),
             sort: SORTS.iter().find(|(name, _)| *name == sort).map_or("latest", |(_, label)| *label),
             sorts: (SORTS.iter())
-                .map(|(name, label)| {
-                    (*label, format!("/runs?sort={name}&window={window}{filter_query}"), *name == sort)
-                })
+                .map(|(name, label)| (*label, format!("/runs?sort={name}&{period}{filter_query}"), *name == sort))
                 .collect(),
             filters: set_filters.map(|(name, value)| (name, text::clean_name(value))).collect(),
-            clear: format!("/runs?sort={sort}&window={window}"),
+            clear: format!("/runs?sort={sort}&{period}"),
             states: [("all", ""), ("live", "live"), ("failed", "failed")]
                 .map(|(label, state)| {
                     let state_query = if state.is_empty() { String::new() } else { format!("&state={state}") };
-                    let href = format!("/runs?sort={sort}&window={window}{query_without_state}{state_query}");
+                    let href = format!("/runs?sort={sort}&{period}{query_without_state}{state_query}");
                     (label, href, query.state.as_deref().unwrap_or("") == state)
                 })
                 .into(),
             is_paused: query.paused.is_some(),
             refresh_href: format!(
-                "/runs?sort={sort}&window={window}{filter_query}{}",
+                "/runs?sort={sort}&{period}{filter_query}{}",
                 if query.paused.is_some() { "" } else { "&paused=1" }
             ),
             left: run_count.saturating_sub(rows.len()),
             rows,
             all: text::format_count(run_count as u64),
             runs,
-        }
+        })
     }
 
     pub(super) fn json(&self, pages: &AdminPages) -> Value {

@@ -44,6 +44,10 @@ fn step(name: &str, span: u8, parent: u8, kind: StepKind) -> RunStep {
 }
 
 fn pages(tracker: Made, link: &str) -> (axum::Router, Meter) {
+    pages_of(RunBoard { sources: vec![Arc::new(tracker)], ..RunBoard::default() }, link)
+}
+
+fn pages_of(runs: RunBoard, link: &str) -> (axum::Router, Meter) {
     let (meter, health) = (Meter::new(), Health::new());
     let config = AdminConfig {
         trace_link: admin::links::TraceLinkConfig { template: Some(link.to_owned()), ..Default::default() },
@@ -51,7 +55,7 @@ fn pages(tracker: Made, link: &str) -> (axum::Router, Meter) {
     };
     let settings = config.settings().unwrap_or_else(|_| panic!("settings"));
     let pages = AdminPages {
-        runs: RunBoard { sources: vec![Arc::new(tracker)], ..RunBoard::default() },
+        runs,
         keep_runs: RETENTION,
         failures: Arc::new(FailedSpans::default()),
         clients: Arc::new(ClientTable::default()),
@@ -558,4 +562,32 @@ async fn first_chunks_are_shown() {
     let rows = &ask_json(&router, "/").await["first_chunks"];
     assert_eq!((&rows[0]["model"], &rows[0]["calls"]), (&json!("gpt-4o"), &json!(100)), "{rows}");
     assert_eq!((&rows[0]["p95_within_seconds"], &rows[1]["p95_within_seconds"]), (&json!(1.0), &Value::Null), "{rows}");
+}
+
+/// Measures the first page over 100,000 ended runs of two days; run it by name, in an optimised build. (A time is no
+/// test, so it only prints.)
+#[tokio::test]
+#[ignore = "a measurement"]
+#[expect(clippy::print_stderr, reason = "a measurement")]
+async fn measure_a_hundred_thousand_runs() {
+    let mut store = history::HistoryStore::in_memory();
+    for part in 0..100_u64 {
+        let one = |at: u64| {
+            let number = part * 1000 + at;
+            let mut one = run(&format!("{number:032x}"), &format!("tenant-{}", number % 50), RunState::Ended, 7);
+            (one.last, one.session) = (NOW - number * MINUTE * 2880 / 100_000, format!("session-{}", number / 3));
+            one.service = Some(format!("service-{}", number % 20));
+            (::runs::run_key("default", &one.run), runs::detail(&one, &[step("m", 1, 0, StepKind::Model)]))
+        };
+        let ended = ::runs::EndedRuns { ended: (0..1000).map(one).collect(), removed: Vec::new() };
+        let write = history::HistoryWrite { runs: ended, ..Default::default() };
+        store.write(&write, NOW).expect("write");
+    }
+    let board = RunBoard { sources: Vec::new(), store: Arc::new(parking_lot::Mutex::new(Some(store))) };
+    let (router, _) = pages_of(board, LINK);
+    for path in ["/", "/?window=1h", "/runs", "/runs?service=service-3&sort=cost", "/changes", "/report"] {
+        let begin = std::time::Instant::now();
+        let (status, html) = ask(&router, path, HTML).await;
+        eprintln!("{path}: {status}, {} bytes, {:?}", html.len(), begin.elapsed());
+    }
 }

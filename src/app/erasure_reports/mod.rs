@@ -1,6 +1,7 @@
 //! `POST /-/erasures`: an eraser reports the newest digest of its erasure chain, and the gateway's next digests name
 //! it. The gateway may only write to the store, so it can't look for erasures itself (docs/vault.md). The digest must
-//! be signed by one of `erasure_keys`; the answer is sent once the report is on disk. `access_control` decides who may
+//! be signed by one of `erasure_keys`; the answer is sent once the report is on disk and the erased runs are deleted from
+//! the gateway's history. `access_control` decides who may
 //! post.
 
 use std::sync::Arc;
@@ -13,24 +14,37 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 
+use history::RunBoard;
+use net::{Spawn, spawn::run_blocking};
 use processors::spec::ErasureReportTarget;
-use vault::chain::erasures::{ErasureHead, ErasureReport};
+use runs::RunRecord;
+use vault::chain::erasures::{ErasedRuns, ErasureHead, ErasureReport};
 
 /// How long the uploader may take to sync the report to disk.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
 
-pub(super) fn router(targets: Vec<Arc<ErasureReportTarget>>) -> Router {
-    Router::new().route("/-/erasures", post(accept_report)).with_state(Arc::<[_]>::from(targets))
+/// Where reports go.
+#[derive(Clone)]
+pub(super) struct ErasureReports {
+    pub(super) targets: Arc<[Arc<ErasureReportTarget>]>,
+    /// The history from which erased runs are deleted.
+    pub(super) runs: RunBoard,
+    pub(super) tasks: Arc<dyn Spawn>,
 }
 
-async fn accept_report(State(targets): State<Arc<[Arc<ErasureReportTarget>]>>, body: Bytes) -> Response {
+pub(super) fn router(reports: ErasureReports) -> Router {
+    Router::new().route("/-/erasures", post(accept_report)).with_state(reports)
+}
+
+async fn accept_report(State(reports): State<ErasureReports>, body: Bytes) -> Response {
     let report: Option<ErasureReport> = serde_json::from_slice(&body).ok();
-    let Some((digest, signature)) = report.and_then(|report| report.decode()) else {
+    let decoded = report.and_then(|report| Some((report.decode()?, report.runs)));
+    let Some(((digest, signature), runs)) = decoded else {
         return (StatusCode::BAD_REQUEST, "the body must be JSON with `digest` and `signature` in base64\n")
             .into_response();
     };
     let mut refused = "no vault of this gateway has `erasure_keys`";
-    for target in targets.iter().filter(|target| !target.keys.is_empty()) {
+    for target in reports.targets.iter().filter(|target| !target.keys.is_empty()) {
         let head = match ErasureHead::verify(&digest, &signature, &target.keys) {
             Ok(head) => head,
             Err(why) => {
@@ -43,11 +57,32 @@ async fn accept_report(State(targets): State<Arc<[Arc<ErasureReportTarget>]>>, b
                 .into_response();
         };
         return match tokio::time::timeout(SYNC_TIMEOUT, synced).await {
-            Ok(Ok(())) => (StatusCode::OK, "accepted: the next digest will name it\n").into_response(),
+            Ok(Ok(())) => reports.delete_runs(runs).await,
             _ => (StatusCode::SERVICE_UNAVAILABLE, "the report is not on disk yet: send it again\n").into_response(),
         };
     }
     (StatusCode::FORBIDDEN, format!("{refused}\n")).into_response()
+}
+
+impl ErasureReports {
+    /// Deletes the ended runs of the report from history.
+    async fn delete_runs(&self, erased: ErasedRuns) -> Response {
+        let ErasedRuns { account, users, session } = erased;
+        let board = self.runs.clone();
+        let is_erased = move |run: &RunRecord| {
+            *run.account == *account
+                && (session.as_deref() == Some(&*run.session)
+                    || users.iter().any(|user| run.user.as_deref() == Some(user)))
+        };
+        match run_blocking(&*self.tasks, "history", move || board.delete_runs(is_erased)).await {
+            Some(Ok(count)) => {
+                (StatusCode::OK, format!("accepted: the next digest will name it; {count} runs left the history\n"))
+                    .into_response()
+            }
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "the runs are still in the history: send the report again\n")
+                .into_response(),
+        }
+    }
 }
 
 #[cfg(test)]

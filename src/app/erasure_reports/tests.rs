@@ -1,7 +1,12 @@
 use audit::testing::site::Site;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
+use command::tasks::Tasks;
+use history::{HistoryStore, HistoryWrite};
 use kernel::rng::SeededRng;
+use parking_lot::Mutex;
+use runs::{EndedRuns, RunView, run_key};
+use telemetry::Meter;
 use tower::ServiceExt as _;
 use vault::chain::digest::ChainDigest;
 use vault::chain::note::SigningKey;
@@ -13,6 +18,7 @@ use super::*;
 struct Gateway {
     site: Site,
     routes: Router,
+    runs: RunBoard,
     eraser: SigningKey,
 }
 
@@ -28,8 +34,11 @@ impl Gateway {
         site.minutes(3).await;
         let eraser = key(50);
         let keys = if is_told { vec![eraser.public().clone()] } else { Vec::new() };
-        let routes = router(vec![Arc::new(ErasureReportTarget { keys, inbox: site.uploader.erasure_inbox() })]);
-        Self { site, routes, eraser }
+        let targets = Arc::new([Arc::new(ErasureReportTarget { keys, inbox: site.uploader.erasure_inbox() })]);
+        let store = Arc::new(Mutex::new(Some(HistoryStore::in_memory())));
+        let runs = RunBoard { sources: Vec::new(), store };
+        let routes = router(ErasureReports { targets, runs: runs.clone(), tasks: Tasks::new(&Meter::new()) });
+        Self { site, routes, eraser, runs }
     }
 
     /// The gateway's newest digest.
@@ -57,7 +66,7 @@ impl Gateway {
     }
 
     async fn report(&mut self, digest: &[u8], signature: &[u8]) -> StatusCode {
-        let body = serde_json::to_string(&ErasureReport::new(digest, signature)).expect("JSON");
+        let body = serde_json::to_string(&ErasureReport::new(digest, signature, ErasedRuns::default())).expect("JSON");
         self.post(body).await.0
     }
 
@@ -108,4 +117,39 @@ async fn what_is_not_signed_is_refused() {
     let mut strange = Gateway::start(false).await;
     assert_eq!(strange.report(&digest, &good).await, StatusCode::FORBIDDEN);
     assert_eq!(strange.named(), None);
+}
+
+/// An accepted report deletes the runs of the erased users and sessions, and no others; a refused one deletes none.
+#[tokio::test]
+async fn erased_runs_leave_the_history() {
+    let mut gateway = Gateway::start(true).await;
+    let run = |id: &str, account: &str, user: &str, session: &str| {
+        let made = runs::testing::runs::ended(id, 1, 1);
+        let view = RunView { account: account.into(), user: Some(user.into()), session: session.into(), ..made };
+        (run_key(account, id), runs::testing::runs::detail(&view, &[]))
+    };
+    let ended = vec![
+        run("a", "default", "h-1", "s1"),
+        run("b", "default", "h-2", "s2"),
+        run("c", "default", "h-3", "s3"),
+        run("d", "other", "h-1", "s1"),
+    ];
+    let write = HistoryWrite { runs: EndedRuns { ended, removed: Vec::new() }, ..HistoryWrite::default() };
+    gateway.runs.store.lock().as_mut().expect("store").write(&write, 0).expect("write");
+    let digest = gateway.head("E0002", 0);
+    let signature = gateway.eraser.sign(&digest).to_vec();
+    let erased = |users: &[&str], session: Option<&str>| ErasedRuns {
+        account: "default".into(),
+        users: users.iter().map(|user| (*user).to_owned()).collect(),
+        session: session.map(str::to_owned),
+    };
+    for (signature, runs, status, left) in [
+        (Vec::new(), erased(&["h-1"], None), StatusCode::FORBIDDEN, 4),
+        (signature.clone(), erased(&["h-1", "h-9"], None), StatusCode::OK, 3),
+        (signature, erased(&[], Some("s2")), StatusCode::OK, 2),
+    ] {
+        let body = serde_json::to_string(&ErasureReport::new(&digest, &signature, runs)).expect("JSON");
+        assert_eq!(gateway.post(body).await.0, status);
+        assert_eq!(gateway.runs.select_runs(0, |_| true).len(), left);
+    }
 }

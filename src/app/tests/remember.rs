@@ -31,6 +31,7 @@ fn bench(folder: &std::path::Path) -> Bench {
         failures: Arc::<FailedSpans>::default(),
         file: folder.join("history.sqlite"),
         keys: vec![SpoolKey::from_bytes([1; 32])],
+        keep_runs: 0,
         tasks: Tasks::new(&deps.meter),
         deps,
         is_failing: AtomicBool::new(false),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::folders::{encode_segment, is_day, is_key_id, is_segment};
 use crate::signed_request::SignedRequest;
+use vault::chain::erasures::ErasedRuns;
 use vault::index_row::ShreddedKey;
 use vault::object_names::account_segment;
 
@@ -73,6 +74,16 @@ pub struct ErasureRequest {
 }
 
 impl ErasureRequest {
+    /// The runs that a gateway deletes from its history.
+    pub fn erased_runs(&self) -> ErasedRuns {
+        let session = match &self.what {
+            ContentTarget::Session(session) => Some(session.clone()),
+            ContentTarget::User(_) | ContentTarget::Users(_) => None,
+        };
+        let users = self.what.users().unwrap_or_default().to_vec();
+        ErasedRuns { account: self.account.clone(), users, session }
+    }
+
     /// Prefix of all names in the request's vault: empty, or ends in `/`.
     fn prefix(&self) -> String {
         let path = self.store.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));

@@ -22,11 +22,16 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Health, Meter};
-use config::{Endpoint, FieldProblem, PortTls, address};
+use config::{Endpoint, FieldProblem, PortTls, TimeSpan, address};
+
+const MIN_KEEP_RUNS: Duration = Duration::from_secs(48 * 3600);
+const MAX_KEEP_RUNS: Duration = Duration::from_secs(400 * 86_400);
 
 kernel::with_defaults! {
     /// The `admin` extension.
@@ -48,6 +53,9 @@ kernel::with_defaults! {
         pub trace_link: links::TraceLinkConfig,
         /// Where the alerts that tollgate computes itself are sent.
         pub alerts: webhook::AlertWebhookConfig,
+        /// How long ended runs are kept beside the spool: one small row each, with cost, counts, state and ids. Their
+        /// calls are kept for 48 hours. From 48h to 400d. Default: 48 hours.
+        pub keep_runs: TimeSpan = TimeSpan::seconds(48 * 3600),
         /// Certificate and key. Without this key the port serves plain text. With `client_ca_file` browsers and
         /// scrapers must present a certificate.
         pub tls: Option<PortTls>,
@@ -69,6 +77,8 @@ pub struct AdminSettings {
     pub trace_link: Option<links::TraceLink>,
     /// Where alerts are sent; `None`: nowhere.
     pub alerts: Option<webhook::AlertWebhook>,
+    /// See [`AdminConfig::keep_runs`].
+    pub keep_runs: Duration,
     /// See [`AdminConfig::tls`].
     pub tls: Option<PortTls>,
     /// Notes on settings that are valid but that the user should know about.
@@ -101,13 +111,21 @@ impl AdminConfig {
         let auth = self.auth.settings(self.requires_certificate(), public_url.as_deref(), &mut problems);
         let trace_link = self.trace_link.settings(&mut problems);
         let alerts = self.alerts.settings(&mut problems);
+        let keep_runs = self.keep_runs.0;
+        if !(MIN_KEEP_RUNS..=MAX_KEEP_RUNS).contains(&keep_runs) {
+            problems.push(FieldProblem::new("keep_runs", "must be from 48h to 400d"));
+        }
         self.tls.iter().for_each(|tls| tls.check("tls", &mut problems));
         match Endpoint::parse(&self.endpoint) {
             Ok(endpoint) if problems.is_empty() => {
                 let (allowed_hosts, tls) = (self.allowed_hosts.clone(), self.tls.clone());
                 let mut notes = warn_if_unlinked(alerts.is_some(), public_url.as_deref(), trace_link.is_some());
                 notes.extend(self.warn_if_open(auth.is_some(), &endpoint));
-                return Ok(AdminSettings { endpoint, allowed_hosts, auth, public_url, trace_link, alerts, tls, notes });
+                #[rustfmt::skip]
+                let settings = AdminSettings {
+                    endpoint, allowed_hosts, auth, public_url, trace_link, alerts, keep_runs, tls, notes,
+                };
+                return Ok(settings);
             }
             Ok(_) => {}
             Err(what) => problems.push(FieldProblem::new("endpoint", what)),

@@ -41,11 +41,23 @@ impl ErasureHead {
     }
 }
 
-/// The body of a report to a gateway; both fields are base64.
+/// Runs that a gateway deletes from its own history, because their content was erased.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ErasedRuns {
+    pub account: String,
+    /// Pseudonyms of users, as shown in spans.
+    pub users: Vec<String>,
+    /// The id of one session.
+    pub session: Option<String>,
+}
+
+/// The body of a report to a gateway: the newest digest and its signature in base64, and whose runs were erased.
 #[derive(Serialize, Deserialize)]
 pub struct ErasureReport {
     digest: String,
     signature: String,
+    #[serde(default)]
+    pub runs: ErasedRuns,
 }
 
 impl ErasureReport {
@@ -53,8 +65,8 @@ impl ErasureReport {
     pub const PATH: &str = "/-/erasures";
 
     /// Encodes a digest and its signature.
-    pub fn new(digest: &[u8], signature: &[u8]) -> Self {
-        Self { digest: STANDARD.encode(digest), signature: STANDARD.encode(signature) }
+    pub fn new(digest: &[u8], signature: &[u8], runs: ErasedRuns) -> Self {
+        Self { digest: STANDARD.encode(digest), signature: STANDARD.encode(signature), runs }
     }
 
     /// The digest and its signature, if both are base64.

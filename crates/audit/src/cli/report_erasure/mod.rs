@@ -6,15 +6,19 @@
 use crate::erase::Ledger;
 use command::admin_client::AdminClient;
 use command::error::CommandError;
-use vault::chain::erasures::ErasureReport;
+use vault::chain::erasures::{ErasedRuns, ErasureReport};
 
-/// Reports the newest digest, if there is one.
+/// Reports the newest digest, if there is one, and whose runs were erased.
 ///
 /// # Errors
 /// The gateway did not accept it.
-pub(super) async fn report_newest_erasure(ledger: &Ledger<'_>, gateway: &AdminClient) -> Result<(), CommandError> {
+pub(super) async fn report_newest_erasure(
+    ledger: &Ledger<'_>,
+    gateway: &AdminClient,
+    runs: ErasedRuns,
+) -> Result<(), CommandError> {
     let Some((digest, signature)) = ledger.fetch_newest_digest().await? else { return Ok(()) };
-    let body = serde_json::to_string(&ErasureReport::new(&digest, &signature));
+    let body = serde_json::to_string(&ErasureReport::new(&digest, &signature, runs));
     let body = body.map_err(|_| "the report can't be written as JSON")?;
     gateway.post(ErasureReport::PATH, body).await?;
     Ok(())
