@@ -97,9 +97,13 @@ impl VerificationRun<'_> {
         let usual = times.longest_usual_interval();
         let location = epoch_folder(chain, epoch);
         let is_long = |(seconds, ..): &(u64, String, String)| usual.is_some_and(|usual| *seconds > usual);
-        for (_, start, end) in times.long_intervals.into_iter().filter(is_long) {
+        let unusual =
+            times.long_intervals.into_iter().filter(is_long).map(|(_, start, end)| (start, end, String::new()));
+        let gaps =
+            times.gaps.into_iter().map(|[start, end, due]| (start, end, format!(", although one was due by {due}")));
+        for (start, end, due) in unusual.chain(gaps) {
             let message = format!(
-                "no digest between {start} and {end}, so nothing proves when the content of the next one was written \
+                "no digest between {start} and {end}{due}, so nothing proves when the content of the next one was written \
                  in that time; the writer could not reach its store, was not running, or made no digest"
             );
             self.report.warn("late_digest", &location, message);
@@ -210,6 +214,7 @@ impl VerificationRun<'_> {
             tree_size: digest.tree_size,
             root: digest.root.clone(),
             end: digest.end.clone(),
+            next_by: digest.counters.next_by.clone(),
             is_final: digest.last,
             pending: digest.counters.pending,
         });

@@ -3,7 +3,6 @@
 //! a damaged spool), it is a warning; otherwise a failure. Neighbours: `epoch` (within an epoch), `anchored`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use crate::chains::{ChainId, epoch_folder};
 use crate::read::LeafId;
@@ -11,9 +10,7 @@ use vault::chain::digest::DigestLink;
 use vault::object_names::rfc3339;
 
 use super::run_state::{ChainVerification, EpochVerification, VerificationRun};
-
-/// A chain without digests for this long is reported.
-const MAX_SILENCE: Duration = Duration::from_secs(2 * 3600 + 600);
+use super::times::due_time;
 
 impl VerificationRun<'_> {
     /// Judges the epochs of one writer.
@@ -142,12 +139,11 @@ impl VerificationRun<'_> {
     /// Judges the newest digest of a writer.
     fn check_head(&mut self, chain: &ChainId, epoch: &EpochVerification) {
         let (Some(last), location) = (&epoch.newest_valid, epoch_folder(chain, &epoch.name)) else { return };
-        let oldest_allowed =
-            self.options.now.0.saturating_sub(u64::try_from(MAX_SILENCE.as_nanos()).unwrap_or(u64::MAX));
-        if !last.is_final && last.end < rfc3339(kernel::clock::UnixNanos(oldest_allowed)) {
+        let due = due_time(&last.end, last.next_by.as_deref()).unwrap_or_default();
+        if !last.is_final && due < rfc3339(self.options.now) {
             let message = format!(
-                "no digest since {}, which was not a final one: the writer was killed and not started \
-                 again, can't reach the store, or newer digests were cut off",
+                "no digest since {}, which was not a final one, although one was due by {due}: the writer was killed \
+                 and not started again, can't reach the store, or newer digests were cut off",
                 last.end
             );
             self.report.warn("no_recent_digest", &location, message);

@@ -75,6 +75,8 @@ pub struct ChainHead {
     pub root: String,
     /// Time at which it was made.
     pub end: String,
+    /// Time by which the next digest is written, also without news; null if the digest does not say so.
+    pub next_by: Option<String>,
     /// Whether it is final, because the writer stopped.
     #[serde(rename = "final")]
     pub is_final: bool,
@@ -196,7 +198,11 @@ impl VerifyReport {
             lines.push(format!("and {} more", all - listed));
         }
         for head in &self.heads {
-            let state = if head.is_final { "final" } else { "running, or stopped without a final digest" };
+            let state = match &head.next_by {
+                _ if head.is_final => "final".to_owned(),
+                Some(next_by) => format!("running, or stopped without a final digest; the next is due by {next_by}"),
+                None => "running, or stopped without a final digest".to_owned(),
+            };
             lines.push(format!(
                 "newest: {}/{}/{} digest {} of {} ({state}): {}, {} not yet in the store, root {}",
                 head.account,
