@@ -86,6 +86,7 @@ def guided(work, env, s3=False):
           and re.search(r"^digests: [1-9]\d*; objects of the index: [1-9]", out, re.M) and re.search(r"^fragments opened: [1-9]\d*; expired or erased by request: 0$", out, re.M)
           and re.search(r"^commitments compared: [1-9]", out, re.M), out[-600:])
     check("it proves a line", re.search("^proved: ", out, re.M), out[-600:])
+    check("it finds no gap", "gap: " not in out, out[-600:])
 
 
 def proved(work, env):
@@ -259,6 +260,22 @@ def resigned(vault, work, changed):
     with open(os.path.join(work, "signing.key")) as f, open(der, "wb") as out:
         out.write(bytes.fromhex("302e020100300506032b657004220420") + base64.b64decode(f.read().split()[-1].split("+", 4)[4])[-32:])
     subprocess.run(["openssl", "pkeyutl", "-sign", "-inkey", der, "-keyform", "DER", "-rawin", "-in", path, "-out", f"{path}.sig"], check=True)
+
+
+def gaps(work, env):
+    """A digest that comes later than the one before promised, and one that nothing followed, are gaps; each is told with its times, and is no failed check."""
+    copy = os.path.join(work, "gaps")
+    shutil.copytree(env["VAULT"], copy)
+    newest = read_json(files("chain/**/*.json", copy)[-1])
+    for year, due in (("2030", "2030-01-01T01:11:00Z"), ("2031", "2099-01-01T00:00:00Z"), ("2032", "2026-01-01T00:00:00Z")):
+        resigned(copy, work, {"final": False, "index": None, "objects": [], "start": newest["end"], "end": f"{year}-01-01T00:00:00Z",
+                              "counters": {**newest["counters"], "next_by": due}})
+    _, _, out, why = guide(work, "guide-gaps", {**env, "VAULT": copy, "KEYS": copy})
+    told = re.findall("^gap: (.*?):? *chain/", out, re.M)
+    check("the guide tells gaps from a silence", told == ["no digest from 2030-01-01T00:00:00Z to 2031-01-01T00:00:00Z, and one was due by 2030-01-01T01:11:00Z",
+                                                          "no digest since 2032-01-01T00:00:00Z, and one was due by 2026-01-01T00:00:00Z"], f"{told} {why}")
+    check("gaps are no failed checks", "gap" not in why, why)
+    shutil.rmtree(copy)
 
 
 ODD = "../a b~%é!'$(x)*"
@@ -574,6 +591,7 @@ def folder(work):
     proved(work, env)
     tampered(work, env)
     planted(work, env)
+    gaps(work, env)
     readme(gateway, key, place)
     evidence(work, gateway, key, place)
     copier = rewrapped(work, gateway, place, key)
