@@ -398,6 +398,13 @@ def aged(work):
           and load.canary("new-0") in out, out[-900:] + why)
     held, not_held, out, why = guide(folder, "guide payload", gone("payload", index=False))
     check("content that is past its retention is counted", held and not not_held and re.search("expired or erased by request: [1-9]", out), out[-900:] + why)
+    declared = {**gone("declared"), "EXPIRED": ""}
+    newest = read_json(files("chain/**/*.json", declared["VAULT"])[-1])
+    resigned(declared["VAULT"], folder, {"start": newest["end"], "index": None, "objects": [], "counters": {**newest["counters"], "expired_before": expired}})
+    code, out, why = run("verify", "--store", declared["VAULT"], "--key", old, "--key", new)
+    check("verify: what a digest declares as expired is no failure", code == 0 and "warning content_expired" in out, out[-600:] + why)
+    held, not_held, out, why = guide(folder, "guide declared", declared)
+    check("nor is it in the guide", held and not not_held and re.search("objects past their retention and gone: [1-9]", out) and "when it is full" in out, out[-900:] + why)
     for what, moment in (("before its time", min(ends[epoch])[:19] + "Z"), ("where nothing may be gone", "")):
         held, not_held, out, why = guide(folder, f"guide {what}", {**past, "EXPIRED": moment})
         check(f"what is gone {what} is told", not_held and not held and "signed, and gone" in why, why)

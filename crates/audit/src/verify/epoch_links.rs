@@ -3,14 +3,18 @@
 //! a damaged spool), it is a warning; otherwise a failure. Neighbours: `epoch` (within an epoch), `anchored`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::chains::{ChainId, epoch_folder};
 use crate::read::LeafId;
+use kernel::clock::UnixNanos;
 use vault::chain::digest::DigestLink;
-use vault::object_names::rfc3339;
+use vault::object_names::{parse_time, rfc3339};
 
 use super::run_state::{ChainVerification, EpochVerification, VerificationRun};
-use super::times::due_time;
+
+/// A chain without digests for this long is reported, unless its newest digest says when the next one is due.
+const MAX_SILENCE: Duration = Duration::from_secs(2 * 3600 + 600);
 
 impl VerificationRun<'_> {
     /// Judges the epochs of one writer.
@@ -139,7 +143,8 @@ impl VerificationRun<'_> {
     /// Judges the newest digest of a writer.
     fn check_head(&mut self, chain: &ChainId, epoch: &EpochVerification) {
         let (Some(last), location) = (&epoch.newest_valid, epoch_folder(chain, &epoch.name)) else { return };
-        let due = due_time(&last.end, last.next_by.as_deref()).unwrap_or_default();
+        let silent_until = || rfc3339(parse_time(&last.end).unwrap_or(UnixNanos(0)).plus(MAX_SILENCE));
+        let due = last.next_by.clone().unwrap_or_else(silent_until);
         if !last.is_final && due < rfc3339(self.options.now) {
             let message = format!(
                 "no digest since {}, which was not a final one, although one was due by {due}: the writer was killed \

@@ -198,11 +198,7 @@ impl VerifyReport {
             lines.push(format!("and {} more", all - listed));
         }
         for head in &self.heads {
-            let state = match &head.next_by {
-                _ if head.is_final => "final".to_owned(),
-                Some(next_by) => format!("running, or stopped without a final digest; the next is due by {next_by}"),
-                None => "running, or stopped without a final digest".to_owned(),
-            };
+            let state = if head.is_final { "final" } else { "running, or stopped without a final digest" };
             lines.push(format!(
                 "newest: {}/{}/{} digest {} of {} ({state}): {}, {} not yet in the store, root {}",
                 head.account,

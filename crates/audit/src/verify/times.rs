@@ -7,13 +7,9 @@
 //! writer's own digests determine the usual interval. Neighbours: `epoch` (consistency of times), `epoch_links` (chains
 //! that ended).
 
-use std::time::Duration;
-
 use vault::chain::digest::ChainDigest;
-use vault::object_names::{parse_time, rfc3339};
+use vault::object_names::parse_time;
 
-/// Longest silence of any writer: an hour, the longest `index_interval` and ten minutes.
-const MAX_SILENCE: Duration = Duration::from_secs(2 * 3600 + 600);
 /// Shortest gap that is reported without `next_by`, seconds: older gateways make a digest a minute.
 const MIN_REPORTED_GAP: u64 = 600;
 /// A gap must exceed the usual interval by this factor.
@@ -22,12 +18,6 @@ const GAP_FACTOR: u64 = 5;
 const MIN_INTERVALS: usize = 3;
 /// Consecutive digests with the same time that a running clock can't produce.
 const MIN_SAME_TIMES: u64 = 2;
-
-/// The time by which a digest follows one of `end`, which signs `next_by`. No promise is longer than [`MAX_SILENCE`].
-pub(super) fn due_time(end: &str, next_by: Option<&str>) -> Option<String> {
-    let latest = rfc3339(parse_time(end)?.plus(MAX_SILENCE));
-    Some(next_by.map_or(latest.clone(), |next_by| latest.min(next_by.to_owned())))
-}
 
 #[derive(Default)]
 pub(super) struct DigestTimes {
@@ -47,9 +37,7 @@ pub(super) struct DigestTimes {
 
 impl DigestTimes {
     pub(super) fn add_digest(&mut self, digest: &ChainDigest) {
-        let next_by = digest.counters.next_by.as_deref();
-        let next_due = next_by.and_then(|next_by| due_time(&digest.end, Some(next_by)));
-        let due = std::mem::replace(&mut self.next_due, next_due);
+        let due = std::mem::replace(&mut self.next_due, digest.counters.next_by.clone());
         // the first digest starts at another epoch's end; a recovered one declares that its own process had stopped
         if digest.n == 0 || digest.recovered {
             self.same_time_run = 0;

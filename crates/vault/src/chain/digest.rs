@@ -169,6 +169,10 @@ pub struct DigestCounters {
     /// and in those of erasers and older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_by: Option<String>,
+    /// Content that digests before this time (RFC 3339) name may be gone, because the store, a folder for trying out,
+    /// removes its oldest content when it is full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expired_before: Option<String>,
 }
 
 pub fn checkpoint_origin(key: &str, account: &str, writer: &str, epoch: &str) -> String {

@@ -214,6 +214,7 @@ impl Uploader {
             damaged: self.record_tracker.damaged.len() as u64,
             erasures: self.chains.erasures.of_account(&chain_id.account),
             next_by: None,
+            expired_before: self.expired_before.map(rfc3339),
         }
     }
 

@@ -66,18 +66,6 @@ async fn a_gap_is_told_from_a_silence() {
     assert_eq!(remarks(&site.audit().await), ["late_digest"]);
 }
 
-/// No promise excuses a silence of more than two hours and ten minutes, whatever a stolen key signs.
-#[tokio::test]
-async fn a_promise_has_a_limit() {
-    let site = Site::of_session(1, "text", 5).await;
-    let (name, _) = digests(&site).pop().expect("a digest");
-    site.resign(&name, &signing_key(), |digest| digest.counters.next_by = Some("9999-01-01T00:00:00Z".to_owned()));
-    site.clock.advance(Duration::from_secs(2 * 3600));
-    assert!(remarks(&site.audit().await).is_empty());
-    site.clock.advance(Duration::from_secs(900));
-    assert_eq!(remarks(&site.audit().await), ["no_recent_digest"]);
-}
-
 /// Digests of older writers promise nothing: there the usual interval counts.
 #[tokio::test]
 async fn holes_between_digests_of_older_writers_are_told() {
