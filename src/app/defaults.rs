@@ -32,7 +32,12 @@ const OPTION_OVERRIDES: &[(&str, &str, &str)] = &[
         "recipients: []",
         "recipients: [\"${env:TOLLGATE_TRYOUT_RECIPIENT}\"] # a try-out auditor's key, generated in the data directory",
     ),
-    ("vault", "# store:", "store: { directory: \"${env:TOLLGATE_DATA_DIR}/vault\" }"),
+    (
+        "vault",
+        "# store:",
+        "store: # for trying out: a vault that keeps evidence removes nothing\n      \
+         directory: { path: \"${env:TOLLGATE_DATA_DIR}/vault\", max_size: 1GiB, on_full: expire }",
+    ),
     // For someone trying tollgate out, the first `vault find` should find something.
     ("vault", "# object_age:", "object_age: 2s # short for trying out: `vault find` sees new runs soon"),
     ("vault", "index_interval: 1m", "index_interval: 2s # short for trying out"),

@@ -111,7 +111,7 @@ pub enum AckMode {
     Offered,
 }
 
-/// Action when more data is pending than `max_pending` allows.
+/// Action when more data is pending than `max_pending` allows, or a folder has reached its `max_size`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFullAction {

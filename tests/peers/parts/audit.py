@@ -86,6 +86,7 @@ def guided(work, env, s3=False):
           and re.search(r"^digests: [1-9]\d*; objects of the index: [1-9]", out, re.M) and re.search(r"^fragments opened: [1-9]\d*; expired or erased by request: 0$", out, re.M)
           and re.search(r"^commitments compared: [1-9]", out, re.M), out[-600:])
     check("it proves a line", re.search("^proved: ", out, re.M), out[-600:])
+    check("it finds no gap", "gap: " not in out, out[-600:])
 
 
 def proved(work, env):
@@ -261,6 +262,22 @@ def resigned(vault, work, changed):
     subprocess.run(["openssl", "pkeyutl", "-sign", "-inkey", der, "-keyform", "DER", "-rawin", "-in", path, "-out", f"{path}.sig"], check=True)
 
 
+def gaps(work, env):
+    """A digest that comes later than the one before promised, and one that nothing followed, are gaps; each is told with its times, and is no failed check."""
+    copy = os.path.join(work, "gaps")
+    shutil.copytree(env["VAULT"], copy)
+    newest = read_json(files("chain/**/*.json", copy)[-1])
+    for year, due in (("2030", "2030-01-01T01:11:00Z"), ("2031", "2099-01-01T00:00:00Z"), ("2032", "2026-01-01T00:00:00Z")):
+        resigned(copy, work, {"final": False, "index": None, "objects": [], "start": newest["end"], "end": f"{year}-01-01T00:00:00Z",
+                              "counters": {**newest["counters"], "next_by": due}})
+    _, _, out, why = guide(work, "guide-gaps", {**env, "VAULT": copy, "KEYS": copy})
+    told = re.findall("^gap: (.*?):? *chain/", out, re.M)
+    check("the guide tells gaps from a silence", told == ["no digest from 2030-01-01T00:00:00Z to 2031-01-01T00:00:00Z, and one was due by 2030-01-01T01:11:00Z",
+                                                          "no digest since 2032-01-01T00:00:00Z, and one was due by 2026-01-01T00:00:00Z"], f"{told} {why}")
+    check("gaps are no failed checks", "gap" not in why, why)
+    shutil.rmtree(copy)
+
+
 ODD = "../a b~%é!'$(x)*"
 
 
@@ -381,6 +398,13 @@ def aged(work):
           and load.canary("new-0") in out, out[-900:] + why)
     held, not_held, out, why = guide(folder, "guide payload", gone("payload", index=False))
     check("content that is past its retention is counted", held and not not_held and re.search("expired or erased by request: [1-9]", out), out[-900:] + why)
+    declared = {**gone("declared"), "EXPIRED": ""}
+    newest = read_json(files("chain/**/*.json", declared["VAULT"])[-1])
+    resigned(declared["VAULT"], folder, {"start": newest["end"], "index": None, "objects": [], "counters": {**newest["counters"], "expired_before": expired}})
+    code, out, why = run("verify", "--store", declared["VAULT"], "--key", old, "--key", new)
+    check("verify: what a digest declares as expired is no failure", code == 0 and "warning content_expired" in out, out[-600:] + why)
+    held, not_held, out, why = guide(folder, "guide declared", declared)
+    check("nor is it in the guide", held and not not_held and re.search("objects past their retention and gone: [1-9]", out) and "when it is full" in out, out[-900:] + why)
     for what, moment in (("before its time", min(ends[epoch])[:19] + "Z"), ("where nothing may be gone", "")):
         held, not_held, out, why = guide(folder, f"guide {what}", {**past, "EXPIRED": moment})
         check(f"what is gone {what} is told", not_held and not held and "signed, and gone" in why, why)
@@ -574,6 +598,7 @@ def folder(work):
     proved(work, env)
     tampered(work, env)
     planted(work, env)
+    gaps(work, env)
     readme(gateway, key, place)
     evidence(work, gateway, key, place)
     copier = rewrapped(work, gateway, place, key)

@@ -14,7 +14,7 @@ use crate::error::ReadError;
 use crate::location::Vault;
 use kernel::clock::UnixNanos;
 use vault::chain::digest::{ChainDigest, DigestLink, VERSION, checkpoint_origin};
-use vault::chain::note::{self, Checkpoint};
+use vault::chain::note::{self, Checkpoint, VerifyKey};
 use vault::chain::tree::NodeHash;
 use vault::object_names::{SIGNATURE_SUFFIX, account_segment, parse_time};
 use vault::store::{ObjectKind, StoreError};
@@ -29,16 +29,24 @@ use super::times::DigestTimes;
 const CONCURRENT_FETCHES: usize = 8;
 
 /// A digest with its signature and index object.
-struct FetchedDigest {
+pub(super) struct FetchedDigest {
     n: u64,
     name: String,
     json: Result<Bytes, ReadError>,
     signature: Result<Bytes, ReadError>,
-    digest: Option<Box<ChainDigest>>,
+    pub(super) digest: Option<Box<ChainDigest>>,
     index: Option<Result<Bytes, StoreError>>,
 }
 
-async fn fetch_digest(vault: &Vault, folder: &str, n: u64, index: bool) -> FetchedDigest {
+impl FetchedDigest {
+    /// Whether one of these keys signed it.
+    pub(super) fn is_signed(&self, keys: &[VerifyKey]) -> bool {
+        let signed = self.json.as_ref().ok().zip(self.signature.as_ref().ok());
+        signed.is_some_and(|(json, signature)| keys.iter().any(|key| key.is_signed(json, signature)))
+    }
+}
+
+pub(super) async fn fetch_digest(vault: &Vault, folder: &str, n: u64, index: bool) -> FetchedDigest {
     let name = vault.full_name(&format!("{folder}{n:010}.json"));
     let signature_name = format!("{name}{SIGNATURE_SUFFIX}");
     let (json, signature) =
@@ -97,9 +105,13 @@ impl VerificationRun<'_> {
         let usual = times.longest_usual_interval();
         let location = epoch_folder(chain, epoch);
         let is_long = |(seconds, ..): &(u64, String, String)| usual.is_some_and(|usual| *seconds > usual);
-        for (_, start, end) in times.long_intervals.into_iter().filter(is_long) {
+        let unusual =
+            times.long_intervals.into_iter().filter(is_long).map(|(_, start, end)| (start, end, String::new()));
+        let gaps =
+            times.gaps.into_iter().map(|[start, end, due]| (start, end, format!(", although one was due by {due}")));
+        for (start, end, due) in unusual.chain(gaps) {
             let message = format!(
-                "no digest between {start} and {end}, so nothing proves when the content of the next one was written \
+                "no digest between {start} and {end}{due}, so nothing proves when the content of the next one was written \
                  in that time; the writer could not reach its store, was not running, or made no digest"
             );
             self.report.warn("late_digest", &location, message);
@@ -199,7 +211,7 @@ impl VerificationRun<'_> {
             return None;
         };
         let before = self.report.finding_counts.values().sum::<u64>();
-        self.check_signatures(epoch, &digest, fetched, json);
+        self.check_signatures(epoch, &digest, fetched);
         self.check_place(chain, epoch, &digest, fetched);
         epoch.begin(&digest);
         epoch.damaged |= digest.counters.damaged > 0;
@@ -210,6 +222,7 @@ impl VerificationRun<'_> {
             tree_size: digest.tree_size,
             root: digest.root.clone(),
             end: digest.end.clone(),
+            next_by: digest.counters.next_by.clone(),
             is_final: digest.last,
             pending: digest.counters.pending,
         });
@@ -227,21 +240,13 @@ impl VerificationRun<'_> {
     }
 
     /// Checks the signature of the bytes, and that the signed checkpoint says the same as the digest.
-    fn check_signatures(
-        &mut self,
-        epoch: &EpochVerification,
-        digest: &ChainDigest,
-        fetched: &FetchedDigest,
-        json: &Bytes,
-    ) {
+    fn check_signatures(&mut self, epoch: &EpochVerification, digest: &ChainDigest, fetched: &FetchedDigest) {
         let name = fetched.name.as_str();
         let keys = &self.options.keys;
-        match &fetched.signature {
-            Err(why) => self.report.fail("signature", name, format!("no signature: {why}")),
-            Ok(bytes) if !keys.iter().any(|key| key.is_signed(json, bytes)) => {
-                self.report.fail("signature", name, "none of the given keys signed this digest");
-            }
-            Ok(_) => {}
+        if let Err(why) = &fetched.signature {
+            self.report.fail("signature", name, format!("no signature: {why}"));
+        } else if !fetched.is_signed(keys) {
+            self.report.fail("signature", name, "none of the given keys signed this digest");
         }
         let Some((text, key)) = note::open_note(&digest.note, keys) else {
             return self.report.fail("checkpoint", name, "none of the given keys signed the checkpoint");

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use crate::chains::{ChainId, epoch_folder};
 use crate::read::LeafId;
+use kernel::clock::UnixNanos;
 use vault::chain::digest::DigestLink;
-use vault::object_names::rfc3339;
+use vault::object_names::{parse_time, rfc3339};
 
 use super::run_state::{ChainVerification, EpochVerification, VerificationRun};
 
-/// A chain without digests for this long is reported.
+/// A chain without digests for this long is reported, unless its newest digest says when the next one is due.
 const MAX_SILENCE: Duration = Duration::from_secs(2 * 3600 + 600);
 
 impl VerificationRun<'_> {
@@ -142,12 +143,12 @@ impl VerificationRun<'_> {
     /// Judges the newest digest of a writer.
     fn check_head(&mut self, chain: &ChainId, epoch: &EpochVerification) {
         let (Some(last), location) = (&epoch.newest_valid, epoch_folder(chain, &epoch.name)) else { return };
-        let oldest_allowed =
-            self.options.now.0.saturating_sub(u64::try_from(MAX_SILENCE.as_nanos()).unwrap_or(u64::MAX));
-        if !last.is_final && last.end < rfc3339(kernel::clock::UnixNanos(oldest_allowed)) {
+        let silent_until = || rfc3339(parse_time(&last.end).unwrap_or(UnixNanos(0)).plus(MAX_SILENCE));
+        let due = last.next_by.clone().unwrap_or_else(silent_until);
+        if !last.is_final && due < rfc3339(self.options.now) {
             let message = format!(
-                "no digest since {}, which was not a final one: the writer was killed and not started \
-                 again, can't reach the store, or newer digests were cut off",
+                "no digest since {}, which was not a final one, although one was due by {due}: the writer was killed \
+                 and not started again, can't reach the store, or newer digests were cut off",
                 last.end
             );
             self.report.warn("no_recent_digest", &location, message);

@@ -27,7 +27,7 @@ pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 
-use super::chains::{ChainListing, EarlySignature, list_chains};
+use super::chains::{ChainListing, EarlySignature, epoch_folder, list_chains};
 use super::error::ReadError;
 use super::location::Vault;
 use super::read::FragmentOpener;
@@ -37,6 +37,7 @@ pub use options::{RequiredLock, VerifyOptions, VerifyProgress};
 use report::IDENTITY_CODE;
 pub use report::{ChainHead, ErasedContent, RecordedOpening, Severity, VerifyCounts, VerifyFinding, VerifyReport};
 
+use epoch::fetch_digest;
 use resume::ResumeFile;
 use run_state::{ChainVerification, EpochVerification, KeyInventory, ReferencedNames, TurnNumbers, VerificationRun};
 use unreferenced_objects::MAX_DIGEST_DELAY;
@@ -55,6 +56,8 @@ pub async fn verify(
         return Err(ReadError::new("give --key: the public key of the writer's signer"));
     }
     let found = list_chains(vault, options.account.as_deref(), options.writer.as_deref()).await?;
+    let declared = find_declared_expiry(vault, options, &found).await;
+    let options = &VerifyOptions { expired: options.expired.clone().max(declared.clone()), ..options.clone() };
     let opener = || FragmentOpener { permitted: None, ..FragmentOpener::new(vault, options.auditors.clone()) };
     let opener = (!options.auditors.is_empty()).then(opener);
     let all = found.chains.values().flat_map(|epochs| epochs.values()).map(|numbers| numbers.len() as u64).sum();
@@ -76,6 +79,13 @@ pub async fn verify(
         progress: VerifyProgress { done: 0, all, bytes: 0 },
     };
     run.report_unknown_names(&found);
+    if let Some(before) = declared {
+        let message = format!(
+            "the gateway removes its oldest content when this folder is full (`on_full: expire`, for trying out), so that \
+             what digests before {before} name may be gone"
+        );
+        run.report.warn("content_expired", "chain/", message);
+    }
     run.list_keys().await;
     run.resume_earlier_run()?;
     let mut chains: Vec<ChainVerification> = Vec::new();
@@ -104,6 +114,23 @@ pub async fn verify(
     run.report_limits(&chains);
     run.resume.finish()?;
     Ok(run.report)
+}
+
+/// The time before which signed digests of a folder declare content as expired, because it was full. A store with
+/// versions never expires content by itself, so that a thief of the signing key can't excuse there what was deleted.
+async fn find_declared_expiry(vault: &Vault, options: &VerifyOptions, found: &ChainListing) -> Option<String> {
+    let mut expired = None;
+    if !matches!(vault.list_versions(ObjectKind::Chain, "chain/", None).await, Ok(None)) {
+        return expired;
+    }
+    for (chain, epochs) in &found.chains {
+        for (name, newest) in epochs.iter().filter_map(|(name, numbers)| Some((name, *numbers.last()?))) {
+            let fetched = fetch_digest(vault, &epoch_folder(chain, name), newest, false).await;
+            let digest = fetched.digest.as_ref().filter(|_| fetched.is_signed(&options.keys));
+            expired = expired.max(digest.and_then(|digest| digest.counters.expired_before.clone()));
+        }
+    }
+    expired
 }
 
 /// Whether the writer's next digest would be number `n` of this epoch: after the newest digest of an unfinished epoch,

@@ -75,6 +75,8 @@ pub struct ChainHead {
     pub root: String,
     /// Time at which it was made.
     pub end: String,
+    /// Time by which the next digest is written, also without news; null if the digest does not say so.
+    pub next_by: Option<String>,
     /// Whether it is final, because the writer stopped.
     #[serde(rename = "final")]
     pub is_final: bool,

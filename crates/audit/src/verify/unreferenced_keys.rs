@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, stream};
 use crate::folders::{is_key_name, parse_key_name};
 use crate::read::open_key;
 use kernel::sha256::Sha256;
-use vault::object_names::account_segment;
+use vault::object_names::{account_segment, rfc3339};
 use vault::seal::key_id;
 use vault::store::ObjectKind;
 use vault::store::probe::{PROBE_BODY, is_probe};
@@ -87,6 +87,9 @@ impl VerificationRun<'_> {
                     let message = "no line names this object: it was planted, or is left over";
                     self.report.fail("unreferenced", name, message);
                 }
+                // the lines that name it expired
+                UnreferencedKeyKind::Key
+                    if written.map(rfc3339).is_some_and(|written| options.expired.as_ref() > Some(&written)) => {}
                 UnreferencedKeyKind::Key
                     if written.is_some_and(|written| written.plus(MAX_DIGEST_DELAY) >= self.options.now) =>
                 {

@@ -160,10 +160,19 @@ pub struct DigestCounters {
     pub gaps: u64,
     /// Vault records that this process could not read in its spool.
     pub damaged: u64,
-    /// The newest digest of each of the account's chains of erasures, by writer, as erasers reported it. The field is
-    /// part of the counters because older programs refuse unknown fields of a digest but skip those of its counters.
+    /// The newest digest of each of the account's chains of erasures, by writer, as erasers reported it. This field and
+    /// those below are part of the counters because older programs refuse unknown fields of a digest but skip those of
+    /// its counters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub erasures: BTreeMap<String, DigestLink>,
+    /// Time (RFC 3339) by which the next digest is written, even if there is no news. Absent in a writer's last digest,
+    /// and in those of erasers and older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_by: Option<String>,
+    /// Content that digests before this time (RFC 3339) name may be gone, because the store, a folder for trying out,
+    /// removes its oldest content when it is full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expired_before: Option<String>,
 }
 
 pub fn checkpoint_origin(key: &str, account: &str, writer: &str, epoch: &str) -> String {

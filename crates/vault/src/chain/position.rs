@@ -12,7 +12,7 @@ use kernel::clock::UnixNanos;
 
 use crate::sessions::SessionLine;
 
-use super::digest::DigestLink;
+use super::digest::{DigestCounters, DigestLink};
 use super::erasures::NewestErasures;
 use super::tree::Frontier;
 
@@ -39,6 +39,9 @@ pub struct ChainPosition {
     pub end: u64,
     /// Lines that only record a lost line.
     pub gaps: u64,
+    /// Counters of the last digest, without `next_by`: other ones are news.
+    #[serde(default)]
+    pub counters: DigestCounters,
     /// Why the first digest has no previous one, or continues another epoch.
     pub reason: Option<String>,
     /// Whether the last digest was final.

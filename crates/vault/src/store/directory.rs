@@ -6,7 +6,7 @@
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
@@ -26,6 +26,10 @@ use super::settings::DirectoryLimits;
 pub(super) struct UsedSpace {
     pub(super) counted: tokio::sync::OnceCell<()>,
     pub(super) bytes: AtomicU64,
+    /// Whether the last object had no room.
+    pub(super) is_full: AtomicBool,
+    /// Content of digests that were written earlier is removed, ns since 1970.
+    pub(super) removed_until: AtomicU64,
 }
 
 /// Objects as files below one folder.
@@ -63,25 +67,23 @@ impl DirectoryStore {
         Ok(self.root.join(relative))
     }
 
-    async fn put(&self, name: &str, bytes: &Bytes) -> Result<PutOutcome, StoreError> {
+    async fn put(&self, kind: ObjectKind, name: &str, bytes: &Bytes) -> Result<PutOutcome, StoreError> {
         let path = self.path(name)?;
         if let Some(outcome) = compare_existing(&path, bytes).await? {
             return Ok(outcome);
         }
-        self.check_space(bytes.len() as u64).await?;
-        match write_new(path.clone(), bytes.clone()).await {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return compare_existing(&path, bytes).await?.ok_or_else(|| {
-                    StoreError::Unavailable(
-                        "another process created and removed the object at the same time".to_owned(),
-                    )
-                });
-            }
-            Err(error) => return Err(classify_io_error(error)),
+        // a removal makes room, and digests have to declare it first
+        let is_declaration = matches!(kind, ObjectKind::Index | ObjectKind::Chain);
+        let len = bytes.len() as u64;
+        self.reserve_space(len, is_declaration && self.limits.expires_beyond().is_some()).await?;
+        let Err(error) = write_new(path.clone(), bytes.clone()).await else { return Ok(PutOutcome::Written) };
+        self.change_used(|used| used.saturating_sub(len));
+        if error.kind() != io::ErrorKind::AlreadyExists {
+            return Err(classify_io_error(error));
         }
-        self.change_used(|used| used + bytes.len() as u64);
-        Ok(PutOutcome::Written)
+        compare_existing(&path, bytes).await?.ok_or_else(|| {
+            StoreError::Unavailable("another process created and removed the object at the same time".to_owned())
+        })
     }
 
     /// All files below the folder `top` (empty: the vault's own), with their names, in no order; temporary files too.
@@ -123,7 +125,7 @@ impl DirectoryStore {
 impl VaultStore for DirectoryStore {
     fn put_once<'a>(
         &'a self,
-        _kind: ObjectKind,
+        kind: ObjectKind,
         name: &'a str,
         bytes: Bytes,
         _now: UnixNanos,
@@ -131,10 +133,14 @@ impl VaultStore for DirectoryStore {
         Box::pin(async move {
             // a folder that was removed meanwhile is created again by the next attempt
             let folder_removed = || StoreError::Unavailable("the folder was removed during the write".to_owned());
-            self.put(name, &bytes)
+            self.put(kind, name, &bytes)
                 .await
                 .map_err(|error| if error == StoreError::Missing { folder_removed() } else { error })
         })
+    }
+
+    fn make_room(&self, declared: Option<UnixNanos>) -> StoreFuture<'_, Option<UnixNanos>> {
+        Box::pin(self.remove_oldest(declared))
     }
 
     fn sweep(&self, now: UnixNanos) -> StoreFuture<'_, Option<SweepResult>> {

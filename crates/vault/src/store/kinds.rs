@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use config::FieldProblem;
+use config::{ByteSize, FieldProblem};
 use futures_util::future::ready;
 use kernel::clock::{Clock as _, SystemClock};
 use kernel::rng::{Rng as _, SystemRng};
@@ -74,6 +74,10 @@ impl StoreSpec for DirectorySettings {
     }
 
     fn open(&self) -> Arc<dyn VaultStore> {
+        if let Some(max_size) = self.limits.expires_beyond() {
+            let (directory, max_size) = (self.path.display(), ByteSize(max_size));
+            tracing::info!(%directory, %max_size, "at its size this vault, which is for trying out, loses its oldest content");
+        }
         Arc::new(DirectoryStore::new(&self.path).with_limits(self.limits))
     }
 

@@ -104,6 +104,12 @@ pub trait VaultStore: Send + Sync {
         now: UnixNanos,
     ) -> StoreFuture<'a, PutOutcome>;
 
+    /// Keeps a store that may expire content below its maximum size: removes the oldest content, of digests that end
+    /// before `declared`. Returns the time that digests have to declare before more is removed.
+    fn make_room(&self, _declared: Option<UnixNanos>) -> StoreFuture<'_, Option<UnixNanos>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Removes objects that are expired at `now`; `None` if the store has its own expiry rules.
     fn sweep(&self, _now: UnixNanos) -> StoreFuture<'_, Option<SweepResult>> {
         Box::pin(async { Ok(None) })

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::{ByteSize, FieldProblem, TimeSpan};
+use pipeline::OnFullAction;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,15 @@ pub struct DirectoryLimits {
     pub retention: Option<Duration>,
     /// Limit of all files together, bytes; `None` means the disk's size.
     pub max_size: Option<u64>,
+    /// What happens at `max_size`.
+    pub on_full: OnFullAction,
+}
+
+impl DirectoryLimits {
+    /// The size from which on the oldest content expires.
+    pub(super) fn expires_beyond(&self) -> Option<u64> {
+        self.max_size.filter(|_| self.on_full == OnFullAction::Expire)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +73,7 @@ pub enum LockMode {
 
 /// A store in a folder.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected a path, or a map of `path`, `retention` and `max_size`")]
+#[serde(untagged, expecting = "expected a path, or a map of `path`, `retention`, `max_size` and `on_full`")]
 pub enum DirectoryConfig {
     /// Path of the folder. Everything is kept.
     Path(PathBuf),
@@ -81,10 +91,14 @@ pub struct DirectoryOptions {
     /// removed. Default: nothing is removed.
     #[serde(default)]
     pub retention: Option<Retention>,
-    /// Maximum size of the folder in bytes. When it is reached, nothing more is written and nothing is removed: the
-    /// spool fills up, and clients are asked to retry later. Default: no limit.
+    /// Maximum size of the folder, the sum of its files. Default: no limit.
     #[serde(default)]
     pub max_size: Option<ByteSize>,
+    /// What happens when `max_size` is reached. `refuse` (default): nothing more is written and nothing is removed; the
+    /// spool fills up, and clients are asked to retry later. `expire`, for trying out: the oldest content is removed,
+    /// whatever its age, as if its `retention` were over; digests declare it.
+    #[serde(default)]
+    pub on_full: OnFullAction,
 }
 
 impl DirectoryConfig {
@@ -98,9 +112,14 @@ impl DirectoryConfig {
     pub(super) fn settings(
         &self,
         problems: &mut Vec<FieldProblem>,
-        _: &mut Vec<FieldProblem>,
+        notes: &mut Vec<FieldProblem>,
     ) -> Option<DirectorySettings> {
         let (path, limits) = (self.path().to_owned(), self.limits(problems));
+        if limits.on_full == OnFullAction::Expire {
+            let note =
+                "`expire` removes the oldest content once the folder is full: it is for trying out, not for evidence";
+            notes.push(FieldProblem::new("store.directory.on_full", note));
+        }
         if path.as_os_str().is_empty() {
             problems.push(FieldProblem::new("store.directory", "is empty"));
             return None;
@@ -117,7 +136,10 @@ impl DirectoryConfig {
         if options.max_size.is_some_and(|size| size.0 < 1 << 20) {
             problems.push(FieldProblem::new("store.directory.max_size", "must be at least 1MiB"));
         }
-        DirectoryLimits { retention, max_size: options.max_size.map(|size| size.0) }
+        if options.on_full == OnFullAction::Expire && options.max_size.is_none() {
+            problems.push(FieldProblem::new("store.directory.on_full", "`expire` requires `max_size`"));
+        }
+        DirectoryLimits { retention, max_size: options.max_size.map(|size| size.0), on_full: options.on_full }
     }
 }
 

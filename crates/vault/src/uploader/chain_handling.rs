@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::chain::position::{ChainId, ChainPosition, SavedChains};
-use crate::object_names;
+use crate::object_names::{self, rfc3339};
 use crate::store::{PutOutcome, StoreError, SweepResult};
 use kernel::clock::UnixNanos;
 
@@ -39,6 +39,7 @@ impl Uploader {
                         self.open_sessions.insert(chain.id.clone(), sessions);
                     }
                     self.chains.restore(saved);
+                    self.expired_before = self.chains.expired_before();
                 }
                 // a new chain begins, and its first digest says why
                 _ => tracing::error!(
@@ -198,6 +199,24 @@ impl Uploader {
                 tracing::info!(vault, objects, bytes, held, "expired objects were removed from the vault's folder");
             }
             Err(error) => tracing::error!(vault, %error, "expired objects can't be removed from the vault's folder"),
+        }
+    }
+
+    /// Keeps a store that may expire content below its maximum size. Content is removed after a stored digest declared
+    /// it, and the position after that digest was saved.
+    pub(super) async fn make_room(&mut self) {
+        if self.chains.unsaved.dirty {
+            return;
+        }
+        let vault = &*self.deps.id;
+        match self.deps.store.make_room(self.chains.expired_before()).await {
+            Ok(before) if before > self.expired_before => {
+                let before_text = before.map(rfc3339);
+                tracing::info!(vault, before = before_text, "the vault's folder is full: its oldest content expires");
+                self.expired_before = before;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(vault, %error, "the oldest content can't be removed from the vault's folder"),
         }
     }
 

@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use crate::chain::erasures::NewestErasures;
 use crate::chain::position::{ChainId, ChainPosition, SavedChain, SavedChains};
+use crate::object_names::parse_time;
 use crate::store::ObjectKind;
 use kernel::clock::UnixNanos;
 use pipeline::spool::RecordSeq;
@@ -120,6 +121,12 @@ impl ChainStates {
         let chains = self.chains.iter().filter_map(to_saved_chain).collect();
         let (alternative_names, erasures) = (self.alternative_names.clone(), self.erasures.clone());
         SavedChains { v: 1, chains, alternative_names, erasures }
+    }
+
+    /// The time before which stored digests declare content as expired.
+    pub(super) fn expired_before(&self) -> Option<UnixNanos> {
+        let stored = self.chains.values().filter_map(|chain| chain.stored.as_ref());
+        stored.filter_map(|position| parse_time(position.counters.expired_before.as_deref()?)).max()
     }
 
     /// Records an alternative name for an object whose own name was taken.

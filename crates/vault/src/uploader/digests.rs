@@ -32,6 +32,10 @@ use pipeline::spool::RecordSeq;
 
 /// Limit for the lines of kind `gap` in one index object.
 const MAX_GAP_LINES: u64 = 2000;
+/// Interval between digests without news.
+const IDLE_INTERVAL: Duration = Duration::from_secs(3600);
+/// How long after its time a digest may be stored before its absence is a gap.
+const NEXT_DIGEST_GRACE: Duration = Duration::from_secs(600);
 
 #[derive(Default)]
 struct DigestContents {
@@ -120,7 +124,9 @@ impl Uploader {
             return Ok(());
         }
         let journal = Arc::clone(&self.deps.journal);
-        let Some(mut contents) = self.choose_contents(chain_id, &log, &position, is_live, due) else { return Ok(()) };
+        let Some(mut contents) = self.choose_contents(chain_id, &log, &position, is_live, due, now) else {
+            return Ok(());
+        };
         loop {
             let lines = Self::read_lines(&*journal, chain_id, &position, &contents, now).await?;
             let (body, position_after) = self.build_seal(chain_id, &log, &position, &contents, &lines, now)?;
@@ -147,6 +153,7 @@ impl Uploader {
         position: &ChainPosition,
         is_live: bool,
         due: DueDigests,
+        now: UnixNanos,
     ) -> Option<DigestContents> {
         loop {
             match self.record_tracker.next_leaves(log, position.next_leaf(), MAX_INDEX_BYTES) {
@@ -176,11 +183,38 @@ impl Uploader {
                         self.record_tracker.first_leaf(log).is_some() || !self.records_to_reread.is_empty();
                     let has_begun = position.next > 0 || position.line_epoch != position.epoch;
                     let last = !has_waiting && (due.final_round || !is_live);
-                    let is_interval_due = is_live && due.interval_over && self.chains.unstored_digests(chain_id) == 0;
+                    let is_interval_due = is_live
+                        && due.interval_over
+                        && self.chains.unstored_digests(chain_id) == 0
+                        && self.has_news(chain_id, position, now);
                     let is_wanted = if last { has_begun } else { is_interval_due && !due.final_round };
                     return is_wanted.then(|| DigestContents { last, ..DigestContents::default() });
                 }
             }
+        }
+    }
+
+    /// Whether a digest without lines would differ from the last one in more than its time, or that one is an hour old.
+    fn has_news(&self, chain_id: &ChainId, position: &ChainPosition, now: UnixNanos) -> bool {
+        position.next == 0
+            || now.since(UnixNanos(position.end)) >= IDLE_INTERVAL
+            || self.counters(chain_id, position) != position.counters
+            || self.open_sessions.get(chain_id).is_some_and(|open| open.due_lines(now).1 > 0)
+    }
+
+    /// The counters of a digest at this position, without `next_by`.
+    fn counters(&self, chain_id: &ChainId, position: &ChainPosition) -> DigestCounters {
+        let (is_live, uploaded) = (self.chains.is_live(chain_id, position), position.next_leaf());
+        let acked = if is_live { self.deps.writer.assigned_leaves(&chain_id.account) } else { uploaded };
+        DigestCounters {
+            acked: acked.max(uploaded),
+            uploaded,
+            pending: acked.saturating_sub(uploaded),
+            gaps: position.gaps,
+            damaged: self.record_tracker.damaged.len() as u64,
+            erasures: self.chains.erasures.of_account(&chain_id.account),
+            next_by: None,
+            expired_before: self.expired_before.map(rfc3339),
         }
     }
 
@@ -296,9 +330,8 @@ impl Uploader {
     ) -> ChainDigest {
         let end = now.max(UnixNanos(position.end));
         position_after.end = end.0;
-        let is_live = self.chains.is_live(chain_id, position);
-        let acked =
-            if is_live { self.deps.writer.assigned_leaves(&chain_id.account) } else { position_after.next_leaf() };
+        position_after.counters = self.counters(chain_id, position_after);
+        let next_by = end.plus(IDLE_INTERVAL + self.deps.index_interval + NEXT_DIGEST_GRACE);
         let key = &self.deps.key;
         let (size, root) = (position_after.tree.size(), position_after.tree.root());
         let checkpoint = Checkpoint {
@@ -324,15 +357,11 @@ impl Uploader {
             sessions: None,
             objects,
             counters: DigestCounters {
-                acked: acked.max(position_after.next_leaf()),
-                uploaded: position_after.next_leaf(),
-                pending: acked.saturating_sub(position_after.next_leaf()),
-                gaps: position_after.gaps,
-                damaged: self.record_tracker.damaged.len() as u64,
-                erasures: self.chains.erasures.of_account(&chain_id.account),
+                next_by: (!contents.last).then(|| rfc3339(next_by)),
+                ..position_after.counters.clone()
             },
             last: contents.last,
-            recovered: !is_live,
+            recovered: !self.chains.is_live(chain_id, position),
             made_by: self.deps.made_by.clone().map(|gateway| GatewayIdentity {
                 recipients: Some((self.deps.recipients)(&chain_id.account)),
                 ..gateway

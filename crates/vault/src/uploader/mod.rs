@@ -133,6 +133,8 @@ pub struct Uploader {
     has_more_lines: bool,
     last_report_at: Option<Duration>,
     last_sweep_at: Option<Duration>,
+    /// Digests declare content of digests before this time as expired.
+    expired_before: Option<UnixNanos>,
     backoff: WriteBackoff,
     inbox: Arc<ErasureInbox>,
     /// Reports of erasures to confirm after the next save.
@@ -180,6 +182,7 @@ impl Uploader {
             has_more_lines: false,
             last_report_at: None,
             last_sweep_at: None,
+            expired_before: None,
             backoff: WriteBackoff::default(),
             inbox: Arc::default(),
             confirmations: Vec::new(),
@@ -277,10 +280,15 @@ impl Uploader {
         }
         let lines_left = std::mem::take(&mut self.has_more_lines);
         self.seal_digests(now, monotonic, DueDigests { interval_over, lines_left, final_round }).await;
-        self.record_tracker.ready.extend(self.chains.take_ready());
+        // first, because everything that a digest names is stored; a store without room takes digests only
+        self.chains.take_ready().into_iter().for_each(|item| self.record_tracker.put_back(item, true));
         self.start_writes(now, monotonic);
         self.sweep(now, monotonic).await;
-        self.report_backlog(now, monotonic);
+        if self.last_report_at.is_none_or(|reported| monotonic.saturating_sub(reported) >= TICK) {
+            self.last_report_at = Some(monotonic);
+            self.report_backlog(now);
+            self.make_room().await;
+        }
         has_read || has_saved
     }
 
@@ -449,6 +457,10 @@ impl Uploader {
         } else {
             self.backoff.record_failure(monotonic, &*self.deps.rng)
         };
+        if *error == StoreError::Full {
+            // the folder itself says so, and may make room
+            self.backoff.retry_at = self.backoff.retry_at.min(monotonic + TICK);
+        }
         if should_log {
             // names contain only ids that passed the redaction rules, so they may be logged
             let (vault, object, kind) = (&*self.deps.id, &*item.name, item.kind.as_str());
@@ -457,11 +469,7 @@ impl Uploader {
         self.record_tracker.put_back(item, !concerns_object);
     }
 
-    fn report_backlog(&mut self, now: UnixNanos, monotonic: Duration) {
-        if self.last_report_at.is_some_and(|reported| monotonic.saturating_sub(reported) < TICK) {
-            return;
-        }
-        self.last_report_at = Some(monotonic);
+    fn report_backlog(&self, now: UnixNanos) {
         let pending = self.deps.journal.backlog();
         self.metrics.pending.set(pending.bytes as f64);
         self.metrics.lag.set(pending.oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64()));

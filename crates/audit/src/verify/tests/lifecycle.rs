@@ -4,6 +4,7 @@ use super::locks::{bucket, change, codes, look, look_at, vault_of};
 use super::*;
 use crate::read::{ContentReference, FragmentOpener, ReplayFilter, get, replay};
 use fakes::fake_s3::{FakeS3, Planted};
+use vault::store::ObjectVersion;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -66,6 +67,39 @@ async fn payload_outlives_its_lines() {
     let later = site.name(&["index/", "-0000000002.ndjson"]);
     site.change(&later, |bytes| bytes.extend_from_slice(b"junk"));
     site.verify(options()).await.assert_told("index_changed");
+}
+
+/// A folder for trying out removes its oldest content when it is full, and its digests say so: what is gone is counted,
+/// and reported with a warning. Later content may not be gone, an unsigned digest declares nothing, and in a store with
+/// versions, whose content can't expire so, nobody can: a thief of the signing key would explain what he deleted.
+#[tokio::test]
+async fn what_a_full_folder_removed_is_declared() {
+    let mut site = Site::of_session(4, "old", 4).await;
+    let before = rfc3339(site.clock.now());
+    site.send("default", "s1", "new");
+    site.minutes(4).await;
+    for old in [&["index/", "-0000000000.ndjson"][..], &["/s0/", ".agev"], &["keys/", "/s0/"]] {
+        site.remove(&site.name(old));
+    }
+    let declare = |key: &SigningKey| {
+        let newest = site.names("chain/default/gw/").into_iter().rfind(|name| name.ends_with(".json")).expect("one");
+        site.resign(&newest, key, |digest| digest.counters.expired_before = Some(before.clone()));
+    };
+    declare(&key("stranger.test", 8));
+    site.audit().await.assert_failed("index_missing");
+    declare(&signing_key());
+    let report = site.audit().await.assert_verified();
+    let warning = report.findings.iter().map(|one| (one.code, one.message.contains(&before)));
+    assert_eq!(warning.collect::<Vec<_>>(), [("content_expired", true)], "{}", report.text());
+    assert_eq!((report.counts.expired, report.counts.opened), (1, 1), "{}", report.text());
+    let versions = |names: Vec<String>| {
+        let version = |name: String| ObjectVersion { name, id: "1".to_owned(), marker: false };
+        names.into_iter().map(version).collect()
+    };
+    let versioned = Altered { versions: Some(Box::new(versions)), ..Altered::new(&site.store) };
+    site.verify_in(&versioned.vault(), VerifyOptions::default()).await.assert_failed("index_missing");
+    site.remove(&site.name(&["/s1/", ".agev"]));
+    site.audit().await.assert_failed("object_missing");
 }
 
 /// An archived object counts as intact as far as can be checked: it is counted, with instructions, and is no failure.

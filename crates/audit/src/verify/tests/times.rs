@@ -1,7 +1,11 @@
 //! Reports about the times of digests.
 
+use super::tamper::digest_in;
 use super::*;
 use crate::verify::Severity;
+use kernel::sha256::Sha256;
+use vault::chain::digest::DigestLink;
+use vault::object_names::parse_time;
 
 /// The remarks of a report, which must have no other findings.
 fn remarks(report: &VerifyReport) -> Vec<&str> {
@@ -10,42 +14,83 @@ fn remarks(report: &VerifyReport) -> Vec<&str> {
     report.findings.iter().map(|finding| finding.code).collect()
 }
 
-/// A writer without a digest for longer than usual is reported, with the time; a writer without new lines, with longer
-/// intervals, or stopped in between is not.
+/// The digests of the epoch's chain, in order.
+fn digests(site: &Site) -> Vec<(String, ChainDigest)> {
+    let names = site.names("chain/default/gw/E0000/").into_iter().filter(|name| name.ends_with(".json"));
+    names.map(|name| (name.clone(), digest_in(site, &name))).collect()
+}
+
+/// Signs the epoch's digests as older writers did, without the time of the next one.
+fn as_of_older_writer(site: &Site) {
+    let mut prev = None;
+    for (name, _) in digests(site) {
+        site.resign(&name, &signing_key(), |digest| {
+            digest.counters.next_by = None;
+            digest.prev = prev.take().or(digest.prev.take());
+        });
+        let ChainDigest { epoch, n, .. } = digest_in(site, &name);
+        prev = Some(DigestLink { epoch, n, sha256: kernel::hex::encode(&Sha256::digest(site.object(&name))) });
+    }
+}
+
+/// A writer without news is silent for up to an hour, which is no gap. A digest that comes later than the one before
+/// promises is reported, with the times; so is one that is overdue now. A stop is neither.
 #[tokio::test]
-async fn holes_between_digests_are_told() {
-    let mut site = Site::of_session(1, "text", 12).await;
-    let before = rfc3339(site.clock.now());
+async fn a_gap_is_told_from_a_silence() {
+    let mut site = Site::of_session(1, "text", 300).await;
     assert!(remarks(&site.audit().await).is_empty(), "idle");
-    site.clock.advance(Duration::from_secs(700));
+    assert!((4..10).contains(&digests(&site).len()), "{} digests in five idle hours", digests(&site).len());
+    let last = digests(&site).pop().expect("a digest").1;
+    let due = last.counters.next_by.clone().expect("a promise");
+    let until_due = parse_time(&due).expect("a time").since(site.clock.now());
+    site.clock.advance(until_due);
+    assert!(remarks(&site.audit().await).is_empty(), "not yet due");
+    site.clock.advance(Duration::from_secs(1));
+    let report = site.audit().await;
+    assert_eq!(remarks(&report), ["no_recent_digest"], "{}", report.text());
+    assert!(report.findings[0].message.contains(&format!("no digest since {}", last.end)), "{}", report.text());
     site.minutes(3).await;
     let report = site.audit().await;
     assert_eq!(remarks(&report), ["late_digest"], "{}", report.text());
     let what = &report.findings[0].message;
-    assert!(what.contains(&format!("between {before} and 2026-")), "{what}");
+    assert!(what.contains(&format!("between {} and 2026-", last.end)) && what.contains(&due), "{what}");
     // it stops, and another process finishes the remaining records
-    site.clock.advance(Duration::from_secs(7_200));
+    assert!(site.uploader.drain().await);
+    let (_, stopped) = digests(&site).pop().expect("a digest");
+    assert!(stopped.last && stopped.counters.next_by.is_none(), "nothing follows the last digest");
+    site.clock.advance(Duration::from_secs(20_000));
+    assert_eq!(remarks(&site.audit().await), ["late_digest"], "a stop is no gap");
     site.restart(100);
     site.send("default", "s0", "more");
     site.minutes(5).await;
     assert_eq!(remarks(&site.audit().await), ["late_digest"]);
-    let mut slow = Site::new(1);
-    slow.send("default", "s0", "text");
-    for _ in 0..12 {
-        slow.clock.advance(Duration::from_secs(840));
-        slow.minutes(1).await;
+}
+
+/// Digests of older writers promise nothing: there the usual interval counts.
+#[tokio::test]
+async fn holes_between_digests_of_older_writers_are_told() {
+    for (interval, hole, expected) in [(60, 700, Some("late_digest")), (60, 400, None), (840, 1_500, None)] {
+        let mut site = Site::new(1);
+        for round in 0..12 {
+            site.send("default", "s0", "text");
+            site.clock.advance(Duration::from_secs(if round == 8 { hole } else { interval }));
+            site.minutes(1).await;
+        }
+        as_of_older_writer(&site);
+        assert_eq!(remarks(&site.audit().await), expected.as_slice(), "{interval} {hole}");
     }
-    assert!(remarks(&slow.audit().await).is_empty());
 }
 
 /// A clock that was set back shows: digests have the same time until it has caught up.
 #[tokio::test]
 async fn a_clock_that_went_back_is_told() {
     let mut site = Site::of_session(1, "text", 5).await;
-    let at = rfc3339(site.clock.now());
+    let at = digests(&site).pop().expect("a digest").1.end;
     site.clock.set_back(Duration::from_secs(1_800));
-    site.send("default", "s0", "text");
-    site.minutes(5).await;
+    for _ in 0..5 {
+        site.send("default", "s0", "text");
+        site.minutes(1).await;
+    }
     let report = site.audit().await;
     assert_eq!(remarks(&report), ["clock_set_back"], "{}", report.text());
     let why = format!("consecutive digests have the same time as the one before them, {at}");

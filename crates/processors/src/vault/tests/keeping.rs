@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 
 use super::super::options::StoreLayout;
-use super::whole::{Gateway, NOON, gateway, gateway_with, of, tool, turn};
+use super::whole::{Gateway, NOON, gateway, gateway_with, of, report, tool, turn};
 use audit::erase::{ContentTarget, TargetQuery, WritableVault, resolve_target};
 use audit::hold::{apply_hold, list_notes};
 use audit::read::Vault;
@@ -16,6 +16,7 @@ use config::{ByteSize, TimeSpan};
 use kernel::clock::UnixNanos;
 use kernel::rng::SystemRng;
 use kernel::sha256::Sha256;
+use pipeline::OnFullAction;
 use vault::store::kinds::StoreConfig;
 use vault::store::settings::{DirectoryConfig, DirectoryOptions, Retention};
 use vault::store::{DirectoryLimits, DirectoryStore, ObjectKind, StoreError, SweepResult, VaultReader};
@@ -208,6 +209,7 @@ async fn a_folder_keeps_what_it_should() {
             path: path.expect("a path"),
             retention,
             max_size: Some(ByteSize(64 << 20)),
+            on_full: OnFullAction::Refuse,
         })));
     });
     let mut gateway = two_sessions(gateway).await;
@@ -244,7 +246,7 @@ async fn a_folder_keeps_what_it_should() {
 async fn a_full_folder_refuses() {
     use vault::store::{ObjectKind, PutOutcome, VaultReader as _, VaultStore as _};
     let folder = tempfile::tempdir().expect("scratch");
-    let limits = DirectoryLimits { retention: Some(DAY), max_size: Some(1000) };
+    let limits = DirectoryLimits { retention: Some(DAY), max_size: Some(1000), on_full: OnFullAction::Refuse };
     let store = DirectoryStore::new(folder.path()).with_limits(limits);
     let name = |n: u32| format!("default/acme/s/2026-11-20/gw-E-{n:010}.agev");
     let put = async |n: u32| store.put_once(ObjectKind::Payload, &name(n), vec![7; 400].into(), NOON).await;
@@ -261,4 +263,53 @@ async fn a_full_folder_refuses() {
     assert_eq!(store.remove_expired(later).await, Ok(SweepResult { objects: 2, bytes: 800, held: 0 }));
     assert!(!folder.path().join("default").exists(), "empty folders go");
     assert_eq!(put(3).await, Ok(PutOutcome::Written));
+}
+
+/// A folder for trying out keeps its size, however much arrives: the oldest content goes, new content opens, what is on
+/// hold stays, and verification tells all that is gone from what somebody removed.
+#[tokio::test]
+async fn a_tryout_folder_keeps_its_size() {
+    const SIZE: u64 = 1 << 20;
+    let mut gateway = gateway_with(|config| {
+        let path = config.store.as_ref().map(|store| match store {
+            StoreConfig::Directory(folder) => folder.path().to_owned(),
+            _ => panic!("a folder"),
+        });
+        config.store = Some(StoreConfig::Directory(DirectoryConfig::Kept(DirectoryOptions {
+            path: path.expect("a path"),
+            retention: None,
+            max_size: Some(ByteSize(SIZE)),
+            on_full: OnFullAction::Expire,
+        })));
+    });
+    let rng = kernel::rng::SeededRng::new(1);
+    for n in 0..40 {
+        let text: String = (0..4_000).map(|_| format!("{:016x}", rng.next())).collect();
+        gateway.pass(&json!({"items": [of(&format!("s-{n}"), turn(n, &[("user", &text)], "x"))]}));
+        for _ in 0..6 {
+            gateway.clock.advance(Duration::from_secs(61));
+            for _ in 0..4 {
+                gateway.uploader.step().await;
+            }
+            let size: usize = gateway.objects().values().map(Vec::len).sum();
+            assert!(size as u64 <= SIZE, "{size} bytes after {n} sessions");
+        }
+        if n == 0 {
+            let place = place_of(&gateway);
+            apply_hold(&place, &session("s-0"), true, ("legal", "case"), NOON, &SystemRng).await.expect("held");
+        }
+    }
+    let sessions: Vec<bool> =
+        (0..40).map(|n| gateway.names().iter().any(|name| name.starts_with(&format!("default/acme/s-{n}/")))).collect();
+    let oldest = sessions.iter().skip(1).position(|is_there| *is_there).expect("content") + 1;
+    assert!(sessions[0] && (10..35).contains(&oldest) && sessions[oldest..].iter().all(|there| *there), "{sessions:?}");
+    assert!(gateway.replay("s-39").await.is_ok_and(|text| text.contains("model calls: 1")));
+    let full = report(&gateway).await;
+    assert!(full.verified && full.findings.iter().all(|one| one.code == "content_expired"), "{}", full.text());
+    assert!(full.counts.expired as usize >= oldest - 1 && !full.findings.is_empty(), "{}", full.text());
+    let (newest, _) =
+        gateway.objects().into_iter().rfind(|(name, _)| name.starts_with("default/acme/s-39/")).expect("one");
+    std::fs::remove_file(gateway.folder.path().join("vault").join(newest)).expect("removed");
+    let stolen = report(&gateway).await;
+    assert!(!stolen.verified && stolen.finding_counts.contains_key("object_missing"), "{}", stolen.text());
 }

@@ -19,6 +19,7 @@ use genai::testing::request;
 use kernel::clock::{Clock, ManualClock, UnixNanos};
 use otlp::Payload;
 use pipeline::{Batch, BatchOrigin, Effect, Processor, Ticketer};
+use vault::chain::digest::GatewayIdentity;
 use vault::index_row::IndexRow;
 use vault::keygen::generate_auditor_key;
 use vault::testing::journal::{FakeJournal, signing_key};
@@ -52,9 +53,9 @@ pub(super) fn gateway_with(change: impl FnOnce(&mut VaultConfig)) -> Gateway {
     let settings = config.settings().map_err(|problems| format!("{problems:?}")).expect("valid");
     let clock = ManualClock::at(NOON);
     let site = deps(clock.clone());
-    let journal = Arc::new(FakeJournal::default());
+    let (journal, made_by) = (Arc::new(FakeJournal::default()), Some(GatewayIdentity::current("")));
     let (processor, uploader) =
-        build(&"vault".into(), &settings, &site, journal.clone(), Some(Arc::new(signing_key())), None);
+        build(&"vault".into(), &settings, &site, journal.clone(), Some(Arc::new(signing_key())), made_by);
     let ticketer = processor.ticketer().expect("ticketer");
     Gateway { folder, clock, journal, processor, ticketer, uploader: uploader.expect("uploader") }
 }

@@ -1,3 +1,4 @@
+mod expiry;
 mod s3;
 
 use std::os::unix::fs::PermissionsExt;

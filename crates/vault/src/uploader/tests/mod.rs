@@ -1,4 +1,5 @@
 mod damage;
+mod idle;
 mod totals;
 
 use std::collections::{BTreeMap, HashMap, HashSet};

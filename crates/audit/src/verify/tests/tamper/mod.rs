@@ -177,7 +177,7 @@ fn signed_anew(s: &Site, name: &str, change: fn(&mut ChainDigest)) {
     s.resign(name, &signing_key(), change);
 }
 
-fn digest_in(s: &Site, name: &str) -> ChainDigest {
+pub(super) fn digest_in(s: &Site, name: &str) -> ChainDigest {
     serde_json::from_slice(&s.object(name)).expect("a digest")
 }
 

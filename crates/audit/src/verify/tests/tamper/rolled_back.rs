@@ -34,9 +34,9 @@ async fn a_rolled_back_erasure_is_found() {
     desk.audit(&site).await.assert_that(|report| report.verified && report.erasures.len() == 1);
     site.restart(1000);
     site.minutes(3).await;
-    let digest = digest_in(&site, &site.name(&["chain/default/gw/E0001/", "0000000001.json"]));
+    let digest = digest_in(&site, &site.name(&["chain/default/gw/E0001/", "0000000000.json"]));
     assert_eq!(digest.counters.erasures.len(), 1, "another process names it, too");
-    let team = digest_in(&site, &site.name(&["chain/team/gw/E0001/", "0000000001.json"]));
+    let team = digest_in(&site, &site.name(&["chain/team/gw/E0001/", "0000000000.json"]));
     assert!(team.counters.erasures.is_empty(), "another account's digests do not");
     assert!(desk.audit(&site).await.verified);
     let last = site.name(&["chain/default/eraser/", "0000000001.json"]);
