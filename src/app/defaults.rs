@@ -35,10 +35,8 @@ const OPTION_OVERRIDES: &[(&str, &str, &str)] = &[
     (
         "vault",
         "# store:",
-        "store: # for trying out: a vault that keeps evidence removes nothing\n      \
-         directory: { path: \"${env:TOLLGATE_DATA_DIR}/vault\", max_size: 1GiB, on_full: expire }",
+        "store: { directory: { path: \"${env:TOLLGATE_DATA_DIR}/vault\", max_size: 1GiB, on_full: expire } } # for trying out",
     ),
-    // For someone trying tollgate out, the first `vault find` should find something.
     ("vault", "# object_age:", "object_age: 2s # short for trying out: `vault find` sees new runs soon"),
     ("vault", "index_interval: 1m", "index_interval: 2s # short for trying out"),
     ("debug", "verbosity: basic", "verbosity: spans # prints each span, for trying out"),

@@ -1,7 +1,7 @@
-//! [`HistoryRecorder`]: every two seconds moves ended runs from the trackers to history's file, and writes failing spans.
-//! Pages and reports must neither delay commits nor be lost in a restart. The file is accessed off the async threads. A
-//! file that can't be opened is retried; a write failure is logged once until writing works again; neither affects
-//! anything else: the trackers keep what was not written. `history` defines what is kept.
+//! [`HistoryRecorder`]: every two seconds moves ended runs from the trackers to history's file, and writes failing
+//! spans. Pages and reports must neither delay commits nor be lost in a restart. The file is accessed off the async
+//! threads. A file that can't be opened is retried; a write failure is logged once until writing works again; neither
+//! affects anything else: the trackers keep what was not written. `history` defines what is kept.
 
 use std::path::PathBuf;
 use std::sync::Arc;

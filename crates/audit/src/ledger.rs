@@ -67,6 +67,8 @@ pub struct Ledger<'p> {
     epochs: u64,
     /// Nonces of executed erasures, and [`OpeningRecord::uses`].
     executed_nonces: BTreeSet<String>,
+    /// The request of the newest erasure.
+    newest_request: Option<String>,
     /// Names and hashes of the copies that the chain lists.
     copies: BTreeSet<(String, String)>,
     /// The unfinished epoch, if any.
@@ -147,6 +149,7 @@ impl<'p> Ledger<'p> {
             head: None,
             epochs: 0,
             executed_nonces: BTreeSet::new(),
+            newest_request: None,
             copies: BTreeSet::new(),
             open_epoch: None,
             foreign_digests: None,
@@ -262,6 +265,7 @@ impl<'p> Ledger<'p> {
         self.executed_nonces.extend(tail.opening.iter().flat_map(|opening| opening.uses()));
         let erasure = tail.erasure.as_ref()?;
         if erasure.state != ErasureState::Done {
+            self.newest_request.clone_from(&erasure.request);
             return Some(row);
         }
         self.executed_nonces.insert(erasure.nonce.clone());
@@ -349,6 +353,11 @@ impl<'p> Ledger<'p> {
     /// The erasure that was begun and is not done, if any.
     pub fn begun_erasure(&self) -> Option<&ErasureRecord> {
         self.open_epoch.as_ref()?.begun.as_ref()?.tail.erasure.as_deref()
+    }
+
+    /// The signed request of the newest erasure, begun or done.
+    pub fn newest_request(&self) -> Option<&str> {
+        self.newest_request.as_deref()
     }
 
     /// The name of a digest or signature of the last epoch that is not locked although the store supports locks; `None`

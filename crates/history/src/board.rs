@@ -17,9 +17,6 @@ use runs::{
 
 use super::store::{HistoryStore, StoreError};
 
-/// How long runs are kept with their calls, ns.
-pub const RETENTION: u64 = 48 * 3_600_000_000_000;
-
 /// The file, once it is open.
 pub type SharedHistoryStore = Arc<Mutex<Option<HistoryStore>>>;
 

@@ -12,9 +12,15 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::board::RETENTION;
 use runs::OTHER;
 use runs::fair_eviction::split_fairly;
+
+/// How long runs are kept with their calls, and failures, ns.
+pub const RETENTION: u64 = 48 * 3_600_000_000_000;
+
+/// Attributes by which failures can be grouped, in the order of [`FailureKey`].
+pub const GROUPINGS: [&str; 7] =
+    ["exception.slug", "build.commit_sha", "service.name", "error.type", "name", "tenant.id", "work_tracker.issue_id"];
 
 /// Grouping key: the values of [`super::GROUPINGS`], "" for a missing one.
 pub type FailureKey = [Arc<str>; 7];

@@ -10,17 +10,14 @@ use std::sync::Arc;
 use kernel::terminal::{format_count, is_unsafe};
 use serde_json::{Map, Value, json};
 
-use super::board::{RETENTION, RunBoard};
-use super::failures::{FailedSpans, FailureKey, FailureSample};
+use super::board::RunBoard;
+use super::failures::{FailedSpans, FailureKey, FailureSample, GROUPINGS, RETENTION};
 use super::figures::{DAY, FigureBuilder, TimeWindow, WindowFigures};
 use super::json::sums_json;
 use super::usage::CallsWithoutUsage;
 use runs::json::{SCHEMA, time};
 use runs::{RunRecord, UsageSum};
 
-/// Attributes by which failures can be grouped, in the order of [`super::FailureKey`].
-pub const GROUPINGS: [&str; 7] =
-    ["exception.slug", "build.commit_sha", "service.name", "error.type", "name", "tenant.id", "work_tracker.issue_id"];
 /// Indexes of the span's name and of the issue in [`GROUPINGS`].
 const SPAN_NAME: usize = 4;
 const ISSUE: usize = 6;

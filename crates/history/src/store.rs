@@ -12,10 +12,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
-use super::board::RETENTION;
-use super::failures::{FailureCount, FailureKey, FailureSample, MAX_SAMPLES};
+use super::failures::{FailureCount, FailureKey, FailureSample, GROUPINGS, MAX_SAMPLES, RETENTION};
 use super::former_file;
-use super::report::GROUPINGS;
 use super::seal::SampleSealer;
 use kernel::hex;
 use kernel::rng::Rng;
@@ -294,12 +292,15 @@ impl HistoryStore {
         }
     }
 
-    /// Deletes runs at once, whatever their time.
+    /// Deletes runs at once, whatever their time, and overwrites their bytes in the file.
     pub(super) fn delete(&mut self, keys: Vec<u64>) -> Result<(), StoreError> {
         let removed = keys.into_iter().map(u64::cast_signed).collect();
+        self.db.execute_batch("PRAGMA secure_delete = ON")?;
         let transaction = self.db.transaction()?;
         HistoryRows { removed, ..HistoryRows::default() }.put(&transaction)?;
-        Ok(transaction.commit()?)
+        transaction.commit()?;
+        // The log still holds pages with the rows until a checkpoint.
+        Ok(self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA secure_delete = OFF")?)
     }
 
     /// One run, with its calls if they are kept.

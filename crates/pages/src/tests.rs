@@ -568,7 +568,7 @@ async fn first_chunks_are_shown() {
 /// test, so it only prints.)
 #[tokio::test]
 #[ignore = "a measurement"]
-#[expect(clippy::print_stderr, reason = "a measurement")]
+#[expect(clippy::print_stderr, clippy::disallowed_methods, reason = "a measurement")]
 async fn measure_a_hundred_thousand_runs() {
     let mut store = history::HistoryStore::in_memory();
     for part in 0..100_u64 {

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use super::{AlertRule, AlertSeverity, InvestigationStats, RunDetail, RunJudgement, RunOwner, RunRecord, RunView};
+use super::alert_rule::{AlertRule, AlertSeverity};
+use super::record::RunRecord;
+use super::sums::InvestigationStats;
+use super::view::{RunDetail, RunJudgement, RunOwner, RunView};
 
 /// Verdict of a human on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

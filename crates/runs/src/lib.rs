@@ -1,8 +1,8 @@
 //! Runs as pages, commands and the API see them: results ([`RunTotals`], [`RunPeaks`]), state ([`RunView`]), sums,
-//! budgets, alerts, and [`RunSource`], by which history reads a tracker. The tracker, the connector, the admin port and commands
-//! share this one model and its JSON. Ids and names have passed the id policy; users are keyed pseudonyms; there is no
-//! content, and nothing has `Debug`. Counts are whole and cost is exact (1e-18 USD). Runs are identified and added up
-//! in the crate `tracker`; sockets and guards are in `telemetry/admin`.
+//! budgets, alerts, and [`RunSource`], by which history reads a tracker. The tracker, the connector, the admin port and
+//! commands share this one model and its JSON. Ids and names have passed the id policy; users are keyed pseudonyms;
+//! there is no content, and nothing has `Debug`. Counts are whole and cost is exact (1e-18 USD). Runs are identified
+//! and added up in the crate `tracker`; sockets and guards are in `telemetry/admin`.
 
 mod alert_rule;
 pub mod amounts;

@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use kernel::sha256::Sha256;
 
-use super::{ModelTotals, RunState, RunView, ToolTotals};
+use super::totals::{ModelTotals, RunTotals, ToolTotals};
+use super::view::{RunJudgement, RunOwner, RunPeaks, RunState, RunView};
 
 /// Identifies the run of an account in all stores and outcomes: the first 64 bits of a SHA-256, never 0. `run` is the
 /// run's id as shown.
 pub fn run_key(account: &str, run: &str) -> u64 {
-    let hash = Sha256::digest_list(&["outcome", account, run]);
+    let hash = Sha256::digest_list(["outcome", account, run]);
     hash.first_chunk::<8>().map_or(1, |bytes| u64::from_le_bytes(*bytes)).max(1)
 }
 
@@ -151,5 +152,51 @@ impl RunRecord {
 
     pub fn tool_failures(&self) -> u64 {
         self.tools.iter().map(|(_, tool)| tool.failed).sum()
+    }
+}
+
+impl RunView {
+    /// What a record says of a run whose view is not kept.
+    pub fn from_record(run: &RunRecord) -> Self {
+        let text = |name: &Option<Arc<str>>| name.as_deref().map(str::to_owned);
+        let mut totals = RunTotals {
+            iterations: run.iterations,
+            failed_calls: run.failed_calls,
+            writes: run.writes,
+            models: run.models.iter().map(|(name, model)| (name.to_string(), *model)).collect(),
+            other_tenants: run.others.iter().map(|(name, other)| (name.to_string(), *other)).collect(),
+            tools: run.tools.iter().map(|(name, tool)| (name.to_string(), *tool)).collect(),
+            ..RunTotals::default()
+        };
+        run.troubles.iter().for_each(|([reason, provider], count)| totals.add_trouble(reason, provider, *count));
+        run.fallbacks
+            .iter()
+            .for_each(|(words, count)| totals.add_fallback(words.each_ref().map(|word| &**word), *count));
+        run.denials.iter().for_each(|([tool, source], count)| totals.add_denial(tool, source, *count));
+        Self {
+            owner: RunOwner::Here,
+            account: run.account.to_string(),
+            run: run.run.to_string(),
+            session: run.session.to_string(),
+            trace: run.trace.to_string(),
+            root: run.root,
+            tenant: text(&run.tenant),
+            feature: text(&run.feature),
+            user: text(&run.user),
+            template: text(&run.template),
+            incident: text(&run.incident),
+            commit: text(&run.commit),
+            issue: text(&run.issue),
+            service: text(&run.service),
+            operation: text(&run.operation),
+            state: run.state,
+            failed: run.is_failed(),
+            start: run.start,
+            last: run.at,
+            duration: run.duration,
+            totals,
+            peaks: RunPeaks::default(),
+            judgement: RunJudgement::default(),
+        }
     }
 }

@@ -8,7 +8,9 @@ use genai::CallTokenBuckets;
 use serde::{Deserialize, Serialize};
 
 use super::fair_eviction::split_fairly;
-use super::{ModelTotals, OTHER, RunRecord, RunState, UNATTRIBUTED, combine_buckets, total_input_tokens};
+use super::record::RunRecord;
+use super::totals::{ModelTotals, OTHER, UNATTRIBUTED, combine_buckets, total_input_tokens};
+use super::view::RunState;
 
 /// Sum over the runs of one tenant, model and so on, live ones up to now.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,8 +135,10 @@ pub struct RunSums {
 
 type SumsByName = BTreeMap<String, UsageSum>;
 
+type SumsMap = fn(&mut RunSums) -> &mut SumsByName;
+
 /// The maps of [`RunSums`], with the maximum number of names in each.
-const MAPS: [(fn(&mut RunSums) -> &mut SumsByName, usize); 5] = [
+const MAPS: [(SumsMap, usize); 5] = [
     (|sums| &mut sums.by_tenant, MAX_NAMED_SUMS),
     (|sums| &mut sums.by_feature, MAX_NAMED_SUMS),
     (|sums| &mut sums.by_model, MAX_NAMED_SUMS),
@@ -163,7 +167,8 @@ impl RunSums {
         own.all.add(&sum);
     }
 
-    /// The sums of all accounts. The cheapest names beyond the maximum, of the accounts with most names, become `other`.
+    /// The sums of all accounts. The cheapest names beyond the maximum, of the accounts with most names, become
+    /// `other`.
     pub fn finish(mut self) -> Self {
         for (map, max_names) in MAPS {
             let names = self.by_account.iter_mut().flat_map(|(account, sums)| {

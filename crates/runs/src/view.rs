@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{RunOutcome, RunRecord, RunTotals};
+use super::board::RunOutcome;
+use super::totals::RunTotals;
 
 kernel::word_enum! {
     #[derive(Serialize, Deserialize)]
@@ -179,52 +180,6 @@ pub struct RunView {
     /// Maxima over its calls.
     pub peaks: RunPeaks,
     pub judgement: RunJudgement,
-}
-
-impl RunView {
-    /// What a record says of a run whose view is not kept.
-    pub fn from_record(run: &RunRecord) -> Self {
-        let text = |name: &Option<Arc<str>>| name.as_deref().map(str::to_owned);
-        let mut totals = RunTotals {
-            iterations: run.iterations,
-            failed_calls: run.failed_calls,
-            writes: run.writes,
-            models: run.models.iter().map(|(name, model)| (name.to_string(), *model)).collect(),
-            other_tenants: run.others.iter().map(|(name, other)| (name.to_string(), *other)).collect(),
-            tools: run.tools.iter().map(|(name, tool)| (name.to_string(), *tool)).collect(),
-            ..RunTotals::default()
-        };
-        run.troubles.iter().for_each(|([reason, provider], count)| totals.add_trouble(reason, provider, *count));
-        run.fallbacks
-            .iter()
-            .for_each(|(words, count)| totals.add_fallback(words.each_ref().map(|word| &**word), *count));
-        run.denials.iter().for_each(|([tool, source], count)| totals.add_denial(tool, source, *count));
-        Self {
-            owner: RunOwner::Here,
-            account: run.account.to_string(),
-            run: run.run.to_string(),
-            session: run.session.to_string(),
-            trace: run.trace.to_string(),
-            root: run.root,
-            tenant: text(&run.tenant),
-            feature: text(&run.feature),
-            user: text(&run.user),
-            template: text(&run.template),
-            incident: text(&run.incident),
-            commit: text(&run.commit),
-            issue: text(&run.issue),
-            service: text(&run.service),
-            operation: text(&run.operation),
-            state: run.state,
-            failed: run.is_failed(),
-            start: run.start,
-            last: run.at,
-            duration: run.duration,
-            totals,
-            peaks: RunPeaks::default(),
-            judgement: RunJudgement::default(),
-        }
-    }
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

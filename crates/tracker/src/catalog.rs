@@ -29,12 +29,14 @@ impl RunSource for RunTracker {
 
     fn visit_runs(&self, visit: &mut dyn FnMut(u64, Option<RunRecord>)) {
         self.refresh_current_runs();
-        let (current, ended): (Vec<Arc<[CurrentRun]>>, Vec<(u64, Option<RunRecord>)>) = {
+        let (current, ended) = {
             let state = self.state.lock();
             let now = state.wall_or_max();
-            let current = state.store.groups().map(|group| Arc::clone(&group.current)).collect();
+            let current: Vec<Arc<[CurrentRun]>> =
+                state.store.groups().map(|group| Arc::clone(&group.current)).collect();
             let record = |detail: &RunDetail| RunRecord::from_view(&detail.view, now);
-            (current, state.ended.iter().map(|(key, detail)| (key, detail.map(record))).collect())
+            let ended: Vec<_> = state.ended.iter().map(|(key, detail)| (key, detail.map(record))).collect();
+            (current, ended)
         };
         for run in current.iter().flat_map(|runs| runs.iter()) {
             if let Some(record) = take(&mut &*run.record) {

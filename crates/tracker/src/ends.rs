@@ -12,7 +12,6 @@ use otlp::{NodeId, Payload, Signal, TextField};
 
 use super::group::{ItemGroup, LifecycleMark};
 use super::observation::{flag, mark};
-use super::resolve::ResolvedRuns;
 use super::run::{ItemRecord, Run, RunIdentity, RunItem};
 
 /// Items may lie this far outside of the span that encloses them, ns.
@@ -81,15 +80,15 @@ impl LifecycleMark {
 }
 
 /// Ends the runs whose traces, or parts of traces, have ended, and names the operation of each.
-pub(super) fn end_runs(resolved: &mut ResolvedRuns<'_>, items: &[RunItem<'_>], item_runs: &[Option<usize>]) {
-    let ends = trace_ends(resolved.group);
+pub(super) fn end_runs(group: &ItemGroup, runs: &mut [Run], items: &[RunItem<'_>], item_runs: &[Option<usize>]) {
+    let ends = trace_ends(group);
     let ends_of = |run: &Run| ends.get(&run.trace).map(Vec::as_slice).unwrap_or_default();
     let mut open: HashSet<usize> = HashSet::default();
     for (item, run_index) in items.iter().zip(item_runs) {
         let is_counted = matches!(item.record, ItemRecord::Call(_) | ItemRecord::Tool(_));
         let Some(run_index) = run_index.filter(|_| is_counted) else { continue };
-        let Some(run) = resolved.runs.get_mut(run_index) else { continue };
-        let is_own_root = || resolved.group.nodes.get(item.position.node).is_some_and(|node| node.parent == 0);
+        let Some(run) = runs.get_mut(run_index) else { continue };
+        let is_own_root = || group.nodes.get(item.position.node).is_some_and(|node| node.parent == 0);
         if run.id == RunIdentity::Trace(item.position.trace) && item.position.is_own_span && is_own_root() {
             run.ended = true;
         }
@@ -98,7 +97,7 @@ pub(super) fn end_runs(resolved: &mut ResolvedRuns<'_>, items: &[RunItem<'_>], i
             open.insert(run_index);
         }
     }
-    for (run_index, run) in resolved.runs.iter_mut().enumerate() {
+    for (run_index, run) in runs.iter_mut().enumerate() {
         let Some(first) = ends_of(run).first() else { continue };
         run.operation = first.model;
         if first.kind == mark::ROOT || !open.contains(&run_index) {

@@ -1,7 +1,7 @@
 //! [`GroupEvaluation`]: the evaluation of one group finds the runs and sessions that are over, that changed, or that
-//! may fire an alert, and the records of runs for history. An evaluation takes long and depends only on the group and on
-//! [`EvaluationInputs`], so it runs outside the state's lock. The result holds no reference to the group. `state` applies
-//! it.
+//! may fire an alert, and the records of runs for history. An evaluation takes long and depends only on the group and
+//! on [`EvaluationInputs`], so it runs outside the state's lock. The result holds no reference to the group. `state`
+//! applies it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::codec::put;
 use super::config::Settings;
 use super::constants::{nanos, session_of_trace};
 use super::group::{CurrentRun, ItemGroup, PublicationRecord};
-use super::observe::digest;
+use super::observation::digest;
 use super::resolve::ResolvedRuns;
 use super::run::Run;
 use super::store::KeyId;

@@ -10,11 +10,11 @@ use foldhash::{HashMap, HashMapExt as _};
 
 use runs::{ModelTotals, OTHER, RunOwner};
 
+use super::observation::digest;
 use super::observation::{
     BatchObservation, ObservedItem, ObservedKey, ObservedModelCall, ObservedToolCall, earlier, flag, key_kind, mark,
     price_quality, trouble,
 };
-use super::observe::digest;
 use super::tokens::{PackedAttoUsd, PackedTokens};
 
 pub(super) use super::group_data::{

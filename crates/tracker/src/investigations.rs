@@ -1,5 +1,5 @@
-//! [`Investigations`]: the outcomes of runs, and the investigations that runs belong to. Bounded: 10,000 outcomes, 5,000
-//! investigations; the account with the most entries loses one first. `state` decides when a run is over.
+//! [`Investigations`]: the outcomes of runs, and the investigations that runs belong to. Bounded: 10,000 outcomes,
+//! 5,000 investigations; the account with the most entries loses one first. `state` decides when a run is over.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

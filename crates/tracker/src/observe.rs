@@ -11,7 +11,6 @@ use genai::{
 use kernel::CONTENT;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
-use kernel::sha256::Sha256;
 use otlp::{NodeId, NodeKind, Payload, Signal};
 use pipeline::BatchOrigin;
 use runs::run_key;
@@ -22,7 +21,7 @@ use super::constants::has_word;
 use super::ends::EndSpan;
 use super::observation::{
     BatchObservation, ItemAttribution, ObservedItem, ObservedKey, ObservedMeasure, ObservedModelCall, ObservedOutcome,
-    ObservedToolCall, flag, key_kind, mark, price_quality, span_place, trouble,
+    ObservedToolCall, digest, flag, key_kind, mark, price_quality, span_place, trouble,
 };
 use super::{args, finish_reason};
 
@@ -536,10 +535,4 @@ fn token_buckets(item: &ItemFacts) -> CallTokenBuckets {
 
 fn to_u32(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// The first 64 bits of SHA-256; never 0.
-pub(super) fn digest(parts: &[&str]) -> u64 {
-    let hash = Sha256::digest_list(parts);
-    hash.first_chunk::<8>().map_or(1, |bytes| u64::from_le_bytes(*bytes)).max(1)
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{put, put_list, take};
 use super::evaluation::view_digest;
-use super::observe::digest;
+use super::observation::digest;
 
 /// Maximum number of entries.
 const MAX_ENTRIES: usize = 20_000;

@@ -1,5 +1,5 @@
-//! [`SortedMap`]: a map from 64-bit keys as one sorted list. There may be a hundred thousand runs with a handful of items
-//! each, for which hash maps would take twice the memory; no group has so many items that inserting gets slow.
+//! [`SortedMap`]: a map from 64-bit keys as one sorted list. There may be a hundred thousand runs with a handful of
+//! items each, for which hash maps would take twice the memory; no group has so many items that inserting gets slow.
 
 use serde::ser::SerializeSeq as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

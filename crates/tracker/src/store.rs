@@ -163,7 +163,8 @@ impl GroupStore {
         Some((id, self.snapshot(id)?))
     }
 
-    /// Applies a batch that `owner` committed; `ids` are the ids of its keys. `on_tool_call` is called for each item that first reports a tool call or its failure.
+    /// Applies a batch that `owner` committed; `ids` are the ids of its keys. `on_tool_call` is called for each item
+    /// that first reports a tool call or its failure.
     pub(super) fn apply(
         &mut self,
         observation: &BatchObservation,

@@ -82,7 +82,7 @@ pub(super) fn sum_runs(
         run.peaks = run_calls::summarize_calls(&mut run.calls, &mut run.totals, resolved.group, context);
     }
     apply_reported_iterations(resolved);
-    ends::end_runs(resolved, items, item_runs);
+    ends::end_runs(resolved.group, &mut resolved.runs, items, item_runs);
     apply_session_ends(resolved);
     inherit_features(resolved, items, item_runs);
 }

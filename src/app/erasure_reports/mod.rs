@@ -1,8 +1,7 @@
 //! `POST /-/erasures`: an eraser reports the newest digest of its erasure chain, and the gateway's next digests name
 //! it. The gateway may only write to the store, so it can't look for erasures itself (docs/vault.md). The digest must
-//! be signed by one of `erasure_keys`; the answer is sent once the report is on disk and the erased runs are deleted from
-//! the gateway's history. `access_control` decides who may
-//! post.
+//! be signed by one of `erasure_keys`; the answer is sent once the report is on disk and the erased runs are deleted
+//! from the gateway's history. `access_control` decides who may post.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -41,8 +41,7 @@ pub(super) struct FetchedDigest {
 impl FetchedDigest {
     /// Whether one of these keys signed it.
     pub(super) fn is_signed(&self, keys: &[VerifyKey]) -> bool {
-        let signed = self.json.as_ref().ok().zip(self.signature.as_ref().ok());
-        signed.is_some_and(|(json, signature)| keys.iter().any(|key| key.is_signed(json, signature)))
+        matches!((&self.json, &self.signature), (Ok(json), Ok(bytes)) if keys.iter().any(|key| key.is_signed(json, bytes)))
     }
 }
 

@@ -140,7 +140,7 @@ fn nothing_is_no_number() {
 #[test]
 fn tables_are_bounded_and_whole() {
     let one = |number: u32| {
-        let tenant = (number % 20 != 0).then(|| format!("tenant-{}", number % 20));
+        let tenant = (!number.is_multiple_of(20)).then(|| format!("tenant-{}", number % 20));
         view(&format!("r{number}"), 5, 1, RunState::Ended, tenant.as_deref(), i128::from(number))
     };
     let figures = day(&board(&(0..40).map(one).collect::<Vec<_>>()));
@@ -217,7 +217,7 @@ fn it_survives_a_restart() {
     let runs = ended_runs([&one]).runs;
     let (counts, samples) = (vec![group(NOW, 4)], vec![Arc::new(sample(NOW))]);
     let mut opened = open(&path, &key);
-    opened.store.write(&HistoryWrite { runs, counts, samples, ..HistoryWrite::default() }, NOW).expect("write");
+    opened.store.write(&HistoryWrite { runs, counts, samples }, NOW).expect("write");
     drop(opened);
     let mut bytes = std::fs::read(&path).expect("file");
     bytes.extend(std::fs::read(folder.path().join("h.sqlite-wal")).unwrap_or_default());

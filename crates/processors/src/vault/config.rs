@@ -83,8 +83,7 @@ kernel::with_defaults! {
         /// Age at which an object is closed; the end of its session and a shutdown close it too. Default: 2 minutes,
         /// packed 5 seconds.
         pub object_age: Option<TimeSpan>,
-        /// Interval between signed digests, which are written together with the index lines they cover; without news,
-        /// one is written every hour. Default: 60s.
+        /// Interval between signed digests, written with the index lines they cover; hourly without news. Default: 60s.
         pub index_interval: TimeSpan = TimeSpan::seconds(60),
     }
 }

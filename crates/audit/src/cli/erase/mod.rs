@@ -30,7 +30,6 @@ use kernel::files;
 use kernel::rng::{Rng, SystemRng};
 use kernel::terminal::{escape_json, escape_unsafe, format_count};
 use redaction::{Detector, SearchScratch, builtin_rules};
-use vault::chain::erasures::ErasedRuns;
 use vault::chain::note::{SigningKey, VerifyKey};
 use vault::index_row::ShreddedKey;
 use vault::object_names::rfc3339;
@@ -141,13 +140,12 @@ pub(super) fn run_erase(config: &dyn GatewayConfig, options: &EraseArgs) -> Resu
     let key = read_chain_key(options, &erasers)?;
     let earlier_keys = read_public_keys_of_option("--earlier-key", &options.earlier_key)?;
     let request_text = options.execute.as_deref().map(read_text_file).transpose()?;
-    let (account, runs) = match &request_text {
+    let account = match &request_text {
         Some(request_text) => {
             let read = signed_request::read::<ErasureRequest>(request_text);
-            let request = read.map_err(|why| format!("the request {why}"))?.0;
-            (request.account.clone(), request.erased_runs())
+            read.map_err(|why| format!("the request {why}"))?.0.account
         }
-        None => (options.account.clone().unwrap_or_default(), ErasedRuns::default()),
+        None => options.account.clone().unwrap_or_default(),
     };
     // Check this before anything is destroyed, so that a wrong option ends the command in time.
     let admin_port = config.admin_port(&options.gateway)?;
@@ -169,7 +167,7 @@ pub(super) fn run_erase(config: &dyn GatewayConfig, options: &EraseArgs) -> Resu
             None => resume_erasure(&vault, &mut ledger, &erasers, &store, now).await?,
         };
         warn_if_unlocked(&ledger).await;
-        if let Err(why) = report_erasure::report_newest_erasure(&ledger, &gateway, runs).await {
+        if let Err(why) = report_erasure::report_newest_erasure(&ledger, &gateway).await {
             print_warning(&report_erasure::unreported_warning(&why, &account));
         }
         Ok(outcome)

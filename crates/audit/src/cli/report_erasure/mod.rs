@@ -3,21 +3,20 @@
 //! accepts the report, a warning is printed, and the erasure remains valid. The gateway's side is in
 //! `app/erasure_reports`.
 
-use crate::erase::Ledger;
+use crate::erase::{ErasureRequest, Ledger};
+use crate::signed_request;
 use command::admin_client::AdminClient;
 use command::error::CommandError;
-use vault::chain::erasures::{ErasedRuns, ErasureReport};
+use vault::chain::erasures::ErasureReport;
 
 /// Reports the newest digest, if there is one, and whose runs were erased.
 ///
 /// # Errors
 /// The gateway did not accept it.
-pub(super) async fn report_newest_erasure(
-    ledger: &Ledger<'_>,
-    gateway: &AdminClient,
-    runs: ErasedRuns,
-) -> Result<(), CommandError> {
+pub(super) async fn report_newest_erasure(ledger: &Ledger<'_>, gateway: &AdminClient) -> Result<(), CommandError> {
     let Some((digest, signature)) = ledger.fetch_newest_digest().await? else { return Ok(()) };
+    let request = ledger.newest_request().and_then(|text| signed_request::read::<ErasureRequest>(text).ok());
+    let runs = request.map(|(request, _)| request.erased_runs()).unwrap_or_default();
     let body = serde_json::to_string(&ErasureReport::new(&digest, &signature, runs));
     let body = body.map_err(|_| "the report can't be written as JSON")?;
     gateway.post(ErasureReport::PATH, body).await?;
