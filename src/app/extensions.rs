@@ -100,6 +100,7 @@ impl ExtensionListeners<'_> {
                 targets: erasure_targets.collect(),
                 runs: self.runs.clone(),
                 tasks: Arc::clone(&self.resources.tasks),
+                clock: Arc::clone(&self.resources.deps.clock),
             }))
             .merge(pages::router(Arc::new(history_pages)))
             .merge(self.oidc.filter(|oidc| oidc.has_login()).cloned().map_or_else(Router::new, login_router));
@@ -110,9 +111,10 @@ impl ExtensionListeners<'_> {
     fn api_router(&self) -> Router {
         let trackers = self.processors.trackers().map(|(_, tracker)| Arc::clone(tracker)).collect();
         let (inlet, clock) = (Arc::clone(self.inlet), Arc::clone(&self.resources.deps.clock));
-        let outcomes = ReportedOutcomes { trackers, runs: self.runs.clone(), inlet, clock: Arc::clone(&clock) };
-        let (judge, tasks) = (Arc::new(outcomes), Arc::clone(&self.resources.tasks));
-        pages::api::router(RunsApi { board: self.runs.clone(), judge, clock, tasks })
+        let tasks = || Arc::clone(&self.resources.tasks);
+        let outcomes =
+            ReportedOutcomes { trackers, runs: self.runs.clone(), inlet, clock: Arc::clone(&clock), tasks: tasks() };
+        pages::api::router(RunsApi { board: self.runs.clone(), judge: Arc::new(outcomes), clock, tasks: tasks() })
     }
 }
 

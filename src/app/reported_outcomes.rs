@@ -8,6 +8,8 @@ use futures_util::future::BoxFuture;
 
 use history::RunBoard;
 use kernel::clock::Clock;
+use net::Spawn;
+use net::spawn::run_blocking;
 use otlp::Signal;
 use pipeline::{BytePermit, Clearance, InternalInput, Outcome as Answer, Submission, Trust};
 use runs::{OutcomeError, OutcomeStore, RunOutcome, RunSource, run_key};
@@ -21,6 +23,7 @@ pub(super) struct ReportedOutcomes {
     pub(super) runs: RunBoard,
     pub(super) inlet: InletCell,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) tasks: Arc<dyn Spawn>,
 }
 
 impl OutcomeStore for ReportedOutcomes {
@@ -32,7 +35,9 @@ impl OutcomeStore for ReportedOutcomes {
     ) -> BoxFuture<'a, Result<(), OutcomeError>> {
         Box::pin(async move {
             let now = self.clock.now();
-            let run = self.runs.find_run(account, id).ok_or(OutcomeError::UnknownRun)?;
+            let (runs, wanted) = (self.runs.clone(), (account.to_owned(), id.to_owned()));
+            let run = run_blocking(&*self.tasks, "outcome", move || runs.find_run(&wanted.0, &wanted.1)).await;
+            let run = run.flatten().ok_or(OutcomeError::UnknownRun)?;
             let key = run_key(account, id);
             let knows_run = |tracker: &&Arc<RunTracker>| !tracker.find_runs(&[key]).is_empty();
             let tracker = self.trackers.iter().find(knows_run).or_else(|| self.trackers.first());

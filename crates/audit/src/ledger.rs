@@ -21,6 +21,7 @@ use kernel::clock::UnixNanos;
 use kernel::rng::Rng;
 use kernel::sha256::Sha256;
 use vault::chain::digest::{ChainDigest, DigestCounters, DigestLink, IndexReference, VERSION, checkpoint_origin};
+use vault::chain::erasures::{ErasedRuns, ErasureReport};
 use vault::chain::note::{Checkpoint, SigningKey, VerifyKey};
 use vault::chain::tree::{Frontier, leaf_hash};
 use vault::index_row::{ErasureRecord, ErasureState, IndexRow, KeyCopy, OpeningRecord, RowKind, RowTail};
@@ -353,6 +354,11 @@ impl<'p> Ledger<'p> {
     /// The erasure that was begun and is not done, if any.
     pub fn begun_erasure(&self) -> Option<&ErasureRecord> {
         self.open_epoch.as_ref()?.begun.as_ref()?.tail.erasure.as_deref()
+    }
+
+    /// The report of a digest and of whose runs were erased, signed by the chain's key.
+    pub fn report(&self, digest: &[u8], signature: &[u8], runs: &ErasedRuns) -> ErasureReport {
+        ErasureReport::new(digest, signature, runs, self.key)
     }
 
     /// The signed request of the newest erasure, begun or done.

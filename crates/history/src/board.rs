@@ -28,24 +28,28 @@ pub struct RunBoard {
 }
 
 impl RunBoard {
-    /// Calls `visit` with each run whose last event is later than `from` (unix ns), and with each that is not over.
+    /// Calls `visit` with each run of which the gateway heard later than `from` (unix ns), whatever its own times, and
+    /// with each that is not over.
     pub fn visit_runs(&self, from: u64, visit: &mut dyn FnMut(RunRecord)) {
         let store = self.store.lock();
         let mut seen: HashSet<u64> = HashSet::new();
         for source in &self.sources {
             source.visit_runs(&mut |key, run| {
                 let is_new = seen.insert(key);
-                if let Some(run) = run.filter(|run| is_new && (run.is_live() || run.at > from)) {
+                if let Some(run) = run.filter(|_| is_new) {
                     visit(run);
                 }
             });
         }
         if let Some(store) = &*store {
-            store.visit_runs(from, &mut |key, run| {
+            let visited = store.visit_runs(from, &mut |key, run| {
                 if !seen.contains(&key) {
                     visit(run);
                 }
             });
+            if let Err(error) = visited {
+                tracing::warn!(%error, "the history of runs can't be read");
+            }
         }
     }
 
@@ -87,18 +91,22 @@ impl RunBoard {
         found
     }
 
-    /// Deletes ended runs that `is_wanted` chooses; returns how many.
+    /// Deletes the ended runs that `is_wanted` chooses, and never takes those of them that the trackers still have;
+    /// returns how many.
     ///
     /// # Errors
-    /// The file is not open, or can't be written.
-    pub fn delete_runs(&self, is_wanted: impl Fn(&RunRecord) -> bool) -> Result<usize, StoreError> {
+    /// The file is not open, or can't be read or written.
+    pub fn erase_runs(&self, is_wanted: impl Fn(&RunRecord) -> bool, now: u64) -> Result<usize, StoreError> {
         let mut store = self.store.lock();
         let store = store.as_mut().ok_or(StoreError::Closed)?;
-        let mut removed = Vec::new();
-        store.visit_runs(0, &mut |key, run| removed.extend(is_wanted(&run).then_some(key)));
-        let count = removed.len();
-        store.delete(removed)?;
-        Ok(count)
+        let mut erased = HashSet::new();
+        store.visit_runs(0, &mut |key, run| erased.extend(is_wanted(&run).then_some(key)))?;
+        for source in &self.sources {
+            source.visit_runs(&mut |key, run| erased.extend(run.is_some_and(|run| is_wanted(&run)).then_some(key)));
+        }
+        let erased: Vec<u64> = erased.into_iter().collect();
+        store.erase(&erased, now)?;
+        Ok(erased.len())
     }
 
     /// Accounts that have runs.
@@ -124,7 +132,7 @@ impl RunBoard {
         Some(RunBudget { view, ceiling, state })
     }
 
-    /// Sums over the runs whose last event is later than `from`, live ones up to now.
+    /// Sums over the runs of which the gateway heard later than `from`, live ones up to now.
     pub fn sums(&self, from: u64) -> RunSums {
         let mut sums = RunSums::default();
         self.visit_runs(from, &mut |run| sums.add_run(&run));

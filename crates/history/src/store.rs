@@ -29,6 +29,10 @@ const MAX_PAGES: i64 = 65_536;
 pub(super) const MAX_RUNS: usize = 500_000;
 pub(super) const MAX_DETAILS: usize = 50_000;
 const COMPRESSION_LEVEL: i32 = 3;
+/// How far the time of expiry advances with a write, ns.
+const MAX_CLOCK_STEP: u64 = 60_000_000_000;
+/// How long erased runs stay refused, ns: longer than any run is kept.
+const ERASED_FOR: u64 = 500 * 24 * 3_600_000_000_000;
 /// Largest detail (the JSON of a run with its steps), bytes.
 const MAX_DETAIL_BYTES: usize = 4 << 20;
 
@@ -39,6 +43,7 @@ const SETUP: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
     PRAGMA temp_store = MEMORY;
+    PRAGMA secure_delete = ON;
     PRAGMA cache_size = -1024;
     PRAGMA wal_autocheckpoint = 256;
 ";
@@ -50,6 +55,10 @@ const TABLES: &str = "
     CREATE UNIQUE INDEX IF NOT EXISTS runs_id ON runs (id);
     CREATE TABLE IF NOT EXISTS details (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, account TEXT NOT NULL, detail BLOB NOT NULL);
     CREATE INDEX IF NOT EXISTS details_at ON details (at);
+    CREATE TABLE IF NOT EXISTS erased (id INTEGER PRIMARY KEY, at INTEGER NOT NULL);
+    CREATE TRIGGER IF NOT EXISTS detail_of_run AFTER DELETE ON runs BEGIN DELETE FROM details WHERE id = OLD.id; END;
+    CREATE TRIGGER IF NOT EXISTS erased_run BEFORE INSERT ON runs WHEN EXISTS (SELECT 1 FROM erased WHERE id = NEW.id) BEGIN SELECT RAISE(IGNORE); END;
+    CREATE TRIGGER IF NOT EXISTS erased_detail BEFORE INSERT ON details WHEN EXISTS (SELECT 1 FROM erased WHERE id = NEW.id) BEGIN SELECT RAISE(IGNORE); END;
     CREATE TABLE IF NOT EXISTS failures (slot INTEGER NOT NULL, key TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (slot, key)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS samples (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, sealed BLOB NOT NULL, account TEXT NOT NULL);
     CREATE INDEX IF NOT EXISTS samples_at ON samples (at);
@@ -104,6 +113,9 @@ pub struct HistoryStore {
     /// How long the rows of runs are kept, ns, and their calls.
     keep_runs: u64,
     keep_calls: u64,
+    /// The time up to which expiry has come, ns. It follows the clock by at most [`MAX_CLOCK_STEP`] a write, so that a
+    /// clock that jumps ahead for a moment expires nothing; 0 before the first write.
+    pub(super) clock: u64,
 }
 
 /// An opened file, and the failing spans in it.
@@ -156,7 +168,7 @@ impl HistoryStore {
     pub fn in_memory() -> Self {
         let db = Connection::open_in_memory().expect("memory");
         db.execute_batch(TABLES).expect("tables");
-        Self { db, sealer: None, max_pages: MAX_PAGES, keep_runs: u64::MAX, keep_calls: u64::MAX }
+        Self { db, sealer: None, max_pages: MAX_PAGES, keep_runs: u64::MAX, keep_calls: u64::MAX, clock: 0 }
     }
 
     fn load_file(
@@ -171,6 +183,7 @@ impl HistoryStore {
             max_pages: MAX_PAGES,
             keep_runs: RETENTION,
             keep_calls: RETENTION,
+            clock: 0,
         };
         let are_samples_readable = store.set_up_sealer(keys, rng)?;
         let open_sample = |sealed: Vec<u8>| serde_json::from_slice(&store.sealer.as_ref()?.open(&sealed)?).ok();
@@ -256,51 +269,75 @@ impl HistoryStore {
         room.is_some_and(|room| room < bytes.saturating_mul(3).saturating_add(1 << 20))
     }
 
-    /// `room`: delete this many bytes of calls before writing, or a tenth if that is more, and a tenth of the other
-    /// rows; `None`: delete none.
+    /// `room`: delete this many bytes of calls before writing, or a tenth if that is more, and a tenth of the samples,
+    /// and of the runs if their calls are not enough; `None`: delete none.
     fn write_rows(&mut self, rows: &HistoryRows, room: Option<i64>, now: u64) -> Result<(), rusqlite::Error> {
-        let oldest = to_millis(now.saturating_sub(RETENTION));
+        let clock = match self.clock {
+            0 => self.read_newest()?.map_or(now, |newest| now.min(newest)),
+            clock => now.min(clock.saturating_add(MAX_CLOCK_STEP)),
+        };
+        let before = |kept: u64| to_millis(clock.saturating_sub(kept));
+        let oldest = before(RETENTION);
         let transaction = self.db.transaction()?;
-        transaction.execute("DELETE FROM runs WHERE at < ?1", [to_millis(now.saturating_sub(self.keep_runs))])?;
-        transaction.execute("DELETE FROM details WHERE at < ?1", [to_millis(now.saturating_sub(self.keep_calls))])?;
+        transaction.execute("DELETE FROM runs WHERE at < ?1", [before(self.keep_runs)])?;
+        transaction.execute("DELETE FROM details WHERE at < ?1", [before(self.keep_calls)])?;
+        transaction.execute("DELETE FROM erased WHERE at < ?1", [before(ERASED_FOR)])?;
         transaction.execute("DELETE FROM failures WHERE slot < ?1", [oldest])?;
         transaction.execute("DELETE FROM samples WHERE at < ?1", [oldest])?;
         if let Some(room) = room {
+            let calls = format!("SELECT COALESCE(SUM(size), 0) FROM ({EACH_DETAIL})");
+            let calls: i64 = transaction.query_row(&calls, [], |row| row.get(0))?;
             make_room(&transaction, "details", EACH_DETAIL, room)?;
-            make_room(&transaction, "runs", EACH_RUN, 0)?;
+            if calls < room {
+                make_room(&transaction, "runs", EACH_RUN, 0)?;
+            }
             make_room(&transaction, "samples", EACH_SAMPLE, 0)?;
         }
         rows.put(&transaction)?;
         limit_rows(&transaction, "runs", EACH_RUN, MAX_RUNS, MAX_RUNS / 10)?;
         limit_rows(&transaction, "details", EACH_DETAIL, MAX_DETAILS, MAX_DETAILS / 10)?;
         limit_rows(&transaction, "samples", EACH_SAMPLE, MAX_SAMPLES, 0)?;
-        transaction.commit()
+        transaction.commit()?;
+        self.clock = clock;
+        Ok(())
     }
 
-    /// Calls `visit` with the key and record of each run whose last event is later than `from`. A row that can't be
-    /// read is left out.
-    pub(super) fn visit_runs(&self, from: u64, visit: &mut dyn FnMut(u64, RunRecord)) {
-        let Ok(mut statement) = self.db.prepare("SELECT id, record FROM runs WHERE at >= ?1") else { return };
-        let Ok(mut rows) = statement.query([to_millis(from)]) else { return };
-        while let Ok(Some(row)) = rows.next() {
-            let Ok(id) = row.get::<_, i64>(0) else { continue };
+    /// When the newest run was written, ns.
+    fn read_newest(&self) -> Result<Option<u64>, rusqlite::Error> {
+        let newest = self.db.query_row("SELECT MAX(at) FROM runs", [], |row| row.get::<_, Option<i64>>(0))?;
+        Ok(newest.map(|millis| millis.unsigned_abs().saturating_mul(1_000_000)))
+    }
+
+    /// Calls `visit` with the key and record of each run that was written later than `from`. A row that can't be read
+    /// is left out.
+    pub(super) fn visit_runs(&self, from: u64, visit: &mut dyn FnMut(u64, RunRecord)) -> Result<(), rusqlite::Error> {
+        let mut statement = self.db.prepare("SELECT id, record FROM runs WHERE at > ?1")?;
+        let mut rows = statement.query([to_millis(from)])?;
+        while let Some(row) = rows.next()? {
+            let id: i64 = row.get(0)?;
             let record =
                 row.get_ref(1).ok().and_then(|bytes| postcard::from_bytes::<RunRecord>(bytes.as_blob().ok()?).ok());
-            if let Some(record) = record.filter(|record| record.at > from) {
+            if let Some(record) = record {
                 visit(id.cast_unsigned(), record);
             }
         }
+        Ok(())
     }
 
-    /// Deletes runs at once, whatever their time, and overwrites their bytes in the file.
-    pub(super) fn delete(&mut self, keys: Vec<u64>) -> Result<(), StoreError> {
-        let removed = keys.into_iter().map(u64::cast_signed).collect();
-        self.db.execute_batch("PRAGMA secure_delete = ON")?;
+    /// Deletes runs at once, whatever their time, overwrites their bytes in the file, and takes them no more.
+    pub(super) fn erase(&mut self, keys: &[u64], now: u64) -> Result<(), StoreError> {
         let transaction = self.db.transaction()?;
+        {
+            let mut insert = transaction.prepare("INSERT OR REPLACE INTO erased VALUES (?1, ?2)")?;
+            for key in keys {
+                insert.execute(params![key.cast_signed(), to_millis(now)])?;
+            }
+        }
+        let removed = keys.iter().copied().map(u64::cast_signed).collect();
         HistoryRows { removed, ..HistoryRows::default() }.put(&transaction)?;
         transaction.commit()?;
-        // The log still holds pages with the rows until a checkpoint.
-        Ok(self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA secure_delete = OFF")?)
+        // the log still holds pages with the rows until a checkpoint
+        Ok(self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?)
     }
 
     /// One run, with its calls if they are kept.
@@ -316,7 +353,7 @@ impl HistoryStore {
             let record: RunRecord = postcard::from_bytes(&read("SELECT record FROM runs WHERE id = ?1")?).ok()?;
             let view = RunView::from_record(&record);
             let step_count = view.totals.calls() + view.totals.failed_calls + view.totals.tool_calls();
-            Some(RunDetail { view, steps: None, step_count })
+            Some(RunDetail { view, steps: None, step_count, heard: 0 })
         })
     }
 
@@ -343,8 +380,9 @@ struct RunRow {
 }
 
 impl RunRow {
-    fn new(key: u64, record: &RunRecord, detail: Option<Vec<u8>>) -> Self {
-        let (id, at, account) = (key.cast_signed(), to_millis(record.at), record.account.to_string());
+    /// `heard`: since when its time to be kept runs, unix ns.
+    fn new(key: u64, record: &RunRecord, detail: Option<Vec<u8>>, heard: u64) -> Self {
+        let (id, at, account) = (key.cast_signed(), to_millis(heard), record.account.to_string());
         Self { id, at, account, record: postcard::to_allocvec(record).unwrap_or_default(), detail }
     }
 }
@@ -366,13 +404,15 @@ struct HistoryRows {
 impl HistoryRows {
     fn from_write(write: &HistoryWrite, sealer: Option<&SampleSealer>, now: u64) -> Self {
         let run_row = |(key, detail): &(u64, RunDetail)| {
+            let heard = detail.heard;
             let record = RunRecord::from_view(&detail.view, now);
             // a view's operation is not in its own stored form
             let bytes = postcard::to_allocvec(&(detail, &detail.view.operation))
                 .ok()
                 .filter(|bytes| bytes.len() <= MAX_DETAIL_BYTES);
             let detail = bytes.and_then(|bytes| zstd::bulk::compress(&bytes, COMPRESSION_LEVEL).ok());
-            RunRow::new(*key, &record, detail)
+            let heard = if heard == 0 { now } else { heard.min(now) };
+            RunRow::new(*key, &record, detail, heard)
         };
         let count_row = |count: &FailureCount| {
             (to_millis(count.slot), count_key(count), i64::try_from(count.count).unwrap_or(i64::MAX))
@@ -401,7 +441,11 @@ impl HistoryRows {
         let mut insert_account = db.prepare("INSERT OR IGNORE INTO accounts VALUES (?1)")?;
         let mut insert_run = db.prepare("INSERT OR REPLACE INTO runs VALUES (?1, ?2, ?3, ?4)")?;
         let mut insert_detail = db.prepare("INSERT OR REPLACE INTO details VALUES (?1, ?2, ?3, ?4)")?;
+        let mut find_same = db.prepare("SELECT at FROM runs WHERE id = ?1 AND record = ?2")?;
         for RunRow { id, at, account, record, detail } in &self.runs {
+            // a start gives every run again that its state still has; one that did not change keeps its time
+            let same = find_same.query_row(params![id, record], |row| row.get::<_, i64>(0)).optional()?;
+            let at = &same.map_or(*at, |same| same.min(*at));
             insert_account.execute([account])?;
             insert_run.execute(params![at, id, account, record])?;
             if let Some(detail) = detail {
@@ -515,7 +559,7 @@ fn open_checked(path: &Path) -> Result<Connection, rusqlite::Error> {
         transaction.execute_batch(&pragmas)?;
     }
     transaction.execute_batch(TABLES)?;
-    let runs = former_runs.iter().map(|record| RunRow::new(record.key(), record, None)).collect();
+    let runs = former_runs.iter().map(|record| RunRow::new(record.key(), record, None, record.at)).collect();
     HistoryRows { runs, ..HistoryRows::default() }.put(&transaction)?;
     transaction.commit()?;
     Ok(db)

@@ -213,4 +213,6 @@ pub struct RunDetail {
     pub steps: Option<Vec<RunStep>>,
     /// Number of all calls, including those that `steps` leaves out.
     pub step_count: u64,
+    /// When the gateway last received something of its group, unix ns; 0: unknown.
+    pub heard: u64,
 }

@@ -125,6 +125,9 @@ struct GroupEvaluator<'e> {
     inputs: &'e EvaluationInputs,
     /// By session, the time of its reported end.
     session_ends: HashMap<u32, u64>,
+    /// Keys of the group's runs that history has, and of those that went on before.
+    written: HashSet<u64>,
+    current: HashSet<u64>,
     evaluation: GroupEvaluation,
 }
 
@@ -226,6 +229,8 @@ impl<'e> GroupEvaluator<'e> {
             views: ViewBuilder { ids: &*inputs.ids, resolved },
             inputs,
             session_ends: group.session_ends(),
+            written: group.written.iter().copied().collect(),
+            current: group.current.iter().map(|run| run.key).collect(),
             evaluation,
         }
     }
@@ -291,7 +296,7 @@ impl<'e> GroupEvaluator<'e> {
         let mut record = Vec::new();
         put(&RunRecord::from_view(view, now), &mut record);
         let key = run_key(&view.account, &view.run);
-        if self.group.current.iter().all(|known| known.key != key) {
+        if !self.current.contains(&key) {
             self.remove_trace_id(run);
         }
         self.evaluation.current.push(CurrentRun { key, record: record.into() });
@@ -310,7 +315,7 @@ impl<'e> GroupEvaluator<'e> {
     /// Gives an ended run to history unless history has it, as it is now.
     fn give_unless_written(&mut self, run: &Run, view: RunView, is_unchanged: bool) {
         let key = run_key(&view.account, &view.run);
-        if is_unchanged && self.group.written.contains(&key) {
+        if is_unchanged && self.written.contains(&key) {
             self.evaluation.written.push(key);
         } else {
             self.give(run, view);

@@ -5,6 +5,7 @@
 //! to runs; `store` finds the group of a key.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 
@@ -92,7 +93,12 @@ impl ItemGroup {
             + 2 * self.marks.len()
             + self.published.len()
             + 4 * self.summed.len()
-            + self.current.iter().map(|run| 1 + run.record.len() / 40).sum::<usize>()
+            + self.current_weight
+    }
+
+    pub(super) fn set_current(&mut self, current: Arc<[CurrentRun]>) {
+        self.current_weight = current.iter().map(|run| 1 + run.record.len() / 40).sum();
+        self.current = current;
     }
 
     /// The group after a start: the last changes may not be in history's file.
@@ -102,8 +108,9 @@ impl ItemGroup {
         self
     }
 
-    pub(super) fn is_known_to_history(&self, key: u64) -> bool {
-        self.written.contains(&key) || self.maybe_written.contains(&key)
+    /// Keys of the runs that history has, or may have.
+    pub(super) fn known_to_history(&self) -> impl Iterator<Item = u64> {
+        self.written.iter().chain(&self.maybe_written).copied()
     }
 
     /// Whether further calls are only summed.
@@ -375,7 +382,7 @@ impl ItemGroup {
             };
             self.add_summed(summed, is_model);
         }
-        self.current = self.current.iter().chain(&*other.current).cloned().collect();
+        self.set_current(self.current.iter().chain(&*other.current).cloned().collect());
         self.written = [&*self.written, &*other.written].concat().into();
         self.maybe_written = [&*self.maybe_written, &*other.maybe_written].concat().into();
         self.set_owner(&other.owner, other.received);
@@ -511,7 +518,8 @@ impl SummedCalls {
             return;
         }
         let is_priced = call.price_quality == price_quality::PRICED;
-        let is_answered = flags & flag::ANSWERED != 0;
+        // a price that came late says only that the call has not failed
+        let is_answered = flags & flag::ANSWERED != 0 || (is_priced && flags & flag::FAILED == 0);
         let answered = u64::from(is_answered);
         self.failed_calls += 1 - answered;
         self.iterations += if flags & (flag::OUTSIDE_LOOP | flag::SUB_AGENT) == 0 { answered } else { 0 };

@@ -30,6 +30,8 @@ pub(super) struct ItemGroup {
     pub(super) summed: SortedMap<SummedCalls>,
     /// The runs that are not over, as of the last evaluation or query.
     pub(super) current: Arc<[CurrentRun]>,
+    /// Their part of the group's weight.
+    pub(super) current_weight: usize,
     /// Keys of its runs that history has.
     pub(super) written: Box<[u64]>,
     /// After a start: the keys of runs that history has unless the last process ended before it wrote them.

@@ -3,7 +3,7 @@
 //! is the engine's running time, which a jump of the clock moves by a minute at most. While its group is kept, each run
 //! is passed to the recorder at most once, and so is each session unless it resumes. `metrics` keeps the metrics.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use kernel::clock::UnixNanos;
@@ -160,10 +160,11 @@ impl TrackerState {
     /// state older than its file.
     fn set_current(&mut self, id: u32, current: Vec<CurrentRun>) {
         let Some(group) = self.store.get(id) else { return };
-        let is_gone = |key: &u64| !group.is_known_to_history(*key) && current.iter().all(|run| run.key != *key);
+        let present: HashSet<u64> = current.iter().map(|run| run.key).chain(group.known_to_history()).collect();
+        let is_gone = |key: &u64| !present.contains(key);
         let removed: Vec<u64> = group.current.iter().map(|run| run.key).filter(is_gone).collect();
         self.ended.add(&group.account, EndedRuns { removed, ..EndedRuns::default() });
-        self.store.change_group(id, |group| group.current = current.into());
+        self.store.change_group(id, |group| group.set_current(current.into()));
     }
 
     pub(super) fn recount_unfinished(&mut self) {

@@ -57,7 +57,7 @@ impl ViewBuilder<'_> {
     /// The view with the run's calls, at most the first `max_steps`.
     pub(super) fn detail(&self, run: &Run, view: RunView, max_steps: usize) -> RunDetail {
         let steps = run.calls.iter().take(max_steps).map(|call| self.step(call.to_step(self.resolved.group))).collect();
-        RunDetail { view, steps: Some(steps), step_count: run.calls.len() as u64 }
+        RunDetail { view, steps: Some(steps), step_count: run.calls.len() as u64, heard: self.resolved.group.received }
     }
 
     /// The session of these runs (at least one). With `is_complete`, these are all its runs, and the times of its other

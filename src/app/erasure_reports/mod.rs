@@ -3,6 +3,7 @@
 //! be signed by one of `erasure_keys`; the answer is sent once the report is on disk and the erased runs are deleted
 //! from the gateway's history. `access_control` decides who may post.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 
 use history::RunBoard;
+use kernel::clock::Clock;
 use net::{Spawn, spawn::run_blocking};
 use processors::spec::ErasureReportTarget;
 use runs::RunRecord;
@@ -29,6 +31,7 @@ pub(super) struct ErasureReports {
     /// The history from which erased runs are deleted.
     pub(super) runs: RunBoard,
     pub(super) tasks: Arc<dyn Spawn>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 pub(super) fn router(reports: ErasureReports) -> Router {
@@ -37,15 +40,16 @@ pub(super) fn router(reports: ErasureReports) -> Router {
 
 async fn accept_report(State(reports): State<ErasureReports>, body: Bytes) -> Response {
     let report: Option<ErasureReport> = serde_json::from_slice(&body).ok();
-    let decoded = report.and_then(|report| Some((report.decode()?, report.runs)));
-    let Some(((digest, signature), runs)) = decoded else {
+    let decoded = report.and_then(|report| Some((report.decode()?, report)));
+    let Some(((digest, signature), report)) = decoded else {
         return (StatusCode::BAD_REQUEST, "the body must be JSON with `digest` and `signature` in base64\n")
             .into_response();
     };
     let mut refused = "no vault of this gateway has `erasure_keys`";
     for target in reports.targets.iter().filter(|target| !target.keys.is_empty()) {
-        let head = match ErasureHead::verify(&digest, &signature, &target.keys) {
-            Ok(head) => head,
+        let head = ErasureHead::verify(&digest, &signature, &target.keys);
+        let (head, runs) = match head.and_then(|head| Ok((head, report.erased_runs(&target.keys)?))) {
+            Ok(verified) => verified,
             Err(why) => {
                 refused = why;
                 continue;
@@ -56,7 +60,7 @@ async fn accept_report(State(reports): State<ErasureReports>, body: Bytes) -> Re
                 .into_response();
         };
         return match tokio::time::timeout(SYNC_TIMEOUT, synced).await {
-            Ok(Ok(())) => reports.delete_runs(runs).await,
+            Ok(Ok(())) => reports.erase_runs(runs).await,
             _ => (StatusCode::SERVICE_UNAVAILABLE, "the report is not on disk yet: send it again\n").into_response(),
         };
     }
@@ -64,16 +68,17 @@ async fn accept_report(State(reports): State<ErasureReports>, body: Bytes) -> Re
 }
 
 impl ErasureReports {
-    /// Deletes the ended runs of the report from history.
-    async fn delete_runs(&self, erased: ErasedRuns) -> Response {
+    /// Deletes the runs of the report from history, which takes them no more.
+    async fn erase_runs(&self, erased: ErasedRuns) -> Response {
         let ErasedRuns { account, users, session } = erased;
-        let board = self.runs.clone();
+        let (board, now) = (self.runs.clone(), self.clock.now().0);
+        let users: HashSet<String> = users.into_iter().collect();
         let is_erased = move |run: &RunRecord| {
             *run.account == *account
                 && (session.as_deref() == Some(&*run.session)
-                    || users.iter().any(|user| run.user.as_deref() == Some(user)))
+                    || run.user.as_deref().is_some_and(|user| users.contains(user)))
         };
-        match run_blocking(&*self.tasks, "history", move || board.delete_runs(is_erased)).await {
+        match run_blocking(&*self.tasks, "history", move || board.erase_runs(is_erased, now)).await {
             Some(Ok(count)) => {
                 (StatusCode::OK, format!("accepted: the next digest will name it; {count} runs left the history\n"))
                     .into_response()

@@ -37,7 +37,8 @@ impl Gateway {
         let targets = Arc::new([Arc::new(ErasureReportTarget { keys, inbox: site.uploader.erasure_inbox() })]);
         let store = Arc::new(Mutex::new(Some(HistoryStore::in_memory())));
         let runs = RunBoard { sources: Vec::new(), store };
-        let routes = router(ErasureReports { targets, runs: runs.clone(), tasks: Tasks::new(&Meter::new()) });
+        let clock: Arc<dyn Clock> = site.clock.clone();
+        let routes = router(ErasureReports { targets, runs: runs.clone(), tasks: Tasks::new(&Meter::new()), clock });
         Self { site, routes, eraser, runs }
     }
 
@@ -66,7 +67,8 @@ impl Gateway {
     }
 
     async fn report(&mut self, digest: &[u8], signature: &[u8]) -> StatusCode {
-        let body = serde_json::to_string(&ErasureReport::new(digest, signature, ErasedRuns::default())).expect("JSON");
+        let body = serde_json::to_string(&ErasureReport::new(digest, signature, &ErasedRuns::default(), &self.eraser))
+            .expect("JSON");
         self.post(body).await.0
     }
 
@@ -135,7 +137,7 @@ async fn erased_runs_leave_the_history() {
         run("d", "other", "h-1", "s1"),
     ];
     let write = HistoryWrite { runs: EndedRuns { ended, removed: Vec::new() }, ..HistoryWrite::default() };
-    gateway.runs.store.lock().as_mut().expect("store").write(&write, 0).expect("write");
+    gateway.runs.store.lock().as_mut().expect("store").write(&write, 1_000_000_000).expect("write");
     let digest = gateway.head("E0002", 0);
     let signature = gateway.eraser.sign(&digest).to_vec();
     let erased = |users: &[&str], session: Option<&str>| ErasedRuns {
@@ -143,13 +145,21 @@ async fn erased_runs_leave_the_history() {
         users: users.iter().map(|user| (*user).to_owned()).collect(),
         session: session.map(str::to_owned),
     };
+    let other_key = key(51);
     for (signature, runs, status, left) in [
         (Vec::new(), erased(&["h-1"], None), StatusCode::FORBIDDEN, 4),
         (signature.clone(), erased(&["h-1", "h-9"], None), StatusCode::OK, 3),
-        (signature, erased(&[], Some("s2")), StatusCode::OK, 2),
+        (signature.clone(), erased(&[], Some("s2")), StatusCode::OK, 2),
     ] {
-        let body = serde_json::to_string(&ErasureReport::new(&digest, &signature, runs)).expect("JSON");
-        assert_eq!(gateway.post(body).await.0, status);
+        let body = serde_json::to_string(&ErasureReport::new(&digest, &signature, &runs, &gateway.eraser));
+        assert_eq!(gateway.post(body.expect("JSON")).await.0, status);
         assert_eq!(gateway.runs.select_runs(0, |_| true).len(), left);
     }
+    // a genuine digest with somebody else's runs
+    let forged = ErasureReport::new(&digest, &signature, &erased(&["h-3"], None), &other_key);
+    let (status, _) = gateway.post(serde_json::to_string(&forged).expect("JSON")).await;
+    assert_eq!((status, gateway.runs.select_runs(0, |_| true).len()), (StatusCode::FORBIDDEN, 2));
+    // a restart, or the end of a run that went on, gives it to history again
+    gateway.runs.store.lock().as_mut().expect("store").write(&write, 2_000_000_000).expect("write");
+    assert_eq!(gateway.runs.select_runs(0, |_| true).len(), 2);
 }

@@ -85,7 +85,7 @@ pub struct Made {
 
 /// A run with its calls.
 pub fn detail(view: &RunView, steps: &[RunStep]) -> RunDetail {
-    RunDetail { view: view.clone(), steps: Some(steps.to_vec()), step_count: steps.len() as u64 }
+    RunDetail { view: view.clone(), steps: Some(steps.to_vec()), step_count: steps.len() as u64, heard: 0 }
 }
 
 impl RunSource for Made {

@@ -12,7 +12,7 @@ use kernel::sha256::Sha256;
 use serde::{Deserialize, Serialize};
 
 use super::digest::{ChainDigest, DigestLink};
-use super::note::VerifyKey;
+use super::note::{SigningKey, VerifyKey};
 
 /// Limit for an account's chains of erasures, one per writer; more indicate a mistake.
 const MAX_WRITERS: usize = 16;
@@ -56,17 +56,41 @@ pub struct ErasedRuns {
 pub struct ErasureReport {
     digest: String,
     signature: String,
+    /// [`ErasedRuns`] as JSON, and the signature of [`ErasureReport::RUNS_CONTEXT`] with it.
     #[serde(default)]
-    pub runs: ErasedRuns,
+    runs: String,
+    #[serde(default)]
+    runs_signature: String,
 }
 
 impl ErasureReport {
+    /// What the signature of `runs` begins with: it stands for nothing else that the key signs.
+    const RUNS_CONTEXT: &str = "tollgate erased runs v1\n";
+
     /// The path of reports on the admin port.
     pub const PATH: &str = "/-/erasures";
 
-    /// Encodes a digest and its signature.
-    pub fn new(digest: &[u8], signature: &[u8], runs: ErasedRuns) -> Self {
-        Self { digest: STANDARD.encode(digest), signature: STANDARD.encode(signature), runs }
+    /// Encodes a digest with its signature, and signs whose runs were erased.
+    pub fn new(digest: &[u8], signature: &[u8], runs: &ErasedRuns, key: &SigningKey) -> Self {
+        let runs = serde_json::to_string(runs).unwrap_or_default();
+        let runs_signature = STANDARD.encode(key.sign(&[Self::RUNS_CONTEXT.as_bytes(), runs.as_bytes()].concat()));
+        Self { digest: STANDARD.encode(digest), signature: STANDARD.encode(signature), runs, runs_signature }
+    }
+
+    /// Whose runs were erased, if one of the keys signed that; nobody's if the report names none.
+    ///
+    /// # Errors
+    /// The reason why the report does not count.
+    pub fn erased_runs(&self, keys: &[VerifyKey]) -> Result<ErasedRuns, &'static str> {
+        if self.runs.is_empty() {
+            return Ok(ErasedRuns::default());
+        }
+        let signed = [Self::RUNS_CONTEXT.as_bytes(), self.runs.as_bytes()].concat();
+        let signature = STANDARD.decode(&self.runs_signature).unwrap_or_default();
+        if !keys.iter().any(|key| key.is_signed(&signed, &signature)) {
+            return Err("no key in `erasure_keys` signed whose runs were erased");
+        }
+        serde_json::from_str(&self.runs).map_err(|_| "`runs` does not say whose runs were erased")
     }
 
     /// The digest and its signature, if both are base64.

@@ -17,7 +17,7 @@ pub(super) async fn report_newest_erasure(ledger: &Ledger<'_>, gateway: &AdminCl
     let Some((digest, signature)) = ledger.fetch_newest_digest().await? else { return Ok(()) };
     let request = ledger.newest_request().and_then(|text| signed_request::read::<ErasureRequest>(text).ok());
     let runs = request.map(|(request, _)| request.erased_runs()).unwrap_or_default();
-    let body = serde_json::to_string(&ErasureReport::new(&digest, &signature, runs));
+    let body = serde_json::to_string(&ledger.report(&digest, &signature, &runs));
     let body = body.map_err(|_| "the report can't be written as JSON")?;
     gateway.post(ErasureReport::PATH, body).await?;
     Ok(())
