@@ -61,7 +61,7 @@ macro_rules! add_record {
     ($group:ident.$records:ident, $key:ident, $known:ident, $new:ident => $kind:ident {
         $($name:ident),*; $($field:ident: $value:expr,)*
     }) => {
-        let record = match $group.$records.remove($key) {
+        let record = match $group.$records.get($key).cloned() {
             None => $new,
             Some($known) => $kind {
                 session: $group.first_key($known.session, $new.session),
@@ -296,14 +296,10 @@ impl ItemGroup {
             self.name(new.tenant),
             self.name(new.name),
         ]);
-        let sum = match self.summed.remove(key) {
-            None => new,
-            Some(mut known) => {
-                known.add(&new);
-                known
-            }
-        };
-        self.summed.insert(key, sum);
+        match self.summed.get_mut(key) {
+            Some(known) => known.add(&new),
+            None => self.summed.insert(key, new),
+        }
     }
 
     /// By session, the latest time of its reported ends.
