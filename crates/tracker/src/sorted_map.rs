@@ -48,10 +48,6 @@ impl<T> SortedMap<T> {
         }
     }
 
-    pub(super) fn remove(&mut self, key: u64) -> Option<T> {
-        self.find(key).ok().map(|position| self.0.remove(position).1)
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
         self.0.iter().map(|(key, value)| (*key, value))
     }
