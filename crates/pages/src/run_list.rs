@@ -66,7 +66,7 @@ impl RunListPage {
                 && (sort != "failed" || run.is_failed())
         });
         let run_count = runs.len();
-        runs.sort_by_key(|run| Reverse((sort_key(run, sort), run.at)));
+        runs.sort_by_cached_key(|run| Reverse((sort_key(run, sort), run.at)));
         let limit = query.limit.unwrap_or(MAX_ROWS);
         runs.truncate(limit.min(MAX_JSON_ROWS));
         let filters = [
