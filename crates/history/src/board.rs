@@ -1,6 +1,6 @@
 //! [`RunBoard`]: all runs, for pages, the API, the report and alerts. Each run is in one place: in the tracker until it
 //! is over, then in the file. The lock of the file is held for a whole read, and by the recorder while it moves ended
-//! runs, so a reader sees each run once. A run that goes on after its end is in both, and the tracker's is read.
+//! runs, so a reader sees each run once. A run that continues after its end is in both; the tracker's is read.
 //! `src/app/history_recorder.rs` writes the file.
 
 use std::cmp::Reverse;

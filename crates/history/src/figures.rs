@@ -268,7 +268,7 @@ impl FigureBuilder {
         self.most_expensive.add(sum.atto_usd, run);
     }
 
-    /// The account and name of a share; accounts share what belongs to nobody.
+    /// The account and name of a share. What belongs to nobody is one share of all accounts.
     fn owned_name(&self, run: &RunRecord, name: Option<&Arc<str>>) -> (Arc<str>, Arc<str>) {
         match name {
             Some(name) => (Arc::clone(&run.account), Arc::clone(name)),

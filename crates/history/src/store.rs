@@ -13,6 +13,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use super::failures::{FailureCount, FailureKey, FailureSample, GROUPINGS, MAX_SAMPLES, RETENTION};
+use super::figures::DAY;
 use super::former_file;
 use super::seal::SampleSealer;
 use kernel::hex;
@@ -32,7 +33,7 @@ const COMPRESSION_LEVEL: i32 = 3;
 /// How far the time of expiry advances with a write, ns.
 const MAX_CLOCK_STEP: u64 = 60_000_000_000;
 /// How long erased runs stay refused, ns: longer than any run is kept.
-const ERASED_FOR: u64 = 500 * 24 * 3_600_000_000_000;
+const ERASED_FOR: u64 = 500 * DAY;
 /// Largest detail (the JSON of a run with its steps), bytes.
 const MAX_DETAIL_BYTES: usize = 4 << 20;
 
@@ -245,7 +246,7 @@ impl HistoryStore {
         counts.filter_map(Result::transpose).collect()
     }
 
-    /// Writes in one transaction, and deletes what is too old. If the file's size limit is reached, deletes at least a
+    /// Writes in one transaction and deletes what is too old. If the file reached its size limit, it deletes at least a
     /// tenth and tries again.
     ///
     /// # Errors

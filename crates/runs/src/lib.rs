@@ -24,7 +24,7 @@ pub use board::{
     Alert, BudgetState, EndedRuns, MeasureAggregate, OutcomeError, OutcomeStore, OutcomeVerdict, RunBudget, RunOutcome,
     RunSource,
 };
-pub use record::{RunRecord, run_key, run_title};
+pub use record::{RunRecord, digest, run_key, run_title};
 pub use sums::{InvestigationStats, RunSums, UsageSum};
 pub use totals::{
     ModelCallTrouble, ModelFallback, ModelTotals, OTHER, PermissionDenial, RunTotals, ToolTotals, UNATTRIBUTED,

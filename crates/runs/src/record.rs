@@ -12,11 +12,15 @@ use kernel::sha256::Sha256;
 use super::totals::{ModelTotals, RunTotals, ToolTotals};
 use super::view::{RunJudgement, RunOwner, RunPeaks, RunState, RunView};
 
-/// Identifies the run of an account in all stores and outcomes: the first 64 bits of a SHA-256, never 0. `run` is the
-/// run's id as shown.
-pub fn run_key(account: &str, run: &str) -> u64 {
-    let hash = Sha256::digest_list(["outcome", account, run]);
+/// The first 64 bits of the SHA-256 of a list of parts; never 0.
+pub fn digest(parts: &[&str]) -> u64 {
+    let hash = Sha256::digest_list(parts);
     hash.first_chunk::<8>().map_or(1, |bytes| u64::from_le_bytes(*bytes)).max(1)
+}
+
+/// Identifies the run of an account in all stores and outcomes: a [`digest`]. `run` is the run's id as shown.
+pub fn run_key(account: &str, run: &str) -> u64 {
+    digest(&["outcome", account, run])
 }
 
 /// What a person calls a run: its service, the request or job that it is part of, and its agent.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashSet};
 
 use kernel::pseudonym::IdPolicy;
-use runs::{EndedRuns, RunRecord, RunState, RunView, SessionView, run_key};
+use runs::{EndedRuns, RunRecord, RunState, RunView, SessionView, digest, run_key};
 
 use super::aggregation_context::AggregationContext;
 use super::alerts::{RuleContext, SessionBounds};
@@ -17,7 +17,6 @@ use super::codec::put;
 use super::config::Settings;
 use super::constants::{nanos, session_of_trace};
 use super::group::{CurrentRun, ItemGroup, PublicationRecord};
-use super::observation::digest;
 use super::resolve::ResolvedRuns;
 use super::run::Run;
 use super::store::KeyId;

@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 
-use runs::{ModelTotals, OTHER, RunOwner};
+use runs::{ModelTotals, OTHER, RunOwner, digest};
 
-use super::observation::digest;
 use super::observation::{
     BatchObservation, ObservedItem, ObservedKey, ObservedModelCall, ObservedToolCall, earlier, flag, key_kind, mark,
     price_quality, trouble,

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use foldhash::{HashMap, HashMapExt as _};
 
 use genai::CallTokenBuckets;
-use kernel::sha256::Sha256;
 use runs::RunJudgement;
 use serde::{Deserialize, Serialize};
 
@@ -341,10 +340,4 @@ fn scramble(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)
-}
-
-/// The first 64 bits of SHA-256; never 0.
-pub(super) fn digest(parts: &[&str]) -> u64 {
-    let hash = Sha256::digest_list(parts);
-    hash.first_chunk::<8>().map_or(1, |bytes| u64::from_le_bytes(*bytes)).max(1)
 }

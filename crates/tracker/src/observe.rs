@@ -13,7 +13,7 @@ use kernel::hex;
 use kernel::pseudonym::IdPolicy;
 use otlp::{NodeId, NodeKind, Payload, Signal};
 use pipeline::BatchOrigin;
-use runs::run_key;
+use runs::{digest, run_key};
 
 use super::attributes::{ItemAttributes, ResourceAttributes};
 use super::config::Settings;
@@ -21,7 +21,7 @@ use super::constants::has_word;
 use super::ends::EndSpan;
 use super::observation::{
     BatchObservation, ItemAttribution, ObservedItem, ObservedKey, ObservedMeasure, ObservedModelCall, ObservedOutcome,
-    ObservedToolCall, digest, flag, key_kind, mark, price_quality, span_place, trouble,
+    ObservedToolCall, flag, key_kind, mark, price_quality, span_place, trouble,
 };
 use super::{args, finish_reason};
 

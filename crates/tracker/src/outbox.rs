@@ -9,12 +9,11 @@ use std::collections::{HashMap, HashSet};
 
 use kernel::bounded_map::{AccountHash, BoundedMap};
 use otlp::Signal;
-use runs::{Alert, RunView, SessionView};
+use runs::{Alert, RunView, SessionView, digest};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{put, put_list, take};
 use super::evaluation::view_digest;
-use super::observation::digest;
 
 /// Maximum number of entries.
 const MAX_ENTRIES: usize = 20_000;

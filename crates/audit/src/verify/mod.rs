@@ -117,7 +117,7 @@ pub async fn verify(
 }
 
 /// The time before which signed digests of a folder declare content as expired, because it was full. A store with
-/// versions never expires content by itself, so that a thief of the signing key can't excuse there what was deleted.
+/// versions has no such option, so there a declaration counts for nothing: a stolen signing key excuses no deletion.
 async fn find_declared_expiry(vault: &Vault, options: &VerifyOptions, found: &ChainListing) -> Option<String> {
     let mut expired = None;
     if !matches!(vault.list_versions(ObjectKind::Chain, "chain/", None).await, Ok(None)) {
