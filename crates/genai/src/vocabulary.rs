@@ -246,7 +246,7 @@ fn slot_keys(slots: &HashMap<String, SlotIndex>) -> Vec<Box<str>> {
 }
 
 /// Attributes in which tollgate repeats the clients' ids.
-const STAMPED_IDS: [&str; 2] = ["tollgate.run.id", "tollgate.run.turn"];
+const STAMPED_IDS: [&str; 3] = ["tollgate.run.id", "tollgate.run.turn", "tollgate.session.continues"];
 
 /// The plain keys of all identity lists, and the stamps that repeat their values. `resource:key` counts as a key;
 /// `key#path` and `text:key` do not, because the attribute may hold something else.

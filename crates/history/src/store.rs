@@ -354,7 +354,7 @@ impl HistoryStore {
             let record: RunRecord = postcard::from_bytes(&read("SELECT record FROM runs WHERE id = ?1")?).ok()?;
             let view = RunView::from_record(&record);
             let step_count = view.totals.calls() + view.totals.failed_calls + view.totals.tool_calls();
-            Some(RunDetail { view, steps: None, step_count, heard: 0 })
+            Some(RunDetail { view, steps: None, step_count, first_heard: 0, heard: 0 })
         })
     }
 

@@ -182,6 +182,7 @@ impl RunView {
             account: run.account.to_string(),
             run: run.run.to_string(),
             session: run.session.to_string(),
+            continues: None,
             trace: run.trace.to_string(),
             root: run.root,
             tenant: text(&run.tenant),

@@ -143,6 +143,9 @@ pub struct RunView {
     /// Run id, as in `tollgate.run.id`.
     pub run: String,
     pub session: String,
+    /// The session that its session continues under a new id, if that was recognised.
+    #[serde(skip)]
+    pub continues: Option<String>,
     /// Trace id in hex; "" = unknown.
     pub trace: String,
     /// Id of its root span; all zero = unknown.
@@ -213,6 +216,8 @@ pub struct RunDetail {
     pub steps: Option<Vec<RunStep>>,
     /// Number of all calls, including those that `steps` leaves out.
     pub step_count: u64,
-    /// When the gateway last received something of its group, unix ns; 0: unknown.
+    /// When the gateway first and last received something of its group, unix ns; 0: unknown. A run that goes on after its
+    /// group was evicted has a group that begins later.
+    pub first_heard: u64,
     pub heard: u64,
 }

@@ -2,16 +2,19 @@
 //! whatever the root is: [`mark::ROOT`]. A service's part of a trace ends with the span whose parent is in another
 //! process ([`mark::ENTRY`]), if that span encloses everything that is known of the run; so the span of an MCP server
 //! ends no run of the agent that called it. What comes later opens the run again.
-//! Only spans in traces of which the tracker knows or the batch holds agents' items are observed, so an ordinary trace
-//! costs nothing; an end that arrives before everything else of its trace is lost. `sum` finds the ends of agents.
+//! Only spans in traces of which the tracker knows or the batch holds agents' items are observed. The ends of other
+//! traces wait in [`EarlyEnds`], in this process alone. `sum` finds the ends of agents.
 
 use foldhash::{HashMap, HashSet};
+use parking_lot::Mutex;
 
-use genai::ItemRole;
+use genai::{Facts, ItemRole};
+use kernel::bounded_map::{AccountHash, BoundedMap};
 use otlp::{NodeId, Payload, Signal, TextField};
 
 use super::group::{ItemGroup, LifecycleMark};
 use super::observation::{flag, mark};
+use super::observe::is_observed;
 use super::run::{ItemRecord, Run, RunIdentity, RunItem};
 
 /// Items may lie this far outside of the span that encloses them, ns.
@@ -63,6 +66,78 @@ impl EndSpan {
     pub(super) fn operation<'p>(&self, payload: &'p Payload) -> &'p str {
         let name = payload.text(self.node, TextField::Name);
         payload.get_str(self.node, "http.route").filter(|route| !name.ends_with(route)).unwrap_or(name)
+    }
+}
+
+/// An end that arrived before everything else of its trace.
+#[derive(Clone)]
+pub(super) struct EarlyEnd {
+    pub(super) trace: [u8; 16],
+    pub(super) span: [u8; 8],
+    pub(super) mark: u8,
+    pub(super) flags: u32,
+    /// As sent, unix ns.
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) operation: Box<str>,
+}
+
+impl EarlyEnd {
+    fn new(end: &EndSpan, payload: &Payload) -> Self {
+        let EndSpan { node, trace, mark } = *end;
+        Self {
+            trace,
+            span: <[u8; 8]>::try_from(payload.span_id(node)).unwrap_or_default(),
+            mark,
+            flags: end.flags(payload),
+            start: payload.time(node),
+            end: payload.end_time(node),
+            operation: end.operation(payload).into(),
+        }
+    }
+}
+
+const MAX_EARLY_ENDS: usize = 4096;
+/// Longest operation of an early end, bytes.
+const MAX_OPERATION_BYTES: usize = 256;
+
+/// The latest ends of traces that have no items yet; the account with most loses its oldest.
+#[derive(Default)]
+pub(super) struct EarlyEnds(Mutex<BoundedMap<(AccountHash, [u8; 16]), EarlyEnd, MAX_EARLY_ENDS>>);
+
+impl EarlyEnds {
+    /// Keeps those ends of a batch whose traces nobody knows, and returns those that came before the batch's items.
+    pub(super) fn exchange(
+        &self,
+        account: &str,
+        payload: &Payload,
+        facts: &Facts,
+        (ends, known): (&[EndSpan], &HashSet<[u8; 16]>),
+    ) -> Vec<EarlyEnd> {
+        let observed = facts.items.iter().filter(|item| is_observed(item));
+        let traces: HashSet<[u8; 16]> =
+            observed.filter_map(|item| <[u8; 16]>::try_from(payload.trace_id(item.node)).ok()).collect();
+        let is_early = |end: &&EndSpan| !known.contains(&end.trace) && !traces.contains(&end.trace);
+        let new: Vec<EarlyEnd> = (ends.iter().filter(is_early))
+            .map(|end| EarlyEnd::new(end, payload))
+            .filter(|end| end.operation.len() <= MAX_OPERATION_BYTES)
+            .collect();
+        if new.is_empty() && traces.is_empty() {
+            return Vec::new();
+        }
+        let account = AccountHash::from(account);
+        let mut early = self.0.lock();
+        for end in new {
+            // of several entries of a trace the root counts
+            let is_root_known = early.get(&(account, end.trace)).is_some_and(|known| known.mark == mark::ROOT);
+            if !is_root_known {
+                early.insert_for(account, (account, end.trace), end, 1);
+            }
+        }
+        if early.is_empty() {
+            return Vec::new();
+        }
+        traces.iter().filter_map(|trace| early.get(&(account, *trace)).cloned()).collect()
     }
 }
 

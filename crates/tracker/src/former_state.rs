@@ -18,8 +18,10 @@ type FormerSums = BTreeMap<String, UsageSum>;
 pub(super) fn take_ended_runs(from: &mut &[u8]) -> Option<EndedRuns> {
     let views: Vec<RunView> = take(from)?;
     take::<BTreeMap<String, (UsageSum, [FormerSums; 5])>>(from)?;
-    let detail =
-        |view: RunView| (run_key(&view.account, &view.run), RunDetail { view, steps: None, step_count: 0, heard: 0 });
+    let detail = |view: RunView| {
+        let key = run_key(&view.account, &view.run);
+        (key, RunDetail { view, steps: None, step_count: 0, first_heard: 0, heard: 0 })
+    };
     Some(EndedRuns { ended: views.into_iter().map(detail).collect(), removed: Vec::new() })
 }
 

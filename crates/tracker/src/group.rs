@@ -91,6 +91,7 @@ impl ItemGroup {
             + 2 * self.tools.len()
             + 2 * self.marks.len()
             + self.published.len()
+            + 3 * self.continued.len()
             + 4 * self.summed.len()
             + self.current_weight
     }
@@ -110,6 +111,17 @@ impl ItemGroup {
     /// Keys of the runs that history has, or may have.
     pub(super) fn known_to_history(&self) -> impl Iterator<Item = u64> {
         self.written.iter().chain(&self.maybe_written).copied()
+    }
+
+    /// The session that this session continues; "" = none.
+    pub(super) fn continued_by(&self, session: u32) -> &str {
+        let found = self.continued.iter().find(|(known, _)| *known == session);
+        found.map_or("", |(_, continued)| continued)
+    }
+
+    pub(super) fn set_continued(&mut self, session: u32, continued: &str) {
+        let others = std::mem::take(&mut self.continued).into_iter().filter(|(known, _)| *known != session);
+        self.continued = others.chain([(session, continued.into())]).collect();
     }
 
     /// Whether further calls are only summed.
@@ -378,9 +390,12 @@ impl ItemGroup {
             self.add_summed(summed, is_model);
         }
         self.set_current(self.current.iter().chain(&*other.current).cloned().collect());
+        let moved = other.continued.into_iter().map(|(session, continued)| (key(session), continued));
+        self.continued = std::mem::take(&mut self.continued).into_iter().chain(moved).collect();
         self.written = [&*self.written, &*other.written].concat().into();
         self.maybe_written = [&*self.maybe_written, &*other.maybe_written].concat().into();
         self.set_owner(&other.owner, other.received);
+        self.first_received = earlier(self.first_received, other.first_received);
         self.received = self.received.max(other.received);
         self.touched = self.touched.max(other.touched);
         self.batch = self.batch.max(other.batch);

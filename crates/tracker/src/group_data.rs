@@ -32,11 +32,14 @@ pub(super) struct ItemGroup {
     pub(super) current: Arc<[CurrentRun]>,
     /// Their part of the group's weight.
     pub(super) current_weight: usize,
+    /// Keys of sessions that continue others, with the ids of these.
+    pub(super) continued: Box<[(u32, Box<str>)]>,
     /// Keys of its runs that history has.
     pub(super) written: Box<[u64]>,
     /// After a start: the keys of runs that history has unless the last process ended before it wrote them.
     pub(super) maybe_written: Box<[u64]>,
-    /// Gateway time of the last batch, unix ns.
+    /// Gateway time of the first batch and of the last one, unix ns.
+    pub(super) first_received: u64,
     pub(super) received: u64,
     /// The engine's running time at the last batch.
     pub(super) touched: u64,

@@ -13,6 +13,7 @@ mod catalog;
 mod codec;
 pub mod config;
 mod constants;
+mod continuations;
 mod ended_queue;
 mod ends;
 mod evaluation;
@@ -53,7 +54,7 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use foldhash::{HashSet, HashSetExt as _};
 use genai::{Facts, VaultedTexts, Vocabulary, adopt_owners, cached_facts};
@@ -70,7 +71,8 @@ pub use alerts::AlertThresholds;
 pub use config::{Config, Settings};
 
 use aggregation_context::AggregationContext;
-use ends::EndSpan;
+use continuations::SessionNews;
+use ends::{EarlyEnds, EndSpan};
 use evaluation::{EvaluationInputs, GroupEvaluation};
 use group::ItemGroup;
 use metrics::RunMetrics;
@@ -93,6 +95,7 @@ pub struct RunTracker {
     metrics: RunMetrics,
     /// The price tables in use; empty in pipelines without a cost step.
     rate_tables: OnceLock<Arc<ActiveRates>>,
+    early_ends: EarlyEnds,
     /// Locked only briefly: long work is done on snapshots of groups.
     state: Mutex<TrackerState>,
     /// The file of history in tests.
@@ -117,6 +120,7 @@ impl RunTracker {
             vocabulary,
             ids,
             metrics: RunMetrics::new(meter),
+            early_ends: EarlyEnds::default(),
             rate_tables: OnceLock::new(),
             #[cfg(test)]
             test_history: Mutex::default(),
@@ -175,7 +179,14 @@ impl RunTracker {
         Effect::new(Arc::clone(&self.id), observation.encode())
     }
 
-    /// Applies the effect of a batch that `owner` committed.
+    /// Applies an effect of a batch that `owner` committed.
+    fn apply_committed(&self, effect: &[u8], owner: &RunOwner) {
+        match SessionNews::decode(effect) {
+            Some(news) => self.state.lock().apply_sessions(&news),
+            None => self.apply_observation(effect, owner),
+        }
+    }
+
     fn apply_observation(&self, effect: &[u8], owner: &RunOwner) {
         let Some(observation) = BatchObservation::decode(effect) else { return };
         let account = &*observation.account;
@@ -252,7 +263,9 @@ impl Processor for RunTracker {
             batch.facts = Some(Arc::<Facts>::clone(&facts));
         }
         let ends = EndSpan::find_all(&batch.payload);
-        let known_traces = self.known_traces(&batch.origin.account, &ends);
+        let account = Arc::clone(&batch.origin.account);
+        let known_traces = self.known_traces(&account, &ends);
+        let early_ends = self.early_ends.exchange(&account, &batch.payload, &facts, (&ends, &known_traces));
         let has_measures = batch.payload.signal() == Signal::Traces && !self.settings.measures.is_empty();
         if !has_measures && known_traces.is_empty() && !observe::is_any_observed(&facts) {
             return Ok(());
@@ -264,6 +277,7 @@ impl Processor for RunTracker {
             ids: &*self.ids,
             vaulted: &vaulted,
             ends: &ends,
+            early_ends: &early_ends,
             known_traces: &known_traces,
         };
         let (mut observation, rejected_measures) =
@@ -273,28 +287,32 @@ impl Processor for RunTracker {
             return Ok(());
         }
         let ids = store::key_ids(&observation);
-        let (groups, sessions) = {
+        let known = || MutexGuard::map(self.state.lock(), |state| &mut state.continuations);
+        let news = SessionNews::read(&account, &batch.payload, &facts, &*self.ids, known);
+        let (groups, sessions, continued) = {
             let state = self.state.lock();
             let is_needed = stamp::is_state_needed(&observation, &ids, &state.store);
             let groups = is_needed.then(|| state.store.groups_of(&ids));
             let wants_sessions = self.settings.agent_attributes;
-            (groups, wants_sessions.then(|| stamp::sessions_of_traces(&observation, &ids, &state.store)))
+            let sessions = wants_sessions.then(|| stamp::sessions_of_traces(&observation, &ids, &state.store));
+            (groups, sessions, stamp::continued_sessions(&observation, &ids, &state.store, &news))
         };
         let copies = groups.map(|groups| stamp::copy_groups(&observation, &ids, groups, &self.aggregation_context()));
-        stamp::stamp_batch(batch, &facts, &vaulted, (&observation, &ids), copies);
+        stamp::stamp_batch(batch, &facts, &vaulted, (&observation, &ids), copies, &continued);
         if let Some(sessions) = sessions {
             stamp::write_agent_attributes(&mut batch.payload, &facts, &vaulted, &observation, &sessions);
         }
         if !batch.origin.repeat {
             observation.merge_plain_items();
             batch.effects.push(Effect::new(Arc::clone(&self.id), observation.encode()));
+            batch.effects.extend((!news.is_empty()).then(|| Effect::new(Arc::clone(&self.id), news.encode())));
         }
         Ok(())
     }
 
     fn apply(&self, effect: &Effect) {
         if !self.state.lock().outbox.apply_emission(&effect.body) {
-            self.apply_observation(&effect.body, &RunOwner::Here);
+            self.apply_committed(&effect.body, &RunOwner::Here);
         }
     }
 
@@ -304,7 +322,7 @@ impl Processor for RunTracker {
 
     fn apply_shared(&self, effect: &Effect, replica: &Arc<str>) {
         if !outbox::is_emission(&effect.body) {
-            self.apply_observation(&effect.body, &RunOwner::Replica(Arc::clone(replica)));
+            self.apply_committed(&effect.body, &RunOwner::Replica(Arc::clone(replica)));
         }
     }
 

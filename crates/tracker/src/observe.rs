@@ -1,5 +1,5 @@
-//! Reads the agent items of one batch into a [`BatchObservation`]: one [`ObservedItem`] per agent item, in order, then
-//! one per late price. Pure. Nothing that depends on other batches is decided here: `resolve` assigns items to runs.
+//! Reads the agent items of one batch into a [`BatchObservation`]: one [`ObservedItem`] per observed item, in order,
+//! then changes of charges, ends of traces and late prices. Pure. Nothing that depends on other batches is decided here: `resolve` assigns items to runs.
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
@@ -18,7 +18,7 @@ use runs::{digest, run_key};
 use super::attributes::{ItemAttributes, ResourceAttributes};
 use super::config::Settings;
 use super::constants::has_word;
-use super::ends::EndSpan;
+use super::ends::{EarlyEnd, EndSpan};
 use super::observation::{
     BatchObservation, ItemAttribution, ObservedItem, ObservedKey, ObservedMeasure, ObservedModelCall, ObservedOutcome,
     ObservedToolCall, flag, key_kind, mark, price_quality, span_place, trouble,
@@ -53,12 +53,14 @@ pub(super) struct ObservationContext<'a> {
     pub(super) vaulted: &'a VaultedTexts,
     /// Spans that end traces or parts of them.
     pub(super) ends: &'a [EndSpan],
+    /// Those that arrived before the items of their traces.
+    pub(super) early_ends: &'a [EarlyEnd],
     /// Traces that the tracker knows.
     pub(super) known_traces: &'a HashSet<[u8; 16]>,
 }
 
 /// Agents' items are observed, and items that carry a change of an earlier charge.
-fn is_observed(item: &ItemFacts) -> bool {
+pub(super) fn is_observed(item: &ItemFacts) -> bool {
     item.agent || item.cost.as_ref().is_some_and(|cost| !cost.corrected.is_empty())
 }
 
@@ -91,6 +93,7 @@ pub(super) fn observe_batch(
         },
     };
     let has_measures = payload.signal() == Signal::Traces && !context.settings.measures.is_empty();
+    let mut all_changes = Vec::new();
     for item in facts.items.iter().filter(|item| has_measures || is_observed(item)) {
         let attributes = reader.item_attributes(item.node);
         reader.add_measures(item, &attributes);
@@ -99,9 +102,11 @@ pub(super) fn observe_batch(
             reader.add_outcome(item, &attributes);
             let changes = item.cost.as_deref().map(|cost| reader.observe_changes(cost, &observed));
             reader.observation.items.push(observed);
-            reader.observation.items.extend(changes.into_iter().flatten());
+            all_changes.extend(changes.into_iter().flatten());
         }
     }
+    // stamps need the items themselves first
+    reader.observation.items.extend(all_changes);
     reader.observe_ends(facts);
     for late_price in &facts.late_prices {
         let observed = reader.observe_late_price(late_price);
@@ -325,19 +330,35 @@ impl<'a> BatchReader<'a> {
             if !is_known || !roles.get(&end.node).is_none_or(|role| end.needs_mark(*role)) {
                 continue;
             }
-            let (trace, (node, _)) = (self.intern_trace(end.trace), self.places(end.node));
-            let observed = ObservedItem {
-                trace,
-                node,
-                flags: end.flags(self.payload),
-                start: self.plausible_time(self.payload.time(end.node)),
-                end: self.plausible_time(self.payload.end_time(end.node)),
-                model: self.intern_name(Some(end.operation(self.payload))),
-                mark: end.mark,
-                ..ObservedItem::default()
-            };
-            self.observation.items.push(observed);
+            let (node, _) = self.places(end.node);
+            let times = [self.payload.time(end.node), self.payload.end_time(end.node)];
+            self.observe_end(end.trace, node, (end.mark, end.flags(self.payload)), times, end.operation(self.payload));
         }
+        for end in self.context.early_ends {
+            let node = span_place(end.trace, end.span);
+            self.observe_end(end.trace, node, (end.mark, end.flags), [end.start, end.end], &end.operation);
+        }
+    }
+
+    fn observe_end(
+        &mut self,
+        trace: [u8; 16],
+        node: u64,
+        (mark, flags): (u8, u32),
+        [start, end]: [u64; 2],
+        operation: &'a str,
+    ) {
+        let observed = ObservedItem {
+            trace: self.intern_trace(trace),
+            node,
+            flags,
+            start: self.plausible_time(start),
+            end: self.plausible_time(end),
+            model: self.intern_name(Some(operation)),
+            mark,
+            ..ObservedItem::default()
+        };
+        self.observation.items.push(observed);
     }
 
     /// A price that arrived late, for a call of an earlier batch.

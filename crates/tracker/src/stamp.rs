@@ -7,21 +7,24 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
-use genai::{Facts, ItemRole, VaultedTexts, fits_words};
+use genai::{Facts, ItemFacts, ItemRole, VaultedTexts, fits_words};
 use otlp::{OwnedValue, Payload};
 use pipeline::{Batch, Trust};
 use runs::{RunOwner, StepKind};
 
 use super::aggregation_context::AggregationContext;
 use super::constants::session_of_trace;
+use super::continuations::SessionNews;
 use super::group::{ItemGroup, LifecycleMark, TracePosition};
 use super::metrics::usd;
-use super::observation::{BatchObservation, ObservedItem, flag, key_kind, mark, trouble};
+use super::observation::{BatchObservation, ObservedItem, ObservedKey, flag, key_kind, mark, trouble};
+use super::observe::is_observed;
 use super::resolve::ResolvedRuns;
 use super::run::Run;
 use super::store::{GroupStore, KeyId};
 
 pub(super) const RUN_ID_ATTRIBUTE: &str = "tollgate.run.id";
+const CONTINUES_ATTRIBUTE: &str = "tollgate.session.continues";
 const TURN_ATTRIBUTE: &str = "tollgate.run.turn";
 const ITERATION_ATTRIBUTE: &str = "tollgate.run.iteration";
 
@@ -141,6 +144,14 @@ impl ItemGroup {
     }
 }
 
+/// The observed items of a batch, whose observations come first, in the same order.
+fn observed_items<'f>(
+    facts: &'f Facts,
+    observation: &'f BatchObservation,
+) -> impl Iterator<Item = (&'f ItemFacts, &'f ObservedItem)> {
+    facts.items.iter().filter(|item| is_observed(item)).zip(&observation.items)
+}
+
 /// Stamps a batch. Texts in `vaulted` are not written: facts were read before these stamps, so the vault step would
 /// not recognise content in them.
 pub(super) fn stamp_batch(
@@ -149,6 +160,7 @@ pub(super) fn stamp_batch(
     vaulted: &VaultedTexts,
     (observation, ids): (&BatchObservation, &[KeyId]),
     copies: Option<GroupCopies>,
+    continued: &HashMap<u32, String>,
 ) {
     let stamps: Vec<ItemStamp> = match copies {
         None => observation
@@ -164,9 +176,11 @@ pub(super) fn stamp_batch(
     let keeps_own_stamps = batch.origin.trust == Trust::Internal;
     let unless_vaulted = |text: Option<String>| text.filter(|text| !vaulted.contains(text)).map(OwnedValue::Str);
     let payload = &mut batch.payload;
-    for (item, stamp) in facts.items.iter().filter(|item| item.agent).zip(stamps) {
+    for ((item, observed), stamp) in observed_items(facts, observation).zip(stamps).filter(|((item, _), _)| item.agent)
+    {
         let run_attributes = [
             (RUN_ID_ATTRIBUTE, unless_vaulted(stamp.run)),
+            (CONTINUES_ATTRIBUTE, unless_vaulted(continued.get(&observed.session).cloned())),
             (TURN_ATTRIBUTE, unless_vaulted(item.turn.clone())),
             (ITERATION_ATTRIBUTE, item.iteration.map(OwnedValue::Int)),
         ];
@@ -181,6 +195,24 @@ pub(super) fn stamp_batch(
             }
         }
     }
+}
+
+/// The sessions of the batch that continue others, with the ids of these.
+pub(super) fn continued_sessions(
+    observation: &BatchObservation,
+    ids: &[KeyId],
+    store: &GroupStore,
+    news: &SessionNews,
+) -> HashMap<u32, String> {
+    let continued = |((number, key), id): ((u32, &ObservedKey), &KeyId)| {
+        let known = || {
+            let (group, number) = store.find_key(id)?;
+            Some(store.get(group)?.continued_by(number)).filter(|continued| !continued.is_empty())
+        };
+        Some((number, news.continued_by(&key.text).or_else(known)?.to_owned()))
+    };
+    let keys = (1..).zip(&observation.keys).zip(ids);
+    keys.filter(|((_, key), _)| key.kind == key_kind::SESSION).filter_map(continued).collect()
 }
 
 /// The sessions of traces, by their key in the batch, if some items do not name theirs: as the batch says, else as
@@ -223,8 +255,8 @@ pub(super) fn write_agent_attributes(
     observation: &BatchObservation,
     sessions: &HashMap<u32, String>,
 ) {
-    let items = facts.items.iter().filter(|item| item.agent).zip(&observation.items);
-    for (item, observed) in items.filter(|(item, _)| item.call != ItemRole::Other) {
+    let is_named = |item: &ItemFacts| item.agent && item.call != ItemRole::Other;
+    for (item, observed) in observed_items(facts, observation).filter(|(item, _)| is_named(item)) {
         let of_trace = || observation.key_text(observed.trace).map(session_of_trace);
         let session = match item.session {
             Some(_) => None,

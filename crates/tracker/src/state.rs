@@ -15,6 +15,7 @@ use super::alerts::{AlertEvaluator, RuleContext};
 use super::codec::{put, put_list, take};
 use super::config::Settings;
 use super::constants::nanos;
+use super::continuations::{Continuations, SessionNews};
 use super::ended_queue::EndedQueue;
 use super::evaluation::{self, DigestedRunView, EvaluationFinding, EvaluationInputs, GroupEvaluation, KeyedRecord};
 use super::former_state;
@@ -45,6 +46,7 @@ pub(super) struct TrackerState {
     /// Wall clock at the last tick.
     wall: Option<u64>,
     pub(super) investigations: Investigations,
+    pub(super) continuations: Continuations,
     pub(super) ended: EndedQueue,
     pub(super) measures: Measures,
     pub(super) alerts: AlertEvaluator,
@@ -74,6 +76,7 @@ impl TrackerState {
             running: 0,
             wall: None,
             investigations: Investigations::default(),
+            continuations: Continuations::default(),
             ended: EndedQueue::default(),
             measures: Measures::default(),
             alerts: AlertEvaluator::default(),
@@ -114,6 +117,12 @@ impl TrackerState {
             self.store.schedule_evaluation(id, self.running.saturating_add(min_delay.max(interval)));
         }
         BatchFollowUp { tool_calls, evicted, summed: if is_counted { summed } else { 0 } }
+    }
+
+    /// Applies what a committed batch tells about sessions, after its observation.
+    pub(super) fn apply_sessions(&mut self, news: &SessionNews) {
+        self.continuations.apply(news);
+        self.store.set_continued(news);
     }
 
     /// Advances the running time to the wall clock `now`.
@@ -361,6 +370,7 @@ impl TrackerState {
         put_owners(self.store.groups().map(|group| &group.owner), &mut out);
         put_owners(self.alerts.owners(), &mut out);
         put(&self.ended.unwritten(), &mut out);
+        self.continuations.save(&mut out);
         out
     }
 
@@ -386,6 +396,9 @@ impl TrackerState {
             state.alerts.set_owners(take_owners(from)?);
         }
         state.ended.restore(if is_former { former_runs } else { take(from)? });
+        if !is_former {
+            state.continuations = Continuations::load(from)?;
+        }
         if !from.is_empty() {
             return None;
         }

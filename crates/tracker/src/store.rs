@@ -12,8 +12,9 @@ use foldhash::{HashMap, HashSet, HashSetExt as _};
 use kernel::sha256::Sha256;
 use runs::RunOwner;
 
+use super::continuations::SessionNews;
 use super::group::{BatchNames, ItemGroup, ItemKeys};
-use super::observation::{BatchObservation, ObservedItem, ObservedKey, flag, key_kind};
+use super::observation::{BatchObservation, ObservedItem, ObservedKey, earlier, flag, key_kind};
 use super::schedule::Schedule;
 
 /// Average memory of one run in units of [`ItemGroup::weight`]: 256 MB for 100,000 runs.
@@ -188,6 +189,7 @@ impl GroupStore {
                 group.batch = batch;
                 let is_summed = group.add_item(observation, item, numbers, now, &mut names);
                 group.set_owner(owner, observation.received);
+                group.first_received = earlier(group.first_received, observation.received);
                 group.received = group.received.max(observation.received);
                 let new_call = match is_summed {
                     true => NewToolCall::of_summed(observation, item),
@@ -386,6 +388,17 @@ impl GroupStore {
         let mut seen = HashSet::new();
         let groups = ids.iter().filter_map(|id| self.index.get(id)).filter(|(group, _)| seen.insert(*group));
         groups.filter_map(|(group, _)| self.snapshot(*group)).collect()
+    }
+
+    /// Records in the groups of sessions which ones these continue.
+    pub(super) fn set_continued(&mut self, news: &SessionNews) {
+        for (session, continued) in news.searched.iter().filter(|(_, continued)| !continued.is_empty()) {
+            let id = key_id(&news.account, key_kind::SESSION, "", session);
+            if let Some((group, number)) = self.find_key(&id) {
+                self.change_group(group, |group| group.set_continued(number, continued));
+                self.changed.insert(group);
+            }
+        }
     }
 
     /// The groups in which a run with one of these keys is not over.

@@ -117,8 +117,13 @@ fn identity_attributes(view: &RunView) -> Vec<KeyValue> {
         ("tollgate.run.service", &view.service),
     ];
     attributes.extend(labels.into_iter().filter_map(|(key, value)| Some(text_attribute(key, value.as_deref()?))));
-    attributes
-        .extend(view.tenant.as_deref().map(|tenant| id_attribute("tenant.id", "tollgate.run.tenant_key", tenant)));
+    let ids = [
+        ("tenant.id", "tollgate.run.tenant_key", &view.tenant),
+        ("tollgate.session.continues", "tollgate.session.continues_key", &view.continues),
+    ];
+    let ids =
+        ids.into_iter().filter_map(|(key, pseudonym_key, id)| Some(id_attribute(key, pseudonym_key, id.as_deref()?)));
+    attributes.extend(ids);
     attributes
 }
 

@@ -7,7 +7,7 @@ use runs::{
     ModelTotals, RunDetail, RunJudgement, RunPeaks, RunState, RunStep, RunTotals, RunView, SessionView, UNATTRIBUTED,
 };
 
-use super::group::AttributionTags;
+use super::group::{AttributionTags, ItemGroup};
 use super::observation::span_id_of_place;
 use super::resolve::ResolvedRuns;
 use super::run::{Run, first_nonzero};
@@ -32,6 +32,9 @@ impl ViewBuilder<'_> {
             account: account.to_string(),
             run: self.ids.shown_id(account, &run.id_text).into_owned(),
             session: self.ids.shown_id(account, &run.session).into_owned(),
+            continues: Some(group.continued_by(run.session_key))
+                .filter(|continued| !continued.is_empty())
+                .map(|continued| self.ids.shown_id(account, continued).into_owned()),
             trace: group.key_text(run.trace).to_owned(),
             root,
             tenant: self.shown_id(run.tags.tenant),
@@ -57,7 +60,9 @@ impl ViewBuilder<'_> {
     /// The view with the run's calls, at most the first `max_steps`.
     pub(super) fn detail(&self, run: &Run, view: RunView, max_steps: usize) -> RunDetail {
         let steps = run.calls.iter().take(max_steps).map(|call| self.step(call.to_step(self.resolved.group))).collect();
-        RunDetail { view, steps: Some(steps), step_count: run.calls.len() as u64, heard: self.resolved.group.received }
+        let ItemGroup { first_received, received, .. } = *self.resolved.group;
+        let step_count = run.calls.len() as u64;
+        RunDetail { view, steps: Some(steps), step_count, first_heard: first_received, heard: received }
     }
 
     /// The session of these runs (at least one). With `is_complete`, these are all its runs, and the times of its other

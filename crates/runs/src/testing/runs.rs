@@ -29,6 +29,7 @@ pub fn ended(run: &str, minutes: u64, atto: i128) -> RunView {
         account: "default".into(),
         run: run.into(),
         session: format!("session-of-{run}"),
+        continues: None,
         trace: "0af7651916cd43dd8448eb211c80319c".into(),
         root: [7; 8],
         tenant: Some("acme".into()),
@@ -85,7 +86,13 @@ pub struct Made {
 
 /// A run with its calls.
 pub fn detail(view: &RunView, steps: &[RunStep]) -> RunDetail {
-    RunDetail { view: view.clone(), steps: Some(steps.to_vec()), step_count: steps.len() as u64, heard: 0 }
+    RunDetail {
+        view: view.clone(),
+        steps: Some(steps.to_vec()),
+        step_count: steps.len() as u64,
+        first_heard: 0,
+        heard: 0,
+    }
 }
 
 impl RunSource for Made {

@@ -283,7 +283,21 @@ fn a_remote_parent_ends_only_what_lies_in_its_span() {
     assert_eq!(scene.only().state, RunState::Live, "the agent goes on");
 }
 
-/// Roots of traces in which no agent did anything take no memory.
+/// The root may arrive before the calls in its trace: exporters of two processes don't wait for each other. The entry of
+/// a service that is known too does not displace it, and other accounts' traces of the same id have no part in it.
+#[test]
+fn a_root_that_arrives_first_ends_the_run() {
+    let mut scene = Scene::new();
+    scene.line.play_as("other", &[request("GET /other", [1, 0, 2], [0, 9])]);
+    scene.send(&[request("GET", [1, 0, 2], [0, 4])], 5);
+    scene.send(&[request("GET", [2, 1, 2], [1, 3])], 5);
+    scene.send(&[chat(3, 2, 1)], 60);
+    let view = scene.only();
+    assert_eq!((view.state, view.duration, scene.counted()), (RunState::Ended, 4_000_000_000, 1.0));
+    assert_eq!(view.operation.as_deref(), Some("/orders/{id}"));
+}
+
+/// Roots of traces in which no agent did anything make no group.
 #[test]
 fn an_ordinary_trace_is_no_run() {
     let mut scene = Scene::new();

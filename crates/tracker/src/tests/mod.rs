@@ -2,6 +2,7 @@
 
 mod alerts;
 mod bounds;
+mod continuations;
 mod crowd;
 mod ends;
 mod extras;

@@ -258,7 +258,6 @@ impl Line {
         }
     }
 
-    /// The id policy.
     /// All runs, in a fixed order.
     pub(super) fn views(&self) -> Vec<RunView> {
         let mut views = self.runs.recent_runs(usize::MAX);

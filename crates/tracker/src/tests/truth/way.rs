@@ -180,6 +180,8 @@ struct Way<'a> {
     dice: &'a Dice<'a>,
     items: &'a [Item],
     came: Vec<bool>,
+    /// Roots whose traces are not known yet. Known gap: the next process does not know them.
+    early: Vec<usize>,
     gate: Gate,
     outside: Outside,
     now: UnixNanos,
@@ -201,9 +203,9 @@ pub(super) fn deliver(items: &[Item], seed: u64, on: &[Feature]) -> Vec<String> 
     let (long_at, long) = (dice.below(requests.len() as u64) as usize, dice.has(Feature::LongPause, 12));
     let known = Known { prices: items.iter().all(|item| item.signal == Signal::Traces) };
     let came = vec![false; items.len()];
-    let (outside, late) = (Outside::default(), Late::default());
-    let mut way =
-        Way { dice: &dice, items, came, gate: open(), outside, now: NOW, late, known, saved: None, since: Vec::new() };
+    let (outside, late, early) = (Outside::default(), Late::default(), Vec::new());
+    let (saved, since) = (None, Vec::new());
+    let mut way = Way { dice: &dice, items, came, early, gate: open(), outside, now: NOW, late, known, saved, since };
     way.gate.line.runs.tick_now(way.now);
     let mut found = Vec::new();
     for (at, request) in requests.iter().enumerate() {
@@ -245,14 +247,21 @@ impl Way<'_> {
         };
         for at in request {
             let item = &self.items[*at];
-            // Known gap: the root of a trace is not remembered if it arrives before everything else of the trace.
             if item.role == Role::Request && !is_known(item.trace, &self.came) {
+                self.early.push(*at);
                 continue;
             }
             self.came[*at] = true;
             if item.role != Role::Ordinary {
                 self.late.note(item, self.now.0);
             }
+        }
+        let (came, early): (Vec<usize>, Vec<usize>) =
+            self.early.iter().partition(|at| is_known(self.items[**at].trace, &self.came));
+        self.early = early;
+        for at in came {
+            self.came[at] = true;
+            self.late.note(&self.items[at], self.now.0);
         }
     }
 
@@ -285,6 +294,7 @@ impl Way<'_> {
         };
         self.outside.killed |= kill;
         self.outside.counted = self.outside.metrics(&self.gate);
+        self.early.clear();
         let before = std::mem::replace(&mut self.gate, open());
         *self.gate.line.runs.test_history.lock() = Arc::clone(&before.line.runs.test_history.lock());
         self.gate.line.number_on_from(&before.line);
