@@ -9,7 +9,7 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashSet};
 
 use kernel::pseudonym::IdPolicy;
-use runs::{EndedRuns, RunRecord, RunState, RunView, SessionView, digest, run_key};
+use runs::{EndedRuns, RunState, RunView, SessionView, digest, encode_run, run_key};
 
 use super::aggregation_context::AggregationContext;
 use super::alerts::{RuleContext, SessionBounds};
@@ -292,13 +292,11 @@ impl<'e> GroupEvaluator<'e> {
 
     fn add_current(&mut self, run: &Run, view: &RunView) {
         let now = if self.inputs.wall == 0 { u64::MAX } else { self.inputs.wall };
-        let mut record = Vec::new();
-        put(&RunRecord::from_view(view, now), &mut record);
         let key = run_key(&view.account, &view.run);
         if !self.current.contains(&key) {
             self.remove_trace_id(run);
         }
-        self.evaluation.current.push(CurrentRun { key, record: record.into() });
+        self.evaluation.current.push(CurrentRun { key, record: encode_run(view, now).into() });
     }
 
     /// Gives an ended run to history.

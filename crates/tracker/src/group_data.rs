@@ -181,7 +181,7 @@ pub(super) struct LifecycleMark {
 pub(super) struct CurrentRun {
     /// See [`runs::run_key`].
     pub(super) key: u64,
-    /// The encoded [`runs::RunRecord`].
+    /// See [`runs::encode_run`].
     pub(super) record: Box<[u8]>,
 }
 

@@ -45,22 +45,19 @@ impl MetricLabels {
             record(&names::TURN_OUTPUT_TOKENS, &labels, model.tokens.output as f64);
         }
         let template = self.value("template", account, run.template.as_deref());
-        let fallbacks = totals
-            .fallbacks
-            .iter()
-            .map(|(fallback, count)| (&names::FALLBACKS, &*fallback.reason, &*fallback.provider, *count));
-        let troubles = totals
-            .troubles
-            .iter()
-            .map(|(trouble, count)| (&names::MODEL_TROUBLES, &*trouble.reason, &*trouble.provider, *count));
+        let fallbacks = totals.fallbacks.iter();
+        let fallbacks = fallbacks.map(|([reason, provider, ..], count)| (&names::FALLBACKS, reason, provider, *count));
+        let troubles = totals.troubles.iter();
+        let troubles = troubles.map(|([reason, provider], count)| (&names::MODEL_TROUBLES, reason, provider, *count));
         for (metric, reason, provider, count) in fallbacks.chain(troubles) {
             let provider = self.value("provider", account, Some(provider));
-            let labels = [("reason", reason), ("provider", provider), ("tenant", tenant), ("template", template)];
+            let labels =
+                [("reason", reason.as_str()), ("provider", provider), ("tenant", tenant), ("template", template)];
             record(metric, &labels, count as f64);
         }
-        for (denial, count) in &totals.denials {
-            let tool = self.value("tool_name", account, Some(&denial.tool));
-            let source = self.value("source", account, Some(&denial.source));
+        for ([tool, source], count) in &totals.denials {
+            let tool = self.value("tool_name", account, Some(tool));
+            let source = self.value("source", account, Some(source));
             record(&names::PERMISSION_DENIALS, &[("tool", tool), ("source", source)], *count as f64);
         }
         for (reason, count) in &totals.finish_reasons {
