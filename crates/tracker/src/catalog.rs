@@ -23,7 +23,7 @@ const MAX_REFRESHED_GROUPS: usize = 2000;
 
 impl RunSource for RunTracker {
     fn enable_history(&self) {
-        self.state.lock().ended.is_enabled = true;
+        self.state.lock().ended.dropped = Some(self.metrics.dropped_ended_runs.clone());
     }
 
     fn visit_runs(&self, visit: &mut dyn FnMut(u64, Option<&[u8]>)) {

@@ -120,6 +120,7 @@ pub(super) struct RunMetrics {
     /// Measure values that were rejected as invalid.
     pub(super) rejected_measures: Counter,
     dropped_events: Counter,
+    pub(super) dropped_ended_runs: Counter,
     /// Items whose calls were only summed.
     pub(super) summed_items: Counter,
 }
@@ -134,6 +135,7 @@ impl RunMetrics {
             rejected_measures: meter.counter(&names::MEASURES_REFUSED, &[]),
             summed_items: meter.counter(&names::RUN_ITEMS_SUMMED, &[]),
             dropped_events: meter.counter(&names::RUN_EVENTS_DROPPED, &[]),
+            dropped_ended_runs: meter.counter(&names::ENDED_RUNS_DROPPED, &[]),
         }
     }
 
