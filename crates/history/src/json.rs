@@ -45,6 +45,7 @@ pub fn run_json(run: &RunView) -> Value {
     json!({
         "id": run.run,
         "session_id": run.session,
+        "session_continues": run.continues,
         "account": run.account,
         "trace_id": text(&run.trace),
         "root_span_id": span(run.root),

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Statement, params};
 
 use super::failures::{FailureCount, FailureKey, FailureSample, GROUPINGS, MAX_SAMPLES, RETENTION};
 use super::figures::DAY;
@@ -52,12 +52,13 @@ const SETUP: &str = "
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS accounts (name TEXT PRIMARY KEY) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS runs (at INTEGER NOT NULL, id INTEGER NOT NULL, account TEXT NOT NULL, record BLOB NOT NULL, PRIMARY KEY (at, id)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS runs (at INTEGER NOT NULL, id INTEGER NOT NULL, account TEXT NOT NULL, record BLOB NOT NULL, heard INTEGER NOT NULL, PRIMARY KEY (at, id)) WITHOUT ROWID;
     CREATE UNIQUE INDEX IF NOT EXISTS runs_id ON runs (id);
     CREATE TABLE IF NOT EXISTS details (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, account TEXT NOT NULL, detail BLOB NOT NULL);
     CREATE INDEX IF NOT EXISTS details_at ON details (at);
+    CREATE TABLE IF NOT EXISTS earlier_parts (id INTEGER PRIMARY KEY, heard INTEGER NOT NULL, record BLOB NOT NULL, detail BLOB);
     CREATE TABLE IF NOT EXISTS erased (id INTEGER PRIMARY KEY, at INTEGER NOT NULL);
-    CREATE TRIGGER IF NOT EXISTS detail_of_run AFTER DELETE ON runs BEGIN DELETE FROM details WHERE id = OLD.id; END;
+    CREATE TRIGGER IF NOT EXISTS detail_of_run AFTER DELETE ON runs BEGIN DELETE FROM details WHERE id = OLD.id; DELETE FROM earlier_parts WHERE id = OLD.id; END;
     CREATE TRIGGER IF NOT EXISTS erased_run BEFORE INSERT ON runs WHEN EXISTS (SELECT 1 FROM erased WHERE id = NEW.id) BEGIN SELECT RAISE(IGNORE); END;
     CREATE TRIGGER IF NOT EXISTS erased_detail BEFORE INSERT ON details WHEN EXISTS (SELECT 1 FROM erased WHERE id = NEW.id) BEGIN SELECT RAISE(IGNORE); END;
     CREATE TABLE IF NOT EXISTS failures (slot INTEGER NOT NULL, key TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (slot, key)) WITHOUT ROWID;
@@ -346,18 +347,9 @@ impl HistoryStore {
 
     /// One run, with its calls if they are kept.
     pub(super) fn read_run(&self, key: u64) -> Option<RunDetail> {
-        let read = |query: &str| self.db.query_row(query, [key.cast_signed()], |row| row.get::<_, Vec<u8>>(0)).ok();
-        let detail = read("SELECT detail FROM details WHERE id = ?1").and_then(|packed| {
-            let bytes = zstd::bulk::decompress(&packed, MAX_DETAIL_BYTES).ok()?;
-            let (mut detail, operation): (RunDetail, Option<String>) = postcard::from_bytes(&bytes).ok()?;
-            detail.view.operation = operation;
-            Some(detail)
-        });
-        detail.or_else(|| {
-            let view = decode_run(&read("SELECT record FROM runs WHERE id = ?1")?)?;
-            let step_count = view.totals.calls() + view.totals.failed_calls + view.totals.tool_calls();
-            Some(RunDetail { view, steps: None, step_count, first_heard: 0, heard: 0 })
-        })
+        let query = "SELECT record, detail FROM runs LEFT JOIN details USING (id) WHERE id = ?1";
+        let stored = self.db.query_row(query, [key.cast_signed()], |row| Ok((row.get(0)?, row.get(1)?))).ok()?;
+        decode_detail(stored)
     }
 
     /// Accounts that have, or had, runs.
@@ -371,22 +363,90 @@ impl HistoryStore {
     }
 }
 
+/// The stored forms of a run, and of the run with its calls (compressed).
+type StoredRun = (Vec<u8>, Option<Vec<u8>>);
+
+/// A run without its calls if these can't be read.
+fn decode_detail((record, packed): StoredRun) -> Option<RunDetail> {
+    let view = decode_run(&record)?;
+    let unpack = |packed: Vec<u8>| {
+        let detail: RunDetail = postcard::from_bytes(&zstd::bulk::decompress(&packed, MAX_DETAIL_BYTES).ok()?).ok()?;
+        // these two are not in a view's own stored form
+        let (operation, continues) = (view.operation.clone(), view.continues.clone());
+        Some(RunDetail { view: RunView { operation, continues, ..detail.view }, ..detail })
+    };
+    packed.and_then(unpack).or_else(|| {
+        let step_count = view.totals.calls() + view.totals.failed_calls + view.totals.tool_calls();
+        Some(RunDetail { view, steps: None, step_count, first_heard: 0, heard: 0 })
+    })
+}
+
+fn encode_detail(detail: &RunDetail, now: u64) -> StoredRun {
+    let bytes = postcard::to_allocvec(detail).ok().filter(|bytes| bytes.len() <= MAX_DETAIL_BYTES);
+    let packed = bytes.filter(|_| detail.steps.is_some());
+    (encode_run(&detail.view, now), packed.and_then(|bytes| zstd::bulk::compress(&bytes, COMPRESSION_LEVEL).ok()))
+}
+
 /// A run as it is written.
 struct RunRow {
     id: i64,
-    /// Milliseconds.
+    /// Milliseconds: since when its time to be kept runs.
     at: i64,
     account: String,
-    record: Vec<u8>,
-    /// The compressed [`RunDetail`].
-    detail: Option<Vec<u8>>,
+    stored: StoredRun,
+    /// When the gateway first and last heard of its group, ns; 0 = unknown.
+    first_heard: i64,
+    heard: i64,
+    now: u64,
 }
 
 impl RunRow {
-    /// `heard`: since when its time to be kept runs, unix ns; 0 = `now`.
-    fn new(view: &RunView, detail: Option<Vec<u8>>, heard: u64, now: u64) -> Self {
-        let at = to_millis(if heard == 0 { now } else { heard.min(now) });
-        Self { id: view.key().cast_signed(), at, account: view.account.clone(), record: encode_run(view, now), detail }
+    fn new(detail: &RunDetail, now: u64) -> Self {
+        let to_nanos = |time: u64| i64::try_from(time).unwrap_or(0);
+        Self {
+            id: detail.view.key().cast_signed(),
+            at: to_millis(if detail.heard == 0 { now } else { detail.heard.min(now) }),
+            account: detail.view.account.clone(),
+            stored: encode_detail(detail, now),
+            first_heard: to_nanos(detail.first_heard),
+            heard: to_nanos(detail.heard),
+            now,
+        }
+    }
+}
+
+/// The parts of runs before their groups were evicted.
+struct EarlierParts<'c> {
+    keep: Statement<'c>,
+    forget: Statement<'c>,
+    find: Statement<'c>,
+}
+
+impl<'c> EarlierParts<'c> {
+    fn new(db: &'c Connection) -> Result<Self, rusqlite::Error> {
+        let keep = "INSERT OR REPLACE INTO earlier_parts SELECT id, heard, record, detail FROM runs \
+            LEFT JOIN details USING (id) WHERE id = ?1 AND heard BETWEEN 1 AND ?2 - 1";
+        Ok(Self {
+            keep: db.prepare(keep)?,
+            forget: db.prepare("DELETE FROM earlier_parts WHERE id = ?1 AND heard >= ?2")?,
+            find: db.prepare("SELECT record, detail FROM earlier_parts WHERE id = ?1")?,
+        })
+    }
+
+    /// The whole run, if the file has an earlier part of it. A group that began before the last item of that part came
+    /// has it itself.
+    fn join(&mut self, run: &RunRow) -> Result<Option<StoredRun>, rusqlite::Error> {
+        if run.first_heard == 0 {
+            return Ok(None);
+        }
+        self.keep.execute([run.id, run.first_heard])?;
+        self.forget.execute([run.id, run.first_heard])?;
+        let earlier = self.find.query_row([run.id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let join = |earlier: StoredRun| {
+            let (earlier, later) = (decode_detail(earlier)?, decode_detail(run.stored.clone())?);
+            Some(encode_detail(&earlier.with_later_part(later), run.now))
+        };
+        Ok(earlier.and_then(join))
     }
 }
 
@@ -406,14 +466,6 @@ struct HistoryRows {
 
 impl HistoryRows {
     fn from_write(write: &HistoryWrite, sealer: Option<&SampleSealer>, now: u64) -> Self {
-        let run_row = |(_, detail): &(u64, RunDetail)| {
-            // a view's operation is not in its own stored form
-            let bytes = postcard::to_allocvec(&(detail, &detail.view.operation))
-                .ok()
-                .filter(|bytes| bytes.len() <= MAX_DETAIL_BYTES);
-            let packed = bytes.and_then(|bytes| zstd::bulk::compress(&bytes, COMPRESSION_LEVEL).ok());
-            RunRow::new(&detail.view, packed, detail.heard, now)
-        };
         let count_row = |count: &FailureCount| {
             (to_millis(count.slot), count_key(count), i64::try_from(count.count).unwrap_or(i64::MAX))
         };
@@ -421,10 +473,10 @@ impl HistoryRows {
             let sealed = sealer?.seal(&serde_json::to_vec(&**sample).ok()?)?;
             Some((to_millis(sample.at), sealed, Arc::clone(&sample.account)))
         };
-        let runs: Vec<RunRow> = write.runs.ended.iter().map(run_row).collect();
+        let runs: Vec<RunRow> = write.runs.ended.iter().map(|(_, detail)| RunRow::new(detail, now)).collect();
         let counts: Vec<_> = write.counts.iter().map(count_row).collect();
         let samples: Vec<_> = write.samples.iter().filter_map(sample_row).collect();
-        let bytes = runs.iter().map(|run| run.record.len() + run.detail.as_ref().map_or(0, Vec::len));
+        let bytes = runs.iter().map(|RunRow { stored, .. }| stored.0.len() + stored.1.as_ref().map_or(0, Vec::len));
         let bytes = bytes.chain(counts.iter().map(|(_, key, _)| key.len()));
         let bytes: usize = bytes.chain(samples.iter().map(|(_, sealed, _)| sealed.len())).sum();
         let removed = write.runs.removed.iter().map(|key| key.cast_signed()).collect();
@@ -439,15 +491,19 @@ impl HistoryRows {
             delete_detail.execute([id])?;
         }
         let mut insert_account = db.prepare("INSERT OR IGNORE INTO accounts VALUES (?1)")?;
-        let mut insert_run = db.prepare("INSERT OR REPLACE INTO runs VALUES (?1, ?2, ?3, ?4)")?;
+        let mut insert_run = db.prepare("INSERT OR REPLACE INTO runs VALUES (?1, ?2, ?3, ?4, ?5)")?;
         let mut insert_detail = db.prepare("INSERT OR REPLACE INTO details VALUES (?1, ?2, ?3, ?4)")?;
         let mut find_same = db.prepare("SELECT at FROM runs WHERE id = ?1 AND record = ?2")?;
-        for RunRow { id, at, account, record, detail } in &self.runs {
+        let mut earlier_parts = EarlierParts::new(db)?;
+        for run in &self.runs {
+            let RunRow { id, at, account, stored, heard, .. } = run;
+            let joined = earlier_parts.join(run)?;
+            let (record, detail) = joined.as_ref().unwrap_or(stored);
             // a start gives every run again that its state still has; one that did not change keeps its time
             let same = find_same.query_row(params![id, record], |row| row.get::<_, i64>(0)).optional()?;
             let at = &same.map_or(*at, |same| same.min(*at));
             insert_account.execute([account])?;
-            insert_run.execute(params![at, id, account, record])?;
+            insert_run.execute(params![at, id, account, record, heard])?;
             if let Some(detail) = detail {
                 insert_detail.execute(params![id, at, account, detail])?;
             }
@@ -559,7 +615,11 @@ fn open_checked(path: &Path) -> Result<Connection, rusqlite::Error> {
         transaction.execute_batch(&pragmas)?;
     }
     transaction.execute_batch(TABLES)?;
-    let runs = former_runs.iter().map(|run| RunRow::new(run, None, run.last, run.last)).collect();
+    let row = |view: RunView| {
+        let last = view.last;
+        RunRow::new(&RunDetail { view, steps: None, step_count: 0, first_heard: 0, heard: 0 }, last)
+    };
+    let runs = former_runs.into_iter().map(row).collect();
     HistoryRows { runs, ..HistoryRows::default() }.put(&transaction)?;
     transaction.commit()?;
     Ok(db)

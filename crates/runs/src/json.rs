@@ -137,6 +137,7 @@ pub fn run(view: &RunView) -> Value {
     json!({
         "id": view.run,
         "session_id": view.session,
+        "session_continues": view.continues,
         "account": view.account,
         "replica": view.owner.replica(),
         "trace_id": text(&view.trace),

@@ -31,6 +31,6 @@ pub use totals::{
     total_input_tokens,
 };
 pub use view::{
-    CallStreak, EvaluationScore, RunDetail, RunJudgement, RunOwner, RunPeaks, RunState, RunStep, RunView, SessionView,
-    StepKind,
+    CallStreak, EvaluationScore, MAX_KEPT_STEPS, RunDetail, RunJudgement, RunOwner, RunPeaks, RunState, RunStep,
+    RunView, SessionView, StepKind,
 };

@@ -33,8 +33,8 @@ pub fn encode_run(view: &RunView, now: u64) -> Vec<u8> {
     };
     let (start, peaks, judgement) = (view.start.min(now), RunPeaks::default(), RunJudgement::default());
     let stored = RunView { start, last, peaks, judgement, ..view.clone() };
-    // a view's operation is not in its own stored form
-    postcard::to_allocvec(&(&view.operation, stored)).unwrap_or_default()
+    // these two are not in a view's own stored form
+    postcard::to_allocvec(&(&view.operation, &view.continues, stored)).unwrap_or_default()
 }
 
 /// Slices of the stored form: its fields in their order, up to the last one that a scan needs.
@@ -44,6 +44,8 @@ pub struct RunRecord<'a> {
     #[serde(skip)]
     pub bytes: &'a [u8],
     _operation: Option<&'a str>,
+    /// The session that its session continues.
+    pub continues: Option<&'a str>,
     pub account: &'a str,
     pub run: &'a str,
     pub session: &'a str,
@@ -109,8 +111,8 @@ impl<'a> RunRecord<'a> {
 
 /// The view in a stored form.
 pub fn decode_run(bytes: &[u8]) -> Option<RunView> {
-    let (operation, view): (Option<String>, RunView) = postcard::from_bytes(bytes).ok()?;
-    Some(RunView { operation, ..view })
+    let (operation, continues, view): (_, _, RunView) = postcard::from_bytes(bytes).ok()?;
+    Some(RunView { operation, continues, ..view })
 }
 
 /// The runs of a scan that come first by a rank, of equal ones those that were added first. Only they are copied.

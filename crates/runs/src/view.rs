@@ -48,6 +48,9 @@ kernel::word_enum! {
     }
 }
 
+/// Maximum number of calls that history keeps of one run.
+pub const MAX_KEPT_STEPS: usize = 500;
+
 /// One model or tool call of a run.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunStep {
@@ -210,6 +213,43 @@ impl RunView {
         let mut names: Vec<&str> = names.into_iter().flatten().map(String::as_str).collect();
         names.dedup();
         if names.is_empty() { "unnamed run".to_owned() } else { names.join(" · ") }
+    }
+}
+
+impl RunDetail {
+    /// This run, whose group was evicted, and the part of it that came later.
+    pub fn with_later_part(self, later: Self) -> Self {
+        let (earlier, view) = (self.view, later.view);
+        let mut totals = earlier.totals;
+        totals.add(&view.totals);
+        let start = [earlier.start, view.start].into_iter().filter(|start| *start != 0).min().unwrap_or(0);
+        let last = earlier.last.max(view.last);
+        let view = RunView {
+            tenant: view.tenant.or(earlier.tenant),
+            feature: view.feature.or(earlier.feature),
+            user: view.user.or(earlier.user),
+            template: view.template.or(earlier.template),
+            incident: view.incident.or(earlier.incident),
+            commit: view.commit.or(earlier.commit),
+            issue: view.issue.or(earlier.issue),
+            service: view.service.or(earlier.service),
+            operation: view.operation.or(earlier.operation),
+            continues: view.continues.or(earlier.continues),
+            failed: view.failed || earlier.failed,
+            start,
+            last,
+            duration: if start == 0 { 0 } else { last.saturating_sub(start) },
+            totals,
+            ..view
+        };
+        let (steps, later_steps) = (self.steps.unwrap_or_default(), later.steps.unwrap_or_default());
+        let steps: Vec<RunStep> = steps.into_iter().chain(later_steps).take(MAX_KEPT_STEPS).collect();
+        Self {
+            view,
+            steps: Some(steps).filter(|steps| !steps.is_empty()),
+            step_count: self.step_count + later.step_count,
+            ..later
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashSet};
 
 use kernel::pseudonym::IdPolicy;
-use runs::{EndedRuns, RunState, RunView, SessionView, digest, encode_run, run_key};
+use runs::{EndedRuns, MAX_KEPT_STEPS, RunState, RunView, SessionView, digest, encode_run, run_key};
 
 use super::aggregation_context::AggregationContext;
 use super::alerts::{RuleContext, SessionBounds};
@@ -28,8 +28,6 @@ use super::view::ViewBuilder;
 const PRESUMED_END_FACTOR: u64 = 10;
 /// A group of at least this weight is evaluated once per `settle`, a lighter one more often.
 const FULL_INTERVAL_WEIGHT: u64 = 400_000;
-/// Maximum number of calls that history keeps of one run.
-const MAX_KEPT_STEPS: usize = 500;
 
 /// Inputs of an evaluation besides the group.
 pub(super) struct EvaluationInputs {

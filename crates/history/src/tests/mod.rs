@@ -9,7 +9,7 @@ mod file;
 use crate::testing::view;
 use ::runs::RunState;
 use ::runs::testing::runs::{MINUTE, Made, NOW};
-use ::runs::{EndedRuns, RunView, UNATTRIBUTED, run_key};
+use ::runs::{EndedRuns, RunDetail, RunStep, RunView, UNATTRIBUTED, run_key};
 use kernel::rng::{Rng, SystemRng};
 use pipeline::spool::SpoolKey;
 
@@ -94,6 +94,39 @@ fn a_run_is_read_once() {
     board.store.lock().as_mut().expect("store").write(&write, NOW).expect("write");
     assert_eq!(board.accounts_with_run("b"), ["default"]);
     assert!(board.accounts_with_run("a").is_empty());
+}
+
+/// A run that goes on after the tracker gave up its group has both parts in one row, however often the later one is
+/// written, and again after a restart; a group that has the earlier part itself (the state is older than the file)
+/// replaces both. The row used to show the later part alone.
+#[test]
+fn a_run_that_was_given_up_keeps_its_earlier_part() {
+    let part = |minutes: u64, atto: i128, [first_heard, heard]: [u64; 2]| {
+        let one = view("a", minutes, 2, RunState::Ended, None, atto);
+        let [first_heard, heard] = [first_heard, heard].map(|minute| NOW - (90 - minute) * MINUTE);
+        RunDetail { first_heard, heard, ..runs::testing::runs::detail(&one, &[RunStep::default()]) }
+    };
+    let board = board(&[]);
+    let told = |detail: &RunDetail, now: u64| {
+        let ended = vec![(detail.view.key(), detail.clone())];
+        let write = HistoryWrite { runs: EndedRuns { ended, removed: Vec::new() }, ..HistoryWrite::default() };
+        let mut store = board.store.lock();
+        store.as_mut().expect("store").write(&write, now).expect("write");
+        drop(store);
+        let run = board.find_run("default", "a").expect("the run");
+        let sum = board.sums(0).all;
+        assert_eq!((sum.atto_usd, sum.calls), (run.view.totals.atto_usd(), run.view.totals.calls()));
+        (sum.runs, sum.atto_usd, run.step_count, run.steps.map_or(0, |steps| steps.len()))
+    };
+    let (first, second, third) = (part(30, 5, [10, 20]), part(10, 7, [30, 40]), part(1, 9, [50, 60]));
+    assert_eq!(told(&first, NOW), (1, 5, 1, 1));
+    assert_eq!(told(&second, NOW), (1, 12, 2, 2));
+    assert_eq!(told(&second, NOW), (1, 12, 2, 2), "written again");
+    assert_eq!(told(&part(10, 8, [30, 45]), NOW), (1, 13, 2, 2), "revised");
+    assert_eq!(told(&third, NOW), (1, 22, 3, 3));
+    let run = board.find_run("default", "a").expect("the run").view;
+    assert_eq!((run.start, run.last), (first.view.start, third.view.last));
+    assert_eq!(told(&part(30, 30, [10, 61]), NOW), (1, 30, 1, 1), "the whole run");
 }
 
 /// Calls whose client reported no usage are counted by model and service, including live runs, both in the page's JSON

@@ -143,6 +143,25 @@ fn dormant_groups_make_room() {
     assert!(scene.meter.render().contains("tollgate_runs_evicted_total 0"), "{}", scene.meter.render());
 }
 
+/// Late items of a run whose group was evicted are added to its row; they used to replace it.
+#[test]
+fn an_evicted_run_that_goes_on_is_whole() {
+    let mut config = crate::Config::default();
+    config.max_runs = 1;
+    let mut scene = Scene::new();
+    scene.line =
+        Line::metered(runs_with(config.settings().unwrap_or_else(|_| panic!("valid")), &scene.meter), &scene.meter);
+    scene.send(&of(1, vec![chat(3, 1, 0), agent(1, 0, [0, 5])]), 60);
+    let mut other = of(2, vec![chat(5, 4, 10)]);
+    other[0]["attributes"]["session.id"] = json!("t");
+    scene.line.number_from(1_000_000);
+    scene.send(&other, 60);
+    scene.line.number_from(2_000_000);
+    scene.send(&of(1, vec![chat(6, 1, 4)]), 31 * 60);
+    let run = scene.line.views().into_iter().find(|view| view.session == "s").unwrap();
+    assert_eq!((run.totals.calls(), run.totals.atto_usd()), (2, 200_000_000_000_000_000));
+}
+
 /// Claude Code's spans name no run, its log events do, and may arrive after the run is over. The run is counted once,
 /// under either id, and an alert that fired before ends with the run.
 #[test]
