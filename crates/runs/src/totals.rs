@@ -78,7 +78,7 @@ pub struct RunTotals {
     /// Model calls that were not answered as asked: the reason (`refusal`, `rate_limited_429`, `overloaded_529` or
     /// `other`) and the provider.
     pub troubles: CountsByNames<2>,
-    /// Answers of another model: the reason, the provider and name of the model that did not answer, the model that did.
+    /// Answers of another model: the reason, provider and name of the model that did not answer, the model that did.
     pub fallbacks: CountsByNames<4>,
     /// Permissions that were denied: the tool that was not allowed to run, and the source of the denial: `config`,
     /// `hook`, `user_reject` …

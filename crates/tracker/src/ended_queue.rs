@@ -1,6 +1,6 @@
 //! [`EndedQueue`]: what history did not write yet: ended runs, and keys of runs that it has to delete. Each is bounded:
-//! if history can't write, the account with most data loses its oldest, which is counted. `evaluation` finds ended runs,
-//! `src/app/history_recorder.rs` moves them to history's file.
+//! if history can't write, the account with most data loses its oldest, which is counted. `evaluation` finds ended
+//! runs, `src/app/history_recorder.rs` moves them to history's file.
 
 use kernel::bounded_map::BoundedMap;
 use runs::{EndedRuns, RunDetail};
