@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use runs::{
     Alert, BudgetState, FirstRuns, InvestigationStats, MeasureAggregate, RunBudget, RunDetail, RunRecord, RunSource,
-    RunSums, RunView, UNATTRIBUTED, run_key,
+    RunSums, RunView, UNATTRIBUTED, UsageSum, run_key,
 };
 
 use super::store::{HistoryStore, StoreError};
@@ -190,6 +190,28 @@ impl RunBoard {
         }
         let mut accounts = self.accounts_with_run(id);
         if accounts.len() > 1 { Err(accounts) } else { Ok(accounts.pop()) }
+    }
+
+    /// A session after those that it continues, the first one first, each with the sum of its runs.
+    pub fn story(&self, account: &str, session: &str, from: u64) -> Vec<(String, UsageSum)> {
+        let mut continued: HashMap<String, String> = HashMap::default();
+        self.visit_runs(from, &mut |run| {
+            if let Some(before) = run.continues.filter(|_| run.account == account) {
+                continued.insert(run.session.to_owned(), before.to_owned());
+            }
+        });
+        let mut story = vec![(session.to_owned(), UsageSum::default())];
+        while let Some(before) = story.last().and_then(|(session, _)| continued.remove(session)) {
+            story.push((before, UsageSum::default()));
+        }
+        story.reverse();
+        self.visit_runs(from, &mut |run| {
+            let is_part = |(session, _): &&mut (String, UsageSum)| *session == run.session && run.account == account;
+            if let Some((_, sum)) = story.iter_mut().find(is_part) {
+                sum.add(&UsageSum::of_run(run));
+            }
+        });
+        story
     }
 
     /// The run's state relative to its iteration ceiling.

@@ -33,7 +33,7 @@ use history::{ClientTable, FailedSpans, RETENTION, RunBoard, RunFilter};
 use kernel::clock::Clock;
 use kernel::hex;
 use net::{Spawn, spawn::run_blocking};
-use runs::{RunDetail, RunView};
+use runs::{RunDetail, RunView, UsageSum};
 use telemetry::admin::links::{TraceLink, TraceTarget};
 use telemetry::{Health, Meter};
 
@@ -232,8 +232,17 @@ impl AdminPages {
         if let Value::Object(fields) = &mut value {
             fields.insert("trace_url".into(), self.trace_url(&run.view).into());
             fields.insert("session_runs".into(), self.session_turns(&run.view).iter().map(history::run_json).collect());
+            let story = self.story(&run.view).into_iter();
+            let story = story.map(|(session, sum)| json!({"session_id": session, "sum": runs::json::sum(&sum)}));
+            fields.insert("story".into(), story.collect());
         }
         value
+    }
+
+    /// The sessions that continue each other, up to that of the run; empty if it continues none.
+    fn story(&self, run: &RunView) -> Vec<(String, UsageSum)> {
+        let from = self.now().saturating_sub(RETENTION);
+        run.continues.as_ref().map_or(Vec::new(), |_| self.runs.story(&run.account, &run.session, from))
     }
 
     /// Runs of the same session in order of time: its turns.

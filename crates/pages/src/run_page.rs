@@ -7,7 +7,7 @@ use askama::Template;
 
 use super::{AdminPages, text};
 use runs::amounts::NO_PRICE;
-use runs::{RunDetail, RunStep, RunView, StepKind};
+use runs::{RunDetail, RunStep, RunView, StepKind, UsageSum};
 
 /// Maximum depth of the drawn tree.
 const MAX_DEPTH: usize = 12;
@@ -65,6 +65,14 @@ struct TurnRow {
     duration: String,
 }
 
+/// A session that this run's session continues, or this one itself.
+struct StoryRow {
+    session: String,
+    href: String,
+    runs: String,
+    cost: String,
+}
+
 #[derive(Template)]
 #[template(path = "board_run.html")]
 pub(super) struct RunPage {
@@ -82,6 +90,8 @@ pub(super) struct RunPage {
     numbers: Vec<(&'static str, String, String)>,
     tokens: Vec<(&'static str, String)>,
     turns: Vec<TurnRow>,
+    /// The sessions that continue each other, up to this one; empty if it continues none.
+    story: Vec<StoryRow>,
     calls: Vec<CallRow>,
     left: u64,
     known: bool,
@@ -111,6 +121,7 @@ impl RunPage {
             numbers: figure_rows(view),
             tokens: token_rows(view),
             turns: turn_rows(pages, view),
+            story: story_rows(pages, view),
             is_paused: paused,
             refresh_href: if paused { href } else { format!("{href}&paused=1") },
             alerts: active_alerts(pages, view),
@@ -215,6 +226,17 @@ fn turn_rows(pages: &AdminPages, view: &RunView) -> Vec<TurnRow> {
         duration: text::format_seconds(turn.duration as f64 / 1e9),
     };
     (1..).zip(&turns).map(to_row).collect()
+}
+
+fn story_rows(pages: &AdminPages, view: &RunView) -> Vec<StoryRow> {
+    let account = text::percent_encode(&view.account);
+    let to_row = |(session, sum): (String, UsageSum)| StoryRow {
+        href: format!("/runs?session={}&account={account}", text::percent_encode(&session)),
+        session: text::clean_id(&session),
+        runs: text::format_count(sum.runs),
+        cost: text::format_cost(sum.atto_usd, sum.unpriced),
+    };
+    pages.story(view).into_iter().map(to_row).collect()
 }
 
 /// Lists the calls as a tree in order of time: a call is below the call of its parent span, and a tool call is below

@@ -467,6 +467,41 @@ fn links_lead_where_they_should() {
     }
 }
 
+/// The run's page and JSON tell which sessions its session continues, with what each cost; a ring of sessions ends.
+#[tokio::test]
+async fn sessions_that_continue_each_other_are_one_story() {
+    let part = |id: &str, continues: Option<&str>| RunView {
+        session: format!("session <{id}>"),
+        continues: continues.map(|session| format!("session <{session}>")),
+        ..run(id, "acme", RunState::Ended, 9)
+    };
+    let runs = [part("a", None), part("b", Some("a")), part("b2", Some("a")), part("c", Some("b2"))];
+    let runs = runs.map(|run| if run.run == "b2" { RunView { session: "session <b>".into(), ..run } } else { run });
+    let last = RunView { continues: Some("session <b>".into()), ..runs[3].clone() };
+    let ring = [part("x", Some("y")), part("y", Some("x"))];
+    let all = runs[..3].iter().cloned().chain([last]).chain(ring);
+    let (router, _) = pages(made(all.map(|run| (run, vec![])).collect()), LINK);
+    let story = |json: &Value| {
+        let parts = json["story"].as_array().expect("a story").iter();
+        parts.map(|part| (part["session_id"].as_str().unwrap_or("").to_owned(), part["sum"]["runs"].clone())).collect()
+    };
+    let told: Vec<(String, Value)> = story(&ask_json(&router, "/runs/c").await);
+    let expected = [("session <a>", 1), ("session <b>", 2), ("session <c>", 1)];
+    assert_eq!(told, expected.map(|(session, runs)| (session.to_owned(), Value::from(runs))));
+    let alone: Vec<(String, Value)> = story(&ask_json(&router, "/runs/a").await);
+    assert!(alone.is_empty());
+    let ring: Vec<(String, Value)> = story(&ask_json(&router, "/runs/x").await);
+    assert_eq!(ring.len(), 3, "it ends");
+    let (_, page) = ask(&router, "/runs/c", HTML).await;
+    assert!(
+        page.contains("The story") && page.contains("/runs?session=session%20%3Ca%3E&#38;account=default"),
+        "{page}"
+    );
+    assert!(!page.contains("session <"), "escaped");
+    let (_, page) = ask(&router, "/runs/a", HTML).await;
+    assert!(!page.contains("The story"));
+}
+
 /// A user who misses a value finds its key, and one line that keeps all such keys, in the JSON of the gateway, the
 /// overview and the report, and in the report's text. (Regression test: nothing named it.)
 #[tokio::test]

@@ -193,7 +193,7 @@ pub fn budget(budget: &RunBudget) -> Value {
     })
 }
 
-fn sum(sum: &UsageSum) -> Value {
+pub fn sum(sum: &UsageSum) -> Value {
     json!({
         "runs": sum.runs,
         "live": sum.live,

@@ -156,6 +156,7 @@ fn an_evicted_run_that_goes_on_is_whole() {
     other[0]["attributes"]["session.id"] = json!("t");
     scene.line.number_from(1_000_000);
     scene.send(&other, 60);
+    assert_eq!(scene.line.views().len(), 2, "written");
     scene.line.number_from(2_000_000);
     scene.send(&of(1, vec![chat(6, 1, 4)]), 31 * 60);
     let run = scene.line.views().into_iter().find(|view| view.session == "s").unwrap();
