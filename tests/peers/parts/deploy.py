@@ -1,33 +1,37 @@
 """deploy/ without a cluster: the chart against helm, golden renderings, published schemas and policies; each rendered
-configuration against tollgate itself; the systemd unit, the compose files, the kustomize base, the Dockerfile.
+configuration against tollgate itself; mistakes in values; the systemd unit, the compose files, the kustomize base, the
+Dockerfile.
 
-TOLLGATE_UPDATE=1 writes the golden renderings, the chart's alerts and the kustomize base.
+TOLLGATE_UPDATE=1 writes the golden renderings, the chart's alerts and schema, and the kustomize base.
 """
 import base64
 import glob
+import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # not `from deploy import …`: that is this file
 sys.path[:0] = [PEERS, os.path.join(PEERS, "deploy")]
 import schemas  # noqa: E402
 import yaml  # noqa: E402
-from harness import BINARY, CACHE, REPO, check, figure, finish, free_port, keygen, read, say, start, status_of, until, workdir, write  # noqa: E402
+from harness import BINARY, CACHE, REPO, check, figure, finish, free_port, keygen, read, say, start, status_of, tollgate, until, workdir, write  # noqa: E402
 
 DEPLOY = os.path.join(REPO, "deploy")
 CHART = os.path.join(DEPLOY, "helm", "tollgate")
 TOOLS = os.path.join(CACHE, "deploy", "bin")
 VENV = os.path.join(CACHE, "venv-deploy", "bin")
 UPDATE = bool(os.environ.get("TOLLGATE_UPDATE"))
-# the first version with native sidecars on by default, and a later one
-VERSIONS = ("1.29", "1.33")
+# the oldest version that the chart takes, and a later one
+VERSIONS = ("1.30", "1.33")
 WORKLOADS = ("StatefulSet", "Deployment")
 HIGHEST_EXPOSURE = 2.0
-PAGES = ("kubernetes.md", "systemd.md", "compose.md")
+PAGES = ("kubernetes.md", "reach.md", "systemd.md", "compose.md")
 
 
 def run(*command, env=None):
@@ -66,10 +70,10 @@ def volume_kept(one):
     """Accepted data outlives the pod, the replica and the release. An edge accepts nothing before Kafka has it."""
     if one["kind"] == "Deployment":
         return True
-    mounts = {m["mountPath"]: m["name"] for m in gateway_container(one)["volumeMounts"]}
+    mounts = [m["name"] for m in gateway_container(one)["volumeMounts"] if m["mountPath"].startswith("/var/lib/tollgate")]
     claims = [c["metadata"]["name"] for c in one["spec"].get("volumeClaimTemplates", [])]
     kept = one["spec"].get("persistentVolumeClaimRetentionPolicy") == {"whenDeleted": "Retain", "whenScaled": "Retain"}
-    return mounts["/var/lib/tollgate"] in claims and kept
+    return "spool" in mounts and set(mounts) <= set(claims) and kept
 
 
 def probes(one):
@@ -87,16 +91,32 @@ def confined(one):
     return wanted.items() <= c.items() and c["seccompProfile"]["type"] == "RuntimeDefault" and whole["securityContext"]["runAsNonRoot"]
 
 
+def validated(one):
+    """The init container sees what tollgate sees, before it."""
+    names = [c["name"] for c in pod(one)["initContainers"] + pod(one)["containers"]]
+    check_ = next(c for c in pod(one)["initContainers"] if c["name"] == "validate")
+    same = all(check_.get(key) == gateway_container(one).get(key) for key in ("image", "env", "envFrom", "volumeMounts", "securityContext"))
+    return same and check_["args"][0] == "validate" and names.index("validate") < names.index("tollgate")
+
+
+def stops_in_order(one):
+    """A gateway behind a Service goes on taking requests while its address is removed."""
+    sleep = gateway_container(one).get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    behind_a_service = "otlp-grpc" in [p["name"] for p in gateway_container(one)["ports"]]
+    return pod(one)["terminationGracePeriodSeconds"] >= sleep + 25 and (sleep >= 5 or not behind_a_service)
+
+
 def limits(one):
     resources = gateway_container(one)["resources"]
     return {"cpu", "memory"} <= set(resources["requests"]) and "memory" in resources["limits"]
 
 
-POLICIES = {"confined": confined, "limits": limits, "volume_kept": volume_kept, "probes": probes,
+POLICIES = {"confined": confined, "limits": limits, "volume_kept": volume_kept, "probes": probes, "validated": validated, "stops_in_order": stops_in_order,
+            "restarts": lambda one: "checksum/config" in one["spec"]["template"]["metadata"]["annotations"],
             "no_token": lambda one: pod(one)["automountServiceAccountToken"] is False,
             "parallel": lambda one: one["kind"] == "Deployment" or one["spec"]["podManagementPolicy"] == "Parallel"}
 # values that ask for an exception by name
-EXCEPTIONS = {("empty-dir", "volume_kept"), ("sidecar-plain", "no_token")}
+EXCEPTIONS = {("empty-dir", "volume_kept"), ("sidecar-plain", "no_token"), ("openshift", "confined")}
 
 
 def of_their_schemas(name, objects, version=VERSIONS[-1]):
@@ -127,7 +147,13 @@ def names_are_defined(name, objects):
         if kind == "Service":
             wanted = [spec["selector"]] + [{"port": p["targetPort"]} for p in spec["ports"]]
         else:
-            wanted = [spec[key]["matchLabels"] for key in ("selector", "podSelector") if key in spec and kind != "ServiceMonitor"]
+            wanted = [spec[key]["matchLabels"] for key in ("selector", "podSelector") if "matchLabels" in spec.get(key, {}) and kind != "ServiceMonitor"]
+        backends = [p["backend"]["service"] for rule in spec.get("rules", []) for p in rule.get("http", {}).get("paths", [])]
+        backends += [b for rule in spec.get("rules", []) for b in rule.get("backendRefs", [])]
+        for backend in backends:
+            ports_of = [p for p in by.get(("Service", backend["name"]), {"spec": {"ports": []}})["spec"]["ports"]]
+            if not any(backend["port"] in (p["port"], {"name": p["name"]}) for p in ports_of):
+                broken.append(f"{kind} {title}: {backend}")
         for want in wanted:
             if not (want["port"] in ports if "port" in want else selects(want)):
                 broken.append(f"{kind} {title}: {want}")
@@ -140,8 +166,8 @@ def names_are_defined(name, objects):
             broken.append(f"{kind}: {target['name']} has replicas of its own")
         if kind == "ServiceMonitor":
             found = [s for s in objects if s["kind"] == "Service" and spec["selector"]["matchLabels"].items() <= s["metadata"]["labels"].items()]
-            if len(found) != len(workloads):
-                broken.append(f"{title}: {len(found)} services for {len(workloads)} workloads")
+            if len(found) != 1:
+                broken.append(f"{title}: {len(found)} services")
     check(f"{name}: every name that an object refers to exists", not broken, broken)
 
 
@@ -154,6 +180,9 @@ class Machine:
         self.work = work
         self.key = base64.b64encode(bytes(range(32))).decode()
         self.auditors = [keygen(os.path.join(work, f"auditor-{n}.key")) for n in (1, 2)]
+        keygen(os.path.join(work, "signing.key"), "--signing")
+        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=tollgate",
+            "-addext", "subjectAltName=DNS:tollgate.telemetry", "-keyout", os.path.join(work, "tls.key"), "-out", os.path.join(work, "tls.crt"))
 
     def prepare(self, text):
         """The configuration with its paths below the folder, and the environment that it needs."""
@@ -161,8 +190,11 @@ class Machine:
                          ("/var/lib/tollgate", "data")):
             os.makedirs(os.path.join(self.work, new), exist_ok=True)
             text = text.replace(old, os.path.join(self.work, new))
+        text = text.replace("/etc/tollgate/signing.key", os.path.join(self.work, "signing.key")).replace("/etc/tollgate/tls", self.work)
         for path in re.findall(r"\$\{file:([^}]+)\}", text):
-            write(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), self.key)
+            # another one for each file, because two accounts can't have one token
+            secret = base64.b64encode(hashlib.sha256(path.encode()).digest()).decode()
+            write(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), secret)
         variables = re.findall(r"\$\{env:(\w+)\}", text)
         known = {"AUDITOR_1": self.auditors[0], "AUDITOR_2": self.auditors[1], "POD_NAME": "tollgate-0"}
         return text, {name: known.get(name, self.key) for name in variables}
@@ -176,12 +208,30 @@ class Machine:
         return None if code == 0 else err[-1500:]
 
 
+def copied_for_the_job(name, objects, copy):
+    """The Job before an upgrade reads a copy of the configuration, with the secrets and the account of its role."""
+    title = copy["metadata"]["name"]
+    by = {(one["kind"], one["metadata"]["name"]): one for one in objects}
+    job, owner = by["Job", title], by["ConfigMap", title.removesuffix("-validate")]
+    workload = next(one for one in objects if one["kind"] in WORKLOADS and one["metadata"]["name"] == owner["metadata"]["name"])
+    check(f"{name}: {title} has the new configuration", copy["data"] == owner["data"])
+    hooks = [one["metadata"]["annotations"]["helm.sh/hook"] for one in (copy, job)]
+    check(f"{name}: {title} runs before an upgrade", hooks == ["pre-upgrade,pre-rollback"] * 2, hooks)
+    own, theirs = ({v["name"]: v for v in pod(one)["volumes"]} for one in (job, workload))
+    mounts = {m["name"] for m in pod(job)["containers"][0]["volumeMounts"]}
+    same = own["secrets"] == theirs["secrets"] and all(pod(job).get(key) == pod(workload).get(key) for key in ("serviceAccountName", "securityContext"))
+    check(f"{name}: {title} reads its copy, and what its role may read", own["config"]["configMap"]["name"] == title and same and mounts <= set(own), own)
+
+
 def configurations(name, objects, machine):
     """Each rendered configuration is valid, and what it takes from the environment or from files is there."""
     for one in objects:
         if one["kind"] != "ConfigMap" or "config.yaml" not in one["data"]:
             continue
         title, text = one["metadata"]["name"], one["data"]["config.yaml"]
+        if title.endswith("-validate"):
+            copied_for_the_job(name, objects, one)
+            continue
         problem = machine.problem(text)
         check(f"{name}: tollgate accepts the configuration {title}", problem is None, problem)
         owner = next(w for w in objects if w["kind"] in WORKLOADS and
@@ -248,39 +298,55 @@ def chart(machine):
     return rendered
 
 
-def refusals():
-    """Values that the chart must refuse, and a part of the message."""
-    base = os.path.join(CHART, "ci", "gateway-values.yaml")
-    fleet = os.path.join(CHART, "ci", "fleet-values.yaml")
-    sidecar = os.path.join(CHART, "ci", "sidecar-values.yaml")
-    for values, arguments, said in (
-        (base, ["--set", "gateway.replica=2"], "additional properties 'replica'"),
-        (base, ["--set", "replicas=2"], "additional properties 'replicas'"),
-        (base, ["--set", "gateway.spool.sise=1Gi"], "additional properties 'sise'"),
-        (base, ["--set", "gateway.config.exporter.x=1"], "additional properties 'exporter'"),
-        (base, ["--set", "kind=daemonset"], "/kind"),
-        (base, ["--set-json", "networkPolicy.clients=[]"], "/networkPolicy/clients"),
-        (base, ["--set-json", "gateway.resources.limits={\"memory\":null}"], "/gateway/resources/limits"),
-        (base, ["--set", "gateway.spool.emptyDir=true"], "gateway.spool.acceptLossOfUndeliveredData"),
-        (fleet, ["--set", "worker.spool.emptyDir=true"], "worker.spool.acceptLossOfUndeliveredData"),
-        (sidecar, ["--set", "sidecar.spool.emptyDir=true"], "sidecar.spool.acceptLossOfUndeliveredData"),
-        (fleet, ["--set", "edge.config.exporters.kafka.ack=spooled"], "edge.config.exporters.kafka.ack"),
-        (fleet, ["--set", "worker.partitions=1"], "at most one worker per partition"),
-        (base, ["--set-json", "gateway.config.processors.vault.recipients=[]"], "gateway.config.processors.vault.recipients"),
-        (base, ["--set-json", "gateway.config.processors.vault.store=null"], "gateway.config.processors.vault.store"),
-        (base, ["--set", "kind=fleet"], "brokers is empty"),
-        (base, ["--set", "kind=sidecar"], "sidecar.config.processors.vault.recipients"),
-    ):
-        code, _, err = template("--values", values, *arguments)
-        check(f"the chart refuses {arguments[1]}", code != 0 and said in err, err[-400:])
-    # the oldest version that the chart takes; there are no schemas of it to hold this against
-    code, _, err = template("--values", os.path.join(CHART, "ci", "sidecar-plain-values.yaml"), version="1.27")
-    check("a plain sidecar is rendered for 1.27", code == 0, err[-400:])
-    code, _, err = template("--values", sidecar, version="1.28")
-    check("the chart refuses a native sidecar before 1.29", code != 0 and "sidecar.native: false" in err, err[-400:])
-    schema = yaml.safe_load(read(os.path.join(CHART, "values.schema.json")))
-    open_maps = sorted(path for path, one in maps_of(schema) if "properties" in one and one.get("additionalProperties") is not False)
-    check("the schema of values closes every map with named keys", not open_maps, open_maps)
+def with_variables(schema):
+    """tollgate's schema, in which a variable may be in place of a number or a flag."""
+    if isinstance(schema, list):
+        return [with_variables(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kinds = [schema.get("type")] if isinstance(schema.get("type"), str) else schema.get("type")
+    if isinstance(kinds, list) and "string" not in kinds and {"integer", "number", "boolean"} & set(kinds):
+        schema = {**schema, "type": [*kinds, "string"], "pattern": r"\$\{"}
+    return {key: with_variables(value) for key, value in schema.items()}
+
+
+def schema_of_values():
+    """The chart's schema holds the schema that `tollgate schema` prints."""
+    path = os.path.join(CHART, "values.schema.json")
+    schema = json.loads(read(path))
+    own = json.loads(tollgate("schema")[1])
+    del own["$schema"]
+    schema["$defs"]["tollgate"] = {"$id": "urn:tollgate:configuration", **with_variables(own)}
+    same_or_write("values.schema.json of the chart", path, json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
+    own = {**schema, "$defs": {name: one for name, one in schema["$defs"].items() if name != "tollgate"}}
+    open_maps = sorted(path for path, one in maps_of(own) if "properties" in one and one.get("additionalProperties") is not False)
+    check("the schema of values closes every map with named keys", open_maps == ["#/$defs/role"], open_maps)
+    roles = [set(schema["properties"][role]["properties"]) for role in ("gateway", "edge", "worker", "sidecar")]
+    check("each role has the keys that all have", all(set(schema["$defs"]["role"]["properties"]) <= one for one in roles))
+
+
+def mistakes(work):
+    """Values that the chart must refuse, each with its message; without schema and checks that message is not there."""
+    bare = os.path.join(work, "bare")
+    shutil.copytree(CHART, bare)
+    os.remove(os.path.join(bare, "values.schema.json"))
+    os.remove(os.path.join(bare, "templates", "checks.yaml"))
+    rows = yaml.safe_load(read(os.path.join(PEERS, "deploy", "mistakes.yaml")))
+
+    def refused(number, row):
+        path = os.path.join(work, f"mistake-{number}.yaml")
+        write(path, yaml.safe_dump(row["values"]))
+        files = [a for f in (os.path.join(CHART, "ci", f"{row['of']}-values.yaml"), path) for a in ("--values", f)]
+        code, _, err = template(*files)
+        return code != 0 and row["says"] in err, row["says"] in template(*files, chart=bare)[2], err[-600:]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        answers = list(pool.map(refused, range(len(rows)), rows))
+    for row, (said, said_without, err) in zip(rows, answers):
+        if not said or said_without:
+            check(f"{row['of']}: {row['values']} is refused by its check: {row['says']}", False, err)
+    figure("mistakes that the chart refuses", sum(said and not without for said, without, _ in answers))
+    check("the chart refuses every mistake, each by its own check", all(said and not without for said, without, _ in answers))
 
 
 def maps_of(schema, path="#"):
@@ -304,7 +370,7 @@ def kustomize(machine, work):
     copied = os.path.join(work, "kustomize")
     shutil.copytree(os.path.join(DEPLOY, "kustomize"), copied)
     os.makedirs(os.path.join(copied, "example", "secrets"), exist_ok=True)
-    for name in ("honeycomb-api-key", "spool-key", "pseudonym-key", "admin-token"):
+    for name in ("honeycomb-api-key", "spool-key", "pseudonym-key", "admin-token", "scrape-token"):
         write(os.path.join(copied, "example", "secrets", name), machine.key)
     for name in ("base", "example"):
         code, out, err = run(os.path.join(TOOLS, "kustomize"), "build", os.path.join(copied, name))
@@ -404,8 +470,9 @@ def pages(machine, work):
 def main():
     work = workdir("deploy")
     machine = Machine(work)
+    schema_of_values()
     rendered = chart(machine)
-    for step in (refusals, lambda: probes_answer(rendered["gateway"], machine), lambda: kustomize(machine, work),
+    for step in (lambda: mistakes(work), lambda: probes_answer(rendered["gateway"], machine), lambda: kustomize(machine, work),
                  lambda: manifests(machine), lambda: systemd(machine, work), lambda: compose(machine), dockerfile,
                  lambda: pages(machine, work)):
         step()
