@@ -86,17 +86,23 @@ def probes(one):
 
 def confined(one):
     """Pod Security Standards, `restricted`; and a root that is read-only."""
-    c, whole = gateway_container(one)["securityContext"], pod(one)
-    wanted = {"runAsNonRoot": True, "runAsUser": 65532, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
-    return wanted.items() <= c.items() and c["seccompProfile"]["type"] == "RuntimeDefault" and whole["securityContext"]["runAsNonRoot"]
+    c, whole = gateway_container(one).get("securityContext", {}), pod(one).get("securityContext", {})
+    wanted = {"runAsNonRoot": True, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
+    return wanted.items() <= c.items() and c["seccompProfile"]["type"] == "RuntimeDefault" and whole["runAsNonRoot"]
+
+
+def ids(one):
+    c, whole = gateway_container(one)["securityContext"], pod(one)["securityContext"]
+    return (c.get("runAsUser"), c.get("runAsGroup"), whole.get("fsGroup")) == (65532, 65532, 65532)
 
 
 def validated(one):
-    """The init container sees what tollgate sees, before it."""
-    names = [c["name"] for c in pod(one)["initContainers"] + pod(one)["containers"]]
-    check_ = next(c for c in pod(one)["initContainers"] if c["name"] == "validate")
-    same = all(check_.get(key) == gateway_container(one).get(key) for key in ("image", "env", "envFrom", "volumeMounts", "securityContext"))
-    return same and check_["args"][0] == "validate" and names.index("validate") < names.index("tollgate")
+    """An init container before tollgate validates what tollgate reads, as it reads it."""
+    containers = pod(one).get("initContainers", []) + pod(one)["containers"]
+    by = {c["name"]: c for c in containers}
+    first, own = by.get("validate", {"args": [""]}), by["tollgate"]
+    same = all(first.get(key) == own.get(key) for key in ("image", "env", "envFrom", "volumeMounts", "securityContext"))
+    return same and first["args"][0] == "validate" and list(by).index("validate") < list(by).index("tollgate")
 
 
 def stops_in_order(one):
@@ -111,12 +117,12 @@ def limits(one):
     return {"cpu", "memory"} <= set(resources["requests"]) and "memory" in resources["limits"]
 
 
-POLICIES = {"confined": confined, "limits": limits, "volume_kept": volume_kept, "probes": probes, "validated": validated, "stops_in_order": stops_in_order,
+POLICIES = {"confined": confined, "ids": ids, "limits": limits, "volume_kept": volume_kept, "probes": probes, "validated": validated, "stops_in_order": stops_in_order,
             "restarts": lambda one: "checksum/config" in one["spec"]["template"]["metadata"]["annotations"],
             "no_token": lambda one: pod(one)["automountServiceAccountToken"] is False,
             "parallel": lambda one: one["kind"] == "Deployment" or one["spec"]["podManagementPolicy"] == "Parallel"}
 # values that ask for an exception by name
-EXCEPTIONS = {("empty-dir", "volume_kept"), ("sidecar-plain", "no_token"), ("openshift", "confined")}
+EXCEPTIONS = {("empty-dir", "volume_kept"), ("sidecar-plain", "no_token"), ("openshift", "ids")}
 
 
 def of_their_schemas(name, objects, version=VERSIONS[-1]):
