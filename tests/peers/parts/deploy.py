@@ -122,7 +122,7 @@ POLICIES = {"confined": confined, "ids": ids, "limits": limits, "volume_kept": v
             "no_token": lambda one: pod(one)["automountServiceAccountToken"] is False,
             "parallel": lambda one: one["kind"] == "Deployment" or one["spec"]["podManagementPolicy"] == "Parallel"}
 # values that ask for an exception by name
-EXCEPTIONS = {("empty-dir", "volume_kept"), ("sidecar-plain", "no_token"), ("openshift", "ids")}
+EXCEPTIONS = {("empty-dir", "volume_kept"), ("sidecar-token", "no_token"), ("openshift", "ids")}
 
 
 def of_their_schemas(name, objects, version=VERSIONS[-1]):
@@ -205,16 +205,16 @@ class Machine:
         known = {"AUDITOR_1": self.auditors[0], "AUDITOR_2": self.auditors[1], "POD_NAME": "tollgate-0"}
         return text, {name: known.get(name, self.key) for name in variables}
 
-    def problem(self, text):
-        """What `tollgate validate` says, or None."""
+    def problem(self, text, arguments=("validate", "--config=config.yaml")):
+        """What `tollgate validate` says, or None. The arguments are a container's, with the file's path last."""
         text, env = self.prepare(text)
         path = os.path.join(self.work, "tollgate.yaml")
         write(path, text)
-        code, out, err = run(BINARY, "validate", "--config", path, env={"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", **env})
+        code, out, err = run(BINARY, *arguments[:-1], re.sub("=.*", f"={path}", arguments[-1]), env={"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", **env})
         return None if code == 0 else err[-1500:]
 
 
-def copied_for_the_job(name, objects, copy):
+def copied_for_the_job(name, objects, copy, machine):
     """The Job before an upgrade reads a copy of the configuration, with the secrets and the account of its role."""
     title = copy["metadata"]["name"]
     by = {(one["kind"], one["metadata"]["name"]): one for one in objects}
@@ -223,6 +223,10 @@ def copied_for_the_job(name, objects, copy):
     check(f"{name}: {title} has the new configuration", copy["data"] == owner["data"])
     hooks = [one["metadata"]["annotations"]["helm.sh/hook"] for one in (copy, job)]
     check(f"{name}: {title} runs before an upgrade", hooks == ["pre-upgrade,pre-rollback"] * 2, hooks)
+    text, arguments = copy["data"]["config.yaml"], pod(job)["containers"][0]["args"]
+    broken = machine.problem(text.replace("endpoint: 0.0.0.0:13133", "endpoint: nowhere"), arguments)
+    check(f"{name}: {title} fails for a broken configuration alone", machine.problem(text, arguments) is None and "nowhere" in (broken or ""), broken)
+    check(f"{name}: {title} is not tried again", job["spec"]["backoffLimit"] == 0 and pod(job)["restartPolicy"] == "Never")
     own, theirs = ({v["name"]: v for v in pod(one)["volumes"]} for one in (job, workload))
     mounts = {m["name"] for m in pod(job)["containers"][0]["volumeMounts"]}
     same = own["secrets"] == theirs["secrets"] and all(pod(job).get(key) == pod(workload).get(key) for key in ("serviceAccountName", "securityContext"))
@@ -236,7 +240,7 @@ def configurations(name, objects, machine):
             continue
         title, text = one["metadata"]["name"], one["data"]["config.yaml"]
         if title.endswith("-validate"):
-            copied_for_the_job(name, objects, one)
+            copied_for_the_job(name, objects, one, machine)
             continue
         problem = machine.problem(text)
         check(f"{name}: tollgate accepts the configuration {title}", problem is None, problem)

@@ -122,11 +122,11 @@ volumeMounts:
   {{- include "tollgate.surroundings" . | nindent 2 }}
 {{- end }}
 
-{{- /* The container of tollgate; `native: true` makes it a native sidecar. */ -}}
+{{- /* The container of tollgate. Beside an app it is a native sidecar: it starts before the app and stops after it. */ -}}
 {{- define "tollgate.container" -}}
 {{- $values := index .root.Values .role -}}
 - name: tollgate
-  {{- if .native }}
+  {{- if eq .role "sidecar" }}
   restartPolicy: Always
   {{- end }}
   args: [run, --watch, --config=/etc/tollgate/config/config.yaml]
@@ -193,8 +193,7 @@ imagePullSecrets:
 {{- define "tollgate.podTemplate" -}}
 {{- $root := .root }}
 {{- $values := index .root.Values .role -}}
-{{- $native := and (eq .role "sidecar") $values.native }}
-{{- $container := include "tollgate.container" (dict "root" .root "role" .role "native" $native) -}}
+{{- $sidecar := eq .role "sidecar" -}}
 metadata:
   labels:
     {{- include "tollgate.selectorLabels" . | nindent 4 }}
@@ -208,10 +207,10 @@ metadata:
     {{- end }}
 spec:
   serviceAccountName: {{ include "tollgate.serviceAccountName" . }}
-  automountServiceAccountToken: {{ and (eq .role "sidecar") $values.mountServiceAccountToken | default false }}
+  automountServiceAccountToken: {{ and $sidecar $values.mountServiceAccountToken | default false }}
   terminationGracePeriodSeconds: {{ $root.Values.terminationGracePeriodSeconds }}
   {{- include "tollgate.identity" . | nindent 2 }}
-  {{- if or $values.initContainers $root.Values.validation.initContainer $native }}
+  {{- if or $values.initContainers $root.Values.validation.initContainer $sidecar }}
   initContainers:
     {{- with $values.initContainers }}
     {{- toYaml . | nindent 4 }}
@@ -219,16 +218,15 @@ spec:
     {{- if $root.Values.validation.initContainer }}
     {{- include "tollgate.validate" . | nindent 4 }}
     {{- end }}
-    {{- if $native }}
-    {{- $container | nindent 4 }}
+    {{- if $sidecar }}
+    {{- include "tollgate.container" . | nindent 4 }}
     {{- end }}
   {{- end }}
   containers:
-    {{- if not $native }}
-    {{- $container | nindent 4 }}
-    {{- end }}
-    {{- if eq .role "sidecar" }}
+    {{- if $sidecar }}
     {{- toYaml $values.containers | nindent 4 }}
+    {{- else }}
+    {{- include "tollgate.container" . | nindent 4 }}
     {{- end }}
     {{- with $values.extraContainers }}
     {{- toYaml . | nindent 4 }}
