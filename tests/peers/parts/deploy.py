@@ -308,16 +308,18 @@ def chart(machine):
     return rendered
 
 
-def with_variables(schema):
-    """tollgate's schema, in which a variable may be in place of a number or a flag."""
+def inside_of_values(schema):
+    """tollgate's schema as a part of the values': references from the whole's root, and a variable in place of a number or a flag."""
     if isinstance(schema, list):
-        return [with_variables(one) for one in schema]
+        return [inside_of_values(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
+    if "$ref" in schema:
+        schema = {**schema, "$ref": schema["$ref"].replace("#/", "#/$defs/tollgate/")}
     kinds = [schema.get("type")] if isinstance(schema.get("type"), str) else schema.get("type")
     if isinstance(kinds, list) and "string" not in kinds and {"integer", "number", "boolean"} & set(kinds):
         schema = {**schema, "type": [*kinds, "string"], "pattern": r"\$\{"}
-    return {key: with_variables(value) for key, value in schema.items()}
+    return {key: inside_of_values(value) for key, value in schema.items()}
 
 
 def schema_of_values():
@@ -326,7 +328,7 @@ def schema_of_values():
     schema = json.loads(read(path))
     own = json.loads(tollgate("schema")[1])
     del own["$schema"]
-    schema["$defs"]["tollgate"] = {"$id": "urn:tollgate:configuration", **with_variables(own)}
+    schema["$defs"]["tollgate"] = inside_of_values(own)
     same_or_write("values.schema.json of the chart", path, json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
     own = {**schema, "$defs": {name: one for name, one in schema["$defs"].items() if name != "tollgate"}}
     open_maps = sorted(path for path, one in maps_of(own) if "properties" in one and one.get("additionalProperties") is not False)
