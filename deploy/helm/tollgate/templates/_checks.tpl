@@ -93,8 +93,13 @@ networkPolicy.clients selects only pods of the release's namespace, so nothing c
 {{- end }}
 {{- end }}
 {{- end }}
-{{- if and (ne .Values.service.type "ClusterIP") $closed (ne $role "sidecar") }}
+{{- if and (ne .Values.service.type "ClusterIP") (ne $role "sidecar") }}
+{{- if $open }}
+service.type: {{ .Values.service.type }}: anyone who reaches it could send: set {{ $role }}.config.receivers.otlp.auth.tokens
+{{- end }}
+{{- if $closed }}
 networkPolicy.clients selects only pods of the release's namespace, so nothing comes through service.type {{ .Values.service.type }}: add an ipBlock with your clients' addresses
+{{- end }}
 {{- end }}
 {{- range $key := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" }}
 {{- range $where := list "serviceMonitor" "prometheusRule" }}
