@@ -1,10 +1,14 @@
 """The published schemas that rendered objects and compose files are held against. Unknown keys are errors.
 
 Kubernetes' own objects by kubernetes-validate (strict schemas per version), ServiceMonitor, PrometheusRule and
-ScaledObject by the models that cloudcoil generates from their CRDs, compose files by compose-spec.
+ScaledObject by the models that cloudcoil generates from their CRDs, Gateway and HTTPRoute by their CRDs, compose files
+by compose-spec.
 """
+import glob
+import os
 import re
 
+import jsonschema
 import kubernetes_validate
 import yaml
 from cloudcoil.models.keda import v1alpha1 as keda
@@ -43,6 +47,28 @@ def unknown_keys(given, known, path=""):
     return []
 
 
+def closed(schema):
+    """The schema of a CRD, without room for unknown keys."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    own = {} if "properties" not in schema or "metadata" in schema["properties"] else {"additionalProperties": False}
+    return {**own, **{key: closed(value) for key, value in schema.items()}}
+
+
+def gateway_api(one):
+    """What is wrong with a Gateway or an HTTPRoute, or None. Rules in CEL are not evaluated."""
+    for path in glob.glob(os.path.join(os.environ["PEERS_CACHE"], "deploy", "gateway-api", "*.yaml")):
+        with open(path) as f:
+            crd = yaml.safe_load(f)["spec"]
+        if crd["names"]["kind"] == one["kind"]:
+            served = next(v for v in crd["versions"] if v["name"] == one["apiVersion"].split("/")[1])
+            broken = list(jsonschema.Draft202012Validator(closed(served["schema"]["openAPIV3Schema"])).iter_errors(one))
+            return "; ".join(f"{error.json_path}: {error.message}" for error in broken) or None
+    return "no schema"
+
+
 def problem(one, version):
     """What is wrong with an object, or None."""
     try:
@@ -50,6 +76,9 @@ def problem(one, version):
             read = CUSTOM[one["kind"]].model_validate(one)
             unknown = unknown_keys(one, read.model_dump(mode="json", by_alias=True, exclude_unset=True))
             return f"unknown keys {unknown}" if unknown else None
+        if one["apiVersion"].startswith("gateway.networking.k8s.io/"):
+            broken = gateway_api(one)
+            return f"{one['kind']} {one['metadata']['name']}: {broken}" if broken else None
         kubernetes_validate.validate(one, version, strict=True)
     except Exception as error:  # each library has its own
         return f"{one['kind']} {one['metadata']['name']}: {str(error)[:300]}"

@@ -1,33 +1,37 @@
 """deploy/ without a cluster: the chart against helm, golden renderings, published schemas and policies; each rendered
-configuration against tollgate itself; the systemd unit, the compose files, the kustomize base, the Dockerfile.
+configuration against tollgate itself; mistakes in values; the systemd unit, the compose files, the kustomize base, the
+Dockerfile.
 
-TOLLGATE_UPDATE=1 writes the golden renderings, the chart's alerts and the kustomize base.
+TOLLGATE_UPDATE=1 writes the golden renderings, the chart's alerts and schema, and the kustomize base.
 """
 import base64
 import glob
+import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # not `from deploy import …`: that is this file
 sys.path[:0] = [PEERS, os.path.join(PEERS, "deploy")]
 import schemas  # noqa: E402
 import yaml  # noqa: E402
-from harness import BINARY, CACHE, REPO, check, figure, finish, free_port, keygen, read, say, start, status_of, until, workdir, write  # noqa: E402
+from harness import BINARY, CACHE, REPO, check, figure, finish, free_port, keygen, read, say, start, status_of, tollgate, until, workdir, write  # noqa: E402
 
 DEPLOY = os.path.join(REPO, "deploy")
 CHART = os.path.join(DEPLOY, "helm", "tollgate")
 TOOLS = os.path.join(CACHE, "deploy", "bin")
 VENV = os.path.join(CACHE, "venv-deploy", "bin")
 UPDATE = bool(os.environ.get("TOLLGATE_UPDATE"))
-# the first version with native sidecars on by default, and a later one
-VERSIONS = ("1.29", "1.33")
+# the oldest version that the chart takes, and a later one
+VERSIONS = ("1.30", "1.33")
 WORKLOADS = ("StatefulSet", "Deployment")
 HIGHEST_EXPOSURE = 2.0
-PAGES = ("kubernetes.md", "systemd.md", "compose.md")
+PAGES = ("kubernetes.md", "reach.md", "systemd.md", "compose.md")
 
 
 def run(*command, env=None):
@@ -66,10 +70,10 @@ def volume_kept(one):
     """Accepted data outlives the pod, the replica and the release. An edge accepts nothing before Kafka has it."""
     if one["kind"] == "Deployment":
         return True
-    mounts = {m["mountPath"]: m["name"] for m in gateway_container(one)["volumeMounts"]}
+    mounts = [m["name"] for m in gateway_container(one)["volumeMounts"] if m["mountPath"].startswith("/var/lib/tollgate")]
     claims = [c["metadata"]["name"] for c in one["spec"].get("volumeClaimTemplates", [])]
     kept = one["spec"].get("persistentVolumeClaimRetentionPolicy") == {"whenDeleted": "Retain", "whenScaled": "Retain"}
-    return mounts["/var/lib/tollgate"] in claims and kept
+    return "spool" in mounts and set(mounts) <= set(claims) and kept
 
 
 def probes(one):
@@ -82,9 +86,30 @@ def probes(one):
 
 def confined(one):
     """Pod Security Standards, `restricted`; and a root that is read-only."""
-    c, whole = gateway_container(one)["securityContext"], pod(one)
-    wanted = {"runAsNonRoot": True, "runAsUser": 65532, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
-    return wanted.items() <= c.items() and c["seccompProfile"]["type"] == "RuntimeDefault" and whole["securityContext"]["runAsNonRoot"]
+    c, whole = gateway_container(one).get("securityContext", {}), pod(one).get("securityContext", {})
+    wanted = {"runAsNonRoot": True, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
+    return wanted.items() <= c.items() and c["seccompProfile"]["type"] == "RuntimeDefault" and whole["runAsNonRoot"]
+
+
+def ids(one):
+    c, whole = gateway_container(one)["securityContext"], pod(one)["securityContext"]
+    return (c.get("runAsUser"), c.get("runAsGroup"), whole.get("fsGroup")) == (65532, 65532, 65532)
+
+
+def validated(one):
+    """An init container before tollgate validates what tollgate reads, as it reads it."""
+    containers = pod(one).get("initContainers", []) + pod(one)["containers"]
+    by = {c["name"]: c for c in containers}
+    first, own = by.get("validate", {"args": [""]}), by["tollgate"]
+    same = all(first.get(key) == own.get(key) for key in ("image", "env", "envFrom", "volumeMounts", "securityContext"))
+    return same and first["args"][0] == "validate" and list(by).index("validate") < list(by).index("tollgate")
+
+
+def stops_in_order(one):
+    """A gateway behind a Service goes on taking requests while its address is removed."""
+    sleep = gateway_container(one).get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    behind_a_service = "otlp-grpc" in [p["name"] for p in gateway_container(one)["ports"]]
+    return pod(one)["terminationGracePeriodSeconds"] >= sleep + 25 and (sleep >= 5 or not behind_a_service)
 
 
 def limits(one):
@@ -92,11 +117,12 @@ def limits(one):
     return {"cpu", "memory"} <= set(resources["requests"]) and "memory" in resources["limits"]
 
 
-POLICIES = {"confined": confined, "limits": limits, "volume_kept": volume_kept, "probes": probes,
+POLICIES = {"confined": confined, "ids": ids, "limits": limits, "volume_kept": volume_kept, "probes": probes, "validated": validated, "stops_in_order": stops_in_order,
+            "restarts": lambda one: "checksum/config" in one["spec"]["template"]["metadata"]["annotations"],
             "no_token": lambda one: pod(one)["automountServiceAccountToken"] is False,
             "parallel": lambda one: one["kind"] == "Deployment" or one["spec"]["podManagementPolicy"] == "Parallel"}
 # values that ask for an exception by name
-EXCEPTIONS = {("empty-dir", "volume_kept"), ("sidecar-plain", "no_token")}
+EXCEPTIONS = {("empty-dir", "volume_kept"), ("sidecar-token", "no_token"), ("openshift", "ids")}
 
 
 def of_their_schemas(name, objects, version=VERSIONS[-1]):
@@ -127,7 +153,13 @@ def names_are_defined(name, objects):
         if kind == "Service":
             wanted = [spec["selector"]] + [{"port": p["targetPort"]} for p in spec["ports"]]
         else:
-            wanted = [spec[key]["matchLabels"] for key in ("selector", "podSelector") if key in spec and kind != "ServiceMonitor"]
+            wanted = [spec[key]["matchLabels"] for key in ("selector", "podSelector") if "matchLabels" in spec.get(key, {}) and kind != "ServiceMonitor"]
+        backends = [p["backend"]["service"] for rule in spec.get("rules", []) for p in rule.get("http", {}).get("paths", [])]
+        backends += [b for rule in spec.get("rules", []) for b in rule.get("backendRefs", [])]
+        for backend in backends:
+            ports_of = [p for p in by.get(("Service", backend["name"]), {"spec": {"ports": []}})["spec"]["ports"]]
+            if not any(backend["port"] in (p["port"], {"name": p["name"]}) for p in ports_of):
+                broken.append(f"{kind} {title}: {backend}")
         for want in wanted:
             if not (want["port"] in ports if "port" in want else selects(want)):
                 broken.append(f"{kind} {title}: {want}")
@@ -140,8 +172,8 @@ def names_are_defined(name, objects):
             broken.append(f"{kind}: {target['name']} has replicas of its own")
         if kind == "ServiceMonitor":
             found = [s for s in objects if s["kind"] == "Service" and spec["selector"]["matchLabels"].items() <= s["metadata"]["labels"].items()]
-            if len(found) != len(workloads):
-                broken.append(f"{title}: {len(found)} services for {len(workloads)} workloads")
+            if len(found) != 1:
+                broken.append(f"{title}: {len(found)} services")
     check(f"{name}: every name that an object refers to exists", not broken, broken)
 
 
@@ -154,6 +186,9 @@ class Machine:
         self.work = work
         self.key = base64.b64encode(bytes(range(32))).decode()
         self.auditors = [keygen(os.path.join(work, f"auditor-{n}.key")) for n in (1, 2)]
+        keygen(os.path.join(work, "signing.key"), "--signing")
+        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=tollgate",
+            "-addext", "subjectAltName=DNS:tollgate.telemetry", "-keyout", os.path.join(work, "tls.key"), "-out", os.path.join(work, "tls.crt"))
 
     def prepare(self, text):
         """The configuration with its paths below the folder, and the environment that it needs."""
@@ -161,19 +196,41 @@ class Machine:
                          ("/var/lib/tollgate", "data")):
             os.makedirs(os.path.join(self.work, new), exist_ok=True)
             text = text.replace(old, os.path.join(self.work, new))
+        text = text.replace("/etc/tollgate/signing.key", os.path.join(self.work, "signing.key")).replace("/etc/tollgate/tls", self.work)
         for path in re.findall(r"\$\{file:([^}]+)\}", text):
-            write(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), self.key)
+            # another one for each file, because two accounts can't have one token
+            secret = base64.b64encode(hashlib.sha256(path.encode()).digest()).decode()
+            write(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), secret)
         variables = re.findall(r"\$\{env:(\w+)\}", text)
         known = {"AUDITOR_1": self.auditors[0], "AUDITOR_2": self.auditors[1], "POD_NAME": "tollgate-0"}
         return text, {name: known.get(name, self.key) for name in variables}
 
-    def problem(self, text):
-        """What `tollgate validate` says, or None."""
+    def problem(self, text, arguments=("validate", "--config=config.yaml")):
+        """What `tollgate validate` says, or None. The arguments are a container's, with the file's path last."""
         text, env = self.prepare(text)
         path = os.path.join(self.work, "tollgate.yaml")
         write(path, text)
-        code, out, err = run(BINARY, "validate", "--config", path, env={"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", **env})
+        code, out, err = run(BINARY, *arguments[:-1], re.sub("=.*", f"={path}", arguments[-1]), env={"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", **env})
         return None if code == 0 else err[-1500:]
+
+
+def copied_for_the_job(name, objects, copy, machine):
+    """The Job before an upgrade reads a copy of the configuration, with the secrets and the account of its role."""
+    title = copy["metadata"]["name"]
+    by = {(one["kind"], one["metadata"]["name"]): one for one in objects}
+    job, owner = by["Job", title], by["ConfigMap", title.removesuffix("-validate")]
+    workload = next(one for one in objects if one["kind"] in WORKLOADS and one["metadata"]["name"] == owner["metadata"]["name"])
+    check(f"{name}: {title} has the new configuration", copy["data"] == owner["data"])
+    hooks = [one["metadata"]["annotations"]["helm.sh/hook"] for one in (copy, job)]
+    check(f"{name}: {title} runs before an upgrade", hooks == ["pre-upgrade,pre-rollback"] * 2, hooks)
+    text, arguments = copy["data"]["config.yaml"], pod(job)["containers"][0]["args"]
+    broken = machine.problem(text.replace("endpoint: 0.0.0.0:13133", "endpoint: nowhere"), arguments)
+    check(f"{name}: {title} fails for a broken configuration alone", machine.problem(text, arguments) is None and "nowhere" in (broken or ""), broken)
+    check(f"{name}: {title} is not tried again", job["spec"]["backoffLimit"] == 0 and pod(job)["restartPolicy"] == "Never")
+    own, theirs = ({v["name"]: v for v in pod(one)["volumes"]} for one in (job, workload))
+    mounts = {m["name"] for m in pod(job)["containers"][0]["volumeMounts"]}
+    same = own["secrets"] == theirs["secrets"] and all(pod(job).get(key) == pod(workload).get(key) for key in ("serviceAccountName", "securityContext"))
+    check(f"{name}: {title} reads its copy, and what its role may read", own["config"]["configMap"]["name"] == title and same and mounts <= set(own), own)
 
 
 def configurations(name, objects, machine):
@@ -182,6 +239,9 @@ def configurations(name, objects, machine):
         if one["kind"] != "ConfigMap" or "config.yaml" not in one["data"]:
             continue
         title, text = one["metadata"]["name"], one["data"]["config.yaml"]
+        if title.endswith("-validate"):
+            copied_for_the_job(name, objects, one, machine)
+            continue
         problem = machine.problem(text)
         check(f"{name}: tollgate accepts the configuration {title}", problem is None, problem)
         owner = next(w for w in objects if w["kind"] in WORKLOADS and
@@ -248,39 +308,57 @@ def chart(machine):
     return rendered
 
 
-def refusals():
-    """Values that the chart must refuse, and a part of the message."""
-    base = os.path.join(CHART, "ci", "gateway-values.yaml")
-    fleet = os.path.join(CHART, "ci", "fleet-values.yaml")
-    sidecar = os.path.join(CHART, "ci", "sidecar-values.yaml")
-    for values, arguments, said in (
-        (base, ["--set", "gateway.replica=2"], "additional properties 'replica'"),
-        (base, ["--set", "replicas=2"], "additional properties 'replicas'"),
-        (base, ["--set", "gateway.spool.sise=1Gi"], "additional properties 'sise'"),
-        (base, ["--set", "gateway.config.exporter.x=1"], "additional properties 'exporter'"),
-        (base, ["--set", "kind=daemonset"], "/kind"),
-        (base, ["--set-json", "networkPolicy.clients=[]"], "/networkPolicy/clients"),
-        (base, ["--set-json", "gateway.resources.limits={\"memory\":null}"], "/gateway/resources/limits"),
-        (base, ["--set", "gateway.spool.emptyDir=true"], "gateway.spool.acceptLossOfUndeliveredData"),
-        (fleet, ["--set", "worker.spool.emptyDir=true"], "worker.spool.acceptLossOfUndeliveredData"),
-        (sidecar, ["--set", "sidecar.spool.emptyDir=true"], "sidecar.spool.acceptLossOfUndeliveredData"),
-        (fleet, ["--set", "edge.config.exporters.kafka.ack=spooled"], "edge.config.exporters.kafka.ack"),
-        (fleet, ["--set", "worker.partitions=1"], "at most one worker per partition"),
-        (base, ["--set-json", "gateway.config.processors.vault.recipients=[]"], "gateway.config.processors.vault.recipients"),
-        (base, ["--set-json", "gateway.config.processors.vault.store=null"], "gateway.config.processors.vault.store"),
-        (base, ["--set", "kind=fleet"], "brokers is empty"),
-        (base, ["--set", "kind=sidecar"], "sidecar.config.processors.vault.recipients"),
-    ):
-        code, _, err = template("--values", values, *arguments)
-        check(f"the chart refuses {arguments[1]}", code != 0 and said in err, err[-400:])
-    # the oldest version that the chart takes; there are no schemas of it to hold this against
-    code, _, err = template("--values", os.path.join(CHART, "ci", "sidecar-plain-values.yaml"), version="1.27")
-    check("a plain sidecar is rendered for 1.27", code == 0, err[-400:])
-    code, _, err = template("--values", sidecar, version="1.28")
-    check("the chart refuses a native sidecar before 1.29", code != 0 and "sidecar.native: false" in err, err[-400:])
-    schema = yaml.safe_load(read(os.path.join(CHART, "values.schema.json")))
-    open_maps = sorted(path for path, one in maps_of(schema) if "properties" in one and one.get("additionalProperties") is not False)
-    check("the schema of values closes every map with named keys", not open_maps, open_maps)
+def inside_of_values(schema):
+    """tollgate's schema as a part of the values': references from the whole's root, and a variable in place of a number or a flag."""
+    if isinstance(schema, list):
+        return [inside_of_values(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        schema = {**schema, "$ref": schema["$ref"].replace("#/", "#/$defs/tollgate/")}
+    kinds = [schema.get("type")] if isinstance(schema.get("type"), str) else schema.get("type")
+    if isinstance(kinds, list) and "string" not in kinds and {"integer", "number", "boolean"} & set(kinds):
+        schema = {**schema, "type": [*kinds, "string"], "pattern": r"\$\{"}
+    return {key: inside_of_values(value) for key, value in schema.items()}
+
+
+def schema_of_values():
+    """The chart's schema holds the schema that `tollgate schema` prints."""
+    path = os.path.join(CHART, "values.schema.json")
+    schema = json.loads(read(path))
+    own = json.loads(tollgate("schema")[1])
+    del own["$schema"]
+    schema["$defs"]["tollgate"] = inside_of_values(own)
+    same_or_write("values.schema.json of the chart", path, json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
+    own = {**schema, "$defs": {name: one for name, one in schema["$defs"].items() if name != "tollgate"}}
+    open_maps = sorted(path for path, one in maps_of(own) if "properties" in one and one.get("additionalProperties") is not False)
+    check("the schema of values closes every map with named keys", open_maps == ["#/$defs/role"], open_maps)
+    roles = [set(schema["properties"][role]["properties"]) for role in ("gateway", "edge", "worker", "sidecar")]
+    check("each role has the keys that all have", all(set(schema["$defs"]["role"]["properties"]) <= one for one in roles))
+
+
+def mistakes(work):
+    """Values that the chart must refuse, each with its message; without schema and checks that message is not there."""
+    bare = os.path.join(work, "bare")
+    shutil.copytree(CHART, bare)
+    os.remove(os.path.join(bare, "values.schema.json"))
+    os.remove(os.path.join(bare, "templates", "checks.yaml"))
+    rows = yaml.safe_load(read(os.path.join(PEERS, "deploy", "mistakes.yaml")))
+
+    def refused(number, row):
+        path = os.path.join(work, f"mistake-{number}.yaml")
+        write(path, yaml.safe_dump(row["values"]))
+        files = [a for f in (os.path.join(CHART, "ci", f"{row['of']}-values.yaml"), path) for a in ("--values", f)]
+        code, _, err = template(*files)
+        return code != 0 and row["says"] in err, row["says"] in template(*files, chart=bare)[2], err[-600:]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        answers = list(pool.map(refused, range(len(rows)), rows))
+    for row, (said, said_without, err) in zip(rows, answers):
+        if not said or said_without:
+            check(f"{row['of']}: {row['values']} is refused by its check: {row['says']}", False, err)
+    figure("mistakes that the chart refuses", sum(said and not without for said, without, _ in answers))
+    check("the chart refuses every mistake, each by its own check", all(said and not without for said, without, _ in answers))
 
 
 def maps_of(schema, path="#"):
@@ -304,7 +382,7 @@ def kustomize(machine, work):
     copied = os.path.join(work, "kustomize")
     shutil.copytree(os.path.join(DEPLOY, "kustomize"), copied)
     os.makedirs(os.path.join(copied, "example", "secrets"), exist_ok=True)
-    for name in ("honeycomb-api-key", "spool-key", "pseudonym-key", "admin-token"):
+    for name in ("honeycomb-api-key", "spool-key", "pseudonym-key", "admin-token", "scrape-token"):
         write(os.path.join(copied, "example", "secrets", name), machine.key)
     for name in ("base", "example"):
         code, out, err = run(os.path.join(TOOLS, "kustomize"), "build", os.path.join(copied, name))
@@ -404,8 +482,9 @@ def pages(machine, work):
 def main():
     work = workdir("deploy")
     machine = Machine(work)
+    schema_of_values()
     rendered = chart(machine)
-    for step in (refusals, lambda: probes_answer(rendered["gateway"], machine), lambda: kustomize(machine, work),
+    for step in (lambda: mistakes(work), lambda: probes_answer(rendered["gateway"], machine), lambda: kustomize(machine, work),
                  lambda: manifests(machine), lambda: systemd(machine, work), lambda: compose(machine), dockerfile,
                  lambda: pages(machine, work)):
         step()

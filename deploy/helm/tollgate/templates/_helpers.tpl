@@ -20,8 +20,8 @@
 {{- end }}
 
 {{- define "tollgate.serviceAccountName" -}}
-{{- if .Values.serviceAccount.create }}{{ default (include "tollgate.fullname" .) .Values.serviceAccount.name }}
-{{- else }}{{ default "default" .Values.serviceAccount.name }}
+{{- with (index .root.Values .role).serviceAccount }}
+{{- .name | default (.create | ternary (include "tollgate.roleName" $) "default") }}
 {{- end }}
 {{- end }}
 
@@ -45,68 +45,91 @@ labels:
   {{- include "tollgate.labels" . | nindent 2 }}
 {{- end }}
 
-{{- /* Fails for values that would lose data or that tollgate would refuse at its start. */ -}}
-{{- define "tollgate.check" -}}
-{{- $role := .role }}
-{{- $values := index .root.Values .role -}}
-{{- with $values.spool }}
-{{- if and .emptyDir (not .acceptLossOfUndeliveredData) }}
-{{- fail (printf "%s.spool.emptyDir: accepted data that was not yet delivered would be deleted with the pod. Leave it false, or also set %s.spool.acceptLossOfUndeliveredData: true" $role $role) }}
-{{- end }}
-{{- end }}
-{{- with dig "processors" "vault" nil $values.config }}
-{{- if not .recipients }}
-{{- fail (printf "%s.config.processors.vault.recipients is empty: list the auditors' public keys (tollgate vault keygen)" $role) }}
-{{- end }}
-{{- if not .store }}
-{{- fail (printf "%s.config.processors.vault.store is empty: set s3 or directory" $role) }}
-{{- end }}
-{{- end }}
-{{- if eq $role "edge" }}
-{{- range $name, $exporter := $values.config.exporters }}
-{{- if and (kindIs "map" $exporter) (eq (default "" $exporter.ack) "spooled") }}
-{{- fail (printf "edge.config.exporters.%s.ack: spooled needs a volume that outlives the pod, which edges don't have" $name) }}
-{{- end }}
-{{- if and (eq $name "kafka") (not $exporter.brokers) }}
-{{- fail "edge.config.exporters.kafka.brokers is empty: list host:port of some brokers" }}
-{{- end }}
-{{- end }}
-{{- end }}
-{{- if eq $role "worker" }}
-{{- if not (dig "receivers" "kafka" "brokers" nil $values.config) }}
-{{- fail "worker.config.receivers.kafka.brokers is empty: list host:port of some brokers" }}
-{{- end }}
-{{- if gt (int $values.replicas) (int $values.partitions) }}
-{{- fail (printf "worker.replicas: %d workers for %d partitions; at most one worker per partition" (int $values.replicas) (int $values.partitions)) }}
-{{- end }}
-{{- end }}
-{{- if eq $role "sidecar" }}
-{{- if not $values.containers }}
-{{- fail "sidecar.containers is empty: list your app's containers" }}
-{{- end }}
-{{- if and $values.native (semverCompare "<1.29-0" .root.Capabilities.KubeVersion.Version) }}
-{{- fail "sidecar.native needs Kubernetes 1.29: set sidecar.native: false" }}
-{{- end }}
-{{- end }}
+{{- /* The scalar at a path of a map, "" where there is none: (list MAP "key" "key" …). */ -}}
+{{- define "tollgate.get" -}}
+{{- $here := first . }}
+{{- range rest . }}{{ $here = kindIs "map" $here | ternary (index (kindIs "map" $here | ternary $here dict) .) nil }}{{ end }}
+{{- if kindIs "float64" $here }}{{ printf "%.0f" $here }}{{ else if not (or (kindIs "invalid" $here) (kindIs "map" $here)) }}{{ $here }}{{ end }}
 {{- end }}
 
-{{- /* The container of tollgate; `native: true` makes it a native sidecar. */ -}}
-{{- define "tollgate.container" -}}
+{{- /* The folder of a vault that is a directory. */ -}}
+{{- define "tollgate.vaultDirectory" -}}
+{{- $config := (index .root.Values .role).config }}
+{{- $path := list $config "processors" "vault" "store" "directory" }}
+{{- include "tollgate.get" $path | default (include "tollgate.get" (append $path "path")) }}
+{{- end }}
+
+{{- /* The same, if a volume of its own holds it. */ -}}
+{{- define "tollgate.vaultMount" -}}
+{{- if dig "vault" "ownVolume" false (index .root.Values .role) }}{{ include "tollgate.vaultDirectory" . }}{{ end }}
+{{- end }}
+
+{{- /* The configuration, with the signing key that `signingKeys` gives the pod. */ -}}
+{{- define "tollgate.config" -}}
+{{- $config := deepCopy (index .root.Values .role).config }}
+{{- if and .root.Values.signingKeys.secretName (dig "processors" "vault" nil $config) }}
+{{- $_ := set $config.processors.vault "signing_key" "/etc/tollgate/signing.key" }}
+{{- end }}
+{{- toYaml $config }}
+{{- end }}
+
+{{- /* What the containers of `run` and of `validate` have in common. The Job passes the name of a pod. */ -}}
+{{- define "tollgate.surroundings" -}}
 {{- $image := .root.Values.image }}
 {{- $values := index .root.Values .role -}}
+image: {{ $image.repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default .root.Chart.AppVersion $image.tag }}{{ end }}
+imagePullPolicy: {{ $image.pullPolicy }}
+env:
+  - name: POD_NAME
+    {{- if .podName }}
+    value: {{ .podName }}
+    {{- else }}
+    valueFrom: { fieldRef: { fieldPath: metadata.name } }
+    {{- end }}
+  {{- with $values.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with $values.envFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+resources:
+  {{- toYaml $values.resources | nindent 2 }}
+{{- with .root.Values.securityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+volumeMounts:
+  # The folder and not the file by `subPath`, because the kubelet never updates a `subPath`.
+  - { name: config, mountPath: /etc/tollgate/config, readOnly: true }
+  - { name: secrets, mountPath: /etc/tollgate/secrets, readOnly: true }
+  {{- if .root.Values.signingKeys.secretName }}
+  - { name: signing-keys, mountPath: /etc/tollgate/signing.key, subPathExpr: $(POD_NAME), readOnly: true }
+  {{- end }}
+  - { name: {{ eq .role "edge" | ternary "work" "spool" }}, mountPath: /var/lib/tollgate }
+  {{- with include "tollgate.vaultMount" . }}
+  # A folder of the volume, which has a `lost+found` of its own.
+  - { name: vault, mountPath: {{ . }}, subPath: vault }
+  {{- end }}
+  {{- with $values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{- define "tollgate.validate" -}}
+- name: validate
+  args: [validate, --config=/etc/tollgate/config/config.yaml]
+  {{- include "tollgate.surroundings" . | nindent 2 }}
+{{- end }}
+
+{{- /* The container of tollgate. Beside an app it is a native sidecar: it starts before the app and stops after it. */ -}}
+{{- define "tollgate.container" -}}
+{{- $values := index .root.Values .role -}}
 - name: tollgate
-  image: {{ $image.repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default .root.Chart.AppVersion $image.tag }}{{ end }}
-  imagePullPolicy: {{ $image.pullPolicy }}
-  {{- if .native }}
+  {{- if eq .role "sidecar" }}
   restartPolicy: Always
   {{- end }}
   args: [run, --watch, --config=/etc/tollgate/config/config.yaml]
-  env:
-    - name: POD_NAME
-      valueFrom: { fieldRef: { fieldPath: metadata.name } }
-    {{- with $values.extraEnv }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
   ports:
     {{- if has .role (list "gateway" "edge") }}
     - { name: otlp-grpc, containerPort: 4317 }
@@ -119,67 +142,91 @@ labels:
   livenessProbe: { httpGet: { path: /livez, port: health }, periodSeconds: 10, failureThreshold: 3 }
   # `/readyz` also fails while the spool is full: only where a Service has other replicas to choose.
   readinessProbe: { httpGet: { path: {{ has .role (list "gateway" "edge") | ternary "/readyz" "/" }}, port: health }, periodSeconds: 5 }
-  resources:
-    {{- toYaml $values.resources | nindent 4 }}
-  securityContext:
-    runAsNonRoot: true
-    runAsUser: 65532
-    runAsGroup: 65532
-    allowPrivilegeEscalation: false
-    readOnlyRootFilesystem: true
-    capabilities: { drop: [ALL] }
-    seccompProfile: { type: RuntimeDefault }
-  volumeMounts:
-    # The folder and not the file by `subPath`, because the kubelet never updates a `subPath`.
-    - { name: config, mountPath: /etc/tollgate/config, readOnly: true }
-    - { name: secrets, mountPath: /etc/tollgate/secrets, readOnly: true }
-    - { name: {{ eq .role "edge" | ternary "work" "spool" }}, mountPath: /var/lib/tollgate }
-    {{- with $values.extraVolumeMounts }}
+  {{- with $values.lifecycle }}
+  lifecycle:
     {{- toYaml . | nindent 4 }}
-    {{- end }}
+  {{- end }}
+  {{- include "tollgate.surroundings" . | nindent 2 }}
+{{- end }}
+
+{{- /* What a pod of a workload and the pod of the Job have in common: who it is, what it may, and what it reads. */ -}}
+{{- define "tollgate.identity" -}}
+enableServiceLinks: false
+{{- with .root.Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "tollgate.volumes" -}}
+{{- $values := index .root.Values .role -}}
+- name: secrets
+  {{- with $values.secrets.secretProviderClass }}
+  csi: { driver: secrets-store.csi.k8s.io, readOnly: true, volumeAttributes: { secretProviderClass: {{ . | quote }} } }
+  {{- else }}
+  secret: { secretName: {{ $values.secrets.secretName }}, defaultMode: 0440 }
+  {{- end }}
+{{- with .root.Values.signingKeys.secretName }}
+- name: signing-keys
+  secret: { secretName: {{ . }}, defaultMode: 0440 }
+{{- end }}
+{{- with $values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "tollgate.placement" -}}
+{{- $values := index .root.Values .role }}
+{{- range $key := list "nodeSelector" "tolerations" "affinity" "priorityClassName" }}
+{{- with index $values $key }}
+{{ $key }}: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "tollgate.podTemplate" -}}
 {{- $root := .root }}
 {{- $values := index .root.Values .role -}}
-{{- $native := and (eq .role "sidecar") $values.native }}
-{{- $container := include "tollgate.container" (dict "root" .root "role" .role "native" $native) -}}
+{{- $sidecar := eq .role "sidecar" -}}
 metadata:
   labels:
     {{- include "tollgate.selectorLabels" . | nindent 4 }}
     {{- with $values.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- with $values.podAnnotations }}
   annotations:
+    checksum/config: {{ include "tollgate.config" . | sha256sum }}
+    {{- with $values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
-  {{- end }}
-spec:
-  serviceAccountName: {{ include "tollgate.serviceAccountName" $root }}
-  automountServiceAccountToken: {{ and (eq .role "sidecar") $values.mountServiceAccountToken | default false }}
-  enableServiceLinks: false
-  terminationGracePeriodSeconds: {{ $root.Values.terminationGracePeriodSeconds }}
-  securityContext:
-    runAsNonRoot: true
-    fsGroup: 65532
-    fsGroupChangePolicy: OnRootMismatch
-    seccompProfile: { type: RuntimeDefault }
-  {{- with $root.Values.image.pullSecrets }}
-  imagePullSecrets:
-    {{- range . }}
-    - name: {{ . }}
     {{- end }}
-  {{- end }}
-  {{- if $native }}
+spec:
+  serviceAccountName: {{ include "tollgate.serviceAccountName" . }}
+  automountServiceAccountToken: {{ and $sidecar $values.mountServiceAccountToken | default false }}
+  terminationGracePeriodSeconds: {{ $root.Values.terminationGracePeriodSeconds }}
+  {{- include "tollgate.identity" . | nindent 2 }}
+  {{- if or $values.initContainers $root.Values.validation.initContainer $sidecar }}
   initContainers:
-    {{- $container | nindent 4 }}
+    {{- with $values.initContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+    {{- if $root.Values.validation.initContainer }}
+    {{- include "tollgate.validate" . | nindent 4 }}
+    {{- end }}
+    {{- if $sidecar }}
+    {{- include "tollgate.container" . | nindent 4 }}
+    {{- end }}
   {{- end }}
   containers:
-    {{- if not $native }}
-    {{- $container | nindent 4 }}
-    {{- end }}
-    {{- if eq .role "sidecar" }}
+    {{- if $sidecar }}
     {{- toYaml $values.containers | nindent 4 }}
+    {{- else }}
+    {{- include "tollgate.container" . | nindent 4 }}
     {{- end }}
     {{- with $values.extraContainers }}
     {{- toYaml . | nindent 4 }}
@@ -187,23 +234,15 @@ spec:
   volumes:
     - name: config
       configMap: { name: {{ include "tollgate.roleName" . }} }
-    - name: secrets
-      {{- with $root.Values.secrets.secretProviderClass }}
-      csi: { driver: secrets-store.csi.k8s.io, readOnly: true, volumeAttributes: { secretProviderClass: {{ . | quote }} } }
-      {{- else }}
-      secret: { secretName: {{ $root.Values.secrets.secretName }}, defaultMode: 0440 }
-      {{- end }}
     {{- if eq .role "edge" }}
     # Holds no accepted data: an edge answers OK when Kafka has it.
     - name: work
-      emptyDir: { sizeLimit: 4Gi }
+      emptyDir: { sizeLimit: {{ $values.workSize }} }
     {{- else if $values.spool.emptyDir }}
     - name: spool
       emptyDir: { sizeLimit: {{ $values.spool.size }} }
     {{- end }}
-    {{- with $values.extraVolumes }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- include "tollgate.volumes" . | nindent 4 }}
   {{- if $root.Values.topologySpread.enabled }}
   topologySpreadConstraints:
     {{- $context := . }}
@@ -216,9 +255,5 @@ spec:
           {{- include "tollgate.selectorLabels" $context | nindent 10 }}
     {{- end }}
   {{- end }}
-  {{- range $key := list "nodeSelector" "tolerations" "affinity" "priorityClassName" }}
-  {{- with index $values $key }}
-  {{ $key }}: {{ toYaml . | nindent 4 }}
-  {{- end }}
-  {{- end }}
+  {{- include "tollgate.placement" . | nindent 2 }}
 {{- end }}
