@@ -4,7 +4,6 @@
 
 use genai::ItemFacts;
 
-use super::constants::has_word;
 use super::observation::trouble;
 
 /// Finish reasons: the normalised spelling, and all spellings.
@@ -24,6 +23,11 @@ const FINISH_REASONS: [(&str, &str); 6] = [
     ),
     ("max_turns", "max_turns error_max_turns"),
 ];
+
+/// Whether the list, a text of words between spaces, has the word.
+pub(super) fn has_word(list: &str, word: &str) -> bool {
+    list.split_ascii_whitespace().any(|known| known == word)
+}
 
 /// The normalised spelling of a finish reason; unknown ones are returned unchanged.
 pub(super) fn normalize_finish_reason(reason: &str) -> &str {
