@@ -9,16 +9,64 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet, HashSetExt as _};
 use parking_lot::Mutex;
+use serde::Deserialize;
 
 use runs::{
-    Alert, BudgetState, InvestigationStats, MeasureAggregate, RunBudget, RunDetail, RunRecord, RunSource, RunSums,
-    run_key,
+    Alert, BudgetState, FirstRuns, InvestigationStats, MeasureAggregate, RunBudget, RunDetail, RunRecord, RunSource,
+    RunSums, RunView, UNATTRIBUTED, run_key,
 };
 
 use super::store::{HistoryStore, StoreError};
 
 /// The file, once it is open.
 pub type SharedHistoryStore = Arc<Mutex<Option<HistoryStore>>>;
+
+/// The runs that a list shows: those with all these names.
+#[derive(Default, Deserialize)]
+pub struct RunFilter {
+    tenant: Option<String>,
+    feature: Option<String>,
+    service: Option<String>,
+    model: Option<String>,
+    state: Option<String>,
+    session: Option<String>,
+    incident: Option<String>,
+    /// Also selects the account if several have a run with the same id.
+    pub account: Option<String>,
+}
+
+impl RunFilter {
+    /// The names that are set, with their parameters.
+    pub fn names(&self) -> impl Iterator<Item = (&'static str, &str)> + Clone {
+        let names = [
+            ("tenant", &self.tenant),
+            ("feature", &self.feature),
+            ("service", &self.service),
+            ("model", &self.model),
+            ("state", &self.state),
+            ("session", &self.session),
+            ("incident", &self.incident),
+            ("account", &self.account),
+        ];
+        names.into_iter().filter_map(|(parameter, name)| Some((parameter, name.as_deref()?)))
+    }
+
+    pub fn matches(&self, run: &RunRecord<'_>) -> bool {
+        self.names().all(|(parameter, wanted)| {
+            let name = match parameter {
+                "tenant" => run.tenant,
+                "feature" => run.feature,
+                "service" => run.service,
+                "model" => return run.models.iter().any(|(model, _)| *model == wanted),
+                "state" => Some(run.state.as_str()),
+                "session" => Some(run.session),
+                "incident" => run.incident,
+                _ => Some(run.account),
+            };
+            name.unwrap_or(UNATTRIBUTED) == wanted
+        })
+    }
+}
 
 /// See the module documentation.
 #[derive(Clone, Default)]
@@ -30,14 +78,14 @@ pub struct RunBoard {
 impl RunBoard {
     /// Calls `visit` with each run of which the gateway heard later than `from` (unix ns), whatever its own times, and
     /// with each that is not over.
-    pub fn visit_runs(&self, from: u64, visit: &mut dyn FnMut(RunRecord)) {
+    pub fn visit_runs(&self, from: u64, visit: &mut dyn FnMut(&RunRecord<'_>)) {
         let store = self.store.lock();
         let mut seen: HashSet<u64> = HashSet::new();
         for source in &self.sources {
             source.visit_runs(&mut |key, run| {
                 let is_new = seen.insert(key);
-                if let Some(run) = run.filter(|_| is_new) {
-                    visit(run);
+                if let Some(run) = run.filter(|_| is_new).and_then(RunRecord::decode) {
+                    visit(&run);
                 }
             });
         }
@@ -53,19 +101,27 @@ impl RunBoard {
         }
     }
 
-    /// The runs that `keep` chooses.
-    pub fn select_runs(&self, from: u64, keep: impl Fn(&RunRecord) -> bool) -> Vec<RunRecord> {
-        let mut runs = Vec::new();
-        self.visit_runs(from, &mut |run| runs.extend(keep(&run).then_some(run)));
-        runs
+    /// The runs that come first by `rank`, at most `limit`. `None`: not wanted.
+    pub fn first_runs<R: Ord>(
+        &self,
+        from: u64,
+        limit: usize,
+        rank: impl Fn(&RunRecord<'_>) -> Option<R>,
+    ) -> FirstRuns<R> {
+        let mut first = FirstRuns::new(limit);
+        self.visit_runs(from, &mut |run| {
+            if let Some(rank) = rank(run) {
+                first.add(rank, run);
+            }
+        });
+        first
     }
 
-    /// The latest runs that `keep` chooses, live ones first, at most `limit`.
-    pub fn latest_runs(&self, from: u64, limit: usize, keep: impl Fn(&RunRecord) -> bool) -> Vec<RunDetail> {
-        let mut runs = self.select_runs(from, keep);
-        runs.sort_by_key(|run| (!run.is_live(), Reverse(run.at)));
-        runs.truncate(limit);
-        let keys: Vec<u64> = runs.iter().map(RunRecord::key).collect();
+    /// The latest runs that `filter` chooses, live ones first, at most `limit`.
+    pub fn latest_runs(&self, from: u64, limit: usize, filter: &RunFilter) -> Vec<RunDetail> {
+        let rank = |run: &RunRecord<'_>| filter.matches(run).then_some((!run.state.is_live(), Reverse(run.last)));
+        let runs = self.first_runs(from, limit, rank).into_views();
+        let keys: Vec<u64> = runs.iter().map(RunView::key).collect();
         let mut found: HashMap<u64, RunDetail> = self.find_runs(&keys).into_iter().collect();
         keys.iter().filter_map(|key| found.remove(key)).collect()
     }
@@ -96,13 +152,16 @@ impl RunBoard {
     ///
     /// # Errors
     /// The file is not open, or can't be read or written.
-    pub fn erase_runs(&self, is_wanted: impl Fn(&RunRecord) -> bool, now: u64) -> Result<usize, StoreError> {
+    pub fn erase_runs(&self, is_wanted: impl Fn(&RunRecord<'_>) -> bool, now: u64) -> Result<usize, StoreError> {
         let mut store = self.store.lock();
         let store = store.as_mut().ok_or(StoreError::Closed)?;
         let mut erased = HashSet::new();
-        store.visit_runs(0, &mut |key, run| erased.extend(is_wanted(&run).then_some(key)))?;
+        store.visit_runs(0, &mut |key, run| erased.extend(is_wanted(run).then_some(key)))?;
         for source in &self.sources {
-            source.visit_runs(&mut |key, run| erased.extend(run.is_some_and(|run| is_wanted(&run)).then_some(key)));
+            source.visit_runs(&mut |key, run| {
+                let run = run.and_then(RunRecord::decode);
+                erased.extend(run.is_some_and(|run| is_wanted(&run)).then_some(key));
+            });
         }
         let erased: Vec<u64> = erased.into_iter().collect();
         store.erase(&erased, now)?;
@@ -120,6 +179,19 @@ impl RunBoard {
         self.accounts().into_iter().filter(|account| self.find_run(account, id).is_some()).collect()
     }
 
+    /// The account of a run: `account` if it is given, else the one that has the id; if several have it, these as an
+    /// error.
+    ///
+    /// # Errors
+    /// The accounts, of which one must be given.
+    pub fn resolve_account(&self, account: Option<String>, id: &str) -> Result<Option<String>, Vec<String>> {
+        if account.is_some() {
+            return Ok(account);
+        }
+        let mut accounts = self.accounts_with_run(id);
+        if accounts.len() > 1 { Err(accounts) } else { Ok(accounts.pop()) }
+    }
+
     /// The run's state relative to its iteration ceiling.
     pub fn budget(&self, account: &str, id: &str) -> Option<RunBudget> {
         let view = self.find_run(account, id)?.view;
@@ -135,7 +207,7 @@ impl RunBoard {
     /// Sums over the runs of which the gateway heard later than `from`, live ones up to now.
     pub fn sums(&self, from: u64) -> RunSums {
         let mut sums = RunSums::default();
-        self.visit_runs(from, &mut |run| sums.add_run(&run));
+        self.visit_runs(from, &mut |run| sums.add_run(run));
         sums.finish()
     }
 

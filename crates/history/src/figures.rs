@@ -5,11 +5,11 @@
 //! `pages`.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
+use super::board::RunBoard;
+use super::name_sums::{NameCounts, NameSums};
 use super::usage::CallsWithoutUsage;
-use runs::{RunRecord, ToolTotals, UNATTRIBUTED, UsageSum};
+use runs::{FirstRuns, LargestFirst, RunRecord, RunView, ToolTotals, UNATTRIBUTED, UsageSum};
 
 pub const DAY: u64 = 24 * 3_600_000_000_000;
 /// Steps of a sparkline, the series of values through a window.
@@ -40,8 +40,8 @@ impl TimeWindow {
 
     /// Time at which a run counts in the window, if it does: its last event once it is over, the window's end while it
     /// is live.
-    pub fn counting_time(&self, run: &RunRecord) -> Option<u64> {
-        if run.is_live() { Some(self.to) } else { Some(run.at).filter(|at| self.contains(*at)) }
+    pub fn counting_time(&self, run: &RunRecord<'_>) -> Option<u64> {
+        if run.state.is_live() { Some(self.to) } else { Some(run.last).filter(|at| self.contains(*at)) }
     }
 
     /// The same window a day before.
@@ -96,9 +96,6 @@ impl CostShare {
     }
 }
 
-/// Names that occurred together, and how often; most frequent first.
-pub type NameCounts<const N: usize> = Vec<([String; N], u64)>;
-
 /// The figures of a window, as a page shows them.
 pub struct WindowFigures {
     pub window: TimeWindow,
@@ -121,7 +118,7 @@ pub struct WindowFigures {
     pub by_model: Vec<CostShare>,
     pub by_feature: Vec<CostShare>,
     /// Tools with failures or denials, most first.
-    pub tools: Vec<(Arc<str>, ToolTotals)>,
+    pub tools: Vec<([Box<str>; 1], ToolTotals)>,
     /// Denied permissions: tool, source of the denial.
     pub denials: NameCounts<2>,
     /// Model calls that were refused, rate-limited or overloaded: reason, provider.
@@ -132,9 +129,9 @@ pub struct WindowFigures {
     /// Model calls whose client reported no usage.
     pub no_usage: CallsWithoutUsage,
     /// Longest runs, including live ones.
-    pub longest: Vec<RunRecord>,
+    pub longest: Vec<RunView>,
     /// Most expensive runs, including live ones.
-    pub most_expensive: Vec<RunRecord>,
+    pub most_expensive: Vec<RunView>,
 }
 
 #[derive(Clone, Default)]
@@ -143,41 +140,41 @@ struct RunTally {
     durations: Vec<u64>,
 }
 
+/// Averages over runs; `None`: over nothing.
+#[derive(Default)]
+pub struct RunAverages {
+    /// Iterations per run.
+    pub iterations: Option<f64>,
+    /// 95th percentile of time per run, s: the nearest rank.
+    pub p95: Option<f64>,
+    /// Share of finished runs that failed or were killed: the result of a live run is unknown.
+    pub failure: Option<f64>,
+    /// USD per run; `None` if nothing has a price.
+    pub cost: Option<f64>,
+    /// Share of tool calls that failed.
+    pub tool_failure: Option<f64>,
+}
+
 impl RunTally {
-    fn add(&mut self, run: &RunRecord, sum: &UsageSum) {
+    fn add(&mut self, run: &RunRecord<'_>, sum: &UsageSum) {
         self.sum.add(sum);
         self.durations.push(run.duration);
     }
 
-    fn average(count: u64, sum: f64) -> Option<f64> {
-        (count > 0).then(|| sum / count as f64)
-    }
-
-    fn iterations(&self) -> Option<f64> {
-        Self::average(self.sum.runs, self.sum.iterations as f64)
-    }
-
-    /// `None` if no run is over: the result of a live run is unknown.
-    fn failure(&self) -> Option<f64> {
-        Self::average(self.sum.finished(), self.sum.failed as f64)
-    }
-
-    /// `None` if nothing has a price.
-    fn cost(&self) -> Option<f64> {
-        let atto = runs::amounts::cost_if_priced(self.sum.atto_usd, self.sum.unpriced)?;
-        Self::average(self.sum.runs, atto as f64 / 1e18)
-    }
-
-    /// Nearest rank, in seconds.
-    fn p95(&mut self) -> Option<f64> {
-        let rank = (self.durations.len() * 95).div_ceil(100).checked_sub(1)?;
-        let (_, value, _) = self.durations.select_nth_unstable(rank);
-        Some(*value as f64 / 1e9)
+    fn averages(&mut self) -> RunAverages {
+        let sum = &self.sum;
+        let average = |count: u64, sum: f64| (count > 0).then(|| sum / count as f64);
+        let cost = runs::amounts::cost_if_priced(sum.atto_usd, sum.unpriced);
+        let rank = (self.durations.len() * 95).div_ceil(100).checked_sub(1);
+        RunAverages {
+            iterations: average(sum.runs, sum.iterations as f64),
+            p95: rank.map(|rank| *self.durations.select_nth_unstable(rank).1 as f64 / 1e9),
+            failure: average(sum.finished(), sum.failed as f64),
+            cost: cost.and_then(|atto| average(sum.runs, atto as f64 / 1e18)),
+            tool_failure: average(sum.tool_calls, sum.tool_failures as f64),
+        }
     }
 }
-
-/// Sums by account and name.
-type ShareSums = HashMap<(Arc<str>, Arc<str>), UsageSum>;
 
 /// Adds up runs one by one.
 pub struct FigureBuilder {
@@ -187,17 +184,17 @@ pub struct FigureBuilder {
     day_before: RunTally,
     steps: Vec<RunTally>,
     most_iterations: u64,
-    tenants: ShareSums,
-    models: ShareSums,
-    features: ShareSums,
-    tools: HashMap<Arc<str>, ToolTotals>,
-    denials: BTreeMap<[Arc<str>; 2], u64>,
-    troubles: BTreeMap<[Arc<str>; 2], u64>,
-    fallbacks: BTreeMap<[Arc<str>; 6], u64>,
-    no_usage: BTreeMap<(Arc<str>, Arc<str>), u64>,
-    longest: TopRuns,
-    most_expensive: TopRuns,
-    nobody: Arc<str>,
+    /// By account and name, as models and features.
+    tenants: NameSums<2, UsageSum>,
+    models: NameSums<2, UsageSum>,
+    features: NameSums<2, UsageSum>,
+    tools: NameSums<1, ToolTotals>,
+    denials: NameSums<2, u64>,
+    troubles: NameSums<2, u64>,
+    fallbacks: NameSums<6, u64>,
+    no_usage: NameSums<2, u64>,
+    longest: FirstRuns<LargestFirst>,
+    most_expensive: FirstRuns<LargestFirst>,
 }
 
 impl FigureBuilder {
@@ -209,17 +206,16 @@ impl FigureBuilder {
             day_before: RunTally::default(),
             steps: vec![RunTally::default(); SPARKLINE_STEPS],
             most_iterations: 0,
-            tenants: HashMap::new(),
-            models: HashMap::new(),
-            features: HashMap::new(),
-            tools: HashMap::new(),
-            denials: BTreeMap::new(),
-            troubles: BTreeMap::new(),
-            fallbacks: BTreeMap::new(),
-            no_usage: BTreeMap::new(),
-            longest: TopRuns::default(),
-            most_expensive: TopRuns::default(),
-            nobody: "".into(),
+            tenants: NameSums::default(),
+            models: NameSums::default(),
+            features: NameSums::default(),
+            tools: NameSums::default(),
+            denials: NameSums::default(),
+            troubles: NameSums::default(),
+            fallbacks: NameSums::default(),
+            no_usage: NameSums::default(),
+            longest: FirstRuns::new(MAX_RUN_ROWS),
+            most_expensive: FirstRuns::new(MAX_RUN_ROWS),
         }
     }
 
@@ -228,9 +224,9 @@ impl FigureBuilder {
         self.yesterday.from
     }
 
-    pub fn add(&mut self, run: &RunRecord) {
+    pub fn add(&mut self, run: &RunRecord<'_>) {
         let Some(at) = self.window.counting_time(run) else {
-            if self.yesterday.contains(run.at) {
+            if self.yesterday.contains(run.last) {
                 self.day_before.add(run, &UsageSum::of_run(run));
             }
             return;
@@ -240,129 +236,84 @@ impl FigureBuilder {
         let step = self.window.step_index(at).and_then(|step| self.steps.get_mut(step));
         step.into_iter().for_each(|step| step.add(run, &sum));
         self.most_iterations = self.most_iterations.max(run.iterations);
-        for (tenant, share) in UsageSum::of_tenants(run) {
-            let key = self.owned_name(run, tenant);
-            add_share(&mut self.tenants, key, &share);
+        for (tenant, share) in sum.by_tenant(run) {
+            self.tenants.entry(owned_name(run, tenant)).add(&share);
         }
-        let key = self.owned_name(run, run.feature.as_ref());
-        add_share(&mut self.features, key, &sum);
+        self.features.entry(owned_name(run, run.feature)).add(&sum);
         for (model, share) in &run.models {
-            let key = (Arc::clone(&self.nobody), Arc::clone(model));
-            add_share(&mut self.models, key, &UsageSum::of_share(run, share));
+            self.models.entry(["", model]).add(&UsageSum::of_share(run, share));
             if share.no_usage > 0 {
-                let service = run.service.as_ref().unwrap_or(&self.nobody);
-                *self.no_usage.entry((Arc::clone(model), Arc::clone(service))).or_default() += share.no_usage;
+                *self.no_usage.entry([model, run.service.unwrap_or("")]) += share.no_usage;
             }
         }
         for (tool, usage) in &run.tools {
-            self.tools.entry(Arc::clone(tool)).or_default().add(usage);
+            self.tools.entry([tool]).add(usage);
         }
-        run.denials.iter().for_each(|(names, count)| *self.denials.entry(names.clone()).or_default() += count);
-        run.troubles.iter().for_each(|(names, count)| *self.troubles.entry(names.clone()).or_default() += count);
+        run.denials.iter().for_each(|(names, count)| *self.denials.entry(*names) += count);
+        run.troubles.iter().for_each(|(names, count)| *self.troubles.entry(*names) += count);
         for ([reason, provider, from, to], count) in &run.fallbacks {
-            let [tenant, template] = [&run.tenant, &run.template].map(|name| name.as_ref().unwrap_or(&self.nobody));
-            let names = [reason, provider, from, to, tenant, template].map(Arc::clone);
-            *self.fallbacks.entry(names).or_default() += count;
+            let [tenant, template] = [run.tenant, run.template].map(Option::unwrap_or_default);
+            *self.fallbacks.entry([reason, provider, from, to, tenant, template]) += count;
         }
-        self.longest.add(run.duration.into(), run);
-        self.most_expensive.add(sum.atto_usd, run);
-    }
-
-    /// The account and name of a share. What belongs to nobody is one share of all accounts.
-    fn owned_name(&self, run: &RunRecord, name: Option<&Arc<str>>) -> (Arc<str>, Arc<str>) {
-        match name {
-            Some(name) => (Arc::clone(&run.account), Arc::clone(name)),
-            None => (Arc::clone(&self.nobody), UNATTRIBUTED.into()),
-        }
+        self.longest.add(Reverse((run.duration.into(), run.last)), run);
+        self.most_expensive.add(Reverse((sum.atto_usd, run.last)), run);
     }
 
     pub fn finish(mut self) -> WindowFigures {
-        let (current, day_before, steps) = (&mut self.current, &mut self.day_before, &mut self.steps);
-        let metric = |value, yesterday, series| WindowMetric { value, yesterday, series };
-        let p95 = metric(current.p95(), day_before.p95(), steps.iter_mut().map(RunTally::p95).collect());
-        let series = |value: fn(&RunTally) -> Option<f64>| steps.iter().map(value).collect();
+        let (current, day_before) = (self.current.averages(), self.day_before.averages());
+        let steps: Vec<RunAverages> = self.steps.iter_mut().map(RunTally::averages).collect();
+        let metric = |value: fn(&RunAverages) -> Option<f64>| WindowMetric {
+            value: value(&current),
+            yesterday: value(&day_before),
+            series: steps.iter().map(value).collect(),
+        };
+        let mut tools = self.tools.into_ranked(|tool| (Reverse(tool.failed), Reverse(tool.denied)));
+        tools.retain(|(_, tool)| tool.failed + tool.denied > 0);
+        tools.truncate(MAX_TABLE_ROWS);
         WindowFigures {
             window: self.window,
             most_iterations: self.most_iterations,
-            iterations: metric(current.iterations(), day_before.iterations(), series(RunTally::iterations)),
-            failure: metric(current.failure(), day_before.failure(), series(RunTally::failure)),
-            cost: metric(current.cost(), day_before.cost(), series(RunTally::cost)),
-            p95,
+            iterations: metric(|runs| runs.iterations),
+            p95: metric(|runs| runs.p95),
+            failure: metric(|runs| runs.failure),
+            cost: metric(|runs| runs.cost),
             by_tenant: top_shares(self.tenants),
             by_model: top_shares(self.models),
             by_feature: top_shares(self.features),
-            tools: top_tools(self.tools),
-            denials: top_counts(self.denials),
-            troubles: top_counts(self.troubles),
-            fallbacks: top_counts(self.fallbacks),
+            tools,
+            denials: self.denials.into_most_frequent(MAX_TABLE_ROWS).0,
+            troubles: self.troubles.into_most_frequent(MAX_TABLE_ROWS).0,
+            fallbacks: self.fallbacks.into_most_frequent(MAX_TABLE_ROWS).0,
             no_usage: CallsWithoutUsage::from_counts(self.no_usage),
-            longest: self.longest.into_runs(),
-            most_expensive: self.most_expensive.into_runs(),
+            longest: self.longest.into_views(),
+            most_expensive: self.most_expensive.into_views(),
             sum: self.current.sum,
             yesterday: self.day_before.sum,
         }
     }
 }
 
-fn add_share(sums: &mut ShareSums, key: (Arc<str>, Arc<str>), share: &UsageSum) {
-    sums.entry(key).or_default().add(share);
-}
-
-/// The runs with the largest values, the largest first; of equal ones the latest.
-#[derive(Default)]
-struct TopRuns(Vec<((i128, u64), RunRecord)>);
-
-impl TopRuns {
-    fn add(&mut self, value: i128, run: &RunRecord) {
-        let rank = (value, run.at);
-        let place = self.0.partition_point(|(other, _)| *other >= rank);
-        if place < MAX_RUN_ROWS {
-            self.0.truncate(MAX_RUN_ROWS - 1);
-            self.0.insert(place, (rank, run.clone()));
-        }
-    }
-
-    fn into_runs(self) -> Vec<RunRecord> {
-        self.0.into_iter().map(|(_, run)| run).collect()
-    }
+/// The account and name of a share. What belongs to nobody is one share of all accounts.
+fn owned_name<'r>(run: &RunRecord<'r>, name: Option<&'r str>) -> [&'r str; 2] {
+    name.map_or(["", UNATTRIBUTED], |name| [run.account, name])
 }
 
 /// The most expensive names first; names beyond ten are added up as `other`; runs without a name come last.
-fn top_shares(sums: ShareSums) -> Vec<CostShare> {
+fn top_shares(sums: NameSums<2, UsageSum>) -> Vec<CostShare> {
     let (mut rows, mut unnamed) = (Vec::new(), None);
     let mut other = CostShare { name: runs::OTHER.to_owned(), ..CostShare::default() };
-    for ((account, name), sum) in sums {
-        let share = CostShare { account: account.to_string(), name: name.to_string(), names: 1, sum };
+    for ([account, name], sum) in sums.into_ranked(|sum| (Reverse(sum.atto_usd), Reverse(sum.runs))) {
+        let share = CostShare { account: account.into(), name: name.into(), names: 1, sum };
         match &*share.name {
             // names that the tracker had to merge
             runs::OTHER => other.add(&share),
-            UNATTRIBUTED if account.is_empty() => unnamed = Some(share),
-            _ => rows.push(share),
+            UNATTRIBUTED if share.account.is_empty() => unnamed = Some(share),
+            _ if rows.len() < MAX_NAMES => rows.push(share),
+            _ => other.add(&share),
         }
     }
-    let rank = |share: &CostShare| (Reverse(share.sum.atto_usd), Reverse(share.sum.runs));
-    rows.sort_by(|a, b| (rank(a), &a.name, &a.account).cmp(&(rank(b), &b.name, &b.account)));
-    let rest = rows.split_off(rows.len().min(MAX_NAMES));
-    rest.iter().for_each(|share| other.add(share));
     rows.extend((other.names > 0).then_some(other));
     rows.extend(unnamed);
-    rows
-}
-
-fn top_tools(tools: HashMap<Arc<str>, ToolTotals>) -> Vec<(Arc<str>, ToolTotals)> {
-    let mut rows: Vec<_> = tools.into_iter().filter(|(_, tool)| tool.failed + tool.denied > 0).collect();
-    rows.sort_by(|(a_name, a), (b_name, b)| {
-        (Reverse(a.failed), Reverse(a.denied), a_name).cmp(&(Reverse(b.failed), Reverse(b.denied), b_name))
-    });
-    rows.truncate(MAX_TABLE_ROWS);
-    rows
-}
-
-fn top_counts<const N: usize>(sums: BTreeMap<[Arc<str>; N], u64>) -> NameCounts<N> {
-    let mut rows: NameCounts<N> =
-        sums.into_iter().map(|(names, count)| (names.map(|name| name.to_string()), count)).collect();
-    rows.sort_by_key(|(_, count)| Reverse(*count));
-    rows.truncate(MAX_TABLE_ROWS);
     rows
 }
 
@@ -377,50 +328,34 @@ pub struct ChangeFigures {
     pub last: u64,
     /// Sum over its runs, live ones up to now.
     pub sum: UsageSum,
-    /// Iterations per run.
-    pub iterations: Option<f64>,
-    /// 95th percentile of time per run, s.
-    pub p95: Option<f64>,
-    /// Share of finished runs that failed or were killed.
-    pub failure: Option<f64>,
-    /// USD per run.
-    pub cost: Option<f64>,
-    /// Share of tool calls that failed.
-    pub tool_failure: Option<f64>,
+    pub averages: RunAverages,
 }
 
 /// Maximum number of commits or issues listed; the latest ones.
 const MAX_CHANGES: usize = 50;
 
-/// Runs by commit or issue (`name`) and service, newest first.
-pub fn compute_changes(runs: &[RunRecord], name: fn(&RunRecord) -> &Option<Arc<str>>) -> Vec<ChangeFigures> {
-    let mut groups: BTreeMap<(&str, &str), Vec<&RunRecord>> = BTreeMap::new();
-    for run in runs {
-        if let Some(name) = name(run) {
-            groups.entry((name, run.service.as_deref().unwrap_or(""))).or_default().push(run);
-        }
-    }
-    let mut rows: Vec<ChangeFigures> =
-        groups.into_iter().map(|((name, service), runs)| change_figures(name, service, &runs)).collect();
-    rows.sort_by(|a, b| (Reverse(a.first), &a.name, &a.service).cmp(&(Reverse(b.first), &b.name, &b.service)));
-    rows.truncate(MAX_CHANGES);
-    rows
-}
+/// The commit or issue of a run.
+pub type ChangeName = for<'r> fn(&RunRecord<'r>) -> Option<&'r str>;
 
-fn change_figures(name: &str, service: &str, runs: &[&RunRecord]) -> ChangeFigures {
-    let mut tally = RunTally::default();
-    runs.iter().for_each(|run| tally.add(run, &UsageSum::of_run(run)));
-    let starts = runs.iter().map(|run| if run.start == 0 { run.at } else { run.start });
-    ChangeFigures {
-        name: name.to_owned(),
-        service: service.to_owned(),
-        first: starts.min().unwrap_or(0),
-        last: runs.iter().map(|run| run.at).max().unwrap_or(0),
-        iterations: tally.iterations(),
-        failure: tally.failure(),
-        cost: tally.cost(),
-        p95: tally.p95(),
-        tool_failure: RunTally::average(tally.sum.tool_calls, tally.sum.tool_failures as f64),
-        sum: tally.sum,
-    }
+/// Runs of which the gateway heard later than `from`, by commit or issue (`name`) and service, newest first.
+pub fn compute_changes(runs: &RunBoard, from: u64, name: ChangeName) -> Vec<ChangeFigures> {
+    /// The runs, and the times of their first and last event.
+    #[derive(Default)]
+    struct ChangeTally(RunTally, Option<u64>, u64);
+    let mut changes: NameSums<2, ChangeTally> = NameSums::default();
+    runs.visit_runs(from, &mut |run| {
+        let Some(name) = name(run) else { return };
+        let ChangeTally(tally, first, last) = changes.entry([name, run.service.unwrap_or("")]);
+        tally.add(run, &UsageSum::of_run(run));
+        let start = if run.start == 0 { run.last } else { run.start };
+        *first = Some(first.map_or(start, |first| first.min(start)));
+        *last = run.last.max(*last);
+    });
+    let mut rows = changes.into_ranked(|ChangeTally(_, first, _)| Reverse(*first));
+    rows.truncate(MAX_CHANGES);
+    let figures = rows.into_iter().map(|([name, service], ChangeTally(mut tally, first, last))| {
+        let (name, service) = (name.into(), service.into());
+        ChangeFigures { name, service, first: first.unwrap_or(0), last, averages: tally.averages(), sum: tally.sum }
+    });
+    figures.collect()
 }

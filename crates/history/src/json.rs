@@ -4,8 +4,9 @@
 use serde_json::{Value, json};
 
 use super::figures::{ChangeFigures, CostShare, WindowFigures, WindowMetric};
-use runs::json::{SCHEMA, cost, span, text, time};
-use runs::{RunRecord, UsageSum};
+use super::name_sums::NameCounts;
+use runs::json::{SCHEMA, cost, counts, span, text, time};
+use runs::{RunView, UsageSum};
 
 fn metric_json(metric: &WindowMetric) -> Value {
     json!({"value": metric.value, "yesterday": metric.yesterday, "change": metric.change(), "series": metric.series})
@@ -39,8 +40,8 @@ pub(super) fn sums_json(sum: &UsageSum) -> Value {
 }
 
 /// One run in a list.
-pub fn run_json(run: &RunRecord) -> Value {
-    let total = run.total();
+pub fn run_json(run: &RunView) -> Value {
+    let totals = &run.totals;
     json!({
         "id": run.run,
         "session_id": run.session,
@@ -56,37 +57,32 @@ pub fn run_json(run: &RunRecord) -> Value {
         "operation": run.operation,
         "state": run.state.as_str(),
         "start": time(run.start),
-        "last": time(run.at),
+        "last": time(run.last),
         "duration_seconds": run.duration as f64 / 1e9,
-        "iterations": run.iterations,
-        "model_calls": total.calls,
-        "failed_model_calls": run.failed_calls,
-        "tool_calls": run.tool_calls(),
-        "failed_tool_calls": run.tool_failures(),
-        "writes": run.writes,
-        "input_tokens": total.input(),
-        "output_tokens": total.tokens.output,
-        "cost_usd": cost(total.atto_usd, total.unpriced),
-        "unpriced_calls": total.unpriced,
+        "iterations": totals.iterations,
+        "model_calls": totals.calls(),
+        "failed_model_calls": totals.failed_calls,
+        "tool_calls": totals.tool_calls(),
+        "failed_tool_calls": totals.tool_failures(),
+        "writes": totals.writes,
+        "input_tokens": totals.input_tokens(),
+        "output_tokens": totals.tokens().output,
+        "cost_usd": cost(totals.atto_usd(), totals.unpriced()),
+        "unpriced_calls": totals.unpriced(),
     })
+}
+
+fn name_counts<const N: usize>(counts: &NameCounts<N>) -> impl Iterator<Item = (&[Box<str>; N], &u64)> {
+    counts.iter().map(|(names, count)| (names, count))
 }
 
 /// The figures of a window; sums are over all runs, live ones up to now.
 pub fn figures_json(figures: &WindowFigures) -> Value {
-    let runs = |runs: &[RunRecord]| runs.iter().map(run_json).collect::<Vec<_>>();
-    let tools = figures
-        .tools
-        .iter()
-        .map(|(name, tool)| json!({"name": name, "calls": tool.calls(), "failed": tool.failed, "denied": tool.denied}));
-    let denials = figures.denials.iter();
-    let denials = denials.map(|([tool, source], count)| json!({"tool": tool, "source": source, "count": count}));
-    let fallbacks = figures.fallbacks.iter().map(|([reason, provider, from, to, tenant, template], count)| {
-        json!({"reason": reason, "provider": provider, "from": from, "to": to,
-            "tenant": tenant, "template": template, "count": count})
-    });
-    let troubles = figures.troubles.iter();
-    let troubles =
-        troubles.map(|([reason, provider], count)| json!({"reason": reason, "provider": provider, "count": count}));
+    let runs = |runs: &[RunView]| runs.iter().map(run_json).collect::<Vec<_>>();
+    let tools = figures.tools.iter().map(
+        |([name], tool)| json!({"name": name, "calls": tool.calls(), "failed": tool.failed, "denied": tool.denied}),
+    );
+    let fallback_fields = ["reason", "provider", "from", "to", "tenant", "template"];
     let sum = &figures.sum;
     json!({
         "schema": SCHEMA,
@@ -115,9 +111,9 @@ pub fn figures_json(figures: &WindowFigures) -> Value {
         "by_model": shares_json(&figures.by_model),
         "by_feature": shares_json(&figures.by_feature),
         "tools": tools.collect::<Vec<_>>(),
-        "permission_denials": denials.collect::<Vec<_>>(),
-        "model_call_failures": troubles.collect::<Vec<_>>(),
-        "fallbacks": fallbacks.collect::<Vec<_>>(),
+        "permission_denials": counts(["tool", "source"], name_counts(&figures.denials)),
+        "model_call_failures": counts(["reason", "provider"], name_counts(&figures.troubles)),
+        "fallbacks": counts(fallback_fields, name_counts(&figures.fallbacks)),
         "calls_without_usage": figures.no_usage.json(),
         "longest": runs(&figures.longest),
         "most_expensive": runs(&figures.most_expensive),
@@ -127,10 +123,11 @@ pub fn figures_json(figures: &WindowFigures) -> Value {
 /// Runs by commit or issue (`by`).
 pub fn changes_json(by: &str, changes: &[ChangeFigures]) -> Value {
     let row = |change: &ChangeFigures| {
-        json!({"name": change.name, "service": change.service, "first": time(change.first), "last": time(change.last), "runs": change.sum.runs,
-            "live": change.sum.live,
-            "iterations_per_run": change.iterations, "p95_seconds_per_run": change.p95, "failure_rate": change.failure,
-            "cost_usd_per_run": change.cost, "cost_usd": cost(change.sum.atto_usd, change.sum.unpriced), "tool_failure_rate": change.tool_failure})
+        let averages = &change.averages;
+        json!({"name": change.name, "service": change.service, "first": time(change.first), "last": time(change.last),
+            "runs": change.sum.runs, "live": change.sum.live, "iterations_per_run": averages.iterations,
+            "p95_seconds_per_run": averages.p95, "failure_rate": averages.failure, "cost_usd_per_run": averages.cost,
+            "cost_usd": cost(change.sum.atto_usd, change.sum.unpriced), "tool_failure_rate": averages.tool_failure})
     };
     json!({"schema": SCHEMA, "by": by, "changes": changes.iter().map(row).collect::<Vec<_>>()})
 }

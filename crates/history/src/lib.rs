@@ -14,6 +14,7 @@ mod failures;
 mod figures;
 mod former_file;
 mod json;
+mod name_sums;
 mod report;
 mod seal;
 mod store;
@@ -24,15 +25,17 @@ pub mod testing;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use board::{RunBoard, SharedHistoryStore};
+pub use board::{RunBoard, RunFilter, SharedHistoryStore};
 pub use client_recorder::ClientRecorder;
 pub use clients::ClientTable;
 pub use failure_recorder::FailedSpanRecorder;
 pub use failures::{FailedSpans, FailureCount, FailureKey, FailureSample, GROUPINGS, RETENTION};
 pub use figures::{
-    ChangeFigures, CostShare, DAY, FigureBuilder, NameCounts, TimeWindow, WindowFigures, WindowMetric, compute_changes,
+    ChangeFigures, ChangeName, CostShare, DAY, FigureBuilder, RunAverages, TimeWindow, WindowFigures, WindowMetric,
+    compute_changes,
 };
 pub use json::{changes_json, figures_json, run_json};
+pub use name_sums::NameCounts;
 pub use report::{
     FailureGroup, FailureReport, JiraComment, ReportParameters, UnknownGrouping, build_report, report_json,
     report_markdown,

@@ -16,7 +16,7 @@ use super::figures::{DAY, FigureBuilder, TimeWindow, WindowFigures};
 use super::json::sums_json;
 use super::usage::CallsWithoutUsage;
 use runs::json::{SCHEMA, time};
-use runs::{RunRecord, UsageSum};
+use runs::{FirstRuns, LargestFirst, RunRecord, RunView, UsageSum};
 
 /// Indexes of the span's name and of the issue in [`GROUPINGS`].
 const SPAN_NAME: usize = 4;
@@ -113,7 +113,7 @@ pub fn build_report(failures: &FailedSpans, runs: &RunBoard, parameters: ReportP
     largest.sort_by(|a, b| (Reverse(a.count), &a.values).cmp(&(Reverse(b.count), &b.values)));
     largest.truncate(parameters.limit);
     let mut figures = FigureBuilder::new(TimeWindow { from, to: now });
-    runs.visit_runs(from, &mut |run| figures.add(&run));
+    runs.visit_runs(from, &mut |run| figures.add(run));
     let WindowFigures { sum, no_usage, .. } = figures.finish();
     FailureReport { parameters, at: now, spans, groups: group_count, largest, sum, no_usage }
 }
@@ -260,52 +260,82 @@ pub struct JiraComment {
     pub issue: String,
     pub text: String,
     /// Number of runs it covers.
-    pub runs: usize,
+    pub runs: u64,
+}
+
+/// The runs of one session for an issue.
+struct SessionWork {
+    sum: UsageSum,
+    writes: u64,
+    /// First event, if known.
+    start: Option<u64>,
+    last: u64,
+    most_expensive: FirstRuns<LargestFirst>,
+    /// The first run that submitted a plan.
+    planned: FirstRuns<u64>,
+}
+
+impl SessionWork {
+    fn new() -> Self {
+        let (most_expensive, planned) = (FirstRuns::new(1), FirstRuns::new(1));
+        Self { sum: UsageSum::default(), writes: 0, start: None, last: 0, most_expensive, planned }
+    }
+
+    fn add(&mut self, run: &RunRecord<'_>) {
+        let sum = UsageSum::of_run(run);
+        self.most_expensive.add(Reverse((sum.atto_usd, run.start)), run);
+        if run.tools.iter().any(|(tool, _)| *tool == PLAN_TOOL) {
+            self.planned.add(run.start, run);
+        }
+        self.sum.add(&sum);
+        self.writes += run.writes;
+        self.start = self.start.into_iter().chain(Some(run.start).filter(|start| *start != 0)).min();
+        self.last = self.last.max(run.last);
+    }
 }
 
 impl JiraComment {
-    /// The comment for `runs`, those of an issue. `link` returns the URL of a run's trace, `vault` the location of its
-    /// content.
+    /// The comment for an issue, of the runs of which the gateway heard later than `from`. `link` returns the URL of a
+    /// run's trace, `vault` the location of its content.
     pub fn for_issue(
         issue: &str,
-        mut runs: Vec<RunRecord>,
-        link: &dyn Fn(&RunRecord) -> Option<String>,
-        vault: &dyn Fn(&RunRecord) -> Option<String>,
+        (board, from): (&RunBoard, u64),
+        link: &dyn Fn(&RunView) -> Option<String>,
+        vault: &dyn Fn(&RunView) -> Option<String>,
     ) -> Self {
-        runs.sort_by_key(|run| run.start);
-        let mut sessions: BTreeMap<&str, Vec<&RunRecord>> = BTreeMap::new();
-        runs.iter().for_each(|run| sessions.entry(&run.session).or_default().push(run));
+        let mut sessions: BTreeMap<String, SessionWork> = BTreeMap::new();
+        board.visit_runs(from, &mut |run| {
+            if run.issue == Some(issue) {
+                sessions.entry(run.session.to_owned()).or_insert_with(SessionWork::new).add(run);
+            }
+        });
+        let runs = sessions.values().map(|work| work.sum.runs).sum();
         let mut text = format!(
             "tollgate: {} in {} for {}\n",
-            format_count(runs.len(), "agent run"),
+            format_count(runs, "agent run"),
             format_count(sessions.len(), "session"),
             escape_jira(issue)
         );
-        for (session, runs) in sessions {
-            let mut sum = UsageSum::default();
-            runs.iter().for_each(|run| sum.add(&UsageSum::of_run(run)));
-            let start = runs.iter().map(|run| run.start).filter(|start| *start != 0).min().unwrap_or(0);
-            let last = runs.iter().map(|run| run.at).max().unwrap_or(0);
-            let writes: u64 = runs.iter().map(|run| run.writes).sum();
-            let seconds = last.saturating_sub(if start == 0 { last } else { start }) / 1_000_000_000;
-            let _ = writeln!(text, "* session: {}", escape_jira(session));
+        for (session, work) in sessions {
+            let SessionWork { sum, writes, start, last, most_expensive, planned } = work;
+            let seconds = last.saturating_sub(start.unwrap_or(last)) / 1_000_000_000;
+            let _ = writeln!(text, "* session: {}", escape_jira(&session));
             let _ = writeln!(text, "** tool calls: {} ({} failed)", sum.tool_calls, sum.tool_failures);
             let _ = writeln!(text, "** duration: {} min {} s", seconds / 60, seconds % 60);
-            let _ = writeln!(text, "** edits: {} tool calls that change something", writes);
+            let _ = writeln!(text, "** edits: {writes} tool calls that change something");
             let _ = writeln!(text, "** cost: {}", format_cost(&sum));
-            let has_plan = |run: &&&RunRecord| run.tools.iter().any(|(tool, _)| **tool == *PLAN_TOOL);
-            if let Some(location) = runs.iter().filter(has_plan).find_map(|run| vault(run)) {
+            if let Some(location) = planned.into_views().first().and_then(vault) {
                 let _ = writeln!(text, "** plan: the call of {PLAN_TOOL} in {location}");
             }
-            let most_expensive = runs.iter().max_by_key(|run| run.total().atto_usd);
-            if let Some(url) = most_expensive.and_then(|run| link(run)) {
+            let most_expensive = most_expensive.into_views().pop();
+            if let Some(url) = most_expensive.as_ref().and_then(link) {
                 let _ = writeln!(text, "** trace: {url}");
             }
-            if let Some(location) = most_expensive.and_then(|run| vault(run)) {
+            if let Some(location) = most_expensive.as_ref().and_then(vault) {
                 let _ = writeln!(text, "** s3_uri: {location}");
             }
         }
-        Self { issue: issue.to_owned(), text, runs: runs.len() }
+        Self { issue: issue.to_owned(), text, runs }
     }
 }
 

@@ -19,7 +19,7 @@ use super::seal::SampleSealer;
 use kernel::hex;
 use kernel::rng::Rng;
 use pipeline::spool::SpoolKey;
-use runs::{EndedRuns, RunDetail, RunRecord, RunView};
+use runs::{EndedRuns, RunDetail, RunRecord, RunView, decode_run, encode_run};
 
 /// The file's application id: "toll".
 const APPLICATION: i64 = 0x746f_6c6c;
@@ -311,15 +311,18 @@ impl HistoryStore {
 
     /// Calls `visit` with the key and record of each run that was written later than `from`. A row that can't be read
     /// is left out.
-    pub(super) fn visit_runs(&self, from: u64, visit: &mut dyn FnMut(u64, RunRecord)) -> Result<(), rusqlite::Error> {
+    pub(super) fn visit_runs(
+        &self,
+        from: u64,
+        visit: &mut dyn FnMut(u64, &RunRecord<'_>),
+    ) -> Result<(), rusqlite::Error> {
         let mut statement = self.db.prepare("SELECT id, record FROM runs WHERE at > ?1")?;
         let mut rows = statement.query([to_millis(from)])?;
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
-            let record =
-                row.get_ref(1).ok().and_then(|bytes| postcard::from_bytes::<RunRecord>(bytes.as_blob().ok()?).ok());
+            let record = row.get_ref(1)?.as_blob().ok().and_then(RunRecord::decode);
             if let Some(record) = record {
-                visit(id.cast_unsigned(), record);
+                visit(id.cast_unsigned(), &record);
             }
         }
         Ok(())
@@ -351,8 +354,7 @@ impl HistoryStore {
             Some(detail)
         });
         detail.or_else(|| {
-            let record: RunRecord = postcard::from_bytes(&read("SELECT record FROM runs WHERE id = ?1")?).ok()?;
-            let view = RunView::from_record(&record);
+            let view = decode_run(&read("SELECT record FROM runs WHERE id = ?1")?)?;
             let step_count = view.totals.calls() + view.totals.failed_calls + view.totals.tool_calls();
             Some(RunDetail { view, steps: None, step_count, first_heard: 0, heard: 0 })
         })
@@ -381,10 +383,10 @@ struct RunRow {
 }
 
 impl RunRow {
-    /// `heard`: since when its time to be kept runs, unix ns.
-    fn new(key: u64, record: &RunRecord, detail: Option<Vec<u8>>, heard: u64) -> Self {
-        let (id, at, account) = (key.cast_signed(), to_millis(heard), record.account.to_string());
-        Self { id, at, account, record: postcard::to_allocvec(record).unwrap_or_default(), detail }
+    /// `heard`: since when its time to be kept runs, unix ns; 0 = `now`.
+    fn new(view: &RunView, detail: Option<Vec<u8>>, heard: u64, now: u64) -> Self {
+        let at = to_millis(if heard == 0 { now } else { heard.min(now) });
+        Self { id: view.key().cast_signed(), at, account: view.account.clone(), record: encode_run(view, now), detail }
     }
 }
 
@@ -404,16 +406,13 @@ struct HistoryRows {
 
 impl HistoryRows {
     fn from_write(write: &HistoryWrite, sealer: Option<&SampleSealer>, now: u64) -> Self {
-        let run_row = |(key, detail): &(u64, RunDetail)| {
-            let heard = detail.heard;
-            let record = RunRecord::from_view(&detail.view, now);
+        let run_row = |(_, detail): &(u64, RunDetail)| {
             // a view's operation is not in its own stored form
             let bytes = postcard::to_allocvec(&(detail, &detail.view.operation))
                 .ok()
                 .filter(|bytes| bytes.len() <= MAX_DETAIL_BYTES);
-            let detail = bytes.and_then(|bytes| zstd::bulk::compress(&bytes, COMPRESSION_LEVEL).ok());
-            let heard = if heard == 0 { now } else { heard.min(now) };
-            RunRow::new(*key, &record, detail, heard)
+            let packed = bytes.and_then(|bytes| zstd::bulk::compress(&bytes, COMPRESSION_LEVEL).ok());
+            RunRow::new(&detail.view, packed, detail.heard, now)
         };
         let count_row = |count: &FailureCount| {
             (to_millis(count.slot), count_key(count), i64::try_from(count.count).unwrap_or(i64::MAX))
@@ -560,7 +559,7 @@ fn open_checked(path: &Path) -> Result<Connection, rusqlite::Error> {
         transaction.execute_batch(&pragmas)?;
     }
     transaction.execute_batch(TABLES)?;
-    let runs = former_runs.iter().map(|record| RunRow::new(record.key(), record, None, record.at)).collect();
+    let runs = former_runs.iter().map(|run| RunRow::new(run, None, run.last, run.last)).collect();
     HistoryRows { runs, ..HistoryRows::default() }.put(&transaction)?;
     transaction.commit()?;
     Ok(db)

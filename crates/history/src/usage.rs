@@ -2,12 +2,10 @@
 //! so an operator must learn which client to change. The counts come from the same entries as all other figures, so
 //! these calls are also part of `unpriced`. `genai` decides which calls these are; `pages` shows them.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use runs::amounts::format_count;
 use serde_json::{Value, json};
+
+use super::name_sums::{NameCounts, NameSums};
+use runs::amounts::format_count;
 
 /// Maximum number of rows shown.
 const MAX_USAGE_ROWS: usize = 5;
@@ -17,21 +15,16 @@ const MAX_USAGE_ROWS: usize = 5;
 pub struct CallsWithoutUsage {
     pub calls: u64,
     /// Model, service ("" = not reported) and number of calls; most calls first.
-    pub rows: Vec<(String, String, u64)>,
+    pub rows: NameCounts<2>,
     /// Number of rows left out.
     pub left_out: usize,
 }
 
 impl CallsWithoutUsage {
     /// From the counts by model and service.
-    pub(super) fn from_counts(counts: BTreeMap<(Arc<str>, Arc<str>), u64>) -> Self {
+    pub(super) fn from_counts(counts: NameSums<2, u64>) -> Self {
         let calls = counts.values().sum();
-        let mut rows: Vec<(String, String, u64)> = (counts.into_iter())
-            .map(|((model, service), calls)| (model.to_string(), service.to_string(), calls))
-            .collect();
-        rows.sort_by_key(|(_, _, calls)| Reverse(*calls));
-        let left_out = rows.len().saturating_sub(MAX_USAGE_ROWS);
-        rows.truncate(MAX_USAGE_ROWS);
+        let (rows, left_out) = counts.into_most_frequent(MAX_USAGE_ROWS);
         Self { calls, rows, left_out }
     }
 
@@ -42,7 +35,7 @@ impl CallsWithoutUsage {
             1 => "1 model call was answered without usage, so it has no price".to_owned(),
             calls => format!("{} model calls were answered without usage, so they have no price", format_count(calls)),
         };
-        let row = |(model, service, calls): &(String, String, u64)| {
+        let row = |([model, service], calls): &([Box<str>; 2], u64)| {
             let model = if model.is_empty() { "model not reported".to_owned() } else { format_name(model) };
             let service = if service.is_empty() { String::new() } else { format!(" in {}", format_name(service)) };
             format!("{model}{service} ({})", format_count(*calls))
@@ -53,7 +46,7 @@ impl CallsWithoutUsage {
     }
 
     pub(super) fn json(&self) -> Value {
-        let row = |(model, service, calls): &(String, String, u64)| json!({"model": model, "service": service, "calls": calls});
+        let row = |([model, service], calls): &([Box<str>; 2], u64)| json!({"model": model, "service": service, "calls": calls});
         let hint = if self.calls > 0 { rates::NO_USAGE_HINT.into() } else { Value::Null };
         json!({"calls": self.calls, "largest": self.rows.iter().map(row).collect::<Vec<_>>(), "hint": hint})
     }

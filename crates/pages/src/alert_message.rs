@@ -3,11 +3,11 @@
 //! `trace_link` is set and to a run if `public_url` is; chats are told not to fetch previews. The caller redacts
 //! names; `src/app/alert_sender` sends the messages.
 
-use std::sync::Arc;
+use std::cmp::Reverse;
 
 use serde_json::{Value, json};
 
-use runs::{Alert, AlertRule, AlertSeverity, AlertUnit, RunRecord};
+use runs::{Alert, AlertRule, AlertSeverity, AlertUnit, FirstRuns, LargestFirst, RunRecord, RunView};
 use telemetry::admin::links::{TraceLink, TraceTarget};
 
 /// Longest name and longest id in a message, in characters.
@@ -55,46 +55,39 @@ pub struct MessageLinks {
 
 /// The runs that illustrate alerts: the run itself, or the largest run of the session, tenant or feature by the alert's
 /// measure. Runs are added one by one.
-pub struct ExampleRuns<'a> {
-    alerts: &'a [Alert],
-    examples: Vec<Option<((i128, u64), RunRecord)>>,
-}
+pub struct ExampleRuns<'a>(Vec<(&'a Alert, FirstRuns<LargestFirst>)>);
 
 impl<'a> ExampleRuns<'a> {
     pub fn new(alerts: &'a [Alert]) -> Self {
-        Self { alerts, examples: vec![None; alerts.len()] }
+        Self(alerts.iter().map(|alert| (alert, FirstRuns::new(1))).collect())
     }
 
-    pub fn add(&mut self, run: &RunRecord) {
-        for (alert, example) in self.alerts.iter().zip(&mut self.examples).filter(|(alert, _)| is_subject(alert, run)) {
+    pub fn add(&mut self, run: &RunRecord<'_>) {
+        for (alert, example) in self.0.iter_mut().filter(|(alert, _)| is_subject(alert, run)) {
             let size = match alert.unit() {
                 AlertUnit::Seconds => run.duration.into(),
                 _ if alert.rule == AlertRule::TokensPerRunDrift => run.total().all_tokens().into(),
                 _ => run.total().atto_usd,
             };
-            let rank = (size, run.at);
-            if example.as_ref().is_none_or(|(known, _)| *known < rank) {
-                *example = Some((rank, run.clone()));
-            }
+            example.add(Reverse((size, run.last)), run);
         }
     }
 
     /// The example of each alert.
-    pub fn finish(self) -> Vec<Option<RunRecord>> {
-        self.examples.into_iter().map(|example| example.map(|(_, run)| run)).collect()
+    pub fn finish(self) -> Vec<Option<RunView>> {
+        self.0.into_iter().map(|(_, example)| example.into_views().pop()).collect()
     }
 }
 
-fn is_subject(alert: &Alert, run: &RunRecord) -> bool {
-    let has_name = |wanted: &Option<String>, name: &Option<Arc<str>>| {
-        wanted.as_deref().is_none_or(|wanted| name.as_deref() == Some(wanted))
-    };
+fn is_subject(alert: &Alert, run: &RunRecord<'_>) -> bool {
+    let has_name =
+        |wanted: &Option<String>, name: Option<&str>| wanted.as_deref().is_none_or(|wanted| name == Some(wanted));
     match (&*alert.run, &*alert.session) {
-        _ if *run.account != *alert.account => false,
+        _ if run.account != alert.account => false,
         ("", "") if alert.tenant.is_none() && alert.feature.is_none() => false,
-        ("", "") => has_name(&alert.tenant, &run.tenant) && has_name(&alert.feature, &run.feature),
-        ("", session) => *run.session == *session,
-        (id, _) => *run.run == *id,
+        ("", "") => has_name(&alert.tenant, run.tenant) && has_name(&alert.feature, run.feature),
+        ("", session) => run.session == session,
+        (id, _) => run.run == id,
     }
 }
 
@@ -103,7 +96,7 @@ fn format_link(url: &str, word: &str) -> String {
 }
 
 /// The message that an alert began or, with `until`, that it ended. `run`: the run that illustrates it, if known.
-pub fn format_alert(alert: &Alert, links: &MessageLinks, run: Option<&RunRecord>) -> Value {
+pub fn format_alert(alert: &Alert, links: &MessageLinks, run: Option<&RunView>) -> Value {
     let (emoji, state) = match alert.severity() {
         _ if alert.until.is_some() => (":white_check_mark:", "ended"),
         AlertSeverity::Critical => (":rotating_light:", "critical"),
@@ -124,10 +117,7 @@ pub fn format_alert(alert: &Alert, links: &MessageLinks, run: Option<&RunRecord>
         format!("{word} {}", escape_name(name, max_chars))
     };
     details.extend(subjects.iter().filter(|(_, name)| !name.is_empty()).map(format_subject));
-    let cost = run.filter(|_| !alert.run.is_empty()).map(|run| {
-        let total = run.total();
-        runs::amounts::format_cost(total.atto_usd, total.unpriced)
-    });
+    let cost = run.filter(|_| !alert.run.is_empty()).map(|run| run.totals.format_cost());
     details.extend(cost.map(|cost| format!("cost {cost}")));
     let alert_target = TraceTarget { trace: &alert.trace, span: "", start: alert.since, end: alert.since, service: "" };
     let span = run.filter(|run| run.root != [0; 8]).map_or_else(String::new, |run| kernel::hex::encode(&run.root));
@@ -135,11 +125,11 @@ pub fn format_alert(alert: &Alert, links: &MessageLinks, run: Option<&RunRecord>
         trace: if alert.trace.is_empty() { &run.trace } else { &alert.trace },
         span: &span,
         start: run.start,
-        end: run.at,
+        end: run.last,
         service: run.service.as_deref().unwrap_or(""),
     });
     let trace = links.trace.as_ref().and_then(|link| link.url(&target));
-    let id = run.map_or(&*alert.run, |run| &*run.run);
+    let id = run.map_or(&*alert.run, |run| &run.run);
     let page = links.page.as_deref().map(|page| match id {
         "" => page.to_owned(),
         id => {

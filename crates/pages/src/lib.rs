@@ -18,7 +18,6 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use askama::Template;
@@ -30,11 +29,11 @@ use axum::routing::{MethodRouter, get};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use history::{ClientTable, FailedSpans, RETENTION, RunBoard};
+use history::{ClientTable, FailedSpans, RETENTION, RunBoard, RunFilter};
 use kernel::clock::Clock;
 use kernel::hex;
 use net::{Spawn, spawn::run_blocking};
-use runs::RunRecord;
+use runs::{RunDetail, RunView};
 use telemetry::admin::links::{TraceLink, TraceTarget};
 use telemetry::{Health, Meter};
 
@@ -81,14 +80,8 @@ pub fn router(pages: Arc<AdminPages>) -> Router {
 struct PageQuery {
     window: String,
     sort: String,
-    tenant: Option<String>,
-    feature: Option<String>,
-    service: Option<String>,
-    model: Option<String>,
-    state: Option<String>,
-    session: Option<String>,
-    /// Selects the account if several have a run with the same id.
-    account: Option<String>,
+    #[serde(flatten)]
+    filter: RunFilter,
     by: String,
     since: String,
     limit: Option<usize>,
@@ -173,32 +166,25 @@ async fn run(
     let as_json = wants_json(&headers);
     let paused = query.paused.is_some();
     respond_with(&pages, move |pages| {
-        match pages.resolve_account(query.account, &id).map(|account| pages.run_json(&account?, &id)) {
+        match pages.runs.resolve_account(query.filter.account, &id).map(|account| pages.runs.find_run(&account?, &id)) {
             Err(accounts) if !as_json => {
                 (StatusCode::CONFLICT, render_page(&run_page::AccountChoicePage::build(pages, &id, &accounts)))
                     .into_response()
             }
             Err(accounts) => {
-                let names: Vec<&str> = accounts.iter().map(String::as_str).collect();
                 let why = "several accounts have a run with this id: add ?account= with one of ";
-                json_error(StatusCode::CONFLICT, &format!("{why}{}", names.join(", ")))
+                json_error(StatusCode::CONFLICT, &format!("{why}{}", accounts.join(", ")))
             }
-            Ok(run) => run_response(pages, run, as_json, paused),
+            Ok(None) if as_json => json_error(StatusCode::NOT_FOUND, "no run has this id"),
+            Ok(None) => (StatusCode::NOT_FOUND, render_page(&run_page::UnknownRunPage)).into_response(),
+            Ok(Some(run)) if as_json => json_response(&pages.run_json(&run)),
+            Ok(Some(run)) => {
+                let is_live = run.view.state.is_live();
+                render_refreshing_page(&run_page::RunPage::build(pages, &run, paused), paused || !is_live)
+            }
         }
     })
     .await
-}
-
-fn run_response(pages: &AdminPages, run: Option<Value>, as_json: bool, paused: bool) -> Response {
-    match run {
-        None if as_json => json_error(StatusCode::NOT_FOUND, "no run has this id"),
-        None => (StatusCode::NOT_FOUND, render_page(&run_page::UnknownRunPage)).into_response(),
-        Some(detail) if as_json => json_response(&detail),
-        Some(detail) => {
-            let run = run_page::RunPage::build(pages, &detail, paused);
-            render_refreshing_page(&run, paused || !run.is_live())
-        }
-    }
 }
 
 fn changes(pages: &AdminPages, query: &PageQuery, as_json: bool) -> Response {
@@ -225,10 +211,10 @@ impl AdminPages {
         self.clock.now().0
     }
 
-    fn trace_url(&self, run: &RunRecord) -> Option<String> {
+    fn trace_url(&self, run: &RunView) -> Option<String> {
         let span = if run.root == [0; 8] { String::new() } else { hex::encode(&run.root) };
-        let service = run.service.as_deref().unwrap_or("");
-        self.link.as_ref()?.url(&TraceTarget { trace: &run.trace, span: &span, start: run.start, end: run.at, service })
+        let (end, service) = (run.last.max(run.start), run.service.as_deref().unwrap_or(""));
+        self.link.as_ref()?.url(&TraceTarget { trace: &run.trace, span: &span, start: run.start, end, service })
     }
 
     /// Whether several accounts have runs; then a run's id alone may be ambiguous.
@@ -240,36 +226,25 @@ impl AdminPages {
         format!("/runs/{}?account={}", text::percent_encode(run), text::percent_encode(account))
     }
 
-    /// The account of a run, if one has the id; if none is given and several have the id, these as an error.
-    fn resolve_account(&self, account: Option<String>, id: &str) -> Result<Option<String>, BTreeSet<String>> {
-        if account.is_some() {
-            return Ok(account);
-        }
-        let mut accounts: BTreeSet<String> = self.runs.accounts_with_run(id).into_iter().collect();
-        if accounts.len() > 1 { Err(accounts) } else { Ok(accounts.pop_first()) }
-    }
-
     /// A run with its calls, and the runs of its session.
-    fn run_json(&self, account: &str, id: &str) -> Option<Value> {
-        let detail = self.runs.find_run(account, id)?;
-        let run = RunRecord::from_view(&detail.view, self.now());
-        let mut value = runs::json::detail(&detail);
+    fn run_json(&self, run: &RunDetail) -> Value {
+        let mut value = runs::json::detail(run);
         if let Value::Object(fields) = &mut value {
-            fields.insert("trace_url".into(), self.trace_url(&run).map_or(Value::Null, Value::from));
-            fields.insert("session_runs".into(), self.session_turns(&run).iter().map(history::run_json).collect());
+            fields.insert("trace_url".into(), self.trace_url(&run.view).into());
+            fields.insert("session_runs".into(), self.session_turns(&run.view).iter().map(history::run_json).collect());
         }
-        Some(value)
+        value
     }
 
     /// Runs of the same session in order of time: its turns.
-    fn session_turns(&self, run: &RunRecord) -> Vec<RunRecord> {
+    fn session_turns(&self, run: &RunView) -> Vec<RunView> {
         /// Maximum number of turns shown.
         const MAX_TURNS: usize = 200;
         let from = self.now().saturating_sub(RETENTION);
-        let is_turn = |turn: &RunRecord| turn.session == run.session && turn.account == run.account;
-        let mut turns = self.runs.select_runs(from, is_turn);
-        turns.sort_by(|a, b| (a.start, &a.run).cmp(&(b.start, &b.run)));
-        turns.truncate(MAX_TURNS);
-        turns
+        let turns = self.runs.first_runs(from, MAX_TURNS, |turn| {
+            let is_turn = turn.session == run.session && turn.account == run.account;
+            is_turn.then(|| (turn.start, turn.run.to_owned()))
+        });
+        turns.into_views()
     }
 }

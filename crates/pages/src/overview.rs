@@ -1,7 +1,7 @@
 //! The overview page. A number is marked bad only against the threshold that is shown with it; each amount of money
 //! carries its exact value. `history/figures` adds up.
 
-use std::sync::Arc;
+use std::cmp::Reverse;
 
 use askama::Template;
 use serde_json::{Map, Value, json};
@@ -10,7 +10,7 @@ use super::alert_message::ExampleRuns;
 use super::sparkline::Sparkline;
 use super::{AdminPages, PageQuery, text};
 use history::{CostShare, FigureBuilder, TimeWindow, WindowFigures, WindowMetric, figures_json};
-use runs::{Alert, OTHER, RunRecord, UNATTRIBUTED, json as to_json};
+use runs::{Alert, FirstRuns, OTHER, RunView, UNATTRIBUTED, json as to_json};
 use telemetry::moved_keys::VaultSummary;
 use telemetry::names::{self, MetricDefinition};
 use telemetry::unpriced_calls::UnpricedCalls;
@@ -44,12 +44,12 @@ pub(super) fn overview_json(pages: &AdminPages, query: &PageQuery) -> Value {
     let now = pages.now();
     let (window, window_nanos) = requested_window(query);
     let mut figures = FigureBuilder::new(TimeWindow::last(window_nanos, now));
-    pages.runs.visit_runs(figures.from(), &mut |run| figures.add(&run));
+    pages.runs.visit_runs(figures.from(), &mut |run| figures.add(run));
     let figures = figures.finish();
     let mut overview = figures_json(&figures);
     let mut alerts = to_json::alerts(&pages.runs.alerts());
     if let Value::Object(fields) = &mut overview {
-        let trace_urls = |runs: &[RunRecord]| runs.iter().map(|run| json!(pages.trace_url(run))).collect::<Vec<_>>();
+        let trace_urls = |runs: &[RunView]| runs.iter().map(|run| json!(pages.trace_url(run))).collect::<Vec<_>>();
         fields.insert("window".into(), window.into());
         fields.insert("longest_trace_urls".into(), trace_urls(&figures.longest).into());
         fields.insert("most_expensive_trace_urls".into(), trace_urls(&figures.most_expensive).into());
@@ -206,35 +206,34 @@ pub(super) struct RunRow {
 }
 
 impl RunRow {
-    pub(super) fn from_run(pages: &AdminPages, run: &RunRecord, now: u64) -> Self {
-        let or_none = |name: &Option<Arc<str>>| name.as_deref().map_or_else(|| "–".to_owned(), text::clean_name);
-        let model = run.models.iter().max_by_key(|(_, model)| (model.atto_usd, model.calls));
-        let total = run.total();
+    pub(super) fn from_run(pages: &AdminPages, run: &RunView, now: u64) -> Self {
+        let or_none = |name: &Option<String>| name.as_deref().map_or_else(|| "–".to_owned(), text::clean_name);
+        let totals = &run.totals;
+        let (cost, unpriced) = (totals.atto_usd(), totals.unpriced());
+        let model = totals.models.iter().max_by_key(|(_, model)| (model.atto_usd, model.calls));
+        let service = text::percent_encode(run.service.as_deref().unwrap_or(UNATTRIBUTED));
         Self {
             href: pages.run_href(&run.account, &run.run),
             title: text::clean_id(&run.title()),
             id: text::clean_id(&run.run),
             state: text::format_state(run.state.as_str()).to_owned(),
-            live: run.is_live(),
-            bad: run.is_failed(),
+            live: run.state.is_live(),
+            bad: run.state.is_failed(),
             tenant: or_none(&run.tenant),
             service: or_none(&run.service),
-            service_href: format!(
-                "/runs?service={}",
-                text::percent_encode(run.service.as_deref().unwrap_or(UNATTRIBUTED))
-            ),
+            service_href: format!("/runs?service={service}"),
             model: model.map_or_else(|| "–".to_owned(), |(name, _)| text::clean_name(name)),
-            iterations: text::format_count(run.iterations),
-            tools: text::format_count(run.tool_calls()),
-            tool_failures: run.tool_failures(),
-            tokens: text::format_tokens(total.all_tokens()),
+            iterations: text::format_count(totals.iterations),
+            tools: text::format_count(totals.tool_calls()),
+            tool_failures: totals.tool_failures(),
+            tokens: text::format_tokens(totals.input_tokens().saturating_add(totals.tokens().output)),
             duration: text::format_seconds(run.duration as f64 / 1e9),
-            cost: text::format_cost(total.atto_usd, total.unpriced),
-            exact: text::format_exact_cost(total.atto_usd, total.unpriced),
-            unpriced: if total.atto_usd == 0 { 0 } else { total.unpriced },
-            over: run.iterations >= pages.iteration_ceiling.max(1),
-            when: text::format_age(run.at, now),
-            at: text::format_time(run.at),
+            cost: totals.format_cost(),
+            exact: text::format_exact_cost(cost, unpriced),
+            unpriced: if cost == 0 { 0 } else { unpriced },
+            over: totals.iterations >= pages.iteration_ceiling.max(1),
+            when: text::format_age(run.last, now),
+            at: text::format_time(run.last),
             trace: pages.trace_url(run),
         }
     }
@@ -326,17 +325,20 @@ impl OverviewPage {
         firing.retain(|alert| alert.until.is_none());
         let (mut figures, mut examples) =
             (FigureBuilder::new(TimeWindow::last(window_nanos, now)), ExampleRuns::new(&firing));
-        let mut live = LiveRuns::default();
+        let mut live = FirstRuns::new(MAX_LIVE_RUNS);
         pages.runs.visit_runs(figures.from(), &mut |run| {
-            figures.add(&run);
-            examples.add(&run);
-            live.add(run);
+            figures.add(run);
+            examples.add(run);
+            if run.state.is_live() {
+                live.add(Reverse((run.total().atto_usd, run.last)), run);
+            }
         });
+        let live_left = live.count.saturating_sub(MAX_LIVE_RUNS);
         let (figures, examples) = (figures.finish(), examples.finish());
         let has_several_accounts = pages.has_several_accounts();
-        let rows = |runs: &[RunRecord]| runs.iter().map(|run| RunRow::from_run(pages, run, now)).collect();
+        let rows = |runs: &[RunView]| runs.iter().map(|run| RunRow::from_run(pages, run, now)).collect();
         let (alerts, alerts_left) = alert_groups(pages, &firing, &examples, now);
-        let tools = figures.tools.iter().map(|(name, tool)| {
+        let tools = figures.tools.iter().map(|([name], tool)| {
             let note =
                 if tool.denied > 0 { format!("{} denied", text::format_count(tool.denied)) } else { String::new() };
             CountRow::new(name, format!("of {}", text::format_count(tool.calls())), tool.failed, note)
@@ -368,8 +370,8 @@ impl OverviewPage {
             highest_severity: highest.map_or("", |severity| severity.as_str()),
             alerts,
             alerts_left,
-            live: rows(&live.most_expensive()),
-            live_left: match live.not_shown() {
+            live: rows(&live.into_views()),
+            live_left: match live_left {
                 0 => String::new(),
                 1 => "1 more live run".to_owned(),
                 more => format!("{} more live runs", text::format_count(more as u64)),
@@ -558,13 +560,13 @@ fn cost_rows(shares: &[CostShare], kind: &str, window: &str, has_several_account
 fn alert_groups(
     pages: &AdminPages,
     firing: &[Alert],
-    examples: &[Option<RunRecord>],
+    examples: &[Option<RunView>],
     now: u64,
 ) -> (Vec<AlertGroup>, usize) {
-    let mut groups: Vec<(Vec<&Alert>, Option<&RunRecord>)> = Vec::new();
+    let mut groups: Vec<(Vec<&Alert>, Option<&RunView>)> = Vec::new();
     for (alert, run) in firing.iter().zip(examples) {
         let run = run.as_ref();
-        let has_same_subject = |(others, other_run): &&mut (Vec<&Alert>, Option<&RunRecord>)| {
+        let has_same_subject = |(others, other_run): &&mut (Vec<&Alert>, Option<&RunView>)| {
             let first =
                 others.first().filter(|first| first.account == alert.account && is_of_run(first) && is_of_run(alert));
             first.is_some_and(|first| match (run, other_run) {
@@ -596,7 +598,7 @@ fn is_of_run(alert: &Alert) -> bool {
 }
 
 impl AlertGroup {
-    fn from_alerts(pages: &AdminPages, alerts: &[&Alert], run: Option<&RunRecord>, now: u64) -> Option<Self> {
+    fn from_alerts(pages: &AdminPages, alerts: &[&Alert], run: Option<&RunView>, now: u64) -> Option<Self> {
         let first = alerts.first()?;
         let names = [("tenant", first.tenant.as_deref()), ("feature", first.feature.as_deref())];
         let names = names.into_iter().filter_map(|(word, name)| Some(format!("{word} {}", text::clean_name(name?))));
@@ -611,9 +613,7 @@ impl AlertGroup {
             reasons: alerts.iter().map(reason).collect(),
             about: names.collect::<Vec<_>>().join(" · "),
             own: is_of_run(first),
-            cost: run
-                .map(RunRecord::total)
-                .map_or_else(String::new, |total| text::format_cost(total.atto_usd, total.unpriced)),
+            cost: run.map_or_else(String::new, |run| run.totals.format_cost()),
             run: run.map_or_else(|| text::clean_id(&first.run), |run| text::clean_id(&run.title())),
             href: run
                 .map(|run| pages.run_href(&run.account, &run.run))
@@ -627,7 +627,7 @@ impl AlertGroup {
 fn troubles_sentence(figures: &WindowFigures) -> Option<String> {
     let all = figures.sum.calls.saturating_add(figures.sum.failed_calls);
     let count: u64 = figures.troubles.iter().map(|(_, count)| count).sum();
-    let row = |([reason, provider], count): &([String; 2], u64)| {
+    let row = |([reason, provider], count): &([Box<str>; 2], u64)| {
         let provider = if provider.is_empty() { "provider unknown".to_owned() } else { text::clean_name(provider) };
         format!("{provider} {} ({})", text::clean_name(reason), text::format_count(*count))
     };
@@ -635,26 +635,6 @@ fn troubles_sentence(figures: &WindowFigures) -> Option<String> {
     let (count, all) = (text::format_count(count), text::format_count(all));
     (!rows.is_empty())
         .then(|| format!("{count} of {all} model calls were refused, rate limited or overloaded: {rows}."))
-}
-
-#[derive(Default)]
-struct LiveRuns(Vec<RunRecord>);
-
-impl LiveRuns {
-    fn add(&mut self, run: RunRecord) {
-        if run.is_live() {
-            self.0.push(run);
-        }
-    }
-
-    fn most_expensive(&mut self) -> Vec<RunRecord> {
-        self.0.sort_by_key(|run| std::cmp::Reverse((run.total().atto_usd, run.at)));
-        self.0.iter().take(MAX_LIVE_RUNS).cloned().collect()
-    }
-
-    fn not_shown(&self) -> usize {
-        self.0.len().saturating_sub(MAX_LIVE_RUNS)
-    }
 }
 
 /// A few figures of the gateway itself; its own page has the rest.

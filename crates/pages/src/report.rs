@@ -10,7 +10,7 @@ use history::{
     FailureSample, JiraComment, RETENTION, ReportParameters, UnknownGrouping, build_report, report_json,
     report_markdown,
 };
-use runs::RunRecord;
+use runs::RunView;
 use runs::json::SCHEMA;
 use telemetry::admin::links::TraceTarget;
 use telemetry::moved_keys::{KEEP_RULE, MovedKey, VaultSummary};
@@ -96,11 +96,10 @@ fn moved_keys_text(pages: &AdminPages) -> String {
 }
 
 pub(super) fn issue_response(pages: &AdminPages, id: &str, as_json: bool) -> Response {
-    let link = |run: &RunRecord| pages.trace_url(run);
-    let vault_folder = |run: &RunRecord| Some(format!("{}/{}", pages.vault.as_deref()?, session_folder(run)));
+    let link = |run: &RunView| pages.trace_url(run);
+    let vault_folder = |run: &RunView| Some(format!("{}/{}", pages.vault.as_deref()?, session_folder(run)));
     let from = pages.now().saturating_sub(RETENTION);
-    let runs = pages.runs.select_runs(from, |run| run.issue.as_deref() == Some(id));
-    let comment = JiraComment::for_issue(id, runs, &link, &vault_folder);
+    let comment = JiraComment::for_issue(id, (&pages.runs, from), &link, &vault_folder);
     if comment.runs == 0 {
         return json_error(StatusCode::NOT_FOUND, "no run in the last 48 hours names this issue");
     }
@@ -112,7 +111,7 @@ pub(super) fn issue_response(pages: &AdminPages, id: &str, as_json: bool) -> Res
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], comment.text).into_response()
 }
 
-fn session_folder(run: &RunRecord) -> String {
+fn session_folder(run: &RunView) -> String {
     let tenant = run.tenant.as_deref().unwrap_or("unattributed");
     kernel::folders::session_folder(&run.account, tenant, &run.session)
 }

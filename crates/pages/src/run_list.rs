@@ -2,7 +2,6 @@
 //! rows, JSON at most 1,000; each row links to its trace.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 
 use askama::Template;
 use serde_json::{Value, json};
@@ -10,9 +9,9 @@ use serde_json::{Value, json};
 use super::overview::{RunRow, requested_window};
 use super::report::parse_since;
 use super::{AdminPages, PageQuery, text};
-use history::{ChangeFigures, RETENTION, TimeWindow, changes_json, compute_changes, run_json};
+use history::{ChangeFigures, ChangeName, RETENTION, RunAverages, TimeWindow, changes_json, compute_changes, run_json};
 use runs::json::SCHEMA;
-use runs::{RunRecord, UNATTRIBUTED};
+use runs::{RunRecord, RunView};
 
 /// Maximum rows of a page, and of JSON.
 const MAX_ROWS: usize = 200;
@@ -46,7 +45,7 @@ pub(super) struct RunListPage {
     rows: Vec<RunRow>,
     all: String,
     left: usize,
-    runs: Vec<RunRecord>,
+    runs: Vec<RunView>,
 }
 
 impl RunListPage {
@@ -60,29 +59,20 @@ impl RunListPage {
         let period = if query.since.is_empty() { format!("window={window}") } else { format!("since={window}") };
         let sort = SORTS.iter().find(|(name, _)| *name == query.sort).map_or("last", |(name, _)| *name);
         let time_window = TimeWindow::last(window_nanos, now);
-        let mut runs = pages.runs.select_runs(time_window.from, |run| {
-            time_window.counting_time(run).is_some()
-                && matches_filters(run, query)
-                && (sort != "failed" || run.is_failed())
+        let limit = query.limit.unwrap_or(MAX_ROWS).min(MAX_JSON_ROWS);
+        let runs = pages.runs.first_runs(time_window.from, limit, |run| {
+            let is_wanted = time_window.counting_time(run).is_some()
+                && query.filter.matches(run)
+                && (sort != "failed" || run.state.is_failed());
+            is_wanted.then(|| Reverse((sort_key(run, sort), run.last)))
         });
-        let run_count = runs.len();
-        runs.sort_by_cached_key(|run| Reverse((sort_key(run, sort), run.at)));
-        let limit = query.limit.unwrap_or(MAX_ROWS);
-        runs.truncate(limit.min(MAX_JSON_ROWS));
-        let filters = [
-            ("tenant", &query.tenant),
-            ("feature", &query.feature),
-            ("service", &query.service),
-            ("model", &query.model),
-            ("state", &query.state),
-            ("session", &query.session),
-            ("account", &query.account),
-        ];
-        let set_filters = filters.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
+        let (run_count, runs) = (runs.count, runs.into_views());
+        let set_filters = query.filter.names();
         let filters_except = |left_out: &str| -> String {
             let kept = set_filters.clone().filter(|(name, _)| *name != left_out);
             kept.map(|(name, value)| format!("&{name}={}", text::percent_encode(value))).collect()
         };
+        let shown_state = set_filters.clone().find(|(name, _)| *name == "state").map_or("", |(_, state)| state);
         let (filter_query, query_without_state) = (filters_except(""), filters_except("state"));
         let rows: Vec<RunRow> = runs.iter().take(MAX_ROWS).map(|run| RunRow::from_run(pages, run, now)).collect();
         Some(Self {
@@ -97,13 +87,13 @@ impl RunListPage {
             sorts: (SORTS.iter())
                 .map(|(name, label)| (*label, format!("/runs?sort={name}&{period}{filter_query}"), *name == sort))
                 .collect(),
-            filters: set_filters.map(|(name, value)| (name, text::clean_name(value))).collect(),
+            filters: set_filters.clone().map(|(name, value)| (name, text::clean_name(value))).collect(),
             clear: format!("/runs?sort={sort}&{period}"),
             states: [("all", ""), ("live", "live"), ("failed", "failed")]
                 .map(|(label, state)| {
                     let state_query = if state.is_empty() { String::new() } else { format!("&state={state}") };
                     let href = format!("/runs?sort={sort}&{period}{query_without_state}{state_query}");
-                    (label, href, query.state.as_deref().unwrap_or("") == state)
+                    (label, href, state == shown_state)
                 })
                 .into(),
             is_paused: query.paused.is_some(),
@@ -119,10 +109,10 @@ impl RunListPage {
     }
 
     pub(super) fn json(&self, pages: &AdminPages) -> Value {
-        let run_with_link = |run: &RunRecord| {
+        let run_with_link = |run: &RunView| {
             let mut value = run_json(run);
             if let Value::Object(fields) = &mut value {
-                fields.insert("trace_url".into(), pages.trace_url(run).map_or(Value::Null, Value::from));
+                fields.insert("trace_url".into(), pages.trace_url(run).into());
             }
             value
         };
@@ -131,30 +121,15 @@ impl RunListPage {
 }
 
 /// The sort key of a run; the greatest comes first.
-fn sort_key(run: &RunRecord, sort: &str) -> i128 {
+fn sort_key(run: &RunRecord<'_>, sort: &str) -> i128 {
     match sort {
         "cost" => run.total().atto_usd,
         "time" => run.duration.into(),
         "iterations" => run.iterations.into(),
         "tokens" => run.total().all_tokens().into(),
-        _ => run.at.into(),
+        _ => run.last.into(),
     }
 }
-
-fn matches_filters(run: &RunRecord, query: &PageQuery) -> bool {
-    let matches = |wanted: &Option<String>, name: Option<&str>| {
-        wanted.as_deref().is_none_or(|wanted| wanted == name.unwrap_or(UNATTRIBUTED))
-    };
-    matches(&query.tenant, run.tenant.as_deref())
-        && matches(&query.feature, run.feature.as_deref())
-        && matches(&query.service, run.service.as_deref())
-        && matches(&query.state, Some(run.state.as_str()))
-        && matches(&query.session, Some(&run.session))
-        && matches(&query.account, Some(&run.account))
-        && query.model.as_deref().is_none_or(|model| run.models.iter().any(|(name, _)| **name == *model))
-}
-
-type GroupingAttribute = fn(&RunRecord) -> &Option<Arc<str>>;
 
 /// A commit or issue on the page.
 struct ChangeRow {
@@ -180,10 +155,9 @@ pub(super) struct ChangesPage {
 
 impl ChangesPage {
     pub(super) fn build(pages: &AdminPages, query: &PageQuery) -> Self {
-        let (by, attribute): (_, GroupingAttribute) =
-            if query.by == "issue" { ("issue", |run| &run.issue) } else { ("commit", |run| &run.commit) };
-        let from = pages.now().saturating_sub(RETENTION);
-        let all = compute_changes(&pages.runs.select_runs(from, |run| attribute(run).is_some()), attribute);
+        let (by, name): (_, ChangeName) =
+            if query.by == "issue" { ("issue", |run| run.issue) } else { ("commit", |run| run.commit) };
+        let all = compute_changes(&pages.runs, pages.now().saturating_sub(RETENTION), name);
         let rows = (all.iter().enumerate())
             .map(|(index, change)| {
                 // Issues do not follow each other in time, so only commits are compared with the one before.
@@ -201,10 +175,12 @@ impl ChangesPage {
 
 impl ChangeRow {
     fn compare(figures: &ChangeFigures, before: Option<&ChangeFigures>) -> Self {
-        let row = |name: &'static str, pick: fn(&ChangeFigures) -> Option<f64>, as_text: fn(f64) -> String| {
-            let value_text = pick(figures).map_or_else(|| "–".to_owned(), as_text);
-            let change = pick(figures).zip(before.and_then(pick)).filter(|(_, before)| *before > 0.0);
-            let change = change.map(|(value, before)| value / before - 1.0).filter(|change| change.abs() >= 0.005);
+        let row = |name: &'static str, pick: fn(&RunAverages) -> Option<f64>, as_text: fn(f64) -> String| {
+            let value = pick(&figures.averages);
+            let value_text = value.map_or_else(|| "–".to_owned(), as_text);
+            let before = before.and_then(|before| pick(&before.averages)).filter(|before| *before > 0.0);
+            let change = value.zip(before).map(|(value, before)| value / before - 1.0);
+            let change = change.filter(|change| change.abs() >= 0.005);
             let (text, direction) = change.map_or((String::new(), ""), |change| {
                 (text::format_percent(change.abs()), if change > 0.0 { "up" } else { "down" })
             });
@@ -216,11 +192,11 @@ impl ChangeRow {
             first: text::format_time(figures.first),
             runs: text::format_runs(figures.sum.runs, figures.sum.live),
             numbers: vec![
-                row("iterations per run", |figures| figures.iterations, text::format_decimal),
-                row("p95 time", |figures| figures.p95, text::format_seconds),
-                row("failure rate", |figures| figures.failure, text::format_percent),
-                row("tool failures", |figures| figures.tool_failure, text::format_percent),
-                row("cost per run", |figures| figures.cost, text::format_dollars),
+                row("iterations per run", |runs| runs.iterations, text::format_decimal),
+                row("p95 time", |runs| runs.p95, text::format_seconds),
+                row("failure rate", |runs| runs.failure, text::format_percent),
+                row("tool failures", |runs| runs.tool_failure, text::format_percent),
+                row("cost per run", |runs| runs.cost, text::format_dollars),
             ],
             cost: text::format_cost(figures.sum.atto_usd, figures.sum.unpriced),
             exact: text::format_exact_cost(figures.sum.atto_usd, figures.sum.unpriced),

@@ -10,7 +10,7 @@ use tower::ServiceExt;
 
 use super::{AdminPages, router};
 use ::runs::testing::runs::{self, MINUTE, Made, NOW};
-use ::runs::{Alert, RunRecord, RunState, RunStep, RunView, StepKind};
+use ::runs::{Alert, RunRecord, RunState, RunStep, RunView, StepKind, encode_run};
 use history::{ClientTable, FailedSpans, RETENTION, RunBoard};
 use kernel::clock::{ManualClock, UnixNanos};
 use telemetry::admin::{self, AdminConfig, AdminState};
@@ -307,7 +307,7 @@ async fn a_run_is_a_tree_whatever_it_says() {
 fn every_message_leads_to_run_and_trace() {
     use super::alert_message::{ExampleRuns, MessageLinks, format_alert};
     let other = RunView { trace: "0b".into(), ..run("other", "acme", RunState::Ended, 1) };
-    let all = [other, run("dear", "acme", RunState::Live, 9)].map(|view| RunRecord::from_view(&view, NOW));
+    let all = [other, run("dear", "acme", RunState::Live, 9)].map(|view| encode_run(&view, NOW));
     let trace = AdminConfig {
         trace_link: admin::links::TraceLinkConfig { template: Some(LINK.to_owned()), ..Default::default() },
         public_url: Some("https://tollgate.example/".into()),
@@ -321,7 +321,7 @@ fn every_message_leads_to_run_and_trace() {
     for alert in [session, of_tenant, Alert { session: "s".into(), ..runs::alert("session_cost", "dear", NOW) }] {
         let alerts = [alert.clone()];
         let mut examples = ExampleRuns::new(&alerts);
-        all.iter().for_each(|run| examples.add(run));
+        all.iter().for_each(|run| examples.add(&RunRecord::decode(run).expect("a record")));
         let shown = format_alert(&alert, &links, examples.finish()[0].as_ref());
         let text = shown["text"].as_str().unwrap_or_default();
         assert!(text.contains("session_cost: $7.00, 1.4 × the limit of $5.00"), "{text}");

@@ -7,7 +7,6 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use super::alert_rule::{AlertRule, AlertSeverity};
-use super::record::RunRecord;
 use super::sums::InvestigationStats;
 use super::view::{RunDetail, RunJudgement, RunOwner, RunView};
 
@@ -142,8 +141,9 @@ pub struct EndedRuns {
 pub trait RunSource: Send + Sync {
     /// Keeps ended runs until [`Self::take_ended`]; without this call nobody asks for them.
     fn enable_history(&self);
-    /// Calls `visit` with the key and the record of each run, and with the keys of runs that history has to delete.
-    fn visit_runs(&self, visit: &mut dyn FnMut(u64, Option<RunRecord>));
+    /// Calls `visit` with the key and the stored form ([`super::encode_run`]) of each run, and with the keys of runs
+    /// that history has to delete.
+    fn visit_runs(&self, visit: &mut dyn FnMut(u64, Option<&[u8]>));
     /// Those of these runs that have these keys, with the keys. Their judgements may be empty: see [`Self::judgement`].
     fn find_runs(&self, keys: &[u64]) -> Vec<(u64, RunDetail)>;
     /// Accounts that have such runs.

@@ -57,6 +57,18 @@ fn tokens(tokens: &CallTokenBuckets) -> Value {
     })
 }
 
+/// Names that occurred together, under these fields, and how often.
+pub fn counts<'c, const N: usize, S: AsRef<str> + 'c>(
+    fields: [&str; N],
+    rows: impl IntoIterator<Item = (&'c [S; N], &'c u64)>,
+) -> Value {
+    let row = |(names, count): (&[S; N], &u64)| -> Map<String, Value> {
+        let names = fields.iter().zip(names).map(|(field, name)| ((*field).to_owned(), name.as_ref().into()));
+        names.chain([("count".to_owned(), (*count).into())]).collect()
+    };
+    rows.into_iter().map(row).collect()
+}
+
 pub fn totals(totals: &RunTotals) -> Value {
     let models_json = |models: &BTreeMap<String, ModelTotals>| -> Map<String, Value> {
         let model_json = |one: &ModelTotals| {
@@ -65,13 +77,6 @@ pub fn totals(totals: &RunTotals) -> Value {
         };
         models.iter().map(|(name, one)| (name.clone(), model_json(one))).collect()
     };
-    let fallbacks = totals.fallbacks.iter().map(|(one, count)| {
-        json!({"reason": one.reason, "provider": one.provider, "from": one.from, "to": one.to, "count": count})
-    });
-    let troubles = totals.troubles.iter();
-    let troubles = troubles.map(|(one, count)| json!({"reason": one.reason, "provider": one.provider, "count": count}));
-    let denials = totals.denials.iter();
-    let denials = denials.map(|(one, count)| json!({"tool": one.tool, "source": one.source, "count": count}));
     json!({
         "iterations": totals.iterations,
         "model_calls": totals.calls(),
@@ -88,9 +93,9 @@ pub fn totals(totals: &RunTotals) -> Value {
         "tools": totals.tools,
         "finish_reasons": totals.finish_reasons,
         "errors": totals.errors,
-        "model_call_failures": troubles.collect::<Vec<_>>(),
-        "fallbacks": fallbacks.collect::<Vec<_>>(),
-        "permission_denials": denials.collect::<Vec<_>>(),
+        "model_call_failures": counts(["reason", "provider"], &totals.troubles),
+        "fallbacks": counts(["reason", "provider", "from", "to"], &totals.fallbacks),
+        "permission_denials": counts(["tool", "source"], &totals.denials),
         "reads": totals.reads,
         "writes": totals.writes,
         "read_write_ratio": if totals.writes == 0 { Value::Null } else { json!(totals.reads as f64 / totals.writes as f64) },

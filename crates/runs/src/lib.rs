@@ -24,11 +24,11 @@ pub use board::{
     Alert, BudgetState, EndedRuns, MeasureAggregate, OutcomeError, OutcomeStore, OutcomeVerdict, RunBudget, RunOutcome,
     RunSource,
 };
-pub use record::{RunRecord, digest, run_key, run_title};
+pub use record::{FirstRuns, LargestFirst, RunRecord, decode_run, digest, encode_run, run_key};
 pub use sums::{InvestigationStats, RunSums, UsageSum};
 pub use totals::{
-    ModelCallTrouble, ModelFallback, ModelTotals, OTHER, PermissionDenial, RunTotals, ToolTotals, UNATTRIBUTED,
-    UNKNOWN, combine_buckets, total_input_tokens,
+    CountsByNames, ModelTotals, OTHER, RunTotals, ToolTotals, UNATTRIBUTED, UNKNOWN, combine_buckets,
+    total_input_tokens,
 };
 pub use view::{
     CallStreak, EvaluationScore, RunDetail, RunJudgement, RunOwner, RunPeaks, RunState, RunStep, RunView, SessionView,

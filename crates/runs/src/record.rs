@@ -1,16 +1,17 @@
-//! [`RunRecord`]: one run with everything that lists and sums need, small enough that a page reads a hundred thousand.
-//! Names and ids are those that may be shown, so a third party may see all of them; counts and cost are exact. The
-//! tracker keeps the records of runs that are not over, `history` those of ended ones; the whole of a run is in
-//! [`super::RunView`].
+//! [`RunRecord`]: one run as a scan of a hundred thousand reads it. A run that is not over (in the tracker) and one that
+//! is (in history's file) have one stored form, [`encode_run`]: a record lends its names from there, [`FirstRuns`] copies
+//! the few runs that a page shows, and [`decode_run`] makes their owned [`RunView`]. Names and ids are those that may be
+//! shown, so a third party may see all of them; counts and cost are exact.
 
-use std::sync::Arc;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use kernel::sha256::Sha256;
 
-use super::totals::{ModelTotals, RunTotals, ToolTotals};
-use super::view::{RunJudgement, RunOwner, RunPeaks, RunState, RunView};
+use super::totals::{ModelTotals, ToolTotals};
+use super::view::{RunJudgement, RunPeaks, RunState, RunView};
 
 /// The first 64 bits of the SHA-256 of a list of parts; never 0.
 pub fn digest(parts: &[&str]) -> u64 {
@@ -23,185 +24,124 @@ pub fn run_key(account: &str, run: &str) -> u64 {
     digest(&["outcome", account, run])
 }
 
-/// What a person calls a run: its service, the request or job that it is part of, and its agent.
-pub fn run_title(names: [Option<&str>; 3]) -> String {
-    let mut names: Vec<&str> = names.into_iter().flatten().collect();
-    names.dedup();
-    if names.is_empty() { "unnamed run".to_owned() } else { names.join(" · ") }
+/// The stored form of a view taken at `now`, without maxima and judgement. Later times are those of a clock that is
+/// ahead; without a plausible time, the last event is now.
+pub fn encode_run(view: &RunView, now: u64) -> Vec<u8> {
+    let last = match view.last.max(view.start) {
+        0 => now,
+        last => last.min(now),
+    };
+    let (start, peaks, judgement) = (view.start.min(now), RunPeaks::default(), RunJudgement::default());
+    let stored = RunView { start, last, peaks, judgement, ..view.clone() };
+    // a view's operation is not in its own stored form
+    postcard::to_allocvec(&(&view.operation, stored)).unwrap_or_default()
 }
 
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunRecord {
-    /// Account of the credential that sent it.
-    pub account: Arc<str>,
-    pub run: Box<str>,
-    pub session: Box<str>,
-    /// Trace id in hex, or "".
-    pub trace: Box<str>,
-    /// Id of its root span; all zero if unknown.
-    pub root: [u8; 8],
-    pub tenant: Option<Arc<str>>,
-    pub feature: Option<Arc<str>>,
+/// Slices of the stored form: its fields in their order, up to the last one that a scan needs.
+#[derive(Deserialize)]
+pub struct RunRecord<'a> {
+    /// The whole stored form.
+    #[serde(skip)]
+    pub bytes: &'a [u8],
+    _operation: Option<&'a str>,
+    pub account: &'a str,
+    pub run: &'a str,
+    pub session: &'a str,
+    _trace: &'a str,
+    _root: [u8; 8],
+    pub tenant: Option<&'a str>,
+    pub feature: Option<&'a str>,
     /// User who requested the run: a pseudonym.
-    pub user: Option<Arc<str>>,
+    pub user: Option<&'a str>,
+    pub template: Option<&'a str>,
+    pub incident: Option<&'a str>,
     /// `build.commit_sha`.
-    pub commit: Option<Arc<str>>,
+    pub commit: Option<&'a str>,
     /// `work_tracker.issue_id`.
-    pub issue: Option<Arc<str>>,
-    pub template: Option<Arc<str>>,
-    pub incident: Option<Arc<str>>,
+    pub issue: Option<&'a str>,
     /// `service.name`.
-    pub service: Option<Arc<str>>,
-    /// Route or name of the request or job that it is part of.
-    pub operation: Option<Arc<str>>,
+    pub service: Option<&'a str>,
     pub state: RunState,
+    _failed: bool,
     /// Start, unix ns; 0 = unknown.
     pub start: u64,
-    /// Last event, unix ns; the time at which the record was made if no event has a plausible time.
-    pub at: u64,
+    /// Last event, unix ns.
+    pub last: u64,
     /// From start to end, ns.
     pub duration: u64,
-    /// Iterations of the agent's loop.
-    pub iterations: u64,
+    #[serde(borrow)]
+    pub models: Vec<(&'a str, ModelTotals)>,
     /// Model calls that were not answered.
     pub failed_calls: u64,
+    _retries: u64,
+    pub tools: Vec<(&'a str, ToolTotals)>,
+    /// Iterations of the agent's loop.
+    pub iterations: u64,
+    _sub_agents: u64,
+    _finish_reasons: Vec<(&'a str, u64)>,
+    _errors: Vec<(&'a str, u64)>,
+    /// [reason, provider] and number of model calls that were refused, rate-limited or overloaded.
+    pub troubles: Vec<([&'a str; 2], u64)>,
+    /// [reason, provider, from, to] and number of fallbacks.
+    pub fallbacks: Vec<([&'a str; 4], u64)>,
+    /// [tool, source of the denial] and number of denials.
+    pub denials: Vec<([&'a str; 2], u64)>,
+    _reads: u64,
     /// Tool calls that change something.
     pub writes: u64,
-    pub models: Vec<(Arc<str>, ModelTotals)>,
+    _model_changes: u64,
     /// Parts that calls of other tenants than the run's took.
-    pub others: Vec<(Arc<str>, ModelTotals)>,
-    pub tools: Vec<(Arc<str>, ToolTotals)>,
-    /// [reason, provider] and number of model calls that were refused, rate-limited or overloaded.
-    pub troubles: Vec<([Arc<str>; 2], u64)>,
-    /// [reason, provider, from, to] and number of fallbacks.
-    pub fallbacks: Vec<([Arc<str>; 4], u64)>,
-    /// [tool, source of the denial] and number of denials.
-    pub denials: Vec<([Arc<str>; 2], u64)>,
+    pub other_tenants: Vec<(&'a str, ModelTotals)>,
 }
 
-impl RunRecord {
-    /// The record of a view taken at `now`: later times are those of a clock that is ahead.
-    pub fn from_view(view: &RunView, now: u64) -> Self {
-        let totals = &view.totals;
-        let shared = |text: &Option<String>| text.as_deref().map(Arc::from);
-        let word = |word: &String| -> Arc<str> { word.as_str().into() };
-        Self {
-            account: view.account.as_str().into(),
-            run: view.run.as_str().into(),
-            session: view.session.as_str().into(),
-            trace: view.trace.as_str().into(),
-            root: view.root,
-            tenant: shared(&view.tenant),
-            feature: shared(&view.feature),
-            user: shared(&view.user),
-            commit: shared(&view.commit),
-            issue: shared(&view.issue),
-            template: shared(&view.template),
-            incident: shared(&view.incident),
-            service: shared(&view.service),
-            operation: shared(&view.operation),
-            state: view.state,
-            start: view.start.min(now),
-            at: match view.last.max(view.start) {
-                0 => now,
-                at => at.min(now),
-            },
-            duration: view.duration,
-            iterations: totals.iterations,
-            failed_calls: totals.failed_calls,
-            writes: totals.writes,
-            models: totals.models.iter().map(|(name, model)| (word(name), *model)).collect(),
-            others: totals.other_tenants.iter().map(|(name, other)| (word(name), *other)).collect(),
-            tools: totals.tools.iter().map(|(name, tool)| (word(name), *tool)).collect(),
-            troubles: (totals.troubles.iter())
-                .map(|(one, count)| ([&one.reason, &one.provider].map(word), *count))
-                .collect(),
-            fallbacks: (totals.fallbacks.iter())
-                .map(|(one, count)| ([&one.reason, &one.provider, &one.from, &one.to].map(word), *count))
-                .collect(),
-            denials: (totals.denials.iter()).map(|(one, count)| ([&one.tool, &one.source].map(word), *count)).collect(),
-        }
-    }
-
-    pub fn key(&self) -> u64 {
-        run_key(&self.account, &self.run)
-    }
-
-    /// See [`run_title`].
-    pub fn title(&self) -> String {
-        run_title([&self.service, &self.operation, &self.feature].map(Option::as_deref))
-    }
-
-    /// Whether no end of the run is known yet.
-    pub fn is_live(&self) -> bool {
-        self.state == RunState::Live
-    }
-
-    /// Whether the run failed or was ended by a limit.
-    pub fn is_failed(&self) -> bool {
-        matches!(self.state, RunState::Failed | RunState::Killed)
+impl<'a> RunRecord<'a> {
+    /// `None`: the bytes are not what [`encode_run`] makes.
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let (record, _) = postcard::take_from_bytes::<Self>(bytes).ok()?;
+        Some(Self { bytes, ..record })
     }
 
     /// The sum over its models.
     pub fn total(&self) -> ModelTotals {
-        let mut total = ModelTotals::default();
-        self.models.iter().for_each(|(_, model)| total.add(model));
-        total
-    }
-
-    /// Tool calls, including failed and denied ones.
-    pub fn tool_calls(&self) -> u64 {
-        self.tools.iter().map(|(_, tool)| tool.calls()).sum()
-    }
-
-    pub fn tool_failures(&self) -> u64 {
-        self.tools.iter().map(|(_, tool)| tool.failed).sum()
+        ModelTotals::sum(self.models.iter().map(|(_, model)| model))
     }
 }
 
-impl RunView {
-    /// What a record says of a run whose view is not kept.
-    pub fn from_record(run: &RunRecord) -> Self {
-        let text = |name: &Option<Arc<str>>| name.as_deref().map(str::to_owned);
-        let mut totals = RunTotals {
-            iterations: run.iterations,
-            failed_calls: run.failed_calls,
-            writes: run.writes,
-            models: run.models.iter().map(|(name, model)| (name.to_string(), *model)).collect(),
-            other_tenants: run.others.iter().map(|(name, other)| (name.to_string(), *other)).collect(),
-            tools: run.tools.iter().map(|(name, tool)| (name.to_string(), *tool)).collect(),
-            ..RunTotals::default()
-        };
-        run.troubles.iter().for_each(|([reason, provider], count)| totals.add_trouble(reason, provider, *count));
-        run.fallbacks
-            .iter()
-            .for_each(|(words, count)| totals.add_fallback(words.each_ref().map(|word| &**word), *count));
-        run.denials.iter().for_each(|([tool, source], count)| totals.add_denial(tool, source, *count));
-        Self {
-            owner: RunOwner::Here,
-            account: run.account.to_string(),
-            run: run.run.to_string(),
-            session: run.session.to_string(),
-            continues: None,
-            trace: run.trace.to_string(),
-            root: run.root,
-            tenant: text(&run.tenant),
-            feature: text(&run.feature),
-            user: text(&run.user),
-            template: text(&run.template),
-            incident: text(&run.incident),
-            commit: text(&run.commit),
-            issue: text(&run.issue),
-            service: text(&run.service),
-            operation: text(&run.operation),
-            state: run.state,
-            failed: run.is_failed(),
-            start: run.start,
-            last: run.at,
-            duration: run.duration,
-            totals,
-            peaks: RunPeaks::default(),
-            judgement: RunJudgement::default(),
+/// The view in a stored form.
+pub fn decode_run(bytes: &[u8]) -> Option<RunView> {
+    let (operation, view): (Option<String>, RunView) = postcard::from_bytes(bytes).ok()?;
+    Some(RunView { operation, ..view })
+}
+
+/// The runs of a scan that come first by a rank, of equal ones those that were added first. Only they are copied.
+pub struct FirstRuns<R> {
+    limit: usize,
+    /// Number of runs that were added.
+    pub count: usize,
+    runs: BTreeMap<(R, usize), Box<[u8]>>,
+}
+
+impl<R: Ord> FirstRuns<R> {
+    /// At most `limit` runs.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, count: 0, runs: BTreeMap::new() }
+    }
+
+    pub fn add(&mut self, rank: R, run: &RunRecord<'_>) {
+        self.count += 1;
+        if self.runs.len() >= self.limit {
+            if self.runs.last_key_value().is_none_or(|((last, _), _)| *last <= rank) {
+                return;
+            }
+            self.runs.pop_last();
         }
+        self.runs.insert((rank, self.count), run.bytes.into());
+    }
+
+    pub fn into_views(self) -> Vec<RunView> {
+        self.runs.into_values().filter_map(|bytes| decode_run(&bytes)).collect()
     }
 }
+
+/// A rank that puts the largest first, and of equal ones the latest.
+pub type LargestFirst = Reverse<(i128, u64)>;

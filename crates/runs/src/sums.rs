@@ -2,7 +2,6 @@
 //! [`InvestigationStats`].
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use genai::CallTokenBuckets;
 use serde::{Deserialize, Serialize};
@@ -43,23 +42,23 @@ pub struct UsageSum {
 
 impl UsageSum {
     /// The sum of one run.
-    pub fn of_run(run: &RunRecord) -> Self {
+    pub fn of_run(run: &RunRecord<'_>) -> Self {
         Self {
             iterations: run.iterations,
             failed_calls: run.failed_calls,
-            tool_calls: run.tool_calls(),
-            tool_failures: run.tool_failures(),
+            tool_calls: run.tools.iter().map(|(_, tool)| tool.calls()).sum(),
+            tool_failures: run.tools.iter().map(|(_, tool)| tool.failed).sum(),
             duration: run.duration,
             ..Self::of_share(run, &run.total())
         }
     }
 
     /// A share of a run: that of one model or tenant.
-    pub fn of_share(run: &RunRecord, share: &ModelTotals) -> Self {
+    pub fn of_share(run: &RunRecord<'_>, share: &ModelTotals) -> Self {
         Self {
             runs: 1,
-            live: u64::from(run.is_live()),
-            failed: u64::from(run.is_failed()),
+            live: u64::from(run.state.is_live()),
+            failed: u64::from(run.state.is_failed()),
             killed: u64::from(run.state == RunState::Killed),
             calls: share.calls,
             tokens: share.tokens,
@@ -69,18 +68,18 @@ impl UsageSum {
         }
     }
 
-    /// The shares of a run's tenants: first that of its own tenant, which has all that is not a call's, then those of
-    /// others.
-    pub fn of_tenants(run: &RunRecord) -> impl Iterator<Item = (Option<&Arc<str>>, Self)> {
+    /// The shares of a run's tenants, of whose sum this is: first that of its own tenant, which has all that is not a
+    /// call's, then those of others.
+    pub fn by_tenant<'r>(&self, run: &'r RunRecord<'_>) -> impl Iterator<Item = (Option<&'r str>, Self)> {
         let mut own = run.total();
-        run.others.iter().for_each(|(_, other)| own.subtract(other));
+        run.other_tenants.iter().for_each(|(_, other)| own.subtract(other));
         let ModelTotals { calls, tokens, atto_usd, unpriced, .. } = own;
-        let own = Self { calls, tokens, atto_usd, unpriced, ..Self::of_run(run) };
+        let own = Self { calls, tokens, atto_usd, unpriced, ..self.clone() };
         let others = run
-            .others
+            .other_tenants
             .iter()
-            .map(|(name, other)| (Some(name).filter(|name| ***name != *UNATTRIBUTED), Self::of_share(run, other)));
-        std::iter::once((run.tenant.as_ref(), own)).chain(others)
+            .map(|(name, other)| (Some(*name).filter(|name| *name != UNATTRIBUTED), Self::of_share(run, other)));
+        std::iter::once((run.tenant, own)).chain(others)
     }
 
     /// Input tokens, including cached ones.
@@ -146,24 +145,31 @@ const MAPS: [(SumsMap, usize); 5] = [
     (|sums| &mut sums.by_session, MAX_USERS_OR_SESSIONS),
 ];
 
+/// The entry of a name, which is copied only if it is new.
+fn entry<'m, T: Default>(map: &'m mut BTreeMap<String, T>, name: &str) -> Option<&'m mut T> {
+    if !map.contains_key(name) {
+        map.insert(name.to_owned(), T::default());
+    }
+    map.get_mut(name)
+}
+
 impl RunSums {
     /// Adds up runs, by account; [`Self::finish`] adds the accounts.
-    pub fn add_run(&mut self, run: &RunRecord) {
-        if !self.by_account.contains_key(&*run.account) {
-            self.by_account.insert(run.account.to_string(), Self::default());
-        }
-        let Some(own) = self.by_account.get_mut(&*run.account) else { return };
+    pub fn add_run(&mut self, run: &RunRecord<'_>) {
+        let Some(own) = entry(&mut self.by_account, run.account) else { return };
         let sum = UsageSum::of_run(run);
-        let name_or_default = |name: Option<&Arc<str>>| name.map_or(UNATTRIBUTED, |name| name).to_owned();
-        for (tenant, share) in UsageSum::of_tenants(run) {
-            own.by_tenant.entry(name_or_default(tenant)).or_default().add(&share);
+        let add = |sums: &mut SumsByName, name: Option<&str>, share: &UsageSum| {
+            entry(sums, name.unwrap_or(UNATTRIBUTED)).into_iter().for_each(|sum| sum.add(share));
+        };
+        for (tenant, share) in sum.by_tenant(run) {
+            add(&mut own.by_tenant, tenant, &share);
         }
         for (model, share) in &run.models {
-            own.by_model.entry(model.to_string()).or_default().add(&UsageSum::of_share(run, share));
+            add(&mut own.by_model, Some(model), &UsageSum::of_share(run, share));
         }
-        own.by_feature.entry(name_or_default(run.feature.as_ref())).or_default().add(&sum);
-        own.by_user.entry(name_or_default(run.user.as_ref())).or_default().add(&sum);
-        own.by_session.entry(run.session.to_string()).or_default().add(&sum);
+        add(&mut own.by_feature, run.feature, &sum);
+        add(&mut own.by_user, run.user, &sum);
+        add(&mut own.by_session, Some(run.session), &sum);
         own.all.add(&sum);
     }
 

@@ -70,3 +70,56 @@ fn tokens_are_disjoint_and_no_price_is_null() {
     }
     assert_eq!((&value["cost_usd"], &value["unpriced_calls"]), (&Value::Null, &json!(1)));
 }
+
+/// A record has the fields of the view that it was made of, in the view's order, and the view comes back from it: with
+/// a mistaken order a scan would read one name or count for another.
+#[test]
+fn a_record_is_its_view() {
+    let text = |word: &str| Some(word.to_owned());
+    let mut view = testing::runs::ended("run", 3, 5);
+    (view.tenant, view.feature, view.user, view.template) = (text("t"), text("f"), text("u"), text("p"));
+    (view.incident, view.operation, view.state) = (text("i"), text("GET /"), RunState::Killed);
+    let totals = &mut view.totals;
+    (totals.failed_calls, totals.retries, totals.sub_agents, totals.reads, totals.writes) = (11, 12, 13, 14, 15);
+    (totals.iterations, totals.model_changes) = (16, 17);
+    totals.tool("Bash").denied = 2;
+    totals.add_finish("stop");
+    totals.add_error("timeout");
+    totals.add_trouble("overloaded_529", "anthropic", 3);
+    totals.add_fallback(["refusal", "openai", "big", "small"], 4);
+    totals.add_denial("Edit", "hook", 5);
+    totals.other_tenants.insert("globex".into(), ModelTotals { calls: 1, ..ModelTotals::default() });
+    let bytes = encode_run(&view, testing::runs::NOW);
+    let record = RunRecord::decode(&bytes).unwrap();
+    assert_eq!([record.account, record.run, record.session], ["default", "run", "session-of-run"]);
+    let names = [record.tenant, record.feature, record.user, record.template, record.incident];
+    assert_eq!(names, ["t", "f", "u", "p", "i"].map(Some));
+    assert_eq!([record.commit, record.issue, record.service], ["c0ffee", "OPS-1", "agents"].map(Some));
+    assert!(record.state == RunState::Killed && record.tools[0].0 == "Bash" && record.tools[0].1.denied == 2);
+    assert_eq!([record.start, record.last, record.duration], [view.start, view.last, view.duration]);
+    assert_eq!([record.failed_calls, record.writes, record.iterations], [11, 15, 16]);
+    assert_eq!((record.models[0].0, record.total().atto_usd), ("claude-sonnet-4-5", 5));
+    assert_eq!(record.troubles, [(["overloaded_529", "anthropic"], 3)]);
+    assert_eq!(record.fallbacks, [(["refusal", "openai", "big", "small"], 4)]);
+    assert_eq!(record.denials, [(["Edit", "hook"], 5)]);
+    assert_eq!(record.other_tenants[0].0, "globex");
+    assert!(decode_run(&bytes) == Some(view.clone()));
+    assert!(RunRecord::decode(&bytes[..40]).is_none(), "half a record");
+    // a clock that is ahead, and no time at all
+    let times = |view: &RunView| decode_run(&encode_run(view, 7)).map(|run| (run.start, run.last));
+    assert_eq!(times(&view), Some((7, 7)));
+    (view.start, view.last) = (0, 0);
+    assert_eq!(times(&view), Some((0, 7)));
+}
+
+/// Of the runs of a scan, the first by rank are kept, of equal ones those that came first; all are counted.
+#[test]
+fn the_first_runs_are_kept() {
+    let mut first = FirstRuns::new(3);
+    for (id, rank) in [("a", 5), ("b", 1), ("c", 5), ("d", 9), ("e", 1), ("f", 5)] {
+        let bytes = encode_run(&testing::runs::ended(id, 1, 1), testing::runs::NOW);
+        first.add(rank, &RunRecord::decode(&bytes).unwrap());
+    }
+    assert_eq!(first.count, 6);
+    assert_eq!(first.into_views().iter().map(|view| &*view.run).collect::<Vec<_>>(), ["b", "e", "a"]);
+}

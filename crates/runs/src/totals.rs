@@ -55,32 +55,8 @@ pub struct ModelTotals {
     pub no_usage: u64,
 }
 
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct PermissionDenial {
-    /// The tool that was not allowed to run.
-    pub tool: String,
-    /// Source of the denial: `config`, `hook`, `user_reject` …; `unknown` if not reported.
-    pub source: String,
-}
-
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ModelFallback {
-    /// `refusal`, `rate_limited_429`, `overloaded_529` or `other`.
-    pub reason: String,
-    /// Provider of the model that did not answer.
-    pub provider: String,
-    /// The model that did not answer.
-    pub from: String,
-    pub to: String,
-}
-
-/// Reason and provider of model calls that were not answered as asked.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ModelCallTrouble {
-    /// As [`ModelFallback::reason`].
-    pub reason: String,
-    pub provider: String,
-}
+/// Names that occurred together, and how often.
+pub type CountsByNames<const N: usize> = BTreeMap<[String; N], u64>;
 
 /// Sums over the calls of a run or session.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,11 +75,14 @@ pub struct RunTotals {
     pub finish_reasons: BTreeMap<String, u64>,
     /// Failures of model calls, tools and the run itself, by error type.
     pub errors: BTreeMap<String, u64>,
-    /// Model calls that were refused, rate-limited, overloaded …
-    pub troubles: BTreeMap<ModelCallTrouble, u64>,
-    pub fallbacks: BTreeMap<ModelFallback, u64>,
-    /// Permissions that were denied.
-    pub denials: BTreeMap<PermissionDenial, u64>,
+    /// Model calls that were not answered as asked: the reason (`refusal`, `rate_limited_429`, `overloaded_529` or
+    /// `other`) and the provider.
+    pub troubles: CountsByNames<2>,
+    /// Answers of another model: the reason, the provider and name of the model that did not answer, the model that did.
+    pub fallbacks: CountsByNames<4>,
+    /// Permissions that were denied: the tool that was not allowed to run, and the source of the denial: `config`,
+    /// `hook`, `user_reject` …
+    pub denials: CountsByNames<2>,
     /// Tool calls that read.
     pub reads: u64,
     /// Tool calls that change something.
@@ -115,6 +94,12 @@ pub struct RunTotals {
 }
 
 impl ModelTotals {
+    pub fn sum<'m>(models: impl Iterator<Item = &'m Self>) -> Self {
+        let mut sum = Self::default();
+        models.for_each(|model| sum.add(model));
+        sum
+    }
+
     pub fn add(&mut self, other: &Self) {
         self.combine(other, u64::saturating_add, i128::saturating_add);
     }
@@ -143,9 +128,14 @@ impl ModelTotals {
 }
 
 impl RunTotals {
+    /// The sum over its models.
+    pub fn total(&self) -> ModelTotals {
+        ModelTotals::sum(self.models.values())
+    }
+
     /// Model calls that were answered.
     pub fn calls(&self) -> u64 {
-        self.models.values().map(|model| model.calls).sum()
+        self.total().calls
     }
 
     /// Tool calls, including failed and denied ones.
@@ -164,30 +154,32 @@ impl RunTotals {
     }
 
     pub fn tokens(&self) -> CallTokenBuckets {
-        self.models
-            .values()
-            .fold(CallTokenBuckets::default(), |sum, model| combine_buckets(sum, model.tokens, u64::saturating_add))
+        self.total().tokens
     }
 
     /// Input tokens, including those read from or written to a cache.
     pub fn input_tokens(&self) -> u64 {
-        total_input_tokens(&self.tokens())
+        self.total().input()
     }
 
     /// Cost in 1e-18 USD, without unpriced calls.
     pub fn atto_usd(&self) -> i128 {
-        self.models.values().fold(0, |sum, model| sum.saturating_add(model.atto_usd))
+        self.total().atto_usd
     }
 
     /// Answered calls that are not in the cost.
     pub fn unpriced(&self) -> u64 {
-        self.models.values().map(|model| model.unpriced).sum()
+        self.total().unpriced
+    }
+
+    /// The cost for people; "no price" if no part of it has one.
+    pub fn format_cost(&self) -> String {
+        super::amounts::format_cost(self.atto_usd(), self.unpriced())
     }
 
     /// The totals of each tenant's calls: first of the run's own tenant, then of the others.
     pub fn by_tenant<'t>(&'t self, own: Option<&'t str>) -> impl Iterator<Item = (Option<&'t str>, ModelTotals)> {
-        let mut own_totals = ModelTotals::default();
-        self.models.values().for_each(|model| own_totals.add(model));
+        let mut own_totals = self.total();
         self.other_tenants.values().for_each(|other| own_totals.subtract(other));
         let to_name = |name: &'t str| Some(name).filter(|name| *name != UNATTRIBUTED);
         let others = self.other_tenants.iter().map(move |(name, other)| (to_name(name), *other));
@@ -196,8 +188,7 @@ impl RunTotals {
 
     /// The model with the most tokens; of equal ones the alphabetically first.
     pub fn main_model(&self) -> Option<&str> {
-        let token_count = |model: &ModelTotals| total_input_tokens(&model.tokens).saturating_add(model.tokens.output);
-        let largest = self.models.iter().rev().max_by_key(|(_, model)| token_count(model));
+        let largest = self.models.iter().rev().max_by_key(|(_, model)| model.all_tokens());
         largest.map(|(name, _)| name.as_str())
     }
 
@@ -222,13 +213,13 @@ impl RunTotals {
         for (name, count) in &other.errors {
             *entry_or_other(&mut self.errors, &map_name(name)) += count;
         }
-        for (ModelCallTrouble { reason, provider }, count) in &other.troubles {
+        for ([reason, provider], count) in &other.troubles {
             self.add_trouble(reason, &map_name(provider), *count);
         }
-        for (ModelFallback { reason, provider, from, to }, count) in &other.fallbacks {
+        for ([reason, provider, from, to], count) in &other.fallbacks {
             self.add_fallback([reason, &map_name(provider), &map_name(from), &map_name(to)], *count);
         }
-        for (PermissionDenial { tool, source }, count) in &other.denials {
+        for ([tool, source], count) in &other.denials {
             self.add_denial(&map_name(tool), &map_name(source), *count);
         }
         self.failed_calls += other.failed_calls;
@@ -283,26 +274,17 @@ impl RunTotals {
 
     /// Adds model calls that were not answered as asked.
     pub fn add_trouble(&mut self, reason: &str, provider: &str, count: u64) {
-        let [reason, provider] = [reason, provider].map(name_or_unknown);
-        let other_key = || ModelCallTrouble { reason: reason.to_owned(), provider: OTHER.to_owned() };
-        let key = ModelCallTrouble { reason: reason.to_owned(), provider: provider.to_owned() };
-        *counter_or_other(&mut self.troubles, key, other_key) += count;
+        add_counts(&mut self.troubles, [reason, provider], 0, count);
     }
 
     /// Adds fallbacks: reason, provider, from, to.
-    pub fn add_fallback(&mut self, words: [&str; 4], count: u64) {
-        let [reason, provider, from, to] = words.map(|word| name_or_unknown(word).to_owned());
-        let other = || OTHER.to_owned();
-        let other_key = || ModelFallback { reason: reason.clone(), provider: other(), from: other(), to: other() };
-        let key = ModelFallback { reason: reason.clone(), provider, from, to };
-        *counter_or_other(&mut self.fallbacks, key, other_key) += count;
+    pub fn add_fallback(&mut self, names: [&str; 4], count: u64) {
+        add_counts(&mut self.fallbacks, names, 0, count);
     }
 
     /// Adds denied permissions.
     pub fn add_denial(&mut self, tool: &str, source: &str, count: u64) {
-        let [tool, source] = [tool, source].map(|word| name_or_unknown(word).to_owned());
-        let other_key = || PermissionDenial { tool: OTHER.to_owned(), source: source.clone() };
-        *counter_or_other(&mut self.denials, PermissionDenial { tool, source: source.clone() }, other_key) += count;
+        add_counts(&mut self.denials, [tool, source], 1, count);
     }
 }
 
@@ -317,10 +299,14 @@ fn entry_or_other<'m, T: Default>(map: &'m mut BTreeMap<String, T>, name: &str) 
     map.entry(name.to_owned()).or_default()
 }
 
-/// The entry of a key, or of `other_key` if there are too many.
-fn counter_or_other<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, other_key: impl FnOnce() -> K) -> &mut u64 {
-    let key = if map.len() < MAX_KINDS || map.contains_key(&key) { key } else { other_key() };
-    map.entry(key).or_default()
+/// Adds a count under these names, or if there are too many, under `other` in place of all but the name at `kept`.
+fn add_counts<const N: usize>(counts: &mut CountsByNames<N>, names: [&str; N], kept: usize, count: u64) {
+    let mut key = names.map(|name| name_or_unknown(name).to_owned());
+    if counts.len() >= MAX_KINDS && !counts.contains_key(&key) {
+        let others = key.iter_mut().enumerate().filter(|(index, _)| *index != kept);
+        others.for_each(|(_, name)| OTHER.clone_into(name));
+    }
+    *counts.entry(key).or_default() += count;
 }
 
 /// All input tokens, including cached ones.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::board::RunOutcome;
+use super::record::run_key;
 use super::totals::RunTotals;
 
 kernel::word_enum! {
@@ -23,6 +24,18 @@ kernel::word_enum! {
         Idle = "idle",
         /// Evicted from memory to make room: the numbers are incomplete.
         Evicted = "evicted",
+    }
+}
+
+impl RunState {
+    /// Whether no end of the run is known yet.
+    pub fn is_live(self) -> bool {
+        self == Self::Live
+    }
+
+    /// Whether the run failed or was ended by a limit.
+    pub fn is_failed(self) -> bool {
+        matches!(self, Self::Failed | Self::Killed)
     }
 }
 
@@ -133,6 +146,7 @@ impl RunOwner {
     }
 }
 
+/// The order of the fields is that of [`super::RunRecord`].
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunView {
     /// The replica that counts it.
@@ -183,6 +197,20 @@ pub struct RunView {
     /// Maxima over its calls.
     pub peaks: RunPeaks,
     pub judgement: RunJudgement,
+}
+
+impl RunView {
+    pub fn key(&self) -> u64 {
+        run_key(&self.account, &self.run)
+    }
+
+    /// What a person calls the run: its service, the request or job that it is part of, and its agent.
+    pub fn title(&self) -> String {
+        let names = [&self.service, &self.operation, &self.feature];
+        let mut names: Vec<&str> = names.into_iter().flatten().map(String::as_str).collect();
+        names.dedup();
+        if names.is_empty() { "unnamed run".to_owned() } else { names.join(" · ") }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -157,18 +157,11 @@ fn take_baselines<T: DeserializeOwned>(from: &mut &[u8]) -> Option<Baselines<T>>
     Some(baselines)
 }
 
-/// Cost (USD) and duration (seconds) above which a session of a feature fires an alert.
-#[derive(Default)]
-pub(super) struct SessionBounds(BTreeMap<String, (f64, f64)>);
-
-impl SessionBounds {
-    pub(super) fn get(&self, account: &str, feature: &str) -> Option<(f64, f64)> {
-        self.0.get(&account_scoped_name(account, feature)).copied()
-    }
-}
+/// Cost (USD) and duration (seconds) above which a session of a feature fires an alert, by [`account_scoped_name`].
+pub(super) type SessionBounds = BTreeMap<String, (f64, f64)>;
 
 /// A name with its account, so that equal names of two accounts stay apart.
-fn account_scoped_name(account: &str, name: &str) -> String {
+pub(super) fn account_scoped_name(account: &str, name: &str) -> String {
     format!("{account}\n{name}")
 }
 
@@ -356,7 +349,7 @@ impl AlertEvaluator {
         };
         let bounds_of_features = || {
             let features = self.features.iter();
-            SessionBounds(features.filter_map(|(name, baseline)| Some((name.clone(), bounds(baseline)?))).collect())
+            features.filter_map(|(name, baseline)| Some((name.clone(), bounds(baseline)?))).collect()
         };
         Arc::clone(self.bounds.get_or_insert_with(|| Arc::new(bounds_of_features())))
     }

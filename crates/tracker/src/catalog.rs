@@ -7,11 +7,10 @@ use std::sync::Arc;
 use foldhash::HashSet;
 
 use runs::{
-    Alert, EndedRuns, InvestigationStats, MeasureAggregate, RunDetail, RunJudgement, RunRecord, RunSource, run_key,
+    Alert, EndedRuns, InvestigationStats, MeasureAggregate, RunDetail, RunJudgement, RunSource, encode_run, run_key,
 };
 
 use super::RunTracker;
-use super::codec::take;
 use super::evaluation::{GroupEvaluation, state_without_end};
 use super::group::CurrentRun;
 use super::resolve::ResolvedRuns;
@@ -24,26 +23,24 @@ const MAX_REFRESHED_GROUPS: usize = 2000;
 
 impl RunSource for RunTracker {
     fn enable_history(&self) {
-        self.state.lock().ended.is_enabled = true;
+        self.state.lock().ended.dropped = Some(self.metrics.dropped_ended_runs.clone());
     }
 
-    fn visit_runs(&self, visit: &mut dyn FnMut(u64, Option<RunRecord>)) {
+    fn visit_runs(&self, visit: &mut dyn FnMut(u64, Option<&[u8]>)) {
         self.refresh_current_runs();
         let (current, ended) = {
             let state = self.state.lock();
             let now = state.wall_or_max();
             let current: Vec<Arc<[CurrentRun]>> =
                 state.store.groups().map(|group| Arc::clone(&group.current)).collect();
-            let record = |detail: &RunDetail| RunRecord::from_view(&detail.view, now);
-            let ended: Vec<_> = state.ended.iter().map(|(key, detail)| (key, detail.map(record))).collect();
+            let encode = |detail: &RunDetail| encode_run(&detail.view, now);
+            let ended: Vec<_> = state.ended.iter().map(|(key, detail)| (key, detail.map(encode))).collect();
             (current, ended)
         };
         for run in current.iter().flat_map(|runs| runs.iter()) {
-            if let Some(record) = take(&mut &*run.record) {
-                visit(run.key, Some(record));
-            }
+            visit(run.key, Some(&run.record));
         }
-        ended.into_iter().for_each(|(key, record)| visit(key, record));
+        ended.iter().for_each(|(key, record)| visit(*key, record.as_deref()));
     }
 
     fn find_runs(&self, keys: &[u64]) -> Vec<(u64, RunDetail)> {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashSet};
 
 use kernel::pseudonym::IdPolicy;
-use runs::{EndedRuns, RunRecord, RunState, RunView, SessionView, digest, run_key};
+use runs::{EndedRuns, RunState, RunView, SessionView, digest, encode_run, run_key};
 
-use super::alerts::{RuleContext, SessionBounds};
+use super::alerts::{RuleContext, SessionBounds, account_scoped_name};
 use super::codec::put;
 use super::config::Settings;
 use super::group::{CurrentRun, ItemGroup, PublicationRecord};
@@ -106,26 +106,20 @@ struct GroupEvaluator<'e> {
     evaluation: GroupEvaluation,
 }
 
-#[derive(Default)]
-struct SessionRuns<'r> {
-    runs: Vec<&'r Run>,
-    /// The end of a run was not seen, so the session is not over.
-    has_open_run: bool,
-}
-
 impl GroupEvaluation {
     /// `is_evicted`: the group is evaluated for the last time.
     pub(super) fn evaluate(group: &ItemGroup, inputs: &EvaluationInputs, is_evicted: bool) -> Self {
         let resolved = ResolvedRuns::resolve(group, &inputs.context);
         let mut evaluator = GroupEvaluator::new(&resolved, inputs);
-        let mut sessions: BTreeMap<&str, SessionRuns<'_>> = BTreeMap::new();
+        // the runs of each session, and whether the end of one was not seen
+        let mut sessions: BTreeMap<&str, (Vec<&Run>, bool)> = BTreeMap::new();
         for run in &resolved.runs {
             let is_over = if is_evicted { evaluator.evict_run(run) } else { evaluator.evaluate_run(run) };
-            let session = sessions.entry(&run.session).or_default();
-            session.runs.push(run);
-            session.has_open_run |= !is_over;
+            let (runs, has_open_run) = sessions.entry(&run.session).or_default();
+            runs.push(run);
+            *has_open_run |= !is_over;
         }
-        for SessionRuns { runs, has_open_run } in sessions.into_values() {
+        for (runs, has_open_run) in sessions.into_values() {
             let is_over = match is_evicted {
                 true => !has_open_run,
                 false => evaluator.evaluation.is_idle || (!has_open_run && evaluator.is_session_over(&runs)),
@@ -271,13 +265,11 @@ impl<'e> GroupEvaluator<'e> {
     /// Adds a run that is not over. Returns its key, as the functions below.
     fn add_current(&mut self, run: &Run, view: &RunView) -> u64 {
         let now = if self.inputs.wall == 0 { u64::MAX } else { self.inputs.wall };
-        let mut record = Vec::new();
-        put(&RunRecord::from_view(view, now), &mut record);
         let key = run_key(&view.account, &view.run);
         if !self.current.contains(&key) {
             self.remove_trace_id(run);
         }
-        self.evaluation.current.push(CurrentRun { key, record: record.into() });
+        self.evaluation.current.push(CurrentRun { key, record: encode_run(view, now).into() });
         key
     }
 
@@ -388,14 +380,12 @@ impl<'e> GroupEvaluator<'e> {
     /// A cheap check whether a session that goes on costs or takes more than is usual for its feature.
     fn is_outlier(&self, runs: &[&Run]) -> bool {
         let feature = runs.iter().map(|run| self.group.name(run.tags.feature)).find(|name| !name.is_empty());
-        let Some((max_cost, max_seconds)) = feature.and_then(|name| self.inputs.bounds.get(&self.group.account, name))
-        else {
-            return false;
-        };
+        let bounds_of = |name| self.inputs.bounds.get(&account_scoped_name(&self.group.account, name));
+        let Some((max_cost, max_seconds)) = feature.and_then(bounds_of) else { return false };
         let spent = runs.iter().fold(0_i128, |sum, run| sum.saturating_add(run.totals.atto_usd()));
         let start = runs.iter().map(|run| run.start).filter(|start| *start != 0).min().unwrap_or(0);
         let end = runs.iter().map(|run| run.last).max().unwrap_or(0);
-        spent as f64 / 1e18 > max_cost || end.saturating_sub(start) as f64 / 1e9 > max_seconds
+        spent as f64 / 1e18 > *max_cost || end.saturating_sub(start) as f64 / 1e9 > *max_seconds
     }
 }
 

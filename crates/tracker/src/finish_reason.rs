@@ -31,11 +31,9 @@ pub(super) fn has_word(list: &str, word: &str) -> bool {
 
 /// The normalised spelling of a finish reason; unknown ones are returned unchanged.
 pub(super) fn normalize_finish_reason(reason: &str) -> &str {
-    let mut lower = reason.to_ascii_lowercase();
-    if let Some(stripped) = lower.strip_prefix("finish_reason_") {
-        lower = stripped.to_owned();
-    }
-    let found = FINISH_REASONS.iter().find(|(_, spellings)| has_word(spellings, &lower));
+    let lower = reason.to_ascii_lowercase();
+    let word = lower.strip_prefix("finish_reason_").unwrap_or(&lower);
+    let found = FINISH_REASONS.iter().find(|(_, spellings)| has_word(spellings, word));
     found.map_or(reason, |(normalized, _)| normalized)
 }
 

@@ -180,7 +180,7 @@ pub(super) struct CallSums {
 pub(super) struct CurrentRun {
     /// See [`runs::run_key`].
     pub(super) key: u64,
-    /// The encoded [`runs::RunRecord`].
+    /// See [`runs::encode_run`].
     pub(super) record: Box<[u8]>,
 }
 
@@ -252,7 +252,7 @@ impl RecordDetail for ModelCall {
             model_quality: self.model_quality.max(other.model_quality),
             price_quality,
             atto: PackedAttoUsd::from(atto),
-            tokens: self.tokens.max(other.tokens),
+            tokens: if self.tokens.counts() < other.tokens.counts() { other.tokens } else { self.tokens },
             trouble: most_specific_trouble(self.trouble, other.trouble),
             fallback: most_specific_trouble(self.fallback, other.fallback),
             attempts: self.attempts.max(other.attempts),

@@ -348,7 +348,7 @@ impl Processor for RunTracker {
         let Some(mut restored) = TrackerState::load(Arc::clone(&self.settings), checkpoint) else { return false };
         let mut current = self.state.lock();
         restored.outbox.keep_signals(&current.outbox);
-        restored.ended.is_enabled = current.ended.is_enabled;
+        restored.ended.dropped = current.ended.dropped.clone();
         *current = restored;
         true
     }

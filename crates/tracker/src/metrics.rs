@@ -25,6 +25,7 @@ pub(super) struct RunMetrics {
     pub(super) rejected_measures: Counter,
     /// News that were dropped before a connector emitted them.
     pub(super) dropped_events: Counter,
+    pub(super) dropped_ended_runs: Counter,
     pub(super) summed_items: Counter,
 }
 
@@ -36,6 +37,7 @@ impl RunMetrics {
             evicted: meter.counter(&names::RUNS_EVICTED, &[]),
             rejected_measures: meter.counter(&names::MEASURES_REFUSED, &[]),
             dropped_events: meter.counter(&names::RUN_EVENTS_DROPPED, &[]),
+            dropped_ended_runs: meter.counter(&names::ENDED_RUNS_DROPPED, &[]),
             summed_items: meter.counter(&names::RUN_ITEMS_SUMMED, &[]),
         }
     }
@@ -134,15 +136,15 @@ impl RunMetrics {
             let provider = self.value("provider", account, Some(provider));
             [("reason", reason), ("provider", provider), ("tenant", tenant), ("template", template)]
         };
-        for (fallback, count) in &totals.fallbacks {
-            record(&names::FALLBACKS, &trouble_labels(&fallback.reason, &fallback.provider), *count as f64);
+        for ([reason, provider, ..], count) in &totals.fallbacks {
+            record(&names::FALLBACKS, &trouble_labels(reason, provider), *count as f64);
         }
-        for (trouble, count) in &totals.troubles {
-            record(&names::MODEL_TROUBLES, &trouble_labels(&trouble.reason, &trouble.provider), *count as f64);
+        for ([reason, provider], count) in &totals.troubles {
+            record(&names::MODEL_TROUBLES, &trouble_labels(reason, provider), *count as f64);
         }
-        for (denial, count) in &totals.denials {
-            let tool = self.value("tool_name", account, Some(&denial.tool));
-            let source = self.value("source", account, Some(&denial.source));
+        for ([tool, source], count) in &totals.denials {
+            let tool = self.value("tool_name", account, Some(tool));
+            let source = self.value("source", account, Some(source));
             record(&names::PERMISSION_DENIALS, &[("tool", tool), ("source", source)], *count as f64);
         }
         for (reason, count) in &totals.finish_reasons {

@@ -191,15 +191,11 @@ impl RecordReader<'_> {
             _ => [0; 16],
         };
         let (model, requested) = (self.model(call.model), self.model(call.requested_model));
-        let mut trace = [0; 16];
-        trace.iter_mut().zip(position.trace.to_le_bytes()).for_each(|(to, byte)| *to = byte);
-        let parent = match position.is_own_span {
-            true => self.group.nodes.get(position.node).map_or(0, |node| node.parent),
-            false => 0,
-        };
+        let own_span = self.group.nodes.get(position.node).filter(|_| position.is_own_span);
+        let parent = own_span.map_or(0, |node| node.parent);
         CallRecord {
             id: digest(&[&key.to_le_bytes()]),
-            trace,
+            trace: u128::from(position.trace).to_le_bytes(),
             span: position.node.to_le_bytes(),
             parent: parent.to_le_bytes(),
             traits: traits.into_iter().filter(|(_, is_set)| *is_set).fold(0, |sum, (bit, _)| sum | bit),
@@ -256,7 +252,8 @@ fn complete_record(known: ModelCallRecord, other: &ModelCallRecord) -> ModelCall
         let buckets = tokens.to_buckets();
         buckets.reasoning + buckets.cache_read + buckets.cache_write_5m + buckets.cache_write_1h
     };
-    let tokens = [known.tokens, other.tokens].into_iter().max_by_key(|tokens| (distinct_tokens(tokens), *tokens));
+    let tokens =
+        [known.tokens, other.tokens].into_iter().max_by_key(|tokens| (distinct_tokens(tokens), tokens.counts()));
     let detail = ModelCall {
         model: first_nonzero(known.model, other.model),
         tokens: tokens.unwrap_or(known.tokens),

@@ -1,5 +1,6 @@
 //! Reads the agent items of one batch into a [`BatchObservation`]: one [`ObservedItem`] per observed item, in order,
-//! then changes of charges, ends of traces and late prices. Pure. Nothing that depends on other batches is decided here: `resolve` assigns items to runs.
+//! then changes of charges, ends of traces and late prices. Pure. Nothing that depends on other batches is decided
+//! here: `resolve` assigns items to runs.
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 

@@ -14,8 +14,8 @@ use super::finish_reason::has_word;
 use super::group::{ItemGroup, ModelCall, TracePosition};
 use super::observation::{first_nonzero, span_id_of_place, trouble};
 
-/// What is needed besides the items to add up runs. The price table in use, with the operator's overlays, says which ids
-/// mean the same model; it may be replaced while the gateway runs, so each evaluation uses one table throughout.
+/// What is needed besides the items to add up runs. The price table in use, with the operator's overlays, says which
+/// ids mean the same model; it may be replaced while the gateway runs, so each evaluation uses one table throughout.
 #[derive(Clone, Default)]
 pub(super) struct AggregationContext {
     /// Window in which calls of one tool are counted, ns; 0 = not counted.

@@ -126,7 +126,7 @@ impl TrackerState {
     ) -> EvaluationInputs {
         let bounds = self.alerts.session_bounds(&self.settings.alerts);
         let (wall, settings) = (self.wall.unwrap_or(0), Arc::clone(&self.settings));
-        let has_history = self.ended.is_enabled;
+        let has_history = self.ended.dropped.is_some();
         EvaluationInputs { running: self.running, wall, bounds, context, settings, ids: Arc::clone(ids), has_history }
     }
 
@@ -357,7 +357,7 @@ impl TrackerState {
             groups.iter_mut().zip(take_owners(from)?).for_each(|(group, owner)| group.owner = owner);
             state.alerts.set_owners(take_owners(from)?);
         }
-        state.ended.restore(if is_former { former_runs } else { take(from)? });
+        state.ended.give_back(if is_former { former_runs } else { take(from)? });
         if !is_former {
             state.continuations = Continuations::load(from)?;
         }

@@ -26,7 +26,7 @@ impl PackedTokens {
 
     /// The counts, ordered so that comparing them ranks the more informative record higher: one that reports cache
     /// writes by lifetime, or whose output grew as a stream's does.
-    fn counts(self) -> [u64; 6] {
+    pub(super) fn counts(self) -> [u64; 6] {
         let (high, mut shift) = (u64::from_le_bytes(self.high), HIGH_BITS * 6);
         self.low.map(|low| {
             shift -= HIGH_BITS;
@@ -37,18 +37,6 @@ impl PackedTokens {
     pub(super) fn to_buckets(self) -> CallTokenBuckets {
         let [cache_write_1h, output, input, cache_read, cache_write_5m, reasoning] = self.counts();
         CallTokenBuckets { cache_write_1h, output, input, cache_read, cache_write_5m, reasoning }
-    }
-}
-
-impl Ord for PackedTokens {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.counts().cmp(&other.counts())
-    }
-}
-
-impl PartialOrd for PackedTokens {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
     }
 }
 

@@ -28,7 +28,7 @@ use net::spawn::run_blocking;
 use net::{ProxyRules, Spawn, tls};
 use pages::alert_message;
 use runs::fair_eviction::choose_eviction;
-use runs::{Alert, AlertSeverity, RunRecord};
+use runs::{Alert, AlertSeverity, RunView};
 use telemetry::admin::webhook::{AlertWebhook, MinimumSeverity};
 use telemetry::names;
 
@@ -248,19 +248,19 @@ impl AlertSender {
     }
 
     /// The run that illustrates an alert.
-    async fn example_run(&self, alert: &Alert) -> Option<RunRecord> {
+    async fn example_run(&self, alert: &Alert) -> Option<RunView> {
         let (runs, alerts) = (self.parts.runs.clone(), [alert.clone()]);
         let from = self.now().saturating_sub(RETENTION);
         let find = move || {
             let mut examples = alert_message::ExampleRuns::new(&alerts);
-            runs.visit_runs(from, &mut |run| examples.add(&run));
+            runs.visit_runs(from, &mut |run| examples.add(run));
             examples.finish().pop().flatten()
         };
         run_blocking(&*self.parts.tasks, "alert", find).await.flatten()
     }
 
     /// Sends one request about an alert whose names were redacted.
-    async fn attempt(&self, alert: &Alert, run: Option<&RunRecord>, delivery: &str) -> Result<(), AttemptFailure> {
+    async fn attempt(&self, alert: &Alert, run: Option<&RunView>, delivery: &str) -> Result<(), AttemptFailure> {
         let body = alert_message::format_alert(alert, &self.parts.links, run).to_string();
         let timestamp = (self.now() / SECOND_NS).to_string();
         let mut request = Request::post(self.webhook.url.expose())
@@ -306,9 +306,9 @@ impl AlertSender {
     }
 
     /// A copy of the run whose id has passed the redaction rules once more.
-    fn redact_run(&self, run: &RunRecord) -> RunRecord {
+    fn redact_run(&self, run: &RunView) -> RunView {
         let redact_id = |text: &str| self.parts.ids.shown_id(&run.account, text).into_owned();
-        RunRecord { run: keep_pseudonym(&run.run, redact_id).into(), ..run.clone() }
+        RunView { run: keep_pseudonym(&run.run, redact_id), ..run.clone() }
     }
 
     async fn save(&self) {

@@ -73,10 +73,9 @@ impl ErasureReports {
         let ErasedRuns { account, users, session } = erased;
         let (board, now) = (self.runs.clone(), self.clock.now().0);
         let users: HashSet<String> = users.into_iter().collect();
-        let is_erased = move |run: &RunRecord| {
-            *run.account == *account
-                && (session.as_deref() == Some(&*run.session)
-                    || run.user.as_deref().is_some_and(|user| users.contains(user)))
+        let is_erased = move |run: &RunRecord<'_>| {
+            run.account == account
+                && (session.as_deref() == Some(run.session) || run.user.is_some_and(|user| users.contains(user)))
         };
         match run_blocking(&*self.tasks, "history", move || board.erase_runs(is_erased, now)).await {
             Some(Ok(count)) => {

@@ -9,7 +9,7 @@ mod file;
 use crate::testing::view;
 use ::runs::RunState;
 use ::runs::testing::runs::{MINUTE, Made, NOW};
-use ::runs::{EndedRuns, RunRecord, RunView, UNATTRIBUTED, run_key};
+use ::runs::{EndedRuns, RunView, UNATTRIBUTED, run_key};
 use kernel::rng::{Rng, SystemRng};
 use pipeline::spool::SpoolKey;
 
@@ -31,7 +31,7 @@ fn ended_runs<'v>(views: impl IntoIterator<Item = &'v RunView>) -> HistoryWrite 
 
 fn day(board: &RunBoard) -> WindowFigures {
     let mut figures = FigureBuilder::new(TimeWindow::last(DAY, NOW));
-    board.visit_runs(figures.from(), &mut |run| figures.add(&run));
+    board.visit_runs(figures.from(), &mut |run| figures.add(run));
     figures.finish()
 }
 
@@ -68,10 +68,10 @@ fn figures_are_those_of_the_window() {
     let report = build_report(&FailedSpans::default(), &board, asked, NOW);
     assert!(report.sum == *sum, "the report adds up the same");
     assert!(report_markdown(&report, &|_| None).contains("4 (1 live, counted up to now; 2 failed), 72 iterations"));
-    let window = TimeWindow::last(DAY, NOW);
-    let counted = board.select_runs(NOW - DAY, |run| window.counting_time(run).is_some());
-    let changes = compute_changes(&counted, |run| &run.commit);
+    let changes = compute_changes(&self::board(&views[..4]), NOW - DAY, |run| run.commit);
     assert!(changes.first().is_some_and(|change| change.sum == *sum), "and so does what changed");
+    let times = changes.first().map(|change| (change.first, change.last, change.averages.p95));
+    assert_eq!(times, Some((NOW - 61 * MINUTE, NOW - MINUTE, Some(3600.0))));
 }
 
 /// Each run is in one place: a run that goes on after its end is read from the tracker, and one that became part of
@@ -334,22 +334,27 @@ fn markdown_means_nothing() {
 #[test]
 fn the_ticket_is_told() {
     let view = view("a", 10, 2, RunState::Ended, Some("acme"), 25 * 10_i128.pow(16));
-    let runs = vec![RunRecord::from_view(&view, NOW)];
-    let link = |_: &RunRecord| Some("https://back.example/trace/1".to_owned());
-    let vault = |_: &RunRecord| Some("s3://audit-logs/x/".to_owned());
-    let comment = JiraComment::for_issue("OPS-1", runs, &link, &vault);
-    assert_eq!(comment.runs, 1);
+    let mut planned = RunView { session: view.session.clone(), ..self::view("b", 5, 1, RunState::Ended, None, 1) };
+    planned.totals.tool("ExitPlanMode").ok = 1;
+    planned.totals.tools.remove("Bash");
+    let board = board(&[view, planned]);
+    let link = |run: &RunView| Some(format!("https://back.example/trace/{}", run.run));
+    let vault = |run: &RunView| Some(format!("s3://audit-logs/{}/", run.run));
+    let comment = JiraComment::for_issue("OPS-1", (&board, 0), &link, &vault);
+    assert_eq!(comment.runs, 2);
     for part in [
+        "tollgate: 2 agent runs in 1 session for OPS-1",
         "session: session-of-a",
-        "tool calls: 4 (1 failed)",
-        "duration: 2 min 0 s",
-        "cost: 0.25 USD",
-        "https://back.example/trace/1",
-        "s3_uri: s3://audit-logs/x/",
+        "tool calls: 5 (1 failed)",
+        "duration: 7 min 0 s",
+        "cost: 0.250000000000000001 USD",
+        "plan: the call of ExitPlanMode in s3://audit-logs/b/",
+        "trace: https://back.example/trace/a",
+        "s3_uri: s3://audit-logs/a/",
     ] {
         assert!(comment.text.contains(part), "{part}: {}", comment.text);
     }
-    assert_eq!(JiraComment::for_issue("OPS-2", Vec::new(), &link, &vault).runs, 0);
+    assert_eq!(JiraComment::for_issue("OPS-2", (&board, 0), &link, &vault).runs, 0);
 }
 
 /// Counts and samples that could not be written are written later, as they are then.

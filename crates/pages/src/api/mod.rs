@@ -16,10 +16,10 @@ use axum::routing::{MethodRouter, get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use history::{RETENTION, RunBoard};
+use history::{RETENTION, RunBoard, RunFilter};
 use kernel::clock::Clock;
 use net::{Spawn, spawn::run_blocking};
-use runs::{OutcomeError, OutcomeStore, OutcomeVerdict, RunOutcome, RunRecord, RunView, json as to_json};
+use runs::{OutcomeError, OutcomeStore, OutcomeVerdict, RunOutcome, RunView, json as to_json};
 
 /// Default and maximum number of runs in one answer.
 const DEFAULT_RUNS: usize = 100;
@@ -54,32 +54,10 @@ pub fn router(api: RunsApi) -> Router {
 
 /// Query parameters of `/api/runs`.
 #[derive(Deserialize)]
-struct RunFilter {
+struct RunQuery {
     limit: Option<usize>,
-    tenant: Option<String>,
-    feature: Option<String>,
-    service: Option<String>,
-    state: Option<String>,
-    session: Option<String>,
-    incident: Option<String>,
-}
-
-impl RunFilter {
-    fn matches(&self, run: &RunRecord) -> bool {
-        let matches =
-            |wanted: &Option<String>, has: Option<&str>| wanted.as_deref().is_none_or(|wanted| has == Some(wanted));
-        matches(&self.tenant, run.tenant.as_deref())
-            && matches(&self.feature, run.feature.as_deref())
-            && matches(&self.service, run.service.as_deref())
-            && matches(&self.state, Some(run.state.as_str()))
-            && matches(&self.session, Some(&run.session))
-            && matches(&self.incident, run.incident.as_deref())
-    }
-
-    fn list_runs(&self, board: &RunBoard, from: u64) -> Vec<RunView> {
-        let limit = self.limit.unwrap_or(DEFAULT_RUNS).min(MAX_RUNS);
-        board.latest_runs(from, limit, |run| self.matches(run)).into_iter().map(|detail| detail.view).collect()
-    }
+    #[serde(flatten)]
+    filter: RunFilter,
 }
 
 impl RunsApi {
@@ -117,9 +95,11 @@ async fn respond_off_thread(api: RunsApi, make: impl FnOnce(&RunsApi) -> Respons
 
 /// Answers with runs that match the query's filter.
 fn list(make: fn(&[RunView]) -> Value) -> MethodRouter<RunsApi> {
-    get(move |State(api): State<RunsApi>, Query(filter): Query<RunFilter>| {
+    get(move |State(api): State<RunsApi>, Query(query): Query<RunQuery>| {
         respond_off_thread(api, move |api| {
-            JsonResponse(make(&filter.list_runs(&api.board, api.from()))).into_response()
+            let limit = query.limit.unwrap_or(DEFAULT_RUNS).min(MAX_RUNS);
+            let runs = api.board.latest_runs(api.from(), limit, &query.filter).into_iter();
+            JsonResponse(make(&runs.map(|detail| detail.view).collect::<Vec<_>>())).into_response()
         })
     })
 }
@@ -150,14 +130,9 @@ struct AccountQuery {
 impl AccountQuery {
     /// The account, or the error response if no account or more than one has the run.
     fn resolve_account(self, api: &RunsApi, id: &str) -> Result<String, Box<Response>> {
-        if let Some(account) = self.account {
-            return Ok(account);
-        }
-        let accounts = api.board.accounts_with_run(id);
-        match &*accounts {
-            [] => Err(Box::new(json_or_not_found(None))),
-            [only] => Ok(only.clone()),
-            _ => {
+        match api.board.resolve_account(self.account, id) {
+            Ok(account) => account.ok_or_else(|| Box::new(json_or_not_found(None))),
+            Err(accounts) => {
                 let why = "several accounts have a run of this id: add ?account=NAME";
                 let answer = JsonResponse(json!({"error": why, "accounts": accounts}));
                 Err(Box::new((StatusCode::CONFLICT, answer).into_response()))

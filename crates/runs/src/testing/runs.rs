@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::{
     Alert, AlertRule, EndedRuns, InvestigationStats, MeasureAggregate, RunDetail, RunJudgement, RunOwner, RunPeaks,
-    RunRecord, RunSource, RunState, RunStep, RunTotals, RunView, run_key,
+    RunSource, RunState, RunStep, RunTotals, RunView, encode_run,
 };
 use genai::CallTokenBuckets;
 
@@ -98,15 +98,15 @@ pub fn detail(view: &RunView, steps: &[RunStep]) -> RunDetail {
 impl RunSource for Made {
     fn enable_history(&self) {}
 
-    fn visit_runs(&self, visit: &mut dyn FnMut(u64, Option<RunRecord>)) {
+    fn visit_runs(&self, visit: &mut dyn FnMut(u64, Option<&[u8]>)) {
         for (view, _) in &self.runs {
-            visit(run_key(&view.account, &view.run), Some(RunRecord::from_view(view, NOW)));
+            visit(view.key(), Some(&encode_run(view, NOW)));
         }
         self.removed.iter().for_each(|key| visit(*key, None));
     }
 
     fn find_runs(&self, keys: &[u64]) -> Vec<(u64, RunDetail)> {
-        let all = self.runs.iter().map(|(view, steps)| (run_key(&view.account, &view.run), detail(view, steps)));
+        let all = self.runs.iter().map(|(view, steps)| (view.key(), detail(view, steps)));
         all.filter(|(key, _)| keys.contains(key)).collect()
     }
 

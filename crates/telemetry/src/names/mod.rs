@@ -411,6 +411,9 @@ metrics_table! {
     RUNS_LIVE = "tollgate_runs_live", MetricKind::Gauge;
     /// Runs dropped before they ended, for lack of room.
     RUNS_EVICTED = "tollgate_runs_evicted_total", MetricKind::Counter;
+    /// Ended runs, and deletions of runs that became part of others, that were dropped because `history.sqlite` could not
+    /// be written for too long: pages miss those runs, or show them twice.
+    ENDED_RUNS_DROPPED = "tollgate_ended_runs_dropped_total", MetricKind::Counter;
     /// Calls that were added to the sums of their run without being kept one by one: their session, or its traces, has
     /// 20,000 items.
     RUN_ITEMS_SUMMED = "tollgate_run_items_summed_total", MetricKind::Counter;

@@ -8,6 +8,8 @@ use super::support::*;
 use crate::Config;
 use genai::testing::request;
 use pipeline::Processor;
+use runs::testing::runs::{detail, ended};
+use runs::{EndedRuns, RunSource, RunView};
 use telemetry::Meter;
 
 fn one_span(trace: u64) -> Json {
@@ -104,4 +106,38 @@ fn hostile_names() {
     let view = line.views().into_iter().next().unwrap();
     assert!(view.commit.is_none_or(|commit| commit.len() <= 128));
     assert!(view.feature.is_none_or(|feature| feature.len() <= 128));
+}
+
+/// While history's file can't be written, ended runs wait up to a bound; what does not fit is counted, an account's
+/// flood drops only its own, and runs to delete, however many, push no ended run out.
+#[test]
+fn ended_runs_wait_and_are_counted() {
+    let meter = Meter::new();
+    let tracker = runs_with(settings(), &meter);
+    let give = |account: &str, count: usize| {
+        let run = |number: usize| {
+            let view = RunView { account: account.into(), ..ended(&format!("r{number}"), 1, 1) };
+            (view.key(), detail(&view, &[]))
+        };
+        tracker.give_back(EndedRuns { ended: (0..count).map(run).collect(), removed: Vec::new() });
+    };
+    let dropped = |count: u64| {
+        let text = meter.render();
+        assert!(text.contains(&format!("tollgate_ended_runs_dropped_total {count}\n")), "{text}");
+    };
+    give("quiet", 10);
+    tracker.give_back(EndedRuns { ended: Vec::new(), removed: (1..60_000).collect() });
+    dropped(0);
+    give("flood", 9000);
+    dropped(9010 - 8192);
+    let waiting = tracker.take_ended();
+    let quiet = waiting.ended.iter().filter(|(_, run)| run.view.account == "quiet").count();
+    assert_eq!((waiting.ended.len(), quiet, waiting.removed.len()), (8192, 10, 59_999));
+    // one key is either a run or its deletion, whatever came last
+    give("quiet", 1);
+    let key = runs::run_key("quiet", "r0");
+    tracker.state.lock().ended.add("quiet", EndedRuns { ended: Vec::new(), removed: vec![key] });
+    let waiting = tracker.take_ended();
+    assert_eq!((waiting.ended.len(), waiting.removed), (0, vec![key]));
+    assert!(tracker.take_ended().removed.is_empty(), "once");
 }

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use crate::{Config, RunTracker, Settings};
 pub(super) use genai::testing::builtin::vocabulary;
 use genai::testing::request;
-use history::{HistoryStore, HistoryWrite, RunBoard};
+use history::{HistoryStore, HistoryWrite, RunBoard, RunFilter};
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::{PlainIds, Pseudonymizer};
 use kernel::secret::Secret;
@@ -68,7 +68,7 @@ pub(super) trait AskRuns {
     fn board(&self) -> RunBoard;
 
     fn recent_runs(&self, limit: usize) -> Vec<RunView> {
-        let runs = self.board().latest_runs(0, limit, |_| true);
+        let runs = self.board().latest_runs(0, limit, &RunFilter::default());
         runs.into_iter().map(|detail| detail.view).collect()
     }
 

@@ -88,16 +88,15 @@ impl Line {
 
     /// The same on the page of runs.
     fn in_runs(&self) -> BTreeMap<String, i64> {
-        let runs = self.runs();
-        let shares = runs.iter().flat_map(UsageSum::of_tenants);
-        let name = |name: Option<&Arc<str>>| name.map_or(UNATTRIBUTED, |name| name).to_owned();
-        sum_up(shares.map(|(tenant, share)| (name(tenant), share.atto_usd as f64 / 1e18)))
-    }
-
-    fn runs(&self) -> Vec<RunRecord> {
-        let mut runs = Vec::new();
-        self.tracker.visit_runs(&mut |_, run| runs.extend(run));
-        runs
+        let mut shares = Vec::new();
+        self.tracker.visit_runs(&mut |_, run| {
+            let Some(run) = run.and_then(RunRecord::decode) else { return };
+            let of_run = UsageSum::of_run(&run);
+            let named =
+                of_run.by_tenant(&run).map(|(tenant, share)| (tenant.unwrap_or(UNATTRIBUTED).to_owned(), share));
+            shares.extend(named);
+        });
+        sum_up(shares.into_iter().map(|(tenant, share)| (tenant, share.atto_usd as f64 / 1e18)))
     }
 }
 

@@ -74,7 +74,7 @@ impl Told {
         let views = gate.line.views();
         let board = gate.line.runs.board();
         let mut figures = FigureBuilder::new(TimeWindow::last(DAY, now.0));
-        board.visit_runs(0, &mut |run| figures.add(&run));
+        board.visit_runs(0, &mut |run| figures.add(run));
         let asked = || ReportParameters { since: DAY, ..ReportParameters::defaults() };
         let report = build_report(&FailedSpans::default(), &board, asked(), now.0);
         let rows = shape::runs(&views)["runs"].as_array().cloned().unwrap_or_default();
