@@ -269,7 +269,7 @@ impl AlertEvaluator {
         let least = rule.limits.min_runs as usize;
         let tokens = view.totals.tokens();
         let tokens = total_input_tokens(&tokens).saturating_add(tokens.output) as f64;
-        let mut moved: Vec<(AlertRule, String, [Option<String>; 2], Option<f64>)> = Vec::new();
+        let mut moved = Vec::new();
         if let Some(feature) = &view.feature {
             let drift = self.features.update(&*view.account, account_scoped_name(&view.account, feature), |baseline| {
                 baseline.run_tokens.add(tokens);

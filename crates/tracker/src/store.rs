@@ -50,8 +50,8 @@ pub(super) struct AppliedBatch {
 impl NewToolCall {
     /// A tool call of which a full group keeps only the sum: each record that is the call itself counts.
     fn of_summed(observation: &BatchObservation, item: &ObservedItem) -> Option<Self> {
-        let tool = numbered(&observation.names, item.tool.as_ref()?.name)?.clone();
-        item.is_tool_run().then(|| Self { tool, ran: true, failed: item.flags & flag::FAILED != 0 })
+        let tool = numbered(&observation.names, item.tool.as_ref()?.name)?;
+        item.is_tool_run().then(|| Self { tool: tool.clone(), ran: true, failed: item.flags & flag::FAILED != 0 })
     }
 
     /// `flags_before`: the tool call's flags before the item was added to the group.
