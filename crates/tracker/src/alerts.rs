@@ -19,7 +19,7 @@ use runs::{
 };
 
 use super::codec::{put, put_list, take};
-use super::constants::nanos;
+use super::observation::nanos;
 use super::run::Run;
 
 /// Maximum number of active alerts. Beyond it, the oldest alert of the account with the most is ended.
@@ -60,7 +60,6 @@ kernel::with_defaults! {
 }
 
 impl AlertThresholds {
-    /// Validates the thresholds and adds problems to `problems`.
     pub(super) fn check(&self, problems: &mut Vec<FieldProblem>) {
         let factors = [
             ("session_cost", self.session_cost),
@@ -92,13 +91,8 @@ impl BaselineValues {
 
     /// The percentile at `share`; `None` with fewer than `min_values` values or if it is not positive.
     fn percentile(&self, share: f64, min_values: usize) -> Option<f64> {
-        if self.0.len() < min_values {
-            return None;
-        }
-        let mut values: Vec<f64> = self.0.iter().copied().collect();
-        values.sort_unstable_by(f64::total_cmp);
-        let rank = (values.len() as f64 * share).ceil() as usize;
-        values.get(rank.saturating_sub(1)).copied().filter(|value| *value > 0.0)
+        let values = (self.0.len() >= min_values).then(|| self.0.iter().copied().collect())?;
+        Some(percentile(values, share)).filter(|value| *value > 0.0)
     }
 
     /// The median of the latest `count` values divided by the median of the values before, which must be at least as
@@ -112,6 +106,13 @@ impl BaselineValues {
     }
 }
 
+/// The nearest-rank percentile; 0 if there are no values.
+pub(super) fn percentile(mut values: Vec<f64>, share: f64) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let rank = (values.len() as f64 * share).ceil() as usize;
+    values.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+}
+
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct FeatureBaseline {
     session_cost: BaselineValues,
@@ -119,15 +120,21 @@ struct FeatureBaseline {
     run_tokens: BaselineValues,
 }
 
+impl FeatureBaseline {
+    /// The median of the cost (USD) and the 95th percentile of the duration (seconds) of sessions.
+    fn usual_session(&self, limits: &AlertThresholds) -> [Option<f64>; 2] {
+        let min_runs = limits.min_runs as usize;
+        [self.session_cost.percentile(0.5, min_runs), self.session_duration.percentile(0.95, min_runs)]
+    }
+}
+
 /// Rule, account, subject.
 type AlertKey = (AlertRule, (String, String));
 
-/// The bit of a rule in a set of rules.
 fn rule_bit(rule: AlertRule) -> u16 {
     AlertRule::rules().position(|one| one == rule).map_or(0, |number| 1 << number)
 }
 
-/// See the module documentation.
 #[derive(Default)]
 pub(super) struct AlertEvaluator {
     active: BTreeMap<AlertKey, Alert>,
@@ -150,18 +157,11 @@ fn take_baselines<T: DeserializeOwned>(from: &mut &[u8]) -> Option<Baselines<T>>
     Some(baselines)
 }
 
-/// Cost (USD) and duration (seconds) above which a session of a feature fires an alert.
-#[derive(Default)]
-pub(super) struct SessionBounds(BTreeMap<String, (f64, f64)>);
-
-impl SessionBounds {
-    pub(super) fn get(&self, account: &str, feature: &str) -> Option<(f64, f64)> {
-        self.0.get(&account_scoped_name(account, feature)).copied()
-    }
-}
+/// Cost (USD) and duration (seconds) above which a session of a feature fires an alert, by [`account_scoped_name`].
+pub(super) type SessionBounds = BTreeMap<String, (f64, f64)>;
 
 /// A name with its account, so that equal names of two accounts stay apart.
-fn account_scoped_name(account: &str, name: &str) -> String {
+pub(super) fn account_scoped_name(account: &str, name: &str) -> String {
     format!("{account}\n{name}")
 }
 
@@ -178,11 +178,9 @@ pub(super) struct RuleContext<'a> {
 type BrokenRule<'r> = (AlertRule, f64, f64, &'r str);
 
 impl RuleContext<'_> {
-    /// The rules that an unfinished run may break, as a set of bits. A cheap pre-check: it may list too
-    /// many rules, never too few.
-    pub(super) fn suspected_rules(&self, run: &Run) -> u16 {
-        let broken = self.broken_rules(&run.totals, &run.peaks, run.killed, run.start);
-        broken.fold(0, |bits, (rule, ..)| bits | rule_bit(rule))
+    /// Whether an unfinished run may break a rule. A cheap pre-check: it may be wrong, but never misses a run.
+    pub(super) fn is_suspect(&self, run: &Run) -> bool {
+        self.broken_rules(&run.totals, &run.peaks, run.killed, run.start).next().is_some()
     }
 
     /// `unended_since`: start of a run that has not ended, otherwise 0.
@@ -248,7 +246,15 @@ impl AlertEvaluator {
         let is_killed = view.state == RunState::Killed;
         let mut new = Vec::new();
         for broken in rule.broken_rules(&view.totals, &view.peaks, is_killed, unended_since) {
-            new.extend(self.fire_once(alert_for_run(view, rule.now, broken), &view.run, fired));
+            let alert = Alert {
+                run: view.run.clone(),
+                session: view.session.clone(),
+                trace: view.trace.clone(),
+                tenant: view.tenant.clone(),
+                feature: view.feature.clone(),
+                ..new_alert(&view.owner, &view.account, rule.now, broken)
+            };
+            new.extend(self.fire_once(alert, &view.run, fired));
         }
         if over {
             self.end_alerts(&view.account, &view.run, rule.now);
@@ -263,13 +269,13 @@ impl AlertEvaluator {
         let least = rule.limits.min_runs as usize;
         let tokens = view.totals.tokens();
         let tokens = total_input_tokens(&tokens).saturating_add(tokens.output) as f64;
-        let mut moved: Vec<(AlertRule, String, Option<f64>)> = Vec::new();
+        let mut moved = Vec::new();
         if let Some(feature) = &view.feature {
             let drift = self.features.update(&*view.account, account_scoped_name(&view.account, feature), |baseline| {
                 baseline.run_tokens.add(tokens);
                 baseline.run_tokens.drift(least)
             });
-            moved.push((AlertRule::TokensPerRunDrift, feature.clone(), drift));
+            moved.push((AlertRule::TokensPerRunDrift, feature.clone(), [None, view.feature.clone()], drift));
         }
         for (tenant, share) in view.totals.by_tenant(view.tenant.as_deref()) {
             let Some(tenant) = tenant else { continue };
@@ -277,14 +283,10 @@ impl AlertEvaluator {
                 costs.add(share.atto_usd as f64);
                 costs.drift(least)
             });
-            moved.push((AlertRule::CostPerRunDrift, tenant.to_owned(), drift));
+            moved.push((AlertRule::CostPerRunDrift, tenant.to_owned(), [view.tenant.clone(), None], drift));
         }
         let mut fired = Vec::new();
-        for (drifted, subject, drift) in moved {
-            let (tenant, feature) = match drifted {
-                AlertRule::TokensPerRunDrift => (None, view.feature.clone()),
-                _ => (view.tenant.clone(), None),
-            };
+        for (drifted, subject, [tenant, feature], drift) in moved {
             match drift {
                 Some(drift) if drift > rule.limits.drift => {
                     let broken = (drifted, drift, rule.limits.drift, "");
@@ -306,24 +308,18 @@ impl AlertEvaluator {
         rule: RuleContext<'_>,
     ) -> Vec<Alert> {
         let Some(feature) = view.feature.clone() else { return Vec::new() };
-        let least = rule.limits.min_runs as usize;
         let (cost, seconds) = (view.totals.atto_usd() as f64 / 1e18, view.duration as f64 / 1e9);
-        let known = self.features.get(&account_scoped_name(&view.account, &feature)).cloned().unwrap_or_default();
-        let mut found = Vec::new();
-        if let Some(median) = known.session_cost.percentile(0.5, least) {
-            if cost > rule.limits.session_cost_runaway * median {
-                found.push((AlertRule::SessionCostRunaway, cost, rule.limits.session_cost_runaway * median, ""));
-            } else if cost > rule.limits.session_cost * median {
-                found.push((AlertRule::SessionCost, cost, rule.limits.session_cost * median, ""));
-            }
-        }
-        if let Some(p95) = known.session_duration.percentile(0.95, least)
-            && seconds > rule.limits.session_duration * p95
-        {
-            found.push((AlertRule::SessionDuration, seconds, rule.limits.session_duration * p95, ""));
-        }
+        let known = self.features.get(&account_scoped_name(&view.account, &feature));
+        let [median, p95] = known.map_or([None; 2], |known| known.usual_session(rule.limits));
+        let broken = |broken_rule: AlertRule, value: f64, factor: f64, usual: Option<f64>| {
+            let limit = usual.map(|usual| factor * usual).filter(|limit| value > *limit)?;
+            Some((broken_rule, value, limit, ""))
+        };
+        let runaway = broken(AlertRule::SessionCostRunaway, cost, rule.limits.session_cost_runaway, median);
+        let expensive = || broken(AlertRule::SessionCost, cost, rule.limits.session_cost, median);
+        let long = broken(AlertRule::SessionDuration, seconds, rule.limits.session_duration, p95);
         let mut new = Vec::new();
-        for broken in found {
+        for broken in runaway.or_else(expensive).into_iter().chain(long) {
             let alert = Alert {
                 session: view.session.clone(),
                 tenant: view.tenant.clone(),
@@ -345,23 +341,17 @@ impl AlertEvaluator {
 
     /// The bounds that live sessions are compared with.
     pub(super) fn session_bounds(&mut self, limits: &AlertThresholds) -> Arc<SessionBounds> {
-        let min_runs = limits.min_runs as usize;
         let bounds = |baseline: &FeatureBaseline| {
-            let cost = baseline.session_cost.percentile(0.5, min_runs).map(|median| median * limits.session_cost);
-            let seconds = baseline.session_duration.percentile(0.95, min_runs).map(|p95| p95 * limits.session_duration);
-            (cost.is_some() || seconds.is_some()).then(|| (cost.unwrap_or(f64::MAX), seconds.unwrap_or(f64::MAX)))
+            let [cost, seconds] = baseline.usual_session(limits);
+            let bound = |usual: Option<f64>, factor: f64| usual.map_or(f64::MAX, |usual| usual * factor);
+            (cost.is_some() || seconds.is_some())
+                .then(|| (bound(cost, limits.session_cost), bound(seconds, limits.session_duration)))
         };
         let bounds_of_features = || {
             let features = self.features.iter();
-            SessionBounds(features.filter_map(|(name, baseline)| Some((name.clone(), bounds(baseline)?))).collect())
+            features.filter_map(|(name, baseline)| Some((name.clone(), bounds(baseline)?))).collect()
         };
         Arc::clone(self.bounds.get_or_insert_with(|| Arc::new(bounds_of_features())))
-    }
-
-    pub(super) fn end_evicted_run(&mut self, account: &str, run: &str, now: u64) {
-        if !self.active.is_empty() {
-            self.end_alerts(account, run, now);
-        }
     }
 
     /// Fires unless the rule fired before for this subject: an alert that ended does not fire again.
@@ -391,7 +381,11 @@ impl AlertEvaluator {
         Some(alert)
     }
 
-    fn end_alerts(&mut self, account: &str, subject: &str, now: u64) {
+    /// Ends the alerts about a run or session.
+    pub(super) fn end_alerts(&mut self, account: &str, subject: &str, now: u64) {
+        if self.active.is_empty() {
+            return;
+        }
         for rule in AlertRule::rules() {
             self.end_alert(&(rule, (account.to_owned(), subject.to_owned())), now);
         }
@@ -424,17 +418,6 @@ impl AlertEvaluator {
         alerts.sort_by_key(|alert| std::cmp::Reverse((alert.since, alert.severity())));
         alerts.extend(self.ended.iter().rev().map(|(_, alert)| alert.clone()));
         alerts
-    }
-}
-
-fn alert_for_run(view: &RunView, now: u64, broken: BrokenRule<'_>) -> Alert {
-    Alert {
-        run: view.run.clone(),
-        session: view.session.clone(),
-        trace: view.trace.clone(),
-        tenant: view.tenant.clone(),
-        feature: view.feature.clone(),
-        ..new_alert(&view.owner, &view.account, now, broken)
     }
 }
 

@@ -15,7 +15,6 @@ const MAX_MEASURE: f64 = 1e15;
 /// The event of the semantic conventions that carries a score.
 const EVALUATION_EVENT: &str = "gen_ai.evaluation.result";
 
-/// Values read from a resource.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ResourceAttributes<'p> {
     pub(super) service: Option<&'p str>,
@@ -25,7 +24,6 @@ pub(super) struct ResourceAttributes<'p> {
     feature: Option<(usize, &'p str)>,
 }
 
-/// Values read from an item.
 #[derive(Default)]
 pub(super) struct ItemAttributes<'p> {
     pub(super) template: Option<&'p str>,
@@ -86,12 +84,8 @@ fn choose_feature<'p>(
     text: &'p str,
     known: Option<(usize, &'p str)>,
 ) -> Option<(usize, &'p str)> {
-    let feature_from = settings.feature_from.as_ref()?;
-    match (feature_from.iter().position(|name| name == key), known) {
-        (Some(rank), Some((known_rank, _))) if rank >= known_rank => known,
-        (Some(rank), _) => Some((rank, text)),
-        (None, known) => known,
-    }
+    let rank = settings.feature_from.as_ref()?.iter().position(|name| name == key);
+    known.into_iter().chain(rank.map(|rank| (rank, text))).min_by_key(|(rank, _)| *rank)
 }
 
 impl<'p> ItemAttributes<'p> {

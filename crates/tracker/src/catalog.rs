@@ -103,7 +103,7 @@ impl RunSource for RunTracker {
 impl RunTracker {
     /// Computes the current runs of groups that changed since their last evaluation.
     fn refresh_current_runs(&self) {
-        let inputs = self.state.lock().evaluation_inputs(self.aggregation_context(), &self.ids);
+        let inputs = self.evaluation_inputs();
         for _ in 0..MAX_REFRESHED_GROUPS {
             let Some((id, group)) = self.state.lock().store.next_changed_group() else { break };
             let evaluation = GroupEvaluation::find_current_runs(&group, &inputs);

@@ -11,14 +11,14 @@ use foldhash::{HashMap, HashSet};
 use kernel::pseudonym::IdPolicy;
 use runs::{EndedRuns, MAX_KEPT_STEPS, RunState, RunView, SessionView, digest, encode_run, run_key};
 
-use super::aggregation_context::AggregationContext;
-use super::alerts::{RuleContext, SessionBounds};
+use super::alerts::{RuleContext, SessionBounds, account_scoped_name};
 use super::codec::put;
 use super::config::Settings;
-use super::constants::{nanos, session_of_trace};
 use super::group::{CurrentRun, ItemGroup, PublicationRecord};
+use super::observation::{nanos, session_of_trace};
 use super::resolve::ResolvedRuns;
 use super::run::Run;
+use super::run_calls::AggregationContext;
 use super::store::KeyId;
 use super::view::ViewBuilder;
 
@@ -29,7 +29,6 @@ const PRESUMED_END_FACTOR: u64 = 10;
 /// A group of at least this weight is evaluated once per `settle`, a lighter one more often.
 const FULL_INTERVAL_WEIGHT: u64 = 400_000;
 
-/// Inputs of an evaluation besides the group.
 pub(super) struct EvaluationInputs {
     /// The engine's running time.
     pub(super) running: u64,
@@ -40,72 +39,49 @@ pub(super) struct EvaluationInputs {
     pub(super) context: AggregationContext,
     pub(super) settings: Arc<Settings>,
     pub(super) ids: Arc<dyn IdPolicy>,
-    /// History keeps ended runs.
     pub(super) has_history: bool,
-}
-
-/// A view with the digest by which outcomes find it.
-#[derive(Clone)]
-pub(super) struct DigestedRunView {
-    pub(super) view: RunView,
-    pub(super) digest: u64,
-}
-
-impl DigestedRunView {
-    pub(super) fn new(view: RunView) -> Self {
-        Self { digest: run_key(&view.account, &view.run), view }
-    }
 }
 
 /// A record to store in the group, with its key.
 pub(super) type KeyedRecord = (u64, PublicationRecord);
 
-pub(super) enum EvaluationFinding {
-    /// A run that goes on, or got items after its end: its view if it may fire an alert. A run that is shown as ended
-    /// from now on (`is_newly_presumed`) is recorded even if no alert fires.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum RunStage {
+    /// The run goes on, or got items after its end; it may fire an alert. If it is shown as ended from now on, that is
+    /// recorded in any case.
     Suspect {
-        view: Option<Box<DigestedRunView>>,
-        record: KeyedRecord,
         is_newly_presumed: bool,
     },
-    RunEnded {
-        view: Box<DigestedRunView>,
-        record: KeyedRecord,
-    },
-    /// A run that was published before got more items: its new view if that changed.
-    RunRevised {
-        view: Option<Box<DigestedRunView>>,
-        record: KeyedRecord,
-    },
-    /// A session is over; its runs need records too.
-    SessionEnded {
-        view: Box<SessionView>,
-        record: KeyedRecord,
-        run_records: Vec<KeyedRecord>,
-    },
-    /// A session goes on and exceeds its feature's bounds.
-    SessionOutlier {
-        view: Box<SessionView>,
-        record: KeyedRecord,
-    },
+    Ended,
+    /// A run that was published before got more items.
+    Revised,
 }
 
-/// See the module documentation.
+pub(super) enum EvaluationFinding {
+    Run {
+        stage: RunStage,
+        /// `None`: nothing changed but the record.
+        view: Option<Box<RunView>>,
+        /// See [`run_key`].
+        run: u64,
+        record: KeyedRecord,
+    },
+    /// A session is over, and its runs need these records too; otherwise it exceeds its feature's bounds.
+    Session { view: Box<SessionView>, record: KeyedRecord, ended_runs: Option<Vec<KeyedRecord>> },
+}
+
 #[derive(Default)]
 pub(super) struct GroupEvaluation {
     /// Id of the group's first key, by which the group is recognised later.
     pub(super) first_key: Option<KeyId>,
     pub(super) batch: u64,
-    /// Runs that are not over.
     pub(super) unfinished_runs: u32,
     pub(super) evicted_runs: u64,
-    /// When to evaluate the group again.
     pub(super) next_at: u64,
     /// Nothing came for `idle_timeout`, so all runs of the group are over.
     pub(super) is_idle: bool,
     /// In publishing order.
     pub(super) findings: Vec<EvaluationFinding>,
-    /// The runs that are not over.
     pub(super) current: Vec<CurrentRun>,
     /// Keys of its runs that history has from now on.
     pub(super) written: Vec<u64>,
@@ -128,31 +104,31 @@ struct GroupEvaluator<'e> {
     evaluation: GroupEvaluation,
 }
 
-#[derive(Default)]
-struct SessionRuns<'r> {
-    runs: Vec<&'r Run>,
-    /// The end of a run was not seen, so the session is not over.
-    has_open_run: bool,
-}
-
 impl GroupEvaluation {
-    pub(super) fn evaluate(group: &ItemGroup, inputs: &EvaluationInputs) -> Self {
+    /// `is_evicted`: the group is evaluated for the last time.
+    pub(super) fn evaluate(group: &ItemGroup, inputs: &EvaluationInputs, is_evicted: bool) -> Self {
         let resolved = ResolvedRuns::resolve(group, &inputs.context);
         let mut evaluator = GroupEvaluator::new(&resolved, inputs);
-        let mut sessions: BTreeMap<&str, SessionRuns<'_>> = BTreeMap::new();
+        // the runs of each session, and whether the end of one was not seen
+        let mut sessions: BTreeMap<&str, (Vec<&Run>, bool)> = BTreeMap::new();
         for run in &resolved.runs {
-            let is_over = evaluator.evaluate_run(run);
-            let session = sessions.entry(&run.session).or_default();
-            session.runs.push(run);
-            session.has_open_run |= !is_over;
+            let is_over = if is_evicted { evaluator.evict_run(run) } else { evaluator.evaluate_run(run) };
+            let (runs, has_open_run) = sessions.entry(&run.session).or_default();
+            runs.push(run);
+            *has_open_run |= !is_over;
         }
-        for SessionRuns { runs, has_open_run } in sessions.into_values() {
-            if evaluator.evaluation.is_idle || (!has_open_run && evaluator.is_session_over(&runs)) {
+        for (runs, has_open_run) in sessions.into_values() {
+            let is_over = match is_evicted {
+                true => !has_open_run,
+                false => evaluator.evaluation.is_idle || (!has_open_run && evaluator.is_session_over(&runs)),
+            };
+            if is_over {
                 evaluator.end_session(&runs);
-            } else if evaluator.is_outlier(&runs) {
+            } else if !is_evicted && evaluator.is_outlier(&runs) {
                 let view = Box::new(evaluator.views.session_view(&runs, true));
                 let record = evaluator.session_record(&runs);
-                evaluator.evaluation.findings.push(EvaluationFinding::SessionOutlier { view, record });
+                let outlier = EvaluationFinding::Session { view, record, ended_runs: None };
+                evaluator.evaluation.findings.push(outlier);
             }
         }
         evaluator.remove_vanished();
@@ -172,33 +148,6 @@ impl GroupEvaluation {
                 evaluator.add_current(run, &view);
             }
         }
-        evaluator.evaluation
-    }
-
-    pub(super) fn evaluate_evicted(group: &ItemGroup, inputs: &EvaluationInputs) -> Self {
-        let resolved = ResolvedRuns::resolve(group, &inputs.context);
-        let mut evaluator = GroupEvaluator::new(&resolved, inputs);
-        let mut sessions: BTreeMap<&str, SessionRuns<'_>> = BTreeMap::new();
-        for run in &resolved.runs {
-            let session = sessions.entry(&run.session).or_default();
-            session.runs.push(run);
-            let (key, record) = evaluator.run_record(run);
-            let view = evaluator.views.run_view(run, state_when_evicted(group, run));
-            evaluator.evaluation.evicted_ids.push(view.run.clone());
-            if record.over_at != 0 {
-                evaluator.give_unless_written(run, view, record.is_up_to_date(run));
-            } else if run.ended || run.presumed_end {
-                evaluator.finish_run(run, key, record, RunState::Evicted);
-            } else {
-                evaluator.give(run, view);
-                session.has_open_run = true;
-                evaluator.evaluation.evicted_runs += 1;
-            }
-        }
-        for session in sessions.into_values().filter(|session| !session.has_open_run) {
-            evaluator.end_session(&session.runs);
-        }
-        evaluator.remove_vanished();
         evaluator.evaluation
     }
 }
@@ -233,7 +182,7 @@ impl<'e> GroupEvaluator<'e> {
     }
 
     fn run_record(&self, run: &Run) -> KeyedRecord {
-        (publication_key(run), run_publication(self.group, run).cloned().unwrap_or_default())
+        (publication_key("run", run), find_publication(self.group, "run", run).cloned().unwrap_or_default())
     }
 
     /// Evaluates one run. Returns whether the run is over, even if late items still come in.
@@ -244,7 +193,7 @@ impl<'e> GroupEvaluator<'e> {
             let view = self.views.run_view(run, RunState::Idle);
             // an item that was assigned to this run may turn out to belong to another
             if view_digest(&view) == record.digest {
-                self.give_unless_written(run, view, true);
+                self.give(run, view, true);
             } else {
                 self.revise_run(run, key, record);
             }
@@ -272,11 +221,10 @@ impl<'e> GroupEvaluator<'e> {
         let record = PublicationRecord { presumed_at, ..record };
         let unended_state = record.state_without_end(run);
         let view = self.views.run_view(run, unended_state);
-        self.add_current(run, &view);
-        let view = (self.suspected_rules(run) != 0).then(|| Box::new(DigestedRunView::new(view)));
+        let shown_key = self.add_current(run, &view);
+        let view = self.is_suspect(run).then_some(view);
         if is_newly_presumed || view.is_some() {
-            let suspect = EvaluationFinding::Suspect { view, record: (key, record), is_newly_presumed };
-            self.evaluation.findings.push(suspect);
+            self.add_finding(RunStage::Suspect { is_newly_presumed }, view, shown_key, (key, record));
         }
         let next_at = match (has_end, is_presumed) {
             (false, _) => self.idle_at(),
@@ -288,33 +236,52 @@ impl<'e> GroupEvaluator<'e> {
         was_over && run.ended
     }
 
-    fn add_current(&mut self, run: &Run, view: &RunView) {
+    /// The last evaluation of a run; its group is evicted. Returns whether it is over.
+    fn evict_run(&mut self, run: &Run) -> bool {
+        let (key, record) = self.run_record(run);
+        let was_over = record.is_up_to_date(run);
+        // a run that was over before does not count as evicted
+        let view = self.views.run_view(run, if was_over { RunState::Idle } else { RunState::Evicted });
+        self.evaluation.evicted_ids.push(view.run.clone());
+        if record.over_at != 0 {
+            self.give(run, view, was_over);
+        } else if run.ended || run.presumed_end {
+            self.finish_run(run, key, record, RunState::Evicted);
+        } else {
+            self.give(run, view, false);
+            self.evaluation.evicted_runs += 1;
+            return false;
+        }
+        true
+    }
+
+    fn add_finding(&mut self, stage: RunStage, view: Option<RunView>, run: u64, record: KeyedRecord) {
+        let view = view.map(Box::new);
+        self.evaluation.findings.push(EvaluationFinding::Run { stage, view, run, record });
+    }
+
+    /// Adds a run that is not over. Returns its key, as the functions below.
+    fn add_current(&mut self, run: &Run, view: &RunView) -> u64 {
         let now = if self.inputs.wall == 0 { u64::MAX } else { self.inputs.wall };
         let key = run_key(&view.account, &view.run);
         if !self.current.contains(&key) {
             self.remove_trace_id(run);
         }
         self.evaluation.current.push(CurrentRun { key, record: encode_run(view, now).into() });
+        key
     }
 
-    /// Gives an ended run to history.
-    fn give(&mut self, run: &Run, view: RunView) {
+    /// Gives an ended run to history, unless it is unchanged and history has it.
+    fn give(&mut self, run: &Run, view: RunView, is_unchanged: bool) -> u64 {
         let key = run_key(&view.account, &view.run);
         self.evaluation.written.push(key);
-        self.remove_trace_id(run);
-        if self.inputs.has_history {
-            self.evaluation.ended.ended.push((key, self.views.detail(run, view, MAX_KEPT_STEPS)));
+        if !is_unchanged || !self.written.contains(&key) {
+            self.remove_trace_id(run);
+            if self.inputs.has_history {
+                self.evaluation.ended.ended.push((key, self.views.detail(run, view, MAX_KEPT_STEPS)));
+            }
         }
-    }
-
-    /// Gives an ended run to history unless history has it, as it is now.
-    fn give_unless_written(&mut self, run: &Run, view: RunView, is_unchanged: bool) {
-        let key = run_key(&view.account, &view.run);
-        if is_unchanged && self.written.contains(&key) {
-            self.evaluation.written.push(key);
-        } else {
-            self.give(run, view);
-        }
+        key
     }
 
     /// A run has its trace's id until an item names it. After a crash history may have it under that id, which no state
@@ -346,10 +313,10 @@ impl<'e> GroupEvaluator<'e> {
         }
     }
 
-    fn suspected_rules(&self, run: &Run) -> u16 {
+    fn is_suspect(&self, run: &Run) -> bool {
         let feature = Some(self.group.name(run.tags.feature)).filter(|name| !name.is_empty());
         let ceiling = self.inputs.settings.ceiling(feature);
-        RuleContext { limits: &self.inputs.settings.alerts, ceiling, now: self.inputs.wall }.suspected_rules(run)
+        RuleContext { limits: &self.inputs.settings.alerts, ceiling, now: self.inputs.wall }.is_suspect(run)
     }
 
     fn idle_at(&self) -> u64 {
@@ -359,9 +326,8 @@ impl<'e> GroupEvaluator<'e> {
     fn finish_run(&mut self, run: &Run, key: u64, record: PublicationRecord, unended_state: RunState) {
         let view = self.views.run_view(run, unended_state);
         let record = PublicationRecord { over_at: self.inputs.running.max(1), digest: view_digest(&view), ..record };
-        self.give(run, view.clone());
-        let view = Box::new(DigestedRunView::new(view));
-        self.evaluation.findings.push(EvaluationFinding::RunEnded { view, record: (key, record) });
+        let shown_key = self.give(run, view.clone(), false);
+        self.add_finding(RunStage::Ended, Some(view), shown_key, (key, record));
     }
 
     /// A finished run got more items: its summary is revised, however late, so that it agrees with the sums.
@@ -375,9 +341,8 @@ impl<'e> GroupEvaluator<'e> {
             revision: record.revision.saturating_add(u32::from(has_changed)),
             ..record
         };
-        self.give_unless_written(run, view.clone(), !has_changed);
-        let view = has_changed.then(|| Box::new(DigestedRunView::new(view)));
-        self.evaluation.findings.push(EvaluationFinding::RunRevised { view, record: (key, record) });
+        let shown_key = self.give(run, view.clone(), !has_changed);
+        self.add_finding(RunStage::Revised, has_changed.then_some(view), shown_key, (key, record));
     }
 
     /// The record of the alert rules that fired for a session.
@@ -397,9 +362,10 @@ impl<'e> GroupEvaluator<'e> {
         }
         let view = Box::new(self.views.session_view(&new_runs, new_runs.len() == runs.len()));
         let over_record = PublicationRecord { over_at: self.inputs.running.max(1), ..PublicationRecord::default() };
-        let run_records = new_runs.into_iter().map(|run| (session_key(run), over_record.clone())).collect();
+        let ended_runs =
+            Some(new_runs.into_iter().map(|run| (publication_key("session", run), over_record.clone())).collect());
         let record = self.session_record(runs);
-        self.evaluation.findings.push(EvaluationFinding::SessionEnded { view, record, run_records });
+        self.evaluation.findings.push(EvaluationFinding::Session { view, record, ended_runs });
     }
 
     /// A session whose runs are all over is over if its end was reported and no run started later, or if no item names
@@ -412,14 +378,12 @@ impl<'e> GroupEvaluator<'e> {
     /// A cheap check whether a session that goes on costs or takes more than is usual for its feature.
     fn is_outlier(&self, runs: &[&Run]) -> bool {
         let feature = runs.iter().map(|run| self.group.name(run.tags.feature)).find(|name| !name.is_empty());
-        let Some((max_cost, max_seconds)) = feature.and_then(|name| self.inputs.bounds.get(&self.group.account, name))
-        else {
-            return false;
-        };
+        let bounds_of = |name| self.inputs.bounds.get(&account_scoped_name(&self.group.account, name));
+        let Some((max_cost, max_seconds)) = feature.and_then(bounds_of) else { return false };
         let spent = runs.iter().fold(0_i128, |sum, run| sum.saturating_add(run.totals.atto_usd()));
         let start = runs.iter().map(|run| run.start).filter(|start| *start != 0).min().unwrap_or(0);
         let end = runs.iter().map(|run| run.last).max().unwrap_or(0);
-        spent as f64 / 1e18 > max_cost || end.saturating_sub(start) as f64 / 1e9 > max_seconds
+        spent as f64 / 1e18 > *max_cost || end.saturating_sub(start) as f64 / 1e9 > *max_seconds
     }
 }
 
@@ -441,17 +405,7 @@ impl PublicationRecord {
 
 /// The state of a run, in a group still in memory, whose end was not reported.
 pub(super) fn state_without_end(group: &ItemGroup, run: &Run) -> RunState {
-    run_publication(group, run).map_or(RunState::Live, |record| record.state_without_end(run))
-}
-
-/// The same for an evicted group: a run that was over before does not count as evicted.
-fn state_when_evicted(group: &ItemGroup, run: &Run) -> RunState {
-    let was_over = run_publication(group, run).is_some_and(|record| record.is_up_to_date(run));
-    if was_over { RunState::Idle } else { RunState::Evicted }
-}
-
-fn run_publication<'g>(group: &'g ItemGroup, run: &Run) -> Option<&'g PublicationRecord> {
-    find_publication(group, "run", run)
+    find_publication(group, "run", run).map_or(RunState::Live, |record| record.state_without_end(run))
 }
 
 /// The stored record of a run (`kind` "run"), or of the run's part in its session ("session"). Falls back to the ids
@@ -470,12 +424,8 @@ fn find_publication<'g>(group: &'g ItemGroup, kind: &str, run: &Run) -> Option<&
     if by_id.is_none() && run.is_alone_in_trace && !trace.is_empty() { find_by_trace() } else { by_id }
 }
 
-fn publication_key(run: &Run) -> u64 {
-    digest(&["run", &run.session, &run.id_text])
-}
-
-fn session_key(run: &Run) -> u64 {
-    digest(&["session", &run.session, &run.id_text])
+fn publication_key(kind: &str, run: &Run) -> u64 {
+    digest(&[kind, &run.session, &run.id_text])
 }
 
 /// Changes when the view changes; outcomes are not included.

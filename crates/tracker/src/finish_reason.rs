@@ -4,7 +4,6 @@
 
 use genai::ItemFacts;
 
-use super::constants::has_word;
 use super::observation::trouble;
 
 /// Finish reasons: the normalised spelling, and all spellings.
@@ -25,13 +24,16 @@ const FINISH_REASONS: [(&str, &str); 6] = [
     ("max_turns", "max_turns error_max_turns"),
 ];
 
+/// Whether the list, a text of words between spaces, has the word.
+pub(super) fn has_word(list: &str, word: &str) -> bool {
+    list.split_ascii_whitespace().any(|known| known == word)
+}
+
 /// The normalised spelling of a finish reason; unknown ones are returned unchanged.
 pub(super) fn normalize_finish_reason(reason: &str) -> &str {
-    let mut lower = reason.to_ascii_lowercase();
-    if let Some(stripped) = lower.strip_prefix("finish_reason_") {
-        lower = stripped.to_owned();
-    }
-    let found = FINISH_REASONS.iter().find(|(_, spellings)| has_word(spellings, &lower));
+    let lower = reason.to_ascii_lowercase();
+    let word = lower.strip_prefix("finish_reason_").unwrap_or(&lower);
+    let found = FINISH_REASONS.iter().find(|(_, spellings)| has_word(spellings, word));
     found.map_or(reason, |(normalized, _)| normalized)
 }
 

@@ -6,7 +6,9 @@ use runs::{EndedRuns, RunDetail, RunView, UsageSum, run_key};
 use serde::Deserialize;
 
 use super::codec::take;
-use super::group::{GroupKey, ItemGroup, LifecycleMark, ModelCallRecord, PublicationRecord, SpanNode, ToolCallRecord};
+use super::group::{
+    GroupKey, GroupRecord, ItemGroup, MarkedEvent, ModelCallRecord, PublicationRecord, SpanNode, ToolCallRecord,
+};
 use super::sorted_map::SortedMap;
 
 /// The version without replicas, and the one with them.
@@ -43,7 +45,8 @@ struct FormerGroup {
     nodes: SortedMap<SpanNode>,
     calls: SortedMap<ModelCallRecord>,
     tools: SortedMap<ToolCallRecord>,
-    marks: SortedMap<LifecycleMark>,
+    /// The kind of mark came first, then the record with its names.
+    marks: SortedMap<(u8, GroupRecord<[u16; 5]>)>,
     published: SortedMap<FormerPublication>,
     _contributions: Box<[u8]>,
     received: u64,
@@ -60,13 +63,16 @@ pub(super) fn take_groups(from: &mut &[u8]) -> Option<Vec<ItemGroup>> {
 
 impl From<FormerGroup> for ItemGroup {
     fn from(former: FormerGroup) -> Self {
-        let mut published = SortedMap::default();
-        for (key, record) in former.published.into_entries() {
+        let published = former.published.map(|record| {
             let FormerPublication { over_at, presumed_at, digest, revision, fired, .. } = record;
-            published.insert(key, PublicationRecord { over_at, presumed_at, digest, revision, fired });
-        }
-        let FormerGroup { account, keys, names, nodes, calls, tools, marks, .. } = former;
-        let FormerGroup { received, touched, batch, unfinished_runs, named_runs, has_trouble, .. } = former;
+            PublicationRecord { over_at, presumed_at, digest, revision, fired }
+        });
+        let marks = former.marks.map(|(kind, record)| {
+            let [_finish, tenant, feature, model, error] = record.detail;
+            record.with(MarkedEvent { kind, tenant, feature, model, error })
+        });
+        let FormerGroup { account, keys, names, nodes, calls, tools, received, touched, batch, .. } = former;
+        let FormerGroup { unfinished_runs, named_runs, has_trouble, .. } = former;
         #[rustfmt::skip]
         let group = Self {
             account, keys, names, nodes, calls, tools, marks, published, received, touched, batch, unfinished_runs,

@@ -13,14 +13,11 @@ use runs::{ModelTotals, OTHER, RunOwner, digest};
 
 use super::observation::{
     BatchObservation, ObservedItem, ObservedKey, ObservedModelCall, ObservedToolCall, earlier, flag, key_kind, mark,
-    price_quality, trouble,
+    numbered, price_quality, trouble,
 };
-use super::tokens::{PackedAttoUsd, PackedTokens};
+use super::tokens::PackedTokens;
 
-pub(super) use super::group_data::{
-    AttributionTags, CurrentRun, GroupKey, ItemGroup, LifecycleMark, ModelCallRecord, PublicationRecord, SpanNode,
-    SummedCalls, ToolCallRecord, TracePosition,
-};
+pub(super) use super::group_data::*;
 
 /// Maximum number of items that are kept one by one; of further calls only sums are kept.
 pub(super) const MAX_ITEMS: usize = 20_000;
@@ -52,29 +49,6 @@ impl BatchNames {
     pub(super) fn forget(&mut self) {
         self.round = self.round.saturating_add(1);
     }
-}
-
-/// Adds a record to a map of the group. A record that is known already is merged with the new one: of the fields before
-/// the semicolon, the alphabetically first name is kept.
-macro_rules! add_record {
-    ($group:ident.$records:ident, $key:ident, $known:ident, $new:ident => $kind:ident {
-        $($name:ident),*; $($field:ident: $value:expr,)*
-    }) => {
-        let record = match $group.$records.get($key).cloned() {
-            None => $new,
-            Some($known) => $kind {
-                session: $group.first_key($known.session, $new.session),
-                run: $group.first_key($known.run, $new.run),
-                flags: merge_flags($known.flags, $new.flags),
-                start: earlier($known.start, $new.start),
-                end: $known.end.max($new.end),
-                $($name: $group.first_name($known.$name, $new.$name),)*
-                $($field: $value,)*
-                position: $group.first_position($known.position, $new.position),
-            },
-        };
-        $group.$records.insert($key, record);
-    };
 }
 
 impl ItemGroup {
@@ -130,7 +104,11 @@ impl ItemGroup {
     }
 
     pub(super) fn key(&self, number: u32) -> Option<&GroupKey> {
-        self.keys.get((number as usize).checked_sub(1)?)
+        numbered(&self.keys, number)
+    }
+
+    fn key_mut(&mut self, number: u32) -> Option<&mut GroupKey> {
+        self.keys.get_mut((number as usize).checked_sub(1)?)
     }
 
     /// The text of the key with this number; "" if there is none.
@@ -140,7 +118,7 @@ impl ItemGroup {
 
     /// The name with this number; "" if there is none.
     pub(super) fn name(&self, number: u16) -> &str {
-        usize::from(number).checked_sub(1).and_then(|index| self.names.get(index)).map_or("", |name| name)
+        numbered(&self.names, number.into()).map_or("", |name| name)
     }
 
     /// Adds a key that the group does not hold yet; returns its number. `session` is the number of a run's session.
@@ -181,12 +159,25 @@ impl ItemGroup {
     /// Returns the better known position: a span of its own, then the span a log record was written in, then a trace
     /// alone.
     fn first_position(&self, a: TracePosition, b: TracePosition) -> TracePosition {
-        let rank = |position: &TracePosition| (position.node == 0, !position.is_own_span, position.node);
-        let trace = self.first_key(a.trace, b.trace);
-        match rank(&a).cmp(&rank(&b)) {
+        let rank = |position: TracePosition| (position.node == 0, !position.is_own_span, position.node);
+        match rank(a).cmp(&rank(b)) {
             Ordering::Less => a,
             Ordering::Greater => b,
-            Ordering::Equal => TracePosition { trace, ..a },
+            Ordering::Equal => TracePosition { trace: self.first_key(a.trace, b.trace), ..a },
+        }
+    }
+
+    /// A record of an item, completed from the one that the group has.
+    fn completed<T: RecordDetail>(&self, known: Option<&GroupRecord<T>>, new: GroupRecord<T>) -> GroupRecord<T> {
+        let Some(known) = known else { return new };
+        GroupRecord {
+            position: self.first_position(known.position, new.position),
+            session: self.first_key(known.session, new.session),
+            run: self.first_key(known.run, new.run),
+            flags: merge_flags(known.flags, new.flags),
+            start: earlier(known.start, new.start),
+            end: known.end.max(new.end),
+            detail: known.detail.complete(new.detail, |a, b| self.first_name(a, b)),
         }
     }
 
@@ -210,7 +201,7 @@ impl ItemGroup {
             }
             known.1
         };
-        let tags = AttributionTags::from_attribution(&item.attribution, &mut name);
+        let tags = item.attribution.map(&mut name);
         let (finish, error) = (name(item.finish), name(item.error));
         let call_names =
             item.call.as_ref().map(|call| [name(call.model), name(call.requested_model), name(call.provider)]);
@@ -233,39 +224,32 @@ impl ItemGroup {
         let ItemKeys { trace, session, run } = ids;
         let ObservedItem { node, flags, start, end, .. } = *item;
         let AttributionTags { tenant, feature, .. } = tags;
-        let position = || TracePosition { is_own_span: node != 0 && flags & flag::SPAN != 0, node, trace };
+        let position = TracePosition { is_own_span: node != 0 && flags & flag::SPAN != 0, node, trace };
+        let place = GroupRecord { position, session, run, flags, start, end, detail: () };
         if let (Some(call), Some([model, requested_model, provider])) = (&item.call, call_names) {
             let ObservedModelCall { price_quality, trouble, fallback, attempts, .. } = *call;
+            let model_quality = if model == 0 { 0 } else { price_quality };
+            let (tokens, atto) = (PackedTokens::from_buckets(&call.buckets), call.atto.into());
             #[rustfmt::skip]
-            let new = ModelCallRecord {
-                position: position(), session, run, flags, start, end, finish, model, price_quality,
-                model_quality: if model == 0 { 0 } else { price_quality },
-                tokens: PackedTokens::from_buckets(&call.buckets), atto: PackedAttoUsd::new(call.atto),
-                requested_model, provider, tenant, feature, error, trouble, fallback, attempts,
+            let new = ModelCall {
+                finish, model, model_quality, price_quality, tokens, atto, requested_model, provider, tenant, feature,
+                error, trouble, fallback, attempts,
             };
-            self.add_call(call.key, new);
+            self.add_call(call.key, place.with(new));
         }
         if let Some(tool) = &item.tool {
             let tool_span = flag::IS_TOOL_CALL | flag::SPAN;
             let (name, alias) = if flags & tool_span == tool_span { (tool_name, 0) } else { (0, tool_name) };
-            #[rustfmt::skip]
-            let new = ToolCallRecord {
-                position: position(), session, run, flags, start, end, name, alias, error, denial_source,
-                args: tool.args,
-            };
-            self.add_tool(tool.key, new);
+            self.add_tool(tool.key, place.with(ToolCall { name, alias, error, denial_source, args: tool.args }));
         }
-        #[rustfmt::skip]
-        let new_mark = |kind, flags| LifecycleMark {
-            kind, position: position(), session, run, flags, start, end, finish, tenant, feature, model: mark_model,
-            error,
-        };
+        let event = |kind| MarkedEvent { kind, tenant, feature, model: mark_model, error };
         let has_room = self.marks.len() < MAX_ITEMS;
         if item.mark != mark::NONE && has_room {
-            self.add_mark(mark_key(item), new_mark(item.mark, flags));
+            self.add_mark(mark_key(item), place.with(event(item.mark)));
         }
         if item.sub_agent != 0 && has_room {
-            self.add_mark(item.sub_agent, new_mark(mark::SUB_AGENT, flags & !flag::FAILED));
+            let mark = place.with(event(mark::SUB_AGENT));
+            self.add_mark(item.sub_agent, LifecycleMark { flags: flags & !flag::FAILED, ..mark });
         }
         false
     }
@@ -273,44 +257,27 @@ impl ItemGroup {
     /// Adds an item's call to the sums of its trace, session, run, tenant and name, as it was charged.
     fn sum_item(&mut self, item: &ObservedItem, ids: ItemKeys, tenant: u16, name: u16) {
         let ItemKeys { trace, session, run } = ids;
-        let mut sum = SummedCalls {
-            position: TracePosition { trace, ..TracePosition::default() },
-            session,
-            run,
-            start: item.start,
-            end: item.end,
-            tenant,
-            name,
-            ..SummedCalls::default()
-        };
+        let mut sums = CallSums { tenant, name, ..CallSums::default() };
         if let Some(call) = &item.call {
-            sum.add_call(call, item.flags);
-        } else if item.flags & (flag::TOOL_RAN | flag::IS_TOOL_CALL) == flag::TOOL_RAN | flag::IS_TOOL_CALL {
+            sums.add_call(call, item.flags);
+        } else if item.is_tool_run() {
             let outcome = match item.flags {
-                flags if flags & flag::DENIED != 0 => &mut sum.tool.denied,
-                flags if flags & flag::FAILED != 0 => &mut sum.tool.failed,
-                _ => &mut sum.tool.ok,
+                flags if flags & flag::DENIED != 0 => &mut sums.tool.denied,
+                flags if flags & flag::FAILED != 0 => &mut sums.tool.failed,
+                _ => &mut sums.tool.ok,
             };
             *outcome += 1;
         }
-        self.add_summed(sum, item.call.is_some());
+        let position = TracePosition { trace, ..TracePosition::default() };
+        let sums = SummedCalls { position, session, run, flags: 0, start: item.start, end: item.end, detail: sums };
+        self.add_summed(sums, item.call.is_some());
     }
 
     fn add_summed(&mut self, new: SummedCalls, is_model: bool) {
-        let (session, run) = (self.key_text(new.session), self.key_text(new.run));
+        let [trace, session, run] = [new.position.trace, new.session, new.run].map(|key| self.key_text(key));
         let kind = if is_model { "model" } else { "tool" };
-        let key = digest(&[
-            kind,
-            self.key_text(new.position.trace),
-            session,
-            run,
-            self.name(new.tenant),
-            self.name(new.name),
-        ]);
-        match self.summed.get_mut(key) {
-            Some(known) => known.add(&new),
-            None => self.summed.insert(key, new),
-        }
+        let key = digest(&[kind, trace, session, run, self.name(new.tenant), self.name(new.name)]);
+        self.summed.insert(key, self.completed(self.summed.get(key), new));
     }
 
     /// By session, the latest time of its reported ends.
@@ -323,16 +290,9 @@ impl ItemGroup {
         ends
     }
 
-    /// The merged flags of the item's tool call; 0 if the call is not in the group.
-    pub(super) fn tool_flags(&self, item: &ObservedItem) -> u32 {
-        self.tool_name_and_flags(item).map_or(0, |(_, flags)| flags)
-    }
-
-    /// Like [`Self::tool_flags`], with the tool's name.
-    pub(super) fn tool_name_and_flags(&self, item: &ObservedItem) -> Option<(&str, u32)> {
-        let tool = self.tools.get(item.tool.as_ref()?.key)?;
-        let name = if tool.name == 0 { tool.alias } else { tool.name };
-        Some((self.name(name), tool.flags))
+    /// The item's tool call, as all its records so far report it.
+    pub(super) fn tool_call(&self, item: &ObservedItem) -> Option<&ToolCallRecord> {
+        self.tools.get(item.tool.as_ref()?.key)
     }
 
     /// Merges another group of the same account into this one. The numbers of its keys grow by the returned value.
@@ -340,9 +300,7 @@ impl ItemGroup {
         let shift = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
         let key = |number: u32| if number == 0 { 0 } else { number.saturating_add(shift) };
         let names: Vec<u16> = other.names.iter().map(|name| self.intern(name)).collect();
-        let name =
-            |number: u16| usize::from(number).checked_sub(1).and_then(|index| names.get(index)).copied().unwrap_or(0);
-        let position = |old: &TracePosition| TracePosition { trace: key(old.trace), ..*old };
+        let name = |number: u16| numbered(&names, number.into()).copied().unwrap_or(0);
         for old in other.keys {
             self.keys.push(GroupKey { session: key(old.session), tags: old.tags.map(name), ..old });
         }
@@ -350,44 +308,32 @@ impl ItemGroup {
             let (trace, run, denial_source) = (key(old.trace), key(old.run), name(old.denial_source));
             self.add_node(place, SpanNode { trace, run, denial_source, ..old });
         }
-        /// A record of the other group with the numbers that its keys and names have in this one.
-        macro_rules! renumbered {
-            ($kind:ident, $old:ident, $($name:ident),*) => {
-                $kind {
-                    position: position(&$old.position),
-                    session: key($old.session),
-                    run: key($old.run),
-                    $($name: name($old.$name),)*
-                    ..$old
-                }
-            };
+        fn renumbered<T: RecordDetail>(
+            mut record: GroupRecord<T>,
+            key: impl Fn(u32) -> u32,
+            name: impl Fn(u16) -> u16,
+        ) -> GroupRecord<T> {
+            record.position.trace = key(record.position.trace);
+            (record.session, record.run) = (key(record.session), key(record.run));
+            record.detail.names_mut().for_each(|number| *number = name(*number));
+            record
         }
-        for (call_key, old) in other.calls.into_entries() {
-            let call =
-                renumbered!(ModelCallRecord, old, finish, model, requested_model, provider, tenant, feature, error);
-            self.add_call(call_key, call);
+        for (call_key, call) in other.calls.into_entries() {
+            self.add_call(call_key, renumbered(call, key, name));
         }
-        for (call_key, old) in other.tools.into_entries() {
-            self.add_tool(call_key, renumbered!(ToolCallRecord, old, name, alias, error, denial_source));
+        for (tool_key, tool) in other.tools.into_entries() {
+            self.add_tool(tool_key, renumbered(tool, key, name));
         }
-        for (mark_key, old) in other.marks.into_entries() {
-            self.add_mark(mark_key, renumbered!(LifecycleMark, old, finish, tenant, feature, model, error));
+        for (mark_key, mark) in other.marks.into_entries() {
+            self.add_mark(mark_key, renumbered(mark, key, name));
         }
         for (record_key, old) in other.published.into_entries() {
             let fired = self.published.get(record_key).map_or(0, |known| known.fired);
             self.published.insert(record_key, PublicationRecord { fired: old.fired | fired, ..old });
         }
-        for (_, old) in other.summed.into_entries() {
-            let is_model = old.model != ModelTotals::default() || old.failed_calls != 0;
-            let summed = SummedCalls {
-                position: position(&old.position),
-                session: key(old.session),
-                run: key(old.run),
-                tenant: name(old.tenant),
-                name: name(old.name),
-                ..old
-            };
-            self.add_summed(summed, is_model);
+        for (_, sums) in other.summed.into_entries() {
+            let is_model = sums.model != ModelTotals::default() || sums.failed_calls != 0;
+            self.add_summed(renumbered(sums, key, name), is_model);
         }
         self.set_current(self.current.iter().chain(&*other.current).cloned().collect());
         let moved = other.continued.into_iter().map(|(session, continued)| (key(session), continued));
@@ -418,9 +364,7 @@ impl ItemGroup {
         for number in [ids.trace, ids.session, ids.run] {
             let Some(known) = self.key(number).map(|key| key.tags) else { continue };
             let tags = known.zip(tags, |a, b| self.first_name(a, b));
-            let Some(key) = (number as usize).checked_sub(1).and_then(|index| self.keys.get_mut(index)) else {
-                continue;
-            };
+            let Some(key) = self.key_mut(number) else { continue };
             key.first = earlier(key.first, item.start);
             key.last = key.last.max(item.end).max(item.start);
             key.touched = key.touched.max(touched);
@@ -432,12 +376,11 @@ impl ItemGroup {
     fn link_trace_to_session(&mut self, ids: ItemKeys) {
         let known = self.key(ids.trace).map_or(0, |key| key.session);
         let session = self.first_key(known, ids.session);
-        if let Some(key) = (ids.trace as usize).checked_sub(1).and_then(|index| self.keys.get_mut(index)) {
+        if let Some(key) = self.key_mut(ids.trace) {
             key.session = session;
         }
     }
 
-    /// Records the item's place in the trace.
     fn add_item_node(&mut self, item: &ObservedItem, ids: ItemKeys, denial_source: u16) {
         if item.node == 0 {
             return;
@@ -460,59 +403,33 @@ impl ItemGroup {
     }
 
     fn add_node(&mut self, place: u64, new: SpanNode) {
-        let Some(known) = self.nodes.get(place) else {
-            self.nodes.insert(place, new);
-            return;
-        };
-        let run = self.first_key(known.run, new.run);
-        let denial_source = self.first_name(known.denial_source, new.denial_source);
-        if let Some(known) = self.nodes.get_mut(place) {
-            known.parent = known.parent.max(new.parent);
-            known.trace = known.trace.max(new.trace);
-            known.run = run;
-            known.iteration = known.iteration.max(new.iteration);
-            known.agent |= new.agent;
-            known.denied |= new.denied;
-            known.denial_source = denial_source;
-        }
+        let node = self.nodes.get(place).map_or(new, |known| SpanNode {
+            parent: known.parent.max(new.parent),
+            trace: known.trace.max(new.trace),
+            run: self.first_key(known.run, new.run),
+            iteration: known.iteration.max(new.iteration),
+            agent: known.agent || new.agent,
+            denied: known.denied || new.denied,
+            denial_source: self.first_name(known.denial_source, new.denial_source),
+        });
+        self.nodes.insert(place, node);
     }
 
     fn add_call(&mut self, key: u64, new: ModelCallRecord) {
         self.has_trouble |= new.trouble != trouble::NONE;
-        add_record!(self.calls, key, known, new => ModelCallRecord {
-            finish, requested_model, provider, feature, error;
-            tenant: of_better((known.price_quality, known.tenant), (new.price_quality, new.tenant), |a, b| {
-                self.first_name(a, b)
-            }),
-            model: of_better((known.model_quality, known.model), (new.model_quality, new.model), |a, b| {
-                self.first_name(a, b)
-            }),
-            model_quality: known.model_quality.max(new.model_quality),
-            price_quality: known.price_quality.max(new.price_quality),
-            atto: (known.price_quality, known.atto).max((new.price_quality, new.atto)).1,
-            tokens: known.tokens.max(new.tokens),
-            trouble: most_specific_trouble(known.trouble, new.trouble),
-            fallback: most_specific_trouble(known.fallback, new.fallback),
-            attempts: known.attempts.max(new.attempts),
-        });
+        self.calls.insert(key, self.completed(self.calls.get(key), new));
     }
 
     fn add_tool(&mut self, key: u64, new: ToolCallRecord) {
-        add_record!(self.tools, key, known, new => ToolCallRecord {
-            name, alias, error, denial_source;
-            args: known.args.max(new.args),
-        });
+        self.tools.insert(key, self.completed(self.tools.get(key), new));
     }
 
     fn add_mark(&mut self, key: u64, new: LifecycleMark) {
-        add_record!(self.marks, key, known, new => LifecycleMark {
-            finish, tenant, feature, model, error;
-            kind: known.kind.max(new.kind),
-        });
+        self.marks.insert(key, self.completed(self.marks.get(key), new));
     }
 }
 
-impl SummedCalls {
+impl CallSums {
     /// Adds a call by its own record alone: of several records of one call, the cost step charged one.
     fn add_call(&mut self, call: &ObservedModelCall, flags: u32) {
         let is_counted = match call.price_quality {
@@ -541,37 +458,11 @@ impl SummedCalls {
             no_usage: if flags & flag::NO_USAGE != 0 { answered } else { 0 },
         });
     }
-
-    fn add(&mut self, other: &Self) {
-        self.start = earlier(self.start, other.start);
-        self.end = self.end.max(other.end);
-        self.iterations += other.iterations;
-        self.failed_calls += other.failed_calls;
-        self.model.add(&other.model);
-        self.tool.add(&other.tool);
-    }
 }
 
 pub(super) fn mark_key(item: &ObservedItem) -> u64 {
     let place = if item.node == 0 { item.start } else { item.node };
     place ^ u64::from(item.mark)
-}
-
-/// Returns the more specific trouble: a named one, then "other", then none; of two named ones the lower number.
-fn most_specific_trouble(a: u8, b: u8) -> u8 {
-    match (a, b) {
-        (trouble::NONE, trouble) | (trouble, trouble::NONE) => trouble,
-        _ => a.min(b),
-    }
-}
-
-/// The name in the record of better quality; of two equal ones, what `tie` returns.
-pub(super) fn of_better(known: (u8, u16), new: (u8, u16), tie: impl FnOnce(u16, u16) -> u16) -> u16 {
-    match known.0.cmp(&new.0) {
-        Ordering::Greater => known.1,
-        Ordering::Less => new.1,
-        Ordering::Equal => tie(known.1, new.1),
-    }
 }
 
 /// Returns `a` or `b` as `a_first` says; if one of them is missing, the other one.

@@ -1,11 +1,13 @@
 //! The data of an [`ItemGroup`]. `group` adds items to it.
 
+use std::cmp::Ordering;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use runs::{ModelTotals, RunOwner, ToolTotals};
 use serde::{Deserialize, Serialize};
 
-use super::observation::ItemAttribution;
+use super::observation::{Attribution, trouble};
 use super::sorted_map::SortedMap;
 use super::tokens::{PackedAttoUsd, PackedTokens};
 
@@ -43,7 +45,6 @@ pub(super) struct ItemGroup {
     pub(super) received: u64,
     /// The engine's running time at the last batch.
     pub(super) touched: u64,
-    /// Number of the last batch.
     pub(super) batch: u64,
     /// Runs that had not ended at the last evaluation.
     pub(super) unfinished_runs: u32,
@@ -70,21 +71,11 @@ pub(super) struct GroupKey {
     pub(super) tags: AttributionTags,
 }
 
-/// Whose work it was and where it came from, as numbers of names.
-#[derive(Clone, Copy, Default, Serialize, Deserialize)]
-pub(super) struct AttributionTags {
-    pub(super) tenant: u16,
-    pub(super) feature: u16,
-    pub(super) user: u16,
-    pub(super) template: u16,
-    pub(super) incident: u16,
-    pub(super) commit: u16,
-    pub(super) issue: u16,
-    pub(super) service: u16,
-}
+/// With numbers of the group's names.
+pub(super) type AttributionTags = Attribution<u16>;
 
 /// A place in a trace: a span, or one of which only log records were seen so far.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub(super) struct SpanNode {
     pub(super) parent: u64,
     pub(super) trace: u32,
@@ -93,14 +84,13 @@ pub(super) struct SpanNode {
     pub(super) iteration: u32,
     /// Whether this span is an agent invocation that may be a run's root.
     pub(super) agent: bool,
-    /// A tool was denied at this span.
     pub(super) denied: bool,
     /// Who or what denied it.
     pub(super) denial_source: u16,
 }
 
 /// Position of an item in a trace.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
 pub(super) struct TracePosition {
     /// True if `node` is the item's own span; false if it is the span a log record was written in.
     pub(super) is_own_span: bool,
@@ -109,15 +99,27 @@ pub(super) struct TracePosition {
     pub(super) trace: u32,
 }
 
-/// A model call.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct ModelCallRecord {
+/// An item of a group: where and when it was, and what it reports.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+pub(super) struct GroupRecord<T> {
     pub(super) position: TracePosition,
     pub(super) session: u32,
+    /// The run that the item names; 0 = none.
     pub(super) run: u32,
     pub(super) flags: u32,
     pub(super) start: u64,
     pub(super) end: u64,
+    pub(super) detail: T,
+}
+
+pub(super) type ModelCallRecord = GroupRecord<ModelCall>;
+pub(super) type ToolCallRecord = GroupRecord<ToolCall>;
+pub(super) type LifecycleMark = GroupRecord<MarkedEvent>;
+/// Calls of one model or tool of which only sums are kept. Their items would make their group too large.
+pub(super) type SummedCalls = GroupRecord<CallSums>;
+
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+pub(super) struct ModelCall {
     pub(super) finish: u16,
     pub(super) model: u16,
     /// Price quality of the record that named the model.
@@ -125,7 +127,6 @@ pub(super) struct ModelCallRecord {
     pub(super) price_quality: u8,
     pub(super) tokens: PackedTokens,
     pub(super) atto: PackedAttoUsd,
-    /// The model that was requested.
     pub(super) requested_model: u16,
     pub(super) provider: u16,
     pub(super) tenant: u16,
@@ -137,15 +138,8 @@ pub(super) struct ModelCallRecord {
     pub(super) attempts: u16,
 }
 
-/// A tool call.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct ToolCallRecord {
-    pub(super) position: TracePosition,
-    pub(super) session: u32,
-    pub(super) run: u32,
-    pub(super) flags: u32,
-    pub(super) start: u64,
-    pub(super) end: u64,
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) struct ToolCall {
     /// Name in the tool's own span.
     pub(super) name: u16,
     /// Name in other records.
@@ -157,23 +151,28 @@ pub(super) struct ToolCallRecord {
     pub(super) args: u64,
 }
 
-/// A record that an agent, turn or session started, ended or failed.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct LifecycleMark {
+/// An agent, turn or session started, ended or failed.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) struct MarkedEvent {
     /// A constant of [`super::observation::mark`].
     pub(super) kind: u8,
-    pub(super) position: TracePosition,
-    pub(super) session: u32,
-    pub(super) run: u32,
-    pub(super) flags: u32,
-    pub(super) start: u64,
-    pub(super) end: u64,
-    pub(super) finish: u16,
     pub(super) tenant: u16,
     pub(super) feature: u16,
     /// See [`super::observation::ObservedItem::model`].
     pub(super) model: u16,
     pub(super) error: u16,
+}
+
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+pub(super) struct CallSums {
+    pub(super) tenant: u16,
+    /// The model or tool.
+    pub(super) name: u16,
+    /// Answered model calls of the run's own loop.
+    pub(super) iterations: u64,
+    pub(super) failed_calls: u64,
+    pub(super) model: ModelTotals,
+    pub(super) tool: ToolTotals,
 }
 
 /// A run that is not over, as history reads it.
@@ -183,24 +182,6 @@ pub(super) struct CurrentRun {
     pub(super) key: u64,
     /// See [`runs::encode_run`].
     pub(super) record: Box<[u8]>,
-}
-
-/// Calls of one model or tool of which only sums are kept. Their items would make their group too large.
-#[derive(Clone, Default, Serialize, Deserialize)]
-pub(super) struct SummedCalls {
-    pub(super) position: TracePosition,
-    pub(super) session: u32,
-    pub(super) run: u32,
-    pub(super) start: u64,
-    pub(super) end: u64,
-    pub(super) tenant: u16,
-    /// The model or tool.
-    pub(super) name: u16,
-    /// Answered model calls of the run's own loop.
-    pub(super) iterations: u64,
-    pub(super) failed_calls: u64,
-    pub(super) model: ModelTotals,
-    pub(super) tool: ToolTotals,
 }
 
 /// What was published about a run or session.
@@ -219,36 +200,115 @@ pub(super) struct PublicationRecord {
     pub(super) fired: u16,
 }
 
-impl AttributionTags {
-    pub(super) fn from_attribution(attribution: &ItemAttribution, mut name: impl FnMut(u32) -> u16) -> Self {
-        let ItemAttribution { tenant, feature, user, template, incident, commit, issue, service } = *attribution;
-        Self {
-            tenant: name(tenant),
-            feature: name(feature),
-            user: name(user),
-            template: name(template),
-            incident: name(incident),
-            commit: name(commit),
-            issue: name(issue),
-            service: name(service),
-        }
+impl<T> Deref for GroupRecord<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.detail
+    }
+}
+
+impl<T> GroupRecord<T> {
+    /// The same place and time with another detail.
+    pub(super) fn with<U>(&self, detail: U) -> GroupRecord<U> {
+        let Self { position, session, run, flags, start, end, .. } = *self;
+        GroupRecord { position, session, run, flags, start, end, detail }
+    }
+}
+
+impl ToolCall {
+    /// The name in its own span, otherwise in other records.
+    pub(super) fn any_name(&self) -> u16 {
+        if self.name == 0 { self.alias } else { self.name }
+    }
+}
+
+/// What a record reports.
+pub(super) trait RecordDetail: Copy {
+    /// The numbers of its names.
+    fn names_mut(&mut self) -> impl Iterator<Item = &mut u16>;
+
+    /// This, completed from another record of the same item; `first` chooses one of two names.
+    fn complete(self, other: Self, first: impl Fn(u16, u16) -> u16) -> Self;
+}
+
+fn choose_names<T: RecordDetail>(mut known: T, mut other: T, first: impl Fn(u16, u16) -> u16) -> T {
+    known.names_mut().zip(other.names_mut()).for_each(|(name, other)| *name = first(*name, *other));
+    known
+}
+
+impl RecordDetail for ModelCall {
+    fn names_mut(&mut self) -> impl Iterator<Item = &mut u16> {
+        let Self { finish, model, requested_model, provider, tenant, feature, error, .. } = self;
+        [finish, model, requested_model, provider, tenant, feature, error].into_iter()
     }
 
-    /// Combines two sets of tags field by field.
-    pub(super) fn zip(self, other: Self, combine: impl Fn(u16, u16) -> u16) -> Self {
+    fn complete(self, other: Self, first: impl Fn(u16, u16) -> u16) -> Self {
+        let price = |call: &Self| (call.price_quality, call.atto.amount());
+        let (price_quality, atto) = price(&self).max(price(&other));
         Self {
-            tenant: combine(self.tenant, other.tenant),
-            feature: combine(self.feature, other.feature),
-            user: combine(self.user, other.user),
-            template: combine(self.template, other.template),
-            incident: combine(self.incident, other.incident),
-            commit: combine(self.commit, other.commit),
-            issue: combine(self.issue, other.issue),
-            service: combine(self.service, other.service),
+            model: of_better((self.model_quality, self.model), (other.model_quality, other.model), &first),
+            tenant: of_better((self.price_quality, self.tenant), (other.price_quality, other.tenant), &first),
+            model_quality: self.model_quality.max(other.model_quality),
+            price_quality,
+            atto: PackedAttoUsd::from(atto),
+            tokens: if self.tokens.counts() < other.tokens.counts() { other.tokens } else { self.tokens },
+            trouble: most_specific_trouble(self.trouble, other.trouble),
+            fallback: most_specific_trouble(self.fallback, other.fallback),
+            attempts: self.attempts.max(other.attempts),
+            ..choose_names(self, other, first)
         }
     }
+}
 
-    pub(super) fn map(self, change: impl Fn(u16) -> u16) -> Self {
-        self.zip(self, |name, _| change(name))
+impl RecordDetail for ToolCall {
+    fn names_mut(&mut self) -> impl Iterator<Item = &mut u16> {
+        [&mut self.name, &mut self.alias, &mut self.error, &mut self.denial_source].into_iter()
+    }
+
+    fn complete(self, other: Self, first: impl Fn(u16, u16) -> u16) -> Self {
+        Self { args: self.args.max(other.args), ..choose_names(self, other, first) }
+    }
+}
+
+impl RecordDetail for MarkedEvent {
+    fn names_mut(&mut self) -> impl Iterator<Item = &mut u16> {
+        [&mut self.tenant, &mut self.feature, &mut self.model, &mut self.error].into_iter()
+    }
+
+    fn complete(self, other: Self, first: impl Fn(u16, u16) -> u16) -> Self {
+        Self { kind: self.kind.max(other.kind), ..choose_names(self, other, first) }
+    }
+}
+
+impl RecordDetail for CallSums {
+    fn names_mut(&mut self) -> impl Iterator<Item = &mut u16> {
+        [&mut self.tenant, &mut self.name].into_iter()
+    }
+
+    /// Sums of other items are added.
+    fn complete(mut self, other: Self, _: impl Fn(u16, u16) -> u16) -> Self {
+        self.iterations += other.iterations;
+        self.failed_calls += other.failed_calls;
+        self.model.add(&other.model);
+        self.tool.add(&other.tool);
+        self
+    }
+}
+
+/// Returns the more specific trouble: a named one, then "other", then none; of two named ones the lower number.
+fn most_specific_trouble(a: u8, b: u8) -> u8 {
+    match (a, b) {
+        (trouble::NONE, trouble) | (trouble, trouble::NONE) => trouble,
+        _ => a.min(b),
+    }
+}
+
+/// The name in the record of better quality; of two equal ones, what `tie` returns.
+fn of_better(known: (u8, u16), new: (u8, u16), tie: impl FnOnce(u16, u16) -> u16) -> u16 {
+    match known.0.cmp(&new.0) {
+        Ordering::Greater => known.1,
+        Ordering::Less => new.1,
+        Ordering::Equal => tie(known.1, new.1),
     }
 }

@@ -5,20 +5,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kernel::bounded_map::BoundedMap;
 use runs::fair_eviction::choose_eviction;
-use runs::{InvestigationStats, OutcomeVerdict, RunJudgement, RunView, UNATTRIBUTED};
+use runs::{InvestigationStats, OutcomeVerdict, RunJudgement, RunOutcome, RunView, UNATTRIBUTED};
 use serde::{Deserialize, Serialize};
 
+use super::alerts::percentile;
 use super::codec::{put, put_list, take};
+use super::metrics::RunMetrics;
 use super::observation::ObservedOutcome;
 use super::outbox::OutboxEvent;
-use super::recorder::RunEventRecorder;
 
 const MAX_OUTCOMES: usize = 10_000;
 const MAX_INVESTIGATIONS: usize = 5000;
 /// Maximum number of runs in one investigation. Further runs do not count: without a figure to subtract, each of their
 /// revisions would be added again.
 const MAX_RUNS_PER_INVESTIGATION: usize = 1000;
-/// Maximum number of evaluation scores of one run.
 const MAX_SCORES: usize = 8;
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -36,14 +36,12 @@ pub(super) struct InvestigationState {
     last: u64,
 }
 
-/// The judgement of a run of an account.
 #[derive(Default)]
 struct JudgedRun {
     account: String,
     judgement: RunJudgement,
 }
 
-/// See the module documentation.
 #[derive(Default)]
 pub(super) struct Investigations {
     outcomes: BoundedMap<u64, JudgedRun, MAX_OUTCOMES>,
@@ -83,13 +81,8 @@ impl Investigations {
         self.outcomes.get(&key).map(|judged| judged.judgement.clone())
     }
 
-    pub(super) fn record_outcome(
-        &mut self,
-        account: &str,
-        observed: &ObservedOutcome,
-        recorder: &dyn RunEventRecorder,
-    ) {
-        let judgement = self.outcomes.update(account, observed.run, |judged| {
+    pub(super) fn record_outcome(&mut self, account: &str, observed: &ObservedOutcome) {
+        let outcome = self.outcomes.update(account, observed.run, |judged| {
             account.clone_into(&mut judged.account);
             let judgement = &mut judged.judgement;
             judgement.outcome = observed.judgement.outcome.or(judgement.outcome);
@@ -98,48 +91,42 @@ impl Investigations {
                 judgement.scores.push(score.clone());
             }
             judgement.scores.drain(..judgement.scores.len().saturating_sub(MAX_SCORES));
-            judgement.clone()
+            judgement.outcome
         });
         let key_of_run = || self.investigation_of_run.get(&observed.run).filter(|key| key.0 == account).cloned();
         let named_key = || Some((account.to_owned(), observed.incident.to_string()));
         let Some(key) = (if observed.incident.is_empty() { key_of_run() } else { named_key() }) else { return };
         if let Some(investigation) = self.investigations.get_mut(&key)
-            && investigation.apply_outcome(account, &judgement, recorder)
+            && investigation.apply_outcome(outcome)
         {
             self.events.push(OutboxEvent::Overridden(key.0, investigation.agent_type.clone(), key.1));
         }
     }
 
     /// Adds a finished or revised run to its incident's investigation.
-    pub(super) fn add_to_investigation(&mut self, view: &RunView, digest: u64, recorder: &dyn RunEventRecorder) {
+    pub(super) fn add_to_investigation(&mut self, view: &RunView, digest: u64) {
         let Some(incident) = &view.incident else { return };
         let agent_type = view.feature.as_deref().unwrap_or(UNATTRIBUTED);
         let key = (view.account.clone(), incident.clone());
         if !self.investigations.contains_key(&key) {
-            recorder.count_investigation(&key.0, agent_type);
             self.events.push(OutboxEvent::Investigation(key.0.clone(), agent_type.to_owned(), key.1.clone()));
             if self.investigations.len() >= MAX_INVESTIGATIONS {
                 self.evict_investigation();
             }
         }
-        let judgement = self.judgement(digest).unwrap_or_default();
-        let (account, incident) = key.clone();
-        let investigation = self.investigations.entry(key.clone()).or_default();
-        if investigation.agent_type.is_empty() {
-            agent_type.clone_into(&mut investigation.agent_type);
-        }
+        let new = || InvestigationState { agent_type: agent_type.to_owned(), ..InvestigationState::default() };
+        let investigation = self.investigations.entry(key.clone()).or_insert_with(new);
         let (tool_calls, atto) = (view.totals.tool_calls(), view.totals.atto_usd());
         if investigation.runs.contains_key(&digest) || investigation.runs.len() < MAX_RUNS_PER_INVESTIGATION {
             let (old_tool_calls, old_atto) = investigation.runs.insert(digest, (tool_calls, atto)).unwrap_or_default();
-            self.investigation_of_run.insert(digest, key);
+            self.investigation_of_run.insert(digest, key.clone());
             investigation.tool_calls =
                 investigation.tool_calls.saturating_add(tool_calls).saturating_sub(old_tool_calls);
             investigation.atto = investigation.atto.saturating_add(atto).saturating_sub(old_atto);
         }
         investigation.last = investigation.last.max(view.start);
-        let is_newly_overridden = investigation.apply_outcome(&account, &judgement, recorder);
-        let agent_type = investigation.agent_type.clone();
-        if is_newly_overridden {
+        let ((account, incident), agent_type) = (key, investigation.agent_type.clone());
+        if investigation.apply_outcome(view.judgement.outcome) {
             self.events.push(OutboxEvent::Overridden(account.clone(), agent_type.clone(), incident));
         }
         self.changed_figures.insert((account, agent_type));
@@ -155,40 +142,42 @@ impl Investigations {
 
     /// Publishes the changed figures of investigations, once for all runs that were added. Each account gets its own
     /// value.
-    pub(super) fn publish_investigation_figures(&mut self, recorder: &dyn RunEventRecorder) {
+    pub(super) fn publish_investigation_figures(&mut self, metrics: Option<&RunMetrics>) {
         let changed = std::mem::take(&mut self.changed_figures);
         if changed.is_empty() {
             return;
         }
         // one pass over all investigations for all changed figures
-        let mut calls_by_type = BTreeMap::<&str, Vec<u64>>::new();
-        let mut calls_by_account = BTreeMap::<[&str; 2], Vec<u64>>::new();
+        let mut calls_by_type = BTreeMap::<&str, Vec<f64>>::new();
+        let mut calls_by_account = BTreeMap::<[&str; 2], Vec<f64>>::new();
         for ((account, _), investigation) in &self.investigations {
-            let (agent_type, tool_calls) = (&*investigation.agent_type, investigation.tool_calls);
+            let (agent_type, tool_calls) = (&*investigation.agent_type, investigation.tool_calls as f64);
             calls_by_type.entry(agent_type).or_default().push(tool_calls);
             calls_by_account.entry([account, agent_type]).or_default().push(tool_calls);
         }
+        let p95 = |calls: Vec<f64>| percentile(calls, 0.95);
         let p95_by_type: BTreeMap<&str, f64> =
-            calls_by_type.into_iter().map(|(agent_type, calls)| (agent_type, percentile(calls, 0.95))).collect();
+            calls_by_type.into_iter().map(|(agent_type, calls)| (agent_type, p95(calls))).collect();
         for (account, agent_type) in &changed {
-            recorder.set_tool_calls_p95(account, agent_type, p95_by_type.get(&**agent_type).copied().unwrap_or(0.0));
+            if let Some(metrics) = metrics {
+                let of_all_accounts = p95_by_type.get(&**agent_type).copied().unwrap_or(0.0);
+                metrics.set_tool_calls_p95(account, agent_type, of_all_accounts);
+            }
             let own_calls = calls_by_account.remove(&[&**account, &**agent_type]).unwrap_or_default();
-            let own_p95 = percentile(own_calls, 0.95);
-            self.events.push(OutboxEvent::ToolCallsP95(account.clone(), agent_type.clone(), own_p95));
+            self.events.push(OutboxEvent::ToolCallsP95(account.clone(), agent_type.clone(), p95(own_calls)));
         }
     }
 
-    /// Investigations by agent type.
     pub(super) fn by_agent_type(&self) -> BTreeMap<String, InvestigationStats> {
         let mut by_type: BTreeMap<String, InvestigationStats> = BTreeMap::new();
-        let mut calls: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+        let mut calls: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
         for case in self.investigations.values() {
             let stats = by_type.entry(case.agent_type.clone()).or_default();
             stats.count += 1;
             stats.judged += u64::from(case.judged);
             stats.overridden += u64::from(case.overridden);
             stats.atto_usd = stats.atto_usd.saturating_add(case.atto);
-            calls.entry(&case.agent_type).or_default().push(case.tool_calls);
+            calls.entry(&case.agent_type).or_default().push(case.tool_calls as f64);
             let Some((confidence, seconds)) = case.confidence.zip(case.resolution_seconds) else { continue };
             let tenth = ((confidence * 10.0) as usize).min(9);
             if let Some((count, mean)) = stats.resolution.get_mut(tenth) {
@@ -198,7 +187,7 @@ impl Investigations {
         }
         for (agent_type, calls) in calls {
             let Some(stats) = by_type.get_mut(agent_type) else { continue };
-            stats.tool_calls_mean = calls.iter().sum::<u64>() as f64 / calls.len().max(1) as f64;
+            stats.tool_calls_mean = calls.iter().sum::<f64>() / calls.len().max(1) as f64;
             stats.tool_calls_p95 = percentile(calls, 0.95);
         }
         by_type
@@ -207,25 +196,15 @@ impl Investigations {
 
 impl InvestigationState {
     /// Applies an outcome; returns whether the investigation has just become overridden.
-    fn apply_outcome(&mut self, account: &str, judgement: &RunJudgement, recorder: &dyn RunEventRecorder) -> bool {
-        let Some(outcome) = judgement.outcome else { return false };
+    fn apply_outcome(&mut self, outcome: Option<RunOutcome>) -> bool {
+        let Some(outcome) = outcome else { return false };
         self.confidence = outcome.confidence.or(self.confidence);
         self.resolution_seconds = outcome.resolution_seconds.or(self.resolution_seconds);
         let overridden = outcome.verdict == OutcomeVerdict::Overridden;
         // An override is final: later outcomes do not undo it, and a second override is not counted.
         let is_newly_overridden = overridden && !self.overridden;
-        if is_newly_overridden {
-            recorder.count_override(account, &self.agent_type);
-        }
         self.overridden |= overridden;
         self.judged = true;
         is_newly_overridden
     }
-}
-
-/// The nearest-rank percentile; 0 if there are no values.
-pub(super) fn percentile(mut values: Vec<u64>, share: f64) -> f64 {
-    values.sort_unstable();
-    let rank = (values.len() as f64 * share).ceil() as usize;
-    values.get(rank.saturating_sub(1)).map_or(0.0, |value| *value as f64)
 }

@@ -5,14 +5,12 @@
 //! do not depend on the order or batching of items; a call that arrives on two signals counts once; all state is
 //! bounded. `genai` classifies items, `crates/processors/src/cost` prices them, `pages` shows the result.
 
-mod aggregation_context;
 mod alerts;
 mod args;
 mod attributes;
 mod catalog;
 mod codec;
 pub mod config;
-mod constants;
 mod continuations;
 mod ended_queue;
 mod ends;
@@ -27,16 +25,13 @@ mod metrics;
 mod model_calls;
 mod observation;
 mod observe;
-mod orphans;
 mod outbox;
 mod owners;
 mod paired_tools;
 mod points;
-mod recorder;
 mod resolve;
 mod run;
 mod run_calls;
-mod schedule;
 mod sorted_map;
 mod stamp;
 mod state;
@@ -70,7 +65,6 @@ use telemetry::Meter;
 pub use alerts::AlertThresholds;
 pub use config::{Config, Settings};
 
-use aggregation_context::AggregationContext;
 use continuations::SessionNews;
 use ends::{EarlyEnds, EndSpan};
 use evaluation::{EvaluationInputs, GroupEvaluation};
@@ -78,15 +72,15 @@ use group::ItemGroup;
 use metrics::RunMetrics;
 use observation::{BatchObservation, ObservedOutcome, key_kind};
 use observe::ObservationContext;
+use run_calls::AggregationContext;
 use state::TrackerState;
-use store::{KeyId, NewToolCall};
+use store::{KeyId, KeyedBatch, NewToolCall};
 
 /// Maximum number of groups evaluated in one tick, so that no tick takes long.
 const EVALUATIONS_PER_TICK: usize = 2000;
 /// Maximum number of findings about runs and sessions that are applied under one lock.
 const FINDINGS_PER_LOCK: usize = 64;
 
-/// See the module documentation.
 pub struct RunTracker {
     id: Arc<str>,
     settings: Arc<Settings>,
@@ -160,7 +154,7 @@ impl RunTracker {
 
     fn aggregation_context(&self) -> AggregationContext {
         let table = self.rate_tables.get().map(|active| Arc::clone(active.rates().common()));
-        AggregationContext { window: constants::nanos(self.settings.tool_window.0), table }
+        AggregationContext { window: observation::nanos(self.settings.tool_window.0), table }
     }
 
     /// The effect to commit for an outcome that a user recorded for a run.
@@ -194,29 +188,27 @@ impl RunTracker {
             .measure_names()
             .map(|(number, name)| (number, self.ids.redact_column(account, name).into_owned()))
             .collect();
-        let (applied, inputs) = {
-            let mut state = self.state.lock();
-            let applied = state.apply(&observation, &shown_names, owner, &self.metrics);
-            let inputs =
-                (!applied.evicted.is_empty()).then(|| state.evaluation_inputs(self.aggregation_context(), &self.ids));
-            (applied, inputs)
-        };
+        let applied = self.state.lock().apply(&observation, &shown_names, owner, &self.metrics);
         self.metrics.summed_items.increment(applied.summed);
         self.count_tool_calls(account, &applied.tool_calls);
-        if let Some(inputs) = inputs {
-            self.publish_evicted(&applied.evicted, &inputs);
-        }
+        self.publish_evicted(&applied.evicted);
     }
 
-    /// Publishes the runs of evicted groups one last time.
-    fn publish_evicted(&self, evicted: &[ItemGroup], inputs: &EvaluationInputs) {
+    fn evaluation_inputs(&self) -> EvaluationInputs {
+        self.state.lock().evaluation_inputs(self.aggregation_context(), &self.ids)
+    }
+
+    fn publish_evicted(&self, evicted: &[ItemGroup]) {
+        if evicted.is_empty() {
+            return;
+        }
+        let inputs = self.evaluation_inputs();
         for group in evicted {
-            let evaluation = GroupEvaluation::evaluate_evicted(group, inputs);
+            let evaluation = GroupEvaluation::evaluate(group, &inputs, true);
             self.state.lock().apply_eviction(group, evaluation, &self.metrics);
         }
     }
 
-    /// Counts tool calls in the metrics immediately.
     fn count_tool_calls(&self, account: &str, calls: &[NewToolCall]) {
         let mut shown_names: HashMap<&str, String> = HashMap::new();
         for call in calls {
@@ -237,9 +229,7 @@ impl RequestSource for RunTracker {
         let state = self.state.lock();
         let batch = state.outbox.next_batch(signal, now.0)?;
         let wire = match signal {
-            Signal::Metrics => {
-                points::encode_metrics_request(&batch.events, &self.metrics.labels, batch.previous_end, now.0)
-            }
+            Signal::Metrics => points::encode_metrics_request(&batch.events, &self.metrics, batch.previous_end, now.0),
             Signal::Logs | Signal::Traces => summary::encode_logs_request(&batch.events, now.0),
         };
         let effect = Effect::new(Arc::clone(&self.id), batch.effect);
@@ -266,8 +256,10 @@ impl Processor for RunTracker {
         let account = Arc::clone(&batch.origin.account);
         let known_traces = self.known_traces(&account, &ends);
         let early_ends = self.early_ends.exchange(&account, &batch.payload, &facts, (&ends, &known_traces));
-        let has_measures = batch.payload.signal() == Signal::Traces && !self.settings.measures.is_empty();
-        if !has_measures && known_traces.is_empty() && !observe::is_any_observed(&facts) {
+        if !observe::has_measures(&batch.payload, &self.settings)
+            && known_traces.is_empty()
+            && !observe::is_any_observed(&facts)
+        {
             return Ok(());
         }
         let vaulted = VaultedTexts::collect(&batch.payload, &facts);
@@ -286,19 +278,19 @@ impl Processor for RunTracker {
         if observation.items.is_empty() && observation.measures.is_empty() {
             return Ok(());
         }
-        let ids = store::key_ids(&observation);
+        let keyed = KeyedBatch::new(&observation);
         let known = || MutexGuard::map(self.state.lock(), |state| &mut state.continuations);
         let news = SessionNews::read(&account, &batch.payload, &facts, &*self.ids, known);
         let (groups, sessions, continued) = {
             let state = self.state.lock();
-            let is_needed = stamp::is_state_needed(&observation, &ids, &state.store);
-            let groups = is_needed.then(|| state.store.groups_of(&ids));
+            let is_needed = stamp::is_state_needed(&keyed, &state.store);
+            let groups = is_needed.then(|| state.store.groups_of(&keyed.ids));
             let wants_sessions = self.settings.agent_attributes;
-            let sessions = wants_sessions.then(|| stamp::sessions_of_traces(&observation, &ids, &state.store));
-            (groups, sessions, stamp::continued_sessions(&observation, &ids, &state.store, &news))
+            let sessions = wants_sessions.then(|| stamp::sessions_of_traces(&keyed, &state.store));
+            (groups, sessions, stamp::continued_sessions(&keyed, &state.store, &news))
         };
-        let copies = groups.map(|groups| stamp::copy_groups(&observation, &ids, groups, &self.aggregation_context()));
-        stamp::stamp_batch(batch, &facts, &vaulted, (&observation, &ids), copies, &continued);
+        let copies = groups.map(|groups| stamp::copy_groups(&keyed, groups, &self.aggregation_context()));
+        stamp::stamp_batch(batch, &facts, &vaulted, &keyed, copies, &continued);
         if let Some(sessions) = sessions {
             stamp::write_agent_attributes(&mut batch.payload, &facts, &vaulted, &observation, &sessions);
         }
@@ -327,14 +319,11 @@ impl Processor for RunTracker {
     }
 
     fn tick(&self, now: UnixNanos) {
-        let inputs = {
-            let mut state = self.state.lock();
-            state.advance_clock(now);
-            state.evaluation_inputs(self.aggregation_context(), &self.ids)
-        };
+        self.state.lock().advance_clock(now);
+        let inputs = self.evaluation_inputs();
         for _ in 0..EVALUATIONS_PER_TICK {
             let Some((id, group)) = self.state.lock().next_due_group() else { break };
-            let mut evaluation = GroupEvaluation::evaluate(&group, &inputs);
+            let mut evaluation = GroupEvaluation::evaluate(&group, &inputs, false);
             drop(group); // the lock holder would have to copy the group on a change
             let mut findings = std::mem::take(&mut evaluation.findings).into_iter().peekable();
             let mut is_current = true;
@@ -347,10 +336,8 @@ impl Processor for RunTracker {
             }
         }
         let evicted = self.state.lock().store.evict_excess_dormant();
-        self.publish_evicted(&evicted, &inputs);
-        let mut state = self.state.lock();
-        state.recount_unfinished();
-        self.metrics.live.set(state.unfinished_runs as f64);
+        self.publish_evicted(&evicted);
+        self.metrics.live.set(self.state.lock().unfinished_runs() as f64);
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {

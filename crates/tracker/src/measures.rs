@@ -8,10 +8,9 @@ use runs::{MeasureAggregate, OTHER, UNATTRIBUTED};
 use serde::{Deserialize, Serialize};
 
 use super::config::Settings;
+use super::metrics::RunMetrics;
 use super::observation::BatchObservation;
-use super::recorder::RunEventRecorder;
 
-/// Maximum number of series.
 const MAX_SERIES: usize = 500;
 /// Span and measure of at least this many latest values are remembered, and of at most twice as many.
 const REMEMBERED_VALUES: usize = 65_536;
@@ -25,14 +24,12 @@ const SMALLEST_VALUE: f64 = 1e-6;
 struct MeasureSeries {
     count: u64,
     sum: f64,
-    /// Number of values by bucket.
     buckets: BTreeMap<u32, u64>,
 }
 
-/// Measure, service, tenant, commit; nested, because only pairs have an encoding.
-type SeriesKey = (String, (String, (String, String)));
+/// Measure, service, tenant, commit.
+type SeriesKey = [String; 4];
 
-/// See the module documentation.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Measures {
     series: BTreeMap<SeriesKey, MeasureSeries>,
@@ -48,7 +45,7 @@ impl Measures {
         observation: &BatchObservation,
         settings: &Settings,
         shown_names: &HashMap<u32, String>,
-        recorder: &dyn RunEventRecorder,
+        metrics: Option<&RunMetrics>,
     ) {
         for observed in &observation.measures {
             let Some(name) = settings.measures.get(observed.measure as usize) else { continue };
@@ -57,8 +54,10 @@ impl Measures {
             }
             let label = |number: u32| shown_names.get(&number).map_or_else(|| UNATTRIBUTED.to_owned(), Clone::clone);
             let [service, tenant, commit] = [observed.service, observed.tenant, observed.commit].map(label);
-            recorder.record_measure(&observation.account, [name, &service, &tenant, &commit], observed.value);
-            let series = self.series_mut(name, service, tenant, commit);
+            if let Some(metrics) = metrics {
+                metrics.record_measure(&observation.account, [name, &service, &tenant, &commit], observed.value);
+            }
+            let series = self.series_mut([name.clone(), service, tenant, commit]);
             series.count += 1;
             series.sum += observed.value;
             *series.buckets.entry(bucket_of_value(observed.value)).or_default() += 1;
@@ -79,25 +78,23 @@ impl Measures {
         true
     }
 
-    fn series_mut(&mut self, measure: &str, service: String, tenant: String, commit: String) -> &mut MeasureSeries {
-        let key: SeriesKey = (measure.to_owned(), (service, (tenant, commit)));
-        let other = || OTHER.to_owned();
+    fn series_mut(&mut self, key: SeriesKey) -> &mut MeasureSeries {
         let is_full = self.series.len() >= MAX_SERIES && !self.series.contains_key(&key);
-        let key = if is_full { (measure.to_owned(), (other(), (other(), other()))) } else { key };
-        self.series.entry(key).or_default()
+        let [measure, labels @ ..] = key;
+        let [service, tenant, commit] = if is_full { [(); 3].map(|()| OTHER.to_owned()) } else { labels };
+        self.series.entry([measure, service, tenant, commit]).or_default()
     }
 
     pub(super) fn list(&self) -> Vec<MeasureAggregate> {
-        let aggregate =
-            |((name, (service, (tenant, commit))), series): (&SeriesKey, &MeasureSeries)| MeasureAggregate {
-                name: name.clone(),
-                service: service.clone(),
-                tenant: tenant.clone(),
-                commit: commit.clone(),
-                count: series.count,
-                sum: series.sum,
-                p95: series.p95(),
-            };
+        let aggregate = |([name, service, tenant, commit], series): (&SeriesKey, &MeasureSeries)| MeasureAggregate {
+            name: name.clone(),
+            service: service.clone(),
+            tenant: tenant.clone(),
+            commit: commit.clone(),
+            count: series.count,
+            sum: series.sum,
+            p95: series.p95(),
+        };
         self.series.iter().map(aggregate).collect()
     }
 }
@@ -106,13 +103,11 @@ impl MeasureSeries {
     fn p95(&self) -> f64 {
         let rank = (self.count as f64 * 0.95).ceil() as u64;
         let mut counted = 0;
-        for (bucket, count) in &self.buckets {
-            counted += count;
-            if counted >= rank {
-                return bucket_middle(*bucket);
-            }
-        }
-        0.0
+        let bucket = self.buckets.iter().find(|(_, count)| {
+            counted += **count;
+            counted >= rank
+        });
+        bucket.map_or(0.0, |(bucket, _)| bucket_middle(*bucket))
     }
 }
 

@@ -1,13 +1,13 @@
 //! [`RunMetrics`]: metrics of finished runs and sessions, and of events counted immediately, under the documented
-//! names. [`MetricLabels`] says which figures those are. Labels are tenants, features, models, tools and similar, each
-//! with a capped number of values; run and session ids are never labels, and of users only the pseudonym. `state`
-//! decides when something is over; `points` sends the same figures over OTLP.
+//! names. Labels are tenants, features, models, tools and similar, each with a capped number of values; run and session
+//! ids are never labels, and of users only the pseudonym. `state` decides when something is over; `points` sends the
+//! same figures over OTLP.
 
-use runs::{Alert, RunView, SessionView, total_input_tokens};
+use runs::{RunView, SessionView, total_input_tokens};
 use telemetry::names::{self, MetricDefinition, MetricKind};
 use telemetry::{Counter, Gauge, Meter};
 
-use super::recorder::RunEventRecorder;
+use super::outbox::OutboxEvent;
 use super::store::NewToolCall;
 
 const NANOS_PER_SECOND: f64 = 1e9;
@@ -16,16 +16,103 @@ const ATTO_PER_USD: f64 = 1e18;
 /// Receives figures: metric, labels, value. Counters and totals grow by the value.
 pub(super) type FigureSink<'s> = dyn FnMut(&'static MetricDefinition, &[(&'static str, &str)], f64) + 's;
 
-/// The labels whose values come from telemetry.
-pub(super) struct MetricLabels(Meter);
+pub(super) struct RunMetrics {
+    meter: Meter,
+    pub(super) live: Gauge,
+    /// Unfinished runs that were evicted.
+    pub(super) evicted: Counter,
+    /// Measure values that were rejected as invalid.
+    pub(super) rejected_measures: Counter,
+    /// News that were dropped before a connector emitted them.
+    pub(super) dropped_events: Counter,
+    pub(super) dropped_ended_runs: Counter,
+    pub(super) summed_items: Counter,
+}
 
-impl MetricLabels {
-    fn value<'v>(&self, label: &'static str, account: &str, text: Option<&'v str>) -> &'v str {
-        self.0.label(label).value(account, text)
+impl RunMetrics {
+    pub(super) fn new(meter: &Meter) -> Self {
+        Self {
+            meter: meter.clone(),
+            live: meter.gauge(&names::RUNS_LIVE, &[]),
+            evicted: meter.counter(&names::RUNS_EVICTED, &[]),
+            rejected_measures: meter.counter(&names::MEASURES_REFUSED, &[]),
+            dropped_events: meter.counter(&names::RUN_EVENTS_DROPPED, &[]),
+            dropped_ended_runs: meter.counter(&names::ENDED_RUNS_DROPPED, &[]),
+            summed_items: meter.counter(&names::RUN_ITEMS_SUMMED, &[]),
+        }
     }
 
-    /// The figures of a finished run.
-    pub(super) fn run_figures(&self, run: &RunView, record: &mut FigureSink<'_>) {
+    /// The value of a label whose values come from telemetry.
+    fn value<'v>(&self, label: &'static str, account: &str, text: Option<&'v str>) -> &'v str {
+        self.meter.label(label).value(account, text)
+    }
+
+    /// Counts a call or a failure of a tool; `name` is the tool's name as it may be shown.
+    pub(super) fn count_tool_call(&self, account: &str, name: &str, call: &NewToolCall) {
+        let labels = [("tool_name", self.value("tool_name", account, Some(name)))];
+        self.meter.counter(&names::TOOL_CALLS, &labels).increment(u64::from(call.ran));
+        self.meter.counter(&names::TOOL_FAILURES, &labels).increment(u64::from(call.failed));
+    }
+
+    pub(super) fn record_measure(&self, account: &str, [measure, service, tenant, commit]: [&str; 4], value: f64) {
+        let labels = [
+            ("measure", measure),
+            ("service", self.value("service", account, Some(service))),
+            ("tenant", self.value("tenant", account, Some(tenant))),
+            ("commit", self.value("commit", account, Some(commit))),
+        ];
+        self.meter.histogram(&names::MEASURE, &labels).record(value);
+    }
+
+    /// Records an event about runs. The percentile of tool calls is one of all accounts here: see
+    /// [`Self::set_tool_calls_p95`].
+    pub(super) fn record_event(&self, event: &OutboxEvent) {
+        if matches!(event, OutboxEvent::ToolCallsP95(..)) {
+            return;
+        }
+        self.event_figures(event, &mut |metric, labels, value| match metric.kind {
+            MetricKind::Counter => self.meter.counter(metric, labels).increment(value as u64),
+            MetricKind::Gauge | MetricKind::Sum => self.meter.gauge(metric, labels).increment(value),
+            MetricKind::Histogram(_) => self.meter.histogram(metric, labels).record(value),
+        });
+    }
+
+    /// Sets the 95th percentile of tool calls per investigation, over all accounts; the new label value counts against
+    /// the cap of `account`.
+    pub(super) fn set_tool_calls_p95(&self, account: &str, agent_type: &str, calls: f64) {
+        self.meter.gauge(&names::TOOL_CALLS_P95, &[self.agent_type(account, agent_type)]).set(calls);
+    }
+
+    /// The label by which investigations are counted.
+    fn agent_type<'a>(&self, account: &str, agent_type: &'a str) -> (&'static str, &'a str) {
+        ("agent_type", self.value("feature", account, Some(agent_type)))
+    }
+
+    /// The figures of an event; a revision of a run has none.
+    pub(super) fn event_figures(&self, event: &OutboxEvent, record: &mut FigureSink<'_>) {
+        match event {
+            OutboxEvent::Run(run, 0) => self.run_figures(run, record),
+            OutboxEvent::Run(..) => {}
+            OutboxEvent::Session(session) => self.session_figures(session, record),
+            OutboxEvent::Alert(alert) => {
+                let tenant = self.value("tenant", &alert.account, alert.tenant.as_deref());
+                record(&names::ALERTS, &[("rule", alert.rule.as_str()), ("tenant", tenant)], 1.0);
+            }
+            OutboxEvent::Investigation(account, agent_type, _) => {
+                let labels = [self.agent_type(account, agent_type)];
+                record(&names::INVESTIGATIONS, &labels, 1.0);
+                record(&names::OVERRIDES, &labels, 0.0);
+            }
+            OutboxEvent::Overridden(account, agent_type, _) => {
+                record(&names::OVERRIDES, &[self.agent_type(account, agent_type)], 1.0);
+            }
+            OutboxEvent::ToolCallsP95(account, agent_type, calls) => {
+                record(&names::TOOL_CALLS_P95, &[self.agent_type(account, agent_type)], *calls);
+            }
+        }
+    }
+
+    fn run_figures(&self, run: &RunView, record: &mut FigureSink<'_>) {
         let (totals, account) = (&run.totals, &*run.account);
         let tenant = self.value("tenant", account, run.tenant.as_deref());
         let feature = self.value("feature", account, run.feature.as_deref());
@@ -45,15 +132,15 @@ impl MetricLabels {
             record(&names::TURN_OUTPUT_TOKENS, &labels, model.tokens.output as f64);
         }
         let template = self.value("template", account, run.template.as_deref());
-        let fallbacks = totals.fallbacks.iter();
-        let fallbacks = fallbacks.map(|([reason, provider, ..], count)| (&names::FALLBACKS, reason, provider, *count));
-        let troubles = totals.troubles.iter();
-        let troubles = troubles.map(|([reason, provider], count)| (&names::MODEL_TROUBLES, reason, provider, *count));
-        for (metric, reason, provider, count) in fallbacks.chain(troubles) {
+        let trouble_labels = |reason, provider| {
             let provider = self.value("provider", account, Some(provider));
-            let labels =
-                [("reason", reason.as_str()), ("provider", provider), ("tenant", tenant), ("template", template)];
-            record(metric, &labels, count as f64);
+            [("reason", reason), ("provider", provider), ("tenant", tenant), ("template", template)]
+        };
+        for ([reason, provider, ..], count) in &totals.fallbacks {
+            record(&names::FALLBACKS, &trouble_labels(reason, provider), *count as f64);
+        }
+        for ([reason, provider], count) in &totals.troubles {
+            record(&names::MODEL_TROUBLES, &trouble_labels(reason, provider), *count as f64);
         }
         for ([tool, source], count) in &totals.denials {
             let tool = self.value("tool_name", account, Some(tool));
@@ -70,8 +157,7 @@ impl MetricLabels {
         }
     }
 
-    /// The figures of a finished session.
-    pub(super) fn session_figures(&self, session: &SessionView, record: &mut FigureSink<'_>) {
+    fn session_figures(&self, session: &SessionView, record: &mut FigureSink<'_>) {
         let (totals, account) = (&session.totals, &*session.account);
         let feature = ("feature", self.value("feature", account, session.feature.as_deref()));
         let model = ("model", self.value("model", account, totals.main_model()));
@@ -91,114 +177,6 @@ impl MetricLabels {
         }
         record(&names::SESSIONS, &[feature], 1.0);
         record(&names::SESSION_ERRORS, &[feature], f64::from(u8::from(session.failed)));
-    }
-
-    pub(super) fn alert_figures(&self, alert: &Alert, record: &mut FigureSink<'_>) {
-        let tenant = self.value("tenant", &alert.account, alert.tenant.as_deref());
-        record(&names::ALERTS, &[("rule", alert.rule.as_str()), ("tenant", tenant)], 1.0);
-    }
-
-    /// The figures of a new investigation.
-    pub(super) fn investigation_figures(&self, account: &str, agent_type: &str, record: &mut FigureSink<'_>) {
-        let labels = [self.agent_type(account, agent_type)];
-        record(&names::INVESTIGATIONS, &labels, 1.0);
-        record(&names::OVERRIDES, &labels, 0.0);
-    }
-
-    /// The label by which investigations are counted.
-    pub(super) fn agent_type<'a>(&self, account: &str, agent_type: &'a str) -> (&'static str, &'a str) {
-        ("agent_type", self.value("feature", account, Some(agent_type)))
-    }
-}
-
-/// See the module documentation.
-pub(super) struct RunMetrics {
-    meter: Meter,
-    pub(super) labels: MetricLabels,
-    pub(super) live: Gauge,
-    evicted: Counter,
-    /// Measure values that were rejected as invalid.
-    pub(super) rejected_measures: Counter,
-    dropped_events: Counter,
-    pub(super) dropped_ended_runs: Counter,
-    /// Items whose calls were only summed.
-    pub(super) summed_items: Counter,
-}
-
-impl RunMetrics {
-    pub(super) fn new(meter: &Meter) -> Self {
-        Self {
-            meter: meter.clone(),
-            labels: MetricLabels(meter.clone()),
-            live: meter.gauge(&names::RUNS_LIVE, &[]),
-            evicted: meter.counter(&names::RUNS_EVICTED, &[]),
-            rejected_measures: meter.counter(&names::MEASURES_REFUSED, &[]),
-            summed_items: meter.counter(&names::RUN_ITEMS_SUMMED, &[]),
-            dropped_events: meter.counter(&names::RUN_EVENTS_DROPPED, &[]),
-            dropped_ended_runs: meter.counter(&names::ENDED_RUNS_DROPPED, &[]),
-        }
-    }
-
-    /// Counts a call or a failure of a tool; `name` is the tool's name as it may be shown.
-    pub(super) fn count_tool_call(&self, account: &str, name: &str, call: &NewToolCall) {
-        let labels = [("tool_name", self.labels.value("tool_name", account, Some(name)))];
-        self.meter.counter(&names::TOOL_CALLS, &labels).increment(u64::from(call.ran));
-        self.meter.counter(&names::TOOL_FAILURES, &labels).increment(u64::from(call.failed));
-    }
-
-    fn record_figure(&self, metric: &'static MetricDefinition, labels: &[(&'static str, &str)], value: f64) {
-        match metric.kind {
-            MetricKind::Counter => self.meter.counter(metric, labels).increment(value as u64),
-            MetricKind::Gauge | MetricKind::Sum => self.meter.gauge(metric, labels).increment(value),
-            MetricKind::Histogram(_) => self.meter.histogram(metric, labels).record(value),
-        }
-    }
-}
-
-impl RunEventRecorder for RunMetrics {
-    fn record_run(&self, run: &RunView) {
-        self.labels.run_figures(run, &mut |metric, labels, value| self.record_figure(metric, labels, value));
-    }
-
-    fn record_session(&self, session: &SessionView) {
-        self.labels.session_figures(session, &mut |metric, labels, value| self.record_figure(metric, labels, value));
-    }
-
-    fn count_evicted(&self, runs: u64) {
-        self.evicted.increment(runs);
-    }
-
-    fn record_measure(&self, account: &str, [measure, service, tenant, commit]: [&str; 4], value: f64) {
-        let values = &self.labels;
-        let labels = [
-            ("measure", measure),
-            ("service", values.value("service", account, Some(service))),
-            ("tenant", values.value("tenant", account, Some(tenant))),
-            ("commit", values.value("commit", account, Some(commit))),
-        ];
-        self.meter.histogram(&names::MEASURE, &labels).record(value);
-    }
-
-    fn count_dropped_events(&self, count: u64) {
-        self.dropped_events.increment(count);
-    }
-
-    fn count_alert(&self, alert: &Alert) {
-        self.labels.alert_figures(alert, &mut |metric, labels, value| self.record_figure(metric, labels, value));
-    }
-
-    fn count_investigation(&self, account: &str, agent_type: &str) {
-        self.labels.investigation_figures(account, agent_type, &mut |metric, labels, value| {
-            self.record_figure(metric, labels, value);
-        });
-    }
-
-    fn count_override(&self, account: &str, agent_type: &str) {
-        self.record_figure(&names::OVERRIDES, &[self.labels.agent_type(account, agent_type)], 1.0);
-    }
-
-    fn set_tool_calls_p95(&self, account: &str, agent_type: &str, calls: f64) {
-        self.meter.gauge(&names::TOOL_CALLS_P95, &[self.labels.agent_type(account, agent_type)]).set(calls);
     }
 }
 

@@ -9,12 +9,11 @@ use foldhash::{HashMap, HashMapExt as _, HashSet};
 use calls::{CallRecord, CallRole, CallTokenCounts, Decision, Money, model_stem, text_number, traits};
 use kernel::sha256::Sha256;
 
-use super::group::{ItemGroup, ModelCallRecord, TracePosition, of_better};
-use super::observation::{flag, mark, price_quality};
-use super::run::{ItemRecord, RunItem, first_nonzero};
+use super::group::{ItemGroup, ModelCall, ModelCallRecord, RecordDetail as _, TracePosition};
+use super::observation::{first_nonzero, flag, mark, price_quality};
+use super::run::{ItemRecord, RunItem};
 use super::tokens::PackedTokens;
 
-/// How one item counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum CountDecision {
     /// Not counted: it is no call, or another record reports it.
@@ -33,7 +32,6 @@ pub(super) enum CountDecision {
     Change(i128),
 }
 
-/// See the module.
 pub(super) struct ModelCalls {
     /// By item.
     pub(super) decisions: Vec<CountDecision>,
@@ -99,7 +97,7 @@ impl ModelCalls {
             let mut whole: Option<ModelCallRecord> = None;
             for record in &records {
                 let Some((call, _)) = at(record) else { continue };
-                whole = Some(whole.map_or_else(|| call.clone(), |known| complete_record(known, call)));
+                whole = Some(whole.map_or(*call, |known| complete_record(known, call)));
             }
             let first = records.first().and_then(|record| known.get(*record));
             let (Some((index, _)), Some(whole)) = (first, whole) else { continue };
@@ -193,15 +191,11 @@ impl RecordReader<'_> {
             _ => [0; 16],
         };
         let (model, requested) = (self.model(call.model), self.model(call.requested_model));
-        let mut trace = [0; 16];
-        trace.iter_mut().zip(position.trace.to_le_bytes()).for_each(|(to, byte)| *to = byte);
-        let parent = match position.is_own_span {
-            true => self.group.nodes.get(position.node).map_or(0, |node| node.parent),
-            false => 0,
-        };
+        let own_span = self.group.nodes.get(position.node).filter(|_| position.is_own_span);
+        let parent = own_span.map_or(0, |node| node.parent);
         CallRecord {
             id: digest(&[&key.to_le_bytes()]),
-            trace,
+            trace: u128::from(position.trace).to_le_bytes(),
             span: position.node.to_le_bytes(),
             parent: parent.to_le_bytes(),
             traits: traits.into_iter().filter(|(_, is_set)| *is_set).fold(0, |sum, (bit, _)| sum | bit),
@@ -258,25 +252,15 @@ fn complete_record(known: ModelCallRecord, other: &ModelCallRecord) -> ModelCall
         let buckets = tokens.to_buckets();
         buckets.reasoning + buckets.cache_read + buckets.cache_write_5m + buckets.cache_write_1h
     };
-    let tokens = [known.tokens, other.tokens].into_iter().max_by_key(|tokens| (distinct_tokens(tokens), *tokens));
-    let (price_quality, atto) = (known.price_quality, known.atto).max((other.price_quality, other.atto));
-    // the tenant for which the call was counted
-    let tenant = of_better((known.price_quality, known.tenant), (other.price_quality, other.tenant), first_nonzero);
-    ModelCallRecord {
-        flags: known.flags | (other.flags & (flag::LIMIT | flag::ANSWERED | flag::USED_TOKENS)),
-        finish: first_nonzero(known.finish, other.finish),
+    let tokens =
+        [known.tokens, other.tokens].into_iter().max_by_key(|tokens| (distinct_tokens(tokens), tokens.counts()));
+    let detail = ModelCall {
         model: first_nonzero(known.model, other.model),
-        requested_model: first_nonzero(known.requested_model, other.requested_model),
-        provider: first_nonzero(known.provider, other.provider),
-        tenant,
-        feature: first_nonzero(known.feature, other.feature),
-        error: first_nonzero(known.error, other.error),
+        tokens: tokens.unwrap_or(known.tokens),
         trouble: first_nonzero(known.trouble, other.trouble),
         fallback: first_nonzero(known.fallback, other.fallback),
-        attempts: known.attempts.max(other.attempts),
-        tokens: tokens.unwrap_or(known.tokens),
-        price_quality,
-        atto,
-        ..known
-    }
+        ..known.detail.complete(other.detail, first_nonzero)
+    };
+    let flags = known.flags | (other.flags & (flag::LIMIT | flag::ANSWERED | flag::USED_TOKENS));
+    ModelCallRecord { flags, detail, ..known }
 }

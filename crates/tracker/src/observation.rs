@@ -3,6 +3,7 @@
 //! names, never content; number 0 means "none" everywhere. `observe` reads it from a payload; `group` applies it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt as _};
 
@@ -30,7 +31,6 @@ pub(super) mod flag {
     pub(crate) const TOOL_RAN: u32 = 1 << 7;
     /// The item is the tool call itself, so its name for the tool is preferred.
     pub(crate) const IS_TOOL_CALL: u32 = 1 << 8;
-    /// The item reports success.
     pub(crate) const SUCCEEDED: u32 = 1 << 9;
     /// A model call that is not a step of the agent's loop (embeddings, reranking).
     pub(crate) const OUTSIDE_LOOP: u32 = 1 << 10;
@@ -55,7 +55,6 @@ pub(super) mod flag {
 
 /// The event that an item marks.
 pub(super) mod mark {
-    /// No event.
     pub(crate) const NONE: u8 = 0;
     pub(crate) const AGENT: u8 = 1;
     pub(crate) const TURN_END: u8 = 2;
@@ -71,8 +70,6 @@ pub(super) mod mark {
 }
 
 pub(super) mod key_kind {
-    /// A key that was left out of a partial copy of a group.
-    pub(crate) const NONE: u8 = 0;
     pub(crate) const SESSION: u8 = 1;
     /// A trace, in hex.
     pub(crate) const TRACE: u8 = 2;
@@ -80,7 +77,6 @@ pub(super) mod key_kind {
     pub(crate) const RUN: u8 = 3;
 }
 
-/// The observations of one batch.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct BatchObservation {
     pub(super) account: Box<str>,
@@ -105,21 +101,19 @@ pub(super) struct ObservedKey {
 
 /// Whose work it was and where it came from, as numbers of names.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) struct ItemAttribution {
-    pub(super) tenant: u32,
-    pub(super) feature: u32,
-    pub(super) user: u32,
-    /// The prompt template.
-    pub(super) template: u32,
-    pub(super) incident: u32,
+pub(super) struct Attribution<N> {
+    pub(super) tenant: N,
+    pub(super) feature: N,
+    pub(super) user: N,
+    pub(super) template: N,
+    pub(super) incident: N,
     /// `build.commit_sha`.
-    pub(super) commit: u32,
+    pub(super) commit: N,
     /// `work_tracker.issue_id`.
-    pub(super) issue: u32,
-    pub(super) service: u32,
+    pub(super) issue: N,
+    pub(super) service: N,
 }
 
-/// One agent item.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct ObservedItem {
     pub(super) trace: u32,
@@ -128,21 +122,18 @@ pub(super) struct ObservedItem {
     /// Place in the trace: see [`span_place`].
     pub(super) node: u64,
     pub(super) parent: u64,
-    /// Constants of [`flag`].
     pub(super) flags: u32,
     /// Iteration number + 1; 0 = none.
     pub(super) iteration: u32,
     /// Unix ns; 0 = missing or implausible.
     pub(super) start: u64,
     pub(super) end: u64,
-    pub(super) attribution: ItemAttribution,
+    pub(super) attribution: Attribution<u32>,
     pub(super) finish: u32,
-    /// Type of the error, if the item failed.
     pub(super) error: u32,
     /// The model of an agent invocation, used for its calls that name none. Of the marks ROOT and ENTRY: the span's
     /// operation.
     pub(super) model: u32,
-    /// A constant of [`mark`].
     pub(super) mark: u8,
     /// Digest of the sub-agent's id.
     pub(super) sub_agent: u64,
@@ -150,7 +141,6 @@ pub(super) struct ObservedItem {
     pub(super) tool: Option<ObservedToolCall>,
 }
 
-/// A model call.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct ObservedModelCall {
     /// Digest of the id that identifies the call.
@@ -172,7 +162,6 @@ pub(super) struct ObservedModelCall {
     pub(super) attempts: u16,
 }
 
-/// A tool call.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct ObservedToolCall {
     pub(super) key: u64,
@@ -183,7 +172,6 @@ pub(super) struct ObservedToolCall {
     pub(super) denial_source: u32,
 }
 
-/// A reported outcome of a run.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct ObservedOutcome {
     /// Digest of the account and the run's id as shown.
@@ -193,7 +181,6 @@ pub(super) struct ObservedOutcome {
     pub(super) judgement: RunJudgement,
 }
 
-/// A numeric attribute of a span.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct ObservedMeasure {
     /// Place of the span; 0 = the item has no span id.
@@ -206,7 +193,6 @@ pub(super) struct ObservedMeasure {
     pub(super) value: f64,
 }
 
-/// Why a model call was not answered as requested.
 pub(super) mod trouble {
     /// It was, or nothing is known.
     pub(crate) const NONE: u8 = 0;
@@ -251,7 +237,7 @@ const VERSION: u8 = 2;
 impl BatchObservation {
     /// The text of the key with this number.
     pub(super) fn key_text(&self, number: u32) -> Option<&str> {
-        self.keys.get((number as usize).checked_sub(1)?).map(|key| &*key.text)
+        numbered(&self.keys, number).map(|key| &*key.text)
     }
 
     /// The effect's body.
@@ -272,8 +258,7 @@ impl BatchObservation {
     pub(super) fn measure_names(&self) -> impl Iterator<Item = (u32, &str)> {
         let numbers: BTreeSet<u32> =
             self.measures.iter().flat_map(|measure| [measure.service, measure.tenant, measure.commit]).collect();
-        let name = |number: u32| Some((number, &**self.names.get((number as usize).checked_sub(1)?)?));
-        numbers.into_iter().filter_map(name)
+        numbers.into_iter().filter_map(|number| Some((number, &**numbered(&self.names, number)?)))
     }
 
     /// Merges plain items that differ only in their times: a starting client writes dozens of such records.
@@ -300,11 +285,56 @@ impl BatchObservation {
     }
 }
 
+impl<N: Copy> Attribution<N> {
+    /// Combines two attributions field by field.
+    pub(super) fn zip<M>(self, other: Self, mut combine: impl FnMut(N, N) -> M) -> Attribution<M> {
+        Attribution {
+            tenant: combine(self.tenant, other.tenant),
+            feature: combine(self.feature, other.feature),
+            user: combine(self.user, other.user),
+            template: combine(self.template, other.template),
+            incident: combine(self.incident, other.incident),
+            commit: combine(self.commit, other.commit),
+            issue: combine(self.issue, other.issue),
+            service: combine(self.service, other.service),
+        }
+    }
+
+    pub(super) fn map<M>(self, mut change: impl FnMut(N) -> M) -> Attribution<M> {
+        self.zip(self, |name, _| change(name))
+    }
+}
+
 impl ObservedItem {
+    /// Whether it is a tool's own record of a call that ran.
+    pub(super) fn is_tool_run(&self) -> bool {
+        self.flags & (flag::TOOL_RAN | flag::IS_TOOL_CALL) == flag::TOOL_RAN | flag::IS_TOOL_CALL
+    }
+
     /// The item reports only who was active, where and when.
     fn is_plain(&self) -> bool {
         self.flags == 0 && self.mark == mark::NONE && self.call.is_none() && self.tool.is_none()
     }
+}
+
+/// The entry with this number, where numbers begin at 1.
+pub(super) fn numbered<T>(list: &[T], number: u32) -> Option<&T> {
+    list.get((number as usize).checked_sub(1)?)
+}
+
+/// Nanoseconds, saturating.
+pub(super) fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The session of items that name none: that of their trace, whose id is given in hex.
+pub(super) fn session_of_trace(trace: &str) -> String {
+    format!("trace-{trace}")
+}
+
+/// Returns `a`, or `b` if `a` is missing.
+pub(super) fn first_nonzero<N: Default + PartialEq>(a: N, b: N) -> N {
+    if a == N::default() { b } else { a }
 }
 
 /// The earlier of two times; 0 means unknown.

@@ -1,5 +1,6 @@
 //! Reads the agent items of one batch into a [`BatchObservation`]: one [`ObservedItem`] per observed item, in order,
-//! then changes of charges, ends of traces and late prices. Pure. Nothing that depends on other batches is decided here: `resolve` assigns items to runs.
+//! then changes of charges, ends of traces and late prices. Pure. Nothing that depends on other batches is decided
+//! here: `resolve` assigns items to runs.
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
@@ -17,10 +18,10 @@ use runs::{digest, run_key};
 
 use super::attributes::{ItemAttributes, ResourceAttributes};
 use super::config::Settings;
-use super::constants::has_word;
 use super::ends::{EarlyEnd, EndSpan};
+use super::finish_reason::has_word;
 use super::observation::{
-    BatchObservation, ItemAttribution, ObservedItem, ObservedKey, ObservedMeasure, ObservedModelCall, ObservedOutcome,
+    Attribution, BatchObservation, ObservedItem, ObservedKey, ObservedMeasure, ObservedModelCall, ObservedOutcome,
     ObservedToolCall, flag, key_kind, mark, price_quality, span_place, trouble,
 };
 use super::{args, finish_reason};
@@ -43,7 +44,6 @@ const LIMIT_REASONS: &str = "max_turns error_max_turns max_iterations iteration_
 const LIMIT_ERRORS: &str = "GraphRecursionError MaxTurnsExceeded MaxIterationsExceeded UsageLimitExceeded \
     RecursionLimitExceeded AgentMaxIterationsError MaxStepsExceeded";
 
-/// Context for reading a batch.
 #[derive(Clone, Copy)]
 pub(super) struct ObservationContext<'a> {
     pub(super) vocabulary: &'a Vocabulary,
@@ -62,6 +62,10 @@ pub(super) struct ObservationContext<'a> {
 /// Agents' items are observed, and items that carry a change of an earlier charge.
 pub(super) fn is_observed(item: &ItemFacts) -> bool {
     item.agent || item.cost.as_ref().is_some_and(|cost| !cost.corrected.is_empty())
+}
+
+pub(super) fn has_measures(payload: &Payload, settings: &Settings) -> bool {
+    payload.signal() == Signal::Traces && !settings.measures.is_empty()
 }
 
 pub(super) fn is_any_observed(facts: &Facts) -> bool {
@@ -92,10 +96,11 @@ pub(super) fn observe_batch(
             ..BatchObservation::default()
         },
     };
-    let has_measures = payload.signal() == Signal::Traces && !context.settings.measures.is_empty();
+    let has_measures = has_measures(payload, context.settings);
     let mut all_changes = Vec::new();
     for item in facts.items.iter().filter(|item| has_measures || is_observed(item)) {
-        let attributes = reader.item_attributes(item.node);
+        let resource = reader.resource_attributes(item.node);
+        let attributes = ItemAttributes::read(payload, item.node, &resource, context.settings);
         reader.add_measures(item, &attributes);
         if is_observed(item) {
             let observed = reader.observe_item(item, &attributes);
@@ -120,7 +125,6 @@ pub(super) fn observe_batch(
 struct BatchReader<'a> {
     received: u64,
     account: &'a str,
-    /// Id of the batch.
     batch: String,
     payload: &'a Payload,
     context: ObservationContext<'a>,
@@ -146,14 +150,8 @@ impl<'a> BatchReader<'a> {
         }
     }
 
-    fn item_attributes(&mut self, node: NodeId) -> ItemAttributes<'a> {
-        let resource = self.resource_attributes(node);
-        let attributes = ItemAttributes::read(self.payload, node, &resource, self.context.settings);
-        self.rejected_measures += attributes.rejected_measures;
-        attributes
-    }
-
     fn add_measures(&mut self, item: &'a ItemFacts, attributes: &ItemAttributes<'a>) {
+        self.rejected_measures += attributes.rejected_measures;
         if attributes.measures.is_empty() {
             return;
         }
@@ -165,6 +163,10 @@ impl<'a> BatchReader<'a> {
             let (measure, value) = (to_u32(*index), *value);
             self.observation.measures.push(ObservedMeasure { place, measure, service, tenant, commit, value });
         }
+    }
+
+    fn trace_of(&self, node: NodeId) -> Option<[u8; 16]> {
+        <[u8; 16]>::try_from(self.payload.trace_id(node)).ok().filter(|id| *id != [0; 16])
     }
 
     fn add_outcome(&mut self, item: &'a ItemFacts, attributes: &ItemAttributes<'a>) {
@@ -181,7 +183,7 @@ impl<'a> BatchReader<'a> {
     /// Places of an item and of its parent; 0 = none.
     fn places(&self, node: NodeId) -> (u64, u64) {
         let payload = self.payload;
-        let trace_id = <[u8; 16]>::try_from(payload.trace_id(node)).ok().filter(|id| *id != [0; 16]);
+        let trace_id = self.trace_of(node);
         let place = |span_id: &[u8]| {
             let span_id = <[u8; 8]>::try_from(span_id).ok().filter(|id| *id != [0; 8])?;
             Some(span_place(trace_id?, span_id))
@@ -191,13 +193,13 @@ impl<'a> BatchReader<'a> {
         (place(payload.span_id(node)).unwrap_or(0), parent.unwrap_or(0))
     }
 
-    fn attribution(&mut self, item: &'a ItemFacts, attributes: &ItemAttributes<'a>) -> ItemAttribution {
+    fn attribution(&mut self, item: &'a ItemFacts, attributes: &ItemAttributes<'a>) -> Attribution<u32> {
         let feature = match &self.context.settings.feature_from {
             None => item.feature.as_deref(),
             Some(_) => attributes.feature,
         };
         let service = self.resource_attributes(item.node).service;
-        ItemAttribution {
+        Attribution {
             tenant: self.intern_name(item.tenant.as_deref()),
             feature: if item.sub_agent.is_some() { 0 } else { self.intern_name(feature) },
             user: self.intern_name(item.user.as_deref()),
@@ -212,7 +214,6 @@ impl<'a> BatchReader<'a> {
     fn observe_item(&mut self, item: &'a ItemFacts, attributes: &ItemAttributes<'a>) -> ObservedItem {
         let payload = self.payload;
         let is_span = payload.kind(item.node) == NodeKind::Span;
-        let trace_id = <[u8; 16]>::try_from(payload.trace_id(item.node)).ok().filter(|id| *id != [0; 16]);
         let (node, parent) = self.places(item.node);
         let start = self.plausible_time(payload.time(item.node));
         let end = self.plausible_time(payload.end_time(item.node)).max(start);
@@ -234,20 +235,18 @@ impl<'a> BatchReader<'a> {
             mark = mark::FAILURE;
         }
         let reports_event = call.is_some() || tool.is_some() || mark != mark::NONE;
+        let iteration = item.iteration.and_then(|number| u32::try_from(number).ok());
         let call_flags = if call.is_some() { self.call_flags(item) } else { 0 };
         let more_flags =
             collect_flags([(flag::SUCCEEDED, has_succeeded), (flag::DENIED, denied), (flag::LIMIT, hit_limit)]);
         ObservedItem {
-            trace: trace_id.map_or(0, |id| self.intern_trace(id)),
+            trace: self.trace_of(item.node).map_or(0, |id| self.intern_trace(id)),
             session,
             run: self.intern_key(key_kind::RUN, item.run.as_deref(), session),
             node,
             parent,
             flags: item_flags(item, is_span, has_ended, reports_event) | more_flags | call_flags,
-            iteration: item
-                .iteration
-                .and_then(|number| u32::try_from(number).ok())
-                .map_or(0, |number| number.saturating_add(1)),
+            iteration: iteration.map_or(0, |number| number.saturating_add(1)),
             start,
             end,
             attribution: self.attribution(item, attributes),
@@ -292,13 +291,17 @@ impl<'a> BatchReader<'a> {
 
     /// Changes of what earlier items were charged, which an item carries.
     fn observe_changes(&mut self, cost: &CallCost, observed: &ObservedItem) -> Vec<ObservedItem> {
-        let ObservedItem { trace, session, run, node, parent, flags, .. } = *observed;
-        let own = ObservedItem { trace, session, run, node, parent, flags, ..ObservedItem::default() };
-        let mut changes: Vec<(ObservedItem, i128)> = Vec::new();
-        for corrected in &cost.corrected {
+        let ObservedItem { trace, session, run, node, parent, flags, start, end, attribution, .. } = *observed;
+        let number = self.observation.items.len().to_string();
+        let model = observed.call.as_ref().map_or(0, |call| call.model);
+        let mut changes = Vec::new();
+        for (at, corrected) in cost.corrected.iter().enumerate() {
             let has_span = corrected.span != [0; 8];
             let place = match corrected.trace == [0; 16] {
-                true => own.clone(),
+                true => {
+                    let flags = flags & flag::SPAN;
+                    ObservedItem { trace, session, run, node, parent, flags, ..ObservedItem::default() }
+                }
                 false => ObservedItem {
                     trace: self.intern_trace(corrected.trace),
                     node: if has_span { span_place(corrected.trace, corrected.span) } else { 0 },
@@ -306,19 +309,13 @@ impl<'a> BatchReader<'a> {
                     ..ObservedItem::default()
                 },
             };
-            changes.push((place, corrected.atto_usd));
-        }
-        let number = self.observation.items.len().to_string();
-        let model = observed.call.as_ref().map_or(0, |call| call.model);
-        let to_item = |(at, (place, atto)): (usize, (ObservedItem, i128))| {
             // two workers may get one batch, and both carry a correction with it, but not at one time
             let key = digest(&["change", &self.batch, &self.received.to_string(), &number, &at.to_string()]);
-            let call =
-                ObservedModelCall { key, price_quality: price_quality::CHANGE, atto, model, ..Default::default() };
-            let (start, end, attribution) = (observed.start, observed.end, observed.attribution);
-            ObservedItem { flags: place.flags & flag::SPAN, start, end, attribution, call: Some(call), ..place }
-        };
-        changes.into_iter().enumerate().map(to_item).collect()
+            let (price_quality, atto) = (price_quality::CHANGE, corrected.atto_usd);
+            let call = Some(ObservedModelCall { key, price_quality, atto, model, ..ObservedModelCall::default() });
+            changes.push(ObservedItem { start, end, attribution, call, ..place });
+        }
+        changes
     }
 
     /// The ends of traces that the batch or the tracker knows.
@@ -348,22 +345,16 @@ impl<'a> BatchReader<'a> {
         [start, end]: [u64; 2],
         operation: &'a str,
     ) {
-        let observed = ObservedItem {
-            trace: self.intern_trace(trace),
-            node,
-            flags,
-            start: self.plausible_time(start),
-            end: self.plausible_time(end),
-            model: self.intern_name(Some(operation)),
-            mark,
-            ..ObservedItem::default()
-        };
-        self.observation.items.push(observed);
+        let (trace, model) = (self.intern_trace(trace), self.intern_name(Some(operation)));
+        let [start, end] = [start, end].map(|time| self.plausible_time(time));
+        let end_item = ObservedItem { trace, node, flags, start, end, model, mark, ..ObservedItem::default() };
+        self.observation.items.push(end_item);
     }
 
     /// A price that arrived late, for a call of an earlier batch.
     fn observe_late_price(&mut self, late_price: &'a LatePrice) -> ObservedItem {
         let place = |span_id: [u8; 8]| if span_id == [0; 8] { 0 } else { span_place(late_price.trace, span_id) };
+        let tenant = self.intern_name(late_price.tenant.as_deref());
         let start = self.plausible_time(late_price.basis.time);
         let call = ObservedModelCall {
             key: digest(&["c", &late_price.call_key]),
@@ -381,10 +372,7 @@ impl<'a> BatchReader<'a> {
             flags: flag::SPAN | flag::USED_TOKENS,
             start,
             end: start,
-            attribution: ItemAttribution {
-                tenant: self.intern_name(late_price.tenant.as_deref()),
-                ..ItemAttribution::default()
-            },
+            attribution: Attribution { tenant, ..Attribution::default() },
             call: Some(call),
             ..ObservedItem::default()
         }
@@ -412,13 +400,12 @@ impl<'a> BatchReader<'a> {
             BillingStatus::Deferred => price_quality::DEFERRED,
             BillingStatus::Priced | BillingStatus::NotCounted | BillingStatus::Correction => price_quality::NOT_COUNTED,
         });
-        let atto = item.cost.as_deref().and_then(|cost| cost.call_atto_usd).unwrap_or(0);
         Some(ObservedModelCall {
             key,
             model: self.intern_name(model),
             price_quality,
             buckets: token_buckets(item),
-            atto,
+            atto: item.cost.as_deref().and_then(|cost| cost.call_atto_usd).unwrap_or(0),
             requested_model: self.intern_name(item.request_model.as_deref().filter(|_| item.response_model.is_some())),
             provider: self.intern_name(item.provider.as_deref()),
             trouble: finish_reason::classify_trouble(item, self.error_type(item)),

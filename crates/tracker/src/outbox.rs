@@ -15,16 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::codec::{put, put_list, take};
 use super::evaluation::view_digest;
 
-/// Maximum number of entries.
 const MAX_ENTRIES: usize = 20_000;
-/// Maximum number of entries in one request.
 const MAX_BATCH_ENTRIES: usize = 500;
 /// Maximum number of emitted identities that are remembered before their news exist.
 const MAX_EMITTED_EARLY: usize = 100_000;
 /// First byte of an effect that records what was emitted.
 const EFFECT_TAG: u8 = 0xe1;
 
-/// One thing to emit.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) enum OutboxEvent {
     /// A run is over, with revision 0; or a published run changed, with its new revision.
@@ -128,7 +125,6 @@ pub(super) struct OutboxEntry {
     pub(super) event: OutboxEvent,
 }
 
-/// See the module documentation.
 #[derive(Default)]
 pub(super) struct Outbox {
     pub(super) entries: BoundedMap<u64, OutboxEntry, MAX_ENTRIES>,
@@ -139,10 +135,8 @@ pub(super) struct Outbox {
     signals: u8,
     /// End of the last emitted metrics interval, unix ns.
     last_metrics_end: u64,
-    dropped: u64,
 }
 
-/// The content of one request.
 pub(super) struct OutboxBatch<'a> {
     pub(super) account: &'a str,
     pub(super) events: Vec<&'a OutboxEvent>,
@@ -163,13 +157,11 @@ impl Outbox {
         self.signals = signals.iter().fold(self.signals, |signals, signal| signals | signal_bit(*signal));
     }
 
-    /// Whether any connector is configured.
-    pub(super) fn has_connector(&self) -> bool {
-        self.signals != 0
-    }
-
     /// Adds news. Returns how many older entries were dropped.
     pub(super) fn push_events(&mut self, events: Vec<OutboxEvent>) -> u64 {
+        if self.signals == 0 {
+            return 0;
+        }
         // Only the latest value of a gauge is needed. Waiting entries are scanned once for all gauges.
         let mut latest_by_gauge = HashMap::new();
         for (index, event) in events.iter().enumerate() {
@@ -193,9 +185,7 @@ impl Outbox {
         if pending == 0 {
             return 0;
         }
-        let dropped = self.push_entry(OutboxEntry { identity, event, pending });
-        self.dropped += dropped;
-        dropped
+        self.push_entry(OutboxEntry { identity, event, pending })
     }
 
     fn push_entry(&mut self, entry: OutboxEntry) -> u64 {
@@ -285,13 +275,14 @@ impl Outbox {
 
     pub(super) fn save(&self, out: &mut Vec<u8>) {
         put_list(self.entries.iter().map(|(_, entry)| entry), out);
-        put(&(&self.emitted_early, self.last_metrics_end, self.dropped), out);
+        put(&(&self.emitted_early, self.last_metrics_end, 0_u64), out);
     }
 
     pub(super) fn load(from: &mut &[u8]) -> Option<Self> {
         let mut outbox = Self::default();
         take::<Vec<OutboxEntry>>(from)?.into_iter().for_each(|entry| _ = outbox.push_entry(entry));
-        (outbox.emitted_early, outbox.last_metrics_end, outbox.dropped) = take(from)?;
+        // former versions counted the dropped entries here
+        (outbox.emitted_early, outbox.last_metrics_end, _) = take::<(_, _, u64)>(from)?;
         Some(outbox)
     }
 }

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use foldhash::{HashMap, HashSet};
 
-use super::group::ToolCallRecord;
-use super::observation::flag;
-use super::run::{ItemRecord, RunItem, first_nonzero};
+use super::group::{ToolCall, ToolCallRecord};
+use super::observation::{first_nonzero, flag};
+use super::run::{ItemRecord, RunItem};
 
 /// Spans, and log records, of a tool in a run: start, key, and index among the items.
 type CandidateRecords = [Vec<(u64, u64, usize)>; 2];
@@ -30,7 +30,7 @@ impl PairedTools {
         for (index, (item, run)) in items.iter().zip(item_runs).enumerate() {
             let (ItemRecord::Tool(tool), Some(run)) = (&item.record, run) else { continue };
             if tool.flags & flag::TOOL_RAN != 0 && tool.flags & flag::ON_BOTH_SIGNALS != 0 {
-                let [spans, logs] = candidates.entry((*run, first_nonzero(tool.name, tool.alias))).or_default();
+                let [spans, logs] = candidates.entry((*run, tool.any_name())).or_default();
                 let records = if tool.flags & flag::SPAN != 0 { spans } else { logs };
                 records.push((item.start, item.key, index));
             }
@@ -53,14 +53,14 @@ impl PairedTools {
             _ => None,
         };
         let Some((span, log)) = tool(span_index).zip(tool(log_index)) else { return };
-        let merged = ToolCallRecord {
-            flags: span.flags | (log.flags & (flag::FAILED | flag::DENIED)),
+        let detail = ToolCall {
             error: first_nonzero(span.error, log.error),
             denial_source: first_nonzero(span.denial_source, log.denial_source),
             args: first_nonzero(span.args, log.args),
-            ..span.clone()
+            ..span.detail
         };
-        self.tools.insert(span_index, merged);
+        let flags = span.flags | (log.flags & (flag::FAILED | flag::DENIED));
+        self.tools.insert(span_index, ToolCallRecord { flags, detail, ..*span });
         self.merged_logs.insert(log_index);
     }
 

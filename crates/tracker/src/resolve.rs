@@ -4,11 +4,10 @@
 
 use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
-use super::aggregation_context::AggregationContext;
-use super::constants::session_of_trace;
 use super::group::{AttributionTags, ItemGroup, TracePosition};
-use super::observation::{earlier, key_kind, mark};
-use super::run::{ItemRecord, Run, RunIdentity, RunItem, all_items, first_nonzero};
+use super::observation::{earlier, first_nonzero, key_kind, mark, session_of_trace};
+use super::run::{ItemRecord, Run, RunIdentity, RunItem, all_items};
+use super::run_calls::AggregationContext;
 use super::sum;
 use super::timeline::{Timeline, count_steps};
 use super::tree::SpanTree;

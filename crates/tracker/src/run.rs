@@ -1,12 +1,13 @@
 //! A run of a group ([`Run`]) and an item that is counted in one ([`RunItem`]). `resolve` assigns items to runs.
 
-use runs::{RunPeaks, RunState, RunTotals};
+use runs::{RunPeaks, RunState, RunTotals, StepKind};
 
 use super::group::{
-    AttributionTags, ItemGroup, LifecycleMark, ModelCallRecord, SummedCalls, ToolCallRecord, TracePosition,
+    AttributionTags, GroupRecord, ItemGroup, LifecycleMark, ModelCallRecord, SummedCalls, ToolCallRecord, TracePosition,
 };
 use super::observation::{flag, mark};
 use super::run_calls::RunCall;
+use super::sorted_map::SortedMap;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum RunIdentity {
@@ -58,7 +59,7 @@ pub(super) struct Run {
     pub(super) killed: bool,
     pub(super) totals: RunTotals,
     pub(super) peaks: RunPeaks,
-    /// Its calls by start time.
+    /// By start time.
     pub(super) calls: Vec<RunCall>,
     pub(super) trace: u32,
     /// No other run is in that trace.
@@ -116,6 +117,17 @@ impl Run {
 }
 
 impl RunItem<'_> {
+    /// The item as a call, as far as its place and time say.
+    pub(super) fn to_call(&self, kind: StepKind, group: &ItemGroup) -> RunCall {
+        let Self { key, start, end, position, .. } = *self;
+        let parent = match position.is_own_span {
+            true => group.nodes.get(position.node).map_or(0, |node| node.parent),
+            // a log record was written in the span above it
+            false => position.node,
+        };
+        RunCall { kind, key, start, end, position: *position, parent, ..RunCall::default() }
+    }
+
     /// Whether the item opens a run if there is none.
     pub(super) fn can_open_run(&self) -> bool {
         match self.record {
@@ -128,26 +140,17 @@ impl RunItem<'_> {
 
 /// All items of a group that belong to a run, in no order.
 pub(super) fn all_items(group: &ItemGroup) -> impl Iterator<Item = RunItem<'_>> {
-    let calls = group.calls.iter().map(|(key, call)| {
-        let ModelCallRecord { run, session, start, end, ref position, .. } = *call;
-        RunItem { key, named_run: run, session, position, start, end, record: ItemRecord::Call(call) }
-    });
-    let tools = group.tools.iter().map(|(key, tool)| {
-        let ToolCallRecord { run, session, start, end, ref position, .. } = *tool;
-        RunItem { key, named_run: run, session, position, start, end, record: ItemRecord::Tool(tool) }
-    });
-    let marks = group.marks.iter().filter(|(_, mark)| !mark.ends_trace()).map(|(key, mark)| {
-        let LifecycleMark { run, session, start, end, ref position, .. } = *mark;
-        RunItem { key, named_run: run, session, position, start, end, record: ItemRecord::Mark(mark) }
-    });
-    let summed = group.summed.iter().map(|(key, sum)| {
-        let SummedCalls { run, session, start, end, ref position, .. } = *sum;
-        RunItem { key, named_run: run, session, position, start, end, record: ItemRecord::Summed(sum) }
-    });
-    calls.chain(tools).chain(marks).chain(summed)
-}
-
-/// Returns `a`, or `b` if `a` is missing.
-pub(super) fn first_nonzero<N: Default + PartialEq>(a: N, b: N) -> N {
-    if a == N::default() { b } else { a }
+    fn items<'g, T>(
+        records: &'g SortedMap<GroupRecord<T>>,
+        record_of: fn(&'g GroupRecord<T>) -> ItemRecord<'g>,
+    ) -> impl Iterator<Item = RunItem<'g>> {
+        records.iter().map(move |(key, record)| {
+            let GroupRecord { run, session, start, end, ref position, .. } = *record;
+            RunItem { key, named_run: run, session, position, start, end, record: record_of(record) }
+        })
+    }
+    let is_counted = |item: &RunItem<'_>| !matches!(item.record, ItemRecord::Mark(mark) if mark.ends_trace());
+    let calls = items(&group.calls, ItemRecord::Call).chain(items(&group.tools, ItemRecord::Tool));
+    let marks = items(&group.marks, ItemRecord::Mark).filter(is_counted);
+    calls.chain(marks).chain(items(&group.summed, ItemRecord::Summed))
 }

@@ -1,19 +1,44 @@
 //! [`RunCall`]: one model or tool call of a run, and the figures that depend on the order of the calls: retries,
 //! fallbacks, identical calls in a row, context growth, the slowest and the most expensive call.
 //! The figures depend only on the set of calls: these are sorted by start time, then by properties that do not depend
-//! on the order of arrival. `layers` decides which calls count.
+//! on the order of arrival. `model_calls` decides which calls count.
+
+use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 
+use rates::{RateTable, same_model};
 use runs::{CallStreak, RunPeaks, RunStep, RunTotals, StepKind};
 
-use super::aggregation_context::AggregationContext;
-use super::constants::has_word;
-use super::group::{ItemGroup, TracePosition};
-use super::observation::{self, flag, trouble};
-use super::tokens::PackedTokens;
+use super::finish_reason::has_word;
+use super::group::{ItemGroup, ModelCall, TracePosition};
+use super::observation::{first_nonzero, span_id_of_place, trouble};
 
-/// One model or tool call of a run.
+/// What is needed besides the items to add up runs. The price table in use, with the operator's overlays, says which
+/// ids mean the same model; it may be replaced while the gateway runs, so each evaluation uses one table throughout.
+#[derive(Clone, Default)]
+pub(super) struct AggregationContext {
+    /// Window in which calls of one tool are counted, ns; 0 = not counted.
+    pub(super) window: u64,
+    /// The price table in use; `None`: the built-in one.
+    pub(super) table: Option<Arc<RateTable>>,
+}
+
+impl AggregationContext {
+    /// The same context without a window.
+    pub(super) fn without_window(&self) -> Self {
+        Self { window: 0, table: self.table.clone() }
+    }
+
+    /// Whether two model ids, as sent, mean the same model of a provider.
+    pub(super) fn is_same_model(&self, provider: &str, a: &str, b: &str) -> bool {
+        match &self.table {
+            Some(table) => table.is_same_model(provider, a, b),
+            None => same_model(provider, a, b),
+        }
+    }
+}
+
 #[derive(Clone, Default)]
 pub(super) struct RunCall {
     pub(super) kind: StepKind,
@@ -32,15 +57,9 @@ pub(super) struct RunCall {
     /// Not a step of the run's own loop.
     pub(super) outside_loop: bool,
     pub(super) sub_agent: bool,
-    pub(super) tokens: PackedTokens,
+    /// Of a model call, with the tokens that count.
+    pub(super) record: ModelCall,
     pub(super) atto: Option<i128>,
-    pub(super) requested_model: u16,
-    pub(super) provider: u16,
-    /// Why the call was not answered as requested: a constant of [`trouble`].
-    pub(super) trouble: u8,
-    /// Why this model replaced another one, if the item says so: a constant of [`trouble`].
-    pub(super) fallback: u8,
-    pub(super) attempts: u16,
     /// Digest of a tool's arguments; 0 = unknown.
     pub(super) args: u64,
     /// If this call replaced another model's call: the reason (a constant of [`trouble`]) and the replaced model.
@@ -56,18 +75,11 @@ impl RunCall {
         self.kind == StepKind::Tool
     }
 
-    /// Whether an item's flags say that it failed, and that a sub-agent made it.
-    pub(super) fn failed_and_sub_agent(flags: u32) -> (bool, bool) {
-        (flags & flag::FAILED != 0, flags & flag::SUB_AGENT != 0)
-    }
-
     /// The call as pages show it; names are not redacted yet.
     pub(super) fn to_step(&self, group: &ItemGroup) -> RunStep {
-        let trace = trace_id(group, self.position.trace);
-        let span_id = |place: u64| {
-            trace.filter(|_| place != 0).map_or([0; 8], |trace| observation::span_id_of_place(trace, place))
-        };
-        let tokens = self.tokens.to_buckets();
+        let trace = trace_id(group.key_text(self.position.trace));
+        let span_id = |place: u64| span_id(trace, place);
+        let tokens = self.record.tokens.to_buckets();
         RunStep {
             kind: self.kind,
             name: group.name(self.name).to_owned(),
@@ -85,13 +97,15 @@ impl RunCall {
     }
 }
 
-/// The trace id of a key, from the key's hex text.
-pub(super) fn trace_id(group: &ItemGroup, trace: u32) -> Option<[u8; 16]> {
-    let text = group.key_text(trace);
-    if text.len() != 32 {
-        return None;
-    }
-    u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes)
+/// A trace id from hex.
+pub(super) fn trace_id(hex: &str) -> Option<[u8; 16]> {
+    let number = u128::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 32);
+    number.map(u128::to_be_bytes)
+}
+
+/// The id of the span at a place; all zero if unknown.
+pub(super) fn span_id(trace: Option<[u8; 16]>, place: u64) -> [u8; 8] {
+    trace.filter(|_| place != 0).map_or([0; 8], |trace| span_id_of_place(trace, place))
 }
 
 /// Sorts a run's calls and adds the order-dependent figures to its totals.
@@ -120,22 +134,15 @@ pub(super) fn summarize_calls(
 }
 
 /// The first call with the highest value, if that is above the default value.
-fn first_with_highest<V: Ord + Default + Copy>(calls: &[RunCall], value: impl Fn(&RunCall) -> V) -> Option<&RunCall> {
-    let mut highest: Option<(&RunCall, V)> = None;
-    for call in calls {
-        let value = value(call);
-        if value > highest.map_or(V::default(), |(_, highest)| highest) {
-            highest = Some((call, value));
-        }
-    }
-    highest.map(|(call, _)| call)
+fn first_with_highest<V: Ord + Default>(calls: &[RunCall], value: impl Fn(&RunCall) -> V) -> Option<&RunCall> {
+    calls.iter().rev().max_by_key(|call| value(call)).filter(|call| value(call) > V::default())
 }
 
 fn count_errors(calls: &[RunCall], totals: &mut RunTotals, group: &ItemGroup) {
     for call in calls.iter().filter(|call| call.failed) {
         let error = group.name(call.error);
-        let label = if error.is_empty() && call.trouble > trouble::REFUSAL {
-            trouble::reason_text(call.trouble)
+        let label = if error.is_empty() && call.record.trouble > trouble::REFUSAL {
+            trouble::reason_text(call.record.trouble)
         } else {
             error
         };
@@ -152,38 +159,38 @@ fn count_fallbacks_and_retries(
     context: &AggregationContext,
 ) -> HashMap<u64, (u8, u16)> {
     let mut replaced_models = HashMap::new();
-    let is_same_model =
-        |call: &RunCall, a: u16, b: u16| context.is_same_model(group.name(call.provider), group.name(a), group.name(b));
     let mut previous_calls: HashMap<(bool, bool, u64), &RunCall> = HashMap::new();
     for call in models {
-        if call.trouble != trouble::NONE {
-            totals.add_trouble(trouble::reason_text(call.trouble), group.name(call.provider), 1);
+        let record = &call.record;
+        let provider = group.name(record.provider);
+        let is_other_model = |model: u16| {
+            let is_known = model != 0 && call.name != 0;
+            is_known && !context.is_same_model(provider, group.name(model), group.name(call.name))
+        };
+        if record.trouble != trouble::NONE {
+            totals.add_trouble(trouble::reason_text(record.trouble), provider, 1);
         }
-        if call.requested_model != 0 && call.name != 0 && !is_same_model(call, call.requested_model, call.name) {
-            totals.model_changes += 1;
-        }
-        totals.retries += u64::from(call.attempts.saturating_sub(1));
+        totals.model_changes += u64::from(is_other_model(record.requested_model));
+        totals.retries += u64::from(record.attempts.saturating_sub(1));
         // Sub-agents and spans with different parents run in parallel, so their calls do not replace each other.
         let sequence = (call.outside_loop, call.sub_agent, call.parent);
         let previous = previous_calls.insert(sequence, call);
-        let previous = previous.filter(|previous| previous.failed || previous.trouble != trouble::NONE);
+        let previous = previous.filter(|previous| previous.failed || previous.record.trouble != trouble::NONE);
         let replaced = previous.filter(|previous| {
-            let has_other_model =
-                previous.name != 0 && call.name != 0 && !is_same_model(call, previous.name, call.name);
-            let has_other_provider = previous.provider != 0 && call.provider != 0 && previous.provider != call.provider;
-            has_other_model || has_other_provider
+            let (before, after) = (previous.record.provider, record.provider);
+            is_other_model(previous.name) || (before != 0 && after != 0 && before != after)
         });
-        let is_reported = call.fallback != trouble::NONE;
-        if replaced.is_some() || is_reported {
+        if replaced.is_some() || record.fallback != trouble::NONE {
+            let trouble_before = replaced.map_or(trouble::NONE, |replaced| replaced.record.trouble);
             let reason =
-                if is_reported { call.fallback } else { replaced.map_or(trouble::OTHER, |replaced| replaced.trouble) };
-            let reason = if reason == trouble::NONE { trouble::OTHER } else { reason };
-            let (provider, from) =
-                replaced.map_or((call.provider, call.requested_model), |replaced| (replaced.provider, replaced.name));
+                [record.fallback, trouble_before, trouble::OTHER].into_iter().fold(trouble::NONE, first_nonzero);
+            let (provider, from) = replaced.map_or((record.provider, record.requested_model), |replaced| {
+                (replaced.record.provider, replaced.name)
+            });
             let [provider, from_name, to_name] = [provider, from, call.name].map(|name| group.name(name));
             totals.add_fallback([trouble::reason_text(reason), provider, from_name, to_name], 1);
             replaced_models.insert(call.key, (reason, from));
-        } else if previous.is_some_and(|previous| previous.failed) && call.attempts <= 1 {
+        } else if previous.is_some_and(|previous| previous.failed) && record.attempts <= 1 {
             totals.retries += 1;
         }
     }
@@ -207,17 +214,18 @@ fn count_tool_retries(tools: &[&RunCall], totals: &mut RunTotals, group: &ItemGr
 
 /// The longest row of identical calls; calls with unknown arguments are never identical.
 fn longest_identical_row(tools: &[&RunCall], group: &ItemGroup) -> Option<CallStreak> {
-    let mut longest: Option<CallStreak> = None;
+    let mut longest = (0, 0);
     let (mut previous, mut count) = ((0, 0), 0);
     for call in tools {
         let current = (call.name, call.args);
         count = if call.args != 0 && current == previous { count + 1 } else { u64::from(call.args != 0) };
         previous = current;
-        if count > longest.as_ref().map_or(0, |longest| longest.count) {
-            longest = Some(CallStreak { tool: group.name(call.name).to_owned(), count });
+        if count > longest.0 {
+            longest = (count, call.name);
         }
     }
-    longest
+    let (count, name) = longest;
+    (count > 0).then(|| CallStreak { tool: group.name(name).to_owned(), count })
 }
 
 /// The tool with the most calls within `window`.
@@ -229,30 +237,28 @@ fn busiest_window(tools: &[&RunCall], window: u64, group: &ItemGroup) -> Option<
     for call in tools.iter().filter(|call| call.start != 0) {
         starts_by_tool.entry(call.name).or_default().push(call.start);
     }
-    let mut busiest: Option<CallStreak> = None;
-    for (name, starts) in starts_by_tool {
+    let busiest = starts_by_tool.iter().map(|(name, starts)| {
         let mut window_starts = starts.iter().peekable();
         let (mut inside, mut highest) = (0_u64, 0_u64);
-        for start in &starts {
+        for start in starts {
             inside += 1;
             while window_starts.next_if(|first| start.saturating_sub(**first) >= window).is_some() {
                 inside -= 1;
             }
             highest = highest.max(inside);
         }
-        let tool = group.name(name);
-        if busiest.as_ref().is_none_or(|busiest| (highest, &*busiest.tool) > (busiest.count, tool)) {
-            busiest = Some(CallStreak { tool: tool.to_owned(), count: highest });
-        }
-    }
-    busiest
+        (highest, group.name(*name))
+    });
+    busiest.max().map(|(count, tool)| CallStreak { tool: tool.to_owned(), count })
 }
 
 /// Input tokens of the first, the last and the largest call of the run's own loop.
 fn context_sizes(models: &[&RunCall]) -> [u64; 3] {
     let own_calls = models.iter().filter(|call| !call.outside_loop && !call.failed);
-    let sizes: Vec<u64> =
-        own_calls.map(|call| runs::total_input_tokens(&call.tokens.to_buckets())).filter(|size| *size > 0).collect();
+    let sizes: Vec<u64> = own_calls
+        .map(|call| runs::total_input_tokens(&call.record.tokens.to_buckets()))
+        .filter(|size| *size > 0)
+        .collect();
     let largest = sizes.iter().max().copied().unwrap_or(0);
     [sizes.first().copied().unwrap_or(0), sizes.last().copied().unwrap_or(0), largest]
 }

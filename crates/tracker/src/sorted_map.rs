@@ -1,11 +1,10 @@
 //! [`SortedMap`]: a map from 64-bit keys as one sorted list. There may be a hundred thousand runs with a handful of
 //! items each, for which hash maps would take twice the memory; no group has so many items that inserting gets slow.
 
-use serde::ser::SerializeSeq as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-/// See the module documentation.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(from = "Vec<(u64, T)>")]
 pub(super) struct SortedMap<T>(Vec<(u64, T)>);
 
 impl<T> Default for SortedMap<T> {
@@ -25,11 +24,6 @@ impl<T> SortedMap<T> {
 
     pub(super) fn get(&self, key: u64) -> Option<&T> {
         self.0.get(self.find(key).ok()?).map(|(_, value)| value)
-    }
-
-    pub(super) fn get_mut(&mut self, key: u64) -> Option<&mut T> {
-        let position = self.find(key).ok()?;
-        self.0.get_mut(position).map(|(_, value)| value)
     }
 
     pub(super) fn insert(&mut self, key: u64, value: T) {
@@ -64,6 +58,10 @@ impl<T> SortedMap<T> {
         self.0.into_iter()
     }
 
+    pub(super) fn map<U>(self, change: impl Fn(T) -> U) -> SortedMap<U> {
+        SortedMap(self.0.into_iter().map(|(key, value)| (key, change(value))).collect())
+    }
+
     /// The entries whose value is wanted.
     pub(super) fn filter(&self, keep: impl Fn(&T) -> bool) -> Self
     where
@@ -73,18 +71,9 @@ impl<T> SortedMap<T> {
     }
 }
 
-impl<T: Serialize> Serialize for SortedMap<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut list = serializer.serialize_seq(Some(self.len()))?;
-        self.0.iter().try_for_each(|entry| list.serialize_element(entry))?;
-        list.end()
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for SortedMap<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut entries = Vec::<(u64, T)>::deserialize(deserializer)?;
+impl<T> From<Vec<(u64, T)>> for SortedMap<T> {
+    fn from(mut entries: Vec<(u64, T)>) -> Self {
         entries.sort_by_key(|(key, _)| *key);
-        Ok(Self(entries))
+        Self(entries)
     }
 }

@@ -12,16 +12,18 @@ use otlp::{OwnedValue, Payload};
 use pipeline::{Batch, Trust};
 use runs::{RunOwner, StepKind};
 
-use super::aggregation_context::AggregationContext;
-use super::constants::session_of_trace;
 use super::continuations::SessionNews;
 use super::group::{ItemGroup, LifecycleMark, TracePosition};
 use super::metrics::usd;
-use super::observation::{BatchObservation, ObservedItem, ObservedKey, flag, key_kind, mark, trouble};
+use super::observation::{
+    BatchObservation, ObservedItem, ObservedKey, first_nonzero, flag, key_kind, mark, numbered, session_of_trace,
+    trouble,
+};
 use super::observe::is_observed;
 use super::resolve::ResolvedRuns;
 use super::run::Run;
-use super::store::{GroupStore, KeyId};
+use super::run_calls::AggregationContext;
+use super::store::{GroupStore, KeyId, KeyedBatch};
 
 pub(super) const RUN_ID_ATTRIBUTE: &str = "tollgate.run.id";
 const CONTINUES_ATTRIBUTE: &str = "tollgate.session.continues";
@@ -38,12 +40,11 @@ const MAX_WHOLE_WEIGHT: usize = 2_000;
 const MAX_WEIGHT: usize = 8_000;
 
 /// The attributes to write on one item.
-#[derive(Default)]
-pub(super) struct ItemStamp {
+struct ItemStamp {
     /// Value of [`RUN_ID_ATTRIBUTE`].
-    pub(super) run: Option<String>,
+    run: Option<String>,
     /// Further attributes, written only if the item lacks them.
-    pub(super) attributes: Vec<(&'static str, OwnedValue)>,
+    totals: Vec<(&'static str, OwnedValue)>,
 }
 
 pub(super) struct GroupCopies {
@@ -55,10 +56,11 @@ pub(super) struct GroupCopies {
 
 /// Whether the state must be read: for totals, for fallbacks, and if earlier items may have named the run of an item
 /// that names none.
-pub(super) fn is_state_needed(observation: &BatchObservation, ids: &[KeyId], store: &GroupStore) -> bool {
+pub(super) fn is_state_needed(batch: &KeyedBatch<'_>, store: &GroupStore) -> bool {
+    let KeyedBatch { observation, ids } = batch;
     let is_invocation_or_turn_end =
         |item: &ObservedItem| matches!(item.mark, mark::AGENT | mark::TURN_END) && item.flags & flag::SPAN != 0;
-    if observation.items.iter().any(is_invocation_or_turn_end) || has_possible_fallback(observation, ids, store) {
+    if observation.items.iter().any(is_invocation_or_turn_end) || has_possible_fallback(batch, store) {
         return true;
     }
     let has_named_runs = |id: &KeyId| {
@@ -71,7 +73,7 @@ pub(super) fn is_state_needed(observation: &BatchObservation, ids: &[KeyId], sto
 }
 
 /// Whether a call of the batch reports trouble or a fallback, or may follow a call that did.
-fn has_possible_fallback(observation: &BatchObservation, ids: &[KeyId], store: &GroupStore) -> bool {
+fn has_possible_fallback(KeyedBatch { observation, ids }: &KeyedBatch<'_>, store: &GroupStore) -> bool {
     let mut calls = observation.items.iter().filter_map(|item| item.call.as_ref()).peekable();
     if calls.peek().is_none() {
         return false;
@@ -87,17 +89,16 @@ fn has_possible_fallback(observation: &BatchObservation, ids: &[KeyId], store: &
 /// Copies what the batch's stamps depend on: whole groups while they are small, otherwise the batch's own traces and
 /// runs. A trace with very many items is read only for its first root.
 pub(super) fn copy_groups(
-    observation: &BatchObservation,
-    ids: &[KeyId],
+    batch: &KeyedBatch<'_>,
     groups: Vec<Arc<ItemGroup>>,
     context: &AggregationContext,
 ) -> GroupCopies {
     let is_root = |item: &ObservedItem| item.mark == mark::AGENT && item.parent == 0 && item.flags & flag::SPAN != 0;
-    let has_root = observation.items.iter().any(is_root);
+    let has_root = batch.observation.items.iter().any(is_root);
     let mut copies =
         GroupCopies { store: GroupStore::new(usize::MAX), is_complete: true, context: context.without_window() };
     for group in groups {
-        let copy = if group.weight() <= MAX_WHOLE_WEIGHT { group } else { Arc::new(group.part_of(ids)) };
+        let copy = if group.weight() <= MAX_WHOLE_WEIGHT { group } else { Arc::new(group.part_of(&batch.ids)) };
         if copy.weight() <= MAX_WEIGHT || (has_root && !copy.has_root()) {
             copies.store.insert(copy);
         } else {
@@ -115,17 +116,14 @@ impl ItemGroup {
         agents.any(|agent| self.nodes.get(agent.position.node).is_some_and(|node| node.parent == 0))
     }
 
-    /// A copy with the items in the traces of these keys and the items that name the runs of these keys. The numbers of
-    /// keys and names stay the same.
+    /// A copy to resolve runs with: the items in the traces of these keys and the items that name the runs of these
+    /// keys. The numbers of keys and names stay the same.
     fn part_of(&self, ids: &[KeyId]) -> Self {
         let wanted: HashSet<&KeyId> = ids.iter().collect();
         let is_wanted: Vec<bool> = self.keys.iter().map(|key| wanted.contains(&key.id)).collect();
-        let has_key = |number: u32| {
-            (number as usize).checked_sub(1).and_then(|index| is_wanted.get(index)).is_some_and(|is_wanted| *is_wanted)
-        };
+        let has_key = |number: u32| numbered(&is_wanted, number).is_some_and(|is_wanted| *is_wanted);
         let is_needed = |trace: u32, run: u32| has_key(trace) || has_key(run);
         Self {
-            owner: self.owner.clone(),
             account: self.account.clone(),
             keys: self.keys.clone(),
             names: self.names.clone(),
@@ -134,11 +132,6 @@ impl ItemGroup {
             tools: self.tools.filter(|tool| is_needed(tool.position.trace, tool.run)),
             marks: self.marks.filter(|mark| is_needed(mark.position.trace, mark.run)),
             summed: self.summed.filter(|sum| is_needed(sum.position.trace, sum.run)),
-            received: self.received,
-            touched: self.touched,
-            batch: self.batch,
-            named_runs: self.named_runs,
-            has_trouble: self.has_trouble,
             ..Self::default()
         }
     }
@@ -158,39 +151,37 @@ pub(super) fn stamp_batch(
     batch: &mut Batch,
     facts: &Facts,
     vaulted: &VaultedTexts,
-    (observation, ids): (&BatchObservation, &[KeyId]),
+    keyed: &KeyedBatch<'_>,
     copies: Option<GroupCopies>,
     continued: &HashMap<u32, String>,
 ) {
-    let stamps: Vec<ItemStamp> = match copies {
-        None => observation
-            .items
-            .iter()
-            .map(|item| ItemStamp { run: named_run_or_trace(observation, item), attributes: Vec::new() })
-            .collect(),
-        Some(mut copies) => {
-            copies.store.apply(observation, ids, (&RunOwner::Here, u64::MAX), &mut |_| {});
-            resolve_stamps(observation, ids, &copies)
-        }
-    };
+    let stamps = copies.map_or_else(Vec::new, |mut copies| {
+        copies.store.apply(keyed, (&RunOwner::Here, u64::MAX));
+        resolve_stamps(keyed, &copies)
+    });
+    let stamps = stamps.into_iter().chain(std::iter::repeat_with(|| None));
     let keeps_own_stamps = batch.origin.trust == Trust::Internal;
     let unless_vaulted = |text: Option<String>| text.filter(|text| !vaulted.contains(text)).map(OwnedValue::Str);
     let payload = &mut batch.payload;
-    for ((item, observed), stamp) in observed_items(facts, observation).zip(stamps).filter(|((item, _), _)| item.agent)
+    for ((item, observed), stamp) in
+        observed_items(facts, keyed.observation).zip(stamps).filter(|((item, _), _)| item.agent)
     {
+        let ItemStamp { run, totals } = stamp.unwrap_or_else(|| ItemStamp {
+            // the run id that the item itself names, otherwise its trace id
+            run: keyed.observation.key_text(first_nonzero(observed.run, observed.trace)).map(str::to_owned),
+            totals: Vec::new(),
+        });
         let run_attributes = [
-            (RUN_ID_ATTRIBUTE, unless_vaulted(stamp.run)),
+            (RUN_ID_ATTRIBUTE, unless_vaulted(run)),
             (CONTINUES_ATTRIBUTE, unless_vaulted(continued.get(&observed.session).cloned())),
             (TURN_ATTRIBUTE, unless_vaulted(item.turn.clone())),
             (ITERATION_ATTRIBUTE, item.iteration.map(OwnedValue::Int)),
         ];
-        for (key, value) in run_attributes {
-            if let Some(value) = value.filter(|_| !keeps_own_stamps || payload.get(item.node, key).is_none()) {
-                payload.set(item.node, key, value);
-            }
-        }
-        for (key, value) in stamp.attributes {
-            if payload.get(item.node, key).is_none() {
+        let run_attributes =
+            run_attributes.into_iter().filter_map(|(key, value)| Some((key, value?, keeps_own_stamps)));
+        let totals = totals.into_iter().map(|(key, value)| (key, value, true));
+        for (key, value, keeps_own) in run_attributes.chain(totals) {
+            if !keeps_own || payload.get(item.node, key).is_none() {
                 payload.set(item.node, key, value);
             }
         }
@@ -199,8 +190,7 @@ pub(super) fn stamp_batch(
 
 /// The sessions of the batch that continue others, with the ids of these.
 pub(super) fn continued_sessions(
-    observation: &BatchObservation,
-    ids: &[KeyId],
+    KeyedBatch { observation, ids }: &KeyedBatch<'_>,
     store: &GroupStore,
     news: &SessionNews,
 ) -> HashMap<u32, String> {
@@ -217,11 +207,8 @@ pub(super) fn continued_sessions(
 
 /// The sessions of traces, by their key in the batch, if some items do not name theirs: as the batch says, else as
 /// earlier ones said. Empty for a trace of which the batch names several.
-pub(super) fn sessions_of_traces(
-    observation: &BatchObservation,
-    ids: &[KeyId],
-    store: &GroupStore,
-) -> HashMap<u32, String> {
+pub(super) fn sessions_of_traces(batch: &KeyedBatch<'_>, store: &GroupStore) -> HashMap<u32, String> {
+    let observation = batch.observation;
     let mut sessions: HashMap<u32, String> = HashMap::new();
     let items = observation.items.iter().filter(|item| item.trace != 0);
     let is_named = |item: &&ObservedItem| item.session != 0;
@@ -237,8 +224,7 @@ pub(super) fn sessions_of_traces(
     }
     for item in items.filter(|item| !is_named(item)) {
         let Entry::Vacant(entry) = sessions.entry(item.trace) else { continue };
-        let place = (item.trace as usize).checked_sub(1).and_then(|index| store.find_key(ids.get(index)?));
-        let group = place.and_then(|(group, number)| Some((store.get(group)?, number)));
+        let group = store.place_of(batch, item.trace).and_then(|(group, number)| Some((store.get(group)?, number)));
         let session = group.and_then(|(group, number)| Some(group.key_text(group.key(number)?.session)));
         if let Some(session) = session.filter(|session| !session.is_empty()) {
             entry.insert(session.to_owned());
@@ -272,16 +258,10 @@ pub(super) fn write_agent_attributes(
     }
 }
 
-/// The run id that the item itself names, otherwise its trace id.
-fn named_run_or_trace(observation: &BatchObservation, item: &ObservedItem) -> Option<String> {
-    let key = if item.run == 0 { item.trace } else { item.run };
-    observation.key_text(key).map(str::to_owned)
-}
-
 /// The stamps of a batch that was added to copies of its groups.
-pub(super) fn resolve_stamps(observation: &BatchObservation, ids: &[KeyId], copies: &GroupCopies) -> Vec<ItemStamp> {
-    let found_keys: Vec<Option<(u32, u32)>> = ids.iter().map(|id| copies.store.find_key(id)).collect();
-    let find_key = |key: u32| found_keys.get((key as usize).checked_sub(1)?).copied().flatten();
+fn resolve_stamps(batch: &KeyedBatch<'_>, copies: &GroupCopies) -> Vec<Option<ItemStamp>> {
+    let found_keys: Vec<Option<(u32, u32)>> = batch.ids.iter().map(|id| copies.store.find_key(id)).collect();
+    let find_key = |key: u32| numbered(&found_keys, key).copied().flatten();
     let number_in_group = |key: u32| find_key(key).map_or(0, |(_, number)| number);
     let mut groups: HashMap<u32, (ResolvedRuns<'_>, FallbackIndex)> = HashMap::new();
     let stamp = |item: &ObservedItem| {
@@ -302,18 +282,14 @@ pub(super) fn resolve_stamps(observation: &BatchObservation, ids: &[KeyId], copi
             kind => kind == mark::TURN_END,
         };
         let has_totals = is_over && is_run_end && copies.is_complete;
-        let mut attributes = if has_totals { run_total_attributes(run) } else { Vec::new() };
+        let mut totals = if has_totals { run_total_attributes(run) } else { Vec::new() };
         let call = item.call.as_ref().filter(|_| is_span);
         if let Some(fallback) = call.and_then(|call| fallbacks.get(&call.key)) {
-            attributes.extend(fallback_attributes(resolved.group, *fallback));
+            totals.extend(fallback_attributes(resolved.group, *fallback));
         }
-        Some(ItemStamp { run: Some(run.id_text.clone()), attributes })
+        Some(ItemStamp { run: Some(run.id_text.clone()), totals })
     };
-    let stamps: Vec<Option<ItemStamp>> = observation.items.iter().map(stamp).collect();
-    let or_named = |(item, stamp): (&ObservedItem, Option<ItemStamp>)| {
-        stamp.unwrap_or_else(|| ItemStamp { run: named_run_or_trace(observation, item), ..ItemStamp::default() })
-    };
-    observation.items.iter().zip(stamps).map(or_named).collect()
+    batch.observation.items.iter().map(stamp).collect()
 }
 
 /// Reason, replaced model and replacing model, by the key of the replacing call.

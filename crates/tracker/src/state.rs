@@ -10,22 +10,21 @@ use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use runs::{Alert, EndedRuns, RunOwner, RunView, SessionView};
 
-use super::aggregation_context::AggregationContext;
 use super::alerts::{AlertEvaluator, RuleContext};
 use super::codec::{put, put_list, take};
 use super::config::Settings;
-use super::constants::nanos;
 use super::continuations::{Continuations, SessionNews};
 use super::ended_queue::EndedQueue;
-use super::evaluation::{self, DigestedRunView, EvaluationFinding, EvaluationInputs, GroupEvaluation, KeyedRecord};
+use super::evaluation::{self, EvaluationFinding, EvaluationInputs, GroupEvaluation, KeyedRecord, RunStage};
 use super::former_state;
 use super::group::{CurrentRun, ItemGroup};
 use super::investigations::Investigations;
 use super::measures::Measures;
-use super::observation::BatchObservation;
+use super::metrics::RunMetrics;
+use super::observation::{BatchObservation, nanos};
 use super::outbox::{Outbox, OutboxEvent};
-use super::recorder::RunEventRecorder;
-use super::store::{AppliedBatch, GroupStore, NewToolCall, key_ids};
+use super::run_calls::AggregationContext;
+use super::store::{AppliedBatch, GroupStore, KeyedBatch};
 
 /// Maximum time that one step of the clock counts for, ns.
 const MAX_CLOCK_STEP: u64 = 60_000_000_000;
@@ -37,7 +36,6 @@ const OTHERS_EVALUATION_DELAY: u64 = 10_000_000_000;
 /// Version of the encoding of checkpoints.
 const VERSION: u8 = 9;
 
-/// See the module documentation.
 pub(super) struct TrackerState {
     settings: Arc<Settings>,
     pub(super) store: GroupStore,
@@ -52,19 +50,8 @@ pub(super) struct TrackerState {
     pub(super) alerts: AlertEvaluator,
     /// News that connectors still have to emit.
     pub(super) outbox: Outbox,
-    /// Unfinished runs that this replica counts, as of their groups' last evaluation.
-    pub(super) unfinished_runs: u64,
     /// Set by the first tick: effects applied from then on are new, not replayed from the spool.
     has_ticked: bool,
-}
-
-/// Follow-up work of an applied batch.
-pub(super) struct BatchFollowUp {
-    pub(super) tool_calls: Vec<NewToolCall>,
-    /// Groups evicted to make room.
-    pub(super) evicted: Vec<ItemGroup>,
-    /// See [`AppliedBatch::summed`].
-    pub(super) summed: u64,
 }
 
 impl TrackerState {
@@ -81,7 +68,6 @@ impl TrackerState {
             measures: Measures::default(),
             alerts: AlertEvaluator::default(),
             outbox: Outbox::default(),
-            unfinished_runs: 0,
             has_ticked: false,
         }
     }
@@ -92,31 +78,29 @@ impl TrackerState {
         observation: &BatchObservation,
         shown_names: &HashMap<u32, String>,
         owner: &RunOwner,
-        recorder: &dyn RunEventRecorder,
-    ) -> BatchFollowUp {
+        metrics: &RunMetrics,
+    ) -> AppliedBatch {
         // effects that are replayed from the spool were counted before, those of another replica there
-        let is_counted = self.has_ticked && owner.is_here();
-        let recorder = recorder_if(is_counted, recorder);
-        self.measures.apply(observation, &self.settings, shown_names, recorder);
-        observation
-            .outcomes
-            .iter()
-            .for_each(|outcome| self.investigations.record_outcome(&observation.account, outcome, recorder));
-        self.queue_events(Vec::new(), owner, recorder);
-        let mut tool_calls = Vec::new();
-        let mut collect_call = |call: NewToolCall| tool_calls.extend(is_counted.then_some(call));
-        let batch_owner = (owner, self.running);
-        let AppliedBatch { touched, evicted, summed } =
-            self.store.apply(observation, &key_ids(observation), batch_owner, &mut collect_call);
+        let metrics = Some(metrics).filter(|_| self.has_ticked && owner.is_here());
+        self.measures.apply(observation, &self.settings, shown_names, metrics);
+        for outcome in &observation.outcomes {
+            self.investigations.record_outcome(&observation.account, outcome);
+        }
+        self.queue_events(Vec::new(), owner, metrics);
+        let mut applied = self.store.apply(&KeyedBatch::new(observation), (owner, self.running));
         let min_delay = match owner {
             RunOwner::Here => nanos(self.settings.settle.0).min(EVALUATION_DELAY),
             RunOwner::Replica(_) => OTHERS_EVALUATION_DELAY,
         };
-        for id in touched {
-            let interval = self.store.get(id).map_or(0, |group| evaluation::evaluation_interval(group, &self.settings));
-            self.store.schedule_evaluation(id, self.running.saturating_add(min_delay.max(interval)));
+        for id in &applied.touched {
+            let group = self.store.get(*id);
+            let interval = group.map_or(0, |group| evaluation::evaluation_interval(group, &self.settings));
+            self.store.schedule_evaluation(*id, self.running.saturating_add(min_delay.max(interval)));
         }
-        BatchFollowUp { tool_calls, evicted, summed: if is_counted { summed } else { 0 } }
+        if metrics.is_none() {
+            (applied.tool_calls, applied.summed) = (Vec::new(), 0);
+        }
+        applied
     }
 
     /// Applies what a committed batch tells about sessions, after its observation.
@@ -176,9 +160,10 @@ impl TrackerState {
         self.store.change_group(id, |group| group.set_current(current.into()));
     }
 
-    pub(super) fn recount_unfinished(&mut self) {
+    /// Unfinished runs that this replica counts, as of their groups' last evaluation.
+    pub(super) fn unfinished_runs(&self) -> u64 {
         let own = self.store.groups().filter(|group| group.owner.is_here());
-        self.unfinished_runs = own.map(|group| u64::from(group.unfinished_runs)).sum();
+        own.map(|group| u64::from(group.unfinished_runs)).sum()
     }
 
     /// Whether an evaluation is still valid: the group is the same, and if it is to become dormant, nothing was added
@@ -196,14 +181,14 @@ impl TrackerState {
         id: u32,
         evaluation: &GroupEvaluation,
         findings: Vec<EvaluationFinding>,
-        recorder: &dyn RunEventRecorder,
+        metrics: &RunMetrics,
     ) -> bool {
         if !self.is_current(id, evaluation) {
             self.store.mark_changed(id);
             return false;
         }
         let owner = self.store.get(id).map(|group| group.owner.clone()).unwrap_or_default();
-        let records = self.publish_findings(findings, true, &owner, recorder);
+        let records = self.publish_findings(findings, true, &owner, metrics);
         if !records.is_empty() {
             self.store.change_group(id, |group| {
                 records.into_iter().for_each(|(key, record)| group.published.insert(key, record));
@@ -213,26 +198,22 @@ impl TrackerState {
     }
 
     /// Completes an evaluation whose parts were all applied.
-    pub(super) fn finish_evaluation(&mut self, id: u32, evaluation: GroupEvaluation) {
+    pub(super) fn finish_evaluation(&mut self, id: u32, mut evaluation: GroupEvaluation) {
         if !self.is_current(id, &evaluation) {
             self.store.mark_changed(id);
             return;
         }
-        let Some(group) = self.store.get(id) else { return };
-        self.ended.add(&group.account, evaluation.ended);
-        if group.batch != evaluation.batch {
-            self.store.mark_changed(id);
-        }
         self.store.change_group(id, |group| {
             group.unfinished_runs = evaluation.unfinished_runs;
-            (group.written, group.maybe_written) = (evaluation.written.into(), evaluation.maybe_written.into());
+            group.written = std::mem::take(&mut evaluation.written).into();
+            group.maybe_written = std::mem::take(&mut evaluation.maybe_written).into();
         });
-        self.set_current(id, evaluation.current);
-        if evaluation.is_idle {
-            self.store.mark_dormant(id);
-            return;
+        let GroupEvaluation { is_idle, next_at, .. } = evaluation;
+        self.replace_current(id, evaluation);
+        match is_idle {
+            true => self.store.mark_dormant(id),
+            false => self.store.schedule_evaluation(id, next_at),
         }
-        self.store.schedule_evaluation(id, evaluation.next_at);
     }
 
     /// Passes results on to alerts, history and connectors. Returns the records to store for runs and sessions.
@@ -243,83 +224,69 @@ impl TrackerState {
         findings: Vec<EvaluationFinding>,
         is_kept: bool,
         owner: &RunOwner,
-        recorder: &dyn RunEventRecorder,
+        metrics: &RunMetrics,
     ) -> Vec<KeyedRecord> {
-        let recorder = recorder_if(owner.is_here(), recorder);
         let mut records: Vec<KeyedRecord> = Vec::new();
         let (mut ended, mut revised, mut sessions, mut alerts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for finding in findings {
             match finding {
-                EvaluationFinding::Suspect { view, record: (key, mut record), is_newly_presumed } => {
+                EvaluationFinding::Run { stage, view, run, record: (key, mut record) } => {
                     let fired_before = record.fired;
-                    if let Some(view) = view {
-                        let view = self.with_judgement(*view);
-                        alerts.extend(self.evaluate_run_alerts(&view, (false, false), &mut record.fired));
+                    if let Some(mut view) = view {
+                        view.judgement = self.investigations.judgement(run).unwrap_or_default();
+                        if is_kept || stage != RunStage::Ended {
+                            alerts.extend(self.evaluate_run_alerts(&view, stage, &mut record.fired));
+                        }
+                        match stage {
+                            RunStage::Suspect { .. } => {}
+                            RunStage::Ended => {
+                                self.investigations.add_to_investigation(&view, run);
+                                let (revision, must_emit) = self.outbox.next_revision(&view, 0);
+                                record.revision = revision;
+                                if revision > 0 && must_emit {
+                                    revised.push(OutboxEvent::Run(view.clone(), revision));
+                                }
+                                ended.push(OutboxEvent::Run(view, 0));
+                            }
+                            RunStage::Revised => {
+                                self.investigations.add_to_investigation(&view, run);
+                                let (revision, must_emit) = self.outbox.next_revision(&view, record.revision);
+                                record.revision = revision;
+                                revised.extend(must_emit.then_some(OutboxEvent::Run(view, revision)));
+                            }
+                        }
                     }
-                    records.extend((is_newly_presumed || record.fired != fired_before).then_some((key, record)));
+                    let is_unchanged = stage == RunStage::Suspect { is_newly_presumed: false };
+                    records.extend((!is_unchanged || record.fired != fired_before).then_some((key, record)));
                 }
-                EvaluationFinding::RunEnded { view, record: (key, mut record) } => {
-                    let (digest, view) = (view.digest, self.with_judgement(*view));
-                    recorder.record_run(&view);
-                    if is_kept {
-                        alerts.extend(self.evaluate_run_alerts(&view, (true, false), &mut record.fired));
-                    }
-                    self.investigations.add_to_investigation(&view, digest, recorder);
-                    let (revision, must_emit) = self.outbox.next_revision(&view, 0);
-                    record.revision = revision;
-                    if revision > 0 && must_emit {
-                        revised.push(OutboxEvent::Run(Box::new(view.clone()), revision));
-                    }
-                    records.push((key, record));
-                    ended.push(OutboxEvent::Run(Box::new(view), 0));
-                }
-                EvaluationFinding::RunRevised { view, record: (key, mut record) } => {
-                    if let Some(view) = view {
-                        let (digest, view) = (view.digest, self.with_judgement(*view));
-                        alerts.extend(self.evaluate_run_alerts(&view, (true, true), &mut record.fired));
-                        self.investigations.add_to_investigation(&view, digest, recorder);
-                        let (revision, must_emit) = self.outbox.next_revision(&view, record.revision);
-                        record.revision = revision;
-                        revised.extend(must_emit.then(|| OutboxEvent::Run(Box::new(view), revision)));
-                    }
-                    records.push((key, record));
-                }
-                EvaluationFinding::SessionEnded { view, record: (key, mut record), run_records } => {
-                    recorder.record_session(&view);
-                    if is_kept {
-                        alerts.extend(self.evaluate_session_alerts(&view, true, &mut record.fired));
-                    }
-                    records.extend(run_records.into_iter().chain([(key, record)]));
-                    sessions.push(OutboxEvent::Session(view));
-                }
-                EvaluationFinding::SessionOutlier { view, record: (key, mut record) } => {
+                EvaluationFinding::Session { view, record: (key, mut record), ended_runs } => {
                     let fired_before = record.fired;
-                    alerts.extend(self.evaluate_session_alerts(&view, false, &mut record.fired));
-                    records.extend((record.fired != fired_before).then_some((key, record)));
+                    if is_kept || ended_runs.is_none() {
+                        alerts.extend(self.evaluate_session_alerts(&view, ended_runs.is_some(), &mut record.fired));
+                    }
+                    let has_fired = record.fired != fired_before;
+                    records.extend((ended_runs.is_some() || has_fired).then_some((key, record)));
+                    if let Some(runs) = ended_runs {
+                        records.extend(runs);
+                        sessions.push(OutboxEvent::Session(view));
+                    }
                 }
             }
         }
-        self.investigations.publish_investigation_figures(recorder);
-        alerts.iter().for_each(|alert| recorder.count_alert(alert));
+        let metrics = Some(metrics).filter(|_| owner.is_here());
+        self.investigations.publish_investigation_figures(metrics);
         let alerts = alerts.into_iter().map(|alert| OutboxEvent::Alert(Box::new(alert)));
-        let has_connector = self.outbox.has_connector();
-        let events = ended.into_iter().chain(revised).chain(sessions).chain(alerts).filter(|_| has_connector).collect();
-        self.queue_events(events, owner, recorder);
+        self.queue_events(ended.into_iter().chain(revised).chain(sessions).chain(alerts).collect(), owner, metrics);
         records
     }
 
-    /// Evaluates the alert rules for a run; a run that has just ended (`is_over` and not `was_over`) is added to the
-    /// baselines.
-    fn evaluate_run_alerts(
-        &mut self,
-        view: &RunView,
-        (is_over, was_over): (bool, bool),
-        fired: &mut u16,
-    ) -> Vec<Alert> {
+    /// Evaluates the alert rules for a run; one that has just ended is added to the baselines.
+    fn evaluate_run_alerts(&mut self, view: &RunView, stage: RunStage, fired: &mut u16) -> Vec<Alert> {
         let ceiling = self.settings.ceiling(view.feature.as_deref());
         let context = RuleContext { limits: &self.settings.alerts, ceiling, now: self.wall.unwrap_or(0) };
+        let is_over = matches!(stage, RunStage::Ended | RunStage::Revised);
         let mut alerts = self.alerts.evaluate_run(view, is_over, fired, context);
-        if is_over && !was_over {
+        if stage == RunStage::Ended {
             alerts.extend(self.alerts.update_baselines(view, context));
         }
         alerts
@@ -330,37 +297,33 @@ impl TrackerState {
         self.alerts.evaluate_session(view, is_over, fired, context)
     }
 
-    pub(super) fn with_judgement(&self, run: DigestedRunView) -> RunView {
-        RunView { judgement: self.investigations.judgement(run.digest).unwrap_or_default(), ..run.view }
-    }
-
-    /// Puts these events and those of the history into the outbox, unless another replica does.
-    fn queue_events(&mut self, events: Vec<OutboxEvent>, owner: &RunOwner, recorder: &dyn RunEventRecorder) {
-        let events = events.into_iter().chain(self.investigations.events.drain(..)).filter(|_| owner.is_here());
-        let dropped = self.outbox.push_events(events.collect());
-        recorder.count_dropped_events(dropped);
+    /// Records these events and those of the history, and puts them into the outbox, unless another replica does.
+    fn queue_events(&mut self, mut events: Vec<OutboxEvent>, owner: &RunOwner, metrics: Option<&RunMetrics>) {
+        events.append(&mut self.investigations.events);
+        let events = if owner.is_here() { events } else { Vec::new() };
+        if let Some(metrics) = metrics {
+            events.iter().for_each(|event| metrics.record_event(event));
+        }
+        let dropped = self.outbox.push_events(events);
+        metrics.into_iter().for_each(|metrics| metrics.dropped_events.increment(dropped));
     }
 
     /// Applies the last evaluation of an evicted group: finished runs are published, the others are counted as
     /// evicted.
-    pub(super) fn apply_eviction(
-        &mut self,
-        group: &ItemGroup,
-        mut evaluation: GroupEvaluation,
-        recorder: &dyn RunEventRecorder,
-    ) {
+    pub(super) fn apply_eviction(&mut self, group: &ItemGroup, mut evaluation: GroupEvaluation, metrics: &RunMetrics) {
         let findings = std::mem::take(&mut evaluation.findings);
-        self.publish_findings(findings, false, &group.owner, recorder);
-        recorder_if(group.owner.is_here(), recorder).count_evicted(evaluation.evicted_runs);
+        self.publish_findings(findings, false, &group.owner, metrics);
+        if group.owner.is_here() {
+            metrics.evicted.increment(evaluation.evicted_runs);
+        }
         let now = self.wall.unwrap_or(0);
-        evaluation.evicted_ids.iter().for_each(|run| self.alerts.end_evicted_run(&group.account, run, now));
+        evaluation.evicted_ids.iter().for_each(|run| self.alerts.end_alerts(&group.account, run, now));
         self.ended.add(&group.account, evaluation.ended);
     }
 
     pub(super) fn save(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
-        put(&self.running, &mut out);
-        put(&self.wall, &mut out);
+        put(&(self.running, self.wall), &mut out);
         self.investigations.save(&mut out);
         put(&self.measures, &mut out);
         self.alerts.save(&mut out);
@@ -383,8 +346,7 @@ impl TrackerState {
             return None;
         }
         let mut state = Self::new(settings);
-        state.running = take(from)?;
-        state.wall = take(from)?;
+        (state.running, state.wall) = take(from)?;
         let former_runs = if is_former { former_state::take_ended_runs(from)? } else { EndedRuns::default() };
         state.investigations = Investigations::load(from)?;
         state.measures = take(from)?;
@@ -406,7 +368,6 @@ impl TrackerState {
             let id = state.store.insert(group.with_uncertain_history());
             state.store.schedule_evaluation(id, state.running);
         }
-        state.recount_unfinished();
         Some(state)
     }
 }
@@ -421,13 +382,3 @@ fn take_owners(from: &mut &[u8]) -> Option<Vec<RunOwner>> {
     let owner = |name: Box<str>| if name.is_empty() { RunOwner::Here } else { RunOwner::Replica(name.into()) };
     Some(names.into_iter().map(owner).collect())
 }
-
-/// The recorder, or one that ignores what was counted before or by another replica.
-fn recorder_if(is_counted: bool, recorder: &dyn RunEventRecorder) -> &dyn RunEventRecorder {
-    if is_counted { recorder } else { &NoopRecorder }
-}
-
-/// A recorder that ignores all events.
-struct NoopRecorder;
-
-impl RunEventRecorder for NoopRecorder {}

@@ -14,8 +14,7 @@ use runs::RunOwner;
 
 use super::continuations::SessionNews;
 use super::group::{BatchNames, ItemGroup, ItemKeys};
-use super::observation::{BatchObservation, ObservedItem, ObservedKey, earlier, flag, key_kind};
-use super::schedule::Schedule;
+use super::observation::{BatchObservation, ObservedItem, ObservedKey, earlier, flag, key_kind, numbered};
 
 /// Average memory of one run in units of [`ItemGroup::weight`]: 256 MB for 100,000 runs.
 const UNITS_PER_RUN: usize = 64;
@@ -37,7 +36,6 @@ pub(super) struct NewToolCall {
     pub(super) failed: bool,
 }
 
-/// What a batch did.
 #[derive(Default)]
 pub(super) struct AppliedBatch {
     pub(super) touched: Vec<u32>,
@@ -45,24 +43,25 @@ pub(super) struct AppliedBatch {
     pub(super) evicted: Vec<ItemGroup>,
     /// Items whose calls were only summed, because their group is full.
     pub(super) summed: u64,
+    /// Tool calls and failures of such that its items report first.
+    pub(super) tool_calls: Vec<NewToolCall>,
 }
 
 impl NewToolCall {
     /// A tool call of which a full group keeps only the sum: each record that is the call itself counts.
     fn of_summed(observation: &BatchObservation, item: &ObservedItem) -> Option<Self> {
-        let name = observation.names.get((item.tool.as_ref()?.name as usize).checked_sub(1)?)?;
-        let is_call = item.flags & (flag::TOOL_RAN | flag::IS_TOOL_CALL) == flag::TOOL_RAN | flag::IS_TOOL_CALL;
-        is_call.then(|| Self { tool: name.clone(), ran: true, failed: item.flags & flag::FAILED != 0 })
+        let tool = numbered(&observation.names, item.tool.as_ref()?.name)?;
+        item.is_tool_run().then(|| Self { tool: tool.clone(), ran: true, failed: item.flags & flag::FAILED != 0 })
     }
 
     /// `flags_before`: the tool call's flags before the item was added to the group.
     fn detect(flags_before: u32, group: &ItemGroup, item: &ObservedItem) -> Option<Self> {
-        let (name, flags_after) = group.tool_name_and_flags(item)?;
-        let is_new = |flag: u32| flags_before & flag == 0 && flags_after & flag != 0;
+        let call = group.tool_call(item)?;
+        let is_new = |flag: u32| flags_before & flag == 0 && call.flags & flag != 0;
         let ran = is_new(flag::TOOL_RAN);
         let failed =
-            flags_after & flag::TOOL_RAN != 0 && (is_new(flag::FAILED) || (ran && flags_after & flag::FAILED != 0));
-        (ran || failed).then(|| Self { tool: name.into(), ran, failed })
+            call.flags & flag::TOOL_RAN != 0 && (is_new(flag::FAILED) || (ran && call.flags & flag::FAILED != 0));
+        (ran || failed).then(|| Self { tool: group.name(call.any_name()).into(), ran, failed })
     }
 }
 
@@ -82,6 +81,52 @@ struct AccountGroups {
     units: usize,
 }
 
+/// When to work on which group. A group has at most one time, the earliest requested.
+#[derive(Default)]
+struct Schedule {
+    /// The engine's running time at which each group is due, and the group, earliest first.
+    due: BTreeSet<(u64, u32)>,
+    /// The same times by group.
+    times: HashMap<u32, u64>,
+}
+
+impl Schedule {
+    fn time_of(&self, id: u32) -> Option<u64> {
+        self.times.get(&id).copied()
+    }
+
+    /// Schedules a group; the earlier of two times counts.
+    fn schedule(&mut self, id: u32, at: u64) {
+        if self.time_of(id).is_some_and(|known| known <= at) {
+            return;
+        }
+        self.cancel(id);
+        self.due.insert((at, id));
+        self.times.insert(id, at);
+    }
+
+    fn ids(&self) -> impl ExactSizeIterator<Item = u32> {
+        self.times.keys().copied()
+    }
+
+    fn earliest(&self) -> Option<u32> {
+        self.due.first().map(|(_, id)| *id)
+    }
+
+    /// Removes and returns one group that is due.
+    fn pop_due(&mut self, now: u64) -> Option<u32> {
+        let &(_, id) = self.due.first().filter(|(at, _)| *at <= now)?;
+        self.cancel(id);
+        Some(id)
+    }
+
+    fn cancel(&mut self, id: u32) {
+        if let Some(at) = self.times.remove(&id) {
+            self.due.remove(&(at, id));
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct GroupStore {
     groups: Vec<Option<Arc<ItemGroup>>>,
@@ -98,7 +143,6 @@ pub(super) struct GroupStore {
     dormant: Schedule,
     units: usize,
     max_groups: usize,
-    /// Number of the latest batch.
     batch: u64,
 }
 
@@ -142,7 +186,6 @@ impl GroupStore {
         Some(changed)
     }
 
-    /// Schedules an evaluation; the earlier of two times counts.
     pub(super) fn schedule_evaluation(&mut self, id: u32, at: u64) {
         self.evaluations.schedule(id, at);
     }
@@ -164,20 +207,14 @@ impl GroupStore {
         Some((id, self.snapshot(id)?))
     }
 
-    /// Applies a batch that `owner` committed; `ids` are the ids of its keys. `on_tool_call` is called for each item
-    /// that first reports a tool call or its failure.
-    pub(super) fn apply(
-        &mut self,
-        observation: &BatchObservation,
-        ids: &[KeyId],
-        (owner, now): (&RunOwner, u64),
-        on_tool_call: &mut dyn FnMut(NewToolCall),
-    ) -> AppliedBatch {
+    /// Applies a batch that `owner` committed.
+    pub(super) fn apply(&mut self, keyed: &KeyedBatch<'_>, (owner, now): (&RunOwner, u64)) -> AppliedBatch {
+        let observation = keyed.observation;
         let (mut touched, mut applied) = (HashSet::new(), AppliedBatch::default());
         let (mut last_place, mut names) = (None::<ItemPlace>, BatchNames::new(observation));
         self.batch += 1;
         for item in &observation.items {
-            let Some(place) = self.find_place(observation, item, ids, last_place, &mut touched) else { continue };
+            let Some(place) = self.find_place(keyed, item, last_place, &mut touched) else { continue };
             let ItemPlace { id, numbers, .. } = place;
             if last_place.replace(place).is_none_or(|last| last.id != id) {
                 names.forget();
@@ -185,7 +222,7 @@ impl GroupStore {
             self.dormant.cancel(id);
             let batch = self.batch;
             let added = self.change_group(id, |group| {
-                let flags_before = group.tool_flags(item);
+                let flags_before = group.tool_call(item).map_or(0, |call| call.flags);
                 group.batch = batch;
                 let is_summed = group.add_item(observation, item, numbers, now, &mut names);
                 group.set_owner(owner, observation.received);
@@ -199,9 +236,7 @@ impl GroupStore {
             });
             let Some((new_call, is_summed, weight)) = added else { continue };
             applied.summed += u64::from(is_summed);
-            if let Some(call) = new_call {
-                on_tool_call(call);
-            }
+            applied.tool_calls.extend(new_call);
             touched.insert(id);
             if weight > MAX_GROUP_UNITS {
                 touched.remove(&id);
@@ -219,9 +254,8 @@ impl GroupStore {
     /// The place of an item. `last`: that of the item before, whose keys and group it usually shares.
     fn find_place(
         &mut self,
-        observation: &BatchObservation,
+        keyed: &KeyedBatch<'_>,
         item: &ObservedItem,
-        ids: &[KeyId],
         last: Option<ItemPlace>,
         touched: &mut HashSet<u32>,
     ) -> Option<ItemPlace> {
@@ -229,12 +263,14 @@ impl GroupStore {
         if let Some(last) = last.filter(|last| last.keys == keys) {
             return Some(last);
         }
-        let id = self.find_or_create_group(observation, item, ids, touched)?;
-        let key_id = |number: u32| (number as usize).checked_sub(1).and_then(|index| ids.get(index));
-        let number_in_group =
-            |number: u32| key_id(number).and_then(|id| self.index.get(id)).map_or(0, |(_, number)| *number);
-        let [trace, session, run] = keys.map(number_in_group);
+        let id = self.find_or_create_group(keyed, item, touched)?;
+        let [trace, session, run] = keys.map(|key| self.place_of(keyed, key).map_or(0, |(_, number)| number));
         Some(ItemPlace { keys, id, numbers: ItemKeys { trace, session, run } })
+    }
+
+    /// The group of a batch's key, and the key's number in it.
+    pub(super) fn place_of(&self, batch: &KeyedBatch<'_>, key: u32) -> Option<(u32, u32)> {
+        self.find_key(numbered(&batch.ids, key)?)
     }
 
     fn make_room(&mut self, touched: &mut HashSet<u32>) -> Vec<ItemGroup> {
@@ -276,24 +312,19 @@ impl GroupStore {
     /// The group of an item. All keys of the item are in it afterwards; groups are merged if necessary.
     fn find_or_create_group(
         &mut self,
-        observation: &BatchObservation,
+        KeyedBatch { observation, ids }: &KeyedBatch<'_>,
         item: &ObservedItem,
-        ids: &[KeyId],
         touched: &mut HashSet<u32>,
     ) -> Option<u32> {
-        let run = (item.run as usize).checked_sub(1).and_then(|index| observation.keys.get(index));
-        let session_of_run = run.map_or(0, |run| run.session);
+        let session_of_run = numbered(&observation.keys, item.run).map_or(0, |run| run.session);
         // A run refers to its session, so the session is added first.
-        let key_indexes: Vec<usize> = [item.trace, item.session, session_of_run, item.run]
-            .into_iter()
-            .filter_map(|number| (number as usize).checked_sub(1))
-            .collect();
-        if key_indexes.is_empty() {
+        let keys = [item.trace, item.session, session_of_run, item.run];
+        if keys == [0; 4] {
             return None;
         }
         let mut found = None;
-        for id in key_indexes.iter().filter_map(|index| ids.get(*index)) {
-            let Some((group, _)) = self.index.get(id).copied() else { continue };
+        for id in keys.iter().filter_map(|key| numbered(ids, *key)) {
+            let Some((group, _)) = self.find_key(id) else { continue };
             found = Some(match found {
                 None => group,
                 Some(found) if found == group => found,
@@ -301,15 +332,14 @@ impl GroupStore {
             });
         }
         let group_id = found.unwrap_or_else(|| self.insert(ItemGroup::new(&observation.account)));
-        for index in key_indexes {
-            let (Some(id), Some(key)) = (ids.get(index), observation.keys.get(index)) else { continue };
+        for key in keys {
+            let (Some(id), Some(key)) = (numbered(ids, key), numbered(&observation.keys, key)) else { continue };
             // a full group takes no further traces; their calls are found by the session
             let is_full = self.get(group_id).is_some_and(ItemGroup::is_full);
             if self.index.contains_key(id) || is_full {
                 continue;
             }
-            let session = (key.session as usize).checked_sub(1).and_then(|index| ids.get(index));
-            let session = session.and_then(|id| self.index.get(id)).map_or(0, |(_, number)| *number);
+            let session = numbered(ids, key.session).and_then(|id| self.find_key(id)).map_or(0, |(_, number)| number);
             if let Some(number) = self.change_group(group_id, |group| group.add_key(*id, key, session)) {
                 self.index.insert(*id, (group_id, number));
             }
@@ -343,16 +373,12 @@ impl GroupStore {
             self.groups.push(None);
             u32::try_from(self.groups.len() - 1).unwrap_or(u32::MAX)
         });
-        for (number, key) in (1..).zip(&group.keys).filter(|(_, key)| key.kind != key_kind::NONE) {
+        for (number, key) in (1..).zip(&group.keys) {
             self.index.insert(key.id, (id, number));
         }
-        if !self.accounts.contains_key(&*group.account) {
-            self.accounts.insert((*group.account).into(), AccountGroups::default());
-        }
-        if let Some(groups) = self.accounts.get_mut(&*group.account) {
-            groups.by_last_batch.insert((group.batch, id));
-            groups.units += group.weight();
-        }
+        let groups = self.accounts.entry((*group.account).into()).or_default();
+        groups.by_last_batch.insert((group.batch, id));
+        groups.units += group.weight();
         self.count += 1;
         self.batch = self.batch.max(group.batch);
         self.units += group.weight();
@@ -416,14 +442,18 @@ impl GroupStore {
     }
 }
 
-/// The index ids of a batch's keys, in order.
-pub(super) fn key_ids(observation: &BatchObservation) -> Vec<KeyId> {
-    observation.keys.iter().map(|key| id_of_key(&observation.account, key, &observation.keys)).collect()
+/// A batch with the index ids of its keys, in order.
+pub(super) struct KeyedBatch<'o> {
+    pub(super) observation: &'o BatchObservation,
+    pub(super) ids: Vec<KeyId>,
 }
 
-fn id_of_key(account: &str, key: &ObservedKey, keys: &[ObservedKey]) -> KeyId {
-    let session = (key.session as usize).checked_sub(1).and_then(|at| keys.get(at)).map_or("", |key| &*key.text);
-    key_id(account, key.kind, session, &key.text)
+impl<'o> KeyedBatch<'o> {
+    pub(super) fn new(observation: &'o BatchObservation) -> Self {
+        let session = |key: &ObservedKey| observation.key_text(key.session).unwrap_or("");
+        let id = |key: &ObservedKey| key_id(&observation.account, key.kind, session(key), &key.text);
+        Self { observation, ids: observation.keys.iter().map(id).collect() }
+    }
 }
 
 /// The index id of a key; a run is known within its session.

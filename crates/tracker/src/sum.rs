@@ -4,18 +4,16 @@
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
-use genai::CallTokenBuckets;
 use runs::{ModelTotals, StepKind, ToolTotals, UNATTRIBUTED};
 
-use super::aggregation_context::AggregationContext;
 use super::ends;
-use super::group::{ItemGroup, LifecycleMark, ModelCallRecord, SummedCalls, ToolCallRecord, TracePosition};
+use super::group::{ItemGroup, LifecycleMark, ModelCall, ModelCallRecord, SummedCalls, ToolCallRecord, TracePosition};
 use super::model_calls::{CountDecision, ModelCalls};
-use super::observation::{flag, mark, price_quality};
+use super::observation::{first_nonzero, flag, mark, price_quality};
 use super::paired_tools::PairedTools;
 use super::resolve::ResolvedRuns;
 use super::run::{ItemRecord, Run, RunIdentity, RunItem};
-use super::run_calls::{self, RunCall};
+use super::run_calls::{self, AggregationContext, RunCall};
 use super::tokens::PackedTokens;
 
 /// Computes totals, peaks, ends and failures. `item_runs`: the run of each item.
@@ -66,12 +64,9 @@ pub(super) fn sum_runs(
             }
             ItemRecord::Mark(mark) => {
                 let is_agent = mark.kind == mark::AGENT && mark.position.is_own_span;
-                let root = match is_agent && ancestors.root == mark.position.node {
-                    false => RootStatus::No,
-                    true if ancestors.orphan != 0 && mark.flags & flag::IS_TURN == 0 => RootStatus::Presumed,
-                    true => RootStatus::Yes,
-                };
-                add_mark(run, item, mark, (root, ancestors.nested), group);
+                let is_root = is_agent && ancestors.root == mark.position.node;
+                let is_presumed = is_root && ancestors.orphan != 0 && mark.flags & flag::IS_TURN == 0;
+                add_mark(run, item, mark, [is_root, is_presumed, ancestors.nested], group);
             }
         }
     }
@@ -98,18 +93,16 @@ fn add_changes(runs: &mut [Run], items: &[RunItem<'_>], item_runs: &[Option<usiz
         })
         .filter(|(_, change)| change.position.node != 0)
         .collect();
-    let with_changes: HashSet<usize> = changes.iter().map(|(run_index, _)| *run_index).collect();
-    let mut places: HashMap<(usize, u64), usize> = HashMap::new();
-    for run_index in with_changes {
-        let calls = runs.get(run_index).map(|run| run.calls.as_slice()).unwrap_or_default();
-        for (at, call) in calls.iter().enumerate().filter(|(_, call)| call.kind == StepKind::Model) {
-            places.entry((run_index, call.position.node)).or_insert(at);
+    let mut calls: HashMap<(usize, u64), &mut RunCall> = HashMap::new();
+    for (run_index, run) in runs.iter_mut().enumerate().filter(|_| !changes.is_empty()) {
+        for call in run.calls.iter_mut().filter(|call| call.kind == StepKind::Model) {
+            calls.entry((run_index, call.position.node)).or_insert(call);
         }
     }
     for (run_index, change) in changes {
-        let at = places.get(&(run_index, change.position.node)).copied();
-        let call = at.and_then(|at| runs.get_mut(run_index)?.calls.get_mut(at));
-        call.into_iter().for_each(|call| call.atto = Some(call.atto.unwrap_or(0).saturating_add(change.atto.amount())));
+        if let Some(call) = calls.get_mut(&(run_index, change.position.node)) {
+            call.atto = Some(call.atto.unwrap_or(0).saturating_add(change.atto.amount()));
+        }
     }
 }
 
@@ -156,7 +149,7 @@ fn add_tool(
     (denied_by, is_nested): (Option<u16>, bool),
     group: &ItemGroup,
 ) {
-    let name = if tool.name == 0 { tool.alias } else { tool.name };
+    let name = tool.any_name();
     let denied = denied_by.is_some() || tool.flags & flag::DENIED != 0;
     if denied {
         let source = group.first_name(tool.denial_source, denied_by.unwrap_or(0));
@@ -165,7 +158,7 @@ fn add_tool(
     if tool.flags & flag::TOOL_RAN == 0 {
         return;
     }
-    let (failed, sub_agent) = RunCall::failed_and_sub_agent(tool.flags);
+    let failed = tool.flags & flag::FAILED != 0;
     let tool_totals = run.totals.tool(group.name(name));
     match (denied, failed) {
         (true, _) => tool_totals.denied += 1,
@@ -173,60 +166,35 @@ fn add_tool(
         (false, false) => tool_totals.ok += 1,
     }
     run.calls.push(RunCall {
-        kind: StepKind::Tool,
-        key: item.key,
-        parent: parent_place(group, &tool.position),
-        position: tool.position.clone(),
-        start: tool.start,
-        end: tool.end,
         name,
         error: tool.error,
         failed: failed && !denied,
         denied,
-        sub_agent: sub_agent || is_nested,
+        sub_agent: is_nested || tool.flags & flag::SUB_AGENT != 0,
         args: tool.args,
-        ..RunCall::default()
+        ..item.to_call(StepKind::Tool, group)
     });
 }
 
-/// Place of the span above; for a log record the span it was written in.
-fn parent_place(group: &ItemGroup, position: &TracePosition) -> u64 {
-    if position.is_own_span { group.nodes.get(position.node).map_or(0, |node| node.parent) } else { position.node }
-}
-
-/// Whether a mark is the agent invocation that is its run's root.
-#[derive(Clone, Copy, PartialEq)]
-enum RootStatus {
-    Yes,
-    /// Presumably: its parent was not seen.
-    Presumed,
-    No,
-}
-
+/// A presumed root is an agent whose parent was not seen.
 fn add_mark(
     run: &mut Run,
     item: &RunItem<'_>,
     mark: &LifecycleMark,
-    (root, is_nested): (RootStatus, bool),
+    [is_root, is_presumed, is_nested]: [bool; 3],
     group: &ItemGroup,
 ) {
-    let (failed, sub_agent) = RunCall::failed_and_sub_agent(mark.flags);
-    let is_root = root != RootStatus::No;
+    let [failed, sub_agent] = [flag::FAILED, flag::SUB_AGENT].map(|flag| mark.flags & flag != 0);
     // A limit that stopped a sub-agent does not stop its parent, which may go on and succeed.
     run.killed |= mark.flags & flag::LIMIT != 0 && !sub_agent && !is_nested;
     let is_turn_end = mark.kind == mark::TURN_END && !is_nested;
     if is_root || is_turn_end {
-        let ended = mark.flags & flag::ENDED != 0;
-        match root {
-            RootStatus::Presumed => {
-                run.presumed_end |= ended;
-                run.presumed_failed |= failed;
-            }
-            RootStatus::Yes | RootStatus::No => {
-                run.ended |= ended;
-                run.failed |= failed;
-            }
-        }
+        let (has_ended, has_failed) = match is_presumed {
+            true => (&mut run.presumed_end, &mut run.presumed_failed),
+            false => (&mut run.ended, &mut run.failed),
+        };
+        *has_ended |= mark.flags & flag::ENDED != 0;
+        *has_failed |= failed;
         run.succeeded |= mark.flags & flag::SUCCEEDED != 0;
     }
     if failed && (is_root || is_turn_end || mark.kind == mark::FAILURE) {
@@ -241,18 +209,12 @@ fn add_mark(
     }
 }
 
-fn is_failure(decision: CountDecision) -> bool {
-    matches!(decision, CountDecision::Failed | CountDecision::FailedWithTokens(_))
-}
-
 /// Values that are final only after all calls of a run were seen, by the run's index.
 #[derive(Default)]
 struct LatestCalls {
     /// The latest call of each run: whether it belongs to the run's own loop (preferred), when it ended, and whether
-    /// it failed.
-    latest_call: HashMap<usize, ((bool, u64), bool)>,
-    /// Number of answered calls that are steps of the run's own loop.
-    own_calls: HashMap<usize, u64>,
+    /// it was answered.
+    latest_call: HashMap<usize, (bool, u64, bool)>,
     /// The part of each tenant in a run, as decided when the calls were committed; 0 = unattributed.
     tenants: HashMap<(usize, u16), ModelTotals>,
 }
@@ -267,67 +229,49 @@ impl LatestCalls {
         group: &ItemGroup,
         (outside_loop, sub_agent): (bool, bool),
     ) {
-        let model = if call.model == 0 { run.model } else { call.model };
-        let price = match decision {
+        let model = first_nonzero(call.model, run.model);
+        let (tokens, price) = match decision {
             CountDecision::NotCounted => return,
             CountDecision::Answered(price) | CountDecision::Total(price) | CountDecision::FailedWithTokens(price) => {
-                price
+                (call.tokens, price)
             }
-            CountDecision::Change(atto) => Some(atto),
-            CountDecision::NoUsage | CountDecision::Failed => None,
+            CountDecision::Change(atto) => (PackedTokens::default(), Some(atto)),
+            CountDecision::NoUsage => (call.tokens, None),
+            CountDecision::Failed => (PackedTokens::default(), None),
         };
-        match decision {
-            CountDecision::Change(atto) => {
-                run.totals.add_tokens_and_cost(group.name(model), CallTokenBuckets::default(), price);
-                let share = ModelTotals { atto_usd: atto, ..ModelTotals::default() };
-                self.tenants.entry((run_index, call.tenant)).or_default().add(&share);
-                return;
-            }
-            CountDecision::Failed => run.totals.failed_calls += 1,
-            CountDecision::FailedWithTokens(_) => {
-                run.totals.failed_calls += 1;
-                run.totals.add_tokens_and_cost(group.name(model), call.tokens.to_buckets(), price);
-                self.add_tenant_share(run_index, call, decision, price);
-            }
-            _ => {
-                run.totals.add_call(group.name(model), call.tokens.to_buckets(), price);
-                if decision == CountDecision::NoUsage {
-                    run.totals.mark_no_usage(group.name(model));
-                }
-                self.add_tenant_share(run_index, call, decision, price);
-                run.totals.add_finish(group.name(call.finish));
-                *self.own_calls.entry(run_index).or_default() += u64::from(!outside_loop);
-            }
+        let is_change = matches!(decision, CountDecision::Change(_));
+        let failed = matches!(decision, CountDecision::Failed | CountDecision::FailedWithTokens(_));
+        run.totals.failed_calls += u64::from(failed);
+        if decision != CountDecision::Failed {
+            let counted = ModelTotals {
+                calls: u64::from(!failed && !is_change),
+                tokens: tokens.to_buckets(),
+                atto_usd: price.unwrap_or(0),
+                unpriced: u64::from(price.is_none()),
+                no_usage: u64::from(decision == CountDecision::NoUsage),
+            };
+            run.totals.add_model(group.name(model), &counted);
+            self.tenants.entry((run_index, call.tenant)).or_default().add(&counted);
         }
-        let failed = is_failure(decision);
+        if is_change {
+            return;
+        }
+        if !failed {
+            run.totals.add_finish(group.name(call.finish));
+            run.totals.iterations += u64::from(!outside_loop);
+        }
         run.calls.push(RunCall {
-            kind: StepKind::Model,
-            key: item.key,
-            parent: parent_place(group, &call.position),
-            position: call.position.clone(),
-            start: call.start,
-            end: call.end,
             name: model,
             error: call.error,
             failed,
             outside_loop,
             sub_agent,
-            tokens: if decision == CountDecision::Failed { PackedTokens::default() } else { call.tokens },
+            record: ModelCall { tokens, ..call.detail },
             atto: price,
-            requested_model: call.requested_model,
-            provider: call.provider,
-            trouble: call.trouble,
-            fallback: call.fallback,
-            attempts: call.attempts,
-            ..RunCall::default()
+            ..item.to_call(StepKind::Model, group)
         });
-        let (latest, rank) = (self.latest_call.entry(run_index).or_default(), (!outside_loop, call.end));
-        // if two calls end at the same time, the answered one decides
-        *latest = match latest.0.cmp(&rank) {
-            std::cmp::Ordering::Less => (rank, failed),
-            std::cmp::Ordering::Equal => (latest.0, latest.1 && failed),
-            std::cmp::Ordering::Greater => *latest,
-        };
+        let latest = self.latest_call.entry(run_index).or_insert((false, 0, true));
+        *latest = (*latest).max((!outside_loop, call.end, !failed));
     }
 
     fn add_summed(&mut self, run: &mut Run, run_index: usize, sum: &SummedCalls, group: &ItemGroup) {
@@ -336,27 +280,10 @@ impl LatestCalls {
         }
         run.totals.failed_calls += sum.failed_calls;
         if sum.model != ModelTotals::default() {
-            let model = if sum.name == 0 { run.model } else { sum.name };
-            run.totals.add_model(group.name(model), &sum.model);
+            run.totals.add_model(group.name(first_nonzero(sum.name, run.model)), &sum.model);
             self.tenants.entry((run_index, sum.tenant)).or_default().add(&sum.model);
         }
-        *self.own_calls.entry(run_index).or_default() += sum.iterations;
-    }
-
-    fn add_tenant_share(
-        &mut self,
-        run_index: usize,
-        call: &ModelCallRecord,
-        decision: CountDecision,
-        price: Option<i128>,
-    ) {
-        self.tenants.entry((run_index, call.tenant)).or_default().add(&ModelTotals {
-            calls: u64::from(!is_failure(decision)),
-            tokens: call.tokens.to_buckets(),
-            atto_usd: price.unwrap_or(0),
-            unpriced: u64::from(price.is_none()),
-            no_usage: u64::from(decision == CountDecision::NoUsage),
-        });
+        run.totals.iterations += sum.iterations;
     }
 
     /// If a run's calls have several tenants, the run gets the root's tenant (without a root, its trace's or session's)
@@ -381,18 +308,18 @@ impl LatestCalls {
         }
     }
 
-    /// A run whose last call failed has failed, unless it reports success. Iterations default to the number of own
-    /// calls.
+    /// A run whose last call failed has failed, unless it reports success.
     fn finish(mut self, runs: &mut [Run], group: &ItemGroup) {
         self.decide_tenants(runs, group);
-        for (index, run) in runs.iter_mut().enumerate() {
-            run.failed |= !run.succeeded && self.latest_call.get(&index).is_some_and(|(_, failed)| *failed);
-            run.totals.iterations = self.own_calls.get(&index).copied().unwrap_or(0);
+        for (index, (.., is_answered)) in self.latest_call {
+            if let Some(run) = runs.get_mut(index) {
+                run.failed |= !run.succeeded && !is_answered;
+            }
         }
     }
 }
 
-/// Iteration numbers that items report replace the default count.
+/// Iteration numbers that items report replace the number of answered calls of the run's own loop.
 fn apply_reported_iterations(resolved: &mut ResolvedRuns<'_>) {
     let mut reported: HashMap<RunIdentity, HashSet<u32>> = HashMap::new();
     for (place, node) in resolved.group.nodes.iter().filter(|(_, node)| node.iteration != 0) {

@@ -14,8 +14,8 @@ use rates::Usd;
 use runs::{Alert, AlertSeverity, RunState, RunView};
 
 use super::outbox::OutboxEvent;
+use super::run_calls::trace_id;
 
-/// Event name of a finished run.
 const RUN_EVENT: &str = "tollgate.run.summary";
 const ALERT_EVENT: &str = "tollgate.alert";
 
@@ -66,13 +66,14 @@ pub(super) fn encode_logs_request(events: &[&OutboxEvent], now: u64) -> Vec<u8> 
     ExportLogsServiceRequest { resource_logs: vec![resource_logs] }.encode_to_vec()
 }
 
-fn trace_id(hex: &str) -> Vec<u8> {
-    let number = u128::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 32);
-    number.map_or(Vec::new(), |number| number.to_be_bytes().to_vec())
-}
-
-fn log_record(name: &str, time: u64, now: u64, severity: SeverityNumber, attributes: Vec<KeyValue>) -> LogRecord {
+fn log_record(
+    name: &str,
+    (trace, time, now): (&str, u64, u64),
+    severity: SeverityNumber,
+    attributes: Vec<KeyValue>,
+) -> LogRecord {
     LogRecord {
+        trace_id: trace_id(trace).map(Vec::from).unwrap_or_default(),
         time_unix_nano: if time == 0 { now } else { time },
         observed_time_unix_nano: now,
         severity_number: severity as i32,
@@ -93,11 +94,7 @@ fn run_record(view: &RunView, revision: u32, now: u64) -> LogRecord {
     let is_failure = view.failed || !matches!(view.state, RunState::Ended | RunState::Idle);
     let severity = if is_failure { SeverityNumber::Warn } else { SeverityNumber::Info };
     let span_id = if view.root == [0; 8] { Vec::new() } else { view.root.to_vec() };
-    LogRecord {
-        trace_id: trace_id(&view.trace),
-        span_id,
-        ..log_record(RUN_EVENT, view.last, now, severity, attributes)
-    }
+    LogRecord { span_id, ..log_record(RUN_EVENT, (&view.trace, view.last, now), severity, attributes) }
 }
 
 fn identity_attributes(view: &RunView) -> Vec<KeyValue> {
@@ -194,5 +191,5 @@ fn alert_record(alert: &Alert, now: u64) -> LogRecord {
     attributes.extend(labels.into_iter().filter_map(|(key, value)| Some(text_attribute(key, value.as_deref()?))));
     let severity =
         if alert.severity() == AlertSeverity::Critical { SeverityNumber::Error } else { SeverityNumber::Warn };
-    LogRecord { trace_id: trace_id(&alert.trace), ..log_record(ALERT_EVENT, alert.since, now, severity, attributes) }
+    log_record(ALERT_EVENT, (&alert.trace, alert.since, now), severity, attributes)
 }

@@ -10,48 +10,33 @@ const LOW_BITS: u32 = 32;
 const HIGH_BITS: u32 = 10;
 
 /// Token counts of one call, in the order of [`Self::counts`]: the low bits of each count in an element of `low`, the
-/// rarely used high bits of all in `high`.
+/// rarely used high bits of all in `high`, as bytes because of their alignment.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "[u64; 6]", into = "[u64; 6]")]
 pub(super) struct PackedTokens {
     low: [u32; 6],
-    high: u64,
+    high: [u8; 8],
 }
 
 impl PackedTokens {
     pub(super) fn from_buckets(buckets: &CallTokenBuckets) -> Self {
         let CallTokenBuckets { cache_write_1h, output, input, cache_read, cache_write_5m, reasoning } = *buckets;
-        let counts = [cache_write_1h, output, input, cache_read, cache_write_5m, reasoning];
-        let counts = counts.map(|count| count.min((1 << (LOW_BITS + HIGH_BITS)) - 1));
-        let high = counts.iter().fold(0, |high, count| (high << HIGH_BITS) | (count >> LOW_BITS));
-        Self { low: counts.map(|count| count as u32), high }
+        Self::from([cache_write_1h, output, input, cache_read, cache_write_5m, reasoning])
     }
 
     /// The counts, ordered so that comparing them ranks the more informative record higher: one that reports cache
     /// writes by lifetime, or whose output grew as a stream's does.
-    fn counts(self) -> [u64; 6] {
-        let mut shift = HIGH_BITS * 6;
+    pub(super) fn counts(self) -> [u64; 6] {
+        let (high, mut shift) = (u64::from_le_bytes(self.high), HIGH_BITS * 6);
         self.low.map(|low| {
             shift -= HIGH_BITS;
-            u64::from(low) | (((self.high >> shift) & ((1 << HIGH_BITS) - 1)) << LOW_BITS)
+            u64::from(low) | (((high >> shift) & ((1 << HIGH_BITS) - 1)) << LOW_BITS)
         })
     }
 
     pub(super) fn to_buckets(self) -> CallTokenBuckets {
         let [cache_write_1h, output, input, cache_read, cache_write_5m, reasoning] = self.counts();
         CallTokenBuckets { cache_write_1h, output, input, cache_read, cache_write_5m, reasoning }
-    }
-}
-
-impl Ord for PackedTokens {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.counts().cmp(&other.counts())
-    }
-}
-
-impl PartialOrd for PackedTokens {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
     }
 }
 
@@ -62,26 +47,21 @@ impl From<PackedTokens> for [u64; 6] {
 }
 
 impl From<[u64; 6]> for PackedTokens {
-    fn from([cache_write_1h, output, input, cache_read, cache_write_5m, reasoning]: [u64; 6]) -> Self {
-        Self::from_buckets(&CallTokenBuckets { cache_write_1h, output, input, cache_read, cache_write_5m, reasoning })
+    fn from(counts: [u64; 6]) -> Self {
+        let counts = counts.map(|count| count.min((1 << (LOW_BITS + HIGH_BITS)) - 1));
+        let high: u64 = counts.iter().fold(0, |high, count| (high << HIGH_BITS) | (count >> LOW_BITS));
+        Self { low: counts.map(|count| count as u32), high: high.to_le_bytes() }
     }
 }
 
-/// An amount in 1e-18 USD as two halves, because the alignment of an `i128` would enlarge all types that contain it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// An amount in 1e-18 USD as bytes, because the alignment of an `i128` would enlarge all types that contain it.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(from = "i128", into = "i128")]
-pub(super) struct PackedAttoUsd {
-    high: i64,
-    low: u64,
-}
+pub(super) struct PackedAttoUsd([u8; 16]);
 
 impl PackedAttoUsd {
-    pub(super) fn new(amount: i128) -> Self {
-        Self { high: (amount >> 64) as i64, low: amount as u64 }
-    }
-
     pub(super) fn amount(self) -> i128 {
-        (i128::from(self.high) << 64) | i128::from(self.low)
+        i128::from_le_bytes(self.0)
     }
 }
 
@@ -93,6 +73,6 @@ impl From<PackedAttoUsd> for i128 {
 
 impl From<i128> for PackedAttoUsd {
     fn from(amount: i128) -> Self {
-        Self::new(amount)
+        Self(amount.to_le_bytes())
     }
 }

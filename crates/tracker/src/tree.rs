@@ -2,12 +2,13 @@
 //! run above it. Spans are exported when they end, so a sub-agent arrives before its parent: an agent with an unseen
 //! parent may be a run's root, or a sub-agent of a root that is still to come.
 //! The tree depends only on the set of spans; building it takes linear time; cycles of parents are cut at their
-//! smallest place. `resolve` builds runs; `orphans` decides which agents with an unseen parent are roots.
+//! smallest place. `resolve` builds runs; `evaluation` decides when a run whose root has an unseen parent is over.
 
 use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use super::group::{ItemGroup, SpanNode};
-use super::orphans::{self, RootAndOrphan};
+use super::observation::{earlier, first_nonzero, flag, mark};
+use super::run::{RunItem, all_items};
 
 #[derive(Clone, Copy, Default)]
 pub(super) struct SpanAncestors {
@@ -21,7 +22,6 @@ pub(super) struct SpanAncestors {
     pub(super) orphan: u64,
 }
 
-/// All places of a group.
 pub(super) struct SpanTree {
     ancestors: HashMap<u64, SpanAncestors>,
     named_run_of_root: HashMap<u64, u32>,
@@ -37,11 +37,7 @@ impl SpanTree {
         let (unrooted, cuts) = (HashSet::new(), HashSet::new());
         let mut tree = Self { ancestors, named_run_of_root: HashMap::new(), unrooted, cuts };
         tree.climb_all(group);
-        let root_and_orphan = |place| {
-            let SpanAncestors { root, orphan, .. } = tree.ancestors(place);
-            RootAndOrphan { root, orphan }
-        };
-        tree.unrooted = orphans::find_unrooted_agents(group, root_and_orphan);
+        tree.unrooted = find_unrooted_agents(group, &tree);
         if !tree.unrooted.is_empty() {
             tree.ancestors.clear();
             tree.climb_all(group);
@@ -75,17 +71,15 @@ impl SpanTree {
     fn climb_all(&mut self, group: &ItemGroup) {
         let mut path = Vec::new();
         for place in group.nodes.keys() {
-            if !self.climb(group, place, &mut path) {
-                self.cuts = cycle_cuts(group);
-                self.climb(group, place, &mut path);
-            }
+            while !self.climb(group, place, &mut path) {}
         }
     }
 
-    /// Finds the ancestors of a place and of all places above it. Returns false if these are a cycle without a cut.
+    /// Finds the ancestors of a place and of all places above it. Returns false if it had to cut a cycle of parents.
     fn climb<'g>(&mut self, group: &'g ItemGroup, place: u64, path: &mut Vec<(u64, &'g SpanNode)>) -> bool {
         path.clear();
-        let mut current = place;
+        // a place on the way up; it is left behind at ever longer distances until a cycle leads back to it
+        let (mut current, mut visited) = (place, place);
         let mut above = loop {
             if let Some(known) = self.ancestors.get(&current) {
                 break *known;
@@ -98,10 +92,15 @@ impl SpanTree {
             if node.parent == 0 || self.cuts.contains(&current) {
                 break SpanAncestors::default();
             }
-            if path.len() > group.nodes.len() {
-                return false;
+            if path.len().is_power_of_two() {
+                visited = current;
             }
             current = node.parent;
+            if current == visited {
+                let first = path.iter().rposition(|(place, _)| *place == visited).unwrap_or(0);
+                self.cuts.extend(path.iter().skip(first).map(|(place, _)| *place).min());
+                return false;
+            }
         };
         for (place, node) in path.drain(..).rev() {
             let orphan = above.orphan;
@@ -124,23 +123,81 @@ impl SpanTree {
     }
 }
 
-/// The smallest place of each cycle of parents.
-fn cycle_cuts(group: &ItemGroup) -> HashSet<u64> {
-    let (mut visited, mut cuts) = (HashSet::with_capacity(group.nodes.len()), HashSet::new());
-    for place in group.nodes.keys() {
-        let (mut path, mut index_on_path) = (Vec::new(), HashMap::new());
-        let mut current = place;
-        while current != 0 && !visited.contains(&current) {
-            if let Some(&cycle_start) = index_on_path.get(&current) {
-                cuts.extend(path.iter().skip(cycle_start).min().copied());
-                break;
-            }
-            let Some(node) = group.nodes.get(current) else { break };
-            index_on_path.insert(current, path.len());
-            path.push(current);
-            current = node.parent;
+/// An agent invocation with an unseen parent.
+struct OrphanAgent {
+    place: u64,
+    start: u64,
+    end: u64,
+}
+
+#[derive(Default)]
+struct TraceOrphans {
+    agents: Vec<OrphanAgent>,
+    /// From the start of the first item below an unseen parent to the end of the last.
+    start: u64,
+    end: u64,
+    has_rooted_agent: bool,
+    /// The session and run that its agents name; 0 = none.
+    session: u32,
+    run: u32,
+    /// The agents name more than one session or run.
+    has_other_names: bool,
+}
+
+/// Agent invocations with an unseen parent ("orphans") that are not roots of a run, because other items of their trace
+/// lie outside of them: their places. A sub-agent's span ends before that of the agent which started it, so it arrives
+/// first. `tree` takes every agent without one above it for a root. At most one orphan of a trace is its root: the one
+/// that spans all the others in time, if no agent of the trace has all its parents. Agents that name different sessions
+/// or runs are left alone. Items that share the orphan's parent lie outside of it, whatever the clocks say. Linear.
+fn find_unrooted_agents(group: &ItemGroup, tree: &SpanTree) -> HashSet<u64> {
+    let mut traces: HashMap<u32, TraceOrphans> = HashMap::new();
+    for mark in group.marks.values().filter(|mark| mark.kind == mark::AGENT && mark.position.is_own_span) {
+        let place = mark.position.node;
+        let SpanAncestors { root, orphan, .. } = tree.ancestors(place);
+        if root != place {
+            continue;
         }
-        visited.extend(path);
+        let trace = traces.entry(mark.position.trace).or_default();
+        trace.add_names(mark.session, mark.run);
+        if orphan == 0 || mark.flags & flag::IS_TURN != 0 {
+            trace.has_rooted_agent = true;
+        } else {
+            trace.agents.push(OrphanAgent { place, start: mark.start, end: mark.end });
+        }
     }
-    cuts
+    traces.retain(|_, trace| !trace.agents.is_empty() && !trace.has_other_names);
+    if traces.is_empty() {
+        return HashSet::new();
+    }
+    let parent = |place: u64| group.nodes.get(place).map_or(0, |node| node.parent);
+    // for each unseen parent: one place below it, and whether there are others
+    let mut below: HashMap<u64, (u64, bool)> = HashMap::new();
+    for RunItem { position, start, end, .. } in all_items(group) {
+        let orphan = if position.is_own_span { tree.ancestors(position.node).orphan } else { 0 };
+        if let Some(trace) = traces.get_mut(&position.trace).filter(|_| orphan != 0) {
+            trace.start = earlier(trace.start, start);
+            trace.end = trace.end.max(end);
+            let (first, has_others) = below.entry(parent(orphan)).or_insert((orphan, false));
+            *has_others |= *first != orphan;
+        }
+    }
+    let has_siblings = |place: u64| below.get(&parent(place)).is_some_and(|(_, has_others)| *has_others);
+    traces.values().flat_map(|trace| trace.unrooted_agents(has_siblings)).collect()
+}
+
+impl TraceOrphans {
+    fn add_names(&mut self, session: u32, run: u32) {
+        let differ = |known: u32, new: u32| known != 0 && new != 0 && known != new;
+        self.has_other_names |= differ(self.session, session) || differ(self.run, run);
+        (self.session, self.run) = (first_nonzero(self.session, session), first_nonzero(self.run, run));
+    }
+
+    /// `has_siblings` says whether there are other places below the unseen parent of a place.
+    fn unrooted_agents(&self, has_siblings: impl Fn(u64) -> bool) -> impl Iterator<Item = u64> + '_ {
+        let spans_all =
+            |agent: &&OrphanAgent| agent.start <= self.start && agent.end >= self.end && !has_siblings(agent.place);
+        let candidates = self.agents.iter().filter(|agent| !self.has_rooted_agent && spans_all(agent));
+        let root = candidates.map(|agent| agent.place).min();
+        self.agents.iter().map(|agent| agent.place).filter(move |place| Some(*place) != root)
+    }
 }

@@ -8,10 +8,10 @@ use runs::{
 };
 
 use super::group::{AttributionTags, ItemGroup};
-use super::observation::span_id_of_place;
+use super::observation::first_nonzero;
 use super::resolve::ResolvedRuns;
-use super::run::{Run, first_nonzero};
-use super::run_calls::trace_id;
+use super::run::Run;
+use super::run_calls::{RunCall, span_id, trace_id};
 
 pub(super) struct ViewBuilder<'a> {
     pub(super) ids: &'a dyn IdPolicy,
@@ -24,9 +24,6 @@ impl ViewBuilder<'_> {
         let group = self.resolved.group;
         let account = &group.account;
         let AttributionTags { template, incident, commit, issue, service, .. } = run.tags;
-        let place = run.roots.iter().min().copied().filter(|place| *place != 0);
-        let root =
-            place.zip(trace_id(group, run.trace)).map_or([0; 8], |(place, trace)| span_id_of_place(trace, place));
         RunView {
             owner: group.owner.clone(),
             account: account.to_string(),
@@ -36,7 +33,7 @@ impl ViewBuilder<'_> {
                 .filter(|continued| !continued.is_empty())
                 .map(|continued| self.ids.shown_id(account, continued).into_owned()),
             trace: group.key_text(run.trace).to_owned(),
-            root,
+            root: span_id(trace_id(group.key_text(run.trace)), run.roots.first().copied().unwrap_or(0)),
             tenant: self.shown_id(run.tags.tenant),
             feature: self.shown_label(run.tags.feature),
             user: self.user(run.tags.user),
@@ -59,7 +56,11 @@ impl ViewBuilder<'_> {
 
     /// The view with the run's calls, at most the first `max_steps`.
     pub(super) fn detail(&self, run: &Run, view: RunView, max_steps: usize) -> RunDetail {
-        let steps = run.calls.iter().take(max_steps).map(|call| self.step(call.to_step(self.resolved.group))).collect();
+        let step = |call: &RunCall| {
+            let step = call.to_step(self.resolved.group);
+            RunStep { name: self.shown_text(&step.name), ..step }
+        };
+        let steps = run.calls.iter().take(max_steps).map(step).collect();
         let ItemGroup { first_received, received, .. } = *self.resolved.group;
         let step_count = run.calls.len() as u64;
         RunDetail { view, steps: Some(steps), step_count, first_heard: first_received, heard: received }
@@ -138,10 +139,6 @@ impl ViewBuilder<'_> {
             shown.other_tenants.entry(tenant).or_default().add(other);
         }
         shown
-    }
-
-    fn step(&self, step: RunStep) -> RunStep {
-        RunStep { name: self.shown_text(&step.name), ..step }
     }
 
     fn peaks(&self, peaks: &RunPeaks) -> RunPeaks {

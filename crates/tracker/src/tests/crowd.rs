@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::support::*;
-use crate::aggregation_context::AggregationContext;
 use crate::alerts::{AlertEvaluator, AlertThresholds, RuleContext};
 use crate::evaluation::GroupEvaluation;
+use crate::run_calls::AggregationContext;
 use crate::timeline::tests::steps;
 use crate::{RunTracker, Settings};
 use genai::testing::request;
@@ -208,7 +208,7 @@ fn a_batch_comes_while_somebody_looks() {
             state.advance_clock(NOW.plus(Duration::from_secs(after)));
             let eyes = state.evaluation_inputs(AggregationContext::default(), &line.runs.ids);
             let (id, group) = state.next_due_group().unwrap();
-            (id, GroupEvaluation::evaluate(&group, &eyes))
+            (id, GroupEvaluation::evaluate(&group, &eyes, false))
         };
         let mut call = span(1, 1 + added, "chat");
         call["parent"] = json!(1);

@@ -7,6 +7,7 @@ mod crowd;
 mod ends;
 mod extras;
 mod fleet;
+mod former;
 mod golden;
 mod life;
 mod money;

@@ -2,7 +2,6 @@
 //! time. A trace may hold thousands of runs, and thousands of items that name no run; comparing each item with each run
 //! would take quadratic time, so a search takes logarithmic time. `resolve` uses it.
 
-/// See the module documentation.
 pub(super) struct Timeline {
     /// Start and number of each run, by rank.
     runs: Vec<(u64, usize)>,
