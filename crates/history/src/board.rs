@@ -147,8 +147,8 @@ impl RunBoard {
         found
     }
 
-    /// Deletes the ended runs that `is_wanted` chooses, and never takes those of them that the trackers still have;
-    /// returns how many.
+    /// Deletes the runs that `is_wanted` chooses from the file, and refuses those that the trackers still have, live ones
+    /// too; returns how many they are together.
     ///
     /// # Errors
     /// The file is not open, or can't be read or written.
@@ -192,7 +192,7 @@ impl RunBoard {
         if accounts.len() > 1 { Err(accounts) } else { Ok(accounts.pop()) }
     }
 
-    /// A session after those that it continues, the first one first, each with the sum of its runs.
+    /// The chain of sessions that ends with this one, oldest first, each with the sum of its runs.
     pub fn story(&self, account: &str, session: &str, from: u64) -> Vec<(String, UsageSum)> {
         let mut continued: HashMap<String, String> = HashMap::default();
         self.visit_runs(from, &mut |run| {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use runs::OTHER;
 use runs::fair_eviction::split_fairly;
 
+pub const DAY: u64 = 24 * 3_600_000_000_000;
 /// How long runs are kept with their calls, and failures, ns.
 pub const RETENTION: u64 = 48 * 3_600_000_000_000;
 

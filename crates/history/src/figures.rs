@@ -7,11 +7,11 @@
 use std::cmp::Reverse;
 
 use super::board::RunBoard;
+use super::failures::DAY;
 use super::name_sums::{NameCounts, NameSums};
 use super::usage::CallsWithoutUsage;
 use runs::{FirstRuns, LargestFirst, RunRecord, RunView, ToolTotals, UNATTRIBUTED, UsageSum};
 
-pub const DAY: u64 = 24 * 3_600_000_000_000;
 /// Steps of a sparkline, the series of values through a window.
 const SPARKLINE_STEPS: usize = 24;
 /// Names in a table; the others are added up as `other`.

@@ -29,9 +29,9 @@ pub use board::{RunBoard, RunFilter, SharedHistoryStore};
 pub use client_recorder::ClientRecorder;
 pub use clients::ClientTable;
 pub use failure_recorder::FailedSpanRecorder;
-pub use failures::{FailedSpans, FailureCount, FailureKey, FailureSample, GROUPINGS, RETENTION};
+pub use failures::{DAY, FailedSpans, FailureCount, FailureKey, FailureSample, GROUPINGS, RETENTION};
 pub use figures::{
-    ChangeFigures, ChangeName, CostShare, DAY, FigureBuilder, RunAverages, TimeWindow, WindowFigures, WindowMetric,
+    ChangeFigures, ChangeName, CostShare, FigureBuilder, RunAverages, TimeWindow, WindowFigures, WindowMetric,
     compute_changes,
 };
 pub use json::{changes_json, figures_json, run_json};

@@ -11,8 +11,8 @@ use kernel::terminal::{format_count, is_unsafe};
 use serde_json::{Map, Value, json};
 
 use super::board::RunBoard;
-use super::failures::{FailedSpans, FailureKey, FailureSample, GROUPINGS, RETENTION};
-use super::figures::{DAY, FigureBuilder, TimeWindow, WindowFigures};
+use super::failures::{DAY, FailedSpans, FailureKey, FailureSample, GROUPINGS, RETENTION};
+use super::figures::{FigureBuilder, TimeWindow, WindowFigures};
 use super::json::sums_json;
 use super::usage::CallsWithoutUsage;
 use runs::json::{SCHEMA, time};

@@ -12,8 +12,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Statement, params};
 
-use super::failures::{FailureCount, FailureKey, FailureSample, GROUPINGS, MAX_SAMPLES, RETENTION};
-use super::figures::DAY;
+use super::failures::{DAY, FailureCount, FailureKey, FailureSample, GROUPINGS, MAX_SAMPLES, RETENTION};
 use super::former_file;
 use super::seal::SampleSealer;
 use kernel::hex;
@@ -434,7 +433,7 @@ impl<'c> EarlierParts<'c> {
     }
 
     /// The whole run, if the file has an earlier part of it. A group that began before the last item of that part came
-    /// has it itself.
+    /// contains it.
     fn join(&mut self, run: &RunRow) -> Result<Option<StoredRun>, rusqlite::Error> {
         if run.first_heard == 0 {
             return Ok(None);

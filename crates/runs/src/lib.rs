@@ -9,6 +9,7 @@ pub mod amounts;
 mod board;
 pub mod fair_eviction;
 pub mod json;
+mod key;
 mod record;
 mod sums;
 mod totals;
@@ -20,17 +21,15 @@ pub mod testing;
 mod tests;
 
 pub use alert_rule::{AlertRule, AlertSeverity, AlertUnit};
-pub use board::{
-    Alert, BudgetState, EndedRuns, MeasureAggregate, OutcomeError, OutcomeStore, OutcomeVerdict, RunBudget, RunOutcome,
-    RunSource,
-};
-pub use record::{FirstRuns, LargestFirst, RunRecord, decode_run, digest, encode_run, run_key};
+pub use board::{Alert, BudgetState, EndedRuns, MeasureAggregate, OutcomeError, OutcomeStore, RunBudget, RunSource};
+pub use key::{digest, run_key};
+pub use record::{FirstRuns, LargestFirst, RunRecord, decode_run, encode_run};
 pub use sums::{InvestigationStats, RunSums, UsageSum};
 pub use totals::{
     CountsByNames, ModelTotals, OTHER, RunTotals, ToolTotals, UNATTRIBUTED, UNKNOWN, combine_buckets,
     total_input_tokens,
 };
 pub use view::{
-    CallStreak, EvaluationScore, MAX_KEPT_STEPS, RunDetail, RunJudgement, RunOwner, RunPeaks, RunState, RunStep,
-    RunView, SessionView, StepKind,
+    CallStreak, EvaluationScore, MAX_KEPT_STEPS, OutcomeVerdict, RunDetail, RunJudgement, RunOutcome, RunOwner,
+    RunPeaks, RunState, RunStep, RunView, SessionView, StepKind,
 };

@@ -8,21 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use kernel::sha256::Sha256;
-
 use super::totals::{ModelTotals, ToolTotals};
 use super::view::{RunJudgement, RunPeaks, RunState, RunView};
-
-/// The first 64 bits of the SHA-256 of a list of parts; never 0.
-pub fn digest(parts: &[&str]) -> u64 {
-    let hash = Sha256::digest_list(parts);
-    hash.first_chunk::<8>().map_or(1, |bytes| u64::from_le_bytes(*bytes)).max(1)
-}
-
-/// Identifies the run of an account in all stores and outcomes: a [`digest`]. `run` is the run's id as shown.
-pub fn run_key(account: &str, run: &str) -> u64 {
-    digest(&["outcome", account, run])
-}
 
 /// The stored form of a view taken at `now`, without maxima and judgement. Later times are those of a clock that is
 /// ahead; without a plausible time, the last event is now.

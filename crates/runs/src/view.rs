@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::board::RunOutcome;
-use super::record::run_key;
+use super::key::run_key;
 use super::totals::RunTotals;
 
 kernel::word_enum! {
@@ -115,6 +114,47 @@ pub struct EvaluationScore {
 
 // Values are never NaN.
 impl Eq for EvaluationScore {}
+
+/// Verdict of a human on a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OutcomeVerdict {
+    /// The human confirmed the agent's result.
+    Confirmed,
+    /// A human decided otherwise.
+    Overridden,
+}
+
+impl OutcomeVerdict {
+    /// The verdict as written in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Overridden => "overridden",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        match word.to_ascii_lowercase().as_str() {
+            "confirmed" | "confirm" => Some(Self::Confirmed),
+            "overridden" | "override" | "overriden" => Some(Self::Overridden),
+            _ => None,
+        }
+    }
+}
+
+/// The result of a run as a human judges it.
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RunOutcome {
+    /// Confirmed or overridden.
+    pub verdict: OutcomeVerdict,
+    /// The agent's confidence, 0 to 1.
+    pub confidence: Option<f64>,
+    /// Seconds until the matter was resolved.
+    pub resolution_seconds: Option<f64>,
+}
+
+// Values are never NaN.
+impl Eq for RunOutcome {}
 
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunJudgement {

@@ -13,8 +13,7 @@ use kernel::bounded_map::{AccountHash, BoundedMap};
 use otlp::{NodeId, Payload, Signal, TextField};
 
 use super::group::{ItemGroup, LifecycleMark};
-use super::observation::{flag, mark};
-use super::observe::is_observed;
+use super::observation::{flag, is_observed, mark};
 use super::run::{ItemRecord, Run, RunIdentity, RunItem};
 
 /// Items may lie this far outside of the span that encloses them, ns.
@@ -98,7 +97,7 @@ impl EarlyEnd {
 }
 
 const MAX_EARLY_ENDS: usize = 4096;
-/// Longest operation of an early end, bytes.
+/// An end whose operation is longer is not kept, bytes.
 const MAX_OPERATION_BYTES: usize = 256;
 
 /// The latest ends of traces that have no items yet; the account with most loses its oldest.
@@ -106,7 +105,7 @@ const MAX_OPERATION_BYTES: usize = 256;
 pub(super) struct EarlyEnds(Mutex<BoundedMap<(AccountHash, [u8; 16]), EarlyEnd, MAX_EARLY_ENDS>>);
 
 impl EarlyEnds {
-    /// Keeps those ends of a batch whose traces nobody knows, and returns those that came before the batch's items.
+    /// Keeps those ends of a batch whose traces the tracker does not know, and returns those that came before the batch's items.
     pub(super) fn exchange(
         &self,
         account: &str,
@@ -128,7 +127,7 @@ impl EarlyEnds {
         let account = AccountHash::from(account);
         let mut early = self.0.lock();
         for end in new {
-            // of several entries of a trace the root counts
+            // a root replaces an entry span, an entry span never a root
             let is_root_known = early.get(&(account, end.trace)).is_some_and(|known| known.mark == mark::ROOT);
             if !is_root_known {
                 early.insert_for(account, (account, end.trace), end, 1);

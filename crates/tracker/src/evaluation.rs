@@ -66,7 +66,7 @@ pub(super) enum EvaluationFinding {
         run: u64,
         record: KeyedRecord,
     },
-    /// A session is over, and its runs need these records too; otherwise it exceeds its feature's bounds.
+    /// `ended_runs`: the records of its runs if the session is over; `None` if it only exceeds its feature's bounds.
     Session { view: Box<SessionView>, record: KeyedRecord, ended_runs: Option<Vec<KeyedRecord>> },
 }
 

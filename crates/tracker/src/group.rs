@@ -88,7 +88,7 @@ impl ItemGroup {
     }
 
     /// The session that this session continues; "" = none.
-    pub(super) fn continued_by(&self, session: u32) -> &str {
+    pub(super) fn predecessor_of(&self, session: u32) -> &str {
         let found = self.continued.iter().find(|(known, _)| *known == session);
         found.map_or("", |(_, continued)| continued)
     }

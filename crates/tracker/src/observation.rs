@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt as _};
 
-use genai::CallTokenBuckets;
+use genai::{CallTokenBuckets, ItemFacts};
 use runs::RunJudgement;
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +75,11 @@ pub(super) mod key_kind {
     pub(crate) const TRACE: u8 = 2;
     /// A run that the dialect names, within its session.
     pub(crate) const RUN: u8 = 3;
+}
+
+/// Agents' items are observed, and items that carry a change of an earlier charge.
+pub(super) fn is_observed(item: &ItemFacts) -> bool {
+    item.agent || item.cost.as_ref().is_some_and(|cost| !cost.corrected.is_empty())
 }
 
 #[derive(Default, Serialize, Deserialize)]

@@ -22,7 +22,7 @@ use super::ends::{EarlyEnd, EndSpan};
 use super::finish_reason::has_word;
 use super::observation::{
     Attribution, BatchObservation, ObservedItem, ObservedKey, ObservedMeasure, ObservedModelCall, ObservedOutcome,
-    ObservedToolCall, flag, key_kind, mark, price_quality, span_place, trouble,
+    ObservedToolCall, flag, is_observed, key_kind, mark, price_quality, span_place, trouble,
 };
 use super::{args, finish_reason};
 
@@ -57,11 +57,6 @@ pub(super) struct ObservationContext<'a> {
     pub(super) early_ends: &'a [EarlyEnd],
     /// Traces that the tracker knows.
     pub(super) known_traces: &'a HashSet<[u8; 16]>,
-}
-
-/// Agents' items are observed, and items that carry a change of an earlier charge.
-pub(super) fn is_observed(item: &ItemFacts) -> bool {
-    item.agent || item.cost.as_ref().is_some_and(|cost| !cost.corrected.is_empty())
 }
 
 pub(super) fn has_measures(payload: &Payload, settings: &Settings) -> bool {

@@ -16,10 +16,9 @@ use super::continuations::SessionNews;
 use super::group::{ItemGroup, LifecycleMark, TracePosition};
 use super::metrics::usd;
 use super::observation::{
-    BatchObservation, ObservedItem, ObservedKey, first_nonzero, flag, key_kind, mark, numbered, session_of_trace,
-    trouble,
+    BatchObservation, ObservedItem, ObservedKey, first_nonzero, flag, is_observed, key_kind, mark, numbered,
+    session_of_trace, trouble,
 };
-use super::observe::is_observed;
 use super::resolve::ResolvedRuns;
 use super::run::Run;
 use super::run_calls::AggregationContext;
@@ -197,9 +196,9 @@ pub(super) fn continued_sessions(
     let continued = |((number, key), id): ((u32, &ObservedKey), &KeyId)| {
         let known = || {
             let (group, number) = store.find_key(id)?;
-            Some(store.get(group)?.continued_by(number)).filter(|continued| !continued.is_empty())
+            Some(store.get(group)?.predecessor_of(number)).filter(|continued| !continued.is_empty())
         };
-        Some((number, news.continued_by(&key.text).or_else(known)?.to_owned()))
+        Some((number, news.predecessor_of(&key.text).or_else(known)?.to_owned()))
     };
     let keys = (1..).zip(&observation.keys).zip(ids);
     keys.filter(|((_, key), _)| key.kind == key_kind::SESSION).filter_map(continued).collect()

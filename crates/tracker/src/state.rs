@@ -103,7 +103,7 @@ impl TrackerState {
         applied
     }
 
-    /// Applies what a committed batch tells about sessions, after its observation.
+    /// Applies what a committed batch reports about sessions, after its observation.
     pub(super) fn apply_sessions(&mut self, news: &SessionNews) {
         self.continuations.apply(news);
         self.store.set_continued(news);

@@ -29,7 +29,7 @@ impl ViewBuilder<'_> {
             account: account.to_string(),
             run: self.ids.shown_id(account, &run.id_text).into_owned(),
             session: self.ids.shown_id(account, &run.session).into_owned(),
-            continues: Some(group.continued_by(run.session_key))
+            continues: Some(group.predecessor_of(run.session_key))
                 .filter(|continued| !continued.is_empty())
                 .map(|continued| self.ids.shown_id(account, continued).into_owned()),
             trace: group.key_text(run.trace).to_owned(),

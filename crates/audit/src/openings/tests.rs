@@ -325,8 +325,8 @@ async fn a_request_for_another_vault_is_reported() {
     assert_said(&told[..1], "2 signed requests for the vault memory, not for s3://copy");
 }
 
-/// Of runs at the same moment, with one request or several, one records its opening and may open; the chain has that
-/// line alone, and the next opening follows it.
+/// Of runs that read the ledger before any recorded its opening, with one request or several, one records it and may
+/// open; the chain has that line alone, and the next opening follows it.
 #[tokio::test]
 async fn concurrent_runs_record_one_opening() {
     let (site, openers) = site_and_openers().await;
@@ -337,18 +337,20 @@ async fn concurrent_runs_record_one_opening() {
         let folder = tempfile::tempdir().expect("scratch");
         let location =
             VaultLocation { store: folder.path().to_string_lossy().into_owned(), ..VaultLocation::default() };
-        let record = async |nonce: u8, seconds: u64| {
-            let place = WritableVault::from_location(&location, None).expect("a folder");
-            let mut ledger = Ledger::read(&place, &openers.chain, &[], "default", "openings").await?;
+        let place = WritableVault::from_location(&location, None).expect("a folder");
+        let read = async || Ledger::read(&place, &openers.chain, &[], "default", "openings").await.expect("a ledger");
+        let record = async |mut ledger: Ledger<'_>, nonce: u8, seconds: u64| {
             let file = openers.signed(&openers.request(&site, nonce));
             let now = site.clock.now().plus(Duration::from_secs(seconds));
             record_opening(&mut ledger, &file, &openers.keys(), STORE, &auditors, now).await
         };
         let (requests, clocks) = (1 + round % 3, 1 + round / 3 % 2);
-        let runs = (0..6_u8).map(|run| record(run % requests, u64::from(run % clocks) * gap));
+        let ledgers = futures_util::future::join_all((0..6).map(|_| read())).await;
+        let runs =
+            (0..6_u8).zip(ledgers).map(|(run, ledger)| record(ledger, run % requests, u64::from(run % clocks) * gap));
         let recorded = futures_util::future::join_all(runs).await.iter().filter(|run| run.is_ok()).count();
         assert_eq!(recorded, 1, "{requests} requests");
-        record(9, gap + 1).await.expect("the next one");
+        record(read().await, 9, gap + 1).await.expect("the next one");
         let rows = openers.lines_in(&Vault::from_location(&location).expect("a folder")).await;
         assert_eq!(rows.len(), 2);
     }
