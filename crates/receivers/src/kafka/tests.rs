@@ -587,6 +587,7 @@ fn an_outage_is_shown() {
         machine.until("all is known", || committed(&broker) == 8 && process.counts(&reachable(1)) && has_lag()).await;
         broker.set_away(true);
         machine.until("the outage", || process.counts(&reachable(0))).await;
+        assert!(!has_lag(), "while it is still a member: {}", process.meter.render());
         machine.clock.sleep(Duration::from_secs(200)).await;
         assert!(!has_lag() && age() > 180.0, "{}", process.meter.render());
         broker.set_away(false);
