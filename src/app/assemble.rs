@@ -87,6 +87,7 @@ pub fn build_blueprint_with_keys(
     let shutdown = valid.limits.shutdown.0;
     let (memory_limit, request_memory) = determine_memory_limits(&mut valid);
     let settings = GatewaySettings {
+        shutdown_delay: valid.limits.shutdown_delay.0,
         drain_requests: shutdown,
         drain_outlets: shutdown,
         memory: memory_limit,

@@ -40,6 +40,8 @@ kernel::with_defaults! {
         pub worker_queue: usize = 4096,
         /// The least time between two checkpoints.
         pub checkpoint_interval: Duration = Duration::from_secs(10),
+        /// How long an end still accepts requests after readiness failed, unless a reload ends the round.
+        pub shutdown_delay: Duration = Duration::ZERO,
         /// How long a shutdown waits for open requests.
         pub drain_requests: Duration = Duration::from_secs(10),
         /// How long a shutdown waits for exporters and background tasks.

@@ -106,7 +106,7 @@ impl ConfiguredKey {
     /// The fault of the source that shows without calling anyone.
     pub fn find_source_problem(&self) -> Option<String> {
         match self.source() {
-            KeySource::Value(_) => None,
+            KeySource::Value(_) | KeySource::Unknown => None,
             KeySource::Service(KeyService::Command(command)) => {
                 key_command::check_command(command).err().map(|why| why.to_string())
             }
@@ -188,6 +188,7 @@ async fn open<T>(
     }
     let (text, place) = match key.source() {
         KeySource::Value(text) => (text.clone(), String::new()),
+        KeySource::Unknown => return Err(StartError::config("the key is on another machine")),
         KeySource::Service(KeyService::Kms(file)) => {
             let decrypted = decrypt(file).await?;
             kms_key_id = decrypted.kms_key_id;

@@ -40,6 +40,9 @@ kernel::with_defaults! {
         pub admission_wait: TimeSpan = TimeSpan::seconds(2),
         /// How long a shutdown waits for open requests, and after that for exporters.
         pub shutdown: TimeSpan = TimeSpan::seconds(10),
+        /// How long a gateway that was told to end still accepts requests while `/readyz` already fails, so that load
+        /// balancers can take it out of service first. A reload does not wait. Default: 0 s.
+        pub shutdown_delay: TimeSpan = TimeSpan::seconds(0),
         /// Largest span, log record or data point, as sent; larger ones are refused one by one (`partial_success`).
         pub max_item_size: ByteSize = ByteSize::mib(32),
         /// Rate limit of each account. Default: no limit.

@@ -241,6 +241,8 @@ fn find_third_parties(file: &ConfigFile, exporters: &[ConfiguredComponent<Export
     (file.exporters.iter())
         .filter(|section| match known_trust(&section.id) {
             Some(trust) => trust == Trust::ThirdParty,
+            // Its settings may be unusable only because values are on another machine.
+            None if section.body.has_unknown() => false,
             None => ExporterKind::parse(&section.id.kind).is_some() && !says_internal(section),
         })
         .map(|section| section.id.clone())
@@ -310,7 +312,7 @@ impl SettingsChecker<'_> {
                     None
                 }
             },
-            KeySource::Service(_) => Some(LazyKey::new(source)),
+            KeySource::Service(_) | KeySource::Unknown => Some(LazyKey::new(source)),
         });
         if config.epoch < FIRST_EPOCH {
             problems.push(FieldProblem::new("epoch", "must be a number from 1 to 255"));

@@ -53,6 +53,9 @@ impl RunningGateway {
             tracing::info!("shutting down");
         }
         self.deps.health.set(GATEWAY, Some(Reason::ShuttingDown.text()));
+        if !self.deps.health.has_next_round() {
+            self.accept_for_delay().await;
+        }
         let is_failed = self.engine.sequencer.watch_failure().borrow().is_some();
         let grace = |configured: Duration| if is_failed { Duration::ZERO } else { configured };
         let (request_grace, outlet_grace) = (grace(self.settings.drain_requests), grace(self.settings.drain_outlets));
@@ -81,6 +84,21 @@ impl RunningGateway {
         drop(self);
         tasks.all().wait_until_empty(FINAL_GRACE).await;
         report
+    }
+
+    /// Goes on accepting for a while, so that load balancers see that readiness fails before connections are refused.
+    /// Ends at once if the spool fails: nothing can be accepted any more.
+    async fn accept_for_delay(&self) {
+        let delay = self.settings.shutdown_delay;
+        let mut failed = self.engine.sequencer.watch_failure();
+        if delay.is_zero() || failed.borrow().is_some() {
+            return;
+        }
+        tracing::info!(seconds = delay.as_secs_f64(), "not ready any more; requests are still accepted");
+        tokio::select! {
+            () = self.deps.clock.sleep(delay) => {}
+            _ = failed.wait_for(Option::is_some) => {}
+        }
     }
 
     async fn write_last_checkpoint(&self) {

@@ -15,6 +15,7 @@ use command::output::{print_to_stderr, use_colour_on_stderr};
 use config::env::{self, ProcessLookup, SubstitutionFileError, SubstitutionLookup};
 use config::{MaskedSource, Problem, ProblemSeverity};
 use kernel::files::{describe_io_error, read_text as read_text_file};
+use kernel::hex;
 use kernel::secret::Secret;
 use kernel::sha256::Sha256;
 use kernel::terminal::format_count;
@@ -51,6 +52,13 @@ impl ConfigSnapshot {
         let named = text.split("${file:").skip(1).filter_map(|rest| rest.split_once('}'));
         let files = named.map(|(path, _)| file_digest(path)).collect();
         Self { text, files }
+    }
+
+    /// A short hash of the text, to compare replicas with each other and with the file. The files that it names are
+    /// left out: they hold secrets.
+    pub(super) fn short_hash(&self) -> String {
+        let digest = Sha256::digest(self.text.as_bytes());
+        hex::encode(digest.first_chunk::<4>().unwrap_or(&[0; 4]))
     }
 }
 
@@ -238,6 +246,10 @@ impl SubstitutionLookup for DefaultLookup<'_> {
             FileAccess::Create | FileAccess::Read => ProcessLookup.read_file(path),
             FileAccess::None => Err(SubstitutionFileError::OtherMachine),
         }
+    }
+
+    fn is_other_machine(&self) -> bool {
+        self.access == FileAccess::None
     }
 }
 

@@ -10,6 +10,8 @@ use crate::app::{start_checks, volume};
 use crate::components::SECTIONS;
 use command::error::{CommandError, ExitStatus};
 use command::output::{print_result, print_to_stderr};
+use config::file::ConfigFile;
+use config::tree::TreeNode;
 use kernel::clock::{Clock, SystemClock};
 use kernel::terminal::format_count;
 use receivers::otlp::OtlpReceiverSettings;
@@ -17,7 +19,7 @@ use receivers::otlp::OtlpReceiverSettings;
 #[derive(Args, Clone, Copy)]
 pub(super) struct ValidateArgs {
     /// Checks the file alone, without the certificates, keys and folders it names, e.g. on another machine than the
-    /// gateway's.
+    /// gateway's. Variables that are not set here are not checked either.
     #[arg(long)]
     file_only: bool,
     #[command(flatten)]
@@ -38,6 +40,9 @@ pub(super) fn validate(common: &CommonArgs, options: ValidateArgs) -> Result<Exi
     if let Some(warning) = warning {
         print_to_stderr(&format!("warning: {warning}"));
     }
+    if has_unknown_values(&loaded.typed.file) {
+        print_to_stderr("note: values of `${…}` that are not on this machine were not checked");
+    }
     start_checks::list_skipped_checks(&loaded.valid).iter().for_each(|note| print_to_stderr(&format!("note: {note}")));
     let pipelines = format_count(loaded.typed.file.pipelines.len(), "pipeline");
     let name = common.config.as_ref().map_or("the embedded default".to_owned(), ToString::to_string);
@@ -45,6 +50,13 @@ pub(super) fn validate(common: &CommonArgs, options: ValidateArgs) -> Result<Exi
         loaded.valid.processors.iter().filter_map(|placed| Some((&placed.id, placed.value.spec().profile().privacy?)));
     let profiles: String = profiles.map(|(id, profile)| format!("{id}: privacy `{profile}`\n")).collect();
     print_result(&format!("{name} is valid: {pipelines}\n{profiles}"))
+}
+
+/// Whether a `${…}` names a variable or file of another machine.
+fn has_unknown_values(file: &ConfigFile) -> bool {
+    let bodies = file.sections().into_iter().flat_map(|(_, sections)| sections).map(|section| &section.body);
+    let mut nodes = bodies.chain([&file.telemetry, &file.spool, &file.pseudonyms, &file.limits]);
+    nodes.any(TreeNode::has_unknown)
 }
 
 pub(super) fn list_components() -> Result<ExitStatus, CommandError> {

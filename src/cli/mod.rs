@@ -7,6 +7,7 @@ mod alerts;
 mod check;
 mod common;
 mod config_loading;
+mod config_state;
 mod data_dir;
 mod demo;
 mod doctor;

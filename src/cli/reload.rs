@@ -1,9 +1,10 @@
 //! [`ReloadWatcher`]: decides when a running gateway reloads its configuration (SIGHUP, a changed file, the admin
 //! port), and loads it. A configuration that has problems, or whose certificates, keys, tokens or tables can't be used,
-//! is reported and counted, and the present one runs on. A changed file, or a file named by `${file:…}`, is loaded only
-//! after two checks in a row found the same contents, because a copy may be half done. Each change is loaded once, and
-//! a change back to the running text does nothing. If the files named by a refused configuration are repaired, that
-//! configuration is loaded as soon as it is usable. `run` applies the result.
+//! is reported and counted, and the present one runs on; `config_state` shows it until the file is mended. A changed
+//! file, or a file named by `${file:…}`, is loaded only after two checks in a row found the same contents, because a
+//! copy may be half done. Each change is loaded once, and a change back to the running text does nothing. If the files
+//! named by a refused configuration are repaired, that configuration is loaded as soon as it is usable. `run` applies
+//! the result.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use super::common::CommonArgs;
 use super::config_loading::{
     ConfigMessages, ConfigSnapshot, FileAccess, LoadedConfig, load_with_messages, read_snapshot,
 };
+use super::config_state::ConfigState;
 use crate::app::build::GatewayDeps;
 use crate::app::resolve::ValidSettings;
 use crate::app::start_checks;
@@ -29,6 +31,8 @@ use telemetry::{Counter, names};
 
 /// How often a watched file is checked, unless checking takes long.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the file is read without `--watch`, only to show what it holds.
+const FOLLOW_INTERVAL: Duration = Duration::from_secs(5);
 /// Of the checks of a refused configuration, one in this many may send network requests, which may be recorded or
 /// billed.
 const NETWORK_CHECK_EVERY: u32 = 10;
@@ -47,6 +51,7 @@ pub(super) struct ReloadWatcher {
     /// Runs file access on threads, where a hanging volume blocks nothing else.
     tasks: Arc<Tasks>,
     failures: Counter,
+    state: Arc<ConfigState>,
 }
 
 impl ReloadWatcher {
@@ -57,13 +62,25 @@ impl ReloadWatcher {
     pub(super) fn new(common: CommonArgs, watch: bool, deps: &GatewayDeps) -> io::Result<Self> {
         let (sighup, reload_requested) = (signal(SignalKind::hangup())?, Arc::default());
         let (clock, failures) = (Arc::clone(&deps.clock), deps.meter.counter(&names::CONFIG_RELOAD_FAILURES, &[]));
-        let tasks = Tasks::new(&deps.meter);
-        Ok(Self { common, watch, sighup, reload_requested, last_read: None, refused: None, clock, tasks, failures })
+        let (tasks, state) = (Tasks::new(&deps.meter), Arc::new(ConfigState::new(&deps.meter)));
+        Ok(Self {
+            common,
+            watch,
+            sighup,
+            reload_requested,
+            last_read: None,
+            refused: None,
+            clock,
+            tasks,
+            failures,
+            state,
+        })
     }
 
     /// Counts a configuration that could not be run.
     pub(super) fn count_failure(&self) {
         self.failures.increment(1);
+        self.state.set_success(false);
     }
 
     /// Notified when the admin port gets a request to reload.
@@ -73,20 +90,29 @@ impl ReloadWatcher {
 
     /// Completes with the next usable configuration; `running` is the present one.
     pub(super) async fn next(&mut self, running: &ConfigSnapshot) -> LoadedConfig {
+        let last_read = self.last_read.as_ref().unwrap_or(running);
+        self.state.set_running(&running.short_hash(), &last_read.short_hash());
+        if last_read == running {
+            self.state.set_success(true);
+        }
         loop {
             let check = ChangeCheck {
                 common: self.common.clone(),
+                running: running.clone(),
                 last_read: self.last_read.as_ref().unwrap_or(running).clone(),
                 refused: self.refused.clone(),
+                watch: self.watch,
+                state: Arc::clone(&self.state),
                 clock: Arc::clone(&self.clock),
             };
-            let change = wait_for_change(check, self.watch, &self.tasks);
+            let change = wait_for_change(check, &self.tasks);
             tokio::select! {
                 _ = self.sighup.recv() => tracing::info!("SIGHUP received: reloading the configuration"),
                 () = self.reload_requested.notified() => tracing::info!("reload requested through the admin port: reloading the configuration"),
                 found = change => match found {
                     ConfigChange::Changed(snapshot) if snapshot == *running => {
                         (self.last_read, self.refused) = (Some(snapshot), None);
+                        self.state.set_success(true);
                         tracing::info!("the file matches the running configuration again: nothing to reload");
                         continue;
                     }
@@ -129,6 +155,7 @@ impl ReloadWatcher {
             (snapshot, loaded, faults)
         };
         let (snapshot, loaded, faults) = run_blocking(&*self.tasks, "reload", read).await.unwrap_or_default();
+        self.state.set_file(snapshot.as_ref().map(ConfigSnapshot::short_hash).as_deref());
         (self.last_read, self.refused) = (snapshot, None);
         if faults.is_empty() && loaded.is_some() {
             return loaded;
@@ -163,14 +190,23 @@ enum ConfigChange {
 #[derive(Clone)]
 struct ChangeCheck {
     common: CommonArgs,
+    running: ConfigSnapshot,
     last_read: ConfigSnapshot,
     refused: Option<Arc<LoadedConfig>>,
+    /// Without it, a change is only shown, and only the return to the running text is a result.
+    watch: bool,
+    state: Arc<ConfigState>,
     clock: Arc<dyn Clock>,
 }
 
 impl ChangeCheck {
     fn find_change(&self, allow_network: bool) -> Option<ConfigChange> {
-        let snapshot = read_snapshot(&self.common).ok()?;
+        let snapshot = read_snapshot(&self.common).ok();
+        self.state.set_file(snapshot.as_ref().map(ConfigSnapshot::short_hash).as_deref());
+        let snapshot = snapshot?;
+        if !self.watch && snapshot != self.running {
+            return None;
+        }
         if snapshot != self.last_read {
             return Some(ConfigChange::Changed(snapshot));
         }
@@ -183,18 +219,16 @@ impl ChangeCheck {
 }
 
 /// Completes when two checks in a row find the same change.
-async fn wait_for_change(check: ChangeCheck, watch: bool, tasks: &Tasks) -> ConfigChange {
-    if !watch {
-        return std::future::pending().await;
-    }
-    let (mut previous, mut pause, mut check_count, clock) = (None, CHECK_INTERVAL, 0, Arc::clone(&check.clock));
+async fn wait_for_change(check: ChangeCheck, tasks: &Tasks) -> ConfigChange {
+    let interval = if check.watch { CHECK_INTERVAL } else { FOLLOW_INTERVAL };
+    let (mut previous, mut pause, mut check_count, clock) = (None, interval, 0, Arc::clone(&check.clock));
     loop {
         tokio::time::sleep(pause).await;
         check_count += 1;
         let (check, began, allow_network) = (check.clone(), clock.monotonic(), check_count % NETWORK_CHECK_EVERY == 0);
         let found = run_blocking(tasks, "reload", move || check.find_change(allow_network)).await.flatten();
         // With large tables or slow volumes checks are expensive, and a configuration may stay refused for days.
-        pause = CHECK_INTERVAL.max(clock.monotonic().saturating_sub(began) * 20);
+        pause = interval.max(clock.monotonic().saturating_sub(began) * 20);
         if allow_network {
             // A hanging KMS must not delay the next check for long, because the file itself may be corrected meanwhile.
             pause = pause.min(CHECK_INTERVAL * NETWORK_CHECK_EVERY);

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -16,6 +16,8 @@ use crate::kms::CREDENTIALS;
 use crate::reload::Running;
 use crate::reload::sockets::{Clients, connect, each_once};
 use fakes::fake_kms::{FakeKms, KEY, Mood, seal};
+use kernel::secret::Secret;
+use pipeline::spool::SpoolKey;
 
 /// Two keys of the spool, and their public ids.
 const OLD: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -125,6 +127,32 @@ fn the_spools_key_rotates_under_load() {
     // Nothing needs the old key any more.
     let (code, _, said) = site.run(&["spool", "list"]);
     assert_eq!(code, Some(0), "{said}");
+}
+
+/// A key's file that is another one under the same name, as with a rotated Secret or a credential of systemd, is read
+/// with each reload: the text of the configuration does not change.
+#[test]
+fn a_rotated_file_is_read_with_a_reload() {
+    const THIRD: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
+    let site = Site::new();
+    for (version, first, second) in [("v1", OLD, NEW), ("v2", THIRD, OLD)] {
+        fs::create_dir(site.at(version)).unwrap();
+        site.file(&format!("{version}/first"), first);
+        site.file(&format!("{version}/second"), second);
+    }
+    symlink("v1", site.at("secrets")).unwrap();
+    let [first, second] = ["first", "second"].map(|name| format!("'${{file:{}/{name}}}'", site.at("secrets")));
+    let gateway = Running::start_in(&CREDENTIALS, &site.config(&[&first, &second], ""), &[]);
+    send(gateway.address("otlp http"), "r0");
+    let id = SpoolKey::from_secret(&Secret::new(THIRD.to_owned())).unwrap().id();
+    let is_used = || fs::read_to_string(site.at("data/keys-seen.json")).unwrap_or_default().contains(&id);
+    assert!(!is_used());
+    symlink("v2", site.at("next")).unwrap();
+    fs::rename(site.at("next"), site.at("secrets")).unwrap();
+    gateway.signal("HUP");
+    send(gateway.address("otlp http"), "r1");
+    assert!(is_used());
+    assert_eq!(gateway.end(), Some(0));
 }
 
 /// Without the key of data that waits, a start is refused and a reload changes nothing; both name the key. With both

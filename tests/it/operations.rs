@@ -400,6 +400,35 @@ async fn what_waits_does_not_follow_a_name() {
     assert!(said.contains("must be `host:port`, as `spool list` prints it after the `@`"), "{said}");
 }
 
+/// `validate` names an exporter that was renamed while data waits for it: nobody sends that data any more. (Regression
+/// test: only the log of the next start told it.)
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_exporter_leaves_its_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let named = |id: &str| {
+        configuration(folder.path(), &format!("{id}: {{ endpoint: 'http://127.0.0.1:{dead}', trust: internal }}"))
+    };
+    let app = run(&named("otlp_http/before"), folder.path()).await;
+    post(&app, &["first", "second"]);
+    app.shutdown().await;
+    let warned = |config: String| {
+        let (code, _, said) = tollgate(&["validate", &format!("--config={config}")]);
+        assert_eq!(code, Some(0), "{said}");
+        said.contains("2 records").then_some(said)
+    };
+    assert_eq!(warned(named("otlp_http/before")), None);
+    let said = warned(named("otlp_http/after")).expect("a warning");
+    assert!(
+        said.contains("warning: no pipeline uses it any more") && said.contains("exporters.otlp_http/before"),
+        "{said}"
+    );
+    // without the key nothing is known
+    fs::remove_file(folder.path().join("data/spool.key")).unwrap();
+    let (_, _, said) = tollgate(&["validate", &format!("--config={}", named("otlp_http/after"))]);
+    assert!(!said.contains("any more"), "{said}");
+}
+
 /// The summary counts problems that must be fixed; warnings are counted separately. (Regression test: "2 problems".)
 #[test]
 fn warnings_are_no_problems() {
@@ -431,6 +460,46 @@ fn a_file_alone_reads_no_other() {
     fs::write(&config, text.replace("https://backend.test", "https://backend.test:99999")).unwrap();
     let (code, _, said) = tollgate(&["validate", "--file-only", "--config", &config]);
     assert!(code == Some(78) && said.contains("`99999` is not a port"), "{said}");
+}
+
+/// Every file that the chart renders is accepted by `validate --file-only` without its secrets and variables, and so are
+/// a fleet's files: a value that is on another machine is judged by no check. Faults beside it are found. (Regression
+/// test: `keys` of Kafka were judged by the text of their `${file:…}`, and the edge's exporter was then a third party.)
+#[test]
+fn values_of_another_machine_are_not_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yaml");
+    let named = format!("--config={}", path.display());
+    let validate = |text: &str| {
+        fs::write(&path, text).unwrap();
+        tollgate(&["validate", "--file-only", &named])
+    };
+    let mut all = Vec::new();
+    files(&root().join("deploy/helm/tollgate/ci"), "-golden.yaml", &mut all);
+    let mut texts: Vec<String> = Vec::new();
+    for golden in &all {
+        for block in golden.text.split("  config.yaml: |\n").skip(1) {
+            let lines = block.lines().map_while(|line| line.strip_prefix("    ").or((line.is_empty()).then_some("")));
+            texts.push(lines.collect::<Vec<_>>().join("\n"));
+        }
+    }
+    assert!(texts.iter().any(|text| text.contains("kafka") && text.contains("keys:")), "a fleet's files");
+    for name in ["fleet-edge", "fleet-worker"] {
+        let text = fs::read_to_string(root().join(format!("config/examples/{name}.yaml"))).unwrap();
+        texts.push(text.replace("${env:FLEET_KEY}", "${file:/not/here}"));
+        texts.push(text);
+    }
+    for text in &texts {
+        let (code, shown, said) = validate(text);
+        assert!(code == Some(0) && shown.contains("is valid"), "{said}\n{text}");
+        assert!(said.contains("note: values of `${…}` that are not on this machine were not checked"), "{said}");
+    }
+    let edge = texts.iter().find(|text| text.contains("exporters:\n  kafka")).expect("an edge");
+    let (code, _, said) = validate(&edge.replace("brokers:", "timeout: 1ms\n    brokers:"));
+    assert!(code == Some(78) && said.contains("must be at least 1s"), "{said}");
+    let short = fs::read_to_string(root().join("config/examples/fleet-edge.yaml")).unwrap();
+    let (code, _, said) = validate(&short.replace("${env:FLEET_KEY}", "short"));
+    assert!(code == Some(78) && said.contains("must be 32 bytes, as base64 or hex"), "a value is judged: {said}");
 }
 
 /// Addresses on the command line are parsed like those of a configuration.

@@ -16,6 +16,9 @@ use super::tree::{MapKey, NodeValue, TreeNode};
 
 /// The number of errors after which reading stops.
 const MAX_ERRORS: usize = 50;
+/// The name under which a type asks for a value that may be on another machine: it then gets nothing
+/// ([`Visitor::visit_none`]) in place of the text of the `${…}`. `kernel::key_source` has the same name.
+const MAY_BE_UNKNOWN: &str = "MayBeUnknown";
 /// The number of keys that a remedy lists.
 const MAX_NAMED_FIELDS: usize = 8;
 
@@ -344,8 +347,15 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, TypeError> {
-        visitor.visit_newtype_struct(self)
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, TypeError> {
+        match self.node.is_unknown && name == MAY_BE_UNKNOWN {
+            true => visitor.visit_none(),
+            false => visitor.visit_newtype_struct(self),
+        }
     }
 
     retyped! { deserialize_bool deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_i8

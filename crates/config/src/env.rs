@@ -123,7 +123,8 @@ pub(super) fn qualify_variables(node: &mut TreeNode) {
     *text = out;
 }
 
-/// Resolves every `${…}` below `root`. Returns all problems, and the scalars that could not be resolved.
+/// Resolves every `${…}` below `root`. Returns all problems, and the positions of what could not be resolved: scalars,
+/// and lists with such an item.
 pub fn resolve_substitutions(
     root: &mut TreeNode,
     lookup: &dyn SubstitutionLookup,
@@ -140,11 +141,35 @@ pub fn resolve_substitutions(
             found = Err(Some(fault));
         }
         if let Err(fault) = found {
+            node.is_unknown = fault.is_none();
             unresolved.push(node.at);
             problems.extend(fault.map(|(what, hint)| Problem::error(Some(node.at), path, what).with_hint(hint)));
         }
     });
+    if !unresolved.is_empty() {
+        add_lists(root, &mut unresolved);
+    }
     (problems, unresolved)
+}
+
+/// Adds the positions of lists with an unresolved item: a check of the whole list has judged the item too.
+fn add_lists(node: &TreeNode, unresolved: &mut Vec<SourcePosition>) {
+    match &node.value {
+        NodeValue::Seq(items) => items.iter().for_each(|item| add_lists(item, unresolved)),
+        NodeValue::Map(entries) => {
+            for (key, child) in entries {
+                let NodeValue::Seq(items) = &child.value else {
+                    add_lists(child, unresolved);
+                    continue;
+                };
+                if items.iter().any(|item| unresolved.contains(&item.at)) {
+                    unresolved.extend([key.at, child.at]);
+                }
+                add_lists(child, unresolved);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// A scalar after substitution; `value` is `None` if nothing in it was replaced.

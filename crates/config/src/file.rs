@@ -113,7 +113,8 @@ pub struct ParsedFile<T> {
     pub content: Option<T>,
     /// The problems found so far.
     pub problems: Vec<Problem>,
-    /// Scalars whose `${…}` could not be resolved. Further problems at these positions follow from that one.
+    /// Scalars whose `${…}` could not be resolved, and lists with such an item. Further problems at these positions
+    /// follow from that one.
     pub unresolved: Vec<SourcePosition>,
 }
 

@@ -17,6 +17,8 @@ pub struct TreeNode {
     pub reference: Option<String>,
     /// Files that `${file:…}` named in this scalar.
     pub files: Vec<PathBuf>,
+    /// Whether the value is on another machine: the text is only that of the `${…}`, and no check may judge it.
+    pub is_unknown: bool,
     pub value: NodeValue,
 }
 
@@ -47,7 +49,7 @@ pub enum NodeValue {
 impl TreeNode {
     /// An empty node at `at`.
     pub fn null(at: SourcePosition) -> Self {
-        Self { at, raw: None, reference: None, files: Vec::new(), value: NodeValue::Null }
+        Self { at, raw: None, reference: None, files: Vec::new(), is_unknown: false, value: NodeValue::Null }
     }
 
     /// The entries of a map; empty for any other value.
@@ -146,6 +148,16 @@ impl TreeNode {
             _ => Vec::new(),
         };
         self.files.iter().chain(below.into_iter().flat_map(Self::named_files)).collect()
+    }
+
+    /// Whether a value in this node or below it is on another machine.
+    pub fn has_unknown(&self) -> bool {
+        let below = match &self.value {
+            NodeValue::Seq(items) => items.iter().any(Self::has_unknown),
+            NodeValue::Map(entries) => entries.iter().any(|(_, item)| item.has_unknown()),
+            _ => false,
+        };
+        self.is_unknown || below
     }
 
     /// Calls `visit` with the path and node of every string below.

@@ -147,8 +147,8 @@ impl RunBoard {
         found
     }
 
-    /// Deletes the runs that `is_wanted` chooses from the file, and refuses those that the trackers still have, live ones
-    /// too; returns how many they are together.
+    /// Deletes the runs that `is_wanted` chooses from the file, and refuses those that the trackers still have, live
+    /// ones too; returns how many they are together.
     ///
     /// # Errors
     /// The file is not open, or can't be read or written.

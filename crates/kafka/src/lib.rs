@@ -13,6 +13,7 @@ mod kept_producer;
 #[cfg(feature = "client")]
 mod krafka_client;
 mod partitions;
+mod reachability;
 mod sealed_record;
 mod settings;
 
@@ -25,6 +26,7 @@ pub use client::{
 pub use durability::{DurabilityProblem, durability_problem};
 pub use kept_producer::KeptProducer;
 pub use partitions::SessionPartitioner;
+pub use reachability::watch_brokers;
 pub use sealed_record::{
     RECORD_HEADERS, RecordContent, RecordHead, RecordId, RecordOpener, RecordSealer, UnreadableRecord, has_seal,
     inflate,

@@ -13,6 +13,7 @@ use history::{CostShare, FigureBuilder, TimeWindow, WindowFigures, WindowMetric,
 use runs::{Alert, FirstRuns, OTHER, RunView, UNATTRIBUTED, json as to_json};
 use telemetry::moved_keys::VaultSummary;
 use telemetry::names::{self, MetricDefinition};
+use telemetry::notices::find_notices;
 use telemetry::unpriced_calls::UnpricedCalls;
 use telemetry::{MetricSeries, SeriesValue};
 
@@ -68,14 +69,17 @@ pub(super) fn overview_json(pages: &AdminPages, query: &PageQuery) -> Value {
 /// Maximum number of rows of calls without a price.
 const MAX_UNPRICED_CALLS: usize = 20;
 
-/// The gateway's own state: readiness, and the fields of [`add_vault_fields`].
+/// The gateway's own state: readiness, problems (also those that leave it ready), and the fields of
+/// [`add_vault_fields`].
 pub(super) fn gateway_json(pages: &AdminPages) -> Value {
     let trouble = |(part, why): (String, &'static str)| json!({"component": part, "reason": why});
-    let troubles: Vec<Value> = pages.health.troubles().into_iter().map(trouble).collect();
+    let troubles = pages.health.troubles();
+    let is_ready = troubles.is_empty();
+    let problems: Vec<Value> = troubles.into_iter().chain(find_notices(&pages.meter)).map(trouble).collect();
     let mut gateway = json!({
         "schema": to_json::SCHEMA,
-        "ready": troubles.is_empty(),
-        "problems": troubles,
+        "ready": is_ready,
+        "problems": problems,
         "calls_without_price": unpriced_calls_json(pages),
     });
     if let Value::Object(fields) = &mut gateway {
@@ -306,6 +310,8 @@ pub(super) struct OverviewPage {
     first_chunks: Vec<CountRow>,
     unpriced_calls: Vec<CountRow>,
     troubles: Vec<(String, &'static str)>,
+    /// Problems of a gateway that is ready.
+    notices: Vec<(String, &'static str)>,
     /// The configuration lines that declare undeclared agents.
     agents_lines: Vec<String>,
     /// A few figures of the gateway itself, with their names.
@@ -389,6 +395,7 @@ impl OverviewPage {
             first_chunks: ModelFirstChunk::most_called(pages).iter().map(ModelFirstChunk::row).collect(),
             unpriced_calls: unpriced_rows(pages),
             troubles: pages.health.troubles(),
+            notices: find_notices(&pages.meter),
             agents_lines: VaultSummary::from_meter(&pages.meter).agents_lines,
             vitals: gateway_vitals(pages),
             troubles_of_calls: troubles_sentence(&figures),

@@ -580,6 +580,23 @@ async fn unpriced_calls_are_listed() {
     }
 }
 
+/// What leaves the gateway ready and needs an operator all the same is on both pages and among the JSON's problems.
+#[tokio::test]
+async fn problems_of_a_ready_gateway_are_shown() {
+    let (router, meter) = pages(made(vec![]), LINK);
+    meter.gauge(&names::CONFIG_LAST_RELOAD_SUCCESS, &[]).set(1.0);
+    meter.gauge(&names::KAFKA_REACHABLE, &[("receiver", "kafka")]).set(1.0);
+    let before = ask_json(&router, "/api/gateway").await["problems"].clone();
+    meter.gauge(&names::CONFIG_LAST_RELOAD_SUCCESS, &[]).set(0.0);
+    meter.gauge(&names::KAFKA_REACHABLE, &[("exporter", "kafka/eu")]).set(0.0);
+    let (_, html) = ask(&router, "/", HTML).await;
+    assert!(html.contains("configuration: runs an older configuration than the file"), "{html}");
+    assert!(html.contains("exporter kafka/eu: no broker of Kafka answers"), "{html}");
+    let problems = ask_json(&router, "/api/gateway").await["problems"].clone();
+    let count = |problems: &Value| problems.as_array().map_or(0, Vec::len);
+    assert_eq!(count(&problems), count(&before) + 2, "{problems}");
+}
+
 /// When streamed answers begin is shown by model, most calls first, as the bucket in which 95 of 100 lie.
 #[tokio::test]
 async fn first_chunks_are_shown() {

@@ -11,6 +11,7 @@ pub mod meter;
 mod metrics_text;
 pub mod moved_keys;
 pub mod names;
+pub mod notices;
 pub mod refusal_log;
 mod series;
 pub mod unpriced_calls;

@@ -74,6 +74,15 @@ impl Meter {
         families.entry(def.name).or_default().entry(Arc::new(labels)).or_insert_with(new_value).clone()
     }
 
+    /// Removes the series with these labels: its value is not known any more. A handle that somebody still has records
+    /// nothing that is exported.
+    pub fn remove(&self, def: &'static MetricDefinition, labels: &[(&'static str, &str)]) {
+        let labels: SeriesLabels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        if let Some(family) = self.0.families.write().get_mut(def.name) {
+            family.remove(&labels);
+        }
+    }
+
     /// The series of a metric in the order of their labels, without empty histograms. The lock is held only while the
     /// handles are copied, so that a reader of many series blocks no one.
     pub fn series(&self, def: &MetricDefinition) -> Vec<MetricSeries> {

@@ -105,7 +105,8 @@ const MAX_OPERATION_BYTES: usize = 256;
 pub(super) struct EarlyEnds(Mutex<BoundedMap<(AccountHash, [u8; 16]), EarlyEnd, MAX_EARLY_ENDS>>);
 
 impl EarlyEnds {
-    /// Keeps those ends of a batch whose traces the tracker does not know, and returns those that came before the batch's items.
+    /// Keeps those ends of a batch whose traces the tracker does not know, and returns those that came before the items
+    /// of this batch.
     pub(super) fn exchange(
         &self,
         account: &str,

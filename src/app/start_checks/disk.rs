@@ -9,14 +9,17 @@ use crate::app::gateway_deps::GatewayDeps;
 use crate::app::key_opening::configured_keys;
 use crate::app::processors::{build_processor, dry_run_deps};
 use crate::app::{destinations, gateway_keys, volume};
-use crate::components::{ExtensionSettings, ProcessorSettings, ReceiverSettings};
+use crate::components::{ExporterKind, ExtensionSettings, ProcessorSettings, ReceiverSettings};
 use command::keyfile;
-use config::{FieldProblem, ProblemSeverity};
+use config::{ByteSize, ComponentId, FieldProblem, ProblemSeverity};
 use exporters::spec::ExportTarget;
 use kernel::files::parent_folder;
 use kernel::key_source::{KeyService, KeySource};
 use kernel::rng::SystemRng;
+use kernel::terminal::format_count;
 use net::tls::ClientTlsSettings;
+use pipeline::RealDisk;
+use pipeline::spool::Spool;
 
 /// Notes on valid settings.
 pub(super) fn list_notes(context: &FileContext<'_>) -> Vec<FileFinding> {
@@ -187,5 +190,28 @@ pub(super) fn check_destinations(context: MachineContext<'_>, findings: &mut Mac
         for (id, why) in destinations::find_changed_destinations(context.valid) {
             findings.add_warning(format!("exporters.{id}.endpoint"), why);
         }
+    }
+}
+
+/// Warns about exporters that the file does not name any more and that data in the spool still waits for. It reads the
+/// whole spool, so only `validate` does it; a start logs the same. If the spool can't be read here, it is not judged.
+pub(super) fn warn_of_orphans(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
+    let MachineContext { file, valid, .. } = context;
+    if valid.placeholders.spool || valid.placeholders.keys {
+        return;
+    }
+    let Ok(keys) = gateway_keys::read_existing_spool_keys(valid) else { return };
+    let Ok(status) = Spool::peek(&RealDisk, &valid.spool, &keys) else { return };
+    for consumer in status.consumers.iter().filter(|consumer| consumer.records > 0) {
+        let Ok(id) = ComponentId::parse(&consumer.name) else { continue };
+        if ExporterKind::parse(&id.kind).is_none() || file.uses("exporters", &id) {
+            continue;
+        }
+        let waiting = format!("{} ({})", format_count(consumer.records, "record"), ByteSize(consumer.bytes));
+        let message = format!(
+            "no pipeline uses it any more, and {waiting} in the spool wait for it; they are held until it is used \
+             again, or moved with `tollgate spool reassign {id} EXPORTER`"
+        );
+        findings.add_warning(format!("exporters.{id}"), message);
     }
 }

@@ -90,7 +90,7 @@ fn describe(key: &ConfiguredKey, file: &ConfigFile) -> (String, Option<PathBuf>)
         KeySource::Service(KeyService::Command(command)) => {
             (format!("the command {} prints the key `{path}`", program(command)), None)
         }
-        KeySource::Value(_) => {
+        KeySource::Value(_) | KeySource::Unknown => {
             let node = key.find_node(file);
             let file = node.and_then(|node| node.files.first().cloned());
             let reference = node.and_then(reference).unwrap_or("the configuration itself");

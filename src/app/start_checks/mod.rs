@@ -98,7 +98,10 @@ pub(crate) fn find_file_problems(context: &FileContext<'_>) -> Vec<FileFinding> 
 
 /// The problems of the files and folders that the configuration names, with positions in the file.
 pub(crate) fn find_problems(context: MachineContext<'_>) -> Vec<Problem> {
-    CHECKS.iter().flat_map(|check| run_on_disk(check, context)).map(|finding| finding.problem).collect()
+    let mut orphans = MachineFindings::new(context.file);
+    disk::warn_of_orphans(context, &mut orphans);
+    let found = CHECKS.iter().flat_map(|check| run_on_disk(check, context)).chain(orphans.all);
+    found.map(|finding| finding.problem).collect()
 }
 
 fn run_on_disk(check: &StartCheck, context: MachineContext<'_>) -> Vec<MachineFinding> {
@@ -161,6 +164,7 @@ pub(crate) fn list_skipped_checks(valid: &ValidSettings) -> Vec<String> {
     let line = |key: ConfiguredKey| {
         let skipped = match key.source() {
             KeySource::Service(KeyService::Command(_)) => "its command was not run",
+            KeySource::Unknown => "it is on another machine",
             _ => "decryption by KMS was not tried",
         };
         format!("{}: {skipped}; `tollgate check` tries it", key.path())

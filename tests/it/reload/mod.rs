@@ -16,6 +16,7 @@ use crate::{client, gateway};
 use sockets::{Clients, connect, each_once};
 
 mod files;
+mod shown;
 pub(crate) mod sockets;
 
 /// A gateway process, and its log line by line.

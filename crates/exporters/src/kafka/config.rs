@@ -218,7 +218,7 @@ impl KafkaExporterConfig {
         match SpoolKey::from_source(key) {
             Ok(key) => Some(RecordTarget::Sealed(self.topic.as_deref().unwrap_or(SEALED_TOPIC).into(), key)),
             Err(why) => {
-                refuse("keys", why);
+                refuse("keys[0]", why);
                 None
             }
         }

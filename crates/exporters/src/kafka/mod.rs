@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 
 pub use config::{KafkaExporterConfig, KafkaExporterSettings, RecordEncoding, RecordTarget, SignalTopicConfig};
 
@@ -52,6 +52,8 @@ pub struct KafkaExporter {
     topics: AsyncMutex<HashMap<Arc<str>, KnownTopic>>,
     failed: Mutex<FailedRequests>,
     last_failure: Mutex<Option<AttemptFailure>>,
+    /// Dropped with the exporter, which ends [`KafkaExporter::watch_brokers`].
+    watching: watch::Sender<()>,
 }
 
 /// What earlier attempts leave for the next one of the same request.
@@ -143,7 +145,27 @@ impl KafkaExporter {
             topics: AsyncMutex::default(),
             failed: Mutex::default(),
             last_failure: Mutex::default(),
+            watching: watch::Sender::new(()),
         })
+    }
+
+    /// Shows whether the brokers answer, until this exporter is dropped.
+    fn watch_brokers(&self) {
+        let Some(topic) = self.settings.target.topics().into_iter().next() else { return };
+        let (id, meter, mut watching) = (Arc::clone(&self.id), self.deps.meter.clone(), self.watching.subscribe());
+        let (client, clock) = (Arc::clone(&self.client), Arc::clone(&self.deps.clock));
+        let watch = async move {
+            let labels = [("exporter", &*id)];
+            let show = |answers: bool| {
+                meter.gauge(&names::KAFKA_REACHABLE, &labels).set(f64::from(u8::from(answers)));
+            };
+            tokio::select! {
+                () = ::kafka::watch_brokers(&*client, &topic, &*clock, show) => {}
+                _ = watching.changed() => {}
+            }
+            meter.remove(&names::KAFKA_REACHABLE, &labels);
+        };
+        self.deps.tasks.spawn("kafka brokers", Box::pin(watch));
     }
 
     async fn send_once(&self, request: &ExportRequest) -> Outcome {
@@ -339,7 +361,9 @@ impl ExporterSpec for KafkaExporterSettings {
 
     fn build(&self, id: &ComponentId, deps: ExporterDeps) -> Result<Arc<dyn Exporter>, BuildError> {
         let client = ::kafka::build_client(&self.brokers)?;
-        Ok(Arc::new(KafkaExporter::build(id.to_string().into(), self.clone(), client, deps)?))
+        let exporter = KafkaExporter::build(id.to_string().into(), self.clone(), client, deps)?;
+        exporter.watch_brokers();
+        Ok(Arc::new(exporter))
     }
 }
 

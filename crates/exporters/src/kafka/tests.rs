@@ -39,6 +39,32 @@ fn rig(settings: KafkaExporterSettings) -> Rig {
     Rig { broker, clock, exporter }
 }
 
+/// An edge without requests shows that its brokers are away, until it is gone.
+#[test]
+fn an_outage_is_shown_without_requests() {
+    kafka_fakes::SimulatedMachine::run(UnixNanos(1), async |machine| {
+        let broker = MemoryBroker::new(Arc::clone(&machine.clock) as Arc<dyn Clock>);
+        broker.create_topic("in", PARTITIONS);
+        let tasks = Arc::new(kafka_fakes::ProcessTasks::new(&machine));
+        let deps = ExporterDeps { clock: Arc::clone(&machine.clock) as Arc<dyn Clock>, tasks, ..deps(&[]) };
+        let meter = deps.meter.clone();
+        let Ok(exporter) = KafkaExporter::build("kafka".into(), sealed(), Arc::new(broker.clone()), deps) else {
+            panic!("an exporter")
+        };
+        exporter.watch_brokers();
+        let shows = |value: u8| {
+            meter.render().contains(&format!("\ntollgate_kafka_brokers_reachable{{exporter=\"kafka\"}} {value}\n"))
+        };
+        machine.until("an answer", || shows(1)).await;
+        broker.set_away(true);
+        machine.until("the outage", || shows(0)).await;
+        broker.set_away(false);
+        machine.until("the end of it", || shows(1)).await;
+        drop(exporter);
+        machine.until("no series", || !meter.render().contains("brokers_reachable")).await;
+    });
+}
+
 fn description(replication_factor: usize, min_insync_replicas: Option<usize>) -> TopicDescription {
     TopicDescription {
         topic_id: [0; 16],
@@ -239,7 +265,7 @@ fn the_stanza_is_checked() {
     assert_eq!((settings.trust, settings.outlet.ack), (Trust::Internal, AckMode::Delivered));
     assert_eq!(config(r#"{"brokers": ["localhost:9092"]}"#).err().unwrap(), ["keys"]);
     let cases = [
-        (r#""keys": ["short"]"#, "keys"),
+        (r#""keys": ["short"]"#, "keys[0]"),
         (r#""encoding": "otlp_proto", "topic": "in""#, "topic"),
         (r#""traces": {"topic": "spans"}"#, "traces"),
         (r#""timeout": "0s""#, "timeout"),

@@ -25,6 +25,9 @@ pub enum KeySource {
     Value(Secret),
     /// A service that has the key, or can decrypt it.
     Service(KeyService),
+    /// The key is on another machine (`validate --file-only`): no check may judge it.
+    #[schemars(skip)]
+    Unknown,
 }
 
 /// A service that has a key, or can decrypt it.
@@ -73,6 +76,9 @@ struct KeyServices {
     command: Option<Vec<String>>,
 }
 
+/// The name under which a [`KeySource`] is read, so that `config` gives nothing for a value on another machine.
+const MAY_BE_UNKNOWN: &str = "MayBeUnknown";
+
 /// Reads a [`KeySource`].
 struct TextOrMap;
 
@@ -81,6 +87,15 @@ impl<'de> Visitor<'de> for TextOrMap {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key, `{ kms: … }` or `{ command: […] }`")
+    }
+
+    fn visit_none<E>(self) -> Result<KeySource, E> {
+        Ok(KeySource::Unknown)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<KeySource, D::Error> {
+        // As text first: the digits of a key may look like a number.
+        deserializer.deserialize_str(self)
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<KeySource, E> {
@@ -101,8 +116,7 @@ impl<'de> Visitor<'de> for TextOrMap {
 // By hand, because an error of an untagged enum would name neither the key nor the line.
 impl<'de> Deserialize<'de> for KeySource {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // As text first: the digits of a key may look like a number.
-        deserializer.deserialize_str(TextOrMap)
+        deserializer.deserialize_newtype_struct(MAY_BE_UNKNOWN, TextOrMap)
     }
 }
 

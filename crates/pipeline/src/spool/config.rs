@@ -109,7 +109,7 @@ impl SpoolConfig {
 fn is_same_key(one: &LazyKey<SpoolKey>, other: &LazyKey<SpoolKey>) -> bool {
     match (one.get(), other.get()) {
         (Some(one), Some(other)) => one.id() == other.id(),
-        _ => one.source() == other.source(),
+        _ => one.source() == other.source() && *one.source() != KeySource::Unknown,
     }
 }
 

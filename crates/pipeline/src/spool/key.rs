@@ -48,7 +48,7 @@ impl SpoolKey {
     pub fn from_source(source: &KeySource) -> Result<LazyKey<Self>, &'static str> {
         Ok(match source {
             KeySource::Value(secret) => LazyKey::with_key(source.clone(), Self::from_secret(secret)?),
-            KeySource::Service(_) => LazyKey::new(source.clone()),
+            KeySource::Service(_) | KeySource::Unknown => LazyKey::new(source.clone()),
         })
     }
 

@@ -154,10 +154,10 @@ impl KafkaReceiverConfig {
         let reads_sealed = self.topic.is_some() || plain_topics.is_empty();
         let sealed_topic: Option<Arc<str>> = reads_sealed.then(|| self.topic.as_deref().unwrap_or(SEALED_TOPIC).into());
         let mut keys = Vec::new();
-        for key in &self.keys {
+        for (index, key) in self.keys.iter().enumerate() {
             match SpoolKey::from_source(key) {
                 Ok(key) => keys.push(key),
-                Err(why) => problems.push(FieldProblem::new("keys", why)),
+                Err(why) => problems.push(FieldProblem::new(format!("keys[{index}]"), why)),
             }
         }
         if reads_sealed && self.keys.is_empty() {

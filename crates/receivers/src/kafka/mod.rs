@@ -30,6 +30,7 @@ pub use reading::KafkaReceiverContext;
 pub use shared_effects::{EffectsSender, EffectsSenderParts};
 pub use stored_positions::StoredPositions;
 
+use self::ownership::OwnedPartitions;
 use self::reading::RecordLoop;
 use self::shared_effects::{EffectsSink, SharedEffects};
 use self::sink::{RecordGate, RequestSink};
@@ -37,6 +38,7 @@ use ::kafka::{BrokerClient, RecordSealer};
 use kernel::clock::{Clock, with_timeout};
 use kernel::rng::Rng;
 use pipeline::Processor;
+use telemetry::names;
 
 #[cfg(test)]
 mod tests;
@@ -117,6 +119,7 @@ impl KafkaReceiver {
         let (stop, stopping) = watch::channel(false);
         let hand_over = self.hand_over;
         let (tasks, clock) = (Arc::clone(&context.tasks), Arc::clone(&context.clock));
+        let asked = (Arc::clone(&self.client), self.settings.topics().into_iter().next());
         let gate = || RecordGate::new(context.inlet.clone(), Arc::clone(&tasks));
         let sink = RequestSink::new(Arc::clone(&self.id), &self.settings, gate());
         let requests = RecordLoop::new(
@@ -135,7 +138,10 @@ impl KafkaReceiver {
             let never = PartitionHandOver::new(Arc::clone(&id));
             (RecordLoop::new(id, settings, self.client, positions, Box::new(sink), context.clone()), never)
         });
-        let ends = std::iter::once((requests, hand_over)).chain(effects).map(|(reading, hand_over)| {
+        let loops: Vec<_> = std::iter::once((requests, hand_over)).chain(effects).collect();
+        let owned = loops.iter().map(|(reading, _)| reading.owned()).collect();
+        watch_brokers(self.id, asked, owned, &context, stopping.clone());
+        let ends = loops.into_iter().map(|(reading, hand_over)| {
             let (reading, stopping, (ended, end)) = (Arc::new(reading), stopping.clone(), watch::channel(false));
             let task = async move {
                 reading.run(stopping, hand_over).await;
@@ -147,6 +153,32 @@ impl KafkaReceiver {
         let ends = ends.collect();
         RunningKafkaReceiver { stop, ends, clock }
     }
+}
+
+/// Asks the brokers about a topic until `stop` turns true, and shows whether they answer. Otherwise an outage would
+/// look like a topic in which nothing is written.
+fn watch_brokers(
+    id: Arc<str>,
+    (client, topic): (Arc<dyn BrokerClient>, Option<Arc<str>>),
+    owned: Vec<Arc<OwnedPartitions>>,
+    context: &KafkaReceiverContext,
+    mut stop: watch::Receiver<bool>,
+) {
+    let (clock, meter) = (Arc::clone(&context.clock), context.meter.clone());
+    let Some(topic) = topic else { return };
+    let watch = async move {
+        let labels = [("receiver", &*id)];
+        let show = |answer: bool| {
+            meter.gauge(&names::KAFKA_REACHABLE, &labels).set(f64::from(u8::from(answer)));
+            owned.iter().for_each(|owned| owned.note_brokers(answer));
+        };
+        tokio::select! {
+            () = ::kafka::watch_brokers(&*client, &topic, &*clock, show) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        meter.remove(&names::KAFKA_REACHABLE, &labels);
+    };
+    context.tasks.spawn("kafka brokers", Box::pin(watch));
 }
 
 impl pipeline::Receiver for KafkaReceiver {

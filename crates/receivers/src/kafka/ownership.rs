@@ -36,6 +36,10 @@ pub(super) struct OwnedPartitions {
     generations: AtomicU64,
     /// Whether the partitions that are revoked from now on come back with the next start.
     is_restarting: AtomicBool,
+    /// Whether the brokers answered when they were last asked.
+    brokers_answer: AtomicBool,
+    /// When Kafka last had the offsets of everything that was stored, monotonic; `None` once nothing more is read.
+    up_to_date: Mutex<Option<Duration>>,
     /// Notified when a record is done.
     finished: Notify,
     clock: Arc<dyn Clock>,
@@ -64,6 +68,8 @@ impl OwnedPartitions {
             ignores_group,
             generations: AtomicU64::new(1),
             is_restarting: AtomicBool::new(false),
+            brokers_answer: AtomicBool::new(true),
+            up_to_date: Mutex::new(Some(clock.monotonic())),
             finished: Notify::new(),
             clock,
             meter,
@@ -168,6 +174,9 @@ impl OwnedPartitions {
                 .collect()
         };
         if due.is_empty() {
+            if self.brokers_answer.load(Ordering::Relaxed) {
+                self.note_up_to_date();
+            }
             return Ok(());
         }
         let result = consumer.commit(due.iter().map(|(_, offset)| offset.clone()).collect()).await;
@@ -178,6 +187,7 @@ impl OwnedPartitions {
         };
         self.meter.counter(&names::KAFKA_COMMITS, &[("receiver", &self.receiver), ("outcome", outcome)]).increment(1);
         if result.is_ok() {
+            self.note_up_to_date();
             let mut partitions = self.partitions.lock();
             for (generation, CommittedOffset { partition, next }) in due {
                 if let Some(progress) = partitions.get_mut(&partition).filter(|one| one.generation == generation) {
@@ -255,13 +265,49 @@ impl OwnedPartitions {
     /// Forgets partitions; their lag is another member's to show.
     fn release(&self, partitions: &[PartitionId]) {
         self.partitions.lock().retain(|partition, _| !partitions.contains(partition));
+        self.hide_lag(partitions);
+    }
+
+    /// Removes the lag of partitions, because it is not known here any more.
+    fn hide_lag(&self, partitions: &[PartitionId]) {
         for partition in partitions {
-            self.show_lag(partition, 0);
+            let number = partition.number.to_string();
+            let labels = [("receiver", &*self.receiver), ("topic", &*partition.topic), ("partition", number.as_str())];
+            self.meter.remove(&names::KAFKA_LAG, &labels);
+            self.meter.remove(&names::KAFKA_LAG_AGE, &labels);
         }
+    }
+
+    fn note_up_to_date(&self) {
+        let now = self.clock.monotonic();
+        self.up_to_date.lock().iter_mut().for_each(|at| *at = now);
+    }
+
+    /// Notes whether the brokers answer, and shows the age of the last commit. While they don't answer, the last known
+    /// lag would look like health, so it is removed.
+    pub(super) fn note_brokers(&self, answer: bool) {
+        self.brokers_answer.store(answer, Ordering::Relaxed);
+        if !answer {
+            self.hide_lag(&self.ids());
+        }
+        let up_to_date = self.up_to_date.lock();
+        if let Some(at) = *up_to_date {
+            let age = self.clock.monotonic().saturating_sub(at);
+            self.meter.gauge(&names::KAFKA_COMMIT_AGE, &[("receiver", &self.receiver)]).set(age.as_secs_f64());
+        }
+    }
+
+    /// Notes that nothing more is read, so that the age of the last commit means nothing.
+    pub(super) fn set_ended(&self) {
+        *self.up_to_date.lock() = None;
+        self.meter.remove(&names::KAFKA_COMMIT_AGE, &[("receiver", &self.receiver)]);
     }
 
     /// Shows how many records of a partition were not read yet, and how old the first is that is not done.
     pub(super) fn show_lag(&self, partition: &PartitionId, records: u64) {
+        if !self.brokers_answer.load(Ordering::Relaxed) {
+            return;
+        }
         let number = partition.number.to_string();
         let labels = [("receiver", &*self.receiver), ("topic", &*partition.topic), ("partition", number.as_str())];
         self.meter.gauge(&names::KAFKA_LAG, &labels).set(records as f64);

@@ -172,6 +172,11 @@ impl RecordLoop {
         }
     }
 
+    /// The partitions that it owns.
+    pub(super) fn owned(&self) -> Arc<OwnedPartitions> {
+        Arc::clone(&self.owned)
+    }
+
     /// Reads until `stop` turns true or the partitions are to be handed over, and then finishes what is under way.
     pub(super) async fn run(self: &Arc<Self>, mut stop: watch::Receiver<bool>, hand_over: PartitionHandOver) {
         let mut last_error: Option<(BrokerError, Duration)> = None;
@@ -190,6 +195,7 @@ impl RecordLoop {
             }
             let _ = with_timeout(&*self.context.clock, RECONNECT_WAIT, stop.wait_for(|stop| *stop)).await;
         }
+        self.owned.set_ended();
         if hand_over.is_asked() {
             hand_over.set_done();
             tracing::info!(receiver = &*self.id, "the partitions are handed over; nothing more is read");

@@ -572,3 +572,32 @@ fn plain_topics_are_read() {
     assert!(read.signal == Signal::Logs && &read.body[..] == b"\x0a\x00");
     assert!(matches!(reader.read(&record("otlp_logs", b"{")), Err(decode::UnusableRecord::Dead(_))));
 }
+
+/// While no broker answers, that is shown, the lag is absent instead of frozen, and the last commit grows old; then all
+/// of it is known again. (Regression test: with all brokers dead, the lag was 0.)
+#[test]
+fn an_outage_is_shown() {
+    run(async |machine| {
+        let (broker, volume) = (broker(&machine), Volume::default());
+        let process = Process::start(&machine, &broker, &volume, settings(), 1);
+        produce(&broker, 0, 8).await;
+        let reachable = |value: u8| format!(r#"tollgate_kafka_brokers_reachable{{receiver="kafka"}} {value}"#);
+        let has_lag = || process.meter.render().contains("tollgate_kafka_lag_records{");
+        let age = || process.meter.values(&telemetry::names::KAFKA_COMMIT_AGE)[0];
+        machine.until("all is known", || committed(&broker) == 8 && process.counts(&reachable(1)) && has_lag()).await;
+        broker.set_away(true);
+        machine.until("the outage", || process.counts(&reachable(0))).await;
+        assert!(!has_lag(), "while it is still a member: {}", process.meter.render());
+        machine.clock.sleep(Duration::from_secs(200)).await;
+        assert!(!has_lag() && age() > 180.0, "{}", process.meter.render());
+        broker.set_away(false);
+        machine.until("the end of it", || process.counts(&reachable(1)) && has_lag() && age() < 15.0).await;
+        broker.fail_commits(u32::MAX);
+        produce(&broker, 8, 8).await;
+        machine.clock.sleep(Duration::from_secs(100)).await;
+        assert!(process.counts(&reachable(1)) && age() > 80.0, "{}", process.meter.render());
+        process.running.drain(Duration::from_secs(1)).await;
+        let left = process.meter.render();
+        assert!(!left.contains("tollgate_kafka_commit_age") && !left.contains("brokers_reachable{"), "{left}");
+    });
+}

@@ -7,6 +7,7 @@ use askama::Template;
 use super::super::Meter;
 use super::super::moved_keys::{KEEP_RULE, MovedKey, UndeclaredAgent, VaultSummary};
 use super::super::names::{self, MetricDefinition};
+use super::super::notices::find_notices;
 
 struct PanelRow {
     what: String,
@@ -36,6 +37,8 @@ struct Panel {
 struct GatewayPage<'a> {
     version: &'static str,
     troubles: &'a [(String, &'static str)],
+    /// Problems of a gateway that is ready.
+    notices: Vec<(String, &'static str)>,
     panels: Vec<Panel>,
     privacies: Vec<(String, String)>,
     moved: Vec<MovedKeyRow>,
@@ -68,6 +71,7 @@ pub(super) fn render(
     let page = GatewayPage {
         version: env!("CARGO_PKG_VERSION"),
         troubles,
+        notices: find_notices(meter),
         panels,
         privacies: vaults.privacy_profiles,
         moved: vaults.moved_keys.into_iter().map(to_row).collect(),

@@ -100,6 +100,12 @@ metrics_table! {
     RECEIVER_RELOAD_FAILURES = "tollgate_receiver_reload_failures_total", MetricKind::Counter;
     /// Failed reloads of the configuration; the previous one stays in use.
     CONFIG_RELOAD_FAILURES = "tollgate_config_reload_failures_total", MetricKind::Counter;
+    /// 1 if the last change or reload of the configuration was taken, 0 while an older one runs because the file's
+    /// can't be used.
+    CONFIG_LAST_RELOAD_SUCCESS = "tollgate_config_last_reload_success", MetricKind::Gauge;
+    /// The configuration that runs and the one in the file, as short hashes of their text; always 1 (labels: loaded,
+    /// file, which is `unreadable` if the file can't be read). Files that it names by `${file:…}` are not in the hash.
+    CONFIG_HASH_INFO = "tollgate_config_hash_info", MetricKind::Gauge;
 
     // --- receiver kafka (label: receiver) ---
     /// Records of Kafka, by outcome: accepted, stored_before (the spool had it already), written_again (the edge wrote
@@ -108,9 +114,16 @@ metrics_table! {
     /// Time from a request's first record until the brokers have acknowledged all of them, in seconds (label:
     /// exporter).
     KAFKA_PRODUCE_SECONDS = "tollgate_kafka_produce_seconds", MetricKind::Histogram(SECONDS);
-    /// Records of a partition that were not read yet (labels: receiver, topic, partition).
+    /// 1 while the brokers answer, 0 while they do not: asked every ten seconds (label: receiver or exporter).
+    KAFKA_REACHABLE = "tollgate_kafka_brokers_reachable", MetricKind::Gauge;
+    /// Seconds since Kafka had the offsets of everything that was stored: since the last commit, or since the brokers
+    /// answered while there was nothing to commit (label: receiver).
+    KAFKA_COMMIT_AGE = "tollgate_kafka_commit_age_seconds", MetricKind::Gauge;
+    /// Records of a partition that were not read yet; absent while the brokers can't be asked (labels: receiver, topic,
+    /// partition).
     KAFKA_LAG = "tollgate_kafka_lag_records", MetricKind::Gauge;
-    /// Age of the first record of a partition that is not stored yet, in seconds (labels: receiver, topic, partition).
+    /// Age of the first record of a partition that is not stored yet, in seconds; absent while the brokers can't be
+    /// asked (labels: receiver, topic, partition).
     KAFKA_LAG_AGE = "tollgate_kafka_lag_seconds", MetricKind::Gauge;
     /// Records that the topic's retention removed before they were read.
     KAFKA_MISSING = "tollgate_kafka_missing_records_total", MetricKind::Counter;
