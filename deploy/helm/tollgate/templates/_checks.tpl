@@ -42,7 +42,7 @@ a schema can. `tests/peers/deploy/mistakes.yaml` has a mistake for each.
 {{- $values := .Values }}
 {{- with .Values.image.repository }}
 {{- if not (regexMatch "^([^/]*[.:][^/]*|localhost)/." .) }}
-image.repository: {{ . }} has no registry, so it would be somebody else's image at docker.io: write registry.example/{{ . }}
+image.repository: {{ . }} has no registry, so it would be another publisher's image at docker.io: write registry.example/{{ . }}
 {{- end }}
 {{- else }}
 image.repository is empty: set your image with its registry, such as registry.example/tollgate (none is published yet)
@@ -138,7 +138,7 @@ networkPolicy.clients selects only pods of the release's namespace, so nothing c
 {{- end }}
 {{- $directory := include "tollgate.get" (list $config "spool" "directory") }}
 {{- if not (hasPrefix "/var/lib/tollgate/" $directory) }}
-{{ $role }}.config.spool.directory: {{ $directory | default "it is empty, and" }} is not on the volume: use a folder below /var/lib/tollgate/
+{{ $role }}.config.spool.directory{{ with $directory }}: {{ . }} is not on the volume{{ else }} is empty{{ end }}: use a folder below /var/lib/tollgate/
 {{- end }}
 {{- with include "tollgate.vaultDirectory" . }}
 {{- $here := . }}
