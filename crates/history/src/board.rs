@@ -68,6 +68,9 @@ impl RunFilter {
     }
 }
 
+/// Maximum number of sessions in a chain.
+const MAX_STORY: usize = 64;
+
 /// See the module documentation.
 #[derive(Clone, Default)]
 pub struct RunBoard {
@@ -200,17 +203,22 @@ impl RunBoard {
                 continued.insert(run.session.to_owned(), before.to_owned());
             }
         });
-        let mut story = vec![(session.to_owned(), UsageSum::default())];
-        while let Some(before) = story.last().and_then(|(session, _)| continued.remove(session)) {
-            story.push((before, UsageSum::default()));
+        let mut names = vec![session.to_owned()];
+        while let Some(before) = names.last().and_then(|session| continued.remove(session))
+            && names.len() < MAX_STORY
+            && !names.contains(&before)
+        {
+            names.push(before);
         }
-        story.reverse();
+        names.reverse();
+        let mut sums: HashMap<&str, UsageSum> = names.iter().map(|name| (&**name, UsageSum::default())).collect();
         self.visit_runs(from, &mut |run| {
-            let is_part = |(session, _): &&mut (String, UsageSum)| *session == run.session && run.account == account;
-            if let Some((_, sum)) = story.iter_mut().find(is_part) {
+            if let Some(sum) = sums.get_mut(run.session).filter(|_| run.account == account) {
                 sum.add(&UsageSum::of_run(run));
             }
         });
+        let sums: Vec<UsageSum> = names.iter().map(|name| sums.get(&**name).cloned().unwrap_or_default()).collect();
+        let story = names.into_iter().zip(sums).filter(|(name, sum)| sum.runs > 0 || name == session).collect();
         story
     }
 

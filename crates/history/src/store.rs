@@ -282,6 +282,9 @@ impl HistoryStore {
         let transaction = self.db.transaction()?;
         transaction.execute("DELETE FROM runs WHERE at < ?1", [before(self.keep_runs)])?;
         transaction.execute("DELETE FROM details WHERE at < ?1", [before(self.keep_calls)])?;
+        let nanos = before(self.keep_calls).saturating_mul(1_000_000);
+        transaction
+            .execute("UPDATE earlier_parts SET detail = NULL WHERE heard < ?1 AND detail IS NOT NULL", [nanos])?;
         transaction.execute("DELETE FROM erased WHERE at < ?1", [before(ERASED_FOR)])?;
         transaction.execute("DELETE FROM failures WHERE slot < ?1", [oldest])?;
         transaction.execute("DELETE FROM samples WHERE at < ?1", [oldest])?;

@@ -6,53 +6,10 @@
 
 use rates::Usd;
 
-use super::{Alert, AlertUnit};
-
 /// One USD in 1e-18 USD.
 const ATTO_PER_USD: i128 = 1_000_000_000_000_000_000;
 /// Shown instead of a cost without a price.
 pub const NO_PRICE: &str = "no price";
-
-impl Alert {
-    /// Unit of the value and threshold.
-    pub fn unit(&self) -> AlertUnit {
-        self.rule.unit()
-    }
-
-    /// Ratio of value to threshold; `None` if that is meaningless.
-    pub fn multiple(&self) -> Option<f64> {
-        let is_meaningful =
-            !matches!(self.unit(), AlertUnit::Event(_)) && self.threshold > 0.0 && self.value.is_finite();
-        is_meaningful.then(|| self.value / self.threshold)
-    }
-
-    /// The measurement as a sentence: `$0.01, 2 × the limit of $0.005`.
-    pub fn measurement_text(&self) -> String {
-        let format_amount = |amount: f64| match self.unit() {
-            AlertUnit::Usd => format_dollars(amount),
-            AlertUnit::Seconds => format_seconds(amount),
-            AlertUnit::Count(_) | AlertUnit::Times(_) | AlertUnit::Event(_) => format_decimal(amount),
-        };
-        let value = match self.unit() {
-            AlertUnit::Event(what) => return what.to_owned(),
-            AlertUnit::Times(what) => {
-                return format!(
-                    "{} × {what} (limit {} ×)",
-                    format_multiple(self.value),
-                    format_multiple(self.threshold)
-                );
-            }
-            AlertUnit::Count(what) if !what.is_empty() => format!("{} {what}", format_amount(self.value)),
-            _ => format_amount(self.value),
-        };
-        match self.multiple() {
-            Some(multiple) => {
-                format!("{value}, {} × the limit of {}", format_multiple(multiple), format_amount(self.threshold))
-            }
-            None => format!("{value} (limit {})", format_amount(self.threshold)),
-        }
-    }
-}
 
 /// A cost in 1e-18 USD; `None` if no part of it has a price.
 pub fn cost_if_priced(atto: i128, unpriced: u64) -> Option<i128> {

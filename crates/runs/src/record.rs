@@ -1,7 +1,7 @@
-//! [`RunRecord`]: one run as a scan of a hundred thousand reads it. A run that is not over (in the tracker) and one that
-//! is (in history's file) have one stored form, [`encode_run`]: a record lends its names from there, [`FirstRuns`]
-//! copies the few runs that a page shows, and [`decode_run`] makes their owned [`RunView`]. Names and ids are those that
-//! may be shown, so a third party may see all of them; counts and cost are exact.
+//! [`RunRecord`]: one run as a scan of a hundred thousand reads it. A run that is not over (in the tracker) and one
+//! that is (in history's file) have one stored form, [`encode_run`]: a record lends its names from there, [`FirstRuns`]
+//! copies the few runs that a page shows, and [`decode_run`] makes their owned [`RunView`]. Names and ids are those
+//! that may be shown, so a third party may see all of them; counts and cost are exact.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

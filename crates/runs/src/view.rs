@@ -257,8 +257,14 @@ impl RunView {
 }
 
 impl RunDetail {
-    /// This run, whose group was evicted, and the part of it that came later.
+    /// This run, whose group was evicted, and the part of it that came later. A part whose calls are all known was only
+    /// sent again.
     pub fn with_later_part(self, later: Self) -> Self {
+        let (known, new) = (self.steps.as_deref().unwrap_or_default(), later.steps.as_deref().unwrap_or_default());
+        let is_known = |step: &RunStep| step.span != [0; 8] && known.iter().any(|known| known.span == step.span);
+        if !new.is_empty() && new.iter().all(is_known) {
+            return Self { first_heard: later.first_heard, heard: later.heard, ..self };
+        }
         let (earlier, view) = (self.view, later.view);
         let mut totals = earlier.totals;
         totals.add(&view.totals);

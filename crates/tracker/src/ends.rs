@@ -91,13 +91,16 @@ impl EarlyEnd {
             flags: end.flags(payload),
             start: payload.time(node),
             end: payload.end_time(node),
-            operation: end.operation(payload).into(),
+            operation: Some(end.operation(payload))
+                .filter(|name| name.len() <= MAX_OPERATION_BYTES)
+                .unwrap_or("")
+                .into(),
         }
     }
 }
 
 const MAX_EARLY_ENDS: usize = 4096;
-/// An end whose operation is longer is not kept, bytes.
+/// A longer operation is not kept, bytes.
 const MAX_OPERATION_BYTES: usize = 256;
 
 /// The latest ends of traces that have no items yet; the account with most loses its oldest.
@@ -118,19 +121,16 @@ impl EarlyEnds {
         let traces: HashSet<[u8; 16]> =
             observed.filter_map(|item| <[u8; 16]>::try_from(payload.trace_id(item.node)).ok()).collect();
         let is_early = |end: &&EndSpan| !known.contains(&end.trace) && !traces.contains(&end.trace);
-        let new: Vec<EarlyEnd> = (ends.iter().filter(is_early))
-            .map(|end| EarlyEnd::new(end, payload))
-            .filter(|end| end.operation.len() <= MAX_OPERATION_BYTES)
-            .collect();
+        let new: Vec<EarlyEnd> = ends.iter().filter(is_early).map(|end| EarlyEnd::new(end, payload)).collect();
         if new.is_empty() && traces.is_empty() {
             return Vec::new();
         }
         let account = AccountHash::from(account);
         let mut early = self.0.lock();
         for end in new {
-            // a root replaces an entry span, an entry span never a root
-            let is_root_known = early.get(&(account, end.trace)).is_some_and(|known| known.mark == mark::ROOT);
-            if !is_root_known {
+            // the root counts, otherwise the outermost entry span
+            let rank = |end: &EarlyEnd| (end.mark == mark::ROOT, std::cmp::Reverse(end.start));
+            if early.get(&(account, end.trace)).is_none_or(|known| rank(known) < rank(&end)) {
                 early.insert_for(account, (account, end.trace), end, 1);
             }
         }

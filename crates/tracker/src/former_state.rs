@@ -76,7 +76,7 @@ impl From<FormerGroup> for ItemGroup {
         #[rustfmt::skip]
         let group = Self {
             account, keys, names, nodes, calls, tools, marks, published, received, touched, batch, unfinished_runs,
-            named_runs, has_trouble, ..Self::default()
+            named_runs, has_trouble, first_received: 1, ..Self::default()
         };
         group
     }

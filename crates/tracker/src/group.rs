@@ -21,6 +21,8 @@ pub(super) use super::group_data::*;
 
 /// Maximum number of items that are kept one by one; of further calls only sums are kept.
 pub(super) const MAX_ITEMS: usize = 20_000;
+/// Maximum number of a group's sessions of which it is known which ones they continue.
+const MAX_CONTINUED: usize = 64;
 /// Maximum number of distinct names (models, tools, tenants and so on) in one group; further ones become [`OTHER`].
 const MAX_NAMES: usize = 255;
 
@@ -95,7 +97,7 @@ impl ItemGroup {
 
     pub(super) fn set_continued(&mut self, session: u32, continued: &str) {
         let others = std::mem::take(&mut self.continued).into_iter().filter(|(known, _)| *known != session);
-        self.continued = others.chain([(session, continued.into())]).collect();
+        self.continued = [(session, continued.into())].into_iter().chain(others).take(MAX_CONTINUED).collect();
     }
 
     /// Whether further calls are only summed.

@@ -1,7 +1,7 @@
 //! The `runs` processor. A run is one agent invocation, identified by the id that a dialect names, otherwise by spans
 //! and traces; a session has one or more runs. The processor stamps the run on every agent item and sums up activity,
 //! duration, cost and failures.
-//! Invariants: `process` changes only its batch; the runs change only by effects of committed batches and by ticks, and
+//! Invariants: `process` changes only its batch (and remembers ends of traces that nobody knows); the runs change only by effects of committed batches and by ticks, and
 //! do not depend on the order or batching of items; a call that arrives on two signals counts once; all state is
 //! bounded. `genai` classifies items, `crates/processors/src/cost` prices them, `pages` shows the result.
 
@@ -287,7 +287,7 @@ impl Processor for RunTracker {
             let groups = is_needed.then(|| state.store.groups_of(&keyed.ids));
             let wants_sessions = self.settings.agent_attributes;
             let sessions = wants_sessions.then(|| stamp::sessions_of_traces(&keyed, &state.store));
-            (groups, sessions, stamp::continued_sessions(&keyed, &state.store, &news))
+            (groups, sessions, stamp::continued_sessions(&observation, &state.continuations, &news))
         };
         let copies = groups.map(|groups| stamp::copy_groups(&keyed, groups, &self.aggregation_context()));
         stamp::stamp_batch(batch, &facts, &vaulted, &keyed, copies, &continued);

@@ -12,7 +12,7 @@ use otlp::{OwnedValue, Payload};
 use pipeline::{Batch, Trust};
 use runs::{RunOwner, StepKind};
 
-use super::continuations::SessionNews;
+use super::continuations::{Continuations, SessionNews};
 use super::group::{ItemGroup, LifecycleMark, TracePosition};
 use super::metrics::usd;
 use super::observation::{
@@ -189,19 +189,16 @@ pub(super) fn stamp_batch(
 
 /// The sessions of the batch that continue others, with the ids of these.
 pub(super) fn continued_sessions(
-    KeyedBatch { observation, ids }: &KeyedBatch<'_>,
-    store: &GroupStore,
+    observation: &BatchObservation,
+    known: &Continuations,
     news: &SessionNews,
 ) -> HashMap<u32, String> {
-    let continued = |((number, key), id): ((u32, &ObservedKey), &KeyId)| {
-        let known = || {
-            let (group, number) = store.find_key(id)?;
-            Some(store.get(group)?.predecessor_of(number)).filter(|continued| !continued.is_empty())
-        };
+    let continued = |(number, key): (u32, &ObservedKey)| {
+        let known = || known.predecessor_of(&observation.account, &key.text);
         Some((number, news.predecessor_of(&key.text).or_else(known)?.to_owned()))
     };
-    let keys = (1..).zip(&observation.keys).zip(ids);
-    keys.filter(|((_, key), _)| key.kind == key_kind::SESSION).filter_map(continued).collect()
+    let keys = (1..).zip(&observation.keys);
+    keys.filter(|(_, key)| key.kind == key_kind::SESSION).filter_map(continued).collect()
 }
 
 /// The sessions of traces, by their key in the batch, if some items do not name theirs: as the batch says, else as

@@ -21,10 +21,11 @@ use super::group::{CurrentRun, ItemGroup};
 use super::investigations::Investigations;
 use super::measures::Measures;
 use super::metrics::RunMetrics;
+use super::observation::key_kind;
 use super::observation::{BatchObservation, nanos};
 use super::outbox::{Outbox, OutboxEvent};
 use super::run_calls::AggregationContext;
-use super::store::{AppliedBatch, GroupStore, KeyedBatch};
+use super::store::{AppliedBatch, GroupStore, KeyedBatch, key_id};
 
 /// Maximum time that one step of the clock counts for, ns.
 const MAX_CLOCK_STEP: u64 = 60_000_000_000;
@@ -87,7 +88,14 @@ impl TrackerState {
             self.investigations.record_outcome(&observation.account, outcome);
         }
         self.queue_events(Vec::new(), owner, metrics);
-        let mut applied = self.store.apply(&KeyedBatch::new(observation), (owner, self.running));
+        let batch = KeyedBatch::new(observation);
+        let mut applied = self.store.apply(&batch, (owner, self.running));
+        // a session whose group was given up has a new one
+        for (key, id) in observation.keys.iter().zip(&batch.ids).filter(|(key, _)| key.kind == key_kind::SESSION) {
+            if let Some(continued) = self.continuations.predecessor_of(&observation.account, &key.text) {
+                self.store.set_continued(id, continued);
+            }
+        }
         let min_delay = match owner {
             RunOwner::Here => nanos(self.settings.settle.0).min(EVALUATION_DELAY),
             RunOwner::Replica(_) => OTHERS_EVALUATION_DELAY,
@@ -106,7 +114,11 @@ impl TrackerState {
     /// Applies what a committed batch reports about sessions, after its observation.
     pub(super) fn apply_sessions(&mut self, news: &SessionNews) {
         self.continuations.apply(news);
-        self.store.set_continued(news);
+        for session in news.searched.keys() {
+            if let Some(continued) = self.continuations.predecessor_of(&news.account, session) {
+                self.store.set_continued(&key_id(&news.account, key_kind::SESSION, "", session), continued);
+            }
+        }
     }
 
     /// Advances the running time to the wall clock `now`.

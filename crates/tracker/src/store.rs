@@ -12,9 +12,8 @@ use foldhash::{HashMap, HashSet, HashSetExt as _};
 use kernel::sha256::Sha256;
 use runs::RunOwner;
 
-use super::continuations::SessionNews;
 use super::group::{BatchNames, ItemGroup, ItemKeys};
-use super::observation::{BatchObservation, ObservedItem, ObservedKey, earlier, flag, key_kind, numbered};
+use super::observation::{BatchObservation, ObservedItem, ObservedKey, flag, key_kind, numbered};
 
 /// Average memory of one run in units of [`ItemGroup::weight`]: 256 MB for 100,000 runs.
 const UNITS_PER_RUN: usize = 64;
@@ -226,7 +225,9 @@ impl GroupStore {
                 group.batch = batch;
                 let is_summed = group.add_item(observation, item, numbers, now, &mut names);
                 group.set_owner(owner, observation.received);
-                group.first_received = earlier(group.first_received, observation.received);
+                if group.first_received == 0 {
+                    group.first_received = observation.received;
+                }
                 group.received = group.received.max(observation.received);
                 let new_call = match is_summed {
                     true => NewToolCall::of_summed(observation, item),
@@ -416,14 +417,12 @@ impl GroupStore {
         groups.filter_map(|(group, _)| self.snapshot(*group)).collect()
     }
 
-    /// Records in the groups of sessions which ones these continue.
-    pub(super) fn set_continued(&mut self, news: &SessionNews) {
-        for (session, continued) in news.searched.iter().filter(|(_, continued)| !continued.is_empty()) {
-            let id = key_id(&news.account, key_kind::SESSION, "", session);
-            if let Some((group, number)) = self.find_key(&id) {
-                self.change_group(group, |group| group.set_continued(number, continued));
-                self.changed.insert(group);
-            }
+    /// Records in a session's group which session it continues.
+    pub(super) fn set_continued(&mut self, session: &KeyId, continued: &str) {
+        let Some((id, number)) = self.find_key(session) else { return };
+        if self.get(id).is_some_and(|group| group.predecessor_of(number) != continued) {
+            self.change_group(id, |group| group.set_continued(number, continued));
+            self.changed.insert(id);
         }
     }
 

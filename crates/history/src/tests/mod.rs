@@ -127,6 +127,12 @@ fn a_run_that_was_given_up_keeps_its_earlier_part() {
     let run = board.find_run("default", "a").expect("the run").view;
     assert_eq!((run.start, run.last), (first.view.start, third.view.last));
     assert_eq!(told(&part(30, 30, [10, 61]), NOW), (1, 30, 1, 1), "the whole run");
+    let with_span = |mut detail: RunDetail| {
+        detail.steps = Some(vec![RunStep { span: [1; 8], ..RunStep::default() }]);
+        detail
+    };
+    assert_eq!(told(&with_span(part(30, 5, [62, 63])), NOW), (1, 35, 2, 2));
+    assert_eq!(told(&with_span(part(30, 5, [64, 65])), NOW), (1, 35, 2, 2), "sent again");
 }
 
 /// Calls whose client reported no usage are counted by model and service, including live runs, both in the page's JSON
