@@ -1,10 +1,10 @@
 //! Which session continues another: clients give a resumed, compacted or forked session a new id, but its first context
 //! repeats what a model answered in the session before. [`SessionNews::read`] takes keyed fingerprints of answers, and
 //! searches the first context with answers in it of each new session for those of other sessions: in messages of the
-//! assistant, and in a message that says that it sums up a previous conversation. What users, documents and instructions
-//! repeat is no continuation. [`Continuations`] remembers the fingerprints. They are of some groups of words, so escapes
-//! and the form of messages do not matter, and nothing can be read from them. Only answers of the same account, tenant
-//! and service are found, and only those that occur in one session. Without content nothing is found.
+//! assistant, and in a message that says that it sums up a previous conversation. What users, documents and
+//! instructions repeat is no continuation. [`Continuations`] remembers the fingerprints. They are of some groups of
+//! words, so escapes and the form of messages do not matter, and nothing can be read from them. Only answers of the
+//! same account, tenant and service are found, and only those that occur in one session. Without content none is found.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
@@ -354,8 +354,8 @@ impl Speaker {
 }
 
 /// Calls `visit` with a hash of each [`GROUP_WORDS`] consecutive words of a text that are heard from `speaker` (`None`:
-/// all). A word is a run of ASCII letters and digits, or another character. Escapes of JSON, however often applied, are no
-/// words.
+/// all). A word is a run of ASCII letters and digits, or another character. Escapes of JSON, however often applied, are
+/// no words.
 pub(super) fn for_each_group(text: &str, mut speaker: Option<&mut Speaker>, mut visit: impl FnMut(u64)) {
     let (mut words, mut count) = ([0_u64; GROUP_WORDS], 0_usize);
     let mut add_word = |word: u64| {

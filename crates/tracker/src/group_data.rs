@@ -40,8 +40,7 @@ pub(super) struct ItemGroup {
     pub(super) written: Box<[u64]>,
     /// After a start: the keys of runs that history has unless the last process ended before it wrote them.
     pub(super) maybe_written: Box<[u64]>,
-    /// Gateway time of the batch that made the group, whatever came later with an earlier time, and of the last one, unix
-    /// ns.
+    /// Gateway time of the batch that made the group, even if an earlier time came later, and the latest, unix ns.
     pub(super) first_received: u64,
     pub(super) received: u64,
     /// The engine's running time at the last batch.

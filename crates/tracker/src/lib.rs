@@ -1,9 +1,10 @@
 //! The `runs` processor. A run is one agent invocation, identified by the id that a dialect names, otherwise by spans
 //! and traces; a session has one or more runs. The processor stamps the run on every agent item and sums up activity,
 //! duration, cost and failures.
-//! Invariants: `process` changes only its batch (and remembers ends of traces that nobody knows); the runs change only by effects of committed batches and by ticks, and
-//! do not depend on the order or batching of items; a call that arrives on two signals counts once; all state is
-//! bounded. `genai` classifies items, `crates/processors/src/cost` prices them, `pages` shows the result.
+//! Invariants: `process` changes only its batch, and remembers ends of traces that nobody knows; the runs change only
+//! by effects of committed batches and by ticks, and do not depend on the order or batching of items; a call that
+//! arrives on two signals counts once; all state is bounded. `genai` classifies items, `crates/processors/src/cost`
+//! prices them, `pages` shows the result.
 
 mod alerts;
 mod args;

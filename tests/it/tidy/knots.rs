@@ -16,7 +16,6 @@ const KNOTS: &[(&str, &[usize])] = &[
     ("pages", &[5]),
     ("pipeline", &[3, 2, 2]),
     ("processors", &[5, 3, 2, 2]),
-    ("runs", &[4]),
     ("tracker", &[2]),
 ];
 
