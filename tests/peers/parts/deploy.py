@@ -211,7 +211,7 @@ class Machine:
         path = os.path.join(self.work, "tollgate.yaml")
         write(path, text)
         code, out, err = run(BINARY, *arguments[:-1], re.sub("=.*", f"={path}", arguments[-1]), env={"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", **env})
-        return None if code == 0 else err[-1500:]
+        return None if code == 0 else err[-6000:]
 
 
 def copied_for_the_job(name, objects, copy, machine):
