@@ -218,8 +218,7 @@ impl RunBoard {
             }
         });
         let sums: Vec<UsageSum> = names.iter().map(|name| sums.get(&**name).cloned().unwrap_or_default()).collect();
-        let story = names.into_iter().zip(sums).filter(|(name, sum)| sum.runs > 0 || name == session).collect();
-        story
+        names.into_iter().zip(sums).filter(|(name, sum)| sum.runs > 0 || name == session).collect()
     }
 
     /// The run's state relative to its iteration ceiling.

@@ -308,10 +308,10 @@ pub(super) struct Speaker {
 }
 
 const fn word_hash(word: &str) -> u64 {
-    let (mut hash, mut at, bytes) = (0, 0, word.as_bytes());
-    while at < bytes.len() {
-        hash = add_letter(hash, bytes[at]);
-        at += 1;
+    let (mut hash, mut letters) = (0, word.as_bytes());
+    while let Some((letter, rest)) = letters.split_first() {
+        hash = add_letter(hash, *letter);
+        letters = rest;
     }
     hash
 }

@@ -146,8 +146,7 @@ fn dormant_groups_make_room() {
 /// Late items of a run whose group was evicted are added to its row; they used to replace it.
 #[test]
 fn an_evicted_run_that_goes_on_is_whole() {
-    let mut config = crate::Config::default();
-    config.max_runs = 1;
+    let config = crate::Config { max_runs: 1, ..crate::Config::default() };
     let mut scene = Scene::new();
     scene.line =
         Line::metered(runs_with(config.settings().unwrap_or_else(|_| panic!("valid")), &scene.meter), &scene.meter);
