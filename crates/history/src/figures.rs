@@ -293,7 +293,7 @@ impl FigureBuilder {
     }
 }
 
-/// The account and name of a share. What belongs to nobody is one share of all accounts.
+/// The account and name under which a run's part is added up. Parts without a name are one share of all accounts.
 fn owned_name<'r>(run: &RunRecord<'r>, name: Option<&'r str>) -> [&'r str; 2] {
     name.map_or(["", UNATTRIBUTED], |name| [run.account, name])
 }

@@ -15,6 +15,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Statement, params}
 use super::failures::{DAY, FailureCount, FailureKey, FailureSample, GROUPINGS, MAX_SAMPLES, RETENTION};
 use super::former_file;
 use super::seal::SampleSealer;
+use kernel::clock::MAX_CLOCK_STEP;
 use kernel::hex;
 use kernel::rng::Rng;
 use pipeline::spool::SpoolKey;
@@ -29,8 +30,6 @@ const MAX_PAGES: i64 = 65_536;
 pub(super) const MAX_RUNS: usize = 500_000;
 pub(super) const MAX_DETAILS: usize = 50_000;
 const COMPRESSION_LEVEL: i32 = 3;
-/// How far the time of expiry advances with a write, ns.
-const MAX_CLOCK_STEP: u64 = 60_000_000_000;
 /// How long erased runs stay refused, ns: longer than any run is kept.
 const ERASED_FOR: u64 = 500 * DAY;
 /// Largest detail (the JSON of a run with its steps), bytes.
@@ -246,8 +245,8 @@ impl HistoryStore {
         counts.filter_map(Result::transpose).collect()
     }
 
-    /// Writes in one transaction and deletes what is too old. If the file reached its size limit, it deletes at least a
-    /// tenth and tries again.
+    /// Writes in one transaction, and deletes what is too old. A file at its size limit loses at least a tenth, and the
+    /// write is tried again.
     ///
     /// # Errors
     /// [`StoreError::NotWritten`]; then nothing was written or deleted.

@@ -32,6 +32,10 @@ impl UnixNanos {
     }
 }
 
+/// The longest step of the wall clock that state which follows it takes at once, ns: so a clock that jumps ahead for a
+/// moment ends or expires nothing.
+pub const MAX_CLOCK_STEP: u64 = 60_000_000_000;
+
 /// A shared source of time. Implementations are cheap to call.
 pub trait Clock: Send + Sync + 'static {
     /// Wall-clock time.

@@ -467,7 +467,7 @@ fn links_lead_where_they_should() {
     }
 }
 
-/// The run's page and JSON tell which sessions its session continues, with what each cost; a ring of sessions ends.
+/// The run's page and JSON list the sessions before its own, each with its cost; a ring of sessions ends.
 #[tokio::test]
 async fn sessions_that_continue_each_other_are_one_story() {
     let part = |id: &str, continues: Option<&str>| RunView {
@@ -581,7 +581,7 @@ async fn unpriced_calls_are_listed() {
     }
 }
 
-/// What leaves the gateway ready and needs an operator all the same is on both pages and among the JSON's problems.
+/// Problems that need an operator although the gateway is ready are on both pages and in the JSON's `problems`.
 #[tokio::test]
 async fn problems_of_a_ready_gateway_are_shown() {
     let (router, meter) = pages(made(vec![]), LINK);

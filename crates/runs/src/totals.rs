@@ -231,30 +231,9 @@ impl RunTotals {
         self.model_changes += other.model_changes;
     }
 
-    /// Adds an answered call; `price` in 1e-18 USD, `None` = unpriced.
-    pub fn add_call(&mut self, model: &str, tokens: CallTokenBuckets, price: Option<i128>) {
-        self.add_tokens_and_cost(model, tokens, price);
-        entry_or_other(&mut self.models, model).calls += 1;
-    }
-
     /// Adds the sum of several calls of a model.
     pub fn add_model(&mut self, model: &str, totals: &ModelTotals) {
         entry_or_other(&mut self.models, model).add(totals);
-    }
-
-    /// Marks one of a model's answered calls as one whose client reported no usage.
-    pub fn mark_no_usage(&mut self, model: &str) {
-        entry_or_other(&mut self.models, model).no_usage += 1;
-    }
-
-    /// Adds the tokens and cost of a call, but not to the answered calls; `price` in 1e-18 USD, `None` = unpriced.
-    pub fn add_tokens_and_cost(&mut self, model: &str, tokens: CallTokenBuckets, price: Option<i128>) {
-        let sum = entry_or_other(&mut self.models, model);
-        sum.tokens = combine_buckets(sum.tokens, tokens, u64::saturating_add);
-        match price {
-            Some(atto) => sum.atto_usd = sum.atto_usd.saturating_add(atto),
-            None => sum.unpriced += 1,
-        }
     }
 
     pub fn tool(&mut self, name: &str) -> &mut ToolTotals {

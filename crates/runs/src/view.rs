@@ -330,8 +330,8 @@ pub struct RunDetail {
     pub steps: Option<Vec<RunStep>>,
     /// Number of all calls, including those that `steps` leaves out.
     pub step_count: u64,
-    /// When the gateway first and last received something of its group, unix ns; 0: unknown. A run that goes on after
-    /// its group was evicted has a group that begins later.
+    /// Times of the first and the last batch of its group, unix ns; 0: unknown. A run that goes on after its group was
+    /// evicted has a group that begins later.
     pub first_heard: u64,
     pub heard: u64,
 }

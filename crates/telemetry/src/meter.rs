@@ -74,8 +74,8 @@ impl Meter {
         families.entry(def.name).or_default().entry(Arc::new(labels)).or_insert_with(new_value).clone()
     }
 
-    /// Removes the series with these labels: its value is not known any more. A handle that somebody still has records
-    /// nothing that is exported.
+    /// Removes the series with these labels, because its value is unknown from now on. Handles of it that are still
+    /// held export nothing.
     pub fn remove(&self, def: &'static MetricDefinition, labels: &[(&'static str, &str)]) {
         let labels: SeriesLabels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         if let Some(family) = self.0.families.write().get_mut(def.name) {

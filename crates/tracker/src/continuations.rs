@@ -53,7 +53,7 @@ pub(super) struct SessionNews {
 }
 
 impl SessionNews {
-    /// Reads a batch. `known` gives what was learned from earlier batches; it is not held while texts are read.
+    /// Reads a batch. `known` locks what earlier batches taught; the lock is not held while texts are read.
     pub(super) fn read<'k, K: std::ops::Deref<Target = Continuations> + 'k>(
         account: &str,
         payload: &Payload,
@@ -124,7 +124,7 @@ impl SessionNews {
 }
 
 /// A session of which answers or the first context were seen.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct KnownSession {
     text: Box<str>,
     /// Digest of the session that it continues; 0 = none.
@@ -148,6 +148,9 @@ impl Continuations {
 
     /// The session that this one continues.
     pub(super) fn predecessor_of(&self, account: &str, session: &str) -> Option<&str> {
+        if self.sessions.is_empty() {
+            return None; // without content no batch pays for digests
+        }
         let known = self.sessions.get(&session_digest(account, session)).filter(|known| known.continues != 0)?;
         self.sessions.get(&known.continues).map(|continued| &*continued.text)
     }
@@ -175,17 +178,9 @@ impl Continuations {
     pub(super) fn apply(&mut self, news: &SessionNews) {
         let account = &*news.account;
         let owner = AccountHash::from(account);
-        let mut learn = |session: &str, change: &dyn Fn(&mut KnownSession)| {
-            let own = session_digest(account, session);
-            let new = || KnownSession { text: session.into(), continues: 0, is_searched: false };
-            let mut known = self.sessions.remove(&own).unwrap_or_else(new);
-            change(&mut known);
-            self.sessions.insert_for(owner, own, known, 1);
-            own
-        };
         for (session, continued) in &news.searched {
-            learn(session, &|known| {
-                known.is_searched = true;
+            self.sessions.update(owner, session_digest(account, session), |known| {
+                (known.text, known.is_searched) = (session.clone(), true);
                 // of two batches that were read at the same time one may have seen too little
                 if known.continues == 0 && !continued.is_empty() {
                     known.continues = session_digest(account, continued);
@@ -193,7 +188,8 @@ impl Continuations {
             });
         }
         for (session, prints) in &news.answers {
-            let own = learn(session, &|_| {});
+            let own = session_digest(account, session);
+            self.sessions.update(owner, own, |known| known.text = session.clone());
             for print in prints {
                 let is_of_others = self.prints.get(print).is_some_and(|other| *other != Some(own));
                 self.prints.insert_for(owner, *print, Some(own).filter(|_| !is_of_others), 1);
@@ -262,20 +258,21 @@ impl<'p> Printer<'p> {
                 bytes_left -= words.len();
             }
         }
-        let (mut speaker, mut prints) = (Speaker { is_heard: part == ContentPart::Output }, Vec::new());
+        // in a context others speak too
+        let mut speaker = (part == ContentPart::Input).then_some(Speaker { is_heard: false });
+        let mut prints = Vec::new();
         for text in texts {
             match text {
-                Text::Role(role) if part == ContentPart::Input => speaker.is_heard = is_assistant(word_hash(role)),
-                Text::Role(_) => {}
-                Text::Words(words) => {
-                    for_each_group(words, (part == ContentPart::Input).then_some(&mut speaker), |group| {
-                        if group % SAMPLE == 0 {
-                            let mut keyed = key.clone();
-                            keyed.write_u64(group);
-                            prints.push(keyed.finish());
-                        }
-                    })
+                Text::Role(role) => {
+                    speaker.iter_mut().for_each(|speaker| speaker.is_heard = is_assistant(word_hash(role)));
                 }
+                Text::Words(words) => for_each_group(words, speaker.as_mut(), |group| {
+                    if group % SAMPLE == 0 {
+                        let mut keyed = key.clone();
+                        keyed.write_u64(group);
+                        prints.push(keyed.finish());
+                    }
+                }),
             }
         }
         prints

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use kernel::clock::UnixNanos;
+use kernel::clock::{MAX_CLOCK_STEP, UnixNanos};
 use kernel::pseudonym::IdPolicy;
 use runs::{Alert, EndedRuns, RunOwner, RunView, SessionView};
 
@@ -27,8 +27,6 @@ use super::outbox::{Outbox, OutboxEvent};
 use super::run_calls::AggregationContext;
 use super::store::{AppliedBatch, GroupStore, KeyedBatch, key_id};
 
-/// Maximum time that one step of the clock counts for, ns.
-const MAX_CLOCK_STEP: u64 = 60_000_000_000;
 /// New items are evaluated after this time, ns; in large groups later, see [`evaluation::evaluation_interval`].
 const EVALUATION_DELAY: u64 = 1_000_000_000;
 /// Items of another replica are evaluated after this time, ns. It raises the alerts; here only sums are late. Otherwise

@@ -96,9 +96,9 @@ fn a_run_is_read_once() {
     assert!(board.accounts_with_run("a").is_empty());
 }
 
-/// A run that goes on after the tracker gave up its group has both parts in one row, however often the later one is
-/// written, and again after a restart; a group that has the earlier part itself (the state is older than the file)
-/// replaces both. The row used to show the later part alone.
+/// A run whose group was evicted and that goes on has both parts in one row, however often the later one is written. A
+/// group that contains the earlier part itself, because its state is older than the file, replaces both. The row used
+/// to show the later part alone.
 #[test]
 fn a_run_that_was_given_up_keeps_its_earlier_part() {
     let part = |minutes: u64, atto: i128, [first_heard, heard]: [u64; 2]| {

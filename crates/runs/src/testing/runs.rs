@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 
 use crate::{
-    Alert, AlertRule, EndedRuns, InvestigationStats, MeasureAggregate, RunDetail, RunJudgement, RunOwner, RunPeaks,
-    RunSource, RunState, RunStep, RunTotals, RunView, encode_run,
+    Alert, AlertRule, EndedRuns, InvestigationStats, MeasureAggregate, ModelTotals, RunDetail, RunJudgement, RunOwner,
+    RunPeaks, RunSource, RunState, RunStep, RunTotals, RunView, encode_run,
 };
 use genai::CallTokenBuckets;
 
@@ -15,6 +15,20 @@ use genai::CallTokenBuckets;
 pub const NOW: u64 = 1_800_000_000 * 1_000_000_000;
 /// One minute, ns.
 pub const MINUTE: u64 = 60_000_000_000;
+
+impl RunTotals {
+    /// Adds an answered call; `price` in 1e-18 USD, `None` = unpriced.
+    pub fn add_call(&mut self, model: &str, tokens: CallTokenBuckets, price: Option<i128>) {
+        let unpriced = u64::from(price.is_none());
+        let atto_usd = price.unwrap_or(0);
+        self.add_model(model, &ModelTotals { calls: 1, tokens, atto_usd, unpriced, no_usage: 0 });
+    }
+
+    /// Marks one of a model's answered calls as one whose client reported no usage.
+    pub fn mark_no_usage(&mut self, model: &str) {
+        self.add_model(model, &ModelTotals { no_usage: 1, ..ModelTotals::default() });
+    }
+}
 
 /// A run of the account `default` that took `minutes` and ended at [`NOW`], with one model call that cost `atto`.
 pub fn ended(run: &str, minutes: u64, atto: i128) -> RunView {

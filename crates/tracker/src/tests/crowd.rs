@@ -17,7 +17,7 @@ use genai::testing::request;
 use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use kernel::secret::Secret;
 use pipeline::{Batch, Processor};
-use runs::{OutcomeVerdict, RunOutcome, RunOwner, RunState, RunTotals, SessionView};
+use runs::{ModelTotals, OutcomeVerdict, RunOutcome, RunOwner, RunState, RunTotals, SessionView};
 use telemetry::Meter;
 
 fn span(trace: u64, id: u64, operation: &str) -> Json {
@@ -245,7 +245,8 @@ fn a_batch_comes_while_somebody_looks() {
 fn medians_are_an_accounts_own() {
     let session = |account: &str, usd: i128| {
         let mut totals = RunTotals::default();
-        totals.add_call("m", Default::default(), Some(usd * 1_000_000_000_000_000_000));
+        let atto_usd = usd * 1_000_000_000_000_000_000;
+        totals.add_model("m", &ModelTotals { calls: 1, atto_usd, ..ModelTotals::default() });
         let (account, session, feature) = (account.to_owned(), "s".to_owned(), Some("triage".to_owned()));
         let (tenant, user) = (None, None);
         SessionView {
