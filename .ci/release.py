@@ -42,9 +42,9 @@ VERSIONED = (
     ("deploy/helm/tollgate/Chart.yaml", r'^version: ([^\s"]+)$'),
     ("deploy/helm/tollgate/Chart.yaml", r'^appVersion: "([^"]+)"$'),
     ("deploy/compose/compose.yaml", r"tollgate:([\w.-]+)\}"),
-    ("deploy/kubernetes/sidecar.yaml", r"image: tollgate:(\S+)"),
-    ("deploy/kubernetes/operator.yaml", r"image: tollgate:(\S+)"),
-    ("deploy/kustomize/base/gateway.yaml", r"image: tollgate:(\S+)"),
+    ("deploy/kubernetes/sidecar.yaml", r"image: \S*/tollgate:(\S+)"),
+    ("deploy/kubernetes/operator.yaml", r"image: \S*/tollgate:(\S+)"),
+    ("deploy/kustomize/base/gateway.yaml", r"image: \S*/tollgate:(\S+)"),
     ("deploy/kustomize/example/kustomization.yaml", r"newTag: ([\w.-]+)"),
 )
 table, failures = [], []
