@@ -23,6 +23,8 @@
 #   backends    real back ends, all of them, each asked through its own API; once
 #   sdks        the official SDKs, Go's and Java's too: sending, shutdown, restarts of the gateway; once
 #   fleet       edge, workers and a Kafka cluster of three nodes: 50 SIGKILLs of workers, moves, brokers that die; once
+#   attack      a fleet for ten minutes in which a worker, an edge, a broker, the back end, S3 or a volume dies or is away
+#               at every moment; once
 #   fleet-sim   three workers with the real engine behind a broker in memory, compared with one instance: kills, lost
 #               volumes, moves, brokers away; 20,000 seeds per round
 #   leak        the leak search over every recording
@@ -51,7 +53,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|fleet-sim|alerts|backends|sdks|leak|tables|vault-speed|runs|speed|whole|instructions|release|reproducible|fips|image|advisories|alone|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|attack|fleet-sim|alerts|backends|sdks|leak|tables|vault-speed|runs|speed|whole|instructions|release|reproducible|fips|image|advisories|alone|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -59,11 +61,11 @@ left() { echo $((end - $(date +%s))); }
 # At night, peers run the production binary.
 released() {
   local features=()
-  [ "$part" != fleet ] || features=(--features kafka)
+  case $part in attack | fleet) features=(--features kafka) ;; esac
   cargo build --release --locked --bin tollgate "${features[@]}" >&2
   export TOLLGATE_BIN=$PWD/target/release/tollgate
 }
-case $part in crash | faults | fleet | alerts | backends | sdks | leak | tables | release) released ;; esac
+case $part in crash | faults | fleet | attack | alerts | backends | sdks | leak | tables | release) released ;; esac
 
 # rounds STEP COMMAND…: repeats the command until the time is up. TOLLGATE_SEED continues where the last night stopped;
 # `count` is the number of completed rounds.
@@ -104,6 +106,7 @@ case $part in
       exit 1
     fi ;;
   fleet) bash tests/peers/run.sh fleet --kills 50 ;;
+  attack) bash tests/peers/run.sh attack --minutes 10 ;;
   fleet-sim)
     export CARGO_PROFILE_RELEASE_LTO=off TOLLGATE_SEEDS=20000
     # the first build takes minutes, which do not count as time of the seeds

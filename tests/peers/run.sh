@@ -26,9 +26,9 @@ debian age age
 debian zstd zstd
 case $part in alerts | backends | boards) debian prometheus prometheus ;; esac
 [ "$part" != upgrade ] || debian faketime faketime
-[ "$part" != faults ] || debian mkfs.ext4 e2fsprogs
+case $part in attack | faults) debian mkfs.ext4 e2fsprogs ;; esac
 [ "$part" != browser ] || debian chromium chromium
-[ "$part" != fleet ] || { debian java default-jre-headless; debian mvn maven; }
+case $part in attack | fleet) debian java default-jre-headless; debian mvn maven ;; esac
 case "$part $*" in refusals* | "sdk "*java*) debian javac default-jdk-headless; debian mvn maven ;; esac
 [ "$part" != deploy ] || debian systemd-analyze systemd
 case $part in oidc) command -v go >/dev/null || { echo "run.sh: Go 1.26 is missing" >&2; exit 1; } ;; esac
@@ -46,7 +46,7 @@ case $part in
 esac
 case $part in
   claude) "$here/npm_install.sh" "$here/claude_code" >/dev/null ;;
-  fleet) "$here/kafka/install.sh" ;;
+  attack | fleet) "$here/kafka/install.sh" ;;
   oidc) "$here/oidc/install.sh" ;;
   presidio) "$here/presidio/install.sh" >/dev/null ;;
   tables) "$here/pip_install.sh" tables/venv "$here/tables/requirements.txt" --no-deps >/dev/null ;;

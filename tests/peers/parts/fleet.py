@@ -47,7 +47,7 @@ def edge(work, cluster, topic, change=None):
     return Gateway(work, {"kafka": exporter}, change=adapt, log="info")
 
 
-def worker(work, cluster, topic, sink, name, **options):
+def worker(work, cluster, topic, sink, name, vault=None, **options):
     """A worker: the whole pipeline behind the topic."""
     exporter = {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}", "compression": "none", "retry_on_failure": {"initial_interval": "200ms", "max_interval": "1s"}}}
     receiver = {"brokers": cluster.addresses, "topic": topic, "dead_topic": f"{topic}.dead", "group_id": f"workers-{topic}", "group_instance_id": name,
@@ -59,7 +59,7 @@ def worker(work, cluster, topic, sink, name, **options):
         for pipeline in config["service"]["pipelines"].values():
             pipeline["receivers"] = ["kafka"]
 
-    return Gateway(work, exporter, change=adapt, log="info", vault={"writer": name})
+    return Gateway(work, exporter, change=adapt, log="info", vault={"writer": name, **(vault or {})})
 
 
 def topic(cluster, name):
