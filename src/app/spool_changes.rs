@@ -41,7 +41,7 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum SpoolChange {
-    /// Transfers a part of it to an exporter; without `to`, quarantined data to the exporters whose back ends refused it.
+    /// Transfers it to an exporter; without `to`, quarantined data to the exporters whose back ends refused it.
     Move { from: String, to: Option<String>, part: Option<MovePart> },
     /// Deletes all of it.
     Drop { from: String },

@@ -1,5 +1,5 @@
-//! `tollgate spool list|peek|drop|replay|reassign|deliver`: inspects, moves, drops or delivers the data waiting for each
-//! consumer. `list` and `peek` take no lock and create nothing, so they work beside a running gateway; `peek` shows
+//! `tollgate spool list|peek|drop|replay|reassign|deliver`: inspects, moves, drops or delivers the data that waits for
+//! each consumer. `list` and `peek` take no lock and create nothing, so they work beside a running gateway; `peek` shows
 //! content only with `--json`, and only where the spool and its key can be read. `drop`, `replay` and `reassign` ask
 //! the gateway that has the spool open, or change it themselves if none runs (`app::spool_changes`). `drop` requires
 //! `--yes`, and otherwise says how much it would drop. `spool_deliver` has `deliver`.

@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::common::CommonArgs;
 use super::config_loading::{FileAccess, load_config};
+use super::fleet::parse_timeout;
 use crate::app::assemble::{self, ReloadResources};
 use crate::app::build::{GatewayBlueprint, GatewayDeps};
 use crate::app::gateway_keys::GatewayKeys;
@@ -19,7 +20,6 @@ use crate::components::id_text;
 use command::error::{CommandError, ExitStatus};
 use command::output::{print_result, print_to_stderr, report_error};
 use command::runtime::{EXIT_GRACE, runtime_threads};
-use command::time_option::parse_duration;
 use command::{os, tasks};
 use kernel::clock::Clock;
 use kernel::terminal::{format_bytes, format_count};
@@ -43,10 +43,6 @@ pub(super) struct DeliverArgs {
     /// How long to try. Afterwards the command exits with 1 and says what is left [default: without end].
     #[arg(long, value_name = "TIME", value_parser = parse_timeout)]
     timeout: Option<Duration>,
-}
-
-fn parse_timeout(text: &str) -> Result<Duration, CommandError> {
-    parse_duration(text).ok_or_else(|| CommandError::Usage("must be a time such as `90s`, `10m` or `2h`".to_owned()))
 }
 
 pub(super) fn run(common: &CommonArgs, options: &DeliverArgs) -> Result<ExitStatus, CommandError> {

@@ -127,6 +127,12 @@ async fn a_running_gateway_moves_what_waits() {
     let names: Vec<String> = (0..60).map(|n| format!("span-{n}")).collect();
     let otlp = gateway::address(&app, "otlp http");
     post(otlp, &names[..30]);
+    // The other exporter has passed the positions of what waits.
+    let log = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": [{ "body": { "stringValue": "log" } }] }] }] });
+    gateway::post(otlp, Signal::Logs, &otlp::json::decode(Signal::Logs, log.to_string().as_bytes()).unwrap());
+    while !fs::read_to_string(folder.path().join("outbound.jsonl")).is_ok_and(|text| text.contains("resourceLogs")) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let (code, shown, said) = tollgate(&["spool", "peek", "otlp_http/dead", "--json", "--limit", "50", &config]);
     assert!(code == Some(0) && shown.lines().count() == 30 && shown.contains("span-29"), "{said}{shown}");
     for (arguments, expected) in [
@@ -194,8 +200,7 @@ async fn a_gateway_is_not_changed_by_everyone() {
 }
 
 /// `spool deliver` opens no port, says what is left when its time is over, resumes after a kill, and ends once exporters
-/// and vault have everything; data that no exporter may get is named. (Verified to fail while rounds ended without the
-/// upload of the vault's data.)
+/// and vault have everything; data that no exporter may get is named. (Verified to fail with the ports open.)
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_gateway_left_is_delivered() {
     let folder = tempfile::tempdir().unwrap();

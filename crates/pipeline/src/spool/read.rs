@@ -1,4 +1,5 @@
-//! Reads committed records back ([`read_record`] one, [`read_records`] several). Its number, checksum and seal must all be right.
+//! Reads committed records back, one ([`read_record`]) or several ([`read_records`]). Number, checksum and seal of each
+//! must be right.
 
 use std::io;
 
