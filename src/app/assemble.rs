@@ -2,7 +2,7 @@
 //! bound here. Single kinds of components are built in `processors`, `exporters` and `extensions`; keys are read in
 //! `gateway_keys`; `running` starts the result.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -222,6 +222,7 @@ impl GatewayAssembler<'_> {
             oidc: oidc.as_ref(),
             sockets: self.reload_resources.sockets.as_ref(),
             reload_requested: self.reload_resources.reload_requested.as_ref(),
+            exporters: exporters.keys().map(id_text).collect::<BTreeSet<_>>().into_iter().collect(),
             hand_overs: &receivers.hand_overs,
         };
         listeners

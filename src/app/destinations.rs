@@ -1,7 +1,7 @@
 //! Records in the spool's folder where each exporter last pointed. The spool knows an exporter by its name only, and
 //! data waiting for one back end must not go to another because the name points elsewhere now. Data for a former host
 //! or port is held under a consumer name that no exporter can have, until `moved_from` names that destination, the
-//! exporter points there again, or the operator moves the data (`cli/spool_move`). The hold is durable before the new
+//! exporter points there again, or the operator moves the data (`spool_changes`). The hold is durable before the new
 //! destination is recorded, so a crash holds data and never sends it. The file has hosts and ports, no secrets.
 
 use std::collections::BTreeMap;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::post;
 use http::StatusCode;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::app::alert_sender::{self, AlertSender};
@@ -16,6 +17,7 @@ use crate::app::history_setup::HistorySetup;
 use crate::app::listeners::{IDLE_TIMEOUT, WebListener};
 use crate::app::processors::BuiltProcessors;
 use crate::app::reported_outcomes::ReportedOutcomes;
+use crate::app::spool_changes::{self, SpoolChanges};
 use crate::app::tap;
 use crate::components::ExtensionSettings;
 use access::access_control::{AccessControl, check_routes};
@@ -46,6 +48,8 @@ pub(super) struct ExtensionListeners<'p> {
     pub(super) sockets: Option<&'p RetainedSockets>,
     /// Notified when a reload is requested.
     pub(super) reload_requested: Option<&'p Arc<Notify>>,
+    /// The ids of the exporters.
+    pub(super) exporters: Arc<[Arc<str>]>,
     /// The receivers that can hand partitions over.
     pub(super) hand_overs: &'p [PartitionHandOver],
 }
@@ -95,6 +99,12 @@ impl ExtensionListeners<'_> {
             .merge(fleet_drain::router(FleetDrain {
                 receivers: self.hand_overs.to_vec(),
                 spool: Arc::clone(&self.resources.spool),
+            }))
+            .merge(spool_changes::router(SpoolChanges {
+                spool: Arc::clone(&self.resources.spool),
+                exporters: Arc::clone(&self.exporters),
+                tasks: Arc::clone(&self.resources.tasks),
+                running: Mutex::default(),
             }))
             .merge(erasure_reports::router(ErasureReports {
                 targets: erasure_targets.collect(),

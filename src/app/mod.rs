@@ -37,6 +37,7 @@ pub mod resolve;
 mod running;
 pub mod seen_keys;
 mod shutdown;
+pub(crate) mod spool_changes;
 pub(crate) mod start_checks;
 mod start_error;
 mod supervise;

@@ -8,7 +8,8 @@ fn effective_options(path: &[&str]) -> &'static [&'static str] {
     match path {
         [] | ["run" | "validate" | "check" | "setup" | "print-config"] => &["config", "data_dir", "listen"],
         ["report" | "top" | "tap" | "alerts", ..] | ["vault", "erase"] => &["config", "data_dir", "listen"],
-        ["explain" | "redact" | "test"] | ["spool", ..] => &["config", "data_dir"],
+        ["explain" | "redact" | "test"] | ["spool"] | ["spool", "list" | "peek" | "deliver"] => &["config", "data_dir"],
+        ["spool", ..] => &["config", "data_dir", "listen"],
         ["rates", "show"] | ["vault", "replay" | "doctor" | "policy"] => &["config", "data_dir"],
         ["demo"] => &["data_dir"],
         _ => &[],

@@ -27,7 +27,7 @@ mod report;
 mod run;
 pub mod schema;
 mod spool;
-mod spool_move;
+mod spool_deliver;
 mod tap;
 #[cfg(test)]
 mod tests;
@@ -129,7 +129,7 @@ enum CliCommand {
     /// Shows the workers of a fleet on Kafka: partitions, what waits in them, dead records.
     #[command(subcommand)]
     Fleet(fleet::FleetCommand),
-    /// Lists, inspects, moves or drops the data waiting in the spool.
+    /// Lists, inspects, moves, drops or delivers the data waiting in the spool.
     #[command(subcommand)]
     Spool(spool::SpoolCommand),
     /// Runs your own fixtures through the processors of the configuration, and checks what they remove and keep.
@@ -214,7 +214,13 @@ fn check_listen(command: &CliCommand, common: &CommonArgs) -> Result<(), Command
             return Ok(());
         }
         CliCommand::Setup(_) => return Ok(()),
-        CliCommand::Top(_) | CliCommand::Tap(_) | CliCommand::Report(_) | CliCommand::Alerts(_) => return Ok(()),
+        CliCommand::Top(_)
+        | CliCommand::Tap(_)
+        | CliCommand::Report(_)
+        | CliCommand::Alerts(_)
+        | CliCommand::Spool(_) => {
+            return Ok(());
+        }
         _ => "this command does not use its ports",
     };
     Err(CommandError::Usage(format!("--listen is for the embedded default: {why}")))

@@ -1,35 +1,49 @@
-//! `tollgate spool list|peek|drop|replay|reassign`: inspects, moves or drops the data waiting for each consumer. `list`
-//! takes no lock and creates nothing, even if there is no spool or key; the others need the gateway stopped. `drop`
-//! requires `--yes`, and otherwise says how much it would drop. The spool is in `pipeline/spool`.
+//! `tollgate spool list|peek|drop|replay|reassign|deliver`: inspects, moves, drops or delivers the data that waits for
+//! each consumer. `list` and `peek` take no lock and create nothing, so they work beside a running gateway; `peek` shows
+//! content only with `--json`, and only where the spool and its key can be read. `drop`, `replay` and `reassign` ask
+//! the gateway that has the spool open, or change it themselves if none runs (`app::spool_changes`). `drop` requires
+//! `--yes`, and otherwise says how much it would drop. `spool_deliver` has `deliver`.
 
 use std::sync::Arc;
 
 use clap::Subcommand;
 
+use super::admin_address::{resolve_admin_port, resolve_loaded_admin_port};
 use super::common::CommonArgs;
 use super::config_loading::{FileAccess, LoadedConfig, load_config};
-use super::spool_move;
+use super::spool_deliver::{self, DeliverArgs};
 use crate::app::build::GatewayDeps;
 use crate::app::destinations::parse_held_consumer;
 use crate::app::gateway_keys::read_existing_spool_keys;
 use crate::app::key_opening::configured_keys;
+use crate::app::spool_changes::{ChangeResult, SPOOL_PATH, SpoolChange};
 use crate::components::id_text;
+use command::admin_client::{AdminClient, AdminPort, AdminPortArgs};
 use command::error::{CommandError, ExitStatus};
 use command::output::{print_result, print_to_stderr};
 use command::runtime::block_on;
 use config::ByteSize;
 use kernel::clock::UnixNanos;
-use kernel::terminal::format_count;
+use kernel::terminal::{escape_unsafe, format_count};
+use otlp::json;
 use pipeline::RealDisk;
-use pipeline::spool::{Committer, ConsumerStatus, Spool, SpoolOpenError, SpoolStatus};
+use pipeline::forward_label::ForwardLabel;
+use pipeline::spool::{
+    Committer, QUARANTINE, RecordKind, Spool, SpoolKey, SpoolOpenError, SpoolSnapshot, SpoolStatus, StoredRecord,
+};
 use telemetry::logging;
+
+/// Maximum number of records that `peek` reads at once, and their bytes.
+const MAX_PEEK: (usize, usize) = (64, 16 << 20);
 
 /// Subcommands of `spool`.
 #[derive(Subcommand)]
 pub(super) enum SpoolCommand {
     /// Lists the data waiting in the spool, by consumer; also works beside a running gateway.
     List,
-    /// Shows the records waiting for one consumer. The gateway must be stopped.
+    /// Shows the records waiting for one consumer; also works beside a running gateway.
+    ///
+    /// It reads the spool's files, so it needs the machine with the spool, and the spool's key.
     Peek {
         /// The consumer as shown by `spool list`; `quarantine` holds data that back ends refused for good.
         consumer: String,
@@ -40,78 +54,200 @@ pub(super) enum SpoolCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Sends data that back ends refused for good (`quarantine`) to them again. The gateway must be stopped.
+    /// Sends data that back ends refused for good (`quarantine`) to them again.
+    ///
+    /// A running gateway does it; then the command needs its admin port, and the role `operator`.
     Replay {
         /// Sends it to this exporter instead.
         #[arg(long, value_name = "EXPORTER")]
         to: Option<String>,
+        #[command(flatten)]
+        admin_port: AdminPortArgs,
     },
-    /// Moves all data waiting for one consumer to an exporter. The gateway must be stopped.
+    /// Moves all data waiting for one consumer to an exporter.
+    ///
+    /// A running gateway does it; then the command needs its admin port, and the role `operator`.
     Reassign {
         /// The consumer as shown by `spool list`, e.g. an exporter that is no longer configured.
         from: String,
         /// An exporter of the configuration.
         to: String,
+        #[command(flatten)]
+        admin_port: AdminPortArgs,
     },
-    /// Drops all data waiting for one consumer. The gateway must be stopped.
+    /// Drops all data waiting for one consumer.
+    ///
+    /// A running gateway does it; then the command needs its admin port, and the role `operator`.
     Drop {
         /// The consumer as shown by `spool list`: an exporter's id.
         consumer: String,
         /// Confirms that the data is to be dropped.
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        admin_port: AdminPortArgs,
     },
+    /// Delivers everything that waits, without receiving anything, and exits: for the spool of a gateway that is gone.
+    ///
+    /// No port is opened. Exits with 0 once nothing waits. Nothing is lost if it is stopped: run it again.
+    Deliver(DeliverArgs),
 }
 
 pub(super) fn run(common: &CommonArgs, command: SpoolCommand) -> Result<ExitStatus, CommandError> {
-    let loaded = load_config(common, FileAccess::Read)?;
-    logging::init(logging::LogLevel::Warn);
-    let deps = GatewayDeps::system();
-    let directory = loaded.valid.spool.directory.clone();
-    if !directory.is_dir() {
-        return Err(SpoolOpenError::no_spool(&directory).into());
-    }
-    let opening = async {
-        // Not the keys of other parts: their KMS or command may be away.
-        for key in configured_keys(&loaded.valid).iter().filter(|key| key.section == "spool") {
-            key.open().await.map_err(|error| CommandError::Config(error.text))?;
-        }
-        Ok(())
-    };
-    block_on(opening)?;
-    let keys = read_existing_spool_keys(&loaded.valid).map_err(|error| CommandError::Config(error.text))?;
-    let status = Spool::peek(&RealDisk, &loaded.valid.spool, &keys)?;
-    let now = deps.clock.now();
-    let open = || Spool::open(deps.disk, &loaded.valid.spool, &keys, deps.clock, deps.rng, &deps.meter);
+    let move_all = |from: String, to| SpoolChange::Move { from, to, part: None };
     match command {
-        SpoolCommand::List => print_result(&format_status(&status, now)),
+        SpoolCommand::List => {
+            let spool = SpoolFiles::read(common)?;
+            print_result(&format_status(&spool.found.status, GatewayDeps::system().clock.now()))
+        }
         SpoolCommand::Peek { consumer, limit, json } => {
-            check_consumer(&status, &consumer)?;
-            let (spool, _committer) = open()?;
-            spool_move::print_records(&spool, &consumer, limit, json, now)
+            print_records(&SpoolFiles::read(common)?, &consumer, limit, json)
         }
-        SpoolCommand::Replay { to } => move_all(&loaded, open, spool_move::QUARANTINE_CONSUMER, to.as_deref()),
-        SpoolCommand::Reassign { from, to } => {
-            find_waiting(&status, &from)?;
-            move_all(&loaded, open, &from, Some(&to))
+        SpoolCommand::Replay { to, admin_port } => {
+            change_spool(common, &admin_port, move_all(QUARANTINE.to_owned(), to), true)
         }
-        SpoolCommand::Drop { consumer, yes } => {
-            let waiting = find_waiting(&status, &consumer)?;
-            if !yes {
-                let (records, bytes) = (format_count(waiting.records, "record"), ByteSize(waiting.bytes));
-                print_to_stderr(&format!(
-                    "this would permanently delete {records} ({bytes}) waiting for `{consumer}`; confirm with --yes"
-                ));
-                return Ok(ExitStatus::Usage);
+        SpoolCommand::Reassign { from, to, admin_port } => {
+            change_spool(common, &admin_port, move_all(from, Some(to)), true)
+        }
+        SpoolCommand::Drop { consumer, yes, admin_port } => {
+            change_spool(common, &admin_port, SpoolChange::Drop { from: consumer }, yes)
+        }
+        SpoolCommand::Deliver(options) => spool_deliver::run(common, &options),
+    }
+}
+
+/// A spool as its files were found, with what is needed to open it.
+struct SpoolFiles {
+    loaded: LoadedConfig,
+    keys: Vec<SpoolKey>,
+    found: SpoolSnapshot,
+}
+
+impl SpoolFiles {
+    fn read(common: &CommonArgs) -> Result<Self, CommandError> {
+        let loaded = load_config(common, FileAccess::Read)?;
+        logging::init(logging::LogLevel::Warn);
+        let directory = &loaded.valid.spool.directory;
+        if !directory.is_dir() {
+            return Err(SpoolOpenError::no_spool(directory).into());
+        }
+        let opening = async {
+            // Not the keys of other parts: their KMS or command may be away.
+            for key in configured_keys(&loaded.valid).iter().filter(|key| key.section == "spool") {
+                key.open().await.map_err(|error| CommandError::Config(error.text))?;
             }
-            let (spool, committer) = open()?;
-            let dropped = spool.drop_pending(&consumer, None);
-            if !committer.close() {
-                return Err(
-                    "the spool's progress could not be written, so the records may not be deleted: try again".into()
-                );
+            Ok(())
+        };
+        block_on(opening)?;
+        let keys = read_existing_spool_keys(&loaded.valid).map_err(|error| CommandError::Config(error.text))?;
+        let found = Spool::peek(&RealDisk, &loaded.valid.spool, &keys)?;
+        Ok(Self { loaded, keys, found })
+    }
+
+    fn exporters(&self) -> Vec<Arc<str>> {
+        self.loaded.valid.exporters.iter().map(|placed| id_text(&placed.id)).collect()
+    }
+}
+
+/// Makes the change: in the gateway that `--admin` names or that has the spool open, else in the files.
+fn change_spool(
+    common: &CommonArgs,
+    admin_port: &AdminPortArgs,
+    change: SpoolChange,
+    is_confirmed: bool,
+) -> Result<ExitStatus, CommandError> {
+    let remote = admin_port.admin.is_some().then(|| resolve_admin_port(admin_port, common)).transpose()?;
+    let files = if remote.is_none() { Some(SpoolFiles::read(common)?) } else { None };
+    if let Some(files) = &files {
+        change.check(&files.found.status, &files.exporters())?;
+    }
+    if !is_confirmed {
+        let consumers = files.iter().flat_map(|files| &files.found.status.consumers);
+        let waiting = consumers.filter(|entry| *entry.name == *change.from()).map(|entry| {
+            format!(
+                "{} ({}) waiting for `{}`",
+                format_count(entry.records, "record"),
+                ByteSize(entry.bytes),
+                entry.name
+            )
+        });
+        let waiting = waiting.last().unwrap_or_else(|| format!("all data waiting for `{}`", change.from()));
+        print_to_stderr(&format!("this would permanently delete {waiting}; confirm with --yes"));
+        return Ok(ExitStatus::Usage);
+    }
+    let from = change.from().to_owned();
+    let is_drop = matches!(change, SpoolChange::Drop { .. });
+    let (changed, not_moved) = match (remote, files) {
+        (Some(port), _) => change_remotely(port, change)?,
+        (None, Some(files)) => change_files(common, admin_port, &files, change)?,
+        (None, None) => return Ok(ExitStatus::Failed),
+    };
+    if not_moved > 0 {
+        print_to_stderr(&format!(
+            "{} not moved: they are not telemetry, or the exporter whose back end refused them is not configured (use --to)",
+            format_count(not_moved, "record")
+        ));
+    }
+    let (done, from) = (if is_drop { "deleted" } else { "moved" }, escape_unsafe(&from));
+    print_result(&format!("{} of `{from}` {done}\n", format_count(changed, "record")))
+}
+
+fn change_files(
+    common: &CommonArgs,
+    admin_port: &AdminPortArgs,
+    files: &SpoolFiles,
+    change: SpoolChange,
+) -> Result<(u64, u64), CommandError> {
+    let (deps, settings) = (GatewayDeps::system(), &files.loaded.valid.spool);
+    let (spool, mut committer): (Arc<Spool>, Committer) =
+        match Spool::open(deps.disk, settings, &files.keys, deps.clock, deps.rng, &deps.meter) {
+            Ok(opened) => opened,
+            Err(error) if error.is_in_use => {
+                let port = resolve_loaded_admin_port(admin_port, common, Some(&files.loaded));
+                return port
+                    .and_then(|port| change_remotely(port, change))
+                    .map_err(|why| format!("a gateway uses the spool, and must make the change: {why}").into());
             }
-            print_result(&format!("{} of `{consumer}` deleted\n", format_count(dropped, "record")))
+            Err(error) => return Err(error.into()),
+        };
+    let exporters = files.exporters();
+    let changed = block_on(change_in_parts(change, async |change| {
+        change.apply(&spool, Some(&mut committer), &exporters).map_err(CommandError::Failed)
+    }))?;
+    if !committer.close() {
+        let why = "the spool's progress could not be written: records may come back, and be delivered twice: try again";
+        return Err(why.into());
+    }
+    Ok(changed)
+}
+
+fn change_remotely(port: AdminPort, change: SpoolChange) -> Result<(u64, u64), CommandError> {
+    block_on(async {
+        let gateway = AdminClient::for_gateway(port)?;
+        change_in_parts(change, async |change| {
+            let body = serde_json::to_string(change).map_err(|error| CommandError::Failed(error.to_string()))?;
+            let answer = gateway.post(SPOOL_PATH, body).await?;
+            serde_json::from_str(&answer).map_err(|_| "the gateway's answer is not understood".into())
+        })
+        .await
+    })
+}
+
+/// Makes a change part by part. Returns the numbers of records that were changed, and that can't be moved.
+async fn change_in_parts(
+    mut change: SpoolChange,
+    mut apply: impl AsyncFnMut(&SpoolChange) -> Result<ChangeResult, CommandError>,
+) -> Result<(u64, u64), CommandError> {
+    let (mut changed, mut not_moved) = (0, 0);
+    loop {
+        let result = apply(&change).await.map_err(|why| match changed {
+            0 => why,
+            _ => format!("{} moved, then moving failed: {why}", format_count(changed, "record")).into(),
+        })?;
+        (changed, not_moved) = (changed + result.changed, not_moved + result.not_moved);
+        match (&mut change, result.next) {
+            (SpoolChange::Move { part, .. }, next @ Some(_)) => *part = next,
+            _ => return Ok((changed, not_moved)),
         }
     }
 }
@@ -119,42 +255,56 @@ pub(super) fn run(common: &CommonArgs, command: SpoolCommand) -> Result<ExitStat
 /// Refuses a consumer that the spool does not have. The quarantine has no consumer while it is empty.
 fn check_consumer(status: &SpoolStatus, consumer: &str) -> Result<(), CommandError> {
     let names = || status.consumers.iter().map(|entry| &*entry.name);
-    if consumer == spool_move::QUARANTINE_CONSUMER || names().any(|name| name == consumer) {
+    if consumer == QUARANTINE || names().any(|name| name == consumer) {
         return Ok(());
     }
     let names = names().collect::<Vec<_>>().join(", ");
     Err(CommandError::Failed(format!("the spool has no consumer `{consumer}`; it has: {names}")))
 }
 
-/// The status of a consumer with waiting data. If it has none, the error lists the consumers that have some.
-fn find_waiting<'a>(status: &'a SpoolStatus, consumer: &str) -> Result<&'a ConsumerStatus, CommandError> {
-    let waiting = || status.consumers.iter().filter(|entry| entry.records > 0);
-    if let Some(found) = waiting().find(|entry| *entry.name == *consumer) {
-        return Ok(found);
+/// Prints the first `limit` records that wait for `consumer`.
+fn print_records(files: &SpoolFiles, consumer: &str, limit: usize, as_json: bool) -> Result<ExitStatus, CommandError> {
+    check_consumer(&files.found.status, consumer)?;
+    let (mut text, now) = (String::new(), GatewayDeps::system().clock.now());
+    if !as_json {
+        text.push_str(&format!(
+            "{:>12} {:>9} {:<8} {:>7} {:>10} {:<20} {}\n",
+            "RECORD", "AGE", "SIGNAL", "ITEMS", "BYTES", "PIPELINE", "REFUSED"
+        ));
     }
-    let names: Vec<&str> = waiting().map(|entry| &*entry.name).collect();
-    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    Err(CommandError::Failed(format!("no data is waiting for `{consumer}`; consumers with waiting data: {names}")))
+    let (mut after, mut shown) = (None, 0);
+    while shown < limit {
+        let records = match files.found.read(consumer, after, MAX_PEEK.1, MAX_PEEK.0.min(limit - shown)) {
+            Ok(records) if records.is_empty() => break,
+            Ok(records) => records,
+            Err(error) => return Err(CommandError::Failed(error.to_string())),
+        };
+        after = records.last().map(|record| record.seq);
+        shown += records.len();
+        records.iter().for_each(|record| text.push_str(&format_record(record, as_json, now)));
+    }
+    print_result(&text)
 }
 
-fn move_all(
-    loaded: &LoadedConfig,
-    open: impl FnOnce() -> Result<(Arc<Spool>, Committer), SpoolOpenError>,
-    from: &str,
-    to: Option<&str>,
-) -> Result<ExitStatus, CommandError> {
-    let exporters: Vec<Arc<str>> = loaded.valid.exporters.iter().map(|placed| id_text(&placed.id)).collect();
-    if let Some(to) = to.filter(|to| !exporters.iter().any(|id| **id == **to)) {
-        let exporter_list = exporters.join(", ");
-        return Err(CommandError::Failed(format!(
-            "`{to}` is not an exporter of the configuration; exporters: {exporter_list}"
-        )));
+fn format_record(record: &StoredRecord, as_json: bool, now: UnixNanos) -> String {
+    let Some((label, body)) = ForwardLabel::split(&record.body).filter(|_| record.kind == RecordKind::Forward) else {
+        return if as_json { String::new() } else { format!("{:>12} (not telemetry)\n", record.seq.0) };
+    };
+    if as_json {
+        let mut line = String::new();
+        return json::encode(label.signal, &body, &mut line).map_or_else(|_| String::new(), |()| line + "\n");
     }
-    if to == Some(from) {
-        return Err(CommandError::Failed(format!("the data is already waiting for `{from}`")));
-    }
-    let (spool, committer) = open()?;
-    spool_move::move_records(&spool, committer, from, to, &exporters)
+    let (age, bytes) = (now.since(record.committed).as_secs(), body.len());
+    let refused = label.refused.map_or_else(String::new, |(who, why)| format!("{who}: {}", why.label()));
+    format!(
+        "{:>12} {:>8}s {:<8} {:>7} {:>10} {:<20} {refused}\n",
+        record.seq.0,
+        age,
+        label.signal.as_str(),
+        label.items,
+        bytes,
+        label.pipeline
+    )
 }
 
 fn format_status(status: &SpoolStatus, now: UnixNanos) -> String {

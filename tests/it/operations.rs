@@ -314,7 +314,7 @@ async fn what_waits_goes_where_its_owner_says() {
 }
 
 /// A back end that accepts everything, and the bytes it received.
-fn taker(port: u16) -> (u16, Arc<Mutex<Vec<u8>>>) {
+pub(crate) fn taker(port: u16) -> (u16, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let (port, got) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(Vec::new())));
     let keeps = Arc::clone(&got);

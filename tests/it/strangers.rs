@@ -126,6 +126,7 @@ async fn roles_of_a_whole_gateway() {
         ("GET /api/runs", [401, 200, 200, 200]),
         ("GET /-/drain", [401, 200, 200, 200]),
         ("POST /-/drain", [401, 403, 409, 403]),
+        ("POST /-/spool", [401, 403, 400, 403]),
         ("POST /api/runs/none/outcome", [401, 403, 400, 403]),
         ("POST /api/alerts/test", [401, 403, 404, 403]),
         ("POST /-/erasures", [401, 403, 400, 403]),

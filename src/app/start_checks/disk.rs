@@ -201,8 +201,8 @@ pub(super) fn warn_of_orphans(context: MachineContext<'_>, findings: &mut Machin
         return;
     }
     let Ok(keys) = gateway_keys::read_existing_spool_keys(valid) else { return };
-    let Ok(status) = Spool::peek(&RealDisk, &valid.spool, &keys) else { return };
-    for consumer in status.consumers.iter().filter(|consumer| consumer.records > 0) {
+    let Ok(found) = Spool::peek(&RealDisk, &valid.spool, &keys) else { return };
+    for consumer in found.status.consumers.iter().filter(|consumer| consumer.records > 0) {
         let Ok(id) = ComponentId::parse(&consumer.name) else { continue };
         if ExporterKind::parse(&id.kind).is_none() || file.uses("exporters", &id) {
             continue;

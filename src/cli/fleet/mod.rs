@@ -24,6 +24,8 @@ use kernel::terminal::{escape_unsafe, format_count};
 use receivers::kafka::KafkaReceiverSettings;
 use runs::amounts::format_seconds;
 
+pub(super) use drain::parse_timeout;
+
 #[cfg(test)]
 mod tests;
 

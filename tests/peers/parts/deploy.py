@@ -141,7 +141,7 @@ def names_are_defined(name, objects):
     """Selectors find pods, services and ports exist, a scaler's target exists."""
     by = {(one["kind"], one["metadata"]["name"]): one for one in objects}
     workloads = [one for one in objects if one["kind"] in WORKLOADS]
-    labels = [one["spec"]["template"]["metadata"]["labels"] for one in workloads]
+    labels = [one["spec"]["template"]["metadata"]["labels"] for one in objects if one["kind"] in (*WORKLOADS, "Job")]
     ports = [p["name"] for one in workloads for p in gateway_container(one)["ports"]]
     broken = []
 
@@ -254,6 +254,23 @@ def configurations(name, objects, machine):
         check(f"{name}: {title} finds its variables and files in the pod", not missing, missing)
 
 
+def delivers_what_is_left(name, objects, machine):
+    """The Job for a claim mounts it, reads what the role's pods read, opens no port, and its arguments work."""
+    jobs = [one for one in objects if one["kind"] == "Job" and pod(one)["containers"][0]["name"] == "deliver"]
+    workload = next(one for one in objects if one["kind"] == "StatefulSet")
+    text = next(one["data"]["config.yaml"] for one in objects if one["kind"] == "ConfigMap" and one["metadata"]["name"] == workload["metadata"]["name"])
+    for job in jobs:
+        own, theirs = pod(job)["containers"][0], gateway_container(workload)
+        same = all(own.get(key) == theirs.get(key) for key in ("image", "envFrom", "volumeMounts", "securityContext", "resources"))
+        same = same and all(pod(job).get(key) == pod(workload).get(key) for key in ("serviceAccountName", "securityContext"))
+        title, claims = job["metadata"]["name"], {v["persistentVolumeClaim"]["claimName"] for v in pod(job)["volumes"] if "persistentVolumeClaim" in v}
+        gone = own["env"][0]["value"]
+        wanted = {f"{claim['metadata']['name']}-{gone}" for claim in workload["spec"]["volumeClaimTemplates"]}
+        check(f"{name}: {title} mounts the claims of {gone}, with what its role has", same and claims == wanted and "ports" not in own, claims)
+        problem = machine.problem(text, own["args"])
+        check(f"{name}: {title} has arguments that tollgate takes", "there is no spool in" in (problem or ""), problem)
+
+
 def probes_answer(objects, machine):
     """The rendered configuration of a gateway runs, and answers where the kubelet asks."""
     text = next(one["data"]["config.yaml"] for one in objects if one["kind"] == "ConfigMap")
@@ -305,6 +322,7 @@ def chart(machine):
         policies(name, objects)
         names_are_defined(name, objects)
         configurations(name, objects, machine)
+        delivers_what_is_left(name, objects, machine) if name.endswith("-deliver") else None
     return rendered
 
 

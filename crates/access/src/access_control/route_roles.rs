@@ -55,6 +55,7 @@ pub(super) const ROUTES: &[RouteRow] = &[
     (Method::POST, "/-/reload", OPERATOR),
     (Method::GET, "/-/drain", VIEWER),
     (Method::POST, "/-/drain", OPERATOR),
+    (Method::POST, "/-/spool", OPERATOR),
     (Method::POST, "/-/erasures", OPERATOR),
 ];
 

@@ -53,6 +53,9 @@ const READ_RETRY: Duration = Duration::from_secs(5);
 const BACKLOG_AGE: Duration = Duration::from_secs(30);
 /// Interval at which the progress of `waits_for` consumers is checked.
 const WAITS_FOR_INTERVAL: Duration = Duration::from_millis(500);
+/// How long an outlet whose records were moved waits for the answers to its requests. Requests without an answer are
+/// sent again.
+const MOVE_GRACE: Duration = Duration::from_secs(10);
 
 /// Dependencies that all outlets share.
 #[derive(Clone)]
@@ -104,6 +107,8 @@ struct OutletRun {
     pause: OptionalWait<()>,
     /// The question whether the back end would take data.
     check: OptionalWait<()>,
+    /// Records were moved: wait for the answers to the requests in flight, then start again.
+    moving: OptionalWait<()>,
 }
 
 /// At most one future at a time. Without one, [`OptionalWait::wait`] never completes. It may be dropped and called
@@ -161,7 +166,18 @@ impl Outlet {
 
     /// Delivers until `stop` turns true. After that, goes on only as long as first attempts succeed and data is left;
     /// the rest stays in the spool. Dropping the future ends delivery at once.
-    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+    pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        let mut moved = self.shared.spool.moves(self.id());
+        while Arc::clone(&self).run_until_moved(stop.clone(), &mut moved).await {}
+    }
+
+    /// As [`Outlet::run`], from the first pending record. Returns true if records were moved meanwhile.
+    async fn run_until_moved(
+        self: Arc<Self>,
+        mut stop: watch::Receiver<bool>,
+        moved: &mut watch::Receiver<u64>,
+    ) -> bool {
+        moved.mark_unchanged();
         let mut changed = match &self.memory {
             Some(memory) => memory.changed(),
             None => self.shared.spool.changed(self.id()),
@@ -180,19 +196,25 @@ impl Outlet {
             linger: OptionalWait(None),
             pause: OptionalWait(None),
             check: OptionalWait((!self.is_memory_outlet()).then(|| Arc::clone(&self).check_back_end().boxed())),
+            moving: OptionalWait(None),
         };
         loop {
             while !run.backend_down
+                && !run.moving.is_active()
                 && let Some(slot) = slots.take()
                 && let Some(parcel) = run.lanes.take(run.stopping)
             {
                 sending.push(Arc::clone(&self).deliver(parcel, slot, stop.clone()));
             }
             self.metrics.set_in_flight(sending.len());
+            if run.moving.is_active() && slots.is_idle() {
+                return true;
+            }
             self.read_ahead(&mut run, &slots);
             let is_idle = sending.is_empty() && !run.reading.is_active();
             if run.stopping && is_idle && (run.backend_down || run.lanes.is_done()) {
-                return self.abandon_memory();
+                self.abandon_memory();
+                return false;
             }
             tokio::select! {
                 biased;
@@ -203,6 +225,11 @@ impl Outlet {
                 () = run.pause.wait() => run.lanes.expect_more(),
                 () = run.check.wait() => {}
                 _ = changed.changed() => run.lanes.expect_more(),
+                () = run.moving.wait() => return true,
+                // What is only in memory can't be moved.
+                Ok(()) = moved.changed(), if self.memory.is_none() && !run.moving.is_active() => {
+                    run.moving.begin(self.shared.clock.sleep(MOVE_GRACE));
+                }
                 _ = stop.changed(), if !run.stopping => run.stopping = true,
             }
         }
@@ -232,7 +259,8 @@ impl Outlet {
     }
 
     fn read_ahead(&self, run: &mut OutletRun, slots: &SendSlots) {
-        let may_read = !run.reading.is_active() && !run.pause.is_active() && !run.backend_down;
+        let may_read =
+            !run.moving.is_active() && !run.reading.is_active() && !run.pause.is_active() && !run.backend_down;
         // Data that is only in memory gets no separate lane: it could not be read again.
         let is_stuck = |group: &ParcelGroup| self.memory.is_none() && slots.is_stuck(group);
         if may_read && let Some(request) = run.lanes.begin_read(is_stuck) {

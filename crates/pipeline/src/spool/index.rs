@@ -27,6 +27,8 @@ struct ConsumerState {
     /// Bytes that are being repacked, and exist twice until that is done.
     repacking_bytes: u64,
     changed: watch::Sender<u64>,
+    /// Counts the calls of [`SpoolIndex::announce_moves`].
+    moved: watch::Sender<u64>,
 }
 
 /// A record to be read.
@@ -96,6 +98,17 @@ impl SpoolIndex {
     pub(super) fn watch(&mut self, name: &str) -> watch::Receiver<u64> {
         let number = self.consumer_number(&Arc::from(name));
         self.consumers.get(number).map_or_else(|| watch::channel(0).1, |consumer| consumer.changed.subscribe())
+    }
+
+    pub(super) fn watch_moves(&mut self, name: &str) -> watch::Receiver<u64> {
+        let number = self.consumer_number(&Arc::from(name));
+        self.consumers.get(number).map_or_else(|| watch::channel(0).1, |consumer| consumer.moved.subscribe())
+    }
+
+    pub(super) fn announce_moves(&mut self, name: &str) {
+        if let Some(consumer) = self.consumer_mut(name) {
+            consumer.moved.send_modify(|count| *count = count.wrapping_add(1));
+        }
     }
 
     pub(super) fn set_configured(&mut self, names: &[Arc<str>]) {

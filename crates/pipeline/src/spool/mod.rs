@@ -31,6 +31,7 @@ mod tests;
 pub use commit::Committer;
 pub use config::{SpoolConfig, SpoolSettings};
 pub use key::SpoolKey;
+pub use open::SpoolSnapshot;
 pub use space::RoomReservation;
 pub use spool_handle::Spool;
 pub use status::{CommitStep, ConsumerStatus, SpoolOpenError, SpoolReadError, SpoolStatus};

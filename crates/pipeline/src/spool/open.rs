@@ -11,14 +11,16 @@ use telemetry::Meter;
 
 use super::commit::Committer;
 use super::config::{MIN_SEGMENT, SpoolSettings};
+use super::index::SpoolIndex;
 use super::key::SpoolKey;
 use super::maintenance::MaintenanceState;
+use super::read::read_records;
 use super::recover::{SurveyedSpool, survey};
 use super::space::{CUSHION, SpaceAllocator};
 use super::spool_handle::Spool;
 use super::spool_metrics::SpoolMetrics;
-use super::status::{SpoolOpenError, SpoolStatus};
-use super::transaction::RecordSeq;
+use super::status::{SpoolOpenError, SpoolReadError, SpoolStatus};
+use super::transaction::{RecordSeq, StoredRecord};
 
 const LOCK_FILE: &str = "lock";
 const REWRITE_CHUNK: usize = 1 << 20;
@@ -103,6 +105,29 @@ pub(super) fn survey_live(
     survey(directory, settings, keys)
 }
 
+/// A spool as its files were found ([`Spool::peek`]).
+pub struct SpoolSnapshot {
+    /// Its numbers.
+    pub status: SpoolStatus,
+    index: SpoolIndex,
+}
+
+impl SpoolSnapshot {
+    /// As [`Spool::read`]. A running gateway may delete records meanwhile; those that were open are still read.
+    ///
+    /// # Errors
+    /// See [`Spool::read`].
+    pub fn read(
+        &self,
+        consumer: &str,
+        after: Option<RecordSeq>,
+        max_bytes: usize,
+        max_records: usize,
+    ) -> Result<Vec<StoredRecord>, SpoolReadError> {
+        read_records(&self.index.plan_reads(consumer, None, after, max_bytes, max_records))
+    }
+}
+
 impl Spool {
     /// Opens or recovers `settings.directory` through `disk`, and takes its lock file. The first key encrypts, all
     /// decrypt.
@@ -130,7 +155,7 @@ impl Spool {
                 let remedy = "stop the gateway that uses it, or set another folder for this one (`spool.directory`, or \
                     `--data-dir` of the embedded default)";
                 let text = format!("spool directory {path} is in use by another process: {remedy}");
-                return Err(SpoolOpenError::failed(text));
+                return Err(SpoolOpenError::in_use(text));
             }
             Err(error) => return Err(directory_error(settings, "locked", &error)),
         };
@@ -164,15 +189,15 @@ impl Spool {
         Ok((spool, committer))
     }
 
-    /// Status of a spool directory, without taking its lock or changing anything (a missing directory is not created).
-    /// If a gateway is running there, parts of the status may be newer than others.
-    pub fn peek(disk: &dyn Disk, settings: &SpoolSettings, keys: &[SpoolKey]) -> Result<SpoolStatus, SpoolOpenError> {
+    /// A spool directory as it is, without taking its lock or changing anything (a missing directory is not created).
+    /// If a gateway is running there, parts may be newer than others.
+    pub fn peek(disk: &dyn Disk, settings: &SpoolSettings, keys: &[SpoolKey]) -> Result<SpoolSnapshot, SpoolOpenError> {
         let directory = disk.existing(&settings.directory).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => SpoolOpenError::no_spool(&settings.directory),
             _ => directory_error(settings, "used", &error),
         })?;
         let mut surveyed = survey_live(&directory, settings, keys)?;
-        Ok(SpoolStatus {
+        let status = SpoolStatus {
             bytes: surveyed.bytes,
             limit: settings.max_size,
             available: settings.max_size.saturating_sub(surveyed.bytes),
@@ -183,6 +208,7 @@ impl Spool {
             poisoned: None,
             refusing: None,
             consumers: surveyed.index.consumers(),
-        })
+        };
+        Ok(SpoolSnapshot { status, index: surveyed.index })
     }
 }

@@ -1,4 +1,5 @@
-//! [`read_record`]: reads one committed record back. Its number, checksum and seal must all be right.
+//! Reads committed records back, one ([`read_record`]) or several ([`read_records`]). Number, checksum and seal of each
+//! must be right.
 
 use std::io;
 
@@ -11,6 +12,20 @@ use super::index::PlannedRead;
 use super::record::{RECORD_HEADER, RecordHeader};
 use super::status::SpoolReadError;
 use super::transaction::{RecordKind, StoredRecord};
+
+/// Reads and decrypts `plan` up to the first error, which is reported only if it is the first record's: the next read
+/// starts with that record.
+pub(super) fn read_records(plan: &[PlannedRead]) -> Result<Vec<StoredRecord>, SpoolReadError> {
+    let mut records = Vec::with_capacity(plan.len());
+    for planned in plan {
+        match read_record(planned) {
+            Ok(record) => records.push(record),
+            Err(_) if !records.is_empty() => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(records)
+}
 
 /// Reads and decrypts `planned`.
 pub(super) fn read_record(planned: &PlannedRead) -> Result<StoredRecord, SpoolReadError> {

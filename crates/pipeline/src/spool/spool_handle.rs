@@ -11,7 +11,7 @@ use super::config::SpoolSettings;
 use super::index::SpoolIndex;
 use super::progress::{ProgressFile, ProgressLines};
 use super::queue::{QueuedTransaction, TransactionQueue};
-use super::read::read_record;
+use super::read::{read_record, read_records};
 use super::space::{ReservationPurpose, RoomReservation, SpaceAllocator};
 use super::spool_metrics::SpoolMetrics;
 use super::status::{SpoolReadError, SpoolStatus};
@@ -151,16 +151,7 @@ impl Spool {
         max_records: usize,
     ) -> Result<Vec<StoredRecord>, SpoolReadError> {
         let plan = self.index.lock().plan_reads(consumer, account, after, max_bytes, max_records);
-        let mut records = Vec::with_capacity(plan.len());
-        for planned in &plan {
-            match read_record(planned) {
-                Ok(record) => records.push(record),
-                // The next read starts with this record, and reports the error.
-                Err(_) if !records.is_empty() => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(records)
+        read_records(&plan)
     }
 
     /// Those of `seqs` that `consumer` has not finished, in that order, without damaged ones.
@@ -241,6 +232,17 @@ impl Spool {
     /// Changes when records for `consumer` are committed. Subscribe first, then read.
     pub fn changed(&self, consumer: &str) -> watch::Receiver<u64> {
         self.index.lock().watch(consumer)
+    }
+
+    /// Changes when records of `consumer` were moved ([`Spool::announce_moves`]).
+    pub fn moves(&self, consumer: &str) -> watch::Receiver<u64> {
+        self.index.lock().watch_moves(consumer)
+    }
+
+    /// Makes the outlet of `consumer` read its records from the first one again: some were transferred to positions
+    /// that it has passed, or it holds some in memory that are another's now.
+    pub fn announce_moves(&self, consumer: &str) {
+        self.index.lock().announce_moves(consumer);
     }
 
     /// Declares the configured consumers; [`SpoolStatus`] marks all others that have records.

@@ -69,6 +69,8 @@ pub struct SpoolOpenError {
     text: String,
     /// The process's exit code: 78 = configuration, 1 = anything else.
     pub exit_code: u8,
+    /// Another process has the spool open.
+    pub is_in_use: bool,
 }
 
 impl SpoolOpenError {
@@ -80,12 +82,17 @@ impl SpoolOpenError {
 
     /// A run-time failure (exit code 1).
     pub(super) fn failed(text: impl Into<String>) -> Self {
-        Self { text: text.into(), exit_code: 1 }
+        Self { text: text.into(), exit_code: 1, is_in_use: false }
+    }
+
+    /// Another process has the spool open.
+    pub(super) fn in_use(text: impl Into<String>) -> Self {
+        Self { is_in_use: true, ..Self::failed(text) }
     }
 
     /// A mistake in the configuration (exit code 78).
     pub(super) fn config(text: impl Into<String>) -> Self {
-        Self { text: text.into(), exit_code: 78 }
+        Self { text: text.into(), exit_code: 78, is_in_use: false }
     }
 }
 

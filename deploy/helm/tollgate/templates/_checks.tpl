@@ -140,6 +140,16 @@ networkPolicy.clients selects only pods of the release's namespace, so nothing c
 {{- if not (hasPrefix "/var/lib/tollgate/" $directory) }}
 {{ $role }}.config.spool.directory{{ with $directory }}: {{ . }} is not on the volume{{ else }} is empty{{ end }}: use a folder below /var/lib/tollgate/
 {{- end }}
+{{- $own := include "tollgate.roleName" . }}
+{{- range dig "deliver" "claims" list $values }}
+{{- if not (regexMatch (printf "^spool-%s-[0-9]+$" $own) .) }}
+{{ $role }}.deliver.claims: {{ . }} is no claim of {{ $role }}, which are spool-{{ $own }}-0, -1 and so on: name one of them
+{{- else if $spool.emptyDir }}
+{{ $role }}.deliver.claims: with spool.emptyDir the pods have no claims: remove {{ . }}
+{{- else if and (not (dig "autoscaling" "enabled" false $values)) (lt (regexFind "[0-9]+$" . | int) (int $values.replicas)) }}
+{{ $role }}.deliver.claims: {{ . }} is in use, because {{ $role }}.replicas is {{ $values.replicas }}: that pod delivers it. Remove it, or lower replicas
+{{- end }}
+{{- end }}
 {{- with include "tollgate.vaultDirectory" . }}
 {{- $here := . }}
 {{- $found := dict }}

@@ -257,3 +257,48 @@ spec:
   {{- end }}
   {{- include "tollgate.placement" . | nindent 2 }}
 {{- end }}
+
+{{- /* The pod that delivers what waits on the claims of a pod that is gone, whose name it passes. */ -}}
+{{- define "tollgate.deliverTemplate" -}}
+{{- $values := index .root.Values .role -}}
+metadata:
+  labels:
+    {{- include "tollgate.selectorLabels" (dict "root" .root "role" (printf "%s-deliver" .role)) | nindent 4 }}
+  annotations:
+    checksum/config: {{ include "tollgate.config" . | sha256sum }}
+spec:
+  restartPolicy: Never
+  serviceAccountName: {{ include "tollgate.serviceAccountName" . }}
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: {{ .root.Values.terminationGracePeriodSeconds }}
+  {{- include "tollgate.identity" . | nindent 2 }}
+  containers:
+    - name: deliver
+      args: [spool, deliver, --timeout={{ $values.deliver.timeout }}, --config=/etc/tollgate/config/config.yaml]
+      {{- include "tollgate.surroundings" . | nindent 6 }}
+  volumes:
+    - name: config
+      configMap: { name: {{ include "tollgate.roleName" . }} }
+    - name: spool
+      persistentVolumeClaim: { claimName: spool-{{ .podName }} }
+    {{- if include "tollgate.vaultMount" . }}
+    - name: vault
+      persistentVolumeClaim: { claimName: vault-{{ .podName }} }
+    {{- end }}
+    {{- include "tollgate.volumes" . | nindent 4 }}
+  {{- include "tollgate.placement" . | nindent 2 }}
+{{- end }}
+
+{{- /* The rules of egress of a NetworkPolicy. */ -}}
+{{- define "tollgate.egress" -}}
+- ports: [{ port: 53, protocol: UDP }, { port: 53, protocol: TCP }]
+{{- with .egressPorts }}
+- ports:
+    {{- range . }}
+    - { port: {{ . }} }
+    {{- end }}
+{{- end }}
+{{- with .extraEgress }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}

@@ -31,7 +31,7 @@ pub(crate) struct DrainArgs {
     timeout: Duration,
 }
 
-fn parse_timeout(text: &str) -> Result<Duration, CommandError> {
+pub(crate) fn parse_timeout(text: &str) -> Result<Duration, CommandError> {
     parse_duration(text).ok_or_else(|| CommandError::Usage("must be a time such as `90s`, `10m` or `2h`".to_owned()))
 }
 

@@ -1,4 +1,5 @@
 mod aside;
+mod moved;
 mod refused;
 mod start_check;
 

@@ -347,7 +347,7 @@ fn peek_changes_nothing() {
     let (spool, _committer) = on(&disk, &[key(1)]).unwrap();
     let before: Vec<_> = disk.names().iter().map(|name| disk.contents(name)).collect();
     let settings = SpoolSettings::new("/spool".into(), 1 << 20);
-    let status = Spool::peek(&disk, &settings, &[key(1)]).unwrap();
+    let status = Spool::peek(&disk, &settings, &[key(1)]).unwrap().status;
     assert_eq!(status.consumers[0].records, sent.len() as u64);
     assert_eq!(status.consumers, spool.status().consumers);
     for (lists, is_fine) in [(1, true), (2, true), (u32::MAX, false)] {
