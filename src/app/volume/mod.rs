@@ -11,6 +11,9 @@ use net::spawn::run_blocking;
 use rustix::fs::Access;
 use telemetry::{Meter, names};
 
+#[cfg(test)]
+mod tests;
+
 /// Interval at which the space of volumes is measured.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -69,9 +72,8 @@ pub(super) async fn watch_volumes(folders: Vec<(String, PathBuf)>, tasks: Arc<dy
         for (label, folder) in &folders {
             let folder = folder.clone();
             // On a thread: a file system of the network may hang.
-            let Some((free, size)) = run_blocking(&*tasks, "volume", move || space(&folder)).await.flatten() else {
-                continue;
-            };
+            let measured = run_blocking(&*tasks, "volume", move || space(&folder)).await.flatten();
+            let Some((free, size)) = measured.filter(|(_, size)| *size > 0) else { continue };
             meter.gauge(&names::VOLUME_FREE_BYTES, &[("volume", label)]).set(free as f64);
             meter.gauge(&names::VOLUME_SIZE_BYTES, &[("volume", label)]).set(size as f64);
         }
