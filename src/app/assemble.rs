@@ -14,7 +14,7 @@ use crate::app::build::{
     BackgroundTask, GatewayBlueprint, GatewayComponents, GatewayResources, GatewaySettings, InletCell, Listener,
     background_task,
 };
-use crate::app::configured_component::{ConfiguredComponent, admin_ports};
+use crate::app::configured_component::{ConfiguredComponent, admin_ports, vaults};
 use crate::app::destinations::ExporterDestination;
 use crate::app::exporters::{build_exporters, wait_for_puts};
 use crate::app::extensions::ExtensionListeners;
@@ -91,6 +91,7 @@ pub fn build_blueprint_with_keys(
         drain_requests: shutdown,
         drain_outlets: shutdown,
         memory: memory_limit,
+        volumes: watched_volumes(&valid),
         ..GatewaySettings::default()
     };
     let spool = valid.spool.clone();
@@ -114,6 +115,13 @@ pub fn build_blueprint_with_keys(
         .build(valid)
     });
     Ok(GatewayBlueprint { spool, keys: spool_keys, settings, build })
+}
+
+/// The folders of the spool and of vaults, with the labels of their volumes.
+fn watched_volumes(valid: &ValidSettings) -> Vec<(String, PathBuf)> {
+    let vaults = vaults(&valid.processors)
+        .filter_map(|(id, _, store)| Some((id.to_string(), store.profile().folder?.to_owned())));
+    std::iter::once(("spool".to_owned(), valid.spool.directory.clone())).chain(vaults).collect()
 }
 
 /// Determines the memory limit and the requests' share of it, and lowers the receivers' limits to requests that fit

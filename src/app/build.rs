@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ kernel::with_defaults! {
         pub drain_outlets: Duration = Duration::from_secs(10),
         /// The memory limit; with `None`, memory is not watched.
         pub memory: Option<MemoryLimit>,
+        /// Folders whose volumes are watched, with their labels.
+        pub volumes: Vec<(String, PathBuf)>,
     }
 }
 

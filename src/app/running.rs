@@ -17,6 +17,7 @@ use pipeline::checkpoint::{self, CheckpointStore};
 use pipeline::engine::{Engine, EngineContext};
 use pipeline::spool::{Committer, Spool};
 use pipeline::workers::{JobQueue, Workers};
+use telemetry::admin::mark_durations;
 use telemetry::{GATEWAY, logging, names};
 
 use super::build::{
@@ -27,6 +28,7 @@ use super::destinations::{self, ExporterDestination};
 use super::gateway_deps::GatewayDeps;
 use super::memory;
 use super::start_error::{StartError, StartFault};
+use super::volume;
 use command::os;
 use command::tasks::{TaskGroup, TaskMember, Tasks};
 
@@ -36,6 +38,8 @@ const CHECKPOINT_FOLDER: &str = "state";
 const CHECKPOINT_RETRY: Duration = Duration::from_secs(1);
 /// How long the committer waits for work at a time.
 const COMMIT_IDLE: Duration = Duration::from_secs(1);
+/// Half of the time that the page's times cover.
+const DURATIONS_INTERVAL: Duration = Duration::from_secs(150);
 /// The `/readyz` message about an exporter whose full backlog makes the gateway refuse clients.
 const BACKLOG_FULL: &str = "the backlog has reached its `max_pending`";
 
@@ -183,6 +187,9 @@ impl RunningGateway {
             self.spawn_until_end("memory", memory::watch_memory(limit, pressure, self.deps.clone()), None);
         }
         let spawn: Arc<dyn Spawn> = Arc::<Tasks>::clone(&self.tasks);
+        let volumes = std::mem::take(&mut self.settings.volumes);
+        let measure = volume::watch_volumes(volumes, Arc::clone(&spawn), self.deps.meter.clone());
+        self.spawn_until_end("volumes", measure, None);
         let (clock, interval) = (Arc::clone(&self.deps.clock), self.settings.checkpoint_interval);
         let write = run_checkpoints(Arc::clone(&self.checkpoints), clock, Arc::clone(&spawn), interval);
         self.spawn_until_end("checkpoint", write, None);
@@ -304,15 +311,21 @@ fn run_committer(mut committer: Committer, end: &AtomicBool, engine: &Engine) {
 /// Every second: timers of processors, gauges, readiness.
 async fn run_every_second(engine: Arc<Engine>, spool: Arc<Spool>, deps: GatewayDeps) {
     let began = deps.clock.monotonic();
+    let mut marked = began;
     let cpu = deps.meter.gauge(&names::CPU, &[]);
     let (rss, uptime) = (deps.meter.gauge(&names::RSS, &[]), deps.meter.gauge(&names::UPTIME, &[]));
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         engine.tick();
+        let now = deps.clock.monotonic();
+        if now.saturating_sub(marked) >= DURATIONS_INTERVAL {
+            marked = now;
+            mark_durations(&deps.meter);
+        }
         rss.set(os::resident_bytes().unwrap_or(0) as f64);
         cpu.set(os::cpu_seconds().unwrap_or(0.0));
         logging::report_left_out();
-        uptime.set(deps.clock.monotonic().saturating_sub(began).as_secs_f64());
+        uptime.set(now.saturating_sub(began).as_secs_f64());
         let status = spool.status();
         let problem = status.poisoned.or(status.refusing).map(Reason::text);
         deps.health.set("spool", problem);

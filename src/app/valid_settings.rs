@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::configured_component::ConfiguredComponent;
+use super::configured_component::{ConfiguredComponent, kafka_receivers};
 use super::limits::LimitsConfig;
 use super::own_metrics::config::{MetricsReaderSettings, OwnMetricsConfig};
 use crate::components::{
@@ -95,6 +95,18 @@ pub struct ValidSettings {
     pub identity: GatewayIdentity,
     /// Which settings are placeholders; none in a file without errors.
     pub placeholders: PlaceholderSettings,
+}
+
+impl ValidSettings {
+    /// The part in a fleet: an edge writes to Kafka, a worker reads from it; `gateway` without Kafka.
+    pub fn fleet_role(&self) -> &'static str {
+        let is_edge = self.exporters.iter().any(|exporter| matches!(exporter.value, ExporterSettings::Kafka(_)));
+        match kafka_receivers(&self.receivers).next() {
+            Some(_) => "worker",
+            None if is_edge => "edge",
+            None => "gateway",
+        }
+    }
 }
 
 /// Marks settings that are placeholders for invalid ones, so that the rest of a faulty file can still be checked.

@@ -11,8 +11,8 @@ const UNREADABLE: &str = "unreadable";
 /// See the module.
 pub(super) struct ConfigState {
     meter: Meter,
-    /// Hashes of the configuration that runs and of the one in the file.
-    hashes: Mutex<[String; 2]>,
+    /// The role that runs, and the hashes of the configuration that runs and of the one in the file.
+    shown: Mutex<[String; 3]>,
     success: Gauge,
 }
 
@@ -21,17 +21,17 @@ impl ConfigState {
     pub(super) fn new(meter: &Meter) -> Self {
         let success = meter.gauge(&names::CONFIG_LAST_RELOAD_SUCCESS, &[]);
         success.set(1.0);
-        Self { meter: meter.clone(), hashes: Mutex::default(), success }
+        Self { meter: meter.clone(), shown: Mutex::default(), success }
     }
 
-    /// Notes the configurations that run and that the file holds, by the hashes of their text.
-    pub(super) fn set_running(&self, running: &str, file: &str) {
-        self.change(|hashes| *hashes = [running.to_owned(), file.to_owned()]);
+    /// Notes the role that runs, and the configurations that run and that the file holds, by the hashes of their text.
+    pub(super) fn set_running(&self, role: &str, running: &str, file: &str) {
+        self.change(|shown| *shown = [role, running, file].map(str::to_owned));
     }
 
     /// Notes the hash of the file's text; `None`: the file can't be read.
     pub(super) fn set_file(&self, hash: Option<&str>) {
-        self.change(|[_, file]| hash.unwrap_or(UNREADABLE).clone_into(file));
+        self.change(|[_, _, file]| hash.unwrap_or(UNREADABLE).clone_into(file));
     }
 
     /// Notes whether the last change or reload was taken.
@@ -40,16 +40,18 @@ impl ConfigState {
     }
 
     /// Under one lock: a check of an earlier round may still be reading the file.
-    fn change(&self, change: impl FnOnce(&mut [String; 2])) {
-        let mut hashes = self.hashes.lock();
-        let before = hashes.clone();
-        change(&mut hashes);
-        if *hashes == before {
+    fn change(&self, change: impl FnOnce(&mut [String; 3])) {
+        let mut shown = self.shown.lock();
+        let before = shown.clone();
+        change(&mut shown);
+        if *shown == before {
             return;
         }
-        let [loaded, file] = &*hashes;
-        self.meter.gauge(&names::CONFIG_HASH_INFO, &[("loaded", loaded), ("file", file)]).set(1.0);
-        let [loaded, file] = &before;
-        self.meter.remove(&names::CONFIG_HASH_INFO, &[("loaded", loaded), ("file", file)]);
+        self.meter.gauge(&names::CONFIG_HASH_INFO, &labels(&shown)).set(1.0);
+        self.meter.remove(&names::CONFIG_HASH_INFO, &labels(&before));
     }
+}
+
+fn labels([role, loaded, file]: &[String; 3]) -> [(&'static str, &str); 3] {
+    [("role", role), ("loaded", loaded), ("file", file)]
 }

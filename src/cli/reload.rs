@@ -88,10 +88,10 @@ impl ReloadWatcher {
         Arc::clone(&self.reload_requested)
     }
 
-    /// Completes with the next usable configuration; `running` is the present one.
-    pub(super) async fn next(&mut self, running: &ConfigSnapshot) -> LoadedConfig {
+    /// Completes with the next usable configuration; `running` is the present one, of a gateway in this role.
+    pub(super) async fn next(&mut self, role: &str, running: &ConfigSnapshot) -> LoadedConfig {
         let last_read = self.last_read.as_ref().unwrap_or(running);
-        self.state.set_running(&running.short_hash(), &last_read.short_hash());
+        self.state.set_running(role, &running.short_hash(), &last_read.short_hash());
         if last_read == running {
             self.state.set_success(true);
         }

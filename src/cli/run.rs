@@ -117,7 +117,7 @@ async fn run_rounds(
                 let until_end = async {
                     let reloaded = async {
                         ready_notify.notified().await;
-                        reloads.next(&snapshot).await
+                        reloads.next(settings.fleet_role(), &snapshot).await
                     };
                     tokio::select! {
                         () = &mut stop => {}

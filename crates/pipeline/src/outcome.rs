@@ -38,6 +38,19 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every value of [`Outcome::label`].
+    pub const LABELS: [&str; 4] = ["accepted", "partial", "retry", "refused"];
+
+    /// The metric label.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Partial { .. } => "partial",
+            Self::Retry { .. } => "retry",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
     /// Joins the outcomes of a batch of `items` items that had to satisfy two parties, e.g. two exporters. A retry wins
     /// over every other outcome. If one party refused the batch and the other accepted at least a part, the result is
     /// `Partial` with all items as rejected (an upper bound), because a retry would duplicate the accepted copy.

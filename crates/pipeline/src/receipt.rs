@@ -44,13 +44,11 @@ impl RequestRegistry {
     }
 
     fn count_outcome(&self, outcome: &Outcome) {
-        let (outcome, reason) = match outcome {
+        let reason = match outcome {
             Outcome::Accepted => return self.accepted.increment(1),
-            Outcome::Partial { reason, .. } => ("partial", reason),
-            Outcome::Retry { reason, .. } => ("retry", reason),
-            Outcome::Refused { reason } => ("refused", reason),
+            Outcome::Partial { reason, .. } | Outcome::Retry { reason, .. } | Outcome::Refused { reason } => reason,
         };
-        self.meter.counter(&names::REQUESTS, &[("outcome", outcome), ("reason", reason.label())]).increment(1);
+        self.meter.counter(&names::REQUESTS, &[("outcome", outcome.label()), ("reason", reason.label())]).increment(1);
     }
 }
 

@@ -83,6 +83,11 @@ impl Meter {
         }
     }
 
+    /// Removes every series of a metric, as [`Meter::remove`] does.
+    pub fn clear(&self, def: &'static MetricDefinition) {
+        self.0.families.write().remove(def.name);
+    }
+
     /// The series of a metric in the order of their labels, without empty histograms. The lock is held only while the
     /// handles are copied, so that a reader of many series blocks no one.
     pub fn series(&self, def: &MetricDefinition) -> Vec<MetricSeries> {

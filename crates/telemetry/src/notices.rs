@@ -9,6 +9,8 @@ const OLD_CONFIGURATION: &str =
     "runs an older configuration than the file's, which can't be used: see the log, or run `tollgate validate`";
 /// Why a component does nothing.
 const BROKERS_AWAY: &str = "no broker of Kafka answers: nothing is read or written, and the lag is unknown";
+/// Why data stays in the spool.
+const UNREAD: &str = "data waits for it in the spool, and nothing reads it: see `tollgate spool list`";
 
 /// The present problems beside those of [`super::Health`], with the part that each is about.
 pub fn find_notices(meter: &Meter) -> Vec<(String, &'static str)> {
@@ -24,5 +26,7 @@ pub fn find_notices(meter: &Meter) -> Vec<(String, &'static str)> {
         };
         (part, BROKERS_AWAY)
     });
-    configuration.into_iter().chain(named).collect()
+    let unread = meter.series(&names::SPOOL_UNREAD_SECONDS).into_iter();
+    let unread = unread.map(|series| (series.label("consumer").to_owned(), UNREAD));
+    configuration.into_iter().chain(named).chain(unread).collect()
 }

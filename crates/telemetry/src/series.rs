@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
+
 /// A total that only grows. Clones share the same value.
 #[derive(Clone, Default)]
 pub struct Counter(Arc<AtomicU64>);
@@ -58,12 +60,14 @@ struct HistogramBuckets {
     counts: Vec<AtomicU64>,
     /// The bits of an `f64`.
     sum: AtomicU64,
+    /// The values at the last two calls of [`Histogram::mark`], the earlier ones first.
+    marks: Mutex<[Option<HistogramReading>; 2]>,
 }
 
 impl Histogram {
     pub(crate) fn new(bounds: &'static [f64]) -> Self {
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self(Arc::new(HistogramBuckets { bounds, counts, sum: AtomicU64::new(0) }))
+        Self(Arc::new(HistogramBuckets { bounds, counts, sum: AtomicU64::new(0), marks: Mutex::default() }))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -77,6 +81,24 @@ impl Histogram {
             counts: self.0.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
             sum: f64::from_bits(self.0.sum.load(Ordering::Relaxed)),
         }
+    }
+
+    /// Begins a new interval of [`Histogram::recent`].
+    pub(crate) fn mark(&self) {
+        let now = self.read();
+        let [earlier, last] = &mut *self.0.marks.lock();
+        *earlier = last.replace(now);
+    }
+
+    /// The values of the present interval and the one before.
+    pub(crate) fn recent(&self) -> HistogramReading {
+        let mut reading = self.read();
+        if let [Some(earlier), _] = &*self.0.marks.lock() {
+            reading.sum -= earlier.sum;
+            let counts = reading.counts.iter_mut().zip(&earlier.counts);
+            counts.for_each(|(count, earlier)| *count = count.saturating_sub(*earlier));
+        }
+        reading
     }
 
     /// Records `value`. NaN is ignored, because it would make the sum NaN for good.
@@ -143,6 +165,11 @@ impl MetricSeries {
         let mut labels: Vec<(&'static str, &str)> = self.labels.iter().map(|(name, value)| (*name, &**value)).collect();
         labels.sort_unstable();
         labels
+    }
+
+    /// The value of a histogram.
+    pub(crate) fn histogram(&self) -> Option<&Histogram> {
+        if let SeriesValue::Histogram(histogram) = &self.value { Some(histogram) } else { None }
     }
 
     /// The value of a counter or gauge.

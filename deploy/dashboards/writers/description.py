@@ -114,7 +114,9 @@ def promql(series, window, offset=""):
     if metric == "ALERTS":
         return f"group by ({', '.join(by)}) (ALERTS{labels})"
     if show == "latest":
-        return f"{'max' if metric.endswith('_seconds') else 'sum'}{grouped}({metric}{labels})"
+        extreme = {"_seconds": "max", "_free_bytes": "min"}
+        joined = next((word for end, word in extreme.items() if metric.endswith(end)), "sum")
+        return f"{joined}{grouped}({metric}{labels})"
     if show == "hourly":
         return f"sum{grouped}(rate({metric}{labels}[{window}]{offset})) * 3600"
     if show == "p95":

@@ -1,4 +1,5 @@
 mod ends;
+mod fleet_role;
 mod keys;
 
 use std::collections::HashMap;

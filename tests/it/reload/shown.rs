@@ -43,7 +43,7 @@ fn hash(text: &str) -> String {
 
 /// The hashes of what runs and of the file.
 fn info(loaded: &str, file: &str) -> String {
-    format!(r#"tollgate_config_hash_info{{loaded="{}",file="{file}"}} 1"#, hash(loaded))
+    format!(r#"tollgate_config_hash_info{{role="gateway",loaded="{}",file="{file}"}} 1"#, hash(loaded))
 }
 
 /// Whether page and JSON say that an older configuration runs, while data flows.

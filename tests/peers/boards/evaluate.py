@@ -182,13 +182,15 @@ def scrape(text):
 def series(query, scraped):
     """{labels: number}: every counter began at 0, so its increase is its value."""
     metric, show, by = query["metric"], query["show"], query.get("by", [])
+    extreme = {"_seconds": max, "_free_bytes": min} if show == "latest" else {}
+    joined = next((join for end, join in extreme.items() if metric.endswith(end)), sum)
 
     def total(suffix="", more=()):
         groups = {}
         for name, labels, number in scraped:
             if name == metric + suffix and all(labels.get(key) in (value if isinstance(value, list) else [value]) for key, value in query.get("where", {}).items()):
                 groups.setdefault(tuple(labels.get(key, "") for key in [*by, *more]), []).append(number)
-        return {group: max(numbers) if show == "latest" and metric.endswith("_seconds") else sum(numbers) for group, numbers in groups.items()}
+        return {group: joined(numbers) for group, numbers in groups.items()}
 
     if show == "avg":
         counts = total("_count")

@@ -6,8 +6,8 @@ import re
 import yaml
 
 WORDS = {"and", "or", "unless", "by", "without", "on", "ignoring", "group_left", "group_right", "offset", "bool", "start", "end", "inf", "nan"}
-# What Prometheus itself adds to a target, and the kubelet's series of volumes.
-OUTSIDE = {"up", "kubelet_volume_stats_available_bytes", "kubelet_volume_stats_capacity_bytes"}
+# What Prometheus itself adds to a target.
+OUTSIDE = {"up"}
 # Labels that name one session, run or person: never in a rule.
 FORBIDDEN = re.compile(r"(session|run|trace|span|user|prompt|request|turn|conversation|incident)(_?id|_?key)?$")
 

@@ -501,11 +501,14 @@ impl Outlet {
             items: piece.items,
         };
         let send = AssertUnwindSafe(async { self.exporter.send(&request).await }).catch_unwind();
-        match with_timeout(&*self.shared.clock, MAX_ATTEMPT_TIME, send).await {
+        let began = self.shared.clock.monotonic();
+        let outcome = match with_timeout(&*self.shared.clock, MAX_ATTEMPT_TIME, send).await {
             Some(Ok(outcome)) => outcome,
             Some(Err(_)) => Outcome::Retry { after: None, reason: Reason::Lost },
             None => Outcome::Retry { after: None, reason: Reason::TimedOut },
-        }
+        };
+        self.metrics.record_outcome(&outcome, self.shared.clock.monotonic().saturating_sub(began));
+        outcome
     }
 
     /// Two pieces with half of the items each; `None` if there is only one item, or the body can't be parsed.

@@ -1,8 +1,10 @@
 //! Metrics of an outlet, under the Collector's names where it has them.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use crate::outcome::Reason;
+use crate::outcome::{Outcome, Reason};
 use otlp::Signal;
 use telemetry::{Counter, Gauge, Histogram, Meter, names};
 
@@ -18,6 +20,8 @@ pub(super) struct OutletMetrics {
     shown_in_flight: AtomicUsize,
     request_items: Histogram,
     request_bytes: Histogram,
+    /// Times of attempts, by the label of their outcome.
+    send_seconds: HashMap<&'static str, Histogram>,
     pub(super) denied: Gauge,
     pub(super) uncleared: Gauge,
     pub(super) quarantined: Counter,
@@ -28,6 +32,8 @@ pub(super) struct OutletMetrics {
 impl OutletMetrics {
     pub(super) fn new(meter: &Meter, exporter: &str) -> Self {
         let labels = [("exporter", exporter)];
+        let send_seconds =
+            |outcome| meter.histogram(&names::SEND_SECONDS, &[("exporter", exporter), ("outcome", outcome)]);
         let counters = |defs: [&'static names::MetricDefinition; 3]| defs.map(|def| meter.counter(def, &labels));
         let metrics = Self {
             sent: counters([&names::SENT_SPANS, &names::SENT_POINTS, &names::SENT_LOGS]),
@@ -36,6 +42,7 @@ impl OutletMetrics {
             shown_in_flight: AtomicUsize::new(0),
             request_items: meter.histogram(&names::SEND_SIZE, &labels),
             request_bytes: meter.histogram(&names::SEND_BYTES, &labels),
+            send_seconds: Outcome::LABELS.map(|outcome| (outcome, send_seconds(outcome))).into(),
             denied: meter.gauge(&names::DENIED, &labels),
             uncleared: meter.gauge(&names::HELD, &labels),
             quarantined: meter.counter(&names::SET_ASIDE, &labels),
@@ -68,6 +75,10 @@ impl OutletMetrics {
     pub(super) fn record_attempt(&self, items: u64, bytes: usize) {
         self.request_items.record(items as f64);
         self.request_bytes.record(bytes as f64);
+    }
+
+    pub(super) fn record_outcome(&self, outcome: &Outcome, time: Duration) {
+        self.send_seconds.get(outcome.label()).into_iter().for_each(|seconds| seconds.record(time.as_secs_f64()));
     }
 
     pub(super) fn count_retry(&self, reason: Reason) {

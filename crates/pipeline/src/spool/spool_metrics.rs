@@ -8,6 +8,7 @@ use kernel::clock::UnixNanos;
 use telemetry::{Counter, Gauge, Histogram, Meter, names};
 
 use super::status::{ConsumerStatus, SpoolStatus};
+use super::transaction::QUARANTINE;
 
 /// See the module. Label values are consumers (component ids) and reasons, so their number is bounded.
 pub(super) struct SpoolMetrics {
@@ -19,8 +20,15 @@ pub(super) struct SpoolMetrics {
     pub(super) commits: Counter,
     pub(super) sync_seconds: Histogram,
     refused: HashMap<Reason, Counter>,
-    /// Gauges of pending records and bytes, by consumer.
-    pending: parking_lot::Mutex<HashMap<Arc<str>, (Gauge, Gauge)>>,
+    pending: parking_lot::Mutex<HashMap<Arc<str>, ConsumerGauges>>,
+}
+
+/// What waits for one consumer.
+struct ConsumerGauges {
+    records: Gauge,
+    bytes: Gauge,
+    /// The age, while nothing reads these records.
+    unread: Option<Gauge>,
 }
 
 impl SpoolMetrics {
@@ -40,6 +48,8 @@ impl SpoolMetrics {
                 .collect(),
             pending: parking_lot::Mutex::default(),
         };
+        // Clears values that an earlier configuration of this process left.
+        meter.clear(&names::SPOOL_UNREAD_SECONDS);
         metrics.limit.set(limit as f64);
         metrics.poisoned.set(0.0);
         metrics
@@ -53,23 +63,29 @@ impl SpoolMetrics {
 
     pub(super) fn update_gauges(&self, status: &SpoolStatus, now: UnixNanos) {
         self.bytes.set(status.bytes as f64);
-        let oldest = status.consumers.iter().filter_map(|consumer| consumer.oldest).min();
-        self.oldest.set(oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64()));
+        let age = |oldest| now.since(oldest).as_secs_f64();
+        let is_read = |consumer: &&ConsumerStatus| consumer.configured && &*consumer.name != QUARANTINE;
+        let read = status.consumers.iter().filter(is_read);
+        self.oldest.set(read.filter_map(|consumer| consumer.oldest).min().map_or(0.0, age));
         let mut pending = self.pending.lock();
-        for (name, (records, bytes)) in pending.iter() {
-            if !status.consumers.iter().any(|consumer| consumer.name == *name) {
-                records.set(0.0);
-                bytes.set(0.0);
-            }
-        }
-        for ConsumerStatus { name, records, bytes, .. } in &status.consumers {
-            let (record_gauge, byte_gauge) = pending.entry(Arc::clone(name)).or_insert_with(|| {
+        for ConsumerStatus { name, .. } in &status.consumers {
+            pending.entry(Arc::clone(name)).or_insert_with(|| {
                 let labels = [("consumer", &**name)];
                 let records = self.meter.gauge(&names::SPOOL_PENDING_RECORDS, &labels);
-                (records, self.meter.gauge(&names::SPOOL_PENDING_BYTES, &labels))
+                ConsumerGauges { records, bytes: self.meter.gauge(&names::SPOOL_PENDING_BYTES, &labels), unread: None }
             });
-            record_gauge.set(*records as f64);
-            byte_gauge.set(*bytes as f64);
+        }
+        for (name, gauges) in pending.iter_mut() {
+            let consumer = status.consumers.iter().find(|consumer| consumer.name == *name);
+            gauges.records.set(consumer.map_or(0, |consumer| consumer.records) as f64);
+            gauges.bytes.set(consumer.map_or(0, |consumer| consumer.bytes) as f64);
+            let labels = [("consumer", &**name)];
+            if let Some(oldest) = consumer.filter(|consumer| !is_read(consumer)).and_then(|consumer| consumer.oldest) {
+                let new_gauge = || self.meter.gauge(&names::SPOOL_UNREAD_SECONDS, &labels);
+                gauges.unread.get_or_insert_with(new_gauge).set(age(oldest));
+            } else if gauges.unread.take().is_some() {
+                self.meter.remove(&names::SPOOL_UNREAD_SECONDS, &labels);
+            }
         }
     }
 }

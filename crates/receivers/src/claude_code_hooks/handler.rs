@@ -41,7 +41,7 @@ impl RequestHandler for HookPort {
     fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>> {
         Box::pin(async move {
             let (parts, mut body) = request.into_parts();
-            match self.store_event(&parts, &mut body).await {
+            match self.port.meters.time_answer(self.store_event(&parts, &mut body)).await {
                 Ok(()) => {
                     self.port.meters.count_success();
                     Response::new(reply::boxed(Empty::new()))

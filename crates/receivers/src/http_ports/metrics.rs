@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use super::reply::RequestRefusal;
-use kernel::clock::SystemClock;
+use kernel::clock::{Clock, SystemClock};
 use net::listen;
 use otlp::Signal;
 use pipeline::{Outcome, Reason};
 use telemetry::refusal_log::RefusalLogLimiter;
-use telemetry::{Counter, Meter, names};
+use telemetry::{Counter, Histogram, Meter, names};
 
 /// The metric handles of one port.
 pub(crate) struct ReceiverMetrics {
@@ -22,6 +22,8 @@ pub(crate) struct ReceiverMetrics {
     success: Counter,
     refused: Counter,
     failure: Counter,
+    answer_seconds: Histogram,
+    clock: Arc<dyn Clock>,
     log_limiter: RefusalLogLimiter,
 }
 
@@ -30,6 +32,7 @@ impl ReceiverMetrics {
     pub(crate) fn new(meter: &Meter, receiver: &str, transport: &'static str) -> Self {
         let labels = [("receiver", receiver), ("transport", transport)];
         let counter = |def| meter.counter(def, &labels);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let requests = |outcome| {
             let labels = [("receiver", receiver), ("transport", transport), ("outcome", outcome)];
             meter.counter(&names::RECEIVER_REQUESTS, &labels)
@@ -44,7 +47,9 @@ impl ReceiverMetrics {
             success: requests("success"),
             refused: requests("refused"),
             failure: requests("failure"),
-            log_limiter: RefusalLogLimiter::new(Arc::new(SystemClock::new())),
+            answer_seconds: meter.histogram(&names::RECEIVER_ANSWER_SECONDS, &labels),
+            log_limiter: RefusalLogLimiter::new(Arc::clone(&clock)),
+            clock,
             meter: meter.clone(),
             receiver: receiver.to_owned(),
             transport,
@@ -73,6 +78,14 @@ impl ReceiverMetrics {
                 }
             }
         }
+    }
+
+    /// Waits for the answer to a request, and measures the time.
+    pub(crate) async fn time_answer<T>(&self, answer: impl Future<Output = T>) -> T {
+        let began = self.clock.monotonic();
+        let answer = answer.await;
+        self.answer_seconds.record(self.clock.monotonic().saturating_sub(began).as_secs_f64());
+        answer
     }
 
     /// Counts a successful request.

@@ -301,6 +301,7 @@ impl OwnedPartitions {
     pub(super) fn set_ended(&self) {
         *self.up_to_date.lock() = None;
         self.meter.remove(&names::KAFKA_COMMIT_AGE, &[("receiver", &self.receiver)]);
+        self.meter.remove(&names::KAFKA_DEAD_TOPIC, &[("receiver", &self.receiver)]);
     }
 
     /// Shows how many records of a partition were not read yet, and how old the first is that is not done.

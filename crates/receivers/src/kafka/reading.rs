@@ -255,6 +255,7 @@ impl RecordLoop {
             let now = self.context.clock.monotonic();
             if now.saturating_sub(topics_read) >= TOPICS_INTERVAL {
                 topics_read = now;
+                self.show_dead_topic().await;
                 if self.read_topics().await.is_ok_and(|found| found != topics) {
                     tracing::warn!(
                         receiver = &*self.id,
@@ -312,7 +313,19 @@ impl RecordLoop {
             let why = problem.to_string();
             tracing::warn!(receiver = &*self.id, why, "records that can't be read may be lost with one broker");
         }
+        self.show_dead_topic().await;
         Ok(topics)
+    }
+
+    /// Shows how many records the dead topic has; nothing while the brokers can't be asked.
+    async fn show_dead_topic(&self) {
+        let (meter, labels) = (&self.context.meter, [("receiver", &*self.id)]);
+        let topics = [Arc::clone(&self.settings.dead_topic)];
+        let Ok(found) = self.client.describe_group(&self.settings.group, &topics).await else {
+            return meter.remove(&names::KAFKA_DEAD_TOPIC, &labels);
+        };
+        let records = found.partitions.iter().map(|one| one.bounds.end.saturating_sub(one.bounds.first));
+        meter.gauge(&names::KAFKA_DEAD_TOPIC, &labels).set(records.fold(0, i64::saturating_add) as f64);
     }
 
     /// Leaves the group. Nothing of this membership may be committed by the next one.

@@ -401,6 +401,13 @@ fn unreadable_records_are_kept() {
         assert_eq!(reasons, ["no edge wrote the record", "the record is damaged: its seal does not fit"]);
         assert_eq!(&broker.records("dead")[0].header("tollgate-dead-offset").unwrap()[..], b"0");
         assert!(process.counts("tollgate_kafka_records_total{receiver=\"kafka\",outcome=\"dead\"} 2"));
+        // Also the workers that did not copy them show them; nobody does while the brokers can't be asked.
+        let in_topic = || process.counts("tollgate_kafka_dead_topic_records{receiver=\"kafka\"} 2");
+        machine.until("the dead topic's records", in_topic).await;
+        broker.set_away(true);
+        machine.until("no number", || !process.meter.render().contains("dead_topic_records{")).await;
+        broker.set_away(false);
+        machine.until("the number again", in_topic).await;
     });
 }
 

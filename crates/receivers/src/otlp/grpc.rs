@@ -55,7 +55,7 @@ impl RequestHandler for GrpcPort {
                     },
                 );
             }
-            match self.export(request).await {
+            match self.port.meters.time_answer(self.export(request)).await {
                 Ok(partial) => {
                     self.port.meters.count_success();
                     reply::grpc_ok(partial.as_ref())

@@ -42,7 +42,7 @@ impl RequestHandler for HttpPort {
                 *response.headers_mut() = headers;
                 return response;
             }
-            let mut response = match self.export(&parts, &mut body).await {
+            let mut response = match self.port.meters.time_answer(self.export(&parts, &mut body)).await {
                 Ok((signal, format, partial)) => {
                     self.port.meters.count_success();
                     reply::http_ok(signal, format, partial.as_ref())

@@ -13,6 +13,8 @@ pub mod roles;
 mod tests;
 pub mod webhook;
 
+pub use page::mark_durations;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 

@@ -8,6 +8,7 @@ use super::super::Meter;
 use super::super::moved_keys::{KEEP_RULE, MovedKey, UndeclaredAgent, VaultSummary};
 use super::super::names::{self, MetricDefinition};
 use super::super::notices::find_notices;
+use super::super::series::{Histogram, MetricSeries};
 
 struct PanelRow {
     what: String,
@@ -60,7 +61,8 @@ pub(super) fn render(
 ) -> Result<String, askama::Error> {
     let to_panel =
         |(title, lines): &(&'static str, &[PanelLine])| Panel { title, rows: panel_rows(meter, title, lines, money) };
-    let panels = PANELS.iter().map(to_panel).collect();
+    let durations = Panel { title: "Times of the last minutes: median and p95", rows: duration_rows(meter) };
+    let panels = PANELS.iter().map(to_panel).chain([durations]).collect();
     let to_row = |moved: MovedKey| MovedKeyRow {
         count: format_number(moved.count as f64),
         exact: moved.count,
@@ -131,7 +133,10 @@ static PANELS: &[(&str, &[PanelLine])] = &[
             ("log records", &names::SENT_LOGS),
             ("metric points", &names::SENT_POINTS),
             ("batches waiting", &names::QUEUE_SIZE),
+            ("bytes waiting", &names::SPOOL_PENDING_BYTES),
             ("age of the oldest batch, s", &names::QUEUE_AGE),
+            ("age of data that nothing reads, s", &names::SPOOL_UNREAD_SECONDS),
+            ("records in Kafka's dead topic", &names::KAFKA_DEAD_TOPIC),
             ("retries", &names::RETRIES),
             ("credential or address refused", &names::DENIED),
             ("batches blocked: not cleared", &names::HELD),
@@ -177,6 +182,7 @@ static PANELS: &[(&str, &[PanelLine])] = &[
             ("spool, bytes", &names::SPOOL_BYTES),
             ("spool limit, bytes", &names::SPOOL_LIMIT_BYTES),
             ("age of the oldest spool record, s", &names::SPOOL_OLDEST_SECONDS),
+            ("free on the volume, bytes", &names::VOLUME_FREE_BYTES),
             ("in flight, bytes", &names::IN_FLIGHT_BYTES),
             ("items quarantined", &names::QUARANTINED_ITEMS),
             ("panics", &names::PANICS),
@@ -185,6 +191,51 @@ static PANELS: &[(&str, &[PanelLine])] = &[
         ],
     ),
 ];
+
+/// The steps of a batch whose times the page shows.
+static DURATIONS: &[PanelLine] = &[
+    ("answer", &names::RECEIVER_ANSWER_SECONDS),
+    ("commit", &names::COMMIT_SECONDS),
+    ("sync of the spool", &names::SPOOL_FSYNC_SECONDS),
+    ("Kafka's acknowledgement", &names::KAFKA_PRODUCE_SECONDS),
+    ("send", &names::SEND_SECONDS),
+    ("put into the vault", &names::VAULT_PUT_SECONDS),
+];
+
+/// Begins a new interval of the times that the page shows: it shows the last two.
+pub fn mark_durations(meter: &Meter) {
+    let series = DURATIONS.iter().flat_map(|(_, def)| meter.series(def));
+    series.for_each(|series| series.histogram().into_iter().for_each(|histogram| histogram.mark()));
+}
+
+fn duration_rows(meter: &Meter) -> Vec<PanelRow> {
+    let bound = |bound: f64| match bound.is_finite() {
+        true => format!("≤ {} s", format_number(bound)),
+        false => "over 10 min".to_owned(),
+    };
+    let mut rows = Vec::new();
+    for (what, def) in DURATIONS {
+        for series in meter.series(def).into_iter().take(MAX_ROWS) {
+            let Some(recent) = series.histogram().map(Histogram::recent) else { continue };
+            let (Some(median), Some(p95)) = (recent.percentile_bound(0.5), recent.percentile_bound(0.95)) else {
+                continue;
+            };
+            rows.push(PanelRow {
+                what: (*what).to_owned(),
+                labels: label_values(&series),
+                value: format!("{} · {}", bound(median), bound(p95)),
+                exact: format!("{} times", recent.counts.iter().sum::<u64>()),
+                metric: def.name.to_owned(),
+            });
+        }
+    }
+    rows
+}
+
+fn label_values(series: &MetricSeries) -> String {
+    let labels: Vec<&str> = series.sorted_labels().into_iter().map(|(_, value)| value).collect();
+    labels.join(" · ")
+}
 
 /// Maximum rows of one metric on the page; `/metrics` has all of them.
 const MAX_ROWS: usize = 12;
@@ -198,11 +249,10 @@ fn panel_rows(meter: &Meter, title: &str, lines: &[PanelLine], money: fn(f64) ->
         let mut shown: Vec<_> = series.filter(|(number, _)| *number != 0.0 || ALWAYS_SHOWN.contains(&title)).collect();
         shown.sort_by(|(a, _), (b, _)| b.total_cmp(a));
         for (number, series) in shown.into_iter().take(MAX_ROWS) {
-            let labels: Vec<&str> = series.sorted_labels().into_iter().map(|(_, value)| value).collect();
             let format = if def.name == names::COST_USD.name { money } else { format_number };
             rows.push(PanelRow {
                 what: (*what).to_owned(),
-                labels: labels.join(" · "),
+                labels: label_values(&series),
                 value: format(number),
                 exact: series.value.to_string(),
                 metric: def.name.to_owned(),

@@ -111,6 +111,50 @@ async fn the_page_says_what_metrics_say() {
     assert!(page.contains("vault: { agents: { services: [shop] } }"), "{page}");
 }
 
+/// The page has median and p95 of each step of a batch over the last two intervals, not since the start: a back end
+/// that is slow now must not hide behind a fast week. Data that nothing reads is a line at the top.
+#[tokio::test]
+async fn the_page_has_the_times_of_the_last_minutes() {
+    let (admin, meter, _) = admin();
+    let times = [
+        (&names::RECEIVER_ANSWER_SECONDS, vec![("receiver", "otlp"), ("transport", "grpc")]),
+        (&names::COMMIT_SECONDS, vec![]),
+        (&names::SEND_SECONDS, vec![("exporter", "otlp/x"), ("outcome", "accepted")]),
+        (&names::VAULT_PUT_SECONDS, vec![("processor", "vault"), ("outcome", "written")]),
+    ];
+    let record = |seconds: f64, count: usize| {
+        for (metric, labels) in &times {
+            (0..count).for_each(|_| meter.histogram(metric, labels).record(seconds));
+        }
+    };
+    let row = async |metric: &str| {
+        let (_, page) = ask(&admin, get("/gateway", "localhost")).await;
+        let row =
+            page.split("<tr>").find(|row| row.contains(metric)).map(|row| row.split("</tr>").next().unwrap_or(""));
+        row.map(|row| row.replace("&#60;", "<")).unwrap_or_default()
+    };
+    record(0.004, 1000);
+    assert!(row(names::SEND_SECONDS.name).await.contains("≤ 0.005 s · ≤ 0.005 s"), "since the start");
+    super::mark_durations(&meter);
+    super::mark_durations(&meter);
+    assert_eq!(row(names::SEND_SECONDS.name).await, "", "nothing was sent lately");
+    record(0.2, 90);
+    record(700.0, 10);
+    for (metric, labels) in &times {
+        let row = row(metric.name).await;
+        assert!(row.contains("≤ 0.25 s · over 10 min"), "{row}");
+        assert!(row.contains("\"100 times\"") && labels.iter().all(|(_, value)| row.contains(value)), "{row}");
+    }
+    super::mark_durations(&meter);
+    assert!(row(names::COMMIT_SECONDS.name).await.contains("over 10 min"), "the interval before counts");
+    super::mark_durations(&meter);
+    assert_eq!(row(names::COMMIT_SECONDS.name).await, "");
+    meter.gauge(&names::SPOOL_UNREAD_SECONDS, &[("consumer", "otlp/<old>")]).set(7200.0);
+    let (_, page) = ask(&admin, get("/gateway", "localhost")).await;
+    assert!(page.contains("otlp/&#60;old&#62;: data waits for it in the spool, and nothing reads it"), "{page}");
+    assert!(page.contains(">7,200<") && !page.contains("otlp/<old>"), "{page}");
+}
+
 /// On the `health_check` port `/` reports whether the gateway runs and `/readyz` whether it accepts data, under any
 /// host name; nothing else is served. A full spool must not make `/` fail: an operator's liveness probe would restart
 /// the pod again and again.

@@ -88,6 +88,8 @@ metrics_table! {
     RECEIVER_REQUESTS = "otelcol_receiver_requests_total", MetricKind::Counter;
     /// Requests that were not accepted, by reason.
     RECEIVER_REJECTIONS = "tollgate_receiver_rejections_total", MetricKind::Counter;
+    /// Time from the head of a request to its answer, in seconds, with the time that the client takes to send the body.
+    RECEIVER_ANSWER_SECONDS = "tollgate_receiver_answer_duration_seconds", MetricKind::Histogram(SECONDS);
     /// Requests that the admin port refused, by reason: no_credential, wrong_credential, forbidden (the client lacks
     /// the role or is on another machine, or a browser's change did not come from the port's own page).
     ADMIN_REJECTIONS = "tollgate_admin_rejections_total", MetricKind::Counter;
@@ -103,14 +105,17 @@ metrics_table! {
     /// 1 if the last change or reload of the configuration was taken, 0 while an older one runs because the file's
     /// can't be used.
     CONFIG_LAST_RELOAD_SUCCESS = "tollgate_config_last_reload_success", MetricKind::Gauge;
-    /// The configuration that runs and the one in the file, as short hashes of their text; always 1 (labels: loaded,
-    /// file, which is `unreadable` if the file can't be read). Files that it names by `${file:…}` are not in the hash.
+    /// The configuration that runs and the one in the file, as short hashes of their text; always 1 (labels: role =
+    /// gateway, edge or worker; loaded; file, which is `unreadable` if the file can't be read). Files that it names by
+    /// `${file:…}` are not in the hash.
     CONFIG_HASH_INFO = "tollgate_config_hash_info", MetricKind::Gauge;
 
     // --- receiver kafka (label: receiver) ---
     /// Records of Kafka, by outcome: accepted, stored_before (the spool had it already), written_again (the edge wrote
     /// it twice), dead (copied to the dead topic), dead_topic_failed.
     KAFKA_RECORDS = "tollgate_kafka_records_total", MetricKind::Counter;
+    /// Records in the dead topic, which no gateway reads; asked once a minute (label: receiver).
+    KAFKA_DEAD_TOPIC = "tollgate_kafka_dead_topic_records", MetricKind::Gauge;
     /// Time from a request's first record until the brokers have acknowledged all of them, in seconds (label:
     /// exporter).
     KAFKA_PRODUCE_SECONDS = "tollgate_kafka_produce_seconds", MetricKind::Histogram(SECONDS);
@@ -215,6 +220,9 @@ metrics_table! {
     SEND_SIZE = "otelcol_exporter_queue_batch_send_size", MetricKind::Histogram(ITEMS);
     /// Bytes of one outgoing request before compression (label: exporter).
     SEND_BYTES = "otelcol_exporter_queue_batch_send_size_bytes", MetricKind::Histogram(BYTES);
+    /// Time of one attempt to send a request to a back end, in seconds (labels: exporter; outcome: accepted, partial,
+    /// retry, refused).
+    SEND_SECONDS = "tollgate_exporter_send_duration_seconds", MetricKind::Histogram(SECONDS);
     /// Batches dropped, oldest first, because more than `max_pending` was waiting (label: exporter).
     EXPIRED = "tollgate_exporter_expired_batches_total", MetricKind::Counter;
     /// 1 while `max_pending` is reached and clients are asked to retry (`on_full: refuse`), else 0 (label: exporter).
@@ -252,8 +260,12 @@ metrics_table! {
     SPOOL_LIMIT_BYTES = "tollgate_spool_limit_bytes", MetricKind::Gauge;
     /// Seconds until the spool is full at the rate of the last minutes; 36000000 (10,000 hours) if it is not growing.
     SPOOL_TIME_LEFT = "tollgate_spool_time_left_seconds", MetricKind::Gauge;
-    /// Age of the oldest record still waiting for a consumer, in seconds.
+    /// Age of the oldest record still waiting for a consumer, in seconds; without those of
+    /// tollgate_spool_unread_seconds.
     SPOOL_OLDEST_SECONDS = "tollgate_spool_oldest_seconds", MetricKind::Gauge;
+    /// Age of the oldest record that waits for a consumer that nothing reads, in seconds: the quarantine, an exporter
+    /// that is not configured any more, or held data (label: consumer; tollgate_spool_pending_bytes has the bytes).
+    SPOOL_UNREAD_SECONDS = "tollgate_spool_unread_seconds", MetricKind::Gauge;
     /// Records in the spool that wait for the consumer.
     SPOOL_PENDING_RECORDS = "tollgate_spool_pending_records", MetricKind::Gauge;
     /// Bytes in the spool that wait for the consumer.
@@ -264,6 +276,11 @@ metrics_table! {
     SPOOL_FSYNC_SECONDS = "tollgate_spool_fsync_seconds", MetricKind::Histogram(SECONDS);
     /// Refused reservations of spool space, by reason.
     SPOOL_REFUSED = "tollgate_spool_refused_total", MetricKind::Counter;
+    /// Bytes free for tollgate on the volume of the spool or of a vault that is a folder (label: volume = spool, or the
+    /// vault's processor).
+    VOLUME_FREE_BYTES = "tollgate_volume_free_bytes", MetricKind::Gauge;
+    /// Size of the same volume, in bytes (label: volume).
+    VOLUME_SIZE_BYTES = "tollgate_volume_size_bytes", MetricKind::Gauge;
     /// 1 after a write to the spool failed and the process must be restarted.
     SPOOL_POISONED = "tollgate_spool_poisoned", MetricKind::Gauge;
 
@@ -291,6 +308,9 @@ metrics_table! {
     VAULT_FORGED_REFERENCES = "tollgate_vault_forged_references_total", MetricKind::Counter;
     /// Attempts to write an object to the store (labels: processor, kind, outcome).
     VAULT_UPLOADS = "tollgate_vault_uploads_total", MetricKind::Counter;
+    /// Time of one write of an object to the store, in seconds (labels: processor; outcome: as in
+    /// tollgate_vault_uploads_total).
+    VAULT_PUT_SECONDS = "tollgate_vault_put_duration_seconds", MetricKind::Histogram(SECONDS);
     /// Committed bytes that are not in the store yet (label: processor).
     VAULT_PENDING_BYTES = "tollgate_vault_pending_bytes", MetricKind::Gauge;
     /// Age of the oldest committed record that is not in the store yet, in seconds (label: processor).

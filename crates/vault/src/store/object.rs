@@ -32,6 +32,16 @@ pub enum PutOutcome {
     Exists,
 }
 
+impl PutOutcome {
+    /// The value of the metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Written => "written",
+            Self::Exists => "exists",
+        }
+    }
+}
+
 /// Why a put or a read failed. Texts are fixed or from the store's error codes, never payload.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {

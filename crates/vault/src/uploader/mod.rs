@@ -42,7 +42,7 @@ use super::spool_record;
 use super::store::{ObjectKind, PutOutcome, StoreError, VaultStore};
 use super::vault_writer::VaultWriter;
 use chains::{ChainBreak, ChainStates};
-use object_write::{FinishedWrite, WriteBackoff, WriteFailure};
+use object_write::{FinishedWrite, TimedStore, WriteBackoff, WriteFailure};
 use open_sessions::OpenSessions;
 use record_tracker::{RecordTracker, UploadItem};
 
@@ -54,6 +54,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// Longest wait between two rounds.
 const TICK: Duration = Duration::from_secs(1);
 const MAX_CONCURRENT_WRITES: usize = 8;
+/// The outcomes of one write to a store, as values of a metric label.
+const PUT_OUTCOMES: [&str; 8] = ["written", "exists", "retry", "denied", "corrupt", "differs", "missing", "full"];
 /// Idle rounds of `TICK / 20` after which a drain gives up on the remaining records.
 const MAX_IDLE_ROUNDS: u32 = 100;
 /// Longest wait before a put is retried that failed because of the object itself.
@@ -114,6 +116,7 @@ struct DueDigests {
 /// Uploads the vault's records (see the module).
 pub struct Uploader {
     deps: UploaderDependencies,
+    timed_store: Arc<TimedStore>,
     record_tracker: RecordTracker,
     chains: ChainStates,
     /// Sessions that have no session line yet.
@@ -146,14 +149,20 @@ impl Uploader {
     /// An uploader that begins at the first record that is not done.
     pub fn new(deps: UploaderDependencies, meter: &Meter) -> Self {
         let id = deps.id.clone();
-        let outcomes =
-            ["written", "exists", "retry", "denied", "corrupt", "differs", "missing", "gone", "damaged", "full"];
-        let uploads = ObjectKind::ALL.iter().flat_map(|kind| outcomes.map(|outcome| (*kind, outcome)));
+        let outcomes = PUT_OUTCOMES.iter().chain(&["gone", "damaged"]);
+        let uploads = ObjectKind::ALL.iter().flat_map(|kind| outcomes.clone().map(|outcome| (*kind, *outcome)));
         let uploads = uploads.map(|(kind, outcome)| {
             let labels: &[(&'static str, &str)] = &[("processor", &id), ("kind", kind.as_str()), ("outcome", outcome)];
             ((kind, outcome), meter.counter(&metric::VAULT_UPLOADS, labels))
         });
         let processor_label: &[(&'static str, &str)] = &[("processor", &id)];
+        let put_seconds =
+            |outcome| meter.histogram(&metric::VAULT_PUT_SECONDS, &[("processor", &id), ("outcome", outcome)]);
+        let timed_store = TimedStore {
+            store: Arc::clone(&deps.store),
+            clock: Arc::clone(&deps.clock),
+            put_seconds: PUT_OUTCOMES.map(|outcome| (outcome, put_seconds(outcome))).into(),
+        };
         let metrics = UploaderMetrics {
             uploads: uploads.collect(),
             corrupt: meter.counter(&metric::VAULT_CORRUPT_UPLOADS, processor_label),
@@ -187,6 +196,7 @@ impl Uploader {
             inbox: Arc::default(),
             confirmations: Vec::new(),
             metrics,
+            timed_store: Arc::new(timed_store),
             deps,
         }
     }
@@ -387,7 +397,7 @@ impl Uploader {
         while self.writes.len() < max_writes && self.backoff.is_over(monotonic) {
             let Some(mut item) = self.record_tracker.next_item(monotonic) else { return };
             item.alternative_name = self.chains.alternative_name(&item.name).map(Arc::from);
-            let (journal, store) = (self.deps.journal.clone(), self.deps.store.clone());
+            let (journal, store) = (self.deps.journal.clone(), Arc::clone(&self.timed_store));
             self.writes.push(Box::pin(object_write::write_object(journal, store, item, now)));
         }
     }
@@ -395,8 +405,7 @@ impl Uploader {
     fn finish_write(&mut self, finished: FinishedWrite) {
         let FinishedWrite { mut item, damaged_fragments, result, size_and_hash, position, line_objects } = finished;
         let outcome = match &result {
-            Ok(PutOutcome::Written) => "written",
-            Ok(PutOutcome::Exists) => "exists",
+            Ok(outcome) => outcome.label(),
             Err(failure) => failure.label(),
         };
         self.metrics.uploads.get(&(item.kind, outcome)).into_iter().for_each(|counter| counter.increment(1));

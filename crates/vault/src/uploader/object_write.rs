@@ -2,6 +2,7 @@
 //! that a long outage needs no memory; the same records give the same bytes. Neighbour: `record_tracker` decides what
 //! is written next.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +13,11 @@ use crate::chain::tree::NodeHash;
 use crate::object_names::SIGNATURE_SUFFIX;
 use crate::spool_record::{FragmentHeader, KeyHeader, SealHeader, unpack};
 use crate::store::{ObjectKind, PutOutcome, StoreError, VaultStore};
-use kernel::clock::UnixNanos;
+use kernel::clock::{Clock, UnixNanos};
 use kernel::rng::Rng;
 use kernel::sha256::Sha256;
 use pipeline::spool::{RecordSeq, StoredRecord};
+use telemetry::Histogram;
 
 use super::journal::{JournalReadError, UploadJournal};
 use super::record_tracker::{FragmentPart, UploadItem};
@@ -59,10 +61,35 @@ impl WriteFailure {
     }
 }
 
+/// A store whose writes are timed.
+pub(super) struct TimedStore {
+    pub(super) store: Arc<dyn VaultStore>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// By the label of their outcome.
+    pub(super) put_seconds: HashMap<&'static str, Histogram>,
+}
+
+impl TimedStore {
+    async fn put_once(
+        &self,
+        kind: ObjectKind,
+        name: &str,
+        bytes: Bytes,
+        now: UnixNanos,
+    ) -> Result<PutOutcome, WriteFailure> {
+        let began = self.clock.monotonic();
+        let result = self.store.put_once(kind, name, bytes, now).await;
+        let label = result.as_ref().map_or_else(StoreError::label, |outcome| outcome.label());
+        let time = self.clock.monotonic().saturating_sub(began);
+        self.put_seconds.get(label).into_iter().for_each(|seconds| seconds.record(time.as_secs_f64()));
+        result.map_err(WriteFailure::Store)
+    }
+}
+
 /// Reads an object's bytes from the spool and writes them to the store.
 pub(super) async fn write_object(
     journal: Arc<dyn UploadJournal>,
-    store: Arc<dyn VaultStore>,
+    store: Arc<TimedStore>,
     item: UploadItem,
     now: UnixNanos,
 ) -> FinishedWrite {
@@ -74,7 +101,7 @@ pub(super) async fn write_object(
         Ok(bytes) => {
             let stored = (item.kind == ObjectKind::Payload).then(|| (bytes.len() as u64, Sha256::digest(&bytes)));
             let name = item.alternative_name.as_deref().unwrap_or(&item.name);
-            (store.put_once(item.kind, name, bytes, now).await.map_err(WriteFailure::Store), stored)
+            (store.put_once(item.kind, name, bytes, now).await, stored)
         }
         Err(failure) => (Err(failure), None),
     };
@@ -85,7 +112,7 @@ pub(super) async fn write_object(
 /// digest in the store is always complete.
 async fn write_digest(
     journal: &dyn UploadJournal,
-    store: &dyn VaultStore,
+    store: &TimedStore,
     mut item: UploadItem,
     now: UnixNanos,
 ) -> FinishedWrite {
@@ -101,9 +128,6 @@ async fn write_digest(
             return Err(WriteFailure::Damaged);
         }
         line_objects = [rest.slice(..index_end), rest.slice(signature_end..)];
-        let put = |kind, name: String, bytes: Bytes| async move {
-            store.put_once(kind, &name, bytes, now).await.map_err(WriteFailure::Store)
-        };
         // only in the first attempt does `Exists` prove that another process wrote the name: the flag stays set for
         // that
         let is_first_attempt = std::mem::take(&mut item.is_first_attempt);
@@ -114,7 +138,7 @@ async fn write_digest(
         let digest = (ObjectKind::Chain, item.name.to_string(), rest.slice(index_end..json_end));
         let mut outcome = PutOutcome::Written;
         for (kind, name, bytes) in index.into_iter().chain(sessions).chain([signature, digest]) {
-            outcome = put(kind, name, bytes).await?;
+            outcome = store.put_once(kind, &name, bytes, now).await?;
             if is_first_attempt && matches!(outcome, PutOutcome::Exists) {
                 item.is_first_attempt = true;
                 break;

@@ -271,6 +271,32 @@ fn a_partial_success_ends_the_delivery() {
     assert!(metrics.contains("otelcol_exporter_send_failed_spans_total{exporter=\"x\"} 1"));
 }
 
+/// Each attempt is timed under its outcome, as long as the back end takes for it; a request that is not sent is not.
+#[test]
+fn attempts_are_timed_by_outcome() {
+    let asked = AtomicUsize::new(0);
+    let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => (3 * SECOND, retry(None, Reason::Unavailable)),
+        1 => (2 * SECOND, Outcome::Partial { rejected: 1, reason: Reason::BadData }),
+        2 => (SECOND, Outcome::Refused { reason: Reason::BadData }),
+        _ => (4 * SECOND, Outcome::Accepted),
+    });
+    let (mut rig, _folder) = rig(&sink);
+    assert!(!rig.meter.render().contains("tollgate_exporter_send_duration_seconds_count"));
+    for _ in 0..3 {
+        rig.put(spans(&["a"]));
+        rig.run_outlet(60 * SECOND, &going());
+    }
+    let metrics = rig.meter.render();
+    for (outcome, seconds) in [("retry", 3), ("partial", 2), ("refused", 1), ("accepted", 4)] {
+        for (end, value) in [("sum", seconds), ("count", 1)] {
+            let name = format!("tollgate_exporter_send_duration_seconds_{end}");
+            let line = format!("{name}{{exporter=\"x\",outcome=\"{outcome}\"}} {value}\n");
+            assert!(metrics.contains(&line), "{line}\n{metrics}");
+        }
+    }
+}
+
 /// For every clearance and trust, exactly the cleared copies must be sent, whatever was configured when they were
 /// stored; the others stay in the spool and are shown.
 #[test]

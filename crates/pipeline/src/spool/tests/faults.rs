@@ -230,6 +230,35 @@ fn orphans_are_listed() {
     assert_eq!(bodies(&spool, "gone"), ["y"]);
 }
 
+/// Data that nothing reads, of a removed exporter or in the quarantine, has an age of its own and does not count as the
+/// oldest record: it would hide what is new. Once an exporter reads it again, or it is dropped, the age is gone.
+#[test]
+fn unread_data_has_its_own_age() {
+    let Rig { spool, mut committer, clock, meter, .. } = rig(4 << 20, |_| {});
+    let configured: [Arc<str>; 2] = ["a".into(), QUARANTINE.into()];
+    spool.set_configured_consumers(&configured);
+    send(&spool, "acme", vec![record(RecordKind::Forward, &["gone"], "x")]).unwrap();
+    send(&spool, "acme", vec![record(RecordKind::Forward, &[QUARANTINE], "y")]).unwrap();
+    committer.step(STEP);
+    clock.advance(Duration::from_secs(90));
+    send(&spool, "acme", vec![record(RecordKind::Forward, &["a"], "z")]).unwrap();
+    committer.step(STEP);
+    clock.advance(Duration::from_secs(10));
+    committer.step(STEP);
+    let shows = |line: &str| meter.render().contains(&format!("\n{line}\n"));
+    let unread =
+        |consumer: &str, age: &str| shows(&format!("tollgate_spool_unread_seconds{{consumer=\"{consumer}\"}} {age}"));
+    assert!(unread("gone", "100") && unread("quarantine", "100"), "{}", meter.render());
+    assert!(shows("tollgate_spool_oldest_seconds 10"), "{}", meter.render());
+    assert!(!meter.render().contains("tollgate_spool_unread_seconds{consumer=\"a\"}"));
+    spool.set_configured_consumers(&["a".into(), "gone".into()]);
+    spool.drop_pending(QUARANTINE, None);
+    clock.advance(Duration::from_secs(10));
+    committer.step(STEP);
+    assert!(!meter.render().contains("tollgate_spool_unread_seconds{"), "{}", meter.render());
+    assert!(shows("tollgate_spool_oldest_seconds 110"), "{}", meter.render());
+}
+
 /// Many threads on a real disk: every acknowledged record is there, in order, also for a second process.
 #[test]
 fn many_senders_on_a_real_disk() {

@@ -29,6 +29,7 @@ struct Rig {
     engine: Arc<FakeEngine>,
     running: RunningClaudeCodeHooks,
     address: SocketAddr,
+    meter: Meter,
 }
 
 impl Rig {
@@ -44,8 +45,9 @@ impl Rig {
         let receiver = ClaudeCodeHooksReceiver::build("claude_code_hooks".into(), settings.expect("valid"));
         let bound = receiver.bind().await.expect("a port");
         let address = bound.address().expect("tcp");
-        let running = bound.serve(inlet, TestTasks::shared(), clock, &Meter::new());
-        Self { engine, running, address }
+        let meter = Meter::new();
+        let running = bound.serve(inlet, TestTasks::shared(), clock, &meter);
+        Self { engine, running, address, meter }
     }
 
     /// Sends one request and returns status and body.
@@ -102,6 +104,8 @@ async fn stored_event_gets_an_empty_ok() {
     let stored: Vec<_> = rig.engine.take_requests().iter().map(name).collect();
     let expected = ["claude_code.turn.stop", "claude_code.tool"].map(|name| ("acme".to_owned(), name.to_owned()));
     assert_eq!(stored, expected);
+    let text = rig.meter.render();
+    assert!(text.contains("tollgate_receiver_answer_duration_seconds_count{"), "{text}");
 }
 
 /// Everything else gets an error that says what is wrong, without a word of the event.

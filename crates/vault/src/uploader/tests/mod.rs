@@ -31,6 +31,8 @@ struct StoreState {
     /// Faults of the next attempts.
     faults: std::collections::VecDeque<Fault>,
     differed: bool,
+    /// How long each put takes.
+    time: Option<(Arc<ManualClock>, Duration)>,
 }
 
 #[derive(Clone, Copy)]
@@ -53,6 +55,7 @@ impl VaultStore for FakeStore {
     ) -> BoxFuture<'a, Result<PutOutcome, StoreError>> {
         let mut state = self.0.lock();
         let fault = state.faults.pop_front();
+        let time = state.time.clone();
         let result = match (fault, state.objects.get(name)) {
             (Some(Fault::Refused), _) => Err(StoreError::Unavailable("refused".to_owned())),
             (Some(Fault::Denied), _) => Err(StoreError::Denied("403".to_owned())),
@@ -70,7 +73,10 @@ impl VaultStore for FakeStore {
                 }
             }
         };
-        Box::pin(async move { result })
+        Box::pin(async move {
+            time.into_iter().for_each(|(clock, time)| clock.advance(time));
+            result
+        })
     }
 }
 
@@ -267,6 +273,30 @@ async fn an_outage_loses_nothing() {
     world.settle().await;
     world.check();
     assert!(world.journal.waiting_kinds().is_empty());
+}
+
+/// Each write of an object is timed under the store's answer, for as long as the store takes.
+#[tokio::test]
+async fn puts_are_timed_by_outcome() {
+    let mut world = World::new(3);
+    world.store.0.lock().time = Some((Arc::clone(&world.clock), Duration::from_secs(3)));
+    world.store.0.lock().faults.extend([Fault::Denied, Fault::Refused, Fault::Lost]);
+    world.send("a", 300, true);
+    world.settle().await;
+    world.check();
+    let metrics = world.meter.render();
+    let puts = |end: &str, outcome: &str| {
+        let name = format!("tollgate_vault_put_duration_seconds_{end}{{processor=\"vault\",outcome=\"{outcome}\"}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse::<f64>().ok());
+        line.unwrap_or_else(|| panic!("{name}\n{metrics}"))
+    };
+    // the store has the object whose answer was lost
+    assert_eq!(["denied", "retry", "exists"].map(|outcome| puts("count", outcome)), [1.0, 2.0, 1.0]);
+    // an object, an index object, a signature and a digest
+    assert!(puts("count", "written") >= 4.0, "{metrics}");
+    for outcome in ["denied", "retry", "exists", "written"] {
+        assert_eq!(puts("sum", outcome), 3.0 * puts("count", outcome), "{outcome}");
+    }
 }
 
 /// A drain writes open objects and one index object; with a dead store it ends and leaves the rest in the spool.

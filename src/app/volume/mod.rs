@@ -1,10 +1,21 @@
 //! Checks a folder's volume: whether it can be written, has space, and survives a restart, as an OK to a client
-//! promises. It only reads; if the system doesn't answer, the volume counts as fine. `pipeline/disk` handles space
-//! while running.
+//! promises. It only reads; if the system doesn't answer, the volume counts as fine. While the gateway runs,
+//! [`watch_volumes`] shows the space, and `pipeline/disk` handles that of the spool.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use net::Spawn;
+use net::spawn::run_blocking;
 use rustix::fs::Access;
+use telemetry::{Meter, names};
+
+#[cfg(test)]
+mod tests;
+
+/// Interval at which the space of volumes is measured.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// `f_type` of file systems in memory: tmpfs, ramfs.
 const MEMORY_FILE_SYSTEMS: [i128; 2] = [0x0102_1994, 0x8584_58f6];
@@ -43,8 +54,31 @@ pub fn find_write_problem(directory: &Path) -> Option<String> {
 
 /// Bytes free for an ordinary user on the volume of `directory`; `None` if the system doesn't report it.
 pub fn free_bytes(directory: &Path) -> Option<u64> {
+    Some(space(directory)?.0)
+}
+
+/// Bytes free for an ordinary user on the volume of `directory`, and the volume's size.
+fn space(directory: &Path) -> Option<(u64, u64)> {
     let volume = ancestors(directory).find_map(|path| rustix::fs::statvfs(path).ok())?;
-    volume.f_bavail.checked_mul(volume.f_frsize)
+    Some((volume.f_bavail.checked_mul(volume.f_frsize)?, volume.f_blocks.checked_mul(volume.f_frsize)?))
+}
+
+/// Shows the space of these folders' volumes as metrics, under the folders' labels.
+pub(super) async fn watch_volumes(folders: Vec<(String, PathBuf)>, tasks: Arc<dyn Spawn>, meter: Meter) {
+    // An earlier configuration may have had another vault.
+    meter.clear(&names::VOLUME_FREE_BYTES);
+    meter.clear(&names::VOLUME_SIZE_BYTES);
+    loop {
+        for (label, folder) in &folders {
+            let folder = folder.clone();
+            // On a thread: a file system of the network may hang.
+            let measured = run_blocking(&*tasks, "volume", move || space(&folder)).await.flatten();
+            let Some((free, size)) = measured.filter(|(_, size)| *size > 0) else { continue };
+            meter.gauge(&names::VOLUME_FREE_BYTES, &[("volume", label)]).set(free as f64);
+            meter.gauge(&names::VOLUME_SIZE_BYTES, &[("volume", label)]).set(size as f64);
+        }
+        tokio::time::sleep(MEASURE_INTERVAL).await;
+    }
 }
 
 /// A message that compares `free` bytes with the `needed` ones.
