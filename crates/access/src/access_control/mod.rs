@@ -127,7 +127,9 @@ impl AccessControl {
 
     fn refuse_on_open_port(&self, role: Role, request: &Parts) -> Option<Response> {
         // The port requires a certificate of a configured authority: with no `auth`, that gives every role.
-        if role == Role::Viewer || request.extensions.get::<Arc<ClientCertificateNames>>().is_some() {
+        if matches!(role, Role::Scraper | Role::Viewer)
+            || request.extensions.get::<Arc<ClientCertificateNames>>().is_some()
+        {
             return None;
         }
         if request.extensions.get::<LocalClient>().is_none() {

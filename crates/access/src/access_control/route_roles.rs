@@ -15,6 +15,7 @@ pub(super) enum RouteAccess {
 }
 
 const OPEN: RouteAccess = RouteAccess::Open;
+const SCRAPER: RouteAccess = RouteAccess::Needs(Role::Scraper);
 const VIEWER: RouteAccess = RouteAccess::Needs(Role::Viewer);
 const OPERATOR: RouteAccess = RouteAccess::Needs(Role::Operator);
 const TAPPER: RouteAccess = RouteAccess::Needs(Role::Tapper);
@@ -37,7 +38,7 @@ pub(super) const ROUTES: &[RouteRow] = &[
     (Method::GET, "/report", VIEWER),
     (Method::GET, "/report/issue/{id}", VIEWER),
     (Method::GET, "/gateway", VIEWER),
-    (Method::GET, "/metrics", VIEWER),
+    (Method::GET, "/metrics", SCRAPER),
     (Method::GET, "/api/gateway", VIEWER),
     (Method::GET, "/api/clients", VIEWER),
     (Method::GET, "/api/runs", VIEWER),

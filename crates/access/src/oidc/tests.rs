@@ -272,7 +272,10 @@ struct Setup {
 fn start_client(issuer: &str, changes: Value) -> Setup {
     let mut oidc = json!({
         "issuer": issuer, "client_id": "tollgate",
-        "roles": { "viewer": ["staff"], "operator": ["ops", "both@example.com"], "tapper": ["tap", "both@example.com"] },
+        "roles": {
+            "scraper": ["prometheus"], "viewer": ["staff"],
+            "operator": ["ops", "both@example.com"], "tapper": ["tap", "both@example.com"],
+        },
     });
     for (name, value) in changes.as_object().unwrap() {
         oidc[name] = value.clone();
@@ -304,10 +307,11 @@ async fn groups_have_roles() {
         let setup = start_client(&provider.issuer, settings);
         names(setup.client.find_token_client(&key.sign(&claims(&provider.issuer, changes))).await.unwrap().roles)
     };
-    use Role::{Operator, Tapper, Viewer};
-    assert_eq!(roles(json!({}), json!({})).await, [Viewer, Operator]);
-    assert_eq!(roles(json!({}), json!({ "groups": "tap" })).await, [Viewer, Tapper]);
-    assert_eq!(roles(json!({}), json!({ "groups": ["else", "staff", 7] })).await, [Viewer]);
+    use Role::{Operator, Scraper, Tapper, Viewer};
+    assert_eq!(roles(json!({}), json!({})).await, [Scraper, Viewer, Operator]);
+    assert_eq!(roles(json!({}), json!({ "groups": "tap" })).await, [Scraper, Viewer, Tapper]);
+    assert_eq!(roles(json!({}), json!({ "groups": ["else", "staff", 7] })).await, [Scraper, Viewer]);
+    assert_eq!(roles(json!({}), json!({ "groups": ["prometheus"] })).await, [Scraper]);
     for nothing in [json!([]), json!(["else"]), json!(null), json!({ "ops": true }), json!(7)] {
         assert_eq!(roles(json!({}), json!({ "groups": nothing })).await, [], "{nothing}");
     }
@@ -317,7 +321,7 @@ async fn groups_have_roles() {
     assert_eq!(roles(email.clone(), user(json!(false))).await, []);
     assert_eq!(roles(email, user(json!("true"))).await, []);
     let audience = json!({ "audience": "tollgate-api" });
-    assert_eq!(roles(audience.clone(), json!({ "aud": "tollgate-api" })).await, [Viewer, Operator]);
+    assert_eq!(roles(audience.clone(), json!({ "aud": "tollgate-api" })).await, [Scraper, Viewer, Operator]);
     let other = start_client(&provider.issuer, audience);
     let refused = other.client.find_token_client(&key.sign(&claims(&provider.issuer, json!({})))).await;
     assert_eq!(refused, Err(OidcRefusal::Invalid), "the audience of the login is not that of tokens");

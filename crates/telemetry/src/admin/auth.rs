@@ -30,8 +30,8 @@ pub struct AdminAuthConfig {
     pub password: Option<Secret>,
     /// Bearer token with every role, at least 12 bytes. With both a password and a token, either one gives access.
     pub bearer: Option<Secret>,
-    /// Bearer tokens of each role (`viewer`, `operator`, `tapper`), at least 12 bytes each. A token that is listed
-    /// under several roles has all of them.
+    /// Bearer tokens of each role (`scraper`, `viewer`, `operator`, `tapper`), at least 12 bytes each. A token that is
+    /// listed under several roles has all of them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tokens: BTreeMap<Role, Vec<Secret>>,
     /// DNS names or URIs in client certificates, by role; requires `tls.client_ca_file`.
