@@ -28,6 +28,7 @@ pub(super) const ROUTES: &[RouteRow] = &[
     (Method::GET, "/livez", OPEN),
     (Method::GET, "/readyz", OPEN),
     (Method::GET, "/login", OPEN),
+    (Method::POST, "/login", OPEN),
     (Method::GET, "/callback", OPEN),
     (Method::GET, "/logout", OPEN),
     (Method::POST, "/logout", OPEN),
@@ -62,6 +63,7 @@ pub(super) const ROUTES: &[RouteRow] = &[
 /// Every route of `vault serve --access`. Index lines are for viewers, opened content for tappers.
 pub(super) const AUDIT_ROUTES: &[RouteRow] = &[
     (Method::GET, "/login", OPEN),
+    (Method::POST, "/login", OPEN),
     (Method::GET, "/callback", OPEN),
     (Method::GET, "/logout", OPEN),
     (Method::POST, "/logout", OPEN),

@@ -69,7 +69,7 @@ async fn ask(access: AccessControl, method: &Method, path: &str, client: Client)
         request.extensions_mut().insert(Arc::new(names));
     }
     if client.is_local {
-        request.extensions_mut().insert(LocalClient);
+        request.extensions_mut().insert(ClientAddress { ip: [127, 0, 0, 1].into(), is_forwarded: false });
     }
     let answer = check_routes(stubs, access).oneshot(request).await.unwrap();
     let status = answer.status();
@@ -88,14 +88,14 @@ fn with_token(token: &str) -> Client {
 #[tokio::test]
 async fn refusals_are_counted() {
     let meter = Meter::new();
-    let access = || AccessControl { refusals: RefusalRecorder::new(&meter), ..configured() };
+    let access = || AccessControl { refusals: Arc::new(RefusalRecorder::new(&meter)), ..configured() };
     for token in ["a guess", "another guess", "a token of viewer", "a token of operator"] {
         ask(access(), &Method::POST, "/-/reload", with_token(token)).await;
     }
     ask(access(), &Method::GET, "/metrics", Client::default()).await;
     let text = meter.render();
     for (reason, count) in [("wrong_credential", 2), ("forbidden", 1), ("no_credential", 1)] {
-        let line = format!("tollgate_admin_rejections_total{{reason=\"{reason}\"}} {count}");
+        let line = format!("tollgate_admin_rejections_total{{reason=\"{reason}\",from=\"public\"}} {count}");
         assert!(text.contains(&line), "{line}: {text}");
     }
     assert!(!text.contains("guess"), "{text}");
@@ -195,6 +195,7 @@ fn admin_sources() -> Vec<String> {
         "crates/pages/src/api/mod.rs",
         "crates/pages/src/lib.rs",
         "crates/access/src/oidc/login.rs",
+        "crates/access/src/login_form/mod.rs",
     ];
     let mut paths = sources.map(fixtures::at).to_vec();
     let mut folders = vec![fixtures::at("src/app")];
@@ -262,7 +263,9 @@ fn rows_have_the_right_role() {
         };
         assert_eq!(*access, expected, "{method} {path}");
     }
-    assert!(AUDIT_ROUTES.iter().all(|(method, path, _)| *method == Method::GET || *path == "/logout"));
+    assert!(
+        AUDIT_ROUTES.iter().all(|(method, path, _)| *method == Method::GET || ["/login", "/logout"].contains(path))
+    );
 }
 
 /// Each route in the sources has one row, and each row a route. (Shown to fail without the row of `/changes`.)
