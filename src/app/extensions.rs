@@ -21,7 +21,7 @@ use crate::app::spool_changes::{self, SpoolChanges};
 use crate::app::tap;
 use crate::components::ExtensionSettings;
 use access::access_control::{AccessControl, check_routes};
-use access::oidc::{OidcClient, login_router};
+use access::oidc::OidcClient;
 use history::RunBoard;
 use kernel::secret::Secret;
 use net::{LastGoodValue, RetainedSockets, server_tls};
@@ -77,7 +77,12 @@ impl ExtensionListeners<'_> {
     fn build_admin(&self, settings: admin::AdminSettings, sockets: Option<RetainedSockets>) -> WebListener {
         let deps = &self.resources.deps;
         let (meter, health) = (deps.meter.clone(), deps.health.clone());
-        let access = AccessControl::new(settings.auth, self.admin_token, self.oidc.cloned(), &meter);
+        let is_secure = settings.is_secure();
+        let access = AccessControl::new(settings.auth, self.admin_token, self.oidc.cloned(), &meter).with_login_form(
+            is_secure,
+            Arc::clone(&deps.clock),
+            Arc::clone(&deps.rng),
+        );
         let admin_state = AdminState { meter, health, money: runs::amounts::format_dollars };
         let tls = settings
             .tls
@@ -112,8 +117,7 @@ impl ExtensionListeners<'_> {
                 tasks: Arc::clone(&self.resources.tasks),
                 clock: Arc::clone(&self.resources.deps.clock),
             }))
-            .merge(pages::router(Arc::new(history_pages)))
-            .merge(self.oidc.filter(|oidc| oidc.has_login()).cloned().map_or_else(Router::new, login_router));
+            .merge(pages::router(Arc::new(history_pages)));
         let router = admin::guard_routes(check_routes(routes, access), settings.allowed_hosts);
         WebListener { name: "admin", endpoint: settings.endpoint, router, idle_timeout: IDLE_TIMEOUT, sockets, tls }
     }

@@ -159,6 +159,6 @@ fn trust_port_certificate(certificate: &PathBuf, host: &str) -> tls::ClientTlsSe
 fn port_credential(auth: &admin::auth::AdminAuthConfig) -> Option<Secret> {
     let login = || Some(basic_auth(auth.username.as_ref()?, auth.password.as_ref()?.expose()));
     let of_role = |role| auth.tokens.get(&role)?.first().map(bearer);
-    let first_token = || [Role::Operator, Role::Tapper, Role::Viewer].into_iter().find_map(of_role);
+    let first_token = || [Role::Operator, Role::Tapper, Role::Viewer, Role::Scraper].into_iter().find_map(of_role);
     auth.bearer.as_ref().map(bearer).or_else(login).or_else(first_token)
 }

@@ -132,7 +132,7 @@ fn the_sidecar_names_only_what_is_there() {
         assert!(map["data"][from["key"].as_str().unwrap()].is_string(), "{from}");
     }
     assert!(!gateway.to_string().contains("\"subPath\"") && gateway["args"].to_string().contains("\"--watch\""));
-    assert!(config.contains("endpoint: 0.0.0.0:8888") && config.contains("viewer: [\"${file:"), "{config}");
+    assert!(config.contains("endpoint: 0.0.0.0:8888") && config.contains("scraper: [\"${file:"), "{config}");
     let port = &service["spec"]["ports"][0]["targetPort"];
     assert!(
         gateway["ports"].as_array().unwrap().iter().any(|one| one["name"] == *port && one["containerPort"] == 8888)

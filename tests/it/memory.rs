@@ -61,7 +61,7 @@ fn short_memory_refuses_and_recovers() {
     // Each attempt is a new request; the first ones may still meet the large request's memory.
     while !post(http, &span("one")).starts_with("HTTP/1.1 200") {}
     let text = get(admin, "/metrics");
-    let counted = "tollgate_receiver_rejections_total{receiver=\"otlp\",transport=\"http\",reason=\"low_memory\"}";
+    let counted = "tollgate_receiver_rejections_total{receiver=\"otlp\",transport=\"http\",reason=\"low_memory\",";
     assert!(text.lines().any(|line| line.starts_with(counted) && !line.ends_with(" 0")), "{text}");
     assert_eq!(gateway.end(), Some(0));
 }

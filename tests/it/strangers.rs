@@ -108,35 +108,38 @@ async fn the_local_token_is_a_private_file() {
     assert!(!path.exists());
 }
 
-/// With tokens of roles, a scraper's token reads and changes nothing.
+/// With tokens of roles, a scraper's token reads the metrics alone, and a viewer's changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_of_a_whole_gateway() {
     let folder = tempfile::tempdir().unwrap();
     let tokens = json!({
-        "viewer": ["token-of-viewers"], "operator": ["token-of-operators"], "tapper": ["token-of-tappers"],
+        "scraper": ["token-of-scrapers"], "viewer": ["token-of-viewers"],
+        "operator": ["token-of-operators"], "tapper": ["token-of-tappers"],
     });
     let text = configuration(folder.path(), &json!({ "endpoint": "127.0.0.1:0", "auth": { "tokens": tokens } }));
     let app = gateway::start(&text, folder.path()).await;
     let admin = gateway::address(&app, "admin");
-    let [viewer, operator, tapper] =
-        ["viewers", "operators", "tappers"].map(|role| format!("authorization: Bearer token-of-{role}"));
+    let credentials =
+        ["scrapers", "viewers", "operators", "tappers"].map(|role| format!("authorization: Bearer token-of-{role}"));
     // from elsewhere: with `auth` the credential alone decides
     for (asked, expected) in [
-        ("GET /metrics", [401, 200, 200, 200]),
-        ("GET /api/runs", [401, 200, 200, 200]),
-        ("GET /-/drain", [401, 200, 200, 200]),
-        ("POST /-/drain", [401, 403, 409, 403]),
-        ("POST /-/spool", [401, 403, 400, 403]),
-        ("POST /api/runs/none/outcome", [401, 403, 400, 403]),
-        ("POST /api/alerts/test", [401, 403, 404, 403]),
-        ("POST /-/erasures", [401, 403, 400, 403]),
-        ("GET /api/tap?pipeline=none", [401, 403, 403, 400]),
-        ("GET /livez", [200; 4]),
-        ("POST /metrics", [405; 4]),
-        ("GET /none", [401, 404, 404, 404]),
+        ("GET /metrics", [401, 200, 200, 200, 200]),
+        ("GET /", [401, 403, 200, 200, 200]),
+        ("GET /gateway", [401, 403, 200, 200, 200]),
+        ("GET /api/runs", [401, 403, 200, 200, 200]),
+        ("GET /-/drain", [401, 403, 200, 200, 200]),
+        ("POST /-/drain", [401, 403, 403, 409, 403]),
+        ("POST /-/spool", [401, 403, 403, 400, 403]),
+        ("POST /api/runs/none/outcome", [401, 403, 403, 400, 403]),
+        ("POST /api/alerts/test", [401, 403, 403, 404, 403]),
+        ("POST /-/erasures", [401, 403, 403, 400, 403]),
+        ("GET /api/tap?pipeline=none", [401, 403, 403, 403, 400]),
+        ("GET /livez", [200; 5]),
+        ("POST /metrics", [405; 5]),
+        ("GET /none", [401, 403, 404, 404, 404]),
     ] {
         let mut statuses = vec![ask(admin, "127.0.0.6", asked, &[]).await];
-        for credential in [&viewer, &operator, &tapper] {
+        for credential in &credentials {
             statuses.push(ask(admin, "127.0.0.6", asked, &[credential]).await);
         }
         assert_eq!(statuses, expected, "{asked}");

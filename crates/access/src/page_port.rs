@@ -35,7 +35,6 @@ pub fn serve_pages(
         max_connections: MAX_CONNECTIONS,
         first_request: idle_timeout,
         idle: idle_timeout,
-        mark_local_clients: true,
         ..listen::PortSettings::default()
     };
     bound.serve(Arc::new(RouterHandler(router)), settings, PortMetrics::new(meter, name, "http"), tasks)

@@ -5,6 +5,7 @@
 mod activity;
 mod certificate_dates;
 pub mod client;
+mod client_address;
 pub mod collect;
 mod connection_remedy;
 pub mod encoding;
@@ -25,6 +26,7 @@ mod upload_speed;
 
 pub use certificate_dates::TlsFileProblem;
 pub use client::HttpClient;
+pub use client_address::ClientAddress;
 pub use collect::{BodyError, BodyLimits};
 pub use config::Endpoint;
 pub use encoding::ContentEncoding;

@@ -5,7 +5,7 @@
 //! no handler read yet are outside the byte budget; [`max_unread_bytes`] limits them. [`RequestHandler`] answers
 //! requests, `activity` tracks idle connections, `server_tls` has certificates.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::activity::{self, CloseReason, ConnectionActivity, IdleWatcher, PortConnections};
+use super::client_address::ClientAddress;
 pub use super::reply::ReplyBody;
 use super::reply::ReplyBodyError;
 use super::server_tls::{ClientCertificateNames, ServerTls};
@@ -83,10 +84,6 @@ pub const fn max_unread_bytes(connections: usize) -> usize {
     wide * bytes_each(WIDE_WINDOW) + (connections - wide) * bytes_each(NARROW_WINDOW)
 }
 
-/// Request extension that marks a client on this machine; set if [`PortSettings::mark_local_clients`] is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LocalClient;
-
 /// Answers requests. Shared by all connections of a port.
 pub trait RequestHandler: Send + Sync + 'static {
     /// The response to one request. The future is dropped when the client disconnects.
@@ -116,9 +113,6 @@ kernel::with_defaults! {
         /// Maximum age of a connection, varied by a tenth, and how long requests in progress may still take then. It
         /// makes clients spread over gateways that were added later.
         pub age: Option<(Duration, Duration)>,
-        /// Whether requests of clients on this machine (loopback or unix socket, not forwarded by a proxy) carry
-        /// [`LocalClient`].
-        pub mark_local_clients: bool,
     }
 }
 
@@ -341,16 +335,15 @@ async fn wait_for_phase(phase: &mut watch::Receiver<PortPhase>, until: PortPhase
 
 async fn serve_connection<H: RequestHandler>(
     port: Arc<PortState<H>>,
-    ConnectionStream { bytes, is_local }: ConnectionStream,
+    ConnectionStream { bytes, ip }: ConnectionStream,
     mut phase: watch::Receiver<PortPhase>,
     (slot, (activity, mut idle_watcher)): (OwnedSemaphorePermit, (ConnectionActivity, IdleWatcher)),
 ) {
     port.metrics.open.increment(1.0);
     let mut kill = phase.clone();
-    let is_local = port.settings.mark_local_clients && is_local;
     let served = async {
         let Some(tls) = &port.tls else {
-            return serve_stream(&port, bytes, (None, is_local), (activity, idle_watcher), phase).await;
+            return serve_stream(&port, bytes, (None, ip), (activity, idle_watcher), phase).await;
         };
         let handshake = tokio::select! {
             result = tokio::time::timeout(port.settings.first_request, tls.acceptor().accept(bytes)) => result,
@@ -366,7 +359,7 @@ async fn serve_connection<H: RequestHandler>(
         match handshake {
             Ok(Ok(stream)) => {
                 let peer = ClientCertificateNames::from_connection(stream.get_ref().1).map(Arc::new);
-                serve_stream(&port, stream, (peer, is_local), (activity, idle_watcher), phase).await;
+                serve_stream(&port, stream, (peer, ip), (activity, idle_watcher), phase).await;
             }
             failed => {
                 port.metrics.handshake.increment(1);
@@ -389,7 +382,7 @@ async fn serve_connection<H: RequestHandler>(
 async fn serve_stream<H: RequestHandler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     port: &PortState<H>,
     stream: S,
-    (peer, is_local): (Option<Arc<ClientCertificateNames>>, bool),
+    (peer, ip): (Option<Arc<ClientCertificateNames>>, IpAddr),
     (activity, mut idle_watcher): (ConnectionActivity, IdleWatcher),
     mut phase: watch::Receiver<PortPhase>,
 ) {
@@ -401,7 +394,7 @@ async fn serve_stream<H: RequestHandler, S: AsyncRead + AsyncWrite + Unpin + Sen
         let (phase, aged) = (phase.clone(), Arc::clone(&aged));
         hyper::service::service_fn(move |mut request: Request<Incoming>| {
             let in_progress = activity.begin_request(request.version());
-            attach_client_info(&mut request, peer.as_ref(), is_local);
+            attach_client_info(&mut request, peer.as_ref(), ip);
             let http1 = (request.version() < Version::HTTP_2).then(|| (phase.clone(), Arc::clone(&aged)));
             let reply = handle_or_refuse(Arc::clone(&handler), request, &bad_heads);
             async move {
@@ -467,14 +460,13 @@ async fn serve_stream<H: RequestHandler, S: AsyncRead + AsyncWrite + Unpin + Sen
     }
 }
 
-/// Attaches the client's certificate, and whether the client is on this machine, to the request.
-fn attach_client_info(request: &mut Request<Incoming>, peer: Option<&Arc<ClientCertificateNames>>, is_local: bool) {
+/// Attaches the client's certificate and address to the request.
+fn attach_client_info(request: &mut Request<Incoming>, peer: Option<&Arc<ClientCertificateNames>>, ip: IpAddr) {
     if let Some(peer) = peer {
         request.extensions_mut().insert(Arc::clone(peer));
     }
-    if is_local && !is_forwarded(request.headers()) {
-        request.extensions_mut().insert(LocalClient);
-    }
+    let address = ClientAddress { ip, is_forwarded: ip.is_loopback() && is_forwarded(request.headers()) };
+    request.extensions_mut().insert(address);
 }
 
 /// Why an HTTP/1 request head must be refused; hyper checks the rules of HTTP/2.

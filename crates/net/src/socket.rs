@@ -4,7 +4,7 @@
 //! conflicts with a new one is closed. The accept loop is in `listen`.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -133,9 +133,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 
 pub(super) struct ConnectionStream {
     pub(super) bytes: Box<dyn ByteStream>,
-    /// Whether the client is on this machine. Other addresses of 127/8 do not count: sidecars use them to forward
-    /// requests from elsewhere.
-    pub(super) is_local: bool,
+    /// The peer; 127.0.0.1 for a unix socket.
+    pub(super) ip: IpAddr,
 }
 
 /// Why a port or socket can't be listened on.
@@ -204,12 +203,10 @@ impl ListenSocket {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 let _ = stream.set_nodelay(true);
-                let ip = peer.ip().to_canonical();
-                let is_local = ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
-                Ok(ConnectionStream { bytes: Box::new(stream), is_local })
+                Ok(ConnectionStream { bytes: Box::new(stream), ip: peer.ip().to_canonical() })
             }
             Self::Unix { listener, .. } => {
-                Ok(ConnectionStream { bytes: Box::new(listener.accept().await?.0), is_local: true })
+                Ok(ConnectionStream { bytes: Box::new(listener.accept().await?.0), ip: Ipv4Addr::LOCALHOST.into() })
             }
         }
     }

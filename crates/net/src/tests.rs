@@ -256,3 +256,37 @@ async fn what_we_take_long_for_is_not_the_clients_slowness() {
     }
     assert_eq!(taken, 30 * 1024);
 }
+
+/// Each address has one class, and only an unforwarded one of loopback itself is local: neither 127.0.0.6, which
+/// sidecars forward from, nor a missing address, nor an IPv4 address that IPv6 wraps wrongly.
+#[test]
+fn addresses_have_classes() {
+    let of = |ip: &str, is_forwarded| ClientAddress {
+        ip: ip.parse::<std::net::IpAddr>().expect("an address"),
+        is_forwarded,
+    };
+    for (ip, class) in [
+        ("127.0.0.1", "loopback"),
+        ("::1", "loopback"),
+        ("127.0.0.6", "proxy"),
+        ("10.255.0.1", "private"),
+        ("172.16.0.1", "private"),
+        ("172.32.0.1", "public"),
+        ("192.168.1.1", "private"),
+        ("169.254.169.254", "private"),
+        ("100.64.0.1", "private"),
+        ("100.127.255.255", "private"),
+        ("100.128.0.1", "public"),
+        ("fd00::1", "private"),
+        ("fe80::1", "private"),
+        ("2001:db8::1", "public"),
+        ("203.0.113.1", "public"),
+        ("::ffff:127.0.0.1", "public"),
+    ] {
+        assert_eq!((of(ip, false).class(), of(ip, false).is_local()), (class, class == "loopback"), "{ip}");
+        let forwarded = if class == "loopback" { "proxy" } else { class };
+        assert_eq!((of(ip, true).class(), of(ip, true).is_local()), (forwarded, false), "{ip}");
+    }
+    let missing = ClientAddress::of(&http::Extensions::new());
+    assert_eq!((missing.class(), missing.is_local()), ("public", false));
+}

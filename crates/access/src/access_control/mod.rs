@@ -15,13 +15,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::oidc::{OidcClient, OidcRefusal};
-use kernel::clock::SystemClock;
+use crate::login_form::{LoginForm, form_router, login_path};
+use crate::oidc::{OidcClient, OidcRefusal, login_router};
+use crate::sessions::BrowserSessions;
+use kernel::clock::{Clock, SystemClock};
+use kernel::rng::Rng;
 use kernel::secret::Secret;
-use net::ClientCertificateNames;
-use net::listen::LocalClient;
+use net::{ClientAddress, ClientCertificateNames};
 use telemetry::admin::auth::{AdminAuth, KnownClient};
 use telemetry::admin::roles::Role;
 use telemetry::refusal_log::RefusalLogLimiter;
@@ -41,14 +42,16 @@ pub struct AccessControl {
     local_token: Option<AdminAuth>,
     /// The identity provider of `auth`.
     oidc: Option<Arc<OidcClient>>,
-    refusals: RefusalRecorder,
+    /// How browsers log in without the provider.
+    form: Option<Arc<LoginForm>>,
+    refusals: Arc<RefusalRecorder>,
 }
 
 /// The beginning of the cookie of a session, behind `__Host-` with TLS.
 const SESSION_COOKIE: &[u8] = b"tollgate=";
 
 /// Counts and logs refused requests, so that guesses at credentials are seen.
-struct RefusalRecorder {
+pub(crate) struct RefusalRecorder {
     meter: Meter,
     log_limiter: RefusalLogLimiter,
 }
@@ -58,7 +61,7 @@ impl RefusalRecorder {
         Self { meter: meter.clone(), log_limiter: RefusalLogLimiter::new(Arc::new(SystemClock::new())) }
     }
 
-    /// Records an answer that refuses `request`. The log gets fixed texts and nothing from the request.
+    /// Records an answer that refuses `request`.
     fn record(&self, request: &Parts, answer: &Response) {
         // browsers send cookies of other ports of the host, too
         let has_session = (request.headers.get_all(header::COOKIE).iter())
@@ -70,12 +73,17 @@ impl RefusalRecorder {
             StatusCode::FORBIDDEN => "forbidden",
             _ => return,
         };
-        self.meter.counter(&names::ADMIN_REJECTIONS, &[("reason", reason)]).increment(1);
+        self.count(reason, ClientAddress::of(&request.extensions));
+    }
+
+    /// Counts and logs a refusal. The log gets fixed texts and nothing from the request.
+    pub(crate) fn count(&self, reason: &'static str, address: ClientAddress) {
+        let from = address.class();
+        self.meter.counter(&names::ADMIN_REJECTIONS, &[("reason", reason), ("from", from)]).increment(1);
         if let Some(more) = self.log_limiter.count_refusal(reason) {
-            let is_local = request.extensions.get::<LocalClient>().is_some();
             tracing::warn!(
                 reason,
-                from = if is_local { "this machine" } else { "elsewhere" },
+                from,
                 more,
                 "a request was refused for its credential or role; `more` is the number of refusals for this reason since the last \
                  such line that were not logged"
@@ -93,14 +101,33 @@ impl AccessControl {
         oidc: Option<Arc<OidcClient>>,
         meter: &Meter,
     ) -> Self {
-        let refusals = RefusalRecorder::new(meter);
-        Self { routes: ROUTES, auth, local_token: local_token.map(AdminAuth::from_token), oidc, refusals }
+        let (refusals, form) = (Arc::new(RefusalRecorder::new(meter)), None);
+        Self { routes: ROUTES, auth, local_token: local_token.map(AdminAuth::from_token), oidc, form, refusals }
     }
 
     /// Accepts these credentials on the routes of `vault serve`.
     pub fn for_audit_page(auth: AdminAuth, oidc: Option<Arc<OidcClient>>) -> Self {
-        let refusals = RefusalRecorder::new(&Meter::new());
-        Self { routes: AUDIT_ROUTES, auth: Some(auth), local_token: None, oidc, refusals }
+        Self { routes: AUDIT_ROUTES, ..Self::new(Some(auth), None, oidc, &Meter::new()) }
+    }
+
+    /// Lets browsers log in with a token or a password, unless they log in at the identity provider. `is_secure`: they
+    /// reach the port with TLS.
+    #[must_use]
+    pub fn with_login_form(self, is_secure: bool, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Self {
+        let auth = self.auth.clone().filter(|auth| auth.has_secrets() && self.login_provider().is_none());
+        let sessions = BrowserSessions::new(is_secure, clock, rng);
+        let form = auth.map(|auth| Arc::new(LoginForm::new(auth, sessions, Arc::clone(&self.refusals))));
+        Self { form, ..self }
+    }
+
+    /// The identity provider, if browsers log in there.
+    fn login_provider(&self) -> Option<&Arc<OidcClient>> {
+        self.oidc.as_ref().filter(|oidc| oidc.has_login())
+    }
+
+    fn sessions(&self) -> Option<&BrowserSessions> {
+        let of_form = self.form.as_ref().map(|form| &*form.sessions);
+        of_form.or_else(|| self.login_provider().map(|oidc| &*oidc.sessions))
     }
 
     /// The client of a request that may pass, if the route or the port asks who it is; else the answer.
@@ -127,10 +154,12 @@ impl AccessControl {
 
     fn refuse_on_open_port(&self, role: Role, request: &Parts) -> Option<Response> {
         // The port requires a certificate of a configured authority: with no `auth`, that gives every role.
-        if role == Role::Viewer || request.extensions.get::<Arc<ClientCertificateNames>>().is_some() {
+        if matches!(role, Role::Scraper | Role::Viewer)
+            || request.extensions.get::<Arc<ClientCertificateNames>>().is_some()
+        {
             return None;
         }
-        if request.extensions.get::<LocalClient>().is_none() {
+        if !ClientAddress::of(&request.extensions).is_local() {
             let text = "only clients on this machine may do this: to allow others, set `extensions.admin.auth` or `tls.client_ca_file`\n";
             return Some((StatusCode::FORBIDDEN, text).into_response());
         }
@@ -157,8 +186,8 @@ impl AccessControl {
             let text = "the credential is missing or wrong\n".to_owned();
             Box::new(unauthorized(auth.challenge(), text))
         };
-        let oidc = self.oidc.as_ref().ok_or_else(refused)?;
         if headers.contains_key(header::AUTHORIZATION) {
+            let oidc = self.oidc.as_ref().ok_or_else(refused)?;
             let token = bearer_token(headers).ok_or_else(refused)?;
             return oidc.find_token_client(token).await.map_err(|why| match why {
                 OidcRefusal::Invalid => refused(),
@@ -169,16 +198,16 @@ impl AccessControl {
             });
         }
         let is_read = matches!(request.method, Method::GET | Method::HEAD);
-        match oidc.find_session_client(headers) {
+        let sessions = self.sessions().ok_or_else(refused)?;
+        match sessions.find_client(headers) {
             Some(_) if !is_read && !is_from_own_page(headers) => {
                 let text = format!("a change from a browser needs the header `{CSRF_HEADER}`\n");
                 Err(Box::new((StatusCode::FORBIDDEN, text).into_response()))
             }
             Some(client) => Ok(client),
-            None if is_read && oidc.has_login() && wants_html(headers) => {
+            None if is_read && wants_html(headers) => {
                 let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
-                let path = utf8_percent_encode(path, NON_ALPHANUMERIC);
-                Err(Box::new(Redirect::to(&format!("/login?next={path}")).into_response()))
+                Err(Box::new(Redirect::to(&login_path(path)).into_response()))
             }
             None => Err(refused()),
         }
@@ -206,9 +235,11 @@ fn unauthorized(challenge: &'static str, text: String) -> Response {
     (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)], text).into_response()
 }
 
-/// Puts the check of credentials and roles in front of `routes`.
+/// Adds the routes of logins to `routes`, and puts the check of credentials and roles in front of all.
 pub fn check_routes(routes: Router, access: AccessControl) -> Router {
-    routes.layer(middleware::from_fn_with_state(Arc::new(access), check_role))
+    let form = access.form.clone().map(form_router);
+    let login = form.or_else(|| access.login_provider().cloned().map(login_router));
+    routes.merge(login.unwrap_or_default()).layer(middleware::from_fn_with_state(Arc::new(access), check_role))
 }
 
 async fn check_role(State(access): State<Arc<AccessControl>>, request: Request, next: Next) -> Response {

@@ -15,6 +15,7 @@ pub(super) enum RouteAccess {
 }
 
 const OPEN: RouteAccess = RouteAccess::Open;
+const SCRAPER: RouteAccess = RouteAccess::Needs(Role::Scraper);
 const VIEWER: RouteAccess = RouteAccess::Needs(Role::Viewer);
 const OPERATOR: RouteAccess = RouteAccess::Needs(Role::Operator);
 const TAPPER: RouteAccess = RouteAccess::Needs(Role::Tapper);
@@ -27,6 +28,7 @@ pub(super) const ROUTES: &[RouteRow] = &[
     (Method::GET, "/livez", OPEN),
     (Method::GET, "/readyz", OPEN),
     (Method::GET, "/login", OPEN),
+    (Method::POST, "/login", OPEN),
     (Method::GET, "/callback", OPEN),
     (Method::GET, "/logout", OPEN),
     (Method::POST, "/logout", OPEN),
@@ -37,7 +39,7 @@ pub(super) const ROUTES: &[RouteRow] = &[
     (Method::GET, "/report", VIEWER),
     (Method::GET, "/report/issue/{id}", VIEWER),
     (Method::GET, "/gateway", VIEWER),
-    (Method::GET, "/metrics", VIEWER),
+    (Method::GET, "/metrics", SCRAPER),
     (Method::GET, "/api/gateway", VIEWER),
     (Method::GET, "/api/clients", VIEWER),
     (Method::GET, "/api/runs", VIEWER),
@@ -62,6 +64,7 @@ pub(super) const ROUTES: &[RouteRow] = &[
 /// Every route of `vault serve --access`. Index lines are for viewers, opened content for tappers.
 pub(super) const AUDIT_ROUTES: &[RouteRow] = &[
     (Method::GET, "/login", OPEN),
+    (Method::POST, "/login", OPEN),
     (Method::GET, "/callback", OPEN),
     (Method::GET, "/logout", OPEN),
     (Method::POST, "/logout", OPEN),

@@ -24,7 +24,8 @@ fn configured() -> AccessControl {
         "auth": {
             "bearer": ALL_TOKEN,
             "tokens": {
-                "viewer": ["a token of viewer"], "operator": ["a token of operator"], "tapper": ["a token of tapper"],
+                "scraper": ["a token of scraper"], "viewer": ["a token of viewer"],
+                "operator": ["a token of operator"], "tapper": ["a token of tapper"],
             },
             "certificates": { "operator": ["ops.example"] },
         },
@@ -68,7 +69,7 @@ async fn ask(access: AccessControl, method: &Method, path: &str, client: Client)
         request.extensions_mut().insert(Arc::new(names));
     }
     if client.is_local {
-        request.extensions_mut().insert(LocalClient);
+        request.extensions_mut().insert(ClientAddress { ip: [127, 0, 0, 1].into(), is_forwarded: false });
     }
     let answer = check_routes(stubs, access).oneshot(request).await.unwrap();
     let status = answer.status();
@@ -87,17 +88,26 @@ fn with_token(token: &str) -> Client {
 #[tokio::test]
 async fn refusals_are_counted() {
     let meter = Meter::new();
-    let access = || AccessControl { refusals: RefusalRecorder::new(&meter), ..configured() };
+    let access = || AccessControl { refusals: Arc::new(RefusalRecorder::new(&meter)), ..configured() };
     for token in ["a guess", "another guess", "a token of viewer", "a token of operator"] {
         ask(access(), &Method::POST, "/-/reload", with_token(token)).await;
     }
     ask(access(), &Method::GET, "/metrics", Client::default()).await;
     let text = meter.render();
     for (reason, count) in [("wrong_credential", 2), ("forbidden", 1), ("no_credential", 1)] {
-        let line = format!("tollgate_admin_rejections_total{{reason=\"{reason}\"}} {count}");
+        let line = format!("tollgate_admin_rejections_total{{reason=\"{reason}\",from=\"public\"}} {count}");
         assert!(text.contains(&line), "{line}: {text}");
     }
     assert!(!text.contains("guess"), "{text}");
+}
+
+/// The roles whose routes a client with `role` may use.
+fn included_roles(role: Role) -> Vec<Role> {
+    match role {
+        Role::Scraper => vec![role],
+        Role::Viewer => vec![Role::Scraper, role],
+        Role::Operator | Role::Tapper => vec![Role::Scraper, Role::Viewer, role],
+    }
 }
 
 /// Every route with every credential: 401 without a known one, 403 that names the role without that role.
@@ -124,7 +134,7 @@ async fn check_each_route(configured: fn() -> AccessControl) {
         for (role, client) in clients.into_iter().chain([(Role::Operator, certificate("ops.example"))]) {
             let (status, text) = ask(configured(), method, path, client).await;
             match access {
-                RouteAccess::Needs(needed) if *needed != Role::Viewer && *needed != role => {
+                RouteAccess::Needs(needed) if !included_roles(role).contains(needed) => {
                     assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path} {role:?}");
                     assert!(text.contains(&format!("the role `{}`", needed.as_str())), "{text}");
                 }
@@ -144,7 +154,7 @@ async fn check_each_route(configured: fn() -> AccessControl) {
 async fn an_open_port_is_for_reading() {
     let local = |token: Option<&str>| Client { token: token.map(str::to_owned), is_local: true, ..Client::default() };
     for (method, path, access) in ROUTES {
-        let is_read = matches!(access, RouteAccess::Open | RouteAccess::Needs(Role::Viewer));
+        let is_read = matches!(access, RouteAccess::Open | RouteAccess::Needs(Role::Scraper | Role::Viewer));
         let expected = |refused: StatusCode| if is_read { StatusCode::OK } else { refused };
         for token in [None, Some("not the token in the file"), Some(""), Some(ALL_TOKEN)] {
             let (status, text) = ask(open_port(), method, path, local(token)).await;
@@ -174,6 +184,8 @@ async fn a_route_without_a_row_is_closed() {
     assert_eq!(ask(configured(), &Method::HEAD, "/runs", Client::default()).await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(ask(configured(), &Method::GET, "/unknown", Client::default()).await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(ask(configured(), &Method::GET, "/unknown", with_token(ALL_TOKEN)).await.0, StatusCode::NOT_FOUND);
+    let scraper = with_token("a token of scraper");
+    assert_eq!(ask(configured(), &Method::GET, "/unknown", scraper).await.0, StatusCode::FORBIDDEN);
 }
 
 /// The sources whose routers are merged into the admin port's.
@@ -183,6 +195,7 @@ fn admin_sources() -> Vec<String> {
         "crates/pages/src/api/mod.rs",
         "crates/pages/src/lib.rs",
         "crates/access/src/oidc/login.rs",
+        "crates/access/src/login_form/mod.rs",
     ];
     let mut paths = sources.map(fixtures::at).to_vec();
     let mut folders = vec![fixtures::at("src/app")];
@@ -237,19 +250,22 @@ fn routes_in(source: &str) -> Vec<String> {
 }
 
 /// A route that changes something needs the role operator, one that shows traffic or content the role tapper; only
-/// probes and logins need none. `vault serve` changes nothing. (Shown to fail with `/-/reload` for viewers.)
+/// probes and logins need none, and a scraper has `/metrics` alone. `vault serve` changes nothing. (Shown to fail with `/-/reload` for viewers.)
 #[test]
 fn rows_have_the_right_role() {
     for (method, path, access) in ROUTES.iter().chain(AUDIT_ROUTES) {
         let expected = match *path {
             "/livez" | "/readyz" | "/login" | "/callback" | "/logout" => RouteAccess::Open,
+            "/metrics" => RouteAccess::Needs(Role::Scraper),
             "/api/tap" | "/session" => RouteAccess::Needs(Role::Tapper),
             _ if *method != Method::GET => RouteAccess::Needs(Role::Operator),
             _ => RouteAccess::Needs(Role::Viewer),
         };
         assert_eq!(*access, expected, "{method} {path}");
     }
-    assert!(AUDIT_ROUTES.iter().all(|(method, path, _)| *method == Method::GET || *path == "/logout"));
+    assert!(
+        AUDIT_ROUTES.iter().all(|(method, path, _)| *method == Method::GET || ["/login", "/logout"].contains(path))
+    );
 }
 
 /// Each route in the sources has one row, and each row a route. (Shown to fail without the row of `/changes`.)

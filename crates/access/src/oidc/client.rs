@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use super::provider::{IdentityProvider, ProviderData};
-use super::sessions::SessionTable;
 use super::token::{TokenClaims, TokenRefusal, client_of_claims, verify_token};
+use crate::sessions::BrowserSessions;
 use kernel::clock::Clock;
 use kernel::rng::Rng;
 use kernel::sha256::hmac_sha256;
@@ -37,9 +36,7 @@ pub struct OidcParts {
 /// A client of an identity provider.
 pub struct OidcClient {
     pub(super) provider: Arc<IdentityProvider>,
-    pub(super) sessions: SessionTable,
-    clock: Arc<dyn Clock>,
-    rng: Arc<dyn Rng>,
+    pub(crate) sessions: Arc<BrowserSessions>,
     /// The key with which a login's state, nonce and verifier are derived from its cookie.
     login_key: Zeroizing<[u8; 32]>,
 }
@@ -54,7 +51,8 @@ impl OidcClient {
         let provider = Arc::new(IdentityProvider::build(settings, proxies, tasks, Arc::clone(&clock))?);
         let mut login_key = Zeroizing::new([0; 32]);
         rng.fill(&mut *login_key);
-        Ok(Self { provider, sessions: SessionTable::default(), clock, rng, login_key })
+        let is_secure = provider.settings.public_url.as_ref().is_some_and(|url| url.starts_with("https://"));
+        Ok(Self { provider, sessions: Arc::new(BrowserSessions::new(is_secure, clock, rng)), login_key })
     }
 
     pub(super) fn settings(&self) -> &OidcSettings {
@@ -64,18 +62,6 @@ impl OidcClient {
     /// Whether browsers can log in.
     pub fn has_login(&self) -> bool {
         self.settings().public_url.is_some()
-    }
-
-    /// Unix seconds.
-    pub(super) fn now(&self) -> u64 {
-        self.clock.now().0 / 1_000_000_000
-    }
-
-    /// 256 random bits as text.
-    pub(super) fn random_text(&self) -> String {
-        let mut bytes = Zeroizing::new([0; 32]);
-        self.rng.fill(&mut *bytes);
-        BASE64_URL_SAFE_NO_PAD.encode(*bytes)
     }
 
     /// A value that only this process can derive from a login's cookie, so that logins need no memory.
@@ -91,22 +77,6 @@ impl OidcClient {
         let OidcConfig { audience, client_id, .. } = &self.settings().config;
         let claims = self.verify(token, audience.as_ref().unwrap_or(client_id)).await?;
         Ok(client_of_claims(&claims, self.settings()))
-    }
-
-    /// The client of the session in the request's cookie.
-    pub fn find_session_client(&self, headers: &HeaderMap) -> Option<KnownClient> {
-        let id = find_cookie(headers, self.session_cookie())?;
-        self.sessions.find_client(id, self.now())
-    }
-
-    /// The name of the session's cookie. The prefix makes browsers insist on TLS, this host and the path `/`.
-    pub(super) fn session_cookie(&self) -> &'static str {
-        if self.is_secure() { "__Host-tollgate" } else { "tollgate" }
-    }
-
-    /// Whether browsers reach the port with TLS.
-    pub(super) fn is_secure(&self) -> bool {
-        self.settings().public_url.as_ref().is_some_and(|url| url.starts_with("https://"))
     }
 
     /// The claims of a token. Keys are fetched again if the token names one that is not known.
@@ -127,18 +97,4 @@ impl OidcClient {
             }
         }
     }
-}
-
-/// The value of a cookie; `None` also if it is sent twice, because another site may have set one of them.
-pub(super) fn find_cookie<'h>(headers: &'h HeaderMap, name: &'h str) -> Option<&'h str> {
-    let mut values = cookie_values(headers, name);
-    let value = values.next()?;
-    values.next().is_none().then_some(value)
-}
-
-/// The values of all cookies with this name.
-pub fn cookie_values<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h str> {
-    let sent = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    sent.flat_map(|value| value.split(';'))
-        .filter_map(move |cookie| cookie.trim().strip_prefix(name)?.strip_prefix('='))
 }

@@ -1,4 +1,4 @@
-//! `/login`, `/callback` and `/logout` for browsers: authorization code with PKCE (S256), state and nonce. A login
+//! `/login` and `/callback` for browsers: authorization code with PKCE (S256), state and nonce. A login
 //! needs no memory here: its cookie holds a random value from which state, nonce and verifier are derived, so only the
 //! browser that began a login can end it. Addresses to return to are paths of this port.
 
@@ -7,40 +7,34 @@ use std::sync::Arc;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::{OidcClient, OidcRefusal, find_cookie};
+use super::client::{OidcClient, OidcRefusal};
 use super::provider::encode_form;
-use super::sessions::MAX_SESSION_SECONDS;
 use super::token::{TokenClaims, client_of_claims};
+use crate::login_form::{LoginQuery, local_path, logout_router};
+use crate::sessions::find_cookie;
 use kernel::sha256::Sha256;
 use telemetry::admin::roles::Role;
 
 /// How long a login may take, in seconds.
 const LOGIN_SECONDS: u64 = 600;
-/// Longest path to return to, in bytes.
-const MAX_PATH_BYTES: usize = 1024;
 
 type OidcClientState = State<Arc<OidcClient>>;
 
 /// The routes; they are open, because a browser without a session needs them.
-pub fn login_router(client: Arc<OidcClient>) -> Router {
+pub(crate) fn login_router(client: Arc<OidcClient>) -> Router {
     Router::new()
         .route("/login", get(begin_login))
         .route("/callback", get(finish_login))
-        .route("/logout", get(ask_logout).post(logout))
-        .with_state(client)
-}
-
-#[derive(Deserialize)]
-struct LoginQuery {
-    next: Option<String>,
+        .with_state(Arc::clone(&client))
+        .merge(logout_router(Arc::clone(&client.sessions)))
 }
 
 /// The provider's answer (RFC 6749, section 4.1.2).
@@ -76,32 +70,13 @@ impl IntoResponse for LoginFailure {
     }
 }
 
-/// The path, if it stays on this port; else `/`. Browsers read `//` and `/\` as another host.
-fn local_path(path: &str) -> &str {
-    let is_local = path.starts_with('/')
-        && !path.starts_with("//")
-        && !path.contains('\\')
-        && path.len() <= MAX_PATH_BYTES
-        && path.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_local { path } else { "/" }
-}
-
 impl OidcClient {
     fn login_cookie(&self) -> &'static str {
-        if self.is_secure() { "__Host-tollgate-login" } else { "tollgate-login" }
+        if self.sessions.is_secure { "__Host-tollgate-login" } else { "tollgate-login" }
     }
 
     fn redirect_uri(&self) -> String {
         format!("{}/callback", self.settings().public_url.as_deref().unwrap_or_default())
-    }
-
-    /// The `set-cookie` header. `SameSite=Lax`, because the provider's redirect to `/callback` comes from its site.
-    fn set_cookie(&self, response: &mut Response, name: &str, value: &str, seconds: u64) {
-        let secure = if self.is_secure() { "; Secure" } else { "" };
-        let text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
-        if let Ok(header) = HeaderValue::from_str(&text) {
-            response.headers_mut().append(header::SET_COOKIE, header);
-        }
     }
 
     /// The provider's address for a login with this cookie; `None` if the provider's data were never fetched.
@@ -124,12 +99,8 @@ impl OidcClient {
         Some(format!("{endpoint}{separator}{query}"))
     }
 
-    /// Completes a login: returns the path to go to and the id of the new session.
-    async fn complete_login(
-        &self,
-        headers: &HeaderMap,
-        query: &CallbackQuery,
-    ) -> Result<(String, String), LoginFailure> {
+    /// Completes a login: the redirect to the page that was asked for, with the new session.
+    async fn complete_login(&self, headers: &HeaderMap, query: &CallbackQuery) -> Result<Response, LoginFailure> {
         let cookie = find_cookie(headers, self.login_cookie()).ok_or(LoginFailure::NotBegun)?;
         let derive = |purpose| self.derive(purpose, cookie);
         let state = query.state.as_deref().unwrap_or_default();
@@ -155,15 +126,14 @@ impl OidcClient {
         }
         // RFC 7519: a NumericDate may have a fraction. A cast from float saturates.
         let end = claims.get("exp").and_then(Value::as_f64).unwrap_or_default() as u64;
-        if end <= self.now() {
+        if end <= self.sessions.now() {
             return Err(LoginFailure::Refused);
         }
-        let id = self.random_text();
-        self.sessions.insert(&id, client, self.now(), end);
-        tracing::info!("a browser logged in");
         let path = cookie.split_once('.').and_then(|(_, path)| BASE64_URL_SAFE_NO_PAD.decode(path).ok());
         let path = path.and_then(|path| String::from_utf8(path).ok()).unwrap_or_default();
-        Ok((local_path(&path).to_owned(), id))
+        let mut response = Redirect::to(local_path(&path)).into_response();
+        self.sessions.begin(&mut response, client, end);
+        Ok(response)
     }
 }
 
@@ -180,11 +150,11 @@ fn is_for_login(claims: &TokenClaims, nonce: &str, client_id: &str) -> bool {
 }
 
 async fn begin_login(State(client): OidcClientState, Query(query): Query<LoginQuery>) -> Response {
-    let path = local_path(query.next.as_deref().unwrap_or("/"));
-    let cookie = format!("{}.{}", client.random_text(), BASE64_URL_SAFE_NO_PAD.encode(path));
+    let path = query.path();
+    let cookie = format!("{}.{}", client.sessions.random_text(), BASE64_URL_SAFE_NO_PAD.encode(path));
     let Some(url) = client.authorization_url(&cookie).await else { return LoginFailure::Unavailable.into_response() };
     let mut response = Redirect::to(&url).into_response();
-    client.set_cookie(&mut response, client.login_cookie(), &cookie, LOGIN_SECONDS);
+    client.sessions.set_cookie(&mut response, client.login_cookie(), &cookie, LOGIN_SECONDS);
     response
 }
 
@@ -194,28 +164,9 @@ async fn finish_login(
     headers: HeaderMap,
 ) -> Response {
     let mut response = match client.complete_login(&headers, &query).await {
-        Ok((path, id)) => {
-            let mut response = Redirect::to(&path).into_response();
-            client.set_cookie(&mut response, client.session_cookie(), &id, MAX_SESSION_SECONDS);
-            response
-        }
+        Ok(response) => response,
         Err(failure) => failure.into_response(),
     };
-    client.set_cookie(&mut response, client.login_cookie(), "", 0);
-    response
-}
-
-async fn ask_logout() -> Html<&'static str> {
-    Html(
-        "<!doctype html><html lang=en><meta charset=utf-8><title>tollgate</title><form method=post action=/logout><button>Log out</button></form>",
-    )
-}
-
-async fn logout(State(client): OidcClientState, headers: HeaderMap) -> Response {
-    if let Some(id) = find_cookie(&headers, client.session_cookie()) {
-        client.sessions.remove(id);
-    }
-    let mut response = "logged out of tollgate\n".into_response();
-    client.set_cookie(&mut response, client.session_cookie(), "", 0);
+    client.sessions.set_cookie(&mut response, client.login_cookie(), "", 0);
     response
 }

@@ -20,7 +20,6 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::client::{OidcClient, OidcParts, OidcRefusal};
-use super::login::login_router;
 use super::token::{SigningKeys, TokenRefusal, verify_token};
 use crate::access_control::{AccessControl, check_routes};
 use command::tasks::Tasks;
@@ -272,7 +271,10 @@ struct Setup {
 fn start_client(issuer: &str, changes: Value) -> Setup {
     let mut oidc = json!({
         "issuer": issuer, "client_id": "tollgate",
-        "roles": { "viewer": ["staff"], "operator": ["ops", "both@example.com"], "tapper": ["tap", "both@example.com"] },
+        "roles": {
+            "scraper": ["prometheus"], "viewer": ["staff"],
+            "operator": ["ops", "both@example.com"], "tapper": ["tap", "both@example.com"],
+        },
     });
     for (name, value) in changes.as_object().unwrap() {
         oidc[name] = value.clone();
@@ -304,10 +306,11 @@ async fn groups_have_roles() {
         let setup = start_client(&provider.issuer, settings);
         names(setup.client.find_token_client(&key.sign(&claims(&provider.issuer, changes))).await.unwrap().roles)
     };
-    use Role::{Operator, Tapper, Viewer};
-    assert_eq!(roles(json!({}), json!({})).await, [Viewer, Operator]);
-    assert_eq!(roles(json!({}), json!({ "groups": "tap" })).await, [Viewer, Tapper]);
-    assert_eq!(roles(json!({}), json!({ "groups": ["else", "staff", 7] })).await, [Viewer]);
+    use Role::{Operator, Scraper, Tapper, Viewer};
+    assert_eq!(roles(json!({}), json!({})).await, [Scraper, Viewer, Operator]);
+    assert_eq!(roles(json!({}), json!({ "groups": "tap" })).await, [Scraper, Viewer, Tapper]);
+    assert_eq!(roles(json!({}), json!({ "groups": ["else", "staff", 7] })).await, [Scraper, Viewer]);
+    assert_eq!(roles(json!({}), json!({ "groups": ["prometheus"] })).await, [Scraper]);
     for nothing in [json!([]), json!(["else"]), json!(null), json!({ "ops": true }), json!(7)] {
         assert_eq!(roles(json!({}), json!({ "groups": nothing })).await, [], "{nothing}");
     }
@@ -317,7 +320,7 @@ async fn groups_have_roles() {
     assert_eq!(roles(email.clone(), user(json!(false))).await, []);
     assert_eq!(roles(email, user(json!("true"))).await, []);
     let audience = json!({ "audience": "tollgate-api" });
-    assert_eq!(roles(audience.clone(), json!({ "aud": "tollgate-api" })).await, [Viewer, Operator]);
+    assert_eq!(roles(audience.clone(), json!({ "aud": "tollgate-api" })).await, [Scraper, Viewer, Operator]);
     let other = start_client(&provider.issuer, audience);
     let refused = other.client.find_token_client(&key.sign(&claims(&provider.issuer, json!({})))).await;
     assert_eq!(refused, Err(OidcRefusal::Invalid), "the audience of the login is not that of tokens");
@@ -382,9 +385,8 @@ async fn a_false_discovery_document_is_refused() {
 fn port(setup: &Setup) -> Router {
     let settings = setup.config.settings().unwrap();
     let pages = Router::new().route("/runs", any(async || "runs")).route("/-/reload", any(async || "reloads"));
-    let routes = pages.merge(login_router(Arc::clone(&setup.client)));
     let access = AccessControl::new(settings.auth, None, Some(Arc::clone(&setup.client)), &Meter::new());
-    guard_routes(check_routes(routes, access), settings.allowed_hosts)
+    guard_routes(check_routes(pages, access), settings.allowed_hosts)
 }
 
 /// A request of a browser: status, headers and text.
@@ -493,7 +495,7 @@ async fn a_browser_logs_in() {
 #[tokio::test]
 async fn a_session_ends() {
     let user = || KnownClient { roles: RoleSet::ALL, name: "u-17".to_owned() };
-    let (sessions, start) = (super::sessions::SessionTable::default(), 1_000_000);
+    let (sessions, start) = (crate::sessions::SessionTable::default(), 1_000_000);
     sessions.insert("a", user(), start, start + 1_000_000);
     assert_eq!(sessions.find_client("a", start + 8 * 3600 - 1), Some(user()));
     assert_eq!(sessions.find_client("a", start + 8 * 3600), None);
@@ -518,7 +520,7 @@ async fn a_session_ends() {
     assert_eq!(sessions.find_client("999", start), Some(named(50)));
     let provider = Provider::new(json!({}));
     let setup = start_client(&provider.issuer, json!({}));
-    setup.client.sessions.insert("mine", user(), now(), u64::MAX);
+    setup.client.sessions.table.insert("mine", user(), now(), u64::MAX);
     let own = ("cookie", "__Host-tollgate=mine");
     assert_eq!(browse(&setup, Method::GET, "/runs", &[own]).await.0, StatusCode::OK);
     let foreign = [own, ("sec-fetch-site", "cross-site")];

@@ -109,7 +109,6 @@ impl ClaudeCodeHooksConfig {
         let (total, idle) = READ_TIMES;
         let connections = listen::PortSettings {
             max_connections: problems.check_count("max_connections", self.max_connections) as usize,
-            mark_local_clients: true,
             ..listen::PortSettings::default()
         };
         let mut notes = Vec::new();

@@ -72,18 +72,31 @@ impl HookPort {
             refuse_web_page(parts, |_| false)?;
         }
         let account = self.port.context.clients.account(&parts.headers, &parts.extensions)?;
+        self.store_event_for(&account, parts, body).await.map_err(|refusal| refusal.of_account(&account))
+    }
+
+    async fn store_event_for(
+        &self,
+        account: &Arc<str>,
+        parts: &request::Parts,
+        body: &mut Incoming,
+    ) -> Result<(), RequestRefusal> {
         self.port.check_signal(Signal::Traces)?;
-        self.port.check_rate(&account)?;
+        self.port.check_rate(account)?;
         // A web page can't send this type to another origin without being asked, so it can't invent events.
         if BodyFormat::from_headers(&parts.headers) != Some(BodyFormat::Json) {
             return Err(RequestRefusal::unsupported("content_type", "the content type must be application/json"));
         }
         let encoding = parse_content_encoding(&parts.headers)?;
         let tally = self.port.tally();
-        let request = self.read_event(&tally, (&account, encoding), body).await;
-        let request = request.map_err(|refusal| self.port.charge_refused_body(&account, &tally, refusal))?;
+        let request = self.read_event(&tally, (account, encoding), body).await;
+        let request = request.map_err(|refusal| self.port.charge_refused_body(account, &tally, refusal))?;
         // The engine goes on with an event whose hook is not waited for any more.
-        let stored = with_timeout(&*self.clock, self.answer_within, self.port.submit(Signal::Traces, account, request));
+        let stored = with_timeout(
+            &*self.clock,
+            self.answer_within,
+            self.port.submit(Signal::Traces, Arc::clone(account), request),
+        );
         let late = || RequestRefusal::from_outcome(&Outcome::Retry { after: None, reason: Reason::TimedOut });
         match stored.await.unwrap_or_else(|| Err(late()))? {
             None => Ok(()),

@@ -12,10 +12,10 @@ use hyper::body::{Body as _, Incoming};
 use super::body_collector::{BodyCollector, ChargedBody};
 use super::port::ReceiverPort;
 use super::reply::{BodyFormat, RequestRefusal};
-use net::ContentEncoding;
 use net::collect::discard;
-use net::listen::{LocalClient, ReplyBody};
+use net::listen::ReplyBody;
 use net::spawn::run_blocking;
+use net::{ClientAddress, ContentEncoding};
 use pipeline::{BytePermit, Outcome, Reason};
 
 /// How long a refused HTTP/1.1 client may keep sending before the response is written.
@@ -66,7 +66,7 @@ impl ReceiverPort {
 
     /// Counts a refusal; logs it at most once a minute for its reason.
     pub(crate) fn record_refusal(&self, parts: &request::Parts, refusal: &RequestRefusal) {
-        self.meters.record_refusal(refusal, parts.extensions.get::<LocalClient>().is_some());
+        self.meters.record_refusal(refusal, ClientAddress::of(&parts.extensions));
     }
 
     /// The response to a refused request, after the rest of an HTTP/1.1 body was read.

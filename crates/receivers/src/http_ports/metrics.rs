@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::reply::RequestRefusal;
 use kernel::clock::{Clock, SystemClock};
-use net::listen;
+use net::{ClientAddress, listen};
 use otlp::Signal;
 use pipeline::{Outcome, Reason};
+use telemetry::labels::LabelValues;
 use telemetry::refusal_log::RefusalLogLimiter;
 use telemetry::{Counter, Histogram, Meter, names};
 
@@ -25,6 +26,8 @@ pub(crate) struct ReceiverMetrics {
     answer_seconds: Histogram,
     clock: Arc<dyn Clock>,
     log_limiter: RefusalLogLimiter,
+    /// The accounts that `/metrics` names.
+    account_labels: Arc<LabelValues>,
 }
 
 impl ReceiverMetrics {
@@ -50,6 +53,7 @@ impl ReceiverMetrics {
             answer_seconds: meter.histogram(&names::RECEIVER_ANSWER_SECONDS, &labels),
             log_limiter: RefusalLogLimiter::new(Arc::clone(&clock)),
             clock,
+            account_labels: meter.label("account"),
             meter: meter.clone(),
             receiver: receiver.to_owned(),
             transport,
@@ -93,10 +97,13 @@ impl ReceiverMetrics {
         self.success.increment(1);
     }
 
-    /// Counts and logs a refused request, from a client on this machine if `is_local`. The log gets fixed texts and
-    /// nothing from the request.
-    pub(crate) fn record_refusal(&self, refusal: &RequestRefusal, is_local: bool) {
-        let label = refusal.label;
+    /// Counts and logs a refused request of a client at `address`. The log gets fixed texts and the configured name of
+    /// the account, nothing from the request.
+    pub(crate) fn record_refusal(&self, refusal: &RequestRefusal, address: ClientAddress) {
+        let (label, from) = (refusal.label, address.class());
+        // Each account gives one value, so none can use up the limit of others.
+        let account = refusal.account.as_deref();
+        let account = self.account_labels.value(account.unwrap_or_default(), account);
         if let Some(more) = self.log_limiter.count_refusal(label) {
             tracing::warn!(
                 receiver = self.receiver,
@@ -104,7 +111,8 @@ impl ReceiverMetrics {
                 reason = label,
                 status = refusal.http_status.as_u16(),
                 why = refusal.violation.as_ref().unwrap_or(&refusal.message),
-                from = if is_local { "this machine" } else { "elsewhere" },
+                from,
+                account,
                 more,
                 "a request was refused; `more` is the number of refusals for this reason since the last such line"
             );
@@ -115,7 +123,13 @@ impl ReceiverMetrics {
         } else {
             self.refused.increment(1)
         }
-        let labels = [("receiver", self.receiver.as_str()), ("transport", self.transport), ("reason", label)];
+        let labels = [
+            ("receiver", self.receiver.as_str()),
+            ("transport", self.transport),
+            ("reason", label),
+            ("from", from),
+            ("account", account),
+        ];
         self.meter.counter(&names::RECEIVER_REJECTIONS, &labels).increment(1);
     }
 

@@ -5,6 +5,7 @@
 //! an account's rate); every other status is final. Every HTTP error body is a `google.rpc.Status` in the request's
 //! encoding, or in JSON if that is unknown. No text quotes payload. The engine decides the outcome.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -73,13 +74,15 @@ pub(crate) struct RequestRefusal {
     pub(crate) label: &'static str,
     /// An additional HTTP header (`Allow`, `Accept-Encoding`).
     pub(crate) extra_header: Option<(&'static str, &'static str)>,
+    /// The account of the request, if its credential was accepted.
+    pub(crate) account: Option<Arc<str>>,
 }
 
 impl RequestRefusal {
     /// A refusal by the protocol, without an engine outcome.
     pub(crate) fn new(code: GrpcCode, http: StatusCode, label: &'static str, message: impl Into<String>) -> Self {
-        let (retry_after, violation, extra_header) = (None, None, None);
-        Self { code, http_status: http, message: message.into(), retry_after, violation, label, extra_header }
+        let (retry_after, violation, extra_header, account) = (None, None, None, None);
+        Self { code, http_status: http, message: message.into(), retry_after, violation, label, extra_header, account }
     }
 
     /// The method is not POST.
@@ -95,6 +98,11 @@ impl RequestRefusal {
     /// Adds an HTTP header.
     pub(crate) fn with_header(self, name: &'static str, value: &'static str) -> Self {
         Self { extra_header: Some((name, value)), ..self }
+    }
+
+    /// Names the account whose request is refused.
+    pub(crate) fn of_account(self, account: &Arc<str>) -> Self {
+        Self { account: Some(Arc::clone(account)), ..self }
     }
 
     /// The body is not valid; `what` is a fixed text or an offset, never payload.

@@ -16,9 +16,9 @@ use super::health::{self, HealthEndpoint};
 use crate::http_ports::reply::{self, BodyFormat, PREFIX, RequestRefusal};
 use crate::http_ports::{BodyTally, ChargedBody, PartialResult, ReceiverPort};
 use net::collect::discard;
-use net::listen::{LocalClient, ReplyBody, RequestHandler};
+use net::listen::{ReplyBody, RequestHandler};
 use net::rope::Rope;
-use net::{BodyError, ContentEncoding, SlowUploads};
+use net::{BodyError, ClientAddress, ContentEncoding, SlowUploads};
 use otlp::Signal;
 use otlp::status::GrpcCode;
 use pipeline::BytePermit;
@@ -43,14 +43,14 @@ pub(super) fn grpc_service_name(signal: Signal) -> &'static str {
 impl RequestHandler for GrpcPort {
     fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>> {
         Box::pin(async move {
-            let is_local = is_local_client(&request);
+            let address = ClientAddress::of(request.extensions());
             if request.version() != Version::HTTP_2 || !is_grpc(request.headers()) {
                 return self.answer_wrong_port(request).await;
             }
             if health::is_health_path(request.uri().path()) {
                 return self.health.answer(request, (&self.port.limits, &self.port.upload_slots)).await.unwrap_or_else(
                     |refusal| {
-                        self.port.meters.record_refusal(&refusal, is_local);
+                        self.port.meters.record_refusal(&refusal, address);
                         refusal.grpc_response()
                     },
                 );
@@ -61,7 +61,7 @@ impl RequestHandler for GrpcPort {
                     reply::grpc_ok(partial.as_ref())
                 }
                 Err(refusal) => {
-                    self.port.meters.record_refusal(&refusal, is_local);
+                    self.port.meters.record_refusal(&refusal, address);
                     refusal.grpc_response()
                 }
             }
@@ -71,10 +71,6 @@ impl RequestHandler for GrpcPort {
     fn slow_uploads(&self) -> Arc<SlowUploads> {
         Arc::clone(&self.port.upload_slots)
     }
-}
-
-fn is_local_client(request: &Request<Incoming>) -> bool {
-    request.extensions().get::<LocalClient>().is_some()
 }
 
 /// Whether the content type is `application/grpc` or `application/grpc+proto`, with or without parameters.
@@ -88,13 +84,13 @@ impl GrpcPort {
     /// Answers another content type with HTTP 415, as gRPC prescribes; the body names the port that was meant.
     async fn answer_wrong_port(&self, request: Request<Incoming>) -> Response<ReplyBody> {
         let format = BodyFormat::from_headers(request.headers());
-        let is_local = is_local_client(&request);
+        let address = ClientAddress::of(request.extensions());
         if request.version() < Version::HTTP_2 {
             discard(&mut request.into_body(), WRONG_PORT_READ.0, WRONG_PORT_READ.1).await;
         }
         let message = self.port.wrong_port_message("OTLP/gRPC", "OTLP/HTTP");
         let refusal = RequestRefusal::unsupported("wrong_port", message);
-        self.port.meters.record_refusal(&refusal, is_local);
+        self.port.meters.record_refusal(&refusal, address);
         refusal.http_response(format)
     }
 
@@ -104,8 +100,18 @@ impl GrpcPort {
             return Err(RequestRefusal::wrong_method("gRPC requests must use POST"));
         }
         let account = self.port.context.clients.account(request.headers(), request.extensions())?;
+        let exported = self.export_for(signal, &account, request).await;
+        exported.map_err(|refusal| refusal.of_account(&account))
+    }
+
+    async fn export_for(
+        &self,
+        signal: Signal,
+        account: &Arc<str>,
+        request: Request<Incoming>,
+    ) -> Result<PartialResult, RequestRefusal> {
         self.port.check_signal(signal)?;
-        self.port.check_rate(&account)?;
+        self.port.check_rate(account)?;
         let encoding = parse_encoding(request.headers())?;
         let Some(timeout) = parse_timeout(request.headers())? else {
             return self.receive(signal, account, encoding, request.into_body()).await;
@@ -119,14 +125,14 @@ impl GrpcPort {
     async fn receive(
         &self,
         signal: Signal,
-        account: Arc<str>,
+        account: &Arc<str>,
         encoding: ContentEncoding,
         mut body: Incoming,
     ) -> Result<PartialResult, RequestRefusal> {
         let tally = self.port.tally();
         let message = self.read_message(&tally, encoding, &mut body).await;
-        let message = message.map_err(|refusal| self.port.charge_refused_body(&account, &tally, refusal))?;
-        self.port.submit(signal, account, message).await
+        let message = message.map_err(|refusal| self.port.charge_refused_body(account, &tally, refusal))?;
+        self.port.submit(signal, Arc::clone(account), message).await
     }
 
     async fn read_message(

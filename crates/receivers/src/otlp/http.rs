@@ -79,8 +79,18 @@ impl HttpPort {
             refuse_web_page(parts, |origin| self.cors.as_ref().is_some_and(|cors| cors.allows(origin)))?;
         }
         let account = self.port.context.clients.account(&parts.headers, &parts.extensions)?;
+        let exported = self.export_for((signal, &account), parts, body).await;
+        exported.map_err(|refusal| refusal.of_account(&account))
+    }
+
+    async fn export_for(
+        &self,
+        (signal, account): (Signal, &Arc<str>),
+        parts: &request::Parts,
+        body: &mut Incoming,
+    ) -> Result<(Signal, BodyFormat, PartialResult), RequestRefusal> {
         self.port.check_signal(signal)?;
-        self.port.check_rate(&account)?;
+        self.port.check_rate(account)?;
         let format = BodyFormat::from_headers(&parts.headers).ok_or_else(|| {
             let message = "the content type must be application/x-protobuf or application/json";
             RequestRefusal::unsupported("content_type", message)
@@ -88,8 +98,8 @@ impl HttpPort {
         let encoding = parse_content_encoding(&parts.headers)?;
         let tally = self.port.tally();
         let request = self.read_request(&tally, (signal, format, encoding), body).await;
-        let request = request.map_err(|refusal| self.port.charge_refused_body(&account, &tally, refusal))?;
-        Ok((signal, format, self.port.submit(signal, account, request).await?))
+        let request = request.map_err(|refusal| self.port.charge_refused_body(account, &tally, refusal))?;
+        Ok((signal, format, self.port.submit(signal, Arc::clone(account), request).await?))
     }
 
     /// Reads a body and converts it to protobuf.

@@ -171,7 +171,6 @@ fn grpc_settings(grpc: &GrpcConfig, problems: &mut SettingsProblems) -> Option<G
             keepalive.max_connection_age,
             keepalive.max_connection_age_grace,
         ),
-        mark_local_clients: true,
     };
     let limits = BodyLimits { wire, inflated, idle: MAX_BODY_IDLE.min(total), total };
     let tls = grpc.tls.as_ref().map(|tls| problems.check_tls("protocols.grpc.tls", tls));
@@ -189,7 +188,6 @@ fn http_settings(http: &HttpConfig, problems: &mut SettingsProblems) -> Option<H
         max_streams: problems.check_count("protocols.http.max_concurrent_streams", http.max_concurrent_streams),
         idle: problems.check_span("protocols.http.idle_timeout", http.idle_timeout),
         age: problems.check_age("protocols.http", http.max_connection_age, http.max_connection_age_grace),
-        mark_local_clients: true,
         ..listen::PortSettings::default()
     };
     let paths = collect_paths(http, problems);

@@ -30,8 +30,8 @@ pub struct AdminAuthConfig {
     pub password: Option<Secret>,
     /// Bearer token with every role, at least 12 bytes. With both a password and a token, either one gives access.
     pub bearer: Option<Secret>,
-    /// Bearer tokens of each role (`viewer`, `operator`, `tapper`), at least 12 bytes each. A token that is listed
-    /// under several roles has all of them.
+    /// Bearer tokens of each role (`scraper`, `viewer`, `operator`, `tapper`), at least 12 bytes each. A token that is
+    /// listed under several roles has all of them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tokens: BTreeMap<Role, Vec<Secret>>,
     /// DNS names or URIs in client certificates, by role; requires `tls.client_ca_file`.
@@ -56,8 +56,8 @@ pub struct KnownClient {
 /// The accepted credentials, as SHA-256, with their roles.
 #[derive(Clone, Debug, Default)]
 pub struct AdminAuth {
-    /// `user:password` pairs.
-    basic: BTreeMap<CredentialHash, RoleSet>,
+    /// The user with every role, and `user:password`.
+    basic: Option<(String, CredentialHash)>,
     bearer: BTreeMap<CredentialHash, RoleSet>,
     /// Names in client certificates.
     certificates: BTreeMap<String, RoleSet>,
@@ -88,7 +88,7 @@ impl AdminAuthConfig {
         ]));
         let mut auth = AdminAuth::default();
         if let Some((name, password)) = self.username.as_ref().zip(self.password.as_ref()) {
-            auth.basic.insert(sha256(format!("{name}:{}", password.expose()).as_bytes()), RoleSet::ALL);
+            auth.basic = Some((name.clone(), sha256(format!("{name}:{}", password.expose()).as_bytes())));
         }
         for (role, secrets) in &self.tokens {
             let path = format!("auth.tokens.{}", role.as_str());
@@ -111,7 +111,7 @@ impl AdminAuthConfig {
             names.iter().for_each(|name| auth.certificates.entry(name.clone()).or_default().insert(*role));
         }
         auth.oidc = self.oidc.as_ref().map(|oidc| oidc.settings(public_url, problems));
-        let has_credential = !auth.basic.is_empty() || !auth.bearer.is_empty() || !auth.certificates.is_empty();
+        let has_credential = auth.has_secrets() || !auth.certificates.is_empty();
         (has_credential || auth.oidc.is_some()).then_some(auth)
     }
 }
@@ -145,21 +145,37 @@ impl AdminAuth {
         let (scheme, credential) = value.to_str().ok()?.split_once(' ')?;
         let credential = credential.trim();
         if scheme.eq_ignore_ascii_case("bearer") {
-            let hash = sha256(credential.as_bytes());
-            let name = format!("token {}", kernel::hex::encode(hash.first_chunk::<4>()?));
-            return self.bearer.get(&hash).map(|roles| KnownClient { roles: *roles, name });
+            return self.find_token(credential);
         }
         if scheme.eq_ignore_ascii_case("basic") {
-            let pair = STANDARD.decode(credential).ok()?;
-            let roles = *self.basic.get(&sha256(&pair))?;
-            let user = String::from_utf8_lossy(pair.split(|byte| *byte == b':').next()?).into_owned();
-            return Some(KnownClient { roles, name: format!("user {user}") });
+            return self.find_user(&STANDARD.decode(credential).ok()?);
         }
         None
     }
 
+    /// The client whose bearer token or password this is, for a login form.
+    pub fn find_secret_owner(&self, secret: &str) -> Option<KnownClient> {
+        self.find_token(secret).or_else(|| self.find_user(format!("{}:{secret}", self.basic.as_ref()?.0).as_bytes()))
+    }
+
+    /// Whether there are bearer tokens or a password.
+    pub fn has_secrets(&self) -> bool {
+        self.basic.is_some() || !self.bearer.is_empty()
+    }
+
+    fn find_token(&self, token: &str) -> Option<KnownClient> {
+        let hash = sha256(token.as_bytes());
+        let name = format!("token {}", kernel::hex::encode(hash.first_chunk::<4>()?));
+        self.bearer.get(&hash).map(|roles| KnownClient { roles: *roles, name })
+    }
+
+    fn find_user(&self, pair: &[u8]) -> Option<KnownClient> {
+        let (user, _) = self.basic.as_ref().filter(|(_, hash)| *hash == sha256(pair))?;
+        Some(KnownClient { roles: RoleSet::ALL, name: format!("user {user}") })
+    }
+
     /// The `www-authenticate` challenge of a refusal.
     pub fn challenge(&self) -> &'static str {
-        if self.basic.is_empty() { "Bearer realm=\"tollgate\"" } else { "Basic realm=\"tollgate\", charset=\"UTF-8\"" }
+        if self.basic.is_none() { "Bearer realm=\"tollgate\"" } else { "Basic realm=\"tollgate\", charset=\"UTF-8\"" }
     }
 }

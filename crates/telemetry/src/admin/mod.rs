@@ -169,6 +169,11 @@ pub struct AdminState {
 }
 
 impl AdminSettings {
+    /// Whether browsers reach the port with TLS, as far as the settings say.
+    pub fn is_secure(&self) -> bool {
+        self.tls.is_some() || self.public_url.as_ref().is_some_and(|url| url.starts_with("https://"))
+    }
+
     /// Whether neither a credential nor a client certificate is required.
     pub fn is_open(&self) -> bool {
         self.auth.is_none() && self.tls.as_ref().is_none_or(|tls| tls.client_ca_file.is_none())

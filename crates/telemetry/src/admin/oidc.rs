@@ -30,7 +30,7 @@ pub struct OidcConfig {
     /// `groups`.
     #[serde(default = "default_groups_claim")]
     pub groups_claim: String,
-    /// The groups of each role (`viewer`, `operator`, `tapper`).
+    /// The groups of each role (`scraper`, `viewer`, `operator`, `tapper`).
     pub roles: BTreeMap<Role, Vec<String>>,
     /// The scopes that a browser's login asks for. Default: `[openid, email, groups]`.
     #[serde(default = "default_scopes")]

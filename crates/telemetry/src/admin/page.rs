@@ -124,6 +124,7 @@ static PANELS: &[(&str, &[PanelLine])] = &[
             ("log records refused", &names::RECEIVER_REFUSED_LOGS),
             ("metric points refused", &names::RECEIVER_REFUSED_POINTS),
             ("requests refused", &names::RECEIVER_REJECTIONS),
+            ("requests to the admin port refused", &names::ADMIN_REJECTIONS),
         ],
     ),
     (

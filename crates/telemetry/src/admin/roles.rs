@@ -1,4 +1,4 @@
-//! Roles on the admin port. Every role may read; `crates/access/src/access_control` has the table of routes and roles.
+//! Roles on the admin port. Every role may read the metrics; `crates/access/src/access_control` has the table of routes and roles.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Reads the pages, the metrics and the API.
+    /// Reads the metrics, and nothing else: Prometheus.
+    Scraper,
+    /// Reads the pages, the API and the metrics.
     Viewer,
     /// Changes things: reload, drain, test messages, outcomes of runs, reports of erasures. Also reads.
     Operator,
@@ -16,11 +18,12 @@ pub enum Role {
 }
 
 impl Role {
-    pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Tapper];
+    pub const ALL: [Self; 4] = [Self::Scraper, Self::Viewer, Self::Operator, Self::Tapper];
 
     /// The role's name in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Scraper => "scraper",
             Self::Viewer => "viewer",
             Self::Operator => "operator",
             Self::Tapper => "tapper",
@@ -29,9 +32,10 @@ impl Role {
 
     fn bits(self) -> u8 {
         match self {
-            Self::Viewer => 0b001,
-            Self::Operator => 0b011,
-            Self::Tapper => 0b101,
+            Self::Scraper => 0b0001,
+            Self::Viewer => 0b0011,
+            Self::Operator => 0b0111,
+            Self::Tapper => 0b1011,
         }
     }
 }
@@ -40,7 +44,7 @@ impl Role {
 pub struct RoleSet(u8);
 
 impl RoleSet {
-    pub const ALL: Self = Self(0b111);
+    pub const ALL: Self = Self(0b1111);
 
     pub fn insert(&mut self, role: Role) {
         self.0 |= role.bits();

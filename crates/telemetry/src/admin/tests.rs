@@ -209,21 +209,24 @@ fn roles(auth: &AdminAuth, values: &[&str], names: &[&str]) -> Option<Vec<Role>>
     Some(Role::ALL.into_iter().filter(|role| found.has(*role)).collect())
 }
 
-/// A user, a token and a name in a certificate have their roles, every role may read, and anything else has none. A
+/// A user, a token and a name in a certificate have their roles, every role may read the metrics, and anything else has none. A
 /// wrong header is not repaired by a certificate.
 #[test]
 fn credentials_have_roles() {
-    use Role::{Operator, Tapper, Viewer};
+    use Role::{Operator, Scraper, Tapper, Viewer};
     let auth = read_auth(serde_json::json!({
         "tls": { "cert_file": "c", "key_file": "k", "client_ca_file": "a" },
         "auth": {
             "username": "op", "password": "correct horse", "bearer": "battery staple",
             "tokens": {
+                "scraper": ["token of scrapers"],
                 "viewer": ["token of viewers"],
                 "operator": ["token of operators", "token of both"],
                 "tapper": ["token of tappers", "token of both"],
             },
-            "certificates": { "operator": ["ops.example"], "tapper": ["spiffe://example/tap"] },
+            "certificates": {
+                "scraper": ["prometheus.example"], "operator": ["ops.example"], "tapper": ["spiffe://example/tap"],
+            },
         },
     }));
     let all = Some(Role::ALL.to_vec());
@@ -231,9 +234,10 @@ fn credentials_have_roles() {
         ("Bearer battery staple", all.clone()),
         // op:correct horse
         ("basic b3A6Y29ycmVjdCBob3JzZQ==", all.clone()),
-        ("Bearer token of viewers", Some(vec![Viewer])),
-        ("bearer token of operators", Some(vec![Viewer, Operator])),
-        ("Bearer token of tappers", Some(vec![Viewer, Tapper])),
+        ("Bearer token of scrapers", Some(vec![Scraper])),
+        ("Bearer token of viewers", Some(vec![Scraper, Viewer])),
+        ("bearer token of operators", Some(vec![Scraper, Viewer, Operator])),
+        ("Bearer token of tappers", Some(vec![Scraper, Viewer, Tapper])),
         ("Bearer token of both", all.clone()),
         ("Bearer battery stapler", None),
         ("Bearer ", None),
@@ -249,9 +253,10 @@ fn credentials_have_roles() {
     }
     assert_eq!(roles(&auth, &[], &[]), None);
     assert_eq!(roles(&auth, &[], &["else.example"]), None);
-    assert_eq!(roles(&auth, &[], &["else.example", "ops.example"]), Some(vec![Viewer, Operator]));
+    assert_eq!(roles(&auth, &[], &["else.example", "ops.example"]), Some(vec![Scraper, Viewer, Operator]));
+    assert_eq!(roles(&auth, &[], &["prometheus.example"]), Some(vec![Scraper]));
     assert_eq!(roles(&auth, &[], &["spiffe://example/tap", "ops.example"]), all);
-    assert!(!RoleSet::default().has(Viewer));
+    assert!(!RoleSet::default().has(Scraper));
 }
 
 /// Each problem is reported with its path. An empty list must not open the port, and names of certificates that are

@@ -268,9 +268,9 @@ serviceMonitor.tokenSecret.name is empty, and {{ $role }}.secrets has a secretPr
 {{- $file := printf "${file:/etc/tollgate/secrets/%s}" $key }}
 {{- if $auth }}
 {{- if or (eq $file (include "tollgate.get" (list $auth "bearer"))) (has $file (dig "tokens" "operator" list $auth)) (has $file (dig "tokens" "tapper" list $auth)) }}
-serviceMonitor.tokenSecret.key: {{ $key }} may also change things or see traffic: give Prometheus a token that is only under {{ $role }}.config.extensions.admin.auth.tokens.viewer
-{{- else if not (has $file (dig "tokens" "viewer" list $auth)) }}
-serviceMonitor.tokenSecret.key: {{ $role }} does not know the token {{ $key }}: list {{ $file }} under {{ $role }}.config.extensions.admin.auth.tokens.viewer
+serviceMonitor.tokenSecret.key: {{ $key }} may also change things or see traffic: give Prometheus a token that is only under {{ $role }}.config.extensions.admin.auth.tokens.scraper
+{{- else if not (or (has $file (dig "tokens" "scraper" list $auth)) (has $file (dig "tokens" "viewer" list $auth))) }}
+serviceMonitor.tokenSecret.key: {{ $role }} does not know the token {{ $key }}: list {{ $file }} under {{ $role }}.config.extensions.admin.auth.tokens.scraper
 {{- end }}
 {{- end }}
 {{- end }}

@@ -23,6 +23,8 @@ use crate::read::{
 };
 use crate::signed_index::SignedIndex;
 use command::time_option::parse_time_option;
+use kernel::clock::SystemClock;
+use kernel::rng::SystemRng;
 use kernel::terminal::{escape_unsafe, unescape_unsafe};
 use telemetry::admin::auth::{AdminAuth, KnownClient};
 use telemetry::admin::{add_security_headers, guard_routes, is_cross_site};
@@ -38,7 +40,8 @@ use crate::cli::opening::PermittedOpening;
 use crate::cli::opening_log::OpeningLog;
 use crate::cli::sessions::pseudonym_hint;
 use access::access_control::{AccessControl, check_routes};
-use access::oidc::{OidcClient, cookie_values, login_router};
+use access::cookie_values;
+use access::oidc::OidcClient;
 
 /// Maximum number of sessions that a search shows.
 const MAX_SESSIONS: usize = 200;
@@ -135,16 +138,17 @@ pub(super) fn local_router(audit: Arc<AuditState>, browser: Arc<LocalBrowser>) -
     pages.layer(middleware::from_fn_with_state(browser, check_access))
 }
 
-/// The routes for all who have a role. `allowed_hosts` are accepted beside IP literals and localhost.
+/// The routes for all who have a role. `allowed_hosts` are accepted beside IP literals and localhost; `is_secure`:
+/// browsers reach them with TLS.
 pub(super) fn shared_router(
     audit: Arc<AuditState>,
     auth: AdminAuth,
     oidc: Option<Arc<OidcClient>>,
-    allowed_hosts: Vec<String>,
+    (is_secure, allowed_hosts): (bool, Vec<String>),
 ) -> Router {
-    let login = oidc.clone().filter(|oidc| oidc.has_login()).map_or_else(Router::new, login_router);
     let access = AccessControl::for_audit_page(auth, oidc);
-    guard_routes(check_routes(pages_below("/", audit).merge(login), access), allowed_hosts)
+    let access = access.with_login_form(is_secure, Arc::new(SystemClock::new()), Arc::new(SystemRng));
+    guard_routes(check_routes(pages_below("/", audit), access), allowed_hosts)
 }
 
 fn pages_below(path: &str, audit: Arc<AuditState>) -> Router {

@@ -127,6 +127,7 @@ async fn open_page(
     };
     logging::init(logging::LogLevel::default());
     let settings = read_access(file, &local_endpoint)?;
+    let is_secure = settings.is_secure();
     let auth = settings.auth.ok_or("the file of --access has no credential")?;
     let parts = OidcParts {
         proxies: Arc::new(ProxyRules::from_env(&env::var).map_err(|error| error.to_string())?),
@@ -141,7 +142,7 @@ async fn open_page(
     let scheme = if tls.is_some() { "https" } else { "http" };
     let address = bound.address().map_or_else(|| settings.endpoint.to_string(), |at| format!("{scheme}://{at}/"));
     let greeting = format!("{address}\nopen to those who have a role in {}. Press Ctrl-C to stop.\n", file.display());
-    let router = shared_router(Arc::clone(audit), auth, oidc, settings.allowed_hosts);
+    let router = shared_router(Arc::clone(audit), auth, oidc, (is_secure, settings.allowed_hosts));
     Ok(OpenPage { bound, router, tls, greeting })
 }
 

@@ -310,7 +310,7 @@ async fn sessions_need_a_tapper() {
             request = request.header("authorization", format!("Bearer token of {article} {token}"));
         }
         let request = request.body(Body::empty()).expect("a request");
-        shared_router(Arc::clone(&audit), auth.clone(), None, allowed_hosts.clone())
+        shared_router(Arc::clone(&audit), auth.clone(), None, (false, allowed_hosts.clone()))
             .oneshot(request)
             .await
             .expect("an answer")

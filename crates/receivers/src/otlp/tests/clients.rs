@@ -15,13 +15,15 @@ use tonic::Code;
 
 use super::support::{Answer, INFLATED, Knobs, Rig, send, send_over};
 use super::{Refused, WAYS, Way, check_refused, frame, request, span};
-use crate::http_ports::auth;
+use crate::http_ports::reply::RequestRefusal;
+use crate::http_ports::{ReceiverMetrics, auth};
 use fakes::tls::{Authority, Certified, pem_file};
 use kernel::secret::Secret;
 use net::encoding::compress;
-use net::{ContentEncoding, LastGoodValue, server_tls};
+use net::{ClientAddress, ContentEncoding, LastGoodValue, server_tls};
 use otlp::Signal;
 use pipeline::accounts::{RateLimit, RateLimits};
+use telemetry::{Meter, names};
 
 const ACME: &str = "acme-token-0123456789";
 const GLOBEX: &str = "globex-token-0123456789";
@@ -102,6 +104,54 @@ async fn bearer_tokens() {
     ask(&open, Way::Json, &[&right]).await;
     ask(&open, Way::Json, &[]).await;
     assert_eq!(open.engine.accounts(), ["default"; 2]);
+}
+
+/// A refusal is counted by where the client connects from and by its account, which is one of the configuration: a
+/// wrong credential and what a request says of itself name none.
+#[tokio::test]
+async fn refusals_name_the_account_and_the_class_of_address() {
+    let rig = Rig::with(knobs(tokens())).await;
+    let right = format!("Bearer {ACME}");
+    for way in WAYS {
+        let at = if way == Way::Grpc { rig.grpc() } else { rig.http() };
+        let version = if way == Way::Grpc { Version::HTTP_2 } else { Version::HTTP_11 };
+        for (token, proxied) in [("Bearer account=globex-0123", false), (&*right, false), (&*right, true)] {
+            let mut request = request(way, Signal::Traces, Some("gzip"));
+            request.headers_mut().append("authorization", token.parse().expect("a header"));
+            if proxied {
+                request.headers_mut().append("x-forwarded-for", "203.0.113.9".parse().expect("a header"));
+            }
+            let damaged = if way == Way::Grpc { frame(1, &[7; 9]) } else { vec![7; 9].into() };
+            send(at, version, request, vec![damaged]).await;
+        }
+    }
+    let text = rig.meter.render();
+    for (transport, count) in [("http", 2), ("grpc", 1)] {
+        for labels in [
+            r#"reason="unauthenticated",from="loopback",account="unattributed""#,
+            r#"reason="malformed",from="loopback",account="acme""#,
+            r#"reason="malformed",from="proxy",account="acme""#,
+        ] {
+            let port = format!(r#"tollgate_receiver_rejections_total{{receiver="otlp/test",transport="{transport}""#);
+            assert!(text.contains(&format!("{port},{labels}}} {count}")), "{transport} {labels}: {text}");
+        }
+    }
+    assert!(!text.contains("globex") && !text.contains("203.0.113"), "{text}");
+}
+
+/// A tokens file may have thousands of accounts, but `/metrics` names at most 280 of them.
+#[test]
+fn few_accounts_are_named() {
+    let meter = Meter::new();
+    let metrics = ReceiverMetrics::new(&meter, "otlp", "http");
+    let address = ClientAddress { ip: [192, 0, 2, 1].into(), is_forwarded: false };
+    for number in 0..1000 {
+        let refusal = RequestRefusal::wrong_method("must use POST").of_account(&format!("a{number}").into());
+        metrics.record_refusal(&refusal, address);
+    }
+    let series = meter.series(&names::RECEIVER_REJECTIONS);
+    let other = series.iter().find(|series| series.label("account") == "other").and_then(|other| other.number());
+    assert_eq!((series.len(), other), (281, Some(720.0)));
 }
 
 /// Refused bodies (damaged, too large once inflated, invalid JSON) count against their account's rate, because other

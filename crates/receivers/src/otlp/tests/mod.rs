@@ -196,7 +196,7 @@ async fn each_outcome_has_the_one_status_that_otlp_gives_it() {
         "{text}"
     );
     assert!(
-        text.contains(r#"rejections_total{receiver="otlp/test",transport="grpc",reason="spool_full"} 1"#),
+        text.contains(r#"rejections_total{receiver="otlp/test",transport="grpc",reason="spool_full",from="loopback",account="default"} 1"#),
         "{text}"
     );
     assert!(text.contains(r#"answer_duration_seconds_count{receiver="otlp/test",transport="http"} 16"#), "{text}");

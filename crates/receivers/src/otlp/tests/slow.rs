@@ -46,7 +46,11 @@ async fn a_slow_upload_makes_room_for_others() {
     };
     let (other, ()) = tokio::join!(other, ended);
     assert_eq!(other.status, 200);
-    assert!(rig.meter.render().contains(r#"reason="timed_out"} 1"#), "{}", rig.meter.render());
+    assert!(
+        rig.meter.render().contains(r#"reason="timed_out",from="loopback",account="default"} 1"#),
+        "{}",
+        rig.meter.render()
+    );
 }
 
 /// A slow upload that no client waits for may continue.
@@ -81,7 +85,11 @@ async fn slow_uploads_give_up_a_place() {
     let answer = tokio::time::timeout(Duration::from_secs(10), asked).await.expect("soon");
     assert_eq!(answer.status, 200);
     let text = rig.meter.render();
-    assert!(text.contains(r#"reason="timed_out"} 1"#) && text.contains(r#"reason="limit"} 1"#), "{text}");
+    assert!(
+        text.contains(r#"reason="timed_out",from="loopback",account="default"} 1"#)
+            && text.contains(r#"reason="limit"} 1"#),
+        "{text}"
+    );
     let (mut first, mut second) = ([0; 12], [0; 12]);
     let [one, other] = &mut slow;
     let told = tokio::select! {
