@@ -1,8 +1,8 @@
 //! `tollgate spool list|peek|drop|replay|reassign|deliver`: inspects, moves, drops or delivers the data that waits for
-//! each consumer. `list` and `peek` take no lock and create nothing, so they work beside a running gateway; `peek` shows
-//! content only with `--json`, and only where the spool and its key can be read. `drop`, `replay` and `reassign` ask
-//! the gateway that has the spool open, or change it themselves if none runs (`app::spool_changes`). `drop` requires
-//! `--yes`, and otherwise says how much it would drop. `spool_deliver` has `deliver`.
+//! each consumer. `list` and `peek` take no lock and create nothing, so they work beside a running gateway; `peek`
+//! shows content only with `--json`, and only where the spool and its key can be read. `drop`, `replay` and `reassign`
+//! ask the gateway that has the spool open, or change it themselves if none runs (`app::spool_changes`). `drop`
+//! requires `--yes`, and otherwise says how much it would drop. `spool_deliver` has `deliver`.
 
 use std::sync::Arc;
 
@@ -162,17 +162,14 @@ fn change_spool(
         change.check(&files.found.status, &files.exporters())?;
     }
     if !is_confirmed {
-        let consumers = files.iter().flat_map(|files| &files.found.status.consumers);
-        let waiting = consumers.filter(|entry| *entry.name == *change.from()).map(|entry| {
-            format!(
-                "{} ({}) waiting for `{}`",
-                format_count(entry.records, "record"),
-                ByteSize(entry.bytes),
-                entry.name
-            )
-        });
-        let waiting = waiting.last().unwrap_or_else(|| format!("all data waiting for `{}`", change.from()));
-        print_to_stderr(&format!("this would permanently delete {waiting}; confirm with --yes"));
+        let mut consumers = files.iter().flat_map(|files| &files.found.status.consumers);
+        let waiting = consumers.find(|entry| *entry.name == *change.from());
+        let records = waiting.map_or_else(
+            || "all data".to_owned(),
+            |entry| format!("{} ({})", format_count(entry.records, "record"), ByteSize(entry.bytes)),
+        );
+        let from = change.from();
+        print_to_stderr(&format!("this would permanently delete {records} waiting for `{from}`; confirm with --yes"));
         return Ok(ExitStatus::Usage);
     }
     let from = change.from().to_owned();

@@ -80,19 +80,20 @@ async fn deliver(valid: ValidSettings, timeout: Option<Duration>) -> Result<Exit
             () = clock.sleep(grace) => false,
             () = &mut stop, if !is_stopped => false,
         };
-        let waiting = || waiting_consumers(&spool);
         let (undelivered, held): (Vec<_>, Vec<_>) =
-            waiting().partition(|consumer| consumer.configured && *consumer.name != *QUARANTINE);
-        if undelivered.is_empty() && held.is_empty() {
+            waiting_consumers(&spool).partition(|consumer| consumer.configured && *consumer.name != *QUARANTINE);
+        let is_delivered = has_ended && undelivered.is_empty();
+        if is_delivered && held.is_empty() {
             return print_result("everything is delivered: the spool is empty\n");
         }
         let left = describe(undelivered.iter().chain(&held));
-        if undelivered.is_empty() {
+        if is_delivered {
             let remedy = "`spool replay`, `spool reassign` and `spool drop` decide about it";
-            return Err(CommandError::Failed(format!("what no exporter may get is left: {left}; {remedy}")));
+            return Err(format!("what no exporter may get is left: {left}; {remedy}").into());
         }
         if !has_ended || is_stopped || time_left().is_zero() {
-            return Err(CommandError::Failed(format!("not everything is delivered: {left}; run the command again")));
+            let left = if left.is_empty() { "the spool could not be closed" } else { &left };
+            return Err(format!("not everything is delivered: {left}; run the command again").into());
         }
         drop(spool);
         clock.sleep(ROUND_PAUSE.min(time_left())).await;

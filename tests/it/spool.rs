@@ -165,6 +165,23 @@ async fn a_running_gateway_moves_what_waits() {
     assert_eq!(app.shutdown().await.records_left, 0);
 }
 
+/// What the new exporter had under its own name is copied, and the gateway's own committer commits the copies.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_gateway_copies_what_was_delivered() {
+    let folder = tempfile::tempdir().unwrap();
+    let admin = json!({ "endpoint": format!("127.0.0.1:{}", unused_port()) });
+    let (text, config) = with_dead_back_end(folder.path(), &admin);
+    let text = text.replace("[\"otlp_http/dead\"]", "[\"otlp_http/dead\",\"file\"]");
+    let app = gateway::start(&text, folder.path()).await;
+    let names = ["one", "two", "three"].map(str::to_owned);
+    post(gateway::address(&app, "otlp http"), &names);
+    assert_eq!(count_written(folder.path(), &names), [1, 1, 1]);
+    let (code, out, said) = tollgate(&["spool", "reassign", "otlp_http/dead", "file", &config]);
+    assert_eq!((code, out.as_str()), (Some(0), "3 records of `otlp_http/dead` moved\n"), "{said}");
+    assert_eq!(app.shutdown().await.records_left, 0);
+    assert_eq!(count_written(folder.path(), &names), [2, 2, 2]);
+}
+
 /// Changes need the role `operator`, also with `--admin`, which needs no file; a gateway without an admin port can't be
 /// asked, and then nothing is changed.
 #[tokio::test(flavor = "multi_thread")]
