@@ -167,7 +167,7 @@ async fn slow_store_is_not_waited_for() {
 #[tokio::test]
 async fn drain_answers_waiting_hooks() {
     let rig = Rig::new(ManualClock::at(UnixNanos(NOON)), false).await;
-    let Rig { engine, running, address: to } = rig;
+    let Rig { engine, running, address: to, .. } = rig;
     let request = Sent::default();
     let drained = async {
         until(|| engine.held_count() == 1).await;
