@@ -12,9 +12,9 @@ fn a_configuration_has_a_role() {
     let writes = format!("kafka: {{ brokers: ['127.0.0.1:1'], topic: next, {keys} }}");
     let folder = tempfile::tempdir().unwrap();
     for (receiver, exporter, role) in [
-        (otlp, "debug: {}", "gateway"),
+        (otlp, "debug: { trust: internal }", "gateway"),
         (otlp, &*writes, "edge"),
-        (&*reads, "debug: {}", "worker"),
+        (&*reads, "debug: { trust: internal }", "worker"),
         (&*reads, &*writes, "worker"),
     ] {
         let name = |component: &str| component.split(':').next().unwrap().to_owned();

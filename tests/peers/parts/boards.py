@@ -23,8 +23,8 @@ from promql import names  # noqa: E402
 EXPECTED = os.path.join(PEERS, "boards", "expected.json")
 NAMES = os.path.join(REPO, "crates", "telemetry", "src", "names", "mod.rs")
 CLIENTS = ("claude-code", "claude-otel-hooks")
-# Series that no session can make here: Prometheus' own, and one for items that could not be processed.
-UNSEEN = {"ALERTS", "tollgate_quarantined_items_total"}
+# Series that no session can make here: Prometheus' own, and those of items that could not be processed, of data that nothing reads, and of Kafka.
+UNSEEN = {"ALERTS", "tollgate_quarantined_items_total", "tollgate_spool_unread_seconds", "tollgate_kafka_produce_seconds_bucket", "tollgate_kafka_produce_seconds"}
 BUILT = "built-for-the-boards"  # the session of what no recording has: a fallback, and a late item
 
 
