@@ -29,6 +29,7 @@ struct Rig {
     engine: Arc<FakeEngine>,
     running: RunningClaudeCodeHooks,
     address: SocketAddr,
+    meter: Meter,
 }
 
 impl Rig {
@@ -44,8 +45,9 @@ impl Rig {
         let receiver = ClaudeCodeHooksReceiver::build("claude_code_hooks".into(), settings.expect("valid"));
         let bound = receiver.bind().await.expect("a port");
         let address = bound.address().expect("tcp");
-        let running = bound.serve(inlet, TestTasks::shared(), clock, &Meter::new());
-        Self { engine, running, address }
+        let meter = Meter::new();
+        let running = bound.serve(inlet, TestTasks::shared(), clock, &meter);
+        Self { engine, running, address, meter }
     }
 
     /// Sends one request and returns status and body.
@@ -135,6 +137,13 @@ async fn refusals_have_their_status() {
     for status in [200, 429] {
         assert_eq!(rig.send(&Sent { token: BUSY_TOKEN, ..ok() }).await.0, status);
     }
+    let text = rig.meter.render();
+    for labels in [
+        r#"reason="unauthenticated",from="loopback",account="unattributed"} 1"#,
+        r#"reason="rate_limited",from="loopback",account="busy"} 1"#,
+    ] {
+        assert!(text.contains(labels), "{labels}: {text}");
+    }
 }
 
 /// The agent waits for the answer, so it comes after `answer_within` even if the event is not stored by then.
@@ -163,7 +172,7 @@ async fn slow_store_is_not_waited_for() {
 #[tokio::test]
 async fn drain_answers_waiting_hooks() {
     let rig = Rig::new(ManualClock::at(UnixNanos(NOON)), false).await;
-    let Rig { engine, running, address: to } = rig;
+    let Rig { engine, running, address: to, .. } = rig;
     let request = Sent::default();
     let drained = async {
         until(|| engine.held_count() == 1).await;
