@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
 use super::gateway;
+use super::reload::Running;
 
 /// A gateway's configuration with this admin port.
 fn configuration(folder: &Path, admin: &Value) -> String {
@@ -24,16 +25,23 @@ fn configuration(folder: &Path, admin: &Value) -> String {
 
 /// The status of a request from an address of this machine; `head` is its request line and headers.
 async fn ask(admin: SocketAddr, from: &str, asked: &str, headers: &[&str]) -> u16 {
+    exchange(admin, from, asked, headers, "").await.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// The whole answer to such a request with a body.
+async fn exchange(admin: SocketAddr, from: &str, asked: &str, headers: &[&str], body: &str) -> String {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
     let mut stream = socket.connect(admin).await.unwrap();
     let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-    let head =
-        format!("{asked} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n{headers}\r\n");
-    stream.write_all(head.as_bytes()).await.unwrap();
+    let length = body.len();
+    let request = format!(
+        "{asked} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
-    answer.split(' ').nth(1).unwrap().parse().unwrap()
+    answer
 }
 
 fn read_token(folder: &Path) -> String {
@@ -145,6 +153,45 @@ async fn roles_of_a_whole_gateway() {
         assert_eq!(statuses, expected, "{asked}");
     }
     app.shutdown().await;
+}
+
+/// A browser logs in with a token at the form; a reload that removes the token ends its session. The log and the metrics
+/// say that guesses came and from which class of address, and nothing of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_token_keeps_no_session() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("data")).unwrap();
+    let (config, form) = (folder.path().join("config.yaml"), "content-type: application/x-www-form-urlencoded");
+    let write = |token: &str| {
+        let auth = json!({ "tokens": { "viewer": [token], "scraper": ["a-scrape-token"] } });
+        let admin = json!({ "endpoint": "127.0.0.1:0", "auth": auth });
+        fs::write(&config, configuration(folder.path(), &admin)).unwrap();
+    };
+    write("the-first-token");
+    let running = Running::start(&config, &[]);
+    let admin = running.address("admin");
+    let log_in = async |admin, token: &str| {
+        exchange(admin, "127.0.0.1", "POST /login?next=%2Fruns", &[form], &format!("token={token}")).await
+    };
+    let refused = log_in(admin, "GUESSED-TOKEN").await;
+    assert!(refused.starts_with("HTTP/1.1 403 ") && !refused.contains("set-cookie"), "{refused}");
+    let answer = log_in(admin, "the-first-token").await;
+    assert!(answer.starts_with("HTTP/1.1 303 ") && answer.contains("location: /runs\r\n"), "{answer}");
+    let cookie = answer.split("set-cookie: ").nth(1).unwrap().split(';').next().unwrap();
+    let cookie = format!("cookie: {cookie}");
+    assert_eq!(ask(admin, "127.0.0.1", "GET /runs", &[&cookie]).await, 200);
+    let scraper = "authorization: Bearer a-scrape-token";
+    let metrics = exchange(admin, "127.0.0.1", "GET /metrics", &[scraper], "").await;
+    assert!(metrics.contains("rejections_total{reason=\"wrong_credential\",from=\"loopback\"} 1"), "{metrics}");
+    let line = running.line("wrong_credential");
+    assert!(line.contains("loopback") && !line.contains("GUESSED"), "{line}");
+    write("the-second-token");
+    running.signal("HUP");
+    let admin = running.address("admin");
+    assert_eq!(ask(admin, "127.0.0.1", "GET /runs", &[&cookie]).await, 401);
+    assert_eq!(ask(admin, "127.0.0.1", "GET /runs", &[&cookie, "accept: text/html"]).await, 303);
+    assert!(log_in(admin, "the-second-token").await.starts_with("HTTP/1.1 303 "));
+    assert_eq!(running.end(), Some(0));
 }
 
 /// tollgate's own commands find the token of the gateway whose configuration they are given.

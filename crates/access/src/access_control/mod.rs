@@ -18,15 +18,15 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use crate::login_form::{LoginForm, form_router, login_path};
 use crate::oidc::{OidcClient, OidcRefusal, login_router};
+use crate::refusals::RefusalRecorder;
 use crate::sessions::BrowserSessions;
-use kernel::clock::{Clock, SystemClock};
+use kernel::clock::Clock;
 use kernel::rng::Rng;
 use kernel::secret::Secret;
 use net::{ClientAddress, ClientCertificateNames};
+use telemetry::Meter;
 use telemetry::admin::auth::{AdminAuth, KnownClient};
 use telemetry::admin::roles::Role;
-use telemetry::refusal_log::RefusalLogLimiter;
-use telemetry::{Meter, names};
 
 use route_roles::{AUDIT_ROUTES, ROUTES, RouteAccess, RouteRow, find_access};
 
@@ -45,51 +45,6 @@ pub struct AccessControl {
     /// How browsers log in without the provider.
     form: Option<Arc<LoginForm>>,
     refusals: Arc<RefusalRecorder>,
-}
-
-/// The beginning of the cookie of a session, behind `__Host-` with TLS.
-const SESSION_COOKIE: &[u8] = b"tollgate=";
-
-/// Counts and logs refused requests, so that guesses at credentials are seen.
-pub(crate) struct RefusalRecorder {
-    meter: Meter,
-    log_limiter: RefusalLogLimiter,
-}
-
-impl RefusalRecorder {
-    fn new(meter: &Meter) -> Self {
-        Self { meter: meter.clone(), log_limiter: RefusalLogLimiter::new(Arc::new(SystemClock::new())) }
-    }
-
-    /// Records an answer that refuses `request`.
-    fn record(&self, request: &Parts, answer: &Response) {
-        // browsers send cookies of other ports of the host, too
-        let has_session = (request.headers.get_all(header::COOKIE).iter())
-            .any(|cookies| cookies.as_bytes().windows(SESSION_COOKIE.len()).any(|part| part == SESSION_COOKIE));
-        let has_credential = has_session || request.headers.contains_key(header::AUTHORIZATION);
-        let reason = match answer.status() {
-            StatusCode::UNAUTHORIZED if has_credential => "wrong_credential",
-            StatusCode::UNAUTHORIZED => "no_credential",
-            StatusCode::FORBIDDEN => "forbidden",
-            _ => return,
-        };
-        self.count(reason, ClientAddress::of(&request.extensions));
-    }
-
-    /// Counts and logs a refusal. The log gets fixed texts and nothing from the request.
-    pub(crate) fn count(&self, reason: &'static str, address: ClientAddress) {
-        let from = address.class();
-        self.meter.counter(&names::ADMIN_REJECTIONS, &[("reason", reason), ("from", from)]).increment(1);
-        if let Some(more) = self.log_limiter.count_refusal(reason) {
-            tracing::warn!(
-                reason,
-                from,
-                more,
-                "a request was refused for its credential or role; `more` is the number of refusals for this reason since the last \
-                 such line that were not logged"
-            );
-        }
-    }
 }
 
 impl AccessControl {

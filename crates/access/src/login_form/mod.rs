@@ -10,16 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Form, Query, State};
 use axum::http::{Extensions, HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
-use axum::{Router, http::header};
 use parking_lot::Mutex;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::access_control::RefusalRecorder;
+use crate::refusals::RefusalRecorder;
 use crate::sessions::BrowserSessions;
 use kernel::bounded_map::BoundedMap;
 use kernel::secret::Secret;
@@ -173,11 +173,7 @@ async fn check_form(
         }
         Err((reason, status, text)) => {
             form.refusals.count(reason, address);
-            let mut response = render_form(status, query.path(), Some(text));
-            if status == StatusCode::TOO_MANY_REQUESTS {
-                response.headers_mut().insert(header::RETRY_AFTER, ATTEMPTS_WINDOW.as_secs().into());
-            }
-            response
+            render_form(status, query.path(), Some(text))
         }
     }
 }

@@ -97,6 +97,8 @@ async fn a_token_logs_a_browser_in() {
     assert_eq!((sent.status, to), (StatusCode::SEE_OTHER, "/login?next=%2Fruns%3Fsince%3D1h"));
     let form = get(&port, "/login?next=%2Fruns%3Fq%3D%22%3E%3Cscript%3E", "").await;
     assert!(form.text.contains("action=\"/login?next=%2Fruns%3Fq%3D%22%3E%3Cscript%3E\""), "{}", form.text);
+    // without it, browsers send `Origin: null` over plain HTTP, which is refused
+    assert!(form.text.contains("<meta name=\"referrer\" content=\"same-origin\">"), "{}", form.text);
     assert!(form.text.contains("type=\"password\"") && !form.text.contains("<script"), "{}", form.text);
     let answer = log_in(&port, "10.0.0.1", VIEWER).await;
     assert_eq!(
@@ -177,7 +179,6 @@ async fn guesses_are_slowed_down() {
         }
         let answer = log_in(&port, guesser, VIEWER).await;
         assert_eq!((answer.status, answer.cookie()), (StatusCode::TOO_MANY_REQUESTS, None));
-        assert_eq!(answer.headers[header::RETRY_AFTER], "60");
         assert_eq!(log_in(&port, neighbour, VIEWER).await.status, StatusCode::SEE_OTHER);
         let header = [("authorization", &*format!("Bearer {VIEWER}"))];
         assert_eq!(browse(&port, guesser, "GET /runs", &header, String::new()).await.status, StatusCode::OK);

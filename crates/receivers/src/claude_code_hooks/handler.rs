@@ -66,7 +66,7 @@ impl HookPort {
             return Err(RequestRefusal::new(GrpcCode::NotFound, StatusCode::NOT_FOUND, "not_found", message));
         }
         if parts.method != Method::POST {
-            return Err(RequestRefusal::wrong_method("hooks must use POST").with_header("allow", "POST"));
+            return Err(RequestRefusal::wrong_method("hooks must use POST").with_header(&("allow", "POST")));
         }
         if self.port.guards_browsers {
             refuse_web_page(parts, |_| false)?;

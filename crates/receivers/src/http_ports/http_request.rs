@@ -97,7 +97,8 @@ pub(crate) fn parse_content_encoding(headers: &HeaderMap) -> Result<ContentEncod
     let mut values = headers.get_all(CONTENT_ENCODING).iter();
     let unknown = || {
         let message = format!("this content encoding is not supported; use one of: {}", ContentEncoding::ACCEPTED);
-        RequestRefusal::unsupported("encoding", message).with_header("accept-encoding", "gzip, zstd, deflate, identity")
+        RequestRefusal::unsupported("encoding", message)
+            .with_header(&("accept-encoding", "gzip, zstd, deflate, identity"))
     };
     match (values.next(), values.next()) {
         (None, _) => Ok(ContentEncoding::Identity),

@@ -73,7 +73,7 @@ pub(crate) struct RequestRefusal {
     /// Value of the metric's `reason` label.
     pub(crate) label: &'static str,
     /// An additional HTTP header (`Allow`, `Accept-Encoding`).
-    pub(crate) extra_header: Option<(&'static str, &'static str)>,
+    pub(crate) extra_header: Option<&'static (&'static str, &'static str)>,
     /// The account of the request, if its credential was accepted.
     pub(crate) account: Option<Arc<str>>,
 }
@@ -96,8 +96,8 @@ impl RequestRefusal {
     }
 
     /// Adds an HTTP header.
-    pub(crate) fn with_header(self, name: &'static str, value: &'static str) -> Self {
-        Self { extra_header: Some((name, value)), ..self }
+    pub(crate) fn with_header(self, header: &'static (&'static str, &'static str)) -> Self {
+        Self { extra_header: Some(header), ..self }
     }
 
     /// Names the account whose request is refused.
@@ -205,7 +205,7 @@ impl RequestRefusal {
         if let Some(after) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
         }
-        if let Some((name, value)) = self.extra_header {
+        if let Some(&(name, value)) = self.extra_header {
             headers.insert(name, HeaderValue::from_static(value));
         }
         response

@@ -73,7 +73,7 @@ impl HttpPort {
         }
         let signal = self.find_signal(parts.uri.path())?;
         if parts.method != Method::POST {
-            return Err(RequestRefusal::wrong_method("OTLP requests must use POST").with_header("allow", "POST"));
+            return Err(RequestRefusal::wrong_method("OTLP requests must use POST").with_header(&("allow", "POST")));
         }
         if self.port.guards_browsers {
             refuse_web_page(parts, |origin| self.cors.as_ref().is_some_and(|cors| cors.allows(origin)))?;

@@ -1,4 +1,5 @@
-//! Roles on the admin port. Every role may read the metrics; `crates/access/src/access_control` has the table of routes and roles.
+//! Roles on the admin port. Every role may read the metrics; `crates/access/src/access_control` has the table of routes
+//! and roles.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

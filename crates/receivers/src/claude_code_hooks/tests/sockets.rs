@@ -139,6 +139,13 @@ async fn refusals_have_their_status() {
     for status in [200, 429] {
         assert_eq!(rig.send(&Sent { token: BUSY_TOKEN, ..ok() }).await.0, status);
     }
+    let text = rig.meter.render();
+    for labels in [
+        r#"reason="unauthenticated",from="loopback",account="unattributed"} 1"#,
+        r#"reason="rate_limited",from="loopback",account="busy"} 1"#,
+    ] {
+        assert!(text.contains(labels), "{labels}: {text}");
+    }
 }
 
 /// The agent waits for the answer, so it comes after `answer_within` even if the event is not stored by then.
