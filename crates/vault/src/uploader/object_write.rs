@@ -94,7 +94,7 @@ pub(super) async fn write_object(
     now: UnixNanos,
 ) -> FinishedWrite {
     if item.kind == ObjectKind::Chain {
-        return write_digest(&*journal, &*store, item, now).await;
+        return write_digest(&*journal, &store, item, now).await;
     }
     let mut damaged_fragments = Vec::new();
     let (result, size_and_hash) = match read_object_bytes(&*journal, &item, &mut damaged_fragments).await {
