@@ -185,6 +185,27 @@ def generated_people(packages):
                 yield plausible(filled("records", at * 2 + turn + where, values, name))
 
 
+def rare_kinds(packages):
+    """Kinds that the other sets lack, behind their words and keys: special categories, vehicles, banks, wallets, hashes."""
+    faker, rng = imported(packages, "faker"), random.Random(13)
+    sources = {locale: faker.Faker(locale) for locale in ("en_US", "zh_CN", "ja_JP")}
+    for source in sources.values():
+        source.seed_instance(13)
+    source, letters = sources["en_US"], "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+    def random_text(*sizes):
+        return ".".join("".join(rng.choices(letters, k=size)) for size in sizes)
+    for at in range(len(TEMPLATES["rare_kinds"]) * 6):
+        values = {name: rng.choice(choices) for name, choices in TEMPLATES["rare_values"].items()} | {
+            "hex": f"{rng.getrandbits(128):032x}", "token": random_text(44), "discord": "M" + random_text(23, 6, 27), "bcrypt": random_text(53),
+            "crypt": random_text(86), "sendgrid": random_text(22, 43), "uuid": source.uuid4(), "swift": source.swift(length=8), "aba": source.aba(),
+            "seed": " ".join(rng.sample(TEMPLATES["rare_values"]["seed"], 12)), "password": f"{rng.choice(WORDS)}{rng.randint(10, 999)}",
+            "expiry": f"{rng.randint(1, 12):02}/{rng.randint(27, 33)}", "digits": str(rng.randint(10**7, 10**10)), "vin": source.vin(),
+            "plate": source.license_plate(), "passport": source.passport_number(), "first": source.first_name(), "card": source.credit_card_number(),
+            "street": source.street_address(), "chinese": sources["zh_CN"].name(), "japanese": sources["ja_JP"].name()}
+        yield filled("rare_kinds", at, values, f"{at}")
+
+
 def example_phones(packages):
     phones = imported(packages, "phonenumbers")
     forms = (phones.PhoneNumberFormat.INTERNATIONAL, phones.PhoneNumberFormat.NATIONAL, phones.PhoneNumberFormat.E164)
@@ -393,6 +414,7 @@ SETS = {
     "labelled names": Set(labelled_names, ("names",), 375, 375, "probablepeople 0.5.6, MIT: persons with first and last name in our templates", "6924e93aa5cf"),
     "labelled addresses": Set(labelled_addresses, ("addresses",), 500, 500, "usaddress 0.5.16, MIT: US addresses in our templates", "5273daff4bd4"),
     "country ids": Set(country_ids, ("*ids",), 580, 580, "python-stdnum 2.2, LGPL-2.1: numbers that its doctests accept, behind their names", "b0b9edafb149"),
+    "rare kinds": Set(rare_kinds, ("*rare",), 270, 270, "Faker 40.63.0, MIT, and seeded values in our templates: kinds that the other sets lack", "57d6a68ffa52"),
     "coded values": Set(coded_values, ("*evasion",), 1200, 1200, "`generated people` and `scanner secrets`, each value in one of 13 encodings", "1e6dafdbe889"),
     "scanner look-alikes": Set(scanner_look_alikes, (), 290, 0, "gitleaks 8.30.1, MIT: its rules' false positives in which no rule of it finds a secret", "9de59fe0e923"),
     "product numbers": Set(product_numbers, (), 100, 0, "python-stdnum 2.2, LGPL-2.1: numbers of books, goods, securities", "c6c14a6242b6"),
