@@ -63,6 +63,10 @@ rates FORMAT LIST:
     -cargo run --quiet -- rates diff builtin config/rates/rates.yaml
     TOLLGATE_UPDATE=1 cargo test -p rates builtin_is_the_yaml_file
 
+# What each redaction rule brings, on sets that no rule was tuned on: `just rules-score --ablate`. Says more with --help.
+rules-score *ARGS:
+    python3 tests/peers/rules/score.py {{ARGS}}
+
 # `just bench whole`: the production build's processor time per span, a processor more in each row (benches/whole.rs has
 # the options). Anything else goes to cargo: `just bench --bench redact`.
 bench *ARGS:

@@ -47,13 +47,15 @@
 #   image       all steps of the Dockerfile, with the build, and a run of its result without a container engine; once
 #   advisories  Cargo.lock against the RustSec database. Needs the network; once
 #   alone       each crate and its tests compile without the others, whose features cargo would join; once
+#   rules       the sets of tests/peers/rules are those of before, counted as `redact --score` does, and something of each
+#               class is found; prints the figures. Once
 #   fuzz        the targets of tests/fuzz in turn, ten minutes each (or FUZZ_SECONDS). The corpus is kept under
 #               target/fuzz-corpus, inputs that made a target fail under target/fuzz-found
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|attack|fleet-sim|alerts|backends|sdks|leak|tables|vault-speed|runs|speed|whole|instructions|release|reproducible|fips|image|advisories|alone|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|attack|fleet-sim|alerts|backends|sdks|leak|tables|vault-speed|runs|speed|whole|instructions|release|reproducible|fips|image|advisories|alone|rules|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -65,7 +67,7 @@ released() {
   cargo build --release --locked --bin tollgate "${features[@]}" >&2
   export TOLLGATE_BIN=$PWD/target/release/tollgate
 }
-case $part in crash | faults | fleet | attack | alerts | backends | sdks | leak | tables | release) released ;; esac
+case $part in crash | faults | fleet | attack | alerts | backends | sdks | leak | rules | tables | release) released ;; esac
 
 # rounds STEP COMMAND…: repeats the command until the time is up. TOLLGATE_SEED continues where the last night stopped;
 # `count` is the number of completed rounds.
@@ -183,6 +185,9 @@ case $part in
     cargo deny --locked --features kafka check advisories ;;
   alone)
     for crate in crates/*/; do cargo check --locked -p "$(basename "$crate")" --tests || { echo "nightly: alone: failed: cargo check -p $(basename "$crate") --tests" >&2; exit 1; }; done ;;
+  rules)
+    python3 tests/peers/rules/score.py check
+    python3 tests/peers/rules/score.py ;;
   speed)
     code=0
     for bench in cost pipeline; do cargo bench --locked -p benches --bench "$bench" -- gates || code=1; done
