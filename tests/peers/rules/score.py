@@ -201,8 +201,9 @@ def show_ablation(result):
     def weight(rule):
         return -sum(abs(halves["dev"]) for (_, measure), halves in effects[rule].items() if measure == "recall")
     for rule in sorted(filter(effects.get, effects), key=weight):
-        parts = [f"{kind} {measure} " + "/".join(f"{halves[half] * (1 if measure == 'false/MB' else 100):+.2f}" for half in HALVES)
-                 for (kind, measure), halves in effects[rule].items() if measure != "leak"]
+        scaled = {row: [halves[half] * (1 if row[1] == "false/MB" else 100) for half in HALVES] for row, halves in effects[rule].items()}
+        parts = [f"{kind} {measure} " + "/".join(f"{by:+.2f}" for by in both) for (kind, measure), both in scaled.items()
+                 if measure != "leak" and any(abs(by) >= .01 for by in both)]
         print(f"- {rule}{' (may be off)' if rule in off else ''}: {', '.join(parts)}")
 
 
