@@ -23,8 +23,8 @@
 #   backends    real back ends, all of them, each asked through its own API; once
 #   sdks        the official SDKs, Go's and Java's too: sending, shutdown, restarts of the gateway; once
 #   fleet       edge, workers and a Kafka cluster of three nodes: 50 SIGKILLs of workers, moves, brokers that die; once
-#   attack      a fleet for ten minutes in which a worker, an edge, a broker, the back end, S3 or a volume dies or is away
-#               at every moment; once
+#   attack      a fleet for ten minutes of failures, one after the other: workers, edges, brokers, back end, S3, volumes;
+#               once
 #   fleet-sim   three workers with the real engine behind a broker in memory, compared with one instance: kills, lost
 #               volumes, moves, brokers away; 20,000 seeds per round
 #   leak        the leak search over every recording

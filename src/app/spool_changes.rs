@@ -102,7 +102,7 @@ impl SpoolChange {
         Err(format!("no data is waiting for `{from}`; consumers with waiting data: {names}"))
     }
 
-    /// Makes the change, or moves the next part. Without a committer of its own, the running gateway's commits copies.
+    /// Makes the change, or moves the next part. `committer` is `None` in a running gateway, whose own one writes copies.
     ///
     /// # Errors
     /// The spool can't be read or written. What was moved before stays moved.

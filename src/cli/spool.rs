@@ -56,7 +56,8 @@ pub(super) enum SpoolCommand {
     },
     /// Sends data that back ends refused for good (`quarantine`) to them again.
     ///
-    /// A running gateway does it; then the command needs its admin port, and the role `operator`.
+    /// If a gateway uses the spool, the command asks it through its admin port, and needs the role `operator`; otherwise
+    /// it changes the files of the spool.
     Replay {
         /// Sends it to this exporter instead.
         #[arg(long, value_name = "EXPORTER")]
@@ -66,7 +67,8 @@ pub(super) enum SpoolCommand {
     },
     /// Moves all data waiting for one consumer to an exporter.
     ///
-    /// A running gateway does it; then the command needs its admin port, and the role `operator`.
+    /// If a gateway uses the spool, the command asks it through its admin port, and needs the role `operator`; otherwise
+    /// it changes the files of the spool.
     Reassign {
         /// The consumer as shown by `spool list`, e.g. an exporter that is no longer configured.
         from: String,
@@ -77,7 +79,8 @@ pub(super) enum SpoolCommand {
     },
     /// Drops all data waiting for one consumer.
     ///
-    /// A running gateway does it; then the command needs its admin port, and the role `operator`.
+    /// If a gateway uses the spool, the command asks it through its admin port, and needs the role `operator`; otherwise
+    /// it changes the files of the spool.
     Drop {
         /// The consumer as shown by `spool list`: an exporter's id.
         consumer: String,
@@ -89,7 +92,7 @@ pub(super) enum SpoolCommand {
     },
     /// Delivers everything that waits, without receiving anything, and exits: for the spool of a gateway that is gone.
     ///
-    /// No port is opened. Exits with 0 once nothing waits. Nothing is lost if it is stopped: run it again.
+    /// No port is opened. Exits with 0 once the spool is empty, and with 1 if data is left. It can be stopped and run again.
     Deliver(DeliverArgs),
 }
 
@@ -203,7 +206,7 @@ fn change_files(
                 let port = resolve_loaded_admin_port(admin_port, common, Some(&files.loaded));
                 return port
                     .and_then(|port| change_remotely(port, change))
-                    .map_err(|why| format!("a gateway uses the spool, and must make the change: {why}").into());
+                    .map_err(|why| format!("another process uses the spool. If it is a gateway, it must make the change, but: {why}").into());
             }
             Err(error) => return Err(error.into()),
         };

@@ -40,7 +40,7 @@ const ROUND_PAUSE: Duration = Duration::from_secs(5);
 
 #[derive(Args)]
 pub(super) struct DeliverArgs {
-    /// How long to try. Afterwards the command exits with 1 and says what is left [default: without end].
+    /// How long to try. Afterwards the command exits with 1 and says what is left [default: no limit].
     #[arg(long, value_name = "TIME", value_parser = parse_timeout)]
     timeout: Option<Duration>,
 }
@@ -88,8 +88,8 @@ async fn deliver(valid: ValidSettings, timeout: Option<Duration>) -> Result<Exit
         }
         let left = describe(undelivered.iter().chain(&held));
         if is_delivered {
-            let remedy = "`spool replay`, `spool reassign` and `spool drop` decide about it";
-            return Err(format!("what no exporter may get is left: {left}; {remedy}").into());
+            let remedy = "use `spool replay`, `spool reassign` or `spool drop`";
+            return Err(format!("all else is delivered, but no configured exporter may get {left}: {remedy}").into());
         }
         if !has_ended || is_stopped || time_left().is_zero() {
             let left = if left.is_empty() { "the spool could not be closed" } else { &left };

@@ -282,5 +282,5 @@ async fn what_a_gateway_left_is_delivered() {
     app.shutdown().await;
     fs::write(&path, other).unwrap();
     let (code, _, said) = tollgate(&["spool", "deliver", "--timeout", "1m", &config]);
-    assert!(code == Some(1) && said.contains("error: what no exporter may get is left: "), "{said}");
+    assert!(code == Some(1) && said.contains("error: all else is delivered, but no configured exporter may get "), "{said}");
 }

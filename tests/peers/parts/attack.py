@@ -1,5 +1,5 @@
-"""A fleet under attack for minutes: two edges, three workers, three brokers, one vault, and something dies or is away at every moment. What clients
-were told is safe is delivered and in the vault; a call is counted once; back end, index and pages name one sum.
+"""Attacks a fleet for minutes, one failure after the other: two edges, three workers, three brokers, one vault. Every
+acknowledged item reaches the back end and the vault; a call is counted once; back end, index, pages and metrics have one sum.
 
     attack.py [--minutes 10] [--seed N]
 

@@ -12,7 +12,7 @@ pub enum Role {
     Scraper,
     /// Reads the pages, the API and the metrics.
     Viewer,
-    /// Changes things: reload, drain, test messages, outcomes of runs, reports of erasures. Also reads.
+    /// Changes things: reload, drain, waiting data, test messages, outcomes of runs, reports of erasures. Also reads.
     Operator,
     /// Sees redacted traffic with `tap`. Also reads.
     Tapper,
