@@ -141,7 +141,7 @@ fn a_refusal_is_answered_and_logged() {
         assert!(answer.contains(r#""message":"the content type must be application/x-protobuf or application/json"#));
     }
     let line = gateway.line("a request was refused");
-    for wanted in ["content_type", "415", "application/json", "this machine"] {
+    for wanted in ["content_type", "415", "application/json", "loopback"] {
         assert!(line.contains(wanted), "{wanted}: {line}");
     }
     let rest = gateway.rest();

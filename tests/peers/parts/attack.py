@@ -79,12 +79,12 @@ class Fleet:
         self.done = Counter()
 
     def new_worker(self):
-        """A worker with a small volume of its own for the spool."""
+        """A worker with a small volume of its own, in which twice its checkpoint must stay free."""
         name, self.made = f"worker-{self.made}", self.made + 1
         one = worker(place(self.work, name), self.cluster, self.topic, self.sink, name, vault={"store": self.store.settings})
         one.volume = os.path.join(one.work, "volume")
         os.makedirs(one.volume)
-        ext4(one.volume, 64 * MIB)
+        ext4(one.volume, 256 * MIB)
         one.config["spool"].update(directory=os.path.join(one.volume, "spool"), max_size="1GiB", segment_size="4MiB", keys=["6b" * 32])
         # one auditor for all of them
         vault = one.config["processors"]["vault"]
@@ -253,7 +253,7 @@ def main():
     work = workdir("attack")
     fleet = Fleet(work, Cluster(place(work, "cluster"), 3), random.Random(options.seed))
     until("every partition has a worker", lambda: sum(partitions(one) for one in fleet.workers) == PARTITIONS, 60, 0.5)
-    loads = [Load(one.http, f"edge{n}", threads=2, batch=5, sessions=20, fill=100) for n, one in enumerate(fleet.edges)]
+    loads = [Load(one.http, f"edge{n}", threads=1, batch=10, sessions=3, fill=100) for n, one in enumerate(fleet.edges)]
     ordinary = Ordinary(fleet.edges)
     for load in loads:
         load.go()

@@ -95,7 +95,9 @@ impl Committer {
         if is_full != std::mem::replace(&mut self.maintenance.logged_full, is_full) {
             match status.refusing {
                 Some(reason) => {
-                    tracing::warn!(bytes = status.bytes, limit = status.limit, "new data is refused: {}", reason.text())
+                    let (bytes, limit, kept_free) = (status.bytes, status.limit, self.spool.space.required_free());
+                    let why = reason.text();
+                    tracing::warn!(bytes, limit, kept_free, "new data is refused: {why}; `kept_free` must stay on the volume")
                 }
                 None => tracing::info!("new data is accepted again"),
             }

@@ -187,7 +187,7 @@ impl SpaceAllocator {
 
     /// Bytes that new data leaves free on the volume: twice the next version of the other files, because
     /// [`ReservationPurpose::Prepare`] takes some of them.
-    fn required_free(&self) -> u64 {
+    pub(super) fn required_free(&self) -> u64 {
         self.next_rewritten_bytes().saturating_mul(2).max(self.min_free)
     }
 
