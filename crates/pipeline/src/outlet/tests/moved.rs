@@ -99,7 +99,7 @@ fn a_move_does_not_repeat_accepted_pieces() {
     assert_eq!(sink.all(), ["a"]);
     let [x, y]: [Arc<str>; 2] = ["x".into(), "y".into()];
     for (from, to) in [(&x, &y), (&y, &x)] {
-        rig.waiting(from).iter().for_each(|record| drop(rig.spool.transfer_record(from, to, record.seq)));
+        rig.waiting(from).iter().for_each(|record| assert!(rig.spool.transfer_record(from, to, record.seq)));
         rig.spool.announce_moves("x");
         rig.run(SECOND, &mut running);
     }
