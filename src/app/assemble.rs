@@ -2,7 +2,7 @@
 //! bound here. Single kinds of components are built in `processors`, `exporters` and `extensions`; keys are read in
 //! `gateway_keys`; `running` starts the result.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,6 +26,7 @@ use crate::app::listeners::{listen_for_hooks, listen_for_otlp, read_from_kafka};
 use crate::app::memory::{MemoryLimit, RequestMemory};
 use crate::app::own_metrics;
 use crate::app::processors::{BuiltProcessors, processor_deps};
+use crate::app::spool_changes::move_targets;
 use crate::app::start_error::StartError;
 use crate::app::valid_settings::ValidSettings;
 use crate::components::{ConnectorSettings, ExtensionSettings, ReceiverSettings, id_text};
@@ -203,7 +204,7 @@ impl GatewayAssembler<'_> {
         let inlet = InletCell::default();
         let mut processors = BuiltProcessors::build(&valid, &self.processor_deps)?;
         let destinations = valid.exporters.iter().filter_map(ExporterDestination::from_exporter).collect();
-        let exporter_deps = self.exporter_deps();
+        let (move_targets, exporter_deps) = (move_targets(&valid.exporters), self.exporter_deps());
         let (exporters, mut outlets) = build_exporters(valid.exporters, &exporter_deps)?;
         let receivers = self.build_receivers(valid.receivers, &processors)?;
         let mut listeners = receivers.listeners;
@@ -230,7 +231,7 @@ impl GatewayAssembler<'_> {
             oidc: oidc.as_ref(),
             sockets: self.reload_resources.sockets.as_ref(),
             reload_requested: self.reload_resources.reload_requested.as_ref(),
-            exporters: exporters.keys().map(id_text).collect::<BTreeSet<_>>().into_iter().collect(),
+            move_targets: Arc::new(move_targets),
             hand_overs: &receivers.hand_overs,
         };
         listeners

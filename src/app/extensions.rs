@@ -17,7 +17,7 @@ use crate::app::history_setup::HistorySetup;
 use crate::app::listeners::{IDLE_TIMEOUT, WebListener};
 use crate::app::processors::BuiltProcessors;
 use crate::app::reported_outcomes::ReportedOutcomes;
-use crate::app::spool_changes::{self, SpoolChanges};
+use crate::app::spool_changes::{self, MoveTargets, SpoolChanges};
 use crate::app::tap;
 use crate::components::ExtensionSettings;
 use access::access_control::{AccessControl, check_routes};
@@ -48,8 +48,8 @@ pub(super) struct ExtensionListeners<'p> {
     pub(super) sockets: Option<&'p RetainedSockets>,
     /// Notified when a reload is requested.
     pub(super) reload_requested: Option<&'p Arc<Notify>>,
-    /// The ids of the exporters.
-    pub(super) exporters: Arc<[Arc<str>]>,
+    /// The exporters to which data in the spool can be moved.
+    pub(super) move_targets: Arc<MoveTargets>,
     /// The receivers that can hand partitions over.
     pub(super) hand_overs: &'p [PartitionHandOver],
 }
@@ -107,7 +107,7 @@ impl ExtensionListeners<'_> {
             }))
             .merge(spool_changes::router(SpoolChanges {
                 spool: Arc::clone(&self.resources.spool),
-                exporters: Arc::clone(&self.exporters),
+                exporters: Arc::clone(&self.move_targets),
                 tasks: Arc::clone(&self.resources.tasks),
                 running: Mutex::default(),
             }))

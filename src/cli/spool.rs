@@ -16,8 +16,7 @@ use crate::app::build::GatewayDeps;
 use crate::app::destinations::parse_held_consumer;
 use crate::app::gateway_keys::read_existing_spool_keys;
 use crate::app::key_opening::configured_keys;
-use crate::app::spool_changes::{ChangeResult, SPOOL_PATH, SpoolChange};
-use crate::components::id_text;
+use crate::app::spool_changes::{ChangeResult, MoveTargets, SPOOL_PATH, SpoolChange, move_targets};
 use command::admin_client::{AdminClient, AdminPort, AdminPortArgs};
 use command::error::{CommandError, ExitStatus};
 use command::output::{print_result, print_to_stderr};
@@ -29,7 +28,8 @@ use otlp::json;
 use pipeline::RealDisk;
 use pipeline::forward_label::ForwardLabel;
 use pipeline::spool::{
-    Committer, QUARANTINE, RecordKind, Spool, SpoolKey, SpoolOpenError, SpoolSnapshot, SpoolStatus, StoredRecord,
+    Committer, QUARANTINE, RecordKind, Spool, SpoolKey, SpoolOpenError, SpoolReadError, SpoolSnapshot, SpoolStatus,
+    StoredRecord,
 };
 use telemetry::logging;
 
@@ -100,11 +100,11 @@ pub(super) fn run(common: &CommonArgs, command: SpoolCommand) -> Result<ExitStat
     let move_all = |from: String, to| SpoolChange::Move { from, to, part: None };
     match command {
         SpoolCommand::List => {
-            let spool = SpoolFiles::read(common)?;
-            print_result(&format_status(&spool.found.status, GatewayDeps::system().clock.now()))
+            let found = SpoolFiles::find(common)?.peek()?;
+            print_result(&format_status(&found.status, GatewayDeps::system().clock.now()))
         }
         SpoolCommand::Peek { consumer, limit, json } => {
-            print_records(&SpoolFiles::read(common)?, &consumer, limit, json)
+            print_records(&SpoolFiles::find(common)?.peek()?, &consumer, limit, json)
         }
         SpoolCommand::Replay { to, admin_port } => {
             change_spool(common, &admin_port, move_all(QUARANTINE.to_owned(), to), true)
@@ -119,15 +119,14 @@ pub(super) fn run(common: &CommonArgs, command: SpoolCommand) -> Result<ExitStat
     }
 }
 
-/// A spool as its files were found, with what is needed to open it.
+/// What is needed to read or open a spool.
 struct SpoolFiles {
     loaded: LoadedConfig,
     keys: Vec<SpoolKey>,
-    found: SpoolSnapshot,
 }
 
 impl SpoolFiles {
-    fn read(common: &CommonArgs) -> Result<Self, CommandError> {
+    fn find(common: &CommonArgs) -> Result<Self, CommandError> {
         let loaded = load_config(common, FileAccess::Read)?;
         logging::init(logging::LogLevel::Warn);
         let directory = &loaded.valid.spool.directory;
@@ -143,12 +142,11 @@ impl SpoolFiles {
         };
         block_on(opening)?;
         let keys = read_existing_spool_keys(&loaded.valid).map_err(|error| CommandError::Config(error.text))?;
-        let found = Spool::peek(&RealDisk, &loaded.valid.spool, &keys)?;
-        Ok(Self { loaded, keys, found })
+        Ok(Self { loaded, keys })
     }
 
-    fn exporters(&self) -> Vec<Arc<str>> {
-        self.loaded.valid.exporters.iter().map(|placed| id_text(&placed.id)).collect()
+    fn peek(&self) -> Result<SpoolSnapshot, CommandError> {
+        Ok(Spool::peek(&RealDisk, &self.loaded.valid.spool, &self.keys)?)
     }
 }
 
@@ -159,32 +157,29 @@ fn change_spool(
     change: SpoolChange,
     is_confirmed: bool,
 ) -> Result<ExitStatus, CommandError> {
-    let remote = admin_port.admin.is_some().then(|| resolve_admin_port(admin_port, common)).transpose()?;
-    let files = if remote.is_none() { Some(SpoolFiles::read(common)?) } else { None };
-    if let Some(files) = &files {
-        change.check(&files.found.status, &files.exporters())?;
-    }
+    let from = change.from().to_owned();
     if !is_confirmed {
-        let mut consumers = files.iter().flat_map(|files| &files.found.status.consumers);
-        let waiting = consumers.find(|entry| *entry.name == *change.from());
-        let records = waiting.map_or_else(
-            || "all data".to_owned(),
-            |entry| format!("{} ({})", format_count(entry.records, "record"), ByteSize(entry.bytes)),
-        );
-        let from = change.from();
+        let mut records = "all data".to_owned();
+        if admin_port.admin.is_none() {
+            let files = SpoolFiles::find(common)?;
+            let status = files.peek()?.status;
+            change.check(&status, &move_targets(&files.loaded.valid.exporters))?;
+            let waiting = status.consumers.iter().filter(|entry| *entry.name == *from);
+            records = waiting
+                .map(|entry| format!("{} ({})", format_count(entry.records, "record"), ByteSize(entry.bytes)))
+                .collect();
+        }
         print_to_stderr(&format!("this would permanently delete {records} waiting for `{from}`; confirm with --yes"));
         return Ok(ExitStatus::Usage);
     }
-    let from = change.from().to_owned();
     let is_drop = matches!(change, SpoolChange::Drop { .. });
-    let (changed, not_moved) = match (remote, files) {
-        (Some(port), _) => change_remotely(port, change)?,
-        (None, Some(files)) => change_files(common, admin_port, &files, change)?,
-        (None, None) => return Ok(ExitStatus::Failed),
+    let (changed, not_moved) = match admin_port.admin {
+        Some(_) => change_remotely(resolve_admin_port(admin_port, common)?, change)?,
+        None => change_files(common, admin_port, change)?,
     };
     if not_moved > 0 {
         print_to_stderr(&format!(
-            "{} not moved: they are not telemetry, or the exporter whose back end refused them is not configured (use --to)",
+            "{} not moved: they are damaged or not telemetry, or the exporter whose back end refused them is not configured (use --to)",
             format_count(not_moved, "record")
         ));
     }
@@ -195,30 +190,33 @@ fn change_spool(
 fn change_files(
     common: &CommonArgs,
     admin_port: &AdminPortArgs,
-    files: &SpoolFiles,
     change: SpoolChange,
 ) -> Result<(u64, u64), CommandError> {
+    let files = SpoolFiles::find(common)?;
     let (deps, settings) = (GatewayDeps::system(), &files.loaded.valid.spool);
     let (spool, mut committer): (Arc<Spool>, Committer) =
         match Spool::open(deps.disk, settings, &files.keys, deps.clock, deps.rng, &deps.meter) {
             Ok(opened) => opened,
             Err(error) if error.is_in_use => {
                 let port = resolve_loaded_admin_port(admin_port, common, Some(&files.loaded));
-                return port
-                    .and_then(|port| change_remotely(port, change))
-                    .map_err(|why| format!("another process uses the spool. If it is a gateway, it must make the change, but: {why}").into());
+                return port.and_then(|port| change_remotely(port, change)).map_err(|why| {
+                    format!("another process uses the spool. If it is a gateway, it must make the change, but: {why}")
+                        .into()
+                });
             }
             Err(error) => return Err(error.into()),
         };
-    let exporters = files.exporters();
-    let changed = block_on(change_in_parts(change, async |change| {
-        change.apply(&spool, Some(&mut committer), &exporters).map_err(CommandError::Failed)
-    }))?;
+    let exporters = move_targets(&files.loaded.valid.exporters);
+    let changed = change.check(&spool.status(), &exporters).map_err(CommandError::Failed).and_then(|()| {
+        block_on(change_in_parts(change, async |change| {
+            change.apply(&spool, Some(&mut committer), &exporters).map_err(|(_, why)| CommandError::Failed(why))
+        }))
+    });
     if !committer.close() {
         let why = "the spool's progress could not be written: records may come back, and be delivered twice: try again";
         return Err(why.into());
     }
-    Ok(changed)
+    changed
 }
 
 fn change_remotely(port: AdminPort, change: SpoolChange) -> Result<(u64, u64), CommandError> {
@@ -252,19 +250,15 @@ async fn change_in_parts(
     }
 }
 
-/// Refuses a consumer that the spool does not have. The quarantine has no consumer while it is empty.
-fn check_consumer(status: &SpoolStatus, consumer: &str) -> Result<(), CommandError> {
-    let names = || status.consumers.iter().map(|entry| &*entry.name);
-    if consumer == QUARANTINE || names().any(|name| name == consumer) {
-        return Ok(());
-    }
-    let names = names().collect::<Vec<_>>().join(", ");
-    Err(CommandError::Failed(format!("the spool has no consumer `{consumer}`; it has: {names}")))
-}
-
 /// Prints the first `limit` records that wait for `consumer`.
-fn print_records(files: &SpoolFiles, consumer: &str, limit: usize, as_json: bool) -> Result<ExitStatus, CommandError> {
-    check_consumer(&files.found.status, consumer)?;
+fn print_records(
+    found: &SpoolSnapshot,
+    consumer: &str,
+    limit: usize,
+    as_json: bool,
+) -> Result<ExitStatus, CommandError> {
+    let replay = SpoolChange::Move { from: consumer.to_owned(), to: None, part: None };
+    replay.check(&found.status, &MoveTargets::new())?;
     let (mut text, now) = (String::new(), GatewayDeps::system().clock.now());
     if !as_json {
         text.push_str(&format!(
@@ -274,9 +268,14 @@ fn print_records(files: &SpoolFiles, consumer: &str, limit: usize, as_json: bool
     }
     let (mut after, mut shown) = (None, 0);
     while shown < limit {
-        let records = match files.found.read(consumer, after, MAX_PEEK.1, MAX_PEEK.0.min(limit - shown)) {
+        let records = match found.read(consumer, after, MAX_PEEK.1, MAX_PEEK.0.min(limit - shown)) {
             Ok(records) if records.is_empty() => break,
             Ok(records) => records,
+            Err(SpoolReadError::Damaged(seq)) => {
+                (after, shown) = (Some(seq), shown + 1);
+                print_to_stderr(&format!("record {} is damaged", seq.0));
+                continue;
+            }
             Err(error) => return Err(CommandError::Failed(error.to_string())),
         };
         after = records.last().map(|record| record.seq);

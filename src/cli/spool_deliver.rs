@@ -63,11 +63,18 @@ async fn deliver(valid: ValidSettings, timeout: Option<Duration>) -> Result<Exit
     let clock = Arc::clone(&deps.clock);
     let deadline = timeout.map(|timeout| clock.monotonic() + timeout);
     let time_left = || deadline.map_or(Duration::MAX, |deadline| deadline.saturating_sub(clock.monotonic()));
-    let keys = GatewayKeys::read(&valid, &deps).await?;
+    let stopped = || CommandError::Failed("stopped before everything was delivered; run the command again".to_owned());
+    let keys = tokio::select! {
+        keys = GatewayKeys::read(&valid, &deps) => keys?,
+        () = &mut stop => return Err(stopped()),
+    };
     let exporters: Vec<Arc<str>> = valid.exporters.iter().map(|placed| id_text(&placed.id)).collect();
     loop {
         let blueprint = assemble::build_blueprint_with_keys(valid.clone(), keys.clone(), ReloadResources::default())?;
-        let gateway = RunningGateway::start(without_ports(blueprint), deps.clone()).await?;
+        let gateway = tokio::select! {
+            started = RunningGateway::start(without_ports(blueprint), deps.clone()) => started?,
+            () = &mut stop => return Err(stopped()),
+        };
         let spool = Arc::clone(gateway.spool());
         let is_stopped = tokio::select! {
             () = watch_exporters(&spool, &exporters, &*clock) => false,
@@ -96,7 +103,10 @@ async fn deliver(valid: ValidSettings, timeout: Option<Duration>) -> Result<Exit
             return Err(format!("not everything is delivered: {left}; run the command again").into());
         }
         drop(spool);
-        clock.sleep(ROUND_PAUSE.min(time_left())).await;
+        tokio::select! {
+            () = clock.sleep(ROUND_PAUSE.min(time_left())) => {}
+            () = &mut stop => return Err(stopped()),
+        }
     }
 }
 

@@ -209,7 +209,7 @@ async fn a_gateway_is_not_changed_by_everyone() {
     assert_ne!(without, text);
     fs::write(folder.path().join("config.yaml"), without).unwrap();
     let (code, _, said) = reassign(&[&config], "token-of-operators");
-    let expected = "error: a gateway uses the spool, and must make the change: ";
+    let expected = "error: another process uses the spool. If it is a gateway, it must make the change, but: ";
     assert!(code == Some(1) && said.starts_with(expected) && said.contains("no admin port"), "{said}");
     let (code, out, said) = reassign(&["--admin", &url], "token-of-operators");
     assert_eq!((code, out.as_str()), (Some(0), "1 record of `otlp_http/dead` moved\n"), "{said}");
@@ -282,5 +282,8 @@ async fn what_a_gateway_left_is_delivered() {
     app.shutdown().await;
     fs::write(&path, other).unwrap();
     let (code, _, said) = tollgate(&["spool", "deliver", "--timeout", "1m", &config]);
-    assert!(code == Some(1) && said.contains("error: all else is delivered, but no configured exporter may get "), "{said}");
+    assert!(
+        code == Some(1) && said.contains("error: all else is delivered, but no configured exporter may get "),
+        "{said}"
+    );
 }

@@ -1,5 +1,5 @@
 //! Delivery of one parcel: merge, send, wait, split, quarantine (module `quarantine`); then its records are marked
-//! done. It ends with a result for every item, or if the records were released meanwhile (expired or dropped), or if
+//! done. It ends with a result for every item, or if the records were released meanwhile (expired, dropped, moved), or if
 //! the gateway stops: then nothing is marked done, and the whole parcel is delivered again after the next start.
 //! A refused item is in the spool's quarantine before its record is done, and the other items are delivered. If the
 //! back end seems to accept nothing at all, or finding each refused item would delay later records too long
@@ -40,8 +40,8 @@ const TOO_LARGE_RETRY_ALONE: Duration = Duration::from_secs(30);
 pub(super) struct DeliveryEnd {
     /// Group of the parcel.
     pub(super) group: ParcelGroup,
-    /// Range of the parcel.
-    pub(super) range: (RecordSeq, RecordSeq),
+    /// First position of the parcel.
+    pub(super) first: RecordSeq,
     /// Some data was not delivered because the gateway stops.
     pub(super) is_undelivered: bool,
 }
@@ -177,8 +177,8 @@ impl Outlet {
         let limit = self.exporter.max_request_bytes();
         slot.group = Some(parcel.group());
         let end = {
-            let (group, range) = (parcel.group(), parcel.range);
-            move |is_undelivered| DeliveryEnd { group: group.clone(), range, is_undelivered }
+            let (group, first) = (parcel.group(), parcel.first);
+            move |is_undelivered| DeliveryEnd { group: group.clone(), first, is_undelivered }
         };
         let pieces = self.split_parcel(&mut parcel, limit).await;
         let mut delivery = ParcelDelivery::new(parcel, pieces, self.settings.ordered);
@@ -388,7 +388,9 @@ impl Outlet {
             slot.reacquire().await;
             if !drops_bytes {
                 delivery.parcel.window_bytes.set_bytes(delivery.bytes());
-                return ParcelWait::Elapsed;
+                let (spool, seqs) = (&self.shared.spool, &delivery.parcel.seqs);
+                let is_left = self.memory.is_some() || spool.is_any_pending(self.id(), seqs);
+                return if is_left { ParcelWait::Elapsed } else { ParcelWait::Released };
             }
             match self.reread_parcel(delivery).await {
                 Ok(true) => return ParcelWait::Elapsed,

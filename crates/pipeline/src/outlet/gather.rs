@@ -83,8 +83,8 @@ fn to_part(record: StoredRecord, trust: Trust) -> Option<ParcelPart> {
 
 /// Batches that are sent together.
 pub(super) struct Parcel {
-    /// Positions of the first and the last part when the parcel was made; lanes identify the parcel by them.
-    pub(super) range: (RecordSeq, RecordSeq),
+    /// Position of the first part when the parcel was made; lanes identify the parcel by it.
+    pub(super) first: RecordSeq,
     /// The parcel's bytes in the window of its lane.
     pub(super) window_bytes: WindowBytes,
     pub(super) signal: Signal,
@@ -122,6 +122,11 @@ impl ParcelGatherer {
 
     pub(super) fn is_empty(&self) -> bool {
         self.groups.is_empty()
+    }
+
+    /// Bytes of all parts.
+    pub(super) fn bytes(&self) -> usize {
+        self.groups.iter().map(|group| group.bytes).sum()
     }
 
     /// Groups that have parts here.
@@ -210,7 +215,7 @@ impl Drop for WindowBytes {
 impl Parcel {
     fn from_part(part: ParcelPart) -> Self {
         Self {
-            range: (part.seq, part.seq),
+            first: part.seq,
             window_bytes: WindowBytes::default(),
             signal: part.label.signal,
             account: part.account,
@@ -239,7 +244,7 @@ impl Parcel {
         let mut parts = parts.into_iter();
         let Some(first) = parts.next() else { return false };
         let mut window_bytes = std::mem::take(&mut self.window_bytes);
-        *self = Self { range: self.range, ..Self::from_part(first) };
+        *self = Self { first: self.first, ..Self::from_part(first) };
         parts.for_each(|part| self.add(part));
         window_bytes.set_bytes(self.bytes);
         self.window_bytes = window_bytes;
@@ -247,7 +252,6 @@ impl Parcel {
     }
 
     fn add(&mut self, part: ParcelPart) {
-        self.range.1 = self.range.1.max(part.seq);
         self.clearance = self.clearance.and(part.label.clearance);
         if part.label.unknown == UnknownFields::Keep {
             self.unknown = UnknownFields::Keep;

@@ -2,10 +2,10 @@
 //! new data, which must not delay each other), and a separate lane for each stuck group, i.e. signal and account whose
 //! data the back end does not accept, so that this data does not fill the window.
 //! Lanes take turns, parcel by parcel, and share the window. Of one group at most as many parcels are open (in flight,
-//! or waiting for another attempt) as may be in flight at once. A record is in exactly one place: in the range of an
-//! open parcel, gathered in one lane, or still unread by the one lane that covers it; common lanes skip what a separate
-//! lane covers. A separate lane resumes where it stopped, so each record is read at most twice: by a common lane and by
-//! a separate one. Reading and sending are in the parent module; `slots` knows which groups are stuck.
+//! or waiting for another attempt) as may be in flight at once. A record is in exactly one place: in an open parcel,
+//! gathered in one lane, or still unread by the one lane that covers it; common lanes skip what a separate lane covers.
+//! A separate lane resumes where it stopped, so each record is read at most twice: by a common lane and by a separate
+//! one, unless the lanes start again. Reading and sending are in the parent module; `slots` knows the stuck groups.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -21,8 +21,10 @@ pub(super) struct ReadLanes {
     parcel_bytes: usize,
     window_bytes: usize,
     last_id: u64,
-    /// Ranges of the parcels that were taken and are not yet delivered.
-    open_parcels: HashMap<ParcelGroup, Vec<(RecordSeq, RecordSeq)>>,
+    /// Positions of the parcels that were taken and are not yet delivered, each in order.
+    open_parcels: HashMap<ParcelGroup, Vec<Vec<RecordSeq>>>,
+    /// The bytes of open parcels that were taken before the lanes last started again.
+    earlier_bytes: Vec<Arc<AtomicUsize>>,
     max_open_per_group: usize,
     /// The front lane has the next turn.
     lanes: VecDeque<ReadLane>,
@@ -77,9 +79,23 @@ impl ReadLanes {
     /// bytes in memory.
     pub(super) fn new(parcel_bytes: usize, window_bytes: usize, max_open_per_group: usize) -> Self {
         let (open_parcels, lanes) = (HashMap::new(), VecDeque::new());
-        let mut new = Self { parcel_bytes, window_bytes, last_id: 0, open_parcels, max_open_per_group, lanes };
+        let (last_id, earlier_bytes) = (0, Vec::new());
+        let mut new =
+            Self { parcel_bytes, window_bytes, last_id, open_parcels, earlier_bytes, max_open_per_group, lanes };
         new.open_lane(None, None);
         new
+    }
+
+    /// Reads from the beginning of the spool again, except what is in open parcels: records were moved to positions
+    /// that the lanes have passed, or away from what they gathered.
+    pub(super) fn restart(&mut self) {
+        for ReadLane { gatherer, bytes, .. } in self.lanes.drain(..) {
+            bytes.fetch_sub(gatherer.bytes(), Ordering::Relaxed);
+            self.earlier_bytes.push(bytes);
+        }
+        // Only open parcels hold them now.
+        self.earlier_bytes.retain(|bytes| Arc::strong_count(bytes) > 1);
+        self.open_lane(None, None);
     }
 
     /// Opens a lane that reads from after this position on.
@@ -127,7 +143,7 @@ impl ReadLanes {
         for _ in 0..self.lanes.len() {
             let (open_parcels, max_open) = (&self.open_parcels, self.max_open_per_group);
             let may_send = |signal: Signal, account: &Arc<str>| {
-                open_parcels.get(&(signal, Arc::clone(account))).is_none_or(|ranges| ranges.len() < max_open)
+                open_parcels.get(&(signal, Arc::clone(account))).is_none_or(|open| open.len() < max_open)
             };
             let parcel = self.lanes.front_mut().and_then(|lane| {
                 let parcel = lane.gatherer.take(at_once, may_send)?;
@@ -135,7 +151,7 @@ impl ReadLanes {
             });
             self.lanes.rotate_left(1);
             if let Some(parcel) = parcel {
-                self.open_parcels.entry(parcel.group()).or_default().push(parcel.range);
+                self.open_parcels.entry(parcel.group()).or_default().push(parcel.seqs.clone());
                 return Some(parcel);
             }
         }
@@ -145,7 +161,9 @@ impl ReadLanes {
     /// Begins the next read, if a lane needs one. Separate lanes of groups for which `is_stuck` holds are not read.
     pub(super) fn begin_read(&mut self, is_stuck: impl Fn(&ParcelGroup) -> bool) -> Option<ReadRequest> {
         let is_active = |lane: &ReadLane| lane.group().is_none_or(|group| !is_stuck(group));
-        let share = self.window_bytes.div_ceil(self.lanes.iter().filter(|lane| is_active(lane)).count().max(1));
+        let earlier_bytes: usize = self.earlier_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
+        let window_bytes = self.window_bytes.saturating_sub(earlier_bytes);
+        let share = window_bytes.div_ceil(self.lanes.iter().filter(|lane| is_active(lane)).count().max(1));
         self.separate_stuck_groups(share, &is_stuck);
         let common_lanes = self.lanes.iter().filter(|lane| lane.own_group.is_none());
         let last_common_read = common_lanes.filter_map(|lane| lane.last_read).max();
@@ -156,7 +174,7 @@ impl ReadLanes {
             }
         }
         // Limits the separate lanes together to the window, however many there are.
-        let has_room = self.lanes.iter().map(ReadLane::bytes).sum::<usize>() < self.window_bytes;
+        let has_room = self.lanes.iter().map(ReadLane::bytes).sum::<usize>() < window_bytes;
         let readable = (self.lanes.iter_mut()).filter(|lane| {
             lane.may_have_more && lane.bytes() < share && is_active(lane) && (has_room || lane.own_group.is_none())
         });
@@ -221,8 +239,8 @@ impl ReadLanes {
     /// Adds a record that a lane has read, unless it is in an open parcel or covered by another lane.
     pub(super) fn add(&mut self, id: u64, part: ParcelPart) {
         let (group, seq) = (part.group(), part.seq);
-        let open_ranges = self.open_parcels.get(&group);
-        if open_ranges.is_some_and(|ranges| ranges.iter().any(|(first, last)| (*first..=*last).contains(&seq))) {
+        let mut open_parcels = self.open_parcels.get(&group).into_iter().flatten();
+        if open_parcels.any(|seqs| seqs.binary_search(&seq).is_ok()) {
             return;
         }
         // A common lane takes what no separate lane covers, a separate lane only what it covers itself.
@@ -238,17 +256,19 @@ impl ReadLanes {
         }
     }
 
-    /// The delivery of the parcel of this group and range has ended.
-    pub(super) fn finish_parcel(&mut self, group: &ParcelGroup, range: (RecordSeq, RecordSeq)) {
-        if let Some(ranges) = self.open_parcels.get_mut(group) {
-            if let Some(index) = ranges.iter().position(|open_range| *open_range == range) {
-                ranges.swap_remove(index);
+    /// The delivery of the parcel of this group with this first position has ended. Returns its positions.
+    pub(super) fn finish_parcel(&mut self, group: &ParcelGroup, first: RecordSeq) -> Vec<RecordSeq> {
+        let mut finished = Vec::new();
+        if let Some(open) = self.open_parcels.get_mut(group) {
+            if let Some(index) = open.iter().position(|seqs| seqs.first() == Some(&first)) {
+                finished = open.swap_remove(index);
             }
-            if ranges.is_empty() {
+            if open.is_empty() {
                 self.open_parcels.remove(group);
             }
         }
         self.remove_finished();
+        finished
     }
 
     /// Removes lanes that have come to their end: a backlog lane once its parcels are delivered, a separate lane once
@@ -261,8 +281,8 @@ impl ReadLanes {
             let is_in_use = match lane.group() {
                 None => lane.bytes() > 0,
                 Some(group) => {
-                    let mut ranges = open_parcels.get(group).into_iter().flatten();
-                    is_any_reading || ranges.any(|(first, _)| lane.until.is_none_or(|until| *first <= until))
+                    let mut seqs = open_parcels.get(group).into_iter().flatten().flatten();
+                    is_any_reading || seqs.any(|seq| lane.until.is_none_or(|until| *seq <= until))
                 }
             };
             is_read && !is_in_use

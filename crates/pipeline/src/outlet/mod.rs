@@ -53,9 +53,6 @@ const READ_RETRY: Duration = Duration::from_secs(5);
 const BACKLOG_AGE: Duration = Duration::from_secs(30);
 /// Interval at which the progress of `waits_for` consumers is checked.
 const WAITS_FOR_INTERVAL: Duration = Duration::from_millis(500);
-/// How long an outlet whose records were moved waits for the answers to its requests. Requests without an answer are
-/// sent again.
-const MOVE_GRACE: Duration = Duration::from_secs(10);
 
 /// Dependencies that all outlets share.
 #[derive(Clone)]
@@ -107,8 +104,8 @@ struct OutletRun {
     pause: OptionalWait<()>,
     /// The question whether the back end would take data.
     check: OptionalWait<()>,
-    /// Records were moved: wait for the answers to the requests in flight, then start again.
-    moving: OptionalWait<()>,
+    /// Records were moved: the lanes start again once no read is in progress.
+    must_restart: bool,
 }
 
 /// At most one future at a time. Without one, [`OptionalWait::wait`] never completes. It may be dropped and called
@@ -166,18 +163,8 @@ impl Outlet {
 
     /// Delivers until `stop` turns true. After that, goes on only as long as first attempts succeed and data is left;
     /// the rest stays in the spool. Dropping the future ends delivery at once.
-    pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut moved = self.shared.spool.moves(self.id());
-        while Arc::clone(&self).run_until_moved(stop.clone(), &mut moved).await {}
-    }
-
-    /// As [`Outlet::run`], from the first pending record. Returns true if records were moved meanwhile.
-    async fn run_until_moved(
-        self: Arc<Self>,
-        mut stop: watch::Receiver<bool>,
-        moved: &mut watch::Receiver<u64>,
-    ) -> bool {
-        moved.mark_unchanged();
         let mut changed = match &self.memory {
             Some(memory) => memory.changed(),
             None => self.shared.spool.changed(self.id()),
@@ -196,40 +183,39 @@ impl Outlet {
             linger: OptionalWait(None),
             pause: OptionalWait(None),
             check: OptionalWait((!self.is_memory_outlet()).then(|| Arc::clone(&self).check_back_end().boxed())),
-            moving: OptionalWait(None),
+            must_restart: false,
         };
         loop {
             while !run.backend_down
-                && !run.moving.is_active()
                 && let Some(slot) = slots.take()
                 && let Some(parcel) = run.lanes.take(run.stopping)
             {
                 sending.push(Arc::clone(&self).deliver(parcel, slot, stop.clone()));
             }
             self.metrics.set_in_flight(sending.len());
-            if run.moving.is_active() && slots.is_idle() {
-                return true;
+            // Not during a read: while a move goes on, each read must lead to requests.
+            if run.must_restart && !run.reading.is_active() {
+                (run.must_restart, run.uncleared) = (false, 0);
+                self.metrics.uncleared.set(0.0);
+                run.lanes.restart();
             }
             self.read_ahead(&mut run, &slots);
             let is_idle = sending.is_empty() && !run.reading.is_active();
             if run.stopping && is_idle && (run.backend_down || run.lanes.is_done()) {
                 self.abandon_memory();
-                return false;
+                return;
             }
             tokio::select! {
                 biased;
-                Some(end) = sending.next(), if !sending.is_empty() => run.finish_parcel(&end),
+                Some(end) = sending.next(), if !sending.is_empty() => self.finish_parcel(&mut run, &end),
                 () = slots.wait_for_change() => {}
                 (lane, result) = run.reading.wait() => self.add_read_records(&mut run, lane, result),
                 () = run.linger.wait() => run.lanes.mark_all_due(),
                 () = run.pause.wait() => run.lanes.expect_more(),
                 () = run.check.wait() => {}
                 _ = changed.changed() => run.lanes.expect_more(),
-                () = run.moving.wait() => return true,
                 // What is only in memory can't be moved.
-                Ok(()) = moved.changed(), if self.memory.is_none() && !run.moving.is_active() => {
-                    run.moving.begin(self.shared.clock.sleep(MOVE_GRACE));
-                }
+                Ok(()) = moved.changed(), if self.memory.is_none() => run.must_restart = true,
                 _ = stop.changed(), if !run.stopping => run.stopping = true,
             }
         }
@@ -259,8 +245,7 @@ impl Outlet {
     }
 
     fn read_ahead(&self, run: &mut OutletRun, slots: &SendSlots) {
-        let may_read =
-            !run.moving.is_active() && !run.reading.is_active() && !run.pause.is_active() && !run.backend_down;
+        let may_read = !run.reading.is_active() && !run.pause.is_active() && !run.backend_down;
         // Data that is only in memory gets no separate lane: it could not be read again.
         let is_stuck = |group: &ParcelGroup| self.memory.is_none() && slots.is_stuck(group);
         if may_read && let Some(request) = run.lanes.begin_read(is_stuck) {
@@ -309,6 +294,14 @@ impl Outlet {
         if is_backlog && !self.settings.ordered && self.memory.is_none() {
             run.lanes.split_backlog(self.shared.spool.next());
         }
+    }
+
+    fn finish_parcel(&self, run: &mut OutletRun, end: &DeliveryEnd) {
+        let seqs = run.lanes.finish_parcel(&end.group, end.first);
+        // Records that were moved away and back while the parcel was open.
+        let is_left = !end.is_undelivered && self.memory.is_none();
+        run.must_restart |= is_left && self.shared.spool.is_any_pending(self.id(), &seqs);
+        run.backend_down |= run.stopping && end.is_undelivered;
     }
 
     fn add_read_records(&self, run: &mut OutletRun, lane: u64, result: Option<Result<ReadIntake, SpoolReadError>>) {
@@ -373,11 +366,4 @@ fn take_from_memory(memory: &MemoryQueue, max_bytes: usize, trust: Trust) -> Rea
         memory.abandon(&uncleared, Reason::NotCleared);
     }
     ReadIntake { uncleared: 0, ..intake }
-}
-
-impl OutletRun {
-    fn finish_parcel(&mut self, end: &DeliveryEnd) {
-        self.lanes.finish_parcel(&end.group, end.range);
-        self.backend_down |= self.stopping && end.is_undelivered;
-    }
 }

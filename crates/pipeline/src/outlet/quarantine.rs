@@ -142,12 +142,7 @@ impl Outlet {
         delivery.evidence.reset();
         let backoff = delivery.quarantine_backoff.get_or_insert_with(|| Backoff::new(&self.settings));
         let wait = backoff.next_wait(None, &*self.shared.rng);
-        match self.wait_parked(delivery, wait, (slot, stop)).await {
-            ParcelWait::Elapsed if !self.shared.spool.is_any_pending(self.id(), &delivery.parcel.seqs) => {
-                ParcelWait::Released
-            }
-            end => end,
-        }
+        self.wait_parked(delivery, wait, (slot, stop)).await
     }
 
     fn log_no_room(&self) {

@@ -87,11 +87,6 @@ impl SendSlots {
         self.changed.notified().await;
     }
 
-    /// Whether no request is in flight.
-    pub(super) fn is_idle(&self) -> bool {
-        self.free_slots.available_permits() == self.max_in_flight
-    }
-
     /// Whether no further parcel of this group can be sent now, because as many as may be in flight are waiting.
     pub(super) fn is_stuck(&self, group: &ParcelGroup) -> bool {
         self.groups.lock().get(group).is_some_and(|state| state.waiting_parcels >= self.max_in_flight)

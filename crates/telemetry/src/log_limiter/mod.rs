@@ -33,7 +33,7 @@ pub(super) const MAX_PLACES: usize = 1024;
 const COMPONENT_FIELDS: [&str; 7] = ["exporter", "receiver", "processor", "connector", "consumer", "vault", "port"];
 
 /// Modules that log an operator's actions and their results: starts, reloads, ends. Their lines are never left out.
-const NEVER_LIMITED: [&str; 2] = ["tollgate::cli", "tollgate::app::shutdown"];
+const NEVER_LIMITED: [&str; 3] = ["tollgate::cli", "tollgate::app::shutdown", "tollgate::app::spool_changes"];
 
 /// The rate limiter of log lines; see the module. Clones share the same state.
 #[derive(Clone)]
