@@ -1,6 +1,6 @@
 //! Splits a command line into words, quoted or not. The line may also be a list of strings (`"-p", "x"`), or part of a
 //! string whose quotes are escaped. Linear; an unquoted word ends where the string around the command does.
-//! `command_arguments` interprets the words.
+//! `command_lines` interprets the words.
 
 use std::ops::Range;
 

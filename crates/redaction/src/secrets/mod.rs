@@ -10,6 +10,7 @@ mod aws;
 mod blocks;
 mod byte_counts;
 pub(crate) mod command_arguments;
+mod command_lines;
 mod command_words;
 mod headers;
 mod key_candidate;
@@ -136,7 +137,7 @@ fn check_word(
             progress.providers = provider_values::check_provider(scan, word.end, claims);
         }
         SecretCue::Command(rules) if word.start >= progress.commands => {
-            progress.commands = command_arguments::check_command(scan, word, rules, claims);
+            progress.commands = command_lines::check_command(scan, word, rules, claims);
         }
         SecretCue::Begin if word.start >= progress.blocks => {
             progress.blocks = blocks::claim_pem_block(scan, word.start, claims);
