@@ -96,10 +96,8 @@ pub(super) fn claim_secrets(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
     let mut progress = SearchProgress::default();
     for word in &scan.anchors.words_by_use.secret_words {
         match word.action {
-            WordAction::Secret(SecretCue::Key) => {
-                if word.start >= progress.keys {
-                    progress.keys = assign::check_key(scan, word, &mut progress.key_kinds, claims);
-                }
+            WordAction::Secret(SecretCue::Key) if word.start >= progress.keys => {
+                progress.keys = assign::check_key(scan, word, &mut progress.key_kinds, claims);
             }
             WordAction::Secret(cue) => check_word(scan, word, cue, &mut progress, claims),
             _ => {}
