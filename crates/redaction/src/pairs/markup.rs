@@ -1,11 +1,10 @@
-//! Reads keys and values in markup: an element with attributes (`<apiKey type="live">v</apiKey>`), and a cell next to
-//! its key's (`<td>password</td><td>v</td>`, `<dt>password</dt><dd>v</dd>`). At most [`MAX_TAG`] bytes of a tag are
-//! read; no value extends beyond the JSON string that contains it. Elements without attributes are in the parent
-//! module.
+//! Reads keys and values in markup: an element with attributes (`<apiKey type="live">v</apiKey>`), and the end of an
+//! element's text or a cell. At most [`MAX_TAG`] bytes of a tag are read; no value extends beyond the JSON string that
+//! contains it. Elements without attributes are in the parent module.
 
 use std::ops::Range;
 
-use super::cursor::{MAX_VALUE, PairCursor, byte_before_skipping};
+use super::cursor::{MAX_VALUE, PairCursor};
 use super::wrapped_strings::may_be_in_string;
 
 /// Whether the quote before `rest` closes a JSON string, judged by what follows: another key or value, or a bracket.
@@ -30,10 +29,8 @@ fn closes_string(rest: &[u8]) -> bool {
 
 /// Most bytes back to the start of the surrounding JSON string.
 const MAX_STRING_START: usize = 4096;
-/// Most bytes of a tag, or between two cells.
+/// Most bytes of a tag.
 const MAX_TAG: usize = 256;
-/// Most tags around a cell's text.
-const MAX_TAGS_IN_CELL: usize = 3;
 
 impl PairCursor<'_> {
     /// Skips the attributes of the element named by `key`, and its `>`, if a value follows in it.
@@ -45,31 +42,6 @@ impl PairCursor<'_> {
         let is_empty = self.rest().get(..len).is_some_and(|tag| tag.ends_with(b"/"));
         self.at += if is_empty { 0 } else { len + 1 };
         !is_empty
-    }
-
-    /// Skips from the end of the cell that `key` fills to the content of the next cell.
-    pub(super) fn skip_to_next_cell(&mut self, key: &Range<usize>) -> bool {
-        let start = self.at;
-        if byte_before_skipping(self.text, key.start, b" \t\r\n") != b'>' {
-            return false;
-        }
-        self.skip(|byte| byte.is_ascii_whitespace());
-        let is_term = self.skip_word(b"</dt>");
-        let has_next_cell = (is_term || self.skip_word(b"</td>") || self.skip_word(b"</th>")) && {
-            self.skip(|byte| byte.is_ascii_whitespace());
-            self.skip_word(if is_term { b"<dd" } else { b"<td" }) && self.skip_markup_tag()
-        };
-        if !has_next_cell {
-            self.at = start;
-            return false;
-        }
-        for _ in 0..MAX_TAGS_IN_CELL {
-            self.skip(|byte| byte.is_ascii_whitespace());
-            if self.byte(0) != b'<' || self.byte(1) == b'/' || !self.skip_markup_tag() {
-                break;
-            }
-        }
-        true
     }
 
     /// The text of the element whose tag ends here: up to the next tag, or the end of the line or string.
@@ -107,15 +79,6 @@ impl PairCursor<'_> {
             Some(inner) => self.at + 1..self.at + 1 + inner.len(),
             None => self.at..self.at + trimmed.len(),
         }
-    }
-
-    /// Skips the tag that begins or continues here. Returns whether it ends.
-    fn skip_markup_tag(&mut self) -> bool {
-        // The tag's own `<` is not the start of another one
-        let open = usize::from(self.byte(0) == b'<');
-        let end = tag_len(self.rest().get(open..).unwrap_or_default());
-        self.at += end.map_or(0, |len| open + len + 1);
-        end.is_some()
     }
 }
 

@@ -10,8 +10,8 @@
 mod cursor;
 mod markup;
 mod notation_words;
+mod sibling_names;
 mod unquoted;
-mod value_before_key;
 mod wrapped_strings;
 
 use std::ops::Range;
@@ -20,9 +20,8 @@ use cursor::{IN_KEY, MAX_KEY, MAX_VALUE, PairCursor, byte_before, byte_before_sk
 use notation_words::{BEFORE_STRING, BEGINS_BARE, IN_TYPE, IS_PHRASES};
 
 pub(super) use cursor::{KeyValuePair, PairSeparator, ends_with, line_range};
-pub(super) use notation_words::wrapper_len;
+pub(super) use sibling_names::is_named_by_sibling;
 pub(super) use unquoted::PairReadCache;
-pub(super) use value_before_key::{follows_user_key, is_named_by_sibling, pair_before_name};
 pub(super) use wrapped_strings::wrapped_strings;
 
 /// The whole key that contains `word`: letters, digits, `_`, `-` and `.` on both sides, without a leading
@@ -85,9 +84,7 @@ impl PairCursor<'_> {
             (b'.', b'=') => self.advance(2, PairSeparator::Equals),
             (b':', b'/') if self.byte(2) == b'/' => return None,
             // A user name in a URL
-            (b':', _) if byte_before(self.text, key.start) == b'/' && !follows_user_key(self.text, key) => {
-                return None;
-            }
+            (b':', _) if byte_before(self.text, key.start) == b'/' => return None,
             (b':' | b'?', b'=') => self.advance(2, PairSeparator::Equals),
             (b'<', b'-') => self.advance(2, PairSeparator::Equals),
             (b'|', b'|') | (b'?', b'?') if self.byte(2) == b'=' => self.advance(3, PairSeparator::Equals),
@@ -133,7 +130,6 @@ impl PairCursor<'_> {
                 self.advance(1, PairSeparator::Element)
             }
             (b'>', _) if markup::begins_element(self.text, key.start) => self.advance(1, PairSeparator::Element),
-            (b'<' | b'\n' | b'\r', _) if self.skip_to_next_cell(key) => PairSeparator::Cell,
             _ if self.skip_to_sibling_value(key) => PairSeparator::Sibling,
             _ if blanks > 0 && quoted_key.is_none() && self.skip_attributes(key) => PairSeparator::Element,
             _ if blanks > 0 => self.read_word_separator(quoted_key.is_some())?,
@@ -163,12 +159,6 @@ impl PairCursor<'_> {
     /// Reads `is`, `was`, `by`, `to`, a type before `=`, or only white space.
     fn read_word_separator(&mut self, quoted_key: bool) -> Option<PairSeparator> {
         let at = self.at;
-        for phrase in notation_words::GENERATED_PHRASES {
-            if let Some(len) = self.rest().strip_prefix(phrase).and_then(notation_words::owner_phrase_len) {
-                self.at += phrase.len() + len;
-                return Some(PairSeparator::Is);
-            }
-        }
         for word in IS_PHRASES.iter().copied() {
             if self.skip_word(word) {
                 return Some(PairSeparator::Is);
@@ -178,10 +168,6 @@ impl PairCursor<'_> {
             return Some(PairSeparator::Equals);
         }
         self.at = at;
-        if let Some(len) = notation_words::owner_phrase_len(self.rest()) {
-            self.at += len;
-            return Some(PairSeparator::Is);
-        }
         (!quoted_key).then_some(PairSeparator::Space)
     }
 
@@ -219,9 +205,8 @@ impl PairCursor<'_> {
         self.skip_quote();
         let has_value_key = self.skip_word(b"value")
             || self.skip_word(b"defaultvalue")
-            || (value_before_key::is_property_name(self.text, key.start) && self.skip_word(b"content"))
-            || (value_before_key::is_named_by_sibling(self.text, key)
-                && (self.skip_word(b"val") || self.skip_word(b"v")));
+            || (sibling_names::is_property_name(self.text, key.start) && self.skip_word(b"content"))
+            || (sibling_names::is_named_by_sibling(self.text, key) && (self.skip_word(b"val") || self.skip_word(b"v")));
         self.skip_quote();
         self.skip(|byte| byte == b' ');
         let is_found = has_value_key && self.at > start && matches!(self.byte(0), b':' | b'=');

@@ -42,7 +42,7 @@ impl PairReadCache {
         Some((last, self.open_brackets.len() - dropped))
     }
 
-    /// Like [`wrapper_len`](super::wrapper_len), for the text at `at`.
+    /// Length of the wrapper of the string at `at`, see [`wrapper_len_at`].
     pub(super) fn wrapper_len(&mut self, text: &[u8], at: usize) -> Option<usize> {
         if self.without_call.start <= at && text.len().min(at + MAX_CALL_NAME) <= self.without_call.end
             || !text.get(at).is_some_and(|first| IN_CALL.contains(*first))

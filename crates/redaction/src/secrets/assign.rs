@@ -4,22 +4,16 @@
 
 use std::ops::Range;
 
-use super::super::pairs::{
-    KeyValuePair, PairReadCache, PairSeparator, ends_with, key_around, pair_before_name, read_pair,
-};
+use super::super::pairs::{KeyValuePair, PairSeparator, ends_with, key_around, read_pair};
 use super::super::rule::RuleFamily;
 use super::super::scan::{PrivateClaims, TextScan};
 use super::super::stems::StemMatch;
 use super::key_candidate::may_be_key;
-use super::known_calls::SecretArgument;
-use super::pair_context::{LONG_VALUE, PairContext, end_of_checked, is_key_a_value};
+use super::pair_context::{LONG_VALUE, PairContext, is_key_a_value};
 use super::secret_check::is_secret_value;
 use super::secret_keys::{KeyKindCache, SecretKind, classify_key};
-use super::value_checks::is_random;
-use super::{
-    adjacent_values, calls, fallback, headers, provider_values, secret_lists, stated_passwords, url_parameters,
-    variables,
-};
+use super::value_checks::{is_random, is_wordlike};
+use super::{headers, provider_values, secret_lists, url_parameters};
 
 /// Checks the key around `word`. Returns the position from which the search for keys continues.
 pub(super) fn check_key(
@@ -35,20 +29,16 @@ pub(super) fn check_key(
     }
     let key = key_around(text, word.start..word.end);
     let Some((kind, start)) = classify_with_word_before(scan, &key, key_kinds) else { return key.end };
-    let found = read_key_value(text, &key, &mut key_kinds.pair_cache);
+    let found = read_pair(text, key.clone(), &mut key_kinds.pair_cache);
     let is_parameter = found.as_ref().is_some_and(|pair| url_parameters::is_parameter(scan, pair));
     let is_signature =
         kind == SecretKind::Parameter && found.as_ref().is_some_and(|pair| url_parameters::is_signature(scan, pair));
     let found = found.filter(|pair| {
         (kind != SecretKind::Parameter || is_parameter || is_signature || is_titled(scan, pair))
             && !is_key_a_value(scan, pair)
+            && !(pair.sep == PairSeparator::Call && has_no_secret_first(scan, pair, kind))
     });
     let Some(mut pair) = found else {
-        if scan.byte(key.end) == b':' && scan.byte(key.end + 1) == b'\n' {
-            return secret_lists::claim_list_below(scan, &(start..key.end), kind, claims);
-        }
-        variables::claim_default_value(scan, &key, kind, claims);
-        stated_passwords::claim_form_part(scan, &key, kind, claims);
         check_prose(scan, word, claims);
         return key.end;
     };
@@ -61,22 +51,8 @@ pub(super) fn check_key(
         return key.end;
     }
     pair.key.start = start;
-    fallback::use_fallback_literal(scan, &mut pair);
     if secret_lists::opens_list(scan, &pair) {
         return secret_lists::claim_items(scan, &pair, kind, claims);
-    }
-    if let Some(range) = secret_lists::login_password(scan, &pair, kind)
-        && let Some(rule) = scan.rule(RuleFamily::Password)
-    {
-        claims.add(scan, rule, range);
-        return end_of_checked(&pair, &key);
-    }
-    if secret_lists::is_login_tuple(scan, &pair, kind) {
-        calls::check_call(scan, pair.value.start, SecretArgument::SECOND, &mut key_kinds.unquoted, claims);
-        return end_of_checked(&pair, &key);
-    }
-    if adjacent_values::claim_parallel_values(scan, &pair, claims) || calls::has_no_password(scan, &mut pair, kind) {
-        return end_of_checked(&pair, &key);
     }
     if matches!(kind, SecretKind::Header | SecretKind::Cookie) {
         return headers::check_header(scan, &pair, kind, claims).max(key.end);
@@ -113,24 +89,27 @@ fn claim_value(
         true => claims.add_bare(scan, rule, value),
         false => claims.add(scan, rule, value),
     };
-    if added && pair.quote.is_some() {
-        adjacent_values::claim_planned_value(scan, end, rule, claims);
-    }
     (if added { end } else { pair.value.start }).max(key.end)
-}
-
-/// The value of `key`: after it, or before it if the key is the value of `name` (`{"value": "v", "name": "KEY"}`).
-fn read_key_value(text: &[u8], key: &Range<usize>, cache: &mut PairReadCache) -> Option<KeyValuePair> {
-    match read_pair(text, key.clone(), cache) {
-        Some(pair) if pair.sep == PairSeparator::Sibling => Some(pair),
-        found => pair_before_name(text, key).or(found),
-    }
 }
 
 /// Whether a value repeats its key, as the name of a setting does: `DB_PASSWORD = "DB_PASSWORD"`.
 fn equals_key(value: &[u8], key: &[u8]) -> bool {
     let is_setting_name = value.contains(&b'_') || value.iter().all(u8::is_ascii_uppercase);
     is_setting_name && value.eq_ignore_ascii_case(key)
+}
+
+/// Whether the first argument of a call is no secret: the call is a getter (`keyring.get_password("service", "user")`),
+/// or a user comes first (`verify_password("alice", x)`).
+fn has_no_secret_first(scan: &TextScan<'_>, pair: &KeyValuePair, kind: SecretKind) -> bool {
+    let key = scan.bytes(pair.key.clone());
+    let name = key.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+    let is_verb = name.get(..3).is_some_and(|verb| verb.eq_ignore_ascii_case(b"get"));
+    let is_getter = is_verb && name.get(3).is_none_or(|next| *next == b'_' || next.is_ascii_uppercase());
+    let value = scan.bytes(pair.value.clone());
+    let after = scan.bytes(pair.value.end..pair.value.end + 12);
+    let has_second = after.iter().find(|byte| !b"\\\"' ".contains(byte)) == Some(&b',');
+    let may_be_user = is_wordlike(value) || kind == SecretKind::Secret && !is_random(value);
+    is_getter || has_second && may_be_user
 }
 
 /// Whether a parser reports a piece of text: `unexpected token: foo1`. A random value counts anyway.
@@ -150,9 +129,6 @@ fn is_titled(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
 /// Searches for a random token near a word of prose.
 fn check_prose(scan: &TextScan<'_>, word: &StemMatch, claims: &mut PrivateClaims) {
     let (before, after) = (scan.byte_before(word.start, 1), scan.byte(word.end));
-    if before == b' ' && scan.byte_before(word.start, 2) == b'=' {
-        stated_passwords::claim_compared_value(scan, word.start..word.end, claims);
-    }
     if before != b' ' || !matches!(after, b' ' | b',' | b'.' | b':') || word.end - word.start > 12 {
         return;
     }

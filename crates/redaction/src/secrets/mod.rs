@@ -5,24 +5,17 @@
 //! its own name, so that it can be disabled and counted. Reading is bounded, and no key is checked twice. Tokens with
 //! their own prefix are patterns in `secrets.yaml`; `pairs` reads the notations.
 
-mod adjacent_values;
-mod arguments;
 mod assign;
 mod aws;
 mod blocks;
 mod byte_counts;
-mod calls;
-pub(crate) mod command_forms;
-mod commands;
-mod fallback;
+pub(crate) mod command_arguments;
+mod command_lines;
+mod command_words;
 mod headers;
 mod key_candidate;
 mod key_word_lists;
-pub(crate) mod known_calls;
-mod manifest;
-mod other_scripts;
 mod pair_context;
-mod pgpass;
 mod prose_passwords;
 mod provider_values;
 mod randomness;
@@ -31,13 +24,10 @@ pub(crate) mod secret_cue;
 pub(crate) mod secret_keys;
 pub(crate) mod secret_lists;
 mod seed_phrases;
-mod shell;
-mod stated_passwords;
 mod templates;
 mod url_parameters;
 mod urls;
 pub(crate) mod value_checks;
-mod variables;
 
 use super::action::WordAction;
 use super::rule::FamilyRules;
@@ -57,11 +47,9 @@ pub(super) fn secret_stems(families: &FamilyRules) -> Vec<Stem> {
     let keys = wordlists::words("secrets.key_stems").map(|text| stem(text, false, false, SecretCue::Key));
     let providers = wordlists::words("secrets.providers").map(|text| stem(text, false, false, SecretCue::Provider));
     let aws = ["aws", "amazon"].map(|text| stem(text, false, false, SecretCue::Aws));
-    let commands =
-        command_forms::COMMANDS.iter().map(|(text, option)| stem(text, true, true, SecretCue::Command(*option)));
-    let is_whole = |text: &str| text.ends_with(|last: char| last.is_ascii_alphanumeric());
-    let shell =
-        command_forms::FORMS.iter().map(|(text, form)| stem(text, true, is_whole(text), SecretCue::Shell(*form)));
+    let commands = command_arguments::COMMANDS
+        .iter()
+        .map(|(name, rules)| stem(name, true, true, SecretCue::Command(rules.as_slice())));
     let exact_words = [
         ("BEGIN", SecretCue::Begin),
         ("END", SecretCue::End),
@@ -69,21 +57,13 @@ pub(super) fn secret_stems(families: &FamilyRules) -> Vec<Stem> {
         ("AKIA", SecretCue::AwsKeyId),
         ("ASIA", SecretCue::AwsKeyId),
         ("atlasv1", SecretCue::TerraformToken),
-        ("toCharArray", SecretCue::CharArray),
     ];
-    let calls = known_calls::all_calls()
-        .map(|(text, is_exact, argument)| stem(text, is_exact, true, SecretCue::Call(argument)));
     let phrases =
         wordlists::words("secrets.seed_phrase_cues").map(|text| stem(text, false, true, SecretCue::SeedPhrase));
     keys.chain(providers)
         .chain(aws)
-        .chain(calls)
         .chain(phrases)
         .chain(commands)
-        .chain(shell)
-        .chain(stated_passwords::PHRASES_BEFORE_PASSWORD.map(|text| stem(text, false, true, SecretCue::PasswordBelow)))
-        .chain(stated_passwords::LOGIN_PHRASES.map(|text| stem(text, false, true, SecretCue::Login)))
-        .chain([stem("pgpass", false, false, SecretCue::Pgpass)])
         .chain(exact_words.map(|(text, cue)| stem(text, true, false, cue)))
         .collect()
 }
@@ -116,16 +96,9 @@ pub(super) fn claim_secrets(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
     let mut progress = SearchProgress::default();
     for word in &scan.anchors.words_by_use.secret_words {
         match word.action {
-            WordAction::Secret(SecretCue::Key) => {
-                if scan.byte(word.start) == b'S' {
-                    manifest::check_manifest(scan, word, &mut progress.manifests, claims);
-                }
-                if word.start >= progress.keys {
-                    progress.keys = assign::check_key(scan, word, &mut progress.key_kinds, claims);
-                }
+            WordAction::Secret(SecretCue::Key) if word.start >= progress.keys => {
+                progress.keys = assign::check_key(scan, word, &mut progress.key_kinds, claims);
             }
-            // Most of these words are not calls
-            WordAction::Secret(SecretCue::Call(_)) if !matches!(scan.byte(word.end), b'(' | b' ') => {}
             WordAction::Secret(cue) => check_word(scan, word, cue, &mut progress, claims),
             _ => {}
         }
@@ -136,9 +109,6 @@ pub(super) fn claim_secrets(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
     for run in &scan.anchors.digit_runs {
         provider_values::check_token_shapes(scan, run, claims);
     }
-    if scan.anchors.byte_kinds.high != 0 {
-        scan.anchors.digit_runs.iter().for_each(|run| other_scripts::claim_after_script_word(scan, run, claims));
-    }
 }
 
 /// Progress of each kind of search: the position from which it continues.
@@ -148,12 +118,9 @@ struct SearchProgress {
     /// Caches for the search of keys.
     key_kinds: secret_keys::KeyKindCache,
     commands: usize,
-    shell: usize,
     blocks: usize,
     providers: usize,
     phrases: usize,
-    pgpass: usize,
-    manifests: manifest::ManifestProgress,
 }
 
 fn check_word(
@@ -167,11 +134,8 @@ fn check_word(
         SecretCue::Provider if word.start >= progress.providers => {
             progress.providers = provider_values::check_provider(scan, word.end, claims);
         }
-        SecretCue::Command(option) if word.start >= progress.commands => {
-            progress.commands = commands::check_command(scan, word.end, option, claims);
-        }
-        SecretCue::Shell(form) if word.start >= progress.shell => {
-            progress.shell = shell::check_command(scan, word.start..word.end, form, claims);
+        SecretCue::Command(rules) if word.start >= progress.commands => {
+            progress.commands = command_lines::check_command(scan, word, rules, claims);
         }
         SecretCue::Begin if word.start >= progress.blocks => {
             progress.blocks = blocks::claim_pem_block(scan, word.start, claims);
@@ -183,13 +147,6 @@ fn check_word(
             progress.blocks = blocks::claim_putty_key(scan, word.start, claims);
         }
         SecretCue::TerraformToken => provider_values::claim_terraform_token(scan, word.start, word.end, claims),
-        SecretCue::Call(argument) => {
-            calls::check_call(scan, word.end, argument, &mut progress.key_kinds.unquoted, claims);
-        }
-        SecretCue::PasswordBelow => stated_passwords::claim_password_below(scan, word.end, claims),
-        SecretCue::Login => stated_passwords::claim_login_password(scan, word.end, claims),
-        SecretCue::CharArray => calls::claim_char_array(scan, word.start, claims),
-        SecretCue::Pgpass => progress.pgpass = pgpass::claim_pgpass_lines(scan, word, progress.pgpass, claims),
         SecretCue::SeedPhrase => {
             progress.phrases = seed_phrases::claim_seed_phrases(scan, word.end, progress.phrases, claims);
         }

@@ -175,9 +175,3 @@ fn strip_jenkins_braces(scan: &TextScan<'_>, value: Range<usize>) -> Range<usize
     let word = inner.iter().rev().take_while(|byte| !byte.is_ascii_whitespace()).count();
     value.end - 1 - word..value.end - 1
 }
-
-/// Position from which the search continues after a pair: the end of a long value, so that it is not read again from
-/// each key in it.
-pub(super) fn end_of_checked(pair: &KeyValuePair, key: &Range<usize>) -> usize {
-    if pair.quote.is_none() && pair.value.len() > LONG_VALUE { pair.value.end.max(key.end) } else { key.end }
-}

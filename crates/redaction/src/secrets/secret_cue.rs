@@ -1,8 +1,7 @@
 //! [`SecretCue`]: the kind of secret that a known word leads to. `secrets::secret_stems` lists the words,
 //! `secrets::claim_secrets` dispatches on the cue.
 
-use super::command_forms::{SecretOption, SecretPosition};
-use super::known_calls::SecretArgument;
+use super::command_arguments::ArgumentRule;
 
 /// The kind of secret that a known word leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,14 +10,8 @@ pub(crate) enum SecretCue {
     Key,
     /// A provider's name.
     Provider,
-    /// A command.
-    Command(SecretOption),
-    /// A command, or part of one, that takes a secret at a certain position.
-    Shell(SecretPosition),
-    /// `log in with`: a user and a password may follow.
-    Login,
-    /// A password may follow on a line below.
-    PasswordBelow,
+    /// A command that takes secrets at these places.
+    Command(&'static [ArgumentRule]),
     /// `BEGIN` of a key block.
     Begin,
     /// `END` of a key block, whose beginning may be missing.
@@ -31,12 +24,6 @@ pub(crate) enum SecretCue {
     Aws,
     /// `atlasv1` in a Terraform Cloud token.
     TerraformToken,
-    /// A call that takes a secret.
-    Call(SecretArgument),
-    /// Java's `toCharArray` on a string.
-    CharArray,
     /// A seed phrase may follow.
     SeedPhrase,
-    /// PostgreSQL's password file.
-    Pgpass,
 }

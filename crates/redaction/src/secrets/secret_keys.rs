@@ -122,8 +122,6 @@ pub(super) struct KeyKindCache {
     kinds: [(Range<usize>, Option<SecretKind>); 4],
     /// Cache for reading their values.
     pub(super) pair_cache: PairReadCache,
-    /// A range without quotes, known from reading calls.
-    pub(super) unquoted: Range<usize>,
 }
 
 impl KeyKindCache {

@@ -39,7 +39,6 @@ fn notations() {
         ("- name: password\n  value: v", "password", PairSeparator::Sibling, "v"),
         (r#"{"name":"password","value":"v"}"#, "password", PairSeparator::Sibling, "v"),
         ("<property name=\"password\">v</property>", "password", PairSeparator::Element, "v"),
-        ("the password for user 'bob' is 'v'", "password", PairSeparator::Is, "v"),
         ("--password v --x", "password", PairSeparator::Space, "v"),
         ("--password=v --x", "password", PairSeparator::Equals, "v"),
         ("?a=b&password=v&c=d", "password", PairSeparator::Equals, "v"),

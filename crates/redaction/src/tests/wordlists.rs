@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::super::secrets::{command_forms, known_calls, secret_keys};
+use super::super::secrets::command_arguments::{ArgumentRule, COMMANDS};
+use super::super::secrets::secret_keys;
 use super::super::{validate, wordlists};
 
 /// A list as written in its file.
@@ -135,10 +136,10 @@ fn tables_are_read_whole() {
         assert!(body == list.entries, "{}", list.name);
     }
     let rights = |name: &str| wordlists::rows(name).map(|(_, right)| right.split(' ').count()).sum::<usize>();
-    assert_eq!(command_forms::COMMANDS.len(), rights("secrets.commands"));
     assert_eq!(secret_keys::standalone_words().count(), rights("secrets.key_kinds"));
-    assert_eq!(command_forms::FORMS.len(), wordlists::rows("secrets.command_forms").count());
-    let calls = known_calls::all_calls().count();
-    assert_eq!(calls, rights("secrets.calls") + rights("secrets.calls_case_sensitive"));
+    let arguments = wordlists::rows("secrets.command_arguments").flat_map(|(_, right)| right.split(' '));
+    arguments.for_each(|entry| assert!(ArgumentRule::parse(entry).is_some(), "{entry}"));
+    let commands = wordlists::rows("secrets.command_arguments").map(|(left, _)| left.split(", ").count());
+    assert_eq!(COMMANDS.len(), commands.sum::<usize>());
     assert_eq!(validate::dates::MONTHS.len(), rights("numbers.months"));
 }
