@@ -1,4 +1,4 @@
-//! Finds numbered roads, streets without a street word, and `Box # 63` by their surroundings: a cue right before them,
+//! Finds numbered roads and streets without a street word by their surroundings: a cue right before them,
 //! or a place with its code after them. `street` calls these functions, for numbered roads before its own grammar and
 //! otherwise after it. The last word before the address is checked first because it rejects most.
 
@@ -161,21 +161,4 @@ pub(super) fn street_start_before_number(scan: &TextScan<'_>, base: usize, head:
         AddressAnnouncement::NotAnnounced => false,
     }
     .then_some(first_capital)
-}
-
-/// `Box # 63` before a city with its state and code: returns its start.
-pub(super) fn post_box_start(scan: &TextScan<'_>, number: &Range<usize>) -> Option<usize> {
-    // `x 63`, `# 63`, `#63`
-    let (before, second_before) = (scan.byte_before(number.start, 1), scan.byte_before(number.start, 2));
-    if before != b'#' && (before != b' ' || !matches!(second_before, b'x' | b'X' | b'#')) {
-        return None;
-    }
-    let head = scan.bytes(number.start.saturating_sub(6)..number.start);
-    let before_sign = head.strip_suffix(b"# ").or_else(|| head.strip_suffix(b"#")).unwrap_or(head);
-    let before_sign = before_sign.strip_suffix(b" ")?;
-    let word = before_sign.len().checked_sub(3).and_then(|at| before_sign.get(at..))?;
-    let start = number.start - (head.len() - before_sign.len()) - 3;
-    let is_whole_word = !scan.byte_before(start, 1).is_ascii_alphanumeric();
-    (word.eq_ignore_ascii_case(b"box") && is_whole_word && address_parts::has_us_zip_code(scan, number.end))
-        .then_some(start)
 }

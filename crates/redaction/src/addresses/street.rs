@@ -23,8 +23,7 @@ static LAST_LETTERS: ByteSet = ByteSet::new(b"adefgjklmnrstuz.").and_non_ascii()
 
 /// Returns the street line around a number that passed [`super::house_numbers::may_be_house_number`].
 pub(super) fn match_street(scan: &TextScan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
-    let post_box = || Some(announced_streets::post_box_start(scan, number)?..number.end);
-    match_number_first(scan, number).or_else(|| match_number_last(scan, number)).or_else(post_box)
+    match_number_first(scan, number).or_else(|| match_number_last(scan, number))
 }
 
 /// `12 Main Street`, `12 rue de la Paix`.
@@ -254,7 +253,6 @@ fn match_number_last(scan: &TextScan<'_>, number: &Range<usize>) -> Option<Range
         return None;
     }
     let end = number.end + number_range_len(scan, number.end);
-    let end = end + suffix_letter_len(scan, end);
     let start = germanic_street_start(street, last_word)
         .or_else(|| prefixed_street_start(street))
         .or_else(|| announced_streets::street_start_before_number(scan, base, street, end))?;
@@ -284,14 +282,6 @@ fn number_range_len(scan: &TextScan<'_>, at: usize) -> usize {
     let has_joint = b"-/".contains(&scan.byte(at));
     let len = scan.bytes(at + 1..at + 7).iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
     if has_joint && (1..5).contains(&len) && scan.byte(at + 1).is_ascii_digit() { 1 + len } else { 0 }
-}
-
-/// Length of ` a` after a house number.
-fn suffix_letter_len(scan: &TextScan<'_>, at: usize) -> usize {
-    let has_letter = scan.byte(at) == b' '
-        && scan.byte(at + 1).is_ascii_lowercase()
-        && matches!(scan.byte(at + 2), b',' | b'\n' | b'"' | b'.');
-    if has_letter { 2 } else { 0 }
 }
 
 /// Longest word that may name a street, in bytes.

@@ -34,7 +34,6 @@ fn addresses_go_whole() {
         "Spinatsch 94, Moosleerau 5054",
         "Gosposka ulica 69, Mozirje 3330",
         "Μυκόνου 241, ΠΟΤΑΜΟΣ 4745",
-        "msc 410837 po box 415000",
     ] {
         let text = format!("I live at {address} now");
         let got = redact(detector(), &text);
@@ -95,7 +94,5 @@ fn streets_without_their_word_need_a_cue() {
         "it was sent to Server 5, Slot 1234",
         "my address is Level 12",
         "live at Channel 5",
-        "see the box # 63",
-        "Box # 63, Cordova",
     ]);
 }

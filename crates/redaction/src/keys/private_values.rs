@@ -39,7 +39,7 @@ pub(super) fn private_part(
     let is_private = !is_missing(without_currency)
         && match accepted {
             KeyValueForm::Any => !is_description(inner),
-            KeyValueForm::Words => is_plain_words(inner) || is_booking_name(inner),
+            KeyValueForm::Words => is_plain_words(inner),
             KeyValueForm::Name => kind == ValueForm::Text && is_name(inner, false),
             KeyValueForm::Listed => kind == ValueForm::Text && is_name(inner, true),
             KeyValueForm::Street => kind == ValueForm::Text && is_street(inner),
@@ -126,18 +126,6 @@ pub(super) fn is_family_name_first(text: &str) -> bool {
     text.contains(", ") && is_name(text, true)
 }
 
-/// `DOE/JANE`, `DOE/JANE MR`, as in travel bookings.
-fn is_booking_name(text: &str) -> bool {
-    let Some((family, given)) = text.split_once('/') else { return false };
-    let is_upper_case =
-        |part: &str| part.len() > 1 && part.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b' ');
-    let first_word = given.split(' ').next().unwrap_or("");
-    let has_given_name = ["", "MR", "MRS", "MS", "DR"]
-        .iter()
-        .any(|title| first_word.strip_suffix(title).is_some_and(name_lists::is_given_name));
-    is_upper_case(family) && is_upper_case(given) && has_given_name
-}
-
 /// Whether a text is a few words without signs of code.
 fn is_plain_words(text: &str) -> bool {
     // `Kozey370`, as generated records have it
@@ -168,9 +156,6 @@ fn is_name(text: &str, must_be_listed: bool) -> bool {
         },
         None => (text, false),
     };
-    if text.contains('/') {
-        return is_booking_name(text);
-    }
     let text = text.trim_start_matches('@');
     if text.bytes().any(|byte| !byte.is_ascii()) && !text.chars().any(|c| c.is_lowercase() || c.is_ascii()) {
         // A script without capital letters
