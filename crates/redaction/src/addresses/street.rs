@@ -253,9 +253,7 @@ fn match_number_last(scan: &TextScan<'_>, number: &Range<usize>) -> Option<Range
         return None;
     }
     let end = number.end + number_range_len(scan, number.end);
-    let start = germanic_street_start(street, last_word)
-        .or_else(|| prefixed_street_start(street))
-        .or_else(|| announced_streets::street_start_before_number(scan, base, street, end))?;
+    let start = germanic_street_start(street, last_word).or_else(|| prefixed_street_start(street))?;
     Some(base + start..end)
 }
 
@@ -271,8 +269,8 @@ static LINE_LIMITS: ByteSet = ByteSet::new(b"\n\":;({[<=|");
 fn may_be_street(head: &[u8]) -> bool {
     let word = head.get(head.iter().rposition(|byte| *byte == b' ').map_or(0, |at| at + 1)..).unwrap_or_default();
     let (Some(first), Some(last)) = (word.first(), word.last()) else { return false };
-    // Words for "number" and lower-case street words may end the text
-    let is_lower_word = word.len() < 6 && (matches!(first, b'n' | b's') || matches!(word, b"ulica" | b"utca" | b"u."));
+    // Words for "number" may end the text
+    let is_lower_word = word.len() < 6 && matches!(first, b'n' | b's');
     may_end_name(*last)
         && (first.is_ascii_uppercase() || !first.is_ascii() || is_lower_word || word.get(1) == Some(&b'\''))
 }
