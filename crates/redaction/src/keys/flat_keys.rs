@@ -168,8 +168,6 @@ fn claim_key_value(
     let kind = if pair.is_bare_json() { ValueForm::Bare } else { ValueForm::Text };
     let is_label = scan.byte(key.start).is_ascii_uppercase() && !matches!(pair.sep, PairSeparator::Equals);
     let text = scan.part(range.clone());
-    let is_labelled =
-        || is_label && private_values::is_labelled_name(text) || private_values::is_family_name_first(text);
     for rule in scan.detector.keys.rules(key_match) {
         if !rule.is_allowed(key_match, SiblingEvidence::all())
             || (text.len() > private_values::LONGEST && !ends_before_other_text(rule.value_form))
@@ -180,7 +178,8 @@ fn claim_key_value(
         let is_ambiguous = rule.needs_evidence();
         let is_private = match rule.value_form {
             rule::KeyValueForm::Name | rule::KeyValueForm::Listed if is_ambiguous => {
-                (is_labelled() || is_certain_name(text, is_label)) && !thing_names::is_thing_name(scan, &range)
+                (is_certain_name(text, is_label) || private_values::is_family_name_first(text))
+                    && !thing_names::is_thing_name(scan, &range)
             }
             rule::KeyValueForm::Words | rule::KeyValueForm::Name if is_unquoted => {
                 let is_form_field =
@@ -188,7 +187,7 @@ fn claim_key_value(
                 let is_form_name = is_form_field
                     && text.starts_with(char::is_uppercase)
                     && text.chars().skip(1).all(char::is_lowercase);
-                is_form_name || private_values::is_plain_name(text) || is_labelled()
+                is_form_name || private_values::is_plain_name(text) || private_values::is_family_name_first(text)
             }
             rule::KeyValueForm::Street | rule::KeyValueForm::Any if is_unquoted => {
                 let may_be_address =

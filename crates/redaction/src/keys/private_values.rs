@@ -107,20 +107,6 @@ pub(super) fn is_plain_name(text: &str) -> bool {
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || b" +-'".contains(&byte)))
 }
 
-/// Whether a text after a label such as `Name:` is a name: two to four capitalised words, none from an organisation's
-/// name.
-pub(super) fn is_labelled_name(text: &str) -> bool {
-    let last_word = text.rsplit(' ').next().unwrap_or("");
-    let first_word = text.split(' ').next().unwrap_or("");
-    let has_name_length = (2..5).contains(&text.split(' ').count());
-    let is_name_word = |word: &str| {
-        word.starts_with(char::is_uppercase) && word.chars().all(|c| c.is_alphabetic() || "-'.’".contains(c))
-    };
-    has_name_length
-        && text.split(' ').all(|word| is_name_word(word) && !is_organisation_word(word))
-        && (name_lists::is_given_name(first_word) || !name_lists::is_common_word(last_word))
-}
-
 /// `Doe, Jane A.`, as in lists and forms: a listed given name after a family name.
 pub(super) fn is_family_name_first(text: &str) -> bool {
     text.contains(", ") && is_name(text, true)
@@ -147,11 +133,7 @@ fn is_name(text: &str, must_be_listed: bool) -> bool {
     let (text, is_family_first) = match comma_parts {
         Some((family, given)) => match (name_shape::read_name(family, 0), name_shape::read_name(given, 0)) {
             // More words are a sentence
-            (Some(_), Some(name))
-                if name.has_given_name && (name.range.end == given.len() || is_labelled_name(given)) =>
-            {
-                (family, true)
-            }
+            (Some(_), Some(name)) if name.has_given_name && name.range.end == given.len() => (family, true),
             _ => return false,
         },
         None => (text, false),
@@ -172,23 +154,11 @@ fn is_name(text: &str, must_be_listed: bool) -> bool {
         let first_word = text.split(' ').next().unwrap_or("");
         name_lists::may_be_given_name(first_word) && !is_organisation_word(text.rsplit(' ').next().unwrap_or(""))
     };
-    (covers_text
+    covers_text
         && (is_family_first
             || name.has_given_name
             || has_possible_given_name()
-            || (!must_be_listed && !name.starts_with_common_word && name.word_count > 1)))
-        || (!must_be_listed && !is_family_first && !name.starts_with_common_word && is_unlisted_name(text))
-}
-
-/// Whether a text is two or three capitalised words, none of which ends an organisation's name.
-fn is_unlisted_name(text: &str) -> bool {
-    let words = text.split(' ').count();
-    let is_name_word = |word: &str| {
-        word.starts_with(char::is_uppercase)
-            && word.chars().skip(1).all(|c| c.is_lowercase())
-            && !is_organisation_word(word)
-    };
-    (2..4).contains(&words) && text.split(' ').all(is_name_word)
+            || (!must_be_listed && !name.starts_with_common_word && name.word_count > 1))
 }
 
 /// `jane doe`: all in lower case, beginning with a given name.
