@@ -1,6 +1,6 @@
-//! [`is_in_hex_dump`]: whether groups of digits are bytes in a dump of `xxd`, `hexdump` or `objdump`. A megabyte of dump
-//! has hundreds of groups that look like phone and card numbers. Runs only for findings; reads [`MAX_DISTANCE`] bytes on
-//! each side.
+//! [`is_in_hex_dump`]: whether groups of digits are bytes in a dump of `xxd`, `hexdump` or `objdump`. A megabyte of
+//! dump has hundreds of groups that look like phone and card numbers. Runs only for findings; reads [`MAX_DISTANCE`]
+//! bytes on each side.
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! Finds values that were split into adjacent items of a list, as streams and text splitters do:
-//! `["ghp_16C7e42F", "292c6912E7…"]`, `["4539 1488", " 0343 6467"]`. Tokens and addresses are searched from their prefix
-//! or `@` in a string that has no finding of its own; a number must fill its list, and a word must announce it. A finding
-//! is replaced in each string, and quotes stay. Pieces separated by keys or objects are not joined.
+//! `["ghp_16C7e42F", "292c6912E7…"]`, `["4539 1488", " 0343 6467"]`. Tokens and addresses are searched from their
+//! prefix or `@` in a string that has no finding of its own; a number must fill its list after a word or `+`.
+//! A finding is replaced in each string, and quotes stay. Pieces separated by keys or objects are not joined.
 
 use std::ops::Range;
 
@@ -163,8 +163,8 @@ fn begins_key(bytes: &[u8], open: usize, from: usize) -> bool {
     after.is_some_and(is_object_key)
 }
 
-/// Adds claims from a joined window, one for each piece. Only unambiguous findings count: secrets, e-mail addresses, and
-/// values that fill an announced list.
+/// Adds claims from a joined window, one for each piece. Only unambiguous findings count: secrets, e-mail addresses,
+/// and values that fill an announced list.
 pub(crate) fn claim_pieces(
     scan: &TextScan<'_>,
     window: &Range<usize>,
