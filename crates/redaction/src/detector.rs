@@ -90,8 +90,6 @@ kernel::with_defaults! {
         pub depth: u8 = 4,
         /// Whether IP addresses of private networks are private.
         pub private_addresses: bool,
-        /// Whether mail addresses that are spelt out count: `jane at example dot com`.
-        pub spelled_emails: bool,
         /// Whether further occurrences of a found value in the same text are replaced.
         pub redact_repeats: bool = true,
     }

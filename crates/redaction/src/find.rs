@@ -160,11 +160,7 @@ impl Detector {
             return;
         }
         level.anchors.find(text.as_bytes(), &self.stems);
-        if level.anchors.is_empty()
-            && self.unanchored.is_empty()
-            && self.users_words.is_empty()
-            && !self.options.spelled_emails
-        {
+        if level.anchors.is_empty() && self.unanchored.is_empty() && self.users_words.is_empty() {
             return;
         }
         let starts = level.anchors.brackets.iter().copied();
@@ -183,7 +179,6 @@ impl Detector {
         state.bytes_read += self.run_users_patterns(&scan, &mut state.automaton_caches, &mut level.claims);
         state.bytes_read += self.run_unanchored_patterns(&scan, &mut state.automaton_caches, &mut level.claims);
         super::email::claim_emails(&scan, &mut level.claims);
-        super::spelled_email::claim_spelled_emails(&scan, &mut level.claims);
         super::numbers::claim_numbers(&scan, &mut level.claims);
         secrets::claim_secrets(&scan, &mut level.claims);
         names::claim_names(&scan, &mut level.names, &mut level.claims);

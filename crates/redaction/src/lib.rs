@@ -45,7 +45,6 @@ mod rule;
 mod scan;
 pub mod score;
 mod secrets;
-mod spelled_email;
 mod stems;
 mod step_sequence;
 #[cfg(test)]

@@ -140,8 +140,6 @@ pub enum RuleFamily {
     NameGreeted,
     /// Persons' names below a closing formula.
     NameSigned,
-    /// Persons' names in a positional record (vCard, HL7).
-    NameRecord,
     /// Persons' names next to an e-mail address.
     NameMail,
     /// Persons' names that were found elsewhere in the same text.

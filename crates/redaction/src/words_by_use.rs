@@ -2,7 +2,6 @@
 //! families' words itself, which costs more. Each list is in order of position. `anchors` finds the words.
 
 use super::action::WordAction;
-use super::rule::RuleFamily;
 use super::stems::StemMatch;
 
 /// Known words grouped by their users, each in order. Reused.
@@ -34,11 +33,6 @@ impl WordsByUse {
                 WordAction::Secret(_) => secret_words.push(*word),
                 WordAction::Pattern(_) => pattern_words.push(*word),
                 WordAction::Cue(_) => cue_words.push(*word),
-                WordAction::Number(RuleFamily::Birth) => {
-                    // `1. Lei Kim (DOB: …)`
-                    cue_words.push(*word);
-                    number_words.push(*word);
-                }
                 WordAction::Number(_) | WordAction::NumberProse(_) => number_words.push(*word),
                 WordAction::SqlValues => *has_sql_values = true,
                 WordAction::Context(_) => {}

@@ -46,9 +46,6 @@ kernel::with_defaults! {
         /// `h-…`, the same everywhere), or `keep` (only values matched by a rule become pseudonyms). Default:
         /// `pseudonym`.
         pub user_ids: UserIdPolicy,
-        /// Also finds spelled-out email addresses: `jane (at) example dot com`; with plain words only after a word such
-        /// as `mail`. Default: false.
-        pub spelled_emails: bool,
         /// Removes a name or value that was found wherever else it occurs in the same text. Default: true.
         pub redact_repeats: bool = true,
         /// Records on each span, event and log record which rules matched and how long the matches were
@@ -232,7 +229,6 @@ impl RedactConfig {
         SearchOptions {
             depth: self.max_depth,
             private_addresses: self.private_addresses == PrivateAddressPolicy::Redact,
-            spelled_emails: self.spelled_emails,
             redact_repeats: self.redact_repeats,
         }
     }

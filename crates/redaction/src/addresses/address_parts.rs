@@ -65,12 +65,6 @@ pub(super) fn has_us_zip_code(scan: &TextScan<'_>, end: usize) -> bool {
         && STATES.contains(&state)
 }
 
-/// Whether a place and a postcode follow `end`: `, Barnag 8291`.
-pub(super) fn has_place_and_postcode(scan: &TextScan<'_>, end: usize) -> bool {
-    let text = scan.bytes(end..address_end(scan, end));
-    text.iter().any(u8::is_ascii_alphabetic) && text.iter().filter(|byte| byte.is_ascii_digit()).count() > 3
-}
-
 /// Whether a unit follows `end`.
 pub(super) fn has_unit(scan: &TextScan<'_>, end: usize) -> bool {
     let part = skip_separator(scan, end).and_then(|next| read_part(text_ahead(scan, next), false));

@@ -14,7 +14,7 @@ pub(super) fn match_post_box(scan: &TextScan<'_>, cue: &StemMatch) -> Option<(us
         return match_military(scan, cue, rest);
     }
     let id_len = box_number_len(rest.get(blanks..).unwrap_or_default());
-    (blanks > 0 && id_len > 0).then_some((mail_stop_start(scan, cue.start), cue.end + blanks + id_len))
+    (blanks > 0 && id_len > 0).then_some((cue.start, cue.end + blanks + id_len))
 }
 
 /// Most digits of a grouped number such as `12 345`; further digits are not part of it.
@@ -37,19 +37,6 @@ fn box_number_len(rest: &[u8]) -> usize {
             return len;
         }
     }
-}
-
-/// Returns the start of a mail stop such as `lockbox 1007 `, `dept. 8096 ` or `MSC 41083 ` before a post box at `at`.
-fn mail_stop_start(scan: &TextScan<'_>, at: usize) -> usize {
-    let head = scan.text_before(at, 24);
-    let trimmed = head.trim_end_matches([' ', ',']);
-    let Some((before, id)) = trimmed.rsplit_once(' ').filter(|_| trimmed.len() < head.len()) else { return at };
-    let is_number = (1..11).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit());
-    let bare = before.strip_suffix('.').unwrap_or(before);
-    let word = bare.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or("");
-    let is_mail_stop =
-        ["lockbox", "dept", "department", "msc", "drawer"].iter().any(|stop| stop.eq_ignore_ascii_case(word));
-    if is_number && is_mail_stop { at - head.len() + bare.len() - word.len() } else { at }
 }
 
 /// `APO AE 09012`, with the unit in the line before it: `PSC 12, Box 34`.

@@ -23,8 +23,7 @@ static LAST_LETTERS: ByteSet = ByteSet::new(b"adefgjklmnrstuz.").and_non_ascii()
 
 /// Returns the street line around a number that passed [`super::house_numbers::may_be_house_number`].
 pub(super) fn match_street(scan: &TextScan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
-    let post_box = || Some(announced_streets::post_box_start(scan, number)?..number.end);
-    match_number_first(scan, number).or_else(|| match_number_last(scan, number)).or_else(post_box)
+    match_number_first(scan, number).or_else(|| match_number_last(scan, number))
 }
 
 /// `12 Main Street`, `12 rue de la Paix`.
@@ -254,10 +253,7 @@ fn match_number_last(scan: &TextScan<'_>, number: &Range<usize>) -> Option<Range
         return None;
     }
     let end = number.end + number_range_len(scan, number.end);
-    let end = end + suffix_letter_len(scan, end);
-    let start = germanic_street_start(street, last_word)
-        .or_else(|| prefixed_street_start(street))
-        .or_else(|| announced_streets::street_start_before_number(scan, base, street, end))?;
+    let start = germanic_street_start(street, last_word).or_else(|| prefixed_street_start(street))?;
     Some(base + start..end)
 }
 
@@ -273,8 +269,8 @@ static LINE_LIMITS: ByteSet = ByteSet::new(b"\n\":;({[<=|");
 fn may_be_street(head: &[u8]) -> bool {
     let word = head.get(head.iter().rposition(|byte| *byte == b' ').map_or(0, |at| at + 1)..).unwrap_or_default();
     let (Some(first), Some(last)) = (word.first(), word.last()) else { return false };
-    // Words for "number" and lower-case street words may end the text
-    let is_lower_word = word.len() < 6 && (matches!(first, b'n' | b's') || matches!(word, b"ulica" | b"utca" | b"u."));
+    // Words for "number" may end the text
+    let is_lower_word = word.len() < 6 && matches!(first, b'n' | b's');
     may_end_name(*last)
         && (first.is_ascii_uppercase() || !first.is_ascii() || is_lower_word || word.get(1) == Some(&b'\''))
 }
@@ -284,14 +280,6 @@ fn number_range_len(scan: &TextScan<'_>, at: usize) -> usize {
     let has_joint = b"-/".contains(&scan.byte(at));
     let len = scan.bytes(at + 1..at + 7).iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
     if has_joint && (1..5).contains(&len) && scan.byte(at + 1).is_ascii_digit() { 1 + len } else { 0 }
-}
-
-/// Length of ` a` after a house number.
-fn suffix_letter_len(scan: &TextScan<'_>, at: usize) -> usize {
-    let has_letter = scan.byte(at) == b' '
-        && scan.byte(at + 1).is_ascii_lowercase()
-        && matches!(scan.byte(at + 2), b',' | b'\n' | b'"' | b'.');
-    if has_letter { 2 } else { 0 }
 }
 
 /// Longest word that may name a street, in bytes.

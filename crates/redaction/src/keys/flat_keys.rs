@@ -58,10 +58,6 @@ pub(super) fn claim_flat_keys(
 struct LineCache {
     /// A part of a line that ends where something else begins; a line with many keys is read once.
     part: Range<usize>,
-    /// A range without a digit or mask character.
-    without_digits: Range<usize>,
-    /// A range that is also without characters of other notations.
-    plain_words: Range<usize>,
     pair_cache: pairs::PairReadCache,
 }
 
@@ -74,37 +70,6 @@ impl LineCache {
         }
         self.part.end
     }
-
-    /// Whether the value at `start` may be a number, date or id: it has a digit or a mask character within the bytes
-    /// that are read.
-    fn may_be_code(&mut self, text: &[u8], start: usize) -> bool {
-        static NOT_IN_CODES: ByteSet = ByteSet::new(b"0123456789*X").complement();
-        !has_only_bytes(&NOT_IN_CODES, &mut self.without_digits, text, start)
-    }
-
-    /// Start of the value of `key`, if it consists of plain words after a colon and a blank, so that it can't be a
-    /// number, date or id. No other notation has so many bytes without a quote, a bracket, or `=`.
-    fn plain_words_start(&mut self, text: &[u8], key: &Range<usize>) -> Option<usize> {
-        static IN_PLAIN_WORDS: ByteSet = ByteSet::new(b"0123456789*X=(\"'`").complement();
-        let start = key.end + 2;
-        let before = key.start.checked_sub(1).and_then(|at| text.get(at));
-        let has_plain_start = matches!(text.get(key.end..)?, [b':', b' ', first, ..] if first.is_ascii_alphabetic());
-        (has_plain_start
-            && before != Some(&b'/')
-            && has_only_bytes(&IN_PLAIN_WORDS, &mut self.plain_words, text, start))
-        .then_some(start)
-    }
-}
-
-/// Whether only bytes of a set follow `start`, as far as a value is read; `checked` caches the range checked so far.
-fn has_only_bytes(set: &ByteSet, checked: &mut Range<usize>, text: &[u8], start: usize) -> bool {
-    if !(checked.start..=checked.end).contains(&start) {
-        *checked = start..start;
-    }
-    let rest = text.get(checked.end..text.len().min(start + MAX_LINE + MAX_CALL_END)).unwrap_or_default();
-    let more = set.count_leading(rest);
-    checked.end += more;
-    more == rest.len()
 }
 
 /// Whether a separator may follow a key; a cheap check before the complete one.
@@ -172,12 +137,6 @@ fn claim_key_value(
     lines: &mut LineCache,
     claims: &mut PrivateClaims,
 ) -> Option<()> {
-    let are_codes = scan.detector.keys.rules(key_match).iter().all(|rule| ends_before_other_text(rule.value_form));
-    if are_codes && let Some(start) = lines.plain_words_start(scan.text.as_bytes(), &key) {
-        // The part of the line that was read is reused for keys after it
-        lines.line_part_end(scan, start);
-        return None;
-    }
     let pair = pairs::read_pair(scan.text.as_bytes(), key.clone(), &mut lines.pair_cache)?;
     let needs_capital = |rule: &KeyRule| {
         rule.needs_evidence() && matches!(rule.value_form, rule::KeyValueForm::Name | rule::KeyValueForm::Listed)
@@ -197,9 +156,6 @@ fn claim_key_value(
         (None, PairSeparator::Equals | PairSeparator::Colon) => {
             let part_end =
                 if pair.sep == PairSeparator::Colon { lines.line_part_end(scan, pair.value.start) } else { 0 };
-            if are_codes && !lines.may_be_code(scan.text.as_bytes(), pair.value.start) {
-                return None;
-            }
             if pair.sep == PairSeparator::Colon {
                 line_value(scan, pair.value.start, part_end)?
             } else {
@@ -212,11 +168,9 @@ fn claim_key_value(
     let kind = if pair.is_bare_json() { ValueForm::Bare } else { ValueForm::Text };
     let is_label = scan.byte(key.start).is_ascii_uppercase() && !matches!(pair.sep, PairSeparator::Equals);
     let text = scan.part(range.clone());
-    let is_labelled =
-        || is_label && private_values::is_labelled_name(text) || private_values::is_family_name_first(text);
     for rule in scan.detector.keys.rules(key_match) {
         if !rule.is_allowed(key_match, SiblingEvidence::all())
-            || (text.len() > private_values::LONGEST && !may_be_cut(text, rule.value_form))
+            || (text.len() > private_values::LONGEST && !ends_before_other_text(rule.value_form))
         {
             continue;
         }
@@ -224,7 +178,8 @@ fn claim_key_value(
         let is_ambiguous = rule.needs_evidence();
         let is_private = match rule.value_form {
             rule::KeyValueForm::Name | rule::KeyValueForm::Listed if is_ambiguous => {
-                (is_labelled() || is_certain_name(text, is_label)) && !thing_names::is_thing_name(scan, &range)
+                (is_certain_name(text, is_label) || private_values::is_family_name_first(text))
+                    && !thing_names::is_thing_name(scan, &range)
             }
             rule::KeyValueForm::Words | rule::KeyValueForm::Name if is_unquoted => {
                 let is_form_field =
@@ -232,7 +187,7 @@ fn claim_key_value(
                 let is_form_name = is_form_field
                     && text.starts_with(char::is_uppercase)
                     && text.chars().skip(1).all(char::is_lowercase);
-                is_form_name || private_values::is_plain_name(text) || is_labelled()
+                is_form_name || private_values::is_plain_name(text) || private_values::is_family_name_first(text)
             }
             rule::KeyValueForm::Street | rule::KeyValueForm::Any if is_unquoted => {
                 let may_be_address =
@@ -323,111 +278,50 @@ fn own_part(scan: &TextScan<'_>, line: Range<usize>, form: rule::KeyValueForm, k
     if is_value { own_range } else { line }
 }
 
-/// Whether the value of a long line may be its first words: one of its first bytes is a digit.
-fn may_be_cut(line: &str, form: rule::KeyValueForm) -> bool {
-    let head = line.as_bytes().get(..line.len().min(MAX_LEAD)).unwrap_or_default();
-    // No early exit, so that it compiles to vector code
-    ends_before_other_text(form) && head.iter().fold(false, |digit, byte| digit | byte.is_ascii_digit())
-}
-
-/// Bytes of a long line in which its first key's value must begin.
-const MAX_LEAD: usize = 64;
-
 /// Whether values of this form end where something else begins on their line.
 fn ends_before_other_text(form: rule::KeyValueForm) -> bool {
     use rule::KeyValueForm::{Amount, Card, Code, Date, Digits, Phone};
     matches!(form, Amount | Card | Code | Date | Digits | Phone)
 }
 
-/// Most words without a digit before a number that still belongs to the key.
-const MAX_WORDS_WITHOUT_DIGITS: usize = 8;
-
-/// Length of the part of a line that belongs to its first key, by the form of values: `04/12/1987, MRN 00482913`
-/// continues with something else.
+/// Length of the part of a line that belongs to its first key: `04/12/1987, MRN 00482913` continues with something else
+/// at a comma, after a whole date, or at a word without digits that continues no date, extension or code.
 fn own_part_len(line: &str, form: rule::KeyValueForm) -> usize {
     use rule::KeyValueForm::{Date, Phone};
     if !ends_before_other_text(form) {
         return line.len();
     }
-    let (mut partial, mut start, mut end) = (PartialValue::default(), 0, 0);
-    let mut words = line.split(' ').enumerate().peekable();
-    while let Some((count, word)) = words.next() {
-        if count > MAX_WORDS_WITHOUT_DIGITS && partial.digits == 0 {
-            return line.len();
-        }
-        let bare = trim_punctuation(word);
-        let digits = count_digits(word);
-        let next_word = words.peek().map_or("", |(_, word)| word);
-        let continues = bare.is_empty()
-            || match form {
-                Date => partial.continues_date(bare, next_word),
-                Phone => ["ext", "x", "extension"].contains(&bare),
-                _ => is_part_of_code(word, bare, next_word),
-            };
-        if digits == 0 && !continues && partial.digits > 0 {
+    let (mut digits, mut start, mut end) = (0, 0, 0);
+    for word in line.split(' ') {
+        let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
+        let word_digits = count_digits(word);
+        let is_code_word = |word: &str| word.len() <= 3 && word.bytes().all(|byte| byte.is_ascii_uppercase());
+        let continues = match form {
+            // No list has the months of every language
+            Date => digits <= 3 || dates::month_of_name(bare).is_some() || matches!(bare, "" | "of" | "de" | "del"),
+            Phone => matches!(bare, "" | "ext" | "x" | "extension"),
+            _ => is_code_word(bare) && !word.ends_with(':'),
+        };
+        if digits > 0 && word_digits == 0 && !continues {
             break;
         }
-        partial.add(digits);
-        // A slash, or a word between the numbers of a date, counts only with the word after it
-        let only_joins = bare.is_empty() || (form == Date && digits == 0 && dates::month_of_name(bare).is_none());
-        end = if only_joins { end } else { start + word.len() };
+        digits += word_digits;
+        end = if word_digits > 0 || form != Date && !bare.is_empty() { start + word.len() } else { end };
         start += word.len() + 1;
-        let ends_item = word.ends_with([',', ';']) && form != Date;
-        if (form == Date && partial.digits >= 6) || (ends_item && partial.digits > 0) {
+        if form == Date && digits > 5 || form != Date && digits > 0 && word.ends_with([',', ';']) {
             break;
         }
     }
-    line.get(..end).map_or(line.len(), |own| {
-        let own = own.trim_end_matches([',', ';', ' ', '.']);
-        // `(DOB: 1980-01-02)`: the bracket was opened before
-        own.strip_suffix(')').filter(|inner| !inner.contains('(')).unwrap_or(own).len()
-    })
-}
-
-/// A word without surrounding punctuation.
-fn trim_punctuation(word: &str) -> &str {
-    word.trim_matches(|c: char| !c.is_alphanumeric())
+    if digits == 0 {
+        return line.len();
+    }
+    let own = line.get(..end).unwrap_or(line).trim_end_matches([',', ';', ' ', '.']);
+    // `(DOB: 1980-01-02)`: the bracket was opened before
+    own.strip_suffix(')').filter(|inner| !inner.contains('(')).unwrap_or(own).len()
 }
 
 fn count_digits(word: &str) -> usize {
     word.bytes().filter(u8::is_ascii_digit).count()
-}
-
-/// The parts of a value read so far.
-#[derive(Default)]
-struct PartialValue {
-    digits: usize,
-    /// Number of words with digits.
-    numbers: usize,
-    has_year: bool,
-    /// Whether a name of a month was read.
-    has_month: bool,
-}
-
-impl PartialValue {
-    fn add(&mut self, digits: usize) {
-        self.digits += digits;
-        self.numbers += usize::from(digits > 0);
-        self.has_year |= digits == 4;
-    }
-
-    /// Whether a word without digits belongs to a date: a month, or, while the date is incomplete, any one word between
-    /// two numbers, because no list has the months of every language.
-    fn continues_date(&mut self, bare: &str, next_word: &str) -> bool {
-        if dates::month_of_name(bare).is_some() {
-            self.has_month = true;
-            return true;
-        }
-        let is_complete = self.has_year && (self.has_month || self.numbers > 1);
-        let is_between_numbers = || (1..=4).contains(&count_digits(next_word)) && bare.chars().all(char::is_alphabetic);
-        ["of", "de", "del", "den", "the"].contains(&bare) || (!is_complete && is_between_numbers())
-    }
-}
-
-/// Whether a word without digits belongs to a code: a few capitals; four or five of them only before digits.
-fn is_part_of_code(word: &str, bare: &str, next_word: &str) -> bool {
-    let max_len = if count_digits(next_word) > 0 { 5 } else { 3 };
-    bare.len() <= max_len && bare.bytes().all(|byte| byte.is_ascii_uppercase()) && !word.ends_with(':')
 }
 
 /// Position in a line at which something else begins.

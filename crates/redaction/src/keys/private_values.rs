@@ -39,7 +39,7 @@ pub(super) fn private_part(
     let is_private = !is_missing(without_currency)
         && match accepted {
             KeyValueForm::Any => !is_description(inner),
-            KeyValueForm::Words => is_plain_words(inner) || is_booking_name(inner),
+            KeyValueForm::Words => is_plain_words(inner),
             KeyValueForm::Name => kind == ValueForm::Text && is_name(inner, false),
             KeyValueForm::Listed => kind == ValueForm::Text && is_name(inner, true),
             KeyValueForm::Street => kind == ValueForm::Text && is_street(inner),
@@ -107,35 +107,9 @@ pub(super) fn is_plain_name(text: &str) -> bool {
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || b" +-'".contains(&byte)))
 }
 
-/// Whether a text after a label such as `Name:` is a name: two to four capitalised words, none from an organisation's
-/// name.
-pub(super) fn is_labelled_name(text: &str) -> bool {
-    let last_word = text.rsplit(' ').next().unwrap_or("");
-    let first_word = text.split(' ').next().unwrap_or("");
-    let has_name_length = (2..5).contains(&text.split(' ').count());
-    let is_name_word = |word: &str| {
-        word.starts_with(char::is_uppercase) && word.chars().all(|c| c.is_alphabetic() || "-'.’".contains(c))
-    };
-    has_name_length
-        && text.split(' ').all(|word| is_name_word(word) && !is_organisation_word(word))
-        && (name_lists::is_given_name(first_word) || !name_lists::is_common_word(last_word))
-}
-
 /// `Doe, Jane A.`, as in lists and forms: a listed given name after a family name.
 pub(super) fn is_family_name_first(text: &str) -> bool {
     text.contains(", ") && is_name(text, true)
-}
-
-/// `DOE/JANE`, `DOE/JANE MR`, as in travel bookings.
-fn is_booking_name(text: &str) -> bool {
-    let Some((family, given)) = text.split_once('/') else { return false };
-    let is_upper_case =
-        |part: &str| part.len() > 1 && part.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b' ');
-    let first_word = given.split(' ').next().unwrap_or("");
-    let has_given_name = ["", "MR", "MRS", "MS", "DR"]
-        .iter()
-        .any(|title| first_word.strip_suffix(title).is_some_and(name_lists::is_given_name));
-    is_upper_case(family) && is_upper_case(given) && has_given_name
 }
 
 /// Whether a text is a few words without signs of code.
@@ -159,18 +133,11 @@ fn is_name(text: &str, must_be_listed: bool) -> bool {
     let (text, is_family_first) = match comma_parts {
         Some((family, given)) => match (name_shape::read_name(family, 0), name_shape::read_name(given, 0)) {
             // More words are a sentence
-            (Some(_), Some(name))
-                if name.has_given_name && (name.range.end == given.len() || is_labelled_name(given)) =>
-            {
-                (family, true)
-            }
+            (Some(_), Some(name)) if name.has_given_name && name.range.end == given.len() => (family, true),
             _ => return false,
         },
         None => (text, false),
     };
-    if text.contains('/') {
-        return is_booking_name(text);
-    }
     let text = text.trim_start_matches('@');
     if text.bytes().any(|byte| !byte.is_ascii()) && !text.chars().any(|c| c.is_lowercase() || c.is_ascii()) {
         // A script without capital letters
@@ -187,23 +154,11 @@ fn is_name(text: &str, must_be_listed: bool) -> bool {
         let first_word = text.split(' ').next().unwrap_or("");
         name_lists::may_be_given_name(first_word) && !is_organisation_word(text.rsplit(' ').next().unwrap_or(""))
     };
-    (covers_text
+    covers_text
         && (is_family_first
             || name.has_given_name
             || has_possible_given_name()
-            || (!must_be_listed && !name.starts_with_common_word && name.word_count > 1)))
-        || (!must_be_listed && !is_family_first && !name.starts_with_common_word && is_unlisted_name(text))
-}
-
-/// Whether a text is two or three capitalised words, none of which ends an organisation's name.
-fn is_unlisted_name(text: &str) -> bool {
-    let words = text.split(' ').count();
-    let is_name_word = |word: &str| {
-        word.starts_with(char::is_uppercase)
-            && word.chars().skip(1).all(|c| c.is_lowercase())
-            && !is_organisation_word(word)
-    };
-    (2..4).contains(&words) && text.split(' ').all(is_name_word)
+            || (!must_be_listed && !name.starts_with_common_word && name.word_count > 1))
 }
 
 /// `jane doe`: all in lower case, beginning with a given name.

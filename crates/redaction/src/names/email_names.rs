@@ -27,10 +27,11 @@ pub(super) fn claim_names_at_emails(
             continue;
         }
         let email = claim.range.clone();
-        for name in [name_before_email(scan, &email), name_after_email(scan, &email)].into_iter().flatten() {
-            if claims.add(scan, rule, name.range.clone()) && (name.word_count > 1 || name.has_given_name) {
-                carried_names.push(name.range);
-            }
+        if let Some(name) = name_before_email(scan, &email)
+            && claims.add(scan, rule, name.range.clone())
+            && (name.word_count > 1 || name.has_given_name)
+        {
+            carried_names.push(name.range);
         }
     }
 }
@@ -48,8 +49,6 @@ enum AddressBracket {
 /// Characters between a name and its address, without and with a bracket.
 static BEFORE_ADDRESS: ByteSet = ByteSet::new(b" \t,:;|-\"'*");
 static BEFORE_BRACKET: ByteSet = ByteSet::new(b" \t\"'\\*");
-/// Characters between an address and a name after it.
-static AFTER_ADDRESS: ByteSet = ByteSet::new(b" \t,;|(>-\"");
 
 fn name_before_email(scan: &TextScan<'_>, email: &Range<usize>) -> Option<PersonName> {
     let mut at = email.start;
@@ -86,14 +85,6 @@ fn name_before_email(scan: &TextScan<'_>, email: &Range<usize>) -> Option<Person
 fn has_uncommon_last_word(scan: &TextScan<'_>, name: &PersonName) -> bool {
     let last_word = scan.part(name.range.clone()).rsplit(' ').next().unwrap_or("");
     name.word_count > 1 && !super::name_lists::is_common_word(last_word)
-}
-
-fn name_after_email(scan: &TextScan<'_>, email: &Range<usize>) -> Option<PersonName> {
-    let rest = scan.bytes(email.end..email.end + 6);
-    let gap = AFTER_ADDRESS.count_leading(rest);
-    let name = (gap > 0).then(|| name_shape::read_name(scan.text, email.end + gap)).flatten()?;
-    let is_in_brackets = rest.get(..gap).is_some_and(|rest| rest.contains(&b'(')) && scan.byte(name.range.end) == b')';
-    (is_in_address(scan, &name, email) || (is_in_brackets && name.has_given_name)).then_some(name)
 }
 
 /// Characters that a name before an address may contain.

@@ -14,7 +14,6 @@ pub(super) mod name_cues;
 pub(super) mod name_lists;
 pub(super) mod name_shape;
 mod place_names;
-mod records;
 #[cfg(test)]
 mod tests;
 pub(super) mod thing_names;
@@ -54,23 +53,8 @@ pub(super) fn claim_names(scan: &TextScan<'_>, scratch: &mut NameScratch, claims
     addresses::claim_addresses(scan, claims);
     let cues = &scan.anchors.words_by_use.cue_words;
     for (index, word) in cues.iter().enumerate() {
-        let (rule, family) = match word.action {
-            WordAction::Cue(rule) => (rule, scan.family(rule)),
-            // `1. Lei Kim (DOB: …)`
-            WordAction::Number(RuleFamily::Birth) if scan.byte_before(word.start, 1) == b'(' => {
-                match scan.rule(RuleFamily::NameCued) {
-                    Some(rule) => (rule, Some(RuleFamily::Birth)),
-                    None => continue,
-                }
-            }
-            _ => continue,
-        };
-        let found = match family {
-            Some(RuleFamily::Birth) => name_cues::name_before_birth_date(scan, word),
-            Some(RuleFamily::NameRecord) => {
-                records::claim_record(scan, word, rule, claims);
-                None
-            }
+        let WordAction::Cue(rule) = word.action else { continue };
+        let found = match scan.family(rule) {
             Some(RuleFamily::NameIntroduced) => name_cues::name_after_sure_cue(scan, word),
             Some(RuleFamily::NameCued) => name_cues::name_after_weak_cue(scan, word),
             Some(RuleFamily::NameGreeted) => {

@@ -166,36 +166,6 @@ fn is_assistant(scan: &TextScan<'_>, name: &PersonName) -> bool {
     name.word_count == 1 && word_set!("names.assistants").contains(scan.part(name.range.clone()))
 }
 
-/// Finds the name of at least two words before `(DOB`.
-pub(super) fn name_before_birth_date(scan: &TextScan<'_>, cue: &StemMatch) -> Option<PersonName> {
-    let end = cue.start.checked_sub(2).filter(|end| scan.byte(*end) == b' ')?;
-    let floor = scan.text.ceil_char_boundary(end.saturating_sub(64));
-    let head = scan.part(floor..end);
-    let mut start = end;
-    for word in head.rsplit(' ').take(3) {
-        let is_name_word =
-            word.starts_with(char::is_uppercase) && word.chars().all(|c| c.is_alphabetic() || "-'.’".contains(c));
-        if !is_name_word || start < floor + word.len() {
-            break;
-        }
-        start -= word.len() + usize::from(start < end);
-        let name = name_shape::read_name(scan.text, start).filter(|name| name.range.end == end && name.word_count > 1);
-        if name.as_ref().is_some_and(|name| !name.starts_with_common_word && !is_organisation_name(scan, name))
-            && !follows_capitalised_word(scan, start)
-        {
-            return name;
-        }
-    }
-    None
-}
-
-/// Whether another capitalised word comes before `start`.
-fn follows_capitalised_word(scan: &TextScan<'_>, start: usize) -> bool {
-    let head = scan.part(scan.text.ceil_char_boundary(start.saturating_sub(32))..start);
-    let word = head.strip_suffix(' ').and_then(|head| head.rsplit([' ', '\n']).next()).unwrap_or("");
-    word.starts_with(char::is_uppercase) && word.chars().all(char::is_alphabetic)
-}
-
 /// Position after one to `most` of the `skipped` bytes from `from` on; `None` if there are none or more.
 fn skip_bytes(scan: &TextScan<'_>, from: usize, skipped: &[u8], most: usize) -> Option<usize> {
     let rest = scan.bytes(from..from + most + 1);

@@ -209,32 +209,3 @@ pub(super) fn match_dashed_mbi(scan: &TextScan<'_>, run: &Range<usize>) -> Optio
     (is_detached && lettered_checks::is_mbi(&compact))
         .then_some(NumberFinding { family: RuleFamily::MedicalShape, range: run.start..run.start + 13 })
 }
-
-/// Finds the second line of a passport's machine-readable zone, from its document number: nine characters, check digit,
-/// state, date of birth; and the line above if it has the name.
-pub(super) fn match_passport_line(scan: &TextScan<'_>, run: &Range<usize>) -> Option<NumberFinding> {
-    let line = scan.bytes(run.start..run.start + 44);
-    let is_line =
-        line.len() == 44 && line.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'<');
-    if !is_line || scan.byte(run.start + 44).is_ascii_alphanumeric() || !is_detached_before(scan, run.start) {
-        return None;
-    }
-    let digit = |byte: &u8| match byte {
-        b'<' => 0,
-        _ => char::from(*byte).to_digit(36).unwrap_or(0),
-    };
-    let sum = |part: &[u8]| {
-        part.iter().zip([7_u32, 3, 1].iter().cycle()).map(|(byte, weight)| digit(byte) * weight).sum::<u32>() % 10
-    };
-    let is_valid = |from: usize, to: usize| {
-        line.get(from..to).map(sum) == line.get(to).filter(|byte| byte.is_ascii_digit()).map(digit)
-    };
-    let above = scan.bytes(run.start.saturating_sub(45)..run.start.saturating_sub(1));
-    let has_name_above = above.len() == 44
-        && above.starts_with(b"P")
-        && scan.byte_before(run.start, 1) == b'\n'
-        && above.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'<');
-    let start = if has_name_above { run.start - 45 } else { run.start };
-    (is_valid(0, 9) && is_valid(13, 19) && is_valid(21, 27))
-        .then(|| NumberFinding { family: RuleFamily::Passport, range: start..run.start + 44 })
-}

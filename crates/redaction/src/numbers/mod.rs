@@ -200,7 +200,6 @@ impl NumberSearch<'_, '_> {
         let found_by_shape = found_by_shape.or_else(|| match (run.len(), digit_run.after) {
             (4, b'-') => lettered_ids::match_dashed_mbi(scan, run),
             (13..20, b'^') => card::match_first_track(scan, run),
-            (20.., _) => lettered_ids::match_passport_line(scan, run),
             _ => None,
         });
         let found = found_by_shape.or_else(|| {

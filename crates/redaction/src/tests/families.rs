@@ -25,7 +25,6 @@ const VALUES: &[(RuleFamily, &str)] = &[
     (RuleFamily::NameCued, "for customer «‹first› ‹last›» today"),
     (RuleFamily::NameGreeted, "Dear «‹first›»,"),
     (RuleFamily::NameSigned, "Best regards,\n«‹first› ‹last›»"),
-    (RuleFamily::NameRecord, "BEGIN:VCARD\nN:«‹last›»;;;;\nEND:VCARD"),
     (RuleFamily::NameMail, "ask «‹first› ‹last›» <x@example.com>"),
     (RuleFamily::NameRepeated, "{\"last_name\":\"Quesadero\"} then «Quesadero» left"),
     (RuleFamily::NameListed, "the talk by «‹first› ‹last›» was good"),

@@ -1,25 +1,20 @@
-//! Tests of lines within strings that announce the lines below.
+//! Tests of tables within strings.
 
 use super::{detector, redact};
 
-/// Tables and labels within JSON strings are read as in plain text, at any depth of escapes.
+/// Tables within JSON strings are read as in plain text, at any depth of escapes.
 #[test]
-fn lines_within_strings_are_read_as_lines() {
+fn tables_within_strings_are_read_as_tables() {
     let all = |text: &str| redact(detector(), text);
     let quoted = |text: &str| serde_json::to_string(&serde_json::json!({ "o": text })).unwrap();
     for (text, found) in [
         ("id,first_name,last_name,phone,date_of_birth\n7,Kwame,Nakamura,+55 11 97052-2157,1943-06-05\n", 4),
-        ("id\tname\temail\n7\tBronwyn Takahashi\tb.t@corp.io\n8\tBo Ngata\tb.n@corp.io\n", 4),
         ("ok\r\nid;first_name;dob\r\n7;Kwame;1990-03-04\r\n", 2),
         (" id | first_name | last_name \n----+------------+-----------\n  7 | Amandine   | McAllister\n(1 row)\n", 2),
         (
             "+----+------------+\n| id | first_name |\n+----+------------+\n|  7 | Amandine   |\n+----+------------+\n",
             1,
         ),
-        ("\"id\",\"first_name\",\"last_name\"\n7,\"Amandine\",\"McAllister\"\n", 2),
-        ("Bill to:\nBeatriz Ashworth\n4127 Sycamore Hollow Rd\nTotal", 2),
-        ("Phone:\n\n212-555-0188\n", 1),
-        ("aws configure get aws_secret_access_key\ntUB8YsNV3OXXTqsUyi/agOSD2lo0kZpptvi371Eu", 1),
         // Near-misses: the result for plain text also holds within strings
         ("git log, the name, email\nfix: the first name, last name\n", 0),
         ("count,size,status\n7,Kwame,1943-06-05\n", 0),

@@ -1,24 +1,25 @@
 //! Decodes backslash escapes of JSON, C, Python, JavaScript and shells, one level per view, because agents' records are
 //! JSON in JSON strings. A nested document is one window, from quote to quote. Elsewhere, only escapes that hide a
-//! character of a value count, and a plain `\n` only if its line announces the lines below (`escaped_lines`). `pairs`
-//! reads nested keys and values by their notation.
+//! character of a value count. `pairs` reads nested keys and values by their notation.
 
 use std::ops::Range;
 
 use kernel::notation::decode_escape;
 
 use super::super::scan::TextScan;
+use super::super::sets::ByteSet;
 use super::decoded_view::DecodedView;
-use super::escaped_lines::EscapedLines;
 use super::windows;
+
+/// Most bytes that are read of a table's header and of the line below.
+const MAX_HEADER: usize = 1024;
 
 /// Adds windows around nested documents, and around escapes that hide a character of a value.
 pub(super) fn find_windows(scan: &TextScan<'_>, is_fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let bytes = scan.text.as_bytes();
     let mut from = 0;
     // End of the last nested document, and of the last one not worth decoding
-    let (mut document_end, mut skipped_end) = (0, 0);
-    let mut escaped_lines = EscapedLines::default();
+    let (mut document_end, mut skipped_end, mut line_start) = (0, 0, 0);
     while let Some(found) = memchr::memchr(b'\\', bytes.get(from..).unwrap_or_default()) {
         let at = from + found;
         let escaped_at = at + bytes.get(at..).unwrap_or_default().iter().take_while(|byte| **byte == b'\\').count();
@@ -29,11 +30,16 @@ pub(super) fn find_windows(scan: &TextScan<'_>, is_fresh: &dyn Fn(Range<usize>) 
             if escaped_at - at > 1 && !windows::covers_escape(out, at) && is_fresh(at..escaped_at + 1) {
                 windows::add_window(scan.text, at..escaped_at + 1, out);
             }
-            if escaped == b'n'
-                && let Some(window) = escaped_lines.window_at_break(scan, at..escaped_at + 1)
+            let mut line = line_start..at;
+            line_start = escaped_at + 1;
+            if escaped != b't'
+                && at >= document_end
+                && begins_table(scan, &mut line, at..escaped_at + 1)
                 && is_fresh(at..escaped_at + 1)
             {
-                merge_window(window, out);
+                let end = document_range(bytes, at, line.start).end;
+                document_end = end;
+                merge_window(line.start..end, out);
             }
             continue;
         }
@@ -70,6 +76,25 @@ fn merge_window(mut window: Range<usize>, out: &mut Vec<Range<usize>>) {
         window = last.start.min(window.start)..last.end.max(window.end);
     }
     out.push(window);
+}
+
+/// Whether a line of a string is the header of a table: names with a known word, and as many separators as in the line
+/// below its `escape`. `line` may begin before the string.
+fn begins_table(scan: &TextScan<'_>, line: &mut Range<usize>, escape: Range<usize>) -> bool {
+    static IN_HEADER: ByteSet = ByteSet::new(b"_ ,;|.-").and_alnum();
+    let count = |text: &[u8]| text.iter().filter(|byte| b",;|".contains(byte)).count();
+    let head = scan.bytes(line.start.max(line.end.saturating_sub(MAX_HEADER))..line.end);
+    let header_len = IN_HEADER.count_trailing(head);
+    let separators = count(scan.bytes(line.end - header_len..line.end));
+    if separators == 0 || !(header_len == line.len() || scan.byte_before(line.end - header_len, 1) == b'"') {
+        return false;
+    }
+    line.start = line.end - header_len;
+    // `\r\n`
+    let next = escape.end + if scan.byte(escape.end) == b'\\' { escape.len() } else { 0 };
+    let below = scan.bytes(next..next + MAX_HEADER);
+    let below = below.split(|byte| matches!(byte, b'\\' | b'"')).next().unwrap_or_default();
+    (count(below) >= separators || below.iter().all(|byte| b"|-+: ".contains(byte))) && has_known_word(scan, line)
 }
 
 /// Whether the quote at `escaped_at`, with backslashes from `at` on, belongs to a document: `{\"`, `[\"` or `\":`.

@@ -1,4 +1,4 @@
-//! Joins adjacent strings of a list into one. `split_values` and `split_numbers` choose the lists.
+//! Joins adjacent strings of a list into one. `split_values` chooses the lists.
 
 use super::decoded_view::DecodedView;
 

@@ -9,14 +9,12 @@ pub(super) mod blobs;
 mod controls;
 pub(super) mod decoded_view;
 pub(super) mod entities;
-mod escaped_lines;
 mod escapes;
 mod html;
 mod list_items;
 pub(super) mod percent;
 mod quoted_printable;
 pub(super) mod soft_breaks;
-mod split_numbers;
 mod split_values;
 #[cfg(test)]
 mod tests;
@@ -82,7 +80,7 @@ impl ViewEncoding {
             || !scan.anchors.at_signs.is_empty()
             || Self::has_short_blob(scan)
             || Self::has_token(scan)
-            || scan.anchors.digit_runs.iter().any(|run| split_numbers::closing_quote_of_item(scan, run).is_some());
+            || scan.anchors.digit_runs.iter().any(|run| split_values::ends_item(scan, run));
         scan.anchors.byte_kinds.may_have_escape() || has_runs || html::may_have_empty_element(scan.text)
     }
 
@@ -161,8 +159,7 @@ impl ViewEncoding {
             Self::Markup => controls::decode(text, view),
             Self::Unicode => unicode::decode(text, view),
             Self::Blobs => blobs::decode(text, window, max_len, view),
-            Self::SplitValues if text.ends_with(']') => split_numbers::decode(text, view),
-            Self::SplitValues => list_items::decode(text, view),
+            Self::SplitValues => split_values::decode(text, view),
         }
         view.whole_window.is_some() || !view.units.is_empty()
     }
