@@ -182,6 +182,105 @@ async fn a_running_gateway_copies_what_was_delivered() {
     assert_eq!(count_written(folder.path(), &names), [2, 2, 2]);
 }
 
+/// What the new exporter will deliver anyway is not copied; `max_pending` of the new exporter stops a move instead of
+/// expiring what was moved; an exporter with `ack: offered` reads no spool and can't be the new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_respects_what_the_new_exporter_has_and_may_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let dead = |settings: serde_json::Value| {
+        let mut exporter = json!({ "endpoint": format!("http://127.0.0.1:{}", unused_port()), "trust": "internal" });
+        exporter.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        exporter
+    };
+    let changes = json!({
+        "processors": null,
+        "exporters": {
+            "file": { "trust": "internal" },
+            "otlp_http/a": dead(json!({})),
+            "otlp_http/b": dead(json!({})),
+            "otlp_http/small": dead(json!({ "max_pending": "2KiB", "on_full": "expire" })),
+            "otlp_http/offered": dead(json!({ "ack": "offered" })),
+        },
+        "extensions": { "admin": { "endpoint": format!("127.0.0.1:{}", unused_port()) } },
+        "limits": { "shutdown": "1s" },
+        "service": { "pipelines": {
+            "traces": { "processors": null, "exporters": ["otlp_http/a", "otlp_http/b"] },
+            "logs": { "processors": null, "exporters": ["file", "otlp_http/small", "otlp_http/offered"] },
+        } },
+    });
+    let (text, path) = (gateway::configuration(folder.path(), &changes), folder.path().join("config.yaml"));
+    fs::write(&path, &text).unwrap();
+    let config = format!("--config={}", path.display());
+    let app = gateway::start(&text, folder.path()).await;
+    let names: Vec<String> = (0..30).map(|n| format!("span-{n}")).collect();
+    post(gateway::address(&app, "otlp http"), &names);
+    let waiting = |consumer: &str| {
+        let (_, listed, _) = tollgate(&["spool", "list", &config]);
+        let line = listed.lines().find(|line| line.starts_with(&format!("{consumer} ")));
+        line.map_or(0, |line| line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap())
+    };
+    let (code, out, said) = tollgate(&["spool", "reassign", "otlp_http/a", "otlp_http/b", &config]);
+    assert_eq!((code, out.as_str()), (Some(0), "30 records of `otlp_http/a` moved\n"), "{said}");
+    assert_eq!((waiting("otlp_http/a"), waiting("otlp_http/b")), (0, 30), "no record was copied");
+    let (code, _, said) = tollgate(&["spool", "reassign", "otlp_http/b", "otlp_http/small", &config]);
+    assert!(
+        code == Some(1) && said.contains("moved, then moving failed: ") && said.contains("`max_pending` of"),
+        "{said}"
+    );
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let small = waiting("otlp_http/small");
+    assert!(small > 0 && small + waiting("otlp_http/b") == 30, "{small} moved, and none was expired");
+    let (code, _, said) = tollgate(&["spool", "reassign", "otlp_http/b", "otlp_http/offered", &config]);
+    assert!(
+        code == Some(1) && said.contains("`otlp_http/offered` is not an exporter") && said.contains("`ack: offered`"),
+        "{said}"
+    );
+    app.shutdown().await;
+}
+
+/// A record that is damaged while the gateway runs is skipped, and counted; those behind it move.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_record_does_not_hold_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let admin = json!({ "endpoint": format!("127.0.0.1:{}", unused_port()) });
+    let (text, config) = with_dead_back_end(folder.path(), &admin);
+    let app = gateway::start(&text, folder.path()).await;
+    let names = ["a", "b", "c"].map(|name| name.repeat(20_000));
+    post(gateway::address(&app, "otlp http"), &names);
+    let segments = fs::read_dir(app.spool().settings().directory.clone()).unwrap().map(|entry| entry.unwrap().path());
+    let sizes = segments.filter_map(|path| Some((fs::read(&path).ok()?.iter().rposition(|byte| *byte != 0)?, path)));
+    let (size, path) = sizes.max().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[size / 6] ^= 1;
+    std::os::unix::fs::FileExt::write_all_at(
+        &fs::File::options().write(true).open(&path).unwrap(),
+        &bytes[size / 6..=size / 6],
+        (size / 6) as u64,
+    )
+    .unwrap();
+    let (code, out, said) = tollgate(&["spool", "reassign", "otlp_http/dead", "file", &config]);
+    assert_eq!((code, out.as_str()), (Some(0), "2 records of `otlp_http/dead` moved\n"), "{said}");
+    assert!(said.contains("1 record not moved: they are damaged"), "{said}");
+    assert_eq!(count_written(folder.path(), &names[1..]), [1, 1]);
+    app.shutdown().await;
+}
+
+/// A signal ends `spool deliver` while it still starts: here a command that prints the key takes long.
+#[test]
+fn a_signal_ends_a_delivery_that_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = folder.path().join("data/spool");
+    fs::create_dir_all(&spool).unwrap();
+    let config = config(folder.path(), &format!("{}, keys: [{{ command: [sleep, '20'] }}]", spool.display()));
+    let mut deliver = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    let mut deliver = deliver.args(["spool", "deliver", &config]).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(Command::new("kill").args(["-TERM", &deliver.id().to_string()]).status().unwrap().success());
+    let began = Instant::now();
+    assert_eq!(deliver.wait().unwrap().code(), Some(1));
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
 /// Changes need the role `operator`, also with `--admin`, which needs no file; a gateway without an admin port can't be
 /// asked, and then nothing is changed.
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! Delivery of one parcel: merge, send, wait, split, quarantine (module `quarantine`); then its records are marked
-//! done. It ends with a result for every item, or if the records were released meanwhile (expired, dropped, moved), or if
-//! the gateway stops: then nothing is marked done, and the whole parcel is delivered again after the next start.
+//! done. It ends with a result for every item, or if the records were released meanwhile (expired, dropped, moved), or
+//! if the gateway stops: then nothing is marked done, and the whole parcel is delivered again after the next start.
 //! A refused item is in the spool's quarantine before its record is done, and the other items are delivered. If the
 //! back end seems to accept nothing at all, or finding each refused item would delay later records too long
 //! (`evidence`), refused pieces are no longer split, and go to the quarantine whole.

@@ -108,3 +108,28 @@ fn a_move_does_not_repeat_accepted_pieces() {
     assert_eq!(sorted(sink.all()), ["a", "b", "b2"]);
     assert!(rig.waiting("x").is_empty());
 }
+
+/// Data that is dropped while it waits for its next attempt in memory, as with `ordered`, is not sent any more.
+#[test]
+fn what_is_dropped_while_it_waits_is_not_sent() {
+    let fails = Arc::new(AtomicBool::new(true));
+    let failing = Arc::clone(&fails);
+    let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, move |_| {
+        let is_down = failing.load(Ordering::SeqCst);
+        (Duration::ZERO, if is_down { retry(None, Reason::Unavailable) } else { Outcome::Accepted })
+    });
+    let settings = OutletSettings { ordered: true, ..OutletSettings::default() };
+    let (mut rig, _folder) = with(&sink, vec![Step::clear("clear")], settings);
+    drop(rig.submit(spans(&["old"])));
+    rig.commit();
+    let stop = going();
+    let outlet = Arc::clone(&rig.engine.outlets[0]);
+    let mut running = Box::pin(outlet.run(stop.subscribe()));
+    rig.run(SECOND, &mut running);
+    assert_eq!(rig.spool.drop_pending("x", None), 1);
+    rig.spool.announce_moves("x");
+    fails.store(false, Ordering::SeqCst);
+    drop(rig.submit(spans(&["new"])));
+    rig.run(120 * SECOND, &mut running);
+    assert_eq!(sink.all(), ["new"]);
+}
