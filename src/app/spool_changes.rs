@@ -123,7 +123,7 @@ impl SpoolChange {
         Err(format!("no data is waiting for `{from}`; consumers with waiting data: {names}"))
     }
 
-    /// Makes the change, or moves the next part. `committer` is `None` in a running gateway, whose own one writes copies.
+    /// Makes the change, or moves the next part. `committer` is `None` in a running gateway, whose own writes copies.
     ///
     /// # Errors
     /// The spool can't be read or written, or `max_pending` of an exporter is reached. What was moved stays moved.

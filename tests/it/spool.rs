@@ -136,7 +136,10 @@ async fn a_running_gateway_moves_what_waits() {
     let (code, shown, said) = tollgate(&["spool", "peek", "otlp_http/dead", "--json", "--limit", "50", &config]);
     assert!(code == Some(0) && shown.lines().count() == 30 && shown.contains("span-29"), "{said}{shown}");
     for (arguments, expected) in [
-        (["reassign", "otlp_http/dead", "nobody"], "`nobody` is not an exporter of the configuration; exporters: file"),
+        (
+            ["reassign", "otlp_http/dead", "nobody"],
+            "`nobody` is not an exporter of the configuration that reads the spool",
+        ),
         (["reassign", "file", "otlp_http/dead"], "no data is waiting for `file`; consumers with waiting data: "),
         (["drop", "otlp_http/none", "--yes"], "no data is waiting for `otlp_http/none`"),
     ] {
@@ -271,7 +274,7 @@ fn a_signal_ends_a_delivery_that_starts() {
     let folder = tempfile::tempdir().unwrap();
     let spool = folder.path().join("data/spool");
     fs::create_dir_all(&spool).unwrap();
-    let config = config(folder.path(), &format!("{}, keys: [{{ command: [sleep, '20'] }}]", spool.display()));
+    let config = config(folder.path(), &format!("{}, keys: [{{ command: [/bin/sleep, '20'] }}]", spool.display()));
     let mut deliver = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     let mut deliver = deliver.args(["spool", "deliver", &config]).spawn().unwrap();
     std::thread::sleep(Duration::from_secs(3));
