@@ -93,9 +93,9 @@ metrics_table! {
     /// Time from the head of a request to its answer, in seconds, with the client's upload (labels: receiver,
     /// transport).
     RECEIVER_ANSWER_SECONDS = "tollgate_receiver_answer_duration_seconds", MetricKind::Histogram(SECONDS);
-    /// Requests that the admin port refused (labels: reason = no_credential, wrong_credential, too_many_attempts at the
-    /// login form, forbidden (the client lacks the role or is on another machine, or a browser's change did not come
-    /// from the port's own page); from: as in tollgate_receiver_rejections_total).
+    /// Requests that the admin port refused (labels: reason = no_credential, wrong_credential, forbidden (the
+    /// client lacks the role or is on another machine, or a browser's change did not come from the port's own page);
+    /// from: as in tollgate_receiver_rejections_total).
     ADMIN_REJECTIONS = "tollgate_admin_rejections_total", MetricKind::Counter;
     /// Open connections of a receiver's port.
     RECEIVER_CONNECTIONS = "tollgate_receiver_connections", MetricKind::Gauge;
