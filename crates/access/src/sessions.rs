@@ -19,7 +19,7 @@ use telemetry::admin::auth::KnownClient;
 
 /// The most sessions at once; beyond, the one that ends first goes.
 const MAX_SESSIONS: usize = 1000;
-/// The most sessions of one user, so that no user's logins end the sessions of others.
+/// The most sessions of one user of a provider, so that no user's logins end the sessions of others.
 const MAX_SESSIONS_OF_USER: usize = 20;
 /// The longest session, in seconds.
 const MAX_SESSION_SECONDS: u64 = 8 * 3600;
@@ -61,8 +61,15 @@ impl BrowserSessions {
         if self.is_secure { "__Host-tollgate" } else { "tollgate" }
     }
 
-    /// Begins a session of `client` that ends at `token_end` (Unix seconds) at the latest.
-    pub(crate) fn begin(&self, response: &mut Response, client: KnownClient, token_end: u64) {
+    /// Begins a session of `client` in place of the one that the request's `headers` name. See [`SessionTable::insert`].
+    pub(crate) fn begin(
+        &self,
+        response: &mut Response,
+        headers: &HeaderMap,
+        client: KnownClient,
+        token_end: Option<u64>,
+    ) {
+        self.remove_named(headers);
         let id = self.random_text();
         self.table.insert(&id, client, self.now(), token_end);
         self.set_cookie(response, self.cookie(), &id, MAX_SESSION_SECONDS);
@@ -71,10 +78,14 @@ impl BrowserSessions {
 
     /// Ends the session of the request with these headers.
     pub(crate) fn end(&self, response: &mut Response, headers: &HeaderMap) {
+        self.remove_named(headers);
+        self.set_cookie(response, self.cookie(), "", 0);
+    }
+
+    fn remove_named(&self, headers: &HeaderMap) {
         if let Some(id) = find_cookie(headers, self.cookie()) {
             self.table.remove(id);
         }
-        self.set_cookie(response, self.cookie(), "", 0);
     }
 
     /// The client of the session in the request's cookie.
@@ -102,13 +113,15 @@ fn hash(id: &str) -> [u8; 32] {
 }
 
 impl SessionTable {
-    /// Adds a session that ends at `token_end` (Unix seconds) at the latest.
-    pub(crate) fn insert(&self, id: &str, client: KnownClient, now: u64, token_end: u64) {
-        let until = token_end.min(now.saturating_add(MAX_SESSION_SECONDS));
+    /// Adds a session. It ends at `token_end` (Unix seconds) at the latest, the end of a user's token of a provider.
+    /// Several people may share a secret without one, so its sessions count only against [`MAX_SESSIONS`].
+    pub(crate) fn insert(&self, id: &str, client: KnownClient, now: u64, token_end: Option<u64>) {
+        let until = token_end.unwrap_or(u64::MAX).min(now.saturating_add(MAX_SESSION_SECONDS));
         let mut sessions = self.0.lock();
         sessions.retain(|_, session| now < session.until);
         let of_user = |session: &BrowserSession| session.client.name == client.name;
-        let is_user_full = sessions.values().filter(|session| of_user(session)).count() >= MAX_SESSIONS_OF_USER;
+        let is_user_full =
+            token_end.is_some() && sessions.values().filter(|session| of_user(session)).count() >= MAX_SESSIONS_OF_USER;
         if is_user_full || sessions.len() >= MAX_SESSIONS {
             let candidates = sessions.iter().filter(|(_, session)| !is_user_full || of_user(session));
             let first = candidates.min_by_key(|(_, session)| session.until).map(|(key, _)| *key);

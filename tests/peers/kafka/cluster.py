@@ -1,6 +1,7 @@
 """Real brokers of Apache Kafka (KRaft) in processes of their own: one node or three, and the tools that come with them."""
 import os
 import subprocess
+import time
 import uuid
 from base64 import urlsafe_b64encode
 
@@ -89,8 +90,14 @@ class Cluster:
     def create_topic(self, name, partitions, replicas=None, **config):
         settings = [part for key, value in config.items() for part in ("--config", f"{key.replace('_', '.')}={value}")]
         replicas = replicas or min(len(self.brokers), 3)
-        done = self.tool("org.apache.kafka.tools.TopicCommand", "--create", "--topic", name, "--partitions", str(partitions), "--replication-factor", str(replicas), *settings)
-        if done.returncode:
+        arguments = ["--create", "--if-not-exists", "--topic", name, "--partitions", str(partitions), "--replication-factor", str(replicas), *settings]
+        # one broker answers before the others are registered
+        for _ in range(20):
+            done = self.tool("org.apache.kafka.tools.TopicCommand", *arguments)
+            if not done.returncode:
+                break
+            time.sleep(1)
+        else:
             raise AssertionError(f"the topic {name} can't be created: {done.stdout[-300:]} {done.stderr[-300:]}")
 
     def ends(self, topic):

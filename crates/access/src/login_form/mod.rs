@@ -1,13 +1,11 @@
 //! `/login` with a form for a token or the password, where no identity provider logs browsers in, and `/logout`, also
-//! after a login at a provider. The form needs no script. `telemetry/admin` refuses POSTs of other sites; the cookie names a session and
-//! holds nothing of the token. Wrong attempts are limited for each network.
+//! after a login at a provider. The form needs no script. `telemetry/admin` refuses POSTs of other sites; the cookie names
+//! a session and holds nothing of the token.
 
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use askama::Template;
 use axum::Router;
@@ -15,13 +13,11 @@ use axum::extract::{DefaultBodyLimit, Form, Query, State};
 use axum::http::{Extensions, HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
-use parking_lot::Mutex;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use crate::refusals::RefusalRecorder;
 use crate::sessions::BrowserSessions;
-use kernel::bounded_map::BoundedMap;
 use kernel::secret::Secret;
 use net::ClientAddress;
 use telemetry::admin::auth::{AdminAuth, KnownClient};
@@ -31,21 +27,12 @@ use telemetry::admin::roles::Role;
 const MAX_PATH_BYTES: usize = 1024;
 /// Largest body of a form, in bytes.
 const MAX_FORM_BYTES: usize = 8192;
-/// Wrong attempts of a network within [`ATTEMPTS_WINDOW`]; after them its attempts are refused until the window ends.
-const MAX_WRONG_ATTEMPTS: u32 = 10;
-const ATTEMPTS_WINDOW: Duration = Duration::from_secs(60);
-/// Networks whose wrong attempts are remembered.
-const MAX_NETWORKS: usize = 4096;
-
-/// Beginning of the window (monotonic), and wrong attempts since.
-type WrongAttempts = (Duration, u32);
 
 /// The form of a port.
 pub(crate) struct LoginForm {
     pub(crate) auth: AdminAuth,
     pub(crate) sessions: Arc<BrowserSessions>,
     pub(crate) refusals: Arc<RefusalRecorder>,
-    wrong: Mutex<BoundedMap<IpAddr, WrongAttempts, MAX_NETWORKS>>,
 }
 
 #[derive(Template)]
@@ -101,40 +88,16 @@ pub(crate) fn logout_router(sessions: Arc<BrowserSessions>) -> Router {
 
 impl LoginForm {
     pub(crate) fn new(auth: AdminAuth, sessions: BrowserSessions, refusals: Arc<RefusalRecorder>) -> Self {
-        Self { auth, sessions: Arc::new(sessions), refusals, wrong: Mutex::default() }
+        Self { auth, sessions: Arc::new(sessions), refusals }
     }
 
-    /// The owner of `secret`, which a client at `address` sent; else the counted reason, the status and the text.
-    fn find_owner(
-        &self,
-        secret: &str,
-        address: ClientAddress,
-    ) -> Result<KnownClient, (&'static str, StatusCode, &'static str)> {
-        // The lock is held meanwhile, so that attempts at once can't exceed the limit.
-        let (now, mut wrong) = (self.sessions.clock.monotonic(), self.wrong.lock());
-        let network = network_of(address.ip);
-        let (began, count) = wrong.get(&network).copied().unwrap_or_default();
-        let (began, count) = if now.saturating_sub(began) < ATTEMPTS_WINDOW { (began, count) } else { (now, 0) };
-        if count >= MAX_WRONG_ATTEMPTS {
-            let text = "Too many wrong attempts from your network. Wait a minute, then try again.";
-            return Err(("too_many_attempts", StatusCode::TOO_MANY_REQUESTS, text));
-        }
-        let Some(client) = self.auth.find_secret_owner(secret) else {
-            wrong.insert(network, (began, count.saturating_add(1)));
-            return Err(("wrong_credential", StatusCode::FORBIDDEN, "This token is not known here."));
-        };
-        if client.roles.has(Role::Viewer) {
-            return Ok(client);
-        }
-        Err(("forbidden", StatusCode::FORBIDDEN, "This token reads the metrics alone, no page."))
-    }
-}
-
-/// Clients with IPv6 have a network of 64 bits to choose addresses from.
-fn network_of(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
+    /// The owner of `secret`; else the counted reason and the text.
+    fn find_owner(&self, secret: &str) -> Result<KnownClient, (&'static str, &'static str)> {
+        // Copying may add space around a secret; a secret may also begin or end with some.
+        let owner = self.auth.find_secret_owner(secret).or_else(|| self.auth.find_secret_owner(secret.trim()));
+        let client = owner.ok_or(("wrong_credential", "This token is not known here."))?;
+        let refused = ("forbidden", "This token reads the metrics alone, no page.");
+        client.roles.has(Role::Viewer).then_some(client).ok_or(refused)
     }
 }
 
@@ -162,18 +125,18 @@ async fn check_form(
     State(form): State<Arc<LoginForm>>,
     Query(query): Query<LoginQuery>,
     extensions: Extensions,
+    headers: HeaderMap,
     Form(fields): Form<LoginFields>,
 ) -> Response {
-    let address = ClientAddress::of(&extensions);
-    match form.find_owner(fields.token.expose().trim(), address) {
+    match form.find_owner(fields.token.expose()) {
         Ok(client) => {
             let mut response = Redirect::to(query.path()).into_response();
-            form.sessions.begin(&mut response, client, u64::MAX);
+            form.sessions.begin(&mut response, &headers, client, None);
             response
         }
-        Err((reason, status, text)) => {
-            form.refusals.count(reason, address);
-            render_form(status, query.path(), Some(text))
+        Err((reason, text)) => {
+            form.refusals.count(reason, ClientAddress::of(&extensions));
+            render_form(StatusCode::FORBIDDEN, query.path(), Some(text))
         }
     }
 }

@@ -132,7 +132,7 @@ impl OidcClient {
         let path = cookie.split_once('.').and_then(|(_, path)| BASE64_URL_SAFE_NO_PAD.decode(path).ok());
         let path = path.and_then(|path| String::from_utf8(path).ok()).unwrap_or_default();
         let mut response = Redirect::to(local_path(&path)).into_response();
-        self.sessions.begin(&mut response, client, end);
+        self.sessions.begin(&mut response, headers, client, Some(end));
         Ok(response)
     }
 }

@@ -41,15 +41,10 @@ impl RequestHandler for HookPort {
     fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>> {
         Box::pin(async move {
             let (parts, mut body) = request.into_parts();
-            match self.port.meters.time_answer(self.store_event(&parts, &mut body)).await {
-                Ok(()) => {
-                    self.port.meters.count_success();
-                    Response::new(reply::boxed(Empty::new()))
-                }
-                Err(refusal) => {
-                    self.port.record_refusal(&parts, &refusal);
-                    self.port.answer_refused_http(&parts, body, &refusal).await
-                }
+            let mut account = None;
+            match self.port.meters.time_answer(self.store_event(&parts, &mut body, &mut account)).await {
+                Ok(()) => Response::new(reply::boxed(Empty::new())),
+                Err(refusal) => self.port.answer_refused_http(&parts, body, &refusal, account.as_deref()).await,
             }
         })
     }
@@ -60,27 +55,24 @@ impl RequestHandler for HookPort {
 }
 
 impl HookPort {
-    async fn store_event(&self, parts: &request::Parts, body: &mut Incoming) -> Result<(), RequestRefusal> {
+    /// Stores the event; `account` is set as soon as it is known.
+    async fn store_event(
+        &self,
+        parts: &request::Parts,
+        body: &mut Incoming,
+        account: &mut Option<Arc<str>>,
+    ) -> Result<(), RequestRefusal> {
         if parts.uri.path() != self.path {
             let message = format!("hooks of Claude Code are served at {}", self.path);
             return Err(RequestRefusal::new(GrpcCode::NotFound, StatusCode::NOT_FOUND, "not_found", message));
         }
         if parts.method != Method::POST {
-            return Err(RequestRefusal::wrong_method("hooks must use POST").with_header(&("allow", "POST")));
+            return Err(RequestRefusal::wrong_method("hooks must use POST").with_header("allow", "POST"));
         }
         if self.port.guards_browsers {
             refuse_web_page(parts, |_| false)?;
         }
-        let account = self.port.context.clients.account(&parts.headers, &parts.extensions)?;
-        self.store_event_for(&account, parts, body).await.map_err(|refusal| refusal.of_account(&account))
-    }
-
-    async fn store_event_for(
-        &self,
-        account: &Arc<str>,
-        parts: &request::Parts,
-        body: &mut Incoming,
-    ) -> Result<(), RequestRefusal> {
+        let account = &*account.insert(self.port.context.clients.account(&parts.headers, &parts.extensions)?);
         self.port.check_signal(Signal::Traces)?;
         self.port.check_rate(account)?;
         // A web page can't send this type to another origin without being asked, so it can't invent events.

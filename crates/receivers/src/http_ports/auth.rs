@@ -220,12 +220,12 @@ impl Authenticator {
 
     fn unauthenticated_refusal(&self, message: &str) -> RequestRefusal {
         let challenge = match (self.is_basic_only(), self.basic.is_empty()) {
-            (true, _) => &("www-authenticate", "Basic realm=\"tollgate\", charset=\"UTF-8\""),
-            (_, true) => &("www-authenticate", "Bearer"),
-            _ => &("www-authenticate", "Bearer, Basic realm=\"tollgate\", charset=\"UTF-8\""),
+            (true, _) => "Basic realm=\"tollgate\", charset=\"UTF-8\"",
+            (_, true) => "Bearer",
+            _ => "Bearer, Basic realm=\"tollgate\", charset=\"UTF-8\"",
         };
         RequestRefusal::new(GrpcCode::Unauthenticated, StatusCode::UNAUTHORIZED, "unauthenticated", message)
-            .with_header(challenge)
+            .with_header("www-authenticate", challenge)
     }
 }
 

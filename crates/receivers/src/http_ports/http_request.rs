@@ -64,18 +64,15 @@ impl ReceiverPort {
         Ok(ChargedBody { bytes: Bytes::from(request), permit })
     }
 
-    /// Counts a refusal; logs it at most once a minute for its reason.
-    pub(crate) fn record_refusal(&self, parts: &request::Parts, refusal: &RequestRefusal) {
-        self.meters.record_refusal(refusal, ClientAddress::of(&parts.extensions));
-    }
-
-    /// The response to a refused request, after the rest of an HTTP/1.1 body was read.
+    /// Records a refused request, and gives the response to it after the rest of an HTTP/1.1 body was read.
     pub(crate) async fn answer_refused_http(
         &self,
         parts: &request::Parts,
         mut body: Incoming,
         refusal: &RequestRefusal,
+        account: Option<&str>,
     ) -> Response<ReplyBody> {
+        self.meters.record_refusal(refusal, ClientAddress::of(&parts.extensions), account);
         let mut response = refusal.http_response(BodyFormat::from_headers(&parts.headers));
         if parts.version < Version::HTTP_2 && !body.is_end_stream() {
             let is_gone = [Reason::TimedOut.label(), Reason::Disconnected.label()].contains(&refusal.label);
@@ -97,8 +94,7 @@ pub(crate) fn parse_content_encoding(headers: &HeaderMap) -> Result<ContentEncod
     let mut values = headers.get_all(CONTENT_ENCODING).iter();
     let unknown = || {
         let message = format!("this content encoding is not supported; use one of: {}", ContentEncoding::ACCEPTED);
-        RequestRefusal::unsupported("encoding", message)
-            .with_header(&("accept-encoding", "gzip, zstd, deflate, identity"))
+        RequestRefusal::unsupported("encoding", message).with_header("accept-encoding", "gzip, zstd, deflate, identity")
     };
     match (values.next(), values.next()) {
         (None, _) => Ok(ContentEncoding::Identity),

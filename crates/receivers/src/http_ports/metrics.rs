@@ -2,6 +2,7 @@
 //! reasons. The engine has its own metrics.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::reply::RequestRefusal;
 use kernel::clock::{Clock, SystemClock};
@@ -10,7 +11,7 @@ use otlp::Signal;
 use pipeline::{Outcome, Reason};
 use telemetry::labels::LabelValues;
 use telemetry::refusal_log::RefusalLogLimiter;
-use telemetry::{Counter, Histogram, Meter, names};
+use telemetry::{Counter, Meter, names};
 
 /// The metric handles of one port.
 pub(crate) struct ReceiverMetrics {
@@ -23,7 +24,6 @@ pub(crate) struct ReceiverMetrics {
     success: Counter,
     refused: Counter,
     failure: Counter,
-    answer_seconds: Histogram,
     clock: Arc<dyn Clock>,
     log_limiter: RefusalLogLimiter,
     /// The accounts that `/metrics` names.
@@ -50,7 +50,6 @@ impl ReceiverMetrics {
             success: requests("success"),
             refused: requests("refused"),
             failure: requests("failure"),
-            answer_seconds: meter.histogram(&names::RECEIVER_ANSWER_SECONDS, &labels),
             log_limiter: RefusalLogLimiter::new(Arc::clone(&clock)),
             clock,
             account_labels: meter.label("account"),
@@ -84,26 +83,19 @@ impl ReceiverMetrics {
         }
     }
 
-    /// Waits for the answer to a request, and measures the time.
-    pub(crate) async fn time_answer<T>(&self, answer: impl Future<Output = T>) -> T {
-        let began = self.clock.monotonic();
+    /// Waits for the answer to a request, measures the time, and counts a success.
+    pub(crate) async fn time_answer<T, E>(&self, answer: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let mut timer = AnswerTimer { metrics: self, began: self.clock.monotonic(), outcome: "abandoned" };
         let answer = answer.await;
-        self.answer_seconds.record(self.clock.monotonic().saturating_sub(began).as_secs_f64());
+        timer.outcome = if answer.is_ok() { "success" } else { "refused" };
+        self.success.increment(answer.is_ok().into());
         answer
     }
 
-    /// Counts a successful request.
-    pub(crate) fn count_success(&self) {
-        self.success.increment(1);
-    }
-
-    /// Counts and logs a refused request of a client at `address`. The log gets fixed texts and the configured name of
-    /// the account, nothing from the request.
-    pub(crate) fn record_refusal(&self, refusal: &RequestRefusal, address: ClientAddress) {
+    /// Counts and logs a refused request of a client at `address`, of `account` if its credential was accepted. The log
+    /// gets fixed texts and the configured name of the account, nothing from the request.
+    pub(crate) fn record_refusal(&self, refusal: &RequestRefusal, address: ClientAddress, account: Option<&str>) {
         let (label, from) = (refusal.label, address.class());
-        // Each account gives one value, so none can use up the limit of others.
-        let account = refusal.account.as_deref();
-        let account = self.account_labels.value(account.unwrap_or_default(), account);
         if let Some(more) = self.log_limiter.count_refusal(label) {
             tracing::warn!(
                 receiver = self.receiver,
@@ -123,18 +115,39 @@ impl ReceiverMetrics {
         } else {
             self.refused.increment(1)
         }
+        // Each account gives one value, so none can use up the limit of others. The class would multiply them.
+        let (account, class) = match account {
+            Some(account) => (self.account_labels.value(account, Some(account)), None),
+            None => (self.account_labels.value("", None), Some(("from", from))),
+        };
         let labels = [
             ("receiver", self.receiver.as_str()),
             ("transport", self.transport),
             ("reason", label),
-            ("from", from),
             ("account", account),
         ];
+        let labels: Vec<_> = labels.into_iter().chain(class).collect();
         self.meter.counter(&names::RECEIVER_REJECTIONS, &labels).increment(1);
     }
 
     pub(crate) fn connection_meters(&self) -> listen::PortMetrics {
         listen::PortMetrics::new(&self.meter, &self.receiver, self.transport)
+    }
+}
+
+/// Records the time of an answer when it is dropped, so also of one for which the client did not wait.
+struct AnswerTimer<'a> {
+    metrics: &'a ReceiverMetrics,
+    began: Duration,
+    outcome: &'static str,
+}
+
+impl Drop for AnswerTimer<'_> {
+    fn drop(&mut self) {
+        let Self { metrics, began, outcome } = *self;
+        let labels = [("receiver", &*metrics.receiver), ("transport", metrics.transport), ("outcome", outcome)];
+        let seconds = metrics.clock.monotonic().saturating_sub(began).as_secs_f64();
+        metrics.meter.histogram(&names::RECEIVER_ANSWER_SECONDS, &labels).record(seconds);
     }
 }
 

@@ -5,7 +5,6 @@
 //! an account's rate); every other status is final. Every HTTP error body is a `google.rpc.Status` in the request's
 //! encoding, or in JSON if that is unknown. No text quotes payload. The engine decides the outcome.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -73,16 +72,14 @@ pub(crate) struct RequestRefusal {
     /// Value of the metric's `reason` label.
     pub(crate) label: &'static str,
     /// An additional HTTP header (`Allow`, `Accept-Encoding`).
-    pub(crate) extra_header: Option<&'static (&'static str, &'static str)>,
-    /// The account of the request, if its credential was accepted.
-    pub(crate) account: Option<Arc<str>>,
+    pub(crate) extra_header: Option<(&'static str, &'static str)>,
 }
 
 impl RequestRefusal {
     /// A refusal by the protocol, without an engine outcome.
     pub(crate) fn new(code: GrpcCode, http: StatusCode, label: &'static str, message: impl Into<String>) -> Self {
-        let (retry_after, violation, extra_header, account) = (None, None, None, None);
-        Self { code, http_status: http, message: message.into(), retry_after, violation, label, extra_header, account }
+        let (retry_after, violation, extra_header) = (None, None, None);
+        Self { code, http_status: http, message: message.into(), retry_after, violation, label, extra_header }
     }
 
     /// The method is not POST.
@@ -96,13 +93,8 @@ impl RequestRefusal {
     }
 
     /// Adds an HTTP header.
-    pub(crate) fn with_header(self, header: &'static (&'static str, &'static str)) -> Self {
-        Self { extra_header: Some(header), ..self }
-    }
-
-    /// Names the account whose request is refused.
-    pub(crate) fn of_account(self, account: &Arc<str>) -> Self {
-        Self { account: Some(Arc::clone(account)), ..self }
+    pub(crate) fn with_header(self, name: &'static str, value: &'static str) -> Self {
+        Self { extra_header: Some((name, value)), ..self }
     }
 
     /// The body is not valid; `what` is a fixed text or an offset, never payload.
@@ -205,7 +197,7 @@ impl RequestRefusal {
         if let Some(after) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
         }
-        if let Some(&(name, value)) = self.extra_header {
+        if let Some((name, value)) = self.extra_header {
             headers.insert(name, HeaderValue::from_static(value));
         }
         response

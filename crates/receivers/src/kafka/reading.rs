@@ -210,6 +210,7 @@ impl RecordLoop {
         hand_over: &PartitionHandOver,
     ) -> Result<MembershipEnd, BrokerError> {
         let topics = self.note_topics().await?;
+        self.show_dead_topic();
         self.owned.set_exit(GroupExit::ForGood);
         let mut topics_read = self.context.clock.monotonic();
         let subscription = SubscriptionSettings {
@@ -255,7 +256,7 @@ impl RecordLoop {
             let now = self.context.clock.monotonic();
             if now.saturating_sub(topics_read) >= TOPICS_INTERVAL {
                 topics_read = now;
-                self.show_dead_topic().await;
+                self.show_dead_topic();
                 if self.read_topics().await.is_ok_and(|found| found != topics) {
                     tracing::warn!(
                         receiver = &*self.id,
@@ -313,19 +314,23 @@ impl RecordLoop {
             let why = problem.to_string();
             tracing::warn!(receiver = &*self.id, why, "records that can't be read may be lost with one broker");
         }
-        self.show_dead_topic().await;
         Ok(topics)
     }
 
-    /// Shows how many records the dead topic has; nothing while the brokers can't be asked.
-    async fn show_dead_topic(&self) {
-        let (meter, labels) = (&self.context.meter, [("receiver", &*self.id)]);
-        let topics = [Arc::clone(&self.settings.dead_topic)];
-        let Ok(found) = self.client.describe_group(&self.settings.group, &topics).await else {
-            return meter.remove(&names::KAFKA_DEAD_TOPIC, &labels);
+    /// Shows how many records the dead topic has; nothing while the brokers can't be asked. In a task, because the
+    /// brokers take several requests for it, during which the loop must poll.
+    fn show_dead_topic(self: &Arc<Self>) {
+        let this = Arc::clone(self);
+        let task = async move {
+            let (meter, labels) = (&this.context.meter, [("receiver", &*this.id)]);
+            let topics = [Arc::clone(&this.settings.dead_topic)];
+            let Ok(found) = this.client.describe_group(&this.settings.group, &topics).await else {
+                return meter.remove(&names::KAFKA_DEAD_TOPIC, &labels);
+            };
+            let records = found.partitions.iter().map(|one| one.bounds.end.saturating_sub(one.bounds.first));
+            meter.gauge(&names::KAFKA_DEAD_TOPIC, &labels).set(records.fold(0, i64::saturating_add) as f64);
         };
-        let records = found.partitions.iter().map(|one| one.bounds.end.saturating_sub(one.bounds.first));
-        meter.gauge(&names::KAFKA_DEAD_TOPIC, &labels).set(records.fold(0, i64::saturating_add) as f64);
+        self.context.tasks.spawn("kafka dead topic", Box::pin(task));
     }
 
     /// Leaves the group. Nothing of this membership may be committed by the next one.

@@ -50,18 +50,16 @@ impl RequestHandler for GrpcPort {
             if health::is_health_path(request.uri().path()) {
                 return self.health.answer(request, (&self.port.limits, &self.port.upload_slots)).await.unwrap_or_else(
                     |refusal| {
-                        self.port.meters.record_refusal(&refusal, address);
+                        self.port.meters.record_refusal(&refusal, address, None);
                         refusal.grpc_response()
                     },
                 );
             }
-            match self.port.meters.time_answer(self.export(request)).await {
-                Ok(partial) => {
-                    self.port.meters.count_success();
-                    reply::grpc_ok(partial.as_ref())
-                }
+            let mut account = None;
+            match self.port.meters.time_answer(self.export(request, &mut account)).await {
+                Ok(partial) => reply::grpc_ok(partial.as_ref()),
                 Err(refusal) => {
-                    self.port.meters.record_refusal(&refusal, address);
+                    self.port.meters.record_refusal(&refusal, address, account.as_deref());
                     refusal.grpc_response()
                 }
             }
@@ -90,26 +88,21 @@ impl GrpcPort {
         }
         let message = self.port.wrong_port_message("OTLP/gRPC", "OTLP/HTTP");
         let refusal = RequestRefusal::unsupported("wrong_port", message);
-        self.port.meters.record_refusal(&refusal, address);
+        self.port.meters.record_refusal(&refusal, address, None);
         refusal.http_response(format)
     }
 
-    async fn export(&self, request: Request<Incoming>) -> Result<PartialResult, RequestRefusal> {
+    /// Takes a request; `account` is set as soon as it is known.
+    async fn export(
+        &self,
+        request: Request<Incoming>,
+        account: &mut Option<Arc<str>>,
+    ) -> Result<PartialResult, RequestRefusal> {
         let signal = parse_signal(request.uri().path())?;
         if request.method() != Method::POST {
             return Err(RequestRefusal::wrong_method("gRPC requests must use POST"));
         }
-        let account = self.port.context.clients.account(request.headers(), request.extensions())?;
-        let exported = self.export_for(signal, &account, request).await;
-        exported.map_err(|refusal| refusal.of_account(&account))
-    }
-
-    async fn export_for(
-        &self,
-        signal: Signal,
-        account: &Arc<str>,
-        request: Request<Incoming>,
-    ) -> Result<PartialResult, RequestRefusal> {
+        let account = &*account.insert(self.port.context.clients.account(request.headers(), request.extensions())?);
         self.port.check_signal(signal)?;
         self.port.check_rate(account)?;
         let encoding = parse_encoding(request.headers())?;

@@ -17,7 +17,7 @@ use crate::http_ports::reply::{self, BodyFormat, RequestRefusal};
 use crate::http_ports::web_pages::refuse_web_page;
 use crate::http_ports::{BodyTally, ChargedBody, PartialResult, ReceiverPort};
 use net::listen::{ReplyBody, RequestHandler};
-use net::{ContentEncoding, SlowUploads};
+use net::{ClientAddress, ContentEncoding, SlowUploads};
 use otlp::status::GrpcCode;
 use otlp::{Signal, json};
 use pipeline::{Outcome, Reason};
@@ -42,12 +42,15 @@ impl RequestHandler for HttpPort {
                 *response.headers_mut() = headers;
                 return response;
             }
-            let mut response = match self.port.meters.time_answer(self.export(&parts, &mut body)).await {
-                Ok((signal, format, partial)) => {
-                    self.port.meters.count_success();
-                    reply::http_ok(signal, format, partial.as_ref())
+            let mut account = None;
+            let exported = self.port.meters.time_answer(self.export(&parts, &mut body, &mut account)).await;
+            let mut response = match exported {
+                Ok((signal, format, partial)) => reply::http_ok(signal, format, partial.as_ref()),
+                Err(refusal) if refusal.label == WRONG_PORT => {
+                    self.port.meters.record_refusal(&refusal, ClientAddress::of(&parts.extensions), None);
+                    refusal.grpc_response()
                 }
-                Err(refusal) => self.answer_refusal(&parts, body, &refusal).await,
+                Err(refusal) => self.port.answer_refused_http(&parts, body, &refusal, account.as_deref()).await,
             };
             if let Some(cors) = &self.cors {
                 cors.add_headers(&parts.headers, response.headers_mut());
@@ -62,10 +65,12 @@ impl RequestHandler for HttpPort {
 }
 
 impl HttpPort {
+    /// Takes a request; `account` is set as soon as it is known.
     async fn export(
         &self,
         parts: &request::Parts,
         body: &mut Incoming,
+        account: &mut Option<Arc<str>>,
     ) -> Result<(Signal, BodyFormat, PartialResult), RequestRefusal> {
         if is_grpc(&parts.headers) {
             let message = self.port.wrong_port_message("OTLP/HTTP", "OTLP/gRPC");
@@ -73,22 +78,12 @@ impl HttpPort {
         }
         let signal = self.find_signal(parts.uri.path())?;
         if parts.method != Method::POST {
-            return Err(RequestRefusal::wrong_method("OTLP requests must use POST").with_header(&("allow", "POST")));
+            return Err(RequestRefusal::wrong_method("OTLP requests must use POST").with_header("allow", "POST"));
         }
         if self.port.guards_browsers {
             refuse_web_page(parts, |origin| self.cors.as_ref().is_some_and(|cors| cors.allows(origin)))?;
         }
-        let account = self.port.context.clients.account(&parts.headers, &parts.extensions)?;
-        let exported = self.export_for((signal, &account), parts, body).await;
-        exported.map_err(|refusal| refusal.of_account(&account))
-    }
-
-    async fn export_for(
-        &self,
-        (signal, account): (Signal, &Arc<str>),
-        parts: &request::Parts,
-        body: &mut Incoming,
-    ) -> Result<(Signal, BodyFormat, PartialResult), RequestRefusal> {
+        let account = &*account.insert(self.port.context.clients.account(&parts.headers, &parts.extensions)?);
         self.port.check_signal(signal)?;
         self.port.check_rate(account)?;
         let format = BodyFormat::from_headers(&parts.headers).ok_or_else(|| {
@@ -132,19 +127,6 @@ impl HttpPort {
             let message = format!("OTLP is served at {}", served.join(", "));
             RequestRefusal::new(GrpcCode::NotFound, StatusCode::NOT_FOUND, "not_found", message)
         })
-    }
-
-    async fn answer_refusal(
-        &self,
-        parts: &request::Parts,
-        body: Incoming,
-        refusal: &RequestRefusal,
-    ) -> Response<ReplyBody> {
-        self.port.record_refusal(parts, refusal);
-        if refusal.label == WRONG_PORT {
-            return refusal.grpc_response();
-        }
-        self.port.answer_refused_http(parts, body, refusal).await
     }
 }
 

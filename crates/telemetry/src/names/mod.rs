@@ -86,16 +86,16 @@ metrics_table! {
     RECEIVER_FAILED_LOGS = "otelcol_receiver_failed_log_records_total", MetricKind::Counter;
     /// Requests, by outcome: success, refused, failure.
     RECEIVER_REQUESTS = "otelcol_receiver_requests_total", MetricKind::Counter;
-    /// Requests that were not accepted (labels: receiver, transport, reason; from: `loopback`, `proxy` (one on this
-    /// machine that forwards), `private` or `public`, by the address that connects; account: its configured name,
-    /// `unattributed` without an accepted credential, `other` beyond the first 280).
+    /// Requests that were not accepted (labels: receiver, transport, reason; account: its configured name,
+    /// `unattributed` without an accepted credential, `other` beyond the first 280; from, if unattributed: `loopback`,
+    /// `proxy` (one on this machine that forwards), `private` or `public`, by the address that connects).
     RECEIVER_REJECTIONS = "tollgate_receiver_rejections_total", MetricKind::Counter;
     /// Time from the head of a request to its answer, in seconds, with the client's upload (labels: receiver,
-    /// transport).
+    /// transport, outcome = success, refused, abandoned (the client left before the answer)).
     RECEIVER_ANSWER_SECONDS = "tollgate_receiver_answer_duration_seconds", MetricKind::Histogram(SECONDS);
-    /// Requests that the admin port refused (labels: reason = no_credential, wrong_credential, too_many_attempts at the
-    /// login form, forbidden (the client lacks the role or is on another machine, or a browser's change did not come
-    /// from the port's own page); from: as in tollgate_receiver_rejections_total).
+    /// Requests that the admin port refused (labels: reason = no_credential, wrong_credential, forbidden (the
+    /// client lacks the role or is on another machine, or a browser's change did not come from the port's own page);
+    /// from: as in tollgate_receiver_rejections_total).
     ADMIN_REJECTIONS = "tollgate_admin_rejections_total", MetricKind::Counter;
     /// Open connections of a receiver's port.
     RECEIVER_CONNECTIONS = "tollgate_receiver_connections", MetricKind::Gauge;

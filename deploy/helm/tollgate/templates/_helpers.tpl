@@ -264,14 +264,30 @@ spec:
 metadata:
   labels:
     {{- include "tollgate.selectorLabels" (dict "root" .root "role" (printf "%s-deliver" .role)) | nindent 4 }}
+    {{- with $values.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   annotations:
     checksum/config: {{ include "tollgate.config" . | sha256sum }}
+    {{- with $values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 spec:
   restartPolicy: Never
   serviceAccountName: {{ include "tollgate.serviceAccountName" . }}
   automountServiceAccountToken: false
   terminationGracePeriodSeconds: {{ .root.Values.terminationGracePeriodSeconds }}
   {{- include "tollgate.identity" . | nindent 2 }}
+  {{- if or $values.initContainers $values.extraContainers }}
+  initContainers:
+    {{- with $values.initContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+    {{- range $values.extraContainers }}
+    # A native sidecar: it ends with the delivery, or the Job would not.
+    - {{- toYaml (set (deepCopy .) "restartPolicy" "Always") | nindent 6 }}
+    {{- end }}
+  {{- end }}
   containers:
     - name: deliver
       args: [spool, deliver, --timeout={{ $values.deliver.timeout }}, --config=/etc/tollgate/config/config.yaml]

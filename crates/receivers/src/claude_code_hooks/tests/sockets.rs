@@ -141,8 +141,8 @@ async fn refusals_have_their_status() {
     }
     let text = rig.meter.render();
     for labels in [
-        r#"reason="unauthenticated",from="loopback",account="unattributed"} 1"#,
-        r#"reason="rate_limited",from="loopback",account="busy"} 1"#,
+        r#"reason="unauthenticated",account="unattributed",from="loopback"} 1"#,
+        r#"reason="rate_limited",account="busy"} 1"#,
     ] {
         assert!(text.contains(labels), "{labels}: {text}");
     }

@@ -57,7 +57,7 @@ async fn broken_chunks_are_final() {
     let told = closed(&mut gone).await;
     assert!(!told.starts_with(b"HTTP/1.1 400"), "whoever went away did nothing wrong");
     let text = rig.meter.render();
-    assert!(text.contains(r#"transport="http",reason="malformed",from="loopback",account="default"} 3"#), "{text}");
+    assert!(text.contains(r#"transport="http",reason="malformed",account="default"} 3"#), "{text}");
 }
 
 /// An invalid request head never reaches the port's handler, but it is counted.

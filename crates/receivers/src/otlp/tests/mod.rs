@@ -158,8 +158,8 @@ async fn every_signal_goes_in_as_what_it_is_and_its_items_are_counted() {
         r#"otelcol_receiver_accepted_log_records_total{receiver="otlp/test",transport="http"} 4"#,
         r#"otelcol_receiver_accepted_metric_points_total{receiver="otlp/test",transport="http"} 6"#,
         r#"otelcol_receiver_requests_total{receiver="otlp/test",transport="http",outcome="success"} 4"#,
-        r#"tollgate_receiver_answer_duration_seconds_count{receiver="otlp/test",transport="grpc"} 2"#,
-        r#"tollgate_receiver_answer_duration_seconds_count{receiver="otlp/test",transport="http"} 4"#,
+        r#"tollgate_receiver_answer_duration_seconds_count{receiver="otlp/test",transport="grpc",outcome="success"} 2"#,
+        r#"tollgate_receiver_answer_duration_seconds_count{receiver="otlp/test",transport="http",outcome="success"} 4"#,
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
@@ -196,10 +196,13 @@ async fn each_outcome_has_the_one_status_that_otlp_gives_it() {
         "{text}"
     );
     assert!(
-        text.contains(r#"rejections_total{receiver="otlp/test",transport="grpc",reason="spool_full",from="loopback",account="default"} 1"#),
+        text.contains(
+            r#"rejections_total{receiver="otlp/test",transport="grpc",reason="spool_full",account="default"} 1"#
+        ),
         "{text}"
     );
-    assert!(text.contains(r#"answer_duration_seconds_count{receiver="otlp/test",transport="http"} 16"#), "{text}");
+    let measured = r#"answer_duration_seconds_count{receiver="otlp/test",transport="http",outcome="refused"} 16"#;
+    assert!(text.contains(measured), "{text}");
 }
 
 /// The time of an answer includes the engine's: an answer that waits for a slow disk must not look fast.
@@ -215,7 +218,7 @@ async fn an_answer_takes_as_long_as_the_engine() {
     let (answer, ()) = tokio::join!(answer, release);
     assert_eq!(answer.status, 200);
     let text = rig.meter.render();
-    let within = |le: &str| format!(r#"receiver="otlp/test",transport="grpc",le="{le}"}} 0"#);
+    let within = |le: &str| format!(r#"receiver="otlp/test",transport="grpc",outcome="success",le="{le}"}} 0"#);
     assert!(text.contains(&within("0.25")), "{text}");
 }
 
