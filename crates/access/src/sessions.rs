@@ -61,7 +61,7 @@ impl BrowserSessions {
         if self.is_secure { "__Host-tollgate" } else { "tollgate" }
     }
 
-    /// Begins a session of `client` in place of the one that the request's `headers` name. See [`SessionTable::insert`].
+    /// Begins a session of `client`, see [`SessionTable::insert`]. It replaces the one that the request's cookie names.
     pub(crate) fn begin(
         &self,
         response: &mut Response,

@@ -1,6 +1,6 @@
 //! `/login` with a form for a token or the password, where no identity provider logs browsers in, and `/logout`, also
-//! after a login at a provider. The form needs no script. `telemetry/admin` refuses POSTs of other sites; the cookie names
-//! a session and holds nothing of the token.
+//! after a login at a provider. The form needs no script. `telemetry/admin` refuses POSTs of other sites; the cookie
+//! names a session and holds nothing of the token.
 
 #[cfg(test)]
 mod tests;
