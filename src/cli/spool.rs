@@ -56,8 +56,8 @@ pub(super) enum SpoolCommand {
     },
     /// Sends data that back ends refused for good (`quarantine`) to them again.
     ///
-    /// If a gateway uses the spool, the command asks it through its admin port, and needs the role `operator`; otherwise
-    /// it changes the files of the spool.
+    /// If a gateway uses the spool, the command asks it through its admin port, and needs the role `operator`. Else it
+    /// changes the files of the spool.
     Replay {
         /// Sends it to this exporter instead.
         #[arg(long, value_name = "EXPORTER")]
@@ -67,8 +67,8 @@ pub(super) enum SpoolCommand {
     },
     /// Moves all data waiting for one consumer to an exporter.
     ///
-    /// If a gateway uses the spool, the command asks it through its admin port, and needs the role `operator`; otherwise
-    /// it changes the files of the spool.
+    /// If a gateway uses the spool, the command asks it through its admin port, and needs the role `operator`. Else it
+    /// changes the files of the spool.
     Reassign {
         /// The consumer as shown by `spool list`, e.g. an exporter that is no longer configured.
         from: String,
@@ -79,8 +79,8 @@ pub(super) enum SpoolCommand {
     },
     /// Drops all data waiting for one consumer.
     ///
-    /// If a gateway uses the spool, the command asks it through its admin port, and needs the role `operator`; otherwise
-    /// it changes the files of the spool.
+    /// If a gateway uses the spool, the command asks it through its admin port, and needs the role `operator`. Else it
+    /// changes the files of the spool.
     Drop {
         /// The consumer as shown by `spool list`: an exporter's id.
         consumer: String,
@@ -92,7 +92,8 @@ pub(super) enum SpoolCommand {
     },
     /// Delivers everything that waits, without receiving anything, and exits: for the spool of a gateway that is gone.
     ///
-    /// No port is opened. Exits with 0 once the spool is empty, and with 1 if data is left. It can be stopped and run again.
+    /// No port is opened. Exits with 0 once the spool is empty, and with 1 if data is left. It can be stopped and run
+    /// again.
     Deliver(DeliverArgs),
 }
 

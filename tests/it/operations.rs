@@ -264,7 +264,7 @@ async fn what_waits_goes_where_its_owner_says() {
     let (code, listed, _) = tollgate(&["spool", "list", &config]);
     assert!(code == Some(0) && listed.contains("otlp_http/old") && listed.contains(" 3 "), "{listed}");
     let (code, _, said) = tollgate(&["spool", "peek", "nope", &config]);
-    assert!(code == Some(1) && said.contains("no consumer `nope`; it has: "), "{said}");
+    assert!(code == Some(1) && said.contains("no data is waiting for `nope`; consumers with waiting data: "), "{said}");
     assert!(said.contains("otlp_http/old"), "{said}");
     let (_, shown, _) = tollgate(&["spool", "peek", "otlp_http/old", "--limit", "2", &config]);
     assert_eq!(shown.lines().filter(|line| line.contains("traces")).count(), 2, "{shown}");

@@ -313,7 +313,7 @@ async fn an_exporter_that_has_too_much_waiting_is_named() {
     assert!(!answer.contains("spool"), "{answer}");
     assert!(app.deps.health.is_running(), "no reason to restart it");
     let page = http(admin_at, "GET /metrics HTTP/1.1", b"").await;
-    assert!(page.contains(r#"transport="http",reason="pending_full"} 1"#), "{page}");
+    assert!(page.contains(r#"transport="http",reason="pending_full",account="default"} 1"#), "{page}");
     assert!(page.contains(r#"tollgate_exporter_pending_full{exporter="x"} 1"#), "{page}");
     app.shutdown().await;
 }

@@ -96,8 +96,7 @@ impl Committer {
             match status.refusing {
                 Some(reason) => {
                     let (bytes, limit, kept_free) = (status.bytes, status.limit, self.spool.space.required_free());
-                    let why = reason.text();
-                    tracing::warn!(bytes, limit, kept_free, "new data is refused: {why}; `kept_free` must stay on the volume")
+                    tracing::warn!(bytes, limit, kept_free, "new data is refused: {}", reason.text())
                 }
                 None => tracing::info!("new data is accepted again"),
             }
