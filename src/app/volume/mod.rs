@@ -1,6 +1,6 @@
 //! Checks a folder's volume: whether it can be written, has space, and survives a restart, as an OK to a client
 //! promises. It only reads; if the system doesn't answer, the volume counts as fine. While the gateway runs,
-//! [`watch_volumes`] shows the space, and `pipeline/disk` handles that of the spool.
+//! `watch_volumes` shows the space, and `pipeline/disk` handles that of the spool.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
