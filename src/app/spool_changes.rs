@@ -47,6 +47,10 @@ pub(crate) fn move_targets(exporters: &[ConfiguredComponent<ExporterSettings>]) 
     exporters.iter().map(|placed| (id_text(&placed.id), outlet(&placed.value))).collect()
 }
 
+fn reads_spool(outlet: &OutletSettings) -> bool {
+    outlet.ack != AckMode::Offered
+}
+
 /// Why a change, or its next part, was not made.
 pub(crate) type ChangeError = (StatusCode, String);
 
@@ -101,7 +105,6 @@ impl SpoolChange {
             Self::Move { to, .. } => to.as_deref(),
             Self::Drop { .. } => None,
         };
-        let reads_spool = |outlet: &OutletSettings| outlet.ack != AckMode::Offered;
         if let Some(to) = to.filter(|to| !exporters.get(*to).is_some_and(reads_spool)) {
             let names = exporters.iter().filter(|(_, outlet)| reads_spool(outlet)).map(|(id, _)| &**id);
             let names = names.collect::<Vec<_>>().join(", ");
@@ -140,7 +143,6 @@ impl SpoolChange {
             Self::Drop { from } => {
                 let changed = spool.drop_pending(from, None);
                 spool.announce_moves(from);
-                spool.wake();
                 Ok(ChangeResult { changed, ..ChangeResult::default() })
             }
         }
@@ -216,7 +218,7 @@ impl RecordMove {
         let exporter = to.or(refused.as_ref().map(|(refused_by, _)| refused_by.as_str()))?;
         let (holder, outlet) = exporters.get_key_value(exporter)?;
         let max_pending = outlet.max_pending;
-        (outlet.ack != AckMode::Offered).then(|| Self { holder: Arc::clone(holder), max_pending, label, telemetry })
+        reads_spool(outlet).then(|| Self { holder: Arc::clone(holder), max_pending, label, telemetry })
     }
 
     /// Moves the record, or queues a copy. Returns false if nothing is left to move.
@@ -349,6 +351,7 @@ impl SpoolChanges {
         }
         let result = change.apply(&self.spool, None, &self.exporters)?;
         if result.changed > 0 {
+            self.spool.write_progress();
             let (done, to) = match change {
                 SpoolChange::Move { to, .. } => ("moved", to.as_deref()),
                 SpoolChange::Drop { .. } => ("dropped", None),

@@ -116,8 +116,15 @@ pub(super) fn run(common: &CommonArgs, command: SpoolCommand) -> Result<ExitStat
         SpoolCommand::Drop { consumer, yes, admin_port } => {
             change_spool(common, &admin_port, SpoolChange::Drop { from: consumer }, yes)
         }
-        SpoolCommand::Deliver(options) => spool_deliver::run(common, &options),
+        SpoolCommand::Deliver(options) => spool_deliver::run(load_with_spool(common)?, &options),
     }
+}
+
+/// The configuration, if its spool's folder exists.
+fn load_with_spool(common: &CommonArgs) -> Result<LoadedConfig, CommandError> {
+    let loaded = load_config(common, FileAccess::Read)?;
+    let directory = &loaded.valid.spool.directory;
+    if directory.is_dir() { Ok(loaded) } else { Err(SpoolOpenError::no_spool(directory).into()) }
 }
 
 /// What is needed to read or open a spool.
@@ -128,12 +135,8 @@ struct SpoolFiles {
 
 impl SpoolFiles {
     fn find(common: &CommonArgs) -> Result<Self, CommandError> {
-        let loaded = load_config(common, FileAccess::Read)?;
+        let loaded = load_with_spool(common)?;
         logging::init(logging::LogLevel::Warn);
-        let directory = &loaded.valid.spool.directory;
-        if !directory.is_dir() {
-            return Err(SpoolOpenError::no_spool(directory).into());
-        }
         let opening = async {
             // Not the keys of other parts: their KMS or command may be away.
             for key in configured_keys(&loaded.valid).iter().filter(|key| key.section == "spool") {

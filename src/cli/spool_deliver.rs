@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::common::CommonArgs;
-use super::config_loading::{FileAccess, load_config};
+use super::config_loading::LoadedConfig;
 use super::fleet::parse_timeout;
 use crate::app::assemble::{self, ReloadResources};
 use crate::app::build::{GatewayBlueprint, GatewayDeps};
@@ -24,7 +23,7 @@ use command::{os, tasks};
 use kernel::clock::Clock;
 use kernel::terminal::{format_bytes, format_count};
 use pipeline::sequencer::CHECKPOINT;
-use pipeline::spool::{ConsumerStatus, QUARANTINE, Spool, SpoolOpenError};
+use pipeline::spool::{ConsumerStatus, QUARANTINE, Spool};
 use telemetry::logging;
 
 /// How often the spool is checked.
@@ -45,13 +44,8 @@ pub(super) struct DeliverArgs {
     timeout: Option<Duration>,
 }
 
-pub(super) fn run(common: &CommonArgs, options: &DeliverArgs) -> Result<ExitStatus, CommandError> {
-    let loaded = load_config(common, FileAccess::Read)?;
+pub(super) fn run(loaded: LoadedConfig, options: &DeliverArgs) -> Result<ExitStatus, CommandError> {
     logging::init(loaded.valid.log_level);
-    let directory = &loaded.valid.spool.directory;
-    if !directory.is_dir() {
-        return Err(SpoolOpenError::no_spool(directory).into());
-    }
     let runtime = tasks::build_runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?;
     let delivery = deliver(loaded.valid, options.timeout);
     Ok(tasks::run_to_end(runtime, EXIT_GRACE, async { delivery.await.unwrap_or_else(|error| report_error(&error)) }))

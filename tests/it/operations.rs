@@ -272,7 +272,7 @@ async fn what_waits_goes_where_its_owner_says() {
     let (_, shown, _) = tollgate(&["spool", "peek", "otlp_http/old", "--json", &config]);
     assert!(shown.lines().count() == 3 && shown.contains("eee19b7ec3c1b174"), "{shown}");
     let (code, _, said) = tollgate(&["spool", "reassign", "otlp_http/old", "nobody", &config]);
-    assert!(code == Some(1) && said.contains("nobody") && said.contains("exporter"), "{said}");
+    assert!(code == Some(1) && said.contains("`nobody` is not an") && said.contains("; exporters: file"), "{said}");
     let (code, moved, said) = tollgate(&["spool", "reassign", "otlp_http/old", "file", &config]);
     assert_eq!((code, moved.as_str()), (Some(0), "3 records of `otlp_http/old` moved\n"), "{said}");
     // An unknown name must not be reported as a success with zero records.

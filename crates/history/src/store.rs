@@ -245,8 +245,8 @@ impl HistoryStore {
         counts.filter_map(Result::transpose).collect()
     }
 
-    /// Writes in one transaction, and deletes what is too old. A file at its size limit loses at least a tenth, and the
-    /// write is tried again.
+    /// Writes in one transaction, and deletes what is too old. If the file is at its size limit, at least a tenth of it
+    /// is deleted first, and the write is tried again.
     ///
     /// # Errors
     /// [`StoreError::NotWritten`]; then nothing was written or deleted.

@@ -38,9 +38,6 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Every value of [`Outcome::label`].
-    pub const LABELS: [&str; 4] = ["accepted", "partial", "retry", "refused"];
-
     /// The metric label.
     pub fn label(&self) -> &'static str {
         match self {

@@ -1,7 +1,6 @@
 """Real brokers of Apache Kafka (KRaft) in processes of their own: one node or three, and the tools that come with them."""
 import os
 import subprocess
-import time
 import uuid
 from base64 import urlsafe_b64encode
 
@@ -82,7 +81,9 @@ class Cluster:
         return [f"127.0.0.1:{b.port}" for b in self.brokers]
 
     def answers(self):
-        return self.tool("org.apache.kafka.tools.BrokerApiVersionsCommand").returncode == 0
+        """Whether every broker does: one may answer before the others are registered."""
+        done = self.tool("org.apache.kafka.tools.BrokerApiVersionsCommand")
+        return done.returncode == 0 and done.stdout.count("(id: ") == len(self.brokers)
 
     def tool(self, main, *arguments):
         return java(main, "--bootstrap-server", ",".join(self.addresses), *arguments)
@@ -90,14 +91,8 @@ class Cluster:
     def create_topic(self, name, partitions, replicas=None, **config):
         settings = [part for key, value in config.items() for part in ("--config", f"{key.replace('_', '.')}={value}")]
         replicas = replicas or min(len(self.brokers), 3)
-        arguments = ["--create", "--if-not-exists", "--topic", name, "--partitions", str(partitions), "--replication-factor", str(replicas), *settings]
-        # one broker answers before the others are registered
-        for _ in range(20):
-            done = self.tool("org.apache.kafka.tools.TopicCommand", *arguments)
-            if not done.returncode:
-                break
-            time.sleep(1)
-        else:
+        done = self.tool("org.apache.kafka.tools.TopicCommand", "--create", "--topic", name, "--partitions", str(partitions), "--replication-factor", str(replicas), *settings)
+        if done.returncode:
             raise AssertionError(f"the topic {name} can't be created: {done.stdout[-300:]} {done.stderr[-300:]}")
 
     def ends(self, topic):

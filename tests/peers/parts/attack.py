@@ -43,7 +43,7 @@ class Ordinary:
     """Spans that are no calls, as every agent sends between its calls: with one of them comes the correction of a call that two workers have counted."""
 
     def __init__(self, edges):
-        self.edges, self.number, self.stopped, self.acked = edges, 0, False, {}
+        self.edges, self.number, self.stopped, self.acked = edges, 0, False, []
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
@@ -60,7 +60,7 @@ class Ordinary:
             except OSError:
                 status = 0
             if status == 200:
-                self.acked[one] = "metrics"
+                self.acked.append(one)
             self.number += 1
             time.sleep(0.1)
 
@@ -74,7 +74,7 @@ class Fleet:
         self.work, self.cluster, self.rng = work, cluster, rng
         self.topic, self.sink, self.store = topic(cluster, "attack"), Quiet(place(work, "sink")), S3Stub(os.path.join(work, "s3"))
         self.edges = [edge(place(work, f"edge-{n}"), cluster, self.topic).start() for n in range(2)]
-        self.recipients, self.made, self.signers, self.cost_of_the_gone = None, 0, set(), 0.0
+        self.auditor, self.made, self.signers, self.cost_of_the_gone = None, 0, set(), 0.0
         self.workers = [self.new_worker() for _ in range(3)]
         self.done = Counter()
 
@@ -88,8 +88,8 @@ class Fleet:
         one.config["spool"].update(directory=os.path.join(one.volume, "spool"), max_size="1GiB", segment_size="4MiB", keys=["6b" * 32])
         # one auditor for all of them
         vault = one.config["processors"]["vault"]
-        self.recipients = vault["recipients"] = self.recipients or vault["recipients"]
-        self.identity = getattr(self, "identity", one.identity)
+        self.auditor = self.auditor or (one.identity, vault["recipients"])
+        self.identity, vault["recipients"] = self.auditor
         one.write()
         self.start(one)
         return one
@@ -272,7 +272,7 @@ def main():
     sums = settled_sums(fleet)
     ordinary.end()
     fleet.settle()
-    accounted("attack", fleet.sink, {**acked, **ordinary.acked}, bound=None)
+    accounted("attack", fleet.sink, [*acked, *ordinary.acked], bound=None)
     for one in (*fleet.workers, *fleet.edges):
         check(f"{os.path.basename(one.work)}: a clean end", one.stop() == 0)
         fleet.keep_signer(one)

@@ -96,9 +96,9 @@ fn a_run_is_read_once() {
     assert!(board.accounts_with_run("a").is_empty());
 }
 
-/// A run whose group was evicted and that goes on has both parts in one row, however often the later one is written. A
-/// group that contains the earlier part itself, because its state is older than the file, replaces both. The row used
-/// to show the later part alone.
+/// If a run goes on after its group was evicted, its row has both parts, however often the later one is written. A group
+/// that contains the earlier part itself, because its state is older than the file, replaces both. The row used to show
+/// the later part alone.
 #[test]
 fn a_run_that_was_given_up_keeps_its_earlier_part() {
     let part = |minutes: u64, atto: i128, [first_heard, heard]: [u64; 2]| {

@@ -86,8 +86,9 @@ impl ReadLanes {
         new
     }
 
-    /// Reads from the beginning of the spool again, except what is in open parcels: records were moved to positions
-    /// that the lanes have passed, or away from what they gathered.
+    /// Starts reading at the first pending record again, because records were moved: some may stand at positions that
+    /// the lanes have passed, others may be gone from what the lanes gathered. Open parcels go on, and are not read
+    /// again.
     pub(super) fn restart(&mut self) {
         for ReadLane { gatherer, bytes, .. } in self.lanes.drain(..) {
             bytes.fetch_sub(gatherer.bytes(), Ordering::Relaxed);

@@ -193,7 +193,7 @@ impl Outlet {
                 sending.push(Arc::clone(&self).deliver(parcel, slot, stop.clone()));
             }
             self.metrics.set_in_flight(sending.len());
-            // Not during a read: while a move goes on, each read must lead to requests.
+            // A read in progress ends first. Otherwise a long move, which announces each part, would undo every read.
             if run.must_restart && !run.reading.is_active() {
                 (run.must_restart, run.uncleared) = (false, 0);
                 self.metrics.uncleared.set(0.0);
@@ -207,14 +207,17 @@ impl Outlet {
             }
             tokio::select! {
                 biased;
-                Some(end) = sending.next(), if !sending.is_empty() => self.finish_parcel(&mut run, &end),
+                Some(end) = sending.next(), if !sending.is_empty() => {
+                    let may_have_moved = self.memory.is_none() && *moved.borrow() > 0;
+                    self.finish_parcel(&mut run, &end, may_have_moved);
+                }
                 () = slots.wait_for_change() => {}
                 (lane, result) = run.reading.wait() => self.add_read_records(&mut run, lane, result),
                 () = run.linger.wait() => run.lanes.mark_all_due(),
                 () = run.pause.wait() => run.lanes.expect_more(),
                 () = run.check.wait() => {}
                 _ = changed.changed() => run.lanes.expect_more(),
-                // What is only in memory can't be moved.
+                // A memory outlet's data has no place in the spool, so nothing of it can be moved.
                 Ok(()) = moved.changed(), if self.memory.is_none() => run.must_restart = true,
                 _ = stop.changed(), if !run.stopping => run.stopping = true,
             }
@@ -296,11 +299,10 @@ impl Outlet {
         }
     }
 
-    fn finish_parcel(&self, run: &mut OutletRun, end: &DeliveryEnd) {
+    fn finish_parcel(&self, run: &mut OutletRun, end: &DeliveryEnd, may_have_moved: bool) {
         let seqs = run.lanes.finish_parcel(&end.group, end.first);
-        // Records that were moved away and back while the parcel was open.
-        let is_left = !end.is_undelivered && self.memory.is_none();
-        run.must_restart |= is_left && self.shared.spool.is_any_pending(self.id(), &seqs);
+        // Records may have been moved away and back while the parcel was open: they wait, though it is delivered.
+        run.must_restart |= may_have_moved && !end.is_undelivered && self.shared.spool.is_any_pending(self.id(), &seqs);
         run.backend_down |= run.stopping && end.is_undelivered;
     }
 

@@ -1,6 +1,5 @@
 //! Metrics of an outlet, under the Collector's names where it has them.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -20,8 +19,6 @@ pub(super) struct OutletMetrics {
     shown_in_flight: AtomicUsize,
     request_items: Histogram,
     request_bytes: Histogram,
-    /// Times of attempts, by the label of their outcome.
-    send_seconds: HashMap<&'static str, Histogram>,
     pub(super) denied: Gauge,
     pub(super) uncleared: Gauge,
     pub(super) quarantined: Counter,
@@ -32,8 +29,6 @@ pub(super) struct OutletMetrics {
 impl OutletMetrics {
     pub(super) fn new(meter: &Meter, exporter: &str) -> Self {
         let labels = [("exporter", exporter)];
-        let send_seconds =
-            |outcome| meter.histogram(&names::SEND_SECONDS, &[("exporter", exporter), ("outcome", outcome)]);
         let counters = |defs: [&'static names::MetricDefinition; 3]| defs.map(|def| meter.counter(def, &labels));
         let metrics = Self {
             sent: counters([&names::SENT_SPANS, &names::SENT_POINTS, &names::SENT_LOGS]),
@@ -42,7 +37,6 @@ impl OutletMetrics {
             shown_in_flight: AtomicUsize::new(0),
             request_items: meter.histogram(&names::SEND_SIZE, &labels),
             request_bytes: meter.histogram(&names::SEND_BYTES, &labels),
-            send_seconds: Outcome::LABELS.map(|outcome| (outcome, send_seconds(outcome))).into(),
             denied: meter.gauge(&names::DENIED, &labels),
             uncleared: meter.gauge(&names::HELD, &labels),
             quarantined: meter.counter(&names::SET_ASIDE, &labels),
@@ -78,7 +72,8 @@ impl OutletMetrics {
     }
 
     pub(super) fn record_outcome(&self, outcome: &Outcome, time: Duration) {
-        self.send_seconds.get(outcome.label()).into_iter().for_each(|seconds| seconds.record(time.as_secs_f64()));
+        let labels = [("exporter", &*self.exporter), ("outcome", outcome.label())];
+        self.meter.histogram(&names::SEND_SECONDS, &labels).record(time.as_secs_f64());
     }
 
     pub(super) fn count_retry(&self, reason: Reason) {

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::config::SpoolSettings;
@@ -191,12 +191,19 @@ impl Spool {
         }
     }
 
-    /// As [`Spool::mark_done`], and writes to the progress file at once unless the committer is using it, so that a
-    /// process killed right afterwards does not deliver the records again. Writes without a sync, so call it off the
-    /// async threads.
+    /// As [`Spool::mark_done`], and writes as [`Spool::write_progress`] does, unless the committer is doing so.
     pub fn mark_done_and_write(&self, consumer: &str, seqs: &[RecordSeq]) {
         self.mark_done(consumer, seqs);
-        let Some(mut progress) = self.progress.try_lock() else { return };
+        self.progress.try_lock().into_iter().for_each(|progress| self.append_progress(progress));
+    }
+
+    /// Writes to the progress file what was marked done and transferred, so that a process killed right afterwards does
+    /// not deliver those records again, and `spool list` shows it. Without a sync, but call it off the async threads.
+    pub fn write_progress(&self) {
+        self.append_progress(self.progress.lock());
+    }
+
+    fn append_progress(&self, mut progress: MutexGuard<'_, ProgressFile>) {
         if progress.needs_rewrite() || self.poisoned().is_some() {
             return;
         }

@@ -20,15 +20,8 @@ pub(super) struct SpoolMetrics {
     pub(super) commits: Counter,
     pub(super) sync_seconds: Histogram,
     refused: HashMap<Reason, Counter>,
-    pending: parking_lot::Mutex<HashMap<Arc<str>, ConsumerGauges>>,
-}
-
-/// What waits for one consumer.
-struct ConsumerGauges {
-    records: Gauge,
-    bytes: Gauge,
-    /// The age, while nothing reads these records.
-    unread: Option<Gauge>,
+    /// Gauges of pending records and bytes, by consumer.
+    pending: parking_lot::Mutex<HashMap<Arc<str>, (Gauge, Gauge)>>,
 }
 
 impl SpoolMetrics {
@@ -72,19 +65,17 @@ impl SpoolMetrics {
             pending.entry(Arc::clone(name)).or_insert_with(|| {
                 let labels = [("consumer", &**name)];
                 let records = self.meter.gauge(&names::SPOOL_PENDING_RECORDS, &labels);
-                ConsumerGauges { records, bytes: self.meter.gauge(&names::SPOOL_PENDING_BYTES, &labels), unread: None }
+                (records, self.meter.gauge(&names::SPOOL_PENDING_BYTES, &labels))
             });
         }
-        for (name, gauges) in pending.iter_mut() {
+        for (name, (records, bytes)) in pending.iter() {
             let consumer = status.consumers.iter().find(|consumer| consumer.name == *name);
-            gauges.records.set(consumer.map_or(0, |consumer| consumer.records) as f64);
-            gauges.bytes.set(consumer.map_or(0, |consumer| consumer.bytes) as f64);
+            records.set(consumer.map_or(0, |consumer| consumer.records) as f64);
+            bytes.set(consumer.map_or(0, |consumer| consumer.bytes) as f64);
             let labels = [("consumer", &**name)];
-            if let Some(oldest) = consumer.filter(|consumer| !is_read(consumer)).and_then(|consumer| consumer.oldest) {
-                let new_gauge = || self.meter.gauge(&names::SPOOL_UNREAD_SECONDS, &labels);
-                gauges.unread.get_or_insert_with(new_gauge).set(age(oldest));
-            } else if gauges.unread.take().is_some() {
-                self.meter.remove(&names::SPOOL_UNREAD_SECONDS, &labels);
+            match consumer.filter(|consumer| !is_read(consumer)).and_then(|consumer| consumer.oldest) {
+                Some(oldest) => self.meter.gauge(&names::SPOOL_UNREAD_SECONDS, &labels).set(age(oldest)),
+                None => self.meter.remove(&names::SPOOL_UNREAD_SECONDS, &labels),
             }
         }
     }

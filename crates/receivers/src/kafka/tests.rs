@@ -401,7 +401,7 @@ fn unreadable_records_are_kept() {
         assert_eq!(reasons, ["no edge wrote the record", "the record is damaged: its seal does not fit"]);
         assert_eq!(&broker.records("dead")[0].header("tollgate-dead-offset").unwrap()[..], b"0");
         assert!(process.counts("tollgate_kafka_records_total{receiver=\"kafka\",outcome=\"dead\"} 2"));
-        // Also the workers that did not copy them show them; nobody does while the brokers can't be asked.
+        // Every worker shows them, not only the one that copied them. While no broker answers, none does.
         let in_topic = || process.counts("tollgate_kafka_dead_topic_records{receiver=\"kafka\"} 2");
         machine.until("the dead topic's records", in_topic).await;
         broker.set_away(true);

@@ -54,8 +54,6 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// Longest wait between two rounds.
 const TICK: Duration = Duration::from_secs(1);
 const MAX_CONCURRENT_WRITES: usize = 8;
-/// The outcomes of one write to a store, as values of a metric label.
-const PUT_OUTCOMES: [&str; 8] = ["written", "exists", "retry", "denied", "corrupt", "differs", "missing", "full"];
 /// Idle rounds of `TICK / 20` after which a drain gives up on the remaining records.
 const MAX_IDLE_ROUNDS: u32 = 100;
 /// Longest wait before a put is retried that failed because of the object itself.
@@ -149,20 +147,16 @@ impl Uploader {
     /// An uploader that begins at the first record that is not done.
     pub fn new(deps: UploaderDependencies, meter: &Meter) -> Self {
         let id = deps.id.clone();
-        let outcomes = PUT_OUTCOMES.iter().chain(&["gone", "damaged"]);
-        let uploads = ObjectKind::ALL.iter().flat_map(|kind| outcomes.clone().map(|outcome| (*kind, *outcome)));
+        let outcomes =
+            ["written", "exists", "retry", "denied", "corrupt", "differs", "missing", "gone", "damaged", "full"];
+        let uploads = ObjectKind::ALL.iter().flat_map(|kind| outcomes.map(|outcome| (*kind, outcome)));
         let uploads = uploads.map(|(kind, outcome)| {
             let labels: &[(&'static str, &str)] = &[("processor", &id), ("kind", kind.as_str()), ("outcome", outcome)];
             ((kind, outcome), meter.counter(&metric::VAULT_UPLOADS, labels))
         });
         let processor_label: &[(&'static str, &str)] = &[("processor", &id)];
-        let put_seconds =
-            |outcome| meter.histogram(&metric::VAULT_PUT_SECONDS, &[("processor", &id), ("outcome", outcome)]);
-        let timed_store = TimedStore {
-            store: Arc::clone(&deps.store),
-            clock: Arc::clone(&deps.clock),
-            put_seconds: PUT_OUTCOMES.map(|outcome| (outcome, put_seconds(outcome))).into(),
-        };
+        let (store, clock) = (Arc::clone(&deps.store), Arc::clone(&deps.clock));
+        let timed_store = TimedStore { processor: Arc::clone(&id), store, clock, meter: meter.clone() };
         let metrics = UploaderMetrics {
             uploads: uploads.collect(),
             corrupt: meter.counter(&metric::VAULT_CORRUPT_UPLOADS, processor_label),

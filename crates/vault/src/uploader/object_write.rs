@@ -2,7 +2,6 @@
 //! that a long outage needs no memory; the same records give the same bytes. Neighbour: `record_tracker` decides what
 //! is written next.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use kernel::clock::{Clock, UnixNanos};
 use kernel::rng::Rng;
 use kernel::sha256::Sha256;
 use pipeline::spool::{RecordSeq, StoredRecord};
-use telemetry::Histogram;
+use telemetry::{Meter, names};
 
 use super::journal::{JournalReadError, UploadJournal};
 use super::record_tracker::{FragmentPart, UploadItem};
@@ -63,10 +62,11 @@ impl WriteFailure {
 
 /// A store whose writes are timed.
 pub(super) struct TimedStore {
+    /// The vault processor's id.
+    pub(super) processor: Arc<str>,
     pub(super) store: Arc<dyn VaultStore>,
     pub(super) clock: Arc<dyn Clock>,
-    /// By the label of their outcome.
-    pub(super) put_seconds: HashMap<&'static str, Histogram>,
+    pub(super) meter: Meter,
 }
 
 impl TimedStore {
@@ -81,7 +81,8 @@ impl TimedStore {
         let result = self.store.put_once(kind, name, bytes, now).await;
         let label = result.as_ref().map_or_else(StoreError::label, |outcome| outcome.label());
         let time = self.clock.monotonic().saturating_sub(began);
-        self.put_seconds.get(label).into_iter().for_each(|seconds| seconds.record(time.as_secs_f64()));
+        let labels = [("processor", &*self.processor), ("outcome", label)];
+        self.meter.histogram(&names::VAULT_PUT_SECONDS, &labels).record(time.as_secs_f64());
         result.map_err(WriteFailure::Store)
     }
 }

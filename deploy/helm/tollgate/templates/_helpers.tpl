@@ -195,16 +195,7 @@ imagePullSecrets:
 {{- $values := index .root.Values .role -}}
 {{- $sidecar := eq .role "sidecar" -}}
 metadata:
-  labels:
-    {{- include "tollgate.selectorLabels" . | nindent 4 }}
-    {{- with $values.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-  annotations:
-    checksum/config: {{ include "tollgate.config" . | sha256sum }}
-    {{- with $values.podAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+  {{- include "tollgate.podMetadata" . | nindent 2 }}
 spec:
   serviceAccountName: {{ include "tollgate.serviceAccountName" . }}
   automountServiceAccountToken: {{ and $sidecar $values.mountServiceAccountToken | default false }}
@@ -258,20 +249,26 @@ spec:
   {{- include "tollgate.placement" . | nindent 2 }}
 {{- end }}
 
+{{- /* Labels and annotations of a role's pods; `component` names those that are not the role's own. */ -}}
+{{- define "tollgate.podMetadata" -}}
+{{- $values := index .root.Values .role -}}
+labels:
+  {{- include "tollgate.selectorLabels" (dict "root" .root "role" (.component | default .role)) | nindent 2 }}
+  {{- with $values.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+annotations:
+  checksum/config: {{ include "tollgate.config" . | sha256sum }}
+  {{- with $values.podAnnotations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
 {{- /* The pod that delivers what waits on the claims of a pod that is gone, whose name it passes. */ -}}
 {{- define "tollgate.deliverTemplate" -}}
 {{- $values := index .root.Values .role -}}
 metadata:
-  labels:
-    {{- include "tollgate.selectorLabels" (dict "root" .root "role" (printf "%s-deliver" .role)) | nindent 4 }}
-    {{- with $values.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-  annotations:
-    checksum/config: {{ include "tollgate.config" . | sha256sum }}
-    {{- with $values.podAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+  {{- include "tollgate.podMetadata" (merge (dict "component" (printf "%s-deliver" .role)) .) | nindent 2 }}
 spec:
   restartPolicy: Never
   serviceAccountName: {{ include "tollgate.serviceAccountName" . }}

@@ -230,8 +230,8 @@ fn orphans_are_listed() {
     assert_eq!(bodies(&spool, "gone"), ["y"]);
 }
 
-/// Data that nothing reads, of a removed exporter or in the quarantine, has an age of its own and does not count as the
-/// oldest record: it would hide what is new. Once an exporter reads it again, or it is dropped, the age is gone.
+/// Data that nothing reads (of a removed exporter, or in the quarantine) has an age of its own, because it would hide the
+/// age of newer data. The age is shown no more once an exporter reads the data again or it is dropped.
 #[test]
 fn unread_data_has_its_own_age() {
     let Rig { spool, mut committer, clock, meter, .. } = rig(4 << 20, |_| {});
