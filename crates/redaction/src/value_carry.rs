@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::detector::{CompiledRule, Detector};
 use super::resolve::RedactionHit;
 use super::rule::{RuleClass, RuleFamily};
-use super::secrets::value_checks::is_wordlike;
+use super::secrets::word_score::is_words;
 use super::sets::ByteSet;
 use super::validate::phones::is_one_digit;
 use super::views::blobs::{decode_base64, decode_base64_head, decode_hex, hex_bytes};
@@ -125,9 +125,7 @@ fn is_distinct(value: &str) -> bool {
     if is_number && is_one_digit(value) {
         return false;
     }
-    is_number
-        || (digits > 0 && !is_wordlike(value.as_bytes()))
-        || (digits > 0 && value.len() > 10 && value.contains(' '))
+    is_number || (digits > 0 && !is_words(value.as_bytes())) || (digits > 0 && value.len() > 10 && value.contains(' '))
 }
 
 fn find_plain(text: &str, found_values: &[FoundValue<'_>], hits: &mut Vec<RedactionHit>) {

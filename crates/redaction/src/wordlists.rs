@@ -1,6 +1,6 @@
 //! Provides the word lists and tables of `config/rules/lists/*.txt` by name. Words that hint at a street, a provider or
 //! a command are data, so adding one needs no code. Macros such as `word_set!` parse a list once; no search reads its
-//! text. The four lists of names are in `names::name_lists`; notation, and lists of fewer than eight words that belong
+//! text. `names::name_lists` looks names up; notation, and lists of fewer than eight words that belong
 //! to one rule's logic, are in the code. `tests::wordlists` checks the files.
 
 use std::sync::LazyLock;
@@ -18,6 +18,14 @@ pub(crate) const FILES: [&str; 6] = [
     include_str!("../../../config/rules/lists/numbers.txt"),
     include_str!("../../../config/rules/lists/secrets.txt"),
 ];
+
+/// Given names in their usual spelling, from the US census of 1990 and the name lists of Faker (MIT), without those
+/// that are common words.
+pub(crate) const GIVEN_NAMES: &str = include_str!("../../../config/rules/words/given_names.txt");
+/// Family names in lower case, from the same census.
+pub(crate) const FAMILY_NAMES: &str = include_str!("../../../config/rules/words/family_names.txt");
+/// Common words, places and products in lower case, collected from documentation and source code.
+pub(crate) const COMMON_WORDS: &str = include_str!("../../../config/rules/words/common_words.txt");
 
 /// A value that is made once, when the place of this macro is first reached.
 macro_rules! once {

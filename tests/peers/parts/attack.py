@@ -30,6 +30,7 @@ from parts.fleet import PARTITIONS, edge, lag, partitions, place, stamped, sum_s
 
 MIB = 1 << 20
 SESSION = 6
+SESSIONS = 100
 SAMPLE = 500
 
 
@@ -209,7 +210,7 @@ def attack(fleet, minutes):
 
 def in_the_vault(fleet, acked):
     """Every acknowledged item has an index line, and `verify` compares each line with what it opens; a sample is opened with stock tools. The
-    cost of the lines that count."""
+    lines."""
     store = fleet.store
     stock = Stock(store.vault, fleet.identity, store.keys)
     rows = stock.rows()
@@ -230,7 +231,7 @@ def in_the_vault(fleet, acked):
     check("the vault verifies", done.returncode == 0, done.stdout[-800:] + done.stderr[-300:])
     said = store.complaints()
     check("no object was written twice, and the workers asked the store for nothing but PUT", not said, said[:300])
-    return sum(Decimal(row["cost_usd"]) for row in rows if row.get("cost_usd"))
+    return rows
 
 
 def settled_sums(fleet):
@@ -244,6 +245,25 @@ def settled_sums(fleet):
         time.sleep(2)
 
 
+def costs_shown(gateway):
+    """What its page says that each run cost."""
+    lists = (gateway.ask(f"/api/runs?limit=1000&session=load-session-{n}")["runs"] for n in range(SESSIONS))
+    return {run["run_id"]: Decimal(run["cost_usd"]) for runs in lists for run in runs if run.get("cost_usd")}
+
+
+def tell_differences(shown, rows):
+    """Says, for each run whose cost the pages and the index do not agree on, the costs and calls."""
+    due, calls = Counter(), Counter()
+    for row in rows:
+        if row.get("cost_usd"):
+            due[row["run_id"]] += Decimal(row["cost_usd"])
+            calls[row["run_id"]] += 1
+    for run in sorted({*due, *(run for costs in shown for run in costs)}, key=str):
+        costs = [costs.get(run) for costs in shown]
+        if set(costs) != {due[run]}:
+            say(f"  {run}: index {due[run]} ({calls[run]} charges), pages {', '.join(map(str, costs))}")
+
+
 def main():
     own_mounts()
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -255,7 +275,7 @@ def main():
     fleet = Fleet(work, Cluster(place(work, "cluster"), 3), random.Random(options.seed))
     until("every partition has a worker", lambda: sum(partitions(one) for one in fleet.workers) == PARTITIONS, 60, 0.5)
     # no session gets 20,000 items: of the calls beyond, runs keep sums alone
-    loads = [Load(one.http, f"edge{n}", threads=1, batch=10, sessions=12, fill=100) for n, one in enumerate(fleet.edges)]
+    loads = [Load(one.http, f"edge{n}", threads=1, batch=10, sessions=SESSIONS, fill=100) for n, one in enumerate(fleet.edges)]
     ordinary = Ordinary(fleet.edges)
     for load in loads:
         load.go()
@@ -270,6 +290,7 @@ def main():
     figure("settled after", round(time.monotonic() - began, 1), "s")
     # Two workers that counted one call learn of it from each other; a worker sums up the runs of others every ten seconds.
     sums = settled_sums(fleet)
+    shown = [costs_shown(one) for one in fleet.workers]
     ordinary.end()
     fleet.settle()
     accounted("attack", fleet.sink, [*acked, *ordinary.acked], bound=None)
@@ -277,9 +298,11 @@ def main():
         check(f"{os.path.basename(one.work)}: a clean end", one.stop() == 0)
         fleet.keep_signer(one)
         fleet.panics(one)
-    indexed, at_back_end = in_the_vault(fleet, acked), stamped(fleet.sink)
+    rows, at_back_end = in_the_vault(fleet, acked), stamped(fleet.sink)
+    indexed = sum(Decimal(row["cost_usd"]) for row in rows if row.get("cost_usd"))
     figure("USD: pages, metrics, index, back end", f"{sums}, {indexed}, {at_back_end}")
     check("every page names one sum, and so do the metrics", len(set(sums)) == 1, str(sums))
+    tell_differences(shown, rows)
     check("the index names it", indexed == sums[0])
     check("the stamps at the back end add up to it", at_back_end == sums[0])
     finish(work)

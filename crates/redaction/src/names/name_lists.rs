@@ -4,15 +4,10 @@
 use std::sync::LazyLock;
 
 use crate::sets;
+use crate::wordlists::{COMMON_WORDS, FAMILY_NAMES, GIVEN_NAMES};
 
-/// Given names in their usual spelling, from the US census of 1990 and the name lists of Faker (MIT), without those
-/// that are common words.
-const GIVEN_TEXT: &str = include_str!("../../../../config/rules/words/given_names.txt");
-/// Common words, places and products in lower case, collected from documentation and source code.
-const COMMON_TEXT: &str = include_str!("../../../../config/rules/words/common_words.txt");
-
-static GIVEN: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(GIVEN_TEXT));
-static COMMON: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(COMMON_TEXT));
+static GIVEN: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(GIVEN_NAMES));
+static COMMON: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(COMMON_WORDS));
 
 /// A hash set of the words in a text.
 struct WordIndex {
@@ -71,11 +66,9 @@ impl WordIndex {
 
 /// Given names that are also common words or places; they count as names before a listed family name.
 const AMBIGUOUS_GIVEN_TEXT: &str = include_str!("../../../../config/rules/words/ambiguous_given_names.txt");
-/// Family names in lower case, from the same census.
-const FAMILY_TEXT: &str = include_str!("../../../../config/rules/words/family_names.txt");
 
 static AMBIGUOUS_GIVEN: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(AMBIGUOUS_GIVEN_TEXT));
-static FAMILY: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(FAMILY_TEXT));
+static FAMILY: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(FAMILY_NAMES));
 
 /// Longest word that is looked up, in bytes.
 const LONGEST: usize = 32;

@@ -10,9 +10,9 @@ use super::super::scan::{PrivateClaims, TextScan};
 use super::super::stems::StemMatch;
 use super::key_candidate::may_be_key;
 use super::pair_context::{LONG_VALUE, PairContext, is_key_a_value};
-use super::secret_check::is_secret_value;
 use super::secret_keys::{KeyKindCache, SecretKind, classify_key};
-use super::value_checks::{is_random, is_wordlike};
+use super::secret_value::is_secret_value;
+use super::value_facts::ValueFacts;
 use super::{headers, provider_values, secret_lists, url_parameters};
 
 /// Checks the key around `word`. Returns the position from which the search for keys continues.
@@ -108,7 +108,8 @@ fn has_no_secret_first(scan: &TextScan<'_>, pair: &KeyValuePair, kind: SecretKin
     let value = scan.bytes(pair.value.clone());
     let after = scan.bytes(pair.value.end..pair.value.end + 12);
     let has_second = after.iter().find(|byte| !b"\\\"' ".contains(byte)) == Some(&b',');
-    let may_be_user = is_wordlike(value) || kind == SecretKind::Secret && !is_random(value);
+    let facts = ValueFacts::of(value);
+    let may_be_user = facts.is_words() || kind == SecretKind::Secret && !facts.is_random();
     is_getter || has_second && may_be_user
 }
 
@@ -116,7 +117,7 @@ fn has_no_secret_first(scan: &TextScan<'_>, pair: &KeyValuePair, kind: SecretKin
 fn is_parser_message(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
     let head = scan.bytes(pair.key.start.saturating_sub(14)..pair.key.start).trim_ascii_end();
     let report_words = [&b"unexpected"[..], b"invalid", b"illegal", b"unknown", b"unrecognized", b"bad", b"undefined"];
-    report_words.iter().any(|word| ends_with(head, word)) && !is_random(scan.bytes(pair.value.clone()))
+    report_words.iter().any(|word| ends_with(head, word)) && !ValueFacts::of(scan.bytes(pair.value.clone())).is_random()
 }
 
 /// Whether the key begins with a capital letter, `Key=…`, as logs write credentials; a lower-case `key=` is a look-up

@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use super::super::rule::RuleFamily;
 use super::super::scan::{PrivateClaims, TextScan};
-use super::value_checks::{ByteCounts, contains_any_case, is_wordlike};
+use super::byte_counts::ByteCounts;
+use super::value_facts::contains_any_case;
+use super::word_score::is_words;
 
 /// Claims the AWS secret within three lines and `reach` bytes (before and after) of `at`, where a key id or the word
 /// `aws` is.
@@ -36,7 +38,7 @@ pub(super) fn claim_aws_secret(scan: &TextScan<'_>, at: usize, reach: (usize, us
 /// Whether a run is part of a path: it has words between slashes, or is in a URL.
 fn is_path(scan: &TextScan<'_>, run: &Range<usize>) -> bool {
     let content = scan.bytes(run.clone());
-    let is_word = |piece: &&[u8]| piece.len() >= 4 && piece.iter().all(u8::is_ascii_alphabetic) && is_wordlike(piece);
+    let is_word = |piece: &&[u8]| piece.len() >= 4 && piece.iter().all(u8::is_ascii_alphabetic) && is_words(piece);
     let word_count = content.split(|byte| *byte == b'/').filter(is_word).count();
     word_count > 1 || word_count == 1 && content.contains(&b'/') && b"./".contains(&scan.byte_before(run.start, 1))
 }

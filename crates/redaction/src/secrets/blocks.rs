@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use super::super::sets::ByteSet;
-use super::value_checks::contains_any_case;
+use super::value_facts::contains_any_case;
 use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead, is_object_key};
 

@@ -4,10 +4,12 @@
 
 use std::ops::Range;
 
+use super::byte_counts::ByteCounts;
 use super::command_arguments::{ArgumentContent, ArgumentPlace, ArgumentRule};
 use super::command_words::CommandWords;
 use super::headers;
-use super::value_checks::{ByteCounts, cannot_be_secret, names_a_secret};
+use super::references::is_reference;
+use super::value_facts::ValueFacts;
 use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 use crate::stems::StemMatch;
@@ -72,7 +74,9 @@ impl<'a> CommandLine<'_, 'a, '_> {
         let is_flag = |word: &Range<usize>| self.word(word).starts_with(b"-");
         let Some(word) = words.filter(|word| !is_flag(word)).nth(count) else { return };
         let counts = ByteCounts::count(self.word(&word));
-        if (counts.digits > 0 || counts.marks > counts.joints) && !names_a_secret(self.word(&word)) {
+        if (counts.digits > 0 || counts.marks > counts.joints)
+            && !ValueFacts::of(self.word(&word)).names_a_secret(false)
+        {
             self.claim_value(word, content);
         }
     }
@@ -117,10 +121,10 @@ fn may_be_secret(value: &[u8], is_after_user: bool) -> bool {
     let value = value.trim_ascii_start();
     let value = value.strip_prefix(b"'").or_else(|| value.strip_prefix(b"\"")).unwrap_or(value);
     let counts = ByteCounts::count(value);
-    let is_reference = value.first().is_some_and(|first| b"$-@".contains(first)) || value.starts_with(b"file:");
+    let is_file_or_variable = value.first().is_some_and(|first| b"$-@".contains(first)) || value.starts_with(b"file:");
     let is_constant = counts.upper + value.iter().filter(|byte| **byte == b'_').count() == counts.len;
     (3..=256).contains(&counts.len)
-        && (is_after_user || counts.blanks == 0 && counts.digits < counts.len && !is_reference)
+        && (is_after_user || counts.blanks == 0 && counts.digits < counts.len && !is_file_or_variable)
         && !is_constant
-        && !cannot_be_secret(value)
+        && !is_reference(value, true)
 }

@@ -5,8 +5,10 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::super::pairs::{KeyValuePair, PairSeparator};
+use super::byte_counts::ByteCounts;
+use super::references::is_reference;
 use super::secret_keys::SecretKind;
-use super::value_checks::{ByteCounts, cannot_be_secret, is_wordlike};
+use super::word_score::is_words;
 use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 use crate::sets::{ByteSet, WordMap};
@@ -132,14 +134,14 @@ fn claim_credentials(
             // `Token token="…"`: the quoted value has its own key
             let is_key = counts.letters() + 1 == counts.len && credentials.ends_with(b"=");
             let is_word = is_key || counts.is_only_letters() && counts.upper == 0 && credentials.len() < 20;
-            credentials.len() >= 4 && !is_word && !cannot_be_secret(credentials)
+            credentials.len() >= 4 && !is_word && !is_reference(credentials, true)
         }
         false => {
             credentials.len() >= 8
-                && !cannot_be_secret(credentials)
+                && !is_reference(credentials, true)
                 && counts.digits > 0
                 && counts.letters() > 0
-                && !is_wordlike(credentials)
+                && !is_words(credentials)
         }
     };
     let is_basic = name.eq_ignore_ascii_case(b"basic");

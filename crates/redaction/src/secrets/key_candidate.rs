@@ -3,7 +3,9 @@
 
 use super::super::pairs::{self, key_around};
 use super::super::stems::StemMatch;
-use super::value_checks::{ByteCounts, contains_any_case, is_path, is_wordlike};
+use super::byte_counts::ByteCounts;
+use super::value_facts::{contains_any_case, is_path};
+use super::word_score::is_words;
 use crate::scan::{TextScan, bytes_ahead};
 
 /// Whether a word may be a key, unlike in `tokenizer`, `the key to`, `pass a`.
@@ -59,5 +61,5 @@ fn begins_with_mixed_token(rest: &[u8]) -> bool {
     let len = rest.iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
     let token = rest.get(..len).unwrap_or_default();
     let counts = ByteCounts::count(token);
-    len >= 8 && counts.digits > 0 && counts.upper > 0 && counts.lower > 0 && !is_wordlike(token) && !is_path(token)
+    len >= 8 && counts.digits > 0 && counts.upper > 0 && counts.lower > 0 && !is_words(token) && !is_path(token)
 }

@@ -16,18 +16,17 @@ mod headers;
 mod key_candidate;
 mod key_word_lists;
 mod pair_context;
-mod prose_passwords;
 mod provider_values;
-mod randomness;
-mod secret_check;
+mod references;
 pub(crate) mod secret_cue;
 pub(crate) mod secret_keys;
 pub(crate) mod secret_lists;
+mod secret_value;
 mod seed_phrases;
-mod templates;
 mod url_parameters;
 mod urls;
-pub(crate) mod value_checks;
+pub(crate) mod value_facts;
+pub(crate) mod word_score;
 
 use super::action::WordAction;
 use super::rule::FamilyRules;
@@ -75,7 +74,7 @@ pub(super) fn suffix_word_action(families: &FamilyRules) -> Option<WordAction> {
 
 /// The rule of `value` as the whole value of an attribute's `key`, if the key names a secret.
 pub(super) fn rule_under_key(families: &FamilyRules, key: &[u8], value: &[u8]) -> Option<u16> {
-    let kind = secret_keys::classify_key(key).filter(|kind| secret_check::is_secret_under(*kind, key, value))?;
+    let kind = secret_keys::classify_key(key).filter(|kind| secret_value::is_secret_under(*kind, key, value))?;
     families.rule_for_key(kind, key)
 }
 

@@ -7,7 +7,7 @@ use super::super::pairs::{KeyValuePair, PairSeparator};
 use super::super::scan::TextScan;
 use super::secret_keys::SecretKind;
 use super::url_parameters;
-use super::value_checks::is_prose;
+use super::value_facts::is_prose;
 
 /// An unquoted value longer than this is not searched again for keys.
 pub(super) const LONG_VALUE: usize = 512;

@@ -8,9 +8,10 @@ use std::ops::Range;
 use super::super::anchors::DigitRun;
 use super::super::pairs::ends_with;
 use super::super::sets::ByteSet;
-use super::value_checks::{
-    ByteCounts, cannot_be_secret, contains_any_case, is_path, is_twilio_id, is_uuid, is_wordlike, shannon_entropy,
-};
+use super::byte_counts::ByteCounts;
+use super::references::is_reference;
+use super::value_facts::{contains_any_case, is_path, is_uuid};
+use super::word_score::is_words;
 use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 
@@ -98,7 +99,7 @@ fn ends_in_id_key(between: &[u8]) -> bool {
 /// Whether a value has the form of a key: a UUID, at least 20 hex digits, or at least 16 mixed letters and digits.
 fn has_key_form(value: &[u8]) -> bool {
     let counts = ByteCounts::count(value);
-    if counts.len < 16 || cannot_be_secret(value) || is_path(value) || is_twilio_id(value) {
+    if counts.len < 16 || is_reference(value, true) || is_path(value) {
         return false;
     }
     if is_uuid(value) || (counts.hex && counts.digits > 2 && counts.len >= 20) {
@@ -107,7 +108,7 @@ fn has_key_form(value: &[u8]) -> bool {
     counts.distinct >= 9
         && counts.digits >= 2
         && counts.letters() >= 4
-        && !is_wordlike(value)
+        && !is_words(value)
         && counts.joints * 6 <= counts.len
         && !value.starts_with(b"/")
         && !value.starts_with(b"-")
@@ -151,17 +152,12 @@ fn announces(scan: &TextScan<'_>, word: &Range<usize>) -> bool {
 /// Whether a value is a mix of letters and digits.
 fn is_mixed(value: &[u8]) -> bool {
     let counts = ByteCounts::count(value);
-    counts.digits >= 4 && counts.letters() >= 4 && counts.distinct >= 9 && !is_wordlike(value)
+    counts.digits >= 4 && counts.letters() >= 4 && counts.distinct >= 9 && !is_words(value)
 }
 
 fn is_random_token(value: &[u8]) -> bool {
     let counts = ByteCounts::count(value);
-    counts.upper > 1
-        && counts.lower > 1
-        && counts.digits > 1
-        && counts.distinct >= 14
-        && shannon_entropy(value) >= 3.9
-        && !is_wordlike(value)
+    counts.upper > 1 && counts.lower > 1 && counts.digits > 1 && counts.distinct >= 14 && !is_words(value)
 }
 
 /// Bytes after and before the runs from which token shapes are found.
@@ -226,7 +222,7 @@ fn prefixed_token(scan: &TextScan<'_>, run: &Range<usize>, prefix: &[u8]) -> Opt
     let body = scan.bytes(run.clone());
     let counts = ByteCounts::count(body);
     let is_mixed =
-        counts.upper > 1 && counts.lower > 1 && counts.digits > 1 && counts.distinct >= 11 && !is_wordlike(body);
+        counts.upper > 1 && counts.lower > 1 && counts.digits > 1 && counts.distinct >= 11 && !is_words(body);
     let is_separate = scan.bytes(start..run.start) == prefix
         && !(scan.byte_before(start, 1).is_ascii_alphanumeric() || b"_$.".contains(&scan.byte_before(start, 1)))
         && !b"(_+/".contains(&scan.byte(run.end));
@@ -238,8 +234,7 @@ fn refresh_token(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>
     let start = run.start.checked_sub(3).filter(|start| scan.bytes(*start..run.start) == b"1//")?;
     let body = body_after(scan, run.start, 160, b"-_");
     let counts = ByteCounts::count(body);
-    let is_mixed =
-        body.len() >= 32 && counts.upper > 3 && counts.lower > 3 && counts.distinct >= 16 && !is_wordlike(body);
+    let is_mixed = body.len() >= 32 && counts.upper > 3 && counts.lower > 3 && counts.distinct >= 16 && !is_words(body);
     (is_mixed && !scan.byte_before(start, 1).is_ascii_alphanumeric()).then(|| start..run.start + body.len())
 }
 

@@ -1,6 +1,6 @@
 //! Classifies keys: a password, another secret, a header with credentials, a cookie, or nothing. `api_key`, `apiKey`,
 //! `API-KEY` and `aws.api.key.prod` are the same key; `max_tokens`, `token_endpoint` and `primary_key` name no secret.
-//! A key is read from its last word, without allocation. `value_checks` checks values, `pairs` finds keys.
+//! A key is read from its last word, without allocation. `secret_value` checks values, `pairs` finds keys.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::super::pairs::{PairReadCache, ends_with};
 use super::key_word_lists::{KeyWordList, build_word_map};
-use super::value_checks::contains_any_case;
+use super::value_facts::contains_any_case;
 use crate::glued_words::FOREIGN_PASSWORD_WORDS;
 use crate::rule::{FamilyRules, RuleFamily};
 use crate::sets::{ByteSet, WordMap};

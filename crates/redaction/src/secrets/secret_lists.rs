@@ -7,11 +7,10 @@ use std::ops::Range;
 use super::super::pairs::{KeyValuePair, PairSeparator, wrapped_strings};
 use super::headers;
 use super::pair_context::PairContext;
-use super::prose_passwords::is_word_password;
-use super::secret_check::is_secret_value;
+use super::references::is_reference;
 use super::secret_keys::{SecretKind, classify_key};
-use super::templates::is_broken_template;
-use super::value_checks::{ByteCounts, cannot_be_secret, is_path, is_prose_or_code_word, is_random, is_wordlike};
+use super::secret_value::is_secret_value;
+use super::value_facts::{ValueFacts, is_path};
 use crate::rule::FamilyRules;
 use crate::scan::{PrivateClaims, TextScan};
 use crate::validate::Validator;
@@ -24,7 +23,6 @@ pub(super) fn opens_list(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
         _ => false,
     };
     begins_list
-        && !is_broken_template(scan.bytes(pair.value.clone()))
         && pair.quote.is_none()
         && matches!(pair.sep, PairSeparator::Colon | PairSeparator::Equals | PairSeparator::Arrow)
 }
@@ -61,11 +59,13 @@ pub(super) fn claim_item(
         headers::check_header(scan, &pair, kind, claims);
         return false;
     }
-    let counts = ByteCounts::count(value);
-    let is_mixed = counts.digits > 0 && counts.letters() > 0 || counts.marks > counts.joints;
-    let may_be_plain =
-        kind == SecretKind::Token || counts.blanks > 0 || value.contains(&b'|') || is_wordlike(value) || !is_mixed;
-    let is_plausible = is_random(value) || !may_be_plain || kind == SecretKind::Pin;
+    let facts = ValueFacts::of(value);
+    let may_be_plain = kind == SecretKind::Token
+        || facts.counts.blanks > 0
+        || value.contains(&b'|')
+        || facts.is_words()
+        || !facts.is_mixed();
+    let is_plausible = facts.is_random() || !may_be_plain || kind == SecretKind::Pin;
     let rule = scan.detector.families.rule_for_key(kind, scan.bytes(key.clone())).filter(|_| is_plausible);
     rule.is_some_and(|rule| {
         is_secret_value(kind, value, &pair, &PairContext::around(scan, &pair, false)) && claims.add(scan, rule, range)
@@ -103,31 +103,30 @@ pub(crate) fn claim_cell(
     claims: &mut PrivateClaims,
 ) {
     let value = scan.bytes(range.clone());
-    let counts = ByteCounts::count(value);
+    let facts = ValueFacts::of(value);
+    let counts = &facts.counts;
     if counts.len < 4
         || counts.len > 4096
         || counts.blanks > 0
-        || cannot_be_secret(value)
-        || is_prose_or_code_word(value)
+        || is_reference(value, true)
+        || word_set!("secrets.prose_words").contains(value)
         || is_path(value)
     {
         return;
     }
-    let is_mixed = counts.kind_count() >= 2 && !is_wordlike(value);
+    let is_mixed = counts.kind_count() >= 2 && !facts.is_words();
     let is_plausible = match column.kind {
         SecretKind::Password => {
             let has_only_joints = counts.marks == counts.joints && counts.digits > 1 && counts.letters() > 0;
             is_mixed
-                || is_word_password(value, &counts, false)
+                || counts.digits >= 2 && facts.is_mixed()
                 || is_certain
                     && (counts.marks == 0 && (counts.lower == counts.len || counts.digits > 0) || has_only_joints)
         }
         SecretKind::Pass | SecretKind::Doubtful => is_mixed && counts.len >= 6,
         SecretKind::Pin => counts.digits == counts.len && counts.len <= 8,
-        SecretKind::Secret => {
-            is_random(value) || is_mixed && counts.len >= 8 && counts.digits > 0 && counts.letters() > 0
-        }
-        _ => is_random(value),
+        SecretKind::Secret => facts.is_random() || is_mixed && counts.len >= 8 && facts.has_digits_and_letters(),
+        _ => facts.is_random(),
     };
     if is_plausible {
         claims.add(scan, column.rule, range);

@@ -5,7 +5,9 @@
 use std::ops::Range;
 
 use super::super::pairs::{KeyValuePair, PairSeparator, ends_with};
-use super::value_checks::{ByteCounts, contains_any_case, is_wordlike};
+use super::byte_counts::ByteCounts;
+use super::value_facts::contains_any_case;
+use super::word_score::is_words;
 use crate::scan::{TextScan, bytes_ahead};
 
 /// Whether a pair is a parameter of a query or form: after `?` or `&`, or the first of several.
@@ -38,7 +40,7 @@ pub(super) fn is_signature(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
         && counts.len >= 12
         && counts.digits > 2
         && counts.letters() > 2
-        && !is_wordlike(value)
+        && !is_words(value)
 }
 
 /// Whether a parameter's value is secret whatever it looks like: a token, a signature, or `code` and `state` of a

@@ -1,7 +1,9 @@
 //! Finds `user:password@` in URLs of any scheme, and tokens in that place. Scheme and host stay; at most 1 KiB after
 //! `://` is read. Query parameters are in `assign`.
 
-use super::value_checks::{ByteCounts, cannot_be_secret, is_random};
+use super::byte_counts::ByteCounts;
+use super::references::is_reference;
+use super::value_facts::ValueFacts;
 use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 
@@ -32,7 +34,7 @@ pub(super) fn check_url(scan: &TextScan<'_>, colon: usize, claims: &mut PrivateC
         Some(colon_at) => {
             is_password(userinfo.get(..colon_at).unwrap_or_default(), userinfo.get(colon_at + 1..).unwrap_or_default())
         }
-        None => is_web && userinfo.len() >= 16 && is_random(userinfo),
+        None => is_web && userinfo.len() >= 16 && ValueFacts::of(userinfo).is_random(),
     };
     if is_private {
         let family = if is_web { RuleFamily::WebUserinfo } else { RuleFamily::Userinfo };
@@ -111,7 +113,7 @@ fn is_password(user: &[u8], password: &[u8]) -> bool {
     let is_upper = counts.lower == 0 && counts.digits == 0 && counts.marks == counts.joints && counts.upper > 0;
     let is_hidden = is_template(password)
         || is_template(user)
-        || (cannot_be_secret(password) && !secret_words.iter().any(|word| word.eq_ignore_ascii_case(password)));
+        || (is_reference(password, true) && !secret_words.iter().any(|word| word.eq_ignore_ascii_case(password)));
     let is_constant = is_upper && !user.iter().any(u8::is_ascii_lowercase);
     !(password.is_empty() || is_port || is_hidden || is_constant)
 }

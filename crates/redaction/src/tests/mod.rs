@@ -27,6 +27,7 @@ mod score;
 mod service_logs;
 mod steps;
 mod tables;
+mod word_score;
 mod wordlists;
 
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/rules");

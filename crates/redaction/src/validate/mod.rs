@@ -96,7 +96,7 @@ impl Validator {
             Self::Vin => lettered_checks::is_vin(&upper_alphanumeric(matched)),
             Self::Base58Check => crypto::is_base58check(matched.as_bytes()),
             Self::Bech32 => crypto::is_bech32(matched.as_bytes()),
-            Self::TokenBody => super::secrets::value_checks::is_token_body(matched.as_bytes()),
+            Self::TokenBody => super::secrets::value_facts::is_token_body(matched.as_bytes()),
         };
         is_accepted.then_some(found)
     }

@@ -1,0 +1,86 @@
+//! [`WordScore`]: whether a value is made of words or is random. Three letters in a row are usual if the lists of
+//! common words and names have them twice. Of the threes of words, names and identifiers some nine of ten are usual, of
+//! random letters one of four. Digits and marks make a three unusual, except a short number after a word.
+
+use std::sync::LazyLock;
+
+use crate::wordlists::{COMMON_WORDS, FAMILY_NAMES, GIVEN_NAMES};
+
+/// A bit for each three letters, 32 numbers a letter.
+static USUAL: LazyLock<Box<[u64; 512]>> = LazyLock::new(|| {
+    let (mut once, mut twice) = (Box::new([0_u64; 512]), Box::new([0_u64; 512]));
+    for word in [GIVEN_NAMES, COMMON_WORDS, FAMILY_NAMES].iter().flat_map(|text| text.split_ascii_whitespace()) {
+        for three in word.as_bytes().windows(3) {
+            let [Some(a), Some(b), Some(c)] = [0, 1, 2].map(|at| three.get(at).and_then(|byte| letter(*byte))) else {
+                continue;
+            };
+            let (slot, bit) = bit_of(a, b, c);
+            if let (Some(once), Some(twice)) = (once.get_mut(slot), twice.get_mut(slot)) {
+                *twice |= *once & bit;
+                *once |= bit;
+            }
+        }
+    }
+    twice
+});
+
+fn letter(byte: u8) -> Option<u8> {
+    byte.is_ascii_alphabetic().then(|| (byte | 0x20) - b'a')
+}
+
+fn bit_of(a: u8, b: u8, c: u8) -> (usize, u64) {
+    let three = usize::from(a) << 10 | usize::from(b) << 5 | usize::from(c);
+    (three / 64, 1 << (three % 64))
+}
+
+fn is_usual(usual: &[u64; 512], three: &[u8]) -> bool {
+    let [a, b, c] = [0, 1, 2].map(|at| three.get(at).and_then(|byte| letter(*byte)));
+    let (Some(a), Some(b), Some(c)) = (a, b, c) else { return false };
+    let (slot, bit) = bit_of(a, b, c);
+    usual.get(slot).is_some_and(|bits| bits & bit != 0)
+}
+
+/// A piece without up to three digits after its letters: `sha256` is a word.
+fn without_number(piece: &[u8]) -> &[u8] {
+    let digits = piece.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let letters = piece.get(..piece.len() - digits).unwrap_or_default();
+    if digits <= 3 && letters.iter().all(u8::is_ascii_alphabetic) { letters } else { piece }
+}
+
+/// Threes of neighbouring bytes in the pieces of a value between `-`, `_`, `.`, `/`, `:` and blanks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WordScore {
+    threes: usize,
+    unusual: usize,
+}
+
+impl WordScore {
+    pub(crate) fn of(value: &[u8]) -> Self {
+        let (usual, mut score) = (&*USUAL, Self::default());
+        for piece in value.split(|byte| b"-_./: ".contains(byte)) {
+            score.threes += piece.len().saturating_sub(2);
+            score.unusual += without_number(piece).windows(3).filter(|three| !is_usual(usual, three)).count();
+        }
+        score
+    }
+
+    /// Whether at most two threes of five are unusual. Pieces of one or two bytes have none and count as words.
+    pub(crate) fn is_words(self) -> bool {
+        self.unusual * 5 <= self.threes * 2
+    }
+
+    #[cfg(test)]
+    pub(crate) fn threes(self) -> usize {
+        self.threes
+    }
+
+    /// Number of unusual threes.
+    pub(crate) fn unusual(self) -> usize {
+        self.unusual
+    }
+}
+
+/// Whether a value is made of words: a name rather than a random value.
+pub(crate) fn is_words(value: &[u8]) -> bool {
+    WordScore::of(value).is_words()
+}
