@@ -59,10 +59,11 @@ def request(signal, ids, sessions=2, fill=0, name="load-session"):
 
 
 class Load:
-    """Threads that send until they are told to stop; a request without an answer comes again. `acked`: {id: signal} of what got an OK."""
+    """Threads that send until they are told to stop; a request without an answer comes again. `acked`: {id: signal} of what got an OK.
+    The items of a request are spread over some sessions, or, with `turns`, each request is of one of so many."""
 
-    def __init__(self, port, name="load", threads=3, batch=10, sessions=2, fill=200):
-        self.port, self.name, self.batch, self.sessions, self.fill = port, name, batch, sessions, fill
+    def __init__(self, port, name="load", threads=3, batch=10, sessions=2, fill=200, turns=0):
+        self.port, self.name, self.batch, self.sessions, self.fill, self.turns = port, name, batch, sessions, fill, turns
         self.acked, self.batches, self.refused, self.broken = {}, 0, 0, 0
         self.counter, self.lock = itertools.count(), threading.Lock()
         self.stopped = self.running = False
@@ -81,7 +82,8 @@ class Load:
         ids = [f"{self.name}-{number:06}-{n}" for n in range(self.batch)]
         with self.lock:
             self.sent.update(ids)
-        return signal, ids, request(signal, ids, self.sessions, self.fill).SerializeToString()
+        session = f"{self.name}-session-{number % self.turns}" if self.turns else "load-session"
+        return signal, ids, request(signal, ids, self.sessions, self.fill, session).SerializeToString()
 
     def run(self):
         connection, again = None, None

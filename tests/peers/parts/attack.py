@@ -30,7 +30,8 @@ from parts.fleet import PARTITIONS, edge, lag, partitions, place, stamped, sum_s
 
 MIB = 1 << 20
 SESSION = 6
-SESSIONS = 100
+# Sessions of an edge's requests. Of a session's calls beyond 20,000 items, runs keep sums alone.
+TURNS = 100
 SAMPLE = 500
 
 
@@ -246,22 +247,23 @@ def settled_sums(fleet):
 
 
 def costs_shown(gateway):
-    """What its page says that each run cost."""
-    lists = (gateway.ask(f"/api/runs?limit=1000&session=load-session-{n}")["runs"] for n in range(SESSIONS))
-    return {run["run_id"]: Decimal(run["cost_usd"]) for runs in lists for run in runs if run.get("cost_usd")}
+    """What its page says that the runs of each session cost."""
+    sessions = [f"edge{edge}-session-{turn}-0" for edge in range(2) for turn in range(TURNS)]
+    runs = {session: gateway.ask(f"/api/runs?limit=1000&session={session}")["runs"] for session in sessions}
+    return {session: sum(Decimal(run["totals"]["cost_usd"] or 0) for run in shown) for session, shown in runs.items()}
 
 
 def tell_differences(shown, rows):
-    """Says, for each run whose cost the pages and the index do not agree on, the costs and calls."""
-    due, calls = Counter(), Counter()
+    """Says, for each session whose cost the pages and the index do not agree on, its costs and charges."""
+    due, charges = Counter(), Counter()
     for row in rows:
         if row.get("cost_usd"):
-            due[row["run_id"]] += Decimal(row["cost_usd"])
-            calls[row["run_id"]] += 1
-    for run in sorted({*due, *(run for costs in shown for run in costs)}, key=str):
-        costs = [costs.get(run) for costs in shown]
-        if set(costs) != {due[run]}:
-            say(f"  {run}: index {due[run]} ({calls[run]} charges), pages {', '.join(map(str, costs))}")
+            due[row["session_id"]] += Decimal(row["cost_usd"])
+            charges[row["session_id"]] += 1
+    for session in sorted(shown[0]):
+        costs = [costs[session] for costs in shown]
+        if set(costs) != {due[session]}:
+            say(f"  {session}: index {due[session]} ({charges[session]} charges), pages {', '.join(map(str, costs))}")
 
 
 def main():
@@ -274,8 +276,7 @@ def main():
     work = workdir("attack")
     fleet = Fleet(work, Cluster(place(work, "cluster"), 3), random.Random(options.seed))
     until("every partition has a worker", lambda: sum(partitions(one) for one in fleet.workers) == PARTITIONS, 60, 0.5)
-    # no session gets 20,000 items: of the calls beyond, runs keep sums alone
-    loads = [Load(one.http, f"edge{n}", threads=1, batch=10, sessions=SESSIONS, fill=100) for n, one in enumerate(fleet.edges)]
+    loads = [Load(one.http, f"edge{n}", threads=1, batch=10, sessions=1, turns=TURNS, fill=100) for n, one in enumerate(fleet.edges)]
     ordinary = Ordinary(fleet.edges)
     for load in loads:
         load.go()
