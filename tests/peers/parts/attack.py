@@ -97,7 +97,8 @@ class Fleet:
         return one
 
     def start(self, one):
-        one.start(env=credentials())
+        # a killed worker rebuilds its state first, on two processors beside everything else
+        until("the worker is ready", one.start(wait=False, env=credentials()).ready, 120, 0.1)
 
     # -- attacks: each leaves everything running ----------------------------------------------------------------------
 
