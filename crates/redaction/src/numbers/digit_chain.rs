@@ -100,13 +100,6 @@ impl DigitChain {
             .then_some(sep)
     }
 
-    /// Whether the groups from `first` on have these lengths and separators, and end there.
-    pub(super) fn has_mixed_groups(&self, first: usize, lens: &[usize], seps: &[u8]) -> bool {
-        let lens_fit = lens.iter().enumerate().all(|(index, len)| self.len(first + index) == *len);
-        let seps_fit = seps.iter().enumerate().all(|(index, sep)| self.sep(first + index) == *sep);
-        lens_fit && seps_fit && self.is_free_after(first + lens.len().saturating_sub(1))
-    }
-
     /// Whether no more digits are attached after group `index`.
     pub(super) fn is_free_after(&self, index: usize) -> bool {
         matches!(self.sep(index), 0 | b' ' | b'(' | b')' | b'~')

@@ -9,24 +9,27 @@
 use std::ops::Range;
 
 use super::action::WordAction;
-use super::anchors::DigitRun;
-use super::rule::RuleFamily;
+use super::anchors::{self, DigitRun};
+use super::rule::{CueDistance, RuleFamily};
 use super::scan::{PrivateClaims, TextScan};
+use super::validate::bank;
 
+mod accounts;
+mod announced;
 mod card;
-mod cued_numbers;
 mod date;
 mod digit_chain;
 mod hex_dump;
-mod id_shapes;
-mod lettered_ids;
 mod net;
 mod number_cues;
 mod number_site;
 mod phone;
+mod written_ids;
 
+pub(super) use announced::AnnouncedForm;
 use digit_chain::DigitChain;
 use number_site::{NumberFinding, NumberSite};
+pub(super) use written_ids::WrittenForms;
 
 /// Most bytes before a value in which its cue may begin.
 const MAX_CUE_DISTANCE: usize = 96;
@@ -146,7 +149,7 @@ impl NumberSearch<'_, '_> {
             }
         }
         if self.has_cue_near(run)
-            && let Some(found) = cued_numbers::match_announced_run(self.scan, run)
+            && let Some(found) = announced::match_announced_run(self.scan, run)
         {
             self.decided_end = found.range.end.max(run.end);
             self.claim(&found);
@@ -196,24 +199,17 @@ impl NumberSearch<'_, '_> {
         let (scan, run) = (self.scan, &digit_run.range());
         self.decided_end = run.end;
         let has_cue = self.has_cue_near(run);
-        let found_by_shape = if run.len() >= 4 { lettered_ids::match_lettered_id(scan, run, has_cue) } else { None };
-        let found_by_shape = found_by_shape.or_else(|| match (run.len(), digit_run.after) {
-            (4, b'-') => lettered_ids::match_dashed_mbi(scan, run),
-            (13..20, b'^') => card::match_first_track(scan, run),
-            _ => None,
-        });
-        let found = found_by_shape.or_else(|| {
-            if !has_cue {
-                return None;
-            }
-            // 15th June 1991
-            if matches!(digit_run.digits, 1 | 2) && run.len() <= 4 {
-                let chain = DigitChain::read(scan.text.as_bytes(), run.start);
-                let site = NumberSite::new(scan, &chain, 0, true, None);
-                return site.cues().distance(RuleFamily::Birth).and_then(|_| date::match_birth_date(&site));
-            }
-            cued_numbers::match_announced_run(scan, run)
-        });
+        let by_shape = || {
+            let found = accounts::match_iban(scan, run, has_cue).or_else(|| accounts::match_wallet(scan, run));
+            found.or_else(|| scan.detector.written_forms.match_run(scan, run))
+        };
+        let found = if run.len() >= 4 { by_shape() } else { None };
+        let found = found.or_else(|| if has_cue { announced::match_announced_run(scan, run) } else { None });
+        // The first track of a magnetic stripe: `%B4111111111111111^DOE/JANE^`
+        let card = run.start + 1..run.end;
+        let is_track = || digit_run.after == b'^' && bank::has_card_number(scan.bytes(card.clone()));
+        let track = || is_track().then(|| NumberFinding { family: RuleFamily::Card, range: card.clone() });
+        let found = found.or_else(track);
         if let Some(found) = found {
             self.decided_end = found.range.end.max(run.end);
             self.claim(&found);
@@ -276,14 +272,10 @@ impl NumberSearch<'_, '_> {
     /// Claims values that are read from their word on: BICs, which have no digits, and plates, which have blanks.
     fn claim_from_words(&mut self) {
         for word in &self.scan.anchors.words_by_use.number_words {
-            let WordAction::Number(family) = word.action else { continue };
-            let range = match family {
-                RuleFamily::Swift => cued_numbers::bic_after(self.scan, word.end),
-                RuleFamily::VehicleCued => cued_numbers::plate_after(self.scan, word.end),
-                _ => None,
-            };
-            if let (Some(range), Some(rule)) = (range, self.scan.rule(family)) {
-                self.claims.add(self.scan, rule, range);
+            if let WordAction::Number(family @ (RuleFamily::Swift | RuleFamily::VehicleCued)) = word.action
+                && let Some(range) = announced::value_after(self.scan, family, word.end)
+            {
+                self.claims.add_for(self.scan, family, range);
             }
         }
     }
@@ -291,7 +283,9 @@ impl NumberSearch<'_, '_> {
     /// Claims a finding; a bare JSON number gets quotes.
     fn claim(&mut self, found: &NumberFinding) {
         let Some(rule) = self.scan.rule(found.family) else { return };
-        self.claimed_end = found.range.end;
+        let is_card = found.family == RuleFamily::Card;
+        let range = found.range.start..if is_card { track_end(self.scan, found.range.end) } else { found.range.end };
+        self.claimed_end = range.end;
         let list_kind = match found.family {
             RuleFamily::PhoneNational | RuleFamily::PhoneInternational => Some(RuleFamily::PhoneCued),
             family @ (RuleFamily::PhoneCued | RuleFamily::CardCued | RuleFamily::Account | RuleFamily::SsnCued) => {
@@ -299,13 +293,22 @@ impl NumberSearch<'_, '_> {
             }
             _ => None,
         };
-        self.last_in_list = list_kind.map(|family| (family, found.range.end)).or(self.last_in_list);
-        if is_bare_json(self.scan, &found.range) {
-            self.claims.add_bare(self.scan, rule, found.range.clone());
+        self.last_in_list = list_kind.map(|family| (family, range.end)).or(self.last_in_list);
+        if is_bare_json(self.scan, &range) {
+            self.claims.add_bare(self.scan, rule, range);
         } else {
-            self.claims.add(self.scan, rule, found.range.clone());
+            self.claims.add(self.scan, rule, range);
         }
     }
+}
+
+/// End of the rest of a magnetic stripe after its card number: `^DOE/JANE^2512…?`, `=25121010000012300000`.
+fn track_end(scan: &TextScan<'_>, end: usize) -> usize {
+    let rest = scan.bytes(end..end + 72);
+    let is_track = rest.first() == Some(&b'^')
+        || rest.first() == Some(&b'=') && rest.iter().skip(1).take(7).all(u8::is_ascii_digit);
+    let in_track = |byte: &u8| byte.is_ascii_alphanumeric() || b"^=/ .".contains(byte);
+    if is_track && rest.len() > 8 { anchors::run_end(scan.text.as_bytes(), end, in_track).min(end + 72) } else { end }
 }
 
 /// Whether a word may make digits an id. Words for IP addresses only distinguish these from versions.
@@ -330,10 +333,10 @@ fn may_begin(chain: &DigitChain, index: usize) -> bool {
     (sep != b':' && chain.is_free_before(index)) || (sep == b'.' && may_be_ipv4())
 }
 
-/// Finds the id that starts at a site: by shape first, then by its words.
+/// Finds the number that starts at a site: by its form first, then by its words.
 fn match_at(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
-    let (first_len, sep) = (chain.len(first), chain.group(first).sep);
+    let (first_len, sep, before) = (chain.len(first), chain.sep(first), site.scan.byte_before(site.start(), 1));
     let is_single = first + 1 == chain.count || sep == 0;
     if sep == b'.'
         && first_len <= 3
@@ -344,44 +347,28 @@ fn match_at(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     if !chain.is_free_before(first) || sep == b':' {
         return None;
     }
-    let has_few = has_few_digits(site);
-    let may_be_rut = sep == b'.' && first_len <= 2 && chain.len(first + 1) == 3;
-    let by_groups = || if has_few && !may_be_rut { None } else { id_shapes::match_groups(site) };
-    let by_phone = || match has_few && first_len != 3 {
+    let announced = || if site.has_cues { announced::match_announced(site) } else { None };
+    if before == b'+' {
+        return phone::match_phone(site).or_else(announced);
+    }
+    // A word that identifies the value takes precedence over the shape of a phone number
+    let by_phone = || match is_single || first_len > 8 || first_len != 3 && has_few_digits(site) {
         true => None,
-        // A word that identifies the value takes precedence over the shape of a phone number
-        false if is_announced_id(site) => cued_numbers::match_announced(site).or_else(|| phone::match_phone(site)),
+        false if is_announced_id(site) => announced().or_else(|| phone::match_phone(site)),
         false => phone::match_phone(site),
     };
-    let by_nhs = || if has_few { None } else { id_shapes::match_nhs_number(site) };
-    let by_shape = match first_len {
-        _ if site.scan.byte_before(site.start(), 1) == b'+' => phone::match_phone(site),
-        4 if !is_single && !has_few => card::match_card(site).or_else(by_groups).or_else(by_phone),
-        12..=19 => card::match_card(site).or_else(|| id_shapes::match_single_group(site)),
-        2 if !is_single && site.scan.byte_before(site.start(), 1) == b' ' => {
-            lettered_ids::match_spaced_nino(site.scan, site.start()).or_else(by_groups).or_else(by_phone)
-        }
-        3 if !is_single => by_groups()
-            .or_else(|| by_nhs().filter(|_| !site.is_bracketed(first) && site.announces(RuleFamily::MedicalCued)))
-            .or_else(by_phone)
-            .or_else(by_nhs),
-        6 | 8 if matches!(site.scan.byte(site.start() + first_len), b'-' | b'+') => {
-            by_groups().or_else(|| lettered_ids::match_id_with_last_letter(site.scan, site.start())).or_else(by_phone)
-        }
-        1..=8 if !is_single => by_groups().or_else(by_phone),
-        _ => None,
-    };
-    by_shape.or_else(|| if site.has_cues { cued_numbers::match_announced(site) } else { None })
+    let card = if matches!(first_len, 4 | 12..=19) { card::match_card(site) } else { None };
+    card.or_else(|| site.scan.detector.written_forms.match_run(site.scan, &chain.range(first, first)))
+        .or_else(by_phone)
+        .or_else(announced)
 }
 
 /// Whether a word or key right before a site announces an id, and none announces a phone number.
 fn is_announced_id(site: &NumberSite<'_, '_>) -> bool {
-    const ID_FAMILIES: [RuleFamily; 4] =
-        [RuleFamily::NationalCued, RuleFamily::TaxCued, RuleFamily::SsnCued, RuleFamily::Passport];
+    use RuleFamily::{MedicalCued, NationalCued, Passport, SsnCued, TaxCued};
+    const ID_FAMILIES: [RuleFamily; 5] = [NationalCued, TaxCued, SsnCued, Passport, MedicalCued];
     site.has_cues && {
-        let is_close = |family: RuleFamily| {
-            site.cues().distance(family).is_some_and(|distance| distance != number_cues::CueDistance::Near)
-        };
+        let is_close = |family: RuleFamily| site.cues().distance(family).is_some_and(|it| it != CueDistance::Near);
         !is_close(RuleFamily::PhoneCued) && ID_FAMILIES.iter().any(|family| is_close(*family))
     }
 }

@@ -1,7 +1,7 @@
 //! [`NumberCues`]: the kinds of numbers that the words around a value announce, the nearest first. Most ids are bare
 //! digits; only a word or key distinguishes a phone number from an order number. If a value has its own key, only that
 //! key counts, unless it is neutral (`value`). A word is at most [`MAX_DISTANCE`] bytes before the value or its key.
-//! The words are in `pii.yaml`; `cued_numbers` checks the values.
+//! The words are in `pii.yaml`; `announced` checks the values.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use crate::sets::{ByteSet, WordSet};
 
 use super::super::action::WordAction;
-use super::super::rule::RuleFamily;
+use super::super::rule::{CueDistance, RuleFamily};
 use super::super::scan::TextScan;
 
 /// Most bytes between a value and the end of its word.
@@ -20,17 +20,6 @@ const MAX_DISTANCE_AFTER: usize = 16;
 const MAX_KEY: usize = 48;
 /// Most cues of one value.
 const MAX_CUES: usize = 12;
-
-/// How close a word is to a value.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum CueDistance {
-    /// On the same line.
-    Near,
-    /// Separated by small words only.
-    Close,
-    /// Part of the value's key.
-    Key,
-}
 
 /// The kinds of numbers that the words around a value announce.
 pub(super) struct NumberCues {
@@ -164,7 +153,6 @@ static LINKING_BYTES: ByteSet = ByteSet::new(b" :=.('\"*");
 /// The kind that a word of another script right before `at` announces (`电话`, `телефон`). The anchor pass does not find
 /// these words, because they do not begin with an ASCII letter.
 pub(super) fn foreign_cue_before(scan: &TextScan<'_>, at: usize) -> Option<RuleFamily> {
-    let at = series_start(scan, at);
     let links = LINKING_BYTES.count_trailing(scan.bytes(at.saturating_sub(6)..at));
     if scan.byte_before(at, links + 1).is_ascii() {
         return None;
@@ -174,6 +162,10 @@ pub(super) fn foreign_cue_before(scan: &TextScan<'_>, at: usize) -> Option<RuleF
         from += 1;
     }
     let head = scan.part(from..at).trim_end_matches(LINKING_CHARACTERS);
+    // The series of a passport: `паспорт АА 123456`
+    let series = head.trim_end_matches(|c: char| c.is_uppercase());
+    let has_series = head.chars().count() == series.chars().count() + 2;
+    let head = if has_series { series.trim_end_matches(LINKING_CHARACTERS) } else { head };
     let ends_head = |word: &str| {
         let mut letters = head.chars().rev();
         word.chars()
@@ -182,28 +174,6 @@ pub(super) fn foreign_cue_before(scan: &TextScan<'_>, at: usize) -> Option<RuleF
     };
     let words = scan.detector.foreign_words.iter().filter(|(word, _)| ends_head(word));
     words.max_by_key(|(word, _)| word.len()).map(|(_, family)| *family)
-}
-
-/// Start of the passport series before a number, as in `45 10 № 123456` or `АА 123456`; otherwise `at`.
-pub(super) fn series_start(scan: &TextScan<'_>, at: usize) -> usize {
-    let blank = usize::from(scan.byte_before(at, 1) == b' ');
-    if scan.byte_before(at, blank + 1).is_ascii() {
-        return at;
-    }
-    let floor = scan.text.ceil_char_boundary(at.saturating_sub(24));
-    let head = scan.part(floor..at - blank);
-    if let Some(head) = head.strip_suffix('№') {
-        let head = head.trim_end_matches(' ');
-        let rest = head.trim_end_matches(|c: char| c.is_ascii_digit() || c == ' ');
-        let series = head.get(rest.len()..).unwrap_or_default().trim_start_matches(' ');
-        let has_four_digits = series.bytes().filter(u8::is_ascii_digit).count() == 4;
-        return if has_four_digits { floor + head.len() - series.len() } else { at };
-    }
-    let is_capital = |c: &char| ('А'..='Я').contains(c) || "ІЇЄҐ".contains(*c);
-    let mut letters = head.chars().rev();
-    let capitals: Vec<usize> = letters.by_ref().take(2).filter(is_capital).map(char::len_utf8).collect();
-    let is_series = capitals.len() == 2 && !letters.next().is_some_and(char::is_alphabetic);
-    if is_series { at - blank - capitals.iter().sum::<usize>() } else { at }
 }
 
 /// Start of the country letters before an id, as in `FR 736 220 50 318`; otherwise `at`.

@@ -209,7 +209,7 @@ pub(super) fn is_thing(word: &[u8]) -> bool {
 }
 
 /// Whether the nearest significant word before `at` names a numbered thing. `is_bare`: the digits have no separators.
-fn follows_thing_word(scan: &TextScan<'_>, at: usize, is_bare: bool) -> bool {
+pub(super) fn follows_thing_word(scan: &TextScan<'_>, at: usize, is_bare: bool) -> bool {
     let before = scan.bytes(at.saturating_sub(40)..at);
     let line = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
     let mut words = line.rsplit(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());

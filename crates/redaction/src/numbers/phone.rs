@@ -3,10 +3,9 @@
 
 use std::ops::Range;
 
-use super::super::rule::RuleFamily;
+use super::super::rule::{CueDistance, RuleFamily};
 use super::super::validate::checksums::is_one_digit;
 use super::super::validate::phones::{code_length, is_filler_number, is_international};
-use super::number_cues::CueDistance;
 use super::number_site::{NumberFinding, NumberSite, extension_end};
 
 /// Fewest and most digits of a number with its country code (E.164).
