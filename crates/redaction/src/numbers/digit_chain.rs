@@ -88,18 +88,6 @@ impl DigitChain {
         index.checked_sub(1).map_or(0, |last| self.sep(last))
     }
 
-    /// Whether the groups from `first` on have these lengths, with one of `seps` between all of them, and end there.
-    /// Returns the separator.
-    pub(super) fn has_groups(&self, first: usize, lens: &[usize], seps: &[u8]) -> Option<u8> {
-        let sep = self.sep(first);
-        let last_index = lens.len().saturating_sub(1);
-        let groups_fit = lens.iter().enumerate().all(|(index, len)| {
-            self.len(first + index) == *len && (index >= last_index || self.sep(first + index) == sep)
-        });
-        (groups_fit && (last_index == 0 || seps.contains(&sep)) && self.is_free_after(first + last_index))
-            .then_some(sep)
-    }
-
     /// Whether no more digits are attached after group `index`.
     pub(super) fn is_free_after(&self, index: usize) -> bool {
         matches!(self.sep(index), 0 | b' ' | b'(' | b')' | b'~')

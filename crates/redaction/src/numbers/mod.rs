@@ -282,15 +282,18 @@ impl NumberSearch<'_, '_> {
 
     /// Claims a finding; a bare JSON number gets quotes.
     fn claim(&mut self, found: &NumberFinding) {
+        use RuleFamily::{Account, CardCued, PhoneCued, PhoneInternational, PhoneNational, SsnCued};
         let Some(rule) = self.scan.rule(found.family) else { return };
-        let is_card = found.family == RuleFamily::Card;
-        let range = found.range.start..if is_card { track_end(self.scan, found.range.end) } else { found.range.end };
+        let end = match found.family {
+            RuleFamily::Card => track_end(self.scan, found.range.end),
+            PhoneNational | PhoneInternational | PhoneCued => number_site::extension_end(self.scan, found.range.end),
+            _ => found.range.end,
+        };
+        let range = found.range.start..end;
         self.claimed_end = range.end;
         let list_kind = match found.family {
-            RuleFamily::PhoneNational | RuleFamily::PhoneInternational => Some(RuleFamily::PhoneCued),
-            family @ (RuleFamily::PhoneCued | RuleFamily::CardCued | RuleFamily::Account | RuleFamily::SsnCued) => {
-                Some(family)
-            }
+            PhoneNational | PhoneInternational => Some(PhoneCued),
+            family @ (PhoneCued | CardCued | Account | SsnCued) => Some(family),
             _ => None,
         };
         self.last_in_list = list_kind.map(|family| (family, range.end)).or(self.last_in_list);
@@ -358,9 +361,11 @@ fn match_at(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
         false => phone::match_phone(site),
     };
     let card = if matches!(first_len, 4 | 12..=19) { card::match_card(site) } else { None };
-    card.or_else(|| site.scan.detector.written_forms.match_run(site.scan, &chain.range(first, first)))
-        .or_else(by_phone)
-        .or_else(announced)
+    let written = || site.scan.detector.written_forms.match_run(site.scan, &chain.range(first, first));
+    match card.or_else(written) {
+        Some(found) if found.family == RuleFamily::PhoneNational && is_announced_id(site) => announced().or(Some(found)),
+        found => found.or_else(by_phone).or_else(announced),
+    }
 }
 
 /// Whether a word or key right before a site announces an id, and none announces a phone number.

@@ -5,13 +5,14 @@ use std::cell::OnceCell;
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::super::pairs::ends_with;
+use regex_automata::meta::Regex;
+
+use super::super::regex::compile;
 use super::super::rule::RuleFamily;
 use super::super::scan::TextScan;
 use super::super::sets::WordSet;
 use super::digit_chain::DigitChain;
 use super::number_cues::NumberCues;
-use crate::wordlists;
 
 /// A number that was found, with the family whose rule claims it.
 pub(super) struct NumberFinding {
@@ -186,14 +187,6 @@ impl<'a, 't> NumberSite<'a, 't> {
             )
         })
     }
-
-    /// The finding of a phone number in groups `first..=last`, with its opening bracket and extension.
-    pub(super) fn phone_finding(&self, family: RuleFamily, first: usize, last: usize) -> NumberFinding {
-        let range = self.chain.range(first, last);
-        let start = if self.is_bracketed(first) { range.start.saturating_sub(1) } else { range.start };
-        let end = if last + 1 == self.chain.count { extension_end(self, range.end) } else { range.end };
-        NumberFinding { family, range: start..end }
-    }
 }
 
 /// Words for numbered things.
@@ -212,19 +205,20 @@ pub(super) fn is_thing(word: &[u8]) -> bool {
 pub(super) fn follows_thing_word(scan: &TextScan<'_>, at: usize, is_bare: bool) -> bool {
     let before = scan.bytes(at.saturating_sub(40)..at);
     let line = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    let mut words = line.rsplit(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let has_mark = || line.trim_ascii_end().last().is_some_and(|mark| b"#:=\"'".contains(mark));
-    for fillers in 0..3 {
-        let Some(word) = words.next() else { return false };
+    let words = line.rsplit(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    for (fillers, word) in words.take(3).enumerate() {
+        // productId, orderNumber
+        let camel_head = [&b"Id"[..], b"ID", b"Number", b"No"].iter().find_map(|tail| word.strip_suffix(*tail));
+        let camel_word = |head: &[u8]| {
+            let start = head.iter().rposition(u8::is_ascii_uppercase).unwrap_or(0);
+            is_thing(head.get(start..).unwrap_or_default())
+        };
         if THINGS.contains(word) || AMBIGUOUS_THINGS.contains(word) && (is_bare || fillers > 0 || has_mark()) {
             return true;
         }
-        // productId, orderNumber
-        let camel_head = [&b"Id"[..], b"ID", b"Number", b"No"].iter().find_map(|tail| word.strip_suffix(*tail));
         if let Some(head) = camel_head.filter(|head| !head.is_empty()) {
-            let mut things = wordlists::words("numbers.numbered_things")
-                .chain(wordlists::words("numbers.numbered_things_ambiguous"));
-            return things.any(|thing| ends_with(head, thing.as_bytes()));
+            return camel_word(head);
         }
         if !word_set!("numbers.thing_linking_words").contains(word) {
             return false;
@@ -233,35 +227,15 @@ pub(super) fn follows_thing_word(scan: &TextScan<'_>, at: usize, is_bare: bool) 
     false
 }
 
-/// End of an extension such as ` x123` or `ext. 12`; otherwise `end`.
-pub(super) fn extension_end(site: &NumberSite<'_, '_>, end: usize) -> usize {
-    let rest = site.scan.bytes(end..end + 24);
-    // Quick check: nearly no text begins like an extension
-    let first = rest.iter().take(4).find(|byte| !matches!(byte, b' ' | b','));
-    if !matches!(first.or_else(|| rest.get(4)), Some(b'e' | b'E' | b'i' | b'I' | b'x' | b'X' | b'#')) {
+/// End of an extension after a phone number, such as ` x123` or `ext. 12`; otherwise `end`.
+pub(super) fn extension_end(scan: &TextScan<'_>, end: usize) -> usize {
+    // A single letter needs a digit right behind it, or a blank on both sides; `, x: 1` is no extension
+    const NOTATION: &str = r"(?i-u)\A(?:[ ,]{0,3}(?:extension|extn?|int\.)[. :]{0,3}| ?[x#]| x {1,3}|, x {1,3}\d\d\d)\d{1,7}\b";
+    let rest = scan.bytes(end..end + 28);
+    let first = rest.iter().find(|byte| !matches!(byte, b' ' | b','));
+    if !first.is_some_and(|byte| b"eixEIX#".contains(byte)) {
         return end;
     }
-    let lower: [u8; 24] = std::array::from_fn(|index| rest.get(index).copied().unwrap_or(b'\n').to_ascii_lowercase());
-    let blanks = lower.iter().take(4).take_while(|byte| b" ,".contains(byte)).count();
-    let word = lower.get(blanks..).unwrap_or_default();
-    let marks: [&[u8]; 6] = [b"extension", b"extn", b"ext", b"int.", b"x", b"#"];
-    let Some(mark) = marks.iter().find(|mark| word.starts_with(mark)) else { return end };
-    let after_mark = word.get(mark.len()..).unwrap_or_default();
-    let gap = after_mark.iter().take(4).take_while(|byte| b". :".contains(byte)).count();
-    let digits = after_mark.iter().skip(gap).take(8).take_while(|byte| byte.is_ascii_digit()).count();
-    // `, x: 1` is not an extension, ` x 123` is
-    let has_comma = lower.first() == Some(&b',');
-    let is_spaced = *mark == b"x" && blanks > 0 && digits > 1 && after_mark.iter().take(gap).all(|byte| *byte == b' ');
-    if mark.len() == 1
-        && (gap > 0 || blanks > 1 || has_comma)
-        && !(is_spaced && (!has_comma || blanks == 1 && digits > 3))
-    {
-        return end;
-    }
-    let next = after_mark.get(gap + digits).copied().unwrap_or(b'\n');
-    if (1..=7).contains(&digits) && !next.is_ascii_alphanumeric() {
-        end + blanks + mark.len() + gap + digits
-    } else {
-        end
-    }
+    let notation = once!(Option<Regex>, compile(NOTATION, false).ok());
+    notation.as_ref().and_then(|notation| notation.find(rest)).map_or(end, |found| end + found.end())
 }

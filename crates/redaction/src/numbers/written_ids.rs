@@ -45,7 +45,7 @@ impl WrittenForms {
 
     fn add_forms(&mut self, id: &IdData, family: RuleFamily, check: &Arc<CompiledCheck>) {
         for form in id.written.iter().map(|form| form.as_bytes()) {
-            let first_digit = form.iter().position(|byte| matches!(byte, b'9' | b'X')).unwrap_or(0);
+            let first_digit = form.iter().position(|byte| byte.is_ascii_digit() || *byte == b'X').unwrap_or(0);
             let run_len = |rest: &[u8]| rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
             let (head, tail) = form.split_at(first_digit);
             let lead = head.len() - head.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
