@@ -90,7 +90,7 @@ impl NumberSearch<'_, '_> {
     /// Handles one run of letters and digits, and the groups chained to it.
     fn search_run(&mut self, digit_run: &DigitRun) {
         let (scan, run) = (self.scan, &digit_run.range());
-        if run.len() <= 4 && is_next_to_joint(digit_run) && self.may_be_address(run) {
+        if run.len() <= 4 && may_be_address(digit_run) {
             let (found, end) = net::match_address_around(scan, run);
             if let Some(found) = found {
                 self.decided_end = found.range.end.max(end);
@@ -160,38 +160,6 @@ impl NumberSearch<'_, '_> {
     fn has_digit_after(&self, end: usize) -> bool {
         self.scan.bytes(end + 1..end + 3).iter().any(u8::is_ascii_digit)
             || self.scan.bytes(end..end + 3).contains(&b'(')
-    }
-
-    /// Whether a short run may be part of an IPv6 or hardware address: colons or dashes are where those have them.
-    fn may_be_address(&self, run: &Range<usize>) -> bool {
-        let scan = self.scan;
-        let is_hex = |byte: u8| byte.is_ascii_hexdigit() || byte == b':';
-        let (after, before) = (scan.byte(run.end), scan.byte_before(run.start, 1));
-        let (second_after, second_before) = (scan.byte(run.end + 1), scan.byte_before(run.start, 2));
-        match (after, before) {
-            (b':', _) if is_hex(second_after) => {
-                // Excludes times
-                let is_pair = run.len() == 2 && second_after != b':';
-                !is_pair
-                    || matches!(scan.byte(run.start + 5), b'a'..=b'f' | b'A'..=b'F')
-                    || (scan.byte(run.start + 5) == b':' && scan.byte(run.start + 8) == b':')
-                    || (before == b':' && is_hex(second_before))
-            }
-            (_, b':') if is_hex(second_before) => {
-                second_before == b':'
-                    || (run.len() == 2
-                        && scan.byte_before(run.start, 4) == b':'
-                        && scan.byte_before(run.start, 7) == b':')
-                    || run.len() > 2
-            }
-            (b'-', _) if run.len() == 2 => scan.byte(run.end + 3) == b'-' && scan.byte(run.end + 6) == b'-',
-            (_, b'-') if run.len() == 2 => {
-                scan.byte_before(run.start, 4) == b'-' && scan.byte_before(run.start, 7) == b'-'
-            }
-            (b'.', _) if run.len() == 4 => scan.byte(run.end + 5) == b'.',
-            (_, b'.') if run.len() == 4 => scan.byte_before(run.start, 6) == b'.' || scan.byte(run.end) == b'.',
-            _ => false,
-        }
     }
 
     /// Handles a run that has letters.
@@ -327,6 +295,12 @@ fn is_cue(action: WordAction) -> bool {
 #[inline]
 fn is_next_to_joint(number: &DigitRun) -> bool {
     matches!(number.before, b':' | b'-' | b'.') || matches!(number.after, b':' | b'-' | b'.')
+}
+
+/// Whether a short run may be part of an IPv6 or hardware address, by the bytes next to it.
+fn may_be_address(run: &DigitRun) -> bool {
+    let has = |joint: u8| run.before == joint || run.after == joint;
+    has(b':') || run.len() == 2 && has(b'-') || run.len() == 4 && has(b'.')
 }
 
 /// Whether [`match_at`] could find anything at a group; not so in dates, times and versions.

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use regex_automata::meta::Regex;
 
 use super::super::regex::compile;
-use super::super::rule::RuleFamily;
+use super::super::rule::{CueDistance, RuleFamily};
 use super::super::scan::TextScan;
 use super::super::sets::WordSet;
 use super::digit_chain::DigitChain;
@@ -87,7 +87,7 @@ impl<'a, 't> NumberSite<'a, 't> {
             }
             let mut cues = NumberCues::around(self.scan, &(self.start()..self.chain.end));
             if let Some(family) = self.list_kind {
-                cues.continue_list(family);
+                cues.add(family, CueDistance::Close);
             }
             cues
         })
@@ -145,17 +145,6 @@ impl<'a, 't> NumberSite<'a, 't> {
         let Some(cell) = rest.strip_prefix(b",").filter(|_| last + 1 == self.chain.count) else { return false };
         let digits = cell.iter().take_while(|byte| byte.is_ascii_digit()).count();
         digits >= 4 || digits > 0 && cell.get(digits) == Some(&b',')
-    }
-
-    /// Like [`Self::is_detached_after`], but a port, path or punctuation may follow.
-    pub(super) fn is_detached_address_after(&self, last: usize) -> bool {
-        let (after, second_after) = (self.scan.byte(self.chain.end), self.scan.byte(self.chain.end + 1));
-        last + 1 < self.chain.count
-            || match after {
-                b'_' => false,
-                b'-' | b'.' => !second_after.is_ascii_alphanumeric(),
-                _ => !after.is_ascii_alphanumeric(),
-            }
     }
 
     /// Whether groups have no other digits or placeholders next to them, not even after a blank.
