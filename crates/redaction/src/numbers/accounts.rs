@@ -6,8 +6,7 @@ use super::super::rule::RuleFamily;
 use super::super::scan::TextScan;
 use super::super::validate::{bank, crypto};
 use super::number_cues::NumberCues;
-use super::number_site::NumberFinding;
-use super::written_ids::is_detached;
+use super::number_site::{NumberFinding, is_free_after, is_free_before};
 
 /// Longest IBAN.
 const MAX_IBAN: usize = 34;
@@ -41,7 +40,10 @@ pub(super) fn match_iban(scan: &TextScan<'_>, run: &Range<usize>, has_cue: bool)
     let is_announced = || has_cue && NumberCues::around(scan, run).announces(RuleFamily::Iban);
     let is_printed = is_by_four && separators > 2;
     let is_lower = lower + digits == len && (len - digits <= 6 || is_announced());
-    let has_form = digits >= 8 && (lower == 0 || is_printed || is_lower) && is_detached(scan, &(run.start..at));
+    let has_form = digits >= 8
+        && (lower == 0 || is_printed || is_lower)
+        && is_free_before(scan, run.start)
+        && is_free_after(scan, at);
     let is_valid = bank::is_iban(compact) || lower == 0 && separators + run.len() >= 8 && is_announced();
     (has_form && is_valid).then_some(NumberFinding { family: RuleFamily::Iban, range: run.start..at })
 }
@@ -60,5 +62,6 @@ pub(super) fn match_wallet(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Nu
         (25..=35, [first, ..]) => b"13LMDTAmn29".contains(first) && has_mixed_case() && crypto::is_base58check(text),
         _ => false,
     };
-    (is_wallet && is_detached(scan, run)).then(|| NumberFinding { family: RuleFamily::Wallet, range: run.clone() })
+    (is_wallet && is_free_before(scan, run.start) && is_free_after(scan, run.end))
+        .then(|| NumberFinding { family: RuleFamily::Wallet, range: run.clone() })
 }

@@ -13,24 +13,24 @@ use super::number_site::{NumberFinding, NumberSite, is_thing};
 pub(super) fn match_card(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
     let last = last_card_group(site)?;
+    let range = chain.range(first, last);
     // A grouped card number may follow a word and a dash
-    let is_detached = site.is_detached_before() || (last > first && site.follows_dash());
-    if !is_detached || !chain.is_free_after(last) || !site.is_detached_after(last) {
+    let follows_dash = last > first && first == 0 && site.scan.byte_before(range.start, 1) == b'-';
+    if !(site.is_detached_before() || follows_dash) || !chain.is_free_after(last) || !site.is_detached_after(last) {
         return None;
     }
-    let (digits, length) = site.digits::<19>(first, last)?;
-    let digits = digits.get(..length).unwrap_or_default();
-    let finding = |family: RuleFamily| Some(NumberFinding { family, range: chain.range(first, last) });
-    if !bank::is_card_number(digits) {
+    let (number, length) = (site.scan.bytes(range.clone()), chain.digit_count(first, last));
+    let finding = |family: RuleFamily| Some(NumberFinding { family, range: range.clone() });
+    if !bank::has_card_number(number) {
         // The check digit is wrong, but a card code is next to it
         let has_card_code = last == first + 3 && length == 16 && site.announces(RuleFamily::CardCode);
         return finding(RuleFamily::CardCued).filter(|_| has_card_code);
     }
     // Of bare digits, only those of a common issuer and length are certain; 13 with trailing zeros are milliseconds, and
     // one in 200 numbers with 19 digits passes both checks
-    let is_old_visa = || length == 13 && digits.starts_with(&[4]) && !digits.ends_with(&[0; 5]);
+    let is_old_visa = || length == 13 && number.starts_with(b"4") && !number.ends_with(b"00000");
     let is_certain = last > first
-        || (matches!(length, 14..=16) || is_old_visa()) && !is_rare_issuer(digits) && !is_id_or_count(site);
+        || (matches!(length, 14..=16) || is_old_visa()) && !is_rare_issuer(number) && !is_id_or_count(site);
     finding(RuleFamily::Card).filter(|_| is_certain || site.announces(RuleFamily::CardCued))
 }
 
@@ -46,10 +46,11 @@ fn is_id_or_count(site: &NumberSite<'_, '_>) -> bool {
 /// Whether bare digits belong to a rare issuer.
 fn is_rare_issuer(digits: &[u8]) -> bool {
     match digits {
-        [6, 0, 1, 1, ..] => false,
-        [1, 8, 0, 0, ..] | [2, 1, 3, 1, ..] => digits.len() != 15,
-        [5, 0 | 6..=8, ..] | [6, 0 | 3 | 7 | 8, ..] | [8, ..] | [2, 0 | 1, ..] | [1, ..] => true,
-        _ => digits.len() == 14 && !matches!(digits, [3, ..]),
+        [b'6', b'0', b'1', b'1', ..] => false,
+        [b'1', b'8', b'0', b'0', ..] | [b'2', b'1', b'3', b'1', ..] => digits.len() != 15,
+        [b'5', b'0' | b'6'..=b'8', ..] | [b'6', b'0' | b'3' | b'7' | b'8', ..] | [b'2', b'0' | b'1', ..] => true,
+        [first, ..] => matches!(first, b'8' | b'1') || digits.len() == 14 && *first != b'3',
+        [] => true,
     }
 }
 

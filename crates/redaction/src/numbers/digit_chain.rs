@@ -1,6 +1,6 @@
 //! [`DigitChain`]: groups of digits with single separators between them, because nearly all structured ids are
 //! recognised by the lengths of their groups. It has at most [`MAX_GROUPS`] groups of 32 digits and allocates nothing.
-//! `id_shapes`, `phone`, `card` and others interpret the groups.
+//! `phone`, `card` and others interpret the groups.
 
 use std::ops::Range;
 
@@ -47,7 +47,8 @@ impl DigitChain {
         let mut chain = Self { start: at, groups: [PackedGroup::default(); MAX_GROUPS], count: 0, end: at };
         let mut from = at;
         while let Some(group) = chain.groups.get_mut(chain.count) {
-            let len = leading_digits(text.get(from..).unwrap_or_default());
+            let rest = text.get(from..).unwrap_or_default();
+            let len = rest.iter().take(MAX_GROUP_LEN).take_while(|byte| byte.is_ascii_digit()).count();
             // 16 groups of 32 digits fit, so neither value is truncated
             *group = PackedGroup { offset: (from - at) as u16, len: len as u8, sep: 0 };
             chain.count += 1;
@@ -103,11 +104,11 @@ impl DigitChain {
         (first..=last).map(|index| self.len(index)).sum()
     }
 
-    /// Whether group `first` and those after it have at least so many digits; stops counting when they do.
+    /// Whether group `first` and those after it have at least so many digits.
     pub(super) fn has_digits(&self, first: usize, digits: usize) -> bool {
-        let rest = self.groups.get(first..self.count).unwrap_or_default();
+        let mut rest = self.groups.get(first..self.count).unwrap_or_default().iter();
         let mut left = digits;
-        rest.iter().any(|group| {
+        rest.any(|group| {
             left = left.saturating_sub(usize::from(group.len));
             left == 0
         })
@@ -123,25 +124,6 @@ impl DigitChain {
     pub(super) fn is_whole_chain(&self, first: usize, last: usize) -> bool {
         first == 0 && last + 1 == self.count
     }
-}
-
-/// Number of leading digits of `rest`, at most [`MAX_GROUP_LEN`]; reads eight bytes at a time.
-fn leading_digits(rest: &[u8]) -> usize {
-    let mut len = 0;
-    while len < MAX_GROUP_LEN {
-        let Some(eight) = rest.get(len..).and_then(<[u8]>::first_chunk) else {
-            return len
-                + rest.iter().skip(len).take(MAX_GROUP_LEN - len).take_while(|byte| byte.is_ascii_digit()).count();
-        };
-        let values = u64::from_le_bytes(*eight) ^ 0x3030_3030_3030_3030;
-        // Sets the top bit of each byte above nine; a carry can only affect bytes after the first of them
-        let non_digits = (values.wrapping_add(0x7676_7676_7676_7676) | values) & 0x8080_8080_8080_8080;
-        if non_digits != 0 {
-            return len + (non_digits.trailing_zeros() / 8) as usize;
-        }
-        len += 8;
-    }
-    len
 }
 
 /// The separator at the start of `rest` and its width, if a digit follows.

@@ -34,6 +34,9 @@ pub(super) use written_ids::WrittenForms;
 /// Most bytes before a value in which its cue may begin.
 const MAX_CUE_DISTANCE: usize = 96;
 
+/// Most bytes between the values of a list, which share the word before the first.
+const MAX_LIST_GAP: usize = 6;
+
 /// Claims everything that is recognised by its digits.
 pub(super) fn claim_numbers(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
     let mut search = NumberSearch {
@@ -43,8 +46,7 @@ pub(super) fn claim_numbers(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
         has_foreign_words: scan.anchors.byte_kinds.high != 0 && !scan.detector.foreign_words.is_empty(),
         next_word: 0,
         decided_end: 0,
-        claimed_end: 0,
-        last_in_list: None,
+        last_claim: None,
     };
     search.claim_from_words();
     for run in &scan.anchors.digit_runs {
@@ -66,10 +68,8 @@ struct NumberSearch<'a, 't> {
     next_word: usize,
     /// End of the text that was already decided.
     decided_end: usize,
-    /// End of the last finding.
-    claimed_end: usize,
-    /// Kind and end of the last finding that a word announced.
-    last_in_list: Option<(RuleFamily, usize)>,
+    /// Kind and end of the last finding.
+    last_claim: Option<(RuleFamily, usize)>,
 }
 
 impl NumberSearch<'_, '_> {
@@ -103,19 +103,16 @@ impl NumberSearch<'_, '_> {
                 return;
             }
         }
-        if usize::from(digit_run.digits) < run.len() {
-            return self.search_mixed_run(digit_run);
-        }
         let before = digit_run.before;
         let second_before = || scan.byte_before(run.start, 2);
+        if usize::from(digit_run.digits) < run.len() || before == b'-' && second_before().is_ascii_alphabetic() {
+            return self.search_mixed_run(digit_run);
+        }
         // The rest of a time, version or name
         let is_tied = before == b'_' || (matches!(before, b'.' | b':') && second_before().is_ascii_digit());
         if is_tied && !(before == b':' && digit_run.after == b'.') {
             self.decided_end = run.end;
             return;
-        }
-        if before == b'-' && second_before().is_ascii_alphabetic() {
-            return self.search_joined_run(run);
         }
         let is_single =
             !matches!(digit_run.after, b' ' | b'.' | b'-' | b'/' | b'(' | b')') || !self.has_digit_after(run.end);
@@ -126,33 +123,11 @@ impl NumberSearch<'_, '_> {
         }
         let chain = DigitChain::read(scan.text.as_bytes(), run.start);
         self.decided_end = chain.end.max(run.start + 1);
-        // Five digits alone need a word
-        if chain.count == 1 && chain.len(0) < 6 && !has_cue && self.list_kind_before(run.start).is_none() {
-            return;
-        }
         // Dates, times and amounts have too few digits to be recognised without a word
         let may_be_nino = chain.len(0) == 2 && before == b' ';
-        let has_few_digits = chain.count < 4 && !may_be_nino && chain.digit_count(0, chain.count.saturating_sub(1)) < 7;
-        if !(has_few_digits && !has_cue && self.list_kind_before(run.start).is_none()) {
+        let has_few_digits = chain.count < 4 && !may_be_nino && !chain.has_digits(0, 7);
+        if has_cue || !has_few_digits {
             self.search_chain(&chain, has_cue);
-        }
-    }
-
-    /// Handles digits after letters and a dash: a card number, or the end of a longer id that a word announces.
-    fn search_joined_run(&mut self, run: &Range<usize>) {
-        self.decided_end = run.end;
-        if run.len() == 4 && self.scan.byte(run.end) == b'-' {
-            let chain = DigitChain::read(self.scan.text.as_bytes(), run.start);
-            if let Some(found) = card::match_card(&NumberSite::new(self.scan, &chain, 0, false, None)) {
-                self.decided_end = found.range.end;
-                return self.claim(&found);
-            }
-        }
-        if self.has_cue_near(run)
-            && let Some(found) = announced::match_announced_run(self.scan, run)
-        {
-            self.decided_end = found.range.end.max(run.end);
-            self.claim(&found);
         }
     }
 
@@ -162,63 +137,58 @@ impl NumberSearch<'_, '_> {
             || self.scan.bytes(end..end + 3).contains(&b'(')
     }
 
-    /// Handles a run that has letters.
+    /// Handles a run that has letters, in it or before its dash.
     fn search_mixed_run(&mut self, digit_run: &DigitRun) {
         let (scan, run) = (self.scan, &digit_run.range());
         self.decided_end = run.end;
         let has_cue = self.has_cue_near(run);
-        let by_shape = || {
+        let is_mixed = usize::from(digit_run.digits) < run.len();
+        let by_form = || {
             let found = accounts::match_iban(scan, run, has_cue).or_else(|| accounts::match_wallet(scan, run));
             found.or_else(|| scan.detector.written_forms.match_run(scan, run))
         };
-        let found = if run.len() >= 4 { by_shape() } else { None };
-        let found = found.or_else(|| if has_cue { announced::match_announced_run(scan, run) } else { None });
-        // The first track of a magnetic stripe: `%B4111111111111111^DOE/JANE^`
-        let card = run.start + 1..run.end;
-        let is_track = || digit_run.after == b'^' && bank::has_card_number(scan.bytes(card.clone()));
-        let track = || is_track().then(|| NumberFinding { family: RuleFamily::Card, range: card.clone() });
-        let found = found.or_else(track);
-        if let Some(found) = found {
+        let by_word = || if has_cue { announced::match_announced_run(scan, run) } else { None };
+        // A card number may follow letters and a dash, or the first letter of a magnetic stripe: `%B4111111111111111^`
+        let card = || match (is_mixed, digit_run.after) {
+            (true, b'^') => {
+                let digits = run.start + 1..run.end;
+                let is_card = bank::has_card_number(scan.bytes(digits.clone()));
+                is_card.then_some(NumberFinding { family: RuleFamily::Card, range: digits })
+            }
+            (false, b'-') => {
+                let chain = DigitChain::read(scan.text.as_bytes(), run.start);
+                card::match_card(&NumberSite::new(scan, &chain, 0, false))
+            }
+            _ => None,
+        };
+        let found = if is_mixed && run.len() >= 4 { by_form() } else { None };
+        if let Some(found) = found.or_else(card).or_else(by_word) {
             self.decided_end = found.range.end.max(run.end);
             self.claim(&found);
         }
     }
 
-    /// Tries every group of a chain at which an id may start.
+    /// Tries every group of a chain at which a number may start; none starts within dates, times and versions.
     fn search_chain(&mut self, chain: &DigitChain, has_cue: bool) {
-        let mut index = 0;
-        while index < chain.count {
-            if !may_begin(chain, index) {
-                index += 1;
+        let mut end = 0;
+        for index in 0..chain.count {
+            let (at, sep) = (chain.group(index).at, chain.sep(index));
+            let may_be_ipv4 = || chain.len(index) <= 3 && chain.sep(index + 1) == b'.' && chain.sep(index + 2) == b'.';
+            let may_begin = sep != b':' && chain.is_free_before(index) || sep == b'.' && may_be_ipv4();
+            if at < end || !may_begin {
                 continue;
             }
-            let list_kind = self.list_kind_before(chain.group(index).at);
-            let mut site = NumberSite::new(self.scan, chain, index, has_cue || list_kind.is_some(), list_kind);
-            site.claimed_end = self.claimed_end;
-            let Some(found) = match_at(&site).filter(|found| !hex_dump::is_in_hex_dump(self.scan, &found.range)) else {
-                index += 1;
-                continue;
-            };
-            self.claim(&found);
-            self.decided_end = self.decided_end.max(found.range.end);
-            index += 1;
-            while index < chain.count && chain.group(index).at < found.range.end {
-                index += 1;
+            let mut site = NumberSite::new(self.scan, chain, index, has_cue);
+            site.last_claim = self.last_claim;
+            if let Some(found) = match_at(&site).filter(|found| !hex_dump::is_in_hex_dump(self.scan, &found.range)) {
+                self.claim(&found);
+                end = found.range.end;
+                self.decided_end = self.decided_end.max(end);
             }
         }
     }
 
-    /// The kind of the finding right before `at`, if both are items of a list.
-    fn list_kind_before(&self, at: usize) -> Option<RuleFamily> {
-        let (family, end) = self.last_in_list?;
-        let between = self.scan.bytes(end..at);
-        // Punctuation, and the letters of "and", "or" and "y"
-        let is_list = between.len() <= 6
-            && between.iter().all(|byte| b" ,;/\"'\\|&+(".contains(byte) || b"andory".contains(byte));
-        (at > end && is_list).then_some(family)
-    }
-
-    /// Whether a cue is near a run, or the run may continue a list.
+    /// Whether a cue is near a run.
     fn has_cue_near(&mut self, run: &Range<usize>) -> bool {
         if self.has_foreign_words && number_cues::foreign_cue_before(self.scan, run.start).is_some() {
             return true;
@@ -234,7 +204,7 @@ impl NumberSearch<'_, '_> {
         let before = before.iter().rev().take_while(|word| word.start + MAX_CUE_DISTANCE >= run.start);
         let after = after.iter().take_while(|word| word.start <= run.end + MAX_CUE_DISTANCE / 2);
         before.chain(after).any(|word| is_cue(word.action))
-            || self.last_in_list.is_some_and(|(_, end)| run.start <= end + 8)
+            || self.last_claim.is_some_and(|(_, end)| run.start <= end + MAX_LIST_GAP)
     }
 
     /// Claims values that are read from their word on: BICs, which have no digits, and plates, which have blanks.
@@ -250,7 +220,7 @@ impl NumberSearch<'_, '_> {
 
     /// Claims a finding; a bare JSON number gets quotes.
     fn claim(&mut self, found: &NumberFinding) {
-        use RuleFamily::{Account, CardCued, PhoneCued, PhoneInternational, PhoneNational, SsnCued};
+        use RuleFamily::{PhoneCued, PhoneInternational, PhoneNational};
         let Some(rule) = self.scan.rule(found.family) else { return };
         let end = match found.family {
             RuleFamily::Card => track_end(self.scan, found.range.end),
@@ -258,13 +228,8 @@ impl NumberSearch<'_, '_> {
             _ => found.range.end,
         };
         let range = found.range.start..end;
-        self.claimed_end = range.end;
-        let list_kind = match found.family {
-            PhoneNational | PhoneInternational => Some(PhoneCued),
-            family @ (PhoneCued | CardCued | Account | SsnCued) => Some(family),
-            _ => None,
-        };
-        self.last_in_list = list_kind.map(|family| (family, range.end)).or(self.last_in_list);
+        let kind = if matches!(found.family, PhoneNational | PhoneInternational) { PhoneCued } else { found.family };
+        self.last_claim = Some((kind, range.end));
         if is_bare_json(self.scan, &range) {
             self.claims.add_bare(self.scan, rule, range);
         } else {
@@ -303,13 +268,6 @@ fn may_be_address(run: &DigitRun) -> bool {
     has(b':') || run.len() == 2 && has(b'-') || run.len() == 4 && has(b'.')
 }
 
-/// Whether [`match_at`] could find anything at a group; not so in dates, times and versions.
-fn may_begin(chain: &DigitChain, index: usize) -> bool {
-    let sep = chain.sep(index);
-    let may_be_ipv4 = || chain.len(index) <= 3 && chain.sep(index + 1) == b'.' && chain.sep(index + 2) == b'.';
-    (sep != b':' && chain.is_free_before(index)) || (sep == b'.' && may_be_ipv4())
-}
-
 /// Finds the number that starts at a site: by its form first, then by its words.
 fn match_at(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
@@ -337,7 +295,9 @@ fn match_at(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let card = if matches!(first_len, 4 | 12..=19) { card::match_card(site) } else { None };
     let written = || site.scan.detector.written_forms.match_run(site.scan, &chain.range(first, first));
     match card.or_else(written) {
-        Some(found) if found.family == RuleFamily::PhoneNational && is_announced_id(site) => announced().or(Some(found)),
+        Some(found) if found.family == RuleFamily::PhoneNational && is_announced_id(site) => {
+            announced().or(Some(found))
+        }
         found => found.or_else(by_phone).or_else(announced),
     }
 }

@@ -37,7 +37,8 @@ pub(super) fn match_ipv4(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let address: Ipv4Addr = scan.part(range.clone()).parse().ok()?;
     let bits = prefix_bits(scan, range.end);
     let is_network = bits.is_some_and(|bits| bits < 32 && address.to_bits().checked_shl(bits).unwrap_or(0) == 0);
-    let is_host = is_free_before && is_ended && !is_network && identifies_host(address, scan) && !is_version(site, address);
+    let is_host =
+        is_free_before && is_ended && !is_network && identifies_host(address, scan) && !is_version(site, address);
     is_host.then_some(NumberFinding { family: RuleFamily::Ipv4, range })
 }
 
@@ -70,10 +71,12 @@ fn is_version(site: &NumberSite<'_, '_>, address: Ipv4Addr) -> bool {
     }
     let before = scan.bytes(start.saturating_sub(24)..start);
     let mut words = before.rsplit(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    let is_beside = before.iter().rev().find(|byte| !b" :=\"'`\\(".contains(byte)).is_some_and(u8::is_ascii_alphanumeric);
+    let is_beside =
+        before.iter().rev().find(|byte| !b" :=\"'`\\(".contains(byte)).is_some_and(u8::is_ascii_alphanumeric);
     let word = words.next().filter(|_| is_beside).unwrap_or_default().to_ascii_lowercase();
     // `updated from` often comes before a client's address
-    let mut is_upgrade = || words.next().is_some_and(|word| word.to_ascii_lowercase().windows(5).any(|part| part == b"grade"));
+    let mut is_upgrade =
+        || words.next().is_some_and(|word| word.to_ascii_lowercase().windows(5).any(|part| part == b"grade"));
     let is_decimal = |token: Option<&[u8]>| {
         token.is_some_and(|token| {
             token.iter().filter(|byte| **byte == b'.').count() == 1
@@ -154,8 +157,7 @@ fn is_ipv6(scan: &TextScan<'_>, text: &str, end: usize) -> bool {
         || mapped_ipv4.is_some_and(|address| !identifies_host(address, scan));
     // `1::2` and similar are positions in a program, or scores
     let groups = || text.split(':').filter(|group| !group.is_empty());
-    let is_global =
-        matches!(address.segments(), [0x2000..=0x3fff | 0x64, ..]) || mapped_ipv4.is_some() || is_local;
+    let is_global = matches!(address.segments(), [0x2000..=0x3fff | 0x64, ..]) || mapped_ipv4.is_some() || is_local;
     let has_long_groups = groups().count() >= 4 && groups().filter(|group| group.len() >= 3).count() >= 2;
     let is_network = || {
         prefix_bits(scan, end).is_some_and(|bits| bits < 128 && address.to_bits().checked_shl(bits).unwrap_or(0) == 0)

@@ -237,7 +237,10 @@ fn is_linking_text(between: &[u8]) -> bool {
     };
     let mut words = between.split(separates_words).filter(|word| !word.is_empty());
     between.len() <= 32
-        && between.iter().enumerate().all(|(at, byte)| !separates_words(byte) || is_mark(byte) || at == 0 && *byte == b',')
+        && between
+            .iter()
+            .enumerate()
+            .all(|(at, byte)| !separates_words(byte) || is_mark(byte) || at == 0 && *byte == b',')
         && !(1..between.len()).any(ends_sentence)
         && words.all(|word| LINKS.contains(word) && !between.contains(&b'\n'))
 }

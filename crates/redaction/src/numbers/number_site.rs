@@ -11,6 +11,7 @@ use super::super::regex::compile;
 use super::super::rule::{CueDistance, RuleFamily};
 use super::super::scan::TextScan;
 use super::super::sets::WordSet;
+use super::MAX_LIST_GAP;
 use super::digit_chain::DigitChain;
 use super::number_cues::NumberCues;
 
@@ -28,33 +29,16 @@ pub(super) struct NumberSite<'a, 't> {
     pub(super) first: usize,
     /// Whether the text has any cue.
     pub(super) has_cues: bool,
-    /// The kind of the previous value in a list that this value continues.
-    pub(super) list_kind: Option<RuleFamily>,
-    /// End of the last finding.
-    pub(super) claimed_end: usize,
+    /// Kind and end of the last finding.
+    pub(super) last_claim: Option<(RuleFamily, usize)>,
     cues: OnceCell<NumberCues>,
     counts_thing: OnceCell<bool>,
 }
 
 impl<'a, 't> NumberSite<'a, 't> {
     /// Creates the site at group `first`.
-    pub(super) fn new(
-        scan: &'a TextScan<'t>,
-        chain: &'a DigitChain,
-        first: usize,
-        has_cues: bool,
-        list_kind: Option<RuleFamily>,
-    ) -> Self {
-        Self {
-            scan,
-            chain,
-            first,
-            has_cues,
-            list_kind,
-            claimed_end: 0,
-            cues: OnceCell::new(),
-            counts_thing: OnceCell::new(),
-        }
+    pub(super) fn new(scan: &'a TextScan<'t>, chain: &'a DigitChain, first: usize, has_cues: bool) -> Self {
+        Self { scan, chain, first, has_cues, last_claim: None, cues: OnceCell::new(), counts_thing: OnceCell::new() }
     }
 
     /// Position of its first digit.
@@ -68,17 +52,6 @@ impl<'a, 't> NumberSite<'a, 't> {
         self.scan.text.as_bytes().get(group.at..group.at + group.len).unwrap_or_default()
     }
 
-    /// Digits of groups `first..=last` without separators; `None` if there are more than `N`.
-    pub(super) fn digits<const N: usize>(&self, first: usize, last: usize) -> Option<([u8; N], usize)> {
-        let (mut digits, mut len) = ([0_u8; N], 0);
-        for group in (first..=last).map(|index| self.group_digits(index)) {
-            let slots = digits.get_mut(len..len + group.len())?;
-            slots.iter_mut().zip(group).for_each(|(to, from)| *to = from - b'0');
-            len += group.len();
-        }
-        Some((digits, len))
-    }
-
     /// The words around it. The value extends to the end of the chain.
     pub(super) fn cues(&self) -> &NumberCues {
         self.cues.get_or_init(|| {
@@ -86,7 +59,16 @@ impl<'a, 't> NumberSite<'a, 't> {
                 return NumberCues::NONE;
             }
             let mut cues = NumberCues::around(self.scan, &(self.start()..self.chain.end));
-            if let Some(family) = self.list_kind {
+            // The next value of a list: punctuation is between them, or "and", "or", "y"
+            let is_list = |end: usize| {
+                let between = self.scan.bytes(end..self.start());
+                (1..=MAX_LIST_GAP).contains(&between.len())
+                    && between.iter().all(|byte| b" ,;/\"'\\|&+(andory".contains(byte))
+            };
+            use RuleFamily::{Account, CardCued, PhoneCued, SsnCued};
+            if let Some((family @ (PhoneCued | CardCued | Account | SsnCued), end)) = self.last_claim
+                && is_list(end)
+            {
                 cues.add(family, CueDistance::Close);
             }
             cues
@@ -100,38 +82,16 @@ impl<'a, 't> NumberSite<'a, 't> {
 
     /// Whether it is not attached to a longer name, path or number before it.
     pub(super) fn is_detached_before(&self) -> bool {
-        if self.first > 0 {
-            return self.chain.is_free_before(self.first);
+        let start = self.start();
+        match self.first {
+            0 => is_free_before(self.scan, start) || self.last_claim.is_some_and(|(_, end)| end + 1 == start),
+            first => self.chain.is_free_before(first),
         }
-        let (before, second_before) = (self.scan.byte_before(self.start(), 1), self.scan.byte_before(self.start(), 2));
-        match before {
-            b'_' => false,
-            b'-' => !second_before.is_ascii_alphanumeric() && second_before != b'_' && second_before != b']',
-            b'.' | b'/' | b':' | b',' => !second_before.is_ascii_digit() || self.claimed_end + 1 == self.start(),
-            _ => true,
-        }
-    }
-
-    /// Whether it begins its chain, after a letter and a dash.
-    pub(super) fn follows_dash(&self) -> bool {
-        let (before, second_before) = (self.scan.byte_before(self.start(), 1), self.scan.byte_before(self.start(), 2));
-        self.first == 0 && before == b'-' && second_before.is_ascii_alphabetic()
     }
 
     /// Whether group `last` is not attached to a longer name after it.
     pub(super) fn is_detached_after(&self, last: usize) -> bool {
-        if last + 1 < self.chain.count {
-            return true;
-        }
-        let (after, second_after) = (self.scan.byte(self.chain.end), self.scan.byte(self.chain.end + 1));
-        match after {
-            b'x' | b'X' => second_after.is_ascii_digit() || second_after == b' ',
-            b'e' => self.scan.bytes(self.chain.end..self.chain.end + 3) == b"ext",
-            b'_' | b'%' => false,
-            b'-' => !second_after.is_ascii_alphanumeric(),
-            b'.' | b',' | b':' => !second_after.is_ascii_digit(),
-            _ => !after.is_ascii_alphanumeric(),
-        }
+        last + 1 < self.chain.count || is_free_after(self.scan, self.chain.end)
     }
 
     /// Whether no digits are attached after group `last`, and nothing on either side.
@@ -178,6 +138,30 @@ impl<'a, 't> NumberSite<'a, 't> {
     }
 }
 
+/// Whether a value at `start` is not attached to a longer name, path or number before it.
+pub(super) fn is_free_before(scan: &TextScan<'_>, start: usize) -> bool {
+    let (before, second_before) = (scan.byte_before(start, 1), scan.byte_before(start, 2));
+    match before {
+        b'-' | b'+' => !second_before.is_ascii_alphanumeric() && !matches!(second_before, b'_' | b']'),
+        b'.' | b'/' | b':' | b',' => !second_before.is_ascii_digit(),
+        b'_' | b'$' => false,
+        byte => !byte.is_ascii_alphanumeric() || scan.is_escape_letter(start),
+    }
+}
+
+/// Whether a value that ends at `end` is not attached to a longer name after it. An extension may follow.
+pub(super) fn is_free_after(scan: &TextScan<'_>, end: usize) -> bool {
+    let (after, second_after) = (scan.byte(end), scan.byte(end + 1));
+    match after {
+        b'x' | b'X' => second_after.is_ascii_digit() || second_after == b' ',
+        b'e' => scan.bytes(end..end + 3) == b"ext",
+        b'-' | b'+' => !second_after.is_ascii_alphanumeric(),
+        b'.' | b',' | b':' => !second_after.is_ascii_digit(),
+        b'_' | b'%' => false,
+        byte => !byte.is_ascii_alphanumeric(),
+    }
+}
+
 /// Words for numbered things.
 static THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.numbered_things"));
 
@@ -219,7 +203,8 @@ pub(super) fn follows_thing_word(scan: &TextScan<'_>, at: usize, is_bare: bool) 
 /// End of an extension after a phone number, such as ` x123` or `ext. 12`; otherwise `end`.
 pub(super) fn extension_end(scan: &TextScan<'_>, end: usize) -> usize {
     // A single letter needs a digit right behind it, or a blank on both sides; `, x: 1` is no extension
-    const NOTATION: &str = r"(?i-u)\A(?:[ ,]{0,3}(?:extension|extn?|int\.)[. :]{0,3}| ?[x#]| x {1,3}|, x {1,3}\d\d\d)\d{1,7}\b";
+    const NOTATION: &str =
+        r"(?i-u)\A(?:[ ,]{0,3}(?:extension|extn?|int\.)[. :]{0,3}| ?[x#]| x {1,3}|, x {1,3}\d\d\d)\d{1,7}\b";
     let rest = scan.bytes(end..end + 28);
     let first = rest.iter().find(|byte| !matches!(byte, b' ' | b','));
     if !first.is_some_and(|byte| b"eixEIX#".contains(byte)) {

@@ -73,8 +73,8 @@ fn longest_planned_number(site: &NumberSite<'_, '_>, skip: usize) -> Option<(Ran
         let has_area_bracket =
             chain.sep_before(first + 1) == b'(' && chain.len(first) <= 3 && digits.len() >= 9 && skip == 0;
         // One run of digits after `+` may end a table cell
-        let is_ended = site.is_detached_after(index)
-            || skip == 0 && index == first && digits.len() > 9 && site.ends_cell(index);
+        let is_ended =
+            site.is_detached_after(index) || skip == 0 && index == first && digits.len() > 9 && site.ends_cell(index);
         if (is_international(&digits) || has_area_bracket) && !matches!(chain.sep(index), b'.' | b'-') && is_ended {
             best = Some((chain.range(first, index), index - first + 1));
         }
@@ -115,9 +115,8 @@ fn match_national(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let is_other = matches!((head_len, chain.len(first + 1), chain.len(first + 2)), (2 | 3, 2, 4) | (5, 4, 0));
     let is_alone = || site.is_alone(first, last) || site.announces(RuleFamily::PhoneCued);
     let start = site.start() - usize::from(is_bracketed);
-    (has_plan_length && has_long_groups && !is_decimal && !is_other && site.is_separate(last) && is_alone()).then(|| {
-        NumberFinding { family: RuleFamily::PhoneNational, range: start..chain.range(first, last).end }
-    })
+    (has_plan_length && has_long_groups && !is_decimal && !is_other && site.is_separate(last) && is_alone())
+        .then(|| NumberFinding { family: RuleFamily::PhoneNational, range: start..chain.range(first, last).end })
 }
 
 /// Finds a number that a word announces: any plausible number of digits that are not a date or a time.

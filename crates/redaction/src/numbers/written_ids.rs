@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::rule::{IdData, RuleData, RuleFamily};
 use super::super::scan::TextScan;
 use super::super::validate::id_check::CompiledCheck;
-use super::number_site::{NumberFinding, follows_thing_word};
+use super::number_site::{NumberFinding, follows_thing_word, is_free_after, is_free_before};
 
 /// Longest first run of a form.
 const MAX_RUN: usize = 20;
@@ -86,32 +86,16 @@ impl WrittenForm {
             literal => byte == literal,
         };
         let has_form = text.len() == self.text.len() && text.iter().zip(&self.text).all(fits);
-        if !has_form || !is_detached(scan, &range) || text.contains(&b' ') && !is_alone(scan, &range) {
+        if !has_form
+            || !(is_free_before(scan, start) && is_free_after(scan, range.end))
+            || text.contains(&b' ') && !is_alone(scan, &range)
+        {
             return None;
         }
         let is_plain = || !self.check.has_check_character() && !text.iter().any(u8::is_ascii_alphabetic);
         let is_count = || is_plain() && follows_thing_word(scan, start, false);
         (self.check.passes(text) && !is_count()).then_some(NumberFinding { family: self.family, range })
     }
-}
-
-/// Whether a value is not attached to a longer name, path or number.
-pub(super) fn is_detached(scan: &TextScan<'_>, range: &Range<usize>) -> bool {
-    let (before, second_before) = (scan.byte_before(range.start, 1), scan.byte_before(range.start, 2));
-    let (after, second_after) = (scan.byte(range.end), scan.byte(range.end + 1));
-    let is_free_before = match before {
-        b'-' | b'.' | b'+' => !second_before.is_ascii_alphanumeric() && !matches!(second_before, b'_' | b']'),
-        b'/' | b':' | b',' => !second_before.is_ascii_digit(),
-        byte => {
-            !byte.is_ascii_alphanumeric() && !matches!(byte, b'_' | b'$' | b'#') || scan.is_escape_letter(range.start)
-        }
-    };
-    is_free_before
-        && match after {
-            b'-' | b'+' => !second_after.is_ascii_alphanumeric(),
-            b'.' | b',' | b':' => !second_after.is_ascii_digit(),
-            byte => !byte.is_ascii_alphanumeric() && !matches!(byte, b'_' | b'%'),
-        }
 }
 
 /// Whether a value has no digits or placeholders next to it, not even after a blank.
