@@ -112,7 +112,8 @@ fn escape_len(scan: &TextScan<'_>, start: usize, end: usize) -> usize {
 /// `"john doe"@example.com`: position of the opening quote, unless it ends a JSON string before another one.
 fn quoted_local_part_start(scan: &TextScan<'_>, at: usize) -> Option<usize> {
     let inner = scan.bytes(at.saturating_sub(MAX_LOCAL_PART + 1)..at.checked_sub(1)?);
-    let start = at - 2 - inner.iter().rev().position(|byte| *byte == b'"')?;
+    let len = inner.iter().rev().position(|byte| *byte == b'"')?;
+    let start = at - 2 - len;
     let name = code_pattern!(r#""[A-Za-z\d](?:[A-Za-z\d ._+-]*[A-Za-z\d])?"@"#).match_len(scan.part(start..at + 1));
     let opens = b" \t\n:,<(;>".contains(&scan.byte_before(start, 1)) && scan.byte_before(start, 2) != b'"';
     (name.is_some() && opens).then_some(start)

@@ -21,20 +21,9 @@ pub(super) struct DigitGroup {
     pub(super) sep: u8,
 }
 
-/// Compact form of a group: the whole array is cleared for each chain, and most chains are short.
-#[derive(Clone, Copy, Default)]
-struct PackedGroup {
-    /// Distance from the chain's first digit.
-    offset: u16,
-    len: u8,
-    sep: u8,
-}
-
 /// Consecutive groups of digits.
 pub(super) struct DigitChain {
-    /// Position of the first digit.
-    start: usize,
-    groups: [PackedGroup; MAX_GROUPS],
+    groups: [DigitGroup; MAX_GROUPS],
     /// Number of groups.
     pub(super) count: usize,
     /// Position after the last digit.
@@ -44,13 +33,12 @@ pub(super) struct DigitChain {
 impl DigitChain {
     /// Reads the chain that starts with the digit at `at`.
     pub(super) fn read(text: &[u8], at: usize) -> Self {
-        let mut chain = Self { start: at, groups: [PackedGroup::default(); MAX_GROUPS], count: 0, end: at };
+        let mut chain = Self { groups: [DigitGroup::default(); MAX_GROUPS], count: 0, end: at };
         let mut from = at;
         while let Some(group) = chain.groups.get_mut(chain.count) {
             let rest = text.get(from..).unwrap_or_default();
             let len = rest.iter().take(MAX_GROUP_LEN).take_while(|byte| byte.is_ascii_digit()).count();
-            // 16 groups of 32 digits fit, so neither value is truncated
-            *group = PackedGroup { offset: (from - at) as u16, len: len as u8, sep: 0 };
+            *group = DigitGroup { at: from, len, sep: 0 };
             chain.count += 1;
             chain.end = from + len;
             let Some((sep, width)) = read_separator(text.get(chain.end..).unwrap_or_default()) else { break };
@@ -65,17 +53,12 @@ impl DigitChain {
 
     /// Group `index`, or an empty group if there is none.
     pub(super) fn group(&self, index: usize) -> DigitGroup {
-        let packed = self.groups.get(index).filter(|_| index < self.count);
-        packed.map_or(DigitGroup::default(), |group| DigitGroup {
-            at: self.start + usize::from(group.offset),
-            len: usize::from(group.len),
-            sep: group.sep,
-        })
+        self.groups.get(index).filter(|_| index < self.count).copied().unwrap_or_default()
     }
 
     /// Length of group `index`, 0 if there is none.
     pub(super) fn len(&self, index: usize) -> usize {
-        self.groups.get(index).map_or(0, |group| usize::from(group.len))
+        self.groups.get(index).map_or(0, |group| group.len)
     }
 
     /// The separator after group `index`, 0 if there is none.
@@ -109,7 +92,7 @@ impl DigitChain {
         let mut rest = self.groups.get(first..self.count).unwrap_or_default().iter();
         let mut left = digits;
         rest.any(|group| {
-            left = left.saturating_sub(usize::from(group.len));
+            left = left.saturating_sub(group.len);
             left == 0
         })
     }
@@ -118,11 +101,6 @@ impl DigitChain {
     pub(super) fn range(&self, first: usize, last: usize) -> Range<usize> {
         let end = self.group(last);
         self.group(first).at..end.at + end.len
-    }
-
-    /// Whether groups are the whole chain: there are no others, not even after a blank.
-    pub(super) fn is_whole_chain(&self, first: usize, last: usize) -> bool {
-        first == 0 && last + 1 == self.count
     }
 }
 

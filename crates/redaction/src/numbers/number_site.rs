@@ -32,13 +32,12 @@ pub(super) struct NumberSite<'a, 't> {
     /// Kind and end of the last finding.
     pub(super) last_claim: Option<(RuleFamily, usize)>,
     cues: OnceCell<NumberCues>,
-    counts_thing: OnceCell<bool>,
 }
 
 impl<'a, 't> NumberSite<'a, 't> {
     /// Creates the site at group `first`.
     pub(super) fn new(scan: &'a TextScan<'t>, chain: &'a DigitChain, first: usize, has_cues: bool) -> Self {
-        Self { scan, chain, first, has_cues, last_claim: None, cues: OnceCell::new(), counts_thing: OnceCell::new() }
+        Self { scan, chain, first, has_cues, last_claim: None, cues: OnceCell::new() }
     }
 
     /// Position of its first digit.
@@ -111,7 +110,7 @@ impl<'a, 't> NumberSite<'a, 't> {
     pub(super) fn is_alone(&self, first: usize, last: usize) -> bool {
         let end = self.chain.end;
         let is_beside_placeholder = |blank: u8, mark: u8, bracket: u8| blank == b' ' && mark == bracket;
-        self.chain.is_whole_chain(first, last)
+        (first, last + 1) == (0, self.chain.count)
             && !is_beside_placeholder(
                 self.scan.byte_before(self.start(), 1),
                 self.scan.byte_before(self.start(), 2),
@@ -128,13 +127,8 @@ impl<'a, 't> NumberSite<'a, 't> {
 
     /// Whether the word before it names counts, orders or things.
     pub(super) fn counts_thing(&self) -> bool {
-        *self.counts_thing.get_or_init(|| {
-            follows_thing_word(
-                self.scan,
-                self.start(),
-                !matches!(self.chain.sep(self.first), b' ' | b'-' | b'.' | b')'),
-            )
-        })
+        let is_bare = !matches!(self.chain.sep(self.first), b' ' | b'-' | b'.' | b')');
+        follows_thing_word(self.scan, self.start(), is_bare)
     }
 }
 

@@ -119,7 +119,7 @@ fn match_national(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
         .then(|| NumberFinding { family: RuleFamily::PhoneNational, range: start..chain.range(first, last).end })
 }
 
-/// Finds a number that a word announces: any plausible number of digits that are not a date or a time.
+/// Finds a number that a word announces: any plausible number of digits. Dates and times are `allow`ed in `pii.yaml`.
 pub(super) fn match_announced_phone(site: &NumberSite<'_, '_>, distance: CueDistance) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
     if is_one_digit(site.group_digits(first)) && chain.len(first) > 7 || site.counts_thing() {
@@ -133,39 +133,11 @@ pub(super) fn match_announced_phone(site: &NumberSite<'_, '_>, distance: CueDist
             (CueDistance::Near, _) => 9..=13,
         };
         let joins = (first..last).all(|index| !matches!(chain.sep(index), b':' | b'~'));
-        counts.contains(&digits)
-            && joins
-            && chain.is_free_after(last)
-            && site.is_detached_after(last)
-            && !(groups <= 5 && is_date_or_ssn(site))
+        counts.contains(&digits) && joins && chain.is_free_after(last) && site.is_detached_after(last)
     };
     let last = (first..chain.count.min(first + 6)).rev().find(|last| fits(*last))?;
     let range = chain.range(first, last);
     let is_filler = is_filler_number(site.scan.part(range.clone()));
     let start = range.start - usize::from(site.is_bracketed(first));
-    (!is_filler && (distance == CueDistance::Key || !is_time(site.group_digits(first))))
-        .then_some(NumberFinding { family: RuleFamily::PhoneCued, range: start..range.end })
-}
-
-/// Whether groups are a year, month and day in some order, or a social security number.
-fn is_date_or_ssn(site: &NumberSite<'_, '_>) -> bool {
-    let group = |index: usize| site.group_digits(site.first + index);
-    let is_year = |group: &[u8]| group.len() == 4 && (group.starts_with(b"19") || group.starts_with(b"20"));
-    match [0, 1, 2].map(|index| group(index).len()) {
-        [3 | 2, 2, 4] => true,
-        [4, 2, 0..=2] => is_year(group(0)),
-        [1 | 2, 1 | 2, 4] => is_year(group(2)) && site.chain.sep(site.first) == b'/',
-        _ => false,
-    }
-}
-
-/// Whether a group is a day such as `20260520`, or a current time in seconds since 1970.
-fn is_time(group: &[u8]) -> bool {
-    match group {
-        [b'1', b'9', ..] | [b'2', b'0', ..] if group.len() == 8 => {
-            matches!(group, [.., b'0', _, b'0'..=b'3', _] | [.., b'1', b'0'..=b'2', b'0'..=b'3', _])
-        }
-        [b'1', b'6' | b'7', ..] => group.len() == 10,
-        _ => false,
-    }
+    (!is_filler).then_some(NumberFinding { family: RuleFamily::PhoneCued, range: start..range.end })
 }

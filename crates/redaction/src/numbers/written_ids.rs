@@ -85,11 +85,9 @@ impl WrittenForm {
             b'X' => byte.is_ascii_uppercase() || byte.is_ascii_digit(),
             literal => byte == literal,
         };
-        let has_form = text.len() == self.text.len() && text.iter().zip(&self.text).all(fits);
-        if !has_form
-            || !(is_free_before(scan, start) && is_free_after(scan, range.end))
-            || text.contains(&b' ') && !is_alone(scan, &range)
-        {
+        let is_free = || is_free_before(scan, start) && is_free_after(scan, range.end);
+        let has_form = text.len() == self.text.len() && text.iter().zip(&self.text).all(fits) && is_free();
+        if !has_form || text.contains(&b' ') && !is_alone(scan, &range) {
             return None;
         }
         let is_plain = || !self.check.has_check_character() && !text.iter().any(u8::is_ascii_alphabetic);
@@ -102,6 +100,7 @@ impl WrittenForm {
 fn is_alone(scan: &TextScan<'_>, range: &Range<usize>) -> bool {
     let is_joint = |byte: u8| b" ()".contains(&byte);
     let is_group = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'[' | b']');
-    !(is_joint(scan.byte_before(range.start, 1)) && is_group(scan.byte_before(range.start, 2)))
-        && !(is_joint(scan.byte(range.end)) && is_group(scan.byte(range.end + 1)))
+    let is_beside = |joint: u8, byte: u8| is_joint(joint) && is_group(byte);
+    !(is_beside(scan.byte_before(range.start, 1), scan.byte_before(range.start, 2))
+        || is_beside(scan.byte(range.end), scan.byte(range.end + 1)))
 }
