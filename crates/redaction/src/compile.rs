@@ -12,7 +12,7 @@ use super::error::{RuleError, RuleErrorKind};
 use super::keys::table::KeyTable;
 use super::literal_search::{self, LiteralSearch};
 use super::matcher::PatternMatcher;
-use super::numbers::{AnnouncedForm, WrittenForms};
+use super::number_forms::{AnnouncedForm, WrittenForms};
 use super::regex::{compile, parse};
 use super::rule::{CustomRule, CustomValidator, FamilyRules, MatchBounds, RuleClass, RuleData, RuleFamily};
 use super::scan::CONTEXT_REACH;

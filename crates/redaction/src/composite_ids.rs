@@ -89,26 +89,23 @@ fn is_random(text: &str) -> bool {
 
 /// `DOMAIN\user`.
 fn has_domain_login(id: &str) -> bool {
+    let has_letter = |part: Option<&str>| part.is_some_and(|part| part.contains(char::is_alphabetic));
     let is_in_name = |c: char| c.is_alphanumeric() || "._-$".contains(c);
     id.split_once('\\').is_some_and(|(domain, user)| {
-        let user = user.trim_start_matches('\\');
-        let domain = domain.rsplit(|c| !is_in_name(c)).next().unwrap_or("");
-        let user = user.split(|c| !is_in_name(c)).next().unwrap_or("");
-        domain.contains(char::is_alphabetic) && user.contains(char::is_alphabetic)
+        has_letter(domain.rsplit(|c| !is_in_name(c)).next())
+            && has_letter(user.trim_start_matches('\\').split(|c| !is_in_name(c)).next())
     })
 }
 
 /// Whether an id contains an e-mail address with other text attached: `conv-jane@x.example-1`.
 fn has_email_address(id: &str) -> bool {
-    let Some((local, domain)) = id.split_once('@') else { return false };
-    let mut labels = domain.split(['.', '-', '_', ':', '/', '|', '#', '+']).map(str::as_bytes);
-    let has_host = labels.next().is_some_and(|label| label.iter().any(u8::is_ascii_alphabetic));
-    let is_top_level = |label: &[u8]| (2..=24).contains(&label.len()) && label.iter().all(u8::is_ascii_alphabetic);
-    local.ends_with(char::is_alphanumeric) && has_host && domain.contains('.') && labels.any(is_top_level)
+    let domain = code_pattern!(r"[A-Za-z\d]*[A-Za-z][A-Za-z\d]*[-_\w.]*\.[A-Za-z]{2,24}(?-u:\b)");
+    id.split_once('@')
+        .is_some_and(|(local, rest)| local.ends_with(char::is_alphanumeric) && domain.match_len(rest).is_some())
 }
 
-/// Parts of an id with blanks between them, and cue words for prefixes: `wa_4915…` is a WhatsApp number. `grouped`: groups
-/// of digits keep their separator, except `_`.
+/// Parts of an id with blanks between them, and cue words for prefixes: `wa_4915…` is a WhatsApp number. `grouped`:
+/// groups of digits keep their separator, except `_`.
 fn join_with_blanks(id: &str, parts: &[IdPart<'_>], grouped: bool) -> String {
     let cues = once!(Vec<(&str, &str)>, wordlists::rows("numbers.id_abbreviations").collect());
     let (mut out, mut end) = (String::with_capacity(id.len() + 16), 0);

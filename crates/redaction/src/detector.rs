@@ -8,7 +8,7 @@ use regex_automata::meta::Regex;
 use super::keys::table::KeyTable;
 use super::literal_search::LiteralSearch;
 use super::matcher::PatternMatcher;
-use super::numbers::{AnnouncedForm, WrittenForms};
+use super::number_forms::{AnnouncedForm, WrittenForms};
 use super::resolve::RedactionHit;
 use super::rule::{FamilyRules, MatchBounds, RuleClass, RuleFamily};
 use super::stems::Stems;

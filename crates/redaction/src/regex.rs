@@ -49,6 +49,13 @@ pub(super) fn compile(pattern: &str, unicode: bool) -> Result<Regex, RuleErrorKi
     Ok(regex)
 }
 
+/// A pattern of code, compiled once. `<0>`, `<1>` and so on stand for the words of lists, without regard to case.
+macro_rules! code_pattern {
+    ($pattern:expr $(, $list:literal)*) => {
+        once!(crate::regex::CodePattern, crate::regex::CodePattern::new($pattern, &[$($list),*]))
+    };
+}
+
 /// A pattern that code matches at the start of texts.
 pub(super) struct CodePattern(Option<Regex>);
 

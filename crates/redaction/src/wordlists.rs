@@ -48,13 +48,6 @@ macro_rules! byte_list {
     };
 }
 
-/// A pattern of code, compiled once. `<0>`, `<1>` and so on stand for the words of lists, without regard to case.
-macro_rules! code_pattern {
-    ($pattern:expr $(, $list:literal)*) => {
-        once!(crate::regex::CodePattern, crate::regex::CodePattern::new($pattern, &[$($list),*]))
-    };
-}
-
 /// All lists by name, sorted.
 static LISTS: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
     let mut lists: Vec<_> = FILES.iter().flat_map(|file| file.split("\n[").skip(1)).filter_map(parse_section).collect();

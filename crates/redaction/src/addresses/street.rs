@@ -246,13 +246,15 @@ fn germanic_street_start(head: &str, last_word: &str) -> Option<usize> {
     if !is_capitalised || !last_word.bytes().next_back().is_some_and(|byte| LAST_LETTERS.contains(byte)) {
         return None;
     }
-    let lower = last_word.to_lowercase();
-    let has_ending = ENDINGS.iter().any(|end| lower.ends_with(end));
-    let is_unambiguous = || word_list!("addresses.street_endings_unambiguous").iter().any(|end| lower.ends_with(end));
+    let is_word = |word: &str, end: &str| word.chars().flat_map(char::to_lowercase).eq(end.chars());
+    let part = last_word.rsplit('-').next().unwrap_or_default();
+    let ends_word = |end: &&str| part.ends_with(end) || is_word(part, end);
+    let has_ending = ENDINGS.iter().any(&ends_word);
+    let is_unambiguous = || word_list!("addresses.street_endings_unambiguous").iter().any(ends_word);
     if !has_ending || (!is_unambiguous() && (name_lists::is_common_word(last_word) || last_word.len() < 6)) {
         return None;
     }
-    let is_street_word = ENDINGS.contains(&lower.as_str());
+    let is_street_word = ENDINGS.iter().any(|end| is_word(last_word, end));
     let mut start = head.len() - last_word.len();
     // `Berliner Straße`, `Am Alten Markt`
     while let Some(before) = head.get(..start).and_then(|head| head.strip_suffix(' ')) {

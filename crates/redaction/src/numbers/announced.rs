@@ -1,10 +1,9 @@
-//! Values that only a word or key next to them identifies: accounts, passports, licences, ids. The words (`context`) and
-//! the forms of the values (`values`) are in `pii.yaml`; the farther the word, the fewer forms count.
+//! Values that only a word or key next to them identifies: accounts, passports, licences, ids. The words (`context`)
+//! and the forms of the values (`values`) are in `pii.yaml`; the farther the word, the fewer forms count.
 
 use std::ops::Range;
 
-use super::super::matcher::PatternMatcher;
-use super::super::rule::{CueDistance, RuleFamily, ValueData};
+use super::super::rule::{CueDistance, RuleFamily};
 use super::super::scan::TextScan;
 use super::super::sets::ByteSet;
 use super::number_cues::{NumberCues, country_start};
@@ -18,55 +17,15 @@ const MAX_GROUPS: usize = 7;
 /// Letters, digits and dashes.
 static IN_TOKEN: ByteSet = ByteSet::new(b"-").and_alnum();
 
-/// A form of the values that words announce, ready to use.
-pub(crate) struct AnnouncedForm {
-    grouped: bool,
-    len: (usize, usize),
-    digits: (usize, usize),
-    pattern: Option<PatternMatcher>,
-    ids: Vec<Box<str>>,
-    reach: CueDistance,
-}
-
-impl AnnouncedForm {
-    /// Prepares a form.
-    pub(crate) fn new(data: &ValueData) -> Self {
-        Self {
-            grouped: data.grouped,
-            len: data.len.unwrap_or((1, MAX_VALUE)),
-            digits: data.digits.unwrap_or((0, MAX_VALUE)),
-            pattern: (!data.pattern.is_empty()).then(|| PatternMatcher::whole(&data.pattern)),
-            ids: data.ids.iter().map(|rule| rule.as_str().into()).collect(),
-            reach: data.reach,
-        }
-    }
-
-    fn fits(&self, scan: &TextScan<'_>, value: &AnnouncedValue, distance: CueDistance) -> bool {
-        let text = scan.bytes(value.range.clone());
-        let has_size = self.grouped == value.grouped
-            && self.reach <= distance
-            && (self.len.0..=self.len.1).contains(&text.len())
-            && (self.digits.0..=self.digits.1).contains(&value.digits);
-        let has_pattern = || match &self.pattern {
-            Some(pattern) => pattern.fits(text),
-            None => value.grouped || value.is_printed(text),
-        };
-        let is_id = || self.ids.iter().any(|rule| scan.detector.written_forms.passes_any(rule, text));
-        has_size && has_pattern() && (self.ids.is_empty() || is_id())
-    }
-}
-
 /// A value that words may announce.
 struct AnnouncedValue {
     range: Range<usize>,
     grouped: bool,
-    digits: usize,
 }
 
 impl AnnouncedValue {
-    fn new(scan: &TextScan<'_>, range: Range<usize>, grouped: bool) -> Self {
-        let digits = scan.bytes(range.clone()).iter().filter(|byte| byte.is_ascii_digit()).count();
-        Self { range, grouped, digits }
+    fn text<'t>(&self, scan: &TextScan<'t>) -> &'t [u8] {
+        scan.bytes(self.range.clone())
     }
 
     /// The letters, digits and single dashes around a run.
@@ -85,7 +44,7 @@ impl AnnouncedValue {
             || b".:@".contains(&after) && (second_after.is_ascii_alphanumeric() || second_after == b'[');
         let has_two_dashes = scan.bytes(range.clone()).windows(2).any(|two| two == b"--");
         (range.len() < MAX_VALUE && !range.is_empty() && !is_attached && !has_two_dashes)
-            .then(|| Self::new(scan, range, false))
+            .then_some(Self { range, grouped: false })
     }
 
     /// Digits in groups between blanks, dashes, dots or slashes; or single digits, which count as one group.
@@ -94,7 +53,7 @@ impl AnnouncedValue {
         let whole = chain.count.checked_sub(1)?;
         let has_single_digits = first == 0 && whole > 7 && (0..=whole).all(|index| chain.len(index) == 1);
         if has_single_digits && site.is_detached_after(whole) {
-            return Some(Self::new(site.scan, chain.range(0, whole), true));
+            return Some(Self { range: chain.range(0, whole), grouped: true });
         }
         let sep = chain.sep(first);
         let mut last = first;
@@ -108,16 +67,7 @@ impl AnnouncedValue {
         let is_decimal = sep == b'.' && last < first + 2;
         let has_short_groups = sep == b' ' && chain.digit_count(first, last) < 2 * (last + 1 - first);
         (last > first && !is_date && !is_decimal && !has_short_groups && site.is_separate(last))
-            .then(|| Self::new(site.scan, chain.range(first, last), true))
-    }
-
-    /// Whether it looks like a printed id, not like a word, hash or date.
-    fn is_printed(&self, text: &[u8]) -> bool {
-        let lower = text.iter().filter(|byte| byte.is_ascii_lowercase()).count();
-        let letters = text.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
-        let begins_with_date =
-            matches!(text, [b'1' | b'2', _, _, _, b'-', a, b, b'-', ..] if a.is_ascii_digit() && b.is_ascii_digit());
-        (lower == 0 || letters <= 4 && text.len() < 16) && !begins_with_date
+            .then(|| Self { range: chain.range(first, last), grouped: true })
     }
 }
 
@@ -167,7 +117,9 @@ fn match_forms(
     cues: &NumberCues,
 ) -> Option<NumberFinding> {
     let forms = &scan.detector.compiled_rule(scan.rule(family)?)?.values;
-    let value = values.iter().flatten().find(|value| forms.iter().any(|form| form.fits(scan, value, distance)))?;
+    let value = values.iter().flatten().find(|value| {
+        forms.iter().any(|form| form.fits(&scan.detector.written_forms, value.text(scan), value.grouped, distance))
+    })?;
     let range = value.range.clone();
     if family == RuleFamily::OneTimeCode && is_count_or_line(scan, &range, cues) {
         return None;
@@ -210,15 +162,13 @@ pub(super) fn value_after(scan: &TextScan<'_>, family: RuleFamily, end: usize) -
         let next = scan.byte(end + from + len);
         (len > 0 && !next.is_ascii_alphanumeric() && next != b'_').then_some(len)
     };
-    let mut ends = vec![at + part_len(at)?];
-    while let Some(last) = ends.last().copied().filter(|last| ends.len() < 3 && b" -".contains(&scan.byte(end + last)))
-    {
-        let Some(len) = part_len(last + 1) else { break };
-        ends.push(last + 1 + len);
-    }
+    let first = at + part_len(at)?;
+    let next = |last: usize| b" -".contains(&scan.byte(end + last)).then(|| Some(last + 1 + part_len(last + 1)?))?;
+    let second = next(first);
+    let ends = [Some(first), second, second.and_then(next)];
     let fits = |last: &&usize| {
-        let value = AnnouncedValue::new(scan, end + at..end + **last, true);
-        forms.iter().any(|form| form.fits(scan, &value, CueDistance::Close))
+        let value = AnnouncedValue { range: end + at..end + **last, grouped: true };
+        forms.iter().any(|form| form.fits(&scan.detector.written_forms, value.text(scan), true, CueDistance::Close))
     };
-    ends.iter().rev().find(fits).map(|last| end + at..end + last)
+    ends.iter().flatten().rev().find(fits).map(|last| end + at..end + last)
 }

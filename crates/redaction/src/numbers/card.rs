@@ -1,5 +1,5 @@
-//! Payment cards. A card number without a cue needs a known issuer, a fitting length and a valid check digit. Issuers are
-//! in `validate::bank`; codes, expiry dates and other numbers that a word announces are in `announced`.
+//! Payment cards. A card number without a cue needs a known issuer, a fitting length and a valid check digit. Issuers
+//! are in `validate::bank`; codes, expiry dates and other numbers that a word announces are in `announced`.
 
 use std::ops::Range;
 
@@ -26,8 +26,8 @@ pub(super) fn match_card(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
         let has_card_code = last == first + 3 && length == 16 && site.announces(RuleFamily::CardCode);
         return finding(RuleFamily::CardCued).filter(|_| has_card_code);
     }
-    // Of bare digits, only those of a common issuer and length are certain; 13 with trailing zeros are milliseconds, and
-    // one in 200 numbers with 19 digits passes both checks
+    // Of bare digits, only those of a common issuer and length are certain; 13 with trailing zeros are milliseconds,
+    // and one in 200 numbers with 19 digits passes both checks
     let is_old_visa = || length == 13 && number.starts_with(b"4") && !number.ends_with(b"00000");
     let is_certain = last > first
         || (matches!(length, 14..=16) || is_old_visa()) && !is_rare_issuer(number) && !is_id_or_count(site);

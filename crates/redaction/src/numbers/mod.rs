@@ -26,16 +26,11 @@ mod number_site;
 mod phone;
 mod written_ids;
 
-pub(super) use announced::AnnouncedForm;
 use digit_chain::DigitChain;
-use number_site::{NumberFinding, NumberSite};
-pub(super) use written_ids::WrittenForms;
+use number_site::{MAX_LIST_GAP, NumberFinding, NumberSite};
 
 /// Most bytes before a value in which its cue may begin.
 const MAX_CUE_DISTANCE: usize = 96;
-
-/// Most bytes between the values of a list, which share the word before the first.
-const MAX_LIST_GAP: usize = 6;
 
 /// Claims everything that is recognised by its digits.
 pub(super) fn claim_numbers(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
@@ -145,7 +140,7 @@ impl NumberSearch<'_, '_> {
         let is_mixed = usize::from(digit_run.digits) < run.len();
         let by_form = || {
             let found = accounts::match_iban(scan, run, has_cue).or_else(|| accounts::match_wallet(scan, run));
-            found.or_else(|| scan.detector.written_forms.match_run(scan, run))
+            found.or_else(|| written_ids::match_run(scan, run))
         };
         let by_word = || if has_cue { announced::match_announced_run(scan, run) } else { None };
         // A card number may follow letters and a dash, or the first letter of a magnetic stripe: `%B4111111111111111^`
@@ -287,13 +282,13 @@ fn match_at(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
         return phone::match_phone(site).or_else(announced);
     }
     // A word that identifies the value takes precedence over the shape of a phone number
-    let by_phone = || match is_single || first_len > 8 || first_len != 3 && has_few_digits(site) {
+    let by_phone = || match is_single || first_len > 8 {
         true => None,
         false if is_announced_id(site) => announced().or_else(|| phone::match_phone(site)),
         false => phone::match_phone(site),
     };
     let card = if matches!(first_len, 4 | 12..=19) { card::match_card(site) } else { None };
-    let written = || site.scan.detector.written_forms.match_run(site.scan, &chain.range(first, first));
+    let written = || written_ids::match_run(site.scan, &chain.range(first, first));
     match card.or_else(written) {
         Some(found) if found.family == RuleFamily::PhoneNational && is_announced_id(site) => {
             announced().or(Some(found))
@@ -310,14 +305,6 @@ fn is_announced_id(site: &NumberSite<'_, '_>) -> bool {
         let is_close = |family: RuleFamily| site.cues().distance(family).is_some_and(|it| it != CueDistance::Near);
         !is_close(RuleFamily::PhoneCued) && ID_FAMILIES.iter().any(|family| is_close(*family))
     }
-}
-
-/// Whether too few digits follow for any shape except `555-0123` and `1.234.567-8`; most groups are dates, versions and
-/// amounts. Eight digits are enough only after a bracket or with a leading zero.
-fn has_few_digits(site: &NumberSite<'_, '_>) -> bool {
-    let needs_only_eight =
-        || site.scan.byte_before(site.start(), 1) == b'(' || site.group_digits(site.first).starts_with(b"0");
-    !(site.chain.has_digits(site.first, 9) || site.chain.has_digits(site.first, 8) && needs_only_eight())
 }
 
 /// Whether a range is a whole unquoted JSON number: after `"key":`, or in a list of numbers after it.

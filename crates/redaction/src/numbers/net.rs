@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
 use super::super::anchors::{run_end, run_start};
+use super::super::pairs;
 use super::super::rule::RuleFamily;
 use super::super::scan::TextScan;
 use super::number_cues::NumberCues;
@@ -73,10 +74,10 @@ fn is_version(site: &NumberSite<'_, '_>, address: Ipv4Addr) -> bool {
     let mut words = before.rsplit(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let is_beside =
         before.iter().rev().find(|byte| !b" :=\"'`\\(".contains(byte)).is_some_and(u8::is_ascii_alphanumeric);
-    let word = words.next().filter(|_| is_beside).unwrap_or_default().to_ascii_lowercase();
+    let word = words.next().filter(|_| is_beside).unwrap_or_default();
     // `updated from` often comes before a client's address
     let mut is_upgrade =
-        || words.next().is_some_and(|word| word.to_ascii_lowercase().windows(5).any(|part| part == b"grade"));
+        || words.next().is_some_and(|word| word.windows(5).any(|part| part.eq_ignore_ascii_case(b"grade")));
     let is_decimal = |token: Option<&[u8]>| {
         token.is_some_and(|token| {
             token.iter().filter(|byte| **byte == b'.').count() == 1
@@ -87,10 +88,10 @@ fn is_version(site: &NumberSite<'_, '_>, address: Ipv4Addr) -> bool {
     let mut tokens_after = scan.bytes(end..end + 12).split(|byte| matches!(byte, b' ' | b'-'));
     let mut is_in_row = || is_decimal(tokens_before.nth(1)) && is_decimal(tokens_after.nth(1));
     let has_tag = scan.byte(end) == b'+' && scan.byte(end + 1).is_ascii_alphabetic();
-    if word == b"v"
-        || byte_list!("numbers.version_cues").iter().any(|known| word.ends_with(known))
-        || word == b"from" && is_upgrade()
-        || octets < [32; 4] && word_set!("numbers.versioned_products").contains(&word)
+    if word.eq_ignore_ascii_case(b"v")
+        || byte_list!("numbers.version_cues").iter().any(|known| pairs::ends_with(word, known))
+        || word.eq_ignore_ascii_case(b"from") && is_upgrade()
+        || octets < [32; 4] && word_set!("numbers.versioned_products").contains(word)
         || has_tag
         || is_in_row()
     {

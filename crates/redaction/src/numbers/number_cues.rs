@@ -20,9 +20,12 @@ const MAX_DISTANCE_AFTER: usize = 16;
 /// Most bytes of a key and the characters between it and its value.
 const MAX_KEY: usize = 48;
 
+/// Most cues of one value.
+const MAX_CUES: usize = 12;
+
 /// The kinds of numbers that the words around a value announce.
 pub(super) struct NumberCues {
-    list: Vec<(RuleFamily, CueDistance)>,
+    list: [Option<(RuleFamily, CueDistance)>; MAX_CUES],
     /// Kinds that words after the value announce, one bit each.
     kinds_after: u64,
     /// Whether the words after the value announce a one-time code: `482913 is your code`.
@@ -33,7 +36,7 @@ pub(super) struct NumberCues {
 
 impl NumberCues {
     /// No cues.
-    pub(super) const NONE: Self = Self { list: Vec::new(), kinds_after: 0, announces_code: false, key: None };
+    pub(super) const NONE: Self = Self { list: [None; MAX_CUES], kinds_after: 0, announces_code: false, key: None };
 
     /// Reads the words around `value`.
     pub(super) fn around(scan: &TextScan<'_>, value: &Range<usize>) -> Self {
@@ -87,9 +90,9 @@ impl NumberCues {
 
     /// Adds a kind, or keeps the closest of its distances.
     pub(super) fn add(&mut self, family: RuleFamily, distance: CueDistance) {
-        match self.list.iter_mut().find(|(known, _)| *known == family) {
-            Some((_, nearest)) => *nearest = (*nearest).max(distance),
-            None => self.list.push((family, distance)),
+        let slot = self.list.iter_mut().find(|slot| slot.is_none_or(|(known, _)| known == family));
+        if let Some(slot) = slot {
+            *slot = Some((family, slot.map_or(distance, |(_, nearest)| nearest.max(distance))));
         }
     }
 
@@ -111,7 +114,7 @@ impl NumberCues {
 
     /// Distance of the nearest word of a kind.
     pub(super) fn distance(&self, family: RuleFamily) -> Option<CueDistance> {
-        self.list.iter().find(|(known, _)| *known == family).map(|(_, distance)| *distance)
+        self.list.iter().flatten().find(|(known, _)| *known == family).map(|(_, distance)| *distance)
     }
 
     /// Whether a word of a kind comes before or after.
@@ -123,12 +126,12 @@ impl NumberCues {
     pub(super) fn by_distance(&self) -> impl Iterator<Item = (RuleFamily, CueDistance)> + '_ {
         [CueDistance::Key, CueDistance::Close, CueDistance::Near]
             .into_iter()
-            .flat_map(|wanted| self.list.iter().copied().filter(move |(_, distance)| *distance == wanted))
+            .flat_map(|wanted| self.list.iter().flatten().copied().filter(move |(_, distance)| *distance == wanted))
     }
 
     /// Whether there are no cues before the value.
     pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.list.iter().all(Option::is_none)
     }
 }
 

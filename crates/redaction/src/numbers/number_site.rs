@@ -11,9 +11,11 @@ use super::super::regex::compile;
 use super::super::rule::{CueDistance, RuleFamily};
 use super::super::scan::TextScan;
 use super::super::sets::WordSet;
-use super::MAX_LIST_GAP;
 use super::digit_chain::DigitChain;
 use super::number_cues::NumberCues;
+
+/// Most bytes between the values of a list, which share the word before the first.
+pub(super) const MAX_LIST_GAP: usize = 6;
 
 /// A number that was found, with the family whose rule claims it.
 pub(super) struct NumberFinding {

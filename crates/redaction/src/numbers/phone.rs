@@ -51,31 +51,32 @@ fn longest_planned_number(site: &NumberSite<'_, '_>, skip: usize) -> Option<(Ran
     if !chain.has_digits(first, MIN_DIGITS) {
         return None;
     }
-    let (mut digits, mut best) = (Vec::with_capacity(MAX_DIGITS), None);
+    let (mut buffer, mut len, mut best) = ([0_u8; MAX_DIGITS], 0, None);
     for index in first..chain.count.min(first + MAX_GROUPS) {
         let (group, sep_before) = (site.group_digits(index), chain.sep_before(index));
         // `+1.4155550123`, but not `+35236450.6`
         let begins_fraction = sep_before == b'.' && index == first + 1 && chain.len(first) > 3;
         // A further group after a blank belongs to the number only while that is short
-        let is_long = digits.len() + group.len() > 12;
+        let is_long = len + group.len() > 12;
         let begins_another = best.is_some() && (matches!(sep_before, b':' | b'~') || sep_before == b' ' && is_long);
         if index > first && (begins_fraction || begins_another) {
             break;
         }
         // A trunk zero in brackets is not part of the international number
         if group != b"0" || sep_before != b'(' {
-            digits.extend(group.iter().skip(if index == first { skip } else { 0 }));
+            let group = group.get(if index == first { skip } else { 0 }..).unwrap_or_default();
+            let Some(slots) = buffer.get_mut(len..len + group.len()) else { break };
+            slots.copy_from_slice(group);
+            len += group.len();
         }
-        if digits.len() > MAX_DIGITS {
-            break;
-        }
+        let digits = buffer.get(..len).unwrap_or_default();
         // A bracket after the country code is enough, whatever the plan
         let has_area_bracket =
             chain.sep_before(first + 1) == b'(' && chain.len(first) <= 3 && digits.len() >= 9 && skip == 0;
         // One run of digits after `+` may end a table cell
         let is_ended =
             site.is_detached_after(index) || skip == 0 && index == first && digits.len() > 9 && site.ends_cell(index);
-        if (is_international(&digits) || has_area_bracket) && !matches!(chain.sep(index), b'.' | b'-') && is_ended {
+        if (is_international(digits) || has_area_bracket) && !matches!(chain.sep(index), b'.' | b'-') && is_ended {
             best = Some((chain.range(first, index), index - first + 1));
         }
     }
