@@ -1,5 +1,5 @@
-//! The forms of ids and of announced values (`ids` and `values` in `pii.yaml`), ready to use. `numbers::written_ids` and
-//! `numbers::announced` find the values.
+//! The forms of ids and of announced values (`ids` and `values` in `pii.yaml`), ready to use. The values are found by
+//! `numbers::written_ids` and `numbers::announced`.
 
 use std::sync::Arc;
 
