@@ -11,6 +11,8 @@ pub(super) enum WordAction {
     Pattern(u16),
     /// It is a context word of a rule.
     Context(u16),
+    /// Matches of a rule near it do not count.
+    NotNear(u16),
     /// It may be a word of a key whose value is private.
     Key,
     /// `VALUES`: rows of a table may follow its column names.

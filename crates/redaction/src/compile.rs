@@ -1,6 +1,8 @@
 //! Compiles rules into a [`Detector`]. An unusable rule is refused with a one-line reason. Patterns are compiled in
 //! `regex`, matching is in `find`.
 
+use std::sync::Arc;
+
 use regex_automata::meta::Regex;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 
@@ -10,11 +12,14 @@ use super::error::{RuleError, RuleErrorKind};
 use super::keys::table::KeyTable;
 use super::literal_search::{self, LiteralSearch};
 use super::matcher::PatternMatcher;
+use super::number_forms::{AnnouncedForm, WrittenForms};
 use super::regex::{compile, parse};
-use super::rule::{CustomRule, FamilyRules, MatchBounds, RuleClass, RuleData, RuleFamily};
+use super::rule::{CustomRule, CustomValidator, FamilyRules, MatchBounds, RuleClass, RuleData, RuleFamily};
+use super::scan::CONTEXT_REACH;
 use super::secrets;
 use super::stems::{SHORTEST, Stem, Stems};
 use super::validate::Validator;
+use super::validate::id_check::CompiledCheck;
 use super::wordlists;
 
 /// Most rules in a detector.
@@ -30,6 +35,7 @@ impl Detector {
             rules: vec![empty_rule("unscanned", "UNSCANNED", RuleClass::Custom)],
             ..DetectorBuilder::default()
         };
+        rules.iter().for_each(|rule| builder.written_forms.add(rule));
         for rule in rules.iter().filter(|rule| rule.on) {
             builder.add_rule(&rule.name, |index, stems| {
                 compile_builtin_rule(rule, index, stems).map_err(|fault| vec![fault])
@@ -80,6 +86,7 @@ impl Detector {
             stems,
             foreign_words: builder.foreign_words,
             families: builder.families,
+            written_forms: builder.written_forms,
             keys: builder.keys,
             options: SearchOptions::default(),
         })
@@ -95,6 +102,7 @@ struct DetectorBuilder {
     users_words: Vec<(Vec<u8>, u16)>,
     foreign_words: Vec<(Box<str>, RuleFamily)>,
     families: FamilyRules,
+    written_forms: WrittenForms,
     keys: KeyTable,
     /// Key words that already have a stem.
     key_stems: Vec<String>,
@@ -181,6 +189,7 @@ fn compile_builtin_rule(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> R
         bounds: rule.bounds,
         validator: rule.validator,
         needs_context: !rule.context.is_empty(),
+        values: rule.values.iter().map(AnnouncedForm::new).collect(),
         allow: compile_allow_patterns(&rule.allow)?,
         pattern,
         ..empty_rule(&rule.name, &rule.placeholder, rule.class)
@@ -239,7 +248,11 @@ fn empty_rule(name: &str, placeholder: &str, class: RuleClass) -> CompiledRule {
         family: None,
         bounds: MatchBounds::None,
         validator: Validator::None,
+        check: None,
         needs_context: false,
+        has_suppressing_words: false,
+        context_reach: CONTEXT_REACH,
+        values: Vec::new(),
         allow: None,
         pattern: None,
     }
@@ -258,31 +271,40 @@ fn compile_users_rule(
     if !is_valid_name {
         faults.push(RuleErrorKind::InvalidName);
     }
-    if rule.pattern.is_empty() && (rule.keys.is_empty() || !rule.near.is_empty() || !rule.validator.is_empty()) {
+    if rule.pattern.is_empty() && (rule.keys.is_empty() || !rule.near.is_empty() || !rule.validator.is_none()) {
         faults.push(RuleErrorKind::NothingToFind);
     }
     let compiled = (!rule.pattern.is_empty()).then(|| compile_users_pattern(rule)).transpose();
     let pattern = compiled.map_err(|fault| faults.push(fault)).unwrap_or_default();
     let is_short =
         |word: &String| word.len() < SHORTEST || !word.starts_with(|first: char| first.is_ascii_alphanumeric());
-    if rule.near.iter().any(is_short) {
+    if rule.near.iter().chain(&rule.not_near).any(is_short) {
         faults.push(RuleErrorKind::ShortNearWord);
     }
-    let validator = parse_validator(&rule.validator).map_err(|fault| faults.push(fault)).unwrap_or_default();
+    let (validator, check) = compile_validator(&rule.validator).map_err(|fault| faults.push(fault)).unwrap_or_default();
     let allow = compile_allow_patterns(&rule.allow).map_err(|fault| faults.push(fault)).unwrap_or_default();
     if !faults.is_empty() {
         return Err(faults);
     }
-    for word in &rule.near {
-        stems.push(Stem::new(word.to_ascii_lowercase().as_bytes(), false, true, WordAction::Context(index)));
+    let near = rule.near.iter().map(|word| (word, WordAction::Context(index)));
+    for (word, action) in near.chain(rule.not_near.iter().map(|word| (word, WordAction::NotNear(index)))) {
+        stems.push(Stem::new(word.to_ascii_lowercase().as_bytes(), false, true, action));
     }
-    let empty = empty_rule(&rule.name.to_ascii_lowercase(), &rule.name, RuleClass::Custom);
-    Ok(CompiledRule { validator, needs_context: !rule.near.is_empty(), allow, pattern, ..empty })
+    Ok(CompiledRule {
+        validator,
+        check,
+        needs_context: !rule.near.is_empty(),
+        has_suppressing_words: !rule.not_near.is_empty(),
+        context_reach: rule.within.map_or(CONTEXT_REACH, |bytes| (bytes.into(), bytes.into())),
+        allow,
+        pattern,
+        ..empty_rule(&rule.name.to_ascii_lowercase(), &rule.name, RuleClass::Custom)
+    })
 }
 
 fn compile_users_pattern(rule: &CustomRule) -> Result<RulePattern, RuleErrorKind> {
     let regex = compile(&rule.pattern, true)?;
-    let is_unrestricted = rule.near.is_empty() && rule.validator.is_empty();
+    let is_unrestricted = rule.near.is_empty() && rule.validator.is_none();
     if matches_everything(&regex) {
         return Err(RuleErrorKind::MatchesEverything);
     }
@@ -310,11 +332,24 @@ fn keys_as_rule(rule: &CustomRule) -> RuleData {
     }
 }
 
-fn parse_validator(name: &str) -> Result<Validator, RuleErrorKind> {
-    if name.is_empty() {
-        return Ok(Validator::None);
+/// The check of a user's rule: code, data, or an id of the built-in rules.
+fn compile_validator(validator: &CustomValidator) -> Result<(Validator, Option<Arc<CompiledCheck>>), RuleErrorKind> {
+    match validator {
+        CustomValidator::Name(name) if name.is_empty() => Ok((Validator::None, None)),
+        CustomValidator::Name(name) => match wordlists::variant(name) {
+            Some(validator) => Ok((validator, None)),
+            None => {
+                let rules = super::builtin_rules().unwrap_or_default();
+                let id = rules.iter().flat_map(|rule| &rule.ids).find(|id| id.name == *name);
+                let check = id.and_then(|id| CompiledCheck::new(&id.check)).ok_or(RuleErrorKind::UnknownValidator)?;
+                Ok((Validator::None, Some(check.into())))
+            }
+        },
+        CustomValidator::Check(check) => {
+            let check = CompiledCheck::from_user(check).ok_or(RuleErrorKind::InvalidCheck)?;
+            Ok((Validator::None, Some(check.into())))
+        }
     }
-    wordlists::variant(name).ok_or(RuleErrorKind::UnknownValidator)
 }
 
 /// Compiles the patterns of matches to leave in place.

@@ -11,56 +11,48 @@ use crate::wordlists;
 
 /// Fewest digits in an id whose numbers may be private.
 const MIN_DIGITS: usize = 4;
-/// Fewest digits in an id that is also read without the separators of its digit groups.
-const MIN_DIGITS_UNGROUPED: usize = 7;
 /// Least length of random hex digits, and of random letters and digits.
 const MIN_HEX: usize = 12;
 const MIN_RANDOM: usize = 20;
 
-/// A run of letters and digits in an id.
-#[derive(Clone, Copy)]
-struct IdPart<'t> {
-    text: &'t str,
-    start: usize,
-    /// Whether it is a UUID, hex digits or a random token.
-    opaque: bool,
-}
-
-impl IdPart<'_> {
-    fn count_digits(&self) -> usize {
-        if self.opaque { 0 } else { self.text.bytes().filter(u8::is_ascii_digit).count() }
-    }
-
-    fn is_word(&self) -> bool {
-        !self.opaque && self.text.chars().all(char::is_alphabetic)
-    }
-}
+/// A run of letters and digits in an id: its start, its end, and its text; `x` if it is a UUID or looks generated.
+type IdPart<'t> = (usize, usize, &'t str);
 
 /// Whether the rules find a part of `id`, or its parts with blanks between them, private.
 pub(super) fn has_private_part(detector: &Detector, id: &str, scratch: &mut SearchScratch) -> bool {
-    if is_uuid(id) || !id.bytes().any(is_separator) {
+    if is_uuid(id) || !id.contains(is_separator) {
         return false;
     }
     if id.contains(['@', '\\']) && (has_domain_login(id) || has_email_address(id)) {
         return true;
     }
     let parts = split_id(id);
-    if detector.families.rule(RuleFamily::NameListed).is_some() && has_person_name(&parts) {
+    let is_name = |(first, second): (&IdPart<'_>, &IdPart<'_>)| {
+        is_word(first)
+            && is_word(second)
+            && (are_person_names(first.2, second.2) || is_announced_given_name(first.2, second.2))
+    };
+    if detector.families.rule(RuleFamily::NameListed).is_some() && parts.iter().zip(parts.iter().skip(1)).any(is_name) {
         return true;
     }
-    let digits: usize = parts.iter().map(IdPart::count_digits).sum();
-    if digits < MIN_DIGITS {
-        return false;
-    }
+    let digits = parts.iter().flat_map(|(.., text)| text.bytes()).filter(u8::is_ascii_digit).count();
     let mut is_other_text_private = |text: &str| text != id && detector.is_private(text, scratch);
-    is_other_text_private(&join_with_blanks(id, &parts, true))
-        || digits >= MIN_DIGITS_UNGROUPED && is_other_text_private(&join_with_blanks(id, &parts, false))
-        || parts.iter().skip_while(|part| part.count_digits() == 0).any(IdPart::is_word)
-            && is_other_text_private(&order_words_first(id, &parts))
+    // `thread_521448193_ssn`: a word announces numbers after it
+    let words_first = || {
+        let (words, others): (Vec<IdPart<'_>>, Vec<IdPart<'_>>) = parts.iter().partition(|part| is_word(part));
+        join_with_blanks(id, &[words, others].concat(), true)
+    };
+    let mut texts =
+        [true, false].into_iter().map(|grouped| join_with_blanks(id, &parts, grouped)).chain([words_first()]);
+    digits >= MIN_DIGITS && texts.any(|text| is_other_text_private(&text))
 }
 
-fn is_separator(byte: u8) -> bool {
-    b"-_:./\\|#@ +=,;".contains(&byte)
+fn is_separator(c: char) -> bool {
+    "-_:./\\|#@ +=,;".contains(c)
+}
+
+fn is_word((.., text): &IdPart<'_>) -> bool {
+    text.chars().all(char::is_alphabetic)
 }
 
 /// Whether a text has the form of a UUID: hex digits in groups of 8, 4, 4, 4 and 12.
@@ -73,17 +65,12 @@ pub fn is_uuid(text: &str) -> bool {
 
 /// Splits an id into runs of letters and digits; a UUID is one part.
 fn split_id(id: &str) -> Vec<IdPart<'_>> {
-    let mut parts: Vec<IdPart<'_>> = Vec::new();
-    let mut at = 0;
+    let (mut parts, mut at) = (Vec::new(), 0);
     while let Some(rest) = id.get(at..).filter(|rest| !rest.is_empty()) {
-        if let Some(uuid) = rest.get(..36).filter(|uuid| is_uuid(uuid)) {
-            parts.push(IdPart { text: uuid, start: at, opaque: true });
-            at += 36;
-            continue;
-        }
-        let len = rest.find(|c: char| c.is_ascii() && is_separator(c as u8)).unwrap_or(rest.len());
+        let uuid = rest.get(..36).filter(|uuid| is_uuid(uuid));
+        let len = uuid.map_or_else(|| rest.find(is_separator).unwrap_or(rest.len()), str::len);
         if let Some(text) = rest.get(..len).filter(|text| !text.is_empty()) {
-            parts.push(IdPart { text, start: at, opaque: is_random(text) });
+            parts.push((at, at + len, if uuid.is_some() || is_random(text) { "x" } else { text }));
         }
         at += len.max(1);
     }
@@ -102,67 +89,43 @@ fn is_random(text: &str) -> bool {
 
 /// `DOMAIN\user`.
 fn has_domain_login(id: &str) -> bool {
+    let has_letter = |part: Option<&str>| part.is_some_and(|part| part.contains(char::is_alphabetic));
     let is_in_name = |c: char| c.is_alphanumeric() || "._-$".contains(c);
     id.split_once('\\').is_some_and(|(domain, user)| {
-        let user = user.trim_start_matches('\\');
-        let domain = domain.rsplit(|c| !is_in_name(c)).next().unwrap_or("");
-        let user = user.split(|c| !is_in_name(c)).next().unwrap_or("");
-        domain.contains(char::is_alphabetic) && user.contains(char::is_alphabetic)
+        has_letter(domain.rsplit(|c| !is_in_name(c)).next())
+            && has_letter(user.trim_start_matches('\\').split(|c| !is_in_name(c)).next())
     })
 }
 
 /// Whether an id contains an e-mail address with other text attached: `conv-jane@x.example-1`.
 fn has_email_address(id: &str) -> bool {
-    let Some((local, domain)) = id.split_once('@') else { return false };
-    let mut labels = domain.split(['.', '-', '_', ':', '/', '|', '#', '+']).map(str::as_bytes);
-    let has_host = labels.next().is_some_and(|label| label.iter().any(u8::is_ascii_alphabetic));
-    let is_top_level = |label: &[u8]| (2..=24).contains(&label.len()) && label.iter().all(u8::is_ascii_alphabetic);
-    local.ends_with(char::is_alphanumeric) && has_host && domain.contains('.') && labels.any(is_top_level)
+    let domain = code_pattern!(r"[A-Za-z\d]*[A-Za-z][A-Za-z\d]*[-_\w.]*\.[A-Za-z]{2,24}(?-u:\b)");
+    id.split_once('@')
+        .is_some_and(|(local, rest)| local.ends_with(char::is_alphanumeric) && domain.match_len(rest).is_some())
 }
 
-/// The cue word that a prefix of an id means: `wa_4915…` is a WhatsApp number.
-fn cue_word(text: &str) -> &str {
-    let cues = once!(Vec<(&str, &str)>, wordlists::rows("numbers.id_abbreviations").collect());
-    cues.iter().find(|(short, _)| short.eq_ignore_ascii_case(text)).map_or(text, |(_, long)| long)
-}
-
-/// The id with blanks between its parts, `x` for opaque ones and cue words for prefixes. `grouped`: digit groups keep
-/// their separators.
+/// Parts of an id with blanks between them, and cue words for prefixes: `wa_4915…` is a WhatsApp number. `grouped`:
+/// groups of digits keep their separator, except `_`.
 fn join_with_blanks(id: &str, parts: &[IdPart<'_>], grouped: bool) -> String {
-    let mut out = String::with_capacity(id.len() + 16);
-    let mut end = 0;
-    for part in parts {
-        let between = id.get(end..part.start).unwrap_or_default();
-        let between_digits =
-            out.ends_with(|c: char| c.is_ascii_digit()) && part.text.starts_with(|c: char| c.is_ascii_digit());
-        let keeps_separator = grouped && between_digits && between.len() == 1 && !between.contains('_');
+    let cues = once!(Vec<(&str, &str)>, wordlists::rows("numbers.id_abbreviations").collect());
+    let (mut out, mut end) = (String::with_capacity(id.len() + 16), 0);
+    for (start, next_end, text) in parts {
+        let between = id.get(end..*start).unwrap_or(" ");
+        let is_grouped = grouped
+            && out.ends_with(|c: char| c.is_ascii_digit())
+            && text.starts_with(|c: char| c.is_ascii_digit())
+            && between.len() == 1
+            && between != "_";
         out.push_str(match between {
             "" => "",
-            _ if keeps_separator => between,
+            _ if is_grouped => between,
             // `tel:+43664…`
             _ if between.ends_with('+') => " +",
             _ => " ",
         });
-        out.push_str(if part.opaque { "x" } else { cue_word(part.text) });
-        end = part.start + part.text.len();
+        let cue = cues.iter().find(|(short, _)| short.eq_ignore_ascii_case(text));
+        out.push_str(cue.map_or(text, |(_, long)| long));
+        end = *next_end;
     }
     out
-}
-
-/// The id with its words before its numbers: `thread_521448193_ssn` becomes `thread ssn 521448193`.
-fn order_words_first(id: &str, parts: &[IdPart<'_>]) -> String {
-    let (words, others): (Vec<IdPart<'_>>, Vec<IdPart<'_>>) = parts.iter().partition(|part| part.is_word());
-    let mut out: String = words.iter().flat_map(|word| [cue_word(word.text), " "]).collect();
-    out.push_str(&join_with_blanks(id, &others, true));
-    out
-}
-
-/// Whether two adjacent parts are a person's names, or a word for persons and a given name.
-fn has_person_name(parts: &[IdPart<'_>]) -> bool {
-    parts.windows(2).any(|two| match two {
-        [first, second] if first.is_word() && second.is_word() => {
-            are_person_names(first.text, second.text) || is_announced_given_name(first.text, second.text)
-        }
-        _ => false,
-    })
 }

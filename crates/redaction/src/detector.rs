@@ -8,10 +8,12 @@ use regex_automata::meta::Regex;
 use super::keys::table::KeyTable;
 use super::literal_search::LiteralSearch;
 use super::matcher::PatternMatcher;
+use super::number_forms::{AnnouncedForm, WrittenForms};
 use super::resolve::RedactionHit;
 use super::rule::{FamilyRules, MatchBounds, RuleClass, RuleFamily};
 use super::stems::Stems;
 use super::validate::Validator;
+use super::validate::id_check::CompiledCheck;
 
 /// One compiled rule.
 pub(super) struct CompiledRule {
@@ -24,8 +26,16 @@ pub(super) struct CompiledRule {
     pub(super) family: Option<RuleFamily>,
     pub(super) bounds: MatchBounds,
     pub(super) validator: Validator,
+    /// A check that is data.
+    pub(super) check: Option<Arc<CompiledCheck>>,
     /// Whether a context word must be near a match.
     pub(super) needs_context: bool,
+    /// Whether a match does not count near some words.
+    pub(super) has_suppressing_words: bool,
+    /// Most bytes before and after a match in which those words may be.
+    pub(super) context_reach: (usize, usize),
+    /// Forms of the values that its context words announce.
+    pub(super) values: Vec<AnnouncedForm>,
     /// Matches to leave in place.
     pub(super) allow: Option<Regex>,
     /// The pattern, unless the rule has a family.
@@ -72,6 +82,8 @@ pub struct Detector {
     pub(super) foreign_words: Vec<(Box<str>, RuleFamily)>,
     /// Rules that are found by code.
     pub(super) families: FamilyRules,
+    /// Ids that are found by their form and check.
+    pub(super) written_forms: WrittenForms,
     /// Indices of rules whose patterns are tried at every position.
     pub(super) unanchored: Vec<u16>,
     /// Placeholders without their brackets.

@@ -7,13 +7,10 @@ use std::ops::Range;
 use super::action::WordAction;
 use super::rule::RuleFamily;
 use super::scan::{PrivateClaims, TextScan};
-use super::sets::ByteSet;
 
 /// Longest local part and longest domain (RFC 5321 §4.5.3.1).
 const MAX_LOCAL_PART: usize = 64;
 const MAX_DOMAIN: usize = 254;
-/// Most labels that are read, from the last one, to find a top-level domain.
-const MAX_LABELS: usize = 6;
 
 /// Domains that occur only in names of algorithms.
 const ALGORITHM_DOMAINS: &[&str] = &["openssh.com", "libssh.org"];
@@ -68,58 +65,14 @@ fn match_address(scan: &TextScan<'_>, at: usize, floor: usize) -> Option<Range<u
     (!is_algorithm && !is_remote_login(scan, start, at, end) && end - start <= MAX_DOMAIN).then_some(start..end)
 }
 
-/// Bytes of ASCII domains.
-static IN_DOMAIN: ByteSet = ByteSet::new(b"-.").and_alnum();
-
-/// Length of a domain with non-ASCII letters, up to the limit.
-fn wide_domain_len(rest: &str) -> usize {
-    let is_in_domain = |c: char| {
-        let letter = if c.is_ascii() { c.is_ascii_alphanumeric() } else { c.is_alphanumeric() };
-        letter || c == '-' || c == '.'
-    };
-    rest.chars().take(MAX_DOMAIN).take_while(|c| is_in_domain(*c)).map(char::len_utf8).sum()
-}
-
 /// End of the domain that starts at `from`: up to the last label that may be a top-level domain.
 fn domain_end(scan: &TextScan<'_>, from: usize) -> Option<usize> {
-    let rest = scan.text.get(from..)?;
-    let ascii_len = IN_DOMAIN.count_leading(rest.as_bytes().get(..MAX_DOMAIN.min(rest.len()))?);
-    let len = match rest.as_bytes().get(ascii_len) {
-        Some(byte) if !byte.is_ascii() => wide_domain_len(rest),
-        _ => ascii_len,
-    };
-    let mut domain = rest.get(..len)?.trim_end_matches(['.', '-']);
-    if !domain.contains('.') {
-        return None;
-    }
-    // Text after two dots is another sentence
-    domain = domain.split_once("..").map_or(domain, |(domain, _)| domain);
-    for _ in 0..MAX_LABELS {
-        let (labels, top) = domain.rsplit_once('.')?;
-        if !labels.split('.').all(|label| !label.is_empty() && label.len() <= 63 && !label.starts_with('-')) {
-            return None;
-        }
-        if is_top_level_domain(top) {
-            let end = from + domain.len();
-            // A call such as `x@w.mean(…)` is not an address
-            return (!word_set!("notation.file_endings").contains(top) && scan.byte(end) != b'(').then_some(end);
-        }
-        if !top.starts_with(char::is_alphabetic) {
-            return None;
-        }
-        domain = labels;
-    }
-    None
-}
-
-fn is_top_level_domain(label: &str) -> bool {
-    let is_ascii_only = label.bytes().all(|byte| byte.is_ascii_alphabetic());
-    if is_ascii_only {
-        return (2..=24).contains(&label.len());
-    }
-    let letter_count = label.chars().count();
-    let is_punycode = label.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("xn--")) && label.len() > 5;
-    is_punycode || ((2..=24).contains(&letter_count) && label.chars().all(char::is_alphabetic))
+    let domain = code_pattern!(r"(?:[\w--_][\w-]*\.)+(?:(?i:xn--)[A-Za-z\d-]+|[\w--[\d_]]{2,})\b");
+    let end = from + domain.match_len(scan.text_after(from, MAX_DOMAIN))?;
+    let top = scan.bytes(from..end).rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+    // A call such as `x@w.mean(…)` is not an address
+    let is_call = scan.byte(end) == b'(' || scan.byte(end) == b'_';
+    (!word_set!("notation.file_endings").contains(top) && !is_call).then_some(end)
 }
 
 /// Start of the local part that ends at `at`, not before `floor`.
@@ -150,32 +103,20 @@ fn local_part_start(scan: &TextScan<'_>, at: usize, floor: usize) -> Option<usiz
 
 /// Length of an escape such as `\n` or `\u003c` whose letters are read as the start of a local part at `start`.
 fn escape_len(scan: &TextScan<'_>, start: usize, end: usize) -> usize {
-    if scan.byte_before(start, 1) != b'\\' {
-        return 0;
-    }
-    let hex = |digits: usize| scan.bytes(start + 1..start + 1 + digits).iter().all(u8::is_ascii_hexdigit);
-    let skip = match scan.byte(start) {
-        b'n' | b't' | b'r' | b'b' | b'f' => 1,
-        b'u' if hex(4) => 5,
-        b'x' if hex(2) => 3,
-        _ => 0,
-    };
-    if start + skip < end { skip } else { 0 }
+    let escape = code_pattern!(r"[ntrbf]|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}");
+    let is_escape = scan.byte_before(start, 1) == b'\\';
+    let len = if is_escape { escape.match_len(scan.part(start..end)) } else { None };
+    len.filter(|len| start + len < end).unwrap_or(0)
 }
 
-/// `"john doe"@example.com`: position of the opening quote.
+/// `"john doe"@example.com`: position of the opening quote, unless it ends a JSON string before another one.
 fn quoted_local_part_start(scan: &TextScan<'_>, at: usize) -> Option<usize> {
-    let inner_end = at.checked_sub(1)?;
-    let inner = scan.bytes(inner_end.saturating_sub(MAX_LOCAL_PART)..inner_end);
+    let inner = scan.bytes(at.saturating_sub(MAX_LOCAL_PART + 1)..at.checked_sub(1)?);
     let len = inner.iter().rev().position(|byte| *byte == b'"')?;
-    let start = inner_end - len;
-    let name = scan.bytes(start..inner_end);
-    let has_word_ends =
-        name.first().is_some_and(u8::is_ascii_alphanumeric) && name.last().is_some_and(u8::is_ascii_alphanumeric);
-    let is_plain = name.iter().all(|byte| byte.is_ascii_alphanumeric() || b" ._+-".contains(byte));
-    // Excludes the end of a JSON string before another one
-    let opens = b" \t\n:,<(;>".contains(&scan.byte_before(start, 2)) && scan.byte_before(start, 3) != b'"';
-    (has_word_ends && is_plain && opens).then_some(start - 1)
+    let start = at - 2 - len;
+    let name = code_pattern!(r#""[A-Za-z\d](?:[A-Za-z\d ._+-]*[A-Za-z\d])?"@"#).match_len(scan.part(start..at + 1));
+    let opens = b" \t\n:,<(;>".contains(&scan.byte_before(start, 1)) && scan.byte_before(start, 2) != b'"';
+    (name.is_some() && opens).then_some(start)
 }
 
 /// Whether this is a remote of a program: `git@host:path`, or the end of `scheme://user:password@host`, whose

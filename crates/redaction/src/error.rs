@@ -47,8 +47,11 @@ pub enum RuleErrorKind {
     #[error("each word in `near` must have at least two characters and begin with an ASCII letter or digit")]
     ShortNearWord,
     /// No validator has this name.
-    #[error("unknown validator: use a name such as `credit_card` (see `config/rules`)")]
+    #[error("unknown validator: use a name such as `credit_card` (see `config/rules`), or a check as data")]
     UnknownValidator,
+    /// A check as data can't be used.
+    #[error("a check needs a valid `pattern`, a `modulus` of 2 or more in each sum, and a known `algorithm`, if any")]
+    InvalidCheck,
     /// The pattern does not compile; the text is the regex engine's message.
     #[error("{0}: {remedy}", remedy = syntax_remedy(.0))]
     Syntax(String),
@@ -106,7 +109,7 @@ impl RuleErrorKind {
             Self::PatternOrFamily | Self::NothingToFind => "",
             Self::InvalidName => "name",
             Self::ShortNearWord => "near",
-            Self::UnknownValidator => "validator",
+            Self::UnknownValidator | Self::InvalidCheck => "validator",
             Self::InvalidPattern | Self::NoBounds | Self::NoFirstWord | Self::Syntax(_) => "pattern",
             Self::LookAround | Self::MatchesEmpty | Self::MatchesEverything => "pattern",
             Self::MatchesSingle | Self::MatchesProse => "pattern",

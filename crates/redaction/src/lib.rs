@@ -11,6 +11,8 @@
 #[macro_use]
 mod wordlists;
 #[macro_use]
+mod regex;
+#[macro_use]
 mod sets;
 
 mod action;
@@ -32,13 +34,13 @@ mod keys;
 mod literal_search;
 mod matcher;
 mod names;
+mod number_forms;
 mod numbers;
 mod offsets;
 mod pairs;
 mod pattern_head;
 mod patterns;
 pub mod recognised;
-mod regex;
 mod rescan;
 mod resolve;
 mod rule;

@@ -4,6 +4,7 @@
 use std::sync::OnceLock;
 
 use regex_automata::meta::Regex;
+use regex_automata::{Anchored, Input};
 
 use super::pattern_head::PatternHead;
 use super::regex::{compile, parse};
@@ -27,6 +28,22 @@ impl PatternMatcher {
     /// For a built-in pattern that is tried at its first words; a test checks that each compiles.
     pub(super) fn new(source: &str) -> Self {
         Self { source: source.into(), compiled: OnceLock::new() }
+    }
+
+    /// For a pattern that must match a whole text.
+    pub(super) fn whole(source: &str) -> Self {
+        Self::new(&format!(r"(?:{source})\z"))
+    }
+
+    /// Whether the pattern matches at the start of a text.
+    pub(super) fn fits(&self, text: &[u8]) -> bool {
+        match self.compiled() {
+            Some(CompiledPattern::Automaton(regex, head)) => {
+                head.may_match(text) && regex.is_match(Input::new(text).anchored(Anchored::Yes))
+            }
+            Some(CompiledPattern::Steps(steps)) => steps.find(text).is_some(),
+            None => false,
+        }
     }
 
     /// Returns the compiled pattern; `None` if it does not compile.

@@ -182,8 +182,13 @@ impl<'a> PatternRun<'a> {
         if range.is_empty() || !scan.is_bounded(self.rule.bounds, &range) {
             return None;
         }
-        let range = self.rule.validator.check(scan.text, range)?;
-        (!self.rule.needs_context || scan.has_context(self.index, &range)).then_some(range)
+        let rule = self.rule;
+        let range = rule.validator.check(scan.text, range)?;
+        let has_word = |action: WordAction| scan.has_word_near(action, &range, rule.context_reach);
+        let is_accepted = rule.check.as_ref().is_none_or(|check| check.passes(scan.bytes(range.clone())))
+            && (!rule.needs_context || has_word(WordAction::Context(self.index)))
+            && !(rule.has_suppressing_words && has_word(WordAction::NotNear(self.index)));
+        is_accepted.then_some(range)
     }
 
     /// The match at the start of `within`.

@@ -4,10 +4,12 @@
 
 use regex_automata::meta::{self, Regex};
 use regex_automata::util::syntax;
+use regex_automata::{Anchored, Input};
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::Hir;
 
 use super::error::RuleErrorKind;
+use super::wordlists;
 
 /// Largest compiled pattern, in bytes.
 const MAX_PATTERN: usize = 1 << 20;
@@ -45,4 +47,41 @@ pub(super) fn compile(pattern: &str, unicode: bool) -> Result<Regex, RuleErrorKi
         return Err(RuleErrorKind::MatchesEmpty);
     }
     Ok(regex)
+}
+
+/// A pattern of code, compiled once. `<0>`, `<1>` and so on stand for the words of lists, without regard to case.
+macro_rules! code_pattern {
+    ($pattern:expr $(, $list:literal)*) => {
+        once!(crate::regex::CodePattern, crate::regex::CodePattern::new($pattern, &[$($list),*]))
+    };
+}
+
+/// A pattern that code matches at the start of texts.
+pub(super) struct CodePattern(Option<Regex>);
+
+impl CodePattern {
+    /// Compiles a pattern; a test checks that each compiles.
+    pub(super) fn new(pattern: &str, lists: &[&str]) -> Self {
+        let mut source = format!(r"\A(?:{pattern})");
+        for (index, list) in lists.iter().enumerate() {
+            let mut entries: Vec<String> = wordlists::words(list).map(regex_syntax::escape).collect();
+            // The longest entry has to match
+            entries.sort_by_key(|entry| std::cmp::Reverse(entry.len()));
+            source = source.replace(&format!("<{index}>"), &format!("(?i:{})", entries.join("|")));
+        }
+        let regex = compile(&source, true);
+        debug_assert!(regex.is_ok(), "{source}");
+        Self(regex.ok())
+    }
+
+    /// Length of the match at the start of a text: up to the end of its group, if it has one.
+    pub(super) fn match_len(&self, text: &str) -> Option<usize> {
+        let regex = self.0.as_ref()?;
+        if regex.captures_len() == 1 {
+            return regex.find(Input::new(text).anchored(Anchored::Yes)).map(|found| found.end());
+        }
+        let mut captures = regex.create_captures();
+        regex.captures(text, &mut captures);
+        captures.iter().flatten().last().map(|group| group.end)
+    }
 }

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::validate::Validator;
+use super::validate::id_check::IdCheck;
 
 /// How certain a rule is. Overlapping hits win in this order, best first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -100,6 +101,10 @@ pub struct RuleData {
     /// Context words for a family of numbers that count only in prose, not inside keys: `call` is not found in
     /// `call_id`.
     pub prose: Vec<String>,
+    /// Ids that count as this family's values without a word.
+    pub ids: Vec<IdData>,
+    /// Forms of the values that the context words announce.
+    pub values: Vec<ValueData>,
     /// Condition on the characters next to the match.
     pub bounds: MatchBounds,
     /// Name of a further check.
@@ -112,6 +117,58 @@ pub struct RuleData {
     /// Similar texts without private parts, used as tests.
     #[cfg_attr(not(test), serde(deserialize_with = "skip_examples"))]
     pub misses: Vec<String>,
+}
+
+/// An id with a check.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IdData {
+    /// Its name, which `validator` and `values` can use.
+    pub name: String,
+    /// The forms in which it is found without a word: `9` is a digit, `A` a capital, `X` either; all other characters
+    /// stand for themselves. Blanks count only if no other digits are next to it.
+    pub written: Vec<String>,
+    /// Its check.
+    pub check: IdCheck,
+    /// Examples that pass the check, used as tests.
+    #[cfg_attr(not(test), serde(deserialize_with = "skip_examples"))]
+    pub valid: Vec<String>,
+    /// Examples that fail, used as tests.
+    #[cfg_attr(not(test), serde(deserialize_with = "skip_examples"))]
+    pub invalid: Vec<String>,
+}
+
+/// A form of the values that context words announce.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ValueData {
+    /// Whether its digits are in groups, separated by blanks, dashes, dots or slashes. Otherwise a value has letters,
+    /// digits and dashes.
+    pub grouped: bool,
+    /// Least and greatest length.
+    pub len: Option<(usize, usize)>,
+    /// Least and greatest number of digits.
+    pub digits: Option<(usize, usize)>,
+    /// Regular expression that the whole value must fit. Without one, values with many lower-case letters, hashes and
+    /// dates do not count.
+    pub pattern: String,
+    /// Rules one of whose `ids` the value must be.
+    pub ids: Vec<String>,
+    /// How close the word has to be.
+    pub reach: CueDistance,
+}
+
+/// How close a word is to a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CueDistance {
+    /// On the same line.
+    Near,
+    /// Separated by small words only.
+    #[default]
+    Close,
+    /// Part of the value's key.
+    Key,
 }
 
 /// Skips the examples: they are half of the rule files and would waste an idle gateway's memory.
@@ -339,10 +396,39 @@ pub struct CustomRule {
     /// Words, one of which must be near a match of the pattern: at most 35 bytes before or 15 behind, on the same line.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub near: Vec<String>,
-    /// Name of a further check, as in `config/rules`, e.g. `credit_card`.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub validator: String,
+    /// Words near which a match does not count.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_near: Vec<String>,
+    /// Most bytes between a match and a word of `near` or `not_near`, on both sides, instead of 35 and 15.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<u16>,
+    /// A further check: its name, e.g. `luhn` or `br_cpf`, or a check as data.
+    #[serde(skip_serializing_if = "CustomValidator::is_none")]
+    pub validator: CustomValidator,
     /// Patterns for matches to leave in place; they must fit the whole match.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<String>,
+}
+
+/// The check of a user's rule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum CustomValidator {
+    /// A check of `config/rules`: `luhn`, or the name of an id, such as `br_cpf`.
+    Name(String),
+    /// A check as data.
+    Check(IdCheck),
+}
+
+impl Default for CustomValidator {
+    fn default() -> Self {
+        Self::Name(String::new())
+    }
+}
+
+impl CustomValidator {
+    /// Whether there is no check.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }

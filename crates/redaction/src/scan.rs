@@ -11,7 +11,7 @@ use super::resolve::RedactionHit;
 use super::rule::{MatchBounds, RuleFamily};
 
 /// Most bytes before and after a match in which its context word may be.
-const CONTEXT_REACH: (usize, usize) = (35, 15);
+pub(super) const CONTEXT_REACH: (usize, usize) = (35, 15);
 /// Most bytes before a bare number in which the quotes of its key may be.
 const QUOTE_REACH: usize = 128;
 
@@ -120,9 +120,9 @@ impl<'t> TextScan<'t> {
         self.byte_before(at, 2) == b'\\' && b"ntrbf".contains(&self.byte_before(at, 1))
     }
 
-    /// Whether a context word of `rule` is near `range`, on the same line.
-    pub(super) fn has_context(&self, rule: u16, range: &Range<usize>) -> bool {
-        let (from, to) = (range.start.saturating_sub(CONTEXT_REACH.0), range.end + CONTEXT_REACH.1);
+    /// Whether a word with this action is near `range`, at most `reach` bytes before or after it, on the same line.
+    pub(super) fn has_word_near(&self, action: WordAction, range: &Range<usize>, reach: (usize, usize)) -> bool {
+        let (from, to) = (range.start.saturating_sub(reach.0), range.end + reach.1);
         let words = &self.anchors.words;
         let first_index = words.partition_point(|word| word.start < from);
         words.iter().skip(first_index).take_while(|word| word.end <= to).any(|word| {
@@ -130,7 +130,7 @@ impl<'t> TextScan<'t> {
                 true => word.end..range.start,
                 false => range.end..word.start.max(range.end),
             };
-            matches!(word.action, WordAction::Context(owner) if owner == rule)
+            word.action == action
                 && (word.end <= range.start || word.start >= range.end)
                 && !self.bytes(between.clone()).contains(&b'\n')
                 && !self.contains_placeholder(&between)

@@ -35,7 +35,7 @@ impl WordsByUse {
                 WordAction::Cue(_) => cue_words.push(*word),
                 WordAction::Number(_) | WordAction::NumberProse(_) => number_words.push(*word),
                 WordAction::SqlValues => *has_sql_values = true,
-                WordAction::Context(_) => {}
+                WordAction::Context(_) | WordAction::NotNear(_) => {}
             }
         }
     }

@@ -90,18 +90,28 @@ fn skip_separator(scan: &TextScan<'_>, at: usize) -> Option<usize> {
 
 /// Reads the part of an address at the start of a text. `after_comma`: a comma or line break came before it.
 fn read_part(rest: &str, after_comma: bool) -> Option<(usize, AddressPart)> {
-    let word = rest.split([' ', ',', '.', '\n', '"', '\\', ';', ')', '<', '\'']).next().unwrap_or("");
-    if word.is_empty() && !rest.starts_with('#') {
-        return None;
-    }
-    if let Some(len) =
-        unit_len(rest, word).or_else(|| storey_len(rest, word)).or_else(|| lettered_unit_len(word, after_comma))
-    {
+    // `Apt. 4B`, `Suite 300`, `#12`, `Apt. 3rd Flr.`; `2nd floor`; directions
+    let unit = code_pattern!(
+        concat!(
+            r"(?:<0>[ .#:]{1,3}|#[ .#:]{0,2})(?:\d{1,3}[A-Za-z]{2} (?i:floor|flr|fl)(?-u:\b)\.?",
+            r"|(?:[A-Za-z\d-]{0,7}\d[A-Za-z\d-]{0,7}|[A-Z]-[A-Z]|[A-Za-z])(?-u:\b|$))",
+            r"|\d{1,3}[A-Za-z][tdhTDH] (?i:(?:flr|fl)(?-u:\b)\.?|floor(?-u:\b))|(?:NW|NE|SW|SE)(?-u:\b)"
+        ),
+        "addresses.units"
+    );
+    let lettered_unit = code_pattern!(r"[A-Z]-\d{1,3}(?-u:\b)");
+    if let Some(len) = unit.match_len(rest).or_else(|| lettered_unit.match_len(rest).filter(|_| after_comma)) {
         return Some((len, AddressPart::Unit));
     }
-    if let Some(len) = postcode_len(rest) {
+    // USA; Netherlands; Brazil; four to six digits; Sweden; Poland; Canada; Britain
+    let postcode = code_pattern!(concat!(
+        r"\d{5}-\d{4}|(?:\d{4} [A-Z]{2}|\d{5}-\d{3}|\d{4,6})(?-u:\b)|(\d{3} \d\d) [A-Z\P{ASCII}]",
+        r"|(?:\d\d-\d{3}|[A-Z]\d[A-Z] ?\d[A-Z]\d|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2})(?-u:\b)"
+    ));
+    if let Some(len) = postcode.match_len(rest) {
         return Some((len, AddressPart::Code));
     }
+    let word = rest.split([' ', ',', '.', '\n', '"', '\\', ';', ')', '<', '\'']).next().unwrap_or("");
     if STATES.contains(&word) {
         return Some((word.len(), AddressPart::Code));
     }
@@ -130,107 +140,4 @@ fn read_part(rest: &str, after_comma: bool) -> Option<(usize, AddressPart)> {
         }
     }
     (len > 1).then_some((len, AddressPart::Place))
-}
-
-/// `Apt. 4B`, `Suite 300`, `#12`. `word` is the first word of `rest`, also in the next functions.
-fn unit_len(rest: &str, word: &str) -> Option<usize> {
-    let word_len = match (is_unit(word), rest.starts_with('#')) {
-        (true, _) => word.len(),
-        (_, true) => 0,
-        _ => return None,
-    };
-    let after = rest.get(word_len..)?;
-    let blanks = after.bytes().take(3).take_while(|byte| b" .#:".contains(byte)).count();
-    let id_len = after.get(blanks..)?.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'-').count();
-    let id = after.get(blanks..blanks + id_len)?;
-    let has_digit = id.bytes().any(|byte| byte.is_ascii_digit());
-    let is_letter_pair = || matches!(id.as_bytes(), [a, b'-', b] if a.is_ascii_uppercase() && b.is_ascii_uppercase());
-    // `Apt. 3rd Flr.`
-    let len = storey_len(after.get(blanks..)?, id).unwrap_or(id_len);
-    (blanks > 0 && id_len <= 8 && (has_digit || id_len == 1 || is_letter_pair())).then_some(word_len + blanks + len)
-}
-
-/// `2nd floor`, `3rd fl.`: an ordinal before a word for floor.
-fn storey_len(rest: &str, word: &str) -> Option<usize> {
-    let digits = word.bytes().take_while(u8::is_ascii_digit).count();
-    let is_ordinal =
-        (1..4).contains(&digits) && word.len() == digits + 2 && word.ends_with(['t', 'd', 'h', 'T', 'D', 'H']);
-    let after = rest.get(word.len()..).filter(|_| is_ordinal)?.strip_prefix(' ')?;
-    let (name, rest) = after.split_at_checked(after.bytes().take_while(u8::is_ascii_alphabetic).count())?;
-    let is_storey = ["floor", "flr", "fl"].iter().any(|storey| storey.eq_ignore_ascii_case(name));
-    let dot = usize::from(name.len() < 5 && rest.starts_with('.'));
-    is_storey.then_some(word.len() + 1 + name.len() + dot)
-}
-
-/// Directions such as `NW`, and after a comma also `C-5`.
-fn lettered_unit_len(word: &str, after_comma: bool) -> Option<usize> {
-    let is_numbered = matches!(word.as_bytes(), [letter, b'-', digits @ ..]
-        if letter.is_ascii_uppercase() && (1..4).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit));
-    (matches!(word, "NW" | "NE" | "SW" | "SE") || after_comma && is_numbered).then_some(word.len())
-}
-
-/// Postcodes of four to six digits, and those of the USA, the Netherlands, Brazil, Sweden, Poland, Canada and Britain.
-fn postcode_len(rest: &str) -> Option<usize> {
-    let bytes = rest.as_bytes();
-    let digits = bytes.iter().take(7).take_while(|byte| byte.is_ascii_digit()).count();
-    let byte_at = |index: usize| bytes.get(index).copied().unwrap_or(b' ');
-    let ends_at = |len: usize| !byte_at(len).is_ascii_alphanumeric();
-    let has_three_digits = |start: usize| (start..start + 3).all(|index| byte_at(index).is_ascii_digit());
-    if (4..=6).contains(&digits) {
-        if digits == 5
-            && byte_at(5) == b'-'
-            && bytes.iter().skip(6).take(4).filter(|byte| byte.is_ascii_digit()).count() == 4
-        {
-            return Some(10);
-        }
-        // `1012 AB`
-        if digits == 4
-            && byte_at(4) == b' '
-            && byte_at(5).is_ascii_uppercase()
-            && byte_at(6).is_ascii_uppercase()
-            && ends_at(7)
-        {
-            return Some(7);
-        }
-        let is_brazilian = digits == 5 && byte_at(5) == b'-' && has_three_digits(6) && ends_at(9);
-        if is_brazilian {
-            return Some(9);
-        }
-        return ends_at(digits).then_some(digits);
-    }
-    // `111 23 Stockholm`
-    if digits == 3
-        && byte_at(3) == b' '
-        && byte_at(4).is_ascii_digit()
-        && byte_at(5).is_ascii_digit()
-        && byte_at(6) == b' '
-    {
-        return (byte_at(7).is_ascii_uppercase() || !byte_at(7).is_ascii()).then_some(6);
-    }
-    let is_polish = digits == 2 && byte_at(2) == b'-' && has_three_digits(3) && ends_at(6);
-    if is_polish {
-        return Some(6);
-    }
-    if !byte_at(0).is_ascii_uppercase() {
-        return None;
-    }
-    // `SW1A 1AA`, `M5V 2T6`
-    let canadian = || {
-        let blank = usize::from(byte_at(3) == b' ');
-        let [a, b, c, d, e, f] =
-            [byte_at(0), byte_at(1), byte_at(2), byte_at(3 + blank), byte_at(4 + blank), byte_at(5 + blank)];
-        let letters = a.is_ascii_uppercase() && c.is_ascii_uppercase() && e.is_ascii_uppercase();
-        let digits = b.is_ascii_digit() && d.is_ascii_digit() && f.is_ascii_digit();
-        (letters && digits && ends_at(6 + blank)).then_some(6 + blank)
-    };
-    if let Some(len) = canadian() {
-        return Some(len);
-    }
-    let head = bytes.iter().take(4).take_while(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()).count();
-    let blank = usize::from(byte_at(head) == b' ');
-    let tail = head + blank;
-    let (a, b, c) = (byte_at(tail), byte_at(tail + 1), byte_at(tail + 2));
-    let is_british = a.is_ascii_digit() && b.is_ascii_uppercase() && c.is_ascii_uppercase();
-    let has_digit = bytes.get(..head)?.iter().any(u8::is_ascii_digit);
-    (is_british && has_digit && head >= 2 && ends_at(tail + 3)).then_some(tail + 3)
 }

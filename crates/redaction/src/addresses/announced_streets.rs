@@ -11,10 +11,6 @@ use super::address_parts;
 use super::street_context::{is_announced, is_followed_by_place, is_year};
 
 static DIRECTIONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.road_directions"));
-/// Names of numbered roads that need no owner, and words for owners of other roads.
-static ROADS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.numbered_roads"));
-static OWNERS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new("state county us u.s old city"));
-
 /// `511 State Route 690`: the length of a numbered road at the start of `rest`, which begins at `at` after a house
 /// number.
 pub(super) fn numbered_road_len(scan: &TextScan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Option<usize> {
@@ -35,29 +31,15 @@ pub(super) fn plain_street_len(scan: &TextScan<'_>, number: &Range<usize>, at: u
 
 /// Length of a numbered road at the start of `rest`, and whether its form is unambiguous.
 fn match_numbered_road(rest: &str) -> Option<(usize, bool)> {
-    let (mut offset, mut has_owner, mut has_road, mut is_unambiguous) = (0, false, false, false);
-    for word in rest.split(' ').take(6) {
-        let bare = word.trim_end_matches(['.', ',', '!', '?']);
-        if has_road && bare.starts_with(|c: char| c.is_ascii_digit()) {
-            let digits = bare.bytes().take_while(u8::is_ascii_digit).count();
-            let letter =
-                bare.len() == digits || bare.len() == digits + 1 && bare.ends_with(|c: char| c.is_ascii_uppercase());
-            return (digits < 5 && letter).then_some((offset + bare.len(), is_unambiguous));
-        }
-        let (is_owner, is_road) = (
-            OWNERS.contains(bare),
-            ROADS.contains(bare)
-                || (has_owner || offset == 0) && word_set!("addresses.numbered_roads_after_owner").contains(bare),
-        );
-        if !(is_owner || is_road || DIRECTIONS.contains(bare) && !has_road) || word.ends_with(',') {
-            return None;
-        }
-        is_unambiguous |= ROADS.contains(bare) || has_owner && is_road;
-        has_owner |= is_owner;
-        has_road |= is_road;
-        offset += word.len() + 1;
-    }
-    None
+    let owned = code_pattern!(
+        r"(?:(?:<2>|<3>)\.? ){0,3}(?:<0>|<3>\.? (?:<0>|<1>))\.?(?: <1>\.?)? \d{1,4}[A-Z]?(?-u:\b)",
+        "addresses.numbered_roads",
+        "addresses.numbered_roads_after_owner",
+        "addresses.road_directions",
+        "addresses.road_owners"
+    );
+    let plain = code_pattern!(r"<0>\.? \d{1,4}[A-Z]?(?-u:\b)", "addresses.numbered_roads_after_owner");
+    owned.match_len(rest).map(|len| (len, true)).or_else(|| plain.match_len(rest).map(|len| (len, false)))
 }
 
 /// Length of one to three capitalised or ordinal words, optionally after a direction, and whether there is a direction.

@@ -158,52 +158,15 @@ fn has_street_evidence(scan: &TextScan<'_>, number: &Range<usize>, end: usize, i
         || (number.len() > 3 && !is_common && !is_number_year)
 }
 
-/// `12 main street` in lower case: needs an unambiguous street word, or an announcing word before it.
+/// `12 main street nw` in lower case: needs an unambiguous street word, or an announcing word before it.
 fn lower_street_len(scan: &TextScan<'_>, number: &Range<usize>, rest: &str) -> Option<usize> {
-    let mut offset = 0;
-    for (index, word) in rest.as_bytes().split(|byte| *byte == b' ').enumerate().take(4) {
-        let bare_len = word.len() - END_MARKS.count_trailing(word);
-        let bare = word.get(..bare_len).filter(|bare| IN_WORD.count_leading(bare) == bare.len() && !bare.is_empty())?;
-        let is_street_word = index > 0
-            && (word_set!("addresses.street_suffixes_lowercase").contains(bare)
-                || word_set!("addresses.street_suffixes_lowercase_ambiguous").contains(bare)
-                    && is_announced(scan, number.start));
-        if is_street_word {
-            let end = offset + bare.len();
-            let may_be_in_street =
-                |word: &str| !word_set!("addresses.not_streets").contains(word.trim_end_matches(['.', ',', '!', '?']));
-            let after = rest.get(end..)?;
-            let dots = usize::from(after.starts_with(". "));
-            return rest.get(..end)?.split(' ').all(may_be_in_street).then(|| end + direction_len(after, dots));
-        }
-        if bare.len() < word.len() {
-            return None;
-        }
-        offset += word.len() + 1;
-    }
-    None
+    const NAME: &str = r"(?:[A-Za-z\d]+ ){1,3}?<0>(?-u:\b)(?:\.? (?:[ns][ew]?|[ew])(?-u:\b))?";
+    let doubtful = || code_pattern!(NAME, "addresses.street_suffixes_lowercase_ambiguous").match_len(rest);
+    let len = code_pattern!(NAME, "addresses.street_suffixes_lowercase").match_len(rest);
+    let len = len.or_else(|| doubtful().filter(|_| is_announced(scan, number.start)))?;
+    let may_be_in_street = |word: &str| !word_set!("addresses.not_streets").contains(word);
+    rest.get(..len)?.split(' ').all(may_be_in_street).then_some(len)
 }
-
-/// Length of a lower-case direction at the start of `rest`, such as ` nw` or ` s,`, after so many dots and a blank; 0
-/// if there is none.
-fn direction_len(rest: &str, dots: usize) -> usize {
-    let Some(word) = rest.get(dots..).and_then(|rest| rest.strip_prefix(' ')) else { return 0 };
-    let len = word.bytes().take_while(u8::is_ascii_lowercase).count();
-    let next = word.get(len..).unwrap_or_default();
-    let counts = match word.get(..len) {
-        Some("ne" | "nw" | "se" | "sw") => {
-            !next.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '/' | '_' | '\''))
-        }
-        // A single letter may begin any word
-        Some("n" | "e" | "s" | "w") => next.is_empty() || next.starts_with([',', '.']) || next.starts_with(" #"),
-        _ => false,
-    };
-    if counts { dots + 1 + len } else { 0 }
-}
-
-/// Letters and digits, and punctuation that may end a word.
-static IN_WORD: ByteSet = ByteSet::new(b"").and_alnum();
-static END_MARKS: ByteSet = ByteSet::new(b".,!?");
 
 /// `rue de la Paix`, `avenue Foch`: French and similar streets after the number.
 fn romance_street_len(rest: &str) -> Option<usize> {
@@ -252,7 +215,8 @@ fn match_number_last(scan: &TextScan<'_>, number: &Range<usize>) -> Option<Range
     if !last_word.chars().next_back().is_some_and(|c| c.is_alphabetic() || c == '.') {
         return None;
     }
-    let end = number.end + number_range_len(scan, number.end);
+    let range = code_pattern!(r"[-/]\d[A-Za-z\d]{0,3}(?-u:\b)").match_len(scan.text_after(number.end, 8));
+    let end = number.end + range.unwrap_or(0);
     let start = germanic_street_start(street, last_word).or_else(|| prefixed_street_start(street))?;
     Some(base + start..end)
 }
@@ -275,26 +239,6 @@ fn may_be_street(head: &[u8]) -> bool {
         && (first.is_ascii_uppercase() || !first.is_ascii() || is_lower_word || word.get(1) == Some(&b'\''))
 }
 
-/// Length of `-14` or `/68` after a house number.
-fn number_range_len(scan: &TextScan<'_>, at: usize) -> usize {
-    let has_joint = b"-/".contains(&scan.byte(at));
-    let len = scan.bytes(at + 1..at + 7).iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-    if has_joint && (1..5).contains(&len) && scan.byte(at + 1).is_ascii_digit() { 1 + len } else { 0 }
-}
-
-/// Longest word that may name a street, in bytes.
-const LONGEST_WORD: usize = 96;
-
-/// Writes a word in lower case to `buffer`; `None` if it does not fit.
-fn to_lower_case<'r>(word: &str, buffer: &'r mut [u8; LONGEST_WORD]) -> Option<&'r str> {
-    let mut len = 0;
-    for letter in word.chars().flat_map(char::to_lowercase) {
-        letter.encode_utf8(buffer.get_mut(len..len + letter.len_utf8())?);
-        len += letter.len_utf8();
-    }
-    std::str::from_utf8(buffer.get(..len)?).ok()
-}
-
 /// Returns the start of a street whose last word has a German, Dutch or Nordic ending.
 fn germanic_street_start(head: &str, last_word: &str) -> Option<usize> {
     let is_capitalised = last_word.starts_with(char::is_uppercase)
@@ -302,14 +246,15 @@ fn germanic_street_start(head: &str, last_word: &str) -> Option<usize> {
     if !is_capitalised || !last_word.bytes().next_back().is_some_and(|byte| LAST_LETTERS.contains(byte)) {
         return None;
     }
-    let mut buffer = [0; LONGEST_WORD];
-    let lower = to_lower_case(last_word, &mut buffer)?;
-    let has_ending = ENDINGS.iter().any(|end| lower.ends_with(end));
-    let is_unambiguous = || word_list!("addresses.street_endings_unambiguous").iter().any(|end| lower.ends_with(end));
+    let is_word = |word: &str, end: &str| word.chars().flat_map(char::to_lowercase).eq(end.chars());
+    let part = last_word.rsplit('-').next().unwrap_or_default();
+    let ends_word = |end: &&str| part.ends_with(end) || is_word(part, end);
+    let has_ending = ENDINGS.iter().any(&ends_word);
+    let is_unambiguous = || word_list!("addresses.street_endings_unambiguous").iter().any(ends_word);
     if !has_ending || (!is_unambiguous() && (name_lists::is_common_word(last_word) || last_word.len() < 6)) {
         return None;
     }
-    let is_street_word = ENDINGS.contains(&lower);
+    let is_street_word = ENDINGS.iter().any(|end| is_word(last_word, end));
     let mut start = head.len() - last_word.len();
     // `Berliner Straße`, `Am Alten Markt`
     while let Some(before) = head.get(..start).and_then(|head| head.strip_suffix(' ')) {

@@ -1,6 +1,6 @@
 //! [`DigitChain`]: groups of digits with single separators between them, because nearly all structured ids are
 //! recognised by the lengths of their groups. It has at most [`MAX_GROUPS`] groups of 32 digits and allocates nothing.
-//! `id_shapes`, `phone`, `card` and others interpret the groups.
+//! `phone`, `card` and others interpret the groups.
 
 use std::ops::Range;
 
@@ -21,20 +21,9 @@ pub(super) struct DigitGroup {
     pub(super) sep: u8,
 }
 
-/// Compact form of a group: the whole array is cleared for each chain, and most chains are short.
-#[derive(Clone, Copy, Default)]
-struct PackedGroup {
-    /// Distance from the chain's first digit.
-    offset: u16,
-    len: u8,
-    sep: u8,
-}
-
 /// Consecutive groups of digits.
 pub(super) struct DigitChain {
-    /// Position of the first digit.
-    start: usize,
-    groups: [PackedGroup; MAX_GROUPS],
+    groups: [DigitGroup; MAX_GROUPS],
     /// Number of groups.
     pub(super) count: usize,
     /// Position after the last digit.
@@ -44,12 +33,12 @@ pub(super) struct DigitChain {
 impl DigitChain {
     /// Reads the chain that starts with the digit at `at`.
     pub(super) fn read(text: &[u8], at: usize) -> Self {
-        let mut chain = Self { start: at, groups: [PackedGroup::default(); MAX_GROUPS], count: 0, end: at };
+        let mut chain = Self { groups: [DigitGroup::default(); MAX_GROUPS], count: 0, end: at };
         let mut from = at;
         while let Some(group) = chain.groups.get_mut(chain.count) {
-            let len = leading_digits(text.get(from..).unwrap_or_default());
-            // 16 groups of 32 digits fit, so neither value is truncated
-            *group = PackedGroup { offset: (from - at) as u16, len: len as u8, sep: 0 };
+            let rest = text.get(from..).unwrap_or_default();
+            let len = rest.iter().take(MAX_GROUP_LEN).take_while(|byte| byte.is_ascii_digit()).count();
+            *group = DigitGroup { at: from, len, sep: 0 };
             chain.count += 1;
             chain.end = from + len;
             let Some((sep, width)) = read_separator(text.get(chain.end..).unwrap_or_default()) else { break };
@@ -64,17 +53,12 @@ impl DigitChain {
 
     /// Group `index`, or an empty group if there is none.
     pub(super) fn group(&self, index: usize) -> DigitGroup {
-        let packed = self.groups.get(index).filter(|_| index < self.count);
-        packed.map_or(DigitGroup::default(), |group| DigitGroup {
-            at: self.start + usize::from(group.offset),
-            len: usize::from(group.len),
-            sep: group.sep,
-        })
+        self.groups.get(index).filter(|_| index < self.count).copied().unwrap_or_default()
     }
 
     /// Length of group `index`, 0 if there is none.
     pub(super) fn len(&self, index: usize) -> usize {
-        self.groups.get(index).map_or(0, |group| usize::from(group.len))
+        self.groups.get(index).map_or(0, |group| group.len)
     }
 
     /// The separator after group `index`, 0 if there is none.
@@ -86,25 +70,6 @@ impl DigitChain {
     /// The separator before group `index`, 0 for the first.
     pub(super) fn sep_before(&self, index: usize) -> u8 {
         index.checked_sub(1).map_or(0, |last| self.sep(last))
-    }
-
-    /// Whether the groups from `first` on have these lengths, with one of `seps` between all of them, and end there.
-    /// Returns the separator.
-    pub(super) fn has_groups(&self, first: usize, lens: &[usize], seps: &[u8]) -> Option<u8> {
-        let sep = self.sep(first);
-        let last_index = lens.len().saturating_sub(1);
-        let groups_fit = lens.iter().enumerate().all(|(index, len)| {
-            self.len(first + index) == *len && (index >= last_index || self.sep(first + index) == sep)
-        });
-        (groups_fit && (last_index == 0 || seps.contains(&sep)) && self.is_free_after(first + last_index))
-            .then_some(sep)
-    }
-
-    /// Whether the groups from `first` on have these lengths and separators, and end there.
-    pub(super) fn has_mixed_groups(&self, first: usize, lens: &[usize], seps: &[u8]) -> bool {
-        let lens_fit = lens.iter().enumerate().all(|(index, len)| self.len(first + index) == *len);
-        let seps_fit = seps.iter().enumerate().all(|(index, sep)| self.sep(first + index) == *sep);
-        lens_fit && seps_fit && self.is_free_after(first + lens.len().saturating_sub(1))
     }
 
     /// Whether no more digits are attached after group `index`.
@@ -122,12 +87,12 @@ impl DigitChain {
         (first..=last).map(|index| self.len(index)).sum()
     }
 
-    /// Whether group `first` and those after it have at least so many digits; stops counting when they do.
+    /// Whether group `first` and those after it have at least so many digits.
     pub(super) fn has_digits(&self, first: usize, digits: usize) -> bool {
-        let rest = self.groups.get(first..self.count).unwrap_or_default();
+        let mut rest = self.groups.get(first..self.count).unwrap_or_default().iter();
         let mut left = digits;
-        rest.iter().any(|group| {
-            left = left.saturating_sub(usize::from(group.len));
+        rest.any(|group| {
+            left = left.saturating_sub(group.len);
             left == 0
         })
     }
@@ -137,30 +102,6 @@ impl DigitChain {
         let end = self.group(last);
         self.group(first).at..end.at + end.len
     }
-
-    /// Whether groups are the whole chain: there are no others, not even after a blank.
-    pub(super) fn is_whole_chain(&self, first: usize, last: usize) -> bool {
-        first == 0 && last + 1 == self.count
-    }
-}
-
-/// Number of leading digits of `rest`, at most [`MAX_GROUP_LEN`]; reads eight bytes at a time.
-fn leading_digits(rest: &[u8]) -> usize {
-    let mut len = 0;
-    while len < MAX_GROUP_LEN {
-        let Some(eight) = rest.get(len..).and_then(<[u8]>::first_chunk) else {
-            return len
-                + rest.iter().skip(len).take(MAX_GROUP_LEN - len).take_while(|byte| byte.is_ascii_digit()).count();
-        };
-        let values = u64::from_le_bytes(*eight) ^ 0x3030_3030_3030_3030;
-        // Sets the top bit of each byte above nine; a carry can only affect bytes after the first of them
-        let non_digits = (values.wrapping_add(0x7676_7676_7676_7676) | values) & 0x8080_8080_8080_8080;
-        if non_digits != 0 {
-            return len + (non_digits.trailing_zeros() / 8) as usize;
-        }
-        len += 8;
-    }
-    len
 }
 
 /// The separator at the start of `rest` and its width, if a digit follows.

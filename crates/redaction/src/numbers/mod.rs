@@ -9,24 +9,25 @@
 use std::ops::Range;
 
 use super::action::WordAction;
-use super::anchors::DigitRun;
-use super::rule::RuleFamily;
+use super::anchors::{self, DigitRun};
+use super::rule::{CueDistance, RuleFamily};
 use super::scan::{PrivateClaims, TextScan};
+use super::validate::bank;
 
+mod accounts;
+mod announced;
 mod card;
-mod cued_numbers;
 mod date;
 mod digit_chain;
 mod hex_dump;
-mod id_shapes;
-mod lettered_ids;
 mod net;
 mod number_cues;
 mod number_site;
 mod phone;
+mod written_ids;
 
 use digit_chain::DigitChain;
-use number_site::{NumberFinding, NumberSite};
+use number_site::{MAX_LIST_GAP, NumberFinding, NumberSite};
 
 /// Most bytes before a value in which its cue may begin.
 const MAX_CUE_DISTANCE: usize = 96;
@@ -40,8 +41,7 @@ pub(super) fn claim_numbers(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
         has_foreign_words: scan.anchors.byte_kinds.high != 0 && !scan.detector.foreign_words.is_empty(),
         next_word: 0,
         decided_end: 0,
-        claimed_end: 0,
-        last_in_list: None,
+        last_claim: None,
     };
     search.claim_from_words();
     for run in &scan.anchors.digit_runs {
@@ -63,10 +63,8 @@ struct NumberSearch<'a, 't> {
     next_word: usize,
     /// End of the text that was already decided.
     decided_end: usize,
-    /// End of the last finding.
-    claimed_end: usize,
-    /// Kind and end of the last finding that a word announced.
-    last_in_list: Option<(RuleFamily, usize)>,
+    /// Kind and end of the last finding.
+    last_claim: Option<(RuleFamily, usize)>,
 }
 
 impl NumberSearch<'_, '_> {
@@ -87,7 +85,7 @@ impl NumberSearch<'_, '_> {
     /// Handles one run of letters and digits, and the groups chained to it.
     fn search_run(&mut self, digit_run: &DigitRun) {
         let (scan, run) = (self.scan, &digit_run.range());
-        if run.len() <= 4 && is_next_to_joint(digit_run) && self.may_be_address(run) {
+        if run.len() <= 4 && may_be_address(digit_run) {
             let (found, end) = net::match_address_around(scan, run);
             if let Some(found) = found {
                 self.decided_end = found.range.end.max(end);
@@ -100,19 +98,16 @@ impl NumberSearch<'_, '_> {
                 return;
             }
         }
-        if usize::from(digit_run.digits) < run.len() {
-            return self.search_mixed_run(digit_run);
-        }
         let before = digit_run.before;
         let second_before = || scan.byte_before(run.start, 2);
+        if usize::from(digit_run.digits) < run.len() || before == b'-' && second_before().is_ascii_alphabetic() {
+            return self.search_mixed_run(digit_run);
+        }
         // The rest of a time, version or name
         let is_tied = before == b'_' || (matches!(before, b'.' | b':') && second_before().is_ascii_digit());
         if is_tied && !(before == b':' && digit_run.after == b'.') {
             self.decided_end = run.end;
             return;
-        }
-        if before == b'-' && second_before().is_ascii_alphabetic() {
-            return self.search_joined_run(run);
         }
         let is_single =
             !matches!(digit_run.after, b' ' | b'.' | b'-' | b'/' | b'(' | b')') || !self.has_digit_after(run.end);
@@ -123,33 +118,11 @@ impl NumberSearch<'_, '_> {
         }
         let chain = DigitChain::read(scan.text.as_bytes(), run.start);
         self.decided_end = chain.end.max(run.start + 1);
-        // Five digits alone need a word
-        if chain.count == 1 && chain.len(0) < 6 && !has_cue && self.list_kind_before(run.start).is_none() {
-            return;
-        }
         // Dates, times and amounts have too few digits to be recognised without a word
         let may_be_nino = chain.len(0) == 2 && before == b' ';
-        let has_few_digits = chain.count < 4 && !may_be_nino && chain.digit_count(0, chain.count.saturating_sub(1)) < 7;
-        if !(has_few_digits && !has_cue && self.list_kind_before(run.start).is_none()) {
+        let has_few_digits = chain.count < 4 && !may_be_nino && !chain.has_digits(0, 7);
+        if has_cue || !has_few_digits {
             self.search_chain(&chain, has_cue);
-        }
-    }
-
-    /// Handles digits after letters and a dash: a card number, or the end of a longer id that a word announces.
-    fn search_joined_run(&mut self, run: &Range<usize>) {
-        self.decided_end = run.end;
-        if run.len() == 4 && self.scan.byte(run.end) == b'-' {
-            let chain = DigitChain::read(self.scan.text.as_bytes(), run.start);
-            if let Some(found) = card::match_card(&NumberSite::new(self.scan, &chain, 0, false, None)) {
-                self.decided_end = found.range.end;
-                return self.claim(&found);
-            }
-        }
-        if self.has_cue_near(run)
-            && let Some(found) = cued_numbers::match_announced_run(self.scan, run)
-        {
-            self.decided_end = found.range.end.max(run.end);
-            self.claim(&found);
         }
     }
 
@@ -159,102 +132,58 @@ impl NumberSearch<'_, '_> {
             || self.scan.bytes(end..end + 3).contains(&b'(')
     }
 
-    /// Whether a short run may be part of an IPv6 or hardware address: colons or dashes are where those have them.
-    fn may_be_address(&self, run: &Range<usize>) -> bool {
-        let scan = self.scan;
-        let is_hex = |byte: u8| byte.is_ascii_hexdigit() || byte == b':';
-        let (after, before) = (scan.byte(run.end), scan.byte_before(run.start, 1));
-        let (second_after, second_before) = (scan.byte(run.end + 1), scan.byte_before(run.start, 2));
-        match (after, before) {
-            (b':', _) if is_hex(second_after) => {
-                // Excludes times
-                let is_pair = run.len() == 2 && second_after != b':';
-                !is_pair
-                    || matches!(scan.byte(run.start + 5), b'a'..=b'f' | b'A'..=b'F')
-                    || (scan.byte(run.start + 5) == b':' && scan.byte(run.start + 8) == b':')
-                    || (before == b':' && is_hex(second_before))
-            }
-            (_, b':') if is_hex(second_before) => {
-                second_before == b':'
-                    || (run.len() == 2
-                        && scan.byte_before(run.start, 4) == b':'
-                        && scan.byte_before(run.start, 7) == b':')
-                    || run.len() > 2
-            }
-            (b'-', _) if run.len() == 2 => scan.byte(run.end + 3) == b'-' && scan.byte(run.end + 6) == b'-',
-            (_, b'-') if run.len() == 2 => {
-                scan.byte_before(run.start, 4) == b'-' && scan.byte_before(run.start, 7) == b'-'
-            }
-            (b'.', _) if run.len() == 4 => scan.byte(run.end + 5) == b'.',
-            (_, b'.') if run.len() == 4 => scan.byte_before(run.start, 6) == b'.' || scan.byte(run.end) == b'.',
-            _ => false,
-        }
-    }
-
-    /// Handles a run that has letters.
+    /// Handles a run that has letters, in it or before its dash.
     fn search_mixed_run(&mut self, digit_run: &DigitRun) {
         let (scan, run) = (self.scan, &digit_run.range());
         self.decided_end = run.end;
         let has_cue = self.has_cue_near(run);
-        let found_by_shape = if run.len() >= 4 { lettered_ids::match_lettered_id(scan, run, has_cue) } else { None };
-        let found_by_shape = found_by_shape.or_else(|| match (run.len(), digit_run.after) {
-            (4, b'-') => lettered_ids::match_dashed_mbi(scan, run),
-            (13..20, b'^') => card::match_first_track(scan, run),
-            _ => None,
-        });
-        let found = found_by_shape.or_else(|| {
-            if !has_cue {
-                return None;
+        let is_mixed = usize::from(digit_run.digits) < run.len();
+        let by_form = || {
+            let found = accounts::match_iban(scan, run, has_cue).or_else(|| accounts::match_wallet(scan, run));
+            found.or_else(|| written_ids::match_run(scan, run))
+        };
+        let by_word = || if has_cue { announced::match_announced_run(scan, run) } else { None };
+        // A card number may follow letters and a dash, or the first letter of a magnetic stripe: `%B4111111111111111^`
+        let card = || match (is_mixed, digit_run.after) {
+            (true, b'^') => {
+                let digits = run.start + 1..run.end;
+                let is_card = bank::has_card_number(scan.bytes(digits.clone()));
+                is_card.then_some(NumberFinding { family: RuleFamily::Card, range: digits })
             }
-            // 15th June 1991
-            if matches!(digit_run.digits, 1 | 2) && run.len() <= 4 {
+            (false, b'-') => {
                 let chain = DigitChain::read(scan.text.as_bytes(), run.start);
-                let site = NumberSite::new(scan, &chain, 0, true, None);
-                return site.cues().distance(RuleFamily::Birth).and_then(|_| date::match_birth_date(&site));
+                card::match_card(&NumberSite::new(scan, &chain, 0, false))
             }
-            cued_numbers::match_announced_run(scan, run)
-        });
-        if let Some(found) = found {
+            _ => None,
+        };
+        let found = if is_mixed && run.len() >= 4 { by_form() } else { None };
+        if let Some(found) = found.or_else(card).or_else(by_word) {
             self.decided_end = found.range.end.max(run.end);
             self.claim(&found);
         }
     }
 
-    /// Tries every group of a chain at which an id may start.
+    /// Tries every group of a chain at which a number may start; none starts within dates, times and versions.
     fn search_chain(&mut self, chain: &DigitChain, has_cue: bool) {
-        let mut index = 0;
-        while index < chain.count {
-            if !may_begin(chain, index) {
-                index += 1;
+        let mut end = 0;
+        for index in 0..chain.count {
+            let (at, sep) = (chain.group(index).at, chain.sep(index));
+            let may_be_ipv4 = || chain.len(index) <= 3 && chain.sep(index + 1) == b'.' && chain.sep(index + 2) == b'.';
+            let may_begin = sep != b':' && chain.is_free_before(index) || sep == b'.' && may_be_ipv4();
+            if at < end || !may_begin {
                 continue;
             }
-            let list_kind = self.list_kind_before(chain.group(index).at);
-            let mut site = NumberSite::new(self.scan, chain, index, has_cue || list_kind.is_some(), list_kind);
-            site.claimed_end = self.claimed_end;
-            let Some(found) = match_at(&site).filter(|found| !hex_dump::is_in_hex_dump(self.scan, &found.range)) else {
-                index += 1;
-                continue;
-            };
-            self.claim(&found);
-            self.decided_end = self.decided_end.max(found.range.end);
-            index += 1;
-            while index < chain.count && chain.group(index).at < found.range.end {
-                index += 1;
+            let mut site = NumberSite::new(self.scan, chain, index, has_cue);
+            site.last_claim = self.last_claim;
+            if let Some(found) = match_at(&site).filter(|found| !hex_dump::is_in_hex_dump(self.scan, &found.range)) {
+                self.claim(&found);
+                end = found.range.end;
+                self.decided_end = self.decided_end.max(end);
             }
         }
     }
 
-    /// The kind of the finding right before `at`, if both are items of a list.
-    fn list_kind_before(&self, at: usize) -> Option<RuleFamily> {
-        let (family, end) = self.last_in_list?;
-        let between = self.scan.bytes(end..at);
-        // Punctuation, and the letters of "and", "or" and "y"
-        let is_list = between.len() <= 6
-            && between.iter().all(|byte| b" ,;/\"'\\|&+(".contains(byte) || b"andory".contains(byte));
-        (at > end && is_list).then_some(family)
-    }
-
-    /// Whether a cue is near a run, or the run may continue a list.
+    /// Whether a cue is near a run.
     fn has_cue_near(&mut self, run: &Range<usize>) -> bool {
         if self.has_foreign_words && number_cues::foreign_cue_before(self.scan, run.start).is_some() {
             return true;
@@ -270,42 +199,47 @@ impl NumberSearch<'_, '_> {
         let before = before.iter().rev().take_while(|word| word.start + MAX_CUE_DISTANCE >= run.start);
         let after = after.iter().take_while(|word| word.start <= run.end + MAX_CUE_DISTANCE / 2);
         before.chain(after).any(|word| is_cue(word.action))
-            || self.last_in_list.is_some_and(|(_, end)| run.start <= end + 8)
+            || self.last_claim.is_some_and(|(_, end)| run.start <= end + MAX_LIST_GAP)
     }
 
     /// Claims values that are read from their word on: BICs, which have no digits, and plates, which have blanks.
     fn claim_from_words(&mut self) {
         for word in &self.scan.anchors.words_by_use.number_words {
-            let WordAction::Number(family) = word.action else { continue };
-            let range = match family {
-                RuleFamily::Swift => cued_numbers::bic_after(self.scan, word.end),
-                RuleFamily::VehicleCued => cued_numbers::plate_after(self.scan, word.end),
-                _ => None,
-            };
-            if let (Some(range), Some(rule)) = (range, self.scan.rule(family)) {
-                self.claims.add(self.scan, rule, range);
+            if let WordAction::Number(family @ (RuleFamily::Swift | RuleFamily::VehicleCued)) = word.action
+                && let Some(range) = announced::value_after(self.scan, family, word.end)
+            {
+                self.claims.add_for(self.scan, family, range);
             }
         }
     }
 
     /// Claims a finding; a bare JSON number gets quotes.
     fn claim(&mut self, found: &NumberFinding) {
+        use RuleFamily::{PhoneCued, PhoneInternational, PhoneNational};
         let Some(rule) = self.scan.rule(found.family) else { return };
-        self.claimed_end = found.range.end;
-        let list_kind = match found.family {
-            RuleFamily::PhoneNational | RuleFamily::PhoneInternational => Some(RuleFamily::PhoneCued),
-            family @ (RuleFamily::PhoneCued | RuleFamily::CardCued | RuleFamily::Account | RuleFamily::SsnCued) => {
-                Some(family)
-            }
-            _ => None,
+        let end = match found.family {
+            RuleFamily::Card => track_end(self.scan, found.range.end),
+            PhoneNational | PhoneInternational | PhoneCued => number_site::extension_end(self.scan, found.range.end),
+            _ => found.range.end,
         };
-        self.last_in_list = list_kind.map(|family| (family, found.range.end)).or(self.last_in_list);
-        if is_bare_json(self.scan, &found.range) {
-            self.claims.add_bare(self.scan, rule, found.range.clone());
+        let range = found.range.start..end;
+        let kind = if matches!(found.family, PhoneNational | PhoneInternational) { PhoneCued } else { found.family };
+        self.last_claim = Some((kind, range.end));
+        if is_bare_json(self.scan, &range) {
+            self.claims.add_bare(self.scan, rule, range);
         } else {
-            self.claims.add(self.scan, rule, found.range.clone());
+            self.claims.add(self.scan, rule, range);
         }
     }
+}
+
+/// End of the rest of a magnetic stripe after its card number: `^DOE/JANE^2512…?`, `=25121010000012300000`.
+fn track_end(scan: &TextScan<'_>, end: usize) -> usize {
+    let rest = scan.bytes(end..end + 72);
+    let is_track = rest.first() == Some(&b'^')
+        || rest.first() == Some(&b'=') && rest.iter().skip(1).take(7).all(u8::is_ascii_digit);
+    let in_track = |byte: &u8| byte.is_ascii_alphanumeric() || b"^=/ .".contains(byte);
+    if is_track && rest.len() > 8 { anchors::run_end(scan.text.as_bytes(), end, in_track).min(end + 72) } else { end }
 }
 
 /// Whether a word may make digits an id. Words for IP addresses only distinguish these from versions.
@@ -323,17 +257,16 @@ fn is_next_to_joint(number: &DigitRun) -> bool {
     matches!(number.before, b':' | b'-' | b'.') || matches!(number.after, b':' | b'-' | b'.')
 }
 
-/// Whether [`match_at`] could find anything at a group; not so in dates, times and versions.
-fn may_begin(chain: &DigitChain, index: usize) -> bool {
-    let sep = chain.sep(index);
-    let may_be_ipv4 = || chain.len(index) <= 3 && chain.sep(index + 1) == b'.' && chain.sep(index + 2) == b'.';
-    (sep != b':' && chain.is_free_before(index)) || (sep == b'.' && may_be_ipv4())
+/// Whether a short run may be part of an IPv6 or hardware address, by the bytes next to it.
+fn may_be_address(run: &DigitRun) -> bool {
+    let has = |joint: u8| run.before == joint || run.after == joint;
+    has(b':') || run.len() == 2 && has(b'-') || run.len() == 4 && has(b'.')
 }
 
-/// Finds the id that starts at a site: by shape first, then by its words.
+/// Finds the number that starts at a site: by its form first, then by its words.
 fn match_at(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
-    let (first_len, sep) = (chain.len(first), chain.group(first).sep);
+    let (first_len, sep, before) = (chain.len(first), chain.sep(first), site.scan.byte_before(site.start(), 1));
     let is_single = first + 1 == chain.count || sep == 0;
     if sep == b'.'
         && first_len <= 3
@@ -344,54 +277,34 @@ fn match_at(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     if !chain.is_free_before(first) || sep == b':' {
         return None;
     }
-    let has_few = has_few_digits(site);
-    let may_be_rut = sep == b'.' && first_len <= 2 && chain.len(first + 1) == 3;
-    let by_groups = || if has_few && !may_be_rut { None } else { id_shapes::match_groups(site) };
-    let by_phone = || match has_few && first_len != 3 {
+    let announced = || if site.has_cues { announced::match_announced(site) } else { None };
+    if before == b'+' {
+        return phone::match_phone(site).or_else(announced);
+    }
+    // A word that identifies the value takes precedence over the shape of a phone number
+    let by_phone = || match is_single || first_len > 8 {
         true => None,
-        // A word that identifies the value takes precedence over the shape of a phone number
-        false if is_announced_id(site) => cued_numbers::match_announced(site).or_else(|| phone::match_phone(site)),
+        false if is_announced_id(site) => announced().or_else(|| phone::match_phone(site)),
         false => phone::match_phone(site),
     };
-    let by_nhs = || if has_few { None } else { id_shapes::match_nhs_number(site) };
-    let by_shape = match first_len {
-        _ if site.scan.byte_before(site.start(), 1) == b'+' => phone::match_phone(site),
-        4 if !is_single && !has_few => card::match_card(site).or_else(by_groups).or_else(by_phone),
-        12..=19 => card::match_card(site).or_else(|| id_shapes::match_single_group(site)),
-        2 if !is_single && site.scan.byte_before(site.start(), 1) == b' ' => {
-            lettered_ids::match_spaced_nino(site.scan, site.start()).or_else(by_groups).or_else(by_phone)
+    let card = if matches!(first_len, 4 | 12..=19) { card::match_card(site) } else { None };
+    let written = || written_ids::match_run(site.scan, &chain.range(first, first));
+    match card.or_else(written) {
+        Some(found) if found.family == RuleFamily::PhoneNational && is_announced_id(site) => {
+            announced().or(Some(found))
         }
-        3 if !is_single => by_groups()
-            .or_else(|| by_nhs().filter(|_| !site.is_bracketed(first) && site.announces(RuleFamily::MedicalCued)))
-            .or_else(by_phone)
-            .or_else(by_nhs),
-        6 | 8 if matches!(site.scan.byte(site.start() + first_len), b'-' | b'+') => {
-            by_groups().or_else(|| lettered_ids::match_id_with_last_letter(site.scan, site.start())).or_else(by_phone)
-        }
-        1..=8 if !is_single => by_groups().or_else(by_phone),
-        _ => None,
-    };
-    by_shape.or_else(|| if site.has_cues { cued_numbers::match_announced(site) } else { None })
+        found => found.or_else(by_phone).or_else(announced),
+    }
 }
 
 /// Whether a word or key right before a site announces an id, and none announces a phone number.
 fn is_announced_id(site: &NumberSite<'_, '_>) -> bool {
-    const ID_FAMILIES: [RuleFamily; 4] =
-        [RuleFamily::NationalCued, RuleFamily::TaxCued, RuleFamily::SsnCued, RuleFamily::Passport];
+    use RuleFamily::{MedicalCued, NationalCued, Passport, SsnCued, TaxCued};
+    const ID_FAMILIES: [RuleFamily; 5] = [NationalCued, TaxCued, SsnCued, Passport, MedicalCued];
     site.has_cues && {
-        let is_close = |family: RuleFamily| {
-            site.cues().distance(family).is_some_and(|distance| distance != number_cues::CueDistance::Near)
-        };
+        let is_close = |family: RuleFamily| site.cues().distance(family).is_some_and(|it| it != CueDistance::Near);
         !is_close(RuleFamily::PhoneCued) && ID_FAMILIES.iter().any(|family| is_close(*family))
     }
-}
-
-/// Whether too few digits follow for any shape except `555-0123` and `1.234.567-8`; most groups are dates, versions and
-/// amounts. Eight digits are enough only after a bracket or with a leading zero.
-fn has_few_digits(site: &NumberSite<'_, '_>) -> bool {
-    let needs_only_eight =
-        || site.scan.byte_before(site.start(), 1) == b'(' || site.group_digits(site.first).starts_with(b"0");
-    !(site.chain.has_digits(site.first, 9) || site.chain.has_digits(site.first, 8) && needs_only_eight())
 }
 
 /// Whether a range is a whole unquoted JSON number: after `"key":`, or in a list of numbers after it.

@@ -1,7 +1,7 @@
 //! [`NumberCues`]: the kinds of numbers that the words around a value announce, the nearest first. Most ids are bare
 //! digits; only a word or key distinguishes a phone number from an order number. If a value has its own key, only that
 //! key counts, unless it is neutral (`value`). A word is at most [`MAX_DISTANCE`] bytes before the value or its key.
-//! The words are in `pii.yaml`; `cued_numbers` checks the values.
+//! The words are in `pii.yaml`; `announced` checks the values.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -9,8 +9,9 @@ use std::sync::LazyLock;
 use crate::sets::{ByteSet, WordSet};
 
 use super::super::action::WordAction;
-use super::super::rule::RuleFamily;
+use super::super::rule::{CueDistance, RuleFamily};
 use super::super::scan::TextScan;
+use super::super::stems::StemMatch;
 
 /// Most bytes between a value and the end of its word.
 const MAX_DISTANCE: usize = 40;
@@ -18,24 +19,13 @@ const MAX_DISTANCE: usize = 40;
 const MAX_DISTANCE_AFTER: usize = 16;
 /// Most bytes of a key and the characters between it and its value.
 const MAX_KEY: usize = 48;
+
 /// Most cues of one value.
 const MAX_CUES: usize = 12;
-
-/// How close a word is to a value.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum CueDistance {
-    /// On the same line.
-    Near,
-    /// Separated by small words only.
-    Close,
-    /// Part of the value's key.
-    Key,
-}
 
 /// The kinds of numbers that the words around a value announce.
 pub(super) struct NumberCues {
     list: [Option<(RuleFamily, CueDistance)>; MAX_CUES],
-    count: usize,
     /// Kinds that words after the value announce, one bit each.
     kinds_after: u64,
     /// Whether the words after the value announce a one-time code: `482913 is your code`.
@@ -46,8 +36,7 @@ pub(super) struct NumberCues {
 
 impl NumberCues {
     /// No cues.
-    pub(super) const NONE: Self =
-        Self { list: [None; MAX_CUES], count: 0, kinds_after: 0, announces_code: false, key: None };
+    pub(super) const NONE: Self = Self { list: [None; MAX_CUES], kinds_after: 0, announces_code: false, key: None };
 
     /// Reads the words around `value`.
     pub(super) fn around(scan: &TextScan<'_>, value: &Range<usize>) -> Self {
@@ -56,7 +45,11 @@ impl NumberCues {
         let foreign_kind = foreign_cue_before(scan, value.start);
         let words = &scan.anchors.words_by_use.number_words;
         let next_word = words.partition_point(|word| word.start < value.start);
-        if foreign_kind.is_none() && !has_near_word(scan, value, next_word) {
+        let is_near = |word: &StemMatch| {
+            word.start + MAX_DISTANCE + MAX_KEY >= value.start && word.start <= value.end + MAX_DISTANCE_AFTER
+        };
+        let nearest = [next_word.wrapping_sub(1), next_word].map(|index| words.get(index));
+        if foreign_kind.is_none() && !nearest.into_iter().flatten().any(is_near) {
             return Self::NONE;
         }
         let mut cues = Self { key: own_key(scan, value.start), ..Self::NONE };
@@ -95,21 +88,11 @@ impl NumberCues {
         cues
     }
 
-    /// Adds the kind of the previous value in a list, which this value continues.
-    pub(super) fn continue_list(&mut self, family: RuleFamily) {
-        self.add(family, CueDistance::Close);
-    }
-
     /// Adds a kind, or keeps the closest of its distances.
-    fn add(&mut self, family: RuleFamily, distance: CueDistance) {
-        match self.list.iter_mut().flatten().find(|(known, _)| *known == family) {
-            Some((_, nearest)) => *nearest = (*nearest).max(distance),
-            None => {
-                if let Some(slot) = self.list.get_mut(self.count) {
-                    *slot = Some((family, distance));
-                    self.count += 1;
-                }
-            }
+    pub(super) fn add(&mut self, family: RuleFamily, distance: CueDistance) {
+        let slot = self.list.iter_mut().find(|slot| slot.is_none_or(|(known, _)| known == family));
+        if let Some(slot) = slot {
+            *slot = Some((family, slot.map_or(distance, |(_, nearest)| nearest.max(distance))));
         }
     }
 
@@ -141,14 +124,14 @@ impl NumberCues {
 
     /// The kinds, best first: keys, then the nearest words.
     pub(super) fn by_distance(&self) -> impl Iterator<Item = (RuleFamily, CueDistance)> + '_ {
-        let at_distance =
-            |wanted: CueDistance| self.list.iter().flatten().filter(move |(_, of_cue)| *of_cue == wanted).copied();
-        at_distance(CueDistance::Key).chain(at_distance(CueDistance::Close)).chain(at_distance(CueDistance::Near))
+        [CueDistance::Key, CueDistance::Close, CueDistance::Near]
+            .into_iter()
+            .flat_map(|wanted| self.list.iter().flatten().copied().filter(move |(_, distance)| *distance == wanted))
     }
 
     /// Whether there are no cues before the value.
     pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.list.iter().all(Option::is_none)
     }
 }
 
@@ -164,7 +147,6 @@ static LINKING_BYTES: ByteSet = ByteSet::new(b" :=.('\"*");
 /// The kind that a word of another script right before `at` announces (`电话`, `телефон`). The anchor pass does not find
 /// these words, because they do not begin with an ASCII letter.
 pub(super) fn foreign_cue_before(scan: &TextScan<'_>, at: usize) -> Option<RuleFamily> {
-    let at = series_start(scan, at);
     let links = LINKING_BYTES.count_trailing(scan.bytes(at.saturating_sub(6)..at));
     if scan.byte_before(at, links + 1).is_ascii() {
         return None;
@@ -174,6 +156,10 @@ pub(super) fn foreign_cue_before(scan: &TextScan<'_>, at: usize) -> Option<RuleF
         from += 1;
     }
     let head = scan.part(from..at).trim_end_matches(LINKING_CHARACTERS);
+    // The series of a passport: `паспорт АА 123456`
+    let series = head.trim_end_matches(|c: char| c.is_uppercase());
+    let has_series = head.chars().count() == series.chars().count() + 2;
+    let head = if has_series { series.trim_end_matches(LINKING_CHARACTERS) } else { head };
     let ends_head = |word: &str| {
         let mut letters = head.chars().rev();
         word.chars()
@@ -182,28 +168,6 @@ pub(super) fn foreign_cue_before(scan: &TextScan<'_>, at: usize) -> Option<RuleF
     };
     let words = scan.detector.foreign_words.iter().filter(|(word, _)| ends_head(word));
     words.max_by_key(|(word, _)| word.len()).map(|(_, family)| *family)
-}
-
-/// Start of the passport series before a number, as in `45 10 № 123456` or `АА 123456`; otherwise `at`.
-pub(super) fn series_start(scan: &TextScan<'_>, at: usize) -> usize {
-    let blank = usize::from(scan.byte_before(at, 1) == b' ');
-    if scan.byte_before(at, blank + 1).is_ascii() {
-        return at;
-    }
-    let floor = scan.text.ceil_char_boundary(at.saturating_sub(24));
-    let head = scan.part(floor..at - blank);
-    if let Some(head) = head.strip_suffix('№') {
-        let head = head.trim_end_matches(' ');
-        let rest = head.trim_end_matches(|c: char| c.is_ascii_digit() || c == ' ');
-        let series = head.get(rest.len()..).unwrap_or_default().trim_start_matches(' ');
-        let has_four_digits = series.bytes().filter(u8::is_ascii_digit).count() == 4;
-        return if has_four_digits { floor + head.len() - series.len() } else { at };
-    }
-    let is_capital = |c: &char| ('А'..='Я').contains(c) || "ІЇЄҐ".contains(*c);
-    let mut letters = head.chars().rev();
-    let capitals: Vec<usize> = letters.by_ref().take(2).filter(is_capital).map(char::len_utf8).collect();
-    let is_series = capitals.len() == 2 && !letters.next().is_some_and(char::is_alphabetic);
-    if is_series { at - blank - capitals.iter().sum::<usize>() } else { at }
 }
 
 /// Start of the country letters before an id, as in `FR 736 220 50 318`; otherwise `at`.
@@ -235,14 +199,6 @@ fn is_specific_enough(scan: &TextScan<'_>, family: RuleFamily, value: &Range<usi
         || (begins_like_id && count_digits() >= 6 && !is_standard())
 }
 
-/// Whether any word of numbers is close enough to matter; the words from `next_word` on follow the start of the value.
-fn has_near_word(scan: &TextScan<'_>, value: &Range<usize>, next_word: usize) -> bool {
-    let (before, after) = scan.anchors.words_by_use.number_words.split_at_checked(next_word).unwrap_or_default();
-    let before = before.iter().rev().take_while(|word| word.start + MAX_DISTANCE + MAX_KEY >= value.start);
-    let after = after.iter().take_while(|word| word.start <= value.end + MAX_DISTANCE_AFTER);
-    before.chain(after).next().is_some()
-}
-
 /// Whether only small words and one name are between a code and its word: ` is your Google `.
 fn is_sentence(between: &[u8]) -> bool {
     let words = || between.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
@@ -267,43 +223,29 @@ static LINKS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.link
 
 /// Whether `between` has only small words and punctuation. A line may end in it if no word follows the line break.
 fn is_linking_text(between: &[u8]) -> bool {
-    let between = strip_on_file(between);
-    if between.len() > 32 {
-        return false;
-    }
-    let has_line_break = between.contains(&b'\n');
+    // ` on file,` only says where a value is kept
+    let head = between.trim_ascii_end();
+    let head = head.strip_suffix(b",").or_else(|| head.strip_suffix(b":")).unwrap_or(head);
+    let between = head.strip_suffix(b" on file").unwrap_or(between);
     // `n°` and `nº` end a word; other non-ASCII letters belong to it: `è`
     let separates_words =
         |byte: &u8| !byte.is_ascii_alphanumeric() && (byte.is_ascii() || b"\xc2\xba\xb0".contains(byte));
-    let mut words = between.split(separates_words).filter(|word| !word.is_empty());
-    let is_link = |word: &[u8]| LINKS.contains(word);
-    let has_linking_marks = between
-        .iter()
-        .all(|byte| !separates_words(byte) || b" \t\n\r:=#\"'\\()[]<>{}-*_.|`/+&,?\xc2\xba\xb0".contains(byte));
-    // The end of a sentence or list item ends the word's reach
+    let is_mark = |byte: &u8| b" \t\n\r:=#\"'\\()[]<>{}-*_.|`/+&?\xc2\xba\xb0".contains(byte);
+    // A comma, and the end of a sentence or list item, end the word's reach; `no. ` does not
     let ends_sentence = |at: usize| {
-        between.get(at..at + 2) == Some(b". ") && !ends_in_number_abbreviation(between.get(..at).unwrap_or_default())
+        let head = between.get(..at).unwrap_or_default();
+        let last_word = head.rsplit(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();
+        let is_number_word = [&b"no"[..], b"nr", b"num"].iter().any(|word| last_word.eq_ignore_ascii_case(word));
+        between.get(at..at + 2) == Some(b". ") && !is_number_word
     };
-    let is_interrupted = (1..between.len()).any(|at| ends_sentence(at) || between.get(at) == Some(&b','));
-    has_linking_marks
-        && !is_interrupted
-        && (!has_line_break || words.next().is_none())
-        && between.split(separates_words).filter(|word| !word.is_empty()).all(is_link)
-}
-
-/// Removes ` on file,`, which only says where a value is kept.
-fn strip_on_file(between: &[u8]) -> &[u8] {
-    let head = between.trim_ascii_end();
-    let head = head.strip_suffix(b",").or_else(|| head.strip_suffix(b":")).unwrap_or(head);
-    head.strip_suffix(b" on file").unwrap_or(between)
-}
-
-/// Whether `head` ends in an abbreviation of "number", whose dot does not end a sentence: `no. `.
-fn ends_in_number_abbreviation(head: &[u8]) -> bool {
-    [&b"no"[..], b"nr", b"num"].iter().any(|word| {
-        let (before, last) = head.split_at_checked(head.len().saturating_sub(word.len())).unwrap_or_default();
-        last.eq_ignore_ascii_case(word) && !before.last().is_some_and(u8::is_ascii_alphanumeric)
-    })
+    let mut words = between.split(separates_words).filter(|word| !word.is_empty());
+    between.len() <= 32
+        && between
+            .iter()
+            .enumerate()
+            .all(|(at, byte)| !separates_words(byte) || is_mark(byte) || at == 0 && *byte == b',')
+        && !(1..between.len()).any(ends_sentence)
+        && words.all(|word| LINKS.contains(word) && !between.contains(&b'\n'))
 }
 
 fn is_neutral_key(key: &[u8]) -> bool {

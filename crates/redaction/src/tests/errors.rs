@@ -1,6 +1,7 @@
 //! Tests of the error texts for users' rules, word for word, because users search for them and the documentation quotes
 //! them.
 
+use super::super::rule::CustomValidator;
 use super::super::{CustomRule, Detector};
 use super::custom;
 
@@ -37,8 +38,8 @@ fn faults_of_rules_keep_their_texts() {
             "each word in `near` must have at least two characters and begin with an ASCII letter or digit",
         ),
         (
-            CustomRule { validator: "sum".to_owned(), ..custom("CASE", "case-[0-9]+") },
-            "unknown validator: use a name such as `credit_card` (see `config/rules`)",
+            CustomRule { validator: CustomValidator::Name("sum".to_owned()), ..custom("CASE", "case-[0-9]+") },
+            "unknown validator: use a name such as `credit_card` (see `config/rules`), or a check as data",
         ),
         (allowing(r"\S+|\s+"), "a pattern in `allow` matches any text: make it more specific"),
         (allowing("["), r"unclosed character class: add `]`, or write `\[` for the character"),
@@ -55,7 +56,7 @@ fn faults_of_rules_keep_their_texts() {
 fn all_faults_of_a_rule_are_told() {
     let rule = CustomRule {
         near: vec!["x".to_owned()],
-        validator: "sum".to_owned(),
+        validator: CustomValidator::Name("sum".to_owned()),
         allow: vec!["[".to_owned()],
         ..custom("case", "(")
     };

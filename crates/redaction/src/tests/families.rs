@@ -7,10 +7,8 @@ use proptest::prelude::*;
 
 use super::super::SearchScratch;
 use super::super::rule::RuleFamily;
-use super::super::validate::bank::{is_iban, is_routing_number};
+use super::super::validate::bank::is_iban;
 use super::super::validate::checksums::has_valid_luhn;
-use super::super::validate::lettered_checks::{is_dni, is_vin};
-use super::super::validate::national::{is_nhs_number, is_pesel};
 use super::properties::{Random, spliced};
 use super::{detector, rules};
 
@@ -133,18 +131,22 @@ fn filled(template: &str, random: &mut Random) -> String {
     parts.filter_map(|part| part.split_once('›')).fold(head, |text, (slot, tail)| text + &drawn(slot, random) + tail)
 }
 
-/// Whether a drawn value has the check digit of its family. (`validate/tests.rs` has published examples of each check.)
+/// Whether a value passes the check of one of a rule's ids.
+fn passes(rule: &str, value: &str) -> bool {
+    detector().written_forms.passes_any(rule, value.as_bytes())
+}
+
+/// Whether a drawn value has the check digit of its family. (Each id in `pii.yaml` has published examples.)
 fn fits(family: RuleFamily, value: &str) -> bool {
     let digits: Vec<u8> = value.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect();
     match family {
         RuleFamily::Card | RuleFamily::Device => has_valid_luhn(&digits),
         RuleFamily::CardCued => !has_valid_luhn(&digits),
         RuleFamily::Iban => is_iban(value.as_bytes()),
-        RuleFamily::Routing => is_routing_number(&digits),
-        RuleFamily::NationalShape => is_dni(value.as_bytes()),
-        RuleFamily::NationalCued => is_pesel(&digits),
-        RuleFamily::MedicalShape => is_nhs_number(&digits),
-        RuleFamily::Vin => is_vin(value.as_bytes()),
+        RuleFamily::Routing => passes("routing_number", value),
+        RuleFamily::NationalShape | RuleFamily::NationalCued => passes("national_id", value),
+        RuleFamily::MedicalShape => passes("medical_id", value),
+        RuleFamily::Vin => passes("vin", value),
         _ => true,
     }
 }

@@ -39,7 +39,7 @@ fn read_set<T: for<'de> serde::Deserialize<'de> + 'static>(set: &str) -> Vec<T> 
     load::parse_data(set, &names.iter().map(read).collect::<Vec<_>>().join("\n")).expect("a rule file")
 }
 
-fn rules() -> Vec<RuleData> {
+pub(super) fn rules() -> Vec<RuleData> {
     BUILTIN.iter().flat_map(|(set, _)| read_set(set)).collect()
 }
 
@@ -179,6 +179,15 @@ fn users_rules_with_conditions() {
     assert_eq!(redact(&near, "badge no. B1234; order B1234\nB1234"), "badge no. [BADGE]; order [BADGE]\nB1234");
     let luhn = made(r"{name: CARD, pattern: 'c:(\d{16})', validator: credit_card}");
     assert_eq!(redact(&luhn, "c:4111111111111111 c:4111111111111112"), "c:[CARD] c:4111111111111112");
+    let check = "{pattern: '[0-9]{6}', sums: [{weights: [7, 6, 5, 4, 3], modulus: 11, checks: 0123456789X}]}";
+    let data = made(&format!(r"{{name: STAFF, pattern: '\d{{6}}', near: [staff], within: 60, validator: {check}}}"));
+    let text = "staff, of whom we know only a few in all the offices: 123462 123463";
+    assert_eq!(redact(&data, text), text.replace("123462", "[STAFF]"));
+    let id = made(r"{name: CPF, pattern: '\d{11}', validator: br_cpf, not_near: [order]}");
+    assert_eq!(
+        redact(&id, "at 39053344705\norder 39053344705\nat 39053344706"),
+        "at [CPF]\norder 39053344705\nat 39053344706"
+    );
     let keys = made("{name: BADGE, keys: [badge_no]}");
     assert_eq!(redact(&keys, r#"{"badge_no":"anything at all","x":1}"#), r#"{"badge_no":"[BADGE]","x":1}"#);
     let allow = made(r"{name: HOST, pattern: '[a-z]+\.corp', allow: ['www\.corp']}");

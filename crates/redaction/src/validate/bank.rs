@@ -1,8 +1,8 @@
-//! Checks of IBANs, routing numbers, cards and BICs. Pure functions on compact values.
+//! Checks of IBANs, cards and BICs. Pure functions on compact values.
 
 use std::sync::LazyLock;
 
-use super::checksums::{has_valid_luhn, is_one_digit, mod_97_remainder, weighted_sum};
+use super::checksums::{has_valid_luhn, is_one_digit, mod_97_remainder};
 use crate::wordlists;
 
 /// IBAN lengths by country from the SWIFT registry, sorted: `DE22`.
@@ -21,15 +21,6 @@ pub(crate) fn iban_length(country: &[u8]) -> Option<usize> {
 pub(crate) fn is_iban(compact: &[u8]) -> bool {
     let (head, tail) = compact.split_at_checked(4).unwrap_or((&[], compact));
     mod_97_remainder(tail.iter().chain(head).copied()) == Some(1)
-}
-
-/// Whether nine digits are a routing number of the American Bankers Association.
-pub(crate) fn is_routing_number(digits: &[u8]) -> bool {
-    let [first, second, ..] = digits else { return false };
-    let district = first * 10 + second;
-    digits.len() == 9
-        && matches!(district, 1..=12 | 21..=32 | 61..=72 | 80)
-        && weighted_sum(digits, &[3, 7, 1, 3, 7, 1, 3, 7, 1]).is_multiple_of(10)
 }
 
 /// Whether digits are a card number, by issuer prefix, length and Luhn check.

@@ -1,5 +1,5 @@
-//! Checksums over digits (values 0 to 9) and over letters and digits. Pure functions. `national` and `bank` choose the
-//! checksum of each id.
+//! Checksums over digits (values 0 to 9) and over letters and digits. Pure functions. Weighted sums
+//! are data, in `id_check`.
 
 /// Luhn check (ISO/IEC 7812-1 annex B), computed for eight digits at a time, one in each byte.
 pub(crate) fn has_valid_luhn(digits: &[u8]) -> bool {
@@ -21,11 +21,6 @@ pub(crate) fn has_valid_luhn(digits: &[u8]) -> bool {
 /// Whether all digits are the same.
 pub(crate) fn is_one_digit(digits: &[u8]) -> bool {
     digits.windows(2).all(|two| matches!(two, [a, b] if a == b))
-}
-
-/// Sum of digits times weights, up to the shorter of the two.
-pub(crate) fn weighted_sum(digits: &[u8], weights: &[u32]) -> u32 {
-    digits.iter().zip(weights).map(|(digit, weight)| u32::from(*digit) * weight).sum()
 }
 
 /// ISO 7064 mod 97-10 over letters and digits: the remainder of the number in which `A` is 10, `B` is 11, and so on.
@@ -71,4 +66,17 @@ pub(crate) fn has_valid_verhoeff(digits: &[u8]) -> bool {
         multiply(check, permuted)
     });
     check == 0
+}
+
+/// Check letter of the Italian codice fiscale, which counts characters at odd places by a table.
+pub(crate) fn has_codice_fiscale_letter(text: &[u8]) -> bool {
+    const ODD: [u32; 26] =
+        [1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23];
+    let Some((check, body)) = text.split_last() else { return false };
+    let value = |byte: u8| u32::from(if byte.is_ascii_digit() { byte - b'0' } else { byte.wrapping_sub(b'A') });
+    let counted = |(index, byte): (usize, &u8)| match index % 2 {
+        0 => ODD.get(value(*byte) as usize).copied().unwrap_or(0),
+        _ => value(*byte),
+    };
+    body.iter().enumerate().map(counted).sum::<u32>() % 26 == value(*check)
 }

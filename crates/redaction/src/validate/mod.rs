@@ -1,7 +1,7 @@
 //! The checks that a rule's `validator` names. Each gets the text and the match, and returns an accepted match.
 //! Pure functions. Patterns are in `config/rules`.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
@@ -13,8 +13,7 @@ pub(super) mod bank;
 pub(super) mod checksums;
 pub(super) mod crypto;
 pub(super) mod dates;
-pub(super) mod lettered_checks;
-pub(super) mod national;
+pub(super) mod id_check;
 pub(super) mod phones;
 #[cfg(test)]
 mod tests;
@@ -54,12 +53,10 @@ pub enum Validator {
     /// ISO 7064 mod 11,10 over its digits.
     #[serde(rename = "mod_11_10")]
     Mod11And10,
-    /// NHS number: ten digits, mod 11.
-    NhsNumber,
-    /// Routing number of a US bank.
-    AbaRouting,
-    /// Vehicle identification number with its check digit.
-    Vin,
+    /// Check letter of the Italian codice fiscale.
+    CodiceFiscale,
+    /// Form and country of a business identifier code (ISO 9362).
+    Bic,
     /// Base58 with its checksum.
     #[serde(rename = "base58check")]
     Base58Check,
@@ -71,13 +68,17 @@ pub enum Validator {
 impl Validator {
     /// Returns `found` if it passes the check.
     pub(super) fn check(self, text: &str, found: Range<usize>) -> Option<Range<usize>> {
-        let matched = text.get(found.clone())?;
-        let before = context_before(text.get(..found.start)?);
-        let digits_pass = |lengths: RangeInclusive<usize>, check: fn(&[u8]) -> bool| {
+        let before = if self == Self::Bearer { context_before(text.get(..found.start)?) } else { "" };
+        self.accepts(text.get(found.clone())?, before).then_some(found)
+    }
+
+    /// Whether a match passes the check. `before` is the text before it.
+    pub(super) fn accepts(self, matched: &str, before: &str) -> bool {
+        let digits_pass = |check: fn(&[u8]) -> bool| {
             let digits: Vec<u8> = matched.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect();
-            lengths.contains(&digits.len()) && check(&digits)
+            digits.len() > 1 && check(&digits)
         };
-        let is_accepted = match self {
+        match self {
             Self::None => true,
             Self::Jwt => is_jwt(matched),
             Self::Bearer => is_bearer_token(matched, before),
@@ -85,20 +86,18 @@ impl Validator {
             Self::NotMasked => is_not_masked(matched),
             Self::SecretBody => is_secret_body(matched),
             Self::Mixed => has_mixed_classes(matched),
-            Self::Luhn => digits_pass(2..=usize::MAX, checksums::has_valid_luhn),
+            Self::Luhn => digits_pass(checksums::has_valid_luhn),
             Self::CreditCard => bank::has_card_number(matched.as_bytes()),
             Self::Iban => is_iban(matched),
-            Self::Verhoeff => digits_pass(2..=usize::MAX, checksums::has_valid_verhoeff),
+            Self::Verhoeff => digits_pass(checksums::has_valid_verhoeff),
             Self::Mod97 => checksums::mod_97_remainder(upper_alphanumeric(matched).into_iter()) == Some(1),
-            Self::Mod11And10 => digits_pass(2..=usize::MAX, checksums::has_valid_mod_11_10),
-            Self::NhsNumber => digits_pass(10..=10, national::is_nhs_number),
-            Self::AbaRouting => digits_pass(9..=9, bank::is_routing_number),
-            Self::Vin => lettered_checks::is_vin(&upper_alphanumeric(matched)),
+            Self::Mod11And10 => digits_pass(checksums::has_valid_mod_11_10),
+            Self::CodiceFiscale => checksums::has_codice_fiscale_letter(matched.as_bytes()),
+            Self::Bic => bank::is_bic(matched.as_bytes()),
             Self::Base58Check => crypto::is_base58check(matched.as_bytes()),
             Self::Bech32 => crypto::is_bech32(matched.as_bytes()),
             Self::TokenBody => super::secrets::value_facts::is_token_body(matched.as_bytes()),
-        };
-        is_accepted.then_some(found)
+        }
     }
 }
 

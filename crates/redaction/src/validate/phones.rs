@@ -28,11 +28,6 @@ pub(crate) fn is_international(digits: &[u8]) -> bool {
         && !checksums::is_one_digit(rest)
 }
 
-/// Length of the country code at the start of `digits`.
-pub(crate) fn code_length(digits: &[u8]) -> Option<usize> {
-    find_plan(digits).map(|(len, _)| len)
-}
-
 /// The length of the country code at the start of `digits`, and its plan.
 fn find_plan(digits: &[u8]) -> Option<(usize, &'static (u32, RangeInclusive<usize>))> {
     let mut code = 0_u32;

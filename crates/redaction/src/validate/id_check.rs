@@ -1,0 +1,124 @@
+//! [`IdCheck`]: the check of an id as data, in rule files and in users' rules: a pattern, weighted sums, an algorithm.
+//! It reads the letters (in upper case) and digits of a value; separators do not count.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Validator;
+use super::checksums::is_one_digit;
+use crate::matcher::PatternMatcher;
+use crate::regex::compile;
+
+/// A check of a value's letters (in upper case) and digits.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct IdCheck {
+    /// Regular expression that the whole value must fit, e.g. `\d{9}`.
+    pub pattern: String,
+    /// Regular expression of values that are never issued.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub except: String,
+    /// Sums over its characters; all must hold.
+    pub sums: Vec<WeightedSum>,
+    /// Name of a check that is code, e.g. `luhn`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub algorithm: String,
+}
+
+/// A sum over the characters of a value. A digit counts its value, `A` counts 10, and so on to `Z`, 35.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct WeightedSum {
+    /// Number of leading digits that are read as one number, which is added.
+    pub number: usize,
+    /// Weight of each further character; those without a weight do not count.
+    pub weights: Vec<i64>,
+    /// Whether a product counts the sum of its two digits, as in the Luhn check.
+    pub digit_sums: bool,
+    /// Values of `0` to `9` and `A` to `Z`, if they differ: 36 digits.
+    pub values: String,
+    /// Added to the sum.
+    pub add: i64,
+    /// The sum is divided by this number.
+    pub modulus: i64,
+    /// Accepted remainders; 0 if empty. Does not apply with `checks`.
+    pub remainders: Vec<i64>,
+    /// The check character for each remainder, from 0 on, e.g. `0123456789X`.
+    pub checks: String,
+    /// Index of the check character, from 0 on; the last one if absent.
+    pub at: Option<usize>,
+}
+
+impl WeightedSum {
+    fn holds(&self, value: &[u8]) -> bool {
+        let value_of = |byte: u8| {
+            let own = char::from(byte).to_digit(36).map_or(0, i64::from);
+            let index = usize::try_from(own).unwrap_or(0);
+            self.values.as_bytes().get(index).map_or(own, |digit| i64::from(digit.wrapping_sub(b'0')))
+        };
+        let Some((number, rest)) = value.split_at_checked(self.number) else { return false };
+        let number = number.iter().fold(0, |sum, byte| (sum * 10 + value_of(*byte)) % self.modulus);
+        let products = rest.iter().zip(&self.weights).map(|(byte, weight)| value_of(*byte) * weight);
+        let weighted: i64 = products.map(|it| if self.digit_sums { it / 10 + it % 10 } else { it }).sum();
+        let remainder = (number + weighted + self.add).rem_euclid(self.modulus);
+        if self.checks.is_empty() {
+            return self.remainders.contains(&remainder) || self.remainders.is_empty() && remainder == 0;
+        }
+        let at = self.at.unwrap_or(value.len().saturating_sub(1));
+        let check = usize::try_from(remainder).ok().and_then(|index| self.checks.as_bytes().get(index));
+        check.is_some_and(|check| value.get(at) == Some(check))
+    }
+}
+
+/// An [`IdCheck`], ready to use.
+pub(crate) struct CompiledCheck {
+    pattern: PatternMatcher,
+    except: Option<PatternMatcher>,
+    sums: Vec<WeightedSum>,
+    algorithm: Validator,
+}
+
+impl CompiledCheck {
+    /// Prepares a check; `None` if it has no pattern, an unusable one, a modulus below 2, or an unknown algorithm.
+    pub(crate) fn new(check: &IdCheck) -> Option<Self> {
+        let algorithm =
+            if check.algorithm.is_empty() { Validator::None } else { crate::wordlists::variant(&check.algorithm)? };
+        let is_usable = check.sums.iter().all(|sum| sum.modulus > 1 && matches!(sum.values.len(), 0 | 36));
+        is_usable.then(|| Self {
+            pattern: PatternMatcher::whole(&check.pattern),
+            except: (!check.except.is_empty()).then(|| PatternMatcher::whole(&check.except)),
+            sums: check.sums.clone(),
+            algorithm,
+        })
+    }
+
+    /// Like [`Self::new`], and checks the patterns, which are otherwise compiled at their first use.
+    pub(crate) fn from_user(check: &IdCheck) -> Option<Self> {
+        let compiles = |pattern: &String| compile(pattern, false).is_ok();
+        (compiles(&check.pattern) && (check.except.is_empty() || compiles(&check.except)))
+            .then(|| Self::new(check))
+            .flatten()
+    }
+
+    /// Whether the letters and digits of a text pass. A value of one repeated character never does.
+    pub(crate) fn passes(&self, text: &[u8]) -> bool {
+        let mut buffer = [0_u8; 40];
+        let mut len = 0;
+        for byte in text.iter().filter(|byte| byte.is_ascii_alphanumeric()) {
+            let Some(slot) = buffer.get_mut(len) else { return false };
+            *slot = byte.to_ascii_uppercase();
+            len += 1;
+        }
+        let value = buffer.get(..len).unwrap_or_default();
+        !is_one_digit(value)
+            && self.pattern.fits(value)
+            && !self.except.as_ref().is_some_and(|except| except.fits(value))
+            && self.sums.iter().all(|sum| sum.holds(value))
+            && self.algorithm.accepts(std::str::from_utf8(value).unwrap_or_default(), "")
+    }
+
+    /// Whether it computes a check character, rather than only comparing the form.
+    pub(crate) fn has_check_character(&self) -> bool {
+        !self.sums.is_empty() || self.algorithm != Validator::None
+    }
+}
