@@ -6,7 +6,6 @@ use std::ops::Range;
 
 use crate::sets::{ByteSet, WordSet};
 
-use super::json_tree::ValueForm;
 use crate::names::name_cues::is_organisation_word;
 use crate::names::name_lists;
 use crate::names::name_shape;
@@ -24,7 +23,7 @@ pub(super) fn private_part(
     text: &str,
     range: Range<usize>,
     accepted: KeyValueForm,
-    kind: ValueForm,
+    is_bare: bool,
 ) -> Option<Range<usize>> {
     let value = text.get(range.clone())?;
     let blanks = BLANKS.count_leading(value.as_bytes());
@@ -40,9 +39,9 @@ pub(super) fn private_part(
         && match accepted {
             KeyValueForm::Any => !is_description(inner),
             KeyValueForm::Words => is_plain_words(inner),
-            KeyValueForm::Name => kind == ValueForm::Text && is_name(inner, false),
-            KeyValueForm::Listed => kind == ValueForm::Text && is_name(inner, true),
-            KeyValueForm::Street => kind == ValueForm::Text && is_street(inner),
+            KeyValueForm::Name => !is_bare && is_name(inner, false),
+            KeyValueForm::Listed => !is_bare && is_name(inner, true),
+            KeyValueForm::Street => !is_bare && is_street(inner),
             KeyValueForm::Code => is_code(inner),
             KeyValueForm::Digits => {
                 count_digits(inner) >= 3 && inner.chars().all(|c| c.is_ascii_digit() || " -/.*xX".contains(c))
@@ -64,7 +63,8 @@ pub(super) fn private_part(
     is_private.then_some(range)
 }
 
-fn count_digits(text: &str) -> usize {
+/// Number of digits.
+pub(super) fn count_digits(text: &str) -> usize {
     text.bytes().filter(u8::is_ascii_digit).count()
 }
 
@@ -231,63 +231,16 @@ fn is_trait(text: &str) -> bool {
         && !text.split(|c: char| !c.is_alphanumeric()).any(|word| word_set!("keys.machine_words").contains(word))
 }
 
-/// Classes of an id's bytes as bits, for one look-up each.
-mod class {
-    pub(super) const ALNUM: u8 = 1;
-    pub(super) const DIGIT: u8 = 2;
-    pub(super) const MASK: u8 = 4;
-    pub(super) const BLANK: u8 = 8;
-    pub(super) const HIGH: u8 = 16;
-    /// Characters of code, which do not occur in ids.
-    pub(super) const CODE: u8 = 32;
-
-    pub(super) static CLASSES: [u8; 256] = class_table();
-
-    const fn class_table() -> [u8; 256] {
-        let mut classes = [0; 256];
-        let (mut slots, mut byte): (&mut [u8], u8) = (&mut classes, 0);
-        while let [slot, rest @ ..] = slots {
-            *slot = class_of_byte(byte);
-            slots = rest;
-            byte = byte.wrapping_add(1);
-        }
-        classes
-    }
-
-    const fn class_of_byte(byte: u8) -> u8 {
-        let digit = if byte.is_ascii_digit() { DIGIT } else { 0 };
-        let alnum = if byte.is_ascii_alphanumeric() { ALNUM } else { 0 };
-        let other = match byte {
-            b'*' | b'X' => MASK,
-            b'(' | b'=' | b'{' | b'<' => CODE,
-            _ if byte.is_ascii_whitespace() => BLANK,
-            _ if !byte.is_ascii() => HIGH,
-            _ => 0,
-        };
-        digit | alnum | other
-    }
-}
-
 /// Whether a text may be an id: at least five letters or digits (three if it is masked), one of them a digit, in at
 /// most eight words.
 fn is_code(text: &str) -> bool {
-    if text.len() > 64 {
-        return false;
-    }
-    let (mut ascii_alnum, mut seen) = (0, 0);
-    for byte in text.bytes() {
-        let class = class::CLASSES.get(usize::from(byte)).copied().unwrap_or_default();
-        ascii_alnum += usize::from(class & class::ALNUM);
-        seen |= class;
-    }
-    let has = |class: u8| seen & class != 0;
-    let count_wide = || text.chars().filter(|c| !c.is_ascii() && c.is_alphanumeric()).count();
-    let alnum = if has(class::HIGH) { ascii_alnum + count_wide() } else { ascii_alnum };
-    let is_masked = has(class::MASK) && (text.contains("**") || text.contains("XXX"));
-    !has(class::CODE)
+    let is_masked = text.contains("**") || text.contains("XXX");
+    let alnum = text.chars().filter(|c| c.is_alphanumeric()).count();
+    text.len() <= 64
         && alnum >= if is_masked { 3 } else { 5 }
-        && (has(class::DIGIT) || is_masked)
-        && (!has(class::BLANK) || text.split_ascii_whitespace().count() <= 8)
+        && (is_masked || count_digits(text) > 0)
+        && !text.contains(['(', '=', '{', '<'])
+        && text.split_ascii_whitespace().count() <= 8
 }
 
 /// Whether a text may be a date: at least two digits in a short text of few words.
