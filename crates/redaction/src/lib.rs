@@ -46,7 +46,6 @@ mod scan;
 pub mod score;
 mod secrets;
 mod stems;
-mod step_sequence;
 #[cfg(test)]
 mod tests;
 mod validate;

@@ -6,21 +6,12 @@ use std::sync::OnceLock;
 use regex_automata::meta::Regex;
 
 use super::pattern_head::PatternHead;
-use super::regex::{compile, parse};
-use super::step_sequence::StepSequence;
+use super::regex::compile;
 
-/// A pattern with its matcher, which is compiled at the first use.
+/// A pattern with its automaton, which is compiled at the first use.
 pub(super) struct PatternMatcher {
     source: Box<str>,
-    compiled: OnceLock<Option<CompiledPattern>>,
-}
-
-/// A compiled pattern.
-pub(super) enum CompiledPattern {
-    /// A row of byte sets, read step by step.
-    Steps(StepSequence),
-    /// An automaton, with the first bytes of its matches.
-    Automaton(Regex, PatternHead),
+    compiled: OnceLock<Option<(Regex, PatternHead)>>,
 }
 
 impl PatternMatcher {
@@ -29,20 +20,15 @@ impl PatternMatcher {
         Self { source: source.into(), compiled: OnceLock::new() }
     }
 
-    /// Returns the compiled pattern; `None` if it does not compile.
-    pub(super) fn compiled(&self) -> Option<&CompiledPattern> {
-        let steps = || StepSequence::from_hir(&parse(&self.source, false)?).map(CompiledPattern::Steps);
-        let automaton =
-            || Some(CompiledPattern::Automaton(compile(&self.source, false).ok()?, PatternHead::new(&self.source)));
-        self.compiled.get_or_init(|| steps().or_else(automaton)).as_ref()
+    /// The automaton, with the first bytes of its matches; `None` if the pattern does not compile.
+    pub(super) fn compiled(&self) -> Option<&(Regex, PatternHead)> {
+        let compile = || Some((compile(&self.source, false).ok()?, PatternHead::new(&self.source)));
+        self.compiled.get_or_init(compile).as_ref()
     }
 }
 
 impl From<Regex> for PatternMatcher {
     fn from(regex: Regex) -> Self {
-        Self {
-            source: "".into(),
-            compiled: OnceLock::from(Some(CompiledPattern::Automaton(regex, PatternHead::default()))),
-        }
+        Self { source: "".into(), compiled: OnceLock::from(Some((regex, PatternHead::default()))) }
     }
 }

@@ -77,13 +77,6 @@ impl ByteSet {
 pub(super) struct ByteBitSet([u64; 4]);
 
 impl ByteBitSet {
-    /// All bytes in these inclusive ranges.
-    pub(super) fn from_ranges(ranges: impl IntoIterator<Item = (u8, u8)>) -> Self {
-        let mut set = Self::default();
-        ranges.into_iter().for_each(|(from, to)| set.add(from, to));
-        set
-    }
-
     /// Adds an inclusive range of bytes.
     pub(super) fn add(&mut self, from: u8, to: u8) {
         for byte in from..=to {
@@ -95,11 +88,6 @@ impl ByteBitSet {
     #[inline(always)]
     pub(super) fn contains(&self, byte: u8) -> bool {
         self.0.get(usize::from(byte >> 6)).is_some_and(|bits| bits >> (byte & 63) & 1 == 1)
-    }
-
-    /// Whether the two sets have a byte in common.
-    pub(super) fn intersects(&self, other: &Self) -> bool {
-        self.0.iter().zip(&other.0).any(|(own, other)| own & other != 0)
     }
 }
 

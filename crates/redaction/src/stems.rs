@@ -33,8 +33,8 @@ pub(super) struct StemMatch {
     pub(super) action: WordAction,
 }
 
-/// Slots of a [`StemFilter`].
-const SLOTS: usize = 1 << 16;
+/// Slots of a [`StemTable`].
+const SLOTS: usize = 1 << 13;
 /// Shortest stem.
 pub(super) const SHORTEST: usize = 2;
 /// Bytes that may follow a stem of two letters, which is looked up by three bytes.
@@ -97,10 +97,9 @@ impl FirstBytesFilter {
 /// All stems.
 pub(super) struct Stems {
     first_bytes: FirstBytesFilter,
-    /// Stems of six or more bytes, by the first six; shorter ones by the first four and three.
-    six_or_more: StemFilter<6>,
-    four_or_five: StemFilter<4>,
-    two_or_three: StemFilter<3>,
+    /// Stems of four or more bytes, by the first four; shorter ones by the first three.
+    long: StemTable<4>,
+    short: StemTable<3>,
     /// Filter of given names, if they are searched; built for the first text.
     given_names: Option<LazyLock<GivenNameFilter>>,
     /// Whether a stem begins with a digit that no letter follows.
@@ -109,14 +108,10 @@ pub(super) struct Stems {
     pub(super) suffix_word_action: Option<WordAction>,
 }
 
-/// Stems by their first `BYTES` bytes.
-struct StemFilter<const BYTES: u32> {
-    /// For each slot, whether a stem uses it.
-    bits: Box<[u64; SLOTS / 64]>,
-    /// For each word of `bits`, the number of used slots before it.
-    ranks: Box<[u16; SLOTS / 64]>,
-    /// For each used slot, the index of its first stem; then the number of stems.
-    first_stems: Vec<u32>,
+/// Stems by a hash of their first `BYTES` bytes.
+struct StemTable<const BYTES: u32> {
+    /// For each slot, the index of its first stem; then the number of stems.
+    starts: Box<[u16; SLOTS + 1]>,
     stems: Vec<StemEntry>,
 }
 
@@ -166,36 +161,16 @@ impl Stem {
     }
 }
 
-impl<const BYTES: u32> StemFilter<BYTES> {
-    /// Builds the filter from stems, each with its first bytes as a number.
-    fn new(stems: Vec<(u64, Stem)>) -> Self {
-        let mut filter = Self {
-            bits: Box::new([0; SLOTS / 64]),
-            ranks: Box::new([0; SLOTS / 64]),
-            first_stems: Vec::new(),
-            stems: Vec::new(),
-        };
-        let mut slotted: Vec<(usize, Stem)> =
-            stems.into_iter().map(|(begins, stem)| (Self::slot(begins), stem)).collect();
-        slotted.sort_by_key(|(slot, _)| *slot);
-        let mut last_slot = usize::MAX;
-        for (index, (slot, stem)) in slotted.into_iter().enumerate() {
-            if slot != last_slot {
-                filter.first_stems.push(u32::try_from(index).unwrap_or(u32::MAX));
-                last_slot = slot;
-            }
-            if let Some(word) = filter.bits.get_mut(slot / 64) {
-                *word |= 1 << (slot % 64);
-            }
-            filter.stems.push(StemEntry::new(stem));
+impl<const BYTES: u32> StemTable<BYTES> {
+    /// Builds the table from stems, each with its first bytes as a number.
+    fn new(mut stems: Vec<(u64, Stem)>) -> Self {
+        stems.sort_by_key(|(begins, _)| Self::slot(*begins));
+        let mut starts = Box::new([0; SLOTS + 1]);
+        for (slot, start) in starts.iter_mut().enumerate() {
+            let index = stems.partition_point(|(begins, _)| Self::slot(*begins) < slot);
+            *start = u16::try_from(index).unwrap_or(u16::MAX);
         }
-        filter.first_stems.push(u32::try_from(filter.stems.len()).unwrap_or(u32::MAX));
-        let mut used_slots = 0;
-        for (rank, word) in filter.ranks.iter_mut().zip(filter.bits.iter()) {
-            *rank = used_slots;
-            used_slots += word.count_ones() as u16;
-        }
-        filter
+        Self { starts, stems: stems.into_iter().map(|(_, stem)| StemEntry::new(stem)).collect() }
     }
 
     #[inline(always)]
@@ -203,22 +178,12 @@ impl<const BYTES: u32> StemFilter<BYTES> {
         ((begins << (64 - 8 * BYTES)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SLOTS.ilog2())) as usize
     }
 
-    /// Sets the lowest bit if any stem begins with these bytes.
-    #[inline(always)]
-    fn may_begin(&self, begins: u64) -> u64 {
-        let slot = Self::slot(begins);
-        self.bits.get(slot / 64).map_or(0, |word| word >> (slot % 64))
-    }
-
-    /// Adds the stems that occur at `at`, where the next eight bytes are `bytes`, or in lower case `begins`. Only valid
-    /// if [`Self::may_begin`] was true.
+    /// Adds the stems that occur at `at`, where the next eight bytes are `bytes`, or in lower case `begins`.
     #[inline(always)]
     fn match_at(&self, (bytes, begins): (u64, u64), text: &[u8], at: usize, out: &mut Vec<StemMatch>) {
         let slot = Self::slot(begins);
-        let (Some(word), Some(rank)) = (self.bits.get(slot / 64), self.ranks.get(slot / 64)) else { return };
-        let rank = usize::from(*rank) + (word & ((1 << (slot % 64)) - 1)).count_ones() as usize;
-        let first_stem = |rank: usize| self.first_stems.get(rank).map_or(0, |first| *first as usize);
-        for entry in self.stems.get(first_stem(rank)..first_stem(rank + 1)).unwrap_or_default() {
+        let start = |slot: usize| self.starts.get(slot).map_or(0, |start| usize::from(*start));
+        for entry in self.stems.get(start(slot)..start(slot + 1)).unwrap_or_default() {
             entry.match_at(bytes, text, at, out);
         }
     }
@@ -291,29 +256,27 @@ fn pad_to_eight(rest: &[u8]) -> [u8; 8] {
 impl Stems {
     /// Builds the tables; stems shorter than two bytes are ignored.
     pub(super) fn new(stems: Vec<Stem>) -> Self {
-        let (mut six_or_more, mut four_or_five, mut two_or_three) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut long, mut short) = (Vec::new(), Vec::new());
         let is_numeric = |stem: &Stem| matches!(*stem.text, [first, next, ..] if first.is_ascii_digit() && !next.is_ascii_alphabetic());
         let has_numeric = stems.iter().any(is_numeric);
         for stem in stems {
             match stem.text.len() {
                 0 | 1 => {}
-                2 => two_or_three.extend(
+                2 => short.extend(
                     possible_first_bytes(&stem.text).map(|begins| (begins, Stem { whole: true, ..stem.clone() })),
                 ),
-                3 => two_or_three.push((eight_bytes_lower(&stem.text, 0), stem)),
-                4 | 5 => four_or_five.push((eight_bytes_lower(&stem.text, 0), stem)),
-                _ => six_or_more.push((eight_bytes_lower(&stem.text, 0), stem)),
+                3 => short.push((eight_bytes_lower(&stem.text, 0), stem)),
+                _ => long.push((eight_bytes_lower(&stem.text, 0), stem)),
             }
         }
         let first_bytes = FirstBytesFilter::new(
-            six_or_more.iter().chain(&four_or_five).map(|(begins, stem)| (*begins, stem.text.len())),
-            two_or_three.iter().map(|(begins, _)| *begins),
+            long.iter().map(|(begins, stem)| (*begins, stem.text.len())),
+            short.iter().map(|(begins, _)| *begins),
         );
         Self {
             first_bytes,
-            six_or_more: StemFilter::new(six_or_more),
-            four_or_five: StemFilter::new(four_or_five),
-            two_or_three: StemFilter::new(two_or_three),
+            long: StemTable::new(long),
+            short: StemTable::new(short),
             given_names: None,
             has_numeric,
             suffix_word_action: None,
@@ -333,16 +296,9 @@ impl Stems {
     /// Adds the stems that begin at `at`, where the next eight bytes are `bytes`.
     #[inline(always)]
     pub(super) fn match_at(&self, bytes: u64, text: &[u8], at: usize, out: &mut Vec<StemMatch>) {
-        let begins = bytes | LOWER;
-        if self.six_or_more.may_begin(begins) & 1 == 1 {
-            self.six_or_more.match_at((bytes, begins), text, at, out);
-        }
-        if self.four_or_five.may_begin(begins) & 1 == 1 {
-            self.four_or_five.match_at((bytes, begins), text, at, out);
-        }
-        if self.two_or_three.may_begin(begins) & 1 == 1 {
-            self.two_or_three.match_at((bytes, begins), text, at, out);
-        }
+        let begins = (bytes, bytes | LOWER);
+        self.long.match_at(begins, text, at, out);
+        self.short.match_at(begins, text, at, out);
     }
 
     /// Sets the lowest bit if any stem may begin with these eight bytes.

@@ -25,7 +25,6 @@ mod properties;
 mod recognised;
 mod score;
 mod service_logs;
-mod steps;
 mod tables;
 mod wordlists;
 
