@@ -6,9 +6,8 @@
 
 use std::ops::Range;
 
-use aho_corasick::AhoCorasick;
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use aho_corasick::Span;
+use aho_corasick::packed::{Config, MatchKind};
 
 use super::detector::{CompiledRule, Detector};
 use super::resolve::RedactionHit;
@@ -16,13 +15,16 @@ use super::rule::{RuleClass, RuleFamily};
 use super::secrets::value_checks::is_wordlike;
 use super::sets::ByteSet;
 use super::validate::phones::is_one_digit;
+use super::views::blobs::{decode_base64, decode_hex};
 
 /// Length of values that are searched, in bytes.
 const LENGTHS: Range<usize> = 8..257;
 /// Most values that are searched.
 const MAX_VALUES: usize = 64;
-/// Up to so many bytes of a text, times forms of values, are searched form by form: building a searcher would cost more.
-const MAX_SEPARATE: usize = 256 << 10;
+/// Up to so many values are searched one by one: building a searcher would cost more.
+const MAX_SEPARATE: usize = 3;
+/// Length of the shortest blob: eight bytes in base64.
+const MIN_BLOB: usize = 11;
 /// The base64 alphabets.
 static IN_BLOB: ByteSet = ByteSet::new(b"+/-_").and_alnum();
 
@@ -31,24 +33,6 @@ static IN_BLOB: ByteSet = ByteSet::new(b"+/-_").and_alnum();
 pub(super) struct FoundValue<'t> {
     pub(super) value: &'t str,
     pub(super) rule: u16,
-}
-
-/// A form in which a value is searched.
-struct SearchedForm {
-    bytes: Vec<u8>,
-    kind: FormKind,
-    rule: u16,
-}
-
-/// How a form is written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum FormKind {
-    /// As it is; no word may continue on either side.
-    Plain,
-    /// With percent escapes.
-    Percent,
-    /// In base64 or hex: the whole blob that contains it is a hit.
-    Blob,
 }
 
 impl Detector {
@@ -85,79 +69,99 @@ impl Detector {
                 values.push(found);
             }
         }
-        let is_plain =
-            |found: &FoundValue<'_>| self.compiled_rule(found.rule).is_some_and(|rule| is_carried(rule, found.value));
-        let forms: Vec<SearchedForm> = values.iter().flat_map(|found| forms_of(found, is_plain(found))).collect();
         let mut hits = Vec::new();
-        let mut add = |form: &SearchedForm, start: usize| {
-            let range = start..start + form.bytes.len();
-            let range = if form.kind == FormKind::Blob { blob_around(text.as_bytes(), range) } else { range };
-            let next = placeholders.get(placeholders.partition_point(|placeholder| placeholder.end <= range.start));
-            if (form.kind != FormKind::Plain || is_delimited(text, &range))
-                && next.is_none_or(|placeholder| placeholder.start >= range.end)
-            {
-                hits.push(RedactionHit { range, rule: form.rule, added_quotes: None });
-            }
-        };
-        let searcher = if forms.len() * text.len() > MAX_SEPARATE { searcher_of(&forms) } else { None };
-        match searcher {
-            Some(searcher) => searcher.find_overlapping_iter(text).for_each(|found| {
-                forms.get(found.pattern().as_usize()).into_iter().for_each(|form| add(form, found.start()));
-            }),
-            None => forms.iter().for_each(|form| {
-                memchr::memmem::find_iter(text.as_bytes(), &form.bytes).for_each(|start| add(form, start));
-            }),
+        if values.is_empty() {
+            return hits;
         }
+        find_in_blobs(text, &values, &mut hits);
+        if memchr::memchr(b'%', text.as_bytes()).is_some() {
+            let escaped = values.iter().flat_map(|found| percent_forms(found.value).map(|form| (form, found.rule)));
+            find_forms(text, escaped.collect(), &mut hits, |_| true);
+        }
+        let is_plain =
+            |found: &&FoundValue<'_>| self.compiled_rule(found.rule).is_some_and(|rule| is_carried(rule, found.value));
+        let plain = values.iter().filter(is_plain).map(|found| (found.value.to_owned(), found.rule));
+        find_forms(text, plain.collect(), &mut hits, |range| is_delimited(text, range));
+        hits.retain(|hit| {
+            let next = placeholders.partition_point(|placeholder| placeholder.end <= hit.range.start);
+            placeholders.get(next).is_none_or(|placeholder| placeholder.start >= hit.range.end)
+        });
         hits
     }
 }
 
-fn searcher_of(forms: &[SearchedForm]) -> Option<AhoCorasick> {
-    AhoCorasick::new(forms.iter().map(|form| &form.bytes)).ok()
-}
-
-/// The forms in which a value is searched; `is_plain`: also as it is.
-fn forms_of(found: &FoundValue<'_>, is_plain: bool) -> impl Iterator<Item = SearchedForm> {
-    let (value, rule) = (found.value.as_bytes(), found.rule);
-    let hex = |digits: &[u8; 16]| -> Vec<u8> {
-        let digit = |value: u8| digits.get(usize::from(value)).copied().unwrap_or_default();
-        value.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+/// Finds the longest of `forms` at each position.
+fn find_forms(
+    text: &str,
+    mut forms: Vec<(String, u16)>,
+    hits: &mut Vec<RedactionHit>,
+    is_allowed: impl Fn(&Range<usize>) -> bool,
+) {
+    forms.sort_by_key(|(form, _)| std::cmp::Reverse(form.len()));
+    let mut add_at = |start: usize| {
+        let ranges = forms.iter().map(|(form, rule)| (form, start..start + form.len(), *rule));
+        let matches_here =
+            |form: &str, range: &Range<usize>| text.get(range.clone()) == Some(form) && is_allowed(range);
+        let longest = ranges.into_iter().find(|(form, range, _)| matches_here(form, range));
+        hits.extend(longest.map(|(_, range, rule)| RedactionHit { range, rule, added_quotes: None }));
     };
-    let upper = hex(b"0123456789ABCDEF");
-    // With escapes for all bytes, or only for those that need them
-    let percent = |is_kept: fn(u8) -> bool| -> Vec<u8> {
-        let mut out = Vec::with_capacity(3 * value.len());
-        for (byte, [first, second]) in value.iter().zip(upper.as_chunks::<2>().0) {
-            if is_kept(*byte) { out.push(*byte) } else { out.extend([b'%', *first, *second]) }
-        }
-        out
+    let config = || {
+        Config::new().match_kind(MatchKind::LeftmostFirst).builder().extend(forms.iter().map(|(form, _)| form)).build()
     };
-    let percents = [percent(|_| false), percent(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))];
-    let mut forms = vec![(FormKind::Blob, hex(b"0123456789abcdef")), (FormKind::Blob, upper.clone())];
-    for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
-        // The value may begin at each of three offsets in a group; letters that its neighbours change do not count
-        for offset in 0..3 {
-            let blob = engine.encode([&[0; 3][..offset], value].concat()).into_bytes();
-            let changed = if offset == 0 { 0 } else { offset + 1 };
-            let form = blob.get(changed..(offset + value.len()) * 8 / 6).unwrap_or_default().to_vec();
-            if !forms.iter().any(|(_, known)| *known == form) {
-                forms.push((FormKind::Blob, form));
+    match if forms.len() > MAX_SEPARATE { config() } else { None } {
+        Some(searcher) => {
+            let mut from = 0;
+            while let Some(found) = searcher.find_in(text, Span::from(from..text.len())) {
+                add_at(found.start());
+                from = found.start() + 1;
             }
         }
+        None => {
+            forms.iter().for_each(|(form, _)| memchr::memmem::find_iter(text.as_bytes(), form).for_each(&mut add_at))
+        }
     }
-    forms.extend(percents.into_iter().filter(|form| form != value).map(|form| (FormKind::Percent, form)));
-    if is_plain {
-        forms.push((FormKind::Plain, value.to_vec()));
-    }
-    forms.into_iter().map(move |(kind, bytes)| SearchedForm { bytes, kind, rule })
 }
 
-/// The whole blob around a part of it, with its padding.
-fn blob_around(text: &[u8], part: Range<usize>) -> Range<usize> {
-    let (before, rest) = text.split_at_checked(part.start).unwrap_or_default();
-    let (blob, padding) = rest.split_at(IN_BLOB.count_leading(rest));
-    let padding = padding.iter().take(2).take_while(|byte| **byte == b'=').count();
-    part.start - IN_BLOB.count_trailing(before)..part.start + blob.len() + padding
+/// A value with percent escapes for all bytes, and for those that need them.
+fn percent_forms(value: &str) -> impl Iterator<Item = String> {
+    let escape = |is_kept: fn(u8) -> bool| -> String {
+        let one = |byte: u8| if is_kept(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+        value.bytes().map(one).collect()
+    };
+    [escape(|_| false), escape(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))].into_iter()
+}
+
+/// Finds blobs of base64 and hex that contain a value; the whole blob is a hit.
+fn find_in_blobs(text: &str, values: &[FoundValue<'_>], hits: &mut Vec<RedactionHit>) {
+    let bytes = text.as_bytes();
+    let (mut at, mut previous_end) = (MIN_BLOB - 1, 0);
+    // Reading every eleventh byte finds every blob that is long enough
+    while let Some(byte) = bytes.get(at) {
+        if !IN_BLOB.contains(*byte) {
+            at += MIN_BLOB;
+            continue;
+        }
+        let start = at - IN_BLOB.count_trailing(bytes.get(previous_end..at).unwrap_or_default());
+        let end = at + IN_BLOB.count_leading(bytes.get(at..).unwrap_or_default());
+        (at, previous_end) = (end + MIN_BLOB, end);
+        let blob = bytes.get(start..end).filter(|blob| blob.len() >= MIN_BLOB).unwrap_or_default();
+        if let Some(rule) = rule_of_value_in_blob(blob, values) {
+            let padding = bytes.get(end..).unwrap_or_default().iter().take(2).take_while(|byte| **byte == b'=').count();
+            hits.push(RedactionHit { range: start..end + padding, rule, added_quotes: None });
+        }
+    }
+}
+
+/// Returns the rule of the value that a blob contains, if any; other text may be joined to its start.
+fn rule_of_value_in_blob(blob: &[u8], values: &[FoundValue<'_>]) -> Option<u16> {
+    let is_hex = blob.len().is_multiple_of(2) && blob.iter().all(u8::is_ascii_hexdigit);
+    let decoded = (0..4).filter_map(|from| blob.get(from..)).map(decode_base64);
+    decoded.chain(is_hex.then(|| decode_hex(blob))).find_map(|decoded| {
+        // Nearly all words do not decode to text
+        let is_text = decoded.windows(LENGTHS.start).any(|part| part.iter().all(|byte| matches!(byte, b' '..=b'~')));
+        let is_in = |found: &&FoundValue<'_>| memchr::memmem::find(&decoded, found.value.as_bytes()).is_some();
+        values.iter().filter(|_| is_text).find(is_in).map(|found| found.rule)
+    })
 }
 
 /// Whether a value found by `rule` is searched elsewhere in plain form.
