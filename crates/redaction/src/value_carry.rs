@@ -65,7 +65,10 @@ impl Detector {
     ) -> Vec<RedactionHit> {
         let mut values: Vec<FoundValue<'t>> = Vec::new();
         for found in found_values.filter(|found| LENGTHS.contains(&found.value.len())) {
-            if values.len() < MAX_VALUES && !values.iter().any(|known| known.value == found.value) {
+            if values.len() == MAX_VALUES {
+                break;
+            }
+            if !values.iter().any(|known| known.value == found.value) {
                 values.push(found);
             }
         }
@@ -155,7 +158,9 @@ fn find_in_blobs(text: &str, values: &[FoundValue<'_>], hits: &mut Vec<Redaction
 /// Returns the rule of the value that a blob contains, if any; other text may be joined to its start.
 fn rule_of_value_in_blob(blob: &[u8], values: &[FoundValue<'_>]) -> Option<u16> {
     let is_hex = blob.len().is_multiple_of(2) && blob.iter().all(u8::is_ascii_hexdigit);
-    let decoded = (0..4).filter_map(|from| blob.get(from..)).map(decode_base64);
+    let after_joint = |(at, byte): (usize, &u8)| matches!(byte, b'/' | b'-' | b'_').then_some(at + 1);
+    let starts = std::iter::once(0).chain(blob.iter().take(24).enumerate().filter_map(after_joint));
+    let decoded = starts.filter_map(|from| blob.get(from..)).map(decode_base64);
     decoded.chain(is_hex.then(|| decode_hex(blob))).find_map(|decoded| {
         // Nearly all words do not decode to text
         let is_text = decoded.windows(LENGTHS.start).any(|part| part.iter().all(|byte| matches!(byte, b' '..=b'~')));

@@ -75,7 +75,7 @@ fn claim_foreign_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: &mu
         let end = separator - separator.min(MAX_FOREIGN_KEY) + head.len();
         let key_match = scan.detector.keys.find(scan.bytes(end - len..end)).0;
         if len > 0
-            && key_match != KeyMatch::NONE
+            && !key_match.is_none()
             && let Some(pair) = pairs::read_pair(text, end - len..end)
         {
             claim_pair(scan, &pair, key_match, scratch, claims);
@@ -94,12 +94,10 @@ fn may_have_separator(scan: &TextScan<'_>, end: usize) -> bool {
 }
 
 /// Returns the key with or without the words before it on its line, whichever some rule may accept.
-fn match_key(scan: &TextScan<'_>, key: Range<usize>) -> Option<(Range<usize>, KeyMatch)> {
-    let table = &scan.detector.keys;
+fn match_key<'t>(scan: &TextScan<'t>, key: Range<usize>) -> Option<(Range<usize>, KeyMatch<'t>)> {
     let find = |key: Range<usize>| {
-        let key_match = table.find(scan.bytes(key.clone())).0;
-        let mut rules = table.rules(key_match).iter();
-        rules.any(|rule| rule.is_allowed(key_match, SiblingEvidence::all())).then_some((key, key_match))
+        let key_match = scan.detector.keys.find(scan.bytes(key.clone())).0;
+        key_match.rules(SiblingEvidence::all()).next().map(|_| (key, key_match))
     };
     let mut start = key.start;
     for _ in 0..MAX_WORDS_BEFORE {
@@ -118,45 +116,57 @@ fn match_key(scan: &TextScan<'_>, key: Range<usize>) -> Option<(Range<usize>, Ke
 fn claim_pair(
     scan: &TextScan<'_>,
     pair: &KeyValuePair,
-    key_match: KeyMatch,
+    key_match: KeyMatch<'_>,
     KeyScratch { records, trusts_keys }: &mut KeyScratch,
     claims: &mut PrivateClaims,
 ) {
     use PairSeparator::{Arrow, Cell, Colon, Element, Equals, Sibling};
-    // Without such rules, the keys beside this one change nothing
-    let needs_record = scan.detector.keys.rules(key_match).iter().any(KeyRule::needs_evidence);
-    let record = if needs_record { records.around(scan, pair.key.start) } else { None };
-    let evidence = match record {
-        Some(evidence) if !*trusts_keys => evidence,
-        None if pair.sep == Sibling => SiblingEvidence::default(),
-        _ => SiblingEvidence::all(),
+    // Most values are no names, so the keys beside them are not read
+    let mut is_confirmed = |rule: &KeyRule| match records.around(scan, pair.key.start) {
+        Some(evidence) => Some(*trusts_keys || rule.is_allowed(key_match, evidence)),
+        None if pair.sep == Sibling => Some(false),
+        None => None,
     };
-    let key = (key_match, evidence);
-    let (is_bare, is_assigned) = (pair.is_bare_json(), matches!(pair.sep, Colon | Arrow | Equals));
-    if pair.quote.is_none() && is_assigned && b"[{".contains(&scan.byte(pair.value.start)) {
+    let is_bare = pair.is_bare_json();
+    let mut accept_item = |rule: &KeyRule, range: Range<usize>| {
+        let range = private_part(scan.text, range, rule.value_form, is_bare)?;
+        let is_accepted =
+            !rule.needs_evidence() || is_confirmed(rule).unwrap_or_else(|| is_certain(scan, pair, rule, &range));
+        is_accepted.then_some(range)
+    };
+    if pair.quote.is_none()
+        && matches!(pair.sep, Colon | Arrow | Equals)
+        && b"[{".contains(&scan.byte(pair.value.start))
+    {
         for (_, range) in wrapped_strings(scan.text.as_bytes(), pair.value.start) {
-            claim_value(scan, key, range, claims);
+            claim_first(scan, key_match, range, false, &mut accept_item, claims);
         }
         return;
     }
-    let is_quoted = pair.quote.is_some() && matches!(pair.sep, Colon | Arrow | Sibling);
-    if (is_quoted || is_bare) && (record.is_some() || !needs_record || pair.sep == Sibling) {
-        let range = if is_bare { unquoted::include_call(scan, pair) } else { pair.value.clone() };
-        return claim_first(scan, key, range, is_bare, |_, range| Some(range), claims);
+    let value = pair.value.clone();
+    match (pair.quote, pair.sep) {
+        (Some(_), Colon | Arrow | Sibling) => claim_first(scan, key_match, value, false, &mut accept_item, claims),
+        (None, Colon) if is_bare => {
+            claim_first(scan, key_match, unquoted::include_call(scan, pair), true, &mut accept_item, claims);
+        }
+        (Some(_), Equals) | (_, Cell | Element) => {
+            let accept = |rule: &KeyRule, range: Range<usize>| {
+                let is_accepted = is_certain(scan, pair, rule, &range);
+                is_accepted.then(|| private_part(scan.text, range, rule.value_form, false))?
+            };
+            claim_first(scan, key_match, value, false, accept, claims);
+        }
+        (None, Colon | Equals) => {
+            let Some(range) = unquoted::value_range(scan, pair) else { return };
+            let accept = |rule: &KeyRule, range: Range<usize>| {
+                let is_accepted = is_certain(scan, pair, rule, &range);
+                let part = || unquoted::own_part(scan, range, rule.value_form);
+                is_accepted.then(|| private_part(scan.text, part(), rule.value_form, false))?
+            };
+            claim_first(scan, key_match, range, false, accept, claims);
+        }
+        _ => {}
     }
-    let is_unquoted = pair.quote.is_none() && matches!(pair.sep, Colon | Equals);
-    let range = match (pair.quote, pair.sep) {
-        (Some(_), Equals | Colon | Arrow) | (_, Cell | Element) => Some(pair.value.clone()),
-        (None, Colon | Equals) => unquoted::value_range(scan, pair),
-        _ => None,
-    };
-    let Some(range) = range else { return };
-    let accept = |rule: &KeyRule, range: Range<usize>| {
-        let is_accepted = is_certain(scan, pair, rule, &range);
-        let form = rule.value_form;
-        is_accepted.then(|| if is_unquoted { unquoted::own_part(scan, range, form, is_bare) } else { range })
-    };
-    claim_first(scan, (key_match, SiblingEvidence::all()), range, is_bare, accept, claims);
 }
 
 /// Whether a value outside records is certainly one of its rule: no sibling keys confirm it, and what follows an
@@ -189,19 +199,14 @@ fn is_certain(scan: &TextScan<'_>, pair: &KeyValuePair, rule: &KeyRule, range: &
     }
 }
 
-/// Claims a value in quotes, or a cell, by the first rule of its key that accepts it.
-fn claim_value(scan: &TextScan<'_>, key: (KeyMatch, SiblingEvidence), range: Range<usize>, claims: &mut PrivateClaims) {
-    claim_first(scan, key, range, false, |_, range| Some(range), claims);
-}
-
-/// Claims the part of a value that `accept` returns for the first rule of its key whose form it has. `is_bare`: the
-/// value has no quotes in JSON, so that its placeholder needs them.
+/// Claims the part of a value that `accept` returns for the first of its key's rules. `is_bare`: the value has no quotes
+/// in JSON, so that its placeholder needs them.
 fn claim_first(
     scan: &TextScan<'_>,
-    (key_match, evidence): (KeyMatch, SiblingEvidence),
+    key_match: KeyMatch<'_>,
     range: Range<usize>,
     is_bare: bool,
-    accept: impl Fn(&KeyRule, Range<usize>) -> Option<Range<usize>>,
+    mut accept: impl FnMut(&KeyRule, Range<usize>) -> Option<Range<usize>>,
     claims: &mut PrivateClaims,
 ) {
     // In a second pass, most values are placeholders
@@ -209,12 +214,8 @@ fn claim_first(
     if scan.is_in_placeholder(range.start + blanks) {
         return;
     }
-    let rules = scan.detector.keys.rules(key_match).iter();
-    let found = rules.filter(|rule| rule.is_allowed(key_match, evidence)).find_map(|rule| {
-        let part = accept(rule, range.clone())?;
-        Some((rule.rule, private_part(scan.text, part, rule.value_form, is_bare)?))
-    });
-    let Some((rule, range)) = found else { return };
+    let mut rules = key_match.rules(SiblingEvidence::all());
+    let Some((rule, range)) = rules.find_map(|rule| Some((rule.rule, accept(rule, range.clone())?))) else { return };
     let is_number = |bytes: &[u8]| bytes.iter().all(|byte| byte.is_ascii_digit() || b".-+".contains(byte));
     if is_bare && is_number(scan.bytes(range.clone())) {
         claims.add_bare(scan, rule, range);
@@ -225,9 +226,7 @@ fn claim_first(
 
 /// The part of `text` that is private as the value of an attribute's `key`, and the rule.
 pub(super) fn private_under_key(table: &KeyTable, key: &str, text: &str) -> Option<(Range<usize>, u16)> {
-    let (key_match, _) = table.find(key.as_bytes());
-    let mut rules = table.rules(key_match).iter().filter(|rule| rule.is_allowed(key_match, SiblingEvidence::default()));
-    rules.find_map(|rule| {
+    table.find(key.as_bytes()).0.rules(SiblingEvidence::default()).find_map(|rule| {
         // a rule that needs evidence was allowed because the key itself names a person (`user.name`), so its value need
         // not look like a name
         let is_name = rule.needs_evidence() && rule.value_form != KeyValueForm::Trait;

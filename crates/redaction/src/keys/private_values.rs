@@ -101,7 +101,7 @@ pub(super) fn is_plain_name(text: &str) -> bool {
     if name_lists::may_be_given_name(text) {
         return true;
     }
-    let found = name_shape::read_name(text, title_len(text));
+    let found = name_shape::read_name(text, 0);
     found.is_some_and(|name| name.range.end == text.len() && (!name.starts_with_common_word || name.has_given_name))
         || (name_lists::is_lower_given_name(first_word)
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || b" +-'".contains(&byte)))
@@ -145,8 +145,7 @@ fn is_name(text: &str, must_be_listed: bool) -> bool {
             && text.chars().all(|c| c.is_alphabetic() || " ·・'-".contains(c))
             && text.chars().count() <= 24;
     }
-    let at = title_len(text);
-    let Some(name) = name_shape::read_name(text, at) else {
+    let Some(name) = name_shape::read_name(text, 0) else {
         return !must_be_listed && !is_family_first && is_lower_name(text);
     };
     let covers_text = name.range.end == text.len();
@@ -171,17 +170,6 @@ fn is_lower_name(text: &str) -> bool {
         && words.all(|word| {
             word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_lowercase()) && !name_lists::is_common_word(word)
         })
-}
-
-fn title_len(text: &str) -> usize {
-    static IN_TITLE: ByteSet = ByteSet::new(b" .").complement();
-    let word = text.get(..IN_TITLE.count_leading(text.as_bytes())).unwrap_or("");
-    if !name_shape::TITLES.contains(word) {
-        return 0;
-    }
-    let after = text.get(word.len()..).unwrap_or("");
-    let blanks = after.len() - after.trim_start_matches(['.', ' ']).len();
-    if blanks > 0 { word.len() + blanks } else { 0 }
 }
 
 /// Whether a text may be a postal address: letters, a blank, and a digit or several capitalised words.

@@ -82,6 +82,8 @@ impl Records {
                     record.range.end = at;
                     (last_closed, open) = (open, record.parent);
                 }
+                // Code is full of `::`
+                _ if text.get(at + 1) == Some(&b':') || text.get(at.wrapping_sub(1)) == Some(&b':') => {}
                 _ => {
                     if let Some(record) = open.and_then(|index| self.list.get_mut(index)) {
                         record.evidence = record.evidence.combine(key_before(at));

@@ -4,8 +4,9 @@
 
 use std::ops::Range;
 
-use super::claim_value;
-use super::table::{KeyMatch, SiblingEvidence};
+use super::claim_first;
+use super::private_values::private_part;
+use super::table::{KeyMatch, KeyRule, SiblingEvidence};
 use crate::action::WordAction;
 use crate::scan::{PrivateClaims, TextScan};
 use crate::secrets::secret_cue::SecretCue;
@@ -20,8 +21,8 @@ const MAX_ROW: usize = 8 << 10;
 const MAX_BRACKETS: usize = 4;
 
 /// The columns of a table.
-struct Columns {
-    list: Vec<(KeyMatch, Option<SecretColumn>)>,
+struct Columns<'t> {
+    list: Vec<(KeyMatch<'t>, Option<SecretColumn>)>,
     evidence: SiblingEvidence,
     /// The byte between cells.
     separator: u8,
@@ -63,9 +64,9 @@ fn read_table(scan: &TextScan<'_>, at: usize, claims: &mut PrivateClaims) -> usi
     from
 }
 
-impl Columns {
+impl<'t> Columns<'t> {
     /// Reads a line of names, or those in the brackets before `VALUES`.
-    fn read(scan: &TextScan<'_>, range: Range<usize>) -> Option<Self> {
+    fn read(scan: &TextScan<'t>, range: Range<usize>) -> Option<Self> {
         let names = scan.part(range.clone());
         let is_sql = match (scan.byte_before(range.start, 1), scan.byte(range.end)) {
             (b'(', b')') if scan.anchors.words_by_use.has_sql_values => true,
@@ -87,11 +88,11 @@ impl Columns {
             let name = name.rsplit('.').next().unwrap_or(name).as_bytes();
             let (key_match, own_evidence) = scan.detector.keys.find(name);
             evidence = evidence.combine(own_evidence);
-            let is_known = key_match != KeyMatch::NONE;
-            (key_match, if is_known { None } else { secret_column(&scan.detector.families, name) })
+            let secret = if key_match.is_none() { secret_column(&scan.detector.families, name) } else { None };
+            (key_match, secret)
         };
         let list: Vec<_> = parts().map(&mut read_name).collect();
-        let is_known = list.iter().any(|(key_match, secret)| *key_match != KeyMatch::NONE || secret.is_some());
+        let is_known = list.iter().any(|(key_match, secret)| !key_match.is_none() || secret.is_some());
         let has_clean_separators =
             is_sql || separator != b'|' && !names.contains(' ') && !names.ends_with(separator as char);
         evidence = if is_sql { SiblingEvidence::all() } else { evidence };
@@ -101,7 +102,7 @@ impl Columns {
 
 /// Position of the first row after the names that end at `end`: after `VALUES`, or below the line, with dashes below
 /// it in markup.
-fn first_row(scan: &TextScan<'_>, end: usize, columns: &Columns) -> Option<usize> {
+fn first_row(scan: &TextScan<'_>, end: usize, columns: &Columns<'_>) -> Option<usize> {
     let rest = scan.bytes(end..end + MAX_NAMES.0);
     if columns.is_sql {
         let blanks = rest.iter().skip(1).take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -118,7 +119,7 @@ fn first_row(scan: &TextScan<'_>, end: usize, columns: &Columns) -> Option<usize
 }
 
 /// Reads the row at `from`, and returns its end; `None` if there is none, or it has fewer cells than there are columns.
-fn read_row(scan: &TextScan<'_>, from: usize, columns: &Columns, claims: &mut PrivateClaims) -> Option<usize> {
+fn read_row(scan: &TextScan<'_>, from: usize, columns: &Columns<'_>, claims: &mut PrivateClaims) -> Option<usize> {
     let between: &[u8] = if columns.is_sql { b" ,\r\n\t(" } else { b"" };
     let blanks = scan.bytes(from..from + 64).iter().take_while(|byte| between.contains(byte)).count();
     let from = from + blanks;
@@ -166,8 +167,8 @@ fn read_row(scan: &TextScan<'_>, from: usize, columns: &Columns, claims: &mut Pr
 fn claim_column(
     scan: &TextScan<'_>,
     cell: Range<usize>,
-    columns: &Columns,
-    (key_match, secret): (KeyMatch, Option<SecretColumn>),
+    columns: &Columns<'_>,
+    (key_match, secret): (KeyMatch<'_>, Option<SecretColumn>),
     claims: &mut PrivateClaims,
 ) {
     static AROUND: ByteSet = ByteSet::new(b" \t\r\n\"'*\\");
@@ -184,8 +185,12 @@ fn claim_column(
     if content.is_empty() || !is_value {
         return;
     }
-    if key_match != KeyMatch::NONE {
-        claim_value(scan, (key_match, columns.evidence), range, claims);
+    if !key_match.is_none() {
+        let accept = |rule: &KeyRule, range| {
+            let is_allowed = rule.is_allowed(key_match, columns.evidence);
+            is_allowed.then(|| private_part(scan.text, range, rule.value_form, false))?
+        };
+        claim_first(scan, key_match, range, false, accept, claims);
     } else if let Some(secret) = secret {
         claim_cell(scan, secret, range, columns.has_clean_separators, claims);
     }

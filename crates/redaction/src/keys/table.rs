@@ -37,23 +37,26 @@ impl SiblingEvidence {
 }
 
 /// The result of a look-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct KeyMatch {
-    /// Index of the entry; `u16::MAX` for none.
-    entry: u16,
+#[derive(Clone, Copy, Default)]
+pub(crate) struct KeyMatch<'t> {
+    /// The rules of the key; none if it is not in the table.
+    rules: &'t [KeyRule],
     /// Evidence of the key's own first words (`customer` of `customer_name`).
     own_evidence: SiblingEvidence,
     /// Whether further words come before the matched ones.
     has_words_before: bool,
 }
 
-impl KeyMatch {
-    /// No entry matches.
-    pub(crate) const NONE: Self = Self {
-        entry: u16::MAX,
-        own_evidence: SiblingEvidence { supports: 0, contradicts: 0 },
-        has_words_before: false,
-    };
+impl<'t> KeyMatch<'t> {
+    /// Whether the key has no rule.
+    pub(crate) fn is_none(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// The rules that apply to the key, given the evidence of its siblings.
+    pub(crate) fn rules(self, siblings: SiblingEvidence) -> impl Iterator<Item = &'t KeyRule> {
+        self.rules.iter().filter(move |rule| rule.is_allowed(self, siblings))
+    }
 }
 
 /// A rule on a key.
@@ -76,7 +79,7 @@ impl KeyRule {
     }
 
     /// Whether the rule applies to a key, given the evidence of its siblings.
-    pub(crate) fn is_allowed(&self, key_match: KeyMatch, siblings: SiblingEvidence) -> bool {
+    pub(crate) fn is_allowed(&self, key_match: KeyMatch<'_>, siblings: SiblingEvidence) -> bool {
         let supports = |evidence: SiblingEvidence| {
             evidence.supports & self.evidence_bit != 0 && evidence.contradicts & self.evidence_bit == 0
         };
@@ -112,9 +115,8 @@ impl Hasher for NameHasher {
 /// All keys.
 #[derive(Default)]
 pub(crate) struct KeyTable {
-    entries: Vec<KeyEntry>,
-    /// Index of each name's entry.
-    indices: HashMap<Box<[u8]>, u16, BuildHasherDefault<NameHasher>>,
+    /// The keys by name, in snake case.
+    entries: HashMap<Box<[u8]>, KeyEntry, BuildHasherDefault<NameHasher>>,
     /// Filter by the last three bytes of names; rejects most keys.
     last_letters_filter: Vec<u64>,
     /// Number of evidence bits in use.
@@ -148,9 +150,6 @@ impl KeyTable {
             singular_and_plural(key)
                 .for_each(|form| self.edit_entry(&form, |entry| entry.evidence.contradicts |= evidence_bit));
         }
-        if self.entries.len() >= usize::from(u16::MAX) {
-            return Err(RuleErrorKind::TooManyKeys(u16::MAX - 1));
-        }
         Ok(())
     }
 
@@ -161,11 +160,6 @@ impl KeyTable {
     }
 
     fn edit_entry(&mut self, name: &str, edit: impl FnOnce(&mut KeyEntry)) {
-        let next = u16::try_from(self.entries.len()).unwrap_or(u16::MAX - 1).min(u16::MAX - 1);
-        let index = *self.indices.entry(name.as_bytes().into()).or_insert(next);
-        if usize::from(index) == self.entries.len() {
-            self.entries.push(KeyEntry::default());
-        }
         self.last_letters_filter.resize(LAST_LETTERS_BITS / 64, 0);
         // If the word is shorter than three bytes, any byte may come before it
         let last_word = name.rsplit('_').next().unwrap_or(name).as_bytes();
@@ -174,50 +168,40 @@ impl KeyTable {
             let slot = last_letters_slot(last_word) | bits_before << known_bits;
             self.last_letters_filter.get_mut(slot / 64).into_iter().for_each(|word| *word |= 1 << (slot % 64));
         }
-        if let Some(entry) = self.entries.get_mut(usize::from(index)) {
-            edit(entry);
-        }
-    }
-
-    /// The rules of a matched key.
-    pub(crate) fn rules(&self, key_match: KeyMatch) -> &[KeyRule] {
-        self.entries.get(usize::from(key_match.entry)).map_or(&[], |entry| &entry.rules)
+        edit(self.entries.entry(name.as_bytes().into()).or_default());
     }
 
     /// Looks up a key, and returns its match and its evidence about sibling keys.
-    pub(crate) fn find(&self, key: &[u8]) -> (KeyMatch, SiblingEvidence) {
+    pub(crate) fn find(&self, key: &[u8]) -> (KeyMatch<'_>, SiblingEvidence) {
         let mut evidence = SiblingEvidence::default();
         let key = key.get(key.len().saturating_sub(LONGEST)..).unwrap_or_default();
         // A key may end with a separator after its last word
         let slot = last_letters_slot(key);
         let is_filtered = || self.last_letters_filter.get(slot / 64).is_none_or(|word| word >> (slot % 64) & 1 == 0);
         if !key.last().is_some_and(|last| SEPARATORS.contains(*last)) && is_filtered() {
-            return (KeyMatch::NONE, evidence);
+            return (KeyMatch::default(), evidence);
         }
         let mut buffer = [0_u8; LONGEST + 16];
-        let Some((name, last_segment)) = to_snake_case(key, &mut buffer) else { return (KeyMatch::NONE, evidence) };
+        let Some((name, last_segment)) = to_snake_case(key, &mut buffer) else {
+            return (KeyMatch::default(), evidence);
+        };
         let (mut own_evidence, mut from) = (SiblingEvidence::default(), 0);
         for _ in 0..8 {
             let rest = name.get(from..).unwrap_or_default();
-            if let Some((index, entry)) = self.get(rest) {
+            if let Some(entry) = self.entries.get(rest) {
                 evidence = evidence.combine(entry.evidence);
                 if !entry.rules.is_empty() {
                     let has_words_before = from > 0 && from != last_segment;
-                    return (KeyMatch { entry: index, own_evidence, has_words_before }, evidence);
+                    return (KeyMatch { rules: &entry.rules, own_evidence, has_words_before }, evidence);
                 }
             }
             let Some(cut) = rest.iter().position(|byte| *byte == b'_') else { break };
-            if let Some((_, first)) = self.get(rest.get(..cut).unwrap_or_default()) {
+            if let Some(first) = self.entries.get(rest.get(..cut).unwrap_or_default()) {
                 own_evidence = own_evidence.combine(first.evidence);
             }
             from += cut + 1;
         }
-        (KeyMatch::NONE, evidence)
-    }
-
-    fn get(&self, name: &[u8]) -> Option<(u16, &KeyEntry)> {
-        let index = *self.indices.get(name)?;
-        Some((index, self.entries.get(usize::from(index))?))
+        (KeyMatch::default(), evidence)
     }
 }
 

@@ -82,9 +82,9 @@ fn part_end(line: &str) -> usize {
 }
 
 /// The part of a line that is its first key's value; the whole line if that part would not be accepted.
-pub(super) fn own_part(scan: &TextScan<'_>, line: Range<usize>, form: KeyValueForm, is_bare: bool) -> Range<usize> {
+pub(super) fn own_part(scan: &TextScan<'_>, line: Range<usize>, form: KeyValueForm) -> Range<usize> {
     let own_range = line.start..line.start + own_part_len(scan.part(line.clone()), form);
-    let is_value = own_range == line || private_part(scan.text, own_range.clone(), form, is_bare).is_some();
+    let is_value = own_range == line || private_part(scan.text, own_range.clone(), form, false).is_some();
     if is_value { own_range } else { line }
 }
 
