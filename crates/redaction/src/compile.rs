@@ -56,8 +56,8 @@ impl Detector {
         if !builder.errors.is_empty() {
             return Err(builder.errors);
         }
-        let (users_words, tried_everywhere) = LiteralSearch::new(builder.users_words.clone());
-        for (_, index) in builder.users_words.iter().filter(|(_, index)| !tried_everywhere.contains(index)) {
+        let users_words = LiteralSearch::new(builder.users_words.clone());
+        for (_, index) in builder.users_words.iter().filter(|_| !users_words.is_empty()) {
             if let Some(pattern) = builder.rules.get_mut(usize::from(*index)).and_then(|rule| rule.pattern.as_mut()) {
                 pattern.unanchored = false;
             }

@@ -35,7 +35,6 @@ mod names;
 mod numbers;
 mod offsets;
 mod pairs;
-mod pattern_head;
 mod patterns;
 pub mod recognised;
 mod regex;

@@ -1,17 +1,16 @@
 //! [`PatternMatcher`] compiles a pattern when it is first tried, because most of some 150 patterns never are.
-//! `patterns` decides where to try it, `pattern_head` rejects by the first bytes.
+//! `patterns` decides where to try it.
 
 use std::sync::OnceLock;
 
 use regex_automata::meta::Regex;
 
-use super::pattern_head::PatternHead;
 use super::regex::compile;
 
 /// A pattern with its automaton, which is compiled at the first use.
 pub(super) struct PatternMatcher {
     source: Box<str>,
-    compiled: OnceLock<Option<(Regex, PatternHead)>>,
+    compiled: OnceLock<Option<Regex>>,
 }
 
 impl PatternMatcher {
@@ -20,15 +19,14 @@ impl PatternMatcher {
         Self { source: source.into(), compiled: OnceLock::new() }
     }
 
-    /// The automaton, with the first bytes of its matches; `None` if the pattern does not compile.
-    pub(super) fn compiled(&self) -> Option<&(Regex, PatternHead)> {
-        let compile = || Some((compile(&self.source, false).ok()?, PatternHead::new(&self.source)));
-        self.compiled.get_or_init(compile).as_ref()
+    /// The automaton; `None` if the pattern does not compile.
+    pub(super) fn compiled(&self) -> Option<&Regex> {
+        self.compiled.get_or_init(|| compile(&self.source, false).ok()).as_ref()
     }
 }
 
 impl From<Regex> for PatternMatcher {
     fn from(regex: Regex) -> Self {
-        Self { source: "".into(), compiled: OnceLock::from(Some((regex, PatternHead::default()))) }
+        Self { source: "".into(), compiled: OnceLock::from(Some(regex)) }
     }
 }

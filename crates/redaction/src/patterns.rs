@@ -1,6 +1,6 @@
 //! Runs the patterns of rules: at the words that they begin with, and users' patterns without such a word at every
 //! position. Linear in the text: the bytes of candidates, which may overlap, are limited; beyond that, the whole text
-//! counts as private. `anchors` finds the words, `pattern_head` rejects by first bytes.
+//! counts as private. `anchors` finds the words.
 
 use std::ops::Range;
 
@@ -10,7 +10,6 @@ use regex_automata::{Anchored, Input};
 
 use super::action::WordAction;
 use super::detector::{CompiledRule, Detector};
-use super::pattern_head::PatternHead;
 use super::resolve::RedactionHit;
 use super::scan::{PrivateClaims, TextScan};
 
@@ -54,16 +53,14 @@ impl Detector {
         claims: &mut PrivateClaims,
     ) -> usize {
         let (mut bytes_read, max_bytes) = (0_usize, max_candidate_bytes(scan.text));
-        self.users_words.for_each_match(scan.text, |at, indices| {
-            for index in indices {
-                let Some((run, slot)) = PatternRun::for_rule(self, *index, caches) else { continue };
-                if bytes_read <= max_bytes {
-                    bytes_read += run.try_at(scan, at, slot, claims);
-                } else if bytes_read < usize::MAX {
-                    // The maximum marks the text as claimed
-                    bytes_read = usize::MAX;
-                    run.claim_whole_text(scan, claims);
-                }
+        self.users_words.for_each_match(scan.text, |at, index| {
+            let Some((run, slot)) = PatternRun::for_rule(self, index, caches) else { return };
+            if bytes_read <= max_bytes {
+                bytes_read += run.try_at(scan, at, slot, claims);
+            } else if bytes_read < usize::MAX {
+                // The maximum marks the text as claimed
+                bytes_read = usize::MAX;
+                run.claim_whole_text(scan, claims);
             }
         });
         bytes_read.min(max_bytes)
@@ -106,7 +103,6 @@ fn max_candidate_bytes(text: &str) -> usize {
 struct PatternRun<'a> {
     rule: &'a CompiledRule,
     regex: &'a Regex,
-    head: &'a PatternHead,
     index: u16,
 }
 
@@ -118,8 +114,8 @@ impl<'a> PatternRun<'a> {
         caches: &'s mut AutomatonCaches,
     ) -> Option<(Self, &'s mut CacheSlot)> {
         let rule = detector.compiled_rule(index)?;
-        let (regex, head) = rule.pattern.as_ref()?.matcher.compiled()?;
-        Some((Self { rule, regex, head, index }, caches.get_mut(usize::from(index))?))
+        let regex = rule.pattern.as_ref()?.matcher.compiled()?;
+        Some((Self { rule, regex, index }, caches.get_mut(usize::from(index))?))
     }
 
     /// Tries the pattern at its first word. Returns an estimate of the bytes read.
@@ -185,9 +181,6 @@ impl<'a> PatternRun<'a> {
 
     /// The match at the start of `within`.
     fn match_at_start(&self, text: &str, within: Range<usize>, slot: &mut CacheSlot) -> Option<PatternMatch> {
-        if !self.head.may_match(text.as_bytes().get(within.clone())?) {
-            return None;
-        }
         run_automaton(self.regex, &Input::new(text.as_bytes()).range(within).anchored(Anchored::Yes), slot)
     }
 }

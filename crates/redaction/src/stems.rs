@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use super::action::WordAction;
 use super::names::name_lists::given_names;
+use super::sets::WordSet;
 
 /// A known word.
 #[derive(Clone)]
@@ -189,40 +190,19 @@ impl<const BYTES: u32> StemTable<BYTES> {
     }
 }
 
-/// Bits in [`GivenNameFilter`].
-const GIVEN_NAME_BITS: usize = 1 << 17;
-
-/// A filter of given names by their first four bytes and the length of their first run of ASCII letters and digits.
-pub(super) struct GivenNameFilter {
-    bits: Box<[u64; GIVEN_NAME_BITS / 64]>,
-}
+/// Filter of given names by their first run of ASCII letters and digits.
+pub(super) struct GivenNameFilter(WordSet);
 
 impl GivenNameFilter {
     fn new(names: impl Iterator<Item = &'static str>) -> Self {
-        let mut bits = Box::new([0; GIVEN_NAME_BITS / 64]);
-        for name in names {
-            let run_len = name.bytes().take_while(u8::is_ascii_alphanumeric).count();
-            let slot = Self::slot(name.as_bytes(), 0, run_len);
-            if let Some(word) = bits.get_mut(slot / 64) {
-                *word |= 1 << (slot % 64);
-            }
-        }
-        Self { bits }
-    }
-
-    #[inline(always)]
-    fn slot(text: &[u8], at: usize, run_len: usize) -> usize {
-        let first_bytes =
-            eight_bytes_lower(text, at) as u32 & [0, 0xFF, 0xFFFF, 0xFF_FFFF].get(run_len).copied().unwrap_or(u32::MAX);
-        let mixed = (first_bytes ^ (run_len as u32).wrapping_mul(0x85EB_CA6B)).wrapping_mul(0x9E37_79B1);
-        (mixed >> 15) as usize % GIVEN_NAME_BITS
+        let run = |name: &'static str| name.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+        Self(WordSet::from_words(names.map(run).collect::<BTreeSet<_>>()))
     }
 
     /// Whether a given name may occur at `at`, where a run of `run_len` letters and digits begins.
     #[inline(always)]
     pub(super) fn may_match(&self, text: &[u8], at: usize, run_len: usize) -> bool {
-        let slot = Self::slot(text, at, run_len);
-        self.bits.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
+        text.get(at..at + run_len).is_some_and(|run| self.0.contains(run))
     }
 }
 

@@ -18,12 +18,7 @@ use super::{detector, rules};
 fn tries(detector: &Detector, text: &str) -> Vec<usize> {
     let mut anchors = Anchors::default();
     anchors.find(text.as_bytes(), &detector.stems);
-    let fits = |at: usize, rule: u16| {
-        let (_, head) = detector.rules[usize::from(rule)].pattern.as_ref()?.matcher.compiled()?;
-        head.may_match(&text.as_bytes()[at..]).then_some(at)
-    };
-    let tried =
-        |word: &StemMatch| if let WordAction::Pattern(rule) = word.action { fits(word.start, rule) } else { None };
+    let tried = |word: &StemMatch| matches!(word.action, WordAction::Pattern(_)).then_some(word.start);
     anchors.words.iter().filter_map(tried).collect()
 }
 

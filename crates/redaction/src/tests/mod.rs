@@ -12,7 +12,6 @@ mod differential;
 mod errors;
 mod families;
 mod glued;
-mod heads;
 mod hostile;
 mod json;
 mod keys_kept;
