@@ -66,10 +66,9 @@ impl Detector {
         if !builder.keys.is_empty() {
             builder.stems.push(Stem::new(b"values", false, true, WordAction::SqlValues));
         }
-        let has_listed_names = builder.families.rule(RuleFamily::NameListed).is_some();
         let mut stems = Stems::new(builder.stems);
         stems.suffix_word_action = secrets::suffix_word_action(&builder.families);
-        let stems = if has_listed_names { stems.with_given_names() } else { stems };
+        stems.has_given_names = builder.families.rule(RuleFamily::NameListed).is_some();
         let is_unanchored = |rule: &CompiledRule| rule.pattern.as_ref().is_some_and(|pattern| pattern.unanchored);
         let placeholder_name = |rule: &CompiledRule| rule.placeholder.trim_matches(['[', ']']).into();
         Ok(Self {

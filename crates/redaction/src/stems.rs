@@ -4,11 +4,8 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use super::action::WordAction;
-use super::names::name_lists::given_names;
-use super::sets::WordSet;
 
 /// A known word.
 #[derive(Clone)]
@@ -101,8 +98,8 @@ pub(super) struct Stems {
     /// Stems of four or more bytes, by the first four; shorter ones by the first three.
     long: StemTable<4>,
     short: StemTable<3>,
-    /// Filter of given names, if they are searched; built for the first text.
-    given_names: Option<LazyLock<GivenNameFilter>>,
+    /// Whether capitalised words that may be given names are searched.
+    pub(super) has_given_names: bool,
     /// Whether a stem begins with a digit that no letter follows.
     pub(super) has_numeric: bool,
     /// The action at a secret's word that is only the end of a longer word (`ftppassword`), if these are searched.
@@ -190,22 +187,6 @@ impl<const BYTES: u32> StemTable<BYTES> {
     }
 }
 
-/// Filter of given names by their first run of ASCII letters and digits.
-pub(super) struct GivenNameFilter(WordSet);
-
-impl GivenNameFilter {
-    fn new(names: impl Iterator<Item = &'static str>) -> Self {
-        let run = |name: &'static str| name.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
-        Self(WordSet::from_words(names.map(run).collect::<BTreeSet<_>>()))
-    }
-
-    /// Whether a given name may occur at `at`, where a run of `run_len` letters and digits begins.
-    #[inline(always)]
-    pub(super) fn may_match(&self, text: &[u8], at: usize, run_len: usize) -> bool {
-        text.get(at..at + run_len).is_some_and(|run| self.0.contains(run))
-    }
-}
-
 /// Eight bytes, padded with blanks at the end.
 #[inline(always)]
 fn eight_bytes(text: &[u8], at: usize) -> u64 {
@@ -257,20 +238,10 @@ impl Stems {
             first_bytes,
             long: StemTable::new(long),
             short: StemTable::new(short),
-            given_names: None,
+            has_given_names: false,
             has_numeric,
             suffix_word_action: None,
         }
-    }
-
-    /// Also finds capitalised words that may be given names.
-    pub(super) fn with_given_names(self) -> Self {
-        Self { given_names: Some(LazyLock::new(|| GivenNameFilter::new(given_names()))), ..self }
-    }
-
-    /// The filter of given names, if they are searched.
-    pub(super) fn given_names(&self) -> Option<&GivenNameFilter> {
-        self.given_names.as_deref()
     }
 
     /// Adds the stems that begin at `at`, where the next eight bytes are `bytes`.

@@ -11,7 +11,7 @@ use aho_corasick::packed::{Config, MatchKind};
 
 use super::detector::{CompiledRule, Detector};
 use super::resolve::RedactionHit;
-use super::rule::{RuleClass, RuleFamily};
+use super::rule::RuleClass;
 use super::secrets::value_checks::is_wordlike;
 use super::sets::ByteSet;
 use super::validate::phones::is_one_digit;
@@ -101,27 +101,25 @@ fn find_forms(
     is_allowed: impl Fn(&Range<usize>) -> bool,
 ) {
     forms.sort_by_key(|(form, _)| std::cmp::Reverse(form.len()));
-    let mut add_at = |start: usize| {
-        let ranges = forms.iter().map(|(form, rule)| (form, start..start + form.len(), *rule));
-        let matches_here =
-            |form: &str, range: &Range<usize>| text.get(range.clone()) == Some(form) && is_allowed(range);
-        let longest = ranges.into_iter().find(|(form, range, _)| matches_here(form, range));
+    // The longest form that is allowed, from the first on that may be here
+    let mut add_at = |first: usize, start: usize| {
+        let ranges = forms.iter().skip(first).map(|(form, rule)| (form, start..start + form.len(), *rule));
+        let longest =
+            ranges.into_iter().find(|(form, range, _)| text.get(range.clone()) == Some(form) && is_allowed(range));
         hits.extend(longest.map(|(_, range, rule)| RedactionHit { range, rule, added_quotes: None }));
     };
-    let config = || {
-        Config::new().match_kind(MatchKind::LeftmostFirst).builder().extend(forms.iter().map(|(form, _)| form)).build()
-    };
-    match if forms.len() > MAX_SEPARATE { config() } else { None } {
-        Some(searcher) => {
-            let mut from = 0;
-            while let Some(found) = searcher.find_in(text, Span::from(from..text.len())) {
-                add_at(found.start());
-                from = found.start() + 1;
-            }
+    let words = || forms.iter().map(|(form, _)| form);
+    let build = || Config::new().match_kind(MatchKind::LeftmostFirst).builder().extend(words()).build();
+    if let Some(searcher) = if forms.len() > MAX_SEPARATE { build() } else { None } {
+        let mut from = 0;
+        while let Some(found) = searcher.find_in(text, Span::from(from..text.len())) {
+            add_at(found.pattern().as_usize(), found.start());
+            from = found.start() + 1;
         }
-        None => {
-            forms.iter().for_each(|(form, _)| memchr::memmem::find_iter(text.as_bytes(), form).for_each(&mut add_at))
-        }
+        return;
+    }
+    for (index, form) in words().enumerate() {
+        memchr::memmem::find_iter(text.as_bytes(), form).for_each(|start| add_at(index, start));
     }
 }
 
@@ -157,15 +155,18 @@ fn find_in_blobs(text: &str, values: &[FoundValue<'_>], hits: &mut Vec<Redaction
 
 /// Returns the rule of the value that a blob contains, if any; other text may be joined to its start.
 fn rule_of_value_in_blob(blob: &[u8], values: &[FoundValue<'_>]) -> Option<u16> {
+    // Rejects nearly all words, because they do not decode to text
+    let is_odd = |byte: &u8| !matches!(byte, b' '..=b'~');
+    let is_text = |head: Vec<u8>| head.len() > 3 && head.iter().filter(|byte| is_odd(byte)).count() < 2;
     let is_hex = blob.len().is_multiple_of(2) && blob.iter().all(u8::is_ascii_hexdigit);
+    let hex = is_hex.then_some(blob).filter(|blob| is_text(decode_hex(blob.get(..12).unwrap_or_default())));
     let after_joint = |(at, byte): (usize, &u8)| matches!(byte, b'/' | b'-' | b'_').then_some(at + 1);
     let starts = std::iter::once(0).chain(blob.iter().take(24).enumerate().filter_map(after_joint));
-    let decoded = starts.filter_map(|from| blob.get(from..)).map(decode_base64);
-    decoded.chain(is_hex.then(|| decode_hex(blob))).find_map(|decoded| {
-        // Nearly all words do not decode to text
-        let is_text = decoded.windows(LENGTHS.start).any(|part| part.iter().all(|byte| matches!(byte, b' '..=b'~')));
+    let base64 = starts.filter_map(|from| blob.get(from..));
+    let base64 = base64.filter(|rest| is_text(decode_base64(rest.get(..8).unwrap_or_default()))).map(decode_base64);
+    base64.chain(hex.map(decode_hex)).find_map(|decoded| {
         let is_in = |found: &&FoundValue<'_>| memchr::memmem::find(&decoded, found.value.as_bytes()).is_some();
-        values.iter().filter(|_| is_text).find(is_in).map(|found| found.rule)
+        values.iter().find(is_in).map(|found| found.rule)
     })
 }
 
@@ -176,20 +177,7 @@ pub(super) fn is_carried(rule: &CompiledRule, value: &str) -> bool {
 
 /// Whether a rule finds values by their surroundings, which a further occurrence does not have.
 fn is_found_by_context(rule: &CompiledRule) -> bool {
-    let is_secret = matches!(
-        rule.family,
-        Some(
-            RuleFamily::Password
-                | RuleFamily::SecretValue
-                | RuleFamily::HeaderCredentials
-                | RuleFamily::BasicCredentials
-                | RuleFamily::AwsSecret
-                | RuleFamily::AzureKey
-                | RuleFamily::ProviderValue
-                | RuleFamily::KeyBlock
-        )
-    );
-    is_secret || matches!(rule.class, RuleClass::Key | RuleClass::Cued)
+    matches!(rule.class, RuleClass::Key | RuleClass::Cued) || rule.class == RuleClass::Secret && rule.family.is_some()
 }
 
 /// Whether a value could hardly mean anything else: it has digits and is not a word, a short number or a version.
