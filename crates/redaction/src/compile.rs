@@ -9,8 +9,7 @@ use super::detector::{CompiledRule, Detector, PlaceholderMeaning, RulePattern, S
 use super::error::{RuleError, RuleErrorKind};
 use super::keys::table::KeyTable;
 use super::literal_search::{self, LiteralSearch};
-use super::matcher::PatternMatcher;
-use super::regex::{compile, parse};
+use super::regex::{compile, lazy, parse};
 use super::rule::{CustomRule, FamilyRules, MatchBounds, RuleClass, RuleData, RuleFamily};
 use super::secrets;
 use super::stems::{SHORTEST, Stem, Stems};
@@ -153,7 +152,8 @@ fn compile_builtin_rule(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> R
             let words = first_words(&rule.pattern).ok_or(RuleErrorKind::NoFirstWord)?;
             let stem = |(text, exact): (Vec<u8>, bool)| Stem::new(&text, exact, false, WordAction::Pattern(index));
             stems.extend(words.into_iter().map(stem));
-            Some(RulePattern { matcher: PatternMatcher::new(&rule.pattern), unanchored: false })
+            let source = rule.pattern.clone();
+            Some(RulePattern { regex: lazy(move || compile(&source, false).ok()), unanchored: false })
         }
         (true, Some(_)) => None,
         _ => return Err(RuleErrorKind::PatternOrFamily),
@@ -293,7 +293,7 @@ fn compile_users_pattern(rule: &CustomRule) -> Result<RulePattern, RuleErrorKind
     if is_unrestricted && matches_prose(&regex) {
         return Err(RuleErrorKind::MatchesProse);
     }
-    Ok(RulePattern { matcher: regex.into(), unanchored: true })
+    Ok(RulePattern { regex: lazy(move || Some(regex)), unanchored: true })
 }
 
 /// The keys of a user's rule in the form of a built-in rule.

@@ -30,7 +30,6 @@ mod item_findings;
 mod json_repair;
 mod keys;
 mod literal_search;
-mod matcher;
 mod names;
 mod numbers;
 mod offsets;

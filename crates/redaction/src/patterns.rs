@@ -114,7 +114,7 @@ impl<'a> PatternRun<'a> {
         caches: &'s mut AutomatonCaches,
     ) -> Option<(Self, &'s mut CacheSlot)> {
         let rule = detector.compiled_rule(index)?;
-        let regex = rule.pattern.as_ref()?.matcher.compiled()?;
+        let regex = rule.pattern.as_ref()?.regex.as_ref()?;
         Some((Self { rule, regex, index }, caches.get_mut(usize::from(index))?))
     }
 

@@ -49,7 +49,7 @@ fn split_by_tokens(text: &str, hits: &[RedactionHit], known: &dyn Fn(&str) -> bo
             }
         }
         if token.is_string
-            && parts.iter().any(|hit| nested::may_cross(text, hit))
+            && !parts.is_empty()
             && let Some(document) = nested::decode(text, token.range)
         {
             let mut inner_hits: Vec<RedactionHit> = parts.iter().map(|hit| nested::map_in(&document, hit)).collect();

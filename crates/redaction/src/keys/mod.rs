@@ -143,30 +143,26 @@ fn claim_pair(
         }
         return;
     }
-    let value = pair.value.clone();
-    match (pair.quote, pair.sep) {
-        (Some(_), Colon | Arrow | Sibling) => claim_first(scan, key_match, value, false, &mut accept_item, claims),
+    let (range, is_unquoted) = match (pair.quote, pair.sep) {
         (None, Colon) if is_bare => {
-            claim_first(scan, key_match, unquoted::include_call(scan, pair), true, &mut accept_item, claims);
+            let range = unquoted::include_call(scan, pair);
+            return claim_first(scan, key_match, range, true, &mut accept_item, claims);
         }
-        (Some(_), Equals) | (_, Cell | Element) => {
-            let accept = |rule: &KeyRule, range: Range<usize>| {
-                let is_accepted = is_certain(scan, pair, rule, &range);
-                is_accepted.then(|| private_part(scan.text, range, rule.value_form, false))?
-            };
-            claim_first(scan, key_match, value, false, accept, claims);
+        (Some(_), Colon | Arrow | Sibling) => {
+            return claim_first(scan, key_match, pair.value.clone(), false, &mut accept_item, claims);
         }
-        (None, Colon | Equals) => {
-            let Some(range) = unquoted::value_range(scan, pair) else { return };
-            let accept = |rule: &KeyRule, range: Range<usize>| {
-                let is_accepted = is_certain(scan, pair, rule, &range);
-                let part = || unquoted::own_part(scan, range, rule.value_form);
-                is_accepted.then(|| private_part(scan.text, part(), rule.value_form, false))?
-            };
-            claim_first(scan, key_match, range, false, accept, claims);
-        }
-        _ => {}
-    }
+        (Some(_), Equals) | (_, Cell | Element) => (Some(pair.value.clone()), false),
+        (None, Colon | Equals) => (unquoted::value_range(scan, pair), true),
+        _ => return,
+    };
+    let Some(range) = range else { return };
+    let accept = |rule: &KeyRule, range: Range<usize>| {
+        let form = rule.value_form;
+        let is_accepted = is_certain(scan, pair, rule, &range);
+        let part = || if is_unquoted { unquoted::own_part(scan, range, form) } else { range };
+        is_accepted.then(|| private_part(scan.text, part(), form, false))?
+    };
+    claim_first(scan, key_match, range, false, accept, claims);
 }
 
 /// Whether a value outside records is certainly one of its rule: no sibling keys confirm it, and what follows an

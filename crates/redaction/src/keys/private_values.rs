@@ -33,6 +33,8 @@ pub(super) fn private_part(
     }
     let start = range.start + blanks;
     let range = start..start + inner.len();
+    let digits = count_digits(inner);
+    let has_only_digits_and = |marks: &str| inner.chars().all(|c| c.is_ascii_digit() || marks.contains(c));
     // `$96,500` is no reference
     let without_currency = if accepted == KeyValueForm::Amount { inner.trim_start_matches('$') } else { inner };
     let is_private = !is_missing(without_currency)
@@ -43,15 +45,11 @@ pub(super) fn private_part(
             KeyValueForm::Listed => !is_bare && is_name(inner, true),
             KeyValueForm::Street => !is_bare && is_street(inner),
             KeyValueForm::Code => is_code(inner),
-            KeyValueForm::Digits => {
-                count_digits(inner) >= 3 && inner.chars().all(|c| c.is_ascii_digit() || " -/.*xX".contains(c))
-            }
-            KeyValueForm::Card => {
-                (12..20).contains(&count_digits(inner)) && inner.chars().all(|c| c.is_ascii_digit() || " -".contains(c))
-            }
-            KeyValueForm::Date => is_date(inner),
+            KeyValueForm::Digits => digits >= 3 && has_only_digits_and(" -/.*xX"),
+            KeyValueForm::Card => (12..20).contains(&digits) && has_only_digits_and(" -"),
+            KeyValueForm::Date => digits >= 2 && inner.len() <= 40 && inner.split_ascii_whitespace().count() <= 6,
             KeyValueForm::Phone => {
-                count_digits(inner) >= 6
+                digits >= 6
                     && !is_filler_number(inner)
                     && inner.chars().filter(char::is_ascii_alphabetic).count() < 6
                     && inner.len() < 40
@@ -191,11 +189,6 @@ fn has_call(text: &str) -> bool {
     text.as_bytes().windows(2).any(|two| matches!(two, [a, b'('] if a.is_ascii_alphanumeric()))
 }
 
-/// Whether five bytes are the middle of `user.religion`.
-fn is_member_access(five: &[u8]) -> bool {
-    matches!(five, [b'a'..=b'z', b'a'..=b'z', b'.', b'a'..=b'z', b'a'..=b'z'])
-}
-
 /// Whether a text may be an amount of money: at least two digits, few letters, and no name of a type (`f64`).
 fn is_amount(text: &str) -> bool {
     count_digits(text) >= 2
@@ -211,7 +204,8 @@ fn is_trait(text: &str) -> bool {
         || text.contains("::")
         || text.contains("://")
         || has_call(text)
-        || text.as_bytes().windows(5).any(is_member_access);
+        // `user.religion`
+        || text.as_bytes().windows(5).any(|five| matches!(five, [b'a'..=b'z', b'a'..=b'z', b'.', b'a'..=b'z', b'a'..=b'z']));
     !is_code
         && text.chars().any(char::is_alphabetic)
         && text.chars().filter(|c| c.is_alphanumeric()).count() > 1
@@ -229,9 +223,4 @@ fn is_code(text: &str) -> bool {
         && (is_masked || count_digits(text) > 0)
         && !text.contains(['(', '=', '{', '<'])
         && text.split_ascii_whitespace().count() <= 8
-}
-
-/// Whether a text may be a date: at least two digits in a short text of few words.
-fn is_date(text: &str) -> bool {
-    count_digits(text) >= 2 && text.len() <= 40 && text.split_ascii_whitespace().count() <= 6
 }

@@ -175,6 +175,10 @@ impl KeyTable {
     pub(crate) fn find(&self, key: &[u8]) -> (KeyMatch<'_>, SiblingEvidence) {
         let mut evidence = SiblingEvidence::default();
         let key = key.get(key.len().saturating_sub(LONGEST)..).unwrap_or_default();
+        // Most keys are found as they are
+        if let Some(entry) = self.entries.get(key).filter(|entry| !entry.rules.is_empty()) {
+            return (KeyMatch { rules: &entry.rules, ..KeyMatch::default() }, entry.evidence);
+        }
         // A key may end with a separator after its last word
         let slot = last_letters_slot(key);
         let is_filtered = || self.last_letters_filter.get(slot / 64).is_none_or(|word| word >> (slot % 64) & 1 == 0);

@@ -24,8 +24,6 @@ impl PairCursor<'_> {
     /// Reads the value at the cursor: its quote and its range.
     pub(super) fn read_value(&mut self, sep: PairSeparator) -> Option<(Option<u8>, Range<usize>)> {
         self.skip(|byte| matches!(byte, b' ' | b'\t' | b'*'));
-        // A non-breaking space
-        self.at += if self.rest().starts_with(b"\xc2\xa0") { 2 } else { 0 };
         match sep {
             PairSeparator::Cell => {
                 let is_markup = byte_before_skipping(self.text, self.at, b" \t\r\n") == b'>';
