@@ -62,9 +62,6 @@ impl Detector {
             }
         }
         builder.stems.extend(secrets::secret_stems(&builder.families));
-        if !builder.keys.is_empty() {
-            builder.stems.push(Stem::new(b"values", false, true, WordAction::SqlValues));
-        }
         let mut stems = Stems::new(builder.stems);
         stems.suffix_word_action = secrets::suffix_word_action(&builder.families);
         stems.has_given_names = builder.families.rule(RuleFamily::NameListed).is_some();

@@ -191,7 +191,10 @@ impl<const BYTES: u32> StemTable<BYTES> {
 #[inline(always)]
 fn eight_bytes(text: &[u8], at: usize) -> u64 {
     let rest = text.get(at..).unwrap_or_default();
-    u64::from_le_bytes(rest.first_chunk().copied().unwrap_or_else(|| pad_to_eight(rest)))
+    match rest.first_chunk() {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => (0..8).rev().fold(0, |bytes, at| bytes << 8 | u64::from(rest.get(at).copied().unwrap_or(b' '))),
+    }
 }
 
 /// Eight bytes in lower case, padded with blanks at the end.
@@ -202,17 +205,6 @@ fn eight_bytes_lower(text: &[u8], at: usize) -> u64 {
 
 /// The case bit in each byte.
 const LOWER: u64 = 0x2020_2020_2020_2020;
-
-/// Pads bytes with blanks.
-#[inline(never)]
-fn pad_to_eight(rest: &[u8]) -> [u8; 8] {
-    let mut bytes = [b' '; 8];
-    let len = rest.len().min(bytes.len());
-    if let (Some(to), Some(from)) = (bytes.get_mut(..len), rest.get(..len)) {
-        to.copy_from_slice(from);
-    }
-    bytes
-}
 
 impl Stems {
     /// Builds the tables; stems shorter than two bytes are ignored.

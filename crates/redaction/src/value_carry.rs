@@ -170,14 +170,12 @@ fn rule_of_value_in_blob(blob: &[u8], values: &[FoundValue<'_>]) -> Option<u16> 
     })
 }
 
-/// Whether a value found by `rule` is searched elsewhere in plain form.
+/// Whether a value found by `rule` is searched elsewhere in plain form: further occurrences do not have the key or word
+/// by which it was found.
 pub(super) fn is_carried(rule: &CompiledRule, value: &str) -> bool {
-    LENGTHS.contains(&value.len()) && is_found_by_context(rule) && is_distinct(value)
-}
-
-/// Whether a rule finds values by their surroundings, which a further occurrence does not have.
-fn is_found_by_context(rule: &CompiledRule) -> bool {
-    matches!(rule.class, RuleClass::Key | RuleClass::Cued) || rule.class == RuleClass::Secret && rule.family.is_some()
+    let is_found_by_context = matches!(rule.class, RuleClass::Key | RuleClass::Cued)
+        || rule.class == RuleClass::Secret && rule.family.is_some();
+    LENGTHS.contains(&value.len()) && is_found_by_context && is_distinct(value)
 }
 
 /// Whether a value could hardly mean anything else: it has digits and is not a word, a short number or a version.

@@ -43,7 +43,7 @@ pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: 
     }
     rows::claim_rows(scan, claims);
     let text = scan.text.as_bytes();
-    scratch.records.clear();
+    scratch.records = Records::default();
     let mut last_key = 0..0;
     for word in &scan.anchors.words_by_use.key_words {
         let end = pairs::key_end(text, word.end);

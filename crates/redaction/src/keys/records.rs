@@ -33,12 +33,6 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Removes all records.
-    pub(super) fn clear(&mut self) {
-        self.list.clear();
-        self.is_read = false;
-    }
-
     /// The evidence of keys beside and above the key at `at`; `None` if it is in no record.
     pub(super) fn around(&mut self, scan: &TextScan<'_>, at: usize) -> Option<SiblingEvidence> {
         if !self.is_read {
@@ -107,9 +101,8 @@ fn trimmed_before(text: &[u8], at: usize) -> (&[u8], usize) {
 /// The separator of the key whose value begins at `at`, perhaps in a list.
 fn key_of_value(text: &[u8], at: usize) -> Option<usize> {
     let (head, end) = trimmed_before(text, at);
-    // `=>`
-    let arrow = usize::from(head.ends_with(b"=>"));
-    matches!(head, [.., b':' | b'='] | [.., b'=', b'>']).then(|| end - 1 - arrow)
+    let len = head.strip_suffix(b"=>").or_else(|| head.strip_suffix(b":")).or_else(|| head.strip_suffix(b"="))?.len();
+    Some(end - head.len() + len)
 }
 
 /// Whether the item of a list that begins at `at` follows another one.

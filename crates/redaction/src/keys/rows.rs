@@ -69,7 +69,7 @@ impl<'t> Columns<'t> {
     fn read(scan: &TextScan<'t>, range: Range<usize>) -> Option<Self> {
         let names = scan.part(range.clone());
         let is_sql = match (scan.byte_before(range.start, 1), scan.byte(range.end)) {
-            (b'(', b')') if scan.anchors.words_by_use.has_sql_values => true,
+            (b'(', b')') if after_values_word(scan, range.end).is_some() => true,
             (b'\n', b'\n' | b'\r') if range.end < scan.text.len() => false,
             _ => return None,
         };
@@ -105,9 +105,7 @@ impl<'t> Columns<'t> {
 fn first_row(scan: &TextScan<'_>, end: usize, columns: &Columns<'_>) -> Option<usize> {
     let rest = scan.bytes(end..end + MAX_NAMES.0);
     if columns.is_sql {
-        let blanks = rest.iter().skip(1).take_while(|byte| byte.is_ascii_whitespace()).count();
-        let word = rest.get(1 + blanks..7 + blanks)?;
-        return word.eq_ignore_ascii_case(b"values").then_some(end + 7 + blanks);
+        return after_values_word(scan, end);
     }
     let line = end + rest.iter().position(|byte| *byte == b'\n')? + 1;
     if columns.separator != b'|' {
@@ -116,6 +114,13 @@ fn first_row(scan: &TextScan<'_>, end: usize, columns: &Columns<'_>) -> Option<u
     let rest = scan.bytes(line..line + MAX_NAMES.0);
     let dashes = rest.iter().take_while(|byte| b"|-+: \r".contains(byte)).count();
     (dashes >= 3 && rest.get(dashes) == Some(&b'\n')).then_some(line + dashes + 1)
+}
+
+/// Position after `VALUES` behind the bracket at `end`.
+fn after_values_word(scan: &TextScan<'_>, end: usize) -> Option<usize> {
+    let rest = scan.bytes(end + 1..end + 64);
+    let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    rest.get(blanks..blanks + 6)?.eq_ignore_ascii_case(b"values").then_some(end + 7 + blanks)
 }
 
 /// Reads the row at `from`, and returns its end; `None` if there is none, or it has fewer cells than there are columns.
