@@ -33,8 +33,8 @@ pub(super) struct KeyScratch {
 /// Most words before a key's last one that belong to it (`Date of Birth`).
 const MAX_WORDS_BEFORE: usize = 3;
 
-/// Most bytes of a key in another script, with its quote.
-const MAX_FOREIGN_KEY: usize = 48;
+/// Most bytes of a key with letters beyond ASCII, with its quote.
+const MAX_FOREIGN_KEY: usize = 64;
 
 /// Claims values by their keys, in any notation.
 pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: &mut PrivateClaims) {
@@ -62,21 +62,23 @@ pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: 
     }
 }
 
-/// Claims the values of keys in scripts without words that the anchor pass finds: `姓名：张伟`.
+/// Claims the values of keys with letters beyond ASCII, whose words the anchor pass may not find: `姓名：张伟`, `rodné_číslo`.
 fn claim_foreign_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: &mut PrivateClaims) {
-    static LETTERS: ByteSet = ByteSet::new(b"").and_non_ascii();
+    static IN_KEY: ByteSet = ByteSet::new(b"_-.").and_alnum().and_non_ascii();
     let text = scan.text.as_bytes();
     for at in memchr::memchr3_iter(b':', b'=', 0x9A, text) {
         let separator = if text.get(at) == Some(&0x9A) { at.saturating_sub(2) } else { at };
         let head = scan.bytes(separator.saturating_sub(MAX_FOREIGN_KEY)..separator);
-        let end = head.len() - head.iter().rev().take_while(|byte| b"\"'\\ ".contains(byte)).count();
-        let head = head.get(..end).unwrap_or_default();
-        let len = LETTERS.count_trailing(head);
-        let end = separator - separator.min(MAX_FOREIGN_KEY) + head.len();
-        let key_match = scan.detector.keys.find(scan.bytes(end - len..end)).0;
-        if len > 0
-            && !key_match.is_none()
-            && let Some(pair) = pairs::read_pair(text, end - len..end)
+        let blanks = head.iter().rev().take_while(|byte| b"\"'\\ ".contains(byte)).count();
+        let head = head.get(..head.len() - blanks).unwrap_or_default();
+        let end = separator - blanks;
+        let key = end - IN_KEY.count_trailing(head)..end;
+        if scan.bytes(key.clone()).is_ascii() {
+            continue;
+        }
+        let key_match = scan.detector.keys.find(scan.bytes(key.clone())).0;
+        if !key_match.is_none()
+            && let Some(pair) = pairs::read_pair(text, key)
         {
             claim_pair(scan, &pair, key_match, scratch, claims);
         }

@@ -25,6 +25,19 @@ fn structures_are_read() {
     }
 }
 
+/// Keys with letters beyond ASCII in any of their words are found.
+#[test]
+fn keys_of_other_alphabets_are_read() {
+    for (text, wanted) in [
+        (r#"{"姓名": "张伟"}"#, r#"{"姓名": "[PERSON]"}"#),
+        (r#"{"doğum_tarihi": "4.5.1990", "n": 1}"#, r#"{"doğum_tarihi": "[DATE_OF_BIRTH]", "n": 1}"#),
+        (r#"{"rodné_číslo": "AB12345"}"#, r#"{"rodné_číslo": "[NATIONAL_ID]"}"#),
+        ("年収：650万円\n", "年収：[SALARY]\n"),
+    ] {
+        assert_eq!(redact(detector(), text), wanted);
+    }
+}
+
 /// The content of a message is not the value of its role, and not a name because its first words look like one.
 #[test]
 fn messages_are_no_names() {
