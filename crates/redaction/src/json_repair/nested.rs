@@ -1,5 +1,6 @@
 //! Documents in the strings of a document: the arguments of a tool call are JSON in JSON, and their readers parse the
-//! inner document too. A string is decoded only if it may be a document and has hits. Depth is bounded, because each level doubles the backslashes. The parent module splits the hits.
+//! inner document too. A string is decoded only if it may be a document and has hits. Depth is bounded, because each
+//! level doubles the backslashes. The parent module splits the hits.
 
 use std::ops::Range;
 

@@ -1,6 +1,6 @@
 //! Rules on keys: the whole value of `first_name`, `address1` or `dob` is private, whatever it looks like, because a
 //! name has no shape. The keys are data (`config/rules/keys.yaml`). A key such as `name`, which things have too, counts
-//! only if sibling keys suggest a person. `pairs` reads keys and values in every notation, `rows` the columns of tables,
+//! only if sibling keys suggest a person. `pairs` reads keys and values in every notation, `rows` reads tables, and
 //! `records` the keys beside a key. A claim never covers quotes. Keys of secrets are in `secrets.yaml`.
 
 use std::ops::Range;
@@ -18,7 +18,7 @@ use super::pairs::{self, KeyValuePair, PairSeparator, wrapped_strings};
 use super::rule::KeyValueForm;
 use super::scan::{PrivateClaims, TextScan};
 use super::sets::{ByteSet, WordSet};
-use private_values::private_part;
+use private_values::{claim_first, private_part};
 use records::Records;
 use table::{KeyMatch, KeyRule, KeyTable, SiblingEvidence};
 
@@ -62,7 +62,7 @@ pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: 
     }
 }
 
-/// Claims the values of keys with letters beyond ASCII, whose words the anchor pass may not find: `姓名：张伟`, `rodné_číslo`.
+/// Claims the values of keys with letters beyond ASCII, whose words the anchor pass may not find: `姓名：张伟`.
 fn claim_foreign_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: &mut PrivateClaims) {
     static IN_KEY: ByteSet = ByteSet::new(b"_-.").and_alnum().and_non_ascii();
     let text = scan.text.as_bytes();
@@ -194,31 +194,6 @@ fn is_certain(scan: &TextScan<'_>, pair: &KeyValuePair, rule: &KeyRule, range: &
             !rule.needs_evidence() && may_be_address && !text.contains(['(', ')', '_', '='])
         }
         _ => !rule.needs_evidence(),
-    }
-}
-
-/// Claims the part of a value that `accept` returns for the first of its key's rules. `is_bare`: the value has no quotes
-/// in JSON, so that its placeholder needs them.
-fn claim_first(
-    scan: &TextScan<'_>,
-    key_match: KeyMatch<'_>,
-    range: Range<usize>,
-    is_bare: bool,
-    mut accept: impl FnMut(&KeyRule, Range<usize>) -> Option<Range<usize>>,
-    claims: &mut PrivateClaims,
-) {
-    // In a second pass, most values are placeholders
-    let blanks = scan.bytes(range.clone()).iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-    if scan.is_in_placeholder(range.start + blanks) {
-        return;
-    }
-    let mut rules = key_match.rules(SiblingEvidence::all());
-    let Some((rule, range)) = rules.find_map(|rule| Some((rule.rule, accept(rule, range.clone())?))) else { return };
-    let is_number = |bytes: &[u8]| bytes.iter().all(|byte| byte.is_ascii_digit() || b".-+".contains(byte));
-    if is_bare && is_number(scan.bytes(range.clone())) {
-        claims.add_bare(scan, rule, range);
-    } else {
-        claims.add(scan, rule, range);
     }
 }
 

@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use super::table::{KeyMatch, KeyRule, SiblingEvidence};
+use crate::scan::{PrivateClaims, TextScan};
 use crate::sets::{ByteSet, WordSet};
 
 use crate::names::name_cues::is_organisation_word;
@@ -17,6 +19,31 @@ use crate::wordlists;
 static BLANKS: ByteSet = ByteSet::new(b" \t\r\n");
 /// Longest single value, in bytes; anything longer is text for other rules.
 pub(super) const LONGEST: usize = 300;
+
+/// Claims the part of a value that `accept` returns for the first of its key's rules. `is_bare`: the value has no
+/// quotes in JSON, so that its placeholder needs them.
+pub(super) fn claim_first(
+    scan: &TextScan<'_>,
+    key_match: KeyMatch<'_>,
+    range: Range<usize>,
+    is_bare: bool,
+    mut accept: impl FnMut(&KeyRule, Range<usize>) -> Option<Range<usize>>,
+    claims: &mut PrivateClaims,
+) {
+    // In a second pass, most values are placeholders
+    let blanks = scan.bytes(range.clone()).iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    if scan.is_in_placeholder(range.start + blanks) {
+        return;
+    }
+    let mut rules = key_match.rules(SiblingEvidence::all());
+    let Some((rule, range)) = rules.find_map(|rule| Some((rule.rule, accept(rule, range.clone())?))) else { return };
+    let is_number = |bytes: &[u8]| bytes.iter().all(|byte| byte.is_ascii_digit() || b".-+".contains(byte));
+    if is_bare && is_number(scan.bytes(range.clone())) {
+        claims.add_bare(scan, rule, range);
+    } else {
+        claims.add(scan, rule, range);
+    }
+}
 
 /// Returns the private part of the value at `range`, if it has the form that its key's rule accepts.
 pub(super) fn private_part(
@@ -205,7 +232,8 @@ fn is_trait(text: &str) -> bool {
         || text.contains("://")
         || has_call(text)
         // `user.religion`
-        || text.as_bytes().windows(5).any(|five| matches!(five, [b'a'..=b'z', b'a'..=b'z', b'.', b'a'..=b'z', b'a'..=b'z']));
+        || text.as_bytes().windows(5).any(|five| matches!(five, [a, b, b'.', c, d]
+            if [a, b, c, d].into_iter().all(u8::is_ascii_lowercase)));
     !is_code
         && text.chars().any(char::is_alphabetic)
         && text.chars().filter(|c| c.is_alphanumeric()).count() > 1

@@ -4,8 +4,7 @@
 
 use std::ops::Range;
 
-use super::claim_first;
-use super::private_values::private_part;
+use super::private_values::{claim_first, private_part};
 use super::table::{KeyMatch, KeyRule, SiblingEvidence};
 use crate::action::WordAction;
 use crate::scan::{PrivateClaims, TextScan};

@@ -1,5 +1,5 @@
-//! The part of a line that is the value of a key without quotes: `Name: Ann, Email: x`, `dob: 4 May 1990 MRN 7`. At most
-//! [`MAX_LINE`] bytes are read.
+//! The part of a line that is the value of a key without quotes: `Name: Ann, Email: x`, `dob: 4 May 1990 MRN 7`.
+//! At most [`MAX_LINE`] bytes are read.
 
 use std::ops::Range;
 
