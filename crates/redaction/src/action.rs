@@ -15,8 +15,6 @@ pub(super) enum WordAction {
     NotNear(u16),
     /// It may be a word of a key whose value is private.
     Key,
-    /// `VALUES`: rows of a table may follow its column names.
-    SqlValues,
     /// It is a cue of a rule's family.
     Cue(u16),
     /// It is a context word of a family of numbers.

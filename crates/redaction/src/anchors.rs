@@ -7,9 +7,10 @@ use std::ops::Range;
 
 use super::byte_masks::{self, ByteMasks};
 use super::glued_words;
+use super::names::name_lists::may_begin_given_name;
 use super::offsets::{PieceOffsets, PieceWindow};
 use super::sets::ByteSet;
-use super::stems::{GivenNameFilter, StemMatch, Stems};
+use super::stems::{StemMatch, Stems};
 use super::views::entities::is_entity;
 use super::views::soft_breaks::may_be_quoted_printable;
 use super::words_by_use::WordsByUse;
@@ -147,7 +148,6 @@ impl Anchors {
         let mut pass = AnchorPass {
             text,
             stems,
-            given_names: stems.given_names(),
             has_numeric_words: stems.has_numeric,
             anchors: self,
             previous: ByteMasks::default(),
@@ -164,7 +164,6 @@ impl Anchors {
 struct AnchorPass<'a> {
     text: &'a [u8],
     stems: &'a Stems,
-    given_names: Option<&'a GivenNameFilter>,
     /// Whether a known word may begin with a digit that no letter follows, as users' words may.
     has_numeric_words: bool,
     anchors: &'a mut Anchors,
@@ -225,15 +224,14 @@ impl AnchorPass<'_> {
     /// Finds words that may be given names.
     #[inline(always)]
     fn find_given_names(&mut self, base: usize, block: &ByteMasks, next_alnum: u64, capitals: u64) {
-        let Some(given_names) = self.given_names else { return };
-        let mut rest = capitals;
+        let mut rest = if self.stems.has_given_names { capitals } else { 0 };
         while rest != 0 {
             let bit = rest.trailing_zeros();
             rest &= rest - 1;
             let at = base + bit as usize;
             let len = (block.alnum >> bit).trailing_ones();
             let len = if bit + len == 64 { self.run_end(base, next_alnum) - at } else { len as usize };
-            if len > 1 && given_names.may_match(self.text, at, len) {
+            if len > 1 && may_begin_given_name(self.text.get(at..at + len).unwrap_or_default()) {
                 self.anchors.given_names.push(at);
             }
         }

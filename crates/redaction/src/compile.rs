@@ -11,9 +11,8 @@ use super::detector::{CompiledRule, Detector, PlaceholderMeaning, RulePattern, S
 use super::error::{RuleError, RuleErrorKind};
 use super::keys::table::KeyTable;
 use super::literal_search::{self, LiteralSearch};
-use super::matcher::PatternMatcher;
 use super::number_forms::{AnnouncedForm, WrittenForms};
-use super::regex::{compile, parse};
+use super::regex::{compile, lazy, parse};
 use super::rule::{CustomRule, CustomValidator, FamilyRules, MatchBounds, RuleClass, RuleData, RuleFamily};
 use super::scan::CONTEXT_REACH;
 use super::secrets;
@@ -62,20 +61,16 @@ impl Detector {
         if !builder.errors.is_empty() {
             return Err(builder.errors);
         }
-        let (users_words, tried_everywhere) = LiteralSearch::new(builder.users_words.clone());
-        for (_, index) in builder.users_words.iter().filter(|(_, index)| !tried_everywhere.contains(index)) {
+        let users_words = LiteralSearch::new(builder.users_words.clone());
+        for (_, index) in builder.users_words.iter().filter(|_| !users_words.is_empty()) {
             if let Some(pattern) = builder.rules.get_mut(usize::from(*index)).and_then(|rule| rule.pattern.as_mut()) {
                 pattern.unanchored = false;
             }
         }
         builder.stems.extend(secrets::secret_stems(&builder.families));
-        if !builder.keys.is_empty() {
-            builder.stems.push(Stem::new(b"values", false, true, WordAction::SqlValues));
-        }
-        let has_listed_names = builder.families.rule(RuleFamily::NameListed).is_some();
         let mut stems = Stems::new(builder.stems);
         stems.suffix_word_action = secrets::suffix_word_action(&builder.families);
-        let stems = if has_listed_names { stems.with_given_names() } else { stems };
+        stems.has_given_names = builder.families.rule(RuleFamily::NameListed).is_some();
         let is_unanchored = |rule: &CompiledRule| rule.pattern.as_ref().is_some_and(|pattern| pattern.unanchored);
         let placeholder_name = |rule: &CompiledRule| rule.placeholder.trim_matches(['[', ']']).into();
         Ok(Self {
@@ -162,7 +157,8 @@ fn compile_builtin_rule(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> R
             let words = first_words(&rule.pattern).ok_or(RuleErrorKind::NoFirstWord)?;
             let stem = |(text, exact): (Vec<u8>, bool)| Stem::new(&text, exact, false, WordAction::Pattern(index));
             stems.extend(words.into_iter().map(stem));
-            Some(RulePattern { matcher: PatternMatcher::new(&rule.pattern), unanchored: false })
+            let source = rule.pattern.clone();
+            Some(RulePattern { regex: lazy(move || compile(&source, false).ok()), unanchored: false })
         }
         (true, Some(_)) => None,
         _ => return Err(RuleErrorKind::PatternOrFamily),
@@ -316,7 +312,7 @@ fn compile_users_pattern(rule: &CustomRule) -> Result<RulePattern, RuleErrorKind
     if is_unrestricted && matches_prose(&regex) {
         return Err(RuleErrorKind::MatchesProse);
     }
-    Ok(RulePattern { matcher: regex.into(), unanchored: true })
+    Ok(RulePattern { regex: lazy(move || Some(regex)), unanchored: true })
 }
 
 /// The keys of a user's rule in the form of a built-in rule.

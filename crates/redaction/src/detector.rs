@@ -7,8 +7,8 @@ use regex_automata::meta::Regex;
 
 use super::keys::table::KeyTable;
 use super::literal_search::LiteralSearch;
-use super::matcher::PatternMatcher;
 use super::number_forms::{AnnouncedForm, WrittenForms};
+use super::regex::LazyPattern;
 use super::resolve::RedactionHit;
 use super::rule::{FamilyRules, MatchBounds, RuleClass, RuleFamily};
 use super::stems::Stems;
@@ -65,7 +65,7 @@ impl PlaceholderMeaning {
 
 /// The pattern of a rule.
 pub(super) struct RulePattern {
-    pub(super) matcher: PatternMatcher,
+    pub(super) regex: LazyPattern,
     /// Whether it is tried at every position, instead of at its first words. Never so for built-in patterns.
     pub(super) unanchored: bool,
 }

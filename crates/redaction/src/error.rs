@@ -19,9 +19,6 @@ pub enum RuleErrorKind {
     /// The set has too many rules.
     #[error("there are more than {0} rules: remove some")]
     TooManyRules(usize),
-    /// All rules together have too many keys.
-    #[error("the rules have more than {0} keys in total: remove some")]
-    TooManyKeys(u16),
     /// Too many rules depend on sibling keys.
     #[error("more than {0} rules have `beside` or `against`: remove some")]
     TooManySiblingRules(usize),
@@ -105,7 +102,7 @@ impl RuleErrorKind {
     /// The field of the rule that is at fault; empty if it is the whole rule.
     pub fn field(&self) -> &'static str {
         match self {
-            Self::TooManyRules(_) | Self::TooManyKeys(_) | Self::TooManySiblingRules(_) => "",
+            Self::TooManyRules(_) | Self::TooManySiblingRules(_) => "",
             Self::PatternOrFamily | Self::NothingToFind => "",
             Self::InvalidName => "name",
             Self::ShortNearWord => "near",

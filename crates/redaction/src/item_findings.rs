@@ -90,9 +90,8 @@ impl Detector {
         scratch.hits.clear();
         let mut placeholders = Vec::new();
         find_placeholders(text, &|name| self.is_placeholder(name), &mut placeholders);
-        let values: Vec<FoundValue<'_>> =
-            findings.values.iter().map(|(value, rule)| FoundValue { value, rule: *rule }).collect();
-        let mut hits = self.find_values(text, &placeholders, &values, values.iter().copied());
+        let values = findings.values.iter().map(|(value, rule)| FoundValue { value, rule: *rule });
+        let mut hits = self.find_values(text, &placeholders, values);
         if let Some(rule) = self.families.rule(RuleFamily::NameRepeated) {
             let scan = TextScan { text, anchors: &NO_ANCHORS, placeholders: &placeholders, detector: self };
             let (mut claims, words) = (PrivateClaims::default(), findings.names.iter().map(|name| &**name).collect());

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::matcher::PatternMatcher;
+use super::regex::WholePattern;
 use super::rule::{CueDistance, IdData, RuleData, RuleFamily, ValueData};
 use super::validate::id_check::CompiledCheck;
 
@@ -94,7 +94,7 @@ pub(crate) struct AnnouncedForm {
     grouped: bool,
     len: (usize, usize),
     digits: (usize, usize),
-    pattern: Option<PatternMatcher>,
+    pattern: Option<WholePattern>,
     ids: Vec<Box<str>>,
     reach: CueDistance,
 }
@@ -106,7 +106,7 @@ impl AnnouncedForm {
             grouped: data.grouped,
             len: data.len.unwrap_or((1, usize::MAX)),
             digits: data.digits.unwrap_or((0, usize::MAX)),
-            pattern: (!data.pattern.is_empty()).then(|| PatternMatcher::whole(&data.pattern)),
+            pattern: (!data.pattern.is_empty()).then(|| WholePattern::new(&data.pattern)),
             ids: data.ids.iter().map(|rule| rule.as_str().into()).collect(),
             reach: data.reach,
         }

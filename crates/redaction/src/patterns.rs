@@ -1,6 +1,6 @@
 //! Runs the patterns of rules: at the words that they begin with, and users' patterns without such a word at every
 //! position. Linear in the text: the bytes of candidates, which may overlap, are limited; beyond that, the whole text
-//! counts as private. `anchors` finds the words, `pattern_head` rejects by first bytes.
+//! counts as private. `anchors` finds the words.
 
 use std::ops::Range;
 
@@ -10,7 +10,6 @@ use regex_automata::{Anchored, Input};
 
 use super::action::WordAction;
 use super::detector::{CompiledRule, Detector};
-use super::matcher::CompiledPattern;
 use super::resolve::RedactionHit;
 use super::scan::{PrivateClaims, TextScan};
 
@@ -54,16 +53,14 @@ impl Detector {
         claims: &mut PrivateClaims,
     ) -> usize {
         let (mut bytes_read, max_bytes) = (0_usize, max_candidate_bytes(scan.text));
-        self.users_words.for_each_match(scan.text, |at, indices| {
-            for index in indices {
-                let Some((run, slot)) = PatternRun::for_rule(self, *index, caches) else { continue };
-                if bytes_read <= max_bytes {
-                    bytes_read += run.try_at(scan, at, slot, claims);
-                } else if bytes_read < usize::MAX {
-                    // The maximum marks the text as claimed
-                    bytes_read = usize::MAX;
-                    run.claim_whole_text(scan, claims);
-                }
+        self.users_words.for_each_match(scan.text, |at, index| {
+            let Some((run, slot)) = PatternRun::for_rule(self, index, caches) else { return };
+            if bytes_read <= max_bytes {
+                bytes_read += run.try_at(scan, at, slot, claims);
+            } else if bytes_read < usize::MAX {
+                // The maximum marks the text as claimed
+                bytes_read = usize::MAX;
+                run.claim_whole_text(scan, claims);
             }
         });
         bytes_read.min(max_bytes)
@@ -105,7 +102,7 @@ fn max_candidate_bytes(text: &str) -> usize {
 /// A run of one rule's pattern.
 struct PatternRun<'a> {
     rule: &'a CompiledRule,
-    compiled: &'a CompiledPattern,
+    regex: &'a Regex,
     index: u16,
 }
 
@@ -117,8 +114,8 @@ impl<'a> PatternRun<'a> {
         caches: &'s mut AutomatonCaches,
     ) -> Option<(Self, &'s mut CacheSlot)> {
         let rule = detector.compiled_rule(index)?;
-        let compiled = rule.pattern.as_ref()?.matcher.compiled()?;
-        Some((Self { rule, compiled, index }, caches.get_mut(usize::from(index))?))
+        let regex = rule.pattern.as_ref()?.regex.as_ref()?;
+        Some((Self { rule, regex, index }, caches.get_mut(usize::from(index))?))
     }
 
     /// Tries the pattern at its first word. Returns an estimate of the bytes read.
@@ -135,15 +132,11 @@ impl<'a> PatternRun<'a> {
     /// Claims the matches of an unanchored pattern. Returns the number of bytes read.
     fn search_everywhere(&self, scan: &TextScan<'_>, slot: &mut CacheSlot, claims: &mut PrivateClaims) -> usize {
         let text = scan.text;
-        let CompiledPattern::Automaton(regex, _) = self.compiled else {
-            self.claim_whole_text(scan, claims);
-            return 0;
-        };
         let (mut from, mut bytes_read) = (0, 0_usize);
         let mut rejected_budget = max_candidate_bytes(text);
         for _ in 0..MAX_TRIES {
             let input = Input::new(text.as_bytes()).range(from..);
-            let Some(PatternMatch { whole, private }) = run_automaton(regex, &input, slot) else {
+            let Some(PatternMatch { whole, private }) = run_automaton(self.regex, &input, slot) else {
                 return bytes_read + (text.len() - from);
             };
             bytes_read += whole.end - from;
@@ -193,18 +186,7 @@ impl<'a> PatternRun<'a> {
 
     /// The match at the start of `within`.
     fn match_at_start(&self, text: &str, within: Range<usize>, slot: &mut CacheSlot) -> Option<PatternMatch> {
-        let rest = text.as_bytes().get(within.clone())?;
-        match self.compiled {
-            CompiledPattern::Steps(steps) => {
-                let (len, group) = steps.find(rest)?;
-                let from = within.start;
-                Some(PatternMatch { whole: from..from + len, private: from + group.start..from + group.end })
-            }
-            CompiledPattern::Automaton(regex, head) if head.may_match(rest) => {
-                run_automaton(regex, &Input::new(text.as_bytes()).range(within).anchored(Anchored::Yes), slot)
-            }
-            CompiledPattern::Automaton(..) => None,
-        }
+        run_automaton(self.regex, &Input::new(text.as_bytes()).range(within).anchored(Anchored::Yes), slot)
     }
 }
 

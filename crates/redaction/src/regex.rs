@@ -2,6 +2,8 @@
 //! refused with a one-line reason. The engine runs in linear time. Rules are compiled in `compile`, patterns run in
 //! `patterns`.
 
+use std::sync::LazyLock;
+
 use regex_automata::meta::{self, Regex};
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input};
@@ -18,6 +20,30 @@ pub(super) const MAX_CACHE: usize = 4 << 20;
 
 pub(super) fn parse(pattern: &str, unicode: bool) -> Option<Hir> {
     ParserBuilder::new().unicode(unicode).utf8(unicode).build().parse(pattern).ok()
+}
+
+/// A pattern that is compiled when it is first tried, because most of some 150 patterns never are. `None`: it does not
+/// compile; a test checks that each built-in one does.
+pub(super) type LazyPattern = LazyLock<Option<Regex>, Box<dyn FnOnce() -> Option<Regex> + Send>>;
+
+/// A pattern that `make` compiles at its first use.
+pub(super) fn lazy(make: impl FnOnce() -> Option<Regex> + Send + 'static) -> LazyPattern {
+    LazyLock::new(Box::new(make))
+}
+
+/// A pattern that must match a whole text; compiled at its first use.
+pub(super) struct WholePattern(LazyPattern);
+
+impl WholePattern {
+    pub(super) fn new(source: &str) -> Self {
+        let source = format!(r"(?s)\A(?:{source})\z");
+        Self(lazy(move || compile(&source, false).ok()))
+    }
+
+    /// Whether a text matches. A pattern that does not compile matches nothing.
+    pub(super) fn fits(&self, text: &[u8]) -> bool {
+        self.0.as_ref().is_some_and(|regex| regex.is_match(text))
+    }
 }
 
 fn is_look_around(error: &regex_syntax::Error) -> bool {

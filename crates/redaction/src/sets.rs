@@ -1,4 +1,4 @@
-//! [`ByteSet`], [`ByteBitSet`], [`WordSet`] and [`WordMap`]: tables with a single look-up. Most time is spent reading
+//! [`ByteSet`], [`WordSet`] and [`WordMap`]: tables with a single look-up. Most time is spent reading
 //! names, blanks and separators byte by byte and checking word lists, where a table replaces a chain of comparisons.
 //! Constant byte tables are built at compile time; a look-up does not allocate. `byte_masks` classifies 64 bytes at a
 //! time.
@@ -74,37 +74,6 @@ impl ByteSet {
     #[inline]
     pub(super) fn count_trailing(&self, text: &[u8]) -> usize {
         text.len() - text.iter().rposition(|byte| !self.contains(*byte)).map_or(0, |at| at + 1)
-    }
-}
-
-/// A set of bytes built at run time, one bit each.
-#[derive(Clone, Copy, Default)]
-pub(super) struct ByteBitSet([u64; 4]);
-
-impl ByteBitSet {
-    /// All bytes in these inclusive ranges.
-    pub(super) fn from_ranges(ranges: impl IntoIterator<Item = (u8, u8)>) -> Self {
-        let mut set = Self::default();
-        ranges.into_iter().for_each(|(from, to)| set.add(from, to));
-        set
-    }
-
-    /// Adds an inclusive range of bytes.
-    pub(super) fn add(&mut self, from: u8, to: u8) {
-        for byte in from..=to {
-            self.0.get_mut(usize::from(byte >> 6)).into_iter().for_each(|bits| *bits |= 1 << (byte & 63));
-        }
-    }
-
-    /// Whether a byte is in the set.
-    #[inline(always)]
-    pub(super) fn contains(&self, byte: u8) -> bool {
-        self.0.get(usize::from(byte >> 6)).is_some_and(|bits| bits >> (byte & 63) & 1 == 1)
-    }
-
-    /// Whether the two sets have a byte in common.
-    pub(super) fn intersects(&self, other: &Self) -> bool {
-        self.0.iter().zip(&other.0).any(|(own, other)| own & other != 0)
     }
 }
 

@@ -4,10 +4,8 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use super::action::WordAction;
-use super::names::name_lists::given_names;
 
 /// A known word.
 #[derive(Clone)]
@@ -33,8 +31,8 @@ pub(super) struct StemMatch {
     pub(super) action: WordAction,
 }
 
-/// Slots of a [`StemFilter`].
-const SLOTS: usize = 1 << 16;
+/// Slots of a [`StemTable`].
+const SLOTS: usize = 1 << 13;
 /// Shortest stem.
 pub(super) const SHORTEST: usize = 2;
 /// Bytes that may follow a stem of two letters, which is looked up by three bytes.
@@ -97,26 +95,21 @@ impl FirstBytesFilter {
 /// All stems.
 pub(super) struct Stems {
     first_bytes: FirstBytesFilter,
-    /// Stems of six or more bytes, by the first six; shorter ones by the first four and three.
-    six_or_more: StemFilter<6>,
-    four_or_five: StemFilter<4>,
-    two_or_three: StemFilter<3>,
-    /// Filter of given names, if they are searched; built for the first text.
-    given_names: Option<LazyLock<GivenNameFilter>>,
+    /// Stems of four or more bytes, by the first four; shorter ones by the first three.
+    long: StemTable<4>,
+    short: StemTable<3>,
+    /// Whether capitalised words that may be given names are searched.
+    pub(super) has_given_names: bool,
     /// Whether a stem begins with a digit that no letter follows.
     pub(super) has_numeric: bool,
     /// The action at a secret's word that is only the end of a longer word (`ftppassword`), if these are searched.
     pub(super) suffix_word_action: Option<WordAction>,
 }
 
-/// Stems by their first `BYTES` bytes.
-struct StemFilter<const BYTES: u32> {
-    /// For each slot, whether a stem uses it.
-    bits: Box<[u64; SLOTS / 64]>,
-    /// For each word of `bits`, the number of used slots before it.
-    ranks: Box<[u16; SLOTS / 64]>,
-    /// For each used slot, the index of its first stem; then the number of stems.
-    first_stems: Vec<u32>,
+/// Stems by a hash of their first `BYTES` bytes.
+struct StemTable<const BYTES: u32> {
+    /// For each slot, the index of its first stem; then the number of stems.
+    starts: Box<[u16; SLOTS + 1]>,
     stems: Vec<StemEntry>,
 }
 
@@ -166,36 +159,16 @@ impl Stem {
     }
 }
 
-impl<const BYTES: u32> StemFilter<BYTES> {
-    /// Builds the filter from stems, each with its first bytes as a number.
-    fn new(stems: Vec<(u64, Stem)>) -> Self {
-        let mut filter = Self {
-            bits: Box::new([0; SLOTS / 64]),
-            ranks: Box::new([0; SLOTS / 64]),
-            first_stems: Vec::new(),
-            stems: Vec::new(),
-        };
-        let mut slotted: Vec<(usize, Stem)> =
-            stems.into_iter().map(|(begins, stem)| (Self::slot(begins), stem)).collect();
-        slotted.sort_by_key(|(slot, _)| *slot);
-        let mut last_slot = usize::MAX;
-        for (index, (slot, stem)) in slotted.into_iter().enumerate() {
-            if slot != last_slot {
-                filter.first_stems.push(u32::try_from(index).unwrap_or(u32::MAX));
-                last_slot = slot;
-            }
-            if let Some(word) = filter.bits.get_mut(slot / 64) {
-                *word |= 1 << (slot % 64);
-            }
-            filter.stems.push(StemEntry::new(stem));
+impl<const BYTES: u32> StemTable<BYTES> {
+    /// Builds the table from stems, each with its first bytes as a number.
+    fn new(mut stems: Vec<(u64, Stem)>) -> Self {
+        stems.sort_by_key(|(begins, _)| Self::slot(*begins));
+        let mut starts = Box::new([0; SLOTS + 1]);
+        for (slot, start) in starts.iter_mut().enumerate() {
+            let index = stems.partition_point(|(begins, _)| Self::slot(*begins) < slot);
+            *start = u16::try_from(index).unwrap_or(u16::MAX);
         }
-        filter.first_stems.push(u32::try_from(filter.stems.len()).unwrap_or(u32::MAX));
-        let mut used_slots = 0;
-        for (rank, word) in filter.ranks.iter_mut().zip(filter.bits.iter()) {
-            *rank = used_slots;
-            used_slots += word.count_ones() as u16;
-        }
-        filter
+        Self { starts, stems: stems.into_iter().map(|(_, stem)| StemEntry::new(stem)).collect() }
     }
 
     #[inline(always)]
@@ -203,61 +176,14 @@ impl<const BYTES: u32> StemFilter<BYTES> {
         ((begins << (64 - 8 * BYTES)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SLOTS.ilog2())) as usize
     }
 
-    /// Sets the lowest bit if any stem begins with these bytes.
-    #[inline(always)]
-    fn may_begin(&self, begins: u64) -> u64 {
-        let slot = Self::slot(begins);
-        self.bits.get(slot / 64).map_or(0, |word| word >> (slot % 64))
-    }
-
-    /// Adds the stems that occur at `at`, where the next eight bytes are `bytes`, or in lower case `begins`. Only valid
-    /// if [`Self::may_begin`] was true.
+    /// Adds the stems that occur at `at`, where the next eight bytes are `bytes`, or in lower case `begins`.
     #[inline(always)]
     fn match_at(&self, (bytes, begins): (u64, u64), text: &[u8], at: usize, out: &mut Vec<StemMatch>) {
         let slot = Self::slot(begins);
-        let (Some(word), Some(rank)) = (self.bits.get(slot / 64), self.ranks.get(slot / 64)) else { return };
-        let rank = usize::from(*rank) + (word & ((1 << (slot % 64)) - 1)).count_ones() as usize;
-        let first_stem = |rank: usize| self.first_stems.get(rank).map_or(0, |first| *first as usize);
-        for entry in self.stems.get(first_stem(rank)..first_stem(rank + 1)).unwrap_or_default() {
+        let start = |slot: usize| self.starts.get(slot).map_or(0, |start| usize::from(*start));
+        for entry in self.stems.get(start(slot)..start(slot + 1)).unwrap_or_default() {
             entry.match_at(bytes, text, at, out);
         }
-    }
-}
-
-/// Bits in [`GivenNameFilter`].
-const GIVEN_NAME_BITS: usize = 1 << 17;
-
-/// A filter of given names by their first four bytes and the length of their first run of ASCII letters and digits.
-pub(super) struct GivenNameFilter {
-    bits: Box<[u64; GIVEN_NAME_BITS / 64]>,
-}
-
-impl GivenNameFilter {
-    fn new(names: impl Iterator<Item = &'static str>) -> Self {
-        let mut bits = Box::new([0; GIVEN_NAME_BITS / 64]);
-        for name in names {
-            let run_len = name.bytes().take_while(u8::is_ascii_alphanumeric).count();
-            let slot = Self::slot(name.as_bytes(), 0, run_len);
-            if let Some(word) = bits.get_mut(slot / 64) {
-                *word |= 1 << (slot % 64);
-            }
-        }
-        Self { bits }
-    }
-
-    #[inline(always)]
-    fn slot(text: &[u8], at: usize, run_len: usize) -> usize {
-        let first_bytes =
-            eight_bytes_lower(text, at) as u32 & [0, 0xFF, 0xFFFF, 0xFF_FFFF].get(run_len).copied().unwrap_or(u32::MAX);
-        let mixed = (first_bytes ^ (run_len as u32).wrapping_mul(0x85EB_CA6B)).wrapping_mul(0x9E37_79B1);
-        (mixed >> 15) as usize % GIVEN_NAME_BITS
-    }
-
-    /// Whether a given name may occur at `at`, where a run of `run_len` letters and digits begins.
-    #[inline(always)]
-    pub(super) fn may_match(&self, text: &[u8], at: usize, run_len: usize) -> bool {
-        let slot = Self::slot(text, at, run_len);
-        self.bits.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
     }
 }
 
@@ -265,7 +191,10 @@ impl GivenNameFilter {
 #[inline(always)]
 fn eight_bytes(text: &[u8], at: usize) -> u64 {
     let rest = text.get(at..).unwrap_or_default();
-    u64::from_le_bytes(rest.first_chunk().copied().unwrap_or_else(|| pad_to_eight(rest)))
+    match rest.first_chunk() {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => (0..8).rev().fold(0, |bytes, at| bytes << 8 | u64::from(rest.get(at).copied().unwrap_or(b' '))),
+    }
 }
 
 /// Eight bytes in lower case, padded with blanks at the end.
@@ -277,72 +206,42 @@ fn eight_bytes_lower(text: &[u8], at: usize) -> u64 {
 /// The case bit in each byte.
 const LOWER: u64 = 0x2020_2020_2020_2020;
 
-/// Pads bytes with blanks.
-#[inline(never)]
-fn pad_to_eight(rest: &[u8]) -> [u8; 8] {
-    let mut bytes = [b' '; 8];
-    let len = rest.len().min(bytes.len());
-    if let (Some(to), Some(from)) = (bytes.get_mut(..len), rest.get(..len)) {
-        to.copy_from_slice(from);
-    }
-    bytes
-}
-
 impl Stems {
     /// Builds the tables; stems shorter than two bytes are ignored.
     pub(super) fn new(stems: Vec<Stem>) -> Self {
-        let (mut six_or_more, mut four_or_five, mut two_or_three) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut long, mut short) = (Vec::new(), Vec::new());
         let is_numeric = |stem: &Stem| matches!(*stem.text, [first, next, ..] if first.is_ascii_digit() && !next.is_ascii_alphabetic());
         let has_numeric = stems.iter().any(is_numeric);
         for stem in stems {
             match stem.text.len() {
                 0 | 1 => {}
-                2 => two_or_three.extend(
+                2 => short.extend(
                     possible_first_bytes(&stem.text).map(|begins| (begins, Stem { whole: true, ..stem.clone() })),
                 ),
-                3 => two_or_three.push((eight_bytes_lower(&stem.text, 0), stem)),
-                4 | 5 => four_or_five.push((eight_bytes_lower(&stem.text, 0), stem)),
-                _ => six_or_more.push((eight_bytes_lower(&stem.text, 0), stem)),
+                3 => short.push((eight_bytes_lower(&stem.text, 0), stem)),
+                _ => long.push((eight_bytes_lower(&stem.text, 0), stem)),
             }
         }
         let first_bytes = FirstBytesFilter::new(
-            six_or_more.iter().chain(&four_or_five).map(|(begins, stem)| (*begins, stem.text.len())),
-            two_or_three.iter().map(|(begins, _)| *begins),
+            long.iter().map(|(begins, stem)| (*begins, stem.text.len())),
+            short.iter().map(|(begins, _)| *begins),
         );
         Self {
             first_bytes,
-            six_or_more: StemFilter::new(six_or_more),
-            four_or_five: StemFilter::new(four_or_five),
-            two_or_three: StemFilter::new(two_or_three),
-            given_names: None,
+            long: StemTable::new(long),
+            short: StemTable::new(short),
+            has_given_names: false,
             has_numeric,
             suffix_word_action: None,
         }
     }
 
-    /// Also finds capitalised words that may be given names.
-    pub(super) fn with_given_names(self) -> Self {
-        Self { given_names: Some(LazyLock::new(|| GivenNameFilter::new(given_names()))), ..self }
-    }
-
-    /// The filter of given names, if they are searched.
-    pub(super) fn given_names(&self) -> Option<&GivenNameFilter> {
-        self.given_names.as_deref()
-    }
-
     /// Adds the stems that begin at `at`, where the next eight bytes are `bytes`.
     #[inline(always)]
     pub(super) fn match_at(&self, bytes: u64, text: &[u8], at: usize, out: &mut Vec<StemMatch>) {
-        let begins = bytes | LOWER;
-        if self.six_or_more.may_begin(begins) & 1 == 1 {
-            self.six_or_more.match_at((bytes, begins), text, at, out);
-        }
-        if self.four_or_five.may_begin(begins) & 1 == 1 {
-            self.four_or_five.match_at((bytes, begins), text, at, out);
-        }
-        if self.two_or_three.may_begin(begins) & 1 == 1 {
-            self.two_or_three.match_at((bytes, begins), text, at, out);
-        }
+        let begins = (bytes, bytes | LOWER);
+        self.long.match_at(begins, text, at, out);
+        self.short.match_at(begins, text, at, out);
     }
 
     /// Sets the lowest bit if any stem may begin with these eight bytes.

@@ -17,16 +17,13 @@ pub(super) struct WordsByUse {
     pub(super) number_words: Vec<StemMatch>,
     /// Words that lead to secrets.
     pub(super) secret_words: Vec<StemMatch>,
-    /// Whether `VALUES` occurs.
-    pub(super) has_sql_values: bool,
 }
 
 impl WordsByUse {
     /// Replaces the lists by those of `words`, which must be in order.
     pub(super) fn group(&mut self, words: &[StemMatch]) {
-        let Self { pattern_words, key_words, cue_words, number_words, secret_words, has_sql_values } = self;
+        let Self { pattern_words, key_words, cue_words, number_words, secret_words } = self;
         [&mut *pattern_words, key_words, cue_words, number_words, secret_words].into_iter().for_each(Vec::clear);
-        *has_sql_values = false;
         for word in words {
             match word.action {
                 WordAction::Key => key_words.push(*word),
@@ -34,7 +31,6 @@ impl WordsByUse {
                 WordAction::Pattern(_) => pattern_words.push(*word),
                 WordAction::Cue(_) => cue_words.push(*word),
                 WordAction::Number(_) | WordAction::NumberProse(_) => number_words.push(*word),
-                WordAction::SqlValues => *has_sql_values = true,
                 WordAction::Context(_) | WordAction::NotNear(_) => {}
             }
         }

@@ -1,6 +1,6 @@
 //! Documents in the strings of a document: the arguments of a tool call are JSON in JSON, and their readers parse the
-//! inner document too. A string is decoded only if a hit may cross a quote in it or is a bare value, which is rare.
-//! Depth is bounded, because each level doubles the backslashes. The parent module splits the hits.
+//! inner document too. A string is decoded only if it may be a document and has hits. Depth is bounded, because each
+//! level doubles the backslashes. The parent module splits the hits.
 
 use std::ops::Range;
 
@@ -8,18 +8,6 @@ use kernel::notation::decode_escape;
 
 use super::super::resolve::RedactionHit;
 use super::super::views::DecodedView;
-
-/// Whether a hit may break a document in a string: it contains a quote, begins with punctuation between two strings, or
-/// looks like a whole bare value.
-pub(super) fn may_cross(text: &str, hit: &RedactionHit) -> bool {
-    let bytes = |range: Range<usize>| text.as_bytes().get(range).unwrap_or_default();
-    let found = bytes(hit.range.clone());
-    let begins_between = matches!(found.trim_ascii_start(), [b',' | b':' | b'}' | b']', ..]);
-    let is_bare = hit.added_quotes.is_none()
-        && matches!(bytes(hit.range.end..text.len()), [b',' | b'}' | b']', ..])
-        && matches!(bytes(0..hit.range.start).trim_ascii_end(), [.., b',' | b':' | b'[']);
-    begins_between || is_bare || memchr::memchr(b'"', found).is_some()
-}
 
 /// Decodes the string at `range` if it may be a document.
 pub(super) fn decode(text: &str, range: Range<usize>) -> Option<DecodedView> {

@@ -1,86 +1,210 @@
 //! Rules on keys: the whole value of `first_name`, `address1` or `dob` is private, whatever it looks like, because a
 //! name has no shape. The keys are data (`config/rules/keys.yaml`). A key such as `name`, which things have too, counts
-//! only if sibling keys suggest a person. A claim never covers quotes, and each byte is read a bounded number of times.
-//! Keys of secrets are in `secrets.yaml`.
+//! only if sibling keys suggest a person. `pairs` reads keys and values in every notation, `rows` reads tables, and
+//! `records` the keys beside a key. A claim never covers quotes. Keys of secrets are in `secrets.yaml`.
 
-use std::sync::LazyLock;
+use std::ops::Range;
 
-pub(super) mod claim;
-mod columns;
-mod flat_keys;
-pub(super) mod json_tree;
 pub(super) mod private_values;
+mod records;
+mod rows;
 pub(super) mod table;
 #[cfg(test)]
 mod tests;
+mod unquoted;
 
-use super::rule;
+use super::names::{name_shape, thing_names};
+use super::pairs::{self, KeyValuePair, PairSeparator, wrapped_strings};
+use super::rule::KeyValueForm;
 use super::scan::{PrivateClaims, TextScan};
 use super::sets::{ByteSet, WordSet};
-use claim::{KeyedValue, claim_value};
-use json_tree::{JsonTree, ValueForm};
-use table::{KeyCache, KeyMatch, KeyTable, SiblingEvidence};
+use private_values::{claim_first, private_part};
+use records::Records;
+use table::{KeyMatch, KeyRule, KeyTable, SiblingEvidence};
 
-/// Buffers of key rules, reused between texts.
+/// State of key rules, reused between texts.
 #[derive(Default)]
 pub(super) struct KeyScratch {
-    tree: JsonTree,
-    cache: KeyCache,
+    records: Records,
     /// Whether every key is accepted as if its siblings confirmed it.
     pub(super) trusts_keys: bool,
 }
 
-/// Claims values by keys in JSON, tables and other notations.
+/// Most words before a key's last one that belong to it (`Date of Birth`).
+const MAX_WORDS_BEFORE: usize = 3;
+
+/// Most bytes of a key with letters beyond ASCII, with its quote.
+const MAX_FOREIGN_KEY: usize = 64;
+
+/// Claims values by their keys, in any notation.
 pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: &mut PrivateClaims) {
-    let table = &scan.detector.keys;
-    if table.is_empty() {
+    if scan.detector.keys.is_empty() {
         return;
     }
-    let KeyScratch { tree, trusts_keys, cache } = scratch;
-    match may_have_json_key(scan) {
-        true => tree.walk(scan.text, table, cache),
-        false => tree.clear(),
+    rows::claim_rows(scan, claims);
+    let text = scan.text.as_bytes();
+    scratch.records = Records::default();
+    let mut last_key = 0..0;
+    for word in &scan.anchors.words_by_use.key_words {
+        let end = pairs::key_end(text, word.end);
+        if word.start < last_key.end || !may_have_separator(scan, end) {
+            continue;
+        }
+        last_key = pairs::key_start(text, word.start)..end;
+        if let Some((key, key_match)) = match_key(scan, last_key.clone())
+            && let Some(pair) = pairs::read_pair(text, key)
+        {
+            claim_pair(scan, &pair, key_match, scratch, claims);
+        }
     }
-    for (index, pair) in tree.pairs.iter().enumerate() {
-        let (key_match, evidence) = match (pair.key_match, pair.kind) {
-            (_, ValueForm::Container) => continue,
-            // An item of a list has the key of the list
-            (KeyMatch::NONE, _) if pair.key.is_empty() => match tree.list_key(index) {
-                Some(list) => (list.key_match, tree.evidence(list)),
-                None => continue,
-            },
-            // An object may only wrap the value of its key: `{"first_name": {"S": "Ada"}}`
-            (KeyMatch::NONE, ValueForm::Text)
-                if pair.key.len() <= 5
-                    && once!(WordSet, WordSet::new("s value val raw text")).contains(scan.bytes(pair.key.clone())) =>
-            {
-                match tree.parent(pair).filter(|above| above.key_match != KeyMatch::NONE) {
-                    Some(above) => (above.key_match, tree.evidence(above)),
-                    None => continue,
-                }
-            }
-            (KeyMatch::NONE, _) => continue,
-            (key_match, _) => (key_match, tree.evidence(pair)),
-        };
-        let evidence = if *trusts_keys { SiblingEvidence::all() } else { evidence };
-        let value = KeyedValue { key_match, evidence, range: pair.value.clone(), kind: pair.kind };
-        claim_value(scan, &value, claims);
+    if !scan.text.is_ascii() {
+        claim_foreign_keys(scan, scratch, claims);
     }
-    claim_sibling_values(scan, tree, claims);
-    columns::claim_columns(scan, claims);
-    flat_keys::claim_flat_keys(scan, &tree.key_starts, cache, claims);
+}
+
+/// Claims the values of keys with letters beyond ASCII, whose words the anchor pass may not find: `姓名：张伟`.
+fn claim_foreign_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: &mut PrivateClaims) {
+    static IN_KEY: ByteSet = ByteSet::new(b"_-.").and_alnum().and_non_ascii();
+    let text = scan.text.as_bytes();
+    for at in memchr::memchr3_iter(b':', b'=', 0x9A, text) {
+        let separator = if text.get(at) == Some(&0x9A) { at.saturating_sub(2) } else { at };
+        let head = scan.bytes(separator.saturating_sub(MAX_FOREIGN_KEY)..separator);
+        let blanks = head.iter().rev().take_while(|byte| b"\"'\\ ".contains(byte)).count();
+        let head = head.get(..head.len() - blanks).unwrap_or_default();
+        let end = separator - blanks;
+        let key = end - IN_KEY.count_trailing(head)..end;
+        if scan.bytes(key.clone()).is_ascii() {
+            continue;
+        }
+        let key_match = scan.detector.keys.find(scan.bytes(key.clone())).0;
+        if !key_match.is_none()
+            && let Some(pair) = pairs::read_pair(text, key)
+        {
+            claim_pair(scan, &pair, key_match, scratch, claims);
+        }
+    }
+}
+
+/// Whether a separator may follow a key; a cheap check before the complete one.
+fn may_have_separator(scan: &TextScan<'_>, end: usize) -> bool {
+    static BETWEEN: ByteSet = ByteSet::new(b" *\"'`\\\t]?");
+    static SEPARATORS: ByteSet = ByteSet::new(b":=|>,(}");
+    let rest = scan.bytes(end..end + 8);
+    // The end of a table cell or term
+    let ends_cell = || [&b"</td>"[..], b"</th>", b"</dt>"].iter().any(|tag| rest.starts_with(tag));
+    rest.get(BETWEEN.count_leading(rest)).is_some_and(|byte| SEPARATORS.contains(*byte) || *byte == b'<' && ends_cell())
+}
+
+/// Returns the key with or without the words before it on its line, whichever some rule may accept.
+fn match_key<'t>(scan: &TextScan<'t>, key: Range<usize>) -> Option<(Range<usize>, KeyMatch<'t>)> {
+    let find = |key: Range<usize>| {
+        let key_match = scan.detector.keys.find(scan.bytes(key.clone())).0;
+        key_match.rules(SiblingEvidence::all()).next().map(|_| (key, key_match))
+    };
+    let mut start = key.start;
+    for _ in 0..MAX_WORDS_BEFORE {
+        let Some(before) = scan.bytes(key.start.saturating_sub(40)..start).strip_suffix(b" ") else { break };
+        let word_len = before.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
+        if word_len == 0 {
+            break;
+        }
+        start -= word_len + 1;
+    }
+    let extended = if start < key.start { find(start..key.end) } else { None };
+    extended.or_else(|| find(key))
+}
+
+/// Claims the value of a key, or the items of a list that is its value.
+fn claim_pair(
+    scan: &TextScan<'_>,
+    pair: &KeyValuePair,
+    key_match: KeyMatch<'_>,
+    KeyScratch { records, trusts_keys }: &mut KeyScratch,
+    claims: &mut PrivateClaims,
+) {
+    use PairSeparator::{Arrow, Cell, Colon, Element, Equals, Sibling};
+    // Most values are no names, so the keys beside them are not read
+    let mut is_confirmed = |rule: &KeyRule| match records.around(scan, pair.key.start) {
+        Some(evidence) => Some(*trusts_keys || rule.is_allowed(key_match, evidence)),
+        None if pair.sep == Sibling => Some(false),
+        None => None,
+    };
+    let is_bare = pair.is_bare_json();
+    let mut accept_item = |rule: &KeyRule, range: Range<usize>| {
+        let range = private_part(scan.text, range, rule.value_form, is_bare)?;
+        let is_accepted =
+            !rule.needs_evidence() || is_confirmed(rule).unwrap_or_else(|| is_certain(scan, pair, rule, &range));
+        is_accepted.then_some(range)
+    };
+    if pair.quote.is_none()
+        && matches!(pair.sep, Colon | Arrow | Equals)
+        && b"[{".contains(&scan.byte(pair.value.start))
+    {
+        for (_, range) in wrapped_strings(scan.text.as_bytes(), pair.value.start) {
+            claim_first(scan, key_match, range, false, &mut accept_item, claims);
+        }
+        return;
+    }
+    let (range, is_unquoted) = match (pair.quote, pair.sep) {
+        (None, Colon) if is_bare => {
+            let range = unquoted::include_call(scan, pair);
+            return claim_first(scan, key_match, range, true, &mut accept_item, claims);
+        }
+        (Some(_), Colon | Arrow | Sibling) => {
+            return claim_first(scan, key_match, pair.value.clone(), false, &mut accept_item, claims);
+        }
+        (Some(_), Equals) | (_, Cell | Element) => (Some(pair.value.clone()), false),
+        (None, Colon | Equals) => (unquoted::value_range(scan, pair), true),
+        _ => return,
+    };
+    let Some(range) = range else { return };
+    let accept = |rule: &KeyRule, range: Range<usize>| {
+        let form = rule.value_form;
+        let is_accepted = is_certain(scan, pair, rule, &range);
+        let part = || if is_unquoted { unquoted::own_part(scan, range, form) } else { range };
+        is_accepted.then(|| private_part(scan.text, part(), form, false))?
+    };
+    claim_first(scan, key_match, range, false, accept, claims);
+}
+
+/// Whether a value outside records is certainly one of its rule: no sibling keys confirm it, and what follows an
+/// unquoted value on its line may be read with it.
+fn is_certain(scan: &TextScan<'_>, pair: &KeyValuePair, rule: &KeyRule, range: &Range<usize>) -> bool {
+    use KeyValueForm::{Any, Listed, Name, Street, Words};
+    let text = scan.part(range.clone());
+    let is_unquoted = pair.quote.is_none() && matches!(pair.sep, PairSeparator::Colon | PairSeparator::Equals);
+    let has_label = scan.byte(pair.key.start).is_ascii_uppercase() && pair.sep != PairSeparator::Equals;
+    match rule.value_form {
+        Name | Listed if rule.needs_evidence() => {
+            let is_name = name_shape::read_name(text, 0).is_some_and(|name| {
+                name.range.end == text.len()
+                    && (name.has_given_name || (has_label && name.word_count > 1 && !name.starts_with_common_word))
+            });
+            (is_name || private_values::is_family_name_first(text)) && !thing_names::is_thing_name(scan, range)
+        }
+        Words | Name if is_unquoted => {
+            let is_form_field = pair.sep == PairSeparator::Equals && pair.value.start == pair.key.end + 1;
+            let is_capitalised = text.starts_with(char::is_uppercase) && text.chars().skip(1).all(char::is_lowercase);
+            is_form_field && is_capitalised
+                || private_values::is_plain_name(text)
+                || private_values::is_family_name_first(text)
+        }
+        Street | Any if is_unquoted => {
+            let may_be_address = text.starts_with(char::is_uppercase) || text.contains(|c: char| c.is_ascii_digit());
+            !rule.needs_evidence() && may_be_address && !text.contains(['(', ')', '_', '='])
+        }
+        _ => !rule.needs_evidence(),
+    }
 }
 
 /// The part of `text` that is private as the value of an attribute's `key`, and the rule.
-pub(super) fn private_under_key(table: &KeyTable, key: &str, text: &str) -> Option<(std::ops::Range<usize>, u16)> {
-    let (key_match, _) = table.find(key.as_bytes());
-    let mut rules = table.rules(key_match).iter().filter(|rule| rule.is_allowed(key_match, SiblingEvidence::default()));
-    rules.find_map(|rule| {
+pub(super) fn private_under_key(table: &KeyTable, key: &str, text: &str) -> Option<(Range<usize>, u16)> {
+    table.find(key.as_bytes()).0.rules(SiblingEvidence::default()).find_map(|rule| {
         // a rule that needs evidence was allowed because the key itself names a person (`user.name`), so its value need
         // not look like a name
-        let is_name = rule.needs_evidence() && rule.value_form != rule::KeyValueForm::Trait;
-        let form = if is_name { rule::KeyValueForm::Words } else { rule.value_form };
-        Some((private_values::private_part(text, 0..text.len(), form, ValueForm::Text)?, rule.rule))
+        let is_name = rule.needs_evidence() && rule.value_form != KeyValueForm::Trait;
+        let form = if is_name { KeyValueForm::Words } else { rule.value_form };
+        Some((private_part(text, 0..text.len(), form, false)?, rule.rule))
     })
 }
 
@@ -93,90 +217,7 @@ pub(super) fn is_id_key(key: &[u8]) -> bool {
     last.eq_ignore_ascii_case(b"id") && (!is_within_word || is_camel)
 }
 
-/// Keys of siblings that such a key names, as `value` above.
-static VALUE_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new("value val answer v content text stringvalue"));
-
 /// Whether a key such as `value` has no meaning of its own, so that a sibling may name its value.
 pub(super) fn is_value_of_sibling(key: &[u8]) -> bool {
-    VALUE_KEYS.contains(key)
-}
-
-/// `{"key":"email","value":"x"}`: the value of one sibling is the key of the other; or, as in FHIR, the pairs before a
-/// `value` describe it.
-fn claim_sibling_values(scan: &TextScan<'_>, tree: &JsonTree, claims: &mut PrivateClaims) {
-    for (index, two) in tree.pairs.windows(2).enumerate() {
-        let [key, value] = two else { continue };
-        let mut claim = |key_match: KeyMatch| {
-            let (range, evidence) = (value.value.clone(), SiblingEvidence::default());
-            claim_value(scan, &KeyedValue { key_match, evidence, range, kind: value.kind }, claims);
-        };
-        if value.kind == ValueForm::Text && scan.bytes(value.key.clone()) == b"value" {
-            claim(match_described_value(scan, tree, index + 1));
-        }
-        let are_siblings = key.object == value.object && value.kind == ValueForm::Text && key.kind == ValueForm::Text;
-        let has_key_in = |pair: &json_tree::JsonPair, words: &WordSet| words.contains(scan.bytes(pair.key.clone()));
-        if !are_siblings || !has_key_in(value, &VALUE_KEYS) || !has_key_in(key, word_set!("keys.key_name_keys")) {
-            continue;
-        }
-        claim(scan.detector.keys.find(scan.bytes(key.value.clone())).0);
-    }
-}
-
-/// Most pairs before a value that may describe it.
-const MAX_PAIRS_BEFORE: usize = 10;
-
-/// The match of the value at `index` by its description in FHIR:
-/// `{"type":{"text":"Medical Record Number"}, "system":"http://…/us-ssn","value":"x"}`.
-fn match_described_value(scan: &TextScan<'_>, tree: &JsonTree, index: usize) -> KeyMatch {
-    let table = &scan.detector.keys;
-    let Some(value) = tree.pairs.get(index) else { return KeyMatch::NONE };
-    let is_in_type = |pair: &json_tree::JsonPair| {
-        let mut ancestor = tree.parent(pair);
-        (0..3).any(|_| {
-            let is_type_key = ancestor
-                .is_some_and(|ancestor| ancestor.object == value.object && scan.bytes(ancestor.key.clone()) == b"type");
-            ancestor = ancestor.and_then(|ancestor| tree.parent(ancestor));
-            is_type_key
-        })
-    };
-    let pairs_before = tree.pairs.get(index.saturating_sub(MAX_PAIRS_BEFORE)..index).unwrap_or_default();
-    let matches = pairs_before.iter().rev().filter(|pair| pair.kind == ValueForm::Text).map(|pair| {
-        let text = scan.bytes(pair.value.clone());
-        match scan.bytes(pair.key.clone()) {
-            b"system" if pair.object == value.object => {
-                table.find(text.rsplit(|byte| *byte == b'/').next().unwrap_or_default()).0
-            }
-            b"text" if is_in_type(pair) => table.find(text).0,
-            b"code" if is_in_type(pair) => table.find(key_of_code(text)).0,
-            _ => KeyMatch::NONE,
-        }
-    });
-    matches.into_iter().find(|key_match| *key_match != KeyMatch::NONE).unwrap_or(KeyMatch::NONE)
-}
-
-/// The key for a code of identifier types (HL7 table 0203).
-fn key_of_code(code: &[u8]) -> &'static [u8] {
-    match code {
-        b"MR" => b"mrn",
-        b"SS" => b"ssn",
-        b"DL" => b"driver_license",
-        b"PPN" => b"passport_number",
-        _ => b"",
-    }
-}
-
-/// Bytes of a quoted key.
-static IN_NAME: ByteSet = ByteSet::new(b"_-. ").and_alnum();
-
-/// Whether a word of a key is followed by a colon, or a quote and a separator; otherwise no walk is needed.
-fn may_have_json_key(scan: &TextScan<'_>) -> bool {
-    scan.anchors.words_by_use.key_words.iter().any(|word| {
-        let rest = scan.bytes(word.end..word.end + 48);
-        let mut rest = rest.iter().skip(IN_NAME.count_leading(rest)).skip_while(|byte| **byte == b'\\');
-        match rest.next() {
-            Some(b'"' | b'\'') => matches!(rest.find(|byte| **byte != b' '), Some(b':' | b'=' | b',')),
-            Some(b':') => true,
-            _ => false,
-        }
-    })
+    once!(WordSet, WordSet::new("value val answer v content text stringvalue")).contains(key)
 }

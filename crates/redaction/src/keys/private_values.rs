@@ -4,9 +4,10 @@
 
 use std::ops::Range;
 
+use super::table::{KeyMatch, KeyRule, SiblingEvidence};
+use crate::scan::{PrivateClaims, TextScan};
 use crate::sets::{ByteSet, WordSet};
 
-use super::json_tree::ValueForm;
 use crate::names::name_cues::is_organisation_word;
 use crate::names::name_lists;
 use crate::names::name_shape;
@@ -19,12 +20,37 @@ static BLANKS: ByteSet = ByteSet::new(b" \t\r\n");
 /// Longest single value, in bytes; anything longer is text for other rules.
 pub(super) const LONGEST: usize = 300;
 
+/// Claims the part of a value that `accept` returns for the first of its key's rules. `is_bare`: the value has no
+/// quotes in JSON, so that its placeholder needs them.
+pub(super) fn claim_first(
+    scan: &TextScan<'_>,
+    key_match: KeyMatch<'_>,
+    range: Range<usize>,
+    is_bare: bool,
+    mut accept: impl FnMut(&KeyRule, Range<usize>) -> Option<Range<usize>>,
+    claims: &mut PrivateClaims,
+) {
+    // In a second pass, most values are placeholders
+    let blanks = scan.bytes(range.clone()).iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    if scan.is_in_placeholder(range.start + blanks) {
+        return;
+    }
+    let mut rules = key_match.rules(SiblingEvidence::all());
+    let Some((rule, range)) = rules.find_map(|rule| Some((rule.rule, accept(rule, range.clone())?))) else { return };
+    let is_number = |bytes: &[u8]| bytes.iter().all(|byte| byte.is_ascii_digit() || b".-+".contains(byte));
+    if is_bare && is_number(scan.bytes(range.clone())) {
+        claims.add_bare(scan, rule, range);
+    } else {
+        claims.add(scan, rule, range);
+    }
+}
+
 /// Returns the private part of the value at `range`, if it has the form that its key's rule accepts.
 pub(super) fn private_part(
     text: &str,
     range: Range<usize>,
     accepted: KeyValueForm,
-    kind: ValueForm,
+    is_bare: bool,
 ) -> Option<Range<usize>> {
     let value = text.get(range.clone())?;
     let blanks = BLANKS.count_leading(value.as_bytes());
@@ -34,25 +60,23 @@ pub(super) fn private_part(
     }
     let start = range.start + blanks;
     let range = start..start + inner.len();
+    let digits = count_digits(inner);
+    let has_only_digits_and = |marks: &str| inner.chars().all(|c| c.is_ascii_digit() || marks.contains(c));
     // `$96,500` is no reference
     let without_currency = if accepted == KeyValueForm::Amount { inner.trim_start_matches('$') } else { inner };
     let is_private = !is_missing(without_currency)
         && match accepted {
             KeyValueForm::Any => !is_description(inner),
             KeyValueForm::Words => is_plain_words(inner),
-            KeyValueForm::Name => kind == ValueForm::Text && is_name(inner, false),
-            KeyValueForm::Listed => kind == ValueForm::Text && is_name(inner, true),
-            KeyValueForm::Street => kind == ValueForm::Text && is_street(inner),
+            KeyValueForm::Name => !is_bare && is_name(inner, false),
+            KeyValueForm::Listed => !is_bare && is_name(inner, true),
+            KeyValueForm::Street => !is_bare && is_street(inner),
             KeyValueForm::Code => is_code(inner),
-            KeyValueForm::Digits => {
-                count_digits(inner) >= 3 && inner.chars().all(|c| c.is_ascii_digit() || " -/.*xX".contains(c))
-            }
-            KeyValueForm::Card => {
-                (12..20).contains(&count_digits(inner)) && inner.chars().all(|c| c.is_ascii_digit() || " -".contains(c))
-            }
-            KeyValueForm::Date => is_date(inner),
+            KeyValueForm::Digits => digits >= 3 && has_only_digits_and(" -/.*xX"),
+            KeyValueForm::Card => (12..20).contains(&digits) && has_only_digits_and(" -"),
+            KeyValueForm::Date => digits >= 2 && inner.len() <= 40 && inner.split_ascii_whitespace().count() <= 6,
             KeyValueForm::Phone => {
-                count_digits(inner) >= 6
+                digits >= 6
                     && !is_filler_number(inner)
                     && inner.chars().filter(char::is_ascii_alphabetic).count() < 6
                     && inner.len() < 40
@@ -64,7 +88,8 @@ pub(super) fn private_part(
     is_private.then_some(range)
 }
 
-fn count_digits(text: &str) -> usize {
+/// Number of digits.
+pub(super) fn count_digits(text: &str) -> usize {
     text.bytes().filter(u8::is_ascii_digit).count()
 }
 
@@ -101,7 +126,7 @@ pub(super) fn is_plain_name(text: &str) -> bool {
     if name_lists::may_be_given_name(text) {
         return true;
     }
-    let found = name_shape::read_name(text, title_len(text));
+    let found = name_shape::read_name(text, 0);
     found.is_some_and(|name| name.range.end == text.len() && (!name.starts_with_common_word || name.has_given_name))
         || (name_lists::is_lower_given_name(first_word)
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || b" +-'".contains(&byte)))
@@ -145,8 +170,7 @@ fn is_name(text: &str, must_be_listed: bool) -> bool {
             && text.chars().all(|c| c.is_alphabetic() || " ·・'-".contains(c))
             && text.chars().count() <= 24;
     }
-    let at = title_len(text);
-    let Some(name) = name_shape::read_name(text, at) else {
+    let Some(name) = name_shape::read_name(text, 0) else {
         return !must_be_listed && !is_family_first && is_lower_name(text);
     };
     let covers_text = name.range.end == text.len();
@@ -173,17 +197,6 @@ fn is_lower_name(text: &str) -> bool {
         })
 }
 
-fn title_len(text: &str) -> usize {
-    static IN_TITLE: ByteSet = ByteSet::new(b" .").complement();
-    let word = text.get(..IN_TITLE.count_leading(text.as_bytes())).unwrap_or("");
-    if !name_shape::TITLES.contains(word) {
-        return 0;
-    }
-    let after = text.get(word.len()..).unwrap_or("");
-    let blanks = after.len() - after.trim_start_matches(['.', ' ']).len();
-    if blanks > 0 { word.len() + blanks } else { 0 }
-}
-
 /// Whether a text may be a postal address: letters, a blank, and a digit or several capitalised words.
 fn is_street(text: &str) -> bool {
     let is_code = text.contains("://") || text.contains('@') || text.starts_with("0x") || has_call(text);
@@ -203,11 +216,6 @@ fn has_call(text: &str) -> bool {
     text.as_bytes().windows(2).any(|two| matches!(two, [a, b'('] if a.is_ascii_alphanumeric()))
 }
 
-/// Whether five bytes are the middle of `user.religion`.
-fn is_member_access(five: &[u8]) -> bool {
-    matches!(five, [b'a'..=b'z', b'a'..=b'z', b'.', b'a'..=b'z', b'a'..=b'z'])
-}
-
 /// Whether a text may be an amount of money: at least two digits, few letters, and no name of a type (`f64`).
 fn is_amount(text: &str) -> bool {
     count_digits(text) >= 2
@@ -223,7 +231,9 @@ fn is_trait(text: &str) -> bool {
         || text.contains("::")
         || text.contains("://")
         || has_call(text)
-        || text.as_bytes().windows(5).any(is_member_access);
+        // `user.religion`
+        || text.as_bytes().windows(5).any(|five| matches!(five, [a, b, b'.', c, d]
+            if [a, b, c, d].into_iter().all(u8::is_ascii_lowercase)));
     !is_code
         && text.chars().any(char::is_alphabetic)
         && text.chars().filter(|c| c.is_alphanumeric()).count() > 1
@@ -231,66 +241,14 @@ fn is_trait(text: &str) -> bool {
         && !text.split(|c: char| !c.is_alphanumeric()).any(|word| word_set!("keys.machine_words").contains(word))
 }
 
-/// Classes of an id's bytes as bits, for one look-up each.
-mod class {
-    pub(super) const ALNUM: u8 = 1;
-    pub(super) const DIGIT: u8 = 2;
-    pub(super) const MASK: u8 = 4;
-    pub(super) const BLANK: u8 = 8;
-    pub(super) const HIGH: u8 = 16;
-    /// Characters of code, which do not occur in ids.
-    pub(super) const CODE: u8 = 32;
-
-    pub(super) static CLASSES: [u8; 256] = class_table();
-
-    const fn class_table() -> [u8; 256] {
-        let mut classes = [0; 256];
-        let (mut slots, mut byte): (&mut [u8], u8) = (&mut classes, 0);
-        while let [slot, rest @ ..] = slots {
-            *slot = class_of_byte(byte);
-            slots = rest;
-            byte = byte.wrapping_add(1);
-        }
-        classes
-    }
-
-    const fn class_of_byte(byte: u8) -> u8 {
-        let digit = if byte.is_ascii_digit() { DIGIT } else { 0 };
-        let alnum = if byte.is_ascii_alphanumeric() { ALNUM } else { 0 };
-        let other = match byte {
-            b'*' | b'X' => MASK,
-            b'(' | b'=' | b'{' | b'<' => CODE,
-            _ if byte.is_ascii_whitespace() => BLANK,
-            _ if !byte.is_ascii() => HIGH,
-            _ => 0,
-        };
-        digit | alnum | other
-    }
-}
-
 /// Whether a text may be an id: at least five letters or digits (three if it is masked), one of them a digit, in at
 /// most eight words.
 fn is_code(text: &str) -> bool {
-    if text.len() > 64 {
-        return false;
-    }
-    let (mut ascii_alnum, mut seen) = (0, 0);
-    for byte in text.bytes() {
-        let class = class::CLASSES.get(usize::from(byte)).copied().unwrap_or_default();
-        ascii_alnum += usize::from(class & class::ALNUM);
-        seen |= class;
-    }
-    let has = |class: u8| seen & class != 0;
-    let count_wide = || text.chars().filter(|c| !c.is_ascii() && c.is_alphanumeric()).count();
-    let alnum = if has(class::HIGH) { ascii_alnum + count_wide() } else { ascii_alnum };
-    let is_masked = has(class::MASK) && (text.contains("**") || text.contains("XXX"));
-    !has(class::CODE)
+    let is_masked = text.contains("**") || text.contains("XXX");
+    let alnum = text.chars().filter(|c| c.is_alphanumeric()).count();
+    text.len() <= 64
         && alnum >= if is_masked { 3 } else { 5 }
-        && (has(class::DIGIT) || is_masked)
-        && (!has(class::BLANK) || text.split_ascii_whitespace().count() <= 8)
-}
-
-/// Whether a text may be a date: at least two digits in a short text of few words.
-fn is_date(text: &str) -> bool {
-    count_digits(text) >= 2 && text.len() <= 40 && text.split_ascii_whitespace().count() <= 6
+        && (is_masked || count_digits(text) > 0)
+        && !text.contains(['(', '=', '{', '<'])
+        && text.split_ascii_whitespace().count() <= 8
 }

@@ -131,10 +131,7 @@ impl PairCursor<'_> {
 
 /// Whether a name ends with `suffix`, ignoring case.
 pub(crate) fn ends_with(name: &[u8], suffix: &[u8]) -> bool {
-    name.len()
-        .checked_sub(suffix.len())
-        .and_then(|from| name.get(from..))
-        .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+    name.get(name.len().wrapping_sub(suffix.len())..).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
 }
 
 /// The byte before `at`, or a line feed at the start of the text.

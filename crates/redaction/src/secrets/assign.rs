@@ -29,7 +29,7 @@ pub(super) fn check_key(
     }
     let key = key_around(text, word.start..word.end);
     let Some((kind, start)) = classify_with_word_before(scan, &key, key_kinds) else { return key.end };
-    let found = read_pair(text, key.clone(), &mut key_kinds.pair_cache);
+    let found = read_pair(text, key.clone());
     let is_parameter = found.as_ref().is_some_and(|pair| url_parameters::is_parameter(scan, pair));
     let is_signature =
         kind == SecretKind::Parameter && found.as_ref().is_some_and(|pair| url_parameters::is_signature(scan, pair));

@@ -3,22 +3,20 @@
 
 use std::sync::LazyLock;
 
-use regex_automata::meta::Regex;
-
 use super::key_word_lists::PrefixSet;
+use crate::regex::WholePattern;
 use crate::sets::ByteSet;
 use crate::wordlists;
 
 /// Most bytes of a value in which an example's mark is searched.
 const MAX_HEAD: usize = 160;
 
-static REFERENCES: LazyLock<Option<Regex>> = LazyLock::new(|| whole_value("secrets.references"));
-static CODE: LazyLock<Option<Regex>> = LazyLock::new(|| whole_value("secrets.code"));
+static REFERENCES: LazyLock<WholePattern> = LazyLock::new(|| any_of("secrets.references"));
+static CODE: LazyLock<WholePattern> = LazyLock::new(|| any_of("secrets.code"));
 
-/// One pattern for values that any pattern of a list fits as a whole. A test compiles them.
-fn whole_value(list: &str) -> Option<Regex> {
-    let patterns: Vec<_> = wordlists::lines(list).map(|pattern| format!("(?:{pattern})")).collect();
-    crate::regex::compile(&format!("(?s)\\A(?:{})\\z", patterns.join("|")), false).ok()
+/// One pattern for values that any pattern of a list fits. A test compiles them.
+fn any_of(list: &str) -> WholePattern {
+    WholePattern::new(&wordlists::lines(list).collect::<Vec<_>>().join("|"))
 }
 
 /// Whether a value is hidden, missing, or names where the secret is; unquoted, also whether it is code.
@@ -26,14 +24,13 @@ pub(super) fn is_reference(value: &[u8], is_quoted: bool) -> bool {
     let value = value.trim_ascii();
     let Some(first) = value.first() else { return true };
     let masks = value.iter().filter(|byte| matches!(byte, b'*' | b'x' | b'X')).count();
-    let fits = |patterns: &Option<Regex>| patterns.as_ref().is_none_or(|patterns| patterns.is_match(value));
     value.iter().all(|byte| byte == first)
         || masks * 2 > value.len() + 2
         || is_no_value(value)
         || once!(PrefixSet, PrefixSet::new(wordlists::lines("secrets.reference_prefixes"))).matches_start(value)
         || is_example(value)
-        || fits(&REFERENCES)
-        || !is_quoted && fits(&CODE)
+        || REFERENCES.fits(value)
+        || !is_quoted && CODE.fits(value)
 }
 
 /// Whether a value is a word for no value or a type. Swift's have a mark: `String!`, `String?`.

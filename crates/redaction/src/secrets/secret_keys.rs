@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use super::super::pairs::{PairReadCache, ends_with};
+use super::super::pairs::ends_with;
 use super::key_word_lists::{KeyWordList, build_word_map};
 use super::value_facts::contains_any_case;
 use crate::glued_words::FOREIGN_PASSWORD_WORDS;
@@ -120,8 +120,6 @@ fn ends_in(word: &[u8], list: &[&str]) -> bool {
 #[derive(Default)]
 pub(super) struct KeyKindCache {
     kinds: [(Range<usize>, Option<SecretKind>); 4],
-    /// Cache for reading their values.
-    pub(super) pair_cache: PairReadCache,
 }
 
 impl KeyKindCache {

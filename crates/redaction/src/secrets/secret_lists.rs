@@ -1,6 +1,6 @@
 //! Finds values whose secret key is elsewhere: items of a list, which share their parent's key, values in wrapping
 //! objects, and cells of a column. Only random values and values that look like a password are claimed, because lists
-//! also contain form rules, names of secrets and words. `keys::columns` finds rows and columns, `pairs` reads lists.
+//! also contain form rules, names of secrets and words. `keys::rows` finds rows and columns, `pairs` reads lists.
 
 use std::ops::Range;
 

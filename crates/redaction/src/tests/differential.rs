@@ -9,7 +9,6 @@ use regex_automata::{Anchored, Input};
 
 use super::super::action::WordAction;
 use super::super::anchors::Anchors;
-use super::super::matcher::CompiledPattern;
 use super::super::rule::MatchBounds;
 use super::super::stems::StemMatch;
 use super::super::{Detector, RuleData, SearchScratch};
@@ -19,12 +18,7 @@ use super::{detector, rules};
 fn tries(detector: &Detector, text: &str) -> Vec<usize> {
     let mut anchors = Anchors::default();
     anchors.find(text.as_bytes(), &detector.stems);
-    let fits = |at: usize, rule: u16| match detector.rules[usize::from(rule)].pattern.as_ref()?.matcher.compiled()? {
-        CompiledPattern::Automaton(_, head) if !head.may_match(&text.as_bytes()[at..]) => None,
-        _ => Some(at),
-    };
-    let tried =
-        |word: &StemMatch| if let WordAction::Pattern(rule) = word.action { fits(word.start, rule) } else { None };
+    let tried = |word: &StemMatch| matches!(word.action, WordAction::Pattern(_)).then_some(word.start);
     anchors.words.iter().filter_map(tried).collect()
 }
 

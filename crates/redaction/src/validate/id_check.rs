@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Validator;
 use super::checksums::is_one_digit;
-use crate::matcher::PatternMatcher;
+use crate::regex::WholePattern;
 use crate::regex::compile;
 
 /// A check of a value's letters (in upper case) and digits.
@@ -72,8 +72,8 @@ impl WeightedSum {
 
 /// An [`IdCheck`], ready to use.
 pub(crate) struct CompiledCheck {
-    pattern: PatternMatcher,
-    except: Option<PatternMatcher>,
+    pattern: WholePattern,
+    except: Option<WholePattern>,
     sums: Vec<WeightedSum>,
     algorithm: Validator,
 }
@@ -85,8 +85,8 @@ impl CompiledCheck {
             if check.algorithm.is_empty() { Validator::None } else { crate::wordlists::variant(&check.algorithm)? };
         let is_usable = check.sums.iter().all(|sum| sum.modulus > 1 && matches!(sum.values.len(), 0 | 36));
         is_usable.then(|| Self {
-            pattern: PatternMatcher::whole(&check.pattern),
-            except: (!check.except.is_empty()).then(|| PatternMatcher::whole(&check.except)),
+            pattern: WholePattern::new(&check.pattern),
+            except: (!check.except.is_empty()).then(|| WholePattern::new(&check.except)),
             sums: check.sums.clone(),
             algorithm,
         })

@@ -303,11 +303,6 @@ pub(crate) fn decode_base64(blob: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The six bytes encoded by eight characters, the last one in the lowest bits.
-pub(crate) fn decode_base64_head(head: [u8; 8]) -> u64 {
-    head.into_iter().fold(0, |bits, byte| bits << 6 | u64::from(sextet(byte)))
-}
-
 fn base64_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
     blob.chunks(4).flat_map(|group| {
         let bits = group.iter().fold(0, |bits, byte| bits << 6 | u32::from(sextet(*byte)));
