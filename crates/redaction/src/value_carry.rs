@@ -123,13 +123,14 @@ fn find_forms(
     }
 }
 
-/// A value with percent escapes for all bytes, and for those that need them.
+/// A value with percent escapes for all bytes, and for those that need them, if any does.
 fn percent_forms(value: &str) -> impl Iterator<Item = String> {
     let escape = |is_kept: fn(u8) -> bool| -> String {
         let one = |byte: u8| if is_kept(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
         value.bytes().map(one).collect()
     };
-    [escape(|_| false), escape(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))].into_iter()
+    let forms = [escape(|_| false), escape(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))];
+    forms.into_iter().filter(move |form| form != value)
 }
 
 /// Finds blobs of base64 and hex that contain a value; the whole blob is a hit.
