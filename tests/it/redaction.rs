@@ -71,7 +71,7 @@ fn a_clean_text_allocates_nothing() {
 /// The manual's example of a custom rule notices a wrong fixture ([`crate::manual`] checks what it prints).
 #[test]
 fn the_manuals_rule_can_fail() {
-    let page = File::read("docs/redaction.md").text;
+    let page = File::read("docs/how-to/redaction-rules.md").text;
     let (_, part) = page.split_once("A rule in two minutes").unwrap();
     let block = blocks_of("sh", part).remove(0);
     let folder = tempfile::tempdir().unwrap();
