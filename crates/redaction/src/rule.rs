@@ -123,7 +123,7 @@ pub struct RuleData {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IdData {
-    /// Its name, which `validator` and `values` can use.
+    /// Its name, which the `validator` of a user's rule can use.
     pub name: String,
     /// The forms in which it is found without a word: `9` is a digit, `A` a capital, `X` either; all other characters
     /// stand for themselves. Blanks count only if no other digits are next to it.
@@ -152,7 +152,7 @@ pub struct ValueData {
     /// Regular expression that the whole value must fit. Without one, values with many lower-case letters, hashes and
     /// dates do not count.
     pub pattern: String,
-    /// Rules one of whose `ids` the value must be.
+    /// Names of rules: the value must pass the check of one of their `ids`.
     pub ids: Vec<String>,
     /// How close the word has to be.
     pub reach: CueDistance,

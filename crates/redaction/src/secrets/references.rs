@@ -1,5 +1,5 @@
-//! Recognises what stands in a value's place and is none: `null`, `***`, `${X}`, `<token>`, `process.env.X`, `f(x)`.
-//! The words and patterns are data.
+//! Recognises placeholders, references and code in the place of a value: `null`, `***`, `${X}`, `<token>`,
+//! `process.env.X`, `f(x)`. The words and patterns are data.
 
 use std::sync::LazyLock;
 

@@ -1,6 +1,6 @@
-//! Decides whether a value is the secret that its key names. What a random value is, it is anywhere; words are a
-//! password only where the notation leaves no doubt that they are a value: in quotes, in a line of settings, in a
-//! query. `value_facts` tells words from random values, `references` has what only stands in a value's place.
+//! Decides whether a value is the secret that its key names. A random value is judged alike in every notation.
+//! Words are a password only where the notation marks a value: in quotes, in a line of settings, in a query.
+//! `value_facts` tells words from random values, `references` recognises placeholders, references and code.
 
 use super::pair_context::PairContext;
 use super::references::is_reference;

@@ -1,11 +1,11 @@
-//! [`ValueFacts`]: what a value alone tells: words or random, a path, a sentence, the name of a secret. It knows no key
-//! and no notation; these are in `secret_value`.
+//! [`ValueFacts`]: properties of a value, without its key or notation: words or random, a path, a sentence, the name of
+//! a secret. `secret_value` decides with them.
 
 use super::byte_counts::ByteCounts;
 use super::word_score::{self, WordScore};
 use crate::sets::ByteSet;
 
-/// A value, as far as it alone tells.
+/// Properties of a value.
 pub(super) struct ValueFacts<'v> {
     pub(super) value: &'v [u8],
     pub(super) counts: ByteCounts,
@@ -17,7 +17,8 @@ impl<'v> ValueFacts<'v> {
         Self { value, counts: ByteCounts::count(value), score: WordScore::of(value) }
     }
 
-    /// Whether the value is a token of at least sixteen bytes that is neither words nor a path.
+    /// Whether the value is a token of at least sixteen bytes, eight different ones, two digits or capitals, and eight
+    /// unusual trigrams, that is neither words nor a path.
     pub(super) fn is_random(&self) -> bool {
         static IN_TOKEN: ByteSet = ByteSet::new(b"-_.+/=~:!@#%^*$&?|").and_alnum();
         self.counts.len >= 16

@@ -1,17 +1,18 @@
-//! [`WordScore`]: whether a value is made of words or is random. Three letters in a row are usual if the lists of
-//! common words and names have them twice. Of the threes of words, names and identifiers some nine of ten are usual, of
-//! random letters one of four. Digits and marks make a three unusual, except a short number after a word.
+//! [`WordScore`]: whether a value is made of words or is random. A trigram (three letters in a row) is usual if
+//! the lists of common words and names contain it at least twice. Of the trigrams of words, names and identifiers some
+//! nine of ten are usual, of random letters one of four. Digits and marks make a trigram unusual, except a short number
+//! after a word.
 
 use std::sync::LazyLock;
 
 use crate::wordlists::{COMMON_WORDS, FAMILY_NAMES, GIVEN_NAMES};
 
-/// A bit for each three letters, 32 numbers a letter.
+/// A bit for each trigram, 32 numbers a letter.
 static USUAL: LazyLock<Box<[u64; 512]>> = LazyLock::new(|| {
     let (mut once, mut twice) = (Box::new([0_u64; 512]), Box::new([0_u64; 512]));
     for word in [GIVEN_NAMES, COMMON_WORDS, FAMILY_NAMES].iter().flat_map(|text| text.split_ascii_whitespace()) {
-        for three in word.as_bytes().windows(3) {
-            let [Some(a), Some(b), Some(c)] = [0, 1, 2].map(|at| three.get(at).and_then(|byte| letter(*byte))) else {
+        for trigram in word.as_bytes().windows(3) {
+            let [Some(a), Some(b), Some(c)] = [0, 1, 2].map(|at| trigram.get(at).and_then(|byte| letter(*byte))) else {
                 continue;
             };
             let (slot, bit) = bit_of(a, b, c);
@@ -29,12 +30,12 @@ fn letter(byte: u8) -> Option<u8> {
 }
 
 fn bit_of(a: u8, b: u8, c: u8) -> (usize, u64) {
-    let three = usize::from(a) << 10 | usize::from(b) << 5 | usize::from(c);
-    (three / 64, 1 << (three % 64))
+    let trigram = usize::from(a) << 10 | usize::from(b) << 5 | usize::from(c);
+    (trigram / 64, 1 << (trigram % 64))
 }
 
-fn is_usual(usual: &[u64; 512], three: &[u8]) -> bool {
-    let [a, b, c] = [0, 1, 2].map(|at| three.get(at).and_then(|byte| letter(*byte)));
+fn is_usual(usual: &[u64; 512], trigram: &[u8]) -> bool {
+    let [a, b, c] = [0, 1, 2].map(|at| trigram.get(at).and_then(|byte| letter(*byte)));
     let (Some(a), Some(b), Some(c)) = (a, b, c) else { return false };
     let (slot, bit) = bit_of(a, b, c);
     usual.get(slot).is_some_and(|bits| bits & bit != 0)
@@ -50,7 +51,7 @@ fn without_number(piece: &[u8]) -> &[u8] {
 /// Threes of neighbouring bytes in the pieces of a value between `-`, `_`, `.`, `/`, `:` and blanks.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct WordScore {
-    threes: usize,
+    trigrams: usize,
     unusual: usize,
 }
 
@@ -58,23 +59,23 @@ impl WordScore {
     pub(crate) fn of(value: &[u8]) -> Self {
         let (usual, mut score) = (&*USUAL, Self::default());
         for piece in value.split(|byte| b"-_./: ".contains(byte)) {
-            score.threes += piece.len().saturating_sub(2);
-            score.unusual += without_number(piece).windows(3).filter(|three| !is_usual(usual, three)).count();
+            score.trigrams += piece.len().saturating_sub(2);
+            score.unusual += without_number(piece).windows(3).filter(|trigram| !is_usual(usual, trigram)).count();
         }
         score
     }
 
-    /// Whether at most two threes of five are unusual. Pieces of one or two bytes have none and count as words.
+    /// Whether at most two trigrams of five are unusual. Pieces of one or two bytes have none and count as words.
     pub(crate) fn is_words(self) -> bool {
-        self.unusual * 5 <= self.threes * 2
+        self.unusual * 5 <= self.trigrams * 2
     }
 
     #[cfg(test)]
-    pub(crate) fn threes(self) -> usize {
-        self.threes
+    pub(crate) fn trigrams(self) -> usize {
+        self.trigrams
     }
 
-    /// Number of unusual threes.
+    /// Number of unusual trigrams.
     pub(crate) fn unusual(self) -> usize {
         self.unusual
     }

@@ -58,12 +58,12 @@ const RANDOM: &[&str] = &[
 /// Words stay words and random values random when the lists of words or the score change.
 #[test]
 fn words_are_told_from_random_values() {
-    let mut table = "\n| value | threes | unusual | taken for |\n|---|---|---|---|\n".to_owned();
+    let mut table = "\n| value | trigrams | unusual | words? |\n|---|---|---|---|\n".to_owned();
     for (value, is_words) in WORDS.iter().map(|value| (value, true)).chain(RANDOM.iter().map(|value| (value, false))) {
         let score = WordScore::of(value.as_bytes());
         assert_eq!(score.is_words(), is_words, "{value}: {score:?}");
-        let kind = if is_words { "words" } else { "random" };
-        writeln!(table, "| `{value}` | {} | {} | {kind} |", score.threes(), score.unusual()).expect("a row");
+        let kind = if is_words { "yes" } else { "no" };
+        writeln!(table, "| `{value}` | {} | {} | {kind} |", score.trigrams(), score.unusual()).expect("a row");
     }
     let page = fixtures::at(PAGE);
     let before = fs::read_to_string(&page).expect("the page");
