@@ -40,6 +40,10 @@ impl WholePattern {
         Self(lazy(move || compile(&source, false).ok()))
     }
 
+    pub(super) fn compiles(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether a text matches. A pattern that does not compile matches nothing.
     pub(super) fn fits(&self, text: &[u8]) -> bool {
         self.0.as_ref().is_some_and(|regex| regex.is_match(text))

@@ -401,7 +401,7 @@ pub struct CustomRule {
     pub not_near: Vec<String>,
     /// Most bytes between a match and a word of `near` or `not_near`, on both sides, instead of 35 and 15.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub within: Option<u16>,
+    pub within: Option<u8>,
     /// A further check: its name, e.g. `luhn` or `br_cpf`, or a check as data.
     #[serde(skip_serializing_if = "CustomValidator::is_none")]
     pub validator: CustomValidator,

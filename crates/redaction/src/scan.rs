@@ -125,16 +125,17 @@ impl<'t> TextScan<'t> {
         let (from, to) = (range.start.saturating_sub(reach.0), range.end + reach.1);
         let words = &self.anchors.words;
         let first_index = words.partition_point(|word| word.start < from);
-        words.iter().skip(first_index).take_while(|word| word.end <= to).any(|word| {
-            let between = match word.end <= range.start {
-                true => word.end..range.start,
-                false => range.end..word.start.max(range.end),
-            };
-            word.action == action
-                && (word.end <= range.start || word.start >= range.end)
-                && !self.bytes(between.clone()).contains(&b'\n')
-                && !self.contains_placeholder(&between)
-        })
+        words.iter().skip(first_index).take_while(|word| word.end <= to).filter(|word| word.action == action).any(
+            |word| {
+                let between = match word.end <= range.start {
+                    true => word.end..range.start,
+                    false => range.end..word.start.max(range.end),
+                };
+                (word.end <= range.start || word.start >= range.end)
+                    && !self.bytes(between.clone()).contains(&b'\n')
+                    && !self.contains_placeholder(&between)
+            },
+        )
     }
 
     /// Whether the characters next to `range` satisfy `bounds`.

@@ -5,7 +5,7 @@
 use super::pair_context::PairContext;
 use super::references::is_reference;
 use super::secret_keys::SecretKind;
-use super::value_facts::{ValueFacts, is_path, is_uuid};
+use super::value_facts::{ValueFacts, is_path, is_public_id};
 use crate::pairs::{KeyValuePair, PairSeparator};
 
 /// How sure the notation around a value is that it is a value, and not code or prose.
@@ -36,9 +36,9 @@ impl ValuePlace {
             || is_environment
         {
             Self::Literal
-        } else if context.is_at_line_start && context.is_at_line_end && !context.is_argument
-            || context.is_flag && pair.sep != PairSeparator::Comma
-        {
+        } else if pair.sep == PairSeparator::Comma {
+            Self::Doubtful
+        } else if context.is_at_line_start && context.is_at_line_end && !context.is_argument || context.is_flag {
             Self::Line
         } else {
             Self::Doubtful
@@ -53,7 +53,8 @@ pub(super) fn is_secret_value(kind: SecretKind, value: &[u8], pair: &KeyValuePai
     if context.is_type
         || value.len() < if context.is_parameter { 3 } else { 4 }
         || (is_quoted || context.is_foreign) && non_ascii * 3 > value.len()
-        || is_reference(value, is_quoted)
+        || is_reference(value, matches!(pair.quote, Some(b'"' | b'\'')))
+        || pair.sep == PairSeparator::Comma && value.starts_with(b"--")
         || (kind != SecretKind::Password || !is_quoted) && word_set!("secrets.prose_words").contains(value)
         || kind != SecretKind::Password && memchr::memmem::find(value, b"EXAMPLE").is_some()
     {
@@ -65,14 +66,13 @@ pub(super) fn is_secret_value(kind: SecretKind, value: &[u8], pair: &KeyValuePai
         SecretKind::Pin => {
             counts.digits == counts.len && (4..=8).contains(&counts.len) && pair.sep != PairSeparator::Space
         }
-        SecretKind::Weak => facts.is_random() && !is_uuid(value),
-        SecretKind::Doubtful => facts.is_strong() || facts.is_random() && !is_uuid(value),
+        SecretKind::Weak => facts.is_random() && !is_public_id(value),
+        SecretKind::Doubtful => facts.is_strong() || facts.is_random() && !is_public_id(value),
         SecretKind::Parameter => {
             let is_token = counts.len >= 8 && facts.has_digits_and_letters() && !facts.is_words();
             counts.blanks == 0 && (context.is_always_secret || is_token)
         }
         SecretKind::Header | SecretKind::Cookie => false,
-        _ if facts.names_a_secret(is_quoted) => false,
         SecretKind::Secret | SecretKind::Token => is_token(kind, &facts, pair, context),
         SecretKind::Password | SecretKind::Pass => is_password(kind, &facts, pair, context),
     }
@@ -93,6 +93,9 @@ pub(super) fn is_secret_under(kind: SecretKind, key: &[u8], value: &[u8]) -> boo
 fn is_token(kind: SecretKind, facts: &ValueFacts<'_>, pair: &KeyValuePair, context: &PairContext) -> bool {
     let (counts, place) = (&facts.counts, ValuePlace::of(facts.value, pair, context));
     let is_literal = place == ValuePlace::Literal;
+    if facts.names_a_secret(pair.quote.is_some()) {
+        return false;
+    }
     if counts.blanks > 0 {
         // A salt of WordPress has all kinds of characters; a passphrase is a few words
         let is_salt = pair.quote.is_some() && counts.len >= 40 && counts.kind_count() == 4 && !facts.is_words();
@@ -103,19 +106,28 @@ fn is_token(kind: SecretKind, facts: &ValueFacts<'_>, pair: &KeyValuePair, conte
     if facts.is_random() || context.is_always_secret || facts.is_strong() && counts.len >= 8 {
         return true;
     }
-    if counts.len < 8 || is_path(facts.value) {
+    // A constant that names a secret: `CKV_SECRET_16`
+    let is_constant = counts.lower == 0 && facts.value.contains(&b'_') && facts.is_words() && facts.has_secret_word();
+    if counts.len < 8 || is_constant || is_path(facts.value) {
         return false;
     }
     if counts.digits == counts.len {
         return counts.len >= 14 && kind == SecretKind::Secret;
     }
+    let is_token = facts.has_digits_and_letters() && !facts.is_words();
     if kind == SecretKind::Token || place == ValuePlace::Doubtful {
-        return facts.has_digits_and_letters() && !facts.is_words();
+        return is_token || is_literal && facts.has_digits_and_letters() && !facts.is_identifier();
     }
-    if facts.is_words() {
-        return facts.is_mixed() && !facts.is_identifier() && !facts.has_secret_word();
+    // `SECRET=blueharbor`, `secret = "blueharbor"`
+    let is_one_word =
+        is_literal && counts.lower == counts.len && !context.is_argument && pair.sep == PairSeparator::Equals;
+    if !facts.is_words() {
+        return facts.is_mixed() || is_one_word || is_literal && pair.quote.is_some() && counts.kind_count() >= 2;
     }
-    facts.is_mixed() || is_literal && pair.quote.is_some() && counts.kind_count() >= 2
+    // The name of a message: `e2.api.client.secret.key`
+    let is_member = facts.value.iter().filter(|byte| **byte == b'.').count() > 2;
+    let may_be_name = counts.digits == 0 || is_member || !is_literal;
+    is_one_word || facts.is_mixed() && !facts.is_identifier() && !(may_be_name && facts.has_secret_word())
 }
 
 fn is_password(kind: SecretKind, facts: &ValueFacts<'_>, pair: &KeyValuePair, context: &PairContext) -> bool {
@@ -127,6 +139,12 @@ fn is_password(kind: SecretKind, facts: &ValueFacts<'_>, pair: &KeyValuePair, co
             && counts.blanks * 3 <= counts.len
             && (facts.is_mixed() || counts.upper == 0)
             && !facts.is_sentence();
+    }
+    // What is not quoted may well be `my-secret-pw`
+    let may_be_name = is_quoted || !is_literal || facts.value.contains(&b'.');
+    let is_absolute = facts.value.starts_with(b"/") && is_path(facts.value);
+    if is_absolute || may_be_name && facts.names_a_secret(is_quoted) {
+        return false;
     }
     // `pass` alone may be a test result
     let may_be_result = kind == SecretKind::Pass

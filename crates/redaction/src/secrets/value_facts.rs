@@ -58,8 +58,12 @@ impl<'v> ValueFacts<'v> {
             && (self.counts.digits == 0 || self.value.windows(2).any(is_joint))
     }
 
+    /// Whether a word of the value, also of one in camel case, names a secret: `user.accessToken`, but not `monkey`.
     pub(super) fn has_secret_word(&self) -> bool {
-        byte_list!("secrets.secret_words_in_names").iter().any(|word| contains_any_case(self.value, word))
+        let ends_word = |a: &u8, b: &u8| {
+            a.is_ascii_alphabetic() == b.is_ascii_alphabetic() && !(a.is_ascii_lowercase() && b.is_ascii_uppercase())
+        };
+        self.value.chunk_by(ends_word).any(|word| word_set!("secrets.secret_words_in_names").contains(word))
     }
 
     /// Whether the value names a secret rather than being one: `new-password`, `user.accessToken`.
@@ -123,6 +127,15 @@ pub(crate) fn is_token_body(token: &[u8]) -> bool {
     let tail = body.rsplit(|byte| b"-_.~".contains(byte)).next().unwrap_or(body);
     let is_masked = tail.len() > 8 && tail.iter().all(|byte| Some(byte) == tail.first());
     !is_example && !is_masked && facts.counts.distinct > 5 && !facts.is_words()
+}
+
+/// Whether a value is an id that is no secret: a UUID, or one of Twilio (`AC…`: two capitals, 32 hex digits).
+pub(super) fn is_public_id(value: &[u8]) -> bool {
+    let is_lower_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let is_twilio = |(kind, id): (&[u8], &[u8])| {
+        kind.iter().all(u8::is_ascii_uppercase) && id.len() == 32 && id.iter().all(is_lower_hex)
+    };
+    is_uuid(value) || value.split_at_checked(2).is_some_and(is_twilio)
 }
 
 /// Whether a value is a UUID: 8-4-4-4-12 hex digits.

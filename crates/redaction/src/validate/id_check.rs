@@ -6,8 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Validator;
 use super::checksums::is_one_digit;
-use crate::regex::WholePattern;
-use crate::regex::compile;
+use crate::regex::{WholePattern, compile, parse};
+
+/// Most letters and digits of a value.
+const MAX_VALUE: usize = 40;
+/// Greatest weight and modulus: sums of values of this length stay far below the greatest integer.
+const MAX_NUMBER: u64 = 1_000_000;
 
 /// A check of a value's letters (in upper case) and digits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -79,11 +83,17 @@ pub(crate) struct CompiledCheck {
 }
 
 impl CompiledCheck {
-    /// Prepares a check; `None` if it has no pattern, an unusable one, a modulus below 2, or an unknown algorithm.
+    /// Prepares a check; `None` if a sum could overflow, a modulus is below 2, or the algorithm is unknown.
     pub(crate) fn new(check: &IdCheck) -> Option<Self> {
         let algorithm =
             if check.algorithm.is_empty() { Validator::None } else { crate::wordlists::variant(&check.algorithm)? };
-        let is_usable = check.sums.iter().all(|sum| sum.modulus > 1 && matches!(sum.values.len(), 0 | 36));
+        let is_usable = check.sums.iter().all(|sum| {
+            let mut numbers = sum.weights.iter().chain([&sum.add, &sum.modulus]);
+            numbers.all(|number| number.unsigned_abs() <= MAX_NUMBER)
+                && sum.modulus > 1
+                && sum.number <= MAX_VALUE
+                && matches!(sum.values.len(), 0 | 36)
+        });
         is_usable.then(|| Self {
             pattern: WholePattern::new(&check.pattern),
             except: (!check.except.is_empty()).then(|| WholePattern::new(&check.except)),
@@ -94,15 +104,19 @@ impl CompiledCheck {
 
     /// Like [`Self::new`], and checks the patterns, which are otherwise compiled at their first use.
     pub(crate) fn from_user(check: &IdCheck) -> Option<Self> {
-        let compiles = |pattern: &String| compile(pattern, false).is_ok();
-        (compiles(&check.pattern) && (check.except.is_empty() || compiles(&check.except)))
+        let compiles = |pattern: &String| compile(pattern, false).is_ok() && WholePattern::new(pattern).compiles();
+        let fits = |pattern: &String| {
+            let hir = parse(pattern, false);
+            hir.and_then(|hir| hir.properties().minimum_len()).is_some_and(|least| least <= MAX_VALUE)
+        };
+        (compiles(&check.pattern) && fits(&check.pattern) && (check.except.is_empty() || compiles(&check.except)))
             .then(|| Self::new(check))
             .flatten()
     }
 
     /// Whether the letters and digits of a text pass. A value of one repeated character never does.
     pub(crate) fn passes(&self, text: &[u8]) -> bool {
-        let mut buffer = [0_u8; 40];
+        let mut buffer = [0_u8; MAX_VALUE];
         let mut len = 0;
         for byte in text.iter().filter(|byte| byte.is_ascii_alphanumeric()) {
             let Some(slot) = buffer.get_mut(len) else { return false };

@@ -167,3 +167,20 @@ fn checks_by_name() {
         assert_eq!(redact(&detector, &format!("no: {wrong}")), format!("no: {wrong}"), "{validator}");
     }
 }
+
+/// A user's check that could never pass, or whose sums could overflow, is refused: it would find nothing without a word.
+#[test]
+fn unusable_checks_of_users_are_refused() {
+    use super::id_check::{CompiledCheck, IdCheck, WeightedSum};
+    let check = |pattern: &str, sum: WeightedSum| {
+        let sums = vec![WeightedSum { modulus: 11, ..sum }];
+        CompiledCheck::from_user(&IdCheck { pattern: pattern.to_owned(), sums, ..IdCheck::default() })
+    };
+    assert!(check(r"\d{6}", WeightedSum::default()).is_some(), "a usable check");
+    for pattern in [r"(?x)EMP\d{6} # employee", "HX[0-9A-F]{64}", "", "("] {
+        assert!(check(pattern, WeightedSum::default()).is_none(), "{pattern}");
+    }
+    assert!(check(r"\d{6}", WeightedSum { number: 99, ..WeightedSum::default() }).is_none());
+    assert!(check(r"\d{6}", WeightedSum { weights: vec![i64::MIN], ..WeightedSum::default() }).is_none());
+    assert!(check(r"\d{6}", WeightedSum { add: i64::MAX, ..WeightedSum::default() }).is_none());
+}
