@@ -11,6 +11,8 @@ pub(super) struct CommandWords<'a> {
     at: usize,
     /// Whether the line is a list of strings.
     is_list: bool,
+    /// Whether the string around the command has ended.
+    is_over: bool,
 }
 
 impl<'a> CommandWords<'a> {
@@ -20,7 +22,7 @@ impl<'a> CommandWords<'a> {
         let is_quoted = line.get(escapes).is_some_and(|byte| b"\"'".contains(byte));
         let after_quote = line.get(escapes + 1..).unwrap_or_default().trim_ascii_start();
         let is_list = is_quoted && after_quote.first() == Some(&b',');
-        Self { line, at: if is_list { escapes + 1 } else { 0 }, is_list }
+        Self { line, at: if is_list { escapes + 1 } else { 0 }, is_list, is_over: false }
     }
 
     /// Length of the line that was read.
@@ -64,6 +66,9 @@ impl Iterator for CommandWords<'_> {
     type Item = Range<usize>;
 
     fn next(&mut self) -> Option<Range<usize>> {
+        if self.is_over {
+            return None;
+        }
         self.skip_blanks();
         let first = self.read_quoted();
         // `"user":"x"`
@@ -91,7 +96,7 @@ impl Iterator for CommandWords<'_> {
         }
         let end = self.at;
         if self.rest().first().is_some_and(|byte| b"\"'`\\<>)".contains(byte)) {
-            self.at = self.line.len();
+            self.is_over = true;
         }
         Some(start..end)
     }

@@ -97,8 +97,11 @@ fn is_token(kind: SecretKind, facts: &ValueFacts<'_>, pair: &KeyValuePair, conte
         return false;
     }
     if counts.blanks > 0 {
-        // A salt of WordPress has all kinds of characters; a passphrase is a few words
-        let is_salt = pair.quote.is_some() && counts.len >= 40 && counts.kind_count() == 4 && !facts.is_words();
+        // A salt of WordPress, `define('AUTH_KEY', '…')`, has all kinds of characters; a passphrase is a few words
+        let is_salt = pair.sep == PairSeparator::Comma
+            && (40..=96).contains(&counts.len)
+            && counts.kind_count() == 4
+            && !facts.is_words();
         let is_phrase = counts.blanks <= 3 && counts.lower + counts.blanks == counts.len && counts.len >= 10;
         return kind == SecretKind::Secret
             && (is_salt || is_literal && is_phrase && !facts.has_secret_word() && !facts.is_sentence());
