@@ -150,6 +150,8 @@ proptest! {
         let (detector, mut random, mut scratch) = (detector(), Random::new(seed), SearchScratch::new());
         let text = document(&mut random);
         let first = once(detector, "", &text, &mut scratch);
+        // Text that is too deep to decode is replaced whole
+        prop_assume!(first != "[UNSCANNED]");
         prop_assert!(serde_json::from_str::<serde_json::Value>(&first).is_ok(), "{} became {}", text, first);
     }
 
