@@ -7,6 +7,7 @@ use super::detector::Detector;
 use super::find::SearchScratch;
 use super::names::{are_person_names, is_announced_given_name};
 use super::rule::RuleFamily;
+use super::secrets::value_facts;
 use crate::wordlists;
 
 /// Fewest digits in an id whose numbers may be private.
@@ -57,10 +58,7 @@ fn is_word((.., text): &IdPart<'_>) -> bool {
 
 /// Whether a text has the form of a UUID: hex digits in groups of 8, 4, 4, 4 and 12.
 pub fn is_uuid(text: &str) -> bool {
-    let groups = text.split('-');
-    text.len() == 36
-        && groups.clone().map(str::len).eq([8, 4, 4, 4, 12])
-        && groups.into_iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    value_facts::is_uuid(text.as_bytes())
 }
 
 /// Splits an id into runs of letters and digits; a UUID is one part.

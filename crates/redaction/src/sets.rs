@@ -21,11 +21,6 @@ impl ByteSet {
         Self([false; 256]).fill(bytes, false, false)
     }
 
-    /// The set of some bytes, when they are known only at the start.
-    pub(super) fn of(bytes: impl Iterator<Item = u8>) -> Self {
-        Self::new(&bytes.collect::<Vec<_>>())
-    }
-
     /// Adds all ASCII letters and digits.
     pub(super) const fn and_alnum(self) -> Self {
         self.fill(b"", true, false)

@@ -10,7 +10,7 @@ use super::super::pairs::ends_with;
 use super::super::sets::ByteSet;
 use super::byte_counts::ByteCounts;
 use super::references::is_reference;
-use super::value_facts::{contains_any_case, is_path, is_public_id, is_uuid};
+use super::value_facts::{contains_any_case, is_path, is_twilio_id, is_uuid};
 use super::word_score::is_words;
 use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
@@ -99,7 +99,7 @@ fn ends_in_id_key(between: &[u8]) -> bool {
 /// Whether a value has the form of a key: a UUID, at least 20 hex digits, or at least 16 mixed letters and digits.
 fn has_key_form(value: &[u8]) -> bool {
     let counts = ByteCounts::count(value);
-    if counts.len < 16 || is_reference(value, true) || is_path(value) || (!is_uuid(value) && is_public_id(value)) {
+    if counts.len < 16 || is_reference(value, true) || is_path(value) || is_twilio_id(value) {
         return false;
     }
     if is_uuid(value) || (counts.hex && counts.digits > 2 && counts.len >= 20) {

@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 
 use super::key_word_lists::PrefixSet;
 use crate::regex::WholePattern;
-use crate::sets::ByteSet;
 use crate::wordlists;
 
 /// Most bytes of a value in which an example's mark is searched.
@@ -14,7 +13,7 @@ const MAX_HEAD: usize = 160;
 static REFERENCES: LazyLock<WholePattern> = LazyLock::new(|| any_of("secrets.references"));
 static CODE: LazyLock<WholePattern> = LazyLock::new(|| any_of("secrets.code"));
 
-/// One pattern for values that any pattern of a list fits. A test compiles them.
+/// One pattern for values that any pattern of a list fits. The rules' examples show that they compile.
 fn any_of(list: &str) -> WholePattern {
     WholePattern::new(&wordlists::lines(list).collect::<Vec<_>>().join("|"))
 }
@@ -34,19 +33,13 @@ pub(super) fn is_reference(value: &[u8], is_quoted: bool) -> bool {
 }
 
 /// Whether a value is a word for no value or a type. Swift's have a mark: `String!`, `String?`.
-pub(super) fn is_no_value(value: &[u8]) -> bool {
+fn is_no_value(value: &[u8]) -> bool {
     let word = value.strip_suffix(b"!").or_else(|| value.strip_suffix(b"?")).unwrap_or(value);
     word_set!("secrets.non_values").contains(word)
 }
 
 fn is_example(value: &[u8]) -> bool {
-    static STARTS: LazyLock<ByteSet> = LazyLock::new(|| {
-        let first_bytes = wordlists::lines("secrets.placeholders").filter_map(|mark| mark.bytes().next());
-        ByteSet::of(first_bytes.flat_map(|byte| [byte, byte.to_ascii_uppercase()]))
-    });
     let head = value.get(..value.len().min(MAX_HEAD)).unwrap_or_default();
     let marks = once!(PrefixSet, PrefixSet::new(wordlists::lines("secrets.placeholders")));
-    (0..head.len())
-        .filter_map(|at| head.get(at..))
-        .any(|rest| rest.first().is_some_and(|byte| STARTS.contains(*byte)) && marks.matches_start(rest))
+    (0..head.len()).filter_map(|at| head.get(at..)).any(|rest| marks.matches_start(rest))
 }

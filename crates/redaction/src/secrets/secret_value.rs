@@ -5,11 +5,11 @@
 use super::pair_context::PairContext;
 use super::references::is_reference;
 use super::secret_keys::SecretKind;
-use super::value_facts::{ValueFacts, is_path, is_public_id};
+use super::value_facts::{ValueFacts, is_path, is_twilio_id, is_uuid};
 use crate::pairs::{KeyValuePair, PairSeparator};
 
 /// How sure the notation around a value is that it is a value, and not code or prose.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum ValuePlace {
     /// Code or prose: words are no secret.
     Doubtful,
@@ -62,12 +62,13 @@ pub(super) fn is_secret_value(kind: SecretKind, value: &[u8], pair: &KeyValuePai
     }
     let facts = ValueFacts::of(value);
     let counts = &facts.counts;
+    let is_public_id = || is_uuid(value) || is_twilio_id(value);
     match kind {
         SecretKind::Pin => {
             counts.digits == counts.len && (4..=8).contains(&counts.len) && pair.sep != PairSeparator::Space
         }
-        SecretKind::Weak => facts.is_random() && !is_public_id(value),
-        SecretKind::Doubtful => facts.is_strong() || facts.is_random() && !is_public_id(value),
+        SecretKind::Weak => facts.is_random() && !is_public_id(),
+        SecretKind::Doubtful => facts.is_strong() || facts.is_random() && !is_public_id(),
         SecretKind::Parameter => {
             let is_token = counts.len >= 8 && facts.has_digits_and_letters() && !facts.is_words();
             counts.blanks == 0 && (context.is_always_secret || is_token)

@@ -129,13 +129,12 @@ pub(crate) fn is_token_body(token: &[u8]) -> bool {
     !is_example && !is_masked && facts.counts.distinct > 5 && !facts.is_words()
 }
 
-/// Whether a value is an id that is no secret: a UUID, or one of Twilio (`AC…`: two capitals, 32 hex digits).
-pub(super) fn is_public_id(value: &[u8]) -> bool {
+/// Whether a value is an id of Twilio (`AC…`): two capitals, 32 hex digits.
+pub(super) fn is_twilio_id(value: &[u8]) -> bool {
     let is_lower_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    let is_twilio = |(kind, id): (&[u8], &[u8])| {
+    value.split_at_checked(2).is_some_and(|(kind, id)| {
         kind.iter().all(u8::is_ascii_uppercase) && id.len() == 32 && id.iter().all(is_lower_hex)
-    };
-    is_uuid(value) || value.split_at_checked(2).is_some_and(is_twilio)
+    })
 }
 
 /// Whether a value is a UUID: 8-4-4-4-12 hex digits.

@@ -11,11 +11,7 @@ use crate::wordlists::{COMMON_WORDS, FAMILY_NAMES, GIVEN_NAMES};
 static USUAL: LazyLock<Box<[u64; 512]>> = LazyLock::new(|| {
     let (mut once, mut twice) = (Box::new([0_u64; 512]), Box::new([0_u64; 512]));
     for word in [GIVEN_NAMES, COMMON_WORDS, FAMILY_NAMES].iter().flat_map(|text| text.split_ascii_whitespace()) {
-        for trigram in word.as_bytes().windows(3) {
-            let [Some(a), Some(b), Some(c)] = [0, 1, 2].map(|at| trigram.get(at).and_then(|byte| letter(*byte))) else {
-                continue;
-            };
-            let (slot, bit) = bit_of(a, b, c);
+        for (slot, bit) in word.as_bytes().windows(3).filter_map(bit_of) {
             if let (Some(once), Some(twice)) = (once.get_mut(slot), twice.get_mut(slot)) {
                 *twice |= *once & bit;
                 *once |= bit;
@@ -25,20 +21,15 @@ static USUAL: LazyLock<Box<[u64; 512]>> = LazyLock::new(|| {
     twice
 });
 
-fn letter(byte: u8) -> Option<u8> {
-    byte.is_ascii_alphabetic().then(|| (byte | 0x20) - b'a')
-}
-
-fn bit_of(a: u8, b: u8, c: u8) -> (usize, u64) {
-    let trigram = usize::from(a) << 10 | usize::from(b) << 5 | usize::from(c);
-    (trigram / 64, 1 << (trigram % 64))
+/// The number and bit of a trigram in [`USUAL`]; `None` if it has anything but letters.
+fn bit_of(trigram: &[u8]) -> Option<(usize, u64)> {
+    let letter = |byte: &u8| byte.is_ascii_alphabetic().then(|| usize::from((byte | 0x20) - b'a'));
+    let number = trigram.iter().try_fold(0, |number, byte| Some(number << 5 | letter(byte)?))?;
+    Some((number / 64, 1 << (number % 64)))
 }
 
 fn is_usual(usual: &[u64; 512], trigram: &[u8]) -> bool {
-    let [a, b, c] = [0, 1, 2].map(|at| trigram.get(at).and_then(|byte| letter(*byte)));
-    let (Some(a), Some(b), Some(c)) = (a, b, c) else { return false };
-    let (slot, bit) = bit_of(a, b, c);
-    usual.get(slot).is_some_and(|bits| bits & bit != 0)
+    bit_of(trigram).is_some_and(|(slot, bit)| usual.get(slot).is_some_and(|bits| bits & bit != 0))
 }
 
 /// A piece without up to three digits after its letters: `sha256` is a word.
@@ -48,7 +39,7 @@ fn without_number(piece: &[u8]) -> &[u8] {
     if digits <= 3 && letters.iter().all(u8::is_ascii_alphabetic) { letters } else { piece }
 }
 
-/// Threes of neighbouring bytes in the pieces of a value between `-`, `_`, `.`, `/`, `:` and blanks.
+/// Trigrams of neighbouring bytes in the pieces of a value between `-`, `_`, `.`, `/`, `:` and blanks.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct WordScore {
     trigrams: usize,
