@@ -176,7 +176,7 @@ fn corpora() -> Vec<Corpus> {
 }
 
 /// Hostile texts: their name, and the part that is repeated to nearly match a rule again and again.
-const HOSTILE: [(&str, &str); 15] = [
+const HOSTILE: [(&str, &str); 17] = [
     ("at", "a@"),
     ("dashes", "1-"),
     ("jwt", "eyJ"),
@@ -191,6 +191,8 @@ const HOSTILE: [(&str, &str); 15] = [
     ("greetings", "Dear "),
     ("headers", "Authorization: Basic "),
     ("labels", "ssn: "),
+    ("fields", "phone="),
+    ("Go fields", "Name:"),
     ("brackets", "auth=("),
 ];
 /// Bytes of a hostile text.

@@ -234,7 +234,7 @@ case $part in
       [ "$name" != logs ] || logs=$cost
     done
     # texts made to be slow, relative to logs: the aim is at most three times as much
-    for name in at dashes jwt colons cards phones pem sk passwords escapes percent greetings headers labels brackets "dfa cache thrash"; do
+    for name in at dashes jwt colons cards phones pem sk passwords escapes percent greetings headers labels fields "Go fields" brackets "dfa cache thrash"; do
       read -r bytes one <<< "$(counted "$name" 1)"
       read -r _ three <<< "$(counted "$name" 3)"
       cost=$(((three - one) * 10 / 2 / bytes))

@@ -29,6 +29,12 @@ pub(super) struct ByteKinds {
     pub(super) equals: u64,
     /// `=` that ends a soft line break or begins an escape with a letter.
     pub(super) soft: u64,
+    /// `=` three bytes after another.
+    pub(super) equals_row: u64,
+    /// `"` and `'`.
+    pub(super) quote: u64,
+    /// `<` before a letter or digit.
+    pub(super) tag: u64,
     /// Non-ASCII bytes.
     pub(super) high: u64,
     /// The escape character of terminals.
@@ -37,10 +43,14 @@ pub(super) struct ByteKinds {
 
 impl ByteKinds {
     #[inline(always)]
-    fn add(&mut self, block: &ByteMasks) {
+    fn add(&mut self, block: &ByteMasks, previous: &ByteMasks) {
         // The byte after the block is not known here, so it counts as a match
+        let before_alnum = (block.alnum >> 1) | (1 << 63);
         self.backslash |= block.backslash;
-        self.percent |= block.percent & ((block.alnum >> 1) | (1 << 63));
+        self.quote |= block.quote;
+        self.tag |= block.less & before_alnum;
+        self.percent |= block.percent & before_alnum;
+        self.equals_row |= block.equals & ((block.equals << 3) | (previous.equals >> 61));
         self.equals |= block.equals & (((block.digit | block.upper) >> 1) | (1 << 63));
         self.high |= block.high;
         self.escape |= block.escape;
@@ -196,7 +206,7 @@ impl byte_masks::MaskReader for AnchorPass<'_> {
         self.record_digit_runs(base, block, next_alnum, run_starts);
         self.find_signs(base, block);
         self.find_long_runs(base, block);
-        self.seen.add(block);
+        self.seen.add(block, &self.previous);
         self.previous = *block;
     }
 

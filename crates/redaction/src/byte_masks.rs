@@ -62,7 +62,10 @@ pub(super) struct ByteMasks {
     pub(super) equals: u64,
     /// Non-ASCII bytes.
     pub(super) high: u64,
-    /// `[`, and the terminal escape character.
+    /// `"` and `'`.
+    pub(super) quote: u64,
+    /// `<`, `[`, and the terminal escape character.
+    pub(super) less: u64,
     pub(super) bracket: u64,
     pub(super) escape: u64,
     /// `+ / - _`: with letters and digits, the base64 alphabets.
@@ -112,6 +115,8 @@ pub(super) fn portable_masks(block: &[u8; 64]) -> ByteMasks {
         masks.ampersand |= set(*byte == b'&');
         masks.equals |= set(*byte == b'=');
         masks.high |= set(!byte.is_ascii());
+        masks.quote |= set(b"\"'".contains(byte));
+        masks.less |= set(*byte == b'<');
         masks.bracket |= set(*byte == b'[');
         masks.escape |= set(*byte == 0x1b);
         masks.joint |= set(b"+/-_".contains(byte));
@@ -214,6 +219,8 @@ mod avx2 {
             ampersand: mask(v3, equal(v3, block, b'&')),
             equals: mask(v3, equal(v3, block, b'=')),
             high: mask(v3, block),
+            quote: mask(v3, either(v3, equal(v3, block, b'"'), equal(v3, block, b'\''))),
+            less: mask(v3, equal(v3, block, b'<')),
             bracket: mask(v3, equal(v3, block, b'[')),
             escape: mask(v3, equal(v3, block, 0x1b)),
             joint: mask(v3, joint),

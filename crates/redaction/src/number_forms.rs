@@ -22,10 +22,11 @@ pub(crate) struct WrittenForm {
     pub(crate) family: RuleFamily,
 }
 
-/// All forms, by the length of their first run with digits, and the checks of all ids.
+/// All forms, and the checks of all ids.
 #[derive(Default)]
 pub(crate) struct WrittenForms {
-    by_run_len: [Vec<WrittenForm>; MAX_RUN],
+    /// The forms by the length of their first run with digits and the byte after it.
+    by_run: [Vec<(u8, Vec<WrittenForm>)>; MAX_RUN],
     checks: Vec<(Box<str>, Arc<CompiledCheck>)>,
 }
 
@@ -55,7 +56,11 @@ impl WrittenForms {
                 check: check.clone(),
                 family,
             };
-            self.by_run_len.get_mut(len).map(|forms| forms.push(form)).unwrap_or_default();
+            let Some(by_next) = self.by_run.get_mut(len) else { continue };
+            match by_next.iter_mut().find(|(after, _)| *after == form.after) {
+                Some((_, forms)) => forms.push(form),
+                None => by_next.push((form.after, vec![form])),
+            }
         }
     }
 
@@ -64,10 +69,10 @@ impl WrittenForms {
         self.checks.iter().any(|(owner, check)| **owner == *rule && check.passes(value))
     }
 
-    /// The forms whose first run with digits has this length, before this byte.
-    pub(crate) fn with_run(&self, len: usize, after: u8) -> impl Iterator<Item = &WrittenForm> {
-        let forms = self.by_run_len.get(len).into_iter().flatten();
-        forms.filter(move |form| form.after == after || form.after == 0)
+    /// The forms whose first run with digits has this length, before this byte (0: the form ends there).
+    pub(crate) fn with_run(&self, len: usize, after: u8) -> &[WrittenForm] {
+        let by_next = self.by_run.get(len).map(Vec::as_slice).unwrap_or_default();
+        by_next.iter().find(|(next, _)| *next == after).map(|(_, forms)| forms.as_slice()).unwrap_or_default()
     }
 }
 

@@ -15,7 +15,7 @@ use super::rule::RuleClass;
 use super::secrets::word_score::is_words;
 use super::sets::ByteSet;
 use super::validate::phones::is_one_digit;
-use super::views::blobs::{decode_base64, decode_hex};
+use super::views::blobs::{base64_bytes, decode_base64, decode_hex, hex_bytes};
 
 /// Length of values that are searched, in bytes.
 const LENGTHS: Range<usize> = 8..257;
@@ -156,19 +156,23 @@ fn find_in_blobs(text: &str, values: &[FoundValue<'_>], hits: &mut Vec<Redaction
 
 /// Returns the rule of the value that a blob contains, if any; other text may be joined to its start.
 fn rule_of_value_in_blob(blob: &[u8], values: &[FoundValue<'_>]) -> Option<u16> {
-    // Rejects nearly all words, because they do not decode to text
-    let is_odd = |byte: &u8| !matches!(byte, b' '..=b'~');
-    let is_text = |head: Vec<u8>| head.len() > 3 && head.iter().filter(|byte| is_odd(byte)).count() < 2;
-    let is_hex = blob.len().is_multiple_of(2) && blob.iter().all(u8::is_ascii_hexdigit);
-    let hex = is_hex.then_some(blob).filter(|blob| is_text(decode_hex(blob.get(..12).unwrap_or_default())));
-    let after_joint = |(at, byte): (usize, &u8)| matches!(byte, b'/' | b'-' | b'_').then_some(at + 1);
-    let starts = std::iter::once(0).chain(blob.iter().take(24).enumerate().filter_map(after_joint));
-    let base64 = starts.filter_map(|from| blob.get(from..));
-    let base64 = base64.filter(|rest| is_text(decode_base64(rest.get(..8).unwrap_or_default()))).map(decode_base64);
-    base64.chain(hex.map(decode_hex)).find_map(|decoded| {
+    let rule_in = |decoded: Vec<u8>| {
         let is_in = |found: &&FoundValue<'_>| memchr::memmem::find(&decoded, found.value.as_bytes()).is_some();
         values.iter().find(is_in).map(|found| found.rule)
-    })
+    };
+    let starts = std::iter::once(0)
+        .chain(memchr::memchr3_iter(b'/', b'-', b'_', blob.get(..24).unwrap_or(blob)).map(|at| at + 1));
+    let mut base64 = starts
+        .filter_map(|from| blob.get(from..))
+        .filter(|rest| rest.first_chunk().is_some_and(|head: &[u8; 8]| is_text(base64_bytes(head))));
+    let is_hex = || blob.len().is_multiple_of(2) && blob.iter().all(u8::is_ascii_hexdigit);
+    let hex = || blob.first_chunk().filter(|head: &&[u8; 12]| is_hex() && is_text(hex_bytes(*head)));
+    base64.find_map(|rest| rule_in(decode_base64(rest))).or_else(|| hex().and_then(|_| rule_in(decode_hex(blob))))
+}
+
+/// Whether decoded bytes are text but for one; words decode to others.
+fn is_text(head: impl Iterator<Item = u8>) -> bool {
+    head.filter(|byte| !matches!(byte, b' '..=b'~')).nth(1).is_none()
 }
 
 /// Whether a value found by `rule` is searched elsewhere in plain form: further occurrences do not have the key or word

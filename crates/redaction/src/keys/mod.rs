@@ -18,14 +18,16 @@ use super::pairs::{self, KeyValuePair, PairSeparator, wrapped_strings};
 use super::rule::KeyValueForm;
 use super::scan::{PrivateClaims, TextScan};
 use super::sets::{ByteSet, WordSet};
-use private_values::{claim_first, private_part};
+use private_values::{LONGEST, claim_first, private_part};
 use records::Records;
 use table::{KeyMatch, KeyRule, KeyTable, SiblingEvidence};
+use unquoted::PartEnd;
 
 /// State of key rules, reused between texts.
 #[derive(Default)]
 pub(super) struct KeyScratch {
     records: Records,
+    part_end: PartEnd,
     /// Whether every key is accepted as if its siblings confirmed it.
     pub(super) trusts_keys: bool,
 }
@@ -33,6 +35,8 @@ pub(super) struct KeyScratch {
 /// Most words before a key's last one that belong to it (`Date of Birth`).
 const MAX_WORDS_BEFORE: usize = 3;
 
+/// Most bytes from a key to the end of its value: the longest tag, blanks and the longest value.
+const MAX_PAIR: usize = 2 * LONGEST + 64;
 /// Most bytes of a key with letters beyond ASCII, with its quote.
 const MAX_FOREIGN_KEY: usize = 64;
 
@@ -43,7 +47,7 @@ pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: 
     }
     rows::claim_rows(scan, claims);
     let text = scan.text.as_bytes();
-    scratch.records = Records::default();
+    (scratch.records, scratch.part_end) = Default::default();
     let mut last_key = 0..0;
     for word in &scan.anchors.words_by_use.key_words {
         let end = pairs::key_end(text, word.end);
@@ -52,7 +56,7 @@ pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: 
         }
         last_key = pairs::key_start(text, word.start)..end;
         if let Some((key, key_match)) = match_key(scan, last_key.clone())
-            && let Some(pair) = pairs::read_pair(text, key)
+            && let Some(pair) = pairs::read_pair(text.get(..key.end + MAX_PAIR).unwrap_or(text), key)
         {
             claim_pair(scan, &pair, key_match, scratch, claims);
         }
@@ -78,7 +82,7 @@ fn claim_foreign_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: &mu
         }
         let key_match = scan.detector.keys.find(scan.bytes(key.clone())).0;
         if !key_match.is_none()
-            && let Some(pair) = pairs::read_pair(text, key)
+            && let Some(pair) = pairs::read_pair(text.get(..key.end + MAX_PAIR).unwrap_or(text), key)
         {
             claim_pair(scan, &pair, key_match, scratch, claims);
         }
@@ -119,7 +123,7 @@ fn claim_pair(
     scan: &TextScan<'_>,
     pair: &KeyValuePair,
     key_match: KeyMatch<'_>,
-    KeyScratch { records, trusts_keys }: &mut KeyScratch,
+    KeyScratch { records, part_end, trusts_keys }: &mut KeyScratch,
     claims: &mut PrivateClaims,
 ) {
     use PairSeparator::{Arrow, Cell, Colon, Element, Equals, Sibling};
@@ -154,7 +158,7 @@ fn claim_pair(
             return claim_first(scan, key_match, pair.value.clone(), false, &mut accept_item, claims);
         }
         (Some(_), Equals) | (_, Cell | Element) => (Some(pair.value.clone()), false),
-        (None, Colon | Equals) => (unquoted::value_range(scan, pair), true),
+        (None, Colon | Equals) => (unquoted::value_range(scan, pair, part_end), true),
         _ => return,
     };
     let Some(range) = range else { return };

@@ -8,16 +8,49 @@ use crate::addresses::address_parts::is_unit;
 use crate::pairs::{KeyValuePair, PairSeparator, line_range};
 use crate::rule::KeyValueForm;
 use crate::scan::TextScan;
+use crate::sets::ByteSet;
 use crate::validate::dates;
 
 /// Most bytes after a value to the end of a call that it begins.
 const MAX_CALL_END: usize = 32;
+/// Most words of a line in which the digits of a value are searched.
+const MAX_WORDS: usize = 16;
 /// Most bytes of a line that are read for one value; more than the longest value.
 const MAX_LINE: usize = LONGEST + 20;
 
+/// Where something else begins after the last value, so that a line of many keys is read once.
+#[derive(Default)]
+pub(super) struct PartEnd {
+    /// The bytes that were read, up to what begins there.
+    read: Range<usize>,
+    /// Whether something begins at their end.
+    is_found: bool,
+}
+
+impl PartEnd {
+    /// Position at which something else begins on a line that is read from `line.start` on; its end if nothing does.
+    fn of_line(&mut self, text: &[u8], line: Range<usize>) -> usize {
+        static BEGINS: ByteSet = ByteSet::new(b" ;.<\t*").complement();
+        if !(self.read.start..=self.read.end).contains(&line.start) {
+            *self = Self { read: line.start..line.start, is_found: false };
+        }
+        let line_text = text.get(..line.end).unwrap_or(text);
+        // What begins in the last two bytes read was not whole
+        let mut at = self.read.end.saturating_sub(2).max(line.start);
+        while !self.is_found && self.read.end < line.end {
+            let rest = line_text.get(at..).unwrap_or_default();
+            at += BEGINS.count_leading(rest);
+            self.is_found = at < line.end && begins_other(line_text.get(at..).unwrap_or_default());
+            self.read.end = at.min(line.end);
+            at += 1;
+        }
+        self.read.end.min(line.end)
+    }
+}
+
 /// The range of an unquoted value. After `=` it is one identifier in code, and may be several words in forms and logs;
 /// after a colon it is the rest of the line up to where something else begins.
-pub(super) fn value_range(scan: &TextScan<'_>, pair: &KeyValuePair) -> Option<Range<usize>> {
+pub(super) fn value_range(scan: &TextScan<'_>, pair: &KeyValuePair, part_end: &mut PartEnd) -> Option<Range<usize>> {
     let start = pair.value.start;
     let read_end = scan.text.floor_char_boundary(scan.text.len().min(start + MAX_LINE));
     let range = line_range(scan.bytes(0..read_end), start);
@@ -26,11 +59,10 @@ pub(super) fn value_range(scan: &TextScan<'_>, pair: &KeyValuePair) -> Option<Ra
         // `first_name=John last_name=Smith`: ends before the next key
         return Some(if line.contains(['=', '(', ';', '{', '&', ',']) { include_call(scan, pair) } else { range });
     }
-    let line = line.get(..part_end(line)).unwrap_or(line);
+    let line = scan.part(start..part_end.of_line(scan.text.as_bytes(), range));
     // `Name: Ann, Email: x` continues with the next label
     let is_label = |word: &str| word.ends_with(':') || word.contains('=');
-    let comma = line
-        .find(", ")
+    let comma = memchr::memmem::find(line.as_bytes(), b", ")
         .filter(|comma| line.get(comma + 2..).is_some_and(|rest| rest.split([' ', ',']).take(3).any(is_label)));
     let line = if scan.byte_before(start, 1) == b':' { first_field(line) } else { line };
     let text = comma.and_then(|comma| line.get(..comma)).unwrap_or(line).trim_end_matches([' ', ',', '.', ';', '*']);
@@ -63,22 +95,18 @@ fn first_field(line: &str) -> &str {
     line.get(..end).unwrap_or(line)
 }
 
-/// Position in a line at which something else begins.
-fn part_end(line: &str) -> usize {
-    let bytes = line.as_bytes();
-    let begins_other = |at: &usize| {
-        matches!(
-            bytes.get(*at..).unwrap_or_default(),
-            [b' ', b' ' | b'(', ..]
-                | [b' ', b'|' | b'-', b' ', ..]
-                | [b';' | b'.', b' ', ..]
-                | [b'<', b'/', ..]
-                | [b'<', b'b', b'r', ..]
-                | [b'\t', ..]
-                | [b'*', b'*', ..]
-        )
-    };
-    (0..line.len()).find(begins_other).unwrap_or(line.len())
+/// Whether something other than the value begins with `rest`.
+fn begins_other(rest: &[u8]) -> bool {
+    matches!(
+        rest,
+        [b' ', b' ' | b'(', ..]
+            | [b' ', b'|' | b'-', b' ', ..]
+            | [b';' | b'.', b' ', ..]
+            | [b'<', b'/', ..]
+            | [b'<', b'b', b'r', ..]
+            | [b'\t', ..]
+            | [b'*', b'*', ..]
+    )
 }
 
 /// The part of a line that is its first key's value; the whole line if that part would not be accepted.
@@ -96,7 +124,7 @@ fn own_part_len(line: &str, form: KeyValueForm) -> usize {
         return line.len();
     }
     let (mut digits, mut start, mut end) = (0, 0, 0);
-    for word in line.split(' ') {
+    for word in line.split(' ').take(MAX_WORDS) {
         let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
         let word_digits = count_digits(word);
         let is_code_word = |word: &str| word.len() <= 3 && word.bytes().all(|byte| byte.is_ascii_uppercase());

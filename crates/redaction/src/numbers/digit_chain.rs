@@ -11,14 +11,14 @@ const MAX_GROUP_LEN: usize = 32;
 
 /// One group of digits.
 #[derive(Clone, Copy, Default)]
-pub(super) struct DigitGroup {
-    /// Position of its first digit.
-    pub(super) at: usize,
+struct DigitGroup {
+    /// Distance of its first digit from that of the chain.
+    offset: u16,
     /// Number of digits.
-    pub(super) len: usize,
+    len: u8,
     /// The separator between it and the next group: a character, `)` for a closing bracket with or without a separator
     /// after it, `(` for an opening one, `~` for a separator between blanks; 0 at the end.
-    pub(super) sep: u8,
+    sep: u8,
 }
 
 /// Consecutive groups of digits.
@@ -26,6 +26,8 @@ pub(super) struct DigitChain {
     groups: [DigitGroup; MAX_GROUPS],
     /// Number of groups.
     pub(super) count: usize,
+    /// Position of the first digit.
+    start: usize,
     /// Position after the last digit.
     pub(super) end: usize,
 }
@@ -33,32 +35,35 @@ pub(super) struct DigitChain {
 impl DigitChain {
     /// Reads the chain that starts with the digit at `at`.
     pub(super) fn read(text: &[u8], at: usize) -> Self {
-        let mut chain = Self { groups: [DigitGroup::default(); MAX_GROUPS], count: 0, end: at };
-        let mut from = at;
+        let mut chain = Self { groups: [DigitGroup::default(); MAX_GROUPS], count: 0, start: at, end: at };
+        let (mut rest, mut offset) = (text.get(at..).unwrap_or_default(), 0);
         while let Some(group) = chain.groups.get_mut(chain.count) {
-            let rest = text.get(from..).unwrap_or_default();
-            let len = rest.iter().take(MAX_GROUP_LEN).take_while(|byte| byte.is_ascii_digit()).count();
-            *group = DigitGroup { at: from, len, sep: 0 };
+            let mut len = 0;
+            while len < MAX_GROUP_LEN && rest.get(len).is_some_and(u8::is_ascii_digit) {
+                len += 1;
+            }
+            *group = DigitGroup { offset: offset as u16, len: len as u8, sep: 0 };
             chain.count += 1;
-            chain.end = from + len;
-            let Some((sep, width)) = read_separator(text.get(chain.end..).unwrap_or_default()) else { break };
+            chain.end = at + offset + len;
+            let Some((sep, width)) = read_separator(rest.get(len..).unwrap_or_default()) else { break };
             if chain.count == MAX_GROUPS {
                 break;
             }
             group.sep = sep;
-            from = chain.end + width;
+            offset += len + width;
+            rest = rest.get(len + width..).unwrap_or_default();
         }
         chain
     }
 
-    /// Group `index`, or an empty group if there is none.
-    pub(super) fn group(&self, index: usize) -> DigitGroup {
-        self.groups.get(index).filter(|_| index < self.count).copied().unwrap_or_default()
+    /// Position of the first digit of group `index`, 0 if there is none.
+    pub(super) fn at(&self, index: usize) -> usize {
+        self.groups.get(index).filter(|_| index < self.count).map_or(0, |group| self.start + usize::from(group.offset))
     }
 
     /// Length of group `index`, 0 if there is none.
     pub(super) fn len(&self, index: usize) -> usize {
-        self.groups.get(index).map_or(0, |group| group.len)
+        self.groups.get(index).map_or(0, |group| usize::from(group.len))
     }
 
     /// The separator after group `index`, 0 if there is none.
@@ -92,15 +97,14 @@ impl DigitChain {
         let mut rest = self.groups.get(first..self.count).unwrap_or_default().iter();
         let mut left = digits;
         rest.any(|group| {
-            left = left.saturating_sub(group.len);
+            left = left.saturating_sub(usize::from(group.len));
             left == 0
         })
     }
 
     /// The range of groups `first..=last`.
     pub(super) fn range(&self, first: usize, last: usize) -> Range<usize> {
-        let end = self.group(last);
-        self.group(first).at..end.at + end.len
+        self.at(first)..self.at(last) + self.len(last)
     }
 }
 

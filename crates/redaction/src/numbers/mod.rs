@@ -116,6 +116,10 @@ impl NumberSearch<'_, '_> {
             self.decided_end = run.end;
             return;
         }
+        if !has_cue && is_iso_date(digit_run, scan.bytes(run.start..run.start + 11)) {
+            self.decided_end = run.start + 10;
+            return;
+        }
         let chain = DigitChain::read(scan.text.as_bytes(), run.start);
         self.decided_end = chain.end.max(run.start + 1);
         // Dates, times and amounts have too few digits to be recognised without a word
@@ -167,7 +171,7 @@ impl NumberSearch<'_, '_> {
     fn search_chain(&mut self, chain: &DigitChain, has_cue: bool) {
         let mut end = 0;
         for index in 0..chain.count {
-            let (at, sep) = (chain.group(index).at, chain.sep(index));
+            let (at, sep) = (chain.at(index), chain.sep(index));
             let may_be_ipv4 = || chain.len(index) <= 3 && chain.sep(index + 1) == b'.' && chain.sep(index + 2) == b'.';
             let may_begin = sep != b':' && chain.is_free_before(index) || sep == b'.' && may_be_ipv4();
             if at < end || !may_begin {
@@ -261,6 +265,18 @@ fn is_next_to_joint(number: &DigitRun) -> bool {
 fn may_be_address(run: &DigitRun) -> bool {
     let has = |joint: u8| run.before == joint || run.after == joint;
     has(b':') || run.len() == 2 && has(b'-') || run.len() == 4 && has(b'.')
+}
+
+/// Whether a run begins `2026-11-05`, as most lines of logs do.
+fn is_iso_date(run: &DigitRun, text: &[u8]) -> bool {
+    let is_date = |text: &[u8]| match text {
+        [_, _, _, _, b'-', month @ .., b'-', day, second_day] => {
+            month.len() == 2 && month.iter().chain([day, second_day]).all(u8::is_ascii_digit)
+        }
+        _ => false,
+    };
+    let next = text.get(10);
+    run.digits == 4 && text.get(..10).is_some_and(is_date) && !next.is_some_and(|b| b.is_ascii_digit() || *b == b'-')
 }
 
 /// Finds the number that starts at a site: by its form first, then by its words.

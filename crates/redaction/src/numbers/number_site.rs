@@ -44,13 +44,12 @@ impl<'a, 't> NumberSite<'a, 't> {
 
     /// Position of its first digit.
     pub(super) fn start(&self) -> usize {
-        self.chain.group(self.first).at
+        self.chain.at(self.first)
     }
 
     /// Digits of group `index`.
     pub(super) fn group_digits(&self, index: usize) -> &'t [u8] {
-        let group = self.chain.group(index);
-        self.scan.text.as_bytes().get(group.at..group.at + group.len).unwrap_or_default()
+        self.scan.bytes(self.chain.range(index, index))
     }
 
     /// The words around it. The value extends to the end of the chain.
@@ -123,8 +122,7 @@ impl<'a, 't> NumberSite<'a, 't> {
 
     /// Whether group `index` is in round brackets.
     pub(super) fn is_bracketed(&self, index: usize) -> bool {
-        let group = self.chain.group(index);
-        group.sep == b')' && self.scan.byte_before(group.at, 1) == b'('
+        self.chain.sep(index) == b')' && self.scan.byte_before(self.chain.at(index), 1) == b'('
     }
 
     /// Whether the word before it names counts, orders or things.

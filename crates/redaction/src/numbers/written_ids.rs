@@ -9,7 +9,11 @@ use super::number_site::{NumberFinding, follows_thing_word, is_free_after, is_fr
 
 /// Finds the id whose first run with digits is `run`.
 pub(super) fn match_run(scan: &TextScan<'_>, run: &Range<usize>) -> Option<NumberFinding> {
-    scan.detector.written_forms.with_run(run.len(), scan.byte(run.end)).find_map(|form| match_form(scan, run, form))
+    let find = |after: u8| {
+        let mut forms = scan.detector.written_forms.with_run(run.len(), after).iter();
+        forms.find_map(|form| match_form(scan, run, form))
+    };
+    find(scan.byte(run.end)).or_else(|| find(0))
 }
 
 fn match_form(scan: &TextScan<'_>, run: &Range<usize>, form: &WrittenForm) -> Option<NumberFinding> {

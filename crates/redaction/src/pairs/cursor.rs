@@ -145,20 +145,24 @@ pub(super) fn byte_before_skipping(text: &[u8], at: usize, skipped: &[u8]) -> u8
     head.iter().rev().find(|byte| !skipped.contains(byte)).copied().unwrap_or(b'\n')
 }
 
+/// Bytes that neither end a line nor may begin its end.
+static IN_LINE: ByteSet = ByteSet::new(b"\n\r\"\\#").complement();
+
 /// The range from `start` to the end of the line (raw or escaped), without trailing comment and blanks.
 pub(crate) fn line_range(text: &[u8], start: usize) -> Range<usize> {
     let rest = text.get(start..).unwrap_or_default();
     let rest = rest.get(..rest.len().min(MAX_VALUE)).unwrap_or_default();
-    let ends_line = |offset: usize, byte: u8| match byte {
-        b'\n' | b'\r' | b'"' => true,
-        b'\\' => rest.get(offset + 1).is_some_and(|next| b"nr\"\\".contains(next)),
-        b'#' => offset > 0 && rest.get(offset - 1).is_some_and(u8::is_ascii_whitespace),
-        _ => false,
-    };
-    let len = rest
-        .iter()
-        .enumerate()
-        .find(|(offset, byte)| ends_line(*offset, **byte))
-        .map_or(rest.len(), |(offset, _)| offset);
+    let mut len = IN_LINE.count_leading(rest);
+    while let Some(byte) = rest.get(len) {
+        let ends_line = match byte {
+            b'\\' => rest.get(len + 1).is_some_and(|next| b"nr\"\\".contains(next)),
+            b'#' => len > 0 && rest.get(len - 1).is_some_and(u8::is_ascii_whitespace),
+            _ => true,
+        };
+        if ends_line {
+            break;
+        }
+        len += 1 + IN_LINE.count_leading(rest.get(len + 1..).unwrap_or_default());
+    }
     start..start + rest.get(..len).unwrap_or_default().trim_ascii_end().len()
 }

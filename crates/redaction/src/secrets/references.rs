@@ -3,6 +3,8 @@
 
 use std::sync::LazyLock;
 
+use aho_corasick::AhoCorasick;
+
 use super::key_word_lists::PrefixSet;
 use crate::regex::WholePattern;
 use crate::wordlists;
@@ -39,7 +41,8 @@ fn is_no_value(value: &[u8]) -> bool {
 }
 
 fn is_example(value: &[u8]) -> bool {
-    let head = value.get(..value.len().min(MAX_HEAD)).unwrap_or_default();
-    let marks = once!(PrefixSet, PrefixSet::new(wordlists::lines("secrets.placeholders")));
-    (0..head.len()).filter_map(|at| head.get(at..)).any(|rest| marks.matches_start(rest))
+    static MARKS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+        AhoCorasick::builder().ascii_case_insensitive(true).build(wordlists::lines("secrets.placeholders")).ok()
+    });
+    MARKS.as_ref().is_none_or(|marks| marks.is_match(value.get(..MAX_HEAD).unwrap_or(value)))
 }

@@ -24,10 +24,11 @@ pub(crate) static MONTHS: LazyLock<Vec<(&str, u32)>> =
 /// The month named by a word, in full or by three or four letters.
 pub(crate) fn month_of_name(word: &str) -> Option<u32> {
     let may_be_short = (3..=4).contains(&word.chars().count());
+    let first = word.chars().next().and_then(|first| first.to_lowercase().next());
     let is_named = |name: &str| {
         let mut letters = name.chars();
         let is_prefix = word.chars().flat_map(char::to_lowercase).all(|letter| letters.next() == Some(letter));
         is_prefix && (may_be_short || letters.next().is_none())
     };
-    MONTHS.iter().find(|(name, _)| is_named(name)).map(|(_, month)| *month)
+    MONTHS.iter().find(|(name, _)| name.chars().next() == first && is_named(name)).map(|(_, month)| *month)
 }

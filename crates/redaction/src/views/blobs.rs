@@ -303,7 +303,7 @@ pub(crate) fn decode_base64(blob: &[u8]) -> Vec<u8> {
     out
 }
 
-fn base64_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
+pub(crate) fn base64_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
     blob.chunks(4).flat_map(|group| {
         let bits = group.iter().fold(0, |bits, byte| bits << 6 | u32::from(sextet(*byte)));
         let bytes = (bits << (6 * (4 - group.len()))).to_be_bytes();

@@ -12,12 +12,9 @@ use super::entities::read_entity;
 use super::windows;
 
 /// Whether a text may contain an empty element.
-pub(super) fn may_have_empty_element(text: &str) -> bool {
+pub(super) fn has_closing_tag(text: &str) -> bool {
     static CLOSES: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"></"));
-    // Most texts have no tag
-    let bytes = text.as_bytes();
-    let rest = memchr::memchr(b'<', bytes).and_then(|at| bytes.get(at.saturating_sub(1)..));
-    rest.is_some_and(|rest| CLOSES.find(rest).is_some())
+    CLOSES.find(text.as_bytes()).is_some()
 }
 
 /// Length of `<b></b>` at `at`, if it splits a value.

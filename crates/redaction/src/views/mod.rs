@@ -80,8 +80,17 @@ impl ViewEncoding {
             || !scan.anchors.at_signs.is_empty()
             || Self::has_short_blob(scan)
             || Self::has_token(scan)
-            || scan.anchors.digit_runs.iter().any(|run| split_values::ends_item(scan, run));
-        scan.anchors.byte_kinds.may_have_escape() || has_runs || html::may_have_empty_element(scan.text)
+            || Self::may_have_items(scan)
+                && scan.anchors.digit_runs.iter().any(|run| split_values::ends_item(scan, run));
+        scan.anchors.byte_kinds.may_have_escape() || has_runs || Self::may_have_empty_element(scan)
+    }
+
+    fn may_have_items(scan: &TextScan<'_>) -> bool {
+        scan.anchors.byte_kinds.quote != 0
+    }
+
+    fn may_have_empty_element(scan: &TextScan<'_>) -> bool {
+        scan.anchors.byte_kinds.tag != 0 && html::has_closing_tag(scan.text)
     }
 
     fn has_short_blob(scan: &TextScan<'_>) -> bool {
@@ -97,15 +106,13 @@ impl ViewEncoding {
         let byte_kinds = &scan.anchors.byte_kinds;
         match self {
             Self::Escapes => byte_kinds.backslash != 0,
-            Self::Html => byte_kinds.ampersand != 0 || html::may_have_empty_element(scan.text),
+            Self::Html => byte_kinds.ampersand != 0 || Self::may_have_empty_element(scan),
             Self::Percent => byte_kinds.percent != 0,
             Self::QuotedPrintable => byte_kinds.equals != 0,
             Self::Markup => byte_kinds.escape != 0 || !scan.anchors.at_signs.is_empty(),
             Self::Unicode => byte_kinds.high != 0,
             Self::Blobs => !scan.anchors.base64_runs.is_empty() || Self::has_short_blob(scan),
-            Self::SplitValues => {
-                !scan.anchors.at_signs.is_empty() || !scan.anchors.digit_runs.is_empty() || Self::has_token(scan)
-            }
+            Self::SplitValues => Self::may_have_items(scan),
         }
     }
 

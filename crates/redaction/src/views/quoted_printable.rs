@@ -106,6 +106,9 @@ fn is_quoted_printable(bytes: &[u8], may_have_signs: bool) -> bool {
 /// Whether [`ESCAPE_RUN`] escapes of digits are adjacent: `=34=35=33=39=31=34`. One with a letter counts by itself
 /// ([`super::soft_breaks::may_be_quoted_printable`]).
 fn has_escape_run(scan: &TextScan<'_>) -> bool {
+    if scan.anchors.byte_kinds.equals_row == 0 {
+        return false;
+    }
     let (mut adjacent, mut next_start) = (0, 0);
     for run in &scan.anchors.digit_runs {
         if run.before == b'=' && run.len() == 2 {
