@@ -31,6 +31,13 @@ pub enum NodeKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttrId(pub(super) u32);
 
+impl AttrId {
+    /// Its number among the attributes of the request, those added later included.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// A singular text field of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TextField {

@@ -5,7 +5,7 @@
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::LazyLock;
 
-use base64::Engine as _;
+use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use regex_automata::meta::{Config, Regex};
 use regex_automata::util::syntax;
@@ -33,6 +33,9 @@ const MIN_LETTER_FORM: usize = 36;
 /// Minimum length of a whole value, and of a piece of one, to be recognised as encoded text, in characters.
 const MIN_ENCODED_VALUE: usize = 8;
 const MIN_ENCODED_PIECE: usize = 16;
+
+/// Number of base64 digits that are decoded first.
+const HEAD: usize = 16;
 
 /// Placeholders that clients write where content capture was switched off.
 const PLACEHOLDERS: [&str; 5] = ["<REDACTED>", "[REDACTED]", "[redacted]", "__REDACTED__", kernel::CONTENT];
@@ -166,7 +169,15 @@ fn is_base64_text(digits: &str) -> bool {
         (_, false) => &STANDARD_NO_PAD,
     };
     whole.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte))
+        && whole.get(..HEAD).is_none_or(|head| may_begin_words(engine, head))
         && engine.decode(whole).is_ok_and(|bytes| is_words(&bytes))
+}
+
+/// Whether the first digits decode to text, which those of ids do not. Nothing is allocated.
+fn may_begin_words(engine: &impl Engine, head: &str) -> bool {
+    let mut bytes = [0; HEAD / 4 * 3];
+    let is_text = |bytes: &[u8]| std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true);
+    engine.decode_slice(head, &mut bytes).is_ok() && is_text(&bytes)
 }
 
 /// Returns true if the bytes are printable and at least half of them are letters and blanks.

@@ -1,7 +1,7 @@
 //! Replaces user ids and names inside structured text, such as `{"user_id": 4711}` in a log line, with the same
 //! pseudonym that the id gets as an attribute.
 //!
-//! Only entries whose key names a person are checked, and a text without such a key costs one search for a word. Map
+//! Only entries whose key names a person are checked, and a text without structure costs one search for a bracket. Map
 //! entries, whose keys are known, are handled in `mod`; `genai` decides which keys name a person.
 
 use genai::structured_text::{StructureVisitor, WalkOutcome, may_contain_structure, rewrite_embedded};
@@ -25,7 +25,7 @@ impl RedactProcessor {
         let is_searched =
             self.settings.config.user_ids == UserIdPolicy::Pseudonym && text.len() <= self.settings.max_scan;
         let has_mark = || PERSON_KEY_MARKS.iter().any(|mark| memmem::find(text.as_bytes(), mark.as_bytes()).is_some());
-        if !is_searched || !has_mark() || !may_contain_structure(text) {
+        if !is_searched || !may_contain_structure(text) || !has_mark() {
             return None;
         }
         match rewrite_embedded(text, &mut PersonIdRedactor { processor: self, context, worker }) {
