@@ -55,7 +55,6 @@ pub(super) fn secret_stems(families: &FamilyRules) -> Vec<Stem> {
         ("PuTTY-User-Key-File", SecretCue::Putty),
         ("AKIA", SecretCue::AwsKeyId),
         ("ASIA", SecretCue::AwsKeyId),
-        ("atlasv1", SecretCue::TerraformToken),
     ];
     let phrases =
         wordlists::words("secrets.seed_phrase_cues").map(|text| stem(text, false, true, SecretCue::SeedPhrase));
@@ -105,9 +104,6 @@ pub(super) fn claim_secrets(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
     for colon in &scan.anchors.schemes {
         urls::check_url(scan, *colon, claims);
     }
-    for run in &scan.anchors.digit_runs {
-        provider_values::check_token_shapes(scan, run, claims);
-    }
 }
 
 /// Progress of each kind of search: the position from which it continues.
@@ -145,7 +141,6 @@ fn check_word(
         SecretCue::Putty if word.start >= progress.blocks => {
             progress.blocks = blocks::claim_putty_key(scan, word.start, claims);
         }
-        SecretCue::TerraformToken => provider_values::claim_terraform_token(scan, word.start, word.end, claims),
         SecretCue::SeedPhrase => {
             progress.phrases = seed_phrases::claim_seed_phrases(scan, word.end, progress.phrases, claims);
         }

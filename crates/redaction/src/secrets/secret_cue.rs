@@ -22,8 +22,6 @@ pub(crate) enum SecretCue {
     AwsKeyId,
     /// `aws`; a secret may follow.
     Aws,
-    /// `atlasv1` in a Terraform Cloud token.
-    TerraformToken,
     /// A seed phrase may follow.
     SeedPhrase,
 }

@@ -6,20 +6,20 @@ use super::word_score::{self, WordScore};
 use crate::sets::ByteSet;
 
 /// Properties of a value.
-pub(super) struct ValueFacts<'v> {
+pub(crate) struct ValueFacts<'v> {
     pub(super) value: &'v [u8],
     pub(super) counts: ByteCounts,
     score: WordScore,
 }
 
 impl<'v> ValueFacts<'v> {
-    pub(super) fn of(value: &'v [u8]) -> Self {
+    pub(crate) fn of(value: &'v [u8]) -> Self {
         Self { value, counts: ByteCounts::count(value), score: WordScore::of(value) }
     }
 
     /// Whether the value is a token of at least sixteen bytes, eight different ones, two digits or capitals, and eight
     /// unusual trigrams, that is neither words nor a path.
-    pub(super) fn is_random(&self) -> bool {
+    pub(crate) fn is_random(&self) -> bool {
         static IN_TOKEN: ByteSet = ByteSet::new(b"-_.+/=~:!@#%^*$&?|").and_alnum();
         self.counts.len >= 16
             && self.counts.distinct >= 8
