@@ -48,10 +48,6 @@ pub(super) fn check_header(
     if !is_header && !is_cookie_flag {
         return pair.key.end;
     }
-    // `Digest username="bob"` is read as a type before a value
-    let may_be_scheme = pair.sep == PairSeparator::Equals && pair.quote.is_some() && scan.byte(pair.key.end) == b':';
-    let reread = may_be_scheme.then(|| reread_scheme(scan, pair)).flatten();
-    let pair = reread.as_ref().unwrap_or(pair);
     // A line is read only if its first word may be a scheme, credentials or a cookie
     let first_word = scan.bytes(pair.value.clone());
     let scheme = SCHEMES.get(first_word);
@@ -116,9 +112,6 @@ fn claim_credentials(
     let start = scheme.map_or(0, |_| scheme_len + blanks);
     let (has_scheme, has_list) = (scheme.is_some(), scheme == Some(true));
     let rest = bytes.get(start..).unwrap_or_default();
-    if has_scheme && name.eq_ignore_ascii_case(b"digest") && rest.contains(&b'=') {
-        return claim_digest(scan, content.start + start..content.end, claims);
-    }
     let len = match has_list {
         true => rest.len(),
         false => IN_CREDENTIALS.count_leading(rest),
@@ -149,34 +142,6 @@ fn claim_credentials(
     if is_secret && !credentials.starts_with(b"realm=") && !credentials.starts_with(b"{") {
         claims.add_for(scan, family, content.start + start..content.start + start + len);
     }
-}
-
-/// Claims the response in `Digest username="…", realm="…", response="…"`, which is computed from the password. If the
-/// header is unquoted, the quotes of its parts have ended `content` too early.
-fn claim_digest(scan: &TextScan<'_>, content: Range<usize>, claims: &mut PrivateClaims) {
-    let rest = bytes_ahead(scan, content.start, MAX_HEADER);
-    let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
-    let Some(at) = memchr::memmem::find(line, b"response=") else { return };
-    let from = at + 9 + line.iter().skip(at + 9).take_while(|byte| b"\\\"'".contains(byte)).count();
-    let len = line.iter().skip(from).take_while(|byte| byte.is_ascii_hexdigit()).count();
-    if len >= 16 {
-        claims.add_for(scan, RuleFamily::HeaderCredentials, content.start + from..content.start + from + len);
-    }
-}
-
-/// Re-reads a pair whose value is a scheme right after the key's colon.
-fn reread_scheme(scan: &TextScan<'_>, pair: &KeyValuePair) -> Option<KeyValuePair> {
-    let head = bytes_ahead(scan, pair.key.end + 1, 64);
-    let blanks = head.iter().take_while(|byte| **byte == b' ').count();
-    let word_len = head.iter().skip(blanks).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();
-    let start = pair.key.end + 1 + blanks;
-    let scheme = SCHEMES.get(scan.bytes(start..start + word_len));
-    scheme.map(|_| KeyValuePair {
-        sep: PairSeparator::Colon,
-        quote: None,
-        value: start..start + word_len,
-        ..pair.clone()
-    })
 }
 
 /// Claims the values of cookies: all or `first_only`. Lower-case words count only if it `is_certain` that these are

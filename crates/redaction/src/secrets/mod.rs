@@ -6,7 +6,6 @@
 //! their own prefix are patterns in `secrets.yaml`; `pairs` reads the notations.
 
 mod assign;
-mod aws;
 mod blocks;
 mod byte_counts;
 pub(crate) mod command_arguments;
@@ -23,13 +22,12 @@ pub(crate) mod secret_keys;
 pub(crate) mod secret_lists;
 mod secret_value;
 mod seed_phrases;
-mod url_parameters;
 mod urls;
 pub(crate) mod value_facts;
 pub(crate) mod word_score;
 
 use super::action::WordAction;
-use super::rule::FamilyRules;
+use super::rule::{FamilyRules, RuleFamily};
 use super::scan::{PrivateClaims, TextScan};
 use super::stems::{Stem, StemMatch};
 use crate::wordlists;
@@ -44,8 +42,9 @@ pub(super) fn secret_stems(families: &FamilyRules) -> Vec<Stem> {
         Stem::new(text.as_bytes(), exact, whole, WordAction::Secret(cue))
     };
     let keys = wordlists::words("secrets.key_stems").map(|text| stem(text, false, false, SecretCue::Key));
-    let providers = wordlists::words("secrets.providers").map(|text| stem(text, false, false, SecretCue::Provider));
-    let aws = ["aws", "amazon"].map(|text| stem(text, false, false, SecretCue::Aws));
+    let provider = |text: &str, family: RuleFamily| stem(text, false, false, SecretCue::Provider(family));
+    let providers = wordlists::words("secrets.providers").map(|text| provider(text, RuleFamily::ProviderValue));
+    let aws = ["aws", "amazon"].map(|text| provider(text, RuleFamily::AwsSecret));
     let commands = command_arguments::COMMANDS
         .iter()
         .map(|(name, rules)| stem(name, true, true, SecretCue::Command(rules.as_slice())));
@@ -53,8 +52,8 @@ pub(super) fn secret_stems(families: &FamilyRules) -> Vec<Stem> {
         ("BEGIN", SecretCue::Begin),
         ("END", SecretCue::End),
         ("PuTTY-User-Key-File", SecretCue::Putty),
-        ("AKIA", SecretCue::AwsKeyId),
-        ("ASIA", SecretCue::AwsKeyId),
+        ("AKIA", SecretCue::Provider(RuleFamily::AwsSecret)),
+        ("ASIA", SecretCue::Provider(RuleFamily::AwsSecret)),
     ];
     let phrases =
         wordlists::words("secrets.seed_phrase_cues").map(|text| stem(text, false, true, SecretCue::SeedPhrase));
@@ -126,8 +125,8 @@ fn check_word(
     claims: &mut PrivateClaims,
 ) {
     match cue {
-        SecretCue::Provider if word.start >= progress.providers => {
-            progress.providers = provider_values::check_provider(scan, word.end, claims);
+        SecretCue::Provider(family) if word.start >= progress.providers => {
+            progress.providers = provider_values::claim_value_after(scan, word.end, family, claims);
         }
         SecretCue::Command(rules) if word.start >= progress.commands => {
             progress.commands = command_lines::check_command(scan, word, rules, claims);
@@ -144,8 +143,6 @@ fn check_word(
         SecretCue::SeedPhrase => {
             progress.phrases = seed_phrases::claim_seed_phrases(scan, word.end, progress.phrases, claims);
         }
-        SecretCue::Aws => aws::claim_aws_secret(scan, word.end, (0, 64), claims),
-        SecretCue::AwsKeyId => aws::claim_aws_secret(scan, word.start, (200, 300), claims),
         _ => {}
     }
 }

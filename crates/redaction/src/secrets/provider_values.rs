@@ -1,11 +1,7 @@
-//! Finds values that are secret because of a provider's name before them (`datadog: 0f1e…`), because half of the
-//! providers' keys have no prefix. A value begins at most [`REACH`] bytes after a name, on its line or the next one;
+//! Finds values that are secret because of a word before them: a provider's name (`datadog: 0f1e…`), because half of
+//! the providers' keys have no prefix, AWS's name or key id, or `API key` in prose. A value begins at most [`REACH`] bytes after a name, on its line or the next one;
 //! commits, digests and ids stay. Keys that name a secret are in `assign`, tokens with a shape are patterns.
 
-use std::ops::Range;
-
-use super::super::anchors::DigitRun;
-use super::super::pairs::ends_with;
 use super::byte_counts::ByteCounts;
 use super::references::is_reference;
 use super::value_facts::{contains_any_case, is_path, is_twilio_id, is_uuid};
@@ -18,15 +14,28 @@ const REACH: usize = 56;
 /// Longest value, in bytes.
 const MAX_VALUE: usize = 256;
 
-/// Checks the text after the provider's name that ends at `end`. Returns the position from which the search for
-/// providers continues.
-pub(super) fn check_provider(scan: &TextScan<'_>, end: usize, claims: &mut PrivateClaims) -> usize {
+/// Claims the first value with the form of a key after the word that ends at `end`: a provider's name, or a word of the
+/// family. Returns the position from which the search for providers continues.
+pub(super) fn claim_value_after(
+    scan: &TextScan<'_>,
+    end: usize,
+    family: RuleFamily,
+    claims: &mut PrivateClaims,
+) -> usize {
     let rest = bytes_ahead(scan, end, REACH + MAX_VALUE);
+    let has_form = |value: &[u8], between: &[u8]| match family {
+        RuleFamily::AwsSecret => is_aws_secret(value),
+        RuleFamily::Entropy => {
+            value.len() >= 20
+                && has_key_form(value)
+                && (between == b" " || is_mixed(value) && !between.contains(&b'\n'))
+        }
+        _ => has_key_form(value),
+    };
     if rest.first().is_none_or(|byte| byte.is_ascii_lowercase() || *byte == b'/' || *byte == b'@') {
         return end;
     }
-    let mut at = 0;
-    let (mut is_separated, mut line_breaks) = (false, 0);
+    let (mut at, mut is_separated, mut line_breaks) = (0, false, 0);
     while at < REACH {
         let Some(byte) = rest.get(at) else { break };
         if !is_value_byte(*byte) {
@@ -42,23 +51,24 @@ pub(super) fn check_provider(scan: &TextScan<'_>, end: usize, claims: &mut Priva
         let len = rest.iter().skip(at).take_while(|byte| is_value_byte(**byte)).count();
         let (from, value) = strip_key(at, rest.get(at..at + len).unwrap_or_default());
         let between = rest.get(..from).unwrap_or_default();
-        if (is_separated || from > at) && has_key_form(value) {
-            let is_harmless = between.contains(&b'/')
-                || byte_list!("secrets.harmless_random_cues").iter().any(|word| contains_any_case(between, word));
-            let word_count = between
-                .split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')
-                .filter(|word| !word.is_empty())
-                .count();
-            let is_near = line_breaks == 0 || ends_in_secret_key(between);
-            if !is_harmless && word_count <= 4 && is_near && !ends_in_id_key(between) && !is_call_or_message_id(value) {
-                let is_claimed = claims.add_for(scan, RuleFamily::ProviderValue, end + from..end + from + value.len());
-                return if is_claimed { end + from + value.len() } else { end };
-            }
-            return end;
+        if (is_separated || from > at) && has_form(value, between) {
+            let range = end + from..end + from + value.len();
+            let is_claimed = !is_harmless(between) && claims.add_for(scan, family, range.clone());
+            return if is_claimed { range.end } else { end };
         }
         at += len.max(1);
     }
     end
+}
+
+/// Whether the text between a word and a value shows that the value is no key: a path, a word for digests and ids, more
+/// than a few words, or a line break without `=` or `:` before the value.
+fn is_harmless(between: &[u8]) -> bool {
+    let words = between.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').filter(|word| !word.is_empty());
+    between.contains(&b'/')
+        || byte_list!("secrets.harmless_random_cues").iter().any(|word| contains_any_case(between, word))
+        || words.count() > 4
+        || between.contains(&b'\n') && !between.trim_ascii_end().last().is_some_and(|byte| b"=:".contains(byte))
 }
 
 fn is_value_byte(byte: u8) -> bool {
@@ -72,26 +82,6 @@ fn strip_key(at: usize, token: &[u8]) -> (usize, &[u8]) {
     let value = token.get(from..).unwrap_or_default();
     let dots = value.iter().rev().take_while(|byte| **byte == b'.').count();
     (at + from, value.get(..value.len() - dots).unwrap_or_default())
-}
-
-/// Whether the text before a value ends in `key`, `token` or `secret` and a separator. Then the value may be on the
-/// line below the provider's name.
-fn ends_in_secret_key(between: &[u8]) -> bool {
-    let Some((last, before)) = between.trim_ascii_end().split_last() else { return false };
-    b"=:".contains(last) && ["key", "token", "secret"].iter().any(|word| ends_with(before, word.as_bytes()))
-}
-
-/// Whether a value is the id of a call or message: a listed word before `_` or `-` (`call_…`).
-fn is_call_or_message_id(value: &[u8]) -> bool {
-    let word_len = value.iter().take_while(|byte| byte.is_ascii_lowercase()).count();
-    value.get(word_len).is_some_and(|byte| b"-_".contains(byte))
-        && byte_list!("secrets.id_prefixes").contains(&value.get(..word_len).unwrap_or_default())
-}
-
-/// Whether the last word before a value ends in `id`: `client_id`, `appId`.
-fn ends_in_id_key(between: &[u8]) -> bool {
-    let reversed_word = between.iter().rev().skip_while(|byte| !byte.is_ascii_alphanumeric());
-    reversed_word.take(2).map(u8::to_ascii_lowercase).eq(*b"di")
 }
 
 /// Whether a value has the form of a key: a UUID, at least 20 hex digits, or at least 16 mixed letters and digits.
@@ -113,47 +103,13 @@ fn has_key_form(value: &[u8]) -> bool {
         && !value.starts_with(b".")
 }
 
-/// Claims random tokens in the prose around a word such as `key`; ids, digests and parts of paths stay.
-pub(super) fn claim_random_token(scan: &TextScan<'_>, word: &Range<usize>, claims: &mut PrivateClaims) {
-    let runs = &scan.anchors.digit_runs;
-    let is_announced = announces(scan, word);
-    let first_index = runs.partition_point(|run| run.end + 24 < word.start);
-    for run in runs.iter().skip(first_index).map(DigitRun::range).take_while(|run| run.start < word.end + 56).take(6) {
-        let between = scan.bytes(run.end.min(word.end)..run.start.max(word.start));
-        let is_separator = |byte: u8| byte.is_ascii_whitespace() || b"\"'`,:;()".contains(&byte);
-        let is_separate = is_separator(scan.byte_before(run.start, 1))
-            && (is_separator(scan.byte(run.end)) || scan.byte(run.end) == b'.');
-        if (20..=128).contains(&run.len())
-            && is_separate
-            && between.contains(&b' ')
-            && !between.contains(&b'\n')
-            && !scan.contains_placeholder(&(run.end.min(word.end)..run.start.max(word.start)))
-            && (is_random_token(scan.bytes(run.clone()))
-                || is_announced && run.start == word.end + 1 && is_mixed(scan.bytes(run.clone())))
-        {
-            claims.add_for(scan, RuleFamily::Entropy, run.clone());
-        }
-    }
-}
-
-/// Whether a word certainly announces the value after it: `secret 0f1e…`, but not `next token 0f1e…`.
-fn announces(scan: &TextScan<'_>, word: &Range<usize>) -> bool {
-    let text = scan.bytes(word.clone());
-    if !text.eq_ignore_ascii_case(b"secret") && !text.eq_ignore_ascii_case(b"token") {
-        return false;
-    }
-    let head = scan.bytes(word.start.saturating_sub(24)..word.start.saturating_sub(1));
-    let word_len = head.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
-    super::secret_keys::classify_key(scan.bytes(word.start.saturating_sub(1 + word_len)..word.end)).is_some()
-}
-
-/// Whether a value is a mix of letters and digits.
+/// Whether a value has both cases and digits, and nothing that joins words.
 fn is_mixed(value: &[u8]) -> bool {
     let counts = ByteCounts::count(value);
-    counts.digits >= 4 && counts.letters() >= 4 && counts.distinct >= 9 && !is_words(value)
+    counts.upper > 1 && counts.lower > 1 && counts.digits > 1 && counts.joints == 0
 }
 
-fn is_random_token(value: &[u8]) -> bool {
-    let counts = ByteCounts::count(value);
-    counts.upper > 1 && counts.lower > 1 && counts.digits > 1 && counts.distinct >= 14 && !is_words(value)
+/// Whether a value is forty characters of base64, as AWS secrets are.
+fn is_aws_secret(value: &[u8]) -> bool {
+    value.len() == 40 && is_mixed(value) && !is_path(value) && !is_reference(value, true)
 }

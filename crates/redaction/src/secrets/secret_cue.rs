@@ -2,14 +2,15 @@
 //! `secrets::claim_secrets` dispatches on the cue.
 
 use super::command_arguments::ArgumentRule;
+use crate::rule::RuleFamily;
 
 /// The kind of secret that a known word leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SecretCue {
     /// A key that may name a secret.
     Key,
-    /// A provider's name.
-    Provider,
+    /// A provider's name, and the rule of the values after it.
+    Provider(RuleFamily),
     /// A command that takes secrets at these places.
     Command(&'static [ArgumentRule]),
     /// `BEGIN` of a key block.
@@ -18,10 +19,6 @@ pub(crate) enum SecretCue {
     End,
     /// A PuTTY key file.
     Putty,
-    /// An AWS key id; its secret may be near.
-    AwsKeyId,
-    /// `aws`; a secret may follow.
-    Aws,
     /// A seed phrase may follow.
     SeedPhrase,
 }

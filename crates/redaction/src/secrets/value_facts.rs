@@ -85,13 +85,6 @@ impl<'v> ValueFacts<'v> {
         is_prose(self.value)
             || self.counts.blanks >= 4 && begins && self.value.last().is_some_and(|byte| b".!?".contains(byte))
     }
-
-    /// Whether a value is the name of an algorithm or encoding: `HS256`, `aes-256-cbc`, `utf8`.
-    pub(super) fn is_algorithm(&self) -> bool {
-        let begins_with =
-            |name: &&[u8]| self.value.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name));
-        self.counts.len <= 24 && byte_list!("secrets.algorithms").iter().any(begins_with)
-    }
 }
 
 /// Whether words of a sentence about secrets are in a value.
