@@ -107,7 +107,9 @@ fn has_no_secret_first(scan: &TextScan<'_>, pair: &KeyValuePair, kind: SecretKin
 /// Whether the key of a parameter is assigned outside of a query, as in `sig=…` and `Key=…`; a lower-case `key=` is a
 /// look-up key.
 fn is_assigned(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
-    let is_known = [&b"sig"[..], b"signature", b"Key", b"KEY"].contains(&scan.bytes(pair.key.clone()));
+    let key = scan.bytes(pair.key.clone());
+    let is_known =
+        key != b"key" && [&b"sig"[..], b"signature", b"key"].iter().any(|known| key.eq_ignore_ascii_case(known));
     is_known && pair.sep == PairSeparator::Equals && pair.quote.is_none() && pair.value.start == pair.key.end + 1
 }
 

@@ -51,7 +51,6 @@ pub(super) fn secret_stems(families: &FamilyRules) -> Vec<Stem> {
     let exact_words = [
         ("BEGIN", SecretCue::Begin),
         ("END", SecretCue::End),
-        ("PuTTY-User-Key-File", SecretCue::Putty),
         ("AKIA", SecretCue::Provider(RuleFamily::AwsSecret)),
         ("ASIA", SecretCue::Provider(RuleFamily::AwsSecret)),
     ];
@@ -136,9 +135,6 @@ fn check_word(
         }
         SecretCue::End if word.start >= progress.blocks => {
             progress.blocks = blocks::claim_truncated_pem_block(scan, word.start, progress.blocks, claims);
-        }
-        SecretCue::Putty if word.start >= progress.blocks => {
-            progress.blocks = blocks::claim_putty_key(scan, word.start, claims);
         }
         SecretCue::SeedPhrase => {
             progress.phrases = seed_phrases::claim_seed_phrases(scan, word.end, progress.phrases, claims);

@@ -68,7 +68,7 @@ fn is_harmless(between: &[u8]) -> bool {
     between.contains(&b'/')
         || byte_list!("secrets.harmless_random_cues").iter().any(|word| contains_any_case(between, word))
         || words.count() > 4
-        || between.contains(&b'\n') && !between.trim_ascii_end().last().is_some_and(|byte| b"=:".contains(byte))
+        || between.contains(&b'\n') && !between.trim_ascii_end().last().is_some_and(|byte| b"=:>".contains(byte))
 }
 
 fn is_value_byte(byte: u8) -> bool {

@@ -17,8 +17,6 @@ pub(crate) enum SecretCue {
     Begin,
     /// `END` of a key block, whose beginning may be missing.
     End,
-    /// A PuTTY key file.
-    Putty,
     /// A seed phrase may follow.
     SeedPhrase,
 }
