@@ -7,10 +7,10 @@ use std::ops::Range;
 use super::super::pairs::{KeyValuePair, PairSeparator, wrapped_strings};
 use super::headers;
 use super::pair_context::PairContext;
-use super::references::is_reference;
 use super::secret_keys::{SecretKind, classify_key};
-use super::secret_value::is_secret_value;
-use super::value_facts::{ValueFacts, is_path};
+use super::secret_value::{is_secret_under, is_secret_value};
+use super::value_facts::ValueFacts;
+use super::word_score::is_words;
 use crate::rule::FamilyRules;
 use crate::scan::{PrivateClaims, TextScan};
 use crate::validate::Validator;
@@ -93,8 +93,7 @@ pub(crate) fn secret_column(families: &FamilyRules, name: &[u8]) -> Option<Secre
     Some(SecretColumn { kind, rule: families.rule_for_key(kind, name)? })
 }
 
-/// Claims the cell at `range` of a column. If it `is_certain` (quoted, or between clean separators), a password of
-/// lower-case letters counts.
+/// Claims the cell at `range` of a column. Unless it `is_certain` (quoted, or between clean separators), words are code.
 pub(crate) fn claim_cell(
     scan: &TextScan<'_>,
     column: SecretColumn,
@@ -103,32 +102,7 @@ pub(crate) fn claim_cell(
     claims: &mut PrivateClaims,
 ) {
     let value = scan.bytes(range.clone());
-    let facts = ValueFacts::of(value);
-    let counts = &facts.counts;
-    if counts.len < 4
-        || counts.len > 4096
-        || counts.blanks > 0
-        || is_reference(value, true)
-        || word_set!("secrets.prose_words").contains(value)
-        || is_path(value)
-    {
-        return;
-    }
-    let is_mixed = counts.kind_count() >= 2 && !facts.is_words();
-    let is_plausible = match column.kind {
-        SecretKind::Password => {
-            let has_only_joints = counts.marks == counts.joints && counts.digits > 1 && counts.letters() > 0;
-            is_mixed
-                || counts.digits >= 2 && facts.is_mixed()
-                || is_certain
-                    && (counts.marks == 0 && (counts.lower == counts.len || counts.digits > 0) || has_only_joints)
-        }
-        SecretKind::Pass | SecretKind::Doubtful => is_mixed && counts.len >= 6,
-        SecretKind::Pin => counts.digits == counts.len && counts.len <= 8,
-        SecretKind::Secret => facts.is_random() || is_mixed && counts.len >= 8 && facts.has_digits_and_letters(),
-        _ => facts.is_random(),
-    };
-    if is_plausible {
+    if is_secret_under(column.kind, b"", value) && (is_certain || !is_words(value)) {
         claims.add(scan, column.rule, range);
     }
 }

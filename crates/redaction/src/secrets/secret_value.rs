@@ -65,7 +65,6 @@ pub(super) fn is_secret_value(kind: SecretKind, value: &[u8], pair: &KeyValuePai
             counts.digits == counts.len && (4..=8).contains(&counts.len) && pair.sep != PairSeparator::Space
         }
         SecretKind::Weak => facts.is_random() && !is_twilio_id(value),
-        SecretKind::Doubtful => facts.is_strong() || facts.is_random(),
         SecretKind::Parameter => {
             counts.blanks == 0 && counts.len >= 8 && facts.has_digits_and_letters() && !facts.is_words()
         }
