@@ -10,7 +10,6 @@ mod blocks;
 mod byte_counts;
 pub(crate) mod command_arguments;
 mod command_lines;
-mod command_words;
 mod headers;
 mod key_candidate;
 mod key_word_lists;
@@ -47,7 +46,8 @@ pub(super) fn secret_stems(families: &FamilyRules) -> Vec<Stem> {
     let aws = ["aws", "amazon"].map(|text| provider(text, RuleFamily::AwsSecret));
     let commands = command_arguments::COMMANDS
         .iter()
-        .map(|(name, rules)| stem(name, true, true, SecretCue::Command(rules.as_slice())));
+        .enumerate()
+        .flat_map(|(row, (names, _))| names.iter().map(move |name| stem(name, true, true, SecretCue::Command(row))));
     let exact_words = [
         ("BEGIN", SecretCue::Begin),
         ("END", SecretCue::End),
@@ -110,7 +110,6 @@ struct SearchProgress {
     keys: usize,
     /// Caches for the search of keys.
     key_kinds: secret_keys::KeyKindCache,
-    commands: usize,
     blocks: usize,
     providers: usize,
     phrases: usize,
@@ -127,9 +126,7 @@ fn check_word(
         SecretCue::Provider(family) if word.start >= progress.providers => {
             progress.providers = provider_values::claim_value_after(scan, word.end, family, claims);
         }
-        SecretCue::Command(rules) if word.start >= progress.commands => {
-            progress.commands = command_lines::check_command(scan, word, rules, claims);
-        }
+        SecretCue::Command(row) => command_lines::check_command(scan, word, row, claims),
         SecretCue::Begin if word.start >= progress.blocks => {
             progress.blocks = blocks::claim_pem_block(scan, word.start, claims);
         }

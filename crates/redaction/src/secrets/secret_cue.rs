@@ -1,7 +1,6 @@
 //! [`SecretCue`]: the kind of secret that a known word leads to. `secrets::secret_stems` lists the words,
 //! `secrets::claim_secrets` dispatches on the cue.
 
-use super::command_arguments::ArgumentRule;
 use crate::rule::RuleFamily;
 
 /// The kind of secret that a known word leads to.
@@ -11,8 +10,8 @@ pub(crate) enum SecretCue {
     Key,
     /// A provider's name, and the rule of the values after it.
     Provider(RuleFamily),
-    /// A command that takes secrets at these places.
-    Command(&'static [ArgumentRule]),
+    /// A command; the number of its row in `command_arguments::COMMANDS`.
+    Command(usize),
     /// `BEGIN` of a key block.
     Begin,
     /// `END` of a key block, whose beginning may be missing.
