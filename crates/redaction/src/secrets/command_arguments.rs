@@ -9,6 +9,9 @@ use regex_syntax::escape;
 use crate::regex::{LazyPattern, compile, lazy};
 use crate::wordlists;
 
+/// Most words at one place of a line, as many commands may be on it.
+const MAX_WORDS: usize = 8;
+
 /// The place of a secret in a command's line, and the content of the word there.
 pub(crate) struct ArgumentRule {
     /// A text that every line with this place has; searching it is cheaper than the pattern.
@@ -78,6 +81,10 @@ impl ArgumentRule {
     pub(super) fn words(&self, line: &[u8]) -> Vec<Range<usize>> {
         let may_match = memchr::memmem::find(line, self.literal.as_bytes()).is_some();
         let Some(pattern) = self.pattern.as_ref().filter(|_| may_match) else { return Vec::new() };
-        pattern.captures_iter(line).filter_map(|found| Some(found.iter().skip(1).flatten().next()?.range())).collect()
+        pattern
+            .captures_iter(line)
+            .take(MAX_WORDS)
+            .filter_map(|found| Some(found.iter().skip(1).flatten().next()?.range()))
+            .collect()
     }
 }

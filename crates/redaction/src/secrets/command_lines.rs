@@ -16,6 +16,9 @@ use crate::stems::StemMatch;
 /// Most bytes of a command's line.
 const MAX_LINE: usize = 512;
 
+/// Fewest bytes between two commands of a row, because the patterns of the first one read further than that.
+pub(super) const MIN_DISTANCE: usize = 64;
+
 /// Checks the command at `name`, whose rules are in this row.
 pub(super) fn check_command(scan: &TextScan<'_>, name: &StemMatch, row: usize, claims: &mut PrivateClaims) {
     let has_extension = scan.bytes(name.end..name.end + 4).eq_ignore_ascii_case(b".exe");
@@ -41,7 +44,7 @@ fn claim_word(scan: &TextScan<'_>, range: Range<usize>, rule: &ArgumentRule, cla
     let range = range.start..range.start + word.len();
     let counts = ByteCounts::count(word);
     let is_plain = counts.digits == 0 && counts.marks <= counts.joints;
-    if rule.is_counted && (is_plain || ValueFacts::of(word).names_a_secret(false)) {
+    if rule.is_counted && (is_plain || ValueFacts::of(word).names_a_secret()) {
         return;
     }
     let (family, skip, secret) = match rule.content {

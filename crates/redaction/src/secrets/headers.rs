@@ -163,19 +163,16 @@ pub(super) fn claim_cookie_values(
         let is_name = !name.is_empty()
             && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-.!#$%&*+^|~:[]@".contains(byte));
         let is_word = value.iter().all(|byte| byte.is_ascii_lowercase());
-        let is_plain = value.len() < 4
-            || is_word
-                && (!is_certain
-                    || word_set!("secrets.preference_cookies").contains(name)
-                    || word_set!("secrets.non_session_cookie_values").contains(value)
-                    || name.eq_ignore_ascii_case(value))
-            || value.iter().all(u8::is_ascii_digit) && value.len() < 6;
-        let is_plain = is_plain || value.len() == 5 && value.get(2).is_some_and(|byte| b"-_".contains(byte));
-        let is_harmless = is_plain
-            || value.iter().all(|byte| b"*.xX".contains(byte))
-            || value.starts_with(b"$")
-            || value.starts_with(b"<")
-            || value.starts_with(b"{");
+        let is_preference = word_set!("secrets.preference_cookies").contains(name)
+            || word_set!("secrets.non_session_cookie_values").contains(value)
+            || name.eq_ignore_ascii_case(value);
+        // `en-US`
+        let is_locale = value.len() == 5 && value.get(2).is_some_and(|byte| b"-_".contains(byte));
+        let is_harmless = value.len() < 4
+            || is_word && (!is_certain || is_preference)
+            || value.len() < 6 && value.iter().all(u8::is_ascii_digit)
+            || is_locale
+            || is_reference(value, true);
         if is_name && !word_set!("secrets.cookie_attributes").contains(name) && !is_harmless {
             let blanks = value.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
             claims.add_for(scan, RuleFamily::Cookie, from + equals + 1 + blanks..from + equals + 1 + len);

@@ -110,6 +110,8 @@ struct SearchProgress {
     keys: usize,
     /// Caches for the search of keys.
     key_kinds: secret_keys::KeyKindCache,
+    /// The row of the last command, too.
+    commands: (usize, usize),
     blocks: usize,
     providers: usize,
     phrases: usize,
@@ -126,7 +128,10 @@ fn check_word(
         SecretCue::Provider(family) if word.start >= progress.providers => {
             progress.providers = provider_values::claim_value_after(scan, word.end, family, claims);
         }
-        SecretCue::Command(row) => command_lines::check_command(scan, word, row, claims),
+        SecretCue::Command(row) if progress.commands.0 != row || word.start >= progress.commands.1 => {
+            progress.commands = (row, word.end + command_lines::MIN_DISTANCE);
+            command_lines::check_command(scan, word, row, claims);
+        }
         SecretCue::Begin if word.start >= progress.blocks => {
             progress.blocks = blocks::claim_pem_block(scan, word.start, claims);
         }

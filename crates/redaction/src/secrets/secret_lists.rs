@@ -54,18 +54,14 @@ pub(super) fn claim_item(
 ) -> bool {
     let value = scan.bytes(range.clone());
     let pair =
-        KeyValuePair { key: key.clone(), sep: PairSeparator::Colon, quote, json_key: false, value: range.clone() };
+        KeyValuePair { key: key.clone(), sep: PairSeparator::Comma, quote, json_key: false, value: range.clone() };
     if matches!(kind, SecretKind::Header | SecretKind::Cookie) {
         headers::check_header(scan, &pair, kind, claims);
         return false;
     }
+    // A text with blanks is a rule or a sentence, and `tokens` are mostly pieces of text
     let facts = ValueFacts::of(value);
-    let may_be_plain = kind == SecretKind::Token
-        || facts.counts.blanks > 0
-        || value.contains(&b'|')
-        || facts.is_words()
-        || !facts.is_mixed();
-    let is_plausible = facts.is_random() || !may_be_plain || kind == SecretKind::Pin;
+    let is_plausible = facts.counts.blanks == 0 && (kind != SecretKind::Token || facts.is_random());
     let rule = scan.detector.families.rule_for_key(kind, scan.bytes(key.clone())).filter(|_| is_plausible);
     rule.is_some_and(|rule| {
         is_secret_value(kind, value, &pair, &PairContext::around(scan, &pair, false)) && claims.add(scan, rule, range)

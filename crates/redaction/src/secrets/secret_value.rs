@@ -132,7 +132,7 @@ fn is_password(kind: SecretKind, facts: &ValueFacts<'_>, pair: &KeyValuePair, co
     // What is not quoted may well be `my-secret-pw`
     let may_be_name = is_quoted || !is_literal || facts.value.contains(&b'.');
     let is_absolute = facts.value.starts_with(b"/") && is_path(facts.value);
-    if is_absolute || may_be_name && facts.names_a_secret(is_quoted) {
+    if is_absolute || may_be_name && facts.names_a_secret() {
         return false;
     }
     // `pass` alone may be a test result

@@ -66,31 +66,22 @@ impl<'v> ValueFacts<'v> {
         self.value.chunk_by(ends_word).any(|word| word_set!("secrets.secret_words_in_names").contains(word))
     }
 
-    /// Whether the value names a secret rather than being one: `new-password`, `user.accessToken`.
-    pub(super) fn names_a_secret(&self, is_quoted: bool) -> bool {
-        let is_joined = self.value.iter().any(|byte| b"-_./#".contains(byte));
-        let is_plain = self.value.iter().all(|byte| byte.is_ascii_alphabetic() || b"-_./#".contains(byte));
-        let is_member = || {
-            let mut parts = self.value.split(|byte| *byte == b'.');
-            let is_name =
-                |part: &[u8]| !part.is_empty() && part.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-            !is_quoted && self.counts.digits < 4 && self.value.contains(&b'.') && parts.all(is_name)
-        };
-        is_joined && (is_plain && self.score.is_words() || is_member()) && self.has_secret_word()
+    /// Whether the value names a secret rather than being one: `new-password`.
+    pub(super) fn names_a_secret(&self) -> bool {
+        let is_joint = |byte: &u8| b"-_./#".contains(byte);
+        self.value.iter().any(is_joint)
+            && self.value.iter().all(|byte| byte.is_ascii_alphabetic() || is_joint(byte))
+            && self.score.is_words()
+            && self.has_secret_word()
     }
 
-    /// Whether a value is a sentence rather than a passphrase.
+    /// Whether a value is a sentence rather than a passphrase: it has words about secrets, or begins and ends like one.
     pub(super) fn is_sentence(&self) -> bool {
         let begins = self.value.first().is_some_and(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
-        is_prose(self.value)
+        let mut words = self.value.split(|byte| !byte.is_ascii_alphabetic() && *byte != b'\'');
+        words.any(|word| word_set!("secrets.sentence_words").contains(word))
             || self.counts.blanks >= 4 && begins && self.value.last().is_some_and(|byte| b".!?".contains(byte))
     }
-}
-
-/// Whether words of a sentence about secrets are in a value.
-pub(super) fn is_prose(value: &[u8]) -> bool {
-    let mut words = value.split(|byte| !byte.is_ascii_alphabetic() && *byte != b'\'');
-    words.any(|word| word_set!("secrets.sentence_words").contains(word))
 }
 
 /// Whether a value is a path such as `a/b/c`, a host, or a file.
