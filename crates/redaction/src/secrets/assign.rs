@@ -119,12 +119,17 @@ fn check_prose(scan: &TextScan<'_>, word: &StemMatch, claims: &mut PrivateClaims
     if scan.byte_before(word.start, 1) != b' ' || !matches!(after, b' ' | b',' | b'.' | b':') {
         return;
     }
-    let head = scan.bytes(word.start.saturating_sub(24)..word.start - 1);
-    let word_len = head.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
     let is_secret = classify_key(scan.bytes(word.start..word.end)).is_some_and(|kind| kind != SecretKind::Weak);
-    if is_secret && classify_key(scan.bytes(word.start - 1 - word_len..word.end)).is_some() {
+    if is_secret && classify_key(scan.bytes(word_before(scan, word.start)..word.end)).is_some() {
         provider_values::claim_value_after(scan, word.end, RuleFamily::Entropy, claims);
     }
+}
+
+/// Start of the word before the blank before `at`; `at` without the blank if there is none.
+fn word_before(scan: &TextScan<'_>, at: usize) -> usize {
+    let end = at.saturating_sub(1);
+    let head = scan.bytes(end.saturating_sub(16)..end);
+    end - head.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count()
 }
 
 /// The kind of a key and its start. If the key alone is too weak, it includes the word before it (`api key`, `seed
@@ -142,9 +147,7 @@ fn classify_with_word_before(
     {
         return own_kind.map(|kind| (kind, key.start));
     }
-    let head = scan.bytes(key.start.saturating_sub(16)..key.start - 1);
-    let word_len = head.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
-    let start = key.start - 1 - word_len;
+    let start = word_before(scan, key.start);
     match key_kinds.classify(text, start..key.end) {
         // `unexpected token`, as parsers report a piece of text
         None if own_kind == Some(SecretKind::Token) => Some((SecretKind::Weak, key.start)),

@@ -35,17 +35,9 @@ pub(super) fn check_header(
     // `curl --cookie "a=b"`
     let is_cookie_flag =
         kind == SecretKind::Cookie && pair.sep == PairSeparator::Space && scan.byte_before(pair.key.start, 1) == b'-';
-    let is_header = matches!(
-        pair.sep,
-        PairSeparator::Colon
-            | PairSeparator::Equals
-            | PairSeparator::Arrow
-            | PairSeparator::Comma
-            | PairSeparator::Sibling
-            | PairSeparator::Call
-            | PairSeparator::Element
-    );
-    if !is_header && !is_cookie_flag {
+    let is_prose =
+        matches!(pair.sep, PairSeparator::Space | PairSeparator::Is | PairSeparator::Compare | PairSeparator::Cell);
+    if is_prose && !is_cookie_flag {
         return pair.key.end;
     }
     // A line is read only if its first word may be a scheme, credentials or a cookie

@@ -35,37 +35,25 @@ pub(super) fn claim_items(
     kind: SecretKind,
     claims: &mut PrivateClaims,
 ) -> usize {
-    let mut end = parent.key.end;
-    for (quote, range) in wrapped_strings(scan.text.as_bytes(), parent.value.start) {
-        if claim_item(scan, &parent.key, (Some(quote), range.clone()), kind, claims) {
-            end = range.end;
+    let (mut end, key) = (parent.key.end, &parent.key);
+    let rule = scan.detector.families.rule_for_key(kind, scan.bytes(key.clone()));
+    for (quote, value) in wrapped_strings(scan.text.as_bytes(), parent.value.start) {
+        let (content, sep) = (scan.bytes(value.clone()), PairSeparator::Comma);
+        let pair = KeyValuePair { key: key.clone(), sep, quote: Some(quote), json_key: false, value: value.clone() };
+        if matches!(kind, SecretKind::Header | SecretKind::Cookie) {
+            headers::check_header(scan, &pair, kind, claims);
+            continue;
+        }
+        // A text with blanks is a rule or a sentence, and `tokens` are mostly pieces of text
+        let facts = ValueFacts::of(content);
+        let is_secret = facts.counts.blanks == 0
+            && (kind != SecretKind::Token || facts.is_random())
+            && is_secret_value(kind, content, &pair, &PairContext::around(scan, &pair, false));
+        if rule.is_some_and(|rule| is_secret && claims.add(scan, rule, value.clone())) {
+            end = value.end;
         }
     }
     end
-}
-
-/// Claims one item of the list under `key`; returns whether it was claimed.
-pub(super) fn claim_item(
-    scan: &TextScan<'_>,
-    key: &Range<usize>,
-    (quote, range): (Option<u8>, Range<usize>),
-    kind: SecretKind,
-    claims: &mut PrivateClaims,
-) -> bool {
-    let value = scan.bytes(range.clone());
-    let pair =
-        KeyValuePair { key: key.clone(), sep: PairSeparator::Comma, quote, json_key: false, value: range.clone() };
-    if matches!(kind, SecretKind::Header | SecretKind::Cookie) {
-        headers::check_header(scan, &pair, kind, claims);
-        return false;
-    }
-    // A text with blanks is a rule or a sentence, and `tokens` are mostly pieces of text
-    let facts = ValueFacts::of(value);
-    let is_plausible = facts.counts.blanks == 0 && (kind != SecretKind::Token || facts.is_random());
-    let rule = scan.detector.families.rule_for_key(kind, scan.bytes(key.clone())).filter(|_| is_plausible);
-    rule.is_some_and(|rule| {
-        is_secret_value(kind, value, &pair, &PairContext::around(scan, &pair, false)) && claims.add(scan, rule, range)
-    })
 }
 
 /// Whether a pair is `"auth": "…"` of Docker's configuration: user and password in base64.
