@@ -63,13 +63,6 @@ fn claim_value(
     let context = PairContext::around(scan, pair, is_parameter);
     let value = pair.value.clone();
     let content = scan.bytes(value.clone());
-    if kind == SecretKind::Weak
-        && secret_lists::is_docker_auth(scan, pair)
-        && let Some(rule) = scan.rule(RuleFamily::BasicCredentials)
-    {
-        claims.add(scan, rule, value);
-        return key.end;
-    }
     if equals_key(content, scan.bytes(pair.key.clone())) || !is_secret_value(kind, content, pair, &context) {
         return if pair.quote.is_none() && value.len() > LONG_VALUE { value.end } else { key.end };
     }

@@ -13,7 +13,6 @@ use super::value_facts::ValueFacts;
 use super::word_score::is_words;
 use crate::rule::FamilyRules;
 use crate::scan::{PrivateClaims, TextScan};
-use crate::validate::Validator;
 
 /// Whether the value is a list or object.
 pub(super) fn opens_list(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
@@ -54,13 +53,6 @@ pub(super) fn claim_items(
         }
     }
     end
-}
-
-/// Whether a pair is `"auth": "…"` of Docker's configuration: user and password in base64.
-pub(super) fn is_docker_auth(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
-    let is_auth_key =
-        scan.bytes(pair.key.clone()).eq_ignore_ascii_case(b"auth") && pair.json_key && pair.quote.is_some();
-    is_auth_key && pair.value.len() >= 8 && Validator::Basic.check(scan.text, pair.value.clone()).is_some()
 }
 
 /// A column of secrets.
