@@ -69,16 +69,20 @@ pub(super) fn claim_truncated_pem_block(
     let last_placeholder = next_placeholder.checked_sub(1).and_then(|last| scan.placeholders.get(last));
     let lowest = from.max(at.saturating_sub(MAX_BLOCK)).max(last_placeholder.map_or(0, |last| last.end));
     let (mut line_end, mut start, mut body_len) = (title, None, 0);
-    for (index, line) in scan.bytes(lowest..title).rsplit(|byte| *byte == b'\n').enumerate() {
-        let len = base64_at_end(line);
-        // Dashes and whatever each line repeats are before the title; the last line of a body may be short
-        if index > 0 && (len == 0 || index > 1 && len < MIN_BASE64) {
-            break;
+    // The first line has whatever each line repeats, and the title
+    for (index, line) in scan.bytes(lowest..title).rsplit(|byte| b"\n\\".contains(byte)).enumerate() {
+        let line_start = line_end - line.len();
+        let escape_len = usize::from(scan.byte_before(line_start, 1) == b'\\').min(line.len());
+        let content = line.get(escape_len..).unwrap_or_default().trim_ascii_end();
+        let len = base64_at_end(content);
+        if index > 0 && !content.is_empty() {
+            // The last line of a body may be short
+            if len == 0 || start.is_some() && len < MIN_BASE64 {
+                break;
+            }
+            (start, body_len) = (Some(line_start + escape_len + content.len() - len), body_len + len);
         }
-        if index > 0 {
-            (start, body_len) = (Some(line_end - (line.len() - line.trim_ascii_end().len()) - len), body_len + len);
-        }
-        line_end = (line_end - line.len()).saturating_sub(1);
+        line_end = line_start.saturating_sub(1);
     }
     if let Some(start) = start.filter(|_| body_len >= 24) {
         claims.add_for(scan, RuleFamily::KeyBlock, start..end);
