@@ -61,7 +61,7 @@ fn claim_value(
     claims: &mut PrivateClaims,
 ) -> usize {
     let context = PairContext::around(scan, pair, is_parameter);
-    let value = pair.value.clone();
+    let value = context.passphrase_range(scan, pair, kind).unwrap_or_else(|| pair.value.clone());
     let content = scan.bytes(value.clone());
     if equals_key(content, scan.bytes(pair.key.clone())) || !is_secret_value(kind, content, pair, &context) {
         return if pair.quote.is_none() && value.len() > LONG_VALUE { value.end } else { key.end };

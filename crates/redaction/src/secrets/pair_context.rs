@@ -1,8 +1,12 @@
 //! Describes the surroundings of a pair (on its own line, among arguments, in a query): the same words are a value in
 //! one place and code in another. Reading is bounded. `assign` uses the result.
 
-use super::super::pairs::{KeyValuePair, PairSeparator};
+use std::ops::Range;
+
+use super::super::pairs::{KeyValuePair, PairSeparator, line_range};
 use super::super::scan::TextScan;
+use super::secret_keys::SecretKind;
+use super::value_facts::ValueFacts;
 
 /// An unquoted value longer than this is not searched again for keys.
 pub(super) const LONG_VALUE: usize = 512;
@@ -66,6 +70,26 @@ impl PairContext {
     /// The surroundings of a text that is the whole value of a key; `is_upper`: the key is in capitals.
     pub(super) fn whole_value(is_upper: bool) -> Self {
         Self { is_at_line_start: true, is_at_line_end: true, is_upper, is_last_word: true, ..Self::default() }
+    }
+}
+
+impl PairContext {
+    /// The range of an unquoted passphrase in YAML: plain words up to the end of the line.
+    pub(super) fn passphrase_range(
+        &self,
+        scan: &TextScan<'_>,
+        pair: &KeyValuePair,
+        kind: SecretKind,
+    ) -> Option<Range<usize>> {
+        if kind != SecretKind::Password || pair.sep != PairSeparator::Colon || pair.quote.is_some() || pair.json_key {
+            return None;
+        }
+        let range = line_range(scan.text.as_bytes(), pair.value.start);
+        let line = scan.bytes(range.clone());
+        let is_plain = line.iter().all(|byte| byte.is_ascii_alphanumeric() || b" -_!@#".contains(byte));
+        let words = line.split(|byte| *byte == b' ').count();
+        let is_phrase = self.is_at_line_start && is_plain && (3..=24).contains(&words);
+        (is_phrase && !ValueFacts::of(line).is_sentence()).then_some(range)
     }
 }
 

@@ -123,7 +123,7 @@ fn is_password(kind: SecretKind, facts: &ValueFacts<'_>, pair: &KeyValuePair, co
     let (counts, place) = (&facts.counts, ValuePlace::of(facts.value, pair, context));
     let (is_literal, is_quoted) = (place == ValuePlace::Literal, pair.quote.is_some());
     if counts.blanks > 0 {
-        return is_literal
+        return (is_literal || !is_quoted)
             && counts.blanks <= 12
             && counts.blanks * 3 <= counts.len
             && (facts.is_mixed() || counts.upper == 0)
@@ -151,7 +151,7 @@ fn is_password(kind: SecretKind, facts: &ValueFacts<'_>, pair: &KeyValuePair, co
     }
     if counts.digits == counts.len {
         let is_stated = is_quoted && matches!(pair.sep, PairSeparator::Is | PairSeparator::Compare);
-        return is_stated;
+        return place == ValuePlace::Line || is_stated;
     }
     let is_plain_name = || facts.value.contains(&b'.') || counts.digits == 0 && facts.has_secret_word();
     if place == ValuePlace::Line {
