@@ -39,6 +39,7 @@ impl Detector {
             builder.add_rule(&rule.name, |index, stems| {
                 compile_builtin_rule(rule, index, stems).map_err(|fault| vec![fault])
             });
+            builder.at_digits.extend(u16::try_from(builder.rules.len() - 1).ok().filter(|_| rule.at_digits));
             if let (Some(family), Ok(index)) = (rule.family, u16::try_from(builder.rules.len().saturating_sub(1))) {
                 builder.families.set(family, index);
                 builder.add_keys_and_cues(rule, index);
@@ -75,6 +76,7 @@ impl Detector {
         let placeholder_name = |rule: &CompiledRule| rule.placeholder.trim_matches(['[', ']']).into();
         Ok(Self {
             unanchored: (0..).zip(&builder.rules).filter(|(_, rule)| is_unanchored(rule)).map(|(at, _)| at).collect(),
+            at_digits: builder.at_digits,
             placeholders: builder.rules.iter().map(placeholder_name).collect(),
             rules: builder.rules,
             users_words,
@@ -95,6 +97,7 @@ struct DetectorBuilder {
     errors: Vec<RuleError>,
     stems: Vec<Stem>,
     users_words: Vec<(Vec<u8>, u16)>,
+    at_digits: Vec<u16>,
     foreign_words: Vec<(Box<str>, RuleFamily)>,
     families: FamilyRules,
     written_forms: WrittenForms,
@@ -148,20 +151,22 @@ impl DetectorBuilder {
 
 fn compile_builtin_rule(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<CompiledRule, RuleErrorKind> {
     let pattern = match (rule.pattern.is_empty(), rule.family) {
-        (false, None) => {
+        (false, _) => {
             let hir = parse(&rule.pattern, false).ok_or(RuleErrorKind::InvalidPattern)?;
             let has_group = hir.properties().explicit_captures_len() > 0;
             if rule.bounds == MatchBounds::None && !has_group {
                 return Err(RuleErrorKind::NoBounds);
             }
-            let words = first_words(&rule.pattern).ok_or(RuleErrorKind::NoFirstWord)?;
-            let stem = |(text, exact): (Vec<u8>, bool)| Stem::new(&text, exact, false, WordAction::Pattern(index));
-            stems.extend(words.into_iter().map(stem));
+            if !rule.at_digits {
+                let words = first_words(&rule.pattern).ok_or(RuleErrorKind::NoFirstWord)?;
+                let stem = |(text, exact): (Vec<u8>, bool)| Stem::new(&text, exact, false, WordAction::Pattern(index));
+                stems.extend(words.into_iter().map(stem));
+            }
             let source = rule.pattern.clone();
             Some(RulePattern { regex: lazy(move || compile(&source, false).ok()), unanchored: false })
         }
         (true, Some(_)) => None,
-        _ => return Err(RuleErrorKind::PatternOrFamily),
+        (true, None) => return Err(RuleErrorKind::NoPatternOrFamily),
     };
     let context_action = rule.family.map_or(WordAction::Context(index), WordAction::Number);
     let prose_action = rule.family.map_or(WordAction::Context(index), WordAction::NumberProse);

@@ -22,7 +22,7 @@ pub(super) struct CompiledRule {
     /// Whether its findings are, or lead to, names; precomputed, so that no placeholder is compared for each finding.
     pub(super) meaning: PlaceholderMeaning,
     pub(super) class: RuleClass,
-    /// The code that finds matches, unless the rule has a pattern.
+    /// The code that finds matches, if the rule has any.
     pub(super) family: Option<RuleFamily>,
     pub(super) bounds: MatchBounds,
     pub(super) validator: Validator,
@@ -38,7 +38,7 @@ pub(super) struct CompiledRule {
     pub(super) values: Vec<AnnouncedForm>,
     /// Matches to leave in place.
     pub(super) allow: Option<Regex>,
-    /// The pattern, unless the rule has a family.
+    /// The pattern, if the rule has one.
     pub(super) pattern: Option<RulePattern>,
 }
 
@@ -86,6 +86,8 @@ pub struct Detector {
     pub(super) written_forms: WrittenForms,
     /// Indices of rules whose patterns are tried at every position.
     pub(super) unanchored: Vec<u16>,
+    /// Indices of rules whose patterns are tried at runs with digits.
+    pub(super) at_digits: Vec<u16>,
     /// Placeholders without their brackets.
     pub(super) placeholders: HashSet<Box<str>>,
     /// The keys whose values are private.

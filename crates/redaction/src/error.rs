@@ -22,9 +22,9 @@ pub enum RuleErrorKind {
     /// Too many rules depend on sibling keys.
     #[error("more than {0} rules have `beside` or `against`: remove some")]
     TooManySiblingRules(usize),
-    /// A built-in rule has neither a pattern nor a family, or both.
-    #[error("a rule must have either a `pattern` or a `family`, not both")]
-    PatternOrFamily,
+    /// A built-in rule has neither a pattern nor a family.
+    #[error("a rule must have a `pattern` or a `family`")]
+    NoPatternOrFamily,
     /// A built-in pattern does not parse.
     #[error("the pattern is not a valid regular expression")]
     InvalidPattern,
@@ -103,7 +103,7 @@ impl RuleErrorKind {
     pub fn field(&self) -> &'static str {
         match self {
             Self::TooManyRules(_) | Self::TooManySiblingRules(_) => "",
-            Self::PatternOrFamily | Self::NothingToFind => "",
+            Self::NoPatternOrFamily | Self::NothingToFind => "",
             Self::InvalidName => "name",
             Self::ShortNearWord => "near",
             Self::UnknownValidator | Self::InvalidCheck => "validator",

@@ -1,5 +1,5 @@
-//! Runs the patterns of rules: at the words that they begin with, and users' patterns without such a word at every
-//! position. Linear in the text: the bytes of candidates, which may overlap, are limited; beyond that, the whole text
+//! Runs the patterns of rules: at the words that they begin with, or at runs with digits; and users' patterns without
+//! such a word at every position. Linear in the text: the bytes of candidates, which may overlap, are limited; beyond that, the whole text
 //! counts as private. `anchors` finds the words.
 
 use std::ops::Range;
@@ -9,6 +9,7 @@ use regex_automata::util::captures::Captures;
 use regex_automata::{Anchored, Input};
 
 use super::action::WordAction;
+use super::anchors::DigitRun;
 use super::detector::{CompiledRule, Detector};
 use super::resolve::RedactionHit;
 use super::scan::{PrivateClaims, TextScan};
@@ -19,13 +20,15 @@ const MAX_TRIES: usize = 100_000;
 /// Most bytes of candidates (of an unanchored pattern, of rejected ones): a base, and a multiple of the text's length.
 /// Beyond that, the whole text counts as private, because overlapping false matches are read again from every byte.
 const MAX_CANDIDATE_BYTES: (usize, usize) = (4 << 20, 16);
+/// Most bytes of a token before its first run with digits.
+const MAX_LEAD: usize = 3;
 /// Most bytes that a pattern may read from its first word on.
 const WINDOW: usize = 16 << 10;
 /// Bytes counted for a pattern that does not match.
 const NO_MATCH_COST: usize = 64;
 
 impl Detector {
-    /// Runs built-in patterns at their first words. Returns the number of bytes read.
+    /// Runs built-in patterns at their first words and at runs with digits. Returns the number of bytes read.
     pub(super) fn run_patterns(
         &self,
         scan: &TextScan<'_>,
@@ -33,10 +36,16 @@ impl Detector {
         claims: &mut PrivateClaims,
     ) -> usize {
         let (mut bytes_read, max_bytes) = (0_usize, max_candidate_bytes(scan.text));
-        for word in &scan.anchors.words_by_use.pattern_words {
-            let WordAction::Pattern(index) = word.action else { continue };
+        let words = scan.anchors.words_by_use.pattern_words.iter().filter_map(|word| match word.action {
+            WordAction::Pattern(index) => Some((word.start, index)),
+            _ => None,
+        });
+        let runs = scan.anchors.digit_runs.iter().filter(|run| may_be_in_token(run));
+        let starts = runs.flat_map(|run| (0..=MAX_LEAD).filter_map(|lead| run.start.checked_sub(lead)));
+        let at_digits = starts.flat_map(|start| self.at_digits.iter().map(move |index| (start, *index)));
+        for (start, index) in words.chain(at_digits) {
             let Some((run, slot)) = PatternRun::for_rule(self, index, caches) else { continue };
-            bytes_read += run.try_at(scan, word.start, slot, claims);
+            bytes_read += run.try_at(scan, start, slot, claims);
             if bytes_read > max_bytes {
                 run.claim_whole_text(scan, claims);
                 break;
@@ -80,6 +89,18 @@ impl Detector {
             }
         }
         bytes_read
+    }
+}
+
+/// Whether a run with digits may belong to a token that begins with no word, by its length and the bytes next to it.
+/// They reject nearly all runs, because trying the patterns is slow.
+#[inline]
+fn may_be_in_token(run: &DigitRun) -> bool {
+    match (run.before, run.after, run.len()) {
+        (_, b':', 8..=13) | (_, b'|', 14..=17) | (_, b'-', 32) | (_, b'.', 10..=28) => true,
+        (_, b'$', ..=8) | (_, b'_', 6) | (_, b'/', 1) => true,
+        (b'.', _, 24) | (b'+', _, 18) | (b'*', _, 40) => true,
+        (_, after, _) => after == b'~',
     }
 }
 

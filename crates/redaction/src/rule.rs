@@ -81,6 +81,9 @@ pub struct RuleData {
     /// Byte-oriented pattern (no look-around). With a group, the first group is the private part. A pattern that begins
     /// with a word of two letters or more is tried only at that word.
     pub pattern: String,
+    /// Whether the pattern begins with no such word, and is tried at runs of letters and digits instead, up to three
+    /// bytes before them. Only runs of a few lengths, next to a few marks, are tried (`patterns`).
+    pub at_digits: bool,
     /// The code that finds matches.
     pub family: Option<RuleFamily>,
     /// Keys (of JSON and similar notations, attributes, columns) whose whole value is private: the last segment, in
@@ -293,17 +296,6 @@ pub enum RuleFamily {
     KeyBlock,
     /// Random values near a provider's name.
     ProviderValue,
-    /// Telegram bot tokens, `123456789:AA…`.
-    TelegramToken,
-    /// Tokens that a short mark makes recognisable: `s.…` (Vault), `u+…` (PagerDuty), `1//0…` (Google), `123|…`
-    /// (Facebook), `….atlasv1.…` (Terraform Cloud).
-    MarkedToken,
-    /// Mailchimp keys: 32 hex digits and `-us1`.
-    MailchimpKey,
-    /// Discord tokens: three parts, the first beginning with `M`, `N` or `O`.
-    DiscordToken,
-    /// Password hashes in crypt and similar formats.
-    PasswordHash,
     /// Webhooks whose host contains the customer's name.
     HostedWebhook,
     /// Seed phrases of crypto wallets.

@@ -14,7 +14,7 @@ use super::resolve::RedactionHit;
 use super::rule::RuleClass;
 use super::secrets::word_score::is_words;
 use super::sets::ByteSet;
-use super::validate::phones::is_one_digit;
+use super::validate::phones::is_filler_number;
 use super::views::blobs::{base64_bytes, decode_base64, decode_hex, hex_bytes};
 
 /// Length of values that are searched, in bytes.
@@ -189,7 +189,7 @@ fn is_distinct(value: &str) -> bool {
     let is_number =
         digits >= LENGTHS.start && value.bytes().all(|byte| byte.is_ascii_digit() || b" -./()+".contains(&byte));
     // Tables and dumps are full of zeros and the like
-    if is_number && is_one_digit(value) {
+    if is_number && is_filler_number(value) {
         return false;
     }
     is_number || (digits > 0 && !is_words(value.as_bytes())) || (digits > 0 && value.len() > 10 && value.contains(' '))

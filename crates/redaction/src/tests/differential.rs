@@ -59,14 +59,14 @@ fn agree(all: &Detector, alone: &[(RuleData, Detector)], text: &str) -> Result<(
     Ok(())
 }
 
-/// Each rule with its own engine, compiled once.
+/// Each rule whose pattern begins with words, with its own engine, compiled once.
 fn alone() -> &'static [(RuleData, Detector)] {
     static ALONE: LazyLock<Vec<(RuleData, Detector)>> = LazyLock::new(compiled);
     &ALONE
 }
 
 fn compiled() -> Vec<(RuleData, Detector)> {
-    let patterns = rules().into_iter().filter(|rule| !rule.pattern.is_empty() && rule.on);
+    let patterns = rules().into_iter().filter(|rule| !rule.pattern.is_empty() && !rule.at_digits && rule.on);
     let one = |rule: RuleData| {
         let engine = Detector::new(std::slice::from_ref(&rule), &[]).map_err(|errors| errors.len()).expect("compiles");
         (rule, engine)

@@ -9,6 +9,8 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
+use super::secrets::value_facts;
+
 pub(super) mod bank;
 pub(super) mod checksums;
 pub(super) mod crypto;
@@ -39,6 +41,8 @@ pub enum Validator {
     Mixed,
     /// A random body after a prefix.
     TokenBody,
+    /// A random text rather than words.
+    Random,
     /// Luhn check (ISO/IEC 7812-1) over its digits.
     Luhn,
     /// Luhn check, and a known issuer's prefix and length.
@@ -96,7 +100,8 @@ impl Validator {
             Self::Bic => bank::is_bic(matched.as_bytes()),
             Self::Base58Check => crypto::is_base58check(matched.as_bytes()),
             Self::Bech32 => crypto::is_bech32(matched.as_bytes()),
-            Self::TokenBody => super::secrets::value_facts::is_token_body(matched.as_bytes()),
+            Self::TokenBody => value_facts::is_token_body(matched.as_bytes()),
+            Self::Random => value_facts::ValueFacts::of(matched.as_bytes()).is_random(),
         }
     }
 }
