@@ -12,7 +12,6 @@ use super::offsets::{PieceOffsets, PieceWindow};
 use super::sets::ByteSet;
 use super::stems::{StemMatch, Stems};
 use super::views::entities::is_entity;
-use super::views::soft_breaks::may_be_quoted_printable;
 use super::words_by_use::WordsByUse;
 
 /// Kinds of bytes in a text, from which the views to decode are chosen. A field is not 0 if the text has, or may have,
@@ -27,8 +26,6 @@ pub(super) struct ByteKinds {
     pub(super) ampersand: u64,
     /// `=` before a digit or capital letter.
     pub(super) equals: u64,
-    /// `=` that ends a soft line break or begins an escape with a letter.
-    pub(super) soft: u64,
     /// Non-ASCII bytes.
     pub(super) high: u64,
     /// The escape character of terminals.
@@ -289,7 +286,7 @@ impl AnchorPass<'_> {
         }
     }
 
-    /// Finds `@`, `://` and `[A`, and whether there is an entity or a soft line break.
+    /// Finds `@`, `://` and `[A`, and whether there is an entity.
     #[inline(always)]
     fn find_signs(&mut self, base: usize, block: &ByteMasks) {
         let mut rest = block.at;
@@ -302,7 +299,7 @@ impl AnchorPass<'_> {
             self.anchors.brackets.push(base + rest.trailing_zeros() as usize);
             rest &= rest - 1;
         }
-        // Few `&` belong to an entity and few `=` to quoted-printable; one of each is enough
+        // Few `&` belong to an entity; one is enough
         let mut rest = if self.seen.ampersand == 0 { block.ampersand } else { 0 };
         while rest != 0 {
             let bit = rest.trailing_zeros();
@@ -311,13 +308,6 @@ impl AnchorPass<'_> {
             if end > 63 || matches!(self.text.get(base + end as usize), Some(b';' | b'#')) {
                 self.seen.ampersand |= u64::from(is_entity(self.text, base + bit as usize));
             }
-        }
-        // Before a letter or digit, `=` counts only if one of the next two bytes is a capital
-        let may_be_escape = (block.upper >> 1) | (block.upper >> 2) | !(block.alnum >> 1) | (3 << 62);
-        let mut rest = if self.seen.soft == 0 { block.equals & may_be_escape } else { 0 };
-        while rest != 0 {
-            self.seen.soft |= u64::from(may_be_quoted_printable(self.text, base + rest.trailing_zeros() as usize));
-            rest &= rest - 1;
         }
         let may_be_slash = |on: u32| (block.joint >> on) | (u64::MAX << (64 - on));
         let mut rest = block.colon & may_be_slash(1) & may_be_slash(2);

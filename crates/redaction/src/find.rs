@@ -233,10 +233,6 @@ impl Detector {
         self.search_level(&view.text, origin, state, deeper);
         let view_claims = deeper.first_mut().map(|level| level.claims.list.drain(..));
         let view_claims = view_claims.into_iter().flatten();
-        if encoding == ViewEncoding::SplitValues {
-            views::claim_pieces(scan, &window, view, view_claims, claims);
-            return true;
-        }
         for claim in view_claims.filter_map(|claim| encoding.map_claim(view, claim)) {
             claims.add_claim(scan, claim);
         }

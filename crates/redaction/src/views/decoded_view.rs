@@ -111,22 +111,6 @@ impl DecodedView {
         }
     }
 
-    /// The parts of the text from which a range of the view was decoded, without the escapes within it. Empty if it has
-    /// none.
-    pub(crate) fn mapped_pieces(&self, range: &Range<usize>) -> Vec<Range<usize>> {
-        let within = self.units.iter().filter(|unit| range.start < unit.at && unit.at < range.end);
-        let whole = self.map_range(range);
-        let (mut pieces, mut from) = (Vec::new(), whole.start);
-        for unit in within {
-            pieces.push(from..unit.raw_at);
-            from = unit.raw_at + usize::from(unit.raw_len);
-        }
-        if !pieces.is_empty() {
-            pieces.push(from..whole.end);
-        }
-        pieces
-    }
-
     /// Whether anything was decoded within or next to `range`.
     pub(super) fn touches(&self, range: &Range<usize>) -> bool {
         let first = self.units.partition_point(|unit| unit.at + usize::from(unit.len) < range.start);

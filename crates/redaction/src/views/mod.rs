@@ -10,20 +10,14 @@ mod controls;
 pub(super) mod decoded_view;
 pub(super) mod entities;
 mod escapes;
-mod html;
-mod list_items;
 pub(super) mod percent;
 mod quoted_printable;
-pub(super) mod soft_breaks;
-mod split_values;
 #[cfg(test)]
 mod tests;
 mod unicode;
 mod windows;
 
 use std::ops::Range;
-
-pub(super) use split_values::claim_pieces;
 
 use super::resolve::RedactionHit;
 use super::scan::{PrivateClaims, TextScan};
@@ -45,51 +39,39 @@ const MAX_PERCENT_LEVELS: u8 = 2;
 pub(super) enum ViewEncoding {
     /// `\n`, `\"`, `\u0040`, `\x40`: JSON within strings, C, shells.
     Escapes,
-    /// `&#64;`, `&commat;`, `<b></b>` within a word.
-    Html,
+    /// `&#64;`, `&commat;`.
+    Entities,
     /// `%40`, `+`.
     Percent,
     /// `=40`, `=\n`.
     QuotedPrintable,
-    /// Terminal colours, Markdown within an address.
-    Markup,
+    /// Terminal colours.
+    Terminal,
     /// Full-width and invisible characters, other digits, look-alikes.
     Unicode,
     /// Base64, base32 and hex, and gzip in base64 or hex.
     Blobs,
-    /// List items into which a value was split.
-    SplitValues,
 }
 
 impl ViewEncoding {
     /// All encodings, in order.
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Escapes,
-        Self::Html,
+        Self::Entities,
         Self::Percent,
         Self::QuotedPrintable,
-        Self::Markup,
+        Self::Terminal,
         Self::Unicode,
         Self::Blobs,
-        Self::SplitValues,
     ];
 
     /// Whether any encoding may have a window; most short texts have nothing that begins one.
     pub(super) fn may_have_any(scan: &TextScan<'_>) -> bool {
-        let has_runs = !scan.anchors.base64_runs.is_empty()
-            || !scan.anchors.at_signs.is_empty()
-            || Self::has_short_blob(scan)
-            || Self::has_token(scan)
-            || scan.anchors.digit_runs.iter().any(|run| split_values::ends_item(scan, run));
-        scan.anchors.byte_kinds.may_have_escape() || has_runs || html::may_have_empty_element(scan.text)
+        scan.anchors.byte_kinds.may_have_escape() || !scan.anchors.base64_runs.is_empty() || Self::has_short_blob(scan)
     }
 
     fn has_short_blob(scan: &TextScan<'_>) -> bool {
         scan.anchors.digit_runs.iter().any(|run| blobs::is_short_blob(scan, run))
-    }
-
-    fn has_token(scan: &TextScan<'_>) -> bool {
-        !scan.anchors.words_by_use.pattern_words.is_empty()
     }
 
     /// Whether a text may have a window of this encoding.
@@ -97,15 +79,12 @@ impl ViewEncoding {
         let byte_kinds = &scan.anchors.byte_kinds;
         match self {
             Self::Escapes => byte_kinds.backslash != 0,
-            Self::Html => byte_kinds.ampersand != 0 || html::may_have_empty_element(scan.text),
+            Self::Entities => byte_kinds.ampersand != 0,
             Self::Percent => byte_kinds.percent != 0,
             Self::QuotedPrintable => byte_kinds.equals != 0,
-            Self::Markup => byte_kinds.escape != 0 || !scan.anchors.at_signs.is_empty(),
+            Self::Terminal => byte_kinds.escape != 0,
             Self::Unicode => byte_kinds.high != 0,
             Self::Blobs => !scan.anchors.base64_runs.is_empty() || Self::has_short_blob(scan),
-            Self::SplitValues => {
-                !scan.anchors.at_signs.is_empty() || !scan.anchors.digit_runs.is_empty() || Self::has_token(scan)
-            }
         }
     }
 
@@ -123,13 +102,12 @@ impl ViewEncoding {
         let is_fresh = |range: Range<usize>| origin.is_fresh(self, range);
         match self {
             Self::Escapes => escapes::find_windows(scan, &is_fresh, out),
-            Self::Html => html::find_windows(scan, &is_fresh, out),
+            Self::Entities => entities::find_windows(scan, &is_fresh, out),
             Self::Percent => percent::find_windows(scan, &is_fresh, out),
             Self::QuotedPrintable => quoted_printable::find_windows(scan, &is_fresh, out),
-            Self::Markup => controls::find_windows(scan, &is_fresh, out),
+            Self::Terminal => controls::find_windows(scan, &is_fresh, out),
             Self::Unicode => unicode::find_windows(scan, &is_fresh, out),
             Self::Blobs => blobs::find_windows(scan, &is_fresh, claims, out),
-            Self::SplitValues => split_values::find_windows(scan, &is_fresh, claims, out),
         }
     }
 
@@ -153,13 +131,12 @@ impl ViewEncoding {
         let text = scan.part(window.clone());
         match self {
             Self::Escapes => escapes::decode(text, view),
-            Self::Html => html::decode(text, view),
+            Self::Entities => entities::decode(text, view),
             Self::Percent => percent::decode(text, view),
             Self::QuotedPrintable => quoted_printable::decode(text, view),
-            Self::Markup => controls::decode(text, view),
+            Self::Terminal => controls::decode(text, view),
             Self::Unicode => unicode::decode(text, view),
             Self::Blobs => blobs::decode(text, window, max_len, view),
-            Self::SplitValues => split_values::decode(text, view),
         }
         view.whole_window.is_some() || !view.units.is_empty()
     }

@@ -40,10 +40,9 @@ fn hidden_values_are_found() {
         "ssn «SSN|536–90–4399»",
         "رقم «SSN|٥٣٦-٩٠-٤٣٩٩»",
         "«EMAIL|𝐛𝐨𝐛@example.com»",
-        // Terminals, Markdown
+        // Terminals
         "\u{1b}[31m«EMAIL|bob\u{1b}[0m@example.com»\u{1b}[0m",
         r"\u001b[31m«EMAIL|bob\u001b[0m@example.com»",
-        "**«EMAIL|bob**@example.com»",
     ]);
 }
 
@@ -235,7 +234,7 @@ proptest! {
         let anchors = Anchors::default();
         let detector = detector();
         let scan = TextScan { text: &text, anchors: &anchors, placeholders: &[], detector };
-        for kind in [ViewEncoding::Escapes, ViewEncoding::Html, ViewEncoding::Percent, ViewEncoding::QuotedPrintable, ViewEncoding::Unicode, ViewEncoding::Markup] {
+        for kind in [ViewEncoding::Escapes, ViewEncoding::Entities, ViewEncoding::Percent, ViewEncoding::QuotedPrintable, ViewEncoding::Unicode, ViewEncoding::Terminal] {
             let mut view = DecodedView::default();
             if !kind.decode(&scan, 0..text.len(), 1 << 20, &mut view) {
                 continue;
@@ -258,69 +257,6 @@ proptest! {
             }
         }
     }
-}
-
-/// A token split into list items is replaced in each, quotes and JSON stay; items that do not form one are left alone.
-#[test]
-fn what_was_cut_into_items_goes_from_each() {
-    let detector = detector();
-    let token = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
-    for cut in [8, 20, 30] {
-        let (head, tail) = token.split_at(cut);
-        for (text, wanted) in [
-            (format!(r#"["{head}","{tail}"]"#), r#"["[GITHUB_TOKEN]","[GITHUB_TOKEN]"]"#),
-            (format!("['{head}',\n '{tail}']"), "['[GITHUB_TOKEN]',\n '[GITHUB_TOKEN]']"),
-            (format!(r#"{{"a":"[\"{head}\",\"{tail}\"]"}}"#), r#"{"a":"[\"[GITHUB_TOKEN]\",\"[GITHUB_TOKEN]\"]"}"#),
-        ] {
-            assert_eq!(redact(detector, &text), wanted);
-        }
-    }
-    assert_redacted(&[
-        r#"["ghp_16C7","and","more","words"]"#,
-        r#"["AKIA", "is a prefix"]"#,
-        r#"["user@host","admin"]"#,
-    ]);
-}
-
-/// A number split into all items of a list is replaced in each; items that are separators stay.
-#[test]
-fn numbers_cut_into_items_go_from_each() {
-    let detector = detector();
-    assert_redacted(&[
-        r#"My card number is ["«CREDIT_CARD|4539 1488»", "«CREDIT_CARD| 0343 6467»"]"#,
-        r#"pay with ["«CREDIT_CARD|54252334»","«CREDIT_CARD|30109903»"]"#,
-        r#"My SSN is ["«SSN|536-2»", "«SSN|2-0020»"]"#,
-        r#"{"phone": ["«PHONE|(415) 5»", "«PHONE|55-0023»"]}"#,
-        "SSN: ['«SSN|536-2»',\n '«SSN|2-0020»']",
-        r#"IBAN: ["«IBAN|DE89 3704 004»", "«IBAN|4 0532 0130 00»"]"#,
-        r#"login from client ip ["«IP_ADDRESS|203.0.»", "«IP_ADDRESS|113.22»"]"#,
-        r#"date of birth: ["«DATE_OF_BIRTH|1984-»", "«DATE_OF_BIRTH|03-25»"]"#,
-        r#"{"a":"{\"card\": [\"«CREDIT_CARD|4539 1488»\", \"«CREDIT_CARD| 0343 6467»\"]}"}"#,
-    ]);
-    let spelt = |text: &str| text.chars().map(|char| format!("\"{char}\"")).collect::<Vec<_>>().join(", ");
-    let text = format!("My SSN is [{}]", spelt("536-22-0020"));
-    assert!(!redact(detector, &text).contains(|char: char| char.is_ascii_digit()), "{text}");
-    assert!(!redact(detector, &format!("[{}]", spelt("jane@example.org"))).contains("\"j\""));
-}
-
-/// Lists of ordinary numbers stay: several numbers, no valid check, or no sign of splitting.
-#[test]
-fn lists_of_numbers_stay() {
-    assert_redacted(&[
-        r#"{"versions": ["3.9", "3.10", "3.11"]}"#,
-        r#"{"dates": ["2024-01-02", "2024-01-03"]}"#,
-        r#"{"times": ["12:30:00", "13:45:00"]}"#,
-        r#"{"ids": ["54252334", "30109903"]}"#,
-        r#"{"account_ids": ["12345", "67890"]}"#,
-        r#"{"bbox": ["-122.41", "37.77", "-122.40", "37.78"]}"#,
-        r#"{"labels": ["1.", "2.", "3.", "4.", "5.", "6.", "7."]}"#,
-        r#"{"ports": ["8080", "9090", "1234"]}"#,
-        r#"{"country_codes": ["+1", "+44", "+49", "+33"]}"#,
-        r#"{"area_codes": ["212", "415", "5550123"]}"#,
-        r#"{"isbn": ["978-3-16", "148410-0"]}"#,
-        r#"["a", "b", "c", "1", "2", "3", "4", "5", "6", "7"]"#,
-        r#"{"cards": ["54252334", "30109903", "seen"]}"#,
-    ]);
 }
 
 /// Base64 of a few words is decoded if it is all text; an id of the same length stays.
@@ -358,20 +294,6 @@ fn blobs_leave_the_next_line() {
     let long = base64("this is a long letter to jane.doe@example.com about nothing and it ends here, soon");
     let (first, last) = long.split_at(76);
     assert_eq!(redact(detector, &format!("a: {first}\n   {last}\nlevel: info")), "a: [EMAIL]\nlevel: info");
-}
-
-/// An empty inline element hides no value that it splits; elements between words stay.
-#[test]
-fn empty_elements_hide_nothing() {
-    assert_redacted(&[
-        "Contact «EMAIL|maria.keller1<b></b>7@northwind.de» please",
-        "My card number is «CREDIT_CARD|4539 1488<b></b> 0343 6467»",
-        r#"{"email": "«EMAIL|j.o-brien+24@m<span></span>ail.example.org»"}"#,
-        "login from client ip «IP_ADDRESS|203.0.<i></i>113.22»",
-        "<td></td><td>«EMAIL|bob@example.com»</td><b></b>",
-        "<tr><td></td></tr> a<b></b> c",
-        "4539<td></td>1488 0343 6467",
-    ]);
 }
 
 /// Quoted-printable of digits only is decoded if six escapes are adjacent.
