@@ -1,7 +1,7 @@
 //! Keeps JSON documents valid. A rule may read another notation within a string (`<token>`, `'…`) and continue after
 //! the closing quote, which would break the document.
 //!
-//! In an object or array that parses, each hit must lie within a string, or cover a whole bare value (one without
+//! In a document that parses, each hit must lie within a string, or cover a whole bare value (one without
 //! quotes), whose placeholder then gets quotes. A hit that reaches further is split into such parts; punctuation
 //! between them, constants, and keys after its first string stay, and escapes are never split. A string that is itself
 //! such a document is treated the same way ([`nested`]).
@@ -18,7 +18,7 @@ use super::scan::is_object_key;
 /// Splits hits that would break the document `text`, or a document in its strings; leaves other texts alone. `known`:
 /// names of placeholders.
 pub(super) fn split_breaking_hits(text: &str, hits: &mut Vec<RedactionHit>, known: &dyn Fn(&str) -> bool) {
-    let may_be_json = text.trim_ascii_start().starts_with(['{', '[']);
+    let may_be_json = text.trim_ascii_start().starts_with(['{', '[', '"']);
     let covers_text = |hit: &RedactionHit| hit.range.start == 0 && hit.range.end == text.len();
     if hits.is_empty() || !may_be_json || hits.iter().any(covers_text) {
         return;

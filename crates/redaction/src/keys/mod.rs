@@ -22,14 +22,6 @@ use private_values::{claim_first, private_part};
 use records::Records;
 use table::{KeyMatch, KeyRule, KeyTable, SiblingEvidence};
 
-/// State of key rules, reused between texts.
-#[derive(Default)]
-pub(super) struct KeyScratch {
-    records: Records,
-    /// Whether every key is accepted as if its siblings confirmed it.
-    pub(super) trusts_keys: bool,
-}
-
 /// Most words before a key's last one that belong to it (`Date of Birth`).
 const MAX_WORDS_BEFORE: usize = 3;
 
@@ -37,13 +29,13 @@ const MAX_WORDS_BEFORE: usize = 3;
 const MAX_FOREIGN_KEY: usize = 64;
 
 /// Claims values by their keys, in any notation.
-pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: &mut PrivateClaims) {
+pub(super) fn claim_keys(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
     if scan.detector.keys.is_empty() {
         return;
     }
     rows::claim_rows(scan, claims);
     let text = scan.text.as_bytes();
-    scratch.records = Records::default();
+    let mut records = Records::default();
     let mut last_key = 0..0;
     for word in &scan.anchors.words_by_use.key_words {
         let end = pairs::key_end(text, word.end);
@@ -54,16 +46,16 @@ pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: 
         if let Some((key, key_match)) = match_key(scan, last_key.clone())
             && let Some(pair) = pairs::read_pair(text, key)
         {
-            claim_pair(scan, &pair, key_match, scratch, claims);
+            claim_pair(scan, &pair, key_match, &mut records, claims);
         }
     }
     if !scan.text.is_ascii() {
-        claim_foreign_keys(scan, scratch, claims);
+        claim_foreign_keys(scan, &mut records, claims);
     }
 }
 
 /// Claims the values of keys with letters beyond ASCII, whose words the anchor pass may not find: `姓名：张伟`.
-fn claim_foreign_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: &mut PrivateClaims) {
+fn claim_foreign_keys(scan: &TextScan<'_>, records: &mut Records, claims: &mut PrivateClaims) {
     static IN_KEY: ByteSet = ByteSet::new(b"_-.").and_alnum().and_non_ascii();
     let text = scan.text.as_bytes();
     for at in memchr::memchr3_iter(b':', b'=', 0x9A, text) {
@@ -80,7 +72,7 @@ fn claim_foreign_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: &mu
         if !key_match.is_none()
             && let Some(pair) = pairs::read_pair(text, key)
         {
-            claim_pair(scan, &pair, key_match, scratch, claims);
+            claim_pair(scan, &pair, key_match, records, claims);
         }
     }
 }
@@ -119,13 +111,13 @@ fn claim_pair(
     scan: &TextScan<'_>,
     pair: &KeyValuePair,
     key_match: KeyMatch<'_>,
-    KeyScratch { records, trusts_keys }: &mut KeyScratch,
+    records: &mut Records,
     claims: &mut PrivateClaims,
 ) {
     use PairSeparator::{Arrow, Cell, Colon, Element, Equals, Sibling};
     // Most values are no names, so the keys beside them are not read
     let mut is_confirmed = |rule: &KeyRule| match records.around(scan, pair.key.start) {
-        Some(evidence) => Some(*trusts_keys || rule.is_allowed(key_match, evidence)),
+        Some(evidence) => Some(rule.is_allowed(key_match, evidence)),
         None if pair.sep == Sibling => Some(false),
         None => None,
     };
@@ -215,9 +207,4 @@ pub(super) fn is_id_key(key: &[u8]) -> bool {
     let is_within_word = head.last().is_some_and(|byte| byte.is_ascii_alphanumeric());
     let is_camel = last.first() == Some(&b'I') && head.last().is_some_and(|byte| byte.is_ascii_lowercase());
     last.eq_ignore_ascii_case(b"id") && (!is_within_word || is_camel)
-}
-
-/// Whether a key such as `value` has no meaning of its own, so that a sibling may name its value.
-pub(super) fn is_value_of_sibling(key: &[u8]) -> bool {
-    once!(WordSet, WordSet::new("value val answer v content text stringvalue")).contains(key)
 }
