@@ -94,8 +94,9 @@ impl Detector {
         let mut hits = self.find_values(text, &placeholders, values);
         if let Some(rule) = self.families.rule(RuleFamily::NameRepeated) {
             let scan = TextScan { text, anchors: &NO_ANCHORS, placeholders: &placeholders, detector: self };
-            let (mut claims, words) = (PrivateClaims::default(), findings.names.iter().map(|name| &**name).collect());
-            names::claim_words(&scan, rule, words, &mut claims);
+            let words: Vec<&str> = findings.names.iter().map(|name| &**name).collect();
+            let mut claims = PrivateClaims::default();
+            names::claim_words(&scan, rule, &words, &mut claims);
             hits.extend(claims.list);
         }
         if hits.is_empty() {

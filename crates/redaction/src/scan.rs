@@ -140,20 +140,13 @@ impl<'t> TextScan<'t> {
 
     /// Whether the characters next to `range` satisfy `bounds`.
     pub(super) fn is_bounded(&self, bounds: MatchBounds, range: &Range<usize>) -> bool {
-        let before = |distance: usize| self.byte_before(range.start, distance);
-        let after = |offset: usize| self.byte(range.end + offset);
+        let before = self.byte_before(range.start, 1);
         let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         let follows_escape = self.is_escape_letter(range.start);
         match bounds {
             MatchBounds::None => true,
-            MatchBounds::Token => follows_escape || !before(1).is_ascii_alphanumeric(),
-            MatchBounds::Word => (follows_escape || !is_word(before(1))) && !is_word(after(0)),
-            MatchBounds::Number | MatchBounds::Address => {
-                let joints: &[u8] = if bounds == MatchBounds::Number { b".-/:" } else { b".-" };
-                let is_joined = |sign: u8, next: u8| joints.contains(&sign) && next.is_ascii_digit();
-                let is_word_bounded = (follows_escape || !is_word(before(1))) && !is_word(after(0));
-                is_word_bounded && !is_joined(before(1), before(2)) && !is_joined(after(0), after(1))
-            }
+            MatchBounds::Token => follows_escape || !before.is_ascii_alphanumeric(),
+            MatchBounds::Word => (follows_escape || !is_word(before)) && !is_word(self.byte(range.end)),
         }
     }
 

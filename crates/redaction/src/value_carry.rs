@@ -94,7 +94,7 @@ impl Detector {
 }
 
 /// Finds the longest of `forms` at each position.
-fn find_forms(
+pub(super) fn find_forms(
     text: &str,
     mut forms: Vec<(String, u16)>,
     hits: &mut Vec<RedactionHit>,
@@ -192,7 +192,7 @@ fn is_distinct(value: &str) -> bool {
 }
 
 /// Whether no word continues on either side of a range.
-fn is_delimited(text: &str, range: &Range<usize>) -> bool {
+pub(super) fn is_delimited(text: &str, range: &Range<usize>) -> bool {
     let continues_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     let (before, rest) = text.split_at_checked(range.start).unwrap_or_default();
     let (found, after) = rest.split_at_checked(range.len()).unwrap_or_default();

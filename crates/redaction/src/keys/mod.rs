@@ -17,7 +17,7 @@ use super::names::{name_shape, thing_names};
 use super::pairs::{self, KeyValuePair, PairSeparator, wrapped_strings};
 use super::rule::KeyValueForm;
 use super::scan::{PrivateClaims, TextScan};
-use super::sets::{ByteSet, WordSet};
+use super::sets::ByteSet;
 use private_values::{claim_first, private_part};
 use records::Records;
 use table::{KeyMatch, KeyRule, KeyTable, SiblingEvidence};

@@ -36,16 +36,6 @@ pub(super) fn claim_names_at_emails(
     }
 }
 
-/// The bracket between a name and the address after it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum AddressBracket {
-    /// `<`
-    Angle,
-    /// `(` or `[`
-    Round,
-    None,
-}
-
 /// Characters between a name and its address, without and with a bracket.
 static BEFORE_ADDRESS: ByteSet = ByteSet::new(b" \t,:;|-\"'*");
 static BEFORE_BRACKET: ByteSet = ByteSet::new(b" \t\"'\\*");
@@ -55,36 +45,18 @@ fn name_before_email(scan: &TextScan<'_>, email: &Range<usize>) -> Option<Person
     if scan.part(at.saturating_sub(7)..at).eq_ignore_ascii_case("mailto:") {
         at -= 7;
     }
-    let bracket = match scan.byte_before(at, 1) {
-        b'<' => AddressBracket::Angle,
-        b'(' | b'[' => AddressBracket::Round,
-        _ => AddressBracket::None,
-    };
-    at -= usize::from(bracket != AddressBracket::None && at > 0);
+    let bracket = scan.byte_before(at, 1);
+    let has_bracket = b"<([".contains(&bracket);
+    at -= usize::from(has_bracket);
     let head = scan.bytes(at.saturating_sub(12)..at);
-    let gap = if bracket == AddressBracket::None { &BEFORE_ADDRESS } else { &BEFORE_BRACKET }.count_trailing(head);
-    let end = at - gap;
-    let name = name_ending_at(scan, end)?;
-    let is_owner = match bracket {
-        AddressBracket::Angle => {
-            let may_be_person = !is_organisation_name(scan, &name)
-                && (!name.starts_with_common_word || has_uncommon_last_word(scan, &name));
-            name.has_given_name || may_be_person || is_in_address(scan, &name, email)
-        }
-        AddressBracket::Round => {
-            name.has_given_name
-                || is_in_address(scan, &name, email)
-                || name.word_count > 1 && !name.starts_with_common_word && !is_organisation_name(scan, &name)
-        }
-        AddressBracket::None => gap > 0 && is_in_address(scan, &name, email),
-    };
-    is_owner.then_some(name)
-}
-
-/// Whether the last word of a name is not a common word.
-fn has_uncommon_last_word(scan: &TextScan<'_>, name: &PersonName) -> bool {
-    let last_word = scan.part(name.range.clone()).rsplit(' ').next().unwrap_or("");
-    name.word_count > 1 && !super::name_lists::is_common_word(last_word)
+    let gap = if has_bracket { &BEFORE_BRACKET } else { &BEFORE_ADDRESS }.count_trailing(head);
+    let name = name_ending_at(scan, at - gap)?;
+    let may_be_owner = has_bracket
+        && (name.has_given_name
+            || (bracket == b'<' || name.word_count > 1)
+                && !name.starts_with_common_word
+                && !is_organisation_name(scan, &name));
+    (may_be_owner || (has_bracket || gap > 0) && is_in_address(scan, &name, email)).then_some(name)
 }
 
 /// Characters that a name before an address may contain.

@@ -64,16 +64,12 @@ pub(super) fn claim_listed_names(
 
 /// `DOE/JANE MR`, as in bookings; the given name is at `at`.
 fn booking_name_range(scan: &TextScan<'_>, at: usize) -> Option<Range<usize>> {
-    let count_capitals = |part: &[u8]| part.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
-    let given_end = at + count_capitals(scan.bytes(at..at + 24));
-    let has_title = [&b" MR"[..], b" MRS", b" MS", b" MISS", b" MSTR", b" CHD", b" DR"].into_iter().any(|title| {
-        scan.bytes(given_end..given_end + title.len()) == title
-            && !scan.byte(given_end + title.len()).is_ascii_alphanumeric()
-    });
+    let given_name = code_pattern!(r"([A-Z]+) (?:MRS?|MS|MISS|MSTR|CHD|DR)(?-u:\b)");
+    let given_len = given_name.match_len(scan.text_after(at, 32))?;
     let head = scan.bytes(at.saturating_sub(24)..at - 1);
     let family_len = head.iter().rev().take_while(|byte| byte.is_ascii_uppercase()).count();
     let begins_word = !b"/._-".contains(&scan.byte_before(at - 1 - family_len, 1));
-    (has_title && family_len > 1 && begins_word).then(|| at - 1 - family_len..given_end)
+    (family_len > 1 && begins_word).then(|| at - 1 - family_len..at + given_len)
 }
 
 /// Whether the word at `at` may be a given name: a word of plain letters must be listed.
@@ -152,6 +148,6 @@ fn is_in_person_context(scan: &TextScan<'_>, name: &PersonName) -> bool {
         && !is_title_case
         && word.starts_with(|c: char| c.is_ascii_lowercase())
         && word_set!("names.words_before_names").contains(word)
-        && !(may_be_place && place_names::may_precede_place(word))
+        && !may_be_place
         && !place_names::follows_journey(scan, start)
 }

@@ -9,11 +9,6 @@ pub(super) fn may_be_place(name: &str) -> bool {
     word_set!("names.given_names_or_places").contains(name)
 }
 
-/// Whether a word before a name may also come before a place.
-pub(super) fn may_precede_place(word: &str) -> bool {
-    word_set!("names.words_before_names_or_places").contains(word)
-}
-
 /// Whether a text begins with a state abbreviation, as after a city: `NC`. Abbreviations that are words do not count.
 pub(super) fn is_state(text: &str) -> bool {
     let ends_word = text.as_bytes().get(2).is_none_or(|byte| !byte.is_ascii_alphanumeric());

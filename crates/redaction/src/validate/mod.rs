@@ -31,12 +31,8 @@ pub enum Validator {
     Bearer,
     /// Base64 that decodes to `user:password`.
     Basic,
-    /// Neither masked (`***`) nor a variable.
-    NotMasked,
     /// Has a digit, and is neither an example nor masked.
     SecretBody,
-    /// Has upper case, lower case and digits.
-    Mixed,
     /// A random body after a prefix.
     TokenBody,
     /// Luhn check (ISO/IEC 7812-1) over its digits.
@@ -83,9 +79,7 @@ impl Validator {
             Self::Jwt => is_jwt(matched),
             Self::Bearer => is_bearer_token(matched, before),
             Self::Basic => is_basic_credentials(matched),
-            Self::NotMasked => is_not_masked(matched),
             Self::SecretBody => is_secret_body(matched),
-            Self::Mixed => has_mixed_classes(matched),
             Self::Luhn => digits_pass(checksums::has_valid_luhn),
             Self::CreditCard => bank::has_card_number(matched.as_bytes()),
             Self::Iban => is_iban(matched),
@@ -161,14 +155,6 @@ fn is_basic_credentials(matched: &str) -> bool {
     decode_base64(matched).is_some_and(|decoded| decoded.contains(&b':') && is_text(&decoded))
 }
 
-/// Whether the password of a userinfo is neither masked nor a port as in `host:8080?…`.
-fn is_not_masked(userinfo: &str) -> bool {
-    let password = userinfo.split_once(':').map_or(userinfo, |(_, password)| password);
-    let port = password.split(['?', '#']).next().filter(|port| port.len() < password.len());
-    let is_port = port.is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
-    !is_masked(password) && !is_port
-}
-
 /// Whether a text is already masked: `***`, `xxxx`, `${…}`, `<…>`.
 fn is_masked(text: &str) -> bool {
     let mut bytes = text.bytes();
@@ -184,9 +170,4 @@ fn is_secret_body(matched: &str) -> bool {
     let has_digit = matched.bytes().any(|byte| byte.is_ascii_digit());
     let tail = matched.rsplit(['-', '_']).next().unwrap_or(matched);
     !is_example && has_digit && !(tail.len() > 8 && is_masked(tail))
-}
-
-fn has_mixed_classes(matched: &str) -> bool {
-    let has = |test: fn(&u8) -> bool| matched.as_bytes().iter().any(test);
-    has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit)
 }
