@@ -172,8 +172,6 @@ impl Detector {
         level.anchors.group_words();
         let scan = TextScan { text, anchors: &level.anchors, placeholders: &level.reserved, detector: self };
         state.bytes_read += self.run_patterns(&scan, &mut state.automaton_caches, &mut level.claims);
-        state.bytes_read += self.run_users_patterns(&scan, &mut state.automaton_caches, &mut level.claims);
-        state.bytes_read += self.run_unanchored_patterns(&scan, &mut state.automaton_caches, &mut level.claims);
         super::email::claim_emails(&scan, &mut level.claims);
         super::numbers::claim_numbers(&scan, &mut level.claims);
         secrets::claim_secrets(&scan, &mut level.claims);

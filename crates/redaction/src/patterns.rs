@@ -25,7 +25,8 @@ const WINDOW: usize = 16 << 10;
 const NO_MATCH_COST: usize = 64;
 
 impl Detector {
-    /// Runs built-in patterns at their first words. Returns the number of bytes read.
+    /// Runs patterns at their first words, and users' patterns without such a word everywhere. Returns the number of
+    /// bytes read.
     pub(super) fn run_patterns(
         &self,
         scan: &TextScan<'_>,
@@ -33,47 +34,18 @@ impl Detector {
         claims: &mut PrivateClaims,
     ) -> usize {
         let (mut bytes_read, max_bytes) = (0_usize, max_candidate_bytes(scan.text));
-        for word in &scan.anchors.words_by_use.pattern_words {
-            let WordAction::Pattern(index) = word.action else { continue };
+        let builtin_words = scan.anchors.words_by_use.pattern_words.iter().filter_map(|word| match word.action {
+            WordAction::Pattern(index) => Some((word.start, index)),
+            _ => None,
+        });
+        for (at, index) in builtin_words.chain(self.users_words.find_in(scan.text)) {
             let Some((run, slot)) = PatternRun::for_rule(self, index, caches) else { continue };
-            bytes_read += run.try_at(scan, word.start, slot, claims);
+            bytes_read += run.try_at(scan, at, slot, claims);
             if bytes_read > max_bytes {
                 run.claim_whole_text(scan, claims);
                 break;
             }
         }
-        bytes_read
-    }
-
-    /// Runs users' patterns at their first words. Returns the number of bytes read.
-    pub(super) fn run_users_patterns(
-        &self,
-        scan: &TextScan<'_>,
-        caches: &mut AutomatonCaches,
-        claims: &mut PrivateClaims,
-    ) -> usize {
-        let (mut bytes_read, max_bytes) = (0_usize, max_candidate_bytes(scan.text));
-        self.users_words.for_each_match(scan.text, |at, index| {
-            let Some((run, slot)) = PatternRun::for_rule(self, index, caches) else { return };
-            if bytes_read <= max_bytes {
-                bytes_read += run.try_at(scan, at, slot, claims);
-            } else if bytes_read < usize::MAX {
-                // The maximum marks the text as claimed
-                bytes_read = usize::MAX;
-                run.claim_whole_text(scan, claims);
-            }
-        });
-        bytes_read.min(max_bytes)
-    }
-
-    /// Runs users' patterns that begin with no known word, over the whole text. Returns the number of bytes read.
-    pub(super) fn run_unanchored_patterns(
-        &self,
-        scan: &TextScan<'_>,
-        caches: &mut AutomatonCaches,
-        claims: &mut PrivateClaims,
-    ) -> usize {
-        let mut bytes_read = 0;
         for index in &self.unanchored {
             if let Some((run, slot)) = PatternRun::for_rule(self, *index, caches) {
                 bytes_read += run.search_everywhere(scan, slot, claims);

@@ -32,6 +32,10 @@ pub(super) fn find_windows(
 ) {
     let bytes = scan.text.as_bytes();
     let mut claimed: Option<Vec<Range<usize>>> = None;
+    let mut is_open = |window: &Range<usize>| {
+        let claimed = claimed.get_or_insert_with(|| sorted_ranges(claims));
+        is_fresh(window.clone()) && !is_within_claim(claimed, window)
+    };
     for run in scan.anchors.base64_runs.iter().filter(|run| !run.is_empty()) {
         let start =
             run.start + usize::from(scan.is_escape_letter(run.start + 1) && scan.byte_before(run.start, 1) == b'\\');
@@ -39,11 +43,7 @@ pub(super) fn find_windows(
         if out.last().is_some_and(|last| start < last.end) {
             continue;
         }
-        let window = start..blob_end(bytes, start..run.end);
-        let claimed = claimed.get_or_insert_with(|| sorted_ranges(claims));
-        if is_fresh(window.clone()) && !is_within_claim(claimed, &window) {
-            out.push(window);
-        }
+        out.extend(Some(start..blob_end(bytes, start..run.end)).filter(&mut is_open));
     }
     let long_count = out.len();
     for run in scan.anchors.digit_runs.iter().filter(|run| is_short_blob(scan, run)) {
@@ -52,14 +52,14 @@ pub(super) fn find_windows(
         if before.checked_sub(1).and_then(|last| out.get(last)).is_some_and(|window| window.end > run.start) {
             continue;
         }
-        let padding = bytes.get(run.end..).unwrap_or_default().iter().take(2).take_while(|byte| **byte == b'=').count();
-        let window = run.start..run.end + padding;
-        let claimed = claimed.get_or_insert_with(|| sorted_ranges(claims));
-        if is_fresh(window.clone()) && !is_within_claim(claimed, &window) {
-            out.push(window);
-        }
+        out.extend(Some(run.start..run.end + padding_len(bytes, run.end, 2)).filter(&mut is_open));
     }
     out.sort_by_key(|window| window.start);
+}
+
+/// Number of `=` at `at`, up to `most`.
+fn padding_len(bytes: &[u8], at: usize, most: usize) -> usize {
+    bytes.get(at..).unwrap_or_default().iter().take(most).take_while(|byte| **byte == b'=').count()
 }
 
 /// Whether a run too short for the runs of `anchors` may be base64 of a few words: it has letters of both cases and
@@ -79,7 +79,7 @@ pub(super) fn is_short_blob(scan: &TextScan<'_>, run: &DigitRun) -> bool {
 }
 
 /// The claims' ranges, sorted.
-pub(super) fn sorted_ranges(claims: &PrivateClaims) -> Vec<Range<usize>> {
+fn sorted_ranges(claims: &PrivateClaims) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = claims.list.iter().map(|claim| claim.range.clone()).collect();
     ranges.sort_by_key(|range| (range.start, range.end));
     ranges
@@ -181,15 +181,13 @@ fn blob_end(bytes: &[u8], run: Range<usize>) -> usize {
         }
     }
     let max_padding = if is_base32(bytes.get(run).unwrap_or_default()) { 6 } else { 2 };
-    let padding =
-        bytes.get(end..).unwrap_or_default().iter().take(max_padding).take_while(|byte| **byte == b'=').count();
-    end + padding
+    end + padding_len(bytes, end, max_padding)
 }
 
 /// Whether a shorter line is the last one of a blob: nothing else is on it, and it is not a word.
 fn is_last_line(bytes: &[u8], line: Range<usize>) -> bool {
     let rest = bytes.get(line.end..).unwrap_or_default();
-    let padding = rest.iter().take(2).take_while(|byte| **byte == b'=').count();
+    let padding = padding_len(rest, 0, 2);
     let blob = bytes.get(line).unwrap_or_default();
     let kinds = [u8::is_ascii_digit, u8::is_ascii_uppercase, u8::is_ascii_lowercase];
     let is_mixed = blob.len() > 15 && kinds.iter().all(|kind| blob.iter().any(kind));
