@@ -7,7 +7,7 @@
 use std::sync::LazyLock;
 
 use super::anchors::Anchors;
-use super::detector::{Detector, PlaceholderMeaning};
+use super::detector::Detector;
 use super::find::SearchScratch;
 use super::names;
 use super::resolve::{RedactionHit, find_placeholders};
@@ -69,7 +69,7 @@ impl Detector {
             }
             let is_name = match rule.family {
                 Some(RuleFamily::NameIntroduced) => true,
-                Some(RuleFamily::Keys) => rule.meaning == PlaceholderMeaning::Person,
+                Some(RuleFamily::Keys) => rule.has_placeholder("PERSON"),
                 Some(RuleFamily::NameCued | RuleFamily::NameSigned | RuleFamily::NameMail) => found.contains(' '),
                 _ => false,
             };

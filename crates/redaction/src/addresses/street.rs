@@ -8,9 +8,9 @@ use crate::names::name_lists;
 use crate::scan::TextScan;
 use crate::sets::{ByteSet, WordSet};
 
+use super::address_parts::is_followed_by_place;
 use super::announced_streets;
-use super::house_numbers::is_whole_number;
-use super::street_context::{is_announced, is_followed_by_place, is_year};
+use super::house_numbers::{is_announced, is_whole_number, is_year};
 use crate::wordlists;
 
 /// Directions within or before a street name.

@@ -3,7 +3,6 @@
 
 use std::ops::Range;
 
-use crate::detector::PlaceholderMeaning;
 use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan};
 use crate::sets::ByteSet;
@@ -18,15 +17,9 @@ pub(super) fn claim_names_at_emails(
     claims: &mut PrivateClaims,
 ) {
     let Some(rule) = scan.rule(RuleFamily::NameMail) else { return };
-    let is_email =
-        |rule: u16| scan.detector.compiled_rule(rule).is_some_and(|rule| rule.meaning == PlaceholderMeaning::Mail);
-    let mut index = 0;
-    while let Some(claim) = claims.list.get(index) {
-        index += 1;
-        if !is_email(claim.rule) {
-            continue;
-        }
-        let email = claim.range.clone();
+    let is_email = |rule: u16| scan.detector.compiled_rule(rule).is_some_and(|rule| rule.has_placeholder("EMAIL"));
+    let emails = claims.list.iter().filter(|claim| is_email(claim.rule)).map(|claim| claim.range.clone());
+    for email in emails.collect::<Vec<_>>() {
         if let Some(name) = name_before_email(scan, &email)
             && claims.add(scan, rule, name.range.clone())
             && (name.word_count > 1 || name.has_given_name)

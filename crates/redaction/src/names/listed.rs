@@ -5,10 +5,9 @@
 use std::ops::Range;
 
 use crate::scan::{PrivateClaims, TextScan};
-use crate::sets::ByteSet;
 
 use super::name_cues::{is_all_capitals, is_organisation_name};
-use super::name_lists::{is_given_name, may_be_given_name};
+use super::name_lists::is_given_name;
 use super::name_shape::{self, PersonName};
 use super::{place_names, thing_names};
 
@@ -22,9 +21,6 @@ pub(super) fn claim_listed_names(
     let mut read_until = 0;
     for at in &scan.anchors.given_names {
         if *at < read_until || scan.byte_before(*at, 1).is_ascii_alphanumeric() {
-            continue;
-        }
-        if !may_begin_name(scan, *at) {
             continue;
         }
         let Some(name) = name_shape::read_name(scan.text, *at).filter(|name| name.has_given_name) else { continue };
@@ -70,15 +66,6 @@ fn booking_name_range(scan: &TextScan<'_>, at: usize) -> Option<Range<usize>> {
     let family_len = head.iter().rev().take_while(|byte| byte.is_ascii_uppercase()).count();
     let begins_word = !b"/._-".contains(&scan.byte_before(at - 1 - family_len, 1));
     (family_len > 1 && begins_word).then(|| at - 1 - family_len..at + given_len)
-}
-
-/// Whether the word at `at` may be a given name: a word of plain letters must be listed.
-fn may_begin_name(scan: &TextScan<'_>, at: usize) -> bool {
-    static JOINTS: ByteSet = ByteSet::new(b"-'").and_non_ascii();
-    let rest = scan.bytes(at..at + 32);
-    let len = rest.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
-    let word = scan.part(at..at + len);
-    rest.get(len).is_some_and(|byte| JOINTS.contains(*byte)) || is_given_name(word) || may_be_given_name(word)
 }
 
 /// Whether the word before `at` makes a place of it: `San Francisco`, `Port Arthur`.

@@ -22,7 +22,6 @@ use std::ops::Range;
 
 use super::action::WordAction;
 use super::addresses;
-use super::detector::PlaceholderMeaning;
 use super::keys;
 use super::rule::RuleFamily;
 use super::scan::{PrivateClaims, TextScan};
@@ -73,7 +72,7 @@ pub(super) fn claim_carried_names(
     let Some(rule) = scan.rule(RuleFamily::NameRepeated) else { return };
     let is_key = |rule: u16| {
         let rule = scan.detector.compiled_rule(rule);
-        rule.is_some_and(|rule| rule.meaning == PlaceholderMeaning::Person && rule.family == Some(RuleFamily::Keys))
+        rule.is_some_and(|rule| rule.family == Some(RuleFamily::Keys) && rule.has_placeholder("PERSON"))
     };
     carried_names.extend(claims.list.iter().filter(|claim| is_key(claim.rule)).map(|claim| claim.range.clone()));
     name_carry::claim_repeated_names(scan, rule, carried_names, claims);
