@@ -143,7 +143,9 @@ impl<'a> PatternRun<'a> {
 
     /// The private part of a match that passes all checks.
     fn check_match(&self, scan: &TextScan<'_>, matched: Range<usize>) -> Option<Range<usize>> {
-        let range = skip_escape(scan.text, scan.widen_to_characters(matched));
+        let range = scan.widen_to_characters(matched);
+        // Replacing the letters of an escape would break it
+        let range = range.end.min(range.start + scan.escape_len(range.start))..range.end;
         if range.is_empty() || !scan.is_bounded(self.rule.bounds, &range) {
             return None;
         }
@@ -172,21 +174,4 @@ fn run_automaton(regex: &Regex, input: &Input<'_>, slot: &mut CacheSlot) -> Opti
     let whole = captures.get_match()?.range();
     let private = captures.get_group(1).map_or_else(|| whole.clone(), |group| group.range());
     Some(PatternMatch { whole, private })
-}
-
-/// Excludes the letter or code of an escape (`\n`, `\u0040`) at the start of a match: replacing it would break the
-/// escape.
-fn skip_escape(text: &str, range: Range<usize>) -> Range<usize> {
-    let before = text.as_bytes().get(..range.start).unwrap_or_default();
-    let is_escaped = before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
-    if !is_escaped {
-        return range;
-    }
-    let rest = text.as_bytes().get(range.clone()).unwrap_or_default();
-    let skip = match rest.first() {
-        Some(b'n' | b't' | b'r' | b'b' | b'f') => 1,
-        Some(b'u') if rest.iter().skip(1).take(4).filter(|byte| byte.is_ascii_hexdigit()).count() == 4 => 5,
-        _ => 0,
-    };
-    range.start + skip..range.end
 }

@@ -120,6 +120,13 @@ impl<'t> TextScan<'t> {
         self.byte_before(at, 2) == b'\\' && b"ntrbf".contains(&self.byte_before(at, 1))
     }
 
+    /// Length of the letters and digits of an escape (`n`, `u0040`) from `at` on, right after its backslash.
+    pub(super) fn escape_len(&self, at: usize) -> usize {
+        let escape = code_pattern!(r"[ntrbf]|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}");
+        let len = if self.byte_before(at, 1) == b'\\' { escape.match_len(self.text_after(at, 5)) } else { None };
+        len.unwrap_or(0)
+    }
+
     /// Whether a word with this action is near `range`, at most `reach` bytes before or after it, on the same line.
     pub(super) fn has_word_near(&self, action: WordAction, range: &Range<usize>, reach: (usize, usize)) -> bool {
         let (from, to) = (range.start.saturating_sub(reach.0), range.end + reach.1);

@@ -14,6 +14,7 @@ use kernel::notation::{Notation, Token, Tokens, escape_at};
 
 use super::resolve::{RedactionHit, is_placeholder};
 use super::scan::is_object_key;
+use super::views::ViewEncoding;
 
 /// Splits hits that would break the document `text`, or a document in its strings; leaves other texts alone. `known`:
 /// names of placeholders.
@@ -54,7 +55,7 @@ fn split_by_tokens(text: &str, hits: &[RedactionHit], known: &dyn Fn(&str) -> bo
         {
             let mut inner_hits: Vec<RedactionHit> = parts.iter().map(|hit| nested::map_in(&document, hit)).collect();
             split_breaking_hits(&document.text, &mut inner_hits, known);
-            parts = inner_hits.iter().map(|hit| nested::map_out(&document, hit)).collect();
+            parts = inner_hits.into_iter().filter_map(|hit| ViewEncoding::Escapes.map_claim(&document, hit)).collect();
         }
         split_hits.extend(parts);
     }

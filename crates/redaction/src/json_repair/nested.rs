@@ -30,9 +30,3 @@ pub(super) fn map_in(document: &DecodedView, hit: &RedactionHit) -> RedactionHit
     let range = document.map_position_in(hit.range.start, false)..document.map_position_in(hit.range.end, true);
     RedactionHit { range, rule: hit.rule, added_quotes }
 }
-
-/// Maps a hit of the decoded string back to the text.
-pub(super) fn map_out(document: &DecodedView, hit: &RedactionHit) -> RedactionHit {
-    let added_quotes = hit.added_quotes.map(|backslashes| backslashes.saturating_mul(2).saturating_add(1));
-    RedactionHit { range: document.map_range(&hit.range), rule: hit.rule, added_quotes }
-}
