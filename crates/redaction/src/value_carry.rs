@@ -13,9 +13,8 @@ use super::detector::{CompiledRule, Detector};
 use super::resolve::RedactionHit;
 use super::rule::RuleClass;
 use super::secrets::word_score::is_words;
-use super::sets::ByteSet;
 use super::validate::phones::is_one_digit;
-use super::views::blobs::{decode_base64, decode_hex};
+use super::views::blobs::{IN_BLOB, decode_base64, decode_hex};
 
 /// Length of values that are searched, in bytes.
 const LENGTHS: Range<usize> = 8..257;
@@ -25,8 +24,6 @@ const MAX_VALUES: usize = 64;
 const MAX_SEPARATE: usize = 3;
 /// Length of the shortest blob: eight bytes in base64.
 const MIN_BLOB: usize = 11;
-/// The base64 alphabets.
-static IN_BLOB: ByteSet = ByteSet::new(b"+/-_").and_alnum();
 
 /// A value that was found, and the rule that found it.
 #[derive(Clone, Copy)]

@@ -3,11 +3,9 @@
 
 use std::ops::Range;
 
-use base64::Engine;
-use base64::alphabet::{STANDARD, URL_SAFE};
-use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
+
+use super::views::blobs;
 
 pub(super) mod bank;
 pub(super) mod checksums;
@@ -61,10 +59,13 @@ pub enum Validator {
     Bech32,
 }
 
+/// Most bytes before a match that a check reads.
+const CONTEXT: usize = 40;
+
 impl Validator {
     /// Returns `found` if it passes the check.
     pub(super) fn check(self, text: &str, found: Range<usize>) -> Option<Range<usize>> {
-        let before = if self == Self::Bearer { context_before(text.get(..found.start)?) } else { "" };
+        let before = text.get(text.ceil_char_boundary(found.start.saturating_sub(CONTEXT))..found.start)?;
         self.accepts(text.get(found.clone())?, before).then_some(found)
     }
 
@@ -105,28 +106,12 @@ fn is_iban(matched: &str) -> bool {
     bank::iban_length(compact.get(..2).unwrap_or_default()) == Some(compact.len()) && bank::is_iban(&compact)
 }
 
-/// Most bytes before a match that a check may read, so that it does not read the whole text for each match.
-const CONTEXT: usize = 1024;
-
-fn context_before(before: &str) -> &str {
-    let start = before.ceil_char_boundary(before.len().saturating_sub(CONTEXT));
-    before.get(start..).unwrap_or("")
-}
-
-const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
-    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-    .with_decode_allow_trailing_bits(true);
-
-/// Built once, because building the tables costs more than checking most texts.
-static STANDARD_BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, LENIENT);
-static URL_SAFE_BASE64: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
-
+/// Decodes a whole text in base64, of either alphabet.
 fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let engine =
-        if memchr::memchr2(b'-', b'_', text.as_bytes()).is_some() { &URL_SAFE_BASE64 } else { &STANDARD_BASE64 };
+    let blob = text.trim_end_matches('=').as_bytes();
     // A single character encodes no byte
-    let is_decodable = text.trim_end_matches('=').len() % 4 != 1;
-    is_decodable.then(|| engine.decode(text).ok()).flatten()
+    let is_decodable = blob.len() % 4 != 1 && blobs::IN_BLOB.count_leading(blob) == blob.len();
+    is_decodable.then(|| blobs::decode_base64(blob))
 }
 
 fn is_jwt(matched: &str) -> bool {
@@ -140,8 +125,7 @@ fn is_bearer_token(matched: &str, before: &str) -> bool {
     if matched.eq_ignore_ascii_case("authorization") || is_masked(matched) {
         return false;
     }
-    let context_start = before.ceil_char_boundary(before.len().saturating_sub(40));
-    let is_in_header = before.get(context_start..).unwrap_or("").to_ascii_lowercase().contains("authorization");
+    let is_in_header = before.to_ascii_lowercase().contains("authorization");
     let has_digits = matched.bytes().any(|byte| byte.is_ascii_digit());
     let is_word = matched.bytes().all(|byte| byte.is_ascii_lowercase())
         || matched.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');

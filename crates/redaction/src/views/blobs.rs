@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::super::anchors::{DigitRun, run_end};
 use super::super::scan::{PrivateClaims, TextScan};
+use super::super::sets::ByteSet;
 use super::decoded_view::DecodedView;
 use super::percent::hex_byte;
 
@@ -202,8 +203,11 @@ fn is_last_line(bytes: &[u8], line: Range<usize>) -> bool {
     is_line_end && is_whole && (!is_word || padding > 0 || decodes_to_text())
 }
 
+/// The base64 alphabets.
+pub(crate) static IN_BLOB: ByteSet = ByteSet::new(b"+/-_").and_alnum();
+
 fn is_blob_byte(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"+/-_".contains(byte)
+    IN_BLOB.contains(*byte)
 }
 
 /// Position after the line break at `at`, raw or escaped, and the following indent; `None` if there is no line break.

@@ -176,7 +176,7 @@ fn parse_hex(digits: Option<&[u8]>) -> Option<u32> {
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok()).flatten()
 }
 
-pub(super) fn decode(text: &str, view: &mut DecodedView) {
+pub(crate) fn decode(text: &str, view: &mut DecodedView) {
     let bytes = text.as_bytes();
     let next = |from: usize| Some(from + memchr::memchr(b'\\', bytes.get(from..)?)?);
     view.decode(text, next, |at| {

@@ -9,7 +9,7 @@ pub(super) mod blobs;
 mod controls;
 pub(super) mod decoded_view;
 pub(super) mod entities;
-mod escapes;
+pub(super) mod escapes;
 pub(super) mod percent;
 mod quoted_printable;
 #[cfg(test)]
