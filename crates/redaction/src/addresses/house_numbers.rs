@@ -3,6 +3,7 @@
 
 use crate::anchors::DigitRun;
 use crate::scan::TextScan;
+use crate::secrets::value_facts::contains_any_case;
 use crate::sets::ByteSet;
 
 /// A number after one of these bytes is not a house number.
@@ -49,8 +50,5 @@ pub(super) fn is_year(digits: &[u8]) -> bool {
 /// Whether one of the announcing words is near before `start`.
 pub(super) fn is_announced(scan: &TextScan<'_>, start: usize) -> bool {
     let head = scan.text_before(start, 48);
-    line_list!("addresses.house_number_cues").iter().any(|word| {
-        head.len() >= word.len()
-            && head.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
-    })
+    line_list!("addresses.house_number_cues").iter().any(|word| contains_any_case(head.as_bytes(), word.as_bytes()))
 }

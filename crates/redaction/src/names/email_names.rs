@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan};
+use crate::secrets::value_facts::contains_any_case;
 use crate::sets::ByteSet;
 
 use super::name_cues::is_organisation_name;
@@ -91,10 +92,7 @@ fn name_ending_at(scan: &TextScan<'_>, end: usize) -> Option<PersonName> {
 fn is_in_address(scan: &TextScan<'_>, name: &PersonName, email: &Range<usize>) -> bool {
     let address = scan.part(email.clone());
     let local = address.split('@').next().unwrap_or("");
-    scan.part(name.range.clone()).split([' ', '-', '.']).any(|word| {
-        word.len() > 2
-            && word.is_ascii()
-            && local.len() >= word.len()
-            && local.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
-    })
+    scan.part(name.range.clone())
+        .split([' ', '-', '.'])
+        .any(|word| word.len() > 2 && word.is_ascii() && contains_any_case(local.as_bytes(), word.as_bytes()))
 }

@@ -1,15 +1,16 @@
 //! Finds names that begin with a listed given name: two words in a row, or one next to words that go with persons. Only
 //! capitalised words that passed the anchor filter are checked. The list is in `name_lists`, names after cues in
-//! `name_cues`; `place_names` and `thing_names` rule out other meanings.
+//! `name_cues`; `thing_names` rules out names of things.
 
 use std::ops::Range;
 
+use crate::addresses::address_parts::STATES;
 use crate::scan::{PrivateClaims, TextScan};
 
 use super::name_cues::{is_all_capitals, is_organisation_name};
 use super::name_lists::is_given_name;
 use super::name_shape::{self, PersonName};
-use super::{place_names, thing_names};
+use super::thing_names;
 
 /// Claims listed names.
 pub(super) fn claim_listed_names(
@@ -100,8 +101,8 @@ fn is_in_person_context(scan: &TextScan<'_>, name: &PersonName) -> bool {
             return true;
         }
     }
-    let may_be_place = place_names::may_be_place(scan.part(name.range.clone()));
-    if after.strip_prefix(", ").is_some_and(place_names::is_state) {
+    let may_be_place = word_set!("names.given_names_or_places").contains(scan.part(name.range.clone()));
+    if after.strip_prefix(", ").is_some_and(is_state) {
         return false;
     }
     // An item in a list of strings
@@ -136,5 +137,20 @@ fn is_in_person_context(scan: &TextScan<'_>, name: &PersonName) -> bool {
         && word.starts_with(|c: char| c.is_ascii_lowercase())
         && word_set!("names.words_before_names").contains(word)
         && !may_be_place
-        && !place_names::follows_journey(scan, start)
+        && !follows_journey(scan, start)
+}
+
+/// Whether a text begins with a state abbreviation, as after a city: `NC`. Abbreviations that are words do not count.
+fn is_state(text: &str) -> bool {
+    let ends_word = text.as_bytes().get(2).is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    text.get(..2)
+        .is_some_and(|two| ends_word && STATES.contains(&two) && !["OK", "IN", "OR", "ME", "HI"].contains(&two))
+}
+
+/// Whether a word for a journey and `to`, `from` or `of` come before `start`: `a flight to `.
+fn follows_journey(scan: &TextScan<'_>, start: usize) -> bool {
+    let head = scan.text_before(start, 24);
+    let head = [" to ", " from ", " of "].iter().find_map(|word| head.strip_suffix(*word));
+    head.and_then(|head| head.rsplit(|c: char| !c.is_ascii_alphabetic()).next())
+        .is_some_and(|word| word_set!("names.travel_words").contains(word))
 }

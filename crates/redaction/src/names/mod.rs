@@ -13,7 +13,6 @@ mod name_carry;
 pub(super) mod name_cues;
 pub(super) mod name_lists;
 pub(super) mod name_shape;
-mod place_names;
 #[cfg(test)]
 mod tests;
 pub(super) mod thing_names;
