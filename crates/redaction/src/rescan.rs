@@ -91,12 +91,10 @@ impl Detector {
             }
         }
         surroundings.iter().map(Range::len).sum::<usize>() * 2 > text.len()
-            || surroundings.into_iter().any(|range| self.has_findings(text.get(range).unwrap_or_default(), scratch))
-    }
-
-    fn has_findings(&self, text: &str, scratch: &mut SearchScratch) -> bool {
-        self.find_single_pass("", text, scratch);
-        !scratch.hits.is_empty()
+            || surroundings.into_iter().any(|range| {
+                self.find_single_pass("", text.get(range).unwrap_or_default(), scratch);
+                !scratch.hits.is_empty()
+            })
     }
 }
 
@@ -154,7 +152,7 @@ fn rescan_start(text: &str, at: usize) -> usize {
     let (far, near) = (at.saturating_sub(2 * REACH), at.saturating_sub(REACH));
     let between = text.as_bytes().get(far..near).unwrap_or_default();
     let from = memchr::memrchr(b'\n', between).map_or(near, |line_break| far + line_break + 1);
-    (0..=from).rev().find(|from| text.is_char_boundary(*from)).unwrap_or(0)
+    text.floor_char_boundary(from)
 }
 
 /// End of the part to read after `at`: the end of a line, if one is near.
@@ -162,7 +160,7 @@ fn rescan_end(text: &str, at: usize) -> usize {
     let near = text.len().min(at + REACH);
     let between = text.as_bytes().get(near..text.len().min(near + REACH)).unwrap_or_default();
     let to = memchr::memchr(b'\n', between).map_or(near, |line_break| near + line_break);
-    (to..text.len()).find(|to| text.is_char_boundary(*to)).unwrap_or(text.len())
+    text.ceil_char_boundary(to)
 }
 
 /// Maps a range of the replaced text back to the original; it contains each placeholder whole or not at all.

@@ -208,14 +208,7 @@ impl<'t> TextScan<'t> {
 
     /// Widens a range to whole characters.
     pub(super) fn widen_to_characters(&self, range: Range<usize>) -> Range<usize> {
-        let (mut start, mut end) = (range.start, range.end.min(self.text.len()));
-        while !self.text.is_char_boundary(start) {
-            start -= 1;
-        }
-        while !self.text.is_char_boundary(end) {
-            end += 1;
-        }
-        start..end
+        self.text.floor_char_boundary(range.start)..self.text.ceil_char_boundary(range.end)
     }
 }
 
