@@ -14,7 +14,8 @@ use super::resolve::RedactionHit;
 use super::rule::RuleClass;
 use super::secrets::word_score::is_words;
 use super::validate::phones::is_one_digit;
-use super::views::blobs::{IN_BLOB, decode_base64, decode_hex};
+use super::views::base64::{IN_BLOB, decode_base64};
+use super::views::blobs::decode_hex;
 
 /// Length of values that are searched, in bytes.
 const LENGTHS: Range<usize> = 8..257;

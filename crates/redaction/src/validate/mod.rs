@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
-use super::views::blobs;
+use super::views::base64;
 
 pub(super) mod bank;
 pub(super) mod checksums;
@@ -110,8 +110,8 @@ fn is_iban(matched: &str) -> bool {
 fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let blob = text.trim_end_matches('=').as_bytes();
     // A single character encodes no byte
-    let is_decodable = blob.len() % 4 != 1 && blobs::IN_BLOB.count_leading(blob) == blob.len();
-    is_decodable.then(|| blobs::decode_base64(blob))
+    let is_decodable = blob.len() % 4 != 1 && base64::IN_BLOB.count_leading(blob) == blob.len();
+    is_decodable.then(|| base64::decode_base64(blob))
 }
 
 fn is_jwt(matched: &str) -> bool {

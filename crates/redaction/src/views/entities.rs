@@ -1,10 +1,4 @@
-//! Decodes HTML and XML entities: numeric ones, and the names that occur in values.
-
-use std::ops::Range;
-
-use super::super::scan::TextScan;
-use super::decoded_view::DecodedView;
-use super::windows;
+//! HTML and XML entities: numeric ones, and the names that occur in values. `html` chooses the windows.
 
 /// Entity names and their characters.
 const NAMES: &[(&[u8], char)] = &[
@@ -36,37 +30,13 @@ const NAMES: &[(&[u8], char)] = &[
 /// Longest entity, in bytes.
 const MAX_ENTITY: usize = 12;
 
-/// Adds windows around entities.
-pub(super) fn find_windows(scan: &TextScan<'_>, is_fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
-    let bytes = scan.text.as_bytes();
-    for at in memchr::memchr_iter(b'&', bytes) {
-        if windows::covers_escape(out, at) {
-            continue;
-        }
-        // The decoded character of an `&` may begin another entity
-        if let Some((len, _)) =
-            read_entity(bytes.get(at..).unwrap_or_default()).filter(|(len, _)| is_fresh(at..at + len))
-        {
-            windows::add_window(scan.text, at..at + len, out);
-        }
-    }
-}
-
-pub(super) fn decode(text: &str, view: &mut DecodedView) {
-    let bytes = text.as_bytes();
-    let next = |from: usize| Some(from + memchr::memchr(b'&', bytes.get(from..)?)?);
-    view.decode(text, next, |at| {
-        read_entity(bytes.get(at..).unwrap_or_default()).map(|(len, char)| (len, Some(char))).ok_or(1)
-    });
-}
-
 /// Whether there is an entity at `at`.
 pub(crate) fn is_entity(bytes: &[u8], at: usize) -> bool {
     read_entity(bytes.get(at..).unwrap_or_default()).is_some()
 }
 
 /// The entity at the start of `bytes`: its length and its character.
-fn read_entity(bytes: &[u8]) -> Option<(usize, char)> {
+pub(super) fn read_entity(bytes: &[u8]) -> Option<(usize, char)> {
     let name = bytes.get(1..bytes.len().min(MAX_ENTITY))?;
     let end = 1 + name.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'#')?;
     if bytes.get(end) != Some(&b';') {

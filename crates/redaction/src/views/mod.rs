@@ -5,11 +5,13 @@
 //! of the text, so that the text around it stays unchanged. Depth and decoded bytes are bounded; text beyond the bounds
 //! becomes `[UNSCANNED]`. The order is fixed. `find` searches views.
 
+pub(super) mod base64;
 pub(super) mod blobs;
 mod controls;
 pub(super) mod decoded_view;
 pub(super) mod entities;
 pub(super) mod escapes;
+mod html;
 pub(super) mod percent;
 mod quoted_printable;
 #[cfg(test)]
@@ -102,7 +104,7 @@ impl ViewEncoding {
         let is_fresh = |range: Range<usize>| origin.is_fresh(self, range);
         match self {
             Self::Escapes => escapes::find_windows(scan, &is_fresh, out),
-            Self::Entities => entities::find_windows(scan, &is_fresh, out),
+            Self::Entities => html::find_windows(scan, &is_fresh, out),
             Self::Percent => percent::find_windows(scan, &is_fresh, out),
             Self::QuotedPrintable => quoted_printable::find_windows(scan, &is_fresh, out),
             Self::Terminal => controls::find_windows(scan, &is_fresh, out),
@@ -131,7 +133,7 @@ impl ViewEncoding {
         let text = scan.part(window.clone());
         match self {
             Self::Escapes => escapes::decode(text, view),
-            Self::Entities => entities::decode(text, view),
+            Self::Entities => html::decode(text, view),
             Self::Percent => percent::decode(text, view),
             Self::QuotedPrintable => quoted_printable::decode(text, view),
             Self::Terminal => controls::decode(text, view),
