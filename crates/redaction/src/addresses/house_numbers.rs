@@ -1,5 +1,5 @@
-//! Rejects numbers that can't be house numbers by the bytes next to them, which excludes nearly all numbers cheaply, and
-//! finds words that announce one. The street next to a number is in `street`.
+//! Rejects numbers that can't be house numbers by the bytes next to them, which excludes nearly all numbers cheaply,
+//! and finds words that announce one. The street next to a number is in `street`.
 
 use crate::anchors::DigitRun;
 use crate::scan::TextScan;
