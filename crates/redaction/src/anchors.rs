@@ -12,7 +12,6 @@ use super::offsets::{PieceOffsets, PieceWindow};
 use super::sets::ByteSet;
 use super::stems::{StemMatch, Stems};
 use super::views::entities::is_entity;
-use super::views::soft_breaks::may_be_quoted_printable;
 use super::words_by_use::WordsByUse;
 
 /// Kinds of bytes in a text, from which the views to decode are chosen. A field is not 0 if the text has, or may have,
@@ -27,10 +26,6 @@ pub(super) struct ByteKinds {
     pub(super) ampersand: u64,
     /// `=` before a digit or capital letter.
     pub(super) equals: u64,
-    /// `=` that ends a soft line break or begins an escape with a letter.
-    pub(super) soft: u64,
-    /// `=` three bytes after another.
-    pub(super) equals_row: u64,
     /// `"` and `'`.
     pub(super) quote: u64,
     /// `<` before a letter or digit.
@@ -43,14 +38,13 @@ pub(super) struct ByteKinds {
 
 impl ByteKinds {
     #[inline(always)]
-    fn add(&mut self, block: &ByteMasks, previous: &ByteMasks) {
+    fn add(&mut self, block: &ByteMasks) {
         // The byte after the block is not known here, so it counts as a match
         let before_alnum = (block.alnum >> 1) | (1 << 63);
         self.backslash |= block.backslash;
         self.quote |= block.quote;
         self.tag |= block.less & before_alnum;
         self.percent |= block.percent & before_alnum;
-        self.equals_row |= block.equals & ((block.equals << 3) | (previous.equals >> 61));
         self.equals |= block.equals & (((block.digit | block.upper) >> 1) | (1 << 63));
         self.high |= block.high;
         self.escape |= block.escape;
@@ -206,7 +200,7 @@ impl byte_masks::MaskReader for AnchorPass<'_> {
         self.record_digit_runs(base, block, next_alnum, run_starts);
         self.find_signs(base, block);
         self.find_long_runs(base, block);
-        self.seen.add(block, &self.previous);
+        self.seen.add(block);
         self.previous = *block;
     }
 
@@ -299,7 +293,7 @@ impl AnchorPass<'_> {
         }
     }
 
-    /// Finds `@`, `://` and `[A`, and whether there is an entity or a soft line break.
+    /// Finds `@`, `://` and `[A`, and whether there is an entity.
     #[inline(always)]
     fn find_signs(&mut self, base: usize, block: &ByteMasks) {
         let mut rest = block.at;
@@ -312,7 +306,7 @@ impl AnchorPass<'_> {
             self.anchors.brackets.push(base + rest.trailing_zeros() as usize);
             rest &= rest - 1;
         }
-        // Few `&` belong to an entity and few `=` to quoted-printable; one of each is enough
+        // Few `&` belong to an entity; one is enough
         let mut rest = if self.seen.ampersand == 0 { block.ampersand } else { 0 };
         while rest != 0 {
             let bit = rest.trailing_zeros();
@@ -321,13 +315,6 @@ impl AnchorPass<'_> {
             if end > 63 || matches!(self.text.get(base + end as usize), Some(b';' | b'#')) {
                 self.seen.ampersand |= u64::from(is_entity(self.text, base + bit as usize));
             }
-        }
-        // Before a letter or digit, `=` counts only if one of the next two bytes is a capital
-        let may_be_escape = (block.upper >> 1) | (block.upper >> 2) | !(block.alnum >> 1) | (3 << 62);
-        let mut rest = if self.seen.soft == 0 { block.equals & may_be_escape } else { 0 };
-        while rest != 0 {
-            self.seen.soft |= u64::from(may_be_quoted_printable(self.text, base + rest.trailing_zeros() as usize));
-            rest &= rest - 1;
         }
         let may_be_slash = |on: u32| (block.joint >> on) | (u64::MAX << (64 - on));
         let mut rest = block.colon & may_be_slash(1) & may_be_slash(2);

@@ -7,7 +7,7 @@ use regex_automata::meta::Regex;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 
 use super::action::WordAction;
-use super::detector::{CompiledRule, Detector, PlaceholderMeaning, RulePattern, SearchOptions};
+use super::detector::{CompiledRule, Detector, RulePattern, SearchOptions};
 use super::error::{RuleError, RuleErrorKind};
 use super::keys::table::KeyTable;
 use super::literal_search::{self, LiteralSearch};
@@ -244,7 +244,6 @@ fn empty_rule(name: &str, placeholder: &str, class: RuleClass) -> CompiledRule {
     CompiledRule {
         name: name.into(),
         placeholder: format!("[{placeholder}]").into(),
-        meaning: PlaceholderMeaning::from_placeholder(placeholder),
         class,
         family: None,
         bounds: MatchBounds::None,

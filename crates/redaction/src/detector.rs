@@ -19,8 +19,6 @@ use super::validate::id_check::CompiledCheck;
 pub(super) struct CompiledRule {
     pub(super) name: Arc<str>,
     pub(super) placeholder: Arc<str>,
-    /// Whether its findings are, or lead to, names; precomputed, so that no placeholder is compared for each finding.
-    pub(super) meaning: PlaceholderMeaning,
     pub(super) class: RuleClass,
     /// The code that finds matches, if the rule has any.
     pub(super) family: Option<RuleFamily>,
@@ -42,24 +40,10 @@ pub(super) struct CompiledRule {
     pub(super) pattern: Option<RulePattern>,
 }
 
-/// The meaning of a placeholder for the search of names.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum PlaceholderMeaning {
-    /// The value is an e-mail address.
-    Mail,
-    /// The value is a person's name.
-    Person,
-    /// Neither.
-    Other,
-}
-
-impl PlaceholderMeaning {
-    pub(super) fn from_placeholder(placeholder: &str) -> Self {
-        match placeholder {
-            "EMAIL" => Self::Mail,
-            "PERSON" => Self::Person,
-            _ => Self::Other,
-        }
+impl CompiledRule {
+    /// Whether its placeholder is `[name]`.
+    pub(super) fn has_placeholder(&self, name: &str) -> bool {
+        self.placeholder.trim_matches(['[', ']']) == name
     }
 }
 

@@ -90,7 +90,7 @@ fn local_part_start(scan: &TextScan<'_>, at: usize, floor: usize) -> Option<usiz
         }
         start -= c.len_utf8();
     }
-    start += escape_len(scan, start, at);
+    start += Some(scan.escape_len(start)).filter(|len| start + len < at).unwrap_or(0);
     let name = scan.part(start..at);
     start += name.len() - name.trim_start_matches(['.', '\'', '-', '+']).len();
     let name = scan.part(start..at);
@@ -99,14 +99,6 @@ fn local_part_start(scan: &TextScan<'_>, at: usize, floor: usize) -> Option<usiz
     let is_valid =
         !name.is_empty() && !name.contains("..") && !name.ends_with('.') && name.chars().any(char::is_alphanumeric);
     (is_valid && !is_variable).then_some(start)
-}
-
-/// Length of an escape such as `\n` or `\u003c` whose letters are read as the start of a local part at `start`.
-fn escape_len(scan: &TextScan<'_>, start: usize, end: usize) -> usize {
-    let escape = code_pattern!(r"[ntrbf]|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}");
-    let is_escape = scan.byte_before(start, 1) == b'\\';
-    let len = if is_escape { escape.match_len(scan.part(start..end)) } else { None };
-    len.filter(|len| start + len < end).unwrap_or(0)
 }
 
 /// `"john doe"@example.com`: position of the opening quote, unless it ends a JSON string before another one.

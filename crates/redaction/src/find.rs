@@ -8,7 +8,7 @@ use super::anchors::Anchors;
 use super::detector::{Detector, UNSCANNED};
 use super::json_repair;
 use super::keys;
-use super::names::{self, NameScratch};
+use super::names;
 use super::patterns::AutomatonCaches;
 use super::resolve::{RedactionHit, find_placeholders, find_placeholders_at, resolve_overlaps};
 use super::rule::{RuleClass, RuleFamily};
@@ -41,7 +41,8 @@ struct LevelBuffers {
     anchors: Anchors,
     claims: PrivateClaims,
     reserved: Vec<Range<usize>>,
-    names: NameScratch,
+    /// Names that are searched in the rest of the text.
+    carried_names: Vec<Range<usize>>,
     view: DecodedView,
     windows: Vec<Range<usize>>,
     /// Windows that were decoded.
@@ -52,11 +53,6 @@ impl SearchScratch {
     /// Creates empty buffers.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Sets whether every key is accepted as if its siblings confirmed it.
-    pub(super) fn trust_keys(&mut self, trust: bool) {
-        self.levels.iter_mut().for_each(|level| level.names.trust_keys(trust));
     }
 
     /// Bytes that patterns read in the last search, including repeated reads after a rejected match. Linear in the
@@ -176,13 +172,11 @@ impl Detector {
         level.anchors.group_words();
         let scan = TextScan { text, anchors: &level.anchors, placeholders: &level.reserved, detector: self };
         state.bytes_read += self.run_patterns(&scan, &mut state.automaton_caches, &mut level.claims);
-        state.bytes_read += self.run_users_patterns(&scan, &mut state.automaton_caches, &mut level.claims);
-        state.bytes_read += self.run_unanchored_patterns(&scan, &mut state.automaton_caches, &mut level.claims);
         super::email::claim_emails(&scan, &mut level.claims);
         super::numbers::claim_numbers(&scan, &mut level.claims);
         secrets::claim_secrets(&scan, &mut level.claims);
-        names::claim_names(&scan, &mut level.names, &mut level.claims);
-        let LevelBuffers { claims, view, windows, decoded_windows, names, .. } = level;
+        names::claim_names(&scan, &mut level.carried_names, &mut level.claims);
+        let LevelBuffers { claims, view, windows, decoded_windows, carried_names, .. } = level;
         decoded_windows.clear();
         let encodings: &[ViewEncoding] = if ViewEncoding::may_have_any(&scan) { &ViewEncoding::ALL } else { &[] };
         for encoding in encodings.iter().copied().filter(|encoding| encoding.may_have_window(&scan)) {
@@ -199,7 +193,7 @@ impl Detector {
             decoded_windows.sort_by_key(|window| (window.start, window.end));
         }
         if self.options.redact_repeats {
-            names::claim_carried_names(&scan, names, claims);
+            names::claim_carried_names(&scan, carried_names, claims);
         }
     }
 

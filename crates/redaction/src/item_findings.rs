@@ -7,7 +7,7 @@
 use std::sync::LazyLock;
 
 use super::anchors::Anchors;
-use super::detector::{Detector, PlaceholderMeaning};
+use super::detector::Detector;
 use super::find::SearchScratch;
 use super::names;
 use super::resolve::{RedactionHit, find_placeholders};
@@ -69,7 +69,7 @@ impl Detector {
             }
             let is_name = match rule.family {
                 Some(RuleFamily::NameIntroduced) => true,
-                Some(RuleFamily::Keys) => rule.meaning == PlaceholderMeaning::Person,
+                Some(RuleFamily::Keys) => rule.has_placeholder("PERSON"),
                 Some(RuleFamily::NameCued | RuleFamily::NameSigned | RuleFamily::NameMail) => found.contains(' '),
                 _ => false,
             };
@@ -94,8 +94,9 @@ impl Detector {
         let mut hits = self.find_values(text, &placeholders, values);
         if let Some(rule) = self.families.rule(RuleFamily::NameRepeated) {
             let scan = TextScan { text, anchors: &NO_ANCHORS, placeholders: &placeholders, detector: self };
-            let (mut claims, words) = (PrivateClaims::default(), findings.names.iter().map(|name| &**name).collect());
-            names::claim_words(&scan, rule, words, &mut claims);
+            let words: Vec<&str> = findings.names.iter().map(|name| &**name).collect();
+            let mut claims = PrivateClaims::default();
+            names::claim_words(&scan, rule, &words, &mut claims);
             hits.extend(claims.list);
         }
         if hits.is_empty() {

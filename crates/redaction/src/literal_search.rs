@@ -28,11 +28,11 @@ impl LiteralSearch {
         self.0.is_none()
     }
 
-    /// Calls `visit` with each position of a word and the rule to try there.
-    pub(super) fn for_each_match(&self, text: &str, mut visit: impl FnMut(usize, u16)) {
-        let Some((searcher, rules)) = &self.0 else { return };
-        for found in searcher.find_overlapping_iter(text) {
-            rules.get(found.pattern().as_usize()).into_iter().for_each(|rule| visit(found.start(), *rule));
-        }
+    /// Each position of a word, and the rule to try there.
+    pub(super) fn find_in(&self, text: &str) -> impl Iterator<Item = (usize, u16)> {
+        self.0.iter().flat_map(move |(searcher, rules)| {
+            let found = searcher.find_overlapping_iter(text);
+            found.filter_map(|found| Some((found.start(), *rules.get(found.pattern().as_usize())?)))
+        })
     }
 }

@@ -28,7 +28,8 @@ const WINDOW: usize = 16 << 10;
 const NO_MATCH_COST: usize = 64;
 
 impl Detector {
-    /// Runs built-in patterns at their first words and at runs with digits. Returns the number of bytes read.
+    /// Runs patterns at their first words and at runs with digits, and users' patterns without such a word everywhere.
+    /// Returns the number of bytes read.
     pub(super) fn run_patterns(
         &self,
         scan: &TextScan<'_>,
@@ -43,46 +44,14 @@ impl Detector {
         let runs = scan.anchors.digit_runs.iter().filter(|run| may_be_in_token(run));
         let starts = runs.flat_map(|run| (0..=MAX_LEAD).filter_map(|lead| run.start.checked_sub(lead)));
         let at_digits = starts.flat_map(|start| self.at_digits.iter().map(move |index| (start, *index)));
-        for (start, index) in words.chain(at_digits) {
+        for (at, index) in words.chain(at_digits).chain(self.users_words.find_in(scan.text)) {
             let Some((run, slot)) = PatternRun::for_rule(self, index, caches) else { continue };
-            bytes_read += run.try_at(scan, start, slot, claims);
+            bytes_read += run.try_at(scan, at, slot, claims);
             if bytes_read > max_bytes {
                 run.claim_whole_text(scan, claims);
                 break;
             }
         }
-        bytes_read
-    }
-
-    /// Runs users' patterns at their first words. Returns the number of bytes read.
-    pub(super) fn run_users_patterns(
-        &self,
-        scan: &TextScan<'_>,
-        caches: &mut AutomatonCaches,
-        claims: &mut PrivateClaims,
-    ) -> usize {
-        let (mut bytes_read, max_bytes) = (0_usize, max_candidate_bytes(scan.text));
-        self.users_words.for_each_match(scan.text, |at, index| {
-            let Some((run, slot)) = PatternRun::for_rule(self, index, caches) else { return };
-            if bytes_read <= max_bytes {
-                bytes_read += run.try_at(scan, at, slot, claims);
-            } else if bytes_read < usize::MAX {
-                // The maximum marks the text as claimed
-                bytes_read = usize::MAX;
-                run.claim_whole_text(scan, claims);
-            }
-        });
-        bytes_read.min(max_bytes)
-    }
-
-    /// Runs users' patterns that begin with no known word, over the whole text. Returns the number of bytes read.
-    pub(super) fn run_unanchored_patterns(
-        &self,
-        scan: &TextScan<'_>,
-        caches: &mut AutomatonCaches,
-        claims: &mut PrivateClaims,
-    ) -> usize {
-        let mut bytes_read = 0;
         for index in &self.unanchored {
             if let Some((run, slot)) = PatternRun::for_rule(self, *index, caches) {
                 bytes_read += run.search_everywhere(scan, slot, claims);
@@ -192,7 +161,9 @@ impl<'a> PatternRun<'a> {
 
     /// The private part of a match that passes all checks.
     fn check_match(&self, scan: &TextScan<'_>, matched: Range<usize>) -> Option<Range<usize>> {
-        let range = skip_escape(scan.text, scan.widen_to_characters(matched));
+        let range = scan.widen_to_characters(matched);
+        // Replacing the letters of an escape would break it
+        let range = range.end.min(range.start + scan.escape_len(range.start))..range.end;
         if range.is_empty() || !scan.is_bounded(self.rule.bounds, &range) {
             return None;
         }
@@ -221,21 +192,4 @@ fn run_automaton(regex: &Regex, input: &Input<'_>, slot: &mut CacheSlot) -> Opti
     let whole = captures.get_match()?.range();
     let private = captures.get_group(1).map_or_else(|| whole.clone(), |group| group.range());
     Some(PatternMatch { whole, private })
-}
-
-/// Excludes the letter or code of an escape (`\n`, `\u0040`) at the start of a match: replacing it would break the
-/// escape.
-fn skip_escape(text: &str, range: Range<usize>) -> Range<usize> {
-    let before = text.as_bytes().get(..range.start).unwrap_or_default();
-    let is_escaped = before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
-    if !is_escaped {
-        return range;
-    }
-    let rest = text.as_bytes().get(range.clone()).unwrap_or_default();
-    let skip = match rest.first() {
-        Some(b'n' | b't' | b'r' | b'b' | b'f') => 1,
-        Some(b'u') if rest.iter().skip(1).take(4).filter(|byte| byte.is_ascii_hexdigit()).count() == 4 => 5,
-        _ => 0,
-    };
-    range.start + skip..range.end
 }

@@ -1,12 +1,12 @@
 //! Turns the findings of an external recogniser into hits next to those of the rules. Its offsets count characters,
 //! ignore escapes, JSON and placeholders, and may be wrong; an answer with an invalid offset is refused whole. Findings
 //! only add hits. A hit never touches an existing placeholder, never splits an escape or a character with its marks,
-//! and leaves quotes and brackets in place, so that JSON stays valid. `recogniser` makes the calls, `resolve` settles
-//! overlaps.
+//! and leaves quotes and brackets in place; `json_repair` keeps numbers in JSON valid. `recogniser` makes the calls,
+//! `resolve` settles overlaps.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
+use kernel::notation::decode_escape;
 use serde::Deserialize;
 
 use super::detector::Detector;
@@ -58,27 +58,10 @@ pub struct EntityHit {
 /// Converts ranges in characters (code points) to byte ranges, in the same order. `None` if one of them ends before it
 /// begins, or beyond the text: then the recogniser counts differently and no range can be trusted.
 pub fn byte_ranges(text: &str, ranges: &[(u64, u64)]) -> Option<Vec<Range<usize>>> {
-    if text.is_ascii() {
-        let to_bytes = |&(start, end): &(u64, u64)| {
-            let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
-            (start <= end && end <= text.len()).then_some(start..end)
-        };
-        return ranges.iter().map(to_bytes).collect();
-    }
-    let mut offsets: Vec<u64> = ranges.iter().flat_map(|(start, end)| [*start, *end]).collect();
-    offsets.sort_unstable();
-    offsets.dedup();
-    let mut byte_positions: HashMap<u64, usize> = HashMap::with_capacity(offsets.len());
-    let mut boundaries = text.char_indices().map(|(at, _)| at).chain([text.len()]).zip(0_u64..);
-    for offset in offsets {
-        let (at, _) = boundaries.by_ref().find(|(_, count)| *count == offset)?;
-        byte_positions.insert(offset, at);
-    }
-    let to_bytes = |(start, end): &(u64, u64)| {
-        let (start, end) = (*byte_positions.get(start)?, *byte_positions.get(end)?);
-        (start <= end).then_some(start..end)
-    };
-    ranges.iter().map(to_bytes).collect()
+    let boundaries: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+    let position = |count: u64| boundaries.get(usize::try_from(count).ok()?).copied();
+    let to_bytes = |(start, end): &(u64, u64)| Some(position(*start)?..position(*end)?);
+    ranges.iter().map(|range| to_bytes(range).filter(|range| range.start <= range.end)).collect()
 }
 
 impl Detector {
@@ -108,8 +91,7 @@ impl Detector {
     fn add_entity_hits(&self, text: &str, entities: &[EntityHit], hits: &mut Vec<RedactionHit>) {
         let mut placeholders = Vec::new();
         find_placeholders(text, &|name| self.is_placeholder(name), &mut placeholders);
-        let quotes = QuoteStates::new(text);
-        let units = split_into_units(text, &placeholders, &quotes);
+        let units = split_into_units(text, &placeholders);
         for EntityHit { range, rule } in entities {
             let rule = u16::try_from(*rule).unwrap_or(u16::MAX);
             let allow = self.compiled_rule(rule).and_then(|rule| rule.allow.as_ref());
@@ -119,13 +101,7 @@ impl Detector {
                 if !has_word_character || allow.is_some_and(|allow| allow.is_match(content)) {
                     continue;
                 }
-                match quotes.unquoted_value(text, &piece) {
-                    None => hits.push(RedactionHit { range: piece, rule, added_quotes: None }),
-                    Some(UnquotedValue::Number(range, backslashes)) => {
-                        hits.push(RedactionHit { range, rule, added_quotes: Some(backslashes) })
-                    }
-                    Some(UnquotedValue::Word) => {}
-                }
+                hits.push(RedactionHit { range: piece, rule, added_quotes: None });
             }
         }
     }
@@ -139,7 +115,7 @@ struct ReplaceUnit {
     is_blank: bool,
 }
 
-fn split_into_units(text: &str, placeholders: &[Range<usize>], quotes: &QuoteStates) -> Vec<ReplaceUnit> {
+fn split_into_units(text: &str, placeholders: &[Range<usize>]) -> Vec<ReplaceUnit> {
     let mut units: Vec<ReplaceUnit> = Vec::with_capacity(text.len());
     let (mut at, mut next_placeholder) = (0, placeholders.iter().peekable());
     while let Some(char) = text.get(at..).and_then(|rest| rest.chars().next()) {
@@ -158,12 +134,9 @@ fn split_into_units(text: &str, placeholders: &[Range<usize>], quotes: &QuoteSta
         }
         let rest = text.get(at..).unwrap_or_default();
         let (length, is_fixed) = match char {
-            '\\' => escape_len(rest.as_bytes()),
+            '\\' => escape_len(rest),
             '\'' => (1, !is_within_word(text, at)),
-            _ => (
-                char.len_utf8(),
-                matches!(char, '"' | '{' | '}' | '[' | ']' | '<' | '>') || quotes.is_value_separator(char, at),
-            ),
+            _ => (char.len_utf8(), matches!(char, '"' | '{' | '}' | '[' | ']' | '<' | '>')),
         };
         units.push(ReplaceUnit { range: at..at + length, is_fixed, is_blank: char.is_whitespace() });
         at += length;
@@ -181,19 +154,10 @@ fn is_combining(char: char) -> bool {
 
 /// Length of the escape at the start of `rest`, and whether it must stay. Hex escapes need not, except `\u0000` to
 /// `\u002f`.
-fn escape_len(rest: &[u8]) -> (usize, bool) {
-    let hex = |count: usize| {
-        let digits = rest.iter().skip(2).take(count);
-        digits.clone().count() == count && digits.clone().all(u8::is_ascii_hexdigit)
-    };
-    match rest.get(1) {
-        Some(b'u') if hex(4) => {
-            // A low surrogate belongs to the high one before it
-            let is_high = matches!(rest.get(2..4), Some([b'd' | b'D', b'8' | b'9' | b'a' | b'b' | b'A' | b'B']));
-            let is_pair = is_high && rest.get(6..8) == Some(b"\\u") && rest.len() >= 12;
-            (if is_pair { 12 } else { 6 }, matches!(rest.get(2..5), Some(b"000" | b"001" | b"002")))
-        }
-        Some(b'x') if hex(2) => (4, false),
+fn escape_len(rest: &str) -> (usize, bool) {
+    let (decoded, len) = decode_escape(rest);
+    match rest.as_bytes().get(1) {
+        Some(b'u' | b'x') if len > 2 => (len, decoded.is_some_and(|char| char < '0')),
         Some(b'n' | b't' | b'r' | b'b' | b'f' | b'"' | b'\'' | b'/' | b'\\') => (2, true),
         _ => (1, true),
     }
@@ -223,88 +187,3 @@ fn replaceable_parts(text: &str, units: &[ReplaceUnit], range: &Range<usize>) ->
     parts.extend(open);
     parts
 }
-
-/// An unquoted JSON value.
-enum UnquotedValue {
-    /// A number: its replacement needs quotes, each preceded by this many backslashes.
-    Number(Range<usize>, u8),
-    /// `true`, `false`, `null`.
-    Word,
-}
-
-/// The quotes of a text that may be JSON.
-struct QuoteStates {
-    states: Vec<QuoteState>,
-    may_be_json: bool,
-}
-
-struct QuoteState {
-    at: usize,
-    /// Whether a string is open after the quote.
-    in_string: bool,
-    /// Quotes with one backslash in that string so far.
-    escaped_quotes: usize,
-}
-
-impl QuoteStates {
-    fn new(text: &str) -> Self {
-        let may_be_json = text.contains(['{', '[']) && text.contains('"');
-        let mut states = Vec::new();
-        let (mut in_string, mut escaped_quotes) = (false, 0);
-        let quotes = may_be_json.then(|| memchr::memchr_iter(b'"', text.as_bytes()));
-        for at in quotes.into_iter().flatten() {
-            let before = text.as_bytes().get(..at).unwrap_or_default();
-            match before.iter().rev().take(MAX_BACKSLASHES).take_while(|byte| **byte == b'\\').count() {
-                // Pairs of backslashes are text
-                count if count % 2 == 0 => (in_string, escaped_quotes) = (!in_string, 0),
-                1 => escaped_quotes += 1,
-                _ => {}
-            }
-            states.push(QuoteState { at, in_string, escaped_quotes });
-        }
-        Self { states, may_be_json }
-    }
-
-    /// Whether a character separates values at this position.
-    fn is_value_separator(&self, char: char, at: usize) -> bool {
-        self.may_be_json && matches!(char, ',' | ':') && self.backslashes_between_strings(at).is_some()
-    }
-
-    /// Backslashes before each quote at a position between strings: 0, or 1 for JSON in a JSON string; `None` inside a
-    /// string.
-    fn backslashes_between_strings(&self, at: usize) -> Option<u8> {
-        let next = self.states.partition_point(|quote| quote.at < at);
-        match next.checked_sub(1).and_then(|last| self.states.get(last)) {
-            Some(last) if last.in_string => (last.escaped_quotes > 0 && last.escaped_quotes % 2 == 0).then_some(1),
-            _ => Some(0),
-        }
-    }
-
-    /// The unquoted value that contains a piece.
-    fn unquoted_value(&self, text: &str, piece: &Range<usize>) -> Option<UnquotedValue> {
-        if !self.may_be_json {
-            return None;
-        }
-        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
-        let (head, tail) = (text.as_bytes().get(..piece.start)?, text.as_bytes().get(piece.end..)?);
-        let start = piece.start - head.iter().rev().take(MAX_VALUE).take_while(|byte| is_part(byte)).count();
-        let end = piece.end + tail.iter().take(MAX_VALUE).take_while(|byte| is_part(byte)).count();
-        let value = text.get(start..end)?;
-        let is_number = value.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
-        if !is_number && !matches!(value, "true" | "false" | "null") {
-            return None;
-        }
-        let before = text.get(..start)?.trim_end().bytes().next_back();
-        let after = text.get(end..)?.trim_start().bytes().next();
-        if !matches!(before, Some(b':' | b',' | b'[')) || !matches!(after, Some(b',' | b'}' | b']')) {
-            return None;
-        }
-        let backslashes = self.backslashes_between_strings(start)?;
-        Some(if is_number { UnquotedValue::Number(start..end, backslashes) } else { UnquotedValue::Word })
-    }
-}
-
-/// Most backslashes before a quote that are counted.
-const MAX_BACKSLASHES: usize = 64;
-/// Most bytes of an unquoted value on each side of a piece.
-const MAX_VALUE: usize = 64;

@@ -3,15 +3,13 @@
 //! table. When the search ends, the output contains nothing that a further pass would find; a text that still changes
 //! after [`MAX_PASSES`] passes becomes `[UNSCANNED]`.
 //!
-//! Not everything is read again. A finding that is the whole string value of a key is skipped; for a finding within
-//! such a string, only that string is read; of long texts, only the parts near a finding. Texts without findings cost
-//! nothing.
+//! Not everything is read again. A finding that is the whole string value of a key is skipped; of long texts, only the
+//! parts near a finding are read. Texts without findings cost nothing.
 
 use std::ops::Range;
 
 use super::detector::{Detector, UNSCANNED};
 use super::find::SearchScratch;
-use super::keys;
 use super::resolve::{RedactionHit, replace_hits};
 use super::sets::ByteSet;
 
@@ -21,9 +19,6 @@ const MAX_PASSES: usize = 6;
 const SHORT_TEXT: usize = 2 << 10;
 /// Bytes on each side of a placeholder that are read again; up to twice as many, to reach the end of a line.
 const REACH: usize = 128;
-/// Most bytes of a string before and after a placeholder, and of its key.
-const MAX_STRING: usize = 512;
-const MAX_KEY: usize = 64;
 
 /// Position of a hit before and after replacement, and whether its neighbours can't be affected.
 struct ReplacedHit {
@@ -87,39 +82,19 @@ impl Detector {
         if text.len() <= SHORT_TEXT && replaced_hits.iter().any(|hit| !hit.isolated) {
             return true;
         }
-        let (mut strings, mut surroundings): (Vec<Range<usize>>, Vec<Range<usize>>) = (Vec::new(), Vec::new());
-        for hit in replaced_hits.iter().filter(|hit| !hit.isolated) {
-            let (list, range) = match string_around(text, &hit.replacement) {
-                Some(range) => (&mut strings, range),
-                None => (
-                    &mut surroundings,
-                    rescan_start(text, hit.replacement.start)..rescan_end(text, hit.replacement.end),
-                ),
-            };
-            match list.last_mut().filter(|last| range.start <= last.end) {
+        let mut surroundings: Vec<Range<usize>> = Vec::new();
+        for replacement in replaced_hits.iter().filter(|hit| !hit.isolated).map(|hit| &hit.replacement) {
+            let range = rescan_start(text, replacement.start)..rescan_end(text, replacement.end);
+            match surroundings.last_mut().filter(|last| range.start <= last.end) {
                 Some(last) => last.end = last.end.max(range.end),
-                None => list.push(range),
+                None => surroundings.push(range),
             }
         }
-        if strings.iter().chain(&surroundings).map(Range::len).sum::<usize>() * 2 > text.len() {
-            return true;
-        }
-        // Each string becomes a document of its own; its key is trusted, because the text next to it may have been the
-        // reason for the hit
-        let mut documents = String::new();
-        for range in strings {
-            documents.extend(["{", text.get(range).unwrap_or_default(), "}\n"]);
-        }
-        scratch.trust_keys(true);
-        let is_string_affected = !documents.is_empty() && self.has_findings(&documents, scratch);
-        scratch.trust_keys(false);
-        is_string_affected
-            || surroundings.into_iter().any(|range| self.has_findings(text.get(range).unwrap_or_default(), scratch))
-    }
-
-    fn has_findings(&self, text: &str, scratch: &mut SearchScratch) -> bool {
-        self.find_single_pass("", text, scratch);
-        !scratch.hits.is_empty()
+        surroundings.iter().map(Range::len).sum::<usize>() * 2 > text.len()
+            || surroundings.into_iter().any(|range| {
+                self.find_single_pass("", text.get(range).unwrap_or_default(), scratch);
+                !scratch.hits.is_empty()
+            })
     }
 }
 
@@ -172,30 +147,12 @@ fn is_key_of_object(before: &[u8]) -> bool {
     }
 }
 
-/// Returns the string with its key, `"key":"…"`, that contains a placeholder, if it has no escapes and no table cells.
-fn string_around(text: &str, placeholder: &Range<usize>) -> Option<Range<usize>> {
-    let bytes = text.as_bytes();
-    let lowest = placeholder.start.saturating_sub(MAX_STRING);
-    let value_quote = lowest + memchr::memrchr(b'"', bytes.get(lowest..placeholder.start)?)?;
-    let head = bytes.get(value_quote.saturating_sub(MAX_KEY)..value_quote)?;
-    let head = head.strip_suffix(b":").or_else(|| head.strip_suffix(b": "))?.strip_suffix(b"\"")?;
-    let key = head.get(head.len() - IN_PLAIN_VALUE.count_trailing(head)..)?;
-    let key_start = value_quote.saturating_sub(MAX_KEY) + head.len() - key.len();
-    let key_quote = key_start.checked_sub(1).filter(|quote| bytes.get(*quote) == Some(&b'"'))?;
-    let rest = bytes.get(placeholder.end..bytes.len().min(placeholder.end + MAX_STRING))?;
-    let end = placeholder.end + memchr::memchr(b'"', rest)? + 1;
-    let is_plain = memchr::memchr3(b'\\', b'\n', b'|', bytes.get(value_quote..end)?).is_none();
-    // A value whose key is a sibling has to be read together with it
-    (is_plain && !keys::is_value_of_sibling(key) && matches!(bytes.get(end), Some(b',' | b'}')))
-        .then_some(key_quote..end)
-}
-
 /// Start of the part to read before `at`: the start of a line, if one is near.
 fn rescan_start(text: &str, at: usize) -> usize {
     let (far, near) = (at.saturating_sub(2 * REACH), at.saturating_sub(REACH));
     let between = text.as_bytes().get(far..near).unwrap_or_default();
     let from = memchr::memrchr(b'\n', between).map_or(near, |line_break| far + line_break + 1);
-    (0..=from).rev().find(|from| text.is_char_boundary(*from)).unwrap_or(0)
+    text.floor_char_boundary(from)
 }
 
 /// End of the part to read after `at`: the end of a line, if one is near.
@@ -203,7 +160,7 @@ fn rescan_end(text: &str, at: usize) -> usize {
     let near = text.len().min(at + REACH);
     let between = text.as_bytes().get(near..text.len().min(near + REACH)).unwrap_or_default();
     let to = memchr::memchr(b'\n', between).map_or(near, |line_break| near + line_break);
-    (to..text.len()).find(|to| text.is_char_boundary(*to)).unwrap_or(text.len())
+    text.ceil_char_boundary(to)
 }
 
 /// Maps a range of the replaced text back to the original; it contains each placeholder whole or not at all.

@@ -59,10 +59,6 @@ pub enum MatchBounds {
     Word,
     /// No letter or digit before; anything after (a truncated token still leaks).
     Token,
-    /// Like [`Self::Word`], and not continued to another digit by `.`, `-`, `/` or `:`.
-    Number,
-    /// Like [`Self::Word`], and not continued to another digit by `.` or `-`; a port or path may follow.
-    Address,
 }
 
 /// A rule in `config/rules/*.yaml`: either a `pattern`, or the name of a `family` implemented in code.

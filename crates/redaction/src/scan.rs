@@ -120,6 +120,13 @@ impl<'t> TextScan<'t> {
         self.byte_before(at, 2) == b'\\' && b"ntrbf".contains(&self.byte_before(at, 1))
     }
 
+    /// Length of the letters and digits of an escape (`n`, `u0040`) from `at` on, right after its backslash.
+    pub(super) fn escape_len(&self, at: usize) -> usize {
+        let escape = code_pattern!(r"[ntrbf]|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}");
+        let len = if self.byte_before(at, 1) == b'\\' { escape.match_len(self.text_after(at, 5)) } else { None };
+        len.unwrap_or(0)
+    }
+
     /// Whether a word with this action is near `range`, at most `reach` bytes before or after it, on the same line.
     pub(super) fn has_word_near(&self, action: WordAction, range: &Range<usize>, reach: (usize, usize)) -> bool {
         let (from, to) = (range.start.saturating_sub(reach.0), range.end + reach.1);
@@ -140,20 +147,13 @@ impl<'t> TextScan<'t> {
 
     /// Whether the characters next to `range` satisfy `bounds`.
     pub(super) fn is_bounded(&self, bounds: MatchBounds, range: &Range<usize>) -> bool {
-        let before = |distance: usize| self.byte_before(range.start, distance);
-        let after = |offset: usize| self.byte(range.end + offset);
+        let before = self.byte_before(range.start, 1);
         let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         let follows_escape = self.is_escape_letter(range.start);
         match bounds {
             MatchBounds::None => true,
-            MatchBounds::Token => follows_escape || !before(1).is_ascii_alphanumeric(),
-            MatchBounds::Word => (follows_escape || !is_word(before(1))) && !is_word(after(0)),
-            MatchBounds::Number | MatchBounds::Address => {
-                let joints: &[u8] = if bounds == MatchBounds::Number { b".-/:" } else { b".-" };
-                let is_joined = |sign: u8, next: u8| joints.contains(&sign) && next.is_ascii_digit();
-                let is_word_bounded = (follows_escape || !is_word(before(1))) && !is_word(after(0));
-                is_word_bounded && !is_joined(before(1), before(2)) && !is_joined(after(0), after(1))
-            }
+            MatchBounds::Token => follows_escape || !before.is_ascii_alphanumeric(),
+            MatchBounds::Word => (follows_escape || !is_word(before)) && !is_word(self.byte(range.end)),
         }
     }
 
@@ -208,14 +208,7 @@ impl<'t> TextScan<'t> {
 
     /// Widens a range to whole characters.
     pub(super) fn widen_to_characters(&self, range: Range<usize>) -> Range<usize> {
-        let (mut start, mut end) = (range.start, range.end.min(self.text.len()));
-        while !self.text.is_char_boundary(start) {
-            start -= 1;
-        }
-        while !self.text.is_char_boundary(end) {
-            end += 1;
-        }
-        start..end
+        self.text.floor_char_boundary(range.start)..self.text.ceil_char_boundary(range.end)
     }
 }
 

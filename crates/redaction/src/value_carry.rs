@@ -13,9 +13,9 @@ use super::detector::{CompiledRule, Detector};
 use super::resolve::RedactionHit;
 use super::rule::RuleClass;
 use super::secrets::word_score::is_words;
-use super::sets::ByteSet;
 use super::validate::phones::is_filler_number;
-use super::views::blobs::{base64_bytes, decode_base64, decode_hex, hex_bytes};
+use super::views::base64::{IN_BLOB, base64_bytes, decode_base64};
+use super::views::blobs::{decode_hex, hex_bytes};
 
 /// Length of values that are searched, in bytes.
 const LENGTHS: Range<usize> = 8..257;
@@ -25,8 +25,6 @@ const MAX_VALUES: usize = 64;
 const MAX_SEPARATE: usize = 3;
 /// Length of the shortest blob: eight bytes in base64.
 const MIN_BLOB: usize = 11;
-/// The base64 alphabets.
-static IN_BLOB: ByteSet = ByteSet::new(b"+/-_").and_alnum();
 
 /// A value that was found, and the rule that found it.
 #[derive(Clone, Copy)]
@@ -94,7 +92,7 @@ impl Detector {
 }
 
 /// Finds the longest of `forms` at each position.
-fn find_forms(
+pub(super) fn find_forms(
     text: &str,
     mut forms: Vec<(String, u16)>,
     hits: &mut Vec<RedactionHit>,
@@ -196,7 +194,7 @@ fn is_distinct(value: &str) -> bool {
 }
 
 /// Whether no word continues on either side of a range.
-fn is_delimited(text: &str, range: &Range<usize>) -> bool {
+pub(super) fn is_delimited(text: &str, range: &Range<usize>) -> bool {
     let continues_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     let (before, rest) = text.split_at_checked(range.start).unwrap_or_default();
     let (found, after) = rest.split_at_checked(range.len()).unwrap_or_default();

@@ -54,6 +54,12 @@ fn text_ahead<'s>(scan: &'s TextScan<'_>, from: usize) -> &'s str {
     scan.text_after(from, 48)
 }
 
+/// Whether a place, state or lettered postcode follows a street.
+pub(super) fn is_followed_by_place(scan: &TextScan<'_>, end: usize) -> bool {
+    let parts_end = address_end(scan, end);
+    scan.bytes(end..parts_end).iter().any(u8::is_ascii_alphabetic)
+}
+
 /// Whether a city with a state abbreviation and a five-digit code follows `end`: `, Chicago, IL 60640`.
 pub(super) fn has_us_zip_code(scan: &TextScan<'_>, end: usize) -> bool {
     let text = scan.part(end..address_end(scan, end)).trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
@@ -69,11 +75,6 @@ pub(super) fn has_us_zip_code(scan: &TextScan<'_>, end: usize) -> bool {
 pub(super) fn has_unit(scan: &TextScan<'_>, end: usize) -> bool {
     let part = skip_separator(scan, end).and_then(|next| read_part(text_ahead(scan, next), false));
     part.is_some_and(|(_, part)| part == AddressPart::Unit)
-}
-
-/// Whether a word may come before a unit number.
-pub(crate) fn is_unit(word: &str) -> bool {
-    word_list!("addresses.units").iter().any(|unit| unit.eq_ignore_ascii_case(word))
 }
 
 /// Skips the separator between two parts at `at`; `None` if there is none.

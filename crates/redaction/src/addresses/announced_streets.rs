@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use crate::scan::TextScan;
 use crate::sets::WordSet;
 
-use super::address_parts;
-use super::street_context::{is_announced, is_followed_by_place, is_year};
+use super::address_parts::{self, is_followed_by_place};
+use super::house_numbers::{is_announced, is_year};
 
 static DIRECTIONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.road_directions"));
 /// `511 State Route 690`: the length of a numbered road at the start of `rest`, which begins at `at` after a house
@@ -52,7 +52,7 @@ fn match_plain_street(rest: &str) -> Option<(usize, bool)> {
         let is_ordinal = bare.len() > 2
             && bare.starts_with(|c: char| c.is_ascii_digit())
             && bare.ends_with(['t', 'd', 'h', 'T', 'D', 'H']);
-        if !(is_capitalised || is_ordinal) || address_parts::is_unit(bare) {
+        if !(is_capitalised || is_ordinal) || word_set!("addresses.units").contains(bare) {
             break;
         }
         has_direction |= index == 0 && DIRECTIONS.contains(bare);

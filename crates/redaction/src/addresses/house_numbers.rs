@@ -1,8 +1,9 @@
-//! Rejects numbers that can't be house numbers by the bytes next to them, which excludes nearly all numbers cheaply.
-//! The street next to a number is in `street`.
+//! Rejects numbers that can't be house numbers by the bytes next to them, which excludes nearly all numbers cheaply,
+//! and finds words that announce one. The street next to a number is in `street`.
 
 use crate::anchors::DigitRun;
 use crate::scan::TextScan;
+use crate::secrets::value_facts::contains_any_case;
 use crate::sets::ByteSet;
 
 /// A number after one of these bytes is not a house number.
@@ -39,4 +40,15 @@ pub(super) fn is_whole_number(scan: &TextScan<'_>, at: usize) -> bool {
 /// Whether a byte may end the text before a house number: a street's name, or `Box #`.
 fn may_precede_number(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || !byte.is_ascii() || matches!(byte, b'.' | b',' | b'#')
+}
+
+/// Whether digits are a year from 1900 to 2099.
+pub(super) fn is_year(digits: &[u8]) -> bool {
+    matches!(digits, [b'1', b'9', a, b] | [b'2', b'0', a, b] if a.is_ascii_digit() && b.is_ascii_digit())
+}
+
+/// Whether one of the announcing words is near before `start`.
+pub(super) fn is_announced(scan: &TextScan<'_>, start: usize) -> bool {
+    let head = scan.text_before(start, 48);
+    line_list!("addresses.house_number_cues").iter().any(|word| contains_any_case(head.as_bytes(), word.as_bytes()))
 }

@@ -7,7 +7,6 @@ mod announced_streets;
 mod house_numbers;
 mod post_box;
 mod street;
-mod street_context;
 #[cfg(test)]
 mod tests;
 

@@ -9,7 +9,7 @@ pub(super) fn match_post_box(scan: &TextScan<'_>, cue: &StemMatch) -> Option<(us
     let rest = scan.text_after(cue.end, 24);
     // `APO`, `FPO` and `DPO` are the only cues of three letters: `APO AE 09012`
     if cue.end - cue.start > 3 {
-        let number = code_pattern!(r"[ #:.]+(?:\d{1,3} \d{2,3}(?-u:\b)|\d{1,10})");
+        let number = code_pattern!(r"[ #:.]+(?:\d{1,3}(?: \d{2,3}){1,2}(?-u:\b)|\d{1,10})");
         return number.match_len(rest).map(|len| (cue.start, cue.end + len));
     }
     let is_upper = scan.bytes(cue.start..cue.end).iter().all(u8::is_ascii_uppercase);

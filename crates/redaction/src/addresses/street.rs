@@ -8,9 +8,9 @@ use crate::names::name_lists;
 use crate::scan::TextScan;
 use crate::sets::{ByteSet, WordSet};
 
+use super::address_parts::is_followed_by_place;
 use super::announced_streets;
-use super::house_numbers::is_whole_number;
-use super::street_context::{is_announced, is_followed_by_place, is_year};
+use super::house_numbers::{is_announced, is_whole_number, is_year};
 use crate::wordlists;
 
 /// Directions within or before a street name.
@@ -86,7 +86,7 @@ fn match_number_first(scan: &TextScan<'_>, number: &Range<usize>) -> Option<Rang
 fn match_english(scan: &TextScan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Option<Range<usize>> {
     let (mut offset, mut name_words, mut best_match) = (0, 0, None);
     for (index, word) in rest.split(' ').enumerate().take(7) {
-        let bare = word.trim_end_matches(['.', ',', '!', '?', '\'', '\\']);
+        let bare = word.split(',').next().unwrap_or("").trim_end_matches(['.', '!', '?', '\'', '\\']);
         let end = offset
             + bare.len()
             + usize::from(word.get(bare.len()..).is_some_and(|rest| rest.starts_with('.')) && bare.len() < 5);
@@ -152,10 +152,9 @@ fn unit_start(scan: &TextScan<'_>, start: usize) -> usize {
 /// Whether an ambiguous street has an attached part, an announcing word, or an uncommon name after a house number of
 /// four or more characters that is not a year.
 fn has_street_evidence(scan: &TextScan<'_>, number: &Range<usize>, end: usize, is_common: bool) -> bool {
-    let is_number_year = number.len() == 4 && matches!(scan.bytes(number.clone()), [b'1', b'9', ..] | [b'2', b'0', ..]);
     is_announced(scan, number.start)
         || super::address_parts::address_end(scan, end) > end
-        || (number.len() > 3 && !is_common && !is_number_year)
+        || (number.len() > 3 && !is_common && !is_year(scan.bytes(number.clone())))
 }
 
 /// `12 main street nw` in lower case: needs an unambiguous street word, or an announcing word before it.

@@ -17,19 +17,17 @@ use super::names::{name_shape, thing_names};
 use super::pairs::{self, KeyValuePair, PairSeparator, wrapped_strings};
 use super::rule::KeyValueForm;
 use super::scan::{PrivateClaims, TextScan};
-use super::sets::{ByteSet, WordSet};
+use super::sets::ByteSet;
 use private_values::{LONGEST, claim_first, private_part};
 use records::Records;
 use table::{KeyMatch, KeyRule, KeyTable, SiblingEvidence};
 use unquoted::PartEnd;
 
-/// State of key rules, reused between texts.
+/// What was read of a text for its key rules.
 #[derive(Default)]
-pub(super) struct KeyScratch {
+struct KeyScratch {
     records: Records,
     part_end: PartEnd,
-    /// Whether every key is accepted as if its siblings confirmed it.
-    pub(super) trusts_keys: bool,
 }
 
 /// Most words before a key's last one that belong to it (`Date of Birth`).
@@ -41,13 +39,13 @@ const MAX_PAIR: usize = 2 * LONGEST + 64;
 const MAX_FOREIGN_KEY: usize = 64;
 
 /// Claims values by their keys, in any notation.
-pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: &mut PrivateClaims) {
+pub(super) fn claim_keys(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
     if scan.detector.keys.is_empty() {
         return;
     }
     rows::claim_rows(scan, claims);
     let text = scan.text.as_bytes();
-    (scratch.records, scratch.part_end) = Default::default();
+    let mut scratch = KeyScratch::default();
     let mut last_key = 0..0;
     for word in &scan.anchors.words_by_use.key_words {
         let end = pairs::key_end(text, word.end);
@@ -58,11 +56,11 @@ pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: 
         if let Some((key, key_match)) = match_key(scan, last_key.clone())
             && let Some(pair) = pairs::read_pair(text.get(..key.end + MAX_PAIR).unwrap_or(text), key)
         {
-            claim_pair(scan, &pair, key_match, scratch, claims);
+            claim_pair(scan, &pair, key_match, &mut scratch, claims);
         }
     }
     if !scan.text.is_ascii() {
-        claim_foreign_keys(scan, scratch, claims);
+        claim_foreign_keys(scan, &mut scratch, claims);
     }
 }
 
@@ -123,13 +121,13 @@ fn claim_pair(
     scan: &TextScan<'_>,
     pair: &KeyValuePair,
     key_match: KeyMatch<'_>,
-    KeyScratch { records, part_end, trusts_keys }: &mut KeyScratch,
+    KeyScratch { records, part_end }: &mut KeyScratch,
     claims: &mut PrivateClaims,
 ) {
     use PairSeparator::{Arrow, Cell, Colon, Element, Equals, Sibling};
     // Most values are no names, so the keys beside them are not read
     let mut is_confirmed = |rule: &KeyRule| match records.around(scan, pair.key.start) {
-        Some(evidence) => Some(*trusts_keys || rule.is_allowed(key_match, evidence)),
+        Some(evidence) => Some(rule.is_allowed(key_match, evidence)),
         None if pair.sep == Sibling => Some(false),
         None => None,
     };
@@ -215,9 +213,4 @@ pub(super) fn is_id_key(key: &[u8]) -> bool {
     let is_within_word = head.last().is_some_and(|byte| byte.is_ascii_alphanumeric());
     let is_camel = last.first() == Some(&b'I') && head.last().is_some_and(|byte| byte.is_ascii_lowercase());
     last.eq_ignore_ascii_case(b"id") && (!is_within_word || is_camel)
-}
-
-/// Whether a key such as `value` has no meaning of its own, so that a sibling may name its value.
-pub(super) fn is_value_of_sibling(key: &[u8]) -> bool {
-    once!(WordSet, WordSet::new("value val answer v content text stringvalue")).contains(key)
 }

@@ -4,7 +4,6 @@
 use std::ops::Range;
 
 use super::private_values::{LONGEST, count_digits, private_part};
-use crate::addresses::address_parts::is_unit;
 use crate::pairs::{KeyValuePair, PairSeparator, line_range};
 use crate::rule::KeyValueForm;
 use crate::scan::TextScan;
@@ -87,7 +86,8 @@ fn first_field(line: &str) -> &str {
         let name_len = line.get(at + 1..).unwrap_or_default().bytes().take_while(u8::is_ascii_alphanumeric).count();
         let after = line.as_bytes().get(at + 1 + name_len..at + 3 + name_len);
         // `12 Main Street Apt:4B`
-        let is_unit_label = || line.get(at + 1..at + 1 + name_len).is_some_and(is_unit);
+        let is_unit_label =
+            || line.get(at + 1..at + 1 + name_len).is_some_and(|label| word_set!("addresses.units").contains(label));
         name_len > 1 && !is_unit_label() && after.is_some_and(|after| after.starts_with(b":") && after != b": ")
     };
     let blank = line.match_indices(' ').take(8).map(|(at, _)| at).find(|at| begins_field(*at));

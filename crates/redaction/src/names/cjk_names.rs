@@ -72,19 +72,10 @@ fn name_len_after(rest: &str, is_sure: bool) -> (usize, usize) {
         .take_while(|(_, c)| is_han(*c))
         .map(|(at, c)| at + c.len_utf8())
         .collect();
-    let longest = name_ends.last().copied().unwrap_or(0);
-    let is_name_alone =
-        !name.get(longest..).unwrap_or_default().starts_with(is_han) && is_name(name.get(..longest).unwrap_or(""));
-    let gap = rest.len() - name.len();
-    match (is_name_alone && name_ends.len() > 1, is_sure) {
-        (true, _) => (gap, longest),
-        (false, true) => {
-            let is_long_name =
-                |end: &&usize| name.get(..**end).is_some_and(|name| name.chars().count() > 1 && is_name(name));
-            (gap, name_ends.iter().take(3).rev().find(is_long_name).copied().unwrap_or(0))
-        }
-        _ => (gap, 0),
-    }
+    let is_long_name = |end: &&usize| name.get(..**end).is_some_and(|name| name.chars().count() > 1 && is_name(name));
+    let whole = name_ends.last().filter(|end| !name.get(**end..).unwrap_or_default().starts_with(is_han));
+    let shorter = name_ends.iter().take(if is_sure { 3 } else { 0 }).rev();
+    (rest.len() - name.len(), whole.into_iter().chain(shorter).find(is_long_name).copied().unwrap_or(0))
 }
 
 /// Whether Chinese characters are a family name, alone or with a given name of the usual length.

@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use crate::detector::PlaceholderMeaning;
 use crate::rule::RuleFamily;
 use crate::scan::{PrivateClaims, TextScan};
+use crate::secrets::value_facts::contains_any_case;
 use crate::sets::ByteSet;
 
 use super::name_cues::is_organisation_name;
@@ -18,15 +18,9 @@ pub(super) fn claim_names_at_emails(
     claims: &mut PrivateClaims,
 ) {
     let Some(rule) = scan.rule(RuleFamily::NameMail) else { return };
-    let is_email =
-        |rule: u16| scan.detector.compiled_rule(rule).is_some_and(|rule| rule.meaning == PlaceholderMeaning::Mail);
-    let mut index = 0;
-    while let Some(claim) = claims.list.get(index) {
-        index += 1;
-        if !is_email(claim.rule) {
-            continue;
-        }
-        let email = claim.range.clone();
+    let is_email = |rule: u16| scan.detector.compiled_rule(rule).is_some_and(|rule| rule.has_placeholder("EMAIL"));
+    let emails = claims.list.iter().filter(|claim| is_email(claim.rule)).map(|claim| claim.range.clone());
+    for email in emails.collect::<Vec<_>>() {
         if let Some(name) = name_before_email(scan, &email)
             && claims.add(scan, rule, name.range.clone())
             && (name.word_count > 1 || name.has_given_name)
@@ -34,16 +28,6 @@ pub(super) fn claim_names_at_emails(
             carried_names.push(name.range);
         }
     }
-}
-
-/// The bracket between a name and the address after it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum AddressBracket {
-    /// `<`
-    Angle,
-    /// `(` or `[`
-    Round,
-    None,
 }
 
 /// Characters between a name and its address, without and with a bracket.
@@ -55,36 +39,18 @@ fn name_before_email(scan: &TextScan<'_>, email: &Range<usize>) -> Option<Person
     if scan.part(at.saturating_sub(7)..at).eq_ignore_ascii_case("mailto:") {
         at -= 7;
     }
-    let bracket = match scan.byte_before(at, 1) {
-        b'<' => AddressBracket::Angle,
-        b'(' | b'[' => AddressBracket::Round,
-        _ => AddressBracket::None,
-    };
-    at -= usize::from(bracket != AddressBracket::None && at > 0);
+    let bracket = scan.byte_before(at, 1);
+    let has_bracket = b"<([".contains(&bracket);
+    at -= usize::from(has_bracket);
     let head = scan.bytes(at.saturating_sub(12)..at);
-    let gap = if bracket == AddressBracket::None { &BEFORE_ADDRESS } else { &BEFORE_BRACKET }.count_trailing(head);
-    let end = at - gap;
-    let name = name_ending_at(scan, end)?;
-    let is_owner = match bracket {
-        AddressBracket::Angle => {
-            let may_be_person = !is_organisation_name(scan, &name)
-                && (!name.starts_with_common_word || has_uncommon_last_word(scan, &name));
-            name.has_given_name || may_be_person || is_in_address(scan, &name, email)
-        }
-        AddressBracket::Round => {
-            name.has_given_name
-                || is_in_address(scan, &name, email)
-                || name.word_count > 1 && !name.starts_with_common_word && !is_organisation_name(scan, &name)
-        }
-        AddressBracket::None => gap > 0 && is_in_address(scan, &name, email),
-    };
-    is_owner.then_some(name)
-}
-
-/// Whether the last word of a name is not a common word.
-fn has_uncommon_last_word(scan: &TextScan<'_>, name: &PersonName) -> bool {
-    let last_word = scan.part(name.range.clone()).rsplit(' ').next().unwrap_or("");
-    name.word_count > 1 && !super::name_lists::is_common_word(last_word)
+    let gap = if has_bracket { &BEFORE_BRACKET } else { &BEFORE_ADDRESS }.count_trailing(head);
+    let name = name_ending_at(scan, at - gap)?;
+    let may_be_owner = has_bracket
+        && (name.has_given_name
+            || (bracket == b'<' || name.word_count > 1)
+                && !name.starts_with_common_word
+                && !is_organisation_name(scan, &name));
+    (may_be_owner || (has_bracket || gap > 0) && is_in_address(scan, &name, email)).then_some(name)
 }
 
 /// Characters that a name before an address may contain.
@@ -126,10 +92,7 @@ fn name_ending_at(scan: &TextScan<'_>, end: usize) -> Option<PersonName> {
 fn is_in_address(scan: &TextScan<'_>, name: &PersonName, email: &Range<usize>) -> bool {
     let address = scan.part(email.clone());
     let local = address.split('@').next().unwrap_or("");
-    scan.part(name.range.clone()).split([' ', '-', '.']).any(|word| {
-        word.len() > 2
-            && word.is_ascii()
-            && local.len() >= word.len()
-            && local.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
-    })
+    scan.part(name.range.clone())
+        .split([' ', '-', '.'])
+        .any(|word| word.len() > 2 && word.is_ascii() && contains_any_case(local.as_bytes(), word.as_bytes()))
 }

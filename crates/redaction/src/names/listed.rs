@@ -1,16 +1,16 @@
 //! Finds names that begin with a listed given name: two words in a row, or one next to words that go with persons. Only
 //! capitalised words that passed the anchor filter are checked. The list is in `name_lists`, names after cues in
-//! `name_cues`; `place_names` and `thing_names` rule out other meanings.
+//! `name_cues`; `thing_names` rules out names of things.
 
 use std::ops::Range;
 
+use crate::addresses::address_parts::STATES;
 use crate::scan::{PrivateClaims, TextScan};
-use crate::sets::ByteSet;
 
 use super::name_cues::{is_all_capitals, is_organisation_name};
-use super::name_lists::{is_given_name, may_be_given_name};
+use super::name_lists::is_given_name;
 use super::name_shape::{self, PersonName};
-use super::{place_names, thing_names};
+use super::thing_names;
 
 /// Claims listed names.
 pub(super) fn claim_listed_names(
@@ -22,9 +22,6 @@ pub(super) fn claim_listed_names(
     let mut read_until = 0;
     for at in &scan.anchors.given_names {
         if *at < read_until || scan.byte_before(*at, 1).is_ascii_alphanumeric() {
-            continue;
-        }
-        if !may_begin_name(scan, *at) {
             continue;
         }
         let Some(name) = name_shape::read_name(scan.text, *at).filter(|name| name.has_given_name) else { continue };
@@ -64,25 +61,12 @@ pub(super) fn claim_listed_names(
 
 /// `DOE/JANE MR`, as in bookings; the given name is at `at`.
 fn booking_name_range(scan: &TextScan<'_>, at: usize) -> Option<Range<usize>> {
-    let count_capitals = |part: &[u8]| part.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
-    let given_end = at + count_capitals(scan.bytes(at..at + 24));
-    let has_title = [&b" MR"[..], b" MRS", b" MS", b" MISS", b" MSTR", b" CHD", b" DR"].into_iter().any(|title| {
-        scan.bytes(given_end..given_end + title.len()) == title
-            && !scan.byte(given_end + title.len()).is_ascii_alphanumeric()
-    });
+    let given_name = code_pattern!(r"([A-Z]+) (?:MRS?|MS|MISS|MSTR|CHD|DR)(?-u:\b)");
+    let given_len = given_name.match_len(scan.text_after(at, 32))?;
     let head = scan.bytes(at.saturating_sub(24)..at - 1);
     let family_len = head.iter().rev().take_while(|byte| byte.is_ascii_uppercase()).count();
     let begins_word = !b"/._-".contains(&scan.byte_before(at - 1 - family_len, 1));
-    (has_title && family_len > 1 && begins_word).then(|| at - 1 - family_len..given_end)
-}
-
-/// Whether the word at `at` may be a given name: a word of plain letters must be listed.
-fn may_begin_name(scan: &TextScan<'_>, at: usize) -> bool {
-    static JOINTS: ByteSet = ByteSet::new(b"-'").and_non_ascii();
-    let rest = scan.bytes(at..at + 32);
-    let len = rest.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
-    let word = scan.part(at..at + len);
-    rest.get(len).is_some_and(|byte| JOINTS.contains(*byte)) || is_given_name(word) || may_be_given_name(word)
+    (family_len > 1 && begins_word).then(|| at - 1 - family_len..at + given_len)
 }
 
 /// Whether the word before `at` makes a place of it: `San Francisco`, `Port Arthur`.
@@ -117,8 +101,8 @@ fn is_in_person_context(scan: &TextScan<'_>, name: &PersonName) -> bool {
             return true;
         }
     }
-    let may_be_place = place_names::may_be_place(scan.part(name.range.clone()));
-    if after.strip_prefix(", ").is_some_and(place_names::is_state) {
+    let may_be_place = word_set!("names.given_names_or_places").contains(scan.part(name.range.clone()));
+    if after.strip_prefix(", ").is_some_and(is_state) {
         return false;
     }
     // An item in a list of strings
@@ -152,6 +136,21 @@ fn is_in_person_context(scan: &TextScan<'_>, name: &PersonName) -> bool {
         && !is_title_case
         && word.starts_with(|c: char| c.is_ascii_lowercase())
         && word_set!("names.words_before_names").contains(word)
-        && !(may_be_place && place_names::may_precede_place(word))
-        && !place_names::follows_journey(scan, start)
+        && !may_be_place
+        && !follows_journey(scan, start)
+}
+
+/// Whether a text begins with a state abbreviation, as after a city: `NC`. Abbreviations that are words do not count.
+fn is_state(text: &str) -> bool {
+    let ends_word = text.as_bytes().get(2).is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    text.get(..2)
+        .is_some_and(|two| ends_word && STATES.contains(&two) && !["OK", "IN", "OR", "ME", "HI"].contains(&two))
+}
+
+/// Whether a word for a journey and `to`, `from` or `of` come before `start`: `a flight to `.
+fn follows_journey(scan: &TextScan<'_>, start: usize) -> bool {
+    let head = scan.text_before(start, 24);
+    let head = [" to ", " from ", " of "].iter().find_map(|word| head.strip_suffix(*word));
+    head.and_then(|head| head.rsplit(|c: char| !c.is_ascii_alphabetic()).next())
+        .is_some_and(|word| word_set!("names.travel_words").contains(word))
 }

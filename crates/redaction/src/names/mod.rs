@@ -13,7 +13,6 @@ mod name_carry;
 pub(super) mod name_cues;
 pub(super) mod name_lists;
 pub(super) mod name_shape;
-mod place_names;
 #[cfg(test)]
 mod tests;
 pub(super) mod thing_names;
@@ -22,34 +21,19 @@ use std::ops::Range;
 
 use super::action::WordAction;
 use super::addresses;
-use super::detector::PlaceholderMeaning;
-use super::keys::{self, KeyScratch};
+use super::keys;
 use super::rule::RuleFamily;
 use super::scan::{PrivateClaims, TextScan};
 
 pub(super) use in_ids::{are_person_names, is_announced_given_name};
 pub(super) use name_carry::{carried_words, claim_words};
 
-/// Buffers, reused between texts.
-#[derive(Default)]
-pub(super) struct NameScratch {
-    keys: KeyScratch,
-    /// Unambiguous names, which are searched in the rest of the text.
-    carried_names: Vec<Range<usize>>,
-}
-
-impl NameScratch {
-    /// Sets whether every key is accepted as if its siblings confirmed it.
-    pub(super) fn trust_keys(&mut self, trust: bool) {
-        self.keys.trusts_keys = trust;
-    }
-}
-
-/// Claims names by keys, addresses, cues and lists. E-mail addresses must have been claimed before.
-pub(super) fn claim_names(scan: &TextScan<'_>, scratch: &mut NameScratch, claims: &mut PrivateClaims) {
-    scratch.carried_names.clear();
-    keys::claim_keys(scan, &mut scratch.keys, claims);
-    email_names::claim_names_at_emails(scan, &mut scratch.carried_names, claims);
+/// Claims names by keys, addresses, cues and lists. E-mail addresses must have been claimed before. `carried_names`
+/// becomes the unambiguous names, which are searched in the rest of the text.
+pub(super) fn claim_names(scan: &TextScan<'_>, carried_names: &mut Vec<Range<usize>>, claims: &mut PrivateClaims) {
+    carried_names.clear();
+    keys::claim_keys(scan, claims);
+    email_names::claim_names_at_emails(scan, carried_names, claims);
     addresses::claim_addresses(scan, claims);
     let cues = &scan.anchors.words_by_use.cue_words;
     for (index, word) in cues.iter().enumerate() {
@@ -67,26 +51,28 @@ pub(super) fn claim_names(scan: &TextScan<'_>, scratch: &mut NameScratch, claims
             && claims.add(scan, rule, name.range.clone())
             && (name.has_given_name || name.word_count > 1 || scan.family(rule) == Some(RuleFamily::NameIntroduced))
         {
-            scratch.carried_names.push(name.range);
+            carried_names.push(name.range);
         }
     }
     if let Some(rule) = scan.rule(RuleFamily::NameCjk) {
         cjk_names::claim_cjk_names(scan, rule, claims);
     }
     if let Some(rule) = scan.rule(RuleFamily::NameListed) {
-        listed::claim_listed_names(scan, rule, &mut scratch.carried_names, claims);
+        listed::claim_listed_names(scan, rule, carried_names, claims);
     }
 }
 
 /// Claims further occurrences of names that were found, also by keys in views of the text.
-pub(super) fn claim_carried_names(scan: &TextScan<'_>, scratch: &mut NameScratch, claims: &mut PrivateClaims) {
+pub(super) fn claim_carried_names(
+    scan: &TextScan<'_>,
+    carried_names: &mut Vec<Range<usize>>,
+    claims: &mut PrivateClaims,
+) {
     let Some(rule) = scan.rule(RuleFamily::NameRepeated) else { return };
     let is_key = |rule: u16| {
         let rule = scan.detector.compiled_rule(rule);
-        rule.is_some_and(|rule| rule.meaning == PlaceholderMeaning::Person && rule.family == Some(RuleFamily::Keys))
+        rule.is_some_and(|rule| rule.family == Some(RuleFamily::Keys) && rule.has_placeholder("PERSON"))
     };
-    scratch
-        .carried_names
-        .extend(claims.list.iter().filter(|claim| is_key(claim.rule)).map(|claim| claim.range.clone()));
-    name_carry::claim_repeated_names(scan, rule, &scratch.carried_names, claims);
+    carried_names.extend(claims.list.iter().filter(|claim| is_key(claim.rule)).map(|claim| claim.range.clone()));
+    name_carry::claim_repeated_names(scan, rule, carried_names, claims);
 }

@@ -3,30 +3,23 @@
 
 use std::ops::Range;
 
-use aho_corasick::packed::{Config, MatchKind};
-
 use crate::scan::{PrivateClaims, TextScan};
+use crate::value_carry::{find_forms, is_delimited};
 
 use super::name_lists;
 
 /// Most words that are searched.
 const MAX_WORDS: usize = 64;
-/// Up to so many words are searched one by one, in texts up to so many bytes.
-const MAX_SEPARATE_WORDS: usize = 4;
-const MAX_SEPARATE_TEXT: usize = 4 << 10;
 
 /// Claims further occurrences of the words of the names at `found`.
 pub(super) fn claim_repeated_names(scan: &TextScan<'_>, rule: u16, found: &[Range<usize>], claims: &mut PrivateClaims) {
-    if found.is_empty() {
-        return;
-    }
     let mut words: Vec<&str> = Vec::new();
     for word in found.iter().flat_map(|name| carried_words(scan.part(name.clone()))) {
         if words.len() < MAX_WORDS && !words.contains(&word) {
             words.push(word);
         }
     }
-    claim_words(scan, rule, words, claims);
+    claim_words(scan, rule, &words, claims);
 }
 
 /// The words of a name that are searched on their own.
@@ -34,49 +27,19 @@ pub(crate) fn carried_words(name: &str) -> impl Iterator<Item = &str> {
     name.split([' ', ',', '.', '+', '"', '\\', '/']).filter(|word| is_carried_word(word))
 }
 
-/// Claims all occurrences of words of names.
-pub(crate) fn claim_words(scan: &TextScan<'_>, rule: u16, mut words: Vec<&str>, claims: &mut PrivateClaims) {
-    if words.is_empty() {
-        return;
+/// Claims all occurrences of words of names, except after a word for a place and the second part of `X-Ray`.
+pub(crate) fn claim_words(scan: &TextScan<'_>, rule: u16, words: &[&str], claims: &mut PrivateClaims) {
+    let is_name = |range: &Range<usize>| {
+        let [third, second, before] = [3, 2, 1].map(|distance| scan.byte_before(range.start, distance));
+        is_delimited(scan.text, range)
+            && !super::listed::follows_place_word(scan, range.start)
+            && !(before == b'-' && second.is_ascii_uppercase() && !third.is_ascii_alphanumeric())
+    };
+    let mut hits = Vec::new();
+    find_forms(scan.text, words.iter().map(|word| ((*word).to_owned(), rule)).collect(), &mut hits, is_name);
+    for hit in hits {
+        claims.add_claim(scan, hit);
     }
-    // Longest first, so that `Annabel` is not found as `Anna`
-    words.sort_by_key(|word| std::cmp::Reverse(word.len()));
-    // Building a searcher would cost more
-    if words.len() <= MAX_SEPARATE_WORDS && scan.text.len() < MAX_SEPARATE_TEXT {
-        return claim_one_by_one(scan, rule, &words, claims);
-    }
-    let searcher = Config::new().match_kind(MatchKind::LeftmostFirst).builder().extend(&words).build();
-    let Some(searcher) = searcher else { return claim_one_by_one(scan, rule, &words, claims) };
-    for occurrence in searcher.find_iter(scan.text) {
-        claim_word(scan, rule, occurrence.start()..occurrence.end(), claims);
-    }
-}
-
-/// Searches one by one: for few words, or where no vector search is available.
-fn claim_one_by_one(scan: &TextScan<'_>, rule: u16, words: &[&str], claims: &mut PrivateClaims) {
-    for word in words {
-        for at in memchr::memmem::find_iter(scan.text.as_bytes(), word) {
-            claim_word(scan, rule, at..at + word.len(), claims);
-        }
-    }
-}
-
-fn claim_word(scan: &TextScan<'_>, rule: u16, range: Range<usize>, claims: &mut PrivateClaims) {
-    let before = scan.part(0..range.start).chars().next_back();
-    let after = scan.part(range.end..scan.text.len()).chars().next();
-    let is_in_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    if super::listed::follows_place_word(scan, range.start) {
-        return;
-    }
-    if (is_in_word(before) && !scan.is_escape_letter(range.start)) || is_in_word(after) {
-        return;
-    }
-    // The second part of `X-Ray` is not a name
-    let (second, third) = (scan.byte_before(range.start, 2), scan.byte_before(range.start, 3));
-    if before == Some('-') && second.is_ascii_uppercase() && !third.is_ascii_alphanumeric() {
-        return;
-    }
-    claims.add(scan, rule, range);
 }
 
 /// Whether a word of a name is searched on its own.

@@ -12,7 +12,6 @@ use crate::wordlists;
 /// Finds a name after an unambiguous cue.
 pub(super) fn name_after_sure_cue(scan: &TextScan<'_>, cue: &StemMatch) -> Option<PersonName> {
     let at = skip_bytes(scan, cue.end, b" :*\"'`\t.?", 6)?;
-    let at = skip_title(scan, at);
     let Some(name) =
         name_shape::read_name(scan.text, at).or_else(|| name_shape::read_name_with_particles(scan.text, at))
     else {
@@ -39,32 +38,26 @@ fn is_common_word_a_name(scan: &TextScan<'_>, cue: &StemMatch, name: &PersonName
             || name.word_count == 1 && follows_title && has_dot)
 }
 
-/// Finds a name after an ambiguous cue: a listed name, or several words that are not common.
+/// Finds a name after an ambiguous cue: a listed name, or several words that are not common. After an abbreviation that
+/// is a title with its dot (`Sr. García`), one word is enough.
 pub(super) fn name_after_weak_cue(scan: &TextScan<'_>, cue: &StemMatch) -> Option<PersonName> {
-    if scan.byte(cue.end) == b'.' {
-        return name_after_abbreviation(scan, cue);
-    }
-    let at = skip_bytes(scan, cue.end, b" :*\"'`\t,", 4)?;
-    let at = skip_title(scan, at);
-    let name = name_shape::read_name(scan.text, at)?;
+    let is_abbreviated = scan.byte(cue.end) == b'.';
+    let at = if is_abbreviated { after_abbreviation(scan, cue)? } else { skip_bytes(scan, cue.end, b" :*\"'`\t,", 4)? };
+    let name = name_shape::read_name(scan.text, at)
+        .or_else(|| name_shape::read_name_with_particles(scan.text, at).filter(|_| is_abbreviated))?;
     // `Kunde: Max Mustermann`
     let first_word = || scan.part(name.range.clone()).split(' ').next().unwrap_or("");
     let is_labelled = || scan.byte(cue.end) == b':' && name_lists::may_be_given_name(first_word());
-    let may_be_full_name = name.word_count > 1 && (!name.starts_with_common_word || is_labelled());
+    let may_be_full_name = (name.word_count > 1 || is_abbreviated) && (!name.starts_with_common_word || is_labelled());
     let is_unlisted_name = may_be_full_name && !is_organisation_name(scan, &name) && !is_all_capitals(scan, &name);
     (is_unlisted_name || name.has_given_name && !is_product(scan.part(name.range.clone()))).then_some(name)
 }
 
-/// Finds a name after an abbreviation that is a title only with its dot: `Sr. García`, `Sig. Bianchi`.
-fn name_after_abbreviation(scan: &TextScan<'_>, cue: &StemMatch) -> Option<PersonName> {
+/// The position after a title's dot and the letters after it: `Sig. Bianchi`, `Sig.ra Rossi`, `Dott.ssa Verdi`.
+fn after_abbreviation(scan: &TextScan<'_>, cue: &StemMatch) -> Option<usize> {
     let is_title = TITLES.contains(scan.part(cue.start..cue.end)) && scan.byte(cue.start).is_ascii_uppercase();
-    // `Sig.ra`, `Dott.ssa`
-    let tail_len = scan.bytes(cue.end + 1..cue.end + 5).iter().take_while(|byte| byte.is_ascii_lowercase()).count();
-    let at = skip_bytes(scan, cue.end + 1 + tail_len, b" ", 1).filter(|_| is_title && tail_len < 4)?;
-    let name = name_shape::read_name(scan.text, skip_title(scan, at))
-        .or_else(|| name_shape::read_name_with_particles(scan.text, at))?;
-    let may_be_person = name.has_given_name || !name.starts_with_common_word && !is_organisation_name(scan, &name);
-    (may_be_person && !is_all_capitals(scan, &name)).then_some(name)
+    let len = code_pattern!(r"\.[a-z]{0,3} ").match_len(scan.text_after(cue.end, 8));
+    len.filter(|_| is_title).map(|len| cue.end + len)
 }
 
 /// Finds a name after a greeting; unlisted names need punctuation or a line break after them. `None` if another
@@ -79,7 +72,6 @@ pub(super) fn name_after_greeting(
     if next_words.iter().take_while(|word| word.start <= at).any(|word| word.start == at && word.action == cue.action) {
         return None;
     }
-    let at = skip_title(scan, at);
     let name = name_shape::read_name(scan.text, at)?;
     if is_assistant(scan, &name) {
         return None;
@@ -104,61 +96,35 @@ pub(super) fn name_after_greeting(
 
 /// Finds a name on the line below a closing formula.
 pub(super) fn name_below_closing(scan: &TextScan<'_>, cue: &StemMatch) -> Option<PersonName> {
-    let rest = scan.bytes(cue.end..cue.end + 24);
-    let mut at = cue.end;
-    let mut line_breaks = 0;
-    let mut bytes = rest.iter();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\n' => line_breaks += 1,
-            b' ' | b',' | b'.' | b'!' | b'\r' | b'\t' | b'-' | b'*' | b'>' | b'~' => {}
-            b'\\' => match bytes.next() {
-                Some(b'n') => {
-                    line_breaks += 1;
-                    at += 1;
-                }
-                Some(b'\\' | b'r') => at += 1,
-                _ => return None,
-            },
-            b'<' if scan.part(at..at + 3) == "<br" => {
-                let tag = bytes.by_ref().position(|byte| *byte == b'>')?;
-                at += tag + 1;
-                line_breaks += 1;
-            }
-            _ => break,
-        }
-        at += 1;
-    }
-    if line_breaks == 0 || line_breaks > 3 {
-        return None;
-    }
-    let name = name_shape::read_name(scan.text, skip_title(scan, at))?;
+    let line_breaks = code_pattern!(concat!(
+        r"(?:(?:[ ,.!\r\t*>~-]|\\\\|\\r)*(?:\n|\\n|<br[^>]*>)){1,3}",
+        r"(?:[ ,.!\r\t*>~-]|\\\\|\\r)*"
+    ));
+    let at = cue.end + line_breaks.match_len(scan.text_after(cue.end, 24))?;
+    let name = name_shape::read_name(scan.text, at)?;
     let after = scan.part(name.range.end..scan.text.len());
     let is_name_complete =
         after.is_empty() || after.starts_with(['\n', '\r', '\\', '"', '\'', '<', ',', ' ', '(', '*', '|', '.']);
     let is_possible_given_name = name.word_count == 1 && name_lists::may_be_given_name(scan.part(name.range.clone()));
+    // `Travel Deals Team`, but not `Sales Manager`
+    let is_group = words_after(after).last().is_some_and(|last| word_set!("names.signing_groups").contains(last));
     let may_be_person = name.has_given_name
         || is_possible_given_name
-        || (!name.starts_with_common_word && !is_group(after) && !has_organisation_word(scan, &name, false));
+        || (!name.starts_with_common_word && !is_group && !is_organisation_name(scan, &name));
     (is_name_complete && may_be_person && !is_assistant(scan, &name)).then_some(name)
 }
 
-/// Whether the capitalised words after a name end in a group: `Travel Deals Team`, but not `Sales Manager`.
-fn is_group(after: &str) -> bool {
-    let words = after.strip_prefix(' ').unwrap_or("").split(' ').take(6);
-    let mut last_word = "";
-    for word in words {
-        let bare = word.trim_end_matches(|c: char| !c.is_alphanumeric());
-        let bare = bare.split(['\n', '\r', '\\', '"', '<', ',']).next().unwrap_or("");
-        if !bare.starts_with(char::is_uppercase) {
-            break;
-        }
-        last_word = bare;
-        if bare.len() < word.len() {
-            break;
-        }
-    }
-    word_set!("names.signing_groups").contains(last_word)
+/// Up to six words after a name, of which all but the first are capitalised, up to a mark.
+fn words_after(after: &str) -> impl Iterator<Item = &str> {
+    let is_joint = |c: char| matches!(c, ' ' | ',' | '&' | '–');
+    let mut is_open = after.starts_with(is_joint);
+    let words = after.trim_start_matches(is_joint).split(' ').take(6).enumerate();
+    words.map_while(move |(index, word)| {
+        let bare = word.split(|c: char| !c.is_alphanumeric() && c != '-').next().unwrap_or("");
+        let continues = is_open && (index == 0 || bare.starts_with(char::is_uppercase));
+        is_open = bare.len() == word.len() && bare.starts_with(char::is_uppercase);
+        continues.then_some(bare)
+    })
 }
 
 /// Whether a single word is a program or a role.
@@ -171,20 +137,6 @@ fn skip_bytes(scan: &TextScan<'_>, from: usize, skipped: &[u8], most: usize) -> 
     let rest = scan.bytes(from..from + most + 1);
     let len = rest.iter().take_while(|byte| skipped.contains(byte)).count();
     (len > 0 && len <= most).then_some(from + len)
-}
-
-/// Skips a title at `at`, if there is one.
-pub(super) fn skip_title(scan: &TextScan<'_>, at: usize) -> usize {
-    let rest = scan.text_after(at, 16);
-    let len = rest.bytes().position(|byte| matches!(byte, b' ' | b'.')).unwrap_or(rest.len());
-    let word = rest.get(..len).unwrap_or("");
-    if !TITLES.contains(word) || !word.starts_with(|c: char| c.is_uppercase()) {
-        return at;
-    }
-    let after = rest.get(word.len()..).unwrap_or("");
-    let blanks = if after.starts_with(". ") { 2 } else { 1 };
-    let has_name_after = after.get(blanks..).is_some_and(|next| next.starts_with(|c: char| c.is_uppercase()));
-    if has_name_after { at + word.len() + blanks } else { at }
 }
 
 /// Finds a lower-case name after an unambiguous cue: a listed name and the word after it.
@@ -230,28 +182,13 @@ fn is_firm(text: &str) -> bool {
 
 /// Whether a word of a name, or one of the two words after it, shows that it is not a person's.
 pub(super) fn is_organisation_name(scan: &TextScan<'_>, name: &PersonName) -> bool {
-    has_organisation_word(scan, name, true)
-}
-
-/// Like [`is_organisation_name`]; the second word after the name counts only if `reads_second` is set.
-fn has_organisation_word(scan: &TextScan<'_>, name: &PersonName, reads_second: bool) -> bool {
     let text = scan.part(name.range.clone());
     let after = scan.text_after(name.range.end, 32);
-    let ends_word = |c: char| matches!(c, ' ' | ',' | '.' | '\n' | '"');
-    let words_after = after.trim_start_matches([' ', ',', '&', '–']);
-    let (next, second) = words_after.split_once(ends_word).unwrap_or((words_after, ""));
     // `Leonardo da Vinci–Fiumicino Airport`
-    let is_capitalised = |word: &str| word.starts_with(char::is_uppercase);
-    let may_continue = reads_second
-        && after.starts_with([' ', '–'])
-        && is_capitalised(next)
-        && words_after.get(next.len()..).is_some_and(|rest| rest.starts_with(' '));
-    let second = second.split(ends_word).next().unwrap_or("");
-    text.split(' ').skip(1).any(is_organisation_word)
+    let most_after = if after.starts_with([' ', '–']) { 2 } else { 1 };
+    text.split(' ').skip(1).chain(words_after(after).take(most_after)).any(is_organisation_word)
         || is_product(text)
         || is_firm(text)
-        || (after.starts_with([' ', ',', '&', '–']) && is_organisation_word(next))
-        || (may_continue && is_capitalised(second) && is_organisation_word(second))
 }
 
 /// `Travis CI`, `Ray ID`: mixed case, then a short word in capitals that is not a known name.

@@ -110,19 +110,6 @@ fn extend_by_suffix(text: &str, name: &mut PersonName) {
         name.range.end += 1;
         return;
     }
-    // Quick check, because nearly no name has one
-    let may_be_suffix = matches!(
-        rest.as_bytes(),
-        [b' ', b'J' | b'S', b'r', ..]
-            | [b' ', b'I', b'I' | b'V', ..]
-            | [b' ', b'P', b'h', ..]
-            | [b' ', b'M', b'D', ..]
-            | [b' ', b'D', b'D' | b'V', ..]
-            | [b',', b' ', b'J' | b'S' | b'M' | b'P', ..]
-    );
-    if !may_be_suffix {
-        return;
-    }
     for suffix in line_list!("names.suffixes") {
         if rest.strip_prefix(suffix).is_some_and(|after| !after.starts_with(|c: char| c.is_alphanumeric())) {
             name.range.end += suffix.len();

@@ -8,95 +8,54 @@ use super::super::validate::dates::{is_day, month_of_name};
 /// Bytes of a date before and after its first digit.
 const REACH: (usize, usize) = (14, 40);
 
-/// A number in a date.
-#[derive(Clone, Copy)]
-struct DatePart {
-    value: u32,
-    digits: usize,
-    end: usize,
-}
-
-impl DatePart {
-    /// Its value as a year: of two digits, 30 to 99 are 19xx, 0 to 29 are 20xx.
-    fn year(self) -> u32 {
-        match self.value {
-            value if self.digits > 2 => value,
-            value => value + if value > 29 { 1900 } else { 2000 },
-        }
-    }
-}
-
 /// Finds the date whose first digit is at `start`: `1991-06-15`, `15.6.1991`, `6/15/91`, `19910615`, `15th June 1991`,
 /// `June 15, 1991`, `1991年6月15日`.
 pub(super) fn match_date(scan: &TextScan<'_>, start: usize) -> Option<Range<usize>> {
-    let (numbers, month) = read_parts(scan.text_after(start, REACH.1));
-    let to_end = |part: &DatePart| start..start + part.end;
-    let eight = |part: &DatePart| {
-        let split = |year: u32, rest: u32| (year, rest / 100, rest % 100);
-        let (first, last) =
-            (split(part.value / 10_000, part.value % 10_000), split(part.value % 10_000, part.value / 10_000));
-        is_day(first.0, first.1, first.2) || is_day(last.0, last.1, last.2) || is_day(last.0, last.2, last.1)
+    let month_start = month_before(scan, start);
+    month_start.into_iter().chain([start]).find_map(|at| Some(at..at + date_len(scan.text_after(at, REACH.1))?))
+}
+
+/// Length of the valid date at the start of a text.
+fn date_len(text: &str) -> Option<usize> {
+    let form = code_pattern!(concat!(
+        r"([0-9]{8}|[0-9]{4}[ ,./年月-]{1,4}[0-9]{1,2}[ ,./年月-]{1,4}[0-9]{1,2}日?",
+        r"|[0-9]{1,2}[ ,./-]{1,4}[0-9]{1,2}[ ,./-]{1,4}(?:[0-9]{4}|[0-9]{2})",
+        r"|[0-9]{1,2}(?:st|nd|rd|th|er|º)?[ ,./-]{0,4}(?:(?:of|de|del) )?[A-Za-zÀ-ԯ]{3,12}[ ,./-]{0,4}",
+        r"(?:(?:of|de|del) )?(?:[0-9]{4}|[0-9]{2})",
+        r"|[A-Za-zÀ-ԯ]{3,12}[ ./-]{0,2}[0-9]{1,2}(?:st|nd|rd|th)?[ ,./-]{1,4}(?:[0-9]{4}|[0-9]{2}))(?:[^0-9]|$)"
+    ));
+    let len = form.match_len(text)?;
+    let text = text.get(..len)?;
+    let month = text.split(|c: char| !c.is_alphabetic()).find_map(month_of_name);
+    let digits = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    let numbers: Vec<(u32, usize)> = digits.map(|digits| (digits.parse().unwrap_or(0), digits.len())).collect();
+    let is_valid = match (numbers.as_slice(), month) {
+        ([(all, 8)], None) => {
+            let [(year, rest), (first, last)] = [(all / 10_000, all % 10_000), (all % 10_000, all / 10_000)];
+            let is_valid = |year: u32, a: u32, b: u32| is_day(year, a, b) || is_day(year, b, a);
+            is_day(year, rest / 100, rest % 100) || is_valid(first, last / 100, last % 100)
+        }
+        ([(day, _), year], Some(month)) => is_day(full_year(*year), month, *day),
+        ([(year, 4), (month, _), (day, _)], None) => is_day(*year, *month, *day),
+        ([(a, _), (b, _), year], None) => is_day(full_year(*year), *a, *b) || is_day(full_year(*year), *b, *a),
+        _ => false,
     };
-    match (numbers.as_slice(), month, month_before(scan, start)) {
-        ([part, ..], ..) if part.digits == 8 => eight(part).then(|| to_end(part)),
-        ([day, year, ..], _, Some((month, from))) if day.digits < 3 && matches!(year.digits, 2 | 4) => {
-            is_day(year.year(), month, day.value).then(|| from..start + year.end)
-        }
-        ([day, year, ..], Some(month), _) if day.digits < 3 && matches!(year.digits, 2 | 4) => {
-            is_day(year.year(), month, day.value).then(|| to_end(year))
-        }
-        ([year, month, day], None, _) if year.digits == 4 && month.digits < 3 && day.digits < 3 => {
-            is_day(year.value, month.value, day.value).then(|| to_end(day))
-        }
-        ([a, b, year], None, _) if a.digits < 3 && b.digits < 3 && matches!(year.digits, 2 | 4) => {
-            let is_valid = is_day(year.year(), a.value, b.value) || is_day(year.year(), b.value, a.value);
-            is_valid.then(|| to_end(year))
-        }
-        _ => None,
+    is_valid.then_some(len)
+}
+
+/// A year by its value and its number of digits: of two digits, 30 to 99 are 19xx, 0 to 29 are 20xx.
+fn full_year((value, digits): (u32, usize)) -> u32 {
+    match digits {
+        2 => value + if value > 29 { 1900 } else { 2000 },
+        _ => value,
     }
 }
 
-/// The first three numbers of a text and the month that it names, up to anything that does not belong to a date.
-fn read_parts(text: &str) -> (Vec<DatePart>, Option<u32>) {
-    let (mut numbers, mut month, mut at) = (Vec::new(), None, 0);
-    while let Some(first) = text.get(at..).and_then(|rest| rest.chars().next()).filter(|_| numbers.len() < 3) {
-        let len_of = |belongs: fn(char) -> bool| {
-            let rest = text.get(at..).unwrap_or_default();
-            rest.find(|c| !belongs(c)).unwrap_or(rest.len())
-        };
-        if first.is_ascii_digit() {
-            let digits = len_of(|c| c.is_ascii_digit());
-            let value = text.get(at..at + digits).and_then(|digits| digits.parse().ok()).unwrap_or(0);
-            // `日` ends a date
-            let mark =
-                if text.get(at + digits..).is_some_and(|rest| rest.starts_with('日')) { '日'.len_utf8() } else { 0 };
-            numbers.push(DatePart { value, digits, end: at + digits + mark });
-            at += digits;
-        } else if first.is_alphabetic() && !matches!(first, '年' | '月') {
-            let word = text.get(at..at + len_of(char::is_alphabetic)).unwrap_or_default();
-            let named = month_of_name(word);
-            if numbers.is_empty()
-                || named.is_none() && !["st", "nd", "rd", "th", "er", "of", "de", "del"].contains(&word)
-            {
-                break;
-            }
-            month = month.or(named);
-            at += word.len();
-        } else {
-            let gap = len_of(|c| " ,./-年月º".contains(c));
-            if gap == 0 || gap > 4 {
-                break;
-            }
-            at += gap;
-        }
-    }
-    (numbers, month)
-}
-
-/// The month that ends right before `start`, and where it begins.
-fn month_before(scan: &TextScan<'_>, start: usize) -> Option<(u32, usize)> {
-    let text = scan.text_before(start, REACH.0).trim_end_matches([' ', '.', '-', '/']);
+/// Start of the month's name that ends right before `start`.
+fn month_before(scan: &TextScan<'_>, start: usize) -> Option<usize> {
+    let head = scan.text_before(start, REACH.0);
+    let text = head.trim_end_matches([' ', '.', '-', '/']);
     let word = text.rsplit(|c: char| !c.is_alphabetic()).next()?;
-    let end = scan.text_before(start, REACH.0).len() - text.len();
-    month_of_name(word).filter(|_| end < 3).map(|month| (month, start - end - word.len()))
+    let gap = head.len() - text.len();
+    month_of_name(word).filter(|_| gap < 3).map(|_| start - gap - word.len())
 }

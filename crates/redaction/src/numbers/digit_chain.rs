@@ -117,6 +117,8 @@ fn read_separator(rest: &[u8]) -> Option<(u8, usize)> {
         [b')', b' ' | b'-' | b'.' | b'/', ..] if is_digit(2) => Some((b')', 2)),
         [b' ' | b'-' | b'.', b'(', ..] if is_digit(2) => Some((b'(', 2)),
         [b'(', ..] if is_digit(1) => Some((b'(', 1)),
+        // The sign `№` between the series and the number of a passport
+        [b' ', 0xE2, 0x84, 0x96, b' ', ..] if is_digit(5) => Some((b' ', 5)),
         [b' ', b'-' | b'/', b' ', ..] if is_digit(3) => Some((b'~', 3)),
         _ => None,
     }

@@ -8,6 +8,7 @@ use super::super::anchors::{run_end, run_start};
 use super::super::pairs;
 use super::super::rule::RuleFamily;
 use super::super::scan::TextScan;
+use super::super::secrets::value_facts::contains_any_case;
 use super::number_cues::NumberCues;
 use super::number_site::{NumberFinding, NumberSite};
 
@@ -76,8 +77,7 @@ fn is_version(site: &NumberSite<'_, '_>, address: Ipv4Addr) -> bool {
         before.iter().rev().find(|byte| !b" :=\"'`\\(".contains(byte)).is_some_and(u8::is_ascii_alphanumeric);
     let word = words.next().filter(|_| is_beside).unwrap_or_default();
     // `updated from` often comes before a client's address
-    let mut is_upgrade =
-        || words.next().is_some_and(|word| word.windows(5).any(|part| part.eq_ignore_ascii_case(b"grade")));
+    let mut is_upgrade = || words.next().is_some_and(|word| contains_any_case(word, b"grade"));
     let is_decimal = |token: Option<&[u8]>| {
         token.is_some_and(|token| {
             token.iter().filter(|byte| **byte == b'.').count() == 1

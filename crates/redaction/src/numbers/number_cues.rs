@@ -151,11 +151,7 @@ pub(super) fn foreign_cue_before(scan: &TextScan<'_>, at: usize) -> Option<RuleF
     if scan.byte_before(at, links + 1).is_ascii() {
         return None;
     }
-    let mut from = at.saturating_sub(64);
-    while !scan.text.is_char_boundary(from) {
-        from += 1;
-    }
-    let head = scan.part(from..at).trim_end_matches(LINKING_CHARACTERS);
+    let head = scan.part(scan.text.ceil_char_boundary(at.saturating_sub(64))..at).trim_end_matches(LINKING_CHARACTERS);
     // The series of a passport: `паспорт АА 123456`
     let series = head.trim_end_matches(|c: char| c.is_uppercase());
     let has_series = head.chars().count() == series.chars().count() + 2;

@@ -93,7 +93,7 @@ pub(super) fn is_path(value: &[u8]) -> bool {
 }
 
 /// Whether `text` contains `word`, ignoring case.
-pub(super) fn contains_any_case(text: &[u8], word: &[u8]) -> bool {
+pub(crate) fn contains_any_case(text: &[u8], word: &[u8]) -> bool {
     let Some(first) = word.first() else { return false };
     text.windows(word.len().max(1)).any(|part| {
         part.first().is_some_and(|byte| byte.eq_ignore_ascii_case(first)) && part.eq_ignore_ascii_case(word)

@@ -3,13 +3,10 @@
 
 use std::ops::Range;
 
-use base64::Engine;
-use base64::alphabet::{STANDARD, URL_SAFE};
-use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
 use super::secrets::value_facts;
+use super::views::base64;
 
 pub(super) mod bank;
 pub(super) mod checksums;
@@ -33,12 +30,8 @@ pub enum Validator {
     Bearer,
     /// Base64 that decodes to `user:password`.
     Basic,
-    /// Neither masked (`***`) nor a variable.
-    NotMasked,
     /// Has a digit, and is neither an example nor masked.
     SecretBody,
-    /// Has upper case, lower case and digits.
-    Mixed,
     /// A random body after a prefix.
     TokenBody,
     /// A random text rather than words.
@@ -69,10 +62,13 @@ pub enum Validator {
     Bech32,
 }
 
+/// Most bytes before a match that a check reads.
+const CONTEXT: usize = 40;
+
 impl Validator {
     /// Returns `found` if it passes the check.
     pub(super) fn check(self, text: &str, found: Range<usize>) -> Option<Range<usize>> {
-        let before = if self == Self::Bearer { context_before(text.get(..found.start)?) } else { "" };
+        let before = text.get(text.ceil_char_boundary(found.start.saturating_sub(CONTEXT))..found.start)?;
         self.accepts(text.get(found.clone())?, before).then_some(found)
     }
 
@@ -87,9 +83,7 @@ impl Validator {
             Self::Jwt => is_jwt(matched),
             Self::Bearer => is_bearer_token(matched, before),
             Self::Basic => is_basic_credentials(matched),
-            Self::NotMasked => is_not_masked(matched),
             Self::SecretBody => is_secret_body(matched),
-            Self::Mixed => has_mixed_classes(matched),
             Self::Luhn => digits_pass(checksums::has_valid_luhn),
             Self::CreditCard => bank::has_card_number(matched.as_bytes()),
             Self::Iban => is_iban(matched),
@@ -116,28 +110,12 @@ fn is_iban(matched: &str) -> bool {
     bank::iban_length(compact.get(..2).unwrap_or_default()) == Some(compact.len()) && bank::is_iban(&compact)
 }
 
-/// Most bytes before a match that a check may read, so that it does not read the whole text for each match.
-const CONTEXT: usize = 1024;
-
-fn context_before(before: &str) -> &str {
-    let start = before.ceil_char_boundary(before.len().saturating_sub(CONTEXT));
-    before.get(start..).unwrap_or("")
-}
-
-const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
-    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-    .with_decode_allow_trailing_bits(true);
-
-/// Built once, because building the tables costs more than checking most texts.
-static STANDARD_BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, LENIENT);
-static URL_SAFE_BASE64: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
-
+/// Decodes a whole text in base64, of either alphabet.
 fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let engine =
-        if memchr::memchr2(b'-', b'_', text.as_bytes()).is_some() { &URL_SAFE_BASE64 } else { &STANDARD_BASE64 };
+    let blob = text.trim_end_matches('=').as_bytes();
     // A single character encodes no byte
-    let is_decodable = text.trim_end_matches('=').len() % 4 != 1;
-    is_decodable.then(|| engine.decode(text).ok()).flatten()
+    let is_decodable = blob.len() % 4 != 1 && base64::IN_BLOB.count_leading(blob) == blob.len();
+    is_decodable.then(|| base64::decode_base64(blob))
 }
 
 fn is_jwt(matched: &str) -> bool {
@@ -151,8 +129,7 @@ fn is_bearer_token(matched: &str, before: &str) -> bool {
     if matched.eq_ignore_ascii_case("authorization") || is_masked(matched) {
         return false;
     }
-    let context_start = before.ceil_char_boundary(before.len().saturating_sub(40));
-    let is_in_header = before.get(context_start..).unwrap_or("").to_ascii_lowercase().contains("authorization");
+    let is_in_header = before.to_ascii_lowercase().contains("authorization");
     let has_digits = matched.bytes().any(|byte| byte.is_ascii_digit());
     let is_word = matched.bytes().all(|byte| byte.is_ascii_lowercase())
         || matched.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
@@ -164,14 +141,6 @@ fn is_basic_credentials(matched: &str) -> bool {
         decoded.iter().all(|byte| *byte >= 0x20 && *byte != 0x7f) && std::str::from_utf8(decoded).is_ok()
     };
     decode_base64(matched).is_some_and(|decoded| decoded.contains(&b':') && is_text(&decoded))
-}
-
-/// Whether the password of a userinfo is neither masked nor a port as in `host:8080?…`.
-fn is_not_masked(userinfo: &str) -> bool {
-    let password = userinfo.split_once(':').map_or(userinfo, |(_, password)| password);
-    let port = password.split(['?', '#']).next().filter(|port| port.len() < password.len());
-    let is_port = port.is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
-    !is_masked(password) && !is_port
 }
 
 /// Whether a text is already masked: `***`, `xxxx`, `${…}`, `<…>`.
@@ -189,9 +158,4 @@ fn is_secret_body(matched: &str) -> bool {
     let has_digit = matched.bytes().any(|byte| byte.is_ascii_digit());
     let tail = matched.rsplit(['-', '_']).next().unwrap_or(matched);
     !is_example && has_digit && !(tail.len() > 8 && is_masked(tail))
-}
-
-fn has_mixed_classes(matched: &str) -> bool {
-    let has = |test: fn(&u8) -> bool| matched.as_bytes().iter().any(test);
-    has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit)
 }

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::super::anchors::{DigitRun, run_end};
 use super::super::scan::{PrivateClaims, TextScan};
+use super::base64::{IN_BLOB, base64_bytes, decode_base64};
 use super::decoded_view::DecodedView;
 use super::percent::hex_byte;
 
@@ -32,6 +33,10 @@ pub(super) fn find_windows(
 ) {
     let bytes = scan.text.as_bytes();
     let mut claimed: Option<Vec<Range<usize>>> = None;
+    let mut is_open = |window: &Range<usize>| {
+        let claimed = claimed.get_or_insert_with(|| sorted_ranges(claims));
+        is_fresh(window.clone()) && !is_within_claim(claimed, window)
+    };
     for run in scan.anchors.base64_runs.iter().filter(|run| !run.is_empty()) {
         let start =
             run.start + usize::from(scan.is_escape_letter(run.start + 1) && scan.byte_before(run.start, 1) == b'\\');
@@ -39,11 +44,7 @@ pub(super) fn find_windows(
         if out.last().is_some_and(|last| start < last.end) {
             continue;
         }
-        let window = start..blob_end(bytes, start..run.end);
-        let claimed = claimed.get_or_insert_with(|| sorted_ranges(claims));
-        if is_fresh(window.clone()) && !is_within_claim(claimed, &window) {
-            out.push(window);
-        }
+        out.extend(Some(start..blob_end(bytes, start..run.end)).filter(&mut is_open));
     }
     let long_count = out.len();
     for run in scan.anchors.digit_runs.iter().filter(|run| is_short_blob(scan, run)) {
@@ -52,14 +53,14 @@ pub(super) fn find_windows(
         if before.checked_sub(1).and_then(|last| out.get(last)).is_some_and(|window| window.end > run.start) {
             continue;
         }
-        let padding = bytes.get(run.end..).unwrap_or_default().iter().take(2).take_while(|byte| **byte == b'=').count();
-        let window = run.start..run.end + padding;
-        let claimed = claimed.get_or_insert_with(|| sorted_ranges(claims));
-        if is_fresh(window.clone()) && !is_within_claim(claimed, &window) {
-            out.push(window);
-        }
+        out.extend(Some(run.start..run.end + padding_len(bytes, run.end, 2)).filter(&mut is_open));
     }
     out.sort_by_key(|window| window.start);
+}
+
+/// Number of `=` at `at`, up to `most`.
+fn padding_len(bytes: &[u8], at: usize, most: usize) -> usize {
+    bytes.get(at..).unwrap_or_default().iter().take(most).take_while(|byte| **byte == b'=').count()
 }
 
 /// Whether a run too short for the runs of `anchors` may be base64 of a few words: it has letters of both cases and
@@ -181,15 +182,13 @@ fn blob_end(bytes: &[u8], run: Range<usize>) -> usize {
         }
     }
     let max_padding = if is_base32(bytes.get(run).unwrap_or_default()) { 6 } else { 2 };
-    let padding =
-        bytes.get(end..).unwrap_or_default().iter().take(max_padding).take_while(|byte| **byte == b'=').count();
-    end + padding
+    end + padding_len(bytes, end, max_padding)
 }
 
 /// Whether a shorter line is the last one of a blob: nothing else is on it, and it is not a word.
 fn is_last_line(bytes: &[u8], line: Range<usize>) -> bool {
     let rest = bytes.get(line.end..).unwrap_or_default();
-    let padding = rest.iter().take(2).take_while(|byte| **byte == b'=').count();
+    let padding = padding_len(rest, 0, 2);
     let blob = bytes.get(line).unwrap_or_default();
     let kinds = [u8::is_ascii_digit, u8::is_ascii_uppercase, u8::is_ascii_lowercase];
     let is_mixed = blob.len() > 15 && kinds.iter().all(|kind| blob.iter().any(kind));
@@ -205,7 +204,7 @@ fn is_last_line(bytes: &[u8], line: Range<usize>) -> bool {
 }
 
 fn is_blob_byte(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"+/-_".contains(byte)
+    IN_BLOB.contains(*byte)
 }
 
 /// Position after the line break at `at`, raw or escaped, and the following indent; `None` if there is no line break.
@@ -295,41 +294,3 @@ fn base32_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
         bytes.into_iter().skip(3).take(group.len() * 5 / 8)
     })
 }
-
-/// Decodes both base64 alphabets; an incomplete last group of one character is dropped.
-pub(crate) fn decode_base64(blob: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(blob.len() / 4 * 3 + 2);
-    out.extend(base64_bytes(blob));
-    out
-}
-
-pub(crate) fn base64_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
-    blob.chunks(4).flat_map(|group| {
-        let bits = group.iter().fold(0, |bits, byte| bits << 6 | u32::from(sextet(*byte)));
-        let bytes = (bits << (6 * (4 - group.len()))).to_be_bytes();
-        bytes.into_iter().skip(1).take(group.len().saturating_sub(1))
-    })
-}
-
-/// The six bits of a character; a byte outside both alphabets gives 63.
-fn sextet(byte: u8) -> u8 {
-    SEXTETS.get(usize::from(byte)).copied().unwrap_or_default()
-}
-
-/// Values of the characters of both alphabets.
-static SEXTETS: [u8; 256] = {
-    let mut table = [0; 256];
-    let (mut slots, mut byte): (&mut [u8], u8) = (&mut table, 0);
-    while let [slot, rest @ ..] = slots {
-        *slot = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            _ => 63,
-        };
-        slots = rest;
-        byte = byte.wrapping_add(1);
-    }
-    table
-};

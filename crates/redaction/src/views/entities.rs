@@ -1,4 +1,4 @@
-//! Decodes HTML and XML entities: numeric ones, and the names that occur in values. `html` chooses the windows.
+//! HTML and XML entities: numeric ones, and the names that occur in values. `html` chooses the windows.
 
 /// Entity names and their characters.
 const NAMES: &[(&[u8], char)] = &[

@@ -145,14 +145,7 @@ fn hides_value_character(bytes: &[u8], at: usize, escaped_at: usize) -> bool {
         Some(b'u') => hex_code(4).is_some_and(|code| may_be_in_value(code, bytes, at, escaped_at)),
         Some(b'U') => hex_code(8).is_some(),
         Some(b'x') => hex_code(2).is_some(),
-        Some(b'0' | b'e') if terminal_prefix_len(bytes.get(escaped_at..).unwrap_or_default()).is_some() => true,
-        // A single one is a back-reference in a pattern
-        Some(b'0' | b'1') => {
-            let is_octal = |from: usize| read_octal_escape(bytes.get(from..).unwrap_or_default()).is_some();
-            escaped_at == at + 1 && is_octal(at) && is_octal(at + 4)
-        }
         Some(b'/') => true,
-        Some(b'\n') => escaped_at == at + 1 && continues_word(bytes, at),
         Some(byte) if is_value_mark(*byte) => {
             let before = at.checked_sub(1).and_then(|at| bytes.get(at));
             before.is_some_and(u8::is_ascii_alphanumeric)
@@ -160,12 +153,6 @@ fn hides_value_character(bytes: &[u8], at: usize, escaped_at: usize) -> bool {
         }
         _ => false,
     }
-}
-
-/// Whether a backslash at a line's end is between letters and digits, so that a word continues on the next line.
-fn continues_word(bytes: &[u8], at: usize) -> bool {
-    let is_word_byte = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphanumeric);
-    bytes.get(at + 1) == Some(&b'\n') && is_word_byte(at.checked_sub(1)) && is_word_byte(Some(at + 2))
 }
 
 /// Whether a code point may belong to a value: ASCII, an accented letter next to ASCII, or a character that `unicode`
@@ -189,17 +176,11 @@ fn parse_hex(digits: Option<&[u8]>) -> Option<u32> {
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok()).flatten()
 }
 
-/// Length of `033` or `e`, with which a terminal sequence begins (before its `[`).
-fn terminal_prefix_len(bytes: &[u8]) -> Option<usize> {
-    [&b"033["[..], b"e["].iter().find(|prefix| bytes.starts_with(prefix)).map(|prefix| prefix.len() - 1)
-}
-
-pub(super) fn decode(text: &str, view: &mut DecodedView) {
+pub(crate) fn decode(text: &str, view: &mut DecodedView) {
     let bytes = text.as_bytes();
     let next = |from: usize| Some(from + memchr::memchr(b'\\', bytes.get(from..)?)?);
-    view.decode(text, next, |at| match text.get(at..).filter(|_| !continues_word(bytes, at)) {
-        Some(rest) => read_escape(rest).map(|(len, char)| (len, Some(char))).ok_or(1),
-        None => Ok((2, None)),
+    view.decode(text, next, |at| {
+        read_escape(text.get(at..).unwrap_or_default()).map(|(len, char)| (len, Some(char))).ok_or(1)
     });
 }
 
@@ -219,20 +200,8 @@ fn read_escape(rest: &str) -> Option<(usize, char)> {
             Some((len, char?))
         }
         b'x' => read_byte_escapes(bytes),
-        b'0' | b'e' if terminal_prefix_len(bytes.get(1..)?).is_some() => {
-            Some((1 + terminal_prefix_len(bytes.get(1..)?)?, '\u{1b}'))
-        }
-        b'0' | b'1' => Some((4, read_octal_escape(bytes)?)),
         _ => None,
     }
-}
-
-/// `\152`: printable ASCII.
-fn read_octal_escape(bytes: &[u8]) -> Option<char> {
-    let (escape, digits) = bytes.get(..4)?.split_first()?;
-    let is_octal = *escape == b'\\' && digits.iter().all(|digit| (b'0'..=b'7').contains(digit));
-    let code = digits.iter().fold(0_u32, |code, digit| code * 8 + u32::from(digit & 7));
-    char::from_u32(code).filter(|char| is_octal && (' '..='~').contains(char))
 }
 
 /// `\xNN`: a character, or several bytes of one.

@@ -12,9 +12,9 @@ use super::entities::read_entity;
 use super::windows;
 
 /// Whether a text may contain an empty element.
-pub(super) fn has_closing_tag(text: &str) -> bool {
+pub(super) fn may_have_empty_element(scan: &TextScan<'_>) -> bool {
     static CLOSES: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"></"));
-    CLOSES.find(text.as_bytes()).is_some()
+    scan.anchors.byte_kinds.tag != 0 && CLOSES.find(scan.text.as_bytes()).is_some()
 }
 
 /// Length of `<b></b>` at `at`, if it splits a value.

@@ -5,16 +5,16 @@
 //! of the text, so that the text around it stays unchanged. Depth and decoded bytes are bounded; text beyond the bounds
 //! becomes `[UNSCANNED]`. The order is fixed. `find` searches views.
 
+pub(super) mod base64;
 pub(super) mod blobs;
 mod controls;
 pub(super) mod decoded_view;
 pub(super) mod entities;
-mod escapes;
+pub(super) mod escapes;
 mod html;
 mod list_items;
 pub(super) mod percent;
 mod quoted_printable;
-pub(super) mod soft_breaks;
 mod split_values;
 #[cfg(test)]
 mod tests;
@@ -51,8 +51,8 @@ pub(super) enum ViewEncoding {
     Percent,
     /// `=40`, `=\n`.
     QuotedPrintable,
-    /// Terminal colours, Markdown within an address.
-    Markup,
+    /// Terminal colours.
+    Terminal,
     /// Full-width and invisible characters, other digits, look-alikes.
     Unicode,
     /// Base64, base32 and hex, and gzip in base64 or hex.
@@ -68,7 +68,7 @@ impl ViewEncoding {
         Self::Html,
         Self::Percent,
         Self::QuotedPrintable,
-        Self::Markup,
+        Self::Terminal,
         Self::Unicode,
         Self::Blobs,
         Self::SplitValues,
@@ -76,29 +76,15 @@ impl ViewEncoding {
 
     /// Whether any encoding may have a window; most short texts have nothing that begins one.
     pub(super) fn may_have_any(scan: &TextScan<'_>) -> bool {
-        let has_runs = !scan.anchors.base64_runs.is_empty()
-            || !scan.anchors.at_signs.is_empty()
+        scan.anchors.byte_kinds.may_have_escape()
+            || !scan.anchors.base64_runs.is_empty()
             || Self::has_short_blob(scan)
-            || Self::has_token(scan)
-            || Self::may_have_items(scan)
-                && scan.anchors.digit_runs.iter().any(|run| split_values::ends_item(scan, run));
-        scan.anchors.byte_kinds.may_have_escape() || has_runs || Self::may_have_empty_element(scan)
-    }
-
-    fn may_have_items(scan: &TextScan<'_>) -> bool {
-        scan.anchors.byte_kinds.quote != 0
-    }
-
-    fn may_have_empty_element(scan: &TextScan<'_>) -> bool {
-        scan.anchors.byte_kinds.tag != 0 && html::has_closing_tag(scan.text)
+            || split_values::may_have_items(scan)
+            || html::may_have_empty_element(scan)
     }
 
     fn has_short_blob(scan: &TextScan<'_>) -> bool {
         scan.anchors.digit_runs.iter().any(|run| blobs::is_short_blob(scan, run))
-    }
-
-    fn has_token(scan: &TextScan<'_>) -> bool {
-        !scan.anchors.words_by_use.pattern_words.is_empty()
     }
 
     /// Whether a text may have a window of this encoding.
@@ -106,13 +92,13 @@ impl ViewEncoding {
         let byte_kinds = &scan.anchors.byte_kinds;
         match self {
             Self::Escapes => byte_kinds.backslash != 0,
-            Self::Html => byte_kinds.ampersand != 0 || Self::may_have_empty_element(scan),
+            Self::Html => byte_kinds.ampersand != 0 || html::may_have_empty_element(scan),
             Self::Percent => byte_kinds.percent != 0,
             Self::QuotedPrintable => byte_kinds.equals != 0,
-            Self::Markup => byte_kinds.escape != 0 || !scan.anchors.at_signs.is_empty(),
+            Self::Terminal => byte_kinds.escape != 0,
             Self::Unicode => byte_kinds.high != 0,
             Self::Blobs => !scan.anchors.base64_runs.is_empty() || Self::has_short_blob(scan),
-            Self::SplitValues => Self::may_have_items(scan),
+            Self::SplitValues => split_values::may_have_items(scan),
         }
     }
 
@@ -133,7 +119,7 @@ impl ViewEncoding {
             Self::Html => html::find_windows(scan, &is_fresh, out),
             Self::Percent => percent::find_windows(scan, &is_fresh, out),
             Self::QuotedPrintable => quoted_printable::find_windows(scan, &is_fresh, out),
-            Self::Markup => controls::find_windows(scan, &is_fresh, out),
+            Self::Terminal => controls::find_windows(scan, &is_fresh, out),
             Self::Unicode => unicode::find_windows(scan, &is_fresh, out),
             Self::Blobs => blobs::find_windows(scan, &is_fresh, claims, out),
             Self::SplitValues => split_values::find_windows(scan, &is_fresh, claims, out),
@@ -163,7 +149,7 @@ impl ViewEncoding {
             Self::Html => html::decode(text, view),
             Self::Percent => percent::decode(text, view),
             Self::QuotedPrintable => quoted_printable::decode(text, view),
-            Self::Markup => controls::decode(text, view),
+            Self::Terminal => controls::decode(text, view),
             Self::Unicode => unicode::decode(text, view),
             Self::Blobs => blobs::decode(text, window, max_len, view),
             Self::SplitValues => split_values::decode(text, view),

@@ -29,6 +29,11 @@ static IN_TOKEN: ByteSet = ByteSet::new(b"-_.+/=@~").and_alnum();
 static SEPARATORS: ByteSet = ByteSet::new(b" -./:()+@");
 static IN_LIST: ByteSet = ByteSet::new(b" -./:()+@_\"',\t\r\n").and_alnum();
 
+/// Whether a text may have strings in a list.
+pub(super) fn may_have_items(scan: &TextScan<'_>) -> bool {
+    scan.anchors.byte_kinds.quote != 0 && !scan.anchors.is_empty()
+}
+
 /// Adds windows of split values and split numbers.
 pub(super) fn find_windows(
     scan: &TextScan<'_>,
@@ -70,7 +75,7 @@ pub(super) fn find_windows(
 
 /// Whether a run of digits ends an item, perhaps with a separator, before another item.
 #[inline]
-pub(super) fn ends_item(scan: &TextScan<'_>, run: &DigitRun) -> bool {
+fn ends_item(scan: &TextScan<'_>, run: &DigitRun) -> bool {
     let quote = run.end + usize::from(!matches!(run.after, b'"' | b'\''));
     matches!(scan.byte(quote), b'"' | b'\'') && next_item_start(scan.text.as_bytes(), quote).is_some()
 }

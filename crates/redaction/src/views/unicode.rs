@@ -1,14 +1,13 @@
 //! Folds characters that look like others or like nothing: invisible ones, full-width and mathematical forms, digits of
 //! all scripts, dashes, blanks, look-alikes. Accents, dashes in prose, curly quotes, emoji and other scripts alone open
 //! no window; look-alikes fold only in a token that also has ASCII letters. Tables: Unicode 15 (general category Nd,
-//! compatibility forms FF01-FF5E, 1D400-1D7FF, 24B6-24E9).
+//! compatibility forms FF01-FF5E, 1D400-1D7FF).
 
 use std::ops::Range;
 
 use super::super::scan::TextScan;
 use super::decoded_view::DecodedView;
 use super::windows;
-use crate::glued_words::FOREIGN_PASSWORD_WORDS;
 
 /// The folded form of a character.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -17,12 +16,8 @@ enum FoldedCharacter {
     Drop,
     /// A letter, digit or `@`, in any context.
     Plain(char),
-    /// Punctuation of an address or number.
-    Punctuation(char),
-    /// A digit that is usually an exponent or footnote.
-    SuperOrSubscript(char),
-    Dash,
-    Blank,
+    /// Punctuation of an address or number, a dash or a blank.
+    Mark(char),
     /// A look-alike of this letter.
     LookAlike(char),
 }
@@ -31,11 +26,7 @@ impl FoldedCharacter {
     fn replacement(self) -> Option<char> {
         match self {
             Self::Drop => None,
-            Self::Plain(char) | Self::Punctuation(char) | Self::SuperOrSubscript(char) | Self::LookAlike(char) => {
-                Some(char)
-            }
-            Self::Dash => Some('-'),
-            Self::Blank => Some(' '),
+            Self::Plain(char) | Self::Mark(char) | Self::LookAlike(char) => Some(char),
         }
     }
 }
@@ -62,22 +53,17 @@ fn fold_character(char: char) -> Option<FoldedCharacter> {
         0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f | 0xfe00..=0xfe0f | 0xe0000..=0xe01ef => {
             FoldedCharacter::Drop
         }
-        0xa0 | 0x2000..=0x200a | 0x202f | 0x205f | 0x3000 => FoldedCharacter::Blank,
-        0x2010..=0x2015 | 0x2212 | 0xfe58 | 0xfe63 => FoldedCharacter::Dash,
-        0xb2 | 0xb3 => FoldedCharacter::SuperOrSubscript(ascii_digit(code - 0xb0)?),
-        0xb9 => FoldedCharacter::SuperOrSubscript('1'),
-        0x2070 | 0x2074..=0x2079 => FoldedCharacter::SuperOrSubscript(ascii_digit(code - 0x2070)?),
-        0x2080..=0x2089 => FoldedCharacter::SuperOrSubscript(ascii_digit(code - 0x2080)?),
+        0xa0 | 0x2000..=0x200a | 0x202f | 0x205f | 0x3000 => FoldedCharacter::Mark(' '),
+        0x2010..=0x2015 | 0x2212 | 0xfe58 | 0xfe63 => FoldedCharacter::Mark('-'),
         0xfe6b => FoldedCharacter::Plain('@'),
-        0xfe52 | 0x3002 | 0xff61 | 0x2024 => FoldedCharacter::Punctuation('.'),
-        0xfe55 => FoldedCharacter::Punctuation(':'),
+        0xfe52 | 0x3002 | 0xff61 | 0x2024 => FoldedCharacter::Mark('.'),
+        0xfe55 => FoldedCharacter::Mark(':'),
         0xff01..=0xff5e => match char::from_u32(code - 0xfee0)? {
             plain @ ('@' | 'a'..='z' | 'A'..='Z' | '0'..='9') => FoldedCharacter::Plain(plain),
-            mark => FoldedCharacter::Punctuation(mark),
+            mark => FoldedCharacter::Mark(mark),
         },
         0x1d400..=0x1d6a3 => FoldedCharacter::Plain(ascii_letter((code - 0x1d400) % 52)?),
         0x1d7ce..=0x1d7ff => FoldedCharacter::Plain(ascii_digit((code - 0x1d7ce) % 10)?),
-        0x24b6..=0x24e9 => FoldedCharacter::Plain(ascii_letter(code - 0x24b6)?),
         0x131..=0x58f if LOOK_ALIKES.0.contains(char) => {
             let at = LOOK_ALIKES.0.chars().position(|like| like == char)?;
             FoldedCharacter::LookAlike(LOOK_ALIKES.1.chars().nth(at)?)
@@ -149,24 +135,14 @@ fn opens_window(bytes: &[u8], fold: FoldedCharacter, at: usize, end: usize) -> b
     match fold {
         FoldedCharacter::Plain(_) => true,
         FoldedCharacter::Drop => is_part(before) || is_part(after),
-        FoldedCharacter::Punctuation('.') => is_word_byte(before) && is_word_byte(after),
-        // After a word for a password in its own script
-        FoldedCharacter::Punctuation(':' | '=') if before >= 0x80 => {
-            let head = bytes.get(..at).unwrap_or_default();
-            (is_word_byte(after) || after == b' ' && bytes.get(end + 1).is_some_and(|next| is_word_byte(*next)))
-                && FOREIGN_PASSWORD_WORDS.iter().any(|word| head.ends_with(word.as_bytes()))
+        FoldedCharacter::Mark(' ' | '-') => {
+            (before.is_ascii_digit() || after.is_ascii_digit())
+                && (is_word_byte(before) || before == b')')
+                && (is_word_byte(after) || after == b'(')
         }
-        FoldedCharacter::Punctuation(':' | '=' | '-' | '_' | '+' | '/') => {
-            is_word_byte(before) && !after.is_ascii_whitespace()
-        }
-        FoldedCharacter::Punctuation(_) => false,
-        FoldedCharacter::SuperOrSubscript(_) => before.is_ascii_digit() || after.is_ascii_digit() || after >= 0x80,
-        FoldedCharacter::Dash => {
-            is_word_byte(before) && after.is_ascii_digit() || before.is_ascii_digit() && is_word_byte(after)
-        }
-        FoldedCharacter::Blank => {
-            (before.is_ascii_digit() || before == b')') && (after.is_ascii_digit() || after == b'(')
-        }
+        // After a word in its own script: `密码：`
+        FoldedCharacter::Mark(':' | '=') if before >= 0x80 => is_word_byte(after) || after == b' ',
+        FoldedCharacter::Mark(_) => is_word_byte(before) && is_word_byte(after),
         FoldedCharacter::LookAlike(_) => is_word_byte(before) || is_word_byte(after),
     }
 }
@@ -181,7 +157,7 @@ pub(super) fn decode(text: &str, view: &mut DecodedView) {
             let len = char.len_utf8();
             let is_folded = |fold: &FoldedCharacter| match fold {
                 FoldedCharacter::LookAlike(_) => has_ascii_letter_in_token(text, at),
-                FoldedCharacter::Punctuation('.') => opens_window(bytes, *fold, at, at + len),
+                FoldedCharacter::Mark('.') => opens_window(bytes, *fold, at, at + len),
                 _ => true,
             };
             fold_character(char).filter(is_folded).map(|fold| (len, fold.replacement())).ok_or(len)

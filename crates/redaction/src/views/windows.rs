@@ -45,7 +45,7 @@ pub(super) fn window_start(text: &str, low: usize) -> usize {
         None if lowest == 0 => 0,
         None => escape_start(bytes, lowest),
     };
-    (start..=low.max(start)).find(|at| text.is_char_boundary(*at)).unwrap_or(start)
+    text.ceil_char_boundary(start)
 }
 
 /// Start of the escape that `at` would cut.
@@ -66,5 +66,5 @@ fn window_end(text: &str, at: usize) -> usize {
     let high = text.len().min(at + REACH);
     let after = text.as_bytes().get(high..text.len().min(high + SEARCH)).unwrap_or_default();
     let end = high + IN_WORD.count_leading(after);
-    (end..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
+    text.ceil_char_boundary(end)
 }

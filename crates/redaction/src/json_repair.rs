@@ -1,12 +1,11 @@
 //! Keeps JSON documents valid. A rule may read another notation within a string (`<token>`, `'…`) and continue after
 //! the closing quote, which would break the document.
 //!
-//! In an object or array that parses, each hit must lie within a string, or cover a whole bare value (one without
+//! In a document that parses, each hit must lie within a string, or cover a whole bare value (one without
 //! quotes), whose placeholder then gets quotes. A hit that reaches further is split into such parts; punctuation
 //! between them, constants, and keys after its first string stay, and escapes are never split. A string that is itself
-//! such a document is treated the same way ([`nested`]).
-
-mod nested;
+//! such a document, as the arguments of a tool call, is treated the same way. Depth is bounded, because each level
+//! doubles the backslashes.
 
 use std::ops::Range;
 
@@ -14,11 +13,12 @@ use kernel::notation::{Notation, Token, Tokens, escape_at};
 
 use super::resolve::{RedactionHit, is_placeholder};
 use super::scan::is_object_key;
+use super::views::{DecodedView, ViewEncoding, escapes};
 
 /// Splits hits that would break the document `text`, or a document in its strings; leaves other texts alone. `known`:
 /// names of placeholders.
 pub(super) fn split_breaking_hits(text: &str, hits: &mut Vec<RedactionHit>, known: &dyn Fn(&str) -> bool) {
-    let may_be_json = text.trim_ascii_start().starts_with(['{', '[']);
+    let may_be_json = text.trim_ascii_start().starts_with(['{', '[', '"']);
     let covers_text = |hit: &RedactionHit| hit.range.start == 0 && hit.range.end == text.len();
     if hits.is_empty() || !may_be_json || hits.iter().any(covers_text) {
         return;
@@ -50,15 +50,31 @@ fn split_by_tokens(text: &str, hits: &[RedactionHit], known: &dyn Fn(&str) -> bo
         }
         if token.is_string
             && !parts.is_empty()
-            && let Some(document) = nested::decode(text, token.range)
+            && let Some(document) = decode_document(text, token.range)
         {
-            let mut inner_hits: Vec<RedactionHit> = parts.iter().map(|hit| nested::map_in(&document, hit)).collect();
+            let mut inner_hits: Vec<RedactionHit> = parts.iter().map(|hit| map_in(&document, hit)).collect();
             split_breaking_hits(&document.text, &mut inner_hits, known);
-            parts = inner_hits.iter().map(|hit| nested::map_out(&document, hit)).collect();
+            parts = inner_hits.into_iter().filter_map(|hit| ViewEncoding::Escapes.map_claim(&document, hit)).collect();
         }
         split_hits.extend(parts);
     }
     split_hits
+}
+
+/// Decodes the string at `range` if it may be a document.
+fn decode_document(text: &str, range: Range<usize>) -> Option<DecodedView> {
+    let raw = text.get(range.clone()).filter(|raw| raw.starts_with(['{', '[', ' ', '\\']))?;
+    let mut document = DecodedView::default();
+    document.reset(range.start);
+    escapes::decode(raw, &mut document);
+    Some(document)
+}
+
+/// Maps a hit of the text into the decoded string; a hit that cuts an escape takes all of it.
+fn map_in(document: &DecodedView, hit: &RedactionHit) -> RedactionHit {
+    let added_quotes = hit.added_quotes.map(|backslashes| backslashes.saturating_sub(1) / 2);
+    let range = document.map_position_in(hit.range.start, false)..document.map_position_in(hit.range.end, true);
+    RedactionHit { range, rule: hit.rule, added_quotes }
 }
 
 /// The part of a token that a hit covers, if it is to be replaced.
