@@ -13,7 +13,7 @@ use super::keys::table::KeyTable;
 use super::literal_search::{self, LiteralSearch};
 use super::number_forms::{AnnouncedForm, WrittenForms};
 use super::regex::{compile, lazy, parse};
-use super::rule::{CustomRule, CustomValidator, FamilyRules, MatchBounds, RuleClass, RuleData, RuleFamily};
+use super::rule::{CustomRule, CustomValidator, FamilyRules, MatchBounds, RuleClass, RuleData, RuleFamily, RunShape};
 use super::scan::CONTEXT_REACH;
 use super::secrets;
 use super::stems::{SHORTEST, Stem, Stems};
@@ -39,7 +39,8 @@ impl Detector {
             builder.add_rule(&rule.name, |index, stems| {
                 compile_builtin_rule(rule, index, stems).map_err(|fault| vec![fault])
             });
-            builder.at_digits.extend(u16::try_from(builder.rules.len() - 1).ok().filter(|_| rule.at_digits));
+            let index = builder.rules.len().saturating_sub(1) as u16;
+            builder.at_runs.extend(rule.at_runs.iter().map(|shape| (shape.clone(), index)));
             if let (Some(family), Ok(index)) = (rule.family, u16::try_from(builder.rules.len().saturating_sub(1))) {
                 builder.families.set(family, index);
                 builder.add_keys_and_cues(rule, index);
@@ -76,7 +77,7 @@ impl Detector {
         let placeholder_name = |rule: &CompiledRule| rule.placeholder.trim_matches(['[', ']']).into();
         Ok(Self {
             unanchored: (0..).zip(&builder.rules).filter(|(_, rule)| is_unanchored(rule)).map(|(at, _)| at).collect(),
-            at_digits: builder.at_digits,
+            at_runs: builder.at_runs,
             placeholders: builder.rules.iter().map(placeholder_name).collect(),
             rules: builder.rules,
             users_words,
@@ -97,7 +98,7 @@ struct DetectorBuilder {
     errors: Vec<RuleError>,
     stems: Vec<Stem>,
     users_words: Vec<(Vec<u8>, u16)>,
-    at_digits: Vec<u16>,
+    at_runs: Vec<(RunShape, u16)>,
     foreign_words: Vec<(Box<str>, RuleFamily)>,
     families: FamilyRules,
     written_forms: WrittenForms,
@@ -157,7 +158,7 @@ fn compile_builtin_rule(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> R
             if rule.bounds == MatchBounds::None && !has_group {
                 return Err(RuleErrorKind::NoBounds);
             }
-            if !rule.at_digits {
+            if rule.at_runs.is_empty() {
                 let words = first_words(&rule.pattern).ok_or(RuleErrorKind::NoFirstWord)?;
                 let stem = |(text, exact): (Vec<u8>, bool)| Stem::new(&text, exact, false, WordAction::Pattern(index));
                 stems.extend(words.into_iter().map(stem));

@@ -10,7 +10,7 @@ use super::literal_search::LiteralSearch;
 use super::number_forms::{AnnouncedForm, WrittenForms};
 use super::regex::LazyPattern;
 use super::resolve::RedactionHit;
-use super::rule::{FamilyRules, MatchBounds, RuleClass, RuleFamily};
+use super::rule::{FamilyRules, MatchBounds, RuleClass, RuleFamily, RunShape};
 use super::stems::Stems;
 use super::validate::Validator;
 use super::validate::id_check::CompiledCheck;
@@ -70,8 +70,8 @@ pub struct Detector {
     pub(super) written_forms: WrittenForms,
     /// Indices of rules whose patterns are tried at every position.
     pub(super) unanchored: Vec<u16>,
-    /// Indices of rules whose patterns are tried at runs with digits.
-    pub(super) at_digits: Vec<u16>,
+    /// Runs with digits at which patterns are tried, with the index of their rule.
+    pub(super) at_runs: Vec<(RunShape, u16)>,
     /// Placeholders without their brackets.
     pub(super) placeholders: HashSet<Box<str>>,
     /// The keys whose values are private.

@@ -1,6 +1,6 @@
 //! Runs the patterns of rules: at the words that they begin with, or at runs with digits; and users' patterns without
-//! such a word at every position. Linear in the text: the bytes of candidates, which may overlap, are limited; beyond that, the whole text
-//! counts as private. `anchors` finds the words.
+//! such a word at every position. Linear in the text: the bytes of candidates, which may overlap, are limited; beyond
+//! that, the whole text counts as private. `anchors` finds the words.
 
 use std::ops::Range;
 
@@ -9,7 +9,6 @@ use regex_automata::util::captures::Captures;
 use regex_automata::{Anchored, Input};
 
 use super::action::WordAction;
-use super::anchors::DigitRun;
 use super::detector::{CompiledRule, Detector};
 use super::resolve::RedactionHit;
 use super::scan::{PrivateClaims, TextScan};
@@ -41,16 +40,24 @@ impl Detector {
             WordAction::Pattern(index) => Some((word.start, index)),
             _ => None,
         });
-        let runs = scan.anchors.digit_runs.iter().filter(|run| may_be_in_token(run));
-        let starts = runs.flat_map(|run| (0..=MAX_LEAD).filter_map(|lead| run.start.checked_sub(lead)));
-        let at_digits = starts.flat_map(|start| self.at_digits.iter().map(move |index| (start, *index)));
-        for (at, index) in words.chain(at_digits).chain(self.users_words.find_in(scan.text)) {
-            let Some((run, slot)) = PatternRun::for_rule(self, index, caches) else { continue };
+        // Loops of their own, because a chain of all costs each short text more
+        let mut try_at = |(at, index): (usize, u16)| {
+            let Some((run, slot)) = PatternRun::for_rule(self, index, caches) else { return true };
             bytes_read += run.try_at(scan, at, slot, claims);
             if bytes_read > max_bytes {
                 run.claim_whole_text(scan, claims);
-                break;
             }
+            bytes_read <= max_bytes
+        };
+        let mut goes_on = words.into_iter().all(&mut try_at);
+        for run in &scan.anchors.digit_runs {
+            for (_, index) in self.at_runs.iter().filter(|(shape, _)| shape.fits(run.before, run.len(), run.after)) {
+                let mut starts = (0..=MAX_LEAD).filter_map(|lead| run.start.checked_sub(lead));
+                goes_on = goes_on && starts.all(|start| try_at((start, *index)));
+            }
+        }
+        if goes_on && !self.users_words.is_empty() {
+            self.users_words.find_in(scan.text).all(&mut try_at);
         }
         for index in &self.unanchored {
             if let Some((run, slot)) = PatternRun::for_rule(self, *index, caches) {
@@ -58,18 +65,6 @@ impl Detector {
             }
         }
         bytes_read
-    }
-}
-
-/// Whether a run with digits may belong to a token that begins with no word, by its length and the bytes next to it.
-/// They reject nearly all runs, because trying the patterns is slow.
-#[inline]
-fn may_be_in_token(run: &DigitRun) -> bool {
-    match (run.before, run.after, run.len()) {
-        (_, b':', 8..=13) | (_, b'|', 14..=17) | (_, b'-', 32) | (_, b'.', 10..=28) => true,
-        (_, b'$', ..=8) | (_, b'_', 6) | (_, b'/', 1) => true,
-        (b'.', _, 24) | (b'+', _, 18) | (b'*', _, 40) => true,
-        (_, after, _) => after == b'~',
     }
 }
 

@@ -77,9 +77,8 @@ pub struct RuleData {
     /// Byte-oriented pattern (no look-around). With a group, the first group is the private part. A pattern that begins
     /// with a word of two letters or more is tried only at that word.
     pub pattern: String,
-    /// Whether the pattern begins with no such word, and is tried at runs of letters and digits instead, up to three
-    /// bytes before them. Only runs of a few lengths, next to a few marks, are tried (`patterns`).
-    pub at_digits: bool,
+    /// Runs of letters and digits at which a pattern without such a word is tried, up to three bytes before them.
+    pub at_runs: Vec<RunShape>,
     /// The code that finds matches.
     pub family: Option<RuleFamily>,
     /// Keys (of JSON and similar notations, attributes, columns) whose whole value is private: the last segment, in
@@ -116,6 +115,26 @@ pub struct RuleData {
     /// Similar texts without private parts, used as tests.
     #[cfg_attr(not(test), serde(deserialize_with = "skip_examples"))]
     pub misses: Vec<String>,
+}
+
+/// A run of letters and digits that has a digit: its length and the bytes next to it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunShape {
+    /// The ASCII character before it, if that matters.
+    pub before: Option<char>,
+    /// The ASCII character after it, if that matters.
+    pub after: Option<char>,
+    /// Least and greatest length.
+    pub len: Option<(usize, usize)>,
+}
+
+impl RunShape {
+    /// Whether a run of this length between these bytes has the shape.
+    pub(crate) fn fits(&self, before: u8, len: usize, after: u8) -> bool {
+        let is = |wanted: Option<char>, byte: u8| wanted.is_none_or(|wanted| wanted == char::from(byte));
+        is(self.after, after) && is(self.before, before) && self.len.is_none_or(|(min, max)| (min..=max).contains(&len))
+    }
 }
 
 /// An id with a check.

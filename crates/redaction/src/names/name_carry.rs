@@ -35,6 +35,9 @@ pub(crate) fn claim_words(scan: &TextScan<'_>, rule: u16, words: &[&str], claims
             && !super::listed::follows_place_word(scan, range.start)
             && !(before == b'-' && second.is_ascii_uppercase() && !third.is_ascii_alphanumeric())
     };
+    if words.is_empty() {
+        return;
+    }
     let mut hits = Vec::new();
     find_forms(scan.text, words.iter().map(|word| ((*word).to_owned(), rule)).collect(), &mut hits, is_name);
     for hit in hits {
