@@ -119,11 +119,17 @@ impl Detector {
         family == Some(RuleFamily::Card) && text.bytes().all(|byte| byte.is_ascii_digit())
     }
 
-    /// Whether a numeric attribute, given as its digits, has to be searched: its key is private, or it may be a card
-    /// number. All other numbers are counts, sizes, times and ids.
+    /// Whether values of an attribute's key may be private because of the key.
+    pub fn names_private(&self, key: &str) -> bool {
+        !self.keys.find(key.as_bytes()).0.is_none() || secrets::is_secret_key(key.as_bytes())
+    }
+
+    /// Whether a numeric attribute, given as its digits, has to be searched: its key ("" if it says nothing) is private,
+    /// or it may be a card number. All other numbers are counts, sizes, times and ids.
     pub fn may_be_private(&self, key: &str, digits: &str) -> bool {
-        keys::private_under_key(&self.keys, key, digits).is_some()
-            || secrets::is_password(&self.families, key.as_bytes(), digits.as_bytes())
+        !key.is_empty()
+            && (keys::private_under_key(&self.keys, key, digits).is_some()
+                || secrets::is_password(&self.families, key.as_bytes(), digits.as_bytes()))
             || (digits.bytes().all(|byte| byte.is_ascii_digit()) && bank::has_card_number(digits.as_bytes()))
     }
 

@@ -141,7 +141,7 @@ struct LeafRedactor<'a, 'b> {
 
 impl LeafRedactor<'_, '_> {
     fn treatment(&mut self, key: &str) -> Treatment {
-        self.worker.treatment(&self.processor.vocabulary, self.context.signal, key)
+        self.processor.key_rule(self.context.signal, key, self.worker).treatment
     }
 
     /// Applies the rules to a value of this key.

@@ -70,6 +70,8 @@ struct WorkerBuffers {
     key_rules: BoundedMap<Box<str>, KeyRule, MAX_KEY_RULES>,
     /// The signal that `key_rules` apply to.
     signal: Option<Signal>,
+    /// The rules of this batch's attributes by [`AttrId::index`], so that a key is looked up once.
+    attribute_rules: Vec<KeyRule>,
     /// Redacted forms of this batch's ids, which occur on every item.
     redacted_ids: RedactedIds,
     /// Findings in this batch, if items record their lengths.
@@ -86,6 +88,10 @@ type RedactedIds = [foldhash::HashMap<Box<str>, Option<Box<str>>>; 2];
 struct KeyRule {
     treatment: Treatment,
     is_content: bool,
+    /// It names a person, whatever the treatment.
+    is_person: bool,
+    /// Its values may be private because of it.
+    names_private: bool,
     /// The key itself was searched, and no rule found anything in it.
     is_clean: bool,
 }
@@ -94,19 +100,15 @@ struct KeyRule {
 const MAX_KEY_RULES: usize = 4096;
 
 impl WorkerBuffers {
-    fn treatment(&mut self, vocabulary: &Vocabulary, signal: Signal, key: &str) -> Treatment {
-        self.key_rule(vocabulary, signal, key).treatment
-    }
-
-    fn key_rule(&mut self, vocabulary: &Vocabulary, signal: Signal, key: &str) -> KeyRule {
+    /// The remembered rule of a key, made by `make` if it is new.
+    fn key_rule(&mut self, signal: Signal, key: &str, make: impl FnOnce() -> KeyRule) -> KeyRule {
         if self.signal.replace(signal) != Some(signal) {
             self.key_rules = BoundedMap::default();
         }
         if let Some(rule) = self.key_rules.get(key) {
             return *rule;
         }
-        let treatment = treatment_for_key(vocabulary, signal, key);
-        let rule = KeyRule { treatment, is_content: vocabulary.content_part(key).is_some(), is_clean: false };
+        let rule = make();
         self.key_rules.insert(key.into(), rule);
         rule
     }
@@ -220,6 +222,25 @@ impl RedactProcessor {
         Self { id, settings, vocabulary, ids, workers: Mutex::default(), counters, recogniser: None }
     }
 
+    /// How values under a key are handled.
+    fn key_rule(&self, signal: Signal, key: &str, worker: &mut WorkerBuffers) -> KeyRule {
+        let vocabulary = &*self.vocabulary;
+        worker.key_rule(signal, key, || KeyRule {
+            treatment: treatment_for_key(vocabulary, signal, key),
+            is_content: vocabulary.content_part(key).is_some(),
+            is_person: vocabulary.is_person(key),
+            names_private: self.settings.detector.names_private(key),
+            is_clean: false,
+        })
+    }
+
+    /// The same for the key `key` of a place, which is looked up only if it is not its attribute's.
+    fn rule_of_place(&self, signal: Signal, place: &TextPlace<'_>, key: &str, worker: &mut WorkerBuffers) -> KeyRule {
+        let attribute = place.attribute.filter(|_| key == place.key);
+        let known = attribute.and_then(|id| worker.attribute_rules.get(id.index()).copied());
+        known.unwrap_or_else(|| self.key_rule(signal, key, worker))
+    }
+
     /// Removes credentials on every signal, and content on metrics, which have no vault step.
     fn drop_attributes(&self, batch: &mut Batch, worker: &mut WorkerBuffers) {
         let signal = batch.payload.signal();
@@ -229,9 +250,14 @@ impl RedactProcessor {
             dropped.extend(facts.items.iter().flat_map(ItemFacts::content_attributes));
             fields::clear_closed_names(&mut batch.payload, &facts, &self.vocabulary);
         }
+        worker.attribute_rules.clear();
         for node in batch.payload.nodes() {
             for attribute in batch.payload.encoded_attributes(node) {
-                if worker.treatment(&self.vocabulary, signal, attribute.key()) == Treatment::Drop {
+                let rule = self.key_rule(signal, attribute.key(), worker);
+                let rules = &mut worker.attribute_rules;
+                rules.resize(rules.len().max(attribute.id.index() + 1), rule);
+                rules.get_mut(attribute.id.index()).into_iter().for_each(|known| *known = rule);
+                if rule.treatment == Treatment::Drop {
                     dropped.insert(attribute.id);
                 }
             }
@@ -274,7 +300,7 @@ impl RedactProcessor {
                     return self.redact_map_entry(&context, place.path_key, number, worker);
                 }
                 TextPlaceKind::Binary => return self.redact_bytes(&context, place),
-                TextPlaceKind::Key if self.is_clean_key(&context, text, worker) => return TextEdit::Keep,
+                TextPlaceKind::Key if self.is_clean_key(&context, place, text, worker) => return TextEdit::Keep,
                 _ if fields::is_malformed_name(place, text) => {
                     self.counters.unscanned.get(&signal).into_iter().for_each(|counter| counter.increment(1));
                     return TextEdit::Replace(CONTENT.to_owned());
@@ -296,9 +322,15 @@ impl RedactProcessor {
     }
 
     /// Returns true if an attribute's key was searched before without a finding. Most keys are on every item.
-    fn is_clean_key(&self, context: &PlaceContext<'_>, key: &str, worker: &mut WorkerBuffers) -> bool {
+    fn is_clean_key(
+        &self,
+        context: &PlaceContext<'_>,
+        place: &TextPlace<'_>,
+        key: &str,
+        worker: &mut WorkerBuffers,
+    ) -> bool {
         let is_echo = context.echoes.is_some_and(|echoes| echoes.replacement_for(key).is_some());
-        !is_echo && self.recogniser.is_none() && worker.key_rule(&self.vocabulary, context.signal, key).is_clean
+        !is_echo && self.recogniser.is_none() && self.rule_of_place(context.signal, place, key, worker).is_clean
     }
 
     /// Decides about an entry of a map. Credentials are removed whatever their type, content unless it is a number or a
@@ -310,7 +342,7 @@ impl RedactProcessor {
         is_number: bool,
         worker: &mut WorkerBuffers,
     ) -> TextEdit {
-        let KeyRule { treatment, is_content, .. } = worker.key_rule(&self.vocabulary, context.signal, key);
+        let KeyRule { treatment, is_content, .. } = self.key_rule(context.signal, key, worker);
         // Content that is still here was not taken by the vault step.
         let is_content = is_content && self.settings.config.content == ContentPolicy::Vault;
         if treatment == Treatment::Drop || (is_content && !is_number) {
@@ -393,9 +425,9 @@ impl RedactProcessor {
 
     /// The treatment of a place. A value inside a structured error text is error text too.
     fn treatment(&self, signal: Signal, place: &TextPlace<'_>, worker: &mut WorkerBuffers) -> Treatment {
-        let treatment = worker.treatment(&self.vocabulary, signal, place.path_key);
+        let treatment = self.rule_of_place(signal, place, place.path_key, worker).treatment;
         let is_nested = treatment == Treatment::Scan && place.path_key != place.key && !place.key.is_empty();
-        match is_nested && worker.treatment(&self.vocabulary, signal, place.key) == Treatment::ErrorText {
+        match is_nested && self.rule_of_place(signal, place, place.key, worker).treatment == Treatment::ErrorText {
             true => Treatment::ErrorText,
             false => treatment,
         }

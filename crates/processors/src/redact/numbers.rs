@@ -28,10 +28,11 @@ impl RedactProcessor {
         let mut buffer = String::new();
         batch.payload.edit_numbers(|number| {
             let digits = format_number(number, &mut buffer)?;
+            let rule = self.key_rule(signal, number.key, worker);
             // A user's number is an id, like a user id in text.
-            let is_person_id =
-                self.settings.config.user_ids == UserIdPolicy::Pseudonym && self.vocabulary.is_person(number.key);
-            if !is_person_id && !self.settings.detector.may_be_private(number.key, digits) {
+            let is_person_id = self.settings.config.user_ids == UserIdPolicy::Pseudonym && rule.is_person;
+            let key = if rule.names_private { number.key } else { "" };
+            if !is_person_id && !self.settings.detector.may_be_private(key, digits) {
                 return None;
             }
             let context = PlaceContext {
@@ -39,11 +40,10 @@ impl RedactProcessor {
                 with_pseudonym: data_points.contains(&number.node),
                 ..PlaceContext::of_values(&account, signal, RecogniserMode::NoRecogniser)
             };
-            let treatment = worker.treatment(&self.vocabulary, signal, number.key);
-            match treatment {
+            match rule.treatment {
                 // A single number can't be mistaken for an address, so a version stays.
                 Treatment::Version => None,
-                _ => self.apply_rules(&context, (treatment, number.key), digits, worker),
+                treatment => self.apply_rules(&context, (treatment, number.key), digits, worker),
             }
         });
     }

@@ -43,7 +43,7 @@ struct PersonIdRedactor<'a, 'b> {
 
 impl StructureVisitor for PersonIdRedactor<'_, '_> {
     fn replace_text(&mut self, key: &str, text: &str) -> Option<String> {
-        let treatment = self.worker.treatment(&self.processor.vocabulary, self.context.signal, key);
+        let treatment = self.processor.key_rule(self.context.signal, key, self.worker).treatment;
         if treatment != Treatment::Person || text.is_empty() {
             return None;
         }

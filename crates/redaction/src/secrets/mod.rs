@@ -75,6 +75,11 @@ pub(super) fn rule_under_key(families: &FamilyRules, key: &[u8], value: &[u8]) -
     families.rule_for_key(kind, key)
 }
 
+/// Whether a key is that of a secret.
+pub(super) fn is_secret_key(key: &[u8]) -> bool {
+    secret_keys::classify_key(key).is_some()
+}
+
 /// Whether a number that is the value of an attribute's `key` is a password. Numbers under keys of tokens and API keys
 /// are counts.
 pub(super) fn is_password(families: &FamilyRules, key: &[u8], digits: &[u8]) -> bool {
