@@ -150,6 +150,12 @@ impl DetectorBuilder {
     }
 }
 
+/// A context word as it is, and with `_`, `-` and nothing in place of its blanks.
+fn spellings(word: &str) -> impl Iterator<Item = String> {
+    let joints = if word.contains(' ') { &[" ", "_", "-", ""][..] } else { &[" "] };
+    joints.iter().map(move |joint| word.replace(' ', joint))
+}
+
 fn compile_builtin_rule(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<CompiledRule, RuleErrorKind> {
     let pattern = match (rule.pattern.is_empty(), rule.family) {
         (false, _) => {
@@ -177,14 +183,10 @@ fn compile_builtin_rule(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> R
         .map(|word| (word, context_action))
         .chain(rule.prose.iter().map(|word| (word, prose_action)));
     for (word, action) in words {
-        let spellings = [" ", "_", "-", ""].map(|joint| word.replace(' ', joint));
+        let is_exact = word.starts_with(|c: char| c.is_ascii_uppercase());
         // Words of prose have no other spellings
-        let spelling_count = if word.contains(' ') && action == context_action { 4 } else { 1 };
-        stems.extend(
-            spellings.iter().take(spelling_count).map(|word| {
-                Stem::new(word.as_bytes(), word.starts_with(|c: char| c.is_ascii_uppercase()), true, action)
-            }),
-        );
+        let spellings = spellings(word).take(if action == context_action { 4 } else { 1 });
+        stems.extend(spellings.map(|word| Stem::new(word.as_bytes(), is_exact, true, action)));
     }
     Ok(CompiledRule {
         family: rule.family,
@@ -289,7 +291,8 @@ fn compile_users_rule(
     }
     let near = rule.near.iter().map(|word| (word, WordAction::Context(index)));
     for (word, action) in near.chain(rule.not_near.iter().map(|word| (word, WordAction::NotNear(index)))) {
-        stems.push(Stem::new(word.to_ascii_lowercase().as_bytes(), false, true, action));
+        let lower = word.to_ascii_lowercase();
+        stems.extend(spellings(&lower).map(|word| Stem::new(word.as_bytes(), false, true, action)));
     }
     Ok(CompiledRule {
         validator,

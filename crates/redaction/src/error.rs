@@ -32,7 +32,10 @@ pub enum RuleErrorKind {
     #[error("a `pattern` must have `bounds`, or a group around the private part")]
     NoBounds,
     /// A built-in pattern would have to be tried at every byte.
-    #[error("every match of a `pattern` must begin with a fixed word of at least two letters")]
+    #[error(
+        "every match of a `pattern` must begin with a fixed word of at least two letters, or `at_runs` must say where it \
+         is tried"
+    )]
     NoFirstWord,
     /// The name of a user's rule can't be used as a placeholder.
     #[error("the name must be 2 to 41 capital letters, digits and `_`, e.g. `ACCOUNT_ID`")]
@@ -40,11 +43,13 @@ pub enum RuleErrorKind {
     /// A user's rule has nothing to find, or restricts a pattern that it does not have.
     #[error("a rule must have a `pattern`, `keys` or both; `near` and `validator` need a `pattern`")]
     NothingToFind,
-    /// A word of `near` is too short to be found.
-    #[error("each word in `near` must have at least two characters and begin with an ASCII letter or digit")]
+    /// A word of `near` or `not_near` is too short to be found.
+    #[error(
+        "each word in `near` and `not_near` must have at least two characters and begin with an ASCII letter or digit"
+    )]
     ShortNearWord,
     /// No validator has this name.
-    #[error("unknown validator: use a name such as `credit_card` (see `config/rules`), or a check as data")]
+    #[error("unknown validator: use a name such as `credit_card` (docs/how-to/redaction-rules.md), or a check as data")]
     UnknownValidator,
     /// A check as data can't be used.
     #[error("a check needs a valid `pattern`, a `modulus` of 2 or more in each sum, and a known `algorithm`, if any")]

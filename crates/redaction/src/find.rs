@@ -124,8 +124,8 @@ impl Detector {
         !self.keys.find(key.as_bytes()).0.is_none() || secrets::is_secret_key(key.as_bytes())
     }
 
-    /// Whether a numeric attribute, given as its digits, has to be searched: its key ("" if it says nothing) is private,
-    /// or it may be a card number. All other numbers are counts, sizes, times and ids.
+    /// Whether a numeric attribute, given as its digits, has to be searched: its key ("" if it says nothing) is
+    /// private, or it may be a card number. All other numbers are counts, sizes, times and ids.
     pub fn may_be_private(&self, key: &str, digits: &str) -> bool {
         !key.is_empty()
             && (keys::private_under_key(&self.keys, key, digits).is_some()

@@ -1,8 +1,8 @@
 //! Finds private parts of a text and replaces them with typed placeholders. The redact processor, the vault's ids and
 //! the CLI share it, so that they agree on what is private.
 //!
-//! A rule is an entry of `config/rules/*.yaml` with its examples. Less than a third of the rules have a pattern there;
-//! the others name a `family`, whose matcher is code in this crate and whose word lists are data (`wordlists`).
+//! A rule is an entry of `config/rules/*.yaml` with its examples. A third of the rules have a pattern there; the
+//! others name a `family`, whose matcher is code in this crate and whose word lists are data (`wordlists`).
 //! Matching takes linear time and is deterministic, a second pass changes nothing, and a text without findings costs no
 //! allocation. `processors/redact` and `otlp/text` choose the texts, `kernel::pseudonym` makes keyed pseudonyms.
 

@@ -26,7 +26,7 @@ pub(crate) struct WrittenForm {
 #[derive(Default)]
 pub(crate) struct WrittenForms {
     /// The forms by the length of their first run with digits and the byte after it.
-    by_run: [Vec<(u8, Vec<WrittenForm>)>; MAX_RUN],
+    by_run: [Vec<(u8, Vec<WrittenForm>)>; MAX_RUN + 1],
     checks: Vec<(Box<str>, Arc<CompiledCheck>)>,
 }
 

@@ -21,7 +21,7 @@ const MAX_TRIES: usize = 100_000;
 const MAX_CANDIDATE_BYTES: (usize, usize) = (4 << 20, 16);
 /// Most bytes of a token before its first run with digits.
 const MAX_LEAD: usize = 3;
-/// Most bytes that a pattern may read from its first word on.
+/// Most bytes that a pattern may read from where it is tried.
 const WINDOW: usize = 16 << 10;
 /// Bytes counted for a pattern that does not match.
 const NO_MATCH_COST: usize = 64;
@@ -103,7 +103,8 @@ impl<'a> PatternRun<'a> {
         Some((Self { rule, regex, index }, caches.get_mut(usize::from(index))?))
     }
 
-    /// Tries the pattern at its first word. Returns an estimate of the bytes read.
+    /// Tries the pattern at `at`, the start of a first word or at most [`MAX_LEAD`] bytes before a run. Returns an
+    /// estimate of the bytes read.
     fn try_at(&self, scan: &TextScan<'_>, at: usize, slot: &mut CacheSlot, claims: &mut PrivateClaims) -> usize {
         let end = scan.text.len().min(at + WINDOW);
         let Some(matched) = self.match_at_start(scan.text, at..end, slot) else { return NO_MATCH_COST };

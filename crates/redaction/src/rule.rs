@@ -61,7 +61,7 @@ pub enum MatchBounds {
     Token,
 }
 
-/// A rule in `config/rules/*.yaml`: either a `pattern`, or the name of a `family` implemented in code.
+/// A rule in `config/rules/*.yaml`: a `pattern`, the name of a `family` implemented in code, or both.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RuleData {
@@ -77,7 +77,9 @@ pub struct RuleData {
     /// Byte-oriented pattern (no look-around). With a group, the first group is the private part. A pattern that begins
     /// with a word of two letters or more is tried only at that word.
     pub pattern: String,
-    /// Runs of letters and digits at which a pattern without such a word is tried, up to three bytes before them.
+    /// For a pattern without such a word: the runs of ASCII letters and digits, each with a digit, at which it is
+    /// tried. A match must begin at the start of such a run or at most three bytes before it (`s.` in `s.93MF…`). Each
+    /// alternative of the pattern needs a shape and a hit.
     pub at_runs: Vec<RunShape>,
     /// The code that finds matches.
     pub family: Option<RuleFamily>,
@@ -99,7 +101,8 @@ pub struct RuleData {
     /// Context words for a family of numbers that count only in prose, not inside keys: `call` is not found in
     /// `call_id`.
     pub prose: Vec<String>,
-    /// Ids that count as this family's values without a word.
+    /// Ids and their checks. One with `written` is found without a word, any other only beside a word of a rule whose
+    /// `values` name this rule.
     pub ids: Vec<IdData>,
     /// Forms of the values that the context words announce.
     pub values: Vec<ValueData>,
@@ -107,7 +110,8 @@ pub struct RuleData {
     pub bounds: MatchBounds,
     /// Name of a further check.
     pub validator: Validator,
-    /// Patterns for matches that are not private after all; they must fit the whole match.
+    /// Patterns of values that stay. One must fit all of the private part: the group, if `pattern` has one, else the
+    /// match.
     pub allow: Vec<String>,
     /// Example texts with each private part in «…», used as tests. A running gateway does not keep them.
     #[cfg_attr(not(test), serde(deserialize_with = "skip_examples"))]
@@ -121,11 +125,11 @@ pub struct RuleData {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunShape {
-    /// The ASCII character before it, if that matters.
+    /// The ASCII character before the run, if that matters.
     pub before: Option<char>,
-    /// The ASCII character after it, if that matters.
+    /// The ASCII character after the run, if that matters.
     pub after: Option<char>,
-    /// Least and greatest length.
+    /// Least and greatest length of the whole run.
     pub len: Option<(usize, usize)>,
 }
 
@@ -412,7 +416,8 @@ pub struct CustomRule {
     /// A further check: its name, e.g. `luhn` or `br_cpf`, or a check as data.
     #[serde(skip_serializing_if = "CustomValidator::is_none")]
     pub validator: CustomValidator,
-    /// Patterns for matches to leave in place; they must fit the whole match.
+    /// Patterns of values to leave in place. One must fit all of the private part: the group, if `pattern` has one,
+    /// else the match.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<String>,
 }

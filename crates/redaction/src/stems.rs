@@ -210,7 +210,10 @@ impl Stems {
     /// Builds the tables; stems shorter than two bytes are ignored.
     pub(super) fn new(stems: Vec<Stem>) -> Self {
         let (mut long, mut short) = (Vec::new(), Vec::new());
-        let is_numeric = |stem: &Stem| matches!(*stem.text, [first, next, ..] if first.is_ascii_digit() && !next.is_ascii_alphabetic());
+        let is_numeric = |stem: &Stem| match *stem.text {
+            [first, next, ..] => first.is_ascii_digit() && !next.is_ascii_alphabetic(),
+            _ => false,
+        };
         let has_numeric = stems.iter().any(is_numeric);
         for stem in stems {
             match stem.text.len() {

@@ -2,8 +2,8 @@
 //! name. They depend on the notation around a value, which patterns can't read exactly.
 //!
 //! Only positions found by `anchors` are checked. Each kind of finding is a rule in `config/rules/secrets.yaml` with
-//! its own name, so that it can be disabled and counted. Reading is bounded, and no key is checked twice. Tokens with
-//! their own prefix are patterns in `secrets.yaml`; `pairs` reads the notations.
+//! its own name, so that it can be disabled and counted. Reading is bounded, and no key is checked twice. Tokens with a
+//! shape of their own are patterns in `secrets.yaml`; `pairs` reads the notations.
 
 mod assign;
 mod blocks;

@@ -1,6 +1,7 @@
-//! Finds values that are secret because of a word before them: a provider's name (`datadog: 0f1e…`), because half of
-//! the providers' keys have no prefix, AWS's name or key id, or `API key` in prose. A value begins at most [`REACH`] bytes after a name, on its line or the next one;
-//! commits, digests and ids stay. Keys that name a secret are in `assign`, tokens with a shape are patterns.
+//! Finds values that are secret because of a word before them: a provider's name (`datadog: 0f1e…`), AWS's name or
+//! key id, or `API key` in prose. Half of the providers' keys have no prefix, so patterns can't find them. A value
+//! begins at most [`REACH`] bytes after a name, on its line or the next one; commits, digests and ids stay. Keys that
+//! name a secret are in `assign`, tokens with a shape are patterns.
 
 use super::byte_counts::ByteCounts;
 use super::references::is_reference;

@@ -8,7 +8,7 @@ use crate::rule::RuleFamily;
 pub(crate) enum SecretCue {
     /// A key that may name a secret.
     Key,
-    /// A provider's name, and the rule of the values after it.
+    /// A provider's name, or the start of an AWS key id, and the rule of the values after it.
     Provider(RuleFamily),
     /// A command; the number of its row in `command_arguments::COMMANDS`.
     Command(usize),

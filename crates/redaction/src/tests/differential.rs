@@ -74,7 +74,7 @@ fn compiled() -> Vec<(RuleData, Detector)> {
     patterns.map(one).collect()
 }
 
-/// The first words of each pattern are complete: each marked value of each rule is found where a plain search finds it,
+/// The first words of each pattern without `at_runs` are complete: each marked value of each rule is found where a plain search finds it,
 /// also in lower and upper case if the pattern ignores case.
 #[test]
 fn words_of_patterns_are_complete() {

@@ -35,11 +35,11 @@ fn faults_of_rules_keep_their_texts() {
         ),
         (
             CustomRule { near: vec!["x".to_owned()], ..custom("CASE", "case-[0-9]+") },
-            "each word in `near` must have at least two characters and begin with an ASCII letter or digit",
+            "each word in `near` and `not_near` must have at least two characters and begin with an ASCII letter or digit",
         ),
         (
             CustomRule { validator: CustomValidator::Name("sum".to_owned()), ..custom("CASE", "case-[0-9]+") },
-            "unknown validator: use a name such as `credit_card` (see `config/rules`), or a check as data",
+            "unknown validator: use a name such as `credit_card` (docs/how-to/redaction-rules.md), or a check as data",
         ),
         (allowing(r"\S+|\s+"), "a pattern in `allow` matches any text: make it more specific"),
         (allowing("["), r"unclosed character class: add `]`, or write `\[` for the character"),

@@ -175,6 +175,8 @@ fn users_rules_with_conditions() {
     assert_eq!(redact(&plain, "for ACC-12345678."), "for [ACCOUNT_ID].");
     let near = made(r"{name: BADGE, pattern: 'B\d{4}', near: [badge, door]}");
     assert_eq!(redact(&near, "badge no. B1234; order B1234\nB1234"), "badge no. [BADGE]; order [BADGE]\nB1234");
+    let spelt = made(r"{name: BADGE, pattern: 'B\d{4}', near: [badge no]}");
+    assert_eq!(redact(&spelt, "badge_no=B1234\nbadge B1234"), "badge_no=[BADGE]\nbadge B1234");
     let luhn = made(r"{name: CARD, pattern: 'c:(\d{16})', validator: credit_card}");
     assert_eq!(redact(&luhn, "c:4111111111111111 c:4111111111111112"), "c:[CARD] c:4111111111111112");
     let check = "{pattern: '[0-9]{6}', sums: [{weights: [7, 6, 5, 4, 3], modulus: 11, checks: 0123456789X}]}";

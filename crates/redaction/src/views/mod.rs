@@ -55,7 +55,7 @@ pub(super) enum ViewEncoding {
     Terminal,
     /// Full-width and invisible characters, other digits, look-alikes.
     Unicode,
-    /// Base64, base32 and hex, and gzip in base64 or hex.
+    /// Base64, base32 and hex, and gzip in all of them.
     Blobs,
     /// List items into which a value was split.
     SplitValues,
