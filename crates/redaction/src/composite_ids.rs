@@ -87,7 +87,12 @@ fn is_random(text: &str) -> bool {
 
 /// `DOMAIN\user`.
 fn has_domain_login(id: &str) -> bool {
-    code_pattern!(r"[^\\]*?\pL[\w.$-]*\\+[\w.$-]*?\pL").match_len(id).is_some()
+    let has_letter = |part: Option<&str>| part.is_some_and(|part| part.contains(char::is_alphabetic));
+    let is_in_name = |c: char| c.is_alphanumeric() || "._-$".contains(c);
+    id.split_once('\\').is_some_and(|(domain, user)| {
+        has_letter(domain.rsplit(|c| !is_in_name(c)).next())
+            && has_letter(user.trim_start_matches('\\').split(|c| !is_in_name(c)).next())
+    })
 }
 
 /// Whether an id contains an e-mail address with other text attached: `conv-jane@x.example-1`.

@@ -10,7 +10,7 @@ use super::literal_search::LiteralSearch;
 use super::number_forms::{AnnouncedForm, WrittenForms};
 use super::regex::LazyPattern;
 use super::resolve::RedactionHit;
-use super::rule::{FamilyRules, MatchBounds, RuleClass, RuleFamily, RunShape};
+use super::rule::{FamilyRules, MatchBounds, RuleClass, RuleFamily};
 use super::stems::Stems;
 use super::validate::Validator;
 use super::validate::id_check::CompiledCheck;
@@ -20,7 +20,7 @@ pub(super) struct CompiledRule {
     pub(super) name: Arc<str>,
     pub(super) placeholder: Arc<str>,
     pub(super) class: RuleClass,
-    /// The code that finds matches, if the rule has any.
+    /// The code that finds matches, unless the rule has a pattern.
     pub(super) family: Option<RuleFamily>,
     pub(super) bounds: MatchBounds,
     pub(super) validator: Validator,
@@ -36,7 +36,7 @@ pub(super) struct CompiledRule {
     pub(super) values: Vec<AnnouncedForm>,
     /// Matches to leave in place.
     pub(super) allow: Option<Regex>,
-    /// The pattern, if the rule has one.
+    /// The pattern, unless the rule has a family.
     pub(super) pattern: Option<RulePattern>,
 }
 
@@ -70,8 +70,6 @@ pub struct Detector {
     pub(super) written_forms: WrittenForms,
     /// Indices of rules whose patterns are tried at every position.
     pub(super) unanchored: Vec<u16>,
-    /// Runs with digits at which patterns are tried, with the index of their rule.
-    pub(super) at_runs: Vec<(RunShape, u16)>,
     /// Placeholders without their brackets.
     pub(super) placeholders: HashSet<Box<str>>,
     /// The keys whose values are private.

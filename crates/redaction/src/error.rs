@@ -22,9 +22,9 @@ pub enum RuleErrorKind {
     /// Too many rules depend on sibling keys.
     #[error("more than {0} rules have `beside` or `against`: remove some")]
     TooManySiblingRules(usize),
-    /// A built-in rule has neither a pattern nor a family.
-    #[error("a rule must have a `pattern` or a `family`")]
-    NoPatternOrFamily,
+    /// A built-in rule has neither a pattern nor a family, or both.
+    #[error("a rule must have either a `pattern` or a `family`, not both")]
+    PatternOrFamily,
     /// A built-in pattern does not parse.
     #[error("the pattern is not a valid regular expression")]
     InvalidPattern,
@@ -32,10 +32,7 @@ pub enum RuleErrorKind {
     #[error("a `pattern` must have `bounds`, or a group around the private part")]
     NoBounds,
     /// A built-in pattern would have to be tried at every byte.
-    #[error(
-        "every match of a `pattern` must begin with a fixed word of at least two letters, or `at_runs` must say where it \
-         is tried"
-    )]
+    #[error("every match of a `pattern` must begin with a fixed word of at least two letters")]
     NoFirstWord,
     /// The name of a user's rule can't be used as a placeholder.
     #[error("the name must be 2 to 41 capital letters, digits and `_`, e.g. `ACCOUNT_ID`")]
@@ -108,7 +105,7 @@ impl RuleErrorKind {
     pub fn field(&self) -> &'static str {
         match self {
             Self::TooManyRules(_) | Self::TooManySiblingRules(_) => "",
-            Self::NoPatternOrFamily | Self::NothingToFind => "",
+            Self::PatternOrFamily | Self::NothingToFind => "",
             Self::InvalidName => "name",
             Self::ShortNearWord => "near",
             Self::UnknownValidator | Self::InvalidCheck => "validator",

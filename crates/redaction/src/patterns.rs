@@ -1,6 +1,6 @@
-//! Runs the patterns of rules: at the words that they begin with, or at runs with digits; and users' patterns without
-//! such a word at every position. Linear in the text: the bytes of candidates, which may overlap, are limited; beyond
-//! that, the whole text counts as private. `anchors` finds the words.
+//! Runs the patterns of rules: at the words that they begin with, and users' patterns without such a word at every
+//! position. Linear in the text: the bytes of candidates, which may overlap, are limited; beyond that, the whole text
+//! counts as private. `anchors` finds the words.
 
 use std::ops::Range;
 
@@ -19,16 +19,14 @@ const MAX_TRIES: usize = 100_000;
 /// Most bytes of candidates (of an unanchored pattern, of rejected ones): a base, and a multiple of the text's length.
 /// Beyond that, the whole text counts as private, because overlapping false matches are read again from every byte.
 const MAX_CANDIDATE_BYTES: (usize, usize) = (4 << 20, 16);
-/// Most bytes of a token before its first run with digits.
-const MAX_LEAD: usize = 3;
-/// Most bytes that a pattern may read from where it is tried.
+/// Most bytes that a pattern may read from its first word on.
 const WINDOW: usize = 16 << 10;
 /// Bytes counted for a pattern that does not match.
 const NO_MATCH_COST: usize = 64;
 
 impl Detector {
-    /// Runs patterns at their first words and at runs with digits, and users' patterns without such a word everywhere.
-    /// Returns the number of bytes read.
+    /// Runs patterns at their first words, and users' patterns without such a word everywhere. Returns the number of
+    /// bytes read.
     pub(super) fn run_patterns(
         &self,
         scan: &TextScan<'_>,
@@ -40,7 +38,7 @@ impl Detector {
             WordAction::Pattern(index) => Some((word.start, index)),
             _ => None,
         });
-        // Loops of their own, because a chain of all costs each short text more
+        // Loops of their own, because a chain of both costs each short text more
         let mut try_at = |(at, index): (usize, u16)| {
             let Some((run, slot)) = PatternRun::for_rule(self, index, caches) else { return true };
             bytes_read += run.try_at(scan, at, slot, claims);
@@ -49,14 +47,7 @@ impl Detector {
             }
             bytes_read <= max_bytes
         };
-        let mut goes_on = words.into_iter().all(&mut try_at);
-        for run in &scan.anchors.digit_runs {
-            for (_, index) in self.at_runs.iter().filter(|(shape, _)| shape.fits(run.before, run.len(), run.after)) {
-                let mut starts = (0..=MAX_LEAD).filter_map(|lead| run.start.checked_sub(lead));
-                goes_on = goes_on && starts.all(|start| try_at((start, *index)));
-            }
-        }
-        if goes_on && !self.users_words.is_empty() {
+        if words.into_iter().all(&mut try_at) && !self.users_words.is_empty() {
             self.users_words.find_in(scan.text).all(&mut try_at);
         }
         for index in &self.unanchored {
@@ -103,8 +94,7 @@ impl<'a> PatternRun<'a> {
         Some((Self { rule, regex, index }, caches.get_mut(usize::from(index))?))
     }
 
-    /// Tries the pattern at `at`, the start of a first word or at most [`MAX_LEAD`] bytes before a run. Returns an
-    /// estimate of the bytes read.
+    /// Tries the pattern at its first word. Returns an estimate of the bytes read.
     fn try_at(&self, scan: &TextScan<'_>, at: usize, slot: &mut CacheSlot, claims: &mut PrivateClaims) -> usize {
         let end = scan.text.len().min(at + WINDOW);
         let Some(matched) = self.match_at_start(scan.text, at..end, slot) else { return NO_MATCH_COST };

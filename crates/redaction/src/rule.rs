@@ -61,7 +61,7 @@ pub enum MatchBounds {
     Token,
 }
 
-/// A rule in `config/rules/*.yaml`: a `pattern`, the name of a `family` implemented in code, or both.
+/// A rule in `config/rules/*.yaml`: a `pattern`, the name of a `family` implemented in code.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RuleData {
@@ -77,10 +77,6 @@ pub struct RuleData {
     /// Byte-oriented pattern (no look-around). With a group, the first group is the private part. A pattern that begins
     /// with a word of two letters or more is tried only at that word.
     pub pattern: String,
-    /// For a pattern without such a word: the runs of ASCII letters and digits, each with a digit, at which it is
-    /// tried. A match must begin at the start of such a run or at most three bytes before it (`s.` in `s.93MF…`). Each
-    /// alternative of the pattern needs a shape and a hit.
-    pub at_runs: Vec<RunShape>,
     /// The code that finds matches.
     pub family: Option<RuleFamily>,
     /// Keys (of JSON and similar notations, attributes, columns) whose whole value is private: the last segment, in
@@ -119,26 +115,6 @@ pub struct RuleData {
     /// Similar texts without private parts, used as tests.
     #[cfg_attr(not(test), serde(deserialize_with = "skip_examples"))]
     pub misses: Vec<String>,
-}
-
-/// A run of letters and digits that has a digit: its length and the bytes next to it.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RunShape {
-    /// The ASCII character before the run, if that matters.
-    pub before: Option<char>,
-    /// The ASCII character after the run, if that matters.
-    pub after: Option<char>,
-    /// Least and greatest length of the whole run.
-    pub len: Option<(usize, usize)>,
-}
-
-impl RunShape {
-    /// Whether a run of this length between these bytes has the shape.
-    pub(crate) fn fits(&self, before: u8, len: usize, after: u8) -> bool {
-        let is = |wanted: Option<char>, byte: u8| wanted.is_none_or(|wanted| wanted == char::from(byte));
-        is(self.after, after) && is(self.before, before) && self.len.is_none_or(|(min, max)| (min..=max).contains(&len))
-    }
 }
 
 /// An id with a check.
@@ -315,6 +291,17 @@ pub enum RuleFamily {
     KeyBlock,
     /// Random values near a provider's name.
     ProviderValue,
+    /// Telegram bot tokens, `123456789:AA…`.
+    TelegramToken,
+    /// Tokens that a short mark makes recognisable: `s.…` (Vault), `u+…` (PagerDuty), `1//0…` (Google), `123|…`
+    /// (Facebook), `….atlasv1.…` (Terraform Cloud).
+    MarkedToken,
+    /// Mailchimp keys: 32 hex digits and `-us1`.
+    MailchimpKey,
+    /// Discord tokens: three parts, the first beginning with `M`, `N` or `O`.
+    DiscordToken,
+    /// Password hashes in crypt and similar formats.
+    PasswordHash,
     /// Webhooks whose host contains the customer's name.
     HostedWebhook,
     /// Seed phrases of crypto wallets.
@@ -390,7 +377,7 @@ pub enum KeyValueForm {
     Trait,
 }
 
-/// A redaction rule of your own: a pattern, keys, or both.
+/// A redaction rule of your own: a pattern, keys.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CustomRule {

@@ -13,7 +13,7 @@ use super::detector::{CompiledRule, Detector};
 use super::resolve::RedactionHit;
 use super::rule::RuleClass;
 use super::secrets::word_score::is_words;
-use super::validate::phones::is_filler_number;
+use super::validate::phones::is_one_digit;
 use super::views::base64::{IN_BLOB, base64_bytes, decode_base64};
 use super::views::blobs::{decode_hex, hex_bytes};
 
@@ -187,7 +187,7 @@ fn is_distinct(value: &str) -> bool {
     let is_number =
         digits >= LENGTHS.start && value.bytes().all(|byte| byte.is_ascii_digit() || b" -./()+".contains(&byte));
     // Tables and dumps are full of zeros and the like
-    if is_number && is_filler_number(value) {
+    if is_number && is_one_digit(value) {
         return false;
     }
     is_number || (digits > 0 && !is_words(value.as_bytes())) || (digits > 0 && value.len() > 10 && value.contains(' '))

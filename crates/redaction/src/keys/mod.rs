@@ -185,7 +185,11 @@ fn is_certain(scan: &TextScan<'_>, pair: &KeyValuePair, rule: &KeyRule, range: &
             (is_name || private_values::is_family_name_first(text)) && !thing_names::is_thing_name(scan, range)
         }
         Words | Name if is_unquoted => {
-            private_values::is_plain_name(text) || private_values::is_family_name_first(text)
+            let is_form_field = pair.sep == PairSeparator::Equals && pair.value.start == pair.key.end + 1;
+            let is_capitalised = text.starts_with(char::is_uppercase) && text.chars().skip(1).all(char::is_lowercase);
+            is_form_field && is_capitalised
+                || private_values::is_plain_name(text)
+                || private_values::is_family_name_first(text)
         }
         Street | Any if is_unquoted => {
             let may_be_address = text.starts_with(char::is_uppercase) || text.contains(|c: char| c.is_ascii_digit());

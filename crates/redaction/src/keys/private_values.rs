@@ -1,4 +1,4 @@
-//! Decides which part of a key's value is private: all of it, unless it means "no value" or has another form, because
+//! Decides which part of a key's value is private: all of it, unless it means "no value" or describes a value, because
 //! tool definitions, schemas and templates have the same keys as records. At most [`LONGEST`] bytes are read. `table`
 //! has the keys.
 
@@ -66,7 +66,7 @@ pub(super) fn private_part(
     let without_currency = if accepted == KeyValueForm::Amount { inner.trim_start_matches('$') } else { inner };
     let is_private = !is_missing(without_currency)
         && match accepted {
-            KeyValueForm::Any => inner.split_ascii_whitespace().count() <= 12,
+            KeyValueForm::Any => !is_description(inner),
             KeyValueForm::Words => is_plain_words(inner),
             KeyValueForm::Name => !is_bare && is_name(inner, false),
             KeyValueForm::Listed => !is_bare && is_name(inner, true),
@@ -108,6 +108,18 @@ fn is_missing(text: &str) -> bool {
     is_framed || has_template || is_reference || !has_alphanumeric || words.contains(text)
 }
 
+/// Whether a text describes a value.
+fn is_description(text: &str) -> bool {
+    let is_code = text.contains("://") || text.contains("()") || text.contains("=>") || text.contains("::");
+    let words = text.split_ascii_whitespace().count();
+    let is_describing = |word: &str| {
+        word_set!("keys.description_words").contains(word) && !word.bytes().any(|byte| byte.is_ascii_uppercase())
+    };
+    let describing_words =
+        text.split_ascii_whitespace().filter(|word| is_describing(word.trim_end_matches(','))).count();
+    is_code || words > 12 || describing_words > 1 || (describing_words == 1 && words > 2)
+}
+
 /// Whether an unquoted value is a name rather than an identifier of code.
 pub(super) fn is_plain_name(text: &str) -> bool {
     let first_word = text.split([' ', '+', '-']).next().unwrap_or("");
@@ -134,6 +146,7 @@ fn is_plain_words(text: &str) -> bool {
     let text = if is_generated && name.starts_with(char::is_uppercase) { name } else { text };
     let has_other_characters = text.chars().any(|c| c.is_ascii_digit() || "_/\\@=<>{}[]|#$%^&*:;?!".contains(c));
     !has_other_characters
+        && !is_description(text)
         && text.split_ascii_whitespace().count() <= 6
         && text.chars().filter(|c| c.is_alphabetic()).count() > 1
 }
@@ -191,7 +204,11 @@ fn is_street(text: &str) -> bool {
     let has_blank = text.contains([' ', '\u{3000}', ',', '\\']) || !text.is_ascii();
     let has_digit = text.chars().any(char::is_numeric);
     let capitalised_words = text.split([' ', ',']).filter(|word| word.starts_with(char::is_uppercase)).count();
-    !is_code && letter_count >= 2 && has_blank && (has_digit || capitalised_words > 1 || !text.is_ascii())
+    !is_code
+        && letter_count >= 2
+        && has_blank
+        && !is_description(text)
+        && (has_digit || capitalised_words > 1 || !text.is_ascii())
 }
 
 /// Whether a bracket follows a letter or digit directly.

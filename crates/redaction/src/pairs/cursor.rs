@@ -59,6 +59,14 @@ impl KeyValuePair {
     pub(crate) fn is_bare_json(&self) -> bool {
         self.json_key && self.sep == PairSeparator::Colon && self.quote.is_none()
     }
+
+    /// The value up to the end of its line, without a comment; `value` itself if it is quoted. Reads the line.
+    pub(crate) fn line_range(&self, text: &[u8]) -> Range<usize> {
+        match self.quote.is_some() || matches!(self.sep, PairSeparator::Cell | PairSeparator::Element) {
+            true => self.value.clone(),
+            false => line_range(text, self.value.start),
+        }
+    }
 }
 
 /// Bytes of a key.

@@ -127,7 +127,7 @@ impl PairCursor<'_> {
                 Some(b'\\') => b"nrt\"'\\/u`".contains(&next),
                 Some(b'&') => begins_parameter(rest.get(len + 1..).unwrap_or_default()),
                 Some(b'>') => next <= b' ' || b"\"'`,;<)".contains(&next),
-                Some(b']') => len == 0 || !next.is_ascii_alphanumeric() || self.is_in_brackets(),
+                Some(b']') => len == 0 || !next.is_ascii_alphanumeric(),
                 Some(b'<') => len > 0,
                 // Blanks, quotes, other marks
                 Some(_) => true,
@@ -140,12 +140,6 @@ impl PairCursor<'_> {
             }
             len += 1;
         }
-    }
-
-    /// Whether the nearest bracket before the cursor on its line is `[`, which a `]` then closes: `[user=bob pw=x]INFO`.
-    fn is_in_brackets(&self) -> bool {
-        let head = self.text.get(self.at.saturating_sub(MAX_KEY)..self.at).unwrap_or_default();
-        head.iter().rfind(|byte| b"[]\n".contains(byte)) == Some(&b'[')
     }
 
     /// The range up to one of `ends` or the end of the string, without trailing blanks.

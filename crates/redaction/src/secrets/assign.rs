@@ -4,16 +4,16 @@
 
 use std::ops::Range;
 
-use super::super::pairs::{KeyValuePair, PairSeparator, key_around, read_pair};
+use super::super::pairs::{KeyValuePair, PairSeparator, ends_with, key_around, read_pair};
 use super::super::rule::RuleFamily;
 use super::super::scan::{PrivateClaims, TextScan};
 use super::super::stems::StemMatch;
 use super::key_candidate::may_be_key;
-use super::pair_context::{LONG_VALUE, PairContext, is_key_a_value, is_parameter};
+use super::pair_context::{LONG_VALUE, PairContext, is_key_a_value};
 use super::secret_keys::{KeyKindCache, SecretKind, classify_key};
 use super::secret_value::is_secret_value;
 use super::value_facts::ValueFacts;
-use super::{headers, provider_values, secret_lists};
+use super::{headers, provider_values, secret_lists, url_parameters};
 
 /// Checks the key around `word`. Returns the position from which the search for keys continues.
 pub(super) fn check_key(
@@ -30,9 +30,11 @@ pub(super) fn check_key(
     let key = key_around(text, word.start..word.end);
     let Some((kind, start)) = classify_with_word_before(scan, &key, key_kinds) else { return key.end };
     let found = read_pair(text, key.clone());
-    let is_parameter = found.as_ref().is_some_and(|pair| is_parameter(scan, pair));
+    let is_parameter = found.as_ref().is_some_and(|pair| url_parameters::is_parameter(scan, pair));
+    let is_signature =
+        kind == SecretKind::Parameter && found.as_ref().is_some_and(|pair| url_parameters::is_signature(scan, pair));
     let found = found.filter(|pair| {
-        (kind != SecretKind::Parameter || is_parameter || is_assigned(scan, pair))
+        (kind != SecretKind::Parameter || is_parameter || is_signature || is_titled(scan, pair))
             && !is_key_a_value(scan, pair)
             && !(pair.sep == PairSeparator::Call && has_no_secret_first(scan, pair, kind))
     });
@@ -40,7 +42,14 @@ pub(super) fn check_key(
         check_prose(scan, word, claims);
         return key.end;
     };
-    let kind = if kind == SecretKind::Parameter && !is_parameter { SecretKind::Weak } else { kind };
+    let kind = match kind {
+        SecretKind::Parameter if is_signature => SecretKind::Secret,
+        SecretKind::Parameter if !is_parameter => SecretKind::Weak,
+        kind => kind,
+    };
+    if kind == SecretKind::Token && pair.key.start == start && is_parser_message(scan, &pair) {
+        return key.end;
+    }
     pair.key.start = start;
     if secret_lists::opens_list(scan, &pair) {
         return secret_lists::claim_items(scan, &pair, kind, claims);
@@ -61,8 +70,15 @@ fn claim_value(
     claims: &mut PrivateClaims,
 ) -> usize {
     let context = PairContext::around(scan, pair, is_parameter);
-    let value = context.passphrase_range(scan, pair, kind).unwrap_or_else(|| pair.value.clone());
+    let value = context.value_range(scan, pair, kind);
     let content = scan.bytes(value.clone());
+    if kind == SecretKind::Weak
+        && secret_lists::is_docker_auth(scan, pair)
+        && let Some(rule) = scan.rule(RuleFamily::BasicCredentials)
+    {
+        claims.add(scan, rule, value);
+        return key.end;
+    }
     if equals_key(content, scan.bytes(pair.key.clone())) || !is_secret_value(kind, content, pair, &context) {
         return if pair.quote.is_none() && value.len() > LONG_VALUE { value.end } else { key.end };
     }
@@ -97,32 +113,29 @@ fn has_no_secret_first(scan: &TextScan<'_>, pair: &KeyValuePair, kind: SecretKin
     is_getter || has_second && may_be_user
 }
 
-/// Whether the key of a parameter is assigned outside of a query, as in `sig=…` and `Key=…`; a lower-case `key=` is a
-/// look-up key.
-fn is_assigned(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
-    let key = scan.bytes(pair.key.clone());
-    let is_known =
-        key != b"key" && [&b"sig"[..], b"signature", b"key"].iter().any(|known| key.eq_ignore_ascii_case(known));
-    is_known && pair.sep == PairSeparator::Equals && pair.quote.is_none() && pair.value.start == pair.key.end + 1
+/// Whether a parser reports a piece of text: `unexpected token: foo1`. A random value counts anyway.
+fn is_parser_message(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
+    let head = scan.bytes(pair.key.start.saturating_sub(14)..pair.key.start).trim_ascii_end();
+    let report_words = [&b"unexpected"[..], b"invalid", b"illegal", b"unknown", b"unrecognized", b"bad", b"undefined"];
+    report_words.iter().any(|word| ends_with(head, word)) && !ValueFacts::of(scan.bytes(pair.value.clone())).is_random()
 }
 
-/// Searches for a random token after a word of prose such as `API key`; the word before it may make it harmless.
+/// Whether the key begins with a capital letter, `Key=…`, as logs write credentials; a lower-case `key=` is a look-up
+/// key.
+fn is_titled(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
+    let key = scan.bytes(pair.key.clone());
+    (key == b"Key" || key == b"KEY") && pair.sep == PairSeparator::Equals && !pair.json_key
+}
+
+/// Searches for a random token near a word of prose.
 fn check_prose(scan: &TextScan<'_>, word: &StemMatch, claims: &mut PrivateClaims) {
-    let after = scan.byte(word.end);
-    if scan.byte_before(word.start, 1) != b' ' || !matches!(after, b' ' | b',' | b'.' | b':') {
+    let (before, after) = (scan.byte_before(word.start, 1), scan.byte(word.end));
+    if before != b' ' || !matches!(after, b' ' | b',' | b'.' | b':') || word.end - word.start > 12 {
         return;
     }
-    let is_secret = classify_key(scan.bytes(word.start..word.end)).is_some_and(|kind| kind != SecretKind::Weak);
-    if is_secret && classify_key(scan.bytes(word_before(scan, word.start)..word.end)).is_some() {
-        provider_values::claim_value_after(scan, word.end, RuleFamily::Entropy, claims);
+    if matches!(classify_key(scan.bytes(word.start..word.end)), Some(kind) if kind != SecretKind::Weak) {
+        provider_values::claim_random_token(scan, &(word.start..word.end), claims);
     }
-}
-
-/// Start of the word before the blank before `at`; `at` without the blank if there is none.
-fn word_before(scan: &TextScan<'_>, at: usize) -> usize {
-    let end = at.saturating_sub(1);
-    let head = scan.bytes(end.saturating_sub(16)..end);
-    end - head.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count()
 }
 
 /// The kind of a key and its start. If the key alone is too weak, it includes the word before it (`api key`, `seed
@@ -134,19 +147,17 @@ fn classify_with_word_before(
 ) -> Option<(SecretKind, usize)> {
     let text = scan.text.as_bytes();
     let own_kind = key_kinds.classify(text, key.clone());
-    if !matches!(own_kind, None | Some(SecretKind::Parameter | SecretKind::Token))
+    if !matches!(own_kind, None | Some(SecretKind::Parameter))
         || scan.byte_before(key.start, 1) != b' '
         || !scan.byte_before(key.start, 2).is_ascii_alphabetic()
     {
         return own_kind.map(|kind| (kind, key.start));
     }
-    let start = word_before(scan, key.start);
+    let head = scan.bytes(key.start.saturating_sub(16)..key.start - 1);
+    let word_len = head.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let start = key.start - 1 - word_len;
     match key_kinds.classify(text, start..key.end) {
-        // `unexpected token`, as parsers report a piece of text
-        None if own_kind == Some(SecretKind::Token) => Some((SecretKind::Weak, key.start)),
-        Some(kind @ (SecretKind::Secret | SecretKind::Password)) if own_kind != Some(SecretKind::Token) => {
-            Some((kind, start))
-        }
+        Some(kind @ (SecretKind::Secret | SecretKind::Password)) => Some((kind, start)),
         _ => own_kind.map(|kind| (kind, key.start)),
     }
 }

@@ -35,11 +35,23 @@ pub(super) fn check_header(
     // `curl --cookie "a=b"`
     let is_cookie_flag =
         kind == SecretKind::Cookie && pair.sep == PairSeparator::Space && scan.byte_before(pair.key.start, 1) == b'-';
-    let is_prose =
-        matches!(pair.sep, PairSeparator::Space | PairSeparator::Is | PairSeparator::Compare | PairSeparator::Cell);
-    if is_prose && !is_cookie_flag {
+    let is_header = matches!(
+        pair.sep,
+        PairSeparator::Colon
+            | PairSeparator::Equals
+            | PairSeparator::Arrow
+            | PairSeparator::Comma
+            | PairSeparator::Sibling
+            | PairSeparator::Call
+            | PairSeparator::Element
+    );
+    if !is_header && !is_cookie_flag {
         return pair.key.end;
     }
+    // `Digest username="bob"` is read as a type before a value
+    let may_be_scheme = pair.sep == PairSeparator::Equals && pair.quote.is_some() && scan.byte(pair.key.end) == b':';
+    let reread = may_be_scheme.then(|| reread_scheme(scan, pair)).flatten();
+    let pair = reread.as_ref().unwrap_or(pair);
     // A line is read only if its first word may be a scheme, credentials or a cookie
     let first_word = scan.bytes(pair.value.clone());
     let scheme = SCHEMES.get(first_word);
@@ -104,6 +116,9 @@ fn claim_credentials(
     let start = scheme.map_or(0, |_| scheme_len + blanks);
     let (has_scheme, has_list) = (scheme.is_some(), scheme == Some(true));
     let rest = bytes.get(start..).unwrap_or_default();
+    if has_scheme && name.eq_ignore_ascii_case(b"digest") && rest.contains(&b'=') {
+        return claim_digest(scan, content.start + start..content.end, claims);
+    }
     let len = match has_list {
         true => rest.len(),
         false => IN_CREDENTIALS.count_leading(rest),
@@ -136,6 +151,34 @@ fn claim_credentials(
     }
 }
 
+/// Claims the response in `Digest username="…", realm="…", response="…"`, which is computed from the password. If the
+/// header is unquoted, the quotes of its parts have ended `content` too early.
+fn claim_digest(scan: &TextScan<'_>, content: Range<usize>, claims: &mut PrivateClaims) {
+    let rest = bytes_ahead(scan, content.start, MAX_HEADER);
+    let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
+    let Some(at) = memchr::memmem::find(line, b"response=") else { return };
+    let from = at + 9 + line.iter().skip(at + 9).take_while(|byte| b"\\\"'".contains(byte)).count();
+    let len = line.iter().skip(from).take_while(|byte| byte.is_ascii_hexdigit()).count();
+    if len >= 16 {
+        claims.add_for(scan, RuleFamily::HeaderCredentials, content.start + from..content.start + from + len);
+    }
+}
+
+/// Re-reads a pair whose value is a scheme right after the key's colon.
+fn reread_scheme(scan: &TextScan<'_>, pair: &KeyValuePair) -> Option<KeyValuePair> {
+    let head = bytes_ahead(scan, pair.key.end + 1, 64);
+    let blanks = head.iter().take_while(|byte| **byte == b' ').count();
+    let word_len = head.iter().skip(blanks).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();
+    let start = pair.key.end + 1 + blanks;
+    let scheme = SCHEMES.get(scan.bytes(start..start + word_len));
+    scheme.map(|_| KeyValuePair {
+        sep: PairSeparator::Colon,
+        quote: None,
+        value: start..start + word_len,
+        ..pair.clone()
+    })
+}
+
 /// Claims the values of cookies: all or `first_only`. Lower-case words count only if it `is_certain` that these are
 /// cookies.
 pub(super) fn claim_cookie_values(
@@ -155,16 +198,19 @@ pub(super) fn claim_cookie_values(
         let is_name = !name.is_empty()
             && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-.!#$%&*+^|~:[]@".contains(byte));
         let is_word = value.iter().all(|byte| byte.is_ascii_lowercase());
-        let is_preference = word_set!("secrets.preference_cookies").contains(name)
-            || word_set!("secrets.non_session_cookie_values").contains(value)
-            || name.eq_ignore_ascii_case(value);
-        // `en-US`
-        let is_locale = value.len() == 5 && value.get(2).is_some_and(|byte| b"-_".contains(byte));
-        let is_harmless = value.len() < 4
-            || is_word && (!is_certain || is_preference)
-            || value.len() < 6 && value.iter().all(u8::is_ascii_digit)
-            || is_locale
-            || is_reference(value, true);
+        let is_plain = value.len() < 4
+            || is_word
+                && (!is_certain
+                    || word_set!("secrets.preference_cookies").contains(name)
+                    || word_set!("secrets.non_session_cookie_values").contains(value)
+                    || name.eq_ignore_ascii_case(value))
+            || value.iter().all(u8::is_ascii_digit) && value.len() < 6;
+        let is_plain = is_plain || value.len() == 5 && value.get(2).is_some_and(|byte| b"-_".contains(byte));
+        let is_harmless = is_plain
+            || value.iter().all(|byte| b"*.xX".contains(byte))
+            || value.starts_with(b"$")
+            || value.starts_with(b"<")
+            || value.starts_with(b"{");
         if is_name && !word_set!("secrets.cookie_attributes").contains(name) && !is_harmless {
             let blanks = value.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
             claims.add_for(scan, RuleFamily::Cookie, from + equals + 1 + blanks..from + equals + 1 + len);

@@ -21,16 +21,15 @@ pub(super) fn may_be_key(scan: &TextScan<'_>, word: &StemMatch) -> bool {
             let second = scan.byte(word.end + 1);
             b"=:|<-\"'`?\\ \t".contains(&second) || scan.byte_before(word.start, 1) == b'-' || {
                 let rest = bytes_ahead(scan, word.end + 1, 48);
-                let head = scan.bytes(word.start.saturating_sub(48)..word.start);
                 let begins_with =
                     |text: &&str| rest.get(..text.len()).is_some_and(|head| head.eq_ignore_ascii_case(text.as_bytes()));
                 line_list!("secrets.words_before_values").iter().any(begins_with)
                     || matches!(rest.first(), Some(b'l' | b'e' | b'i' | b'j' | 0xC3))
                         && line_list!("secrets.is_in_other_languages").iter().any(begins_with)
                     || begins_with_mixed_token(rest)
+                    || is_environment(scan, word)
                     || rest.contains(&b'=')
-                    || contains_any_case(head, b"login ")
-                    || scan.bytes(0..pairs::key_start(scan.text.as_bytes(), word.start)).ends_with(b"ENV ")
+                    || contains_any_case(scan.bytes(word.start.saturating_sub(48)..word.start), b"login ")
             }
         }
         // `{password, "x"}`: a pair in Erlang
@@ -49,6 +48,12 @@ fn is_named_or_cell(scan: &TextScan<'_>, word: &StemMatch) -> bool {
     let text = scan.text.as_bytes();
     rest.get(blanks..).is_some_and(|rest| rest.starts_with(b"value:") || rest.starts_with(b"</t"))
         || pairs::is_named_by_sibling(text, &key_around(text, word.start..word.end))
+}
+
+/// Whether the word is in `ENV DB_PASSWORD v` of a Dockerfile.
+fn is_environment(scan: &TextScan<'_>, word: &StemMatch) -> bool {
+    let start = pairs::key_start(scan.text.as_bytes(), word.start);
+    scan.bytes(start.saturating_sub(4)..start) == b"ENV "
 }
 
 /// Whether the text after a word is a mixed token rather than a word: `password aB3dE6gH`.

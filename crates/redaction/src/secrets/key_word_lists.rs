@@ -14,6 +14,12 @@ pub(super) enum KeyWordList {
     Token,
     /// `pass`.
     Pass,
+    /// `phrase`.
+    Phrase,
+    /// Words before `phrase` that make it a secret.
+    PhraseOf,
+    /// `allow`: a key for permissions is a switch.
+    Allow,
     /// Words for passwords.
     Password,
     /// Words for other secrets.
@@ -26,6 +32,8 @@ pub(super) enum KeyWordList {
     TokenNot,
     /// Last words of keys that only describe a secret.
     About,
+    /// Last words of keys that describe a secret or hold it.
+    Doubtful,
     /// Last words that add nothing.
     Neutral,
 }

@@ -6,10 +6,12 @@
 //! shape of their own are patterns in `secrets.yaml`; `pairs` reads the notations.
 
 mod assign;
+mod aws;
 mod blocks;
 mod byte_counts;
 pub(crate) mod command_arguments;
 mod command_lines;
+mod command_words;
 mod headers;
 mod key_candidate;
 mod key_word_lists;
@@ -21,12 +23,13 @@ pub(crate) mod secret_keys;
 pub(crate) mod secret_lists;
 mod secret_value;
 mod seed_phrases;
+mod url_parameters;
 mod urls;
 pub(crate) mod value_facts;
 pub(crate) mod word_score;
 
 use super::action::WordAction;
-use super::rule::{FamilyRules, RuleFamily};
+use super::rule::FamilyRules;
 use super::scan::{PrivateClaims, TextScan};
 use super::stems::{Stem, StemMatch};
 use crate::wordlists;
@@ -41,18 +44,18 @@ pub(super) fn secret_stems(families: &FamilyRules) -> Vec<Stem> {
         Stem::new(text.as_bytes(), exact, whole, WordAction::Secret(cue))
     };
     let keys = wordlists::words("secrets.key_stems").map(|text| stem(text, false, false, SecretCue::Key));
-    let provider = |text: &str, family: RuleFamily| stem(text, false, false, SecretCue::Provider(family));
-    let providers = wordlists::words("secrets.providers").map(|text| provider(text, RuleFamily::ProviderValue));
-    let aws = ["aws", "amazon"].map(|text| provider(text, RuleFamily::AwsSecret));
+    let providers = wordlists::words("secrets.providers").map(|text| stem(text, false, false, SecretCue::Provider));
+    let aws = ["aws", "amazon"].map(|text| stem(text, false, false, SecretCue::Aws));
     let commands = command_arguments::COMMANDS
         .iter()
-        .enumerate()
-        .flat_map(|(row, (names, _))| names.iter().map(move |name| stem(name, true, true, SecretCue::Command(row))));
+        .map(|(name, rules)| stem(name, true, true, SecretCue::Command(rules.as_slice())));
     let exact_words = [
         ("BEGIN", SecretCue::Begin),
         ("END", SecretCue::End),
-        ("AKIA", SecretCue::Provider(RuleFamily::AwsSecret)),
-        ("ASIA", SecretCue::Provider(RuleFamily::AwsSecret)),
+        ("PuTTY-User-Key-File", SecretCue::Putty),
+        ("AKIA", SecretCue::AwsKeyId),
+        ("ASIA", SecretCue::AwsKeyId),
+        ("atlasv1", SecretCue::TerraformToken),
     ];
     let phrases =
         wordlists::words("secrets.seed_phrase_cues").map(|text| stem(text, false, true, SecretCue::SeedPhrase));
@@ -107,6 +110,9 @@ pub(super) fn claim_secrets(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
     for colon in &scan.anchors.schemes {
         urls::check_url(scan, *colon, claims);
     }
+    for run in &scan.anchors.digit_runs {
+        provider_values::check_token_shapes(scan, run, claims);
+    }
 }
 
 /// Progress of each kind of search: the position from which it continues.
@@ -115,8 +121,7 @@ struct SearchProgress {
     keys: usize,
     /// Caches for the search of keys.
     key_kinds: secret_keys::KeyKindCache,
-    /// The row of the last command, too.
-    commands: (usize, usize),
+    commands: usize,
     blocks: usize,
     providers: usize,
     phrases: usize,
@@ -130,12 +135,11 @@ fn check_word(
     claims: &mut PrivateClaims,
 ) {
     match cue {
-        SecretCue::Provider(family) if word.start >= progress.providers => {
-            progress.providers = provider_values::claim_value_after(scan, word.end, family, claims);
+        SecretCue::Provider if word.start >= progress.providers => {
+            progress.providers = provider_values::check_provider(scan, word.end, claims);
         }
-        SecretCue::Command(row) if progress.commands.0 != row || word.start >= progress.commands.1 => {
-            progress.commands = (row, word.end + command_lines::MIN_DISTANCE);
-            command_lines::check_command(scan, word, row, claims);
+        SecretCue::Command(rules) if word.start >= progress.commands => {
+            progress.commands = command_lines::check_command(scan, word, rules, claims);
         }
         SecretCue::Begin if word.start >= progress.blocks => {
             progress.blocks = blocks::claim_pem_block(scan, word.start, claims);
@@ -143,9 +147,15 @@ fn check_word(
         SecretCue::End if word.start >= progress.blocks => {
             progress.blocks = blocks::claim_truncated_pem_block(scan, word.start, progress.blocks, claims);
         }
+        SecretCue::Putty if word.start >= progress.blocks => {
+            progress.blocks = blocks::claim_putty_key(scan, word.start, claims);
+        }
+        SecretCue::TerraformToken => provider_values::claim_terraform_token(scan, word.start, word.end, claims),
         SecretCue::SeedPhrase => {
             progress.phrases = seed_phrases::claim_seed_phrases(scan, word.end, progress.phrases, claims);
         }
+        SecretCue::Aws => aws::claim_aws_secret(scan, word.end, (0, 64), claims),
+        SecretCue::AwsKeyId => aws::claim_aws_secret(scan, word.start, (200, 300), claims),
         _ => {}
     }
 }

@@ -1,21 +1,29 @@
 //! [`SecretCue`]: the kind of secret that a known word leads to. `secrets::secret_stems` lists the words,
 //! `secrets::claim_secrets` dispatches on the cue.
 
-use crate::rule::RuleFamily;
+use super::command_arguments::ArgumentRule;
 
 /// The kind of secret that a known word leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SecretCue {
     /// A key that may name a secret.
     Key,
-    /// A provider's name, or the start of an AWS key id, and the rule of the values after it.
-    Provider(RuleFamily),
-    /// A command; the number of its row in `command_arguments::COMMANDS`.
-    Command(usize),
+    /// A provider's name.
+    Provider,
+    /// A command that takes secrets at these places.
+    Command(&'static [ArgumentRule]),
     /// `BEGIN` of a key block.
     Begin,
     /// `END` of a key block, whose beginning may be missing.
     End,
+    /// A PuTTY key file.
+    Putty,
+    /// An AWS key id; its secret may be near.
+    AwsKeyId,
+    /// `aws`; a secret may follow.
+    Aws,
+    /// `atlasv1` in a Terraform Cloud token.
+    TerraformToken,
     /// A seed phrase may follow.
     SeedPhrase,
 }

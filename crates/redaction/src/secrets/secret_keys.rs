@@ -29,6 +29,8 @@ pub(crate) enum SecretKind {
     Token,
     /// Rarely a secret, so the value must be random.
     Weak,
+    /// `password_history` and similar: passwords, or data about them.
+    Doubtful,
     /// A few digits.
     Pin,
     /// Credentials with a scheme: `Bearer …`.
@@ -42,18 +44,25 @@ pub(crate) enum SecretKind {
 /// Endings of words that name a password or another secret: `dbpassword`.
 const PASSWORD_ENDS: &[&str] = &["password", "passwd", "passphrase", "pwd"];
 
+/// Last words of keys that may describe a secret or hold it.
+const DOUBTFUL: &str = "history settings on variable variables";
+
 /// All words, each with the lists that contain it.
 static WORDS: LazyLock<WordMap<u16>> = LazyLock::new(|| {
     let known = [
         (KeyWordList::Key, "key keys"),
         (KeyWordList::Token, "token tokens"),
         (KeyWordList::Pass, "pass"),
+        (KeyWordList::Phrase, "phrase"),
+        (KeyWordList::PhraseOf, "seed recovery pass secret"),
+        (KeyWordList::Allow, "allow"),
         (KeyWordList::Password, wordlists::text("secrets.password_key_endings")),
         (KeyWordList::Secret, wordlists::text("secrets.secret_key_endings")),
         (KeyWordList::KeyOf, wordlists::text("secrets.secret_words_before_key")),
         (KeyWordList::KeyNot, wordlists::text("secrets.harmless_words_before_key")),
         (KeyWordList::TokenNot, wordlists::text("secrets.harmless_words_before_token")),
         (KeyWordList::About, wordlists::text("secrets.metadata_key_endings")),
+        (KeyWordList::Doubtful, DOUBTFUL),
         (KeyWordList::Neutral, wordlists::text("secrets.ignored_key_endings")),
     ];
     build_word_map(known.into_iter().chain(FOREIGN_PASSWORD_WORDS.iter().map(|word| (KeyWordList::Password, *word))))
@@ -129,10 +138,15 @@ impl KeyKindCache {
 /// Classifies a key; `None` if it names no secret.
 pub(super) fn classify_key(key: &[u8]) -> Option<SecretKind> {
     let (mut rest, mut word) = split_last_word(key);
+    let (mut is_weak, mut is_doubtful) = (false, false);
     for _ in 0..6 {
         let lists = lists_of_word(word);
         if let Some(kind) = classify_word(rest, word, lists) {
-            return Some(kind).filter(|_| !word.is_empty());
+            return if is_weak && kind == SecretKind::Token {
+                Some(SecretKind::Secret)
+            } else {
+                Some(kind).filter(|_| !word.is_empty())
+            };
         }
         if KeyWordList::About.is_in(lists) || rest.is_empty() {
             // The secret id of an AppRole; other ids name secrets and are not random
@@ -141,8 +155,10 @@ pub(super) fn classify_key(key: &[u8]) -> Option<SecretKind> {
             return is_role_secret.then_some(SecretKind::Weak);
         }
         if !KeyWordList::Neutral.is_in(lists) {
+            is_doubtful = KeyWordList::Doubtful.is_in(lists);
             break;
         }
+        is_weak = true;
         (rest, word) = split_last_word(rest);
     }
     // `TOKEN_GITHUB`, `secret_for_x`: a word for a secret before other words
@@ -152,6 +168,7 @@ pub(super) fn classify_key(key: &[u8]) -> Option<SecretKind> {
         }
         (rest, word) = split_last_word(rest);
         match classify_word(rest, word, lists_of_word(word)) {
+            Some(SecretKind::Password) if is_doubtful => return Some(SecretKind::Doubtful),
             Some(SecretKind::Password) => return Some(SecretKind::Pass),
             Some(SecretKind::Secret | SecretKind::Token) => return Some(SecretKind::Weak),
             _ => {}
@@ -189,7 +206,12 @@ fn classify_word(rest: &[u8], last_word: &[u8], lists: u16) -> Option<SecretKind
     }
     if is_in(KeyWordList::Token) {
         let kind = if rest.is_empty() { SecretKind::Token } else { SecretKind::Secret };
-        return (!KeyWordList::TokenNot.is_in(lists_of_word(before()))).then_some(kind);
+        // The public key token of a .NET assembly
+        let (before_key, before) = split_last_word(rest);
+        if before.eq_ignore_ascii_case(b"key") && split_last_word(before_key).1.eq_ignore_ascii_case(b"public") {
+            return None;
+        }
+        return (!KeyWordList::TokenNot.is_in(lists_of_word(before))).then_some(kind);
     }
     if is_in(KeyWordList::Password) || ends_in(last_word, PASSWORD_ENDS) {
         return Some(SecretKind::Password);
@@ -198,7 +220,14 @@ fn classify_word(rest: &[u8], last_word: &[u8], lists: u16) -> Option<SecretKind
         return Some(if rest.is_empty() { SecretKind::Pass } else { SecretKind::Password });
     }
     if is_in(KeyWordList::Secret) || ends_in(last_word, word_list!("secrets.joined_secret_endings")) {
-        return Some(SecretKind::Secret);
+        return (!KeyWordList::Allow.is_in(lists_of_word(before()))).then_some(SecretKind::Secret);
+    }
+    if is_in(KeyWordList::Phrase) {
+        return KeyWordList::PhraseOf.is_in(lists_of_word(before())).then_some(SecretKind::Password);
+    }
+    // `mot de passe`
+    if last_word.eq_ignore_ascii_case(b"passe") && before().eq_ignore_ascii_case(b"de") {
+        return Some(SecretKind::Password);
     }
     STANDALONE.get(last_word)
 }
@@ -211,7 +240,9 @@ impl FamilyRules {
         let is_azure = has(b"accountkey") || has(b"sharedaccess") || has(b"azure");
         let value_rule = self.rule(RuleFamily::SecretValue);
         match kind {
-            SecretKind::Password | SecretKind::Pass | SecretKind::Pin => self.rule(RuleFamily::Password),
+            SecretKind::Password | SecretKind::Pass | SecretKind::Pin | SecretKind::Doubtful => {
+                self.rule(RuleFamily::Password)
+            }
             _ if is_aws && has(b"secret") => self.rule(RuleFamily::AwsSecret).or(value_rule),
             _ if is_azure => self.rule(RuleFamily::AzureKey).or(value_rule),
             _ => value_rule,

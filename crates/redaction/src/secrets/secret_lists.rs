@@ -7,12 +7,13 @@ use std::ops::Range;
 use super::super::pairs::{KeyValuePair, PairSeparator, wrapped_strings};
 use super::headers;
 use super::pair_context::PairContext;
+use super::references::is_reference;
 use super::secret_keys::{SecretKind, classify_key};
-use super::secret_value::{is_secret_under, is_secret_value};
-use super::value_facts::ValueFacts;
-use super::word_score::is_words;
+use super::secret_value::is_secret_value;
+use super::value_facts::{ValueFacts, is_path};
 use crate::rule::FamilyRules;
 use crate::scan::{PrivateClaims, TextScan};
+use crate::validate::Validator;
 
 /// Whether the value is a list or object.
 pub(super) fn opens_list(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
@@ -34,25 +35,48 @@ pub(super) fn claim_items(
     kind: SecretKind,
     claims: &mut PrivateClaims,
 ) -> usize {
-    let (mut end, key) = (parent.key.end, &parent.key);
-    let rule = scan.detector.families.rule_for_key(kind, scan.bytes(key.clone()));
-    for (quote, value) in wrapped_strings(scan.text.as_bytes(), parent.value.start) {
-        let (content, sep) = (scan.bytes(value.clone()), PairSeparator::Comma);
-        let pair = KeyValuePair { key: key.clone(), sep, quote: Some(quote), json_key: false, value: value.clone() };
-        if matches!(kind, SecretKind::Header | SecretKind::Cookie) {
-            headers::check_header(scan, &pair, kind, claims);
-            continue;
-        }
-        // A text with blanks is a rule or a sentence, and `tokens` are mostly pieces of text
-        let facts = ValueFacts::of(content);
-        let is_secret = facts.counts.blanks == 0
-            && (kind != SecretKind::Token || facts.is_random())
-            && is_secret_value(kind, content, &pair, &PairContext::around(scan, &pair, false));
-        if rule.is_some_and(|rule| is_secret && claims.add(scan, rule, value.clone())) {
-            end = value.end;
+    let mut end = parent.key.end;
+    for (quote, range) in wrapped_strings(scan.text.as_bytes(), parent.value.start) {
+        if claim_item(scan, &parent.key, (Some(quote), range.clone()), kind, claims) {
+            end = range.end;
         }
     }
     end
+}
+
+/// Claims one item of the list under `key`; returns whether it was claimed.
+pub(super) fn claim_item(
+    scan: &TextScan<'_>,
+    key: &Range<usize>,
+    (quote, range): (Option<u8>, Range<usize>),
+    kind: SecretKind,
+    claims: &mut PrivateClaims,
+) -> bool {
+    let value = scan.bytes(range.clone());
+    let pair =
+        KeyValuePair { key: key.clone(), sep: PairSeparator::Colon, quote, json_key: false, value: range.clone() };
+    if matches!(kind, SecretKind::Header | SecretKind::Cookie) {
+        headers::check_header(scan, &pair, kind, claims);
+        return false;
+    }
+    let facts = ValueFacts::of(value);
+    let may_be_plain = kind == SecretKind::Token
+        || facts.counts.blanks > 0
+        || value.contains(&b'|')
+        || facts.is_words()
+        || !facts.is_mixed();
+    let is_plausible = facts.is_random() || !may_be_plain || kind == SecretKind::Pin;
+    let rule = scan.detector.families.rule_for_key(kind, scan.bytes(key.clone())).filter(|_| is_plausible);
+    rule.is_some_and(|rule| {
+        is_secret_value(kind, value, &pair, &PairContext::around(scan, &pair, false)) && claims.add(scan, rule, range)
+    })
+}
+
+/// Whether a pair is `"auth": "…"` of Docker's configuration: user and password in base64.
+pub(super) fn is_docker_auth(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
+    let is_auth_key =
+        scan.bytes(pair.key.clone()).eq_ignore_ascii_case(b"auth") && pair.json_key && pair.quote.is_some();
+    is_auth_key && pair.value.len() >= 8 && Validator::Basic.check(scan.text, pair.value.clone()).is_some()
 }
 
 /// A column of secrets.
@@ -69,7 +93,8 @@ pub(crate) fn secret_column(families: &FamilyRules, name: &[u8]) -> Option<Secre
     Some(SecretColumn { kind, rule: families.rule_for_key(kind, name)? })
 }
 
-/// Claims the cell at `range` of a column. Unless it `is_certain` (quoted, or between clean separators), words are code.
+/// Claims the cell at `range` of a column. If it `is_certain` (quoted, or between clean separators), a password of
+/// lower-case letters counts.
 pub(crate) fn claim_cell(
     scan: &TextScan<'_>,
     column: SecretColumn,
@@ -78,7 +103,32 @@ pub(crate) fn claim_cell(
     claims: &mut PrivateClaims,
 ) {
     let value = scan.bytes(range.clone());
-    if is_secret_under(column.kind, b"", value) && (is_certain || !is_words(value)) {
+    let facts = ValueFacts::of(value);
+    let counts = &facts.counts;
+    if counts.len < 4
+        || counts.len > 4096
+        || counts.blanks > 0
+        || is_reference(value, true)
+        || word_set!("secrets.prose_words").contains(value)
+        || is_path(value)
+    {
+        return;
+    }
+    let is_mixed = counts.kind_count() >= 2 && !facts.is_words();
+    let is_plausible = match column.kind {
+        SecretKind::Password => {
+            let has_only_joints = counts.marks == counts.joints && counts.digits > 1 && counts.letters() > 0;
+            is_mixed
+                || counts.digits >= 2 && facts.is_mixed()
+                || is_certain
+                    && (counts.marks == 0 && (counts.lower == counts.len || counts.digits > 0) || has_only_joints)
+        }
+        SecretKind::Pass | SecretKind::Doubtful => is_mixed && counts.len >= 6,
+        SecretKind::Pin => counts.digits == counts.len && counts.len <= 8,
+        SecretKind::Secret => facts.is_random() || is_mixed && counts.len >= 8 && facts.has_digits_and_letters(),
+        _ => facts.is_random(),
+    };
+    if is_plausible {
         claims.add(scan, column.rule, range);
     }
 }

@@ -46,21 +46,36 @@ pub(super) fn claim_seed_phrases(
 fn read_phrase(text: &[u8], at: usize) -> (Range<usize>, usize) {
     let (mut from, mut end, mut word_count) = (at, at, 0);
     loop {
-        let rest = text.get(from..).unwrap_or_default();
-        let len = rest.iter().take(12).take_while(|byte| byte.is_ascii_lowercase()).count();
-        let (word, rest) = rest.split_at_checked(len).unwrap_or_default();
-        // The word goes on, or is code
-        let is_other = match rest {
-            [b'\'', next, ..] => next.is_ascii_alphabetic(),
-            [next, ..] => next.is_ascii_alphanumeric() || b"_-(=@/".contains(next),
-            [] => false,
-        };
-        if !(3..=8).contains(&len) || is_other || word_set!("secrets.seed_phrase_non_words").contains(word) {
+        let len = count_letters(text, from);
+        let word = text.get(from..from + len).unwrap_or_default();
+        if !(3..=8).contains(&len)
+            || continues_word(text.get(from + len..).unwrap_or_default())
+            || word_set!("secrets.seed_phrase_non_words").contains(word)
+        {
             let phrase = if word_count >= MIN_WORDS { at..end } else { at..at };
             return (phrase, from + len);
         }
-        (word_count, end) = (word_count + 1, from + len);
-        // Blanks, a comma, a line break, quotes of a list
-        from = end + rest.iter().take(MAX_SEPARATOR).take_while(|byte| b" \t\r\n,\"'".contains(byte)).count();
+        word_count += 1;
+        end = from + len;
+        from = end + separator_len(text.get(end..).unwrap_or_default());
     }
+}
+
+/// Whether the text after small letters continues the word, or shows that it is not one: code, `don't`.
+fn continues_word(rest: &[u8]) -> bool {
+    match rest {
+        [b'\'', next, ..] => next.is_ascii_alphabetic(),
+        [next, ..] => next.is_ascii_alphanumeric() || b"_-(=@/".contains(next),
+        [] => false,
+    }
+}
+
+/// Number of small letters at `at`.
+fn count_letters(text: &[u8], at: usize) -> usize {
+    text.get(at..).unwrap_or_default().iter().take(12).take_while(|byte| byte.is_ascii_lowercase()).count()
+}
+
+/// Length of the separator between two words: blanks, a comma, a line break, quotes of a list.
+fn separator_len(rest: &[u8]) -> usize {
+    rest.iter().take(MAX_SEPARATOR).take_while(|byte| b" \t\r\n,\"'".contains(byte)).count()
 }

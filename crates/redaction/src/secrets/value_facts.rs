@@ -6,20 +6,20 @@ use super::word_score::{self, WordScore};
 use crate::sets::ByteSet;
 
 /// Properties of a value.
-pub(crate) struct ValueFacts<'v> {
+pub(super) struct ValueFacts<'v> {
     pub(super) value: &'v [u8],
     pub(super) counts: ByteCounts,
     score: WordScore,
 }
 
 impl<'v> ValueFacts<'v> {
-    pub(crate) fn of(value: &'v [u8]) -> Self {
+    pub(super) fn of(value: &'v [u8]) -> Self {
         Self { value, counts: ByteCounts::count(value), score: WordScore::of(value) }
     }
 
     /// Whether the value is a token of at least sixteen bytes, eight different ones, two digits or capitals, and eight
     /// unusual trigrams, that is neither words nor a path.
-    pub(crate) fn is_random(&self) -> bool {
+    pub(super) fn is_random(&self) -> bool {
         static IN_TOKEN: ByteSet = ByteSet::new(b"-_.+/=~:!@#%^*$&?|").and_alnum();
         self.counts.len >= 16
             && self.counts.distinct >= 8
@@ -66,22 +66,38 @@ impl<'v> ValueFacts<'v> {
         self.value.chunk_by(ends_word).any(|word| word_set!("secrets.secret_words_in_names").contains(word))
     }
 
-    /// Whether the value names a secret rather than being one: `new-password`.
-    pub(super) fn names_a_secret(&self) -> bool {
-        let is_joint = |byte: &u8| b"-_./#".contains(byte);
-        self.value.iter().any(is_joint)
-            && self.value.iter().all(|byte| byte.is_ascii_alphabetic() || is_joint(byte))
-            && self.score.is_words()
-            && self.has_secret_word()
+    /// Whether the value names a secret rather than being one: `new-password`, `user.accessToken`.
+    pub(super) fn names_a_secret(&self, is_quoted: bool) -> bool {
+        let is_joined = self.value.iter().any(|byte| b"-_./#".contains(byte));
+        let is_plain = self.value.iter().all(|byte| byte.is_ascii_alphabetic() || b"-_./#".contains(byte));
+        let is_member = || {
+            let mut parts = self.value.split(|byte| *byte == b'.');
+            let is_name =
+                |part: &[u8]| !part.is_empty() && part.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+            !is_quoted && self.counts.digits < 4 && self.value.contains(&b'.') && parts.all(is_name)
+        };
+        is_joined && (is_plain && self.score.is_words() || is_member()) && self.has_secret_word()
     }
 
-    /// Whether a value is a sentence rather than a passphrase: it has words about secrets, or begins and ends like one.
+    /// Whether a value is a sentence rather than a passphrase.
     pub(super) fn is_sentence(&self) -> bool {
         let begins = self.value.first().is_some_and(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
-        let mut words = self.value.split(|byte| !byte.is_ascii_alphabetic() && *byte != b'\'');
-        words.any(|word| word_set!("secrets.sentence_words").contains(word))
+        is_prose(self.value)
             || self.counts.blanks >= 4 && begins && self.value.last().is_some_and(|byte| b".!?".contains(byte))
     }
+
+    /// Whether a value is the name of an algorithm or encoding: `HS256`, `aes-256-cbc`, `utf8`.
+    pub(super) fn is_algorithm(&self) -> bool {
+        let begins_with =
+            |name: &&[u8]| self.value.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name));
+        self.counts.len <= 24 && byte_list!("secrets.algorithms").iter().any(begins_with)
+    }
+}
+
+/// Whether words of a sentence about secrets are in a value.
+pub(super) fn is_prose(value: &[u8]) -> bool {
+    let mut words = value.split(|byte| !byte.is_ascii_alphabetic() && *byte != b'\'');
+    words.any(|word| word_set!("secrets.sentence_words").contains(word))
 }
 
 /// Whether a value is a path such as `a/b/c`, a host, or a file.

@@ -3,12 +3,13 @@
 use super::super::pairs::{PairSeparator, key_around, read_pair};
 
 /// The key and value around `word` in `text`.
-fn read(text: &str, word: &str) -> Option<(String, PairSeparator, String)> {
+fn read(text: &str, word: &str) -> Option<(String, PairSeparator, String, String)> {
     let at = text.find(word)?;
     let key = key_around(text.as_bytes(), at..at + word.len());
     let found = read_pair(text.as_bytes(), key)?;
     let part = |range: std::ops::Range<usize>| text[range].to_owned();
-    Some((part(found.key), found.sep, part(found.value)))
+    let line = part(found.line_range(text.as_bytes()));
+    Some((part(found.key), found.sep, part(found.value), line))
 }
 
 /// Every notation gives the whole key and the exact value: one byte too many breaks JSON, one too few leaks.
@@ -53,9 +54,17 @@ fn notations() {
         ("password = b'v'", "password", PairSeparator::Equals, "v"),
         ("password=\"cut off", "password", PairSeparator::Equals, "cut off"),
     ] {
-        let (got_key, got_sep, got_value) = read(text, "password").unwrap_or_else(|| panic!("nothing in {text}"));
+        let (got_key, got_sep, got_value, _) = read(text, "password").unwrap_or_else(|| panic!("nothing in {text}"));
         assert_eq!((got_key.as_str(), got_sep, got_value.as_str()), (key, sep, value), "{text}");
     }
+}
+
+/// A YAML value can be read up to the line's end; comments and surrounding quotes do not belong to it.
+#[test]
+fn lines() {
+    let line = |text: &str| read(text, "password").map(|(.., line)| line).unwrap_or_default();
+    assert_eq!(line("password: correct horse  # old\nx"), "correct horse");
+    assert_eq!(line(r"password: a b\nx: y"), "a b");
 }
 
 /// Texts that only look like a key have no value.

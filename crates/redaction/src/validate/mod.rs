@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
-use super::secrets::value_facts;
 use super::views::base64;
 
 pub(super) mod bank;
@@ -34,8 +33,6 @@ pub enum Validator {
     SecretBody,
     /// A random body after a prefix.
     TokenBody,
-    /// A random text rather than words.
-    Random,
     /// Luhn check (ISO/IEC 7812-1) over its digits.
     Luhn,
     /// Luhn check, and a known issuer's prefix and length.
@@ -94,8 +91,7 @@ impl Validator {
             Self::Bic => bank::is_bic(matched.as_bytes()),
             Self::Base58Check => crypto::is_base58check(matched.as_bytes()),
             Self::Bech32 => crypto::is_bech32(matched.as_bytes()),
-            Self::TokenBody => value_facts::is_token_body(matched.as_bytes()),
-            Self::Random => value_facts::ValueFacts::of(matched.as_bytes()).is_random(),
+            Self::TokenBody => super::secrets::value_facts::is_token_body(matched.as_bytes()),
         }
     }
 }

@@ -40,7 +40,12 @@ fn find_plan(digits: &[u8]) -> Option<(usize, &'static (u32, RangeInclusive<usiz
 
 /// Whether all digits of a text are the same filler, as in `000-000-0000`. Fives may be a number.
 pub(crate) fn is_filler_number(text: &str) -> bool {
+    is_one_digit(text) && text.bytes().find(u8::is_ascii_digit) != Some(b'5')
+}
+
+/// Whether all digits of a text are the same.
+pub(crate) fn is_one_digit(text: &str) -> bool {
     let mut digits = text.bytes().filter(u8::is_ascii_digit);
     let first = digits.next();
-    first != Some(b'5') && digits.all(|digit| Some(digit) == first)
+    digits.all(|digit| Some(digit) == first)
 }
