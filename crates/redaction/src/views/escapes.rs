@@ -145,6 +145,7 @@ fn hides_value_character(bytes: &[u8], at: usize, escaped_at: usize) -> bool {
         Some(b'u') => hex_code(4).is_some_and(|code| may_be_in_value(code, bytes, at, escaped_at)),
         Some(b'U') => hex_code(8).is_some(),
         Some(b'x') => hex_code(2).is_some(),
+        Some(b'0' | b'e') if terminal_prefix_len(bytes.get(escaped_at..).unwrap_or_default()).is_some() => true,
         Some(b'/') => true,
         Some(byte) if is_value_mark(*byte) => {
             let before = at.checked_sub(1).and_then(|at| bytes.get(at));
@@ -176,6 +177,11 @@ fn parse_hex(digits: Option<&[u8]>) -> Option<u32> {
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok()).flatten()
 }
 
+/// Length of `033` or `e`, with which a terminal sequence begins (before its `[`).
+fn terminal_prefix_len(bytes: &[u8]) -> Option<usize> {
+    [&b"033["[..], b"e["].iter().find(|prefix| bytes.starts_with(prefix)).map(|prefix| prefix.len() - 1)
+}
+
 pub(crate) fn decode(text: &str, view: &mut DecodedView) {
     let bytes = text.as_bytes();
     let next = |from: usize| Some(from + memchr::memchr(b'\\', bytes.get(from..)?)?);
@@ -200,6 +206,7 @@ fn read_escape(rest: &str) -> Option<(usize, char)> {
             Some((len, char?))
         }
         b'x' => read_byte_escapes(bytes),
+        b'0' | b'e' => Some((1 + terminal_prefix_len(bytes.get(1..)?)?, '\u{1b}')),
         _ => None,
     }
 }

@@ -43,6 +43,8 @@ fn hidden_values_are_found() {
         // Terminals
         "\u{1b}[31m«EMAIL|bob\u{1b}[0m@example.com»\u{1b}[0m",
         r"\u001b[31m«EMAIL|bob\u001b[0m@example.com»",
+        r"\e[32mpassword\e[0m=«PASSWORD|hunter2x»",
+        r"\033[31m«EMAIL|bob\033[0m@example.com»",
     ]);
 }
 
