@@ -377,7 +377,7 @@ pub enum KeyValueForm {
     Trait,
 }
 
-/// A redaction rule of your own: a pattern, keys.
+/// A redaction rule of your own: a pattern, keys, or both.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CustomRule {
