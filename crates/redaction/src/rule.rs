@@ -61,7 +61,7 @@ pub enum MatchBounds {
     Token,
 }
 
-/// A rule in `config/rules/*.yaml`: a `pattern`, the name of a `family` implemented in code.
+/// A rule in `config/rules/*.yaml`: either a `pattern`, or the name of a `family` implemented in code.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RuleData {

@@ -164,8 +164,9 @@ fn rule_of_value_in_blob(blob: &[u8], values: &[FoundValue<'_>]) -> Option<u16> 
         .filter_map(|from| blob.get(from..))
         .filter(|rest| rest.first_chunk().is_some_and(|head: &[u8; 8]| is_text(base64_bytes(head))));
     let is_hex = || blob.len().is_multiple_of(2) && blob.iter().all(u8::is_ascii_hexdigit);
-    let hex = || blob.first_chunk().filter(|head: &&[u8; 12]| is_hex() && is_text(hex_bytes(*head)));
-    base64.find_map(|rest| rule_in(decode_base64(rest))).or_else(|| hex().and_then(|_| rule_in(decode_hex(blob))))
+    let is_hex_text = || blob.first_chunk().is_some_and(|head: &[u8; 12]| is_hex() && is_text(hex_bytes(head)));
+    let in_hex = || if is_hex_text() { rule_in(decode_hex(blob)) } else { None };
+    base64.find_map(|rest| rule_in(decode_base64(rest))).or_else(in_hex)
 }
 
 /// Whether decoded bytes are text but for one; words decode to others.

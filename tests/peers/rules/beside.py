@@ -23,18 +23,12 @@ import score  # noqa: E402
 import sets as labelled  # noqa: E402
 
 PRESIDIO = """
-import json, sys, spacy, tldextract
+import json, sys
 from presidio_analyzer import AnalyzerEngine
-from presidio_analyzer.nlp_engine import SpacyNlpEngine
-tldextract.tldextract.TLD_EXTRACTOR = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
-class Blank(SpacyNlpEngine):
-    def __init__(self):
-        super().__init__(models=[{"lang_code": "en", "model_name": "blank"}])
-        self.nlp = {"en": spacy.blank("en")}
-    def load(self): pass
-nlp = SpacyNlpEngine(models=[{"lang_code": "en", "model_name": sys.argv[1]}]) if len(sys.argv) > 1 else Blank()
-nlp.load()
-engine = AnalyzerEngine(nlp_engine=nlp, supported_languages=["en"])
+sys.path.insert(0, sys.argv[1])
+import serve
+deployed = serve.deployed()
+engine = deployed.engine(sys.argv[2]) if len(sys.argv) > 2 else AnalyzerEngine(nlp_engine=serve.Blank(), supported_languages=["en"])
 for line in sys.stdin:
     found = engine.analyze(json.loads(line), language="en", score_threshold=0.4)
     print(json.dumps([[one.start, one.end] for one in found]))
@@ -83,9 +77,10 @@ def of_gitleaks(packages, texts, folder):
 
 
 def of_presidio(model, texts):
-    venv = subprocess.run([labelled.REPO / "tests/peers/presidio/install.sh"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    here = labelled.REPO / "tests/peers/presidio"
+    venv = subprocess.run([here / "install.sh"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     lines = "".join(json.dumps(text.text) + "\n" for text in texts)
-    out, seconds = timed([f"{venv}/bin/python", "-c", PRESIDIO, *model], input=lines)
+    out, seconds = timed([f"{venv}/bin/python", "-c", PRESIDIO, here, *model], input=lines)
     return [json.loads(line) for line in out.splitlines()], seconds
 
 

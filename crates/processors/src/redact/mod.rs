@@ -71,7 +71,7 @@ struct WorkerBuffers {
     /// The signal that `key_rules` apply to.
     signal: Option<Signal>,
     /// The rules of this batch's attributes by [`AttrId::index`], so that a key is looked up once.
-    attribute_rules: Vec<KeyRule>,
+    attribute_rules: Vec<Option<KeyRule>>,
     /// Redacted forms of this batch's ids, which occur on every item.
     redacted_ids: RedactedIds,
     /// Findings in this batch, if items record their lengths.
@@ -98,21 +98,6 @@ struct KeyRule {
 
 /// Maximum number of cached keys.
 const MAX_KEY_RULES: usize = 4096;
-
-impl WorkerBuffers {
-    /// The remembered rule of a key, made by `make` if it is new.
-    fn key_rule(&mut self, signal: Signal, key: &str, make: impl FnOnce() -> KeyRule) -> KeyRule {
-        if self.signal.replace(signal) != Some(signal) {
-            self.key_rules = BoundedMap::default();
-        }
-        if let Some(rule) = self.key_rules.get(key) {
-            return *rule;
-        }
-        let rule = make();
-        self.key_rules.insert(key.into(), rule);
-        rule
-    }
-}
 
 struct RedactCounters {
     /// By signal, then by rule.
@@ -224,20 +209,27 @@ impl RedactProcessor {
 
     /// How values under a key are handled.
     fn key_rule(&self, signal: Signal, key: &str, worker: &mut WorkerBuffers) -> KeyRule {
-        let vocabulary = &*self.vocabulary;
-        worker.key_rule(signal, key, || KeyRule {
-            treatment: treatment_for_key(vocabulary, signal, key),
-            is_content: vocabulary.content_part(key).is_some(),
-            is_person: vocabulary.is_person(key),
+        if worker.signal.replace(signal) != Some(signal) {
+            worker.key_rules = BoundedMap::default();
+        }
+        if let Some(rule) = worker.key_rules.get(key) {
+            return *rule;
+        }
+        let rule = KeyRule {
+            treatment: treatment_for_key(&self.vocabulary, signal, key),
+            is_content: self.vocabulary.content_part(key).is_some(),
+            is_person: self.vocabulary.is_person(key),
             names_private: self.settings.detector.names_private(key),
             is_clean: false,
-        })
+        };
+        worker.key_rules.insert(key.into(), rule);
+        rule
     }
 
     /// The same for the key `key` of a place, which is looked up only if it is not its attribute's.
     fn rule_of_place(&self, signal: Signal, place: &TextPlace<'_>, key: &str, worker: &mut WorkerBuffers) -> KeyRule {
         let attribute = place.attribute.filter(|_| key == place.key);
-        let known = attribute.and_then(|id| worker.attribute_rules.get(id.index()).copied());
+        let known = attribute.and_then(|id| worker.attribute_rules.get(id.index()).copied().flatten());
         known.unwrap_or_else(|| self.key_rule(signal, key, worker))
     }
 
@@ -254,9 +246,9 @@ impl RedactProcessor {
         for node in batch.payload.nodes() {
             for attribute in batch.payload.encoded_attributes(node) {
                 let rule = self.key_rule(signal, attribute.key(), worker);
-                let rules = &mut worker.attribute_rules;
-                rules.resize(rules.len().max(attribute.id.index() + 1), rule);
-                rules.get_mut(attribute.id.index()).into_iter().for_each(|known| *known = rule);
+                let (rules, index) = (&mut worker.attribute_rules, attribute.id.index());
+                rules.resize(rules.len().max(index + 1), None);
+                rules.get_mut(index).into_iter().for_each(|known| *known = Some(rule));
                 if rule.treatment == Treatment::Drop {
                     dropped.insert(attribute.id);
                 }

@@ -23,7 +23,7 @@ use records::Records;
 use table::{KeyMatch, KeyRule, KeyTable, SiblingEvidence};
 use unquoted::PartEnd;
 
-/// What was read of a text for its key rules.
+/// What the key rules have already read of a text.
 #[derive(Default)]
 struct KeyScratch {
     records: Records,

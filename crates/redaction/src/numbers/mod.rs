@@ -269,14 +269,10 @@ fn may_be_address(run: &DigitRun) -> bool {
 
 /// Whether a run begins `2026-11-05`, as most lines of logs do.
 fn is_iso_date(run: &DigitRun, text: &[u8]) -> bool {
-    let is_date = |text: &[u8]| match text {
-        [_, _, _, _, b'-', month @ .., b'-', day, second_day] => {
-            month.len() == 2 && month.iter().chain([day, second_day]).all(u8::is_ascii_digit)
-        }
-        _ => false,
-    };
-    let next = text.get(10);
-    run.digits == 4 && text.get(..10).is_some_and(is_date) && !next.is_some_and(|b| b.is_ascii_digit() || *b == b'-')
+    let [_, _, _, _, b'-', month, of_month, b'-', day, of_day, next @ ..] = text else { return false };
+    run.digits == 4
+        && [month, of_month, day, of_day].into_iter().all(u8::is_ascii_digit)
+        && !next.first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-')
 }
 
 /// Finds the number that starts at a site: by its form first, then by its words.

@@ -144,7 +144,7 @@ fn is_password(kind: SecretKind, facts: &ValueFacts<'_>, pair: &KeyValuePair, co
             && (facts.is_mixed() || counts.upper == 0)
             && !facts.is_sentence();
     }
-    // What is not quoted may well be `my-secret-pw`
+    // Without quotes, `my-secret-pw` is a password rather than a name
     let may_be_name = is_quoted || !is_literal || facts.value.contains(&b'.');
     let is_absolute = facts.value.starts_with(b"/") && is_path(facts.value);
     if is_absolute || may_be_name && facts.names_a_secret(is_quoted) {
