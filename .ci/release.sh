@@ -12,11 +12,7 @@ for one in rpmbuild:rpm lintian:lintian cpio:cpio man:man-db strip:binutils ssh-
   systemd-analyze:systemd; do
   command -v "${one%%:*}" >/dev/null || missing+=("${one##*:}")
 done
-if [ ${#missing[@]} -gt 0 ]; then
-  [ "$(id -u)" = 0 ] || { echo "release.sh: not root, and missing: apt-get install ${missing[*]}" >&2; exit 1; }
-  apt-get update -q >&2
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >&2
-fi
+[ ${#missing[@]} = 0 ] || bash tests/peers/apt_install.sh "${missing[@]}"
 venv=target/venv-release pin='cyclonedx-python-lib[json-validation]==11.12.0'
 if [ "$(cat $venv/installed 2>/dev/null)" != "$pin" ]; then
   python3 -m venv $venv

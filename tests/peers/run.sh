@@ -13,10 +13,7 @@ export TOLLGATE_BIN=${TOLLGATE_BIN:-$repo/target/debug/tollgate}
 [ -x "$TOLLGATE_BIN" ] || { echo "run.sh: no binary $TOLLGATE_BIN: cargo build, or set TOLLGATE_BIN" >&2; exit 1; }
 
 debian() { # COMMAND PACKAGE: from Debian, if it is not there
-  command -v "$1" >/dev/null && return
-  [ "$(id -u)" = 0 ] || { echo "run.sh: $1 is missing and this is not root: apt-get install $2" >&2; exit 1; }
-  apt-get update -q >&2
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$2" >&2
+  command -v "$1" >/dev/null || bash "$here/apt_install.sh" "$2"
 }
 # Parts may run side by side: one of them installs at a time.
 mkdir -p "$PEERS_CACHE"

@@ -21,10 +21,8 @@ while [ $# -gt 0 ]; do
 done
 began=$(date +%s.%N)
 
-if ! command -v radosgw ceph-mon ceph-osd radosgw-admin >/dev/null; then
-  [ "$(id -u)" = 0 ] || { echo "radosgw is not installed and this is not root: apt-get install radosgw ceph-mon ceph-osd" >&2; exit 3; }
-  DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends radosgw ceph-mon ceph-osd >&2
-fi
+command -v radosgw ceph-mon ceph-osd radosgw-admin >/dev/null ||
+  bash "$(dirname "$0")/../apt_install.sh" radosgw ceph-mon ceph-osd
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
 venv=$cache/venv-s3
