@@ -193,7 +193,7 @@ case $part in
     for bench in cost pipeline; do cargo bench --locked -p benches --bench "$bench" -- gates || code=1; done
     exit $code ;;
   instructions)
-    command -v valgrind >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends valgrind; } >&2
+    command -v valgrind >/dev/null || bash tests/peers/apt_install.sh valgrind
     built() { # NAME: builds a bench and prints its path
       cargo bench --locked -p benches --bench "$1" --no-run 2>&1 | sed -n 's/.*(\([^)]*\/deps\/[^)]*\)).*/\1/p' | tail -1
     }

@@ -9,10 +9,10 @@
 //! the dialect's list, text that is always kept for redaction, the lists for all items, personal id or metadata, the
 //! event's part, the guesses for agent items, the value's shape.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use otlp::{AttrId, NodeId, NodeKind, Payload, TextField, Value};
+use otlp::{AttrId, NodeId, NodeKind, Payload, TextField, Value, Verdict};
 
 use super::address;
 use super::caller_supplied::CallerSuppliedKeys;
@@ -21,7 +21,6 @@ use super::closed_items::{StatementPolicy, UnlistedTextPolicy};
 use super::facts::{
     ContentBasis, ContentLocation, ContentPart, ContentPlace, EmbeddedContentEdit, EmbeddedContentPart, ItemFacts,
 };
-use super::harmless_values::{HarmlessValues, JudgedUnder, MAX_TEXT_BYTES};
 use super::item_reader::{ItemAttribute, ItemReader};
 use super::key_shapes::{self, KeyShape};
 use super::keys::{
@@ -40,9 +39,12 @@ pub(super) struct ContentFinder<'v, 'p> {
     vocabulary: &'v Vocabulary,
     payload: &'p Payload,
     unlisted: UnlistedTextPolicy,
-    harmless: RefCell<HarmlessValues<AttributeRules>>,
+    /// The rules of the last node, with the verdict that a pair holds no content under them.
+    harmless_under: Cell<Option<(AttributeRules, Option<Verdict>)>>,
 }
 
+/// Maximum number of rules under which verdicts about pairs are remembered: fewer than there are verdicts.
+const MAX_RULES: usize = 40;
 /// Maximum size of a text under a key of `keep`, bytes.
 const MAX_KEPT_BYTES: usize = 256;
 /// Key suffixes in vault documents for the full address and the full statement.
@@ -77,8 +79,8 @@ pub(super) struct AttributeRules {
 
 impl<'v, 'p> ContentFinder<'v, 'p> {
     pub(super) fn new(vocabulary: &'v Vocabulary, payload: &'p Payload) -> Self {
-        let harmless = RefCell::new(vocabulary.harmless_values.lock().pop().unwrap_or_default());
-        Self { vocabulary, payload, unlisted: vocabulary.policy.unlisted, harmless }
+        payload.find_pairs(&vocabulary.pair_verdicts, |key| may_be_remembered(&vocabulary.keys.classify(key)));
+        Self { vocabulary, payload, unlisted: vocabulary.policy.unlisted, harmless_under: Cell::new(None) }
     }
 
     /// Adds content and error texts of the reader's current item to its facts `out`: attributes (already read), body,
@@ -227,18 +229,36 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
     }
 
     fn find_in_attribute(&self, attribute: &ClassifiedAttribute<'_, '_>, rules: AttributeRules, out: &mut ItemFacts) {
-        let ClassifiedAttribute { class, fallback, .. } = *attribute;
-        let text = attribute.value.as_str().filter(|text| fallback.is_none() && may_be_remembered(class, text));
-        let Some(text) = text else { return self.judge_attribute(attribute, rules, out) };
-        let under = JudgedUnder { class: class.id, rules };
-        if self.harmless.borrow().contains(&under, text) {
+        let harmless = if attribute.fallback.is_none() { self.harmless_verdict(rules) } else { None };
+        let Some(harmless) = harmless else { return self.judge_attribute(attribute, rules, out) };
+        if self.payload.has_verdict(attribute.id, harmless) {
             return;
         }
         let before = out.content.len();
         self.judge_attribute(attribute, rules, out);
         if before == out.content.len() {
-            self.harmless.borrow_mut().insert(under, text);
+            self.payload.give_verdict(attribute.id, harmless);
         }
+    }
+
+    /// The verdict that a pair holds no content under these rules.
+    fn harmless_verdict(&self, rules: AttributeRules) -> Option<Verdict> {
+        if let Some((_, verdict)) = self.harmless_under.get().filter(|(last, _)| *last == rules) {
+            return verdict;
+        }
+        let find =
+            |known: &[(AttributeRules, Option<Verdict>)]| known.iter().find(|(known, _)| *known == rules).copied();
+        let known = find(&self.vocabulary.harmless_under.read());
+        let known = known.unwrap_or_else(|| {
+            let mut all = self.vocabulary.harmless_under.write();
+            find(&all).unwrap_or_else(|| {
+                let verdict = if all.len() < MAX_RULES { self.vocabulary.pair_verdicts.new_verdict() } else { None };
+                all.extend(verdict.map(|verdict| (rules, Some(verdict))));
+                (rules, verdict)
+            })
+        });
+        self.harmless_under.set(Some(known));
+        known.1
     }
 
     fn judge_attribute(&self, attribute: &ClassifiedAttribute<'_, '_>, rules: AttributeRules, out: &mut ItemFacts) {
@@ -357,12 +377,6 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
     }
 }
 
-impl Drop for ContentFinder<'_, '_> {
-    fn drop(&mut self) {
-        self.vocabulary.harmless_values.lock().push(self.harmless.take());
-    }
-}
-
 impl ItemFacts {
     /// Adds the content found in the value at a place. `place_key`: the place in the vault's documents.
     fn add_embedded(&mut self, (node, at): (NodeId, ContentLocation), place_key: &str, removed: RemovedContent) {
@@ -385,11 +399,10 @@ fn needs_evidence(class: &KeyClass, closed: bool) -> bool {
     (!closed && class.is_listed(GENERIC)) || class.needs_evidence(CHAT) || class.needs_evidence(BESIDE_ROLE)
 }
 
-/// Returns true if a text may be remembered as harmless. Texts under keys that are known to hold private text (of a
-/// person, a credential, an address, a query) are not kept in memory. Error texts are listed each time.
-fn may_be_remembered(class: &KeyClass, text: &str) -> bool {
-    let is_kept = !matches!(class.role, KeyRole::Secret | KeyRole::Pii | KeyRole::Redact | KeyRole::ErrorText);
-    is_kept && class.id != 0 && text.len() <= MAX_TEXT_BYTES
+/// Returns true if texts under a key of this class may be remembered. Texts under keys that are known to hold private
+/// text (of a person, a credential, an address, a query) are not kept in memory. Error texts are listed each time.
+fn may_be_remembered(class: &KeyClass) -> bool {
+    !matches!(class.role, KeyRole::Secret | KeyRole::Pii | KeyRole::Redact | KeyRole::ErrorText)
 }
 
 /// Returns true for a text, a list of one text, or a number.

@@ -4,7 +4,6 @@
 use foldhash::{HashMap, HashSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use kernel::bounded_map::BoundedMap;
 use otlp::Value;
@@ -140,8 +139,6 @@ pub(super) enum KeyFact {
 /// Everything known about one key.
 #[derive(Clone, Default)]
 pub(super) struct KeyClass {
-    /// The same only for classes of the same key. 0: the class is of no particular key.
-    pub(super) id: u64,
     pub(super) slot: Option<SlotIndex>,
     /// One bit per `has`/`lacks` list of the detection clauses.
     pub(super) marks: u128,
@@ -340,8 +337,6 @@ pub(super) struct KeyClassifier {
     /// Keys that the configuration names: short texts stay, and texts never stay.
     keep: BTreeSet<String>,
     never: BTreeSet<String>,
-    /// The id of the next class.
-    next_id: AtomicU64,
     pub(super) chat_shapes: ChatShapes,
     /// Finds content in plain text.
     pub(super) announced: AnnouncementFinder,
@@ -364,7 +359,6 @@ impl KeyClassifier {
             private_words,
             keep: BTreeSet::new(),
             never: BTreeSet::new(),
-            next_id: AtomicU64::new(1),
             chat_shapes,
             announced,
         };
@@ -383,12 +377,11 @@ impl KeyClassifier {
         self.dynamic_classes = RwLock::default();
     }
 
-    /// Completes a class by an id and by what its key's words and the configuration say.
+    /// Completes a class by what its key's words and the configuration say.
     fn complete_class(&self, key: &str, class: KeyClass) -> KeyClass {
         let usage = self.usage_words.read(key);
         let read_by_dialect = class.read_by_dialect || matches!(usage, Some(UsageKey::Tokens { .. }));
         KeyClass {
-            id: self.next_id.fetch_add(1, Ordering::Relaxed),
             usage,
             read_by_dialect,
             is_private: class.is_unlisted() && split_words(key).any(|word| self.is_private_word(word)),

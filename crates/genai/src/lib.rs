@@ -14,7 +14,6 @@ mod content;
 mod detect;
 mod error_texts;
 pub mod facts;
-mod harmless_values;
 mod item_facts;
 mod item_reader;
 mod json_body;

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use foldhash::{HashMap, HashSet};
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 
-use otlp::Value;
+use otlp::{PairVerdicts, Value, Verdict};
 
 use super::announcements::AnnouncementFinder;
 use super::attribute_types::AttributeType;
@@ -17,7 +17,6 @@ use super::closed_items::ClosedItemPolicy;
 use super::content::AttributeRules;
 use super::detect::DetectionClause;
 use super::facts::{ContentPart, TokenBucket};
-use super::harmless_values::HarmlessValues;
 use super::key_shapes::KeyShape;
 use super::keys::{
     GLOBAL, KeyClass, KeyClassifier, KeyFact, KeyRole, KeySetId, LAST_BUILTIN_SET, PatternWeight, SlotIndex,
@@ -78,8 +77,10 @@ pub struct Vocabulary {
     /// Attribute keys that name sessions, turns, users and tenants.
     identity_keys: HashSet<String>,
     person_keys: HashSet<String>,
-    /// Those that are not in use: each reading of a payload has its own, so that none waits for another.
-    pub(super) harmless_values: Mutex<Vec<HarmlessValues<AttributeRules>>>,
+    /// What steps decided about attributes that occur again and again.
+    pub pair_verdicts: PairVerdicts,
+    /// By rules for a node: the verdict that a pair holds no content under them.
+    pub(super) harmless_under: RwLock<Vec<(AttributeRules, Option<Verdict>)>>,
 }
 
 /// One compiled dialect.
@@ -224,6 +225,7 @@ impl Vocabulary {
     #[must_use]
     pub fn with_policy(mut self, policy: ClosedItemPolicy) -> Self {
         self.keys.set_named_keys(&policy.keep, &policy.never);
+        (self.pair_verdicts, self.harmless_under) = (PairVerdicts::default(), RwLock::default());
         self.policy = policy;
         self
     }
@@ -373,7 +375,8 @@ impl VocabularyCompiler {
             session_keys: session_keys.into_iter().collect(),
             identity_keys,
             person_keys,
-            harmless_values: Mutex::default(),
+            pair_verdicts: PairVerdicts::default(),
+            harmless_under: RwLock::default(),
         })
     }
 

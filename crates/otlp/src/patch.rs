@@ -13,6 +13,8 @@ const MIN_TEXT_RUN: usize = 4;
 pub enum TextEdit {
     /// Leaves the text.
     Keep,
+    /// The same, because of the text and its key alone: it always stays under this key.
+    KeepAlways,
     /// Replaces the text.
     Replace(String),
     /// Removes an entry of a map with everything in it. For any other place: removes the text.
@@ -152,12 +154,12 @@ impl<'a, V: FnMut(ValuePart<'_>, &str, &str) -> TextEdit> ValuePatcher<'a, V> {
         let new = match simdutf8::basic::from_utf8(bytes) {
             Ok("") => None,
             Ok(text) if !is_bytes || !has_controls(bytes) => match (self.visit)(part, key, text) {
-                TextEdit::Keep => None,
+                TextEdit::Keep | TextEdit::KeepAlways => None,
                 TextEdit::Replace(new) => Some(new.into_bytes()),
                 TextEdit::Remove => Some(Vec::new()),
             },
             _ if is_bytes => match (self.visit)(ValuePart::Binary(bytes), key, "") {
-                TextEdit::Keep => self.patch_broken_text(part, bytes, key),
+                TextEdit::Keep | TextEdit::KeepAlways => self.patch_broken_text(part, bytes, key),
                 TextEdit::Replace(new) => Some(new.into_bytes()),
                 TextEdit::Remove => Some(Vec::new()),
             },
@@ -177,7 +179,7 @@ impl<'a, V: FnMut(ValuePart<'_>, &str, &str) -> TextEdit> ValuePatcher<'a, V> {
             let valid = chunk.valid();
             let edit = if valid.len() < MIN_TEXT_RUN { TextEdit::Keep } else { (self.visit)(part, key, valid) };
             match edit {
-                TextEdit::Keep => out.extend_from_slice(valid.as_bytes()),
+                TextEdit::Keep | TextEdit::KeepAlways => out.extend_from_slice(valid.as_bytes()),
                 TextEdit::Remove => changed = true,
                 TextEdit::Replace(new) => {
                     changed = true;

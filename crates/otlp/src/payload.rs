@@ -3,6 +3,8 @@
 //! Every reader sees pending edits. Handles are plain numbers; an invalid one reads as empty. No `Debug`, because it
 //! holds telemetry text. `edit` and `text` edit, `encode` writes.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 
 use super::check::KeyValueShape;
@@ -10,6 +12,7 @@ use super::ids::{AttrId, NodeId, NodeKind, TextField};
 use super::index::{AttrRec, FieldRec, NONE, PayloadIndex, StorageState, is_item};
 use super::index_builder;
 use super::malformed::MalformedOtlp;
+use super::pair_verdicts::FoundPairs;
 use super::schema::IndexedField;
 use super::signal::Signal;
 use super::value::Value;
@@ -75,6 +78,7 @@ pub struct Payload {
     pub(super) signal: Signal,
     pub(super) request: Bytes,
     pub(super) index: PayloadIndex,
+    pub(super) pairs: OnceLock<FoundPairs>,
 }
 
 impl Payload {
@@ -89,7 +93,7 @@ impl Payload {
     /// [`MalformedOtlp`] if the bytes are not such a request.
     pub fn parse(signal: Signal, wire: Bytes) -> Result<Self, MalformedOtlp> {
         let index = index_builder::index_request(signal, &wire)?;
-        Ok(Self { signal, request: wire, index })
+        Ok(Self { signal, request: wire, index, pairs: OnceLock::new() })
     }
 
     /// The signal.

@@ -7,6 +7,7 @@
 use super::check::KeyValueShape;
 use super::ids::{AttrId, NodeId, TextField};
 use super::index::{AttrRec, NodeRec, StorageState};
+use super::pair_verdicts::Verdict;
 use super::patch::{self, TextEdit, ValuePart};
 use super::payload::Payload;
 use super::schema::{IndexedField, MessageType};
@@ -73,13 +74,27 @@ fn place_kind(part: ValuePart<'_>, text_kind: TextPlaceKind) -> (TextPlaceKind, 
 impl Payload {
     /// Visits every text of the request and every occurrence (edits applied, slots and empty texts excluded). `visit`
     /// gets the place and the text and returns the edit.
-    pub fn edit_text(&mut self, mut visit: impl FnMut(&TextPlace<'_>, &str) -> TextEdit) {
-        self.for_each_element(&mut visit, Self::edit_field, Self::edit_attribute);
+    pub fn edit_text(&mut self, visit: impl FnMut(&TextPlace<'_>, &str) -> TextEdit) {
+        self.edit_text_without(None, visit);
+    }
+
+    /// The same without the attributes whose pairs have this verdict. An attribute whose key and text `visit` always
+    /// keeps gives its pair the verdict.
+    pub fn edit_text_without(
+        &mut self,
+        verdict: Option<Verdict>,
+        mut visit: impl FnMut(&TextPlace<'_>, &str) -> TextEdit,
+    ) {
+        self.for_each_element(&mut visit, Self::edit_field, |payload, index, visit| {
+            if verdict.is_none_or(|verdict| !payload.has_verdict(AttrId(index), verdict)) {
+                payload.edit_attribute(index, verdict, visit);
+            }
+        });
     }
 
     /// The same for one attribute.
     pub fn edit_attribute_text(&mut self, id: AttrId, mut visit: impl FnMut(&TextPlace<'_>, &str) -> TextEdit) {
-        self.edit_attribute(id.0, &mut visit);
+        self.edit_attribute(id.0, None, &mut visit);
     }
 
     /// The same for the body of one log record.
@@ -144,13 +159,18 @@ impl Payload {
         }
         let edit = visit(&TextPlace { node, kind, attribute: None, key: "", path_key: "", bytes: &[] }, text);
         match edit {
-            TextEdit::Keep => {}
+            TextEdit::Keep | TextEdit::KeepAlways => {}
             TextEdit::Replace(new) => self.index.store_field(index, new.as_bytes()),
             TextEdit::Remove => self.index.store_field(index, &[]),
         }
     }
 
-    fn edit_attribute(&mut self, index: u32, visit: &mut impl FnMut(&TextPlace<'_>, &str) -> TextEdit) {
+    fn edit_attribute(
+        &mut self,
+        index: u32,
+        verdict: Option<Verdict>,
+        visit: &mut impl FnMut(&TextPlace<'_>, &str) -> TextEdit,
+    ) {
         let Some(attr) = self.index.attrs.get(index as usize) else { return };
         if attr.state == StorageState::Removed || attr.slot {
             return;
@@ -165,7 +185,9 @@ impl Payload {
                     visit(&TextPlace { node, kind, attribute, key, path_key, bytes }, text)
                 })
             }
-            KeyValueShape::Text | KeyValueShape::Number => self.rewrite_common_attribute(AttrId(index), &attr, visit),
+            KeyValueShape::Text | KeyValueShape::Number => {
+                self.rewrite_common_attribute(AttrId(index), &attr, verdict, visit)
+            }
         };
         if let Some(new) = new {
             self.store_key_value(index, attr, &new);
@@ -177,6 +199,7 @@ impl Payload {
         &self,
         id: AttrId,
         attr: &AttrRec,
+        verdict: Option<Verdict>,
         visit: &mut impl FnMut(&TextPlace<'_>, &str) -> TextEdit,
     ) -> Option<Vec<u8>> {
         let (key, value) = self.key_and_value(attr);
@@ -187,15 +210,20 @@ impl Payload {
         };
         let new_key = visit_text(TextPlaceKind::Key, key);
         let new_text = visit_text(TextPlaceKind::Value, value.as_str().unwrap_or_default());
+        if let (Some(verdict), TextEdit::KeepAlways, TextEdit::KeepAlways) = (verdict, &new_key, &new_text) {
+            self.give_verdict(id, verdict);
+        }
         let key = match &new_key {
-            TextEdit::Keep => key,
+            TextEdit::Keep | TextEdit::KeepAlways => key,
             TextEdit::Replace(new) => new,
             TextEdit::Remove => "",
         };
         let mut new_value = Vec::new();
         let value = match new_text {
-            TextEdit::Keep if matches!(new_key, TextEdit::Keep) => return None,
-            TextEdit::Keep => self.bytes(attr.state, attr.value),
+            TextEdit::Keep | TextEdit::KeepAlways if matches!(new_key, TextEdit::Keep | TextEdit::KeepAlways) => {
+                return None;
+            }
+            TextEdit::Keep | TextEdit::KeepAlways => self.bytes(attr.state, attr.value),
             TextEdit::Replace(text) => {
                 OwnedValue::Str(text).put(&mut new_value);
                 &new_value

@@ -3,7 +3,7 @@
 //! each item and one over those of each resource; only label-shaped texts, numbers and booleans are read. `observe`
 //! uses the result.
 
-use otlp::{NodeId, NodeKind, Payload, TextField, Value};
+use otlp::{Attribute, NodeId, NodeKind, Payload, TextField, Value, Verdict};
 use runs::{EvaluationScore, OutcomeVerdict, RunJudgement, RunOutcome};
 
 use super::config::Settings;
@@ -89,19 +89,24 @@ fn choose_feature<'p>(
 }
 
 impl<'p> ItemAttributes<'p> {
+    /// `means_nothing`: the verdict about pairs that no run is interested in.
     pub(super) fn read(
         payload: &'p Payload,
         node: NodeId,
         resource: &ResourceAttributes<'p>,
         settings: &Settings,
+        means_nothing: Option<Verdict>,
     ) -> Self {
         let mut attributes =
             Self { incident: resource.incident, commit: resource.commit, issue: resource.issue, ..Self::default() };
         let mut feature = None;
         let mut is_evaluation =
             payload.kind(node) == NodeKind::LogRecord && payload.text(node, TextField::EventName) == EVALUATION_EVENT;
-        for attribute in payload.attributes(node) {
-            let (key, value) = (attribute.key, attribute.value);
+        for attribute in payload.encoded_attributes(node) {
+            if means_nothing.is_some_and(|verdict| payload.has_verdict(attribute.id, verdict)) {
+                continue;
+            }
+            let Attribute { id, key, value } = attribute.decode();
             if let Some(index) = settings.measures.iter().position(|name| name == key) {
                 attributes.add_measure(index, value);
             }
@@ -111,7 +116,10 @@ impl<'p> ItemAttributes<'p> {
                 feature = choose_feature(settings, key, text, feature);
             }
             is_evaluation |= key == "event.name" && value.as_str() == Some(EVALUATION_EVENT);
-            attributes.read_value(key, value);
+            let is_read = attributes.read_value(key, value)
+                || key == "event.name"
+                || settings.feature_from.as_ref().is_some_and(|names| names.iter().any(|name| name == key));
+            means_nothing.filter(|_| !is_read).into_iter().for_each(|verdict| payload.give_verdict(id, verdict));
         }
         if !is_evaluation {
             attributes.score = EvaluationScore::default();
@@ -120,8 +128,9 @@ impl<'p> ItemAttributes<'p> {
         attributes
     }
 
-    /// Keys are compared first: few attributes are of interest, and the others may be long texts.
-    fn read_value(&mut self, key: &str, value: Value<'p>) {
+    /// Keys are compared first: few attributes are of interest, and the others may be long texts. Returns false if key
+    /// and value mean nothing to a run.
+    fn read_value(&mut self, key: &str, value: Value<'p>) -> bool {
         let label = || as_label(value);
         let is_no_label = || label().is_none();
         let within = |low: f64, high: f64| as_number(value).filter(|number| (low..=high).contains(number));
@@ -153,8 +162,9 @@ impl<'p> ItemAttributes<'p> {
                 self.resolution_seconds = within(0.0, MAX_MEASURE);
             }
             "gen_ai.evaluation.score.value" if is_no_label() => self.score.value = within(-MAX_MEASURE, MAX_MEASURE),
-            _ => {}
+            _ => return false,
         }
+        true
     }
 
     fn add_measure(&mut self, index: usize, value: Value<'p>) {

@@ -26,6 +26,9 @@ use super::finish_reason::normalize_finish_reason;
 const EFFECT: u8 = 0xc5;
 /// Words in a group of words.
 const GROUP_WORDS: usize = 8;
+/// The base of the polynomial that is a group's hash, and its power for the word that left the group.
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+const LAST_FACTOR: u64 = FACTOR.wrapping_pow(GROUP_WORDS as u32);
 /// One in so many groups of words has a fingerprint.
 const SAMPLE: u64 = 4;
 /// Fingerprints kept of an answer, and the minimum that a context must share with all answers of a session together.
@@ -354,11 +357,11 @@ impl Speaker {
 /// all). A word is a run of ASCII letters and digits, or another character. Escapes of JSON, however often applied, are
 /// no words.
 pub(super) fn for_each_group(text: &str, mut speaker: Option<&mut Speaker>, mut visit: impl FnMut(u64)) {
-    let (mut words, mut count) = ([0_u64; GROUP_WORDS], 0_usize);
+    let (mut words, mut count, mut group) = ([0_u64; GROUP_WORDS], 0_usize, 0_u64);
     let mut add_word = |word: u64| {
-        if let Some(place) = words.get_mut(count % GROUP_WORDS) {
-            *place = word;
-        }
+        // a polynomial of the words, from which the oldest word leaves as the new one enters
+        let oldest = words.get_mut(count % GROUP_WORDS).map_or(0, |place| std::mem::replace(place, word));
+        group = group.wrapping_mul(FACTOR).wrapping_add(word).wrapping_sub(oldest.wrapping_mul(LAST_FACTOR));
         count += 1;
         if let Some(speaker) = &mut speaker {
             let latest =
@@ -366,38 +369,48 @@ pub(super) fn for_each_group(text: &str, mut speaker: Option<&mut Speaker>, mut 
             speaker.hear(latest);
         }
         if count >= GROUP_WORDS && speaker.as_ref().is_none_or(|speaker| speaker.is_heard) {
-            let in_order = (0..GROUP_WORDS).filter_map(|at| words.get((count + at) % GROUP_WORDS));
-            let mix = |hash: u64, word: &u64| (hash.rotate_left(7) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let hash = in_order.fold(0, mix);
-            visit(hash ^ (hash >> 32));
+            let mixed = (group ^ (group >> 32)).wrapping_mul(FACTOR);
+            visit(mixed ^ (mixed >> 32));
         }
     };
-    let mut word = 0_u64;
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c.is_ascii_alphanumeric() {
-            word = add_letter(word, c as u8);
+    let (mut word, bytes, mut at) = (0_u64, text.as_bytes(), 0);
+    while let Some(byte) = bytes.get(at).copied() {
+        at += 1;
+        if byte.is_ascii_alphanumeric() {
+            word = add_letter(word, byte);
             continue;
         }
         if word != 0 {
             add_word(std::mem::take(&mut word));
         }
-        match c {
-            '\\' => {
-                while chars.next_if_eq(&'\\').is_some() {}
-                if chars.next_if(|c| "bfnrt\"/".contains(*c)).is_none() && chars.next_if_eq(&'u').is_some() {
-                    let code = (0..4).filter_map(|_| chars.next_if(char::is_ascii_hexdigit)?.to_digit(16));
-                    let unit = code.fold(0, |code, digit| code << 4 | digit);
-                    if unit >= 0x80 {
-                        add_word(u64::from(unit));
-                    }
-                }
-            }
-            c if !c.is_ascii() => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| add_word(u64::from(*unit))),
-            _ => {}
+        if byte == b'\\' {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let (after, code) = skip_escape(rest);
+            at += rest.len() - after.len();
+            code.into_iter().for_each(&mut add_word);
+        } else if !byte.is_ascii() {
+            let Some(c) = text.get(at - 1..).and_then(|rest| rest.chars().next()) else { continue };
+            at += c.len_utf8() - 1;
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| add_word(u64::from(*unit)));
         }
     }
     if word != 0 {
         add_word(word);
+    }
+}
+
+/// What follows an escape of JSON, given the text after its first backslash, and its character if that is not ASCII.
+fn skip_escape(mut text: &[u8]) -> (&[u8], Option<u64>) {
+    while let [b'\\', rest @ ..] = text {
+        text = rest;
+    }
+    match text {
+        [b'b' | b'f' | b'n' | b'r' | b't' | b'"' | b'/', rest @ ..] => (rest, None),
+        [b'u', rest @ ..] => {
+            let digits = rest.iter().take(4).map_while(|byte| char::from(*byte).to_digit(16));
+            let (count, unit) = digits.fold((0, 0), |(count, unit), digit| (count + 1, unit << 4 | u64::from(digit)));
+            (rest.get(count..).unwrap_or_default(), Some(unit).filter(|unit| *unit >= 0x80))
+        }
+        _ => (text, None),
     }
 }

@@ -91,6 +91,8 @@ pub struct RunTracker {
     /// The price tables in use; empty in pipelines without a cost step.
     rate_tables: OnceLock<Arc<ActiveRates>>,
     early_ends: EarlyEnds,
+    /// The verdict about attributes that no run is interested in.
+    means_nothing: Option<otlp::Verdict>,
     /// Locked only briefly: long work is done on snapshots of groups.
     state: Mutex<TrackerState>,
     /// The file of history in tests.
@@ -107,7 +109,7 @@ impl RunTracker {
         ids: Arc<dyn IdPolicy>,
         meter: &Meter,
     ) -> Self {
-        let settings = Arc::new(settings);
+        let (settings, means_nothing) = (Arc::new(settings), vocabulary.pair_verdicts.new_verdict());
         Self {
             id,
             state: Mutex::new(TrackerState::new(Arc::clone(&settings))),
@@ -116,6 +118,7 @@ impl RunTracker {
             ids,
             metrics: RunMetrics::new(meter),
             early_ends: EarlyEnds::default(),
+            means_nothing,
             rate_tables: OnceLock::new(),
             #[cfg(test)]
             test_history: Mutex::default(),
@@ -265,6 +268,7 @@ impl Processor for RunTracker {
         }
         let vaulted = VaultedTexts::collect(&batch.payload, &facts);
         let context = ObservationContext {
+            means_nothing: self.means_nothing,
             vocabulary: &self.vocabulary,
             settings: &self.settings,
             ids: &*self.ids,

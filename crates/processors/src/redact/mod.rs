@@ -35,7 +35,7 @@ use genai::{ItemFacts, Vocabulary, bounded_id, cached_facts};
 use kernel::CONTENT;
 use kernel::bounded_map::BoundedMap;
 use kernel::pseudonym::IdPolicy;
-use otlp::{AttrId, NodeId, NodeKind, OwnedValue, Signal, TextEdit, TextField, TextPlace, TextPlaceKind};
+use otlp::{AttrId, NodeId, NodeKind, OwnedValue, Signal, TextEdit, TextField, TextPlace, TextPlaceKind, Verdict};
 use pipeline::{Batch, ContentState, Inquiry, Processor, Reason, TextState};
 use policy::{Treatment, cap_error_text, cap_text, hide_home_user, is_opaque, is_own_pseudonym, treatment_for_key};
 use recogniser::{ClientDependencies, PresidioClient, RecogniserAnswers};
@@ -57,6 +57,8 @@ pub struct RedactProcessor {
     ids: Arc<dyn IdPolicy>,
     workers: Mutex<Vec<WorkerBuffers>>,
     counters: RedactCounters,
+    /// The verdict that all of a pair stays, by signal.
+    stays: HashMap<Signal, Verdict>,
     /// The external recogniser, if one is configured.
     recogniser: Option<ConfiguredRecogniser>,
 }
@@ -204,7 +206,9 @@ impl RedactProcessor {
         meter: &Meter,
     ) -> Self {
         let counters = RedactCounters::new(&id, &settings, meter);
-        Self { id, settings, vocabulary, ids, workers: Mutex::default(), counters, recogniser: None }
+        let verdict = |signal| Some((signal, vocabulary.pair_verdicts.new_verdict()?));
+        let stays = Signal::ALL.into_iter().filter_map(verdict).collect();
+        Self { id, settings, vocabulary, ids, workers: Mutex::default(), counters, stays, recogniser: None }
     }
 
     /// How values under a key are handled.
@@ -243,8 +247,12 @@ impl RedactProcessor {
             fields::clear_closed_names(&mut batch.payload, &facts, &self.vocabulary);
         }
         worker.attribute_rules.clear();
+        let stays = self.stays_verdict(signal);
         for node in batch.payload.nodes() {
             for attribute in batch.payload.encoded_attributes(node) {
+                if stays.is_some_and(|stays| batch.payload.has_verdict(attribute.id, stays)) {
+                    continue;
+                }
                 let rule = self.key_rule(signal, attribute.key(), worker);
                 let (rules, index) = (&mut worker.attribute_rules, attribute.id.index());
                 rules.resize(rules.len().max(index + 1), None);
@@ -274,7 +282,10 @@ impl RedactProcessor {
         let removed = RemovedTexts::of_batch(batch);
         let value_context = PlaceContext::of_values(&account, signal, recogniser_mode);
         let redacted_places = self.redact_left_structure(batch, &value_context, worker);
-        batch.payload.edit_text(|place, text| {
+        // a text that stays may still repeat content
+        let stays =
+            self.stays_verdict(signal).filter(|_| removed.as_ref().is_none_or(|removed| removed.echoes.is_empty()));
+        batch.payload.edit_text_without(stays, |place, text| {
             if place.kind != TextPlaceKind::Key && is_inside_redacted(&redacted_places, place) {
                 return TextEdit::Keep;
             }
@@ -292,7 +303,7 @@ impl RedactProcessor {
                     return self.redact_map_entry(&context, place.path_key, number, worker);
                 }
                 TextPlaceKind::Binary => return self.redact_bytes(&context, place),
-                TextPlaceKind::Key if self.is_clean_key(&context, place, text, worker) => return TextEdit::Keep,
+                TextPlaceKind::Key if self.is_clean_key(&context, place, text, worker) => return TextEdit::KeepAlways,
                 _ if fields::is_malformed_name(place, text) => {
                     self.counters.unscanned.get(&signal).into_iter().for_each(|counter| counter.increment(1));
                     return TextEdit::Replace(CONTENT.to_owned());
@@ -301,6 +312,7 @@ impl RedactProcessor {
             }
             match self.redact_text(&context, place, text, worker) {
                 Some(replacement) => TextEdit::Replace(replacement),
+                None if self.stays_always(signal, place, worker) => TextEdit::KeepAlways,
                 None => TextEdit::Keep,
             }
         });
@@ -311,6 +323,17 @@ impl RedactProcessor {
             }
         }
         self.redact_repeated_values(batch, &value_context, &redacted_places, worker);
+    }
+
+    /// The verdict that all of a pair stays. None with a recogniser, which may answer differently the next time.
+    fn stays_verdict(&self, signal: Signal) -> Option<Verdict> {
+        self.stays.get(&signal).copied().filter(|_| self.recogniser.is_none())
+    }
+
+    /// Whether a value that stays does so because of its key and text alone. Ids differ by account.
+    fn stays_always(&self, signal: Signal, place: &TextPlace<'_>, worker: &mut WorkerBuffers) -> bool {
+        let mut treatment = || self.rule_of_place(signal, place, place.key, worker).treatment;
+        place.kind == TextPlaceKind::Value && !matches!(treatment(), Treatment::Identity | Treatment::Person)
     }
 
     /// Returns true if an attribute's key was searched before without a finding. Most keys are on every item.

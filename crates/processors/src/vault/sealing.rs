@@ -5,7 +5,10 @@
 //! sealed. Edits are made in `stamp`; `genai` decides what content is.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use echoes::EchoReplacements;
 use genai::{Facts, LatePrice, VaultedTexts};
@@ -53,6 +56,8 @@ struct VaultedIdPolicy<'a> {
     ids: &'a dyn IdPolicy,
     vaulted: VaultedTexts,
     echoes: Option<&'a EchoReplacements>,
+    /// Pseudonyms of this batch, by text: a user is on every line.
+    pseudonyms: Mutex<HashMap<Box<str>, String>>,
 }
 
 impl IdPolicy for VaultedIdPolicy<'_> {
@@ -72,7 +77,11 @@ impl IdPolicy for VaultedIdPolicy<'_> {
     }
 
     fn pseudonym(&self, account: &str, id: &str) -> String {
-        self.ids.pseudonym(account, id)
+        let mut known = self.pseudonyms.lock();
+        if let Some(pseudonym) = known.get(id) {
+            return pseudonym.clone();
+        }
+        known.entry(id.into()).or_insert(self.ids.pseudonym(account, id)).clone()
     }
 }
 
@@ -113,7 +122,12 @@ impl ContentSealer {
         echoes: Option<&EchoReplacements>,
     ) -> Result<Option<SealedBatch>, SealFailed> {
         let mut slots = SlotNumbers(self.slot_base);
-        let ids = VaultedIdPolicy { ids: &*self.ids, vaulted: VaultedTexts::collect(payload, facts), echoes };
+        let ids = VaultedIdPolicy {
+            ids: &*self.ids,
+            vaulted: VaultedTexts::collect(payload, facts),
+            echoes,
+            pseudonyms: Mutex::default(),
+        };
         let batch = BatchToSeal { ids: &ids, origin, payload, facts };
         let draft = VaultDraft { account: origin.account.clone(), groups: Vec::new() };
         let mut sealed = SealedBatch { draft, stamps: Vec::new(), contexts: Vec::new() };

@@ -78,17 +78,22 @@ fn a_resumed_session_is_named() {
     assert_eq!([named("a"), named("b"), named("c")], [None, Some("a".to_owned()), Some("b".to_owned())]);
 }
 
-/// The summary of a compacted session begins the next one, within other text.
+/// The summary of a compacted session begins the next one, within other text. Few fingerprints are kept of an answer,
+/// and some are of its message's form, so a short answer alone is not always enough.
 #[test]
 fn a_compacted_session_is_named() {
-    let mut scene = Scene::new();
-    scene.say("a", &[], 1);
-    scene.say("a", &[1], 2);
-    let told = format!(
-        "This session is being continued from a previous conversation that ran out of context.\n<summary>\n{}\n</summary>",
-        answer(2)
-    );
-    assert_eq!(scene.send("b", &[message("user", &told)], "short", &json!({})).as_deref(), Some("a"));
+    let is_named = |number: &u64| {
+        let mut scene = Scene::new();
+        scene.say("a", &[], 1);
+        scene.say("a", &[1], *number);
+        let told = format!(
+            "This session is being continued from a previous conversation that ran out of context.\n<summary>\n{}\n</summary>",
+            answer(*number)
+        );
+        scene.send("b", &[message("user", &told)], "short", &json!({})).as_deref() == Some("a")
+    };
+    let named = (2..42).filter(is_named).count();
+    assert!(named >= 34, "{named} of 40");
 }
 
 /// What is ambiguous, too short or somebody else's is not named.

@@ -1,9 +1,8 @@
-//! [`ContentFingerprint`]: a fingerprint of a piece of content, without its text. Hashes are 16 bytes of SHA-256, so
-//! that two different contents can't be crafted to match.
+//! [`ContentFingerprint`]: a fingerprint of a piece of content, without its text. Hashes are SipHash with keys that are
+//! random in each process and never leave it, so that two different contents can't be crafted to match.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
-use kernel::sha256::Sha256;
+use std::hash::{BuildHasher as _, Hash, Hasher as _, RandomState};
+use std::sync::LazyLock;
 
 use crate::piece::ContentPiece;
 
@@ -12,10 +11,13 @@ use super::chunks::split_chunks;
 /// Shorter content is not referred to: a reference would take as much space.
 pub(super) const MIN_REFERENCE_BYTES: usize = 256;
 
+/// The keys of all hashes of this process.
+static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
 /// One message, or another element, of a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct ValueChunk {
-    hash: [u8; 16],
+    hash: u64,
     pub(super) chars: u32,
     pub(super) bytes: u32,
 }
@@ -30,7 +32,7 @@ pub struct ContentFingerprint {
     /// Hash of part, place, key and event.
     pub(super) head_hash: u64,
     /// Hash of the whole element, its value included (by the hashes of its chunks, if it has some).
-    pub(super) element_hash: [u8; 16],
+    pub(super) element_hash: u64,
     /// Size of the element, bytes.
     pub(super) bytes: u32,
     /// Chunks of the value; none if the value is short.
@@ -47,23 +49,21 @@ impl ContentFingerprint {
         (json, text): (&str, Option<&str>),
     ) -> Self {
         let value = text.unwrap_or(json);
-        let mut head_hasher = DefaultHasher::new();
-        (&piece.part, &piece.on, &piece.key, &piece.event).hash(&mut head_hasher);
         let chunks = if value.len() < MIN_REFERENCE_BYTES { Vec::new() } else { split_chunks(value) };
         let to_value_chunk = |chunk: &str| ValueChunk {
-            hash: short_hash(chunk),
+            hash: KEYS.hash_one(chunk),
             chars: u32::try_from(chunk.chars().count()).unwrap_or(u32::MAX),
             bytes: u32::try_from(chunk.len()).unwrap_or(u32::MAX),
         };
         let chunks: Box<[ValueChunk]> = chunks.into_iter().map(to_value_chunk).collect();
         let element_hash = match chunks.is_empty() {
-            true => short_hash(element),
+            true => KEYS.hash_one(element),
             false => hash_chunks(element.get(..head_len).unwrap_or(element), text.is_some(), &chunks),
         };
         Self {
             is_context: true,
             is_fixed,
-            head_hash: head_hasher.finish(),
+            head_hash: KEYS.hash_one((&piece.part, &piece.on, &piece.key, &piece.event)),
             element_hash,
             bytes: u32::try_from(element.len()).unwrap_or(u32::MAX),
             chunks,
@@ -76,18 +76,10 @@ impl ContentFingerprint {
     }
 }
 
-fn short_hash(text: &str) -> [u8; 16] {
-    Sha256::digest(text).first_chunk::<16>().copied().unwrap_or_default()
-}
-
 /// Hash of an element whose value was hashed in chunks, so that no byte of a value is hashed twice.
-fn hash_chunks(head: &str, is_text: bool, chunks: &[ValueChunk]) -> [u8; 16] {
-    let mut hash = Sha256::new();
-    hash.update(head);
-    hash.update([0, u8::from(is_text)]);
-    for chunk in chunks {
-        hash.update(chunk.hash);
-        hash.update(chunk.bytes.to_le_bytes());
-    }
-    hash.finalize().first_chunk::<16>().copied().unwrap_or_default()
+fn hash_chunks(head: &str, is_text: bool, chunks: &[ValueChunk]) -> u64 {
+    let mut hasher = KEYS.build_hasher();
+    (head, is_text).hash(&mut hasher);
+    chunks.iter().for_each(|chunk| (chunk.hash, chunk.bytes).hash(&mut hasher));
+    hasher.finish()
 }

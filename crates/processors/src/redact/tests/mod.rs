@@ -21,6 +21,7 @@ use telemetry::Meter;
 mod across;
 mod ask;
 mod fields;
+mod known_pairs;
 mod left;
 mod options;
 
