@@ -79,7 +79,7 @@ pub(super) struct AttributeRules {
 
 impl<'v, 'p> ContentFinder<'v, 'p> {
     pub(super) fn new(vocabulary: &'v Vocabulary, payload: &'p Payload) -> Self {
-        payload.find_pairs(&vocabulary.pair_verdicts, |key| may_be_remembered(&vocabulary.keys.classify(key)));
+        vocabulary.find_pairs(payload);
         Self { vocabulary, payload, unlisted: vocabulary.policy.unlisted, harmless_under: Cell::new(None) }
     }
 
@@ -399,12 +399,6 @@ fn needs_evidence(class: &KeyClass, closed: bool) -> bool {
     (!closed && class.is_listed(GENERIC)) || class.needs_evidence(CHAT) || class.needs_evidence(BESIDE_ROLE)
 }
 
-/// Returns true if texts under a key of this class may be remembered. Texts under keys that are known to hold private
-/// text (of a person, a credential, an address, a query) are not kept in memory. Error texts are listed each time.
-fn may_be_remembered(class: &KeyClass) -> bool {
-    !matches!(class.role, KeyRole::Secret | KeyRole::Pii | KeyRole::Redact | KeyRole::ErrorText)
-}
-
 /// Returns true for a text, a list of one text, or a number.
 fn is_single_text(value: Value<'_>) -> bool {
     match value {
@@ -485,6 +479,9 @@ fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> 
 
 /// Classifies text of an agent's item that no list names, or that is not a label although its key holds labels.
 fn classify_unlisted(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> Option<(ContentPart, ContentBasis)> {
+    if !rules.closed {
+        return None;
+    }
     let (stays, basis) = match rules.unlisted {
         UnlistedTextPolicy::Text if class.is_unlisted() => {
             (key_shapes::is_unlisted_value(value, !class.is_private), ContentBasis::Unlisted)
@@ -493,7 +490,7 @@ fn classify_unlisted(class: &KeyClass, value: Value<'_>, rules: AttributeRules) 
         UnlistedTextPolicy::All => (false, ContentBasis::Guessed),
         UnlistedTextPolicy::Keep => return None,
     };
-    (rules.closed && !stays).then_some((ContentPart::Other, basis))
+    (!stays).then_some((ContentPart::Other, basis))
 }
 
 /// The part that a log's body holds. `name` is the event's name, which many clients repeat in the body.
@@ -509,6 +506,9 @@ fn classify_body(
     if let Some(event) = rules.event.filter(|event| event.body) {
         return Some((event.part, ContentBasis::Listed));
     }
+    if !rules.closed {
+        return None;
+    }
     let is_name = || {
         let stem = body.as_str().and_then(|text| text.strip_suffix(name));
         !name.is_empty() && words::is_name(name) && stem.is_some_and(|stem| stem.is_empty() || is_prefix(stem))
@@ -520,7 +520,7 @@ fn classify_body(
         }
         UnlistedTextPolicy::Keep => return None,
     };
-    (rules.closed && !stays).then_some((ContentPart::Other, basis))
+    (!stays).then_some((ContentPart::Other, basis))
 }
 
 /// The item with whose content that of a resource or scope is listed: the first closed one below it, or the first if

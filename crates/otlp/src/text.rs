@@ -31,6 +31,8 @@ pub struct TextPlace<'a> {
     pub path_key: &'a str,
     /// The bytes of a [`TextPlaceKind::Binary`]; otherwise empty.
     pub bytes: &'a [u8],
+    /// Whether it is the key or the only text of an attribute, which may have a pair.
+    pub is_of_pair: bool,
 }
 
 /// The kind of a text place.
@@ -148,7 +150,7 @@ impl Payload {
             IndexedField::Body => {
                 return self.rewrite_body(index, false, |part, path_key, text| {
                     let (kind, bytes) = place_kind(part, TextPlaceKind::Body);
-                    visit(&TextPlace { node, kind, attribute: None, key: "", path_key, bytes }, text)
+                    visit(&TextPlace { node, kind, attribute: None, key: "", path_key, bytes, is_of_pair: false }, text)
                 });
             }
             _ => return,
@@ -157,7 +159,10 @@ impl Payload {
         if text.is_empty() {
             return;
         }
-        let edit = visit(&TextPlace { node, kind, attribute: None, key: "", path_key: "", bytes: &[] }, text);
+        let edit = visit(
+            &TextPlace { node, kind, attribute: None, key: "", path_key: "", bytes: &[], is_of_pair: false },
+            text,
+        );
         match edit {
             TextEdit::Keep | TextEdit::KeepAlways => {}
             TextEdit::Replace(new) => self.index.store_field(index, new.as_bytes()),
@@ -182,7 +187,7 @@ impl Payload {
                 let key = wire::text_or_empty(self.bytes(attr.state, attr.key));
                 self.rewrite_attribute(&attr, false, |part, path_key, text| {
                     let (kind, bytes) = place_kind(part, TextPlaceKind::Value);
-                    visit(&TextPlace { node, kind, attribute, key, path_key, bytes }, text)
+                    visit(&TextPlace { node, kind, attribute, key, path_key, bytes, is_of_pair: false }, text)
                 })
             }
             KeyValueShape::Text | KeyValueShape::Number => {
@@ -204,8 +209,15 @@ impl Payload {
     ) -> Option<Vec<u8>> {
         let (key, value) = self.key_and_value(attr);
         let mut visit_text = |kind: TextPlaceKind, text: &str| {
-            let place =
-                TextPlace { node: NodeId(attr.node), kind, attribute: Some(id), key, path_key: key, bytes: &[] };
+            let place = TextPlace {
+                node: NodeId(attr.node),
+                kind,
+                attribute: Some(id),
+                key,
+                path_key: key,
+                bytes: &[],
+                is_of_pair: true,
+            };
             if text.is_empty() { TextEdit::Keep } else { visit(&place, text) }
         };
         let new_key = visit_text(TextPlaceKind::Key, key);

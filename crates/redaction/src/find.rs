@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use kernel::bounded_map::BoundedMap;
+
 use super::anchors::Anchors;
 use super::detector::{Detector, UNSCANNED};
 use super::json_repair;
@@ -16,6 +18,10 @@ use super::scan::{PrivateClaims, TextScan};
 use super::secrets;
 use super::validate::bank;
 use super::views::{self, DecodedView, ViewEncoding, ViewOrigin};
+
+/// Maximum number of remembered keys, and maximum size of one, bytes.
+const MAX_KEYS: usize = 1024;
+const MAX_KEY_BYTES: usize = 128;
 
 /// Buffers of one worker, reused between texts.
 #[derive(Default)]
@@ -30,6 +36,8 @@ pub struct SearchScratch {
 #[derive(Default)]
 pub(super) struct SearchState {
     pub(super) automaton_caches: AutomatonCaches,
+    /// Keys that were asked for, and whether their values may be private because of them.
+    private_keys: BoundedMap<Box<str>, bool, MAX_KEYS>,
     bytes_read: usize,
     /// Bytes that may still be decoded.
     decode_budget: usize,
@@ -96,8 +104,9 @@ impl Detector {
             // Bare digits under an id key are not a card number
             hits.retain(|hit| hit.range != (0..text.len()) || !self.is_bare_card(text, hit));
         }
+        let names_private = !key.is_empty() && self.known_names_private(key, &mut state.private_keys);
         let whole_value =
-            levels.first_mut().filter(|_| !key.is_empty()).and_then(|level| self.whole_value_hit(key, text, level));
+            levels.first_mut().filter(|_| names_private).and_then(|level| self.whole_value_hit(key, text, level));
         hits.extend(whole_value);
         if let Some(level) = levels.first_mut().filter(|_| self.options.redact_repeats && !hits.is_empty()) {
             resolve_overlaps(hits, |rule| self.rules.get(rule).map(|rule| rule.class));
@@ -117,6 +126,18 @@ impl Detector {
     fn is_bare_card(&self, text: &str, hit: &RedactionHit) -> bool {
         let family = self.compiled_rule(hit.rule).and_then(|rule| rule.family);
         family == Some(RuleFamily::Card) && text.bytes().all(|byte| byte.is_ascii_digit())
+    }
+
+    /// [`Self::names_private`], remembered: to look into a key costs as much as to search a short text.
+    fn known_names_private(&self, key: &str, known: &mut BoundedMap<Box<str>, bool, MAX_KEYS>) -> bool {
+        if let Some(known) = known.get(key) {
+            return *known;
+        }
+        let names_private = self.names_private(key);
+        if key.len() <= MAX_KEY_BYTES {
+            known.insert(key.into(), names_private);
+        }
+        names_private
     }
 
     /// Whether values of an attribute's key may be private because of the key.

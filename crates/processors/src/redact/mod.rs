@@ -94,6 +94,8 @@ struct KeyRule {
     is_person: bool,
     /// Its values may be private because of it.
     names_private: bool,
+    /// Pairs with it have verdicts.
+    has_pairs: bool,
     /// The key itself was searched, and no rule found anything in it.
     is_clean: bool,
 }
@@ -172,6 +174,8 @@ struct PlaceContext<'a> {
     with_pseudonym: bool,
     /// Replacements for texts that repeat content.
     echoes: Option<&'a EchoReplacements>,
+    /// Whether it is the only text of an attribute, which may have a pair.
+    is_of_pair: bool,
     /// How the external recogniser is used.
     recogniser_mode: RecogniserMode<'a>,
 }
@@ -187,6 +191,7 @@ impl<'a> PlaceContext<'a> {
             place: place_label(TextPlaceKind::Value),
             with_pseudonym: false,
             echoes: None,
+            is_of_pair: false,
             recogniser_mode,
         }
     }
@@ -224,6 +229,7 @@ impl RedactProcessor {
             is_content: self.vocabulary.content_part(key).is_some(),
             is_person: self.vocabulary.is_person(key),
             names_private: self.settings.detector.names_private(key),
+            has_pairs: self.vocabulary.remembers_pairs(key),
             is_clean: false,
         };
         worker.key_rules.insert(key.into(), rule);
@@ -295,6 +301,7 @@ impl RedactProcessor {
                 learn_for: Some(place.node),
                 with_pseudonym: data_points.contains(&place.node),
                 echoes: removed.as_deref().map(|removed| &removed.echoes),
+                is_of_pair: place.is_of_pair && place.kind == TextPlaceKind::Value,
                 recogniser_mode: recogniser_mode.for_place(place.kind),
                 ..value_context
             };
@@ -333,7 +340,7 @@ impl RedactProcessor {
     /// Whether a value that stays does so because of its key and text alone. Ids differ by account.
     fn stays_always(&self, signal: Signal, place: &TextPlace<'_>, worker: &mut WorkerBuffers) -> bool {
         let mut treatment = || self.rule_of_place(signal, place, place.key, worker).treatment;
-        place.kind == TextPlaceKind::Value && !matches!(treatment(), Treatment::Identity | Treatment::Person)
+        place.kind == TextPlaceKind::Value && !differs_by_account(treatment())
     }
 
     /// Returns true if an attribute's key was searched before without a finding. Most keys are on every item.
@@ -466,11 +473,16 @@ impl RedactProcessor {
         };
         // A recogniser may answer differently the next time.
         let may_remember = self.recogniser.is_none();
-        let hits: &[RedactionHit] = if may_remember && worker.clean_texts.contains(key, text) {
+        // A pair that occurs again has a verdict.
+        let is_paired = context.is_of_pair
+            && !differs_by_account(treatment)
+            && self.key_rule(context.signal, key, worker).has_pairs;
+        let is_cached = may_remember && !is_paired;
+        let hits: &[RedactionHit] = if is_cached && worker.clean_texts.contains(key, text) {
             &[]
         } else {
             let hits = self.settings.detector.find_with_entities(key, text, entities, &mut worker.scratch);
-            if may_remember && hits.is_empty() {
+            if is_cached && hits.is_empty() {
                 worker.clean_texts.insert(key, text);
             }
             hits
@@ -582,6 +594,11 @@ impl RedactProcessor {
     }
 }
 
+/// Whether the form of texts with this treatment depends on the account.
+fn differs_by_account(treatment: Treatment) -> bool {
+    matches!(treatment, Treatment::Identity | Treatment::Person)
+}
+
 /// Returns true for a value, a body or a status message.
 fn has_cap(kind: TextPlaceKind) -> bool {
     matches!(kind, TextPlaceKind::Value | TextPlaceKind::BytesValue | TextPlaceKind::Body)
@@ -666,6 +683,7 @@ impl RedactProcessor {
             Some(_) => RecogniserMode::Answered(answers.unwrap_or(&no_answers)),
             None => RecogniserMode::NoRecogniser,
         };
+        self.vocabulary.find_pairs(&batch.payload);
         self.drop_attributes(batch, &mut worker);
         let cleared = fields::clear_malformed_fields(&mut batch.payload);
         self.counters.unscanned.get(&batch.payload.signal()).into_iter().for_each(|counter| counter.increment(cleared));
