@@ -17,6 +17,8 @@ use super::{PlaceContext, RedactProcessor, WorkerBuffers};
 
 /// Upper bound of whole numbers that a double represents exactly.
 const MAX_EXACT_WHOLE: f64 = 9_007_199_254_740_992.0;
+/// The smallest number with as many digits as a card.
+const MIN_CARD: i64 = 100_000_000_000;
 /// Longest text of a number that is searched.
 const MAX_NUMBER_BYTES: usize = 24;
 
@@ -27,10 +29,14 @@ impl RedactProcessor {
         let signal = batch.payload.signal();
         let mut buffer = String::new();
         batch.payload.edit_numbers(|number| {
-            let digits = format_number(number, &mut buffer)?;
             let rule = self.key_rule(signal, number.key, worker);
             // A user's number is an id, like a user id in text.
             let is_person_id = self.settings.config.user_ids == UserIdPolicy::Pseudonym && rule.is_person;
+            // Most numbers are too small for a card, and their keys name nobody.
+            if !is_person_id && !rule.names_private && matches!(number.value, Value::Int(..MIN_CARD)) {
+                return None;
+            }
+            let digits = format_number(number, &mut buffer)?;
             let key = if rule.names_private { number.key } else { "" };
             if !is_person_id && !self.settings.detector.may_be_private(key, digits) {
                 return None;
