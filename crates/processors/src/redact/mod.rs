@@ -319,7 +319,7 @@ impl RedactProcessor {
             }
             match self.redact_text(&context, place, text, worker) {
                 Some(replacement) => TextEdit::Replace(replacement),
-                None if self.stays_always(signal, place, worker) => TextEdit::KeepAlways,
+                None if place.kind == TextPlaceKind::Value => TextEdit::KeepAlways,
                 None => TextEdit::Keep,
             }
         });
@@ -335,12 +335,6 @@ impl RedactProcessor {
     /// The verdict that all of a pair stays. None with a recogniser, which may answer differently the next time.
     fn stays_verdict(&self, signal: Signal) -> Option<Verdict> {
         self.stays.get(&signal).copied().filter(|_| self.recogniser.is_none())
-    }
-
-    /// Whether a value that stays does so because of its key and text alone. Ids differ by account.
-    fn stays_always(&self, signal: Signal, place: &TextPlace<'_>, worker: &mut WorkerBuffers) -> bool {
-        let mut treatment = || self.rule_of_place(signal, place, place.key, worker).treatment;
-        place.kind == TextPlaceKind::Value && !differs_by_account(treatment())
     }
 
     /// Returns true if an attribute's key was searched before without a finding. Most keys are on every item.
@@ -474,9 +468,7 @@ impl RedactProcessor {
         // A recogniser may answer differently the next time.
         let may_remember = self.recogniser.is_none();
         // A pair that occurs again has a verdict.
-        let is_paired = context.is_of_pair
-            && !differs_by_account(treatment)
-            && self.key_rule(context.signal, key, worker).has_pairs;
+        let is_paired = context.is_of_pair && self.key_rule(context.signal, key, worker).has_pairs;
         let is_cached = may_remember && !is_paired;
         let hits: &[RedactionHit] = if is_cached && worker.clean_texts.contains(key, text) {
             &[]
@@ -592,11 +584,6 @@ impl RedactProcessor {
         out.push_str(pseudonym.get(..18).unwrap_or(&pseudonym));
         out.push(']');
     }
-}
-
-/// Whether the form of texts with this treatment depends on the account.
-fn differs_by_account(treatment: Treatment) -> bool {
-    matches!(treatment, Treatment::Identity | Treatment::Person)
 }
 
 /// Returns true for a value, a body or a status message.
