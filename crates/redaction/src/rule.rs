@@ -78,7 +78,7 @@ pub struct RuleData {
     /// with a word of two letters or more is tried only at that word.
     pub pattern: String,
     /// The code that finds matches.
-    pub family: Option<RuleFamily>,
+    pub(crate) family: Option<RuleFamily>,
     /// Keys (of JSON and similar notations, attributes, columns) whose whole value is private: the last segment, in
     /// snake case; plurals included. `*_phone` also matches after other words (`home_phone`).
     pub keys: Vec<String>,
@@ -182,8 +182,7 @@ fn yes() -> bool {
 /// Kinds of findings that code searches for instead of a pattern. A rule that names a family is found by its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RuleFamily {
-    /// E-mail addresses (RFC 5321).
+pub(crate) enum RuleFamily {
     Email,
     /// Values of `keys`.
     Keys,
@@ -191,7 +190,6 @@ pub enum RuleFamily {
     NameIntroduced,
     /// Persons' names after ambiguous words (`I am`, `named`).
     NameCued,
-    /// Persons' names after a greeting.
     NameGreeted,
     /// Persons' names below a closing formula.
     NameSigned,
@@ -201,27 +199,18 @@ pub enum RuleFamily {
     NameRepeated,
     /// A listed given name before another name.
     NameListed,
-    /// Persons' names in Chinese, Japanese and Korean next to their titles.
     NameCjk,
-    /// House number and street, in either order.
     Street,
-    /// Post office boxes.
     PostBox,
-    /// Phone numbers with a country code.
     PhoneInternational,
     /// Phone numbers in the shape of a national plan.
     PhoneNational,
-    /// Phone numbers announced by a word.
     PhoneCued,
-    /// Payment cards, by Luhn check and issuer.
     Card,
-    /// Payment cards announced by a word.
     CardCued,
     /// Card verification codes.
     CardCode,
-    /// Expiry dates of cards.
     CardExpiry,
-    /// IBANs, by country, length and mod 97.
     Iban,
     /// Payment addresses of India's UPI: `name@okaxis`.
     Upi,
@@ -229,74 +218,49 @@ pub enum RuleFamily {
     OneTimeCode,
     /// Numbers of bank accounts, members, customers, policies.
     Account,
-    /// Business identifier codes of banks.
     Swift,
-    /// Routing numbers of US banks.
     Routing,
-    /// Wallets of crypto currencies.
     Wallet,
     /// US social security numbers 3-2-4.
     Ssn,
-    /// US social security numbers announced by a word.
     SsnCued,
-    /// Tax ids, by shape and check.
     TaxShape,
-    /// Tax ids announced by a word.
     TaxCued,
-    /// National ids, by shape and check.
     NationalShape,
-    /// National ids announced by a word.
     NationalCued,
     /// Passport numbers, and machine-readable passport lines.
     Passport,
-    /// Driving licences.
     License,
-    /// Medical ids, by shape and check.
     MedicalShape,
-    /// Medical ids announced by a word.
     MedicalCued,
-    /// Dates of birth.
     Birth,
     /// Public IPv4 addresses.
     Ipv4,
     /// Public IPv6 addresses.
     Ipv6,
-    /// Hardware addresses.
     Mac,
     /// IMEIs and advertising ids.
     Device,
-    /// Vehicle identification numbers, by check digit.
     Vin,
     /// Vehicle numbers announced by a word: VIN, plate.
     VehicleCued,
-    /// Values of password keys.
     Password,
-    /// Values of keys for secrets, tokens and API keys.
     SecretValue,
-    /// Credentials of `Authorization` headers.
     HeaderCredentials,
     /// `user:password` pairs, in base64 or after `-u`.
     BasicCredentials,
-    /// Values of cookies.
     Cookie,
-    /// AWS secrets near a key id or their name.
     AwsSecret,
     /// Keys and client secrets of Azure.
     AzureKey,
-    /// `user:password@` of web addresses.
     WebUserinfo,
-    /// `user:password@` of other URLs.
     Userinfo,
-    /// Private keys in PEM, OpenPGP and PuTTY form.
     KeyBlock,
-    /// Random values near a provider's name.
     ProviderValue,
-    /// Telegram bot tokens, `123456789:AA…`.
     TelegramToken,
     /// Tokens that a short mark makes recognisable: `s.…` (Vault), `u+…` (PagerDuty), `1//0…` (Google), `123|…`
     /// (Facebook), `….atlasv1.…` (Terraform Cloud).
     MarkedToken,
-    /// Mailchimp keys: 32 hex digits and `-us1`.
     MailchimpKey,
     /// Discord tokens: three parts, the first beginning with `M`, `N` or `O`.
     DiscordToken,
@@ -304,7 +268,6 @@ pub enum RuleFamily {
     PasswordHash,
     /// Webhooks whose host contains the customer's name.
     HostedWebhook,
-    /// Seed phrases of crypto wallets.
     SeedPhrase,
     /// Random tokens near words such as "API key" in prose.
     Entropy,
