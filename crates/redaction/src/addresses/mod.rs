@@ -12,10 +12,10 @@ mod tests;
 
 use super::action::WordAction;
 use super::rule::RuleFamily;
-use super::scan::{PrivateClaims, TextScan};
+use super::scan::TextScan;
 
 /// Claims street lines and post boxes with their attached parts.
-pub(super) fn claim_addresses(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
+pub(super) fn claim_addresses(scan: &TextScan<'_>) {
     if let Some(rule) = scan.rule(RuleFamily::Street) {
         let mut claimed_until = 0;
         for number in &scan.anchors.digit_runs {
@@ -25,7 +25,7 @@ pub(super) fn claim_addresses(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
             if let Some(street_line) = street::match_street(scan, &number.range()) {
                 let end = address_parts::address_end(scan, street_line.end);
                 claimed_until = end;
-                claims.add(scan, rule, street_line.start..end);
+                scan.claim(rule, street_line.start..end);
             }
         }
     }
@@ -34,7 +34,7 @@ pub(super) fn claim_addresses(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
         if matches!(word.action, WordAction::Cue(of) if of == rule)
             && let Some((start, end)) = post_box::match_post_box(scan, word)
         {
-            claims.add(scan, rule, start..address_parts::address_end(scan, end));
+            scan.claim(rule, start..address_parts::address_end(scan, end));
         }
     }
 }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::action::WordAction;
 use super::anchors::{self, DigitRun};
 use super::rule::{CueDistance, RuleFamily};
-use super::scan::{PrivateClaims, TextScan};
+use super::scan::TextScan;
 use super::validate::bank;
 
 mod accounts;
@@ -33,10 +33,9 @@ use number_site::{MAX_LIST_GAP, NumberFinding, NumberSite};
 const MAX_CUE_DISTANCE: usize = 96;
 
 /// Claims everything that is recognised by its digits.
-pub(super) fn claim_numbers(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
+pub(super) fn claim_numbers(scan: &TextScan<'_>) {
     let mut search = NumberSearch {
         scan,
-        claims,
         has_cues: scan.anchors.words_by_use.number_words.iter().any(|word| is_cue(word.action)),
         has_foreign_words: scan.anchors.byte_kinds.high != 0 && !scan.detector.foreign_words.is_empty(),
         next_word: 0,
@@ -54,7 +53,6 @@ pub(super) fn claim_numbers(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
 /// State of the search.
 struct NumberSearch<'a, 't> {
     scan: &'a TextScan<'t>,
-    claims: &'a mut PrivateClaims,
     /// Whether the text has any cue.
     has_cues: bool,
     /// Whether words of other scripts may announce a number.
@@ -212,7 +210,7 @@ impl NumberSearch<'_, '_> {
             if let WordAction::Number(family @ (RuleFamily::Swift | RuleFamily::VehicleCued)) = word.action
                 && let Some(range) = announced::value_after(self.scan, family, word.end)
             {
-                self.claims.add_for(self.scan, family, range);
+                self.scan.claim_for(family, range);
             }
         }
     }
@@ -230,9 +228,9 @@ impl NumberSearch<'_, '_> {
         let kind = if matches!(found.family, PhoneNational | PhoneInternational) { PhoneCued } else { found.family };
         self.last_claim = Some((kind, range.end));
         if is_bare_json(self.scan, &range) {
-            self.claims.add_bare(self.scan, rule, range);
+            self.scan.claim_bare(rule, range);
         } else {
-            self.claims.add(self.scan, rule, range);
+            self.scan.claim(rule, range);
         }
     }
 }

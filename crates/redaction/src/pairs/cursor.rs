@@ -54,8 +54,7 @@ pub(crate) struct KeyValuePair {
 }
 
 impl KeyValuePair {
-    /// Whether the value is bare in JSON, so that its replacement needs quotes
-    /// ([`crate::scan::PrivateClaims::add_bare`]).
+    /// Whether the value is bare in JSON, so that its replacement needs quotes.
     pub(crate) fn is_bare_json(&self) -> bool {
         self.json_key && self.sep == PairSeparator::Colon && self.quote.is_none()
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::super::pairs::{KeyValuePair, PairSeparator, ends_with, key_around, read_pair};
 use super::super::rule::RuleFamily;
-use super::super::scan::{PrivateClaims, TextScan};
+use super::super::scan::TextScan;
 use super::super::stems::StemMatch;
 use super::key_candidate::may_be_key;
 use super::pair_context::{LONG_VALUE, PairContext, is_key_a_value};
@@ -16,15 +16,10 @@ use super::value_facts::ValueFacts;
 use super::{headers, provider_values, secret_lists, url_parameters};
 
 /// Checks the key around `word`. Returns the position from which the search for keys continues.
-pub(super) fn check_key(
-    scan: &TextScan<'_>,
-    word: &StemMatch,
-    key_kinds: &mut KeyKindCache,
-    claims: &mut PrivateClaims,
-) -> usize {
+pub(super) fn check_key(scan: &TextScan<'_>, word: &StemMatch, key_kinds: &mut KeyKindCache) -> usize {
     let text = scan.text.as_bytes();
     if !may_be_key(scan, word) {
-        check_prose(scan, word, claims);
+        check_prose(scan, word);
         return word.start;
     }
     let key = key_around(text, word.start..word.end);
@@ -39,7 +34,7 @@ pub(super) fn check_key(
             && !(pair.sep == PairSeparator::Call && has_no_secret_first(scan, pair, kind))
     });
     let Some(mut pair) = found else {
-        check_prose(scan, word, claims);
+        check_prose(scan, word);
         return key.end;
     };
     let kind = match kind {
@@ -52,12 +47,12 @@ pub(super) fn check_key(
     }
     pair.key.start = start;
     if secret_lists::opens_list(scan, &pair) {
-        return secret_lists::claim_items(scan, &pair, kind, claims);
+        return secret_lists::claim_items(scan, &pair, kind);
     }
     if matches!(kind, SecretKind::Header | SecretKind::Cookie) {
-        return headers::check_header(scan, &pair, kind, claims).max(key.end);
+        return headers::check_header(scan, &pair, kind).max(key.end);
     }
-    claim_value(scan, &pair, &key, (kind, is_parameter), claims)
+    claim_value(scan, &pair, &key, (kind, is_parameter))
 }
 
 /// Claims the value of `pair` if it is plausible for a key of this kind; `key` is the whole key. Returns the position
@@ -67,7 +62,6 @@ fn claim_value(
     pair: &KeyValuePair,
     key: &Range<usize>,
     (kind, is_parameter): (SecretKind, bool),
-    claims: &mut PrivateClaims,
 ) -> usize {
     let context = PairContext::around(scan, pair, is_parameter);
     let value = context.value_range(scan, pair, kind);
@@ -76,7 +70,7 @@ fn claim_value(
         && secret_lists::is_docker_auth(scan, pair)
         && let Some(rule) = scan.rule(RuleFamily::BasicCredentials)
     {
-        claims.add(scan, rule, value);
+        scan.claim(rule, value);
         return key.end;
     }
     if equals_key(content, scan.bytes(pair.key.clone())) || !is_secret_value(kind, content, pair, &context) {
@@ -86,8 +80,8 @@ fn claim_value(
     let Some(rule) = rule else { return pair.value.start.max(key.end) };
     let end = value.end;
     let added = match pair.is_bare_json() && content.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') {
-        true => claims.add_bare(scan, rule, value),
-        false => claims.add(scan, rule, value),
+        true => scan.claim_bare(rule, value),
+        false => scan.claim(rule, value),
     };
     (if added { end } else { pair.value.start }).max(key.end)
 }
@@ -128,13 +122,13 @@ fn is_titled(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
 }
 
 /// Searches for a random token near a word of prose.
-fn check_prose(scan: &TextScan<'_>, word: &StemMatch, claims: &mut PrivateClaims) {
+fn check_prose(scan: &TextScan<'_>, word: &StemMatch) {
     let (before, after) = (scan.byte_before(word.start, 1), scan.byte(word.end));
     if before != b' ' || !matches!(after, b' ' | b',' | b'.' | b':') || word.end - word.start > 12 {
         return;
     }
     if matches!(classify_key(scan.bytes(word.start..word.end)), Some(kind) if kind != SecretKind::Weak) {
-        provider_values::claim_random_token(scan, &(word.start..word.end), claims);
+        provider_values::claim_random_token(scan, &(word.start..word.end));
     }
 }
 

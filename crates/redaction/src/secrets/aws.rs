@@ -4,14 +4,14 @@
 use std::ops::Range;
 
 use super::super::rule::RuleFamily;
-use super::super::scan::{PrivateClaims, TextScan};
+use super::super::scan::TextScan;
 use super::byte_counts::ByteCounts;
 use super::value_facts::contains_any_case;
 use super::word_score::is_words;
 
 /// Claims the AWS secret within three lines and `reach` bytes (before and after) of `at`, where a key id or the word
 /// `aws` is.
-pub(super) fn claim_aws_secret(scan: &TextScan<'_>, at: usize, reach: (usize, usize), claims: &mut PrivateClaims) {
+pub(super) fn claim_aws_secret(scan: &TextScan<'_>, at: usize, reach: (usize, usize)) {
     let runs = &scan.anchors.base64_runs;
     let first_index = runs.partition_point(|run| run.end + reach.0 < at);
     for run in runs.iter().skip(first_index).take_while(|run| run.start < at + reach.1).take(8) {
@@ -30,7 +30,7 @@ pub(super) fn claim_aws_secret(scan: &TextScan<'_>, at: usize, reach: (usize, us
             && !is_path(scan, run)
             && !scan.contains_placeholder(&(run.end.min(at)..run.start.max(at)))
         {
-            claims.add_for(scan, RuleFamily::AwsSecret, run.clone());
+            scan.claim_for(RuleFamily::AwsSecret, run.clone());
         }
     }
 }

@@ -11,19 +11,14 @@ use super::headers;
 use super::references::is_reference;
 use super::value_facts::ValueFacts;
 use crate::rule::RuleFamily;
-use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
+use crate::scan::{TextScan, bytes_ahead};
 use crate::stems::StemMatch;
 
 /// Most bytes of a command's line.
 const MAX_LINE: usize = 512;
 
 /// Checks the command at `name`. Returns the position from which the search for commands continues.
-pub(super) fn check_command(
-    scan: &TextScan<'_>,
-    name: &StemMatch,
-    rules: &[ArgumentRule],
-    claims: &mut PrivateClaims,
-) -> usize {
+pub(super) fn check_command(scan: &TextScan<'_>, name: &StemMatch, rules: &[ArgumentRule]) -> usize {
     let has_extension = scan.bytes(name.end..name.end + 4).eq_ignore_ascii_case(b".exe");
     let at = if has_extension { name.end + 4 } else { name.end };
     // `.net user` is the platform, not a command
@@ -31,7 +26,7 @@ pub(super) fn check_command(
         return at;
     }
     let line = bytes_ahead(scan, at, MAX_LINE);
-    let mut command = CommandLine { scan, at, line, claims };
+    let command = CommandLine { scan, at, line };
     let mut words = CommandWords::new(line);
     for rule in rules {
         if let ArgumentPlace::After(word, count) = rule.place {
@@ -52,22 +47,21 @@ pub(super) fn check_command(
 }
 
 /// A command's line being searched.
-struct CommandLine<'s, 'a, 'c> {
+struct CommandLine<'s, 'a> {
     scan: &'s TextScan<'a>,
     /// Start of the line.
     at: usize,
     line: &'a [u8],
-    claims: &'c mut PrivateClaims,
 }
 
-impl<'a> CommandLine<'_, 'a, '_> {
+impl<'a> CommandLine<'_, 'a> {
     fn word(&self, range: &Range<usize>) -> &'a [u8] {
         self.line.get(range.clone()).unwrap_or_default()
     }
 
     /// Claims the argument that comes `count` others after `name`. Prose may also follow such words, so that a plain
     /// word is no secret.
-    fn claim_argument(&mut self, mut words: CommandWords<'_>, name: &str, count: usize, content: ArgumentContent) {
+    fn claim_argument(&self, mut words: CommandWords<'_>, name: &str, count: usize, content: ArgumentContent) {
         if !name.is_empty() && !words.by_ref().any(|word| self.word(&word) == name.as_bytes()) {
             return;
         }
@@ -82,7 +76,7 @@ impl<'a> CommandLine<'_, 'a, '_> {
     }
 
     /// Claims the secret in the word at `range`, if it may be one.
-    fn claim_value(&mut self, range: Range<usize>, content: ArgumentContent) {
+    fn claim_value(&self, range: Range<usize>, content: ArgumentContent) {
         let is_mark = |byte: &&u8| b"\"'".contains(*byte);
         let word = self.word(&range);
         let lead = usize::from(word.first().filter(is_mark).is_some() && word.last().filter(is_mark).is_some());
@@ -93,7 +87,7 @@ impl<'a> CommandLine<'_, 'a, '_> {
         let (family, skip, secret) = match content {
             ArgumentContent::Cookie if word.contains(&b'=') => {
                 let cookies = start..start + word.len();
-                return headers::claim_cookie_values(self.scan, cookies, (false, true), self.claims);
+                return headers::claim_cookie_values(self.scan, cookies, (false, true));
             }
             ArgumentContent::Cookie => return,
             ArgumentContent::Login => match word.iter().position(|byte| *byte == b':') {
@@ -110,7 +104,7 @@ impl<'a> CommandLine<'_, 'a, '_> {
             }
         };
         if secret.is_some_and(|secret| may_be_secret(secret, content == ArgumentContent::Login)) {
-            self.claims.add_for(self.scan, family, start + skip..start + word.len());
+            self.scan.claim_for(family, start + skip..start + word.len());
         }
     }
 }

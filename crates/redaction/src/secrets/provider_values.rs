@@ -13,7 +13,7 @@ use super::references::is_reference;
 use super::value_facts::{contains_any_case, is_path, is_twilio_id, is_uuid};
 use super::word_score::is_words;
 use crate::rule::RuleFamily;
-use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
+use crate::scan::{TextScan, bytes_ahead};
 
 /// Most bytes between a provider's name and the value.
 const REACH: usize = 56;
@@ -22,7 +22,7 @@ const MAX_VALUE: usize = 256;
 
 /// Checks the text after the provider's name that ends at `end`. Returns the position from which the search for
 /// providers continues.
-pub(super) fn check_provider(scan: &TextScan<'_>, end: usize, claims: &mut PrivateClaims) -> usize {
+pub(super) fn check_provider(scan: &TextScan<'_>, end: usize) -> usize {
     let rest = bytes_ahead(scan, end, REACH + MAX_VALUE);
     if rest.first().is_none_or(|byte| byte.is_ascii_lowercase() || *byte == b'/' || *byte == b'@') {
         return end;
@@ -53,7 +53,7 @@ pub(super) fn check_provider(scan: &TextScan<'_>, end: usize, claims: &mut Priva
                 .count();
             let is_near = line_breaks == 0 || ends_in_secret_key(between);
             if !is_harmless && word_count <= 4 && is_near && !ends_in_id_key(between) && !is_call_or_message_id(value) {
-                let is_claimed = claims.add_for(scan, RuleFamily::ProviderValue, end + from..end + from + value.len());
+                let is_claimed = scan.claim_for(RuleFamily::ProviderValue, end + from..end + from + value.len());
                 return if is_claimed { end + from + value.len() } else { end };
             }
             return end;
@@ -116,7 +116,7 @@ fn has_key_form(value: &[u8]) -> bool {
 }
 
 /// Claims random tokens in the prose around a word such as `key`; ids, digests and parts of paths stay.
-pub(super) fn claim_random_token(scan: &TextScan<'_>, word: &Range<usize>, claims: &mut PrivateClaims) {
+pub(super) fn claim_random_token(scan: &TextScan<'_>, word: &Range<usize>) {
     let runs = &scan.anchors.digit_runs;
     let is_announced = announces(scan, word);
     let first_index = runs.partition_point(|run| run.end + 24 < word.start);
@@ -133,7 +133,7 @@ pub(super) fn claim_random_token(scan: &TextScan<'_>, word: &Range<usize>, claim
             && (is_random_token(scan.bytes(run.clone()))
                 || is_announced && run.start == word.end + 1 && is_mixed(scan.bytes(run.clone())))
         {
-            claims.add_for(scan, RuleFamily::Entropy, run.clone());
+            scan.claim_for(RuleFamily::Entropy, run.clone());
         }
     }
 }
@@ -166,37 +166,70 @@ static BEFORE_RUN: ByteSet = ByteSet::new(b".+/*");
 
 /// Checks a run of letters and digits; the bytes next to it reject most.
 #[inline]
-pub(super) fn check_token_shapes(scan: &TextScan<'_>, digit_run: &DigitRun, claims: &mut PrivateClaims) {
+pub(super) fn check_token_shapes(scan: &TextScan<'_>, digit_run: &DigitRun) {
     // Nearly all runs are too short for the shapes that these bytes suggest
     let may_begin =
         AFTER_RUN.contains(digit_run.after) && (digit_run.len() >= 8 || matches!(digit_run.after, b'$' | b'~'));
     let may_end = BEFORE_RUN.contains(digit_run.before) && (digit_run.len() >= 18 || digit_run.before == b'/');
     if may_begin || may_end {
-        claim_token_shape(scan, digit_run, claims);
+        claim_token_shape(scan, digit_run);
     }
 }
 
-fn claim_token_shape(scan: &TextScan<'_>, digit_run: &DigitRun, claims: &mut PrivateClaims) {
-    let run = &digit_run.range();
-    let (family, found) = match (digit_run.after, digit_run.len()) {
-        (b':', 8..=13) => (RuleFamily::TelegramToken, telegram_token(scan, run)),
-        (b'|', 14..=17) => (RuleFamily::MarkedToken, facebook_token(scan, run)),
-        (b'-', 32) => (RuleFamily::MailchimpKey, mailchimp_key(scan, run)),
-        (b'.', 23..=28) if b"MNO".contains(&scan.byte(run.start)) => {
-            (RuleFamily::DiscordToken, discord_token(scan, run))
+fn claim_token_shape(scan: &TextScan<'_>, digit_run: &DigitRun) {
+    use RuleFamily::{AzureKey, DiscordToken, MailchimpKey, MarkedToken, PasswordHash, TelegramToken};
+    let (run, before) = (&digit_run.range(), digit_run.before);
+    let bot = 3 * usize::from(scan.bytes(run.start..run.start + 3).eq_ignore_ascii_case(b"bot"));
+    // Where the token begins, its form, where its random part begins, and the fewest different bytes and digits of that
+    let (family, start, form, (random, distinct, digits)) = match (digit_run.after, digit_run.len()) {
+        (b':', 8..=13) => {
+            let form = code_pattern!(r"((?-u:\d{8,10}:A[\w-]{27,39}))(?:[^\w-]|$)");
+            (TelegramToken, run.start + bot, form, (run.end + 1, 10, 0))
         }
-        (b'$', ..=8) => (RuleFamily::PasswordHash, password_hash(scan, run)),
-        (_, 24) if digit_run.before == b'.' => (RuleFamily::MarkedToken, prefixed_token(scan, run, b"s.")),
-        (_, 18) if digit_run.before == b'+' => (RuleFamily::MarkedToken, prefixed_token(scan, run, b"u+")),
-        (_, _) if digit_run.before == b'/' && scan.byte(run.start) == b'0' => {
-            (RuleFamily::MarkedToken, refresh_token(scan, run))
+        // Facebook's app tokens
+        (b'|', 14..=17) => {
+            let form = code_pattern!(r"((?-u:\d+\|[\w-]{22,34}))(?:[^\w-]|$)");
+            (MarkedToken, run.start, form, (run.end + 1, 10, 0))
         }
-        (_, 40) if digit_run.before == b'*' => (RuleFamily::PasswordHash, mysql_hash(scan, run)),
-        (b'~', _) if scan.byte_before(run.end, 1) == b'Q' => (RuleFamily::AzureKey, azure_secret(scan, run)),
+        (b'-', 32) => (MailchimpKey, run.start, code_pattern!(r"[A-Fa-f0-9]{32}-us[0-9]{1,2}"), (run.start, 0, 0)),
+        // The id in base64, a time, a digest
+        (b'.', 23..=28) => {
+            let form = code_pattern!(r"(?-u:[MNO][A-Za-z\d]+\.[\w-]{5,7}\.[\w-]{24,})");
+            (DiscordToken, run.start, form, (run.start, 0, 0))
+        }
+        (b'$', ..=8) => {
+            password_hash(scan, run).into_iter().for_each(|range| drop(scan.claim_for(PasswordHash, range)));
+            return;
+        }
+        // Old tokens of Vault, and of users of PagerDuty
+        (_, 24 | 18) if matches!(before, b'.' | b'+') => {
+            let start = run.start.saturating_sub(2);
+            let form = code_pattern!(r"(s\.[A-Za-z0-9]{24}|u\+[A-Za-z0-9]{18})(?:[^(_+/]|$)");
+            let before = scan.byte_before(start, 1);
+            if before.is_ascii_alphanumeric() || b"_$.".contains(&before) {
+                return;
+            }
+            (MarkedToken, start, form, (run.start, 11, 2))
+        }
+        // Google's refresh tokens
+        (_, _) if before == b'/' && !scan.byte_before(run.start, 4).is_ascii_alphanumeric() => {
+            let form = code_pattern!(r"1//(?-u:0[\w-]{31,})");
+            (MarkedToken, run.start.saturating_sub(3), form, (run.start, 16, 0))
+        }
+        // MySQL's passwords
+        (_, 40) if before == b'*' => (PasswordHash, run.start - 1, code_pattern!(r"\*[0-9A-F]{40}"), (run.start, 0, 0)),
+        (b'~', 5..) => {
+            let form = code_pattern!(r"((?-u:[\w.~-]{3}\dQ~[\w.~-]{25,40}))(?:[^\w.~-]|$)");
+            (AzureKey, run.end - 5, form, (run.end + 1, 1, 1))
+        }
         _ => return,
     };
-    if let Some(range) = found {
-        claims.add_for(scan, family, range);
+    let Some(len) = form.match_len(scan.text_after(start, MAX_VALUE)) else { return };
+    let random = scan.bytes(random..start + len);
+    let counts = ByteCounts::count(random);
+    let is_random = distinct < 2 || counts.distinct >= distinct && counts.upper > 1 && !is_words(random);
+    if is_random && counts.digits >= digits {
+        scan.claim_for(family, start..start + len);
     }
 }
 
@@ -207,60 +240,13 @@ fn body_after<'t>(scan: &TextScan<'t>, at: usize, max_len: usize, marks: &[u8]) 
     rest.get(..len).unwrap_or_default()
 }
 
-fn telegram_token(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
-    let digits = scan.bytes(run.clone()).iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-    let start = run.end - digits;
-    let body = body_after(scan, run.end + 1, 64, b"-_");
-    let is_bot = start == run.start || scan.bytes(run.start..start).eq_ignore_ascii_case(b"bot");
-    let has_form = (8..=10).contains(&digits) && is_bot && body.starts_with(b"A") && (28..=40).contains(&body.len());
-    (has_form && ByteCounts::count(body).distinct > 9).then(|| start..run.end + 1 + body.len())
-}
-
-/// Tokens with a letter and a sign before them: old Vault tokens (`s.`), PagerDuty user tokens (`u+`).
-fn prefixed_token(scan: &TextScan<'_>, run: &Range<usize>, prefix: &[u8]) -> Option<Range<usize>> {
-    let start = run.start.saturating_sub(prefix.len());
-    let body = scan.bytes(run.clone());
-    let counts = ByteCounts::count(body);
-    let is_mixed =
-        counts.upper > 1 && counts.lower > 1 && counts.digits > 1 && counts.distinct >= 11 && !is_words(body);
-    let is_separate = scan.bytes(start..run.start) == prefix
-        && !(scan.byte_before(start, 1).is_ascii_alphanumeric() || b"_$.".contains(&scan.byte_before(start, 1)))
-        && !b"(_+/".contains(&scan.byte(run.end));
-    (is_mixed && is_separate).then_some(start..run.end)
-}
-
-/// Google refresh tokens: `1//0` and a long body.
-fn refresh_token(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
-    let start = run.start.checked_sub(3).filter(|start| scan.bytes(*start..run.start) == b"1//")?;
-    let body = body_after(scan, run.start, 160, b"-_");
-    let counts = ByteCounts::count(body);
-    let is_mixed = body.len() >= 32 && counts.upper > 3 && counts.lower > 3 && counts.distinct >= 16 && !is_words(body);
-    (is_mixed && !scan.byte_before(start, 1).is_ascii_alphanumeric()).then(|| start..run.start + body.len())
-}
-
-fn mailchimp_key(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
-    let rest = bytes_ahead(scan, run.end, 5);
-    let digits = rest.iter().skip(3).take_while(|byte| byte.is_ascii_digit()).count();
-    let is_hex = scan.bytes(run.clone()).iter().all(u8::is_ascii_hexdigit);
-    (rest.starts_with(b"-us") && digits > 0 && is_hex).then(|| run.start..run.end + 3 + digits)
-}
-
-/// Facebook app tokens: a number, `|`, and 22 to 34 characters.
-fn facebook_token(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
-    let body = body_after(scan, run.end + 1, 40, b"-_");
-    let is_number = scan.bytes(run.clone()).iter().all(u8::is_ascii_digit);
-    let counts = ByteCounts::count(body);
-    (is_number && (22..=34).contains(&body.len()) && counts.distinct > 9 && counts.upper > 1)
-        .then(|| run.start..run.end + 1 + body.len())
-}
-
 /// Claims Terraform Cloud tokens, around `atlasv1` at `at..end`.
-pub(super) fn claim_terraform_token(scan: &TextScan<'_>, at: usize, end: usize, claims: &mut PrivateClaims) {
+pub(super) fn claim_terraform_token(scan: &TextScan<'_>, at: usize, end: usize) {
     let head = scan.bytes(at.saturating_sub(24)..at.saturating_sub(1));
     let head_len = head.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
     let len = body_after(scan, end + 1, 128, b"-_=").len();
     if scan.byte_before(at, 1) == b'.' && scan.byte(end) == b'.' && head_len >= 10 && len >= 40 {
-        claims.add_for(scan, RuleFamily::MarkedToken, at - 1 - head_len..end + 1 + len);
+        scan.claim_for(RuleFamily::MarkedToken, at - 1 - head_len..end + 1 + len);
     }
 }
 
@@ -279,30 +265,4 @@ fn password_hash(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>
     let longest = hash.split(|byte| *byte == b'$').skip(2).map(<[u8]>::len).max().unwrap_or(0);
     let start = run.start - if is_pbkdf2 { 7 } else { 1 };
     (longest >= 18).then(|| start..run.end + hash.len())
-}
-
-/// MySQL password hashes: `*` and 40 upper-case hex digits.
-fn mysql_hash(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
-    let is_upper_hex = |byte: &u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(byte);
-    scan.bytes(run.clone()).iter().all(is_upper_hex).then(|| run.start - 1..run.end)
-}
-
-/// Discord bot tokens: the id in base64, a time, a digest.
-fn discord_token(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
-    let rest = bytes_ahead(scan, run.end + 1, 64);
-    let mut parts = rest.split(|byte| !byte.is_ascii_alphanumeric() && !b"-_".contains(byte));
-    let (time, digest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let has_second_dot = rest.get(time.len()) == Some(&b'.');
-    (has_second_dot && (5..=7).contains(&time.len()) && digest.len() >= 24)
-        .then(|| run.start..run.end + 2 + time.len() + digest.len())
-}
-
-/// Azure client secrets: three characters, a digit, `Q~`, and 25 to 40 more.
-fn azure_secret(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
-    let start = run.end.checked_sub(5)?;
-    let body = body_after(scan, run.end + 1, 48, b"-_.~");
-    let head = scan.bytes(start..run.end);
-    let has_digits = head.get(3).is_some_and(u8::is_ascii_digit) && body.iter().any(u8::is_ascii_digit);
-    let is_head = head.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte));
-    (has_digits && is_head && (25..=40).contains(&body.len())).then(|| start..run.end + 1 + body.len())
 }

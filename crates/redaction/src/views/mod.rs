@@ -26,7 +26,7 @@ use std::ops::Range;
 pub(super) use split_values::claim_pieces;
 
 use super::resolve::RedactionHit;
-use super::scan::{PrivateClaims, TextScan};
+use super::scan::TextScan;
 pub(super) use decoded_view::DecodedView;
 
 /// Most nested views. More than the depth that users can choose, because adjacent encodings are also decoded in nested
@@ -103,13 +103,7 @@ impl ViewEncoding {
     }
 
     /// Adds the windows worth decoding, in order, without overlap. Only valid if [`Self::may_have_window`] was true.
-    pub(super) fn find_windows(
-        self,
-        scan: &TextScan<'_>,
-        origin: &ViewOrigin<'_>,
-        claims: &PrivateClaims,
-        out: &mut Vec<Range<usize>>,
-    ) {
+    pub(super) fn find_windows(self, scan: &TextScan<'_>, origin: &ViewOrigin<'_>, out: &mut Vec<Range<usize>>) {
         if self == Self::Percent && origin.percent_levels >= MAX_PERCENT_LEVELS {
             return;
         }
@@ -121,8 +115,8 @@ impl ViewEncoding {
             Self::QuotedPrintable => quoted_printable::find_windows(scan, &is_fresh, out),
             Self::Terminal => controls::find_windows(scan, &is_fresh, out),
             Self::Unicode => unicode::find_windows(scan, &is_fresh, out),
-            Self::Blobs => blobs::find_windows(scan, &is_fresh, claims, out),
-            Self::SplitValues => split_values::find_windows(scan, &is_fresh, claims, out),
+            Self::Blobs => blobs::find_windows(scan, &is_fresh, out),
+            Self::SplitValues => split_values::find_windows(scan, &is_fresh, out),
         }
     }
 

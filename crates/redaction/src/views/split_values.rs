@@ -9,7 +9,7 @@ use super::super::action::WordAction;
 use super::super::anchors::DigitRun;
 use super::super::resolve::RedactionHit;
 use super::super::rule::{RuleClass, RuleFamily};
-use super::super::scan::{PrivateClaims, TextScan, is_object_key};
+use super::super::scan::{TextScan, is_object_key};
 use super::blobs::sorted_ranges;
 use super::decoded_view::DecodedView;
 use super::list_items::{self, next_item_start};
@@ -35,12 +35,7 @@ pub(super) fn may_have_items(scan: &TextScan<'_>) -> bool {
 }
 
 /// Adds windows of split values and split numbers.
-pub(super) fn find_windows(
-    scan: &TextScan<'_>,
-    is_fresh: &dyn Fn(Range<usize>) -> bool,
-    claims: &PrivateClaims,
-    out: &mut Vec<Range<usize>>,
-) {
+pub(super) fn find_windows(scan: &TextScan<'_>, is_fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let words = scan.anchors.words_by_use.pattern_words.iter().map(|word| word.start);
     let mut claimed: Option<Vec<Range<usize>>> = None;
     let mut search_from = |anchors: &mut dyn Iterator<Item = usize>| {
@@ -54,7 +49,7 @@ pub(super) fn find_windows(
             let Some(window) = joined_window(scan, at, first_end) else { continue };
             window_end = window.end;
             // A finding in the first piece was complete there
-            let claimed = claimed.get_or_insert_with(|| sorted_ranges(claims));
+            let claimed = claimed.get_or_insert_with(|| sorted_ranges(scan));
             let next = claimed.partition_point(|range| range.start < first_end);
             let near = claimed.get(next.saturating_sub(4)..next).unwrap_or_default();
             let has_finding = near.iter().any(|range| range.end > window.start);
@@ -175,7 +170,6 @@ pub(crate) fn claim_pieces(
     window: &Range<usize>,
     view: &DecodedView,
     found: impl Iterator<Item = RedactionHit>,
-    claims: &mut PrivateClaims,
 ) {
     for claim in found {
         let rule = scan.detector.compiled_rule(claim.rule);
@@ -189,7 +183,7 @@ pub(crate) fn claim_pieces(
         }
         for range in view.mapped_pieces(&claim.range) {
             if scan.bytes(range.clone()).iter().any(u8::is_ascii_alphanumeric) {
-                claims.add(scan, claim.rule, range);
+                scan.claim(claim.rule, range);
             }
         }
     }
