@@ -20,13 +20,13 @@ pub(crate) enum RuleErrorKind {
     TooManyRules(usize),
     #[error("more than {0} rules have `beside` or `against`: remove some")]
     TooManySiblingRules(usize),
-    #[error("a rule must have either a `pattern` or a `family`, not both")]
-    PatternOrFamily,
+    #[error("a rule must have a `pattern` or a `family`")]
+    NoPatternOrFamily,
     #[error("the pattern is not a valid regular expression")]
     InvalidPattern,
     #[error("a `pattern` must have `bounds`, or a group around the private part")]
     NoBounds,
-    #[error("every match of a `pattern` must begin with a fixed word of at least two letters")]
+    #[error("every match of a `pattern` must begin with a fixed word of at least two letters, or be tried `at_runs`")]
     NoFirstWord,
     #[error("the name must be 2 to 41 capital letters, digits and `_`, e.g. `ACCOUNT_ID`")]
     InvalidName,
@@ -91,7 +91,7 @@ impl RuleError {
     pub fn field(&self) -> &'static str {
         use RuleErrorKind as Kind;
         match self.kind {
-            Kind::TooManyRules(_) | Kind::TooManySiblingRules(_) | Kind::PatternOrFamily | Kind::NothingToFind => "",
+            Kind::TooManyRules(_) | Kind::TooManySiblingRules(_) | Kind::NoPatternOrFamily | Kind::NothingToFind => "",
             Kind::InvalidName => "name",
             Kind::ShortNearWord => "near",
             Kind::UnknownValidator | Kind::InvalidCheck => "validator",

@@ -1,5 +1,5 @@
-//! Runs the patterns of rules: at the words that they begin with, and users' patterns without such a word at every
-//! position. Linear in the text: the bytes of candidates, which may overlap, are limited; beyond that, the whole text
+//! Runs the patterns of rules: at the words that they begin with, or at runs with digits, and users' patterns without
+//! such a word at every position. Linear in the text: the bytes of candidates, which may overlap, are limited; beyond that, the whole text
 //! counts as private. `anchors` finds the words.
 
 use std::ops::Range;
@@ -42,7 +42,16 @@ impl Detector {
             }
             bytes_read <= max_bytes
         };
-        if words.into_iter().all(&mut try_at) && !self.users_words.is_empty() {
+        let mut goes_on = words.into_iter().all(&mut try_at);
+        for run in &scan.anchors.digit_runs {
+            let shapes = self.at_runs.beside(run.after, run.before);
+            // The letter of an escape before a run does not count
+            let escape_len = if run.before == b'\\' { scan.escape_len(run.start) } else { 0 };
+            let range = run.start + escape_len..run.end;
+            let mut starts = shapes.filter_map(|(shape, rule)| Some((shape.match_start(&range)?, *rule)));
+            goes_on = goes_on && starts.all(&mut try_at);
+        }
+        if goes_on && !self.users_words.is_empty() {
             self.users_words.find_in(scan.text).all(&mut try_at);
         }
         for index in &self.unanchored {

@@ -1,5 +1,7 @@
 //! A rule as data. It is compiled in `compile`; `validate` has the checks that `validator` names.
 
+use std::ops::Range;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +63,7 @@ pub enum MatchBounds {
     Token,
 }
 
-/// A rule in `config/rules/*.yaml`: either a `pattern`, or the name of a `family` implemented in code.
+/// A rule in `config/rules/*.yaml`: a `pattern`, the name of a `family` implemented in code, or both.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RuleData {
@@ -77,6 +79,8 @@ pub struct RuleData {
     /// Byte-oriented pattern (no look-around). With a group, the first group is the private part. A pattern that begins
     /// with a word of two letters or more is tried only at that word.
     pub pattern: String,
+    /// For a pattern without such a word: the runs of ASCII letters and digits, each with a digit, at which it is tried.
+    pub(crate) at_runs: Vec<RunShape>,
     /// The code that finds matches.
     pub(crate) family: Option<RuleFamily>,
     /// Keys (of JSON and similar notations, attributes, columns) whose whole value is private: the last segment, in
@@ -115,6 +119,49 @@ pub struct RuleData {
     /// Similar texts without private parts, used as tests.
     #[cfg_attr(not(test), serde(deserialize_with = "skip_examples"))]
     pub misses: Vec<String>,
+}
+
+/// A run of letters and digits by its length and a byte next to it, and where a match begins.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RunShape {
+    /// The ASCII character after the run, or before it.
+    pub(crate) after: Option<char>,
+    pub(crate) before: Option<char>,
+    /// Least and greatest length.
+    len: (usize, usize),
+    /// Bytes of a match before the run.
+    lead: usize,
+    /// Bytes of a match up to the run's end, instead of `lead`.
+    tail: usize,
+}
+
+impl RunShape {
+    /// Where a match begins, if a run of this range has the shape.
+    pub(crate) fn match_start(&self, run: &Range<usize>) -> Option<usize> {
+        let (from, bytes) = if self.tail > 0 { (run.end, self.tail) } else { (run.start, self.lead) };
+        (self.len.0..=self.len.1).contains(&run.len()).then(|| from.saturating_sub(bytes))
+    }
+}
+
+/// Shapes of runs with the index of their rule, by the byte after the run, and by the byte before it.
+#[derive(Default)]
+pub(super) struct RunShapes([Vec<Vec<(RunShape, u16)>>; 2]);
+
+impl RunShapes {
+    pub(super) fn add(&mut self, shape: &RunShape, rule: u16) {
+        for (by_byte, byte) in self.0.iter_mut().zip([shape.after, shape.before]) {
+            by_byte.resize(128, Vec::new());
+            let shapes = byte.and_then(|byte| by_byte.get_mut(byte as usize));
+            shapes.into_iter().for_each(|shapes| shapes.push((shape.clone(), rule)));
+        }
+    }
+
+    /// The shapes of runs between these bytes.
+    #[inline]
+    pub(super) fn beside(&self, after: u8, before: u8) -> impl Iterator<Item = &(RunShape, u16)> {
+        self.0.iter().zip([after, before]).filter_map(|(by_byte, byte)| by_byte.get(usize::from(byte))).flatten()
+    }
 }
 
 /// An id with a check.
@@ -257,15 +304,8 @@ pub(crate) enum RuleFamily {
     Userinfo,
     KeyBlock,
     ProviderValue,
-    TelegramToken,
-    /// Tokens that a short mark makes recognisable: `s.…` (Vault), `u+…` (PagerDuty), `1//0…` (Google), `123|…`
-    /// (Facebook), `….atlasv1.…` (Terraform Cloud).
+    /// Tokens of Terraform Cloud.
     MarkedToken,
-    MailchimpKey,
-    /// Discord tokens: three parts, the first beginning with `M`, `N` or `O`.
-    DiscordToken,
-    /// Password hashes in crypt and similar formats.
-    PasswordHash,
     /// Webhooks whose host contains the customer's name.
     HostedWebhook,
     SeedPhrase,

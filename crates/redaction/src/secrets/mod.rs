@@ -78,7 +78,6 @@ pub(super) fn rule_under_key(families: &FamilyRules, key: &[u8], value: &[u8]) -
     families.rule_for_key(kind, key)
 }
 
-/// Whether a key is that of a secret.
 pub(super) fn is_secret_key(key: &[u8]) -> bool {
     secret_keys::classify_key(key).is_some()
 }
@@ -95,7 +94,6 @@ pub(super) fn is_password(families: &FamilyRules, key: &[u8], digits: &[u8]) -> 
     digits.len() >= 4 && is_password_key() && rule_under_key(families, key, digits).is_some()
 }
 
-/// Claims the secrets in one text.
 pub(super) fn claim_secrets(scan: &TextScan<'_>) {
     let mut progress = SearchProgress::default();
     for word in &scan.anchors.words_by_use.secret_words {
@@ -109,9 +107,6 @@ pub(super) fn claim_secrets(scan: &TextScan<'_>) {
     }
     for colon in &scan.anchors.schemes {
         urls::check_url(scan, *colon);
-    }
-    for run in &scan.anchors.digit_runs {
-        provider_values::check_token_shapes(scan, run);
     }
 }
 

@@ -1,13 +1,11 @@
 //! Finds values that are secret because of a provider's name before them (`datadog: 0f1e…`), because half of the
-//! providers' keys have no prefix; and tokens with a shape of their own, found from a run with digits (Telegram,
-//! Mailchimp, Azure's `Q~`). A value begins at most [`REACH`] bytes after a name, on its line or the next one; commits,
+//! providers' keys have no prefix. A value begins at most [`REACH`] bytes after a name, on its line or the next one; commits,
 //! digests and ids stay. Keys that name a secret are in `assign`.
 
 use std::ops::Range;
 
 use super::super::anchors::DigitRun;
 use super::super::pairs::ends_with;
-use super::super::sets::ByteSet;
 use super::byte_counts::ByteCounts;
 use super::references::is_reference;
 use super::value_facts::{contains_any_case, is_path, is_twilio_id, is_uuid};
@@ -17,7 +15,6 @@ use crate::scan::{TextScan, bytes_ahead};
 
 /// Most bytes between a provider's name and the value.
 const REACH: usize = 56;
-/// Longest value, in bytes.
 const MAX_VALUE: usize = 256;
 
 /// Checks the text after the provider's name that ends at `end`. Returns the position from which the search for
@@ -160,109 +157,13 @@ fn is_random_token(value: &[u8]) -> bool {
     counts.upper > 1 && counts.lower > 1 && counts.digits > 1 && counts.distinct >= 14 && !is_words(value)
 }
 
-/// Bytes after and before the runs from which token shapes are found.
-static AFTER_RUN: ByteSet = ByteSet::new(b":|-.$~");
-static BEFORE_RUN: ByteSet = ByteSet::new(b".+/*");
-
-/// Checks a run of letters and digits; the bytes next to it reject most.
-#[inline]
-pub(super) fn check_token_shapes(scan: &TextScan<'_>, digit_run: &DigitRun) {
-    // Nearly all runs are too short for the shapes that these bytes suggest
-    let may_begin =
-        AFTER_RUN.contains(digit_run.after) && (digit_run.len() >= 8 || matches!(digit_run.after, b'$' | b'~'));
-    let may_end = BEFORE_RUN.contains(digit_run.before) && (digit_run.len() >= 18 || digit_run.before == b'/');
-    if may_begin || may_end {
-        claim_token_shape(scan, digit_run);
-    }
-}
-
-fn claim_token_shape(scan: &TextScan<'_>, digit_run: &DigitRun) {
-    use RuleFamily::{AzureKey, DiscordToken, MailchimpKey, MarkedToken, PasswordHash, TelegramToken};
-    let (run, before) = (&digit_run.range(), digit_run.before);
-    let bot = 3 * usize::from(scan.bytes(run.start..run.start + 3).eq_ignore_ascii_case(b"bot"));
-    // Where the token begins, its form, where its random part begins, and the fewest different bytes and digits of that
-    let (family, start, form, (random, distinct, digits)) = match (digit_run.after, digit_run.len()) {
-        (b':', 8..=13) => {
-            let form = code_pattern!(r"((?-u:\d{8,10}:A[\w-]{27,39}))(?:[^\w-]|$)");
-            (TelegramToken, run.start + bot, form, (run.end + 1, 10, 0))
-        }
-        // Facebook's app tokens
-        (b'|', 14..=17) => {
-            let form = code_pattern!(r"((?-u:\d+\|[\w-]{22,34}))(?:[^\w-]|$)");
-            (MarkedToken, run.start, form, (run.end + 1, 10, 0))
-        }
-        (b'-', 32) => (MailchimpKey, run.start, code_pattern!(r"[A-Fa-f0-9]{32}-us[0-9]{1,2}"), (run.start, 0, 0)),
-        // The id in base64, a time, a digest
-        (b'.', 23..=28) => {
-            let form = code_pattern!(r"(?-u:[MNO][A-Za-z\d]+\.[\w-]{5,7}\.[\w-]{24,})");
-            (DiscordToken, run.start, form, (run.start, 0, 0))
-        }
-        (b'$', ..=8) => {
-            password_hash(scan, run).into_iter().for_each(|range| drop(scan.claim_for(PasswordHash, range)));
-            return;
-        }
-        // Old tokens of Vault, and of users of PagerDuty
-        (_, 24 | 18) if matches!(before, b'.' | b'+') => {
-            let start = run.start.saturating_sub(2);
-            let form = code_pattern!(r"(s\.[A-Za-z0-9]{24}|u\+[A-Za-z0-9]{18})(?:[^(_+/]|$)");
-            let before = scan.byte_before(start, 1);
-            if before.is_ascii_alphanumeric() || b"_$.".contains(&before) {
-                return;
-            }
-            (MarkedToken, start, form, (run.start, 11, 2))
-        }
-        // Google's refresh tokens
-        (_, _) if before == b'/' && !scan.byte_before(run.start, 4).is_ascii_alphanumeric() => {
-            let form = code_pattern!(r"1//(?-u:0[\w-]{31,})");
-            (MarkedToken, run.start.saturating_sub(3), form, (run.start, 16, 0))
-        }
-        // MySQL's passwords
-        (_, 40) if before == b'*' => (PasswordHash, run.start - 1, code_pattern!(r"\*[0-9A-F]{40}"), (run.start, 0, 0)),
-        (b'~', 5..) => {
-            let form = code_pattern!(r"((?-u:[\w.~-]{3}\dQ~[\w.~-]{25,40}))(?:[^\w.~-]|$)");
-            (AzureKey, run.end - 5, form, (run.end + 1, 1, 1))
-        }
-        _ => return,
-    };
-    let Some(len) = form.match_len(scan.text_after(start, MAX_VALUE)) else { return };
-    let random = scan.bytes(random..start + len);
-    let counts = ByteCounts::count(random);
-    let is_random = distinct < 2 || counts.distinct >= distinct && counts.upper > 1 && !is_words(random);
-    if is_random && counts.digits >= digits {
-        scan.claim_for(family, start..start + len);
-    }
-}
-
-/// The text from `at` on, up to `max_len` bytes, as far as it has only letters, digits and `marks`.
-fn body_after<'t>(scan: &TextScan<'t>, at: usize, max_len: usize, marks: &[u8]) -> &'t [u8] {
-    let rest = bytes_ahead(scan, at, max_len);
-    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || marks.contains(byte)).count();
-    rest.get(..len).unwrap_or_default()
-}
-
 /// Claims Terraform Cloud tokens, around `atlasv1` at `at..end`.
 pub(super) fn claim_terraform_token(scan: &TextScan<'_>, at: usize, end: usize) {
     let head = scan.bytes(at.saturating_sub(24)..at.saturating_sub(1));
     let head_len = head.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-    let len = body_after(scan, end + 1, 128, b"-_=").len();
+    let is_in_token = |byte: &&u8| byte.is_ascii_alphanumeric() || b"-_=".contains(byte);
+    let len = bytes_ahead(scan, end + 1, 128).iter().take_while(is_in_token).count();
     if scan.byte_before(at, 1) == b'.' && scan.byte(end) == b'.' && head_len >= 10 && len >= 40 {
         scan.claim_for(RuleFamily::MarkedToken, at - 1 - head_len..end + 1 + len);
     }
-}
-
-/// Password hashes in crypt format, `$2y$10$…`, `$6$salt$…`, `$apr1$…`, `$argon2id$…`, and Django's `pbkdf2_sha256$…`.
-fn password_hash(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
-    let scheme = scan.bytes(run.clone());
-    let is_pbkdf2 = scan.bytes(run.start.saturating_sub(7)..run.start) == b"pbkdf2_" && scheme.starts_with(b"sha");
-    let is_crypt = scan.byte_before(run.start, 1) == b'$'
-        && byte_list!("secrets.crypt_schemes").contains(&scheme)
-        && (!scan.byte_before(run.start, 2).is_ascii_alphanumeric() || scan.is_escape_letter(run.start - 1));
-    if !is_pbkdf2 && !is_crypt {
-        return None;
-    }
-    let hash = body_after(scan, run.end, 160, b"./$=,+-");
-    // The hash follows a cost or salt
-    let longest = hash.split(|byte| *byte == b'$').skip(2).map(<[u8]>::len).max().unwrap_or(0);
-    let start = run.start - if is_pbkdf2 { 7 } else { 1 };
-    (longest >= 18).then(|| start..run.end + hash.len())
 }
