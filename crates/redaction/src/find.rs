@@ -46,7 +46,6 @@ struct LevelBuffers {
     carried_names: Vec<Range<usize>>,
     view: DecodedView,
     windows: Vec<Range<usize>>,
-    /// Windows that were decoded.
     decoded_windows: Vec<Range<usize>>,
 }
 
@@ -211,7 +210,6 @@ impl Detector {
     }
 
     /// Decodes a window of a text, searches it, and maps the claims back. Returns false if nothing was decoded.
-    #[expect(clippy::too_many_arguments, reason = "the parts of a level are borrowed apart")]
     fn search_view(
         &self,
         scan: &TextScan<'_>,

@@ -51,7 +51,6 @@ mod tests;
 mod validate;
 mod value_carry;
 mod views;
-mod words_by_use;
 
 pub use clean_texts::CleanTexts;
 pub use composite_ids::is_uuid;

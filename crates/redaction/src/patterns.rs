@@ -45,11 +45,14 @@ impl Detector {
         let mut goes_on = words.into_iter().all(&mut try_at);
         for run in &scan.anchors.digit_runs {
             let shapes = self.at_runs.beside(run.after, run.before);
-            // The letter of an escape before a run does not count
-            let escape_len = if run.before == b'\\' { scan.escape_len(run.start) } else { 0 };
-            let range = run.start + escape_len..run.end;
-            let mut starts = shapes.filter_map(|(shape, rule)| Some((shape.match_start(&range)?, *rule)));
-            goes_on = goes_on && starts.all(&mut try_at);
+            if shapes.iter().any(|shapes| !shapes.is_empty()) {
+                // The letter of an escape before a run does not count
+                let escape_len = if run.before == b'\\' { scan.escape_len(run.start) } else { 0 };
+                let range = run.start + escape_len..run.end;
+                let shapes = shapes.into_iter().flatten();
+                let mut starts = shapes.filter_map(|(shape, rule)| Some((shape.match_start(&range)?, *rule)));
+                goes_on = goes_on && starts.all(&mut try_at);
+            }
         }
         if goes_on && !self.users_words.is_empty() {
             self.users_words.find_in(scan.text).all(&mut try_at);

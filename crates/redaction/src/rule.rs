@@ -157,10 +157,12 @@ impl RunShapes {
         }
     }
 
-    /// The shapes of runs between these bytes.
+    /// The shapes of runs before this byte, and after that.
     #[inline]
-    pub(super) fn beside(&self, after: u8, before: u8) -> impl Iterator<Item = &(RunShape, u16)> {
-        self.0.iter().zip([after, before]).filter_map(|(by_byte, byte)| by_byte.get(usize::from(byte))).flatten()
+    pub(super) fn beside(&self, after: u8, before: u8) -> [&[(RunShape, u16)]; 2] {
+        let [by_after, by_before] = &self.0;
+        [(by_after, after), (by_before, before)]
+            .map(|(by_byte, byte)| by_byte.get(usize::from(byte)).map(Vec::as_slice).unwrap_or_default())
     }
 }
 

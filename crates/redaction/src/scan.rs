@@ -18,7 +18,6 @@ const QUOTE_REACH: usize = 128;
 
 /// A text under search: the input, or a view of it.
 pub(super) struct TextScan<'a> {
-    /// The text.
     pub(super) text: &'a str,
     /// Positions at which something could begin.
     pub(super) anchors: &'a Anchors,
@@ -113,7 +112,6 @@ impl<'t> TextScan<'t> {
         self.detector.families.rule(family)
     }
 
-    /// The family of a rule, if it has one.
     pub(super) fn family(&self, rule: u16) -> Option<RuleFamily> {
         self.detector.compiled_rule(rule)?.family
     }

@@ -42,7 +42,6 @@ fn may_precede_number(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || !byte.is_ascii() || matches!(byte, b'.' | b',' | b'#')
 }
 
-/// Whether digits are a year from 1900 to 2099.
 pub(super) fn is_year(digits: &[u8]) -> bool {
     matches!(digits, [b'1', b'9', a, b] | [b'2', b'0', a, b] if a.is_ascii_digit() && b.is_ascii_digit())
 }

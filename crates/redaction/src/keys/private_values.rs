@@ -87,7 +87,6 @@ pub(super) fn private_part(
     is_private.then_some(range)
 }
 
-/// Number of digits.
 pub(super) fn count_digits(text: &str) -> usize {
     text.bytes().filter(u8::is_ascii_digit).count()
 }

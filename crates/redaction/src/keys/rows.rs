@@ -6,15 +6,13 @@ use std::ops::Range;
 
 use super::private_values::{claim_first, private_part};
 use super::table::{KeyMatch, KeyRule, SiblingEvidence};
-use crate::action::WordAction;
+use crate::action::{SecretCue, WordAction};
 use crate::scan::TextScan;
-use crate::secrets::secret_cue::SecretCue;
 use crate::secrets::secret_lists::{SecretColumn, claim_cell, secret_column};
 use crate::sets::ByteSet;
 
 /// Most bytes of the names of columns before and after a known one.
 const MAX_NAMES: (usize, usize) = (512, 2048);
-/// Most bytes of a row.
 const MAX_ROW: usize = 8 << 10;
 /// Most nested brackets in a row of SQL.
 const MAX_BRACKETS: usize = 4;

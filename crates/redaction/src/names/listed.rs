@@ -12,7 +12,6 @@ use super::name_lists::is_given_name;
 use super::name_shape::{self, PersonName};
 use super::thing_names;
 
-/// Claims listed names.
 pub(super) fn claim_listed_names(scan: &TextScan<'_>, rule: u16) {
     let mut read_until = 0;
     for at in &scan.anchors.given_names {

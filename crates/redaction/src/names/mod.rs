@@ -7,7 +7,6 @@
 
 mod cjk_names;
 mod email_names;
-mod in_ids;
 mod listed;
 mod name_carry;
 pub(super) mod name_cues;
@@ -23,7 +22,6 @@ use super::keys;
 use super::rule::RuleFamily;
 use super::scan::TextScan;
 
-pub(super) use in_ids::{are_person_names, is_announced_given_name};
 pub(super) use name_carry::{carried_words, claim_words};
 
 /// Claims names by keys, addresses, cues and lists. E-mail addresses must have been claimed before. `carried_names`

@@ -19,7 +19,6 @@ mod announced;
 mod card;
 mod date;
 mod digit_chain;
-mod hex_dump;
 mod net;
 mod number_cues;
 mod number_site;
@@ -177,7 +176,7 @@ impl NumberSearch<'_, '_> {
             }
             let mut site = NumberSite::new(self.scan, chain, index, has_cue);
             site.last_claim = self.last_claim;
-            if let Some(found) = match_at(&site).filter(|found| !hex_dump::is_in_hex_dump(self.scan, &found.range)) {
+            if let Some(found) = match_at(&site).filter(|found| !number_site::is_in_hex_dump(self.scan, &found.range)) {
                 self.claim(&found);
                 end = found.range.end;
                 self.decided_end = self.decided_end.max(end);
@@ -185,7 +184,6 @@ impl NumberSearch<'_, '_> {
         }
     }
 
-    /// Whether a cue is near a run.
     fn has_cue_near(&mut self, run: &Range<usize>) -> bool {
         if self.has_foreign_words && number_cues::foreign_cue_before(self.scan, run.start).is_some() {
             return true;

@@ -35,7 +35,6 @@ pub(super) struct NumberCues {
 }
 
 impl NumberCues {
-    /// No cues.
     pub(super) const NONE: Self = Self { list: [None; MAX_CUES], kinds_after: 0, announces_code: false, key: None };
 
     /// Reads the words around `value`.

@@ -21,7 +21,6 @@ pub(super) use lists::wrapped_strings;
 
 /// Most bytes between a key and the value of its sibling.
 const MAX_TO_SIBLING: usize = 160;
-/// Most bytes of a tag.
 const MAX_TAG: usize = 256;
 
 /// The whole key that contains `word`: letters, digits, `_`, `-` and `.` on both sides, without a leading

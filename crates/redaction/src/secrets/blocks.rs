@@ -13,7 +13,6 @@ use super::value_facts::contains_any_case;
 use crate::rule::RuleFamily;
 use crate::scan::{TextScan, bytes_ahead, is_object_key};
 
-/// Most bytes of a block.
 const MAX_BLOCK: usize = 64 << 10;
 /// Most bytes before each line of a block.
 const MAX_PREFIX: usize = 64;

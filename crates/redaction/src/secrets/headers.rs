@@ -14,7 +14,6 @@ use crate::scan::{TextScan, bytes_ahead};
 use crate::sets::{ByteSet, WordMap};
 use crate::wordlists;
 
-/// Most bytes of a header.
 const MAX_HEADER: usize = 4096;
 /// Schemes whose credentials have several words.
 const SCHEMES_WITH_LISTS: &str = "digest aws4-hmac-sha256 sharedaccesssignature hmac oauth mac hawk";
@@ -30,16 +29,8 @@ pub(super) fn check_header(scan: &TextScan<'_>, pair: &KeyValuePair, kind: Secre
     // `curl --cookie "a=b"`
     let is_cookie_flag =
         kind == SecretKind::Cookie && pair.sep == PairSeparator::Space && scan.byte_before(pair.key.start, 1) == b'-';
-    let is_header = matches!(
-        pair.sep,
-        PairSeparator::Colon
-            | PairSeparator::Equals
-            | PairSeparator::Arrow
-            | PairSeparator::Comma
-            | PairSeparator::Sibling
-            | PairSeparator::Call
-            | PairSeparator::Element
-    );
+    let is_header =
+        !matches!(pair.sep, PairSeparator::Space | PairSeparator::Is | PairSeparator::Compare | PairSeparator::Cell);
     if !is_header && !is_cookie_flag {
         return pair.key.end;
     }
@@ -193,9 +184,7 @@ pub(super) fn claim_cookie_values(scan: &TextScan<'_>, content: Range<usize>, (f
         let is_plain = is_plain || value.len() == 5 && value.get(2).is_some_and(|byte| b"-_".contains(byte));
         let is_harmless = is_plain
             || value.iter().all(|byte| b"*.xX".contains(byte))
-            || value.starts_with(b"$")
-            || value.starts_with(b"<")
-            || value.starts_with(b"{");
+            || value.first().is_some_and(|first| b"$<{".contains(first));
         if is_name && !word_set!("secrets.cookie_attributes").contains(name) && !is_harmless {
             let blanks = value.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
             scan.claim_for(RuleFamily::Cookie, from + equals + 1 + blanks..from + equals + 1 + len);

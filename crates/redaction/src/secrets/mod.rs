@@ -6,34 +6,28 @@
 //! shape of their own are patterns in `secrets.yaml`; `pairs` reads the notations.
 
 mod assign;
-mod aws;
 mod blocks;
 mod byte_counts;
 pub(crate) mod command_arguments;
 mod command_lines;
 mod command_words;
 mod headers;
-mod key_candidate;
-mod key_word_lists;
 mod pair_context;
 mod provider_values;
 mod references;
-pub(crate) mod secret_cue;
 pub(crate) mod secret_keys;
 pub(crate) mod secret_lists;
 mod secret_value;
 mod seed_phrases;
-mod url_parameters;
 mod urls;
 pub(crate) mod value_facts;
 pub(crate) mod word_score;
 
-use super::action::WordAction;
+use super::action::{SecretCue, WordAction};
 use super::rule::FamilyRules;
 use super::scan::TextScan;
 use super::stems::{Stem, StemMatch};
 use crate::wordlists;
-use secret_cue::SecretCue;
 
 /// The words that lead to secrets.
 pub(super) fn secret_stems(families: &FamilyRules) -> Vec<Stem> {
@@ -143,8 +137,8 @@ fn check_word(scan: &TextScan<'_>, word: &StemMatch, cue: SecretCue, progress: &
         SecretCue::SeedPhrase => {
             progress.phrases = seed_phrases::claim_seed_phrases(scan, word.end, progress.phrases);
         }
-        SecretCue::Aws => aws::claim_aws_secret(scan, word.end, (0, 64)),
-        SecretCue::AwsKeyId => aws::claim_aws_secret(scan, word.start, (200, 300)),
+        SecretCue::Aws => provider_values::claim_aws_secret(scan, word.end, (0, 64)),
+        SecretCue::AwsKeyId => provider_values::claim_aws_secret(scan, word.start, (200, 300)),
         _ => {}
     }
 }

@@ -73,7 +73,6 @@ pub(super) fn is_docker_auth(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
     is_auth_key && pair.value.len() >= 8 && Validator::Basic.check(scan.text, pair.value.clone()).is_some()
 }
 
-/// A column of secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SecretColumn {
     kind: SecretKind,

@@ -238,7 +238,6 @@ pub(super) fn decode(text: &str, window: Range<usize>, max_len: usize, view: &mu
     }
 }
 
-/// A blob without its line breaks.
 fn without_line_breaks(blob: &[u8]) -> Vec<u8> {
     let mut joined = Vec::with_capacity(blob.len());
     let mut at = 0;

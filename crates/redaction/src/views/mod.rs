@@ -12,7 +12,6 @@ pub(super) mod decoded_view;
 pub(super) mod entities;
 pub(super) mod escapes;
 mod html;
-mod list_items;
 pub(super) mod percent;
 mod quoted_printable;
 mod split_values;
@@ -63,16 +62,10 @@ pub(super) enum ViewEncoding {
 
 impl ViewEncoding {
     /// All encodings, in order.
-    pub(super) const ALL: [Self; 8] = [
-        Self::Escapes,
-        Self::Html,
-        Self::Percent,
-        Self::QuotedPrintable,
-        Self::Terminal,
-        Self::Unicode,
-        Self::Blobs,
-        Self::SplitValues,
-    ];
+    pub(super) const ALL: [Self; 8] = {
+        use ViewEncoding::{Blobs, Escapes, Html, Percent, QuotedPrintable, SplitValues, Terminal, Unicode};
+        [Escapes, Html, Percent, QuotedPrintable, Terminal, Unicode, Blobs, SplitValues]
+    };
 
     /// Whether any encoding may have a window; most short texts have nothing that begins one.
     pub(super) fn may_have_any(scan: &TextScan<'_>) -> bool {

@@ -12,7 +12,6 @@ use super::super::rule::{RuleClass, RuleFamily};
 use super::super::scan::{TextScan, is_object_key};
 use super::blobs::sorted_ranges;
 use super::decoded_view::DecodedView;
-use super::list_items::{self, next_item_start};
 use super::windows;
 use crate::sets::ByteSet;
 
@@ -110,12 +109,12 @@ fn is_announced(scan: &TextScan<'_>, at: usize) -> bool {
 /// Joins the items of a window. Of a whole list, the text before it stays, and its first quote goes.
 pub(super) fn decode(text: &str, view: &mut DecodedView) {
     let list = text.rfind('[').filter(|_| text.ends_with(']')).and_then(|open| text.split_at_checked(open));
-    let Some((before, list)) = list else { return list_items::decode(text, view) };
+    let Some((before, list)) = list else { return join_items(text, view) };
     let quote = list.find(['"', '\'']).unwrap_or(list.len());
     view.push_plain(before);
     view.push_decoded(quote, None);
     view.push_plain(list.get(quote..=quote).unwrap_or_default());
-    list_items::decode(list.get(quote + 1..).unwrap_or_default(), view);
+    join_items(list.get(quote + 1..).unwrap_or_default(), view);
 }
 
 /// Whether a claim on a joined list covers all of its items, and is no mere row of digits.
@@ -187,4 +186,25 @@ pub(crate) fn claim_pieces(
             }
         }
     }
+}
+
+/// Start of the next string in a list, after the `", "` whose first quote is at `at`.
+fn next_item_start(bytes: &[u8], at: usize) -> Option<usize> {
+    let quote = *bytes.get(at).filter(|byte| b"\"'".contains(byte))?;
+    let rest = bytes.get(at + 1..bytes.len().min(at + 34))?;
+    let count_blanks =
+        |from: usize| rest.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    let comma_at = count_blanks(0);
+    if rest.get(comma_at) != Some(&b',') {
+        return None;
+    }
+    let quote_at = comma_at + 1 + count_blanks(comma_at + 1);
+    (rest.get(quote_at) == Some(&quote)).then_some(at + 2 + quote_at)
+}
+
+/// Removes the separators between the strings.
+fn join_items(text: &str, view: &mut DecodedView) {
+    let bytes = text.as_bytes();
+    let next = |from: usize| Some(from + memchr::memchr2(b'"', b'\'', bytes.get(from..)?)?);
+    view.decode(text, next, |at| next_item_start(bytes, at).map(|next| (next - at, None)).ok_or(1));
 }
