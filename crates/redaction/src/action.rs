@@ -38,8 +38,6 @@ pub(crate) enum SecretCue {
     Begin,
     /// `END` of a key block, whose beginning may be missing.
     End,
-    /// A PuTTY key file.
-    Putty,
     /// An AWS key id; its secret may be near.
     AwsKeyId,
     /// `aws`; a secret may follow.

@@ -5,7 +5,6 @@
 use std::ops::Range;
 
 use super::super::pairs::{self, KeyValuePair, PairSeparator, ends_with, key_around, read_pair};
-use super::super::rule::RuleFamily;
 use super::super::scan::{TextScan, bytes_ahead};
 use super::super::stems::StemMatch;
 use super::byte_counts::ByteCounts;
@@ -67,10 +66,6 @@ fn claim_value(
     let context = PairContext::around(scan, pair, is_parameter);
     let value = context.value_range(scan, pair, kind);
     let content = scan.bytes(value.clone());
-    if let Some(rule) = scan.rule(RuleFamily::BasicCredentials).filter(|_| secret_lists::is_docker_auth(scan, pair)) {
-        scan.claim(rule, value);
-        return key.end;
-    }
     if equals_key(content, scan.bytes(pair.key.clone())) || !is_secret_value(kind, content, pair, &context) {
         return if pair.quote.is_none() && value.len() > LONG_VALUE { value.end } else { key.end };
     }

@@ -1,4 +1,4 @@
-//! Finds private keys in PEM, OpenPGP and PuTTY form, also truncated, also with escaped line breaks. Without its end, a
+//! Finds private keys in PEM and OpenPGP form, also truncated, also with escaped line breaks. Without its end, a
 //! block extends as far as its alphabet; without its beginning, it begins with the base64 lines above its end. A prefix
 //! that each line repeats (`12 | `, `> `) is ignored, and quotes between lines stay, so that JSON stays valid. At most
 //! 64 KiB of a block is read, and nothing twice. Certificates and public keys stay.
@@ -269,36 +269,5 @@ impl<'a> Iterator for DashSeparated<'a> {
         let (line, rest) = rest.split_at_checked(end)?;
         self.0 = rest;
         Some(line)
-    }
-}
-
-/// Claims the private lines of the PuTTY key file whose first word is at `at`.
-pub(super) fn claim_putty_key(scan: &TextScan<'_>, at: usize) -> usize {
-    let rest = bytes_ahead(scan, at, MAX_BLOCK);
-    let Some(private_lines) = memchr::memmem::find(rest, b"Private-Lines:") else { return at };
-    let from = at + private_lines + 14;
-    let count_len =
-        bytes_ahead(scan, from, 8).iter().take_while(|byte| byte.is_ascii_digit() || **byte == b' ').count();
-    let rest = scan.bytes(from + count_len..at + MAX_BLOCK);
-    let mac = memchr::memmem::find(rest, b"Private-MAC").unwrap_or(rest.len());
-    let len =
-        rest.iter().take(mac).take_while(|byte| byte.is_ascii_alphanumeric() || b"+/=\\ \t\r\n".contains(byte)).count();
-    let body = rest.get(..len).unwrap_or_default();
-    let leading = line_breaks_len(body);
-    let trailing = if body.ends_with(b"\\n") { 2 } else { 0 };
-    let end = from + count_len + body.get(..len - trailing).unwrap_or_default().trim_ascii_end().len();
-    scan.claim_for(RuleFamily::KeyBlock, from + count_len + leading..end);
-    end
-}
-
-/// Length of the line breaks, raw or escaped, at the start of `body`.
-fn line_breaks_len(body: &[u8]) -> usize {
-    let mut at = 0;
-    loop {
-        match (body.get(at), body.get(at + 1)) {
-            (Some(b'\r' | b'\n' | b' '), _) => at += 1,
-            (Some(b'\\'), Some(b'n' | b'r')) => at += 2,
-            _ => return at,
-        }
     }
 }

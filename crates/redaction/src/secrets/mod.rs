@@ -46,7 +46,6 @@ pub(super) fn secret_stems(families: &FamilyRules) -> Vec<Stem> {
     let exact_words = [
         ("BEGIN", SecretCue::Begin),
         ("END", SecretCue::End),
-        ("PuTTY-User-Key-File", SecretCue::Putty),
         ("AKIA", SecretCue::AwsKeyId),
         ("ASIA", SecretCue::AwsKeyId),
         ("atlasv1", SecretCue::TerraformToken),
@@ -129,9 +128,6 @@ fn check_word(scan: &TextScan<'_>, word: &StemMatch, cue: SecretCue, progress: &
         }
         SecretCue::End if word.start >= progress.blocks => {
             progress.blocks = blocks::claim_truncated_pem_block(scan, word.start, progress.blocks);
-        }
-        SecretCue::Putty if word.start >= progress.blocks => {
-            progress.blocks = blocks::claim_putty_key(scan, word.start);
         }
         SecretCue::TerraformToken => provider_values::claim_terraform_token(scan, word.start, word.end),
         SecretCue::SeedPhrase => {

@@ -13,7 +13,6 @@ use super::secret_value::is_secret_value;
 use super::value_facts::{ValueFacts, is_path};
 use crate::rule::FamilyRules;
 use crate::scan::TextScan;
-use crate::validate::Validator;
 
 /// Whether the value is a list or object.
 pub(super) fn opens_list(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
@@ -64,13 +63,6 @@ pub(super) fn claim_item(
     rule.is_some_and(|rule| {
         is_secret_value(kind, value, &pair, &PairContext::around(scan, &pair, false)) && scan.claim(rule, range)
     })
-}
-
-/// Whether a pair is `"auth": "…"` of Docker's configuration: user and password in base64.
-pub(super) fn is_docker_auth(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
-    let is_auth_key =
-        scan.bytes(pair.key.clone()).eq_ignore_ascii_case(b"auth") && pair.json_key && pair.quote.is_some();
-    is_auth_key && pair.value.len() >= 8 && Validator::Basic.check(scan.text, pair.value.clone()).is_some()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
