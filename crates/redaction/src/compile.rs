@@ -248,16 +248,8 @@ fn empty_rule(name: &str, placeholder: &str, class: RuleClass) -> CompiledRule {
         name: name.into(),
         placeholder: format!("[{placeholder}]").into(),
         class,
-        family: None,
-        bounds: MatchBounds::None,
-        validator: Validator::None,
-        check: None,
-        needs_context: false,
-        has_suppressing_words: false,
         context_reach: CONTEXT_REACH,
-        values: Vec::new(),
-        allow: None,
-        pattern: None,
+        ..CompiledRule::default()
     }
 }
 
@@ -328,7 +320,6 @@ fn keys_as_rule(rule: &CustomRule) -> RuleData {
     RuleData {
         name: rule.name.clone(),
         placeholder: rule.name.clone(),
-        class: RuleClass::Custom,
         on: true,
         family: Some(RuleFamily::Keys),
         keys: rule.keys.clone(),

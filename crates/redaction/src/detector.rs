@@ -15,6 +15,7 @@ use super::stems::Stems;
 use super::validate::Validator;
 use super::validate::id_check::CompiledCheck;
 
+#[derive(Default)]
 pub(super) struct CompiledRule {
     pub(super) name: Arc<str>,
     pub(super) placeholder: Arc<str>,

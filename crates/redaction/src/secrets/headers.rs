@@ -97,9 +97,8 @@ fn claim_credentials(scan: &TextScan<'_>, content: Range<usize>, first_word: (us
     let start = scheme.map_or(0, |_| scheme_len + blanks);
     let (has_scheme, has_list) = (scheme.is_some(), scheme == Some(true));
     let rest = bytes.get(start..).unwrap_or_default();
-    // Of its list, only the response is secret, which is a pattern of the rule
     if has_scheme && name.eq_ignore_ascii_case(b"digest") && rest.contains(&b'=') {
-        return;
+        return claim_digest(scan, content.start + start);
     }
     let len = match has_list {
         true => rest.len(),
@@ -130,6 +129,19 @@ fn claim_credentials(scan: &TextScan<'_>, content: Range<usize>, first_word: (us
     let family = if is_basic { RuleFamily::BasicCredentials } else { RuleFamily::HeaderCredentials };
     if is_secret && !credentials.starts_with(b"realm=") && !credentials.starts_with(b"{") {
         scan.claim_for(family, content.start + start..content.start + start + len);
+    }
+}
+
+/// Claims the response in `Digest username="…", realm="…", response="…"`, which is computed from the password. If the
+/// header is unquoted, the quotes of its parts end it too early.
+fn claim_digest(scan: &TextScan<'_>, start: usize) {
+    let rest = bytes_ahead(scan, start, MAX_HEADER);
+    let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
+    let Some(at) = memchr::memmem::find(line, b"response=") else { return };
+    let from = at + 9 + line.iter().skip(at + 9).take_while(|byte| b"\\\"'".contains(byte)).count();
+    let len = line.iter().skip(from).take_while(|byte| byte.is_ascii_hexdigit()).count();
+    if len >= 16 {
+        scan.claim_for(RuleFamily::HeaderCredentials, start + from..start + from + len);
     }
 }
 
