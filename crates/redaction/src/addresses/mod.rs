@@ -4,7 +4,6 @@
 
 pub(super) mod address_parts;
 mod announced_streets;
-mod house_numbers;
 mod street;
 #[cfg(test)]
 mod tests;
@@ -19,7 +18,7 @@ pub(super) fn claim_addresses(scan: &TextScan<'_>) {
     if let Some(rule) = scan.rule(RuleFamily::Street) {
         let mut claimed_until = 0;
         for number in &scan.anchors.digit_runs {
-            if number.start < claimed_until || !house_numbers::may_be_house_number(scan, number) {
+            if number.start < claimed_until || !announced_streets::may_be_house_number(scan, number) {
                 continue;
             }
             if let Some(street_line) = street::match_street(scan, &number.range()) {

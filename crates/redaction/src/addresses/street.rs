@@ -9,8 +9,7 @@ use crate::scan::TextScan;
 use crate::sets::{ByteSet, WordSet};
 
 use super::address_parts::is_followed_by_place;
-use super::announced_streets;
-use super::house_numbers::{is_announced, is_whole_number, is_year};
+use super::announced_streets::{self, is_announced, is_whole_number, is_year};
 use crate::wordlists;
 
 /// Directions within or before a street name.
@@ -21,7 +20,7 @@ static ENDINGS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("address
 /// The last bytes of all [`ENDINGS`].
 static LAST_LETTERS: ByteSet = ByteSet::new(b"adefgjklmnrstuz.").and_non_ascii();
 
-/// Returns the street line around a number that passed [`super::house_numbers::may_be_house_number`].
+/// Returns the street line around a number that passed [`announced_streets::may_be_house_number`].
 pub(super) fn match_street(scan: &TextScan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
     match_number_first(scan, number).or_else(|| match_number_last(scan, number))
 }

@@ -17,7 +17,6 @@ use super::validate::bank;
 mod accounts;
 mod announced;
 mod card;
-mod date;
 mod digit_chain;
 mod net;
 mod number_cues;

@@ -10,7 +10,6 @@ mod blocks;
 mod byte_counts;
 pub(crate) mod command_arguments;
 mod command_lines;
-mod command_words;
 mod headers;
 mod pair_context;
 mod provider_values;
