@@ -3,6 +3,8 @@
 //! read the id with blanks between its parts. UUIDs, hex digits and random parts are replaced by `x` first; an id of
 //! one part costs one pass over its bytes. Pseudonyms are in `id_policy`.
 
+use std::sync::LazyLock;
+
 use super::detector::Detector;
 use super::find::SearchScratch;
 use super::names::name_cues::is_organisation_word;
@@ -11,7 +13,6 @@ use super::rule::RuleFamily;
 use super::secrets::value_facts;
 use super::sets::WordSet;
 use crate::wordlists;
-use std::sync::LazyLock;
 
 /// Fewest digits in an id whose numbers may be private.
 const MIN_DIGITS: usize = 4;

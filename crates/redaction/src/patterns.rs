@@ -1,6 +1,6 @@
 //! Runs the patterns of rules: at the words that they begin with, or at runs with digits, and users' patterns without
-//! such a word at every position. Linear in the text: the bytes of candidates, which may overlap, are limited; beyond that, the whole text
-//! counts as private. `anchors` finds the words.
+//! such a word at every position. Linear in the text: the bytes of candidates, which may overlap, are limited; beyond
+//! that, the whole text counts as private. `anchors` finds the words.
 
 use std::ops::Range;
 

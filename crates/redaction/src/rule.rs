@@ -79,7 +79,8 @@ pub struct RuleData {
     /// Byte-oriented pattern (no look-around). With a group, the first group is the private part. A pattern that begins
     /// with a word of two letters or more is tried only at that word.
     pub pattern: String,
-    /// For a pattern without such a word: the runs of ASCII letters and digits, each with a digit, at which it is tried.
+    /// For a pattern without such a word: the runs of ASCII letters and digits, with at least one digit, at which it is
+    /// tried.
     pub(crate) at_runs: Vec<RunShape>,
     /// The code that finds matches.
     pub(crate) family: Option<RuleFamily>,

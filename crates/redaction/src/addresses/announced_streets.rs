@@ -1,17 +1,16 @@
 //! Finds numbered roads and streets without a street word by a word near before them or a place with its code after
-//! them. `street` calls these functions, for numbered roads before its own grammar and otherwise after it.
+//! them. `street` calls these functions, for numbered roads before its own grammar and otherwise after it. Numbers that
+//! can't be house numbers are rejected by the bytes next to them, which excludes nearly all cheaply.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use crate::scan::TextScan;
-use crate::sets::{ByteSet, WordSet};
+use crate::sets::ByteSet;
 
 use super::address_parts::{self, is_followed_by_place};
 use crate::anchors::DigitRun;
 use crate::secrets::value_facts::contains_any_case;
 
-static DIRECTIONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("addresses.road_directions"));
 /// `511 State Route 690`: the length of a numbered road at the start of `rest`, which begins at `at` after a house
 /// number.
 pub(super) fn numbered_road_len(scan: &TextScan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Option<usize> {
@@ -56,7 +55,7 @@ fn match_plain_street(rest: &str) -> Option<(usize, bool)> {
         if !(is_capitalised || is_ordinal) || word_set!("addresses.units").contains(bare) {
             break;
         }
-        has_direction |= index == 0 && DIRECTIONS.contains(bare);
+        has_direction |= index == 0 && word_set!("addresses.road_directions").contains(bare);
         names += usize::from(index > 0 || !has_direction);
         end = offset + bare.len();
         offset += word.len() + 1;

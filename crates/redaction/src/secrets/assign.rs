@@ -149,8 +149,8 @@ fn classify_with_word_before(
     }
 }
 
-/// Whether a word may be a key, unlike in `tokenizer`, `the key to`, `pass a`. A few bytes decide, because most words are
-/// none and reading a pair is slow.
+/// Whether a word may be a key, unlike in `tokenizer`, `the key to`, `pass a`. A few bytes decide, because most words
+/// are none and reading a pair is slow.
 fn may_be_key(scan: &TextScan<'_>, word: &StemMatch) -> bool {
     let (last, next) = (scan.byte_before(word.end, 1), scan.byte(word.end));
     let continues_word = (last.is_ascii_lowercase() && next.is_ascii_lowercase())

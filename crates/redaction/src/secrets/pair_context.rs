@@ -1,6 +1,7 @@
 //! Describes the surroundings of a pair (on its own line, among arguments, in a query) and the extent of its value: the
 //! same words are a value in one place and code in another. A parameter of a query or form may be secret whatever its
-//! value: `?code=200` and `?state=open` are not, `?code=…&state=…` of a redirect is. Reading is bounded. `assign` uses the result.
+//! value: `?code=200` and `?state=open` are not, `?code=…&state=…` of a redirect is. Reading is bounded. `assign` uses
+//! the result.
 
 use std::ops::Range;
 

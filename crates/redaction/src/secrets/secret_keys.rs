@@ -1,6 +1,7 @@
 //! Classifies keys: a password, another secret, a header with credentials, a cookie, or nothing. `api_key`, `apiKey`,
 //! `API-KEY` and `aws.api.key.prod` are the same key; `max_tokens`, `token_endpoint` and `primary_key` name no secret.
-//! A key is read from its last word, without allocation. `secret_value` checks values, `pairs` finds keys.
+//! A key is read from its last word, without allocation; all lists that contain a word are looked up at once, because a
+//! word is checked against a dozen. `secret_value` checks values, `pairs` finds keys.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
