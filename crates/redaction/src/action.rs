@@ -2,7 +2,7 @@
 //! finds them (`anchors`) and the families that use them (`find`).
 
 use super::rule::RuleFamily;
-use super::secrets::secret_cue::SecretCue;
+use super::secrets::command_arguments::ArgumentRule;
 
 /// The effect of a known word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,4 +23,27 @@ pub(super) enum WordAction {
     NumberProse(RuleFamily),
     /// It leads to secrets that are found by code.
     Secret(SecretCue),
+}
+
+/// The kind of secret that a known word leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SecretCue {
+    /// A key that may name a secret.
+    Key,
+    /// A provider's name.
+    Provider,
+    /// A command that takes secrets at these places.
+    Command(&'static [ArgumentRule]),
+    /// `BEGIN` of a key block.
+    Begin,
+    /// `END` of a key block, whose beginning may be missing.
+    End,
+    /// An AWS key id; its secret may be near.
+    AwsKeyId,
+    /// `aws`; a secret may follow.
+    Aws,
+    /// `atlasv1` in a Terraform Cloud token.
+    TerraformToken,
+    /// A seed phrase may follow.
+    SeedPhrase,
 }

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::action::WordAction;
 use super::byte_masks::{self, ByteMasks};
 use super::glued_words;
 use super::names::name_lists::may_begin_given_name;
@@ -12,13 +13,11 @@ use super::offsets::{PieceOffsets, PieceWindow};
 use super::sets::ByteSet;
 use super::stems::{StemMatch, Stems};
 use super::views::entities::is_entity;
-use super::words_by_use::WordsByUse;
 
 /// Kinds of bytes in a text, from which the views to decode are chosen. A field is not 0 if the text has, or may have,
 /// such a byte; its bits mean nothing else.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ByteKinds {
-    /// Backslashes.
     pub(super) backslash: u64,
     /// `%` before a letter or digit.
     pub(super) percent: u64,
@@ -75,7 +74,6 @@ pub(super) struct Anchors {
     pub(super) base64_runs: Vec<Range<usize>>,
     /// Capitalised words that may be given names of the list.
     pub(super) given_names: Vec<usize>,
-    /// Kinds of bytes in the text.
     pub(super) byte_kinds: ByteKinds,
     /// Masks of the current piece.
     masks: Vec<ByteMasks>,
@@ -400,4 +398,37 @@ pub(super) fn run_end(text: &[u8], at: usize, belongs: impl Fn(&u8) -> bool) -> 
 /// Start of the run of bytes before `at` for which `belongs` holds.
 pub(super) fn run_start(text: &[u8], at: usize, belongs: impl Fn(&u8) -> bool) -> usize {
     at - text.get(..at).unwrap_or_default().iter().rev().take_while(|byte| belongs(byte)).count()
+}
+
+/// Known words grouped by their users, each in order. Reused.
+#[derive(Default)]
+pub(super) struct WordsByUse {
+    /// Words that begin patterns.
+    pub(super) pattern_words: Vec<StemMatch>,
+    /// Words of keys.
+    pub(super) key_words: Vec<StemMatch>,
+    /// Cues of names and post boxes.
+    pub(super) cue_words: Vec<StemMatch>,
+    /// Context words of numbers.
+    pub(super) number_words: Vec<StemMatch>,
+    /// Words that lead to secrets.
+    pub(super) secret_words: Vec<StemMatch>,
+}
+
+impl WordsByUse {
+    /// Replaces the lists by those of `words`, which must be in order.
+    pub(super) fn group(&mut self, words: &[StemMatch]) {
+        let Self { pattern_words, key_words, cue_words, number_words, secret_words } = self;
+        [&mut *pattern_words, key_words, cue_words, number_words, secret_words].into_iter().for_each(Vec::clear);
+        for word in words {
+            match word.action {
+                WordAction::Key => key_words.push(*word),
+                WordAction::Secret(_) => secret_words.push(*word),
+                WordAction::Pattern(_) => pattern_words.push(*word),
+                WordAction::Cue(_) => cue_words.push(*word),
+                WordAction::Number(_) | WordAction::NumberProse(_) => number_words.push(*word),
+                WordAction::Context(_) | WordAction::NotNear(_) => {}
+            }
+        }
+    }
 }

@@ -13,7 +13,7 @@ use super::keys::table::KeyTable;
 use super::literal_search::{self, LiteralSearch};
 use super::number_forms::{AnnouncedForm, WrittenForms};
 use super::regex::{compile, lazy, parse};
-use super::rule::{CustomRule, CustomValidator, FamilyRules, MatchBounds, RuleClass, RuleData, RuleFamily};
+use super::rule::{CustomRule, CustomValidator, FamilyRules, MatchBounds, RuleClass, RuleData, RuleFamily, RunShapes};
 use super::scan::CONTEXT_REACH;
 use super::secrets;
 use super::stems::{SHORTEST, Stem, Stems};
@@ -39,7 +39,9 @@ impl Detector {
             builder.add_rule(&rule.name, |index, stems| {
                 compile_builtin_rule(rule, index, stems).map_err(|fault| vec![fault])
             });
-            if let (Some(family), Ok(index)) = (rule.family, u16::try_from(builder.rules.len().saturating_sub(1))) {
+            let Ok(index) = u16::try_from(builder.rules.len().saturating_sub(1)) else { continue };
+            rule.at_runs.iter().for_each(|shape| builder.at_runs.add(shape, index));
+            if let Some(family) = rule.family {
                 builder.families.set(family, index);
                 builder.add_keys_and_cues(rule, index);
             }
@@ -75,6 +77,7 @@ impl Detector {
         let placeholder_name = |rule: &CompiledRule| rule.placeholder.trim_matches(['[', ']']).into();
         Ok(Self {
             unanchored: (0..).zip(&builder.rules).filter(|(_, rule)| is_unanchored(rule)).map(|(at, _)| at).collect(),
+            at_runs: builder.at_runs,
             placeholders: builder.rules.iter().map(placeholder_name).collect(),
             rules: builder.rules,
             users_words,
@@ -95,6 +98,7 @@ struct DetectorBuilder {
     errors: Vec<RuleError>,
     stems: Vec<Stem>,
     users_words: Vec<(Vec<u8>, u16)>,
+    at_runs: RunShapes,
     foreign_words: Vec<(Box<str>, RuleFamily)>,
     families: FamilyRules,
     written_forms: WrittenForms,
@@ -154,20 +158,22 @@ fn spellings(word: &str) -> impl Iterator<Item = String> {
 
 fn compile_builtin_rule(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<CompiledRule, RuleErrorKind> {
     let pattern = match (rule.pattern.is_empty(), rule.family) {
-        (false, None) => {
+        (false, _) => {
             let hir = parse(&rule.pattern, false).ok_or(RuleErrorKind::InvalidPattern)?;
             let has_group = hir.properties().explicit_captures_len() > 0;
             if rule.bounds == MatchBounds::None && !has_group {
                 return Err(RuleErrorKind::NoBounds);
             }
-            let words = first_words(&rule.pattern).ok_or(RuleErrorKind::NoFirstWord)?;
-            let stem = |(text, exact): (Vec<u8>, bool)| Stem::new(&text, exact, false, WordAction::Pattern(index));
-            stems.extend(words.into_iter().map(stem));
+            if rule.at_runs.is_empty() {
+                let words = first_words(&rule.pattern).ok_or(RuleErrorKind::NoFirstWord)?;
+                let stem = |(text, exact): (Vec<u8>, bool)| Stem::new(&text, exact, false, WordAction::Pattern(index));
+                stems.extend(words.into_iter().map(stem));
+            }
             let source = rule.pattern.clone();
             Some(RulePattern { regex: lazy(move || compile(&source, false).ok()), unanchored: false })
         }
         (true, Some(_)) => None,
-        _ => return Err(RuleErrorKind::PatternOrFamily),
+        (true, None) => return Err(RuleErrorKind::NoPatternOrFamily),
     };
     let context_action = rule.family.map_or(WordAction::Context(index), WordAction::Number);
     let prose_action = rule.family.map_or(WordAction::Context(index), WordAction::NumberProse);
@@ -242,16 +248,8 @@ fn empty_rule(name: &str, placeholder: &str, class: RuleClass) -> CompiledRule {
         name: name.into(),
         placeholder: format!("[{placeholder}]").into(),
         class,
-        family: None,
-        bounds: MatchBounds::None,
-        validator: Validator::None,
-        check: None,
-        needs_context: false,
-        has_suppressing_words: false,
         context_reach: CONTEXT_REACH,
-        values: Vec::new(),
-        allow: None,
-        pattern: None,
+        ..CompiledRule::default()
     }
 }
 
@@ -322,7 +320,6 @@ fn keys_as_rule(rule: &CustomRule) -> RuleData {
     RuleData {
         name: rule.name.clone(),
         placeholder: rule.name.clone(),
-        class: RuleClass::Custom,
         on: true,
         family: Some(RuleFamily::Keys),
         keys: rule.keys.clone(),

@@ -3,11 +3,15 @@
 //! read the id with blanks between its parts. UUIDs, hex digits and random parts are replaced by `x` first; an id of
 //! one part costs one pass over its bytes. Pseudonyms are in `id_policy`.
 
+use std::sync::LazyLock;
+
 use super::detector::Detector;
 use super::find::SearchScratch;
-use super::names::{are_person_names, is_announced_given_name};
+use super::names::name_cues::is_organisation_word;
+use super::names::name_lists::{is_common_word, is_family_name, is_lower_given_name};
 use super::rule::RuleFamily;
 use super::secrets::value_facts;
+use super::sets::WordSet;
 use crate::wordlists;
 
 /// Fewest digits in an id whose numbers may be private.
@@ -126,4 +130,31 @@ fn join_with_blanks(id: &str, parts: &[IdPart<'_>], grouped: bool) -> String {
         end = *next_end;
     }
     out
+}
+
+/// Programs and models named like a person.
+static PROGRAMS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("names.programs_in_ids"));
+
+/// Whether a word is a given name, and neither a common word nor a program.
+fn is_certain_given_name(word: &str) -> bool {
+    let lower = word.to_ascii_lowercase();
+    is_lower_given_name(&lower) && !is_common_word(&lower) && !PROGRAMS.contains(&lower)
+}
+
+/// Whether two adjacent words are a person's names, in either order.
+fn are_person_names(first: &str, second: &str) -> bool {
+    let is_full_name = |given: &str, family: &str| {
+        let may_be_family_name = is_family_name(family) || !is_common_word(family) && family.len() > 2;
+        is_certain_given_name(given)
+            && may_be_family_name
+            && family.len() != 1
+            && !is_organisation_word(family)
+            && !PROGRAMS.contains(family)
+    };
+    is_full_name(first, second) || is_family_name(first) && !is_common_word(first) && is_certain_given_name(second)
+}
+
+/// Whether a given name follows a word for persons: `patient-maria`.
+fn is_announced_given_name(before: &str, word: &str) -> bool {
+    word_set!("names.persons_in_ids").contains(before) && is_certain_given_name(word)
 }

@@ -10,17 +10,17 @@ use super::literal_search::LiteralSearch;
 use super::number_forms::{AnnouncedForm, WrittenForms};
 use super::regex::LazyPattern;
 use super::resolve::RedactionHit;
-use super::rule::{FamilyRules, MatchBounds, RuleClass, RuleFamily};
+use super::rule::{FamilyRules, MatchBounds, RuleClass, RuleFamily, RunShapes};
 use super::stems::Stems;
 use super::validate::Validator;
 use super::validate::id_check::CompiledCheck;
 
-/// One compiled rule.
+#[derive(Default)]
 pub(super) struct CompiledRule {
     pub(super) name: Arc<str>,
     pub(super) placeholder: Arc<str>,
     pub(super) class: RuleClass,
-    /// The code that finds matches, unless the rule has a pattern.
+    /// The code that finds matches, if there is any.
     pub(super) family: Option<RuleFamily>,
     pub(super) bounds: MatchBounds,
     pub(super) validator: Validator,
@@ -36,7 +36,6 @@ pub(super) struct CompiledRule {
     pub(super) values: Vec<AnnouncedForm>,
     /// Matches to leave in place.
     pub(super) allow: Option<Regex>,
-    /// The pattern, unless the rule has a family.
     pub(super) pattern: Option<RulePattern>,
 }
 
@@ -47,7 +46,6 @@ impl CompiledRule {
     }
 }
 
-/// The pattern of a rule.
 pub(super) struct RulePattern {
     pub(super) regex: LazyPattern,
     /// Whether it is tried at every position, instead of at its first words. Never so for built-in patterns.
@@ -68,6 +66,8 @@ pub struct Detector {
     pub(super) families: FamilyRules,
     /// Ids that are found by their form and check.
     pub(super) written_forms: WrittenForms,
+    /// Runs with digits at which patterns are tried, each with the index of its rule, by the byte next to them.
+    pub(super) at_runs: RunShapes,
     /// Indices of rules whose patterns are tried at every position.
     pub(super) unanchored: Vec<u16>,
     /// Placeholders without their brackets.

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::action::WordAction;
 use super::rule::RuleFamily;
-use super::scan::{PrivateClaims, TextScan};
+use super::scan::TextScan;
 
 /// Longest local part and longest domain (RFC 5321 §4.5.3.1).
 const MAX_LOCAL_PART: usize = 64;
@@ -16,7 +16,7 @@ const MAX_DOMAIN: usize = 254;
 const ALGORITHM_DOMAINS: &[&str] = &["openssh.com", "libssh.org"];
 
 /// Claims every e-mail address and UPI address.
-pub(super) fn claim_emails(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
+pub(super) fn claim_emails(scan: &TextScan<'_>) {
     let (email, upi) = (scan.rule(RuleFamily::Email), scan.rule(RuleFamily::Upi));
     let mut floor = 0;
     for at in &scan.anchors.at_signs {
@@ -24,7 +24,7 @@ pub(super) fn claim_emails(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
         let found = found.or_else(|| upi.and_then(|rule| Some((rule, match_payment_address(scan, *at, floor)?))));
         let Some((rule, range)) = found else { continue };
         floor = range.end;
-        claims.add(scan, rule, range);
+        scan.claim(rule, range);
     }
 }
 

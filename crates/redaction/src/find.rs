@@ -2,6 +2,7 @@
 //! that begin with a known word are tried only there. If a match fails a check, the search resumes at its next byte, so
 //! that a false match never hides a real one. `resolve` settles overlaps.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use kernel::bounded_map::BoundedMap;
@@ -47,13 +48,12 @@ pub(super) struct SearchState {
 #[derive(Default)]
 struct LevelBuffers {
     anchors: Anchors,
-    claims: PrivateClaims,
+    claims: Vec<RedactionHit>,
     reserved: Vec<Range<usize>>,
     /// Names that are searched in the rest of the text.
     carried_names: Vec<Range<usize>>,
     view: DecodedView,
     windows: Vec<Range<usize>>,
-    /// Windows that were decoded.
     decoded_windows: Vec<Range<usize>>,
 }
 
@@ -96,10 +96,10 @@ impl Detector {
             state.automaton_caches.resize_with(self.rules.len(), || None);
         }
         self.search_level(text, ViewOrigin::default(), state, levels);
-        if key.is_empty() && levels.first().is_none_or(|level| level.claims.list.is_empty()) {
+        if key.is_empty() && levels.first().is_none_or(|level| level.claims.is_empty()) {
             return;
         }
-        hits.extend(levels.first_mut().into_iter().flat_map(|level| level.claims.list.drain(..)));
+        hits.extend(levels.first_mut().into_iter().flat_map(|level| level.claims.drain(..)));
         if keys::is_id_key(key.as_bytes()) {
             // Bare digits under an id key are not a card number
             hits.retain(|hit| hit.range != (0..text.len()) || !self.is_bare_card(text, hit));
@@ -178,7 +178,7 @@ impl Detector {
     /// Collects the claims on one text and its views in the first of `levels`.
     fn search_level(&self, text: &str, origin: ViewOrigin<'_>, state: &mut SearchState, levels: &mut [LevelBuffers]) {
         let Some((level, deeper)) = levels.split_first_mut() else { return };
-        level.claims.list.clear();
+        level.claims.clear();
         if text.len() < 3 {
             return;
         }
@@ -197,22 +197,26 @@ impl Detector {
             });
         }
         level.anchors.group_words();
-        let scan = TextScan { text, anchors: &level.anchors, placeholders: &level.reserved, detector: self };
-        state.bytes_read += self.run_patterns(&scan, &mut state.automaton_caches, &mut level.claims);
-        super::email::claim_emails(&scan, &mut level.claims);
-        super::numbers::claim_numbers(&scan, &mut level.claims);
-        secrets::claim_secrets(&scan, &mut level.claims);
-        names::claim_names(&scan, &mut level.carried_names, &mut level.claims);
-        let LevelBuffers { claims, view, windows, decoded_windows, carried_names, .. } = level;
+        let LevelBuffers { anchors, reserved, view, windows, decoded_windows, carried_names, .. } = level;
+        let claims = PrivateClaims {
+            list: RefCell::new(std::mem::take(&mut level.claims)),
+            carried_names: RefCell::new(std::mem::take(carried_names)),
+        };
+        let scan = TextScan { text, anchors, placeholders: reserved, detector: self, claims: &claims };
+        state.bytes_read += self.run_patterns(&scan, &mut state.automaton_caches);
+        super::email::claim_emails(&scan);
+        super::numbers::claim_numbers(&scan);
+        secrets::claim_secrets(&scan);
+        names::claim_names(&scan);
         decoded_windows.clear();
         let encodings: &[ViewEncoding] = if ViewEncoding::may_have_any(&scan) { &ViewEncoding::ALL } else { &[] };
         for encoding in encodings.iter().copied().filter(|encoding| encoding.may_have_window(&scan)) {
             windows.clear();
-            encoding.find_windows(&scan, &origin, claims, windows);
+            encoding.find_windows(&scan, &origin, windows);
             for window in windows.drain(..) {
                 // Text next to escapes of an earlier encoding was decoded in their view
                 if !encoding.is_within(decoded_windows, &window)
-                    && self.search_view(&scan, (encoding, window.clone()), &origin, state, claims, view, deeper)
+                    && self.search_view(&scan, (encoding, window.clone()), &origin, state, view, deeper)
                 {
                     decoded_windows.push(window);
                 }
@@ -220,19 +224,19 @@ impl Detector {
             decoded_windows.sort_by_key(|window| (window.start, window.end));
         }
         if self.options.redact_repeats {
-            names::claim_carried_names(&scan, carried_names, claims);
+            names::claim_carried_names(&scan);
         }
+        level.claims = claims.list.into_inner();
+        level.carried_names = claims.carried_names.into_inner();
     }
 
     /// Decodes a window of a text, searches it, and maps the claims back. Returns false if nothing was decoded.
-    #[expect(clippy::too_many_arguments, reason = "the parts of a level are borrowed apart")]
     fn search_view(
         &self,
         scan: &TextScan<'_>,
         (encoding, window): (ViewEncoding, Range<usize>),
         origin: &ViewOrigin<'_>,
         state: &mut SearchState,
-        claims: &mut PrivateClaims,
         view: &mut DecodedView,
         deeper: &mut [LevelBuffers],
     ) -> bool {
@@ -247,19 +251,19 @@ impl Detector {
                 state.decode_budget = rest
             }
             _ => {
-                claims.add_unscanned(scan, UNSCANNED, window);
+                scan.claim_unscanned(UNSCANNED, window);
                 return true;
             }
         }
         self.search_level(&view.text, origin, state, deeper);
-        let view_claims = deeper.first_mut().map(|level| level.claims.list.drain(..));
+        let view_claims = deeper.first_mut().map(|level| level.claims.drain(..));
         let view_claims = view_claims.into_iter().flatten();
         if encoding == ViewEncoding::SplitValues {
-            views::claim_pieces(scan, &window, view, view_claims, claims);
+            views::claim_pieces(scan, &window, view, view_claims);
             return true;
         }
         for claim in view_claims.filter_map(|claim| encoding.map_claim(view, claim)) {
-            claims.add_claim(scan, claim);
+            scan.add_claim(claim);
         }
         true
     }

@@ -93,11 +93,12 @@ impl Detector {
         let values = findings.values.iter().map(|(value, rule)| FoundValue { value, rule: *rule });
         let mut hits = self.find_values(text, &placeholders, values);
         if let Some(rule) = self.families.rule(RuleFamily::NameRepeated) {
-            let scan = TextScan { text, anchors: &NO_ANCHORS, placeholders: &placeholders, detector: self };
+            let claims = PrivateClaims::default();
+            let scan =
+                TextScan { text, anchors: &NO_ANCHORS, placeholders: &placeholders, detector: self, claims: &claims };
             let words: Vec<&str> = findings.names.iter().map(|name| &**name).collect();
-            let mut claims = PrivateClaims::default();
-            names::claim_words(&scan, rule, &words, &mut claims);
-            hits.extend(claims.list);
+            names::claim_words(&scan, rule, &words);
+            hits.extend(claims.list.take());
         }
         if hits.is_empty() {
             return &scratch.hits;

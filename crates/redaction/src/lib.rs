@@ -51,17 +51,16 @@ mod tests;
 mod validate;
 mod value_carry;
 mod views;
-mod words_by_use;
 
 pub use clean_texts::CleanTexts;
 pub use composite_ids::is_uuid;
 pub use detector::{Detector, SearchOptions};
-pub use error::{RuleError, RuleErrorKind};
+pub use error::RuleError;
 pub use find::SearchScratch;
 pub use id_policy::{RedactionIdPolicy, is_id_bytes};
 pub use item_findings::ItemFindings;
 pub use resolve::{RedactionHit, replace_hits};
-pub use rule::{CustomRule, KeyValueForm, RuleClass, RuleData, RuleFamily};
+pub use rule::{CustomRule, KeyValueForm, RuleClass, RuleData};
 
 /// The built-in rule sets by the name that configuration uses: lists of [`RuleData`] as JSON. They are generated from
 /// `config/rules/*.yaml`, because JSON takes a twentieth of the time to read; a test keeps both in step.

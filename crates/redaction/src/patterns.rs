@@ -1,6 +1,6 @@
-//! Runs the patterns of rules: at the words that they begin with, and users' patterns without such a word at every
-//! position. Linear in the text: the bytes of candidates, which may overlap, are limited; beyond that, the whole text
-//! counts as private. `anchors` finds the words.
+//! Runs the patterns of rules: at the words that they begin with, or at runs with digits, and users' patterns without
+//! such a word at every position. Linear in the text: the bytes of candidates, which may overlap, are limited; beyond
+//! that, the whole text counts as private. `anchors` finds the words.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use regex_automata::{Anchored, Input};
 use super::action::WordAction;
 use super::detector::{CompiledRule, Detector};
 use super::resolve::RedactionHit;
-use super::scan::{PrivateClaims, TextScan};
+use super::scan::TextScan;
 
 /// Most candidates of an unanchored pattern in one text; beyond that, the whole text counts as private. Protects
 /// against hostile input.
@@ -27,12 +27,7 @@ const NO_MATCH_COST: usize = 64;
 impl Detector {
     /// Runs patterns at their first words, and users' patterns without such a word everywhere. Returns the number of
     /// bytes read.
-    pub(super) fn run_patterns(
-        &self,
-        scan: &TextScan<'_>,
-        caches: &mut AutomatonCaches,
-        claims: &mut PrivateClaims,
-    ) -> usize {
+    pub(super) fn run_patterns(&self, scan: &TextScan<'_>, caches: &mut AutomatonCaches) -> usize {
         let (mut bytes_read, max_bytes) = (0_usize, max_candidate_bytes(scan.text));
         let words = scan.anchors.words_by_use.pattern_words.iter().filter_map(|word| match word.action {
             WordAction::Pattern(index) => Some((word.start, index)),
@@ -41,18 +36,30 @@ impl Detector {
         // Loops of their own, because a chain of both costs each short text more
         let mut try_at = |(at, index): (usize, u16)| {
             let Some((run, slot)) = PatternRun::for_rule(self, index, caches) else { return true };
-            bytes_read += run.try_at(scan, at, slot, claims);
+            bytes_read += run.try_at(scan, at, slot);
             if bytes_read > max_bytes {
-                run.claim_whole_text(scan, claims);
+                run.claim_whole_text(scan);
             }
             bytes_read <= max_bytes
         };
-        if words.into_iter().all(&mut try_at) && !self.users_words.is_empty() {
+        let mut goes_on = words.into_iter().all(&mut try_at);
+        for run in &scan.anchors.digit_runs {
+            let shapes = self.at_runs.beside(run.after, run.before);
+            if shapes.iter().any(|shapes| !shapes.is_empty()) {
+                // The letter of an escape before a run does not count
+                let escape_len = if run.before == b'\\' { scan.escape_len(run.start) } else { 0 };
+                let range = run.start + escape_len..run.end;
+                let shapes = shapes.into_iter().flatten();
+                let mut starts = shapes.filter_map(|(shape, rule)| Some((shape.match_start(&range)?, *rule)));
+                goes_on = goes_on && starts.all(&mut try_at);
+            }
+        }
+        if goes_on && !self.users_words.is_empty() {
             self.users_words.find_in(scan.text).all(&mut try_at);
         }
         for index in &self.unanchored {
             if let Some((run, slot)) = PatternRun::for_rule(self, *index, caches) {
-                bytes_read += run.search_everywhere(scan, slot, claims);
+                bytes_read += run.search_everywhere(scan, slot);
             }
         }
         bytes_read
@@ -95,18 +102,18 @@ impl<'a> PatternRun<'a> {
     }
 
     /// Tries the pattern at its first word. Returns an estimate of the bytes read.
-    fn try_at(&self, scan: &TextScan<'_>, at: usize, slot: &mut CacheSlot, claims: &mut PrivateClaims) -> usize {
+    fn try_at(&self, scan: &TextScan<'_>, at: usize, slot: &mut CacheSlot) -> usize {
         let end = scan.text.len().min(at + WINDOW);
         let Some(matched) = self.match_at_start(scan.text, at..end, slot) else { return NO_MATCH_COST };
         let bytes_read = matched.whole.len();
         if let Some(range) = self.check_match(scan, matched.private) {
-            claims.add(scan, self.index, range);
+            scan.claim(self.index, range);
         }
         bytes_read
     }
 
     /// Claims the matches of an unanchored pattern. Returns the number of bytes read.
-    fn search_everywhere(&self, scan: &TextScan<'_>, slot: &mut CacheSlot, claims: &mut PrivateClaims) -> usize {
+    fn search_everywhere(&self, scan: &TextScan<'_>, slot: &mut CacheSlot) -> usize {
         let text = scan.text;
         let (mut from, mut bytes_read) = (0, 0_usize);
         let mut rejected_budget = max_candidate_bytes(text);
@@ -118,9 +125,8 @@ impl<'a> PatternRun<'a> {
             bytes_read += whole.end - from;
             let range = self.check_match(scan, private);
             // The search continues after an allowed match, as after a claimed one
-            let mut is_settled = |range: &Range<usize>| {
-                scan.is_allowed(self.index, range) || claims.add(scan, self.index, range.clone())
-            };
+            let is_settled =
+                |range: &Range<usize>| scan.is_allowed(self.index, range) || scan.claim(self.index, range.clone());
             match range.filter(|range| is_settled(range)) {
                 Some(range) => from = range.end.max(whole.start + 1),
                 None => {
@@ -136,13 +142,17 @@ impl<'a> PatternRun<'a> {
                 return bytes_read;
             }
         }
-        self.claim_whole_text(scan, claims);
+        self.claim_whole_text(scan);
         bytes_read
     }
 
     /// Claims the whole text, because it has too many near-matches.
-    fn claim_whole_text(&self, scan: &TextScan<'_>, claims: &mut PrivateClaims) {
-        claims.list.push(RedactionHit { range: 0..scan.text.len(), rule: self.index, added_quotes: None });
+    fn claim_whole_text(&self, scan: &TextScan<'_>) {
+        scan.claims.list.borrow_mut().push(RedactionHit {
+            range: 0..scan.text.len(),
+            rule: self.index,
+            added_quotes: None,
+        });
     }
 
     /// The private part of a match that passes all checks.

@@ -3,10 +3,8 @@
 //! merged under the winner, so that no tail leaks.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use super::rule::RuleClass;
-use crate::wordlists;
 
 /// A private range in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,9 +74,6 @@ pub(super) fn is_placeholder(text: &str, known: &dyn Fn(&str) -> bool) -> bool {
     placeholder_len(text, known) == Some(text.len())
 }
 
-/// Log levels, which also occur in square brackets.
-static LEVELS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("notation.log_levels").collect());
-
 /// Length of the placeholder at the start of `text`: `\[[A-Z][A-Z0-9_]{1,40}(?::h-[0-9a-f]{16})?\]`.
 fn placeholder_len(text: &str, known: &dyn Fn(&str) -> bool) -> Option<usize> {
     let body = text.strip_prefix('[')?;
@@ -89,7 +84,7 @@ fn placeholder_len(text: &str, known: &dyn Fn(&str) -> bool) -> Option<usize> {
     }
     let (name, rest) = body.split_at_checked(name_len)?;
     let has_digit = || name.bytes().any(|byte| byte.is_ascii_digit());
-    if (LEVELS.contains(&name) || has_digit()) && !known(name) {
+    if (word_list!("notation.log_levels").contains(&name) || has_digit()) && !known(name) {
         return None;
     }
     if rest.starts_with(']') {

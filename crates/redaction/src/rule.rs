@@ -1,5 +1,7 @@
 //! A rule as data. It is compiled in `compile`; `validate` has the checks that `validator` names.
 
+use std::ops::Range;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +63,7 @@ pub enum MatchBounds {
     Token,
 }
 
-/// A rule in `config/rules/*.yaml`: either a `pattern`, or the name of a `family` implemented in code.
+/// A rule in `config/rules/*.yaml`: a `pattern`, the name of a `family` implemented in code, or both.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RuleData {
@@ -77,8 +79,11 @@ pub struct RuleData {
     /// Byte-oriented pattern (no look-around). With a group, the first group is the private part. A pattern that begins
     /// with a word of two letters or more is tried only at that word.
     pub pattern: String,
+    /// For a pattern without such a word: the runs of ASCII letters and digits, with at least one digit, at which it is
+    /// tried.
+    pub(crate) at_runs: Vec<RunShape>,
     /// The code that finds matches.
-    pub family: Option<RuleFamily>,
+    pub(crate) family: Option<RuleFamily>,
     /// Keys (of JSON and similar notations, attributes, columns) whose whole value is private: the last segment, in
     /// snake case; plurals included. `*_phone` also matches after other words (`home_phone`).
     pub keys: Vec<String>,
@@ -115,6 +120,51 @@ pub struct RuleData {
     /// Similar texts without private parts, used as tests.
     #[cfg_attr(not(test), serde(deserialize_with = "skip_examples"))]
     pub misses: Vec<String>,
+}
+
+/// A run of letters and digits by its length and a byte next to it, and where a match begins.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RunShape {
+    /// The ASCII character after the run, or before it.
+    pub(crate) after: Option<char>,
+    pub(crate) before: Option<char>,
+    /// Least and greatest length.
+    len: (usize, usize),
+    /// Bytes of a match before the run.
+    lead: usize,
+    /// Bytes of a match up to the run's end, instead of `lead`.
+    tail: usize,
+}
+
+impl RunShape {
+    /// Where a match begins, if a run of this range has the shape.
+    pub(crate) fn match_start(&self, run: &Range<usize>) -> Option<usize> {
+        let (from, bytes) = if self.tail > 0 { (run.end, self.tail) } else { (run.start, self.lead) };
+        (self.len.0..=self.len.1).contains(&run.len()).then(|| from.saturating_sub(bytes))
+    }
+}
+
+/// Shapes of runs with the index of their rule, by the byte after the run, and by the byte before it.
+#[derive(Default)]
+pub(super) struct RunShapes([Vec<Vec<(RunShape, u16)>>; 2]);
+
+impl RunShapes {
+    pub(super) fn add(&mut self, shape: &RunShape, rule: u16) {
+        for (by_byte, byte) in self.0.iter_mut().zip([shape.after, shape.before]) {
+            by_byte.resize(128, Vec::new());
+            let shapes = byte.and_then(|byte| by_byte.get_mut(byte as usize));
+            shapes.into_iter().for_each(|shapes| shapes.push((shape.clone(), rule)));
+        }
+    }
+
+    /// The shapes of runs before this byte, and after that.
+    #[inline]
+    pub(super) fn beside(&self, after: u8, before: u8) -> [&[(RunShape, u16)]; 2] {
+        let [by_after, by_before] = &self.0;
+        [(by_after, after), (by_before, before)]
+            .map(|(by_byte, byte)| by_byte.get(usize::from(byte)).map(Vec::as_slice).unwrap_or_default())
+    }
 }
 
 /// An id with a check.
@@ -182,8 +232,7 @@ fn yes() -> bool {
 /// Kinds of findings that code searches for instead of a pattern. A rule that names a family is found by its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RuleFamily {
-    /// E-mail addresses (RFC 5321).
+pub(crate) enum RuleFamily {
     Email,
     /// Values of `keys`.
     Keys,
@@ -191,7 +240,6 @@ pub enum RuleFamily {
     NameIntroduced,
     /// Persons' names after ambiguous words (`I am`, `named`).
     NameCued,
-    /// Persons' names after a greeting.
     NameGreeted,
     /// Persons' names below a closing formula.
     NameSigned,
@@ -201,27 +249,18 @@ pub enum RuleFamily {
     NameRepeated,
     /// A listed given name before another name.
     NameListed,
-    /// Persons' names in Chinese, Japanese and Korean next to their titles.
     NameCjk,
-    /// House number and street, in either order.
     Street,
-    /// Post office boxes.
     PostBox,
-    /// Phone numbers with a country code.
     PhoneInternational,
     /// Phone numbers in the shape of a national plan.
     PhoneNational,
-    /// Phone numbers announced by a word.
     PhoneCued,
-    /// Payment cards, by Luhn check and issuer.
     Card,
-    /// Payment cards announced by a word.
     CardCued,
     /// Card verification codes.
     CardCode,
-    /// Expiry dates of cards.
     CardExpiry,
-    /// IBANs, by country, length and mod 97.
     Iban,
     /// Payment addresses of India's UPI: `name@okaxis`.
     Upi,
@@ -229,82 +268,49 @@ pub enum RuleFamily {
     OneTimeCode,
     /// Numbers of bank accounts, members, customers, policies.
     Account,
-    /// Business identifier codes of banks.
     Swift,
-    /// Routing numbers of US banks.
     Routing,
-    /// Wallets of crypto currencies.
     Wallet,
     /// US social security numbers 3-2-4.
     Ssn,
-    /// US social security numbers announced by a word.
     SsnCued,
-    /// Tax ids, by shape and check.
     TaxShape,
-    /// Tax ids announced by a word.
     TaxCued,
-    /// National ids, by shape and check.
     NationalShape,
-    /// National ids announced by a word.
     NationalCued,
     /// Passport numbers, and machine-readable passport lines.
     Passport,
-    /// Driving licences.
     License,
-    /// Medical ids, by shape and check.
     MedicalShape,
-    /// Medical ids announced by a word.
     MedicalCued,
-    /// Dates of birth.
     Birth,
     /// Public IPv4 addresses.
     Ipv4,
     /// Public IPv6 addresses.
     Ipv6,
-    /// Hardware addresses.
     Mac,
     /// IMEIs and advertising ids.
     Device,
-    /// Vehicle identification numbers, by check digit.
     Vin,
     /// Vehicle numbers announced by a word: VIN, plate.
     VehicleCued,
-    /// Values of password keys.
     Password,
-    /// Values of keys for secrets, tokens and API keys.
     SecretValue,
-    /// Credentials of `Authorization` headers.
     HeaderCredentials,
     /// `user:password` pairs, in base64 or after `-u`.
     BasicCredentials,
-    /// Values of cookies.
     Cookie,
-    /// AWS secrets near a key id or their name.
     AwsSecret,
     /// Keys and client secrets of Azure.
     AzureKey,
-    /// `user:password@` of web addresses.
     WebUserinfo,
-    /// `user:password@` of other URLs.
     Userinfo,
-    /// Private keys in PEM, OpenPGP and PuTTY form.
     KeyBlock,
-    /// Random values near a provider's name.
     ProviderValue,
-    /// Telegram bot tokens, `123456789:AA…`.
-    TelegramToken,
-    /// Tokens that a short mark makes recognisable: `s.…` (Vault), `u+…` (PagerDuty), `1//0…` (Google), `123|…`
-    /// (Facebook), `….atlasv1.…` (Terraform Cloud).
+    /// Tokens of Terraform Cloud.
     MarkedToken,
-    /// Mailchimp keys: 32 hex digits and `-us1`.
-    MailchimpKey,
-    /// Discord tokens: three parts, the first beginning with `M`, `N` or `O`.
-    DiscordToken,
-    /// Password hashes in crypt and similar formats.
-    PasswordHash,
     /// Webhooks whose host contains the customer's name.
     HostedWebhook,
-    /// Seed phrases of crypto wallets.
     SeedPhrase,
     /// Random tokens near words such as "API key" in prose.
     Entropy,

@@ -2,6 +2,7 @@
 //! it. All families read a text through them. A claim lies on character boundaries, is not empty, and cuts no existing
 //! placeholder; looking around a position is bounded. `resolve` settles overlaps.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use super::action::WordAction;
@@ -17,7 +18,6 @@ const QUOTE_REACH: usize = 128;
 
 /// A text under search: the input, or a view of it.
 pub(super) struct TextScan<'a> {
-    /// The text.
     pub(super) text: &'a str,
     /// Positions at which something could begin.
     pub(super) anchors: &'a Anchors,
@@ -25,60 +25,62 @@ pub(super) struct TextScan<'a> {
     pub(super) placeholders: &'a [Range<usize>],
     /// The rules.
     pub(super) detector: &'a Detector,
+    /// Where claims are added.
+    pub(super) claims: &'a PrivateClaims,
 }
 
-/// All claims on one text.
+/// What was found in one text.
 #[derive(Default)]
 pub(super) struct PrivateClaims {
     /// Claims in the order of finding.
-    pub(super) list: Vec<RedactionHit>,
+    pub(super) list: RefCell<Vec<RedactionHit>>,
+    /// Names that are searched in the rest of the text.
+    pub(super) carried_names: RefCell<Vec<Range<usize>>>,
 }
 
-impl PrivateClaims {
+impl<'t> TextScan<'t> {
     /// Adds a claim, unless it is empty, allowed, or cuts a placeholder. Returns whether it was added.
-    pub(super) fn add(&mut self, scan: &TextScan<'_>, rule: u16, range: Range<usize>) -> bool {
-        self.add_claim(scan, RedactionHit { range, rule, added_quotes: None })
+    pub(super) fn claim(&self, rule: u16, range: Range<usize>) -> bool {
+        self.add_claim(RedactionHit { range, rule, added_quotes: None })
     }
 
-    /// Adds a claim of a family's rule, if that is enabled, under the conditions of [`PrivateClaims::add`].
-    pub(super) fn add_for(&mut self, scan: &TextScan<'_>, family: RuleFamily, range: Range<usize>) -> bool {
-        scan.rule(family).is_some_and(|rule| self.add(scan, rule, range))
+    /// Adds a claim of a family's rule, if that is enabled, under the conditions of [`TextScan::claim`].
+    pub(super) fn claim_for(&self, family: RuleFamily, range: Range<usize>) -> bool {
+        self.rule(family).is_some_and(|rule| self.claim(rule, range))
     }
 
     /// Adds a claim on a bare JSON number. Its quotes are escaped like those before it.
-    pub(super) fn add_bare(&mut self, scan: &TextScan<'_>, rule: u16, range: Range<usize>) -> bool {
-        let before = scan.bytes(range.start.saturating_sub(QUOTE_REACH)..range.start);
+    pub(super) fn claim_bare(&self, rule: u16, range: Range<usize>) -> bool {
+        let before = self.bytes(range.start.saturating_sub(QUOTE_REACH)..range.start);
         let head = memchr::memrchr(b'"', before).and_then(|at| before.get(..at)).unwrap_or_default();
         let backslashes = head.iter().rev().take_while(|byte| **byte == b'\\').count();
         let added_quotes = Some(u8::try_from(backslashes).unwrap_or(u8::MAX));
-        self.add_claim(scan, RedactionHit { range, rule, added_quotes })
+        self.add_claim(RedactionHit { range, rule, added_quotes })
     }
 
     /// Adds a claim on text that could not be searched; placeholders at its ends are included.
-    pub(super) fn add_unscanned(&mut self, scan: &TextScan<'_>, rule: u16, range: Range<usize>) {
-        let mut range = scan.widen_to_characters(range);
-        let first_index = scan.placeholders.partition_point(|placeholder| placeholder.end <= range.start);
-        for placeholder in scan.placeholders.iter().skip(first_index) {
+    pub(super) fn claim_unscanned(&self, rule: u16, range: Range<usize>) {
+        let mut range = self.widen_to_characters(range);
+        let first_index = self.placeholders.partition_point(|placeholder| placeholder.end <= range.start);
+        for placeholder in self.placeholders.iter().skip(first_index) {
             if placeholder.start >= range.end {
                 break;
             }
             range = range.start.min(placeholder.start)..range.end.max(placeholder.end);
         }
-        self.list.push(RedactionHit { range, rule, added_quotes: None });
+        self.claims.list.borrow_mut().push(RedactionHit { range, rule, added_quotes: None });
     }
 
-    /// Adds a claim under the conditions of [`PrivateClaims::add`].
-    pub(super) fn add_claim(&mut self, scan: &TextScan<'_>, mut claim: RedactionHit) -> bool {
-        claim.range = scan.adjust_range(claim.range);
-        if claim.range.is_empty() || scan.cuts_placeholder(&claim.range) || scan.is_allowed(claim.rule, &claim.range) {
+    /// Adds a claim under the conditions of [`TextScan::claim`].
+    pub(super) fn add_claim(&self, mut claim: RedactionHit) -> bool {
+        claim.range = self.adjust_range(claim.range);
+        if claim.range.is_empty() || self.cuts_placeholder(&claim.range) || self.is_allowed(claim.rule, &claim.range) {
             return false;
         }
-        self.list.push(claim);
+        self.claims.list.borrow_mut().push(claim);
         true
     }
-}
 
-impl<'t> TextScan<'t> {
     /// The byte at `at`, or a line feed beyond the text.
     pub(super) fn byte(&self, at: usize) -> u8 {
         self.text.as_bytes().get(at).copied().unwrap_or(b'\n')
@@ -110,7 +112,6 @@ impl<'t> TextScan<'t> {
         self.detector.families.rule(family)
     }
 
-    /// The family of a rule, if it has one.
     pub(super) fn family(&self, rule: u16) -> Option<RuleFamily> {
         self.detector.compiled_rule(rule)?.family
     }

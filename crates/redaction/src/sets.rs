@@ -31,7 +31,6 @@ impl ByteSet {
         self.fill(b"", false, true)
     }
 
-    /// The complement.
     pub(super) const fn complement(mut self) -> Self {
         let mut slots: &mut [bool] = &mut self.0;
         while let [slot, rest @ ..] = slots {
@@ -82,7 +81,6 @@ const fn contains_byte(mut bytes: &[u8], byte: u8) -> bool {
     false
 }
 
-/// A set of words.
 pub(super) type WordSet = WordMap<()>;
 
 /// A map from words to values, ignoring ASCII case.

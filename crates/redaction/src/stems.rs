@@ -92,7 +92,6 @@ impl FirstBytesFilter {
     }
 }
 
-/// All stems.
 pub(super) struct Stems {
     first_bytes: FirstBytesFilter,
     /// Stems of four or more bytes, by the first four; shorter ones by the first three.

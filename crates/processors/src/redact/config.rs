@@ -194,12 +194,12 @@ impl RedactConfig {
                 let index = self.custom.iter().position(|custom| custom.name == error.rule);
                 let option_path = || self.options.contains_key(&error.rule).then(|| format!("options.{}", error.rule));
                 let path = index.map(|index| format!("custom[{index}]")).or_else(option_path);
-                let path = path.map(|path| match error.kind.field() {
+                let path = path.map(|path| match error.field() {
                     "" => path,
                     field => format!("{path}.{field}"),
                 });
                 let path = path.unwrap_or_else(|| "rules".to_owned());
-                FieldProblem::new(path, error.kind.to_string())
+                FieldProblem::new(path, error.reason())
             }));
         });
         match detector {

@@ -9,8 +9,7 @@ use crate::scan::TextScan;
 use crate::sets::{ByteSet, WordSet};
 
 use super::address_parts::is_followed_by_place;
-use super::announced_streets;
-use super::house_numbers::{is_announced, is_whole_number, is_year};
+use super::announced_streets::{self, is_announced, is_whole_number, is_year};
 use crate::wordlists;
 
 /// Directions within or before a street name.
@@ -18,10 +17,7 @@ static DIRECTIONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("address
 /// Endings of one-word street names that come before the number.
 static ENDINGS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("addresses.street_endings").collect());
 
-/// The last bytes of all [`ENDINGS`].
-static LAST_LETTERS: ByteSet = ByteSet::new(b"adefgjklmnrstuz.").and_non_ascii();
-
-/// Returns the street line around a number that passed [`super::house_numbers::may_be_house_number`].
+/// Returns the street line around a number that passed [`announced_streets::may_be_house_number`].
 pub(super) fn match_street(scan: &TextScan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
     match_number_first(scan, number).or_else(|| match_number_last(scan, number))
 }
@@ -242,7 +238,7 @@ fn may_be_street(head: &[u8]) -> bool {
 fn germanic_street_start(head: &str, last_word: &str) -> Option<usize> {
     let is_capitalised = last_word.starts_with(char::is_uppercase)
         && !last_word.split('-').any(|part| part.chars().skip(1).any(char::is_uppercase));
-    if !is_capitalised || !last_word.bytes().next_back().is_some_and(|byte| LAST_LETTERS.contains(byte)) {
+    if !is_capitalised {
         return None;
     }
     let is_word = |word: &str, end: &str| word.chars().flat_map(char::to_lowercase).eq(end.chars());

@@ -16,7 +16,7 @@ mod unquoted;
 use super::names::{name_shape, thing_names};
 use super::pairs::{self, KeyValuePair, PairSeparator, wrapped_strings};
 use super::rule::KeyValueForm;
-use super::scan::{PrivateClaims, TextScan};
+use super::scan::TextScan;
 use super::sets::ByteSet;
 use private_values::{LONGEST, claim_first, private_part};
 use records::Records;
@@ -39,11 +39,11 @@ const MAX_PAIR: usize = 2 * LONGEST + 64;
 const MAX_FOREIGN_KEY: usize = 64;
 
 /// Claims values by their keys, in any notation.
-pub(super) fn claim_keys(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
+pub(super) fn claim_keys(scan: &TextScan<'_>) {
     if scan.detector.keys.is_empty() {
         return;
     }
-    rows::claim_rows(scan, claims);
+    rows::claim_rows(scan);
     let text = scan.text.as_bytes();
     let mut scratch = KeyScratch::default();
     let mut last_key = 0..0;
@@ -56,16 +56,16 @@ pub(super) fn claim_keys(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
         if let Some((key, key_match)) = match_key(scan, last_key.clone())
             && let Some(pair) = pairs::read_pair(text.get(..key.end + MAX_PAIR).unwrap_or(text), key)
         {
-            claim_pair(scan, &pair, key_match, &mut scratch, claims);
+            claim_pair(scan, &pair, key_match, &mut scratch);
         }
     }
     if !scan.text.is_ascii() {
-        claim_foreign_keys(scan, &mut scratch, claims);
+        claim_foreign_keys(scan, &mut scratch);
     }
 }
 
 /// Claims the values of keys with letters beyond ASCII, whose words the anchor pass may not find: `姓名：张伟`.
-fn claim_foreign_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: &mut PrivateClaims) {
+fn claim_foreign_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch) {
     static IN_KEY: ByteSet = ByteSet::new(b"_-.").and_alnum().and_non_ascii();
     let text = scan.text.as_bytes();
     for at in memchr::memchr3_iter(b':', b'=', 0x9A, text) {
@@ -82,7 +82,7 @@ fn claim_foreign_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: &mu
         if !key_match.is_none()
             && let Some(pair) = pairs::read_pair(text.get(..key.end + MAX_PAIR).unwrap_or(text), key)
         {
-            claim_pair(scan, &pair, key_match, scratch, claims);
+            claim_pair(scan, &pair, key_match, scratch);
         }
     }
 }
@@ -122,7 +122,6 @@ fn claim_pair(
     pair: &KeyValuePair,
     key_match: KeyMatch<'_>,
     KeyScratch { records, part_end }: &mut KeyScratch,
-    claims: &mut PrivateClaims,
 ) {
     use PairSeparator::{Arrow, Cell, Colon, Element, Equals, Sibling};
     // Most values are no names, so the keys beside them are not read
@@ -143,17 +142,17 @@ fn claim_pair(
         && b"[{".contains(&scan.byte(pair.value.start))
     {
         for (_, range) in wrapped_strings(scan.text.as_bytes(), pair.value.start) {
-            claim_first(scan, key_match, range, false, &mut accept_item, claims);
+            claim_first(scan, key_match, range, false, &mut accept_item);
         }
         return;
     }
     let (range, is_unquoted) = match (pair.quote, pair.sep) {
         (None, Colon) if is_bare => {
             let range = unquoted::include_call(scan, pair);
-            return claim_first(scan, key_match, range, true, &mut accept_item, claims);
+            return claim_first(scan, key_match, range, true, &mut accept_item);
         }
         (Some(_), Colon | Arrow | Sibling) => {
-            return claim_first(scan, key_match, pair.value.clone(), false, &mut accept_item, claims);
+            return claim_first(scan, key_match, pair.value.clone(), false, &mut accept_item);
         }
         (Some(_), Equals) | (_, Cell | Element) => (Some(pair.value.clone()), false),
         (None, Colon | Equals) => (unquoted::value_range(scan, pair, part_end), true),
@@ -166,7 +165,7 @@ fn claim_pair(
         let part = || if is_unquoted { unquoted::own_part(scan, range, form) } else { range };
         is_accepted.then(|| private_part(scan.text, part(), form, false))?
     };
-    claim_first(scan, key_match, range, false, accept, claims);
+    claim_first(scan, key_match, range, false, accept);
 }
 
 /// Whether a value outside records is certainly one of its rule: no sibling keys confirm it, and what follows an

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::table::{KeyMatch, KeyRule, SiblingEvidence};
-use crate::scan::{PrivateClaims, TextScan};
+use crate::scan::TextScan;
 use crate::sets::{ByteSet, WordSet};
 
 use crate::names::name_cues::is_organisation_word;
@@ -28,7 +28,6 @@ pub(super) fn claim_first(
     range: Range<usize>,
     is_bare: bool,
     mut accept: impl FnMut(&KeyRule, Range<usize>) -> Option<Range<usize>>,
-    claims: &mut PrivateClaims,
 ) {
     // In a second pass, most values are placeholders
     let blanks = scan.bytes(range.clone()).iter().take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -39,9 +38,9 @@ pub(super) fn claim_first(
     let Some((rule, range)) = rules.find_map(|rule| Some((rule.rule, accept(rule, range.clone())?))) else { return };
     let is_number = |bytes: &[u8]| bytes.iter().all(|byte| byte.is_ascii_digit() || b".-+".contains(byte));
     if is_bare && is_number(scan.bytes(range.clone())) {
-        claims.add_bare(scan, rule, range);
+        scan.claim_bare(rule, range);
     } else {
-        claims.add(scan, rule, range);
+        scan.claim(rule, range);
     }
 }
 
@@ -88,7 +87,6 @@ pub(super) fn private_part(
     is_private.then_some(range)
 }
 
-/// Number of digits.
 pub(super) fn count_digits(text: &str) -> usize {
     text.bytes().filter(u8::is_ascii_digit).count()
 }

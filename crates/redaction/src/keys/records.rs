@@ -28,7 +28,6 @@ struct Record {
 #[derive(Default)]
 pub(super) struct Records {
     list: Vec<Record>,
-    /// Whether the text was read.
     is_read: bool,
 }
 

@@ -6,15 +6,13 @@ use std::ops::Range;
 
 use super::private_values::{claim_first, private_part};
 use super::table::{KeyMatch, KeyRule, SiblingEvidence};
-use crate::action::WordAction;
-use crate::scan::{PrivateClaims, TextScan};
-use crate::secrets::secret_cue::SecretCue;
+use crate::action::{SecretCue, WordAction};
+use crate::scan::TextScan;
 use crate::secrets::secret_lists::{SecretColumn, claim_cell, secret_column};
 use crate::sets::ByteSet;
 
 /// Most bytes of the names of columns before and after a known one.
 const MAX_NAMES: (usize, usize) = (512, 2048);
-/// Most bytes of a row.
 const MAX_ROW: usize = 8 << 10;
 /// Most nested brackets in a row of SQL.
 const MAX_BRACKETS: usize = 4;
@@ -32,12 +30,12 @@ struct Columns<'t> {
 }
 
 /// Claims values by their columns.
-pub(super) fn claim_rows(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
+pub(super) fn claim_rows(scan: &TextScan<'_>) {
     let mut read_end = 0;
     for word in &scan.anchors.words {
         let may_be_column = matches!(word.action, WordAction::Key | WordAction::Secret(SecretCue::Key));
         if may_be_column && word.start >= read_end && may_end_name(scan, word.end) {
-            read_end = read_table(scan, word.start, claims);
+            read_end = read_table(scan, word.start);
         }
     }
 }
@@ -50,14 +48,14 @@ fn may_end_name(scan: &TextScan<'_>, end: usize) -> bool {
 }
 
 /// Reads the names of columns around `at` and the rows after them, and returns the end of what was read.
-fn read_table(scan: &TextScan<'_>, at: usize, claims: &mut PrivateClaims) -> usize {
+fn read_table(scan: &TextScan<'_>, at: usize) -> usize {
     static IN_NAMES: ByteSet = ByteSet::new(b"_ ,;\t|\".-*`").and_alnum();
     let start = at - IN_NAMES.count_trailing(scan.bytes(at.saturating_sub(MAX_NAMES.0)..at));
     let len = IN_NAMES.count_leading(scan.bytes(start..at + MAX_NAMES.1));
     let names_end = start + len;
     let Some(columns) = Columns::read(scan, start..names_end) else { return names_end };
     let Some(mut from) = first_row(scan, names_end, &columns) else { return names_end };
-    while let Some(end) = read_row(scan, from, &columns, claims) {
+    while let Some(end) = read_row(scan, from, &columns) {
         from = end;
     }
     from
@@ -123,7 +121,7 @@ fn after_values_word(scan: &TextScan<'_>, end: usize) -> Option<usize> {
 }
 
 /// Reads the row at `from`, and returns its end; `None` if there is none, or it has fewer cells than there are columns.
-fn read_row(scan: &TextScan<'_>, from: usize, columns: &Columns<'_>, claims: &mut PrivateClaims) -> Option<usize> {
+fn read_row(scan: &TextScan<'_>, from: usize, columns: &Columns<'_>) -> Option<usize> {
     let between: &[u8] = if columns.is_sql { b" ,\r\n\t(" } else { b"" };
     let blanks = scan.bytes(from..from + 64).iter().take_while(|byte| between.contains(byte)).count();
     let from = from + blanks;
@@ -161,7 +159,7 @@ fn read_row(scan: &TextScan<'_>, from: usize, columns: &Columns<'_>, claims: &mu
     }
     if cells.len() == columns.list.len() {
         for (cell, (key_match, secret)) in cells.iter().zip(&columns.list) {
-            claim_column(scan, from + cell.start..from + cell.end, columns, (*key_match, *secret), claims);
+            claim_column(scan, from + cell.start..from + cell.end, columns, (*key_match, *secret));
         }
     }
     Some(from + end + 1)
@@ -173,7 +171,6 @@ fn claim_column(
     cell: Range<usize>,
     columns: &Columns<'_>,
     (key_match, secret): (KeyMatch<'_>, Option<SecretColumn>),
-    claims: &mut PrivateClaims,
 ) {
     static AROUND: ByteSet = ByteSet::new(b" \t\r\n\"'*\\");
     let bytes = scan.bytes(cell.clone());
@@ -194,8 +191,8 @@ fn claim_column(
             let is_allowed = rule.is_allowed(key_match, columns.evidence);
             is_allowed.then(|| private_part(scan.text, range, rule.value_form, false))?
         };
-        claim_first(scan, key_match, range, false, accept, claims);
+        claim_first(scan, key_match, range, false, accept);
     } else if let Some(secret) = secret {
-        claim_cell(scan, secret, range, columns.has_clean_separators, claims);
+        claim_cell(scan, secret, range, columns.has_clean_separators);
     }
 }

@@ -59,7 +59,6 @@ impl<'t> KeyMatch<'t> {
     }
 }
 
-/// A rule on a key.
 #[derive(Clone)]
 pub(crate) struct KeyRule {
     /// Index of the rule.

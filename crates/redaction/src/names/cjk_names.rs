@@ -3,7 +3,7 @@
 //! without such letters cost one pass over their bytes, ASCII texts nothing. The lists are in
 //! `config/rules/lists/names.txt`.
 
-use crate::scan::{PrivateClaims, TextScan};
+use crate::scan::TextScan;
 
 /// First UTF-8 bytes of these scripts, and the same in sets of three for `memchr3`.
 const FIRST_BYTES: std::ops::RangeInclusive<u8> = 0xE3..=0xED;
@@ -12,7 +12,7 @@ const FIRST_BYTE_SETS: [[u8; 3]; 4] = [[0xE4, 0xE5, 0xE6], [0xE7, 0xE8, 0xE9], [
 const MAX_CHARACTERS: usize = 6;
 
 /// Claims names next to titles and words for persons.
-pub(super) fn claim_cjk_names(scan: &TextScan<'_>, rule: u16, claims: &mut PrivateClaims) {
+pub(super) fn claim_cjk_names(scan: &TextScan<'_>, rule: u16) {
     // Most non-ASCII texts have only dashes and accents, and none of these bytes
     let has_any = |[a, b, c]: [u8; 3]| memchr::memchr3(a, b, c, scan.text.as_bytes()).is_some();
     if scan.anchors.byte_kinds.high == 0 || !FIRST_BYTE_SETS.into_iter().any(has_any) {
@@ -25,7 +25,7 @@ pub(super) fn claim_cjk_names(scan: &TextScan<'_>, rule: u16, claims: &mut Priva
         if let Some(title) = word_list!("names.cjk_titles").iter().find(|title| rest.starts_with(**title)) {
             let len = name_len_before(scan.text.get(claimed_until..at).unwrap_or_default(), title);
             let blank = if scan.byte_before(at, 1) == b' ' { 1 } else { 0 };
-            if len > 0 && claims.add(scan, rule, at - blank - len..at - blank) {
+            if len > 0 && scan.claim(rule, at - blank - len..at - blank) {
                 claimed_until = at;
                 continue;
             }
@@ -36,7 +36,7 @@ pub(super) fn claim_cjk_names(scan: &TextScan<'_>, rule: u16, claims: &mut Priva
         let Some(cue) = unambiguous_cue.or_else(ambiguous_cue) else { continue };
         let (gap, len) = name_len_after(rest.get(cue.len()..).unwrap_or_default(), unambiguous_cue.is_some());
         let start = at + cue.len() + gap;
-        if len > 0 && start >= claimed_until && claims.add(scan, rule, start..start + len) {
+        if len > 0 && start >= claimed_until && scan.claim(rule, start..start + len) {
             claimed_until = start + len;
         }
     }

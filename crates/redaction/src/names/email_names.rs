@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
+use crate::resolve::RedactionHit;
 use crate::rule::RuleFamily;
-use crate::scan::{PrivateClaims, TextScan};
+use crate::scan::TextScan;
 use crate::secrets::value_facts::contains_any_case;
 use crate::sets::ByteSet;
 
@@ -12,20 +13,17 @@ use super::name_cues::is_organisation_name;
 use super::name_shape::{self, PersonName};
 
 /// Claims names next to each claimed e-mail address.
-pub(super) fn claim_names_at_emails(
-    scan: &TextScan<'_>,
-    carried_names: &mut Vec<Range<usize>>,
-    claims: &mut PrivateClaims,
-) {
+pub(super) fn claim_names_at_emails(scan: &TextScan<'_>) {
     let Some(rule) = scan.rule(RuleFamily::NameMail) else { return };
     let is_email = |rule: u16| scan.detector.compiled_rule(rule).is_some_and(|rule| rule.has_placeholder("EMAIL"));
-    let emails = claims.list.iter().filter(|claim| is_email(claim.rule)).map(|claim| claim.range.clone());
-    for email in emails.collect::<Vec<_>>() {
+    let emails = |claim: &RedactionHit| is_email(claim.rule).then(|| claim.range.clone());
+    let emails: Vec<Range<usize>> = scan.claims.list.borrow().iter().filter_map(emails).collect();
+    for email in emails {
         if let Some(name) = name_before_email(scan, &email)
-            && claims.add(scan, rule, name.range.clone())
+            && scan.claim(rule, name.range.clone())
             && (name.word_count > 1 || name.has_given_name)
         {
-            carried_names.push(name.range);
+            scan.claims.carried_names.borrow_mut().push(name.range);
         }
     }
 }

@@ -5,20 +5,14 @@
 use std::ops::Range;
 
 use crate::addresses::address_parts::STATES;
-use crate::scan::{PrivateClaims, TextScan};
+use crate::scan::TextScan;
 
 use super::name_cues::{is_all_capitals, is_organisation_name};
 use super::name_lists::is_given_name;
 use super::name_shape::{self, PersonName};
 use super::thing_names;
 
-/// Claims listed names.
-pub(super) fn claim_listed_names(
-    scan: &TextScan<'_>,
-    rule: u16,
-    carried_names: &mut Vec<Range<usize>>,
-    claims: &mut PrivateClaims,
-) {
+pub(super) fn claim_listed_names(scan: &TextScan<'_>, rule: u16) {
     let mut read_until = 0;
     for at in &scan.anchors.given_names {
         if *at < read_until || scan.byte_before(*at, 1).is_ascii_alphanumeric() {
@@ -30,7 +24,7 @@ pub(super) fn claim_listed_names(
             && let Some(range) = booking_name_range(scan, *at)
         {
             read_until = range.end;
-            claims.add(scan, rule, range);
+            scan.claim(rule, range);
             continue;
         }
         if b"_/.@-#$'\\&=~".contains(&before)
@@ -53,8 +47,8 @@ pub(super) fn claim_listed_names(
         }
         // Only the listed word itself is searched elsewhere; nothing is known about the word after it
         let given_len = scan.part(name.range.clone()).split(' ').next().map_or(0, str::len);
-        if claims.add(scan, rule, name.range.clone()) && name.word_count > 1 {
-            carried_names.push(name.range.start..name.range.start + given_len);
+        if scan.claim(rule, name.range.clone()) && name.word_count > 1 {
+            scan.claims.carried_names.borrow_mut().push(name.range.start..name.range.start + given_len);
         }
     }
 }

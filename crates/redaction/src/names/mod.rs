@@ -7,7 +7,6 @@
 
 mod cjk_names;
 mod email_names;
-mod in_ids;
 mod listed;
 mod name_carry;
 pub(super) mod name_cues;
@@ -17,24 +16,21 @@ pub(super) mod name_shape;
 mod tests;
 pub(super) mod thing_names;
 
-use std::ops::Range;
-
 use super::action::WordAction;
 use super::addresses;
 use super::keys;
 use super::rule::RuleFamily;
-use super::scan::{PrivateClaims, TextScan};
+use super::scan::TextScan;
 
-pub(super) use in_ids::{are_person_names, is_announced_given_name};
 pub(super) use name_carry::{carried_words, claim_words};
 
 /// Claims names by keys, addresses, cues and lists. E-mail addresses must have been claimed before. `carried_names`
 /// becomes the unambiguous names, which are searched in the rest of the text.
-pub(super) fn claim_names(scan: &TextScan<'_>, carried_names: &mut Vec<Range<usize>>, claims: &mut PrivateClaims) {
-    carried_names.clear();
-    keys::claim_keys(scan, claims);
-    email_names::claim_names_at_emails(scan, carried_names, claims);
-    addresses::claim_addresses(scan, claims);
+pub(super) fn claim_names(scan: &TextScan<'_>) {
+    scan.claims.carried_names.borrow_mut().clear();
+    keys::claim_keys(scan);
+    email_names::claim_names_at_emails(scan);
+    addresses::claim_addresses(scan);
     let cues = &scan.anchors.words_by_use.cue_words;
     for (index, word) in cues.iter().enumerate() {
         let WordAction::Cue(rule) = word.action else { continue };
@@ -48,31 +44,29 @@ pub(super) fn claim_names(scan: &TextScan<'_>, carried_names: &mut Vec<Range<usi
             _ => None,
         };
         if let Some(name) = found
-            && claims.add(scan, rule, name.range.clone())
+            && scan.claim(rule, name.range.clone())
             && (name.has_given_name || name.word_count > 1 || scan.family(rule) == Some(RuleFamily::NameIntroduced))
         {
-            carried_names.push(name.range);
+            scan.claims.carried_names.borrow_mut().push(name.range);
         }
     }
     if let Some(rule) = scan.rule(RuleFamily::NameCjk) {
-        cjk_names::claim_cjk_names(scan, rule, claims);
+        cjk_names::claim_cjk_names(scan, rule);
     }
     if let Some(rule) = scan.rule(RuleFamily::NameListed) {
-        listed::claim_listed_names(scan, rule, carried_names, claims);
+        listed::claim_listed_names(scan, rule);
     }
 }
 
 /// Claims further occurrences of names that were found, also by keys in views of the text.
-pub(super) fn claim_carried_names(
-    scan: &TextScan<'_>,
-    carried_names: &mut Vec<Range<usize>>,
-    claims: &mut PrivateClaims,
-) {
+pub(super) fn claim_carried_names(scan: &TextScan<'_>) {
     let Some(rule) = scan.rule(RuleFamily::NameRepeated) else { return };
     let is_key = |rule: u16| {
         let rule = scan.detector.compiled_rule(rule);
         rule.is_some_and(|rule| rule.family == Some(RuleFamily::Keys) && rule.has_placeholder("PERSON"))
     };
-    carried_names.extend(claims.list.iter().filter(|claim| is_key(claim.rule)).map(|claim| claim.range.clone()));
-    name_carry::claim_repeated_names(scan, rule, carried_names, claims);
+    let mut carried_names = scan.claims.carried_names.take();
+    carried_names
+        .extend(scan.claims.list.borrow().iter().filter(|claim| is_key(claim.rule)).map(|claim| claim.range.clone()));
+    name_carry::claim_repeated_names(scan, rule, &carried_names);
 }

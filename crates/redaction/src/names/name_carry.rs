@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::scan::{PrivateClaims, TextScan};
+use crate::scan::TextScan;
 use crate::value_carry::{find_forms, is_delimited};
 
 use super::name_lists;
@@ -12,14 +12,14 @@ use super::name_lists;
 const MAX_WORDS: usize = 64;
 
 /// Claims further occurrences of the words of the names at `found`.
-pub(super) fn claim_repeated_names(scan: &TextScan<'_>, rule: u16, found: &[Range<usize>], claims: &mut PrivateClaims) {
+pub(super) fn claim_repeated_names(scan: &TextScan<'_>, rule: u16, found: &[Range<usize>]) {
     let mut words: Vec<&str> = Vec::new();
     for word in found.iter().flat_map(|name| carried_words(scan.part(name.clone()))) {
         if words.len() < MAX_WORDS && !words.contains(&word) {
             words.push(word);
         }
     }
-    claim_words(scan, rule, &words, claims);
+    claim_words(scan, rule, &words);
 }
 
 /// The words of a name that are searched on their own.
@@ -28,7 +28,7 @@ pub(crate) fn carried_words(name: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Claims all occurrences of words of names, except after a word for a place and the second part of `X-Ray`.
-pub(crate) fn claim_words(scan: &TextScan<'_>, rule: u16, words: &[&str], claims: &mut PrivateClaims) {
+pub(crate) fn claim_words(scan: &TextScan<'_>, rule: u16, words: &[&str]) {
     let is_name = |range: &Range<usize>| {
         let [third, second, before] = [3, 2, 1].map(|distance| scan.byte_before(range.start, distance));
         is_delimited(scan.text, range)
@@ -41,7 +41,7 @@ pub(crate) fn claim_words(scan: &TextScan<'_>, rule: u16, words: &[&str], claims
     let mut hits = Vec::new();
     find_forms(scan.text, words.iter().map(|word| ((*word).to_owned(), rule)).collect(), &mut hits, is_name);
     for hit in hits {
-        claims.add_claim(scan, hit);
+        scan.add_claim(hit);
     }
 }
 

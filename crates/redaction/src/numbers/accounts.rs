@@ -8,7 +8,6 @@ use super::super::validate::{bank, crypto};
 use super::number_cues::NumberCues;
 use super::number_site::{NumberFinding, is_free_after, is_free_before};
 
-/// Longest IBAN.
 const MAX_IBAN: usize = 34;
 
 /// Finds an IBAN, bare or in groups. Only as many characters as its country has are read, so a word after it is left

@@ -9,7 +9,6 @@ pub(super) const MAX_GROUPS: usize = 16;
 /// Longest group that is measured.
 const MAX_GROUP_LEN: usize = 32;
 
-/// One group of digits.
 #[derive(Clone, Copy, Default)]
 struct DigitGroup {
     /// Distance of its first digit from that of the chain.

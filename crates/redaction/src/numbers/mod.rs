@@ -11,15 +11,13 @@ use std::ops::Range;
 use super::action::WordAction;
 use super::anchors::{self, DigitRun};
 use super::rule::{CueDistance, RuleFamily};
-use super::scan::{PrivateClaims, TextScan};
+use super::scan::TextScan;
 use super::validate::bank;
 
 mod accounts;
 mod announced;
 mod card;
-mod date;
 mod digit_chain;
-mod hex_dump;
 mod net;
 mod number_cues;
 mod number_site;
@@ -33,10 +31,9 @@ use number_site::{MAX_LIST_GAP, NumberFinding, NumberSite};
 const MAX_CUE_DISTANCE: usize = 96;
 
 /// Claims everything that is recognised by its digits.
-pub(super) fn claim_numbers(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
+pub(super) fn claim_numbers(scan: &TextScan<'_>) {
     let mut search = NumberSearch {
         scan,
-        claims,
         has_cues: scan.anchors.words_by_use.number_words.iter().any(|word| is_cue(word.action)),
         has_foreign_words: scan.anchors.byte_kinds.high != 0 && !scan.detector.foreign_words.is_empty(),
         next_word: 0,
@@ -54,7 +51,6 @@ pub(super) fn claim_numbers(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
 /// State of the search.
 struct NumberSearch<'a, 't> {
     scan: &'a TextScan<'t>,
-    claims: &'a mut PrivateClaims,
     /// Whether the text has any cue.
     has_cues: bool,
     /// Whether words of other scripts may announce a number.
@@ -179,7 +175,7 @@ impl NumberSearch<'_, '_> {
             }
             let mut site = NumberSite::new(self.scan, chain, index, has_cue);
             site.last_claim = self.last_claim;
-            if let Some(found) = match_at(&site).filter(|found| !hex_dump::is_in_hex_dump(self.scan, &found.range)) {
+            if let Some(found) = match_at(&site).filter(|found| !number_site::is_in_hex_dump(self.scan, &found.range)) {
                 self.claim(&found);
                 end = found.range.end;
                 self.decided_end = self.decided_end.max(end);
@@ -187,7 +183,6 @@ impl NumberSearch<'_, '_> {
         }
     }
 
-    /// Whether a cue is near a run.
     fn has_cue_near(&mut self, run: &Range<usize>) -> bool {
         if self.has_foreign_words && number_cues::foreign_cue_before(self.scan, run.start).is_some() {
             return true;
@@ -212,7 +207,7 @@ impl NumberSearch<'_, '_> {
             if let WordAction::Number(family @ (RuleFamily::Swift | RuleFamily::VehicleCued)) = word.action
                 && let Some(range) = announced::value_after(self.scan, family, word.end)
             {
-                self.claims.add_for(self.scan, family, range);
+                self.scan.claim_for(family, range);
             }
         }
     }
@@ -230,9 +225,9 @@ impl NumberSearch<'_, '_> {
         let kind = if matches!(found.family, PhoneNational | PhoneInternational) { PhoneCued } else { found.family };
         self.last_claim = Some((kind, range.end));
         if is_bare_json(self.scan, &range) {
-            self.claims.add_bare(self.scan, rule, range);
+            self.scan.claim_bare(rule, range);
         } else {
-            self.claims.add(self.scan, rule, range);
+            self.scan.claim(rule, range);
         }
     }
 }

@@ -4,9 +4,8 @@
 //! The words are in `pii.yaml`; `announced` checks the values.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
-use crate::sets::{ByteSet, WordSet};
+use crate::sets::ByteSet;
 
 use super::super::action::WordAction;
 use super::super::rule::{CueDistance, RuleFamily};
@@ -35,7 +34,6 @@ pub(super) struct NumberCues {
 }
 
 impl NumberCues {
-    /// No cues.
     pub(super) const NONE: Self = Self { list: [None; MAX_CUES], kinds_after: 0, announces_code: false, key: None };
 
     /// Reads the words around `value`.
@@ -198,7 +196,7 @@ fn is_specific_enough(scan: &TextScan<'_>, family: RuleFamily, value: &Range<usi
 /// Whether only small words and one name are between a code and its word: ` is your Google `.
 fn is_sentence(between: &[u8]) -> bool {
     let words = || between.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
-    let others = || words().filter(|word| !LINKS.contains(word));
+    let others = || words().filter(|word| !word_set!("numbers.linking_words").contains(word));
     let is_capitalised = |word: &[u8]| word.first().is_some_and(u8::is_ascii_uppercase);
     words().count() > 0 && others().count() < 2 && others().all(is_capitalised)
 }
@@ -213,9 +211,6 @@ fn is_part_of_name(scan: &TextScan<'_>, at: usize, end: usize) -> bool {
 fn is_json_key(scan: &TextScan<'_>, key: Option<&Range<usize>>) -> bool {
     key.is_some_and(|key| b"\"'".contains(&scan.byte(key.end)) || scan.byte(key.end) == b'\\')
 }
-
-/// Small words that may come between a word and its value.
-static LINKS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.linking_words"));
 
 /// Whether `between` has only small words and punctuation. A line may end in it if no word follows the line break.
 fn is_linking_text(between: &[u8]) -> bool {
@@ -241,7 +236,7 @@ fn is_linking_text(between: &[u8]) -> bool {
             .enumerate()
             .all(|(at, byte)| !separates_words(byte) || is_mark(byte) || at == 0 && *byte == b',')
         && !(1..between.len()).any(ends_sentence)
-        && words.all(|word| LINKS.contains(word) && !between.contains(&b'\n'))
+        && words.all(|word| word_set!("numbers.linking_words").contains(word) && !between.contains(&b'\n'))
 }
 
 fn is_neutral_key(key: &[u8]) -> bool {

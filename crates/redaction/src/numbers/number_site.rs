@@ -109,15 +109,9 @@ impl<'a, 't> NumberSite<'a, 't> {
 
     /// Whether groups have no other digits or placeholders next to them, not even after a blank.
     pub(super) fn is_alone(&self, first: usize, last: usize) -> bool {
-        let end = self.chain.end;
-        let is_beside_placeholder = |blank: u8, mark: u8, bracket: u8| blank == b' ' && mark == bracket;
         (first, last + 1) == (0, self.chain.count)
-            && !is_beside_placeholder(
-                self.scan.byte_before(self.start(), 1),
-                self.scan.byte_before(self.start(), 2),
-                b']',
-            )
-            && !is_beside_placeholder(self.scan.byte(end), self.scan.byte(end + 1), b'[')
+            && !self.scan.bytes(0..self.start()).ends_with(b"] ")
+            && self.scan.bytes(self.chain.end..self.chain.end + 2) != b" ["
     }
 
     /// Whether group `index` is in round brackets.
@@ -156,7 +150,6 @@ pub(super) fn is_free_after(scan: &TextScan<'_>, end: usize) -> bool {
     }
 }
 
-/// Words for numbered things.
 static THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::listed("numbers.numbered_things"));
 
 /// Words for numbered things that also come before phone numbers (`the office line`, `any time`). They count only right
@@ -206,4 +199,29 @@ pub(super) fn extension_end(scan: &TextScan<'_>, end: usize) -> usize {
     }
     let notation = once!(Option<Regex>, compile(NOTATION, false).ok());
     notation.as_ref().and_then(|notation| notation.find(rest)).map_or(end, |found| end + found.end())
+}
+
+/// Bytes on each side of a finding that are read.
+const MAX_DUMP_DISTANCE: usize = 64;
+
+/// Whether a finding follows a row's offset, or has a group of hex digits and letters of its width on its line.
+pub(super) fn is_in_hex_dump(scan: &TextScan<'_>, found: &Range<usize>) -> bool {
+    let width = scan.bytes(found.clone()).iter().position(|byte| *byte == b' ').unwrap_or(0);
+    if !matches!(width, 2 | 4 | 8) {
+        return false;
+    }
+    let is_hex_group = |token: &[u8]| {
+        token.len() == width
+            && token.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+            && token.iter().any(u8::is_ascii_digit) != token.iter().all(u8::is_ascii_digit)
+    };
+    let before = scan.bytes(found.start.saturating_sub(MAX_DUMP_DISTANCE)..found.start);
+    let line_before = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    let after = scan.bytes(found.end..found.end + MAX_DUMP_DISTANCE);
+    let line_after = after.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let offset =
+        line_before.trim_ascii_end().strip_suffix(b":").and_then(|line| line.rsplit(|byte| *byte == b' ').next());
+    let follows_offset = offset.is_some_and(|offset| offset.len() > 3 && offset.iter().all(u8::is_ascii_hexdigit));
+    follows_offset
+        || [line_before, line_after].into_iter().any(|line| line.split(|byte| *byte == b' ').any(is_hex_group))
 }

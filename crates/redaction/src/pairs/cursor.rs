@@ -6,7 +6,6 @@ use crate::sets::ByteSet;
 
 /// Most bytes of a key before and after its word.
 pub(super) const MAX_KEY: usize = 96;
-/// Most bytes of a value.
 pub(super) const MAX_VALUE: usize = 8 << 10;
 /// Most blanks between a separator and a value.
 pub(super) const MAX_BLANKS: usize = 64;
@@ -38,12 +37,10 @@ pub(crate) enum PairSeparator {
     Sibling,
 }
 
-/// A key and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyValuePair {
     /// The whole key, without quotes.
     pub(crate) key: Range<usize>,
-    /// The separator.
     pub(crate) sep: PairSeparator,
     /// The quote around the value, if any.
     pub(crate) quote: Option<u8>,
@@ -54,8 +51,7 @@ pub(crate) struct KeyValuePair {
 }
 
 impl KeyValuePair {
-    /// Whether the value is bare in JSON, so that its replacement needs quotes
-    /// ([`crate::scan::PrivateClaims::add_bare`]).
+    /// Whether the value is bare in JSON, so that its replacement needs quotes.
     pub(crate) fn is_bare_json(&self) -> bool {
         self.json_key && self.sep == PairSeparator::Colon && self.quote.is_none()
     }
@@ -69,7 +65,6 @@ impl KeyValuePair {
     }
 }
 
-/// Bytes of a key.
 pub(super) static IN_KEY: ByteSet = ByteSet::new(b"_-.").and_alnum();
 
 /// A reading position in a text.

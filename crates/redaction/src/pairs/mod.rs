@@ -8,7 +8,6 @@
 //! values are private.
 
 mod cursor;
-mod lists;
 mod values;
 
 use std::ops::Range;
@@ -17,11 +16,10 @@ use crate::sets::ByteSet;
 use cursor::{IN_KEY, MAX_KEY, MAX_VALUE, PairCursor, byte_before, byte_before_skipping};
 
 pub(super) use cursor::{KeyValuePair, PairSeparator, ends_with, line_range};
-pub(super) use lists::wrapped_strings;
+pub(super) use values::wrapped_strings;
 
 /// Most bytes between a key and the value of its sibling.
 const MAX_TO_SIBLING: usize = 160;
-/// Most bytes of a tag.
 const MAX_TAG: usize = 256;
 
 /// The whole key that contains `word`: letters, digits, `_`, `-` and `.` on both sides, without a leading

@@ -4,42 +4,37 @@
 
 use std::ops::Range;
 
-use super::super::pairs::{KeyValuePair, PairSeparator, ends_with, key_around, read_pair};
-use super::super::rule::RuleFamily;
-use super::super::scan::{PrivateClaims, TextScan};
+use super::super::pairs::{self, KeyValuePair, PairSeparator, ends_with, key_around, read_pair};
+use super::super::scan::{TextScan, bytes_ahead};
 use super::super::stems::StemMatch;
-use super::key_candidate::may_be_key;
-use super::pair_context::{LONG_VALUE, PairContext, is_key_a_value};
+use super::byte_counts::ByteCounts;
+use super::pair_context::{self, LONG_VALUE, PairContext, is_key_a_value};
 use super::secret_keys::{KeyKindCache, SecretKind, classify_key};
 use super::secret_value::is_secret_value;
-use super::value_facts::ValueFacts;
-use super::{headers, provider_values, secret_lists, url_parameters};
+use super::value_facts::{ValueFacts, contains_any_case, is_path};
+use super::word_score::is_words;
+use super::{headers, provider_values, secret_lists};
 
 /// Checks the key around `word`. Returns the position from which the search for keys continues.
-pub(super) fn check_key(
-    scan: &TextScan<'_>,
-    word: &StemMatch,
-    key_kinds: &mut KeyKindCache,
-    claims: &mut PrivateClaims,
-) -> usize {
+pub(super) fn check_key(scan: &TextScan<'_>, word: &StemMatch, key_kinds: &mut KeyKindCache) -> usize {
     let text = scan.text.as_bytes();
     if !may_be_key(scan, word) {
-        check_prose(scan, word, claims);
+        check_prose(scan, word);
         return word.start;
     }
     let key = key_around(text, word.start..word.end);
     let Some((kind, start)) = classify_with_word_before(scan, &key, key_kinds) else { return key.end };
     let found = read_pair(text, key.clone());
-    let is_parameter = found.as_ref().is_some_and(|pair| url_parameters::is_parameter(scan, pair));
+    let is_parameter = found.as_ref().is_some_and(|pair| pair_context::is_parameter(scan, pair));
     let is_signature =
-        kind == SecretKind::Parameter && found.as_ref().is_some_and(|pair| url_parameters::is_signature(scan, pair));
+        kind == SecretKind::Parameter && found.as_ref().is_some_and(|pair| pair_context::is_signature(scan, pair));
     let found = found.filter(|pair| {
         (kind != SecretKind::Parameter || is_parameter || is_signature || is_titled(scan, pair))
             && !is_key_a_value(scan, pair)
             && !(pair.sep == PairSeparator::Call && has_no_secret_first(scan, pair, kind))
     });
     let Some(mut pair) = found else {
-        check_prose(scan, word, claims);
+        check_prose(scan, word);
         return key.end;
     };
     let kind = match kind {
@@ -52,12 +47,12 @@ pub(super) fn check_key(
     }
     pair.key.start = start;
     if secret_lists::opens_list(scan, &pair) {
-        return secret_lists::claim_items(scan, &pair, kind, claims);
+        return secret_lists::claim_items(scan, &pair, kind);
     }
     if matches!(kind, SecretKind::Header | SecretKind::Cookie) {
-        return headers::check_header(scan, &pair, kind, claims).max(key.end);
+        return headers::check_header(scan, &pair, kind).max(key.end);
     }
-    claim_value(scan, &pair, &key, (kind, is_parameter), claims)
+    claim_value(scan, &pair, &key, (kind, is_parameter))
 }
 
 /// Claims the value of `pair` if it is plausible for a key of this kind; `key` is the whole key. Returns the position
@@ -67,18 +62,10 @@ fn claim_value(
     pair: &KeyValuePair,
     key: &Range<usize>,
     (kind, is_parameter): (SecretKind, bool),
-    claims: &mut PrivateClaims,
 ) -> usize {
     let context = PairContext::around(scan, pair, is_parameter);
     let value = context.value_range(scan, pair, kind);
     let content = scan.bytes(value.clone());
-    if kind == SecretKind::Weak
-        && secret_lists::is_docker_auth(scan, pair)
-        && let Some(rule) = scan.rule(RuleFamily::BasicCredentials)
-    {
-        claims.add(scan, rule, value);
-        return key.end;
-    }
     if equals_key(content, scan.bytes(pair.key.clone())) || !is_secret_value(kind, content, pair, &context) {
         return if pair.quote.is_none() && value.len() > LONG_VALUE { value.end } else { key.end };
     }
@@ -86,8 +73,8 @@ fn claim_value(
     let Some(rule) = rule else { return pair.value.start.max(key.end) };
     let end = value.end;
     let added = match pair.is_bare_json() && content.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') {
-        true => claims.add_bare(scan, rule, value),
-        false => claims.add(scan, rule, value),
+        true => scan.claim_bare(rule, value),
+        false => scan.claim(rule, value),
     };
     (if added { end } else { pair.value.start }).max(key.end)
 }
@@ -128,13 +115,13 @@ fn is_titled(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
 }
 
 /// Searches for a random token near a word of prose.
-fn check_prose(scan: &TextScan<'_>, word: &StemMatch, claims: &mut PrivateClaims) {
+fn check_prose(scan: &TextScan<'_>, word: &StemMatch) {
     let (before, after) = (scan.byte_before(word.start, 1), scan.byte(word.end));
     if before != b' ' || !matches!(after, b' ' | b',' | b'.' | b':') || word.end - word.start > 12 {
         return;
     }
     if matches!(classify_key(scan.bytes(word.start..word.end)), Some(kind) if kind != SecretKind::Weak) {
-        provider_values::claim_random_token(scan, &(word.start..word.end), claims);
+        provider_values::claim_random_token(scan, &(word.start..word.end));
     }
 }
 
@@ -160,4 +147,61 @@ fn classify_with_word_before(
         Some(kind @ (SecretKind::Secret | SecretKind::Password)) => Some((kind, start)),
         _ => own_kind.map(|kind| (kind, key.start)),
     }
+}
+
+/// Whether a word may be a key, unlike in `tokenizer`, `the key to`, `pass a`. A few bytes decide, because most words
+/// are none and reading a pair is slow.
+fn may_be_key(scan: &TextScan<'_>, word: &StemMatch) -> bool {
+    let (last, next) = (scan.byte_before(word.end, 1), scan.byte(word.end));
+    let continues_word = (last.is_ascii_lowercase() && next.is_ascii_lowercase())
+        || (last.is_ascii_uppercase() && next.is_ascii_uppercase());
+    if continues_word {
+        return false;
+    }
+    match next {
+        b' ' | b'\t' => {
+            let second = scan.byte(word.end + 1);
+            b"=:|<-\"'`?\\ \t".contains(&second) || scan.byte_before(word.start, 1) == b'-' || {
+                let rest = bytes_ahead(scan, word.end + 1, 48);
+                let begins_with =
+                    |text: &&str| rest.get(..text.len()).is_some_and(|head| head.eq_ignore_ascii_case(text.as_bytes()));
+                line_list!("secrets.words_before_values").iter().any(begins_with)
+                    || matches!(rest.first(), Some(b'l' | b'e' | b'i' | b'j' | 0xC3))
+                        && line_list!("secrets.is_in_other_languages").iter().any(begins_with)
+                    || begins_with_mixed_token(rest)
+                    || is_environment(scan, word)
+                    || rest.contains(&b'=')
+                    || contains_any_case(scan.bytes(word.start.saturating_sub(48)..word.start), b"login ")
+            }
+        }
+        // `{password, "x"}`: a pair in Erlang
+        b',' if scan.byte_before(word.start, 1) == b'{' => scan.byte(word.end + 1) == b' ',
+        b'.' | b',' => scan.byte(word.end + 1).is_ascii_alphanumeric() || scan.byte(word.end + 1) == b'=',
+        b'\n' | b'\r' => is_named_or_cell(scan, word),
+        b';' | b'/' | b'{' | b'}' | b'+' | b'%' | b'@' | b'$' | b'~' | b'^' => false,
+        _ => true,
+    }
+}
+
+/// Whether the word is in YAML's `name: KEY` with a sibling `value: v`, or in an HTML table cell.
+fn is_named_or_cell(scan: &TextScan<'_>, word: &StemMatch) -> bool {
+    let rest = bytes_ahead(scan, word.end, 64);
+    let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    let text = scan.text.as_bytes();
+    rest.get(blanks..).is_some_and(|rest| rest.starts_with(b"value:") || rest.starts_with(b"</t"))
+        || pairs::is_named_by_sibling(text, &key_around(text, word.start..word.end))
+}
+
+/// Whether the word is in `ENV DB_PASSWORD v` of a Dockerfile.
+fn is_environment(scan: &TextScan<'_>, word: &StemMatch) -> bool {
+    let start = pairs::key_start(scan.text.as_bytes(), word.start);
+    scan.bytes(start.saturating_sub(4)..start) == b"ENV "
+}
+
+/// Whether the text after a word is a mixed token rather than a word: `password aB3dE6gH`.
+fn begins_with_mixed_token(rest: &[u8]) -> bool {
+    let len = rest.iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
+    let token = rest.get(..len).unwrap_or_default();
+    let counts = ByteCounts::count(token);
+    len >= 8 && counts.digits > 0 && counts.upper > 0 && counts.lower > 0 && !is_words(token) && !is_path(token)
 }

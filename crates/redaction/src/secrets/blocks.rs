@@ -1,4 +1,4 @@
-//! Finds private keys in PEM, OpenPGP and PuTTY form, also truncated, also with escaped line breaks. Without its end, a
+//! Finds private keys in PEM and OpenPGP form, also truncated, also with escaped line breaks. Without its end, a
 //! block extends as far as its alphabet; without its beginning, it begins with the base64 lines above its end. A prefix
 //! that each line repeats (`12 | `, `> `) is ignored, and quotes between lines stay, so that JSON stays valid. At most
 //! 64 KiB of a block is read, and nothing twice. Certificates and public keys stay.
@@ -11,9 +11,8 @@ use memchr::memmem::Finder;
 use super::super::sets::ByteSet;
 use super::value_facts::contains_any_case;
 use crate::rule::RuleFamily;
-use crate::scan::{PrivateClaims, TextScan, bytes_ahead, is_object_key};
+use crate::scan::{TextScan, bytes_ahead, is_object_key};
 
-/// Most bytes of a block.
 const MAX_BLOCK: usize = 64 << 10;
 /// Most bytes before each line of a block.
 const MAX_PREFIX: usize = 64;
@@ -25,7 +24,7 @@ static NEXT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("-----BEGI
 static DASHES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("----"));
 
 /// Claims the PEM block whose `BEGIN` is at `at`, and returns its end.
-pub(super) fn claim_pem_block(scan: &TextScan<'_>, at: usize, claims: &mut PrivateClaims) -> usize {
+pub(super) fn claim_pem_block(scan: &TextScan<'_>, at: usize) -> usize {
     let head = scan.bytes(at.saturating_sub(5)..at);
     if head != b"-----" && !head.ends_with(b"---- ") {
         return at;
@@ -50,18 +49,13 @@ pub(super) fn claim_pem_block(scan: &TextScan<'_>, at: usize, claims: &mut Priva
     let prefix = line_prefix(scan, start);
     let end =
         end.unwrap_or_else(|| body_start + unterminated_end(rest.get(body_start - from..).unwrap_or_default(), prefix));
-    claim_pieces(scan, start..end, prefix, claims);
+    claim_pieces(scan, start..end, prefix);
     end
 }
 
 /// Claims the PEM block whose `END` is at `at` and whose beginning is missing: the base64 lines above, none before
 /// `from`. Returns its end.
-pub(super) fn claim_truncated_pem_block(
-    scan: &TextScan<'_>,
-    at: usize,
-    from: usize,
-    claims: &mut PrivateClaims,
-) -> usize {
+pub(super) fn claim_truncated_pem_block(scan: &TextScan<'_>, at: usize, from: usize) -> usize {
     let title = bytes_ahead(scan, at, 64);
     let title_end = title.windows(4).position(|part| part == b"----").unwrap_or(title.len());
     if scan.bytes(at.saturating_sub(5)..at) != b"-----"
@@ -92,7 +86,7 @@ pub(super) fn claim_truncated_pem_block(
         (start, body_len, first_content) = (line, body_len + content.len(), Some(line + skipped));
     }
     if let Some(first_content) = first_content.filter(|_| body_len >= 24) {
-        claims.add_for(scan, RuleFamily::KeyBlock, first_content..end);
+        scan.claim_for(RuleFamily::KeyBlock, first_content..end);
     }
     end
 }
@@ -235,7 +229,7 @@ static IN_BLOCK: ByteSet = ByteSet::new(b"+/=\\ \t\r\n:,.-*_@()").and_alnum();
 static IN_LINE: ByteSet = ByteSet::new(b"\n\"n>").complement();
 
 /// Claims a block piece by piece: if it is a list of strings, each string is a claim of its own.
-fn claim_pieces(scan: &TextScan<'_>, block: Range<usize>, prefix: &[u8], claims: &mut PrivateClaims) {
+fn claim_pieces(scan: &TextScan<'_>, block: Range<usize>, prefix: &[u8]) {
     let bytes = scan.bytes(block.clone());
     let mut at = block.start;
     for part in bytes.split(|byte| matches!(byte, b'"' | b'\'' | b'`')) {
@@ -249,7 +243,7 @@ fn claim_pieces(scan: &TextScan<'_>, block: Range<usize>, prefix: &[u8], claims:
         if is_plain && word_bytes >= 8 && has_body(content.trim_ascii()) && word_bytes * 2 > content.len() && !is_key()
         {
             let blanks = content.len() - content.trim_ascii_start().len();
-            claims.add_for(scan, RuleFamily::KeyBlock, at + blanks..at + content.trim_ascii_end().len());
+            scan.claim_for(RuleFamily::KeyBlock, at + blanks..at + content.trim_ascii_end().len());
         }
         at += part.len() + 1;
     }
@@ -275,36 +269,5 @@ impl<'a> Iterator for DashSeparated<'a> {
         let (line, rest) = rest.split_at_checked(end)?;
         self.0 = rest;
         Some(line)
-    }
-}
-
-/// Claims the private lines of the PuTTY key file whose first word is at `at`.
-pub(super) fn claim_putty_key(scan: &TextScan<'_>, at: usize, claims: &mut PrivateClaims) -> usize {
-    let rest = bytes_ahead(scan, at, MAX_BLOCK);
-    let Some(private_lines) = memchr::memmem::find(rest, b"Private-Lines:") else { return at };
-    let from = at + private_lines + 14;
-    let count_len =
-        bytes_ahead(scan, from, 8).iter().take_while(|byte| byte.is_ascii_digit() || **byte == b' ').count();
-    let rest = scan.bytes(from + count_len..at + MAX_BLOCK);
-    let mac = memchr::memmem::find(rest, b"Private-MAC").unwrap_or(rest.len());
-    let len =
-        rest.iter().take(mac).take_while(|byte| byte.is_ascii_alphanumeric() || b"+/=\\ \t\r\n".contains(byte)).count();
-    let body = rest.get(..len).unwrap_or_default();
-    let leading = line_breaks_len(body);
-    let trailing = if body.ends_with(b"\\n") { 2 } else { 0 };
-    let end = from + count_len + body.get(..len - trailing).unwrap_or_default().trim_ascii_end().len();
-    claims.add_for(scan, RuleFamily::KeyBlock, from + count_len + leading..end);
-    end
-}
-
-/// Length of the line breaks, raw or escaped, at the start of `body`.
-fn line_breaks_len(body: &[u8]) -> usize {
-    let mut at = 0;
-    loop {
-        match (body.get(at), body.get(at + 1)) {
-            (Some(b'\r' | b'\n' | b' '), _) => at += 1,
-            (Some(b'\\'), Some(b'n' | b'r')) => at += 2,
-            _ => return at,
-        }
     }
 }

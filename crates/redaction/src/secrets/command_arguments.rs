@@ -28,11 +28,9 @@ pub(super) enum ArgumentContent {
     Secret(&'static str),
     /// `user:secret`.
     Login,
-    /// Cookies.
     Cookie,
 }
 
-/// The commands with their rules.
 pub(crate) static COMMANDS: LazyLock<Vec<(&str, Vec<ArgumentRule>)>> = LazyLock::new(|| {
     let rows = wordlists::rows("secrets.command_arguments");
     rows.flat_map(|(names, rules)| {

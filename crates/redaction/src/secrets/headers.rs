@@ -10,11 +10,10 @@ use super::references::is_reference;
 use super::secret_keys::SecretKind;
 use super::word_score::is_words;
 use crate::rule::RuleFamily;
-use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
+use crate::scan::{TextScan, bytes_ahead};
 use crate::sets::{ByteSet, WordMap};
 use crate::wordlists;
 
-/// Most bytes of a header.
 const MAX_HEADER: usize = 4096;
 /// Schemes whose credentials have several words.
 const SCHEMES_WITH_LISTS: &str = "digest aws4-hmac-sha256 sharedaccesssignature hmac oauth mac hawk";
@@ -26,25 +25,12 @@ static SCHEMES: LazyLock<WordMap<bool>> = LazyLock::new(|| {
 });
 
 /// Claims the secrets in the header `pair`. Returns the position from which the search for keys continues.
-pub(super) fn check_header(
-    scan: &TextScan<'_>,
-    pair: &KeyValuePair,
-    kind: SecretKind,
-    claims: &mut PrivateClaims,
-) -> usize {
+pub(super) fn check_header(scan: &TextScan<'_>, pair: &KeyValuePair, kind: SecretKind) -> usize {
     // `curl --cookie "a=b"`
     let is_cookie_flag =
         kind == SecretKind::Cookie && pair.sep == PairSeparator::Space && scan.byte_before(pair.key.start, 1) == b'-';
-    let is_header = matches!(
-        pair.sep,
-        PairSeparator::Colon
-            | PairSeparator::Equals
-            | PairSeparator::Arrow
-            | PairSeparator::Comma
-            | PairSeparator::Sibling
-            | PairSeparator::Call
-            | PairSeparator::Element
-    );
+    let is_header =
+        !matches!(pair.sep, PairSeparator::Space | PairSeparator::Is | PairSeparator::Compare | PairSeparator::Cell);
     if !is_header && !is_cookie_flag {
         return pair.key.end;
     }
@@ -70,9 +56,9 @@ pub(super) fn check_header(
             // `Set-Cookie`
             let first_only =
                 scan.bytes(pair.key.clone()).get(..3).is_some_and(|head| head.eq_ignore_ascii_case(b"set"));
-            claim_cookie_values(scan, content, (first_only, is_certain), claims);
+            claim_cookie_values(scan, content, (first_only, is_certain));
         }
-        _ => claim_credentials(scan, content, (first_word.len(), scheme), claims),
+        _ => claim_credentials(scan, content, (first_word.len(), scheme)),
     }
     // A long line is not read again from each of its keys
     if pair.quote.is_none() && end > pair.key.end + 512 { end } else { pair.key.end }
@@ -100,12 +86,7 @@ fn unquoted_range(scan: &TextScan<'_>, start: usize, has_list: bool) -> Range<us
 
 /// Claims credentials. `first_word`: its length, and, if it is a known scheme, whether its credentials have several
 /// words.
-fn claim_credentials(
-    scan: &TextScan<'_>,
-    content: Range<usize>,
-    first_word: (usize, Option<bool>),
-    claims: &mut PrivateClaims,
-) {
+fn claim_credentials(scan: &TextScan<'_>, content: Range<usize>, first_word: (usize, Option<bool>)) {
     static IN_SCHEME: ByteSet = ByteSet::new(b"-").and_alnum();
     static IN_CREDENTIALS: ByteSet = ByteSet::new(b" \t\n\x0c\r,;<>}()").complement();
     let bytes = scan.bytes(content.clone());
@@ -117,7 +98,7 @@ fn claim_credentials(
     let (has_scheme, has_list) = (scheme.is_some(), scheme == Some(true));
     let rest = bytes.get(start..).unwrap_or_default();
     if has_scheme && name.eq_ignore_ascii_case(b"digest") && rest.contains(&b'=') {
-        return claim_digest(scan, content.start + start..content.end, claims);
+        return claim_digest(scan, content.start + start);
     }
     let len = match has_list {
         true => rest.len(),
@@ -147,20 +128,20 @@ fn claim_credentials(
     let is_basic = name.eq_ignore_ascii_case(b"basic");
     let family = if is_basic { RuleFamily::BasicCredentials } else { RuleFamily::HeaderCredentials };
     if is_secret && !credentials.starts_with(b"realm=") && !credentials.starts_with(b"{") {
-        claims.add_for(scan, family, content.start + start..content.start + start + len);
+        scan.claim_for(family, content.start + start..content.start + start + len);
     }
 }
 
 /// Claims the response in `Digest username="…", realm="…", response="…"`, which is computed from the password. If the
-/// header is unquoted, the quotes of its parts have ended `content` too early.
-fn claim_digest(scan: &TextScan<'_>, content: Range<usize>, claims: &mut PrivateClaims) {
-    let rest = bytes_ahead(scan, content.start, MAX_HEADER);
+/// header is unquoted, the quotes of its parts end it too early.
+fn claim_digest(scan: &TextScan<'_>, start: usize) {
+    let rest = bytes_ahead(scan, start, MAX_HEADER);
     let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
     let Some(at) = memchr::memmem::find(line, b"response=") else { return };
     let from = at + 9 + line.iter().skip(at + 9).take_while(|byte| b"\\\"'".contains(byte)).count();
     let len = line.iter().skip(from).take_while(|byte| byte.is_ascii_hexdigit()).count();
     if len >= 16 {
-        claims.add_for(scan, RuleFamily::HeaderCredentials, content.start + from..content.start + from + len);
+        scan.claim_for(RuleFamily::HeaderCredentials, start + from..start + from + len);
     }
 }
 
@@ -181,12 +162,7 @@ fn reread_scheme(scan: &TextScan<'_>, pair: &KeyValuePair) -> Option<KeyValuePai
 
 /// Claims the values of cookies: all or `first_only`. Lower-case words count only if it `is_certain` that these are
 /// cookies.
-pub(super) fn claim_cookie_values(
-    scan: &TextScan<'_>,
-    content: Range<usize>,
-    (first_only, is_certain): (bool, bool),
-    claims: &mut PrivateClaims,
-) {
+pub(super) fn claim_cookie_values(scan: &TextScan<'_>, content: Range<usize>, (first_only, is_certain): (bool, bool)) {
     let mut at = content.start;
     for part in scan.bytes(content).split(|byte| *byte == b';') {
         let from = at;
@@ -208,12 +184,10 @@ pub(super) fn claim_cookie_values(
         let is_plain = is_plain || value.len() == 5 && value.get(2).is_some_and(|byte| b"-_".contains(byte));
         let is_harmless = is_plain
             || value.iter().all(|byte| b"*.xX".contains(byte))
-            || value.starts_with(b"$")
-            || value.starts_with(b"<")
-            || value.starts_with(b"{");
+            || value.first().is_some_and(|first| b"$<{".contains(first));
         if is_name && !word_set!("secrets.cookie_attributes").contains(name) && !is_harmless {
             let blanks = value.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-            claims.add_for(scan, RuleFamily::Cookie, from + equals + 1 + blanks..from + equals + 1 + len);
+            scan.claim_for(RuleFamily::Cookie, from + equals + 1 + blanks..from + equals + 1 + len);
         }
         if first_only {
             break;

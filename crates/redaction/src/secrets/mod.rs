@@ -6,34 +6,27 @@
 //! shape of their own are patterns in `secrets.yaml`; `pairs` reads the notations.
 
 mod assign;
-mod aws;
 mod blocks;
 mod byte_counts;
 pub(crate) mod command_arguments;
 mod command_lines;
-mod command_words;
 mod headers;
-mod key_candidate;
-mod key_word_lists;
 mod pair_context;
 mod provider_values;
 mod references;
-pub(crate) mod secret_cue;
 pub(crate) mod secret_keys;
 pub(crate) mod secret_lists;
 mod secret_value;
 mod seed_phrases;
-mod url_parameters;
 mod urls;
 pub(crate) mod value_facts;
 pub(crate) mod word_score;
 
-use super::action::WordAction;
+use super::action::{SecretCue, WordAction};
 use super::rule::FamilyRules;
-use super::scan::{PrivateClaims, TextScan};
+use super::scan::TextScan;
 use super::stems::{Stem, StemMatch};
 use crate::wordlists;
-use secret_cue::SecretCue;
 
 /// The words that lead to secrets.
 pub(super) fn secret_stems(families: &FamilyRules) -> Vec<Stem> {
@@ -52,7 +45,6 @@ pub(super) fn secret_stems(families: &FamilyRules) -> Vec<Stem> {
     let exact_words = [
         ("BEGIN", SecretCue::Begin),
         ("END", SecretCue::End),
-        ("PuTTY-User-Key-File", SecretCue::Putty),
         ("AKIA", SecretCue::AwsKeyId),
         ("ASIA", SecretCue::AwsKeyId),
         ("atlasv1", SecretCue::TerraformToken),
@@ -78,7 +70,6 @@ pub(super) fn rule_under_key(families: &FamilyRules, key: &[u8], value: &[u8]) -
     families.rule_for_key(kind, key)
 }
 
-/// Whether a key is that of a secret.
 pub(super) fn is_secret_key(key: &[u8]) -> bool {
     secret_keys::classify_key(key).is_some()
 }
@@ -95,23 +86,19 @@ pub(super) fn is_password(families: &FamilyRules, key: &[u8], digits: &[u8]) -> 
     digits.len() >= 4 && is_password_key() && rule_under_key(families, key, digits).is_some()
 }
 
-/// Claims the secrets in one text.
-pub(super) fn claim_secrets(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
+pub(super) fn claim_secrets(scan: &TextScan<'_>) {
     let mut progress = SearchProgress::default();
     for word in &scan.anchors.words_by_use.secret_words {
         match word.action {
             WordAction::Secret(SecretCue::Key) if word.start >= progress.keys => {
-                progress.keys = assign::check_key(scan, word, &mut progress.key_kinds, claims);
+                progress.keys = assign::check_key(scan, word, &mut progress.key_kinds);
             }
-            WordAction::Secret(cue) => check_word(scan, word, cue, &mut progress, claims),
+            WordAction::Secret(cue) => check_word(scan, word, cue, &mut progress),
             _ => {}
         }
     }
     for colon in &scan.anchors.schemes {
-        urls::check_url(scan, *colon, claims);
-    }
-    for run in &scan.anchors.digit_runs {
-        provider_values::check_token_shapes(scan, run, claims);
+        urls::check_url(scan, *colon);
     }
 }
 
@@ -127,35 +114,26 @@ struct SearchProgress {
     phrases: usize,
 }
 
-fn check_word(
-    scan: &TextScan<'_>,
-    word: &StemMatch,
-    cue: SecretCue,
-    progress: &mut SearchProgress,
-    claims: &mut PrivateClaims,
-) {
+fn check_word(scan: &TextScan<'_>, word: &StemMatch, cue: SecretCue, progress: &mut SearchProgress) {
     match cue {
         SecretCue::Provider if word.start >= progress.providers => {
-            progress.providers = provider_values::check_provider(scan, word.end, claims);
+            progress.providers = provider_values::check_provider(scan, word.end);
         }
         SecretCue::Command(rules) if word.start >= progress.commands => {
-            progress.commands = command_lines::check_command(scan, word, rules, claims);
+            progress.commands = command_lines::check_command(scan, word, rules);
         }
         SecretCue::Begin if word.start >= progress.blocks => {
-            progress.blocks = blocks::claim_pem_block(scan, word.start, claims);
+            progress.blocks = blocks::claim_pem_block(scan, word.start);
         }
         SecretCue::End if word.start >= progress.blocks => {
-            progress.blocks = blocks::claim_truncated_pem_block(scan, word.start, progress.blocks, claims);
+            progress.blocks = blocks::claim_truncated_pem_block(scan, word.start, progress.blocks);
         }
-        SecretCue::Putty if word.start >= progress.blocks => {
-            progress.blocks = blocks::claim_putty_key(scan, word.start, claims);
-        }
-        SecretCue::TerraformToken => provider_values::claim_terraform_token(scan, word.start, word.end, claims),
+        SecretCue::TerraformToken => provider_values::claim_terraform_token(scan, word.start, word.end),
         SecretCue::SeedPhrase => {
-            progress.phrases = seed_phrases::claim_seed_phrases(scan, word.end, progress.phrases, claims);
+            progress.phrases = seed_phrases::claim_seed_phrases(scan, word.end, progress.phrases);
         }
-        SecretCue::Aws => aws::claim_aws_secret(scan, word.end, (0, 64), claims),
-        SecretCue::AwsKeyId => aws::claim_aws_secret(scan, word.start, (200, 300), claims),
+        SecretCue::Aws => provider_values::claim_aws_secret(scan, word.end, (0, 64)),
+        SecretCue::AwsKeyId => provider_values::claim_aws_secret(scan, word.start, (200, 300)),
         _ => {}
     }
 }

@@ -1,13 +1,16 @@
 //! Describes the surroundings of a pair (on its own line, among arguments, in a query) and the extent of its value: the
-//! same words are a value in one place and code in another. Reading is bounded. `assign` uses the result.
+//! same words are a value in one place and code in another. A parameter of a query or form may be secret whatever its
+//! value: `?code=200` and `?state=open` are not, `?code=…&state=…` of a redirect is. Reading is bounded. `assign` uses
+//! the result.
 
 use std::ops::Range;
 
-use super::super::pairs::{KeyValuePair, PairSeparator};
-use super::super::scan::TextScan;
+use super::super::pairs::{KeyValuePair, PairSeparator, ends_with};
+use super::super::scan::{TextScan, bytes_ahead};
+use super::byte_counts::ByteCounts;
 use super::secret_keys::SecretKind;
-use super::url_parameters;
-use super::value_facts::is_prose;
+use super::value_facts::{contains_any_case, is_prose};
+use super::word_score::is_words;
 
 /// An unquoted value longer than this is not searched again for keys.
 pub(super) const LONG_VALUE: usize = 512;
@@ -65,7 +68,7 @@ impl PairContext {
         let between = scan.bytes(pair.key.end..pair.value.start);
         Self {
             is_parameter,
-            is_always_secret: is_parameter && url_parameters::is_secret_parameter(scan, &pair.key),
+            is_always_secret: is_parameter && is_secret_parameter(scan, &pair.key),
             is_at_line_start,
             is_at_line_end,
             is_stored: pair.sep == PairSeparator::Comma && is_stored(before),
@@ -174,4 +177,58 @@ fn strip_jenkins_braces(scan: &TextScan<'_>, value: Range<usize>) -> Range<usize
     };
     let word = inner.iter().rev().take_while(|byte| !byte.is_ascii_whitespace()).count();
     value.end - 1 - word..value.end - 1
+}
+
+/// Whether a pair is a parameter of a query or form: after `?` or `&`, or the first of several.
+pub(super) fn is_parameter(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
+    let start = pair.key.start;
+    match scan.byte_before(start, 1) {
+        b'?' => true,
+        b'&' => scan.byte_before(start, 2) != b'&',
+        b';' => scan.bytes(start.saturating_sub(5)..start) == b"&amp;",
+        before => {
+            (start == 0 || before <= b' ' || b"\"'`".contains(&before))
+                && pair.quote.is_none()
+                && pair.sep == PairSeparator::Equals
+                && pair.value.start == pair.key.end + 1
+                && scan.byte(pair.value.end) == b'&'
+                && scan.byte(pair.value.end + 1) != b'&'
+        }
+    }
+}
+
+/// Whether a pair is `sig=…` or `signature=…` by itself, with a plausible value.
+pub(super) fn is_signature(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
+    let (key, value) = (scan.bytes(pair.key.clone()), scan.bytes(pair.value.clone()));
+    let counts = ByteCounts::count(value);
+    let is_signature_key = key.eq_ignore_ascii_case(b"sig") || key.eq_ignore_ascii_case(b"signature");
+    let has_bare_equals =
+        pair.sep == PairSeparator::Equals && pair.value.start == pair.key.end + 1 && pair.quote.is_none();
+    is_signature_key
+        && has_bare_equals
+        && counts.len >= 12
+        && counts.digits > 2
+        && counts.letters() > 2
+        && !is_words(value)
+}
+
+/// Whether a parameter's value is secret whatever it looks like: a token, a signature, or `code` and `state` of a
+/// redirect.
+pub(super) fn is_secret_parameter(scan: &TextScan<'_>, key: &Range<usize>) -> bool {
+    let name = scan.bytes(key.clone());
+    let head = scan.bytes(key.start.saturating_sub(256)..key.start);
+    let is_outside = |byte: &u8| *byte <= b' ' || b"\"'`<>()".contains(byte);
+    let from = head.iter().rposition(is_outside).map_or(0, |at| at + 1);
+    let head = head.get(from..).unwrap_or_default();
+    // Only in a URL, path or query: minified code also has `a?token=b:c`
+    let is_in_query = head.contains(&b'/') || head.starts_with(b"?") || head.is_empty() || head.contains(&b'=');
+    if [&b"token"[..], b"sig", b"signature", b"secret"].iter().any(|word| ends_with(name, word)) {
+        return is_in_query;
+    }
+    let tail = bytes_ahead(scan, key.end, 256);
+    let tail = tail.get(..tail.iter().position(is_outside).unwrap_or(tail.len())).unwrap_or_default();
+    let has = |word: &[u8]| contains_any_case(head, word) || contains_any_case(tail, word);
+    is_in_query
+        && (name.eq_ignore_ascii_case(b"code") && has(b"state=")
+            || name.eq_ignore_ascii_case(b"state") && has(b"code="))
 }

@@ -1,28 +1,25 @@
 //! Finds values that are secret because of a provider's name before them (`datadog: 0f1e…`), because half of the
-//! providers' keys have no prefix; and tokens with a shape of their own, found from a run with digits (Telegram,
-//! Mailchimp, Azure's `Q~`). A value begins at most [`REACH`] bytes after a name, on its line or the next one; commits,
-//! digests and ids stay. Keys that name a secret are in `assign`.
+//! providers' keys have no prefix; AWS secrets near a key id or the word `aws`. A value begins at most [`REACH`] bytes
+//! after a name, on its line or the next one; commits, digests and ids stay. Keys that name a secret are in `assign`.
 
 use std::ops::Range;
 
 use super::super::anchors::DigitRun;
 use super::super::pairs::ends_with;
-use super::super::sets::ByteSet;
 use super::byte_counts::ByteCounts;
 use super::references::is_reference;
 use super::value_facts::{contains_any_case, is_path, is_twilio_id, is_uuid};
 use super::word_score::is_words;
 use crate::rule::RuleFamily;
-use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
+use crate::scan::{TextScan, bytes_ahead};
 
 /// Most bytes between a provider's name and the value.
 const REACH: usize = 56;
-/// Longest value, in bytes.
 const MAX_VALUE: usize = 256;
 
 /// Checks the text after the provider's name that ends at `end`. Returns the position from which the search for
 /// providers continues.
-pub(super) fn check_provider(scan: &TextScan<'_>, end: usize, claims: &mut PrivateClaims) -> usize {
+pub(super) fn check_provider(scan: &TextScan<'_>, end: usize) -> usize {
     let rest = bytes_ahead(scan, end, REACH + MAX_VALUE);
     if rest.first().is_none_or(|byte| byte.is_ascii_lowercase() || *byte == b'/' || *byte == b'@') {
         return end;
@@ -53,7 +50,7 @@ pub(super) fn check_provider(scan: &TextScan<'_>, end: usize, claims: &mut Priva
                 .count();
             let is_near = line_breaks == 0 || ends_in_secret_key(between);
             if !is_harmless && word_count <= 4 && is_near && !ends_in_id_key(between) && !is_call_or_message_id(value) {
-                let is_claimed = claims.add_for(scan, RuleFamily::ProviderValue, end + from..end + from + value.len());
+                let is_claimed = scan.claim_for(RuleFamily::ProviderValue, end + from..end + from + value.len());
                 return if is_claimed { end + from + value.len() } else { end };
             }
             return end;
@@ -116,7 +113,7 @@ fn has_key_form(value: &[u8]) -> bool {
 }
 
 /// Claims random tokens in the prose around a word such as `key`; ids, digests and parts of paths stay.
-pub(super) fn claim_random_token(scan: &TextScan<'_>, word: &Range<usize>, claims: &mut PrivateClaims) {
+pub(super) fn claim_random_token(scan: &TextScan<'_>, word: &Range<usize>) {
     let runs = &scan.anchors.digit_runs;
     let is_announced = announces(scan, word);
     let first_index = runs.partition_point(|run| run.end + 24 < word.start);
@@ -133,7 +130,7 @@ pub(super) fn claim_random_token(scan: &TextScan<'_>, word: &Range<usize>, claim
             && (is_random_token(scan.bytes(run.clone()))
                 || is_announced && run.start == word.end + 1 && is_mixed(scan.bytes(run.clone())))
         {
-            claims.add_for(scan, RuleFamily::Entropy, run.clone());
+            scan.claim_for(RuleFamily::Entropy, run.clone());
         }
     }
 }
@@ -160,149 +157,47 @@ fn is_random_token(value: &[u8]) -> bool {
     counts.upper > 1 && counts.lower > 1 && counts.digits > 1 && counts.distinct >= 14 && !is_words(value)
 }
 
-/// Bytes after and before the runs from which token shapes are found.
-static AFTER_RUN: ByteSet = ByteSet::new(b":|-.$~");
-static BEFORE_RUN: ByteSet = ByteSet::new(b".+/*");
-
-/// Checks a run of letters and digits; the bytes next to it reject most.
-#[inline]
-pub(super) fn check_token_shapes(scan: &TextScan<'_>, digit_run: &DigitRun, claims: &mut PrivateClaims) {
-    // Nearly all runs are too short for the shapes that these bytes suggest
-    let may_begin =
-        AFTER_RUN.contains(digit_run.after) && (digit_run.len() >= 8 || matches!(digit_run.after, b'$' | b'~'));
-    let may_end = BEFORE_RUN.contains(digit_run.before) && (digit_run.len() >= 18 || digit_run.before == b'/');
-    if may_begin || may_end {
-        claim_token_shape(scan, digit_run, claims);
-    }
-}
-
-fn claim_token_shape(scan: &TextScan<'_>, digit_run: &DigitRun, claims: &mut PrivateClaims) {
-    let run = &digit_run.range();
-    let (family, found) = match (digit_run.after, digit_run.len()) {
-        (b':', 8..=13) => (RuleFamily::TelegramToken, telegram_token(scan, run)),
-        (b'|', 14..=17) => (RuleFamily::MarkedToken, facebook_token(scan, run)),
-        (b'-', 32) => (RuleFamily::MailchimpKey, mailchimp_key(scan, run)),
-        (b'.', 23..=28) if b"MNO".contains(&scan.byte(run.start)) => {
-            (RuleFamily::DiscordToken, discord_token(scan, run))
-        }
-        (b'$', ..=8) => (RuleFamily::PasswordHash, password_hash(scan, run)),
-        (_, 24) if digit_run.before == b'.' => (RuleFamily::MarkedToken, prefixed_token(scan, run, b"s.")),
-        (_, 18) if digit_run.before == b'+' => (RuleFamily::MarkedToken, prefixed_token(scan, run, b"u+")),
-        (_, _) if digit_run.before == b'/' && scan.byte(run.start) == b'0' => {
-            (RuleFamily::MarkedToken, refresh_token(scan, run))
-        }
-        (_, 40) if digit_run.before == b'*' => (RuleFamily::PasswordHash, mysql_hash(scan, run)),
-        (b'~', _) if scan.byte_before(run.end, 1) == b'Q' => (RuleFamily::AzureKey, azure_secret(scan, run)),
-        _ => return,
-    };
-    if let Some(range) = found {
-        claims.add_for(scan, family, range);
-    }
-}
-
-/// The text from `at` on, up to `max_len` bytes, as far as it has only letters, digits and `marks`.
-fn body_after<'t>(scan: &TextScan<'t>, at: usize, max_len: usize, marks: &[u8]) -> &'t [u8] {
-    let rest = bytes_ahead(scan, at, max_len);
-    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || marks.contains(byte)).count();
-    rest.get(..len).unwrap_or_default()
-}
-
-fn telegram_token(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
-    let digits = scan.bytes(run.clone()).iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-    let start = run.end - digits;
-    let body = body_after(scan, run.end + 1, 64, b"-_");
-    let is_bot = start == run.start || scan.bytes(run.start..start).eq_ignore_ascii_case(b"bot");
-    let has_form = (8..=10).contains(&digits) && is_bot && body.starts_with(b"A") && (28..=40).contains(&body.len());
-    (has_form && ByteCounts::count(body).distinct > 9).then(|| start..run.end + 1 + body.len())
-}
-
-/// Tokens with a letter and a sign before them: old Vault tokens (`s.`), PagerDuty user tokens (`u+`).
-fn prefixed_token(scan: &TextScan<'_>, run: &Range<usize>, prefix: &[u8]) -> Option<Range<usize>> {
-    let start = run.start.saturating_sub(prefix.len());
-    let body = scan.bytes(run.clone());
-    let counts = ByteCounts::count(body);
-    let is_mixed =
-        counts.upper > 1 && counts.lower > 1 && counts.digits > 1 && counts.distinct >= 11 && !is_words(body);
-    let is_separate = scan.bytes(start..run.start) == prefix
-        && !(scan.byte_before(start, 1).is_ascii_alphanumeric() || b"_$.".contains(&scan.byte_before(start, 1)))
-        && !b"(_+/".contains(&scan.byte(run.end));
-    (is_mixed && is_separate).then_some(start..run.end)
-}
-
-/// Google refresh tokens: `1//0` and a long body.
-fn refresh_token(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
-    let start = run.start.checked_sub(3).filter(|start| scan.bytes(*start..run.start) == b"1//")?;
-    let body = body_after(scan, run.start, 160, b"-_");
-    let counts = ByteCounts::count(body);
-    let is_mixed = body.len() >= 32 && counts.upper > 3 && counts.lower > 3 && counts.distinct >= 16 && !is_words(body);
-    (is_mixed && !scan.byte_before(start, 1).is_ascii_alphanumeric()).then(|| start..run.start + body.len())
-}
-
-fn mailchimp_key(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
-    let rest = bytes_ahead(scan, run.end, 5);
-    let digits = rest.iter().skip(3).take_while(|byte| byte.is_ascii_digit()).count();
-    let is_hex = scan.bytes(run.clone()).iter().all(u8::is_ascii_hexdigit);
-    (rest.starts_with(b"-us") && digits > 0 && is_hex).then(|| run.start..run.end + 3 + digits)
-}
-
-/// Facebook app tokens: a number, `|`, and 22 to 34 characters.
-fn facebook_token(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
-    let body = body_after(scan, run.end + 1, 40, b"-_");
-    let is_number = scan.bytes(run.clone()).iter().all(u8::is_ascii_digit);
-    let counts = ByteCounts::count(body);
-    (is_number && (22..=34).contains(&body.len()) && counts.distinct > 9 && counts.upper > 1)
-        .then(|| run.start..run.end + 1 + body.len())
-}
-
 /// Claims Terraform Cloud tokens, around `atlasv1` at `at..end`.
-pub(super) fn claim_terraform_token(scan: &TextScan<'_>, at: usize, end: usize, claims: &mut PrivateClaims) {
+pub(super) fn claim_terraform_token(scan: &TextScan<'_>, at: usize, end: usize) {
     let head = scan.bytes(at.saturating_sub(24)..at.saturating_sub(1));
     let head_len = head.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-    let len = body_after(scan, end + 1, 128, b"-_=").len();
+    let is_in_token = |byte: &&u8| byte.is_ascii_alphanumeric() || b"-_=".contains(byte);
+    let len = bytes_ahead(scan, end + 1, 128).iter().take_while(is_in_token).count();
     if scan.byte_before(at, 1) == b'.' && scan.byte(end) == b'.' && head_len >= 10 && len >= 40 {
-        claims.add_for(scan, RuleFamily::MarkedToken, at - 1 - head_len..end + 1 + len);
+        scan.claim_for(RuleFamily::MarkedToken, at - 1 - head_len..end + 1 + len);
     }
 }
 
-/// Password hashes in crypt format, `$2y$10$…`, `$6$salt$…`, `$apr1$…`, `$argon2id$…`, and Django's `pbkdf2_sha256$…`.
-fn password_hash(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
-    let scheme = scan.bytes(run.clone());
-    let is_pbkdf2 = scan.bytes(run.start.saturating_sub(7)..run.start) == b"pbkdf2_" && scheme.starts_with(b"sha");
-    let is_crypt = scan.byte_before(run.start, 1) == b'$'
-        && byte_list!("secrets.crypt_schemes").contains(&scheme)
-        && (!scan.byte_before(run.start, 2).is_ascii_alphanumeric() || scan.is_escape_letter(run.start - 1));
-    if !is_pbkdf2 && !is_crypt {
-        return None;
+/// Claims the AWS secret within three lines and `reach` bytes (before and after) of `at`, where a key id or the word
+/// `aws` is.
+pub(super) fn claim_aws_secret(scan: &TextScan<'_>, at: usize, reach: (usize, usize)) {
+    let runs = &scan.anchors.base64_runs;
+    let first_index = runs.partition_point(|run| run.end + reach.0 < at);
+    for run in runs.iter().skip(first_index).take_while(|run| run.start < at + reach.1).take(8) {
+        let counts = ByteCounts::count(scan.bytes(run.clone()));
+        let between = scan.bytes(run.end.min(at)..run.start.max(at));
+        let line_breaks = between.iter().filter(|byte| **byte == b'\n').count();
+        let is_example = contains_any_case(scan.bytes(run.clone()), b"EXAMPLE");
+        if run.len() == 40
+            && !is_example
+            && line_breaks <= 3
+            && counts.upper > 2
+            && counts.lower > 2
+            && counts.digits > 0
+            && counts.joints == 0
+            && scan.byte(run.end) != b'='
+            && !is_in_path(scan, run)
+            && !scan.contains_placeholder(&(run.end.min(at)..run.start.max(at)))
+        {
+            scan.claim_for(RuleFamily::AwsSecret, run.clone());
+        }
     }
-    let hash = body_after(scan, run.end, 160, b"./$=,+-");
-    // The hash follows a cost or salt
-    let longest = hash.split(|byte| *byte == b'$').skip(2).map(<[u8]>::len).max().unwrap_or(0);
-    let start = run.start - if is_pbkdf2 { 7 } else { 1 };
-    (longest >= 18).then(|| start..run.end + hash.len())
 }
 
-/// MySQL password hashes: `*` and 40 upper-case hex digits.
-fn mysql_hash(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
-    let is_upper_hex = |byte: &u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(byte);
-    scan.bytes(run.clone()).iter().all(is_upper_hex).then(|| run.start - 1..run.end)
-}
-
-/// Discord bot tokens: the id in base64, a time, a digest.
-fn discord_token(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
-    let rest = bytes_ahead(scan, run.end + 1, 64);
-    let mut parts = rest.split(|byte| !byte.is_ascii_alphanumeric() && !b"-_".contains(byte));
-    let (time, digest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let has_second_dot = rest.get(time.len()) == Some(&b'.');
-    (has_second_dot && (5..=7).contains(&time.len()) && digest.len() >= 24)
-        .then(|| run.start..run.end + 2 + time.len() + digest.len())
-}
-
-/// Azure client secrets: three characters, a digit, `Q~`, and 25 to 40 more.
-fn azure_secret(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Range<usize>> {
-    let start = run.end.checked_sub(5)?;
-    let body = body_after(scan, run.end + 1, 48, b"-_.~");
-    let head = scan.bytes(start..run.end);
-    let has_digits = head.get(3).is_some_and(u8::is_ascii_digit) && body.iter().any(u8::is_ascii_digit);
-    let is_head = head.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte));
-    (has_digits && is_head && (25..=40).contains(&body.len())).then(|| start..run.end + 1 + body.len())
+/// Whether a run is part of a path: it has words between slashes, or is in a URL.
+fn is_in_path(scan: &TextScan<'_>, run: &Range<usize>) -> bool {
+    let content = scan.bytes(run.clone());
+    let is_word = |piece: &&[u8]| piece.len() >= 4 && piece.iter().all(u8::is_ascii_alphabetic) && is_words(piece);
+    let word_count = content.split(|byte| *byte == b'/').filter(is_word).count();
+    word_count > 1 || word_count == 1 && content.contains(&b'/') && b"./".contains(&scan.byte_before(run.start, 1))
 }

@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
 
-use super::key_word_lists::PrefixSet;
 use crate::regex::WholePattern;
 use crate::wordlists;
 
@@ -45,4 +44,27 @@ fn is_example(value: &[u8]) -> bool {
         AhoCorasick::builder().ascii_case_insensitive(true).build(wordlists::lines("secrets.placeholders")).ok()
     });
     MARKS.as_ref().is_none_or(|marks| marks.is_match(value.get(..MAX_HEAD).unwrap_or(value)))
+}
+
+/// Lower-case prefixes grouped by their first byte, which rejects nearly all texts.
+struct PrefixSet(Vec<Vec<&'static [u8]>>);
+
+impl PrefixSet {
+    /// Groups the prefixes.
+    fn new(prefixes: impl Iterator<Item = &'static str>) -> Self {
+        let mut by_first_byte = vec![Vec::new(); 256];
+        for prefix in prefixes.map(str::as_bytes) {
+            let group = prefix.first().and_then(|first| by_first_byte.get_mut(usize::from(*first)));
+            group.into_iter().for_each(|group| group.push(prefix));
+        }
+        Self(by_first_byte)
+    }
+
+    /// Whether `text` begins with one of the prefixes, ignoring case.
+    fn matches_start(&self, text: &[u8]) -> bool {
+        let group = text.first().and_then(|first| self.0.get(usize::from(first.to_ascii_lowercase())));
+        let begins_with =
+            |prefix: &&[u8]| text.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
+        group.is_some_and(|group| group.iter().any(begins_with))
+    }
 }

@@ -1,14 +1,15 @@
 //! Classifies keys: a password, another secret, a header with credentials, a cookie, or nothing. `api_key`, `apiKey`,
 //! `API-KEY` and `aws.api.key.prod` are the same key; `max_tokens`, `token_endpoint` and `primary_key` name no secret.
-//! A key is read from its last word, without allocation. `secret_value` checks values, `pairs` finds keys.
+//! A key is read from its last word, without allocation; all lists that contain a word are looked up at once, because a
+//! word is checked against a dozen. `secret_value` checks values, `pairs` finds keys.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
 use super::super::pairs::ends_with;
-use super::key_word_lists::{KeyWordList, build_word_map};
 use super::value_facts::contains_any_case;
 use crate::glued_words::FOREIGN_PASSWORD_WORDS;
 use crate::rule::{FamilyRules, RuleFamily};
@@ -254,4 +255,47 @@ impl FamilyRules {
         use RuleFamily::{KeyBlock, Password, ProviderValue, SecretValue};
         [Password, SecretValue, ProviderValue, KeyBlock].into_iter().any(|family| self.rule(family).is_some())
     }
+}
+
+/// A list of words, used as a bit.
+#[derive(Clone, Copy)]
+enum KeyWordList {
+    Key,
+    Token,
+    Pass,
+    Phrase,
+    /// Words before `phrase` that make it a secret.
+    PhraseOf,
+    /// `allow`: a key for permissions is a switch.
+    Allow,
+    Password,
+    Secret,
+    /// Words before `key` that make it a secret.
+    KeyOf,
+    /// Words before `key` that make it harmless.
+    KeyNot,
+    /// Words before `token` that make it harmless.
+    TokenNot,
+    /// Last words of keys that only describe a secret.
+    About,
+    /// Last words of keys that describe a secret or hold it.
+    Doubtful,
+    /// Last words that add nothing.
+    Neutral,
+}
+
+impl KeyWordList {
+    /// Whether the list is one of `lists`.
+    fn is_in(self, lists: u16) -> bool {
+        lists >> (self as u16) & 1 == 1
+    }
+}
+
+/// The words of all lists, each with the lists that contain it.
+fn build_word_map(lists: impl Iterator<Item = (KeyWordList, &'static str)>) -> WordMap<u16> {
+    let mut words: BTreeMap<&'static str, u16> = BTreeMap::new();
+    for (list, text) in lists {
+        text.split_ascii_whitespace().for_each(|word| *words.entry(word).or_default() |= 1 << (list as u16));
+    }
+    WordMap::from_entries(words.into_iter().collect())
 }

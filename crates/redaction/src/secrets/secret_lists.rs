@@ -12,8 +12,7 @@ use super::secret_keys::{SecretKind, classify_key};
 use super::secret_value::is_secret_value;
 use super::value_facts::{ValueFacts, is_path};
 use crate::rule::FamilyRules;
-use crate::scan::{PrivateClaims, TextScan};
-use crate::validate::Validator;
+use crate::scan::TextScan;
 
 /// Whether the value is a list or object.
 pub(super) fn opens_list(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
@@ -29,15 +28,10 @@ pub(super) fn opens_list(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
 
 /// Claims the strings of a list or wrapping object, which share their parent's key; plain words are left. Returns the
 /// position from which the search for keys continues.
-pub(super) fn claim_items(
-    scan: &TextScan<'_>,
-    parent: &KeyValuePair,
-    kind: SecretKind,
-    claims: &mut PrivateClaims,
-) -> usize {
+pub(super) fn claim_items(scan: &TextScan<'_>, parent: &KeyValuePair, kind: SecretKind) -> usize {
     let mut end = parent.key.end;
     for (quote, range) in wrapped_strings(scan.text.as_bytes(), parent.value.start) {
-        if claim_item(scan, &parent.key, (Some(quote), range.clone()), kind, claims) {
+        if claim_item(scan, &parent.key, (Some(quote), range.clone()), kind) {
             end = range.end;
         }
     }
@@ -50,13 +44,12 @@ pub(super) fn claim_item(
     key: &Range<usize>,
     (quote, range): (Option<u8>, Range<usize>),
     kind: SecretKind,
-    claims: &mut PrivateClaims,
 ) -> bool {
     let value = scan.bytes(range.clone());
     let pair =
         KeyValuePair { key: key.clone(), sep: PairSeparator::Colon, quote, json_key: false, value: range.clone() };
     if matches!(kind, SecretKind::Header | SecretKind::Cookie) {
-        headers::check_header(scan, &pair, kind, claims);
+        headers::check_header(scan, &pair, kind);
         return false;
     }
     let facts = ValueFacts::of(value);
@@ -68,18 +61,10 @@ pub(super) fn claim_item(
     let is_plausible = facts.is_random() || !may_be_plain || kind == SecretKind::Pin;
     let rule = scan.detector.families.rule_for_key(kind, scan.bytes(key.clone())).filter(|_| is_plausible);
     rule.is_some_and(|rule| {
-        is_secret_value(kind, value, &pair, &PairContext::around(scan, &pair, false)) && claims.add(scan, rule, range)
+        is_secret_value(kind, value, &pair, &PairContext::around(scan, &pair, false)) && scan.claim(rule, range)
     })
 }
 
-/// Whether a pair is `"auth": "…"` of Docker's configuration: user and password in base64.
-pub(super) fn is_docker_auth(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
-    let is_auth_key =
-        scan.bytes(pair.key.clone()).eq_ignore_ascii_case(b"auth") && pair.json_key && pair.quote.is_some();
-    is_auth_key && pair.value.len() >= 8 && Validator::Basic.check(scan.text, pair.value.clone()).is_some()
-}
-
-/// A column of secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SecretColumn {
     kind: SecretKind,
@@ -95,13 +80,7 @@ pub(crate) fn secret_column(families: &FamilyRules, name: &[u8]) -> Option<Secre
 
 /// Claims the cell at `range` of a column. If it `is_certain` (quoted, or between clean separators), a password of
 /// lower-case letters counts.
-pub(crate) fn claim_cell(
-    scan: &TextScan<'_>,
-    column: SecretColumn,
-    range: Range<usize>,
-    is_certain: bool,
-    claims: &mut PrivateClaims,
-) {
+pub(crate) fn claim_cell(scan: &TextScan<'_>, column: SecretColumn, range: Range<usize>, is_certain: bool) {
     let value = scan.bytes(range.clone());
     let facts = ValueFacts::of(value);
     let counts = &facts.counts;
@@ -129,6 +108,6 @@ pub(crate) fn claim_cell(
         _ => facts.is_random(),
     };
     if is_plausible {
-        claims.add(scan, column.rule, range);
+        scan.claim(column.rule, range);
     }
 }

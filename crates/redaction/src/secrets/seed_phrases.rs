@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::rule::RuleFamily;
-use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
+use crate::scan::{TextScan, bytes_ahead};
 
 /// Most bytes between an announcing word and the phrase.
 const REACH: usize = 48;
@@ -17,12 +17,7 @@ const MAX_SEPARATOR: usize = 32;
 
 /// Checks the text after the word that ends at `end`, from `read_end` on, where an earlier search ended. Returns the
 /// end of the text that was read.
-pub(super) fn claim_seed_phrases(
-    scan: &TextScan<'_>,
-    end: usize,
-    read_end: usize,
-    claims: &mut PrivateClaims,
-) -> usize {
+pub(super) fn claim_seed_phrases(scan: &TextScan<'_>, end: usize, read_end: usize) -> usize {
     let start = end.max(read_end);
     let (rest, reach) = (bytes_ahead(scan, start, usize::MAX), (end + REACH).saturating_sub(start));
     let mut at = 0;
@@ -34,7 +29,7 @@ pub(super) fn claim_seed_phrases(
         }
         let (phrase, stop) = read_phrase(rest, at);
         if !phrase.is_empty() {
-            claims.add_for(scan, RuleFamily::SeedPhrase, start + phrase.start..start + phrase.end);
+            scan.claim_for(RuleFamily::SeedPhrase, start + phrase.start..start + phrase.end);
         }
         // A phrase that begins within a run does not extend further than the run
         at = stop.max(at + 1);

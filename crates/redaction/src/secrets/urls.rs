@@ -5,7 +5,7 @@ use super::byte_counts::ByteCounts;
 use super::references::is_reference;
 use super::value_facts::ValueFacts;
 use crate::rule::RuleFamily;
-use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
+use crate::scan::{TextScan, bytes_ahead};
 
 /// Most bytes of an authority, and of a webhook's path.
 const MAX_PART: usize = 1024;
@@ -13,13 +13,13 @@ const MAX_PART: usize = 1024;
 const MAX_SCHEME: usize = 24;
 
 /// Checks the URL whose `://` begins at `colon`.
-pub(super) fn check_url(scan: &TextScan<'_>, colon: usize, claims: &mut PrivateClaims) {
+pub(super) fn check_url(scan: &TextScan<'_>, colon: usize) {
     let start = colon + 3;
     let rest = bytes_ahead(scan, start, MAX_PART);
     let is_end = |byte: &u8| *byte <= b' ' || b"\"'`<>\\/?#,;)]}".contains(byte) || !byte.is_ascii();
     let authority_len = rest.iter().take_while(|byte| !is_end(byte)).count();
     let Some(mut at) = userinfo_len(rest, authority_len) else {
-        claim_webhook(scan, colon, rest.get(..authority_len).unwrap_or_default(), claims);
+        claim_webhook(scan, colon, rest.get(..authority_len).unwrap_or_default());
         return;
     };
     let userinfo = rest.get(..at).unwrap_or_default();
@@ -38,12 +38,12 @@ pub(super) fn check_url(scan: &TextScan<'_>, colon: usize, claims: &mut PrivateC
     };
     if is_private {
         let family = if is_web { RuleFamily::WebUserinfo } else { RuleFamily::Userinfo };
-        claims.add_for(scan, family, start..start + at);
+        scan.claim_for(family, start..start + at);
     }
 }
 
 /// Claims webhook URLs under hosts such as `example.webhook.office.com`; the whole URL is secret.
-fn claim_webhook(scan: &TextScan<'_>, colon: usize, authority: &[u8], claims: &mut PrivateClaims) {
+fn claim_webhook(scan: &TextScan<'_>, colon: usize, authority: &[u8]) {
     let host = authority.strip_suffix(b":443").unwrap_or(authority);
     let is_webhook_host = host.ends_with(b".webhook.office.com")
         || host.ends_with(b".logic.azure.com")
@@ -57,7 +57,7 @@ fn claim_webhook(scan: &TextScan<'_>, colon: usize, authority: &[u8], claims: &m
     let scheme_len =
         scan.bytes(colon.saturating_sub(5)..colon).iter().rev().take_while(|byte| byte.is_ascii_lowercase()).count();
     if len >= 24 {
-        claims.add_for(scan, RuleFamily::HostedWebhook, colon - scheme_len..path_start + len);
+        scan.claim_for(RuleFamily::HostedWebhook, colon - scheme_len..path_start + len);
     }
 }
 

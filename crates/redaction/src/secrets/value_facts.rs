@@ -118,6 +118,11 @@ pub(crate) fn contains_any_case(text: &[u8], word: &[u8]) -> bool {
 
 /// Whether the body of a token with a prefix is random and not an example.
 pub(crate) fn is_token_body(token: &[u8]) -> bool {
+    // The form after a number (`1234567890:AA…`, `1//0…`) is so rare that words in it are accidents
+    let digits = token.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits > 0 && token.get(digits).is_some_and(|byte| b":|/".contains(byte)) {
+        return ByteCounts::count(token.get(digits + 1..).unwrap_or_default()).distinct > 9;
+    }
     let body_start = token.iter().position(|byte| b"-_.~:".contains(byte)).map_or(0, |at| at + 1);
     let body = token.get(body_start.min(12)..).unwrap_or_default();
     let is_example = [&b"EXAMPLE"[..], b"xxxxxx", b"your-", b"your_", b"_here", b"-here", b"redacted"]

@@ -66,7 +66,7 @@ fn alone() -> &'static [(RuleData, Detector)] {
 }
 
 fn compiled() -> Vec<(RuleData, Detector)> {
-    let patterns = rules().into_iter().filter(|rule| !rule.pattern.is_empty() && rule.on);
+    let patterns = rules().into_iter().filter(|rule| !rule.pattern.is_empty() && rule.at_runs.is_empty() && rule.on);
     let one = |rule: RuleData| {
         let engine = Detector::new(std::slice::from_ref(&rule), &[]).map_err(|errors| errors.len()).expect("compiles");
         (rule, engine)

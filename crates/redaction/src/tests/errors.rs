@@ -61,6 +61,6 @@ fn all_faults_of_a_rule_are_told() {
         ..custom("case", "(")
     };
     let errors = Detector::new(&[], std::slice::from_ref(&rule)).err().expect("is refused");
-    let fields: Vec<&str> = errors.iter().map(|error| error.kind.field()).collect();
+    let fields: Vec<&str> = errors.iter().map(|error| error.field()).collect();
     assert_eq!(fields, ["name", "pattern", "near", "validator", "allow"]);
 }

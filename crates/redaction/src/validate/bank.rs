@@ -1,19 +1,15 @@
 //! Checks of IBANs, cards and BICs. Pure functions on compact values.
 
-use std::sync::LazyLock;
-
 use super::checksums::{has_valid_luhn, is_one_digit, mod_97_remainder};
-use crate::wordlists;
-
-/// IBAN lengths by country from the SWIFT registry, sorted: `DE22`.
-static IBANS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.iban_lengths"));
 
 /// Length of a country's IBANs (two letters), if it has any.
 pub(crate) fn iban_length(country: &[u8]) -> Option<usize> {
     let [first, second] = country else { return None };
     let wanted = [first.to_ascii_uppercase(), second.to_ascii_uppercase()];
-    let at = IBANS.binary_search_by(|row| row.iter().take(2).cmp(&wanted)).ok()?;
-    let [_, _, tens, ones] = IBANS.get(at)? else { return None };
+    // Rows such as `DE22`, sorted
+    let ibans = byte_list!("numbers.iban_lengths");
+    let at = ibans.binary_search_by(|row| row.iter().take(2).cmp(&wanted)).ok()?;
+    let [_, _, tens, ones] = ibans.get(at)? else { return None };
     Some(usize::from((tens - b'0') * 10 + (ones - b'0')))
 }
 

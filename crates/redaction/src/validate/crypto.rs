@@ -1,4 +1,4 @@
-//! Checks of crypto wallet addresses: base58check and bech32. Pure, with constant memory. `numbers::lettered_ids`
+//! Checks of crypto wallet addresses: base58check and bech32. Pure, with constant memory. `numbers::accounts`
 //! chooses the runs to check.
 
 use kernel::sha256::Sha256;

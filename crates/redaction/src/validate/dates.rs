@@ -1,4 +1,4 @@
-//! Valid dates of birth. Pure functions. `numbers::date` reads the notations.
+//! Valid dates of birth. Pure functions. `numbers::announced` reads the notations.
 
 use std::sync::LazyLock;
 

@@ -51,7 +51,6 @@ pub enum Validator {
     CodiceFiscale,
     /// Form and country of a business identifier code (ISO 9362).
     Bic,
-    /// Base58 with its checksum.
     #[serde(rename = "base58check")]
     Base58Check,
     /// Bech32 or bech32m with its checksum.

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::ops::Range;
 
 use super::super::anchors::{DigitRun, run_end};
-use super::super::scan::{PrivateClaims, TextScan};
+use super::super::scan::TextScan;
 use super::base64::{IN_BLOB, base64_bytes, decode_base64};
 use super::decoded_view::DecodedView;
 use super::percent::hex_byte;
@@ -25,16 +25,11 @@ const MAX_NOISE: usize = 10;
 
 /// Adds the blobs worth decoding. `is_fresh` excludes text that was decoded before; blobs within a claim are also left
 /// out.
-pub(super) fn find_windows(
-    scan: &TextScan<'_>,
-    is_fresh: &dyn Fn(Range<usize>) -> bool,
-    claims: &PrivateClaims,
-    out: &mut Vec<Range<usize>>,
-) {
+pub(super) fn find_windows(scan: &TextScan<'_>, is_fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let bytes = scan.text.as_bytes();
     let mut claimed: Option<Vec<Range<usize>>> = None;
     let mut is_open = |window: &Range<usize>| {
-        let claimed = claimed.get_or_insert_with(|| sorted_ranges(claims));
+        let claimed = claimed.get_or_insert_with(|| sorted_ranges(scan));
         is_fresh(window.clone()) && !is_within_claim(claimed, window)
     };
     for run in scan.anchors.base64_runs.iter().filter(|run| !run.is_empty()) {
@@ -80,8 +75,8 @@ pub(super) fn is_short_blob(scan: &TextScan<'_>, run: &DigitRun) -> bool {
 }
 
 /// The claims' ranges, sorted.
-pub(super) fn sorted_ranges(claims: &PrivateClaims) -> Vec<Range<usize>> {
-    let mut ranges: Vec<Range<usize>> = claims.list.iter().map(|claim| claim.range.clone()).collect();
+pub(super) fn sorted_ranges(scan: &TextScan<'_>) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = scan.claims.list.borrow().iter().map(|claim| claim.range.clone()).collect();
     ranges.sort_by_key(|range| (range.start, range.end));
     ranges
 }
@@ -243,7 +238,6 @@ pub(super) fn decode(text: &str, window: Range<usize>, max_len: usize, view: &mu
     }
 }
 
-/// A blob without its line breaks.
 fn without_line_breaks(blob: &[u8]) -> Vec<u8> {
     let mut joined = Vec::with_capacity(blob.len());
     let mut at = 0;

@@ -18,7 +18,6 @@ pub(crate) struct DecodedView {
     /// The decoded text.
     pub(crate) text: String,
     pub(super) units: Vec<DecodedUnit>,
-    /// Start of the window in the text.
     window_start: usize,
     /// Position of the next byte to read in the text.
     next_raw: usize,

@@ -1,33 +1,7 @@
 //! HTML and XML entities: numeric ones, and the names that occur in values. `html` chooses the windows.
 
-/// Entity names and their characters.
-const NAMES: &[(&[u8], char)] = &[
-    (b"amp", '&'),
-    (b"lt", '<'),
-    (b"gt", '>'),
-    (b"quot", '"'),
-    (b"apos", '\''),
-    (b"nbsp", ' '),
-    (b"commat", '@'),
-    (b"period", '.'),
-    (b"colon", ':'),
-    (b"sol", '/'),
-    (b"lowbar", '_'),
-    (b"plus", '+'),
-    (b"equals", '='),
-    (b"num", '#'),
-    (b"lpar", '('),
-    (b"rpar", ')'),
-    (b"hyphen", '-'),
-    (b"dash", '-'),
-    (b"shy", '\u{ad}'),
-    (b"zwnj", '\u{200c}'),
-    (b"zwj", '\u{200d}'),
-    (b"Tab", '\t'),
-    (b"NewLine", '\n'),
-];
+use crate::wordlists;
 
-/// Longest entity, in bytes.
 const MAX_ENTITY: usize = 12;
 
 /// Whether there is an entity at `at`.
@@ -45,7 +19,12 @@ pub(super) fn read_entity(bytes: &[u8]) -> Option<(usize, char)> {
     let char = match bytes.get(1..end)? {
         [b'#', b'x' | b'X', digits @ ..] => char_of_code(digits, 16)?,
         [b'#', digits @ ..] => char_of_code(digits, 10)?,
-        name => NAMES.iter().find(|(known, _)| *known == name)?.1,
+        name => {
+            let codes = once!(Vec<(&str, u32)>, {
+                wordlists::words_of_rows("notation.entities", |code| u32::from_str_radix(code, 16).ok()).collect()
+            });
+            char::from_u32(codes.iter().find(|(known, _)| known.as_bytes() == name)?.1)?
+        }
     };
     Some((end + 1, char))
 }

@@ -12,7 +12,6 @@ pub(super) mod decoded_view;
 pub(super) mod entities;
 pub(super) mod escapes;
 mod html;
-mod list_items;
 pub(super) mod percent;
 mod quoted_printable;
 mod split_values;
@@ -26,7 +25,7 @@ use std::ops::Range;
 pub(super) use split_values::claim_pieces;
 
 use super::resolve::RedactionHit;
-use super::scan::{PrivateClaims, TextScan};
+use super::scan::TextScan;
 pub(super) use decoded_view::DecodedView;
 
 /// Most nested views. More than the depth that users can choose, because adjacent encodings are also decoded in nested
@@ -63,16 +62,10 @@ pub(super) enum ViewEncoding {
 
 impl ViewEncoding {
     /// All encodings, in order.
-    pub(super) const ALL: [Self; 8] = [
-        Self::Escapes,
-        Self::Html,
-        Self::Percent,
-        Self::QuotedPrintable,
-        Self::Terminal,
-        Self::Unicode,
-        Self::Blobs,
-        Self::SplitValues,
-    ];
+    pub(super) const ALL: [Self; 8] = {
+        use ViewEncoding::{Blobs, Escapes, Html, Percent, QuotedPrintable, SplitValues, Terminal, Unicode};
+        [Escapes, Html, Percent, QuotedPrintable, Terminal, Unicode, Blobs, SplitValues]
+    };
 
     /// Whether any encoding may have a window; most short texts have nothing that begins one.
     pub(super) fn may_have_any(scan: &TextScan<'_>) -> bool {
@@ -103,13 +96,7 @@ impl ViewEncoding {
     }
 
     /// Adds the windows worth decoding, in order, without overlap. Only valid if [`Self::may_have_window`] was true.
-    pub(super) fn find_windows(
-        self,
-        scan: &TextScan<'_>,
-        origin: &ViewOrigin<'_>,
-        claims: &PrivateClaims,
-        out: &mut Vec<Range<usize>>,
-    ) {
+    pub(super) fn find_windows(self, scan: &TextScan<'_>, origin: &ViewOrigin<'_>, out: &mut Vec<Range<usize>>) {
         if self == Self::Percent && origin.percent_levels >= MAX_PERCENT_LEVELS {
             return;
         }
@@ -121,8 +108,8 @@ impl ViewEncoding {
             Self::QuotedPrintable => quoted_printable::find_windows(scan, &is_fresh, out),
             Self::Terminal => controls::find_windows(scan, &is_fresh, out),
             Self::Unicode => unicode::find_windows(scan, &is_fresh, out),
-            Self::Blobs => blobs::find_windows(scan, &is_fresh, claims, out),
-            Self::SplitValues => split_values::find_windows(scan, &is_fresh, claims, out),
+            Self::Blobs => blobs::find_windows(scan, &is_fresh, out),
+            Self::SplitValues => split_values::find_windows(scan, &is_fresh, out),
         }
     }
 

@@ -9,10 +9,9 @@ use super::super::action::WordAction;
 use super::super::anchors::DigitRun;
 use super::super::resolve::RedactionHit;
 use super::super::rule::{RuleClass, RuleFamily};
-use super::super::scan::{PrivateClaims, TextScan, is_object_key};
+use super::super::scan::{TextScan, is_object_key};
 use super::blobs::sorted_ranges;
 use super::decoded_view::DecodedView;
-use super::list_items::{self, next_item_start};
 use super::windows;
 use crate::sets::ByteSet;
 
@@ -35,12 +34,7 @@ pub(super) fn may_have_items(scan: &TextScan<'_>) -> bool {
 }
 
 /// Adds windows of split values and split numbers.
-pub(super) fn find_windows(
-    scan: &TextScan<'_>,
-    is_fresh: &dyn Fn(Range<usize>) -> bool,
-    claims: &PrivateClaims,
-    out: &mut Vec<Range<usize>>,
-) {
+pub(super) fn find_windows(scan: &TextScan<'_>, is_fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let words = scan.anchors.words_by_use.pattern_words.iter().map(|word| word.start);
     let mut claimed: Option<Vec<Range<usize>>> = None;
     let mut search_from = |anchors: &mut dyn Iterator<Item = usize>| {
@@ -54,7 +48,7 @@ pub(super) fn find_windows(
             let Some(window) = joined_window(scan, at, first_end) else { continue };
             window_end = window.end;
             // A finding in the first piece was complete there
-            let claimed = claimed.get_or_insert_with(|| sorted_ranges(claims));
+            let claimed = claimed.get_or_insert_with(|| sorted_ranges(scan));
             let next = claimed.partition_point(|range| range.start < first_end);
             let near = claimed.get(next.saturating_sub(4)..next).unwrap_or_default();
             let has_finding = near.iter().any(|range| range.end > window.start);
@@ -115,12 +109,12 @@ fn is_announced(scan: &TextScan<'_>, at: usize) -> bool {
 /// Joins the items of a window. Of a whole list, the text before it stays, and its first quote goes.
 pub(super) fn decode(text: &str, view: &mut DecodedView) {
     let list = text.rfind('[').filter(|_| text.ends_with(']')).and_then(|open| text.split_at_checked(open));
-    let Some((before, list)) = list else { return list_items::decode(text, view) };
+    let Some((before, list)) = list else { return join_items(text, view) };
     let quote = list.find(['"', '\'']).unwrap_or(list.len());
     view.push_plain(before);
     view.push_decoded(quote, None);
     view.push_plain(list.get(quote..=quote).unwrap_or_default());
-    list_items::decode(list.get(quote + 1..).unwrap_or_default(), view);
+    join_items(list.get(quote + 1..).unwrap_or_default(), view);
 }
 
 /// Whether a claim on a joined list covers all of its items, and is no mere row of digits.
@@ -175,7 +169,6 @@ pub(crate) fn claim_pieces(
     window: &Range<usize>,
     view: &DecodedView,
     found: impl Iterator<Item = RedactionHit>,
-    claims: &mut PrivateClaims,
 ) {
     for claim in found {
         let rule = scan.detector.compiled_rule(claim.rule);
@@ -189,8 +182,29 @@ pub(crate) fn claim_pieces(
         }
         for range in view.mapped_pieces(&claim.range) {
             if scan.bytes(range.clone()).iter().any(u8::is_ascii_alphanumeric) {
-                claims.add(scan, claim.rule, range);
+                scan.claim(claim.rule, range);
             }
         }
     }
+}
+
+/// Start of the next string in a list, after the `", "` whose first quote is at `at`.
+fn next_item_start(bytes: &[u8], at: usize) -> Option<usize> {
+    let quote = *bytes.get(at).filter(|byte| b"\"'".contains(byte))?;
+    let rest = bytes.get(at + 1..bytes.len().min(at + 34))?;
+    let count_blanks =
+        |from: usize| rest.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    let comma_at = count_blanks(0);
+    if rest.get(comma_at) != Some(&b',') {
+        return None;
+    }
+    let quote_at = comma_at + 1 + count_blanks(comma_at + 1);
+    (rest.get(quote_at) == Some(&quote)).then_some(at + 2 + quote_at)
+}
+
+/// Removes the separators between the strings.
+fn join_items(text: &str, view: &mut DecodedView) {
+    let bytes = text.as_bytes();
+    let next = |from: usize| Some(from + memchr::memchr2(b'"', b'\'', bytes.get(from..)?)?);
+    view.decode(text, next, |at| next_item_start(bytes, at).map(|next| (next - at, None)).ok_or(1));
 }

@@ -147,11 +147,12 @@ fn documents_are_windows() {
 fn opened(detector: &Detector, text: &str) -> Vec<(ViewEncoding, String)> {
     let mut anchors = Anchors::default();
     anchors.find(text.as_bytes(), &detector.stems);
-    let scan = TextScan { text, anchors: &anchors, placeholders: &[], detector };
+    let claims = PrivateClaims::default();
+    let scan = TextScan { text, anchors: &anchors, placeholders: &[], detector, claims: &claims };
     let mut all = Vec::new();
     for kind in ViewEncoding::ALL {
         let mut windows = Vec::new();
-        kind.find_windows(&scan, &ViewOrigin::default(), &PrivateClaims::default(), &mut windows);
+        kind.find_windows(&scan, &ViewOrigin::default(), &mut windows);
         all.extend(windows.into_iter().map(|window| (kind, text[window].to_owned())));
     }
     all
@@ -235,7 +236,8 @@ proptest! {
     fn maps_are_true(text in r#"([a-z0-9@. é日]|\\u00[2-7][0-9a-f]|\\n|\\\\|%[2-7][0-9A-F]|%C3%A9|&#[3-9][0-9];|&amp;|=40|=\n|[０-９＠]|\u{200b}){1,40}"#, from in 0_usize..40, len in 1_usize..20) {
         let anchors = Anchors::default();
         let detector = detector();
-        let scan = TextScan { text: &text, anchors: &anchors, placeholders: &[], detector };
+        let claims = PrivateClaims::default();
+        let scan = TextScan { text: &text, anchors: &anchors, placeholders: &[], detector, claims: &claims };
         for kind in [ViewEncoding::Escapes, ViewEncoding::Html, ViewEncoding::Percent, ViewEncoding::QuotedPrintable, ViewEncoding::Unicode, ViewEncoding::Terminal] {
             let mut view = DecodedView::default();
             if !kind.decode(&scan, 0..text.len(), 1 << 20, &mut view) {
@@ -251,7 +253,7 @@ proptest! {
             prop_assert!(text.is_char_boundary(range.start) && text.is_char_boundary(range.end));
             let stretch = &text[range];
             let mut again = DecodedView::default();
-            let part = TextScan { text: stretch, anchors: &anchors, placeholders: &[], detector };
+            let part = TextScan { text: stretch, anchors: &anchors, placeholders: &[], detector, claims: &claims };
             let changed = kind.decode(&part, 0..stretch.len(), 1 << 20, &mut again);
             // `+` and dots depend on their surroundings
             if kind != ViewEncoding::Percent && kind != ViewEncoding::Unicode {
