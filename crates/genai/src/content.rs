@@ -43,8 +43,6 @@ pub(super) struct ContentFinder<'v, 'p> {
     harmless_under: Cell<Option<(AttributeRules, Option<Verdict>)>>,
 }
 
-/// Maximum number of rules under which verdicts about pairs are remembered: fewer than there are verdicts.
-const MAX_RULES: usize = 40;
 /// Maximum size of a text under a key of `keep`, bytes.
 const MAX_KEPT_BYTES: usize = 256;
 /// Key suffixes in vault documents for the full address and the full statement.
@@ -79,7 +77,7 @@ pub(super) struct AttributeRules {
 
 impl<'v, 'p> ContentFinder<'v, 'p> {
     pub(super) fn new(vocabulary: &'v Vocabulary, payload: &'p Payload) -> Self {
-        vocabulary.find_pairs(payload);
+        payload.find_pairs(&vocabulary.pair_verdicts);
         Self { vocabulary, payload, unlisted: vocabulary.policy.unlisted, harmless_under: Cell::new(None) }
     }
 
@@ -234,9 +232,9 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         if self.payload.has_verdict(attribute.id, harmless) {
             return;
         }
-        let before = out.content.len();
+        let before = (out.content.len(), out.errors.len());
         self.judge_attribute(attribute, rules, out);
-        if before == out.content.len() {
+        if before == (out.content.len(), out.errors.len()) {
             self.payload.give_verdict(attribute.id, harmless);
         }
     }
@@ -246,19 +244,9 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         if let Some((_, verdict)) = self.harmless_under.get().filter(|(last, _)| *last == rules) {
             return verdict;
         }
-        let find =
-            |known: &[(AttributeRules, Option<Verdict>)]| known.iter().find(|(known, _)| *known == rules).copied();
-        let known = find(&self.vocabulary.harmless_under.read());
-        let known = known.unwrap_or_else(|| {
-            let mut all = self.vocabulary.harmless_under.write();
-            find(&all).unwrap_or_else(|| {
-                let verdict = if all.len() < MAX_RULES { self.vocabulary.pair_verdicts.new_verdict() } else { None };
-                all.extend(verdict.map(|verdict| (rules, Some(verdict))));
-                (rules, verdict)
-            })
-        });
-        self.harmless_under.set(Some(known));
-        known.1
+        let verdict = self.payload.verdict((self.vocabulary.judge, rules));
+        self.harmless_under.set(Some((rules, verdict)));
+        verdict
     }
 
     fn judge_attribute(&self, attribute: &ClassifiedAttribute<'_, '_>, rules: AttributeRules, out: &mut ItemFacts) {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kernel::bounded_map::BoundedMap;
-use otlp::{Payload, Value};
+use otlp::Value;
 use parking_lot::RwLock;
 use serde::Deserialize;
 
@@ -304,17 +304,6 @@ impl Vocabulary {
         let class = self.keys.classify(key);
         let is_listed = class.content.iter().any(|(set, ..)| !matches!(*set, CHAT | BESIDE_ROLE));
         class.is_unknown() && !class.read_by_dialect && class.labels.is_empty() && !is_listed
-    }
-
-    /// Finds the pairs of a request's attributes about which steps remember verdicts.
-    pub fn find_pairs(&self, payload: &Payload) {
-        payload.find_pairs(&self.pair_verdicts, |key| self.remembers_pairs(key));
-    }
-
-    /// Returns true if pairs with this key are remembered. Texts under keys that are known to hold private text (of a
-    /// person, a credential, an address, a query) and error texts are not.
-    pub fn remembers_pairs(&self, key: &str) -> bool {
-        !matches!(self.role(key), KeyRole::Secret | KeyRole::Pii | KeyRole::Redact | KeyRole::ErrorText)
     }
 
     /// Returns true if text under this key is searched for repeated content: error text, and unlisted keys that are not

@@ -6,15 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use foldhash::{HashMap, HashSet};
-use parking_lot::RwLock;
 
-use otlp::{PairVerdicts, Value, Verdict};
+use otlp::{Judge, PairVerdicts, Value};
 
 use super::announcements::AnnouncementFinder;
 use super::attribute_types::AttributeType;
 use super::chat_evidence::ChatShapes;
 use super::closed_items::ClosedItemPolicy;
-use super::content::AttributeRules;
 use super::detect::DetectionClause;
 use super::facts::{ContentPart, TokenBucket};
 use super::key_shapes::KeyShape;
@@ -79,8 +77,8 @@ pub struct Vocabulary {
     person_keys: HashSet<String>,
     /// What steps decided about attributes that occur again and again.
     pub pair_verdicts: PairVerdicts,
-    /// By rules for a node: the verdict that a pair holds no content under them.
-    pub(super) harmless_under: RwLock<Vec<(AttributeRules, Option<Verdict>)>>,
+    /// Judges that a pair holds no content under some rules.
+    pub(super) judge: Judge,
 }
 
 /// One compiled dialect.
@@ -225,7 +223,7 @@ impl Vocabulary {
     #[must_use]
     pub fn with_policy(mut self, policy: ClosedItemPolicy) -> Self {
         self.keys.set_named_keys(&policy.keep, &policy.never);
-        (self.pair_verdicts, self.harmless_under) = (PairVerdicts::default(), RwLock::default());
+        self.judge = Judge::next();
         self.policy = policy;
         self
     }
@@ -376,7 +374,7 @@ impl VocabularyCompiler {
             identity_keys,
             person_keys,
             pair_verdicts: PairVerdicts::default(),
-            harmless_under: RwLock::default(),
+            judge: Judge::next(),
         })
     }
 

@@ -52,7 +52,7 @@ pub use encode::{EncodedRequest, SlotRange, UnknownFields};
 pub use ids::{AttrId, NodeId, NodeKind, SlotId, TextField};
 pub use malformed::MalformedOtlp;
 pub use numbers::NumberOccurrence;
-pub use pair_verdicts::{PairVerdicts, Verdict};
+pub use pair_verdicts::{Judge, PairVerdicts, Verdict};
 pub use patch::TextEdit;
 pub use payload::{Attribute, EncodedAttribute, Payload};
 pub use requests::{count_items, merge, split};

@@ -31,7 +31,7 @@ pub struct TextPlace<'a> {
     pub path_key: &'a str,
     /// The bytes of a [`TextPlaceKind::Binary`]; otherwise empty.
     pub bytes: &'a [u8],
-    /// Whether it is the key or the only text of an attribute, which may have a pair.
+    /// Whether it is the key or the text of an attribute that may have a pair.
     pub is_of_pair: bool,
 }
 
@@ -216,7 +216,7 @@ impl Payload {
                 key,
                 path_key: key,
                 bytes: &[],
-                is_of_pair: true,
+                is_of_pair: self.pair(attr).is_some(),
             };
             if text.is_empty() { TextEdit::Keep } else { visit(&place, text) }
         };

@@ -57,7 +57,7 @@ use genai::{Facts, VaultedTexts, Vocabulary, adopt_owners, cached_facts};
 use kernel::clock::UnixNanos;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
-use otlp::{Payload, Signal};
+use otlp::{Judge, Payload, Signal};
 use pipeline::{Batch, BatchOrigin, Effect, Processor, Reason, RequestSource, SourceRequest};
 use rates::ActiveRates;
 use runs::{RunJudgement, RunOutcome, RunOwner, RunView, run_key};
@@ -91,8 +91,8 @@ pub struct RunTracker {
     /// The price tables in use; empty in pipelines without a cost step.
     rate_tables: OnceLock<Arc<ActiveRates>>,
     early_ends: EarlyEnds,
-    /// The verdict about attributes that no run is interested in.
-    means_nothing: Option<otlp::Verdict>,
+    /// Judges that attributes mean nothing to a run.
+    judge: Judge,
     /// Locked only briefly: long work is done on snapshots of groups.
     state: Mutex<TrackerState>,
     /// The file of history in tests.
@@ -109,7 +109,7 @@ impl RunTracker {
         ids: Arc<dyn IdPolicy>,
         meter: &Meter,
     ) -> Self {
-        let (settings, means_nothing) = (Arc::new(settings), vocabulary.pair_verdicts.new_verdict());
+        let settings = Arc::new(settings);
         Self {
             id,
             state: Mutex::new(TrackerState::new(Arc::clone(&settings))),
@@ -118,7 +118,7 @@ impl RunTracker {
             ids,
             metrics: RunMetrics::new(meter),
             early_ends: EarlyEnds::default(),
-            means_nothing,
+            judge: Judge::next(),
             rate_tables: OnceLock::new(),
             #[cfg(test)]
             test_history: Mutex::default(),
@@ -268,7 +268,7 @@ impl Processor for RunTracker {
         }
         let vaulted = VaultedTexts::collect(&batch.payload, &facts);
         let context = ObservationContext {
-            means_nothing: self.means_nothing,
+            means_nothing: batch.payload.verdict(self.judge),
             vocabulary: &self.vocabulary,
             settings: &self.settings,
             ids: &*self.ids,

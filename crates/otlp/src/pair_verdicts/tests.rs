@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message as _;
 
-use super::{MAX_PAIRS, PairVerdicts, Verdict};
+use super::{Judge, MAX_PAIRS, PairVerdicts};
 use crate::tests::strategies::{key, text};
 use crate::{AttrId, OwnedValue, Payload, Signal, TextEdit, TextPlaceKind};
 
@@ -28,57 +28,67 @@ fn pairs(attributes: &[(&str, &str)]) -> Vec<(String, String)> {
     attributes.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect()
 }
 
-/// The attributes of a request that have the verdict, by number.
-fn with_verdict(payload: &Payload, verdict: Verdict) -> Vec<u32> {
+/// The attributes of a request that have the judge's verdict, by number.
+fn with_verdict(payload: &Payload, judge: Judge) -> Vec<u32> {
+    let Some(verdict) = payload.verdict(judge) else { return Vec::new() };
     let ids = payload.items().flat_map(|span| payload.attributes(span)).map(|attribute| attribute.id);
     ids.filter(|id| payload.has_verdict(*id, verdict)).map(|id| id.0).collect()
+}
+
+fn give(payload: &Payload, number: u32, judge: Judge) {
+    payload.give_verdict(AttrId(number), payload.verdict(judge).expect("a verdict"));
 }
 
 /// The attributes, read until their pairs are remembered.
 fn remembered(verdicts: &PairVerdicts, attributes: &[(String, String)]) -> Payload {
     for _ in 0..2 {
-        request(attributes).find_pairs(verdicts, |_| true);
+        request(attributes).find_pairs(verdicts);
     }
     let payload = request(attributes);
-    payload.find_pairs(verdicts, |_| true);
+    payload.find_pairs(verdicts);
     payload
 }
 
-/// What a step decided about a pair is known in later requests, from the second occurrence on; a text under a key that
-/// may not be remembered is never kept.
+/// What a step decided about a pair is known in later requests, from the second occurrence on, to this step only.
 #[test]
 fn a_verdict_is_about_one_pair() {
     let verdicts = PairVerdicts::default();
-    let [stays, other] = [(); 2].map(|()| verdicts.new_verdict().expect("a verdict"));
-    let attributes = pairs(&[("http.route", "/v1"), ("http.method", "GET"), ("secret", "GET")]);
+    let [stays, other] = [(); 2].map(|()| Judge::next());
+    let attributes = pairs(&[("http.route", "/v1"), ("http.method", "GET")]);
     for occurrence in 0..3 {
         let payload = request(&attributes);
-        payload.find_pairs(&verdicts, |key| key != "secret");
+        payload.find_pairs(&verdicts);
         assert_eq!(with_verdict(&payload, stays), if occurrence < 2 { vec![] } else { vec![0] }, "{occurrence}");
-        payload.give_verdict(AttrId(0), stays);
-        payload.give_verdict(AttrId(2), stays);
+        give(&payload, 0, stays);
         assert!(with_verdict(&payload, other).is_empty());
     }
     let payload = request(&pairs(&[("http.method", "/v1"), ("http.route", "/v2"), ("http.route", "/v1")]));
-    payload.find_pairs(&verdicts, |_| true);
+    payload.find_pairs(&verdicts);
     assert_eq!(with_verdict(&payload, stays), [2]);
     // without the search there are no pairs
-    assert!(with_verdict(&request(&attributes), stays).is_empty());
+    assert!(request(&attributes).verdict(stays).is_none());
+    // a verdict about pairs of others means nothing here
+    let elsewhere = remembered(&PairVerdicts::default(), &attributes);
+    let [first, of_others] = [&payload, &elsewhere].map(|payload| payload.verdict(stays).expect("a verdict"));
+    elsewhere.give_verdict(AttrId(0), first);
+    payload.give_verdict(AttrId(0), of_others);
+    assert!(with_verdict(&elsewhere, stays).is_empty());
+    assert_eq!(with_verdict(&payload, stays), [2]);
 }
 
 /// An attribute that an edit changed or added has no pair, also if its text is as before.
 #[test]
 fn an_edit_takes_the_verdict() {
     let verdicts = PairVerdicts::default();
-    let stays = verdicts.new_verdict().expect("a verdict");
+    let stays = Judge::next();
     let mut payload = remembered(&verdicts, &pairs(&[("a", "x"), ("b", "x"), ("c", "x")]));
-    (0..3).for_each(|number| payload.give_verdict(AttrId(number), stays));
+    (0..3).for_each(|number| give(&payload, number, stays));
     let span = payload.items().next().expect("a span");
     payload.set(span, "a", OwnedValue::Str("secret".into()));
     payload.set(span, "d", OwnedValue::Str("x".into()));
     payload.remove_attribute(AttrId(1));
     assert_eq!(with_verdict(&payload, stays), [2]);
-    payload.give_verdict(AttrId(0), stays);
+    give(&payload, 0, stays);
     payload.set(span, "c", OwnedValue::Str("x".into()));
     assert!(with_verdict(&payload, stays).is_empty());
 }
@@ -87,13 +97,13 @@ fn an_edit_takes_the_verdict() {
 #[test]
 fn a_visit_passes_over_what_always_stays() {
     let verdicts = PairVerdicts::default();
-    let stays = verdicts.new_verdict();
+    let stays = Judge::next();
     let attributes = pairs(&[("a", "always"), ("b", "now"), ("c", "never")]);
     remembered(&verdicts, &attributes);
     let visited = || {
         let (mut payload, mut visited) = (request(&attributes), Vec::new());
-        payload.find_pairs(&verdicts, |_| true);
-        payload.edit_text_without(stays, |place, text| {
+        payload.find_pairs(&verdicts);
+        payload.edit_text_without(payload.verdict(stays), |place, text| {
             visited.push(text.to_owned());
             match (place.kind, text) {
                 (TextPlaceKind::Key, _) | (_, "always") => TextEdit::KeepAlways,
@@ -111,26 +121,30 @@ fn a_visit_passes_over_what_always_stays() {
 #[test]
 fn a_full_table_is_replaced() {
     let verdicts = PairVerdicts::default();
-    let stays = verdicts.new_verdict().expect("a verdict");
+    let stays = Judge::next();
     let few = pairs(&[("http.method", "GET")]);
-    remembered(&verdicts, &few).give_verdict(AttrId(0), stays);
+    give(&remembered(&verdicts, &few), 0, stays);
     assert_eq!(with_verdict(&remembered(&verdicts, &few), stays), [0]);
     // of pairs that were seen once, some are taken for each other, and are not remembered
     for set in 0..4 {
         let many: Vec<(String, String)> = (0..MAX_PAIRS).map(|at| ("k".to_owned(), format!("{set} {at}"))).collect();
         let payload = remembered(&verdicts, &many);
-        assert!(payload.pairs.get().expect("found").table.pairs.read().ends.len() <= MAX_PAIRS);
+        assert!(payload.pairs.get().expect("found").table.pairs.read().hashes.len() <= MAX_PAIRS);
     }
     assert!(with_verdict(&remembered(&verdicts, &few), stays).is_empty());
 }
 
-/// There are 64 verdicts, and each is another one.
+/// A table has 64 verdicts, and each is another one. The next judge gets one in the next table.
 #[test]
 fn verdicts_end() {
     let verdicts = PairVerdicts::default();
-    let all: Vec<u8> = std::iter::from_fn(|| Some(verdicts.new_verdict()?.0)).collect();
-    assert_eq!(all, (0..64).collect::<Vec<u8>>());
-    assert!(verdicts.new_verdict().is_none());
+    let attributes = pairs(&[("http.method", "GET")]);
+    let payload = remembered(&verdicts, &attributes);
+    let bits: Vec<u32> = (0..64).map(|rules| payload.verdict((Judge(7), rules)).expect("a verdict").bit).collect();
+    assert_eq!(bits, (0..64).collect::<Vec<u32>>());
+    assert_eq!(payload.verdict((Judge(7), 3)).expect("a verdict").bit, 3);
+    assert!(payload.verdict((Judge(7), 64)).is_none());
+    assert_eq!(remembered(&verdicts, &attributes).verdict((Judge(7), 64)).expect("a verdict").bit, 0);
 }
 
 proptest! {
@@ -138,15 +152,15 @@ proptest! {
     #[test]
     fn a_verdict_reaches_equal_pairs_only(requests in vec(vec((key(), text()), 1..6), 1..12)) {
         let verdicts = PairVerdicts::default();
-        let stays = verdicts.new_verdict().expect("a verdict");
+        let stays = Judge::next();
         let mut given = Vec::new();
         for attributes in requests {
             let payload = request(&attributes);
-            payload.find_pairs(&verdicts, |_| true);
+            payload.find_pairs(&verdicts);
             for number in with_verdict(&payload, stays) {
                 prop_assert!(given.contains(&attributes[number as usize]));
             }
-            payload.give_verdict(AttrId(0), stays);
+            give(&payload, 0, stays);
             given.push(attributes[0].clone());
         }
     }

@@ -35,7 +35,10 @@ use genai::{ItemFacts, Vocabulary, bounded_id, cached_facts};
 use kernel::CONTENT;
 use kernel::bounded_map::BoundedMap;
 use kernel::pseudonym::IdPolicy;
-use otlp::{AttrId, NodeId, NodeKind, OwnedValue, Signal, TextEdit, TextField, TextPlace, TextPlaceKind, Verdict};
+use otlp::{
+    AttrId, Judge, NodeId, NodeKind, OwnedValue, Payload, Signal, TextEdit, TextField, TextPlace, TextPlaceKind,
+    Verdict,
+};
 use pipeline::{Batch, ContentState, Inquiry, Processor, Reason, TextState};
 use policy::{Treatment, cap_error_text, cap_text, hide_home_user, is_opaque, is_own_pseudonym, treatment_for_key};
 use recogniser::{ClientDependencies, PresidioClient, RecogniserAnswers};
@@ -57,8 +60,8 @@ pub struct RedactProcessor {
     ids: Arc<dyn IdPolicy>,
     workers: Mutex<Vec<WorkerBuffers>>,
     counters: RedactCounters,
-    /// The verdict that all of a pair stays, by signal.
-    stays: HashMap<Signal, Verdict>,
+    /// Judges that all of a pair stays.
+    judge: Judge,
     /// The external recogniser, if one is configured.
     recogniser: Option<ConfiguredRecogniser>,
 }
@@ -80,6 +83,8 @@ struct WorkerBuffers {
     lengths: FindingLengths,
     /// Values learned from this batch's texts, by node.
     learned: repeated_values::LearnedByNode,
+    /// Something was found in the text that is being judged.
+    has_found: bool,
 }
 
 /// Public ids, and those that a rule or policy makes private, with their redacted forms (`None`: unchanged).
@@ -94,8 +99,6 @@ struct KeyRule {
     is_person: bool,
     /// Its values may be private because of it.
     names_private: bool,
-    /// Pairs with it have verdicts.
-    has_pairs: bool,
     /// The key itself was searched, and no rule found anything in it.
     is_clean: bool,
 }
@@ -174,7 +177,7 @@ struct PlaceContext<'a> {
     with_pseudonym: bool,
     /// Replacements for texts that repeat content.
     echoes: Option<&'a EchoReplacements>,
-    /// Whether it is the only text of an attribute, which may have a pair.
+    /// Whether it is the text of an attribute whose pair may have a verdict.
     is_of_pair: bool,
     /// How the external recogniser is used.
     recogniser_mode: RecogniserMode<'a>,
@@ -211,9 +214,16 @@ impl RedactProcessor {
         meter: &Meter,
     ) -> Self {
         let counters = RedactCounters::new(&id, &settings, meter);
-        let verdict = |signal| Some((signal, vocabulary.pair_verdicts.new_verdict()?));
-        let stays = Signal::ALL.into_iter().filter_map(verdict).collect();
-        Self { id, settings, vocabulary, ids, workers: Mutex::default(), counters, stays, recogniser: None }
+        Self {
+            id,
+            settings,
+            vocabulary,
+            ids,
+            workers: Mutex::default(),
+            counters,
+            judge: Judge::next(),
+            recogniser: None,
+        }
     }
 
     /// How values under a key are handled.
@@ -229,7 +239,6 @@ impl RedactProcessor {
             is_content: self.vocabulary.content_part(key).is_some(),
             is_person: self.vocabulary.is_person(key),
             names_private: self.settings.detector.names_private(key),
-            has_pairs: self.vocabulary.remembers_pairs(key),
             is_clean: false,
         };
         worker.key_rules.insert(key.into(), rule);
@@ -253,7 +262,7 @@ impl RedactProcessor {
             fields::clear_closed_names(&mut batch.payload, &facts, &self.vocabulary);
         }
         worker.attribute_rules.clear();
-        let stays = self.stays_verdict(signal);
+        let stays = self.stays_verdict(&batch.payload);
         for node in batch.payload.nodes() {
             for attribute in batch.payload.encoded_attributes(node) {
                 if stays.is_some_and(|stays| batch.payload.has_verdict(attribute.id, stays)) {
@@ -289,8 +298,8 @@ impl RedactProcessor {
         let value_context = PlaceContext::of_values(&account, signal, recogniser_mode);
         let redacted_places = self.redact_left_structure(batch, &value_context, worker);
         // a text that stays may still repeat content
-        let stays =
-            self.stays_verdict(signal).filter(|_| removed.as_ref().is_none_or(|removed| removed.echoes.is_empty()));
+        let stays = self.stays_verdict(&batch.payload);
+        let stays = stays.filter(|_| removed.as_ref().is_none_or(|removed| removed.echoes.is_empty()));
         batch.payload.edit_text_without(stays, |place, text| {
             if place.kind != TextPlaceKind::Key && is_inside_redacted(&redacted_places, place) {
                 return TextEdit::Keep;
@@ -301,7 +310,7 @@ impl RedactProcessor {
                 learn_for: Some(place.node),
                 with_pseudonym: data_points.contains(&place.node),
                 echoes: removed.as_deref().map(|removed| &removed.echoes),
-                is_of_pair: place.is_of_pair && place.kind == TextPlaceKind::Value,
+                is_of_pair: stays.is_some() && place.is_of_pair && place.kind == TextPlaceKind::Value,
                 recogniser_mode: recogniser_mode.for_place(place.kind),
                 ..value_context
             };
@@ -317,9 +326,11 @@ impl RedactProcessor {
                 }
                 _ => {}
             }
+            worker.has_found = false;
             match self.redact_text(&context, place, text, worker) {
                 Some(replacement) => TextEdit::Replace(replacement),
-                None if place.kind == TextPlaceKind::Value => TextEdit::KeepAlways,
+                // what was found in a text that stays is removed from the item's others
+                None if place.kind == TextPlaceKind::Value && !worker.has_found => TextEdit::KeepAlways,
                 None => TextEdit::Keep,
             }
         });
@@ -333,8 +344,9 @@ impl RedactProcessor {
     }
 
     /// The verdict that all of a pair stays. None with a recogniser, which may answer differently the next time.
-    fn stays_verdict(&self, signal: Signal) -> Option<Verdict> {
-        self.stays.get(&signal).copied().filter(|_| self.recogniser.is_none())
+    fn stays_verdict(&self, payload: &Payload) -> Option<Verdict> {
+        let has_recogniser = self.recogniser.is_some() || self.settings.recogniser.is_some();
+        if has_recogniser { None } else { payload.verdict((self.judge, payload.signal())) }
     }
 
     /// Returns true if an attribute's key was searched before without a finding. Most keys are on every item.
@@ -468,8 +480,7 @@ impl RedactProcessor {
         // A recogniser may answer differently the next time.
         let may_remember = self.recogniser.is_none();
         // A pair that occurs again has a verdict.
-        let is_paired = context.is_of_pair && self.key_rule(context.signal, key, worker).has_pairs;
-        let is_cached = may_remember && !is_paired;
+        let is_cached = may_remember && !context.is_of_pair;
         let hits: &[RedactionHit] = if is_cached && worker.clean_texts.contains(key, text) {
             &[]
         } else {
@@ -488,6 +499,7 @@ impl RedactProcessor {
             |hits: &[RedactionHit]| hits.iter().all(|hit| self.settings.detector.rule_name(hit) == ADDRESS_RULE);
         let hits = if treatment == Treatment::Version && are_all_addresses(hits) { &[] } else { hits };
         self.count_hits(context, hits);
+        worker.has_found |= !hits.is_empty();
         context.node.into_iter().for_each(|node| worker.lengths.add(node, hits));
         if let Some(node) = context.learn_for.filter(|_| !hits.is_empty()) {
             self.settings.detector.collect_item_findings(text, hits, worker.learned.entry(node).or_default());
@@ -670,7 +682,7 @@ impl RedactProcessor {
             Some(_) => RecogniserMode::Answered(answers.unwrap_or(&no_answers)),
             None => RecogniserMode::NoRecogniser,
         };
-        self.vocabulary.find_pairs(&batch.payload);
+        batch.payload.find_pairs(&self.vocabulary.pair_verdicts);
         self.drop_attributes(batch, &mut worker);
         let cleared = fields::clear_malformed_fields(&mut batch.payload);
         self.counters.unscanned.get(&batch.payload.signal()).into_iter().for_each(|counter| counter.increment(cleared));

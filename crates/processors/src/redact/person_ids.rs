@@ -9,7 +9,7 @@ use memchr::memmem;
 
 use super::config::UserIdPolicy;
 use super::policy::Treatment;
-use super::{PlaceContext, RedactProcessor, WorkerBuffers};
+use super::{PlaceContext, RedactProcessor, UNSCANNED, WorkerBuffers};
 
 /// Every key that names a person contains one of these.
 const PERSON_KEY_MARKS: [&str; 3] = ["ser", "usr", "Usr"];
@@ -28,8 +28,10 @@ impl RedactProcessor {
         if !is_searched || !may_contain_structure(text) || !has_mark() {
             return None;
         }
-        match rewrite_embedded(text, &mut PersonIdRedactor { processor: self, context, worker }) {
+        let mut redactor = PersonIdRedactor { processor: self, context, worker, has_found: false };
+        match rewrite_embedded(text, &mut redactor) {
             WalkOutcome::Changed(redacted) => Some(redacted),
+            WalkOutcome::TooDeep if redactor.has_found => Some(UNSCANNED.to_owned()),
             WalkOutcome::Unchanged | WalkOutcome::NotStructure | WalkOutcome::TooDeep => None,
         }
     }
@@ -39,6 +41,8 @@ struct PersonIdRedactor<'a, 'b> {
     processor: &'a RedactProcessor,
     context: &'a PlaceContext<'b>,
     worker: &'a mut WorkerBuffers,
+    /// An id was replaced.
+    has_found: bool,
 }
 
 impl StructureVisitor for PersonIdRedactor<'_, '_> {
@@ -47,7 +51,9 @@ impl StructureVisitor for PersonIdRedactor<'_, '_> {
         if treatment != Treatment::Person || text.is_empty() {
             return None;
         }
-        self.processor.apply_rules(self.context, (Treatment::Person, key), text, self.worker)
+        let replaced = self.processor.apply_rules(self.context, (Treatment::Person, key), text, self.worker);
+        self.has_found |= replaced.is_some();
+        replaced
     }
 
     fn replace_word(&mut self, key: &str, word: &str) -> Option<String> {

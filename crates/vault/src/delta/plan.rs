@@ -128,7 +128,8 @@ impl DeltaPlan {
         let is_equal = |(chunk, known): &(&ValueChunk, &ValueChunk)| chunk == known;
         let prefix = chunks.iter().zip(known_chunks).take_while(is_equal).count();
         let is_same_value = prefix == chunks.len() && prefix == known_chunks.len() && prefix > 0;
-        let is_same_element = piece.element_hash == known.fingerprint.element_hash;
+        let is_same_element =
+            piece.element_hash == known.fingerprint.element_hash && piece.bytes == known.fingerprint.bytes;
         // instructions and tool definitions are stored once for the whole object
         if is_same_value && (piece.is_fixed || !is_same_element) {
             let (chars, bytes) = sum_sizes(chunks);
