@@ -12,7 +12,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use otlp::{AttrId, NodeId, NodeKind, Payload, TextField, Value, Verdict};
+use otlp::{AttrId, NodeId, NodeKind, Payload, TextField, Value, VerdictBit};
 
 use super::address;
 use super::caller_supplied::CallerSuppliedKeys;
@@ -40,7 +40,7 @@ pub(super) struct ContentFinder<'v, 'p> {
     payload: &'p Payload,
     unlisted: UnlistedTextPolicy,
     /// The rules of the last node, with the verdict that a pair holds no content under them.
-    harmless_under: Cell<Option<(AttributeRules, Option<Verdict>)>>,
+    harmless_under: Cell<Option<(AttributeRules, Option<VerdictBit>)>>,
 }
 
 /// Maximum size of a text under a key of `keep`, bytes.
@@ -240,11 +240,11 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
     }
 
     /// The verdict that a pair holds no content under these rules.
-    fn harmless_verdict(&self, rules: AttributeRules) -> Option<Verdict> {
+    fn harmless_verdict(&self, rules: AttributeRules) -> Option<VerdictBit> {
         if let Some((_, verdict)) = self.harmless_under.get().filter(|(last, _)| *last == rules) {
             return verdict;
         }
-        let verdict = self.payload.verdict((self.vocabulary.judge, rules));
+        let verdict = self.payload.verdict_bit((self.vocabulary.judge, rules));
         self.harmless_under.set(Some((rules, verdict)));
         verdict
     }

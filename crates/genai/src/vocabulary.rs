@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use foldhash::{HashMap, HashSet};
 
-use otlp::{Judge, PairVerdicts, Value};
+use otlp::{JudgeId, PairVerdicts, Value};
 
 use super::announcements::AnnouncementFinder;
 use super::attribute_types::AttributeType;
@@ -75,10 +75,10 @@ pub struct Vocabulary {
     /// Attribute keys that name sessions, turns, users and tenants.
     identity_keys: HashSet<String>,
     person_keys: HashSet<String>,
-    /// What steps decided about attributes that occur again and again.
+    /// Verdicts about attributes that occur again, shared by all workers.
     pub pair_verdicts: PairVerdicts,
-    /// Judges that a pair holds no content under some rules.
-    pub(super) judge: Judge,
+    /// Gives the verdict that a pair holds no content under some rules.
+    pub(super) judge: JudgeId,
 }
 
 /// One compiled dialect.
@@ -223,7 +223,7 @@ impl Vocabulary {
     #[must_use]
     pub fn with_policy(mut self, policy: ClosedItemPolicy) -> Self {
         self.keys.set_named_keys(&policy.keep, &policy.never);
-        self.judge = Judge::next();
+        self.judge = JudgeId::unique();
         self.policy = policy;
         self
     }
@@ -374,7 +374,7 @@ impl VocabularyCompiler {
             identity_keys,
             person_keys,
             pair_verdicts: PairVerdicts::default(),
-            judge: Judge::next(),
+            judge: JudgeId::unique(),
         })
     }
 

@@ -14,7 +14,7 @@
 //! | received values: validation, repeated fields | `check`, `merge_repeated` |
 //! | whole requests as bytes: merge, split, count | `requests` |
 //! | replies: partial success, google.rpc.Status, retryable codes | `status` |
-//! | verdicts about attributes that occur again and again | `pair_verdicts` |
+//! | attributes that occur again and that a step may skip | `pair_verdicts` |
 //! | visiting integers and doubles of attributes and bodies | `numbers` |
 //! | protobuf wire format | `wire` |
 //! | generated types, off the hot path | `gen/` (from `proto/`) |
@@ -52,7 +52,7 @@ pub use encode::{EncodedRequest, SlotRange, UnknownFields};
 pub use ids::{AttrId, NodeId, NodeKind, SlotId, TextField};
 pub use malformed::MalformedOtlp;
 pub use numbers::NumberOccurrence;
-pub use pair_verdicts::{Judge, PairVerdicts, Verdict};
+pub use pair_verdicts::{JudgeId, PairVerdicts, VerdictBit};
 pub use patch::TextEdit;
 pub use payload::{Attribute, EncodedAttribute, Payload};
 pub use requests::{count_items, merge, split};

@@ -13,7 +13,7 @@ const MIN_TEXT_RUN: usize = 4;
 pub enum TextEdit {
     /// Leaves the text.
     Keep,
-    /// The same, because of the text and its key alone: it always stays under this key.
+    /// Leaves the text because of its key and text alone, so that later visits may skip it.
     KeepAlways,
     /// Replaces the text.
     Replace(String),

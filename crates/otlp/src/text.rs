@@ -7,7 +7,7 @@
 use super::check::KeyValueShape;
 use super::ids::{AttrId, NodeId, TextField};
 use super::index::{AttrRec, NodeRec, StorageState};
-use super::pair_verdicts::Verdict;
+use super::pair_verdicts::VerdictBit;
 use super::patch::{self, TextEdit, ValuePart};
 use super::payload::Payload;
 use super::schema::{IndexedField, MessageType};
@@ -31,8 +31,8 @@ pub struct TextPlace<'a> {
     pub path_key: &'a str,
     /// The bytes of a [`TextPlaceKind::Binary`]; otherwise empty.
     pub bytes: &'a [u8],
-    /// Whether it is the key or the text of an attribute that may have a pair.
-    pub is_of_pair: bool,
+    /// Whether it is the key or the text of an attribute whose pair may have a verdict.
+    pub may_have_verdict: bool,
 }
 
 /// The kind of a text place.
@@ -77,14 +77,14 @@ impl Payload {
     /// Visits every text of the request and every occurrence (edits applied, slots and empty texts excluded). `visit`
     /// gets the place and the text and returns the edit.
     pub fn edit_text(&mut self, visit: impl FnMut(&TextPlace<'_>, &str) -> TextEdit) {
-        self.edit_text_without(None, visit);
+        self.edit_text_skipping(None, visit);
     }
 
-    /// The same without the attributes whose pairs have this verdict. An attribute whose key and text `visit` always
+    /// The same, but skips the attributes whose pairs have this verdict. An attribute whose key and text `visit` always
     /// keeps gives its pair the verdict.
-    pub fn edit_text_without(
+    pub fn edit_text_skipping(
         &mut self,
-        verdict: Option<Verdict>,
+        verdict: Option<VerdictBit>,
         mut visit: impl FnMut(&TextPlace<'_>, &str) -> TextEdit,
     ) {
         self.for_each_element(&mut visit, Self::edit_field, |payload, index, visit| {
@@ -150,7 +150,10 @@ impl Payload {
             IndexedField::Body => {
                 return self.rewrite_body(index, false, |part, path_key, text| {
                     let (kind, bytes) = place_kind(part, TextPlaceKind::Body);
-                    visit(&TextPlace { node, kind, attribute: None, key: "", path_key, bytes, is_of_pair: false }, text)
+                    visit(
+                        &TextPlace { node, kind, attribute: None, key: "", path_key, bytes, may_have_verdict: false },
+                        text,
+                    )
                 });
             }
             _ => return,
@@ -160,7 +163,7 @@ impl Payload {
             return;
         }
         let edit = visit(
-            &TextPlace { node, kind, attribute: None, key: "", path_key: "", bytes: &[], is_of_pair: false },
+            &TextPlace { node, kind, attribute: None, key: "", path_key: "", bytes: &[], may_have_verdict: false },
             text,
         );
         match edit {
@@ -173,7 +176,7 @@ impl Payload {
     fn edit_attribute(
         &mut self,
         index: u32,
-        verdict: Option<Verdict>,
+        verdict: Option<VerdictBit>,
         visit: &mut impl FnMut(&TextPlace<'_>, &str) -> TextEdit,
     ) {
         let Some(attr) = self.index.attrs.get(index as usize) else { return };
@@ -187,7 +190,7 @@ impl Payload {
                 let key = wire::text_or_empty(self.bytes(attr.state, attr.key));
                 self.rewrite_attribute(&attr, false, |part, path_key, text| {
                     let (kind, bytes) = place_kind(part, TextPlaceKind::Value);
-                    visit(&TextPlace { node, kind, attribute, key, path_key, bytes, is_of_pair: false }, text)
+                    visit(&TextPlace { node, kind, attribute, key, path_key, bytes, may_have_verdict: false }, text)
                 })
             }
             KeyValueShape::Text | KeyValueShape::Number => {
@@ -204,7 +207,7 @@ impl Payload {
         &self,
         id: AttrId,
         attr: &AttrRec,
-        verdict: Option<Verdict>,
+        verdict: Option<VerdictBit>,
         visit: &mut impl FnMut(&TextPlace<'_>, &str) -> TextEdit,
     ) -> Option<Vec<u8>> {
         let (key, value) = self.key_and_value(attr);
@@ -216,7 +219,7 @@ impl Payload {
                 key,
                 path_key: key,
                 bytes: &[],
-                is_of_pair: self.pair(attr).is_some(),
+                may_have_verdict: self.pair_bytes(attr).is_some(),
             };
             if text.is_empty() { TextEdit::Keep } else { visit(&place, text) }
         };

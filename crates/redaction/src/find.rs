@@ -128,7 +128,7 @@ impl Detector {
         family == Some(RuleFamily::Card) && text.bytes().all(|byte| byte.is_ascii_digit())
     }
 
-    /// [`Self::names_private`], remembered: to look into a key costs as much as to search a short text.
+    /// [`Self::names_private`], remembered, because classifying a key costs as much as searching a short text.
     fn known_names_private(&self, key: &str, known: &mut BoundedMap<Box<str>, bool, MAX_KEYS>) -> bool {
         if let Some(known) = known.get(key) {
             return *known;

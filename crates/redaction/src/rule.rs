@@ -79,8 +79,8 @@ pub struct RuleData {
     /// Byte-oriented pattern (no look-around). With a group, the first group is the private part. A pattern that begins
     /// with a word of two letters or more is tried only at that word.
     pub pattern: String,
-    /// For a pattern without such a word: the runs of ASCII letters and digits, with at least one digit, at which it is
-    /// tried.
+    /// For a pattern that does not begin with a fixed word: the runs of ASCII letters and digits, with at least one
+    /// digit, at which it is tried.
     pub(crate) at_runs: Vec<RunShape>,
     /// The code that finds matches.
     pub(crate) family: Option<RuleFamily>,
@@ -229,7 +229,8 @@ fn yes() -> bool {
     true
 }
 
-/// Kinds of findings that code searches for instead of a pattern. A rule that names a family is found by its code.
+/// Kinds of findings that code searches for. A rule that names a family is found by its code, and by its pattern if it
+/// has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RuleFamily {

@@ -3,7 +3,7 @@
 //! each item and one over those of each resource; only label-shaped texts, numbers and booleans are read. `observe`
 //! uses the result.
 
-use otlp::{Attribute, NodeId, NodeKind, Payload, TextField, Value, Verdict};
+use otlp::{Attribute, NodeId, NodeKind, Payload, TextField, Value, VerdictBit};
 use runs::{EvaluationScore, OutcomeVerdict, RunJudgement, RunOutcome};
 
 use super::config::Settings;
@@ -89,13 +89,13 @@ fn choose_feature<'p>(
 }
 
 impl<'p> ItemAttributes<'p> {
-    /// `means_nothing`: the verdict about pairs that no run is interested in.
+    /// `unread`: the verdict that nothing of an attribute is read here.
     pub(super) fn read(
         payload: &'p Payload,
         node: NodeId,
         resource: &ResourceAttributes<'p>,
         settings: &Settings,
-        means_nothing: Option<Verdict>,
+        unread: Option<VerdictBit>,
     ) -> Self {
         let mut attributes =
             Self { incident: resource.incident, commit: resource.commit, issue: resource.issue, ..Self::default() };
@@ -103,7 +103,7 @@ impl<'p> ItemAttributes<'p> {
         let mut is_evaluation =
             payload.kind(node) == NodeKind::LogRecord && payload.text(node, TextField::EventName) == EVALUATION_EVENT;
         for attribute in payload.encoded_attributes(node) {
-            if means_nothing.is_some_and(|verdict| payload.has_verdict(attribute.id, verdict)) {
+            if unread.is_some_and(|verdict| payload.has_verdict(attribute.id, verdict)) {
                 continue;
             }
             let Attribute { id, key, value } = attribute.decode();
@@ -119,7 +119,7 @@ impl<'p> ItemAttributes<'p> {
             let is_read = attributes.read_value(key, value)
                 || key == "event.name"
                 || settings.feature_from.as_ref().is_some_and(|names| names.iter().any(|name| name == key));
-            means_nothing.filter(|_| !is_read).into_iter().for_each(|verdict| payload.give_verdict(id, verdict));
+            unread.filter(|_| !is_read).into_iter().for_each(|verdict| payload.give_verdict(id, verdict));
         }
         if !is_evaluation {
             attributes.score = EvaluationScore::default();

@@ -399,7 +399,8 @@ pub(super) fn for_each_group(text: &str, mut speaker: Option<&mut Speaker>, mut 
     }
 }
 
-/// What follows an escape of JSON, given the text after its first backslash, and its character if that is not ASCII.
+/// Skips an escape of JSON, given the text after its first backslash. Returns the rest, and the escaped UTF-16 unit
+/// unless it is ASCII.
 fn skip_escape(mut text: &[u8]) -> (&[u8], Option<u64>) {
     while let [b'\\', rest @ ..] = text {
         text = rest;

@@ -57,7 +57,7 @@ use genai::{Facts, VaultedTexts, Vocabulary, adopt_owners, cached_facts};
 use kernel::clock::UnixNanos;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
-use otlp::{Judge, Payload, Signal};
+use otlp::{JudgeId, Payload, Signal};
 use pipeline::{Batch, BatchOrigin, Effect, Processor, Reason, RequestSource, SourceRequest};
 use rates::ActiveRates;
 use runs::{RunJudgement, RunOutcome, RunOwner, RunView, run_key};
@@ -91,8 +91,8 @@ pub struct RunTracker {
     /// The price tables in use; empty in pipelines without a cost step.
     rate_tables: OnceLock<Arc<ActiveRates>>,
     early_ends: EarlyEnds,
-    /// Judges that attributes mean nothing to a run.
-    judge: Judge,
+    /// Gives the verdict that the tracker does not read an attribute.
+    judge: JudgeId,
     /// Locked only briefly: long work is done on snapshots of groups.
     state: Mutex<TrackerState>,
     /// The file of history in tests.
@@ -118,7 +118,7 @@ impl RunTracker {
             ids,
             metrics: RunMetrics::new(meter),
             early_ends: EarlyEnds::default(),
-            judge: Judge::next(),
+            judge: JudgeId::unique(),
             rate_tables: OnceLock::new(),
             #[cfg(test)]
             test_history: Mutex::default(),
@@ -268,7 +268,7 @@ impl Processor for RunTracker {
         }
         let vaulted = VaultedTexts::collect(&batch.payload, &facts);
         let context = ObservationContext {
-            means_nothing: batch.payload.verdict(self.judge),
+            unread: batch.payload.verdict_bit(self.judge),
             vocabulary: &self.vocabulary,
             settings: &self.settings,
             ids: &*self.ids,

@@ -12,7 +12,7 @@ use genai::{
 use kernel::CONTENT;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
-use otlp::{NodeId, NodeKind, Payload, Signal, Verdict};
+use otlp::{NodeId, NodeKind, Payload, Signal, VerdictBit};
 use pipeline::BatchOrigin;
 use runs::{digest, run_key};
 
@@ -57,8 +57,8 @@ pub(super) struct ObservationContext<'a> {
     pub(super) early_ends: &'a [EarlyEnd],
     /// Traces that the tracker knows.
     pub(super) known_traces: &'a HashSet<[u8; 16]>,
-    /// The verdict about attributes that no run is interested in.
-    pub(super) means_nothing: Option<Verdict>,
+    /// The verdict that the tracker does not read an attribute.
+    pub(super) unread: Option<VerdictBit>,
 }
 
 pub(super) fn has_measures(payload: &Payload, settings: &Settings) -> bool {
@@ -97,7 +97,7 @@ pub(super) fn observe_batch(
     let mut all_changes = Vec::new();
     for item in facts.items.iter().filter(|item| has_measures || is_observed(item)) {
         let resource = reader.resource_attributes(item.node);
-        let attributes = ItemAttributes::read(payload, item.node, &resource, context.settings, context.means_nothing);
+        let attributes = ItemAttributes::read(payload, item.node, &resource, context.settings, context.unread);
         reader.add_measures(item, &attributes);
         if is_observed(item) {
             let observed = reader.observe_item(item, &attributes);

@@ -1,11 +1,16 @@
-//! [`PairVerdicts`] remembers what steps decided about attributes that occur again and again. Most attributes of
-//! ordinary spans are one of a few pairs of a key and a short text (a method, a route, a host), and judging a text costs
-//! far more than finding it again. [`Payload::find_pairs`] finds the pairs of a request once; after that, each step
-//! reads its verdict about an attribute as one bit.
+//! [`PairVerdicts`] remembers for which attributes a step has nothing to do. Most attributes of ordinary spans are one of
+//! a few pairs of a key and a short text (a method, a route, a host), and judging a text costs far more than finding it
+//! again. A pair is the encoded KeyValue of a text attribute of at most 320 bytes.
 //!
-//! A verdict depends on the pair alone, and on nothing of account, item or request. No text is kept: a pair is known by
-//! two hashes of 64 bits, of which one is SipHash with random keys, so that nobody can make up a pair that is taken for
-//! another. A forgotten pair is only judged again. An attribute that an edit changed or added has no pair.
+//! The life of a pair: at its first occurrence it is only marked, at the second [`Payload::find_pairs`] stores it in a
+//! table that all workers share, and steps give it verdicts ("holds no content", "stays"): one bit for each step and the
+//! rules that it applies. From the third occurrence on, the step reads its bit and skips the attribute. A full table is
+//! replaced by an empty one; requests in flight keep the old one.
+//!
+//! A verdict depends on the pair and on what the step names in [`Payload::verdict_bit`] (its instance, its rules), never
+//! on the account or on other attributes. No text is kept: a pair is known by two hashes of 64 bits, of which one is
+//! SipHash with random keys, so that nobody can make up a pair that is taken for another. An attribute that an edit
+//! changed or added has no pair.
 
 use std::hash::{BuildHasher as _, Hash};
 use std::sync::Arc;
@@ -26,28 +31,28 @@ mod tests;
 const MAX_PAIR_BYTES: usize = 320;
 /// Maximum number of pairs. A full table is replaced by an empty one; so is one whose verdicts are used up.
 const MAX_PAIRS: usize = 8192;
-/// Places for pairs that were seen once. Only at the second occurrence is a pair remembered, so most ids take no room.
+/// Places for marks of pairs that were seen once. Most ids never occur again, and take no room in the table.
 const SEEN_ONCE: usize = 16_384;
 /// The place of an attribute without a pair.
 const NO_PAIR: u32 = u32::MAX;
 
-/// The next [`Judge`] or table.
-static NEXT: AtomicU64 = AtomicU64::new(0);
+/// The next id of a judge or a table.
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
-/// An instance of a step, whose verdicts are its own.
+/// The id under which an instance of a step gives verdicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Judge(u64);
+pub struct JudgeId(u64);
 
-impl Judge {
-    /// Another one than all before.
-    pub fn next() -> Self {
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+impl JudgeId {
+    /// An id that no other instance has.
+    pub fn unique() -> Self {
+        Self(NEXT_ID.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-/// One verdict that a step may give the pairs of a request, from [`Payload::verdict`].
+/// The bit that is one verdict in one table, from [`Payload::verdict_bit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct VerdictBit {
     bit: u32,
     /// The table that it belongs to.
     table: u64,
@@ -58,7 +63,7 @@ pub struct Verdict {
 pub struct PairVerdicts(Mutex<Arc<PairTable>>);
 
 impl PairVerdicts {
-    fn table(&self) -> Arc<PairTable> {
+    fn current_table(&self) -> Arc<PairTable> {
         let mut table = self.0.lock();
         if table.pairs.read().is_full() || table.is_used_up.load(Ordering::Relaxed) {
             *table = Arc::default();
@@ -93,7 +98,7 @@ struct StoredPairs {
 impl Default for PairTable {
     fn default() -> Self {
         Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             pairs: RwLock::default(),
             verdicts: (0..MAX_PAIRS).map(|_| AtomicU64::new(0)).collect(),
             judges: RwLock::default(),
@@ -106,8 +111,8 @@ impl Default for PairTable {
 }
 
 impl PairTable {
-    /// Whether a pair with this hash occurred before, or another one that is taken for it.
-    fn was_seen(&self, quick: u64) -> bool {
+    /// Marks a pair as seen. True if it was marked before; pairs that share a place replace each other's marks.
+    fn mark_seen(&self, quick: u64) -> bool {
         let (place, mark) = (quick as usize % SEEN_ONCE, (quick >> 32) as u32 | 1);
         self.seen_once.get(place).is_some_and(|seen| seen.swap(mark, Ordering::Relaxed) == mark)
     }
@@ -171,14 +176,14 @@ impl Payload {
     /// Finds the pairs of the attributes. Only the first call has an effect.
     pub fn find_pairs(&self, verdicts: &PairVerdicts) {
         self.pairs.get_or_init(|| {
-            let table = verdicts.table();
+            let table = verdicts.current_table();
             let mut new: Vec<(usize, u64, u64)> = Vec::new();
             let pairs = table.pairs.read();
             let find = |(number, attr): (usize, &AttrRec)| {
-                let Some(pair) = self.pair(attr) else { return NO_PAIR };
+                let Some(pair) = self.pair_bytes(attr) else { return NO_PAIR };
                 let quick = table.quick.hash_one(pair);
                 pairs.find(quick, || table.keyed.hash_one(pair)).unwrap_or_else(|| {
-                    if table.was_seen(quick) {
+                    if table.mark_seen(quick) {
                         new.push((number, quick, table.keyed.hash_one(pair)));
                     }
                     NO_PAIR
@@ -198,7 +203,7 @@ impl Payload {
     }
 
     /// The field of an attribute that may have a pair.
-    pub(super) fn pair(&self, attr: &AttrRec) -> Option<&[u8]> {
+    pub(super) fn pair_bytes(&self, attr: &AttrRec) -> Option<&[u8]> {
         let is_pair = attr.state == StorageState::Wire
             && attr.shape == KeyValueShape::Text
             && !attr.unknown
@@ -206,15 +211,15 @@ impl Payload {
         is_pair.then(|| self.bytes(attr.state, attr.wire))
     }
 
-    /// The verdict of a judge about this request's pairs. `judge`: the instance of the step, and all that its verdict
+    /// The bit of a verdict about this request's pairs. `judge`: the instance of the step, and all that its verdict
     /// depends on besides the pair. `None` if pairs were not searched, or too many verdicts are in use.
-    pub fn verdict(&self, judge: impl Hash) -> Option<Verdict> {
+    pub fn verdict_bit(&self, judge: impl Hash) -> Option<VerdictBit> {
         let table = &self.pairs.get()?.table;
-        Some(Verdict { bit: table.bit(judge)?, table: table.id })
+        Some(VerdictBit { bit: table.bit(judge)?, table: table.id })
     }
 
-    /// The verdicts about an attribute's pair, if that of `verdict` is among them.
-    fn verdicts(&self, id: AttrId, verdict: Verdict) -> Option<&AtomicU64> {
+    /// The verdicts about an attribute's pair, if they are those of the table of `verdict`.
+    fn verdict_bits(&self, id: AttrId, verdict: VerdictBit) -> Option<&AtomicU64> {
         let found = self.pairs.get().filter(|found| found.table.id == verdict.table)?;
         let place = *found.places.get(id.index())?;
         let is_unchanged = || self.index.attrs.get(id.index()).is_some_and(|attr| attr.state == StorageState::Wire);
@@ -222,14 +227,14 @@ impl Payload {
     }
 
     /// Whether a step gave the attribute's pair this verdict.
-    pub fn has_verdict(&self, id: AttrId, verdict: Verdict) -> bool {
-        let verdicts = self.verdicts(id, verdict);
+    pub fn has_verdict(&self, id: AttrId, verdict: VerdictBit) -> bool {
+        let verdicts = self.verdict_bits(id, verdict);
         verdicts.is_some_and(|verdicts| verdicts.load(Ordering::Relaxed) & (1 << verdict.bit) != 0)
     }
 
     /// Gives the attribute's pair this verdict, if it has one.
-    pub fn give_verdict(&self, id: AttrId, verdict: Verdict) {
-        let verdicts = self.verdicts(id, verdict);
+    pub fn give_verdict(&self, id: AttrId, verdict: VerdictBit) {
+        let verdicts = self.verdict_bits(id, verdict);
         verdicts.into_iter().for_each(|verdicts| _ = verdicts.fetch_or(1 << verdict.bit, Ordering::Relaxed));
     }
 }

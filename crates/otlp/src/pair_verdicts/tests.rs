@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message as _;
 
-use super::{Judge, MAX_PAIRS, PairVerdicts};
+use super::{JudgeId, MAX_PAIRS, PairVerdicts};
 use crate::tests::strategies::{key, text};
 use crate::{AttrId, OwnedValue, Payload, Signal, TextEdit, TextPlaceKind};
 
@@ -29,14 +29,14 @@ fn pairs(attributes: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 /// The attributes of a request that have the judge's verdict, by number.
-fn with_verdict(payload: &Payload, judge: Judge) -> Vec<u32> {
-    let Some(verdict) = payload.verdict(judge) else { return Vec::new() };
+fn with_verdict(payload: &Payload, judge: JudgeId) -> Vec<u32> {
+    let Some(verdict) = payload.verdict_bit(judge) else { return Vec::new() };
     let ids = payload.items().flat_map(|span| payload.attributes(span)).map(|attribute| attribute.id);
     ids.filter(|id| payload.has_verdict(*id, verdict)).map(|id| id.0).collect()
 }
 
-fn give(payload: &Payload, number: u32, judge: Judge) {
-    payload.give_verdict(AttrId(number), payload.verdict(judge).expect("a verdict"));
+fn give(payload: &Payload, number: u32, judge: JudgeId) {
+    payload.give_verdict(AttrId(number), payload.verdict_bit(judge).expect("a verdict"));
 }
 
 /// The attributes, read until their pairs are remembered.
@@ -49,11 +49,11 @@ fn remembered(verdicts: &PairVerdicts, attributes: &[(String, String)]) -> Paylo
     payload
 }
 
-/// What a step decided about a pair is known in later requests, from the second occurrence on, to this step only.
+/// A verdict that is given at the second occurrence is read from the third on, by the same step only.
 #[test]
 fn a_verdict_is_about_one_pair() {
     let verdicts = PairVerdicts::default();
-    let [stays, other] = [(); 2].map(|()| Judge::next());
+    let [stays, other] = [(); 2].map(|()| JudgeId::unique());
     let attributes = pairs(&[("http.route", "/v1"), ("http.method", "GET")]);
     for occurrence in 0..3 {
         let payload = request(&attributes);
@@ -66,10 +66,10 @@ fn a_verdict_is_about_one_pair() {
     payload.find_pairs(&verdicts);
     assert_eq!(with_verdict(&payload, stays), [2]);
     // without the search there are no pairs
-    assert!(request(&attributes).verdict(stays).is_none());
+    assert!(request(&attributes).verdict_bit(stays).is_none());
     // a verdict about pairs of others means nothing here
     let elsewhere = remembered(&PairVerdicts::default(), &attributes);
-    let [first, of_others] = [&payload, &elsewhere].map(|payload| payload.verdict(stays).expect("a verdict"));
+    let [first, of_others] = [&payload, &elsewhere].map(|payload| payload.verdict_bit(stays).expect("a verdict"));
     elsewhere.give_verdict(AttrId(0), first);
     payload.give_verdict(AttrId(0), of_others);
     assert!(with_verdict(&elsewhere, stays).is_empty());
@@ -78,9 +78,9 @@ fn a_verdict_is_about_one_pair() {
 
 /// An attribute that an edit changed or added has no pair, also if its text is as before.
 #[test]
-fn an_edit_takes_the_verdict() {
+fn an_edited_attribute_has_no_verdict() {
     let verdicts = PairVerdicts::default();
-    let stays = Judge::next();
+    let stays = JudgeId::unique();
     let mut payload = remembered(&verdicts, &pairs(&[("a", "x"), ("b", "x"), ("c", "x")]));
     (0..3).for_each(|number| give(&payload, number, stays));
     let span = payload.items().next().expect("a span");
@@ -97,13 +97,13 @@ fn an_edit_takes_the_verdict() {
 #[test]
 fn a_visit_passes_over_what_always_stays() {
     let verdicts = PairVerdicts::default();
-    let stays = Judge::next();
+    let stays = JudgeId::unique();
     let attributes = pairs(&[("a", "always"), ("b", "now"), ("c", "never")]);
     remembered(&verdicts, &attributes);
     let visited = || {
         let (mut payload, mut visited) = (request(&attributes), Vec::new());
         payload.find_pairs(&verdicts);
-        payload.edit_text_without(payload.verdict(stays), |place, text| {
+        payload.edit_text_skipping(payload.verdict_bit(stays), |place, text| {
             visited.push(text.to_owned());
             match (place.kind, text) {
                 (TextPlaceKind::Key, _) | (_, "always") => TextEdit::KeepAlways,
@@ -121,7 +121,7 @@ fn a_visit_passes_over_what_always_stays() {
 #[test]
 fn a_full_table_is_replaced() {
     let verdicts = PairVerdicts::default();
-    let stays = Judge::next();
+    let stays = JudgeId::unique();
     let few = pairs(&[("http.method", "GET")]);
     give(&remembered(&verdicts, &few), 0, stays);
     assert_eq!(with_verdict(&remembered(&verdicts, &few), stays), [0]);
@@ -136,15 +136,16 @@ fn a_full_table_is_replaced() {
 
 /// A table has 64 verdicts, and each is another one. The next judge gets one in the next table.
 #[test]
-fn verdicts_end() {
+fn a_table_has_64_verdicts() {
     let verdicts = PairVerdicts::default();
     let attributes = pairs(&[("http.method", "GET")]);
     let payload = remembered(&verdicts, &attributes);
-    let bits: Vec<u32> = (0..64).map(|rules| payload.verdict((Judge(7), rules)).expect("a verdict").bit).collect();
+    let bits: Vec<u32> =
+        (0..64).map(|rules| payload.verdict_bit((JudgeId(7), rules)).expect("a verdict").bit).collect();
     assert_eq!(bits, (0..64).collect::<Vec<u32>>());
-    assert_eq!(payload.verdict((Judge(7), 3)).expect("a verdict").bit, 3);
-    assert!(payload.verdict((Judge(7), 64)).is_none());
-    assert_eq!(remembered(&verdicts, &attributes).verdict((Judge(7), 64)).expect("a verdict").bit, 0);
+    assert_eq!(payload.verdict_bit((JudgeId(7), 3)).expect("a verdict").bit, 3);
+    assert!(payload.verdict_bit((JudgeId(7), 64)).is_none());
+    assert_eq!(remembered(&verdicts, &attributes).verdict_bit((JudgeId(7), 64)).expect("a verdict").bit, 0);
 }
 
 proptest! {
@@ -152,7 +153,7 @@ proptest! {
     #[test]
     fn a_verdict_reaches_equal_pairs_only(requests in vec(vec((key(), text()), 1..6), 1..12)) {
         let verdicts = PairVerdicts::default();
-        let stays = Judge::next();
+        let stays = JudgeId::unique();
         let mut given = Vec::new();
         for attributes in requests {
             let payload = request(&attributes);

@@ -36,8 +36,8 @@ use kernel::CONTENT;
 use kernel::bounded_map::BoundedMap;
 use kernel::pseudonym::IdPolicy;
 use otlp::{
-    AttrId, Judge, NodeId, NodeKind, OwnedValue, Payload, Signal, TextEdit, TextField, TextPlace, TextPlaceKind,
-    Verdict,
+    AttrId, JudgeId, NodeId, NodeKind, OwnedValue, Payload, Signal, TextEdit, TextField, TextPlace, TextPlaceKind,
+    VerdictBit,
 };
 use pipeline::{Batch, ContentState, Inquiry, Processor, Reason, TextState};
 use policy::{Treatment, cap_error_text, cap_text, hide_home_user, is_opaque, is_own_pseudonym, treatment_for_key};
@@ -60,8 +60,8 @@ pub struct RedactProcessor {
     ids: Arc<dyn IdPolicy>,
     workers: Mutex<Vec<WorkerBuffers>>,
     counters: RedactCounters,
-    /// Judges that all of a pair stays.
-    judge: Judge,
+    /// Gives the verdict that all of a pair stays.
+    judge: JudgeId,
     /// The external recogniser, if one is configured.
     recogniser: Option<ConfiguredRecogniser>,
 }
@@ -83,8 +83,8 @@ struct WorkerBuffers {
     lengths: FindingLengths,
     /// Values learned from this batch's texts, by node.
     learned: repeated_values::LearnedByNode,
-    /// Something was found in the text that is being judged.
-    has_found: bool,
+    /// A rule matched in the text that is being judged.
+    has_hits: bool,
 }
 
 /// Public ids, and those that a rule or policy makes private, with their redacted forms (`None`: unchanged).
@@ -178,7 +178,7 @@ struct PlaceContext<'a> {
     /// Replacements for texts that repeat content.
     echoes: Option<&'a EchoReplacements>,
     /// Whether it is the text of an attribute whose pair may have a verdict.
-    is_of_pair: bool,
+    may_have_verdict: bool,
     /// How the external recogniser is used.
     recogniser_mode: RecogniserMode<'a>,
 }
@@ -194,7 +194,7 @@ impl<'a> PlaceContext<'a> {
             place: place_label(TextPlaceKind::Value),
             with_pseudonym: false,
             echoes: None,
-            is_of_pair: false,
+            may_have_verdict: false,
             recogniser_mode,
         }
     }
@@ -221,7 +221,7 @@ impl RedactProcessor {
             ids,
             workers: Mutex::default(),
             counters,
-            judge: Judge::next(),
+            judge: JudgeId::unique(),
             recogniser: None,
         }
     }
@@ -300,7 +300,7 @@ impl RedactProcessor {
         // a text that stays may still repeat content
         let stays = self.stays_verdict(&batch.payload);
         let stays = stays.filter(|_| removed.as_ref().is_none_or(|removed| removed.echoes.is_empty()));
-        batch.payload.edit_text_without(stays, |place, text| {
+        batch.payload.edit_text_skipping(stays, |place, text| {
             if place.kind != TextPlaceKind::Key && is_inside_redacted(&redacted_places, place) {
                 return TextEdit::Keep;
             }
@@ -310,7 +310,7 @@ impl RedactProcessor {
                 learn_for: Some(place.node),
                 with_pseudonym: data_points.contains(&place.node),
                 echoes: removed.as_deref().map(|removed| &removed.echoes),
-                is_of_pair: stays.is_some() && place.is_of_pair && place.kind == TextPlaceKind::Value,
+                may_have_verdict: stays.is_some() && place.may_have_verdict && place.kind == TextPlaceKind::Value,
                 recogniser_mode: recogniser_mode.for_place(place.kind),
                 ..value_context
             };
@@ -326,11 +326,11 @@ impl RedactProcessor {
                 }
                 _ => {}
             }
-            worker.has_found = false;
+            worker.has_hits = false;
             match self.redact_text(&context, place, text, worker) {
                 Some(replacement) => TextEdit::Replace(replacement),
-                // what was found in a text that stays is removed from the item's others
-                None if place.kind == TextPlaceKind::Value && !worker.has_found => TextEdit::KeepAlways,
+                // values found in a text that stays are removed from the item's other texts, each time anew
+                None if place.kind == TextPlaceKind::Value && !worker.has_hits => TextEdit::KeepAlways,
                 None => TextEdit::Keep,
             }
         });
@@ -344,9 +344,9 @@ impl RedactProcessor {
     }
 
     /// The verdict that all of a pair stays. None with a recogniser, which may answer differently the next time.
-    fn stays_verdict(&self, payload: &Payload) -> Option<Verdict> {
+    fn stays_verdict(&self, payload: &Payload) -> Option<VerdictBit> {
         let has_recogniser = self.recogniser.is_some() || self.settings.recogniser.is_some();
-        if has_recogniser { None } else { payload.verdict((self.judge, payload.signal())) }
+        if has_recogniser { None } else { payload.verdict_bit((self.judge, payload.signal())) }
     }
 
     /// Returns true if an attribute's key was searched before without a finding. Most keys are on every item.
@@ -480,7 +480,7 @@ impl RedactProcessor {
         // A recogniser may answer differently the next time.
         let may_remember = self.recogniser.is_none();
         // A pair that occurs again has a verdict.
-        let is_cached = may_remember && !context.is_of_pair;
+        let is_cached = may_remember && !context.may_have_verdict;
         let hits: &[RedactionHit] = if is_cached && worker.clean_texts.contains(key, text) {
             &[]
         } else {
@@ -499,7 +499,7 @@ impl RedactProcessor {
             |hits: &[RedactionHit]| hits.iter().all(|hit| self.settings.detector.rule_name(hit) == ADDRESS_RULE);
         let hits = if treatment == Treatment::Version && are_all_addresses(hits) { &[] } else { hits };
         self.count_hits(context, hits);
-        worker.has_found |= !hits.is_empty();
+        worker.has_hits |= !hits.is_empty();
         context.node.into_iter().for_each(|node| worker.lengths.add(node, hits));
         if let Some(node) = context.learn_for.filter(|_| !hits.is_empty()) {
             self.settings.detector.collect_item_findings(text, hits, worker.learned.entry(node).or_default());

@@ -32,7 +32,7 @@ impl RedactProcessor {
             let rule = self.key_rule(signal, number.key, worker);
             // A user's number is an id, like a user id in text.
             let is_person_id = self.settings.config.user_ids == UserIdPolicy::Pseudonym && rule.is_person;
-            // Most numbers are too small for a card, and their keys name nobody.
+            // Most numbers are too small for a card, and their keys are neither those of users nor private.
             if !is_person_id && !rule.names_private && matches!(number.value, Value::Int(..MIN_CARD)) {
                 return None;
             }

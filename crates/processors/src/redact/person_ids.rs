@@ -28,10 +28,13 @@ impl RedactProcessor {
         if !is_searched || !may_contain_structure(text) || !has_mark() {
             return None;
         }
-        let mut redactor = PersonIdRedactor { processor: self, context, worker, has_found: false };
+        let mut redactor = PersonIdRedactor { processor: self, context, worker, has_replaced: false };
         match rewrite_embedded(text, &mut redactor) {
             WalkOutcome::Changed(redacted) => Some(redacted),
-            WalkOutcome::TooDeep if redactor.has_found => Some(UNSCANNED.to_owned()),
+            WalkOutcome::TooDeep if redactor.has_replaced => {
+                self.counters.unscanned.get(&context.signal).into_iter().for_each(|counter| counter.increment(1));
+                Some(UNSCANNED.to_owned())
+            }
             WalkOutcome::Unchanged | WalkOutcome::NotStructure | WalkOutcome::TooDeep => None,
         }
     }
@@ -42,7 +45,7 @@ struct PersonIdRedactor<'a, 'b> {
     context: &'a PlaceContext<'b>,
     worker: &'a mut WorkerBuffers,
     /// An id was replaced.
-    has_found: bool,
+    has_replaced: bool,
 }
 
 impl StructureVisitor for PersonIdRedactor<'_, '_> {
@@ -52,7 +55,7 @@ impl StructureVisitor for PersonIdRedactor<'_, '_> {
             return None;
         }
         let replaced = self.processor.apply_rules(self.context, (Treatment::Person, key), text, self.worker);
-        self.has_found |= replaced.is_some();
+        self.has_replaced |= replaced.is_some();
         replaced
     }
 

@@ -56,7 +56,7 @@ struct VaultedIdPolicy<'a> {
     ids: &'a dyn IdPolicy,
     vaulted: VaultedTexts,
     echoes: Option<&'a EchoReplacements>,
-    /// Pseudonyms of this batch, by text: a user is on every line.
+    /// Pseudonyms of this batch, which has one account, by text: most items name the same user.
     pseudonyms: Mutex<HashMap<Box<str>, String>>,
 }
 

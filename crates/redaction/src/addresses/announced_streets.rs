@@ -1,6 +1,6 @@
 //! Finds numbered roads and streets without a street word by a word near before them or a place with its code after
-//! them. `street` calls these functions, for numbered roads before its own grammar and otherwise after it. Numbers that
-//! can't be house numbers are rejected by the bytes next to them, which excludes nearly all cheaply.
+//! them; `street` asks for numbered roads before its own grammar and for the others after it. Also tells which numbers
+//! may be house numbers; those that can't be house numbers are rejected by the bytes next to them, which excludes nearly all cheaply.
 
 use std::ops::Range;
 

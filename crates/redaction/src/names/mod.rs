@@ -24,8 +24,8 @@ use super::scan::TextScan;
 
 pub(super) use name_carry::{carried_words, claim_words};
 
-/// Claims names by keys, addresses, cues and lists. E-mail addresses must have been claimed before. `carried_names`
-/// becomes the unambiguous names, which are searched in the rest of the text.
+/// Claims names by keys, addresses, cues and lists. E-mail addresses must have been claimed before. The
+/// unambiguous names become `scan.claims.carried_names`, which are searched in the rest of the text.
 pub(super) fn claim_names(scan: &TextScan<'_>) {
     scan.claims.carried_names.borrow_mut().clear();
     keys::claim_keys(scan);

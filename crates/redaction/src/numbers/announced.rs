@@ -1,6 +1,6 @@
 //! Values that only a word or key next to them identifies: accounts, passports, licences, ids. The words (`context`)
-//! and the forms of the values (`values`) are in `pii.yaml`; the farther the word, the fewer forms count. Of dates,
-//! only those of birth are announced; other dates stay in the text.
+//! and the forms of the values (`values`) are in `pii.yaml`; the farther the word, the fewer forms count. Of
+//! whole dates, only those of birth are claimed; others stay in the text.
 
 use std::ops::Range;
 

@@ -116,7 +116,8 @@ pub(crate) fn contains_any_case(text: &[u8], word: &[u8]) -> bool {
     })
 }
 
-/// Whether the body of a token with a prefix is random and not an example.
+/// Whether the body of a token with a prefix is random and not an example. Of a body after a number only the variety of
+/// its bytes counts.
 pub(crate) fn is_token_body(token: &[u8]) -> bool {
     // The form after a number (`1234567890:AA…`, `1//0…`) is so rare that words in it are accidents
     let digits = token.iter().take_while(|byte| byte.is_ascii_digit()).count();

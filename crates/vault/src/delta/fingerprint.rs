@@ -11,7 +11,7 @@ use super::chunks::split_chunks;
 /// Shorter content is not referred to: a reference would take as much space.
 pub(super) const MIN_REFERENCE_BYTES: usize = 256;
 
-/// The keys of all hashes of this process.
+/// The SipHash keys of all fingerprints of this process.
 static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// One message, or another element, of a value.

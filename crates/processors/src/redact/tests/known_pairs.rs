@@ -1,4 +1,4 @@
-//! What was decided about an attribute before is decided again, and nothing else.
+//! An attribute that the processor may skip comes out as one that is seen for the first time.
 
 use super::*;
 
@@ -63,7 +63,7 @@ fn a_known_pair_is_redacted_like_a_new_one() {
     for round in 0..3 {
         let cold = new(Arc::clone(&warm.vocabulary));
         for (first, key) in KEYS.iter().enumerate() {
-            // one text a span: what one text tells is removed from the item's others
+            // one text a span: values found in one text are removed from the item's other texts
             let spans: Vec<Vec<u8>> = TEXTS.iter().map(|value| span_with(vec![text(key, value)])).collect();
             for (second, wire) in spans.iter().enumerate() {
                 let account = ["a", "b"][(first + second + round) % 2];
@@ -80,9 +80,9 @@ fn a_known_pair_is_redacted_like_a_new_one() {
     assert!(skipped > 50, "the test must reach known pairs: {skipped}");
 }
 
-/// A text that stayed before goes if it repeats content of this request.
+/// A text that stayed before is replaced if it repeats content of this request.
 #[test]
-fn a_known_text_that_repeats_content_goes() {
+fn a_known_text_that_repeats_content_is_replaced() {
     let redact = with("{}");
     let line =
         "the quarterly ledger of the northern branch does not balance because nobody booked the invoices of June";
@@ -103,7 +103,8 @@ fn a_known_text_that_repeats_content_goes() {
     assert!(!String::from_utf8_lossy(&bytes).contains(line));
 }
 
-/// A name below more brackets than are read is hidden with its text, and goes from the item's other texts each time.
+/// A text that names a user and then nests more brackets than are read is judged alike each time, and so are the other
+/// texts of its item.
 #[test]
 fn a_text_that_is_too_deep_is_judged_alike_each_time() {
     let redact = with("{}");
