@@ -25,8 +25,8 @@ const WINDOW: usize = 16 << 10;
 const NO_MATCH_COST: usize = 64;
 
 impl Detector {
-    /// Runs patterns at their first words or at runs with digits, and users' patterns without either everywhere. Returns
-    /// the number of bytes read.
+    /// Runs patterns at their first words or at runs with digits, and users' patterns without either everywhere.
+    /// Returns the number of bytes read.
     pub(super) fn run_patterns(&self, scan: &TextScan<'_>, caches: &mut AutomatonCaches) -> usize {
         let (mut bytes_read, max_bytes) = (0_usize, max_candidate_bytes(scan.text));
         let words = scan.anchors.words_by_use.pattern_words.iter().filter_map(|word| match word.action {

@@ -1,15 +1,15 @@
-//! [`PairVerdicts`] remembers for which attributes a step has nothing to do. Most attributes of ordinary spans are one of
-//! a few pairs of a key and a short text (a method, a route, a host), and judging a text costs far more than finding it
-//! again. A pair is the encoded KeyValue of a text attribute of at most 320 bytes.
+//! [`PairVerdicts`] remembers for which attributes a step has nothing to do. Most attributes of ordinary spans are one
+//! of a few pairs of a key and a short text (a method, a route, a host), and judging a text costs far more than finding
+//! it again. A pair is the encoded KeyValue of a text attribute of at most 320 bytes.
 //!
 //! The life of a pair: at its first occurrence it is only marked, at the second [`Payload::find_pairs`] stores it in a
-//! table that all workers share, and steps give it verdicts ("holds no content", "stays"): one bit for each step and the
-//! rules that it applies. From the third occurrence on, the step reads its bit and skips the attribute. A full table is
-//! replaced by an empty one; requests in flight keep the old one.
+//! table that all workers share, and steps give it verdicts ("holds no content", "stays"): one bit for each step and
+//! the rules that it applies. From the third occurrence on, the step reads its bit and skips the attribute. A full
+//! table is replaced by an empty one; requests in flight keep the old one.
 //!
-//! A verdict depends on the pair and on what the step names in [`Payload::verdict_bit`] (its instance, its rules), never
-//! on the account or on other attributes. No text is kept: a pair is known by two hashes of 64 bits, of which one is
-//! SipHash with random keys, so that nobody can make up a pair that is taken for another. An attribute that an edit
+//! A verdict depends on the pair and on what the step names in [`Payload::verdict_bit`] (its instance, its rules),
+//! never on the account or on other attributes. No text is kept: a pair is known by two hashes of 64 bits, of which one
+//! is SipHash with random keys, so that nobody can make up a pair that is taken for another. An attribute that an edit
 //! changed or added has no pair.
 
 use std::hash::{BuildHasher as _, Hash};

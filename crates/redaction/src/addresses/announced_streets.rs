@@ -1,6 +1,7 @@
 //! Finds numbered roads and streets without a street word by a word near before them or a place with its code after
 //! them; `street` asks for numbered roads before its own grammar and for the others after it. Also tells which numbers
-//! may be house numbers; those that can't be house numbers are rejected by the bytes next to them, which excludes nearly all cheaply.
+//! may be house numbers; those that can't be house numbers are rejected by the bytes next to them, which excludes
+//! nearly all cheaply.
 
 use std::ops::Range;
 

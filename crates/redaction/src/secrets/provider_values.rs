@@ -1,6 +1,7 @@
 //! Finds values that are secret because of a provider's name before them (`datadog: 0f1e…`), because half of the
 //! providers' keys have no prefix; AWS secrets near a key id or the word `aws`. A provider's value begins at most
-//! [`REACH`] bytes after the name, on its line or the next one; commits, digests and ids stay. Keys that name a secret are in `assign`.
+//! [`REACH`] bytes after the name, on its line or the next one; commits, digests and ids stay. Keys that name a secret
+//! are in `assign`.
 
 use std::ops::Range;
 

@@ -78,8 +78,8 @@ fn a_resumed_session_is_named() {
     assert_eq!([named("a"), named("b"), named("c")], [None, Some("a".to_owned()), Some("b".to_owned())]);
 }
 
-/// The summary of a compacted session begins the next one, within other text, and names it. Few fingerprints are kept of an answer,
-/// and some are of its message's form, so a short answer alone is not always enough.
+/// The summary of a compacted session begins the next one, within other text, and names it. Few fingerprints are kept
+/// of an answer, and some are of its message's form, so a short answer alone is not always enough.
 #[test]
 fn most_compacted_sessions_are_named() {
     let is_named = |number: &u64| {
@@ -118,8 +118,8 @@ fn doubt_names_nothing() {
     assert_eq!(other.payload.get_str(span, ATTRIBUTE), None, "another account");
 }
 
-/// What users, documents and instructions quote is no continuation: a judge, a hand-over, a document that answers quote.
-/// (A review found that each of them was named.)
+/// What users, documents and instructions quote is no continuation: a judge, a hand-over, a document that answers
+/// quote. (A review found that each of them was named.)
 #[test]
 fn quotations_name_nothing() {
     let mut scene = Scene::new();
