@@ -14,7 +14,7 @@
 //! | received values: validation, repeated fields | `check`, `merge_repeated` |
 //! | whole requests as bytes: merge, split, count | `requests` |
 //! | replies: partial success, google.rpc.Status, retryable codes | `status` |
-//! | attributes that occur again and that a step may skip | `pair_verdicts` |
+//! | attributes that occur again and that a step may skip | `pair_verdicts`, `pair_table` |
 //! | visiting integers and doubles of attributes and bodies | `numbers` |
 //! | protobuf wire format | `wire` |
 //! | generated types, off the hot path | `gen/` (from `proto/`) |
@@ -36,6 +36,7 @@ mod lookup;
 mod malformed;
 mod merge_repeated;
 mod numbers;
+mod pair_table;
 mod pair_verdicts;
 mod patch;
 pub mod payload;
@@ -52,7 +53,7 @@ pub use encode::{EncodedRequest, SlotRange, UnknownFields};
 pub use ids::{AttrId, NodeId, NodeKind, SlotId, TextField};
 pub use malformed::MalformedOtlp;
 pub use numbers::NumberOccurrence;
-pub use pair_verdicts::{JudgeId, PairVerdicts, VerdictBit};
+pub use pair_table::{JudgeId, PairVerdicts, VerdictBit};
 pub use patch::TextEdit;
 pub use payload::{Attribute, EncodedAttribute, Payload};
 pub use requests::{count_items, merge, split};

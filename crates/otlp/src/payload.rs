@@ -12,7 +12,7 @@ use super::ids::{AttrId, NodeId, NodeKind, TextField};
 use super::index::{AttrRec, FieldRec, NONE, PayloadIndex, StorageState, is_item};
 use super::index_builder;
 use super::malformed::MalformedOtlp;
-use super::pair_verdicts::FoundPairs;
+use super::pair_table::FoundPairs;
 use super::schema::IndexedField;
 use super::signal::Signal;
 use super::value::Value;

@@ -7,7 +7,7 @@
 use super::check::KeyValueShape;
 use super::ids::{AttrId, NodeId, TextField};
 use super::index::{AttrRec, NodeRec, StorageState};
-use super::pair_verdicts::VerdictBit;
+use super::pair_table::VerdictBit;
 use super::patch::{self, TextEdit, ValuePart};
 use super::payload::Payload;
 use super::schema::{IndexedField, MessageType};

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message as _;
 
-use super::{JudgeId, MAX_PAIRS, PairVerdicts};
+use crate::pair_table::{JudgeId, MAX_PAIRS, PairVerdicts};
 use crate::tests::strategies::{key, text};
 use crate::{AttrId, OwnedValue, Payload, Signal, TextEdit, TextPlaceKind};
 
