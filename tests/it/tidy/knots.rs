@@ -11,7 +11,7 @@ const KNOTS: &[(&str, &[usize])] = &[
     ("config", &[2]),
     ("echoes", &[2]),
     ("exporters", &[2]),
-    ("genai", &[9, 2, 2]),
+    ("genai", &[7, 2, 2]),
     ("otlp", &[2]),
     ("pages", &[5]),
     ("pipeline", &[3, 2, 2]),
