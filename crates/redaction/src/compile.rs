@@ -341,7 +341,7 @@ fn compile_validator(validator: &CustomValidator) -> Result<(Validator, Option<A
             }
         },
         CustomValidator::Check(check) => {
-            let check = CompiledCheck::from_user(check).ok_or(RuleErrorKind::InvalidCheck)?;
+            let check = CompiledCheck::from_user(check).map_err(RuleErrorKind::InvalidCheck)?;
             Ok((Validator::None, Some(check.into())))
         }
     }

@@ -38,8 +38,9 @@ pub(crate) enum RuleErrorKind {
     ShortNearWord,
     #[error("unknown validator: use a name such as `credit_card` (docs/how-to/redaction-rules.md), or a check as data")]
     UnknownValidator,
-    #[error("a check needs a valid `pattern`, a `modulus` of 2 or more in each sum, and a known `algorithm`, if any")]
-    InvalidCheck,
+    /// A check as data that can't do what it says; the text is what to change.
+    #[error("the check: {0}")]
+    InvalidCheck(&'static str),
     /// The pattern does not compile; the text is the regex engine's message.
     #[error("{0}: {remedy}", remedy = syntax_remedy(.0))]
     Syntax(String),
@@ -94,7 +95,7 @@ impl RuleError {
             Kind::TooManyRules(_) | Kind::TooManySiblingRules(_) | Kind::NoPatternOrFamily | Kind::NothingToFind => "",
             Kind::InvalidName => "name",
             Kind::ShortNearWord => "near",
-            Kind::UnknownValidator | Kind::InvalidCheck => "validator",
+            Kind::UnknownValidator | Kind::InvalidCheck(_) => "validator",
             Kind::AllowSyntax(_) | Kind::AllowsEmpty | Kind::AllowsEverything => "allow",
             _ => "pattern",
         }

@@ -417,13 +417,33 @@ pub struct CustomRule {
 }
 
 /// The check of a user's rule.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum CustomValidator {
     /// A check of `config/rules`: `luhn`, or the name of an id, such as `br_cpf`.
     Name(String),
     /// A check as data.
     Check(IdCheck),
+}
+
+// By hand, because an error of an untagged enum would name no key.
+impl<'de> Deserialize<'de> for CustomValidator {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FormVisitor;
+        impl<'de> serde::de::Visitor<'de> for FormVisitor {
+            type Value = CustomValidator;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("the name of a check, such as `luhn`, or a check as data")
+            }
+            fn visit_str<E>(self, name: &str) -> Result<CustomValidator, E> {
+                Ok(CustomValidator::Name(name.to_owned()))
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<CustomValidator, A::Error> {
+                IdCheck::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(CustomValidator::Check)
+            }
+        }
+        deserializer.deserialize_any(FormVisitor)
+    }
 }
 
 impl Default for CustomValidator {

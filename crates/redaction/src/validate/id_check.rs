@@ -54,6 +54,27 @@ pub struct WeightedSum {
 }
 
 impl WeightedSum {
+    /// What has to change, given the least and the greatest length of a value.
+    fn find_fault(&self, least: usize, most: usize) -> Option<&'static str> {
+        let is_remainder = |number: &i64| (0..self.modulus).contains(number);
+        if self.modulus < 2 {
+            return Some("each sum needs a `modulus` of 2 or more");
+        }
+        if self.weights.is_empty() && self.number == 0 {
+            return Some("each sum needs `weights` or `number`; without them every value passes");
+        }
+        if self.number + self.weights.len() > most || self.at.is_some_and(|at| at >= least) {
+            return Some("`number`, `weights` and `at` must not reach beyond the characters of `pattern`");
+        }
+        if !self.checks.is_empty() && !self.remainders.is_empty() {
+            return Some("a sum has `checks` or `remainders`, not both");
+        }
+        if self.checks.len() as i64 > self.modulus || !self.remainders.iter().all(is_remainder) {
+            return Some("`checks` and `remainders` must not be more than a remainder of `modulus` can be");
+        }
+        (!matches!(self.values.len(), 0 | 36)).then_some("`values` must have 36 digits: of `0` to `9` and `A` to `Z`")
+    }
+
     fn holds(&self, value: &[u8]) -> bool {
         let value_of = |byte: u8| {
             let own = char::from(byte).to_digit(36).map_or(0, i64::from);
@@ -89,10 +110,7 @@ impl CompiledCheck {
             if check.algorithm.is_empty() { Validator::None } else { crate::wordlists::variant(&check.algorithm)? };
         let is_usable = check.sums.iter().all(|sum| {
             let mut numbers = sum.weights.iter().chain([&sum.add, &sum.modulus]);
-            numbers.all(|number| number.unsigned_abs() <= MAX_NUMBER)
-                && sum.modulus > 1
-                && sum.number <= MAX_VALUE
-                && matches!(sum.values.len(), 0 | 36)
+            numbers.all(|number| number.unsigned_abs() <= MAX_NUMBER) && sum.modulus > 1 && sum.number <= MAX_VALUE
         });
         is_usable.then(|| Self {
             pattern: WholePattern::new(&check.pattern),
@@ -102,16 +120,23 @@ impl CompiledCheck {
         })
     }
 
-    /// Like [`Self::new`], and checks the patterns, which are otherwise compiled at their first use.
-    pub(crate) fn from_user(check: &IdCheck) -> Option<Self> {
+    /// Like [`Self::new`], and checks the patterns, which are otherwise compiled at their first use, and the sums.
+    ///
+    /// # Errors
+    /// What to change.
+    pub(crate) fn from_user(check: &IdCheck) -> Result<Self, &'static str> {
         let compiles = |pattern: &String| compile(pattern, false).is_ok() && WholePattern::new(pattern).compiles();
-        let fits = |pattern: &String| {
-            let hir = parse(pattern, false);
-            hir.and_then(|hir| hir.properties().minimum_len()).is_some_and(|least| least <= MAX_VALUE)
-        };
-        (compiles(&check.pattern) && fits(&check.pattern) && (check.except.is_empty() || compiles(&check.except)))
-            .then(|| Self::new(check))
-            .flatten()
+        if !compiles(&check.pattern) || !(check.except.is_empty() || compiles(&check.except)) {
+            return Err("`pattern` and `except` must be valid patterns of letters and digits");
+        }
+        let form = parse(&check.pattern, false).ok_or("`pattern` must be a valid pattern")?;
+        let length = |bound: Option<usize>| bound.filter(|bound| (1..=MAX_VALUE).contains(bound));
+        let least = length(form.properties().minimum_len()).ok_or("`pattern` must match 1 to 40 letters and digits")?;
+        let most = length(form.properties().maximum_len()).unwrap_or(MAX_VALUE);
+        for sum in &check.sums {
+            sum.find_fault(least, most).map_or(Ok(()), Err)?;
+        }
+        Self::new(check).ok_or("numbers must be at most 1000000, and `algorithm` one that exists, such as `luhn`")
     }
 
     /// Whether the letters and digits of a text pass. A value of one repeated character never does.

@@ -74,7 +74,7 @@ fn months() {
 fn examples_of_ids() {
     use super::id_check::CompiledCheck;
     for id in crate::tests::rules().iter().flat_map(|rule| &rule.ids) {
-        let check = CompiledCheck::from_user(&id.check).unwrap_or_else(|| panic!("{} has no usable check", id.name));
+        let check = CompiledCheck::from_user(&id.check).unwrap_or_else(|fault| panic!("{}: {fault}", id.name));
         assert!(!id.valid.is_empty() && !id.invalid.is_empty(), "{} lacks examples", id.name);
         assert!(id.valid.iter().all(|text| check.passes(text.as_bytes())), "{}", id.name);
         assert!(!id.invalid.iter().any(|text| check.passes(text.as_bytes())), "{}", id.name);
@@ -174,13 +174,27 @@ fn unusable_checks_of_users_are_refused() {
     use super::id_check::{CompiledCheck, IdCheck, WeightedSum};
     let check = |pattern: &str, sum: WeightedSum| {
         let sums = vec![WeightedSum { modulus: 11, ..sum }];
-        CompiledCheck::from_user(&IdCheck { pattern: pattern.to_owned(), sums, ..IdCheck::default() })
+        CompiledCheck::from_user(&IdCheck { pattern: pattern.to_owned(), sums, ..IdCheck::default() }).err()
     };
-    assert!(check(r"\d{6}", WeightedSum::default()).is_some(), "a usable check");
+    let usable = || WeightedSum { weights: vec![5, 4, 3, 2, 1, 1], ..WeightedSum::default() };
+    assert_eq!(check(r"\d{6}", usable()), None);
     for pattern in [r"(?x)EMP\d{6} # employee", "HX[0-9A-F]{64}", "", "("] {
-        assert!(check(pattern, WeightedSum::default()).is_none(), "{pattern}");
+        assert!(check(pattern, usable()).is_some_and(|fault| fault.starts_with("`pattern`")), "{pattern}");
     }
-    assert!(check(r"\d{6}", WeightedSum { number: 99, ..WeightedSum::default() }).is_none());
-    assert!(check(r"\d{6}", WeightedSum { weights: vec![i64::MIN], ..WeightedSum::default() }).is_none());
-    assert!(check(r"\d{6}", WeightedSum { add: i64::MAX, ..WeightedSum::default() }).is_none());
+    let refused = [
+        ("number", WeightedSum { number: 99, ..usable() }),
+        ("numbers", WeightedSum { weights: vec![i64::MIN], ..usable() }),
+        ("numbers", WeightedSum { add: i64::MAX, ..usable() }),
+        ("every value passes", WeightedSum::default()),
+        ("beyond", WeightedSum { weights: vec![1; 7], ..usable() }),
+        ("beyond", WeightedSum { at: Some(6), ..usable() }),
+        ("not both", WeightedSum { checks: "0123456789X".into(), remainders: vec![1], ..usable() }),
+        ("`remainders`", WeightedSum { remainders: vec![11], ..usable() }),
+        ("`checks`", WeightedSum { checks: "0123456789XY".into(), ..usable() }),
+        ("`values`", WeightedSum { values: "0123".into(), ..usable() }),
+    ];
+    for (part, sum) in refused {
+        let fault = check(r"\d{6}", sum.clone());
+        assert!(fault.is_some_and(|fault| fault.contains(part)), "{part}: {sum:?} {fault:?}");
+    }
 }
