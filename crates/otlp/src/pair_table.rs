@@ -28,7 +28,7 @@ impl JudgeId {
     }
 }
 
-/// The bit that is one verdict in one table, from [`Payload::verdict_bit`].
+/// The bit that is one verdict in one table, from [`verdict_bit`](crate::Payload::verdict_bit).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerdictBit {
     pub(super) bit: u32,

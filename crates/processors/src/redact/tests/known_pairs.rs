@@ -55,8 +55,8 @@ fn after(redact: &RedactProcessor, account: &str, wire: &[u8], with_pairs: bool)
 /// that saw nothing before.
 #[test]
 fn a_known_pair_is_redacted_like_a_new_one() {
-    let settings = RedactConfig::default().settings().ok().expect("valid");
-    let own = || Arc::new(genai::Vocabulary::builtin().ok().expect("vocabulary"));
+    let settings = RedactConfig::default().settings().expect("valid");
+    let own = || Arc::new(genai::Vocabulary::builtin().expect("vocabulary"));
     let new =
         |vocabulary| RedactProcessor::new("r".into(), settings.clone(), vocabulary, Arc::new(ids()), &Meter::new());
     let (warm, mut skipped) = (new(own()), 0);
