@@ -38,7 +38,7 @@ pub(crate) enum RuleErrorKind {
     ShortNearWord,
     #[error("unknown validator: use a name such as `credit_card` (docs/how-to/redaction-rules.md), or a check as data")]
     UnknownValidator,
-    /// A check as data that can't do what it says; the text is what to change.
+    /// A check as data that would not work; the text says what to change.
     #[error("the check: {0}")]
     InvalidCheck(&'static str),
     /// The pattern does not compile; the text is the regex engine's message.

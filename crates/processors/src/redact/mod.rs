@@ -144,6 +144,10 @@ impl RedactCounters {
             unanswered: meter.counter(&names::RECOGNISER_UNSCANNED, &[("processor", id)]),
         }
     }
+
+    fn count_unscanned(&self, signal: Signal, values: u64) {
+        self.unscanned.get(&signal).into_iter().for_each(|counter| counter.increment(values));
+    }
 }
 
 /// The rule whose hits in a version are no addresses.
@@ -321,7 +325,7 @@ impl RedactProcessor {
                 TextPlaceKind::Binary => return self.redact_bytes(&context, place),
                 TextPlaceKind::Key if self.is_clean_key(&context, place, text, worker) => return TextEdit::KeepAlways,
                 _ if fields::is_malformed_name(place, text) => {
-                    self.counters.unscanned.get(&signal).into_iter().for_each(|counter| counter.increment(1));
+                    self.counters.count_unscanned(signal, 1);
                     return TextEdit::Replace(CONTENT.to_owned());
                 }
                 _ => {}
@@ -385,7 +389,7 @@ impl RedactProcessor {
         if is_id_bytes(place.bytes) {
             return TextEdit::Keep;
         }
-        self.counters.unscanned.get(&context.signal).into_iter().for_each(|counter| counter.increment(1));
+        self.counters.count_unscanned(context.signal, 1);
         TextEdit::Replace(UNSCANNED.to_owned())
     }
 
@@ -537,7 +541,7 @@ impl RedactProcessor {
         text: &str,
         worker: &mut WorkerBuffers,
     ) -> Option<String> {
-        self.counters.unscanned.get(&context.signal).into_iter().for_each(|counter| counter.increment(1));
+        self.counters.count_unscanned(context.signal, 1);
         context.node.into_iter().for_each(|node| worker.lengths.add_unscanned(node, text.len()));
         match treatment {
             Treatment::Identity | Treatment::Person => {
@@ -573,7 +577,7 @@ impl RedactProcessor {
         let place_counter = self.counters.places.get(&(context.signal, context.place));
         place_counter.into_iter().for_each(|counter| counter.increment(hits.len() as u64));
         if hits.iter().any(|hit| self.settings.detector.is_unscanned(hit)) {
-            self.counters.unscanned.get(&context.signal).into_iter().for_each(|counter| counter.increment(1));
+            self.counters.count_unscanned(context.signal, 1);
         }
     }
 
@@ -685,7 +689,7 @@ impl RedactProcessor {
         batch.payload.find_pairs(&self.vocabulary.pair_verdicts);
         self.drop_attributes(batch, &mut worker);
         let cleared = fields::clear_malformed_fields(&mut batch.payload);
-        self.counters.unscanned.get(&batch.payload.signal()).into_iter().for_each(|counter| counter.increment(cleared));
+        self.counters.count_unscanned(batch.payload.signal(), cleared);
         let slugs = self.failure_slugs(batch, recogniser_mode, &mut worker);
         let data_points = data_points_of(batch);
         self.redact_texts(batch, &data_points, recogniser_mode, &mut worker);

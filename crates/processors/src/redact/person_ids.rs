@@ -32,7 +32,7 @@ impl RedactProcessor {
         match rewrite_embedded(text, &mut redactor) {
             WalkOutcome::Changed(redacted) => Some(redacted),
             WalkOutcome::TooDeep if redactor.has_replaced => {
-                self.counters.unscanned.get(&context.signal).into_iter().for_each(|counter| counter.increment(1));
+                self.counters.count_unscanned(context.signal, 1);
                 Some(UNSCANNED.to_owned())
             }
             WalkOutcome::Unchanged | WalkOutcome::NotStructure | WalkOutcome::TooDeep => None,

@@ -1,7 +1,6 @@
 //! Finds numbered roads and streets without a street word by a word near before them or a place with its code after
-//! them; `street` asks for numbered roads before its own grammar and for the others after it. Also tells which numbers
-//! may be house numbers; those that can't be house numbers are rejected by the bytes next to them, which excludes
-//! nearly all cheaply.
+//! them; `street` asks for numbered roads before its own grammar and for the others after it. Rejects numbers
+//! that can't be house numbers by the bytes next to them, which excludes nearly all cheaply.
 
 use std::ops::Range;
 
@@ -103,6 +102,7 @@ fn may_precede_number(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || !byte.is_ascii() || matches!(byte, b'.' | b',' | b'#')
 }
 
+/// Whether digits are a year from 1900 to 2099.
 pub(super) fn is_year(digits: &[u8]) -> bool {
     matches!(digits, [b'1', b'9', a, b] | [b'2', b'0', a, b] if a.is_ascii_digit() && b.is_ascii_digit())
 }

@@ -1,6 +1,7 @@
-//! [`CleanTexts`] remembers short texts in which no rule found anything: methods, routes, hosts and attribute keys are
-//! on every span. Findings depend on the text and its key alone, so an equal pair is not searched again. Texts are
-//! compared in full, never by a hash. They have no account: a text that was forgotten is searched again.
+//! [`CleanTexts`] remembers short texts in which no rule found anything: attribute keys, names of spans and columns of
+//! the index occur again and again. (For attributes of one short text `otlp` remembers verdicts.) Findings depend on
+//! the text and its key alone, so an equal pair is not searched again. Texts are compared in full, never by a hash.
+//! They have no account: a text that was forgotten is searched again.
 
 use kernel::bounded_map::{BoundedMap, Equivalent};
 

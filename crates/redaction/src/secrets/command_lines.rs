@@ -1,6 +1,6 @@
 //! Finds secrets that command lines carry without a key: `curl -u user:x`, `mysql -px`, `rabbitmqctl add_user u x`.
-//! `command_arguments` has the places. At most [`MAX_LINE`] bytes after a command are read, and the search for commands
-//! goes on behind them; a line may also be a list of strings (`"-p", "x"`), or part of a string whose quotes are
+//! `command_arguments` has the places. At most [`MAX_LINE`] bytes after a command are read, and commands are
+//! searched again after them; a line may also be a list of strings (`"-p", "x"`), or part of a string whose quotes are
 //! escaped. `--password x` is in `assign`.
 
 use std::ops::Range;

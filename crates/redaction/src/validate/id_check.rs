@@ -54,7 +54,7 @@ pub struct WeightedSum {
 }
 
 impl WeightedSum {
-    /// What has to change, given the least and the greatest length of a value.
+    /// What to change in the sum, if anything; `least` and `most` are the lengths that a value can have.
     fn find_fault(&self, least: usize, most: usize) -> Option<&'static str> {
         let is_remainder = |number: &i64| (0..self.modulus).contains(number);
         if self.modulus < 2 {
