@@ -152,7 +152,7 @@ fn format_request(tapped: &TappedRequest, service: Option<&str>, time: &str, jso
     }
     let body = Bytes::from(payload.encode(UnknownFields::Drop).ok()?.bytes);
     if !json_lines {
-        let request = ExportRequest { signal, account: Arc::clone(account), body, items };
+        let request = ExportRequest { signal, account: Arc::clone(account), body: body.into(), items };
         return Some(format!("{time} {pipeline} account={account} {}", render_request(&request, Verbosity::Detailed)?));
     }
     let mut request = String::new();

@@ -186,7 +186,7 @@ fn usual(way: Way, ask: &Ask) -> Request<Full<Bytes>> {
         Grpc | Proto => json::decode(ask.signal, ask.json.as_bytes()).unwrap(),
     });
     if let Some(encoding) = ask.encoding.and_then(ContentEncoding::parse) {
-        body = compress(encoding, &Bytes::from(body)).unwrap().to_vec();
+        body = compress(encoding, &[Bytes::from(body)]).unwrap().to_vec();
     }
     let path = ask.path.unwrap_or(match (way, ask.signal) {
         (Grpc, Signal::Traces) => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",

@@ -59,6 +59,14 @@ fn committed() -> bool {
     true
 }
 
+/// Appends with little spare room: most calls have one record and one charge, for which `push` makes room for four.
+fn push_tightly<T>(list: &mut Vec<T>, value: T) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(list.len() / 2 + 1);
+    }
+    list.push(value);
+}
+
 /// Records with what the batch charged for them.
 pub type BatchEntries = Vec<(CallRecord, Option<Charge>)>;
 
@@ -136,7 +144,7 @@ impl Case {
         let known = self.position(&record.id).and_then(|at| Some((at, self.entries.get_mut(at)?)));
         let Some((index, entry)) = known else {
             let (charges, pending) = (Vec::new(), Vec::new());
-            self.entries.push(Entry { record: record.clone(), charges, is_committed: false, pending });
+            push_tightly(&mut self.entries, Entry { record: record.clone(), charges, is_committed: false, pending });
             return (self.entries.len() - 1, false);
         };
         let is_known = entry.is_committed && entry.record == *record;
@@ -212,7 +220,7 @@ impl Case {
         };
         match entry.charges.iter_mut().find(is_known) {
             Some(known) => *known = charge,
-            None => entry.charges.push(charge),
+            None => push_tightly(&mut entry.charges, charge),
         }
         entry.fold_charges();
     }

@@ -466,3 +466,29 @@ fn charges_of_a_record_are_bounded() {
     assert_eq!(sum, priced([100, 2009, 0, 0]).total());
     assert!(saved.len() < 4096, "{}", saved.len());
 }
+
+/// A call with one record and one charge, as most are, takes no room for more: a hundred thousand are remembered.
+#[test]
+fn remembered_calls_are_small() {
+    let mut case = case::Case::default();
+    let call = record(1, [16, 2], [100, 10, 0, 0]);
+    case.add_record(&call);
+    let charge = case::Charge {
+        worker: 1,
+        batch: 1,
+        part: 1,
+        kind: case::ChargeKind::Whole,
+        money: Money::ZERO,
+        netted: None,
+        is_id_reused: false,
+        is_committed: true,
+    };
+    case.add_charge(0, charge);
+    let entry = &case.entries()[0];
+    assert!(
+        size_of_val(entry) + entry.charges.capacity() * size_of_val(&charge) <= 768,
+        "{} and {}",
+        size_of_val(entry),
+        size_of_val(&charge)
+    );
+}

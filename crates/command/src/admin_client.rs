@@ -178,7 +178,7 @@ impl AdminClient {
         if json.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        let body = upload_body(Bytes::new(), json.map_or_else(Bytes::new, Bytes::from));
+        let body = upload_body(json.map(Bytes::from));
         request.body(body).map_err(|_| CommandError::Failed(format!("{url} is not a valid URL")))
     }
 

@@ -3,6 +3,7 @@
 //! Every attempt ends within its timeout, and a logged failure never contains text from the back end. `stanza` has the
 //! configuration, `outcome` interprets statuses.
 
+use std::iter;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use net::client::{self, ClientError, upload_body};
 use net::encoding::compress;
 use net::spawn::run_blocking;
 use net::{ContentEncoding, ReloadingClient, TlsError};
-use otlp::Signal;
+use otlp::{MergedRequest, Signal};
 use pipeline::{AttemptFailure, ExportRequest, Exporter, Outcome, Reason, Trust};
 
 /// Larger bodies are prepared on a blocking thread instead of the reactor.
@@ -155,7 +156,7 @@ impl<P: OtlpProtocol> OtlpExporter<P> {
     async fn send_totals(&self, converter: &CumulativeConverter, request: &ExportRequest) -> Outcome {
         let turn = converter.acquire_turn().await;
         let (owned, account, body) = (converter.clone(), Arc::clone(&request.account), request.body.clone());
-        let convert = move || owned.convert(&account, &body);
+        let convert = move || owned.convert(&account, &body.joined());
         let Some(converted) = run_blocking(&*self.remote.deps.tasks, "totals", convert).await else {
             return Outcome::Retry { after: None, reason: Reason::Lost };
         };
@@ -167,7 +168,7 @@ impl<P: OtlpProtocol> OtlpExporter<P> {
         let outcome = if body.is_empty() {
             Outcome::Accepted
         } else {
-            let totals = ExportRequest { body, ..request.clone() };
+            let totals = ExportRequest { body: body.into(), ..request.clone() };
             self.remote.with_timeout(self.send_once(&totals)).await
         };
         if matches!(outcome, Outcome::Accepted | Outcome::Partial { .. }) {
@@ -187,7 +188,7 @@ impl<P: OtlpProtocol> OtlpExporter<P> {
         let encoding = self.remote.encoding();
         let Some(body) = self.remote.prepare_body(encoding, request).await else { return UNAVAILABLE };
         let Some(frame) = P::frame(encoding, body.len()) else { return Outcome::Refused { reason: Reason::TooLarge } };
-        let mut http_request = Request::new(upload_body(frame, body));
+        let mut http_request = Request::new(upload_body(iter::once(frame).chain(body.parts().iter().cloned())));
         *http_request.method_mut() = Method::POST;
         *http_request.version_mut() = P::VERSION;
         *http_request.uri_mut() = url.clone();
@@ -291,14 +292,17 @@ impl RemoteExporter {
 
     /// The body as it is sent: with what the back end may count, and compressed. A large one is made on a blocking
     /// thread. `None` if compression failed.
-    async fn prepare_body(&self, encoding: ContentEncoding, request: &ExportRequest) -> Option<Bytes> {
+    async fn prepare_body(&self, encoding: ContentEncoding, request: &ExportRequest) -> Option<MergedRequest> {
         let (counted_by, stamps) = (self.common.counted_by, self.common.stamps);
         let (signal, body) = (request.signal, request.body.clone());
         let is_unchanged = counted_by == CountedBy::None && stamps == Stamps::All;
         let is_inline = (is_unchanged && encoding == ContentEncoding::Identity) || body.len() <= MAX_INLINE_BODY;
         let prepare = move || {
-            let body = counted_by.adjust(stamps, signal, body);
-            if encoding == ContentEncoding::Identity { Some(body) } else { compress(encoding, &body).ok() }
+            let body = if is_unchanged { body } else { counted_by.adjust(stamps, signal, body.joined()).into() };
+            match encoding {
+                ContentEncoding::Identity => Some(body),
+                _ => compress(encoding, body.parts()).ok().map(MergedRequest::from),
+            }
         };
         if is_inline {
             return prepare();

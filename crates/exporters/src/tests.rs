@@ -37,7 +37,7 @@ pub(super) fn deps(env: &[(&str, String)]) -> ExporterDeps {
 
 /// A request of `size` bytes that compresses well.
 pub(super) fn request(signal: Signal, size: usize) -> ExportRequest {
-    ExportRequest { signal, account: Arc::from("default"), body: Bytes::from(vec![b'x'; size]), items: 1 }
+    ExportRequest { signal, account: Arc::from("default"), body: vec![b'x'; size].into(), items: 1 }
 }
 
 /// The body of a received request, inflated.
@@ -310,7 +310,7 @@ async fn exporters_and_the_receiver_understand_each_other() {
             engine.outcomes.lock().push_back(partial(Reason::Quarantined));
             assert_eq!(exporter.send(&sent).await, partial(Reason::BadData));
             let [received] = &engine.take_requests()[..] else { panic!("one request") };
-            assert!(received.signal == signal && received.wire == sent.body);
+            assert!(received.signal == signal && received.wire == sent.body.joined());
         }
     }
     running.drain(Duration::from_secs(10)).await;

@@ -2,16 +2,19 @@
 //! opens and spawns nothing; connections are tasks of [`Spawn`]; a response is read up to a limit. `exporters/` sets
 //! the time limit of a whole request and interprets responses.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::buf::Chain;
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 pub use hyper::body::Incoming;
+use hyper::body::{Body, Frame, SizeHint};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -33,12 +36,35 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a ping may stay unanswered.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A request body in two parts, a prefix and the rest, so that the rest need not be copied.
-pub type UploadBody = Full<Chain<Bytes, Bytes>>;
+/// A request body in parts, which are not copied together.
+pub struct UploadBody {
+    parts: std::vec::IntoIter<Bytes>,
+    bytes_left: u64,
+}
 
-/// A request body of `head` and then `body`.
-pub fn upload_body(head: Bytes, body: Bytes) -> UploadBody {
-    Full::new(head.chain(body))
+/// A request body of these parts.
+pub fn upload_body(parts: impl IntoIterator<Item = Bytes>) -> UploadBody {
+    let parts: Vec<Bytes> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    UploadBody { bytes_left: parts.iter().map(|part| part.len() as u64).sum(), parts: parts.into_iter() }
+}
+
+impl Body for UploadBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let part = self.parts.next();
+        self.bytes_left -= part.as_ref().map_or(0, |part| part.len() as u64);
+        Poll::Ready(part.map(|part| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes_left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes_left)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -188,29 +188,30 @@ fn declared_size(encoding: ContentEncoding, body: &mut Rope) -> usize {
     declared.filter(|size| *size <= wire.saturating_mul(LARGEST_RATIO)).unwrap_or(wire.saturating_mul(4))
 }
 
-/// Compresses `body` at the fastest level: level 1 costs a fifth of gzip's default level 6 (measured).
+/// Compresses the concatenation of `parts` at the fastest level: level 1 costs a fifth of gzip's default level 6 (measured).
 ///
 /// # Errors
 /// The encoder's error, which only occurs when memory runs out.
-pub fn compress(encoding: ContentEncoding, body: &Bytes) -> io::Result<Bytes> {
-    use io::Write as _;
-    let out = Vec::with_capacity((body.len() / 3).max(256));
+pub fn compress(encoding: ContentEncoding, parts: &[Bytes]) -> io::Result<Bytes> {
+    let length: usize = parts.iter().map(Bytes::len).sum();
+    let write_to = |encoder: &mut dyn io::Write| parts.iter().try_for_each(|part| encoder.write_all(part));
+    let out = Vec::with_capacity((length / 3).max(256));
     let compressed = match encoding {
-        ContentEncoding::Identity => return Ok(body.clone()),
+        ContentEncoding::Identity => parts.concat(),
         ContentEncoding::Gzip => {
             let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
-            encoder.write_all(body)?;
+            write_to(&mut encoder)?;
             encoder.finish()?
         }
         ContentEncoding::Deflate => {
             let mut encoder = flate2::write::ZlibEncoder::new(out, flate2::Compression::fast());
-            encoder.write_all(body)?;
+            write_to(&mut encoder)?;
             encoder.finish()?
         }
         ContentEncoding::Zstd => {
             let mut encoder = zstd::stream::write::Encoder::new(out, 1)?;
-            encoder.set_pledged_src_size(u64::try_from(body.len()).ok())?;
-            encoder.write_all(body)?;
+            encoder.set_pledged_src_size(u64::try_from(length).ok())?;
+            write_to(&mut encoder)?;
             encoder.finish()?
         }
     };

@@ -48,7 +48,7 @@ proptest! {
         body in prop::collection::vec(any::<u8>(), 0..5000), room in 1..3000_usize, cap in 0..6000_usize, which in 0..4_usize,
     ) {
         let encoding = ALL[which];
-        let packed = compress(encoding, &Bytes::from(body.clone())).expect("compresses");
+        let packed = compress(encoding, &[Bytes::from(body.clone())]).expect("compresses");
         let mut packed_rope = Rope::default();
         for piece in packed.chunks(700) {
             packed_rope.push(Bytes::copy_from_slice(piece));
@@ -126,7 +126,7 @@ fn a_connection_rests_when_it_is_the_clients_turn() {
 
 #[test]
 fn a_believable_size_is_reserved_and_an_absurd_one_is_not() {
-    let packed = compress(ContentEncoding::Gzip, &Bytes::from(vec![7; 100_000])).expect("compresses");
+    let packed = compress(ContentEncoding::Gzip, &[Bytes::from(vec![7; 100_000])]).expect("compresses");
     let hint = |bytes: &[u8], cap| {
         Inflater::new(ContentEncoding::Gzip, rope(&[bytes.to_vec()]), cap).expect("a decoder").size_hint()
     };

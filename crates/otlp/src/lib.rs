@@ -56,7 +56,7 @@ pub use numbers::NumberOccurrence;
 pub use pair_table::{JudgeId, PairVerdicts, VerdictBit};
 pub use patch::TextEdit;
 pub use payload::{Attribute, EncodedAttribute, Payload};
-pub use requests::{count_items, merge, split};
+pub use requests::{MergedRequest, count_items, split};
 pub use signal::Signal;
 pub use text::{TextPlace, TextPlaceKind};
 pub use value::{MAX_DEPTH, NestedValue, OwnedValue, Value};

@@ -1,7 +1,9 @@
-//! Operations on whole requests as bytes: [`merge`], [`split`], [`count_items`]. Outlets use them to fit stored
+//! Operations on whole requests as bytes: [`MergedRequest`], [`split`], [`count_items`]. Outlets use them to fit stored
 //! batches to a back end's size limit without an index.
 //! No item is lost, changed or duplicated; each part repeats the resources and scopes of its items. `payload` edits
 //! requests.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -12,11 +14,47 @@ use super::schema::{FieldRule, MessageType};
 use super::signal::Signal;
 use super::wire::{self, FieldCursor, LEN, RawField};
 
-/// Merges several requests of one signal by concatenation, as protobuf allows.
-pub fn merge(requests: &[Bytes]) -> Bytes {
-    match requests {
-        [single] => single.clone(),
-        several => several.concat().into(),
+/// Requests of one signal as one: their concatenation is a request too, as protobuf allows. They are not copied
+/// together until a reader needs one buffer. No `Debug`, because it holds telemetry.
+#[derive(Clone, Default)]
+pub struct MergedRequest {
+    parts: Arc<[Bytes]>,
+    len: usize,
+}
+
+impl MergedRequest {
+    /// Merges requests of one signal.
+    pub fn new(requests: Vec<Bytes>) -> Self {
+        Self { len: requests.iter().map(Bytes::len).sum(), parts: requests.into() }
+    }
+
+    /// The parts whose concatenation is the request.
+    pub fn parts(&self) -> &[Bytes] {
+        &self.parts
+    }
+
+    /// Size of the whole request, bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the request has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The request in one buffer. Copies it if it has several parts.
+    pub fn joined(&self) -> Bytes {
+        match &*self.parts {
+            [single] => single.clone(),
+            several => several.concat().into(),
+        }
+    }
+}
+
+impl<B: Into<Bytes>> From<B> for MergedRequest {
+    fn from(request: B) -> Self {
+        Self::new(vec![request.into()])
     }
 }
 

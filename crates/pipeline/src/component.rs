@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use kernel::clock::UnixNanos;
-use otlp::{Signal, SlotId};
+use otlp::{MergedRequest, Signal, SlotId};
 
 use super::batch::{Batch, BatchOrigin, Effect, RecordDraft};
 use super::clearance::Trust;
@@ -44,11 +44,16 @@ pub trait Processor: Send + Sync {
     fn discard(&self, _batch_id: &[u8; 16]) {}
     /// Called about once a second by one task.
     fn tick(&self, _now: UnixNanos) {}
-    /// State to restore after a restart, sealed by the engine before it is written to disk. `None`: stateless.
+    /// Appends the state to restore after a restart; nothing if there is none. The engine seals it before it is written
+    /// to disk. All states share one buffer, which is large: a copy would take as much memory again.
+    fn save(&self, _checkpoint: &mut Vec<u8>) {}
+    /// What [`Processor::save`] appends, on its own. `None`: nothing.
     fn checkpoint(&self) -> Option<Vec<u8>> {
-        None
+        let mut saved = Vec::new();
+        self.save(&mut saved);
+        Some(saved).filter(|saved| !saved.is_empty())
     }
-    /// Restores the state that [`Processor::checkpoint`] returned. `false`: it can't be read, perhaps because a newer
+    /// Restores the state that [`Processor::save`] appended. `false`: it can't be read, perhaps because a newer
     /// version wrote it; the processor then starts empty, and the engine keeps the file.
     fn restore(&self, _checkpoint: &[u8]) -> bool {
         true
@@ -91,7 +96,7 @@ pub struct ExportRequest {
     /// The account that owns the data.
     pub account: Arc<str>,
     /// `Export*ServiceRequest` in protobuf.
-    pub body: Bytes,
+    pub body: MergedRequest,
     /// Number of spans, log records or data points in `body`.
     pub items: u64,
 }

@@ -235,7 +235,7 @@ impl ClientInner {
     async fn post_texts(&self, texts: &[Arc<str>]) -> Result<Vec<Vec<EntityHit>>, CallFault> {
         let body = build_request(&self.settings, texts).ok_or(CallFault::BadAnswer)?;
         let mut request = Request::post(self.settings.endpoint.clone())
-            .body(upload_body(Bytes::from(body), Bytes::new()))
+            .body(upload_body([Bytes::from(body)]))
             .map_err(|_| CallFault::Unreachable)?;
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -3,9 +3,18 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Appends an encoded value. Values here can always be encoded; if one could not, `out` would be emptied.
+/// Appends an encoded value. Values here can always be encoded; of one that could not, a part would be appended.
 pub(super) fn put(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
-    *out = postcard::to_extend(value, std::mem::take(out)).unwrap_or_default();
+    let _ = postcard::to_extend(value, Appender(out));
+}
+
+/// Bytes after those of a buffer that belongs to others too.
+struct Appender<'o>(&'o mut Vec<u8>);
+
+impl Extend<u8> for Appender<'_> {
+    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
+        self.0.extend(bytes);
+    }
 }
 
 /// Encodes values as a list.

@@ -345,8 +345,8 @@ impl Processor for RunTracker {
         self.metrics.live.set(self.state.lock().unfinished_runs() as f64);
     }
 
-    fn checkpoint(&self) -> Option<Vec<u8>> {
-        Some(self.state.lock().save())
+    fn save(&self, checkpoint: &mut Vec<u8>) {
+        self.state.lock().save(checkpoint);
     }
 
     fn restore(&self, checkpoint: &[u8]) -> bool {

@@ -331,20 +331,19 @@ impl TrackerState {
         self.ended.add(&group.account, evaluation.ended);
     }
 
-    pub(super) fn save(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
-        put(&(self.running, self.wall), &mut out);
-        self.investigations.save(&mut out);
-        put(&self.measures, &mut out);
-        self.alerts.save(&mut out);
-        self.outbox.save(&mut out);
-        put(&self.store.len(), &mut out);
-        self.store.groups().for_each(|group| put(group, &mut out));
-        put_owners(self.store.groups().map(|group| &group.owner), &mut out);
-        put_owners(self.alerts.owners(), &mut out);
-        put(&self.ended.unwritten(), &mut out);
-        self.continuations.save(&mut out);
-        out
+    pub(super) fn save(&self, out: &mut Vec<u8>) {
+        out.push(VERSION);
+        put(&(self.running, self.wall), out);
+        self.investigations.save(out);
+        put(&self.measures, out);
+        self.alerts.save(out);
+        self.outbox.save(out);
+        put(&self.store.len(), out);
+        self.store.groups().for_each(|group| put(group, out));
+        put_owners(self.store.groups().map(|group| &group.owner), out);
+        put_owners(self.alerts.owners(), out);
+        put(&self.ended.unwritten(), out);
+        self.continuations.save(out);
     }
 
     /// Restores the result of [`Self::save`] under the current settings. `None`: damaged, or of another version.

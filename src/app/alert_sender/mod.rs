@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -271,7 +270,7 @@ impl AlertSender {
         if let Some(key) = &self.webhook.key {
             request = request.header("x-tollgate-signature", sign_body(key.expose(), &timestamp, &body));
         }
-        let request = request.body(upload_body(Bytes::new(), body.into()));
+        let request = request.body(upload_body([body.into()]));
         let failure = |why: &str, retry_after| AttemptFailure { why: why.to_owned(), retry_after };
         let request = request.map_err(|_| failure("the webhook URL is invalid", None))?;
         let exchange = async {

@@ -13,7 +13,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::{Either, select};
 use tokio::sync::watch;
 
@@ -84,8 +83,7 @@ impl OwnMetricsTask {
     async fn export(&self) {
         let encoded = points::build_request(&self.meter, &self.instance, self.began, self.clock.now());
         let Some((body, items)) = encoded else { return };
-        let request =
-            ExportRequest { signal: Signal::Metrics, account: "default".into(), body: Bytes::from(body), items };
+        let request = ExportRequest { signal: Signal::Metrics, account: "default".into(), body: body.into(), items };
         let reason = match self.exporter.send(&request).await {
             Outcome::Accepted => return self.sent.increment(1),
             Outcome::Partial { reason, .. } | Outcome::Retry { reason, .. } | Outcome::Refused { reason } => reason,

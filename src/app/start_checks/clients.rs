@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::app::configured_component::admin_ports;
 use crate::app::exporters::build_exporter;
 use crate::app::gateway_deps::GatewayDeps;
@@ -102,7 +100,7 @@ pub(super) async fn check_back_ends(valid: &ValidSettings) -> Vec<ProbeCheck> {
 }
 
 async fn send_empty_request(exporter: &dyn Exporter, signal: Signal) -> Result<(), (String, String)> {
-    let request = ExportRequest { signal, account: "default".into(), body: Bytes::new(), items: 0 };
+    let request = ExportRequest { signal, account: "default".into(), body: otlp::MergedRequest::default(), items: 0 };
     let reason = match exporter.send(&request).await {
         Outcome::Accepted | Outcome::Partial { .. } => return Ok(()),
         Outcome::Retry { reason, .. } | Outcome::Refused { reason } => reason,

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Uri, header};
 use time::OffsetDateTime;
 
@@ -172,7 +171,7 @@ async fn fetch_date(uri: Uri, tls: tls::ClientTlsSettings) -> Option<OffsetDateT
     let settings = client::ClientSettings { tls: secure.then_some(tls), http2_only: false };
     let proxies = Arc::new(ProxyRules::from_env(&env::var).ok()?);
     let client = HttpClient::build(&settings, proxies, Tasks::new(&Meter::new())).ok()?;
-    let request = Request::head(uri).body(upload_body(Bytes::new(), Bytes::new())).ok()?;
+    let request = Request::head(uri).body(upload_body([])).ok()?;
     let answer = tokio::time::timeout(DATE_TIMEOUT, client.send(request)).await.ok()?.ok()?;
     outcome::parse_http_date(answer.headers().get(header::DATE)?.to_str().ok()?)
 }

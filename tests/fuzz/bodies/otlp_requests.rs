@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use otlp::{Payload, Signal, count_items, merge, split};
+use otlp::{MergedRequest, Payload, Signal, count_items, split};
 
 pub fn body(data: &[u8]) {
     let Some(([pick, low, high], bytes)) = data.split_first_chunk() else { return };
@@ -16,5 +16,5 @@ pub fn body(data: &[u8]) {
     let parts = parts.expect("what parses splits");
     let count = |part: &Bytes| Payload::parse(signal, part.clone()).expect("parses").item_count();
     assert_eq!(parts.iter().map(count).sum::<usize>(), payload.item_count());
-    assert_eq!(count(&merge(&parts)), payload.item_count());
+    assert_eq!(count(&MergedRequest::new(parts).joined()), payload.item_count());
 }

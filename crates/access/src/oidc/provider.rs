@@ -200,7 +200,7 @@ impl IdentityProvider {
     }
 
     async fn send(&self, request: http::request::Builder, body: Bytes) -> Result<Bytes, ProviderError> {
-        let request = request.body(upload_body(Bytes::new(), body));
+        let request = request.body(upload_body([body]));
         let request = request.map_err(|_| ProviderError::Invalid("an address of the provider is not a valid URL"))?;
         let exchange = async {
             let answer = self.client.send(request).await?;

@@ -76,7 +76,7 @@ impl DebugExporter {
         let mut out = render_request(request, self.settings.verbosity)?;
         if self.settings.verbosity == Verbosity::Spans && request.signal == Signal::Traces {
             let mut text = String::new();
-            json::encode(request.signal, &request.body, &mut text).ok()?;
+            json::encode(request.signal, &request.body.joined(), &mut text).ok()?;
             let (tree, now) = (JsonNode::read(&text)?, self.clock.monotonic());
             let open_with = self.settings.open_with.as_deref().unwrap_or_default();
             spans::write_spans(&mut out, &tree, open_with, &mut self.span_limiter.lock(), now);

@@ -20,7 +20,7 @@ pub fn render_request(request: &ExportRequest, verbosity: Verbosity) -> Option<S
         return Some(out);
     }
     let mut text = String::new();
-    json::encode(request.signal, &request.body, &mut text).ok()?;
+    json::encode(request.signal, &request.body.joined(), &mut text).ok()?;
     let tree = JsonNode::read(&text)?;
     if verbosity == Verbosity::Detailed {
         write_all_fields(&mut out, &tree, 1);

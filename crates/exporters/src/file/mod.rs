@@ -79,7 +79,7 @@ impl Exporter for FileExporter {
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             let mut line = String::with_capacity(request.body.len().saturating_mul(2));
-            if json::encode(request.signal, &request.body, &mut line).is_err() {
+            if json::encode(request.signal, &request.body.joined(), &mut line).is_err() {
                 return Outcome::Refused { reason: Reason::BadData };
             }
             line.push('\n');

@@ -95,7 +95,7 @@ impl RecordsOf<'_> {
     /// Reads all bytes, so it is called only when an attempt has failed, or one that did is remembered.
     fn id(&self) -> RecordsId {
         let ExportRequest { account, signal, body, .. } = self.request;
-        (fingerprint(account, self.topic, *signal, body), self.partitions)
+        (fingerprint(account, self.topic, *signal, &body.joined()), self.partitions)
     }
 }
 
@@ -229,12 +229,12 @@ impl KafkaExporter {
         salt: u128,
     ) -> Option<Vec<OutgoingRecord>> {
         let Some(sealer) = self.sealer.clone() else {
-            let value = request.body.clone();
+            let value = request.body.joined();
             let (topic, headers) = (Arc::clone(topic), Vec::new());
             return Some(vec![OutgoingRecord { topic, partition: None, key: None, value, headers }]);
         };
         let (topic, partitioner) = (Arc::clone(topic), Arc::clone(&self.deps.partitioner));
-        let (signal, body) = (request.signal, request.body.clone());
+        let (signal, body) = (request.signal, request.body.joined());
         let account = Arc::clone(&request.account);
         let work = move || {
             let parts = partitioner.split(&account, signal, &body, partitions).ok()?;

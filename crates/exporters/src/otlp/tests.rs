@@ -60,7 +60,7 @@ async fn each_signal_goes_to_its_own_method_with_the_headers_of_grpc_and_of_the_
         assert_eq!(seen.header("grpc-encoding"), Some("gzip"));
         assert_eq!(seen.header("x-key"), Some("abc"));
         assert!(seen.header("user-agent").unwrap().starts_with("tollgate/"));
-        assert_eq!(message(seen), sent.body);
+        assert_eq!(message(seen), sent.body.joined());
     }
     assert_eq!(exporter.send(&request(Signal::Logs, 0)).await, Outcome::Accepted, "an empty message too");
     assert_eq!((exporter.max_request_bytes(), exporter.trust()), (4 << 20, Trust::ThirdParty));
@@ -99,7 +99,7 @@ async fn a_compressed_answer_is_inflated_within_the_cap() {
     let partial = response_to_protobuf(Some(&PartialSuccess { rejected: 2, message: "no".into() }));
     let bomb = vec![0; MAX_RESPONSE_BYTES + 1];
     for (message, rejected) in [(partial, 2), (bomb, 0)] {
-        let packed = net::encoding::compress(ContentEncoding::Gzip, &Bytes::from(message)).unwrap();
+        let packed = net::encoding::compress(ContentEncoding::Gzip, &[Bytes::from(message)]).unwrap();
         let mut answer = Answer::grpc(0, &packed).with("grpc-encoding", "gzip");
         let mut body = answer.body.to_vec();
         body[0] = 1;
@@ -141,7 +141,7 @@ async fn compression_follows_what_the_back_end_says() {
         let sent = request(Signal::Traces, 100_000);
         assert_eq!(exporter.send(&sent).await, denied);
         let seen = sink.seen();
-        assert_eq!((seen[0].header("grpc-encoding"), message(&seen[0])), (token, sent.body));
+        assert_eq!((seen[0].header("grpc-encoding"), message(&seen[0])), (token, sent.body.joined()));
     }
 }
 

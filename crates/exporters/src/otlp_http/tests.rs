@@ -48,7 +48,7 @@ async fn each_signal_goes_to_its_path_as_protobuf_with_the_users_headers() {
         assert_eq!(seen.header("content-encoding"), Some("gzip"));
         assert_eq!(seen.header("x-key"), Some("abc"));
         assert!(seen.header("content-length").is_some(), "not chunked: some back ends can't read that");
-        assert_eq!(inflated(Some("gzip"), &seen.body), sent.body);
+        assert_eq!(inflated(Some("gzip"), &seen.body), sent.body.joined());
     }
 }
 

@@ -252,7 +252,7 @@ impl BackEnd {
         let weather = self.weather();
         let (there, back) = self.delays(weather);
         self.clock.sleep(there).await;
-        let items = names_with(&request.body, REFERENCE);
+        let items = names_with(&request.body.joined(), REFERENCE);
         assert_eq!(items.len() as u64, request.items, "what is counted is what is sent");
         let refuses = self.without.get() == Some(&request.signal) && !self.healed.load(Ordering::SeqCst);
         let reply = if refuses { Reply::Later(404, None) } else { self.reply(weather, &items) };

@@ -11,7 +11,7 @@ use prost::Message;
 
 use super::parse;
 use super::strategies::{metrics, traces};
-use crate::{Signal, count_items, merge, split};
+use crate::{MergedRequest, Signal, count_items, split};
 
 type Path = (Option<Resource>, String, Option<InstrumentationScope>, String);
 
@@ -50,7 +50,7 @@ proptest! {
         }
         prop_assert!(all == flat(&request));
         // Merging restores the request.
-        prop_assert!(flat(&decode(&merge(&parts))) == flat(&request));
+        prop_assert!(flat(&decode(&MergedRequest::new(parts.clone()).joined())) == flat(&request));
         let count = |part: &Bytes| count_items(Signal::Traces, part).expect("counts");
         prop_assert_eq!(parts.iter().map(count).sum::<u64>(), count(&bytes));
     }
@@ -80,7 +80,7 @@ fn split_fills_its_parts() {
     let parts = split(Signal::Traces, &bytes, 10_000).expect("splits");
     assert!(parts.len() <= bytes.len() / 9_900 + 1, "{} parts of {} bytes", parts.len(), bytes.len());
     assert!(parts.iter().all(|part| part.len() <= 10_000));
-    assert!(flat(&decode(&merge(&parts))).len() == 10_000);
+    assert!(flat(&decode(&MergedRequest::new(parts).joined())).len() == 10_000);
 }
 
 /// A metric with many points is divided if it does not fit alone, and keeps its name in every part.

@@ -4,8 +4,8 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
-use crate::effects::{ProcessorSnapshot, put_bytes, take_bytes};
-use crate::spool::{RecordSeq, SpoolKey};
+use crate::effects::ProcessorSnapshot;
+use crate::spool::SpoolKey;
 
 const MAGIC: &[u8; 8] = b"TGCKPT\0\x01";
 const KEY_INFO: &[u8] = b"tollgate checkpoint v1";
@@ -13,14 +13,18 @@ const KEY_ID_BYTES: usize = 16;
 const SALT_BYTES: usize = 32;
 const HEAD_BYTES: usize = MAGIC.len() + KEY_ID_BYTES + SALT_BYTES;
 
-pub(super) fn seal(key: &SpoolKey, salt: &[u8; SALT_BYTES], snapshot: &ProcessorSnapshot) -> Option<Vec<u8>> {
-    // The position takes 9 bytes, the tag 16.
-    let size: usize = snapshot.states.iter().map(|(id, state)| id.len() + state.len() + 8).sum();
-    let mut out = Vec::with_capacity(HEAD_BYTES + size + 9 + 16);
+/// Seals, in place, what `save` appends. `capacity`: how many bytes the file will probably have.
+pub(super) fn seal(
+    key: &SpoolKey,
+    salt: &[u8; SALT_BYTES],
+    capacity: usize,
+    save: impl FnOnce(&mut Vec<u8>),
+) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(capacity);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(key.id().as_bytes());
     out.extend_from_slice(salt);
-    encode(snapshot, &mut out);
+    save(&mut out);
     let (head, body) = out.split_at_mut_checked(HEAD_BYTES)?;
     let tag = derive_cipher(key, salt)?.seal_in_place_separate_tag(nonce(), Aad::from(&*head), body).ok()?;
     out.extend_from_slice(tag.as_ref());
@@ -37,7 +41,7 @@ pub(super) fn open(keys: &[SpoolKey], sealed: &[u8]) -> Option<ProcessorSnapshot
     }
     let key = keys.iter().find(|key| key.id().as_bytes() == key_id)?;
     let mut body = body.to_vec();
-    decode(derive_cipher(key, salt)?.open_in_place(nonce(), Aad::from(head), &mut body).ok()?)
+    ProcessorSnapshot::decode(derive_cipher(key, salt)?.open_in_place(nonce(), Aad::from(head), &mut body).ok()?)
 }
 
 /// Whether the file names `key` as the one that sealed it.
@@ -52,27 +56,4 @@ fn derive_cipher(key: &SpoolKey, salt: &[u8; SALT_BYTES]) -> Option<LessSafeKey>
 
 fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; NONCE_LEN])
-}
-
-fn encode(snapshot: &ProcessorSnapshot, out: &mut Vec<u8>) {
-    out.push(u8::from(snapshot.applied.is_some()));
-    out.extend_from_slice(&snapshot.applied.map_or(0, |seq| seq.0).to_le_bytes());
-    for (id, state) in &snapshot.states {
-        put_bytes(out, id.as_bytes());
-        put_bytes(out, state);
-    }
-}
-
-fn decode(bytes: &[u8]) -> Option<ProcessorSnapshot> {
-    let (&has_applied, rest) = bytes.split_first()?;
-    let (seq, mut rest) = rest.split_first_chunk::<8>()?;
-    let applied = (has_applied == 1).then_some(RecordSeq(u64::from_le_bytes(*seq)));
-    let mut states = Vec::new();
-    while !rest.is_empty() {
-        let (id, after) = take_bytes(rest)?;
-        let (state, after) = take_bytes(after)?;
-        states.push((std::str::from_utf8(id).ok()?.into(), state.to_vec()));
-        rest = after;
-    }
-    Some(ProcessorSnapshot { applied, states })
 }

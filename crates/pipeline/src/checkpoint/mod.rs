@@ -32,6 +32,8 @@ const DRAFT_FILE: &str = "checkpoint.new";
 const UNREADABLE_FILE: &str = "checkpoint.unreadable";
 /// A larger file was not written by tollgate.
 const MAX_FILE_BYTES: u64 = 1 << 30;
+/// Bytes that a file is expected to have at least.
+const MIN_CAPACITY: usize = 64 << 10;
 /// Bytes and records of one read of the replay.
 const REPLAY_BYTES: usize = 4 << 20;
 const REPLAY_RECORDS: usize = 1024;
@@ -44,8 +46,8 @@ pub struct CheckpointStore {
     clock: Arc<dyn Clock>,
     spool: Arc<Spool>,
     applier: Arc<Applier>,
-    /// The last effects record that the file on disk covers. The lock is held while a file is written.
-    written: Mutex<Option<RecordSeq>>,
+    /// The lock is held while a file is written.
+    written: Mutex<WrittenFile>,
     /// The file on disk could not be read.
     unreadable: AtomicBool,
     write_seconds: Histogram,
@@ -73,6 +75,14 @@ pub struct RestoreResult {
     pub file: bool,
     /// Number of effects records applied from the spool.
     pub replayed: u64,
+}
+
+/// The file on disk.
+#[derive(Default)]
+struct WrittenFile {
+    /// The last effects record that it covers.
+    applied: Option<RecordSeq>,
+    bytes: usize,
 }
 
 /// The file as found by a start.
@@ -103,7 +113,7 @@ impl CheckpointStore {
             clock: Arc::clone(&context.clock),
             spool,
             applier,
-            written: Mutex::new(None),
+            written: Mutex::default(),
             unreadable: AtomicBool::new(false),
             write_seconds: meter.histogram(&names::CHECKPOINT_SECONDS, &[]),
             file_bytes: meter.gauge(&names::CHECKPOINT_BYTES, &[]),
@@ -136,7 +146,7 @@ impl CheckpointStore {
                 self.unreadable.store(true, Ordering::SeqCst);
             }
             // A file sealed with an older key is written again soon, or that key could never be taken away.
-            *self.written.lock() = snapshot.applied.filter(|_| has_present_key);
+            self.written.lock().applied = snapshot.applied.filter(|_| has_present_key);
             if let Some(applied) = snapshot.applied {
                 // A crash may have prevented this, and an idle gateway has no later write that would do it.
                 self.spool.drop_pending(CHECKPOINT, Some(applied));
@@ -193,28 +203,28 @@ impl CheckpointStore {
     /// The file system's. The previous file and all effects records after it are then still there.
     pub fn write(&self) -> io::Result<()> {
         let mut written = self.written.lock();
-        if self.applier.applied() <= *written {
+        if self.applier.applied() <= written.applied {
             return Ok(());
         }
         let began = self.clock.monotonic();
-        let snapshot = self.applier.snapshot();
-        if let Err(error) = self.replace_file(&snapshot) {
-            self.write_failures.increment(1);
-            return Err(error);
-        }
-        *written = snapshot.applied;
-        if let Some(applied) = snapshot.applied {
+        *written = self.replace_file(written.bytes).inspect_err(|_| self.write_failures.increment(1))?;
+        if let Some(applied) = written.applied {
             self.spool.drop_pending(CHECKPOINT, Some(applied));
         }
         self.write_seconds.record(self.clock.monotonic().saturating_sub(began).as_secs_f64());
         Ok(())
     }
 
-    fn replace_file(&self, snapshot: &ProcessorSnapshot) -> io::Result<()> {
+    /// `last_bytes`: size of the last file.
+    fn replace_file(&self, last_bytes: usize) -> io::Result<WrittenFile> {
         let Some(key) = self.keys.first() else { return Err(io::ErrorKind::InvalidInput.into()) };
         let mut salt = [0; 32];
         self.rng.fill(&mut salt);
-        let sealed = file::seal(key, &salt, snapshot).ok_or(io::ErrorKind::InvalidData)?;
+        // Room for half as much again, of which nothing is used before it is needed, so that a large state is not copied
+        // as it grows.
+        let (capacity, mut applied) = (last_bytes + last_bytes / 2 + MIN_CAPACITY, None);
+        let sealed = file::seal(key, &salt, capacity, |out| applied = self.applier.save(out));
+        let sealed = sealed.ok_or(io::ErrorKind::InvalidData)?;
         // On a volume that fills up, the next checkpoint must still fit next to this one: until it is written, the
         // effects stay in the spool.
         self.spool.reserve_free_space(CHECKPOINT, sealed.len() as u64);
@@ -231,7 +241,7 @@ impl CheckpointStore {
         self.directory.rename(DRAFT_FILE, FILE)?;
         self.directory.sync()?;
         self.file_bytes.set(sealed.len() as f64);
-        Ok(())
+        Ok(WrittenFile { applied, bytes: sealed.len() })
     }
 
     /// Renames an unreadable file so that it is not overwritten. If a crash follows, the next start finds no file, and

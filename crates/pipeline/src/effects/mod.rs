@@ -4,7 +4,7 @@
 //! processor are skipped; a panic in a processor is caught and counted. The checkpoint's file is in `checkpoint`, which
 //! also skips records of an unknown version.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -47,19 +47,19 @@ pub fn decode(body: &[u8]) -> Option<Vec<Effect>> {
     Some(effects)
 }
 
-pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
     out.extend_from_slice(bytes);
 }
 
-pub(super) fn take_bytes(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+fn take_bytes(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
 }
 
 /// Applies effects, and remembers up to which record they are part of the state.
 pub struct Applier {
-    processors: HashMap<Arc<str>, Arc<dyn Processor>>,
+    processors: BTreeMap<Arc<str>, Arc<dyn Processor>>,
     /// The last effects record that is part of the state. The lock is held while effects are applied.
     applied: Mutex<Option<RecordSeq>>,
     panics: Counter,
@@ -72,6 +72,23 @@ pub struct ProcessorSnapshot {
     pub applied: Option<RecordSeq>,
     /// State by processor id, in the processor's own encoding.
     pub states: Vec<(Arc<str>, Vec<u8>)>,
+}
+
+impl ProcessorSnapshot {
+    /// Reads what [`Applier::save`] appended. `None`: it is damaged.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (&has_applied, rest) = bytes.split_first()?;
+        let (seq, mut rest) = rest.split_first_chunk::<8>()?;
+        let applied = (has_applied == 1).then_some(RecordSeq(u64::from_le_bytes(*seq)));
+        let mut states = Vec::new();
+        while !rest.is_empty() {
+            let (id, after) = take_bytes(rest)?;
+            let (state, after) = take_bytes(after)?;
+            states.push((std::str::from_utf8(id).ok()?.into(), state.to_vec()));
+            rest = after;
+        }
+        Some(Self { applied, states })
+    }
 }
 
 impl Applier {
@@ -115,14 +132,26 @@ impl Applier {
         }
     }
 
-    /// The state of all processors, between two batches.
-    pub fn snapshot(&self) -> ProcessorSnapshot {
+    /// Appends the state of all processors, between two batches, as [`ProcessorSnapshot::decode`] reads it. Returns the
+    /// last effects record that is part of it.
+    pub fn save(&self, out: &mut Vec<u8>) -> Option<RecordSeq> {
         let applied = self.applied.lock();
-        let mut states: Vec<_> = (self.processors.iter())
-            .filter_map(|(id, processor)| Some((Arc::clone(id), self.guard(|| processor.checkpoint())??)))
-            .collect();
-        states.sort();
-        ProcessorSnapshot { applied: *applied, states }
+        out.push(u8::from(applied.is_some()));
+        out.extend_from_slice(&applied.map_or(0, |seq| seq.0).to_le_bytes());
+        for (id, processor) in &self.processors {
+            let before = out.len();
+            put_bytes(out, id.as_bytes());
+            let head_end = out.len();
+            out.extend_from_slice(&[0; 4]);
+            let start = out.len();
+            let is_saved = self.guard(AssertUnwindSafe(|| processor.save(out))).is_some();
+            let length = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
+            match out.get_mut(head_end..start) {
+                Some(slot) if is_saved && length > 0 => slot.copy_from_slice(&length.to_le_bytes()),
+                _ => out.truncate(before),
+            }
+        }
+        *applied
     }
 
     /// Restores a saved state. Processors without one stay empty. Returns those that could not read theirs.

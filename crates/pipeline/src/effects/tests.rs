@@ -46,3 +46,42 @@ fn a_panic_in_apply_is_caught() {
     assert_eq!(tally.counted()["a"], 1);
     assert!(meter.render().contains("tollgate_panics_total{place=\"apply\"} 1"));
 }
+
+/// Panics while it saves, after it has appended a part.
+struct PanicsHalfway(Arc<str>);
+
+impl Processor for PanicsHalfway {
+    fn id(&self) -> &Arc<str> {
+        &self.0
+    }
+
+    fn process(&self, _: &mut crate::Batch) -> Result<(), crate::Reason> {
+        Ok(())
+    }
+
+    fn save(&self, checkpoint: &mut Vec<u8>) {
+        checkpoint.extend_from_slice(b"half a state");
+        panic!("saves half");
+    }
+}
+
+/// A processor that panics while it saves must not damage the states before and after it in the same buffer.
+#[test]
+fn a_panic_in_save_loses_one_state() {
+    let (first, last) = (Tally::new("a"), Tally::new("z"));
+    let panics = Arc::new(PanicsHalfway("m".into()));
+    let applier = Applier::new(vec![first.clone(), panics, last.clone()], &Meter::new());
+    applier.apply(
+        &[Effect { processor: "a".into(), ..counts("n") }, Effect { processor: "z".into(), ..counts("n") }],
+        Some(RecordSeq(4)),
+    );
+    let mut saved = b"head".to_vec();
+    assert_eq!(applier.save(&mut saved), Some(RecordSeq(4)));
+    let read = ProcessorSnapshot::decode(&saved[4..]).unwrap();
+    let ids: Vec<&str> = read.states.iter().map(|(id, _)| &**id).collect();
+    assert!(
+        read.applied == Some(RecordSeq(4))
+            && ids == ["a", "z"]
+            && read.states.iter().all(|(_, state)| state == b"n=1\n")
+    );
+}

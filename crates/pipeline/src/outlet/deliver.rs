@@ -19,7 +19,7 @@ use crate::offload::offload;
 use crate::outcome::{Outcome, Reason};
 use crate::spool::RecordSeq;
 use kernel::clock::with_timeout;
-use otlp::{Payload, Signal, UnknownFields, count_items, merge, split};
+use otlp::{MergedRequest, Payload, Signal, UnknownFields, count_items, split};
 
 use super::backoff::Backoff;
 use super::evidence::{RefusalEvidence, RequestPiece};
@@ -293,25 +293,22 @@ impl Outlet {
     /// Splits the parcel into pieces of at most `limit` bytes where possible, last piece first. Afterwards only the
     /// pieces hold the bytes.
     async fn split_parcel(&self, parcel: &mut Parcel, limit: usize) -> VecDeque<RequestPiece> {
-        let (signal, items, bodies) = (parcel.signal, parcel.items, std::mem::take(&mut parcel.bodies));
+        let (signal, items) = (parcel.signal, parcel.items);
+        let merged = MergedRequest::new(std::mem::take(&mut parcel.bodies));
+        let whole = |body| VecDeque::from([RequestPiece { body, items }]);
         if parcel.bytes <= limit {
-            return [RequestPiece { body: merge(&bodies), items }].into();
+            return whole(merged);
         }
-        let bodies_to_split = bodies.clone();
+        let to_split = merged.clone();
         let work = move || {
-            let merged = merge(&bodies_to_split);
-            let Ok(parts) = split(signal, &merged, limit) else {
-                return [RequestPiece { body: merged, items }].into();
-            };
-            parts
-                .into_iter()
-                .rev()
-                .map(|body| RequestPiece { items: count_items(signal, &body).unwrap_or(0), body })
-                .collect()
+            let parts = split(signal, &to_split.joined(), limit).ok()?.into_iter().rev();
+            let piece =
+                |body: Bytes| RequestPiece { items: count_items(signal, &body).unwrap_or(0), body: body.into() };
+            Some(parts.map(piece).collect())
         };
-        let pieces = offload(&*self.shared.offload, "split", work).await;
-        // If the offloaded work disappears, the parcel is sent whole instead.
-        pieces.unwrap_or_else(|| [RequestPiece { body: merge(&bodies), items }].into())
+        let pieces = offload(&*self.shared.offload, "split", work).await.flatten();
+        // A request that can't be split is sent whole, as if the offloaded work disappears.
+        pieces.unwrap_or_else(|| whole(merged))
     }
 
     /// Sends `piece` until there is a result. Returns the result with its piece, which may be another one: a parked
@@ -514,9 +511,9 @@ impl Outlet {
     }
 
     /// Two pieces with half of the items each; `None` if there is only one item, or the body can't be parsed.
-    async fn halve(&self, signal: Signal, body: Bytes) -> Option<(RequestPiece, RequestPiece)> {
+    async fn halve(&self, signal: Signal, body: MergedRequest) -> Option<(RequestPiece, RequestPiece)> {
         let work = move || {
-            let payload = Payload::parse(signal, body).ok()?;
+            let payload = Payload::parse(signal, body.joined()).ok()?;
             let count = payload.item_count();
             let middle = count / 2;
             let make_piece = |keep: &dyn Fn(usize) -> bool, items: usize| {

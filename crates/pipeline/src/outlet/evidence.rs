@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
+use otlp::MergedRequest;
 
 /// If this many single items from all over a parcel were refused and nothing was accepted, the back end is taken to
 /// refuse everything, and the remaining pieces are no longer split. Once anything was accepted, this limit does not
@@ -25,14 +25,14 @@ const ALWAYS_ALLOWED_REFUSALS: usize = 64;
 
 /// The part of a parcel that is sent in one request.
 pub(super) struct RequestPiece {
-    pub(super) body: Bytes,
+    pub(super) body: MergedRequest,
     pub(super) items: u64,
 }
 
 impl RequestPiece {
     /// A piece without data.
     pub(super) fn empty() -> Self {
-        Self { body: Bytes::new(), items: 0 }
+        Self { body: MergedRequest::default(), items: 0 }
     }
 }
 

@@ -57,7 +57,7 @@ impl Outlet {
             refused: Some((self.id().to_string(), reason)),
         };
         let mut body = Vec::with_capacity(piece.body.len() + ForwardLabel::max_size(&label.pipeline));
-        body.extend_from_slice(&piece.body);
+        piece.body.parts().iter().for_each(|part| body.extend_from_slice(part));
         label.append_to(&mut body);
         if !self.store_body(&parcel.account, body.into(), accepts_others).await {
             return false;

@@ -265,9 +265,9 @@ impl Processor for Tally {
         self.claims.lock().retain(|_, holder| *holder != Some(*batch));
     }
 
-    fn checkpoint(&self) -> Option<Vec<u8>> {
-        let lines = self.counted.lock().iter().map(|(name, count)| format!("{name}={count}\n")).collect::<String>();
-        Some(lines.into_bytes())
+    fn save(&self, checkpoint: &mut Vec<u8>) {
+        checkpoint
+            .extend(self.counted.lock().iter().flat_map(|(name, count)| format!("{name}={count}\n").into_bytes()));
     }
 
     fn restore(&self, checkpoint: &[u8]) -> bool {
@@ -446,7 +446,7 @@ impl Exporter for Sink {
                 self.clock.get().unwrap().sleep(wait).await;
             }
             if matches!(outcome, Outcome::Accepted | Outcome::Partial { .. }) {
-                self.accepted.lock().push(names(&request.body));
+                self.accepted.lock().push(names(&request.body.joined()));
             }
             outcome
         }

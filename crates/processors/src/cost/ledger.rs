@@ -484,7 +484,7 @@ impl CostLedger {
     }
 
     /// Serialises the state: the length of all but the ledger of calls, then both.
-    pub(super) fn save(&self) -> Vec<u8> {
+    pub(super) fn save(&self, out: &mut Vec<u8>) {
         let (waiting_calls, ancestors) = self.waiting_calls.lock().entries();
         let log_sessions = entries(&self.log_sessions.lock());
         let totals = self.totals.lock();
@@ -503,13 +503,12 @@ impl CostLedger {
         };
         drop(totals);
         let head = postcard::to_extend(&checkpoint, vec![VERSION]).unwrap_or_default();
-        let mut out = u32::try_from(head.len()).unwrap_or(0).to_le_bytes().to_vec();
+        out.extend_from_slice(&u32::try_from(head.len()).unwrap_or(0).to_le_bytes());
         out.extend_from_slice(&head);
-        self.calls.lock().save(&mut out);
-        out
+        self.calls.lock().save(out);
     }
 
-    /// Restores the state that [`CostLedger::save`] returned. `false`: it can't be read, or its ledger of calls can't;
+    /// Restores the state that [`CostLedger::save`] appended. `false`: it can't be read, or its ledger of calls can't;
     /// of 0.1, which had none, the totals are restored.
     pub(super) fn restore(&self, saved: &[u8]) -> bool {
         let Some((length, rest)) = saved.split_first_chunk::<4>() else { return false };

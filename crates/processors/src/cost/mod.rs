@@ -853,8 +853,8 @@ impl Processor for CostProcessor {
         self.table_age_gauge.set(self.table_age(now).as_secs_f64());
     }
 
-    fn checkpoint(&self) -> Option<Vec<u8>> {
-        Some(self.ledger.save())
+    fn save(&self, checkpoint: &mut Vec<u8>) {
+        self.ledger.save(checkpoint);
     }
 
     fn restore(&self, checkpoint: &[u8]) -> bool {

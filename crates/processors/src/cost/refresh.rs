@@ -219,8 +219,7 @@ impl RatesRefreshTask {
         if let Some(etag) = etag {
             request = request.header(header::IF_NONE_MATCH, etag);
         }
-        let request =
-            request.body(upload_body(Bytes::new(), Bytes::new())).map_err(|_| source_error(SourceError::InvalidUrl))?;
+        let request = request.body(upload_body([])).map_err(|_| source_error(SourceError::InvalidUrl))?;
         let fetch = async {
             let answer = client.send(request).await.map_err(|error| source_error(error.into()))?;
             let status = answer.status();

@@ -66,11 +66,13 @@ impl EarlierAgents {
         }
     }
 
-    /// The checkpoint; `None` without services.
-    pub(super) fn checkpoint(&self) -> Option<Vec<u8>> {
+    /// Appends the checkpoint; nothing without services.
+    pub(super) fn save(&self, checkpoint: &mut Vec<u8>) {
         let services = self.services.read();
-        let digests = services.keys().flatten().copied();
-        (!services.is_empty()).then(|| [CHECKPOINT_VERSION].into_iter().chain(digests).collect())
+        if !services.is_empty() {
+            checkpoint.push(CHECKPOINT_VERSION);
+            checkpoint.extend(services.keys().flatten());
+        }
     }
 
     /// Calls `visit` with account and name of each service that has sent again.

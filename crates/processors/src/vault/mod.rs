@@ -373,8 +373,8 @@ impl Processor for VaultProcessor {
         self.tool_requests.remember(additions.account, &additions.tool_requests);
     }
 
-    fn checkpoint(&self) -> Option<Vec<u8>> {
-        self.earlier_agents.as_ref()?.checkpoint()
+    fn save(&self, checkpoint: &mut Vec<u8>) {
+        self.earlier_agents.iter().for_each(|agents| agents.save(checkpoint));
     }
 
     fn restore(&self, checkpoint: &[u8]) -> bool {

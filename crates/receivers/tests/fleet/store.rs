@@ -81,7 +81,7 @@ impl Exporter for Sink {
             if fate.is_multiple_of(6) {
                 return Reason::Overloaded.outcome();
             }
-            let payload = Payload::parse(request.signal, request.body.clone()).expect("OTLP");
+            let payload = Payload::parse(request.signal, request.body.joined()).expect("OTLP");
             self.outside.items.lock().extend(payload.items().map(|item| {
                 let [trace, span] = [payload.trace_id(item), payload.span_id(item)].map(kernel::hex::encode);
                 let field = if request.signal == otlp::Signal::Logs { TextField::EventName } else { TextField::Name };

@@ -67,7 +67,9 @@ fn former_checkpoints() {
         let published = group.published.get(24).unwrap();
         assert_eq!((published.over_at, published.digest, published.revision, published.fired), (11, 12, 2, 8));
         // and saved in the present form
-        let again = TrackerState::load(Arc::new(settings()), &state.save()).unwrap();
+        let mut saved = Vec::new();
+        state.save(&mut saved);
+        let again = TrackerState::load(Arc::new(settings()), &saved).unwrap();
         assert_eq!(again.store.groups().next().unwrap().marks.get(23).unwrap().feature, agent.feature);
         assert!(TrackerState::load(Arc::new(settings()), &checkpoint(6)).is_none());
     }

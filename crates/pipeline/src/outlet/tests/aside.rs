@@ -37,7 +37,8 @@ fn an_account_that_is_not_taken_holds_up_no_other() {
         let good = fill(&mut rig, "good", 0..10);
         rig.run_outlet(60 * SECOND, &going());
         assert_eq!(sorted(sink.all()), if ordered { Vec::new() } else { good });
-        let tried: BTreeSet<String> = sink.requests.lock().iter().flat_map(|request| names(&request.body)).collect();
+        let tried: BTreeSet<String> =
+            sink.requests.lock().iter().flat_map(|request| names(&request.body.joined())).collect();
         let bad = tried.iter().filter(|name| name.starts_with("bad")).count();
         assert_eq!(bad, if ordered { 1 } else { 4 }, "no more of one account than may go at once: {tried:?}");
         mended.store(true, Ordering::SeqCst);

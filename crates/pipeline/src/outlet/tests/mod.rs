@@ -48,7 +48,7 @@ fn gaps(sink: &Sink) -> Vec<f64> {
 
 /// The answer of a back end that refuses requests with an item whose name begins with `bad`.
 fn refuse_bad(request: &ExportRequest, reason: Reason) -> Outcome {
-    let is_bad = names(&request.body).iter().any(|name| name.starts_with("bad"));
+    let is_bad = names(&request.body.joined()).iter().any(|name| name.starts_with("bad"));
     if is_bad { Outcome::Refused { reason } } else { Outcome::Accepted }
 }
 
@@ -85,7 +85,7 @@ fn accounts_are_kept_apart() {
     let requests = sink.requests.lock();
     assert_eq!(requests.len(), 2);
     for request in &*requests {
-        assert!(names(&request.body).iter().all(|name| name.starts_with(&*request.account)));
+        assert!(names(&request.body.joined()).iter().all(|name| name.starts_with(&*request.account)));
     }
 }
 
@@ -338,7 +338,7 @@ fn unknown_fields_are_dropped_late_too() {
     let mut rig = Parts::new(vec![Step::clear("clear")], vec![outside.clone()]).open(folder.path());
     rig.run_outlet(SECOND, &going());
     assert_eq!(outside.all(), ["a"]);
-    assert!(!outside.requests.lock()[0].body.contains(&b'?'));
+    assert!(!outside.requests.lock()[0].body.joined().contains(&b'?'));
 }
 
 /// Several requests must be in flight at once, but not more than configured.
@@ -442,7 +442,7 @@ proptest! {
         let calls = AtomicUsize::new(0);
         let sink = Sink::new("x", Trust::ThirdParty, limit, move |request: &ExportRequest| {
             let call = calls.fetch_add(1, Ordering::SeqCst) as u64;
-            let bad = names(&request.body).iter().any(|name| name.ends_with("-7"));
+            let bad = names(&request.body.joined()).iter().any(|name| name.ends_with("-7"));
             let outcome = match (call ^ seed) % 5 {
                 0 => retry(None, Reason::Unavailable),
                 _ if bad => Outcome::Refused { reason: Reason::BadData },

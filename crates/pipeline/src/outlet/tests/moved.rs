@@ -69,7 +69,7 @@ fn what_is_moved_between_running_outlets_arrives() {
         }
         assert_eq!(arrived.keys().cloned().collect::<Vec<_>>(), sorted(sent), "seed {seed}");
         assert!(arrived.values().all(|count| *count <= 2), "seed {seed}: {arrived:?}");
-        let of_new: Vec<_> = new.requests.lock().iter().flat_map(|request| names(&request.body)).collect();
+        let of_new: Vec<_> = new.requests.lock().iter().flat_map(|request| names(&request.body.joined())).collect();
         assert_eq!(of_new.iter().collect::<BTreeSet<_>>().len(), of_new.len(), "seed {seed}: {of_new:?}");
         twice += arrived.values().filter(|count| **count == 2).count();
         assert!(rig.waiting("x").is_empty() && rig.waiting("y").is_empty(), "seed {seed}");
@@ -84,7 +84,7 @@ fn a_move_does_not_repeat_accepted_pieces() {
     let fails = Arc::new(AtomicBool::new(true));
     let failing = Arc::clone(&fails);
     let sink = Sink::new("x", Trust::ThirdParty, 300, move |request| {
-        let is_first = names(&request.body).iter().any(|name| name.starts_with('a'));
+        let is_first = names(&request.body.joined()).iter().any(|name| name.starts_with('a'));
         let is_down = !is_first && failing.load(Ordering::SeqCst);
         (Duration::ZERO, if is_down { retry(None, Reason::Unavailable) } else { Outcome::Accepted })
     });

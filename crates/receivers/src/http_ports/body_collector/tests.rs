@@ -32,7 +32,7 @@ async fn empty_members_are_not_inflated_on_a_sockets_thread() {
     let (budget, clock) = (ByteBudget::new(1 << 30, second), Arc::new(SystemClock::new()));
     let (_engine, inlet) = FakeEngine::start("otlp", budget, RateLimits::default(), clock);
     for encoding in [ContentEncoding::Gzip, ContentEncoding::Zstd] {
-        let member = compress(encoding, &Bytes::new()).expect("compresses");
+        let member = compress(encoding, &[Bytes::new()]).expect("compresses");
         for (members, away) in [(3, 0), (40_000, 1)] {
             let (tasks, slow_uploads) = (Elsewhere::default(), SlowUploads::default());
             let tally = BodyTally { inlet: &inlet, bytes: AtomicUsize::new(0) };

@@ -115,8 +115,8 @@ impl Processor for SharedEffects {
         }
     }
 
-    fn checkpoint(&self) -> Option<Vec<u8>> {
-        Some(self.life.lock().to_vec())
+    fn save(&self, checkpoint: &mut Vec<u8>) {
+        checkpoint.extend_from_slice(&*self.life.lock());
     }
 
     fn restore(&self, checkpoint: &[u8]) -> bool {

@@ -214,7 +214,7 @@ impl Processor for StoredPositions {
         state.partitions.entry((partition, effect.topic_id)).or_default().add(&effect.record);
     }
 
-    fn checkpoint(&self) -> Option<Vec<u8>> {
+    fn save(&self, checkpoint: &mut Vec<u8>) {
         let state = self.state.lock();
         let partitions = state.partitions.iter().map(|((partition, topic_id), stored)| SavedPartition {
             topic: Arc::clone(&partition.topic),
@@ -227,7 +227,7 @@ impl Processor for StoredPositions {
         let saved = SavedPositions { version: VERSION, partitions: partitions.collect() };
         // Writing it takes long with many partitions.
         drop(state);
-        serde_json::to_vec(&saved).ok()
+        let _ = serde_json::to_writer(checkpoint, &saved); // can't fail: a buffer takes it
     }
 
     fn restore(&self, checkpoint: &[u8]) -> bool {

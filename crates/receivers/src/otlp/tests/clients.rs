@@ -188,7 +188,7 @@ async fn refused_bodies_are_paid_for() {
             if way == Way::Grpc { (rig.grpc(), Version::HTTP_2) } else { (rig.http(), Version::HTTP_11) };
         send(at, version, request, vec![body.into()]).await.status
     };
-    let bomb = compress(ContentEncoding::Gzip, &Bytes::from(vec![0; INFLATED + 1])).expect("compresses");
+    let bomb = compress(ContentEncoding::Gzip, &[Bytes::from(vec![0; INFLATED + 1])]).expect("compresses");
     for (way, encoding, body, least) in [
         (Way::Json, None, vec![b'{'; 5000], 5000),
         (Way::Proto, Some("gzip"), vec![7; 5000], 5000),

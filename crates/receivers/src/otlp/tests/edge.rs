@@ -97,7 +97,7 @@ async fn encodings_and_methods_are_what_they_say() {
     let said = status.get_error_details().bad_request().map(|bad| bad.field_violations[0].description.clone());
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(said.unwrap_or_default().contains("not zstd"), "{status:?}");
-    let packed = net::encoding::compress(net::ContentEncoding::Gzip, &span(Way::Proto, 5)).expect("compresses");
+    let packed = net::encoding::compress(net::ContentEncoding::Gzip, &[span(Way::Proto, 5)]).expect("compresses");
     let asked = request(Way::Proto, Signal::Traces, Some("x-gzip"));
     assert_eq!(send(rig.http(), Version::HTTP_11, asked, vec![packed]).await.status, 200);
     let mut asked = request(Way::Grpc, Signal::Traces, None);

@@ -233,7 +233,7 @@ async fn a_full_byte_budget_is_overload_on_both_protocols() {
         // Over the budget while the body arrives, and while it is inflated.
         let answer = post(&rig, way, Signal::Traces, None, span(way, 1000)).await;
         check_refused("collect", way, &answer, want);
-        let small = compress(ContentEncoding::Zstd, &span(way, 50_000)).expect("compresses");
+        let small = compress(ContentEncoding::Zstd, &[span(way, 50_000)]).expect("compresses");
         assert!(small.len() < 95, "{}", small.len());
         let answer = post(&rig, way, Signal::Traces, Some("zstd"), small).await;
         check_refused("inflate", way, &answer, want);
@@ -254,7 +254,7 @@ async fn compressed_requests_are_inflated_several_members_too() {
                 (ContentEncoding::Zstd, "zstd"),
                 (ContentEncoding::Deflate, "deflate"),
             ] {
-                let packed = compress(encoding, &body).expect("compresses");
+                let packed = compress(encoding, std::slice::from_ref(&body)).expect("compresses");
                 check_ok(token, way, &post(&rig, way, Signal::Traces, Some(token), packed).await);
                 let taken = rig.engine.take_requests();
                 assert_eq!(taken[0].wire, span(Way::Proto, size), "{way:?} {token}");
@@ -262,8 +262,8 @@ async fn compressed_requests_are_inflated_several_members_too() {
             }
             let (head, tail) = body.split_at(body.len() / 2);
             for encoding in [ContentEncoding::Gzip, ContentEncoding::Zstd] {
-                let mut members = compress(encoding, &Bytes::copy_from_slice(head)).expect("compresses").to_vec();
-                members.extend_from_slice(&compress(encoding, &Bytes::copy_from_slice(tail)).expect("compresses"));
+                let mut members = compress(encoding, &[Bytes::copy_from_slice(head)]).expect("compresses").to_vec();
+                members.extend_from_slice(&compress(encoding, &[Bytes::copy_from_slice(tail)]).expect("compresses"));
                 let token = Some(encoding.as_str());
                 check_ok("members", way, &post(&rig, way, Signal::Traces, token, Bytes::from(members)).await);
                 assert_eq!(rig.engine.take_requests()[0].wire, span(Way::Proto, size), "{way:?} {encoding:?}");
@@ -285,17 +285,17 @@ async fn oversize_before_and_after_decompression_is_too_large_and_never_retryabl
         check_refused("wire", way, &answer, want);
         for encoding in [ContentEncoding::Gzip, ContentEncoding::Zstd, ContentEncoding::Deflate] {
             // A decompression bomb, far over the limit: inflating stops at the limit.
-            let packed = compress(encoding, &Bytes::from(vec![b' '; 5 << 20])).expect("compresses");
+            let packed = compress(encoding, &[Bytes::from(vec![b' '; 5 << 20])]).expect("compresses");
             let token = encoding.as_str();
             assert!(packed.len() < WIRE, "{token}: {}", packed.len());
             let answer = post(&rig, way, Signal::Traces, Some(token), packed).await;
             check_refused(token, way, &answer, want);
             // One byte over the limit, and exactly at it.
-            let over = compress(encoding, &Bytes::from(vec![b' '; INFLATED + 1])).expect("compresses");
+            let over = compress(encoding, &[Bytes::from(vec![b' '; INFLATED + 1])]).expect("compresses");
             let answer = post(&rig, way, Signal::Traces, Some(token), over).await;
             check_refused("one over", way, &answer, want);
             if way != Way::Json {
-                let at = compress(encoding, &Bytes::from(vec![b' '; INFLATED])).expect("compresses");
+                let at = compress(encoding, &[Bytes::from(vec![b' '; INFLATED])]).expect("compresses");
                 check_ok("at", way, &post(&rig, way, Signal::Traces, Some(token), at).await);
                 assert_eq!(rig.engine.take_requests()[0].wire.len(), INFLATED);
             }
@@ -312,7 +312,7 @@ async fn cut_and_damaged_streams_are_malformed() {
     for way in WAYS {
         for encoding in [ContentEncoding::Gzip, ContentEncoding::Zstd, ContentEncoding::Deflate] {
             let token = Some(encoding.as_str());
-            let packed = compress(encoding, &span(way, 2000)).expect("compresses");
+            let packed = compress(encoding, &[span(way, 2000)]).expect("compresses");
             for cut in [1, packed.len() / 2, packed.len() - 1] {
                 let answer = post(&rig, way, Signal::Traces, token, packed.slice(..cut)).await;
                 check_refused(&format!("{encoding:?} cut at {cut}"), way, &answer, want);
@@ -361,7 +361,11 @@ async fn json_is_refused_for_what_it_is() {
     for (name, text, want) in table {
         for token in [None, Some("gzip")] {
             let body = Bytes::from(text.to_owned());
-            let body = if token.is_some() { compress(ContentEncoding::Gzip, &body).expect("compresses") } else { body };
+            let body = if token.is_some() {
+                compress(ContentEncoding::Gzip, std::slice::from_ref(&body)).expect("compresses")
+            } else {
+                body
+            };
             if body.len() > WIRE {
                 continue;
             }
@@ -372,7 +376,7 @@ async fn json_is_refused_for_what_it_is() {
             }
         }
     }
-    let body = compress(ContentEncoding::Gzip, &Bytes::from(numbers(INFLATED / 8 - 100))).expect("compresses");
+    let body = compress(ContentEncoding::Gzip, &[Bytes::from(numbers(INFLATED / 8 - 100))]).expect("compresses");
     check_ok("grows enough", Way::Json, &post(&rig, Way::Json, Signal::Metrics, Some("gzip"), body).await);
     assert_eq!(rig.engine.take_requests().len(), 1);
     rig.idle().await;
